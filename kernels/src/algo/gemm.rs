@@ -1,0 +1,290 @@
+//! Convolution as a matrix product `[pixels x K] * [K x O]`: the loops over tiles that im2col and 1x1 share.
+//!
+//! ```text
+//! for image, group, stretch of pixels:         // a stretch fits the second cache level
+//!     for block of K:                          // 1x1: all of K
+//!         the stretch as an operand            // im2col: packed into the slab; 1x1: where it lies
+//!         for panel of output channels:
+//!             for tile of the stretch:
+//!                 C[tile, panel] (+)= pixels * weights
+//! ```
+//!
+//! Where channels are neighbours (NHWC, Nchw16c) pixels are the broadcast operand and channels the vectors;
+//! where pixels are neighbours (NCHW) it is the other way round, and the loops are the same.
+//! K is accumulated in an order that depends on the problem alone: not on tiles, regions or threads.
+
+use super::{Grain, Operands, im2col, pointwise};
+use crate::describe::{ConvDesc, PixelView};
+use crate::plan::packed::{GemmWeights, Panel, Side, even};
+use crate::tile::gemm::CHUNK;
+use crate::tile::output::{OutputRegion, TileAt};
+use crate::tile::table::{ColumnsOf, Hint, Post, RowsOf};
+use std::ops::Range;
+
+/// Where the pixel operand comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// The image itself.
+    Image(pointwise::Access),
+    /// Panels packed into the workspace.
+    Packed,
+}
+
+/// A planned matrix product.
+pub(crate) struct GemmConv {
+    pub(crate) desc: ConvDesc,
+    pub(crate) weights: GemmWeights,
+    pub(crate) source: Source,
+    /// Whether the layout lets all images be one row of pixels.
+    pub(crate) mergeable: bool,
+    /// Steps of K per block, whole chunks.
+    pub(crate) k_block: usize,
+    /// Pixels per stretch, whole tiles.
+    pub(crate) stretch: usize,
+}
+
+/// One block of K of one stretch of pixels of one group: what the loops over panels and tiles need.
+struct Block<'a> {
+    operands: &'a Operands<'a>,
+    n: usize,
+    group: usize,
+    pixels: Range<usize>,
+    k: Range<usize>,
+}
+
+impl GemmConv {
+    pub(crate) fn merges(&self, views: &[PixelView]) -> bool {
+        self.mergeable && views.iter().all(PixelView::can_merge)
+    }
+
+    /// Pixels of a whole tile.
+    fn tile_pixels(&self) -> usize {
+        match self.weights.side {
+            Side::Columns => self.weights.tile.rows(),
+            Side::Rows => self.weights.tile.columns(),
+        }
+    }
+
+    pub(crate) fn grain(&self) -> Grain {
+        Grain { pixels: self.tile_pixels(), channels: self.weights.width() }
+    }
+
+    /// A packed stretch; a 1x1 on NCHW packs one tile at a time, and only those that it cannot read in place.
+    pub(crate) fn workspace_len(&self) -> usize {
+        let k = self.weights.k.min(self.k_block).next_multiple_of(CHUNK);
+        match (self.source, self.weights.side) {
+            (Source::Packed, _) => k * self.stretch,
+            (Source::Image(_), Side::Rows) => k * self.tile_pixels(),
+            (Source::Image(_), Side::Columns) => 0,
+        }
+    }
+
+    pub(crate) fn run(&self, operands: &Operands<'_>, region: &mut OutputRegion<'_>, slab: &mut [f32]) {
+        let per_group = self.desc.output().c / self.weights.groups();
+        let (images, channels, pixels) =
+            (region.images.clone(), region.channels.clone(), region.pixels.clone());
+        if channels.is_empty() {
+            return;
+        }
+        for n in images {
+            for group in channels.start / per_group..=(channels.end - 1) / per_group {
+                for start in pixels.clone().step_by(self.stretch) {
+                    let stretch = start..pixels.end.min(start + self.stretch);
+                    for k in (0..self.weights.k).step_by(self.k_block) {
+                        let k = k..self.weights.k.min(k + self.k_block);
+                        let block = Block { operands, n, group, pixels: stretch.clone(), k };
+                        match self.weights.side {
+                            Side::Columns => self.channels_as_columns(&block, region, slab),
+                            Side::Rows => self.channels_as_rows(&block, region, slab),
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// The first input channel of a group.
+    fn first_channel(&self, group: usize) -> usize {
+        group * (self.desc.input().c / self.weights.groups())
+    }
+
+    fn tiles(&self, pixels: &Range<usize>) -> PixelTiles {
+        let unbroken = match self.source {
+            Source::Image(access) => access.unbroken,
+            Source::Packed => usize::MAX,
+        };
+        PixelTiles {
+            pixels: pixels.clone(),
+            most: self.tile_pixels(),
+            unbroken,
+            even: self.weights.side == Side::Columns,
+        }
+    }
+
+    fn post<'a>(&'a self, block: &Block<'_>, panel: usize, row: usize) -> Post<'a> {
+        let (bias, slope) = self.weights.per_channel(panel, row);
+        Post {
+            bias,
+            slope,
+            per_row: self.weights.side == Side::Rows,
+            activation: self.desc.epilogue().activation,
+            residual: None,
+            first: block.k.start == 0,
+            last: block.k.end == self.weights.k,
+        }
+    }
+
+    /// NHWC and Nchw16c: each pixel is broadcast against vectors of output channels.
+    fn channels_as_columns(&self, block: &Block<'_>, region: &mut OutputRegion<'_>, slab: &mut [f32]) {
+        let Block { operands, n, group, ref pixels, ref k } = *block;
+        let tiles = self.tiles(pixels);
+        let chunks = k.len().div_ceil(CHUNK);
+        if self.source == Source::Packed {
+            im2col::pack_rows(&self.desc, &operands.input, (n, group), tiles.clone(), k, slab);
+        }
+        let steps = tiles.clone().count() * chunks;
+        for (index, Panel { channel, lo, hi }) in self.weights.panels(group, &region.channels.clone()) {
+            let post = self.post(block, index, 0);
+            let b = self.weights.columns(index, k.start);
+            let mut ahead = Ahead::new(self.weights.panel(index + 1), steps);
+            let mut packed = 0;
+            for p in tiles.clone() {
+                let a = match self.source {
+                    Source::Image(access) => {
+                        access.rows(&operands.input, n, p.start, self.first_channel(group))
+                    }
+                    Source::Packed => RowsOf { data: &slab[packed..], row: CHUNK, chunk: p.len() * CHUNK },
+                };
+                packed += chunks * p.len() * CHUNK;
+                let residual = operands
+                    .residual
+                    .map(|r| (r.data, TileAt::channels_as_columns(&r.view, n, p.start, channel)));
+                let out = region.channels_as_columns(n, p, channel, lo..hi);
+                self.weights.tile.run(k.len(), a, b, out, &Post { residual, ..post }, ahead.hint(chunks));
+            }
+        }
+    }
+
+    /// NCHW: each weight is broadcast against vectors of pixels.
+    fn channels_as_rows(&self, block: &Block<'_>, region: &mut OutputRegion<'_>, slab: &mut [f32]) {
+        let Block { operands, n, group, ref pixels, ref k } = *block;
+        match self.source {
+            Source::Packed => {
+                let tiles = self.tiles(pixels);
+                let width = self.tile_pixels();
+                im2col::pack_columns(
+                    &self.desc,
+                    &operands.input,
+                    (n, group),
+                    tiles.clone(),
+                    k,
+                    (width, slab),
+                );
+                let panel_len = k.len() * width;
+                let columns = |index: usize| ColumnsOf { data: &slab[index * panel_len..], step: width };
+                self.row_panels(block, region, tiles, columns);
+            }
+            Source::Image(access) => {
+                // Whole tiles are read in place; what is left at the end of the plane is packed first.
+                let width = self.tile_pixels();
+                let whole = if access.unbroken == usize::MAX { pixels.len() / width * width } else { 0 };
+                let (in_place, rest) = (pixels.start..pixels.start + whole, pixels.start + whole..pixels.end);
+                let first_channel = self.first_channel(group);
+                let columns = |index: usize| {
+                    access.columns(&operands.input, n, in_place.start + index * width, first_channel)
+                };
+                self.row_panels(block, region, self.tiles(&in_place), columns);
+                for tile in self.tiles(&rest) {
+                    let tile = PixelTiles { pixels: tile, unbroken: usize::MAX, ..self.tiles(&rest) };
+                    im2col::pack_columns(
+                        &self.desc,
+                        &operands.input,
+                        (n, group),
+                        tile.clone(),
+                        k,
+                        (width, slab),
+                    );
+                    self.row_panels(block, region, tile, |_| ColumnsOf { data: slab, step: width });
+                }
+            }
+        }
+    }
+
+    /// Every panel of output channels against every tile of pixels; `columns` is a tile's operand, by its number.
+    fn row_panels<'b>(
+        &self,
+        block: &Block<'_>,
+        region: &mut OutputRegion<'_>,
+        tiles: PixelTiles,
+        columns: impl Fn(usize) -> ColumnsOf<'b>,
+    ) {
+        let Block { operands, n, group, ref k, .. } = *block;
+        for (index, Panel { channel, lo, hi }) in self.weights.panels(group, &region.channels.clone()) {
+            let post = self.post(block, index, lo);
+            let a = self.weights.rows(index, lo, k.start);
+            for (number, p) in tiles.clone().enumerate() {
+                let residual = operands
+                    .residual
+                    .map(|r| (r.data, TileAt::channels_as_rows(&r.view, n, p.start, channel + lo)));
+                let out = region.channels_as_rows(n, channel + lo..channel + hi, p);
+                self.weights.tile.run(
+                    k.len(),
+                    a,
+                    columns(number),
+                    out,
+                    &Post { residual, ..post },
+                    Hint::NONE,
+                );
+            }
+        }
+    }
+}
+
+/// A stretch of pixels cut into tiles of at most `most` that do not cross a multiple of `unbroken`.
+#[derive(Clone)]
+pub(crate) struct PixelTiles {
+    pixels: Range<usize>,
+    most: usize,
+    unbroken: usize,
+    /// Whether tiles are as even as can be (any number of rows is a kernel) or all but the last whole.
+    even: bool,
+}
+
+impl Iterator for PixelTiles {
+    type Item = Range<usize>;
+
+    fn next(&mut self) -> Option<Range<usize>> {
+        let start = self.pixels.start;
+        if self.pixels.is_empty() {
+            return None;
+        }
+        let left = (self.unbroken - start % self.unbroken).min(self.pixels.end - start);
+        let len = if self.even { even(left, self.most) } else { left.min(self.most) };
+        self.pixels.start += len;
+        Some(start..start + len)
+    }
+}
+
+/// The panel after the one in use, hinted into the second cache level while this one's tiles run: a few lines per
+/// chunk of K, never in a burst (which would fill the line buffers that the tile itself needs).
+struct Ahead<'a> {
+    panel: &'a [f32],
+    lines_per_chunk: usize,
+}
+
+impl<'a> Ahead<'a> {
+    /// More lines per chunk than this cost more than they save.
+    const MOST: usize = 4;
+
+    /// `steps` is the number of chunks that all tiles of this panel go through.
+    fn new(panel: &'a [f32], steps: usize) -> Self {
+        let lines = panel.len() / CHUNK;
+        Self { panel, lines_per_chunk: lines.div_ceil(steps.max(1)).min(Self::MOST) }
+    }
+
+    fn hint(&mut self, chunks: usize) -> Hint<'a> {
+        let (now, later) = self.panel.split_at(self.panel.len().min(chunks * self.lines_per_chunk * CHUNK));
+        self.panel = later;
+        if now.is_empty() { Hint::NONE } else { Hint { data: now, lines_per_chunk: self.lines_per_chunk } }
+    }
+}

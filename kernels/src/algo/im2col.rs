@@ -1,0 +1,193 @@
+//! Implicit im2col (Chellapilla et al. 2006): each output pixel's taps become a row of a matrix, but only one block
+//! of K of one stretch of pixels exists at a time, in a slab that fits the second cache level.
+//!
+//! Where channels are neighbours K runs `(kh, kw, c)`, so that packing copies runs of channels; in NCHW it runs
+//! `(c, kh, kw)`, the filter's own order, and packing copies runs of pixels.
+
+use super::gemm::{GemmConv, PixelTiles, Source};
+use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef};
+use crate::plan::Weights;
+use crate::plan::packed::{GemmWeights, Side};
+use crate::tile::gemm::CHUNK;
+use crate::tile::table::KernelSet;
+use std::ops::Range;
+
+/// Steps of K per block: a tile's pixels and weights of one block stay in the first two cache levels, and sums of
+/// at most so many products are rounded together (shorter chains, smaller error).
+const K_BLOCK: usize = 512;
+/// Elements of a packed stretch: a quarter of a second-level cache of 1 MB.
+const STRETCH_LEN: usize = 64 << 10;
+
+pub(crate) fn plan(desc: &ConvDesc, weights: &Weights<'_>, kernels: &'static KernelSet) -> GemmConv {
+    let (kernel, channels) = (desc.kernel(), desc.input().c / desc.groups());
+    let window = kernel.h * kernel.w;
+    let tile = &kernels.gemm[0];
+    let order = |k: usize| match desc.layout() {
+        Layout::Nchw => k,
+        _ => k % channels * window + k / channels,
+    };
+    let weights = GemmWeights::pack(desc, weights, tile, desc.layout(), order);
+    let tile_pixels = if weights.side == Side::Columns { tile.rows() } else { tile.columns() };
+    let k = weights.k.min(K_BLOCK).next_multiple_of(CHUNK);
+    let most = (STRETCH_LEN / k).max(tile_pixels) / tile_pixels;
+    let pixels = desc.output().h * desc.output().w;
+    let stretch = most.min(pixels.div_ceil(tile_pixels)) * tile_pixels;
+    GemmConv { desc: *desc, weights, source: Source::Packed, mergeable: false, k_block: K_BLOCK, stretch }
+}
+
+/// The input coordinate that output coordinate `out` reads through tap `tap`, if it is inside.
+fn source(
+    out: usize,
+    stride: usize,
+    tap: usize,
+    dilation: usize,
+    before: usize,
+    extent: usize,
+) -> Option<usize> {
+    (out * stride + tap * dilation).checked_sub(before).filter(|&at| at < extent)
+}
+
+/// Packs steps `k` of every tile as the broadcast operand, `[tile][k / 16][pixel][16]`, for NHWC and Nchw16c.
+pub(crate) fn pack_rows(
+    desc: &ConvDesc,
+    input: &PixelRef<'_>,
+    (n, group): (usize, usize),
+    tiles: PixelTiles,
+    k: &Range<usize>,
+    slab: &mut [f32],
+) {
+    let channels = desc.input().c / desc.groups();
+    let len = k.len().next_multiple_of(CHUNK);
+    let mut rest = slab;
+    for pixels in tiles {
+        let (panel, later) = rest.split_at_mut(len * pixels.len());
+        rest = later;
+        let mut at = k.start;
+        // One tap at a time: a tap's channels are runs of neighbours, and its coordinates are found once per pixel.
+        while at < k.end {
+            let (tap, first) = (at / channels, at % channels);
+            let run = (channels - first).min(k.end - at);
+            let sources = TapSources { desc, input, n, tap };
+            for (i, p) in pixels.clone().enumerate() {
+                let from = sources.pixel(p);
+                let channel = group * channels + first;
+                copy_run(input, from, channel, panel, at - k.start, (i, pixels.len()), run);
+            }
+            at += run;
+        }
+    }
+}
+
+/// Where output pixels read the input through one tap.
+struct TapSources<'a> {
+    desc: &'a ConvDesc,
+    input: &'a PixelRef<'a>,
+    n: usize,
+    tap: usize,
+}
+
+impl TapSources<'_> {
+    /// The address of channel 0, or `None` in the padding.
+    fn pixel(&self, p: usize) -> Option<usize> {
+        let desc = self.desc;
+        let (shape, width) = (desc.input(), desc.output().w);
+        let (kh, kw) = (self.tap / desc.kernel().w, self.tap % desc.kernel().w);
+        let y = source(p / width, desc.stride().h, kh, desc.dilation().h, desc.pad().top, shape.h)?;
+        let x = source(p % width, desc.stride().w, kw, desc.dilation().w, desc.pad().left, shape.w)?;
+        Some(self.input.view.offset(self.n, 0, y * shape.w + x))
+    }
+}
+
+/// Copies `run` channels of one pixel (zeros in the padding) to steps `step..` of row `i` of `rows` of a panel.
+fn copy_run(
+    input: &PixelRef<'_>,
+    pixel: Option<usize>,
+    channel: usize,
+    panel: &mut [f32],
+    step: usize,
+    (i, rows): (usize, usize),
+    run: usize,
+) {
+    let mut done = 0;
+    while done < run {
+        let (c, k) = (channel + done, step + done);
+        let mut len = (run - done).min(CHUNK - k % CHUNK);
+        let mut offset = c;
+        if input.view.layout == Layout::Nchw16c {
+            len = len.min(BLOCK - c % BLOCK);
+            offset = c / BLOCK * input.view.plane + c % BLOCK;
+        }
+        let to = k / CHUNK * (rows * CHUNK) + i * CHUNK + k % CHUNK;
+        let target = &mut panel[to..to + len];
+        match pixel {
+            None => target.fill(0.0),
+            Some(pixel) => {
+                let from = &input.data[pixel + offset..][..len];
+                // A whole chunk is the common case, and a copy of known length is four moves.
+                match (<&mut [f32; CHUNK]>::try_from(&mut *target), <&[f32; CHUNK]>::try_from(from)) {
+                    (Ok(target), Ok(from)) => *target = *from,
+                    _ => target.copy_from_slice(from),
+                }
+            }
+        }
+        done += len;
+    }
+}
+
+/// Packs steps `k` of every tile as the vector operand, `[tile][k][width]`, for NCHW. Columns past a tile's last
+/// pixel are zero.
+pub(crate) fn pack_columns(
+    desc: &ConvDesc,
+    input: &PixelRef<'_>,
+    (n, group): (usize, usize),
+    tiles: PixelTiles,
+    k: &Range<usize>,
+    (width, slab): (usize, &mut [f32]),
+) {
+    let window = desc.kernel().h * desc.kernel().w;
+    let channels = desc.input().c / desc.groups();
+    for (pixels, panel) in tiles.zip(slab.chunks_exact_mut(k.len() * width)) {
+        for (step, row) in k.clone().zip(panel.chunks_exact_mut(width)) {
+            let plane = input.view.offset(n, group * channels + step / window, 0);
+            let plane = &input.data[plane..plane + input.view.pixels];
+            let (row, padding) = row.split_at_mut(pixels.len());
+            padding.fill(0.0);
+            pack_pixels(desc, plane, step % window, pixels.clone(), row);
+        }
+    }
+}
+
+/// What output pixels `pixels` read of one plane through one tap, a row of the output at a time.
+fn pack_pixels(desc: &ConvDesc, plane: &[f32], tap: usize, pixels: Range<usize>, mut row: &mut [f32]) {
+    let (shape, width) = (desc.input(), desc.output().w);
+    let (kh, kw) = (tap / desc.kernel().w, tap % desc.kernel().w);
+    let (stride, left) = (desc.stride().w, desc.pad().left);
+    let shift = kw * desc.dilation().w;
+    let mut p = pixels.start;
+    while p < pixels.end {
+        let (y, x) = (p / width, p % width);
+        let len = (width - x).min(pixels.end - p);
+        let (segment, rest) = row.split_at_mut(len);
+        row = rest;
+        p += len;
+        let Some(line) = source(y, desc.stride().h, kh, desc.dilation().h, desc.pad().top, shape.h) else {
+            segment.fill(0.0);
+            continue;
+        };
+        let line = &plane[line * shape.w..][..shape.w];
+        // Outputs x with left <= x * stride + shift < left + w read inside the line.
+        let inside = |bound: usize| bound.saturating_sub(shift).div_ceil(stride).clamp(x, x + len) - x;
+        let (begin, end) = (inside(left), inside(left + shape.w));
+        segment[..begin].fill(0.0);
+        segment[end..].fill(0.0);
+        if begin < end {
+            let first = (x + begin) * stride + shift - left;
+            let from = line[first..].iter().step_by(stride);
+            if stride == 1 {
+                segment[begin..end].copy_from_slice(&line[first..first + end - begin]);
+            } else {
+                segment[begin..end].iter_mut().zip(from).for_each(|(to, &from)| *to = from);
+            }
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! One file per algorithm: its packer (step 3) and its driver (step 4) side by side, for they share a data layout.
+//!
+//! A driver is sequential. It computes one [`OutputRegion`], a box of the output that it alone may write, with one
+//! slab of workspace; `run/threads.rs` cuts the output into boxes and calls it on each.
+
+pub(crate) mod gemm;
+pub(crate) mod im2col;
+pub(crate) mod pointwise;
+pub(crate) mod reference;
+
+use crate::choose::Algorithm;
+use crate::describe::{ConvDesc, PixelRef, PixelView};
+use crate::plan::Weights;
+use crate::tile::output::OutputRegion;
+use crate::tile::table::KernelSet;
+
+/// A planned algorithm: one variant per driver.
+pub(crate) enum PlanKind {
+    Reference(reference::Reference),
+    Gemm(gemm::GemmConv),
+}
+
+/// Plans `algorithm`, which must support `desc`.
+pub(crate) fn plan(
+    algorithm: Algorithm,
+    desc: &ConvDesc,
+    weights: &Weights<'_>,
+    kernels: &'static KernelSet,
+) -> PlanKind {
+    match algorithm {
+        Algorithm::Reference => PlanKind::Reference(reference::Reference::new(desc, weights)),
+        Algorithm::Im2colGemm => PlanKind::Gemm(im2col::plan(desc, weights, kernels)),
+        Algorithm::Pointwise => PlanKind::Gemm(pointwise::plan(desc, weights, kernels)),
+    }
+}
+
+/// How a box may be cut among threads without spoiling tiles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Grain {
+    /// Pixels per tile.
+    pub(crate) pixels: usize,
+    /// Channels per panel.
+    pub(crate) channels: usize,
+}
+
+/// What a driver reads besides its weights.
+#[derive(Clone, Copy)]
+pub(crate) struct Operands<'a> {
+    pub(crate) input: PixelRef<'a>,
+    pub(crate) residual: Option<PixelRef<'a>>,
+}
+
+impl PlanKind {
+    /// Whether all images may be treated as one long row of pixels, given the views of the actual tensors.
+    pub(crate) fn merges(&self, views: &[PixelView]) -> bool {
+        match self {
+            Self::Reference(_) => false,
+            Self::Gemm(gemm) => gemm.merges(views),
+        }
+    }
+
+    pub(crate) fn grain(&self) -> Grain {
+        match self {
+            Self::Reference(_) => Grain { pixels: 1, channels: 1 },
+            Self::Gemm(gemm) => gemm.grain(),
+        }
+    }
+
+    /// Computes one box of the output.
+    pub(crate) fn run(&self, operands: &Operands<'_>, mut region: OutputRegion<'_>, slab: &mut [f32]) {
+        match self {
+            Self::Reference(reference) => reference.run(operands, &mut region),
+            Self::Gemm(gemm) => gemm.run(operands, &mut region, slab),
+        }
+        region.zero_padding_lanes();
+    }
+
+    /// Elements of workspace per thread, a whole number of cache lines.
+    pub(crate) fn workspace_len(&self) -> usize {
+        match self {
+            Self::Reference(_) => 0,
+            Self::Gemm(gemm) => gemm.workspace_len().next_multiple_of(16),
+        }
+    }
+
+    pub(crate) fn packed_bytes(&self) -> usize {
+        match self {
+            Self::Reference(reference) => reference.packed_bytes(),
+            Self::Gemm(gemm) => gemm.weights.bytes(),
+        }
+    }
+
+    pub(crate) fn kernel_name(&self) -> &'static str {
+        match self {
+            Self::Reference(_) => "reference_f64",
+            Self::Gemm(gemm) => gemm.weights.tile.name(),
+        }
+    }
+}

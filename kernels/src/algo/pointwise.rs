@@ -1,0 +1,111 @@
+//! 1x1 convolution as channel mixing: a matrix product on the image itself (Lin et al. 2014, section 3.2).
+//!
+//! Fourteen consecutive pixels of an Nchw16c block are fourteen consecutive cache lines, so the image is the
+//! packed operand already; in NHWC rows are one pixel pitch apart; in NCHW a plane is a row of vectors. A stride
+//! only widens the distance between pixels. A kernel that covers the whole unpadded NCHW image is the same
+//! product with `C*H*W` channels and one pixel, and a batch of one-pixel images is one image with a row of pixels:
+//! so fully connected layers end up here too.
+
+use super::gemm::{GemmConv, Source};
+use crate::choose::Unsupported;
+use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef, Size2};
+use crate::plan::Weights;
+use crate::plan::packed::GemmWeights;
+use crate::tile::gemm::CHUNK;
+use crate::tile::table::{ColumnsOf, KernelSet, RowsOf};
+
+/// How output pixels lie in the image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Access {
+    /// Pixels per output row that are evenly spaced; `usize::MAX` if all of them are.
+    pub(crate) unbroken: usize,
+    stride: Size2,
+    input_width: usize,
+    output_width: usize,
+}
+
+pub(crate) fn supports(desc: &ConvDesc) -> Result<(), Unsupported> {
+    let is_1x1 = desc.kernel() == Size2::square(1);
+    if !desc.pad().is_zero() || !(is_1x1 || covers_image(desc)) {
+        return Err(Unsupported::NotPointwise);
+    }
+    let blocked_groups = desc.layout() == Layout::Nchw16c && desc.groups() > 1;
+    if blocked_groups && !(desc.input().c / desc.groups()).is_multiple_of(BLOCK) {
+        return Err(Unsupported::GroupInsideBlock);
+    }
+    Ok(())
+}
+
+/// Whether the taps of the one output pixel are a whole NCHW image, element by element.
+fn covers_image(desc: &ConvDesc) -> bool {
+    let dense = desc.dilation() == Size2::square(1) || desc.kernel() == Size2::square(1);
+    desc.layout() == Layout::Nchw && desc.groups() == 1 && desc.kernel() == desc.input().size() && dense
+}
+
+pub(crate) fn plan(desc: &ConvDesc, weights: &Weights<'_>, kernels: &'static KernelSet) -> GemmConv {
+    let (input, output) = (desc.input(), desc.output());
+    // One pixel per image: whatever the layout says, the images are rows and the channels neighbours.
+    let vectors = covers_image(desc);
+    let layout = if vectors && desc.layout() == Layout::Nchw { Layout::Nhwc } else { desc.layout() };
+    let unit = desc.stride() == Size2::square(1) || vectors;
+    let access = Access {
+        unbroken: if unit { usize::MAX } else { output.w },
+        stride: desc.stride(),
+        input_width: input.w,
+        output_width: output.w,
+    };
+    let mergeable = vectors || (unit && layout != Layout::Nchw);
+    let rows = output.h * output.w * if mergeable { output.n } else { 1 };
+    let tile = if layout == Layout::Nchw { &kernels.gemm[0] } else { kernels.gemm_tile_for(rows) };
+    let weights = GemmWeights::pack(desc, weights, tile, layout, |k| k);
+    let stretch = stretch(&weights);
+    GemmConv { desc: *desc, source: Source::Image(access), mergeable, k_block: usize::MAX, stretch, weights }
+}
+
+/// Pixels between two passes over the weights. While all weights stay in the second cache level, a few tiles at a
+/// time keep their pixels in the first; otherwise each panel of weights should be read as rarely as the image's
+/// share of the second level allows.
+fn stretch(weights: &GemmWeights) -> usize {
+    const SMALL_WEIGHTS: usize = 512 << 10;
+    const IMAGE_SHARE: usize = 1 << 20;
+    let tile = weights.tile.rows();
+    let whole_tiles = |pixels: usize| (pixels / tile).max(4) * tile;
+    if weights.bytes() <= SMALL_WEIGHTS {
+        whole_tiles(0)
+    } else {
+        whole_tiles(IMAGE_SHARE / (weights.k * size_of::<f32>()))
+    }
+}
+
+impl Access {
+    /// Where output pixel `p` reads, as a pixel of the input.
+    fn input_pixel(&self, p: usize) -> usize {
+        if self.unbroken == usize::MAX {
+            return p;
+        }
+        let (y, x) = (p / self.output_width, p % self.output_width);
+        y * self.stride.h * self.input_width + x * self.stride.w
+    }
+
+    /// Output pixels `p..` as the broadcast operand.
+    pub(crate) fn rows<'a>(&self, input: &PixelRef<'a>, n: usize, p: usize, channel: usize) -> RowsOf<'a> {
+        let view = &input.view;
+        let stride = if self.unbroken == usize::MAX { 1 } else { self.stride.w };
+        RowsOf {
+            data: &input.data[view.offset(n, channel, self.input_pixel(p))..],
+            row: view.pixel * stride,
+            chunk: if view.layout == Layout::Nchw16c { view.plane } else { CHUNK },
+        }
+    }
+
+    /// Output pixels `p..` of NCHW planes as the vector operand; only where all of them are neighbours.
+    pub(crate) fn columns<'a>(
+        &self,
+        input: &PixelRef<'a>,
+        n: usize,
+        p: usize,
+        channel: usize,
+    ) -> ColumnsOf<'a> {
+        ColumnsOf { data: &input.data[input.view.offset(n, channel, p)..], step: input.view.plane }
+    }
+}

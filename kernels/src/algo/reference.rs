@@ -1,0 +1,71 @@
+//! The oracle: the definition, loop by loop, accumulated in `f64` and rounded once.
+//!
+//! Goodfellow, Bengio and Courville 2016, equation 9.6, with stride, dilation, padding, groups and epilogue.
+//! It is itself tested against examples worked by hand (`tests/reference.rs`).
+
+use super::Operands;
+use crate::describe::ConvDesc;
+use crate::plan::Weights;
+use crate::tile::output::OutputRegion;
+
+pub(crate) struct Reference {
+    desc: ConvDesc,
+    filter: Vec<f32>,
+    bias: Vec<f32>,
+    slope: Vec<f32>,
+}
+
+impl Reference {
+    pub(crate) fn new(desc: &ConvDesc, weights: &Weights<'_>) -> Self {
+        let copy = |values: Option<&[f32]>| values.unwrap_or_default().to_vec();
+        Self {
+            desc: *desc,
+            filter: weights.filter.to_vec(),
+            bias: copy(weights.bias),
+            slope: copy(weights.slope),
+        }
+    }
+
+    pub(crate) fn packed_bytes(&self) -> usize {
+        (self.filter.len() + self.bias.len() + self.slope.len()) * size_of::<f32>()
+    }
+
+    pub(crate) fn run(&self, operands: &Operands<'_>, region: &mut OutputRegion<'_>) {
+        let width = self.desc.output().w;
+        for n in region.images.clone() {
+            for o in region.channels.clone() {
+                for p in region.pixels.clone() {
+                    let mut sum = self.sum(operands, n, o, p / width, p % width);
+                    sum += self.bias.get(o).copied().map_or(0.0, f64::from);
+                    if let Some(residual) = &operands.residual {
+                        sum += f64::from(residual.data[residual.view.offset(n, o, p)]);
+                    }
+                    let slope = self.slope.get(o).copied().map_or(0.0, f64::from);
+                    region.put(n, o, p, self.desc.epilogue().activation.eval(sum, slope) as f32);
+                }
+            }
+        }
+    }
+
+    fn sum(&self, operands: &Operands<'_>, n: usize, o: usize, y: usize, x: usize) -> f64 {
+        let desc = &self.desc;
+        let (input, kernel) = (desc.input(), desc.kernel());
+        let (channels, per_group) = (input.c / desc.groups(), desc.output().c / desc.groups());
+        let first_channel = o / per_group * channels;
+        let mut sum = 0.0;
+        for i in 0..kernel.h {
+            let row = (y * desc.stride().h + i * desc.dilation().h).checked_sub(desc.pad().top);
+            let Some(row) = row.filter(|&row| row < input.h) else { continue };
+            for j in 0..kernel.w {
+                let column = (x * desc.stride().w + j * desc.dilation().w).checked_sub(desc.pad().left);
+                let Some(column) = column.filter(|&column| column < input.w) else { continue };
+                for c in 0..channels {
+                    let from = operands.input.view.offset(n, first_channel + c, row * input.w + column);
+                    let tap = ((o * channels + c) * kernel.h + i) * kernel.w + j;
+                    sum += f64::from(operands.input.data[from]) * f64::from(self.filter[tap]);
+                }
+            }
+        }
+        sum
+    }
+}

@@ -1,0 +1,11 @@
+//! Step 2, choose: which instruction set, which algorithm, which tile, and why not the others.
+
+mod algorithm;
+mod machine;
+mod model;
+
+pub use algorithm::{Algorithm, Unsupported};
+pub use machine::Isa;
+pub(crate) use machine::kernels;
+pub(crate) use model::choose;
+pub use model::{Choice, Numerics, Rejection, Select};

@@ -1,0 +1,87 @@
+//! The choice: a pure function from a problem to an algorithm and the reasons against the others.
+
+use super::{Algorithm, Unsupported};
+use crate::describe::ConvDesc;
+use crate::error::ConvError;
+use std::fmt;
+
+/// How much rounding error an algorithm may add to that of a plain sum.
+///
+/// Every algorithm there is today only re-orders the summation, so all three admit the same ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Numerics {
+    /// Re-ordered summation only.
+    Strict,
+    /// At most 2e-6 relative L2 error on the reference distribution.
+    #[default]
+    Default,
+    /// At most 6e-6 relative L2 error on the reference distribution.
+    Fast,
+}
+
+/// Who chooses the algorithm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Select {
+    /// The library, by its model; every rejection is explained in the plan's report.
+    #[default]
+    Auto,
+    /// The caller. An algorithm that cannot do the problem is an error; there is no fallback.
+    Force(Algorithm),
+}
+
+/// Why an algorithm was not chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Rejection {
+    /// It cannot do the problem.
+    Unsupported(Unsupported),
+    /// It can, and the model expects the chosen one to be faster.
+    Slower(&'static str),
+    /// Another one was forced.
+    NotForced,
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unsupported(reason) => write!(f, "{reason}"),
+            Self::Slower(why) => write!(f, "{why}"),
+            Self::NotForced => write!(f, "another algorithm was forced"),
+        }
+    }
+}
+
+/// The outcome: one algorithm, and a reason against each of the others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choice {
+    /// What will run.
+    pub algorithm: Algorithm,
+    /// Why it was chosen.
+    pub reason: &'static str,
+    /// Every other algorithm, with the reason against it.
+    pub rejected: Vec<(Algorithm, Rejection)>,
+}
+
+/// Chooses an algorithm for `desc`.
+pub(crate) fn choose(desc: &ConvDesc, select: Select) -> Result<Choice, ConvError> {
+    if let Select::Force(algorithm) = select {
+        algorithm.supports(desc).map_err(|reason| ConvError::Unsupported { algorithm, reason })?;
+        let others = Algorithm::ALL.into_iter().filter(|&other| other != algorithm);
+        let rejected = others.map(|other| (other, Rejection::NotForced)).collect();
+        return Ok(Choice { algorithm, reason: "forced by the caller", rejected });
+    }
+    let (algorithm, reason) = match Algorithm::Pointwise.supports(desc) {
+        Ok(()) => (Algorithm::Pointwise, "a matrix product on the image itself, nothing to copy"),
+        Err(_) => (Algorithm::Im2colGemm, "the one fast algorithm that can do every convolution"),
+    };
+    let against = |other: Algorithm| match (other.supports(desc), other) {
+        (Err(reason), _) => Rejection::Unsupported(reason),
+        (Ok(()), Algorithm::Reference) => Rejection::Slower("scalar, accumulates in f64"),
+        (Ok(()), _) => Rejection::Slower("would pack panels that are not needed here"),
+    };
+    let others = Algorithm::ALL.into_iter().filter(|&other| other != algorithm);
+    let rejected = others.map(|other| (other, against(other))).collect();
+    Ok(Choice { algorithm, reason, rejected })
+}

@@ -1,0 +1,37 @@
+//! What a convolution costs by its definition, whatever algorithm computes it.
+
+use super::{ConvDesc, Layout};
+
+/// Work and traffic of one [`ConvDesc`]. Every count is exact and saturates at `u64::MAX`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cost {
+    /// Multiply-accumulates `N*O*OH*OW*(C/groups)*KH*KW`: products with padding count, as everywhere in the literature.
+    pub macs: u64,
+    /// Floating-point operations, `2 * macs`: bias and activation are not counted.
+    pub flops: u64,
+    /// Bytes of input, filter and output, each touched once, without the lanes that a blocked layout adds.
+    pub min_bytes: u64,
+}
+
+impl Cost {
+    pub(super) fn of(desc: &ConvDesc) -> Self {
+        let out = desc.output();
+        let per_output = [desc.input().c / desc.groups(), desc.kernel().h, desc.kernel().w];
+        let product = |factors: &[usize]| {
+            factors.iter().fold(1u64, |product, &factor| product.saturating_mul(factor as u64))
+        };
+        let macs = product(&[out.n, out.c, out.h, out.w]).saturating_mul(product(&per_output));
+        // The builder has checked that each of the three fits; the plain layout adds no lanes.
+        let elements = |len: Result<usize, _>| len.map_or(u64::MAX, |len: usize| len as u64);
+        let min_bytes = elements(desc.input().len(Layout::Nchw))
+            .saturating_add(desc.filter_len() as u64)
+            .saturating_add(elements(out.len(Layout::Nchw)))
+            .saturating_mul(size_of::<f32>() as u64);
+        Self { macs, flops: macs.saturating_mul(2), min_bytes }
+    }
+
+    /// FLOPs per byte of compulsory traffic: the abscissa of the roofline.
+    pub fn intensity(&self) -> f64 {
+        self.flops as f64 / self.min_bytes.max(1) as f64
+    }
+}

@@ -1,0 +1,231 @@
+//! Extents and layouts. The only place that multiplies sizes, so the only place that can overflow.
+
+use crate::error::ConvError;
+use std::fmt;
+
+/// Channels of one block of [`Layout::Nchw16c`]: one AVX-512 vector, two AVX2 vectors, four NEON vectors.
+pub(crate) const BLOCK: usize = 16;
+
+/// Height and width, in elements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Size2 {
+    /// Rows.
+    pub h: usize,
+    /// Columns.
+    pub w: usize,
+}
+
+impl Size2 {
+    /// `h` rows by `w` columns.
+    pub const fn new(h: usize, w: usize) -> Self {
+        Self { h, w }
+    }
+
+    /// The same extent on both axes.
+    pub const fn square(side: usize) -> Self {
+        Self { h: side, w: side }
+    }
+}
+
+impl fmt::Display for Size2 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}x{}", self.h, self.w)
+    }
+}
+
+/// Zero padding, in elements, on the four sides of an image; it need not be symmetric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Pad2 {
+    /// Rows above the first.
+    pub top: usize,
+    /// Rows below the last.
+    pub bottom: usize,
+    /// Columns before the first.
+    pub left: usize,
+    /// Columns after the last.
+    pub right: usize,
+}
+
+impl Pad2 {
+    /// No padding: TensorFlow's and ONNX's `VALID`.
+    pub const VALID: Self = Self { top: 0, bottom: 0, left: 0, right: 0 };
+
+    /// `p` elements on every side.
+    pub const fn all(p: usize) -> Self {
+        Self { top: p, bottom: p, left: p, right: p }
+    }
+
+    /// `h` rows above and below, `w` columns left and right.
+    pub const fn symmetric(h: usize, w: usize) -> Self {
+        Self { top: h, bottom: h, left: w, right: w }
+    }
+
+    /// ONNX `SAME_UPPER` (TensorFlow `SAME`): output extent `ceil(in / stride)`, an odd element goes to the end.
+    ///
+    /// Saturates instead of overflowing; the descriptor's builder then reports the size.
+    pub fn same_upper(input: Size2, kernel: Size2, stride: Size2, dilation: Size2) -> Self {
+        let h = same_total(input.h, kernel.h, stride.h, dilation.h);
+        let w = same_total(input.w, kernel.w, stride.w, dilation.w);
+        Self { top: h / 2, bottom: h - h / 2, left: w / 2, right: w - w / 2 }
+    }
+
+    /// ONNX `SAME_LOWER`: output extent `ceil(in / stride)`, an odd element goes to the beginning.
+    pub fn same_lower(input: Size2, kernel: Size2, stride: Size2, dilation: Size2) -> Self {
+        let up = Self::same_upper(input, kernel, stride, dilation);
+        Self { top: up.bottom, bottom: up.top, left: up.right, right: up.left }
+    }
+
+    /// Whether any side is padded.
+    pub const fn is_zero(&self) -> bool {
+        self.top == 0 && self.bottom == 0 && self.left == 0 && self.right == 0
+    }
+}
+
+impl fmt::Display for Pad2 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.top == self.bottom && self.left == self.right {
+            write!(f, "{}x{}", self.top, self.left)
+        } else {
+            write!(f, "[{},{},{},{}]", self.top, self.left, self.bottom, self.right)
+        }
+    }
+}
+
+fn same_total(input: usize, kernel: usize, stride: usize, dilation: usize) -> usize {
+    if stride == 0 || input == 0 {
+        return 0; // the builder reports both
+    }
+    let output = input.div_ceil(stride);
+    let covered = (output - 1)
+        .saturating_mul(stride)
+        .saturating_add(dilation.saturating_mul(kernel.saturating_sub(1)))
+        .saturating_add(1);
+    covered.saturating_sub(input)
+}
+
+/// Extents of an activation tensor, in elements, whatever its memory order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Shape4 {
+    /// Images.
+    pub n: usize,
+    /// Channels.
+    pub c: usize,
+    /// Rows.
+    pub h: usize,
+    /// Columns.
+    pub w: usize,
+}
+
+impl Shape4 {
+    /// `n` images of `c` channels of `h` by `w`.
+    pub const fn new(n: usize, c: usize, h: usize, w: usize) -> Self {
+        Self { n, c, h, w }
+    }
+
+    /// Height and width.
+    pub const fn size(&self) -> Size2 {
+        Size2 { h: self.h, w: self.w }
+    }
+
+    /// Elements of a packed tensor of this shape: `Nchw16c` rounds the channels up to 16.
+    ///
+    /// # Errors
+    /// [`ConvError::SizeOverflow`] if their bytes exceed `isize::MAX`.
+    pub fn len(&self, layout: Layout) -> Result<usize, ConvError> {
+        let c = match layout {
+            Layout::Nchw | Layout::Nhwc => self.c,
+            Layout::Nchw16c => {
+                self.c.checked_next_multiple_of(BLOCK).ok_or(ConvError::SizeOverflow { what: "channels" })?
+            }
+        };
+        checked_product("elements of a tensor", &[self.n, c, self.h, self.w])
+    }
+
+    /// Whether any extent is zero.
+    pub const fn is_empty(&self) -> bool {
+        self.n == 0 || self.c == 0 || self.h == 0 || self.w == 0
+    }
+}
+
+impl fmt::Display for Shape4 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}x{}x{}x{}", self.n, self.c, self.h, self.w)
+    }
+}
+
+/// Memory order of activations. Filters are always given as OIHW, whatever the layout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Layout {
+    /// `[n][c][h][w]`: PyTorch's and ONNX's default.
+    Nchw,
+    /// `[n][h][w][c]`: TensorFlow's default, PyTorch's `channels_last`.
+    Nhwc,
+    /// `[n][ceil(c/16)][h][w][16]`, the blocked layout that networks should run in end to end. The lanes past
+    /// the last channel are ignored on input and written as zero on output.
+    Nchw16c,
+}
+
+impl Layout {
+    /// Every layout, for tests and tables.
+    pub const ALL: [Self; 3] = [Self::Nchw, Self::Nhwc, Self::Nchw16c];
+
+    /// `"nchw"`, `"nhwc"` or `"nchw16c"`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Nchw => "nchw",
+            Self::Nhwc => "nhwc",
+            Self::Nchw16c => "nchw16c",
+        }
+    }
+}
+
+impl fmt::Display for Layout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The product of `factors`, if that many `f32` can be addressed.
+pub(crate) fn checked_product(what: &'static str, factors: &[usize]) -> Result<usize, ConvError> {
+    const MOST: usize = isize::MAX as usize / size_of::<f32>();
+    factors
+        .iter()
+        .try_fold(1usize, |product, &factor| product.checked_mul(factor))
+        .filter(|&product| product <= MOST)
+        .ok_or(ConvError::SizeOverflow { what })
+}
+
+/// Padded input and dilated kernel of a sliding window, checked; the output extents follow by [`outputs`].
+///
+/// `floor((in + before + after - dilation * (k - 1) - 1) / stride) + 1` on both axes.
+pub(crate) fn window_output(
+    input: Size2,
+    kernel: Size2,
+    stride: Size2,
+    pad: Pad2,
+    dilation: Size2,
+) -> Result<Size2, ConvError> {
+    let padded = |n: usize, a: usize, b: usize| n.checked_add(a)?.checked_add(b);
+    let dilated = |k: usize, d: usize| k.checked_sub(1)?.checked_mul(d)?.checked_add(1);
+    let overflow = ConvError::SizeOverflow { what: "padded input or dilated kernel" };
+    let (Some(ph), Some(pw), Some(kh), Some(kw)) = (
+        padded(input.h, pad.top, pad.bottom),
+        padded(input.w, pad.left, pad.right),
+        dilated(kernel.h, dilation.h),
+        dilated(kernel.w, dilation.w),
+    ) else {
+        return Err(overflow);
+    };
+    // Coordinates are compared as isize later on.
+    if ph > isize::MAX as usize || pw > isize::MAX as usize {
+        return Err(overflow);
+    }
+    if kh > ph || kw > pw {
+        return Err(ConvError::EmptyOutput {
+            padded_input: Size2::new(ph, pw),
+            dilated_kernel: Size2::new(kh, kw),
+        });
+    }
+    Ok(Size2::new((ph - kh) / stride.h + 1, (pw - kw) / stride.w + 1))
+}

@@ -1,0 +1,218 @@
+//! Borrowed tensors with a pitch, and the one view of them that every driver uses.
+
+use super::shape::{BLOCK, checked_product};
+use super::{Layout, Shape4};
+use crate::error::ConvError;
+
+/// Distances between the parts of a tensor, in elements. Larger than packed makes a channel slice of a wider
+/// tensor: an Inception branch writes straight into the concatenation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pitch {
+    /// From one image to the next.
+    pub image: usize,
+    /// From one pixel to the next: at least C in NHWC, always 1 in NCHW and 16 in Nchw16c.
+    pub pixel: usize,
+}
+
+/// The same tensor seen as `images x channels x pixels`, pixels counted row by row.
+///
+/// Element `(n, c, p)` is at `n * image + (c / block) * plane + c % block + p * pixel`, where `block` is 1 for
+/// NCHW, 16 for Nchw16c, and the whole of C for NHWC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PixelView {
+    pub(crate) layout: Layout,
+    pub(crate) images: usize,
+    pub(crate) channels: usize,
+    pub(crate) pixels: usize,
+    pub(crate) image: usize,
+    pub(crate) plane: usize,
+    pub(crate) pixel: usize,
+}
+
+impl PixelView {
+    /// Whether neighbouring channels of a pixel are neighbours in memory.
+    pub(crate) fn channels_last(&self) -> bool {
+        self.layout != Layout::Nchw
+    }
+
+    /// The address of an element, relative to the first.
+    pub(crate) fn offset(&self, n: usize, c: usize, p: usize) -> usize {
+        let in_image = match self.layout {
+            Layout::Nchw => c * self.plane,
+            Layout::Nhwc => c,
+            Layout::Nchw16c => c / BLOCK * self.plane + c % BLOCK,
+        };
+        n * self.image + in_image + p * self.pixel
+    }
+
+    /// Whether [`merged`](Self::merged) changes nothing but the names of the elements.
+    pub(crate) fn can_merge(&self) -> bool {
+        self.pixels == 1 || (self.layout == Layout::Nhwc && self.image == self.pixels * self.pixel)
+    }
+
+    /// All images as one long row of pixels; only where [`can_merge`](Self::can_merge).
+    pub(crate) fn merged(self) -> Self {
+        debug_assert!(self.can_merge());
+        let layout = if self.layout == Layout::Nchw { Layout::Nhwc } else { self.layout };
+        let pixel = if self.pixels == 1 { self.image } else { self.pixel };
+        let pixels = self.images * self.pixels;
+        // With one image the pitch between images says nothing, and a pixel pitch below C would overlap.
+        Self { layout, images: 1, pixels, pixel, ..self }
+    }
+}
+
+/// One checked description for both kinds of borrow: nothing in it depends on mutability.
+fn check(
+    data_len: usize,
+    shape: Shape4,
+    layout: Layout,
+    pitch: Option<Pitch>,
+) -> Result<PixelView, ConvError> {
+    if shape.is_empty() {
+        return Err(ConvError::field("tensor shape", "every extent at least 1", shape));
+    }
+    let packed_len = shape.len(layout)?;
+    let pixels = shape.h * shape.w;
+    let packed_image = packed_len / shape.n;
+    let packed_pixel = match layout {
+        Layout::Nchw => 1,
+        Layout::Nhwc => shape.c,
+        Layout::Nchw16c => BLOCK,
+    };
+    let Pitch { image, pixel } = match pitch {
+        None => {
+            if data_len != packed_len {
+                return Err(ConvError::BufferLen { what: "tensor", expected: packed_len, got: data_len });
+            }
+            Pitch { image: packed_image, pixel: packed_pixel }
+        }
+        Some(pitch) => pitch,
+    };
+    if layout == Layout::Nhwc {
+        if pixel < packed_pixel {
+            return Err(ConvError::field(
+                "pitch.pixel",
+                format!("at least the {packed_pixel} channels"),
+                pixel,
+            ));
+        }
+    } else if pixel != packed_pixel {
+        return Err(ConvError::field("pitch.pixel", format!("{packed_pixel} in {layout}"), pixel));
+    }
+    let span = match layout {
+        Layout::Nchw | Layout::Nchw16c => packed_image,
+        Layout::Nhwc => checked_product("pitch.pixel", &[pixels - 1, pixel])?
+            .checked_add(shape.c)
+            .ok_or(ConvError::SizeOverflow { what: "pitch.pixel" })?,
+    };
+    if image < span {
+        return Err(ConvError::field("pitch.image", format!("at least {span}, one image"), image));
+    }
+    let expected = checked_product("pitch.image", &[shape.n - 1, image])?
+        .checked_add(span)
+        .ok_or(ConvError::SizeOverflow { what: "pitch.image" })?;
+    if data_len < expected {
+        return Err(ConvError::BufferLen { what: "tensor", expected, got: data_len });
+    }
+    let plane = match layout {
+        Layout::Nchw => pixels,
+        Layout::Nhwc => 1,
+        Layout::Nchw16c => pixels * BLOCK,
+    };
+    Ok(PixelView { layout, images: shape.n, channels: shape.c, pixels, image, plane, pixel })
+}
+
+macro_rules! tensor {
+    ($(#[$doc:meta])* $name:ident, $data:ty) => {
+        $(#[$doc])*
+        #[derive(Debug)]
+        pub struct $name<'a> {
+            data: $data,
+            shape: Shape4,
+            view: PixelView,
+        }
+
+        impl<'a> $name<'a> {
+            /// A packed tensor.
+            ///
+            /// # Errors
+            /// [`ConvError::BufferLen`] unless `data` has exactly [`Shape4::len`] elements.
+            pub fn packed(data: $data, shape: Shape4, layout: Layout) -> Result<Self, ConvError> {
+                let view = check(data.len(), shape, layout, None)?;
+                Ok(Self { data, shape, view })
+            }
+
+            /// A tensor with a pitch, for instance a slice of the channels of a wider one.
+            ///
+            /// # Errors
+            /// [`ConvError::InvalidField`] if elements would overlap or the layout has another pixel pitch,
+            /// [`ConvError::BufferLen`] if the last element is outside `data`.
+            pub fn with_pitch(
+                data: $data,
+                shape: Shape4,
+                layout: Layout,
+                pitch: Pitch,
+            ) -> Result<Self, ConvError> {
+                let view = check(data.len(), shape, layout, Some(pitch))?;
+                Ok(Self { data, shape, view })
+            }
+
+            /// Extents.
+            pub fn shape(&self) -> Shape4 {
+                self.shape
+            }
+
+            /// Memory order.
+            pub fn layout(&self) -> Layout {
+                self.view.layout
+            }
+
+            /// Where element `(n, c, y, x)` is in `data`; the caller keeps the indices in range.
+            pub fn offset(&self, n: usize, c: usize, y: usize, x: usize) -> usize {
+                self.view.offset(n, c, y * self.shape.w + x)
+            }
+
+            pub(crate) fn view(&self) -> PixelView {
+                self.view
+            }
+        }
+    };
+}
+
+tensor! {
+    /// A borrowed activation tensor.
+    #[derive(Clone, Copy)]
+    TensorRef, &'a [f32]
+}
+
+tensor! {
+    /// A borrowed activation tensor to be written. The borrow checker keeps it apart from every input.
+    TensorMut, &'a mut [f32]
+}
+
+impl<'a> TensorRef<'a> {
+    /// The view, with the memory that it was checked against.
+    pub(crate) fn pixels(&self) -> PixelRef<'a> {
+        PixelRef { data: self.data, view: self.view }
+    }
+}
+
+/// A view and its memory.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PixelRef<'a> {
+    pub(crate) data: &'a [f32],
+    pub(crate) view: PixelView,
+}
+
+impl PixelRef<'_> {
+    /// See [`PixelView::merged`].
+    pub(crate) fn merged_if(self, merge: bool) -> Self {
+        if merge { Self { view: self.view.merged(), ..self } } else { self }
+    }
+}
+
+impl<'a> TensorMut<'a> {
+    pub(crate) fn into_data(self) -> &'a mut [f32] {
+        self.data
+    }
+}

@@ -1,0 +1,123 @@
+//! Buffers that kernels stream through: aligned, on huge pages where that pays, touched once and kept.
+//!
+//! On virtual machines page walks and first-touch faults are the hidden cost of large buffers. Those of a
+//! megabyte and more are therefore aligned to 2 MB, advised as huge pages before their first touch (Linux; a
+//! no-op elsewhere) and written once, at plan time.
+
+use aligned_vec::{AVec, RuntimeAlign};
+use std::ops::{Deref, DerefMut};
+
+const CACHE_LINE: usize = 64;
+const HUGE_PAGE: usize = 2 << 20;
+/// From here on a buffer is worth a huge page.
+const LARGE: usize = 1 << 20;
+
+/// Zero-initialised `f32`s, aligned to a cache line or a huge page.
+pub(crate) struct Buffer(AVec<f32, RuntimeAlign>);
+
+impl Buffer {
+    pub(crate) fn zeroed(len: usize) -> Self {
+        let bytes = len * size_of::<f32>();
+        let align = if bytes >= LARGE { HUGE_PAGE } else { CACHE_LINE };
+        let capacity = bytes.next_multiple_of(align) / size_of::<f32>();
+        let mut data = AVec::with_capacity(align, capacity);
+        if bytes >= LARGE {
+            advise_huge(data.as_mut_ptr(), capacity * size_of::<f32>());
+        }
+        data.resize(len, 0.0);
+        Self(data)
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.len() * size_of::<f32>()
+    }
+}
+
+impl Deref for Buffer {
+    type Target = [f32];
+    fn deref(&self) -> &[f32] {
+        &self.0
+    }
+}
+
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        &mut self.0
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn advise_huge(start: *mut f32, bytes: usize) {
+    // SAFETY: the range is the allocation that the caller has just made, aligned to a huge page; the advice changes
+    // no contents. It may be refused, which costs nothing, so the result does not matter.
+    unsafe { libc::madvise(start.cast(), bytes, libc::MADV_HUGEPAGE) };
+}
+
+#[cfg(not(target_os = "linux"))]
+fn advise_huge(_: *mut f32, _: usize) {}
+
+/// What a plan needs of a [`Workspace`], in elements. May change from one version to the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct WorkspaceReq {
+    /// Elements for each thread.
+    pub per_thread_len: usize,
+    /// Threads that may run at once.
+    pub threads: usize,
+}
+
+impl WorkspaceReq {
+    /// Elements in all.
+    pub const fn len(self) -> usize {
+        self.per_thread_len * self.threads
+    }
+
+    /// Whether none is needed.
+    pub const fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+
+    /// A requirement that satisfies both: one workspace for a whole network.
+    pub fn union(self, other: Self) -> Self {
+        Self {
+            per_thread_len: self.per_thread_len.max(other.per_thread_len),
+            threads: self.threads.max(other.threads),
+        }
+    }
+}
+
+/// Scratch memory of [`ConvPlan::run`](crate::ConvPlan::run), owned by the caller: one per concurrent run.
+pub struct Workspace(Buffer);
+
+impl Workspace {
+    /// No memory: for plans that need none, or to be grown by [`reserve`](Self::reserve).
+    pub fn empty() -> Self {
+        Self(Buffer::zeroed(0))
+    }
+
+    /// As much as `req` asks for.
+    pub fn for_req(req: WorkspaceReq) -> Self {
+        Self(Buffer::zeroed(req.len()))
+    }
+
+    /// Grows to what `req` asks for; never shrinks. `run` never calls it.
+    pub fn reserve(&mut self, req: WorkspaceReq) {
+        if self.0.len() < req.len() {
+            self.0 = Buffer::zeroed(req.len());
+        }
+    }
+
+    /// Elements.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is no memory.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The memory itself; its contents mean nothing between runs.
+    pub fn as_mut_slice(&mut self) -> &mut [f32] {
+        &mut self.0
+    }
+}

@@ -1,0 +1,218 @@
+//! Step 3, plan: choose, pack, size the workspace. Everything that allocates happens here.
+
+pub(crate) mod memory;
+pub(crate) mod packed;
+
+use crate::algo::{self, PlanKind};
+use crate::choose::{Algorithm, Choice, Isa, Numerics, Select, choose, kernels};
+use crate::describe::{Activation, ConvDesc};
+use crate::error::ConvError;
+pub use memory::{Workspace, WorkspaceReq};
+use std::fmt;
+
+/// The trained numbers of a convolution. They are copied; the plan does not borrow them.
+#[derive(Debug, Clone, Copy)]
+pub struct Weights<'a> {
+    /// `[O][C / groups][KH][KW]`, [`ConvDesc::filter_len`] elements.
+    pub filter: &'a [f32],
+    /// One number per output channel, if and only if the epilogue has a bias.
+    pub bias: Option<&'a [f32]>,
+    /// One slope per output channel, if and only if the activation is [`Activation::PRelu`].
+    pub slope: Option<&'a [f32]>,
+}
+
+impl<'a> Weights<'a> {
+    /// A filter without bias or slopes.
+    pub const fn filter(filter: &'a [f32]) -> Self {
+        Self { filter, bias: None, slope: None }
+    }
+
+    /// A filter with bias, without slopes.
+    pub const fn with_bias(filter: &'a [f32], bias: &'a [f32]) -> Self {
+        Self { filter, bias: Some(bias), slope: None }
+    }
+}
+
+/// What the caller wants of a plan; [`PlanOptions::default`] wants the fastest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PlanOptions {
+    /// Who chooses the algorithm.
+    pub select: Select,
+    /// How much rounding error it may add.
+    pub numerics: Numerics,
+    /// The instruction set, if not the best one; it can only be lowered.
+    pub isa: Option<Isa>,
+    /// Threads that the workspace is sized for; `run` uses at most as many. At least 1.
+    pub max_threads: usize,
+}
+
+impl Default for PlanOptions {
+    fn default() -> Self {
+        Self {
+            select: Select::Auto,
+            numerics: Numerics::Default,
+            isa: None,
+            max_threads: num_cpus::get_physical().max(1),
+        }
+    }
+}
+
+impl PlanOptions {
+    /// With `select`.
+    pub const fn select(mut self, select: Select) -> Self {
+        self.select = select;
+        self
+    }
+
+    /// With `algorithm` or an error.
+    pub const fn force(self, algorithm: Algorithm) -> Self {
+        self.select(Select::Force(algorithm))
+    }
+
+    /// With `numerics`.
+    pub const fn numerics(mut self, numerics: Numerics) -> Self {
+        self.numerics = numerics;
+        self
+    }
+
+    /// With the kernels of `isa`.
+    pub const fn isa(mut self, isa: Isa) -> Self {
+        self.isa = Some(isa);
+        self
+    }
+
+    /// With at most `threads` threads.
+    pub const fn max_threads(mut self, threads: usize) -> Self {
+        self.max_threads = threads;
+        self
+    }
+}
+
+/// A convolution that is ready to run: chosen algorithm, packed weights, sized workspace.
+///
+/// Immutable, `Send + Sync`: share one between as many threads as you like, each with its own [`Workspace`].
+pub struct ConvPlan {
+    pub(crate) desc: ConvDesc,
+    pub(crate) kind: PlanKind,
+    pub(crate) req: WorkspaceReq,
+    report: PlanReport,
+}
+
+/// What was chosen, why, and what it costs: `println!("{}", plan.explain())`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlanReport {
+    /// The problem.
+    pub desc: ConvDesc,
+    /// The algorithm and the reasons against the others.
+    pub choice: Choice,
+    /// Whose kernels run.
+    pub isa: Isa,
+    /// The register tile, `<op>_f32_<rows>x<cols>_<isa>`.
+    pub kernel: &'static str,
+    /// Bytes of packed weights.
+    pub packed_bytes: usize,
+    /// Bytes of workspace for one thread.
+    pub workspace_bytes_per_thread: usize,
+    /// Threads that the workspace is sized for.
+    pub max_threads: usize,
+}
+
+impl fmt::Display for PlanReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Choice { algorithm, reason, rejected } = &self.choice;
+        writeln!(f, "{}", self.desc)?;
+        writeln!(f, "  chosen    {algorithm} with {}: {reason}", self.kernel)?;
+        writeln!(
+            f,
+            "  memory    {} bytes of weights, {} of workspace for each of {} threads",
+            self.packed_bytes, self.workspace_bytes_per_thread, self.max_threads
+        )?;
+        for (other, why) in rejected {
+            writeln!(f, "  rejected  {other}: {why}")?;
+        }
+        Ok(())
+    }
+}
+
+impl ConvPlan {
+    /// Chooses an algorithm for `desc` and packs `weights` for it.
+    ///
+    /// # Errors
+    /// [`ConvError::BufferLen`] or [`ConvError::EpilogueMismatch`] if the weights are not the descriptor's,
+    /// [`ConvError::IsaUnavailable`], [`ConvError::Unsupported`] (under [`Select::Force`] only),
+    /// [`ConvError::InvalidField`] for zero threads.
+    pub fn new(desc: &ConvDesc, weights: Weights<'_>, options: &PlanOptions) -> Result<Self, ConvError> {
+        check_weights(desc, &weights)?;
+        if options.max_threads == 0 {
+            return Err(ConvError::field("max_threads", "at least 1", 0));
+        }
+        let kernels = kernels(options.isa)?;
+        let choice = choose(desc, options.select)?;
+        let kind = algo::plan(choice.algorithm, desc, &weights, kernels);
+        let per_thread_len = kind.workspace_len();
+        let threads = options.max_threads;
+        per_thread_len.checked_mul(threads).ok_or(ConvError::SizeOverflow { what: "workspace" })?;
+        let report = PlanReport {
+            desc: *desc,
+            choice,
+            isa: kernels.isa(),
+            kernel: kind.kernel_name(),
+            packed_bytes: kind.packed_bytes(),
+            workspace_bytes_per_thread: per_thread_len * size_of::<f32>(),
+            max_threads: threads,
+        };
+        Ok(Self { desc: *desc, kind, req: WorkspaceReq { per_thread_len, threads }, report })
+    }
+
+    /// The problem that this plan solves.
+    pub fn desc(&self) -> &ConvDesc {
+        &self.desc
+    }
+
+    /// The algorithm that runs.
+    pub fn algorithm(&self) -> Algorithm {
+        self.report.choice.algorithm
+    }
+
+    /// The instruction set whose kernels run.
+    pub fn isa(&self) -> Isa {
+        self.report.isa
+    }
+
+    /// Bytes of packed weights.
+    pub fn packed_bytes(&self) -> usize {
+        self.report.packed_bytes
+    }
+
+    /// What `run` needs.
+    pub fn workspace_req(&self) -> WorkspaceReq {
+        self.req
+    }
+
+    /// What was chosen and why.
+    pub fn explain(&self) -> &PlanReport {
+        &self.report
+    }
+}
+
+fn check_weights(desc: &ConvDesc, weights: &Weights<'_>) -> Result<(), ConvError> {
+    let len = |what, expected: usize, got: usize| {
+        if expected == got { Ok(()) } else { Err(ConvError::BufferLen { what, expected, got }) }
+    };
+    len("filter", desc.filter_len(), weights.filter.len())?;
+    let epilogue = desc.epilogue();
+    let operands = [
+        ("bias", epilogue.bias, weights.bias),
+        ("PReLU slopes", epilogue.activation == Activation::PRelu, weights.slope),
+    ];
+    for (what, planned, given) in operands {
+        if planned != given.is_some() {
+            return Err(ConvError::EpilogueMismatch { what, planned });
+        }
+        if let Some(values) = given {
+            len(what, desc.output().c, values.len())?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,184 @@
+//! [`GemmWeights`]: a filter in the order in which a GEMM tile reads it, bias and slopes beside it.
+
+use super::memory::Buffer;
+use crate::describe::{BLOCK, ConvDesc, Layout};
+use crate::plan::Weights;
+use crate::tile::gemm::CHUNK;
+use crate::tile::table::{ColumnsOf, GemmTile, RowsOf};
+use std::ops::Range;
+
+/// Which operand of the tile the filter is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// Vectors of output channels: outputs whose channels are neighbours (NHWC, Nchw16c).
+    Columns,
+    /// Broadcast output channels: outputs whose pixels are neighbours (NCHW).
+    Rows,
+}
+
+/// The output channels of one tile: column (or row) `i` is channel `channel + i`, valid for `lo <= i < hi`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Panel {
+    pub(crate) channel: usize,
+    pub(crate) lo: usize,
+    pub(crate) hi: usize,
+}
+
+/// A packed filter, tied to the tile (and so to the instruction set) that it was packed for.
+///
+/// Columns: `[panel][k][width]`. Rows: `[panel][k / 16][width][16]`. Padding is zero; subnormal weights are
+/// flushed to zero, for one subnormal operand slows an FMA down a hundredfold on some CPUs.
+pub(crate) struct GemmWeights {
+    pub(crate) tile: &'static GemmTile,
+    pub(crate) side: Side,
+    /// Steps of K of one group.
+    pub(crate) k: usize,
+    /// Columns (or rows) of a panel.
+    width: usize,
+    panels: Vec<Panel>,
+    /// The panels of each group.
+    groups: Vec<Range<usize>>,
+    data: Buffer,
+    bias: Buffer,
+    slope: Buffer,
+}
+
+/// `n` cut into the fewest parts of at most `most`, as even as can be: the length of the longest.
+pub(crate) fn even(n: usize, most: usize) -> usize {
+    n.div_ceil(n.div_ceil(most))
+}
+
+impl GemmWeights {
+    /// Packs `weights`; step `k` of a channel is element `order(k)` of its taps in the filter. `layout` is the
+    /// output's, as the driver sees it.
+    pub(crate) fn pack(
+        desc: &ConvDesc,
+        weights: &Weights<'_>,
+        tile: &'static GemmTile,
+        layout: Layout,
+        order: impl Fn(usize) -> usize,
+    ) -> Self {
+        let (k, per_group) = (desc.taps(), desc.output().c / desc.groups());
+        let side = if layout == Layout::Nchw { Side::Rows } else { Side::Columns };
+        let (width, align) = match side {
+            Side::Rows => (even(per_group, tile.rows()), 1),
+            // In a blocked layout panels begin where blocks (or, with narrow tiles, parts of them) do.
+            Side::Columns if layout == Layout::Nchw16c && per_group % BLOCK != 0 => {
+                let align = BLOCK.min(tile.columns());
+                (tile.columns_for(per_group + align), align)
+            }
+            Side::Columns => (tile.columns_for(per_group), 1),
+        };
+        let (mut panels, mut groups) = (Vec::new(), Vec::new());
+        for group in 0..desc.groups() {
+            let (begin, end) = (group * per_group, (group + 1) * per_group);
+            let first = panels.len();
+            panels.extend((begin / align * align..end).step_by(width).map(|channel| Panel {
+                channel,
+                lo: begin.max(channel) - channel,
+                hi: end.min(channel + width) - channel,
+            }));
+            groups.push(first..panels.len());
+        }
+        let mut packed = Self {
+            tile,
+            side,
+            k,
+            width,
+            data: Buffer::zeroed(0),
+            bias: Buffer::zeroed(weights.bias.map_or(0, |_| panels.len() * width)),
+            slope: Buffer::zeroed(weights.slope.map_or(0, |_| panels.len() * width)),
+            panels,
+            groups,
+        };
+        let mut data = Buffer::zeroed(packed.panels.len() * packed.panel_len());
+        for (index, panel) in packed.panels.iter().enumerate() {
+            let start = index * packed.panel_len();
+            for i in panel.lo..panel.hi {
+                let channel = panel.channel + i;
+                let taps = &weights.filter[channel * k..][..k];
+                for step in 0..k {
+                    let w = taps[order(step)];
+                    data[start + packed.position(step, i)] = if w.is_subnormal() { 0.0 } else { w };
+                }
+                for (from, to) in [(weights.bias, &mut packed.bias), (weights.slope, &mut packed.slope)] {
+                    if let Some(from) = from {
+                        to[index * width + i] = from[channel];
+                    }
+                }
+            }
+        }
+        packed.data = data;
+        packed
+    }
+
+    /// Where step `step` of column (or row) `i` is in its panel.
+    fn position(&self, step: usize, i: usize) -> usize {
+        match self.side {
+            Side::Columns => step * self.width + i,
+            Side::Rows => step / CHUNK * (self.width * CHUNK) + i * CHUNK + step % CHUNK,
+        }
+    }
+
+    fn panel_len(&self) -> usize {
+        match self.side {
+            Side::Columns => self.k * self.width,
+            Side::Rows => self.k.next_multiple_of(CHUNK) * self.width,
+        }
+    }
+
+    /// The panels of `group` that have a channel in `channels`, clipped to it, each with its index.
+    pub(crate) fn panels(
+        &self,
+        group: usize,
+        channels: &Range<usize>,
+    ) -> impl Iterator<Item = (usize, Panel)> {
+        let indices = self.groups[group].clone();
+        indices.filter_map(|index| {
+            let panel = self.panels[index];
+            let lo = panel.lo.max(channels.start.saturating_sub(panel.channel));
+            let hi = panel.hi.min(channels.end.saturating_sub(panel.channel));
+            (lo < hi).then_some((index, Panel { lo, hi, ..panel }))
+        })
+    }
+
+    /// Panel `index` as the vector operand, from step `k` on.
+    pub(crate) fn columns(&self, index: usize, k: usize) -> ColumnsOf<'_> {
+        ColumnsOf { data: &self.panel(index)[k * self.width..], step: self.width }
+    }
+
+    /// Rows `row..` of panel `index` as the broadcast operand, from step `k` (a whole chunk) on.
+    pub(crate) fn rows(&self, index: usize, row: usize, k: usize) -> RowsOf<'_> {
+        let chunk = self.width * CHUNK;
+        RowsOf { data: &self.panel(index)[k / CHUNK * chunk + row * CHUNK..], row: CHUNK, chunk }
+    }
+
+    /// The memory of panel `index`; empty past the last.
+    pub(crate) fn panel(&self, index: usize) -> &[f32] {
+        let start = (index * self.panel_len()).min(self.data.len());
+        &self.data[start..(start + self.panel_len()).min(self.data.len())]
+    }
+
+    /// Bias and slopes of panel `index` from column (or row) `i` on; empty where there are none.
+    pub(crate) fn per_channel(&self, index: usize, i: usize) -> (&[f32], &[f32]) {
+        let of = |buffer: &'_ Buffer| -> Range<usize> {
+            if buffer.is_empty() { 0..0 } else { index * self.width + i..(index + 1) * self.width }
+        };
+        (&self.bias[of(&self.bias)], &self.slope[of(&self.slope)])
+    }
+
+    /// Groups.
+    pub(crate) fn groups(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// Channels from the start of one panel to the next.
+    pub(crate) fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Bytes of everything packed.
+    pub(crate) fn bytes(&self) -> usize {
+        self.data.bytes() + self.bias.bytes() + self.slope.bytes()
+    }
+}

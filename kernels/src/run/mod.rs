@@ -1,0 +1,86 @@
+//! Step 4, run: every check first, then the output is cut among threads, then one driver.
+
+mod threads;
+
+use crate::algo::Operands;
+use crate::describe::{Layout, Shape4, TensorMut, TensorRef};
+use crate::error::ConvError;
+use crate::plan::{ConvPlan, Workspace};
+use crate::tile::output::OutputRegion;
+pub use threads::Threads;
+
+/// The tensors of one run. The borrow checker keeps the output apart from the inputs.
+#[derive(Debug)]
+pub struct ConvIo<'a> {
+    /// Of the descriptor's input shape and layout.
+    pub input: TensorRef<'a>,
+    /// Of the descriptor's output shape and layout. Every element is written.
+    pub output: TensorMut<'a>,
+    /// Of the output's shape and layout, if and only if the epilogue has a residual.
+    pub residual: Option<TensorRef<'a>>,
+}
+
+impl<'a> ConvIo<'a> {
+    /// Input and output, no residual.
+    pub fn new(input: TensorRef<'a>, output: TensorMut<'a>) -> Self {
+        Self { input, output, residual: None }
+    }
+}
+
+impl ConvPlan {
+    /// Computes every element of `io.output`. Allocates nothing, keeps no state, and its output bits do not depend
+    /// on the number of threads.
+    ///
+    /// # Errors
+    /// [`ConvError::ShapeMismatch`], [`ConvError::LayoutMismatch`], [`ConvError::EpilogueMismatch`],
+    /// [`ConvError::WorkspaceTooSmall`]. The output is untouched then.
+    pub fn run(
+        &self,
+        io: ConvIo<'_>,
+        workspace: &mut Workspace,
+        threads: Threads<'_>,
+    ) -> Result<(), ConvError> {
+        let ConvIo { input, output, residual } = io;
+        let desc = &self.desc;
+        let layout = desc.layout();
+        check("input", (desc.input(), layout), (input.shape(), input.layout()))?;
+        check("output", (desc.output(), layout), (output.shape(), output.layout()))?;
+        let planned = desc.epilogue().residual;
+        if planned != residual.is_some() {
+            return Err(ConvError::EpilogueMismatch { what: "residual", planned });
+        }
+        if let Some(residual) = &residual {
+            check("residual", (desc.output(), layout), (residual.shape(), residual.layout()))?;
+        }
+        let (expected, got) = (self.req.len(), workspace.len());
+        if got < expected {
+            return Err(ConvError::WorkspaceTooSmall { expected, got });
+        }
+
+        let views = [input.view(), output.view(), residual.map_or(output.view(), |r| r.view())];
+        let merge = self.kind.merges(&views);
+        let operands = Operands {
+            input: input.pixels().merged_if(merge),
+            residual: residual.map(|residual| residual.pixels().merged_if(merge)),
+        };
+        let region = OutputRegion::new(output, merge);
+        let split = threads::Split {
+            parts: threads.count(desc.cost().macs).min(self.req.threads),
+            grain: self.kind.grain(),
+            slab_len: self.req.per_thread_len,
+        };
+        let slabs = &mut workspace.as_mut_slice()[..expected];
+        threads.run(|| split.run(region, slabs, &|region, slab| self.kind.run(&operands, region, slab)));
+        Ok(())
+    }
+}
+
+fn check(what: &'static str, planned: (Shape4, Layout), given: (Shape4, Layout)) -> Result<(), ConvError> {
+    if planned.0 != given.0 {
+        return Err(ConvError::ShapeMismatch { what, expected: planned.0, got: given.0 });
+    }
+    if planned.1 != given.1 {
+        return Err(ConvError::LayoutMismatch { what, expected: planned.1, got: given.1 });
+    }
+    Ok(())
+}

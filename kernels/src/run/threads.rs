@@ -1,0 +1,90 @@
+//! [`Threads`], and how the output is cut among them: into boxes, deterministically, without allocating.
+//!
+//! `rayon::join` is used, not `scope.spawn`, which boxes its tasks. The library builds no pool.
+
+use crate::algo::Grain;
+use crate::tile::output::{Axis, OutputRegion};
+
+/// Whose threads run a plan.
+#[derive(Debug, Clone, Copy, Default)]
+pub enum Threads<'a> {
+    /// The calling thread alone.
+    #[default]
+    Seq,
+    /// The rayon pool that the caller is in; outside of any, rayon's global pool.
+    Current,
+    /// This pool. Entering one from outside costs a few microseconds: better enter it once and use `Current`.
+    Pool(&'a rayon::ThreadPool),
+}
+
+/// Multiply-accumulates below which another thread is not worth its wake-up (about 2 microseconds on one core).
+const WORTH_A_THREAD: u64 = 100_000;
+
+impl Threads<'_> {
+    /// Threads to use for so much work.
+    pub(super) fn count(&self, macs: u64) -> usize {
+        let available = match self {
+            Self::Seq => 1,
+            Self::Current => rayon::current_num_threads(),
+            Self::Pool(pool) => pool.current_num_threads(),
+        };
+        let worth = usize::try_from(macs / WORTH_A_THREAD).unwrap_or(usize::MAX);
+        available.min(worth).max(1)
+    }
+
+    pub(super) fn run(&self, work: impl FnOnce() + Send) {
+        match self {
+            Self::Seq | Self::Current => work(),
+            Self::Pool(pool) => pool.install(work),
+        }
+    }
+}
+
+/// A partition of the output: `parts` boxes, each with its slab of the workspace.
+pub(super) struct Split {
+    pub(super) parts: usize,
+    pub(super) grain: Grain,
+    pub(super) slab_len: usize,
+}
+
+impl Split {
+    /// Cuts the region in two, as evenly as whole tiles allow, until every part has its box; then runs them.
+    pub(super) fn run<'a, F>(&self, region: OutputRegion<'a>, slabs: &mut [f32], work: &F)
+    where
+        F: Fn(OutputRegion<'a>, &mut [f32]) + Sync,
+    {
+        self.part(self.parts, region, slabs, work);
+    }
+
+    fn part<'a, F>(&self, parts: usize, region: OutputRegion<'a>, slabs: &mut [f32], work: &F)
+    where
+        F: Fn(OutputRegion<'a>, &mut [f32]) + Sync,
+    {
+        let Some((axis, unit)) = self.cut(parts, &region) else {
+            return work(region, &mut slabs[..self.slab_len]);
+        };
+        let left = parts / 2;
+        let units = region.len(axis).div_ceil(unit);
+        let count = (units * left).div_ceil(parts).min(units - 1).max(1) * unit;
+        let (first, second) = region.split(axis, count);
+        let (slabs_left, slabs_right) = slabs.split_at_mut(left * self.slab_len);
+        rayon::join(
+            || self.part(left, first, slabs_left, work),
+            || self.part(parts - left, second, slabs_right, work),
+        );
+    }
+
+    /// Where to cut for `parts` threads: whole images if there are enough; else pixels, whose parts share the
+    /// weights; else channels. `None` if nothing can be cut.
+    fn cut(&self, parts: usize, region: &OutputRegion<'_>) -> Option<(Axis, usize)> {
+        if parts < 2 {
+            return None;
+        }
+        let axes =
+            [(Axis::Images, 1), (Axis::Pixels, self.grain.pixels), (Axis::Channels, self.grain.channels)];
+        let units = |&(axis, unit): &(Axis, usize)| region.len(axis).div_ceil(unit);
+        let enough = axes.iter().find(|&axis| units(axis) >= 2 * parts);
+        let most = || axes.iter().max_by_key(|&axis| units(axis)).filter(|&axis| units(axis) >= 2);
+        enough.or_else(most).copied()
+    }
+}

@@ -1,0 +1,121 @@
+//! AVX2 with FMA: eight lanes, 16 registers, masked moves.
+
+use super::{Lanes, Simd};
+use std::arch::x86_64::*;
+
+/// Proof that the CPU has AVX2 and FMA.
+#[derive(Clone, Copy)]
+pub(crate) struct Avx2Fma(());
+
+impl Avx2Fma {
+    /// # Safety
+    /// The CPU must have the features of `boundary::features!(avx2fma)`.
+    #[inline(always)]
+    pub(crate) unsafe fn assume() -> Self {
+        Self(())
+    }
+}
+
+/// All ones in the lanes asked for, read from a sliding window over constants.
+#[inline(always)]
+fn mask(lanes: Lanes) -> __m256i {
+    const BELOW: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
+    debug_assert!(lanes.lo <= 8 && lanes.hi <= 8);
+    let (lo, hi) = (lanes.lo.min(8), lanes.hi.min(8));
+    // SAFETY: 8 - n is in 0..=8, so eight elements follow; the caller holds a token, so AVX2 is there.
+    unsafe {
+        let below_hi = _mm256_loadu_si256(BELOW.as_ptr().add(8 - hi).cast());
+        let below_lo = _mm256_loadu_si256(BELOW.as_ptr().add(8 - lo).cast());
+        _mm256_andnot_si256(below_lo, below_hi)
+    }
+}
+
+// SAFETY: every intrinsic below is AVX2 or FMA, and the token proves that the CPU has both. Pointers are the caller's promise.
+unsafe impl Simd for Avx2Fma {
+    type V = __m256;
+    const LANES: usize = 8;
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> __m256 {
+        // SAFETY: the token.
+        unsafe { _mm256_set1_ps(x) }
+    }
+    #[inline(always)]
+    unsafe fn load(self, p: *const f32) -> __m256 {
+        // SAFETY: the token; `p` by the caller.
+        unsafe { _mm256_loadu_ps(p) }
+    }
+    #[inline(always)]
+    unsafe fn store(self, p: *mut f32, v: __m256) {
+        // SAFETY: the token; `p` by the caller.
+        unsafe { _mm256_storeu_ps(p, v) }
+    }
+    #[inline(always)]
+    unsafe fn load_lanes(self, p: *const f32, lanes: Lanes) -> __m256 {
+        // SAFETY: the token; masked-off lanes are not accessed, the others by the caller.
+        unsafe { _mm256_maskload_ps(p, mask(lanes)) }
+    }
+    #[inline(always)]
+    unsafe fn store_lanes(self, p: *mut f32, v: __m256, lanes: Lanes) {
+        // SAFETY: the token; masked-off lanes are not accessed, the others by the caller.
+        unsafe { _mm256_maskstore_ps(p, mask(lanes), v) }
+    }
+    #[inline(always)]
+    fn add(self, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: the token.
+        unsafe { _mm256_add_ps(a, b) }
+    }
+    #[inline(always)]
+    fn sub(self, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: the token.
+        unsafe { _mm256_sub_ps(a, b) }
+    }
+    #[inline(always)]
+    fn mul(self, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: the token.
+        unsafe { _mm256_mul_ps(a, b) }
+    }
+    #[inline(always)]
+    fn div(self, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: the token.
+        unsafe { _mm256_div_ps(a, b) }
+    }
+    #[inline(always)]
+    fn mul_add(self, a: __m256, b: __m256, c: __m256) -> __m256 {
+        // SAFETY: the token.
+        unsafe { _mm256_fmadd_ps(a, b, c) }
+    }
+    #[inline(always)]
+    fn min(self, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: the token.
+        unsafe { _mm256_min_ps(a, b) }
+    }
+    #[inline(always)]
+    fn max(self, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: the token.
+        unsafe { _mm256_max_ps(a, b) }
+    }
+    #[inline(always)]
+    fn where_negative(self, x: __m256, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: the token.
+        unsafe { _mm256_blendv_ps(b, a, _mm256_cmp_ps::<_CMP_LT_OQ>(x, _mm256_setzero_ps())) }
+    }
+    #[inline(always)]
+    fn round(self, x: __m256) -> __m256 {
+        // SAFETY: the token.
+        unsafe { _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(x) }
+    }
+    #[inline(always)]
+    fn pow2(self, n: __m256) -> __m256 {
+        // SAFETY: the token.
+        unsafe {
+            let biased = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
+            _mm256_castsi256_ps(_mm256_slli_epi32::<23>(biased))
+        }
+    }
+    #[inline(always)]
+    fn prefetch(self, p: *const f32) {
+        // SAFETY: a hint never faults; SSE is in the baseline.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) }
+    }
+}

@@ -1,0 +1,102 @@
+//! The operations that kernels are written in, and one token per instruction set that provides them.
+//!
+//! A token is a proof: a value of `Avx512F` exists only where the CPU has AVX-512F, because
+//! `choose/machine.rs` and `tile/boundary.rs` alone make them. Kernels are generic over [`Simd`], marked
+//! `#[inline(always)]`, carry no `#[target_feature]` themselves, and are entered through the one function of
+//! `tile/boundary.rs` that does carry it: so every intrinsic ends up inlined in a function with the features.
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx512;
+pub(crate) mod math;
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod neon;
+pub(crate) mod portable;
+
+/// Which lanes of a vector are touched: `lo..hi`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lanes {
+    pub(crate) lo: usize,
+    pub(crate) hi: usize,
+}
+
+/// A vector of `f32` and the operations on it.
+///
+/// # Safety
+/// A value of an implementing type may exist only where the CPU has every feature that its methods use. Every
+/// method must be `#[inline(always)]` and must not carry `#[target_feature]`.
+pub(crate) unsafe trait Simd: Copy {
+    /// The vector.
+    type V: Copy;
+    /// Lanes of a vector; a power of two, at most 16.
+    const LANES: usize;
+
+    fn splat(self, x: f32) -> Self::V;
+    /// # Safety
+    /// `p` must be valid for reading `LANES` elements; no alignment is needed.
+    unsafe fn load(self, p: *const f32) -> Self::V;
+    /// # Safety
+    /// `p` must be valid for writing `LANES` elements; no alignment is needed.
+    unsafe fn store(self, p: *mut f32, v: Self::V);
+    /// Lane `i` of the result is `*p.add(i)` for the lanes asked for and zero elsewhere.
+    /// # Safety
+    /// `lanes.lo <= lanes.hi <= LANES`; `p.add(lanes.lo)` must be valid for reading `hi - lo` elements, nothing else is read.
+    unsafe fn load_lanes(self, p: *const f32, lanes: Lanes) -> Self::V;
+    /// Writes the lanes asked for and touches no other byte.
+    /// # Safety
+    /// `lanes.lo <= lanes.hi <= LANES`; `p.add(lanes.lo)` must be valid for writing `hi - lo` elements.
+    unsafe fn store_lanes(self, p: *mut f32, v: Self::V, lanes: Lanes);
+
+    fn add(self, a: Self::V, b: Self::V) -> Self::V;
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V;
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V;
+    fn div(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a * b + c`, rounded once where the hardware can.
+    fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// The smaller; `b` if the two do not compare, so a NaN in `b` comes out.
+    fn min(self, a: Self::V, b: Self::V) -> Self::V;
+    /// The larger; `b` if the two do not compare, so a NaN in `b` comes out.
+    fn max(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a` where `x < 0`, `b` elsewhere (and where `x` is NaN).
+    fn where_negative(self, x: Self::V, a: Self::V, b: Self::V) -> Self::V;
+    /// To the nearest integer, ties to even.
+    fn round(self, x: Self::V) -> Self::V;
+    /// `2^n` for integral `n` in `-126..=127`; any value for any other `n`.
+    fn pow2(self, n: Self::V) -> Self::V;
+    /// Hints the cache line of `p` into the second cache level; never faults, wherever `p` points.
+    fn prefetch(self, p: *const f32);
+}
+
+/// The tails of instruction sets without masked moves: through a small array on the stack, so that no byte
+/// outside the lanes is ever touched.
+#[allow(dead_code)] // not every architecture has such an instruction set
+pub(crate) mod tail {
+    use super::{Lanes, Simd};
+
+    /// # Safety
+    /// As [`Simd::load_lanes`].
+    #[inline(always)]
+    pub(crate) unsafe fn load<S: Simd>(simd: S, p: *const f32, lanes: Lanes) -> S::V {
+        let mut stage = [0.0f32; 16];
+        for i in lanes.lo..lanes.hi {
+            // SAFETY: `i` is one of the lanes that the caller vouches for.
+            stage[i] = unsafe { *p.wrapping_add(i) };
+        }
+        // SAFETY: LANES <= 16.
+        unsafe { simd.load(stage.as_ptr()) }
+    }
+
+    /// # Safety
+    /// As [`Simd::store_lanes`].
+    #[inline(always)]
+    pub(crate) unsafe fn store<S: Simd>(simd: S, p: *mut f32, v: S::V, lanes: Lanes) {
+        let mut stage = [0.0f32; 16];
+        // SAFETY: LANES <= 16.
+        unsafe { simd.store(stage.as_mut_ptr(), v) };
+        for i in lanes.lo..lanes.hi {
+            // SAFETY: `i` is one of the lanes that the caller vouches for.
+            unsafe { *p.wrapping_add(i) = stage[i] };
+        }
+    }
+}

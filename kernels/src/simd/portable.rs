@@ -1,0 +1,97 @@
+//! The fallback, on `wide`: eight lanes of whatever the build's baseline offers (two SSE2 or NEON registers).
+//!
+//! `wide` picks instructions at compile time, so this token is used outside every feature boundary.
+
+use super::{Lanes, Simd, tail};
+use wide::f32x8;
+
+/// Needs no proof: there is nothing to prove.
+#[derive(Clone, Copy)]
+pub(crate) struct Portable(());
+
+impl Portable {
+    /// # Safety
+    /// None needed; the signature is that of the other tokens.
+    #[inline(always)]
+    pub(crate) unsafe fn assume() -> Self {
+        Self(())
+    }
+}
+
+// SAFETY: no feature beyond the build's baseline is used.
+unsafe impl Simd for Portable {
+    type V = f32x8;
+    const LANES: usize = 8;
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> f32x8 {
+        f32x8::splat(x)
+    }
+    #[inline(always)]
+    unsafe fn load(self, p: *const f32) -> f32x8 {
+        // SAFETY: eight elements by the caller; an array of f32 has the alignment of f32.
+        f32x8::new(unsafe { p.cast::<[f32; 8]>().read() })
+    }
+    #[inline(always)]
+    unsafe fn store(self, p: *mut f32, v: f32x8) {
+        // SAFETY: eight elements by the caller; an array of f32 has the alignment of f32.
+        unsafe { p.cast::<[f32; 8]>().write(v.to_array()) }
+    }
+    #[inline(always)]
+    unsafe fn load_lanes(self, p: *const f32, lanes: Lanes) -> f32x8 {
+        // SAFETY: the caller's promise is the helper's.
+        unsafe { tail::load(self, p, lanes) }
+    }
+    #[inline(always)]
+    unsafe fn store_lanes(self, p: *mut f32, v: f32x8, lanes: Lanes) {
+        // SAFETY: the caller's promise is the helper's.
+        unsafe { tail::store(self, p, v, lanes) }
+    }
+    #[inline(always)]
+    fn add(self, a: f32x8, b: f32x8) -> f32x8 {
+        a + b
+    }
+    #[inline(always)]
+    fn sub(self, a: f32x8, b: f32x8) -> f32x8 {
+        a - b
+    }
+    #[inline(always)]
+    fn mul(self, a: f32x8, b: f32x8) -> f32x8 {
+        a * b
+    }
+    #[inline(always)]
+    fn div(self, a: f32x8, b: f32x8) -> f32x8 {
+        a / b
+    }
+    #[inline(always)]
+    fn mul_add(self, a: f32x8, b: f32x8, c: f32x8) -> f32x8 {
+        a.mul_add(b, c)
+    }
+    #[inline(always)]
+    fn min(self, a: f32x8, b: f32x8) -> f32x8 {
+        a.simd_lt(b).select(a, b)
+    }
+    #[inline(always)]
+    fn max(self, a: f32x8, b: f32x8) -> f32x8 {
+        a.simd_gt(b).select(a, b)
+    }
+    #[inline(always)]
+    fn where_negative(self, x: f32x8, a: f32x8, b: f32x8) -> f32x8 {
+        x.simd_lt(f32x8::ZERO).select(a, b)
+    }
+    #[inline(always)]
+    fn round(self, x: f32x8) -> f32x8 {
+        // Adding and taking away 1.5 * 2^23 rounds any |x| < 2^22 to nearest even: all that callers need.
+        const MAGIC: f32 = 12_582_912.0;
+        (x + f32x8::splat(MAGIC)) - f32x8::splat(MAGIC)
+    }
+    #[inline(always)]
+    fn pow2(self, n: f32x8) -> f32x8 {
+        let exponent = |n: f32| ((n as i32).wrapping_add(127) as u32) << 23;
+        f32x8::new(n.to_array().map(|n| f32::from_bits(exponent(n))))
+    }
+    #[inline(always)]
+    fn prefetch(self, p: *const f32) {
+        let _ = p;
+    }
+}

@@ -1,0 +1,15 @@
+//! Step 5, tiles: the loops that live in registers, behind safe, length-checked calls.
+//!
+//! A kernel is a [`boundary::Body`]: one generic function over the SIMD token. `boundary` compiles it once per
+//! instruction set, `table` collects the function pointers, and the safe methods there check every slice
+//! before they call one. Nothing above this folder is `unsafe`.
+//!
+//! Index loops over const-generic bounds are used on purpose throughout: iterator adaptors are functions of
+//! their own, and one that is not inlined is compiled without the instruction set.
+#![allow(clippy::needless_range_loop)]
+
+pub(crate) mod boundary;
+pub(crate) mod gemm;
+pub(crate) mod output;
+pub(crate) mod store;
+pub(crate) mod table;

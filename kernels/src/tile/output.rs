@@ -1,0 +1,204 @@
+//! [`OutputRegion`]: the only type through which several threads write one buffer.
+//!
+//! A region is a box of the output, `images x channels x pixels`. It is made once from an exclusive borrow of
+//! the whole tensor, and splits by value into boxes that share no element. Every tile that is asked of it is
+//! checked to lie inside its box; so writes of two regions never meet, whatever the drivers compute.
+
+use super::store::Place;
+use crate::describe::{BLOCK, Layout, PixelView, TensorMut};
+use std::marker::PhantomData;
+use std::ops::Range;
+
+/// A box of the output that its owner alone may write.
+pub(crate) struct OutputRegion<'a> {
+    base: *mut f32,
+    view: PixelView,
+    pub(crate) images: Range<usize>,
+    pub(crate) channels: Range<usize>,
+    pub(crate) pixels: Range<usize>,
+    borrow: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: a region owns its box (see the module), so moving it to another thread moves an exclusive borrow.
+unsafe impl Send for OutputRegion<'_> {}
+
+/// An axis along which a region is cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Axis {
+    Images,
+    Channels,
+    Pixels,
+}
+
+/// A tile of the output that may be written: `rows` rows of columns `lo..hi`.
+pub(crate) struct OutTile<'a> {
+    pub(super) place: Place<*mut f32>,
+    pub(super) rows: usize,
+    pub(super) lo: usize,
+    pub(super) hi: usize,
+    borrow: PhantomData<&'a mut [f32]>,
+}
+
+/// Where a tile begins in a view, and how it goes on; the same for output and residual.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TileAt {
+    /// The element of row 0 and column 0, which need not be a valid column.
+    pub(crate) offset: usize,
+    pub(crate) row: usize,
+    pub(crate) block: usize,
+}
+
+impl TileAt {
+    /// Pixels are rows, channels `channel..` are columns. In Nchw16c a tile wider than a block begins at one.
+    pub(crate) fn channels_as_columns(view: &PixelView, n: usize, p: usize, channel: usize) -> Self {
+        let block = if view.layout == Layout::Nchw16c { view.plane } else { BLOCK };
+        Self { offset: view.offset(n, channel, p), row: view.pixel, block }
+    }
+
+    /// Channels are rows, pixels `p..` are columns.
+    pub(crate) fn channels_as_rows(view: &PixelView, n: usize, p: usize, channel: usize) -> Self {
+        Self { offset: view.offset(n, channel, p), row: view.plane, block: BLOCK }
+    }
+}
+
+/// Whether columns `lo..hi` of a tile that begins at `channel` are the channels they seem to be: in Nchw16c a
+/// tile that begins inside a block must end in it.
+fn columns_are_channels(view: &PixelView, channel: usize, hi: usize) -> bool {
+    view.channels_last()
+        && (view.layout != Layout::Nchw16c || channel % BLOCK == 0 || channel % BLOCK + hi <= BLOCK)
+}
+
+fn inside(inner: &Range<usize>, outer: &Range<usize>) -> bool {
+    outer.start <= inner.start && inner.end <= outer.end
+}
+
+impl<'a> OutputRegion<'a> {
+    /// The whole of `output`, seen as `view` (its own, or that merged).
+    pub(crate) fn new(output: TensorMut<'a>, merge: bool) -> Self {
+        let view = if merge { output.view().merged() } else { output.view() };
+        Self {
+            base: output.into_data().as_mut_ptr(),
+            images: 0..view.images,
+            channels: 0..view.channels,
+            pixels: 0..view.pixels,
+            view,
+            borrow: PhantomData,
+        }
+    }
+
+    /// Elements along an axis.
+    pub(crate) fn len(&self, axis: Axis) -> usize {
+        match axis {
+            Axis::Images => self.images.len(),
+            Axis::Channels => self.channels.len(),
+            Axis::Pixels => self.pixels.len(),
+        }
+    }
+
+    /// Two regions: the first `count` elements along `axis`, and the rest.
+    pub(crate) fn split(self, axis: Axis, count: usize) -> (Self, Self) {
+        fn cut(range: &Range<usize>, count: usize) -> (Range<usize>, Range<usize>) {
+            let middle = range.start + count.min(range.len());
+            (range.start..middle, middle..range.end)
+        }
+        let whole = |range: &Range<usize>| (range.clone(), range.clone());
+        let (mut images, mut channels, mut pixels) =
+            (whole(&self.images), whole(&self.channels), whole(&self.pixels));
+        match axis {
+            Axis::Images => images = cut(&self.images, count),
+            Axis::Channels => channels = cut(&self.channels, count),
+            Axis::Pixels => pixels = cut(&self.pixels, count),
+        }
+        let part = |images, channels, pixels| Self { images, channels, pixels, ..self };
+        (part(images.0, channels.0, pixels.0), part(images.1, channels.1, pixels.1))
+    }
+
+    /// Rows are pixels `p..p + rows` of image `n`, columns `lo..hi` are channels `channel + lo..channel + hi`.
+    ///
+    /// # Panics
+    /// If the tile is not inside the region: a defect of this library.
+    pub(crate) fn channels_as_columns(
+        &mut self,
+        n: usize,
+        p: Range<usize>,
+        channel: usize,
+        columns: Range<usize>,
+    ) -> OutTile<'_> {
+        let (lo, hi) = (columns.start, columns.end);
+        assert!(self.images.contains(&n) && inside(&p, &self.pixels));
+        assert!(inside(&(channel + lo..channel + hi), &self.channels));
+        assert!(columns_are_channels(&self.view, channel, hi));
+        let at = TileAt::channels_as_columns(&self.view, n, p.start, channel);
+        self.tile(at, p.len(), lo, hi)
+    }
+
+    /// Rows are channels, columns are pixels `p.start..p.end` of image `n`.
+    ///
+    /// # Panics
+    /// If the tile is not inside the region: a defect of this library.
+    pub(crate) fn channels_as_rows(
+        &mut self,
+        n: usize,
+        channels: Range<usize>,
+        p: Range<usize>,
+    ) -> OutTile<'_> {
+        assert!(self.images.contains(&n) && inside(&p, &self.pixels));
+        assert!(inside(&channels, &self.channels) && !self.view.channels_last());
+        let at = TileAt::channels_as_rows(&self.view, n, p.start, channels.start);
+        self.tile(at, channels.len(), 0, p.len())
+    }
+
+    fn tile(&mut self, at: TileAt, rows: usize, lo: usize, hi: usize) -> OutTile<'_> {
+        let place = Place { base: self.base.wrapping_add(at.offset), row: at.row, block: at.block };
+        OutTile { place, rows, lo, hi, borrow: PhantomData }
+    }
+
+    /// Writes one element.
+    ///
+    /// # Panics
+    /// If it is not inside the region: a defect of this library.
+    pub(crate) fn put(&mut self, n: usize, c: usize, p: usize, value: f32) {
+        assert!(self.images.contains(&n) && self.channels.contains(&c) && self.pixels.contains(&p));
+        // SAFETY: the element is in this region's box, inside the buffer that the view was checked against.
+        unsafe { *self.base.add(self.view.offset(n, c, p)) = value };
+    }
+
+    /// `len` neighbouring elements, from channel `c` (NHWC, Nchw16c) or pixel `p` (NCHW) on.
+    ///
+    /// # Panics
+    /// If they are not inside the region: a defect of this library.
+    pub(crate) fn run_mut(&mut self, n: usize, c: usize, p: usize, len: usize) -> &mut [f32] {
+        assert!(self.images.contains(&n) && self.channels.contains(&c) && self.pixels.contains(&p));
+        let last = match self.view.layout {
+            Layout::Nchw => p + len <= self.pixels.end,
+            Layout::Nhwc => c + len <= self.channels.end,
+            // The lanes past the last channel belong to whoever has the last channel.
+            Layout::Nchw16c => {
+                c % BLOCK + len <= BLOCK
+                    && (c + len <= self.channels.end || self.channels.end == self.view.channels)
+            }
+        };
+        assert!(last);
+        // SAFETY: the elements are neighbours, in this region's box (or are padding lanes that no other region
+        // has), inside the buffer that the view was checked against; `self` is borrowed as long as they are.
+        unsafe { std::slice::from_raw_parts_mut(self.base.add(self.view.offset(n, c, p)), len) }
+    }
+
+    /// Writes zero to the lanes of Nchw16c past the last channel, if this region has that channel.
+    pub(crate) fn zero_padding_lanes(&mut self) {
+        let channels = self.view.channels;
+        let used = channels % BLOCK;
+        if self.view.layout != Layout::Nchw16c || used == 0 || self.channels.end != channels {
+            return;
+        }
+        if self.channels.is_empty() {
+            return;
+        }
+        for n in self.images.clone() {
+            for p in self.pixels.clone() {
+                let lanes = self.run_mut(n, channels - 1, p, BLOCK - used + 1);
+                lanes[1..].fill(0.0);
+            }
+        }
+    }
+}

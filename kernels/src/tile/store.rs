@@ -1,0 +1,208 @@
+//! The two ends of a register tile: where accumulators start, and how they leave.
+//!
+//! The epilogue is applied while the sums are in registers. Edges of the output are a range of valid columns,
+//! moved with masks; there is no second loop for them.
+
+use crate::describe::Activation;
+use crate::simd::math::activate;
+use crate::simd::{Lanes, Simd};
+
+/// Columns that are neighbours in memory: a block of Nchw16c. Wider tiles go on at the next block.
+const BLOCK: usize = crate::describe::BLOCK;
+
+/// Where a tile is: element `(i, j)` at `base + i * row + (j / 16) * block + j % 16`.
+#[derive(Clone, Copy)]
+pub(crate) struct Place<P> {
+    pub(crate) base: P,
+    pub(crate) row: usize,
+    pub(crate) block: usize,
+}
+
+/// Where the sums go and what is done to them on the way.
+pub(crate) struct Target {
+    pub(crate) out: Place<*mut f32>,
+    /// Added before the activation; null if there is none.
+    pub(crate) residual: Place<*const f32>,
+    /// One number per column (or per row, if `per_row`); null if there is none.
+    pub(crate) bias: *const f32,
+    /// Slopes of PReLU, as the bias; null for every other activation.
+    pub(crate) slope: *const f32,
+    /// Whether channels are rows (NCHW) rather than columns.
+    pub(crate) per_row: bool,
+    pub(crate) activation: Activation,
+    /// Valid columns.
+    pub(crate) lo: usize,
+    pub(crate) hi: usize,
+    /// Whether this is the last block of K, after which the epilogue applies.
+    pub(crate) last: bool,
+}
+
+/// The valid lanes of vector `j`.
+#[inline(always)]
+fn lanes_of<S: Simd>(target: &Target, j: usize) -> Lanes {
+    let first = j * S::LANES;
+    let clamp = |column: usize| column.max(first).min(first + S::LANES) - first;
+    Lanes { lo: clamp(target.lo), hi: clamp(target.hi) }
+}
+
+/// Whether every one of `NV` vectors is whole.
+#[inline(always)]
+fn whole<S: Simd, const NV: usize>(target: &Target) -> bool {
+    target.lo == 0 && target.hi == NV * S::LANES
+}
+
+/// The distance from a tile's base to element `(i, j * LANES)`.
+#[inline(always)]
+fn at<S: Simd>(row: usize, block: usize, i: usize, j: usize) -> usize {
+    let column = j * S::LANES;
+    i * row + column / BLOCK * block + column % BLOCK
+}
+
+/// One vector per accumulator from `p`: the channel's number, whether channels are rows or columns.
+///
+/// # Safety
+/// `p` must be valid for `NV` vectors, or for one element per row if `per_row`.
+#[inline(always)]
+unsafe fn per_channel<S: Simd>(s: S, p: *const f32, per_row: bool, i: usize, j: usize) -> S::V {
+    if per_row {
+        // SAFETY: one element per row by the caller.
+        s.splat(unsafe { *p.add(i) })
+    } else {
+        // SAFETY: whole vectors by the caller.
+        unsafe { s.load(p.add(j * S::LANES)) }
+    }
+}
+
+/// The accumulators before the first step: the bias, or what an earlier block of K has left in C.
+///
+/// # Safety
+/// Bias as in [`per_channel`]; if not `first`, the valid columns of every row of `out` must be readable.
+#[inline(always)]
+pub(crate) unsafe fn start<S: Simd, const MR: usize, const NV: usize>(
+    s: S,
+    target: &Target,
+    first: bool,
+) -> [[S::V; NV]; MR] {
+    let mut acc = [[s.splat(0.0); NV]; MR];
+    if !first {
+        // SAFETY: by the caller.
+        unsafe { load_tile(s, &mut acc, target.out.base, target.out.row, target.out.block, target) };
+    } else if !target.bias.is_null() {
+        for i in 0..MR {
+            for j in 0..NV {
+                // SAFETY: by the caller.
+                acc[i][j] = unsafe { per_channel(s, target.bias, target.per_row, i, j) };
+            }
+        }
+    }
+    acc
+}
+
+/// # Safety
+/// The valid columns of every row must be readable.
+#[inline(always)]
+unsafe fn load_tile<S: Simd, const MR: usize, const NV: usize>(
+    s: S,
+    acc: &mut [[S::V; NV]; MR],
+    base: *const f32,
+    row: usize,
+    block: usize,
+    target: &Target,
+) {
+    if whole::<S, NV>(target) {
+        for i in 0..MR {
+            for j in 0..NV {
+                // SAFETY: every column is valid.
+                acc[i][j] = unsafe { s.load(base.add(at::<S>(row, block, i, j))) };
+            }
+        }
+    } else {
+        for j in 0..NV {
+            let lanes = lanes_of::<S>(target, j);
+            for i in 0..MR {
+                // SAFETY: only valid columns are touched.
+                acc[i][j] = unsafe { s.load_lanes(base.wrapping_add(at::<S>(row, block, i, j)), lanes) };
+            }
+        }
+    }
+}
+
+/// Residual, activation, store.
+///
+/// # Safety
+/// The valid columns of every row of `out` must be writable and of `residual` readable; slopes as the bias.
+#[inline(always)]
+pub(crate) unsafe fn finish<S: Simd, const MR: usize, const NV: usize>(
+    s: S,
+    mut acc: [[S::V; NV]; MR],
+    target: &Target,
+) {
+    if target.last {
+        if !target.residual.base.is_null() {
+            let mut residual = [[s.splat(0.0); NV]; MR];
+            let Place { base, row, block } = target.residual;
+            // SAFETY: by the caller.
+            unsafe { load_tile(s, &mut residual, base, row, block, target) };
+            for i in 0..MR {
+                for j in 0..NV {
+                    acc[i][j] = s.add(acc[i][j], residual[i][j]);
+                }
+            }
+        }
+        match target.activation {
+            Activation::None => {}
+            Activation::Relu => {
+                for i in 0..MR {
+                    for j in 0..NV {
+                        acc[i][j] = activate(s, Activation::Relu, acc[i][j], s.splat(0.0));
+                    }
+                }
+            }
+            // SAFETY: slopes by the caller.
+            other => acc = unsafe { activate_tile(s, other, acc, target) },
+        }
+    }
+    let Place { base, row, block } = target.out;
+    if whole::<S, NV>(target) {
+        for i in 0..MR {
+            for j in 0..NV {
+                // SAFETY: every column is valid.
+                unsafe { s.store(base.add(at::<S>(row, block, i, j)), acc[i][j]) };
+            }
+        }
+    } else {
+        for j in 0..NV {
+            let lanes = lanes_of::<S>(target, j);
+            for i in 0..MR {
+                // SAFETY: only valid columns are touched.
+                unsafe { s.store_lanes(base.wrapping_add(at::<S>(row, block, i, j)), acc[i][j], lanes) };
+            }
+        }
+    }
+}
+
+/// Every activation but the two above. A copy of the accumulators goes through the stack so that the loop can
+/// stay a loop: unrolled, an exponential per accumulator would be most of the program.
+///
+/// # Safety
+/// Slopes as the bias in [`start`].
+#[inline(always)]
+unsafe fn activate_tile<S: Simd, const MR: usize, const NV: usize>(
+    s: S,
+    activation: Activation,
+    acc: [[S::V; NV]; MR],
+    target: &Target,
+) -> [[S::V; NV]; MR] {
+    let mut sums = acc;
+    for index in 0..MR * NV {
+        let (i, j) = (index / NV, index % NV);
+        let slope = if target.slope.is_null() {
+            s.splat(0.0)
+        } else {
+            // SAFETY: by the caller.
+            unsafe { per_channel(s, target.slope, target.per_row, i, j) }
+        };
+        sums[i][j] = activate(s, activation, sums[i][j], slope);
+    }
+    sums
+}

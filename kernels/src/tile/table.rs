@@ -1,0 +1,274 @@
+//! [`KernelSet`]: one table of function pointers per instruction set, behind safe, length-checked calls.
+//!
+//! A set is handed out by [`KernelSet::get`] only after its features were detected, and its tables are private:
+//! so a call through it never meets a CPU without them.
+
+use super::boundary::{self, Entry};
+use super::gemm::{CHUNK, Gemm, GemmArgs};
+use super::output::{OutTile, TileAt};
+use super::store::{Place, Target};
+use crate::choose::Isa;
+use crate::describe::Activation;
+
+/// The kernels of one instruction set.
+pub struct KernelSet {
+    pub(crate) isa: Isa,
+    /// Register tiles of the GEMM; the first is the default, the last is for at most two rows.
+    pub(crate) gemm: &'static [GemmTile],
+}
+
+/// A GEMM register tile: `rows` rows by `vectors` vectors, in every smaller number of rows too.
+pub struct GemmTile {
+    name: &'static str,
+    rows: usize,
+    vectors: usize,
+    lanes: usize,
+    /// By rows, then by ascending number of vectors. Rows of A are 16 elements apart.
+    packed: &'static [&'static [(usize, Entry<GemmArgs>)]],
+    /// The same, rows of A any distance apart.
+    strided: &'static [&'static [(usize, Entry<GemmArgs>)]],
+}
+
+/// The broadcast operand: `rows` rows, each in chunks of 16 consecutive steps of K.
+#[derive(Clone, Copy)]
+pub(crate) struct RowsOf<'a> {
+    /// From the first element on.
+    pub(crate) data: &'a [f32],
+    /// From one row to the next.
+    pub(crate) row: usize,
+    /// From one chunk to the next.
+    pub(crate) chunk: usize,
+}
+
+/// The vector operand: a whole tile's width at every step of K.
+#[derive(Clone, Copy)]
+pub(crate) struct ColumnsOf<'a> {
+    /// From the first element on.
+    pub(crate) data: &'a [f32],
+    /// From one step of K to the next.
+    pub(crate) step: usize,
+}
+
+/// What surrounds the product: one number per channel before, an activation after.
+#[derive(Clone, Copy)]
+pub(crate) struct Post<'a> {
+    /// Bias of the tile's channels, empty if there is none.
+    pub(crate) bias: &'a [f32],
+    /// PReLU slopes of the tile's channels, empty if there are none.
+    pub(crate) slope: &'a [f32],
+    /// Whether channels are rows rather than columns.
+    pub(crate) per_row: bool,
+    pub(crate) activation: Activation,
+    /// The residual and where in it the tile begins.
+    pub(crate) residual: Option<(&'a [f32], TileAt)>,
+    /// Whether this is the first block of K: the sums start from the bias rather than from the output.
+    pub(crate) first: bool,
+    /// Whether this is the last block of K: residual and activation apply.
+    pub(crate) last: bool,
+}
+
+/// A stretch of memory to be hinted into the second cache level, a few lines at a time.
+#[derive(Clone, Copy)]
+pub(crate) struct Hint<'a> {
+    pub(crate) data: &'a [f32],
+    pub(crate) lines_per_chunk: usize,
+}
+
+impl Hint<'_> {
+    pub(crate) const NONE: Self = Self { data: &[], lines_per_chunk: 0 };
+}
+
+impl GemmTile {
+    /// `gemm_f32_<rows>x<columns>_<isa>`, the same in code, tests, benches and reports.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Rows of C.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Columns of C: whole vectors.
+    pub fn columns(&self) -> usize {
+        self.vectors * self.lanes
+    }
+
+    /// The narrowest whole width that covers `columns`, or the whole tile's.
+    pub(crate) fn columns_for(&self, columns: usize) -> usize {
+        let widths = self.packed[0].iter().map(|(vectors, _)| vectors * self.lanes);
+        widths.into_iter().find(|&width| columns <= width).unwrap_or(self.columns())
+    }
+
+    /// Vector accumulators of the whole tile: the FMAs of one step of K.
+    pub fn accumulators(&self) -> usize {
+        self.rows * self.vectors
+    }
+
+    /// Addresses of the machine code of the whole tile, for the test that disassembles it.
+    pub fn code(&self) -> [*const u8; 2] {
+        [self.packed, self.strided].map(|table| {
+            let widest = table[self.rows - 1].last().expect("a tile has at least one width");
+            widest.1 as *const u8
+        })
+    }
+
+    /// `out = act(bias + a * b + residual)` over `k` steps.
+    ///
+    /// # Panics
+    /// If an operand is too short: a defect of this library.
+    pub(crate) fn run(
+        &self,
+        k: usize,
+        a: RowsOf<'_>,
+        b: ColumnsOf<'_>,
+        out: OutTile<'_>,
+        post: &Post<'_>,
+        hint: Hint<'_>,
+    ) {
+        let OutTile { place, rows, lo, hi, .. } = out;
+        if rows == 0 || lo >= hi {
+            return;
+        }
+        let table = if a.row == CHUNK { self.packed } else { self.strided };
+        let widths = table[rows - 1];
+        let wanted = hi.div_ceil(self.lanes);
+        let &(vectors, entry) = widths
+            .iter()
+            .find(|(vectors, _)| *vectors >= wanted)
+            .expect("a tile is at least as wide as its columns");
+        let (chunks, k_tail) = (k / CHUNK, k % CHUNK);
+        // One past the last element of each operand.
+        let last_row = (rows - 1) * a.row;
+        let a_end = (chunks.wrapping_sub(1).wrapping_mul(a.chunk).wrapping_add(last_row + CHUNK))
+            .max(if k_tail > 0 { chunks * a.chunk + last_row + k_tail } else { 0 });
+        assert!(k == 0 || (if chunks == 0 { last_row + k_tail } else { a_end }) <= a.data.len());
+        assert!(k == 0 || (k - 1) * b.step + vectors * self.lanes <= b.data.len());
+        let channels = if post.per_row { rows } else { vectors * self.lanes };
+        for numbers in [post.bias, post.slope] {
+            assert!(numbers.is_empty() || numbers.len() >= channels);
+        }
+        let pointer = |numbers: &[f32]| if numbers.is_empty() { std::ptr::null() } else { numbers.as_ptr() };
+        let residual = match post.residual {
+            None => Place { base: std::ptr::null(), row: 0, block: 0 },
+            Some((data, at)) => {
+                let columns = (hi - 1) / CHUNK * at.block + (hi - 1) % CHUNK;
+                assert!(at.offset + (rows - 1) * at.row + columns < data.len());
+                Place { base: data.as_ptr().wrapping_add(at.offset), row: at.row, block: at.block }
+            }
+        };
+        let args = GemmArgs {
+            chunks,
+            k_tail,
+            a: a.data.as_ptr(),
+            a_row: a.row,
+            a_chunk: a.chunk,
+            b: b.data.as_ptr(),
+            b_step: b.step,
+            hint: hint.data.as_ptr(),
+            hint_lines: hint.lines_per_chunk,
+            first: post.first,
+            target: Target {
+                out: place,
+                residual,
+                bias: pointer(post.bias),
+                slope: pointer(post.slope),
+                per_row: post.per_row,
+                activation: post.activation,
+                lo,
+                hi,
+                last: post.last,
+            },
+        };
+        // SAFETY: the operands were measured above, the output tile is inside a region that this call borrows,
+        // and the set that holds `entry` was handed out after its features were detected.
+        unsafe { entry(&args) }
+    }
+}
+
+/// The table of one tile: `tile!(enter isa: 14 rows of [1 2] vectors of 16, in 1 2 3 ... 14 rows)`.
+macro_rules! tile {
+    (@row $enter:ident, $mr:literal, $apart:literal, [$($nv:literal)+]) => {
+        &[$(($nv, boundary::$enter::<Gemm<$mr, $nv, $apart>> as Entry<GemmArgs>)),+]
+    };
+    ($enter:ident, $name:literal: $vectors:literal of $lanes:literal, widths $widths:tt, rows $($mr:literal)+) => {
+        GemmTile {
+            name: $name,
+            rows: [$($mr),+].len(),
+            vectors: $vectors,
+            lanes: $lanes,
+            packed: &[$(tile!(@row $enter, $mr, 16, $widths)),+],
+            strided: &[$(tile!(@row $enter, $mr, 0, $widths)),+],
+        }
+    };
+}
+
+#[cfg(target_arch = "x86_64")]
+static AVX512F: KernelSet = KernelSet {
+    isa: Isa::Avx512F,
+    gemm: &[
+        tile!(enter_avx512f, "gemm_f32_14x32_avx512f": 2 of 16, widths [1 2], rows 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+        tile!(enter_avx512f, "gemm_f32_9x48_avx512f": 3 of 16, widths [3], rows 1 2 3 4 5 6 7 8 9),
+        tile!(enter_avx512f, "gemm_f32_2x128_avx512f": 8 of 16, widths [8], rows 1 2),
+    ],
+};
+
+#[cfg(target_arch = "x86_64")]
+static AVX2FMA: KernelSet = KernelSet {
+    isa: Isa::Avx2Fma,
+    gemm: &[
+        tile!(enter_avx2fma, "gemm_f32_6x16_avx2fma": 2 of 8, widths [1 2], rows 1 2 3 4 5 6),
+        tile!(enter_avx2fma, "gemm_f32_1x64_avx2fma": 8 of 8, widths [8], rows 1),
+    ],
+};
+
+#[cfg(target_arch = "aarch64")]
+static NEON: KernelSet = KernelSet {
+    isa: Isa::Neon,
+    gemm: &[
+        tile!(enter_neon, "gemm_f32_6x16_neon": 4 of 4, widths [1 2 4], rows 1 2 3 4 5 6),
+        tile!(enter_neon, "gemm_f32_2x32_neon": 8 of 4, widths [8], rows 1 2),
+    ],
+};
+
+static PORTABLE: KernelSet = KernelSet {
+    isa: Isa::Portable,
+    gemm: &[
+        tile!(enter_portable, "gemm_f32_4x8_portable": 1 of 8, widths [1], rows 1 2 3 4),
+        tile!(enter_portable, "gemm_f32_1x32_portable": 4 of 8, widths [4], rows 1),
+    ],
+};
+
+impl KernelSet {
+    /// The kernels of `isa`, if this CPU has it.
+    pub fn get(isa: Isa) -> Option<&'static Self> {
+        match isa {
+            Isa::Portable => Some(&PORTABLE),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2Fma => boundary::detect_avx2fma().then_some(&AVX2FMA),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512F => boundary::detect_avx512f().then_some(&AVX512F),
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => boundary::detect_neon().then_some(&NEON),
+            #[allow(unreachable_patterns)] // the instruction sets of other architectures
+            _ => None,
+        }
+    }
+
+    /// Which instruction set this is.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// Its GEMM tiles.
+    pub fn gemm_tiles(&self) -> &'static [GemmTile] {
+        self.gemm
+    }
+
+    /// The tile for a product of `rows` rows: with so few that the broadcast side is nothing, the widest, which
+    /// streams the other operand.
+    pub(crate) fn gemm_tile_for(&self, rows: usize) -> &'static GemmTile {
+        let wide = self.gemm.last().expect("a set has tiles");
+        if rows <= wide.rows { wide } else { &self.gemm[0] }
+    }
+}
