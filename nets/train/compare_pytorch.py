@@ -23,6 +23,7 @@ from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+sys.dont_write_bytecode = True  # leave no __pycache__ in the repository
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from train_lenet5 import OUT as DATA, SHEET_COLUMNS, SHEET_ROWS, LeNet5, to_input  # noqa: E402
 

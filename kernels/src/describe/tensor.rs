@@ -45,19 +45,30 @@ impl PixelView {
         n * self.image + in_image + p * self.pixel
     }
 
-    /// Whether [`merged`](Self::merged) changes nothing but the names of the elements.
+    /// Whether all images can be one row of evenly spaced pixels. In NCHW a whole image is then one pixel, its
+    /// channels and pixels the channels of that.
     pub(crate) fn can_merge(&self) -> bool {
-        self.pixels == 1 || (self.layout == Layout::Nhwc && self.image == self.pixels * self.pixel)
+        match self.layout {
+            Layout::Nchw => true,
+            Layout::Nhwc => self.pixels == 1 || self.image == self.pixels * self.pixel,
+            Layout::Nchw16c => self.pixels == 1,
+        }
     }
 
-    /// All images as one long row of pixels; only where [`can_merge`](Self::can_merge).
+    /// That row of pixels; only where [`can_merge`](Self::can_merge).
     pub(crate) fn merged(self) -> Self {
         debug_assert!(self.can_merge());
-        let layout = if self.layout == Layout::Nchw { Layout::Nhwc } else { self.layout };
-        let pixel = if self.pixels == 1 { self.image } else { self.pixel };
-        let pixels = self.images * self.pixels;
-        // With one image the pitch between images says nothing, and a pixel pitch below C would overlap.
-        Self { layout, images: 1, pixels, pixel, ..self }
+        let row = Self { images: 1, pixels: self.images, pixel: self.image, ..self };
+        match self.layout {
+            Layout::Nchw => Self { layout: Layout::Nhwc, channels: self.channels * self.pixels, plane: 1, ..row },
+            Layout::Nhwc => Self { pixels: self.images * self.pixels, pixel: self.pixel_of_row(), ..row },
+            Layout::Nchw16c => row,
+        }
+    }
+
+    /// The pixel pitch of a row of NHWC images, one pixel each or packed.
+    fn pixel_of_row(&self) -> usize {
+        if self.pixels == 1 { self.image } else { self.pixel }
     }
 }
 

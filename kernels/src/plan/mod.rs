@@ -45,7 +45,12 @@ pub struct PlanOptions {
     pub isa: Option<Isa>,
     /// Threads that the workspace is sized for; `run` uses at most as many. At least 1.
     pub max_threads: usize,
+    /// Multiply-accumulates that are worth another thread. At least 1.
+    pub macs_per_thread: u64,
 }
+
+/// About 2 microseconds of one core, the price of waking a thread up.
+const MACS_PER_THREAD: u64 = 100_000;
 
 impl Default for PlanOptions {
     fn default() -> Self {
@@ -54,6 +59,7 @@ impl Default for PlanOptions {
             numerics: Numerics::Default,
             isa: None,
             max_threads: num_cpus::get_physical().max(1),
+            macs_per_thread: MACS_PER_THREAD,
         }
     }
 }
@@ -87,6 +93,12 @@ impl PlanOptions {
         self.max_threads = threads;
         self
     }
+
+    /// With another thread for every `macs` multiply-accumulates.
+    pub const fn macs_per_thread(mut self, macs: u64) -> Self {
+        self.macs_per_thread = macs;
+        self
+    }
 }
 
 /// A convolution that is ready to run: chosen algorithm, packed weights, sized workspace.
@@ -96,6 +108,8 @@ pub struct ConvPlan {
     pub(crate) desc: ConvDesc,
     pub(crate) kind: PlanKind,
     pub(crate) req: WorkspaceReq,
+    /// Threads that the work is worth, at most those that the workspace is sized for.
+    pub(crate) parts: usize,
     report: PlanReport,
 }
 
@@ -147,6 +161,9 @@ impl ConvPlan {
         if options.max_threads == 0 {
             return Err(ConvError::field("max_threads", "at least 1", 0));
         }
+        if options.macs_per_thread == 0 {
+            return Err(ConvError::field("macs_per_thread", "at least 1", 0));
+        }
         let kernels = kernels(options.isa)?;
         let choice = choose(desc, options.select)?;
         let kind = algo::plan(choice.algorithm, desc, &weights, kernels);
@@ -162,7 +179,9 @@ impl ConvPlan {
             workspace_bytes_per_thread: per_thread_len * size_of::<f32>(),
             max_threads: threads,
         };
-        Ok(Self { desc: *desc, kind, req: WorkspaceReq { per_thread_len, threads }, report })
+        let worth = usize::try_from(desc.cost().macs / options.macs_per_thread).unwrap_or(usize::MAX);
+        let parts = worth.clamp(1, threads);
+        Ok(Self { desc: *desc, kind, req: WorkspaceReq { per_thread_len, threads }, parts, report })
     }
 
     /// The problem that this plan solves.

@@ -65,7 +65,7 @@ impl ConvPlan {
         };
         let region = OutputRegion::new(output, merge);
         let split = threads::Split {
-            parts: threads.count(desc.cost().macs).min(self.req.threads),
+            parts: threads.available().min(self.parts),
             grain: self.kind.grain(),
             slab_len: self.req.per_thread_len,
         };

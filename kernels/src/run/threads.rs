@@ -17,19 +17,14 @@ pub enum Threads<'a> {
     Pool(&'a rayon::ThreadPool),
 }
 
-/// Multiply-accumulates below which another thread is not worth its wake-up (about 2 microseconds on one core).
-const WORTH_A_THREAD: u64 = 100_000;
-
 impl Threads<'_> {
-    /// Threads to use for so much work.
-    pub(super) fn count(&self, macs: u64) -> usize {
-        let available = match self {
+    /// Threads there are.
+    pub(super) fn available(&self) -> usize {
+        match self {
             Self::Seq => 1,
             Self::Current => rayon::current_num_threads(),
             Self::Pool(pool) => pool.current_num_threads(),
-        };
-        let worth = usize::try_from(macs / WORTH_A_THREAD).unwrap_or(usize::MAX);
-        available.min(worth).max(1)
+        }
     }
 
     pub(super) fn run(&self, work: impl FnOnce() + Send) {

@@ -1,0 +1,32 @@
+//! Every algorithm, on every instruction set, in every layout, with any number of threads, gives the truth.
+
+mod common;
+
+use common::{conv_problem, pointwise_problem, pools};
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+
+/// Runs `PROPTEST_CASES` problems (default below) with one set of pools for all of them.
+fn agree(strategy: impl Strategy<Value = common::ConvProblem>, default_cases: u32) {
+    let pools = pools();
+    let mut config = ProptestConfig { max_shrink_iters: 300, ..ProptestConfig::default() };
+    if std::env::var_os("PROPTEST_CASES").is_none() {
+        config.cases = default_cases;
+    }
+    let mut runner = TestRunner::new(config);
+    let outcome = runner
+        .run(&strategy, |problem| problem.check_everything(&pools).map_err(|what| TestCaseError::fail(what)));
+    if let Err(failure) = outcome {
+        panic!("{failure}");
+    }
+}
+
+#[test]
+fn any_convolution() {
+    agree(conv_problem(), 600);
+}
+
+#[test]
+fn any_pointwise_convolution() {
+    agree(pointwise_problem(), 600);
+}

@@ -1,0 +1,285 @@
+//! The test apparatus: one random convolution, its truth in `f64`, and a check with a computed tolerance.
+//!
+//! Before each run the output is filled with NaN and the workspace with junk; the lanes and gaps that a kernel must
+//! not touch are compared bit by bit afterwards.
+#![allow(dead_code)] // each test binary uses its part
+
+mod oracle;
+mod strategy;
+
+use kernels::{
+    Activation, Algorithm, ConvDesc, ConvError, ConvIo, ConvPlan, EpilogueSpec, Isa, Layout, Pad2, Pitch, PlanOptions,
+    Shape4, Size2, TensorMut, TensorRef, Threads, Weights, Workspace,
+};
+pub use strategy::{conv_problem, pointwise_problem};
+
+/// A NaN that no computation makes: what is not written stays recognisable.
+pub const JUNK: f32 = f32::from_bits(0x7fa5_a5a5);
+
+/// One convolution, everything that its answer depends on.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ConvProblem {
+    pub input: Shape4,
+    pub out_channels: usize,
+    pub kernel: Size2,
+    pub stride: Size2,
+    pub pad: Pad2,
+    pub dilation: Size2,
+    pub groups: usize,
+    pub layout: Layout,
+    pub epilogue: EpilogueSpec,
+    /// Channels that lie around the tensors in memory: 0 for packed tensors.
+    pub slack: usize,
+    pub values: Values,
+    pub seed: u64,
+}
+
+/// The distribution of inputs and weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Values {
+    /// Uniform in -1..1.
+    Uniform,
+    /// As after a ReLU: half of the inputs are zero.
+    Sparse,
+    /// Magnitudes from 2^-20 to 2^20, and now and then a subnormal.
+    Wide,
+}
+
+/// The data of a problem, in plain order: input NCHW, filter OIHW, residual NCHW.
+pub struct Data {
+    pub input: Vec<f32>,
+    pub filter: Vec<f32>,
+    pub bias: Option<Vec<f32>>,
+    pub slope: Option<Vec<f32>>,
+    pub residual: Option<Vec<f32>>,
+}
+
+/// SplitMix64 (Steele et al. 2014): reproducible from the seed alone.
+pub struct Rng(pub u64);
+
+impl Rng {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Uniform in -1..1.
+    pub fn unit(&mut self) -> f32 {
+        (self.next() >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    }
+
+    pub fn values(&mut self, kind: Values, len: usize) -> Vec<f32> {
+        (0..len)
+            .map(|_| match kind {
+                Values::Uniform => self.unit(),
+                Values::Sparse => self.unit().max(0.0),
+                Values::Wide if self.next().is_multiple_of(64) => f32::from_bits((self.next() % 1000) as u32),
+                Values::Wide => self.unit() * 2f32.powi((self.next() % 41) as i32 - 20),
+            })
+            .collect()
+    }
+}
+
+impl ConvProblem {
+    /// 3x3 over 8x8, everything at its default.
+    pub fn simple() -> Self {
+        Self {
+            input: Shape4::new(1, 3, 8, 8),
+            out_channels: 5,
+            kernel: Size2::square(3),
+            stride: Size2::square(1),
+            pad: Pad2::VALID,
+            dilation: Size2::square(1),
+            groups: 1,
+            layout: Layout::Nchw,
+            epilogue: EpilogueSpec::NONE,
+            slack: 0,
+            values: Values::Uniform,
+            seed: 1,
+        }
+    }
+
+    pub fn desc(&self) -> Result<ConvDesc, ConvError> {
+        ConvDesc::builder(self.input, self.out_channels, self.kernel)
+            .stride(self.stride)
+            .pad(self.pad)
+            .dilation(self.dilation)
+            .groups(self.groups)
+            .layout(self.layout)
+            .epilogue(self.epilogue)
+            .build()
+    }
+
+    pub fn data(&self) -> Data {
+        let desc = self.desc().expect("a generated problem is valid");
+        let mut rng = Rng(self.seed);
+        let (o, output) = (self.out_channels, desc.output());
+        let mut plain = |len| rng.values(Values::Uniform, len);
+        let bias = self.epilogue.bias.then(|| plain(o));
+        let slope = (self.epilogue.activation == Activation::PRelu).then(|| plain(o));
+        let residual = self.epilogue.residual.then(|| plain(output.n * output.c * output.h * output.w));
+        let input = rng.values(self.values, self.input.n * self.input.c * self.input.h * self.input.w);
+        let weights = if self.values == Values::Sparse { Values::Uniform } else { self.values };
+        Data { input, filter: rng.values(weights, desc.filter_len()), bias, slope, residual }
+    }
+
+    pub fn plan(&self, data: &Data, options: &PlanOptions) -> Result<ConvPlan, ConvError> {
+        let weights =
+            Weights { filter: &data.filter, bias: data.bias.as_deref(), slope: data.slope.as_deref() };
+        ConvPlan::new(&self.desc()?, weights, options)
+    }
+
+    /// Runs `plan` on poisoned memory; the output in plain NCHW order, or what was wrong with the memory.
+    pub fn run(&self, plan: &ConvPlan, data: &Data, threads: Threads<'_>) -> Result<Vec<f32>, String> {
+        let shape = plan.desc().output();
+        let input = Placed::new(self.input, self.layout, self.slack, Some(&data.input));
+        let residual = data.residual.as_ref().map(|r| Placed::new(shape, self.layout, self.slack, Some(r)));
+        let mut output = Placed::new(shape, self.layout, self.slack, None);
+        let mut workspace = Workspace::for_req(plan.workspace_req());
+        workspace.as_mut_slice().fill(JUNK);
+        let io = ConvIo {
+            input: input.tensor(),
+            output: output.tensor_mut(),
+            residual: residual.as_ref().map(Placed::tensor),
+        };
+        plan.run(io, &mut workspace, threads).map_err(|error| error.to_string())?;
+        output.plain()
+    }
+
+    /// Whether one algorithm on one instruction set gives the truth, the same bits with any number of threads.
+    pub fn check(&self, algorithm: Algorithm, isa: Isa, pools: &[rayon::ThreadPool]) -> Result<(), String> {
+        let data = self.data();
+        let options = PlanOptions::default().force(algorithm).isa(isa).max_threads(8).macs_per_thread(1);
+        let plan = self.plan(&data, &options).map_err(|error| error.to_string())?;
+        assert_eq!((plan.isa(), plan.algorithm()), (isa, algorithm));
+        let context = |what: String| format!("{algorithm} on {isa} with {}: {what}", plan.explain().kernel);
+        let sequential = self.run(&plan, &data, Threads::Seq).map_err(context)?;
+        oracle::compare(plan.desc(), &data, &sequential).map_err(context)?;
+        for pool in pools {
+            let parallel = self.run(&plan, &data, Threads::Pool(pool)).map_err(context)?;
+            let differ = sequential.iter().zip(&parallel).position(|(a, b)| a.to_bits() != b.to_bits());
+            if let Some(at) = differ {
+                let threads = pool.current_num_threads();
+                return Err(context(format!("other bits with {threads} threads, first at element {at}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// [`check`](Self::check) for everything this machine has; what an algorithm does not support must be an error.
+    pub fn check_everything(&self, pools: &[rayon::ThreadPool]) -> Result<(), String> {
+        let desc = self.desc().map_err(|error| error.to_string())?;
+        for algorithm in Algorithm::ALL {
+            match algorithm.supports(&desc) {
+                Ok(()) => Isa::available().try_for_each(|isa| self.check(algorithm, isa, pools))?,
+                Err(reason) => {
+                    let plan = self.plan(&self.data(), &PlanOptions::default().force(algorithm));
+                    let expected = ConvError::Unsupported { algorithm, reason };
+                    if plan.err() != Some(expected) {
+                        return Err(format!("{algorithm} should have been refused: {reason}"));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Pools of 2, 3 and 8 threads.
+pub fn pools() -> Vec<rayon::ThreadPool> {
+    let pool = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+    [2, 3, 8].map(|threads| pool(threads).expect("threads can be started")).into()
+}
+
+/// A tensor somewhere inside a larger buffer.
+struct Placed {
+    memory: Vec<f32>,
+    /// The first element of the tensor.
+    start: usize,
+    shape: Shape4,
+    layout: Layout,
+    pitch: Option<Pitch>,
+}
+
+impl Placed {
+    /// Channels `slack` before and after the tensor's own; junk wherever `plain` does not say otherwise.
+    fn new(shape: Shape4, layout: Layout, slack: usize, plain: Option<&[f32]>) -> Self {
+        let Shape4 { n, c, h, w } = shape;
+        let around = if layout == Layout::Nchw16c { slack.next_multiple_of(16) } else { slack };
+        let channels = if layout == Layout::Nchw16c { c.next_multiple_of(16) } else { c } + 2 * around;
+        let (image, pixel) = (channels * h * w, if layout == Layout::Nhwc { channels } else { 1 });
+        let pixel = if layout == Layout::Nchw16c { 16 } else { pixel };
+        let start = if layout == Layout::Nhwc { around } else { around * h * w };
+        let pitch = (slack > 0).then_some(Pitch { image, pixel });
+        let mut placed = Self { memory: vec![JUNK; n * image], start, shape, layout, pitch };
+        if let Some(plain) = plain {
+            let at = placed.addresses();
+            for (at, &value) in at.into_iter().zip(plain) {
+                placed.memory[at] = value;
+            }
+        }
+        placed
+    }
+
+    fn tensor(&self) -> TensorRef<'_> {
+        let data = &self.memory[self.start..];
+        match self.pitch {
+            None => TensorRef::packed(data, self.shape, self.layout),
+            Some(pitch) => TensorRef::with_pitch(data, self.shape, self.layout, pitch),
+        }
+        .expect("a placed tensor is valid")
+    }
+
+    fn tensor_mut(&mut self) -> TensorMut<'_> {
+        let data = &mut self.memory[self.start..];
+        match self.pitch {
+            None => TensorMut::packed(data, self.shape, self.layout),
+            Some(pitch) => TensorMut::with_pitch(data, self.shape, self.layout, pitch),
+        }
+        .expect("a placed tensor is valid")
+    }
+
+    /// Where the elements are, in plain NCHW order.
+    fn addresses(&self) -> Vec<usize> {
+        let (tensor, Shape4 { n, c, h, w }) = (self.tensor(), self.shape);
+        let mut addresses = Vec::with_capacity(n * c * h * w);
+        for n in 0..n {
+            for c in 0..c {
+                for y in 0..h {
+                    for x in 0..w {
+                        addresses.push(self.start + tensor.offset(n, c, y, x));
+                    }
+                }
+            }
+        }
+        addresses
+    }
+
+    /// The elements in plain NCHW order, if nothing else was touched and padding lanes are zero.
+    fn plain(mut self) -> Result<Vec<f32>, String> {
+        let addresses = self.addresses();
+        let plain = addresses.iter().map(|&at| std::mem::replace(&mut self.memory[at], JUNK)).collect();
+        if self.layout == Layout::Nchw16c {
+            let Shape4 { n, c, h, w } = self.shape;
+            let tensor = self.tensor();
+            let lanes = (0..n).flat_map(|n| (0..h * w).map(move |p| (n, p / w, p % w)));
+            let padding: Vec<usize> = lanes
+                .flat_map(|(n, y, x)| (c..c.next_multiple_of(16)).map(move |c| (n, c, y, x)))
+                .map(|(n, c, y, x)| self.start + tensor.offset(n, c, y, x))
+                .collect();
+            for at in padding {
+                if self.memory[at].to_bits() != 0 {
+                    return Err(format!("a padding lane is {}, not zero", self.memory[at]));
+                }
+                self.memory[at] = JUNK;
+            }
+        }
+        match self.memory.iter().position(|value| value.to_bits() != JUNK.to_bits()) {
+            None => Ok(plain),
+            Some(at) => Err(format!("element {at} of the buffer, outside of the tensor, was written")),
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! The truth, by loops of its own: it shares no code with the library's reference, which it checks as well.
+
+use super::Data;
+use kernels::{Activation, ConvDesc};
+
+/// How far an activation can spread an error in its argument: its Lipschitz constant.
+fn spread(activation: Activation, slope: f64) -> f64 {
+    match activation {
+        Activation::LeakyRelu { alpha } | Activation::Elu { alpha } => f64::from(alpha).abs().max(1.0),
+        Activation::PRelu => slope.abs().max(1.0),
+        Activation::HardSwish => 1.5,
+        Activation::Silu => 1.1,
+        _ => 1.0,
+    }
+}
+
+/// The error that evaluating the activation may add by itself: 4 units in the last place of its result, and of one
+/// where the result is a difference from it.
+fn evaluation(activation: Activation, result: f64) -> f64 {
+    let eps = f64::from(f32::EPSILON);
+    match activation {
+        Activation::None | Activation::Relu | Activation::Clip { .. } => 0.0,
+        Activation::Elu { alpha } => 4.0 * eps * (result.abs() + f64::from(alpha).abs()),
+        _ => 4.0 * eps * (result.abs() + f64::from(f32::MIN_POSITIVE)),
+    }
+}
+
+/// Compares `got` with the definition in `f64`.
+///
+/// The bound is that of any order of summation in `f32` (Higham 2002, section 4.2, doubled for products that are
+/// rounded on their own): `(K + 4) * eps * (sum |w x| + |bias| + |residual|)`, plus what flushed subnormal weights
+/// can have contributed, through the activation.
+pub fn compare(desc: &ConvDesc, data: &Data, got: &[f32]) -> Result<(), String> {
+    let (input, output, kernel) = (desc.input(), desc.output(), desc.kernel());
+    let (channels, per_group) = (input.c / desc.groups(), output.c / desc.groups());
+    let k = channels * kernel.h * kernel.w;
+    let eps = f64::from(f32::EPSILON);
+    let mut at = 0;
+    for n in 0..output.n {
+        for o in 0..output.c {
+            for y in 0..output.h {
+                for x in 0..output.w {
+                    let (mut sum, mut magnitude, mut largest) = (0.0f64, 0.0f64, 0.0f64);
+                    for c in 0..channels {
+                        for i in 0..kernel.h {
+                            for j in 0..kernel.w {
+                                let row = (y * desc.stride().h + i * desc.dilation().h) as isize
+                                    - desc.pad().top as isize;
+                                let column = (x * desc.stride().w + j * desc.dilation().w) as isize
+                                    - desc.pad().left as isize;
+                                if row < 0 || column < 0 || row >= input.h as isize || column >= input.w as isize {
+                                    continue;
+                                }
+                                let channel = o / per_group * channels + c;
+                                let pixel = row as usize * input.w + column as usize;
+                                let value = data.input[(n * input.c + channel) * input.h * input.w + pixel];
+                                let weight = data.filter[((o * channels + c) * kernel.h + i) * kernel.w + j];
+                                let product = f64::from(value) * f64::from(weight);
+                                sum += product;
+                                magnitude += product.abs();
+                                largest = largest.max(f64::from(value).abs());
+                            }
+                        }
+                    }
+                    for addend in [data.bias.as_ref().map(|b| b[o]), data.residual.as_ref().map(|r| r[at])] {
+                        let addend = f64::from(addend.unwrap_or(0.0));
+                        sum += addend;
+                        magnitude += addend.abs();
+                    }
+                    let slope = data.slope.as_ref().map_or(0.0, |s| f64::from(s[o]));
+                    let activation = desc.epilogue().activation;
+                    let expected = activation.eval(sum, slope);
+                    let flushed = k as f64 * f64::from(f32::MIN_POSITIVE) * (largest + 1.0);
+                    let summation = (k as f64 + 4.0) * eps * magnitude + flushed;
+                    let tolerance = spread(activation, slope) * summation + evaluation(activation, expected);
+                    let error = (f64::from(got[at]) - expected).abs();
+                    if error.is_nan() || error > tolerance {
+                        return Err(format!(
+                            "[{n},{o},{y},{x}] is {}, expected {expected}: off by {error:e}, tolerance {tolerance:e}",
+                            got[at]
+                        ));
+                    }
+                    at += 1;
+                }
+            }
+        }
+    }
+    if at == got.len() { Ok(()) } else { Err(format!("{} elements, expected {at}", got.len())) }
+}

@@ -1,0 +1,140 @@
+//! Random problems, with sizes drawn around the edges of every tile of every instruction set.
+
+use super::{ConvProblem, Values};
+use kernels::internal::KernelSet;
+use kernels::{Activation, EpilogueSpec, Isa, Layout, Pad2, Shape4, Size2};
+use proptest::prelude::*;
+use proptest::sample::select;
+
+/// Products of one problem at most: the oracle does them one by one.
+const MOST_MACS: usize = 150_000;
+
+/// Tile edges of all kernels, and one to either side.
+fn edges() -> Vec<usize> {
+    let sets = Isa::available().filter_map(KernelSet::get);
+    let tiles = sets.flat_map(|set| set.gemm_tiles().iter().flat_map(|tile| [tile.rows(), tile.columns()]));
+    let mut edges: Vec<usize> = tiles.flat_map(|edge| [edge.saturating_sub(1), edge, edge + 1]).collect();
+    edges.extend([15, 16, 17]); // a block of channels, a chunk of K
+    edges.retain(|&edge| edge > 0 && edge <= 66);
+    edges.sort_unstable();
+    edges.dedup();
+    edges
+}
+
+/// An extent: small, or at an edge.
+fn extent() -> impl Strategy<Value = usize> {
+    prop_oneof![3 => 1..=9usize, 2 => select(edges())]
+}
+
+fn activation() -> impl Strategy<Value = Activation> {
+    select(vec![
+        Activation::None,
+        Activation::Relu,
+        Activation::LeakyRelu { alpha: 0.1 },
+        Activation::RELU6,
+        Activation::Clip { lo: -0.25, hi: 0.5 },
+        Activation::Sigmoid,
+        Activation::Tanh,
+        Activation::Elu { alpha: 1.5 },
+        Activation::PRelu,
+        Activation::HardSwish,
+        Activation::Silu,
+    ])
+}
+
+fn epilogue() -> impl Strategy<Value = EpilogueSpec> {
+    let spec = |(bias, residual, activation)| EpilogueSpec { bias, residual, activation };
+    (any::<bool>(), any::<bool>(), activation()).prop_map(spec)
+}
+
+fn layout() -> impl Strategy<Value = Layout> {
+    select(Layout::ALL.to_vec())
+}
+
+fn values() -> impl Strategy<Value = Values> {
+    prop_oneof![4 => Just(Values::Uniform), 1 => Just(Values::Sparse), 1 => Just(Values::Wide)]
+}
+
+fn slack() -> impl Strategy<Value = usize> {
+    prop_oneof![2 => Just(0usize), 1 => 1..=20usize]
+}
+
+fn size(side: impl Strategy<Value = usize> + Clone) -> impl Strategy<Value = Size2> {
+    (side.clone(), side).prop_map(|(h, w)| Size2 { h, w })
+}
+
+fn pad() -> impl Strategy<Value = Pad2> {
+    let side = || prop_oneof![1 => Just(0usize), 1 => 0..=3usize];
+    let each = |(top, bottom, left, right)| Pad2 { top, bottom, left, right };
+    (side(), side(), side(), side()).prop_map(each)
+}
+
+/// Shrinks extents, one halving at a time, until the oracle can afford the problem.
+fn affordable(mut p: ConvProblem) -> ConvProblem {
+    let macs = |p: &ConvProblem| p.desc().map_or(0, |d| d.cost().macs as usize);
+    while macs(&p) > MOST_MACS {
+        let groups = p.groups;
+        let halve = |x: &mut usize, least: usize| *x = (*x / 2).max(least);
+        match p.seed % 4 {
+            0 if p.input.n > 1 => halve(&mut p.input.n, 1),
+            1 if p.input.h > p.kernel.h * p.dilation.h => halve(&mut p.input.h, p.kernel.h * p.dilation.h),
+            2 if p.input.c > groups => p.input.c = (p.input.c / groups / 2).max(1) * groups,
+            3 if p.out_channels > groups => p.out_channels = (p.out_channels / groups / 2).max(1) * groups,
+            _ if p.input.w > p.kernel.w * p.dilation.w => halve(&mut p.input.w, p.kernel.w * p.dilation.w),
+            _ => {}
+        }
+        p.seed = p.seed.wrapping_mul(0x5851_f42d_4c95_7f2d).rotate_left(17).wrapping_add(1);
+    }
+    p
+}
+
+/// Any convolution of the parameter space.
+pub fn conv_problem() -> impl Strategy<Value = ConvProblem> {
+    let groups = prop_oneof![3 => Just(1usize), 1 => 2..=5usize, 1 => select(vec![8usize, 16, 32])];
+    let extents = (1..=3usize, extent(), extent(), extent(), extent(), groups);
+    let window = (size(1..=5usize), size(1..=3usize), size(1..=3usize), pad());
+    let rest = (layout(), epilogue(), slack(), values(), any::<u64>());
+    (extents, window, rest).prop_map(|(extents, window, rest)| {
+        let (n, c, h, w, o, groups) = extents;
+        let (kernel, stride, dilation, pad) = window;
+        let (layout, epilogue, slack, values, seed) = rest;
+        // With many groups a few channels each are enough; with one, `c` and `o` are at the edges.
+        let per_group = |channels: usize| if groups == 1 { channels } else { channels.div_ceil(groups).max(1) * groups };
+        let fits = |extent: usize, k: usize, d: usize, pad: usize| extent.max((d * (k - 1) + 1).saturating_sub(pad));
+        let h = fits(h, kernel.h, dilation.h, pad.top + pad.bottom).max(1);
+        let w = fits(w, kernel.w, dilation.w, pad.left + pad.right).max(1);
+        affordable(ConvProblem {
+            input: Shape4 { n, c: per_group(c), h, w },
+            out_channels: per_group(o),
+            kernel,
+            stride,
+            pad,
+            dilation,
+            groups,
+            layout,
+            epilogue,
+            slack,
+            values,
+            seed,
+        })
+    })
+}
+
+/// Convolutions that the pointwise algorithm can do: 1x1, and kernels that cover the whole image.
+pub fn pointwise_problem() -> impl Strategy<Value = ConvProblem> {
+    (conv_problem(), 0..8usize, size(1..=3usize)).prop_map(|(mut p, kind, stride)| {
+        (p.pad, p.dilation, p.stride) = (Pad2::VALID, Size2::square(1), stride);
+        if kind == 0 {
+            (p.input.h, p.input.w) = (p.input.h.min(7), p.input.w.min(7));
+            (p.input.c, p.out_channels, p.groups) = (p.input.c.min(40), p.out_channels.min(40), 1);
+            (p.kernel, p.layout) = (p.input.size(), Layout::Nchw);
+        } else {
+            p.kernel = Size2::square(1);
+            let chunk = 16 * p.groups;
+            if p.layout == Layout::Nchw16c && p.groups > 1 && kind % 2 == 0 {
+                p.input.c = p.input.c.next_multiple_of(chunk);
+            }
+        }
+        affordable(p)
+    })
+}
