@@ -115,6 +115,16 @@ impl Linear {
     pub const fn new(out_features: usize) -> Self {
         Self { out_features, bias: true }
     }
+
+    fn output(&self) -> Result<Shape, LayerError> {
+        let output = Shape::vector(self.out_features);
+        output.len()?;
+        if output.is_empty() {
+            let (expected, got) = ("at least 1".to_owned(), "0".to_owned());
+            return Err(ConvError::InvalidField { field: "out_features", expected, got }.into());
+        }
+        Ok(output)
+    }
 }
 
 impl Pool {
@@ -251,7 +261,7 @@ impl Layer {
             }
             Self::Pool(pool) => Ok(pool.desc(map(input)?, Layout::Nchw)?.output().into()),
             Self::Linear(linear) => match input {
-                Shape::Vector { .. } => Ok(Shape::vector(linear.out_features)),
+                Shape::Vector { .. } => linear.output(),
                 Shape::Map { .. } => Err(LayerError::Input { expected: "a vector (flatten first)", got: input }),
             },
             Self::Flatten => Ok(Shape::vector(input.len()?)),

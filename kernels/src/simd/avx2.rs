@@ -96,6 +96,19 @@ unsafe impl Simd for Avx2Fma {
         unsafe { _mm256_max_ps(a, b) }
     }
     #[inline(always)]
+    fn maximum(self, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: the token. A NaN in `b` comes out of the instruction; where `a` is NaN, all bits are set: NaN too.
+        unsafe { _mm256_or_ps(_mm256_max_ps(a, b), _mm256_cmp_ps::<_CMP_UNORD_Q>(a, a)) }
+    }
+    #[inline(always)]
+    unsafe fn load_even(self, p: *const f32) -> __m256 {
+        // SAFETY: the token; 16 elements by the caller.
+        unsafe {
+            let pairs = _mm256_shuffle_ps::<0b10_00_10_00>(_mm256_loadu_ps(p), _mm256_loadu_ps(p.add(8)));
+            _mm256_castpd_ps(_mm256_permute4x64_pd::<0b11_01_10_00>(_mm256_castps_pd(pairs)))
+        }
+    }
+    #[inline(always)]
     fn where_negative(self, x: __m256, a: __m256, b: __m256) -> __m256 {
         // SAFETY: the token.
         unsafe { _mm256_blendv_ps(b, a, _mm256_cmp_ps::<_CMP_LT_OQ>(x, _mm256_setzero_ps())) }

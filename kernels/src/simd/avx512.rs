@@ -87,6 +87,19 @@ unsafe impl Simd for Avx512F {
         unsafe { _mm512_max_ps(a, b) }
     }
     #[inline(always)]
+    fn maximum(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: the token. A NaN in `b` comes out of the instruction; a NaN in `a` is not overwritten.
+        unsafe { _mm512_mask_max_ps(a, _mm512_cmp_ps_mask::<_CMP_ORD_Q>(a, a), a, b) }
+    }
+    #[inline(always)]
+    unsafe fn load_even(self, p: *const f32) -> __m512 {
+        // SAFETY: the token; 32 elements by the caller.
+        unsafe {
+            let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+            _mm512_permutex2var_ps(_mm512_loadu_ps(p), even, _mm512_loadu_ps(p.add(16)))
+        }
+    }
+    #[inline(always)]
     fn where_negative(self, x: __m512, a: __m512, b: __m512) -> __m512 {
         // SAFETY: the token.
         unsafe { _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(x, _mm512_setzero_ps()), b, a) }

@@ -11,7 +11,7 @@ use crate::describe::Activation;
 #[inline(always)]
 fn exp_and_expm1<S: Simd>(s: S, x: S::V) -> (S::V, S::V) {
     /// Below this 2^n would leave the normal numbers; exp is taken as zero there.
-    const LOWEST: f32 = -87.0;
+    const LOWEST: f32 = -87.336_54;
     const LN2_HI: f32 = 0.693_359_4;
     const LN2_LO: f32 = -2.121_944_4e-4;
     const Q: [f32; 5] = [0.5, 0.166_665_44, 0.041_666_284, 0.008_366_572, 0.001_394_642_7];

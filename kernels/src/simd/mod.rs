@@ -58,6 +58,12 @@ pub(crate) unsafe trait Simd: Copy {
     fn min(self, a: Self::V, b: Self::V) -> Self::V;
     /// The larger; `b` if the two do not compare, so a NaN in `b` comes out.
     fn max(self, a: Self::V, b: Self::V) -> Self::V;
+    /// The larger; NaN if either is NaN (IEEE 754-2019 `maximum`, but for the sign of zero).
+    fn maximum(self, a: Self::V, b: Self::V) -> Self::V;
+    /// Every second element from `p` on: `*p`, `*p.add(2)`, ...
+    /// # Safety
+    /// `p` must be valid for reading `2 * LANES` elements; no alignment is needed.
+    unsafe fn load_even(self, p: *const f32) -> Self::V;
     /// `a` where `x < 0`, `b` elsewhere (and where `x` is NaN).
     fn where_negative(self, x: Self::V, a: Self::V, b: Self::V) -> Self::V;
     /// To the nearest integer, ties to even.

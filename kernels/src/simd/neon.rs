@@ -82,6 +82,16 @@ unsafe impl Simd for Neon {
         unsafe { vbslq_f32(vcgtq_f32(a, b), a, b) }
     }
     #[inline(always)]
+    fn maximum(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        // SAFETY: the token.
+        unsafe { vmaxq_f32(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn load_even(self, p: *const f32) -> float32x4_t {
+        // SAFETY: the token; eight elements by the caller.
+        unsafe { vuzp1q_f32(vld1q_f32(p), vld1q_f32(p.add(4))) }
+    }
+    #[inline(always)]
     fn where_negative(self, x: float32x4_t, a: float32x4_t, b: float32x4_t) -> float32x4_t {
         // SAFETY: the token.
         unsafe { vbslq_f32(vcltzq_f32(x), a, b) }

@@ -76,6 +76,17 @@ unsafe impl Simd for Portable {
         a.simd_gt(b).select(a, b)
     }
     #[inline(always)]
+    fn maximum(self, a: f32x8, b: f32x8) -> f32x8 {
+        // Greater or unordered with itself: keeps a NaN in `a`; one in `b` compares with nothing.
+        (a.simd_gt(b) | a.simd_ne(a)).select(a, b)
+    }
+    #[inline(always)]
+    unsafe fn load_even(self, p: *const f32) -> f32x8 {
+        // SAFETY: 16 elements by the caller; an array of f32 has the alignment of f32.
+        let x = unsafe { p.cast::<[f32; 16]>().read() };
+        f32x8::new([x[0], x[2], x[4], x[6], x[8], x[10], x[12], x[14]])
+    }
+    #[inline(always)]
     fn where_negative(self, x: f32x8, a: f32x8, b: f32x8) -> f32x8 {
         x.simd_lt(f32x8::ZERO).select(a, b)
     }

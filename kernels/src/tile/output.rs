@@ -39,6 +39,18 @@ pub(crate) struct OutTile<'a> {
     borrow: PhantomData<&'a mut [f32]>,
 }
 
+impl<'a> OutTile<'a> {
+    /// A whole row-major matrix.
+    ///
+    /// # Panics
+    /// If `c` is too short.
+    pub(super) fn of_matrix(c: &'a mut [f32], rows: usize, columns: usize) -> Self {
+        assert!(c.len() >= rows * columns);
+        let place = Place { base: c.as_mut_ptr(), row: columns, block: BLOCK };
+        Self { place, rows, lo: 0, hi: columns, borrow: PhantomData }
+    }
+}
+
 /// Where a tile begins in a view, and how it goes on; the same for output and residual.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TileAt {

@@ -113,6 +113,27 @@ impl GemmTile {
         })
     }
 
+    /// `c = a * b`, `k` steps, for the bench of the tile alone: `a` packed `[k / 16][rows][16]`, `b` packed
+    /// `[k][columns]`, `c` row by row.
+    ///
+    /// # Panics
+    /// If an operand is too short.
+    pub fn multiply(&self, k: usize, a: &[f32], b: &[f32], c: &mut [f32]) {
+        let (rows, columns) = (self.rows, self.columns());
+        let a = RowsOf { data: a, row: CHUNK, chunk: rows * CHUNK };
+        let post = Post {
+            bias: &[],
+            slope: &[],
+            per_row: true,
+            activation: Activation::None,
+            residual: None,
+            first: true,
+            last: true,
+        };
+        let out = OutTile::of_matrix(c, rows, columns);
+        self.run(k, a, ColumnsOf { data: b, step: columns }, out, &post, Hint::NONE);
+    }
+
     /// `out = act(bias + a * b + residual)` over `k` steps.
     ///
     /// # Panics

@@ -1,0 +1,96 @@
+//! Each GEMM register tile alone, operands in cache, and two 1x1 layers, as percent of the FMA roof that is
+//! measured in the same rounds. `cargo bench -p benches --bench tiles`; `-- --test` runs everything once.
+
+use benches::turns::{Rival, median, take_turns};
+use benches::{peak, values};
+use kernels::internal::{GemmTile, KernelSet};
+use kernels::{
+    Algorithm, ConvDesc, ConvIo, ConvPlan, EpilogueSpec, Isa, Layout, PlanOptions, Shape4, Size2, TensorMut, TensorRef,
+    Threads, Weights, Workspace,
+};
+use std::time::Duration;
+
+/// Steps of K: a 14x32 tile's operands are then 46 KB, in the first cache level of most machines.
+const K: usize = 256;
+
+fn tile<'a>(tile: &'static GemmTile) -> Rival<'a> {
+    let (rows, columns) = (tile.rows(), tile.columns());
+    let (a, b) = (values(K * rows, 1), values(K * columns, 2));
+    let mut c = vec![f32::NAN; rows * columns];
+    tile.multiply(K, &a, &b, &mut c);
+    for (i, j) in (0..rows).flat_map(|i| (0..columns).map(move |j| (i, j))) {
+        let product = |k: usize| f64::from(a[k / 16 * (rows * 16) + i * 16 + k % 16]) * f64::from(b[k * columns + j]);
+        let (sum, magnitude) = (0..K).map(product).fold((0.0, 0.0), |(s, m), p| (s + p, m + p.abs()));
+        let error = (f64::from(c[i * columns + j]) - sum).abs();
+        assert!(error <= K as f64 * f64::from(f32::EPSILON) * magnitude, "{} is wrong at {i}, {j}", tile.name());
+    }
+    let flops = (2 * K * rows * columns) as f64;
+    // A call is well under a microsecond; many of them make the clock's own cost vanish.
+    const CALLS: usize = 64;
+    Rival::new(tile.name(), flops * CALLS as f64, move || {
+        for _ in 0..CALLS {
+            tile.multiply(K, &a, &b, &mut c);
+        }
+    })
+}
+
+fn pointwise<'a>(isa: Isa, channels: usize, out: usize, side: usize) -> Rival<'a> {
+    let input = Shape4::new(1, channels, side, side);
+    let desc = ConvDesc::builder(input, out, Size2::square(1))
+        .layout(Layout::Nchw16c)
+        .epilogue(EpilogueSpec::bias(kernels::Activation::Relu))
+        .build()
+        .expect("a valid layer");
+    let (x, w, bias) = (values(channels * side * side, 1), values(desc.filter_len(), 2), values(out, 3));
+    let run = |plan: &ConvPlan, y: &mut [f32], workspace: &mut Workspace| {
+        let input = TensorRef::packed(&x, input, Layout::Nchw16c).expect("a valid input");
+        let output = TensorMut::packed(y, desc.output(), Layout::Nchw16c).expect("a valid output");
+        plan.run(ConvIo::new(input, output), workspace, Threads::Seq).expect("a valid run");
+    };
+    let plan_of = |algorithm| {
+        let options = PlanOptions::default().isa(isa).force(algorithm).max_threads(1);
+        ConvPlan::new(&desc, Weights::with_bias(&w, &bias), &options).expect("a valid plan")
+    };
+    let mut y = vec![f32::NAN; out * side * side];
+    let mut truth = y.clone();
+    let (plan, oracle) = (plan_of(Algorithm::Pointwise), plan_of(Algorithm::Reference));
+    let mut workspace = Workspace::for_req(plan.workspace_req());
+    run(&plan, &mut y, &mut workspace);
+    run(&oracle, &mut truth, &mut Workspace::empty());
+    let error = |(a, b): (&f32, &f32)| f64::from(a - b).powi(2);
+    let size: f64 = truth.iter().map(|&t| f64::from(t).powi(2)).sum();
+    let relative = (y.iter().zip(&truth).map(error).sum::<f64>() / size).sqrt();
+    assert!(relative < 1e-6, "relative L2 error {relative}");
+    let name = format!("pointwise_{side}x{side}x{channels}_{out}_{isa}");
+    let flops = desc.cost().flops as f64;
+    let x = x.clone();
+    Rival::new(name, flops, move || {
+        let input = TensorRef::packed(&x, input, Layout::Nchw16c).expect("a valid input");
+        let output = TensorMut::packed(&mut y, desc.output(), Layout::Nchw16c).expect("a valid output");
+        plan.run(ConvIo::new(input, output), &mut workspace, Threads::Seq).expect("a valid run");
+    })
+}
+
+fn main() {
+    let once = std::env::args().any(|argument| argument == "--test");
+    let (rounds, slice) = if once { (1, Duration::ZERO) } else { (25, Duration::from_millis(16)) };
+    println!("{:<36} {:>9} {:>9} {:>8}", "kernel", "median", "best", "% roof");
+    for isa in Isa::available() {
+        let Some(set) = KernelSet::get(isa) else { continue };
+        let mut rivals: Vec<Rival<'_>> = peak::roof(isa).into_iter().collect();
+        let has_roof = !rivals.is_empty();
+        rivals.extend(set.gemm_tiles().iter().map(tile));
+        rivals.push(pointwise(isa, 256, 64, 56));
+        rivals.push(pointwise(isa, 1024, 256, 14));
+        take_turns(&mut rivals, rounds, slice);
+        let roof = if has_roof { rivals[0].median_gflops() } else { f64::NAN };
+        for rival in &rivals {
+            let (middle, best) = (rival.median_gflops(), rival.best_gflops());
+            println!("{:<36} {middle:>9.1} {best:>9.1} {:>8.1}", rival.name, 100.0 * middle / roof);
+        }
+        if has_roof {
+            let seconds = median(&rivals[0].seconds).max(slice.as_secs_f64()) * rounds as f64;
+            println!("  roof {roof:.1} GFLOP/s: median of {rounds} rounds, {seconds:.2} s of register-only FMAs\n");
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Reductions: what pooling and softmax join elements with, and the steps they share.
+
+use crate::simd::{Lanes, Simd};
+
+/// An associative operation on `f32`; its order is fixed by the kernels, whatever the threads.
+pub(crate) trait Reduce {
+    /// Joined with anything it changes nothing.
+    const IDENTITY: f32;
+    /// Whether the result is divided by the number of elements.
+    const AVERAGE: bool;
+
+    fn join<S: Simd>(s: S, a: S::V, b: S::V) -> S::V;
+
+    fn join_scalar(a: f32, b: f32) -> f32;
+}
+
+/// Sums, for averages.
+pub(crate) struct Sum;
+
+impl Reduce for Sum {
+    const IDENTITY: f32 = 0.0;
+    const AVERAGE: bool = true;
+
+    #[inline(always)]
+    fn join<S: Simd>(s: S, a: S::V, b: S::V) -> S::V {
+        s.add(a, b)
+    }
+
+    #[inline(always)]
+    fn join_scalar(a: f32, b: f32) -> f32 {
+        a + b
+    }
+}
+
+/// The largest, NaN if there is one.
+pub(crate) struct Max;
+
+impl Reduce for Max {
+    const IDENTITY: f32 = f32::NEG_INFINITY;
+    const AVERAGE: bool = false;
+
+    #[inline(always)]
+    fn join<S: Simd>(s: S, a: S::V, b: S::V) -> S::V {
+        s.maximum(a, b)
+    }
+
+    #[inline(always)]
+    fn join_scalar(a: f32, b: f32) -> f32 {
+        if a > b || a.is_nan() { a } else { b }
+    }
+}
+
+/// The first `count` elements from `p` on, the identity in the other lanes.
+///
+/// # Safety
+/// `count <= LANES`; `p` must be valid for reading `count` elements.
+#[inline(always)]
+pub(super) unsafe fn load_first<S: Simd, R: Reduce>(s: S, p: *const f32, count: usize) -> S::V {
+    if R::IDENTITY == 0.0 {
+        // SAFETY: by the caller.
+        return unsafe { s.load_lanes(p, Lanes { lo: 0, hi: count }) };
+    }
+    let mut stage = [R::IDENTITY; 16];
+    for i in 0..count {
+        // SAFETY: by the caller.
+        stage[i] = unsafe { *p.add(i) };
+    }
+    // SAFETY: LANES <= 16.
+    unsafe { s.load(stage.as_ptr()) }
+}
+
+/// All lanes joined, as a tree of halves.
+#[inline(always)]
+pub(super) fn fold<S: Simd, R: Reduce>(s: S, v: S::V) -> f32 {
+    let mut stage = [R::IDENTITY; 16];
+    // SAFETY: LANES <= 16.
+    unsafe { s.store(stage.as_mut_ptr(), v) };
+    let mut half = S::LANES / 2;
+    while half > 0 {
+        for i in 0..half {
+            stage[i] = R::join_scalar(stage[i], stage[i + half]);
+        }
+        half /= 2;
+    }
+    stage[0]
+}
