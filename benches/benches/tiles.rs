@@ -5,31 +5,38 @@ use benches::turns::{Rival, median, take_turns};
 use benches::{peak, values};
 use kernels::internal::{GemmTile, KernelSet};
 use kernels::{
-    Algorithm, ConvDesc, ConvIo, ConvPlan, EpilogueSpec, Isa, Layout, PlanOptions, Shape4, Size2, TensorMut, TensorRef,
-    Threads, Weights, Workspace,
+    Algorithm, Buffer, ConvDesc, ConvIo, ConvPlan, EpilogueSpec, Isa, Layout, PlanOptions, Shape4, Size2,
+    TensorMut, TensorRef, Threads, Weights, Workspace,
 };
 use std::time::Duration;
 
-/// Steps of K: a 14x32 tile's operands are then 46 KB, in the first cache level of most machines.
-const K: usize = 256;
+/// Steps of K: as many as keep both operands in a first cache level of 48 KB.
+fn steps(tile: &GemmTile) -> usize {
+    46 * 1024 / size_of::<f32>() / (tile.rows() + tile.columns()) / 32 * 32
+}
 
 fn tile<'a>(tile: &'static GemmTile) -> Rival<'a> {
-    let (rows, columns) = (tile.rows(), tile.columns());
-    let (a, b) = (values(K * rows, 1), values(K * columns, 2));
+    let (rows, columns, k_len) = (tile.rows(), tile.columns(), steps(tile));
+    let (a, b) = (values(k_len * rows, 1), values(k_len * columns, 2));
     let mut c = vec![f32::NAN; rows * columns];
-    tile.multiply(K, &a, &b, &mut c);
+    tile.multiply(k_len, &a, &b, &mut c);
     for (i, j) in (0..rows).flat_map(|i| (0..columns).map(move |j| (i, j))) {
-        let product = |k: usize| f64::from(a[k / 16 * (rows * 16) + i * 16 + k % 16]) * f64::from(b[k * columns + j]);
-        let (sum, magnitude) = (0..K).map(product).fold((0.0, 0.0), |(s, m), p| (s + p, m + p.abs()));
+        let product =
+            |k: usize| f64::from(a[k / 16 * (rows * 16) + i * 16 + k % 16]) * f64::from(b[k * columns + j]);
+        let (sum, magnitude) = (0..k_len).map(product).fold((0.0, 0.0), |(s, m), p| (s + p, m + p.abs()));
         let error = (f64::from(c[i * columns + j]) - sum).abs();
-        assert!(error <= K as f64 * f64::from(f32::EPSILON) * magnitude, "{} is wrong at {i}, {j}", tile.name());
+        assert!(
+            error <= k_len as f64 * f64::from(f32::EPSILON) * magnitude,
+            "{} is wrong at {i}, {j}",
+            tile.name()
+        );
     }
-    let flops = (2 * K * rows * columns) as f64;
+    let flops = (2 * k_len * rows * columns) as f64;
     // A call is well under a microsecond; many of them make the clock's own cost vanish.
     const CALLS: usize = 64;
     Rival::new(tile.name(), flops * CALLS as f64, move || {
         for _ in 0..CALLS {
-            tile.multiply(K, &a, &b, &mut c);
+            tile.multiply(k_len, &a, &b, &mut c);
         }
     })
 }
@@ -41,7 +48,8 @@ fn pointwise<'a>(isa: Isa, channels: usize, out: usize, side: usize) -> Rival<'a
         .epilogue(EpilogueSpec::bias(kernels::Activation::Relu))
         .build()
         .expect("a valid layer");
-    let (x, w, bias) = (values(channels * side * side, 1), values(desc.filter_len(), 2), values(out, 3));
+    let (x, w, bias) =
+        (Buffer::copy_of(&values(channels * side * side, 1)), values(desc.filter_len(), 2), values(out, 3));
     let run = |plan: &ConvPlan, y: &mut [f32], workspace: &mut Workspace| {
         let input = TensorRef::packed(&x, input, Layout::Nchw16c).expect("a valid input");
         let output = TensorMut::packed(y, desc.output(), Layout::Nchw16c).expect("a valid output");
@@ -51,8 +59,8 @@ fn pointwise<'a>(isa: Isa, channels: usize, out: usize, side: usize) -> Rival<'a
         let options = PlanOptions::default().isa(isa).force(algorithm).max_threads(1);
         ConvPlan::new(&desc, Weights::with_bias(&w, &bias), &options).expect("a valid plan")
     };
-    let mut y = vec![f32::NAN; out * side * side];
-    let mut truth = y.clone();
+    let mut y = Buffer::copy_of(&vec![f32::NAN; out * side * side]);
+    let mut truth = y.to_vec();
     let (plan, oracle) = (plan_of(Algorithm::Pointwise), plan_of(Algorithm::Reference));
     let mut workspace = Workspace::for_req(plan.workspace_req());
     run(&plan, &mut y, &mut workspace);
@@ -63,7 +71,6 @@ fn pointwise<'a>(isa: Isa, channels: usize, out: usize, side: usize) -> Rival<'a
     assert!(relative < 1e-6, "relative L2 error {relative}");
     let name = format!("pointwise_{side}x{side}x{channels}_{out}_{isa}");
     let flops = desc.cost().flops as f64;
-    let x = x.clone();
     Rival::new(name, flops, move || {
         let input = TensorRef::packed(&x, input, Layout::Nchw16c).expect("a valid input");
         let output = TensorMut::packed(&mut y, desc.output(), Layout::Nchw16c).expect("a valid output");
@@ -90,7 +97,9 @@ fn main() {
         }
         if has_roof {
             let seconds = median(&rivals[0].seconds).max(slice.as_secs_f64()) * rounds as f64;
-            println!("  roof {roof:.1} GFLOP/s: median of {rounds} rounds, {seconds:.2} s of register-only FMAs\n");
+            println!(
+                "  roof {roof:.1} GFLOP/s: median of {rounds} rounds, {seconds:.2} s of register-only FMAs\n"
+            );
         }
     }
 }

@@ -26,7 +26,9 @@ pub fn roof(isa: Isa) -> Option<Rival<'static>> {
             return Some(Rival::new(name, flops(16), || unsafe { x86::fma_512() }));
         }
         // SAFETY: the instruction set was just detected.
-        Isa::Avx2Fma if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") => {
+        Isa::Avx2Fma
+            if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") =>
+        {
             return Some(Rival::new(name, flops(8), || unsafe { x86::fma_256() }));
         }
         _ => {}

@@ -77,6 +77,13 @@ pub enum ConvError {
         /// The best instruction set of this machine.
         best: Isa,
     },
+    /// The system has no such amount of memory.
+    OutOfMemory {
+        /// What it was for.
+        what: &'static str,
+        /// How much.
+        bytes: usize,
+    },
     /// The workspace is smaller than the plan's requirement.
     WorkspaceTooSmall {
         /// Elements needed.
@@ -125,6 +132,9 @@ impl fmt::Display for ConvError {
             }
             Self::IsaUnavailable { isa, best } => {
                 write!(f, "instruction set {isa}: expected one that this machine has (the best is {best})")
+            }
+            Self::OutOfMemory { what, bytes } => {
+                write!(f, "{what}: expected {bytes} bytes of memory, got none from the system")
             }
             Self::WorkspaceTooSmall { expected, got } => {
                 write!(f, "workspace: expected at least {expected} elements, got {got}")

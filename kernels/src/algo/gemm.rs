@@ -41,6 +41,17 @@ pub(crate) struct GemmConv {
     pub(crate) k_block: usize,
     /// Pixels per stretch, whole tiles.
     pub(crate) stretch: usize,
+    pub(crate) ahead: Lookahead,
+}
+
+/// What is worth hinting into the second cache level while a tile runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lookahead {
+    Nothing,
+    /// The next panel of weights.
+    Weights,
+    /// The next stretch of the image.
+    Pixels,
 }
 
 /// One block of K of one stretch of pixels of one group: what the loops over panels and tiles need.
@@ -143,24 +154,37 @@ impl GemmConv {
             im2col::pack_rows(&self.desc, &operands.input, (n, group), tiles.clone(), k, slab);
         }
         let steps = tiles.clone().count() * chunks;
-        for (index, Panel { channel, lo, hi }) in self.weights.panels(group, &region.channels.clone()) {
+        let channels = region.channels.clone();
+        let panels = self.weights.panels(group, &channels).count();
+        for (number, (index, Panel { channel, lo, hi })) in self.weights.panels(group, &channels).enumerate()
+        {
             let post = self.post(block, index, 0);
             let b = self.weights.columns(index, k.start);
-            let mut ahead = Ahead::new(self.weights.panel(index + 1), steps);
+            let mut ahead = match self.ahead {
+                Lookahead::Weights => Ahead::weights(self.weights.panel(index + 1), steps),
+                Lookahead::Pixels => Ahead::pixels(number, panels, self.weights.tile.rows()),
+                Lookahead::Nothing => Ahead::Nothing,
+            };
             let mut packed = 0;
             for p in tiles.clone() {
-                let a = match self.source {
-                    Source::Image(access) => {
-                        access.rows(&operands.input, n, p.start, self.first_channel(group))
+                let image = |p: usize| match self.source {
+                    Source::Image(access) if p < region.pixels.end => {
+                        Some(access.rows(&operands.input, n, p, self.first_channel(group)))
                     }
-                    Source::Packed => RowsOf { data: &slab[packed..], row: CHUNK, chunk: p.len() * CHUNK },
+                    _ => None,
                 };
+                let a = image(p.start).unwrap_or_else(|| RowsOf {
+                    data: &slab[packed..],
+                    row: CHUNK,
+                    chunk: p.len() * CHUNK,
+                });
                 packed += chunks * p.len() * CHUNK;
+                let hint = ahead.hint(chunks, || image(p.start + self.stretch));
                 let residual = operands
                     .residual
                     .map(|r| (r.data, TileAt::channels_as_columns(&r.view, n, p.start, channel)));
                 let out = region.channels_as_columns(n, p, channel, lo..hi);
-                self.weights.tile.run(k.len(), a, b, out, &Post { residual, ..post }, ahead.hint(chunks));
+                self.weights.tile.run(k.len(), a, b, out, &Post { residual, ..post }, hint);
             }
         }
     }
@@ -265,26 +289,59 @@ impl Iterator for PixelTiles {
     }
 }
 
-/// The panel after the one in use, hinted into the second cache level while this one's tiles run: a few lines per
-/// chunk of K, never in a burst (which would fill the line buffers that the tile itself needs).
-struct Ahead<'a> {
-    panel: &'a [f32],
-    lines_per_chunk: usize,
+/// What later tiles will read, hinted into the second cache level a few lines per chunk of K, never in a burst
+/// (which would fill the line buffers that the tile itself needs).
+enum Ahead<'a> {
+    /// The next panel of weights, spread over all tiles of this one: where weights come from beyond the second level.
+    Weights {
+        panel: &'a [f32],
+        lines: usize,
+    },
+    /// The same tiles of the next stretch of the image, their lines spread over the panels: where the weights stay.
+    Pixels {
+        first_line: usize,
+        lines: usize,
+    },
+    Nothing,
 }
 
 impl<'a> Ahead<'a> {
     /// More lines per chunk than this cost more than they save.
     const MOST: usize = 4;
 
-    /// `steps` is the number of chunks that all tiles of this panel go through.
-    fn new(panel: &'a [f32], steps: usize) -> Self {
-        let lines = panel.len() / CHUNK;
-        Self { panel, lines_per_chunk: lines.div_ceil(steps.max(1)).min(Self::MOST) }
+    /// `steps` is the number of chunks that all tiles of a panel go through.
+    fn weights(panel: &'a [f32], steps: usize) -> Self {
+        let lines = panel.len().div_ceil(CHUNK);
+        Self::Weights { panel, lines: lines.div_ceil(steps.max(1)).min(Self::MOST) }
     }
 
-    fn hint(&mut self, chunks: usize) -> Hint<'a> {
-        let (now, later) = self.panel.split_at(self.panel.len().min(chunks * self.lines_per_chunk * CHUNK));
-        self.panel = later;
-        if now.is_empty() { Hint::NONE } else { Hint { data: now, lines_per_chunk: self.lines_per_chunk } }
+    /// Panel `number` of `panels`, tiles of `rows` lines per chunk.
+    fn pixels(number: usize, panels: usize, rows: usize) -> Self {
+        let lines = rows.div_ceil(panels);
+        let first_line = number * lines;
+        if first_line < rows { Self::Pixels { first_line, lines } } else { Self::Nothing }
+    }
+
+    /// The hint of the next tile, which goes through `chunks` chunks; `later` is where its counterpart in the next
+    /// stretch lies, if there is one.
+    fn hint(&mut self, chunks: usize, later: impl FnOnce() -> Option<RowsOf<'a>>) -> Hint<'a> {
+        match self {
+            Self::Nothing => Hint::NONE,
+            Self::Weights { panel, lines } => {
+                let (now, rest) = panel.split_at(panel.len().min(chunks * *lines * CHUNK));
+                *panel = rest;
+                if now.is_empty() {
+                    Hint::NONE
+                } else {
+                    Hint { data: now, chunk: *lines * CHUNK, lines: *lines }
+                }
+            }
+            Self::Pixels { first_line, lines } => match later() {
+                Some(RowsOf { data, row, chunk }) if *first_line * row < data.len() => {
+                    Hint { data: &data[*first_line * row..], chunk, lines: *lines }
+                }
+                _ => Hint::NONE,
+            },
+        }
     }
 }

@@ -4,7 +4,7 @@
 //! Where channels are neighbours K runs `(kh, kw, c)`, so that packing copies runs of channels; in NCHW it runs
 //! `(c, kh, kw)`, the filter's own order, and packing copies runs of pixels.
 
-use super::gemm::{GemmConv, PixelTiles, Source};
+use super::gemm::{GemmConv, Lookahead, PixelTiles, Source};
 use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef};
 use crate::plan::Weights;
 use crate::plan::packed::{GemmWeights, Side};
@@ -32,7 +32,18 @@ pub(crate) fn plan(desc: &ConvDesc, weights: &Weights<'_>, kernels: &'static Ker
     let most = (STRETCH_LEN / k).max(tile_pixels) / tile_pixels;
     let pixels = desc.output().h * desc.output().w;
     let stretch = most.min(pixels.div_ceil(tile_pixels)) * tile_pixels;
-    GemmConv { desc: *desc, weights, source: Source::Packed, mergeable: false, k_block: K_BLOCK, stretch }
+    // Packing brings the pixels near; the weights are far if all of them are more than the second level holds.
+    let far = weights.bytes() > (1 << 20);
+    let ahead = if far { Lookahead::Weights } else { Lookahead::Nothing };
+    GemmConv {
+        desc: *desc,
+        weights,
+        source: Source::Packed,
+        mergeable: false,
+        k_block: K_BLOCK,
+        stretch,
+        ahead,
+    }
 }
 
 /// The input coordinate that output coordinate `out` reads through tap `tap`, if it is inside.

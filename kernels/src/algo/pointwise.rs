@@ -6,7 +6,7 @@
 //! product with `C*H*W` channels and one pixel, and a batch of one-pixel images is one image with a row of pixels:
 //! so fully connected layers end up here too.
 
-use super::gemm::{GemmConv, Source};
+use super::gemm::{GemmConv, Lookahead, Source};
 use crate::choose::Unsupported;
 use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef, Size2};
 use crate::plan::Weights;
@@ -58,22 +58,30 @@ pub(crate) fn plan(desc: &ConvDesc, weights: &Weights<'_>, kernels: &'static Ker
     let rows = output.h * output.w * if mergeable { output.n } else { 1 };
     let tile = if layout == Layout::Nchw { &kernels.gemm[0] } else { kernels.gemm_tile_for(rows) };
     let weights = GemmWeights::pack(desc, weights, tile, layout, |k| k);
-    let stretch = stretch(&weights);
-    GemmConv { desc: *desc, source: Source::Image(access), mergeable, k_block: usize::MAX, stretch, weights }
+    let (stretch, ahead) = order(&weights);
+    GemmConv {
+        desc: *desc,
+        source: Source::Image(access),
+        mergeable,
+        k_block: usize::MAX,
+        stretch,
+        ahead,
+        weights,
+    }
 }
 
-/// Pixels between two passes over the weights. While all weights stay in the second cache level, a few tiles at a
-/// time keep their pixels in the first; otherwise each panel of weights should be read as rarely as the image's
-/// share of the second level allows.
-fn stretch(weights: &GemmWeights) -> usize {
+/// Pixels between two passes over the weights, and what to look ahead at. While all weights stay in the second cache
+/// level, a few tiles at a time keep their pixels in the first, and the image is what comes from afar; otherwise
+/// each panel of weights should be read as rarely as the image's share of the second level allows.
+fn order(weights: &GemmWeights) -> (usize, Lookahead) {
     const SMALL_WEIGHTS: usize = 512 << 10;
     const IMAGE_SHARE: usize = 1 << 20;
     let tile = weights.tile.rows();
     let whole_tiles = |pixels: usize| (pixels / tile).max(4) * tile;
     if weights.bytes() <= SMALL_WEIGHTS {
-        whole_tiles(0)
+        (whole_tiles(0), Lookahead::Pixels)
     } else {
-        whole_tiles(IMAGE_SHARE / (weights.k * size_of::<f32>()))
+        (whole_tiles(IMAGE_SHARE / (weights.k * size_of::<f32>())), Lookahead::Weights)
     }
 }
 

@@ -60,7 +60,9 @@ impl PixelView {
         debug_assert!(self.can_merge());
         let row = Self { images: 1, pixels: self.images, pixel: self.image, ..self };
         match self.layout {
-            Layout::Nchw => Self { layout: Layout::Nhwc, channels: self.channels * self.pixels, plane: 1, ..row },
+            Layout::Nchw => {
+                Self { layout: Layout::Nhwc, channels: self.channels * self.pixels, plane: 1, ..row }
+            }
             Layout::Nhwc => Self { pixels: self.images * self.pixels, pixel: self.pixel_of_row(), ..row },
             Layout::Nchw16c => row,
         }

@@ -12,11 +12,14 @@ const HUGE_PAGE: usize = 2 << 20;
 /// From here on a buffer is worth a huge page.
 const LARGE: usize = 1 << 20;
 
-/// Zero-initialised `f32`s, aligned to a cache line or a huge page.
-pub(crate) struct Buffer(AVec<f32, RuntimeAlign>);
+/// `f32`s aligned to a cache line, or to a huge page where that pays: for activations as for the library's own memory.
+///
+/// A megabyte or more is aligned to 2 MB, advised as huge pages before its first touch (Linux), and touched once.
+pub struct Buffer(AVec<f32, RuntimeAlign>);
 
 impl Buffer {
-    pub(crate) fn zeroed(len: usize) -> Self {
+    /// `len` zeros.
+    pub fn zeroed(len: usize) -> Self {
         let bytes = len * size_of::<f32>();
         let align = if bytes >= LARGE { HUGE_PAGE } else { CACHE_LINE };
         let capacity = bytes.next_multiple_of(align) / size_of::<f32>();
@@ -26,6 +29,13 @@ impl Buffer {
         }
         data.resize(len, 0.0);
         Self(data)
+    }
+
+    /// A copy of `values`.
+    pub fn copy_of(values: &[f32]) -> Self {
+        let mut buffer = Self::zeroed(values.len());
+        buffer.copy_from_slice(values);
+        buffer
     }
 
     pub(crate) fn bytes(&self) -> usize {

@@ -7,7 +7,7 @@ use crate::algo::{self, PlanKind};
 use crate::choose::{Algorithm, Choice, Isa, Numerics, Select, choose, kernels};
 use crate::describe::{Activation, ConvDesc};
 use crate::error::ConvError;
-pub use memory::{Workspace, WorkspaceReq};
+pub use memory::{Buffer, Workspace, WorkspaceReq};
 use std::fmt;
 
 /// The trained numbers of a convolution. They are copied; the plan does not borrow them.

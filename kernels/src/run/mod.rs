@@ -1,12 +1,14 @@
 //! Step 4, run: every check first, then the output is cut among threads, then one driver.
 
-mod threads;
+mod oneshot;
+pub(crate) mod threads;
 
 use crate::algo::Operands;
 use crate::describe::{Layout, Shape4, TensorMut, TensorRef};
 use crate::error::ConvError;
 use crate::plan::{ConvPlan, Workspace};
 use crate::tile::output::OutputRegion;
+pub use oneshot::conv2d;
 pub use threads::Threads;
 
 /// The tensors of one run. The borrow checker keeps the output apart from the inputs.
@@ -75,7 +77,11 @@ impl ConvPlan {
     }
 }
 
-fn check(what: &'static str, planned: (Shape4, Layout), given: (Shape4, Layout)) -> Result<(), ConvError> {
+pub(crate) fn check(
+    what: &'static str,
+    planned: (Shape4, Layout),
+    given: (Shape4, Layout),
+) -> Result<(), ConvError> {
     if planned.0 != given.0 {
         return Err(ConvError::ShapeMismatch { what, expected: planned.0, got: given.0 });
     }

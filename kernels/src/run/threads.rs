@@ -19,7 +19,7 @@ pub enum Threads<'a> {
 
 impl Threads<'_> {
     /// Threads there are.
-    pub(super) fn available(&self) -> usize {
+    pub(crate) fn available(&self) -> usize {
         match self {
             Self::Seq => 1,
             Self::Current => rayon::current_num_threads(),
@@ -27,7 +27,7 @@ impl Threads<'_> {
         }
     }
 
-    pub(super) fn run(&self, work: impl FnOnce() + Send) {
+    pub(crate) fn run(&self, work: impl FnOnce() + Send) {
         match self {
             Self::Seq | Self::Current => work(),
             Self::Pool(pool) => pool.install(work),
@@ -36,15 +36,15 @@ impl Threads<'_> {
 }
 
 /// A partition of the output: `parts` boxes, each with its slab of the workspace.
-pub(super) struct Split {
-    pub(super) parts: usize,
-    pub(super) grain: Grain,
-    pub(super) slab_len: usize,
+pub(crate) struct Split {
+    pub(crate) parts: usize,
+    pub(crate) grain: Grain,
+    pub(crate) slab_len: usize,
 }
 
 impl Split {
     /// Cuts the region in two, as evenly as whole tiles allow, until every part has its box; then runs them.
-    pub(super) fn run<'a, F>(&self, region: OutputRegion<'a>, slabs: &mut [f32], work: &F)
+    pub(crate) fn run<'a, F>(&self, region: OutputRegion<'a>, slabs: &mut [f32], work: &F)
     where
         F: Fn(OutputRegion<'a>, &mut [f32]) + Sync,
     {

@@ -77,8 +77,8 @@ unsafe impl Simd for Portable {
     }
     #[inline(always)]
     fn maximum(self, a: f32x8, b: f32x8) -> f32x8 {
-        // Greater or unordered with itself: keeps a NaN in `a`; one in `b` compares with nothing.
-        (a.simd_gt(b) | a.simd_ne(a)).select(a, b)
+        // A NaN in `b` compares with nothing and so is chosen; one in `a` is not equal to itself and stays.
+        a.simd_eq(a).select(a.simd_gt(b).select(a, b), a)
     }
     #[inline(always)]
     unsafe fn load_even(self, p: *const f32) -> f32x8 {

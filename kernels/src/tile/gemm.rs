@@ -38,8 +38,10 @@ pub(crate) struct GemmArgs {
     /// `NV` whole vectors at every `b + k * b_step`.
     pub(crate) b: *const f32,
     pub(crate) b_step: usize,
-    /// Memory that a later call will read, hinted into the second cache level: `hint_lines` lines per chunk of K.
+    /// Memory that a later call will read, hinted into the second cache level: `hint_lines` lines from
+    /// `hint + q * hint_chunk` on during chunk `q`.
     pub(crate) hint: *const f32,
+    pub(crate) hint_chunk: usize,
     pub(crate) hint_lines: usize,
     /// Whether the accumulators start from the bias (the first block of K) or from C.
     pub(crate) first: bool,
@@ -63,10 +65,10 @@ impl<const MR: usize, const NV: usize, const ROW: usize> Body for Gemm<MR, NV, R
         let mut acc = unsafe { store::start::<S, MR, NV>(s, &args.target, args.first) };
         let (mut a, mut b, mut hint) = (args.a, args.b, args.hint);
         for _ in 0..args.chunks {
-            for _ in 0..args.hint_lines {
-                s.prefetch(hint);
-                hint = hint.wrapping_add(LINE);
+            for line in 0..args.hint_lines {
+                s.prefetch(hint.wrapping_add(line * LINE));
             }
+            hint = hint.wrapping_add(args.hint_chunk);
             for k in 0..CHUNK {
                 // SAFETY: a step of a whole chunk is inside A and B by the caller.
                 unsafe { step::<S, MR, NV>(s, &mut acc, a.wrapping_add(k), a_row, b) };

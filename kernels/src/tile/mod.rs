@@ -9,7 +9,13 @@
 #![allow(clippy::needless_range_loop)]
 
 pub(crate) mod boundary;
+pub(crate) mod elementwise;
 pub(crate) mod gemm;
+pub(crate) mod ops_table;
 pub(crate) mod output;
+pub(crate) mod pool;
+pub(crate) mod pool_plane;
+mod reduce;
 pub(crate) mod store;
 pub(crate) mod table;
+pub(crate) mod window;

@@ -98,6 +98,11 @@ impl<'a> OutputRegion<'a> {
         }
     }
 
+    /// The memory order; that of the merged view if the images were merged.
+    pub(crate) fn layout(&self) -> Layout {
+        self.view.layout
+    }
+
     /// Elements along an axis.
     pub(crate) fn len(&self, axis: Axis) -> usize {
         match axis {

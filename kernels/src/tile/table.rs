@@ -5,6 +5,7 @@
 
 use super::boundary::{self, Entry};
 use super::gemm::{CHUNK, Gemm, GemmArgs};
+use super::ops_table::{OpsTable, ops_table};
 use super::output::{OutTile, TileAt};
 use super::store::{Place, Target};
 use crate::choose::Isa;
@@ -15,6 +16,8 @@ pub struct KernelSet {
     pub(crate) isa: Isa,
     /// Register tiles of the GEMM; the first is the default, the last is for at most two rows.
     pub(crate) gemm: &'static [GemmTile],
+    /// Kernels of the layers that are not convolutions.
+    pub(crate) ops: OpsTable,
 }
 
 /// A GEMM register tile: `rows` rows by `vectors` vectors, in every smaller number of rows too.
@@ -67,15 +70,17 @@ pub(crate) struct Post<'a> {
     pub(crate) last: bool,
 }
 
-/// A stretch of memory to be hinted into the second cache level, a few lines at a time.
+/// Memory that a later tile will read, to be hinted into the second cache level: `lines` cache lines from
+/// `q * chunk` on while this tile is in chunk `q` of K. A hint is no access: it need not end inside `data`.
 #[derive(Clone, Copy)]
 pub(crate) struct Hint<'a> {
     pub(crate) data: &'a [f32],
-    pub(crate) lines_per_chunk: usize,
+    pub(crate) chunk: usize,
+    pub(crate) lines: usize,
 }
 
 impl Hint<'_> {
-    pub(crate) const NONE: Self = Self { data: &[], lines_per_chunk: 0 };
+    pub(crate) const NONE: Self = Self { data: &[], chunk: 0, lines: 0 };
 }
 
 impl GemmTile {
@@ -187,7 +192,8 @@ impl GemmTile {
             b: b.data.as_ptr(),
             b_step: b.step,
             hint: hint.data.as_ptr(),
-            hint_lines: hint.lines_per_chunk,
+            hint_chunk: hint.chunk,
+            hint_lines: hint.lines,
             first: post.first,
             target: Target {
                 out: place,
@@ -232,6 +238,7 @@ static AVX512F: KernelSet = KernelSet {
         tile!(enter_avx512f, "gemm_f32_9x48_avx512f": 3 of 16, widths [3], rows 1 2 3 4 5 6 7 8 9),
         tile!(enter_avx512f, "gemm_f32_2x128_avx512f": 8 of 16, widths [8], rows 1 2),
     ],
+    ops: ops_table!(enter_avx512f, 1),
 };
 
 #[cfg(target_arch = "x86_64")]
@@ -241,6 +248,7 @@ static AVX2FMA: KernelSet = KernelSet {
         tile!(enter_avx2fma, "gemm_f32_6x16_avx2fma": 2 of 8, widths [1 2], rows 1 2 3 4 5 6),
         tile!(enter_avx2fma, "gemm_f32_1x64_avx2fma": 8 of 8, widths [8], rows 1),
     ],
+    ops: ops_table!(enter_avx2fma, 2),
 };
 
 #[cfg(target_arch = "aarch64")]
@@ -250,6 +258,7 @@ static NEON: KernelSet = KernelSet {
         tile!(enter_neon, "gemm_f32_6x16_neon": 4 of 4, widths [1 2 4], rows 1 2 3 4 5 6),
         tile!(enter_neon, "gemm_f32_2x32_neon": 8 of 4, widths [8], rows 1 2),
     ],
+    ops: ops_table!(enter_neon, 4),
 };
 
 static PORTABLE: KernelSet = KernelSet {
@@ -258,6 +267,7 @@ static PORTABLE: KernelSet = KernelSet {
         tile!(enter_portable, "gemm_f32_4x8_portable": 1 of 8, widths [1], rows 1 2 3 4),
         tile!(enter_portable, "gemm_f32_1x32_portable": 4 of 8, widths [4], rows 1),
     ],
+    ops: ops_table!(enter_portable, 2),
 };
 
 impl KernelSet {

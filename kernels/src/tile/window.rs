@@ -113,7 +113,8 @@ impl WindowAxis {
         // Taps below `end`: positions start, start + dilation, ...
         let below = |end: usize| {
             let room = (end as isize - start).max(0) as usize;
-            room.div_ceil(self.dilation).min(self.kernel)
+            let taps = if self.dilation == 1 { room } else { room.div_ceil(self.dilation) };
+            taps.min(self.kernel)
         };
         let (skipped, end) = (below(0), below(self.input));
         Taps {

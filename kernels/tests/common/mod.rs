@@ -8,8 +8,8 @@ mod oracle;
 mod strategy;
 
 use kernels::{
-    Activation, Algorithm, ConvDesc, ConvError, ConvIo, ConvPlan, EpilogueSpec, Isa, Layout, Pad2, Pitch, PlanOptions,
-    Shape4, Size2, TensorMut, TensorRef, Threads, Weights, Workspace,
+    Activation, Algorithm, ConvDesc, ConvError, ConvIo, ConvPlan, EpilogueSpec, Isa, Layout, Pad2, Pitch,
+    PlanOptions, Shape4, Size2, TensorMut, TensorRef, Threads, Weights, Workspace,
 };
 pub use strategy::{conv_problem, pointwise_problem};
 

@@ -48,7 +48,11 @@ pub fn compare(desc: &ConvDesc, data: &Data, got: &[f32]) -> Result<(), String> 
                                     - desc.pad().top as isize;
                                 let column = (x * desc.stride().w + j * desc.dilation().w) as isize
                                     - desc.pad().left as isize;
-                                if row < 0 || column < 0 || row >= input.h as isize || column >= input.w as isize {
+                                if row < 0
+                                    || column < 0
+                                    || row >= input.h as isize
+                                    || column >= input.w as isize
+                                {
                                     continue;
                                 }
                                 let channel = o / per_group * channels + c;

@@ -99,8 +99,10 @@ pub fn conv_problem() -> impl Strategy<Value = ConvProblem> {
         let (kernel, stride, dilation, pad) = window;
         let (layout, epilogue, slack, values, seed) = rest;
         // With many groups a few channels each are enough; with one, `c` and `o` are at the edges.
-        let per_group = |channels: usize| if groups == 1 { channels } else { channels.div_ceil(groups).max(1) * groups };
-        let fits = |extent: usize, k: usize, d: usize, pad: usize| extent.max((d * (k - 1) + 1).saturating_sub(pad));
+        let per_group =
+            |channels: usize| if groups == 1 { channels } else { channels.div_ceil(groups).max(1) * groups };
+        let fits =
+            |extent: usize, k: usize, d: usize, pad: usize| extent.max((d * (k - 1) + 1).saturating_sub(pad));
         let h = fits(h, kernel.h, dilation.h, pad.top + pad.bottom).max(1);
         let w = fits(w, kernel.w, dilation.w, pad.left + pad.right).max(1);
         affordable(ConvProblem {

@@ -1,0 +1,89 @@
+//! [`LinearPlan`]: a fully connected layer is a 1x1 convolution, features are channels and the batch is a row of
+//! pixels.
+
+use crate::describe::{ConvDesc, EpilogueSpec, Layout, Shape4, Size2, TensorMut, TensorRef};
+use crate::error::ConvError;
+use crate::plan::{ConvPlan, PlanOptions, Weights, Workspace, WorkspaceReq};
+use crate::run::{ConvIo, Threads};
+
+/// `y[batch][out] = act(bias[out] + sum over in of x[batch][in] * w[out][in] + residual[batch][out])`, ready to run.
+///
+/// With a batch of one or two this is a stream over the weights, and as fast as memory.
+pub struct LinearPlan {
+    conv: ConvPlan,
+    input: Shape4,
+    output: Shape4,
+}
+
+impl LinearPlan {
+    /// Packs `weights`: the filter is `[out_features][in_features]`, bias and slopes have one number per output
+    /// feature.
+    ///
+    /// # Errors
+    /// [`ConvError::InvalidField`] for zero features or an empty batch, and everything that [`ConvDesc`]'s builder
+    /// and [`ConvPlan::new`] report.
+    pub fn new(
+        batch: usize,
+        in_features: usize,
+        out_features: usize,
+        epilogue: EpilogueSpec,
+        weights: Weights<'_>,
+        options: &PlanOptions,
+    ) -> Result<Self, ConvError> {
+        for (field, value) in [("batch", batch), ("in_features", in_features), ("out_features", out_features)]
+        {
+            if value == 0 {
+                return Err(ConvError::field(field, "at least 1", value));
+            }
+        }
+        let input = Shape4::new(1, in_features, 1, batch);
+        let desc = ConvDesc::builder(input, out_features, Size2::square(1))
+            .layout(Layout::Nhwc)
+            .epilogue(epilogue)
+            .build()?;
+        let conv = ConvPlan::new(&desc, weights, options)?;
+        Ok(Self { conv, input, output: desc.output() })
+    }
+
+    /// Computes every element of `output`, `[batch][out_features]`, from `input`, `[batch][in_features]`.
+    /// `residual` has the output's shape and is given if and only if the epilogue has one.
+    ///
+    /// # Errors
+    /// [`ConvError::BufferLen`], [`ConvError::EpilogueMismatch`], [`ConvError::WorkspaceTooSmall`]. The output is
+    /// untouched then.
+    pub fn run(
+        &self,
+        input: &[f32],
+        output: &mut [f32],
+        residual: Option<&[f32]>,
+        workspace: &mut Workspace,
+        threads: Threads<'_>,
+    ) -> Result<(), ConvError> {
+        let (ins, outs) = (self.input.len(Layout::Nhwc)?, self.output.len(Layout::Nhwc)?);
+        let residual_len = residual.map_or(outs, <[f32]>::len);
+        for (what, expected, got) in
+            [("input", ins, input.len()), ("output", outs, output.len()), ("residual", outs, residual_len)]
+        {
+            if expected != got {
+                return Err(ConvError::BufferLen { what, expected, got });
+            }
+        }
+        let tensor = |data, shape| TensorRef::packed(data, shape, Layout::Nhwc);
+        let io = ConvIo {
+            input: tensor(input, self.input)?,
+            output: TensorMut::packed(output, self.output, Layout::Nhwc)?,
+            residual: residual.map(|data| tensor(data, self.output)).transpose()?,
+        };
+        self.conv.run(io, workspace, threads)
+    }
+
+    /// What `run` needs.
+    pub fn workspace_req(&self) -> WorkspaceReq {
+        self.conv.workspace_req()
+    }
+
+    /// The convolution that this is, `1 x in_features x 1 x batch` in NHWC: for `explain()`.
+    pub fn conv(&self) -> &ConvPlan {
+        &self.conv
+    }
+}

@@ -1,0 +1,293 @@
+//! [`PoolDesc`]: one checked pooling layer, and its driver.
+
+use super::{Ops, elements, split};
+use crate::algo::Grain;
+use crate::describe::{BLOCK, Layout, Pad2, PixelRef, Shape4, Size2, TensorMut, TensorRef};
+use crate::error::ConvError;
+use crate::run::{Threads, check};
+use crate::tile::ops_table::{PoolSpec, WIDE};
+use crate::tile::output::OutputRegion;
+use crate::tile::window::{AxisSpec, WindowAxis};
+use std::fmt;
+
+/// What becomes of the elements of a window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PoolKind {
+    /// The largest; NaN if there is one. Padding never wins.
+    Max,
+    /// Their mean, as PyTorch's `avg_pool2d` and ONNX's `AveragePool` define it.
+    Average {
+        /// Whether zeros of the padding count in the divisor. What a window of ceil mode has beyond the padding
+        /// never does.
+        count_include_pad: bool,
+    },
+}
+
+/// A 2-D pooling layer, checked: its output is not empty, every window has an element of the input, and no size
+/// overflows.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PoolDesc {
+    input: Shape4,
+    output: Shape4,
+    window: Size2,
+    stride: Size2,
+    pad: Pad2,
+    kind: PoolKind,
+    layout: Layout,
+    spec: PoolSpec,
+}
+
+/// Builds a [`PoolDesc`]; nothing is checked before [`build`](Self::build).
+#[derive(Debug, Clone, Copy)]
+#[must_use = "call build()"]
+pub struct PoolDescBuilder {
+    input: Shape4,
+    window: Size2,
+    kind: PoolKind,
+    stride: Size2,
+    pad: Pad2,
+    dilation: Size2,
+    ceil_mode: bool,
+    layout: Layout,
+}
+
+impl PoolDesc {
+    /// Stride 1, no padding, dilation 1, floor mode and NCHW unless said otherwise.
+    pub const fn builder(input: Shape4, window: Size2, kind: PoolKind) -> PoolDescBuilder {
+        PoolDescBuilder {
+            input,
+            window,
+            kind,
+            stride: Size2::square(1),
+            pad: Pad2::VALID,
+            dilation: Size2::square(1),
+            ceil_mode: false,
+            layout: Layout::Nchw,
+        }
+    }
+
+    /// One window, the whole image: the output is `N x C x 1 x 1`.
+    ///
+    /// # Errors
+    /// As [`PoolDescBuilder::build`].
+    pub fn global(input: Shape4, kind: PoolKind, layout: Layout) -> Result<Self, ConvError> {
+        Self::builder(input, input.size(), kind).layout(layout).build()
+    }
+
+    /// Extents of the input.
+    pub fn input(&self) -> Shape4 {
+        self.input
+    }
+
+    /// Extents of the output.
+    pub fn output(&self) -> Shape4 {
+        self.output
+    }
+
+    /// Extents of the window, without dilation.
+    pub fn window(&self) -> Size2 {
+        self.window
+    }
+
+    /// Input elements from one output to the next.
+    pub fn stride(&self) -> Size2 {
+        self.stride
+    }
+
+    /// Padding around the input.
+    pub fn pad(&self) -> Pad2 {
+        self.pad
+    }
+
+    /// Input elements from one element of a window to the next.
+    pub fn dilation(&self) -> Size2 {
+        Size2::new(self.spec.h.dilation(), self.spec.w.dilation())
+    }
+
+    /// What becomes of the elements of a window.
+    pub fn kind(&self) -> PoolKind {
+        self.kind
+    }
+
+    /// Memory order of input and output.
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+}
+
+impl fmt::Display for PoolDesc {
+    /// `1x64x112x112 -> 1x64x56x56 max 3x3 stride 2x2 pad 1x1 nchw16c`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            PoolKind::Max => "max",
+            PoolKind::Average { .. } => "average",
+        };
+        let Self { input, output, window, stride, pad, layout, .. } = self;
+        write!(f, "{input} -> {output} {kind} {window} stride {stride} pad {pad} {layout}")
+    }
+}
+
+impl PoolDescBuilder {
+    /// Input elements from one output to the next, at least 1.
+    pub const fn stride(mut self, stride: Size2) -> Self {
+        self.stride = stride;
+        self
+    }
+
+    /// Padding around the input, on each side less than the dilated window.
+    pub const fn pad(mut self, pad: Pad2) -> Self {
+        self.pad = pad;
+        self
+    }
+
+    /// Input elements from one element of a window to the next, at least 1.
+    pub const fn dilation(mut self, dilation: Size2) -> Self {
+        self.dilation = dilation;
+        self
+    }
+
+    /// Whether a last window that is cut off counts, as in PyTorch: unless it begins in the padding after the input.
+    pub const fn ceil_mode(mut self, ceil_mode: bool) -> Self {
+        self.ceil_mode = ceil_mode;
+        self
+    }
+
+    /// Memory order of input and output.
+    pub const fn layout(mut self, layout: Layout) -> Self {
+        self.layout = layout;
+        self
+    }
+
+    /// Checks everything once; later code may rely on it.
+    ///
+    /// # Errors
+    /// [`ConvError::InvalidField`] for a zero extent, or for padding or a dilation with which a window could lie in
+    /// the padding altogether; [`ConvError::EmptyOutput`] if the dilated window is larger than the padded
+    /// input; [`ConvError::SizeOverflow`] for absurd sizes.
+    pub fn build(self) -> Result<PoolDesc, ConvError> {
+        let Self { input, window, kind, stride, pad, dilation, layout, .. } = self;
+        for (field, value) in [
+            ("input.n", input.n),
+            ("input.c", input.c),
+            ("input.h", input.h),
+            ("input.w", input.w),
+            ("window.h", window.h),
+            ("window.w", window.w),
+            ("stride.h", stride.h),
+            ("stride.w", stride.w),
+            ("dilation.h", dilation.h),
+            ("dilation.w", dilation.w),
+        ] {
+            if value == 0 {
+                return Err(ConvError::field(field, "at least 1", value));
+            }
+        }
+        let (h, w) = self.axes();
+        let (Some(h), Some(w)) = (WindowAxis::new(&h)?, WindowAxis::new(&w)?) else {
+            // The sums were checked above.
+            let extent = |k: usize, d: usize| (k - 1) * d + 1;
+            return Err(ConvError::EmptyOutput {
+                padded_input: Size2::new(input.h + pad.top + pad.bottom, input.w + pad.left + pad.right),
+                dilated_kernel: Size2::new(extent(window.h, dilation.h), extent(window.w, dilation.w)),
+            });
+        };
+        let output = Shape4::new(input.n, input.c, h.output(), w.output());
+        // The padded 16-channel form is the largest of the three: what fits there fits everywhere.
+        input.len(Layout::Nchw16c)?;
+        output.len(Layout::Nchw16c)?;
+        let count_include_pad = kind == PoolKind::Average { count_include_pad: true };
+        let spec = PoolSpec { h, w, max: kind == PoolKind::Max, count_include_pad };
+        Ok(PoolDesc { input, output, window, stride, pad, kind, layout, spec })
+    }
+
+    fn axes(&self) -> (AxisSpec, AxisSpec) {
+        let h = AxisSpec {
+            pads: ["pad.top", "pad.bottom"],
+            dilation_name: "dilation.h",
+            input: self.input.h,
+            kernel: self.window.h,
+            stride: self.stride.h,
+            dilation: self.dilation.h,
+            before: self.pad.top,
+            after: self.pad.bottom,
+            ceil: self.ceil_mode,
+        };
+        let w = AxisSpec {
+            pads: ["pad.left", "pad.right"],
+            dilation_name: "dilation.w",
+            input: self.input.w,
+            kernel: self.window.w,
+            stride: self.stride.w,
+            dilation: self.dilation.w,
+            before: self.pad.left,
+            after: self.pad.right,
+            ceil: self.ceil_mode,
+        };
+        (h, w)
+    }
+}
+
+impl Ops {
+    /// Pools `input` into `output`; every element of it is written, and the lanes of Nchw16c past the last channel
+    /// as zero.
+    ///
+    /// # Errors
+    /// [`ConvError::ShapeMismatch`], [`ConvError::LayoutMismatch`]. The output is untouched then.
+    pub fn pool(
+        &self,
+        desc: &PoolDesc,
+        input: TensorRef<'_>,
+        output: TensorMut<'_>,
+        threads: Threads<'_>,
+    ) -> Result<(), ConvError> {
+        check("input", (desc.input, desc.layout), (input.shape(), input.layout()))?;
+        check("output", (desc.output, desc.layout), (output.shape(), output.layout()))?;
+        let input = input.pixels();
+        let region = OutputRegion::new(output, false);
+        let channels = match desc.layout {
+            Layout::Nchw => 1,
+            Layout::Nhwc if desc.spec.is_global() => WIDE,
+            Layout::Nhwc | Layout::Nchw16c => BLOCK,
+        };
+        // Whole rows, which share their clipped windows.
+        let grain = Grain { pixels: desc.output.w, channels };
+        let per_output = if desc.spec.is_global() {
+            desc.input.h as u64 * desc.input.w as u64
+        } else {
+            (desc.window.h as u64).saturating_mul(desc.window.w as u64)
+        };
+        let work = elements(desc.output).saturating_mul(per_output);
+        split(region, grain, work, threads, &|region| self.pool_region(&desc.spec, &input, region));
+        Ok(())
+    }
+
+    fn pool_region(&self, spec: &PoolSpec, input: &PixelRef<'_>, mut region: OutputRegion<'_>) {
+        let width = spec.w.output();
+        let (p, channels) = (region.pixels.clone(), region.channels.clone());
+        let y = p.start / width..p.end / width;
+        let PixelRef { data, view } = input;
+        for n in region.images.clone() {
+            let from = |c: usize| &data[view.offset(n, c, 0)..];
+            if view.layout == Layout::Nchw && spec.is_global() {
+                let out = region.channels_as_rows(n, channels.clone(), p.clone());
+                self.kernels.ops.pool_planes(spec, from(channels.start), view.plane, out);
+            } else if view.layout == Layout::Nchw {
+                for c in channels.clone() {
+                    let out = region.channels_as_rows(n, c..c + 1, p.clone());
+                    self.kernels.ops.pool_plane(spec, from(c), y.clone(), out);
+                }
+            } else {
+                let wide = view.layout == Layout::Nhwc && spec.is_global();
+                let mut c = channels.start;
+                while c < channels.end {
+                    let left = channels.end - c;
+                    let columns = if wide && left >= WIDE { WIDE } else { left.min(BLOCK) };
+                    let out = region.channels_as_columns(n, p.clone(), c, 0..columns);
+                    self.kernels.ops.pool_block(spec, from(c), view.pixel, y.clone(), out);
+                    c += columns;
+                }
+            }
+        }
+        region.zero_padding_lanes();
+    }
+}

@@ -1,0 +1,244 @@
+//! Activation and softmax, in place, on tiles of a tensor.
+//!
+//! A tile is `rows` rows of `columns` neighbours: channels of a pixel where those are neighbours (NHWC,
+//! Nchw16c), pixels of a channel where those are (NCHW).
+
+use super::boundary::Body;
+use super::reduce::{Max, Reduce, Sum, fold, load_first};
+use crate::describe::{Activation, BLOCK};
+use crate::simd::math::{activate, exp_nonpositive};
+use crate::simd::{Lanes, Simd};
+
+/// Vectors in flight where each is a long chain of its own (an exponential is about 20 dependent steps).
+const FLIGHT: usize = 4;
+
+/// A tile to be changed in place; built and checked by `tile/ops_table.rs`.
+pub(crate) struct InPlace {
+    pub(super) base: *mut f32,
+    pub(super) rows: usize,
+    /// From one row to the next.
+    pub(super) row: usize,
+    pub(super) columns: usize,
+    /// From one run of 16 columns to the next.
+    pub(super) block: usize,
+}
+
+pub(crate) struct ActivateArgs {
+    pub(super) tile: InPlace,
+    pub(super) activation: Activation,
+    /// PReLU slopes, one per column or per row; null for every other activation.
+    pub(super) slope: *const f32,
+    pub(super) per_row: bool,
+}
+
+/// `x = activation(x)` for every element of the tile.
+pub(crate) struct Activate;
+
+/// One loop per activation: inside of each the `match` of `math::activate` is on a known variant and folds away.
+macro_rules! one_loop_each {
+    ($s:ident, $args:ident: $($variant:pat),+) => {
+        match $args.activation {
+            Activation::None => {}
+            // SAFETY: the caller's promise is the same.
+            $(known @ $variant => unsafe { map($s, known, $args) },)+
+        }
+    };
+}
+
+impl Body for Activate {
+    type Args = ActivateArgs;
+
+    /// # Safety
+    /// The tile must be valid for reading and writing, its columns neighbours (`block` is not read); `slope` must
+    /// have an element per column or row if the activation is PReLU.
+    #[inline(always)]
+    unsafe fn run<S: Simd>(s: S, args: &ActivateArgs) {
+        one_loop_each!(s, args: Activation::Relu, Activation::LeakyRelu { .. }, Activation::Clip { .. },
+            Activation::Sigmoid, Activation::Tanh, Activation::Elu { .. }, Activation::PRelu,
+            Activation::HardSwish, Activation::Silu);
+    }
+}
+
+/// # Safety
+/// As [`Activate`].
+#[inline(always)]
+unsafe fn map<S: Simd>(s: S, known: Activation, args: &ActivateArgs) {
+    let columns = args.tile.columns;
+    for i in 0..args.tile.rows {
+        let row = args.tile.base.wrapping_add(i * args.tile.row);
+        let mut c = 0;
+        // SAFETY: all columns below are of this row, and so are their slopes.
+        unsafe {
+            while c + FLIGHT * S::LANES <= columns {
+                let mut x = [s.splat(0.0); FLIGHT];
+                for v in 0..FLIGHT {
+                    x[v] = s.load(row.add(c + v * S::LANES));
+                }
+                for v in 0..FLIGHT {
+                    x[v] = activate(s, known, x[v], slopes(s, known, args, i, c + v * S::LANES));
+                }
+                for v in 0..FLIGHT {
+                    s.store(row.add(c + v * S::LANES), x[v]);
+                }
+                c += FLIGHT * S::LANES;
+            }
+            while c < columns {
+                let lanes = Lanes { lo: 0, hi: (columns - c).min(S::LANES) };
+                let x = s.load_lanes(row.add(c), lanes);
+                s.store_lanes(row.add(c), activate(s, known, x, slopes(s, known, args, i, c)), lanes);
+                c += S::LANES;
+            }
+        }
+    }
+}
+
+/// The slopes of row `i`, columns `c..`; zero unless the activation is PReLU.
+///
+/// # Safety
+/// As [`Activate`].
+#[inline(always)]
+unsafe fn slopes<S: Simd>(s: S, known: Activation, args: &ActivateArgs, i: usize, c: usize) -> S::V {
+    if !matches!(known, Activation::PRelu) {
+        return s.splat(0.0);
+    }
+    let lanes = Lanes { lo: 0, hi: (args.tile.columns - c).min(S::LANES) };
+    // SAFETY: one element per row or column by the caller.
+    unsafe { if args.per_row { s.splat(*args.slope.add(i)) } else { s.load_lanes(args.slope.add(c), lanes) } }
+}
+
+/// Terms that a sum takes in before it is added to the total: the error grows with the number of blocks plus
+/// this, rather than with the number of terms.
+const SUM_BLOCK: usize = 16;
+
+/// Softmax of each row of the tile: channels are columns.
+///
+/// ```text
+/// m = max(x);  x = exp(x - m), s = sum(x);  x *= 1 / s      // three passes over a row in the first cache level
+/// ```
+/// No exponential overflows, and the sum is at least 1 (Goodfellow, Bengio and Courville 2016, section 4.1).
+pub(crate) struct SoftmaxColumns;
+
+impl Body for SoftmaxColumns {
+    type Args = InPlace;
+
+    /// # Safety
+    /// The tile must be valid for reading and writing.
+    #[inline(always)]
+    unsafe fn run<S: Simd>(s: S, args: &InPlace) {
+        for i in 0..args.rows {
+            // SAFETY: a row of the tile.
+            unsafe { softmax_row(s, args.base.wrapping_add(i * args.row), args.columns, args.block) };
+        }
+    }
+}
+
+/// # Safety
+/// `columns` elements, in runs of 16 `block` apart, must be valid for reading and writing.
+#[inline(always)]
+unsafe fn softmax_row<S: Simd>(s: S, row: *mut f32, columns: usize, block: usize) {
+    let whole = columns / S::LANES * S::LANES;
+    let rest = Lanes { lo: 0, hi: columns - whole };
+    let at = |c: usize| row.wrapping_add(c / BLOCK * block + c % BLOCK);
+    // SAFETY: LANES divides 16, so a vector lies in one run; every access is below `columns`.
+    unsafe {
+        let mut max = load_first::<S, Max>(s, at(whole), rest.hi);
+        let mut c = 0;
+        while c < whole {
+            max = s.maximum(max, s.load(at(c)));
+            c += S::LANES;
+        }
+        let max = s.splat(fold::<S, Max>(s, max));
+
+        let (mut total, mut c) = (s.splat(0.0), 0);
+        while c < whole {
+            let (mut part, end) = (s.splat(0.0), whole.min(c + SUM_BLOCK * S::LANES));
+            while c < end {
+                let e = exp_nonpositive(s, s.sub(s.load(at(c)), max));
+                s.store(at(c), e);
+                part = s.add(part, e);
+                c += S::LANES;
+            }
+            total = s.add(total, part);
+        }
+        let e = exp_nonpositive(s, s.sub(s.load_lanes(at(whole), rest), max));
+        s.store_lanes(at(whole), e, rest);
+        // Read back, the other lanes are zero.
+        total = s.add(total, s.load_lanes(at(whole), rest));
+
+        let scale = s.splat(1.0 / fold::<S, Sum>(s, total));
+        let mut c = 0;
+        while c < whole {
+            s.store(at(c), s.mul(s.load(at(c)), scale));
+            c += S::LANES;
+        }
+        s.store_lanes(at(whole), s.mul(s.load_lanes(at(whole), rest), scale), rest);
+    }
+}
+
+/// Softmax of each column of the tile: channels are rows. Lanes are pixels, so nothing is summed across lanes.
+pub(crate) struct SoftmaxRows;
+
+impl Body for SoftmaxRows {
+    type Args = InPlace;
+
+    /// # Safety
+    /// The tile must be valid for reading and writing, its columns neighbours (`block` is not read).
+    #[inline(always)]
+    unsafe fn run<S: Simd>(s: S, args: &InPlace) {
+        let mut c = 0;
+        // SAFETY: all columns below are inside the tile.
+        unsafe {
+            while c + FLIGHT * S::LANES <= args.columns {
+                softmax_strip::<S, FLIGHT>(s, args, c, Lanes { lo: 0, hi: S::LANES });
+                c += FLIGHT * S::LANES;
+            }
+            while c < args.columns {
+                let lanes = Lanes { lo: 0, hi: (args.columns - c).min(S::LANES) };
+                softmax_strip::<S, 1>(s, args, c, lanes);
+                c += S::LANES;
+            }
+        }
+    }
+}
+
+/// `NV` vectors of columns from `c` on, `lanes` of each.
+///
+/// # Safety
+/// They must be inside the tile.
+#[inline(always)]
+unsafe fn softmax_strip<S: Simd, const NV: usize>(s: S, args: &InPlace, c: usize, lanes: Lanes) {
+    let at = |i: usize, v: usize| args.base.wrapping_add(i * args.row + c + v * S::LANES);
+    let mut max = [s.splat(Max::IDENTITY); NV];
+    let mut total = [s.splat(0.0); NV];
+    // SAFETY: by the caller.
+    unsafe {
+        for i in 0..args.rows {
+            for v in 0..NV {
+                max[v] = s.maximum(max[v], s.load_lanes(at(i, v), lanes));
+            }
+        }
+        let mut i = 0;
+        while i < args.rows {
+            let (mut part, end) = ([s.splat(0.0); NV], args.rows.min(i + SUM_BLOCK));
+            while i < end {
+                for v in 0..NV {
+                    let e = exp_nonpositive(s, s.sub(s.load_lanes(at(i, v), lanes), max[v]));
+                    s.store_lanes(at(i, v), e, lanes);
+                    part[v] = s.add(part[v], e);
+                }
+                i += 1;
+            }
+            for v in 0..NV {
+                total[v] = s.add(total[v], part[v]);
+            }
+        }
+        for v in 0..NV {
+            total[v] = s.div(s.splat(1.0), total[v]);
+        }
+        for i in 0..args.rows {
+            for v in 0..NV {
+                s.store_lanes(at(i, v), s.mul(s.load_lanes(at(i, v), lanes), total[v]), lanes);
+            }
+        }
+    }
+}

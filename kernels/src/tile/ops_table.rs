@@ -1,0 +1,222 @@
+//! [`OpsTable`]: the kernels of activation, softmax and pooling behind safe, length-checked calls.
+//!
+//! Part of a [`KernelSet`](super::table::KernelSet), which is handed out only after its features were detected.
+
+use super::boundary::Entry;
+use super::elementwise::{ActivateArgs, InPlace};
+use super::output::OutTile;
+use super::pool::{GlobalArgs, PoolArgs};
+use super::pool_plane::PlanesArgs;
+use super::window::WindowAxis;
+use crate::describe::{Activation, BLOCK};
+use std::ops::Range;
+
+/// Channels of the wide global kernel, for layouts whose channels go on for longer than a block.
+pub(crate) const WIDE: usize = 4 * BLOCK;
+
+/// The kernels of one instruction set.
+pub(crate) struct OpsTable {
+    pub(super) activate: Entry<ActivateArgs>,
+    pub(super) softmax_columns: Entry<InPlace>,
+    pub(super) softmax_rows: Entry<InPlace>,
+    pub(super) sum: PoolTable,
+    pub(super) max: PoolTable,
+}
+
+/// The pooling kernels of one reduction.
+pub(super) struct PoolTable {
+    /// By width and stride of the window: `(width, stride, kernel)`; the last is for every other window.
+    pub(super) windows: [(usize, usize, Entry<PoolArgs>); 4],
+    pub(super) global: Entry<GlobalArgs>,
+    pub(super) global_wide: Entry<GlobalArgs>,
+    pub(super) plane: Entry<PoolArgs>,
+    pub(super) global_planes: Entry<PlanesArgs>,
+}
+
+/// `ops_table!(enter_<isa>, vectors of a block)`.
+macro_rules! ops_table {
+    ($enter:ident, $block:literal) => {{
+        use super::boundary::$enter as enter;
+        use super::ops_table::{PoolTable, pool_table};
+        use super::{elementwise, reduce};
+        OpsTable {
+            activate: enter::<elementwise::Activate>,
+            softmax_columns: enter::<elementwise::SoftmaxColumns>,
+            softmax_rows: enter::<elementwise::SoftmaxRows>,
+            sum: pool_table!(enter, reduce::Sum, $block),
+            max: pool_table!(enter, reduce::Max, $block),
+        }
+    }};
+}
+
+macro_rules! pool_table {
+    ($enter:ident, $reduce:path, $block:literal) => {{
+        use super::{pool, pool_plane};
+        PoolTable {
+            windows: [
+                (3, 1, $enter::<pool::PoolBlock<$reduce, $block, 3, 1>>),
+                (3, 2, $enter::<pool::PoolBlock<$reduce, $block, 3, 2>>),
+                (2, 2, $enter::<pool::PoolBlock<$reduce, $block, 2, 2>>),
+                (0, 0, $enter::<pool::PoolBlock<$reduce, $block, 0, 0>>),
+            ],
+            global: $enter::<pool::GlobalBlock<$reduce, $block, 4>>,
+            global_wide: $enter::<pool::GlobalBlock<$reduce, { 4 * $block }, 1>>,
+            plane: $enter::<pool_plane::PoolPlane<$reduce>>,
+            global_planes: $enter::<pool_plane::GlobalPlanes<$reduce>>,
+        }
+    }};
+}
+pub(super) use {ops_table, pool_table};
+
+/// PReLU slopes of a tile.
+#[derive(Clone, Copy)]
+pub(crate) struct Slopes<'a> {
+    /// One per channel of the tile, empty unless the activation is PReLU.
+    pub(crate) values: &'a [f32],
+    /// Whether channels are rows (NCHW) rather than columns.
+    pub(crate) per_row: bool,
+}
+
+/// What is joined, and over which windows.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct PoolSpec {
+    pub(crate) h: WindowAxis,
+    pub(crate) w: WindowAxis,
+    /// The largest element, or else the average.
+    pub(crate) max: bool,
+    pub(crate) count_include_pad: bool,
+}
+
+impl PoolSpec {
+    /// Whether one window is the whole image.
+    pub(crate) fn is_global(&self) -> bool {
+        self.h.is_global() && self.w.is_global()
+    }
+
+    fn input_pixels(&self) -> usize {
+        self.h.input() * self.w.input()
+    }
+}
+
+/// The tile as rows of columns, all of them valid.
+fn in_place(tile: &OutTile<'_>) -> InPlace {
+    assert!(tile.lo == 0);
+    let place = tile.place;
+    InPlace { base: place.base, rows: tile.rows, row: place.row, columns: tile.hi, block: place.block }
+}
+
+impl OpsTable {
+    /// `x = activation(x)` in place. The tile's columns must be neighbours: one block at most in Nchw16c.
+    ///
+    /// # Panics
+    /// If they are not, or a slope is missing: a defect of this library.
+    pub(crate) fn activate(&self, activation: Activation, slopes: Slopes<'_>, tile: OutTile<'_>) {
+        let mut tile = in_place(&tile);
+        assert!(tile.columns <= BLOCK || tile.block == BLOCK);
+        let Slopes { values, per_row } = slopes;
+        if activation == Activation::PRelu {
+            assert!(values.len() >= if per_row { tile.rows } else { tile.columns });
+        } else if tile.row == tile.columns {
+            // Rows without a gap, and nothing that differs from one to the next.
+            tile = InPlace { columns: tile.rows * tile.columns, rows: 1, ..tile };
+        }
+        // SAFETY: the tile is borrowed, its columns neighbours and the slopes measured; the features were detected.
+        unsafe { (self.activate)(&ActivateArgs { tile, activation, slope: values.as_ptr(), per_row }) }
+    }
+
+    /// Softmax in place: of each column if channels are rows, else of each row.
+    pub(crate) fn softmax(&self, tile: OutTile<'_>, channels_are_rows: bool) {
+        let tile = in_place(&tile);
+        assert!(!channels_are_rows || tile.columns <= BLOCK || tile.block == BLOCK);
+        let kernel = if channels_are_rows { self.softmax_rows } else { self.softmax_columns };
+        // SAFETY: the tile is borrowed and its columns are where its block says; the features were detected.
+        unsafe { kernel(&tile) }
+    }
+
+    fn pool_table(&self, spec: &PoolSpec) -> &PoolTable {
+        if spec.max { &self.max } else { &self.sum }
+    }
+
+    /// Output rows `y` of an image, channels as columns. `input` begins at the first of these channels of the
+    /// image's first pixel; pixels are `pixel` apart. At most [`BLOCK`] columns, or [`WIDE`] neighbours if the
+    /// window is the whole image.
+    ///
+    /// # Panics
+    /// If an operand is too short: a defect of this library.
+    pub(crate) fn pool_block(
+        &self,
+        spec: &PoolSpec,
+        input: &[f32],
+        pixel: usize,
+        y: Range<usize>,
+        out: OutTile<'_>,
+    ) {
+        let table = self.pool_table(spec);
+        let out = in_place(&out);
+        assert!(y.end <= spec.h.output() && out.rows == y.len() * spec.w.output());
+        assert!((spec.input_pixels() - 1) * pixel + out.columns <= input.len());
+        if spec.is_global() {
+            assert!(out.columns <= BLOCK || (out.columns == WIDE && out.block == BLOCK));
+            let kernel = if out.columns <= BLOCK { table.global } else { table.global_wide };
+            let (input, pixels) = (input.as_ptr(), spec.input_pixels());
+            // SAFETY: measured above, and the output is a borrowed tile; the features were detected.
+            unsafe { kernel(&GlobalArgs { input, pixels, pixel, out: out.base, columns: out.columns }) };
+            return;
+        }
+        assert!(out.columns <= BLOCK);
+        let dense = spec.w.dilation() == 1;
+        let known = table.windows.iter().find(|(width, stride, _)| {
+            *width == 0 || (dense && (*width, *stride) == (spec.w.kernel(), spec.w.stride()))
+        });
+        let (_, _, kernel) = known.expect("the last is for every window");
+        let args = pool_args(spec, input, pixel, y, &out);
+        // SAFETY: measured above, and the output is a borrowed tile; the features were detected.
+        unsafe { kernel(&args) }
+    }
+
+    /// Output rows `y` of one NCHW plane, which `input` begins with. `out` has one row, all of those.
+    ///
+    /// # Panics
+    /// If an operand is too short: a defect of this library.
+    pub(crate) fn pool_plane(&self, spec: &PoolSpec, input: &[f32], y: Range<usize>, out: OutTile<'_>) {
+        let out = in_place(&out);
+        assert!(out.rows == 1 && out.block == BLOCK);
+        assert!(y.end <= spec.h.output() && out.columns == y.len() * spec.w.output());
+        assert!(spec.input_pixels() <= input.len());
+        let args = pool_args(spec, input, 1, y, &out);
+        // SAFETY: measured above, and the output is a borrowed tile of neighbours; the features were detected.
+        unsafe { (self.pool_table(spec).plane)(&args) }
+    }
+
+    /// Whole NCHW planes, `plane` apart, each joined into the one column of a row of `out`.
+    ///
+    /// # Panics
+    /// If an operand is too short: a defect of this library.
+    pub(crate) fn pool_planes(&self, spec: &PoolSpec, input: &[f32], plane: usize, out: OutTile<'_>) {
+        let out = in_place(&out);
+        let pixels = spec.input_pixels();
+        assert!(spec.is_global() && out.columns == 1);
+        if out.rows == 0 {
+            return;
+        }
+        assert!((out.rows - 1) * plane + pixels <= input.len());
+        let (input, planes) = (input.as_ptr(), out.rows);
+        let args = PlanesArgs { input, pixels, plane, out: out.base, out_plane: out.row, planes };
+        // SAFETY: measured above, and the output is a borrowed tile; the features were detected.
+        unsafe { (self.pool_table(spec).global_planes)(&args) }
+    }
+}
+
+fn pool_args(spec: &PoolSpec, input: &[f32], pixel: usize, y: Range<usize>, out: &InPlace) -> PoolArgs {
+    PoolArgs {
+        h: spec.h,
+        w: spec.w,
+        count_include_pad: spec.count_include_pad,
+        input: input.as_ptr(),
+        pixel,
+        y,
+        out: out.base,
+        out_pixel: out.row,
+        columns: out.columns,
+    }
+}

@@ -1,0 +1,117 @@
+//! The machine code of every tile: a lost `#[target_feature]` boundary changes no value, only all of the speed, so
+//! the code itself is read. In a whole tile every FMA of a step is there, in full-width registers, nothing is called,
+//! and the loop over K keeps its accumulators in registers.
+#![cfg(all(target_arch = "x86_64", not(debug_assertions)))]
+
+use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind, Register};
+use kernels::Isa;
+use kernels::internal::{GemmTile, KernelSet};
+
+/// The instructions of the function at `start`: on to the last one that a branch inside can reach.
+fn function(start: *const u8) -> Vec<Instruction> {
+    // SAFETY: `start` is the first byte of a function of this program; the text after it is mapped for at least as long
+    // as the function is, and decoding stops at its end. 64 KiB is a bound, not a claim: fewer bytes are read.
+    let code = unsafe { std::slice::from_raw_parts(start, 1 << 16) };
+    let mut decoder = Decoder::with_ip(64, code, start as u64, DecoderOptions::NONE);
+    let (mut instructions, mut reach) = (Vec::new(), 0);
+    loop {
+        let instruction = decoder.decode();
+        assert!(!instruction.is_invalid(), "not code at {:#x}", instruction.ip());
+        let flow = instruction.flow_control();
+        if matches!(flow, FlowControl::ConditionalBranch | FlowControl::UnconditionalBranch) {
+            reach = reach.max(instruction.near_branch_target());
+        }
+        instructions.push(instruction);
+        let ends =
+            matches!(flow, FlowControl::Return | FlowControl::UnconditionalBranch | FlowControl::Exception);
+        if ends && instruction.next_ip() > reach {
+            return instructions;
+        }
+    }
+}
+
+fn is_fma(instruction: &Instruction) -> bool {
+    matches!(instruction.mnemonic(), Mnemonic::Vfmadd132ps | Mnemonic::Vfmadd213ps | Mnemonic::Vfmadd231ps)
+}
+
+fn touches_stack(instruction: &Instruction) -> bool {
+    let memory = (0..instruction.op_count()).any(|i| instruction.op_kind(i) == OpKind::Memory);
+    memory && instruction.memory_base() == Register::RSP
+}
+
+/// The bodies of loops without a loop in them.
+fn innermost_loops(code: &[Instruction]) -> Vec<&[Instruction]> {
+    let backward = |i: &Instruction| {
+        matches!(i.flow_control(), FlowControl::ConditionalBranch | FlowControl::UnconditionalBranch)
+            && i.near_branch_target() <= i.ip()
+    };
+    let mut loops = Vec::new();
+    for (end, jump) in code.iter().enumerate().filter(|(_, i)| backward(i)) {
+        let Some(begin) = code.iter().position(|i| i.ip() == jump.near_branch_target()) else { continue };
+        let body = &code[begin..=end];
+        if !body[..body.len() - 1].iter().any(backward) {
+            loops.push(body);
+        }
+    }
+    loops
+}
+
+fn check(isa: Isa, tile: &GemmTile, vector: impl Fn(Register) -> bool) {
+    for (code, rows) in tile.code().into_iter().zip(["packed rows", "strided rows"]) {
+        let name = format!("{}, {rows}", tile.name());
+        let code = function(code);
+        let calls: Vec<_> = code
+            .iter()
+            .filter(|i| matches!(i.flow_control(), FlowControl::Call | FlowControl::IndirectCall))
+            .collect();
+        assert!(
+            calls.is_empty(),
+            "{name}: {} calls: a body was not inlined behind its boundary",
+            calls.len()
+        );
+        let whole = |i: &&Instruction| is_fma(i) && vector(i.op0_register());
+        let fmas = code.iter().filter(whole).count();
+        assert!(
+            fmas >= tile.accumulators(),
+            "{name}: {fmas} full-width FMAs, a step of K needs {}",
+            tile.accumulators()
+        );
+        // The loop over K: all accumulators at least once, none of them moved to or from the stack. The loop over
+        // activations has FMAs and the stack too; it is the one that converts exponents to integers.
+        let exponential = |body: &[Instruction]| body.iter().any(|i| i.mnemonic() == Mnemonic::Vcvtps2dq);
+        let steps: Vec<_> = innermost_loops(&code)
+            .into_iter()
+            .filter(|body| body.iter().filter(whole).count() >= tile.accumulators() && !exponential(body))
+            .collect();
+        assert!(!steps.is_empty(), "{name}: no loop has the {} FMAs of a step", tile.accumulators());
+        for body in steps {
+            let spills = body.iter().filter(|i| touches_stack(i) && vector(i.op0_register())).count();
+            assert_eq!(spills, 0, "{name}: the loop over K reloads vectors from the stack on {isa}");
+        }
+    }
+}
+
+#[test]
+fn avx512_tiles_are_whole() {
+    let Some(set) = KernelSet::get(Isa::Avx512F) else { return };
+    set.gemm_tiles().iter().for_each(|tile| check(set.isa(), tile, Register::is_zmm));
+}
+
+#[test]
+fn avx2_tiles_are_whole() {
+    let Some(set) = KernelSet::get(Isa::Avx2Fma) else { return };
+    set.gemm_tiles().iter().for_each(|tile| check(set.isa(), tile, Register::is_ymm));
+}
+
+/// The test above can fail: the portable tile, entered without a boundary, is exactly what a lost one looks like.
+#[test]
+fn a_body_without_boundary_would_be_noticed() {
+    let set = KernelSet::get(Isa::Portable).expect("always there");
+    let code = function(set.gemm_tiles()[0].code()[0]);
+    let whole = |i: &&Instruction| is_fma(i) && (i.op0_register().is_zmm() || i.op0_register().is_ymm());
+    assert_eq!(
+        code.iter().filter(whole).count(),
+        0,
+        "the build's baseline has FMA: this test needs another witness"
+    );
+}

@@ -1,0 +1,122 @@
+//! Every combination of sizes one below, at and one above the edge of every tile of every instruction set, and the
+//! problems of the past.
+
+mod common;
+
+use common::{ConvProblem, Values, pools};
+use kernels::internal::KernelSet;
+use kernels::{Activation, Algorithm, EpilogueSpec, Isa, Layout, Pad2, Shape4, Size2};
+
+/// Pixels and channels around the edges of each tile, exhaustively, with a K that ends inside a chunk.
+#[test]
+fn around_every_tile_edge() {
+    for isa in Isa::available() {
+        for tile in KernelSet::get(isa).expect("available").gemm_tiles() {
+            for layout in Layout::ALL {
+                let (pixels, channels) = match layout {
+                    Layout::Nchw => (tile.columns(), tile.rows()),
+                    _ => (tile.rows(), tile.columns()),
+                };
+                for w in [pixels - 1, pixels, pixels + 1, 2 * pixels + 1] {
+                    for o in [channels - 1, channels, channels + 1, 2 * channels + 1] {
+                        let problem = ConvProblem {
+                            input: Shape4::new(1, 19, 1, w.max(1)),
+                            out_channels: o.max(1),
+                            kernel: Size2::square(1),
+                            layout,
+                            epilogue: EpilogueSpec {
+                                bias: true,
+                                residual: true,
+                                activation: Activation::PRelu,
+                            },
+                            ..ConvProblem::simple()
+                        };
+                        for algorithm in [Algorithm::Im2colGemm, Algorithm::Pointwise] {
+                            problem
+                                .check(algorithm, isa, &[])
+                                .unwrap_or_else(|what| panic!("{problem:?}: {what}"));
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// K longer than a block of it, so that sums wait in the output between blocks.
+#[test]
+fn several_blocks_of_k() {
+    for layout in Layout::ALL {
+        for (c, groups) in [(60, 1), (171, 1), (120, 2)] {
+            let problem = ConvProblem {
+                input: Shape4::new(1, c, 5, 6),
+                out_channels: 18,
+                groups,
+                layout,
+                pad: Pad2::all(1),
+                epilogue: EpilogueSpec { bias: true, residual: true, activation: Activation::Silu },
+                ..ConvProblem::simple()
+            };
+            problem.check_everything(&pools()).unwrap_or_else(|what| panic!("{problem:?}: {what}"));
+        }
+    }
+}
+
+fn holds(problem: ConvProblem) {
+    problem.check_everything(&pools()).unwrap_or_else(|what| panic!("{problem:?}: {what}"));
+}
+
+/// NCHW images of one pixel were merged into one row of pixels by their pixels instead of by their channels.
+#[test]
+fn regression_full_image_kernel_in_nchw() {
+    for (n, c, side) in [(1, 1, 1), (3, 5, 1), (3, 5, 4), (2, 16, 5)] {
+        let input = Shape4::new(n, c, side, side);
+        holds(ConvProblem { input, kernel: Size2::square(side), out_channels: 7, ..ConvProblem::simple() });
+        holds(ConvProblem { input, kernel: Size2::square(side), slack: 3, ..ConvProblem::simple() });
+    }
+}
+
+/// Padding wider than the kernel, strides longer than it, kernels of the whole padded input.
+#[test]
+fn windows_at_their_limits() {
+    let base = ConvProblem::simple();
+    let wide = Pad2 { top: 5, bottom: 0, left: 0, right: 7 };
+    for layout in Layout::ALL {
+        holds(ConvProblem { pad: wide, layout, ..base });
+        holds(ConvProblem { stride: Size2::new(5, 7), layout, ..base });
+        holds(ConvProblem { kernel: Size2::new(8, 8), layout, ..base });
+        holds(ConvProblem { kernel: Size2::new(10, 9), pad: Pad2::all(1), layout, ..base });
+        holds(ConvProblem { kernel: Size2::new(1, 7), dilation: Size2::new(3, 1), layout, ..base });
+        holds(ConvProblem { input: Shape4::new(1, 3, 1, 40), kernel: Size2::new(1, 3), layout, ..base });
+    }
+}
+
+/// Depthwise with a multiplier, and groups that begin inside a block of sixteen channels.
+#[test]
+fn groups_of_every_kind() {
+    for layout in Layout::ALL {
+        for (groups, c, o) in
+            [(6, 6, 12), (17, 17, 17), (4, 12, 20), (2, 32, 64), (32, 128, 128), (3, 48, 51)]
+        {
+            let input = Shape4::new(1, c, 4, 5);
+            let values = Values::Wide;
+            holds(ConvProblem {
+                input,
+                out_channels: o,
+                groups,
+                layout,
+                values,
+                pad: Pad2::all(1),
+                ..ConvProblem::simple()
+            });
+            holds(ConvProblem {
+                input,
+                out_channels: o,
+                groups,
+                layout,
+                kernel: Size2::square(1),
+                ..ConvProblem::simple()
+            });
+        }
+    }
+}

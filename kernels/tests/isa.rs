@@ -1,0 +1,74 @@
+//! What the machine has is what is used, and an override only lowers it.
+
+mod common;
+
+use common::ConvProblem;
+use kernels::internal::KernelSet;
+use kernels::{Algorithm, ConvError, Isa, PlanOptions};
+
+/// `KERNELS_REQUIRE_ISA=avx512f,avx2fma`: what is named here and missing fails instead of being skipped.
+#[test]
+fn required_instruction_sets_are_present_and_used() {
+    let required = std::env::var("KERNELS_REQUIRE_ISA").unwrap_or_else(|_| "portable".into());
+    for name in required.split(',') {
+        let isa = Isa::from_name(name.trim()).unwrap_or_else(|error| panic!("KERNELS_REQUIRE_ISA: {error}"));
+        assert!(
+            Isa::available().any(|there| there == isa),
+            "{isa} was not detected, so it could not be tested"
+        );
+        let problem = ConvProblem::simple();
+        let plan =
+            problem.plan(&problem.data(), &PlanOptions::default().isa(isa)).expect("the machine has it");
+        assert_eq!(plan.isa(), isa);
+        assert!(plan.explain().kernel.ends_with(isa.name()), "{}", plan.explain().kernel);
+    }
+}
+
+#[test]
+fn the_best_is_detected_and_is_the_default() {
+    let best = Isa::available().max().expect("portable is always there");
+    assert_eq!(Isa::detect(), best);
+    let problem = ConvProblem::simple();
+    let plan = problem.plan(&problem.data(), &PlanOptions::default()).expect("a valid problem");
+    assert_eq!(plan.isa(), best);
+    #[cfg(target_arch = "aarch64")]
+    assert_eq!(best, Isa::Neon);
+}
+
+#[test]
+fn what_the_cpu_lacks_is_an_error() {
+    for isa in [Isa::Portable, Isa::Neon, Isa::Avx2Fma, Isa::Avx512F] {
+        let problem = ConvProblem::simple();
+        let plan = problem.plan(&problem.data(), &PlanOptions::default().isa(isa));
+        if Isa::available().any(|there| there == isa) {
+            assert_eq!(plan.expect("the machine has it").isa(), isa);
+        } else {
+            assert_eq!(plan.err(), Some(ConvError::IsaUnavailable { isa, best: Isa::detect() }));
+            assert!(KernelSet::get(isa).is_none());
+        }
+    }
+}
+
+#[test]
+fn names_follow_the_grammar_and_lead_back() {
+    for isa in Isa::available() {
+        assert_eq!(Isa::from_name(isa.name()), Ok(isa));
+        for tile in KernelSet::get(isa).expect("available").gemm_tiles() {
+            let name = format!("gemm_f32_{}x{}_{isa}", tile.rows(), tile.columns());
+            assert_eq!(tile.name(), name);
+        }
+    }
+    assert!(Isa::from_name("sse9").is_err());
+}
+
+#[test]
+fn every_fast_algorithm_can_be_chosen() {
+    let chosen =
+        [ConvProblem::simple(), ConvProblem { kernel: kernels::Size2::square(1), ..ConvProblem::simple() }]
+            .map(|problem| {
+                problem.plan(&problem.data(), &PlanOptions::default()).expect("a valid problem").algorithm()
+            });
+    for algorithm in Algorithm::ALL.into_iter().filter(|&a| a != Algorithm::Reference) {
+        assert!(chosen.contains(&algorithm), "Auto never chooses {algorithm}");
+    }
+}
