@@ -1,13 +1,11 @@
 //! Each GEMM register tile alone, operands in cache, and two 1x1 layers, as percent of the FMA roof that is
 //! measured in the same rounds. `cargo bench -p benches --bench tiles`; `-- --test` runs everything once.
 
+use benches::layer::Layer;
 use benches::turns::{Rival, median, take_turns};
 use benches::{peak, values};
 use kernels::internal::{GemmTile, KernelSet};
-use kernels::{
-    Algorithm, Buffer, ConvDesc, ConvIo, ConvPlan, EpilogueSpec, Isa, Layout, PlanOptions, Shape4, Size2,
-    TensorMut, TensorRef, Threads, Weights, Workspace,
-};
+use kernels::{Algorithm, ConvDesc, Isa, Layout, PlanOptions, Shape4, Size2, Threads};
 use std::time::Duration;
 
 /// Steps of K: as many as keep both operands in a first cache level of 48 KB.
@@ -42,40 +40,11 @@ fn tile<'a>(tile: &'static GemmTile) -> Rival<'a> {
 }
 
 fn pointwise<'a>(isa: Isa, channels: usize, out: usize, side: usize) -> Rival<'a> {
-    let input = Shape4::new(1, channels, side, side);
-    let desc = ConvDesc::builder(input, out, Size2::square(1))
-        .layout(Layout::Nchw16c)
-        .epilogue(EpilogueSpec::bias(kernels::Activation::Relu))
-        .build()
-        .expect("a valid layer");
-    let (x, w, bias) =
-        (Buffer::copy_of(&values(channels * side * side, 1)), values(desc.filter_len(), 2), values(out, 3));
-    let run = |plan: &ConvPlan, y: &mut [f32], workspace: &mut Workspace| {
-        let input = TensorRef::packed(&x, input, Layout::Nchw16c).expect("a valid input");
-        let output = TensorMut::packed(y, desc.output(), Layout::Nchw16c).expect("a valid output");
-        plan.run(ConvIo::new(input, output), workspace, Threads::Seq).expect("a valid run");
-    };
-    let plan_of = |algorithm| {
-        let options = PlanOptions::default().isa(isa).force(algorithm).max_threads(1);
-        ConvPlan::new(&desc, Weights::with_bias(&w, &bias), &options).expect("a valid plan")
-    };
-    let mut y = Buffer::copy_of(&vec![f32::NAN; out * side * side]);
-    let mut truth = y.to_vec();
-    let (plan, oracle) = (plan_of(Algorithm::Pointwise), plan_of(Algorithm::Reference));
-    let mut workspace = Workspace::for_req(plan.workspace_req());
-    run(&plan, &mut y, &mut workspace);
-    run(&oracle, &mut truth, &mut Workspace::empty());
-    let error = |(a, b): (&f32, &f32)| f64::from(a - b).powi(2);
-    let size: f64 = truth.iter().map(|&t| f64::from(t).powi(2)).sum();
-    let relative = (y.iter().zip(&truth).map(error).sum::<f64>() / size).sqrt();
-    assert!(relative < 1e-6, "relative L2 error {relative}");
+    let builder = ConvDesc::builder(Shape4::new(1, channels, side, side), out, Size2::square(1));
+    let options = PlanOptions::default().isa(isa).force(Algorithm::Pointwise).max_threads(1);
+    let mut layer = Layer::new(builder.layout(Layout::Nchw16c), &options);
     let name = format!("pointwise_{side}x{side}x{channels}_{out}_{isa}");
-    let flops = desc.cost().flops as f64;
-    Rival::new(name, flops, move || {
-        let input = TensorRef::packed(&x, input, Layout::Nchw16c).expect("a valid input");
-        let output = TensorMut::packed(&mut y, desc.output(), Layout::Nchw16c).expect("a valid output");
-        plan.run(ConvIo::new(input, output), &mut workspace, Threads::Seq).expect("a valid run");
-    })
+    Rival::new(name, layer.desc().cost().flops as f64, move || layer.run(Threads::Seq))
 }
 
 fn main() {

@@ -1,6 +1,7 @@
 //! What the benches share: the roof of the machine, measured in the same run as what is held against it, and the
 //! timing of rivals in turns.
 
+pub mod layer;
 pub mod peak;
 pub mod turns;
 

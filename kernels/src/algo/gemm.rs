@@ -68,16 +68,8 @@ impl GemmConv {
         self.mergeable && views.iter().all(PixelView::can_merge)
     }
 
-    /// Pixels of a whole tile.
-    fn tile_pixels(&self) -> usize {
-        match self.weights.side {
-            Side::Columns => self.weights.tile.rows(),
-            Side::Rows => self.weights.tile.columns(),
-        }
-    }
-
     pub(crate) fn grain(&self) -> Grain {
-        Grain { pixels: self.tile_pixels(), channels: self.weights.width() }
+        Grain { pixels: self.weights.tile_pixels(), channels: self.weights.width() }
     }
 
     /// A packed stretch; a 1x1 on NCHW packs one tile at a time, and only those that it cannot read in place.
@@ -85,7 +77,7 @@ impl GemmConv {
         let k = self.weights.k.min(self.k_block).next_multiple_of(CHUNK);
         match (self.source, self.weights.side) {
             (Source::Packed, _) => k * self.stretch,
-            (Source::Image(_), Side::Rows) => k * self.tile_pixels(),
+            (Source::Image(_), Side::Rows) => k * self.weights.tile_pixels(),
             (Source::Image(_), Side::Columns) => 0,
         }
     }
@@ -126,7 +118,7 @@ impl GemmConv {
         };
         PixelTiles {
             pixels: pixels.clone(),
-            most: self.tile_pixels(),
+            most: self.weights.tile_pixels(),
             unbroken,
             even: self.weights.side == Side::Columns,
         }
@@ -192,45 +184,24 @@ impl GemmConv {
     /// NCHW: each weight is broadcast against vectors of pixels.
     fn channels_as_rows(&self, block: &Block<'_>, region: &mut OutputRegion<'_>, slab: &mut [f32]) {
         let Block { operands, n, group, ref pixels, ref k } = *block;
-        match self.source {
-            Source::Packed => {
-                let tiles = self.tiles(pixels);
-                let width = self.tile_pixels();
-                im2col::pack_columns(
-                    &self.desc,
-                    &operands.input,
-                    (n, group),
-                    tiles.clone(),
-                    k,
-                    (width, slab),
-                );
-                let panel_len = k.len() * width;
-                let columns = |index: usize| ColumnsOf { data: &slab[index * panel_len..], step: width };
-                self.row_panels(block, region, tiles, columns);
-            }
-            Source::Image(access) => {
-                // Whole tiles are read in place; what is left at the end of the plane is packed first.
-                let width = self.tile_pixels();
-                let whole = if access.unbroken == usize::MAX { pixels.len() / width * width } else { 0 };
-                let (in_place, rest) = (pixels.start..pixels.start + whole, pixels.start + whole..pixels.end);
-                let first_channel = self.first_channel(group);
-                let columns = |index: usize| {
-                    access.columns(&operands.input, n, in_place.start + index * width, first_channel)
-                };
-                self.row_panels(block, region, self.tiles(&in_place), columns);
-                for tile in self.tiles(&rest) {
-                    let tile = PixelTiles { pixels: tile, unbroken: usize::MAX, ..self.tiles(&rest) };
-                    im2col::pack_columns(
-                        &self.desc,
-                        &operands.input,
-                        (n, group),
-                        tile.clone(),
-                        k,
-                        (width, slab),
-                    );
-                    self.row_panels(block, region, tile, |_| ColumnsOf { data: slab, step: width });
-                }
-            }
+        let width = self.weights.tile_pixels();
+        // An image is read in place in whole tiles; what is left at the end of the plane is packed.
+        let in_place = match self.source {
+            Source::Image(_) => pixels.len() / width * width,
+            Source::Packed => 0,
+        };
+        let (here, rest) = (pixels.start..pixels.start + in_place, pixels.start + in_place..pixels.end);
+        if let Source::Image(access) = self.source {
+            let columns = |tile: usize| {
+                access.columns(&operands.input, n, here.start + tile * width, self.first_channel(group))
+            };
+            self.row_panels(block, region, self.tiles(&here), columns);
+        }
+        if !rest.is_empty() {
+            let tiles = self.tiles(&rest);
+            im2col::pack_columns(&self.desc, &operands.input, (n, group), tiles.clone(), k, (width, slab));
+            let columns = |tile: usize| ColumnsOf { data: &slab[tile * k.len() * width..], step: width };
+            self.row_panels(block, region, tiles, columns);
         }
     }
 

@@ -7,7 +7,7 @@
 use super::gemm::{GemmConv, Lookahead, PixelTiles, Source};
 use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef};
 use crate::plan::Weights;
-use crate::plan::packed::{GemmWeights, Side};
+use crate::plan::packed::GemmWeights;
 use crate::tile::gemm::CHUNK;
 use crate::tile::table::KernelSet;
 use std::ops::Range;
@@ -22,12 +22,13 @@ pub(crate) fn plan(desc: &ConvDesc, weights: &Weights<'_>, kernels: &'static Ker
     let (kernel, channels) = (desc.kernel(), desc.input().c / desc.groups());
     let window = kernel.h * kernel.w;
     let tile = &kernels.gemm[0];
+    debug_assert!(tile.rows() <= MOST_ROWS);
     let order = |k: usize| match desc.layout() {
         Layout::Nchw => k,
         _ => k % channels * window + k / channels,
     };
     let weights = GemmWeights::pack(desc, weights, tile, desc.layout(), order);
-    let tile_pixels = if weights.side == Side::Columns { tile.rows() } else { tile.columns() };
+    let tile_pixels = weights.tile_pixels();
     let k = weights.k.min(K_BLOCK).next_multiple_of(CHUNK);
     let most = (STRETCH_LEN / k).max(tile_pixels) / tile_pixels;
     let pixels = desc.output().h * desc.output().w;
@@ -71,42 +72,44 @@ pub(crate) fn pack_rows(
     let len = k.len().next_multiple_of(CHUNK);
     let mut rest = slab;
     for pixels in tiles {
-        let (panel, later) = rest.split_at_mut(len * pixels.len());
+        let rows = pixels.len();
+        let (panel, later) = rest.split_at_mut(len * rows);
         rest = later;
+        let mut origins = [(0, 0); MOST_ROWS];
+        for (origin, p) in origins.iter_mut().zip(pixels) {
+            *origin = window_origin(desc, p);
+        }
         let mut at = k.start;
-        // One tap at a time: a tap's channels are runs of neighbours, and its coordinates are found once per pixel.
+        // One tap at a time: its channels are runs of neighbours.
         while at < k.end {
             let (tap, first) = (at / channels, at % channels);
             let run = (channels - first).min(k.end - at);
-            let sources = TapSources { desc, input, n, tap };
-            for (i, p) in pixels.clone().enumerate() {
-                let from = sources.pixel(p);
-                let channel = group * channels + first;
-                copy_run(input, from, channel, panel, at - k.start, (i, pixels.len()), run);
+            for (i, &origin) in origins[..rows].iter().enumerate() {
+                let from = tap_pixel(desc, origin, tap).map(|p| input.view.offset(n, 0, p));
+                copy_run(input, from, group * channels + first, panel, at - k.start, (i, rows), run);
             }
             at += run;
         }
     }
 }
 
-/// Where output pixels read the input through one tap.
-struct TapSources<'a> {
-    desc: &'a ConvDesc,
-    input: &'a PixelRef<'a>,
-    n: usize,
-    tap: usize,
+/// Rows of the tallest tile there may be.
+const MOST_ROWS: usize = 32;
+
+/// The input coordinates of the first tap of output pixel `p`: negative in the padding.
+fn window_origin(desc: &ConvDesc, p: usize) -> (isize, isize) {
+    let width = desc.output().w;
+    let at = |out: usize, stride: usize, before: usize| (out * stride) as isize - before as isize;
+    (at(p / width, desc.stride().h, desc.pad().top), at(p % width, desc.stride().w, desc.pad().left))
 }
 
-impl TapSources<'_> {
-    /// The address of channel 0, or `None` in the padding.
-    fn pixel(&self, p: usize) -> Option<usize> {
-        let desc = self.desc;
-        let (shape, width) = (desc.input(), desc.output().w);
-        let (kh, kw) = (self.tap / desc.kernel().w, self.tap % desc.kernel().w);
-        let y = source(p / width, desc.stride().h, kh, desc.dilation().h, desc.pad().top, shape.h)?;
-        let x = source(p % width, desc.stride().w, kw, desc.dilation().w, desc.pad().left, shape.w)?;
-        Some(self.input.view.offset(self.n, 0, y * shape.w + x))
-    }
+/// The input pixel that a window reads through one tap, or `None` in the padding.
+fn tap_pixel(desc: &ConvDesc, (y, x): (isize, isize), tap: usize) -> Option<usize> {
+    let (kh, kw) = (tap / desc.kernel().w, tap % desc.kernel().w);
+    // A negative coordinate becomes larger than any extent.
+    let y = y.wrapping_add_unsigned(kh * desc.dilation().h) as usize;
+    let x = x.wrapping_add_unsigned(kw * desc.dilation().w) as usize;
+    (y < desc.input().h && x < desc.input().w).then(|| y * desc.input().w + x)
 }
 
 /// Copies `run` channels of one pixel (zeros in the padding) to steps `step..` of row `i` of `rows` of a panel.

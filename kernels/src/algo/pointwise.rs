@@ -7,6 +7,7 @@
 //! so fully connected layers end up here too.
 
 use super::gemm::{GemmConv, Lookahead, Source};
+use super::im2col;
 use crate::choose::Unsupported;
 use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef, Size2};
 use crate::plan::Weights;
@@ -48,6 +49,10 @@ pub(crate) fn plan(desc: &ConvDesc, weights: &Weights<'_>, kernels: &'static Ker
     let vectors = covers_image(desc);
     let layout = if vectors && desc.layout() == Layout::Nchw { Layout::Nhwc } else { desc.layout() };
     let unit = desc.stride() == Size2::square(1) || vectors;
+    if layout == Layout::Nchw && !unit {
+        // Strided pixels of a plane are not neighbours: here the layout asks for a copy.
+        return im2col::plan(desc, weights, kernels);
+    }
     let access = Access {
         unbroken: if unit { usize::MAX } else { output.w },
         stride: desc.stride(),
@@ -76,7 +81,7 @@ pub(crate) fn plan(desc: &ConvDesc, weights: &Weights<'_>, kernels: &'static Ker
 fn order(weights: &GemmWeights) -> (usize, Lookahead) {
     const SMALL_WEIGHTS: usize = 512 << 10;
     const IMAGE_SHARE: usize = 1 << 20;
-    let tile = weights.tile.rows();
+    let tile = weights.tile_pixels();
     let whole_tiles = |pixels: usize| (pixels / tile).max(4) * tile;
     if weights.bytes() <= SMALL_WEIGHTS {
         (whole_tiles(0), Lookahead::Pixels)

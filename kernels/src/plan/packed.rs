@@ -167,6 +167,14 @@ impl GemmWeights {
         (&self.bias[of(&self.bias)], &self.slope[of(&self.slope)])
     }
 
+    /// Pixels of a whole tile: what the filter is not.
+    pub(crate) fn tile_pixels(&self) -> usize {
+        match self.side {
+            Side::Columns => self.tile.rows(),
+            Side::Rows => self.tile.columns(),
+        }
+    }
+
     /// Groups.
     pub(crate) fn groups(&self) -> usize {
         self.groups.len()
