@@ -117,6 +117,14 @@ pub enum LayerError {
         /// Inputs that it was given.
         got: usize,
     },
+    /// The weights are those of another network.
+    #[error("expected a tensor `{tensor}` of its shape among the weights, got those of network `{network}`")]
+    NoWeights {
+        /// The tensor.
+        tensor: String,
+        /// The network that the weights are of.
+        network: String,
+    },
     /// Another layer has this name already.
     #[error("expected a name that no other layer has")]
     DuplicateName,
@@ -163,7 +171,9 @@ pub enum WeightsError {
         expected: Vec<usize>,
     },
     /// A tensor that the network does not have.
-    #[error("{origin}: tensor `{tensor}`: expected only the tensors of network `{network}`, got this one too")]
+    #[error(
+        "{origin}: tensor `{tensor}`: expected only the tensors of network `{network}`, got this one too"
+    )]
     Unknown {
         /// The file, or where the bytes come from.
         origin: String,
@@ -201,7 +211,7 @@ pub enum WeightsError {
 #[non_exhaustive]
 pub enum PictureError {
     /// Not an image, or a damaged one.
-    #[error("{origin}: expected a picture (PNG, JPEG, GIF, BMP, TIFF, WebP or PNM), got {reason}")]
+    #[error("{origin}: expected a picture (PNG, JPEG, GIF, BMP, WebP or PNM), got {reason}")]
     Decode {
         /// The file, or where the bytes come from.
         origin: String,

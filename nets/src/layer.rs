@@ -2,7 +2,9 @@
 
 use crate::error::LayerError;
 use crate::shape::Shape;
-use kernels::{Activation, ConvDesc, ConvError, EpilogueSpec, Layout, Pad2, PoolDesc, PoolKind, Shape4, Size2};
+use kernels::{
+    Activation, ConvDesc, ConvError, EpilogueSpec, Layout, Pad2, PoolDesc, PoolKind, Shape4, Size2,
+};
 
 /// One kind of layer with its attributes; the trained numbers are kept apart, by name.
 #[derive(Debug, Clone, PartialEq)]
@@ -262,7 +264,9 @@ impl Layer {
             Self::Pool(pool) => Ok(pool.desc(map(input)?, Layout::Nchw)?.output().into()),
             Self::Linear(linear) => match input {
                 Shape::Vector { .. } => linear.output(),
-                Shape::Map { .. } => Err(LayerError::Input { expected: "a vector (flatten first)", got: input }),
+                Shape::Map { .. } => {
+                    Err(LayerError::Input { expected: "a vector (flatten first)", got: input })
+                }
             },
             Self::Flatten => Ok(Shape::vector(input.len()?)),
             Self::Activation(_) | Self::Softmax | Self::Input(_) => Ok(input),
@@ -270,7 +274,7 @@ impl Layer {
     }
 
     /// The trained tensors, in the order of their names in files. Valid after [`output`](Self::output) was.
-    pub fn params(&self, inputs: &[Shape]) -> Vec<Param> {
+    pub(crate) fn params(&self, inputs: &[Shape]) -> Vec<Param> {
         let bias = |wanted: bool, len| wanted.then(|| Param::bias(len));
         match self {
             Self::Conv(conv) => {
@@ -289,16 +293,19 @@ impl Layer {
             Self::Activation(Activation::PRelu) => {
                 vec![Param { name: "weight", dims: vec![inputs[0].channels()], role: Role::Slope }]
             }
-            Self::Input(_) | Self::Pool(_) | Self::Activation(_) | Self::Flatten | Self::Softmax => Vec::new(),
+            Self::Input(_) | Self::Pool(_) | Self::Activation(_) | Self::Flatten | Self::Softmax => {
+                Vec::new()
+            }
         }
     }
 
     /// Multiply-accumulates for one image, if they fit 64 bits. Products with padding count; bias, pooling and
     /// activations do not: the convention of the literature.
-    pub fn macs(&self, inputs: &[Shape], output: Shape) -> Option<u64> {
+    pub(crate) fn macs(&self, inputs: &[Shape], output: Shape) -> Option<u64> {
         match self {
             Self::Conv(conv) => {
-                let per_output = product(&[inputs[0].channels() / conv.groups, conv.kernel.h, conv.kernel.w])?;
+                let per_output =
+                    product(&[inputs[0].channels() / conv.groups, conv.kernel.h, conv.kernel.w])?;
                 product(&output.dims())?.checked_mul(per_output)
             }
             Self::Linear(linear) => product(&[inputs[0].channels(), linear.out_features]),

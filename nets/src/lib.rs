@@ -1,1 +1,44 @@
-//! x
+//! Reference networks on [`kernels`]: a graph with exact counts, a forward pass, weights, and a zoo.
+//!
+//! | step | module |
+//! |---|---|
+//! | say what the network is | [`GraphBuilder`], [`Layer`], or by name: [`zoo`] |
+//! | count it | [`count`] |
+//! | give it weights | [`WeightSet`]: seeded, or from safetensors |
+//! | plan it once, run it often | [`Net`] |
+//!
+//! ```
+//! use kernels::Threads;
+//! use nets::{Init, Net, NetOptions, WeightSet, count, zoo};
+//!
+//! let graph = zoo::lenet5()?;
+//! assert_eq!(count(&graph)?.params, 61_706);
+//!
+//! let weights = WeightSet::seeded(&graph, Init::Xavier, 1)?;
+//! let mut net = Net::new(&graph, &weights, &NetOptions::default().batch(2))?;
+//! let images = vec![0.5; 2 * 32 * 32];
+//! let logits = net.run(&images, Threads::Seq)?;
+//! assert_eq!(logits.len(), 2 * 10);
+//! # Ok::<(), nets::NetError>(())
+//! ```
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+mod count;
+pub mod digits;
+mod error;
+mod graph;
+mod layer;
+pub mod picture;
+mod run;
+mod shape;
+mod weights;
+pub mod zoo;
+
+pub use count::{LayerCount, NetCount, count};
+pub use error::{LayerError, NetError, PictureError, WeightsError};
+pub use graph::{Graph, GraphBuilder, Node, NodeId};
+pub use layer::{Conv, Layer, Linear, Param, Pool, Role};
+pub use run::{Net, NetOptions, StepReport};
+pub use shape::Shape;
+pub use weights::{Init, MEMORY_LIMIT, Tensor, WeightSet, to_safetensors, write};

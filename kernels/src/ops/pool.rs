@@ -9,6 +9,11 @@ use crate::tile::ops_table::{PoolSpec, WIDE};
 use crate::tile::output::OutputRegion;
 use crate::tile::window::{AxisSpec, WindowAxis};
 use std::fmt;
+use std::ops::Range;
+
+/// Elements of NHWC input rows that stay in the second cache level while each block of channels passes over them:
+/// half a megabyte of them.
+const ROWS_AT_ONCE: usize = 128 << 10;
 
 /// What becomes of the elements of a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -268,26 +273,46 @@ impl Ops {
         let PixelRef { data, view } = input;
         for n in region.images.clone() {
             let from = |c: usize| &data[view.offset(n, c, 0)..];
-            if view.layout == Layout::Nchw && spec.is_global() {
-                let out = region.channels_as_rows(n, channels.clone(), p.clone());
-                self.kernels.ops.pool_planes(spec, from(channels.start), view.plane, out);
-            } else if view.layout == Layout::Nchw {
-                for c in channels.clone() {
-                    let out = region.channels_as_rows(n, c..c + 1, p.clone());
-                    self.kernels.ops.pool_plane(spec, from(c), y.clone(), out);
+            match view.layout {
+                Layout::Nchw => {
+                    let out = region.channels_as_rows(n, channels.clone(), p.clone());
+                    self.kernels.ops.pool_planes(spec, from(channels.start), view.plane, y.clone(), out);
                 }
-            } else {
-                let wide = view.layout == Layout::Nhwc && spec.is_global();
-                let mut c = channels.start;
-                while c < channels.end {
-                    let left = channels.end - c;
-                    let columns = if wide && left >= WIDE { WIDE } else { left.min(BLOCK) };
-                    let out = region.channels_as_columns(n, p.clone(), c, 0..columns);
-                    self.kernels.ops.pool_block(spec, from(c), view.pixel, y.clone(), out);
-                    c += columns;
+                // So many rows at a time that all blocks of channels find them in the second cache level.
+                Layout::Nhwc => {
+                    let row = (spec.w.input() * view.pixel).saturating_mul(spec.h.stride());
+                    let step = (ROWS_AT_ONCE / row).max(1);
+                    for first in y.clone().step_by(step) {
+                        let rows = first..y.end.min(first + step);
+                        self.pool_blocks(spec, input, &mut region, n, rows);
+                    }
                 }
+                Layout::Nchw16c => self.pool_blocks(spec, input, &mut region, n, y.clone()),
             }
         }
         region.zero_padding_lanes();
+    }
+
+    /// Output rows `y` of all channels of the region, block by block.
+    fn pool_blocks(
+        &self,
+        spec: &PoolSpec,
+        input: &PixelRef<'_>,
+        region: &mut OutputRegion<'_>,
+        n: usize,
+        y: Range<usize>,
+    ) {
+        let PixelRef { data, view } = input;
+        let (width, channels) = (spec.w.output(), region.channels.clone());
+        let wide = view.layout == Layout::Nhwc && spec.is_global();
+        let mut c = channels.start;
+        while c < channels.end {
+            let left = channels.end - c;
+            let columns = if wide && left >= WIDE { WIDE } else { left.min(BLOCK) };
+            let out = region.channels_as_columns(n, y.start * width..y.end * width, c, 0..columns);
+            let from = &data[view.offset(n, c, 0)..];
+            self.kernels.ops.pool_block(spec, from, view.pixel, y.clone(), out);
+            c += columns;
+        }
     }
 }

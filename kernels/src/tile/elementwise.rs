@@ -141,7 +141,9 @@ unsafe fn softmax_row<S: Simd>(s: S, row: *mut f32, columns: usize, block: usize
     let at = |c: usize| row.wrapping_add(c / BLOCK * block + c % BLOCK);
     // SAFETY: LANES divides 16, so a vector lies in one run; every access is below `columns`.
     unsafe {
-        let mut max = load_first::<S, Max>(s, at(whole), rest.hi);
+        // In the lanes past the last column -inf, which neither the largest nor the sum notices.
+        let tail = load_first::<S, Max>(s, at(whole), rest.hi);
+        let mut max = tail;
         let mut c = 0;
         while c < whole {
             max = s.maximum(max, s.load(at(c)));
@@ -160,10 +162,8 @@ unsafe fn softmax_row<S: Simd>(s: S, row: *mut f32, columns: usize, block: usize
             }
             total = s.add(total, part);
         }
-        let e = exp_nonpositive(s, s.sub(s.load_lanes(at(whole), rest), max));
-        s.store_lanes(at(whole), e, rest);
-        // Read back, the other lanes are zero.
-        total = s.add(total, s.load_lanes(at(whole), rest));
+        let tail = exp_nonpositive(s, s.sub(tail, max));
+        total = s.add(total, tail);
 
         let scale = s.splat(1.0 / fold::<S, Sum>(s, total));
         let mut c = 0;
@@ -171,7 +171,7 @@ unsafe fn softmax_row<S: Simd>(s: S, row: *mut f32, columns: usize, block: usize
             s.store(at(c), s.mul(s.load(at(c)), scale));
             c += S::LANES;
         }
-        s.store_lanes(at(whole), s.mul(s.load_lanes(at(whole), rest), scale), rest);
+        s.store_lanes(at(whole), s.mul(tail, scale), rest);
     }
 }
 

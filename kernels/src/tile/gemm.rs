@@ -86,7 +86,8 @@ impl<const MR: usize, const NV: usize, const ROW: usize> Body for Gemm<MR, NV, R
     }
 }
 
-/// One step of K: an outer product.
+/// One step of K: an outer product. Addresses wrap: they were measured before the call, and a check of each (in builds
+/// that check arithmetic) would be most of the code.
 ///
 /// # Safety
 /// `MR` elements of A, `a_row` apart, and `NV` vectors of B must be readable.
@@ -101,11 +102,11 @@ unsafe fn step<S: Simd, const MR: usize, const NV: usize>(
     let mut w = [s.splat(0.0); NV];
     for j in 0..NV {
         // SAFETY: by the caller.
-        w[j] = unsafe { s.load(b.add(j * S::LANES)) };
+        w[j] = unsafe { s.load(b.wrapping_add(j * S::LANES)) };
     }
     for i in 0..MR {
         // SAFETY: by the caller.
-        let x = s.splat(unsafe { *a.add(i * a_row) });
+        let x = s.splat(unsafe { *a.wrapping_add(i.wrapping_mul(a_row)) });
         for j in 0..NV {
             acc[i][j] = s.mul_add(x, w[j], acc[i][j]);
         }

@@ -29,7 +29,7 @@ pub(super) struct PoolTable {
     pub(super) windows: [(usize, usize, Entry<PoolArgs>); 4],
     pub(super) global: Entry<GlobalArgs>,
     pub(super) global_wide: Entry<GlobalArgs>,
-    pub(super) plane: Entry<PoolArgs>,
+    pub(super) planes: Entry<PlanesArgs>,
     pub(super) global_planes: Entry<PlanesArgs>,
 }
 
@@ -61,7 +61,7 @@ macro_rules! pool_table {
             ],
             global: $enter::<pool::GlobalBlock<$reduce, $block, 4>>,
             global_wide: $enter::<pool::GlobalBlock<$reduce, { 4 * $block }, 1>>,
-            plane: $enter::<pool_plane::PoolPlane<$reduce>>,
+            planes: $enter::<pool_plane::PoolPlanes<$reduce>>,
             global_planes: $enter::<pool_plane::GlobalPlanes<$reduce>>,
         }
     }};
@@ -106,6 +106,23 @@ fn in_place(tile: &OutTile<'_>) -> InPlace {
 }
 
 impl OpsTable {
+    /// Addresses of the machine code of every kernel, for the test that disassembles it.
+    pub(super) fn code(&self) -> Vec<(&'static str, *const u8)> {
+        let mut code = vec![
+            ("activate", self.activate as *const u8),
+            ("softmax_columns", self.softmax_columns as *const u8),
+            ("softmax_rows", self.softmax_rows as *const u8),
+        ];
+        for table in [&self.sum, &self.max] {
+            code.extend(table.windows.iter().map(|(_, _, window)| ("pool_window", *window as *const u8)));
+            code.push(("pool_global", table.global as *const u8));
+            code.push(("pool_global_wide", table.global_wide as *const u8));
+            code.push(("pool_planes", table.planes as *const u8));
+            code.push(("pool_global_planes", table.global_planes as *const u8));
+        }
+        code
+    }
+
     /// `x = activation(x)` in place. The tile's columns must be neighbours: one block at most in Nchw16c.
     ///
     /// # Panics
@@ -158,9 +175,17 @@ impl OpsTable {
         if spec.is_global() {
             assert!(out.columns <= BLOCK || (out.columns == WIDE && out.block == BLOCK));
             let kernel = if out.columns <= BLOCK { table.global } else { table.global_wide };
-            let (input, pixels) = (input.as_ptr(), spec.input_pixels());
+            let pixels = spec.input_pixels();
+            let args = GlobalArgs {
+                input: input.as_ptr(),
+                pixels,
+                pixel,
+                block: (pixels.isqrt() + 1).next_multiple_of(16),
+                out: out.base,
+                columns: out.columns,
+            };
             // SAFETY: measured above, and the output is a borrowed tile; the features were detected.
-            unsafe { kernel(&GlobalArgs { input, pixels, pixel, out: out.base, columns: out.columns }) };
+            unsafe { kernel(&args) };
             return;
         }
         assert!(out.columns <= BLOCK);
@@ -174,36 +199,31 @@ impl OpsTable {
         unsafe { kernel(&args) }
     }
 
-    /// Output rows `y` of one NCHW plane, which `input` begins with. `out` has one row, all of those.
+    /// Output rows `y` of NCHW planes, `plane` apart, the first of which `input` begins with. `out` has a row for each
+    /// plane.
     ///
     /// # Panics
     /// If an operand is too short: a defect of this library.
-    pub(crate) fn pool_plane(&self, spec: &PoolSpec, input: &[f32], y: Range<usize>, out: OutTile<'_>) {
+    pub(crate) fn pool_planes(
+        &self,
+        spec: &PoolSpec,
+        input: &[f32],
+        plane: usize,
+        y: Range<usize>,
+        out: OutTile<'_>,
+    ) {
         let out = in_place(&out);
-        assert!(out.rows == 1 && out.block == BLOCK);
         assert!(y.end <= spec.h.output() && out.columns == y.len() * spec.w.output());
-        assert!(spec.input_pixels() <= input.len());
-        let args = pool_args(spec, input, 1, y, &out);
-        // SAFETY: measured above, and the output is a borrowed tile of neighbours; the features were detected.
-        unsafe { (self.pool_table(spec).plane)(&args) }
-    }
-
-    /// Whole NCHW planes, `plane` apart, each joined into the one column of a row of `out`.
-    ///
-    /// # Panics
-    /// If an operand is too short: a defect of this library.
-    pub(crate) fn pool_planes(&self, spec: &PoolSpec, input: &[f32], plane: usize, out: OutTile<'_>) {
-        let out = in_place(&out);
-        let pixels = spec.input_pixels();
-        assert!(spec.is_global() && out.columns == 1);
-        if out.rows == 0 {
+        assert!(out.block == BLOCK);
+        if out.rows == 0 || out.columns == 0 {
             return;
         }
-        assert!((out.rows - 1) * plane + pixels <= input.len());
-        let (input, planes) = (input.as_ptr(), out.rows);
-        let args = PlanesArgs { input, pixels, plane, out: out.base, out_plane: out.row, planes };
-        // SAFETY: measured above, and the output is a borrowed tile; the features were detected.
-        unsafe { (self.pool_table(spec).global_planes)(&args) }
+        assert!((out.rows - 1) * plane + spec.input_pixels() <= input.len());
+        let table = self.pool_table(spec);
+        let kernel = if spec.is_global() { table.global_planes } else { table.planes };
+        let pool = pool_args(spec, input, 1, y, &out);
+        // SAFETY: measured above, and the output is a borrowed tile of neighbours; the features were detected.
+        unsafe { kernel(&PlanesArgs { pool, planes: out.rows, plane, out_plane: out.row }) }
     }
 }
 

@@ -261,6 +261,8 @@ pub(crate) struct GlobalArgs {
     pub(super) input: *const f32,
     pub(super) pixels: usize,
     pub(super) pixel: usize,
+    /// Pixels to be joined before they are added to the total, about the square root of all.
+    pub(super) block: usize,
     pub(super) out: *mut f32,
     pub(super) columns: usize,
 }
@@ -295,14 +297,13 @@ unsafe fn global<S: Simd, R: Reduce, const NV: usize, const FLIGHT: usize, const
     s: S,
     args: &GlobalArgs,
 ) {
-    let block = (args.pixels.isqrt() + 1).max(16).next_multiple_of(FLIGHT);
     let at = |p: usize| args.input.wrapping_add(p * args.pixel);
     let mut total = [s.splat(R::IDENTITY); NV];
     let mut p = 0;
     // SAFETY: every pixel is below `pixels`.
     unsafe {
         while p < args.pixels {
-            let end = args.pixels.min(p + block);
+            let end = args.pixels.min(p + args.block);
             let mut part = [[s.splat(R::IDENTITY); NV]; FLIGHT];
             while p + FLIGHT <= end {
                 for f in 0..FLIGHT {

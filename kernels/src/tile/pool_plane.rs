@@ -1,7 +1,7 @@
 //! Pooling where pixels are neighbours (NCHW): a vector is 16 pixels of a row, or fewer.
 //!
 //! ```text
-//! for each strip of outputs, for each output row y:
+//! for each strip of outputs, for each plane, for each output row y:
 //!     buffer[..] = join over window rows of input[row][columns of the strip]   // vertical, whole vectors
 //!     out[x..]   = scale * join over taps j of buffer[x * stride + j * dilation ..]   // horizontal
 //! ```
@@ -15,87 +15,130 @@ use super::window::WindowAxis;
 use crate::simd::{Lanes, Simd};
 use std::marker::PhantomData;
 
-/// Elements of the strip buffer: 4 KB, an eighth of the first cache level.
-const BUFFER: usize = 1024;
+/// Columns of a strip, padding included.
+const BUFFER: usize = 256;
 
 /// What a vector at the end of a strip may read beyond it: 16 lanes at stride 2.
 const SLACK: usize = 32;
 
-/// Any window on one plane.
-pub(crate) struct PoolPlane<R>(PhantomData<R>);
+/// Output rows whose columns are joined before their windows are: a window's loads straddle the stores of its
+/// columns, and would wait for them to leave the store buffer if they followed at once.
+const ROWS: usize = 4;
 
-impl<R: Reduce> Body for PoolPlane<R> {
-    type Args = PoolArgs;
+/// One row of a strip.
+type Row = [f32; BUFFER + SLACK];
+
+/// Any window, plane by plane.
+pub(crate) struct PoolPlanes<R>(PhantomData<R>);
+
+/// Planes, and the part of each that [`PoolArgs`] describes.
+pub(crate) struct PlanesArgs {
+    /// The first plane; its fields `pixel`, `out_pixel` and `columns` are not read.
+    pub(super) pool: PoolArgs,
+    pub(super) planes: usize,
+    /// From one input plane to the next.
+    pub(super) plane: usize,
+    /// From one output plane to the next.
+    pub(super) out_plane: usize,
+}
+
+impl<R: Reduce> Body for PoolPlanes<R> {
+    type Args = PlanesArgs;
 
     /// # Safety
-    /// The input plane must be valid for reading, the output rows for writing; both packed (`pixel`, `out_pixel` and
-    /// `columns` are not read).
+    /// Every input plane must be valid for reading, every output plane's rows for writing; pixels are packed.
     #[inline(always)]
-    unsafe fn run<S: Simd>(s: S, args: &PoolArgs) {
-        let w = &args.w;
+    unsafe fn run<S: Simd>(s: S, args: &PlanesArgs) {
+        let (pool, w) = (&args.pool, &args.pool.w);
+        let place =
+            |c: usize| (pool.input.wrapping_add(c * args.plane), pool.out.wrapping_add(c * args.out_plane));
         if w.extent() > BUFFER {
-            // SAFETY: the caller's promise is the same.
-            return unsafe { wide::<S, R>(s, args) };
+            for c in 0..args.planes {
+                // SAFETY: the caller's promise is the same.
+                unsafe { wide::<S, R>(s, pool, place(c)) };
+            }
+            return;
         }
         let most = (BUFFER - w.extent()) / w.stride() + 1;
-        let mut buffer = [R::IDENTITY; BUFFER + SLACK];
+        let mut buffer = [[R::IDENTITY; BUFFER + SLACK]; ROWS];
         let mut scales = [1.0; BUFFER + SLACK];
         let mut x = 0;
         while x < w.output() {
-            let count = most.min(w.output() - x);
+            let strip = Strip::new(w, x, most.min(w.output() - x));
             if R::AVERAGE {
-                for i in 0..count {
-                    scales[i] = 1.0 / args.counted(w.taps(x + i));
+                for i in 0..strip.count {
+                    scales[i] = 1.0 / pool.counted(w.taps(x + i));
                 }
             }
-            // SAFETY: the strip is inside the output row and its columns fit the buffer.
-            unsafe { strip::<S, R>(s, args, x, count, &mut buffer, &scales) };
-            x += count;
+            for row in &mut buffer {
+                row[..strip.before].fill(R::IDENTITY);
+                row[strip.before + strip.real..strip.length].fill(R::IDENTITY);
+            }
+            for c in 0..args.planes {
+                // SAFETY: the strip is inside the rows of every plane, and its columns fit the buffer.
+                unsafe { run_strip::<S, R>(s, pool, place(c), strip, &mut buffer, &scales) };
+            }
+            x += strip.count;
         }
     }
 }
 
-/// Outputs `x0..x0 + count` of every row.
+/// Outputs `x..x + count` of every row, and the columns that they need.
+#[derive(Clone, Copy)]
+struct Strip {
+    x: usize,
+    count: usize,
+    /// Columns in all: `before` of padding, `real` from input column `first` on, the rest padding.
+    length: usize,
+    before: usize,
+    first: usize,
+    real: usize,
+}
+
+impl Strip {
+    #[inline(always)]
+    fn new(w: &WindowAxis, x: usize, count: usize) -> Self {
+        let start = w.start(x);
+        let length = (count - 1) * w.stride() + w.extent();
+        let before = (-start).max(0) as usize;
+        let first = start.max(0) as usize;
+        let real = w.input().saturating_sub(first).min(length - before);
+        Self { x, count, length, before, first, real }
+    }
+}
+
+/// One strip of one plane, `ROWS` output rows at a time.
 ///
 /// # Safety
-/// As [`PoolPlane`]; `(count - 1) * stride + extent <= BUFFER`.
+/// As [`PoolPlanes`]; the strip must fit the buffer.
 #[inline(always)]
-unsafe fn strip<S: Simd, R: Reduce>(
+unsafe fn run_strip<S: Simd, R: Reduce>(
     s: S,
     args: &PoolArgs,
-    x0: usize,
-    count: usize,
-    buffer: &mut [f32; BUFFER + SLACK],
-    scales: &[f32; BUFFER + SLACK],
+    (input, out): (*const f32, *mut f32),
+    strip: Strip,
+    buffer: &mut [Row; ROWS],
+    scales: &Row,
 ) {
     let (h, w) = (&args.h, &args.w);
-    // Element i of the buffer is input column `start + i`, where there is one.
-    let start = w.start(x0);
-    let length = (count - 1) * w.stride() + w.extent();
-    let before = (-start).max(0) as usize;
-    let first = start.max(0) as usize;
-    let real = w.input().saturating_sub(first).min(length - before);
-    for i in 0..before {
-        buffer[i] = R::IDENTITY;
-    }
-    for i in before + real..length {
-        buffer[i] = R::IDENTITY;
-    }
-    for y in args.y.clone() {
-        let tall = h.taps(y);
-        let row = args.input.wrapping_add(tall.first * w.input() + first);
-        let out = args.out.wrapping_add((y - args.y.start) * w.output() + x0);
-        // SAFETY: `real` columns from `first` on are in every input row, `count` outputs from `x0` on in the output.
-        unsafe {
-            vertical::<S, R>(
-                s,
-                row,
-                tall.count,
-                h.dilation() * w.input(),
-                &mut buffer[before..before + real],
-            );
-            horizontal::<S, R>(s, w, buffer, &scales[..count], 1.0 / args.counted(tall), out);
+    let columns = strip.before..strip.before + strip.real;
+    let mut y = args.y.start;
+    while y < args.y.end {
+        let rows = ROWS.min(args.y.end - y);
+        for i in 0..rows {
+            let tall = h.taps(y + i);
+            let from = input.wrapping_add(tall.first * w.input() + strip.first);
+            let to = &mut buffer[i][columns.clone()];
+            // SAFETY: `real` columns from `first` on are in every input row.
+            unsafe { vertical::<S, R>(s, from, tall.count, h.dilation() * w.input(), to) };
         }
+        for i in 0..rows {
+            let scale = if R::AVERAGE { 1.0 / args.counted(h.taps(y + i)) } else { 1.0 };
+            let to = out.wrapping_add((y + i - args.y.start) * w.output() + strip.x);
+            // SAFETY: `count` outputs from `x` on are in every output row.
+            unsafe { horizontal::<S, R>(s, args, &buffer[i], strip.count, (scale, scales), to) };
+        }
+        y += rows;
     }
 }
 
@@ -163,75 +206,61 @@ unsafe fn vertical_vectors<S: Simd, R: Reduce, const NV: usize>(
     }
 }
 
-/// One output per scale from the strip buffer.
+/// `count` outputs from a row of the strip buffer, each scaled by the factor of its row and its own.
 ///
 /// # Safety
-/// The strip must fit the buffer but for its slack; `out` must be valid for writing one element per scale.
+/// The strip must fit the buffer but for its slack; `out` must be valid for writing `count` elements.
 #[inline(always)]
 unsafe fn horizontal<S: Simd, R: Reduce>(
     s: S,
-    w: &WindowAxis,
-    buffer: &[f32; BUFFER + SLACK],
-    scales: &[f32],
-    row_scale: f32,
+    args: &PoolArgs,
+    buffer: &Row,
+    count: usize,
+    (row_scale, scales): (f32, &Row),
     out: *mut f32,
 ) {
-    let (stride, from) = (w.stride(), buffer.as_ptr());
+    let (stride, dilation, kernel) = (args.w.stride(), args.w.dilation(), args.w.kernel());
+    if stride > 2 {
+        for x in 0..count {
+            let mut sum = buffer[x * stride];
+            for j in 1..kernel {
+                sum = R::join_scalar(sum, buffer[x * stride + j * dilation]);
+            }
+            // SAFETY: by the caller.
+            unsafe { *out.add(x) = if R::AVERAGE { sum * (row_scale * scales[x]) } else { sum } };
+        }
+        return;
+    }
     let mut x = 0;
-    while x < scales.len() {
-        let count = (scales.len() - x).min(S::LANES);
-        let lanes = Lanes { lo: 0, hi: count };
-        // SAFETY: `count` outputs are left; their taps are in the buffer, the other lanes' in its slack.
+    while x < count {
+        // SAFETY: the taps of the outputs that are left are in the buffer, those of the other lanes in its slack.
         unsafe {
-            let mut sum = every::<S>(s, from.add(x * stride), stride, count);
-            for j in 1..w.kernel() {
-                let next = every::<S>(s, from.add(x * stride + j * w.dilation()), stride, count);
-                sum = R::join(s, sum, next);
+            let first = buffer.as_ptr().add(x * stride);
+            let tap = |p: *const f32| if stride == 1 { s.load(p) } else { s.load_even(p) };
+            let mut sum = tap(first);
+            for j in 1..kernel {
+                sum = R::join(s, sum, tap(first.add(j * dilation)));
             }
             if R::AVERAGE {
-                let scale = s.mul(s.splat(row_scale), s.load_lanes(scales.as_ptr().add(x), lanes));
-                sum = s.mul(sum, scale);
+                sum = s.mul(sum, s.mul(s.splat(row_scale), s.load(scales.as_ptr().add(x))));
             }
-            if count == S::LANES {
+            if count - x >= S::LANES {
                 s.store(out.add(x), sum);
             } else {
-                s.store_lanes(out.add(x), sum, lanes);
+                s.store_lanes(out.add(x), sum, Lanes { lo: 0, hi: count - x });
             }
         }
         x += S::LANES;
     }
 }
 
-/// `count` elements from `p` on, `stride` apart; the other lanes are anything.
-///
-/// # Safety
-/// `p` must be valid for reading those, and 16 or 32 elements if the stride is 1 or 2.
-#[inline(always)]
-unsafe fn every<S: Simd>(s: S, p: *const f32, stride: usize, count: usize) -> S::V {
-    // SAFETY: by the caller; LANES <= 16.
-    unsafe {
-        match stride {
-            1 => s.load(p),
-            2 => s.load_even(p),
-            _ => {
-                let mut stage = [0.0; 16];
-                for i in 0..count {
-                    stage[i] = *p.add(i * stride);
-                }
-                s.load(stage.as_ptr())
-            }
-        }
-    }
-}
-
 /// Windows wider than the buffer, one at a time.
 ///
 /// # Safety
-/// As [`PoolPlane`].
+/// As [`PoolPlanes`].
 #[inline(always)]
-unsafe fn wide<S: Simd, R: Reduce>(s: S, args: &PoolArgs) {
+unsafe fn wide<S: Simd, R: Reduce>(s: S, args: &PoolArgs, (input, mut out): (*const f32, *mut f32)) {
     let (h, w) = (&args.h, &args.w);
-    let mut out = args.out;
     for y in args.y.clone() {
         let tall = h.taps(y);
         for x in 0..w.output() {
@@ -240,7 +269,7 @@ unsafe fn wide<S: Simd, R: Reduce>(s: S, args: &PoolArgs) {
             for i in 0..tall.count {
                 let row = (tall.first + i * h.dilation()) * w.input() + taps.first;
                 // SAFETY: the taps are inside the input.
-                let part = unsafe { run::<S, R>(s, args.input.wrapping_add(row), taps.count, w.dilation()) };
+                let part = unsafe { run::<S, R>(s, input.wrapping_add(row), taps.count, w.dilation()) };
                 sum = R::join_scalar(sum, part);
             }
             let scale = if R::AVERAGE { 1.0 / (args.counted(tall) * args.counted(taps)) } else { 1.0 };
@@ -251,33 +280,23 @@ unsafe fn wide<S: Simd, R: Reduce>(s: S, args: &PoolArgs) {
     }
 }
 
-/// Whole planes, one after another, joined into one element each.
-pub(crate) struct PlanesArgs {
-    pub(super) input: *const f32,
-    /// Elements of a plane, and the distance to the next one.
-    pub(super) pixels: usize,
-    pub(super) plane: usize,
-    pub(super) out: *mut f32,
-    pub(super) out_plane: usize,
-    pub(super) planes: usize,
-}
-
-/// Global pooling of NCHW planes.
+/// Global pooling, plane by plane.
 pub(crate) struct GlobalPlanes<R>(PhantomData<R>);
 
 impl<R: Reduce> Body for GlobalPlanes<R> {
     type Args = PlanesArgs;
 
     /// # Safety
-    /// Every plane must be valid for reading, every output for writing.
+    /// Every input plane must be valid for reading, the one element of every output plane for writing.
     #[inline(always)]
     unsafe fn run<S: Simd>(s: S, args: &PlanesArgs) {
-        let scale = if R::AVERAGE { 1.0 / args.pixels as f32 } else { 1.0 };
+        let pixels = args.pool.h.input() * args.pool.w.input();
+        let scale = if R::AVERAGE { 1.0 / pixels as f32 } else { 1.0 };
         for c in 0..args.planes {
             // SAFETY: by the caller.
             unsafe {
-                let sum = run::<S, R>(s, args.input.wrapping_add(c * args.plane), args.pixels, 1);
-                *args.out.wrapping_add(c * args.out_plane) = sum * scale;
+                let sum = run::<S, R>(s, args.pool.input.wrapping_add(c * args.plane), pixels, 1);
+                *args.pool.out.wrapping_add(c * args.out_plane) = sum * scale;
             }
         }
     }
@@ -311,10 +330,12 @@ unsafe fn run<S: Simd, R: Reduce>(s: S, p: *const f32, count: usize, step: usize
             }
             while i < end {
                 let lanes = (end - i).min(S::LANES);
-                let x = if step == 1 {
-                    load_first::<S, R>(s, p.add(i), lanes)
-                } else {
+                let x = if step != 1 {
                     gather::<S, R>(s, p.wrapping_add(i * step), lanes, step)
+                } else if !R::AVERAGE && end >= S::LANES {
+                    s.load(p.add(end - S::LANES))
+                } else {
+                    load_first::<S, R>(s, p.add(i), lanes)
                 };
                 part[1] = R::join(s, part[1], x);
                 i += lanes;

@@ -6,7 +6,17 @@ use crate::simd::{Lanes, Simd};
 pub(crate) trait Reduce {
     /// Joined with anything it changes nothing.
     const IDENTITY: f32;
-    /// Whether the result is divided by the number of elements.
+    /// 16 zeros, then 16 times the identity.
+    const PADDING: &[f32; 32] = &{
+        let mut padding = [0.0; 32];
+        let mut i = 16;
+        while i < 32 {
+            padding[i] = Self::IDENTITY;
+            i += 1;
+        }
+        padding
+    };
+    /// Whether the result is divided by the number of elements. If not, an element may be joined twice.
     const AVERAGE: bool;
 
     fn join<S: Simd>(s: S, a: S::V, b: S::V) -> S::V;
@@ -56,17 +66,11 @@ impl Reduce for Max {
 /// `count <= LANES`; `p` must be valid for reading `count` elements.
 #[inline(always)]
 pub(super) unsafe fn load_first<S: Simd, R: Reduce>(s: S, p: *const f32, count: usize) -> S::V {
-    if R::IDENTITY == 0.0 {
-        // SAFETY: by the caller.
-        return unsafe { s.load_lanes(p, Lanes { lo: 0, hi: count }) };
-    }
-    let mut stage = [R::IDENTITY; 16];
-    for i in 0..count {
-        // SAFETY: by the caller.
-        stage[i] = unsafe { *p.add(i) };
-    }
-    // SAFETY: LANES <= 16.
-    unsafe { s.load(stage.as_ptr()) }
+    // SAFETY: by the caller.
+    let x = unsafe { s.load_lanes(p, Lanes { lo: 0, hi: count }) };
+    // The other lanes are zero: adding the identity makes them that, and nothing is added to the first ones.
+    // SAFETY: `16 - count + LANES <= 32`.
+    if R::IDENTITY == 0.0 { x } else { s.add(x, unsafe { s.load(R::PADDING.as_ptr().add(16 - count)) }) }
 }
 
 /// All lanes joined, as a tree of halves.

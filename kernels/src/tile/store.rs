@@ -55,7 +55,8 @@ fn whole<S: Simd, const NV: usize>(target: &Target) -> bool {
 #[inline(always)]
 fn at<S: Simd>(row: usize, block: usize, i: usize, j: usize) -> usize {
     let column = j * S::LANES;
-    i * row + column / BLOCK * block + column % BLOCK
+    // Wrapping, because every sum was measured before the call: see `step` in tile/gemm.rs.
+    i.wrapping_mul(row).wrapping_add((column / BLOCK).wrapping_mul(block)).wrapping_add(column % BLOCK)
 }
 
 /// One vector per accumulator from `p`: the channel's number, whether channels are rows or columns.
@@ -66,10 +67,10 @@ fn at<S: Simd>(row: usize, block: usize, i: usize, j: usize) -> usize {
 unsafe fn per_channel<S: Simd>(s: S, p: *const f32, per_row: bool, i: usize, j: usize) -> S::V {
     if per_row {
         // SAFETY: one element per row by the caller.
-        s.splat(unsafe { *p.add(i) })
+        s.splat(unsafe { *p.wrapping_add(i) })
     } else {
         // SAFETY: whole vectors by the caller.
-        unsafe { s.load(p.add(j * S::LANES)) }
+        unsafe { s.load(p.wrapping_add(j * S::LANES)) }
     }
 }
 
@@ -113,7 +114,7 @@ unsafe fn load_tile<S: Simd, const MR: usize, const NV: usize>(
         for i in 0..MR {
             for j in 0..NV {
                 // SAFETY: every column is valid.
-                acc[i][j] = unsafe { s.load(base.add(at::<S>(row, block, i, j))) };
+                acc[i][j] = unsafe { s.load(base.wrapping_add(at::<S>(row, block, i, j))) };
             }
         }
     } else {
@@ -167,7 +168,7 @@ pub(crate) unsafe fn finish<S: Simd, const MR: usize, const NV: usize>(
         for i in 0..MR {
             for j in 0..NV {
                 // SAFETY: every column is valid.
-                unsafe { s.store(base.add(at::<S>(row, block, i, j)), acc[i][j]) };
+                unsafe { s.store(base.wrapping_add(at::<S>(row, block, i, j)), acc[i][j]) };
             }
         }
     } else {

@@ -291,6 +291,11 @@ impl KernelSet {
         self.isa
     }
 
+    /// Names and machine code of the kernels of the layers that are not convolutions.
+    pub fn ops_code(&self) -> Vec<(&'static str, *const u8)> {
+        self.ops.code()
+    }
+
     /// Its GEMM tiles.
     pub fn gemm_tiles(&self) -> &'static [GemmTile] {
         self.gemm

@@ -1,6 +1,7 @@
 //! [`WindowAxis`]: one axis of a pooling window, checked once, and which of its taps are real.
 
 use crate::error::ConvError;
+use std::num::NonZeroUsize;
 
 /// One axis of a sliding window. Every one of its `output` windows has at least one element of the input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -8,8 +9,9 @@ pub(crate) struct WindowAxis {
     input: usize,
     output: usize,
     kernel: usize,
-    stride: usize,
-    dilation: usize,
+    /// Divisors, known not to be zero: no kernel has the code of a panic in it.
+    stride: NonZeroUsize,
+    dilation: NonZeroUsize,
     before: usize,
     after: usize,
 }
@@ -42,11 +44,14 @@ pub(crate) struct Taps {
 }
 
 impl WindowAxis {
-    /// Checks everything that `spec` can have wrong but zeros, which the caller has refused.
+    /// Checks everything that `spec` can have wrong but zeros, which the caller has refused with better names.
     ///
     /// `Ok(None)` if there is not one window.
     pub(crate) fn new(spec: &AxisSpec) -> Result<Option<Self>, ConvError> {
         let AxisSpec { input, kernel, stride, dilation, before, after, .. } = *spec;
+        let (Some(step), Some(dilated)) = (NonZeroUsize::new(stride), NonZeroUsize::new(dilation)) else {
+            return Ok(None);
+        };
         let overflow = ConvError::SizeOverflow { what: "padded input or dilated window" };
         let padded = input.checked_add(before).and_then(|sum| sum.checked_add(after));
         let extent = (kernel - 1).checked_mul(dilation).and_then(|last| last.checked_add(1));
@@ -66,7 +71,7 @@ impl WindowAxis {
             return Err(ConvError::field(spec.dilation_name, expected, dilation));
         }
         let Some(output) = outputs(spec, padded, extent) else { return Ok(None) };
-        Ok(Some(Self { input, output, kernel, stride, dilation, before, after }))
+        Ok(Some(Self { input, output, kernel, stride: step, dilation: dilated, before, after }))
     }
 
     pub(crate) fn input(&self) -> usize {
@@ -82,28 +87,28 @@ impl WindowAxis {
     }
 
     pub(crate) fn stride(&self) -> usize {
-        self.stride
+        self.stride.get()
     }
 
     pub(crate) fn dilation(&self) -> usize {
-        self.dilation
+        self.dilation.get()
     }
 
     /// Input elements from the first to the last tap, both counted.
     pub(crate) fn extent(&self) -> usize {
-        (self.kernel - 1) * self.dilation + 1
+        (self.kernel - 1) * self.dilation() + 1
     }
 
     /// Whether the only window is the whole input, element by element.
     pub(crate) fn is_global(&self) -> bool {
-        let dense = self.dilation == 1 || self.kernel == 1;
+        let dense = self.dilation() == 1 || self.kernel == 1;
         dense && self.kernel == self.input && self.output == 1 && self.before == 0 && self.after == 0
     }
 
     /// Where window `o` begins; before the input if negative.
     #[inline(always)]
     pub(crate) fn start(&self, o: usize) -> isize {
-        (o * self.stride) as isize - self.before as isize
+        (o * self.stride()) as isize - self.before as isize
     }
 
     /// The taps of window `o`.
@@ -113,12 +118,12 @@ impl WindowAxis {
         // Taps below `end`: positions start, start + dilation, ...
         let below = |end: usize| {
             let room = (end as isize - start).max(0) as usize;
-            let taps = if self.dilation == 1 { room } else { room.div_ceil(self.dilation) };
+            let taps = if self.dilation() == 1 { room } else { div_ceil(room, self.dilation) };
             taps.min(self.kernel)
         };
         let (skipped, end) = (below(0), below(self.input));
         Taps {
-            first: (start + (skipped * self.dilation) as isize) as usize,
+            first: (start + (skipped * self.dilation()) as isize) as usize,
             count: end - skipped,
             padded: below(self.input + self.after),
         }
@@ -127,13 +132,19 @@ impl WindowAxis {
     /// The outputs whose windows have real taps only.
     #[inline(always)]
     pub(crate) fn interior(&self) -> (usize, usize) {
-        let lo = self.before.div_ceil(self.stride).min(self.output);
+        let lo = div_ceil(self.before, self.stride).min(self.output);
         let hi = match (self.input + self.before).checked_sub(self.extent()) {
             Some(last) => (last / self.stride + 1).min(self.output),
             None => 0,
         };
         (lo, hi.max(lo))
     }
+}
+
+/// `usize::div_ceil` that cannot panic.
+#[inline(always)]
+fn div_ceil(a: usize, b: NonZeroUsize) -> usize {
+    a / b + usize::from(a % b != 0)
 }
 
 /// PyTorch's rule (`pooling_output_shape`): in ceil mode a last window that is cut off counts, unless it begins in

@@ -36,7 +36,7 @@ fn sample(per_exponent: u32) -> Vec<f32> {
     let mut values = vec![0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, -f32::NAN];
     for sign_and_exponent in 0..512u32 {
         let base = sign_and_exponent << 23;
-        values.extend([base, base + 1, base + (1 << 22), base + (1 << 23) - 1].map(f32::from_bits));
+        values.extend([base, base + 1, base + (1 << 22), base + ((1 << 23) - 1)].map(f32::from_bits));
         values.extend((0..per_exponent).map(|_| f32::from_bits(base + (noise.bits() >> 41) as u32)));
     }
     // Where the functions bend, and where the exponential is cut off.

@@ -2,6 +2,7 @@
 //! in `f64`.
 
 mod activation;
+mod codegen;
 mod linear;
 mod pool;
 mod pool_examples;

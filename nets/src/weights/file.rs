@@ -88,10 +88,19 @@ pub fn to_safetensors(tensors: &[(&str, &[usize], &[f32])]) -> Vec<u8> {
 /// # Errors
 /// [`NetError::Io`].
 pub fn write(path: &Path, bytes: &[u8]) -> Result<(), NetError> {
-    std::fs::write(path, bytes).map_err(|cause| NetError::Io { action: "write", path: path.to_owned(), cause })
+    std::fs::write(path, bytes).map_err(|cause| NetError::Io {
+        action: "write",
+        path: path.to_owned(),
+        cause,
+    })
 }
 
-fn read_tensor(file: &SafeTensors<'_>, origin: &str, name: &str, param: &Param) -> Result<Vec<f32>, WeightsError> {
+fn read_tensor(
+    file: &SafeTensors<'_>,
+    origin: &str,
+    name: &str,
+    param: &Param,
+) -> Result<Vec<f32>, WeightsError> {
     let (origin, tensor) = (origin.to_owned(), name.to_owned());
     let Ok(view) = file.tensor(name) else {
         return Err(WeightsError::Missing { origin, tensor, expected: param.dims.clone() });
@@ -115,9 +124,10 @@ fn format_error(bytes: &[u8], origin: &str, error: &SafeTensorError) -> WeightsE
             Some(expected) => WeightsError::FileLen { origin, expected, got: bytes.len() as u64 },
             None => WeightsError::Format { origin, reason: error.to_string() },
         },
-        SafeTensorError::HeaderTooSmall => {
-            WeightsError::Format { origin, reason: format!("{} bytes, fewer than its shortest header", bytes.len()) }
-        }
+        SafeTensorError::HeaderTooSmall => WeightsError::Format {
+            origin,
+            reason: format!("{} bytes, fewer than its shortest header", bytes.len()),
+        },
         SafeTensorError::HeaderTooLarge | SafeTensorError::InvalidHeaderLength => {
             let reason = format!("{} bytes in which no header of that format fits", bytes.len());
             WeightsError::Format { origin, reason }

@@ -3,6 +3,7 @@
 mod file;
 mod init;
 
+pub use file::{to_safetensors, write};
 pub use init::Init;
 
 use crate::count::count;

@@ -1,0 +1,82 @@
+//! Arguments that several commands share, and how sizes are written.
+
+use clap::{Args, ValueEnum};
+use kernels::{Isa, Layout, Shape4, Size2, Threads};
+use nets::NetOptions;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+/// How results are written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    #[default]
+    Text,
+    /// One JSON object
+    Json,
+}
+
+/// On what the kernels run.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Hardware {
+    /// Threads [default: one per physical core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    /// Instruction set: portable, neon, avx2fma or avx512f [default: the best of this machine]
+    #[arg(long, value_parser = Isa::from_name)]
+    isa: Option<Isa>,
+}
+
+impl Hardware {
+    pub(crate) fn threads(&self) -> usize {
+        self.threads.map_or_else(|| num_cpus::get_physical().max(1), usize::from)
+    }
+
+    pub(crate) fn options(&self, batch: usize) -> NetOptions {
+        let options = NetOptions::default().batch(batch).max_threads(self.threads());
+        self.isa.map_or(options, |isa| options.isa(isa))
+    }
+
+    /// The threads themselves, for [`Pool::threads`].
+    pub(crate) fn pool(&self) -> anyhow::Result<Pool> {
+        let threads = self.threads();
+        let pool = (threads > 1).then(|| ThreadPoolBuilder::new().num_threads(threads).build());
+        Ok(Pool(pool.transpose()?))
+    }
+}
+
+/// The calling thread, or a pool.
+pub(crate) struct Pool(Option<ThreadPool>);
+
+impl Pool {
+    pub(crate) fn threads(&self) -> Threads<'_> {
+        self.0.as_ref().map_or(Threads::Seq, Threads::Pool)
+    }
+}
+
+/// `1x64x56x56`.
+pub(crate) fn shape4(text: &str) -> Result<Shape4, String> {
+    match numbers(text, 'x')[..] {
+        [Some(n), Some(c), Some(h), Some(w)] => Ok(Shape4::new(n, c, h, w)),
+        _ => Err(format!("expected four numbers NxCxHxW, as in 1x64x56x56, got {text}")),
+    }
+}
+
+/// `3x1`, or `3` for both axes.
+pub(crate) fn size2(text: &str) -> Result<Size2, String> {
+    match numbers(text, 'x')[..] {
+        [Some(side)] => Ok(Size2::square(side)),
+        [Some(h), Some(w)] => Ok(Size2::new(h, w)),
+        _ => Err(format!("expected HxW, as in 3x1, or one number for both axes, got {text}")),
+    }
+}
+
+/// `nchw`, `nhwc` or `nchw16c`.
+pub(crate) fn layout(text: &str) -> Result<Layout, String> {
+    let found = Layout::ALL.into_iter().find(|layout| layout.name() == text);
+    found.ok_or_else(|| format!("expected nchw, nhwc or nchw16c, got {text}"))
+}
+
+/// Numbers between separators; `None` where there is no number, or one too large.
+pub(super) fn numbers(text: &str, separator: char) -> Vec<Option<usize>> {
+    text.split(separator).map(|number| number.parse().ok()).collect()
+}

@@ -1,0 +1,130 @@
+//! `nets conv`: how one convolution would be computed. Nothing is run, and nothing absurd is allocated.
+
+use super::args;
+use super::text::thousands;
+use clap::Args;
+use kernels::{Algorithm, ConvDesc, ConvPlan, Isa, Layout, Pad2, PlanOptions, Shape4, Size2, Weights};
+use nets::{MEMORY_LIMIT, NetError};
+use std::fmt::Write as _;
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  nets conv --input 1x32x112x112 --out 64 --kernel 3 --stride 2 --pad same --groups 32"
+)]
+pub(crate) struct Conv {
+    /// Extents of the input
+    #[arg(long, value_name = "NxCxHxW", value_parser = args::shape4)]
+    input: Shape4,
+    /// Channels of the output
+    #[arg(long, value_name = "O")]
+    out: usize,
+    /// Extents of the kernel
+    #[arg(long, value_name = "KHxKW", value_parser = args::size2)]
+    kernel: Size2,
+    /// Input elements from one output to the next
+    #[arg(long, value_name = "HxW", default_value = "1", value_parser = args::size2)]
+    stride: Size2,
+    /// Zeros around the input: P, PHxPW, or top,left,bottom,right, or same
+    #[arg(long, default_value = "0", value_parser = pad)]
+    pad: Pad,
+    /// Input elements from one tap to the next
+    #[arg(long, value_name = "HxW", default_value = "1", value_parser = args::size2)]
+    dilation: Size2,
+    /// Groups of channels
+    #[arg(long, value_name = "G", default_value_t = 1)]
+    groups: usize,
+    /// Memory order: nchw, nhwc or nchw16c
+    #[arg(long, default_value = "nchw", value_parser = args::layout)]
+    layout: Layout,
+    /// Instruction set: portable, neon, avx2fma or avx512f [default: the best of this machine]
+    #[arg(long, value_parser = Isa::from_name)]
+    isa: Option<Isa>,
+    /// Use this algorithm or say why it cannot be used
+    #[arg(long, value_name = "ALGORITHM", value_parser = algorithm)]
+    force: Option<Algorithm>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Pad {
+    Same,
+    Sides(Pad2),
+}
+
+fn pad(text: &str) -> Result<Pad, String> {
+    if text == "same" {
+        return Ok(Pad::Same);
+    }
+    if let Ok(Size2 { h, w }) = args::size2(text) {
+        return Ok(Pad::Sides(Pad2::symmetric(h, w)));
+    }
+    match args::numbers(text, ',')[..] {
+        [Some(top), Some(left), Some(bottom), Some(right)] => {
+            Ok(Pad::Sides(Pad2 { top, bottom, left, right }))
+        }
+        _ => Err(format!("expected P, PHxPW, top,left,bottom,right or same, got {text}")),
+    }
+}
+
+fn algorithm(text: &str) -> Result<Algorithm, String> {
+    let found = Algorithm::ALL.into_iter().find(|algorithm| algorithm.name() == text);
+    let names = || Algorithm::ALL.map(Algorithm::name).join(", ");
+    found.ok_or_else(|| format!("expected one of {}, got {text}", names()))
+}
+
+impl Conv {
+    pub(super) fn execute(&self) -> anyhow::Result<String> {
+        let desc = self.desc()?;
+        check_memory(&desc)?;
+        let mut options = PlanOptions::default();
+        options.isa = self.isa;
+        if let Some(algorithm) = self.force {
+            options = options.force(algorithm);
+        }
+        // Which kernel runs does not depend on the numbers.
+        let plan = ConvPlan::new(&desc, Weights::filter(&vec![0.0; desc.filter_len()]), &options)?;
+        let cost = desc.cost();
+        let mut out = plan.explain().to_string();
+        let _ = writeln!(out, "  output    {}", desc.output());
+        let _ = writeln!(
+            out,
+            "  cost      {} parameters, {} MACs, {} FLOPs, at least {} bytes: {:.1} FLOPs per byte",
+            thousands(desc.filter_len() as u64),
+            thousands(cost.macs),
+            thousands(cost.flops),
+            thousands(cost.min_bytes),
+            cost.intensity()
+        );
+        Ok(out)
+    }
+
+    fn desc(&self) -> anyhow::Result<ConvDesc> {
+        let pad = match self.pad {
+            Pad::Sides(pad) => pad,
+            Pad::Same => Pad2::same_upper(self.input.size(), self.kernel, self.stride, self.dilation),
+        };
+        let builder = ConvDesc::builder(self.input, self.out, self.kernel).stride(self.stride).pad(pad);
+        Ok(builder.dilation(self.dilation).groups(self.groups).layout(self.layout).build()?)
+    }
+}
+
+/// Input, output and packed filter must fit the limit, though only the filter is allocated.
+fn check_memory(desc: &ConvDesc) -> Result<(), NetError> {
+    let tensor = |shape: Shape4| shape.len(desc.layout()).map(|len| len as u64);
+    // A packed filter pads the channels of each group to at most 128, and the taps to 16.
+    let taps = desc.filter_len() / desc.output().c;
+    let channels = desc.output().c as u64 + 128 * desc.groups() as u64;
+    let filter = channels.saturating_mul(taps as u64 + 15);
+    for (what, len) in
+        [("input", tensor(desc.input())?), ("output", tensor(desc.output())?), ("filter", filter)]
+    {
+        let needed = len.saturating_mul(size_of::<f32>() as u64);
+        if needed > MEMORY_LIMIT {
+            return Err(NetError::TooLarge {
+                what: format!("{what} of {desc}"),
+                limit: MEMORY_LIMIT,
+                needed,
+            });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,44 @@
+//! The command line: one module per command. Commands return their whole output as text.
+
+mod args;
+mod classify;
+mod conv;
+mod cpu;
+mod demo;
+mod text;
+
+use clap::{Parser, Subcommand};
+
+/// Reference networks on fast CPU convolutions.
+#[derive(Debug, Parser)]
+#[command(version, about, after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+const EXAMPLES: &str = "Without a command, `nets` runs `nets demo`.\n\n\
+    Examples:\n  \
+    nets demo --threads 1 --isa portable\n  \
+    nets run lenet5 --image digit.png\n  \
+    nets conv --input 1x64x56x56 --out 128 --kernel 3 --pad 1";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// LeNet-5 reads 1,000 handwritten digits that it has never seen: accuracy, speed, layers
+    Demo(demo::Demo),
+    /// Classify one picture with a network
+    Run(classify::Run),
+    /// Explain how one convolution would be computed, and what it costs, without running it
+    Conv(conv::Conv),
+}
+
+impl Cli {
+    pub(crate) fn execute(self) -> anyhow::Result<String> {
+        match self.command.unwrap_or(Command::Demo(demo::Demo::default())) {
+            Command::Demo(demo) => demo.execute(),
+            Command::Run(run) => run.execute(),
+            Command::Conv(conv) => conv.execute(),
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! The program as its users meet it: output, exit codes, and one line for every mistake.
+
+use assert_cmd::cargo::cargo_bin_cmd;
+use serde_json::Value;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_nets");
+
+fn data(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("data").join(file)
+}
+
+fn run(arguments: &[&str]) -> Output {
+    cargo_bin_cmd!("nets").args(arguments).output().unwrap()
+}
+
+fn success(arguments: &[&str]) -> String {
+    let output = run(arguments);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && stderr.is_empty(), "{arguments:?}: {stderr}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn json(arguments: &[&str]) -> Value {
+    serde_json::from_str(&success(arguments)).unwrap()
+}
+
+/// Exit code 2 and one line on standard error, nothing on standard output.
+fn failure(arguments: &[&str]) -> String {
+    let output = run(arguments);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {stderr}");
+    assert!(output.stdout.is_empty(), "{arguments:?}");
+    let lines: Vec<&str> = stderr.lines().collect();
+    assert_eq!(lines.len(), 1, "{arguments:?}: {stderr}");
+    assert!(lines[0].starts_with("error: "), "{arguments:?}: {stderr}");
+    lines[0].to_owned()
+}
+
+fn fails_with(arguments: &[&str], part: &str) {
+    let message = failure(arguments);
+    assert!(message.contains(part), "{arguments:?}: `{message}` does not say `{part}`");
+}
+
+#[test]
+fn no_arguments_run_the_demo() {
+    let text = success(&[]);
+    for part in ["CPU", "kernels", "held-out digits", "images per second", "61,706", "416,520", "c1", "Next:"]
+    {
+        assert!(text.contains(part), "no `{part}` in:\n{text}");
+    }
+}
+
+#[test]
+fn demo_json() {
+    let report = json(&["demo", "--format", "json", "--threads", "2"]);
+    let keys: Vec<&String> = report.as_object().unwrap().keys().collect();
+    let mut expected =
+        ["isa", "threads", "digits", "accuracy", "images_per_second", "params", "macs", "layers"];
+    expected.sort_unstable();
+    assert_eq!(keys, expected);
+    assert_eq!((&report["threads"], &report["digits"]), (&2.into(), &1000.into()));
+    assert_eq!((&report["params"], &report["macs"]), (&61_706.into(), &416_520.into()));
+    assert!(report["accuracy"].as_f64().unwrap() >= 0.98);
+    assert!(report["images_per_second"].as_f64().unwrap() > 0.0);
+    let layers = report["layers"].as_array().unwrap();
+    let sum = |field: &str| layers.iter().map(|layer| layer[field].as_u64().unwrap()).sum::<u64>();
+    assert_eq!((sum("params"), sum("macs")), (61_706, 416_520));
+    assert_eq!(layers[0]["name"], "c1");
+    assert_eq!(layers[0]["op"], "conv+tanh");
+    assert_eq!(layers[0]["output"], serde_json::json!([6, 28, 28]));
+    assert!(layers[0]["algorithm"].is_string() && layers[0]["kernel"].is_string());
+}
+
+#[test]
+fn demo_on_every_isa_reads_the_same() {
+    for (isa, batch) in kernels::Isa::available().zip(["1000", "7", "1"].iter().cycle()) {
+        let report =
+            json(&["demo", "--isa", isa.name(), "--batch", batch, "--threads", "1", "--format", "json"]);
+        assert_eq!(report["isa"], isa.name());
+        assert!(report["accuracy"].as_f64().unwrap() >= 0.98, "{isa} in batches of {batch}");
+    }
+}
+
+#[test]
+fn demo_writes_logits() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("logits.safetensors");
+    // 7 does not divide 1,000: the last batch is not full.
+    success(&["demo", "--logits", path.to_str().unwrap(), "--batch", "7"]);
+    let bytes = std::fs::read(&path).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    assert_eq!(file.names(), ["logits"]);
+    let logits = file.tensor("logits").unwrap();
+    assert_eq!((logits.dtype(), logits.shape()), (safetensors::Dtype::F32, &[1000, 10][..]));
+}
+
+#[test]
+fn samples_are_read() {
+    for (file, class) in [("digit-2.png", 2), ("digit-5.png", 5), ("digit-7.png", 7), ("photo-3.png", 3)] {
+        let path = data("samples").join(file);
+        let path = path.to_str().unwrap();
+        let report = json(&["run", "lenet5", "--image", path, "--format", "json"]);
+        assert_eq!(report["class"], class, "{file}");
+        let probabilities = report["probabilities"].as_array().unwrap();
+        let sum: f64 = probabilities.iter().map(|p| p.as_f64().unwrap()).sum();
+        assert!(probabilities.len() == 10 && (sum - 1.0).abs() < 1e-5, "{file}: {sum}");
+        let text = success(&["run", "lenet5", "--image", path]);
+        assert!(text.contains(&format!("It is a {class} (")), "{text}");
+        assert!(text.contains("@@") && text.contains("####"), "{text}");
+    }
+}
+
+#[test]
+fn weights_can_be_given() {
+    let (image, weights) = (data("samples/digit-7.png"), data("lenet5.safetensors"));
+    let (image, weights) = (image.to_str().unwrap(), weights.to_str().unwrap());
+    let embedded = json(&["run", "lenet5", "--image", image, "--format", "json"]);
+    let given = json(&["run", "lenet5", "--image", image, "--weights", weights, "--format", "json"]);
+    assert_eq!(embedded, given);
+}
+
+#[test]
+fn bad_files_are_one_clear_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(path("text.png"), "This is a text file.\n").unwrap();
+    let picture = std::fs::read(data("samples/digit-7.png")).unwrap();
+    std::fs::write(path("half.png"), &picture[..picture.len() / 2]).unwrap();
+    fails_with(&["run", "lenet5", "--image", &path("text.png")], "text.png: expected a picture");
+    fails_with(&["run", "lenet5", "--image", &path("half.png")], "half.png: expected a picture");
+    fails_with(&["run", "lenet5", "--image", &path("none.png")], "cannot read");
+    fails_with(&["run", "lenet5", "--image", folder.path().to_str().unwrap()], "cannot read");
+
+    let image = data("samples/digit-7.png");
+    let image = image.to_str().unwrap();
+    let weights = std::fs::read(data("lenet5.safetensors")).unwrap();
+    for len in [0, 4, 100, weights.len() / 2, weights.len() - 1] {
+        std::fs::write(path("w.safetensors"), &weights[..len]).unwrap();
+        fails_with(
+            &["run", "lenet5", "--image", image, "--weights", &path("w.safetensors")],
+            "w.safetensors: expected",
+        );
+    }
+    let cut = format!("expected {} bytes (as its header says), got {}", weights.len(), weights.len() - 1);
+    fails_with(&["run", "lenet5", "--image", image, "--weights", &path("w.safetensors")], &cut);
+    fails_with(&["run", "lenet5", "--image", image, "--weights", &path("none")], "cannot read");
+    fails_with(&["run", "lenet5", "--image", image, "--weights", image], "expected a safetensors file");
+    fails_with(&["demo", "--logits", &path("none/logits")], "cannot write");
+    fails_with(&["demo", "--logits", folder.path().to_str().unwrap()], "cannot write");
+}
+
+#[test]
+fn bad_arguments_are_one_clear_line() {
+    let image = data("samples/digit-7.png");
+    let image = image.to_str().unwrap();
+    fails_with(
+        &["run", "lenet6", "--image", image],
+        "expected one of lenet5, got `lenet6`, did you mean `lenet5`?",
+    );
+    fails_with(&["run", "lenet5"], "--image");
+    fails_with(&["dmeo"], "dmeo");
+    fails_with(&["demo", "--fast"], "--fast");
+    fails_with(&["demo", "--isa", "sse9"], "expected portable, neon, avx2fma or avx512f, got sse9");
+    fails_with(&["demo", "--threads", "0"], "1..=1024");
+    fails_with(&["demo", "--threads", "99999999999"], "1..=1024");
+    fails_with(&["demo", "--batch", "0"], "1..=1000");
+    fails_with(&["demo", "--format", "xml"], "json");
+    let missing = if cfg!(target_arch = "x86_64") { "neon" } else { "avx2fma" };
+    fails_with(&["demo", "--isa", missing], "expected one that this machine has");
+}
+
+#[test]
+fn conv_explains() {
+    let text = success(&["conv", "--input", "1x64x56x56", "--out", "128", "--kernel", "3", "--pad", "1"]);
+    for part in ["chosen", "rejected", "output    1x128x56x56", "231,211,008 MACs"] {
+        assert!(text.contains(part), "no `{part}` in:\n{text}");
+    }
+    let same =
+        ["conv", "--input", "1x8x15x15", "--out", "8", "--kernel", "3x5", "--stride", "2", "--pad", "same"];
+    assert!(success(&same).contains("output    1x8x8x8"));
+    for layout in ["nchw", "nhwc", "nchw16c"] {
+        let input = ["conv", "--input", "2x32x7x7", "--out", "32", "--kernel", "1", "--layout", layout];
+        assert!(success(&input).contains(layout));
+    }
+}
+
+#[test]
+fn conv_refuses_what_cannot_be() {
+    let conv = |input: &str, out: &str, kernel: &str, more: &[&str], part: &str| {
+        let start = ["conv", "--input", input, "--out", out, "--kernel", kernel];
+        fails_with(&[&start[..], more].concat(), part);
+    };
+    conv("1x3x8x8", "4", "3", &["--stride", "0"], "stride.h: expected at least 1, got 0");
+    conv("1x3x8x8", "4", "9", &[], "the dilated kernel is 9x9, the padded input only 8x8");
+    conv("1x3x8x8", "4", "3", &["--dilation", "4"], "the dilated kernel is 9x9");
+    conv(
+        "1x3x8x8",
+        "4",
+        "3",
+        &["--groups", "2"],
+        "groups: expected a divisor of the 3 input channels, got 2",
+    );
+    conv("1x3x8x8", "0", "3", &[], "out_channels: expected at least 1, got 0");
+    conv("0x3x8x8", "4", "3", &[], "input.n: expected at least 1, got 0");
+    conv("1x3x8", "4", "3", &[], "expected four numbers NxCxHxW");
+    conv("1x3x8x-8", "4", "3", &[], "expected four numbers NxCxHxW");
+    conv("1x3x8x99999999999999999999", "4", "3", &[], "expected four numbers NxCxHxW");
+    conv("1x3x8x8", "4", "axb", &[], "expected HxW");
+    conv("1x3x8x8", "4", "3", &["--pad", "1,2"], "expected P, PHxPW");
+    conv("1x3x8x8", "4", "3", &["--layout", "chwn"], "expected nchw, nhwc or nchw16c, got chwn");
+    conv("1x3x8x8", "4", "3", &["--force", "magic"], "expected one of reference, im2col_gemm");
+    conv("1x3x8x8", "4", "3", &["--force", "pointwise"], "algorithm pointwise cannot do this convolution");
+}
+
+/// A terabyte here, a terabyte there: refused before anything of that size is allocated.
+#[test]
+fn conv_refuses_what_is_absurd() {
+    const HUGE: &str = "1099511627776";
+    let image = |side: &str| format!("1x1x1x{side}");
+    let most = usize::MAX.to_string();
+    for side in [HUGE, &most] {
+        failure(&["conv", "--input", &image(side), "--out", "1", "--kernel", "1"]);
+        failure(&["conv", "--input", "1x3x8x8", "--out", side, "--kernel", "3"]);
+        failure(&["conv", "--input", "1x3x8x8", "--out", "4", "--kernel", side]);
+        failure(&["conv", "--input", "1x3x8x8", "--out", "4", "--kernel", "3", "--pad", side]);
+        failure(&["conv", "--input", "1x3x8x8", "--out", "4", "--kernel", "3", "--dilation", side]);
+        failure(&["conv", "--input", "1x3x8x8", "--out", "4", "--kernel", "3", "--groups", side]);
+        failure(&["conv", "--input", &format!("{side}x3x8x8"), "--out", "4", "--kernel", "3"]);
+        failure(&["conv", "--input", &format!("1x{side}x8x8"), "--out", "4", "--kernel", "3"]);
+    }
+    fails_with(&["conv", "--input", &image(HUGE), "--out", "1", "--kernel", "1"], "at most 4.0 GiB");
+    // A large stride is no large problem.
+    success(&["conv", "--input", "1x3x8x8", "--out", "4", "--kernel", "3", "--stride", HUGE]);
+}
+
+#[test]
+fn help_and_version() {
+    for arguments in [&["--help"][..], &["demo", "--help"], &["run", "--help"], &["conv", "--help"]] {
+        assert!(success(arguments).contains("Example"), "{arguments:?}");
+    }
+    assert!(success(&["--version"]).starts_with("nets "));
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    let mut child = Command::new(PROGRAM).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let mut stderr = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+    assert!(child.wait().unwrap().success() && stderr.is_empty(), "{stderr}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_one_clear_line() {
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = Command::new(PROGRAM).arg("--help").stdout(full).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8(output.stderr).unwrap().starts_with("error: cannot write to standard output"));
+}

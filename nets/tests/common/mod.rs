@@ -1,0 +1,230 @@
+//! A second implementation of every layer, as plain as can be, in `f64`, with a bound on what `f32` may differ.
+#![allow(dead_code)] // each test uses a part
+
+use kernels::{Activation, PoolKind};
+use nets::{Conv, Graph, Init, Layer, Linear, Net, NetOptions, Node, Pool, Shape, WeightSet};
+
+/// Unit roundoff of `f32`.
+const U: f64 = f32::EPSILON as f64 / 2.0;
+/// Rounding errors are taken as random: `sqrt(K) u sum|w x|` instead of `K u sum|w x|` (N. Higham and T. Mary, "A new
+/// approach to probabilistic rounding error analysis", 2019), times this factor.
+const LAMBDA: f64 = 4.0;
+
+/// A value and how far from it an `f32` computation may be, for one image.
+#[derive(Clone, Copy, Debug)]
+pub struct Value {
+    pub value: f64,
+    pub error: f64,
+}
+
+impl Value {
+    pub const ZERO: Self = Self { value: 0.0, error: 0.0 };
+
+    pub fn exact(value: f32) -> Self {
+        Self { value: value.into(), error: 0.0 }
+    }
+}
+
+/// The forward pass of one image.
+pub fn forward(graph: &Graph, weights: &WeightSet, image: &[f32]) -> Vec<Value> {
+    let mut values: Vec<Vec<Value>> = Vec::new();
+    for node in graph.nodes() {
+        let value = match node.inputs.first() {
+            None => image.iter().map(|&x| Value::exact(x)).collect(),
+            Some(id) => layer(node, graph.node(*id).output, &values[id.index()], weights),
+        };
+        assert_eq!(value.len(), node.output.len().unwrap(), "{}", node.name);
+        values.push(value);
+    }
+    values.pop().unwrap()
+}
+
+/// Plans `graph` with seeded weights, runs it on noise, and compares with [`forward`].
+pub fn check(graph: &Graph, options: &NetOptions) {
+    let weights = WeightSet::seeded(graph, Init::Xavier, 7).unwrap();
+    let mut net = Net::new(graph, &weights, options).unwrap();
+    let input = noise(options.batch * graph.input().len().unwrap(), 3);
+    // Twice: nothing may be left over from the first run.
+    for _ in 0..2 {
+        let got = net.run(&input, kernels::Threads::Seq).unwrap();
+        compare(graph, &weights, &input, got, options);
+    }
+}
+
+pub fn compare(graph: &Graph, weights: &WeightSet, input: &[f32], got: &[f32], options: &NetOptions) {
+    let images = input.chunks_exact(graph.input().len().unwrap());
+    let expected: Vec<Value> = images.flat_map(|image| forward(graph, weights, image)).collect();
+    assert_eq!(got.len(), expected.len());
+    for (i, (&got, Value { value, error })) in got.iter().zip(expected).enumerate() {
+        let difference = (f64::from(got) - value).abs();
+        assert!(
+            difference <= LAMBDA * error,
+            "{options:?}: output {i} is {got}, not {value} within {error:e}"
+        );
+    }
+}
+
+/// Numbers in [-1, 1) from a 64-bit linear congruential generator (Knuth's MMIX).
+pub fn noise(len: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (state >> 40) as f32 / (1u32 << 23) as f32 - 1.0
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+fn layer(node: &Node, shape: Shape, input: &[Value], weights: &WeightSet) -> Vec<Value> {
+    let tensor = |name: &str| weights.get(&format!("{}.{name}", node.name)).map(|tensor| tensor.data());
+    match &node.layer {
+        Layer::Conv(desc) => conv(desc, shape, node.output, input, tensor("weight").unwrap(), tensor("bias")),
+        Layer::Linear(linear) => fully_connected(linear, input, tensor("weight").unwrap(), tensor("bias")),
+        Layer::Pool(desc) => pool(desc, shape, node.output, input),
+        &Layer::Activation(function) => activate(function, shape, input, tensor("weight")),
+        Layer::Softmax => softmax(shape, input),
+        Layer::Flatten => input.to_vec(),
+        other => panic!("{other:?} has no second implementation"),
+    }
+}
+
+/// A sum of products of exact weights with inexact values.
+#[derive(Default)]
+struct Dot {
+    value: f64,
+    magnitude: f64,
+    variance: f64,
+    terms: f64,
+}
+
+impl Dot {
+    fn add(&mut self, weight: f32, x: Value) {
+        let weight = f64::from(weight);
+        self.value += weight * x.value;
+        self.magnitude += (weight * x.value).abs();
+        self.variance += (weight * x.error).powi(2);
+        self.terms += 1.0;
+    }
+
+    fn done(mut self, bias: Option<f32>) -> Value {
+        if let Some(bias) = bias {
+            self.add(bias, Value { value: 1.0, error: 0.0 });
+        }
+        Value {
+            value: self.value,
+            error: self.variance.sqrt() + (self.terms + 1.0).sqrt() * U * self.magnitude,
+        }
+    }
+}
+
+fn extents(shape: Shape) -> (usize, usize, usize) {
+    let shape = shape.batched(1);
+    (shape.c, shape.h, shape.w)
+}
+
+/// The element at a position in padded coordinates, `None` outside of the image.
+fn at(input: &[Value], shape: Shape, c: usize, y: usize, x: usize, top: usize, left: usize) -> Option<Value> {
+    let (_, h, w) = extents(shape);
+    let (y, x) = (y.checked_sub(top)?, x.checked_sub(left)?);
+    (y < h && x < w).then(|| input[(c * h + y) * w + x])
+}
+
+fn conv(
+    desc: &Conv,
+    shape: Shape,
+    output: Shape,
+    input: &[Value],
+    weight: &[f32],
+    bias: Option<&[f32]>,
+) -> Vec<Value> {
+    let ((channels, ..), (outputs, oh, ow)) = (extents(shape), extents(output));
+    let (per_group, out_per_group) = (channels / desc.groups, outputs / desc.groups);
+    let mut values = Vec::new();
+    for o in 0..outputs {
+        for (oy, ox) in (0..oh).flat_map(|y| (0..ow).map(move |x| (y, x))) {
+            let mut dot = Dot::default();
+            for c in 0..per_group {
+                for (i, j) in (0..desc.kernel.h).flat_map(|i| (0..desc.kernel.w).map(move |j| (i, j))) {
+                    let (y, x) =
+                        (oy * desc.stride.h + i * desc.dilation.h, ox * desc.stride.w + j * desc.dilation.w);
+                    let channel = o / out_per_group * per_group + c;
+                    let value = at(input, shape, channel, y, x, desc.pad.top, desc.pad.left);
+                    let w = weight[((o * per_group + c) * desc.kernel.h + i) * desc.kernel.w + j];
+                    dot.add(w, value.unwrap_or(Value::ZERO));
+                }
+            }
+            values.push(dot.done(bias.map(|bias| bias[o])));
+        }
+    }
+    values
+}
+
+fn fully_connected(linear: &Linear, input: &[Value], weight: &[f32], bias: Option<&[f32]>) -> Vec<Value> {
+    let output = |o: usize| {
+        let mut dot = Dot::default();
+        input.iter().zip(&weight[o * input.len()..]).for_each(|(&x, &w)| dot.add(w, x));
+        dot.done(bias.map(|bias| bias[o]))
+    };
+    (0..linear.out_features).map(output).collect()
+}
+
+/// Padding counts in averages as zeros, windows do not hang over: what the tests of this crate use.
+fn pool(desc: &Pool, shape: Shape, output: Shape, input: &[Value]) -> Vec<Value> {
+    let (_, h, w) = extents(shape);
+    let (window_h, window_w) = desc.window.map_or((h, w), |window| (window.h, window.w));
+    let (channels, oh, ow) = extents(output);
+    let mut values = Vec::new();
+    for c in 0..channels {
+        for (oy, ox) in (0..oh).flat_map(|y| (0..ow).map(move |x| (y, x))) {
+            let places = (0..window_h).flat_map(|i| (0..window_w).map(move |j| (i, j)));
+            let seen: Vec<Value> = places
+                .filter_map(|(i, j)| {
+                    let (y, x) = (oy * desc.stride.h + i, ox * desc.stride.w + j);
+                    at(input, shape, c, y, x, desc.pad.top, desc.pad.left)
+                })
+                .collect();
+            let size = (window_h * window_w) as f64;
+            let error = seen.iter().map(|x| x.error).fold(0.0, f64::max);
+            values.push(match desc.kind {
+                PoolKind::Max => {
+                    Value { value: seen.iter().map(|x| x.value).fold(f64::MIN, f64::max), error }
+                }
+                PoolKind::Average { .. } => {
+                    let magnitude: f64 = seen.iter().map(|x| x.value.abs()).sum();
+                    let value = seen.iter().map(|x| x.value).sum::<f64>() / size;
+                    Value { value, error: error + (size.sqrt() + 1.0) * U * magnitude / size }
+                }
+            });
+        }
+    }
+    values
+}
+
+/// The error of the argument goes through the function; the kernels' own is a few roundings.
+fn activate(function: Activation, shape: Shape, input: &[Value], slopes: Option<&[f32]>) -> Vec<Value> {
+    let (_, h, w) = extents(shape);
+    let one = |(i, x): (usize, &Value)| {
+        let slope = slopes.map_or(0.0, |slopes| slopes[i / (h * w)].into());
+        let [low, value, high] = [-x.error, 0.0, x.error].map(|error| function.eval(x.value + error, slope));
+        let carried = (low - value).abs().max((high - value).abs());
+        Value { value, error: carried + 8.0 * U * value.abs().max(U) }
+    };
+    input.iter().enumerate().map(one).collect()
+}
+
+fn softmax(shape: Shape, input: &[Value]) -> Vec<Value> {
+    let (channels, h, w) = extents(shape);
+    let mut values = vec![Value::ZERO; input.len()];
+    for pixel in 0..h * w {
+        let column: Vec<Value> = (0..channels).map(|c| input[c * h * w + pixel]).collect();
+        let largest = column.iter().map(|x| x.value).fold(f64::MIN, f64::max);
+        let error = column.iter().map(|x| x.error).fold(0.0, f64::max);
+        let sum: f64 = column.iter().map(|x| (x.value - largest).exp()).sum();
+        for (c, x) in column.iter().enumerate() {
+            let value = (x.value - largest).exp() / sum;
+            // exp(x - max) turns the rounding of x - max into a relative error.
+            let relative = 2.0 * error + (8.0 + (largest - x.value) + (channels as f64).sqrt()) * U;
+            values[c * h * w + pixel] = Value { value, error: value * relative };
+        }
+    }
+    values
+}
