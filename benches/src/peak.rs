@@ -21,22 +21,31 @@ pub fn roof(isa: Isa) -> Option<Rival<'static>> {
     let name = format!("fma_roof_{isa}");
     #[cfg(target_arch = "x86_64")]
     match isa {
-        // SAFETY: the instruction set was just detected.
         Isa::Avx512F if std::arch::is_x86_feature_detected!("avx512f") => {
-            return Some(Rival::new(name, flops(16), || unsafe { x86::fma_512() }));
+            let chains = || {
+                // SAFETY: the instruction set was just detected.
+                unsafe { x86::fma_512() }
+            };
+            return Some(Rival::new(name, flops(16), chains));
         }
-        // SAFETY: the instruction set was just detected.
         Isa::Avx2Fma
             if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") =>
         {
-            return Some(Rival::new(name, flops(8), || unsafe { x86::fma_256() }));
+            let chains = || {
+                // SAFETY: the instruction set was just detected.
+                unsafe { x86::fma_256() }
+            };
+            return Some(Rival::new(name, flops(8), chains));
         }
         _ => {}
     }
     #[cfg(target_arch = "aarch64")]
     if isa == Isa::Neon {
-        // SAFETY: Advanced SIMD is in the baseline.
-        return Some(Rival::new(name, flops(4), || unsafe { arm::fma_128() }));
+        let chains = || {
+            // SAFETY: Advanced SIMD is in the baseline.
+            unsafe { arm::fma_128() }
+        };
+        return Some(Rival::new(name, flops(4), chains));
     }
     let _ = name;
     None

@@ -2,7 +2,8 @@
 
 mod common;
 
-use common::{conv_problem, pointwise_problem, pools};
+use common::pools;
+use common::strategy::{conv_problem, pointwise_problem};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
@@ -14,8 +15,8 @@ fn agree(strategy: impl Strategy<Value = common::ConvProblem>, default_cases: u3
         config.cases = default_cases;
     }
     let mut runner = TestRunner::new(config);
-    let outcome = runner
-        .run(&strategy, |problem| problem.check_everything(&pools).map_err(|what| TestCaseError::fail(what)));
+    let outcome =
+        runner.run(&strategy, |problem| problem.check_everything(&pools).map_err(TestCaseError::fail));
     if let Err(failure) = outcome {
         panic!("{failure}");
     }

@@ -47,18 +47,6 @@ pub(crate) fn plan(desc: &ConvDesc, weights: &Weights<'_>, kernels: &'static Ker
     }
 }
 
-/// The input coordinate that output coordinate `out` reads through tap `tap`, if it is inside.
-fn source(
-    out: usize,
-    stride: usize,
-    tap: usize,
-    dilation: usize,
-    before: usize,
-    extent: usize,
-) -> Option<usize> {
-    (out * stride + tap * dilation).checked_sub(before).filter(|&at| at < extent)
-}
-
 /// Packs steps `k` of every tile as the broadcast operand, `[tile][k / 16][pixel][16]`, for NHWC and Nchw16c.
 pub(crate) fn pack_rows(
     desc: &ConvDesc,
@@ -159,49 +147,62 @@ pub(crate) fn pack_columns(
     (width, slab): (usize, &mut [f32]),
 ) {
     let window = desc.kernel().h * desc.kernel().w;
-    let channels = desc.input().c / desc.groups();
+    let first_channel = group * (desc.input().c / desc.groups());
     for (pixels, panel) in tiles.zip(slab.chunks_exact_mut(k.len() * width)) {
-        for (step, row) in k.clone().zip(panel.chunks_exact_mut(width)) {
-            let plane = input.view.offset(n, group * channels + step / window, 0);
+        let origin = (pixels.start / desc.output().w, pixels.start % desc.output().w);
+        let (mut channel, mut tap) = (k.start / window, k.start % window);
+        for row in panel.chunks_exact_mut(width) {
+            let plane = input.view.offset(n, first_channel + channel, 0);
             let plane = &input.data[plane..plane + input.view.pixels];
             let (row, padding) = row.split_at_mut(pixels.len());
             padding.fill(0.0);
-            pack_pixels(desc, plane, step % window, pixels.clone(), row);
+            pack_pixels(desc, plane, tap, origin, row);
+            tap += 1;
+            if tap == window {
+                (channel, tap) = (channel + 1, 0);
+            }
         }
     }
 }
 
-/// What output pixels `pixels` read of one plane through one tap, a row of the output at a time.
-fn pack_pixels(desc: &ConvDesc, plane: &[f32], tap: usize, pixels: Range<usize>, mut row: &mut [f32]) {
-    let (shape, width) = (desc.input(), desc.output().w);
+/// What the output pixels from `(y, x)` on read of one plane through one tap, a row of the output at a time.
+fn pack_pixels(
+    desc: &ConvDesc,
+    plane: &[f32],
+    tap: usize,
+    (mut y, mut x): (usize, usize),
+    mut row: &mut [f32],
+) {
+    let (shape, width, pad) = (desc.input(), desc.output().w, desc.pad());
     let (kh, kw) = (tap / desc.kernel().w, tap % desc.kernel().w);
-    let (stride, left) = (desc.stride().w, desc.pad().left);
-    let shift = kw * desc.dilation().w;
-    let mut p = pixels.start;
-    while p < pixels.end {
-        let (y, x) = (p / width, p % width);
-        let len = (width - x).min(pixels.end - p);
-        let (segment, rest) = row.split_at_mut(len);
+    let (stride, shift) = (desc.stride().w, kw * desc.dilation().w);
+    // Outputs with left <= x * stride + shift < left + w read inside their line.
+    let first_at = |bound: usize| bound.saturating_sub(shift).div_ceil(stride).min(width);
+    let (begin, end) = (first_at(pad.left), first_at(pad.left + shape.w));
+    while !row.is_empty() {
+        let (segment, rest) = row.split_at_mut((width - x).min(row.len()));
         row = rest;
-        p += len;
-        let Some(line) = source(y, desc.stride().h, kh, desc.dilation().h, desc.pad().top, shape.h) else {
-            segment.fill(0.0);
-            continue;
-        };
-        let line = &plane[line * shape.w..][..shape.w];
-        // Outputs x with left <= x * stride + shift < left + w read inside the line.
-        let inside = |bound: usize| bound.saturating_sub(shift).div_ceil(stride).clamp(x, x + len) - x;
-        let (begin, end) = (inside(left), inside(left + shape.w));
-        segment[..begin].fill(0.0);
-        segment[end..].fill(0.0);
-        if begin < end {
-            let first = (x + begin) * stride + shift - left;
-            let from = line[first..].iter().step_by(stride);
-            if stride == 1 {
-                segment[begin..end].copy_from_slice(&line[first..first + end - begin]);
-            } else {
-                segment[begin..end].iter_mut().zip(from).for_each(|(to, &from)| *to = from);
+        let line =
+            (y * desc.stride().h + kh * desc.dilation().h).checked_sub(pad.top).filter(|&y| y < shape.h);
+        let (from, to) = (begin.clamp(x, x + segment.len()), end.clamp(x, x + segment.len()));
+        match line {
+            Some(line) if from < to => {
+                let first = line * shape.w + from * stride + shift - pad.left;
+                segment[..from - x].fill(0.0);
+                segment[to - x..].fill(0.0);
+                copy_strided(&plane[first..], stride, &mut segment[from - x..to - x]);
             }
+            _ => segment.fill(0.0),
         }
+        (y, x) = (y + 1, 0);
+    }
+}
+
+/// Every `stride`-th element of `from`.
+fn copy_strided(from: &[f32], stride: usize, to: &mut [f32]) {
+    if stride == 1 {
+        to.copy_from_slice(&from[..to.len()]);
+    } else {
+        to.iter_mut().zip(from.iter().step_by(stride)).for_each(|(to, &from)| *to = from);
     }
 }

@@ -77,6 +77,7 @@ pub(crate) unsafe trait Simd: Copy {
 /// The tails of instruction sets without masked moves: through a small array on the stack, so that no byte
 /// outside the lanes is ever touched.
 #[allow(dead_code)] // not every architecture has such an instruction set
+#[allow(clippy::needless_range_loop)] // an adaptor that is not inlined would be compiled without the features
 pub(crate) mod tail {
     use super::{Lanes, Simd};
 

@@ -77,7 +77,7 @@ impl TileAt {
 /// tile that begins inside a block must end in it.
 fn columns_are_channels(view: &PixelView, channel: usize, hi: usize) -> bool {
     view.channels_last()
-        && (view.layout != Layout::Nchw16c || channel % BLOCK == 0 || channel % BLOCK + hi <= BLOCK)
+        && (view.layout != Layout::Nchw16c || channel.is_multiple_of(BLOCK) || channel % BLOCK + hi <= BLOCK)
 }
 
 fn inside(inner: &Range<usize>, outer: &Range<usize>) -> bool {

@@ -5,13 +5,12 @@
 #![allow(dead_code)] // each test binary uses its part
 
 mod oracle;
-mod strategy;
+pub mod strategy;
 
 use kernels::{
     Activation, Algorithm, ConvDesc, ConvError, ConvIo, ConvPlan, EpilogueSpec, Isa, Layout, Pad2, Pitch,
     PlanOptions, Shape4, Size2, TensorMut, TensorRef, Threads, Weights, Workspace,
 };
-pub use strategy::{conv_problem, pointwise_problem};
 
 /// A NaN that no computation makes: what is not written stays recognisable.
 pub const JUNK: f32 = f32::from_bits(0x7fa5_a5a5);
