@@ -22,7 +22,7 @@ pub(crate) fn plan(desc: &ConvDesc, weights: &Weights<'_>, kernels: &'static Ker
     let (kernel, channels) = (desc.kernel(), desc.input().c / desc.groups());
     let window = kernel.h * kernel.w;
     let tile = &kernels.gemm[0];
-    debug_assert!(tile.rows() <= MOST_ROWS);
+    assert!(tile.rows() <= MOST_ROWS && tile.columns() <= MOST_COLUMNS);
     let order = |k: usize| match desc.layout() {
         Layout::Nchw => k,
         _ => k % channels * window + k / channels,
@@ -147,54 +147,74 @@ pub(crate) fn pack_columns(
     (width, slab): (usize, &mut [f32]),
 ) {
     let window = desc.kernel().h * desc.kernel().w;
-    let first_channel = group * (desc.input().c / desc.groups());
+    let group = input.view.offset(n, group * (desc.input().c / desc.groups()), 0);
     for (pixels, panel) in tiles.zip(slab.chunks_exact_mut(k.len() * width)) {
-        let origin = (pixels.start / desc.output().w, pixels.start % desc.output().w);
-        let (mut channel, mut tap) = (k.start / window, k.start % window);
-        for row in panel.chunks_exact_mut(width) {
-            let plane = input.view.offset(n, first_channel + channel, 0);
-            let plane = &input.data[plane..plane + input.view.pixels];
-            let (row, padding) = row.split_at_mut(pixels.len());
-            padding.fill(0.0);
-            pack_pixels(desc, plane, tap, origin, row);
-            tap += 1;
-            if tap == window {
-                (channel, tap) = (channel + 1, 0);
+        if pixels.len() < width {
+            panel.fill(0.0);
+        }
+        let mut lines = [Line::default(); MOST_COLUMNS];
+        let count = output_lines(desc, &pixels, &mut lines);
+        for tap in 0..window {
+            // The channels whose step of this tap is in the block: what is found out about a line serves all of them.
+            let first = k.start.saturating_sub(tap).div_ceil(window);
+            let last = k.end.saturating_sub(tap).div_ceil(window);
+            for line in &lines[..count] {
+                let (lo, hi, source) = line.through(desc, tap);
+                for channel in first..last {
+                    let row = (channel * window + tap - k.start) * width + line.column;
+                    let to = &mut panel[row..row + line.len];
+                    if hi - lo < line.len {
+                        to.fill(0.0);
+                    }
+                    if lo < hi {
+                        let from = &input.data[group + channel * input.view.plane + source..];
+                        copy_strided(from, desc.stride().w, &mut to[lo..hi]);
+                    }
+                }
             }
         }
     }
 }
 
-/// What the output pixels from `(y, x)` on read of one plane through one tap, a row of the output at a time.
-fn pack_pixels(
-    desc: &ConvDesc,
-    plane: &[f32],
-    tap: usize,
-    (mut y, mut x): (usize, usize),
-    mut row: &mut [f32],
-) {
-    let (shape, width, pad) = (desc.input(), desc.output().w, desc.pad());
-    let (kh, kw) = (tap / desc.kernel().w, tap % desc.kernel().w);
-    let (stride, shift) = (desc.stride().w, kw * desc.dilation().w);
-    // Outputs with left <= x * stride + shift < left + w read inside their line.
-    let first_at = |bound: usize| bound.saturating_sub(shift).div_ceil(stride).min(width);
-    let (begin, end) = (first_at(pad.left), first_at(pad.left + shape.w));
-    while !row.is_empty() {
-        let (segment, rest) = row.split_at_mut((width - x).min(row.len()));
-        row = rest;
-        let line =
-            (y * desc.stride().h + kh * desc.dilation().h).checked_sub(pad.top).filter(|&y| y < shape.h);
-        let (from, to) = (begin.clamp(x, x + segment.len()), end.clamp(x, x + segment.len()));
-        match line {
-            Some(line) if from < to => {
-                let first = line * shape.w + from * stride + shift - pad.left;
-                segment[..from - x].fill(0.0);
-                segment[to - x..].fill(0.0);
-                copy_strided(&plane[first..], stride, &mut segment[from - x..to - x]);
-            }
-            _ => segment.fill(0.0),
+/// Columns of the widest tile that pixels are packed for.
+const MOST_COLUMNS: usize = 64;
+
+/// The part of a tile in one row of the output.
+#[derive(Clone, Copy, Default)]
+struct Line {
+    /// The first column of the tile, and how many.
+    column: usize,
+    len: usize,
+    /// Where the first window begins in the input; negative in the padding.
+    origin: (isize, isize),
+}
+
+/// Cuts a tile into rows of the output; how many there are.
+fn output_lines(desc: &ConvDesc, pixels: &Range<usize>, lines: &mut [Line; MOST_COLUMNS]) -> usize {
+    let (width, mut count, mut p) = (desc.output().w, 0, pixels.start);
+    while p < pixels.end {
+        let len = (width - p % width).min(pixels.end - p);
+        lines[count] = Line { column: p - pixels.start, len, origin: window_origin(desc, p) };
+        (count, p) = (count + 1, p + len);
+    }
+    count
+}
+
+impl Line {
+    /// Which pixels `lo..hi` of the line read inside the input through `tap`, and the first input pixel that is read.
+    fn through(&self, desc: &ConvDesc, tap: usize) -> (usize, usize, usize) {
+        let (kh, kw) = (tap / desc.kernel().w, tap % desc.kernel().w);
+        let (shape, stride) = (desc.input(), desc.stride().w);
+        let y = self.origin.0.wrapping_add_unsigned(kh * desc.dilation().h) as usize;
+        let x = self.origin.1.wrapping_add_unsigned(kw * desc.dilation().w);
+        if y >= shape.h {
+            return (0, 0, 0);
         }
-        (y, x) = (y + 1, 0);
+        let before = if x < 0 { x.unsigned_abs().div_ceil(stride).min(self.len) } else { 0 };
+        let room = shape.w.saturating_add_signed(x.saturating_neg());
+        let inside = if room > (self.len - 1) * stride { self.len } else { room.div_ceil(stride) };
+        let first = x.wrapping_add_unsigned(before * stride) as usize;
+        if before < inside { (before, inside, y * shape.w + first) } else { (0, 0, 0) }
     }
 }
 
