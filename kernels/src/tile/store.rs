@@ -3,6 +3,7 @@
 //! The epilogue is applied while the sums are in registers. Edges of the output are a range of valid columns,
 //! moved with masks; there is no second loop for them.
 
+use super::boundary::{Body, Entry};
 use crate::describe::Activation;
 use crate::simd::math::activate;
 use crate::simd::{Lanes, Simd};
@@ -30,6 +31,8 @@ pub(crate) struct Target {
     /// Whether channels are rows (NCHW) rather than columns.
     pub(crate) per_row: bool,
     pub(crate) activation: Activation,
+    /// [`ActivateSums`] of the instruction set.
+    pub(crate) activate: Entry<SumsArgs>,
     /// Valid columns.
     pub(crate) lo: usize,
     pub(crate) hi: usize,
@@ -86,8 +89,9 @@ pub(crate) unsafe fn start<S: Simd, const MR: usize, const NV: usize>(
 ) -> [[S::V; NV]; MR] {
     let mut acc = [[s.splat(0.0); NV]; MR];
     if !first {
+        let Place { base, row, block } = target.out;
         // SAFETY: by the caller.
-        unsafe { load_tile(s, &mut acc, target.out.base, target.out.row, target.out.block, target) };
+        unsafe { add_tile(s, &mut acc, Place { base: base.cast_const(), row, block }, target) };
     } else if !target.bias.is_null() {
         for i in 0..MR {
             for j in 0..NV {
@@ -99,30 +103,31 @@ pub(crate) unsafe fn start<S: Simd, const MR: usize, const NV: usize>(
     acc
 }
 
+/// Adds what lies at `place`, zero outside of the valid columns.
+///
 /// # Safety
 /// The valid columns of every row must be readable.
 #[inline(always)]
-unsafe fn load_tile<S: Simd, const MR: usize, const NV: usize>(
+unsafe fn add_tile<S: Simd, const MR: usize, const NV: usize>(
     s: S,
     acc: &mut [[S::V; NV]; MR],
-    base: *const f32,
-    row: usize,
-    block: usize,
+    Place { base, row, block }: Place<*const f32>,
     target: &Target,
 ) {
     if whole::<S, NV>(target) {
         for i in 0..MR {
             for j in 0..NV {
                 // SAFETY: every column is valid.
-                acc[i][j] = unsafe { s.load(base.wrapping_add(at::<S>(row, block, i, j))) };
+                acc[i][j] = s.add(acc[i][j], unsafe { s.load(base.wrapping_add(at::<S>(row, block, i, j))) });
             }
         }
     } else {
         for j in 0..NV {
             let lanes = lanes_of::<S>(target, j);
             for i in 0..MR {
+                let from = base.wrapping_add(at::<S>(row, block, i, j));
                 // SAFETY: only valid columns are touched.
-                acc[i][j] = unsafe { s.load_lanes(base.wrapping_add(at::<S>(row, block, i, j)), lanes) };
+                acc[i][j] = s.add(acc[i][j], unsafe { s.load_lanes(from, lanes) });
             }
         }
     }
@@ -140,15 +145,8 @@ pub(crate) unsafe fn finish<S: Simd, const MR: usize, const NV: usize>(
 ) {
     if target.last {
         if !target.residual.base.is_null() {
-            let mut residual = [[s.splat(0.0); NV]; MR];
-            let Place { base, row, block } = target.residual;
             // SAFETY: by the caller.
-            unsafe { load_tile(s, &mut residual, base, row, block, target) };
-            for i in 0..MR {
-                for j in 0..NV {
-                    acc[i][j] = s.add(acc[i][j], residual[i][j]);
-                }
-            }
+            unsafe { add_tile(s, &mut acc, target.residual, target) };
         }
         match target.activation {
             Activation::None => {}
@@ -160,7 +158,7 @@ pub(crate) unsafe fn finish<S: Simd, const MR: usize, const NV: usize>(
                 }
             }
             // SAFETY: slopes by the caller.
-            other => acc = unsafe { activate_tile(s, other, acc, target) },
+            _ => acc = unsafe { activate_tile::<S, MR, NV>(acc, target) },
         }
     }
     let Place { base, row, block } = target.out;
@@ -182,28 +180,59 @@ pub(crate) unsafe fn finish<S: Simd, const MR: usize, const NV: usize>(
     }
 }
 
-/// Every activation but the two above. A copy of the accumulators goes through the stack so that the loop can
-/// stay a loop: unrolled, an exponential per accumulator would be most of the program.
-///
+/// Every activation but the two above, on a tile that was put on the stack: one function per instruction set, called
+/// through a pointer. Inlined, an exponential would be most of the code of every tile.
+pub(crate) struct ActivateSums;
+
+pub(crate) struct SumsArgs {
+    sums: *mut f32,
+    rows: usize,
+    vectors: usize,
+    activation: Activation,
+    slope: *const f32,
+    per_row: bool,
+}
+
+impl Body for ActivateSums {
+    type Args = SumsArgs;
+
+    /// # Safety
+    /// `sums` must be valid for `rows * vectors` vectors; slopes as the bias in [`start`].
+    #[inline(always)]
+    unsafe fn run<S: Simd>(s: S, args: &SumsArgs) {
+        for i in 0..args.rows {
+            for j in 0..args.vectors {
+                let slope = if args.slope.is_null() {
+                    s.splat(0.0)
+                } else {
+                    // SAFETY: by the caller.
+                    unsafe { per_channel(s, args.slope, args.per_row, i, j) }
+                };
+                let at = args.sums.wrapping_add((i * args.vectors + j) * S::LANES);
+                // SAFETY: by the caller.
+                unsafe { s.store(at, activate(s, args.activation, s.load(at), slope)) };
+            }
+        }
+    }
+}
+
 /// # Safety
-/// Slopes as the bias in [`start`].
+/// Slopes as the bias in [`start`]; `target.activate` must be of the instruction set of `S`.
 #[inline(always)]
 unsafe fn activate_tile<S: Simd, const MR: usize, const NV: usize>(
-    s: S,
-    activation: Activation,
     acc: [[S::V; NV]; MR],
     target: &Target,
 ) -> [[S::V; NV]; MR] {
     let mut sums = acc;
-    for index in 0..MR * NV {
-        let (i, j) = (index / NV, index % NV);
-        let slope = if target.slope.is_null() {
-            s.splat(0.0)
-        } else {
-            // SAFETY: by the caller.
-            unsafe { per_channel(s, target.slope, target.per_row, i, j) }
-        };
-        sums[i][j] = activate(s, activation, sums[i][j], slope);
-    }
+    let args = SumsArgs {
+        sums: sums.as_mut_ptr().cast(),
+        rows: MR,
+        vectors: NV,
+        activation: target.activation,
+        slope: target.slope,
+        per_row: target.per_row,
+    };
+    // SAFETY: an array of arrays of vectors is that many vectors; the rest by the caller.
+    unsafe { (target.activate)(&args) };
     sums
 }

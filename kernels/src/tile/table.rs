@@ -7,7 +7,7 @@ use super::boundary::{self, Entry};
 use super::gemm::{CHUNK, Gemm, GemmArgs};
 use super::ops_table::{OpsTable, ops_table};
 use super::output::{OutTile, TileAt};
-use super::store::{Place, Target};
+use super::store::{ActivateSums, Place, SumsArgs, Target};
 use crate::choose::Isa;
 use crate::describe::Activation;
 
@@ -30,6 +30,8 @@ pub struct GemmTile {
     packed: &'static [&'static [(usize, Entry<GemmArgs>)]],
     /// The same, rows of A any distance apart.
     strided: &'static [&'static [(usize, Entry<GemmArgs>)]],
+    /// What finishes a tile whose activation is not done on registers.
+    activate: Entry<SumsArgs>,
 }
 
 /// The broadcast operand: `rows` rows, each in chunks of 16 consecutive steps of K.
@@ -202,6 +204,7 @@ impl GemmTile {
                 slope: pointer(post.slope),
                 per_row: post.per_row,
                 activation: post.activation,
+                activate: self.activate,
                 lo,
                 hi,
                 last: post.last,
@@ -226,6 +229,7 @@ macro_rules! tile {
             lanes: $lanes,
             packed: &[$(tile!(@row $enter, $mr, 16, $widths)),+],
             strided: &[$(tile!(@row $enter, $mr, 0, $widths)),+],
+            activate: boundary::$enter::<ActivateSums>,
         }
     };
 }
