@@ -44,7 +44,8 @@
 //! # }
 //! ```
 //!
-//! The layers that stand between convolutions (pooling, softmax, fully connected, activations) are in [`Ops`] and
+//! The layers that stand between convolutions (pooling, softmax, fully connected, activations, normalisation, sums,
+//! copies between layouts) are in [`Ops`] and
 //! [`LinearPlan`]. The library builds no thread pool, reads no environment variable, and keeps no global state.
 
 mod algo;
@@ -60,11 +61,11 @@ mod tile;
 pub use choose::{Algorithm, Choice, Isa, Numerics, Rejection, Select, Unsupported};
 pub use describe::{
     Activation, ConvDesc, ConvDescBuilder, Cost, EpilogueSpec, Layout, Pad2, Pitch, Shape4, Size2, TensorMut,
-    TensorRef,
+    TensorRef, Weights,
 };
 pub use error::ConvError;
-pub use ops::{LinearPlan, Ops, PoolDesc, PoolDescBuilder, PoolKind};
-pub use plan::{Buffer, ConvPlan, PlanOptions, PlanReport, Weights, Workspace, WorkspaceReq};
+pub use ops::{LinearPlan, LrnSpec, NormSpec, Ops, PoolDesc, PoolDescBuilder, PoolKind};
+pub use plan::{Buffer, ConvPlan, PlanOptions, PlanReport, Workspace, WorkspaceReq};
 pub use run::{ConvIo, Threads, conv2d};
 
 /// The register tiles themselves, for this workspace's tests and benches: no part of the public interface.

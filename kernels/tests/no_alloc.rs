@@ -1,11 +1,12 @@
-//! `run` allocates nothing: counted, for every algorithm, instruction set and layout, alone and inside a pool.
+//! `run` allocates nothing: counted, for every algorithm, layer, instruction set and layout, alone and inside a pool.
 
 mod common;
 
 use common::ConvProblem;
 use kernels::{
-    Activation, Algorithm, Buffer, ConvIo, EpilogueSpec, Isa, Layout, Pad2, PlanOptions, Shape4, Size2,
-    TensorMut, TensorRef, Threads, Workspace,
+    Activation, Algorithm, Buffer, ConvError, ConvIo, EpilogueSpec, Isa, Layout, LinearPlan, LrnSpec,
+    NormSpec, Ops, Pad2, PlanOptions, PoolDesc, PoolKind, Shape4, Size2, TensorMut, TensorRef, Threads,
+    Weights, Workspace,
 };
 use std::alloc::{GlobalAlloc, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -48,10 +49,66 @@ fn allocations(problem: &ConvProblem, algorithm: Algorithm, isa: Isa, threads: T
         };
         plan.run(io, &mut workspace, threads).expect("a valid run");
     };
+    counted(&mut run)
+}
+
+/// Allocations of ten calls after the first one.
+fn counted(run: &mut dyn FnMut()) -> usize {
     run();
     let before = ALLOCATIONS.load(Ordering::SeqCst);
     (0..10).for_each(|_| run());
     ALLOCATIONS.load(Ordering::SeqCst) - before
+}
+
+/// Every layer that is no convolution, on tensors that are large enough to be cut in two; with its name.
+fn assert_ops_allocate_nothing(layout: Layout, isa: Isa, threads: Threads<'_>) {
+    const SHAPE: Shape4 = Shape4::new(2, 40, 63, 65);
+    let ops = Ops::new(Some(isa)).expect("an instruction set of this machine");
+    let input = Buffer::zeroed(SHAPE.len(layout).expect("it fits"));
+    let mut output = Buffer::zeroed(Shape4 { c: 48, ..SHAPE }.len(layout).expect("it fits"));
+    let numbers = [0.5f32; SHAPE.c];
+    let pool = PoolDesc::builder(SHAPE, Size2::square(3), PoolKind::Max).layout(layout).pad(Pad2::all(1));
+    let pool = pool.build().expect("a valid layer");
+    let lrn = LrnSpec { size: 5, alpha: 1e-4, beta: 0.6, k: 1.0 };
+    let norm = NormSpec { groups: 8, eps: 1e-5 };
+    let other = if layout == Layout::Nchw { Layout::Nhwc } else { Layout::Nchw };
+    let x = TensorRef::packed(&input, SHAPE, layout).expect("it fits");
+    let relu = Activation::Relu;
+    type Layer<'a> = &'a dyn Fn(TensorMut<'_>) -> Result<(), ConvError>;
+    let layers: [(&str, usize, Layout, Layer<'_>); 10] = [
+        ("activate", 40, layout, &|y| ops.activate(Activation::PRelu, Some(&numbers), y, threads)),
+        ("softmax", 40, layout, &|y| ops.softmax(y, threads)),
+        ("pool", 40, layout, &|y| ops.pool(&pool, x, y, threads)),
+        ("lrn", 40, layout, &|y| ops.lrn(lrn, x, y, threads)),
+        ("scale_shift", 40, layout, &|y| ops.scale_shift(&numbers, &numbers, y, threads)),
+        ("normalize", 40, layout, &|y| ops.normalize(norm, Some(&numbers), None, x, y, threads)),
+        ("add", 40, layout, &|y| ops.add(x, y, relu, threads)),
+        ("maxout", 20, layout, &|y| ops.maxout(2, x, y, threads)),
+        ("copy", 40, layout, &|y| ops.copy(x, y, threads)),
+        ("reorder", 40, other, &|y| ops.copy(x, y, threads)),
+    ];
+    for (name, c, layout, layer) in layers {
+        let shape = Shape4 { c, ..SHAPE };
+        let len = shape.len(layout).expect("it fits");
+        let count = counted(&mut || {
+            layer(TensorMut::packed(&mut output[..len], shape, layout).expect("it fits"))
+                .expect("a valid run");
+        });
+        assert_eq!(count, 0, "{name} of {layout} on {isa}, {threads:?}");
+    }
+}
+
+/// A fully connected layer that is large enough to be cut in two.
+fn assert_linear_allocates_nothing(isa: Isa, threads: Threads<'_>) {
+    let (batch, ins, outs) = (4, 300, 200);
+    let (filter, x) = (vec![0.1; ins * outs], vec![1.0; batch * ins]);
+    let mut y = vec![0.0; batch * outs];
+    let options = PlanOptions::default().isa(isa).max_threads(2).macs_per_thread(1);
+    let plan = LinearPlan::new(batch, ins, outs, EpilogueSpec::NONE, Weights::filter(&filter), &options);
+    let plan = plan.expect("a valid layer");
+    let mut workspace = Workspace::for_req(plan.workspace_req());
+    let count = counted(&mut || plan.run(&x, &mut y, None, &mut workspace, threads).expect("a valid run"));
+    assert_eq!(count, 0, "linear on {isa}, {threads:?}");
 }
 
 /// One test only: a second one in this process would allocate while this one counts.
@@ -79,5 +136,13 @@ fn run_allocates_nothing() {
                 }
             }
         }
+        for isa in Isa::available() {
+            assert_ops_allocate_nothing(layout, isa, Threads::Seq);
+            pool.install(|| assert_ops_allocate_nothing(layout, isa, Threads::Current));
+        }
+    }
+    for isa in Isa::available() {
+        assert_linear_allocates_nothing(isa, Threads::Seq);
+        pool.install(|| assert_linear_allocates_nothing(isa, Threads::Current));
     }
 }

@@ -13,9 +13,10 @@
 //! where pixels are neighbours (NCHW) it is the other way round, and the loops are the same.
 //! K is accumulated in an order that depends on the problem alone: not on tiles, regions or threads.
 
-use super::{Grain, Operands, im2col, pointwise};
+use super::pixels::{Access, PixelTiles, pack_columns, pack_rows};
+use super::{Grain, Operands};
 use crate::describe::{ConvDesc, PixelView};
-use crate::plan::packed::{GemmWeights, Panel, Side, even};
+use crate::plan::packed::{GemmWeights, Panel, Side};
 use crate::tile::gemm::CHUNK;
 use crate::tile::output::{OutputRegion, TileAt};
 use crate::tile::table::{ColumnsOf, Hint, Post, RowsOf};
@@ -25,7 +26,7 @@ use std::ops::Range;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Source {
     /// The image itself.
-    Image(pointwise::Access),
+    Image(Access),
     /// Panels packed into the workspace.
     Packed,
 }
@@ -143,7 +144,7 @@ impl GemmConv {
         let tiles = self.tiles(pixels);
         let chunks = k.len().div_ceil(CHUNK);
         if self.source == Source::Packed {
-            im2col::pack_rows(&self.desc, &operands.input, (n, group), tiles.clone(), k, slab);
+            pack_rows(&self.desc, &operands.input, (n, group), tiles.clone(), k, slab);
         }
         let steps = tiles.clone().count() * chunks;
         let channels = region.channels.clone();
@@ -199,7 +200,7 @@ impl GemmConv {
         }
         if !rest.is_empty() {
             let tiles = self.tiles(&rest);
-            im2col::pack_columns(&self.desc, &operands.input, (n, group), tiles.clone(), k, (width, slab));
+            pack_columns(&self.desc, &operands.input, (n, group), tiles.clone(), k, (width, slab));
             let columns = |tile: usize| ColumnsOf { data: &slab[tile * k.len() * width..], step: width };
             self.row_panels(block, region, tiles, columns);
         }
@@ -232,31 +233,6 @@ impl GemmConv {
                 );
             }
         }
-    }
-}
-
-/// A stretch of pixels cut into tiles of at most `most` that do not cross a multiple of `unbroken`.
-#[derive(Clone)]
-pub(crate) struct PixelTiles {
-    pixels: Range<usize>,
-    most: usize,
-    unbroken: usize,
-    /// Whether tiles are as even as can be (any number of rows is a kernel) or all but the last whole.
-    even: bool,
-}
-
-impl Iterator for PixelTiles {
-    type Item = Range<usize>;
-
-    fn next(&mut self) -> Option<Range<usize>> {
-        let start = self.pixels.start;
-        if self.pixels.is_empty() {
-            return None;
-        }
-        let left = (self.unbroken - start % self.unbroken).min(self.pixels.end - start);
-        let len = if self.even { even(left, self.most) } else { left.min(self.most) };
-        self.pixels.start += len;
-        Some(start..start + len)
     }
 }
 

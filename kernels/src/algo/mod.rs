@@ -5,12 +5,12 @@
 
 pub(crate) mod gemm;
 pub(crate) mod im2col;
+pub(crate) mod pixels;
 pub(crate) mod pointwise;
 pub(crate) mod reference;
 
 use crate::choose::Algorithm;
-use crate::describe::{ConvDesc, PixelRef, PixelView};
-use crate::plan::Weights;
+use crate::describe::{ConvDesc, PixelRef, PixelView, Weights};
 use crate::tile::output::OutputRegion;
 use crate::tile::table::KernelSet;
 

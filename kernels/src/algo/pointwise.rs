@@ -8,22 +8,11 @@
 
 use super::gemm::{GemmConv, Lookahead, Source};
 use super::im2col;
+use super::pixels::Access;
 use crate::choose::Unsupported;
-use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef, Size2};
-use crate::plan::Weights;
+use crate::describe::{BLOCK, ConvDesc, Layout, Size2, Weights};
 use crate::plan::packed::GemmWeights;
-use crate::tile::gemm::CHUNK;
-use crate::tile::table::{ColumnsOf, KernelSet, RowsOf};
-
-/// How output pixels lie in the image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Access {
-    /// Pixels per output row that are evenly spaced; `usize::MAX` if all of them are.
-    pub(crate) unbroken: usize,
-    stride: Size2,
-    input_width: usize,
-    output_width: usize,
-}
+use crate::tile::table::KernelSet;
 
 pub(crate) fn supports(desc: &ConvDesc) -> Result<(), Unsupported> {
     let is_1x1 = desc.kernel() == Size2::square(1);
@@ -87,38 +76,5 @@ fn order(weights: &GemmWeights) -> (usize, Lookahead) {
         (whole_tiles(0), Lookahead::Pixels)
     } else {
         (whole_tiles(IMAGE_SHARE / (weights.k * size_of::<f32>())), Lookahead::Weights)
-    }
-}
-
-impl Access {
-    /// Where output pixel `p` reads, as a pixel of the input.
-    fn input_pixel(&self, p: usize) -> usize {
-        if self.unbroken == usize::MAX {
-            return p;
-        }
-        let (y, x) = (p / self.output_width, p % self.output_width);
-        y * self.stride.h * self.input_width + x * self.stride.w
-    }
-
-    /// Output pixels `p..` as the broadcast operand.
-    pub(crate) fn rows<'a>(&self, input: &PixelRef<'a>, n: usize, p: usize, channel: usize) -> RowsOf<'a> {
-        let view = &input.view;
-        let stride = if self.unbroken == usize::MAX { 1 } else { self.stride.w };
-        RowsOf {
-            data: &input.data[view.offset(n, channel, self.input_pixel(p))..],
-            row: view.pixel * stride,
-            chunk: if view.layout == Layout::Nchw16c { view.plane } else { CHUNK },
-        }
-    }
-
-    /// Output pixels `p..` of NCHW planes as the vector operand; only where all of them are neighbours.
-    pub(crate) fn columns<'a>(
-        &self,
-        input: &PixelRef<'a>,
-        n: usize,
-        p: usize,
-        channel: usize,
-    ) -> ColumnsOf<'a> {
-        ColumnsOf { data: &input.data[input.view.offset(n, channel, p)..], step: input.view.plane }
     }
 }

@@ -4,8 +4,7 @@
 //! It is itself tested against examples worked by hand (`tests/reference.rs`).
 
 use super::Operands;
-use crate::describe::ConvDesc;
-use crate::plan::Weights;
+use crate::describe::{ConvDesc, Weights};
 use crate::tile::output::OutputRegion;
 
 pub(crate) struct Reference {

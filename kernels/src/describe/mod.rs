@@ -5,6 +5,7 @@ mod desc;
 mod epilogue;
 mod shape;
 mod tensor;
+mod weights;
 
 pub use cost::Cost;
 pub use desc::{ConvDesc, ConvDescBuilder};
@@ -13,3 +14,4 @@ pub(crate) use shape::{BLOCK, checked_product, window_output};
 pub use shape::{Layout, Pad2, Shape4, Size2};
 pub use tensor::{Pitch, TensorMut, TensorRef};
 pub(crate) use tensor::{PixelRef, PixelView};
+pub use weights::Weights;

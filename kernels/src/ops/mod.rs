@@ -1,9 +1,14 @@
-//! The layers around the convolutions: activation, softmax, pooling, linear.
+//! The layers around the convolutions: activation, softmax, pooling, linear, normalisation, sums, copies.
 //!
 //! Each is checked completely before the first element is written, allocates nothing while it runs, and gives the
 //! same bits whatever the number of threads.
 
+mod add;
+mod copy;
 mod linear;
+mod lrn;
+mod maxout;
+mod norm;
 mod pool;
 
 use crate::algo::Grain;
@@ -13,11 +18,14 @@ use crate::error::ConvError;
 use crate::run::Threads;
 use crate::run::threads::Split;
 use crate::tile::ops_table::Slopes;
-use crate::tile::output::OutputRegion;
+use crate::tile::output::{OutTile, OutputRegion};
 use crate::tile::table::KernelSet;
 pub use linear::LinearPlan;
+pub use lrn::LrnSpec;
+pub use norm::NormSpec;
 pub use pool::{PoolDesc, PoolDescBuilder, PoolKind};
 use std::fmt;
+use std::ops::Range;
 
 /// The layers that need no plan, on the kernels of one instruction set.
 #[derive(Clone, Copy)]
@@ -73,33 +81,17 @@ impl Ops {
         if activation == Activation::None {
             return Ok(());
         }
-        let weight = if is_exponential(activation) { 16 } else { 2 };
-        let work = elements(tensor.shape()).saturating_mul(weight);
+        let work = elements(tensor.shape()).saturating_mul(cost(activation));
         let merge = merges(&tensor.view());
         let region = OutputRegion::new(tensor, merge);
-        let grain = match region.layout() {
-            Layout::Nchw => Grain { pixels: 4096, channels: 1 },
-            Layout::Nhwc | Layout::Nchw16c => Grain { pixels: 64, channels: BLOCK },
-        };
-        split(region, grain, work, threads, &|region| self.activate_region(activation, slope, region));
+        let grain = elementwise_grain(region.layout());
+        split(region, grain, work, threads, &|mut region| {
+            tiles(&mut region, usize::MAX, |tile, at| {
+                let values = if slope.is_empty() { slope } else { &slope[at.channels] };
+                self.kernels.ops.activate(activation, Slopes { values, per_row: at.per_row }, tile);
+            });
+        });
         Ok(())
-    }
-
-    fn activate_region(&self, activation: Activation, slope: &[f32], mut region: OutputRegion<'_>) {
-        let (layout, pixels) = (region.layout(), region.pixels.clone());
-        let (first, end) = (region.channels.start, region.channels.end);
-        let step = if layout == Layout::Nchw16c { BLOCK } else { usize::MAX };
-        for n in region.images.clone() {
-            for c in (first..end).step_by(step) {
-                let columns = (end - c).min(step);
-                let (tile, per_row) = match layout {
-                    Layout::Nchw => (region.channels_as_rows(n, c..end, pixels.clone()), true),
-                    _ => (region.channels_as_columns(n, pixels.clone(), c, 0..columns), false),
-                };
-                let values = if slope.is_empty() { slope } else { &slope[c..c + columns] };
-                self.kernels.ops.activate(activation, Slopes { values, per_row }, tile);
-            }
-        }
     }
 
     /// Softmax over the channels of every pixel, in place: `exp(x - max) / sum of exp(x - max)`, so nothing
@@ -141,9 +133,46 @@ fn merges(view: &PixelView) -> bool {
     view.can_merge() && (view.channels_last() || view.pixels == 1)
 }
 
-fn is_exponential(activation: Activation) -> bool {
+/// Where in its tensor a tile is.
+struct Spot {
+    n: usize,
+    channels: Range<usize>,
+    /// The first pixel.
+    p: usize,
+    /// Whether channels are its rows (NCHW) rather than its columns.
+    per_row: bool,
+}
+
+/// Calls `run` with every tile of `region`: all pixels of at most `step` channels of an image, in Nchw16c of one block.
+fn tiles(region: &mut OutputRegion<'_>, step: usize, mut run: impl FnMut(OutTile<'_>, Spot)) {
+    let (pixels, Range { start, end }) = (region.pixels.clone(), region.channels.clone());
+    let per_row = region.layout() == Layout::Nchw;
+    let step = if region.layout() == Layout::Nchw16c { step.min(BLOCK) } else { step };
+    for n in region.images.clone() {
+        for c in (start..end).step_by(step) {
+            let channels = c..end.min(c.saturating_add(step));
+            let tile = if per_row {
+                region.channels_as_rows(n, channels.clone(), pixels.clone())
+            } else {
+                region.channels_as_columns(n, pixels.clone(), c, 0..channels.len())
+            };
+            run(tile, Spot { n, channels, p: pixels.start, per_row });
+        }
+    }
+}
+
+/// How finely a tensor may be cut where every element stands for itself.
+fn elementwise_grain(layout: Layout) -> Grain {
+    match layout {
+        Layout::Nchw => Grain { pixels: 4096, channels: 1 },
+        Layout::Nhwc | Layout::Nchw16c => Grain { pixels: 64, channels: BLOCK },
+    }
+}
+
+/// Element operations of an activation, in place.
+fn cost(activation: Activation) -> u64 {
     use Activation::{Elu, Sigmoid, Silu, Tanh};
-    matches!(activation, Sigmoid | Tanh | Elu { .. } | Silu)
+    if matches!(activation, Sigmoid | Tanh | Elu { .. } | Silu) { 16 } else { 2 }
 }
 
 /// Elements of a tensor that exists, so the product fits.

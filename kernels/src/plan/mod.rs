@@ -5,33 +5,10 @@ pub(crate) mod packed;
 
 use crate::algo::{self, PlanKind};
 use crate::choose::{Algorithm, Choice, Isa, Numerics, Select, choose, kernels};
-use crate::describe::{Activation, ConvDesc};
+use crate::describe::{Activation, ConvDesc, Weights};
 use crate::error::ConvError;
 pub use memory::{Buffer, Workspace, WorkspaceReq};
 use std::fmt;
-
-/// The trained numbers of a convolution. They are copied; the plan does not borrow them.
-#[derive(Debug, Clone, Copy)]
-pub struct Weights<'a> {
-    /// `[O][C / groups][KH][KW]`, [`ConvDesc::filter_len`] elements.
-    pub filter: &'a [f32],
-    /// One number per output channel, if and only if the epilogue has a bias.
-    pub bias: Option<&'a [f32]>,
-    /// One slope per output channel, if and only if the activation is [`Activation::PRelu`].
-    pub slope: Option<&'a [f32]>,
-}
-
-impl<'a> Weights<'a> {
-    /// A filter without bias or slopes.
-    pub const fn filter(filter: &'a [f32]) -> Self {
-        Self { filter, bias: None, slope: None }
-    }
-
-    /// A filter with bias, without slopes.
-    pub const fn with_bias(filter: &'a [f32], bias: &'a [f32]) -> Self {
-        Self { filter, bias: Some(bias), slope: None }
-    }
-}
 
 /// What the caller wants of a plan; [`PlanOptions::default`] wants the fastest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,8 +1,7 @@
 //! [`GemmWeights`]: a filter in the order in which a GEMM tile reads it, bias and slopes beside it.
 
 use super::memory::Buffer;
-use crate::describe::{BLOCK, ConvDesc, Layout};
-use crate::plan::Weights;
+use crate::describe::{BLOCK, ConvDesc, Layout, Weights};
 use crate::tile::gemm::CHUNK;
 use crate::tile::table::{ColumnsOf, GemmTile, RowsOf};
 use std::ops::Range;

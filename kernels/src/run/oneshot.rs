@@ -1,9 +1,9 @@
 //! [`conv2d`]: plan, run, return.
 
 use super::{ConvIo, Threads};
-use crate::describe::{ConvDesc, TensorMut, TensorRef};
+use crate::describe::{ConvDesc, TensorMut, TensorRef, Weights};
 use crate::error::ConvError;
-use crate::plan::{ConvPlan, PlanOptions, Weights, Workspace};
+use crate::plan::{ConvPlan, PlanOptions, Workspace};
 
 /// One convolution from slices to a new `Vec`, on the calling thread: for documentation, tests and small uses.
 ///

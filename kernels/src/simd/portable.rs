@@ -64,6 +64,10 @@ unsafe impl Simd for Portable {
         a / b
     }
     #[inline(always)]
+    fn sqrt(self, x: f32x8) -> f32x8 {
+        x.sqrt()
+    }
+    #[inline(always)]
     fn mul_add(self, a: f32x8, b: f32x8, c: f32x8) -> f32x8 {
         a.mul_add(b, c)
     }

@@ -8,9 +8,16 @@
 //! their own, and one that is not inlined is compiled without the instruction set.
 #![allow(clippy::needless_range_loop)]
 
+pub(crate) mod add;
+pub(crate) mod affine;
 pub(crate) mod boundary;
+pub(crate) mod copy;
 pub(crate) mod elementwise;
 pub(crate) mod gemm;
+pub(crate) mod layer_table;
+pub(crate) mod lrn;
+pub(crate) mod maxout;
+pub(crate) mod moments;
 pub(crate) mod ops_table;
 pub(crate) mod output;
 pub(crate) mod pool;

@@ -4,6 +4,7 @@
 
 use super::boundary::Entry;
 use super::elementwise::{ActivateArgs, InPlace};
+use super::layer_table::LayerTable;
 use super::output::OutTile;
 use super::pool::{GlobalArgs, PoolArgs};
 use super::pool_plane::PlanesArgs;
@@ -21,6 +22,7 @@ pub(crate) struct OpsTable {
     pub(super) softmax_rows: Entry<InPlace>,
     pub(super) sum: PoolTable,
     pub(super) max: PoolTable,
+    pub(crate) layers: LayerTable,
 }
 
 /// The pooling kernels of one reduction.
@@ -37,6 +39,7 @@ pub(super) struct PoolTable {
 macro_rules! ops_table {
     ($enter:ident, $block:literal) => {{
         use super::boundary::$enter as enter;
+        use super::layer_table::layer_table;
         use super::ops_table::{PoolTable, pool_table};
         use super::{elementwise, reduce};
         OpsTable {
@@ -45,6 +48,7 @@ macro_rules! ops_table {
             softmax_rows: enter::<elementwise::SoftmaxRows>,
             sum: pool_table!(enter, reduce::Sum, $block),
             max: pool_table!(enter, reduce::Max, $block),
+            layers: layer_table!(enter, $block),
         }
     }};
 }
@@ -99,7 +103,7 @@ impl PoolSpec {
 }
 
 /// The tile as rows of columns, all of them valid.
-fn in_place(tile: &OutTile<'_>) -> InPlace {
+pub(super) fn in_place(tile: &OutTile<'_>) -> InPlace {
     assert!(tile.lo == 0);
     let place = tile.place;
     InPlace { base: place.base, rows: tile.rows, row: place.row, columns: tile.hi, block: place.block }
@@ -120,6 +124,7 @@ impl OpsTable {
             code.push(("pool_planes", table.planes as *const u8));
             code.push(("pool_global_planes", table.global_planes as *const u8));
         }
+        code.extend(self.layers.code());
         code
     }
 

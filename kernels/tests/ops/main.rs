@@ -1,9 +1,15 @@
-//! Activation, softmax, pooling and linear layers, on every instruction set of this machine, against naive loops
+//! The layers that are not convolutions, on every instruction set of this machine, against naive loops
 //! in `f64`.
 
 mod activation;
+mod add;
+mod cases;
 mod codegen;
+mod copy;
 mod linear;
+mod lrn;
+mod maxout;
+mod norm;
 mod pool;
 mod pool_examples;
 mod softmax;

@@ -1,5 +1,6 @@
 //! Pooling of random shapes, against the definition.
 
+use crate::cases::config;
 use crate::{Noise, Tensor, UNIT, UNWRITTEN, indices, three_threads};
 use kernels::{Isa, Layout, Ops, Pad2, PoolDesc, PoolKind, Shape4, Size2, Threads};
 use proptest::prelude::*;
@@ -104,7 +105,7 @@ prop_compose! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(600))]
+    #![proptest_config(config(600))]
 
     #[test]
     fn random_pools_agree(

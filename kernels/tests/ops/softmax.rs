@@ -1,5 +1,6 @@
 //! Softmax, against the definition in `f64`.
 
+use crate::cases::config;
 use crate::{Noise, Tensor, UNIT, indices, three_threads};
 use kernels::{Isa, Layout, Ops, Shape4, Threads};
 use proptest::prelude::*;
@@ -43,7 +44,7 @@ fn check(input: &Tensor, output: &Tensor) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(config(200))]
 
     #[test]
     fn random_softmaxes_agree(

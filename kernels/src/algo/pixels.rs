@@ -1,0 +1,255 @@
+//! The pixel operand of the matrix product: a stretch of pixels in tiles, read where it lies or packed.
+
+use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef, Size2};
+use crate::plan::packed::even;
+use crate::tile::gemm::CHUNK;
+use crate::tile::table::{ColumnsOf, RowsOf};
+use std::ops::Range;
+
+/// A stretch of pixels cut into tiles of at most `most` that do not cross a multiple of `unbroken`.
+#[derive(Clone)]
+pub(crate) struct PixelTiles {
+    pub(crate) pixels: Range<usize>,
+    pub(crate) most: usize,
+    pub(crate) unbroken: usize,
+    /// Whether tiles are as even as can be (any number of rows is a kernel) or all but the last whole.
+    pub(crate) even: bool,
+}
+
+impl Iterator for PixelTiles {
+    type Item = Range<usize>;
+
+    fn next(&mut self) -> Option<Range<usize>> {
+        let start = self.pixels.start;
+        if self.pixels.is_empty() {
+            return None;
+        }
+        let left = (self.unbroken - start % self.unbroken).min(self.pixels.end - start);
+        let len = if self.even { even(left, self.most) } else { left.min(self.most) };
+        self.pixels.start += len;
+        Some(start..start + len)
+    }
+}
+
+/// How output pixels lie in the image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Access {
+    /// Pixels per output row that are evenly spaced; `usize::MAX` if all of them are.
+    pub(crate) unbroken: usize,
+    pub(crate) stride: Size2,
+    pub(crate) input_width: usize,
+    pub(crate) output_width: usize,
+}
+
+impl Access {
+    /// Where output pixel `p` reads, as a pixel of the input.
+    fn input_pixel(&self, p: usize) -> usize {
+        if self.unbroken == usize::MAX {
+            return p;
+        }
+        let (y, x) = (p / self.output_width, p % self.output_width);
+        y * self.stride.h * self.input_width + x * self.stride.w
+    }
+
+    /// Output pixels `p..` as the broadcast operand.
+    pub(crate) fn rows<'a>(&self, input: &PixelRef<'a>, n: usize, p: usize, channel: usize) -> RowsOf<'a> {
+        let view = &input.view;
+        let stride = if self.unbroken == usize::MAX { 1 } else { self.stride.w };
+        RowsOf {
+            data: &input.data[view.offset(n, channel, self.input_pixel(p))..],
+            row: view.pixel * stride,
+            chunk: if view.layout == Layout::Nchw16c { view.plane } else { CHUNK },
+        }
+    }
+
+    /// Output pixels `p..` of NCHW planes as the vector operand; only where all of them are neighbours.
+    pub(crate) fn columns<'a>(
+        &self,
+        input: &PixelRef<'a>,
+        n: usize,
+        p: usize,
+        channel: usize,
+    ) -> ColumnsOf<'a> {
+        ColumnsOf { data: &input.data[input.view.offset(n, channel, p)..], step: input.view.plane }
+    }
+}
+
+/// Packs steps `k` of every tile as the broadcast operand, `[tile][k / 16][pixel][16]`, for NHWC and Nchw16c.
+pub(crate) fn pack_rows(
+    desc: &ConvDesc,
+    input: &PixelRef<'_>,
+    (n, group): (usize, usize),
+    tiles: PixelTiles,
+    k: &Range<usize>,
+    slab: &mut [f32],
+) {
+    let channels = desc.input().c / desc.groups();
+    let len = k.len().next_multiple_of(CHUNK);
+    let mut rest = slab;
+    for pixels in tiles {
+        let rows = pixels.len();
+        let (panel, later) = rest.split_at_mut(len * rows);
+        rest = later;
+        let mut origins = [(0, 0); MOST_ROWS];
+        for (origin, p) in origins.iter_mut().zip(pixels) {
+            *origin = window_origin(desc, p);
+        }
+        let mut at = k.start;
+        // One tap at a time: its channels are runs of neighbours.
+        while at < k.end {
+            let (tap, first) = (at / channels, at % channels);
+            let run = (channels - first).min(k.end - at);
+            for (i, &origin) in origins[..rows].iter().enumerate() {
+                let from = tap_pixel(desc, origin, tap).map(|p| input.view.offset(n, 0, p));
+                copy_run(input, from, group * channels + first, panel, at - k.start, (i, rows), run);
+            }
+            at += run;
+        }
+    }
+}
+
+/// Rows of the tallest tile there may be.
+pub(crate) const MOST_ROWS: usize = 32;
+
+/// The input coordinates of the first tap of output pixel `p`: negative in the padding.
+fn window_origin(desc: &ConvDesc, p: usize) -> (isize, isize) {
+    let width = desc.output().w;
+    let at = |out: usize, stride: usize, before: usize| (out * stride) as isize - before as isize;
+    (at(p / width, desc.stride().h, desc.pad().top), at(p % width, desc.stride().w, desc.pad().left))
+}
+
+/// The input pixel that a window reads through one tap, or `None` in the padding.
+fn tap_pixel(desc: &ConvDesc, (y, x): (isize, isize), tap: usize) -> Option<usize> {
+    let (kh, kw) = (tap / desc.kernel().w, tap % desc.kernel().w);
+    // A negative coordinate becomes larger than any extent.
+    let y = y.wrapping_add_unsigned(kh * desc.dilation().h) as usize;
+    let x = x.wrapping_add_unsigned(kw * desc.dilation().w) as usize;
+    (y < desc.input().h && x < desc.input().w).then(|| y * desc.input().w + x)
+}
+
+/// Copies `run` channels of one pixel (zeros in the padding) to steps `step..` of row `i` of `rows` of a panel.
+fn copy_run(
+    input: &PixelRef<'_>,
+    pixel: Option<usize>,
+    channel: usize,
+    panel: &mut [f32],
+    step: usize,
+    (i, rows): (usize, usize),
+    run: usize,
+) {
+    let mut done = 0;
+    while done < run {
+        let (c, k) = (channel + done, step + done);
+        let mut len = (run - done).min(CHUNK - k % CHUNK);
+        let mut offset = c;
+        if input.view.layout == Layout::Nchw16c {
+            len = len.min(BLOCK - c % BLOCK);
+            offset = c / BLOCK * input.view.plane + c % BLOCK;
+        }
+        let to = k / CHUNK * (rows * CHUNK) + i * CHUNK + k % CHUNK;
+        let target = &mut panel[to..to + len];
+        match pixel {
+            None => target.fill(0.0),
+            Some(pixel) => {
+                let from = &input.data[pixel + offset..][..len];
+                // A whole chunk is the common case, and a copy of known length is four moves.
+                match (<&mut [f32; CHUNK]>::try_from(&mut *target), <&[f32; CHUNK]>::try_from(from)) {
+                    (Ok(target), Ok(from)) => *target = *from,
+                    _ => target.copy_from_slice(from),
+                }
+            }
+        }
+        done += len;
+    }
+}
+
+/// Packs steps `k` of every tile as the vector operand, `[tile][k][width]`, for NCHW. Columns past a tile's last
+/// pixel are zero.
+pub(crate) fn pack_columns(
+    desc: &ConvDesc,
+    input: &PixelRef<'_>,
+    (n, group): (usize, usize),
+    tiles: PixelTiles,
+    k: &Range<usize>,
+    (width, slab): (usize, &mut [f32]),
+) {
+    let window = desc.kernel().h * desc.kernel().w;
+    let group = input.view.offset(n, group * (desc.input().c / desc.groups()), 0);
+    for (pixels, panel) in tiles.zip(slab.chunks_exact_mut(k.len() * width)) {
+        if pixels.len() < width {
+            panel.fill(0.0);
+        }
+        let mut lines = [Line::default(); MOST_COLUMNS];
+        let count = output_lines(desc, &pixels, &mut lines);
+        for tap in 0..window {
+            // The channels whose step of this tap is in the block: what is found out about a line serves all of them.
+            let first = k.start.saturating_sub(tap).div_ceil(window);
+            let last = k.end.saturating_sub(tap).div_ceil(window);
+            for line in &lines[..count] {
+                let (lo, hi, source) = line.through(desc, tap);
+                for channel in first..last {
+                    let row = (channel * window + tap - k.start) * width + line.column;
+                    let to = &mut panel[row..row + line.len];
+                    if hi - lo < line.len {
+                        to.fill(0.0);
+                    }
+                    if lo < hi {
+                        let from = &input.data[group + channel * input.view.plane + source..];
+                        copy_strided(from, desc.stride().w, &mut to[lo..hi]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Columns of the widest tile that pixels are packed for.
+pub(crate) const MOST_COLUMNS: usize = 64;
+
+/// The part of a tile in one row of the output.
+#[derive(Clone, Copy, Default)]
+struct Line {
+    /// The first column of the tile, and how many.
+    column: usize,
+    len: usize,
+    /// Where the first window begins in the input; negative in the padding.
+    origin: (isize, isize),
+}
+
+/// Cuts a tile into rows of the output; how many there are.
+fn output_lines(desc: &ConvDesc, pixels: &Range<usize>, lines: &mut [Line; MOST_COLUMNS]) -> usize {
+    let (width, mut count, mut p) = (desc.output().w, 0, pixels.start);
+    while p < pixels.end {
+        let len = (width - p % width).min(pixels.end - p);
+        lines[count] = Line { column: p - pixels.start, len, origin: window_origin(desc, p) };
+        (count, p) = (count + 1, p + len);
+    }
+    count
+}
+
+impl Line {
+    /// Which pixels `lo..hi` of the line read inside the input through `tap`, and the first input pixel that is read.
+    fn through(&self, desc: &ConvDesc, tap: usize) -> (usize, usize, usize) {
+        let (kh, kw) = (tap / desc.kernel().w, tap % desc.kernel().w);
+        let (shape, stride) = (desc.input(), desc.stride().w);
+        let y = self.origin.0.wrapping_add_unsigned(kh * desc.dilation().h) as usize;
+        let x = self.origin.1.wrapping_add_unsigned(kw * desc.dilation().w);
+        if y >= shape.h {
+            return (0, 0, 0);
+        }
+        let before = if x < 0 { x.unsigned_abs().div_ceil(stride).min(self.len) } else { 0 };
+        let room = shape.w.saturating_add_signed(x.saturating_neg());
+        let inside = if room > (self.len - 1) * stride { self.len } else { room.div_ceil(stride) };
+        let first = x.wrapping_add_unsigned(before * stride) as usize;
+        if before < inside { (before, inside, y * shape.w + first) } else { (0, 0, 0) }
+    }
+}
+
+/// Every `stride`-th element of `from`.
+fn copy_strided(from: &[f32], stride: usize, to: &mut [f32]) {
+    if stride == 1 {
+        to.copy_from_slice(&from[..to.len()]);
+    } else {
+        to.iter_mut().zip(from.iter().step_by(stride)).for_each(|(to, &from)| *to = from);
+    }
+}

@@ -1,0 +1,87 @@
+//! Local response normalisation.
+
+use super::{Ops, elements, elementwise_grain, merges, split, tiles};
+use crate::describe::{TensorMut, TensorRef};
+use crate::error::ConvError;
+use crate::run::{Threads, check};
+use crate::tile::layer_table::{Response, Source};
+use crate::tile::lrn::Power;
+use crate::tile::output::OutputRegion;
+
+/// `y = x / (k + alpha / size * sum of squares of size neighbouring channels)^beta`.
+///
+/// AlexNet's is `size: 5, alpha: 5e-4, beta: 0.75, k: 2.0`: the paper's alpha of 1e-4 is not divided by the size.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LrnSpec {
+    /// Channels of a window: the channel itself, `(size - 1) / 2` before it and the rest of them after it. It is cut
+    /// off at the first and the last channel; the divisor stays `size`.
+    pub size: usize,
+    /// Weight of the mean square, at least 0.
+    pub alpha: f32,
+    /// The exponent. 0.5, 0.75 and 1 are computed with square roots, any other by the standard library's `powf`.
+    pub beta: f32,
+    /// What the divisor is before any response; at least 0.
+    pub k: f32,
+}
+
+impl LrnSpec {
+    fn check(&self) -> Result<Response, ConvError> {
+        let Self { size, alpha, beta, k } = *self;
+        if size == 0 {
+            return Err(ConvError::field("lrn.size", "at least 1", size));
+        }
+        for (field, value) in [("lrn.alpha", alpha), ("lrn.k", k)] {
+            if !(value.is_finite() && value >= 0.0) {
+                return Err(ConvError::field(field, "a finite number, at least 0", value));
+            }
+        }
+        if !beta.is_finite() {
+            return Err(ConvError::field("lrn.beta", "a finite number", beta));
+        }
+        let power = match beta {
+            1.0 => Power::One,
+            0.5 => Power::Half,
+            0.75 => Power::ThreeQuarters,
+            _ => Power::Other(beta),
+        };
+        let before = (size - 1) / 2;
+        Ok(Response { before, after: size - 1 - before, k, alpha: alpha / size as f32, power })
+    }
+}
+
+impl Ops {
+    /// Local response normalisation across channels (Krizhevsky et al. 2012, section 3.3), as ONNX's `LRN` and
+    /// PyTorch's `LocalResponseNorm` with odd sizes. For an even size ONNX has the larger half after the channel, as
+    /// here. The lanes of Nchw16c past the last channel are written as zero.
+    ///
+    /// # Errors
+    /// [`ConvError::InvalidField`] for a size of 0, for alpha or k that is negative or not finite, for beta that is not
+    /// finite; [`ConvError::ShapeMismatch`] or [`ConvError::LayoutMismatch`] unless the output is like the input. The
+    /// output is untouched then.
+    pub fn lrn(
+        &self,
+        spec: LrnSpec,
+        input: TensorRef<'_>,
+        output: TensorMut<'_>,
+        threads: Threads<'_>,
+    ) -> Result<(), ConvError> {
+        let response = spec.check()?;
+        check("output", (input.shape(), input.layout()), (output.shape(), output.layout()))?;
+        let channels = input.shape().c;
+        let per_element = 8 + spec.size.min(channels) as u64;
+        let work = elements(input.shape()).saturating_mul(per_element);
+        let merge = merges(&input.view()) && merges(&output.view());
+        let input = input.pixels().merged_if(merge);
+        let region = OutputRegion::new(output, merge);
+        let grain = elementwise_grain(region.layout());
+        split(region, grain, work, threads, &|mut region| {
+            tiles(&mut region, usize::MAX, |tile, at| {
+                let source = Source::new(&input, at.n, 0, at.p);
+                let place = (at.channels.start, channels);
+                self.kernels.ops.layers.lrn(&response, source, place, at.per_row, tile);
+            });
+            region.zero_padding_lanes();
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,46 @@
+//! Maxout, the activation that is a maximum of linear pieces.
+
+use super::{Ops, elements, elementwise_grain, merges, split, tiles};
+use crate::describe::{Shape4, TensorMut, TensorRef};
+use crate::error::ConvError;
+use crate::run::{Threads, check};
+use crate::tile::layer_table::Source;
+use crate::tile::output::OutputRegion;
+
+impl Ops {
+    /// Maxout (Goodfellow et al. 2013, section 2): output channel `o` is the largest of input channels
+    /// `o * pieces .. (o + 1) * pieces`, NaN if one of them is. The lanes of Nchw16c past the last channel are written
+    /// as zero.
+    ///
+    /// # Errors
+    /// [`ConvError::InvalidField`] unless `pieces` divides the input's channels; [`ConvError::ShapeMismatch`] or
+    /// [`ConvError::LayoutMismatch`] unless the output has the input's images, rows, columns and layout, and one
+    /// channel for `pieces` of the input's. The output is untouched then.
+    pub fn maxout(
+        &self,
+        pieces: usize,
+        input: TensorRef<'_>,
+        output: TensorMut<'_>,
+        threads: Threads<'_>,
+    ) -> Result<(), ConvError> {
+        let shape = input.shape();
+        if pieces == 0 || !shape.c.is_multiple_of(pieces) {
+            let expected = format!("a divisor of the {} input channels", shape.c);
+            return Err(ConvError::field("pieces", expected, pieces));
+        }
+        let expected = Shape4 { c: shape.c / pieces, ..shape };
+        check("output", (expected, input.layout()), (output.shape(), output.layout()))?;
+        let merge = merges(&input.view()) && merges(&output.view());
+        let input = input.pixels().merged_if(merge);
+        let region = OutputRegion::new(output, merge);
+        let grain = elementwise_grain(region.layout());
+        split(region, grain, elements(shape), threads, &|mut region| {
+            tiles(&mut region, usize::MAX, |tile, at| {
+                let (source, first) = (Source::new(&input, at.n, 0, at.p), at.channels.start * pieces);
+                self.kernels.ops.layers.maxout(pieces, source, first, at.per_row, tile);
+            });
+            region.zero_padding_lanes();
+        });
+        Ok(())
+    }
+}

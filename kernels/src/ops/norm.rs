@@ -1,0 +1,220 @@
+//! Normalisation: batch norm at inference, and group norm with layer norm and instance norm as its ends.
+
+use super::{Ops, elements, elementwise_grain, merges, split, tiles};
+use crate::algo::Grain;
+use crate::describe::{BLOCK, Layout, PixelRef, TensorMut, TensorRef};
+use crate::error::ConvError;
+use crate::run::{Threads, check};
+use crate::tile::layer_table::{Lines, Source};
+use crate::tile::output::OutputRegion;
+use std::ops::Range;
+
+/// Which channels are normalised together.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct NormSpec {
+    /// Groups of channels: 1 is layer norm over channels and pixels, as many as there are channels is instance norm.
+    pub groups: usize,
+    /// Added to the variance, at least 0; 1e-5 in most networks.
+    pub eps: f32,
+}
+
+/// The checked problem.
+struct Norm<'a> {
+    input: PixelRef<'a>,
+    /// Channels of a group.
+    size: usize,
+    eps: f64,
+    scale: Option<&'a [f32]>,
+    shift: Option<&'a [f32]>,
+}
+
+/// Mean and deviation of up to 16 groups.
+struct Moments {
+    /// The mean, as far as an `f32` goes; it is what was subtracted before squaring.
+    centre: [f32; BLOCK],
+    /// The mean of what was left.
+    rest: [f64; BLOCK],
+    /// `1 / sqrt(variance + eps)`.
+    inverse: [f64; BLOCK],
+}
+
+/// `numbers` must be one per channel, if there are any.
+fn check_len(what: &'static str, numbers: Option<&[f32]>, channels: usize) -> Result<(), ConvError> {
+    match numbers.map_or(channels, <[f32]>::len) {
+        got if got == channels => Ok(()),
+        got => Err(ConvError::BufferLen { what, expected: channels, got }),
+    }
+}
+
+impl Ops {
+    /// `x = x * scale[c] + shift[c]`, in place: batch normalisation at inference (Ioffe and Szegedy 2015, algorithm 2),
+    /// with `scale = gamma / sqrt(variance + eps)` and `shift = beta - mean * scale`.
+    ///
+    /// Where it follows a convolution, fold it into weights and bias instead. The lanes of Nchw16c past the last
+    /// channel are left alone.
+    ///
+    /// # Errors
+    /// [`ConvError::BufferLen`] unless there is one number per channel. The tensor is untouched then.
+    pub fn scale_shift(
+        &self,
+        scale: &[f32],
+        shift: &[f32],
+        tensor: TensorMut<'_>,
+        threads: Threads<'_>,
+    ) -> Result<(), ConvError> {
+        let channels = tensor.shape().c;
+        check_len("scale", Some(scale), channels)?;
+        check_len("shift", Some(shift), channels)?;
+        let work = elements(tensor.shape()).saturating_mul(2);
+        let merge = merges(&tensor.view());
+        let region = OutputRegion::new(tensor, merge);
+        let grain = elementwise_grain(region.layout());
+        split(region, grain, work, threads, &|mut region| {
+            tiles(&mut region, usize::MAX, |tile, at| {
+                let (scale, shift) = (&scale[at.channels.clone()], &shift[at.channels]);
+                self.kernels.ops.layers.scale_shift(scale, shift, at.per_row, tile);
+            });
+        });
+        Ok(())
+    }
+
+    /// Group normalisation (Wu and He 2018, section 3): within each image and group of neighbouring channels
+    /// `y = (x - mean) / sqrt(variance + eps) * scale[c] + shift[c]`, with the biased variance. No scale is 1, no shift
+    /// is 0. The lanes of Nchw16c past the last channel are written as zero.
+    ///
+    /// The mean is taken first and the squares of deviations from it after that, so a mean that is large against the
+    /// deviations does no harm. Images and groups are what is cut among threads: a single group of a single image is
+    /// one thread's.
+    ///
+    /// # Errors
+    /// [`ConvError::InvalidField`] unless `groups` divides the channels, and for `eps` that is negative or not finite;
+    /// [`ConvError::BufferLen`] unless scale and shift have one number per channel; [`ConvError::ShapeMismatch`] or
+    /// [`ConvError::LayoutMismatch`] unless the output is like the input. The output is untouched then.
+    pub fn normalize(
+        &self,
+        spec: NormSpec,
+        scale: Option<&[f32]>,
+        shift: Option<&[f32]>,
+        input: TensorRef<'_>,
+        output: TensorMut<'_>,
+        threads: Threads<'_>,
+    ) -> Result<(), ConvError> {
+        let NormSpec { groups, eps } = spec;
+        let shape = input.shape();
+        if groups == 0 || !shape.c.is_multiple_of(groups) {
+            let expected = format!("a divisor of the {} channels", shape.c);
+            return Err(ConvError::field("norm.groups", expected, groups));
+        }
+        if !(eps.is_finite() && eps >= 0.0) {
+            return Err(ConvError::field("norm.eps", "a finite number, at least 0", eps));
+        }
+        check_len("scale", scale, shape.c)?;
+        check_len("shift", shift, shape.c)?;
+        check("output", (shape, input.layout()), (output.shape(), output.layout()))?;
+        let size = shape.c / groups;
+        let norm = Norm { input: input.pixels(), size, eps: f64::from(eps), scale, shift };
+        let work = elements(shape).saturating_mul(6);
+        let region = OutputRegion::new(output, false);
+        let grain = Grain { pixels: region.pixels.end, channels: size };
+        split(region, grain, work, threads, &|mut region| {
+            // As many whole groups at a time as have room for their numbers.
+            let step = (BLOCK / size).max(1) * size;
+            let Range { start, end } = region.channels.clone();
+            for n in region.images.clone() {
+                for c in (start..end).step_by(step) {
+                    self.normalize_groups(&norm, n, c..end.min(c + step), &mut region);
+                }
+            }
+            region.zero_padding_lanes();
+        });
+        Ok(())
+    }
+
+    /// The groups of `channels` of image `n`: at most 16 of them.
+    fn normalize_groups(
+        &self,
+        norm: &Norm<'_>,
+        n: usize,
+        channels: Range<usize>,
+        region: &mut OutputRegion<'_>,
+    ) {
+        let moments = self.moments(norm, n, channels.clone());
+        let per_row = region.layout() == Layout::Nchw;
+        for part in runs(&channels) {
+            let (mut centre, mut factor, mut shift) = ([0.0; BLOCK], [0.0; BLOCK], [0.0; BLOCK]);
+            for (i, c) in part.clone().enumerate() {
+                let group = (c - channels.start) / norm.size;
+                let scale = norm.scale.map_or(1.0, |scale| f64::from(scale[c])) * moments.inverse[group];
+                centre[i] = moments.centre[group];
+                factor[i] = scale as f32;
+                let shifted = norm.shift.map_or(0.0, |shift| f64::from(shift[c]));
+                shift[i] = (shifted - moments.rest[group] * scale) as f32;
+            }
+            let lines = Lines { centre: Some(&centre), factor: &factor, shift: &shift };
+            let pixels = region.pixels.clone();
+            let source = Source::new(&norm.input, n, part.start, 0);
+            let tile = if per_row {
+                region.channels_as_rows(n, part, pixels)
+            } else {
+                region.channels_as_columns(n, pixels, part.start, 0..part.len())
+            };
+            self.kernels.ops.layers.normalize(source, lines, per_row, tile);
+        }
+    }
+
+    /// The corrected two-pass algorithm (Chan, Golub and LeVeque 1983, eq. 1.7): what the first mean leaves is
+    /// averaged too, and taken off both.
+    fn moments(&self, norm: &Norm<'_>, n: usize, channels: Range<usize>) -> Moments {
+        let count = norm.size as f64 * norm.input.view.pixels as f64;
+        let [means, _] = self.group_sums(norm, n, &channels, None);
+        let centre = means.map(|sum| (sum / count) as f32);
+        let [rests, squares] = self.group_sums(norm, n, &channels, Some(&centre));
+        let rest = rests.map(|sum| sum / count);
+        let variance = |group: usize| (squares[group] / count - rest[group] * rest[group]).max(0.0);
+        let inverse = std::array::from_fn(|group| 1.0 / (variance(group) + norm.eps).sqrt());
+        Moments { centre, rest, inverse }
+    }
+
+    /// Sums of deviations from the centre and of their squares, per group of `channels`.
+    fn group_sums(
+        &self,
+        norm: &Norm<'_>,
+        n: usize,
+        channels: &Range<usize>,
+        centre: Option<&[f32; BLOCK]>,
+    ) -> [[f64; BLOCK]; 2] {
+        let (view, layers) = (&norm.input.view, &self.kernels.ops.layers);
+        let (mut plain, mut squares) = ([0.0; BLOCK], [0.0; BLOCK]);
+        if view.layout == Layout::Nchw {
+            // A group is one run.
+            for (group, c) in channels.clone().step_by(norm.size).enumerate() {
+                let run = &norm.input.data[view.offset(n, c, 0)..][..norm.size * view.pixels];
+                let sums = layers.run_moments(run, centre.map(|centre| centre[group]));
+                (plain[group], squares[group]) = (f64::from(sums.0), f64::from(sums.1));
+            }
+            return [plain, squares];
+        }
+        for part in runs(channels) {
+            let group = |i: usize| (part.start + i - channels.start) / norm.size;
+            let centre = centre
+                .map(|centre| std::array::from_fn(|i| if i < part.len() { centre[group(i)] } else { 0.0 }));
+            let source = Source::new(&norm.input, n, part.start, 0);
+            let sums = layers.column_moments(source, view.pixels, part.len(), centre);
+            for i in 0..part.len() {
+                plain[group(i)] += f64::from(sums.plain[i]);
+                squares[group(i)] += f64::from(sums.squares[i]);
+            }
+        }
+        [plain, squares]
+    }
+}
+
+/// `channels` in runs that end where blocks do, which are neighbours in every layout with channels last.
+fn runs(channels: &Range<usize>) -> impl Iterator<Item = Range<usize>> {
+    let Range { mut start, end } = *channels;
+    std::iter::from_fn(move || {
+        let run = start..end.min((start / BLOCK + 1) * BLOCK);
+        start = run.end;
+        (!run.is_empty()).then_some(run)
+    })
+}

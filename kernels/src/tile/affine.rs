@@ -1,0 +1,128 @@
+//! `y = (x - centre) * factor + shift` with numbers per channel: the second half of every normalisation.
+
+use super::boundary::Body;
+use super::elementwise::InPlace;
+use crate::simd::{Lanes, Simd};
+
+/// Rows that share the numbers in registers: so many of them stay in the first cache level while vectors of
+/// columns pass over them.
+const ROWS: usize = 16;
+
+/// Built and checked by `tile/layer_table.rs`.
+pub(crate) struct AffineArgs {
+    pub(super) out: InPlace,
+    /// A tile with the same columns; may be the output itself.
+    pub(super) src: *const f32,
+    /// From one of its rows to the next.
+    pub(super) src_row: usize,
+    /// Numbers per channel. `centre` is not read unless `CENTRED`.
+    pub(super) centre: *const f32,
+    pub(super) factor: *const f32,
+    pub(super) shift: *const f32,
+    /// Whether channels are rows (NCHW) rather than columns.
+    pub(super) per_row: bool,
+}
+
+/// The map of one channel, or of a vector of them.
+#[derive(Clone, Copy)]
+struct Line<V> {
+    centre: V,
+    factor: V,
+    shift: V,
+}
+
+/// The affine map of a tile; without a centre (batch normalisation at inference) it is a single FMA.
+pub(crate) struct Affine<const CENTRED: bool>;
+
+impl<const CENTRED: bool> Body for Affine<CENTRED> {
+    type Args = AffineArgs;
+
+    /// # Safety
+    /// The output must be valid for writing and the source for reading, their columns neighbours (`block` is not
+    /// read), with numbers for each column or row.
+    #[inline(always)]
+    unsafe fn run<S: Simd>(s: S, args: &AffineArgs) {
+        // SAFETY: the caller's promise is the same.
+        unsafe {
+            if args.per_row {
+                channels_are_rows::<S, CENTRED>(s, args);
+            } else {
+                channels_are_columns::<S, CENTRED>(s, args);
+            }
+        }
+    }
+}
+
+/// # Safety
+/// As [`Affine`].
+#[inline(always)]
+unsafe fn channels_are_rows<S: Simd, const CENTRED: bool>(s: S, args: &AffineArgs) {
+    for i in 0..args.out.rows {
+        let from = args.src.wrapping_add(i * args.src_row);
+        let to = args.out.base.wrapping_add(i * args.out.row);
+        // SAFETY: a number per row, and all columns below are of this row.
+        unsafe {
+            let line = Line {
+                centre: s.splat(if CENTRED { *args.centre.add(i) } else { 0.0 }),
+                factor: s.splat(*args.factor.add(i)),
+                shift: s.splat(*args.shift.add(i)),
+            };
+            let mut c = 0;
+            while c + S::LANES <= args.out.columns {
+                s.store(to.add(c), map::<S, CENTRED>(s, line, s.load(from.add(c))));
+                c += S::LANES;
+            }
+            let rest = Lanes { lo: 0, hi: args.out.columns - c };
+            if rest.hi > 0 {
+                s.store_lanes(to.add(c), map::<S, CENTRED>(s, line, s.load_lanes(from.add(c), rest)), rest);
+            }
+        }
+    }
+}
+
+/// # Safety
+/// As [`Affine`].
+#[inline(always)]
+unsafe fn channels_are_columns<S: Simd, const CENTRED: bool>(s: S, args: &AffineArgs) {
+    let mut first = 0;
+    while first < args.out.rows {
+        let end = args.out.rows.min(first + ROWS);
+        let mut c = 0;
+        while c < args.out.columns {
+            let lanes = Lanes { lo: 0, hi: (args.out.columns - c).min(S::LANES) };
+            let from = args.src.wrapping_add(c);
+            let to = args.out.base.wrapping_add(c);
+            // SAFETY: `lanes` columns from `c` on are in the tile, and have a number each.
+            unsafe {
+                let number = |numbers: *const f32| s.load_lanes(numbers.wrapping_add(c), lanes);
+                let line = Line {
+                    centre: if CENTRED { number(args.centre) } else { s.splat(0.0) },
+                    factor: number(args.factor),
+                    shift: number(args.shift),
+                };
+                if lanes.hi == S::LANES {
+                    for i in first..end {
+                        let x = s.load(from.wrapping_add(i * args.src_row));
+                        s.store(to.wrapping_add(i * args.out.row), map::<S, CENTRED>(s, line, x));
+                    }
+                } else {
+                    for i in first..end {
+                        let x = s.load_lanes(from.wrapping_add(i * args.src_row), lanes);
+                        s.store_lanes(
+                            to.wrapping_add(i * args.out.row),
+                            map::<S, CENTRED>(s, line, x),
+                            lanes,
+                        );
+                    }
+                }
+            }
+            c += S::LANES;
+        }
+        first = end;
+    }
+}
+
+#[inline(always)]
+fn map<S: Simd, const CENTRED: bool>(s: S, line: Line<S::V>, x: S::V) -> S::V {
+    s.mul_add(if CENTRED { s.sub(x, line.centre) } else { x }, line.factor, line.shift)
+}

@@ -1,0 +1,341 @@
+//! [`LayerTable`]: the kernels of normalisation, addition, maxout and copies behind safe, length-checked calls.
+//!
+//! Part of an [`OpsTable`](super::ops_table::OpsTable), and so of a set that is handed out only after its features were
+//! detected.
+
+use super::add::AddArgs;
+use super::affine::AffineArgs;
+use super::boundary::Entry;
+use super::copy::CopyArgs;
+use super::elementwise::InPlace;
+use super::lrn::{LrnArgs, Power};
+use super::maxout::MaxoutArgs;
+use super::moments::{MomentsArgs, Sums};
+use super::ops_table::in_place;
+use super::output::{OutTile, TileAt};
+use crate::describe::{Activation, BLOCK, Layout, PixelRef};
+
+/// The kernels of one instruction set.
+pub(crate) struct LayerTable {
+    pub(super) add: Entry<AddArgs>,
+    /// Without a centre, and with one.
+    pub(super) affine: [Entry<AffineArgs>; 2],
+    /// Sums alone, and with those of squares.
+    pub(super) column_moments: [Entry<MomentsArgs>; 2],
+    pub(super) run_moments: [Entry<MomentsArgs>; 2],
+    pub(super) lrn_columns: Entry<LrnArgs>,
+    pub(super) lrn_rows: Entry<LrnArgs>,
+    pub(super) maxout_columns: Entry<MaxoutArgs>,
+    pub(super) maxout_rows: Entry<MaxoutArgs>,
+    pub(super) copy_rows: Entry<CopyArgs>,
+    pub(super) transpose: Entry<CopyArgs>,
+}
+
+/// `layer_table!(enter_<isa>, vectors of a block)`.
+macro_rules! layer_table {
+    ($enter:ident, $block:literal) => {{
+        use super::{add, affine, copy, lrn, maxout, moments};
+        super::layer_table::LayerTable {
+            add: $enter::<add::Add>,
+            affine: [$enter::<affine::Affine<false>>, $enter::<affine::Affine<true>>],
+            column_moments: [
+                $enter::<moments::ColumnMoments<$block, false>>,
+                $enter::<moments::ColumnMoments<$block, true>>,
+            ],
+            run_moments: [$enter::<moments::RunMoments<false>>, $enter::<moments::RunMoments<true>>],
+            lrn_columns: $enter::<lrn::LrnColumns>,
+            lrn_rows: $enter::<lrn::LrnRows>,
+            maxout_columns: $enter::<maxout::MaxoutColumns>,
+            maxout_rows: $enter::<maxout::MaxoutRows>,
+            copy_rows: $enter::<copy::CopyRows>,
+            transpose: $enter::<copy::Transpose>,
+        }
+    }};
+}
+pub(super) use layer_table;
+
+/// Memory to be read: where a tile begins in it, and how it goes on.
+#[derive(Clone, Copy)]
+pub(crate) struct Source<'a> {
+    data: &'a [f32],
+    at: TileAt,
+}
+
+impl<'a> Source<'a> {
+    /// From channel `c` of pixel `p` of image `n` on: rows are channels in NCHW, pixels in the other layouts.
+    pub(crate) fn new(from: &PixelRef<'a>, n: usize, c: usize, p: usize) -> Self {
+        let at = match from.view.layout {
+            Layout::Nchw => TileAt::channels_as_rows(&from.view, n, p, c),
+            Layout::Nhwc | Layout::Nchw16c => TileAt::channels_as_columns(&from.view, n, p, c),
+        };
+        Self { data: from.data, at }
+    }
+
+    /// The first element of a tile of `rows` by `columns`, none of them 0.
+    ///
+    /// # Panics
+    /// If it ends outside of the memory: a defect of this library.
+    fn measured(&self, rows: usize, columns: usize) -> *const f32 {
+        let Self { data, at } = self;
+        let last = at.offset + (rows - 1) * at.row + (columns - 1) / BLOCK * at.block + (columns - 1) % BLOCK;
+        assert!(last < data.len());
+        data.as_ptr().wrapping_add(at.offset)
+    }
+}
+
+/// One number per channel of a tile.
+#[derive(Clone, Copy)]
+pub(crate) struct Lines<'a> {
+    /// What is subtracted first, if anything.
+    pub(crate) centre: Option<&'a [f32]>,
+    pub(crate) factor: &'a [f32],
+    pub(crate) shift: &'a [f32],
+}
+
+/// The channels of a window, and what becomes of their sum of squares.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Response {
+    /// Channels of a window before and after its own.
+    pub(crate) before: usize,
+    pub(crate) after: usize,
+    pub(crate) k: f32,
+    /// Already divided by the size of the window.
+    pub(crate) alpha: f32,
+    pub(crate) power: Power,
+}
+
+/// Whether columns are neighbours.
+fn dense(tile: &InPlace) -> bool {
+    tile.columns <= BLOCK || tile.block == BLOCK
+}
+
+/// Whether there is anything to do.
+fn is_empty(tile: &InPlace) -> bool {
+    tile.rows == 0 || tile.columns == 0
+}
+
+impl LayerTable {
+    /// Addresses of the machine code of every kernel, for the test that disassembles it.
+    pub(super) fn code(&self) -> [(&'static str, *const u8); 13] {
+        [
+            ("add", self.add as *const u8),
+            ("scale_shift", self.affine[0] as *const u8),
+            ("normalize", self.affine[1] as *const u8),
+            ("column_sums", self.column_moments[0] as *const u8),
+            ("column_moments", self.column_moments[1] as *const u8),
+            ("run_sums", self.run_moments[0] as *const u8),
+            ("run_moments", self.run_moments[1] as *const u8),
+            ("lrn_columns", self.lrn_columns as *const u8),
+            ("lrn_rows", self.lrn_rows as *const u8),
+            ("maxout_columns", self.maxout_columns as *const u8),
+            ("maxout_rows", self.maxout_rows as *const u8),
+            ("copy_rows", self.copy_rows as *const u8),
+            ("transpose", self.transpose as *const u8),
+        ]
+    }
+
+    /// `x = activation(x + addend)` in place, for any activation but PReLU. Columns must be neighbours.
+    ///
+    /// # Panics
+    /// If they are not, or the addend is too short: a defect of this library.
+    pub(crate) fn add(&self, addend: Source<'_>, activation: Activation, tile: OutTile<'_>) {
+        let mut tile = in_place(&tile);
+        assert!(dense(&tile) && activation != Activation::PRelu);
+        if is_empty(&tile) {
+            return;
+        }
+        let from = addend.measured(tile.rows, tile.columns);
+        if tile.row == tile.columns && addend.at.row == tile.columns {
+            tile = InPlace { columns: tile.rows * tile.columns, rows: 1, ..tile };
+        }
+        // SAFETY: the tile is borrowed, the addend measured, both have neighbours as columns; the features were
+        // detected.
+        unsafe { (self.add)(&AddArgs { tile, addend: from, addend_row: addend.at.row, activation }) }
+    }
+
+    /// `x = x * factor + shift` in place. Columns must be neighbours.
+    ///
+    /// # Panics
+    /// If they are not, or a number is missing: a defect of this library.
+    pub(crate) fn scale_shift(&self, factor: &[f32], shift: &[f32], per_row: bool, tile: OutTile<'_>) {
+        let out = in_place(&tile);
+        let (src, src_row) = (out.base.cast_const(), out.row);
+        // SAFETY: the source is the tile itself.
+        unsafe { self.affine(src, src_row, Lines { centre: None, factor, shift }, per_row, out) };
+    }
+
+    /// `y = (x - centre) * factor + shift`. Columns must be neighbours.
+    ///
+    /// # Panics
+    /// If they are not, or the source or a number is missing: a defect of this library.
+    pub(crate) fn normalize(&self, src: Source<'_>, lines: Lines<'_>, per_row: bool, out: OutTile<'_>) {
+        let out = in_place(&out);
+        if !is_empty(&out) {
+            let from = src.measured(out.rows, out.columns);
+            // SAFETY: the source was measured.
+            unsafe { self.affine(from, src.at.row, lines, per_row, out) };
+        }
+    }
+
+    /// # Safety
+    /// `out` must be a borrowed tile; `src` must be valid for reading the same columns, its rows `src_row` apart.
+    unsafe fn affine(&self, src: *const f32, src_row: usize, lines: Lines<'_>, per_row: bool, out: InPlace) {
+        assert!(dense(&out));
+        let Lines { centre, factor, shift } = lines;
+        let channels = if per_row { out.rows } else { out.columns };
+        for numbers in [centre.unwrap_or(factor), factor, shift] {
+            assert!(numbers.len() >= channels);
+        }
+        let kernel = self.affine[usize::from(centre.is_some())];
+        let args = AffineArgs {
+            out,
+            src,
+            src_row,
+            centre: centre.unwrap_or_default().as_ptr(),
+            factor: factor.as_ptr(),
+            shift: shift.as_ptr(),
+            per_row,
+        };
+        // SAFETY: source and output by the caller, columns and numbers were checked; the features were detected.
+        unsafe { kernel(&args) }
+    }
+
+    /// Sums over `pixels` pixels of up to 16 neighbouring channels; of squares too if there is a centre.
+    ///
+    /// # Panics
+    /// If the source is too short: a defect of this library.
+    pub(crate) fn column_moments(
+        &self,
+        src: Source<'_>,
+        pixels: usize,
+        channels: usize,
+        centre: Option<[f32; BLOCK]>,
+    ) -> Sums {
+        assert!(pixels > 0 && (1..=BLOCK).contains(&channels));
+        let mut sums = Sums { plain: [0.0; BLOCK], squares: [0.0; BLOCK] };
+        let args = MomentsArgs {
+            src: src.measured(pixels, channels),
+            len: pixels,
+            pixel: src.at.row,
+            columns: channels,
+            part: part_of(pixels),
+            centre: centre.unwrap_or_default(),
+            out: &raw mut sums,
+        };
+        // SAFETY: the source was measured, and the sums are a local; the features were detected.
+        unsafe { self.column_moments[usize::from(centre.is_some())](&args) };
+        sums
+    }
+
+    /// The sum of a run of neighbours, and that of squares if there is a centre.
+    pub(crate) fn run_moments(&self, run: &[f32], centre: Option<f32>) -> (f32, f32) {
+        let mut sums = Sums { plain: [0.0; BLOCK], squares: [0.0; BLOCK] };
+        let args = MomentsArgs {
+            src: run.as_ptr(),
+            len: run.len(),
+            pixel: 1,
+            columns: BLOCK,
+            part: part_of(run.len() / BLOCK),
+            centre: [centre.unwrap_or_default(); BLOCK],
+            out: &raw mut sums,
+        };
+        // SAFETY: the run is borrowed, and the sums are a local; the features were detected.
+        unsafe { self.run_moments[usize::from(centre.is_some())](&args) };
+        (sums.plain[0], sums.squares[0])
+    }
+
+    /// Local response normalisation of the channels of `out`, `first..` of the `channels` of the source, which
+    /// begins with channel 0 of the same pixel. Channels are rows or columns, as the source has them.
+    ///
+    /// # Panics
+    /// If the source is too short: a defect of this library.
+    pub(crate) fn lrn(
+        &self,
+        response: &Response,
+        src: Source<'_>,
+        (first, channels): (usize, usize),
+        per_row: bool,
+        out: OutTile<'_>,
+    ) {
+        let out = in_place(&out);
+        if is_empty(&out) {
+            return;
+        }
+        let (own, pixels) = if per_row { (out.rows, out.columns) } else { (out.columns, out.rows) };
+        assert!(first + own <= channels);
+        assert!(dense(&out) || (!per_row && first.is_multiple_of(BLOCK)));
+        let base = if per_row { src.measured(channels, pixels) } else { src.measured(pixels, channels) };
+        let args = LrnArgs {
+            out,
+            src: base,
+            src_row: src.at.row,
+            src_block: src.at.block,
+            first,
+            channels,
+            before: response.before.min(channels),
+            after: response.after.min(channels),
+            k: response.k,
+            alpha: response.alpha,
+            power: response.power,
+        };
+        let kernel = if per_row { self.lrn_rows } else { self.lrn_columns };
+        // SAFETY: the output is a borrowed tile, and all channels of its pixels were measured; the features were
+        // detected.
+        unsafe { kernel(&args) }
+    }
+
+    /// The largest of `pieces` input channels, for each channel of `out`; the first of them is channel `first` of
+    /// the source, which begins with channel 0 of the same pixel.
+    ///
+    /// # Panics
+    /// If the source is too short: a defect of this library.
+    pub(crate) fn maxout(
+        &self,
+        pieces: usize,
+        src: Source<'_>,
+        first: usize,
+        per_row: bool,
+        out: OutTile<'_>,
+    ) {
+        let out = in_place(&out);
+        if is_empty(&out) {
+            return;
+        }
+        assert!(dense(&out) || !per_row);
+        let (channels, pixels) = if per_row { (out.rows, out.columns) } else { (out.columns, out.rows) };
+        let end = first + channels * pieces;
+        let base = if per_row { src.measured(end, pixels) } else { src.measured(pixels, end) };
+        let (src_row, src_block) = (src.at.row, src.at.block);
+        let kernel = if per_row { self.maxout_rows } else { self.maxout_columns };
+        // SAFETY: the output is a borrowed tile, and the input channels of its pixels were measured; the features
+        // were detected.
+        unsafe { kernel(&MaxoutArgs { out, src: base, src_row, src_block, first, pieces }) }
+    }
+
+    /// A tile of another tensor; if `transposed`, its rows are the columns of `out`. Columns must be neighbours.
+    ///
+    /// # Panics
+    /// If they are not, or the source is too short: a defect of this library.
+    pub(crate) fn copy(&self, src: Source<'_>, transposed: bool, out: OutTile<'_>) {
+        let mut out = in_place(&out);
+        assert!(dense(&out));
+        if is_empty(&out) {
+            return;
+        }
+        let (rows, columns) = if transposed { (out.columns, out.rows) } else { (out.rows, out.columns) };
+        assert!(columns <= BLOCK || src.at.block == BLOCK);
+        let from = src.measured(rows, columns);
+        if !transposed && out.row == columns && src.at.row == columns {
+            out = InPlace { columns: rows * columns, rows: 1, ..out };
+        }
+        let kernel = if transposed { self.transpose } else { self.copy_rows };
+        // SAFETY: the output is a borrowed tile, the source was measured, the columns of both are neighbours; the
+        // features were detected.
+        unsafe { kernel(&CopyArgs { out, src: from, src_row: src.at.row }) }
+    }
+}
+
+/// About the square root of `terms`, even.
+fn part_of(terms: usize) -> usize {
+    (terms.isqrt() + 1).next_multiple_of(16)
+}

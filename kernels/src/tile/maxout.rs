@@ -1,0 +1,122 @@
+//! Maxout: each output channel is the largest of a run of input channels; NaN if there is one.
+
+use super::boundary::Body;
+use super::elementwise::InPlace;
+use super::reduce::{Max, Reduce};
+use crate::describe::BLOCK;
+use crate::simd::{Lanes, Simd};
+
+/// Vectors in flight where channels are rows.
+const FLIGHT: usize = 4;
+
+/// Built and checked by `tile/layer_table.rs`.
+pub(crate) struct MaxoutArgs {
+    pub(super) out: InPlace,
+    /// Channel 0 of the tile's first pixel.
+    pub(super) src: *const f32,
+    /// From one pixel to the next if channels are columns, from one channel to the next if they are rows.
+    pub(super) src_row: usize,
+    /// From one run of 16 channels to the next, if channels are columns.
+    pub(super) src_block: usize,
+    /// The first input channel of the tile's first output channel.
+    pub(super) first: usize,
+    pub(super) pieces: usize,
+}
+
+/// Channels are rows (NCHW): whole vectors of pixels.
+pub(crate) struct MaxoutRows;
+
+impl Body for MaxoutRows {
+    type Args = MaxoutArgs;
+
+    /// # Safety
+    /// The output must be valid for writing, its columns neighbours; all input channels of its pixels for reading.
+    #[inline(always)]
+    unsafe fn run<S: Simd>(s: S, args: &MaxoutArgs) {
+        for i in 0..args.out.rows {
+            let mut c = 0;
+            // SAFETY: all columns below are inside the tile.
+            unsafe {
+                while c + FLIGHT * S::LANES <= args.out.columns {
+                    strip::<S, FLIGHT>(s, args, i, c, Lanes { lo: 0, hi: S::LANES });
+                    c += FLIGHT * S::LANES;
+                }
+                while c < args.out.columns {
+                    strip::<S, 1>(s, args, i, c, Lanes { lo: 0, hi: (args.out.columns - c).min(S::LANES) });
+                    c += S::LANES;
+                }
+            }
+        }
+    }
+}
+
+/// `NV` vectors of row `i` from column `c` on, `lanes` of each.
+///
+/// # Safety
+/// They must be inside the tile.
+#[inline(always)]
+unsafe fn strip<S: Simd, const NV: usize>(s: S, args: &MaxoutArgs, i: usize, c: usize, lanes: Lanes) {
+    let mut from = args.src.wrapping_add((args.first + i * args.pieces) * args.src_row + c);
+    let to = args.out.base.wrapping_add(i * args.out.row + c);
+    let mut most = [s.splat(Max::IDENTITY); NV];
+    // SAFETY: `pieces` input channels of every output channel, the columns are the caller's.
+    unsafe {
+        for _ in 0..args.pieces {
+            for v in 0..NV {
+                most[v] = s.maximum(most[v], s.load_lanes(from.wrapping_add(v * S::LANES), lanes));
+            }
+            from = from.wrapping_add(args.src_row);
+        }
+        for v in 0..NV {
+            s.store_lanes(to.wrapping_add(v * S::LANES), most[v], lanes);
+        }
+    }
+}
+
+/// Channels are columns (NHWC, Nchw16c): pairs of neighbours vector by vector, anything else one by one.
+pub(crate) struct MaxoutColumns;
+
+impl Body for MaxoutColumns {
+    type Args = MaxoutArgs;
+
+    /// # Safety
+    /// The output must be valid for writing, all input channels of its pixels for reading.
+    #[inline(always)]
+    unsafe fn run<S: Simd>(s: S, args: &MaxoutArgs) {
+        // Pairs are read as every second element from the first on and from the second on, the latter one too far.
+        let pairs = args.pieces == 2 && args.src_block == BLOCK && args.out.block == BLOCK;
+        for i in 0..args.out.rows {
+            let pixel = args.src.wrapping_add(i * args.src_row);
+            let to = args.out.base.wrapping_add(i * args.out.row);
+            let mut c = 0;
+            // SAFETY: `c` is below `columns`; a vector of pairs is followed by another output channel.
+            unsafe {
+                while pairs && c + S::LANES < args.out.columns {
+                    let from = pixel.add(args.first + 2 * c);
+                    s.store(to.add(c), s.maximum(s.load_even(from), s.load_even(from.add(1))));
+                    c += S::LANES;
+                }
+                while c < args.out.columns {
+                    *to.add(c / BLOCK * args.out.block + c % BLOCK) = largest(args, pixel, c);
+                    c += 1;
+                }
+            }
+        }
+    }
+}
+
+/// The value of output column `c` of a pixel.
+///
+/// # Safety
+/// Its input channels must be valid for reading.
+#[inline(always)]
+unsafe fn largest(args: &MaxoutArgs, pixel: *const f32, c: usize) -> f32 {
+    let first = args.first + c * args.pieces;
+    let mut most = Max::IDENTITY;
+    for channel in first..first + args.pieces {
+        // SAFETY: by the caller.
+        let x = unsafe { *pixel.add(channel / BLOCK * args.src_block + channel % BLOCK) };
+        most = Max::join_scalar(most, x);
+    }
+    most
+}
