@@ -1,5 +1,6 @@
 //! [`NetError`]: which layer, tensor or file was wrong, what was expected, what was got.
 
+use crate::import::onnx::OnnxError;
 use crate::shape::Shape;
 use kernels::ConvError;
 use std::path::PathBuf;
@@ -79,6 +80,17 @@ pub enum NetError {
     /// Trained weights are not those of the network.
     #[error(transparent)]
     Weights(#[from] WeightsError),
+    /// A model of another tool cannot be imported.
+    #[error(transparent)]
+    Onnx(#[from] OnnxError),
+    /// A tensor file cannot be used.
+    #[error("{origin}: expected an .npy file of little-endian f32 in C order, got {reason}")]
+    Npy {
+        /// The file.
+        origin: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A picture cannot be used.
     #[error(transparent)]
     Picture(#[from] PictureError),
@@ -109,11 +121,27 @@ pub enum LayerError {
         /// The shape that it was given.
         got: Shape,
     },
+    /// Its inputs do not fit each other.
+    #[error("expected {what}, got {a} and {b}")]
+    Differ {
+        /// How they should fit.
+        what: &'static str,
+        /// The shape of the first.
+        a: Shape,
+        /// The shape of the one that does not fit it.
+        b: Shape,
+    },
+    /// It can be counted but not be run.
+    #[error("expected a layer that can be run, got `{op}`, which can only be counted")]
+    NoKernel {
+        /// What it is called.
+        op: String,
+    },
     /// It has the wrong number of inputs.
     #[error("expected {expected} inputs, got {got}")]
     Arity {
-        /// Inputs that it takes.
-        expected: usize,
+        /// Inputs that it takes: `1`, `at least 1`.
+        expected: String,
         /// Inputs that it was given.
         got: usize,
     },

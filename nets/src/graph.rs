@@ -35,6 +35,7 @@ pub struct Node {
 pub struct Graph {
     name: String,
     nodes: Vec<Node>,
+    output: NodeId,
 }
 
 impl Graph {
@@ -43,7 +44,7 @@ impl Graph {
         &self.name
     }
 
-    /// Every node; the first is the input, the last the output, and each reads earlier ones only.
+    /// Every node; the first is the input, and each reads earlier ones only.
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
     }
@@ -63,9 +64,9 @@ impl Graph {
         self.nodes[0].output
     }
 
-    /// The last node, whose output is the network's.
+    /// The node whose output is the network's: the last one, if not said otherwise.
     pub fn output_id(&self) -> NodeId {
-        NodeId(self.nodes.len() - 1)
+        self.output
     }
 
     /// The shape of the output for one image.
@@ -106,31 +107,56 @@ pub struct GraphBuilder {
     name: String,
     nodes: Vec<Node>,
     names: HashSet<String>,
+    /// What the next layer reads.
+    current: NodeId,
+    output: Option<NodeId>,
     first_error: Option<NetError>,
 }
 
 impl GraphBuilder {
     /// A graph whose input, the node `input`, is one image of `input`.
     pub fn new(name: &str, input: Shape) -> Self {
-        let mut builder =
-            Self { name: name.to_owned(), nodes: Vec::new(), names: HashSet::new(), first_error: None };
-        builder.add("input", Layer::Input(input), &[]);
+        Self::with_input(name, "input", input)
+    }
+
+    /// The same with another name for the node of the input.
+    pub fn with_input(name: &str, input_name: &str, input: Shape) -> Self {
+        let (name, nodes, names) = (name.to_owned(), Vec::new(), HashSet::new());
+        let current = NodeId(0);
+        let mut builder = Self { name, nodes, names, current, output: None, first_error: None };
+        builder.add(input_name, Layer::Input(input), &[]);
         builder
     }
 
-    /// The node added last.
-    pub fn last(&self) -> NodeId {
-        NodeId(self.nodes.len() - 1)
+    /// Makes `node` the output of the network instead of the layer added last.
+    pub fn output(&mut self, node: NodeId) {
+        self.output = Some(node);
     }
 
-    /// Adds a layer that reads the one added last.
+    /// The shape that comes out of a node so far.
+    pub fn shape(&self, node: NodeId) -> Shape {
+        self.nodes[node.0].output
+    }
+
+    /// The node that the next layer reads: the one added last, or the one given to [`at`](Self::at).
+    pub fn last(&self) -> NodeId {
+        self.current
+    }
+
+    /// Lets the next layer read `node`: where a branch begins.
+    pub fn at(&mut self, node: NodeId) -> &mut Self {
+        self.current = node;
+        self
+    }
+
+    /// Adds a layer that reads the one before.
     pub fn then(&mut self, name: &str, layer: impl Into<Layer>) -> &mut Self {
         let last = self.last();
         self.add(name, layer, &[last]);
         self
     }
 
-    /// Adds an activation that reads the layer added last, under the name `layer.activation`.
+    /// Adds an activation that reads the layer before, under the name `layer.activation`.
     pub fn act(&mut self, activation: Activation) -> &mut Self {
         let name = format!("{}.{}", self.nodes[self.last().0].name, activation.name());
         self.then(&name, activation)
@@ -148,16 +174,19 @@ impl GraphBuilder {
             }
         };
         self.names.insert(name.to_owned());
+        self.current = NodeId(self.nodes.len());
         self.nodes.push(Node { name: name.to_owned(), layer, inputs: inputs.to_vec(), output });
-        self.last()
+        self.current
     }
 
     fn check(&self, name: &str, layer: &Layer, inputs: &[NodeId]) -> Result<Shape, LayerError> {
         if self.names.contains(name) {
             return Err(LayerError::DuplicateName);
         }
-        let (expected, got) = (layer.arity(), inputs.len());
-        if expected != got {
+        let (arity, got) = (layer.arity(), inputs.len());
+        if !arity.contains(&got) {
+            let (least, exact) = (arity.start(), arity.start() == arity.end());
+            let expected = if exact { least.to_string() } else { format!("at least {least}") };
             return Err(LayerError::Arity { expected, got });
         }
         let nodes = self.nodes.len();
@@ -168,7 +197,7 @@ impl GraphBuilder {
         layer.output(&shapes)
     }
 
-    /// The graph; the layer added last is its output.
+    /// The graph; the layer added last is its output, or the one named by [`output`](Self::output).
     ///
     /// # Errors
     /// The first mistake, with the name of its layer.
@@ -179,6 +208,7 @@ impl GraphBuilder {
         if self.nodes.len() < 2 {
             return Err(NetError::NoLayers { network: self.name });
         }
-        Ok(Graph { name: self.name, nodes: self.nodes })
+        let output = self.output.unwrap_or(NodeId(self.nodes.len() - 1));
+        Ok(Graph { name: self.name, nodes: self.nodes, output })
     }
 }

@@ -28,17 +28,22 @@ mod count;
 pub mod digits;
 mod error;
 mod graph;
+pub mod import;
 mod layer;
+pub mod npy;
 pub mod picture;
 mod run;
 mod shape;
 mod weights;
 pub mod zoo;
 
-pub use count::{LayerCount, NetCount, count};
+pub use count::{Convention, LayerCount, NetCount, ParamKinds, Receptive, count, count_batch};
 pub use error::{LayerError, NetError, PictureError, WeightsError};
 pub use graph::{Graph, GraphBuilder, Node, NodeId};
-pub use layer::{Conv, Layer, Linear, Param, Pool, Role};
+pub use layer::{
+    AdaptivePool, Conv, ConvTranspose, Layer, Linear, Lrn, Norm, NormKind, Param, Pool, Role, SparseConv,
+    Subsample,
+};
 pub use run::{Net, NetOptions, StepReport};
 pub use shape::Shape;
 pub use weights::{Init, MEMORY_LIMIT, Tensor, WeightSet, to_safetensors, write};

@@ -68,13 +68,14 @@ fn what_another_layer_reads_is_not_fused() {
     let mut builder = GraphBuilder::new("branches", Shape::map(2, 6, 6));
     builder.then("a", Conv::new(4, 3));
     let a = builder.last();
-    builder.add("unread", Activation::Relu, &[a]);
-    builder.add("b", Conv::new(3, 3), &[a]);
+    let relu = builder.add("relu", Activation::Relu, &[a]);
+    let b = builder.add("b", Conv::new(4, 3).pad(1), &[a]);
+    builder.add("join", Layer::Concat, &[relu, b]);
     let graph = builder.build().unwrap();
     let weights = WeightSet::seeded(&graph, Init::He, 1).unwrap();
     let net = Net::new(&graph, &weights, &NetOptions::default()).unwrap();
     let ops: Vec<String> = net.steps().map(|step| step.op).collect();
-    assert_eq!(ops, ["conv", "relu", "conv"]);
+    assert_eq!(ops, ["conv", "relu", "conv", "concat"]);
     common::check(&graph, &NetOptions::default());
 }
 
@@ -122,6 +123,9 @@ fn wrong_inputs_are_errors() {
     let input = builder.last();
     builder.add("c", Layer::Softmax, &[input, input]);
     assert_eq!(builder.build().unwrap_err().to_string(), "layer `c`: expected 1 inputs, got 2");
+    let mut builder = GraphBuilder::new("none", Shape::vector(2));
+    builder.add("c", Layer::Concat, &[]);
+    assert_eq!(builder.build().unwrap_err().to_string(), "layer `c`: expected at least 1 inputs, got 0");
 }
 
 #[test]
@@ -150,15 +154,19 @@ fn weights_of_another_network_are_an_error() {
 #[test]
 fn unknown_networks_get_a_list_and_a_hint() {
     assert_eq!(zoo::find("lenet5").unwrap().name, "lenet5");
-    let error = zoo::find("LeNet-5").unwrap_err().to_string();
-    assert_eq!(error, "network: expected one of lenet5, got `LeNet-5`, did you mean `lenet5`?");
+    for (mistyped, nearest) in
+        [("LeNet-5", "lenet5"), ("resnet5", "resnet50"), ("vgg-16", "vgg16"), ("gogolenet", "googlenet")]
+    {
+        let error = zoo::find(mistyped).unwrap_err().to_string();
+        assert!(error.ends_with(&format!(", got `{mistyped}`, did you mean `{nearest}`?")), "{error}");
+    }
     let error = zoo::find("qqq").unwrap_err().to_string();
-    assert_eq!(error, "network: expected one of lenet5, got `qqq`");
+    assert!(error.starts_with("network: expected one of mlp, ") && error.ends_with("got `qqq`"), "{error}");
 }
 
 #[test]
 fn every_network_of_the_zoo_builds_under_its_own_name() {
     for entry in zoo::ALL {
-        assert_eq!((entry.build)().unwrap().name(), entry.name);
+        assert_eq!(entry.graph().unwrap().name(), entry.name);
     }
 }

@@ -2,10 +2,22 @@
 
 use clap::{Args, ValueEnum};
 use kernels::{Isa, Layout, Shape4, Size2, Threads};
-use nets::NetOptions;
+use nets::zoo::{self, Entry};
+use nets::{NetError, NetOptions, Shape};
 use rayon::{ThreadPool, ThreadPoolBuilder};
+use std::path::{Path, PathBuf};
 
-/// How results are written.
+/// How results are written that are no table.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Plain {
+    /// For people
+    #[default]
+    Text,
+    /// One JSON object
+    Json,
+}
+
+/// How tables are written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
     /// For people
@@ -13,6 +25,37 @@ pub(crate) enum Format {
     Text,
     /// One JSON object
     Json,
+    /// Comma-separated values
+    Csv,
+    /// A Markdown table
+    Markdown,
+}
+
+/// What a command is about.
+pub(crate) enum Target {
+    /// A network of the zoo.
+    Zoo(&'static Entry),
+    /// A file.
+    Onnx(PathBuf),
+}
+
+/// A file if it is called one, else a name.
+pub(crate) fn target(network: &str) -> Result<Target, NetError> {
+    let path = Path::new(network);
+    let is_file = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx"));
+    match is_file || path.is_file() {
+        true => Ok(Target::Onnx(path.to_owned())),
+        false => zoo::find(network).map(Target::Zoo),
+    }
+}
+
+/// `3x224x224`, or `784` for a vector.
+pub(crate) fn image(text: &str) -> Result<Shape, String> {
+    match numbers(text, 'x')[..] {
+        [Some(len)] if len > 0 => Ok(Shape::vector(len)),
+        [Some(c), Some(h), Some(w)] if c > 0 && h > 0 && w > 0 => Ok(Shape::map(c, h, w)),
+        _ => Err(format!("expected three numbers CxHxW, as in 3x224x224, got {text}")),
+    }
 }
 
 /// On what the kernels run.

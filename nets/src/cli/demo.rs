@@ -1,6 +1,6 @@
 //! `nets demo`: LeNet-5 on the held-out digits.
 
-use super::args::{Format, Hardware};
+use super::args::{Hardware, Plain};
 use super::{cpu, text};
 use clap::Args;
 use nets::digits::{Digits, trained_weights};
@@ -26,7 +26,7 @@ pub(crate) struct Demo {
     batch: u16,
     /// How the results are written
     #[arg(long, value_enum, default_value_t)]
-    format: Format,
+    format: Plain,
     /// Also write the logits to this safetensors file: one F32 tensor `logits` [1000, 10]
     #[arg(long, value_name = "FILE")]
     logits: Option<PathBuf>,
@@ -34,7 +34,7 @@ pub(crate) struct Demo {
 
 impl Default for Demo {
     fn default() -> Self {
-        Self { hardware: Hardware::default(), batch: Self::BATCH, format: Format::Text, logits: None }
+        Self { hardware: Hardware::default(), batch: Self::BATCH, format: Plain::Text, logits: None }
     }
 }
 
@@ -93,8 +93,8 @@ impl Demo {
         }
         let report = self.report(&net, &digits, &reading);
         Ok(match self.format {
-            Format::Json => serde_json::to_string(&report)? + "\n",
-            Format::Text => self.text(&report, &reading),
+            Plain::Json => serde_json::to_string(&report)? + "\n",
+            Plain::Text => self.text(&report, &reading),
         })
     }
 

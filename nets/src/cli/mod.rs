@@ -3,8 +3,10 @@
 mod args;
 mod classify;
 mod conv;
+mod count;
 mod cpu;
 mod demo;
+mod run;
 mod text;
 
 use clap::{Parser, Subcommand};
@@ -21,14 +23,18 @@ const EXAMPLES: &str = "Without a command, `nets` runs `nets demo`.\n\n\
     Examples:\n  \
     nets demo --threads 1 --isa portable\n  \
     nets run lenet5 --image digit.png\n  \
+    nets count resnet50\n  \
+    nets count model.onnx --format json\n  \
     nets conv --input 1x64x56x56 --out 128 --kernel 3 --pad 1";
 
 #[derive(Debug, Subcommand)]
 enum Command {
     /// LeNet-5 reads 1,000 handwritten digits that it has never seen: accuracy, speed, layers
     Demo(demo::Demo),
-    /// Classify one picture with a network
-    Run(classify::Run),
+    /// Run a network, or an ONNX file, on a picture or a tensor
+    Run(run::Run),
+    /// Count parameters, MACs, FLOPs and memory, layer by layer, of a network or an ONNX file
+    Count(Box<count::Count>),
     /// Explain how one convolution would be computed, and what it costs, without running it
     Conv(conv::Conv),
 }
@@ -38,6 +44,7 @@ impl Cli {
         match self.command.unwrap_or(Command::Demo(demo::Demo::default())) {
             Command::Demo(demo) => demo.execute(),
             Command::Run(run) => run.execute(),
+            Command::Count(count) => count.execute(),
             Command::Conv(conv) => conv.execute(),
         }
     }

@@ -31,3 +31,13 @@ pub(super) fn table(header: &[&str], right: &[usize]) -> Table {
 pub(super) fn lines(table: &Table) -> String {
     table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
+
+/// `1.5 MiB`.
+pub(super) fn bytes(number: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if number < 1024 {
+        return format!("{number} B");
+    }
+    let power = (number.ilog2() / 10).min(6);
+    format!("{:.1} {}", number as f64 / (1u64 << (10 * power)) as f64, UNITS[power as usize - 1])
+}

@@ -1,17 +1,19 @@
 //! [`Net`]: a graph planned once for a batch size, then run as often as wanted without planning or allocating.
 
 mod compile;
+mod fuse;
+mod plain;
+mod slots;
+mod step;
 
 use crate::count::{LayerCount, NetCount};
 use crate::error::NetError;
 use crate::graph::Graph;
 use crate::shape::Shape;
 use crate::weights::{MEMORY_LIMIT, WeightSet};
-use compile::{Kernel, Place, Step};
-use kernels::{
-    Algorithm, ConvError, ConvIo, ConvPlan, Isa, Layout, Ops, Shape4, TensorMut, TensorRef, Threads,
-    Workspace,
-};
+use kernels::{Algorithm, ConvPlan, Isa, Layout, Ops, Threads, Workspace};
+use std::mem;
+use step::{Place, Sources, Step};
 
 /// How a network is planned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +61,7 @@ pub struct Net {
     batch: usize,
     ops: Ops,
     steps: Vec<Step>,
-    /// What each step writes.
+    /// What the steps write; each is used again once nobody needs what is in it.
     buffers: Vec<Vec<f32>>,
     /// Where the network's output is.
     result: Place,
@@ -142,68 +144,33 @@ impl Net {
             Threads::Pool(pool) => pool.install(|| self.forward(input, Threads::Current))?,
             threads => self.forward(input, threads)?,
         }
+        let len = self.output.batched(self.batch).len(Layout::Nchw)?;
         Ok(match self.result {
             Place::Input => input,
-            Place::Buffer(index) => &self.buffers[index],
+            Place::Buffer(index) => &self.buffers[index][..len],
         })
     }
 
     fn forward(&mut self, input: &[f32], threads: Threads<'_>) -> Result<(), NetError> {
         let Self { steps, buffers, workspace, ops, .. } = self;
         for step in steps {
-            let Some(target) = step.target else { continue };
-            let (earlier, later) = buffers.split_at_mut(target);
-            let source = match step.source {
-                Place::Input => input,
-                Place::Buffer(index) => &earlier[index],
-            };
-            step.run(ops, source, &mut later[0], workspace, threads)
-                .map_err(|error| NetError::layer(&step.name, error))?;
+            let Some(slot) = step.target else { continue };
+            let len = step.output.len(Layout::Nchw)?;
+            // The target is none of the sources; out of the list, it can be borrowed apart from them.
+            let mut target = mem::take(&mut buffers[slot]);
+            let sources = Sources { places: &step.sources, lens: &step.inputs, input, buffers };
+            let done = step.run(ops, &sources, &mut target[..len], workspace, threads);
+            buffers[slot] = target;
+            done.map_err(|error| NetError::layer(&step.name, error))?;
         }
         Ok(())
     }
 }
 
 impl Step {
-    fn run(
-        &self,
-        ops: &Ops,
-        source: &[f32],
-        target: &mut [f32],
-        workspace: &mut Workspace,
-        threads: Threads<'_>,
-    ) -> Result<(), ConvError> {
-        let input = || TensorRef::packed(source, self.input, Layout::Nchw);
-        match &self.kernel {
-            Kernel::View => Ok(()),
-            Kernel::Conv(plan) => {
-                let io = ConvIo::new(input()?, tensor(target, self.output)?);
-                plan.run(io, workspace, threads)
-            }
-            Kernel::Linear(plan) => plan.run(source, target, None, workspace, threads),
-            Kernel::Pool(desc) => ops.pool(desc, input()?, tensor(target, self.output)?, threads),
-            Kernel::Activation { activation, slope } => {
-                target.copy_from_slice(source);
-                ops.activate(*activation, slope.as_deref(), tensor(target, self.output)?, threads)
-            }
-            Kernel::Softmax => {
-                target.copy_from_slice(source);
-                ops.softmax(tensor(target, self.output)?, threads)
-            }
-        }
-    }
-
-    fn plan(&self) -> Option<&ConvPlan> {
-        match &self.kernel {
-            Kernel::Conv(plan) => Some(plan),
-            Kernel::Linear(plan) => Some(plan.conv()),
-            _ => None,
-        }
-    }
-
     fn report(&self, count: &NetCount) -> StepReport {
         let layers = || self.nodes.iter().map(|node| &count.layers[node.index()]);
-        let ops: Vec<&str> = layers().map(|layer| layer.op).collect();
+        let ops: Vec<&str> = layers().map(|layer| layer.op.as_str()).collect();
         let sum = |number: fn(&LayerCount) -> u64| layers().map(number).sum();
         StepReport {
             name: self.name.clone(),
@@ -215,8 +182,4 @@ impl Step {
             kernel: self.plan().map(|plan| plan.explain().kernel),
         }
     }
-}
-
-fn tensor(data: &mut [f32], shape: Shape4) -> Result<TensorMut<'_>, ConvError> {
-    TensorMut::packed(data, shape, Layout::Nchw)
 }

@@ -12,6 +12,8 @@ use std::path::Path;
 
 /// Bytes that the header of a file may have beyond the tensors of the network.
 const HEADER_ROOM: u64 = 16 << 20;
+/// PyTorch counts training batches beside each batch normalisation; nothing is computed from that.
+const IGNORED: &str = ".num_batches_tracked";
 
 impl WeightSet {
     /// Reads the weights of `graph` from a safetensors file.
@@ -46,7 +48,8 @@ impl WeightSet {
         let tensors = tensors.collect::<Result<_, WeightsError>>()?;
         let set = Self { network: graph.name().to_owned(), tensors };
         // In the order of the alphabet, so that the same file gives the same message every time.
-        if let Some(tensor) = file.names().into_iter().filter(|name| set.get(name).is_none()).min() {
+        let unknown = |name: &&str| set.get(name).is_none() && !name.ends_with(IGNORED);
+        if let Some(tensor) = file.names().into_iter().filter(unknown).min() {
             let (origin, tensor) = (origin.to_owned(), tensor.to_owned());
             return Err(WeightsError::Unknown { origin, tensor, network: set.network }.into());
         }

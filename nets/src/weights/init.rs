@@ -31,7 +31,7 @@ impl Init {
 }
 
 impl WeightSet {
-    /// Random weights, zero biases, slopes of 0.25. The same seed gives the same numbers on every machine.
+    /// Random weights, zero biases and means, scales and variances of 1, slopes of 0.25, codes of -1 and 1. The same seed gives the same numbers on every machine.
     ///
     /// # Errors
     /// [`NetError::TooLarge`] beyond [`MEMORY_LIMIT`](super::MEMORY_LIMIT), before anything is allocated.
@@ -46,8 +46,10 @@ impl WeightSet {
                     let bound = init.bound(fan_in, fan_out);
                     (0..len).map(|_| bound * signed_unit(random.next_u32())).collect()
                 }
-                Role::Bias => vec![0.0; len],
+                Role::Bias | Role::Shift | Role::RunningMean => vec![0.0; len],
+                Role::Scale | Role::RunningVar => vec![1.0; len],
                 Role::Slope => vec![0.25; len],
+                Role::Fixed => (0..len).map(|_| signed_unit(random.next_u32()).signum()).collect(),
             };
             (name, Tensor { dims: param.dims, data })
         });

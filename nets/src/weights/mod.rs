@@ -9,6 +9,7 @@ pub use init::Init;
 use crate::count::count;
 use crate::error::NetError;
 use crate::graph::Graph;
+use crate::layer::Param;
 use std::collections::BTreeMap;
 
 /// Bytes of weights or activations that nothing in this crate goes beyond without being told to.
@@ -57,9 +58,26 @@ impl WeightSet {
     }
 }
 
+impl WeightSet {
+    /// What `read` gives for every tensor of `graph`, in its order.
+    pub(crate) fn from_params(
+        graph: &Graph,
+        mut read: impl FnMut(&str, &Param) -> Result<Vec<f32>, NetError>,
+    ) -> Result<Self, NetError> {
+        checked_bytes(graph)?;
+        let tensors = graph.params().map(|(name, param)| {
+            let data = read(&name, &param)?;
+            Ok((name, Tensor { dims: param.dims, data }))
+        });
+        let tensors = tensors.collect::<Result<_, NetError>>()?;
+        Ok(Self { network: graph.name().to_owned(), tensors })
+    }
+}
+
 /// Bytes of the weights of `graph`, checked before anything is allocated for them.
 fn checked_bytes(graph: &Graph) -> Result<u64, NetError> {
-    let needed = count(graph)?.params.saturating_mul(size_of::<f32>() as u64);
+    let count = count(graph)?;
+    let needed = count.params.saturating_add(count.untrained).saturating_mul(size_of::<f32>() as u64);
     if needed > MEMORY_LIMIT {
         let what = format!("weights of network `{}`", graph.name());
         return Err(NetError::TooLarge { what, limit: MEMORY_LIMIT, needed });

@@ -1,11 +1,12 @@
 //! LeNet-5: Y. LeCun, L. Bottou, Y. Bengio and P. Haffner, "Gradient-based learning applied to document
-//! recognition", Proceedings of the IEEE 86(11), 1998, section II.B and figure 2.
+//! recognition", Proceedings of the IEEE 86(11), 1998, section II.B, figure 2 and table I.
 
 use crate::error::NetError;
 use crate::graph::{Graph, GraphBuilder};
-use crate::layer::{Conv, Layer, Linear, Pool};
+use crate::layer::{Conv, Layer, Linear, Pool, SparseConv, Subsample};
 use crate::shape::Shape;
 use kernels::Activation::Tanh;
+use kernels::Size2;
 
 /// LeNet-5 in the variant that textbooks count, 61,706 parameters: every map of C3 sees every map of S2 (the paper
 /// connects 60 of the 96 pairs, table I), the subsampling layers are plain averages (in the paper each has a
@@ -14,7 +15,11 @@ use kernels::Activation::Tanh;
 /// # Errors
 /// None: the table is right.
 pub fn lenet5() -> Result<Graph, NetError> {
-    let mut net = GraphBuilder::new("lenet5", Shape::map(1, 32, 32));
+    modern("lenet5", Shape::map(1, 32, 32))
+}
+
+pub(super) fn modern(name: &str, input: Shape) -> Result<Graph, NetError> {
+    let mut net = GraphBuilder::new(name, input);
     net.then("c1", Conv::new(6, 5)).act(Tanh); //        6@28x28
     net.then("s2", Pool::average(2, 2)); //              6@14x14
     net.then("c3", Conv::new(16, 5)).act(Tanh); //      16@10x10
@@ -25,3 +30,41 @@ pub fn lenet5() -> Result<Graph, NetError> {
     net.then("output", Linear::new(10)); //             10
     net.build()
 }
+
+/// The paper's own network, 60,000 trained parameters: C3 connected by table I, trained subsampling, distances to ten
+/// fixed codes of 84 numbers. The paper's `1.7159 tanh(2/3 x)` is a plain tanh here; trained weights absorb the two
+/// factors.
+pub(super) fn original(name: &str, input: Shape) -> Result<Graph, NetError> {
+    let subsample = Layer::Subsample(Subsample { window: Size2::square(2) });
+    let mut net = GraphBuilder::new(name, input);
+    net.then("c1", Conv::new(6, 5)).act(Tanh); //        6@28x28
+    net.then("s2", subsample.clone()).act(Tanh); //      6@14x14
+    let table = TABLE_I.iter().map(|maps| maps.to_vec()).collect();
+    net.then("c3", Layer::SparseConv(SparseConv { conv: Conv::new(16, 5), table })).act(Tanh); // 16@10x10
+    net.then("s4", subsample).act(Tanh); //             16@5x5
+    net.then("c5", Conv::new(120, 5)).act(Tanh); //    120@1x1
+    net.then("flatten", Layer::Flatten);
+    net.then("f6", Linear::new(84)).act(Tanh); //       84
+    net.then("output", Layer::Rbf { codes: 10 }); //    10
+    net.build()
+}
+
+/// For each map of C3 the maps of S2 that it sees: three neighbours, four neighbours, four in two pairs, all.
+const TABLE_I: [&[usize]; 16] = [
+    &[0, 1, 2],
+    &[1, 2, 3],
+    &[2, 3, 4],
+    &[3, 4, 5],
+    &[0, 4, 5],
+    &[0, 1, 5],
+    &[0, 1, 2, 3],
+    &[1, 2, 3, 4],
+    &[2, 3, 4, 5],
+    &[0, 3, 4, 5],
+    &[0, 1, 4, 5],
+    &[0, 1, 2, 5],
+    &[0, 1, 3, 4],
+    &[1, 2, 4, 5],
+    &[0, 2, 3, 5],
+    &[0, 1, 2, 3, 4, 5],
+];

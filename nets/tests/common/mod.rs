@@ -1,8 +1,11 @@
 //! A second implementation of every layer, as plain as can be, in `f64`, with a bound on what `f32` may differ.
 #![allow(dead_code)] // each test uses a part
 
+mod layers;
+
 use kernels::{Activation, PoolKind};
-use nets::{Conv, Graph, Init, Layer, Linear, Net, NetOptions, Node, Pool, Shape, WeightSet};
+use layers::Inputs;
+use nets::{Conv, Graph, Layer, Linear, Net, NetOptions, Node, Pool, Shape, WeightSet, to_safetensors};
 
 /// Unit roundoff of `f32`.
 const U: f64 = f32::EPSILON as f64 / 2.0;
@@ -29,19 +32,36 @@ impl Value {
 pub fn forward(graph: &Graph, weights: &WeightSet, image: &[f32]) -> Vec<Value> {
     let mut values: Vec<Vec<Value>> = Vec::new();
     for node in graph.nodes() {
-        let value = match node.inputs.first() {
-            None => image.iter().map(|&x| Value::exact(x)).collect(),
-            Some(id) => layer(node, graph.node(*id).output, &values[id.index()], weights),
+        let inputs = node.inputs.iter().map(|&id| (graph.node(id).output, values[id.index()].as_slice()));
+        let value = match node.layer {
+            Layer::Input(_) => image.iter().map(|&x| Value::exact(x)).collect(),
+            _ => layer(node, &inputs.collect::<Vec<_>>(), weights),
         };
         assert_eq!(value.len(), node.output.len().unwrap(), "{}", node.name);
         values.push(value);
     }
-    values.pop().unwrap()
+    values.swap_remove(graph.output_id().index())
 }
 
-/// Plans `graph` with seeded weights, runs it on noise, and compares with [`forward`].
+/// Noise for every tensor of `graph`, so large that activations keep their size; variances are positive.
+pub fn weights(graph: &Graph) -> WeightSet {
+    let mut tensors = Vec::new();
+    for (seed, (name, param)) in (1..).zip(graph.params()) {
+        let fan_in: usize = param.dims.iter().skip(1).product();
+        let bound = (3.0 / fan_in.max(1) as f32).sqrt().min(1.0);
+        let scaled = noise(param.dims.iter().product(), seed).into_iter().map(|x| match param.name {
+            "running_var" => x.abs() + 0.5,
+            _ => x * bound,
+        });
+        tensors.push((name, param.dims, scaled.collect::<Vec<f32>>()));
+    }
+    let views: Vec<_> = tensors.iter().map(|(name, dims, data)| (&**name, &**dims, &**data)).collect();
+    WeightSet::from_safetensors(graph, &to_safetensors(&views), "noise").unwrap()
+}
+
+/// Plans `graph` with random weights, runs it on noise, and compares with [`forward`].
 pub fn check(graph: &Graph, options: &NetOptions) {
-    let weights = WeightSet::seeded(graph, Init::Xavier, 7).unwrap();
+    let weights = weights(graph);
     let mut net = Net::new(graph, &weights, options).unwrap();
     let input = noise(options.batch * graph.input().len().unwrap(), 3);
     // Twice: nothing may be left over from the first run.
@@ -74,7 +94,8 @@ pub fn noise(len: usize, seed: u64) -> Vec<f32> {
     (0..len).map(|_| next()).collect()
 }
 
-fn layer(node: &Node, shape: Shape, input: &[Value], weights: &WeightSet) -> Vec<Value> {
+fn layer(node: &Node, inputs: &Inputs<'_>, weights: &WeightSet) -> Vec<Value> {
+    let (shape, input) = inputs[0];
     let tensor = |name: &str| weights.get(&format!("{}.{name}", node.name)).map(|tensor| tensor.data());
     match &node.layer {
         Layer::Conv(desc) => conv(desc, shape, node.output, input, tensor("weight").unwrap(), tensor("bias")),
@@ -83,7 +104,31 @@ fn layer(node: &Node, shape: Shape, input: &[Value], weights: &WeightSet) -> Vec
         &Layer::Activation(function) => activate(function, shape, input, tensor("weight")),
         Layer::Softmax => softmax(shape, input),
         Layer::Flatten => input.to_vec(),
-        other => panic!("{other:?} has no second implementation"),
+        Layer::SparseConv(sparse) => {
+            // The dense filter, from the table again.
+            let (kernel, channels) = (tensor("weight").unwrap(), shape.channels());
+            let taps = sparse.conv.kernel.h * sparse.conv.kernel.w;
+            let pairs = sparse.table.iter().enumerate().flat_map(|(o, row)| row.iter().map(move |&i| (o, i)));
+            let mut dense = vec![0.0; sparse.table.len() * channels * taps];
+            for (number, (o, i)) in pairs.enumerate() {
+                for tap in 0..taps {
+                    dense[(o * channels + i) * taps + tap] = kernel[number * taps + tap];
+                }
+            }
+            conv(&sparse.conv, shape, node.output, input, &dense, tensor("bias"))
+        }
+        Layer::Subsample(subsample) => {
+            let window = subsample.window;
+            let mean = Pool { window: Some(window), stride: window, ..Pool::average(1, 1) };
+            let (scale, shift) = (tensor("weight").unwrap(), tensor("bias").unwrap());
+            let averages = pool(&mean, shape, node.output, input);
+            let per_map = averages.len() / shape.channels();
+            let times = (window.h * window.w) as f32;
+            let one =
+                |(i, &x): (usize, &Value)| layers::affine(x, times * scale[i / per_map], shift[i / per_map]);
+            averages.iter().enumerate().map(one).collect()
+        }
+        other => layers::other(other, inputs, node.output, tensor),
     }
 }
 
@@ -178,6 +223,7 @@ fn pool(desc: &Pool, shape: Shape, output: Shape, input: &[Value]) -> Vec<Value>
             let places = (0..window_h).flat_map(|i| (0..window_w).map(move |j| (i, j)));
             let seen: Vec<Value> = places
                 .filter_map(|(i, j)| {
+                    let (i, j) = (i * desc.dilation.h, j * desc.dilation.w);
                     let (y, x) = (oy * desc.stride.h + i, ox * desc.stride.w + j);
                     at(input, shape, c, y, x, desc.pad.top, desc.pad.left)
                 })

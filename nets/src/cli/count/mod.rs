@@ -1,0 +1,119 @@
+//! `nets count`: what networks cost, layer by layer.
+
+mod all;
+mod plot;
+mod report;
+mod rows;
+
+use super::args::{self, Format, Target};
+use clap::Args;
+use nets::{Convention, Graph, NetCount, Shape};
+use report::Report;
+use std::path::PathBuf;
+
+const EXAMPLES: &str = "Examples:
+  nets count                                        every network beside the figures that are cited for it
+  nets count resnet50                               layer by layer
+  nets count vgg16 --input 3x448x448 --batch 8 --convention flop
+  nets count resnet50 --convention thop --format csv
+  nets count model.onnx --format json --strict
+  nets count googlenet --plot googlenet.svg --roof-gflops 140 --roof-gbs 25
+
+Conventions:
+  mac           multiply-accumulates of convolutions and matrix products: what papers call FLOPs
+  flop          twice that
+  ops           flop and the operations of every other layer
+  fvcore, ptflops, ptflops-aten, thop, torchvision
+                to the last digit what these tools print (fvcore 0.1.5, ptflops 0.7.5, thop 0.1.1)";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Count {
+    /// A network of the zoo or an .onnx file [default: all networks, beside cited figures]
+    network: Option<String>,
+    /// Extents of one input image [default: those that the network is published for]
+    #[arg(long, value_name = "CxHxW", value_parser = args::image)]
+    input: Option<Shape>,
+    /// Images of one forward pass: activations and operations are for all of them
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    batch: u32,
+    /// What counts as an operation in the column `cost`
+    #[arg(long, default_value = "mac", value_parser = convention, value_name = "CONVENTION")]
+    convention: Convention,
+    /// How the results are written
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    /// Also draw parameters, MACs and the roofline
+    #[arg(long, value_name = "FILE.svg", requires = "network")]
+    plot: Option<PathBuf>,
+    /// The roofline's flat roof: 10^9 floating-point operations per second
+    #[arg(long, value_name = "GFLOPS", default_value_t = 100.0, value_parser = positive)]
+    roof_gflops: f64,
+    /// The roofline's slope: 10^9 bytes per second from memory
+    #[arg(long, value_name = "GB/S", default_value_t = 20.0, value_parser = positive)]
+    roof_gbs: f64,
+    /// An operator of the file that is not known is an error
+    #[arg(long)]
+    strict: bool,
+}
+
+fn convention(text: &str) -> Result<Convention, String> {
+    let names = || Convention::ALL.map(Convention::name).join(", ");
+    let found = Convention::ALL.into_iter().find(|convention| convention.name() == text);
+    found.ok_or_else(|| format!("expected one of {}, got {text}", names()))
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(number) if number > 0.0 && f64::is_finite(number) => Ok(number),
+        _ => Err(format!("expected a number above 0, got {text}")),
+    }
+}
+
+/// A network with its counts.
+struct Counted {
+    graph: Graph,
+    count: NetCount,
+    warnings: Vec<String>,
+}
+
+impl Count {
+    pub(super) fn execute(&self) -> anyhow::Result<String> {
+        let Some(network) = &self.network else {
+            anyhow::ensure!(self.input.is_none(), "--input: expected a network to go with it, got none");
+            return all::execute(self.format, self.batch.into());
+        };
+        let counted = self.count(network)?;
+        for warning in &counted.warnings {
+            eprintln!("warning: {warning}");
+        }
+        let costs = self.convention.costs(&counted.graph, &counted.count)?;
+        let report = Report::new(&counted, self.convention, &costs)?;
+        if let Some(path) = &self.plot {
+            let roofs = plot::Roofs { gflops: self.roof_gflops, gbs: self.roof_gbs };
+            nets::write(path, plot::svg(&report, &roofs)?.as_bytes())?;
+        }
+        Ok(match self.format {
+            Format::Text => report.text(),
+            Format::Json => serde_json::to_string(&report)? + "\n",
+            Format::Csv => report.rows(false).csv(),
+            Format::Markdown => report.rows(true).markdown(),
+        })
+    }
+
+    fn count(&self, network: &str) -> anyhow::Result<Counted> {
+        let batch = u64::from(self.batch);
+        Ok(match args::target(network)? {
+            Target::Zoo(entry) => {
+                let graph = entry.graph_for(self.input.unwrap_or(entry.input))?;
+                Counted { count: nets::count_batch(&graph, batch)?, graph, warnings: Vec::new() }
+            }
+            Target::Onnx(path) => {
+                let mut options = nets::import::onnx::ImportOptions::default().strict(self.strict);
+                options.input = self.input;
+                let model = nets::import::onnx::load(&path, &options)?;
+                Counted { count: model.count(batch)?, graph: model.graph, warnings: model.warnings }
+            }
+        })
+    }
+}

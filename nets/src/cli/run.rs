@@ -1,0 +1,160 @@
+//! `nets run`: a network on a picture of a digit, or on a tensor.
+
+use super::args::{self, Hardware, Plain, Target};
+use super::{classify, text};
+use anyhow::{Context, bail, ensure};
+use clap::Args;
+use nets::import::onnx::{self, ImportOptions};
+use nets::{Graph, Init, Net, Shape, WeightSet, digits, npy, zoo};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+const EXAMPLES: &str = "Examples:
+  nets run lenet5 --image digit.png
+  nets run resnet50 --weights resnet50.safetensors --input x.npy --output y.npy
+  nets run resnet50 --seed 7 --input x.npy --output y.npy
+  nets run model.onnx --input x.npy --output y.npy";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Run {
+    /// A network of the zoo or an .onnx file
+    pub(super) network: String,
+    /// For lenet5, a picture of one digit: dark on light or light on dark, any size (PNG, JPEG, GIF, BMP, WebP, PNM)
+    #[arg(long, value_name = "FILE", required_unless_present = "input", conflicts_with = "input")]
+    image: Option<PathBuf>,
+    /// A tensor of images, CxHxW or NxCxHxW, float32
+    #[arg(long, value_name = "FILE.npy")]
+    input: Option<PathBuf>,
+    /// Where the network's output goes
+    #[arg(long, value_name = "FILE.npy", requires = "input")]
+    output: Option<PathBuf>,
+    /// Weights under the names of the network's layers [default: trained ones for lenet5, else seeded ones]
+    #[arg(long, value_name = "FILE.safetensors", conflicts_with = "seed")]
+    pub(super) weights: Option<PathBuf>,
+    /// Random weights that depend on this number alone
+    #[arg(long, value_name = "N", requires = "input")]
+    seed: Option<u64>,
+    /// How the results are written
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: Plain,
+    #[command(flatten)]
+    pub(super) hardware: Hardware,
+}
+
+/// What `--format json` prints for a tensor.
+#[derive(Serialize)]
+struct Report {
+    network: String,
+    isa: &'static str,
+    batch: usize,
+    input: Vec<usize>,
+    output: Vec<usize>,
+    milliseconds: f64,
+    /// The largest output of each image: where, and what.
+    largest: Vec<(usize, f32)>,
+}
+
+impl Run {
+    pub(super) fn execute(&self) -> anyhow::Result<String> {
+        match (&self.image, &self.input) {
+            (Some(image), _) => classify::execute(self, image),
+            (None, Some(input)) => self.tensor(input),
+            (None, None) => bail!("expected --image or --input, got neither"),
+        }
+    }
+
+    fn tensor(&self, path: &Path) -> anyhow::Result<String> {
+        let (dims, numbers) = npy::read(path)?;
+        let (graph, weights) = self.network(&dims, path)?;
+        let batch = batch(&graph, &dims, path)?;
+        let mut net = Net::new(&graph, &weights, &self.hardware.options(batch))?;
+        drop(weights);
+        let pool = self.hardware.pool()?;
+        let start = Instant::now();
+        let result = net.run(&numbers, pool.threads())?;
+        let milliseconds = start.elapsed().as_secs_f64() * 1e3;
+        let output: Vec<usize> = [batch].into_iter().chain(graph.output().dims()).collect();
+        if let Some(path) = &self.output {
+            npy::write(path, &output, result)?;
+        }
+        let largest = result.chunks_exact(result.len() / batch).map(|image| {
+            let class = super::demo::most_likely(image);
+            (class, image[class])
+        });
+        let largest = largest.collect();
+        let (network, isa) = (graph.name().to_owned(), net.isa().name());
+        let report = Report { network, isa, batch, input: dims, output, milliseconds, largest };
+        Ok(match self.format {
+            Plain::Json => serde_json::to_string(&report)? + "\n",
+            Plain::Text => report.text(&net),
+        })
+    }
+
+    /// The network for images of these extents, with its weights.
+    fn network(&self, dims: &[usize], path: &Path) -> anyhow::Result<(Graph, WeightSet)> {
+        let image = match *dims {
+            [_, c, h, w] | [c, h, w] => Shape::map(c, h, w),
+            [_, len] | [len] => Shape::vector(len),
+            _ => bail!("{}: expected extents CxHxW or NxCxHxW, got {dims:?}", path.display()),
+        };
+        match args::target(&self.network)? {
+            Target::Zoo(entry) => {
+                let graph = entry.graph_for(image)?;
+                let weights = match (&self.weights, self.seed) {
+                    (Some(path), _) => WeightSet::load(&graph, path)?,
+                    (None, None) if graph == zoo::lenet5()? => digits::trained_weights(&graph)?,
+                    (None, seed) => WeightSet::seeded(&graph, Init::He, seed.unwrap_or(0))?,
+                };
+                Ok((graph, weights))
+            }
+            Target::Onnx(file) => {
+                let fits = self.weights.is_none() && self.seed.is_none();
+                ensure!(
+                    fits,
+                    "{}: expected no --weights and no --seed: its weights are in it",
+                    file.display()
+                );
+                let mut options = ImportOptions::default();
+                options.input = Some(image);
+                let model = onnx::load(&file, &options)?;
+                model.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+                let weights = model.weights.read(&model.graph)?;
+                Ok((model.graph, weights))
+            }
+        }
+    }
+}
+
+/// How many images such a tensor is.
+fn batch(graph: &Graph, dims: &[usize], path: &Path) -> anyhow::Result<usize> {
+    let image = graph.input().dims();
+    let batch = match dims.strip_suffix(image.as_slice()) {
+        Some([]) => Some(1),
+        Some(&[batch]) if batch > 0 => Some(batch),
+        _ => None,
+    };
+    batch.with_context(|| format!("{}: expected images of {}, got {dims:?}", path.display(), graph.input()))
+}
+
+impl Report {
+    fn text(&self, net: &Net) -> String {
+        let (params, macs) = (text::thousands(net.count().params), text::thousands(net.count().macs));
+        let mut out = format!(
+            "{}: {params} parameters, {macs} MACs per image\n{} of {} in {:.2} ms on {} kernels\n",
+            self.network,
+            if self.batch == 1 { "1 image".to_owned() } else { format!("{} images", self.batch) },
+            net.input(),
+            self.milliseconds,
+            self.isa
+        );
+        for (image, (class, value)) in self.largest.iter().enumerate() {
+            out += &format!(
+                "image {image}: the largest of {} outputs is number {class}: {value}\n",
+                net.output()
+            );
+        }
+        out
+    }
+}

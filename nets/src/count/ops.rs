@@ -1,0 +1,37 @@
+//! Arithmetic operations that are no multiply-accumulates of convolutions and matrix products.
+
+use crate::layer::{Layer, Norm, NormKind};
+use crate::shape::Shape;
+use kernels::Activation;
+
+/// Operations of one image, by the rules that [`Convention::Ops`](super::Convention::Ops) lists.
+pub(super) fn other_ops(layer: &Layer, inputs: &[Shape], output: Shape) -> Option<u64> {
+    let elements = elements(output)?;
+    let per_output = match layer {
+        Layer::Pool(pool) => area(pool.window_on(inputs[0].batched(1)))?,
+        // Every input is read once, or a little more often where windows overlap.
+        Layer::AdaptivePool(_) => return self::elements(inputs[0]),
+        Layer::Subsample(pool) => area(pool.window)?.checked_add(1)?,
+        Layer::Rbf { .. } => u64::try_from(inputs[0].channels()).ok()?.checked_mul(3)?,
+        Layer::Activation(Activation::None) => 0,
+        Layer::Activation(_) | Layer::Mul => 1,
+        Layer::Norm(Norm { kind: NormKind::Batch, .. }) => 2,
+        Layer::Norm(norm) if norm.affine => 5,
+        Layer::Norm(_) => 4,
+        Layer::Lrn(lrn) => u64::try_from(lrn.size).ok()?.checked_add(4)?,
+        Layer::Scale { scale, shift } => u64::from(*scale) + u64::from(*shift),
+        Layer::Maxout { pieces } => u64::try_from(*pieces).ok()?.saturating_sub(1),
+        Layer::Add => inputs.len() as u64 - 1,
+        Layer::Softmax => 5,
+        _ => 0,
+    };
+    elements.checked_mul(per_output)
+}
+
+pub(super) fn elements(shape: Shape) -> Option<u64> {
+    u64::try_from(shape.len().ok()?).ok()
+}
+
+fn area(window: kernels::Size2) -> Option<u64> {
+    u64::try_from(window.h).ok()?.checked_mul(u64::try_from(window.w).ok()?)
+}

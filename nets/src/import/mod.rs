@@ -1,0 +1,3 @@
+//! Networks that others bring, as files.
+
+pub mod onnx;

@@ -1,0 +1,124 @@
+//! The network while it is imported: steps that may still change, and in the end a checked [`Graph`].
+
+use super::node::{Outcome, wrong};
+use super::value::Constant;
+use crate::error::NetError;
+use crate::graph::{Graph, GraphBuilder, NodeId};
+use crate::layer::{Layer, Param};
+use crate::shape::Shape;
+use std::collections::HashMap;
+
+/// One layer to be.
+#[derive(Debug)]
+pub(super) struct Step {
+    pub(super) name: String,
+    pub(super) layer: Layer,
+    pub(super) inputs: Vec<usize>,
+    pub(super) output: Shape,
+    /// The ONNX value that it makes.
+    pub(super) value: String,
+    /// What its tensors are made of, as many as the layer has.
+    pub(super) tensors: Vec<(&'static str, Recipe)>,
+}
+
+/// How a tensor of a layer is made of one in the model.
+#[derive(Debug, Clone)]
+pub(super) struct Recipe {
+    pub(super) constant: Constant,
+    /// What every number is multiplied by.
+    pub(super) factor: f32,
+}
+
+impl From<&Constant> for Recipe {
+    fn from(constant: &Constant) -> Self {
+        Self { constant: constant.clone(), factor: 1.0 }
+    }
+}
+
+/// All steps, the input first.
+#[derive(Debug)]
+pub(super) struct Draft {
+    pub(super) steps: Vec<Step>,
+    names: HashMap<String, usize>,
+}
+
+impl Draft {
+    pub(super) fn new(input: Shape) -> Self {
+        let mut draft = Self { steps: Vec::new(), names: HashMap::new() };
+        let (name, layer) = (draft.unique("input"), Layer::Input(input));
+        let (inputs, tensors, value) = (Vec::new(), Vec::new(), String::new());
+        draft.steps.push(Step { name, layer, inputs, output: input, value, tensors });
+        draft
+    }
+
+    /// Appends a layer that fits its inputs and has the tensors it needs.
+    pub(super) fn push(&mut self, step: Step) -> Outcome<usize> {
+        let shapes = self.shapes(&step.inputs);
+        let misfit = |problem| NetError::layer(&step.name, problem);
+        let output = step.layer.output(&shapes).map_err(misfit)?;
+        let params = step.layer.params(&shapes);
+        for param in &params {
+            match step.tensors.iter().find(|(name, _)| *name == param.name) {
+                Some((_, recipe)) => check_shape(param, &recipe.constant)?,
+                None => return wrong(format!("expected a tensor as {}, got none", param.name)),
+            }
+        }
+        let name = self.unique(&step.name);
+        self.steps.push(Step { name, output, ..step });
+        Ok(self.steps.len() - 1)
+    }
+
+    pub(super) fn shapes(&self, inputs: &[usize]) -> Vec<Shape> {
+        inputs.iter().map(|&input| self.steps[input].output).collect()
+    }
+
+    /// A name that no other step has.
+    fn unique(&mut self, wanted: &str) -> String {
+        let mut name = wanted.to_owned();
+        while self.names.contains_key(&name) {
+            let count = self.names.get_mut(wanted).expect("the first name of them");
+            *count += 1;
+            name = format!("{wanted}#{count}");
+        }
+        self.names.insert(name.clone(), 1);
+        name
+    }
+
+    /// The graph of all steps that `outputs` need, the one that no other step reads last. Also which output that is,
+    /// and how many steps nobody needs.
+    pub(super) fn build(&self, name: &str, outputs: &[usize]) -> Result<(Graph, usize, usize), NetError> {
+        let mut needed = vec![false; self.steps.len()];
+        let mut read = vec![false; self.steps.len()];
+        for &output in outputs {
+            needed[output] = true;
+        }
+        for (index, step) in self.steps.iter().enumerate().rev() {
+            if needed[index] {
+                for &input in &step.inputs {
+                    (needed[input], read[input]) = (true, true);
+                }
+            }
+        }
+        let sink = outputs.iter().position(|&output| !read[output]).unwrap_or(0);
+        let last = outputs.get(sink).copied();
+        let order = (1..self.steps.len()).filter(|&step| needed[step] && Some(step) != last);
+        let mut builder = GraphBuilder::new(name, self.steps[0].output);
+        let mut ids: Vec<NodeId> = vec![builder.last(); self.steps.len()];
+        for index in order.chain(last.filter(|&last| last > 0)) {
+            let step = &self.steps[index];
+            let inputs: Vec<NodeId> = step.inputs.iter().map(|&input| ids[input]).collect();
+            ids[index] = builder.add(&step.name, step.layer.clone(), &inputs);
+        }
+        let unneeded = needed[1..].iter().filter(|&&needed| !needed).count();
+        Ok((builder.build()?, sink, unneeded))
+    }
+}
+
+/// A tensor must have the extents of the parameter, extents of one aside; a single number stands for all.
+fn check_shape(param: &Param, constant: &Constant) -> Outcome<()> {
+    let real = |dims: &[usize]| dims.iter().copied().filter(|&dim| dim != 1).collect::<Vec<_>>();
+    if constant.len() == 1 && param.dims.len() == 1 || real(&param.dims) == real(&constant.dims) {
+        return Ok(());
+    }
+    wrong(format!("expected a tensor of {:?} as {}, got {:?}", param.dims, param.name, constant.dims))
+}

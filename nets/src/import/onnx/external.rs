@@ -1,0 +1,86 @@
+//! Tensors whose numbers are in a file beside the model. A model says where, so it is not believed: the file must be
+//! in the directory of the model, and have those bytes.
+
+use super::source::Source;
+use super::tensor::{External, TensorDef};
+use crate::error::NetError;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Component, Path, PathBuf};
+
+/// A checked stretch of a file.
+#[derive(Debug)]
+pub(super) struct Stretch {
+    path: PathBuf,
+    offset: u64,
+    pub(super) length: u64,
+}
+
+/// Where the numbers of `tensor` are; `None` for a model in memory, whose files are nowhere.
+pub(super) fn locate(
+    tensor: &TensorDef,
+    external: &External,
+    source: &Source,
+    needed: u64,
+) -> Result<Option<Stretch>, NetError> {
+    let relative = Path::new(&external.location);
+    let plain = relative.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+    if !plain || external.location.is_empty() {
+        let got = &external.location;
+        let problem = format!("expected external data in a file below the model's directory, got `{got}`");
+        return Err(tensor.fault(source, problem));
+    }
+    let offset = number(tensor, source, "offset", external.offset.as_deref())?.unwrap_or(0);
+    let length = number(tensor, source, "length", external.length.as_deref())?;
+    let Some(directory) = source.directory() else { return Ok(None) };
+    let path = directory.join(relative);
+    let io = |cause| NetError::Io { action: "read", path: path.clone(), cause };
+    // A link could lead out of the directory.
+    let real = path.canonicalize().map_err(io)?;
+    let home = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+    if !real.starts_with(home.canonicalize().map_err(io)?) {
+        let problem =
+            format!("expected external data below the model's directory, got `{}`", external.location);
+        return Err(tensor.fault(source, problem));
+    }
+    let file = std::fs::metadata(&real).map_err(io)?;
+    // What is no file, a pipe for one, could be waited for forever.
+    let file_len = if file.is_file() { file.len() } else { 0 };
+    let length = length.unwrap_or(needed);
+    if offset.checked_add(length).is_none_or(|end| end > file_len) || !file.is_file() {
+        let name = &external.location;
+        let problem =
+            format!("expected {length} bytes from {offset} on in `{name}`, got {file_len} bytes in all");
+        return Err(tensor.fault(source, problem));
+    }
+    Ok(Some(Stretch { path, offset, length }))
+}
+
+/// Reads it.
+pub(super) fn read(tensor: &TensorDef, stretch: &Stretch, source: &Source) -> Result<Vec<u8>, NetError> {
+    let io = |cause| NetError::Io { action: "read", path: stretch.path.clone(), cause };
+    let Ok(length) = usize::try_from(stretch.length) else {
+        return Err(
+            tensor.fault(source, format!("expected data that fits memory, got {} bytes", stretch.length))
+        );
+    };
+    let mut file = File::open(&stretch.path).map_err(io)?;
+    file.seek(SeekFrom::Start(stretch.offset)).map_err(io)?;
+    let mut bytes = vec![0; length]; // as many as the file has
+    file.read_exact(&mut bytes).map_err(io)?;
+    Ok(bytes)
+}
+
+fn number(
+    tensor: &TensorDef,
+    source: &Source,
+    key: &str,
+    text: Option<&str>,
+) -> Result<Option<u64>, NetError> {
+    let Some(text) = text else { return Ok(None) };
+    let number = text.trim().parse();
+    number.map(Some).map_err(|_| {
+        tensor
+            .fault(source, format!("expected the {key} of external data as a number of bytes, got `{text}`"))
+    })
+}

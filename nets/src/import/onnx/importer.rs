@@ -1,0 +1,331 @@
+//! [`Importer`]: one pass over the nodes of a model. Each becomes a constant, a layer, or a warning.
+
+use super::draft::{Draft, Recipe, Step};
+use super::error::Place;
+use super::fold::Folder;
+use super::node::{Call, Outcome, Trouble, unsupported};
+use super::ops;
+use super::order::{Wiring, label, place};
+use super::proto::{Dim, GraphDef, NodeDef, ValueInfo};
+use super::source::Source;
+use super::value::{Constant, Data, Tap, Value, checked_len};
+use crate::error::NetError;
+use crate::layer::Layer;
+use crate::shape::Shape;
+use kernels::Activation;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+/// What is known so far.
+pub(super) struct Importer<'a> {
+    pub(super) source: &'a Source,
+    pub(super) graph: &'a GraphDef,
+    pub(super) wiring: Wiring<'a>,
+    pub(super) draft: Draft,
+    opset: i64,
+    batch: usize,
+    folder: Folder,
+    values: HashMap<&'a str, Value>,
+    infos: HashMap<&'a str, &'a ValueInfo>,
+    /// Products that a layer before them computes already, and its value.
+    gated: HashMap<usize, &'a str>,
+    /// What is to be said, and of which node it was first: how often.
+    warnings: BTreeMap<String, (String, usize)>,
+    /// The first node whose output is a guess.
+    guess: Option<String>,
+}
+
+/// An output of the graph, and the step that makes it if it depends on the input.
+pub(super) type Output<'a> = (&'a str, Option<usize>);
+
+impl<'a> Importer<'a> {
+    /// With the tensors and the input of a graph.
+    pub(super) fn new(
+        source: &'a Source,
+        graph: &'a GraphDef,
+        opset: i64,
+        (input, dims): (&'a str, Vec<usize>),
+    ) -> Result<Self, NetError> {
+        let wiring = Wiring::new(graph, source)?;
+        let shape = container(&dims, dims[0]);
+        let mut importer = Self {
+            source,
+            graph,
+            wiring,
+            draft: Draft::new(shape),
+            opset,
+            batch: dims[0],
+            folder: Folder::default(),
+            values: HashMap::new(),
+            infos: graph.values.iter().chain(&graph.outputs).map(|info| (info.name.as_str(), info)).collect(),
+            gated: HashMap::new(),
+            warnings: BTreeMap::new(),
+            guess: None,
+        };
+        for tensor in &graph.initializers {
+            tensor.check(source)?;
+            let constant = Constant::stored(Arc::new(tensor.clone()));
+            if checked_len(&constant.dims).is_none() {
+                return Err(tensor.fault(source, "expected extents that can be addressed"));
+            }
+            importer.values.insert(&tensor.name, Value::Constant(constant));
+        }
+        importer.values.insert(input, Value::Tap(Tap { step: 0, dims }));
+        Ok(importer)
+    }
+
+    /// Imports every node; `strict` makes one without a layer an error.
+    pub(super) fn run(&mut self, strict: bool) -> Result<(), NetError> {
+        let graph = self.graph;
+        for index in self.wiring.sorted(&graph.nodes, self.source)? {
+            let def = &graph.nodes[index];
+            let call = self.call(def);
+            let imported = match self.import(index, &call) {
+                Err(Trouble::Unsupported(why)) if !strict => self.unknown(&call, &why),
+                other => other,
+            };
+            imported.map_err(|trouble| self.error(def, trouble))?;
+        }
+        Ok(())
+    }
+
+    fn call(&self, def: &'a NodeDef) -> Call<'a> {
+        let inputs = def.inputs.iter().map(|name| self.values.get(name.as_str()).cloned()).collect();
+        Call { def, inputs, opset: self.opset, source: self.source, name: label(def).to_owned() }
+    }
+
+    fn import(&mut self, index: usize, call: &Call<'a>) -> Outcome<()> {
+        let Some(output) = call.def.outputs.first().filter(|name| !name.is_empty()) else {
+            return unsupported("no output that could be read");
+        };
+        let standard = matches!(call.def.domain.as_str(), "" | "ai.onnx");
+        let folded = if standard { self.folder.fold(call)? } else { None };
+        let value = match folded {
+            Some(constant) => {
+                self.only_first(call, "a second result")?;
+                Value::Constant(constant)
+            }
+            None => match self.gated.get(&index).and_then(|gate| self.values.get(gate)) {
+                Some(gate) => gate.clone(),
+                None => Value::Tap(ops::import(self, call)?),
+            },
+        };
+        self.values.insert(output, value);
+        Ok(())
+    }
+
+    /// Stands in for a node that has no layer.
+    fn unknown(&mut self, call: &Call<'a>, why: &str) -> Outcome<()> {
+        let op = &call.def.op;
+        self.warn(&format!("operator {op} is counted as zero: {why}"), call);
+        let guessed = ops::guess(call)?;
+        let first = call.inputs.iter().flatten().next();
+        let taps = call.inputs.iter().flatten().filter_map(|input| match input {
+            Value::Tap(tap) => Some(tap.step),
+            Value::Constant(_) => None,
+        });
+        let taps: Vec<usize> = taps.collect();
+        for output in call.def.outputs.iter().filter(|name| !name.is_empty()) {
+            let dims = match (self.written(output).or_else(|| guessed.clone()), first) {
+                (Some(dims), _) => dims,
+                (None, other) => {
+                    self.guess.get_or_insert_with(|| format!("{} ({op})", call.name));
+                    match other {
+                        Some(Value::Tap(Tap { dims, .. }) | Value::Constant(Constant { dims, .. })) => {
+                            dims.clone()
+                        }
+                        None => vec![self.batch, 1],
+                    }
+                }
+            };
+            let value = if taps.is_empty() {
+                let data = Data::Opaque(format!("the result of operator {op}"));
+                Value::Constant(Constant { dims, whole: false, data })
+            } else {
+                let layer = Layer::Unknown { op: op.clone(), output: container(&dims, self.batch) };
+                let step = self.push(call, layer, taps.clone(), Vec::new())?;
+                Value::Tap(Tap { step, dims })
+            };
+            self.values.insert(output, value);
+        }
+        Ok(())
+    }
+
+    /// The extents that the exporter wrote down for a value.
+    fn written(&self, value: &str) -> Option<Vec<usize>> {
+        let dims = self.infos.get(value)?.dims.as_ref()?;
+        let extent = |(axis, dim): (usize, &Dim)| match dim {
+            Dim::Known(extent) => usize::try_from(*extent).ok().filter(|&extent| extent > 0),
+            Dim::Symbol(_) => (axis == 0).then_some(self.batch),
+        };
+        let dims: Vec<usize> = dims.iter().enumerate().map(extent).collect::<Option<_>>()?;
+        checked_len(&dims).map(|_| dims)
+    }
+
+    fn error(&self, def: &NodeDef, trouble: Trouble) -> NetError {
+        let hint = self.guess.as_ref().map_or(String::new(), |node| {
+            format!(" (what comes out of node {node} is not known and was taken for what goes in)")
+        });
+        let problem = match trouble {
+            Trouble::Net(NetError::Onnx(error)) => return error.into(),
+            Trouble::Net(NetError::Layer { problem, .. }) => problem.to_string(),
+            Trouble::Net(error) => return error,
+            Trouble::Wrong(problem) => problem,
+            Trouble::Unsupported(why) => {
+                format!("expected an operator with a layer (strict), got another: {why}")
+            }
+        };
+        self.source.error(place(def), problem + &hint).into()
+    }
+
+    // What the operators use.
+
+    /// An input that flows and whose first axis is the batch.
+    pub(super) fn image<'c>(&self, call: &'c Call<'_>, index: usize) -> Outcome<&'c Tap> {
+        let tap = call.tap(index)?;
+        self.batch_first(tap).map(|()| tap)
+    }
+
+    pub(super) fn batch_first(&self, tap: &Tap) -> Outcome<()> {
+        if tap.dims.len() < 2 || tap.dims[0] != self.batch {
+            return unsupported(format!("an input of {:?}, whose first axis is not the batch", tap.dims));
+        }
+        Ok(())
+    }
+
+    /// Appends a layer; `None` are tensors that it does not have.
+    pub(super) fn layer(
+        &mut self,
+        call: &Call<'_>,
+        layer: Layer,
+        inputs: &[&Tap],
+        tensors: &[(&'static str, Option<&Constant>)],
+    ) -> Outcome<Tap> {
+        let tensors = tensors.iter().filter_map(|&(name, constant)| Some((name, Recipe::from(constant?))));
+        self.layer_of(call, layer, inputs, tensors.collect())
+    }
+
+    /// Appends a layer. What comes out has the extents of its first input but for channels and image.
+    pub(super) fn layer_of(
+        &mut self,
+        call: &Call<'_>,
+        layer: Layer,
+        inputs: &[&Tap],
+        tensors: Vec<(&'static str, Recipe)>,
+    ) -> Outcome<Tap> {
+        let step = self.push(call, layer, inputs.iter().map(|tap| tap.step).collect(), tensors)?;
+        let mut dims = inputs[0].dims.clone();
+        let output = self.draft.steps[step].output;
+        if output != self.draft.steps[inputs[0].step].output {
+            dims[1] = output.channels();
+            match (&mut dims[2..], output.batched(1)) {
+                ([w], shape) => *w = shape.w,
+                ([h, w], shape) => (*h, *w) = (shape.h, shape.w),
+                _ => {}
+            }
+        }
+        Ok(Tap { step, dims })
+    }
+
+    /// Appends a layer that changes no extent.
+    pub(super) fn same(&mut self, call: &Call<'_>, layer: Layer, tap: &Tap) -> Outcome<Tap> {
+        let step = self.push(call, layer, vec![tap.step], Vec::new())?;
+        Ok(Tap { step, dims: tap.dims.clone() })
+    }
+
+    /// The same numbers in other extents: a layer only where layers see a difference.
+    pub(super) fn view(&mut self, call: &Call<'_>, tap: &Tap, dims: Vec<usize>) -> Outcome<Tap> {
+        let shape = container(&dims, self.batch);
+        if shape == self.draft.steps[tap.step].output {
+            return Ok(Tap { step: tap.step, dims });
+        }
+        let layer = if let Shape::Vector { .. } = shape { Layer::Flatten } else { Layer::Reshape(shape) };
+        let step = self.push(call, layer, vec![tap.step], Vec::new())?;
+        Ok(Tap { step, dims })
+    }
+
+    fn push(
+        &mut self,
+        call: &Call<'_>,
+        layer: Layer,
+        inputs: Vec<usize>,
+        tensors: Vec<(&'static str, Recipe)>,
+    ) -> Outcome<usize> {
+        let value = call.def.outputs.first().cloned().unwrap_or_default();
+        let (name, output) = (call.name.clone(), Shape::vector(1));
+        self.draft.push(Step { name, layer, inputs, output, value, tensors })
+    }
+
+    /// Refuses a node whose further outputs are read.
+    pub(super) fn only_first(&self, call: &Call<'_>, what: &str) -> Outcome<()> {
+        let read = |name: &String| {
+            self.wiring.readers.contains_key(name.as_str()) || self.wiring.outputs.contains(name.as_str())
+        };
+        if call.def.outputs.iter().skip(1).any(read) {
+            unsupported(format!("{what} as output"))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The name of the value behind `tap`, if this node is the only one that reads it.
+    pub(super) fn only_read_by(&self, call: &Call<'_>, tap: &Tap) -> Option<String> {
+        let same = |input: &Option<Value>| matches!(input, Some(Value::Tap(other)) if other.step == tap.step);
+        let name = &call.def.inputs[call.inputs.iter().position(same)?];
+        self.wiring.sole_reader(name).map(|_| name.clone())
+    }
+
+    /// `function`, if the only reader of this node multiplies its output with its input: then that product is
+    /// computed here.
+    pub(super) fn gate(&mut self, call: &Call<'a>, function: Activation) -> Outcome<Option<Activation>> {
+        let (Some(input), Some(output)) = (call.def.inputs.first(), call.def.outputs.first()) else {
+            return Ok(None);
+        };
+        let Some(reader) = self.wiring.sole_reader(output) else { return Ok(None) };
+        let product = &self.graph.nodes[reader];
+        let other = product.inputs.iter().filter(|name| *name != output).collect::<Vec<_>>();
+        if product.op != "Mul" || product.inputs.len() != 2 || other != [input] {
+            return Ok(None);
+        }
+        self.gated.insert(reader, output);
+        Ok(Some(function))
+    }
+
+    /// Adds to the warnings, each of which is given once with the first node it is about.
+    pub(super) fn warn(&mut self, text: &str, call: &Call<'_>) {
+        let entry = self.warnings.entry(text.to_owned()).or_insert_with(|| (call.name.clone(), 0));
+        entry.1 += 1;
+    }
+
+    /// The draft, the step of each output of the graph, and all warnings.
+    pub(super) fn finish(self) -> (Draft, Vec<Output<'a>>, Vec<String>) {
+        let outputs = self.graph.outputs.iter().map(|output| {
+            let step = match self.values.get(output.name.as_str()) {
+                Some(Value::Tap(tap)) => Some(tap.step),
+                _ => None,
+            };
+            (output.name.as_str(), step)
+        });
+        let warnings = self.warnings.into_iter().map(|(text, (node, count))| match count {
+            1 => format!("node `{node}`: {text}"),
+            _ => format!("node `{node}` and {} more: {text}", count - 1),
+        });
+        (self.draft, outputs.collect(), warnings.collect())
+    }
+
+    /// An error of the model as a whole.
+    pub(super) fn fault(&self, problem: impl Into<String>) -> NetError {
+        self.source.error(Place::Model, problem).into()
+    }
+}
+
+/// How layers see a tensor of these extents: batch apart, the first axis channels, what does not fit an image folded
+/// into its rows.
+pub(super) fn container(dims: &[usize], batch: usize) -> Shape {
+    match *dims {
+        [n, len] if n == batch => Shape::vector(len),
+        [n, c, w] if n == batch => Shape::map(c, 1, w),
+        [n, c, ref rows @ .., w] if n == batch => Shape::map(c, rows.iter().product(), w),
+        _ => Shape::vector(dims.iter().product::<usize>() / batch.max(1)),
+    }
+}

@@ -1,0 +1,192 @@
+//! A node while it is imported: its attributes and inputs, by type, and what can be wrong with them.
+
+use super::proto::{AttributeValue, NodeDef};
+use super::source::Source;
+use super::value::{Constant, Tap, Value};
+use crate::error::NetError;
+use std::sync::Arc;
+
+/// Why a node was not imported.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// The model is wrong.
+    Wrong(String),
+    /// Nothing is wrong, but there is no layer for it.
+    Unsupported(String),
+    /// Found by another part, with its own place.
+    Net(NetError),
+}
+
+impl From<NetError> for Trouble {
+    fn from(error: NetError) -> Self {
+        Self::Net(error)
+    }
+}
+
+/// The result of a part of an import.
+pub(super) type Outcome<T> = Result<T, Trouble>;
+
+pub(super) fn wrong<T>(problem: impl Into<String>) -> Outcome<T> {
+    Err(Trouble::Wrong(problem.into()))
+}
+
+pub(super) fn unsupported<T>(what: impl Into<String>) -> Outcome<T> {
+    Err(Trouble::Unsupported(what.into()))
+}
+
+/// A node with its inputs.
+pub(super) struct Call<'a> {
+    pub(super) def: &'a NodeDef,
+    /// `None` where an optional input is left out.
+    pub(super) inputs: Vec<Option<Value>>,
+    pub(super) opset: i64,
+    pub(super) source: &'a Source,
+    /// What the layer is called.
+    pub(super) name: String,
+}
+
+impl Call<'_> {
+    fn attribute(&self, name: &str) -> Option<&AttributeValue> {
+        self.def.attributes.iter().find(|attribute| attribute.name == name).map(|attribute| &attribute.value)
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.attribute(name).is_some()
+    }
+
+    pub(super) fn int(&self, name: &str) -> Outcome<Option<i64>> {
+        match self.attribute(name) {
+            None => Ok(None),
+            Some(AttributeValue::Int(value)) => Ok(Some(*value)),
+            Some(other) => wrong(format!("expected an integer as attribute `{name}`, got {}", kind(other))),
+        }
+    }
+
+    pub(super) fn flag(&self, name: &str) -> Outcome<bool> {
+        Ok(self.int(name)?.unwrap_or(0) != 0)
+    }
+
+    pub(super) fn float(&self, name: &str, default: f32) -> Outcome<f32> {
+        match self.attribute(name) {
+            None => Ok(default),
+            Some(AttributeValue::Float(value)) => Ok(*value),
+            Some(other) => wrong(format!("expected a float as attribute `{name}`, got {}", kind(other))),
+        }
+    }
+
+    pub(super) fn text(&self, name: &str) -> Outcome<Option<&str>> {
+        match self.attribute(name) {
+            None => Ok(None),
+            Some(AttributeValue::Text(value)) => Ok(Some(value)),
+            Some(other) => wrong(format!("expected a text as attribute `{name}`, got {}", kind(other))),
+        }
+    }
+
+    pub(super) fn ints(&self, name: &str) -> Outcome<Option<&[i64]>> {
+        match self.attribute(name) {
+            None => Ok(None),
+            Some(AttributeValue::Ints(values)) => Ok(Some(values)),
+            Some(other) => wrong(format!("expected integers as attribute `{name}`, got {}", kind(other))),
+        }
+    }
+
+    /// Any attribute, for `Constant`.
+    pub(super) fn any(&self, names: &[&str]) -> Option<&AttributeValue> {
+        names.iter().find_map(|name| self.attribute(name))
+    }
+
+    /// An attribute with one number of at least `least` per axis.
+    pub(super) fn extents(
+        &self,
+        name: &str,
+        axes: usize,
+        default: usize,
+        least: usize,
+    ) -> Outcome<Vec<usize>> {
+        let Some(values) = self.ints(name)? else { return Ok(vec![default; axes]) };
+        if values.len() != axes {
+            return wrong(format!("expected {axes} numbers as attribute `{name}`, got {values:?}"));
+        }
+        let good =
+            |&value: &i64| usize::try_from(value).ok().filter(|&value| value >= least && value <= 1 << 32);
+        match values.iter().map(good).collect() {
+            Some(values) => Ok(values),
+            None => {
+                wrong(format!("expected numbers from {least} to 2^32 as attribute `{name}`, got {values:?}"))
+            }
+        }
+    }
+
+    pub(super) fn input(&self, index: usize) -> Option<&Value> {
+        self.inputs.get(index).and_then(Option::as_ref)
+    }
+
+    /// An input that must be there.
+    pub(super) fn value(&self, index: usize) -> Outcome<&Value> {
+        match self.input(index) {
+            Some(value) => Ok(value),
+            None => wrong(format!("expected something as input {index} (from 0), got nothing")),
+        }
+    }
+
+    /// An input that flows.
+    pub(super) fn tap(&self, index: usize) -> Outcome<&Tap> {
+        match self.value(index)? {
+            Value::Tap(tap) => Ok(tap),
+            Value::Constant(_) => unsupported(format!("a constant as input {index}")),
+        }
+    }
+
+    /// An input that is known.
+    pub(super) fn constant(&self, index: usize) -> Outcome<Option<&Constant>> {
+        match self.input(index) {
+            None => Ok(None),
+            Some(Value::Constant(constant)) => Ok(Some(constant)),
+            Some(Value::Tap(_)) => unsupported(format!("input {index} is computed from the image")),
+        }
+    }
+
+    /// A trained tensor that must be there.
+    pub(super) fn weight(&self, index: usize) -> Outcome<&Constant> {
+        self.value(index)?;
+        self.constant(index)?.map_or_else(|| wrong(format!("expected something as input {index}")), Ok)
+    }
+
+    /// The numbers of a small constant input.
+    pub(super) fn numbers(&self, index: usize) -> Outcome<Option<Arc<[f64]>>> {
+        let Some(constant) = self.constant(index)? else { return Ok(None) };
+        match constant.small(self.source)? {
+            Some(values) => Ok(Some(values)),
+            None => unsupported(format!("input {index} is too large or not known in advance")),
+        }
+    }
+
+    /// Whole numbers from an attribute (older opsets) or an input (newer ones).
+    pub(super) fn ints_or_input(&self, name: &str, index: usize) -> Outcome<Option<Vec<i64>>> {
+        if let Some(values) = self.ints(name)? {
+            return Ok(Some(values.to_vec()));
+        }
+        Ok(self.numbers(index)?.map(|values| values.iter().map(|&value| value as i64).collect()))
+    }
+}
+
+/// `axis`, negative from the end, of a tensor with `rank` extents.
+pub(super) fn axis(axis: i64, rank: usize) -> Outcome<usize> {
+    let from_end = if axis < 0 { axis.checked_add(rank as i64) } else { Some(axis) };
+    match from_end.and_then(|axis| usize::try_from(axis).ok()).filter(|&axis| axis < rank) {
+        Some(axis) => Ok(axis),
+        None => wrong(format!("expected an axis of {rank}, got {axis}")),
+    }
+}
+
+fn kind(value: &AttributeValue) -> &'static str {
+    match value {
+        AttributeValue::Float(_) => "a float",
+        AttributeValue::Int(_) => "an integer",
+        AttributeValue::Text(_) => "a text",
+        AttributeValue::Tensor(_) => "a tensor",
+        AttributeValue::Floats(_) => "floats",
+        AttributeValue::Ints(_) => "integers",
+        AttributeValue::Other => "something else",
+    }
+}

@@ -1,0 +1,69 @@
+//! One function for every element.
+
+use super::super::importer::Importer;
+use super::super::node::{Call, Outcome, axis, unsupported, wrong};
+use super::super::value::Tap;
+use crate::layer::Layer;
+use kernels::Activation;
+
+pub(super) fn activation<'a>(importer: &mut Importer<'a>, call: &Call<'a>) -> Outcome<Tap> {
+    let tap = call.tap(0)?;
+    let function = match call.def.op.as_str() {
+        "Relu" => Activation::Relu,
+        "LeakyRelu" => Activation::LeakyRelu { alpha: call.float("alpha", 0.01)? },
+        "Elu" => Activation::Elu { alpha: call.float("alpha", 1.0)? },
+        "Tanh" => Activation::Tanh,
+        "HardSwish" => Activation::HardSwish,
+        "Clip" => clip(call)?,
+        "Sigmoid" => importer.gate(call, Activation::Silu)?.unwrap_or(Activation::Sigmoid),
+        "HardSigmoid" => match hard_gate(importer, call)? {
+            Some(function) => function,
+            None => return unsupported("no such activation"),
+        },
+        _ => {
+            importer.image(call, 0)?;
+            return importer.layer(
+                call,
+                Activation::PRelu.into(),
+                &[tap],
+                &[("weight", Some(call.weight(1)?))],
+            );
+        }
+    };
+    importer.same(call, function.into(), tap)
+}
+
+/// `x * hard_sigmoid(x)` with a slope of a sixth, as exporters write hard swish.
+fn hard_gate<'a>(importer: &mut Importer<'a>, call: &Call<'a>) -> Outcome<Option<Activation>> {
+    let (alpha, beta) = (call.float("alpha", 0.2)?, call.float("beta", 0.5)?);
+    let sixth = (alpha - 1.0 / 6.0).abs() < 1e-6 && beta == 0.5;
+    if sixth { importer.gate(call, Activation::HardSwish) } else { Ok(None) }
+}
+
+/// Limits from attributes until opset 10, from inputs since.
+fn clip(call: &Call<'_>) -> Outcome<Activation> {
+    let limit = |name: &str, index: usize, none: f32| {
+        if call.opset < 11 || call.has(name) {
+            return call.float(name, none);
+        }
+        match call.numbers(index)?.as_deref() {
+            None => Ok(none),
+            Some(&[limit]) => Ok(limit as f32),
+            Some(other) => wrong(format!("expected one number as limit, got {}", other.len())),
+        }
+    };
+    let (lo, hi) = (limit("min", 1, f32::MIN)?, limit("max", 2, f32::MAX)?);
+    Ok(if lo == 0.0 && hi == f32::MAX { Activation::Relu } else { Activation::Clip { lo, hi } })
+}
+
+/// Over the channels. Until opset 12 over everything from an axis on, since then over one axis.
+pub(super) fn softmax(importer: &mut Importer<'_>, call: &Call<'_>) -> Outcome<Tap> {
+    let tap = importer.image(call, 0)?;
+    let default = if call.opset < 13 { 1 } else { -1 };
+    let along = axis(call.int("axis")?.unwrap_or(default), tap.dims.len())?;
+    let one_pixel = tap.dims[2..].iter().all(|&dim| dim == 1);
+    if along != 1 || call.opset < 13 && !one_pixel {
+        return unsupported(format!("a softmax of {:?} over axis {along}", tap.dims));
+    }
+    importer.same(call, Layer::Softmax, tap)
+}

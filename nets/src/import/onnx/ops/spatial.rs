@@ -1,0 +1,105 @@
+//! Kernels, strides and padding along the axes of an image: one axis is taken for the width of an image of one row.
+
+use super::super::node::{Call, Outcome, unsupported, wrong};
+use super::super::value::Tap;
+use kernels::{Pad2, Size2};
+
+/// The window attributes of convolutions and poolings.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Window {
+    pub(super) kernel: Size2,
+    pub(super) stride: Size2,
+    pub(super) dilation: Size2,
+    pub(super) pad: Pad2,
+}
+
+/// How padding is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AutoPad {
+    /// By the attribute `pads`.
+    Explicit,
+    Valid,
+    /// As many outputs as inputs, over the stride; an odd element comes before or after.
+    Same {
+        upper: bool,
+    },
+}
+
+/// Extents of the image without batch and channels: one or two.
+pub(super) fn image(tap: &Tap) -> Outcome<&[usize]> {
+    match tap.dims.len() {
+        3 | 4 => Ok(&tap.dims[2..]),
+        0..=2 => wrong(format!("expected batch, channels and an image as input, got {:?}", tap.dims)),
+        rank => unsupported(format!("an image of {} axes", rank - 2)),
+    }
+}
+
+/// `[w]` or `[h, w]`.
+pub(super) fn size(values: &[usize]) -> Size2 {
+    match *values {
+        [w] => Size2::new(1, w),
+        [h, w, ..] => Size2::new(h, w),
+        [] => Size2::square(1),
+    }
+}
+
+/// Reads the attributes for an image of these extents.
+pub(super) fn window(call: &Call<'_>, image: &[usize], kernel: &[usize]) -> Outcome<Window> {
+    let axes = image.len();
+    let stride = call.extents("strides", axes, 1, 1)?;
+    let dilation = call.extents("dilations", axes, 1, 1)?;
+    let pads = match auto_pad(call)? {
+        AutoPad::Explicit => pads(call, axes)?,
+        AutoPad::Valid => vec![(0, 0); axes],
+        AutoPad::Same { upper } => (0..axes)
+            .map(|axis| same(image[axis], kernel[axis], stride[axis], dilation[axis], upper))
+            .collect::<Outcome<_>>()?,
+    };
+    Ok(Window { kernel: size(kernel), stride: size(&stride), dilation: size(&dilation), pad: pad2(&pads) })
+}
+
+pub(super) fn auto_pad(call: &Call<'_>) -> Outcome<AutoPad> {
+    Ok(match call.text("auto_pad")? {
+        None | Some("NOTSET" | "") => AutoPad::Explicit,
+        Some("VALID") => AutoPad::Valid,
+        Some("SAME_UPPER") => AutoPad::Same { upper: true },
+        Some("SAME_LOWER") => AutoPad::Same { upper: false },
+        Some(other) => {
+            return wrong(format!(
+                "expected NOTSET, VALID, SAME_UPPER or SAME_LOWER as auto_pad, got `{other}`"
+            ));
+        }
+    })
+}
+
+/// The attribute `pads`, before and after each axis.
+pub(super) fn pads(call: &Call<'_>, axes: usize) -> Outcome<Vec<(usize, usize)>> {
+    let pads = call.extents("pads", 2 * axes, 0, 0)?;
+    Ok(pads[..axes].iter().copied().zip(pads[axes..].iter().copied()).collect())
+}
+
+pub(super) fn pad2(pads: &[(usize, usize)]) -> Pad2 {
+    let ((top, bottom), (left, right)) = match *pads {
+        [w] => ((0, 0), w),
+        [h, w, ..] => (h, w),
+        [] => ((0, 0), (0, 0)),
+    };
+    Pad2 { top, bottom, left, right }
+}
+
+/// Padding with which `ceil(input / stride)` outputs come out.
+fn same(input: usize, kernel: usize, stride: usize, dilation: usize, upper: bool) -> Outcome<(usize, usize)> {
+    let outputs = input.div_ceil(stride).max(1);
+    let reach = kernel.saturating_sub(1).checked_mul(dilation).and_then(|reach| reach.checked_add(1));
+    let needed =
+        (outputs - 1).checked_mul(stride).zip(reach).and_then(|(first, reach)| first.checked_add(reach));
+    match needed {
+        Some(needed) => Ok(halves(needed.saturating_sub(input), upper)),
+        None => wrong("expected a window that can be addressed, got a larger one"),
+    }
+}
+
+/// Two halves of which the second, or else the first, has the odd element.
+pub(super) fn halves(total: usize, upper: bool) -> (usize, usize) {
+    if upper { (total / 2, total.div_ceil(2)) } else { (total.div_ceil(2), total / 2) }
+}

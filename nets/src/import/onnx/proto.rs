@@ -1,0 +1,269 @@
+//! The messages of an ONNX file (onnx.proto, IR versions 3 to 11), as far as an import needs them.
+
+use super::tensor::TensorDef;
+use super::wire::{Field, Span, Wire};
+use crate::error::NetError;
+
+/// `ModelProto`.
+#[derive(Debug, Default)]
+pub(super) struct Model {
+    /// The version of the standard operators, `None` if the model does not say.
+    pub(super) opset: Option<i64>,
+    pub(super) graph: Option<GraphDef>,
+    /// How many local functions there are; they are not expanded.
+    pub(super) functions: usize,
+}
+
+/// `GraphProto`.
+#[derive(Debug, Default)]
+pub(super) struct GraphDef {
+    pub(super) name: String,
+    pub(super) nodes: Vec<NodeDef>,
+    pub(super) initializers: Vec<TensorDef>,
+    /// `SparseTensorProto`: where each is in the file.
+    pub(super) sparse: Vec<u64>,
+    pub(super) inputs: Vec<ValueInfo>,
+    pub(super) outputs: Vec<ValueInfo>,
+    /// Shapes that the exporter wrote down for values in between.
+    pub(super) values: Vec<ValueInfo>,
+}
+
+/// `NodeProto`.
+#[derive(Debug, Default)]
+pub(super) struct NodeDef {
+    pub(super) name: String,
+    pub(super) op: String,
+    pub(super) domain: String,
+    pub(super) inputs: Vec<String>,
+    pub(super) outputs: Vec<String>,
+    pub(super) attributes: Vec<Attribute>,
+}
+
+/// `AttributeProto`.
+#[derive(Debug)]
+pub(super) struct Attribute {
+    pub(super) name: String,
+    pub(super) value: AttributeValue,
+}
+
+#[derive(Debug)]
+pub(super) enum AttributeValue {
+    Float(f32),
+    Int(i64),
+    Text(String),
+    Tensor(TensorDef),
+    Floats(Vec<f32>),
+    Ints(Vec<i64>),
+    /// A subgraph, a sparse tensor, a list of texts or tensors.
+    Other,
+}
+
+/// `ValueInfoProto` of a tensor.
+#[derive(Debug, Default)]
+pub(super) struct ValueInfo {
+    pub(super) name: String,
+    /// `None` if nothing is said of the rank.
+    pub(super) dims: Option<Vec<Dim>>,
+}
+
+/// One extent of a [`ValueInfo`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Dim {
+    Known(i64),
+    /// Its name, empty if it has none.
+    Symbol(String),
+}
+
+/// Reads the messages of a whole file.
+pub(super) fn model(wire: &mut Wire<'_>) -> Result<Model, NetError> {
+    let mut model = Model::default();
+    let mut span = wire.all();
+    while let Some(field) = wire.next(&mut span)? {
+        match field.number {
+            7 => graph(wire, &field, model.graph.get_or_insert_default())?,
+            8 => {
+                let (domain, version) = opset(wire, &field)?;
+                if domain.is_empty() || domain == "ai.onnx" {
+                    model.opset = Some(version);
+                }
+            }
+            25 => model.functions += 1,
+            _ => {}
+        }
+    }
+    Ok(model)
+}
+
+fn opset(wire: &mut Wire<'_>, field: &Field) -> Result<(String, i64), NetError> {
+    let mut span = wire.span(field)?;
+    let (mut domain, mut version) = (String::new(), 0);
+    while let Some(field) = wire.next(&mut span)? {
+        match field.number {
+            1 => domain = wire.text(&field)?,
+            2 => version = wire.int(&field)?,
+            _ => {}
+        }
+    }
+    Ok((domain, version))
+}
+
+/// A graph in several fields is merged into one, as protocol buffers have it.
+fn graph(wire: &mut Wire<'_>, field: &Field, graph: &mut GraphDef) -> Result<(), NetError> {
+    let mut span = wire.span(field)?;
+    while let Some(field) = wire.next(&mut span)? {
+        let at = field.at;
+        match field.number {
+            1 => push(wire, at, &mut graph.nodes, |wire| node(wire, &field))?,
+            2 => graph.name = wire.text(&field)?,
+            5 => push(wire, at, &mut graph.initializers, |wire| TensorDef::read(wire, wire.span(&field)?))?,
+            11 => push(wire, at, &mut graph.inputs, |wire| value_info(wire, &field))?,
+            12 => push(wire, at, &mut graph.outputs, |wire| value_info(wire, &field))?,
+            13 => push(wire, at, &mut graph.values, |wire| value_info(wire, &field))?,
+            15 => push(wire, at, &mut graph.sparse, |_| Ok(at))?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Appends to a list whose elements are accounted for first.
+pub(super) fn push<'a, T>(
+    wire: &mut Wire<'a>,
+    at: u64,
+    list: &mut Vec<T>,
+    read: impl FnOnce(&mut Wire<'a>) -> Result<T, NetError>,
+) -> Result<(), NetError> {
+    wire.charge(size_of::<T>() as u64, at)?;
+    list.push(read(wire)?);
+    Ok(())
+}
+
+fn node(wire: &mut Wire<'_>, field: &Field) -> Result<NodeDef, NetError> {
+    let mut node = NodeDef::default();
+    let mut span = wire.span(field)?;
+    while let Some(field) = wire.next(&mut span)? {
+        match field.number {
+            1 => node.inputs.push(wire.text(&field)?),
+            2 => node.outputs.push(wire.text(&field)?),
+            3 => node.name = wire.text(&field)?,
+            4 => node.op = wire.text(&field)?,
+            5 => push(wire, field.at, &mut node.attributes, |wire| attribute(wire, &field))?,
+            7 => node.domain = wire.text(&field)?,
+            _ => {}
+        }
+    }
+    Ok(node)
+}
+
+/// The fields of an `AttributeProto`, of which one holds the value.
+#[derive(Default)]
+struct Fields {
+    name: String,
+    kind: i64,
+    float: Option<f32>,
+    int: Option<i64>,
+    text: Option<String>,
+    tensor: Option<TensorDef>,
+    floats: Vec<f32>,
+    ints: Vec<i64>,
+}
+
+fn attribute(wire: &mut Wire<'_>, field: &Field) -> Result<Attribute, NetError> {
+    let mut fields = Fields::default();
+    let mut span = wire.span(field)?;
+    while let Some(field) = wire.next(&mut span)? {
+        match field.number {
+            1 => fields.name = wire.text(&field)?,
+            2 => fields.float = Some(wire.float(&field)?),
+            3 => fields.int = Some(wire.int(&field)?),
+            4 => fields.text = Some(attribute_text(wire, &field)?),
+            5 => fields.tensor = Some(TensorDef::read(wire, wire.span(&field)?)?),
+            7 => wire.floats(&field, &mut fields.floats)?,
+            8 => wire.ints(&field, &mut fields.ints)?,
+            20 => fields.kind = wire.int(&field)?,
+            _ => {}
+        }
+    }
+    let name = std::mem::take(&mut fields.name);
+    Ok(Attribute { name, value: fields.value() })
+}
+
+/// Custom operators keep whole engines in texts: those are no names that anything would be compared with.
+fn attribute_text(wire: &mut Wire<'_>, field: &Field) -> Result<String, NetError> {
+    if wire.span(field)?.len() > 1 << 10 { Ok(String::new()) } else { wire.text(field) }
+}
+
+impl Fields {
+    /// By the type it says; models older than that field say nothing, and then the field that is there decides.
+    fn value(self) -> AttributeValue {
+        let kind = match self.kind {
+            0 if self.float.is_some() => 1,
+            0 if self.int.is_some() => 2,
+            0 if self.text.is_some() => 3,
+            0 if self.tensor.is_some() => 4,
+            0 if !self.floats.is_empty() => 6,
+            0 => 7,
+            kind => kind,
+        };
+        match (kind, self.tensor) {
+            (1, _) => AttributeValue::Float(self.float.unwrap_or_default()),
+            (2, _) => AttributeValue::Int(self.int.unwrap_or_default()),
+            (3, _) => AttributeValue::Text(self.text.unwrap_or_default()),
+            (4, Some(tensor)) => AttributeValue::Tensor(tensor),
+            (6, _) => AttributeValue::Floats(self.floats),
+            (7, _) => AttributeValue::Ints(self.ints),
+            _ => AttributeValue::Other,
+        }
+    }
+}
+
+fn value_info(wire: &mut Wire<'_>, field: &Field) -> Result<ValueInfo, NetError> {
+    let mut info = ValueInfo::default();
+    let mut span = wire.span(field)?;
+    while let Some(field) = wire.next(&mut span)? {
+        match field.number {
+            1 => info.name = wire.text(&field)?,
+            2 => info.dims = nested(wire, &field, &[1, 2])?.map(|shape| dims(wire, shape)).transpose()?,
+            _ => {}
+        }
+    }
+    Ok(info)
+}
+
+/// The last field of the numbers in `path`, one inside the other: `TypeProto.tensor_type.shape`.
+fn nested(wire: &mut Wire<'_>, field: &Field, path: &[u64]) -> Result<Option<Span>, NetError> {
+    let mut found = Some(wire.span(field)?);
+    for &number in path {
+        let Some(mut span) = found.take() else { break };
+        while let Some(field) = wire.next(&mut span)? {
+            if field.number == number {
+                found = Some(wire.span(&field)?);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// `TensorShapeProto`.
+fn dims(wire: &mut Wire<'_>, mut span: Span) -> Result<Vec<Dim>, NetError> {
+    let mut dims = Vec::new();
+    while let Some(field) = wire.next(&mut span)? {
+        if field.number == 1 {
+            push(wire, field.at, &mut dims, |wire| dim(wire, &field))?;
+        }
+    }
+    Ok(dims)
+}
+
+fn dim(wire: &mut Wire<'_>, field: &Field) -> Result<Dim, NetError> {
+    let mut dim = Dim::Symbol(String::new());
+    let mut span = wire.span(field)?;
+    while let Some(field) = wire.next(&mut span)? {
+        match field.number {
+            1 => dim = Dim::Known(wire.int(&field)?),
+            2 => dim = Dim::Symbol(wire.text(&field)?),
+            _ => {}
+        }
+    }
+    Ok(dim)
+}

@@ -1,0 +1,79 @@
+//! Bytes at an offset: of a file, which is never read as a whole, or in memory.
+
+use super::error::{OnnxError, Place};
+use crate::error::NetError;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Where a model comes from. Clones share the open file or the bytes.
+#[derive(Debug, Clone)]
+pub(super) struct Source {
+    bytes: Bytes,
+    len: u64,
+    /// What errors call it.
+    pub(super) origin: String,
+}
+
+#[derive(Debug, Clone)]
+enum Bytes {
+    File(Arc<File>, PathBuf),
+    Memory(Arc<[u8]>),
+}
+
+impl Source {
+    /// Opens a file.
+    pub(super) fn open(path: &Path) -> Result<Self, NetError> {
+        let io = |cause| NetError::Io { action: "read", path: path.to_owned(), cause };
+        let file = File::open(path).map_err(io)?;
+        let len = file.metadata().map_err(io)?.len();
+        let bytes = Bytes::File(Arc::new(file), path.to_owned());
+        Ok(Self { bytes, len, origin: path.display().to_string() })
+    }
+
+    /// A copy of `bytes`.
+    pub(super) fn memory(bytes: &[u8], origin: &str) -> Self {
+        Self { bytes: Bytes::Memory(bytes.into()), len: bytes.len() as u64, origin: origin.to_owned() }
+    }
+
+    /// Bytes in all.
+    pub(super) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// The directory that external data must be in; a model in memory has none.
+    pub(super) fn directory(&self) -> Option<&Path> {
+        match &self.bytes {
+            Bytes::File(_, path) => Some(path.parent().unwrap_or(Path::new(""))),
+            Bytes::Memory(_) => None,
+        }
+    }
+
+    /// Fills `buffer` from `offset` on.
+    pub(super) fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), NetError> {
+        let end = offset.checked_add(buffer.len() as u64).filter(|&end| end <= self.len);
+        if end.is_none() {
+            let problem =
+                format!("expected {} bytes, got the end of the file ({} bytes)", buffer.len(), self.len);
+            return Err(self.error(Place::Byte(offset), problem).into());
+        }
+        match &self.bytes {
+            Bytes::File(file, path) => {
+                let mut file = &**file;
+                let read = file.seek(SeekFrom::Start(offset)).and_then(|_| file.read_exact(buffer));
+                read.map_err(|cause| NetError::Io { action: "read", path: path.clone(), cause })
+            }
+            Bytes::Memory(bytes) => {
+                let start = offset as usize; // not beyond the length of a slice, as checked
+                buffer.copy_from_slice(&bytes[start..start + buffer.len()]);
+                Ok(())
+            }
+        }
+    }
+
+    /// An error in this model.
+    pub(super) fn error(&self, place: Place, problem: impl Into<String>) -> OnnxError {
+        OnnxError { origin: self.origin.clone(), place, problem: problem.into() }
+    }
+}

@@ -1,0 +1,254 @@
+//! `TensorProto`: what a tensor is and where its numbers are. They are read only when asked for.
+
+use super::error::Place;
+use super::external;
+use super::source::Source;
+use super::wire::{Field, Span, Wire};
+use crate::error::NetError;
+
+/// Numbers of the element types that differ in what is done with them.
+pub(super) mod dtype {
+    pub(crate) const FLOAT: i64 = 1;
+    pub(crate) const INT32: i64 = 6;
+    pub(crate) const INT64: i64 = 7;
+    pub(crate) const FLOAT16: i64 = 10;
+    pub(crate) const DOUBLE: i64 = 11;
+    pub(crate) const BFLOAT16: i64 = 16;
+
+    /// Whether they are no integers.
+    pub(crate) const fn is_float(dtype: i64) -> bool {
+        matches!(dtype, FLOAT | FLOAT16 | DOUBLE | BFLOAT16)
+    }
+}
+
+/// Elements that the extents of a tensor may multiply to.
+const MAX_ELEMENTS: u64 = 1 << 40;
+
+/// `TensorProto` without its numbers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct TensorDef {
+    pub(super) name: String,
+    pub(super) dims: Vec<i64>,
+    /// The number of its element type.
+    pub(super) dtype: i64,
+    /// The whole message.
+    message: Span,
+    raw: Option<Span>,
+    /// `location`, `offset`, `length` of a file of their own, for [`external`].
+    external: Option<External>,
+}
+
+/// Where in another file the numbers of a tensor are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct External {
+    pub(super) location: String,
+    pub(super) offset: Option<String>,
+    pub(super) length: Option<String>,
+}
+
+impl TensorDef {
+    /// Reads everything but the numbers.
+    pub(super) fn read(wire: &mut Wire<'_>, message: Span) -> Result<Self, NetError> {
+        let (name, dims) = (String::new(), Vec::new());
+        let mut tensor = Self { name, dims, dtype: 0, message, raw: None, external: None };
+        let (mut entries, mut elsewhere) = (External::default(), false);
+        let mut span = message;
+        while let Some(field) = wire.next(&mut span)? {
+            match field.number {
+                1 => wire.ints(&field, &mut tensor.dims)?,
+                2 => tensor.dtype = wire.int(&field)?,
+                8 => tensor.name = wire.text(&field)?,
+                9 => tensor.raw = Some(wire.span(&field)?),
+                13 => external_entry(wire, wire.span(&field)?, &mut entries)?,
+                14 => elsewhere = wire.int(&field)? == 1,
+                _ => {}
+            }
+        }
+        tensor.external = elsewhere.then_some(entries);
+        Ok(tensor)
+    }
+
+    /// Elements, by its extents.
+    pub(super) fn elements(&self) -> Option<u64> {
+        let product = self.dims.iter().try_fold(1u64, |n, &dim| n.checked_mul(u64::try_from(dim).ok()?))?;
+        (product <= MAX_ELEMENTS).then_some(product)
+    }
+
+    /// Its extents and, where that takes no decoding, the number of its bytes are checked.
+    pub(super) fn check(&self, source: &Source) -> Result<(), NetError> {
+        let Some(elements) = self.elements() else {
+            let problem = format!("expected extents from 0 and at most 2^40 elements, got {:?}", self.dims);
+            return Err(self.fault(source, problem));
+        };
+        let Some((needed, bits)) = bits(self.dtype).map(|bits| ((elements * bits).div_ceil(8), bits)) else {
+            return Ok(());
+        };
+        let got = match (&self.external, self.raw) {
+            (Some(entries), _) => external::locate(self, entries, source, needed)?.map(|place| place.length),
+            (None, raw) => raw.map(Span::len),
+        };
+        match got {
+            Some(got) if got != needed => {
+                let shape = &self.dims;
+                let problem = format!("expected {needed} bytes ({shape:?} of {bits} bits each), got {got}");
+                Err(self.fault(source, problem))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The numbers of a tensor of `f32`.
+    pub(super) fn f32s(&self, source: &Source) -> Result<Vec<f32>, NetError> {
+        if self.dtype != dtype::FLOAT {
+            let problem = format!("expected element type FLOAT to run, got {}", type_name(self.dtype));
+            return Err(self.fault(source, problem));
+        }
+        let values = match self.payload(source)? {
+            Some(bytes) => bytes.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect(),
+            None => self.typed(source, 4, |wire, field, values| wire.floats(field, values))?,
+        };
+        self.counted(source, values)
+    }
+
+    /// The numbers of a small tensor of integers or floats: shapes, scales, limits.
+    pub(super) fn small(&self, source: &Source, limit: u64) -> Result<Option<Small>, NetError> {
+        if self.elements().is_none_or(|elements| elements > limit) {
+            return Ok(None);
+        }
+        Ok(match self.dtype {
+            dtype::FLOAT => Some(Small::Floats(self.f32s(source)?.into_iter().map(f64::from).collect())),
+            dtype::DOUBLE => {
+                let values = self.payload(source)?.map(|bytes| {
+                    bytes.as_chunks().0.iter().map(|&bytes| f64::from_le_bytes(bytes)).collect::<Vec<_>>()
+                });
+                values.map(Small::Floats)
+            }
+            dtype::INT64 => Some(Small::Ints(self.ints(source, 7, 8)?)),
+            dtype::INT32 => Some(Small::Ints(self.ints(source, 5, 4)?)),
+            _ => None,
+        })
+    }
+
+    fn ints(&self, source: &Source, field: u64, size: usize) -> Result<Vec<i64>, NetError> {
+        let values = match self.payload(source)? {
+            Some(bytes) if size == 4 => {
+                bytes.as_chunks().0.iter().map(|&bytes| i64::from(i32::from_le_bytes(bytes))).collect()
+            }
+            Some(bytes) => bytes.as_chunks().0.iter().map(|&bytes| i64::from_le_bytes(bytes)).collect(),
+            None => self.typed(source, field, |wire, field, values| wire.ints(field, values))?,
+        };
+        self.counted(source, values)
+    }
+
+    /// The bytes of a tensor that keeps them as such, here or in another file.
+    fn payload(&self, source: &Source) -> Result<Option<Vec<u8>>, NetError> {
+        self.check(source)?;
+        let Some(elements) = self.elements() else { return Ok(None) };
+        let needed = bits(self.dtype).map_or(0, |bits| (elements * bits).div_ceil(8));
+        if let Some(entries) = &self.external {
+            return match external::locate(self, entries, source, needed)? {
+                Some(place) => external::read(self, &place, source).map(Some),
+                None => Ok(None),
+            };
+        }
+        let Some(raw) = self.raw else { return Ok(None) };
+        let mut bytes = vec![0; raw.len() as usize]; // as many as the file has: `next` has checked it
+        source.read_at(raw.start, &mut bytes)?;
+        Ok(Some(bytes))
+    }
+
+    /// The elements of the field of that number, in however many pieces it comes.
+    fn typed<T>(
+        &self,
+        source: &Source,
+        number: u64,
+        read: impl Fn(&mut Wire<'_>, &Field, &mut Vec<T>) -> Result<(), NetError>,
+    ) -> Result<Vec<T>, NetError> {
+        let (mut wire, mut span, mut values) = (Wire::unlimited(source), self.message, Vec::new());
+        while let Some(field) = wire.next(&mut span)? {
+            if field.number == number {
+                read(&mut wire, &field, &mut values)?;
+            }
+        }
+        Ok(values)
+    }
+
+    fn counted<T>(&self, source: &Source, values: Vec<T>) -> Result<Vec<T>, NetError> {
+        match self.elements() {
+            Some(elements) if elements == values.len() as u64 => Ok(values),
+            _ => {
+                let (dims, got) = (&self.dims, values.len());
+                Err(self.fault(source, format!("expected the elements of {dims:?}, got {got}")))
+            }
+        }
+    }
+
+    /// An error in this tensor.
+    pub(super) fn fault(&self, source: &Source, problem: impl Into<String>) -> NetError {
+        source.error(Place::Tensor(self.name.clone()), problem).into()
+    }
+}
+
+/// Numbers by value.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Small {
+    Ints(Vec<i64>),
+    Floats(Vec<f64>),
+}
+
+/// `StringStringEntryProto`.
+fn external_entry(wire: &mut Wire<'_>, mut span: Span, external: &mut External) -> Result<(), NetError> {
+    let (mut key, mut value) = (String::new(), String::new());
+    while let Some(field) = wire.next(&mut span)? {
+        match field.number {
+            1 => key = wire.text(&field)?,
+            2 => value = wire.text(&field)?,
+            _ => {}
+        }
+    }
+    match key.as_str() {
+        "location" => external.location = value,
+        "offset" => external.offset = Some(value),
+        "length" => external.length = Some(value),
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Bits of an element, `None` of texts and of types that are not known.
+fn bits(dtype: i64) -> Option<u64> {
+    Some(match dtype {
+        21..=23 => 4,
+        2 | 3 | 9 | 17..=20 | 24 => 8,
+        4 | 5 | 10 | 16 => 16,
+        1 | 6 | 12 => 32,
+        7 | 11 | 13 | 14 => 64,
+        15 => 128,
+        _ => return None,
+    })
+}
+
+/// `TensorProto.DataType`.
+pub(super) fn type_name(dtype: i64) -> String {
+    const NAMES: [&str; 17] = [
+        "UNDEFINED",
+        "FLOAT",
+        "UINT8",
+        "INT8",
+        "UINT16",
+        "INT16",
+        "INT32",
+        "INT64",
+        "STRING",
+        "BOOL",
+        "FLOAT16",
+        "DOUBLE",
+        "UINT32",
+        "UINT64",
+        "COMPLEX64",
+        "COMPLEX128",
+        "BFLOAT16",
+    ];
+    let name = usize::try_from(dtype).ok().and_then(|index| NAMES.get(index));
+    name.map_or_else(|| format!("type {dtype}"), |name| (*name).to_owned())
+}

@@ -1,0 +1,128 @@
+//! What a name in an ONNX graph stands for: activations that flow, or numbers that are known.
+
+use super::source::Source;
+use super::tensor::{Small, TensorDef, dtype};
+use crate::error::NetError;
+use std::sync::Arc;
+
+/// Elements of a constant up to which it is read and computed with: shapes, scales, limits, never weights.
+pub(super) const FOLD_LIMIT: usize = 1 << 16;
+
+/// Extents that a tensor may have.
+pub(super) const MAX_RANK: usize = 16;
+
+/// One name.
+#[derive(Debug, Clone)]
+pub(super) enum Value {
+    Tap(Tap),
+    Constant(Constant),
+}
+
+/// Activations: what a step of the draft gives, under the extents that ONNX sees, the batch first.
+#[derive(Debug, Clone)]
+pub(super) struct Tap {
+    /// The number of the step.
+    pub(super) step: usize,
+    pub(super) dims: Vec<usize>,
+}
+
+/// Numbers that do not depend on the input.
+#[derive(Debug, Clone)]
+pub(super) struct Constant {
+    pub(super) dims: Vec<usize>,
+    /// Whether they are integers, whose quotients are too.
+    pub(super) whole: bool,
+    pub(super) data: Data,
+}
+
+/// Where the numbers of a [`Constant`] are.
+#[derive(Debug, Clone)]
+pub(super) enum Data {
+    /// In the file.
+    Stored(Arc<TensorDef>),
+    /// In the file, a matrix of so many columns, to be read column by column.
+    Transposed(Arc<TensorDef>, usize),
+    /// All the same.
+    Fill(f64),
+    /// Here. Integers beyond 2^53 are rounded; only sentinels like "to the end" are that large.
+    Small(Arc<[f64]>),
+    /// The result of an operator that is not computed here: counted, but it cannot run.
+    Opaque(String),
+}
+
+impl Constant {
+    /// A list of integers, as shapes are.
+    pub(super) fn list(values: impl IntoIterator<Item = f64>) -> Self {
+        let values: Arc<[f64]> = values.into_iter().collect();
+        Self { dims: vec![values.len()], whole: true, data: Data::Small(values) }
+    }
+
+    /// A tensor of the file, whose extents were checked.
+    pub(super) fn stored(tensor: Arc<TensorDef>) -> Self {
+        let dims = tensor.dims.iter().map(|&dim| usize::try_from(dim).unwrap_or(0)).collect();
+        let whole = !dtype::is_float(tensor.dtype);
+        Self { dims, whole, data: Data::Stored(tensor) }
+    }
+
+    /// The same numbers in other extents.
+    pub(super) fn reshaped(&self, dims: Vec<usize>) -> Self {
+        Self { dims, whole: self.whole, data: self.data.clone() }
+    }
+
+    /// A matrix the other way round.
+    pub(super) fn turned(&self) -> Self {
+        let &[rows, columns] = self.dims.as_slice() else { return self.clone() };
+        let data = match &self.data {
+            Data::Stored(tensor) => Data::Transposed(tensor.clone(), columns),
+            Data::Transposed(tensor, _) => Data::Stored(tensor.clone()),
+            Data::Small(values) => Data::Small(
+                (0..columns)
+                    .flat_map(|x| (0..rows).map(move |y| (x, y)))
+                    .map(|(x, y)| values[y * columns + x])
+                    .collect(),
+            ),
+            other => other.clone(),
+        };
+        Self { dims: vec![columns, rows], whole: self.whole, data }
+    }
+
+    /// Elements.
+    pub(super) fn len(&self) -> usize {
+        self.dims.iter().product()
+    }
+
+    /// The numbers, if they are few and known.
+    pub(super) fn small(&self, source: &Source) -> Result<Option<Arc<[f64]>>, NetError> {
+        let len = self.len();
+        if len > FOLD_LIMIT {
+            return Ok(None);
+        }
+        Ok(match &self.data {
+            Data::Small(values) => Some(values.clone()),
+            Data::Fill(value) => Some(vec![*value; len].into()),
+            Data::Stored(tensor) => tensor.small(source, FOLD_LIMIT as u64)?.map(|values| match values {
+                Small::Ints(values) => values.into_iter().map(|value| value as f64).collect(),
+                Small::Floats(values) => values.into(),
+            }),
+            Data::Transposed(..) | Data::Opaque(_) => None,
+        })
+    }
+
+    /// The tensor of the file behind it.
+    pub(super) fn tensor(&self) -> Option<&Arc<TensorDef>> {
+        match &self.data {
+            Data::Stored(tensor) | Data::Transposed(tensor, _) => Some(tensor),
+            _ => None,
+        }
+    }
+}
+
+/// Elements, if there are at most [`MAX_RANK`] extents and their product can be addressed.
+pub(super) fn checked_len(dims: &[usize]) -> Option<usize> {
+    if dims.len() > MAX_RANK {
+        return None;
+    }
+    // With an extent of zero the others could still overflow in another order.
+    let len = dims.iter().try_fold(1usize, |n, &dim| n.checked_mul(dim.max(1)))?;
+    (len <= isize::MAX as usize / 4).then_some(if dims.contains(&0) { 0 } else { len })
+}

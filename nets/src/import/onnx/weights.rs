@@ -1,0 +1,154 @@
+//! [`OnnxWeights`]: where the trained numbers of an imported network are. They stay in the model's file until
+//! [`read`](OnnxWeights::read) is called.
+
+use super::draft::{Draft, Recipe};
+use super::error::Place;
+use super::source::Source;
+use super::value::Data;
+use crate::count::NetCount;
+use crate::error::NetError;
+use crate::graph::Graph;
+use crate::layer::{Param, Role};
+use crate::weights::WeightSet;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+/// The trained numbers of an imported network, in their file.
+#[derive(Debug, Clone)]
+pub struct OnnxWeights {
+    source: Source,
+    recipes: BTreeMap<String, Recipe>,
+}
+
+/// Numbers that the layers of a graph have more than the file of the model has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Surplus {
+    /// The layer.
+    pub layer: String,
+    /// The tensor, `"weight"`, `"bias"`, ...
+    pub param: String,
+    /// How many of its numbers are not counted.
+    pub numbers: u64,
+    /// Where they are counted, if another layer has the same tensor; `None` if they are not trained.
+    pub shared_with: Option<String>,
+}
+
+impl OnnxWeights {
+    pub(super) fn new(source: Source, draft: Draft) -> Self {
+        let tensors = draft.steps.into_iter().flat_map(|step| {
+            let name = step.name;
+            step.tensors.into_iter().map(move |(param, recipe)| (format!("{name}.{param}"), recipe))
+        });
+        Self { source, recipes: tensors.collect() }
+    }
+
+    /// Reads every number that `graph`, the one imported with these weights, needs to run.
+    ///
+    /// # Errors
+    /// [`NetError::TooLarge`], [`NetError::Io`], or [`NetError::Onnx`] that names the tensor: an element type other
+    /// than FLOAT, another number of elements, the result of an operator that is not computed here.
+    pub fn read(&self, graph: &Graph) -> Result<WeightSet, NetError> {
+        WeightSet::from_params(graph, |name, param| self.tensor(name, param))
+    }
+
+    fn tensor(&self, name: &str, param: &Param) -> Result<Vec<f32>, NetError> {
+        let fault = |problem: String| self.source.error(Place::Tensor(name.to_owned()), problem).into();
+        let Some(Recipe { constant, factor }) = self.recipes.get(name) else {
+            return Err(fault(
+                "expected a tensor of this name, got none: the graph is another one".to_owned(),
+            ));
+        };
+        let mut values = match &constant.data {
+            Data::Stored(tensor) => tensor.f32s(&self.source)?,
+            Data::Transposed(tensor, columns) => transposed(&tensor.f32s(&self.source)?, *columns),
+            Data::Fill(value) => vec![*value as f32; constant.len()],
+            Data::Small(values) => values.iter().map(|&value| value as f32).collect(),
+            Data::Opaque(what) => return Err(fault(format!("expected numbers of the file, got {what}"))),
+        };
+        let len: usize = param.dims.iter().product();
+        if let (&[value], 2..) = (values.as_slice(), len) {
+            values = vec![value; len];
+        }
+        if values.len() != len {
+            return Err(fault(format!("expected {len} numbers, got {}", values.len())));
+        }
+        if *factor != 1.0 {
+            values.iter_mut().for_each(|value| *value *= factor);
+        }
+        Ok(values)
+    }
+}
+
+/// Of a matrix with so many columns.
+fn transposed(matrix: &[f32], columns: usize) -> Vec<f32> {
+    (0..columns).flat_map(|column| matrix.iter().skip(column).step_by(columns.max(1)).copied()).collect()
+}
+
+/// What the graph counts and the file does not have: tensors of two layers, single numbers that stand for many.
+pub(super) fn surplus(graph: &Graph, draft: &Draft) -> Vec<Surplus> {
+    let recipes: HashMap<&str, &[(&'static str, Recipe)]> =
+        draft.steps.iter().map(|step| (step.name.as_str(), step.tensors.as_slice())).collect();
+    let (mut seen, mut surplus) = (HashMap::new(), Vec::new());
+    for node in graph.nodes() {
+        let tensors = recipes.get(node.name.as_str()).copied().unwrap_or_default();
+        for param in
+            node.layer.params(&graph.input_shapes(node)).iter().filter(|param| param.role.is_trained())
+        {
+            let Some((_, Recipe { constant, .. })) = tensors.iter().find(|(name, _)| *name == param.name)
+            else {
+                continue;
+            };
+            let numbers = param.len().unwrap_or(0);
+            let mut add = |numbers: u64, shared_with: Option<&String>| {
+                let (layer, param) = (node.name.clone(), param.name.to_owned());
+                surplus.push(Surplus { layer, param, numbers, shared_with: shared_with.cloned() });
+            };
+            let key = constant.tensor().map(Arc::as_ptr);
+            match key.and_then(|key| seen.get(&key)) {
+                Some(first) => add(numbers, Some(first)),
+                None if constant.len() == 1 && numbers > 1 => {
+                    // A slope for all channels is one number; a factor or an epsilon is none of the trained ones.
+                    let trained = u64::from(param.role == Role::Slope);
+                    add(numbers - trained, None);
+                }
+                None => {}
+            }
+            if let Some(key) = key {
+                seen.entry(key).or_insert_with(|| format!("{}.{}", node.name, param.name));
+            }
+        }
+    }
+    surplus
+}
+
+/// Tensors that several layers have, and how many besides the first.
+pub(super) fn shared(surplus: &[Surplus]) -> BTreeMap<&str, usize> {
+    let mut shared = BTreeMap::new();
+    for tensor in surplus.iter().filter_map(|entry| entry.shared_with.as_deref()) {
+        *shared.entry(tensor).or_insert(0) += 1;
+    }
+    shared
+}
+
+/// Takes the surplus out of a count.
+pub(super) fn leave_out(count: &mut NetCount, graph: &Graph, surplus: &[Surplus]) {
+    let places: HashMap<&str, usize> =
+        graph.nodes().iter().enumerate().map(|(index, node)| (node.name.as_str(), index)).collect();
+    for entry in surplus {
+        let Some(&place) = places.get(entry.layer.as_str()) else { continue };
+        let node = &graph.nodes()[place];
+        let params = node.layer.params(&graph.input_shapes(node));
+        let Some(param) = params.iter().find(|param| param.name == entry.param) else { continue };
+        let layer = &mut count.layers[place];
+        for (kinds, params) in [(&mut layer.kinds, &mut layer.params), (&mut count.kinds, &mut count.params)]
+        {
+            *params -= entry.numbers;
+            match param.role {
+                Role::Weight { .. } => kinds.weights -= entry.numbers,
+                Role::Bias => kinds.biases -= entry.numbers,
+                Role::Slope => kinds.slopes -= entry.numbers,
+                _ => kinds.norms -= entry.numbers,
+            }
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! The wire format of protocol buffers: a message is a sequence of fields, a field is a number and a value, and a
+//! value that is itself a message, a text or a payload is a span of bytes that may be skipped. Nothing is decoded
+//! that is not asked for, so the weights of a model stay in its file.
+
+use super::error::Place;
+use super::source::Source;
+use crate::error::NetError;
+
+/// Bytes that are read at a time.
+const WINDOW: usize = 1 << 16;
+/// Bytes that everything but the weights of a model may take once decoded. The largest known models need a
+/// hundredth; what a hostile file could make of few bytes stops here.
+const BUDGET: u64 = 256 << 20;
+/// The longest name or text: what fits the window.
+const TEXT_LIMIT: u64 = WINDOW as u64;
+
+/// A stretch of a file, `start <= end`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Span {
+    pub(super) start: u64,
+    pub(super) end: u64,
+}
+
+impl Span {
+    pub(super) fn len(self) -> u64 {
+        self.end - self.start
+    }
+}
+
+/// The value of a field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Value {
+    Varint(u64),
+    Fixed64(u64),
+    Fixed32(u32),
+    Span(Span),
+}
+
+/// One field of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Field {
+    pub(super) number: u64,
+    pub(super) value: Value,
+    /// Where its value begins.
+    pub(super) at: u64,
+}
+
+/// Reads fields through a window.
+#[derive(Debug)]
+pub(super) struct Wire<'a> {
+    source: &'a Source,
+    window: Vec<u8>,
+    /// Where the window begins in the source.
+    start: u64,
+    budget: u64,
+}
+
+impl<'a> Wire<'a> {
+    pub(super) fn new(source: &'a Source) -> Self {
+        Self { source, window: Vec::new(), start: 0, budget: BUDGET }
+    }
+
+    /// For the numbers of one tensor, which are asked for.
+    pub(super) fn unlimited(source: &'a Source) -> Self {
+        Self { budget: u64::MAX, ..Self::new(source) }
+    }
+
+    /// The source as one message.
+    pub(super) fn all(&self) -> Span {
+        Span { start: 0, end: self.source.len() }
+    }
+
+    /// Takes the first field off a message; `None` at its end.
+    pub(super) fn next(&mut self, message: &mut Span) -> Result<Option<Field>, NetError> {
+        if message.start == message.end {
+            return Ok(None);
+        }
+        let begin = message.start;
+        let tag = self.varint(message)?;
+        let (number, at) = (tag >> 3, message.start);
+        if number == 0 || number >> 29 != 0 {
+            return Err(self.fault(begin, format!("expected the number of a field, got {number}")));
+        }
+        let value = match tag & 7 {
+            0 => Value::Varint(self.varint(message)?),
+            1 => Value::Fixed64(u64::from_le_bytes(self.fixed(message)?)),
+            2 => {
+                let len = self.varint(message)?;
+                let left = message.len();
+                if len > left {
+                    return Err(
+                        self.fault(at, format!("expected at most {left} bytes, got a field of {len}"))
+                    );
+                }
+                let span = Span { start: message.start, end: message.start + len };
+                message.start = span.end;
+                Value::Span(span)
+            }
+            5 => Value::Fixed32(u32::from_le_bytes(self.fixed(message)?)),
+            other => return Err(self.fault(begin, format!("expected wire type 0, 1, 2 or 5, got {other}"))),
+        };
+        Ok(Some(Field { number, value, at }))
+    }
+
+    /// Takes a varint off the front of `span`.
+    pub(super) fn varint(&mut self, span: &mut Span) -> Result<u64, NetError> {
+        let begin = span.start;
+        let mut value = 0u64;
+        for shift in (0..64).step_by(7) {
+            let [byte] = self.fixed(span)?;
+            let bits = u64::from(byte & 0x7f);
+            if shift == 63 && bits > 1 {
+                break;
+            }
+            value |= bits << shift;
+            if byte < 0x80 {
+                return Ok(value);
+            }
+        }
+        Err(self.fault(begin, "expected a number of at most 64 bits, got a longer one"))
+    }
+
+    /// Takes `N` bytes off the front of `span`.
+    pub(super) fn fixed<const N: usize>(&mut self, span: &mut Span) -> Result<[u8; N], NetError> {
+        if span.len() < N as u64 {
+            let problem = format!("expected {N} more bytes, got the end of the message after {}", span.len());
+            return Err(self.fault(span.start, problem));
+        }
+        let mut bytes = [0; N];
+        bytes.copy_from_slice(self.look(span.start, N)?);
+        span.start += N as u64;
+        Ok(bytes)
+    }
+
+    /// A text. What is not UTF-8 in it is replaced: names are compared, never interpreted.
+    pub(super) fn text(&mut self, field: &Field) -> Result<String, NetError> {
+        let span = self.span(field)?;
+        if span.len() > TEXT_LIMIT {
+            let problem = format!("expected a text of at most {TEXT_LIMIT} bytes, got {}", span.len());
+            return Err(self.fault(span.start, problem));
+        }
+        self.charge(span.len() + size_of::<String>() as u64, span.start)?;
+        let bytes = self.look(span.start, span.len() as usize)?;
+        Ok(String::from_utf8_lossy(bytes).into_owned())
+    }
+
+    /// The bytes of a field of variable length.
+    pub(super) fn span(&self, field: &Field) -> Result<Span, NetError> {
+        match field.value {
+            Value::Span(span) => Ok(span),
+            _ => Err(self.fault(field.at, format!("expected bytes in field {}, got a number", field.number))),
+        }
+    }
+
+    /// A field of type `int64`, `int32` or an enumeration.
+    pub(super) fn int(&self, field: &Field) -> Result<i64, NetError> {
+        match field.value {
+            Value::Varint(value) => Ok(value.cast_signed()),
+            _ => Err(self.fault(field.at, format!("expected an integer in field {}", field.number))),
+        }
+    }
+
+    /// A field of type `float`.
+    pub(super) fn float(&self, field: &Field) -> Result<f32, NetError> {
+        match field.value {
+            Value::Fixed32(bits) => Ok(f32::from_bits(bits)),
+            _ => Err(self.fault(field.at, format!("expected a float in field {}", field.number))),
+        }
+    }
+
+    /// A repeated `int64`, one element or packed.
+    pub(super) fn ints(&mut self, field: &Field, values: &mut Vec<i64>) -> Result<(), NetError> {
+        let Value::Span(mut span) = field.value else {
+            self.charge(8, field.at)?;
+            values.push(self.int(field)?);
+            return Ok(());
+        };
+        while span.len() > 0 {
+            self.charge(8, span.start)?;
+            values.push(self.varint(&mut span)?.cast_signed());
+        }
+        Ok(())
+    }
+
+    /// A repeated `float`, one element or packed.
+    pub(super) fn floats(&mut self, field: &Field, values: &mut Vec<f32>) -> Result<(), NetError> {
+        let Value::Span(mut span) = field.value else {
+            self.charge(4, field.at)?;
+            values.push(self.float(field)?);
+            return Ok(());
+        };
+        while span.len() > 0 {
+            self.charge(4, span.start)?;
+            values.push(f32::from_le_bytes(self.fixed(&mut span)?));
+        }
+        Ok(())
+    }
+
+    /// Accounts for memory before it is allocated.
+    pub(super) fn charge(&mut self, bytes: u64, at: u64) -> Result<(), NetError> {
+        // Vectors double: an element may cost its size twice.
+        self.budget = self.budget.checked_sub(2 * bytes).ok_or_else(|| {
+            self.fault(at, format!("expected at most {} MiB apart from weights, got more", BUDGET >> 20))
+        })?;
+        Ok(())
+    }
+
+    pub(super) fn fault(&self, at: u64, problem: impl Into<String>) -> NetError {
+        self.source.error(Place::Byte(at), problem).into()
+    }
+
+    /// `len` bytes at an offset, through the window.
+    fn look(&mut self, at: u64, len: usize) -> Result<&[u8], NetError> {
+        let inside = at >= self.start && at + len as u64 <= self.start + self.window.len() as u64;
+        if !inside {
+            let available = (self.source.len() - at).min(WINDOW as u64) as usize;
+            self.window.resize(available, 0);
+            self.start = at;
+            self.source.read_at(at, &mut self.window)?;
+        }
+        let offset = (at - self.start) as usize;
+        Ok(&self.window[offset..offset + len])
+    }
+}

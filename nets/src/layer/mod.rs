@@ -1,0 +1,355 @@
+//! [`Layer`]: what a node computes. Each kind knows its output shape, its parameters and its multiplications.
+
+mod conv;
+mod norm;
+mod param;
+mod pool;
+mod window;
+
+use crate::error::LayerError;
+use crate::shape::Shape;
+use conv::invalid;
+pub use conv::{Conv, ConvTranspose, Linear, SparseConv};
+use kernels::{Activation, Layout, Pad2, PoolKind, Shape4};
+pub use norm::{Lrn, Norm, NormKind};
+use param::product;
+pub use param::{Param, Role};
+pub use pool::{AdaptivePool, Pool, Subsample};
+use std::ops::RangeInclusive;
+pub(crate) use window::window;
+
+/// One kind of layer with its attributes; the trained numbers are kept apart, by name.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Layer {
+    /// Where the image comes in: the first node of every graph.
+    Input(Shape),
+    /// Convolution.
+    Conv(Conv),
+    /// Convolution with a table of connections.
+    SparseConv(SparseConv),
+    /// Transposed convolution: counted, without a forward kernel.
+    ConvTranspose(ConvTranspose),
+    /// Fully connected.
+    Linear(Linear),
+    /// Distances to fixed codes: the output layer of LeNet-5, `sum over j of (x_j - code_ij)^2`.
+    Rbf {
+        /// Codes.
+        codes: usize,
+    },
+    /// Max or average over windows, or over whole maps.
+    Pool(Pool),
+    /// Averages to an output of given extents.
+    AdaptivePool(AdaptivePool),
+    /// Trained subsampling.
+    Subsample(Subsample),
+    /// One function for every element.
+    Activation(Activation),
+    /// Batch, layer, instance or group normalisation.
+    Norm(Norm),
+    /// Local response normalisation across channels.
+    Lrn(Lrn),
+    /// Trained numbers per channel: multiplied (`weight`), added (`bias`), or both.
+    Scale {
+        /// Whether each channel is multiplied.
+        scale: bool,
+        /// Whether something is added to each channel.
+        shift: bool,
+    },
+    /// The maximum of each run of `pieces` neighbouring channels (Goodfellow et al. 2013).
+    Maxout {
+        /// Channels that become one.
+        pieces: usize,
+    },
+    /// Nothing at inference.
+    Dropout,
+    /// The channels of all inputs, one after the other.
+    Concat,
+    /// The sum of all inputs, which have one shape.
+    Add,
+    /// The product of two inputs; the second may have one pixel, which is then used for all (squeeze and excitation).
+    Mul,
+    /// Zeros around the image.
+    Pad(Pad2),
+    /// The identity shortcut with more channels, option A of He et al. 2016: every `stride`-th pixel, zeros for the
+    /// channels that are new.
+    ShortcutA {
+        /// Pixels from one that is kept to the next.
+        stride: usize,
+        /// Channels that come out.
+        channels: usize,
+    },
+    /// Feature maps to one vector, channel by channel.
+    Flatten,
+    /// Another shape for the same elements in the same order.
+    Reshape(Shape),
+    /// Exponentials that sum to one over the channels.
+    Softmax,
+    /// The matrix product of two inputs, map by map: counted, without a forward kernel.
+    MatMul,
+    /// An operator that this library does not know: counted as zero, not to be run. Any number of inputs.
+    Unknown {
+        /// What it is called where it comes from.
+        op: String,
+        /// The shape that comes out.
+        output: Shape,
+    },
+}
+
+impl Layer {
+    /// The kind, as tables show it: `"conv"`, `"linear"`, `"avg_pool"`, `"tanh"`, ...
+    pub fn op(&self) -> &str {
+        match self {
+            Self::Input(_) => "input",
+            Self::Conv(_) => "conv",
+            Self::SparseConv(_) => "sparse_conv",
+            Self::ConvTranspose(_) => "conv_transpose",
+            Self::Linear(_) => "linear",
+            Self::Rbf { .. } => "rbf",
+            Self::Pool(Pool { kind: PoolKind::Max, window: Some(_), .. }) => "max_pool",
+            Self::Pool(Pool { kind: PoolKind::Max, window: None, .. }) => "global_max_pool",
+            Self::Pool(Pool { window: None, .. }) => "global_avg_pool",
+            Self::Pool(_) => "avg_pool",
+            Self::AdaptivePool(_) => "adaptive_avg_pool",
+            Self::Subsample(_) => "subsample",
+            Self::Activation(activation) => activation.name(),
+            Self::Norm(norm) => norm.op(),
+            Self::Lrn(_) => "lrn",
+            Self::Scale { .. } => "scale",
+            Self::Maxout { .. } => "maxout",
+            Self::Dropout => "dropout",
+            Self::Concat => "concat",
+            Self::Add => "add",
+            Self::Mul => "mul",
+            Self::Pad(_) => "pad",
+            Self::ShortcutA { .. } => "shortcut_a",
+            Self::Flatten => "flatten",
+            Self::Reshape(_) => "reshape",
+            Self::Softmax => "softmax",
+            Self::MatMul => "matmul",
+            Self::Unknown { op, .. } => op,
+        }
+    }
+
+    /// How many tensors it may read.
+    pub(crate) fn arity(&self) -> RangeInclusive<usize> {
+        match self {
+            Self::Input(_) => 0..=0,
+            Self::Concat | Self::Add => 1..=usize::MAX,
+            Self::Mul | Self::MatMul => 2..=2,
+            Self::Unknown { .. } => 0..=usize::MAX,
+            _ => 1..=1,
+        }
+    }
+
+    /// The shape that comes out, given what goes in (as many shapes as [`arity`](Self::arity) says).
+    pub(crate) fn output(&self, inputs: &[Shape]) -> Result<Shape, LayerError> {
+        if let Self::Input(shape) | Self::Unknown { output: shape, .. } = self {
+            shape.len()?;
+            return match shape.is_empty() {
+                true => Err(LayerError::Input { expected: "extents of at least 1", got: *shape }),
+                false => Ok(*shape),
+            };
+        }
+        let input = inputs[0];
+        match self {
+            Self::Conv(conv) => conv.output(map(input)?),
+            Self::SparseConv(conv) => conv.output(map(input)?),
+            Self::ConvTranspose(conv) => conv.output(map(input)?),
+            Self::Pool(pool) => Ok(pool.desc(map(input)?, Layout::Nchw)?.output().into()),
+            Self::AdaptivePool(pool) => pool.output(map(input)?),
+            Self::Subsample(pool) => Ok(pool.pool().desc(map(input)?, Layout::Nchw)?.output().into()),
+            Self::Linear(linear) => vector(input).and_then(|()| linear.output()),
+            Self::Rbf { codes } => vector(input).and_then(|()| Linear::new(*codes).output()),
+            Self::Norm(norm) => norm.check(input.channels()).map(|()| input),
+            Self::Lrn(lrn) => lrn.check().map(|()| input),
+            Self::Maxout { pieces } => maxout(*pieces, input),
+            Self::Concat => concat(inputs),
+            Self::Add => add(inputs),
+            Self::Mul => mul(input, inputs[1]),
+            Self::MatMul => matmul(input, inputs[1]),
+            Self::Pad(pad) => padded(map(input)?, *pad),
+            Self::ShortcutA { stride, channels } => shortcut(map(input)?, *stride, *channels),
+            Self::Flatten => Ok(Shape::vector(input.len()?)),
+            Self::Reshape(shape) if shape.len()? != input.len()? => {
+                Err(invalid("shape", format!("{} elements as in {input}", input.len()?), shape))
+            }
+            Self::Reshape(shape) => Ok(*shape),
+            Self::Activation(_) | Self::Softmax | Self::Dropout | Self::Scale { .. } => Ok(input),
+            Self::Input(shape) | Self::Unknown { output: shape, .. } => Ok(*shape),
+        }
+    }
+
+    /// The tensors that belong to it, in the order of their names in files. Valid after [`output`](Self::output) was.
+    pub(crate) fn params(&self, inputs: &[Shape]) -> Vec<Param> {
+        let Some(channels) = inputs.first().map(|input| input.channels()) else { return Vec::new() };
+        match self {
+            Self::Conv(conv) => conv.params(channels),
+            Self::SparseConv(conv) => conv.params(),
+            Self::ConvTranspose(conv) => conv.params(channels),
+            Self::Linear(linear) => linear.params(channels),
+            Self::Rbf { codes } => {
+                vec![Param { name: "weight", dims: vec![*codes, channels], role: Role::Fixed }]
+            }
+            Self::Subsample(_) => scale_and_shift(true, true, channels),
+            Self::Scale { scale, shift } => scale_and_shift(*scale, *shift, channels),
+            Self::Norm(norm) => norm.params(channels),
+            Self::Activation(Activation::PRelu) => vec![Param::vector("weight", channels, Role::Slope)],
+            _ => Vec::new(),
+        }
+    }
+
+    /// Multiply-accumulates for one image, if they fit 64 bits. Products with padding count; bias, pooling,
+    /// normalisation and activations do not: the convention of the literature.
+    pub(crate) fn macs(&self, inputs: &[Shape], output: Shape) -> Option<u64> {
+        match self {
+            Self::Conv(conv) => conv.macs(inputs[0].channels(), output),
+            Self::SparseConv(conv) => conv.macs(output),
+            Self::ConvTranspose(conv) => conv.macs(inputs[0]),
+            Self::Linear(linear) => product(&[inputs[0].channels(), linear.out_features]),
+            Self::MatMul => product(&output.dims())?.checked_mul(u64::try_from(inputs[0].batched(1).w).ok()?),
+            _ => Some(0),
+        }
+    }
+
+    /// Whether it only passes its input on.
+    pub(crate) fn is_view(&self) -> bool {
+        matches!(self, Self::Flatten | Self::Reshape(_) | Self::Dropout)
+            || *self == Self::Activation(Activation::None)
+    }
+}
+
+fn scale_and_shift(scale: bool, shift: bool, channels: usize) -> Vec<Param> {
+    let scale = scale.then(|| Param::vector("weight", channels, Role::Scale));
+    let shift = shift.then(|| Param::vector("bias", channels, Role::Shift));
+    scale.into_iter().chain(shift).collect()
+}
+
+fn map(input: Shape) -> Result<Shape4, LayerError> {
+    match input {
+        Shape::Map { .. } => Ok(input.batched(1)),
+        Shape::Vector { .. } => Err(LayerError::Input { expected: "feature maps", got: input }),
+    }
+}
+
+fn vector(input: Shape) -> Result<(), LayerError> {
+    match input {
+        Shape::Vector { .. } => Ok(()),
+        Shape::Map { .. } => Err(LayerError::Input { expected: "a vector (flatten first)", got: input }),
+    }
+}
+
+/// The same extents with other channels.
+fn with_channels(input: Shape, channels: usize) -> Result<Shape, LayerError> {
+    let output = match input {
+        Shape::Map { h, w, .. } => Shape::map(channels, h, w),
+        Shape::Vector { .. } => Shape::vector(channels),
+    };
+    output.len()?;
+    Ok(output)
+}
+
+fn maxout(pieces: usize, input: Shape) -> Result<Shape, LayerError> {
+    if pieces == 0 || !input.channels().is_multiple_of(pieces) {
+        return Err(invalid("pieces", format!("a divisor of the {} channels", input.channels()), pieces));
+    }
+    with_channels(input, input.channels() / pieces)
+}
+
+fn concat(inputs: &[Shape]) -> Result<Shape, LayerError> {
+    let mut channels = 0usize;
+    for input in inputs {
+        if with_channels(*input, inputs[0].channels())? != inputs[0] {
+            return Err(LayerError::Differ {
+                what: "inputs of one height and width",
+                a: inputs[0],
+                b: *input,
+            });
+        }
+        let sum = channels.checked_add(input.channels());
+        channels = sum.ok_or(kernels::ConvError::SizeOverflow { what: "channels" })?;
+    }
+    with_channels(inputs[0], channels)
+}
+
+fn add(inputs: &[Shape]) -> Result<Shape, LayerError> {
+    match inputs.iter().find(|&&input| input != inputs[0]) {
+        Some(&b) => Err(LayerError::Differ { what: "inputs of one shape", a: inputs[0], b }),
+        None => Ok(inputs[0]),
+    }
+}
+
+fn mul(a: Shape, b: Shape) -> Result<Shape, LayerError> {
+    let one_pixel = b == Shape::map(a.channels(), 1, 1);
+    if a == b || one_pixel {
+        return Ok(a);
+    }
+    Err(LayerError::Differ { what: "inputs of one shape, or the second with one pixel", a, b })
+}
+
+fn matmul(a: Shape, b: Shape) -> Result<Shape, LayerError> {
+    let ((left, right), what) = ((map(a)?, map(b)?), "as many columns as the second has rows");
+    if left.c != right.c || left.w != right.h {
+        return Err(LayerError::Differ { what, a, b });
+    }
+    let output = Shape::map(left.c, left.h, right.w);
+    output.len()?;
+    Ok(output)
+}
+
+fn padded(input: Shape4, pad: Pad2) -> Result<Shape, LayerError> {
+    let sum = |extent: usize, before: usize, after| extent.checked_add(before)?.checked_add(after);
+    let extents = sum(input.h, pad.top, pad.bottom).zip(sum(input.w, pad.left, pad.right));
+    let (h, w) = extents.ok_or(kernels::ConvError::SizeOverflow { what: "output" })?;
+    let output = Shape::map(input.c, h, w);
+    output.len()?;
+    Ok(output)
+}
+
+fn shortcut(input: Shape4, stride: usize, channels: usize) -> Result<Shape, LayerError> {
+    if stride == 0 {
+        return Err(invalid("stride", "at least 1", stride));
+    }
+    if channels < input.c {
+        return Err(invalid("channels", format!("at least the {} of the input", input.c), channels));
+    }
+    let output = Shape::map(channels, input.h.div_ceil(stride), input.w.div_ceil(stride));
+    output.len()?;
+    Ok(output)
+}
+
+impl From<Conv> for Layer {
+    fn from(conv: Conv) -> Self {
+        Self::Conv(conv)
+    }
+}
+
+impl From<Linear> for Layer {
+    fn from(linear: Linear) -> Self {
+        Self::Linear(linear)
+    }
+}
+
+impl From<Pool> for Layer {
+    fn from(pool: Pool) -> Self {
+        Self::Pool(pool)
+    }
+}
+
+impl From<Activation> for Layer {
+    fn from(activation: Activation) -> Self {
+        Self::Activation(activation)
+    }
+}
+
+impl From<Norm> for Layer {
+    fn from(norm: Norm) -> Self {
+        Self::Norm(norm)
+    }
+}
+
+impl From<Lrn> for Layer {
+    fn from(lrn: Lrn) -> Self {
+        Self::Lrn(lrn)
+    }
+}
