@@ -221,7 +221,7 @@ pub fn find(name: &str) -> Result<&'static Entry, NetError> {
             .min_by(|a, b| slips(a).cmp(&slips(b)).then(likeness(b).total_cmp(&likeness(a))));
         let hint = nearest.filter(|nearest| likeness(nearest) > 0.7);
         NetError::UnknownNetwork {
-            name,
+            name: name.to_owned(),
             known: known.join(", "),
             hint: hint.map_or(String::new(), |nearest| format!(", did you mean `{nearest}`?")),
         }

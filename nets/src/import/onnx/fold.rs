@@ -132,7 +132,8 @@ fn dims_of(value: &Value) -> &[usize] {
 /// Operators that leave the numbers in their order, so that they need not be read: weights stay in their file.
 fn view(call: &Call<'_>) -> Outcome<Option<Constant>> {
     Ok(match call.def.op.as_str() {
-        "Identity" | "Dropout" => Some(call.weight(0)?.clone()),
+        "Identity" => Some(call.weight(0)?.copied()),
+        "Dropout" => Some(call.weight(0)?.clone()),
         "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" => {
             let constant = call.weight(0)?;
             Some(constant.reshaped(new_dims(call, &constant.dims)?))

@@ -98,7 +98,8 @@ pub struct Imported {
 }
 
 impl Imported {
-    /// Counts every layer for `batch` images, each trained number of the model once.
+    /// Counts every layer for `batch` images, each trained number of the model once. A tensor that several nodes read
+    /// is one; a tensor that reaches a node through an `Identity` is another, as PyTorch means it.
     ///
     /// # Errors
     /// [`NetError::CountOverflow`] if a number does not fit 64 bits.

@@ -69,6 +69,18 @@ impl Constant {
         Self { dims, whole: self.whole, data: self.data.clone() }
     }
 
+    /// The same numbers as a tensor of its own. PyTorch stores tensors once that are equal by chance, as those of
+    /// untrained layers are, and has an `Identity` for each of the others: they are parameters of their own.
+    pub(super) fn copied(&self) -> Self {
+        let own = |tensor: &Arc<TensorDef>| Arc::new(TensorDef::clone(tensor));
+        let data = match &self.data {
+            Data::Stored(tensor) => Data::Stored(own(tensor)),
+            Data::Transposed(tensor, columns) => Data::Transposed(own(tensor), *columns),
+            other => other.clone(),
+        };
+        Self { dims: self.dims.clone(), whole: self.whole, data }
+    }
+
     /// A matrix the other way round.
     pub(super) fn turned(&self) -> Self {
         let &[rows, columns] = self.dims.as_slice() else { return self.clone() };
