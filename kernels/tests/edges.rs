@@ -3,9 +3,12 @@
 
 mod common;
 
-use common::{ConvProblem, Values, pools};
+use common::{ConvProblem, JUNK, Values, pools};
 use kernels::internal::KernelSet;
-use kernels::{Activation, Algorithm, EpilogueSpec, Isa, Layout, Pad2, Shape4, Size2};
+use kernels::{
+    Activation, Algorithm, ConvDesc, ConvError, ConvIo, ConvPlan, EpilogueSpec, Isa, Layout, Pad2, Pitch,
+    PlanOptions, Shape4, Size2, TensorMut, TensorRef, Threads, Weights, Workspace,
+};
 
 /// Pixels and channels around the edges of each tile, exhaustively, with a K that ends inside a chunk.
 #[test]
@@ -74,6 +77,35 @@ fn regression_full_image_kernel_in_nchw() {
         holds(ConvProblem { input, kernel: Size2::square(side), out_channels: 7, ..ConvProblem::simple() });
         holds(ConvProblem { input, kernel: Size2::square(side), slack: 3, ..ConvProblem::simple() });
     }
+}
+
+/// A pitch between pixels or images of which there is one only may be any number, and was multiplied by the stride.
+#[test]
+fn regression_pitch_that_leads_nowhere() {
+    let desc = ConvDesc::builder(Shape4::new(1, 1, 1, 1), 1, Size2::square(1))
+        .stride(Size2::square(2))
+        .layout(Layout::Nhwc)
+        .build()
+        .expect("a valid problem");
+    for algorithm in Algorithm::ALL {
+        let plan = ConvPlan::new(&desc, Weights::filter(&[3.0]), &PlanOptions::default().force(algorithm));
+        let (plan, input, mut output) = (plan.expect("a valid plan"), [2.0], [JUNK]);
+        let pitch = Pitch { image: usize::MAX, pixel: usize::MAX };
+        let io = ConvIo::new(
+            TensorRef::with_pitch(&input, desc.input(), Layout::Nhwc, pitch).expect("one element"),
+            TensorMut::with_pitch(&mut output, desc.output(), Layout::Nhwc, pitch).expect("one element"),
+        );
+        plan.run(io, &mut Workspace::for_req(plan.workspace_req()), Threads::Seq).expect("a valid run");
+        assert_eq!(output, [6.0], "{algorithm}");
+    }
+}
+
+/// As many groups as there can be channels: the padded filter was multiplied without a check.
+#[test]
+fn regression_absurd_groups() {
+    let many = 1 << 58;
+    let desc = ConvDesc::builder(Shape4::new(1, many, 1, 1), many, Size2::square(1)).groups(many).build();
+    assert!(matches!(desc, Err(ConvError::SizeOverflow { .. })), "{desc:?}");
 }
 
 /// Padding wider than the kernel, strides longer than it, kernels of the whole padded input.

@@ -334,10 +334,10 @@ fn count_mistakes_are_one_clear_line() {
     fails_with(&["count", "vgg16", "--input", "3x224"], "expected three numbers CxHxW");
     fails_with(&["count", "vgg16", "--input", "3x0x224"], "expected three numbers CxHxW");
     fails_with(&["count", "vgg16", "--input", "3x8x8"], "layer `features.23`: the output is empty");
-    fails_with(&["count", "vgg16", "--input", "3x99999999999x99999999999"], "layer `features.0`");
+    fails_with(&["count", "vgg16", "--input", "3x99999999999x99999999999"], "layer `input`");
     fails_with(&["count", "vgg16", "--batch", "0"], "--batch");
     fails_with(&["count", "vgg16", "--convention", "mad"], "expected one of mac, flop, ops, fvcore");
-    fails_with(&["count", "vgg16", "--roof-gbs", "-1"], "--roof-gbs");
+    fails_with(&["count", "vgg16", "--roof-gbs=-1"], "--roof-gbs");
     fails_with(&["count", "--input", "3x224x224"], "--input: expected a network");
 }
 

@@ -221,9 +221,8 @@ impl ConvDescBuilder {
         output.len(Layout::Nchw16c)?;
         let taps = checked_product("taps of a filter", &[input.c / groups, kernel.h, kernel.w])?;
         // Panels pad channels to at most 128 and taps to 16.
-        let (Some(o), Some(t)) =
-            (out_channels.checked_add(128 * groups.min(out_channels)), taps.checked_add(15))
-        else {
+        let padded = groups.checked_mul(128).and_then(|padding| padding.checked_add(out_channels));
+        let (Some(o), Some(t)) = (padded, taps.checked_add(15)) else {
             return Err(ConvError::SizeOverflow { what: "packed filter" });
         };
         checked_product("packed filter", &[o, t])?;

@@ -127,6 +127,9 @@ fn check(
     if data_len < expected {
         return Err(ConvError::BufferLen { what: "tensor", expected, got: data_len });
     }
+    // A pitch that leads nowhere may be any number; from here on it is one that arithmetic cannot overflow.
+    let image = if shape.n == 1 { span } else { image };
+    let pixel = if pixels == 1 { packed_pixel } else { pixel };
     let plane = match layout {
         Layout::Nchw => pixels,
         Layout::Nhwc => 1,

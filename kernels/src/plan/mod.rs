@@ -5,7 +5,7 @@ pub(crate) mod packed;
 
 use crate::algo::{self, PlanKind};
 use crate::choose::{Algorithm, Choice, Isa, Numerics, Select, choose, kernels};
-use crate::describe::{Activation, ConvDesc, Weights};
+use crate::describe::{Activation, ConvDesc, Weights, checked_product};
 use crate::error::ConvError;
 pub use memory::{Buffer, Workspace, WorkspaceReq};
 use std::fmt;
@@ -146,7 +146,7 @@ impl ConvPlan {
         let kind = algo::plan(choice.algorithm, desc, &weights, kernels);
         let per_thread_len = kind.workspace_len();
         let threads = options.max_threads;
-        per_thread_len.checked_mul(threads).ok_or(ConvError::SizeOverflow { what: "workspace" })?;
+        checked_product("workspace", &[per_thread_len, threads])?;
         let report = PlanReport {
             desc: *desc,
             choice,

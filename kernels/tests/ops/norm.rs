@@ -54,9 +54,11 @@ fn check_normalize(case: Case, spec: NormSpec, affine: bool, mean: f32) {
         let plain = (from - mean) * factor;
         let want = plain + if affine { f64::from(shift[c]) } else { 0.0 };
         // Mean: blocked sums of deviations of at most 2 (what the first mean misses is taken off again), and the rounding
-        // of the difference; variance: the same, times 1/2; then factor, product and sum.
+        // of the difference; variance: the same, times 1/2; then factor and product;
+        // the shift, rounded when what the mean misses is taken off it; and the sum.
         let terms = 4.0 + 2.0 * ((size * case.shape.h * case.shape.w) as f64).sqrt();
-        let bound = UNIT * (terms * (plain.abs() + 2.0 * factor.abs()) + want.abs());
+        let shifted = want.abs() + if affine { f64::from(shift[c]).abs() } else { 0.0 };
+        let bound = UNIT * (terms * (plain.abs() + 2.0 * factor.abs()) + shifted);
         for result in &results {
             let got = f64::from(result.get(n, c, y, x));
             assert!(

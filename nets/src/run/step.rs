@@ -108,10 +108,22 @@ impl Step {
                 ops.normalize(*spec, scale, shift, input()?, tensor(target, output)?, threads)
             }
             Kernel::Concat => self.concat(ops, sources, target, threads),
-            Kernel::AdaptivePool => done(plain::adaptive(source, shape, target, output)),
-            Kernel::Pad(pad) => done(plain::pad(source, shape, *pad, target, output)),
-            Kernel::ShortcutA(stride) => done(plain::shortcut(source, shape, *stride, target, output)),
-            Kernel::Rbf(codes) => done(plain::rbf(source, codes, shape.c, target)),
+            Kernel::AdaptivePool => {
+                plain::adaptive(source, shape, target, output);
+                Ok(())
+            }
+            Kernel::Pad(pad) => {
+                plain::pad(source, shape, *pad, target, output);
+                Ok(())
+            }
+            Kernel::ShortcutA(stride) => {
+                plain::shortcut(source, shape, *stride, target, output);
+                Ok(())
+            }
+            Kernel::Rbf(codes) => {
+                plain::rbf(source, codes, shape.c, target);
+                Ok(())
+            }
             _ => {
                 target.copy_from_slice(source);
                 self.in_place(ops, sources, target, threads)
@@ -136,7 +148,10 @@ impl Step {
                 ops.scale_shift(scale, shift, tensor(target, output)?, threads)
             }
             Kernel::Softmax => ops.softmax(tensor(target, output)?, threads),
-            Kernel::Mul => done(plain::multiply(sources.get(1), target)),
+            Kernel::Mul => {
+                plain::multiply(sources.get(1), target);
+                Ok(())
+            }
             Kernel::Add(activation) => {
                 let addends = self.sources.len() - 1;
                 if addends == 0 {
@@ -199,10 +214,6 @@ impl<'a> Sources<'a> {
             Place::Buffer(slot) => &self.buffers[slot][..n * c * h * w],
         }
     }
-}
-
-fn done((): ()) -> Result<(), ConvError> {
-    Ok(())
 }
 
 fn packed(data: &[f32], shape: Shape4) -> Result<TensorRef<'_>, ConvError> {

@@ -1,8 +1,8 @@
 //! ONNX: models of PyTorch, TensorFlow and others, read without loading their weights.
 //!
-//! A file is walked message by message ([`wire`], [`proto`]); payloads are skipped and their places kept. The nodes
-//! are put in order ([`order`]); what depends on shapes alone is computed ([`fold`]); every other operator becomes a
-//! layer of a [`draft`] by a function of [`ops`]; the draft becomes a checked [`Graph`]. The numbers are read from
+//! A file is walked message by message (`wire`, `proto`); payloads are skipped and their places kept. The nodes
+//! are put in order (`order`); what depends on shapes alone is computed (`fold`); every other operator becomes a
+//! layer of a `draft` by a function of `ops`; the draft becomes a checked [`Graph`]. The numbers are read from
 //! the file when [`OnnxWeights::read`] is called.
 //!
 //! ```no_run

@@ -1,0 +1,23 @@
+//! Every algorithm on every instruction set, alone and with several threads, against loops in `f64`.
+//!
+//! Tensors without slack are heap blocks of exactly their length: AddressSanitizer sees one element too much.
+#![no_main]
+
+use arbitrary::Unstructured;
+use kernels_fuzz::{common, conv_problem};
+use libfuzzer_sys::{Corpus, fuzz_target};
+use std::sync::LazyLock;
+
+static POOLS: LazyLock<Vec<rayon::ThreadPool>> = LazyLock::new(common::pools);
+
+fuzz_target!(|bytes: &[u8]| -> Corpus {
+    let mut u = Unstructured::new(bytes);
+    let Ok(problem) = conv_problem(&mut u) else { return Corpus::Reject };
+    // One pool a run: with all of them waking threads up would be most of the work.
+    let pool = usize::from(u.arbitrary::<u8>().unwrap_or(0)) % (POOLS.len() + 1);
+    let pools = POOLS.get(pool..=pool).unwrap_or_default();
+    if let Err(what) = problem.check_everything(pools) {
+        panic!("{what}\n{problem:#?}");
+    }
+    Corpus::Keep
+});

@@ -1,0 +1,24 @@
+//! Any bytes as an ONNX model: an error or a network that can be counted, never a panic, never much memory.
+#![no_main]
+
+use libfuzzer_sys::{Corpus, fuzz_target};
+use nets::import::onnx::{ImportOptions, load_bytes};
+
+/// Numbers of weights up to which they are read too.
+const SMALL: u64 = 1 << 16;
+
+fuzz_target!(|bytes: &[u8]| -> Corpus {
+    let strict = load_bytes(bytes, "model", &ImportOptions::default().strict(true));
+    let Ok(model) = load_bytes(bytes, "model", &ImportOptions::default()) else {
+        assert!(strict.is_err(), "strict takes what is refused otherwise");
+        return Corpus::Keep;
+    };
+    if let Ok(count) = model.count(1) {
+        let sum: u64 = count.layers.iter().map(|layer| layer.params).sum();
+        assert_eq!(sum, count.params);
+        if count.params + count.untrained < SMALL {
+            let _ = model.weights.read(&model.graph);
+        }
+    }
+    Corpus::Keep
+});
