@@ -126,7 +126,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("networks", nargs="*", help="our names [default: all]")
     p.add_argument("--program", help="a built `nets` [default: cargo run --release]")
-    p.add_argument("--exporter", choices=["dynamo", "legacy"], default="dynamo")
+    p.add_argument("--exporter", choices=["dynamo", "legacy"], default="legacy")
     args = p.parse_args()
     program = [args.program] if args.program else ["cargo", "run", "--quiet", "--release", "--"]
     torch.set_num_threads(2)
