@@ -1,8 +1,8 @@
 //! What the targets draw from the bytes.
 
-use crate::common::{ConvProblem, Values};
+use crate::common::{ACTIVATIONS, ConvProblem, Values};
 use arbitrary::{Result, Unstructured};
-use kernels::{Activation, EpilogueSpec, Layout, Pad2, Shape4, Size2};
+use kernels::{EpilogueSpec, Layout, Pad2, Shape4, Size2};
 
 /// Products of one problem at most: the oracle does them one by one, under a sanitizer.
 const MOST_MACS: usize = 30_000;
@@ -30,22 +30,6 @@ pub fn any_usize(u: &mut Unstructured<'_>) -> Result<usize> {
 
 pub fn layout(u: &mut Unstructured<'_>) -> Result<Layout> {
     Ok(*u.choose(&Layout::ALL)?)
-}
-
-fn activation(u: &mut Unstructured<'_>) -> Result<Activation> {
-    Ok(*u.choose(&[
-        Activation::None,
-        Activation::Relu,
-        Activation::LeakyRelu { alpha: 0.1 },
-        Activation::RELU6,
-        Activation::Clip { lo: -0.25, hi: 0.5 },
-        Activation::Sigmoid,
-        Activation::Tanh,
-        Activation::Elu { alpha: 1.5 },
-        Activation::PRelu,
-        Activation::HardSwish,
-        Activation::Silu,
-    ])?)
 }
 
 /// Extents whose product stays affordable: each takes its part of what the earlier ones have left.
@@ -82,7 +66,7 @@ fn axis(u: &mut Unstructured<'_>, output: usize, kernel: usize) -> Result<Axis> 
 pub fn conv_problem(u: &mut Unstructured<'_>) -> Result<ConvProblem> {
     let layout = layout(u)?;
     let epilogue =
-        EpilogueSpec { bias: u.arbitrary()?, residual: u.arbitrary()?, activation: activation(u)? };
+        EpilogueSpec { bias: u.arbitrary()?, residual: u.arbitrary()?, activation: *u.choose(&ACTIVATIONS)? };
     let values = *u.choose(&[Values::Uniform, Values::Sparse, Values::Wide])?;
     let slack = if u.arbitrary()? { u.int_in_range(1..=20)? } else { 0 };
     let pointwise = u.ratio(1, 3)?;

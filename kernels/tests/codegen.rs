@@ -1,34 +1,16 @@
 //! The machine code of every tile: a lost `#[target_feature]` boundary changes no value, only all of the speed, so
-//! the code itself is read. In a whole tile every FMA of a step is there, in full-width registers, nothing is called,
-//! and the loop over K keeps its accumulators in registers.
+//! the code itself is read. In a whole tile every FMA of a step is there, in full-width registers, nothing is called
+//! but (through a pointer) the activations that need an exponential, and the loop over K keeps its accumulators in
+//! registers.
 #![cfg(all(target_arch = "x86_64", not(debug_assertions)))]
 
-use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind, Register};
+#[path = "common/machine_code.rs"]
+mod machine_code;
+
+use iced_x86::{FlowControl, Instruction, Mnemonic, OpKind, Register};
 use kernels::Isa;
 use kernels::internal::{GemmTile, KernelSet};
-
-/// The instructions of the function at `start`: on to the last one that a branch inside can reach.
-fn function(start: *const u8) -> Vec<Instruction> {
-    // SAFETY: `start` is the first byte of a function of this program; the text after it is mapped for at least as long
-    // as the function is, and decoding stops at its end. 64 KiB is a bound, not a claim: fewer bytes are read.
-    let code = unsafe { std::slice::from_raw_parts(start, 1 << 16) };
-    let mut decoder = Decoder::with_ip(64, code, start as u64, DecoderOptions::NONE);
-    let (mut instructions, mut reach) = (Vec::new(), 0);
-    loop {
-        let instruction = decoder.decode();
-        assert!(!instruction.is_invalid(), "not code at {:#x}", instruction.ip());
-        let flow = instruction.flow_control();
-        if matches!(flow, FlowControl::ConditionalBranch | FlowControl::UnconditionalBranch) {
-            reach = reach.max(instruction.near_branch_target());
-        }
-        instructions.push(instruction);
-        let ends =
-            matches!(flow, FlowControl::Return | FlowControl::UnconditionalBranch | FlowControl::Exception);
-        if ends && instruction.next_ip() > reach {
-            return instructions;
-        }
-    }
-}
+use machine_code::function;
 
 fn is_fma(instruction: &Instruction) -> bool {
     matches!(instruction.mnemonic(), Mnemonic::Vfmadd132ps | Mnemonic::Vfmadd213ps | Mnemonic::Vfmadd231ps)

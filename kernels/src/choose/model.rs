@@ -73,13 +73,16 @@ pub(crate) fn choose(desc: &ConvDesc, select: Select) -> Result<Choice, ConvErro
         return Ok(Choice { algorithm, reason: "forced by the caller", rejected });
     }
     let (algorithm, reason) = match Algorithm::Pointwise.supports(desc) {
-        Ok(()) => (Algorithm::Pointwise, "a matrix product on the image itself, nothing to copy"),
+        Ok(()) => (
+            Algorithm::Pointwise,
+            "a matrix product on the image itself; packed is only what the layout does not let be read in place",
+        ),
         Err(_) => (Algorithm::Im2colGemm, "the one fast algorithm that can do every convolution"),
     };
     let against = |other: Algorithm| match (other.supports(desc), other) {
         (Err(reason), _) => Rejection::Unsupported(reason),
         (Ok(()), Algorithm::Reference) => Rejection::Slower("scalar, accumulates in f64"),
-        (Ok(()), _) => Rejection::Slower("would pack panels that are not needed here"),
+        (Ok(()), _) => Rejection::Slower("packs every pixel, where the image itself can be read"),
     };
     let others = Algorithm::ALL.into_iter().filter(|&other| other != algorithm);
     let rejected = others.map(|other| (other, against(other))).collect();

@@ -1,6 +1,9 @@
 //! [`ConvDesc`]: one checked 2-D convolution.
 
-use super::{Activation, Cost, EpilogueSpec, Layout, Pad2, Shape4, Size2, checked_product, window_output};
+use super::{
+    Activation, Cost, EpilogueSpec, Layout, Pad2, Shape4, Size2, check_positive, checked_product,
+    window_output,
+};
 use crate::error::ConvError;
 use std::fmt;
 
@@ -189,7 +192,7 @@ impl ConvDescBuilder {
     /// the dilated kernel is larger than the padded input, [`ConvError::SizeOverflow`] for absurd sizes.
     pub fn build(self) -> Result<ConvDesc, ConvError> {
         let Self { input, out_channels, kernel, stride, pad, dilation, groups, layout, epilogue } = self;
-        for (field, value) in [
+        check_positive(&[
             ("input.n", input.n),
             ("input.c", input.c),
             ("input.h", input.h),
@@ -202,11 +205,7 @@ impl ConvDescBuilder {
             ("dilation.h", dilation.h),
             ("dilation.w", dilation.w),
             ("groups", groups),
-        ] {
-            if value == 0 {
-                return Err(ConvError::field(field, "at least 1", value));
-            }
-        }
+        ])?;
         for (channels, what) in [(input.c, "input"), (out_channels, "output")] {
             if !channels.is_multiple_of(groups) {
                 let expected = format!("a divisor of the {channels} {what} channels");

@@ -10,7 +10,7 @@ mod weights;
 pub use cost::Cost;
 pub use desc::{ConvDesc, ConvDescBuilder};
 pub use epilogue::{Activation, EpilogueSpec};
-pub(crate) use shape::{BLOCK, checked_product, window_output};
+pub(crate) use shape::{BLOCK, check_positive, checked_product, window_output};
 pub use shape::{Layout, Pad2, Shape4, Size2};
 pub use tensor::{Pitch, TensorMut, TensorRef};
 pub(crate) use tensor::{PixelRef, PixelView};

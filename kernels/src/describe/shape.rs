@@ -186,6 +186,14 @@ impl fmt::Display for Layout {
     }
 }
 
+/// Each of these fields of a descriptor must be at least 1.
+pub(crate) fn check_positive(fields: &[(&'static str, usize)]) -> Result<(), ConvError> {
+    match fields.iter().find(|(_, value)| *value == 0) {
+        Some(&(field, value)) => Err(ConvError::field(field, "at least 1", value)),
+        None => Ok(()),
+    }
+}
+
 /// The product of `factors`, if that many `f32` can be addressed.
 pub(crate) fn checked_product(what: &'static str, factors: &[usize]) -> Result<usize, ConvError> {
     const MOST: usize = isize::MAX as usize / size_of::<f32>();

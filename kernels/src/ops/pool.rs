@@ -2,7 +2,7 @@
 
 use super::{Ops, elements, split};
 use crate::algo::Grain;
-use crate::describe::{BLOCK, Layout, Pad2, PixelRef, Shape4, Size2, TensorMut, TensorRef};
+use crate::describe::{BLOCK, Layout, Pad2, PixelRef, Shape4, Size2, TensorMut, TensorRef, check_positive};
 use crate::error::ConvError;
 use crate::run::{Threads, check};
 use crate::tile::ops_table::{PoolSpec, WIDE};
@@ -171,7 +171,7 @@ impl PoolDescBuilder {
     /// input; [`ConvError::SizeOverflow`] for absurd sizes.
     pub fn build(self) -> Result<PoolDesc, ConvError> {
         let Self { input, window, kind, stride, pad, dilation, layout, .. } = self;
-        for (field, value) in [
+        check_positive(&[
             ("input.n", input.n),
             ("input.c", input.c),
             ("input.h", input.h),
@@ -182,11 +182,7 @@ impl PoolDescBuilder {
             ("stride.w", stride.w),
             ("dilation.h", dilation.h),
             ("dilation.w", dilation.w),
-        ] {
-            if value == 0 {
-                return Err(ConvError::field(field, "at least 1", value));
-            }
-        }
+        ])?;
         let (h, w) = self.axes();
         let (Some(h), Some(w)) = (WindowAxis::new(&h)?, WindowAxis::new(&w)?) else {
             // The sums were checked above.

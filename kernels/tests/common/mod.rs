@@ -15,6 +15,21 @@ use kernels::{
 /// A NaN that no computation makes: what is not written stays recognisable.
 pub const JUNK: f32 = f32::from_bits(0x7fa5_a5a5);
 
+/// Every activation, with parameters that show.
+pub const ACTIVATIONS: [Activation; 11] = [
+    Activation::None,
+    Activation::Relu,
+    Activation::LeakyRelu { alpha: 0.1 },
+    Activation::RELU6,
+    Activation::Clip { lo: -0.25, hi: 0.5 },
+    Activation::Sigmoid,
+    Activation::Tanh,
+    Activation::Elu { alpha: 1.5 },
+    Activation::PRelu,
+    Activation::HardSwish,
+    Activation::Silu,
+];
+
 /// One convolution, everything that its answer depends on.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ConvProblem {

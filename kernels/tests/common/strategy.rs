@@ -1,6 +1,6 @@
 //! Random problems, with sizes drawn around the edges of every tile of every instruction set.
 
-use super::{ConvProblem, Values};
+use super::{ACTIVATIONS, ConvProblem, Values};
 use kernels::internal::KernelSet;
 use kernels::{Activation, EpilogueSpec, Isa, Layout, Pad2, Shape4, Size2};
 use proptest::prelude::*;
@@ -27,19 +27,7 @@ fn extent() -> impl Strategy<Value = usize> {
 }
 
 fn activation() -> impl Strategy<Value = Activation> {
-    select(vec![
-        Activation::None,
-        Activation::Relu,
-        Activation::LeakyRelu { alpha: 0.1 },
-        Activation::RELU6,
-        Activation::Clip { lo: -0.25, hi: 0.5 },
-        Activation::Sigmoid,
-        Activation::Tanh,
-        Activation::Elu { alpha: 1.5 },
-        Activation::PRelu,
-        Activation::HardSwish,
-        Activation::Silu,
-    ])
+    select(ACTIVATIONS.to_vec())
 }
 
 fn epilogue() -> impl Strategy<Value = EpilogueSpec> {
