@@ -19,7 +19,7 @@ use crate::describe::{ConvDesc, PixelView};
 use crate::plan::packed::{GemmWeights, Panel, Side};
 use crate::tile::gemm::CHUNK;
 use crate::tile::output::{OutputRegion, TileAt};
-use crate::tile::table::{ColumnsOf, Hint, Post, RowsOf};
+use crate::tile::table::{ColumnsOf, GemmTile, Hint, Post, RowsOf};
 use std::ops::Range;
 
 /// Where the pixel operand comes from.
@@ -34,6 +34,7 @@ pub(crate) enum Source {
 /// A planned matrix product.
 pub(crate) struct GemmConv {
     pub(crate) desc: ConvDesc,
+    pub(crate) tile: &'static GemmTile,
     pub(crate) weights: GemmWeights,
     pub(crate) source: Source,
     /// Whether the layout lets all images be one row of pixels.
@@ -155,7 +156,7 @@ impl GemmConv {
             let b = self.weights.columns(index, k.start);
             let mut ahead = match self.ahead {
                 Lookahead::Weights => Ahead::weights(self.weights.panel(index + 1), steps),
-                Lookahead::Pixels => Ahead::pixels(number, panels, self.weights.tile.rows()),
+                Lookahead::Pixels => Ahead::pixels(number, panels, self.tile.rows()),
                 Lookahead::Nothing => Ahead::Nothing,
             };
             let mut packed = 0;
@@ -177,7 +178,7 @@ impl GemmConv {
                     .residual
                     .map(|r| (r.data, TileAt::channels_as_columns(&r.view, n, p.start, channel)));
                 let out = region.channels_as_columns(n, p, channel, lo..hi);
-                self.weights.tile.run(k.len(), a, b, out, &Post { residual, ..post }, hint);
+                self.tile.run(k.len(), a, b, out, &Post { residual, ..post }, hint);
             }
         }
     }
@@ -223,14 +224,7 @@ impl GemmConv {
                     .residual
                     .map(|r| (r.data, TileAt::channels_as_rows(&r.view, n, p.start, channel + lo)));
                 let out = region.channels_as_rows(n, channel + lo..channel + hi, p);
-                self.weights.tile.run(
-                    k.len(),
-                    a,
-                    columns(number),
-                    out,
-                    &Post { residual, ..post },
-                    Hint::NONE,
-                );
+                self.tile.run(k.len(), a, columns(number), out, &Post { residual, ..post }, Hint::NONE);
             }
         }
     }

@@ -22,11 +22,11 @@ pub(crate) fn plan(desc: &ConvDesc, weights: &Weights<'_>, kernels: &'static Ker
     let window = kernel.h * kernel.w;
     let tile = &kernels.gemm[0];
     assert!(tile.rows() <= MOST_ROWS && tile.columns() <= MOST_COLUMNS);
-    let order = |k: usize| match desc.layout() {
+    let order = |k: usize| match desc.output_layout() {
         Layout::Nchw => k,
         _ => k % channels * window + k / channels,
     };
-    let weights = GemmWeights::pack(desc, weights, tile, desc.layout(), order);
+    let weights = GemmWeights::pack(desc, weights, &tile.shape, desc.output_layout(), order);
     let tile_pixels = weights.tile_pixels();
     let k = weights.k.min(K_BLOCK).next_multiple_of(CHUNK);
     let most = (STRETCH_LEN / k).max(tile_pixels) / tile_pixels;
@@ -37,6 +37,7 @@ pub(crate) fn plan(desc: &ConvDesc, weights: &Weights<'_>, kernels: &'static Ker
     let ahead = if far { Lookahead::Weights } else { Lookahead::Nothing };
     GemmConv {
         desc: *desc,
+        tile,
         weights,
         source: Source::Packed,
         mergeable: false,

@@ -3,11 +3,13 @@
 //! A driver is sequential. It computes one [`OutputRegion`], a box of the output that it alone may write, with one
 //! slab of workspace; `run/threads.rs` cuts the output into boxes and calls it on each.
 
+pub(crate) mod direct;
 pub(crate) mod gemm;
 pub(crate) mod im2col;
 pub(crate) mod pixels;
 pub(crate) mod pointwise;
 pub(crate) mod reference;
+pub(crate) mod rows;
 
 use crate::choose::Algorithm;
 use crate::describe::{ConvDesc, PixelRef, PixelView, Weights};
@@ -18,6 +20,7 @@ use crate::tile::table::KernelSet;
 pub(crate) enum PlanKind {
     Reference(reference::Reference),
     Gemm(gemm::GemmConv),
+    Direct(direct::DirectConv),
 }
 
 /// Plans `algorithm`, which must support `desc`.
@@ -31,6 +34,7 @@ pub(crate) fn plan(
         Algorithm::Reference => PlanKind::Reference(reference::Reference::new(desc, weights)),
         Algorithm::Im2colGemm => PlanKind::Gemm(im2col::plan(desc, weights, kernels)),
         Algorithm::Pointwise => PlanKind::Gemm(pointwise::plan(desc, weights, kernels)),
+        Algorithm::Direct => PlanKind::Direct(direct::DirectConv::new(desc, weights, kernels)),
     }
 }
 
@@ -54,7 +58,7 @@ impl PlanKind {
     /// Whether all images may be treated as one long row of pixels, given the views of the actual tensors.
     pub(crate) fn merges(&self, views: &[PixelView]) -> bool {
         match self {
-            Self::Reference(_) => false,
+            Self::Reference(_) | Self::Direct(_) => false,
             Self::Gemm(gemm) => gemm.merges(views),
         }
     }
@@ -63,6 +67,7 @@ impl PlanKind {
         match self {
             Self::Reference(_) => Grain { pixels: 1, channels: 1 },
             Self::Gemm(gemm) => gemm.grain(),
+            Self::Direct(direct) => direct.grain(),
         }
     }
 
@@ -71,6 +76,7 @@ impl PlanKind {
         match self {
             Self::Reference(reference) => reference.run(operands, &mut region),
             Self::Gemm(gemm) => gemm.run(operands, &mut region, slab),
+            Self::Direct(direct) => direct.run(operands, &mut region, slab),
         }
         region.zero_padding_lanes();
     }
@@ -80,6 +86,7 @@ impl PlanKind {
         match self {
             Self::Reference(_) => 0,
             Self::Gemm(gemm) => gemm.workspace_len().next_multiple_of(16),
+            Self::Direct(direct) => direct.workspace_len().next_multiple_of(16),
         }
     }
 
@@ -87,13 +94,15 @@ impl PlanKind {
         match self {
             Self::Reference(reference) => reference.packed_bytes(),
             Self::Gemm(gemm) => gemm.weights.bytes(),
+            Self::Direct(direct) => direct.packed_bytes(),
         }
     }
 
     pub(crate) fn kernel_name(&self) -> &'static str {
         match self {
             Self::Reference(_) => "reference_f64",
-            Self::Gemm(gemm) => gemm.weights.tile.name(),
+            Self::Gemm(gemm) => gemm.tile.name(),
+            Self::Direct(direct) => direct.kernel_name(),
         }
     }
 }

@@ -74,7 +74,8 @@ impl Access {
     }
 }
 
-/// Packs steps `k` of every tile as the broadcast operand, `[tile][k / 16][pixel][16]`, for NHWC and Nchw16c.
+/// Packs steps `k` of every tile as the broadcast operand, `[tile][k / 16][pixel][16]`, whatever the layout: where
+/// channels are not neighbours (NCHW) one by one.
 pub(crate) fn pack_rows(
     desc: &ConvDesc,
     input: &PixelRef<'_>,
@@ -137,6 +138,13 @@ fn copy_run(
     (i, rows): (usize, usize),
     run: usize,
 ) {
+    if let (Layout::Nchw, Some(pixel)) = (input.view.layout, pixel) {
+        for (c, k) in (channel..channel + run).zip(step..) {
+            let to = k / CHUNK * (rows * CHUNK) + i * CHUNK + k % CHUNK;
+            panel[to] = input.data[pixel + c * input.view.plane];
+        }
+        return;
+    }
     let mut done = 0;
     while done < run {
         let (c, k) = (channel + done, step + done);

@@ -15,6 +15,9 @@ use crate::plan::packed::GemmWeights;
 use crate::tile::table::KernelSet;
 
 pub(crate) fn supports(desc: &ConvDesc) -> Result<(), Unsupported> {
+    if desc.layout() != desc.output_layout() {
+        return Err(Unsupported::MixedLayouts);
+    }
     let is_1x1 = desc.kernel() == Size2::square(1);
     if !desc.pad().is_zero() || !(is_1x1 || covers_image(desc)) {
         return Err(Unsupported::NotPointwise);
@@ -51,10 +54,11 @@ pub(crate) fn plan(desc: &ConvDesc, weights: &Weights<'_>, kernels: &'static Ker
     let mergeable = vectors || (unit && layout != Layout::Nchw);
     let rows = output.h * output.w * if mergeable { output.n } else { 1 };
     let tile = if layout == Layout::Nchw { &kernels.gemm[0] } else { kernels.gemm_tile_for(rows) };
-    let weights = GemmWeights::pack(desc, weights, tile, layout, |k| k);
+    let weights = GemmWeights::pack(desc, weights, &tile.shape, layout, |k| k);
     let (stretch, ahead) = order(&weights);
     GemmConv {
         desc: *desc,
+        tile,
         source: Source::Image(access),
         mergeable,
         k_block: usize::MAX,

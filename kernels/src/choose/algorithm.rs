@@ -1,6 +1,6 @@
 //! [`Algorithm`]: the ways to compute a convolution, and what each of them can do.
 
-use crate::algo::pointwise;
+use crate::algo::{direct, pointwise};
 use crate::describe::ConvDesc;
 use std::fmt;
 
@@ -14,18 +14,21 @@ pub enum Algorithm {
     Im2colGemm,
     /// A matrix product on the image itself: 1x1 kernels, and kernels that cover the whole image.
     Pointwise,
+    /// Register blocks of neighbouring pixels by output channels, on the image itself or on rows packed from it.
+    Direct,
 }
 
 impl Algorithm {
     /// Every algorithm, for tests and tables.
-    pub const ALL: [Self; 3] = [Self::Reference, Self::Im2colGemm, Self::Pointwise];
+    pub const ALL: [Self; 4] = [Self::Reference, Self::Im2colGemm, Self::Pointwise, Self::Direct];
 
-    /// `"reference"`, `"im2col_gemm"` or `"pointwise"`.
+    /// `"reference"`, `"im2col_gemm"`, `"pointwise"` or `"direct"`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Reference => "reference",
             Self::Im2colGemm => "im2col_gemm",
             Self::Pointwise => "pointwise",
+            Self::Direct => "direct",
         }
     }
 
@@ -37,6 +40,7 @@ impl Algorithm {
         match self {
             Self::Reference | Self::Im2colGemm => Ok(()),
             Self::Pointwise => pointwise::supports(desc),
+            Self::Direct => direct::supports(desc),
         }
     }
 }
@@ -55,6 +59,10 @@ pub enum Unsupported {
     NotPointwise,
     /// Groups begin inside a block of 16 channels, so a chunk of a pixel is not one group's.
     GroupInsideBlock,
+    /// Input and output have different layouts.
+    MixedLayouts,
+    /// The rows that one row of the output needs do not fit a workspace of moderate size.
+    RowsTooLong,
 }
 
 impl fmt::Display for Unsupported {
@@ -64,6 +72,8 @@ impl fmt::Display for Unsupported {
                 "it needs a 1x1 kernel without padding, or a kernel that covers the whole unpadded image"
             }
             Self::GroupInsideBlock => "a group begins inside a block of 16 channels",
+            Self::MixedLayouts => "input and output have different layouts",
+            Self::RowsTooLong => "the rows that one row of the output needs are too long to be packed",
         })
     }
 }

@@ -77,11 +77,16 @@ pub(crate) fn choose(desc: &ConvDesc, select: Select) -> Result<Choice, ConvErro
             Algorithm::Pointwise,
             "a matrix product on the image itself; packed is only what the layout does not let be read in place",
         ),
+        Err(_) if Algorithm::Direct.supports(desc).is_ok() => (
+            Algorithm::Direct,
+            "the window is read where it lies, or from rows that are copied once: a third of a load per FMA",
+        ),
         Err(_) => (Algorithm::Im2colGemm, "the one fast algorithm that can do every convolution"),
     };
     let against = |other: Algorithm| match (other.supports(desc), other) {
         (Err(reason), _) => Rejection::Unsupported(reason),
         (Ok(()), Algorithm::Reference) => Rejection::Slower("scalar, accumulates in f64"),
+        (Ok(()), Algorithm::Direct) => Rejection::Slower("a 1x1 kernel has no window to walk"),
         (Ok(()), _) => Rejection::Slower("packs every pixel, where the image itself can be read"),
     };
     let others = Algorithm::ALL.into_iter().filter(|&other| other != algorithm);

@@ -23,6 +23,7 @@ pub struct ConvDesc {
     dilation: Size2,
     groups: usize,
     layout: Layout,
+    output_layout: Layout,
     epilogue: EpilogueSpec,
 }
 
@@ -38,6 +39,8 @@ pub struct ConvDescBuilder {
     dilation: Size2,
     groups: usize,
     layout: Layout,
+    /// The input's, if not given.
+    output_layout: Option<Layout>,
     epilogue: EpilogueSpec,
 }
 
@@ -53,6 +56,7 @@ impl ConvDesc {
             dilation: Size2::square(1),
             groups: 1,
             layout: Layout::Nchw,
+            output_layout: None,
             epilogue: EpilogueSpec::NONE,
         }
     }
@@ -92,9 +96,14 @@ impl ConvDesc {
         self.groups
     }
 
-    /// Memory order of input, output and residual.
+    /// Memory order of the input.
     pub fn layout(&self) -> Layout {
         self.layout
+    }
+
+    /// Memory order of output and residual: the input's, unless the builder was told otherwise.
+    pub fn output_layout(&self) -> Layout {
+        self.output_layout
     }
 
     /// What follows the sum.
@@ -135,6 +144,9 @@ impl fmt::Display for ConvDesc {
             write!(f, " groups {}", self.groups)?;
         }
         write!(f, " {}", self.layout)?;
+        if self.output_layout != self.layout {
+            write!(f, " -> {}", self.output_layout)?;
+        }
         if self.epilogue.bias {
             write!(f, " +bias")?;
         }
@@ -179,6 +191,13 @@ impl ConvDescBuilder {
         self
     }
 
+    /// Another memory order for output and residual. Only the way into the blocked layout is free: from NCHW or NHWC
+    /// to [`Layout::Nchw16c`], as the first layer of a network has it.
+    pub const fn output_layout(mut self, layout: Layout) -> Self {
+        self.output_layout = Some(layout);
+        self
+    }
+
     /// What follows the sum.
     pub const fn epilogue(mut self, epilogue: EpilogueSpec) -> Self {
         self.epilogue = epilogue;
@@ -191,7 +210,12 @@ impl ConvDescBuilder {
     /// [`ConvError::InvalidField`] for a zero extent or groups that do not divide, [`ConvError::EmptyOutput`] if
     /// the dilated kernel is larger than the padded input, [`ConvError::SizeOverflow`] for absurd sizes.
     pub fn build(self) -> Result<ConvDesc, ConvError> {
-        let Self { input, out_channels, kernel, stride, pad, dilation, groups, layout, epilogue } = self;
+        let Self { input, out_channels, kernel, stride, pad, dilation, groups, layout, epilogue, .. } = self;
+        let output_layout = self.output_layout.unwrap_or(layout);
+        if output_layout != layout && output_layout != Layout::Nchw16c {
+            let expected = format!("{layout}, as the input, or {}", Layout::Nchw16c);
+            return Err(ConvError::field("output_layout", expected, output_layout));
+        }
         check_positive(&[
             ("input.n", input.n),
             ("input.c", input.c),
@@ -225,6 +249,6 @@ impl ConvDescBuilder {
             return Err(ConvError::SizeOverflow { what: "packed filter" });
         };
         checked_product("packed filter", &[o, t])?;
-        Ok(ConvDesc { input, output, kernel, stride, pad, dilation, groups, layout, epilogue })
+        Ok(ConvDesc { input, output, kernel, stride, pad, dilation, groups, layout, output_layout, epilogue })
     }
 }

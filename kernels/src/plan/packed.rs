@@ -3,7 +3,7 @@
 use super::memory::Buffer;
 use crate::describe::{BLOCK, ConvDesc, Layout, Weights};
 use crate::tile::gemm::CHUNK;
-use crate::tile::table::{ColumnsOf, GemmTile, RowsOf};
+use crate::tile::table::{ColumnsOf, RowsOf, TileShape};
 use std::ops::Range;
 
 /// Which operand of the tile the filter is.
@@ -28,7 +28,7 @@ pub(crate) struct Panel {
 /// Columns: `[panel][k][width]`. Rows: `[panel][k / 16][width][16]`. Padding is zero; subnormal weights are
 /// flushed to zero, for one subnormal operand slows an FMA down a hundredfold on some CPUs.
 pub(crate) struct GemmWeights {
-    pub(crate) tile: &'static GemmTile,
+    shape: &'static TileShape,
     pub(crate) side: Side,
     /// Steps of K of one group.
     pub(crate) k: usize,
@@ -53,20 +53,20 @@ impl GemmWeights {
     pub(crate) fn pack(
         desc: &ConvDesc,
         weights: &Weights<'_>,
-        tile: &'static GemmTile,
+        shape: &'static TileShape,
         layout: Layout,
         order: impl Fn(usize) -> usize,
     ) -> Self {
         let (k, per_group) = (desc.taps(), desc.output().c / desc.groups());
         let side = if layout == Layout::Nchw { Side::Rows } else { Side::Columns };
         let (width, align) = match side {
-            Side::Rows => (even(per_group, tile.rows()), 1),
+            Side::Rows => (even(per_group, shape.rows), 1),
             // In a blocked layout panels begin where blocks (or, with narrow tiles, parts of them) do.
             Side::Columns if layout == Layout::Nchw16c && per_group % BLOCK != 0 => {
-                let align = BLOCK.min(tile.columns());
-                (tile.columns_for(per_group + align), align)
+                let align = BLOCK.min(shape.columns());
+                (shape.columns_for(per_group + align), align)
             }
-            Side::Columns => (tile.columns_for(per_group), 1),
+            Side::Columns => (shape.columns_for(per_group), 1),
         };
         let (mut panels, mut groups) = (Vec::new(), Vec::new());
         for group in 0..desc.groups() {
@@ -80,7 +80,7 @@ impl GemmWeights {
             groups.push(first..panels.len());
         }
         let mut packed = Self {
-            tile,
+            shape,
             side,
             k,
             width,
@@ -90,6 +90,7 @@ impl GemmWeights {
             panels,
             groups,
         };
+        let order: Vec<usize> = (0..k).map(order).collect();
         let mut data = Buffer::zeroed(packed.panels.len() * packed.panel_len());
         for (index, panel) in packed.panels.iter().enumerate() {
             let start = index * packed.panel_len();
@@ -97,7 +98,7 @@ impl GemmWeights {
                 let channel = panel.channel + i;
                 let taps = &weights.filter[channel * k..][..k];
                 for step in 0..k {
-                    let w = taps[order(step)];
+                    let w = taps[order[step]];
                     data[start + packed.position(step, i)] = if w.is_subnormal() { 0.0 } else { w };
                 }
                 for (from, to) in [(weights.bias, &mut packed.bias), (weights.slope, &mut packed.slope)] {
@@ -146,6 +147,12 @@ impl GemmWeights {
         ColumnsOf { data: &self.panel(index)[k * self.width..], step: self.width }
     }
 
+    /// The panel after `index` from step `k` on; empty past the last.
+    pub(crate) fn next_columns(&self, index: usize, k: usize) -> &[f32] {
+        let panel = self.panel(index + 1);
+        &panel[(k * self.width).min(panel.len())..]
+    }
+
     /// Rows `row..` of panel `index` as the broadcast operand, from step `k` (a whole chunk) on.
     pub(crate) fn rows(&self, index: usize, row: usize, k: usize) -> RowsOf<'_> {
         let chunk = self.width * CHUNK;
@@ -169,8 +176,8 @@ impl GemmWeights {
     /// Pixels of a whole tile: what the filter is not.
     pub(crate) fn tile_pixels(&self) -> usize {
         match self.side {
-            Side::Columns => self.tile.rows(),
-            Side::Rows => self.tile.columns(),
+            Side::Columns => self.shape.rows,
+            Side::Rows => self.shape.columns(),
         }
     }
 

@@ -16,7 +16,7 @@ pub use threads::Threads;
 pub struct ConvIo<'a> {
     /// Of the descriptor's input shape and layout.
     pub input: TensorRef<'a>,
-    /// Of the descriptor's output shape and layout. Every element is written.
+    /// Of the descriptor's output shape and output layout. Every element is written.
     pub output: TensorMut<'a>,
     /// Of the output's shape and layout, if and only if the epilogue has a residual.
     pub residual: Option<TensorRef<'a>>,
@@ -44,8 +44,8 @@ impl ConvPlan {
     ) -> Result<(), ConvError> {
         let ConvIo { input, output, residual } = io;
         let desc = &self.desc;
-        let layout = desc.layout();
-        check("input", (desc.input(), layout), (input.shape(), input.layout()))?;
+        let layout = desc.output_layout();
+        check("input", (desc.input(), desc.layout()), (input.shape(), input.layout()))?;
         check("output", (desc.output(), layout), (output.shape(), output.layout()))?;
         let planned = desc.epilogue().residual;
         if planned != residual.is_some() {

@@ -15,12 +15,12 @@ use crate::plan::{ConvPlan, PlanOptions, Workspace};
 pub fn conv2d(desc: &ConvDesc, input: &[f32], weights: Weights<'_>) -> Result<Vec<f32>, ConvError> {
     let plan = ConvPlan::new(desc, weights, &PlanOptions::default().max_threads(1))?;
     let input = TensorRef::packed(input, desc.input(), desc.layout())?;
-    let len = desc.output().len(desc.layout())?;
+    let len = desc.output().len(desc.output_layout())?;
     let mut output = Vec::new();
     let bytes = len * size_of::<f32>();
     output.try_reserve_exact(len).map_err(|_| ConvError::OutOfMemory { what: "output", bytes })?;
     output.resize(len, 0.0);
-    let io = ConvIo::new(input, TensorMut::packed(&mut output, desc.output(), desc.layout())?);
+    let io = ConvIo::new(input, TensorMut::packed(&mut output, desc.output(), desc.output_layout())?);
     plan.run(io, &mut Workspace::for_req(plan.workspace_req()), Threads::Seq)?;
     Ok(output)
 }

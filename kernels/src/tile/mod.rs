@@ -12,6 +12,8 @@ pub(crate) mod add;
 pub(crate) mod affine;
 pub(crate) mod boundary;
 pub(crate) mod copy;
+pub(crate) mod direct;
+pub(crate) mod direct_table;
 pub(crate) mod elementwise;
 pub(crate) mod gemm;
 pub(crate) mod layer_table;

@@ -45,9 +45,22 @@ impl<'a> OutTile<'a> {
     /// # Panics
     /// If `c` is too short.
     pub(super) fn of_matrix(c: &'a mut [f32], rows: usize, columns: usize) -> Self {
-        assert!(c.len() >= rows * columns);
+        Self::of_matrix_columns(c, rows, columns, 0..columns)
+    }
+
+    /// Columns `valid` of a row-major matrix.
+    ///
+    /// # Panics
+    /// If `c` is too short.
+    pub(crate) fn of_matrix_columns(
+        c: &'a mut [f32],
+        rows: usize,
+        columns: usize,
+        valid: Range<usize>,
+    ) -> Self {
+        assert!(rows == 0 || (c.len() >= (rows - 1) * columns + valid.end && valid.end <= columns));
         let place = Place { base: c.as_mut_ptr(), row: columns, block: BLOCK };
-        Self { place, rows, lo: 0, hi: columns, borrow: PhantomData }
+        Self { place, rows, lo: valid.start, hi: valid.end, borrow: PhantomData }
     }
 }
 

@@ -4,6 +4,7 @@
 //! so a call through it never meets a CPU without them.
 
 use super::boundary::{self, Entry};
+use super::direct_table::{DirectTile, direct_tile};
 use super::gemm::{CHUNK, Gemm, GemmArgs};
 use super::ops_table::{OpsTable, ops_table};
 use super::output::{OutTile, TileAt};
@@ -16,16 +17,39 @@ pub struct KernelSet {
     pub(crate) isa: Isa,
     /// Register tiles of the GEMM; the first is the default, the last is for at most two rows.
     pub(crate) gemm: &'static [GemmTile],
+    /// The register tile of direct convolution.
+    pub(crate) direct: DirectTile,
     /// Kernels of the layers that are not convolutions.
     pub(crate) ops: OpsTable,
+}
+
+/// The extents of a register tile.
+pub(crate) struct TileShape {
+    /// Pixels (of a GEMM: rows) at most.
+    pub(crate) rows: usize,
+    /// Numbers of vectors that there are kernels for, ascending.
+    pub(crate) vectors: &'static [usize],
+    /// Elements of a vector.
+    pub(crate) lanes: usize,
+}
+
+impl TileShape {
+    /// Columns of the whole tile.
+    pub(crate) fn columns(&self) -> usize {
+        self.vectors[self.vectors.len() - 1] * self.lanes
+    }
+
+    /// The narrowest whole width that covers `columns`, or the whole tile's.
+    pub(crate) fn columns_for(&self, columns: usize) -> usize {
+        let mut widths = self.vectors.iter().map(|vectors| vectors * self.lanes);
+        widths.find(|&width| columns <= width).unwrap_or(self.columns())
+    }
 }
 
 /// A GEMM register tile: `rows` rows by `vectors` vectors, in every smaller number of rows too.
 pub struct GemmTile {
     name: &'static str,
-    rows: usize,
-    vectors: usize,
-    lanes: usize,
+    pub(crate) shape: TileShape,
     /// By rows, then by ascending number of vectors. Rows of A are 16 elements apart.
     packed: &'static [&'static [(usize, Entry<GemmArgs>)]],
     /// The same, rows of A any distance apart.
@@ -72,6 +96,41 @@ pub(crate) struct Post<'a> {
     pub(crate) last: bool,
 }
 
+impl Post<'_> {
+    /// The end of a tile of `width` columns in `out`.
+    ///
+    /// # Panics
+    /// If the numbers of its channels or the residual are too short: a defect of this library.
+    pub(super) fn target(&self, out: &OutTile<'_>, width: usize, activate: Entry<SumsArgs>) -> Target {
+        let OutTile { place, rows, lo, hi, .. } = *out;
+        let channels = if self.per_row { rows } else { width };
+        for numbers in [self.bias, self.slope] {
+            assert!(numbers.is_empty() || numbers.len() >= channels);
+        }
+        let pointer = |numbers: &[f32]| if numbers.is_empty() { std::ptr::null() } else { numbers.as_ptr() };
+        let residual = match self.residual {
+            None => Place { base: std::ptr::null(), row: 0, block: 0 },
+            Some((data, at)) => {
+                let columns = (hi - 1) / CHUNK * at.block + (hi - 1) % CHUNK;
+                assert!(at.offset + (rows - 1) * at.row + columns < data.len());
+                Place { base: data.as_ptr().wrapping_add(at.offset), row: at.row, block: at.block }
+            }
+        };
+        Target {
+            out: place,
+            residual,
+            bias: pointer(self.bias),
+            slope: pointer(self.slope),
+            per_row: self.per_row,
+            activation: self.activation,
+            activate,
+            lo,
+            hi,
+            last: self.last,
+        }
+    }
+}
+
 /// Memory that a later tile will read, to be hinted into the second cache level: `lines` cache lines from
 /// `q * chunk` on while this tile is in chunk `q` of K. A hint is no access: it need not end inside `data`.
 #[derive(Clone, Copy)]
@@ -93,29 +152,23 @@ impl GemmTile {
 
     /// Rows of C.
     pub fn rows(&self) -> usize {
-        self.rows
+        self.shape.rows
     }
 
     /// Columns of C: whole vectors.
     pub fn columns(&self) -> usize {
-        self.vectors * self.lanes
-    }
-
-    /// The narrowest whole width that covers `columns`, or the whole tile's.
-    pub(crate) fn columns_for(&self, columns: usize) -> usize {
-        let widths = self.packed[0].iter().map(|(vectors, _)| vectors * self.lanes);
-        widths.into_iter().find(|&width| columns <= width).unwrap_or(self.columns())
+        self.shape.columns()
     }
 
     /// Vector accumulators of the whole tile: the FMAs of one step of K.
     pub fn accumulators(&self) -> usize {
-        self.rows * self.vectors
+        self.rows() * self.columns() / self.shape.lanes
     }
 
     /// Addresses of the machine code of the whole tile, for the test that disassembles it.
     pub fn code(&self) -> [*const u8; 2] {
         [self.packed, self.strided].map(|table| {
-            let widest = table[self.rows - 1].last().expect("a tile has at least one width");
+            let widest = table[self.rows() - 1].last().expect("a tile has at least one width");
             widest.1 as *const u8
         })
     }
@@ -126,7 +179,7 @@ impl GemmTile {
     /// # Panics
     /// If an operand is too short.
     pub fn multiply(&self, k: usize, a: &[f32], b: &[f32], c: &mut [f32]) {
-        let (rows, columns) = (self.rows, self.columns());
+        let (rows, columns) = (self.rows(), self.columns());
         let a = RowsOf { data: a, row: CHUNK, chunk: rows * CHUNK };
         let post = Post {
             bias: &[],
@@ -154,13 +207,13 @@ impl GemmTile {
         post: &Post<'_>,
         hint: Hint<'_>,
     ) {
-        let OutTile { place, rows, lo, hi, .. } = out;
+        let OutTile { rows, lo, hi, .. } = out;
         if rows == 0 || lo >= hi {
             return;
         }
         let table = if a.row == CHUNK { self.packed } else { self.strided };
         let widths = table[rows - 1];
-        let wanted = hi.div_ceil(self.lanes);
+        let wanted = hi.div_ceil(self.shape.lanes);
         let &(vectors, entry) = widths
             .iter()
             .find(|(vectors, _)| *vectors >= wanted)
@@ -171,20 +224,8 @@ impl GemmTile {
         let a_end = (chunks.wrapping_sub(1).wrapping_mul(a.chunk).wrapping_add(last_row + CHUNK))
             .max(if k_tail > 0 { chunks * a.chunk + last_row + k_tail } else { 0 });
         assert!(k == 0 || (if chunks == 0 { last_row + k_tail } else { a_end }) <= a.data.len());
-        assert!(k == 0 || (k - 1) * b.step + vectors * self.lanes <= b.data.len());
-        let channels = if post.per_row { rows } else { vectors * self.lanes };
-        for numbers in [post.bias, post.slope] {
-            assert!(numbers.is_empty() || numbers.len() >= channels);
-        }
-        let pointer = |numbers: &[f32]| if numbers.is_empty() { std::ptr::null() } else { numbers.as_ptr() };
-        let residual = match post.residual {
-            None => Place { base: std::ptr::null(), row: 0, block: 0 },
-            Some((data, at)) => {
-                let columns = (hi - 1) / CHUNK * at.block + (hi - 1) % CHUNK;
-                assert!(at.offset + (rows - 1) * at.row + columns < data.len());
-                Place { base: data.as_ptr().wrapping_add(at.offset), row: at.row, block: at.block }
-            }
-        };
+        assert!(k == 0 || (k - 1) * b.step + vectors * self.shape.lanes <= b.data.len());
+        let target = post.target(&out, vectors * self.shape.lanes, self.activate);
         let args = GemmArgs {
             chunks,
             k_tail,
@@ -197,18 +238,7 @@ impl GemmTile {
             hint_chunk: hint.chunk,
             hint_lines: hint.lines,
             first: post.first,
-            target: Target {
-                out: place,
-                residual,
-                bias: pointer(post.bias),
-                slope: pointer(post.slope),
-                per_row: post.per_row,
-                activation: post.activation,
-                activate: self.activate,
-                lo,
-                hi,
-                last: post.last,
-            },
+            target,
         };
         // SAFETY: the operands were measured above, the output tile is inside a region that this call borrows,
         // and the set that holds `entry` was handed out after its features were detected.
@@ -216,17 +246,18 @@ impl GemmTile {
     }
 }
 
-/// The table of one tile: `tile!(enter isa: 14 rows of [1 2] vectors of 16, in 1 2 3 ... 14 rows)`.
+/// The table of one tile: `tile!(enter_isa, name: lanes 16, widths [1 2], rows 1 2 3 ... 14)`.
 macro_rules! tile {
     (@row $enter:ident, $mr:literal, $apart:literal, [$($nv:literal)+]) => {
         &[$(($nv, boundary::$enter::<Gemm<$mr, $nv, $apart>> as Entry<GemmArgs>)),+]
     };
-    ($enter:ident, $name:literal: $vectors:literal of $lanes:literal, widths $widths:tt, rows $($mr:literal)+) => {
+    (@shape $lanes:literal, [$($nv:literal)+], $($mr:literal)+) => {
+        TileShape { rows: [$($mr),+].len(), vectors: &[$($nv),+], lanes: $lanes }
+    };
+    ($enter:ident, $name:literal: lanes $lanes:literal, widths $widths:tt, rows $($mr:literal)+) => {
         GemmTile {
             name: $name,
-            rows: [$($mr),+].len(),
-            vectors: $vectors,
-            lanes: $lanes,
+            shape: tile!(@shape $lanes, $widths, $($mr)+),
             packed: &[$(tile!(@row $enter, $mr, 16, $widths)),+],
             strided: &[$(tile!(@row $enter, $mr, 0, $widths)),+],
             activate: boundary::$enter::<ActivateSums>,
@@ -238,10 +269,11 @@ macro_rules! tile {
 static AVX512F: KernelSet = KernelSet {
     isa: Isa::Avx512F,
     gemm: &[
-        tile!(enter_avx512f, "gemm_f32_14x32_avx512f": 2 of 16, widths [1 2], rows 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
-        tile!(enter_avx512f, "gemm_f32_9x48_avx512f": 3 of 16, widths [3], rows 1 2 3 4 5 6 7 8 9),
-        tile!(enter_avx512f, "gemm_f32_2x128_avx512f": 8 of 16, widths [8], rows 1 2),
+        tile!(enter_avx512f, "gemm_f32_14x32_avx512f": lanes 16, widths [1 2], rows 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+        tile!(enter_avx512f, "gemm_f32_9x48_avx512f": lanes 16, widths [3], rows 1 2 3 4 5 6 7 8 9),
+        tile!(enter_avx512f, "gemm_f32_2x128_avx512f": lanes 16, widths [8], rows 1 2),
     ],
+    direct: direct_tile!(enter_avx512f, "direct_f32_8x32_avx512f": lanes 16, taps 3, widths [1 2], pixels [1 2 4 6 7 8]),
     ops: ops_table!(enter_avx512f, 1),
 };
 
@@ -249,9 +281,10 @@ static AVX512F: KernelSet = KernelSet {
 static AVX2FMA: KernelSet = KernelSet {
     isa: Isa::Avx2Fma,
     gemm: &[
-        tile!(enter_avx2fma, "gemm_f32_6x16_avx2fma": 2 of 8, widths [1 2], rows 1 2 3 4 5 6),
-        tile!(enter_avx2fma, "gemm_f32_1x64_avx2fma": 8 of 8, widths [8], rows 1),
+        tile!(enter_avx2fma, "gemm_f32_6x16_avx2fma": lanes 8, widths [1 2], rows 1 2 3 4 5 6),
+        tile!(enter_avx2fma, "gemm_f32_1x64_avx2fma": lanes 8, widths [8], rows 1),
     ],
+    direct: direct_tile!(enter_avx2fma, "direct_f32_6x16_avx2fma": lanes 8, taps 1, widths [1 2], pixels [1 2 3 4 5 6]),
     ops: ops_table!(enter_avx2fma, 2),
 };
 
@@ -259,18 +292,20 @@ static AVX2FMA: KernelSet = KernelSet {
 static NEON: KernelSet = KernelSet {
     isa: Isa::Neon,
     gemm: &[
-        tile!(enter_neon, "gemm_f32_6x16_neon": 4 of 4, widths [1 2 4], rows 1 2 3 4 5 6),
-        tile!(enter_neon, "gemm_f32_2x32_neon": 8 of 4, widths [8], rows 1 2),
+        tile!(enter_neon, "gemm_f32_6x16_neon": lanes 4, widths [1 2 4], rows 1 2 3 4 5 6),
+        tile!(enter_neon, "gemm_f32_2x32_neon": lanes 4, widths [8], rows 1 2),
     ],
+    direct: direct_tile!(enter_neon, "direct_f32_6x16_neon": lanes 4, taps 1, widths [2 4], pixels [1 2 3 4 5 6]),
     ops: ops_table!(enter_neon, 4),
 };
 
 static PORTABLE: KernelSet = KernelSet {
     isa: Isa::Portable,
     gemm: &[
-        tile!(enter_portable, "gemm_f32_4x8_portable": 1 of 8, widths [1], rows 1 2 3 4),
-        tile!(enter_portable, "gemm_f32_1x32_portable": 4 of 8, widths [4], rows 1),
+        tile!(enter_portable, "gemm_f32_4x8_portable": lanes 8, widths [1], rows 1 2 3 4),
+        tile!(enter_portable, "gemm_f32_1x32_portable": lanes 8, widths [4], rows 1),
     ],
+    direct: direct_tile!(enter_portable, "direct_f32_4x8_portable": lanes 8, taps 1, widths [1], pixels [1 2 3 4]),
     ops: ops_table!(enter_portable, 2),
 };
 
@@ -309,6 +344,6 @@ impl KernelSet {
     /// streams the other operand.
     pub(crate) fn gemm_tile_for(&self, rows: usize) -> &'static GemmTile {
         let wide = self.gemm.last().expect("a set has tiles");
-        if rows <= wide.rows { wide } else { &self.gemm[0] }
+        if rows <= wide.rows() { wide } else { &self.gemm[0] }
     }
 }

@@ -1,0 +1,400 @@
+//! Direct convolution (Zhang, Franchetti and Low 2018; Georganas et al. 2018): no matrix is built, the tile walks the
+//! kernel window over the image itself.
+//!
+//! ```text
+//! for image, group, stretch of output rows:        // what they read stays in the second cache level
+//!     for block of input channels:                 // all of them, if that is little
+//!         for panel of output channels:
+//!             for row of the stretch, tile of the row:
+//!                 C[tile, panel] (+)= window * weights
+//! ```
+//!
+//! Where channels are neighbours and there are enough of them the image is read in place. A first layer's few channels,
+//! and the planes of NCHW, are read from rows packed with their padding, a stretch at a time: memory copies of rows.
+//! NCHW output is computed row by row beside the packed rows and transposed from there.
+//! K is accumulated in an order that depends on the problem alone: not on tiles, regions or threads.
+
+use super::rows::{self, KernelRows, PackedRows, RowTile};
+use super::{Grain, Operands};
+use crate::choose::Unsupported;
+use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef, PixelView, Weights};
+use crate::plan::packed::{GemmWeights, Panel};
+use crate::tile::direct::CHUNK;
+use crate::tile::direct_table::{DirectImage, DirectK, DirectTile, DirectWeights};
+use crate::tile::layer_table::Source as CopySource;
+use crate::tile::output::{OutTile, OutputRegion, TileAt};
+use crate::tile::table::{KernelSet, Post};
+use std::ops::Range;
+
+/// Output columns at most: the tiles of a row are planned one by one.
+const MOST_WIDTH: usize = 1 << 16;
+/// Elements of packed rows at most: they should stay in the second cache level.
+const MOST_PACKED: usize = 1 << 20;
+/// Elements of packed rows that are worth a stretch.
+const STRETCH_LEN: usize = 64 << 10;
+/// Bytes of the image that a stretch of rows may read: the image's share of the second cache level.
+const IMAGE_SHARE: usize = 1 << 20;
+/// Bytes of weights that stay in the second cache level beside the image.
+const WEIGHTS_SHARE: usize = 512 << 10;
+/// Input channels of a block of K where all of them are too much for the second cache level.
+const K_BLOCK: usize = 128;
+
+/// Where the tiles find the image.
+enum Source {
+    /// Where it lies.
+    Image,
+    /// In rows packed into the workspace.
+    Rows(PackedRows),
+}
+
+/// A planned direct convolution.
+pub(crate) struct DirectConv {
+    desc: ConvDesc,
+    kernels: &'static KernelSet,
+    weights: GemmWeights,
+    source: Source,
+    tiles: Vec<RowTile>,
+    /// Input channels of a group, of a chunk, and of a block of K.
+    channels: usize,
+    chunk: usize,
+    k_block: usize,
+    /// Output rows per stretch.
+    stretch: usize,
+    /// Whether the next panel of weights is worth a hint.
+    ahead: bool,
+}
+
+/// Whether the image can be read in place, with enough channels in a row to be worth it.
+fn in_place(desc: &ConvDesc) -> bool {
+    desc.layout() != Layout::Nchw && desc.input().c / desc.groups() >= CHUNK / 2
+}
+
+pub(crate) fn supports(desc: &ConvDesc) -> Result<(), Unsupported> {
+    let per_group = desc.output().c / desc.groups();
+    let out_blocks =
+        desc.output_layout() != Layout::Nchw16c || desc.groups() == 1 || per_group.is_multiple_of(BLOCK);
+    if !rows::groups_are_blocks(desc, desc.layout()) || !out_blocks {
+        return Err(Unsupported::GroupInsideBlock);
+    }
+    let rows = PackedRows::new(desc).channel_len();
+    let channels = desc.input().c / desc.groups();
+    let window = rows.saturating_mul(channels).saturating_mul(desc.kernel().h.min(desc.input().h));
+    let span = (desc.kernel().h - 1).saturating_mul(desc.dilation().h).saturating_add(1).min(desc.input().h);
+    let span_len = rows.saturating_mul(channels).saturating_mul(span);
+    if desc.output().w > MOST_WIDTH || (!in_place(desc) && window.max(span_len) > MOST_PACKED) {
+        return Err(Unsupported::RowsTooLong);
+    }
+    Ok(())
+}
+
+impl DirectConv {
+    pub(crate) fn new(desc: &ConvDesc, weights: &Weights<'_>, kernels: &'static KernelSet) -> Self {
+        let tile = &kernels.direct;
+        let channels = desc.input().c / desc.groups();
+        let source = if in_place(desc) { Source::Image } else { Source::Rows(PackedRows::new(desc)) };
+        let runs = rows::kernel_runs(desc, tile.taps);
+        let (packed, chunk) = match source {
+            Source::Image => (None, CHUNK),
+            Source::Rows(rows) => (Some(rows), channels),
+        };
+        // Panels are columns in any case: NCHW output is transposed afterwards.
+        let layout = if desc.output_layout() == Layout::Nchw { Layout::Nhwc } else { desc.output_layout() };
+        let order = k_order(desc, chunk, &runs);
+        let weights = GemmWeights::pack(desc, weights, &tile.shape, layout, |k| order[k]);
+        let (k_block, stretch) = match source {
+            Source::Image => Self::image_blocks(desc, &weights),
+            Source::Rows(rows) => (channels, Self::packed_stretch(desc, rows)),
+        };
+        Self {
+            desc: *desc,
+            kernels,
+            tiles: rows::row_tiles(desc, tile.pixels, &runs, packed),
+            source,
+            channels,
+            chunk,
+            k_block,
+            stretch,
+            ahead: weights.bytes() > WEIGHTS_SHARE,
+            weights,
+        }
+    }
+
+    /// Channels per block of K and output rows per stretch of an image that is read in place.
+    fn image_blocks(desc: &ConvDesc, weights: &GemmWeights) -> (usize, usize) {
+        let channels = desc.input().c / desc.groups();
+        let row = desc.input().w * desc.stride().h.min(desc.input().h) * channels * size_of::<f32>();
+        let rows = (IMAGE_SHARE / row.max(1)).max(4);
+        if weights.bytes() <= WEIGHTS_SHARE {
+            // All weights stay near, the image comes by once.
+            return (usize::MAX, rows);
+        }
+        let image = desc.input().h * desc.input().w * channels * size_of::<f32>();
+        let blocked = channels > 2 * K_BLOCK && image > IMAGE_SHARE;
+        (if blocked { K_BLOCK } else { usize::MAX }, usize::MAX)
+    }
+
+    /// Output rows whose packed rows are worth a stretch, at least one.
+    fn packed_stretch(desc: &ConvDesc, rows: PackedRows) -> usize {
+        let row = rows.channel_len() * (desc.input().c / desc.groups());
+        let span = (desc.kernel().h - 1) * desc.dilation().h + 1;
+        let fit = (STRETCH_LEN / row.max(1)).max(span);
+        (fit - span) / desc.stride().h + 1
+    }
+
+    fn tile(&self) -> &'static DirectTile {
+        &self.kernels.direct
+    }
+
+    pub(crate) fn kernel_name(&self) -> &'static str {
+        self.tile().name()
+    }
+
+    pub(crate) fn packed_bytes(&self) -> usize {
+        self.weights.bytes()
+    }
+
+    /// Whole rows of the output.
+    pub(crate) fn grain(&self) -> Grain {
+        Grain { pixels: self.desc.output().w, channels: self.weights.width() }
+    }
+
+    /// Elements of packed rows; of one row of a panel, and of its residual, where the output is NCHW.
+    pub(crate) fn workspace_len(&self) -> usize {
+        self.packed_len() + 2 * self.line_len()
+    }
+
+    fn packed_len(&self) -> usize {
+        let Source::Rows(rows) = self.source else { return 0 };
+        let desc = &self.desc;
+        let span = (desc.kernel().h - 1).saturating_mul(desc.dilation().h).saturating_add(1);
+        let most =
+            (self.stretch - 1).saturating_mul(desc.stride().h).saturating_add(span).min(desc.input().h);
+        (most * rows.channel_len() * self.channels).next_multiple_of(BLOCK)
+    }
+
+    fn line_len(&self) -> usize {
+        if self.desc.output_layout() == Layout::Nchw {
+            self.desc.output().w * self.weights.width()
+        } else {
+            0
+        }
+    }
+
+    pub(crate) fn run(&self, operands: &Operands<'_>, region: &mut OutputRegion<'_>, slab: &mut [f32]) {
+        let per_group = self.desc.output().c / self.desc.groups();
+        let (images, channels, pixels) =
+            (region.images.clone(), region.channels.clone(), region.pixels.clone());
+        if channels.is_empty() {
+            return;
+        }
+        let width = self.desc.output().w;
+        let rows = pixels.start / width..pixels.end.div_ceil(width);
+        let (packed, lines) = slab.split_at_mut(self.packed_len());
+        for n in images {
+            for group in channels.start / per_group..=(channels.end - 1) / per_group {
+                for y in rows.clone().step_by(self.stretch) {
+                    let ys = y..rows.end.min(y.saturating_add(self.stretch));
+                    let first = group * self.channels;
+                    let packed_rows = KernelRows::input_rows(&self.desc, &ys);
+                    if let Source::Rows(rows) = self.source {
+                        let channels = first..first + self.channels;
+                        rows.pack(&self.desc, &operands.input, n, channels, packed_rows.clone(), packed);
+                    }
+                    for c in (0..self.channels).step_by(self.k_block) {
+                        let c = c..self.channels.min(c.saturating_add(self.k_block));
+                        let block = Block {
+                            operands,
+                            n,
+                            group,
+                            ys: ys.clone(),
+                            c,
+                            packed,
+                            packed_rows: packed_rows.clone(),
+                        };
+                        self.panels(&block, region, lines);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Every panel of output channels against every tile of a block.
+    fn panels(&self, block: &Block<'_>, region: &mut OutputRegion<'_>, lines: &mut [f32]) {
+        let desc = &self.desc;
+        let start = block.c.start * desc.kernel().h * desc.kernel().w;
+        for (index, panel) in self.weights.panels(block.group, &region.channels.clone()) {
+            let (bias, slope) = self.weights.per_channel(index, 0);
+            let post = Post {
+                bias,
+                slope,
+                per_row: false,
+                activation: desc.epilogue().activation,
+                residual: None,
+                first: block.c.start == 0,
+                last: block.c.end == self.channels,
+            };
+            let columns = self.weights.columns(index, start);
+            let mut ahead = if self.ahead { self.weights.next_columns(index, start) } else { &[] };
+            for y in block.ys.clone() {
+                let row = Row { y, kernel: KernelRows::of(desc, y), panel, post };
+                let mut weights = DirectWeights { data: columns.data, step: columns.step, hint: ahead };
+                if desc.output_layout() == Layout::Nchw {
+                    self.row_of_planes(block, &row, weights, region, lines);
+                    continue;
+                }
+                for tile in &self.tiles {
+                    let p = y * desc.output().w + tile.x;
+                    let residual = block
+                        .operands
+                        .residual
+                        .map(|r| (r.data, TileAt::channels_as_columns(&r.view, block.n, p, panel.channel)));
+                    let out = region.channels_as_columns(
+                        block.n,
+                        p..p + tile.pixels,
+                        panel.channel,
+                        panel.lo..panel.hi,
+                    );
+                    self.call(block, &row, tile, weights, out, &Post { residual, ..post });
+                    // One line per channel and run.
+                    let hinted = row.kernel.rows * tile.runs.len() * block.c.len() * BLOCK;
+                    ahead = &ahead[hinted.min(ahead.len())..];
+                    weights.hint = ahead;
+                }
+            }
+        }
+    }
+
+    fn call(
+        &self,
+        block: &Block<'_>,
+        row: &Row<'_>,
+        tile: &RowTile,
+        weights: DirectWeights<'_>,
+        out: OutTile<'_>,
+        post: &Post<'_>,
+    ) {
+        let channels = block.c.len();
+        let chunk = self.chunk.min(channels);
+        let k = DirectK {
+            chunks: channels.div_ceil(chunk),
+            channels: chunk,
+            last_channels: (channels - 1) % chunk + 1,
+            first_row: row.kernel.first,
+            rows: row.kernel.rows,
+            kernel_rows: self.desc.kernel().h,
+        };
+        self.tile().run(&tile.runs, &k, self.image(block, row), weights, out, post);
+    }
+
+    /// The image, or its packed rows, from the first kernel row inside of it on.
+    fn image<'a>(&self, block: &Block<'a>, row: &Row<'_>) -> DirectImage<'a> {
+        let input = &block.operands.input;
+        let (rows, width, dilation) = (&row.kernel, self.desc.input().w, self.desc.dilation().h);
+        match self.source {
+            Source::Image => {
+                let view = &input.view;
+                let channel = block.group * self.channels + block.c.start;
+                DirectImage {
+                    data: &input.data[view.offset(block.n, channel, rows.input_row * width)..],
+                    chunk: if view.layout == Layout::Nchw16c { view.plane } else { CHUNK },
+                    row: dilation * width * view.pixel,
+                    channel: 1,
+                    pixel: view.pixel,
+                    packed: false,
+                }
+            }
+            Source::Rows(packed) => {
+                let channel = packed.channel_len();
+                let row = self.channels * channel;
+                let first = rows.input_row.saturating_sub(block.packed_rows.start) * row;
+                DirectImage {
+                    data: &block.packed[first..],
+                    chunk: 0,
+                    row: dilation * row,
+                    channel,
+                    pixel: 1,
+                    packed: true,
+                }
+            }
+        }
+    }
+
+    /// One row of NCHW output: pixels by channels in `lines` first, then transposed.
+    fn row_of_planes(
+        &self,
+        block: &Block<'_>,
+        row: &Row<'_>,
+        weights: DirectWeights<'_>,
+        region: &mut OutputRegion<'_>,
+        lines: &mut [f32],
+    ) {
+        let (width, columns) = (self.desc.output().w, self.weights.width());
+        let Panel { channel, lo, hi } = row.panel;
+        let (line, residual) = lines[..2 * self.line_len()].split_at_mut(self.line_len());
+        let copy = &self.kernels.ops.layers;
+        let p = row.y * width;
+        if let Some(from) = &block.operands.residual {
+            let out = OutTile::of_matrix_columns(&mut residual[lo..], width, columns, 0..hi - lo);
+            copy.copy(CopySource::new(from, block.n, channel + lo, p), true, out);
+        }
+        for tile in &self.tiles {
+            let place = tile.x * columns;
+            let out = OutTile::of_matrix_columns(&mut line[place..], tile.pixels, columns, lo..hi);
+            let residual = block
+                .operands
+                .residual
+                .map(|_| (&residual[..], TileAt { offset: place, row: columns, block: BLOCK }));
+            self.call(block, row, tile, weights, out, &Post { residual, ..row.post });
+        }
+        let view = PixelView {
+            layout: Layout::Nhwc,
+            images: 1,
+            channels: columns,
+            pixels: width,
+            image: width * columns,
+            plane: 1,
+            pixel: columns,
+        };
+        let line = PixelRef { data: line, view };
+        let out = region.channels_as_rows(block.n, channel + lo..channel + hi, p..p + width);
+        copy.copy(CopySource::new(&line, 0, lo, 0), true, out);
+    }
+}
+
+/// One block of K of one stretch of rows of one group: what the loops over panels and tiles need.
+struct Block<'a> {
+    operands: &'a Operands<'a>,
+    n: usize,
+    group: usize,
+    ys: Range<usize>,
+    /// Input channels of the group.
+    c: Range<usize>,
+    packed: &'a [f32],
+    /// The input rows that are packed.
+    packed_rows: Range<usize>,
+}
+
+/// One row of the output against one panel.
+struct Row<'a> {
+    y: usize,
+    kernel: KernelRows,
+    panel: Panel,
+    post: Post<'a>,
+}
+
+/// Which tap of an output channel's filter each step of K is: `[chunk][kernel row][run][channel][tap]`.
+fn k_order(desc: &ConvDesc, chunk: usize, runs: &[rows::KernelRun]) -> Vec<usize> {
+    let (channels, kernel) = (desc.input().c / desc.groups(), desc.kernel());
+    let mut order = Vec::with_capacity(desc.taps());
+    for first in (0..channels).step_by(chunk) {
+        for row in 0..kernel.h {
+            for run in runs {
+                for channel in first..channels.min(first + chunk) {
+                    let taps = (0..run.taps).map(|tap| run.first + tap * run.step);
+                    order.extend(taps.map(|column| (channel * kernel.h + row) * kernel.w + column));
+                }
+            }
+        }
+    }
+    order
+}

@@ -1,0 +1,202 @@
+//! One row of the output of a direct convolution: how it is cut into tiles, which pixels each of them reads, and the
+//! rows that are packed where the image cannot be read in place.
+
+use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef};
+use crate::tile::direct::Run;
+use crate::tile::direct_table::RunList;
+use std::ops::Range;
+
+/// Taps of a kernel row that read neighbouring pixels of one output tile: kernel columns `first`, `first + step`, ...
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct KernelRun {
+    pub(crate) first: usize,
+    pub(crate) step: usize,
+    pub(crate) taps: usize,
+}
+
+/// Cuts a kernel row into runs of at most `most` taps.
+///
+/// Tap `j` of output pixel `i` reads pixel `i * stride + j * dilation`. Two taps share pixels if they are
+/// `stride / dilation` apart: so the row falls into that many classes, and each of those into even runs.
+pub(crate) fn kernel_runs(desc: &ConvDesc, most: usize) -> Vec<KernelRun> {
+    let (width, stride, dilation) = (desc.kernel().w, desc.stride().w, desc.dilation().w);
+    let (step, most) = if stride.is_multiple_of(dilation) { (stride / dilation, most) } else { (1, 1) };
+    let mut runs = Vec::new();
+    for class in 0..step.min(width) {
+        let mut left = (width - class).div_ceil(step);
+        let mut first = class;
+        while left > 0 {
+            let taps = left.div_ceil(left.div_ceil(most));
+            runs.push(KernelRun { first, step, taps });
+            (first, left) = (first + taps * step, left - taps);
+        }
+    }
+    runs
+}
+
+/// One tile of a row of the output.
+pub(crate) struct RowTile {
+    /// The first output pixel.
+    pub(crate) x: usize,
+    pub(crate) pixels: usize,
+    pub(crate) runs: RunList,
+}
+
+/// Cuts `width` pixels into tiles of the sizes there are (ascending, from 1), so that the tiles take the least time.
+fn tile_sizes(width: usize, sizes: &[usize]) -> Vec<usize> {
+    // A tile of fewer than four pixels has too few sums in flight to hide the latency of an FMA, and each tile costs
+    // about a pixel to begin and to end. Eighths of the time of a pixel; then the largest tile, which should be small.
+    let cost = |pixels: usize| 8 * pixels.max(4) + 6;
+    let mut best = vec![(0, 0, 0); width + 1];
+    for x in 1..=width {
+        let after = |&size: &usize| {
+            let (time, largest, _) = best[x - size];
+            (time + cost(size), size.max(largest), size)
+        };
+        best[x] =
+            sizes.iter().filter(|&&size| size <= x).map(after).min().expect("there is a tile of one pixel");
+    }
+    let mut tiles = Vec::new();
+    let mut left = width;
+    while left > 0 {
+        tiles.push(best[left].2);
+        left -= best[left].2;
+    }
+    tiles
+}
+
+/// The tiles of a row of the output; with `packed` rows, or on the image itself.
+pub(crate) fn row_tiles(
+    desc: &ConvDesc,
+    sizes: &[usize],
+    kernel: &[KernelRun],
+    packed: Option<PackedRows>,
+) -> Vec<RowTile> {
+    let mut x = 0;
+    let tile = |pixels: usize| {
+        let runs = kernel.iter().map(|run| match packed {
+            None => image_run(desc, run, x, pixels),
+            Some(rows) => rows.run(desc, run, x, pixels),
+        });
+        let stride = if packed.is_some() { 1 } else { desc.stride().w };
+        let tile = RowTile { x, pixels, runs: RunList::new(runs.collect(), pixels, stride) };
+        x += pixels;
+        tile
+    };
+    tile_sizes(desc.output().w, sizes).into_iter().map(tile).collect()
+}
+
+/// A run of the image row itself, clipped to it.
+fn image_run(desc: &ConvDesc, run: &KernelRun, x: usize, pixels: usize) -> Run {
+    let (stride, width) = (desc.stride().w, desc.input().w);
+    let first = (x * stride + run.first * desc.dilation().w) as isize - desc.pad().left as isize;
+    let reach = pixels + run.taps - 1;
+    let before = |end: isize| if end > 0 { (end as usize).div_ceil(stride).min(reach) } else { 0 };
+    Run { first, lo: before(-first), hi: before(width as isize - first), taps: run.taps }
+}
+
+/// Rows of the image with their padding, channel by channel, every `stride`-th pixel together:
+/// `[input row][channel][pixel % stride][pixel / stride]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PackedRows {
+    stride: usize,
+    /// Pixels of each of the `stride` classes.
+    columns: usize,
+}
+
+impl PackedRows {
+    pub(crate) fn new(desc: &ConvDesc) -> Self {
+        let stride = desc.stride().w;
+        let columns = desc.output().w + (desc.kernel().w - 1) * desc.dilation().w / stride;
+        Self { stride, columns }
+    }
+
+    /// Elements of one row of one channel.
+    pub(crate) fn channel_len(&self) -> usize {
+        self.stride.saturating_mul(self.columns)
+    }
+
+    fn run(&self, desc: &ConvDesc, run: &KernelRun, x: usize, pixels: usize) -> Run {
+        let from = run.first * desc.dilation().w;
+        let first = from % self.stride * self.columns + from / self.stride + x;
+        Run { first: first as isize, lo: 0, hi: pixels + run.taps - 1, taps: run.taps }
+    }
+
+    /// Packs `channels` of `rows` of image `n`.
+    pub(crate) fn pack(
+        &self,
+        desc: &ConvDesc,
+        input: &PixelRef<'_>,
+        n: usize,
+        channels: Range<usize>,
+        rows: Range<usize>,
+        slab: &mut [f32],
+    ) {
+        let width = desc.input().w;
+        let mut lines = slab.chunks_exact_mut(self.columns);
+        for row in rows {
+            for channel in channels.clone() {
+                let from = &input.data[input.view.offset(n, channel, row * width)..];
+                for class in 0..self.stride {
+                    let line = lines.next().expect("the slab is as long as was asked for");
+                    self.line(desc, class, from, input.view.pixel, line);
+                }
+            }
+        }
+    }
+
+    /// Every `stride`-th pixel of a padded row from `class` on; pixels of `from` are `apart`.
+    fn line(&self, desc: &ConvDesc, class: usize, from: &[f32], apart: usize, line: &mut [f32]) {
+        let (left, width) = (desc.pad().left, desc.input().w);
+        // The first pixel of the line that is not padding, and one past the last.
+        let lo = left.saturating_sub(class).div_ceil(self.stride).min(line.len());
+        let hi = (left + width).saturating_sub(class).div_ceil(self.stride).clamp(lo, line.len());
+        line[..lo].fill(0.0);
+        line[hi..].fill(0.0);
+        if lo < hi {
+            let source = &from[(lo * self.stride + class - left) * apart..];
+            let step = self.stride * apart;
+            if step == 1 {
+                line[lo..hi].copy_from_slice(&source[..hi - lo]);
+            } else {
+                line[lo..hi].iter_mut().zip(source.iter().step_by(step)).for_each(|(to, &from)| *to = from);
+            }
+        }
+    }
+}
+
+/// The kernel rows `first..first + rows` of output row `y` that are inside the image, and the input row of the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct KernelRows {
+    pub(crate) first: usize,
+    pub(crate) rows: usize,
+    pub(crate) input_row: usize,
+}
+
+impl KernelRows {
+    pub(crate) fn of(desc: &ConvDesc, y: usize) -> Self {
+        let (dilation, top) = (desc.dilation().h, desc.pad().top);
+        let at = y * desc.stride().h;
+        let first = top.saturating_sub(at).div_ceil(dilation).min(desc.kernel().h);
+        // Row `at + i * dilation` of the padded image is inside below `top + height`.
+        let end = (top + desc.input().h).saturating_sub(at).div_ceil(dilation).clamp(first, desc.kernel().h);
+        let rows = end - first;
+        let input_row = if rows == 0 { 0 } else { at + first * dilation - top };
+        Self { first, rows, input_row }
+    }
+
+    /// The input rows that output rows `ys` read, with those in between.
+    pub(crate) fn input_rows(desc: &ConvDesc, ys: &Range<usize>) -> Range<usize> {
+        let dilation = desc.dilation().h;
+        let inside = ys.clone().map(|y| Self::of(desc, y)).filter(|rows| rows.rows > 0);
+        inside.fold(0..0, |all, rows| {
+            let end = rows.input_row + (rows.rows - 1) * dilation + 1;
+            if all.is_empty() { rows.input_row..end } else { all.start.min(rows.input_row)..all.end.max(end) }
+        })
+    }
+}
+
+/// Whether the channels of a group are whole blocks, or the layout has none.
+pub(crate) fn groups_are_blocks(desc: &ConvDesc, layout: Layout) -> bool {
+    layout != Layout::Nchw16c || desc.groups() == 1 || (desc.input().c / desc.groups()).is_multiple_of(BLOCK)
+}

@@ -1,0 +1,198 @@
+//! The direct-convolution register tile: `T` neighbouring pixels of one output row by `NV` vectors of output channels.
+//!
+//! ```text
+//! acc[T][NV] = first block of K ? bias : C                // T * NV vectors, all in registers
+//! for chunk of input channels, kernel row inside the image:
+//!     for run of up to 3 taps whose pixels are neighbours:
+//!         for input channel of the chunk:
+//!             w[taps][NV] = weights                       // taps * NV vector loads, kept in registers
+//!             for j in 0..T + taps - 1:
+//!                 x = splat(pixel j)                      // one broadcast feeds up to taps * NV FMAs
+//!                 for g in 0..taps: acc[j - g][..] += x * w[g][..]
+//! last block of K ? finish(acc) : acc  ->  C              // tile/store.rs
+//! ```
+//!
+//! Pixel `j` of a run is read by tap `g` for output pixel `j - g`: with three taps and eight pixels 16 loads feed 48
+//! FMAs, a third of a load per FMA (the GEMM tile needs 0.57). The register blocking is that of Georganas et al. 2018,
+//! section II-B, turned round: there weights stream past the pixels that are in registers. A stride does not prevent
+//! it: the taps of a kernel row fall into `stride` classes, and those of a class read every `stride`-th pixel.
+//!
+//! Padding is virtual: the pixels of a run that are outside the row are read from a line of zeros, kernel rows outside
+//! the image are skipped.
+
+use super::boundary::Body;
+use super::store::{self, Target};
+use crate::simd::Simd;
+
+/// Taps of a run at most.
+pub(crate) const MOST_TAPS: usize = 3;
+/// Pixels of a tile at most.
+pub(crate) const MOST_PIXELS: usize = 16;
+/// Channels of a chunk at most, where pixels may be padding: as many zeros as stand for a pixel.
+pub(crate) const CHUNK: usize = super::gemm::CHUNK;
+
+/// Pixels that a run reads at most.
+const REACH: usize = MOST_PIXELS + MOST_TAPS - 1;
+
+/// What is read in place of a pixel in the padding.
+static ZEROS: [f32; CHUNK] = [0.0; CHUNK];
+
+/// Taps of one kernel row that read neighbouring pixels: tap `g` of output pixel `i` reads pixel `i + g`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Run {
+    /// Where pixel 0 is in the image row, in pixels; in the padding, negative.
+    pub(crate) first: isize,
+    /// Which pixels are inside the row.
+    pub(crate) lo: usize,
+    pub(crate) hi: usize,
+    /// `1..=MOST_TAPS`.
+    pub(crate) taps: usize,
+}
+
+/// Everything one call of a tile needs; built and checked by `tile/direct_table.rs`.
+pub(crate) struct DirectArgs {
+    /// Pixel 0 of the first kernel row inside the image, first channel.
+    pub(crate) image: *const f32,
+    /// From one chunk of channels to the next in the image, from one kernel row, one channel, one pixel, and from one
+    /// pixel of a run to the next.
+    pub(crate) chunk_step: usize,
+    pub(crate) row_step: usize,
+    pub(crate) channel_step: usize,
+    pub(crate) pixel: usize,
+    pub(crate) run_step: usize,
+    pub(crate) chunks: usize,
+    /// Channels of a chunk, and of the last one.
+    pub(crate) channels: usize,
+    pub(crate) last_channels: usize,
+    /// Kernel rows inside the image are `first_row..first_row + rows` of `kernel_rows`.
+    pub(crate) first_row: usize,
+    pub(crate) rows: usize,
+    pub(crate) kernel_rows: usize,
+    /// The runs of one kernel row, and the taps of all of them.
+    pub(crate) runs: *const Run,
+    pub(crate) run_count: usize,
+    pub(crate) row_taps: usize,
+    /// `[chunk][kernel row][run][channel][tap]`, `w_step` elements each.
+    pub(crate) weights: *const f32,
+    pub(crate) w_step: usize,
+    /// Memory that a later call will read: a line is hinted into the second cache level at every channel.
+    pub(crate) hint: *const f32,
+    pub(crate) hint_step: usize,
+    /// Whether the accumulators start from the bias (the first block of K) or from C.
+    pub(crate) first: bool,
+    pub(crate) target: Target,
+}
+
+/// A tile of `T` pixels by `NV` vectors of output channels, for runs of up to `G` taps. If `PACKED`, the pixels of a run
+/// are neighbouring elements and none is padding; else they are `run_step` elements apart and channels are neighbours.
+pub(crate) struct Direct<const T: usize, const NV: usize, const G: usize, const PACKED: bool>;
+
+impl<const T: usize, const NV: usize, const G: usize, const PACKED: bool> Body for Direct<T, NV, G, PACKED> {
+    type Args = DirectArgs;
+
+    /// # Safety
+    /// Every address named in [`DirectArgs`] must be valid: the image for the pixels `lo..hi` of every run, the weights
+    /// for all of K, the target as `store` says; `T` and the taps within their bounds. The hint may point anywhere.
+    #[inline(always)]
+    unsafe fn run<S: Simd>(s: S, args: &DirectArgs) {
+        // SAFETY: the target is valid by the caller.
+        let mut acc = unsafe { store::start::<S, T, NV>(s, &args.target, args.first) };
+        let mut chunk = args.image;
+        let mut chunk_weights = args.weights;
+        let mut hint = args.hint;
+        for q in 0..args.chunks {
+            let channels = if q + 1 == args.chunks { args.last_channels } else { args.channels };
+            let row_weights = channels.wrapping_mul(args.row_taps).wrapping_mul(args.w_step);
+            let mut w = chunk_weights.wrapping_add(args.first_row.wrapping_mul(row_weights));
+            let mut row = chunk;
+            for _ in 0..args.rows {
+                for r in 0..args.run_count {
+                    // SAFETY: one of the runs.
+                    let run = unsafe { &*args.runs.wrapping_add(r) };
+                    let step = Step { args, run, row, channels };
+                    // SAFETY: the run is inside the image and the weights by the caller.
+                    (w, hint) = unsafe {
+                        match run.taps {
+                            3 if G >= 3 => step.taps::<S, T, NV, 3, PACKED>(s, &mut acc, w, hint),
+                            2 if G >= 2 => step.taps::<S, T, NV, 2, PACKED>(s, &mut acc, w, hint),
+                            _ => step.taps::<S, T, NV, 1, PACKED>(s, &mut acc, w, hint),
+                        }
+                    };
+                }
+                row = row.wrapping_add(args.row_step);
+            }
+            chunk = chunk.wrapping_add(args.chunk_step);
+            chunk_weights = chunk_weights.wrapping_add(args.kernel_rows.wrapping_mul(row_weights));
+        }
+        // SAFETY: the target is valid by the caller.
+        unsafe { store::finish(s, acc, &args.target) };
+    }
+}
+
+/// One run of one kernel row through the channels of one chunk.
+struct Step<'a> {
+    args: &'a DirectArgs,
+    run: &'a Run,
+    row: *const f32,
+    channels: usize,
+}
+
+impl Step<'_> {
+    /// `G` taps; where weights and hints go on. Addresses wrap: they were measured before the call.
+    ///
+    /// # Safety
+    /// As [`Direct::run`], for this run.
+    #[inline(always)]
+    unsafe fn taps<S: Simd, const T: usize, const NV: usize, const G: usize, const PACKED: bool>(
+        &self,
+        s: S,
+        acc: &mut [[S::V; NV]; T],
+        mut w: *const f32,
+        mut hint: *const f32,
+    ) -> (*const f32, *const f32) {
+        let Self { args, run, row, channels } = *self;
+        if run.lo >= run.hi {
+            // Nothing but padding.
+            return (w.wrapping_add(channels.wrapping_mul(G).wrapping_mul(args.w_step)), hint);
+        }
+        let start = row.wrapping_offset(run.first.wrapping_mul(args.pixel as isize));
+        let mut at = [ZEROS.as_ptr(); REACH];
+        if PACKED {
+            at[0] = start;
+        } else {
+            for j in 0..T + G - 1 {
+                if run.lo <= j && j < run.hi {
+                    at[j] = start.wrapping_add(j.wrapping_mul(args.run_step));
+                }
+            }
+        }
+        for c in 0..channels {
+            s.prefetch(hint);
+            hint = hint.wrapping_add(args.hint_step);
+            let mut weights = [[s.splat(0.0); NV]; G];
+            for g in 0..G {
+                for v in 0..NV {
+                    // SAFETY: by the caller.
+                    weights[g][v] = unsafe { s.load(w.wrapping_add(v * S::LANES)) };
+                }
+                w = w.wrapping_add(args.w_step);
+            }
+            for j in 0..T + G - 1 {
+                let pixel = if PACKED { at[0].wrapping_add(j) } else { at[j].wrapping_add(c) };
+                // SAFETY: pixel `j` of this channel, or a zero in its place, by the caller.
+                let x = s.splat(unsafe { *pixel });
+                for g in 0..G {
+                    if g <= j && j - g < T {
+                        for v in 0..NV {
+                            acc[j - g][v] = s.mul_add(x, weights[g][v], acc[j - g][v]);
+                        }
+                    }
+                }
+            }
+            if PACKED {
+                at[0] = at[0].wrapping_add(args.channel_step);
+            }
+        }
+        (w, hint)
+    }
+}
