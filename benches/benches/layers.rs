@@ -1,43 +1,48 @@
-//! A cross-section of the networks' layers, warm, on one thread: the library's choice in each layout, and im2col
-//! where the choice is another. `cargo bench -p benches --bench layers`; elements per second are FLOP/s.
+//! A cross-section of the list of layers, warm, on one thread, with bias and ReLU: the library's choice in each layout,
+//! and im2col where the choice is another. `cargo bench -p benches --bench layers`; elements per second are FLOP/s.
+//! The program `shootout` times all layers against roofs and peers.
 
-use benches::layer::Layer;
+use benches::layer::{Layer, Layouts, Memory};
+use benches::layers::by_id;
+use benches::problem::Problem;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use kernels::{Algorithm, ConvDesc, ConvDescBuilder, Layout, Pad2, PlanOptions, Shape4, Size2, Threads};
+use kernels::{Algorithm, Layout, PlanOptions, Threads};
 use std::time::Duration;
 
-/// Name, channels, side of the image, output channels, side of the kernel, stride, groups; "same" padding.
-const LAYERS: [(&str, usize, usize, usize, usize, usize, usize); 8] = [
-    ("lenet5.c3", 6, 14, 16, 5, 1, 1),
-    ("resnet50.conv1", 3, 224, 64, 7, 2, 1),
-    ("resnet50.3x3_64_56", 64, 56, 64, 3, 1, 1),
-    ("resnet50.3x3_256_14", 256, 14, 256, 3, 1, 1),
-    ("resnet50.1x1_256_64_56", 256, 56, 64, 1, 1, 1),
-    ("resnet50.1x1_1024_256_14", 1024, 14, 256, 1, 1, 1),
-    ("resnet50.1x1s2_512_1024_28", 512, 28, 1024, 1, 2, 1),
-    ("googlenet.5x5_16_32_28", 16, 28, 32, 5, 1, 1),
+const LAYERS: [&str; 10] = [
+    "lenet5.c3",
+    "googlenet.conv1",
+    "resnet18.s1.3x3",
+    "resnet18.s3.3x3",
+    "resnet50.s1.1x1in",
+    "resnet50.s3.1x1in",
+    "resnet50.s3.down",
+    "googlenet.3a.5x5",
+    "dw3x3.256.28s1",
+    "group32.3x3.128.56",
 ];
 
 fn layers(criterion: &mut Criterion) {
-    for (name, c, side, o, k, stride, groups) in LAYERS {
-        let mut group = criterion.benchmark_group(name);
+    for id in LAYERS {
+        let problem = Problem::with_relu(by_id(id));
+        let mut group = criterion.benchmark_group(id);
         for layout in Layout::ALL {
-            let pad = if name == "lenet5.c3" { 0 } else { k / 2 };
-            let builder: ConvDescBuilder =
-                ConvDesc::builder(Shape4::new(1, c, side, side), o, Size2::square(k))
-                    .stride(Size2::square(stride))
-                    .pad(Pad2::all(pad))
-                    .groups(groups)
-                    .layout(layout);
             let options = PlanOptions::default().max_threads(1);
-            let mut rivals = vec![Layer::new(builder, &options)];
-            if rivals[0].plan.algorithm() != Algorithm::Im2colGemm {
-                rivals.push(Layer::new(builder, &options.force(Algorithm::Im2colGemm)));
+            let planned = |options: &PlanOptions| {
+                let layer = Layer::new(&problem, Layouts::same(layout), options, Memory::Warm);
+                let mut layer = layer.unwrap_or_else(|error| panic!("{id}: {error}"));
+                layer.run(Threads::Seq);
+                assert!(layer.error() < 2e-6, "{id}, {layout}: relative L2 error {}", layer.error());
+                layer
+            };
+            let mut rivals = vec![planned(&options)];
+            if rivals[0].plan().algorithm() != Algorithm::Im2colGemm {
+                rivals.push(planned(&options.force(Algorithm::Im2colGemm)));
             }
             for mut layer in rivals {
-                group.throughput(Throughput::Elements(layer.desc().cost().flops));
-                let id = BenchmarkId::new(layer.plan.algorithm().name(), layout);
-                group.bench_function(id, |bencher| bencher.iter(|| layer.run(Threads::Seq)));
+                group.throughput(Throughput::Elements(problem.desc.cost().flops));
+                let bench = BenchmarkId::new(layer.plan().algorithm().name(), layout);
+                group.bench_function(bench, |bencher| bencher.iter(|| layer.run(Threads::Seq)));
             }
         }
         group.finish();
@@ -48,7 +53,7 @@ criterion_group! {
     name = benches;
     config = Criterion::default()
         .sample_size(20)
-        .warm_up_time(Duration::from_millis(300))
+        .warm_up_time(Duration::from_millis(200))
         .measurement_time(Duration::from_millis(700));
     targets = layers
 }

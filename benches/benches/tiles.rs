@@ -1,11 +1,13 @@
 //! Each GEMM register tile alone, operands in cache, and two 1x1 layers, as percent of the FMA roof that is
 //! measured in the same rounds. `cargo bench -p benches --bench tiles`; `-- --test` runs everything once.
 
-use benches::layer::Layer;
+use benches::layer::{Layer, Layouts, Memory};
+use benches::layers::by_id;
+use benches::problem::Problem;
 use benches::turns::{Rival, median, take_turns};
 use benches::{peak, values};
 use kernels::internal::{GemmTile, KernelSet};
-use kernels::{Algorithm, ConvDesc, Isa, Layout, PlanOptions, Shape4, Size2, Threads};
+use kernels::{Algorithm, Isa, Layout, PlanOptions, Threads};
 use std::time::Duration;
 
 /// Steps of K: as many as keep both operands in a first cache level of 48 KB.
@@ -39,25 +41,28 @@ fn tile<'a>(tile: &'static GemmTile) -> Rival<'a> {
     })
 }
 
-fn pointwise<'a>(isa: Isa, channels: usize, out: usize, side: usize) -> Rival<'a> {
-    let builder = ConvDesc::builder(Shape4::new(1, channels, side, side), out, Size2::square(1));
+fn pointwise(isa: Isa, problem: &Problem) -> Rival<'_> {
     let options = PlanOptions::default().isa(isa).force(Algorithm::Pointwise).max_threads(1);
-    let mut layer = Layer::new(builder.layout(Layout::Nchw16c), &options);
-    let name = format!("pointwise_{side}x{side}x{channels}_{out}_{isa}");
-    Rival::new(name, layer.desc().cost().flops as f64, move || layer.run(Threads::Seq))
+    let layer = Layer::new(problem, Layouts::same(Layout::Nchw16c), &options, Memory::Warm);
+    let mut layer = layer.expect("a pointwise layer");
+    layer.run(Threads::Seq);
+    assert!(layer.error() < 2e-6, "{}: relative L2 error {}", problem.spec.id, layer.error());
+    let desc = &problem.desc;
+    let name = format!("pointwise_{}x{}_{}_{isa}", desc.input().size(), desc.input().c, desc.output().c);
+    Rival::new(name, problem.spec.flops(), move || layer.run(Threads::Seq))
 }
 
 fn main() {
     let once = std::env::args().any(|argument| argument == "--test");
     let (rounds, slice) = if once { (1, Duration::ZERO) } else { (25, Duration::from_millis(16)) };
+    let layers = ["resnet50.s1.1x1in", "resnet50.s3.1x1in"].map(|id| Problem::with_relu(by_id(id)));
     println!("{:<36} {:>9} {:>9} {:>8}", "kernel", "median", "best", "% roof");
     for isa in Isa::available() {
         let Some(set) = KernelSet::get(isa) else { continue };
         let mut rivals: Vec<Rival<'_>> = peak::roof(isa).into_iter().collect();
         let has_roof = !rivals.is_empty();
         rivals.extend(set.gemm_tiles().iter().map(tile));
-        rivals.push(pointwise(isa, 256, 64, 56));
-        rivals.push(pointwise(isa, 1024, 256, 14));
+        rivals.extend(layers.iter().map(|problem| pointwise(isa, problem)));
         take_turns(&mut rivals, rounds, slice);
         let roof = if has_roof { rivals[0].median_gflops() } else { f64::NAN };
         for rival in &rivals {

@@ -1,67 +1,230 @@
-//! One layer, ready to run: data, plan, workspace, and an output that has been checked against the oracle.
+//! One planned layer, ready to run again and again on the same memory (warm) or on memory that has left the near
+//! caches since its last turn (cold).
 
-use crate::values;
+use crate::problem::Problem;
 use kernels::{
-    Activation, Algorithm, Buffer, ConvDesc, ConvDescBuilder, ConvIo, ConvPlan, EpilogueSpec, PlanOptions,
-    TensorMut, TensorRef, Threads, Weights, Workspace,
+    Buffer, ConvDesc, ConvError, ConvIo, ConvPlan, Layout, PlanOptions, Shape4, TensorMut, TensorRef,
+    Threads, Weights, Workspace,
 };
 
-/// A planned layer with its tensors on huge pages.
-pub struct Layer {
-    /// The plan that runs.
-    pub plan: ConvPlan,
-    input: Buffer,
-    output: Buffer,
-    workspace: Workspace,
+/// Slots of a ring at most: layers of some kilobytes need no more to be out of a second-level cache.
+const MAX_SLOTS: usize = 4096;
+/// `f32`s of a cache line.
+const LINE: usize = 16;
+
+/// Where the operands of a run are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Memory {
+    /// Where they were the last time.
+    Warm,
+    /// In the next slot of a ring that takes so many bytes in all, weights and activations; at least two slots.
+    Cold(usize),
 }
 
-impl Layer {
-    /// Plans `builder` with bias and ReLU, runs it once and compares with the reference.
+impl Memory {
+    /// How many slots of `bytes` each.
+    pub fn slots(self, bytes: usize) -> usize {
+        match self {
+            Self::Warm => 1,
+            Self::Cold(all) => all.div_ceil(bytes.max(1)).clamp(2, MAX_SLOTS),
+        }
+    }
+}
+
+/// The layouts that a layer reads and writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layouts {
+    /// Of the input.
+    pub input: Layout,
+    /// Of the output.
+    pub output: Layout,
+}
+
+impl Layouts {
+    /// One for both.
+    pub fn same(layout: Layout) -> Self {
+        Self { input: layout, output: layout }
+    }
+
+    /// The problem in these layouts.
     ///
-    /// # Panics
-    /// If the layer is not valid, or its output is wrong: a benchmark of wrong numbers is worth nothing.
-    pub fn new(builder: ConvDescBuilder, options: &PlanOptions) -> Self {
-        let desc = builder.epilogue(EpilogueSpec::bias(Activation::Relu)).build().expect("a valid layer");
-        let len = |shape: kernels::Shape4| shape.len(desc.layout()).expect("it fits");
-        let (filter, bias) = (values(desc.filter_len(), 2), values(desc.output().c, 3));
-        let plan_with = |options: &PlanOptions| {
-            ConvPlan::new(&desc, Weights::with_bias(&filter, &bias), options).expect("a valid plan")
+    /// # Errors
+    /// Of the descriptor's builder.
+    pub fn describe(self, problem: &Problem) -> Result<ConvDesc, ConvError> {
+        let builder = problem.spec.builder().epilogue(problem.desc.epilogue());
+        builder.layout(self.input).output_layout(self.output).build()
+    }
+}
+
+/// A ring of plans, each with weights, input and output of its own; one slot if the memory is warm.
+pub struct Layer<'a> {
+    problem: &'a Problem,
+    layouts: Layouts,
+    plans: Vec<ConvPlan>,
+    /// The tensors of all slots, each from a cache line on.
+    inputs: Buffer,
+    outputs: Buffer,
+    workspace: Workspace,
+    next: usize,
+}
+
+impl<'a> Layer<'a> {
+    /// Plans `problem`. Every element of every output is NaN until it is run.
+    ///
+    /// # Errors
+    /// Of [`ConvPlan::new`], as for an algorithm that cannot do the problem.
+    pub fn new(
+        problem: &'a Problem,
+        layouts: Layouts,
+        options: &PlanOptions,
+        memory: Memory,
+    ) -> Result<Self, ConvError> {
+        let desc = layouts.describe(problem)?;
+        let weights = || match problem.bias.as_slice() {
+            [] => Weights::filter(&problem.filter),
+            bias => Weights::with_bias(&problem.filter, bias),
         };
-        let layer = |plan: ConvPlan| Self {
-            input: Buffer::copy_of(&values(len(desc.input()), 1)),
-            output: Buffer::copy_of(&vec![f32::NAN; len(desc.output())]),
-            workspace: Workspace::for_req(plan.workspace_req()),
-            plan,
-        };
-        let mut ours = layer(plan_with(options));
-        let mut oracle = layer(plan_with(&options.force(Algorithm::Reference)));
-        ours.run(Threads::Seq);
-        oracle.run(Threads::Seq);
-        let error = relative_l2(&ours.output, &oracle.output);
-        assert!(error < 2e-6, "{desc}: relative L2 error {error}");
-        ours
+        let first = ConvPlan::new(&desc, weights(), options)?;
+        let (input_len, output_len) = (desc.input().len(layouts.input)?, desc.output().len(layouts.output)?);
+        let slots = memory.slots((input_len + output_len) * size_of::<f32>() + first.packed_bytes());
+        let others = (1..slots).map(|_| ConvPlan::new(&desc, weights(), options));
+        let plans = std::iter::once(Ok(first)).chain(others).collect::<Result<Vec<_>, _>>()?;
+        let mut inputs = Buffer::zeroed(slots * pitch(input_len));
+        let (image, rest) = inputs.split_at_mut(pitch(input_len));
+        fill(&mut image[..input_len], &problem.input, desc.input(), layouts.input)?;
+        rest.chunks_exact_mut(pitch(input_len)).for_each(|slot| slot.copy_from_slice(image));
+        let mut outputs = Buffer::zeroed(slots * pitch(output_len));
+        outputs.fill(f32::NAN);
+        let workspace = Workspace::for_req(plans[0].workspace_req());
+        Ok(Self { problem, layouts, plans, inputs, outputs, workspace, next: 0 })
     }
 
-    /// The problem.
-    pub fn desc(&self) -> &ConvDesc {
-        self.plan.desc()
+    /// The plan of the first slot; the others are copies.
+    pub fn plan(&self) -> &ConvPlan {
+        &self.plans[0]
     }
 
-    /// One run.
+    /// How many slots there are.
+    pub fn slots(&self) -> usize {
+        self.plans.len()
+    }
+
+    /// One run, in the next slot.
     ///
     /// # Panics
     /// Never: the tensors are the plan's.
     pub fn run(&mut self, threads: Threads<'_>) {
-        let desc = *self.plan.desc();
-        let input = TensorRef::packed(&self.input, desc.input(), desc.layout()).expect("it fits");
-        let output = TensorMut::packed(&mut self.output, desc.output(), desc.layout()).expect("it fits");
-        self.plan.run(ConvIo::new(input, output), &mut self.workspace, threads).expect("a valid run");
+        let plan = &self.plans[self.next];
+        let desc = plan.desc();
+        let (input_len, output_len) = self.lens();
+        let input = &self.inputs[self.next * pitch(input_len)..][..input_len];
+        let output = &mut self.outputs[self.next * pitch(output_len)..][..output_len];
+        let input = TensorRef::packed(input, desc.input(), self.layouts.input).expect("it fits");
+        let output = TensorMut::packed(output, desc.output(), self.layouts.output).expect("it fits");
+        plan.run(ConvIo::new(input, output), &mut self.workspace, threads).expect("a valid run");
+        self.next = (self.next + 1) % self.plans.len();
+    }
+
+    /// The relative L2 error of what the runs wrote. NaN if any element of any slot is, as it is if a slot has never
+    /// run; infinite if two slots differ, though they computed the same.
+    ///
+    /// # Panics
+    /// Never: the tensors are the plan's.
+    pub fn error(&self) -> f64 {
+        let (_, len) = self.lens();
+        let slot = |index: usize| &self.outputs[index * pitch(len)..][..len];
+        let first = slot(0);
+        if (0..self.slots()).any(|index| slot(index).iter().any(|value| value.is_nan())) {
+            return f64::NAN;
+        }
+        if (1..self.slots()).any(|index| slot(index) != first) {
+            return f64::INFINITY;
+        }
+        let shape = self.plan().desc().output();
+        let tensor = TensorRef::packed(first, shape, self.layouts.output).expect("it fits");
+        self.problem.error(|[n, c, y, x]| first[tensor.offset(n, c, y, x)])
+    }
+
+    /// Elements of one input and of one output.
+    fn lens(&self) -> (usize, usize) {
+        let desc = self.plans[0].desc();
+        let len = |shape: Shape4, layout| shape.len(layout).expect("it was planned");
+        (len(desc.input(), self.layouts.input), len(desc.output(), self.layouts.output))
     }
 }
 
-/// `|a - b| / |b|`; NaN if any element is.
-fn relative_l2(a: &[f32], b: &[f32]) -> f64 {
-    let difference = a.iter().zip(b).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum::<f64>();
-    let size = b.iter().map(|b| f64::from(*b).powi(2)).sum::<f64>();
-    (difference / size).sqrt()
+/// From one slot to the next: whole cache lines, one of them to spare, lest all slots begin in the same cache set.
+fn pitch(len: usize) -> usize {
+    len.next_multiple_of(LINE) + LINE
+}
+
+/// Writes an NCHW image in another layout; lanes that are no channel keep what they are.
+fn fill(to: &mut [f32], nchw: &[f32], shape: Shape4, layout: Layout) -> Result<(), ConvError> {
+    // The offsets of a tensor do not depend on what is in it.
+    let nothing = vec![0.0; to.len()];
+    let tensor = TensorRef::packed(&nothing, shape, layout)?;
+    for (row, values) in nchw.chunks_exact(shape.w).enumerate() {
+        let (channel, y) = (row / shape.h, row % shape.h);
+        for (x, &value) in values.iter().enumerate() {
+            to[tensor.offset(channel / shape.c, channel % shape.c, y, x)] = value;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layers::by_id;
+
+    fn layer(problem: &Problem, layout: Layout, memory: Memory) -> Layer<'_> {
+        let options = PlanOptions::default().max_threads(1);
+        Layer::new(problem, Layouts::same(layout), &options, memory).unwrap()
+    }
+
+    #[test]
+    fn every_layout_is_right_and_nothing_is_before_it_ran() {
+        for problem in [Problem::bare(by_id("lenet5.c3")), Problem::with_relu(by_id("googlenet.4a.5x5"))] {
+            for layout in Layout::ALL {
+                let mut layer = layer(&problem, layout, Memory::Warm);
+                assert!(layer.error().is_nan());
+                layer.run(Threads::Seq);
+                assert!(layer.error() < 2e-6, "{layout}: {}", layer.error());
+            }
+        }
+    }
+
+    #[test]
+    fn a_plain_image_may_become_a_blocked_one() {
+        let problem = Problem::bare(by_id("lenet5caffe.conv1"));
+        let layouts = Layouts { input: Layout::Nchw, output: Layout::Nchw16c };
+        let options = PlanOptions::default().max_threads(1);
+        let mut layer = Layer::new(&problem, layouts, &options, Memory::Warm).unwrap();
+        layer.run(Threads::Seq);
+        assert!(layer.error() < 2e-6, "{}", layer.error());
+    }
+
+    #[test]
+    fn a_ring_is_right_when_every_slot_has_run_and_wrong_when_one_differs() {
+        let problem = Problem::bare(by_id("lenet5.c3"));
+        let mut layer = layer(&problem, Layout::Nchw16c, Memory::Cold(200_000));
+        let slots = layer.slots();
+        assert!((3..20).contains(&slots), "{slots}");
+        for _ in 1..slots {
+            layer.run(Threads::Seq);
+        }
+        assert!(layer.error().is_nan());
+        layer.run(Threads::Seq);
+        assert!(layer.error() < 2e-6);
+        let last = layer.outputs.len() - 2 * LINE;
+        layer.outputs[last] += 1.0;
+        assert!(layer.error().is_infinite());
+    }
+
+    #[test]
+    fn a_cold_ring_has_two_slots_at_least() {
+        assert_eq!(Memory::Cold(1).slots(1 << 30), 2);
+        assert_eq!(Memory::Cold(96 << 20).slots(1 << 20), 96);
+        assert_eq!(Memory::Warm.slots(1), 1);
+    }
 }

@@ -1,8 +1,13 @@
-//! What the benches share: the roof of the machine, measured in the same run as what is held against it, and the
-//! timing of rivals in turns.
+//! What the benches share: the list of layers, the roofs of the machine, measured in the same run as what is held
+//! against them, the timing of rivals in turns, and the program `shootout`.
 
 pub mod layer;
+pub mod layers;
 pub mod peak;
+pub mod pin;
+pub mod problem;
+pub mod shootout;
+
 pub mod turns;
 
 /// Reproducible numbers in -1..1 (SplitMix64, Steele et al. 2014).

@@ -8,16 +8,38 @@ pub struct Rival<'a> {
     pub name: String,
     /// Floating-point operations of one call.
     pub flops: f64,
-    /// One call.
-    pub call: Box<dyn FnMut() + 'a>,
-    /// Seconds per call, one entry a round.
+    /// Seconds per call, one entry a round; NaN of a turn that failed.
     pub seconds: Vec<f64>,
+    /// What a turn should take at least, if not the slice that all have.
+    pub slice: Option<Duration>,
+    turn: Box<dyn FnMut(Duration) -> f64 + Send + 'a>,
 }
 
 impl<'a> Rival<'a> {
-    /// A rival that has not run yet.
-    pub fn new(name: impl Into<String>, flops: f64, call: impl FnMut() + 'a) -> Self {
-        Self { name: name.into(), flops, call: Box::new(call), seconds: Vec::new() }
+    /// `call` in this process, not run yet.
+    pub fn new(name: impl Into<String>, flops: f64, mut call: impl FnMut() + Send + 'a) -> Self {
+        let mut calls = None;
+        Self::external(name, flops, move |slice| {
+            let calls = *calls.get_or_insert_with(|| calls_that_fill(slice, &mut call));
+            // Not timed: what ran before it in the round left the caches to itself.
+            call();
+            time(calls, &mut call).as_secs_f64() / f64::from(calls)
+        })
+    }
+
+    /// Whatever gives the seconds per call of a turn that takes at least the slice; NaN if it failed.
+    pub fn external(
+        name: impl Into<String>,
+        flops: f64,
+        turn: impl FnMut(Duration) -> f64 + Send + 'a,
+    ) -> Self {
+        Self { name: name.into(), flops, seconds: Vec::new(), slice: None, turn: Box::new(turn) }
+    }
+
+    /// With turns of its own length.
+    pub fn with_slice(mut self, slice: Duration) -> Self {
+        self.slice = Some(slice);
+        self
     }
 
     /// The middle round, GFLOP/s.
@@ -27,7 +49,7 @@ impl<'a> Rival<'a> {
 
     /// The best round, GFLOP/s.
     pub fn best_gflops(&self) -> f64 {
-        self.flops / self.seconds.iter().copied().fold(f64::INFINITY, f64::min) / 1e9
+        self.flops / least(&self.seconds) / 1e9
     }
 }
 
@@ -38,19 +60,66 @@ pub fn median(values: &[f64]) -> f64 {
     sorted.get(sorted.len() / 2).copied().unwrap_or(0.0)
 }
 
-/// Runs every rival for `slice` in each of `rounds` rounds, in the same order, after one warm-up call each.
-pub fn take_turns(rivals: &mut [Rival<'_>], rounds: usize, slice: Duration) {
-    for rival in rivals.iter_mut() {
-        (rival.call)();
+/// The least value; infinite of nothing.
+pub fn least(values: &[f64]) -> f64 {
+    values.iter().copied().fold(f64::INFINITY, f64::min)
+}
+
+/// So many calls take about the slice: counted once, so that no clock is read between calls.
+fn calls_that_fill(slice: Duration, call: &mut impl FnMut()) -> u32 {
+    call();
+    let mut calls = 1u32;
+    loop {
+        let took = time(calls, call);
+        if took >= slice {
+            return calls;
+        }
+        // A first, cold call must not make the count far too small: at most ten times as many in one step.
+        let wanted = slice.as_secs_f64() / took.as_secs_f64().max(1e-9) * f64::from(calls) * 1.05;
+        calls = (wanted.ceil() as u32).clamp(calls + 1, calls.saturating_mul(10));
     }
+}
+
+fn time(calls: u32, call: &mut impl FnMut()) -> Duration {
+    let start = Instant::now();
+    for _ in 0..calls {
+        call();
+    }
+    start.elapsed()
+}
+
+/// Gives every rival a turn of at least `slice` in each of `rounds` rounds, in the same order.
+pub fn take_turns(rivals: &mut [Rival<'_>], rounds: usize, slice: Duration) {
     for _ in 0..rounds {
         for rival in rivals.iter_mut() {
-            let (start, mut calls) = (Instant::now(), 0u32);
-            while calls == 0 || start.elapsed() < slice {
-                (rival.call)();
-                calls += 1;
-            }
-            rival.seconds.push(start.elapsed().as_secs_f64() / f64::from(calls));
+            let seconds = (rival.turn)(rival.slice.unwrap_or(slice));
+            rival.seconds.push(seconds);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_turn_fills_its_slice() {
+        let mut calls = 0u32;
+        let nap = Duration::from_micros(200);
+        let mut rivals = [Rival::new("nap", 1.0, || {
+            calls += 1;
+            std::thread::sleep(nap);
+        })];
+        take_turns(&mut rivals, 2, Duration::from_millis(2));
+        assert_eq!(rivals[0].seconds.len(), 2);
+        assert!(rivals[0].seconds.iter().all(|&seconds| seconds >= nap.as_secs_f64()));
+        drop(rivals);
+        assert!(calls > 5, "{calls}");
+    }
+
+    #[test]
+    fn middle_and_least() {
+        assert_eq!((median(&[3.0, 1.0, 2.0]), least(&[3.0, 1.0, 2.0])), (2.0, 1.0));
+        assert_eq!(median(&[]), 0.0);
     }
 }

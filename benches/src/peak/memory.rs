@@ -1,0 +1,92 @@
+//! How fast a core reads what does not fit its registers: second-level cache, third-level cache, memory.
+
+use super::vector;
+use crate::pin::Crew;
+use crate::turns::median;
+use kernels::Buffer;
+use std::time::{Duration, Instant};
+
+/// What a machine that does not tell is taken to have.
+const USUAL: Caches = Caches { second: 1 << 20, third: 32 << 20 };
+/// More than this is not read, however large the third level: clearing it would take longer than all layers.
+const LARGEST: usize = 1 << 30;
+
+/// 10^9 bytes per second that all threads of a crew together read from one level.
+#[derive(Debug, Clone, Copy)]
+pub struct Bandwidth {
+    /// `L2`, `L3` or `DRAM`.
+    pub level: &'static str,
+    /// Bytes that each thread reads again and again.
+    pub bytes: usize,
+    /// The median.
+    pub gbs: f64,
+}
+
+/// Bytes of the shared levels.
+#[derive(Debug, Clone, Copy)]
+struct Caches {
+    second: usize,
+    third: usize,
+}
+
+impl Caches {
+    /// As Linux says of the first core.
+    fn detect() -> Self {
+        let size = |level: &str| {
+            (0..8).find_map(|index| {
+                let of_index = |file: &str| {
+                    let folder = format!("/sys/devices/system/cpu/cpu0/cache/index{index}");
+                    std::fs::read_to_string(format!("{folder}/{file}")).ok()
+                };
+                let kilobytes = || of_index("size")?.trim().strip_suffix('K')?.parse::<usize>().ok();
+                if of_index("level")?.trim() == level { kilobytes() } else { None }
+            })
+        };
+        let bytes = |level, usual| size(level).map_or(usual, |kilobytes| kilobytes << 10);
+        Self { second: bytes("2", USUAL.second), third: bytes("3", USUAL.third) }
+    }
+}
+
+/// Reads from each level, by all threads of `crew` at once, each its own memory.
+pub fn bandwidths(crew: &Crew) -> [Bandwidth; 3] {
+    let caches = Caches::detect();
+    let threads = crew.threads();
+    let third = (caches.third / 2 / threads).min(8 * caches.second);
+    let memory = (2 * caches.third / threads).clamp(8 * caches.second, LARGEST / threads);
+    [("L2", caches.second / 2), ("L3", third), ("DRAM", memory)].map(|(level, bytes)| Bandwidth {
+        level,
+        bytes,
+        gbs: measure(crew, bytes),
+    })
+}
+
+fn measure(crew: &Crew, bytes: usize) -> f64 {
+    /// Of reading, after a first pass that brings everything as near as it gets.
+    const LEAST: Duration = Duration::from_millis(30);
+    let per_thread = crew.broadcast(|| {
+        let mut data = Buffer::zeroed(bytes / size_of::<f32>());
+        // Zeros could all be one page.
+        data.fill(1.0);
+        vector::read(&data);
+        let (start, mut seconds) = (Instant::now(), Vec::new());
+        while start.elapsed() < LEAST || seconds.len() < 3 {
+            let pass = Instant::now();
+            vector::read(&data);
+            seconds.push(pass.elapsed().as_secs_f64());
+        }
+        bytes as f64 / median(&seconds) / 1e9
+    });
+    per_thread.into_iter().sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nearer_memory_is_faster() {
+        let crew = Crew::new(1).unwrap();
+        let [second, third, memory] = bandwidths(&crew);
+        assert!(second.gbs > memory.gbs && third.bytes > second.bytes && memory.bytes > third.bytes);
+    }
+}

@@ -1,0 +1,67 @@
+//! The roofs of the machine: fused multiply-adds per second, and bytes per second from each level of memory.
+//!
+//! The FMA roof moves: under sustained load the clock drops by a tenth. So it is measured for at least 0.3 s, in
+//! turns with what is held against it, and the median is the roof.
+
+mod memory;
+mod vector;
+
+use crate::pin::Crew;
+use crate::turns::Rival;
+use kernels::Isa;
+pub use memory::{Bandwidth, bandwidths};
+use std::time::{Duration, Instant};
+
+/// How long the register-only FMAs of one roof should run in all.
+pub const SUSTAINED: Duration = Duration::from_millis(300);
+
+/// The roof of one core of `isa` as a rival to be timed, if this machine has it; the portable kernels have none, for
+/// what they are compiled to is the compiler's affair.
+pub fn roof(isa: Isa) -> Option<Rival<'static>> {
+    let (flops, chains) = vector::fma_chains(isa)?;
+    Some(Rival::new(format!("fma_roof_{isa}"), flops, chains))
+}
+
+/// The roof of all threads of `crew` at once.
+pub fn roof_of_crew(isa: Isa, crew: &Crew) -> Option<Rival<'_>> {
+    let (flops, chains) = vector::fma_chains(isa)?;
+    // Long enough for the start of the other threads not to count.
+    let calls = if crew.threads() == 1 { 1 } else { 50 };
+    let flops = flops * f64::from(calls) * crew.threads() as f64;
+    Some(Rival::new(format!("fma_roof_{isa}"), flops, move || {
+        crew.broadcast(|| (0..calls).for_each(|_| chains()));
+    }))
+}
+
+/// GFLOP/s of FMAs for some 50 microseconds within the first millisecond after a rest: what a core does before its clock
+/// drops. The best of ten.
+pub fn burst(isa: Isa, crew: &Crew) -> Option<f64> {
+    let (flops, chains) = vector::fma_chains(isa)?;
+    const CALLS: u32 = 5;
+    let gflops = || {
+        let start = Instant::now();
+        (0..CALLS).for_each(|_| chains());
+        flops * f64::from(CALLS) / start.elapsed().as_secs_f64() / 1e9
+    };
+    let rested = || {
+        std::thread::sleep(Duration::from_millis(20));
+        // The first of them are slow: wide vectors are powered up when they are first used.
+        crew.broadcast(|| (0..20).map(|_| gflops()).fold(0.0, f64::max)).into_iter().sum()
+    };
+    (0..10).map(|_| rested()).reduce(f64::max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn roofs_are_there_and_of_the_right_order() {
+        let crew = Crew::new(1).unwrap();
+        assert!(burst(Isa::Portable, &crew).is_none());
+        for isa in Isa::available().filter(|&isa| isa != Isa::Portable) {
+            let gflops = burst(isa, &crew).unwrap();
+            assert!((1.0..1000.0).contains(&gflops), "{isa}: {gflops}");
+        }
+    }
+}

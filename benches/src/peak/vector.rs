@@ -1,0 +1,128 @@
+//! The two loops that need intrinsics: register-only FMAs, and reads of whole vectors.
+
+use kernels::Isa;
+
+/// Independent chains: more than latency times throughput on every core there is (4 cycles, 4 pipes).
+const CHAINS: usize = 24;
+/// FMAs per chain and call: about 10 microseconds.
+const STEPS: usize = 2_000;
+
+/// Floating-point operations of one call, and the call, if this machine has the instruction set.
+pub(super) fn fma_chains(isa: Isa) -> Option<(f64, fn())> {
+    if !Isa::available().any(|available| available == isa) {
+        return None;
+    }
+    let flops = |lanes: usize| (2 * CHAINS * STEPS * lanes) as f64;
+    match isa {
+        // SAFETY: the instruction set is one of this CPU's.
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512F => Some((flops(16), || unsafe { x86::fma_512() })),
+        // SAFETY: the instruction set is one of this CPU's.
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2Fma => Some((flops(8), || unsafe { x86::fma_256() })),
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon => Some((flops(4), arm::fma_128)),
+        _ => None,
+    }
+}
+
+/// Reads all of `data` once, by the widest loads there are.
+pub(super) fn read(data: &[f32]) {
+    #[cfg(target_arch = "x86_64")]
+    match Isa::detect() {
+        // SAFETY: the instruction set was just detected.
+        Isa::Avx512F => return unsafe { x86::read_512(data) },
+        // SAFETY: the instruction set was just detected.
+        Isa::Avx2Fma => return unsafe { x86::read_256(data) },
+        _ => {}
+    }
+    read_plain(data);
+}
+
+/// Whatever the compiler makes of it.
+fn read_plain(data: &[f32]) {
+    let mut all = [0u32; 64];
+    for values in data.as_chunks::<64>().0 {
+        for (all, value) in all.iter_mut().zip(values) {
+            *all |= value.to_bits();
+        }
+    }
+    std::hint::black_box(all);
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::{CHAINS, STEPS};
+    use std::arch::x86_64::*;
+    use std::hint::black_box;
+
+    #[target_feature(enable = "avx512f")]
+    pub(super) fn fma_512() {
+        let (a, b) = (_mm512_set1_ps(black_box(0.999)), _mm512_set1_ps(black_box(0.001)));
+        let mut acc = [b; CHAINS];
+        for _ in 0..STEPS {
+            for acc in &mut acc {
+                *acc = _mm512_fmadd_ps(*acc, a, b);
+            }
+        }
+        black_box(acc);
+    }
+
+    /// Half the chains of AVX-512, twice: sixteen registers hold no more.
+    #[target_feature(enable = "avx2,fma")]
+    pub(super) fn fma_256() {
+        let (a, b) = (_mm256_set1_ps(black_box(0.999)), _mm256_set1_ps(black_box(0.001)));
+        let mut acc = [b; CHAINS / 2];
+        for _ in 0..2 * STEPS {
+            for acc in &mut acc {
+                *acc = _mm256_fmadd_ps(*acc, a, b);
+            }
+        }
+        black_box(acc);
+    }
+
+    #[target_feature(enable = "avx512f")]
+    pub(super) fn read_512(data: &[f32]) {
+        let mut all = [_mm512_setzero_si512(); 8];
+        for values in data.as_chunks::<128>().0 {
+            for (all, vector) in all.iter_mut().zip(values.as_chunks::<16>().0) {
+                // SAFETY: the chunk is one vector.
+                let vector = unsafe { _mm512_loadu_si512(vector.as_ptr().cast()) };
+                *all = _mm512_or_si512(*all, vector);
+            }
+        }
+        black_box(all);
+    }
+
+    #[target_feature(enable = "avx2,fma")]
+    pub(super) fn read_256(data: &[f32]) {
+        let mut all = [_mm256_setzero_si256(); 8];
+        for values in data.as_chunks::<64>().0 {
+            for (all, vector) in all.iter_mut().zip(values.as_chunks::<8>().0) {
+                // SAFETY: the chunk is one vector.
+                let vector = unsafe { _mm256_loadu_si256(vector.as_ptr().cast()) };
+                *all = _mm256_or_si256(*all, vector);
+            }
+        }
+        black_box(all);
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+mod arm {
+    use super::{CHAINS, STEPS};
+    use std::arch::aarch64::*;
+    use std::hint::black_box;
+
+    /// Advanced SIMD is in the baseline of the architecture.
+    pub(super) fn fma_128() {
+        let (a, b) = (vdupq_n_f32(black_box(0.999)), vdupq_n_f32(black_box(0.001)));
+        let mut acc = [b; CHAINS];
+        for _ in 0..STEPS {
+            for acc in &mut acc {
+                *acc = vfmaq_f32(b, *acc, a);
+            }
+        }
+        black_box(acc);
+    }
+}

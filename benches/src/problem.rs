@@ -1,0 +1,188 @@
+//! The numbers of one layer, and the outputs that any implementation of it must have.
+
+use crate::layers::LayerSpec;
+use crate::values;
+use kernels::{Activation, ConvDesc, EpilogueSpec};
+
+/// Products that the expected outputs of one layer may cost. A layer within it is checked at every element; the
+/// others at as many random ones as it pays for.
+const PRODUCTS: u64 = 60_000_000;
+
+/// A layer with input (NCHW), filter (OIHW) and bias, and the right outputs at some or all positions.
+pub struct Problem {
+    /// The layer.
+    pub spec: LayerSpec,
+    /// The problem, in NCHW.
+    pub desc: ConvDesc,
+    /// NCHW, uniform in -1..1.
+    pub input: Vec<f32>,
+    /// OIHW, uniform in -1..1.
+    pub filter: Vec<f32>,
+    /// One per output channel; empty if the layer is bare.
+    pub bias: Vec<f32>,
+    samples: Vec<Sample>,
+}
+
+/// One output element.
+#[derive(Debug, Clone, Copy)]
+struct Sample {
+    /// Image, channel, row and column.
+    at: [usize; 4],
+    expected: f64,
+}
+
+impl Problem {
+    /// The convolution alone, as every engine has it.
+    ///
+    /// # Panics
+    /// If the layer is not valid, as are none of the list's.
+    pub fn bare(spec: &LayerSpec) -> Self {
+        Self::new(spec, EpilogueSpec::NONE)
+    }
+
+    /// With bias and ReLU, as in the networks.
+    ///
+    /// # Panics
+    /// As [`bare`](Self::bare).
+    pub fn with_relu(spec: &LayerSpec) -> Self {
+        Self::new(spec, EpilogueSpec::bias(Activation::Relu))
+    }
+
+    fn new(spec: &LayerSpec, epilogue: EpilogueSpec) -> Self {
+        let desc = spec.builder().epilogue(epilogue).build().expect("a valid layer");
+        let mut problem = Self {
+            spec: spec.clone(),
+            desc,
+            input: values(spec.n * spec.c * spec.h * spec.w, 1),
+            filter: values(desc.filter_len(), 2),
+            bias: if epilogue.bias { values(spec.o, 3) } else { Vec::new() },
+            samples: Vec::new(),
+        };
+        problem.samples = problem.positions().into_iter().map(|at| problem.sample(at)).collect();
+        problem
+    }
+
+    /// All of the output, or random elements of it.
+    fn positions(&self) -> Vec<[usize; 4]> {
+        let output = self.desc.output();
+        let position = |index: usize| {
+            let (row, x) = (index / output.w, index % output.w);
+            let (channel, y) = (row / output.h, row % output.h);
+            [channel / output.c, channel % output.c, y, x]
+        };
+        let all = output.n * output.c * output.h * output.w;
+        if self.spec.macs <= PRODUCTS {
+            return (0..all).map(position).collect();
+        }
+        let count = (PRODUCTS as f64 / self.spec.macs as f64 * all as f64) as usize;
+        let random = values(count, 4).into_iter().map(|value| (f64::from(value) + 1.0) / 2.0);
+        random.map(|value| position(((value * all as f64) as usize).min(all - 1))).collect()
+    }
+
+    /// The definition, in `f64`. Its own loops: what is timed shall not be checked against itself.
+    fn sample(&self, at: [usize; 4]) -> Sample {
+        let [image, channel, y, x] = at;
+        let LayerSpec { c, h, w, o, kh, kw, stride, pad, dilation, groups, .. } = self.spec;
+        let channels = c / groups;
+        let first = image * c + channel / (o / groups) * channels;
+        let mut sum = self.bias.get(channel).map_or(0.0, |&bias| f64::from(bias));
+        for from in 0..channels {
+            for ky in 0..kh {
+                let Some(row) = inside(y * stride + ky * dilation, pad, h) else { continue };
+                let pixels = &self.input[((first + from) * h + row) * w..][..w];
+                let weights = &self.filter[((channel * channels + from) * kh + ky) * kw..][..kw];
+                for (kx, &weight) in weights.iter().enumerate() {
+                    if let Some(column) = inside(x * stride + kx * dilation, pad, w) {
+                        sum += f64::from(pixels[column]) * f64::from(weight);
+                    }
+                }
+            }
+        }
+        Sample { at, expected: self.desc.epilogue().activation.eval(sum, 0.0) }
+    }
+
+    /// Relative L2 error of the output whose element at image, channel, row and column is `value` there; NaN if an
+    /// element that is looked at is.
+    pub fn error(&self, value: impl Fn([usize; 4]) -> f32) -> f64 {
+        let (mut difference, mut size) = (0.0, 0.0);
+        for sample in &self.samples {
+            difference += (f64::from(value(sample.at)) - sample.expected).powi(2);
+            size += sample.expected.powi(2);
+        }
+        (difference / size).sqrt()
+    }
+
+    /// [`error`](Self::error) of a packed NCHW output; infinite if its length is wrong.
+    pub fn error_of_nchw(&self, output: &[f32]) -> f64 {
+        let shape = self.desc.output();
+        if output.len() != shape.n * shape.c * shape.h * shape.w {
+            return f64::INFINITY;
+        }
+        self.error(|[n, c, y, x]| output[((n * shape.c + c) * shape.h + y) * shape.w + x])
+    }
+}
+
+/// The position in an axis of `len` elements, unless it is in the padding.
+fn inside(padded: usize, pad: usize, len: usize) -> Option<usize> {
+    padded.checked_sub(pad).filter(|&position| position < len)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layers::by_id;
+    use kernels::{
+        Algorithm, ConvIo, ConvPlan, PlanOptions, TensorMut, TensorRef, Threads, Weights, Workspace,
+    };
+
+    /// The library's oracle, in NCHW.
+    fn reference(problem: &Problem) -> Vec<f32> {
+        let desc = &problem.desc;
+        let options = PlanOptions::default().force(Algorithm::Reference).max_threads(1);
+        let weights = if problem.bias.is_empty() {
+            Weights::filter(&problem.filter)
+        } else {
+            Weights::with_bias(&problem.filter, &problem.bias)
+        };
+        let plan = ConvPlan::new(desc, weights, &options).unwrap();
+        let mut output = vec![f32::NAN; desc.output().len(desc.layout()).unwrap()];
+        let io = ConvIo::new(
+            TensorRef::packed(&problem.input, desc.input(), desc.layout()).unwrap(),
+            TensorMut::packed(&mut output, desc.output(), desc.layout()).unwrap(),
+        );
+        plan.run(io, &mut Workspace::for_req(plan.workspace_req()), Threads::Seq).unwrap();
+        output
+    }
+
+    #[test]
+    fn both_oracles_agree() {
+        for id in ["lenet5.c3", "googlenet.4a.5x5", "resnet18.s4.down", "dw3x3m2.64.56", "group64.3x3.256.28"]
+        {
+            for problem in [Problem::bare(by_id(id)), Problem::with_relu(by_id(id))] {
+                let error = problem.error_of_nchw(&reference(&problem));
+                assert!(error < 1e-7, "{id}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn wrong_outputs_are_found() {
+        let problem = Problem::bare(by_id("lenet5.c3"));
+        let mut output = reference(&problem);
+        output[17] += 0.1;
+        assert!(problem.error_of_nchw(&output) > 1e-4);
+        output[17] = f32::NAN;
+        assert!(problem.error_of_nchw(&output).is_nan());
+        assert!(problem.error_of_nchw(&output[1..]).is_infinite());
+    }
+
+    #[test]
+    fn large_layers_are_checked_at_random_positions() {
+        let problem = Problem::bare(by_id("vgg.conv5_1"));
+        let channels: std::collections::HashSet<usize> = problem.samples.iter().map(|s| s.at[1]).collect();
+        assert!((10_000..100_000).contains(&problem.samples.len()), "{}", problem.samples.len());
+        assert_eq!(channels.len(), 512);
+        let zeros = vec![0.0; 512 * 14 * 14];
+        assert!((problem.error_of_nchw(&zeros) - 1.0).abs() < 1e-12);
+    }
+}

@@ -1,0 +1,213 @@
+//! The arguments of `shootout`.
+
+use super::engines::Engine;
+use crate::layer::Memory;
+use crate::layers::nearest;
+use clap::{Parser, ValueEnum};
+use kernels::{Algorithm, Isa, Layout, Numerics, PlanOptions};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Times every algorithm on every layer of benches/layers.csv, in turns with the FMA roof of the machine and with
+/// the peers, and checks every output
+#[derive(Debug, Clone, Parser)]
+#[command(name = "shootout", version)]
+pub struct Args {
+    /// Layers: ids, beginnings of ids, or networks [default: all]
+    #[arg(long, value_name = "A,B,...", value_delimiter = ',')]
+    pub filter: Vec<String>,
+    /// Numbers of threads
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "1")]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Vec<u16>,
+    /// Instruction sets: portable, neon, avx2fma or avx512f [default: the best of this machine]
+    #[arg(long, value_name = "ISA,...", value_delimiter = ',', value_parser = isa)]
+    pub isa: Vec<Isa>,
+    /// Layouts: nchw16c, nhwc or nchw. In nchw16c, layers with fewer than 16 input channels read nchw
+    #[arg(long, value_name = "LAYOUT,...", value_delimiter = ',', default_value = "nchw16c", value_parser = layout)]
+    pub layout: Vec<Layout>,
+    /// Algorithms, auto among them: what the library chooses [default: auto, and all that can do the layer but the
+    /// reference]
+    #[arg(long, value_name = "A,B,...", value_delimiter = ',', value_parser = Candidate::parse)]
+    pub algorithm: Vec<Candidate>,
+    /// How much rounding error an algorithm may add
+    #[arg(long, value_enum, default_value = "default")]
+    pub numerics: Precision,
+    /// How the result is written
+    #[arg(long, value_enum, default_value = "text")]
+    pub format: Format,
+    /// Rounds in which all rivals of a layer take turns
+    #[arg(long, value_name = "N", default_value = "15", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub rounds: u32,
+    /// Milliseconds of one turn, at least
+    #[arg(long, value_name = "MS", default_value = "2", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub turn: u32,
+    /// Visit rings of weights and activations in turns, so that they are out of the near caches
+    #[arg(long)]
+    pub cold: bool,
+    /// Megabytes of such a ring
+    #[arg(long, value_name = "MB", default_value = "96", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub cold_mb: u32,
+    /// Also draw bars and a roofline
+    #[arg(long, value_name = "FILE.svg")]
+    pub plot: Option<PathBuf>,
+    /// Also time the peers that benches/peers/setup.sh installed there
+    #[arg(long, value_name = "DIR")]
+    pub peers: Option<PathBuf>,
+    /// Which of the peers [default: all that are installed]
+    #[arg(long, value_name = "A,B,...", value_delimiter = ',', value_parser = engine, requires = "peers")]
+    pub engines: Vec<&'static Engine>,
+}
+
+/// How results are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    Text,
+    /// One array of objects
+    Json,
+    /// Comma-separated values
+    Csv,
+    /// A Markdown table
+    Markdown,
+}
+
+/// [`Numerics`] as an argument.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Precision {
+    /// Re-ordered summation only
+    Strict,
+    /// At most 2e-6 of relative L2 error
+    Default,
+    /// At most 6e-6 of relative L2 error
+    Fast,
+}
+
+impl Precision {
+    fn numerics(self) -> Numerics {
+        match self {
+            Self::Strict => Numerics::Strict,
+            Self::Default => Numerics::Default,
+            Self::Fast => Numerics::Fast,
+        }
+    }
+
+    /// The relative L2 error from which on an output of ours is wrong: what the library promises.
+    pub(super) fn tolerance(self) -> f64 {
+        match self {
+            Self::Strict | Self::Default => 2e-6,
+            Self::Fast => 6e-6,
+        }
+    }
+}
+
+/// Who computes a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Candidate {
+    /// Whatever the library chooses.
+    Auto,
+    /// This algorithm.
+    Forced(Algorithm),
+}
+
+impl Candidate {
+    /// `auto`, or the name of the algorithm.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Forced(algorithm) => algorithm.name(),
+        }
+    }
+
+    fn all() -> impl Iterator<Item = Self> {
+        std::iter::once(Self::Auto).chain(Algorithm::ALL.map(Self::Forced))
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        named(text, Self::all(), Self::name)
+    }
+}
+
+impl Args {
+    /// The instruction sets, once each.
+    ///
+    /// # Errors
+    /// One that this machine does not have.
+    pub(super) fn isas(&self) -> anyhow::Result<Vec<Isa>> {
+        let available: Vec<Isa> = Isa::available().collect();
+        if let Some(isa) = self.isa.iter().find(|isa| !available.contains(isa)) {
+            let names: Vec<&str> = available.iter().map(|isa| isa.name()).collect();
+            anyhow::bail!("this machine has no {isa}, it has {}", names.join(", "));
+        }
+        Ok(if self.isa.is_empty() { vec![Isa::detect()] } else { once_each(&self.isa) })
+    }
+
+    /// The candidates, once each.
+    pub(super) fn candidates(&self) -> Vec<Candidate> {
+        if self.algorithm.is_empty() {
+            let is_timed = |candidate: &Candidate| *candidate != Candidate::Forced(Algorithm::Reference);
+            return Candidate::all().filter(is_timed).collect();
+        }
+        once_each(&self.algorithm)
+    }
+
+    pub(super) fn layouts(&self) -> Vec<Layout> {
+        once_each(&self.layout)
+    }
+
+    pub(super) fn thread_counts(&self) -> Vec<usize> {
+        once_each(&self.threads).into_iter().map(usize::from).collect()
+    }
+
+    pub(super) fn memory(&self) -> Memory {
+        if self.cold { Memory::Cold((self.cold_mb as usize) << 20) } else { Memory::Warm }
+    }
+
+    pub(super) fn slice(&self) -> Duration {
+        Duration::from_millis(self.turn.into())
+    }
+
+    pub(super) fn options(&self, candidate: Candidate, isa: Isa, threads: usize) -> PlanOptions {
+        let options = PlanOptions::default().isa(isa).max_threads(threads).numerics(self.numerics.numerics());
+        match candidate {
+            Candidate::Auto => options,
+            Candidate::Forced(algorithm) => options.force(algorithm),
+        }
+    }
+}
+
+fn once_each<T: PartialEq + Copy>(values: &[T]) -> Vec<T> {
+    let mut unique = Vec::new();
+    for &value in values {
+        if !unique.contains(&value) {
+            unique.push(value);
+        }
+    }
+    unique
+}
+
+/// The one of that name, or which names there are.
+fn named<T>(text: &str, known: impl Iterator<Item = T>, name: fn(T) -> &'static str) -> Result<T, String>
+where
+    T: Copy,
+{
+    let known: Vec<T> = known.collect();
+    let names: Vec<&'static str> = known.iter().map(|&known| name(known)).collect();
+    let found = known.into_iter().find(|&known| name(known) == text);
+    found.ok_or_else(|| {
+        format!("expected one of {}{}", names.join(", "), nearest(text, names.iter().copied()))
+    })
+}
+
+fn isa(text: &str) -> Result<Isa, String> {
+    let known = [Isa::Portable, Isa::Neon, Isa::Avx2Fma, Isa::Avx512F];
+    named(text, known.into_iter(), |isa| isa.name())
+}
+
+fn layout(text: &str) -> Result<Layout, String> {
+    named(text, Layout::ALL.into_iter(), |layout| layout.name())
+}
+
+fn engine(text: &str) -> Result<&'static Engine, String> {
+    named(text, Engine::ALL.iter(), |engine| engine.name)
+}

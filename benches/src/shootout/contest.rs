@@ -1,0 +1,184 @@
+//! One layer: every candidate is planned, run, checked, timed in turns with the roofs and the peers, and checked again.
+
+use super::args::{Args, Candidate};
+use super::row::Row;
+use super::worker::Worker;
+use crate::layer::{Layer, Layouts, Memory};
+use crate::layers::LayerSpec;
+use crate::peak::{self, SUSTAINED};
+use crate::pin::Crew;
+use crate::problem::Problem;
+use crate::turns::{Rival, take_turns};
+use kernels::{ConvError, Isa, Layout};
+use std::path::Path;
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// Channels of one block of [`Layout::Nchw16c`].
+const BLOCK: usize = 16;
+/// The relative L2 error from which on a peer is not held against anybody.
+const PEER_TOLERANCE: f64 = 1e-4;
+
+/// What the contests of all layers on one crew share.
+pub(super) struct Arena<'a> {
+    pub(super) args: &'a Args,
+    pub(super) crew: &'a Crew,
+    pub(super) isas: &'a [Isa],
+    pub(super) workers: Vec<Worker>,
+    /// How many layers there will be.
+    pub(super) layers: usize,
+    /// Seconds per call and operations of it, of each instruction set's FMA roof in every round so far.
+    pub(super) roofs: Vec<Roof>,
+}
+
+/// The FMA roof of one instruction set.
+pub(super) struct Roof {
+    pub(super) isa: Isa,
+    pub(super) flops: f64,
+    pub(super) seconds: Vec<f64>,
+}
+
+/// The rows of one layer, with what runs behind them as long as it does.
+struct Entries<'a> {
+    rows: Vec<Row>,
+    /// As many, in the same order.
+    layers: Vec<Layer<'a>>,
+    /// Row and name of each row of the result. An algorithm that is the library's choice is not timed again.
+    order: Vec<(usize, &'static str)>,
+}
+
+impl Arena<'_> {
+    /// The rows of `spec`, without the percentages of roofs, which are not known before the last layer.
+    pub(super) fn contest(&mut self, spec: &LayerSpec) -> anyhow::Result<Vec<Row>> {
+        let problem = Problem::bare(spec);
+        let mut ours = self.entries(&problem)?;
+        self.check(&mut ours);
+        let files = TempDir::new()?;
+        let mut guests = self.prepare(&problem, files.path())?;
+        self.time(spec, &mut ours, &mut guests);
+        for (row, layer) in ours.rows.iter_mut().zip(&ours.layers).filter(|(row, _)| !row.is_wrong) {
+            row.checked(layer.error(), self.args.numerics.tolerance());
+        }
+        ours.rows.iter_mut().filter(|row| row.is_wrong).for_each(Row::untimed);
+        let named = |&(index, name): &(usize, &str)| ours.rows[index].called(name);
+        let mut rows: Vec<Row> = ours.order.iter().map(named).chain(guests).collect();
+        let threads = self.crew.threads();
+        rows.iter_mut().for_each(|row| row.threads = threads);
+        Ok(rows)
+    }
+
+    /// Plans every candidate that can do the layer.
+    fn entries<'p>(&self, problem: &'p Problem) -> anyhow::Result<Entries<'p>> {
+        let mut entries = Entries { rows: Vec::new(), layers: Vec::new(), order: Vec::new() };
+        for &isa in self.isas {
+            for layout in self.args.layouts() {
+                let mut chosen = None;
+                for candidate in self.args.candidates() {
+                    let is_this = |&(choice, _): &(_, usize)| Candidate::Forced(choice) == candidate;
+                    if let Some((_, index)) = chosen.filter(is_this) {
+                        entries.order.push((index, candidate.name()));
+                        continue;
+                    }
+                    let options = self.args.options(candidate, isa, self.crew.threads());
+                    let memory = self.args.memory();
+                    let layer = match Layer::new(problem, layouts(layout, problem), &options, memory) {
+                        Ok(layer) => layer,
+                        Err(ConvError::Unsupported { .. }) => continue,
+                        Err(error) => return Err(anyhow::Error::new(error).context(problem.spec.id.clone())),
+                    };
+                    let mut row = Row::new(problem, candidate.name().to_owned(), isa, layout.name());
+                    if candidate == Candidate::Auto {
+                        chosen = Some((layer.plan().algorithm(), entries.rows.len()));
+                        row.note = format!("{}, {}", layer.plan().algorithm(), layer.plan().explain().kernel);
+                    }
+                    entries.order.push((entries.rows.len(), candidate.name()));
+                    entries.rows.push(row);
+                    entries.layers.push(layer);
+                }
+            }
+        }
+        Ok(entries)
+    }
+
+    /// Runs every slot of every layer once, where it will be timed, and looks at what it wrote over the NaNs.
+    fn check(&self, ours: &mut Entries<'_>) {
+        for (row, layer) in ours.rows.iter_mut().zip(&mut ours.layers) {
+            let threads = self.crew.plan_threads();
+            self.crew.enter(|| (0..layer.slots()).for_each(|_| layer.run(threads)));
+            row.checked(layer.error(), self.args.numerics.tolerance());
+        }
+    }
+
+    /// The rows of the peers, checked. One that cannot do the layer says so in its note and is not timed.
+    fn prepare(&mut self, problem: &Problem, files: &Path) -> anyhow::Result<Vec<Row>> {
+        if self.workers.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (input, filter, output) = (files.join("input"), files.join("filter"), files.join("output"));
+        write(&input, &problem.input)?;
+        write(&filter, &problem.filter)?;
+        let ring = match self.args.memory() {
+            Memory::Warm => 0,
+            Memory::Cold(bytes) => bytes,
+        };
+        let extents = problem.spec.extents().map(|extent| extent.to_string()).join(" ");
+        let request = format!("{} {} {ring} {extents}", input.display(), filter.display());
+        let mut rows = Vec::new();
+        for worker in &mut self.workers {
+            let mut row = Row::new(problem, format!("peer:{}", worker.engine.name), worker.isa, "own");
+            let prepared = worker.prepare(self.crew, &request);
+            let ran = prepared.and_then(|note| Ok((note, worker.output(&output)?)));
+            match ran {
+                Ok((note, output)) => {
+                    row.checked(problem.error_of_nchw(&output), PEER_TOLERANCE);
+                    row.note = note;
+                }
+                Err(error) => row.note = format!("failed: {error}"),
+            }
+            rows.push(row);
+        }
+        Ok(rows)
+    }
+
+    /// Times everything that has run: ours if it is right, peers in any case.
+    fn time(&mut self, spec: &LayerSpec, ours: &mut Entries<'_>, guests: &mut [Row]) {
+        let rounds = self.args.rounds as usize;
+        let sustained = SUSTAINED / (rounds * self.layers) as u32;
+        let roof = |roof: &Roof| peak::roof_of_crew(roof.isa, self.crew);
+        let roofs = self.roofs.iter().filter_map(roof);
+        let mut rivals: Vec<_> =
+            roofs.map(|rival| rival.with_slice(sustained.max(self.args.slice()))).collect();
+        let roof_count = rivals.len();
+        let mut timed: Vec<&mut Row> = Vec::new();
+        let threads = self.crew.plan_threads();
+        for (row, layer) in ours.rows.iter_mut().zip(&mut ours.layers).filter(|(row, _)| !row.is_wrong) {
+            rivals.push(Rival::new(&row.algorithm, spec.flops(), move || layer.run(threads)));
+            timed.push(row);
+        }
+        let has_run = |(row, _): &(&mut Row, &mut Worker)| row.rel_l2_error.is_finite();
+        for (row, worker) in guests.iter_mut().zip(&mut self.workers).filter(has_run) {
+            let turn = move |slice: Duration| worker.turn(slice);
+            rivals.push(Rival::external(&row.algorithm, spec.flops(), turn));
+            timed.push(row);
+        }
+        self.crew.enter(|| take_turns(&mut rivals, rounds, self.args.slice()));
+        for (row, rival) in timed.into_iter().zip(&rivals[roof_count..]) {
+            row.timed(rival);
+        }
+        for (roof, rival) in self.roofs.iter_mut().zip(&rivals) {
+            roof.flops = rival.flops;
+            roof.seconds.extend(&rival.seconds);
+        }
+    }
+}
+
+/// What a layer reads and writes. The first layer of a blocked network reads a plain image, here as in the peers.
+fn layouts(layout: Layout, problem: &Problem) -> Layouts {
+    let is_first = layout == Layout::Nchw16c && problem.spec.c < BLOCK;
+    Layouts { input: if is_first { Layout::Nchw } else { layout }, output: layout }
+}
+
+fn write(file: &Path, values: &[f32]) -> std::io::Result<()> {
+    let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    std::fs::write(file, bytes)
+}

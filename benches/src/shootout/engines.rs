@@ -1,0 +1,124 @@
+//! The peers: which there are, and how their processes are started. How they are installed: `benches/peers`.
+
+use kernels::Isa;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// An engine of others that convolves.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Engine {
+    /// What arguments and rows call it.
+    pub name: &'static str,
+    program: Program,
+}
+
+/// What runs an engine.
+#[derive(Debug, PartialEq, Eq)]
+enum Program {
+    /// A program of `setup.sh`, built from `onednn.cpp`.
+    OneDnn(&'static str),
+    /// `worker.py`, which imports this module.
+    Python(&'static str),
+    /// The program of `peers/rust`.
+    Rust,
+}
+
+/// Peers judged by what their kernels can do: memory on huge pages, and never given back to the system. Without it the
+/// first touch of fresh 4 KB pages costs them more than the convolution on a virtual machine.
+const TUNABLES: &str = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4294967296:\
+     glibc.malloc.trim_threshold=17179869184:glibc.malloc.top_pad=67108864";
+
+impl Engine {
+    /// Every engine, oneDNN first.
+    pub const ALL: [Self; 12] = [
+        Self::new("onednn", Program::OneDnn("onednn-worker")),
+        Self::new("onednn-winograd", Program::OneDnn("onednn-debian-worker")),
+        Self::new("ort", Program::Python("onnxruntime")),
+        Self::new("openvino", Program::Python("openvino")),
+        Self::new("torch", Program::Python("torch")),
+        Self::new("torch-channels-last", Program::Python("torch")),
+        Self::new("ncnn", Program::Python("ncnn")),
+        Self::new("mnn", Program::Python("MNN")),
+        Self::new("tract", Program::Rust),
+        Self::new("rten", Program::Rust),
+        Self::new("candle", Program::Rust),
+        Self::new("burn", Program::Rust),
+    ];
+
+    const fn new(name: &'static str, program: Program) -> Self {
+        Self { name, program }
+    }
+
+    /// Whether it can be held against kernels of `isa`: only oneDNN can be told to use less than the best, and only
+    /// its worker has a ring for a cold comparison.
+    pub(super) fn takes_part(&self, isa: Isa, is_cold: bool) -> bool {
+        let is_onednn = matches!(self.program, Program::OneDnn(_));
+        (isa == Isa::detect() || isa == Isa::Avx2Fma && is_onednn) && (is_onednn || !is_cold)
+    }
+
+    /// Whether `setup.sh` has installed it in `folder`.
+    pub(super) fn is_installed(&self, folder: &Path) -> bool {
+        match self.program {
+            Program::OneDnn(program) => folder.join(program).is_file(),
+            Program::Rust => rust_worker(folder).is_file(),
+            Program::Python(module) => {
+                let libraries = std::fs::read_dir(folder.join("venv/lib")).into_iter().flatten().flatten();
+                let mut modules = libraries.map(|python| python.path().join("site-packages").join(module));
+                python_worker(folder).is_file() && modules.any(|module| module.exists())
+            }
+        }
+    }
+
+    /// Its process, for `threads` threads and vectors of `isa`.
+    pub(super) fn command(&self, folder: &Path, threads: usize, isa: Isa) -> Command {
+        let mut command = match self.program {
+            Program::OneDnn(program) => Command::new(folder.join(program)),
+            Program::Rust => Command::new(rust_worker(folder)),
+            Program::Python(_) => {
+                let mut python = Command::new(folder.join("venv/bin/python"));
+                python.arg(python_worker(folder));
+                python
+            }
+        };
+        let threads = threads.to_string();
+        command.args([self.name, &threads]).env("GLIBC_TUNABLES", TUNABLES);
+        for variable in ["OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS", "RTEN_NUM_THREADS"] {
+            command.env(variable, &threads);
+        }
+        if isa == Isa::Avx2Fma {
+            // The name that it had until 2.x, and since.
+            command.env("DNNL_MAX_CPU_ISA", "AVX2").env("ONEDNN_MAX_CPU_ISA", "AVX2");
+        }
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command
+    }
+}
+
+fn python_worker(folder: &Path) -> PathBuf {
+    folder.join("worker.py")
+}
+
+fn rust_worker(folder: &Path) -> PathBuf {
+    folder.join("rust-worker")
+}
+
+/// The engines to be timed: those of `wanted`, or all that are installed in `folder`.
+///
+/// # Errors
+/// One that is wanted and not installed, or nothing installed at all.
+pub(super) fn installed(folder: &Path, wanted: &[&'static Engine]) -> anyhow::Result<Vec<&'static Engine>> {
+    if let Some(missing) = wanted.iter().find(|engine| !engine.is_installed(folder)) {
+        let (name, folder) = (missing.name, folder.display());
+        anyhow::bail!("{name} is not in {folder}; benches/peers/setup.sh {folder} installs it");
+    }
+    if !wanted.is_empty() {
+        return Ok(wanted.to_vec());
+    }
+    let found: Vec<_> = Engine::ALL.iter().filter(|engine| engine.is_installed(folder)).collect();
+    let folder = folder.display();
+    anyhow::ensure!(
+        !found.is_empty(),
+        "no peers are in {folder}; benches/peers/setup.sh {folder} installs them"
+    );
+    Ok(found)
+}

@@ -1,0 +1,137 @@
+//! The result as text, Markdown, JSON or CSV.
+
+use super::args::Format;
+use super::ratios::{Ratio, means};
+use super::row::Row;
+use comfy_table::{CellAlignment, Table, presets};
+
+/// Rows, and what was measured around them.
+pub(super) struct Report {
+    /// The machine and its roofs, a line each.
+    pub(super) machine: Vec<String>,
+    /// In the order of the list.
+    pub(super) rows: Vec<Row>,
+}
+
+impl Report {
+    pub(super) fn write(&self, format: Format) -> anyhow::Result<String> {
+        Ok(match format {
+            Format::Json => serde_json::to_string_pretty(&self.rows)? + "\n",
+            Format::Csv => self.csv()?,
+            Format::Text | Format::Markdown => self.page(format),
+        })
+    }
+
+    fn csv(&self) -> anyhow::Result<String> {
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        for row in &self.rows {
+            writer.serialize(row)?;
+        }
+        Ok(String::from_utf8(writer.into_inner()?)?)
+    }
+
+    fn page(&self, format: Format) -> String {
+        let ratios = Ratio::all(&self.rows);
+        let mut parts = vec![self.machine.iter().map(|line| format!("{line}\n")).collect()];
+        parts.push(written(self.table(format), format));
+        if !ratios.is_empty() {
+            parts.push("Median of the peer by median of auto: more than 1 if auto is faster.\n".to_owned());
+            parts.push(written(ratio_table(&ratios, format), format));
+            parts.push(written(mean_table(&ratios, format), format));
+        }
+        parts.join("\n")
+    }
+
+    fn table(&self, format: Format) -> Table {
+        let header = [
+            "layer",
+            "algorithm",
+            "isa",
+            "layout",
+            "threads",
+            "min ms",
+            "median ms",
+            "GFLOP/s",
+            "% roof",
+            "error",
+            "",
+        ];
+        let mut table = table(&header, &[4, 5, 6, 7, 8, 9], format);
+        for row in &self.rows {
+            let wrong = if row.is_wrong && row.rel_l2_error.is_finite() { "WRONG " } else { "" };
+            let failed = if row.ms_median.is_none() && wrong.is_empty() { "FAILED " } else { "" };
+            table.add_row([
+                row.layer.clone(),
+                row.algorithm.clone(),
+                row.isa.to_owned(),
+                row.layout.to_owned(),
+                row.threads.to_string(),
+                number(row.ms_min, 4),
+                number(row.ms_median, 4),
+                number(row.gflops, 1),
+                number(row.roof_percent, 1),
+                format!("{:.1e}", row.rel_l2_error),
+                format!("{wrong}{failed}{}", row.note),
+            ]);
+        }
+        table
+    }
+}
+
+fn ratio_table(ratios: &[Ratio<'_>], format: Format) -> Table {
+    let header = ["layer", "isa", "threads", "auto ms", "best peer", "ratio", "to onednn"];
+    let mut table = table(&header, &[2, 3, 5, 6], format);
+    for ratio in ratios {
+        let (best, value) = ratio.best().unzip();
+        table.add_row([
+            ratio.ours.layer.clone(),
+            ratio.ours.isa.to_owned(),
+            ratio.ours.threads.to_string(),
+            number(ratio.ours.ms_median, 4),
+            best.unwrap_or_default().to_owned(),
+            number(value, 2),
+            number(ratio.engine("onednn"), 2),
+        ]);
+    }
+    table
+}
+
+fn mean_table(ratios: &[Ratio<'_>], format: Format) -> Table {
+    let header = ["auto against", "isa", "threads", "layers", "geometric mean", "as fast or faster"];
+    let mut table = table(&header, &[2, 3, 4, 5], format);
+    for mean in means(ratios) {
+        table.add_row([
+            mean.against.to_owned(),
+            mean.isa.to_owned(),
+            mean.threads.to_string(),
+            mean.layers.to_string(),
+            number(Some(mean.ratio), 3),
+            mean.won.to_string(),
+        ]);
+    }
+    table
+}
+
+fn number(value: Option<f64>, digits: usize) -> String {
+    value.map_or("-".to_owned(), |value| format!("{value:.digits$}"))
+}
+
+/// A table without frame, or with the one of Markdown; `right` are the columns of numbers.
+fn table(header: &[&str], right: &[usize], format: Format) -> Table {
+    let mut table = Table::new();
+    table.load_style(if format == Format::Markdown { presets::ASCII_MARKDOWN } else { presets::NOTHING });
+    table.set_header(header.iter().copied());
+    for &column in right {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
+/// The lines of a table, without blanks at their ends.
+fn written(table: Table, format: Format) -> String {
+    let lines = table.lines().map(|line| line.trim_end().to_owned());
+    let lines = lines.map(|line| if format == Format::Text { line } else { line.trim_start().to_owned() });
+    lines.map(|line| line + "\n").collect()
+}

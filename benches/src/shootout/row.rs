@@ -1,0 +1,132 @@
+//! What is known of one rival on one layer.
+
+use crate::problem::Problem;
+use crate::turns::{Rival, least, median};
+use kernels::Isa;
+use serde::Serialize;
+
+/// One line of the result. Times are missing if the output was wrong or the rival failed.
+#[derive(Debug, Clone, Serialize)]
+pub struct Row {
+    /// The layer's id.
+    pub layer: String,
+    /// `auto`, an algorithm, or `peer:` and an engine.
+    pub algorithm: String,
+    /// Whose vectors it may use.
+    pub isa: &'static str,
+    /// Of the tensors; `own` for peers.
+    pub layout: &'static str,
+    /// How many threads.
+    pub threads: usize,
+    /// Milliseconds of the best round.
+    pub ms_min: Option<f64>,
+    /// Milliseconds of the middle round.
+    pub ms_median: Option<f64>,
+    /// Operations of the definition by the middle round.
+    pub gflops: Option<f64>,
+    /// Of the sustained FMA roof of the same instruction set and threads; more than 100 if an algorithm saves
+    /// operations.
+    pub roof_percent: Option<f64>,
+    /// Against sums in `f64`; not a number if an element was not written.
+    pub rel_l2_error: f64,
+    /// What the library chose, or what a peer says of itself.
+    #[serde(skip)]
+    pub note: String,
+    /// Whether the error is more than it may be.
+    #[serde(skip)]
+    pub is_wrong: bool,
+    /// Operations by byte that must be moved.
+    #[serde(skip)]
+    pub intensity: f64,
+}
+
+impl Row {
+    /// Of a rival that has not been timed.
+    pub(super) fn new(problem: &Problem, algorithm: String, isa: Isa, layout: &'static str) -> Self {
+        Self {
+            layer: problem.spec.id.clone(),
+            algorithm,
+            isa: isa.name(),
+            layout,
+            threads: 1,
+            ms_min: None,
+            ms_median: None,
+            gflops: None,
+            roof_percent: None,
+            rel_l2_error: f64::NAN,
+            note: String::new(),
+            is_wrong: true,
+            intensity: problem.desc.cost().intensity(),
+        }
+    }
+
+    /// With the error of its output, which is wrong from `tolerance` on.
+    pub(super) fn checked(&mut self, error: f64, tolerance: f64) {
+        self.rel_l2_error = error;
+        // Not a number is wrong too.
+        self.is_wrong = error.is_nan() || error > tolerance;
+    }
+
+    /// With the times of `rival`, unless one of its turns failed.
+    pub(super) fn timed(&mut self, rival: &Rival<'_>) {
+        if !rival.seconds.is_empty() && rival.seconds.iter().all(|seconds| seconds.is_finite()) {
+            self.ms_min = Some(1e3 * least(&rival.seconds));
+            self.ms_median = Some(1e3 * median(&rival.seconds));
+            self.gflops = Some(rival.median_gflops());
+        }
+    }
+
+    /// Without times, as of a wrong output.
+    pub(super) fn untimed(&mut self) {
+        (self.ms_min, self.ms_median, self.gflops) = (None, None, None);
+    }
+
+    /// The same under another name, whose note says nothing that this one's does not.
+    pub(super) fn called(&self, algorithm: &str) -> Self {
+        let note = if self.algorithm == algorithm { self.note.clone() } else { String::new() };
+        Self { algorithm: algorithm.to_owned(), note, ..self.clone() }
+    }
+
+    /// The engine, if it is a peer's.
+    pub fn peer(&self) -> Option<&str> {
+        self.algorithm.strip_prefix("peer:")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layers::by_id;
+
+    #[test]
+    fn json_has_the_promised_fields_and_no_others() {
+        let problem = Problem::bare(by_id("lenet5.c3"));
+        let mut row = Row::new(&problem, "auto".to_owned(), Isa::Portable, "nchw16c");
+        row.checked(1e-7, 2e-6);
+        let mut rival = Rival::new("auto", problem.spec.flops(), || {});
+        rival.seconds = vec![2e-3, 1e-3, 3e-3];
+        row.timed(&rival);
+        let json = serde_json::to_value(&row).unwrap();
+        let expected = serde_json::json!({
+            "layer": "lenet5.c3", "algorithm": "auto", "isa": "portable", "layout": "nchw16c", "threads": 1,
+            "ms_min": 1.0, "ms_median": 2.0, "gflops": 0.24, "roof_percent": null, "rel_l2_error": 1e-7,
+        });
+        assert_eq!(json, expected);
+    }
+
+    #[test]
+    fn what_is_wrong_or_failed_has_no_times() {
+        let problem = Problem::bare(by_id("lenet5.c3"));
+        let mut row = Row::new(&problem, "auto".to_owned(), Isa::Portable, "nchw16c");
+        for (error, is_wrong) in [(f64::NAN, true), (f64::INFINITY, true), (1e-5, true), (1e-6, false)] {
+            row.checked(error, 2e-6);
+            assert_eq!(row.is_wrong, is_wrong, "{error}");
+        }
+        let mut rival = Rival::new("auto", 1.0, || {});
+        rival.seconds = vec![1.0, f64::NAN];
+        row.timed(&rival);
+        assert!(row.ms_median.is_none());
+        let json = serde_json::to_value(Row { rel_l2_error: f64::NAN, ..row }).unwrap();
+        assert!(json["rel_l2_error"].is_null() && json["ms_min"].is_null());
+    }
+}

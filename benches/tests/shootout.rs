@@ -1,0 +1,102 @@
+//! The program itself: what it prints, and what it says of arguments that mean nothing.
+
+use assert_cmd::Command;
+use serde_json::Value;
+
+fn shootout(arguments: &[&str]) -> Command {
+    let mut command = Command::cargo_bin("shootout").unwrap();
+    command.args(arguments);
+    command
+}
+
+fn stdout(arguments: &[&str]) -> String {
+    let output = shootout(arguments).assert().success().get_output().stdout.clone();
+    String::from_utf8(output).unwrap()
+}
+
+/// The one line that it says when it cannot do what it was asked for.
+fn refusal(arguments: &[&str]) -> String {
+    let assert = shootout(arguments).assert().code(2);
+    let output = assert.get_output();
+    assert!(output.stdout.is_empty(), "{arguments:?} printed something");
+    let line = String::from_utf8(output.stderr.clone()).unwrap();
+    assert!(line.starts_with("error: ") && line.trim_end().lines().count() == 1, "{arguments:?}: {line}");
+    line
+}
+
+#[test]
+fn json_is_one_array_of_flat_objects() {
+    let arguments =
+        ["--filter", "lenet5.c3", "--rounds", "1", "--format", "json", "--layout", "nchw16c,nchw,nhwc"];
+    let rows: Value = serde_json::from_str(&stdout(&arguments)).unwrap();
+    let rows = rows.as_array().unwrap();
+    for layout in ["nchw16c", "nchw", "nhwc"] {
+        let auto = |row: &&Value| row["layout"] == layout && row["algorithm"] == "auto";
+        assert_eq!(rows.iter().filter(auto).count(), 1, "{layout}");
+    }
+    for row in rows {
+        let fields: Vec<&str> = row.as_object().unwrap().keys().map(String::as_str).collect();
+        let expected = [
+            "algorithm",
+            "gflops",
+            "isa",
+            "layer",
+            "layout",
+            "ms_median",
+            "ms_min",
+            "rel_l2_error",
+            "roof_percent",
+            "threads",
+        ];
+        assert_eq!(fields, expected);
+        let number = |field: &str| row[field].as_f64().unwrap();
+        assert!(0.0 < number("ms_min") && number("ms_min") <= number("ms_median"), "{row}");
+        assert!(number("rel_l2_error") < 2e-6 && row["threads"] == 1, "{row}");
+    }
+    assert!(!rows.iter().any(|row| row["algorithm"] == "reference"));
+}
+
+#[test]
+fn every_format_has_every_row() {
+    let rows = |format: &str| stdout(&["--filter", "lenet5.c1", "--rounds", "1", "--format", format]);
+    assert!(
+        rows("csv").starts_with("layer,algorithm,isa,layout,threads,ms_min,ms_median,gflops,roof_percent,")
+    );
+    assert!(rows("csv").contains("\nlenet5.c1,auto,"));
+    assert!(rows("markdown").contains("| lenet5.c1 | auto"));
+    assert!(rows("text").contains("lenet5.c1  auto"));
+}
+
+#[test]
+fn cold_and_threads_and_a_named_algorithm() {
+    let arguments = ["--filter", "lenet5.c3", "--rounds", "1", "--format", "csv", "--cold", "--cold-mb", "1"];
+    let text = stdout(&[&arguments[..], &["--threads", "1,2", "--algorithm", "im2col_gemm"]].concat());
+    assert_eq!(text.matches("lenet5.c3,im2col_gemm,").count(), 2, "{text}");
+    assert!(text.contains(",nchw16c,2,"), "{text}");
+}
+
+#[test]
+fn a_plot_is_a_picture() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("plot.svg");
+    stdout(&["--filter", "lenet5.c1", "--rounds", "1", "--plot", file.to_str().unwrap()]);
+    assert!(std::fs::read_to_string(file).unwrap().starts_with("<svg"));
+}
+
+#[test]
+fn bad_arguments_are_one_line_and_exit_2() {
+    assert!(refusal(&["--filter", "vgg.conv3_3"]).contains("did you mean vgg.conv3_"));
+    assert!(refusal(&["--algorithm", "im2col"]).contains("did you mean im2col_gemm?"));
+    assert!(refusal(&["--isa", "avx512"]).contains("did you mean avx512f?"));
+    assert!(refusal(&["--layout", "nchw16"]).contains("did you mean nchw16c?"));
+    assert!(refusal(&["--threads", "0"]).contains("1..=1024"));
+    assert!(refusal(&["--rounds", "many"]).contains("many"));
+    assert!(refusal(&["--format", "xml"]).contains("xml"));
+    assert!(refusal(&["--engines", "onednn"]).contains("--peers"));
+    let folder = tempfile::tempdir().unwrap();
+    let empty = folder.path().to_str().unwrap();
+    assert!(refusal(&["--peers", empty]).contains("setup.sh"));
+    assert!(refusal(&["--peers", empty, "--engines", "ort"]).contains("ort is not in"));
+    let no_folder = format!("{empty}/none/plot.svg");
+    assert!(refusal(&["--filter", "lenet5.c1", "--rounds", "1", "--plot", &no_folder]).contains("plot.svg"));
+}
