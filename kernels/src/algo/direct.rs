@@ -14,13 +14,13 @@
 //! NCHW output is computed row by row beside the packed rows and transposed from there.
 //! K is accumulated in an order that depends on the problem alone: not on tiles, regions or threads.
 
-use super::rows::{self, KernelRows, PackedRows, RowTile};
+use super::rows::{self, KernelRows, KernelRun, PackedRows};
 use super::{Grain, Operands};
 use crate::choose::Unsupported;
 use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef, PixelView, Weights};
 use crate::plan::packed::{GemmWeights, Panel};
 use crate::tile::direct::CHUNK;
-use crate::tile::direct_table::{DirectImage, DirectK, DirectTile, DirectWeights};
+use crate::tile::direct_table::{DirectImage, DirectK, DirectTile, DirectWeights, TileRow};
 use crate::tile::layer_table::Source as CopySource;
 use crate::tile::output::{OutTile, OutputRegion, TileAt};
 use crate::tile::table::{KernelSet, Post};
@@ -33,10 +33,13 @@ const MOST_PACKED: usize = 1 << 20;
 /// Elements of packed rows that are worth a stretch.
 const STRETCH_LEN: usize = 64 << 10;
 /// Bytes of the image that a stretch of rows may read: the image's share of the second cache level.
-const IMAGE_SHARE: usize = 1 << 20;
+const IMAGE_SHARE: usize = 512 << 10;
 /// Bytes of weights that stay in the second cache level beside the image.
-const WEIGHTS_SHARE: usize = 512 << 10;
-/// Input channels of a block of K where all of them are too much for the second cache level.
+const WEIGHTS_SHARE: usize = 1 << 20;
+/// Output pixels of a stretch where they do.
+const STRETCH_PIXELS: usize = 64;
+/// Input channels of a block of K where there are more than twice as many: its weights and those of the next panel,
+/// on their way, fit the second cache level, and sums of fewer products are rounded together.
 const K_BLOCK: usize = 128;
 
 /// Where the tiles find the image.
@@ -53,7 +56,7 @@ pub(crate) struct DirectConv {
     kernels: &'static KernelSet,
     weights: GemmWeights,
     source: Source,
-    tiles: Vec<RowTile>,
+    tiles: TileRow,
     /// Input channels of a group, of a chunk, and of a block of K.
     channels: usize,
     chunk: usize,
@@ -99,7 +102,7 @@ impl DirectConv {
         };
         // Panels are columns in any case: NCHW output is transposed afterwards.
         let layout = if desc.output_layout() == Layout::Nchw { Layout::Nhwc } else { desc.output_layout() };
-        let order = k_order(desc, chunk, &runs);
+        let order = k_order(desc, &source, &runs);
         let weights = GemmWeights::pack(desc, weights, &tile.shape, layout, |k| order[k]);
         let (k_block, stretch) = match source {
             Source::Image => Self::image_blocks(desc, &weights),
@@ -108,7 +111,7 @@ impl DirectConv {
         Self {
             desc: *desc,
             kernels,
-            tiles: rows::row_tiles(desc, tile.pixels, &runs, packed),
+            tiles: rows::tile_row(desc, tile.pixels, &runs, packed),
             source,
             channels,
             chunk,
@@ -122,15 +125,14 @@ impl DirectConv {
     /// Channels per block of K and output rows per stretch of an image that is read in place.
     fn image_blocks(desc: &ConvDesc, weights: &GemmWeights) -> (usize, usize) {
         let channels = desc.input().c / desc.groups();
-        let row = desc.input().w * desc.stride().h.min(desc.input().h) * channels * size_of::<f32>();
+        let k_block = if channels > 2 * K_BLOCK { K_BLOCK } else { channels };
+        let row = desc.input().w * desc.stride().h.min(desc.input().h) * k_block * size_of::<f32>();
         let rows = (IMAGE_SHARE / row.max(1)).max(4);
         if weights.bytes() <= WEIGHTS_SHARE {
-            // All weights stay near, the image comes by once.
-            return (usize::MAX, rows);
+            // All weights stay near: the image comes by once, a few tiles at a time.
+            return (k_block, rows.min(STRETCH_PIXELS.div_ceil(desc.output().w)));
         }
-        let image = desc.input().h * desc.input().w * channels * size_of::<f32>();
-        let blocked = channels > 2 * K_BLOCK && image > IMAGE_SHARE;
-        (if blocked { K_BLOCK } else { usize::MAX }, usize::MAX)
+        (k_block, rows)
     }
 
     /// Output rows whose packed rows are worth a stretch, at least one.
@@ -237,38 +239,31 @@ impl DirectConv {
             let mut ahead = if self.ahead { self.weights.next_columns(index, start) } else { &[] };
             for y in block.ys.clone() {
                 let row = Row { y, kernel: KernelRows::of(desc, y), panel, post };
-                let mut weights = DirectWeights { data: columns.data, step: columns.step, hint: ahead };
+                let weights = DirectWeights { data: columns.data, step: columns.step, hint: ahead };
                 if desc.output_layout() == Layout::Nchw {
                     self.row_of_planes(block, &row, weights, region, lines);
                     continue;
                 }
-                for tile in &self.tiles {
-                    let p = y * desc.output().w + tile.x;
-                    let residual = block
-                        .operands
-                        .residual
-                        .map(|r| (r.data, TileAt::channels_as_columns(&r.view, block.n, p, panel.channel)));
-                    let out = region.channels_as_columns(
-                        block.n,
-                        p..p + tile.pixels,
-                        panel.channel,
-                        panel.lo..panel.hi,
-                    );
-                    self.call(block, &row, tile, weights, out, &Post { residual, ..post });
-                    // One line per channel and run.
-                    let hinted = row.kernel.rows * tile.runs.len() * block.c.len() * BLOCK;
-                    ahead = &ahead[hinted.min(ahead.len())..];
-                    weights.hint = ahead;
-                }
+                let p = y * desc.output().w..(y + 1) * desc.output().w;
+                let residual = block
+                    .operands
+                    .residual
+                    .map(|r| (r.data, TileAt::channels_as_columns(&r.view, block.n, p.start, panel.channel)));
+                let out = region.channels_as_columns(block.n, p, panel.channel, panel.lo..panel.hi);
+                self.call(block, &row, weights, out, &Post { residual, ..post });
+                // One line per channel and run of each tile.
+                let (tiles, runs) = self.tiles.len();
+                let hinted = tiles * row.kernel.rows * runs * block.c.len() * BLOCK;
+                ahead = &ahead[hinted.min(ahead.len())..];
             }
         }
     }
 
+    /// One row of the output against one panel.
     fn call(
         &self,
         block: &Block<'_>,
         row: &Row<'_>,
-        tile: &RowTile,
         weights: DirectWeights<'_>,
         out: OutTile<'_>,
         post: &Post<'_>,
@@ -283,7 +278,7 @@ impl DirectConv {
             rows: row.kernel.rows,
             kernel_rows: self.desc.kernel().h,
         };
-        self.tile().run(&tile.runs, &k, self.image(block, row), weights, out, post);
+        self.tile().run(&self.tiles, &k, self.image(block, row), weights, out, post);
     }
 
     /// The image, or its packed rows, from the first kernel row inside of it on.
@@ -337,15 +332,10 @@ impl DirectConv {
             let out = OutTile::of_matrix_columns(&mut residual[lo..], width, columns, 0..hi - lo);
             copy.copy(CopySource::new(from, block.n, channel + lo, p), true, out);
         }
-        for tile in &self.tiles {
-            let place = tile.x * columns;
-            let out = OutTile::of_matrix_columns(&mut line[place..], tile.pixels, columns, lo..hi);
-            let residual = block
-                .operands
-                .residual
-                .map(|_| (&residual[..], TileAt { offset: place, row: columns, block: BLOCK }));
-            self.call(block, row, tile, weights, out, &Post { residual, ..row.post });
-        }
+        let out = OutTile::of_matrix_columns(line, width, columns, lo..hi);
+        let at = TileAt { offset: 0, row: columns, block: BLOCK };
+        let residual = block.operands.residual.map(|_| (&residual[..], at));
+        self.call(block, row, weights, out, &Post { residual, ..row.post });
         let view = PixelView {
             layout: Layout::Nhwc,
             images: 1,
@@ -382,17 +372,28 @@ struct Row<'a> {
     post: Post<'a>,
 }
 
-/// Which tap of an output channel's filter each step of K is: `[chunk][kernel row][run][channel][tap]`.
-fn k_order(desc: &ConvDesc, chunk: usize, runs: &[rows::KernelRun]) -> Vec<usize> {
+/// Which tap of an output channel's filter each step of K is: `[chunk][kernel row][run][channel][tap]` on the image,
+/// `[run][kernel row][channel][tap]` on packed rows.
+fn k_order(desc: &ConvDesc, source: &Source, runs: &[KernelRun]) -> Vec<usize> {
     let (channels, kernel) = (desc.input().c / desc.groups(), desc.kernel());
     let mut order = Vec::with_capacity(desc.taps());
-    for first in (0..channels).step_by(chunk) {
-        for row in 0..kernel.h {
-            for run in runs {
-                for channel in first..channels.min(first + chunk) {
-                    let taps = (0..run.taps).map(|tap| run.first + tap * run.step);
-                    order.extend(taps.map(|column| (channel * kernel.h + row) * kernel.w + column));
+    let mut row_of_run = |channels: Range<usize>, row: usize, run: &KernelRun| {
+        for channel in channels {
+            let columns = (0..run.taps).map(|tap| run.first + tap * run.step);
+            order.extend(columns.map(|column| (channel * kernel.h + row) * kernel.w + column));
+        }
+    };
+    match source {
+        Source::Image => {
+            for first in (0..channels).step_by(CHUNK) {
+                for row in 0..kernel.h {
+                    runs.iter().for_each(|run| row_of_run(first..channels.min(first + CHUNK), row, run));
                 }
+            }
+        }
+        Source::Rows(_) => {
+            for run in runs {
+                (0..kernel.h).for_each(|row| row_of_run(0..channels, row, run));
             }
         }
     }

@@ -3,7 +3,7 @@
 
 use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef};
 use crate::tile::direct::Run;
-use crate::tile::direct_table::RunList;
+use crate::tile::direct_table::TileRow;
 use std::ops::Range;
 
 /// Taps of a kernel row that read neighbouring pixels of one output tile: kernel columns `first`, `first + step`, ...
@@ -34,14 +34,6 @@ pub(crate) fn kernel_runs(desc: &ConvDesc, most: usize) -> Vec<KernelRun> {
     runs
 }
 
-/// One tile of a row of the output.
-pub(crate) struct RowTile {
-    /// The first output pixel.
-    pub(crate) x: usize,
-    pub(crate) pixels: usize,
-    pub(crate) runs: RunList,
-}
-
 /// Cuts `width` pixels into tiles of the sizes there are (ascending, from 1), so that the tiles take the least time.
 fn tile_sizes(width: usize, sizes: &[usize]) -> Vec<usize> {
     // A tile of fewer than four pixels has too few sums in flight to hide the latency of an FMA, and each tile costs
@@ -66,24 +58,24 @@ fn tile_sizes(width: usize, sizes: &[usize]) -> Vec<usize> {
 }
 
 /// The tiles of a row of the output; with `packed` rows, or on the image itself.
-pub(crate) fn row_tiles(
+pub(crate) fn tile_row(
     desc: &ConvDesc,
     sizes: &[usize],
     kernel: &[KernelRun],
     packed: Option<PackedRows>,
-) -> Vec<RowTile> {
+) -> TileRow {
     let mut x = 0;
     let tile = |pixels: usize| {
         let runs = kernel.iter().map(|run| match packed {
             None => image_run(desc, run, x, pixels),
             Some(rows) => rows.run(desc, run, x, pixels),
         });
-        let stride = if packed.is_some() { 1 } else { desc.stride().w };
-        let tile = RowTile { x, pixels, runs: RunList::new(runs.collect(), pixels, stride) };
+        let tile = (pixels, runs.collect());
         x += pixels;
         tile
     };
-    tile_sizes(desc.output().w, sizes).into_iter().map(tile).collect()
+    let tiles = tile_sizes(desc.output().w, sizes).into_iter().map(tile).collect();
+    TileRow::new(sizes, if packed.is_some() { 1 } else { desc.stride().w }, tiles)
 }
 
 /// A run of the image row itself, clipped to it.
@@ -155,14 +147,25 @@ impl PackedRows {
         line[hi..].fill(0.0);
         if lo < hi {
             let source = &from[(lo * self.stride + class - left) * apart..];
-            let step = self.stride * apart;
-            if step == 1 {
-                line[lo..hi].copy_from_slice(&source[..hi - lo]);
-            } else {
-                line[lo..hi].iter_mut().zip(source.iter().step_by(step)).for_each(|(to, &from)| *to = from);
+            let line = &mut line[lo..hi];
+            match self.stride * apart {
+                1 => line.copy_from_slice(&source[..hi - lo]),
+                2 => copy_every::<2>(source, line),
+                4 => copy_every::<4>(source, line),
+                step => line.iter_mut().zip(source.iter().step_by(step)).for_each(|(to, &from)| *to = from),
             }
         }
     }
+}
+
+/// Every `N`-th element of `from`: of a known distance, that is moves and shuffles of vectors.
+fn copy_every<const N: usize>(from: &[f32], to: &mut [f32]) {
+    let (whole, rest) = from.as_chunks::<N>();
+    let firsts = whole.iter().map(|chunk| chunk[0]).chain(rest.first().copied());
+    let both = to.len().min(whole.len());
+    let (head, tail) = to.split_at_mut(both);
+    head.iter_mut().zip(whole).for_each(|(to, chunk)| *to = chunk[0]);
+    tail.iter_mut().zip(firsts.skip(both)).for_each(|(to, from)| *to = from);
 }
 
 /// The kernel rows `first..first + rows` of output row `y` that are inside the image, and the input row of the first.

@@ -3,7 +3,7 @@
 //! ```text
 //! acc[T][NV] = first block of K ? bias : C                // T * NV vectors, all in registers
 //! for chunk of input channels, kernel row inside the image:
-//!     for run of up to 3 taps whose pixels are neighbours:
+//!     for run of up to 4 taps whose pixels are neighbours:
 //!         for input channel of the chunk:
 //!             w[taps][NV] = weights                       // taps * NV vector loads, kept in registers
 //!             for j in 0..T + taps - 1:
@@ -25,7 +25,7 @@ use super::store::{self, Target};
 use crate::simd::Simd;
 
 /// Taps of a run at most.
-pub(crate) const MOST_TAPS: usize = 3;
+pub(crate) const MOST_TAPS: usize = 4;
 /// Pixels of a tile at most.
 pub(crate) const MOST_PIXELS: usize = 16;
 /// Channels of a chunk at most, where pixels may be padding: as many zeros as stand for a pixel.
@@ -72,7 +72,7 @@ pub(crate) struct DirectArgs {
     pub(crate) runs: *const Run,
     pub(crate) run_count: usize,
     pub(crate) row_taps: usize,
-    /// `[chunk][kernel row][run][channel][tap]`, `w_step` elements each.
+    /// `[chunk][kernel row][run][channel][tap]` or, if packed, `[run][kernel row][channel][tap]`, `w_step` elements each.
     pub(crate) weights: *const f32,
     pub(crate) w_step: usize,
     /// Memory that a later call will read: a line is hinted into the second cache level at every channel.
@@ -97,39 +97,82 @@ impl<const T: usize, const NV: usize, const G: usize, const PACKED: bool> Body f
     unsafe fn run<S: Simd>(s: S, args: &DirectArgs) {
         // SAFETY: the target is valid by the caller.
         let mut acc = unsafe { store::start::<S, T, NV>(s, &args.target, args.first) };
-        let mut chunk = args.image;
-        let mut chunk_weights = args.weights;
-        let mut hint = args.hint;
-        for q in 0..args.chunks {
-            let channels = if q + 1 == args.chunks { args.last_channels } else { args.channels };
-            let row_weights = channels.wrapping_mul(args.row_taps).wrapping_mul(args.w_step);
-            let mut w = chunk_weights.wrapping_add(args.first_row.wrapping_mul(row_weights));
-            let mut row = chunk;
-            for _ in 0..args.rows {
-                for r in 0..args.run_count {
-                    // SAFETY: one of the runs.
-                    let run = unsafe { &*args.runs.wrapping_add(r) };
-                    let step = Step { args, run, row, channels };
-                    // SAFETY: the run is inside the image and the weights by the caller.
-                    (w, hint) = unsafe {
-                        match run.taps {
-                            3 if G >= 3 => step.taps::<S, T, NV, 3, PACKED>(s, &mut acc, w, hint),
-                            2 if G >= 2 => step.taps::<S, T, NV, 2, PACKED>(s, &mut acc, w, hint),
-                            _ => step.taps::<S, T, NV, 1, PACKED>(s, &mut acc, w, hint),
-                        }
-                    };
-                }
-                row = row.wrapping_add(args.row_step);
+        // SAFETY: by the caller.
+        unsafe {
+            if PACKED {
+                packed_k::<S, T, NV, G>(s, &mut acc, args);
+            } else {
+                image_k::<S, T, NV, G>(s, &mut acc, args);
             }
-            chunk = chunk.wrapping_add(args.chunk_step);
-            chunk_weights = chunk_weights.wrapping_add(args.kernel_rows.wrapping_mul(row_weights));
         }
         // SAFETY: the target is valid by the caller.
         unsafe { store::finish(s, acc, &args.target) };
     }
 }
 
-/// One run of one kernel row through the channels of one chunk.
+/// All of K on the image itself: chunk, kernel row, run, channel.
+///
+/// # Safety
+/// As [`Direct::run`].
+#[inline(always)]
+unsafe fn image_k<S: Simd, const T: usize, const NV: usize, const G: usize>(
+    s: S,
+    acc: &mut [[S::V; NV]; T],
+    args: &DirectArgs,
+) {
+    let (mut chunk, mut chunk_weights, mut hint) = (args.image, args.weights, args.hint);
+    for q in 0..args.chunks {
+        let channels = if q + 1 == args.chunks { args.last_channels } else { args.channels };
+        let row_weights = channels.wrapping_mul(args.row_taps).wrapping_mul(args.w_step);
+        let mut w = chunk_weights.wrapping_add(args.first_row.wrapping_mul(row_weights));
+        let mut row = chunk;
+        for _ in 0..args.rows {
+            for r in 0..args.run_count {
+                // SAFETY: one of the runs; it is inside the image, and the weights are there, by the caller.
+                unsafe {
+                    let step = Step { args, run: &*args.runs.wrapping_add(r), row, channels };
+                    (w, hint) = step.any::<S, T, NV, G, false>(s, acc, w, hint);
+                }
+            }
+            row = row.wrapping_add(args.row_step);
+        }
+        chunk = chunk.wrapping_add(args.chunk_step);
+        chunk_weights = chunk_weights.wrapping_add(args.kernel_rows.wrapping_mul(row_weights));
+    }
+}
+
+/// All of K on packed rows: run, kernel row, channel. Rows that follow each other closely (no dilation) are one long row
+/// of channels: so few of them, a loop each would cost more than they do.
+///
+/// # Safety
+/// As [`Direct::run`].
+#[inline(always)]
+unsafe fn packed_k<S: Simd, const T: usize, const NV: usize, const G: usize>(
+    s: S,
+    acc: &mut [[S::V; NV]; T],
+    args: &DirectArgs,
+) {
+    let channels = args.last_channels;
+    let close = args.row_step == channels.wrapping_mul(args.channel_step);
+    let (rows, inner) = if close { (1, args.rows.wrapping_mul(channels)) } else { (args.rows, channels) };
+    let (mut run_weights, mut hint) = (args.weights, args.hint);
+    for r in 0..args.run_count {
+        // SAFETY: one of the runs.
+        let run = unsafe { &*args.runs.wrapping_add(r) };
+        let row_weights = channels.wrapping_mul(run.taps).wrapping_mul(args.w_step);
+        let mut w = run_weights.wrapping_add(args.first_row.wrapping_mul(row_weights));
+        let mut row = args.image;
+        for _ in 0..rows {
+            let step = Step { args, run, row, channels: inner };
+            // SAFETY: the run is inside the rows, and the weights are there, by the caller.
+            (w, hint) = unsafe { step.any::<S, T, NV, G, true>(s, acc, w, hint) };
+            row = row.wrapping_add(args.row_step);
+        }
+        run_weights = run_weights.wrapping_add(args.kernel_rows.wrapping_mul(row_weights));
+    }
+}
+
+/// One run of one kernel row through some channels.
 struct Step<'a> {
     args: &'a DirectArgs,
     run: &'a Run,
@@ -138,6 +181,29 @@ struct Step<'a> {
 }
 
 impl Step<'_> {
+    /// As many taps as the run has.
+    ///
+    /// # Safety
+    /// As [`Direct::run`], for this run.
+    #[inline(always)]
+    unsafe fn any<S: Simd, const T: usize, const NV: usize, const G: usize, const PACKED: bool>(
+        &self,
+        s: S,
+        acc: &mut [[S::V; NV]; T],
+        w: *const f32,
+        hint: *const f32,
+    ) -> (*const f32, *const f32) {
+        // SAFETY: by the caller.
+        unsafe {
+            match self.run.taps {
+                4 if G >= 4 => self.taps::<S, T, NV, 4, PACKED>(s, acc, w, hint),
+                3 if G >= 3 => self.taps::<S, T, NV, 3, PACKED>(s, acc, w, hint),
+                2 if G >= 2 => self.taps::<S, T, NV, 2, PACKED>(s, acc, w, hint),
+                _ => self.taps::<S, T, NV, 1, PACKED>(s, acc, w, hint),
+            }
+        }
+    }
+
     /// `G` taps; where weights and hints go on. Addresses wrap: they were measured before the call.
     ///
     /// # Safety

@@ -3,7 +3,7 @@
 //! Part of a [`KernelSet`](super::table::KernelSet), which is handed out only after its features were detected.
 
 use super::boundary::Entry;
-use super::direct::{CHUNK, DirectArgs, MOST_PIXELS, Run};
+use super::direct::{CHUNK, DirectArgs, MOST_PIXELS, MOST_TAPS, Run};
 use super::output::OutTile;
 use super::store::SumsArgs;
 use super::table::{Post, TileShape};
@@ -23,17 +23,31 @@ pub struct DirectTile {
     pub(super) activate: Entry<SumsArgs>,
 }
 
-/// The runs of a kernel row for one tile, and how far they reach.
+/// One tile of a row of the output.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct RunList {
+struct TileOfRow {
+    /// The first output pixel.
+    x: usize,
+    /// Which of the sizes there are.
+    size: usize,
+    /// Where its runs begin.
+    runs: usize,
+}
+
+/// A row of the output, cut into tiles: what each of them reads of a row of the image.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct TileRow {
+    tiles: Vec<TileOfRow>,
+    /// As many for every tile: one after the other.
     runs: Vec<Run>,
-    /// Pixels of the tile that they are for.
+    runs_of_tile: usize,
+    /// Output pixels.
     pixels: usize,
     /// Pixels from one pixel of a run to the next.
     stride: usize,
     /// One past the last pixel that is read; 0 if all are padding.
     end: usize,
-    /// Taps of all runs.
+    /// Taps of all runs of a tile.
     taps: usize,
     /// Taps of the longest.
     longest: usize,
@@ -41,31 +55,52 @@ pub(crate) struct RunList {
     inside: bool,
 }
 
-impl RunList {
+impl TileRow {
+    /// `tiles` are the pixels and the runs of each, the former among `sizes`.
+    ///
     /// # Panics
-    /// If a run begins before the row: a defect of this library.
-    pub(crate) fn new(runs: Vec<Run>, pixels: usize, stride: usize) -> Self {
-        let mut list = Self { runs: Vec::new(), pixels, stride, end: 0, taps: 0, longest: 0, inside: true };
-        for run in &runs {
-            let reach = pixels + run.taps - 1;
-            assert!(run.taps > 0 && run.hi <= reach && pixels <= MOST_PIXELS);
-            if run.lo < run.hi {
-                let position = |j: usize| run.first.checked_add_unsigned(j * stride);
-                let (first, last) = (position(run.lo), position(run.hi - 1));
-                assert!(first.is_some_and(|x| x >= 0));
-                list.end = list.end.max(last.map_or(usize::MAX, |x| x as usize) + 1);
-            }
-            list.taps += run.taps;
-            list.longest = list.longest.max(run.taps);
-            list.inside &= run.lo == 0 && run.hi == reach;
+    /// If tiles have different runs, or a run begins before the row: a defect of this library.
+    pub(crate) fn new(sizes: &[usize], stride: usize, tiles: Vec<(usize, Vec<Run>)>) -> Self {
+        let runs_of_tile = tiles[0].1.len();
+        let taps = tiles[0].1.iter().map(|run| run.taps).collect::<Vec<_>>();
+        let mut row = Self {
+            tiles: Vec::with_capacity(tiles.len()),
+            runs: Vec::with_capacity(tiles.len() * runs_of_tile),
+            runs_of_tile,
+            pixels: 0,
+            stride,
+            end: 0,
+            taps: taps.iter().sum(),
+            longest: taps.iter().copied().max().unwrap_or(0),
+            inside: true,
+        };
+        assert!(row.taps > 0 && row.longest <= MOST_TAPS);
+        for (pixels, runs) in tiles {
+            assert!(runs.iter().map(|run| &run.taps).eq(&taps) && pixels <= MOST_PIXELS);
+            let size = sizes.iter().position(|&size| size == pixels).expect("a size of the table");
+            row.tiles.push(TileOfRow { x: row.pixels, size, runs: row.runs.len() });
+            row.pixels += pixels;
+            runs.into_iter().for_each(|run| row.push(run, pixels));
         }
-        list.runs = runs;
-        list
+        row
     }
 
-    /// Runs of a kernel row.
-    pub(crate) fn len(&self) -> usize {
-        self.runs.len()
+    fn push(&mut self, run: Run, pixels: usize) {
+        let reach = pixels + run.taps - 1;
+        assert!(run.hi <= reach);
+        if run.lo < run.hi {
+            let position = |j: usize| run.first.checked_add_unsigned(j * self.stride);
+            let (first, last) = (position(run.lo), position(run.hi - 1));
+            assert!(first.is_some_and(|x| x >= 0));
+            self.end = self.end.max(last.map_or(usize::MAX, |x| x as usize) + 1);
+        }
+        self.inside &= run.lo == 0 && run.hi == reach;
+        self.runs.push(run);
+    }
+
+    /// Tiles, and runs of each.
+    pub(crate) fn len(&self) -> (usize, usize) {
+        (self.tiles.len(), self.runs_of_tile)
     }
 }
 
@@ -102,7 +137,7 @@ pub(crate) struct DirectK {
 /// The weights of a panel from the first chunk on, and what to look ahead at.
 #[derive(Clone, Copy)]
 pub(crate) struct DirectWeights<'a> {
-    /// `[chunk][kernel row][run][channel][tap]`, `step` elements each.
+    /// `[chunk][kernel row][run][channel][tap]` or, of packed rows, `[run][kernel row][channel][tap]`, `step` elements each.
     pub(crate) data: &'a [f32],
     pub(crate) step: usize,
     /// Memory to be hinted into the second cache level, one cache line per channel and run. It may end anywhere.
@@ -115,13 +150,13 @@ impl DirectTile {
         self.name
     }
 
-    /// `out = act(bias + sum + residual)` over all of `k`.
+    /// `out = act(bias + sum + residual)` over all of `k`, for a row of the output: its pixels are the rows of `out`.
     ///
     /// # Panics
     /// If an operand is too short: a defect of this library.
     pub(crate) fn run(
         &self,
-        runs: &RunList,
+        row: &TileRow,
         k: &DirectK,
         image: DirectImage<'_>,
         weights: DirectWeights<'_>,
@@ -133,49 +168,34 @@ impl DirectTile {
             return;
         }
         let wanted = hi.div_ceil(self.shape.lanes);
-        let size =
-            self.pixels.iter().position(|&most| most == pixels).expect("a number of pixels of the table");
         let width =
             self.shape.vectors.iter().position(|&most| most >= wanted).expect("at most the whole width");
-        let vectors = self.shape.vectors[width];
-        assert!(runs.pixels == pixels && runs.longest <= self.taps);
-        assert!(k.chunks > 0 && k.first_row + k.rows <= k.kernel_rows);
-        assert!(k.last_channels > 0 && k.last_channels <= k.channels);
-        if image.packed {
-            assert!(image.pixel == 1 && runs.stride == 1 && runs.inside && k.chunks == 1);
-        } else {
-            assert!(image.channel == 1 && (runs.inside || k.channels <= CHUNK));
-        }
-        if k.rows > 0 && runs.end > 0 {
-            let row = (k.rows - 1) * image.row + (runs.end - 1) * image.pixel;
-            let end =
-                |chunk: usize, channels: usize| chunk * image.chunk + row + (channels - 1) * image.channel;
-            assert!(end(k.chunks - 1, k.last_channels) < image.data.len());
-            assert!(k.chunks == 1 || end(k.chunks - 2, k.channels) < image.data.len());
-        }
-        let steps = ((k.chunks - 1) * k.channels + k.last_channels) * k.kernel_rows * runs.taps;
-        assert!((steps - 1) * weights.step + vectors * self.shape.lanes <= weights.data.len());
-        let target = post.target(&out, vectors * self.shape.lanes, self.activate);
-        let table = if image.packed { self.packed } else { self.image };
+        let columns = self.shape.vectors[width] * self.shape.lanes;
+        assert!(row.pixels == pixels && row.longest <= self.taps);
+        k.measure(row, &image, &weights, columns);
+        let target = post.target(&out, columns, self.activate);
+        let (out, residual) = (target.out, target.residual);
         // A hint that is not wanted goes to what is near anyway.
         let (hint, hint_step) =
             if weights.hint.is_empty() { (weights.data, 0) } else { (weights.hint, CHUNK) };
-        let args = DirectArgs {
+        let hints_of_tile = k.rows * row.runs_of_tile * k.all_channels() * hint_step;
+        let table = if image.packed { self.packed } else { self.image };
+        let mut args = DirectArgs {
             image: image.data.as_ptr(),
             chunk_step: image.chunk,
             row_step: image.row,
             channel_step: image.channel,
             pixel: image.pixel,
-            run_step: runs.stride * image.pixel,
+            run_step: row.stride * image.pixel,
             chunks: k.chunks,
             channels: k.channels,
             last_channels: k.last_channels,
             first_row: k.first_row,
             rows: k.rows,
             kernel_rows: k.kernel_rows,
-            runs: runs.runs.as_ptr(),
-            run_count: runs.runs.len(),
-            row_taps: runs.taps,
+            runs: row.runs.as_ptr(),
+            run_count: row.runs_of_tile,
+            row_taps: row.taps,
             weights: weights.data.as_ptr(),
             w_step: weights.step,
             hint: hint.as_ptr(),
@@ -183,9 +203,45 @@ impl DirectTile {
             first: post.first,
             target,
         };
-        // SAFETY: image and weights were measured above, the output tile is inside a region that this call borrows,
-        // and the set that holds this table was handed out after its features were detected.
-        unsafe { table[size][width](&args) }
+        for tile in &row.tiles {
+            args.runs = row.runs[tile.runs..].as_ptr();
+            args.target.out.base = out.base.wrapping_add(tile.x * out.row);
+            if !residual.base.is_null() {
+                args.target.residual.base = residual.base.wrapping_add(tile.x * residual.row);
+            }
+            // SAFETY: image and weights were measured above for every tile of the row, `out` is inside a region that
+            // this call borrows, and the set that holds this table was handed out after its features were detected.
+            unsafe { table[tile.size][width](&args) };
+            args.hint = args.hint.wrapping_add(hints_of_tile);
+        }
+    }
+}
+
+impl DirectK {
+    /// Channels of all chunks.
+    fn all_channels(&self) -> usize {
+        (self.chunks - 1) * self.channels + self.last_channels
+    }
+
+    /// # Panics
+    /// If what a row of tiles of `columns` columns reads is not all there.
+    fn measure(&self, row: &TileRow, image: &DirectImage<'_>, weights: &DirectWeights<'_>, columns: usize) {
+        assert!(self.chunks > 0 && self.first_row + self.rows <= self.kernel_rows);
+        assert!(self.last_channels > 0 && self.last_channels <= self.channels);
+        if image.packed {
+            assert!(image.pixel == 1 && row.stride == 1 && row.inside && self.chunks == 1);
+        } else {
+            assert!(image.channel == 1 && (row.inside || self.channels <= CHUNK));
+        }
+        if self.rows > 0 && row.end > 0 {
+            let last = (self.rows - 1) * image.row + (row.end - 1) * image.pixel;
+            let end =
+                |chunk: usize, channels: usize| chunk * image.chunk + last + (channels - 1) * image.channel;
+            assert!(end(self.chunks - 1, self.last_channels) < image.data.len());
+            assert!(self.chunks == 1 || end(self.chunks - 2, self.channels) < image.data.len());
+        }
+        let steps = self.all_channels() * self.kernel_rows * row.taps;
+        assert!((steps - 1) * weights.step + columns <= weights.data.len());
     }
 }
 

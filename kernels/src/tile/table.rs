@@ -273,7 +273,7 @@ static AVX512F: KernelSet = KernelSet {
         tile!(enter_avx512f, "gemm_f32_9x48_avx512f": lanes 16, widths [3], rows 1 2 3 4 5 6 7 8 9),
         tile!(enter_avx512f, "gemm_f32_2x128_avx512f": lanes 16, widths [8], rows 1 2),
     ],
-    direct: direct_tile!(enter_avx512f, "direct_f32_8x32_avx512f": lanes 16, taps 3, widths [1 2], pixels [1 2 4 6 7 8]),
+    direct: direct_tile!(enter_avx512f, "direct_f32_8x32_avx512f": lanes 16, taps 4, widths [1 2], pixels [1 2 4 6 7 8]),
     ops: ops_table!(enter_avx512f, 1),
 };
 
