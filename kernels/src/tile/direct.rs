@@ -71,6 +71,9 @@ pub(crate) struct DirectArgs {
     /// The runs of one kernel row, and the taps of all of them.
     pub(crate) runs: *const Run,
     pub(crate) run_count: usize,
+    /// Whether each run is one tap, one pixel after the run before, and none reads padding: where a pixel is as long as
+    /// a chunk of channels, the taps of a kernel row are then one long run of channels.
+    pub(crate) window: bool,
     pub(crate) row_taps: usize,
     /// `[chunk][kernel row][run][channel][tap]` or, if packed, `[run][kernel row][channel][tap]`, `w_step` elements each.
     pub(crate) weights: *const f32,
@@ -126,7 +129,18 @@ unsafe fn image_k<S: Simd, const T: usize, const NV: usize, const G: usize>(
         let row_weights = channels.wrapping_mul(args.row_taps).wrapping_mul(args.w_step);
         let mut w = chunk_weights.wrapping_add(args.first_row.wrapping_mul(row_weights));
         let mut row = chunk;
+        let window = args.window && channels == args.pixel;
         for _ in 0..args.rows {
+            if G == 1 && window {
+                // SAFETY: the first run; all of them are inside the image, and the weights are there, by the caller.
+                unsafe {
+                    let channels = channels.wrapping_mul(args.run_count);
+                    let step = Step { args, run: &*args.runs, row, channels };
+                    (w, hint) = step.any::<S, T, NV, G, false>(s, acc, w, hint);
+                }
+                row = row.wrapping_add(args.row_step);
+                continue;
+            }
             for r in 0..args.run_count {
                 // SAFETY: one of the runs; it is inside the image, and the weights are there, by the caller.
                 unsafe {
@@ -225,6 +239,10 @@ impl Step<'_> {
         let mut at = [ZEROS.as_ptr(); REACH];
         if PACKED {
             at[0] = start;
+        } else if run.lo == 0 && run.hi == T + G - 1 {
+            for j in 0..T + G - 1 {
+                at[j] = start.wrapping_add(j.wrapping_mul(args.run_step));
+            }
         } else {
             for j in 0..T + G - 1 {
                 if run.lo <= j && j < run.hi {
@@ -232,33 +250,60 @@ impl Step<'_> {
                 }
             }
         }
-        for c in 0..channels {
-            s.prefetch(hint);
-            hint = hint.wrapping_add(args.hint_step);
-            let mut weights = [[s.splat(0.0); NV]; G];
-            for g in 0..G {
-                for v in 0..NV {
+        // A few channels at a time where they are few instructions each, so that counting is not most of them.
+        let unroll = if G == 1 { 4 } else { 1 };
+        let mut c = 0;
+        while c < channels {
+            let here = if c + unroll <= channels { unroll } else { 1 };
+            if here == unroll {
+                for _ in 0..unroll {
                     // SAFETY: by the caller.
-                    weights[g][v] = unsafe { s.load(w.wrapping_add(v * S::LANES)) };
+                    unsafe { channel::<S, T, NV, G, PACKED>(s, args, acc, &mut at, c, &mut w, &mut hint) };
+                    c += 1;
                 }
-                w = w.wrapping_add(args.w_step);
-            }
-            for j in 0..T + G - 1 {
-                let pixel = if PACKED { at[0].wrapping_add(j) } else { at[j].wrapping_add(c) };
-                // SAFETY: pixel `j` of this channel, or a zero in its place, by the caller.
-                let x = s.splat(unsafe { *pixel });
-                for g in 0..G {
-                    if g <= j && j - g < T {
-                        for v in 0..NV {
-                            acc[j - g][v] = s.mul_add(x, weights[g][v], acc[j - g][v]);
-                        }
-                    }
-                }
-            }
-            if PACKED {
-                at[0] = at[0].wrapping_add(args.channel_step);
+            } else {
+                // SAFETY: by the caller.
+                unsafe { channel::<S, T, NV, G, PACKED>(s, args, acc, &mut at, c, &mut w, &mut hint) };
+                c += 1;
             }
         }
         (w, hint)
+    }
+}
+
+#[inline(always)]
+unsafe fn channel<S: Simd, const T: usize, const NV: usize, const G: usize, const PACKED: bool>(
+    s: S,
+    args: &DirectArgs,
+    acc: &mut [[S::V; NV]; T],
+    at: &mut [*const f32; REACH],
+    c: usize,
+    w: &mut *const f32,
+    hint: &mut *const f32,
+) {
+    s.prefetch(*hint);
+    *hint = hint.wrapping_add(args.hint_step);
+    let mut weights = [[s.splat(0.0); NV]; G];
+    for g in 0..G {
+        for v in 0..NV {
+            // SAFETY: by the caller.
+            weights[g][v] = unsafe { s.load(w.wrapping_add(v * S::LANES)) };
+        }
+        *w = w.wrapping_add(args.w_step);
+    }
+    for j in 0..T + G - 1 {
+        let pixel = if PACKED { at[0].wrapping_add(j) } else { at[j].wrapping_add(c) };
+        // SAFETY: pixel `j` of this channel, or a zero in its place, by the caller.
+        let x = s.splat(unsafe { *pixel });
+        for g in 0..G {
+            if g <= j && j - g < T {
+                for v in 0..NV {
+                    acc[j - g][v] = s.mul_add(x, weights[g][v], acc[j - g][v]);
+                }
+            }
+        }
+    }
+    if PACKED {
+        at[0] = at[0].wrapping_add(args.channel_step);
     }
 }

@@ -32,6 +32,8 @@ struct TileOfRow {
     size: usize,
     /// Where its runs begin.
     runs: usize,
+    /// Whether its runs are single taps, a pixel apart and all inside the row.
+    window: bool,
 }
 
 /// A row of the output, cut into tiles: what each of them reads of a row of the image.
@@ -78,7 +80,9 @@ impl TileRow {
         for (pixels, runs) in tiles {
             assert!(runs.iter().map(|run| &run.taps).eq(&taps) && pixels <= MOST_PIXELS);
             let size = sizes.iter().position(|&size| size == pixels).expect("a size of the table");
-            row.tiles.push(TileOfRow { x: row.pixels, size, runs: row.runs.len() });
+            let window = runs.iter().all(|run| run.taps == 1 && run.lo == 0 && run.hi == pixels)
+                && runs.windows(2).all(|pair| pair[1].first == pair[0].first + 1);
+            row.tiles.push(TileOfRow { x: row.pixels, size, runs: row.runs.len(), window });
             row.pixels += pixels;
             runs.into_iter().for_each(|run| row.push(run, pixels));
         }
@@ -195,6 +199,7 @@ impl DirectTile {
             kernel_rows: k.kernel_rows,
             runs: row.runs.as_ptr(),
             run_count: row.runs_of_tile,
+            window: false,
             row_taps: row.taps,
             weights: weights.data.as_ptr(),
             w_step: weights.step,
@@ -205,6 +210,7 @@ impl DirectTile {
         };
         for tile in &row.tiles {
             args.runs = row.runs[tile.runs..].as_ptr();
+            args.window = tile.window;
             args.target.out.base = out.base.wrapping_add(tile.x * out.row);
             if !residual.base.is_null() {
                 args.target.residual.base = residual.base.wrapping_add(tile.x * residual.row);
