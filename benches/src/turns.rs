@@ -88,10 +88,13 @@ fn time(calls: u32, call: &mut impl FnMut()) -> Duration {
     start.elapsed()
 }
 
-/// Gives every rival a turn of at least `slice` in each of `rounds` rounds, in the same order.
+/// Gives every rival a turn of at least `slice` in each of `rounds` rounds: forwards, then backwards, and so on, so that
+/// nobody always follows the one that heats the core most.
 pub fn take_turns(rivals: &mut [Rival<'_>], rounds: usize, slice: Duration) {
-    for _ in 0..rounds {
-        for rival in rivals.iter_mut() {
+    for round in 0..rounds {
+        for place in 0..rivals.len() {
+            let index = if round.is_multiple_of(2) { place } else { rivals.len() - 1 - place };
+            let rival = &mut rivals[index];
             let seconds = (rival.turn)(rival.slice.unwrap_or(slice));
             rival.seconds.push(seconds);
         }

@@ -25,17 +25,23 @@ pub(super) struct Arena<'a> {
     pub(super) crew: &'a Crew,
     pub(super) isas: &'a [Isa],
     pub(super) workers: Vec<Worker>,
-    /// How many layers there will be.
-    pub(super) layers: usize,
-    /// Seconds per call and operations of it, of each instruction set's FMA roof in every round so far.
     pub(super) roofs: Vec<Roof>,
 }
 
 /// The FMA roof of one instruction set.
 pub(super) struct Roof {
     pub(super) isa: Isa,
+    /// Operations of one call.
     pub(super) flops: f64,
+    /// Of one call, in every round of every layer so far.
     pub(super) seconds: Vec<f64>,
+}
+
+impl Roof {
+    /// Not measured yet; none of an instruction set that has none.
+    pub(super) fn new(isa: Isa) -> Option<Self> {
+        peak::roof(isa).map(|rival| Self { isa, flops: rival.flops, seconds: Vec::new() })
+    }
 }
 
 /// The rows of one layer, with what runs behind them as long as it does.
@@ -48,7 +54,7 @@ struct Entries<'a> {
 }
 
 impl Arena<'_> {
-    /// The rows of `spec`, without the percentages of roofs, which are not known before the last layer.
+    /// The rows of `spec`.
     pub(super) fn contest(&mut self, spec: &LayerSpec) -> anyhow::Result<Vec<Row>> {
         let problem = Problem::bare(spec);
         let mut ours = self.entries(&problem)?;
@@ -133,7 +139,7 @@ impl Arena<'_> {
                     row.checked(problem.error_of_nchw(&output), PEER_TOLERANCE);
                     row.note = note;
                 }
-                Err(error) => row.note = format!("failed: {error}"),
+                Err(error) => row.note = error,
             }
             rows.push(row);
         }
@@ -143,7 +149,7 @@ impl Arena<'_> {
     /// Times everything that has run: ours if it is right, peers in any case.
     fn time(&mut self, spec: &LayerSpec, ours: &mut Entries<'_>, guests: &mut [Row]) {
         let rounds = self.args.rounds as usize;
-        let sustained = SUSTAINED / (rounds * self.layers) as u32;
+        let sustained = SUSTAINED / self.args.rounds;
         let roof = |roof: &Roof| peak::roof_of_crew(roof.isa, self.crew);
         let roofs = self.roofs.iter().filter_map(roof);
         let mut rivals: Vec<_> =
@@ -162,10 +168,12 @@ impl Arena<'_> {
             timed.push(row);
         }
         self.crew.enter(|| take_turns(&mut rivals, rounds, self.args.slice()));
-        for (row, rival) in timed.into_iter().zip(&rivals[roof_count..]) {
-            row.timed(rival);
+        let (roofs, others) = rivals.split_at(roof_count);
+        let roof_of = |isa: &str| self.roofs.iter().zip(roofs).find(|(roof, _)| roof.isa.name() == isa);
+        for (row, rival) in timed.into_iter().zip(others) {
+            row.timed(rival, roof_of(row.isa).map(|(_, roof)| roof));
         }
-        for (roof, rival) in self.roofs.iter_mut().zip(&rivals) {
+        for (roof, rival) in self.roofs.iter_mut().zip(roofs) {
             roof.flops = rival.flops;
             roof.seconds.extend(&rival.seconds);
         }

@@ -12,7 +12,7 @@ mod worker;
 use crate::layers::{self, LayerSpec};
 use crate::peak::{self, Bandwidth};
 use crate::pin::Crew;
-use crate::turns::median;
+use crate::turns::{least, median};
 use anyhow::Context;
 pub use args::{Args, Candidate, Format, Precision};
 use contest::{Arena, Roof};
@@ -24,6 +24,9 @@ pub use row::Row;
 use std::fs::File;
 use std::io::Write;
 use worker::Worker;
+
+/// A best round so many times as fast as the middle one is not the clock's doing.
+const BUSY: f64 = 1.15;
 
 /// What the program prints, and whether all is well.
 pub struct Outcome {
@@ -38,6 +41,8 @@ struct Roofs {
     isa: Isa,
     threads: usize,
     gflops: f64,
+    /// How many times as fast the best round was: little more than 1 on a quiet machine.
+    best: f64,
     bandwidths: [Bandwidth; 3],
 }
 
@@ -67,15 +72,12 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
             crew: &crew,
             isas: &isas,
             workers: workers(args, &engines, &isas, threads),
-            layers: layers.len(),
-            roofs: isas.iter().map(|&isa| Roof { isa, flops: 0.0, seconds: Vec::new() }).collect(),
+            roofs: isas.iter().filter_map(|&isa| Roof::new(isa)).collect(),
         };
-        let mut of_crew = of_layers(&layers, &mut arena, &progress)?;
-        let of_crew_roofs = sustained(&arena, bandwidths);
-        set_percents(&mut of_crew, &of_crew_roofs);
-        machine.extend(lines(&of_crew_roofs, &crew));
-        rows.extend(of_crew);
-        roofs.extend(of_crew_roofs);
+        rows.extend(of_layers(&layers, &mut arena, &progress)?);
+        let of_crew = sustained(&arena, bandwidths);
+        machine.extend(lines(&of_crew, &crew));
+        roofs.extend(of_crew);
     }
     progress.finish_and_clear();
     machine.push(memory_line(args));
@@ -125,23 +127,16 @@ fn workers(args: &Args, engines: &[&'static Engine], isas: &[Isa], threads: usiz
     pairs.map(|(engine, isa)| Worker::new(engine, folder, threads, isa)).collect()
 }
 
-/// The median of all rounds of all layers is the sustained roof.
+/// The median of all rounds of all layers. Percentages are of each layer's own rounds.
 fn sustained(arena: &Arena<'_>, bandwidths: [Bandwidth; 3]) -> Vec<Roofs> {
-    let roofs = arena.roofs.iter().filter(|roof| !roof.seconds.is_empty());
     let roof = |roof: &Roof| Roofs {
         isa: roof.isa,
         threads: arena.crew.threads(),
         gflops: roof.flops / median(&roof.seconds) / 1e9,
+        best: median(&roof.seconds) / least(&roof.seconds),
         bandwidths,
     };
-    roofs.map(roof).collect()
-}
-
-fn set_percents(rows: &mut [Row], roofs: &[Roofs]) {
-    for row in rows {
-        let roof = roofs.iter().find(|roof| roof.isa.name() == row.isa);
-        row.roof_percent = roof.and_then(|roof| Some(100.0 * row.gflops? / roof.gflops));
-    }
+    arena.roofs.iter().map(roof).collect()
 }
 
 fn machine_line() -> String {
@@ -161,8 +156,11 @@ fn memory_line(args: &Args) -> String {
 fn lines(roofs: &[Roofs], crew: &Crew) -> Vec<String> {
     let of_isa = |roof: &Roofs| {
         let burst = crew.enter(|| peak::burst(roof.isa, crew)).unwrap_or(f64::NAN);
+        // Registers wait for nobody: what makes them slow is that something else is running.
+        let busy = if roof.best > BUSY { "; THE MACHINE IS BUSY, its numbers mean little" } else { "" };
+        let best = roof.gflops * roof.best;
         format!(
-            "{} thread(s), {}: FMA roof {:.1} GFLOP/s sustained, {burst:.1} in a burst",
+            "{} thread(s), {}: FMA roof {:.1} GFLOP/s sustained, {best:.1} in the best round, {burst:.1} in a burst{busy}",
             roof.threads, roof.isa, roof.gflops
         )
     };

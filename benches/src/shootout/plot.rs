@@ -8,12 +8,13 @@ use plotters::prelude::*;
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Drawn = Result<(), Box<dyn std::error::Error>>;
 
-const WIDTH: u32 = 1400;
-const BARS: u32 = 620;
+const WIDTH: u32 = 1200;
 const ROOFLINE: u32 = 620;
+/// Of one bar, and between the bars of two layers; a layer's name takes two of them.
+const BAR: u32 = 7;
+/// Left of the bars, for the names.
+const NAMES: u32 = 190;
 const GREY: RGBColor = RGBColor(110, 110, 110);
-/// Layers that have room for their names.
-const NAMES: usize = 130;
 
 /// What is drawn as one colour.
 struct Series<'a> {
@@ -30,11 +31,13 @@ pub(super) fn svg(rows: &[Row], roofs: &[Roofs]) -> anyhow::Result<String> {
 }
 
 fn draw(text: &mut String, rows: &[Row], roofs: &[Roofs]) -> Drawn {
-    let root = SVGBackend::with_string(text, (WIDTH, BARS + ROOFLINE)).into_drawing_area();
+    let (layers, series) = (layers(rows), series(rows));
+    let slots = layers.len() * (series.len() + 1).max(2);
+    let height = slots as u32 * BAR + 100;
+    let root = SVGBackend::with_string(text, (WIDTH, height + ROOFLINE)).into_drawing_area();
     root.fill(&WHITE)?;
-    let (top, bottom) = root.split_vertically(BARS);
-    let series = series(rows);
-    bars(&top, &layers(rows), &series)?;
+    let (top, bottom) = root.split_vertically(height);
+    bars(&top, &layers, &series)?;
     roofline(&bottom, &series, roofs)?;
     root.present()?;
     Ok(())
@@ -88,31 +91,25 @@ fn bars(area: &Area<'_>, layers: &[&str], series: &[Series<'_>]) -> Drawn {
     let rows = || series.iter().flat_map(|series| &series.rows);
     let unit = if rows().any(|row| row.roof_percent.is_some()) { "% of the FMA roof" } else { "GFLOP/s" };
     let largest = rows().map(|row| value(row)).fold(1.0, f64::max);
-    let end = layers.len().max(1);
+    let end = layers.len().max(1) as f64;
     let mut chart = ChartBuilder::on(area)
         .caption(format!("Operations of the definition per second, {unit}"), ("sans-serif", 20))
         .margin(12)
-        .x_label_area_size(170)
-        .y_label_area_size(60)
-        .build_cartesian_2d(0.0..end as f64, 0.0..largest * 1.05)?;
-    let name = |x: &f64| {
-        let named = x.fract().abs() < 0.01 && *x >= 0.0;
-        layers.get(*x as usize).filter(|_| named).map_or(String::new(), |id| (*id).to_owned())
-    };
-    chart
-        .configure_mesh()
-        .disable_x_mesh()
-        .x_labels(end.min(NAMES))
-        .x_label_formatter(&name)
-        .x_label_style(("sans-serif", 11).into_font().transform(FontTransform::Rotate90))
-        .y_desc(unit)
-        .draw()?;
-    let width = 0.8 / series.len().max(1) as f64;
+        .x_label_area_size(35)
+        .y_label_area_size(NAMES)
+        // The first layer on top.
+        .build_cartesian_2d(0.0..largest * 1.05, end..0.0)?;
+    chart.configure_mesh().disable_y_mesh().y_labels(0).x_desc(unit).draw()?;
+    let width = 1.0 / (series.len() + 1).max(2) as f64;
+    for (index, id) in layers.iter().enumerate() {
+        let (left, middle) = chart.backend_coord(&(0.0, index as f64 + 0.5));
+        area.draw(&Text::new((*id).to_owned(), (left - NAMES as i32, middle - 6), ("sans-serif", 12)))?;
+    }
     for (index, series) in series.iter().enumerate() {
         let bar = |row: &&Row| {
             let layer = layers.iter().position(|&id| id == row.layer)?;
-            let left = layer as f64 + 0.1 + index as f64 * width;
-            Some(Rectangle::new([(left, 0.0), (left + width, value(row))], series.colour.filled()))
+            let top = layer as f64 + (index as f64 + 0.5) * width;
+            Some(Rectangle::new([(0.0, top), (value(row), top + width)], series.colour.filled()))
         };
         let colour = series.colour;
         chart

@@ -58,8 +58,13 @@ impl Report {
         ];
         let mut table = table(&header, &[4, 5, 6, 7, 8, 9], format);
         for row in &self.rows {
-            let wrong = if row.is_wrong && row.rel_l2_error.is_finite() { "WRONG " } else { "" };
-            let failed = if row.ms_median.is_none() && wrong.is_empty() { "FAILED " } else { "" };
+            let mark = match (row.is_wrong, row.ms_median) {
+                // A peer that does not do the layer.
+                (true, None) if row.peer().is_some() && row.rel_l2_error.is_nan() => "none: ",
+                (true, _) => "WRONG ",
+                (false, None) => "FAILED ",
+                (false, Some(_)) => "",
+            };
             table.add_row([
                 row.layer.clone(),
                 row.algorithm.clone(),
@@ -71,7 +76,7 @@ impl Report {
                 number(row.gflops, 1),
                 number(row.roof_percent, 1),
                 format!("{:.1e}", row.rel_l2_error),
-                format!("{wrong}{failed}{}", row.note),
+                format!("{mark}{}", row.note),
             ]);
         }
         table

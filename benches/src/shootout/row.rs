@@ -67,18 +67,19 @@ impl Row {
         self.is_wrong = error.is_nan() || error > tolerance;
     }
 
-    /// With the times of `rival`, unless one of its turns failed.
-    pub(super) fn timed(&mut self, rival: &Rival<'_>) {
+    /// With the times of `rival`, unless one of its turns failed, and of the roof in the same rounds.
+    pub(super) fn timed(&mut self, rival: &Rival<'_>, roof: Option<&Rival<'_>>) {
         if !rival.seconds.is_empty() && rival.seconds.iter().all(|seconds| seconds.is_finite()) {
             self.ms_min = Some(1e3 * least(&rival.seconds));
             self.ms_median = Some(1e3 * median(&rival.seconds));
             self.gflops = Some(rival.median_gflops());
+            self.roof_percent = roof.map(|roof| 100.0 * rival.median_gflops() / roof.median_gflops());
         }
     }
 
     /// Without times, as of a wrong output.
     pub(super) fn untimed(&mut self) {
-        (self.ms_min, self.ms_median, self.gflops) = (None, None, None);
+        (self.ms_min, self.ms_median, self.gflops, self.roof_percent) = (None, None, None, None);
     }
 
     /// The same under another name, whose note says nothing that this one's does not.
@@ -105,11 +106,13 @@ mod tests {
         row.checked(1e-7, 2e-6);
         let mut rival = Rival::new("auto", problem.spec.flops(), || {});
         rival.seconds = vec![2e-3, 1e-3, 3e-3];
-        row.timed(&rival);
+        let mut roof = Rival::new("roof", 1.2e6, || {});
+        roof.seconds = vec![1e-3];
+        row.timed(&rival, Some(&roof));
         let json = serde_json::to_value(&row).unwrap();
         let expected = serde_json::json!({
             "layer": "lenet5.c3", "algorithm": "auto", "isa": "portable", "layout": "nchw16c", "threads": 1,
-            "ms_min": 1.0, "ms_median": 2.0, "gflops": 0.24, "roof_percent": null, "rel_l2_error": 1e-7,
+            "ms_min": 1.0, "ms_median": 2.0, "gflops": 0.24, "roof_percent": 20.0, "rel_l2_error": 1e-7,
         });
         assert_eq!(json, expected);
     }
@@ -124,7 +127,7 @@ mod tests {
         }
         let mut rival = Rival::new("auto", 1.0, || {});
         rival.seconds = vec![1.0, f64::NAN];
-        row.timed(&rival);
+        row.timed(&rival, None);
         assert!(row.ms_median.is_none());
         let json = serde_json::to_value(Row { rel_l2_error: f64::NAN, ..row }).unwrap();
         assert!(json["rel_l2_error"].is_null() && json["ms_min"].is_null());

@@ -1,0 +1,279 @@
+"""The worker of the Python engines: `worker.py ENGINE THREADS`, one request and one answer a line.
+
+The requests are those of benches/src/shootout/worker.rs. Every engine gets and gives NCHW, as its users do; what it
+does to its own layouts and back is part of its time.
+"""
+
+import os
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass
+class Layer:
+    n: int
+    c: int
+    h: int
+    w: int
+    o: int
+    kh: int
+    kw: int
+    stride: int
+    pad: int
+    dilation: int
+    groups: int
+    x: np.ndarray = None
+    filter: np.ndarray = None
+
+    def load(self, x_file, filter_file):
+        self.x = np.fromfile(x_file, np.float32).reshape(self.n, self.c, self.h, self.w)
+        self.filter = np.fromfile(filter_file, np.float32).reshape(self.o, self.c // self.groups, self.kh, self.kw)
+
+
+def onnx_model(layer):
+    """The layer as an ONNX model, serialized."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    conv = helper.make_node(
+        "Conv",
+        ["x", "filter"],
+        ["y"],
+        kernel_shape=[layer.kh, layer.kw],
+        strides=[layer.stride] * 2,
+        pads=[layer.pad] * 4,
+        dilations=[layer.dilation] * 2,
+        group=layer.groups,
+    )
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, layer.x.shape)
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    graph = helper.make_graph([conv], "layer", [x], [y], [numpy_helper.from_array(layer.filter, "filter")])
+    opset = [helper.make_opsetid("", 17)]
+    return helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString()
+
+
+class OnnxRuntime:
+    def __init__(self, threads):
+        import onnxruntime
+
+        self.library = onnxruntime
+        self.options = onnxruntime.SessionOptions()
+        self.options.intra_op_num_threads = threads
+        self.options.inter_op_num_threads = 1
+
+    def prepare(self, layer):
+        providers = ["CPUExecutionProvider"]
+        self.session = self.library.InferenceSession(onnx_model(layer), self.options, providers=providers)
+        # The input stays where it is; the output is the session's.
+        self.binding = self.session.io_binding()
+        self.binding.bind_cpu_input("x", layer.x)
+        self.binding.bind_output("y")
+        return f"onnxruntime {self.library.__version__}"
+
+    def call(self):
+        self.session.run_with_iobinding(self.binding)
+
+    def output(self):
+        self.call()
+        return self.binding.copy_outputs_to_cpu()[0]
+
+
+class OpenVino:
+    def __init__(self, threads):
+        import openvino
+
+        self.library, self.core = openvino, openvino.Core()
+        # Without the first, machines with tiles for bfloat16 would use them.
+        self.settings = {
+            "INFERENCE_PRECISION_HINT": "f32",
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": 1,
+            "ENABLE_CPU_PINNING": False,
+            "PERF_COUNT": True,
+        }
+
+    def prepare(self, layer):
+        model = self.core.read_model(onnx_model(layer))
+        self.request = None
+        # Counters only to learn which kernels there are: they cost time.
+        profiled = self.core.compile_model(model, "CPU", self.settings).create_infer_request()
+        tensor = self.library.Tensor(layer.x, shared_memory=True)
+        profiled.set_input_tensor(tensor)
+        profiled.infer()
+        nodes = [node for node in profiled.profiling_info if node.node_type not in ("Parameter", "Result", "Const")]
+        used = " + ".join(f"{node.node_type} {node.exec_type}" for node in nodes)
+        settings = {**self.settings, "PERF_COUNT": False}
+        self.request = self.core.compile_model(model, "CPU", settings).create_infer_request()
+        self.layer = layer
+        self.request.set_input_tensor(tensor)
+        return used
+
+    def call(self):
+        self.request.infer()
+
+    def output(self):
+        self.call()
+        return np.array(self.request.get_output_tensor().data)
+
+
+class Torch:
+    def __init__(self, threads, channels_last):
+        import torch
+
+        self.torch = torch
+        torch.set_num_threads(threads)
+        torch.set_grad_enabled(False)
+        self.format = torch.channels_last if channels_last else torch.contiguous_format
+
+    def prepare(self, layer):
+        as_tensor = lambda array: self.torch.from_numpy(array).to(memory_format=self.format)
+        x, weight = as_tensor(layer.x), as_tensor(layer.filter)
+        conv2d = self.torch.nn.functional.conv2d
+        self.convolve = lambda: conv2d(x, weight, None, layer.stride, layer.pad, layer.dilation, layer.groups)
+        return f"torch {self.torch.__version__}"
+
+    def call(self):
+        self.convolve()
+
+    def output(self):
+        return self.convolve().contiguous().numpy()
+
+
+class Ncnn:
+    def __init__(self, threads):
+        import ncnn
+
+        self.library, self.threads = ncnn, threads
+
+    def prepare(self, layer):
+        net = self.library.Net()
+        options = net.opt
+        options.num_threads = self.threads
+        options.use_vulkan_compute = False
+        for half in [name for name in dir(options) if "fp16" in name or "bf16" in name]:
+            setattr(options, half, False)
+        kind = "Convolution" if layer.groups == 1 else "ConvolutionDepthWise"
+        values = {
+            0: layer.o, 1: layer.kw, 11: layer.kh, 2: layer.dilation, 12: layer.dilation, 3: layer.stride,
+            13: layer.stride, 4: layer.pad, 14: layer.pad, 5: 0, 6: layer.filter.size,
+        }  # fmt: skip
+        if layer.groups > 1:
+            values[7] = layer.groups
+        values = " ".join(f"{key}={value}" for key, value in values.items())
+        with tempfile.TemporaryDirectory() as folder:
+            param, weights = os.path.join(folder, "net.param"), os.path.join(folder, "net.bin")
+            with open(param, "w") as file:
+                file.write(f"7767517\n2 2\nInput x 0 1 x\n{kind} conv 1 1 x y {values}\n")
+            with open(weights, "wb") as file:
+                # Four zero bytes: the weights that follow are f32.
+                file.write(bytes(4) + layer.filter.tobytes())
+            if net.load_param(param) != 0 or net.load_model(weights) != 0:
+                raise RuntimeError("ncnn did not load the layer")
+        self.net, self.layer = net, layer
+        # It has no batch: one image after the other.
+        self.images = [self.library.Mat(image) for image in layer.x]
+        return f"ncnn {self.library.__version__}"
+
+    def image(self, image):
+        extractor = self.net.create_extractor()
+        extractor.input("x", image)
+        return extractor.extract("y")[1]
+
+    def call(self):
+        for image in self.images:
+            self.image(image)
+
+    def output(self):
+        return np.stack([np.array(self.image(image)) for image in self.images])
+
+
+class Mnn:
+    def __init__(self, threads):
+        import MNN
+        import _tools
+
+        self.library, self.tools, self.threads = MNN, _tools, threads
+
+    def prepare(self, layer):
+        with tempfile.TemporaryDirectory() as folder:
+            model, converted = os.path.join(folder, "layer.onnx"), os.path.join(folder, "layer.mnn")
+            with open(model, "wb") as file:
+                file.write(onnx_model(layer))
+            arguments = ["--modelFile", model, "--MNNModel", converted, "--bizCode", "peers"]
+            self.tools.mnnconvert(["mnnconvert", "-f", "ONNX", *arguments])
+            self.interpreter = self.library.Interpreter(converted)
+        settings = {"backend": "CPU", "numThread": self.threads, "precision": "high"}
+        self.session = self.interpreter.createSession(settings)
+        self.x = self.interpreter.getSessionInput(self.session)
+        self.source = self.tensor(layer.x)
+        self.layer = layer
+        return f"MNN {self.library.version()}"
+
+    def tensor(self, array):
+        caffe = self.library.Tensor_DimensionType_Caffe
+        return self.library.Tensor(array.shape, self.library.Halide_Type_Float, array, caffe)
+
+    def call(self):
+        # It uses the memory of the input for other things, so the input has to be copied every time.
+        self.x.copyFrom(self.source)
+        self.interpreter.runSession(self.session)
+
+    def output(self):
+        self.call()
+        y = self.interpreter.getSessionOutput(self.session)
+        plain = self.tensor(np.zeros(y.getShape(), np.float32))
+        y.copyToHostTensor(plain)
+        return np.array(plain.getNumpyData())
+
+
+ENGINES = {
+    "ort": OnnxRuntime,
+    "openvino": OpenVino,
+    "torch": lambda threads: Torch(threads, channels_last=False),
+    "torch-channels-last": lambda threads: Torch(threads, channels_last=True),
+    "ncnn": Ncnn,
+    "mnn": Mnn,
+}
+
+
+def answer(engine, request):
+    verb, *words = request.split()
+    if verb == "prepare":
+        x_file, filter_file, ring, *extents = words
+        if ring != "0":
+            raise ValueError("there is no ring for these engines")
+        layer = Layer(*map(int, extents))
+        layer.load(x_file, filter_file)
+        return engine.prepare(layer)
+    if verb == "output":
+        np.ascontiguousarray(engine.output(), np.float32).tofile(words[0])
+        return ""
+    if verb == "time":
+        calls = range(int(words[0]))
+        engine.call()
+        start = time.perf_counter()
+        for _ in calls:
+            engine.call()
+        return repr(time.perf_counter() - start)
+    raise ValueError(f"no request is called {verb}")
+
+
+def main():
+    name, threads = sys.argv[1], int(sys.argv[2])
+    # Some engines talk: whatever they print goes to standard error.
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    engine = ENGINES[name](threads)
+    for request in sys.stdin:
+        try:
+            text = "ok " + answer(engine, request)
+        except Exception as error:
+            text = f"error {error!r}".replace("\n", " ")
+        answers.write(text + "\n")
+
+
+main()
