@@ -65,6 +65,7 @@ fn axis(u: &mut Unstructured<'_>, output: usize, kernel: usize) -> Result<Axis> 
 /// Any small convolution of the parameter space.
 pub fn conv_problem(u: &mut Unstructured<'_>) -> Result<ConvProblem> {
     let layout = layout(u)?;
+    let output_layout = if u.ratio(1, 4)? { Some(Layout::Nchw16c) } else { None };
     let epilogue =
         EpilogueSpec { bias: u.arbitrary()?, residual: u.arbitrary()?, activation: *u.choose(&ACTIVATIONS)? };
     let values = *u.choose(&[Values::Uniform, Values::Sparse, Values::Wide])?;
@@ -91,6 +92,7 @@ pub fn conv_problem(u: &mut Unstructured<'_>) -> Result<ConvProblem> {
         dilation: Size2::new(h.dilation, w.dilation),
         groups,
         layout,
+        output_layout,
         epilogue,
         slack,
         values,

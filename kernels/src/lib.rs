@@ -71,5 +71,6 @@ pub use run::{ConvIo, Threads, conv2d};
 /// The register tiles themselves, for this workspace's tests and benches: no part of the public interface.
 #[doc(hidden)]
 pub mod internal {
+    pub use crate::tile::direct_table::DirectTile;
     pub use crate::tile::table::{GemmTile, KernelSet};
 }

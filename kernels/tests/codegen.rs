@@ -9,7 +9,7 @@ mod machine_code;
 
 use iced_x86::{FlowControl, Instruction, Mnemonic, OpKind, Register};
 use kernels::Isa;
-use kernels::internal::{GemmTile, KernelSet};
+use kernels::internal::KernelSet;
 use machine_code::function;
 
 fn is_fma(instruction: &Instruction) -> bool {
@@ -38,30 +38,49 @@ fn innermost_loops(code: &[Instruction]) -> Vec<&[Instruction]> {
     loops
 }
 
-fn check(isa: Isa, tile: &GemmTile, vector: impl Fn(Register) -> bool) {
-    for (code, rows) in tile.code().into_iter().zip(["packed rows", "strided rows"]) {
-        let name = format!("{}, {rows}", tile.name());
-        let code = function(code);
+/// A tile's machine code: where it is, what it is called, and the sums that it keeps in registers.
+struct Code {
+    name: String,
+    start: *const u8,
+    accumulators: usize,
+}
+
+/// The register tiles of a set, in their widest form.
+fn tiles(set: &KernelSet) -> Vec<Code> {
+    let mut tiles = Vec::new();
+    for tile in set.gemm_tiles() {
+        for (start, rows) in tile.code().into_iter().zip(["packed rows", "strided rows"]) {
+            let name = format!("{}, {rows}", tile.name());
+            tiles.push(Code { name, start, accumulators: tile.accumulators() });
+        }
+    }
+    let direct = set.direct_tile();
+    for (start, pixels) in direct.code().into_iter().zip(["image", "packed rows"]) {
+        let name = format!("{}, {pixels}", direct.name());
+        tiles.push(Code { name, start, accumulators: direct.accumulators() });
+    }
+    tiles
+}
+
+fn check(set: &KernelSet, vector: impl Fn(Register) -> bool) {
+    for Code { name, start, accumulators } in tiles(set) {
+        let code = function(start);
         // The one call there may be goes through the pointer to the activations that are not done on registers.
         let count = |flow| code.iter().filter(|i| i.flow_control() == flow).count();
         assert_eq!(count(FlowControl::Call), 0, "{name}: a body was not inlined behind its boundary");
         assert!(count(FlowControl::IndirectCall) <= 1, "{name}: calls through pointers");
         let whole = |i: &&Instruction| is_fma(i) && vector(i.op0_register());
         let fmas = code.iter().filter(whole).count();
-        assert!(
-            fmas >= tile.accumulators(),
-            "{name}: {fmas} full-width FMAs, a step of K needs {}",
-            tile.accumulators()
-        );
+        assert!(fmas >= accumulators, "{name}: {fmas} full-width FMAs, a step of K needs {accumulators}");
         // The loop over K: all accumulators at least once, none of them moved to or from the stack.
         let steps: Vec<_> = innermost_loops(&code)
             .into_iter()
-            .filter(|body| body.iter().filter(whole).count() >= tile.accumulators())
+            .filter(|body| body.iter().filter(whole).count() >= accumulators)
             .collect();
-        assert!(!steps.is_empty(), "{name}: no loop has the {} FMAs of a step", tile.accumulators());
+        assert!(!steps.is_empty(), "{name}: no loop has the {accumulators} FMAs of a step");
         for body in steps {
             let spills = body.iter().filter(|i| touches_stack(i) && vector(i.op0_register())).count();
-            assert_eq!(spills, 0, "{name}: the loop over K reloads vectors from the stack on {isa}");
+            assert_eq!(spills, 0, "{name}: the loop over K reloads vectors from the stack");
         }
     }
 }
@@ -69,13 +88,13 @@ fn check(isa: Isa, tile: &GemmTile, vector: impl Fn(Register) -> bool) {
 #[test]
 fn avx512_tiles_are_whole() {
     let Some(set) = KernelSet::get(Isa::Avx512F) else { return };
-    set.gemm_tiles().iter().for_each(|tile| check(set.isa(), tile, Register::is_zmm));
+    check(set, Register::is_zmm);
 }
 
 #[test]
 fn avx2_tiles_are_whole() {
     let Some(set) = KernelSet::get(Isa::Avx2Fma) else { return };
-    set.gemm_tiles().iter().for_each(|tile| check(set.isa(), tile, Register::is_ymm));
+    check(set, Register::is_ymm);
 }
 
 /// The test above can fail: the portable tile, entered without a boundary, is exactly what a lost one looks like.

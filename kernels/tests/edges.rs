@@ -46,11 +46,53 @@ fn around_every_tile_edge() {
     }
 }
 
+/// Rows of the output of every length around the tiles of direct convolution, by windows that share pixels between
+/// their taps (or cannot), with padding on the sides, on the image and on packed rows.
+#[test]
+fn around_every_direct_tile() {
+    let window = |kernel: usize, stride: usize, dilation: usize| {
+        (Size2::new(2, kernel), Size2::new(1, stride), Size2::new(1, dilation))
+    };
+    let windows = [window(3, 1, 1), window(5, 2, 1), window(4, 4, 2), window(2, 2, 3), window(7, 3, 1)];
+    for isa in Isa::available() {
+        let tile = KernelSet::get(isa).expect("available").direct_tile();
+        let widest = tile.pixels().last().expect("there are tiles");
+        for (layout, output_layout) in Layout::ALL
+            .map(|layout| (layout, None))
+            .into_iter()
+            .chain([(Layout::Nchw, Some(Layout::Nchw16c))])
+        {
+            for (kernel, stride, dilation) in windows {
+                for pixels in 1..=2 * widest + 1 {
+                    let o = [tile.columns() - 1, tile.columns(), tile.columns() + 1][pixels % 3];
+                    // As wide as `pixels` outputs need it, with a column of padding left and two right.
+                    let w = (pixels - 1) * stride.w + dilation.w * (kernel.w - 1) + 1;
+                    let problem = ConvProblem {
+                        input: Shape4::new(1, 19, 3, w.saturating_sub(3).max(1)),
+                        out_channels: o.max(1),
+                        kernel,
+                        stride,
+                        dilation,
+                        pad: Pad2 { top: 1, bottom: 0, left: 1, right: if w > 3 { 2 } else { w } },
+                        layout,
+                        output_layout,
+                        epilogue: EpilogueSpec { bias: true, residual: true, activation: Activation::PRelu },
+                        ..ConvProblem::simple()
+                    };
+                    problem
+                        .check(Algorithm::Direct, isa, &[])
+                        .unwrap_or_else(|what| panic!("{problem:?}: {what}"));
+                }
+            }
+        }
+    }
+}
+
 /// K longer than a block of it, so that sums wait in the output between blocks.
 #[test]
 fn several_blocks_of_k() {
     for layout in Layout::ALL {
-        for (c, groups) in [(60, 1), (171, 1), (120, 2)] {
+        for (c, groups) in [(60, 1), (171, 1), (120, 2), (277, 1), (544, 2)] {
             let problem = ConvProblem {
                 input: Shape4::new(1, c, 5, 6),
                 out_channels: 18,

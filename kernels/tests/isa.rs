@@ -4,7 +4,7 @@ mod common;
 
 use common::ConvProblem;
 use kernels::internal::KernelSet;
-use kernels::{Algorithm, ConvError, Isa, PlanOptions};
+use kernels::{Algorithm, ConvError, Isa, PlanOptions, Shape4, Size2};
 
 /// `KERNELS_REQUIRE_ISA=avx512f,avx2fma`: what is named here and missing fails instead of being skipped.
 #[test]
@@ -57,17 +57,25 @@ fn names_follow_the_grammar_and_lead_back() {
             let name = format!("gemm_f32_{}x{}_{isa}", tile.rows(), tile.columns());
             assert_eq!(tile.name(), name);
         }
+        let direct = KernelSet::get(isa).expect("available").direct_tile();
+        let pixels = direct.pixels().last().expect("there are tiles");
+        assert_eq!(direct.name(), format!("direct_f32_{pixels}x{}_{isa}", direct.columns()));
     }
     assert!(Isa::from_name("sse9").is_err());
 }
 
 #[test]
 fn every_fast_algorithm_can_be_chosen() {
-    let chosen =
-        [ConvProblem::simple(), ConvProblem { kernel: kernels::Size2::square(1), ..ConvProblem::simple() }]
-            .map(|problem| {
-                problem.plan(&problem.data(), &PlanOptions::default()).expect("a valid problem").algorithm()
-            });
+    let simple = ConvProblem::simple();
+    let chosen = [
+        simple,
+        ConvProblem { kernel: Size2::square(1), ..simple },
+        // A row of two pixels.
+        ConvProblem { input: Shape4::new(1, 3, 8, 4), ..simple },
+    ]
+    .map(|problem| {
+        problem.plan(&problem.data(), &PlanOptions::default()).expect("a valid problem").algorithm()
+    });
     for algorithm in Algorithm::ALL.into_iter().filter(|&a| a != Algorithm::Reference) {
         assert!(chosen.contains(&algorithm), "Auto never chooses {algorithm}");
     }

@@ -157,7 +157,10 @@ impl DirectConv {
 
     /// Whole rows of the output.
     pub(crate) fn grain(&self) -> Grain {
-        Grain { pixels: self.desc.output().w, channels: self.weights.width() }
+        let (pixels, channels) = (self.desc.output().w, self.weights.width());
+        // What is packed would be packed by each part.
+        let in_place = matches!(self.source, Source::Image);
+        Grain { pixels, channels, channels_first: in_place && self.weights.outweigh_image(&self.desc) }
     }
 
     /// Elements of packed rows; of one row of a panel, and of its residual, where the output is NCHW.

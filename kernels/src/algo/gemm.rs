@@ -71,7 +71,10 @@ impl GemmConv {
     }
 
     pub(crate) fn grain(&self) -> Grain {
-        Grain { pixels: self.weights.tile_pixels(), channels: self.weights.width() }
+        let (pixels, channels) = (self.weights.tile_pixels(), self.weights.width());
+        // What is packed would be packed by each part.
+        let in_place = self.source != Source::Packed;
+        Grain { pixels, channels, channels_first: in_place && self.weights.outweigh_image(&self.desc) }
     }
 
     /// A packed stretch; a 1x1 on NCHW packs one tile at a time, and only those that it cannot read in place.

@@ -45,6 +45,15 @@ pub(crate) struct Grain {
     pub(crate) pixels: usize,
     /// Channels per panel.
     pub(crate) channels: usize,
+    /// Whether parts should rather share the image than the weights: where there is more of the latter.
+    pub(crate) channels_first: bool,
+}
+
+impl Grain {
+    /// Parts share the weights, if there are any.
+    pub(crate) const fn new(pixels: usize, channels: usize) -> Self {
+        Self { pixels, channels, channels_first: false }
+    }
 }
 
 /// What a driver reads besides its weights.
@@ -65,7 +74,7 @@ impl PlanKind {
 
     pub(crate) fn grain(&self) -> Grain {
         match self {
-            Self::Reference(_) => Grain { pixels: 1, channels: 1 },
+            Self::Reference(_) => Grain::new(1, 1),
             Self::Gemm(gemm) => gemm.grain(),
             Self::Direct(direct) => direct.grain(),
         }

@@ -64,6 +64,9 @@ pub struct Choice {
     pub rejected: Vec<(Algorithm, Rejection)>,
 }
 
+/// Rows of the output shorter than this leave the smallest tiles of direct convolution too few sums in flight.
+const SHORT_ROW: usize = 4;
+
 /// Chooses an algorithm for `desc`.
 pub(crate) fn choose(desc: &ConvDesc, select: Select) -> Result<Choice, ConvError> {
     if let Select::Force(algorithm) = select {
@@ -72,20 +75,26 @@ pub(crate) fn choose(desc: &ConvDesc, select: Select) -> Result<Choice, ConvErro
         let rejected = others.map(|other| (other, Rejection::NotForced)).collect();
         return Ok(Choice { algorithm, reason: "forced by the caller", rejected });
     }
-    let (algorithm, reason) = match Algorithm::Pointwise.supports(desc) {
-        Ok(()) => (
+    let can = |algorithm: Algorithm| algorithm.supports(desc).is_ok();
+    // A tile of direct convolution lies in one row of the output; so short, it would be mostly overhead.
+    let short_rows = desc.output().w < SHORT_ROW;
+    let (algorithm, reason) = if can(Algorithm::Pointwise) {
+        (
             Algorithm::Pointwise,
             "a matrix product on the image itself; packed is only what the layout does not let be read in place",
-        ),
-        Err(_) if Algorithm::Direct.supports(desc).is_ok() => (
+        )
+    } else if can(Algorithm::Direct) && !short_rows {
+        (
             Algorithm::Direct,
             "the window is read where it lies, or from rows that are copied once: a third of a load per FMA",
-        ),
-        Err(_) => (Algorithm::Im2colGemm, "the one fast algorithm that can do every convolution"),
+        )
+    } else {
+        (Algorithm::Im2colGemm, "it can do every convolution, and its tiles do not end where rows do")
     };
     let against = |other: Algorithm| match (other.supports(desc), other) {
         (Err(reason), _) => Rejection::Unsupported(reason),
         (Ok(()), Algorithm::Reference) => Rejection::Slower("scalar, accumulates in f64"),
+        (Ok(()), Algorithm::Direct) if short_rows => Rejection::Slower("the rows of the output are short"),
         (Ok(()), Algorithm::Direct) => Rejection::Slower("a 1x1 kernel has no window to walk"),
         (Ok(()), _) => Rejection::Slower("packs every pixel, where the image itself can be read"),
     };

@@ -108,7 +108,7 @@ impl Ops {
         // A pixel's channels belong together.
         let channels = region.channels.end;
         let pixels = if region.layout() == Layout::Nchw { 4 * BLOCK } else { 1 };
-        let grain = Grain { pixels, channels };
+        let grain = Grain::new(pixels, channels);
         split(region, grain, work, threads, &|region| self.softmax_region(region));
         Ok(())
     }
@@ -164,8 +164,8 @@ fn tiles(region: &mut OutputRegion<'_>, step: usize, mut run: impl FnMut(OutTile
 /// How finely a tensor may be cut where every element stands for itself.
 fn elementwise_grain(layout: Layout) -> Grain {
     match layout {
-        Layout::Nchw => Grain { pixels: 4096, channels: 1 },
-        Layout::Nhwc | Layout::Nchw16c => Grain { pixels: 64, channels: BLOCK },
+        Layout::Nchw => Grain::new(4096, 1),
+        Layout::Nhwc | Layout::Nchw16c => Grain::new(64, BLOCK),
     }
 }
 

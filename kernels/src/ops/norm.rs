@@ -115,7 +115,7 @@ impl Ops {
         let norm = Norm { input: input.pixels(), size, eps: f64::from(eps), scale, shift };
         let work = elements(shape).saturating_mul(6);
         let region = OutputRegion::new(output, false);
-        let grain = Grain { pixels: region.pixels.end, channels: size };
+        let grain = Grain::new(region.pixels.end, size);
         split(region, grain, work, threads, &|mut region| {
             // As many whole groups at a time as have room for their numbers.
             let step = (BLOCK / size).max(1) * size;

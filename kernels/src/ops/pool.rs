@@ -251,7 +251,7 @@ impl Ops {
             Layout::Nhwc | Layout::Nchw16c => BLOCK,
         };
         // Whole rows, which share their clipped windows.
-        let grain = Grain { pixels: desc.output.w, channels };
+        let grain = Grain::new(desc.output.w, channels);
         let per_output = if desc.spec.is_global() {
             desc.input.h as u64 * desc.input.w as u64
         } else {

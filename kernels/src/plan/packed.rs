@@ -181,6 +181,12 @@ impl GemmWeights {
         }
     }
 
+    /// Whether there is more of them than of the image.
+    pub(crate) fn outweigh_image(&self, desc: &ConvDesc) -> bool {
+        let input = desc.input();
+        self.data.len() > input.n * input.c * input.h * input.w
+    }
+
     /// Groups.
     pub(crate) fn groups(&self) -> usize {
         self.groups.len()

@@ -69,17 +69,27 @@ impl Split {
         );
     }
 
-    /// Where to cut for `parts` threads: whole images if there are enough; else pixels, whose parts share the
-    /// weights; else channels. `None` if nothing can be cut.
+    /// Where to cut for `parts` threads: whole images if that is even; else pixels, whose parts share the weights, or
+    /// channels, whose parts share the image; else whatever is least uneven. `None` if nothing can be cut.
     fn cut(&self, parts: usize, region: &OutputRegion<'_>) -> Option<(Axis, usize)> {
         if parts < 2 {
             return None;
         }
-        let axes =
-            [(Axis::Images, 1), (Axis::Pixels, self.grain.pixels), (Axis::Channels, self.grain.channels)];
-        let units = |&(axis, unit): &(Axis, usize)| region.len(axis).div_ceil(unit);
-        let enough = axes.iter().find(|&axis| units(axis) >= 2 * parts);
-        let most = || axes.iter().max_by_key(|&axis| units(axis)).filter(|&axis| units(axis) >= 2);
-        enough.or_else(most).copied()
+        let pixels = (Axis::Pixels, self.grain.pixels);
+        let channels = (Axis::Channels, self.grain.channels);
+        let (first, second) = if self.grain.channels_first { (channels, pixels) } else { (pixels, channels) };
+        let axes = [(Axis::Images, 1), first, second];
+        // Of all threads' time, how much of it they work, in 1/1024.
+        let busy = |&(axis, unit): &(Axis, usize)| {
+            let units = region.len(axis).div_ceil(unit);
+            if units < 2 { 0 } else { 1024 * units / (parts * units.div_ceil(parts)) }
+        };
+        let even = axes.iter().find(|&axis| busy(axis) >= EVEN);
+        // The first of the best.
+        let best = || axes.iter().rev().max_by_key(|&axis| busy(axis)).filter(|&axis| busy(axis) > 0);
+        even.or_else(best).copied()
     }
 }
+
+/// Threads that work 97 % of the time are even enough.
+const EVEN: usize = 993;

@@ -194,8 +194,15 @@ struct Step<'a> {
     channels: usize,
 }
 
+/// Where a run is: its pixels of this channel (if packed, the first of them), its weights, and the next hint.
+struct Cursor {
+    at: [*const f32; REACH],
+    w: *const f32,
+    hint: *const f32,
+}
+
 impl Step<'_> {
-    /// As many taps as the run has.
+    /// As many taps as the run has; where weights and hints go on.
     ///
     /// # Safety
     /// As [`Direct::run`], for this run.
@@ -218,7 +225,7 @@ impl Step<'_> {
         }
     }
 
-    /// `G` taps; where weights and hints go on. Addresses wrap: they were measured before the call.
+    /// `G` taps. Addresses wrap: they were measured before the call.
     ///
     /// # Safety
     /// As [`Direct::run`], for this run.
@@ -227,8 +234,8 @@ impl Step<'_> {
         &self,
         s: S,
         acc: &mut [[S::V; NV]; T],
-        mut w: *const f32,
-        mut hint: *const f32,
+        w: *const f32,
+        hint: *const f32,
     ) -> (*const f32, *const f32) {
         let Self { args, run, row, channels } = *self;
         if run.lo >= run.hi {
@@ -236,74 +243,72 @@ impl Step<'_> {
             return (w.wrapping_add(channels.wrapping_mul(G).wrapping_mul(args.w_step)), hint);
         }
         let start = row.wrapping_offset(run.first.wrapping_mul(args.pixel as isize));
-        let mut at = [ZEROS.as_ptr(); REACH];
+        let mut cursor = Cursor { at: [ZEROS.as_ptr(); REACH], w, hint };
         if PACKED {
-            at[0] = start;
-        } else if run.lo == 0 && run.hi == T + G - 1 {
-            for j in 0..T + G - 1 {
-                at[j] = start.wrapping_add(j.wrapping_mul(args.run_step));
-            }
+            cursor.at[0] = start;
         } else {
+            let inside = run.lo == 0 && run.hi == T + G - 1;
             for j in 0..T + G - 1 {
-                if run.lo <= j && j < run.hi {
-                    at[j] = start.wrapping_add(j.wrapping_mul(args.run_step));
+                if inside || (run.lo <= j && j < run.hi) {
+                    cursor.at[j] = start.wrapping_add(j.wrapping_mul(args.run_step));
                 }
             }
         }
-        // A few channels at a time where they are few instructions each, so that counting is not most of them.
-        let unroll = if G == 1 { 4 } else { 1 };
+        // A few channels at a time where each is few instructions, so that counting is not most of them.
+        let unroll = if G == 1 { 2 } else { 1 };
+        let whole = channels / unroll * unroll;
         let mut c = 0;
+        while c < whole {
+            for u in 0..unroll {
+                // SAFETY: a channel of this run by the caller.
+                unsafe { self.channel::<S, T, NV, G, PACKED>(s, acc, &mut cursor, c.wrapping_add(u)) };
+            }
+            c = c.wrapping_add(unroll);
+        }
         while c < channels {
-            let here = if c + unroll <= channels { unroll } else { 1 };
-            if here == unroll {
-                for _ in 0..unroll {
-                    // SAFETY: by the caller.
-                    unsafe { channel::<S, T, NV, G, PACKED>(s, args, acc, &mut at, c, &mut w, &mut hint) };
-                    c += 1;
-                }
-            } else {
-                // SAFETY: by the caller.
-                unsafe { channel::<S, T, NV, G, PACKED>(s, args, acc, &mut at, c, &mut w, &mut hint) };
-                c += 1;
-            }
+            // SAFETY: a channel of this run by the caller.
+            unsafe { self.channel::<S, T, NV, G, PACKED>(s, acc, &mut cursor, c) };
+            c = c.wrapping_add(1);
         }
-        (w, hint)
+        (cursor.w, cursor.hint)
     }
-}
 
-#[inline(always)]
-unsafe fn channel<S: Simd, const T: usize, const NV: usize, const G: usize, const PACKED: bool>(
-    s: S,
-    args: &DirectArgs,
-    acc: &mut [[S::V; NV]; T],
-    at: &mut [*const f32; REACH],
-    c: usize,
-    w: &mut *const f32,
-    hint: &mut *const f32,
-) {
-    s.prefetch(*hint);
-    *hint = hint.wrapping_add(args.hint_step);
-    let mut weights = [[s.splat(0.0); NV]; G];
-    for g in 0..G {
-        for v in 0..NV {
-            // SAFETY: by the caller.
-            weights[g][v] = unsafe { s.load(w.wrapping_add(v * S::LANES)) };
-        }
-        *w = w.wrapping_add(args.w_step);
-    }
-    for j in 0..T + G - 1 {
-        let pixel = if PACKED { at[0].wrapping_add(j) } else { at[j].wrapping_add(c) };
-        // SAFETY: pixel `j` of this channel, or a zero in its place, by the caller.
-        let x = s.splat(unsafe { *pixel });
+    /// `G` taps of one input channel.
+    ///
+    /// # Safety
+    /// As [`Direct::run`], for this run and channel `c` of it.
+    #[inline(always)]
+    unsafe fn channel<S: Simd, const T: usize, const NV: usize, const G: usize, const PACKED: bool>(
+        &self,
+        s: S,
+        acc: &mut [[S::V; NV]; T],
+        cursor: &mut Cursor,
+        c: usize,
+    ) {
+        s.prefetch(cursor.hint);
+        cursor.hint = cursor.hint.wrapping_add(self.args.hint_step);
+        let mut weights = [[s.splat(0.0); NV]; G];
         for g in 0..G {
-            if g <= j && j - g < T {
-                for v in 0..NV {
-                    acc[j - g][v] = s.mul_add(x, weights[g][v], acc[j - g][v]);
+            for v in 0..NV {
+                // SAFETY: by the caller.
+                weights[g][v] = unsafe { s.load(cursor.w.wrapping_add(v * S::LANES)) };
+            }
+            cursor.w = cursor.w.wrapping_add(self.args.w_step);
+        }
+        for j in 0..T + G - 1 {
+            let pixel = if PACKED { cursor.at[0].wrapping_add(j) } else { cursor.at[j].wrapping_add(c) };
+            // SAFETY: pixel `j` of this channel, or a zero in its place, by the caller.
+            let x = s.splat(unsafe { *pixel });
+            for g in 0..G {
+                if g <= j && j - g < T {
+                    for v in 0..NV {
+                        acc[j - g][v] = s.mul_add(x, weights[g][v], acc[j - g][v]);
+                    }
                 }
             }
         }
-    }
-    if PACKED {
-        at[0] = at[0].wrapping_add(args.channel_step);
+        if PACKED {
+            cursor.at[0] = cursor.at[0].wrapping_add(self.args.channel_step);
+        }
     }
 }

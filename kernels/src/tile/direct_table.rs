@@ -154,6 +154,30 @@ impl DirectTile {
         self.name
     }
 
+    /// Output pixels of the tiles that there are, ascending.
+    pub fn pixels(&self) -> &'static [usize] {
+        self.pixels
+    }
+
+    /// Output channels of the widest tile.
+    pub fn columns(&self) -> usize {
+        self.shape.columns()
+    }
+
+    /// Vector accumulators of the largest tile: the FMAs of one tap.
+    pub fn accumulators(&self) -> usize {
+        self.shape.rows * self.shape.columns() / self.shape.lanes
+    }
+
+    /// Addresses of the machine code of the largest tile, on the image and on packed rows.
+    pub fn code(&self) -> [*const u8; 2] {
+        [self.image, self.packed].map(|table| {
+            let widest =
+                table.last().and_then(|widths| widths.last()).expect("a tile has at least one width");
+            *widest as *const u8
+        })
+    }
+
     /// `out = act(bias + sum + residual)` over all of `k`, for a row of the output: its pixels are the rows of `out`.
     ///
     /// # Panics

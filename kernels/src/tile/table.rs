@@ -340,6 +340,11 @@ impl KernelSet {
         self.gemm
     }
 
+    /// Its tile of direct convolution.
+    pub fn direct_tile(&self) -> &DirectTile {
+        &self.direct
+    }
+
     /// The tile for a product of `rows` rows: with so few that the broadcast side is nothing, the widest, which
     /// streams the other operand.
     pub(crate) fn gemm_tile_for(&self, rows: usize) -> &'static GemmTile {

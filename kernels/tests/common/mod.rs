@@ -41,6 +41,8 @@ pub struct ConvProblem {
     pub dilation: Size2,
     pub groups: usize,
     pub layout: Layout,
+    /// The output's, if it is not the input's.
+    pub output_layout: Option<Layout>,
     pub epilogue: EpilogueSpec,
     /// Channels that lie around the tensors in memory: 0 for packed tensors.
     pub slack: usize,
@@ -109,11 +111,16 @@ impl ConvProblem {
             dilation: Size2::square(1),
             groups: 1,
             layout: Layout::Nchw,
+            output_layout: None,
             epilogue: EpilogueSpec::NONE,
             slack: 0,
             values: Values::Uniform,
             seed: 1,
         }
+    }
+
+    fn layout_out(&self) -> Layout {
+        self.output_layout.unwrap_or(self.layout)
     }
 
     pub fn desc(&self) -> Result<ConvDesc, ConvError> {
@@ -123,6 +130,7 @@ impl ConvProblem {
             .dilation(self.dilation)
             .groups(self.groups)
             .layout(self.layout)
+            .output_layout(self.layout_out())
             .epilogue(self.epilogue)
             .build()
     }
@@ -150,8 +158,9 @@ impl ConvProblem {
     pub fn run(&self, plan: &ConvPlan, data: &Data, threads: Threads<'_>) -> Result<Vec<f32>, String> {
         let shape = plan.desc().output();
         let input = Placed::new(self.input, self.layout, self.slack, Some(&data.input));
-        let residual = data.residual.as_ref().map(|r| Placed::new(shape, self.layout, self.slack, Some(r)));
-        let mut output = Placed::new(shape, self.layout, self.slack, None);
+        let residual =
+            data.residual.as_ref().map(|r| Placed::new(shape, self.layout_out(), self.slack, Some(r)));
+        let mut output = Placed::new(shape, self.layout_out(), self.slack, None);
         let mut workspace = Workspace::for_req(plan.workspace_req());
         workspace.as_mut_slice().fill(JUNK);
         let io = ConvIo {

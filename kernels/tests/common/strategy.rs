@@ -39,6 +39,12 @@ fn layout() -> impl Strategy<Value = Layout> {
     select(Layout::ALL.to_vec())
 }
 
+/// Of input and output: now and then the way into the blocked layout.
+fn layouts() -> impl Strategy<Value = (Layout, Option<Layout>)> {
+    prop_oneof![3 => Just(None), 1 => Just(Some(Layout::Nchw16c))]
+        .prop_flat_map(|output| layout().prop_map(move |input| (input, output)))
+}
+
 fn values() -> impl Strategy<Value = Values> {
     prop_oneof![4 => Just(Values::Uniform), 1 => Just(Values::Sparse), 1 => Just(Values::Wide)]
 }
@@ -81,11 +87,11 @@ pub fn conv_problem() -> impl Strategy<Value = ConvProblem> {
     let groups = prop_oneof![3 => Just(1usize), 1 => 2..=5usize, 1 => select(vec![8usize, 16, 32])];
     let extents = (1..=3usize, extent(), extent(), extent(), extent(), groups);
     let window = (size(1..=5usize), size(1..=3usize), size(1..=3usize), pad());
-    let rest = (layout(), epilogue(), slack(), values(), any::<u64>());
+    let rest = (layouts(), epilogue(), slack(), values(), any::<u64>());
     (extents, window, rest).prop_map(|(extents, window, rest)| {
         let (n, c, h, w, o, groups) = extents;
         let (kernel, stride, dilation, pad) = window;
-        let (layout, epilogue, slack, values, seed) = rest;
+        let ((layout, output_layout), epilogue, slack, values, seed) = rest;
         // With many groups a few channels each are enough; with one, `c` and `o` are at the edges.
         let per_group =
             |channels: usize| if groups == 1 { channels } else { channels.div_ceil(groups).max(1) * groups };
@@ -102,6 +108,7 @@ pub fn conv_problem() -> impl Strategy<Value = ConvProblem> {
             dilation,
             groups,
             layout,
+            output_layout,
             epilogue,
             slack,
             values,
@@ -117,7 +124,7 @@ pub fn pointwise_problem() -> impl Strategy<Value = ConvProblem> {
         if kind == 0 {
             (p.input.h, p.input.w) = (p.input.h.min(7), p.input.w.min(7));
             (p.input.c, p.out_channels, p.groups) = (p.input.c.min(40), p.out_channels.min(40), 1);
-            (p.kernel, p.layout) = (p.input.size(), Layout::Nchw);
+            (p.kernel, p.layout, p.output_layout) = (p.input.size(), Layout::Nchw, None);
         } else {
             p.kernel = Size2::square(1);
             let chunk = 16 * p.groups;
