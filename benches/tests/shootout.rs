@@ -76,6 +76,12 @@ fn cold_and_threads_and_a_named_algorithm() {
 }
 
 #[test]
+fn roofs_alone() {
+    let text = stdout(&["--roofs"]);
+    assert!(text.contains("cores") && text.contains("DRAM"), "{text}");
+}
+
+#[test]
 fn a_plot_is_a_picture() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("plot.svg");

@@ -22,14 +22,19 @@ pub fn roof(isa: Isa) -> Option<Rival<'static>> {
     Some(Rival::new(format!("fma_roof_{isa}"), flops, chains))
 }
 
-/// The roof of all threads of `crew` at once.
+/// The roof of all threads of `crew` at once: each for the whole of a turn, without waiting for the others in it.
 pub fn roof_of_crew(isa: Isa, crew: &Crew) -> Option<Rival<'_>> {
     let (flops, chains) = vector::fma_chains(isa)?;
-    // Long enough for the start of the other threads not to count.
-    let calls = if crew.threads() == 1 { 1 } else { 50 };
-    let flops = flops * f64::from(calls) * crew.threads() as f64;
-    Some(Rival::new(format!("fma_roof_{isa}"), flops, move || {
-        crew.broadcast(|| (0..calls).for_each(|_| chains()));
+    let flops_per_second = move |slice: Duration| {
+        let (start, mut calls) = (Instant::now(), 0.0);
+        while start.elapsed() < slice {
+            chains();
+            calls += 1.0;
+        }
+        calls * flops / start.elapsed().as_secs_f64()
+    };
+    Some(Rival::external(format!("fma_roof_{isa}"), flops, move |slice| {
+        flops / crew.broadcast(|| flops_per_second(slice)).into_iter().sum::<f64>()
     }))
 }
 

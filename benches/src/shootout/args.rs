@@ -48,6 +48,9 @@ pub struct Args {
     /// Megabytes of such a ring
     #[arg(long, value_name = "MB", default_value = "96", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub cold_mb: u32,
+    /// Only measure the roofs of this machine, for one thread and for one on each core
+    #[arg(long)]
+    pub roofs: bool,
     /// Also draw bars and a roofline
     #[arg(long, value_name = "FILE.svg")]
     pub plot: Option<PathBuf>,

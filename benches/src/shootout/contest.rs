@@ -1,6 +1,7 @@
 //! One layer: every candidate is planned, run, checked, timed in turns with the roofs and the peers, and checked again.
 
 use super::args::{Args, Candidate};
+use super::roofs::Roof;
 use super::row::Row;
 use super::worker::Worker;
 use crate::layer::{Layer, Layouts, Memory};
@@ -26,22 +27,6 @@ pub(super) struct Arena<'a> {
     pub(super) isas: &'a [Isa],
     pub(super) workers: Vec<Worker>,
     pub(super) roofs: Vec<Roof>,
-}
-
-/// The FMA roof of one instruction set.
-pub(super) struct Roof {
-    pub(super) isa: Isa,
-    /// Operations of one call.
-    pub(super) flops: f64,
-    /// Of one call, in every round of every layer so far.
-    pub(super) seconds: Vec<f64>,
-}
-
-impl Roof {
-    /// Not measured yet; none of an instruction set that has none.
-    pub(super) fn new(isa: Isa) -> Option<Self> {
-        peak::roof(isa).map(|rival| Self { isa, flops: rival.flops, seconds: Vec::new() })
-    }
 }
 
 /// The rows of one layer, with what runs behind them as long as it does.
@@ -174,8 +159,7 @@ impl Arena<'_> {
             row.timed(rival, roof_of(row.isa).map(|(_, roof)| roof));
         }
         for (roof, rival) in self.roofs.iter_mut().zip(roofs) {
-            roof.flops = rival.flops;
-            roof.seconds.extend(&rival.seconds);
+            roof.extend(rival);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! `--plot`: how much of the roof each rival reaches on each layer, and the layers under the roofline.
 
-use super::Roofs;
+use super::roofs::Measured;
 use super::row::Row;
 use plotters::coord::Shift;
 use plotters::prelude::*;
@@ -24,13 +24,13 @@ struct Series<'a> {
 }
 
 /// The picture as text.
-pub(super) fn svg(rows: &[Row], roofs: &[Roofs]) -> anyhow::Result<String> {
+pub(super) fn svg(rows: &[Row], roofs: &[Measured]) -> anyhow::Result<String> {
     let mut text = String::new();
     draw(&mut text, rows, roofs).map_err(|error| anyhow::anyhow!("plot: {error}"))?;
     Ok(text)
 }
 
-fn draw(text: &mut String, rows: &[Row], roofs: &[Roofs]) -> Drawn {
+fn draw(text: &mut String, rows: &[Row], roofs: &[Measured]) -> Drawn {
     let (layers, series) = (layers(rows), series(rows));
     let slots = layers.len() * (series.len() + 1).max(2);
     let height = slots as u32 * BAR + 100;
@@ -123,7 +123,7 @@ fn bars(area: &Area<'_>, layers: &[&str], series: &[Series<'_>]) -> Drawn {
 
 /// The roof of each instruction set and number of threads, under which its rows are; where memory bounds, a slope for
 /// each level.
-fn roofline(area: &Area<'_>, series: &[Series<'_>], roofs: &[Roofs]) -> Drawn {
+fn roofline(area: &Area<'_>, series: &[Series<'_>], roofs: &[Measured]) -> Drawn {
     let rows = || series.iter().flat_map(|series| &series.rows);
     let range = |values: &mut dyn Iterator<Item = f64>| {
         values.fold((f64::INFINITY, 0.0), |(low, high), value| (value.min(low), value.max(high)))

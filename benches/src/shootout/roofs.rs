@@ -1,0 +1,95 @@
+//! The roofs of one run: what is known of them, and how it is said.
+
+use crate::peak::{self, Bandwidth, SUSTAINED};
+use crate::pin::Crew;
+use crate::turns::{Rival, least, median, take_turns};
+use kernels::Isa;
+
+/// A best round so many times as fast as the middle one is not the clock's doing.
+const BUSY: f64 = 1.15;
+
+/// The rounds of the FMA roof of one instruction set.
+pub(super) struct Roof {
+    pub(super) isa: Isa,
+    /// Operations of one call.
+    flops: f64,
+    /// Of one call, in every round of every layer so far.
+    seconds: Vec<f64>,
+}
+
+impl Roof {
+    /// Not measured yet; none of an instruction set that has none.
+    pub(super) fn new(isa: Isa) -> Option<Self> {
+        peak::roof(isa).map(|rival| Self { isa, flops: rival.flops, seconds: Vec::new() })
+    }
+
+    /// Further rounds.
+    pub(super) fn extend(&mut self, rival: &Rival<'_>) {
+        self.flops = rival.flops;
+        self.seconds.extend(&rival.seconds);
+    }
+}
+
+/// The roofs of one instruction set and number of threads, measured.
+pub(super) struct Measured {
+    pub(super) isa: Isa,
+    pub(super) threads: usize,
+    /// The median of all rounds of all layers. Percentages are of each layer's own rounds.
+    pub(super) gflops: f64,
+    /// The best round.
+    best: f64,
+    burst: f64,
+    pub(super) bandwidths: [Bandwidth; 3],
+}
+
+/// All that `crew` can be measured for, after the rounds of `roofs`.
+pub(super) fn measure(roofs: &[Roof], crew: &Crew) -> Vec<Measured> {
+    let bandwidths = crew.enter(|| peak::bandwidths(crew));
+    let measured = |roof: &Roof| Measured {
+        isa: roof.isa,
+        threads: crew.threads(),
+        gflops: roof.flops / median(&roof.seconds) / 1e9,
+        best: roof.flops / least(&roof.seconds) / 1e9,
+        burst: crew.enter(|| peak::burst(roof.isa, crew)).unwrap_or(f64::NAN),
+        bandwidths,
+    };
+    roofs.iter().map(measured).collect()
+}
+
+/// The roofs alone, in turns with each other.
+pub(super) fn survey(isas: &[Isa], crew: &Crew) -> Vec<Measured> {
+    const ROUNDS: u32 = 15;
+    let mut roofs: Vec<Roof> = isas.iter().filter_map(|&isa| Roof::new(isa)).collect();
+    let mut rivals: Vec<_> = roofs.iter().filter_map(|roof| peak::roof_of_crew(roof.isa, crew)).collect();
+    crew.enter(|| take_turns(&mut rivals, ROUNDS as usize, SUSTAINED / ROUNDS));
+    roofs.iter_mut().zip(&rivals).for_each(|(roof, rival)| roof.extend(rival));
+    measure(&roofs, crew)
+}
+
+/// A line for each instruction set, and one for memory.
+pub(super) fn lines(measured: &[Measured]) -> Vec<String> {
+    let of_isa = |roof: &Measured| {
+        let Measured { isa, threads, gflops, best, burst, .. } = roof;
+        // Registers wait for nobody: what makes them slow is that something else is running.
+        let busy = if best / gflops > BUSY { "; THE MACHINE IS BUSY, its numbers mean little" } else { "" };
+        format!(
+            "{threads} thread(s), {isa}: FMA roof {gflops:.1} GFLOP/s sustained, {best:.1} in the best round, \
+             {burst:.1} in a burst{busy}"
+        )
+    };
+    let of_memory = |roof: &Measured| {
+        let levels = roof.bandwidths.iter().map(|level| format!("{} {:.1} GB/s", level.level, level.gbs));
+        format!("{} thread(s), reads: {}", roof.threads, levels.collect::<Vec<_>>().join(", "))
+    };
+    measured.iter().map(of_isa).chain(measured.first().map(of_memory)).collect()
+}
+
+/// What kind of machine this is.
+pub(super) fn machine() -> String {
+    let isas: Vec<&str> = Isa::available().map(Isa::name).collect();
+    // Where there is no such file, or no such line in it, the architecture has to do.
+    let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpus.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let model = model.map_or(std::env::consts::ARCH, |(_, name)| name);
+    format!("{model}, {} cores, instruction sets {}", num_cpus::get_physical(), isas.join(" "))
+}
