@@ -12,13 +12,14 @@
 //! Where channels are neighbours and there are enough of them the image is read in place. A first layer's few channels,
 //! and the planes of NCHW, are read from rows packed with their padding, a stretch at a time: memory copies of rows.
 //! NCHW output is computed row by row beside the packed rows and transposed from there.
-//! K is accumulated in an order that depends on the problem alone: not on tiles, regions or threads.
+//! K is cut into blocks of some two thousand products at most, and accumulated in an order that depends on the problem
+//! alone: not on tiles, regions or threads.
 
 use super::rows::{self, KernelRows, KernelRun, PackedRows};
 use super::{Grain, Operands};
 use crate::choose::Unsupported;
 use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef, PixelView, Weights};
-use crate::plan::packed::{GemmWeights, Panel};
+use crate::plan::packed::{GemmWeights, Panel, even};
 use crate::tile::direct::CHUNK;
 use crate::tile::direct_table::{DirectImage, DirectK, DirectTile, DirectWeights, TileRow};
 use crate::tile::layer_table::Source as CopySource;
@@ -38,6 +39,8 @@ const IMAGE_SHARE: usize = 512 << 10;
 const WEIGHTS_SHARE: usize = 1 << 20;
 /// Output pixels of a stretch where they do.
 const STRETCH_PIXELS: usize = 64;
+/// Products that are summed up before they wait in the output: longer sums lose accuracy.
+const MOST_STEPS: usize = 2560;
 /// Input channels of a block of K where there are more than twice as many: its weights and those of the next panel,
 /// on their way, fit the second cache level, and sums of fewer products are rounded together.
 const K_BLOCK: usize = 128;
@@ -61,6 +64,8 @@ pub(crate) struct DirectConv {
     channels: usize,
     chunk: usize,
     k_block: usize,
+    /// Kernel rows that are accumulated together.
+    row_block: usize,
     /// Output rows per stretch.
     stretch: usize,
     /// Whether the next panel of weights is worth a hint.
@@ -116,6 +121,7 @@ impl DirectConv {
             channels,
             chunk,
             k_block,
+            row_block: even(desc.kernel().h, (MOST_STEPS / (k_block * desc.kernel().w)).max(1)),
             stretch,
             ahead: weights.bytes() > WEIGHTS_SHARE,
             weights,
@@ -223,71 +229,86 @@ impl DirectConv {
         }
     }
 
-    /// Every panel of output channels against every tile of a block.
+    /// Every panel of output channels against every row of a block.
     fn panels(&self, block: &Block<'_>, region: &mut OutputRegion<'_>, lines: &mut [f32]) {
         let desc = &self.desc;
         let start = block.c.start * desc.kernel().h * desc.kernel().w;
         for (index, panel) in self.weights.panels(block.group, &region.channels.clone()) {
-            let (bias, slope) = self.weights.per_channel(index, 0);
-            let post = Post {
-                bias,
-                slope,
-                per_row: false,
-                activation: desc.epilogue().activation,
-                residual: None,
-                first: block.c.start == 0,
-                last: block.c.end == self.channels,
-            };
             let columns = self.weights.columns(index, start);
-            let mut ahead = if self.ahead { self.weights.next_columns(index, start) } else { &[] };
+            let mut hint = if self.ahead { self.weights.next_columns(index, start) } else { &[] };
             for y in block.ys.clone() {
-                let row = Row { y, kernel: KernelRows::of(desc, y), panel, post };
-                let weights = DirectWeights { data: columns.data, step: columns.step, hint: ahead };
+                let weights = DirectWeights { data: columns.data, step: columns.step, hint };
+                let row = Row { y, panel, index, weights };
                 if desc.output_layout() == Layout::Nchw {
-                    self.row_of_planes(block, &row, weights, region, lines);
-                    continue;
+                    self.row_of_planes(block, &row, region, lines);
+                } else {
+                    self.row_of_channels(block, &row, region);
                 }
-                let p = y * desc.output().w..(y + 1) * desc.output().w;
-                let residual = block
-                    .operands
-                    .residual
-                    .map(|r| (r.data, TileAt::channels_as_columns(&r.view, block.n, p.start, panel.channel)));
-                let out = region.channels_as_columns(block.n, p, panel.channel, panel.lo..panel.hi);
-                self.call(block, &row, weights, out, &Post { residual, ..post });
                 // One line per channel and run of each tile.
                 let (tiles, runs) = self.tiles.len();
-                let hinted = tiles * row.kernel.rows * runs * block.c.len() * BLOCK;
-                ahead = &ahead[hinted.min(ahead.len())..];
+                let hinted = tiles * KernelRows::of(desc, y).rows * runs * block.c.len() * BLOCK;
+                hint = &hint[hinted.min(hint.len())..];
             }
         }
     }
 
-    /// One row of the output against one panel.
+    /// One row of NHWC or Nchw16c output against one panel.
+    fn row_of_channels(&self, block: &Block<'_>, row: &Row<'_>, region: &mut OutputRegion<'_>) {
+        let Panel { channel, lo, hi } = row.panel;
+        let width = self.desc.output().w;
+        let p = row.y * width..(row.y + 1) * width;
+        let at = |r: &PixelRef<'_>| TileAt::channels_as_columns(&r.view, block.n, p.start, channel);
+        let residual = block.operands.residual.as_ref().map(|r| (r.data, at(r)));
+        for kernel in self.kernel_blocks() {
+            let out = region.channels_as_columns(block.n, p.clone(), channel, lo..hi);
+            self.call(block, row, &kernel, out, residual);
+        }
+    }
+
+    /// The blocks of kernel rows, each of which is accumulated by itself.
+    fn kernel_blocks(&self) -> impl Iterator<Item = Range<usize>> {
+        let (rows, step) = (self.desc.kernel().h, self.row_block);
+        (0..rows).step_by(step).map(move |first| first..rows.min(first + step))
+    }
+
+    /// One row of the output against one panel and some of the kernel's rows.
     fn call(
         &self,
         block: &Block<'_>,
         row: &Row<'_>,
-        weights: DirectWeights<'_>,
+        kernel: &Range<usize>,
         out: OutTile<'_>,
-        post: &Post<'_>,
+        residual: Option<(&[f32], TileAt)>,
     ) {
+        let desc = &self.desc;
+        let rows = KernelRows::of(desc, row.y).within(desc, kernel);
         let channels = block.c.len();
         let chunk = self.chunk.min(channels);
         let k = DirectK {
             chunks: channels.div_ceil(chunk),
             channels: chunk,
             last_channels: (channels - 1) % chunk + 1,
-            first_row: row.kernel.first,
-            rows: row.kernel.rows,
-            kernel_rows: self.desc.kernel().h,
+            first_row: rows.first,
+            rows: rows.rows,
+            kernel_rows: desc.kernel().h,
         };
-        self.tile().run(&self.tiles, &k, self.image(block, row), weights, out, post);
+        let (bias, slope) = self.weights.per_channel(row.index, 0);
+        let post = Post {
+            bias,
+            slope,
+            per_row: false,
+            activation: desc.epilogue().activation,
+            residual,
+            first: block.c.start == 0 && kernel.start == 0,
+            last: block.c.end == self.channels && kernel.end == desc.kernel().h,
+        };
+        self.tile().run(&self.tiles, &k, self.image(block, &rows), row.weights, out, &post);
     }
 
     /// The image, or its packed rows, from the first kernel row inside of it on.
-    fn image<'a>(&self, block: &Block<'a>, row: &Row<'_>) -> DirectImage<'a> {
+    fn image<'a>(&self, block: &Block<'a>, rows: &KernelRows) -> DirectImage<'a> {
         let input = &block.operands.input;
-        let (rows, width, dilation) = (&row.kernel, self.desc.input().w, self.desc.dilation().h);
+        let (width, dilation) = (self.desc.input().w, self.desc.dilation().h);
         match self.source {
             Source::Image => {
                 let view = &input.view;
@@ -322,7 +343,6 @@ impl DirectConv {
         &self,
         block: &Block<'_>,
         row: &Row<'_>,
-        weights: DirectWeights<'_>,
         region: &mut OutputRegion<'_>,
         lines: &mut [f32],
     ) {
@@ -335,10 +355,12 @@ impl DirectConv {
             let out = OutTile::of_matrix_columns(&mut residual[lo..], width, columns, 0..hi - lo);
             copy.copy(CopySource::new(from, block.n, channel + lo, p), true, out);
         }
-        let out = OutTile::of_matrix_columns(line, width, columns, lo..hi);
         let at = TileAt { offset: 0, row: columns, block: BLOCK };
         let residual = block.operands.residual.map(|_| (&residual[..], at));
-        self.call(block, row, weights, out, &Post { residual, ..row.post });
+        for kernel in self.kernel_blocks() {
+            let out = OutTile::of_matrix_columns(line, width, columns, lo..hi);
+            self.call(block, row, &kernel, out, residual);
+        }
         let view = PixelView {
             layout: Layout::Nhwc,
             images: 1,
@@ -370,9 +392,10 @@ struct Block<'a> {
 /// One row of the output against one panel.
 struct Row<'a> {
     y: usize,
-    kernel: KernelRows,
     panel: Panel,
-    post: Post<'a>,
+    /// The panel's.
+    index: usize,
+    weights: DirectWeights<'a>,
 }
 
 /// Which tap of an output channel's filter each step of K is: `[chunk][kernel row][run][channel][tap]` on the image,

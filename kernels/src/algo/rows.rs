@@ -188,6 +188,16 @@ impl KernelRows {
         Self { first, rows, input_row }
     }
 
+    /// Those of them that are in `block`.
+    pub(crate) fn within(self, desc: &ConvDesc, block: &Range<usize>) -> Self {
+        let first = self.first.max(block.start);
+        let rows = (self.first + self.rows).min(block.end).saturating_sub(first);
+        if rows == 0 {
+            return Self { first: block.start, rows, input_row: 0 };
+        }
+        Self { first, rows, input_row: self.input_row + (first - self.first) * desc.dilation().h }
+    }
+
     /// The input rows that output rows `ys` read, with those in between.
     pub(crate) fn input_rows(desc: &ConvDesc, ys: &Range<usize>) -> Range<usize> {
         let dilation = desc.dilation().h;
