@@ -9,7 +9,6 @@ pub(crate) mod im2col;
 pub(crate) mod pixels;
 pub(crate) mod pointwise;
 pub(crate) mod reference;
-pub(crate) mod rows;
 
 use crate::choose::Algorithm;
 use crate::describe::{ConvDesc, PixelRef, PixelView, Weights};

@@ -1,0 +1,138 @@
+//! What a direct convolution decides before it runs: where the image is read, how K and the rows are cut.
+
+use super::rows::{self, KernelRun, PackedRows};
+use super::{DirectConv, Source};
+use crate::choose::Unsupported;
+use crate::describe::{BLOCK, ConvDesc, Layout, Weights};
+use crate::plan::packed::{GemmWeights, even};
+use crate::tile::direct::CHUNK;
+use crate::tile::table::KernelSet;
+use std::ops::Range;
+
+/// Output columns at most: the tiles of a row are planned one by one.
+const MOST_WIDTH: usize = 1 << 16;
+/// Elements of packed rows at most: they should stay in the second cache level.
+const MOST_PACKED: usize = 1 << 20;
+/// Elements of packed rows that are worth a stretch.
+const STRETCH_LEN: usize = 64 << 10;
+/// The same where every stretch reads the weights from afar.
+const LONG_STRETCH_LEN: usize = 160 << 10;
+/// Bytes of the image that a stretch of rows may read: the image's share of the second cache level.
+const IMAGE_SHARE: usize = 512 << 10;
+/// Bytes of weights that stay in the second cache level beside the image.
+const WEIGHTS_SHARE: usize = 1 << 20;
+/// Output pixels of a stretch where they do.
+const STRETCH_PIXELS: usize = 64;
+/// Products that are summed up before they wait in the output: longer sums lose accuracy.
+const MOST_STEPS: usize = 2560;
+/// Input channels of a block of K where there are more than twice as many: its weights and those of the next panel,
+/// on their way, fit the second cache level, and sums of fewer products are rounded together.
+const K_BLOCK: usize = 128;
+
+/// Whether the image can be read in place, with enough channels in a row to be worth it.
+fn in_place(desc: &ConvDesc) -> bool {
+    desc.layout() != Layout::Nchw && desc.input().c / desc.groups() >= CHUNK / 2
+}
+
+pub(crate) fn supports(desc: &ConvDesc) -> Result<(), Unsupported> {
+    let per_group = desc.output().c / desc.groups();
+    let out_blocks =
+        desc.output_layout() != Layout::Nchw16c || desc.groups() == 1 || per_group.is_multiple_of(BLOCK);
+    if !rows::groups_are_blocks(desc, desc.layout()) || !out_blocks {
+        return Err(Unsupported::GroupInsideBlock);
+    }
+    let rows = PackedRows::new(desc).channel_len();
+    let channels = desc.input().c / desc.groups();
+    let window = rows.saturating_mul(channels).saturating_mul(desc.kernel().h.min(desc.input().h));
+    let span = (desc.kernel().h - 1).saturating_mul(desc.dilation().h).saturating_add(1).min(desc.input().h);
+    let span_len = rows.saturating_mul(channels).saturating_mul(span);
+    if desc.output().w > MOST_WIDTH || (!in_place(desc) && window.max(span_len) > MOST_PACKED) {
+        return Err(Unsupported::RowsTooLong);
+    }
+    Ok(())
+}
+
+impl DirectConv {
+    pub(crate) fn new(desc: &ConvDesc, weights: &Weights<'_>, kernels: &'static KernelSet) -> Self {
+        let tile = &kernels.direct;
+        let channels = desc.input().c / desc.groups();
+        let source = if in_place(desc) { Source::Image } else { Source::Rows(PackedRows::new(desc)) };
+        let runs = rows::kernel_runs(desc, tile.taps);
+        let (packed, chunk) = match source {
+            Source::Image => (None, CHUNK),
+            Source::Rows(rows) => (Some(rows), channels),
+        };
+        // Panels are columns in any case: NCHW output is transposed afterwards.
+        let layout = if desc.output_layout() == Layout::Nchw { Layout::Nhwc } else { desc.output_layout() };
+        let order = k_order(desc, &source, &runs);
+        let weights = GemmWeights::pack(desc, weights, &tile.shape, layout, |k| order[k]);
+        let (k_block, stretch) = match source {
+            Source::Image => image_blocks(desc, &weights),
+            Source::Rows(rows) => (channels, packed_stretch(desc, rows)),
+        };
+        Self {
+            desc: *desc,
+            kernels,
+            tiles: rows::tile_row(desc, tile.pixels, &runs, packed),
+            source,
+            channels,
+            chunk,
+            k_block,
+            row_block: even(desc.kernel().h, (MOST_STEPS / (k_block * desc.kernel().w)).max(1)),
+            stretch,
+            ahead: weights.bytes() > WEIGHTS_SHARE,
+            weights,
+        }
+    }
+}
+
+/// Channels per block of K and output rows per stretch of an image that is read in place.
+fn image_blocks(desc: &ConvDesc, weights: &GemmWeights) -> (usize, usize) {
+    let channels = desc.input().c / desc.groups();
+    let k_block = if channels > 2 * K_BLOCK { K_BLOCK } else { channels };
+    let row = desc.input().w * desc.stride().h.min(desc.input().h) * k_block * size_of::<f32>();
+    let rows = (IMAGE_SHARE / row.max(1)).max(4);
+    if weights.bytes() <= WEIGHTS_SHARE {
+        // All weights stay near: the image comes by once, a few tiles at a time.
+        return (k_block, rows.min(STRETCH_PIXELS.div_ceil(desc.output().w)));
+    }
+    (k_block, rows)
+}
+
+/// Output rows whose packed rows are worth a stretch, at least one.
+fn packed_stretch(desc: &ConvDesc, rows: PackedRows) -> usize {
+    let row = rows.channel_len() * (desc.input().c / desc.groups());
+    let span = (desc.kernel().h - 1) * desc.dilation().h + 1;
+    let len =
+        if desc.filter_len() * size_of::<f32>() <= WEIGHTS_SHARE { STRETCH_LEN } else { LONG_STRETCH_LEN };
+    let fit = (len / row.max(1)).max(span);
+    (fit - span) / desc.stride().h + 1
+}
+
+/// Which tap of an output channel's filter each step of K is: `[chunk][kernel row][run][channel][tap]` on the image,
+/// `[run][kernel row][channel][tap]` on packed rows.
+fn k_order(desc: &ConvDesc, source: &Source, runs: &[KernelRun]) -> Vec<usize> {
+    let (channels, kernel) = (desc.input().c / desc.groups(), desc.kernel());
+    let mut order = Vec::with_capacity(desc.taps());
+    let mut row_of_run = |channels: Range<usize>, row: usize, run: &KernelRun| {
+        for channel in channels {
+            let columns = (0..run.taps).map(|tap| run.first + tap * run.step);
+            order.extend(columns.map(|column| (channel * kernel.h + row) * kernel.w + column));
+        }
+    };
+    match source {
+        Source::Image => {
+            for first in (0..channels).step_by(CHUNK) {
+                for row in 0..kernel.h {
+                    runs.iter().for_each(|run| row_of_run(first..channels.min(first + CHUNK), row, run));
+                }
+            }
+        }
+        Source::Rows(_) => {
+            for run in runs {
+                (0..kernel.h).for_each(|row| row_of_run(0..channels, row, run));
+            }
+        }
+    }
+    order
+}
