@@ -11,7 +11,7 @@ pub(crate) mod pointwise;
 pub(crate) mod reference;
 
 use crate::choose::Algorithm;
-use crate::describe::{ConvDesc, PixelRef, PixelView, Weights};
+use crate::describe::{BLOCK, ConvDesc, PixelRef, PixelView, Weights};
 use crate::tile::output::OutputRegion;
 use crate::tile::table::KernelSet;
 
@@ -79,14 +79,26 @@ impl PlanKind {
         }
     }
 
-    /// Computes one box of the output.
+    /// Computes one box of the output; whoever has the last channel writes the lanes of Nchw16c after it.
     pub(crate) fn run(&self, operands: &Operands<'_>, mut region: OutputRegion<'_>, slab: &mut [f32]) {
-        match self {
-            Self::Reference(reference) => reference.run(operands, &mut region),
-            Self::Gemm(gemm) => gemm.run(operands, &mut region, slab),
-            Self::Direct(direct) => direct.run(operands, &mut region, slab),
+        let columns = match self {
+            Self::Reference(reference) => {
+                reference.run(operands, &mut region);
+                1
+            }
+            Self::Gemm(gemm) => {
+                gemm.run(operands, &mut region, slab);
+                gemm.tile.columns()
+            }
+            Self::Direct(direct) => {
+                direct.run(operands, &mut region, slab);
+                direct.tile().columns()
+            }
+        };
+        // Tiles write zeros to the end of the last channel's block, unless they are narrower than it.
+        if columns < BLOCK {
+            region.zero_padding_lanes();
         }
-        region.zero_padding_lanes();
     }
 
     /// Elements of workspace per thread, a whole number of cache lines.
@@ -110,7 +122,7 @@ impl PlanKind {
         match self {
             Self::Reference(_) => "reference_f64",
             Self::Gemm(gemm) => gemm.tile.name(),
-            Self::Direct(direct) => direct.kernel_name(),
+            Self::Direct(direct) => direct.tile().name(),
         }
     }
 }

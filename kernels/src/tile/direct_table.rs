@@ -188,14 +188,15 @@ impl DirectTile {
         k: &DirectK,
         image: DirectImage<'_>,
         weights: DirectWeights<'_>,
-        out: OutTile<'_>,
+        mut out: OutTile<'_>,
         post: &Post<'_>,
     ) {
-        let OutTile { rows: pixels, lo, hi, .. } = out;
+        let OutTile { rows: pixels, lo, hi, zeros, .. } = out;
         if lo >= hi {
             return;
         }
-        let wanted = hi.div_ceil(self.shape.lanes);
+        out.zeros = zeros.min(self.columns());
+        let wanted = hi.max(out.zeros).div_ceil(self.shape.lanes);
         let width =
             self.shape.vectors.iter().position(|&most| most >= wanted).expect("at most the whole width");
         let columns = self.shape.vectors[width] * self.shape.lanes;

@@ -30,12 +30,14 @@ pub(crate) enum Axis {
     Pixels,
 }
 
-/// A tile of the output that may be written: `rows` rows of columns `lo..hi`.
+/// A tile of the output that may be written: `rows` rows of columns `lo..hi`, and zeros from there to `zeros`.
 pub(crate) struct OutTile<'a> {
     pub(super) place: Place<*mut f32>,
     pub(super) rows: usize,
     pub(super) lo: usize,
     pub(super) hi: usize,
+    /// At least `hi` where there are lanes past the last channel; else anything less.
+    pub(super) zeros: usize,
     borrow: PhantomData<&'a mut [f32]>,
 }
 
@@ -60,7 +62,7 @@ impl<'a> OutTile<'a> {
     ) -> Self {
         assert!(rows == 0 || (c.len() >= (rows - 1) * columns + valid.end && valid.end <= columns));
         let place = Place { base: c.as_mut_ptr(), row: columns, block: BLOCK };
-        Self { place, rows, lo: valid.start, hi: valid.end, borrow: PhantomData }
+        Self { place, rows, lo: valid.start, hi: valid.end, zeros: 0, borrow: PhantomData }
     }
 }
 
@@ -143,7 +145,8 @@ impl<'a> OutputRegion<'a> {
         (part(images.0, channels.0, pixels.0), part(images.1, channels.1, pixels.1))
     }
 
-    /// Rows are pixels `p..p + rows` of image `n`, columns `lo..hi` are channels `channel + lo..channel + hi`.
+    /// Rows are pixels `p..p + rows` of image `n`, columns `lo..hi` are channels `channel + lo..channel + hi`; what writes
+    /// the last channel writes zeros after it, to the end of its block.
     ///
     /// # Panics
     /// If the tile is not inside the region: a defect of this library.
@@ -159,7 +162,10 @@ impl<'a> OutputRegion<'a> {
         assert!(inside(&(channel + lo..channel + hi), &self.channels));
         assert!(columns_are_channels(&self.view, channel, hi));
         let at = TileAt::channels_as_columns(&self.view, n, p.start, channel);
-        self.tile(at, p.len(), lo, hi)
+        // The lanes past the last channel belong to whoever has the last channel.
+        let last = self.view.layout == Layout::Nchw16c && channel + hi == self.view.channels;
+        let zeros = if last { (channel + hi).next_multiple_of(BLOCK) - channel } else { 0 };
+        OutTile { zeros, ..self.tile(at, p.len(), lo, hi) }
     }
 
     /// Rows are channels, columns are pixels `p.start..p.end` of image `n`.
@@ -180,7 +186,7 @@ impl<'a> OutputRegion<'a> {
 
     fn tile(&mut self, at: TileAt, rows: usize, lo: usize, hi: usize) -> OutTile<'_> {
         let place = Place { base: self.base.wrapping_add(at.offset), row: at.row, block: at.block };
-        OutTile { place, rows, lo, hi, borrow: PhantomData }
+        OutTile { place, rows, lo, hi, zeros: 0, borrow: PhantomData }
     }
 
     /// Writes one element.

@@ -36,16 +36,24 @@ pub(crate) struct Target {
     /// Valid columns.
     pub(crate) lo: usize,
     pub(crate) hi: usize,
+    /// Columns from `hi` up to here are written as zero: the lanes of Nchw16c past the last channel.
+    pub(crate) zeros: usize,
     /// Whether this is the last block of K, after which the epilogue applies.
     pub(crate) last: bool,
+}
+
+/// The lanes of vector `j` that are columns `lo..hi`.
+#[inline(always)]
+fn lanes_between<S: Simd>(lo: usize, hi: usize, j: usize) -> Lanes {
+    let first = j * S::LANES;
+    let clamp = |column: usize| column.max(first).min(first + S::LANES) - first;
+    Lanes { lo: clamp(lo), hi: clamp(hi) }
 }
 
 /// The valid lanes of vector `j`.
 #[inline(always)]
 fn lanes_of<S: Simd>(target: &Target, j: usize) -> Lanes {
-    let first = j * S::LANES;
-    let clamp = |column: usize| column.max(first).min(first + S::LANES) - first;
-    Lanes { lo: clamp(target.lo), hi: clamp(target.hi) }
+    lanes_between::<S>(target.lo, target.hi, j)
 }
 
 /// Whether every one of `NV` vectors is whole.
@@ -136,7 +144,8 @@ unsafe fn add_tile<S: Simd, const MR: usize, const NV: usize>(
 /// Residual, activation, store.
 ///
 /// # Safety
-/// The valid columns of every row of `out` must be writable and of `residual` readable; slopes as the bias.
+/// The valid columns of every row of `out` (and those that are to be zero) must be writable, those of `residual`
+/// readable; slopes as the bias.
 #[inline(always)]
 pub(crate) unsafe fn finish<S: Simd, const MR: usize, const NV: usize>(
     s: S,
@@ -175,6 +184,14 @@ pub(crate) unsafe fn finish<S: Simd, const MR: usize, const NV: usize>(
             for i in 0..MR {
                 // SAFETY: only valid columns are touched.
                 unsafe { s.store_lanes(base.wrapping_add(at::<S>(row, block, i, j)), acc[i][j], lanes) };
+            }
+            let zeros = lanes_between::<S>(target.hi, target.zeros, j);
+            if zeros.lo < zeros.hi {
+                for i in 0..MR {
+                    let to = base.wrapping_add(at::<S>(row, block, i, j));
+                    // SAFETY: only columns that are to be zero are touched.
+                    unsafe { s.store_lanes(to, s.splat(0.0), zeros) };
+                }
             }
         }
     }

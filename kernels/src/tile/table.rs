@@ -102,7 +102,7 @@ impl Post<'_> {
     /// # Panics
     /// If the numbers of its channels or the residual are too short: a defect of this library.
     pub(super) fn target(&self, out: &OutTile<'_>, width: usize, activate: Entry<SumsArgs>) -> Target {
-        let OutTile { place, rows, lo, hi, .. } = *out;
+        let OutTile { place, rows, lo, hi, zeros, .. } = *out;
         let channels = if self.per_row { rows } else { width };
         for numbers in [self.bias, self.slope] {
             assert!(numbers.is_empty() || numbers.len() >= channels);
@@ -126,6 +126,7 @@ impl Post<'_> {
             activate,
             lo,
             hi,
+            zeros,
             last: self.last,
         }
     }
@@ -203,17 +204,18 @@ impl GemmTile {
         k: usize,
         a: RowsOf<'_>,
         b: ColumnsOf<'_>,
-        out: OutTile<'_>,
+        mut out: OutTile<'_>,
         post: &Post<'_>,
         hint: Hint<'_>,
     ) {
-        let OutTile { rows, lo, hi, .. } = out;
+        let OutTile { rows, lo, hi, zeros, .. } = out;
         if rows == 0 || lo >= hi {
             return;
         }
         let table = if a.row == CHUNK { self.packed } else { self.strided };
         let widths = table[rows - 1];
-        let wanted = hi.div_ceil(self.shape.lanes);
+        out.zeros = zeros.min(self.columns());
+        let wanted = hi.max(out.zeros).div_ceil(self.shape.lanes);
         let &(vectors, entry) = widths
             .iter()
             .find(|(vectors, _)| *vectors >= wanted)

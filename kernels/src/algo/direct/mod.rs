@@ -58,12 +58,8 @@ pub(crate) struct DirectConv {
 }
 
 impl DirectConv {
-    fn tile(&self) -> &'static DirectTile {
+    pub(crate) fn tile(&self) -> &'static DirectTile {
         &self.kernels.direct
-    }
-
-    pub(crate) fn kernel_name(&self) -> &'static str {
-        self.tile().name()
     }
 
     pub(crate) fn packed_bytes(&self) -> usize {
