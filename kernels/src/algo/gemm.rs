@@ -145,12 +145,14 @@ impl GemmConv {
     /// NHWC and Nchw16c: each pixel is broadcast against vectors of output channels.
     fn channels_as_columns(&self, block: &Block<'_>, region: &mut OutputRegion<'_>, slab: &mut [f32]) {
         let Block { operands, n, group, ref pixels, ref k } = *block;
-        let tiles = self.tiles(pixels);
         let chunks = k.len().div_ceil(CHUNK);
+        let tiles = self.tiles(pixels);
         if self.source == Source::Packed {
             pack_rows(&self.desc, &operands.input, (n, group), tiles.clone(), k, slab);
         }
         let steps = tiles.clone().count() * chunks;
+        // Pixels that are evenly spaced: one call for all of their tiles.
+        let strips = PixelTiles { most: usize::MAX, even: false, ..tiles };
         let channels = region.channels.clone();
         let panels = self.weights.panels(group, &channels).count();
         for (number, (index, Panel { channel, lo, hi })) in self.weights.panels(group, &channels).enumerate()
@@ -162,21 +164,17 @@ impl GemmConv {
                 Lookahead::Pixels => Ahead::pixels(number, panels, self.tile.rows()),
                 Lookahead::Nothing => Ahead::Nothing,
             };
-            let mut packed = 0;
-            for p in tiles.clone() {
+            for p in strips.clone() {
                 let image = |p: usize| match self.source {
                     Source::Image(access) if p < region.pixels.end => {
                         Some(access.rows(&operands.input, n, p, self.first_channel(group)))
                     }
                     _ => None,
                 };
-                let a = image(p.start).unwrap_or_else(|| RowsOf {
-                    data: &slab[packed..],
-                    row: CHUNK,
-                    chunk: p.len() * CHUNK,
-                });
-                packed += chunks * p.len() * CHUNK;
-                let hint = ahead.hint(chunks, || image(p.start + self.stretch));
+                let packed = RowsOf { data: slab, row: CHUNK, chunk: None };
+                let a = image(p.start).unwrap_or(packed);
+                let tiles = p.len().div_ceil(self.tile.rows());
+                let hint = ahead.hint(chunks, tiles, || image(p.start.saturating_add(self.stretch)));
                 let residual = operands
                     .residual
                     .map(|r| (r.data, TileAt::channels_as_columns(&r.view, n, p.start, channel)));
@@ -266,23 +264,20 @@ impl<'a> Ahead<'a> {
         if first_line < rows { Self::Pixels { first_line, lines } } else { Self::Nothing }
     }
 
-    /// The hint of the next tile, which goes through `chunks` chunks; `later` is where its counterpart in the next
-    /// stretch lies, if there is one.
-    fn hint(&mut self, chunks: usize, later: impl FnOnce() -> Option<RowsOf<'a>>) -> Hint<'a> {
+    /// The hint of the next `tiles` tiles, each of which goes through `chunks` chunks; `later` is where the first of
+    /// their counterparts in the next stretch lies, if there is one.
+    fn hint(&mut self, chunks: usize, tiles: usize, later: impl FnOnce() -> Option<RowsOf<'a>>) -> Hint<'a> {
         match self {
             Self::Nothing => Hint::NONE,
             Self::Weights { panel, lines } => {
-                let (now, rest) = panel.split_at(panel.len().min(chunks * *lines * CHUNK));
+                let (lines, tile) = (*lines, chunks * *lines * CHUNK);
+                let (now, rest) = panel.split_at(panel.len().min(tiles * tile));
                 *panel = rest;
-                if now.is_empty() {
-                    Hint::NONE
-                } else {
-                    Hint { data: now, chunk: *lines * CHUNK, lines: *lines }
-                }
+                Hint { data: now, chunk: lines * CHUNK, lines, tile, row: 0 }
             }
             Self::Pixels { first_line, lines } => match later() {
-                Some(RowsOf { data, row, chunk }) if *first_line * row < data.len() => {
-                    Hint { data: &data[*first_line * row..], chunk, lines: *lines }
+                Some(RowsOf { data, row, chunk: Some(chunk) }) if *first_line * row < data.len() => {
+                    Hint { data: &data[*first_line * row..], chunk, lines: *lines, tile: 0, row }
                 }
                 _ => Hint::NONE,
             },

@@ -1,9 +1,8 @@
 //! The pixel operand of the matrix product: a stretch of pixels in tiles, read where it lies or packed.
 
 use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef, Size2};
-use crate::plan::packed::even;
 use crate::tile::gemm::CHUNK;
-use crate::tile::table::{ColumnsOf, RowsOf};
+use crate::tile::table::{ColumnsOf, RowsOf, even};
 use std::ops::Range;
 
 /// A stretch of pixels cut into tiles of at most `most` that do not cross a multiple of `unbroken`.
@@ -58,7 +57,7 @@ impl Access {
         RowsOf {
             data: &input.data[view.offset(n, channel, self.input_pixel(p))..],
             row: view.pixel * stride,
-            chunk: if view.layout == Layout::Nchw16c { view.plane } else { CHUNK },
+            chunk: Some(if view.layout == Layout::Nchw16c { view.plane } else { CHUNK }),
         }
     }
 

@@ -72,7 +72,7 @@ pub(crate) fn plan(desc: &ConvDesc, weights: &Weights<'_>, kernels: &'static Ker
 /// level, a few tiles at a time keep their pixels in the first, and the image is what comes from afar; otherwise
 /// each panel of weights should be read as rarely as the image's share of the second level allows.
 fn order(weights: &GemmWeights) -> (usize, Lookahead) {
-    const SMALL_WEIGHTS: usize = 512 << 10;
+    const SMALL_WEIGHTS: usize = 640 << 10;
     const IMAGE_SHARE: usize = 1 << 20;
     let tile = weights.tile_pixels();
     let whole_tiles = |pixels: usize| (pixels / tile).max(4) * tile;

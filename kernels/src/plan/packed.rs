@@ -3,7 +3,7 @@
 use super::memory::Buffer;
 use crate::describe::{BLOCK, ConvDesc, Layout, Weights};
 use crate::tile::gemm::CHUNK;
-use crate::tile::table::{ColumnsOf, RowsOf, TileShape};
+use crate::tile::table::{ColumnsOf, RowsOf, TileShape, even};
 use std::ops::Range;
 
 /// Which operand of the tile the filter is.
@@ -40,11 +40,6 @@ pub(crate) struct GemmWeights {
     data: Buffer,
     bias: Buffer,
     slope: Buffer,
-}
-
-/// `n` cut into the fewest parts of at most `most`, as even as can be: the length of the longest.
-pub(crate) fn even(n: usize, most: usize) -> usize {
-    n.div_ceil(n.div_ceil(most))
 }
 
 impl GemmWeights {
@@ -156,7 +151,7 @@ impl GemmWeights {
     /// Rows `row..` of panel `index` as the broadcast operand, from step `k` (a whole chunk) on.
     pub(crate) fn rows(&self, index: usize, row: usize, k: usize) -> RowsOf<'_> {
         let chunk = self.width * CHUNK;
-        RowsOf { data: &self.panel(index)[k / CHUNK * chunk + row * CHUNK..], row: CHUNK, chunk }
+        RowsOf { data: &self.panel(index)[k / CHUNK * chunk + row * CHUNK..], row: CHUNK, chunk: Some(chunk) }
     }
 
     /// The memory of panel `index`; empty past the last.

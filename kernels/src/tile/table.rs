@@ -58,15 +58,20 @@ pub struct GemmTile {
     activate: Entry<SumsArgs>,
 }
 
-/// The broadcast operand: `rows` rows, each in chunks of 16 consecutive steps of K.
+/// The broadcast operand: rows, each in chunks of 16 consecutive steps of K.
 #[derive(Clone, Copy)]
 pub(crate) struct RowsOf<'a> {
     /// From the first element on.
     pub(crate) data: &'a [f32],
     /// From one row to the next.
     pub(crate) row: usize,
-    /// From one chunk to the next.
-    pub(crate) chunk: usize,
+    /// From one chunk to the next; `None` if rows are packed tile by tile, `[tile][k / 16][row][16]`.
+    pub(crate) chunk: Option<usize>,
+}
+
+/// `n` cut into the fewest parts of at most `most`, as even as can be: the length of the longest, which is the first.
+pub(crate) fn even(n: usize, most: usize) -> usize {
+    n.div_ceil(n.div_ceil(most))
 }
 
 /// The vector operand: a whole tile's width at every step of K.
@@ -132,17 +137,20 @@ impl Post<'_> {
     }
 }
 
-/// Memory that a later tile will read, to be hinted into the second cache level: `lines` cache lines from
-/// `q * chunk` on while this tile is in chunk `q` of K. A hint is no access: it need not end inside `data`.
+/// Memory that later tiles will read, to be hinted into the second cache level: while a tile is in chunk `q` of K,
+/// `lines` cache lines from `q * chunk` on. A hint is no access: the last tile's need not end inside `data`.
 #[derive(Clone, Copy)]
 pub(crate) struct Hint<'a> {
     pub(crate) data: &'a [f32],
     pub(crate) chunk: usize,
     pub(crate) lines: usize,
+    /// How far the next tile's hint is from this one's: so much, and so much for each row of this tile.
+    pub(crate) tile: usize,
+    pub(crate) row: usize,
 }
 
 impl Hint<'_> {
-    pub(crate) const NONE: Self = Self { data: &[], chunk: 0, lines: 0 };
+    pub(crate) const NONE: Self = Self { data: &[], chunk: 0, lines: 0, tile: 0, row: 0 };
 }
 
 impl GemmTile {
@@ -181,7 +189,7 @@ impl GemmTile {
     /// If an operand is too short.
     pub fn multiply(&self, k: usize, a: &[f32], b: &[f32], c: &mut [f32]) {
         let (rows, columns) = (self.rows(), self.columns());
-        let a = RowsOf { data: a, row: CHUNK, chunk: rows * CHUNK };
+        let a = RowsOf { data: a, row: CHUNK, chunk: Some(rows * CHUNK) };
         let post = Post {
             bias: &[],
             slope: &[],
@@ -195,7 +203,7 @@ impl GemmTile {
         self.run(k, a, ColumnsOf { data: b, step: columns }, out, &post, Hint::NONE);
     }
 
-    /// `out = act(bias + a * b + residual)` over `k` steps.
+    /// `out = act(bias + a * b + residual)` over `k` steps, for any number of rows: in tiles as even as can be.
     ///
     /// # Panics
     /// If an operand is too short: a defect of this library.
@@ -212,28 +220,23 @@ impl GemmTile {
         if rows == 0 || lo >= hi {
             return;
         }
-        let table = if a.row == CHUNK { self.packed } else { self.strided };
-        let widths = table[rows - 1];
         out.zeros = zeros.min(self.columns());
         let wanted = hi.max(out.zeros).div_ceil(self.shape.lanes);
-        let &(vectors, entry) = widths
-            .iter()
-            .find(|(vectors, _)| *vectors >= wanted)
-            .expect("a tile is at least as wide as its columns");
+        let width = self.shape.vectors.iter().position(|&vectors| vectors >= wanted);
+        let width = width.expect("a tile is at least as wide as its columns");
+        let columns = self.shape.vectors[width] * self.shape.lanes;
         let (chunks, k_tail) = (k / CHUNK, k % CHUNK);
-        // One past the last element of each operand.
-        let last_row = (rows - 1) * a.row;
-        let a_end = (chunks.wrapping_sub(1).wrapping_mul(a.chunk).wrapping_add(last_row + CHUNK))
-            .max(if k_tail > 0 { chunks * a.chunk + last_row + k_tail } else { 0 });
-        assert!(k == 0 || (if chunks == 0 { last_row + k_tail } else { a_end }) <= a.data.len());
-        assert!(k == 0 || (k - 1) * b.step + vectors * self.shape.lanes <= b.data.len());
-        let target = post.target(&out, vectors * self.shape.lanes, self.activate);
-        let args = GemmArgs {
+        a.measure(rows, k);
+        assert!(k == 0 || (k - 1) * b.step + columns <= b.data.len());
+        let target = post.target(&out, columns, self.activate);
+        let (out, residual) = (target.out, target.residual);
+        let table = if a.row == CHUNK { self.packed } else { self.strided };
+        let mut args = GemmArgs {
             chunks,
             k_tail,
             a: a.data.as_ptr(),
             a_row: a.row,
-            a_chunk: a.chunk,
+            a_chunk: a.chunk.unwrap_or(0),
             b: b.data.as_ptr(),
             b_step: b.step,
             hint: hint.data.as_ptr(),
@@ -242,9 +245,40 @@ impl GemmTile {
             first: post.first,
             target,
         };
-        // SAFETY: the operands were measured above, the output tile is inside a region that this call borrows,
-        // and the set that holds `entry` was handed out after its features were detected.
-        unsafe { entry(&args) }
+        let (mut start, mut hinted) = (0, 0);
+        while start < rows {
+            let len = even(rows - start, self.shape.rows);
+            let from = if a.chunk.is_some() { start * a.row } else { start * k.next_multiple_of(CHUNK) };
+            args.a = a.data.as_ptr().wrapping_add(from);
+            args.a_chunk = a.chunk.unwrap_or(len * CHUNK);
+            args.hint = hint.data.as_ptr().wrapping_add(hinted);
+            args.hint_lines = if hinted < hint.data.len() { hint.lines } else { 0 };
+            args.target.out.base = out.base.wrapping_add(start * out.row);
+            if !residual.base.is_null() {
+                args.target.residual.base = residual.base.wrapping_add(start * residual.row);
+            }
+            // SAFETY: the operands were measured above for all rows, `out` is inside a region that this call borrows,
+            // and the set that holds this table was handed out after its features were detected.
+            unsafe { table[len - 1][width].1(&args) };
+            start += len;
+            hinted += hint.tile + len * hint.row;
+        }
+    }
+}
+
+impl RowsOf<'_> {
+    /// # Panics
+    /// If `k` steps of `rows` rows are not all there.
+    fn measure(&self, rows: usize, k: usize) {
+        let (chunks, k_tail) = (k / CHUNK, k % CHUNK);
+        let Some(chunk) = self.chunk else {
+            assert!(self.row == CHUNK && rows * k.next_multiple_of(CHUNK) <= self.data.len());
+            return;
+        };
+        let last_row = (rows - 1) * self.row;
+        let whole = if chunks > 0 { (chunks - 1) * chunk + last_row + CHUNK } else { 0 };
+        let tail = if k_tail > 0 { chunks * chunk + last_row + k_tail } else { 0 };
+        assert!(whole.max(tail) <= self.data.len());
     }
 }
 

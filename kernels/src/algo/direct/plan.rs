@@ -4,9 +4,9 @@ use super::rows::{self, KernelRun, PackedRows};
 use super::{DirectConv, Source};
 use crate::choose::Unsupported;
 use crate::describe::{BLOCK, ConvDesc, Layout, Weights};
-use crate::plan::packed::{GemmWeights, even};
+use crate::plan::packed::GemmWeights;
 use crate::tile::direct::CHUNK;
-use crate::tile::table::KernelSet;
+use crate::tile::table::{KernelSet, even};
 use std::ops::Range;
 
 /// Output columns at most: the tiles of a row are planned one by one.
