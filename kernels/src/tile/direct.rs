@@ -254,8 +254,13 @@ impl Step<'_> {
                 }
             }
         }
-        // A few channels at a time where each is few instructions, so that counting is not most of them.
-        let unroll = if G == 1 { 2 } else { 1 };
+        // A few channels at a time where each is few instructions, so that counting is not most of them; four lanes
+        // are four channels of a pixel in one load (FMLA by element).
+        let unroll = match (G, S::LANES) {
+            (1, 4) => 4,
+            (1, _) => 2,
+            _ => 1,
+        };
         let whole = channels / unroll * unroll;
         let mut c = 0;
         while c < whole {

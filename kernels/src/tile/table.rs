@@ -331,7 +331,7 @@ static NEON: KernelSet = KernelSet {
         tile!(enter_neon, "gemm_f32_6x16_neon": lanes 4, widths [1 2 4], rows 1 2 3 4 5 6),
         tile!(enter_neon, "gemm_f32_2x32_neon": lanes 4, widths [8], rows 1 2),
     ],
-    direct: direct_tile!(enter_neon, "direct_f32_6x16_neon": lanes 4, taps 1, widths [2 4], pixels [1 2 3 4 5 6]),
+    direct: direct_tile!(enter_neon, "direct_f32_5x16_neon": lanes 4, taps 1, widths [2 4], pixels [1 2 3 4 5]),
     ops: ops_table!(enter_neon, 4),
 };
 
