@@ -32,7 +32,11 @@ fn layers(criterion: &mut Criterion) {
                 let layer = Layer::new(&problem, Layouts::same(layout), options, Memory::Warm);
                 let mut layer = layer.unwrap_or_else(|error| panic!("{id}: {error}"));
                 layer.run(Threads::Seq);
-                assert!(layer.error() < 2e-6, "{id}, {layout}: relative L2 error {}", layer.error());
+                assert!(
+                    layer.error() < problem.tolerance(2e-6),
+                    "{id}, {layout}: relative L2 error {}",
+                    layer.error()
+                );
                 layer
             };
             let mut rivals = vec![planned(&options)];

@@ -101,6 +101,15 @@ impl Problem {
         Sample { at, expected: self.desc.epilogue().activation.eval(sum, 0.0) }
     }
 
+    /// The relative L2 error from which on an output is wrong, if its algorithm may add so much to that of a plain sum.
+    ///
+    /// A plain sum of K products of random signs, taken in order, errs by about `2^-24 * sqrt(K / 6)`: each partial sum is
+    /// rounded, and the i-th is of the size of `sqrt(i)` products.
+    pub fn tolerance(&self, added: f64) -> f64 {
+        let products = self.spec.c / self.spec.groups * self.spec.kh * self.spec.kw;
+        added + f64::from(f32::EPSILON) / 2.0 * (products as f64 / 6.0).sqrt()
+    }
+
     /// Relative L2 error of the output whose element at image, channel, row and column is `value` there; NaN if an
     /// element that is looked at is.
     pub fn error(&self, value: impl Fn([usize; 4]) -> f32) -> f64 {

@@ -106,3 +106,38 @@ fn bad_arguments_are_one_line_and_exit_2() {
     let no_folder = format!("{empty}/none/plot.svg");
     assert!(refusal(&["--filter", "lenet5.c1", "--rounds", "1", "--plot", &no_folder]).contains("plot.svg"));
 }
+
+/// A peer that answers as the protocol wants it, but writes zeros, or that ends at once.
+#[cfg(unix)]
+fn fake_peer(folder: &std::path::Path, is_dead: bool) {
+    use std::os::unix::fs::PermissionsExt;
+    let body = "while read -r verb file; do case $verb in
+        prepare) echo ok fake ;;
+        output) head -c 6400 /dev/zero > $file; echo ok ;;
+        time) echo ok 1e-4 ;;
+        esac; done";
+    let program = folder.join("onednn-worker");
+    let script = format!("#!/bin/sh\n{}\n", if is_dead { "exit 1" } else { body });
+    std::fs::write(&program, script).unwrap();
+    std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+}
+
+#[cfg(unix)]
+#[test]
+fn a_peer_that_is_wrong_or_dead_is_a_row_and_no_rival() {
+    for is_dead in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        fake_peer(folder.path(), is_dead);
+        let peers = ["--peers", folder.path().to_str().unwrap()];
+        let arguments =
+            [&["--filter", "lenet5.c3", "--rounds", "1", "--algorithm", "auto"], &peers[..]].concat();
+        let json = stdout(&[&arguments[..], &["--format", "json"]].concat());
+        let rows: Value = serde_json::from_str(&json).unwrap();
+        let row = rows.as_array().unwrap().iter().find(|row| row["algorithm"] == "peer:onednn").unwrap();
+        assert_eq!(row["rel_l2_error"].as_f64().is_some(), !is_dead, "{row}");
+        assert_eq!(row["ms_median"].as_f64().is_some(), !is_dead, "{row}");
+        let text = stdout(&arguments);
+        assert!(text.contains(if is_dead { "none: crashed" } else { "WRONG fake" }), "{text}");
+        assert!(!text.contains("geometric mean"), "{text}");
+    }
+}

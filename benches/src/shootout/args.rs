@@ -95,8 +95,8 @@ impl Precision {
         }
     }
 
-    /// The relative L2 error from which on an output of ours is wrong: what the library promises.
-    pub(super) fn tolerance(self) -> f64 {
+    /// The relative L2 error that an algorithm may add to that of a plain sum.
+    pub(super) fn added(self) -> f64 {
         match self {
             Self::Strict | Self::Default => 2e-6,
             Self::Fast => 6e-6,

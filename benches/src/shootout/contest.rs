@@ -42,13 +42,14 @@ impl Arena<'_> {
     /// The rows of `spec`.
     pub(super) fn contest(&mut self, spec: &LayerSpec) -> anyhow::Result<Vec<Row>> {
         let problem = Problem::bare(spec);
+        let tolerance = problem.tolerance(self.args.numerics.added());
         let mut ours = self.entries(&problem)?;
-        self.check(&mut ours);
+        self.check(&mut ours, tolerance);
         let files = TempDir::new()?;
         let mut guests = self.prepare(&problem, files.path())?;
         self.time(spec, &mut ours, &mut guests);
         for (row, layer) in ours.rows.iter_mut().zip(&ours.layers).filter(|(row, _)| !row.is_wrong) {
-            row.checked(layer.error(), self.args.numerics.tolerance());
+            row.checked(layer.error(), tolerance);
         }
         ours.rows.iter_mut().filter(|row| row.is_wrong).for_each(Row::untimed);
         let named = |&(index, name): &(usize, &str)| ours.rows[index].called(name);
@@ -92,11 +93,11 @@ impl Arena<'_> {
     }
 
     /// Runs every slot of every layer once, where it will be timed, and looks at what it wrote over the NaNs.
-    fn check(&self, ours: &mut Entries<'_>) {
+    fn check(&self, ours: &mut Entries<'_>, tolerance: f64) {
         for (row, layer) in ours.rows.iter_mut().zip(&mut ours.layers) {
             let threads = self.crew.plan_threads();
             self.crew.enter(|| (0..layer.slots()).for_each(|_| layer.run(threads)));
-            row.checked(layer.error(), self.args.numerics.tolerance());
+            row.checked(layer.error(), tolerance);
         }
     }
 
