@@ -194,39 +194,37 @@ impl GemmConv {
             Source::Packed => 0,
         };
         let (here, rest) = (pixels.start..pixels.start + in_place, pixels.start + in_place..pixels.end);
-        if let Source::Image(access) = self.source {
-            let columns = |tile: usize| {
-                access.columns(&operands.input, n, here.start + tile * width, self.first_channel(group))
-            };
-            self.row_panels(block, region, self.tiles(&here), columns);
+        if let Source::Image(access) = self.source
+            && !here.is_empty()
+        {
+            let channel = self.first_channel(group);
+            let columns = access.columns(&operands.input, n, here.start, channel, width);
+            self.row_panels(block, region, &here, columns);
         }
         if !rest.is_empty() {
-            let tiles = self.tiles(&rest);
-            pack_columns(&self.desc, &operands.input, (n, group), tiles.clone(), k, (width, slab));
-            let columns = |tile: usize| ColumnsOf { data: &slab[tile * k.len() * width..], step: width };
-            self.row_panels(block, region, tiles, columns);
+            pack_columns(&self.desc, &operands.input, (n, group), self.tiles(&rest), k, (width, slab));
+            let columns = ColumnsOf { data: slab, step: width, tile: k.len() * width };
+            self.row_panels(block, region, &rest, columns);
         }
     }
 
-    /// Every panel of output channels against every tile of pixels; `columns` is a tile's operand, by its number.
-    fn row_panels<'b>(
+    /// Every panel of output channels against some pixels.
+    fn row_panels(
         &self,
         block: &Block<'_>,
         region: &mut OutputRegion<'_>,
-        tiles: PixelTiles,
-        columns: impl Fn(usize) -> ColumnsOf<'b>,
+        pixels: &Range<usize>,
+        columns: ColumnsOf<'_>,
     ) {
         let Block { operands, n, group, ref k, .. } = *block;
         for (index, Panel { channel, lo, hi }) in self.weights.panels(group, &region.channels.clone()) {
             let post = self.post(block, index, lo);
             let a = self.weights.rows(index, lo, k.start);
-            for (number, p) in tiles.clone().enumerate() {
-                let residual = operands
-                    .residual
-                    .map(|r| (r.data, TileAt::channels_as_rows(&r.view, n, p.start, channel + lo)));
-                let out = region.channels_as_rows(n, channel + lo..channel + hi, p);
-                self.tile.run(k.len(), a, columns(number), out, &Post { residual, ..post }, Hint::NONE);
-            }
+            let residual = operands
+                .residual
+                .map(|r| (r.data, TileAt::channels_as_rows(&r.view, n, pixels.start, channel + lo)));
+            let out = region.channels_as_rows(n, channel + lo..channel + hi, pixels.clone());
+            self.tile.run(k.len(), a, columns, out, &Post { residual, ..post }, Hint::NONE);
         }
     }
 }

@@ -61,15 +61,17 @@ impl Access {
         }
     }
 
-    /// Output pixels `p..` of NCHW planes as the vector operand; only where all of them are neighbours.
+    /// Output pixels `p..` of NCHW planes as the vector operand, tiles of `width`; only where all of them are neighbours.
     pub(crate) fn columns<'a>(
         &self,
         input: &PixelRef<'a>,
         n: usize,
         p: usize,
         channel: usize,
+        width: usize,
     ) -> ColumnsOf<'a> {
-        ColumnsOf { data: &input.data[input.view.offset(n, channel, p)..], step: input.view.plane }
+        let data = &input.data[input.view.offset(n, channel, p)..];
+        ColumnsOf { data, step: input.view.plane, tile: width }
     }
 }
 

@@ -139,7 +139,7 @@ impl GemmWeights {
 
     /// Panel `index` as the vector operand, from step `k` on.
     pub(crate) fn columns(&self, index: usize, k: usize) -> ColumnsOf<'_> {
-        ColumnsOf { data: &self.panel(index)[k * self.width..], step: self.width }
+        ColumnsOf { data: &self.panel(index)[k * self.width..], step: self.width, tile: 0 }
     }
 
     /// The panel after `index` from step `k` on; empty past the last.

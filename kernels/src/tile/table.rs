@@ -81,6 +81,8 @@ pub(crate) struct ColumnsOf<'a> {
     pub(crate) data: &'a [f32],
     /// From one step of K to the next.
     pub(crate) step: usize,
+    /// From one tile to the next, where there are more columns than one has.
+    pub(crate) tile: usize,
 }
 
 /// What surrounds the product: one number per channel before, an activation after.
@@ -200,10 +202,11 @@ impl GemmTile {
             last: true,
         };
         let out = OutTile::of_matrix(c, rows, columns);
-        self.run(k, a, ColumnsOf { data: b, step: columns }, out, &post, Hint::NONE);
+        self.run(k, a, ColumnsOf { data: b, step: columns, tile: 0 }, out, &post, Hint::NONE);
     }
 
-    /// `out = act(bias + a * b + residual)` over `k` steps, for any number of rows: in tiles as even as can be.
+    /// `out = act(bias + a * b + residual)` over `k` steps, for any number of rows, in tiles as even as can be; and, if
+    /// channels are rows, for any number of columns.
     ///
     /// # Panics
     /// If an operand is too short: a defect of this library.
@@ -212,7 +215,7 @@ impl GemmTile {
         k: usize,
         a: RowsOf<'_>,
         b: ColumnsOf<'_>,
-        mut out: OutTile<'_>,
+        out: OutTile<'_>,
         post: &Post<'_>,
         hint: Hint<'_>,
     ) {
@@ -220,20 +223,16 @@ impl GemmTile {
         if rows == 0 || lo >= hi {
             return;
         }
-        out.zeros = zeros.min(self.columns());
-        let wanted = hi.max(out.zeros).div_ceil(self.shape.lanes);
-        let width = self.shape.vectors.iter().position(|&vectors| vectors >= wanted);
-        let width = width.expect("a tile is at least as wide as its columns");
-        let columns = self.shape.vectors[width] * self.shape.lanes;
-        let (chunks, k_tail) = (k / CHUNK, k % CHUNK);
+        let whole = self.columns();
+        let tiles = hi.div_ceil(whole);
+        // Tiles that follow each other in a row of pixels.
+        assert!(tiles == 1 || (post.per_row && lo == 0 && zeros == 0 && out.place.block == CHUNK));
         a.measure(rows, k);
-        assert!(k == 0 || (k - 1) * b.step + columns <= b.data.len());
-        let target = post.target(&out, columns, self.activate);
-        let (out, residual) = (target.out, target.residual);
-        let table = if a.row == CHUNK { self.packed } else { self.strided };
+        let target = post.target(&out, whole.min(self.shape.columns_for(hi)), self.activate);
+        let (base, residual) = (target.out.base, target.residual.base);
         let mut args = GemmArgs {
-            chunks,
-            k_tail,
+            chunks: k / CHUNK,
+            k_tail: k % CHUNK,
             a: a.data.as_ptr(),
             a_row: a.row,
             a_chunk: a.chunk.unwrap_or(0),
@@ -245,10 +244,33 @@ impl GemmTile {
             first: post.first,
             target,
         };
+        for tile in 0..tiles {
+            let first = tile * whole;
+            args.target.hi = (hi - first).min(whole);
+            args.target.zeros = zeros.min(whole);
+            let wanted = args.target.hi.max(args.target.zeros).div_ceil(self.shape.lanes);
+            let width = self.shape.vectors.iter().position(|&vectors| vectors >= wanted);
+            let width = width.expect("a tile is at least as wide as its columns");
+            let columns = self.shape.vectors[width] * self.shape.lanes;
+            assert!(k == 0 || tile * b.tile + (k - 1) * b.step + columns <= b.data.len());
+            args.b = b.data.as_ptr().wrapping_add(tile * b.tile);
+            args.target.out.base = base.wrapping_add(first);
+            if !residual.is_null() {
+                args.target.residual.base = residual.wrapping_add(first);
+            }
+            self.tiles_of_rows(rows, &a, width, &hint, &mut args);
+        }
+    }
+
+    /// Every row of one tile's columns.
+    fn tiles_of_rows(&self, rows: usize, a: &RowsOf<'_>, width: usize, hint: &Hint<'_>, args: &mut GemmArgs) {
+        let table = if a.row == CHUNK { self.packed } else { self.strided };
+        let packed_row = (args.chunks + usize::from(args.k_tail > 0)) * CHUNK;
+        let (out, residual) = (args.target.out, args.target.residual);
         let (mut start, mut hinted) = (0, 0);
         while start < rows {
             let len = even(rows - start, self.shape.rows);
-            let from = if a.chunk.is_some() { start * a.row } else { start * k.next_multiple_of(CHUNK) };
+            let from = start * if a.chunk.is_some() { a.row } else { packed_row };
             args.a = a.data.as_ptr().wrapping_add(from);
             args.a_chunk = a.chunk.unwrap_or(len * CHUNK);
             args.hint = hint.data.as_ptr().wrapping_add(hinted);
@@ -257,9 +279,9 @@ impl GemmTile {
             if !residual.base.is_null() {
                 args.target.residual.base = residual.base.wrapping_add(start * residual.row);
             }
-            // SAFETY: the operands were measured above for all rows, `out` is inside a region that this call borrows,
-            // and the set that holds this table was handed out after its features were detected.
-            unsafe { table[len - 1][width].1(&args) };
+            // SAFETY: `run` has measured the operands for all rows and columns, the output is inside a region that it
+            // borrows, and the set that holds this table was handed out after its features were detected.
+            unsafe { table[len - 1][width].1(args) };
             start += len;
             hinted += hint.tile + len * hint.row;
         }
