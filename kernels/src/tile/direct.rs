@@ -68,6 +68,8 @@ pub(crate) struct DirectArgs {
     pub(crate) first_row: usize,
     pub(crate) rows: usize,
     pub(crate) kernel_rows: usize,
+    /// Tiles that follow each other in the row, with the same runs `T` pixels further each.
+    pub(crate) count: usize,
     /// The runs of one kernel row, and the taps of all of them.
     pub(crate) runs: *const Run,
     pub(crate) run_count: usize,
@@ -98,22 +100,31 @@ impl<const T: usize, const NV: usize, const G: usize, const PACKED: bool> Body f
     /// for all of K, the target as `store` says; `T` and the taps within their bounds. The hint may point anywhere.
     #[inline(always)]
     unsafe fn run<S: Simd>(s: S, args: &DirectArgs) {
-        // SAFETY: the target is valid by the caller.
-        let mut acc = unsafe { store::start::<S, T, NV>(s, &args.target, args.first) };
-        // SAFETY: by the caller.
-        unsafe {
-            if PACKED {
-                packed_k::<S, T, NV, G>(s, &mut acc, args);
-            } else {
-                image_k::<S, T, NV, G>(s, &mut acc, args);
+        let (mut target, mut image, mut hint) = (args.target, args.image, args.hint);
+        for _ in 0..args.count {
+            // SAFETY: the target is valid by the caller.
+            let mut acc = unsafe { store::start::<S, T, NV>(s, &target, args.first) };
+            // SAFETY: by the caller.
+            hint = unsafe {
+                if PACKED {
+                    packed_k::<S, T, NV, G>(s, &mut acc, args, (image, hint))
+                } else {
+                    image_k::<S, T, NV, G>(s, &mut acc, args, (image, hint))
+                }
+            };
+            // SAFETY: the target is valid by the caller.
+            unsafe { store::finish(s, acc, &target) };
+            image = image.wrapping_add(args.run_step.wrapping_mul(T));
+            target.out.base = target.out.base.wrapping_add(target.out.row.wrapping_mul(T));
+            if !target.residual.base.is_null() {
+                let next = target.residual.row.wrapping_mul(T);
+                target.residual.base = target.residual.base.wrapping_add(next);
             }
         }
-        // SAFETY: the target is valid by the caller.
-        unsafe { store::finish(s, acc, &args.target) };
     }
 }
 
-/// All of K on the image itself: chunk, kernel row, run, channel.
+/// All of K on the image itself, from there on: chunk, kernel row, run, channel. Where hints go on.
 ///
 /// # Safety
 /// As [`Direct::run`].
@@ -122,8 +133,9 @@ unsafe fn image_k<S: Simd, const T: usize, const NV: usize, const G: usize>(
     s: S,
     acc: &mut [[S::V; NV]; T],
     args: &DirectArgs,
-) {
-    let (mut chunk, mut chunk_weights, mut hint) = (args.image, args.weights, args.hint);
+    (mut chunk, mut hint): (*const f32, *const f32),
+) -> *const f32 {
+    let mut chunk_weights = args.weights;
     for q in 0..args.chunks {
         let channels = if q + 1 == args.chunks { args.last_channels } else { args.channels };
         let row_weights = channels.wrapping_mul(args.row_taps).wrapping_mul(args.w_step);
@@ -153,9 +165,10 @@ unsafe fn image_k<S: Simd, const T: usize, const NV: usize, const G: usize>(
         chunk = chunk.wrapping_add(args.chunk_step);
         chunk_weights = chunk_weights.wrapping_add(args.kernel_rows.wrapping_mul(row_weights));
     }
+    hint
 }
 
-/// All of K on packed rows: run, kernel row, channel. Rows that follow each other closely (no dilation) are one long row
+/// All of K on packed rows, from there on: run, kernel row, channel. Where hints go on. Rows that follow each other closely (no dilation) are one long row
 /// of channels: so few of them, a loop each would cost more than they do.
 ///
 /// # Safety
@@ -165,17 +178,18 @@ unsafe fn packed_k<S: Simd, const T: usize, const NV: usize, const G: usize>(
     s: S,
     acc: &mut [[S::V; NV]; T],
     args: &DirectArgs,
-) {
+    (image, mut hint): (*const f32, *const f32),
+) -> *const f32 {
     let channels = args.last_channels;
     let close = args.row_step == channels.wrapping_mul(args.channel_step);
     let (rows, inner) = if close { (1, args.rows.wrapping_mul(channels)) } else { (args.rows, channels) };
-    let (mut run_weights, mut hint) = (args.weights, args.hint);
+    let mut run_weights = args.weights;
     for r in 0..args.run_count {
         // SAFETY: one of the runs.
         let run = unsafe { &*args.runs.wrapping_add(r) };
         let row_weights = channels.wrapping_mul(run.taps).wrapping_mul(args.w_step);
         let mut w = run_weights.wrapping_add(args.first_row.wrapping_mul(row_weights));
-        let mut row = args.image;
+        let mut row = image;
         for _ in 0..rows {
             let step = Step { args, run, row, channels: inner };
             // SAFETY: the run is inside the rows, and the weights are there, by the caller.
@@ -184,6 +198,7 @@ unsafe fn packed_k<S: Simd, const T: usize, const NV: usize, const G: usize>(
         }
         run_weights = run_weights.wrapping_add(args.kernel_rows.wrapping_mul(row_weights));
     }
+    hint
 }
 
 /// One run of one kernel row through some channels.
@@ -301,6 +316,10 @@ impl Step<'_> {
             cursor.w = cursor.w.wrapping_add(self.args.w_step);
         }
         for j in 0..T + G - 1 {
+            // What a run may have of padding at its ends is not multiplied; more of it is zeros.
+            if !PACKED && ((j + 1 < G && j < self.run.lo) || (j >= T && j >= self.run.hi)) {
+                continue;
+            }
             let pixel = if PACKED { cursor.at[0].wrapping_add(j) } else { cursor.at[j].wrapping_add(c) };
             // SAFETY: pixel `j` of this channel, or a zero in its place, by the caller.
             let x = s.splat(unsafe { *pixel });

@@ -23,14 +23,15 @@ pub struct DirectTile {
     pub(super) activate: Entry<SumsArgs>,
 }
 
-/// One tile of a row of the output.
+/// Tiles of a row of the output that follow each other and read it alike.
 #[derive(Debug, PartialEq, Eq)]
-struct TileOfRow {
+struct TilesOfRow {
+    count: usize,
     /// The first output pixel.
     x: usize,
     /// Which of the sizes there are.
     size: usize,
-    /// Where its runs begin.
+    /// Where the runs of the first begin.
     runs: usize,
     /// Whether its runs are single taps, a pixel apart and all inside the row.
     window: bool,
@@ -39,7 +40,9 @@ struct TileOfRow {
 /// A row of the output, cut into tiles: what each of them reads of a row of the image.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct TileRow {
-    tiles: Vec<TileOfRow>,
+    tiles: Vec<TilesOfRow>,
+    /// Tiles in all.
+    tile_count: usize,
     /// As many for every tile: one after the other.
     runs: Vec<Run>,
     runs_of_tile: usize,
@@ -66,7 +69,8 @@ impl TileRow {
         let runs_of_tile = tiles[0].1.len();
         let taps = tiles[0].1.iter().map(|run| run.taps).collect::<Vec<_>>();
         let mut row = Self {
-            tiles: Vec::with_capacity(tiles.len()),
+            tiles: Vec::new(),
+            tile_count: tiles.len(),
             runs: Vec::with_capacity(tiles.len() * runs_of_tile),
             runs_of_tile,
             pixels: 0,
@@ -80,13 +84,24 @@ impl TileRow {
         for (pixels, runs) in tiles {
             assert!(runs.iter().map(|run| &run.taps).eq(&taps) && pixels <= MOST_PIXELS);
             let size = sizes.iter().position(|&size| size == pixels).expect("a size of the table");
-            let window = runs.iter().all(|run| run.taps == 1 && run.lo == 0 && run.hi == pixels)
-                && runs.windows(2).all(|pair| pair[1].first == pair[0].first + 1);
-            row.tiles.push(TileOfRow { x: row.pixels, size, runs: row.runs.len(), window });
+            if !row.continues(size, pixels, &runs) {
+                let window = runs.iter().all(|run| run.taps == 1 && run.lo == 0 && run.hi == pixels)
+                    && runs.windows(2).all(|pair| pair[1].first == pair[0].first + 1);
+                row.tiles.push(TilesOfRow { count: 0, x: row.pixels, size, runs: row.runs.len(), window });
+            }
+            row.tiles.last_mut().expect("just pushed, if not before").count += 1;
             row.pixels += pixels;
             runs.into_iter().for_each(|run| row.push(run, pixels));
         }
         row
+    }
+
+    /// Whether a tile reads what the one before reads, as many pixels further as that has.
+    fn continues(&self, size: usize, pixels: usize, runs: &[Run]) -> bool {
+        let Some(before) = self.tiles.last() else { return false };
+        let further = |run: &Run| Run { first: run.first + (pixels * self.stride) as isize, ..*run };
+        let expected = self.runs[self.runs.len() - self.runs_of_tile..].iter().map(further);
+        before.size == size && expected.eq(runs.iter().copied())
     }
 
     fn push(&mut self, run: Run, pixels: usize) {
@@ -104,7 +119,7 @@ impl TileRow {
 
     /// Tiles, and runs of each.
     pub(crate) fn len(&self) -> (usize, usize) {
-        (self.tiles.len(), self.runs_of_tile)
+        (self.tile_count, self.runs_of_tile)
     }
 }
 
@@ -223,6 +238,7 @@ impl DirectTile {
             rows: k.rows,
             kernel_rows: k.kernel_rows,
             runs: row.runs.as_ptr(),
+            count: 0,
             run_count: row.runs_of_tile,
             window: false,
             row_taps: row.taps,
@@ -234,6 +250,7 @@ impl DirectTile {
             target,
         };
         for tile in &row.tiles {
+            args.count = tile.count;
             args.runs = row.runs[tile.runs..].as_ptr();
             args.window = tile.window;
             args.target.out.base = out.base.wrapping_add(tile.x * out.row);
@@ -243,7 +260,7 @@ impl DirectTile {
             // SAFETY: image and weights were measured above for every tile of the row, `out` is inside a region that
             // this call borrows, and the set that holds this table was handed out after its features were detected.
             unsafe { table[tile.size][width](&args) };
-            args.hint = args.hint.wrapping_add(hints_of_tile);
+            args.hint = args.hint.wrapping_add(hints_of_tile * tile.count);
         }
     }
 }

@@ -20,6 +20,7 @@ pub(crate) struct Place<P> {
 }
 
 /// Where the sums go and what is done to them on the way.
+#[derive(Clone, Copy)]
 pub(crate) struct Target {
     pub(crate) out: Place<*mut f32>,
     /// Added before the activation; null if there is none.
