@@ -3,7 +3,7 @@
 mod common;
 
 use common::pools;
-use common::strategy::{conv_problem, pointwise_problem};
+use common::strategy::{conv_problem, depthwise_problem, pointwise_problem};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
@@ -30,4 +30,9 @@ fn any_convolution() {
 #[test]
 fn any_pointwise_convolution() {
     agree(pointwise_problem(), 600);
+}
+
+#[test]
+fn any_depthwise_convolution() {
+    agree(depthwise_problem(), 600);
 }

@@ -85,16 +85,40 @@ fn check(set: &KernelSet, vector: impl Fn(Register) -> bool) {
     }
 }
 
+/// The loops over the lines of a window: all products of a line, and no vector of them moves to or from the stack.
+fn check_depthwise(set: &KernelSet, vector: impl Fn(Register) -> bool) {
+    for (name, products, start) in set.depthwise().code() {
+        let code = function(start);
+        let calls = code.iter().filter(|i| i.flow_control() == FlowControl::Call).count();
+        assert_eq!(calls, 0, "{name}: a body was not inlined behind its boundary");
+        let fmas =
+            |body: &[Instruction]| body.iter().filter(|i| is_fma(i) && vector(i.op0_register())).count();
+        let lines: Vec<_> =
+            innermost_loops(&code).into_iter().filter(|body| fmas(body) >= products).collect();
+        assert!(!lines.is_empty(), "{name}: no loop has the {products} FMAs of a line of taps");
+        for body in lines {
+            let moves_vector = |i: &&Instruction| {
+                let registers = (0..i.op_count()).filter(|&o| i.op_kind(o) == OpKind::Register);
+                touches_stack(i) && registers.into_iter().any(|o| vector(i.op_register(o)))
+            };
+            let spills = body.iter().filter(moves_vector).count();
+            assert_eq!(spills, 0, "{name}: the loop over lines moves vectors to or from the stack");
+        }
+    }
+}
+
 #[test]
 fn avx512_tiles_are_whole() {
     let Some(set) = KernelSet::get(Isa::Avx512F) else { return };
     check(set, Register::is_zmm);
+    check_depthwise(set, Register::is_zmm);
 }
 
 #[test]
 fn avx2_tiles_are_whole() {
     let Some(set) = KernelSet::get(Isa::Avx2Fma) else { return };
     check(set, Register::is_ymm);
+    check_depthwise(set, Register::is_ymm);
 }
 
 /// The test above can fail: the portable tile, entered without a boundary, is exactly what a lost one looks like.

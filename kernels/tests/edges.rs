@@ -88,6 +88,50 @@ fn around_every_direct_tile() {
     }
 }
 
+/// Outputs of every number around the tiles of depthwise convolution on both axes, channels around its vectors, by windows
+/// that have a kernel of their own and windows that have not.
+#[test]
+fn around_every_depthwise_tile() {
+    let epilogue = EpilogueSpec { bias: true, residual: true, activation: Activation::PRelu };
+    for isa in Isa::available() {
+        let tile = KernelSet::get(isa).expect("available").depthwise();
+        let (outputs, lanes) = (tile.outputs(), tile.lanes());
+        for (layout, kernel, stride) in Layout::ALL
+            .into_iter()
+            .flat_map(|layout| [1, 3, 5, 6, 7].map(|kernel| (layout, kernel)))
+            .flat_map(|(layout, kernel)| [1, 2, 3].map(|stride| (layout, kernel, stride)))
+        {
+            let extent = |outputs: usize| (outputs - 1) * stride + 1;
+            for (h, w) in [(1, outputs - 1), (2, outputs), (3, outputs + 1), (outputs + 1, 2 * outputs + 1)] {
+                for (groups, ins, outs) in
+                    [(lanes - 1, 1, 1), (lanes + 1, 1, 1), (lanes + 1, 1, 3), (9, 2, 2)]
+                {
+                    let problem = ConvProblem {
+                        input: Shape4::new(1, groups * ins, extent(h), extent(w.max(1))),
+                        out_channels: groups * outs,
+                        groups,
+                        kernel: Size2::square(kernel),
+                        stride: Size2::square(stride),
+                        pad: Pad2 {
+                            top: kernel / 2,
+                            bottom: kernel / 2,
+                            left: kernel / 2,
+                            right: kernel / 2 + 1,
+                        },
+                        layout,
+                        epilogue,
+                        slack: kernel % 2,
+                        ..ConvProblem::simple()
+                    };
+                    problem
+                        .check(Algorithm::Depthwise, isa, &[])
+                        .unwrap_or_else(|what| panic!("{problem:?}: {what}"));
+                }
+            }
+        }
+    }
+}
+
 /// K longer than a block of it, so that sums wait in the output between blocks.
 #[test]
 fn several_blocks_of_k() {
@@ -150,6 +194,38 @@ fn regression_absurd_groups() {
     assert!(matches!(desc, Err(ConvError::SizeOverflow { .. })), "{desc:?}");
 }
 
+/// With a stride longer than the kernel is high, two rows of outputs have a row of the input between them that neither
+/// reads, and it was given the weights after the last.
+#[test]
+fn regression_rows_between_short_windows() {
+    for layout in Layout::ALL {
+        for kernel in [Size2::new(1, 3), Size2::new(3, 1), Size2::new(1, 5), Size2::new(1, 7)] {
+            let input = Shape4::new(1, 20, 9, 17);
+            let stride = Size2::square(2);
+            holds(ConvProblem {
+                input,
+                out_channels: 20,
+                groups: 20,
+                kernel,
+                stride,
+                layout,
+                ..ConvProblem::simple()
+            });
+        }
+    }
+}
+
+/// A part of the output that does not begin with the first row, done in one stretch without end: the sum of both
+/// overflowed, and nothing was written.
+#[test]
+fn regression_later_rows_in_one_stretch() {
+    let input = Shape4::new(1, 1, 33, 3);
+    let pad = Pad2::symmetric(1, 0);
+    for layout in Layout::ALL {
+        holds(ConvProblem { input, out_channels: 1, pad, layout, ..ConvProblem::simple() });
+    }
+}
+
 /// Padding wider than the kernel, strides longer than it, kernels of the whole padded input.
 #[test]
 fn windows_at_their_limits() {
@@ -169,9 +245,16 @@ fn windows_at_their_limits() {
 #[test]
 fn groups_of_every_kind() {
     for layout in Layout::ALL {
-        for (groups, c, o) in
-            [(6, 6, 12), (17, 17, 17), (4, 12, 20), (2, 32, 64), (32, 128, 128), (3, 48, 51)]
-        {
+        for (groups, c, o) in [
+            (6, 6, 12),
+            (17, 17, 17),
+            (4, 12, 20),
+            (2, 32, 64),
+            (32, 128, 128),
+            (3, 48, 51),
+            (11, 33, 33),
+            (8, 96, 8),
+        ] {
             let input = Shape4::new(1, c, 4, 5);
             let values = Values::Wide;
             holds(ConvProblem {

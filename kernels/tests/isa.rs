@@ -57,6 +57,9 @@ fn names_follow_the_grammar_and_lead_back() {
             let name = format!("gemm_f32_{}x{}_{isa}", tile.rows(), tile.columns());
             assert_eq!(tile.name(), name);
         }
+        let depthwise = KernelSet::get(isa).expect("available").depthwise();
+        let pixels = depthwise.outputs() * depthwise.lines();
+        assert_eq!(depthwise.name(), format!("depthwise_f32_{pixels}x{}_{isa}", depthwise.lanes()));
         let direct = KernelSet::get(isa).expect("available").direct_tile();
         let pixels = direct.pixels().last().expect("there are tiles");
         assert_eq!(direct.name(), format!("direct_f32_{pixels}x{}_{isa}", direct.columns()));
@@ -70,6 +73,7 @@ fn every_fast_algorithm_can_be_chosen() {
     let chosen = [
         simple,
         ConvProblem { kernel: Size2::square(1), ..simple },
+        ConvProblem { groups: 3, out_channels: 6, ..simple },
         // A row of two pixels.
         ConvProblem { input: Shape4::new(1, 3, 8, 4), ..simple },
     ]

@@ -122,9 +122,9 @@ fn main() {
     let base =
         ConvProblem { input: Shape4::new(2, 20, 9, 11), out_channels: 36, epilogue, ..ConvProblem::simple() };
     for layout in Layout::ALL {
-        for kernel in [1, 3] {
+        for (kernel, groups) in [(1, 1), (3, 1), (3, 4)] {
             let pad = Pad2::all(kernel / 2);
-            let problem = ConvProblem { layout, kernel: Size2::square(kernel), pad, ..base };
+            let problem = ConvProblem { layout, kernel: Size2::square(kernel), groups, pad, ..base };
             let desc = problem.desc().expect("a valid problem");
             for algorithm in Algorithm::ALL.into_iter().filter(|a| a.supports(&desc).is_ok()) {
                 for isa in Isa::available() {

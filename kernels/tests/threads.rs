@@ -24,7 +24,11 @@ fn problems() -> Vec<ConvProblem> {
     ];
     let with =
         |(input, out_channels)| Layout::ALL.map(|layout| ConvProblem { input, out_channels, layout, ..base });
-    shapes.into_iter().flat_map(with).collect()
+    let groups = |(groups, side)| {
+        let input = Shape4::new(1, 4 * groups, side, side);
+        Layout::ALL.map(|layout| ConvProblem { input, out_channels: 4 * groups, groups, layout, ..base })
+    };
+    shapes.into_iter().flat_map(with).chain([(4, 37), (80, 3)].into_iter().flat_map(groups)).collect()
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! A driver is sequential. It computes one [`OutputRegion`], a box of the output that it alone may write, with one
 //! slab of workspace; `run/threads.rs` cuts the output into boxes and calls it on each.
 
+pub(crate) mod depthwise;
 pub(crate) mod direct;
 pub(crate) mod gemm;
 pub(crate) mod im2col;
@@ -20,6 +21,7 @@ pub(crate) enum PlanKind {
     Reference(reference::Reference),
     Gemm(gemm::GemmConv),
     Direct(direct::DirectConv),
+    Depthwise(depthwise::Depthwise),
 }
 
 /// Plans `algorithm`, which must support `desc`.
@@ -34,6 +36,7 @@ pub(crate) fn plan(
         Algorithm::Im2colGemm => PlanKind::Gemm(im2col::plan(desc, weights, kernels)),
         Algorithm::Pointwise => PlanKind::Gemm(pointwise::plan(desc, weights, kernels)),
         Algorithm::Direct => PlanKind::Direct(direct::DirectConv::new(desc, weights, kernels)),
+        Algorithm::Depthwise => PlanKind::Depthwise(depthwise::plan(desc, weights, kernels)),
     }
 }
 
@@ -66,7 +69,7 @@ impl PlanKind {
     /// Whether all images may be treated as one long row of pixels, given the views of the actual tensors.
     pub(crate) fn merges(&self, views: &[PixelView]) -> bool {
         match self {
-            Self::Reference(_) | Self::Direct(_) => false,
+            Self::Reference(_) | Self::Direct(_) | Self::Depthwise(_) => false,
             Self::Gemm(gemm) => gemm.merges(views),
         }
     }
@@ -76,6 +79,7 @@ impl PlanKind {
             Self::Reference(_) => Grain::new(1, 1),
             Self::Gemm(gemm) => gemm.grain(),
             Self::Direct(direct) => direct.grain(),
+            Self::Depthwise(depthwise) => depthwise.grain(),
         }
     }
 
@@ -94,6 +98,10 @@ impl PlanKind {
                 direct.run(operands, &mut region, slab);
                 direct.tile().columns()
             }
+            Self::Depthwise(depthwise) => {
+                depthwise.run(operands, &mut region);
+                depthwise.kernels().lanes()
+            }
         };
         // Tiles write zeros to the end of the last channel's block, unless they are narrower than it.
         if columns < BLOCK {
@@ -104,7 +112,7 @@ impl PlanKind {
     /// Elements of workspace per thread, a whole number of cache lines.
     pub(crate) fn workspace_len(&self) -> usize {
         match self {
-            Self::Reference(_) => 0,
+            Self::Reference(_) | Self::Depthwise(_) => 0,
             Self::Gemm(gemm) => gemm.workspace_len().next_multiple_of(16),
             Self::Direct(direct) => direct.workspace_len().next_multiple_of(16),
         }
@@ -115,6 +123,7 @@ impl PlanKind {
             Self::Reference(reference) => reference.packed_bytes(),
             Self::Gemm(gemm) => gemm.weights.bytes(),
             Self::Direct(direct) => direct.packed_bytes(),
+            Self::Depthwise(depthwise) => depthwise.packed_bytes(),
         }
     }
 
@@ -123,6 +132,7 @@ impl PlanKind {
             Self::Reference(_) => "reference_f64",
             Self::Gemm(gemm) => gemm.tile.name(),
             Self::Direct(direct) => direct.tile().name(),
+            Self::Depthwise(depthwise) => depthwise.kernels().name(),
         }
     }
 }

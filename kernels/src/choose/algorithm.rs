@@ -1,6 +1,6 @@
 //! [`Algorithm`]: the ways to compute a convolution, and what each of them can do.
 
-use crate::algo::{direct, pointwise};
+use crate::algo::{depthwise, direct, pointwise};
 use crate::describe::ConvDesc;
 use std::fmt;
 
@@ -16,19 +16,23 @@ pub enum Algorithm {
     Pointwise,
     /// Register blocks of neighbouring pixels by output channels, on the image itself or on rows packed from it.
     Direct,
+    /// Each output from its few channels in the image itself: depthwise, and groups of few channels.
+    Depthwise,
 }
 
 impl Algorithm {
     /// Every algorithm, for tests and tables.
-    pub const ALL: [Self; 4] = [Self::Reference, Self::Im2colGemm, Self::Pointwise, Self::Direct];
+    pub const ALL: [Self; 5] =
+        [Self::Reference, Self::Im2colGemm, Self::Pointwise, Self::Direct, Self::Depthwise];
 
-    /// `"reference"`, `"im2col_gemm"`, `"pointwise"` or `"direct"`.
+    /// `"reference"`, `"im2col_gemm"`, `"pointwise"`, `"direct"` or `"depthwise"`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Reference => "reference",
             Self::Im2colGemm => "im2col_gemm",
             Self::Pointwise => "pointwise",
             Self::Direct => "direct",
+            Self::Depthwise => "depthwise",
         }
     }
 
@@ -41,6 +45,7 @@ impl Algorithm {
             Self::Reference | Self::Im2colGemm => Ok(()),
             Self::Pointwise => pointwise::supports(desc),
             Self::Direct => direct::supports(desc),
+            Self::Depthwise => depthwise::supports(desc),
         }
     }
 }
@@ -63,6 +68,10 @@ pub enum Unsupported {
     MixedLayouts,
     /// The rows that one row of the output needs do not fit a workspace of moderate size.
     RowsTooLong,
+    /// Depthwise needs groups of few channels; with more, there is a matrix product in each.
+    LargeGroups,
+    /// Depthwise needs the input channels of at least four neighbouring output channels in one vector.
+    ScatteredGroups,
 }
 
 impl fmt::Display for Unsupported {
@@ -74,6 +83,10 @@ impl fmt::Display for Unsupported {
             Self::GroupInsideBlock => "a group begins inside a block of 16 channels",
             Self::MixedLayouts => "input and output have different layouts",
             Self::RowsTooLong => "the rows that one row of the output needs are too long to be packed",
+            Self::LargeGroups => "its groups have at most 16 channels",
+            Self::ScatteredGroups => {
+                "too few neighbouring output channels have their input channels in one vector"
+            }
         })
     }
 }

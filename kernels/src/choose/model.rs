@@ -1,7 +1,7 @@
 //! The choice: a pure function from a problem to an algorithm and the reasons against the others.
 
 use super::{Algorithm, Unsupported};
-use crate::describe::ConvDesc;
+use crate::describe::{ConvDesc, Layout, Size2};
 use crate::error::ConvError;
 use std::fmt;
 
@@ -67,6 +67,24 @@ pub struct Choice {
 /// Rows of the output shorter than this leave the smallest tiles of direct convolution too few sums in flight.
 const SHORT_ROW: usize = 4;
 
+/// Whether groups have so few channels that each output is best computed by itself, where the image lies: there is too
+/// little to sum in a matrix product of one group. Measured against the others, in each layout; in NCHW, where other
+/// algorithms read their pixels as vectors too, they are ahead the soonest.
+fn few_channels(desc: &ConvDesc) -> bool {
+    let per_group = desc.input().c / desc.groups();
+    let one_tap = desc.kernel() == Size2::square(1);
+    let most = match (desc.layout(), one_tap) {
+        (Layout::Nchw, true) => 1,
+        (Layout::Nchw, false) | (_, true) => 4,
+        (_, false) => 8,
+    };
+    // One group of one channel is depthwise too, unless its window is the whole image; with vectors of output channels, all
+    // of their lanes would take the same one.
+    let one_channel = desc.layout() == Layout::Nchw && per_group == 1;
+    let grouped = desc.groups() > 1 || (one_channel && Algorithm::Pointwise.supports(desc).is_err());
+    grouped && per_group <= most
+}
+
 /// Chooses an algorithm for `desc`.
 pub(crate) fn choose(desc: &ConvDesc, select: Select) -> Result<Choice, ConvError> {
     if let Select::Force(algorithm) = select {
@@ -78,7 +96,14 @@ pub(crate) fn choose(desc: &ConvDesc, select: Select) -> Result<Choice, ConvErro
     let can = |algorithm: Algorithm| algorithm.supports(desc).is_ok();
     // A tile of direct convolution lies in one row of the output; so short, it would be mostly overhead.
     let short_rows = desc.output().w < SHORT_ROW;
-    let (algorithm, reason) = if can(Algorithm::Pointwise) {
+    // In Nchw16c the others need groups of whole blocks.
+    let others_can = can(Algorithm::Pointwise) || can(Algorithm::Direct);
+    let (algorithm, reason) = if can(Algorithm::Depthwise) && (few_channels(desc) || !others_can) {
+        (
+            Algorithm::Depthwise,
+            "few channels in a group: each output is summed by itself, from the image where it lies",
+        )
+    } else if can(Algorithm::Pointwise) {
         (
             Algorithm::Pointwise,
             "a matrix product on the image itself; packed is only what the layout does not let be read in place",
@@ -94,7 +119,16 @@ pub(crate) fn choose(desc: &ConvDesc, select: Select) -> Result<Choice, ConvErro
     let against = |other: Algorithm| match (other.supports(desc), other) {
         (Err(reason), _) => Rejection::Unsupported(reason),
         (Ok(()), Algorithm::Reference) => Rejection::Slower("scalar, accumulates in f64"),
+        (Ok(()), Algorithm::Depthwise) => {
+            Rejection::Slower("a group has channels or outputs enough for a matrix product")
+        }
+        (Ok(()), Algorithm::Pointwise) => {
+            Rejection::Slower("too few channels in a group for a matrix product")
+        }
         (Ok(()), Algorithm::Direct) if short_rows => Rejection::Slower("the rows of the output are short"),
+        (Ok(()), Algorithm::Direct) if algorithm == Algorithm::Depthwise => {
+            Rejection::Slower("too few channels in a group to share a pixel among its outputs")
+        }
         (Ok(()), Algorithm::Direct) => Rejection::Slower("a 1x1 kernel has no window to walk"),
         (Ok(()), _) => Rejection::Slower("packs every pixel, where the image itself can be read"),
     };

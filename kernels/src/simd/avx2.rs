@@ -33,6 +33,7 @@ fn mask(lanes: Lanes) -> __m256i {
 // SAFETY: every intrinsic below is AVX2 or FMA, and the token proves that the CPU has both. Pointers are the caller's promise.
 unsafe impl Simd for Avx2Fma {
     type V = __m256;
+    type Index = __m256i;
     const LANES: usize = 8;
 
     #[inline(always)]
@@ -106,12 +107,22 @@ unsafe impl Simd for Avx2Fma {
         unsafe { _mm256_or_ps(_mm256_max_ps(a, b), _mm256_cmp_ps::<_CMP_UNORD_Q>(a, a)) }
     }
     #[inline(always)]
-    unsafe fn load_even(self, p: *const f32) -> __m256 {
-        // SAFETY: the token; 16 elements by the caller.
+    fn even(self, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: the token.
         unsafe {
-            let pairs = _mm256_shuffle_ps::<0b10_00_10_00>(_mm256_loadu_ps(p), _mm256_loadu_ps(p.add(8)));
+            let pairs = _mm256_shuffle_ps::<0b10_00_10_00>(a, b);
             _mm256_castpd_ps(_mm256_permute4x64_pd::<0b11_01_10_00>(_mm256_castps_pd(pairs)))
         }
+    }
+    #[inline(always)]
+    unsafe fn index(self, p: *const u8) -> __m256i {
+        // SAFETY: the token; more than eight elements by the caller.
+        unsafe { _mm256_cvtepu8_epi32(_mm_loadu_si128(p.cast())) }
+    }
+    #[inline(always)]
+    fn permute(self, v: __m256, index: __m256i) -> __m256 {
+        // SAFETY: the token.
+        unsafe { _mm256_permutevar8x32_ps(v, index) }
     }
     #[inline(always)]
     fn where_negative(self, x: __m256, a: __m256, b: __m256) -> __m256 {
@@ -130,6 +141,14 @@ unsafe impl Simd for Avx2Fma {
             let biased = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
             _mm256_castsi256_ps(_mm256_slli_epi32::<23>(biased))
         }
+    }
+    #[inline(always)]
+    fn opaque(self, mut x: usize) -> usize {
+        // SAFETY: no instruction at all.
+        unsafe {
+            std::arch::asm!("/* {x} */", x = inout(reg) x, options(nomem, nostack, preserves_flags));
+        }
+        x
     }
     #[inline(always)]
     fn prefetch(self, p: *const f32) {

@@ -24,6 +24,7 @@ fn mask(lanes: Lanes) -> __mmask16 {
 // SAFETY: every intrinsic below is AVX-512F, and the token proves that the CPU has it. Pointers are the caller's promise.
 unsafe impl Simd for Avx512F {
     type V = __m512;
+    type Index = __m512i;
     const LANES: usize = 16;
 
     #[inline(always)]
@@ -97,12 +98,22 @@ unsafe impl Simd for Avx512F {
         unsafe { _mm512_mask_max_ps(a, _mm512_cmp_ps_mask::<_CMP_ORD_Q>(a, a), a, b) }
     }
     #[inline(always)]
-    unsafe fn load_even(self, p: *const f32) -> __m512 {
-        // SAFETY: the token; 32 elements by the caller.
+    fn even(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: the token.
         unsafe {
             let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
-            _mm512_permutex2var_ps(_mm512_loadu_ps(p), even, _mm512_loadu_ps(p.add(16)))
+            _mm512_permutex2var_ps(a, even, b)
         }
+    }
+    #[inline(always)]
+    unsafe fn index(self, p: *const u8) -> __m512i {
+        // SAFETY: the token; 16 elements by the caller.
+        unsafe { _mm512_cvtepu8_epi32(_mm_loadu_si128(p.cast())) }
+    }
+    #[inline(always)]
+    fn permute(self, v: __m512, index: __m512i) -> __m512 {
+        // SAFETY: the token.
+        unsafe { _mm512_permutexvar_ps(index, v) }
     }
     #[inline(always)]
     fn where_negative(self, x: __m512, a: __m512, b: __m512) -> __m512 {
@@ -121,6 +132,14 @@ unsafe impl Simd for Avx512F {
             let biased = _mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127));
             _mm512_castsi512_ps(_mm512_slli_epi32::<23>(biased))
         }
+    }
+    #[inline(always)]
+    fn opaque(self, mut x: usize) -> usize {
+        // SAFETY: no instruction at all.
+        unsafe {
+            std::arch::asm!("/* {x} */", x = inout(reg) x, options(nomem, nostack, preserves_flags));
+        }
+        x
     }
     #[inline(always)]
     fn prefetch(self, p: *const f32) {

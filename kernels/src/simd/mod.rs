@@ -29,6 +29,8 @@ pub(crate) struct Lanes {
 pub(crate) unsafe trait Simd: Copy {
     /// The vector.
     type V: Copy;
+    /// Where each lane of a permuted vector comes from.
+    type Index: Copy;
     /// Lanes of a vector; a power of two, at most 16.
     const LANES: usize;
 
@@ -61,16 +63,34 @@ pub(crate) unsafe trait Simd: Copy {
     fn max(self, a: Self::V, b: Self::V) -> Self::V;
     /// The larger; NaN if either is NaN (IEEE 754-2019 `maximum`, but for the sign of zero).
     fn maximum(self, a: Self::V, b: Self::V) -> Self::V;
+    /// Every second lane of `a` and `b` side by side, from the first on.
+    fn even(self, a: Self::V, b: Self::V) -> Self::V;
     /// Every second element from `p` on: `*p`, `*p.add(2)`, ...
     /// # Safety
     /// `p` must be valid for reading `2 * LANES` elements; no alignment is needed.
-    unsafe fn load_even(self, p: *const f32) -> Self::V;
+    #[inline(always)]
+    unsafe fn load_even(self, p: *const f32) -> Self::V {
+        // SAFETY: two vectors by the caller.
+        self.even(unsafe { self.load(p) }, unsafe { self.load(p.wrapping_add(Self::LANES)) })
+    }
+    /// Lane `i` will be lane `*p.add(i)`.
+    /// # Safety
+    /// `p` must be valid for reading 16 elements, the first `LANES` of them less than `LANES`.
+    unsafe fn index(self, p: *const u8) -> Self::Index;
+    /// Lane `i` of the result is lane `index[i]` of `v`.
+    fn permute(self, v: Self::V, index: Self::Index) -> Self::V;
     /// `a` where `x < 0`, `b` elsewhere (and where `x` is NaN).
     fn where_negative(self, x: Self::V, a: Self::V, b: Self::V) -> Self::V;
     /// To the nearest integer, ties to even.
     fn round(self, x: Self::V) -> Self::V;
     /// `2^n` for integral `n` in `-126..=127`; any value for any other `n`.
     fn pow2(self, n: Self::V) -> Self::V;
+    /// `x`, but the compiler cannot know that. It would turn an address that walks into an address for each step, and a
+    /// test of a bit into a variable for each bit: more than there are registers.
+    #[inline(always)]
+    fn opaque(self, x: usize) -> usize {
+        x
+    }
     /// Hints the cache line of `p` into the second cache level; never faults, wherever `p` points.
     fn prefetch(self, p: *const f32);
 }

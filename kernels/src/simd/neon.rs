@@ -19,6 +19,8 @@ impl Neon {
 // SAFETY: every intrinsic below is Advanced SIMD, and the token proves that the CPU has it. Pointers are the caller's promise.
 unsafe impl Simd for Neon {
     type V = float32x4_t;
+    /// Four bytes of a vector for each lane.
+    type Index = uint8x16_t;
     const LANES: usize = 4;
 
     #[inline(always)]
@@ -92,9 +94,24 @@ unsafe impl Simd for Neon {
         unsafe { vmaxq_f32(a, b) }
     }
     #[inline(always)]
-    unsafe fn load_even(self, p: *const f32) -> float32x4_t {
-        // SAFETY: the token; eight elements by the caller.
-        unsafe { vuzp1q_f32(vld1q_f32(p), vld1q_f32(p.add(4))) }
+    fn even(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        // SAFETY: the token.
+        unsafe { vuzp1q_f32(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn index(self, p: *const u8) -> uint8x16_t {
+        let mut bytes = [0u8; 16];
+        for i in 0..16 {
+            // SAFETY: more than four elements by the caller.
+            bytes[i] = unsafe { *p.wrapping_add(i / 4) }.wrapping_mul(4).wrapping_add(i as u8 % 4);
+        }
+        // SAFETY: the token; sixteen bytes.
+        unsafe { vld1q_u8(bytes.as_ptr()) }
+    }
+    #[inline(always)]
+    fn permute(self, v: float32x4_t, index: uint8x16_t) -> float32x4_t {
+        // SAFETY: the token.
+        unsafe { vreinterpretq_f32_u8(vqtbl1q_u8(vreinterpretq_u8_f32(v), index)) }
     }
     #[inline(always)]
     fn where_negative(self, x: float32x4_t, a: float32x4_t, b: float32x4_t) -> float32x4_t {
@@ -113,6 +130,14 @@ unsafe impl Simd for Neon {
             let biased = vaddq_s32(vcvtnq_s32_f32(n), vdupq_n_s32(127));
             vreinterpretq_f32_s32(vshlq_n_s32::<23>(biased))
         }
+    }
+    #[inline(always)]
+    fn opaque(self, mut x: usize) -> usize {
+        // SAFETY: no instruction at all.
+        unsafe {
+            std::arch::asm!("/* {x} */", x = inout(reg) x, options(nomem, nostack, preserves_flags));
+        }
+        x
     }
     #[inline(always)]
     fn prefetch(self, p: *const f32) {

@@ -21,6 +21,7 @@ impl Portable {
 // SAFETY: no feature beyond the build's baseline is used.
 unsafe impl Simd for Portable {
     type V = f32x8;
+    type Index = [u8; 8];
     const LANES: usize = 8;
 
     #[inline(always)]
@@ -85,10 +86,19 @@ unsafe impl Simd for Portable {
         a.simd_eq(a).select(a.simd_gt(b).select(a, b), a)
     }
     #[inline(always)]
-    unsafe fn load_even(self, p: *const f32) -> f32x8 {
-        // SAFETY: 16 elements by the caller; an array of f32 has the alignment of f32.
-        let x = unsafe { p.cast::<[f32; 16]>().read() };
-        f32x8::new([x[0], x[2], x[4], x[6], x[8], x[10], x[12], x[14]])
+    fn even(self, a: f32x8, b: f32x8) -> f32x8 {
+        let (a, b) = (a.to_array(), b.to_array());
+        f32x8::new([a[0], a[2], a[4], a[6], b[0], b[2], b[4], b[6]])
+    }
+    #[inline(always)]
+    unsafe fn index(self, p: *const u8) -> [u8; 8] {
+        // SAFETY: more than eight elements by the caller.
+        unsafe { p.cast::<[u8; 8]>().read() }
+    }
+    #[inline(always)]
+    fn permute(self, v: f32x8, index: [u8; 8]) -> f32x8 {
+        let v = v.to_array();
+        f32x8::new(index.map(|lane| v[lane as usize % 8]))
     }
     #[inline(always)]
     fn where_negative(self, x: f32x8, a: f32x8, b: f32x8) -> f32x8 {

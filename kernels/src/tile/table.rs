@@ -4,6 +4,7 @@
 //! so a call through it never meets a CPU without them.
 
 use super::boundary::{self, Entry};
+use super::depthwise_table::{DepthwiseKernels, depthwise_kernels};
 use super::direct_table::{DirectTile, direct_tile};
 use super::gemm::{CHUNK, Gemm, GemmArgs};
 use super::ops_table::{OpsTable, ops_table};
@@ -19,6 +20,8 @@ pub struct KernelSet {
     pub(crate) gemm: &'static [GemmTile],
     /// The register tile of direct convolution.
     pub(crate) direct: DirectTile,
+    /// Kernels of depthwise convolution and of small groups.
+    pub(crate) depthwise: DepthwiseKernels,
     /// Kernels of the layers that are not convolutions.
     pub(crate) ops: OpsTable,
 }
@@ -332,6 +335,8 @@ static AVX512F: KernelSet = KernelSet {
         tile!(enter_avx512f, "gemm_f32_2x128_avx512f": lanes 16, widths [8], rows 1 2),
     ],
     direct: direct_tile!(enter_avx512f, "direct_f32_8x32_avx512f": lanes 16, taps 4, widths [1 2], pixels [1 2 4 6 7 8]),
+    depthwise: depthwise_kernels!(enter_avx512f, "depthwise_f32_14x16_avx512f": 7 by 2 of 16,
+        channels [3/1 3/2 5/1 5/2 7/1 7/2], permuted [3/1 3/2 5/1 5/2], pixels [3/1 3/2 5/1 5/2 7/1 7/2]),
     ops: ops_table!(enter_avx512f, 1),
 };
 
@@ -343,6 +348,8 @@ static AVX2FMA: KernelSet = KernelSet {
         tile!(enter_avx2fma, "gemm_f32_1x64_avx2fma": lanes 8, widths [8], rows 1),
     ],
     direct: direct_tile!(enter_avx2fma, "direct_f32_6x16_avx2fma": lanes 8, taps 1, widths [1 2], pixels [1 2 3 4 5 6]),
+    depthwise: depthwise_kernels!(enter_avx2fma, "depthwise_f32_7x8_avx2fma": 7 by 1 of 8,
+        channels [3/1 3/2 5/1 5/2 7/1 7/2], permuted [3/1 3/2 5/1 5/2], pixels [3/1 3/2 5/1 7/1]),
     ops: ops_table!(enter_avx2fma, 2),
 };
 
@@ -354,6 +361,8 @@ static NEON: KernelSet = KernelSet {
         tile!(enter_neon, "gemm_f32_2x32_neon": lanes 4, widths [8], rows 1 2),
     ],
     direct: direct_tile!(enter_neon, "direct_f32_5x16_neon": lanes 4, taps 1, widths [2 4], pixels [1 2 3 4 5]),
+    depthwise: depthwise_kernels!(enter_neon, "depthwise_f32_14x4_neon": 7 by 2 of 4,
+        channels [3/1 3/2 5/1 5/2 7/1 7/2], permuted [3/1 3/2 5/1 5/2], pixels [3/1 3/2 5/1 5/2 7/1 7/2]),
     ops: ops_table!(enter_neon, 4),
 };
 
@@ -364,6 +373,7 @@ static PORTABLE: KernelSet = KernelSet {
         tile!(enter_portable, "gemm_f32_1x32_portable": lanes 8, widths [4], rows 1),
     ],
     direct: direct_tile!(enter_portable, "direct_f32_4x8_portable": lanes 8, taps 1, widths [1], pixels [1 2 3 4]),
+    depthwise: depthwise_kernels!(enter_portable, "depthwise_f32_2x8_portable": 2 by 1 of 8, channels [], permuted [], pixels []),
     ops: ops_table!(enter_portable, 2),
 };
 
@@ -401,6 +411,11 @@ impl KernelSet {
     /// Its tile of direct convolution.
     pub fn direct_tile(&self) -> &DirectTile {
         &self.direct
+    }
+
+    /// Its kernels of depthwise convolution and of small groups.
+    pub fn depthwise(&self) -> &DepthwiseKernels {
+        &self.depthwise
     }
 
     /// The tile for a product of `rows` rows: with so few that the broadcast side is nothing, the widest, which

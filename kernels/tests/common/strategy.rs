@@ -13,6 +13,9 @@ const MOST_MACS: usize = 150_000;
 fn edges() -> Vec<usize> {
     let sets = Isa::available().filter_map(KernelSet::get);
     let tiles = sets.flat_map(|set| set.gemm_tiles().iter().flat_map(|tile| [tile.rows(), tile.columns()]));
+    let depthwise = Isa::available().filter_map(KernelSet::get).map(KernelSet::depthwise);
+    let tiles =
+        tiles.chain(depthwise.flat_map(|tile| [tile.outputs(), tile.outputs() * tile.lines(), tile.lanes()]));
     let mut edges: Vec<usize> = tiles.flat_map(|edge| [edge.saturating_sub(1), edge, edge + 1]).collect();
     edges.extend([15, 16, 17]); // a block of channels, a chunk of K
     edges.retain(|&edge| edge > 0 && edge <= 66);
@@ -134,4 +137,32 @@ pub fn pointwise_problem() -> impl Strategy<Value = ConvProblem> {
         }
         affordable(p)
     })
+}
+
+/// Convolutions that the depthwise algorithm can do: one channel per group or few, any number of outputs for each.
+pub fn depthwise_problem() -> impl Strategy<Value = ConvProblem> {
+    let kernel = prop_oneof![
+        4 => select(vec![3usize, 5, 7]).prop_map(Size2::square),
+        1 => size(1..=9usize),
+    ];
+    let stride = prop_oneof![3 => (1..=3usize).prop_map(Size2::square), 1 => size(1..=3usize)];
+    let dilation = prop_oneof![3 => Just(Size2::square(1)), 1 => size(1..=3usize)];
+    let channels = prop_oneof![
+        3 => (Just(1usize), 1..=3usize),
+        2 => select(vec![2usize, 3, 4, 6, 8, 16]).prop_map(|c| (c, c)),
+        1 => (1..=16usize, 1..=16usize),
+    ];
+    (conv_problem(), kernel, stride, dilation, channels, extent()).prop_map(
+        |(mut p, kernel, stride, dilation, (ins, outs), channels)| {
+            p.groups = channels.div_ceil(ins);
+            (p.input.c, p.out_channels) = (p.groups * ins, p.groups * outs);
+            (p.kernel, p.stride, p.dilation, p.output_layout) = (kernel, stride, dilation, None);
+            let fits = |extent: usize, k: usize, d: usize, pad: usize| {
+                extent.max((d * (k - 1) + 1).saturating_sub(pad)).max(1)
+            };
+            p.input.h = fits(p.input.h, kernel.h, dilation.h, p.pad.top + p.pad.bottom);
+            p.input.w = fits(p.input.w, kernel.w, dilation.w, p.pad.left + p.pad.right);
+            affordable(p)
+        },
+    )
 }

@@ -1,0 +1,297 @@
+//! The depthwise tile: neighbouring outputs of one vector, a whole row of the kernel at a time.
+//!
+//! ```text
+//! for line of outputs (or two of them), for T neighbours on it:
+//!     acc[ROWS][T] = bias
+//!     for channel of the group:                          // one, if the convolution is depthwise
+//!         for line of the input that a tap is on:        // tile/depthwise_sum.rs
+//!             w[K] = the weights of its taps             // for each of the rows that it is under
+//!             for i in 0..(T - 1) * STRIDE + K:          // positions inside the input
+//!                 x = read(i)                            // tile/depthwise_read.rs; once, for all taps
+//!                 for t in 0..T: acc[..][t] += x * w[..][i - t * STRIDE]
+//!     finish(acc) -> C                                   // tile/store.rs
+//! ```
+//!
+//! Where channels are neighbours in memory (NHWC, Nchw16c) a vector is output channels, the inner axis is the
+//! columns of the image and the outer its rows. Where pixels are (NCHW) a vector is pixels of a row, weights are
+//! broadcast, and the axes change places: so the loads that a vector of pixels shares are those of its rows.
+//! Positions in the padding are skipped, never read and never copied.
+
+use super::boundary::Body;
+use super::depthwise_read::{CHANNELS, PERMUTED, PIXELS, Source};
+use super::store::{self, Place, Target};
+use crate::simd::{Lanes, Simd};
+
+/// One axis of the sliding window, and the outputs along it that are wanted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Axis {
+    /// Positions of the input, and elements from one to the next.
+    pub(crate) input: usize,
+    pub(crate) step: usize,
+    pub(crate) taps: usize,
+    pub(crate) stride: usize,
+    pub(crate) dilation: usize,
+    /// Padding before the first position.
+    pub(crate) before: usize,
+    /// The outputs `start..end`.
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+}
+
+impl Axis {
+    /// The position of the first tap of output `o`; negative in the padding.
+    #[inline(always)]
+    fn first(&self, o: usize) -> isize {
+        // Wrapping: the descriptor has checked every sum that matters.
+        o.wrapping_mul(self.stride).wrapping_sub(self.before) as isize
+    }
+
+    /// If the first tap of the first of `outputs` outputs is at a position from 0 to before this one, every tap of
+    /// all of them is inside, and `more` positions after the last.
+    #[inline(always)]
+    fn inside_before(&self, outputs: usize, more: usize) -> usize {
+        let reach = (outputs - 1).saturating_mul(self.stride);
+        let reach = reach.saturating_add((self.taps - 1).saturating_mul(self.dilation)).saturating_add(more);
+        self.input.saturating_sub(reach)
+    }
+
+    /// The part of `count` neighbouring positions from `first` on that is inside, counted from there.
+    #[inline(always)]
+    pub(super) fn positions_inside(&self, first: isize, count: usize) -> (usize, usize) {
+        let up_to = |distance: isize| if distance <= 0 { 0 } else { count.min(distance as usize) };
+        let end = up_to((self.input as isize).wrapping_sub(first));
+        (up_to(first.wrapping_neg()).min(end), end)
+    }
+
+    /// Which of `lanes` outputs have a tap inside that is at `position` for the first of them.
+    #[inline(always)]
+    pub(super) fn lanes_inside(&self, position: isize, lanes: usize) -> Lanes {
+        // A stride is never zero; `max` lets the compiler know.
+        let stride = self.stride.max(1);
+        let up_to = |distance: isize| {
+            if distance <= 0 { 0 } else { ((distance as usize - 1) / stride).wrapping_add(1).min(lanes) }
+        };
+        let hi = up_to((self.input as isize).wrapping_sub(position));
+        Lanes { lo: up_to(position.wrapping_neg()).min(hi), hi }
+    }
+}
+
+/// Everything one call needs; built and checked by `tile/depthwise_table.rs`.
+pub(crate) struct DepthwiseArgs {
+    /// The first position of both axes.
+    pub(super) input: *const f32,
+    pub(super) inner: Axis,
+    pub(super) outer: Axis,
+    /// Input channels of a group.
+    pub(super) channels: usize,
+    /// From one channel (NCHW) or block of them (Nchw16c) to the next.
+    pub(super) plane: usize,
+    /// One for each channel of the group, where lanes are permuted.
+    pub(super) source: *const Source,
+    /// `[channel][outer tap][inner tap]` of vectors, or of numbers where weights are broadcast.
+    pub(super) weights: *const f32,
+    /// The target of all outputs: `base` is the first, `row` from one output along the inner axis to the next.
+    pub(super) target: Target,
+}
+
+/// The kernel of one kind of window. `MODE` is how vectors are read. With `K` 0, any window; otherwise `K` inner taps,
+/// no dilation, and a stride of `STRIDE`, at most the number of taps, on both axes. `T` outputs at once on each of `ROWS` lines. Positions of the
+/// input and of the output are `STEP` elements apart, or any number if it is 0.
+pub(crate) struct Depthwise<
+    const MODE: u8,
+    const K: usize,
+    const STRIDE: usize,
+    const T: usize,
+    const ROWS: usize,
+    const STEP: usize,
+>;
+
+impl<
+    const MODE: u8,
+    const K: usize,
+    const STRIDE: usize,
+    const T: usize,
+    const ROWS: usize,
+    const STEP: usize,
+> Body for Depthwise<MODE, K, STRIDE, T, ROWS, STEP>
+{
+    type Args = DepthwiseArgs;
+
+    /// # Safety
+    /// Every position of the input must be valid for reading as `MODE` does (`Reader::read`), the weights for every
+    /// tap, and the target for every output, as `store` says.
+    #[inline(always)]
+    unsafe fn run<S: Simd>(s: S, args: &DepthwiseArgs) {
+        let (inner, outer) = (&args.inner, &args.outer);
+        let tiles = Tiles::<S, MODE, K, STRIDE, T, ROWS, STEP> {
+            s,
+            args,
+            inner_inside: inner.inside_before(T, 0),
+            // A strided vector of pixels is read with the pixels between them.
+            outer_inside: outer.inside_before(S::LANES, outer.stride - 1),
+        };
+        // Image rows are the slower loop, whichever axis they are: their lines stay near for the next.
+        if MODE == PIXELS {
+            let mut i = inner.start;
+            while i < inner.end {
+                // SAFETY: by the caller.
+                unsafe { tiles.pixels_of_lines(i) };
+                i = i.wrapping_add(T);
+            }
+        } else if STEP == 0 {
+            let mut i = inner.start;
+            while i < inner.end {
+                let mut o = outer.start;
+                while o < outer.end {
+                    // SAFETY: by the caller.
+                    unsafe { tiles.channels(o, i) };
+                    o = o.wrapping_add(ROWS);
+                }
+                i = i.wrapping_add(T);
+            }
+        } else {
+            let mut o = outer.start;
+            while o < outer.end {
+                let mut i = inner.start;
+                while i < inner.end {
+                    // SAFETY: by the caller.
+                    unsafe { tiles.channels(o, i) };
+                    i = i.wrapping_add(T);
+                }
+                o = o.wrapping_add(ROWS);
+            }
+        }
+    }
+}
+
+/// The tiles of one call, and what is the same for all of them.
+pub(super) struct Tiles<
+    'a,
+    S: Simd,
+    const MODE: u8,
+    const K: usize,
+    const STRIDE: usize,
+    const T: usize,
+    const ROWS: usize,
+    const STEP: usize,
+> {
+    pub(super) s: S,
+    pub(super) args: &'a DepthwiseArgs,
+    /// See [`Axis::inside_before`].
+    inner_inside: usize,
+    outer_inside: usize,
+}
+
+impl<
+    S: Simd,
+    const MODE: u8,
+    const K: usize,
+    const STRIDE: usize,
+    const T: usize,
+    const ROWS: usize,
+    const STEP: usize,
+> Tiles<'_, S, MODE, K, STRIDE, T, ROWS, STEP>
+{
+    /// From one position of the inner axis to the next.
+    #[inline(always)]
+    pub(super) fn step(&self) -> usize {
+        if STEP == 0 { self.args.inner.step } else { STEP }
+    }
+
+    /// NCHW: lines `i..i + T`, a vector of pixels at a time.
+    ///
+    /// # Safety
+    /// As [`Depthwise::run`].
+    #[inline(always)]
+    unsafe fn pixels_of_lines(&self, i: usize) {
+        let (inner, outer) = (&self.args.inner, &self.args.outer);
+        let first = inner.first(i);
+        let rows_inside = (first as usize) < self.inner_inside;
+        let line = i.wrapping_sub(inner.start).wrapping_mul(self.args.target.out.row);
+        let mut o = outer.start;
+        while o < outer.end {
+            let ahead = line.wrapping_add(o.wrapping_sub(outer.start));
+            let mut target = ahead_of(&self.args.target, ahead, ahead);
+            target.hi = outer.end.wrapping_sub(o).min(S::LANES);
+            let at = (outer.first(o), first);
+            let inside = rows_inside && (at.0 as usize) < self.outer_inside;
+            // SAFETY: without an edge every position is inside; the rest by the caller.
+            unsafe {
+                let mut acc = [store::start::<S, T, 1>(self.s, &target, true); ROWS];
+                if inside {
+                    self.any::<false>(&mut acc, at);
+                } else {
+                    self.any::<true>(&mut acc, at);
+                }
+                finish::<S, T>(self.s, acc[0], &target, inner.end.wrapping_sub(i));
+            }
+            o = o.wrapping_add(S::LANES);
+        }
+    }
+
+    /// NHWC and Nchw16c: outputs `i..i + T` (or as many as there are) of lines `o..o + ROWS`, vectors of channels.
+    ///
+    /// # Safety
+    /// As [`Depthwise::run`].
+    #[inline(always)]
+    unsafe fn channels(&self, o: usize, i: usize) {
+        let (inner, outer) = (&self.args.inner, &self.args.outer);
+        let rows = outer.end.wrapping_sub(o).min(ROWS);
+        let line = inner.end.wrapping_sub(inner.start);
+        let (out, residual) = (self.args.target.out.row, self.args.target.residual.row);
+        let out = if STEP == 0 { out } else { STEP };
+        let done = o.wrapping_sub(outer.start).wrapping_mul(line).wrapping_add(i.wrapping_sub(inner.start));
+        let mut target = ahead_of(&self.args.target, done.wrapping_mul(out), done.wrapping_mul(residual));
+        target.out.row = out;
+        let at = (outer.first(o), inner.first(i));
+        // SAFETY: without an edge every inner position is inside; the rest by the caller.
+        unsafe {
+            let mut acc = [store::start::<S, T, 1>(self.s, &target, true); ROWS];
+            let inside = (at.1 as usize) < self.inner_inside;
+            match (K > 0 && (MODE == CHANNELS || MODE == PERMUTED), inside) {
+                (true, true) => self.lines::<false>(&mut acc, at, rows),
+                (true, false) => self.lines::<true>(&mut acc, at, rows),
+                (false, true) => self.any::<false>(&mut acc, at),
+                (false, false) => self.any::<true>(&mut acc, at),
+            }
+            let count = inner.end.wrapping_sub(i);
+            finish::<S, T>(self.s, acc[0], &target, count);
+            if ROWS > 1 && rows > 1 {
+                target = ahead_of(&target, line.wrapping_mul(out), line.wrapping_mul(residual));
+                finish::<S, T>(self.s, acc[ROWS - 1], &target, count);
+            }
+        }
+    }
+}
+
+/// `target`, from `out` elements of the output and `residual` elements of the residual on.
+#[inline(always)]
+fn ahead_of(target: &Target, out: usize, residual: usize) -> Target {
+    let Place { base, .. } = target.residual;
+    // The address of no residual stays null.
+    let base = if base.is_null() { base } else { base.wrapping_add(residual) };
+    Target {
+        out: Place { base: target.out.base.wrapping_add(out), ..target.out },
+        residual: Place { base, ..target.residual },
+        ..*target
+    }
+}
+
+/// [`store::finish`] for the first `count` of `T` outputs.
+///
+/// # Safety
+/// As [`store::finish`], for `count` rows.
+#[inline(always)]
+unsafe fn finish<S: Simd, const T: usize>(s: S, acc: [[S::V; 1]; T], target: &Target, count: usize) {
+    if count >= T {
+        // SAFETY: by the caller.
+        return unsafe { store::finish::<S, T, 1>(s, acc, target) };
+    }
+    let sums = acc; // a copy, so that the accumulators themselves need no address
+    let mut one = ahead_of(target, 0, 0);
+    for t in 0..count {
+        // SAFETY: fewer than `T`; the rest by the caller.
+        unsafe { store::finish::<S, 1, 1>(s, [*sums.as_ptr().wrapping_add(t)], &one) };
+        one = ahead_of(&one, target.out.row, target.residual.row);
+    }
+}

@@ -1,0 +1,262 @@
+//! The sums of a depthwise tile: every tap inside the input, line by line.
+
+use super::depthwise::Tiles;
+use super::depthwise_read::{CHANNELS, PIXELS, Reader};
+use crate::simd::Simd;
+
+/// The statement for each number: a loop of so many products is more than the compiler unrolls of its own accord.
+macro_rules! for_each {
+    ($i:ident in $($number:literal)+ => $statement:expr) => {
+        $({ const $i: usize = $number; $statement; })+
+    };
+}
+
+impl<
+    S: Simd,
+    const MODE: u8,
+    const K: usize,
+    const STRIDE: usize,
+    const T: usize,
+    const ROWS: usize,
+    const STEP: usize,
+> Tiles<'_, S, MODE, K, STRIDE, T, ROWS, STEP>
+{
+    /// Vectors of channels and a window of `K` inner taps: `rows` lines of outputs from one pass over the lines of the
+    /// input that they share. With `EDGE`, some inner positions are in the padding.
+    ///
+    /// # Safety
+    /// As `Depthwise::run`; without `EDGE` every inner position of the tile must be inside the input.
+    #[inline(always)]
+    pub(super) unsafe fn lines<const EDGE: bool>(
+        &self,
+        acc: &mut [[[S::V; 1]; T]; ROWS],
+        first: (isize, isize),
+        rows: usize,
+    ) {
+        let (args, inner, outer) = (self.args, &self.args.inner, &self.args.outer);
+        let line_len = K * S::LANES;
+        let (lo, hi) = outer.positions_inside(first.0, (rows - 1) * STRIDE + outer.taps);
+        let inside = Inside::of(inner.positions_inside(first.1, (T - 1) * STRIDE + K));
+        let offset = first.0.wrapping_add_unsigned(lo).wrapping_mul(outer.step as isize);
+        let offset = offset.wrapping_add(first.1.wrapping_mul(self.step() as isize));
+        // The lines under the first row of outputs, and under the last: the second or again the first.
+        let (last, both) = ((rows - 1) * STRIDE, outer.taps);
+        let mut weights = args.weights;
+        let channels = if MODE == CHANNELS { 1 } else { args.channels };
+        for channel in 0..channels {
+            // SAFETY: a channel of the group; the rest by the caller.
+            let (base, reader) = unsafe { Reader::<S>::new::<MODE>(self.s, args, channel) };
+            let mut p = base.wrapping_offset(offset);
+            let mut w = weights.wrapping_add(lo * line_len);
+            let mut line = lo;
+            // SAFETY: lines inside the input, each with the weights of its taps; the rest by the caller.
+            unsafe {
+                while line < hi && (ROWS == 1 || rows == 1 || line < last) {
+                    self.all_taps::<0, 1, EDGE>(acc, &reader, p, w, inside);
+                    (line, p, w) = (line + 1, p.wrapping_add(outer.step), w.wrapping_add(line_len));
+                }
+                if ROWS > 1 {
+                    w = w.wrapping_sub(last * line_len);
+                    while line < hi && line < both {
+                        self.all_taps::<0, 2, EDGE>(acc, &reader, p, w, inside);
+                        (line, p, w) = (line + 1, p.wrapping_add(outer.step), w.wrapping_add(line_len));
+                    }
+                    while line < hi {
+                        self.all_taps::<1, 2, EDGE>(acc, &reader, p, w, inside);
+                        (line, p, w) = (line + 1, p.wrapping_add(outer.step), w.wrapping_add(line_len));
+                    }
+                }
+            }
+            weights = weights.wrapping_add(outer.taps * line_len);
+        }
+    }
+
+    /// All `K` inner taps of a line for the rows `FROM..TO`: each position is read once. `w` are the weights of the line
+    /// under the last of the rows; under the one before, it is `STRIDE` lines further.
+    ///
+    /// # Safety
+    /// As [`lines`](Self::lines); the line must be inside the input and have these weights.
+    #[inline(always)]
+    unsafe fn all_taps<const FROM: usize, const TO: usize, const EDGE: bool>(
+        &self,
+        acc: &mut [[[S::V; 1]; T]; ROWS],
+        reader: &Reader<S>,
+        p: *const f32,
+        w: *const f32,
+        inside: Inside,
+    ) {
+        let s = self.s;
+        let mut line = Line { weights: [[s.splat(0.0); K]; ROWS], p, ahead: 0, inside };
+        for row in FROM..TO {
+            for k in 0..K {
+                let further = (TO - 1 - row) * STRIDE * K * S::LANES;
+                // SAFETY: by the caller.
+                line.weights[row][k] = unsafe { weight::<S, MODE>(s, w.wrapping_add(further), k) };
+            }
+        }
+        for_each! { I in 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 =>
+            // SAFETY: by the caller.
+            unsafe { self.position::<FROM, TO, EDGE, I>(acc, reader, &mut line) }
+        }
+    }
+
+    /// The products of position `I` of a line.
+    ///
+    /// # Safety
+    /// As [`all_taps`](Self::all_taps).
+    #[inline(always)]
+    unsafe fn position<const FROM: usize, const TO: usize, const EDGE: bool, const I: usize>(
+        &self,
+        acc: &mut [[[S::V; 1]; T]; ROWS],
+        reader: &Reader<S>,
+        line: &mut Line<S, K, ROWS>,
+    ) {
+        if I >= (T - 1) * STRIDE + K {
+            return;
+        }
+        if EDGE {
+            line.inside.bits = self.s.opaque(line.inside.bits);
+        }
+        if !EDGE || line.inside.has(I) {
+            // SAFETY: the position is inside.
+            let x = unsafe { reader.read::<MODE, STRIDE, EDGE>(line.p.wrapping_add(line.ahead)) };
+            for row in FROM..TO {
+                for t in 0..T {
+                    let k = I.wrapping_sub(t * STRIDE);
+                    if k < K {
+                        acc[row][t][0] = self.s.mul_add(x, line.weights[row][k], acc[row][t][0]);
+                    }
+                }
+            }
+        }
+        line.ahead = self.further(line.ahead, self.step());
+    }
+
+    /// `ahead + step`, where `step` is a multiple of the distance between positions.
+    #[inline(always)]
+    fn further(&self, ahead: usize, step: usize) -> usize {
+        let ahead = ahead.wrapping_add(step);
+        if STEP == 0 { self.s.opaque(ahead) } else { ahead }
+    }
+
+    /// Any vectors and any window, outer tap by outer tap. With `EDGE`, some positions are in the padding.
+    ///
+    /// # Safety
+    /// As `Depthwise::run`; without `EDGE` every position of the tile must be inside the input, but for outer ones that
+    /// are not of pixels.
+    #[inline(always)]
+    pub(super) unsafe fn any<const EDGE: bool>(
+        &self,
+        acc: &mut [[[S::V; 1]; T]; ROWS],
+        first: (isize, isize),
+    ) {
+        let (args, inner, outer) = (self.args, &self.args.inner, &self.args.outer);
+        let line_len = inner.taps.wrapping_mul(if MODE == PIXELS { 1 } else { S::LANES });
+        let inside = Inside::of(inner.positions_inside(first.1, (T - 1) * STRIDE + K));
+        let mut weights = args.weights;
+        for channel in 0..args.channels {
+            // SAFETY: a channel of the group; the rest by the caller.
+            let (base, mut reader) = unsafe { Reader::<S>::new::<MODE>(self.s, args, channel) };
+            let base = base.wrapping_offset(first.1.wrapping_mul(self.step() as isize));
+            for tap in 0..outer.taps {
+                let position = first.0.wrapping_add_unsigned(tap.wrapping_mul(outer.dilation));
+                let any = if MODE == PIXELS {
+                    if EDGE {
+                        reader.lanes = outer.lanes_inside(position, S::LANES);
+                    }
+                    !EDGE || reader.lanes.lo < reader.lanes.hi
+                } else {
+                    (position as usize) < outer.input
+                };
+                if any {
+                    let p = base.wrapping_offset(position.wrapping_mul(outer.step as isize));
+                    // SAFETY: a line of the input; the rest by the caller.
+                    unsafe {
+                        if K > 0 {
+                            self.all_taps::<0, 1, EDGE>(acc, &reader, p, weights, inside);
+                        } else {
+                            self.each_tap::<EDGE>(&mut acc[0], &reader, p, weights, first.1);
+                        }
+                    }
+                }
+                weights = weights.wrapping_add(line_len);
+            }
+        }
+    }
+
+    /// The inner taps of one line, one by one, with any stride and dilation.
+    ///
+    /// # Safety
+    /// As [`any`](Self::any); the line must be inside the input and have these weights.
+    #[inline(always)]
+    unsafe fn each_tap<const EDGE: bool>(
+        &self,
+        acc: &mut [[S::V; 1]; T],
+        reader: &Reader<S>,
+        p: *const f32,
+        w: *const f32,
+        first: isize,
+    ) {
+        let (s, inner) = (self.s, &self.args.inner);
+        for tap in 0..inner.taps {
+            // SAFETY: by the caller.
+            let weight = unsafe { weight::<S, MODE>(s, w, tap) };
+            let ahead = tap.wrapping_mul(inner.dilation);
+            let mut position = first.wrapping_add_unsigned(ahead);
+            let mut ahead = ahead.wrapping_mul(self.step());
+            for t in 0..T {
+                if !EDGE || (position as usize) < inner.input {
+                    // SAFETY: the position is inside.
+                    let x = unsafe { reader.read::<MODE, 0, EDGE>(p.wrapping_add(ahead)) };
+                    acc[t][0] = s.mul_add(x, weight, acc[t][0]);
+                }
+                position = position.wrapping_add_unsigned(inner.stride);
+                ahead = self.further(ahead, inner.stride.wrapping_mul(self.step()));
+            }
+        }
+    }
+}
+
+/// One line of the input under the kernel.
+struct Line<S: Simd, const K: usize, const ROWS: usize> {
+    /// Of its taps, for each row of outputs.
+    weights: [[S::V; K]; ROWS],
+    /// The first position, and from there to the next.
+    p: *const f32,
+    ahead: usize,
+    inside: Inside,
+}
+
+/// Which positions of a tile are inside the input: bit `i` is the `i`-th.
+#[derive(Clone, Copy)]
+struct Inside {
+    bits: usize,
+}
+
+impl Inside {
+    /// The positions `from..to`.
+    #[inline(always)]
+    fn of((from, to): (usize, usize)) -> Self {
+        Self { bits: (1 << to) - (1 << from) }
+    }
+
+    #[inline(always)]
+    fn has(self, i: usize) -> bool {
+        self.bits & (1 << i) != 0
+    }
+}
+
+/// The weights of inner tap `tap`.
+///
+/// # Safety
+/// The tap must be one of the line's.
+#[inline(always)]
+unsafe fn weight<S: Simd, const MODE: u8>(s: S, weights: *const f32, tap: usize) -> S::V {
+    if MODE == PIXELS {
+        // SAFETY: by the caller.
+        s.splat(unsafe { *weights.wrapping_add(tap) })
+    } else {
+        // SAFETY: by the caller.
+        unsafe { s.load(weights.wrapping_add(tap.wrapping_mul(S::LANES))) }
+    }
+}

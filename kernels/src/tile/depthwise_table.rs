@@ -1,0 +1,228 @@
+//! [`DepthwiseKernels`]: the depthwise tiles of one instruction set behind one safe, length-checked call.
+//!
+//! Part of a [`KernelSet`](super::table::KernelSet), which is handed out only after its features were detected.
+
+use super::boundary::Entry;
+use super::depthwise::{Axis, DepthwiseArgs};
+use super::depthwise_read::{Reading, Source};
+use super::output::OutTile;
+use super::store::SumsArgs;
+use super::table::Post;
+use crate::describe::BLOCK;
+
+/// The kernels of one way of reading: `(inner taps, stride, entry)`.
+pub(super) type Windows = &'static [(usize, usize, Entry<DepthwiseArgs>)];
+
+/// The kernels of depthwise convolution and of small groups.
+pub struct DepthwiseKernels {
+    pub(super) name: &'static str,
+    pub(super) lanes: usize,
+    pub(super) outputs: usize,
+    pub(super) lines: usize,
+    /// By way of reading; those of vectors of channels in NHWC and in Nchw16c.
+    pub(super) channels: [Windows; 2],
+    pub(super) permuted: [Windows; 2],
+    pub(super) pixels: Windows,
+    /// For every other window, in the order of [`Reading`].
+    pub(super) any: [Entry<DepthwiseArgs>; 4],
+    pub(super) activate: Entry<SumsArgs>,
+}
+
+/// The lines that share what they read of the input, of `most`: with long lines of taps there is less to share, and the
+/// weights of two do not leave enough registers.
+pub(super) const fn lines_of(taps: usize, most: usize) -> usize {
+    if taps < 7 { most } else { 1 }
+}
+
+/// `depthwise_kernels!(enter_<isa>, name: outputs of a line by lines of vectors of lanes, by way of reading: windows of
+/// taps / stride)`.
+macro_rules! depthwise_kernels {
+    (@windows $enter:ident, $mode:ident, $outputs:literal, $rows:literal, $step:expr, [$($taps:literal / $stride:literal)*]) => {
+        &[$(($taps, $stride, $enter::<Depthwise<$mode, $taps, $stride, $outputs, { super::depthwise_table::lines_of($taps, $rows) }, { $step }>>)),*]
+    };
+    (@layouts $enter:ident, $mode:ident, $outputs:literal, $rows:literal, $windows:tt) => {
+        [
+            depthwise_kernels!(@windows $enter, $mode, $outputs, $rows, 0, $windows),
+            depthwise_kernels!(@windows $enter, $mode, $outputs, $rows, crate::describe::BLOCK, $windows),
+        ]
+    };
+    ($enter:ident, $name:literal: $outputs:literal by $rows:literal of $lanes:literal, channels $windows:tt, permuted $permuted:tt, pixels $pixels:tt) => {{
+        use super::boundary::$enter as enter;
+        use super::depthwise::Depthwise;
+        use super::depthwise_read::{CHANNELS, PARTIAL, PERMUTED, PIXELS};
+        use super::depthwise_table::{DepthwiseKernels, depthwise_kernels};
+        DepthwiseKernels {
+            name: $name,
+            lanes: $lanes,
+            outputs: $outputs,
+            lines: $rows,
+            channels: depthwise_kernels!(@layouts enter, CHANNELS, $outputs, $rows, $windows),
+            permuted: depthwise_kernels!(@layouts enter, PERMUTED, $outputs, $rows, $permuted),
+            pixels: depthwise_kernels!(@windows enter, PIXELS, $outputs, 1, 0, $pixels),
+            any: [
+                enter::<Depthwise<CHANNELS, 0, 0, $outputs, 1, 0>>,
+                enter::<Depthwise<PERMUTED, 0, 0, $outputs, 1, 0>>,
+                enter::<Depthwise<PARTIAL, 0, 0, $outputs, 1, 0>>,
+                enter::<Depthwise<PIXELS, 0, 0, $outputs, 1, 0>>,
+            ],
+            activate: enter::<super::store::ActivateSums>,
+        }
+    }};
+}
+pub(super) use depthwise_kernels;
+
+/// The sliding window of one call, and how its vectors are read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Window {
+    pub(crate) reading: Reading,
+    pub(crate) inner: Axis,
+    pub(crate) outer: Axis,
+    /// Input channels of a group.
+    pub(crate) channels: usize,
+}
+
+/// The input of one call.
+#[derive(Clone, Copy)]
+pub(crate) struct Image<'a> {
+    /// From the first position of both axes on.
+    pub(crate) data: &'a [f32],
+    /// From one channel (NCHW) or block of them (Nchw16c) to the next.
+    pub(crate) plane: usize,
+    /// One for each channel of the group, where lanes are permuted.
+    pub(crate) sources: &'a [Source],
+}
+
+impl Image<'_> {
+    /// One past the last element that a call may read.
+    fn reach(&self, window: &Window, lanes: usize) -> usize {
+        let Window { inner, outer, channels, .. } = window;
+        let last = (inner.input - 1) * inner.step + (outer.input - 1) * outer.step;
+        let source = |source: &Source| source.offset(self.plane) + source.lanes();
+        last + match window.reading {
+            Reading::Channels => lanes,
+            Reading::Permuted | Reading::Partial => self.sources.iter().map(source).max().unwrap_or(0),
+            Reading::Pixels => (channels - 1) * self.plane + 1,
+        }
+    }
+}
+
+impl DepthwiseKernels {
+    /// `depthwise_f32_<outputs times lines>x<lanes>_<isa>`, the same in code, tests, benches and reports.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Neighbouring outputs of a line.
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// Lines of a tile, if the window is not long.
+    pub fn lines(&self) -> usize {
+        self.lines
+    }
+
+    /// Lanes of a vector: its channels, or in NCHW its pixels.
+    pub fn lanes(&self) -> usize {
+        self.lanes
+    }
+
+    /// What each kernel is, its FMAs on a line of taps of a line of outputs, and its machine code, for the test that
+    /// disassembles it.
+    pub fn code(&self) -> Vec<(String, usize, *const u8)> {
+        let [nhwc, blocked] = self.channels;
+        let [nhwc_permuted, blocked_permuted] = self.permuted;
+        let windows = [
+            ("nhwc", nhwc),
+            ("nchw16c", blocked),
+            ("nhwc permuted", nhwc_permuted),
+            ("nchw16c permuted", blocked_permuted),
+            ("nchw", self.pixels),
+        ];
+        let of_windows = |(what, windows): (&'static str, Windows)| {
+            windows.iter().map(move |&(taps, stride, entry)| {
+                let name = format!("{} {what} {taps} taps, stride {stride}", self.name);
+                (name, taps * self.outputs, entry as *const u8)
+            })
+        };
+        let any = |entry: &Entry<DepthwiseArgs>| {
+            (format!("{} any window", self.name), self.outputs, *entry as *const u8)
+        };
+        // The last one, strided vectors of pixels, goes through an array on the stack.
+        windows.into_iter().flat_map(of_windows).chain(self.any[..3].iter().map(any)).collect()
+    }
+
+    fn entry(&self, Window { reading, inner, outer, .. }: &Window, row: usize) -> Entry<DepthwiseArgs> {
+        let blocked = usize::from(inner.step == BLOCK && row == BLOCK);
+        let windows = match reading {
+            Reading::Channels => self.channels[blocked],
+            Reading::Permuted => self.permuted[blocked],
+            Reading::Partial => &[],
+            Reading::Pixels => self.pixels,
+        };
+        // Every line between two rows of outputs must be under a tap.
+        let dense = inner.dilation == 1 && outer.dilation == 1 && outer.stride <= outer.taps;
+        let fits = |&&(taps, stride, _): &&(usize, usize, _)| {
+            dense && (taps, stride, stride) == (inner.taps, inner.stride, outer.stride)
+        };
+        windows.iter().find(fits).map_or(self.any[*reading as usize], |window| window.2)
+    }
+
+    /// `out = act(bias + window * weights + residual)`; `weights` is `[channel][outer tap][inner tap][lane]`, without
+    /// lanes in NCHW.
+    ///
+    /// # Panics
+    /// If an operand is too short: a defect of this library.
+    pub(crate) fn run(
+        &self,
+        window: &Window,
+        image: Image<'_>,
+        weights: &[f32],
+        out: OutTile<'_>,
+        post: &Post<'_>,
+    ) {
+        let Window { reading, inner, outer, channels } = *window;
+        let (along, lines) = (inner.end - inner.start, outer.end - outer.start);
+        if along == 0 || lines == 0 || out.lo >= out.hi {
+            return;
+        }
+        let pixels = reading == Reading::Pixels;
+        assert!(inner.taps > 0 && outer.taps > 0 && inner.stride > 0 && outer.stride > 0);
+        assert!(inner.input > 0 && outer.input > 0 && channels > 0);
+        assert!(image.reach(window, self.lanes) <= image.data.len());
+        let permuted = |least: usize| {
+            image.sources.len() == channels
+                && image.sources.iter().all(|s| (least..=self.lanes).contains(&s.lanes()))
+        };
+        assert!(match reading {
+            Reading::Permuted => permuted(self.lanes),
+            Reading::Partial => permuted(1),
+            Reading::Channels | Reading::Pixels => true,
+        });
+        let of_tap = if pixels { 1 } else { self.lanes };
+        assert!(weights.len() >= channels * outer.taps * inner.taps * of_tap);
+        // In NCHW the tile is one row of pixels, cut into lines where the image is.
+        let (rows, columns) = if pixels { (1, along * lines) } else { (along * lines, self.lanes) };
+        assert!(
+            rows <= out.rows && if pixels { columns <= out.hi && out.lo == 0 } else { out.hi <= columns }
+        );
+        assert!(post.first && post.last && !post.per_row);
+        let mut target = post.target(&out, self.lanes, self.activate);
+        if pixels {
+            (target.out.row, target.residual.row) = (lines, lines);
+        }
+        let args = DepthwiseArgs {
+            input: image.data.as_ptr(),
+            inner,
+            outer,
+            channels,
+            plane: image.plane,
+            source: image.sources.as_ptr(),
+            weights: weights.as_ptr(),
+            target,
+        };
+        // SAFETY: the operands were measured above, the output tile is inside a region that this call borrows,
+        // and the set that holds the entry was handed out after its features were detected.
+        unsafe { self.entry(window, out.place.row)(&args) }
+    }
+}
