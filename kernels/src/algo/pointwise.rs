@@ -53,7 +53,11 @@ pub(crate) fn plan(desc: &ConvDesc, weights: &Weights<'_>, kernels: &'static Ker
     };
     let mergeable = vectors || (unit && layout != Layout::Nchw);
     let rows = output.h * output.w * if mergeable { output.n } else { 1 };
-    let tile = if layout == Layout::Nchw { &kernels.gemm[0] } else { kernels.gemm_tile_for(rows) };
+    let tile = if layout == Layout::Nchw {
+        &kernels.gemm[0]
+    } else {
+        kernels.gemm_tile_for(rows, output.c / desc.groups())
+    };
     let weights = GemmWeights::pack(desc, weights, &tile.shape, layout, |k| k);
     let (stretch, ahead) = order(&weights);
     GemmConv {

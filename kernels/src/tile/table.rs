@@ -331,7 +331,8 @@ static AVX512F: KernelSet = KernelSet {
     isa: Isa::Avx512F,
     gemm: &[
         tile!(enter_avx512f, "gemm_f32_14x32_avx512f": lanes 16, widths [1 2], rows 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
-        tile!(enter_avx512f, "gemm_f32_9x48_avx512f": lanes 16, widths [3], rows 1 2 3 4 5 6 7 8 9),
+        tile!(enter_avx512f, "gemm_f32_28x16_avx512f": lanes 16, widths [1],
+            rows 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28),
         tile!(enter_avx512f, "gemm_f32_2x128_avx512f": lanes 16, widths [8], rows 1 2),
     ],
     direct: direct_tile!(enter_avx512f, "direct_f32_8x32_avx512f": lanes 16, taps 4, widths [1 2], pixels [1 2 4 6 7 8]),
@@ -418,10 +419,15 @@ impl KernelSet {
         &self.depthwise
     }
 
-    /// The tile for a product of `rows` rows: with so few that the broadcast side is nothing, the widest, which
-    /// streams the other operand.
-    pub(crate) fn gemm_tile_for(&self, rows: usize) -> &'static GemmTile {
-        let wide = self.gemm.last().expect("a set has tiles");
-        if rows <= wide.rows() { wide } else { &self.gemm[0] }
+    /// The tile for a product of `rows` rows by `columns` columns: with so few rows that the broadcast side is
+    /// nothing, the widest, which streams the other operand; with so few columns that half of every tile would be
+    /// empty, a narrow one with more rows, if there is one.
+    pub(crate) fn gemm_tile_for(&self, rows: usize, columns: usize) -> &'static GemmTile {
+        let (default, wide) = (&self.gemm[0], self.gemm.last().expect("a set has tiles"));
+        if rows <= wide.rows() {
+            return wide;
+        }
+        let narrow = self.gemm.iter().find(|tile| tile.rows() > default.rows() && columns <= tile.columns());
+        narrow.unwrap_or(default)
     }
 }
