@@ -162,12 +162,13 @@ fn misuse(u: &mut Unstructured<'_>) -> Result<()> {
     let desc = problem.desc().expect("a generated problem is valid");
     let Some(plan) = plan(u, &problem, &desc)? else { return Ok(()) };
     let (layout, shape) = (desc.layout(), desc.output());
+    let output_layout = desc.output_layout();
 
     let mut input = Tensor::new(u, desc.input(), layout)?;
     input.memory.fill(0.5);
-    let mut output = Tensor::new(u, shape, layout)?;
+    let mut output = Tensor::new(u, shape, output_layout)?;
     let planned = desc.epilogue().residual;
-    let residual = if planned != wrong(u)? { Some(Tensor::new(u, shape, layout)?) } else { None };
+    let residual = if planned != wrong(u)? { Some(Tensor::new(u, shape, output_layout)?) } else { None };
     let residual = residual.map(|mut r| {
         r.memory.fill(0.25);
         r
@@ -184,9 +185,9 @@ fn misuse(u: &mut Unstructured<'_>) -> Result<()> {
         pool => Threads::Pool(&POOLS[pool - 1]),
     };
     let right = input.is(desc.input(), layout)
-        && output.is(shape, layout)
+        && output.is(shape, output_layout)
         && planned == residual.is_some()
-        && residual.as_ref().is_none_or(|r| r.is(shape, layout))
+        && residual.as_ref().is_none_or(|r| r.is(shape, output_layout))
         && given == req.len();
     for tensor in [&input, &output].into_iter().chain(&residual) {
         tensor.misuse_memory(u)?;
