@@ -73,4 +73,5 @@ pub use run::{ConvIo, Threads, conv2d};
 pub mod internal {
     pub use crate::tile::direct_table::DirectTile;
     pub use crate::tile::table::{GemmTile, KernelSet};
+    pub use crate::tile::winograd_table::WinogradKernels;
 }

@@ -3,7 +3,7 @@
 mod common;
 
 use common::pools;
-use common::strategy::{conv_problem, depthwise_problem, pointwise_problem};
+use common::strategy::{conv_problem, depthwise_problem, pointwise_problem, winograd_problem};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
@@ -35,4 +35,9 @@ fn any_pointwise_convolution() {
 #[test]
 fn any_depthwise_convolution() {
     agree(depthwise_problem(), 600);
+}
+
+#[test]
+fn any_winograd_convolution() {
+    agree(winograd_problem(), 400);
 }

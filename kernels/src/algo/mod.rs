@@ -10,6 +10,7 @@ pub(crate) mod im2col;
 pub(crate) mod pixels;
 pub(crate) mod pointwise;
 pub(crate) mod reference;
+pub(crate) mod winograd;
 
 use crate::choose::Algorithm;
 use crate::describe::{BLOCK, ConvDesc, PixelRef, PixelView, Weights};
@@ -22,6 +23,7 @@ pub(crate) enum PlanKind {
     Gemm(gemm::GemmConv),
     Direct(direct::DirectConv),
     Depthwise(depthwise::Depthwise),
+    Winograd(winograd::WinogradConv),
 }
 
 /// Plans `algorithm`, which must support `desc`.
@@ -31,12 +33,16 @@ pub(crate) fn plan(
     weights: &Weights<'_>,
     kernels: &'static KernelSet,
 ) -> PlanKind {
+    let winograd = |outputs| PlanKind::Winograd(winograd::WinogradConv::new(desc, weights, outputs, kernels));
     match algorithm {
         Algorithm::Reference => PlanKind::Reference(reference::Reference::new(desc, weights)),
         Algorithm::Im2colGemm => PlanKind::Gemm(im2col::plan(desc, weights, kernels)),
         Algorithm::Pointwise => PlanKind::Gemm(pointwise::plan(desc, weights, kernels)),
         Algorithm::Direct => PlanKind::Direct(direct::DirectConv::new(desc, weights, kernels)),
         Algorithm::Depthwise => PlanKind::Depthwise(depthwise::plan(desc, weights, kernels)),
+        Algorithm::Winograd2x2 => winograd(2),
+        Algorithm::Winograd4x4 => winograd(4),
+        Algorithm::Winograd6x6 => winograd(6),
     }
 }
 
@@ -69,7 +75,7 @@ impl PlanKind {
     /// Whether all images may be treated as one long row of pixels, given the views of the actual tensors.
     pub(crate) fn merges(&self, views: &[PixelView]) -> bool {
         match self {
-            Self::Reference(_) | Self::Direct(_) | Self::Depthwise(_) => false,
+            Self::Reference(_) | Self::Direct(_) | Self::Depthwise(_) | Self::Winograd(_) => false,
             Self::Gemm(gemm) => gemm.merges(views),
         }
     }
@@ -80,6 +86,7 @@ impl PlanKind {
             Self::Gemm(gemm) => gemm.grain(),
             Self::Direct(direct) => direct.grain(),
             Self::Depthwise(depthwise) => depthwise.grain(),
+            Self::Winograd(winograd) => winograd.grain(),
         }
     }
 
@@ -102,6 +109,10 @@ impl PlanKind {
                 depthwise.run(operands, &mut region);
                 depthwise.kernels().lanes()
             }
+            Self::Winograd(winograd) => {
+                winograd.run(operands, &mut region, slab);
+                winograd.kernels().columns()
+            }
         };
         // Tiles write zeros to the end of the last channel's block, unless they are narrower than it.
         if columns < BLOCK {
@@ -115,6 +126,7 @@ impl PlanKind {
             Self::Reference(_) | Self::Depthwise(_) => 0,
             Self::Gemm(gemm) => gemm.workspace_len().next_multiple_of(16),
             Self::Direct(direct) => direct.workspace_len().next_multiple_of(16),
+            Self::Winograd(winograd) => winograd.workspace_len().next_multiple_of(16),
         }
     }
 
@@ -124,6 +136,7 @@ impl PlanKind {
             Self::Gemm(gemm) => gemm.weights.bytes(),
             Self::Direct(direct) => direct.packed_bytes(),
             Self::Depthwise(depthwise) => depthwise.packed_bytes(),
+            Self::Winograd(winograd) => winograd.packed_bytes(),
         }
     }
 
@@ -133,6 +146,7 @@ impl PlanKind {
             Self::Gemm(gemm) => gemm.tile.name(),
             Self::Direct(direct) => direct.tile().name(),
             Self::Depthwise(depthwise) => depthwise.kernels().name(),
+            Self::Winograd(winograd) => winograd.kernels().name(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! [`Algorithm`]: the ways to compute a convolution, and what each of them can do.
 
-use crate::algo::{depthwise, direct, pointwise};
+use crate::algo::{depthwise, direct, pointwise, winograd};
 use crate::describe::ConvDesc;
 use std::fmt;
 
@@ -18,14 +18,28 @@ pub enum Algorithm {
     Direct,
     /// Each output from its few channels in the image itself: depthwise, and groups of few channels.
     Depthwise,
+    /// Transformed tiles of 2x2 outputs: 3x3 and 5x5 kernels of stride 1, with 4/9 and 9/25 of the multiplications.
+    Winograd2x2,
+    /// Transformed tiles of 4x4 outputs: 1/4 of the multiplications of a 3x3 kernel, 4/25 of those of a 5x5 kernel.
+    Winograd4x4,
+    /// Transformed tiles of 6x6 outputs: 16/81 of the multiplications of a 3x3 kernel.
+    Winograd6x6,
 }
 
 impl Algorithm {
     /// Every algorithm, for tests and tables.
-    pub const ALL: [Self; 5] =
-        [Self::Reference, Self::Im2colGemm, Self::Pointwise, Self::Direct, Self::Depthwise];
+    pub const ALL: [Self; 8] = [
+        Self::Reference,
+        Self::Im2colGemm,
+        Self::Pointwise,
+        Self::Direct,
+        Self::Depthwise,
+        Self::Winograd2x2,
+        Self::Winograd4x4,
+        Self::Winograd6x6,
+    ];
 
-    /// `"reference"`, `"im2col_gemm"`, `"pointwise"`, `"direct"` or `"depthwise"`.
+    /// `"reference"`, `"im2col_gemm"`, `"pointwise"`, `"direct"`, `"depthwise"`, `"winograd_2x2"`, and so on.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Reference => "reference",
@@ -33,6 +47,9 @@ impl Algorithm {
             Self::Pointwise => "pointwise",
             Self::Direct => "direct",
             Self::Depthwise => "depthwise",
+            Self::Winograd2x2 => "winograd_2x2",
+            Self::Winograd4x4 => "winograd_4x4",
+            Self::Winograd6x6 => "winograd_6x6",
         }
     }
 
@@ -46,6 +63,9 @@ impl Algorithm {
             Self::Pointwise => pointwise::supports(desc),
             Self::Direct => direct::supports(desc),
             Self::Depthwise => depthwise::supports(desc),
+            Self::Winograd2x2 => winograd::supports(desc, 2),
+            Self::Winograd4x4 => winograd::supports(desc, 4),
+            Self::Winograd6x6 => winograd::supports(desc, 6),
         }
     }
 }
@@ -72,6 +92,8 @@ pub enum Unsupported {
     LargeGroups,
     /// Depthwise needs the input channels of at least four neighbouring output channels in one vector.
     ScatteredGroups,
+    /// Winograd needs a 3x3 or 5x5 kernel (tiles of 6x6 outputs: 3x3), stride 1 and dilation 1.
+    NotWinograd,
 }
 
 impl fmt::Display for Unsupported {
@@ -86,6 +108,9 @@ impl fmt::Display for Unsupported {
             Self::LargeGroups => "its groups have at most 16 channels",
             Self::ScatteredGroups => {
                 "too few neighbouring output channels have their input channels in one vector"
+            }
+            Self::NotWinograd => {
+                "it needs a 3x3 or 5x5 kernel (with tiles of 6x6 outputs 3x3), stride 1 and dilation 1"
             }
         })
     }

@@ -130,6 +130,9 @@ pub(crate) fn choose(desc: &ConvDesc, select: Select) -> Result<Choice, ConvErro
             Rejection::Slower("too few channels in a group to share a pixel among its outputs")
         }
         (Ok(()), Algorithm::Direct) => Rejection::Slower("a 1x1 kernel has no window to walk"),
+        (Ok(()), Algorithm::Winograd2x2 | Algorithm::Winograd4x4 | Algorithm::Winograd6x6) => {
+            Rejection::Slower("TODO")
+        }
         (Ok(()), _) => Rejection::Slower("packs every pixel, where the image itself can be read"),
     };
     let others = Algorithm::ALL.into_iter().filter(|&other| other != algorithm);

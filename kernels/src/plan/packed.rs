@@ -23,45 +23,29 @@ pub(crate) struct Panel {
     pub(crate) hi: usize,
 }
 
-/// A packed filter, tied to the tile (and so to the instruction set) that it was packed for.
-///
-/// Columns: `[panel][k][width]`. Rows: `[panel][k / 16][width][16]`. Padding is zero; subnormal weights are
-/// flushed to zero, for one subnormal operand slows an FMA down a hundredfold on some CPUs.
-pub(crate) struct GemmWeights {
-    shape: &'static TileShape,
-    pub(crate) side: Side,
-    /// Steps of K of one group.
-    pub(crate) k: usize,
+/// The output channels cut into panels, group by group, with what each channel has besides its filter.
+pub(crate) struct Panels {
     /// Columns (or rows) of a panel.
     width: usize,
     panels: Vec<Panel>,
     /// The panels of each group.
     groups: Vec<Range<usize>>,
-    data: Buffer,
     bias: Buffer,
     slope: Buffer,
 }
 
-impl GemmWeights {
-    /// Packs `weights`; step `k` of a channel is element `order(k)` of its taps in the filter. `layout` is the
-    /// output's, as the driver sees it.
-    pub(crate) fn pack(
-        desc: &ConvDesc,
-        weights: &Weights<'_>,
-        shape: &'static TileShape,
-        layout: Layout,
-        order: impl Fn(usize) -> usize,
-    ) -> Self {
-        let (k, per_group) = (desc.taps(), desc.output().c / desc.groups());
-        let side = if layout == Layout::Nchw { Side::Rows } else { Side::Columns };
-        let (width, align) = match side {
-            Side::Rows => (even(per_group, shape.rows), 1),
+impl Panels {
+    /// For tiles of `shape`, outputs in `layout` as the driver sees it.
+    pub(crate) fn new(desc: &ConvDesc, weights: &Weights<'_>, shape: &TileShape, layout: Layout) -> Self {
+        let per_group = desc.output().c / desc.groups();
+        let (width, align) = match layout {
+            Layout::Nchw => (even(per_group, shape.rows), 1),
             // In a blocked layout panels begin where blocks (or, with narrow tiles, parts of them) do.
-            Side::Columns if layout == Layout::Nchw16c && per_group % BLOCK != 0 => {
+            Layout::Nchw16c if per_group % BLOCK != 0 => {
                 let align = BLOCK.min(shape.columns());
                 (shape.columns_for(per_group + align), align)
             }
-            Side::Columns => (shape.columns_for(per_group), 1),
+            Layout::Nchw16c | Layout::Nhwc => (shape.columns_for(per_group), 1),
         };
         let (mut panels, mut groups) = (Vec::new(), Vec::new());
         for group in 0..desc.groups() {
@@ -74,56 +58,35 @@ impl GemmWeights {
             }));
             groups.push(first..panels.len());
         }
-        let mut packed = Self {
-            shape,
-            side,
-            k,
-            width,
-            data: Buffer::zeroed(0),
-            bias: Buffer::zeroed(weights.bias.map_or(0, |_| panels.len() * width)),
-            slope: Buffer::zeroed(weights.slope.map_or(0, |_| panels.len() * width)),
-            panels,
-            groups,
-        };
-        let order: Vec<usize> = (0..k).map(order).collect();
-        let mut data = Buffer::zeroed(packed.panels.len() * packed.panel_len());
-        for (index, panel) in packed.panels.iter().enumerate() {
-            let start = index * packed.panel_len();
-            for i in panel.lo..panel.hi {
-                let channel = panel.channel + i;
-                let taps = &weights.filter[channel * k..][..k];
-                for step in 0..k {
-                    let w = taps[order[step]];
-                    data[start + packed.position(step, i)] = if w.is_subnormal() { 0.0 } else { w };
-                }
-                for (from, to) in [(weights.bias, &mut packed.bias), (weights.slope, &mut packed.slope)] {
-                    if let Some(from) = from {
-                        to[index * width + i] = from[channel];
-                    }
-                }
+        let per_channel = |from: Option<&[f32]>| {
+            let mut to = Buffer::zeroed(from.map_or(0, |_| panels.len() * width));
+            for (to, panel) in to.chunks_exact_mut(width).zip(&panels) {
+                let channels = panel.channel + panel.lo..panel.channel + panel.hi;
+                to[panel.lo..panel.hi].copy_from_slice(&from.unwrap_or(&[])[channels]);
             }
-        }
-        packed.data = data;
-        packed
+            to
+        };
+        let (bias, slope) = (per_channel(weights.bias), per_channel(weights.slope));
+        Self { width, panels, groups, bias, slope }
     }
 
-    /// Where step `step` of column (or row) `i` is in its panel.
-    fn position(&self, step: usize, i: usize) -> usize {
-        match self.side {
-            Side::Columns => step * self.width + i,
-            Side::Rows => step / CHUNK * (self.width * CHUNK) + i * CHUNK + step % CHUNK,
-        }
+    /// Channels from the start of one panel to the next.
+    pub(crate) fn width(&self) -> usize {
+        self.width
     }
 
-    fn panel_len(&self) -> usize {
-        match self.side {
-            Side::Columns => self.k * self.width,
-            Side::Rows => self.k.next_multiple_of(CHUNK) * self.width,
-        }
+    /// Groups.
+    pub(crate) fn groups(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// Every panel.
+    pub(crate) fn all(&self) -> &[Panel] {
+        &self.panels
     }
 
     /// The panels of `group` that have a channel in `channels`, clipped to it, each with its index.
-    pub(crate) fn panels(
+    pub(crate) fn of_group(
         &self,
         group: usize,
         channels: &Range<usize>,
@@ -137,20 +100,104 @@ impl GemmWeights {
         })
     }
 
+    /// Bias and slopes of panel `index` from column (or row) `i` on; empty where there are none.
+    pub(crate) fn per_channel(&self, index: usize, i: usize) -> (&[f32], &[f32]) {
+        let of = |buffer: &'_ Buffer| -> Range<usize> {
+            if buffer.is_empty() { 0..0 } else { index * self.width + i..(index + 1) * self.width }
+        };
+        (&self.bias[of(&self.bias)], &self.slope[of(&self.slope)])
+    }
+
+    /// Bytes of bias and slopes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bias.bytes() + self.slope.bytes()
+    }
+}
+
+/// A subnormal weight is flushed to zero: one subnormal operand slows an FMA down a hundredfold on some CPUs.
+pub(crate) fn flushed(weight: f32) -> f32 {
+    if weight.is_subnormal() { 0.0 } else { weight }
+}
+
+/// A packed filter, tied to the tile (and so to the instruction set) that it was packed for.
+///
+/// Columns: `[panel][k][width]`. Rows: `[panel][k / 16][width][16]`. Padding is zero, subnormals are [`flushed`].
+pub(crate) struct GemmWeights {
+    shape: &'static TileShape,
+    pub(crate) side: Side,
+    /// Steps of K of one group.
+    pub(crate) k: usize,
+    panels: Panels,
+    data: Buffer,
+}
+
+impl GemmWeights {
+    /// Packs `weights`; step `k` of a channel is element `order(k)` of its taps in the filter. `layout` is the
+    /// output's, as the driver sees it.
+    pub(crate) fn pack(
+        desc: &ConvDesc,
+        weights: &Weights<'_>,
+        shape: &'static TileShape,
+        layout: Layout,
+        order: impl Fn(usize) -> usize,
+    ) -> Self {
+        let k = desc.taps();
+        let side = if layout == Layout::Nchw { Side::Rows } else { Side::Columns };
+        let panels = Panels::new(desc, weights, shape, layout);
+        let mut packed = Self { shape, side, k, panels, data: Buffer::zeroed(0) };
+        let order: Vec<usize> = (0..k).map(order).collect();
+        let mut data = Buffer::zeroed(packed.panels.all().len() * packed.panel_len());
+        for (index, panel) in packed.panels.all().iter().enumerate() {
+            let start = index * packed.panel_len();
+            for i in panel.lo..panel.hi {
+                let taps = &weights.filter[(panel.channel + i) * k..][..k];
+                for step in 0..k {
+                    data[start + packed.position(step, i)] = flushed(taps[order[step]]);
+                }
+            }
+        }
+        packed.data = data;
+        packed
+    }
+
+    /// Where step `step` of column (or row) `i` is in its panel.
+    fn position(&self, step: usize, i: usize) -> usize {
+        match self.side {
+            Side::Columns => step * self.width() + i,
+            Side::Rows => step / CHUNK * (self.width() * CHUNK) + i * CHUNK + step % CHUNK,
+        }
+    }
+
+    fn panel_len(&self) -> usize {
+        match self.side {
+            Side::Columns => self.k * self.width(),
+            Side::Rows => self.k.next_multiple_of(CHUNK) * self.width(),
+        }
+    }
+
+    /// See [`Panels::of_group`].
+    pub(crate) fn panels(
+        &self,
+        group: usize,
+        channels: &Range<usize>,
+    ) -> impl Iterator<Item = (usize, Panel)> {
+        self.panels.of_group(group, channels)
+    }
+
     /// Panel `index` as the vector operand, from step `k` on.
     pub(crate) fn columns(&self, index: usize, k: usize) -> ColumnsOf<'_> {
-        ColumnsOf { data: &self.panel(index)[k * self.width..], step: self.width, tile: 0 }
+        ColumnsOf { data: &self.panel(index)[k * self.width()..], step: self.width(), tile: 0 }
     }
 
     /// The panel after `index` from step `k` on; empty past the last.
     pub(crate) fn next_columns(&self, index: usize, k: usize) -> &[f32] {
         let panel = self.panel(index + 1);
-        &panel[(k * self.width).min(panel.len())..]
+        &panel[(k * self.width()).min(panel.len())..]
     }
 
     /// Rows `row..` of panel `index` as the broadcast operand, from step `k` (a whole chunk) on.
     pub(crate) fn rows(&self, index: usize, row: usize, k: usize) -> RowsOf<'_> {
-        let chunk = self.width * CHUNK;
+        let chunk = self.width() * CHUNK;
         RowsOf { data: &self.panel(index)[k / CHUNK * chunk + row * CHUNK..], row: CHUNK, chunk: Some(chunk) }
     }
 
@@ -160,12 +207,9 @@ impl GemmWeights {
         &self.data[start..(start + self.panel_len()).min(self.data.len())]
     }
 
-    /// Bias and slopes of panel `index` from column (or row) `i` on; empty where there are none.
+    /// See [`Panels::per_channel`].
     pub(crate) fn per_channel(&self, index: usize, i: usize) -> (&[f32], &[f32]) {
-        let of = |buffer: &'_ Buffer| -> Range<usize> {
-            if buffer.is_empty() { 0..0 } else { index * self.width + i..(index + 1) * self.width }
-        };
-        (&self.bias[of(&self.bias)], &self.slope[of(&self.slope)])
+        self.panels.per_channel(index, i)
     }
 
     /// Pixels of a whole tile: what the filter is not.
@@ -184,16 +228,16 @@ impl GemmWeights {
 
     /// Groups.
     pub(crate) fn groups(&self) -> usize {
-        self.groups.len()
+        self.panels.groups()
     }
 
     /// Channels from the start of one panel to the next.
     pub(crate) fn width(&self) -> usize {
-        self.width
+        self.panels.width()
     }
 
     /// Bytes of everything packed.
     pub(crate) fn bytes(&self) -> usize {
-        self.data.bytes() + self.bias.bytes() + self.slope.bytes()
+        self.data.bytes() + self.panels.bytes()
     }
 }

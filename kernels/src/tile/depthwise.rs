@@ -19,7 +19,7 @@
 
 use super::boundary::Body;
 use super::depthwise_read::{CHANNELS, PERMUTED, PIXELS, Source};
-use super::store::{self, Place, Target};
+use super::store::{self, Target};
 use crate::simd::{Lanes, Simd};
 
 /// One axis of the sliding window, and the outputs along it that are wanted.
@@ -211,19 +211,19 @@ impl<
         let mut o = outer.start;
         while o < outer.end {
             let ahead = line.wrapping_add(o.wrapping_sub(outer.start));
-            let mut target = ahead_of(&self.args.target, ahead, ahead);
+            let mut target = self.args.target.ahead(ahead, ahead);
             target.hi = outer.end.wrapping_sub(o).min(S::LANES);
             let at = (outer.first(o), first);
             let inside = rows_inside && (at.0 as usize) < self.outer_inside;
             // SAFETY: without an edge every position is inside; the rest by the caller.
             unsafe {
-                let mut acc = [store::start::<S, T, 1>(self.s, &target, true); ROWS];
+                let mut acc = [store::start::<S, T, 1>(self.s, &target); ROWS];
                 if inside {
                     self.any::<false>(&mut acc, at);
                 } else {
                     self.any::<true>(&mut acc, at);
                 }
-                finish::<S, T>(self.s, acc[0], &target, inner.end.wrapping_sub(i));
+                store::finish_first::<S, T, 1>(self.s, acc[0], &target, inner.end.wrapping_sub(i));
             }
             o = o.wrapping_add(S::LANES);
         }
@@ -241,12 +241,12 @@ impl<
         let (out, residual) = (self.args.target.out.row, self.args.target.residual.row);
         let out = if STEP == 0 { out } else { STEP };
         let done = o.wrapping_sub(outer.start).wrapping_mul(line).wrapping_add(i.wrapping_sub(inner.start));
-        let mut target = ahead_of(&self.args.target, done.wrapping_mul(out), done.wrapping_mul(residual));
+        let mut target = self.args.target.ahead(done.wrapping_mul(out), done.wrapping_mul(residual));
         target.out.row = out;
         let at = (outer.first(o), inner.first(i));
         // SAFETY: without an edge every inner position is inside; the rest by the caller.
         unsafe {
-            let mut acc = [store::start::<S, T, 1>(self.s, &target, true); ROWS];
+            let mut acc = [store::start::<S, T, 1>(self.s, &target); ROWS];
             let inside = (at.1 as usize) < self.inner_inside;
             match (K > 0 && (MODE == CHANNELS || MODE == PERMUTED), inside) {
                 (true, true) => self.lines::<false>(&mut acc, at, rows),
@@ -255,43 +255,11 @@ impl<
                 (false, false) => self.any::<true>(&mut acc, at),
             }
             let count = inner.end.wrapping_sub(i);
-            finish::<S, T>(self.s, acc[0], &target, count);
+            store::finish_first::<S, T, 1>(self.s, acc[0], &target, count);
             if ROWS > 1 && rows > 1 {
-                target = ahead_of(&target, line.wrapping_mul(out), line.wrapping_mul(residual));
-                finish::<S, T>(self.s, acc[ROWS - 1], &target, count);
+                target = target.ahead(line.wrapping_mul(out), line.wrapping_mul(residual));
+                store::finish_first::<S, T, 1>(self.s, acc[ROWS - 1], &target, count);
             }
         }
-    }
-}
-
-/// `target`, from `out` elements of the output and `residual` elements of the residual on.
-#[inline(always)]
-fn ahead_of(target: &Target, out: usize, residual: usize) -> Target {
-    let Place { base, .. } = target.residual;
-    // The address of no residual stays null.
-    let base = if base.is_null() { base } else { base.wrapping_add(residual) };
-    Target {
-        out: Place { base: target.out.base.wrapping_add(out), ..target.out },
-        residual: Place { base, ..target.residual },
-        ..*target
-    }
-}
-
-/// [`store::finish`] for the first `count` of `T` outputs.
-///
-/// # Safety
-/// As [`store::finish`], for `count` rows.
-#[inline(always)]
-unsafe fn finish<S: Simd, const T: usize>(s: S, acc: [[S::V; 1]; T], target: &Target, count: usize) {
-    if count >= T {
-        // SAFETY: by the caller.
-        return unsafe { store::finish::<S, T, 1>(s, acc, target) };
-    }
-    let sums = acc; // a copy, so that the accumulators themselves need no address
-    let mut one = ahead_of(target, 0, 0);
-    for t in 0..count {
-        // SAFETY: fewer than `T`; the rest by the caller.
-        unsafe { store::finish::<S, 1, 1>(s, [*sums.as_ptr().wrapping_add(t)], &one) };
-        one = ahead_of(&one, target.out.row, target.residual.row);
     }
 }

@@ -1,7 +1,7 @@
 //! The direct-convolution register tile: `T` neighbouring pixels of one output row by `NV` vectors of output channels.
 //!
 //! ```text
-//! acc[T][NV] = first block of K ? bias : C                // T * NV vectors, all in registers
+//! acc[T][NV] = first block of K ? bias : 0                // T * NV vectors, all in registers
 //! for chunk of input channels, kernel row inside the image:
 //!     for run of up to 4 taps whose pixels are neighbours:
 //!         for input channel of the chunk:
@@ -9,7 +9,7 @@
 //!             for j in 0..T + taps - 1:
 //!                 x = splat(pixel j)                      // one broadcast feeds up to taps * NV FMAs
 //!                 for g in 0..taps: acc[j - g][..] += x * w[g][..]
-//! last block of K ? finish(acc) : acc  ->  C              // tile/store.rs
+//! C (+)= last block of K ? finish(acc) : acc              // tile/store.rs
 //! ```
 //!
 //! Pixel `j` of a run is read by tap `g` for output pixel `j - g`: with three taps and eight pixels 16 loads feed 48
@@ -83,8 +83,6 @@ pub(crate) struct DirectArgs {
     /// Memory that a later call will read: a line is hinted into the second cache level at every channel.
     pub(crate) hint: *const f32,
     pub(crate) hint_step: usize,
-    /// Whether the accumulators start from the bias (the first block of K) or from C.
-    pub(crate) first: bool,
     pub(crate) target: Target,
 }
 
@@ -103,7 +101,7 @@ impl<const T: usize, const NV: usize, const G: usize, const PACKED: bool> Body f
         let (mut target, mut image, mut hint) = (args.target, args.image, args.hint);
         for _ in 0..args.count {
             // SAFETY: the target is valid by the caller.
-            let mut acc = unsafe { store::start::<S, T, NV>(s, &target, args.first) };
+            let mut acc = unsafe { store::start::<S, T, NV>(s, &target) };
             // SAFETY: by the caller.
             hint = unsafe {
                 if PACKED {

@@ -246,7 +246,6 @@ impl DirectTile {
             w_step: weights.step,
             hint: hint.as_ptr(),
             hint_step,
-            first: post.first,
             target,
         };
         for tile in &row.tiles {

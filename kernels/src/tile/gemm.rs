@@ -1,14 +1,14 @@
 //! The GEMM register tile: `C[i][j] = act(bias + sum over k of A[i][k] * B[k][j] + residual[i][j])`.
 //!
 //! ```text
-//! acc[MR][NV] = first block of K ? bias : C          // MR * NV vectors, all in registers
+//! acc[MR][NV] = first block of K ? bias : 0          // MR * NV vectors, all in registers
 //! for chunk of 16 k:                                 // A holds 16 consecutive k of a row in one cache line
 //!     for k in chunk:
 //!         b[NV] = B[k]                               // NV vector loads
 //!         for i in 0..MR:
 //!             x = splat(A[i][k])                     // one broadcast feeds NV FMAs
 //!             acc[i][..] += x * b[..]
-//! last block of K ? finish(acc) : acc  ->  C         // tile/store.rs
+//! C (+)= last block of K ? finish(acc) : acc         // tile/store.rs
 //! ```
 //!
 //! A is read where it lies: row `i`, step `k` of chunk `q` at `a + q * a_chunk + i * a_row + k`. With rows 16
@@ -43,8 +43,6 @@ pub(crate) struct GemmArgs {
     pub(crate) hint: *const f32,
     pub(crate) hint_chunk: usize,
     pub(crate) hint_lines: usize,
-    /// Whether the accumulators start from the bias (the first block of K) or from C.
-    pub(crate) first: bool,
     pub(crate) target: Target,
 }
 
@@ -62,7 +60,7 @@ impl<const MR: usize, const NV: usize, const ROW: usize> Body for Gemm<MR, NV, R
         let a_row = if ROW == 0 { args.a_row } else { ROW };
         let b_step = args.b_step;
         // SAFETY: the target is valid by the caller.
-        let mut acc = unsafe { store::start::<S, MR, NV>(s, &args.target, args.first) };
+        let mut acc = unsafe { store::start::<S, MR, NV>(s, &args.target) };
         let (mut a, mut b, mut hint) = (args.a, args.b, args.hint);
         for _ in 0..args.chunks {
             for line in 0..args.hint_lines {
@@ -92,7 +90,7 @@ impl<const MR: usize, const NV: usize, const ROW: usize> Body for Gemm<MR, NV, R
 /// # Safety
 /// `MR` elements of A, `a_row` apart, and `NV` vectors of B must be readable.
 #[inline(always)]
-unsafe fn step<S: Simd, const MR: usize, const NV: usize>(
+pub(super) unsafe fn step<S: Simd, const MR: usize, const NV: usize>(
     s: S,
     acc: &mut [[S::V; NV]; MR],
     a: *const f32,

@@ -32,3 +32,5 @@ mod reduce;
 pub(crate) mod store;
 pub(crate) mod table;
 pub(crate) mod window;
+pub(crate) mod winograd;
+pub(crate) mod winograd_table;

@@ -39,8 +39,25 @@ pub(crate) struct Target {
     pub(crate) hi: usize,
     /// Columns from `hi` up to here are written as zero: the lanes of Nchw16c past the last channel.
     pub(crate) zeros: usize,
+    /// Whether this is the first block of K: its sums start from the bias; others are added to what is in C already.
+    pub(crate) first: bool,
     /// Whether this is the last block of K, after which the epilogue applies.
     pub(crate) last: bool,
+}
+
+impl Target {
+    /// The target `out` elements of the output and `residual` elements of the residual further on.
+    #[inline(always)]
+    pub(crate) fn ahead(&self, out: usize, residual: usize) -> Self {
+        let Place { base, .. } = self.residual;
+        // The address of no residual stays null.
+        let base = if base.is_null() { base } else { base.wrapping_add(residual) };
+        Self {
+            out: Place { base: self.out.base.wrapping_add(out), ..self.out },
+            residual: Place { base, ..self.residual },
+            ..*self
+        }
+    }
 }
 
 /// The lanes of vector `j` that are columns `lo..hi`.
@@ -86,22 +103,18 @@ unsafe fn per_channel<S: Simd>(s: S, p: *const f32, per_row: bool, i: usize, j: 
     }
 }
 
-/// The accumulators before the first step: the bias, or what an earlier block of K has left in C.
+/// The accumulators before the first step: the bias, or zero in later blocks of K. What is in C is added afterwards: sums
+/// of blocks that are added up have less error than one long sum.
 ///
 /// # Safety
-/// Bias as in [`per_channel`]; if not `first`, the valid columns of every row of `out` must be readable.
+/// Bias as in [`per_channel`].
 #[inline(always)]
 pub(crate) unsafe fn start<S: Simd, const MR: usize, const NV: usize>(
     s: S,
     target: &Target,
-    first: bool,
 ) -> [[S::V; NV]; MR] {
     let mut acc = [[s.splat(0.0); NV]; MR];
-    if !first {
-        let Place { base, row, block } = target.out;
-        // SAFETY: by the caller.
-        unsafe { add_tile(s, &mut acc, Place { base: base.cast_const(), row, block }, target) };
-    } else if !target.bias.is_null() {
+    if target.first && !target.bias.is_null() {
         for i in 0..MR {
             for j in 0..NV {
                 // SAFETY: by the caller.
@@ -142,17 +155,22 @@ unsafe fn add_tile<S: Simd, const MR: usize, const NV: usize>(
     }
 }
 
-/// Residual, activation, store.
+/// Earlier blocks of K, residual, activation, store.
 ///
 /// # Safety
-/// The valid columns of every row of `out` (and those that are to be zero) must be writable, those of `residual`
-/// readable; slopes as the bias.
+/// The valid columns of every row of `out` (and those that are to be zero) must be writable and, if not `first`,
+/// readable, those of `residual` readable; slopes as the bias.
 #[inline(always)]
 pub(crate) unsafe fn finish<S: Simd, const MR: usize, const NV: usize>(
     s: S,
     mut acc: [[S::V; NV]; MR],
     target: &Target,
 ) {
+    if !target.first {
+        let Place { base, row, block } = target.out;
+        // SAFETY: by the caller.
+        unsafe { add_tile(s, &mut acc, Place { base: base.cast_const(), row, block }, target) };
+    }
     if target.last {
         if !target.residual.base.is_null() {
             // SAFETY: by the caller.
@@ -195,6 +213,30 @@ pub(crate) unsafe fn finish<S: Simd, const MR: usize, const NV: usize>(
                 }
             }
         }
+    }
+}
+
+/// [`finish`] for the first `count` of `MR` rows.
+///
+/// # Safety
+/// As [`finish`], for `count` rows.
+#[inline(always)]
+pub(crate) unsafe fn finish_first<S: Simd, const MR: usize, const NV: usize>(
+    s: S,
+    acc: [[S::V; NV]; MR],
+    target: &Target,
+    count: usize,
+) {
+    if count >= MR {
+        // SAFETY: by the caller.
+        return unsafe { finish::<S, MR, NV>(s, acc, target) };
+    }
+    let sums = acc; // a copy, so that the accumulators themselves need no address
+    let mut one = *target;
+    for i in 0..count {
+        // SAFETY: fewer than `MR`; the rest by the caller.
+        unsafe { finish::<S, 1, NV>(s, [*sums.as_ptr().wrapping_add(i)], &one) };
+        one = one.ahead(target.out.row, target.residual.row);
     }
 }
 

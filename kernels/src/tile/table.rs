@@ -10,6 +10,7 @@ use super::gemm::{CHUNK, Gemm, GemmArgs};
 use super::ops_table::{OpsTable, ops_table};
 use super::output::{OutTile, TileAt};
 use super::store::{ActivateSums, Place, SumsArgs, Target};
+use super::winograd_table::{WinogradKernels, winograd_kernels};
 use crate::choose::Isa;
 use crate::describe::Activation;
 
@@ -22,6 +23,8 @@ pub struct KernelSet {
     pub(crate) direct: DirectTile,
     /// Kernels of depthwise convolution and of small groups.
     pub(crate) depthwise: DepthwiseKernels,
+    /// Kernels of Winograd convolution.
+    pub(crate) winograd: WinogradKernels,
     /// Kernels of the layers that are not convolutions.
     pub(crate) ops: OpsTable,
 }
@@ -100,7 +103,7 @@ pub(crate) struct Post<'a> {
     pub(crate) activation: Activation,
     /// The residual and where in it the tile begins.
     pub(crate) residual: Option<(&'a [f32], TileAt)>,
-    /// Whether this is the first block of K: the sums start from the bias rather than from the output.
+    /// Whether this is the first block of K: the sums start from the bias, and are not added to the output.
     pub(crate) first: bool,
     /// Whether this is the last block of K: residual and activation apply.
     pub(crate) last: bool,
@@ -137,6 +140,7 @@ impl Post<'_> {
             lo,
             hi,
             zeros,
+            first: self.first,
             last: self.last,
         }
     }
@@ -244,7 +248,6 @@ impl GemmTile {
             hint: hint.data.as_ptr(),
             hint_chunk: hint.chunk,
             hint_lines: hint.lines,
-            first: post.first,
             target,
         };
         for tile in 0..tiles {
@@ -338,6 +341,8 @@ static AVX512F: KernelSet = KernelSet {
     direct: direct_tile!(enter_avx512f, "direct_f32_8x32_avx512f": lanes 16, taps 4, widths [1 2], pixels [1 2 4 6 7 8]),
     depthwise: depthwise_kernels!(enter_avx512f, "depthwise_f32_14x16_avx512f": 7 by 2 of 16,
         channels [3/1 3/2 5/1 5/2 7/1 7/2], permuted [3/1 3/2 5/1 5/2], pixels [3/1 3/2 5/1 5/2 7/1 7/2]),
+    winograd: winograd_kernels!(enter_avx512f, "winograd_f32_14x32_avx512f": lanes 16, widths [1 2],
+        tiles 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
     ops: ops_table!(enter_avx512f, 1),
 };
 
@@ -351,6 +356,7 @@ static AVX2FMA: KernelSet = KernelSet {
     direct: direct_tile!(enter_avx2fma, "direct_f32_6x16_avx2fma": lanes 8, taps 1, widths [1 2], pixels [1 2 3 4 5 6]),
     depthwise: depthwise_kernels!(enter_avx2fma, "depthwise_f32_7x8_avx2fma": 7 by 1 of 8,
         channels [3/1 3/2 5/1 5/2 7/1 7/2], permuted [3/1 3/2 5/1 5/2], pixels [3/1 3/2 5/1 7/1]),
+    winograd: winograd_kernels!(enter_avx2fma, "winograd_f32_6x16_avx2fma": lanes 8, widths [1 2], tiles 1 2 3 4 5 6),
     ops: ops_table!(enter_avx2fma, 2),
 };
 
@@ -364,6 +370,7 @@ static NEON: KernelSet = KernelSet {
     direct: direct_tile!(enter_neon, "direct_f32_5x16_neon": lanes 4, taps 1, widths [2 4], pixels [1 2 3 4 5]),
     depthwise: depthwise_kernels!(enter_neon, "depthwise_f32_14x4_neon": 7 by 2 of 4,
         channels [3/1 3/2 5/1 5/2 7/1 7/2], permuted [3/1 3/2 5/1 5/2], pixels [3/1 3/2 5/1 5/2 7/1 7/2]),
+    winograd: winograd_kernels!(enter_neon, "winograd_f32_6x16_neon": lanes 4, widths [1 2 4], tiles 1 2 3 4 5 6),
     ops: ops_table!(enter_neon, 4),
 };
 
@@ -375,6 +382,7 @@ static PORTABLE: KernelSet = KernelSet {
     ],
     direct: direct_tile!(enter_portable, "direct_f32_4x8_portable": lanes 8, taps 1, widths [1], pixels [1 2 3 4]),
     depthwise: depthwise_kernels!(enter_portable, "depthwise_f32_2x8_portable": 2 by 1 of 8, channels [], permuted [], pixels []),
+    winograd: winograd_kernels!(enter_portable, "winograd_f32_4x8_portable": lanes 8, widths [1], tiles 1 2 3 4),
     ops: ops_table!(enter_portable, 2),
 };
 
@@ -412,6 +420,11 @@ impl KernelSet {
     /// Its tile of direct convolution.
     pub fn direct_tile(&self) -> &DirectTile {
         &self.direct
+    }
+
+    /// Its kernels of Winograd convolution.
+    pub fn winograd(&self) -> &WinogradKernels {
+        &self.winograd
     }
 
     /// Its kernels of depthwise convolution and of small groups.

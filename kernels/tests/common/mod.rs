@@ -6,6 +6,7 @@
 
 mod oracle;
 pub mod strategy;
+mod winograd;
 
 use kernels::{
     Activation, Algorithm, ConvDesc, ConvError, ConvIo, ConvPlan, EpilogueSpec, Isa, Layout, Pad2, Pitch,
@@ -119,7 +120,7 @@ impl ConvProblem {
         }
     }
 
-    fn layout_out(&self) -> Layout {
+    pub fn layout_out(&self) -> Layout {
         self.output_layout.unwrap_or(self.layout)
     }
 
@@ -180,7 +181,7 @@ impl ConvProblem {
         assert_eq!((plan.isa(), plan.algorithm()), (isa, algorithm));
         let context = |what: String| format!("{algorithm} on {isa} with {}: {what}", plan.explain().kernel);
         let sequential = self.run(&plan, &data, Threads::Seq).map_err(context)?;
-        oracle::compare(plan.desc(), &data, &sequential).map_err(context)?;
+        oracle::compare(plan.desc(), algorithm, &data, &sequential).map_err(context)?;
         for pool in pools {
             let parallel = self.run(&plan, &data, Threads::Pool(pool)).map_err(context)?;
             let differ = sequential.iter().zip(&parallel).position(|(a, b)| a.to_bits() != b.to_bits());

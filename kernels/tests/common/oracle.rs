@@ -1,7 +1,8 @@
 //! The truth, by loops of its own: it shares no code with the library's reference, which it checks as well.
 
 use super::Data;
-use kernels::{Activation, ConvDesc};
+use super::winograd::Tile;
+use kernels::{Activation, Algorithm, ConvDesc};
 
 /// How far an activation can spread an error in its argument: its Lipschitz constant.
 fn spread(activation: Activation, slope: f64) -> f64 {
@@ -30,7 +31,11 @@ fn evaluation(activation: Activation, result: f64) -> f64 {
 /// The bound is that of any order of summation in `f32` (Higham 2002, section 4.2, doubled for products that are
 /// rounded on their own): `(K + 4) * eps * (sum |w x| + |bias| + |residual|)`, plus what flushed subnormal weights
 /// can have contributed, through the activation.
-pub fn compare(desc: &ConvDesc, data: &Data, got: &[f32]) -> Result<(), String> {
+///
+/// A Winograd convolution multiplies sums of neighbours: its error is relative to the largest pixel of the tile, whether or
+/// not the output depends on it.
+pub fn compare(desc: &ConvDesc, algorithm: Algorithm, data: &Data, got: &[f32]) -> Result<(), String> {
+    let tile = Tile::of(algorithm, desc);
     let (input, output, kernel) = (desc.input(), desc.output(), desc.kernel());
     let (channels, per_group) = (input.c / desc.groups(), output.c / desc.groups());
     let k = channels * kernel.h * kernel.w;
@@ -65,6 +70,9 @@ pub fn compare(desc: &ConvDesc, data: &Data, got: &[f32]) -> Result<(), String> 
                                 largest = largest.max(f64::from(value).abs());
                             }
                         }
+                    }
+                    if let Some(tile) = &tile {
+                        (magnitude, largest) = tile.magnitude(desc, data, (n, o, y, x));
                     }
                     for addend in [data.bias.as_ref().map(|b| b[o]), data.residual.as_ref().map(|r| r[at])] {
                         let addend = f64::from(addend.unwrap_or(0.0));

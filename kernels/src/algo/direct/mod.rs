@@ -26,7 +26,7 @@ use crate::tile::direct_table::{DirectImage, DirectK, DirectTile, DirectWeights,
 use crate::tile::layer_table::Source as CopySource;
 use crate::tile::output::{OutTile, OutputRegion, TileAt};
 use crate::tile::table::{KernelSet, Post};
-pub(crate) use plan::supports;
+pub(crate) use plan::{groups_fit_blocks, supports};
 use rows::{KernelRows, PackedRows};
 use std::ops::Range;
 

@@ -34,13 +34,19 @@ fn in_place(desc: &ConvDesc) -> bool {
     desc.layout() != Layout::Nchw && desc.input().c / desc.groups() >= CHUNK / 2
 }
 
-pub(crate) fn supports(desc: &ConvDesc) -> Result<(), Unsupported> {
+/// Whether every group begins at a block, in input and output, where these have blocks.
+pub(crate) fn groups_fit_blocks(desc: &ConvDesc) -> Result<(), Unsupported> {
     let per_group = desc.output().c / desc.groups();
     let out_blocks =
         desc.output_layout() != Layout::Nchw16c || desc.groups() == 1 || per_group.is_multiple_of(BLOCK);
     if !rows::groups_are_blocks(desc, desc.layout()) || !out_blocks {
         return Err(Unsupported::GroupInsideBlock);
     }
+    Ok(())
+}
+
+pub(crate) fn supports(desc: &ConvDesc) -> Result<(), Unsupported> {
+    groups_fit_blocks(desc)?;
     let rows = PackedRows::new(desc).channel_len();
     let channels = desc.input().c / desc.groups();
     let window = rows.saturating_mul(channels).saturating_mul(desc.kernel().h.min(desc.input().h));

@@ -1,0 +1,377 @@
+//! Winograd convolution (Winograd 1980; Lavin and Gray 2016): tiles of the image and filters are transformed, multiplied
+//! point by point, and the sums transformed back. F(4x4, 3x3) has a quarter of the multiplications of the definition.
+//!
+//! ```text
+//! for block of tiles, of all images:
+//!     V[point][channel] = B^T d B                    // strips of tiles, a block of channels at a time
+//!     for panel of output channels, for point:       // or, if the weights are large, for point, for panel
+//!         M[panel][point] = V[point] * U             // the GEMM, K in blocks
+//!     for panel:
+//!         Y = A^T M A, epilogue on registers
+//! ```
+//!
+//! What a tile computes depends on where it lies in its image alone: regions begin at whole tiles, so neither blocks
+//! nor threads change a bit.
+
+mod matrices;
+mod plan;
+mod weights;
+
+use super::{Grain, Operands};
+use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef, PixelView};
+use crate::plan::packed::Panel;
+use crate::tile::layer_table::Source as CopySource;
+use crate::tile::output::{OutTile, OutputRegion, TileAt};
+use crate::tile::table::{KernelSet, Post, even};
+use crate::tile::winograd::{Coefficients, MOST_POINTS};
+use crate::tile::winograd_table::{InputRows, Products, ProductsOfRow, WinogradKernels, WinogradTile};
+pub(crate) use plan::supports;
+use std::ops::Range;
+use weights::{Order, WinogradWeights};
+
+/// Tiles of a row that are transformed at once: their columns fit the first cache level.
+const MOST_STRIP: usize = 7;
+
+/// A planned Winograd convolution.
+pub(crate) struct WinogradConv {
+    desc: ConvDesc,
+    kernels: &'static KernelSet,
+    tile: WinogradTile,
+    coefficients: Coefficients,
+    weights: WinogradWeights,
+    /// Input channels of a group.
+    channels: usize,
+    /// Channels that are summed up by themselves.
+    k_block: usize,
+    /// Tiles at a time, at most.
+    block: usize,
+    /// Whether the next matrix of weights is worth a hint.
+    ahead: bool,
+}
+
+/// Tiles of one row of tiles, side by side.
+struct Strip {
+    n: usize,
+    /// The first output.
+    y: usize,
+    x: usize,
+    tiles: usize,
+    /// Which of the block's tiles the first is.
+    index: usize,
+}
+
+/// The tiles of a region, counted image by image, row by row.
+struct Tiles {
+    images: Range<usize>,
+    /// The first row of outputs, and how many rows of tiles there are.
+    y: usize,
+    rows: usize,
+    columns: usize,
+    outputs: usize,
+}
+
+impl Tiles {
+    fn len(&self) -> usize {
+        self.images.len() * self.rows * self.columns
+    }
+
+    /// The strips of some of them.
+    fn strips(&self, block: &Range<usize>) -> impl Iterator<Item = Strip> {
+        let (mut next, block) = (block.start, block.clone());
+        std::iter::from_fn(move || {
+            let (row, column) = (next / self.columns, next % self.columns);
+            let here = (self.columns - column).min(block.end - next);
+            let tiles = if here > 0 { even(here, MOST_STRIP) } else { return None };
+            let strip = Strip {
+                n: self.images.start + row / self.rows,
+                y: self.y + row % self.rows * self.outputs,
+                x: column * self.outputs,
+                tiles,
+                index: next - block.start,
+            };
+            next += tiles;
+            Some(strip)
+        })
+    }
+}
+
+/// The parts of a slab.
+struct Slab<'a> {
+    v: &'a mut [f32],
+    m: &'a mut [f32],
+    scratch: &'a mut [f32],
+    rows: &'a mut [f32],
+    lines: &'a mut [f32],
+}
+
+/// Some tiles of one group.
+struct Block<'a> {
+    operands: &'a Operands<'a>,
+    tiles: &'a Tiles,
+    group: usize,
+    range: Range<usize>,
+}
+
+impl WinogradConv {
+    pub(crate) fn kernels(&self) -> &'static WinogradKernels {
+        &self.kernels.winograd
+    }
+
+    pub(crate) fn packed_bytes(&self) -> usize {
+        self.weights.bytes()
+    }
+
+    pub(crate) fn workspace_len(&self) -> usize {
+        self.lens().sum()
+    }
+
+    /// Whole rows of tiles.
+    pub(crate) fn grain(&self) -> Grain {
+        let input = self.desc.input();
+        Grain {
+            pixels: self.tile.outputs * self.desc.output().w,
+            channels: self.weights.panels.width(),
+            channels_first: self.weights.len() > input.n * input.c * input.h * input.w,
+        }
+    }
+
+    pub(crate) fn run(&self, operands: &Operands<'_>, region: &mut OutputRegion<'_>, slab: &mut [f32]) {
+        let per_group = self.desc.output().c / self.desc.groups();
+        let (channels, width) = (region.channels.clone(), self.desc.output().w);
+        if channels.is_empty() {
+            return;
+        }
+        let outputs = self.tile.outputs;
+        let tiles = Tiles {
+            images: region.images.clone(),
+            y: region.pixels.start / width,
+            rows: (region.pixels.len() / width).div_ceil(outputs),
+            columns: width.div_ceil(outputs),
+            outputs,
+        };
+        if tiles.len() == 0 {
+            return;
+        }
+        let lens = self.lens();
+        let (v, rest) = slab.split_at_mut(lens.v);
+        let (m, rest) = rest.split_at_mut(lens.m);
+        let (scratch, rest) = rest.split_at_mut(lens.scratch);
+        let (rows, rest) = rest.split_at_mut(lens.rows);
+        let mut slab = Slab { v, m, scratch, rows, lines: &mut rest[..lens.lines] };
+        let block = even(tiles.len(), self.block);
+        for start in (0..tiles.len()).step_by(block) {
+            let range = start..tiles.len().min(start + block);
+            for group in channels.start / per_group..=(channels.end - 1) / per_group {
+                let block = Block { operands, tiles: &tiles, group, range: range.clone() };
+                self.transform_input(&block, &mut slab);
+                match self.weights.order {
+                    Order::Panels => self.panel_by_panel(&block, region, &mut slab),
+                    Order::Points => self.point_by_point(&block, region, &mut slab),
+                }
+            }
+        }
+    }
+
+    /// `V` of all channels of the group.
+    fn transform_input(&self, block: &Block<'_>, slab: &mut Slab<'_>) {
+        let count = block.range.len();
+        let v_point = self.v_point(count);
+        for strip in block.tiles.strips(&block.range) {
+            for c in (0..self.channels).step_by(BLOCK) {
+                let channel = block.group * self.channels + c;
+                let channels = BLOCK.min(self.channels - c);
+                let v = &mut slab.v[c * count + strip.index * BLOCK..];
+                let from = &block.operands.input;
+                let mut rows = self.rows(&from.view, &strip, (channel, channels));
+                if from.view.layout == Layout::Nchw {
+                    self.gather(from, &strip, channel, &mut rows, slab.rows);
+                    rows.data = slab.rows;
+                } else {
+                    rows.data = from.data;
+                }
+                self.kernels().input(self.tile, &self.coefficients, &rows, slab.scratch, (v, v_point));
+            }
+        }
+    }
+
+    /// Where the pixels of a strip are in the image; the memory is to be added.
+    fn rows(
+        &self,
+        view: &PixelView,
+        strip: &Strip,
+        (channel, channels): (usize, usize),
+    ) -> InputRows<'static> {
+        let (input, pad) = (self.desc.input(), self.desc.pad());
+        let columns = self.tile.columns(strip.tiles);
+        // Columns that are inside: `strip.x + column - pad.left` is.
+        let lo = pad.left.saturating_sub(strip.x).min(columns);
+        let hi = (input.w + pad.left).saturating_sub(strip.x).min(columns);
+        let mut rows = [None; MOST_POINTS];
+        for (i, row) in rows.iter_mut().take(self.tile.points).enumerate() {
+            let y = (strip.y + i).wrapping_sub(pad.top);
+            if y < input.h && lo < hi {
+                *row = Some(view.offset(strip.n, channel, y * input.w + (strip.x + lo - pad.left)));
+            }
+        }
+        InputRows { data: &[], rows, step: view.pixel, lo, hi: hi.max(lo), tiles: strip.tiles, channels }
+    }
+
+    /// Copies the rows of a strip of NCHW, with the channels of a pixel brought together.
+    fn gather(
+        &self,
+        from: &PixelRef<'_>,
+        strip: &Strip,
+        channel: usize,
+        rows: &mut InputRows<'_>,
+        to: &mut [f32],
+    ) {
+        let columns = rows.hi - rows.lo;
+        for (i, row) in rows.rows.iter_mut().enumerate() {
+            let Some(first) = *row else { continue };
+            let p = first - from.view.offset(strip.n, channel, 0);
+            let start = i * columns * BLOCK;
+            let to = OutTile::of_matrix_columns(&mut to[start..], columns, BLOCK, 0..rows.channels);
+            self.kernels.ops.layers.copy(CopySource::new(from, strip.n, channel, p), true, to);
+            *row = Some(start);
+        }
+        rows.step = BLOCK;
+    }
+
+    fn products<'a>(&'a self, block: &Block<'_>, v: &'a [f32], u: &'a [f32], points: usize) -> Products<'a> {
+        let tiles = block.range.len();
+        Products {
+            v,
+            v_point: self.v_point(tiles),
+            u,
+            width: self.weights.panels.width(),
+            m_point: self.m_point(tiles),
+            points,
+            tiles,
+            channels: self.channels,
+            k_block: self.k_block,
+            ahead: self.ahead,
+        }
+    }
+
+    /// Few weights: all points of a panel, whose products stay near until they are transformed.
+    fn panel_by_panel(&self, block: &Block<'_>, region: &mut OutputRegion<'_>, slab: &mut Slab<'_>) {
+        let channels = region.channels.clone();
+        for (index, panel) in self.weights.panels.of_group(block.group, &channels) {
+            let u = self.weights.matrices(index, 0);
+            self.kernels().products(&self.products(block, slab.v, u, self.tile.products()), slab.m);
+            self.transform_output(block, region, (index, panel), slab.m, slab.lines);
+        }
+    }
+
+    /// Many weights: each is read once.
+    fn point_by_point(&self, block: &Block<'_>, region: &mut OutputRegion<'_>, slab: &mut Slab<'_>) {
+        let channels = region.channels.clone();
+        let (v_point, m_point) = (self.v_point(block.range.len()), self.m_point(block.range.len()));
+        let of_panel = self.tile.products() * m_point;
+        for point in 0..self.tile.products() {
+            let v = &slab.v[point * v_point..];
+            let panels = self.weights.panels.of_group(block.group, &channels);
+            for ((index, _), m) in panels.zip(slab.m.chunks_exact_mut(of_panel)) {
+                let u = self.weights.matrices(index, point);
+                self.kernels().products(&self.products(block, v, u, 1), &mut m[point * m_point..]);
+            }
+        }
+        let panels = self.weights.panels.of_group(block.group, &channels);
+        for (panel, m) in panels.zip(slab.m.chunks_exact(of_panel)) {
+            self.transform_output(block, region, panel, m, slab.lines);
+        }
+    }
+
+    /// The products `m` of a panel into the output.
+    fn transform_output(
+        &self,
+        block: &Block<'_>,
+        region: &mut OutputRegion<'_>,
+        (index, panel): (usize, Panel),
+        m: &[f32],
+        lines: &mut [f32],
+    ) {
+        let (output, outputs) = (self.desc.output(), self.tile.outputs);
+        let (bias, slope) = self.weights.panels.per_channel(index, 0);
+        let post = Post {
+            bias,
+            slope,
+            per_row: false,
+            activation: self.desc.epilogue().activation,
+            residual: None,
+            first: true,
+            last: true,
+        };
+        let width = self.weights.panels.width();
+        let m_point = self.m_point(block.range.len());
+        for strip in block.tiles.strips(&block.range) {
+            let x_end = output.w.min(strip.x + strip.tiles * outputs);
+            let products = ProductsOfRow {
+                m: &m[strip.index * width..],
+                width,
+                m_point,
+                tiles: strip.tiles,
+                rows: outputs.min(output.h - strip.y),
+                last: x_end - strip.x - (strip.tiles - 1) * outputs,
+                line: output.w,
+            };
+            let Panel { channel, lo, hi } = panel;
+            let (tile, coefficients) = (self.tile, &self.coefficients);
+            if self.desc.output_layout() == Layout::Nchw {
+                self.output_to_planes(block, region, (&strip, panel), &products, &post, lines);
+                continue;
+            }
+            let first = strip.y * output.w + strip.x;
+            let end = (strip.y + products.rows - 1) * output.w + x_end;
+            let at = |r: &PixelRef<'_>| TileAt::channels_as_columns(&r.view, strip.n, first, channel);
+            let residual = block.operands.residual.as_ref().map(|r| (r.data, at(r)));
+            let out = region.channels_as_columns(strip.n, first..end, channel, lo..hi);
+            self.kernels().output(tile, coefficients, &products, out, &Post { residual, ..post });
+        }
+    }
+
+    /// A strip of NCHW output: pixels by channels in `lines` first, then transposed.
+    fn output_to_planes(
+        &self,
+        block: &Block<'_>,
+        region: &mut OutputRegion<'_>,
+        (strip, panel): (&Strip, Panel),
+        products: &ProductsOfRow<'_>,
+        post: &Post<'_>,
+        lines: &mut [f32],
+    ) {
+        let Panel { channel, lo, hi } = panel;
+        let (columns, copy) = (products.width, &self.kernels.ops.layers);
+        let line = (products.tiles - 1) * self.tile.outputs + products.last;
+        let pixels = products.rows * line;
+        let (out, residual) = lines.split_at_mut(lines.len() / 2);
+        let pixel = |row: usize| (strip.y + row) * self.desc.output().w + strip.x;
+        if let Some(from) = &block.operands.residual {
+            for row in 0..products.rows {
+                let to = &mut residual[row * line * columns + lo..];
+                let to = OutTile::of_matrix_columns(to, line, columns, 0..hi - lo);
+                copy.copy(CopySource::new(from, strip.n, channel + lo, pixel(row)), true, to);
+            }
+        }
+        let at = TileAt { offset: 0, row: columns, block: BLOCK };
+        let post = Post { residual: block.operands.residual.map(|_| (&residual[..], at)), ..*post };
+        let matrix = OutTile::of_matrix_columns(out, pixels, columns, lo..hi);
+        let products = ProductsOfRow { line, ..*products };
+        self.kernels().output(self.tile, &self.coefficients, &products, matrix, &post);
+        let view = PixelView {
+            layout: Layout::Nhwc,
+            images: 1,
+            channels: columns,
+            pixels,
+            image: pixels * columns,
+            plane: 1,
+            pixel: columns,
+        };
+        let out = PixelRef { data: out, view };
+        for row in 0..products.rows {
+            let p = pixel(row);
+            let to = region.channels_as_rows(strip.n, channel + lo..channel + hi, p..p + line);
+            copy.copy(CopySource::new(&out, 0, lo, row * line), true, to);
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! What a Winograd convolution decides before it runs: which tile, which loop is outside, how much at a time.
+
+use super::matrices::Matrices;
+use super::weights::{Order, WinogradWeights};
+use super::{MOST_STRIP, WinogradConv};
+use crate::algo::direct;
+use crate::choose::Unsupported;
+use crate::describe::{BLOCK, ConvDesc, Layout, Size2, Weights};
+use crate::tile::table::KernelSet;
+use crate::tile::winograd_table::WinogradTile;
+
+/// Bytes of transformed weights up to which panels are outside: what is left of the second cache level beside the tiles.
+const NEAR_WEIGHTS: usize = 4 << 20;
+/// Bytes of transformed weights from which on the next matrix is worth a hint.
+const AHEAD_WEIGHTS: usize = 1 << 20;
+/// Tiles at a time, for each order: the more, the fewer times weights are read; the transformed tiles have to stay near.
+const TILES_OF_PANELS: usize = 28;
+const TILES_OF_POINTS: usize = 98;
+/// Channels that are summed up by themselves: longer sums lose accuracy.
+const K_BLOCK: usize = 128;
+
+/// The tile of `outputs x outputs` pixels for the kernel of `desc`.
+fn tile(desc: &ConvDesc, outputs: usize) -> WinogradTile {
+    WinogradTile { points: outputs + desc.kernel().h - 1, outputs }
+}
+
+pub(crate) fn supports(desc: &ConvDesc, outputs: usize) -> Result<(), Unsupported> {
+    let kernels: &[usize] = if outputs == 6 { &[3] } else { &[3, 5] };
+    let square = kernels.iter().any(|&k| desc.kernel() == Size2::square(k));
+    if !square || desc.stride() != Size2::square(1) || desc.dilation() != Size2::square(1) {
+        return Err(Unsupported::NotWinograd);
+    }
+    direct::groups_fit_blocks(desc)
+}
+
+impl WinogradConv {
+    pub(crate) fn new(
+        desc: &ConvDesc,
+        weights: &Weights<'_>,
+        outputs: usize,
+        kernels: &'static KernelSet,
+    ) -> Self {
+        let tile = tile(desc, outputs);
+        let matrices = Matrices::new(tile.points, outputs);
+        let (channels, per_group) = (desc.input().c / desc.groups(), desc.output().c / desc.groups());
+        let bytes = tile.products() * channels * per_group * size_of::<f32>();
+        let order = if bytes <= NEAR_WEIGHTS { Order::Panels } else { Order::Points };
+        // Panels are columns in any case: NCHW output is transposed afterwards.
+        let layout = if desc.output_layout() == Layout::Nchw { Layout::Nhwc } else { desc.output_layout() };
+        let weights =
+            WinogradWeights::pack(desc, weights, (&kernels.winograd.shape, layout), &matrices, order);
+        let most = if order == Order::Panels { TILES_OF_PANELS } else { TILES_OF_POINTS };
+        let out = desc.output();
+        let all = out.n.saturating_mul(out.h.div_ceil(outputs)).saturating_mul(out.w.div_ceil(outputs));
+        Self {
+            desc: *desc,
+            kernels,
+            tile,
+            coefficients: matrices.coefficients(),
+            weights,
+            channels,
+            k_block: K_BLOCK,
+            block: all.min(most),
+            ahead: bytes > AHEAD_WEIGHTS,
+        }
+    }
+
+    /// Elements of the parts of a slab.
+    pub(super) fn lens(&self) -> SlabLens {
+        let (width, products) = (self.weights.panels.width(), self.tile.products());
+        let panels = match self.weights.order {
+            Order::Panels => 1,
+            Order::Points => self.weights.panels.all().len() / self.weights.panels.groups(),
+        };
+        let strip = self.tile.columns(MOST_STRIP) * BLOCK;
+        let lines = self.tile.outputs * self.tile.outputs * MOST_STRIP * width;
+        SlabLens {
+            v: products * self.v_point(self.block),
+            m: panels * products * self.m_point(self.block),
+            scratch: self.tile.points * strip,
+            rows: if self.desc.layout() == Layout::Nchw { self.tile.points * strip } else { 0 },
+            lines: if self.desc.output_layout() == Layout::Nchw { 2 * lines } else { 0 },
+        }
+    }
+
+    /// From one point to the next of transformed tiles, and of products.
+    pub(super) fn v_point(&self, tiles: usize) -> usize {
+        odd_lines(self.channels.next_multiple_of(BLOCK) * tiles)
+    }
+
+    pub(super) fn m_point(&self, tiles: usize) -> usize {
+        odd_lines(tiles * self.weights.panels.width())
+    }
+}
+
+/// An odd number of cache lines, so that the points do not fall into a few sets of a cache.
+fn odd_lines(len: usize) -> usize {
+    (len.div_ceil(BLOCK) | 1) * BLOCK
+}
+
+/// Elements of the parts of a slab, whole lines each.
+pub(super) struct SlabLens {
+    /// Transformed tiles.
+    pub(super) v: usize,
+    /// Products.
+    pub(super) m: usize,
+    /// For the transform of the input.
+    pub(super) scratch: usize,
+    /// Rows of NCHW with their channels brought together.
+    pub(super) rows: usize,
+    /// Outputs and residual of a row of tiles, on their way to NCHW.
+    pub(super) lines: usize,
+}
+
+impl SlabLens {
+    pub(super) fn sum(&self) -> usize {
+        self.v + self.m + self.scratch + self.rows + self.lines
+    }
+}

@@ -1,0 +1,141 @@
+//! [`WinogradWeights`]: transformed filters, in the order in which the products read them.
+
+use super::matrices::Matrices;
+use crate::describe::{ConvDesc, Layout, Weights};
+use crate::plan::memory::Buffer;
+use crate::plan::packed::{Panel, Panels, flushed};
+use crate::tile::table::TileShape;
+
+/// Which loop is outside: so the matrix after the current one is next in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    /// `[panel][point][channel][width]`
+    Panels,
+    /// `[point][panel][channel][width]`
+    Points,
+}
+
+/// `U = G g G^T` of every pair of channels, computed in `f64` and rounded once.
+pub(super) struct WinogradWeights {
+    pub(super) panels: Panels,
+    pub(super) order: Order,
+    /// Products per tile and channel.
+    points: usize,
+    /// Elements of one matrix: channels of a group by width.
+    matrix: usize,
+    data: Buffer,
+}
+
+impl WinogradWeights {
+    /// `layout` is the output's, as the driver sees it.
+    pub(super) fn pack(
+        desc: &ConvDesc,
+        weights: &Weights<'_>,
+        (shape, layout): (&TileShape, Layout),
+        matrices: &Matrices,
+        order: Order,
+    ) -> Self {
+        let panels = Panels::new(desc, weights, shape, layout);
+        let channels = desc.input().c / desc.groups();
+        let points = matrices.g.len() * matrices.g.len();
+        let matrix = channels * panels.width();
+        let data = Buffer::zeroed(panels.all().len() * points * matrix);
+        let mut packed = Self { panels, order, points, matrix, data };
+        let mut transform = Transform::new(matrices, packed.panels.width());
+        let width = packed.panels.width();
+        for index in 0..packed.panels.all().len() {
+            let panel = packed.panels.all()[index];
+            for c in 0..channels {
+                transform.filters(weights.filter, channels, c, &panel);
+                for point in 0..points {
+                    let at = packed.start(index, point) + c * width;
+                    let from = &transform.transformed[point * width..][..width];
+                    for (to, &from) in packed.data[at..at + width].iter_mut().zip(from) {
+                        *to = flushed(from as f32);
+                    }
+                }
+            }
+        }
+        packed
+    }
+
+    /// Where the matrix of a panel and a point begins.
+    fn start(&self, panel: usize, point: usize) -> usize {
+        let panels = self.panels.all().len();
+        self.matrix
+            * match self.order {
+                Order::Panels => panel * self.points + point,
+                Order::Points => point * panels + panel,
+            }
+    }
+
+    /// The matrices of a panel from `point` on: of all points that follow if panels are outside, else that one.
+    pub(super) fn matrices(&self, panel: usize, point: usize) -> &[f32] {
+        let start = self.start(panel, point);
+        let count = if self.order == Order::Panels { self.points - point } else { 1 };
+        &self.data[start..start + count * self.matrix]
+    }
+
+    /// Bytes of everything packed.
+    pub(super) fn bytes(&self) -> usize {
+        self.data.bytes() + self.panels.bytes()
+    }
+
+    /// Elements.
+    pub(super) fn len(&self) -> usize {
+        self.data.len()
+    }
+}
+
+/// The transform of one input channel's filters, for all channels of a panel side by side.
+struct Transform {
+    /// `[point][weight]`
+    g: Vec<Vec<f64>>,
+    width: usize,
+    /// `[ky][kx][width]`
+    filters: Vec<f64>,
+    /// `[point][kx][width]`
+    half: Vec<f64>,
+    /// `[point][point][width]`
+    transformed: Vec<f64>,
+}
+
+impl Transform {
+    fn new(matrices: &Matrices, width: usize) -> Self {
+        let g: Vec<Vec<f64>> =
+            matrices.g.iter().map(|row| row.iter().map(|x| x.to_f64()).collect()).collect();
+        let (points, weights) = (g.len(), g[0].len());
+        let zeros = |len: usize| vec![0.0; len * width];
+        let (filters, half) = (zeros(weights * weights), zeros(points * weights));
+        Self { g, width, filters, half, transformed: zeros(points * points) }
+    }
+
+    /// Transforms the filters of input channel `c` of a group of `channels`.
+    fn filters(&mut self, filter: &[f32], channels: usize, c: usize, panel: &Panel) {
+        let (width, weights) = (self.width, self.g[0].len());
+        let taps = weights * weights;
+        self.filters.fill(0.0);
+        for i in panel.lo..panel.hi {
+            let from = &filter[((panel.channel + i) * channels + c) * taps..][..taps];
+            for (tap, &weight) in from.iter().enumerate() {
+                self.filters[tap * width + i] = f64::from(weight);
+            }
+        }
+        // Down the columns: sums over ky of all kx at once; then along the rows.
+        combine(&self.g, &self.filters, weights * width, &mut self.half);
+        let rows = self.half.chunks_exact(weights * width);
+        for (half, to) in rows.zip(self.transformed.chunks_exact_mut(self.g.len() * width)) {
+            combine(&self.g, half, width, to);
+        }
+    }
+}
+
+/// `to[point] = sum over k of g[point][k] * from[k]`, for runs of `len` elements.
+fn combine(g: &[Vec<f64>], from: &[f64], len: usize, to: &mut [f64]) {
+    for (row, to) in g.iter().zip(to.chunks_exact_mut(len)) {
+        to.fill(0.0);
+        for (&factor, from) in row.iter().zip(from.chunks_exact(len)) {
+            to.iter_mut().zip(from).for_each(|(to, &from)| *to += factor * from);
+        }
+    }
+}

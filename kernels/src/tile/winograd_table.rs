@@ -1,0 +1,292 @@
+//! [`WinogradKernels`]: the kernels of Winograd convolution of one instruction set, behind safe, length-checked calls.
+//!
+//! Part of a [`KernelSet`](super::table::KernelSet), which is handed out only after its features were detected.
+
+use super::boundary::Entry;
+use super::output::OutTile;
+use super::store::SumsArgs;
+use super::table::{Post, TileShape, even};
+use super::winograd::{
+    Coefficients, HINT_STEPS, InputArgs, MOST_OUTPUTS, MOST_POINTS, OutputArgs, ProductArgs,
+};
+use crate::describe::BLOCK;
+
+/// The kernels of one instruction set.
+pub struct WinogradKernels {
+    pub(super) name: &'static str,
+    /// Tiles of the image by vectors of output channels: the register tile of the products.
+    pub(crate) shape: TileShape,
+    /// By tiles, then by vectors.
+    pub(super) product: &'static [&'static [Entry<ProductArgs>]],
+    pub(super) transforms: &'static [Transforms],
+    pub(super) activate: Entry<SumsArgs>,
+}
+
+/// The transforms of one kind of tile.
+pub(super) struct Transforms {
+    pub(super) tile: WinogradTile,
+    pub(super) input: Entry<InputArgs>,
+    /// By vectors.
+    pub(super) output: &'static [Entry<OutputArgs>],
+}
+
+/// F(outputs x outputs, kernel x kernel): `points = outputs + kernel - 1`, all one way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct WinogradTile {
+    pub(crate) points: usize,
+    pub(crate) outputs: usize,
+}
+
+impl WinogradTile {
+    /// Matrix products per tile and channel.
+    pub(crate) fn products(&self) -> usize {
+        self.points * self.points
+    }
+
+    /// Columns of the image that a row of tiles reads.
+    pub(crate) fn columns(&self, tiles: usize) -> usize {
+        (tiles - 1) * self.outputs + self.points
+    }
+}
+
+/// What a row of tiles reads of a block of channels.
+#[derive(Clone, Copy)]
+pub(crate) struct InputRows<'a> {
+    pub(crate) data: &'a [f32],
+    /// Where column `lo` of each row is; `None` for a row of padding.
+    pub(crate) rows: [Option<usize>; MOST_POINTS],
+    /// From one column to the next.
+    pub(crate) step: usize,
+    /// Columns that are inside the image.
+    pub(crate) lo: usize,
+    pub(crate) hi: usize,
+    pub(crate) tiles: usize,
+    /// At most 16.
+    pub(crate) channels: usize,
+}
+
+/// Transformed tiles, panels and products: how they lie, and which of them are wanted.
+#[derive(Clone, Copy)]
+pub(crate) struct Products<'a> {
+    /// `[point][channel / 16][tile][16]`.
+    pub(crate) v: &'a [f32],
+    pub(crate) v_point: usize,
+    /// `[point][channel][width]`.
+    pub(crate) u: &'a [f32],
+    pub(crate) width: usize,
+    /// From one point to the next of `[point][tile][width]`.
+    pub(crate) m_point: usize,
+    pub(crate) points: usize,
+    pub(crate) tiles: usize,
+    pub(crate) channels: usize,
+    /// Channels that are summed up by themselves: whole blocks of 16.
+    pub(crate) k_block: usize,
+    /// Whether the matrix after each is worth a hint.
+    pub(crate) ahead: bool,
+}
+
+/// What stands where there is padding.
+static ZEROS: [f32; BLOCK] = [0.0; BLOCK];
+
+impl WinogradKernels {
+    /// `winograd_f32_<tiles>x<columns>_<isa>`, the same in code, tests, benches and reports.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Output channels of the widest tile.
+    pub fn columns(&self) -> usize {
+        self.shape.columns()
+    }
+
+    /// Addresses of the machine code of the largest product and of the transforms.
+    pub fn code(&self) -> Vec<(String, *const u8)> {
+        let widest = |widths: &[Entry<ProductArgs>]| *widths.last().expect("at least one width") as *const u8;
+        let product = self.product.last().map(|widths| widest(widths)).expect("at least one tile");
+        let mut code = vec![("product".to_owned(), product)];
+        for Transforms { tile: WinogradTile { points, outputs }, input, output } in self.transforms {
+            let output = *output.last().expect("at least one width") as *const u8;
+            code.push((format!("input_{points}"), *input as *const u8));
+            code.push((format!("output_{points}_{outputs}"), output));
+        }
+        code
+    }
+
+    fn transforms(&self, tile: WinogradTile) -> &Transforms {
+        self.transforms.iter().find(|transforms| transforms.tile == tile).expect("a tile that is planned")
+    }
+
+    /// Transforms a row of tiles: point `i` of tile `t` goes to `v[i * v_point + t * 16..]`. `scratch` is for as many rows
+    /// as there are points, of [`WinogradTile::columns`] blocks.
+    ///
+    /// # Panics
+    /// If an operand is too short: a defect of this library.
+    pub(crate) fn input(
+        &self,
+        tile: WinogradTile,
+        coefficients: &Coefficients,
+        rows: &InputRows<'_>,
+        scratch: &mut [f32],
+        (v, v_point): (&mut [f32], usize),
+    ) {
+        let InputRows { data, step, lo, hi, tiles, channels, .. } = *rows;
+        let columns = tile.columns(tiles);
+        assert!(hi <= columns && channels <= BLOCK && tile.points <= MOST_POINTS);
+        assert!(tile.points * columns * BLOCK <= scratch.len());
+        assert!((tile.products() - 1) * v_point + tiles * BLOCK <= v.len());
+        let mut args = InputArgs {
+            rows: [ZEROS.as_ptr(); MOST_POINTS],
+            steps: [0; MOST_POINTS],
+            lo,
+            hi,
+            tiles,
+            outputs: tile.outputs,
+            channels,
+            coefficients,
+            scratch: scratch.as_mut_ptr(),
+            out: v.as_mut_ptr(),
+            out_point: v_point,
+        };
+        for (i, row) in rows.rows.iter().enumerate() {
+            if let Some(first) = *row
+                && lo < hi
+            {
+                assert!(first + (hi - 1 - lo) * step + channels <= data.len());
+                args.rows[i] = data.as_ptr().wrapping_add(first).wrapping_sub(lo * step);
+                args.steps[i] = step;
+            }
+        }
+        // SAFETY: rows, scratch and output were measured above; the features were detected.
+        unsafe { (self.transforms(tile).input)(&args) }
+    }
+
+    /// The products of all points of some tiles by a panel, into `m`.
+    ///
+    /// # Panics
+    /// If an operand is too short: a defect of this library.
+    pub(crate) fn products(&self, products: &Products<'_>, m: &mut [f32]) {
+        let Products { v, v_point, u, width, m_point, points, tiles, channels, k_block, ahead } = *products;
+        let chunk = tiles * BLOCK;
+        let u_point = channels * width;
+        assert!(tiles > 0 && points > 0 && channels > 0 && k_block > 0 && k_block.is_multiple_of(BLOCK));
+        assert!((points - 1) * v_point + channels.div_ceil(BLOCK) * chunk <= v.len());
+        assert!(points * u_point <= u.len() && (points - 1) * m_point + tiles * width <= m.len());
+        let vectors = width / self.shape.lanes;
+        let vectors = self.shape.vectors.iter().position(|&v| v == vectors).expect("a width of the table");
+        // The lines of the next matrix, spread over the tiles that go through this one.
+        let groups = tiles.div_ceil(self.shape.rows);
+        let lines = if ahead { (width * HINT_STEPS).div_ceil(BLOCK * groups) } else { 0 };
+        for point in 0..points {
+            let (u, m) = (u[point * u_point..].as_ptr(), m[point * m_point..].as_mut_ptr());
+            let v = v[point * v_point..].as_ptr();
+            let mut hinted = 0;
+            for k in (0..channels).step_by(k_block) {
+                let steps = k_block.min(channels - k);
+                let mut tile = 0;
+                while tile < tiles {
+                    let rows = even(tiles - tile, self.shape.rows);
+                    let args = ProductArgs {
+                        chunks: steps / BLOCK,
+                        k_tail: steps % BLOCK,
+                        v: v.wrapping_add(k / BLOCK * chunk + tile * BLOCK),
+                        v_chunk: chunk,
+                        u: u.wrapping_add(k * width),
+                        m: m.wrapping_add(tile * width),
+                        first: k == 0,
+                        hint: u.wrapping_add(u_point + hinted),
+                        hint_lines: if hinted < u_point { lines } else { 0 },
+                    };
+                    // SAFETY: all points, channels and tiles were measured above; the features were detected.
+                    unsafe { self.product[rows - 1][vectors](&args) };
+                    hinted += steps / HINT_STEPS * lines * BLOCK;
+                    tile += rows;
+                }
+            }
+        }
+    }
+
+    /// Transforms the products of a row of tiles into `out`, whose rows are the pixels of the image's rows from the first
+    /// output on. There are `rows` rows of outputs, `line` pixels apart, and `last` in each row of the last tile.
+    ///
+    /// # Panics
+    /// If an operand is too short: a defect of this library.
+    pub(crate) fn output(
+        &self,
+        tile: WinogradTile,
+        coefficients: &Coefficients,
+        m: &ProductsOfRow<'_>,
+        mut out: OutTile<'_>,
+        post: &Post<'_>,
+    ) {
+        let ProductsOfRow { m, width, m_point, tiles, rows, last, line } = *m;
+        assert!(tiles > 0 && (tile.products() - 1) * m_point + tiles * width <= m.len());
+        assert!(rows > 0 && rows <= tile.outputs && last <= tile.outputs && tile.outputs <= MOST_OUTPUTS);
+        assert!((rows - 1) * line + (tiles - 1) * tile.outputs + last <= out.rows && out.hi <= width);
+        out.zeros = out.zeros.min(width);
+        let vectors = width / self.shape.lanes;
+        let vectors = self.shape.vectors.iter().position(|&v| v == vectors).expect("a width of the table");
+        let target = post.target(&out, width, self.activate);
+        let args = OutputArgs {
+            m: m.as_ptr(),
+            m_point,
+            tiles,
+            rows,
+            last,
+            coefficients,
+            target,
+            line: line * target.out.row,
+            residual_line: line * target.residual.row,
+        };
+        // SAFETY: the products and the pixels were measured above, the output is inside a region that this call borrows;
+        // the features were detected.
+        unsafe { self.transforms(tile).output[vectors](&args) }
+    }
+}
+
+/// The products of a row of tiles with one panel, and what is wanted of them.
+#[derive(Clone, Copy)]
+pub(crate) struct ProductsOfRow<'a> {
+    /// `[point][tile][width]` from the row's first tile on.
+    pub(crate) m: &'a [f32],
+    pub(crate) width: usize,
+    pub(crate) m_point: usize,
+    pub(crate) tiles: usize,
+    /// Rows of outputs, and outputs of the last tile in a row, that are inside the output.
+    pub(crate) rows: usize,
+    pub(crate) last: usize,
+    /// Pixels from one row of outputs to the next.
+    pub(crate) line: usize,
+}
+
+/// The table of one instruction set: `winograd_kernels!(enter_isa, name: lanes 16, widths [1 2], tiles 1 2 3 4)`.
+macro_rules! winograd_kernels {
+    (@row $enter:ident, $mr:literal, [$($nv:literal)+]) => {
+        &[$(boundary::$enter::<super::winograd::Product<$mr, $nv>> as Entry<_>),+]
+    };
+    (@transforms $enter:ident, $points:literal, $pairs:literal, $outputs:literal, [$($nv:literal)+]) => {
+        super::winograd_table::Transforms {
+            tile: super::winograd_table::WinogradTile { points: $points, outputs: $outputs },
+            input: boundary::$enter::<super::winograd::Input<$points, $pairs>>,
+            output: &[$(boundary::$enter::<super::winograd::Output<$points, $pairs, $outputs, $nv>> as Entry<_>),+],
+        }
+    };
+    (@shape $lanes:literal, [$($nv:literal)+], $($mr:literal)+) => {
+        TileShape { rows: [$($mr),+].len(), vectors: &[$($nv),+], lanes: $lanes }
+    };
+    ($enter:ident, $name:literal: lanes $lanes:literal, widths $widths:tt, tiles $($mr:literal)+) => {
+        super::winograd_table::WinogradKernels {
+            name: $name,
+            shape: winograd_kernels!(@shape $lanes, $widths, $($mr)+),
+            product: &[$(winograd_kernels!(@row $enter, $mr, $widths)),+],
+            transforms: &[
+                winograd_kernels!(@transforms $enter, 4, 1, 2, $widths),
+                winograd_kernels!(@transforms $enter, 6, 2, 4, $widths),
+                winograd_kernels!(@transforms $enter, 6, 2, 2, $widths),
+                winograd_kernels!(@transforms $enter, 8, 3, 6, $widths),
+                winograd_kernels!(@transforms $enter, 8, 3, 4, $widths),
+            ],
+            activate: boundary::$enter::<ActivateSums>,
+        }
+    };
+}
+pub(super) use winograd_kernels;

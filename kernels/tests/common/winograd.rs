@@ -1,0 +1,86 @@
+//! How much more than the definition a Winograd convolution may be off: derived here from the points alone, by code of its
+//! own.
+
+use super::Data;
+use kernels::{Algorithm, ConvDesc};
+
+/// One kind of tile: its outputs, one way, and how far it can spread an error.
+pub struct Tile {
+    outputs: usize,
+    points: usize,
+    /// The most that rounding errors of `sum |g| * max |d|` are multiplied with on their way to an output.
+    amplification: f64,
+}
+
+impl Tile {
+    /// The tile of a Winograd algorithm.
+    pub fn of(algorithm: Algorithm, desc: &ConvDesc) -> Option<Self> {
+        let outputs = match algorithm {
+            Algorithm::Winograd2x2 => 2,
+            Algorithm::Winograd4x4 => 4,
+            Algorithm::Winograd6x6 => 6,
+            _ => return None,
+        };
+        let points = outputs + desc.kernel().h - 1;
+        let pairs: &[f64] = match points {
+            4 => &[1.0],
+            6 => &[2.0 / 3.0, 1.5],
+            _ => &[0.5, 1.0, 2.0],
+        };
+        let one_way = one_way(pairs, outputs, desc.kernel().h);
+        Some(Self { outputs, points, amplification: one_way * one_way })
+    }
+
+    /// What the error of output `(n, o, y, x)` is relative to: the sum over channels of the largest pixel that its tile reads
+    /// times all weights, amplified; and the largest of these pixels, amplified.
+    pub fn magnitude(
+        &self,
+        desc: &ConvDesc,
+        data: &Data,
+        (n, o, y, x): (usize, usize, usize, usize),
+    ) -> (f64, f64) {
+        let input = desc.input();
+        let channels = input.c / desc.groups();
+        let group = o / (desc.output().c / desc.groups());
+        let taps = desc.kernel().h * desc.kernel().w;
+        let start = |at: usize, pad: usize| (at / self.outputs * self.outputs).wrapping_sub(pad);
+        let (top, left) = (start(y, desc.pad().top), start(x, desc.pad().left));
+        let (mut sum, mut largest_of_all) = (0.0, 0.0f64);
+        for c in 0..channels {
+            let plane = &data.input[(n * input.c + group * channels + c) * input.h * input.w..];
+            let mut largest = 0.0f64;
+            for row in (0..self.points).map(|i| top.wrapping_add(i)).filter(|&row| row < input.h) {
+                for column in
+                    (0..self.points).map(|j| left.wrapping_add(j)).filter(|&column| column < input.w)
+                {
+                    largest = largest.max(f64::from(plane[row * input.w + column]).abs());
+                }
+            }
+            let weights = &data.filter[(o * channels + c) * taps..][..taps];
+            largest_of_all = largest_of_all.max(largest);
+            sum += largest * weights.iter().map(|&w| f64::from(w).abs()).sum::<f64>();
+        }
+        (sum * self.amplification, largest_of_all * self.amplification)
+    }
+}
+
+/// `max over i of sum over points of |A[i][p]| * max |G[p]| * sum |B[p]|` for the points 0, `+-pairs`, infinity.
+fn one_way(pairs: &[f64], outputs: usize, weights: usize) -> f64 {
+    // The sum of the magnitudes of the coefficients of a product of (x^2 - p^2): signs alternate, so it is that of (1 + p^2).
+    let product = |without: Option<usize>| -> f64 {
+        pairs.iter().enumerate().filter(|&(j, _)| Some(j) != without).map(|(_, p)| 1.0 + p * p).product()
+    };
+    let ends = product(None);
+    let of_output = |i: usize| {
+        let mut sum = if i == 0 || i + 1 == outputs { ends } else { 0.0 };
+        for (j, p) in pairs.iter().enumerate() {
+            let others: f64 =
+                pairs.iter().enumerate().filter(|&(k, _)| k != j).map(|(_, q)| p * p - q * q).product();
+            let a = p.powi(i as i32) / (2.0 * p * p * others).abs();
+            let g = p.powi(weights as i32 - 1).max(1.0);
+            sum += 2.0 * a * g * (1.0 + p) * product(Some(j));
+        }
+        sum
+    };
+    (0..outputs).map(of_output).fold(0.0, f64::max)
+}
