@@ -1,5 +1,6 @@
 //! [`Algorithm`]: the ways to compute a convolution, and what each of them can do.
 
+use super::Numerics;
 use crate::algo::{depthwise, direct, pointwise, winograd};
 use crate::describe::ConvDesc;
 use std::fmt;
@@ -50,6 +51,26 @@ impl Algorithm {
             Self::Winograd2x2 => "winograd_2x2",
             Self::Winograd4x4 => "winograd_4x4",
             Self::Winograd6x6 => "winograd_6x6",
+        }
+    }
+
+    /// Outputs of a Winograd tile, one way.
+    pub(crate) const fn winograd_outputs(self) -> Option<usize> {
+        match self {
+            Self::Winograd2x2 => Some(2),
+            Self::Winograd4x4 => Some(4),
+            Self::Winograd6x6 => Some(6),
+            _ => None,
+        }
+    }
+
+    /// The strictest [`Numerics`] under which [`Select::Auto`](super::Select::Auto) may choose this algorithm for `desc`.
+    pub fn numerics(self, desc: &ConvDesc) -> Numerics {
+        match self.winograd_outputs() {
+            None => Numerics::Strict,
+            // With eight points the transforms amplify rounding errors too much.
+            Some(outputs) if outputs + desc.kernel().h > 8 => Numerics::Fast,
+            Some(_) => Numerics::Default,
         }
     }
 

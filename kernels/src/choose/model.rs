@@ -1,22 +1,25 @@
 //! The choice: a pure function from a problem to an algorithm and the reasons against the others.
 
 use super::{Algorithm, Unsupported};
+use crate::algo::winograd::time as winograd_time;
 use crate::describe::{ConvDesc, Layout, Size2};
 use crate::error::ConvError;
 use std::fmt;
 
-/// How much rounding error an algorithm may add to that of a plain sum.
+/// How much rounding error the algorithm that [`Select::Auto`] chooses may have. What a caller forces is not held to it.
 ///
-/// Every algorithm there is today only re-orders the summation, so all three admit the same ones.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// The errors are those of whole outputs on the reference distribution: weights normal with variance `2 / K`, inputs the
+/// absolute values of normal ones (as after a ReLU).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[non_exhaustive]
 pub enum Numerics {
-    /// Re-ordered summation only.
+    /// Re-ordered summation only: each output has the error of a sum of its own products.
     Strict,
-    /// At most 2e-6 relative L2 error on the reference distribution.
+    /// At most 2e-6 relative L2 error, and no output off by more than 5e-6 of the largest. An output may have an error
+    /// relative to inputs near those that it depends on.
     #[default]
     Default,
-    /// At most 6e-6 relative L2 error on the reference distribution.
+    /// At most 6e-6 relative L2 error, and no output off by more than 2e-5 of the largest.
     Fast,
 }
 
@@ -37,6 +40,8 @@ pub enum Select {
 pub enum Rejection {
     /// It cannot do the problem.
     Unsupported(Unsupported),
+    /// It can, with more rounding error than the plan may have.
+    Inaccurate(Numerics),
     /// It can, and the model expects the chosen one to be faster.
     Slower(&'static str),
     /// Another one was forced.
@@ -47,6 +52,7 @@ impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unsupported(reason) => write!(f, "{reason}"),
+            Self::Inaccurate(numerics) => write!(f, "its error needs numerics {numerics:?}"),
             Self::Slower(why) => write!(f, "{why}"),
             Self::NotForced => write!(f, "another algorithm was forced"),
         }
@@ -85,57 +91,90 @@ fn few_channels(desc: &ConvDesc) -> bool {
     grouped && per_group <= most
 }
 
-/// Chooses an algorithm for `desc`.
-pub(crate) fn choose(desc: &ConvDesc, select: Select) -> Result<Choice, ConvError> {
+/// Chooses an algorithm for `desc`, with at most the error of `numerics` unless one is forced.
+pub(crate) fn choose(desc: &ConvDesc, select: Select, numerics: Numerics) -> Result<Choice, ConvError> {
     if let Select::Force(algorithm) = select {
         algorithm.supports(desc).map_err(|reason| ConvError::Unsupported { algorithm, reason })?;
         let others = Algorithm::ALL.into_iter().filter(|&other| other != algorithm);
         let rejected = others.map(|other| (other, Rejection::NotForced)).collect();
         return Ok(Choice { algorithm, reason: "forced by the caller", rejected });
     }
-    let can = |algorithm: Algorithm| algorithm.supports(desc).is_ok();
-    // A tile of direct convolution lies in one row of the output; so short, it would be mostly overhead.
-    let short_rows = desc.output().w < SHORT_ROW;
-    // In Nchw16c the others need groups of whole blocks.
-    let others_can = can(Algorithm::Pointwise) || can(Algorithm::Direct);
-    let (algorithm, reason) = if can(Algorithm::Depthwise) && (few_channels(desc) || !others_can) {
-        (
-            Algorithm::Depthwise,
-            "few channels in a group: each output is summed by itself, from the image where it lies",
-        )
-    } else if can(Algorithm::Pointwise) {
-        (
-            Algorithm::Pointwise,
-            "a matrix product on the image itself; packed is only what the layout does not let be read in place",
-        )
-    } else if can(Algorithm::Direct) && !short_rows {
-        (
-            Algorithm::Direct,
-            "the window is read where it lies, or from rows that are copied once: a third of a load per FMA",
-        )
-    } else {
-        (Algorithm::Im2colGemm, "it can do every convolution, and its tiles do not end where rows do")
-    };
-    let against = |other: Algorithm| match (other.supports(desc), other) {
-        (Err(reason), _) => Rejection::Unsupported(reason),
-        (Ok(()), Algorithm::Reference) => Rejection::Slower("scalar, accumulates in f64"),
-        (Ok(()), Algorithm::Depthwise) => {
-            Rejection::Slower("a group has channels or outputs enough for a matrix product")
-        }
-        (Ok(()), Algorithm::Pointwise) => {
-            Rejection::Slower("too few channels in a group for a matrix product")
-        }
-        (Ok(()), Algorithm::Direct) if short_rows => Rejection::Slower("the rows of the output are short"),
-        (Ok(()), Algorithm::Direct) if algorithm == Algorithm::Depthwise => {
-            Rejection::Slower("too few channels in a group to share a pixel among its outputs")
-        }
-        (Ok(()), Algorithm::Direct) => Rejection::Slower("a 1x1 kernel has no window to walk"),
-        (Ok(()), Algorithm::Winograd2x2 | Algorithm::Winograd4x4 | Algorithm::Winograd6x6) => {
-            Rejection::Slower("TODO")
-        }
-        (Ok(()), _) => Rejection::Slower("packs every pixel, where the image itself can be read"),
+    let (algorithm, reason) = fastest(desc, numerics);
+    let against = |other: Algorithm| match other.supports(desc) {
+        Err(reason) => Rejection::Unsupported(reason),
+        Ok(()) if other.numerics(desc) > numerics => Rejection::Inaccurate(other.numerics(desc)),
+        Ok(()) => Rejection::Slower(slower(desc, other, algorithm)),
     };
     let others = Algorithm::ALL.into_iter().filter(|&other| other != algorithm);
     let rejected = others.map(|other| (other, against(other))).collect();
     Ok(Choice { algorithm, reason, rejected })
+}
+
+/// A tile of direct convolution lies in one row of the output; if that is so short, it would be mostly overhead.
+fn short_rows(desc: &ConvDesc) -> bool {
+    desc.output().w < SHORT_ROW
+}
+
+/// What the model expects to be the fastest, and why.
+fn fastest(desc: &ConvDesc, numerics: Numerics) -> (Algorithm, &'static str) {
+    let can = |algorithm: Algorithm| algorithm.supports(desc).is_ok();
+    // In Nchw16c the others need groups of whole blocks.
+    let others_can = can(Algorithm::Pointwise) || can(Algorithm::Direct);
+    if can(Algorithm::Depthwise) && (few_channels(desc) || !others_can) {
+        return (
+            Algorithm::Depthwise,
+            "few channels in a group: each output is summed by itself, from the image where it lies",
+        );
+    }
+    if can(Algorithm::Pointwise) {
+        return (
+            Algorithm::Pointwise,
+            "a matrix product on the image itself; packed is only what the layout does not let be read in place",
+        );
+    }
+    if let Some(algorithm) = winograd(desc, numerics) {
+        return (algorithm, "tiles whose transforms cost less than the multiplications that they save");
+    }
+    if can(Algorithm::Direct) && !short_rows(desc) {
+        return (
+            Algorithm::Direct,
+            "the window is read where it lies, or from rows that are copied once: a third of a load per FMA",
+        );
+    }
+    (Algorithm::Im2colGemm, "it can do every convolution, and its tiles do not end where rows do")
+}
+
+/// The Winograd tiles that take the least time, if that is less than without.
+fn winograd(desc: &ConvDesc, numerics: Numerics) -> Option<Algorithm> {
+    let kinds = [Algorithm::Winograd2x2, Algorithm::Winograd4x4, Algorithm::Winograd6x6];
+    let allowed =
+        kinds.into_iter().filter(|kind| kind.supports(desc).is_ok() && kind.numerics(desc) <= numerics);
+    let timed =
+        allowed.map(|kind| (kind, kind.winograd_outputs().map_or(f64::MAX, |r| winograd_time(desc, r))));
+    let (kind, time) = timed.min_by(|(_, a), (_, b)| a.total_cmp(b))?;
+    // Direct convolution is at nine tenths of the multiplications' own time.
+    (time < desc.cost().macs as f64 / 0.9).then_some(kind)
+}
+
+/// The reason against `other`, which could do `desc`.
+fn slower(desc: &ConvDesc, other: Algorithm, chosen: Algorithm) -> &'static str {
+    match other {
+        Algorithm::Reference => "scalar, accumulates in f64",
+        Algorithm::Depthwise => "a group has channels or outputs enough for a matrix product",
+        Algorithm::Pointwise => "too few channels in a group for a matrix product",
+        Algorithm::Direct if chosen.winograd_outputs().is_some() => "more multiplications",
+        Algorithm::Direct if short_rows(desc) => "the rows of the output are short",
+        Algorithm::Direct if chosen == Algorithm::Depthwise => {
+            "too few channels in a group to share a pixel among its outputs"
+        }
+        Algorithm::Direct => "a 1x1 kernel has no window to walk",
+        Algorithm::Winograd2x2 | Algorithm::Winograd4x4 | Algorithm::Winograd6x6 => {
+            if chosen.winograd_outputs().is_some() {
+                "tiles of another size leave less to multiply, or less to read"
+            } else {
+                "too little is multiplied with each transformed tile"
+            }
+        }
+        Algorithm::Im2colGemm => "packs every pixel, where the image itself can be read",
+    }
 }

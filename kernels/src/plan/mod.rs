@@ -142,7 +142,7 @@ impl ConvPlan {
             return Err(ConvError::field("macs_per_thread", "at least 1", 0));
         }
         let kernels = kernels(options.isa)?;
-        let choice = choose(desc, options.select)?;
+        let choice = choose(desc, options.select, options.numerics)?;
         let kind = algo::plan(choice.algorithm, desc, &weights, kernels);
         let per_thread_len = kind.workspace_len();
         let threads = options.max_threads;

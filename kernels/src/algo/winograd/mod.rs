@@ -25,7 +25,7 @@ use crate::tile::output::{OutTile, OutputRegion, TileAt};
 use crate::tile::table::{KernelSet, Post, even};
 use crate::tile::winograd::{Coefficients, MOST_POINTS};
 use crate::tile::winograd_table::{InputRows, Products, ProductsOfRow, WinogradKernels, WinogradTile};
-pub(crate) use plan::supports;
+pub(crate) use plan::{supports, time};
 use std::ops::Range;
 use weights::{Order, WinogradWeights};
 

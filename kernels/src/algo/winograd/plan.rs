@@ -33,6 +33,32 @@ pub(crate) fn supports(desc: &ConvDesc, outputs: usize) -> Result<(), Unsupporte
     direct::groups_fit_blocks(desc)
 }
 
+/// Multiplications in the time of one operation of a transform: these wait for memory half of the time.
+const TRANSFORM: f64 = 2.2;
+/// Multiplications in the time that a product of one panel takes to begin and to end.
+const CALL: f64 = 2000.0;
+/// Multiplications in the time that a byte of weights takes to come from the third cache level.
+const FAR_BYTE: f64 = 4.0;
+
+/// The time that tiles of `outputs x outputs` take, in that of a multiplication in a full vector.
+pub(crate) fn time(desc: &ConvDesc, outputs: usize) -> f64 {
+    let tile = tile(desc, outputs);
+    let (out, groups) = (desc.output(), desc.groups());
+    let (channels, per_group) = (desc.input().c / groups, out.c / groups);
+    let tiles = out.n as f64 * out.h.div_ceil(outputs) as f64 * out.w.div_ceil(outputs) as f64;
+    let (points, products) = (tile.points as f64, tile.products() as f64);
+    let lanes = |channels: usize| channels.next_multiple_of(BLOCK) as f64;
+    // Each way, a column or row takes about two operations per point.
+    let input = tiles * lanes(channels) * 2.0 * points * 2.0 * points;
+    let output = tiles * lanes(per_group) * 2.0 * points * (points + outputs as f64);
+    let calls = products * (tiles / 14.0).ceil() * (per_group as f64 / 32.0).ceil();
+    let multiplied = products * tiles * channels as f64 * lanes(per_group) / 0.95 + calls * CALL;
+    let bytes = products * channels as f64 * lanes(per_group) * size_of::<f32>() as f64;
+    let times_read = (tiles / TILES_OF_POINTS as f64).ceil();
+    let read = if bytes > AHEAD_WEIGHTS as f64 { bytes * times_read * FAR_BYTE } else { 0.0 };
+    groups as f64 * (multiplied.max(read) + TRANSFORM * (input + output))
+}
+
 impl WinogradConv {
     pub(crate) fn new(
         desc: &ConvDesc,
