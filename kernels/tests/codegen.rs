@@ -59,7 +59,20 @@ fn tiles(set: &KernelSet) -> Vec<Code> {
         let name = format!("{}, {pixels}", direct.name());
         tiles.push(Code { name, start, accumulators: direct.accumulators() });
     }
+    let winograd = set.winograd();
+    let (start, accumulators) = winograd.product_code();
+    tiles.push(Code { name: format!("{}, product", winograd.name()), start, accumulators });
     tiles
+}
+
+/// Every body of a transform is behind its boundary: all that may be called are activations, through their pointer.
+fn check_transforms(set: &KernelSet) {
+    for (name, start) in set.winograd().transforms_code() {
+        let code = function(start);
+        let calls = code.iter().filter(|i| i.flow_control() == FlowControl::Call).count();
+        assert_eq!(calls, 0, "{name}: a body was not inlined behind its boundary");
+        assert!(code.iter().any(is_fma), "{name}: no FMA");
+    }
 }
 
 fn check(set: &KernelSet, vector: impl Fn(Register) -> bool) {
@@ -112,6 +125,7 @@ fn avx512_tiles_are_whole() {
     let Some(set) = KernelSet::get(Isa::Avx512F) else { return };
     check(set, Register::is_zmm);
     check_depthwise(set, Register::is_zmm);
+    check_transforms(set);
 }
 
 #[test]
@@ -119,6 +133,7 @@ fn avx2_tiles_are_whole() {
     let Some(set) = KernelSet::get(Isa::Avx2Fma) else { return };
     check(set, Register::is_ymm);
     check_depthwise(set, Register::is_ymm);
+    check_transforms(set);
 }
 
 /// The test above can fail: the portable tile, entered without a boundary, is exactly what a lost one looks like.

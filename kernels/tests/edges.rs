@@ -173,7 +173,7 @@ fn regression_pitch_that_leads_nowhere() {
         .layout(Layout::Nhwc)
         .build()
         .expect("a valid problem");
-    for algorithm in Algorithm::ALL {
+    for algorithm in Algorithm::ALL.into_iter().filter(|a| a.supports(&desc).is_ok()) {
         let plan = ConvPlan::new(&desc, Weights::filter(&[3.0]), &PlanOptions::default().force(algorithm));
         let (plan, input, mut output) = (plan.expect("a valid plan"), [2.0], [JUNK]);
         let pitch = Pitch { image: usize::MAX, pixel: usize::MAX };

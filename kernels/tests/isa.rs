@@ -4,7 +4,7 @@ mod common;
 
 use common::ConvProblem;
 use kernels::internal::KernelSet;
-use kernels::{Algorithm, ConvError, Isa, PlanOptions, Shape4, Size2};
+use kernels::{Algorithm, ConvError, Isa, Numerics, PlanOptions, Shape4, Size2};
 
 /// `KERNELS_REQUIRE_ISA=avx512f,avx2fma`: what is named here and missing fails instead of being skipped.
 #[test]
@@ -60,6 +60,11 @@ fn names_follow_the_grammar_and_lead_back() {
         let depthwise = KernelSet::get(isa).expect("available").depthwise();
         let pixels = depthwise.outputs() * depthwise.lines();
         assert_eq!(depthwise.name(), format!("depthwise_f32_{pixels}x{}_{isa}", depthwise.lanes()));
+        let winograd = KernelSet::get(isa).expect("available").winograd();
+        assert_eq!(
+            winograd.name(),
+            format!("winograd_f32_{}x{}_{isa}", winograd.tiles(), winograd.columns())
+        );
         let direct = KernelSet::get(isa).expect("available").direct_tile();
         let pixels = direct.pixels().last().expect("there are tiles");
         assert_eq!(direct.name(), format!("direct_f32_{pixels}x{}_{isa}", direct.columns()));
@@ -70,15 +75,25 @@ fn names_follow_the_grammar_and_lead_back() {
 #[test]
 fn every_fast_algorithm_can_be_chosen() {
     let simple = ConvProblem::simple();
+    let channels = |c: usize, side: usize| ConvProblem {
+        input: Shape4::new(1, c, side, side),
+        out_channels: c,
+        ..simple
+    };
     let chosen = [
-        simple,
-        ConvProblem { kernel: Size2::square(1), ..simple },
-        ConvProblem { groups: 3, out_channels: 6, ..simple },
+        (simple, Numerics::Default),
+        (ConvProblem { kernel: Size2::square(1), ..simple }, Numerics::Default),
+        (ConvProblem { groups: 3, out_channels: 6, ..simple }, Numerics::Default),
         // A row of two pixels.
-        ConvProblem { input: Shape4::new(1, 3, 8, 4), ..simple },
+        (ConvProblem { input: Shape4::new(1, 3, 8, 4), ..simple }, Numerics::Default),
+        // Four tiles of 2x2 outputs, each way, and nine of 4x4: the more weights to read, the worse larger tiles are.
+        (channels(128, 8), Numerics::Default),
+        (channels(64, 38), Numerics::Default),
+        (channels(64, 38), Numerics::Fast),
     ]
-    .map(|problem| {
-        problem.plan(&problem.data(), &PlanOptions::default()).expect("a valid problem").algorithm()
+    .map(|(problem, numerics)| {
+        let options = PlanOptions::default().numerics(numerics);
+        problem.plan(&problem.data(), &options).expect("a valid problem").algorithm()
     });
     for algorithm in Algorithm::ALL.into_iter().filter(|&a| a != Algorithm::Reference) {
         assert!(chosen.contains(&algorithm), "Auto never chooses {algorithm}");

@@ -94,22 +94,30 @@ impl WinogradKernels {
         self.name
     }
 
-    /// Output channels of the widest tile.
+    /// Tiles of the image of the largest register tile.
+    pub fn tiles(&self) -> usize {
+        self.shape.rows
+    }
+
+    /// Output channels of the widest.
     pub fn columns(&self) -> usize {
         self.shape.columns()
     }
 
-    /// Addresses of the machine code of the largest product and of the transforms.
-    pub fn code(&self) -> Vec<(String, *const u8)> {
-        let widest = |widths: &[Entry<ProductArgs>]| *widths.last().expect("at least one width") as *const u8;
-        let product = self.product.last().map(|widths| widest(widths)).expect("at least one tile");
-        let mut code = vec![("product".to_owned(), product)];
-        for Transforms { tile: WinogradTile { points, outputs }, input, output } in self.transforms {
-            let output = *output.last().expect("at least one width") as *const u8;
-            code.push((format!("input_{points}"), *input as *const u8));
-            code.push((format!("output_{points}_{outputs}"), output));
-        }
-        code
+    /// Address of the machine code of the largest product, and the sums that it keeps in registers.
+    pub fn product_code(&self) -> (*const u8, usize) {
+        let widest = self.product.last().and_then(|widths| widths.last()).expect("at least one product");
+        (*widest as *const u8, self.tiles() * self.columns() / self.shape.lanes)
+    }
+
+    /// Names of the transforms and addresses of their machine code.
+    pub fn transforms_code(&self) -> Vec<(String, *const u8)> {
+        let code = |Transforms { tile: WinogradTile { points, outputs }, input, output }: &Transforms| {
+            let widest = output.last().expect("at least one width");
+            let name = |what| format!("{what} of F({outputs}, {})", points + 1 - outputs);
+            [(name("input"), *input as *const u8), (name("output"), *widest as *const u8)]
+        };
+        self.transforms.iter().flat_map(code).collect()
     }
 
     fn transforms(&self, tile: WinogradTile) -> &Transforms {
