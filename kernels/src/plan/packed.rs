@@ -41,7 +41,7 @@ impl Panels {
         let (width, align) = match layout {
             Layout::Nchw => (even(per_group, shape.rows), 1),
             // In a blocked layout panels begin where blocks (or, with narrow tiles, parts of them) do.
-            Layout::Nchw16c if per_group % BLOCK != 0 => {
+            Layout::Nchw16c if !per_group.is_multiple_of(BLOCK) => {
                 let align = BLOCK.min(shape.columns());
                 (shape.columns_for(per_group + align), align)
             }

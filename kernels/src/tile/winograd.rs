@@ -163,14 +163,12 @@ pub(crate) struct ProductArgs {
     pub(crate) m: *mut f32,
     /// Whether this is the first block of channels: the sums are stored; else they are added to what is there.
     pub(crate) first: bool,
-    /// Memory that a later call will read: so many lines are hinted into the second cache level for every
-    /// [`HINT_STEPS`] channels.
+    /// Memory that a later call will read: a line is hinted into the second cache level with every channel, never more at
+    /// a time, which would fill the line buffers that the product itself needs; from one to the next is `hint_step`. Null if
+    /// there is none.
     pub(crate) hint: *const f32,
-    pub(crate) hint_lines: usize,
+    pub(crate) hint_step: usize,
 }
-
-/// Channels from one hint to the next.
-pub(crate) const HINT_STEPS: usize = 4;
 
 /// `M (+)= V U` for `MR` tiles of the image.
 pub(crate) struct Product<const MR: usize, const NV: usize>;
@@ -182,28 +180,14 @@ impl<const MR: usize, const NV: usize> Body for Product<MR, NV> {
     /// `v`, `u` and `m` must be valid as [`ProductArgs`] says. The hint may point anywhere.
     #[inline(always)]
     unsafe fn run<S: Simd>(s: S, args: &ProductArgs) {
-        let mut acc = [[s.splat(0.0); NV]; MR];
-        let (mut v, mut u, mut hint) = (args.v, args.u, args.hint);
-        for _ in 0..args.chunks {
-            for quarter in 0..BLOCK / HINT_STEPS {
-                for _ in 0..args.hint_lines {
-                    s.prefetch(hint);
-                    hint = hint.wrapping_add(BLOCK);
-                }
-                for k in 0..HINT_STEPS {
-                    let v = v.wrapping_add(quarter * HINT_STEPS + k);
-                    // SAFETY: a step of a whole chunk is inside of V and U by the caller.
-                    unsafe { super::gemm::step::<S, MR, NV>(s, &mut acc, v, BLOCK, u) };
-                    u = u.wrapping_add(NV * S::LANES);
-                }
+        // SAFETY: by the caller.
+        let acc = unsafe {
+            if args.hint.is_null() {
+                sums::<S, MR, NV, false>(s, args)
+            } else {
+                sums::<S, MR, NV, true>(s, args)
             }
-            v = v.wrapping_add(args.v_chunk);
-        }
-        for k in 0..args.k_tail {
-            // SAFETY: a step of the tail is inside of V and U by the caller.
-            unsafe { super::gemm::step::<S, MR, NV>(s, &mut acc, v.wrapping_add(k), BLOCK, u) };
-            u = u.wrapping_add(NV * S::LANES);
-        }
+        };
         for i in 0..MR {
             for j in 0..NV {
                 let at = args.m.wrapping_add((i * NV + j) * S::LANES);
@@ -215,6 +199,37 @@ impl<const MR: usize, const NV: usize> Body for Product<MR, NV> {
             }
         }
     }
+}
+
+/// The sums over all channels of a block.
+///
+/// # Safety
+/// As [`Product::run`].
+#[inline(always)]
+unsafe fn sums<S: Simd, const MR: usize, const NV: usize, const HINT: bool>(
+    s: S,
+    args: &ProductArgs,
+) -> [[S::V; NV]; MR] {
+    let mut acc = [[s.splat(0.0); NV]; MR];
+    let (mut v, mut u, mut hint) = (args.v, args.u, args.hint);
+    for _ in 0..args.chunks {
+        for k in 0..BLOCK {
+            if HINT {
+                s.prefetch(hint);
+                hint = hint.wrapping_add(args.hint_step);
+            }
+            // SAFETY: a step of a whole chunk is inside of V and U by the caller.
+            unsafe { super::gemm::step::<S, MR, NV>(s, &mut acc, v.wrapping_add(k), BLOCK, u) };
+            u = u.wrapping_add(NV * S::LANES);
+        }
+        v = v.wrapping_add(args.v_chunk);
+    }
+    for k in 0..args.k_tail {
+        // SAFETY: a step of the tail is inside of V and U by the caller.
+        unsafe { super::gemm::step::<S, MR, NV>(s, &mut acc, v.wrapping_add(k), BLOCK, u) };
+        u = u.wrapping_add(NV * S::LANES);
+    }
+    acc
 }
 
 /// The products of a row of tiles and where their outputs go: all that [`Output`] needs.

@@ -6,9 +6,7 @@ use super::boundary::Entry;
 use super::output::OutTile;
 use super::store::SumsArgs;
 use super::table::{Post, TileShape, even};
-use super::winograd::{
-    Coefficients, HINT_STEPS, InputArgs, MOST_OUTPUTS, MOST_POINTS, OutputArgs, ProductArgs,
-};
+use super::winograd::{Coefficients, InputArgs, MOST_OUTPUTS, MOST_POINTS, OutputArgs, ProductArgs};
 use crate::describe::BLOCK;
 
 /// The kernels of one instruction set.
@@ -181,13 +179,12 @@ impl WinogradKernels {
         assert!(points * u_point <= u.len() && (points - 1) * m_point + tiles * width <= m.len());
         let vectors = width / self.shape.lanes;
         let vectors = self.shape.vectors.iter().position(|&v| v == vectors).expect("a width of the table");
-        // The lines of the next matrix, spread over the tiles that go through this one.
-        let groups = tiles.div_ceil(self.shape.rows);
-        let lines = if ahead { (width * HINT_STEPS).div_ceil(BLOCK * groups) } else { 0 };
+        // The next matrix, spread over the tiles that go through this one.
+        let hint_step = width.div_ceil(tiles.div_ceil(self.shape.rows));
         for point in 0..points {
             let (u, m) = (u[point * u_point..].as_ptr(), m[point * m_point..].as_mut_ptr());
             let v = v[point * v_point..].as_ptr();
-            let mut hinted = 0;
+            let mut hinted = if ahead { 0 } else { u_point };
             for k in (0..channels).step_by(k_block) {
                 let steps = k_block.min(channels - k);
                 let mut tile = 0;
@@ -201,12 +198,16 @@ impl WinogradKernels {
                         u: u.wrapping_add(k * width),
                         m: m.wrapping_add(tile * width),
                         first: k == 0,
-                        hint: u.wrapping_add(u_point + hinted),
-                        hint_lines: if hinted < u_point { lines } else { 0 },
+                        hint: if hinted < u_point {
+                            u.wrapping_add(u_point + hinted)
+                        } else {
+                            std::ptr::null()
+                        },
+                        hint_step,
                     };
                     // SAFETY: all points, channels and tiles were measured above; the features were detected.
                     unsafe { self.product[rows - 1][vectors](&args) };
-                    hinted += steps / HINT_STEPS * lines * BLOCK;
+                    hinted += steps * hint_step;
                     tile += rows;
                 }
             }

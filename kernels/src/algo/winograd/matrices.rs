@@ -188,10 +188,10 @@ mod tests {
         for (points, outputs) in KINDS {
             let matrices = Matrices::new(points, outputs);
             let (bt, at) = whole(&matrices);
-            for i in 0..outputs {
+            for (i, a) in at.iter().enumerate() {
                 for k in 0..=points - outputs {
                     for j in 0..points {
-                        let terms = (0..points).map(|p| at[i][p] * matrices.g[p][k] * bt[p][j]);
+                        let terms = (0..points).map(|p| a[p] * matrices.g[p][k] * bt[p][j]);
                         let sum = terms.fold(Ratio::ZERO, Add::add);
                         let expected = if j == i + k { Ratio::ONE } else { Ratio::ZERO };
                         assert_eq!(sum, expected, "F({outputs}, {}): y{i} g{k} d{j}", points + 1 - outputs);
@@ -209,7 +209,7 @@ mod tests {
             let c = matrices.coefficients();
             let f32 = |x: Ratio| x.to_f64() as f32;
             for k in 0..MOST_PAIRS.min(matrices.pairs.len()) {
-                assert_eq!((c.all[k], c.all[k]), (f32(bt[0][2 * k]), f32(bt[points - 1][2 * k + 1])));
+                assert_eq!([c.all[k]; 2], [f32(bt[0][2 * k]), f32(bt[points - 1][2 * k + 1])]);
             }
             for (i, &p) in matrices.pairs.iter().enumerate() {
                 let rows = [2 * i + 1, 2 * i + 2];
@@ -219,10 +219,10 @@ mod tests {
                         assert_eq!(bt[row][2 * k + 1], sign * bt[row][2 * k + 2]);
                     }
                 }
-                for r in 0..outputs {
-                    assert_eq!(f32(at[r][rows[0]]), c.output[i][r]);
+                for (r, a) in at.iter().enumerate() {
+                    assert_eq!(f32(a[rows[0]]), c.output[i][r]);
                     let sign = if r % 2 == 0 { Ratio::ONE } else { -Ratio::ONE };
-                    assert_eq!(at[r][rows[1]], sign * at[r][rows[0]]);
+                    assert_eq!(a[rows[1]], sign * a[rows[0]]);
                 }
             }
         }

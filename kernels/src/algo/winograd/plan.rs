@@ -15,7 +15,7 @@ const NEAR_WEIGHTS: usize = 4 << 20;
 const AHEAD_WEIGHTS: usize = 1 << 20;
 /// Tiles at a time, for each order: the more, the fewer times weights are read; the transformed tiles have to stay near.
 const TILES_OF_PANELS: usize = 28;
-const TILES_OF_POINTS: usize = 98;
+const TILES_OF_POINTS: usize = 56;
 /// Channels that are summed up by themselves: longer sums lose accuracy.
 const K_BLOCK: usize = 128;
 
