@@ -191,7 +191,7 @@ mod tests {
             for (i, a) in at.iter().enumerate() {
                 for k in 0..=points - outputs {
                     for j in 0..points {
-                        let terms = (0..points).map(|p| a[p] * matrices.g[p][k] * bt[p][j]);
+                        let terms = bt.iter().zip(&matrices.g).zip(a).map(|((b, g), &a)| a * g[k] * b[j]);
                         let sum = terms.fold(Ratio::ZERO, Add::add);
                         let expected = if j == i + k { Ratio::ONE } else { Ratio::ZERO };
                         assert_eq!(sum, expected, "F({outputs}, {}): y{i} g{k} d{j}", points + 1 - outputs);
