@@ -48,14 +48,16 @@ fn numbers(distribution: Distribution, desc: &ConvDesc) -> (Vec<f32>, Vec<f32>) 
             Distribution::Reference | Distribution::Huge => normal(&mut rng).abs(),
             Distribution::Random => normal(&mut rng),
             Distribution::Smooth => 1.0 + (0.2 * y as f64 + c as f64).sin() * (0.3 * x as f64).cos(),
-            Distribution::Alternating => normal(&mut rng).abs() * if (y + x) % 2 == 0 { 1.0 } else { -1.0 },
+            Distribution::Alternating => {
+                normal(&mut rng).abs() * if (y + x).is_multiple_of(2) { 1.0 } else { -1.0 }
+            }
         };
         (scale * value) as f32
     });
     let input = input.collect();
     let filter = (0..desc.filter_len()).map(|at| {
         let value = deviation * normal(&mut rng) / scale;
-        let sign = if at % desc.kernel().w % 2 == 0 { 1.0 } else { -1.0 };
+        let sign = if (at % desc.kernel().w).is_multiple_of(2) { 1.0 } else { -1.0 };
         (if matches!(distribution, Distribution::Alternating) { value.abs() * sign } else { value }) as f32
     });
     (input, filter.collect())
