@@ -70,6 +70,8 @@ pub enum ConvError {
         /// Why it cannot.
         reason: Unsupported,
     },
+    /// Every algorithm that can do this problem, with the error that it may have, is forbidden.
+    NothingAllowed,
     /// The instruction set asked for is not there.
     IsaUnavailable {
         /// What was asked for.
@@ -129,6 +131,9 @@ impl fmt::Display for ConvError {
             }
             Self::Unsupported { algorithm, reason } => {
                 write!(f, "algorithm {algorithm} cannot do this convolution: {reason}")
+            }
+            Self::NothingAllowed => {
+                write!(f, "algorithms: expected one that can do this convolution, got all of them forbidden")
             }
             Self::IsaUnavailable { isa, best } => {
                 write!(f, "instruction set {isa}: expected one that this machine has (the best is {best})")

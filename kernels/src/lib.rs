@@ -58,7 +58,7 @@ mod run;
 mod simd;
 mod tile;
 
-pub use choose::{Algorithm, Choice, Isa, Numerics, Rejection, Select, Unsupported};
+pub use choose::{Algorithm, Algorithms, Choice, Isa, Numerics, Rejection, Select, Unsupported};
 pub use describe::{
     Activation, ConvDesc, ConvDescBuilder, Cost, EpilogueSpec, Layout, Pad2, Pitch, Shape4, Size2, TensorMut,
     TensorRef, Weights,

@@ -99,3 +99,26 @@ fn every_fast_algorithm_can_be_chosen() {
         assert!(chosen.contains(&algorithm), "Auto never chooses {algorithm}");
     }
 }
+
+#[test]
+fn what_is_forbidden_is_not_chosen() {
+    let problem =
+        ConvProblem { input: Shape4::new(1, 64, 38, 38), out_channels: 64, ..ConvProblem::simple() };
+    let desc = problem.desc().expect("a valid problem");
+    let mut options = PlanOptions::default();
+    let mut chosen = Vec::new();
+    // One after the other, until nothing is left.
+    let refusal = loop {
+        match problem.plan(&problem.data(), &options) {
+            Ok(plan) => chosen.push(plan.algorithm()),
+            Err(error) => break error,
+        }
+        let last = *chosen.last().expect("just pushed");
+        assert_eq!(chosen.iter().filter(|&&algorithm| algorithm == last).count(), 1, "{last} was forbidden");
+        options = options.forbid(last);
+    };
+    assert_eq!(refusal, ConvError::NothingAllowed);
+    let can = |a: &Algorithm| a.supports(&desc).is_ok() && a.numerics(&desc) <= Numerics::Default;
+    assert_eq!(chosen.len(), Algorithm::ALL.iter().filter(|a| can(a)).count(), "{chosen:?}");
+    assert_eq!(chosen.last(), Some(&Algorithm::Reference));
+}

@@ -97,6 +97,25 @@ impl fmt::Display for Algorithm {
     }
 }
 
+/// A set of algorithms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Algorithms(u32);
+
+impl Algorithms {
+    /// None of them.
+    pub const NONE: Self = Self(0);
+
+    /// These and `algorithm`.
+    pub const fn with(self, algorithm: Algorithm) -> Self {
+        Self(self.0 | 1 << algorithm as u32)
+    }
+
+    /// Whether `algorithm` is one of them.
+    pub const fn contains(self, algorithm: Algorithm) -> bool {
+        self.0 & 1 << algorithm as u32 != 0
+    }
+}
+
 /// Why an algorithm cannot do a problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]

@@ -4,8 +4,8 @@ mod algorithm;
 mod machine;
 mod model;
 
-pub use algorithm::{Algorithm, Unsupported};
+pub use algorithm::{Algorithm, Algorithms, Unsupported};
 pub use machine::Isa;
 pub(crate) use machine::kernels;
-pub(crate) use model::choose;
 pub use model::{Choice, Numerics, Rejection, Select};
+pub(crate) use model::{Limits, choose};

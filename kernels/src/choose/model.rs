@@ -1,6 +1,6 @@
 //! The choice: a pure function from a problem to an algorithm and the reasons against the others.
 
-use super::{Algorithm, Unsupported};
+use super::{Algorithm, Algorithms, Unsupported};
 use crate::algo::winograd::time as winograd_time;
 use crate::describe::{ConvDesc, Layout, Size2};
 use crate::error::ConvError;
@@ -40,6 +40,8 @@ pub enum Select {
 pub enum Rejection {
     /// It cannot do the problem.
     Unsupported(Unsupported),
+    /// It can, and the application forbids it.
+    Forbidden,
     /// It can, with more rounding error than the plan may have.
     Inaccurate(Numerics),
     /// It can, and the model expects the chosen one to be faster.
@@ -52,6 +54,7 @@ impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unsupported(reason) => write!(f, "{reason}"),
+            Self::Forbidden => write!(f, "forbidden by the caller"),
             Self::Inaccurate(numerics) => write!(f, "its error needs numerics {numerics:?}"),
             Self::Slower(why) => write!(f, "{why}"),
             Self::NotForced => write!(f, "another algorithm was forced"),
@@ -91,23 +94,37 @@ fn few_channels(desc: &ConvDesc) -> bool {
     grouped && per_group <= most
 }
 
-/// Chooses an algorithm for `desc`, with at most the error of `numerics` unless one is forced.
-pub(crate) fn choose(desc: &ConvDesc, select: Select, numerics: Numerics) -> Result<Choice, ConvError> {
-    if let Select::Force(algorithm) = select {
+/// What a choice has to keep to, besides the problem.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) select: Select,
+    pub(crate) numerics: Numerics,
+    pub(crate) forbidden: Algorithms,
+}
+
+/// Chooses an algorithm for `desc`: the fastest that `limits` allow, unless one is forced.
+pub(crate) fn choose(desc: &ConvDesc, limits: &Limits) -> Result<Choice, ConvError> {
+    if let Select::Force(algorithm) = limits.select {
         algorithm.supports(desc).map_err(|reason| ConvError::Unsupported { algorithm, reason })?;
         let others = Algorithm::ALL.into_iter().filter(|&other| other != algorithm);
         let rejected = others.map(|other| (other, Rejection::NotForced)).collect();
         return Ok(Choice { algorithm, reason: "forced by the caller", rejected });
     }
-    let (algorithm, reason) = fastest(desc, numerics);
-    let against = |other: Algorithm| match other.supports(desc) {
-        Err(reason) => Rejection::Unsupported(reason),
-        Ok(()) if other.numerics(desc) > numerics => Rejection::Inaccurate(other.numerics(desc)),
-        Ok(()) => Rejection::Slower(slower(desc, other, algorithm)),
+    let refused = |algorithm: Algorithm| match algorithm.supports(desc) {
+        Err(reason) => Some(Rejection::Unsupported(reason)),
+        Ok(()) if limits.forbidden.contains(algorithm) => Some(Rejection::Forbidden),
+        Ok(()) if algorithm.numerics(desc) > limits.numerics => {
+            Some(Rejection::Inaccurate(algorithm.numerics(desc)))
+        }
+        Ok(()) => None,
     };
+    let mut order = fastest_first(desc).into_iter();
+    let chosen = order.find(|&(algorithm, _)| refused(algorithm).is_none());
+    let (algorithm, reason) = chosen.ok_or(ConvError::NothingAllowed)?;
+    let slower = |other| Rejection::Slower(slower(desc, other, algorithm));
+    let against = |other| (other, refused(other).unwrap_or_else(|| slower(other)));
     let others = Algorithm::ALL.into_iter().filter(|&other| other != algorithm);
-    let rejected = others.map(|other| (other, against(other))).collect();
-    Ok(Choice { algorithm, reason, rejected })
+    Ok(Choice { algorithm, reason, rejected: others.map(against).collect() })
 }
 
 /// A tile of direct convolution lies in one row of the output; if that is so short, it would be mostly overhead.
@@ -115,45 +132,50 @@ fn short_rows(desc: &ConvDesc) -> bool {
     desc.output().w < SHORT_ROW
 }
 
-/// What the model expects to be the fastest, and why.
-fn fastest(desc: &ConvDesc, numerics: Numerics) -> (Algorithm, &'static str) {
+/// Every algorithm with the reason for it, in the order of the time that the model expects of those that can do `desc`.
+fn fastest_first(desc: &ConvDesc) -> Vec<(Algorithm, &'static str)> {
     let can = |algorithm: Algorithm| algorithm.supports(desc).is_ok();
+    let (pointwise, direct) = (can(Algorithm::Pointwise), can(Algorithm::Direct));
+    let mut order = Vec::with_capacity(2 * Algorithm::ALL.len());
+    let depthwise = (
+        Algorithm::Depthwise,
+        "few channels in a group: each output is summed by itself, from the image where it lies",
+    );
     // In Nchw16c the others need groups of whole blocks.
-    let others_can = can(Algorithm::Pointwise) || can(Algorithm::Direct);
-    if can(Algorithm::Depthwise) && (few_channels(desc) || !others_can) {
-        return (
-            Algorithm::Depthwise,
-            "few channels in a group: each output is summed by itself, from the image where it lies",
-        );
+    if few_channels(desc) || !(pointwise || direct) {
+        order.push(depthwise);
     }
-    if can(Algorithm::Pointwise) {
-        return (
-            Algorithm::Pointwise,
-            "a matrix product on the image itself; packed is only what the layout does not let be read in place",
-        );
+    order.push((
+        Algorithm::Pointwise,
+        "a matrix product on the image itself; packed is only what the layout does not let be read in place",
+    ));
+    order.extend(winograd(desc));
+    let direct = (
+        Algorithm::Direct,
+        "the window is read where it lies, or from rows that are copied once: a third of a load per FMA",
+    );
+    if !short_rows(desc) {
+        order.push(direct);
     }
-    if let Some(algorithm) = winograd(desc, numerics) {
-        return (algorithm, "tiles whose transforms cost less than the multiplications that they save");
-    }
-    if can(Algorithm::Direct) && !short_rows(desc) {
-        return (
-            Algorithm::Direct,
-            "the window is read where it lies, or from rows that are copied once: a third of a load per FMA",
-        );
-    }
-    (Algorithm::Im2colGemm, "it can do every convolution, and its tiles do not end where rows do")
+    order
+        .push((Algorithm::Im2colGemm, "it can do every convolution, and its tiles do not end where rows do"));
+    // What is left where the application forbids the others.
+    order.extend([direct, depthwise]);
+    order.push((Algorithm::Reference, "nothing else is allowed"));
+    order
 }
 
-/// The Winograd tiles that take the least time, if that is less than without.
-fn winograd(desc: &ConvDesc, numerics: Numerics) -> Option<Algorithm> {
-    let kinds = [Algorithm::Winograd2x2, Algorithm::Winograd4x4, Algorithm::Winograd6x6];
-    let allowed =
-        kinds.into_iter().filter(|kind| kind.supports(desc).is_ok() && kind.numerics(desc) <= numerics);
-    let timed =
-        allowed.map(|kind| (kind, kind.winograd_outputs().map_or(f64::MAX, |r| winograd_time(desc, r))));
-    let (kind, time) = timed.min_by(|(_, a), (_, b)| a.total_cmp(b))?;
+/// The Winograd tiles that take less time than direct convolution, the fastest first.
+fn winograd(desc: &ConvDesc) -> impl Iterator<Item = (Algorithm, &'static str)> {
     // Direct convolution is at nine tenths of the multiplications' own time.
-    (time < desc.cost().macs as f64 / 0.9).then_some(kind)
+    let direct = desc.cost().macs as f64 / 0.9;
+    let kinds = [Algorithm::Winograd2x2, Algorithm::Winograd4x4, Algorithm::Winograd6x6];
+    let time =
+        |kind: Algorithm| kind.winograd_outputs().map_or(f64::MAX, |outputs| winograd_time(desc, outputs));
+    let supported = kinds.into_iter().filter(|kind| kind.supports(desc).is_ok());
+    let mut timed: Vec<_> = supported.map(|kind| (kind, time(kind))).filter(|&(_, t)| t < direct).collect();
+    timed.sort_by(|(_, a), (_, b)| a.total_cmp(b));
+    timed.into_iter().map(|(kind, _)| (kind, "transforms cost less than the multiplications that they save"))
 }
 
 /// The reason against `other`, which could do `desc`.

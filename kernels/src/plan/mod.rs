@@ -4,7 +4,7 @@ pub(crate) mod memory;
 pub(crate) mod packed;
 
 use crate::algo::{self, PlanKind};
-use crate::choose::{Algorithm, Choice, Isa, Numerics, Select, choose, kernels};
+use crate::choose::{Algorithm, Algorithms, Choice, Isa, Limits, Numerics, Select, choose, kernels};
 use crate::describe::{Activation, ConvDesc, Weights, checked_product};
 use crate::error::ConvError;
 pub use memory::{Buffer, Workspace, WorkspaceReq};
@@ -18,6 +18,8 @@ pub struct PlanOptions {
     pub select: Select,
     /// How much rounding error it may add.
     pub numerics: Numerics,
+    /// What must not be chosen.
+    pub forbidden: Algorithms,
     /// The instruction set, if not the best one; it can only be lowered.
     pub isa: Option<Isa>,
     /// Threads that the workspace is sized for; `run` uses at most as many. At least 1.
@@ -34,6 +36,7 @@ impl Default for PlanOptions {
         Self {
             select: Select::Auto,
             numerics: Numerics::Default,
+            forbidden: Algorithms::NONE,
             isa: None,
             max_threads: num_cpus::get_physical().max(1),
             macs_per_thread: MACS_PER_THREAD,
@@ -56,6 +59,12 @@ impl PlanOptions {
     /// With `numerics`.
     pub const fn numerics(mut self, numerics: Numerics) -> Self {
         self.numerics = numerics;
+        self
+    }
+
+    /// Without `algorithm`, unless it is forced. May be called for several.
+    pub const fn forbid(mut self, algorithm: Algorithm) -> Self {
+        self.forbidden = self.forbidden.with(algorithm);
         self
     }
 
@@ -132,6 +141,7 @@ impl ConvPlan {
     /// # Errors
     /// [`ConvError::BufferLen`] or [`ConvError::EpilogueMismatch`] if the weights are not the descriptor's,
     /// [`ConvError::IsaUnavailable`], [`ConvError::Unsupported`] (under [`Select::Force`] only),
+    /// [`ConvError::NothingAllowed`] if everything that can do `desc` is forbidden,
     /// [`ConvError::InvalidField`] for zero threads.
     pub fn new(desc: &ConvDesc, weights: Weights<'_>, options: &PlanOptions) -> Result<Self, ConvError> {
         check_weights(desc, &weights)?;
@@ -142,7 +152,8 @@ impl ConvPlan {
             return Err(ConvError::field("macs_per_thread", "at least 1", 0));
         }
         let kernels = kernels(options.isa)?;
-        let choice = choose(desc, options.select, options.numerics)?;
+        let PlanOptions { select, numerics, forbidden, .. } = *options;
+        let choice = choose(desc, &Limits { select, numerics, forbidden })?;
         let kind = algo::plan(choice.algorithm, desc, &weights, kernels);
         let per_thread_len = kind.workspace_len();
         let threads = options.max_threads;
