@@ -68,8 +68,14 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
             workers: workers(args, &engines, &isas, threads),
             roofs: isas.iter().filter_map(|&isa| Roof::new(isa)).collect(),
         };
-        rows.extend(of_layers(&layers, &mut arena, &progress)?);
+        let mut of_crew_rows = of_layers(&layers, &mut arena, &progress)?;
         let of_crew = roofs::measure(&arena.roofs, &crew);
+        for row in &mut of_crew_rows {
+            let roof = of_crew.iter().find(|roof| roof.isa.name() == row.isa);
+            let bound = roof.map(|roof| roof.bound(row.intensity, row.bytes, args.cold));
+            row.bound_ratio = bound.zip(row.gflops).map(|(bound, gflops)| bound / gflops);
+        }
+        rows.extend(of_crew_rows);
         machine.extend(roofs::lines(&of_crew));
         measured.extend(of_crew);
     }

@@ -53,10 +53,11 @@ impl Report {
             "median ms",
             "GFLOP/s",
             "% roof",
+            "x bound",
             "error",
             "",
         ];
-        let mut table = table(&header, &[4, 5, 6, 7, 8, 9], format);
+        let mut table = table(&header, &[4, 5, 6, 7, 8, 9, 10], format);
         for row in &self.rows {
             let mark = match (row.is_wrong, row.ms_median) {
                 // A peer that does not do the layer.
@@ -75,6 +76,7 @@ impl Report {
                 number(row.ms_median, 4),
                 number(row.gflops, 1),
                 number(row.roof_percent, 1),
+                number(row.bound_ratio, 2),
                 format!("{:.1e}", row.rel_l2_error),
                 format!("{mark}{}", row.note),
             ]);

@@ -42,6 +42,17 @@ pub(super) struct Measured {
     pub(super) bandwidths: [Bandwidth; 3],
 }
 
+impl Measured {
+    /// The roofline (Williams et al. 2009): 10^9 operations per second that a layer can have which does `intensity` operations
+    /// on each of its `bytes`. These come from the nearest level that holds them all, or if `cold` from memory.
+    pub(super) fn bound(&self, intensity: f64, bytes: f64, cold: bool) -> f64 {
+        let holds = |level: &&Bandwidth| !cold && bytes <= (2 * level.bytes * self.threads) as f64;
+        let [.., memory] = &self.bandwidths;
+        let level = self.bandwidths.iter().find(holds).unwrap_or(memory);
+        self.gflops.min(intensity * level.gbs)
+    }
+}
+
 /// All that `crew` can be measured for, after the rounds of `roofs`.
 pub(super) fn measure(roofs: &[Roof], crew: &Crew) -> Vec<Measured> {
     let bandwidths = crew.enter(|| peak::bandwidths(crew));
@@ -92,4 +103,27 @@ pub(super) fn machine() -> String {
     let model = cpus.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     let model = model.map_or(std::env::consts::ARCH, |(_, name)| name);
     format!("{model}, {} cores, instruction sets {}", num_cpus::get_physical(), isas.join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_level_that_holds_a_layer_bounds_it() {
+        let level = |level, bytes, gbs| Bandwidth { level, bytes, gbs };
+        let bandwidths =
+            [level("L2", 1 << 20, 100.0), level("L3", 8 << 20, 20.0), level("DRAM", 1 << 26, 10.0)];
+        let roof =
+            Measured { isa: Isa::Portable, threads: 1, gflops: 150.0, best: 150.0, burst: 150.0, bandwidths };
+        for (intensity, bytes, cold, expected) in [
+            (1.0, 1.0e6, false, 100.0),
+            (1.0, 1.0e7, false, 20.0),
+            (1.0, 1.0e9, false, 10.0),
+            (1.0, 1.0e6, true, 10.0),
+            (40.0, 1.0e6, true, 150.0),
+        ] {
+            assert_eq!(roof.bound(intensity, bytes, cold), expected);
+        }
+    }
 }

@@ -38,6 +38,12 @@ pub struct Row {
     /// Operations by byte that must be moved.
     #[serde(skip)]
     pub intensity: f64,
+    /// Bytes that must be moved.
+    #[serde(skip)]
+    pub bytes: f64,
+    /// The middle round by the time that roofs allow: more than 1, unless an algorithm saves operations.
+    #[serde(skip)]
+    pub bound_ratio: Option<f64>,
 }
 
 impl Row {
@@ -57,6 +63,8 @@ impl Row {
             note: String::new(),
             is_wrong: true,
             intensity: problem.desc.cost().intensity(),
+            bytes: problem.desc.cost().min_bytes as f64,
+            bound_ratio: None,
         }
     }
 
