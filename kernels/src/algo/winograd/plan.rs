@@ -17,7 +17,7 @@ const AHEAD_WEIGHTS: usize = 1 << 20;
 const TILES_OF_PANELS: usize = 28;
 const TILES_OF_POINTS: usize = 56;
 /// Channels that are summed up by themselves: longer sums lose accuracy.
-const K_BLOCK: usize = 128;
+const K_BLOCK: usize = 64;
 
 /// The tile of `outputs x outputs` pixels for the kernel of `desc`.
 fn tile(desc: &ConvDesc, outputs: usize) -> WinogradTile {
