@@ -32,6 +32,9 @@ use weights::{Order, WinogradWeights};
 /// Tiles of a row that are transformed at once: their columns fit the first cache level.
 const MOST_STRIP: usize = 7;
 
+/// Tiles of a whole problem that are too few to be cut among threads, if their weights do not stay near.
+const FEW_TILES: usize = 112;
+
 /// A planned Winograd convolution.
 pub(crate) struct WinogradConv {
     desc: ConvDesc,
@@ -43,7 +46,8 @@ pub(crate) struct WinogradConv {
     channels: usize,
     /// Channels that are summed up by themselves.
     k_block: usize,
-    /// Tiles at a time, at most.
+    /// Tiles in all, and at a time at most.
+    tiles: usize,
     block: usize,
     /// Whether the next matrix of weights is worth a hint.
     ahead: bool,
@@ -125,13 +129,13 @@ impl WinogradConv {
         self.lens().sum()
     }
 
-    /// Whole rows of tiles.
+    /// Whole rows of tiles. Parts that share the image transform all of it: so they rather share the weights, unless there
+    /// are too few tiles for each to be worth reading the weights for.
     pub(crate) fn grain(&self) -> Grain {
-        let input = self.desc.input();
         Grain {
             pixels: self.tile.outputs * self.desc.output().w,
             channels: self.weights.panels.width(),
-            channels_first: self.weights.len() > input.n * input.c * input.h * input.w,
+            channels_first: self.ahead && self.tiles < FEW_TILES,
         }
     }
 

@@ -86,6 +86,7 @@ impl WinogradConv {
             weights,
             channels,
             k_block: K_BLOCK,
+            tiles: all,
             block: all.min(most),
             ahead: bytes > AHEAD_WEIGHTS,
         }

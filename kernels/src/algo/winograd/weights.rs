@@ -80,11 +80,6 @@ impl WinogradWeights {
     pub(super) fn bytes(&self) -> usize {
         self.data.bytes() + self.panels.bytes()
     }
-
-    /// Elements.
-    pub(super) fn len(&self) -> usize {
-        self.data.len()
-    }
 }
 
 /// The transform of one input channel's filters, for all channels of a panel side by side.
