@@ -151,6 +151,11 @@ unsafe impl Simd for Avx2Fma {
         x
     }
     #[inline(always)]
+    fn prefetch_write(self, p: *const f32) {
+        // SAFETY: a hint never faults; where there is none, the instruction does nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_ET0>(p.cast()) }
+    }
+    #[inline(always)]
     fn prefetch(self, p: *const f32) {
         // SAFETY: a hint never faults; SSE is in the baseline.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) }

@@ -93,6 +93,11 @@ pub(crate) unsafe trait Simd: Copy {
     }
     /// Hints the cache line of `p` into the second cache level; never faults, wherever `p` points.
     fn prefetch(self, p: *const f32);
+    /// Hints that the cache line of `p` will be written, where there is such a hint; never faults, wherever `p` points.
+    #[inline(always)]
+    fn prefetch_write(self, p: *const f32) {
+        let _ = p;
+    }
 }
 
 /// The tails of instruction sets without masked moves: through a small array on the stack, so that no byte

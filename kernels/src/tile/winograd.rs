@@ -266,6 +266,7 @@ impl<const N: usize, const P: usize, const R: usize, const NV: usize> Body for O
             // SAFETY: all points are there by the caller.
             let half = unsafe { columns::<S, N, P, R, NV>(s, &coefficients, m, args.m_point) };
             let outputs = if tile + 1 == args.tiles { args.last } else { R };
+            expect::<S, R, NV>(s, args, (tile + LOOK_AHEAD) * R);
             let done = tile * R;
             let (out, residual) = (args.target.out.row, args.target.residual.row);
             let mut target = args.target.ahead(done.wrapping_mul(out), done.wrapping_mul(residual));
@@ -286,6 +287,24 @@ impl<const N: usize, const P: usize, const R: usize, const NV: usize> Body for O
                     store::finish_first::<S, R, NV>(s, acc, &target, outputs);
                 }
                 target = target.ahead(args.line, args.residual_line);
+            }
+        }
+    }
+}
+
+/// Tiles from one to that whose outputs are brought near to be written: its lines are on their way while two are computed.
+const LOOK_AHEAD: usize = 2;
+
+/// Hints that the outputs of the tile from `x` on will be written. They may be of no tile.
+#[inline(always)]
+fn expect<S: Simd, const R: usize, const NV: usize>(s: S, args: &OutputArgs, x: usize) {
+    let store::Place { base, row, block } = args.target.out;
+    for r in 0..R {
+        let line = base.wrapping_add(r.wrapping_mul(args.line));
+        for i in 0..R {
+            let pixel = line.wrapping_add((x + i).wrapping_mul(row));
+            for j in 0..(NV * S::LANES).div_ceil(BLOCK) {
+                s.prefetch_write(pixel.wrapping_add(j.wrapping_mul(block)));
             }
         }
     }
