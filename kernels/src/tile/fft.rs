@@ -277,7 +277,7 @@ fn butterfly<S: Simd, const R: usize>(s: S, a: &mut [Complex<S::V>; R]) {
 
 #[inline(always)]
 fn dft3<S: Simd>(s: S, a: [Complex<S::V>; 3]) -> [Complex<S::V>; 3] {
-    const SIN: f32 = 0.866_025_403_784_438_6;
+    const SIN: f32 = 0.866_025_403_784_438_6_f64 as f32;
     let (sum, difference) = (add(s, a[1], a[2]), sub(s, a[1], a[2]));
     let middle = add_scaled(s, a[0], sum, s.splat(-0.5));
     let [low, high] = rotated(s, middle, difference, s.splat(SIN));
@@ -299,8 +299,8 @@ fn dft4<S: Simd>(s: S, a: [Complex<S::V>; 4]) -> [Complex<S::V>; 4] {
 #[inline(always)]
 fn dft5<S: Simd>(s: S, a: [Complex<S::V>; 5]) -> [Complex<S::V>; 5] {
     // Of 2 pi / 5 and 4 pi / 5.
-    const COS: [f32; 2] = [0.309_016_994_374_947_4, -0.809_016_994_374_947_4];
-    const SIN: [f32; 2] = [0.951_056_516_295_153_6, 0.587_785_252_292_473_1];
+    const COS: [f32; 2] = [0.309_016_994_374_947_4_f64 as f32, -0.809_016_994_374_947_4_f64 as f32];
+    const SIN: [f32; 2] = [0.951_056_516_295_153_6_f64 as f32, 0.587_785_252_292_473_1_f64 as f32];
     let (cos, sin) = ([s.splat(COS[0]), s.splat(COS[1])], [s.splat(SIN[0]), s.splat(SIN[1])]);
     let (outer, outer_difference) = (add(s, a[1], a[4]), sub(s, a[1], a[4]));
     let (inner, inner_difference) = (add(s, a[2], a[3]), sub(s, a[2], a[3]));
