@@ -3,7 +3,9 @@
 mod common;
 
 use common::pools;
-use common::strategy::{conv_problem, depthwise_problem, pointwise_problem, winograd_problem};
+use common::strategy::{
+    conv_problem, depthwise_problem, large_kernel_problem, pointwise_problem, winograd_problem,
+};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
@@ -40,4 +42,9 @@ fn any_depthwise_convolution() {
 #[test]
 fn any_winograd_convolution() {
     agree(winograd_problem(), 400);
+}
+
+#[test]
+fn any_convolution_with_a_large_kernel() {
+    agree(large_kernel_problem(), 200);
 }

@@ -16,6 +16,10 @@ fn is_fma(instruction: &Instruction) -> bool {
     matches!(instruction.mnemonic(), Mnemonic::Vfmadd132ps | Mnemonic::Vfmadd213ps | Mnemonic::Vfmadd231ps)
 }
 
+fn is_negated_fma(instruction: &Instruction) -> bool {
+    matches!(instruction.mnemonic(), Mnemonic::Vfnmadd132ps | Mnemonic::Vfnmadd213ps | Mnemonic::Vfnmadd231ps)
+}
+
 fn touches_stack(instruction: &Instruction) -> bool {
     let memory = (0..instruction.op_count()).any(|i| instruction.op_kind(i) == OpKind::Memory);
     memory && instruction.memory_base() == Register::RSP
@@ -120,12 +124,38 @@ fn check_depthwise(set: &KernelSet, vector: impl Fn(Register) -> bool) {
     }
 }
 
+/// Transforms and products of spectra: full-width vectors, nothing is called, and no vector of the loop over channels moves to
+/// or from the stack.
+fn check_fft(set: &KernelSet, vector: impl Fn(Register) -> bool) {
+    for (name, products, start) in set.fft().code() {
+        let code = function(start);
+        let calls = code.iter().filter(|i| i.flow_control() == FlowControl::Call).count();
+        assert_eq!(calls, 0, "{name}: a body was not inlined behind its boundary");
+        let full = code.iter().filter(|i| vector(i.op0_register())).count();
+        assert!(full > 0, "{name}: no full-width vectors");
+        if products == 0 {
+            continue;
+        }
+        let fmas = |body: &[Instruction]| {
+            body.iter().filter(|i| (is_fma(i) || is_negated_fma(i)) && vector(i.op0_register())).count()
+        };
+        let steps: Vec<_> =
+            innermost_loops(&code).into_iter().filter(|body| fmas(body) >= products).collect();
+        assert!(!steps.is_empty(), "{name}: no loop has the {products} FMAs of a channel");
+        for body in steps {
+            let spills = body.iter().filter(|i| touches_stack(i) && vector(i.op0_register())).count();
+            assert_eq!(spills, 0, "{name}: the loop over channels reloads vectors from the stack");
+        }
+    }
+}
+
 #[test]
 fn avx512_tiles_are_whole() {
     let Some(set) = KernelSet::get(Isa::Avx512F) else { return };
     check(set, Register::is_zmm);
     check_depthwise(set, Register::is_zmm);
     check_transforms(set);
+    check_fft(set, Register::is_zmm);
 }
 
 #[test]
@@ -134,6 +164,7 @@ fn avx2_tiles_are_whole() {
     check(set, Register::is_ymm);
     check_depthwise(set, Register::is_ymm);
     check_transforms(set);
+    check_fft(set, Register::is_ymm);
 }
 
 /// The test above can fail: the portable tile, entered without a boundary, is exactly what a lost one looks like.

@@ -4,7 +4,7 @@ mod common;
 
 use common::ConvProblem;
 use kernels::internal::KernelSet;
-use kernels::{Algorithm, ConvError, Isa, Numerics, PlanOptions, Shape4, Size2};
+use kernels::{Algorithm, ConvError, Isa, Numerics, Pad2, PlanOptions, Shape4, Size2};
 
 /// `KERNELS_REQUIRE_ISA=avx512f,avx2fma`: what is named here and missing fails instead of being skipped.
 #[test]
@@ -65,6 +65,8 @@ fn names_follow_the_grammar_and_lead_back() {
             winograd.name(),
             format!("winograd_f32_{}x{}_{isa}", winograd.tiles(), winograd.columns())
         );
+        let fft = KernelSet::get(isa).expect("available").fft();
+        assert_eq!(fft.name(), format!("fft_f32_{}x{}_{isa}", fft.tiles(), fft.lanes()));
         let direct = KernelSet::get(isa).expect("available").direct_tile();
         let pixels = direct.pixels().last().expect("there are tiles");
         assert_eq!(direct.name(), format!("direct_f32_{pixels}x{}_{isa}", direct.columns()));
@@ -84,6 +86,8 @@ fn every_fast_algorithm_can_be_chosen() {
         (simple, Numerics::Default),
         (ConvProblem { kernel: Size2::square(1), ..simple }, Numerics::Default),
         (ConvProblem { groups: 3, out_channels: 6, ..simple }, Numerics::Default),
+        // 15x15 on 24x24.
+        (ConvProblem { kernel: Size2::square(15), pad: Pad2::all(7), ..channels(32, 24) }, Numerics::Default),
         // A row of two pixels.
         (ConvProblem { input: Shape4::new(1, 3, 8, 4), ..simple }, Numerics::Default),
         // Four tiles of 2x2 outputs, each way, and nine of 4x4: the more weights to read, the worse larger tiles are.

@@ -93,7 +93,9 @@ fn run(desc: &ConvDesc, options: &PlanOptions, input: &[f32], filter: &[f32]) ->
 
 #[test]
 fn every_algorithm_keeps_its_promise() {
-    for (channels, kernel) in [(16, 3), (64, 3), (256, 3), (512, 3), (1024, 3), (16, 5), (64, 5), (256, 5)] {
+    for (channels, kernel) in
+        [(16, 3), (64, 3), (256, 3), (512, 3), (1024, 3), (16, 5), (64, 5), (256, 5), (64, 7), (16, 13)]
+    {
         let problem = ConvProblem {
             input: Shape4::new(1, channels, 13, 14),
             out_channels: 16,

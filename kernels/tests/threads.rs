@@ -3,7 +3,7 @@
 mod common;
 
 use common::ConvProblem;
-use kernels::{ConvPlan, Layout, Pad2, PlanOptions, Shape4, Size2, Threads};
+use kernels::{Algorithm, ConvPlan, Layout, Pad2, PlanOptions, Shape4, Size2, Threads};
 
 fn assert_shareable<T: Send + Sync>() {}
 
@@ -44,6 +44,36 @@ fn any_number_of_threads_gives_the_same_bits() {
             let outside = problem.run(&plan, &data, Threads::Pool(&pool)).expect("a valid run");
             let inside = pool.install(|| problem.run(&plan, &data, Threads::Current)).expect("a valid run");
             assert!(alone == outside && alone == inside, "{} with {threads} threads", plan.desc());
+        }
+    }
+}
+
+/// Fourier transforms are of tiles of the whole output, whatever part of it a thread has.
+#[test]
+fn tiles_of_transforms_do_not_depend_on_threads() {
+    let base = ConvProblem { kernel: Size2::square(15), pad: Pad2::all(7), ..ConvProblem::simple() };
+    let shapes = [
+        (Shape4::new(1, 16, 70, 40), 16, 1),
+        (Shape4::new(1, 8, 30, 150), 40, 1),
+        (Shape4::new(3, 40, 33, 35), 40, 40),
+        (Shape4::new(1, 20, 90, 33), 44, 4),
+    ];
+    let pools: Vec<_> = [2, 3, 5, 16]
+        .map(|threads| {
+            rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads can start")
+        })
+        .into();
+    for (input, out_channels, groups) in shapes {
+        for layout in Layout::ALL {
+            let problem = ConvProblem { input, out_channels, groups, layout, ..base };
+            let data = problem.data();
+            let options = PlanOptions::default().max_threads(16).macs_per_thread(1).force(Algorithm::Fft);
+            let plan = problem.plan(&data, &options).expect("a valid problem");
+            let alone = problem.run(&plan, &data, Threads::Seq).expect("a valid run");
+            for pool in &pools {
+                let parallel = problem.run(&plan, &data, Threads::Pool(pool)).expect("a valid run");
+                assert!(alone == parallel, "{} with {} threads", plan.desc(), pool.current_num_threads());
+            }
         }
     }
 }

@@ -5,6 +5,7 @@
 
 pub(crate) mod depthwise;
 pub(crate) mod direct;
+pub(crate) mod fft;
 pub(crate) mod gemm;
 pub(crate) mod im2col;
 pub(crate) mod pixels;
@@ -24,6 +25,7 @@ pub(crate) enum PlanKind {
     Direct(direct::DirectConv),
     Depthwise(depthwise::Depthwise),
     Winograd(winograd::WinogradConv),
+    Fft(fft::FftConv),
 }
 
 /// Plans `algorithm`, which must support `desc`.
@@ -43,6 +45,7 @@ pub(crate) fn plan(
         Algorithm::Winograd2x2 => winograd(2),
         Algorithm::Winograd4x4 => winograd(4),
         Algorithm::Winograd6x6 => winograd(6),
+        Algorithm::Fft => PlanKind::Fft(fft::FftConv::new(desc, weights, kernels)),
     }
 }
 
@@ -75,7 +78,9 @@ impl PlanKind {
     /// Whether all images may be treated as one long row of pixels, given the views of the actual tensors.
     pub(crate) fn merges(&self, views: &[PixelView]) -> bool {
         match self {
-            Self::Reference(_) | Self::Direct(_) | Self::Depthwise(_) | Self::Winograd(_) => false,
+            Self::Reference(_) | Self::Direct(_) | Self::Depthwise(_) | Self::Winograd(_) | Self::Fft(_) => {
+                false
+            }
             Self::Gemm(gemm) => gemm.merges(views),
         }
     }
@@ -87,6 +92,7 @@ impl PlanKind {
             Self::Direct(direct) => direct.grain(),
             Self::Depthwise(depthwise) => depthwise.grain(),
             Self::Winograd(winograd) => winograd.grain(),
+            Self::Fft(fft) => fft.grain(),
         }
     }
 
@@ -113,6 +119,10 @@ impl PlanKind {
                 winograd.run(operands, &mut region, slab);
                 winograd.kernels().columns()
             }
+            Self::Fft(fft) => {
+                fft.run(operands, &mut region, slab);
+                BLOCK
+            }
         };
         // Tiles write zeros to the end of the last channel's block, unless they are narrower than it.
         if columns < BLOCK {
@@ -127,6 +137,7 @@ impl PlanKind {
             Self::Gemm(gemm) => gemm.workspace_len().next_multiple_of(16),
             Self::Direct(direct) => direct.workspace_len().next_multiple_of(16),
             Self::Winograd(winograd) => winograd.workspace_len().next_multiple_of(16),
+            Self::Fft(fft) => fft.workspace_len().next_multiple_of(16),
         }
     }
 
@@ -137,6 +148,7 @@ impl PlanKind {
             Self::Direct(direct) => direct.packed_bytes(),
             Self::Depthwise(depthwise) => depthwise.packed_bytes(),
             Self::Winograd(winograd) => winograd.packed_bytes(),
+            Self::Fft(fft) => fft.packed_bytes(),
         }
     }
 
@@ -147,6 +159,7 @@ impl PlanKind {
             Self::Direct(direct) => direct.tile().name(),
             Self::Depthwise(depthwise) => depthwise.kernels().name(),
             Self::Winograd(winograd) => winograd.kernels().name(),
+            Self::Fft(fft) => fft.kernels().name(),
         }
     }
 }

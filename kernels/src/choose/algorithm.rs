@@ -1,7 +1,7 @@
 //! [`Algorithm`]: the ways to compute a convolution, and what each of them can do.
 
 use super::Numerics;
-use crate::algo::{depthwise, direct, pointwise, winograd};
+use crate::algo::{depthwise, direct, fft, pointwise, winograd};
 use crate::describe::ConvDesc;
 use std::fmt;
 
@@ -25,11 +25,14 @@ pub enum Algorithm {
     Winograd4x4,
     /// Transformed tiles of 6x6 outputs: 16/81 of the multiplications of a 3x3 kernel.
     Winograd6x6,
+    /// Products of Fourier transforms of tiles of the image: for large kernels at stride 1. More than another order of
+    /// the same sums, see the chapter on numerics.
+    Fft,
 }
 
 impl Algorithm {
     /// Every algorithm, for tests and tables.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Reference,
         Self::Im2colGemm,
         Self::Pointwise,
@@ -38,6 +41,7 @@ impl Algorithm {
         Self::Winograd2x2,
         Self::Winograd4x4,
         Self::Winograd6x6,
+        Self::Fft,
     ];
 
     /// `"reference"`, `"im2col_gemm"`, `"pointwise"`, `"direct"`, `"depthwise"`, `"winograd_2x2"`, and so on.
@@ -51,6 +55,7 @@ impl Algorithm {
             Self::Winograd2x2 => "winograd_2x2",
             Self::Winograd4x4 => "winograd_4x4",
             Self::Winograd6x6 => "winograd_6x6",
+            Self::Fft => "fft",
         }
     }
 
@@ -67,6 +72,7 @@ impl Algorithm {
     /// The strictest [`Numerics`] under which [`Select::Auto`](super::Select::Auto) may choose this algorithm for `desc`.
     pub fn numerics(self, desc: &ConvDesc) -> Numerics {
         match self.winograd_outputs() {
+            None if self == Self::Fft => Numerics::Default,
             None => Numerics::Strict,
             // With eight points the transforms amplify rounding errors too much.
             Some(outputs) if outputs + desc.kernel().h > 8 => Numerics::Fast,
@@ -87,6 +93,7 @@ impl Algorithm {
             Self::Winograd2x2 => winograd::supports(desc, 2),
             Self::Winograd4x4 => winograd::supports(desc, 4),
             Self::Winograd6x6 => winograd::supports(desc, 6),
+            Self::Fft => fft::supports(desc),
         }
     }
 }
@@ -134,6 +141,14 @@ pub enum Unsupported {
     ScatteredGroups,
     /// Winograd needs a 3x3 or 5x5 kernel (tiles of 6x6 outputs: 3x3), stride 1 and dilation 1.
     NotWinograd,
+    /// A Fourier transform gives every output of stride 1; with a larger stride most would be thrown away.
+    Strided,
+    /// A Fourier transform needs the taps of the kernel side by side.
+    Dilated,
+    /// The kernel leaves too few outputs of the largest Fourier transform (128 by 128).
+    KernelTooLarge,
+    /// The Fourier transforms of the weights would need more than a gigabyte.
+    SpectraTooLarge,
 }
 
 impl fmt::Display for Unsupported {
@@ -152,6 +167,12 @@ impl fmt::Display for Unsupported {
             Self::NotWinograd => {
                 "it needs a 3x3 or 5x5 kernel (with tiles of 6x6 outputs 3x3), stride 1 and dilation 1"
             }
+            Self::Strided => "it needs stride 1",
+            Self::Dilated => "it needs a kernel without dilation",
+            Self::KernelTooLarge => {
+                "the kernel leaves less than a quarter of the outputs of the largest transform, 128x128"
+            }
+            Self::SpectraTooLarge => "the transforms of the weights would need more than a gigabyte",
         })
     }
 }

@@ -1,6 +1,7 @@
 //! The choice: a pure function from a problem to an algorithm and the reasons against the others.
 
 use super::{Algorithm, Algorithms, Unsupported};
+use crate::algo::fft;
 use crate::algo::winograd::time as winograd_time;
 use crate::describe::{ConvDesc, Layout, Size2};
 use crate::error::ConvError;
@@ -136,11 +137,18 @@ fn short_rows(desc: &ConvDesc) -> bool {
 fn fastest_first(desc: &ConvDesc) -> Vec<(Algorithm, &'static str)> {
     let can = |algorithm: Algorithm| algorithm.supports(desc).is_ok();
     let (pointwise, direct) = (can(Algorithm::Pointwise), can(Algorithm::Direct));
+    let because = |(kind, _)| (kind, "transforms cost less than the multiplications that they save");
     let mut order = Vec::with_capacity(2 * Algorithm::ALL.len());
     let depthwise = (
         Algorithm::Depthwise,
         "few channels in a group: each output is summed by itself, from the image where it lies",
     );
+    let fft = (Algorithm::Fft, "a large kernel: a product of spectra does all of its taps at once");
+    if can(Algorithm::Fft) && fft::fft_pays(desc) {
+        let time = fft::time(desc);
+        order.extend(winograd(desc).filter(|&(_, t)| t < time).map(because));
+        order.push(fft);
+    }
     // In Nchw16c the others need groups of whole blocks.
     if few_channels(desc) || !(pointwise || direct) {
         order.push(depthwise);
@@ -149,7 +157,7 @@ fn fastest_first(desc: &ConvDesc) -> Vec<(Algorithm, &'static str)> {
         Algorithm::Pointwise,
         "a matrix product on the image itself; packed is only what the layout does not let be read in place",
     ));
-    order.extend(winograd(desc));
+    order.extend(winograd(desc).map(because));
     let direct = (
         Algorithm::Direct,
         "the window is read where it lies, or from rows that are copied once: a third of a load per FMA",
@@ -160,13 +168,13 @@ fn fastest_first(desc: &ConvDesc) -> Vec<(Algorithm, &'static str)> {
     order
         .push((Algorithm::Im2colGemm, "it can do every convolution, and its tiles do not end where rows do"));
     // What is left where the application forbids the others.
-    order.extend([direct, depthwise]);
+    order.extend([direct, depthwise, fft]);
     order.push((Algorithm::Reference, "nothing else is allowed"));
     order
 }
 
-/// The Winograd tiles that take less time than direct convolution, the fastest first.
-fn winograd(desc: &ConvDesc) -> impl Iterator<Item = (Algorithm, &'static str)> {
+/// The Winograd tiles that take less time than direct convolution, and that time, the fastest first.
+fn winograd(desc: &ConvDesc) -> impl Iterator<Item = (Algorithm, f64)> {
     // Direct convolution is at nine tenths of the multiplications' own time.
     let direct = desc.cost().macs as f64 / 0.9;
     let kinds = [Algorithm::Winograd2x2, Algorithm::Winograd4x4, Algorithm::Winograd6x6];
@@ -175,13 +183,15 @@ fn winograd(desc: &ConvDesc) -> impl Iterator<Item = (Algorithm, &'static str)> 
     let supported = kinds.into_iter().filter(|kind| kind.supports(desc).is_ok());
     let mut timed: Vec<_> = supported.map(|kind| (kind, time(kind))).filter(|&(_, t)| t < direct).collect();
     timed.sort_by(|(_, a), (_, b)| a.total_cmp(b));
-    timed.into_iter().map(|(kind, _)| (kind, "transforms cost less than the multiplications that they save"))
+    timed.into_iter()
 }
 
 /// The reason against `other`, which could do `desc`.
 fn slower(desc: &ConvDesc, other: Algorithm, chosen: Algorithm) -> &'static str {
     match other {
         Algorithm::Reference => "scalar, accumulates in f64",
+        Algorithm::Fft => "the kernel is so small that the transforms cost more than they save",
+        _ if chosen == Algorithm::Fft => "does every tap of a large kernel by itself",
         Algorithm::Depthwise => "a group has channels or outputs enough for a matrix product",
         Algorithm::Pointwise => "too few channels in a group for a matrix product",
         Algorithm::Direct if chosen.winograd_outputs().is_some() => "more multiplications",

@@ -57,6 +57,8 @@ pub(crate) unsafe trait Simd: Copy {
     fn sqrt(self, x: Self::V) -> Self::V;
     /// `a * b + c`, rounded once where the hardware can.
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// `c - a * b`, rounded once where the hardware can.
+    fn neg_mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// The smaller; `b` if the two do not compare, so a NaN in `b` comes out.
     fn min(self, a: Self::V, b: Self::V) -> Self::V;
     /// The larger; `b` if the two do not compare, so a NaN in `b` comes out.

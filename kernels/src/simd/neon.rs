@@ -79,6 +79,11 @@ unsafe impl Simd for Neon {
         unsafe { vfmaq_f32(c, a, b) }
     }
     #[inline(always)]
+    fn neg_mul_add(self, a: float32x4_t, b: float32x4_t, c: float32x4_t) -> float32x4_t {
+        // SAFETY: the token.
+        unsafe { vfmsq_f32(c, a, b) }
+    }
+    #[inline(always)]
     fn min(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
         // SAFETY: the token.
         unsafe { vbslq_f32(vcltq_f32(a, b), a, b) }

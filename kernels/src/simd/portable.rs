@@ -73,6 +73,10 @@ unsafe impl Simd for Portable {
         a.mul_add(b, c)
     }
     #[inline(always)]
+    fn neg_mul_add(self, a: f32x8, b: f32x8, c: f32x8) -> f32x8 {
+        a.mul_neg_add(b, c)
+    }
+    #[inline(always)]
     fn min(self, a: f32x8, b: f32x8) -> f32x8 {
         a.simd_lt(b).select(a, b)
     }

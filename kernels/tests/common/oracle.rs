@@ -26,14 +26,30 @@ fn evaluation(activation: Activation, result: f64) -> f64 {
     }
 }
 
-/// Compares `got` with the definition in `f64`.
+/// What transforms may be off at every output of a channel, however small it is by itself: a transform of N numbers keeps
+/// its error below about `log2 N` roundings of the norm of all (Higham 2002, theorem 24.2), three of them follow each other,
+/// N is at most 128 * 128, and no sum of products is larger than the product of the norms (Cauchy and Schwarz).
+fn of_transforms(desc: &ConvDesc, data: &Data, n: usize, o: usize) -> f64 {
+    let (input, output, kernel) = (desc.input(), desc.output(), desc.kernel());
+    let (channels, per_group) = (input.c / desc.groups(), output.c / desc.groups());
+    let norm = |values: &[f32]| values.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt();
+    let (pixels, window) = (input.h * input.w, kernel.h * kernel.w);
+    let products = (0..channels).map(|c| {
+        let image = (n * input.c + o / per_group * channels + c) * pixels;
+        let weights = (o * channels + c) * window;
+        norm(&data.input[image..image + pixels]) * norm(&data.filter[weights..weights + window])
+    });
+    (3.0 * 14.0 + channels as f64) * f64::from(f32::EPSILON) * products.sum::<f64>()
+}
+
+/// Compares `got` with the definition in `f64`, within what `algorithm` may be off.
 ///
 /// The bound is that of any order of summation in `f32` (Higham 2002, section 4.2, doubled for products that are
 /// rounded on their own): `(K + 4) * eps * (sum |w x| + |bias| + |residual|)`, plus what flushed subnormal weights
 /// can have contributed, through the activation.
 ///
 /// A Winograd convolution multiplies sums of neighbours: its error is relative to the largest pixel of the tile, whether or
-/// not the output depends on it.
+/// not the output depends on it. Fourier transforms add [`of_transforms`].
 pub fn compare(desc: &ConvDesc, algorithm: Algorithm, data: &Data, got: &[f32]) -> Result<(), String> {
     let tile = Tile::of(algorithm, desc);
     let (input, output, kernel) = (desc.input(), desc.output(), desc.kernel());
@@ -43,6 +59,7 @@ pub fn compare(desc: &ConvDesc, algorithm: Algorithm, data: &Data, got: &[f32]) 
     let mut at = 0;
     for n in 0..output.n {
         for o in 0..output.c {
+            let spread_out = if algorithm == Algorithm::Fft { of_transforms(desc, data, n, o) } else { 0.0 };
             for y in 0..output.h {
                 for x in 0..output.w {
                     let (mut sum, mut magnitude, mut largest) = (0.0f64, 0.0f64, 0.0f64);
@@ -83,7 +100,7 @@ pub fn compare(desc: &ConvDesc, algorithm: Algorithm, data: &Data, got: &[f32]) 
                     let activation = desc.epilogue().activation;
                     let expected = activation.eval(sum, slope);
                     let flushed = k as f64 * f64::from(f32::MIN_POSITIVE) * (largest + 1.0);
-                    let summation = (k as f64 + 4.0) * eps * magnitude + flushed;
+                    let summation = (k as f64 + 4.0) * eps * magnitude + flushed + spread_out;
                     let tolerance = spread(activation, slope) * summation + evaluation(activation, expected);
                     let error = (f64::from(got[at]) - expected).abs();
                     if error.is_nan() || error > tolerance {

@@ -185,3 +185,82 @@ pub fn depthwise_problem() -> impl Strategy<Value = ConvProblem> {
         },
     )
 }
+
+/// Products of a problem with a large kernel at most.
+const MOST_MACS_OF_LARGE: u64 = 1_000_000;
+
+/// One axis of a large kernel.
+#[derive(Debug, Clone, Copy)]
+struct LargeAxis {
+    taps: usize,
+    outputs: usize,
+    before: usize,
+    after: usize,
+}
+
+impl LargeAxis {
+    /// The input that so many outputs need, if padding leaves any; then there are more outputs.
+    fn input(&self) -> usize {
+        (self.outputs + self.taps - 1).saturating_sub(self.before + self.after).max(1)
+    }
+
+    /// With half as many of whichever are more.
+    fn halve(&mut self) {
+        let extent = if self.outputs > self.taps { &mut self.outputs } else { &mut self.taps };
+        *extent = extent.div_ceil(2);
+        (self.before, self.after) = (self.before.min(self.taps), self.after.min(self.taps));
+    }
+}
+
+fn large_axis() -> impl Strategy<Value = LargeAxis> {
+    let taps = prop_oneof![2 => 1..=12usize, 2 => 13..=40usize, 1 => 41..=63usize];
+    let outputs = prop_oneof![2 => 1..=9usize, 2 => 10..=70usize];
+    (taps, outputs, 0..5usize, 0..=66usize, 0..=66usize).prop_map(|(taps, outputs, kind, before, after)| {
+        let (before, after) = match kind {
+            0 => (0, 0),
+            1 | 2 => ((taps - 1) / 2, taps / 2),
+            // Also wider than the kernel.
+            _ => (before % (taps + 4), after % (taps + 4)),
+        };
+        LargeAxis { taps, outputs, before, after }
+    })
+}
+
+/// Convolutions that Fourier transforms can do, with large kernels, whose taps, outputs and padding on the two axes have
+/// nothing to do with each other.
+pub fn large_kernel_problem() -> impl Strategy<Value = ConvProblem> {
+    let channels = prop_oneof![
+        2 => (Just(1usize), 1..=40usize, 1..=40usize),
+        1 => (2..=40usize, Just(1usize), 1..=3usize),
+        1 => (2..=5usize, 1..=20usize, 1..=20usize),
+    ];
+    (conv_problem(), large_axis(), large_axis(), channels).prop_map(|(base, mut y, mut x, channels)| {
+        let (mut groups, mut ins, mut outs) = channels;
+        let mut n = base.input.n;
+        let mut turn = base.seed as usize;
+        loop {
+            let problem = ConvProblem {
+                input: Shape4::new(n, groups * ins, y.input(), x.input()),
+                out_channels: groups * outs,
+                kernel: Size2::new(y.taps, x.taps),
+                stride: Size2::square(1),
+                dilation: Size2::square(1),
+                pad: Pad2 { top: y.before, bottom: y.after, left: x.before, right: x.after },
+                groups,
+                ..base
+            };
+            if problem.desc().map_or(0, |d| d.cost().macs) <= MOST_MACS_OF_LARGE {
+                return problem;
+            }
+            match turn % 6 {
+                0 => n = n.div_ceil(2),
+                1 => ins = ins.div_ceil(2),
+                2 => outs = outs.div_ceil(2),
+                3 => groups = groups.div_ceil(2),
+                4 => y.halve(),
+                _ => x.halve(),
+            }
+            turn += 1;
+        }
+    })
+}

@@ -1,0 +1,258 @@
+//! Into which tiles the output is cut, and what that costs.
+
+use crate::choose::Unsupported;
+use crate::describe::{BLOCK, ConvDesc, Size2};
+use crate::tile::fft::COMPLEX;
+
+/// The transforms there are: multiples of 4 whose other factors are 3 and 5.
+const LENGTHS: [usize; 16] = [8, 12, 16, 20, 24, 32, 36, 40, 48, 60, 64, 72, 80, 96, 120, 128];
+/// Of a transform, at least one part of so many must be outputs, unless one transform does all of them.
+const LEAST_PART: usize = 4;
+/// Bytes of the transforms of weights that are never worth it.
+const MOST_SPECTRA: f64 = (1u64 << 30) as f64;
+/// Bytes that stay in the second cache level, beside what else is there.
+const NEAR: f64 = 1.5e6;
+/// Tiles of a product, for the question whether it pays; most instruction sets have so many.
+const MOST_TILES: usize = 12;
+/// Fewer taps than these are left to algorithms whose transforms are shorter.
+const LEAST_TAPS: usize = 16;
+
+/// Cycles of vectors of sixteen, fitted to a hundred shapes on one core of Sapphire Rapids; only ratios matter.
+mod cycles {
+    /// Of a transform, per number and binary logarithm of how many there are.
+    pub(super) const TRANSFORM: f64 = 2.2;
+    /// Of reading a number whose lanes are not neighbours.
+    pub(super) const GATHER: f64 = 100.0;
+    /// Of a complex product: four FMAs.
+    pub(super) const PRODUCT: f64 = 2.0;
+    /// Bytes from the second cache level, and from farther away.
+    pub(super) const NEAR: f64 = 24.0;
+    pub(super) const FAR: f64 = 6.0;
+    /// Of a multiplication of the other algorithms, in those of full vectors: where a group has many channels, and where
+    /// it has few.
+    pub(super) const MATRIX: f64 = 1.1;
+    pub(super) const FEW: f64 = 1.5;
+    /// What an estimate must be ahead by.
+    pub(super) const MARGIN: f64 = 1.2;
+}
+
+/// One axis: transforms of `n` numbers, each of which gives `outputs` neighbouring outputs, the last perhaps fewer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct AxisCut {
+    pub(crate) n: usize,
+    pub(crate) outputs: usize,
+    pub(crate) tiles: usize,
+}
+
+/// Both axes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Cut {
+    pub(crate) y: AxisCut,
+    pub(crate) x: AxisCut,
+}
+
+/// One axis of the problem.
+#[derive(Debug, Clone, Copy)]
+struct Extents {
+    input: usize,
+    kernel: usize,
+    before: usize,
+    after: usize,
+    output: usize,
+}
+
+impl Extents {
+    /// How transforms of `n` numbers would cut the axis, if they do.
+    ///
+    /// A tile reads `outputs + kernel - 1` neighbouring inputs. If there is only one, the transform may be shorter: its
+    /// last outputs read around the end, and find the zeros of the padding before the first input, which the padding
+    /// after the last may share.
+    fn cut(&self, n: usize) -> Option<AxisCut> {
+        let padded = self.input.saturating_add(self.before.max(self.after));
+        if n >= padded.max(self.kernel).max(self.output) {
+            return Some(AxisCut { n, outputs: self.output, tiles: 1 });
+        }
+        let most = (n + 1).checked_sub(self.kernel).filter(|most| most * LEAST_PART >= n)?;
+        let tiles = self.output.div_ceil(most);
+        Some(AxisCut { n, outputs: self.output.div_ceil(tiles), tiles })
+    }
+}
+
+impl Cut {
+    /// Numbers of a tile's spectrum.
+    pub(crate) fn bins(&self) -> usize {
+        self.y.n * (self.x.n / 2 + 1)
+    }
+
+    /// Bytes of a spectrum in sixteen channels.
+    fn bytes(&self) -> f64 {
+        (self.bins() * COMPLEX * size_of::<f32>()) as f64
+    }
+
+    /// Tiles of all images.
+    fn tiles(&self, images: usize) -> usize {
+        self.y.tiles.saturating_mul(self.x.tiles).saturating_mul(images)
+    }
+}
+
+/// How channels become lanes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lanes {
+    /// Every input channel of a group is multiplied with sixteen of its output channels.
+    Outputs,
+    /// Sixteen output channels of any groups, each multiplied with the first, the second, ... channel of its own group.
+    Groups,
+}
+
+/// Channels: how many there are of what.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Channels {
+    pub(crate) lanes: Lanes,
+    /// Input and output channels of a group.
+    pub(crate) ins: usize,
+    pub(crate) outs: usize,
+    groups: usize,
+}
+
+impl Channels {
+    pub(crate) fn of(desc: &ConvDesc) -> Self {
+        let groups = desc.groups();
+        let (ins, outs) = (desc.input().c / groups, desc.output().c / groups);
+        // Each way repeats the transforms of one side; lanes that must be gathered cost as much as several.
+        const GATHERED: usize = 6;
+        let each = if (ins, outs) == (1, 1) { 1 } else { GATHERED };
+        let of_groups = (ins.div_ceil(BLOCK) + outs.div_ceil(BLOCK)).saturating_mul(BLOCK) / outs;
+        let few = ins.saturating_mul(each) < of_groups;
+        let lanes = if groups > 1 && few { Lanes::Groups } else { Lanes::Outputs };
+        Self { lanes, ins, outs, groups }
+    }
+
+    /// Whether the input channels of neighbouring lanes need not be neighbours.
+    fn gathered(&self) -> bool {
+        self.lanes == Lanes::Groups && (self.ins, self.outs) != (1, 1)
+    }
+
+    /// Vectors of sixteen output channels, in all groups.
+    fn panels(&self) -> f64 {
+        match self.lanes {
+            Lanes::Outputs => self.groups as f64 * self.outs.div_ceil(BLOCK) as f64,
+            Lanes::Groups => (self.groups * self.outs).div_ceil(BLOCK) as f64,
+        }
+    }
+
+    /// Vectors of sixteen input channels that are transformed, in all groups.
+    fn transforms(&self) -> f64 {
+        match self.lanes {
+            Lanes::Outputs => self.groups as f64 * self.ins.div_ceil(BLOCK) as f64,
+            Lanes::Groups => self.panels() * self.ins as f64,
+        }
+    }
+
+    /// Blocks of sixteen input channels whose transforms are kept for all output channels of their group.
+    pub(crate) fn kept(&self) -> usize {
+        match self.lanes {
+            Lanes::Outputs => self.ins.div_ceil(BLOCK),
+            Lanes::Groups => 1,
+        }
+    }
+}
+
+/// Bytes of the weights' spectra.
+fn spectra(channels: &Channels, cut: &Cut) -> f64 {
+    channels.panels() * channels.ins as f64 * cut.bytes()
+}
+
+/// Cycles of the whole convolution, in batches of `batch` of `tiles` tiles.
+fn cost(channels: &Channels, cut: &Cut, tiles: usize, batch: usize) -> f64 {
+    let (ins, outs) = (channels.transforms(), channels.panels());
+    let numbers = (cut.y.n * cut.x.n) as f64;
+    let (each, times) = (tiles as f64, tiles.div_ceil(batch) as f64);
+    let transforms = each * (ins + outs) * numbers * numbers.log2() * cycles::TRANSFORM;
+    let gathers = if channels.gathered() { each * ins * numbers * cycles::GATHER } else { 0.0 };
+    let products = each * outs * channels.ins as f64 * cut.bins() as f64 * cycles::PRODUCT;
+    // What a batch works in, and how often it is gone over: written and read, read by every panel.
+    let set = cut.bytes() * (1 + batch * (channels.kept() + 1)) as f64;
+    let weights = spectra(channels, cut);
+    let bytes = |near: bool| if near { cycles::NEAR } else { cycles::FAR };
+    let read = match channels.lanes {
+        Lanes::Outputs => ins * channels.outs.div_ceil(BLOCK) as f64,
+        Lanes::Groups => ins,
+    };
+    let images = each * cut.bytes() * (2.0 * ins + read + 2.0 * outs);
+    let far = if set > NEAR { images / cycles::FAR } else { 0.0 };
+    transforms + gathers + products + times * weights / bytes(set + weights <= NEAR) + far
+}
+
+/// How the output is cut, how many tiles are in a batch, and what that costs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Plan {
+    pub(crate) cut: Cut,
+    pub(crate) batch: usize,
+    cost: f64,
+}
+
+/// The cheapest, with at most `most` tiles in a batch; `None` if there is none.
+pub(crate) fn best(desc: &ConvDesc, channels: &Channels, most: usize) -> Option<Plan> {
+    let (y, x) = axes(desc);
+    let most = if channels.lanes == Lanes::Groups { 1 } else { most };
+    let mut best: Option<Plan> = None;
+    for y in LENGTHS.into_iter().filter_map(|n| y.cut(n)) {
+        for x in LENGTHS.into_iter().filter_map(|n| x.cut(n)) {
+            let cut = Cut { y, x };
+            if spectra(channels, &cut) > MOST_SPECTRA {
+                continue;
+            }
+            let tiles = cut.tiles(desc.input().n);
+            for batch in 1..=most.min(tiles) {
+                let cost = cost(channels, &cut, tiles, batch);
+                if best.is_none_or(|best| cost < best.cost) {
+                    best = Some(Plan { cut, batch, cost });
+                }
+            }
+        }
+    }
+    best
+}
+
+fn axes(desc: &ConvDesc) -> (Extents, Extents) {
+    let (input, kernel, pad, output) = (desc.input(), desc.kernel(), desc.pad(), desc.output());
+    (
+        Extents { input: input.h, kernel: kernel.h, before: pad.top, after: pad.bottom, output: output.h },
+        Extents { input: input.w, kernel: kernel.w, before: pad.left, after: pad.right, output: output.w },
+    )
+}
+
+pub(crate) fn supports(desc: &ConvDesc) -> Result<(), Unsupported> {
+    if desc.stride() != Size2::square(1) {
+        return Err(Unsupported::Strided);
+    }
+    let dilated = |dilation: usize, taps: usize| dilation > 1 && taps > 1;
+    if dilated(desc.dilation().h, desc.kernel().h) || dilated(desc.dilation().w, desc.kernel().w) {
+        return Err(Unsupported::Dilated);
+    }
+    let (y, x) = axes(desc);
+    let shortest = |axis: Extents| LENGTHS.into_iter().find_map(|n| axis.cut(n));
+    let (Some(y), Some(x)) = (shortest(y), shortest(x)) else { return Err(Unsupported::KernelTooLarge) };
+    if spectra(&Channels::of(desc), &Cut { y, x }) > MOST_SPECTRA {
+        return Err(Unsupported::SpectraTooLarge);
+    }
+    Ok(())
+}
+
+/// The time that the cheapest cut takes, in that of a multiplication in a full vector. Only where [`supports`].
+pub(crate) fn time(desc: &ConvDesc) -> f64 {
+    /// Of a cycle: two vectors of sixteen.
+    const MULTIPLICATIONS: f64 = 32.0;
+    let plan = best(desc, &Channels::of(desc), MOST_TILES);
+    plan.map_or(f64::INFINITY, |plan| plan.cost * MULTIPLICATIONS)
+}
+
+/// Whether the estimate is well ahead of convolutions that do every multiplication. Only where [`supports`].
+pub(crate) fn fft_pays(desc: &ConvDesc) -> bool {
+    if desc.kernel().h.saturating_mul(desc.kernel().w) < LEAST_TAPS {
+        return false;
+    }
+    let Channels { ins, outs, .. } = Channels::of(desc);
+    let each = if ins < BLOCK || outs < BLOCK { cycles::FEW } else { cycles::MATRIX };
+    time(desc) * cycles::MARGIN < desc.cost().macs as f64 * each
+}

@@ -1,0 +1,124 @@
+//! One tile in sixteen channels to its spectrum, and back.
+
+use super::cut::Cut;
+use crate::describe::BLOCK;
+use crate::tile::fft::{COMPLEX, Length};
+use crate::tile::fft_table::{FftKernels, Plane};
+
+/// The transforms of a tile.
+pub(super) struct Transform {
+    kernels: &'static FftKernels,
+    x: Length,
+    y: Length,
+}
+
+/// What a transform works in.
+pub(super) struct Scratch<'a> {
+    /// Two rows.
+    rows: &'a mut [f32],
+    /// The half spectra of all rows.
+    plane: &'a mut [f32],
+    passes: &'a mut [f32],
+}
+
+impl Transform {
+    pub(super) fn new(cut: &Cut, kernels: &'static FftKernels) -> Self {
+        Self { kernels, x: Length::new(cut.x.n), y: Length::new(cut.y.n) }
+    }
+
+    pub(super) fn kernels(&self) -> &'static FftKernels {
+        self.kernels
+    }
+
+    /// Numbers of a spectrum, `[column][row]`.
+    pub(super) fn bins(&self) -> usize {
+        self.x.half() * self.y.n()
+    }
+
+    /// Elements of a spectrum in sixteen channels.
+    pub(super) fn spectrum_len(&self) -> usize {
+        self.bins() * COMPLEX
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.x.bytes() + self.y.bytes()
+    }
+
+    /// What is missing after a transform of the image and one of the weights, each of which doubles, and one back. It is
+    /// left to the end, for weights may be so small that they have nothing to lose.
+    pub(super) fn scale(&self) -> f32 {
+        (1.0 / (4 * self.x.n() * self.y.n()) as f64) as f32
+    }
+
+    fn passes_len(&self) -> usize {
+        self.x.scratch_len().max(self.y.scratch_len())
+    }
+
+    /// Elements of [`Scratch`].
+    pub(super) fn scratch_len(&self) -> usize {
+        self.x.n() * COMPLEX + self.spectrum_len() + self.passes_len()
+    }
+
+    /// `memory`, of [`scratch_len`](Self::scratch_len) elements.
+    pub(super) fn scratch<'a>(&self, memory: &'a mut [f32]) -> Scratch<'a> {
+        let (rows, memory) = memory.split_at_mut(self.x.n() * COMPLEX);
+        let (plane, passes) = memory.split_at_mut(self.spectrum_len());
+        Scratch { rows, plane, passes }
+    }
+
+    /// The spectrum of the tile whose row `y` is what `fill` adds to zeros, every [`COMPLEX`] elements sixteen channels;
+    /// it returns whether there is such a row. Numbers of the spectrum are `step` elements apart.
+    pub(super) fn forward(
+        &self,
+        scratch: &mut Scratch<'_>,
+        spectrum: &mut [f32],
+        step: usize,
+        mut fill: impl FnMut(usize, &mut [f32]) -> bool,
+    ) {
+        let row = self.x.half() * COMPLEX;
+        for (pair, spectra) in scratch.plane.chunks_exact_mut(2 * row).enumerate() {
+            let rows = &mut scratch.rows[..self.x.n() * COMPLEX];
+            rows.fill(0.0);
+            let first = fill(2 * pair, rows);
+            let second = fill(2 * pair + 1, &mut rows[BLOCK..]);
+            if first || second {
+                self.kernels.forward_rows(&self.x, rows, spectra, scratch.passes);
+            } else {
+                spectra.fill(0.0);
+            }
+        }
+        let from = Plane { data: scratch.plane, step: row, column: COMPLEX };
+        let to = self.columns(spectrum, step);
+        self.kernels.columns(&self.y, self.x.half(), from, to, false, scratch.passes);
+    }
+
+    /// The first `count` rows of the tile whose spectrum this is, numbers `step` elements apart: each is given to `take`.
+    pub(super) fn inverse(
+        &self,
+        scratch: &mut Scratch<'_>,
+        spectrum: &mut [f32],
+        step: usize,
+        count: usize,
+        mut take: impl FnMut(usize, &[f32]),
+    ) {
+        let row = self.x.half() * COMPLEX;
+        let to = Plane { data: scratch.plane, step: row, column: COMPLEX };
+        let from = self.columns(spectrum, step);
+        self.kernels.columns(&self.y, self.x.half(), from, to, true, scratch.passes);
+        for (pair, spectra) in scratch.plane.chunks_exact_mut(2 * row).enumerate() {
+            if 2 * pair >= count {
+                return;
+            }
+            self.kernels.inverse_rows(&self.x, spectra, scratch.rows, scratch.passes);
+            take(2 * pair, scratch.rows);
+            if 2 * pair + 1 < count {
+                take(2 * pair + 1, &scratch.rows[BLOCK..]);
+            }
+        }
+    }
+
+    fn columns<'a>(&self, data: &'a mut [f32], step: usize) -> Plane<'a> {
+        let step = step * COMPLEX;
+        Plane { data, step, column: self.y.n() * step }
+    }
+}

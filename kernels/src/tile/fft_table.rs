@@ -1,0 +1,244 @@
+//! [`FftKernels`]: the kernels of convolution by Fourier transforms behind safe, length-checked calls.
+//!
+//! Part of a [`KernelSet`](super::table::KernelSet), which is handed out only after its features were detected.
+
+use super::boundary::Entry;
+use super::fft::{COMPLEX, Length};
+use super::fft_plane::{ColumnsArgs, RowsArgs};
+use super::fft_product::ProductArgs;
+use super::finish::FinishArgs;
+use super::output::OutTile;
+use super::store::SumsArgs;
+use super::table::Post;
+use crate::describe::BLOCK;
+
+/// Transforms, products of spectra, and the way out.
+pub struct FftKernels {
+    pub(super) name: &'static str,
+    pub(super) lanes: usize,
+    pub(super) forward_rows: Entry<RowsArgs>,
+    pub(super) inverse_rows: Entry<RowsArgs>,
+    pub(super) columns: Entry<ColumnsArgs>,
+    /// By number of tiles, from 1 on.
+    pub(super) products: &'static [Entry<ProductArgs>],
+    pub(super) lane_product: Entry<ProductArgs>,
+    pub(super) finish: Entry<FinishArgs>,
+    pub(super) activate: Entry<SumsArgs>,
+}
+
+/// `fft_kernels!(enter_<isa>, name: lanes, tiles of a product)`.
+macro_rules! fft_kernels {
+    ($enter:ident, $name:literal: lanes $lanes:literal, tiles [$($tiles:literal)+]) => {{
+        use super::boundary::$enter as enter;
+        use super::{fft_plane, fft_product, finish};
+        FftKernels {
+            name: $name,
+            lanes: $lanes,
+            forward_rows: enter::<fft_plane::ForwardRows>,
+            inverse_rows: enter::<fft_plane::InverseRows>,
+            columns: enter::<fft_plane::Columns>,
+            products: &[$(enter::<fft_product::Product<$tiles>>),+],
+            lane_product: enter::<fft_product::LaneProduct>,
+            finish: enter::<finish::Finish<{ crate::describe::BLOCK / $lanes }>>,
+            activate: enter::<super::store::ActivateSums>,
+        }
+    }};
+}
+pub(super) use fft_kernels;
+
+/// Columns of complex numbers, `step` elements apart, the columns `column`.
+pub(crate) struct Plane<'a> {
+    pub(crate) data: &'a mut [f32],
+    pub(crate) step: usize,
+    pub(crate) column: usize,
+}
+
+impl Plane<'_> {
+    /// # Panics
+    /// If it does not hold `columns` columns of `n` numbers: a defect of this library.
+    fn measure(&self, columns: usize, n: usize) {
+        assert!((columns - 1) * self.column + (n - 1) * self.step + COMPLEX <= self.data.len());
+    }
+}
+
+/// What a product reads.
+#[derive(Clone, Copy)]
+pub(crate) struct Factors<'a> {
+    /// `[block of channels][bin][tile]` of complex numbers.
+    pub(crate) image: &'a [f32],
+    /// `[bin][channel]` of complex numbers.
+    pub(crate) weights: &'a [f32],
+    pub(crate) bins: usize,
+    /// Input channels: of the sum, or from one bin of the weights to the next.
+    pub(crate) channels: usize,
+}
+
+impl FftKernels {
+    /// `fft_f32_<tiles of a product>x<channels>_<isa>`, the same in code, tests, benches and reports.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Tiles of a product at most.
+    pub fn tiles(&self) -> usize {
+        self.products.len()
+    }
+
+    /// Channels of a vector.
+    pub fn lanes(&self) -> usize {
+        self.lanes
+    }
+
+    /// What each kernel is, the FMAs of a step of its product (0 if it is none), and its machine code, for the test that
+    /// disassembles it.
+    pub fn code(&self) -> Vec<(String, usize, *const u8)> {
+        let named = |what: &str| format!("{} {what}", self.name);
+        let products = self.products.iter().enumerate();
+        let products = products.map(|(i, &entry)| {
+            (named(&format!("product of {} tiles", i + 1)), 4 * (i + 1), entry as *const u8)
+        });
+        let others = [
+            ("forward rows", self.forward_rows as *const u8),
+            ("inverse rows", self.inverse_rows as *const u8),
+            ("columns", self.columns as *const u8),
+            ("product of lanes", self.lane_product as *const u8),
+            ("finish", self.finish as *const u8),
+        ];
+        products.chain(others.map(|(what, start)| (named(what), 0, start))).collect()
+    }
+
+    /// Two rows to twice their half spectra: `rows` is `n` complex numbers, one row its real parts, the next the imaginary
+    /// ones, and is overwritten; `spectra` is two times `n / 2 + 1` numbers.
+    ///
+    /// # Panics
+    /// If an operand is too short: a defect of this library.
+    pub(crate) fn forward_rows(
+        &self,
+        length: &Length,
+        rows: &mut [f32],
+        spectra: &mut [f32],
+        scratch: &mut [f32],
+    ) {
+        let args = rows_args(length, rows, spectra, scratch);
+        // SAFETY: the operands were measured and are borrowed; the features were detected.
+        unsafe { (self.forward_rows)(&args) }
+    }
+
+    /// Two half spectra to `n` times their rows, laid out as for [`forward_rows`](Self::forward_rows).
+    ///
+    /// # Panics
+    /// If an operand is too short: a defect of this library.
+    pub(crate) fn inverse_rows(
+        &self,
+        length: &Length,
+        spectra: &mut [f32],
+        rows: &mut [f32],
+        scratch: &mut [f32],
+    ) {
+        let args = rows_args(length, rows, spectra, scratch);
+        // SAFETY: the operands were measured and are borrowed; the features were detected.
+        unsafe { (self.inverse_rows)(&args) }
+    }
+
+    /// Transforms columns of complex numbers; inverse, to `n` times the numbers.
+    ///
+    /// # Panics
+    /// If an operand is too short: a defect of this library.
+    pub(crate) fn columns(
+        &self,
+        length: &Length,
+        columns: usize,
+        from: Plane<'_>,
+        to: Plane<'_>,
+        inverse: bool,
+        scratch: &mut [f32],
+    ) {
+        from.measure(columns, length.n());
+        to.measure(columns, length.n());
+        assert!(scratch.len() >= length.scratch_len());
+        let args = ColumnsArgs {
+            length,
+            columns,
+            from: from.data.as_mut_ptr(),
+            from_step: from.step,
+            from_column: from.column,
+            to: to.data.as_mut_ptr(),
+            to_step: to.step,
+            to_column: to.column,
+            inverse,
+            scratch: scratch.as_mut_ptr(),
+        };
+        // SAFETY: the operands were measured and are borrowed; the features were detected.
+        unsafe { (self.columns)(&args) }
+    }
+
+    /// `out[bin][tile] = sum over channels of image[bin][tile] * weights[bin]`, each channel of the image times sixteen
+    /// output channels.
+    ///
+    /// # Panics
+    /// If an operand is too short: a defect of this library.
+    pub(crate) fn product(&self, tiles: usize, factors: &Factors<'_>, out: &mut [f32]) {
+        let Factors { image, bins, channels, .. } = *factors;
+        let block = bins * tiles * COMPLEX;
+        assert!((1..=self.tiles()).contains(&tiles) && channels > 0);
+        assert!(channels.div_ceil(BLOCK) * block <= image.len() && block <= out.len());
+        assert!(bins * channels * COMPLEX <= factors.weights.len());
+        let args = factors.args(block, out, false);
+        // SAFETY: the operands were measured and are borrowed; the features were detected.
+        unsafe { self.products[tiles - 1](&args) }
+    }
+
+    /// `out[bin] = image[bin] * weights[bin][0]`, or added to it: of one tile, each lane by itself.
+    ///
+    /// # Panics
+    /// If an operand is too short: a defect of this library.
+    pub(crate) fn lane_product(&self, factors: &Factors<'_>, add: bool, out: &mut [f32]) {
+        let block = factors.bins * COMPLEX;
+        assert!(block <= factors.image.len() && block <= out.len() && factors.channels > 0);
+        let args = factors.args(block, out, add);
+        // SAFETY: the operands were measured and are borrowed; the features were detected.
+        unsafe { (self.lane_product)(&args) }
+    }
+
+    /// `out = act(bias + sums * scale + residual)`: pixels of sixteen channels, [`COMPLEX`] elements apart.
+    ///
+    /// # Panics
+    /// If an operand is too short: a defect of this library.
+    pub(crate) fn finish(&self, sums: &[f32], scale: f32, out: OutTile<'_>, post: &Post<'_>) {
+        let pixels = out.rows;
+        if pixels == 0 || out.lo >= out.hi {
+            return;
+        }
+        assert!((pixels - 1) * COMPLEX + BLOCK <= sums.len() && out.hi <= BLOCK && out.zeros <= BLOCK);
+        assert!(post.first && post.last && !post.per_row);
+        let target = post.target(&out, BLOCK, self.activate);
+        let args = FinishArgs { sums: sums.as_ptr(), step: COMPLEX, pixels, scale, target };
+        // SAFETY: the sums were measured, the output is inside a region or a matrix that this call borrows, and
+        // `target` has measured the rest; the features were detected.
+        unsafe { (self.finish)(&args) }
+    }
+}
+
+fn rows_args(length: &Length, rows: &mut [f32], spectra: &mut [f32], scratch: &mut [f32]) -> RowsArgs {
+    assert!(rows.len() >= length.n() * COMPLEX && spectra.len() >= 2 * length.half() * COMPLEX);
+    assert!(scratch.len() >= length.scratch_len());
+    RowsArgs { length, rows: rows.as_mut_ptr(), spectra: spectra.as_mut_ptr(), scratch: scratch.as_mut_ptr() }
+}
+
+impl Factors<'_> {
+    /// # Panics
+    /// If the weights are too short.
+    fn args(&self, image_block: usize, out: &mut [f32], add: bool) -> ProductArgs {
+        let Self { image, weights, bins, channels } = *self;
+        assert!(bins * channels * COMPLEX <= weights.len() + (channels - 1) * COMPLEX);
+        ProductArgs {
+            bins,
+            channels,
+            image: image.as_ptr(),
+            image_block,
+            weights: weights.as_ptr(),
+            out: out.as_mut_ptr(),
+            add,
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Convolution by Fourier transforms: every length, its rounding errors, and what it refuses.
+
+mod common;
+
+use common::{ConvProblem, Data, pools};
+use kernels::{
+    Activation, Algorithm, EpilogueSpec, Isa, Layout, Pad2, PlanOptions, Shape4, Size2, Threads, Unsupported,
+};
+
+/// `channels` (of input and output) of `side` by `side`, `kernel` by `kernel`, "same" padding.
+fn same(channels: usize, groups: usize, side: usize, kernel: usize) -> ConvProblem {
+    let input = Shape4::new(1, channels, side, side);
+    let one = Size2::square(1);
+    let pad = Pad2::same_upper(input.size(), Size2::square(kernel), one, one);
+    ConvProblem {
+        input,
+        out_channels: channels,
+        groups,
+        kernel: Size2::square(kernel),
+        pad,
+        ..ConvProblem::simple()
+    }
+}
+
+fn output(problem: &ConvProblem, data: &Data, options: PlanOptions) -> Vec<f32> {
+    let plan = problem.plan(data, &options).expect("a valid problem");
+    problem.run(&plan, data, Threads::Seq).expect("a valid run")
+}
+
+/// Relative L2 error, and the largest error as a part of the largest output, on uniformly random numbers.
+fn errors(problem: &ConvProblem, isa: Isa) -> (f64, f64) {
+    let data = problem.data();
+    let expected = output(problem, &data, PlanOptions::default().force(Algorithm::Reference));
+    let got = output(problem, &data, PlanOptions::default().force(Algorithm::Fft).isa(isa));
+    let difference = |(a, b): (&f32, &f32)| (f64::from(*a) - f64::from(*b)).abs();
+    let squares = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
+    let most = |values: &mut dyn Iterator<Item = f64>| values.fold(0.0, f64::max);
+    let mut sizes = expected.iter().map(|&v| f64::from(v).abs());
+    let (norm, largest) = (squares(&mut sizes.clone()), most(&mut sizes));
+    let mut differences = expected.iter().zip(&got).map(difference);
+    (squares(&mut differences.clone()) / norm, most(&mut differences) / largest)
+}
+
+/// What `Numerics::Default` promises is 2e-6 and 5e-6.
+#[test]
+fn errors_are_of_the_order_of_those_of_direct_convolution() {
+    let problems = [
+        same(64, 1, 14, 5),
+        same(32, 1, 28, 7),
+        same(32, 1, 30, 11),
+        same(4, 1, 56, 31),
+        same(16, 16, 56, 31),
+        same(2, 1, 63, 63),
+        same(3, 3, 112, 9),
+    ];
+    for isa in Isa::available() {
+        for problem in &problems {
+            let (l2, most) = errors(problem, isa);
+            assert!(l2 <= 1e-6, "{problem:?} on {isa}: relative L2 error {l2:e}");
+            assert!(most <= 3e-6, "{problem:?} on {isa}: largest error {most:e} of the largest output");
+        }
+    }
+}
+
+/// Images of every width up to the longest transform, by kernels that leave much of it and little.
+#[test]
+fn every_length() {
+    let epilogue = EpilogueSpec { bias: true, residual: true, activation: Activation::PRelu };
+    for isa in Isa::available() {
+        for (index, w) in (1..=140).enumerate() {
+            for taps in [1, 6, 33, 96] {
+                // The padding shares a transform where there is one, is on one side, or is not there.
+                let (left, right) = [(taps / 2, taps / 2), (taps - 1, 0), (0, taps), (0, 0)][index % 4];
+                let (kernel, axis) =
+                    (Size2::new(taps, 2), w.max((taps + 1).saturating_sub(left + right + 1)));
+                let pad = Pad2 { top: left, bottom: right, left: 0, right: 1 };
+                let input = Shape4::new(1, 2, axis, 3);
+                let layout = Layout::ALL[(index + taps) % 3];
+                let tall = ConvProblem { input, kernel, pad, layout, epilogue, ..ConvProblem::simple() };
+                let wide = ConvProblem {
+                    input: Shape4::new(1, 2, 3, axis),
+                    kernel: Size2::new(2, taps),
+                    pad: Pad2 { left, right, top: 0, bottom: 1 },
+                    ..tall
+                };
+                for problem in [tall, wide] {
+                    let problem = ConvProblem { out_channels: 3, ..problem };
+                    problem
+                        .check(Algorithm::Fft, isa, &[])
+                        .unwrap_or_else(|what| panic!("{problem:?}: {what}"));
+                }
+            }
+        }
+    }
+}
+
+/// More channels than blocks, more tiles than a batch, groups of every kind, several images.
+#[test]
+fn channels_and_tiles() {
+    let pools = pools();
+    for layout in Layout::ALL {
+        for (n, groups, ins, outs) in [
+            (1, 1, 50, 35),
+            (3, 2, 17, 20),
+            (2, 33, 1, 1),
+            (1, 19, 1, 2),
+            (2, 5, 3, 4),
+            (1, 3, 18, 1),
+            (13, 1, 1, 1),
+        ] {
+            let problem = ConvProblem {
+                input: Shape4::new(n, groups * ins, 19, 23),
+                out_channels: groups * outs,
+                groups,
+                kernel: Size2::new(5, 4),
+                pad: Pad2 { top: 1, bottom: 3, left: 2, right: 0 },
+                layout,
+                epilogue: EpilogueSpec { bias: true, residual: true, activation: Activation::Silu },
+                slack: groups % 3,
+                ..ConvProblem::simple()
+            };
+            for isa in Isa::available() {
+                let outcome = problem.check(Algorithm::Fft, isa, &pools);
+                outcome.unwrap_or_else(|what| panic!("{problem:?}: {what}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn what_it_cannot_do_is_refused_with_a_reason() {
+    let base = same(4, 1, 200, 7);
+    let two = Size2::square(2);
+    let refused = |problem: ConvProblem| {
+        Algorithm::Fft.supports(&problem.desc().expect("a valid problem")).expect_err("it was not refused")
+    };
+    assert_eq!(refused(ConvProblem { stride: two, ..base }), Unsupported::Strided);
+    assert_eq!(refused(ConvProblem { stride: Size2::new(1, 2), ..base }), Unsupported::Strided);
+    assert_eq!(refused(ConvProblem { dilation: two, ..base }), Unsupported::Dilated);
+    let kernel = |h, w| ConvProblem { kernel: Size2::new(h, w), pad: Pad2::VALID, ..base };
+    assert_eq!(refused(kernel(98, 1)), Unsupported::KernelTooLarge);
+    assert_eq!(refused(kernel(3, 130)), Unsupported::KernelTooLarge);
+    let wide = ConvProblem { input: Shape4::new(1, 8192, 200, 200), out_channels: 8192, ..base };
+    assert_eq!(refused(wide), Unsupported::SpectraTooLarge);
+    assert!(Unsupported::KernelTooLarge.to_string().contains("128x128"));
+    // Dilation of one tap means nothing.
+    let column = ConvProblem { dilation: Size2::new(1, 5), ..kernel(9, 1) };
+    assert_eq!(Algorithm::Fft.supports(&column.desc().expect("a valid problem")), Ok(()));
+    assert_eq!(Algorithm::Fft.supports(&kernel(97, 97).desc().expect("a valid problem")), Ok(()));
+}
