@@ -54,6 +54,30 @@ pub enum NetError {
         /// Elements given.
         got: usize,
     },
+    /// The output of a forward pass has the wrong number of elements.
+    #[error("output: expected {expected} elements ({batch} x {shape}), got {got}")]
+    OutputLen {
+        /// Images that the network was planned for.
+        batch: usize,
+        /// The shape of each output.
+        shape: Shape,
+        /// Elements needed.
+        expected: usize,
+        /// Elements given.
+        got: usize,
+    },
+    /// The memory of a forward pass is that of a smaller network.
+    #[error(
+        "memory: expected at least {expected} elements of {what} (`memory()` of this network), got {got}"
+    )]
+    MemoryLen {
+        /// Which part of it.
+        what: &'static str,
+        /// Elements needed.
+        expected: usize,
+        /// Elements there are.
+        got: usize,
+    },
     /// An option that makes no sense.
     #[error("{option}: expected {expected}, got {got}")]
     Option {

@@ -11,6 +11,9 @@ use std::collections::HashSet;
 pub struct NodeId(usize);
 
 impl NodeId {
+    /// The image that comes in.
+    pub(crate) const INPUT: Self = Self(0);
+
     /// Its place in [`Graph::nodes`].
     pub const fn index(self) -> usize {
         self.0
@@ -122,7 +125,7 @@ impl GraphBuilder {
     /// The same with another name for the node of the input.
     pub fn with_input(name: &str, input_name: &str, input: Shape) -> Self {
         let (name, nodes, names) = (name.to_owned(), Vec::new(), HashSet::new());
-        let current = NodeId(0);
+        let current = NodeId::INPUT;
         let mut builder = Self { name, nodes, names, current, output: None, first_error: None };
         builder.add(input_name, Layer::Input(input), &[]);
         builder

@@ -5,7 +5,8 @@
 //! | say what the network is | [`GraphBuilder`], [`Layer`], or by name: [`zoo`] |
 //! | count it | [`count`] |
 //! | give it weights | [`WeightSet`]: seeded, or from safetensors |
-//! | plan it once, run it often | [`Net`] |
+//! | compile it once, run it often, from many threads | [`CompiledNet`], each run with its [`Memory`] |
+//! | the same from one place | [`Net`] |
 //!
 //! ```
 //! use kernels::Threads;
@@ -44,6 +45,6 @@ pub use layer::{
     AdaptivePool, Conv, ConvTranspose, Layer, Linear, Lrn, Norm, NormKind, Param, Pool, Role, SparseConv,
     Subsample,
 };
-pub use run::{Net, NetOptions, StepReport};
+pub use run::{CompiledNet, Memory, Net, NetOptions, StepReport};
 pub use shape::Shape;
 pub use weights::{Init, MEMORY_LIMIT, Tensor, WeightSet, to_safetensors, write};

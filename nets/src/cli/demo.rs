@@ -64,7 +64,7 @@ struct Row {
 
 impl From<StepReport> for Row {
     fn from(step: StepReport) -> Self {
-        let StepReport { name, op, output, params, macs, algorithm, kernel } = step;
+        let StepReport { name, op, output, params, macs, algorithm, kernel, .. } = step;
         let algorithm = algorithm.map(|algorithm| algorithm.name());
         Self { name, op, output: output.dims(), params, macs, algorithm, kernel }
     }

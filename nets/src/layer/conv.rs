@@ -96,14 +96,15 @@ impl Conv {
     /// # Errors
     /// Those of [`kernels::ConvDescBuilder::build`].
     pub fn desc(&self, input: Shape4, layout: Layout, activation: Activation) -> Result<ConvDesc, ConvError> {
-        self.desc_with(input, layout, EpilogueSpec { bias: self.bias, residual: false, activation })
+        let epilogue = EpilogueSpec { bias: self.bias, residual: false, activation };
+        self.desc_with(input, (layout, layout), epilogue)
     }
 
-    /// The same with what follows the sum.
+    /// The same with the layouts of input and output, and what follows the sum.
     pub(crate) fn desc_with(
         &self,
         input: Shape4,
-        layout: Layout,
+        (layout, output_layout): (Layout, Layout),
         epilogue: EpilogueSpec,
     ) -> Result<ConvDesc, ConvError> {
         ConvDesc::builder(input, self.out_channels, self.kernel)
@@ -112,6 +113,7 @@ impl Conv {
             .dilation(self.dilation)
             .groups(self.groups)
             .layout(layout)
+            .output_layout(output_layout)
             .epilogue(epilogue)
             .build()
     }

@@ -1,56 +1,55 @@
-//! From a graph to steps: fuse, plan, assign buffers, allocate.
+//! From a graph to a network that can be run: lower, merge, give everything its place, plan.
 
-use super::fuse::{Fused, Readers, fuse};
-use super::slots::{Slots, Use};
-use super::step::{Kernel, Place, ScaleShift, Step};
-use super::{Net, NetOptions};
-use crate::count::{NetCount, count, count_batch};
-use crate::error::{LayerError, NetError};
-use crate::graph::{Graph, Node, NodeId};
-use crate::layer::{Conv, Layer, Linear, Norm};
+use super::arena::{self, Need};
+use super::compiled::CompiledNet;
+use super::kernel::Kernels;
+use super::lower::{Arg, INPUT, Op, Program, Work, lower};
+use super::merge::merge;
+use super::step::{Operand, Place, Step};
+use super::{NetOptions, layout};
+use crate::count::{count, count_batch};
+use crate::error::NetError;
+use crate::graph::{Graph, NodeId};
+use crate::shape::Shape;
 use crate::weights::WeightSet;
-use kernels::{
-    Activation, ConvPlan, EpilogueSpec, Layout, LinearPlan, LrnSpec, NormSpec, Ops, PlanOptions, Shape4,
-    Weights, Workspace, WorkspaceReq,
-};
-use std::borrow::Cow;
+use kernels::{Layout, Ops, Pitch, PlanOptions, Shape4, WorkspaceReq};
 
-/// What compiling one node after the other needs and makes.
-struct Compiler<'a> {
-    graph: &'a Graph,
-    weights: &'a WeightSet,
-    batch: usize,
-    plan_options: PlanOptions,
-    /// Of each node, once its step is made.
-    places: Vec<Option<Place>>,
-    steps: Vec<Step>,
-    buffer_lens: Vec<usize>,
-    workspace: WorkspaceReq,
-}
-
-pub(super) fn net(graph: &Graph, weights: &WeightSet, options: &NetOptions) -> Result<Net, NetError> {
+pub(super) fn net(graph: &Graph, weights: &WeightSet, options: &NetOptions) -> Result<CompiledNet, NetError> {
     check_options(options)?;
-    check_memory(graph, options)?;
+    // What is needed at the same time is the least that will be allocated.
+    let peak = count_batch(graph, options.batch as u64).map_or(u64::MAX, |count| count.peak_activation_bytes);
+    within_limit(graph, options, peak)?;
     let ops = Ops::new(options.isa)?;
-    let mut compiler = Compiler {
-        graph,
-        weights,
-        batch: options.batch,
-        plan_options: PlanOptions::default().isa(ops.isa()).max_threads(options.max_threads),
-        places: vec![None; graph.nodes().len()],
-        steps: Vec::new(),
-        buffer_lens: Vec::new(),
-        workspace: WorkspaceReq::default(),
-    };
-    let readers = Readers::of(graph);
-    for (id, node) in graph.ids().filter(|&(id, _)| readers.needs(id)) {
-        if compiler.places[id.index()].is_none() {
-            let places = &compiler.places;
-            let fused = fuse(graph, &readers, id, |id| places[id.index()].is_some());
-            compiler.node(id, node, fused)?;
-        }
+    let layout = options.layout.unwrap_or_else(|| layout::of_network(graph));
+    let mut program = lower(graph, options.batch, layout)?;
+    merge(graph, &mut program);
+    let places = Places::of(&program);
+    within_limit(graph, options, (places.len as u64).saturating_mul(size_of::<f32>() as u64))?;
+
+    let plan_options =
+        PlanOptions::default().isa(ops.isa()).max_threads(options.max_threads).numerics(options.numerics);
+    let kernels = Kernels { graph, weights, program: &program, options: plan_options };
+    let mut steps = Vec::with_capacity(program.ops.len());
+    let mut workspace = WorkspaceReq::default();
+    for op in &program.ops {
+        let kernel = kernels.kernel(op)?;
+        let sources: Vec<Operand> = op.reads.iter().map(|arg| places.operand(&program, arg)).collect();
+        let target = op.write.map(|write| places.target(&program, op, write));
+        let (nodes, shape) = described(graph, &program, op);
+        let step = Step { name: name(graph, &nodes, op), nodes, kernel, sources, target, shape };
+        workspace = workspace.union(step.plan().map_or_else(WorkspaceReq::default, |p| p.workspace_req()));
+        steps.push(step);
     }
-    compiler.finish(ops, options, count(graph)?)
+    Ok(CompiledNet {
+        input: graph.input(),
+        output: graph.output(),
+        batch: options.batch,
+        ops,
+        steps,
+        arena_len: places.len,
+        workspace,
+        count: count(graph)?,
+    })
 }
 
 fn check_options(options: &NetOptions) -> Result<(), NetError> {
@@ -59,13 +58,14 @@ fn check_options(options: &NetOptions) -> Result<(), NetError> {
             return Err(NetError::Option { option, expected: "at least 1".to_owned(), got: "0".to_owned() });
         }
     }
-    Ok(())
-}
-
-/// What is needed at the same time is the least that will be allocated.
-fn check_memory(graph: &Graph, options: &NetOptions) -> Result<(), NetError> {
-    let peak = |count: NetCount| count.peak_activation_bytes;
-    within_limit(graph, options, count_batch(graph, options.batch as u64).map_or(u64::MAX, peak))
+    match options.layout {
+        Some(layout @ Layout::Nhwc) => Err(NetError::Option {
+            option: "layout",
+            expected: format!("{} or {}", Layout::Nchw, Layout::Nchw16c),
+            got: layout.to_string(),
+        }),
+        _ => Ok(()),
+    }
 }
 
 fn within_limit(graph: &Graph, options: &NetOptions, needed: u64) -> Result<(), NetError> {
@@ -76,226 +76,92 @@ fn within_limit(graph: &Graph, options: &NetOptions, needed: u64) -> Result<(), 
     Ok(())
 }
 
-impl Compiler<'_> {
-    /// Buffers are shared by activations that are not needed at the same time.
-    fn finish(mut self, ops: Ops, options: &NetOptions, count: NetCount) -> Result<Net, NetError> {
-        let buffer = |place: &Place| match place {
-            Place::Buffer(index) => Some(*index),
-            Place::Input => None,
-        };
-        let result = self.place(self.graph.output_id());
-        let uses = self
-            .steps
-            .iter()
-            .map(|step| Use { reads: step.sources.iter().filter_map(buffer).collect(), writes: step.target });
-        let slots = Slots::assign(&self.buffer_lens, &uses.collect::<Vec<_>>(), buffer(&result));
-        let bytes = slots
-            .lens
-            .iter()
-            .fold(0u64, |sum, &len| sum.saturating_add(len as u64 * size_of::<f32>() as u64));
-        within_limit(self.graph, options, bytes)?;
-        let moved =
-            |place: Place| buffer(&place).map_or(Place::Input, |index| Place::Buffer(slots.of[index]));
-        for step in &mut self.steps {
-            step.target = step.target.map(|target| slots.of[target]);
-            step.sources.iter_mut().for_each(|source| *source = moved(*source));
+/// The layers of an operation, and the shape that it writes.
+fn described(graph: &Graph, program: &Program, op: &Op) -> (Vec<NodeId>, Shape) {
+    match &op.work {
+        Work::View => (vec![op.node], graph.node(op.node).output),
+        Work::Copy => {
+            let shape = op.write.map(|write| program.storages.value(write).shape);
+            (Vec::new(), shape.map_or(graph.node(op.node).output, Shape::from))
         }
-        Ok(Net {
-            input: self.graph.input(),
-            output: self.graph.output(),
-            batch: self.batch,
-            ops,
-            result: moved(result),
-            steps: self.steps,
-            buffers: slots.lens.iter().map(|&len| vec![0.0; len]).collect(),
-            workspace: Workspace::for_req(self.workspace),
-            count,
-        })
-    }
-
-    fn node(&mut self, id: NodeId, node: &Node, fused: Fused) -> Result<(), NetError> {
-        if let Layer::Input(_) = node.layer {
-            if id.index() > 0 {
-                return Err(NetError::layer(
-                    &node.name,
-                    LayerError::NoKernel { op: "second input".to_owned() },
-                ));
-            }
-            self.places[0] = Some(Place::Input);
-            return Ok(());
+        Work::Layers(layers) => {
+            let nodes: Vec<NodeId> = layers.iter().flat_map(|fused| fused.nodes.iter().copied()).collect();
+            let last = graph.node(nodes[nodes.len() - 1]).output;
+            let merged = op.write.map(|write| program.storages.value(write).shape);
+            let shape = if layers.len() > 1 { merged.map_or(last, Shape::from) } else { last };
+            (nodes, shape)
         }
-        let kernel = self.kernel(node, &fused).map_err(|problem| NetError::layer(&node.name, problem))?;
-        let last = fused.nodes[fused.nodes.len() - 1];
-        let shape = self.graph.node(last).output;
-        let output = shape.batched(self.batch);
-        let read: Vec<NodeId> = node.inputs.iter().copied().chain(fused.residual).collect();
-        let sources: Vec<Place> = read.iter().map(|&id| self.place(id)).collect();
-        let target = match kernel {
-            Kernel::View => None,
-            _ => {
-                self.buffer_lens.push(output.len(Layout::Nchw)?);
-                Some(self.buffer_lens.len() - 1)
-            }
-        };
-        for node in &fused.nodes {
-            self.places[node.index()] = Some(target.map_or(sources[0], Place::Buffer));
-        }
-        let inputs = read.iter().map(|&id| self.graph.node(id).output.batched(self.batch)).collect();
-        let name = node.name.clone();
-        self.steps.push(Step { name, nodes: fused.nodes, kernel, sources, target, inputs, output, shape });
-        Ok(())
-    }
-
-    /// Where a node's output is; nodes come in an order in which it is known.
-    fn place(&self, id: NodeId) -> Place {
-        self.places[id.index()].expect("a graph's nodes read earlier nodes only")
-    }
-
-    fn input(&self, node: &Node) -> Result<Shape4, LayerError> {
-        let first = node.inputs.first().ok_or_else(|| no_kernel(node))?;
-        Ok(self.graph.node(*first).output.batched(self.batch))
-    }
-
-    fn kernel(&mut self, node: &Node, fused: &Fused) -> Result<Kernel, LayerError> {
-        let input = self.input(node)?;
-        Ok(match &node.layer {
-            layer if layer.is_view() => Kernel::View,
-            Layer::Conv(conv) => {
-                let plan = self.conv(node, conv, fused, self.tensor(node, "weight")?.into())?;
-                self.planned(plan)
-            }
-            Layer::SparseConv(sparse) => {
-                let dense = sparse.dense(self.tensor(node, "weight")?, input.c);
-                let plan = self.conv(node, &sparse.conv, fused, dense.into())?;
-                self.planned(plan)
-            }
-            Layer::Linear(linear) => Kernel::Linear(self.linear(node, linear, input, fused)?),
-            Layer::Pool(pool) => Kernel::Pool(pool.desc(input, Layout::Nchw)?),
-            Layer::AdaptivePool(pool) => match pool.as_pool(input) {
-                Some(pool) => Kernel::Pool(pool.desc(input, Layout::Nchw)?),
-                None => Kernel::AdaptivePool,
-            },
-            Layer::Subsample(subsample) => {
-                let window = subsample.window.h as f32 * subsample.window.w as f32;
-                let scale = self.tensor(node, "weight")?.iter().map(|factor| factor * window).collect();
-                let shift = self.tensor(node, "bias")?.to_vec();
-                Kernel::Subsample(subsample.pool().desc(input, Layout::Nchw)?, ScaleShift { scale, shift })
-            }
-            &Layer::Activation(activation) => {
-                let slope = (activation == Activation::PRelu).then(|| self.tensor(node, "weight"));
-                Kernel::Activation { activation, slope: slope.transpose()?.map(<[f32]>::to_vec) }
-            }
-            Layer::Norm(norm) => self.norm(node, norm, input)?,
-            Layer::Scale { scale, shift } => {
-                let part = |wanted: bool, name, absent: f32| match wanted {
-                    true => self.tensor(node, name).map(<[f32]>::to_vec),
-                    false => Ok(vec![absent; input.c]),
-                };
-                let (scale, shift) = (part(*scale, "weight", 1.0)?, part(*shift, "bias", 0.0)?);
-                Kernel::ScaleShift(ScaleShift { scale, shift })
-            }
-            Layer::Lrn(lrn) => {
-                Kernel::Lrn(LrnSpec { size: lrn.size, alpha: lrn.alpha, beta: lrn.beta, k: lrn.k })
-            }
-            Layer::Maxout { pieces } => Kernel::Maxout(*pieces),
-            Layer::Concat => Kernel::Concat,
-            Layer::Add => Kernel::Add(activation(fused)),
-            Layer::Mul => Kernel::Mul,
-            Layer::Pad(pad) => Kernel::Pad(*pad),
-            Layer::ShortcutA { stride, .. } => Kernel::ShortcutA(*stride),
-            Layer::Rbf { .. } => Kernel::Rbf(self.tensor(node, "weight")?.to_vec()),
-            Layer::Softmax => Kernel::Softmax,
-            _ => return Err(no_kernel(node)),
-        })
-    }
-
-    fn norm(&self, node: &Node, norm: &Norm, input: Shape4) -> Result<Kernel, LayerError> {
-        let Some(groups) = norm.groups(input.c) else {
-            return Ok(Kernel::ScaleShift(self.folded(node, norm)?));
-        };
-        let spec = NormSpec { groups, eps: norm.eps };
-        let part = |name| norm.affine.then(|| self.tensor(node, name).map(<[f32]>::to_vec)).transpose();
-        Ok(Kernel::Normalize { spec, scale: part("weight")?, shift: part("bias")? })
-    }
-
-    /// Batch normalisation as one factor and one sum per channel, computed in `f64`.
-    fn folded(&self, node: &Node, norm: &Norm) -> Result<ScaleShift, LayerError> {
-        let (mean, var) = (self.tensor(node, "running_mean")?, self.tensor(node, "running_var")?);
-        let part = |name| norm.affine.then(|| self.tensor(node, name)).transpose();
-        let (weight, bias) = (part("weight")?, part("bias")?);
-        let number = |numbers: Option<&[f32]>, c: usize, absent| numbers.map_or(absent, |n| f64::from(n[c]));
-        let both = mean.iter().zip(var).enumerate().map(|(c, (&mean, &var))| {
-            let scale = number(weight, c, 1.0) / (f64::from(var) + f64::from(norm.eps)).sqrt();
-            (scale as f32, (number(bias, c, 0.0) - f64::from(mean) * scale) as f32)
-        });
-        let (scale, shift) = both.unzip();
-        Ok(ScaleShift { scale, shift })
-    }
-
-    fn planned(&mut self, plan: ConvPlan) -> Kernel {
-        self.workspace = self.workspace.union(plan.workspace_req());
-        Kernel::Conv(plan)
-    }
-
-    fn conv(
-        &self,
-        node: &Node,
-        conv: &Conv,
-        fused: &Fused,
-        mut filter: Cow<'_, [f32]>,
-    ) -> Result<ConvPlan, LayerError> {
-        let mut bias = conv.bias.then(|| self.tensor(node, "bias")).transpose()?.map(Cow::Borrowed);
-        if let Some((id, norm)) = &fused.norm {
-            let ScaleShift { scale, shift } = self.folded(self.graph.node(*id), norm)?;
-            let taps = filter.len() / scale.len();
-            for (row, scale) in filter.to_mut().chunks_exact_mut(taps).zip(&scale) {
-                row.iter_mut().for_each(|weight| *weight *= scale);
-            }
-            let old = |c: usize| bias.as_ref().map_or(0.0, |bias| bias[c]);
-            let sums = scale.iter().zip(&shift).enumerate().map(|(c, (scale, shift))| old(c) * scale + shift);
-            bias = Some(sums.collect());
-        }
-        let residual = fused.residual.is_some();
-        let epilogue = EpilogueSpec { bias: bias.is_some(), residual, activation: activation(fused) };
-        let desc = conv.desc_with(self.input(node)?, Layout::Nchw, epilogue)?;
-        let weights = Weights { filter: &filter, bias: bias.as_deref(), slope: self.slope(fused)? };
-        Ok(ConvPlan::new(&desc, weights, &self.plan_options)?)
-    }
-
-    fn linear(
-        &mut self,
-        node: &Node,
-        linear: &Linear,
-        input: Shape4,
-        fused: &Fused,
-    ) -> Result<LinearPlan, LayerError> {
-        let epilogue = EpilogueSpec { bias: linear.bias, residual: false, activation: activation(fused) };
-        let bias = linear.bias.then(|| self.tensor(node, "bias")).transpose()?;
-        let weights = Weights { filter: self.tensor(node, "weight")?, bias, slope: self.slope(fused)? };
-        let plan =
-            LinearPlan::new(input.n, input.c, linear.out_features, epilogue, weights, &self.plan_options)?;
-        self.workspace = self.workspace.union(plan.workspace_req());
-        Ok(plan)
-    }
-
-    /// The slopes of a PReLU that is fused.
-    fn slope(&self, fused: &Fused) -> Result<Option<&[f32]>, LayerError> {
-        let node = fused.activation.filter(|&(_, activation)| activation == Activation::PRelu);
-        node.map(|(node, _)| self.tensor(self.graph.node(node), "weight")).transpose()
-    }
-
-    fn tensor(&self, node: &Node, param: &'static str) -> Result<&[f32], LayerError> {
-        let name = format!("{}.{param}", node.name);
-        let tensor = self.weights.get(&name).map(|tensor| tensor.data());
-        tensor
-            .ok_or_else(|| LayerError::NoWeights { tensor: name, network: self.weights.network().to_owned() })
     }
 }
 
-fn activation(fused: &Fused) -> Activation {
-    fused.activation.map_or(Activation::None, |(_, activation)| activation)
+/// The layer's name; all names of layers that were merged.
+fn name(graph: &Graph, nodes: &[NodeId], op: &Op) -> String {
+    match &op.work {
+        Work::Layers(layers) if layers.len() > 1 => {
+            let firsts = layers.iter().map(|fused| graph.node(fused.nodes[0]).name.as_str());
+            firsts.collect::<Vec<_>>().join(" + ")
+        }
+        _ => graph.node(nodes.first().copied().unwrap_or(op.node)).name.clone(),
+    }
 }
 
-fn no_kernel(node: &Node) -> LayerError {
-    LayerError::NoKernel { op: node.layer.op().to_owned() }
+/// Where every storage is.
+struct Places {
+    /// Of each storage, in the arena.
+    offsets: Vec<usize>,
+    /// Elements of the arena.
+    len: usize,
+    output: usize,
+}
+
+impl Places {
+    /// A storage lives from the first operation that writes in it to the last that reads from it.
+    fn of(program: &Program) -> Self {
+        let storages = &program.storages;
+        let (input, output) = (storages.of(INPUT), storages.of(program.output));
+        let mut needs: Vec<Option<Need>> = vec![None; storages.len()];
+        for (step, op) in program.ops.iter().enumerate() {
+            for value in op.write.into_iter().chain(op.reads.iter().map(|arg| arg.value)) {
+                let storage = storages.of(value);
+                if storage != input && storage != output {
+                    let len = storages.len_of(value).0;
+                    needs[storage].get_or_insert(Need { len, first: step, last: step }).last = step;
+                }
+            }
+        }
+        let (offsets, len) = arena::assign(&needs);
+        Self { offsets, len, output }
+    }
+
+    fn operand(&self, program: &Program, arg: &Arg) -> Operand {
+        let storages = &program.storages;
+        let Arg { value, shape, layout } = *arg;
+        let place = match storages.of(value) {
+            storage if storage == storages.of(INPUT) => Place::Input,
+            storage if storage == self.output => Place::Output,
+            storage => {
+                let (range, start) = (storages.range(value), self.offsets[storage]);
+                Place::Arena(start + range.start..start + range.end)
+            }
+        };
+        let image = storages.pitch(value).image;
+        let pitch = match layout {
+            // The images are the pixels of one row.
+            Layout::Nhwc => Pitch { image: shape.w * image, pixel: image },
+            Layout::Nchw16c => Pitch { image, pixel: layout::BLOCK },
+            _ => Pitch { image, pixel: 1 },
+        };
+        Operand { place, shape, layout, pitch }
+    }
+
+    fn target(&self, program: &Program, op: &Op, write: usize) -> Operand {
+        let value = program.storages.value(write);
+        // Who reads a row writes one.
+        let row = op.reads.first().is_some_and(|read| read.layout == Layout::Nhwc);
+        let (shape, layout) = match row {
+            true => (Shape4::new(1, value.shape.c, 1, value.shape.n), Layout::Nhwc),
+            false => (value.shape, value.layout),
+        };
+        self.operand(program, &Arg { value: write, shape, layout })
+    }
 }

@@ -4,8 +4,8 @@ use crate::graph::{Graph, Node, NodeId};
 use crate::layer::{Layer, Norm, NormKind};
 use kernels::Activation;
 
-/// The layers that one step computes.
-#[derive(Debug, Clone)]
+/// The layers that one operation computes.
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Fused {
     /// In their order; the first does the work.
     pub(super) nodes: Vec<NodeId>,

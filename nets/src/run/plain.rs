@@ -1,62 +1,93 @@
-//! Layers that only move numbers, or are too small to need kernels: plain loops over NCHW images.
+//! Layers that only move numbers, or are too small to need kernels: plain loops over one image at a time.
+//!
+//! An image is planes of pixels, and a pixel is `lanes` neighbouring numbers: one channel in NCHW, a block of 16 in
+//! Nchw16c. The loops are the same.
 
 use crate::layer::AdaptivePool;
-use kernels::{Pad2, Shape4};
+use kernels::{Pad2, Size2};
+
+/// One image: its extents, and the numbers of a pixel.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Image {
+    pub(super) size: Size2,
+    pub(super) lanes: usize,
+}
+
+impl Image {
+    fn row(self) -> usize {
+        self.size.w * self.lanes
+    }
+
+    fn plane(self) -> usize {
+        self.size.h * self.row()
+    }
+}
 
 /// The image in the middle of zeros.
-pub(super) fn pad(source: &[f32], input: Shape4, pad: Pad2, target: &mut [f32], output: Shape4) {
+pub(super) fn pad(source: (&[f32], Image), pad: Pad2, target: (&mut [f32], Image)) {
+    let ((source, from), (target, to)) = (source, target);
     target.fill(0.0);
-    let maps = source.chunks_exact(input.h * input.w).zip(target.chunks_exact_mut(output.h * output.w));
-    for (source, target) in maps {
-        let rows = source.chunks_exact(input.w).zip(target.chunks_exact_mut(output.w).skip(pad.top));
+    let left = pad.left * to.lanes;
+    for (source, target) in source.chunks_exact(from.plane()).zip(target.chunks_exact_mut(to.plane())) {
+        let rows = source.chunks_exact(from.row()).zip(target.chunks_exact_mut(to.row()).skip(pad.top));
         for (source, target) in rows {
-            target[pad.left..pad.left + input.w].copy_from_slice(source);
+            target[left..left + source.len()].copy_from_slice(source);
         }
     }
 }
 
 /// Every `stride`-th pixel; the channels that are new are zero.
-pub(super) fn shortcut(source: &[f32], input: Shape4, stride: usize, target: &mut [f32], output: Shape4) {
-    target.fill(0.0);
-    let (from, to) = (input.h * input.w, output.h * output.w);
-    let images = source.chunks_exact(input.c * from).zip(target.chunks_exact_mut(output.c * to));
-    let maps = images.flat_map(|(source, target)| source.chunks_exact(from).zip(target.chunks_exact_mut(to)));
-    for (source, target) in maps {
-        let rows = source.chunks_exact(input.w).step_by(stride).zip(target.chunks_exact_mut(output.w));
+pub(super) fn shortcut(source: (&[f32], Image), stride: usize, target: (&mut [f32], Image)) {
+    let ((source, from), (target, to)) = (source, target);
+    let (old, new) = target.split_at_mut(source.len() / from.plane() * to.plane());
+    new.fill(0.0);
+    for (source, target) in source.chunks_exact(from.plane()).zip(old.chunks_exact_mut(to.plane())) {
+        let rows = source.chunks_exact(from.row()).step_by(stride).zip(target.chunks_exact_mut(to.row()));
         for (source, target) in rows {
-            source.iter().step_by(stride).zip(target).for_each(|(&x, y)| *y = x);
+            let pixels = source.chunks_exact(from.lanes).step_by(stride);
+            for (source, target) in pixels.zip(target.chunks_exact_mut(to.lanes)) {
+                target.copy_from_slice(source);
+            }
         }
     }
 }
 
 /// Element by element; `factor` may have one pixel per map, which is used for all of the map's.
-pub(super) fn multiply(factor: &[f32], target: &mut [f32]) {
-    let run = target.len() / factor.len().max(1);
-    for (run, &factor) in target.chunks_exact_mut(run.max(1)).zip(factor) {
-        run.iter_mut().for_each(|x| *x *= factor);
+pub(super) fn multiply(factor: (&[f32], Image), target: (&mut [f32], Image)) {
+    let ((factor, from), (target, to)) = (factor, target);
+    if from.size == to.size {
+        return target.iter_mut().zip(factor).for_each(|(x, factor)| *x *= factor);
     }
-}
-
-/// Squared distances of each row of `source` to each of the codes.
-pub(super) fn rbf(source: &[f32], codes: &[f32], inputs: usize, target: &mut [f32]) {
-    let outputs = codes.len() / inputs;
-    for (row, distances) in source.chunks_exact(inputs).zip(target.chunks_exact_mut(outputs)) {
-        for (code, distance) in codes.chunks_exact(inputs).zip(distances) {
-            *distance = row.iter().zip(code).map(|(x, c)| (x - c) * (x - c)).sum();
+    for (factor, target) in factor.chunks_exact(from.lanes).zip(target.chunks_exact_mut(to.plane())) {
+        for pixel in target.chunks_exact_mut(to.lanes) {
+            pixel.iter_mut().zip(factor).for_each(|(x, factor)| *x *= factor);
         }
     }
 }
 
+/// Squared distances of a row of numbers to each of the codes.
+pub(super) fn rbf(row: &[f32], codes: &[f32], distances: &mut [f32]) {
+    for (code, distance) in codes.chunks_exact(row.len()).zip(distances) {
+        *distance = row.iter().zip(code).map(|(x, c)| (x - c) * (x - c)).sum();
+    }
+}
+
 /// Averages over windows of unequal extents.
-pub(super) fn adaptive(source: &[f32], input: Shape4, target: &mut [f32], output: Shape4) {
-    let maps = source.chunks_exact(input.h * input.w).zip(target.chunks_exact_mut(output.h * output.w));
-    for (source, target) in maps {
-        for (place, average) in target.iter_mut().enumerate() {
-            let rows = AdaptivePool::window(place / output.w, output.h, input.h);
-            let columns = AdaptivePool::window(place % output.w, output.w, input.w);
+pub(super) fn adaptive(source: (&[f32], Image), target: (&mut [f32], Image)) {
+    let ((source, from), (target, to)) = (source, target);
+    for (source, target) in source.chunks_exact(from.plane()).zip(target.chunks_exact_mut(to.plane())) {
+        for (place, pixel) in target.chunks_exact_mut(to.lanes).enumerate() {
+            let rows = AdaptivePool::window(place / to.size.w, to.size.h, from.size.h);
+            let columns = AdaptivePool::window(place % to.size.w, to.size.w, from.size.w);
             let elements = (rows.len() * columns.len()) as f32;
-            let sum: f32 = rows.flat_map(|row| &source[row * input.w..][columns.clone()]).sum();
-            *average = sum / elements;
+            pixel.fill(0.0);
+            for row in rows {
+                let row = &source[row * from.row()..][columns.start * from.lanes..columns.end * from.lanes];
+                for x in row.chunks_exact(from.lanes) {
+                    pixel.iter_mut().zip(x).for_each(|(sum, x)| *sum += x);
+                }
+            }
+            pixel.iter_mut().for_each(|sum| *sum /= elements);
         }
     }
 }

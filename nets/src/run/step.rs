@@ -1,26 +1,25 @@
 //! [`Step`]: one call of the kernels.
 
-use super::plain;
+use super::layout::BLOCK;
+use super::plain::{self, Image};
 use crate::graph::NodeId;
 use crate::shape::Shape;
 use kernels::{
     Activation, ConvError, ConvIo, ConvPlan, Layout, LinearPlan, LrnSpec, NormSpec, Ops, Pad2, Pitch,
     PoolDesc, Shape4, TensorMut, TensorRef, Threads, Workspace,
 };
+use std::ops::Range;
 
 /// One call of the kernels in a forward pass.
 pub(super) struct Step {
     /// The layer's, for errors and tables.
     pub(super) name: String,
-    /// The layer, and those fused into it.
+    /// The layer, and those computed with it; none if it only copies.
     pub(super) nodes: Vec<NodeId>,
     pub(super) kernel: Kernel,
-    pub(super) sources: Vec<Place>,
-    /// The buffer that is written; `None` if the step only gives its source another shape.
-    pub(super) target: Option<usize>,
-    /// Extents of the sources, in their order.
-    pub(super) inputs: Vec<Shape4>,
-    pub(super) output: Shape4,
+    pub(super) sources: Vec<Operand>,
+    /// `None` if there is nothing to compute.
+    pub(super) target: Option<Operand>,
     /// The shape that comes out, for one image.
     pub(super) shape: Shape,
 }
@@ -45,13 +44,14 @@ pub(super) enum Kernel {
     },
     Lrn(LrnSpec),
     Maxout(usize),
-    Concat,
     Add(Activation),
     Mul,
     Pad(Pad2),
     ShortcutA(usize),
     Rbf(Vec<f32>),
     Softmax,
+    /// To another layout or another place.
+    Copy,
     /// Nothing to compute.
     View,
 }
@@ -62,130 +62,203 @@ pub(super) struct ScaleShift {
     pub(super) shift: Vec<f32>,
 }
 
-/// Where the output of a node is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Whose memory a tensor is in.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Place {
-    /// In the caller's input.
+    /// The caller's input.
     Input,
-    /// In a buffer of the network.
-    Buffer(usize),
+    /// The caller's output.
+    Output,
+    /// These elements of the network's own memory.
+    Arena(Range<usize>),
+}
+
+/// A tensor of a step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Operand {
+    pub(super) place: Place,
+    pub(super) shape: Shape4,
+    pub(super) layout: Layout,
+    pub(super) pitch: Pitch,
+}
+
+impl Operand {
+    fn tensor<'a>(&self, data: &'a [f32]) -> Result<TensorRef<'a>, ConvError> {
+        TensorRef::with_pitch(data, self.shape, self.layout, self.pitch)
+    }
+
+    fn tensor_mut<'a>(&self, data: &'a mut [f32]) -> Result<TensorMut<'a>, ConvError> {
+        TensorMut::with_pitch(data, self.shape, self.layout, self.pitch)
+    }
+
+    fn image(&self) -> Image {
+        let lanes = if self.layout == Layout::Nchw16c { BLOCK } else { 1 };
+        Image { size: self.shape.size(), lanes }
+    }
+
+    /// Elements of one image, and from one image to the next.
+    fn image_len(&self) -> (usize, usize) {
+        let Shape4 { c, h, w, .. } = self.shape;
+        match self.layout {
+            // The images of a row are its pixels.
+            Layout::Nhwc => (c, self.pitch.pixel),
+            Layout::Nchw16c => (c.next_multiple_of(BLOCK) * h * w, self.pitch.image),
+            _ => (c * h * w, self.pitch.image),
+        }
+    }
+
+    fn images<'a>(&self, data: &'a [f32]) -> impl Iterator<Item = &'a [f32]> {
+        let (len, pitch) = self.image_len();
+        data.chunks(pitch.max(1)).map(move |image| &image[..len])
+    }
+
+    fn images_mut<'a>(&self, data: &'a mut [f32]) -> impl Iterator<Item = &'a mut [f32]> {
+        let (len, pitch) = self.image_len();
+        data.chunks_mut(pitch.max(1)).map(move |image| &mut image[..len])
+    }
+}
+
+/// What a step is run with.
+pub(super) struct Context<'a> {
+    pub(super) ops: &'a Ops,
+    pub(super) threads: Threads<'a>,
+    pub(super) input: &'a [f32],
 }
 
 impl Step {
-    /// Computes `target` from the sources, as many as [`Step::sources`].
+    /// Computes the target from the sources, all of them in `arena` or the caller's memory.
     pub(super) fn run(
         &self,
-        ops: &Ops,
-        sources: &Sources<'_>,
-        target: &mut [f32],
+        context: &Context<'_>,
+        arena: &mut [f32],
+        output: &mut [f32],
         workspace: &mut Workspace,
-        threads: Threads<'_>,
     ) -> Result<(), ConvError> {
-        let (source, shape) = (sources.get(0), self.inputs[0]);
-        let input = || packed(source, shape);
-        let output = self.output;
+        let Some(target) = &self.target else { return Ok(()) };
+        let input = context.input;
+        // The target is apart from all sources; so these are before it or behind it.
+        let (sources, data) = match &target.place {
+            Place::Arena(range) => {
+                let (before, rest) = arena.split_at_mut(range.start);
+                let (data, behind) = rest.split_at_mut(range.len());
+                (Sources { input, before, behind, behind_start: range.end }, data)
+            }
+            Place::Input | Place::Output => {
+                (Sources { input, before: arena, behind: &[], behind_start: usize::MAX }, output)
+            }
+        };
         match &self.kernel {
-            Kernel::View => Ok(()),
-            Kernel::Conv(plan) => {
-                let residual =
-                    (self.sources.len() > 1).then(|| packed(sources.get(1), output)).transpose()?;
-                plan.run(
-                    ConvIo { input: input()?, output: tensor(target, output)?, residual },
-                    workspace,
-                    threads,
-                )
-            }
-            Kernel::Linear(plan) => plan.run(source, target, None, workspace, threads),
-            Kernel::Pool(desc) => ops.pool(desc, input()?, tensor(target, output)?, threads),
+            Kernel::Conv(plan) => self.conv(plan, context, &sources, data, workspace),
+            Kernel::Linear(plan) => self.conv(plan.conv(), context, &sources, data, workspace),
+            kernel => self.layer(kernel, context, &sources, data),
+        }
+    }
+
+    fn conv(
+        &self,
+        plan: &ConvPlan,
+        context: &Context<'_>,
+        sources: &Sources<'_>,
+        data: &mut [f32],
+        workspace: &mut Workspace,
+    ) -> Result<(), ConvError> {
+        let Some(target) = &self.target else { return Ok(()) };
+        let residual = self.sources.get(1).map(|residual| residual.tensor(sources.get(residual)));
+        let io = ConvIo {
+            input: self.sources[0].tensor(sources.get(&self.sources[0]))?,
+            output: target.tensor_mut(data)?,
+            residual: residual.transpose()?,
+        };
+        plan.run(io, workspace, context.threads)
+    }
+
+    fn layer(
+        &self,
+        kernel: &Kernel,
+        context: &Context<'_>,
+        sources: &Sources<'_>,
+        data: &mut [f32],
+    ) -> Result<(), ConvError> {
+        let (Some(target), Some(source)) = (&self.target, self.sources.first()) else { return Ok(()) };
+        let &Context { ops, threads, .. } = context;
+        let input = || source.tensor(sources.get(source));
+        match kernel {
+            Kernel::Pool(desc) => ops.pool(desc, input()?, target.tensor_mut(data)?, threads),
             Kernel::Subsample(desc, ScaleShift { scale, shift }) => {
-                ops.pool(desc, input()?, tensor(target, output)?, threads)?;
-                ops.scale_shift(scale, shift, tensor(target, output)?, threads)
+                ops.pool(desc, input()?, target.tensor_mut(data)?, threads)?;
+                ops.scale_shift(scale, shift, target.tensor_mut(data)?, threads)
             }
-            Kernel::Lrn(spec) => ops.lrn(*spec, input()?, tensor(target, output)?, threads),
-            Kernel::Maxout(pieces) => ops.maxout(*pieces, input()?, tensor(target, output)?, threads),
+            Kernel::Lrn(spec) => ops.lrn(*spec, input()?, target.tensor_mut(data)?, threads),
+            Kernel::Maxout(pieces) => ops.maxout(*pieces, input()?, target.tensor_mut(data)?, threads),
             Kernel::Normalize { spec, scale, shift } => {
                 let (scale, shift) = (scale.as_deref(), shift.as_deref());
-                ops.normalize(*spec, scale, shift, input()?, tensor(target, output)?, threads)
+                ops.normalize(*spec, scale, shift, input()?, target.tensor_mut(data)?, threads)
             }
-            Kernel::Concat => self.concat(ops, sources, target, threads),
-            Kernel::AdaptivePool => {
-                plain::adaptive(source, shape, target, output);
-                Ok(())
-            }
-            Kernel::Pad(pad) => {
-                plain::pad(source, shape, *pad, target, output);
-                Ok(())
-            }
-            Kernel::ShortcutA(stride) => {
-                plain::shortcut(source, shape, *stride, target, output);
-                Ok(())
-            }
-            Kernel::Rbf(codes) => {
-                plain::rbf(source, codes, shape.c, target);
+            Kernel::AdaptivePool | Kernel::Pad(_) | Kernel::ShortcutA(_) | Kernel::Rbf(_) => {
+                let images = source.images(sources.get(source)).zip(target.images_mut(data));
+                images.for_each(|(from, to)| self.image(kernel, from, to));
                 Ok(())
             }
             _ => {
-                target.copy_from_slice(source);
-                self.in_place(ops, sources, target, threads)
+                ops.copy(input()?, target.tensor_mut(data)?, threads)?;
+                self.in_place(kernel, context, sources, data)
             }
+        }
+    }
+
+    /// One image of a layer without a kernel.
+    fn image(&self, kernel: &Kernel, from: &[f32], to: &mut [f32]) {
+        let (Some(target), source) = (&self.target, &self.sources[0]) else { return };
+        let (source, target) = ((from, source.image()), (to, target.image()));
+        match kernel {
+            Kernel::AdaptivePool => plain::adaptive(source, target),
+            Kernel::Pad(pad) => plain::pad(source, *pad, target),
+            Kernel::ShortcutA(stride) => plain::shortcut(source, *stride, target),
+            Kernel::Rbf(codes) => plain::rbf(source.0, codes, target.0),
+            _ => {}
         }
     }
 
     /// Kernels that change a copy of the first source.
     fn in_place(
         &self,
-        ops: &Ops,
+        kernel: &Kernel,
+        context: &Context<'_>,
         sources: &Sources<'_>,
-        target: &mut [f32],
-        threads: Threads<'_>,
+        data: &mut [f32],
     ) -> Result<(), ConvError> {
-        let output = self.output;
-        match &self.kernel {
+        let Some(target) = &self.target else { return Ok(()) };
+        let &Context { ops, threads, .. } = context;
+        match kernel {
             Kernel::Activation { activation, slope } => {
-                ops.activate(*activation, slope.as_deref(), tensor(target, output)?, threads)
+                ops.activate(*activation, slope.as_deref(), target.tensor_mut(data)?, threads)
             }
             Kernel::ScaleShift(ScaleShift { scale, shift }) => {
-                ops.scale_shift(scale, shift, tensor(target, output)?, threads)
+                ops.scale_shift(scale, shift, target.tensor_mut(data)?, threads)
             }
-            Kernel::Softmax => ops.softmax(tensor(target, output)?, threads),
+            Kernel::Softmax => ops.softmax(target.tensor_mut(data)?, threads),
             Kernel::Mul => {
-                plain::multiply(sources.get(1), target);
+                let factor = &self.sources[1];
+                let images = factor.images(sources.get(factor)).zip(target.images_mut(data));
+                images.for_each(|(from, to)| {
+                    plain::multiply((from, factor.image()), (to, target.image()));
+                });
                 Ok(())
             }
             Kernel::Add(activation) => {
-                let addends = self.sources.len() - 1;
-                if addends == 0 {
-                    return ops.activate(*activation, None, tensor(target, output)?, threads);
-                }
-                for addend in 1..=addends {
-                    let activation = if addend == addends { *activation } else { Activation::None };
-                    let addend = packed(sources.get(addend), output)?;
-                    ops.add(addend, tensor(target, output)?, activation, threads)?;
-                }
-                Ok(())
+                let addends = &self.sources[1..];
+                let Some((last, others)) = addends.split_last() else {
+                    return ops.activate(*activation, None, target.tensor_mut(data)?, threads);
+                };
+                let mut add = |addend: &Operand, activation| {
+                    let tensor = addend.tensor(sources.get(addend))?;
+                    ops.add(tensor, target.tensor_mut(data)?, activation, threads)
+                };
+                others.iter().try_for_each(|addend| add(addend, Activation::None))?;
+                add(last, *activation)
             }
             _ => Ok(()),
         }
-    }
-
-    /// Each source becomes a slice of the channels of the target.
-    fn concat(
-        &self,
-        ops: &Ops,
-        sources: &Sources<'_>,
-        target: &mut [f32],
-        threads: Threads<'_>,
-    ) -> Result<(), ConvError> {
-        let pixels = self.output.h * self.output.w;
-        let pitch = Pitch { image: self.output.c * pixels, pixel: 1 };
-        let mut channel = 0;
-        for (index, &shape) in self.inputs.iter().enumerate() {
-            let slice = &mut target[channel * pixels..];
-            let slice = TensorMut::with_pitch(slice, shape, Layout::Nchw, pitch)?;
-            ops.copy(packed(sources.get(index), shape)?, slice, threads)?;
-            channel += shape.c;
-        }
-        Ok(())
     }
 
     pub(super) fn plan(&self) -> Option<&ConvPlan> {
@@ -197,29 +270,23 @@ impl Step {
     }
 }
 
-/// What a step reads.
-pub(super) struct Sources<'a> {
-    pub(super) places: &'a [Place],
-    pub(super) lens: &'a [Shape4],
-    pub(super) input: &'a [f32],
-    pub(super) buffers: &'a [Vec<f32>],
+/// The memory that a step may read: all but its target.
+struct Sources<'a> {
+    input: &'a [f32],
+    before: &'a [f32],
+    behind: &'a [f32],
+    behind_start: usize,
 }
 
 impl<'a> Sources<'a> {
-    /// A buffer may be longer than what is in it.
-    fn get(&self, index: usize) -> &'a [f32] {
-        let Shape4 { n, c, h, w } = self.lens[index];
-        match self.places[index] {
-            Place::Input => self.input,
-            Place::Buffer(slot) => &self.buffers[slot][..n * c * h * w],
+    fn get(&self, operand: &Operand) -> &'a [f32] {
+        match &operand.place {
+            Place::Arena(range) if range.end <= self.before.len() => &self.before[range.clone()],
+            Place::Arena(range) => {
+                &self.behind[range.start - self.behind_start..range.end - self.behind_start]
+            }
+            // Nothing reads the output.
+            Place::Input | Place::Output => self.input,
         }
     }
-}
-
-fn packed(data: &[f32], shape: Shape4) -> Result<TensorRef<'_>, ConvError> {
-    TensorRef::packed(data, shape, Layout::Nchw)
-}
-
-fn tensor(data: &mut [f32], shape: Shape4) -> Result<TensorMut<'_>, ConvError> {
-    TensorMut::packed(data, shape, Layout::Nchw)
 }

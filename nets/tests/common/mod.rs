@@ -3,9 +3,11 @@
 
 mod layers;
 
-use kernels::{Activation, PoolKind};
+use kernels::{Activation, Layout, PoolKind, Weights, conv2d};
 use layers::Inputs;
-use nets::{Conv, Graph, Layer, Linear, Net, NetOptions, Node, Pool, Shape, WeightSet, to_safetensors};
+use nets::{
+    Conv, Graph, Layer, Linear, Net, NetOptions, Node, NodeId, Pool, Shape, WeightSet, to_safetensors,
+};
 
 /// Unit roundoff of `f32`.
 const U: f64 = f32::EPSILON as f64 / 2.0;
@@ -59,16 +61,51 @@ pub fn weights(graph: &Graph) -> WeightSet {
     WeightSet::from_safetensors(graph, &to_safetensors(&views), "noise").unwrap()
 }
 
-/// Plans `graph` with random weights, runs it on noise, and compares with [`forward`].
+/// Plans `graph` with random weights, runs it on noise, and compares with [`forward`]: in the layout of the library's
+/// rule, in NCHW, and in blocks of channels.
 pub fn check(graph: &Graph, options: &NetOptions) {
     let weights = weights(graph);
-    let mut net = Net::new(graph, &weights, options).unwrap();
     let input = noise(options.batch * graph.input().len().unwrap(), 3);
-    // Twice: nothing may be left over from the first run.
-    for _ in 0..2 {
-        let got = net.run(&input, kernels::Threads::Seq).unwrap();
-        compare(graph, &weights, &input, got, options);
+    for options in [*options, options.layout(Layout::Nchw), options.layout(Layout::Nchw16c)] {
+        let mut net = Net::new(graph, &weights, &options).unwrap();
+        // Twice: nothing may be left over from the first run.
+        for _ in 0..2 {
+            let got = net.run(&input, kernels::Threads::Seq).unwrap();
+            compare(graph, &weights, &input, got, &options);
+        }
     }
+}
+
+/// The forward pass of one image, layer by layer in NCHW: nothing fused, merged, blocked or shared. Convolutions and
+/// fully connected layers are `f32`, for [`forward`] would take minutes; what is between them is that of [`forward`].
+pub fn layer_by_layer(graph: &Graph, weights: &WeightSet, image: &[f32]) -> Vec<f32> {
+    let mut values: Vec<Vec<f32>> = Vec::new();
+    for node in graph.nodes() {
+        let first = node.inputs.first().map(|&id| (graph.node(id).output, values[id.index()].as_slice()));
+        let tensor = |name: &str| weights.get(&format!("{}.{name}", node.name)).map(|tensor| tensor.data());
+        let own = || Weights { filter: tensor("weight").unwrap(), bias: tensor("bias"), slope: None };
+        let value = match (&node.layer, first) {
+            (Layer::Input(_), _) => image.to_vec(),
+            (Layer::Conv(conv), Some((shape, input))) => {
+                let desc = conv.desc(shape.batched(1), Layout::Nchw, Activation::None).unwrap();
+                conv2d(&desc, input, own()).unwrap()
+            }
+            (Layer::Linear(linear), Some((shape, input))) => {
+                let conv = Conv { bias: linear.bias, ..Conv::new(linear.out_features, 1) };
+                let desc = conv.desc(shape.batched(1), Layout::Nchw, Activation::None).unwrap();
+                conv2d(&desc, input, own()).unwrap()
+            }
+            _ => {
+                let exact = |&id: &NodeId| values[id.index()].iter().copied().map(Value::exact).collect();
+                let inputs: Vec<Vec<Value>> = node.inputs.iter().map(exact).collect();
+                let shapes = node.inputs.iter().map(|&id| graph.node(id).output);
+                let inputs: Vec<_> = shapes.zip(&inputs).map(|(shape, input)| (shape, &input[..])).collect();
+                layer(node, &inputs, weights).iter().map(|value| value.value as f32).collect()
+            }
+        };
+        values.push(value);
+    }
+    values.swap_remove(graph.output_id().index())
 }
 
 pub fn compare(graph: &Graph, weights: &WeightSet, input: &[f32], got: &[f32], options: &NetOptions) {

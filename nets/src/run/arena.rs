@@ -1,0 +1,96 @@
+//! Where in one block of memory each storage is: as low as it can be without touching those that live at the same time.
+
+use std::ops::Range;
+
+/// Elements of a cache line.
+const LINE: usize = 16;
+/// Elements of 4 KB: loads and stores that are a multiple of it apart are taken for one another by x86's store buffer,
+/// and planes that are share the sets of the first cache level.
+const PAGE: usize = 1024;
+
+/// A storage that needs memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Need {
+    pub(super) len: usize,
+    /// The steps of the first write and of the last use.
+    pub(super) first: usize,
+    pub(super) last: usize,
+}
+
+/// The offset of each storage (0 for those that need nothing), and the elements in all.
+pub(super) fn assign(needs: &[Option<Need>]) -> (Vec<usize>, usize) {
+    let mut offsets = vec![0; needs.len()];
+    let mut order: Vec<(usize, Need)> =
+        needs.iter().enumerate().filter_map(|(index, need)| Some((index, (*need)?))).collect();
+    // Large ones first: small ones find room in between.
+    order.sort_by_key(|&(index, need)| (std::cmp::Reverse(need.len), need.first, index));
+    let mut placed: Vec<(Range<usize>, Need)> = Vec::new();
+    let mut total = 0;
+    for (index, need) in order {
+        let taken = placed.iter().filter(|(_, other)| need.first <= other.last && other.first <= need.last);
+        let mut taken: Vec<Range<usize>> = taken.map(|(range, _)| range.clone()).collect();
+        taken.sort_by_key(|range| range.start);
+        let len = padded(need.len);
+        let start = tightest(&taken, len);
+        offsets[index] = start;
+        total = total.max(start + len);
+        placed.push((start..start + len, need));
+    }
+    (offsets, total)
+}
+
+/// Rounded to cache lines; what would end a multiple of 4 KB after its start gets five lines more, so that the next one
+/// does not begin there.
+fn padded(len: usize) -> usize {
+    let len = len.next_multiple_of(LINE);
+    if len.is_multiple_of(PAGE) { len + 5 * LINE } else { len }
+}
+
+/// The start of the smallest gap between `taken` (by start) that has room for `len`, else the end of all.
+fn tightest(taken: &[Range<usize>], len: usize) -> usize {
+    let (mut end, mut best) = (0, None);
+    for range in taken {
+        let gap = range.start.saturating_sub(end);
+        if gap >= len && best.is_none_or(|(smallest, _)| gap < smallest) {
+            best = Some((gap, end));
+        }
+        end = end.max(range.end);
+    }
+    best.map_or(end, |(_, start)| start)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn need(len: usize, first: usize, last: usize) -> Option<Need> {
+        Some(Need { len, first, last })
+    }
+
+    #[test]
+    fn what_lives_at_the_same_time_does_not_overlap() {
+        let needs = [need(160, 0, 2), need(48, 1, 3), None, need(96, 2, 4), need(160, 3, 5), need(32, 0, 5)];
+        let (offsets, total) = assign(&needs);
+        for (i, a) in needs.iter().enumerate() {
+            for (j, b) in needs.iter().enumerate().skip(i + 1) {
+                let (Some(a), Some(b)) = (a, b) else { continue };
+                let apart = offsets[i] + a.len <= offsets[j] || offsets[j] + b.len <= offsets[i];
+                assert!(apart || a.last < b.first || b.last < a.first, "{i} and {j}");
+            }
+        }
+        assert!(total <= 160 + 96 + 48 + 32, "{total}");
+        assert_eq!(offsets[4], offsets[0], "the first one's memory is used again");
+    }
+
+    #[test]
+    fn a_chain_needs_its_two_largest_neighbours() {
+        let chain = [need(80, 0, 1), need(48, 1, 2), need(144, 2, 3), need(16, 3, 4)];
+        assert_eq!(assign(&chain).1, 144 + 48);
+    }
+
+    #[test]
+    fn neighbours_do_not_begin_a_multiple_of_4_kb_apart() {
+        let (offsets, _) = assign(&[need(4096, 0, 1), need(4096, 0, 1), need(4096, 0, 1)]);
+        assert!(offsets.iter().skip(1).all(|offset| offset % PAGE != 0), "{offsets:?}");
+    }
+}

@@ -1,0 +1,269 @@
+//! [`CompiledNet`]: the plan of a network, shared; [`Memory`]: what one run of it writes.
+
+use super::step::{Context, Operand, Step};
+use super::{NetOptions, StepReport, compile};
+use crate::count::{LayerCount, NetCount};
+use crate::error::NetError;
+use crate::graph::Graph;
+use crate::shape::Shape;
+use crate::weights::WeightSet;
+use kernels::{Buffer, ConvPlan, Isa, Layout, Ops, PlanReport, Shape4, Threads, Workspace, WorkspaceReq};
+
+/// A network that is ready to run: every layer planned, its weights packed, every activation given its place.
+///
+/// Immutable, `Send + Sync`: any number of threads can run one at once, each with a [`Memory`] of its own.
+pub struct CompiledNet {
+    pub(super) input: Shape,
+    pub(super) output: Shape,
+    pub(super) batch: usize,
+    pub(super) ops: Ops,
+    pub(super) steps: Vec<Step>,
+    pub(super) arena_len: usize,
+    pub(super) workspace: WorkspaceReq,
+    pub(super) count: NetCount,
+}
+
+/// All that a run writes, but its output: the activations, in one buffer on huge pages, and the workspace of the kernels.
+pub struct Memory {
+    arena: Buffer,
+    workspace: Workspace,
+}
+
+impl Memory {
+    /// Bytes of activations.
+    pub fn activation_bytes(&self) -> usize {
+        self.arena.len() * size_of::<f32>()
+    }
+
+    /// Bytes of workspace.
+    pub fn workspace_bytes(&self) -> usize {
+        self.workspace.len() * size_of::<f32>()
+    }
+}
+
+impl CompiledNet {
+    /// Plans every layer of `graph` for a batch size and packs its weights.
+    ///
+    /// # Errors
+    /// [`NetError::Layer`] for a layer that the kernels refuse, [`NetError::TooLarge`] for activations beyond the
+    /// memory limit, [`NetError::Option`], and [`NetError::Kernel`] for an instruction set that this machine does not
+    /// have.
+    pub fn new(graph: &Graph, weights: &WeightSet, options: &NetOptions) -> Result<Self, NetError> {
+        compile::net(graph, weights, options)
+    }
+
+    /// Memory for one run at a time.
+    pub fn memory(&self) -> Memory {
+        Memory { arena: Buffer::zeroed(self.arena_len), workspace: Workspace::for_req(self.workspace) }
+    }
+
+    /// Images of one forward pass.
+    pub fn batch(&self) -> usize {
+        self.batch
+    }
+
+    /// The shape of one input image.
+    pub fn input(&self) -> Shape {
+        self.input
+    }
+
+    /// The shape of the output for one image.
+    pub fn output(&self) -> Shape {
+        self.output
+    }
+
+    /// Elements of all input images.
+    pub fn input_len(&self) -> usize {
+        self.batch * elements(self.input)
+    }
+
+    /// Elements of all outputs.
+    pub fn output_len(&self) -> usize {
+        self.batch * elements(self.output)
+    }
+
+    /// The instruction set whose kernels run.
+    pub fn isa(&self) -> Isa {
+        self.ops.isa()
+    }
+
+    /// Parameters and multiply-accumulates of every layer of the graph.
+    pub fn count(&self) -> &NetCount {
+        &self.count
+    }
+
+    /// What runs, step by step.
+    pub fn steps(&self) -> impl ExactSizeIterator<Item = StepReport> {
+        self.steps.iter().map(|step| step.report(&self.count))
+    }
+
+    /// Of every convolution and fully connected layer the name, and how it is computed and why.
+    pub fn explain(&self) -> impl Iterator<Item = (&str, &PlanReport)> {
+        self.steps.iter().filter_map(|step| Some((step.name.as_str(), step.plan()?.explain())))
+    }
+
+    /// One forward pass: `batch` images in NCHW order in, as many outputs out. Allocates nothing; a pool is entered once,
+    /// not once per layer; the bits of the output depend neither on the threads nor on what `memory` was used for before.
+    ///
+    /// # Errors
+    /// [`NetError::InputLen`] and [`NetError::OutputLen`] unless the slices are `batch` images and outputs,
+    /// [`NetError::MemoryLen`] if `memory` is that of a smaller network.
+    pub fn run(
+        &self,
+        input: &[f32],
+        output: &mut [f32],
+        memory: &mut Memory,
+        threads: Threads<'_>,
+    ) -> Result<(), NetError> {
+        self.run_observed(input, output, memory, threads, &mut |_| ())
+    }
+
+    /// The same; `done` is called after each step with its number among [`steps`](Self::steps), on one of the threads.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn run_observed(
+        &self,
+        input: &[f32],
+        output: &mut [f32],
+        memory: &mut Memory,
+        threads: Threads<'_>,
+        done: &mut (dyn FnMut(usize) + Send),
+    ) -> Result<(), NetError> {
+        self.check(input, output, memory)?;
+        match threads {
+            Threads::Pool(pool) => {
+                pool.install(|| self.forward(input, output, memory, Threads::Current, done))
+            }
+            threads => self.forward(input, output, memory, threads, done),
+        }
+    }
+
+    fn check(&self, input: &[f32], output: &[f32], memory: &Memory) -> Result<(), NetError> {
+        let (expected, got) = (self.input_len(), input.len());
+        if expected != got {
+            return Err(NetError::InputLen { batch: self.batch, shape: self.input, expected, got });
+        }
+        let (expected, got) = (self.output_len(), output.len());
+        if expected != got {
+            return Err(NetError::OutputLen { batch: self.batch, shape: self.output, expected, got });
+        }
+        for (what, expected, got) in [
+            ("activations", self.arena_len, memory.arena.len()),
+            ("workspace", self.workspace.len(), memory.workspace.len()),
+        ] {
+            if got < expected {
+                return Err(NetError::MemoryLen { what, expected, got });
+            }
+        }
+        Ok(())
+    }
+
+    fn forward(
+        &self,
+        input: &[f32],
+        output: &mut [f32],
+        memory: &mut Memory,
+        threads: Threads<'_>,
+        done: &mut (dyn FnMut(usize) + Send),
+    ) -> Result<(), NetError> {
+        let context = Context { ops: &self.ops, threads, input };
+        let Memory { arena, workspace } = memory;
+        for (number, step) in self.steps.iter().enumerate() {
+            step.run(&context, arena, output, workspace)
+                .map_err(|error| NetError::layer(&step.name, error))?;
+            done(number);
+        }
+        Ok(())
+    }
+}
+
+/// Of a shape that exists, so that the product fits.
+fn elements(shape: Shape) -> usize {
+    let Shape4 { c, h, w, .. } = shape.batched(1);
+    c * h * w
+}
+
+impl Step {
+    fn report(&self, count: &NetCount) -> StepReport {
+        let layers = || self.nodes.iter().map(|node| &count.layers[node.index()]);
+        let sum = |number: fn(&LayerCount) -> u64| layers().map(number).sum();
+        StepReport {
+            name: self.name.clone(),
+            op: self.op(&layers().map(|layer| layer.op.as_str()).collect::<Vec<_>>()),
+            output: self.shape,
+            layout: self.target.as_ref().map(|target| seen_layout(target.layout)),
+            params: sum(|layer| layer.params),
+            macs: sum(|layer| layer.macs),
+            bytes: self.bytes(),
+            algorithm: self.plan().map(ConvPlan::algorithm),
+            kernel: self.plan().map(|plan| plan.explain().kernel),
+        }
+    }
+
+    /// `conv+relu`, also where several of them have been merged.
+    fn op(&self, ops: &[&str]) -> String {
+        let from = self.sources.first().map(|source| source.layout);
+        match (ops, &self.target) {
+            ([], Some(target)) if from != Some(target.layout) => "reorder".to_owned(),
+            ([], _) => "copy".to_owned(),
+            ([first, ..], _) => {
+                let next = ops.iter().skip(1).position(|op| op == first && *first == "conv");
+                ops[..next.map_or(ops.len(), |next| next + 1)].join("+")
+            }
+        }
+    }
+
+    /// Bytes that have to be moved: what is read, the weights, what is written.
+    fn bytes(&self) -> u64 {
+        let tensor = |operand: &Operand| {
+            let Shape4 { n, c, h, w } = operand.shape;
+            [n, c, h, w].iter().fold(size_of::<f32>() as u64, |bytes, &extent| bytes * extent as u64)
+        };
+        let moved: u64 = self.sources.iter().chain(&self.target).map(tensor).sum();
+        let weights = self.plan().map_or(0, |plan| plan.desc().filter_len() * size_of::<f32>());
+        if self.target.is_some() { moved + weights as u64 } else { 0 }
+    }
+}
+
+/// A row of vectors as it is seen from outside.
+fn seen_layout(layout: Layout) -> Layout {
+    if layout == Layout::Nhwc { Layout::Nchw } else { layout }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::step::{Operand, Place};
+    use super::*;
+    use crate::{Init, zoo};
+
+    fn targets_are_apart(net: &CompiledNet) -> bool {
+        net.steps.iter().all(|step| match &step.target {
+            Some(Operand { place: Place::Arena(target), .. }) => {
+                step.sources.iter().all(|source| match &source.place {
+                    Place::Arena(source) => source.end <= target.start || target.end <= source.start,
+                    place => *place == Place::Input,
+                })
+            }
+            _ => step.sources.iter().all(|source| source.place != Place::Output),
+        })
+    }
+
+    /// What makes sharing memory safe to begin with.
+    #[test]
+    fn every_target_is_apart_from_what_the_step_reads() {
+        let small =
+            zoo::ALL.iter().filter(|entry| !entry.name.contains("vgg") && !entry.name.contains("101"));
+        for entry in small.filter(|entry| !entry.name.contains("152")) {
+            let graph = entry.graph().unwrap();
+            let weights = WeightSet::seeded(&graph, Init::He, 1).unwrap();
+            for (batch, layout) in
+                [(1, Layout::Nchw16c), (2, Layout::Nchw16c), (1, Layout::Nchw), (2, Layout::Nchw)]
+            {
+                let options = NetOptions::default().batch(batch).layout(layout);
+                let net = CompiledNet::new(&graph, &weights, &options).unwrap();
+                assert!(targets_are_apart(&net), "{} x {batch} in {layout}", entry.name);
+            }
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! From a graph to operations on tensors: what is computed together, in which layout, and which tensors share memory.
+//!
+//! In a blocked network convolutions write [`Layout::Nchw16c`], and so does every layer after one. An image of fewer
+//! than 16 channels is read by convolutions as it comes; any other is converted once. Vectors, and whatever needs the
+//! elements of an image in their own order, are NCHW.
+
+use super::fuse::{Fused, Readers, fuse};
+use super::layout::{BLOCK, has_no_padding, interchangeable};
+use super::storage::{Storages, Value};
+use crate::error::{LayerError, NetError};
+use crate::graph::{Graph, Node, NodeId};
+use crate::layer::Layer;
+use crate::shape::Shape;
+use kernels::{Layout, Shape4};
+use std::collections::HashMap;
+
+/// The value that is the caller's input.
+pub(super) const INPUT: usize = 0;
+
+/// A tensor as an operation reads or writes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Arg {
+    pub(super) value: usize,
+    /// Another view of the same elements, perhaps: after flattening, or one row of pixels for a matrix product.
+    pub(super) shape: Shape4,
+    pub(super) layout: Layout,
+}
+
+/// What an operation does.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Work {
+    /// Layers of the graph: more than one only where convolutions have been merged.
+    Layers(Vec<Fused>),
+    /// The same elements in another layout, or as a part of a concatenation.
+    Copy,
+    /// Nothing: its layer only gives its input another name or shape.
+    View,
+}
+
+/// One step, before it has a kernel.
+#[derive(Debug)]
+pub(super) struct Op {
+    pub(super) work: Work,
+    /// The layer that it belongs to.
+    pub(super) node: NodeId,
+    pub(super) reads: Vec<Arg>,
+    pub(super) write: Option<usize>,
+}
+
+/// Every step and every tensor between them.
+#[derive(Debug)]
+pub(super) struct Program {
+    pub(super) ops: Vec<Op>,
+    pub(super) storages: Storages,
+    /// The value that goes to the caller, in NCHW.
+    pub(super) output: usize,
+}
+
+/// Where the output of a node is, and the shape that it has there.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    value: usize,
+    shape: Shape,
+}
+
+struct Lowering<'a> {
+    graph: &'a Graph,
+    batch: usize,
+    blocked: bool,
+    ops: Vec<Op>,
+    storages: Storages,
+    /// Of each node, once it is computed.
+    seen: Vec<Option<Seen>>,
+    /// Converted values, by what they were and what they are.
+    copies: HashMap<(usize, Shape4, Layout), usize>,
+}
+
+/// Lowers `graph` for `batch` images, with most maps in `layout`.
+pub(super) fn lower(graph: &Graph, batch: usize, layout: Layout) -> Result<Program, NetError> {
+    let mut lowering = Lowering {
+        graph,
+        batch,
+        blocked: layout == Layout::Nchw16c,
+        ops: Vec::new(),
+        storages: Storages::default(),
+        seen: vec![None; graph.nodes().len()],
+        copies: HashMap::new(),
+    };
+    let readers = Readers::of(graph);
+    for (id, node) in graph.ids().filter(|&(id, _)| readers.needs(id)) {
+        if lowering.seen[id.index()].is_none() {
+            let seen = &lowering.seen;
+            let fused = fuse(graph, &readers, id, |id| seen[id.index()].is_some());
+            lowering.node(id, node, fused)?;
+        }
+    }
+    let output = lowering.output();
+    Ok(Program { ops: lowering.ops, storages: lowering.storages, output })
+}
+
+impl Lowering<'_> {
+    fn node(&mut self, id: NodeId, node: &Node, fused: Fused) -> Result<(), NetError> {
+        if let Layer::Input(shape) = node.layer {
+            if id != NodeId::INPUT {
+                let problem = LayerError::NoKernel { op: "second input".to_owned() };
+                return Err(NetError::layer(&node.name, problem));
+            }
+            let value = self.storages.add(Value { shape: shape.batched(self.batch), layout: Layout::Nchw });
+            self.seen[id.index()] = Some(Seen { value, shape });
+            return Ok(());
+        }
+        if node.inputs.is_empty() {
+            let problem = LayerError::NoKernel { op: node.layer.op().to_owned() };
+            return Err(NetError::layer(&node.name, problem));
+        }
+        let last = fused.nodes[fused.nodes.len() - 1];
+        let shape = self.graph.node(last).output;
+        let value = match &node.layer {
+            _ if self.is_view(node) => {
+                self.ops.push(Op { work: Work::View, node: id, reads: Vec::new(), write: None });
+                self.at(node.inputs[0]).value
+            }
+            Layer::Concat => self.concat(id, node, shape),
+            _ => {
+                let (reads, layout) = self.reads(node, &fused);
+                let write = self.storages.add(Value { shape: shape.batched(self.batch), layout });
+                let work = Work::Layers(vec![fused.clone()]);
+                self.ops.push(Op { work, node: id, reads, write: Some(write) });
+                write
+            }
+        };
+        for node in &fused.nodes {
+            self.seen[node.index()] = Some(Seen { value, shape });
+        }
+        Ok(())
+    }
+
+    /// Where a node's output is; nodes come in an order in which it is known.
+    fn at(&self, id: NodeId) -> Seen {
+        self.seen[id.index()].expect("a graph's nodes read earlier nodes only")
+    }
+
+    fn is_view(&self, node: &Node) -> bool {
+        let input = self.graph.node(node.inputs[0]).output;
+        // Averages of single elements.
+        let same_size = matches!(node.layer, Layer::AdaptivePool(_)) && input == node.output;
+        node.layer.is_view() || same_size
+    }
+
+    /// What a layer reads, and the layout that it writes.
+    fn reads(&mut self, node: &Node, fused: &Fused) -> (Vec<Arg>, Layout) {
+        let first = self.at(node.inputs[0]);
+        let (from, to) = match node.layer {
+            Layer::Linear(_) | Layer::Rbf { .. } => return (vec![self.rows(first)], Layout::Nchw),
+            Layer::Conv(_) | Layer::SparseConv(_) if self.blocked => (self.kept(first), Layout::Nchw16c),
+            _ => (self.kept(first), self.kept(first)),
+        };
+        let mut reads: Vec<Arg> = node.inputs.iter().map(|&id| self.demand(self.at(id), from)).collect();
+        reads.extend(fused.residual.map(|id| self.demand(self.at(id), to)));
+        (reads, to)
+    }
+
+    /// The layout in which a layer should read `seen`: the one that it has, but no wide maps of a blocked network in
+    /// NCHW.
+    fn kept(&self, seen: Seen) -> Layout {
+        let is_map = matches!(seen.shape, Shape::Map { .. });
+        let narrow = seen.shape.channels() < BLOCK;
+        let is_nchw = self.storages.value(seen.value).layout == Layout::Nchw;
+        match self.blocked && is_map && !(narrow && is_nchw) {
+            true => Layout::Nchw16c,
+            false => Layout::Nchw,
+        }
+    }
+
+    /// A vector as one of a row of pixels, one for each image. Flattened blocks without padding lanes are such rows as
+    /// they are; whoever reads them has to permute the weights.
+    fn rows(&mut self, seen: Seen) -> Arg {
+        let value = self.storages.value(seen.value);
+        let blocks = value.layout == Layout::Nchw16c && has_no_padding(value.shape);
+        let arg = if blocks {
+            Arg { value: seen.value, shape: seen.shape.batched(self.batch), layout: value.layout }
+        } else {
+            self.demand(seen, Layout::Nchw)
+        };
+        let row = Shape4::new(1, seen.shape.channels(), 1, self.batch);
+        Arg { shape: row, layout: Layout::Nhwc, ..arg }
+    }
+
+    /// The elements of `seen` in a layout, converted if there is no other way.
+    fn demand(&mut self, seen: Seen, layout: Layout) -> Arg {
+        let (shape, value) = (seen.shape.batched(self.batch), self.storages.value(seen.value));
+        let arg = Arg { value: seen.value, shape, layout };
+        match (value.layout, layout) {
+            (Layout::Nchw, Layout::Nchw) => arg,
+            (Layout::Nchw, _) if interchangeable(Layout::Nchw, layout, shape) => arg,
+            (Layout::Nchw, _) => {
+                let source = Arg { layout: Layout::Nchw, ..arg };
+                self.converted(source, Value { shape, layout })
+            }
+            (_, Layout::Nchw) if interchangeable(value.layout, Layout::Nchw, value.shape) => arg,
+            (_, Layout::Nchw) => {
+                let source = Arg { shape: value.shape, layout: value.layout, ..arg };
+                let flat = self.converted(source, Value { shape: value.shape, layout });
+                Arg { shape, ..flat }
+            }
+            _ if value.shape == shape => arg,
+            // Another shape: only NCHW has the order in which it is the same elements.
+            _ => {
+                let Arg { value, .. } = self.demand(seen, Layout::Nchw);
+                self.demand(Seen { value, ..seen }, layout)
+            }
+        }
+    }
+
+    fn converted(&mut self, source: Arg, to: Value) -> Arg {
+        let key = (source.value, to.shape, to.layout);
+        let value = match self.copies.get(&key) {
+            Some(&value) => value,
+            None => {
+                let value = self.copy(source, to.layout);
+                self.copies.insert(key, value);
+                value
+            }
+        };
+        Arg { value, shape: to.shape, layout: to.layout }
+    }
+
+    fn copy(&mut self, source: Arg, layout: Layout) -> usize {
+        let write = self.storages.add(Value { shape: source.shape, layout });
+        let node = self.ops.iter().rev().find(|op| op.write == Some(source.value)).map(|op| op.node);
+        let node = node.unwrap_or(NodeId::INPUT);
+        self.ops.push(Op { work: Work::Copy, node, reads: vec![source], write: Some(write) });
+        write
+    }
+
+    /// The sources become ranges of the channels of the result: what has memory of its own is given that place instead,
+    /// so nothing is copied; what has not (the caller's input, a part of something else) is copied there.
+    fn concat(&mut self, id: NodeId, node: &Node, shape: Shape) -> usize {
+        let sources: Vec<Seen> = node.inputs.iter().map(|&id| self.at(id)).collect();
+        let wanted = sources.iter().map(|&source| self.kept(source));
+        let wanted = if wanted.into_iter().any(|layout| layout == Layout::Nchw16c) {
+            Layout::Nchw16c
+        } else {
+            Layout::Nchw
+        };
+        let starts = sources.iter().scan(0, |channel, source| {
+            *channel += source.shape.channels();
+            Some(*channel - source.shape.channels())
+        });
+        let starts: Vec<usize> = starts.collect();
+        let aligned = starts.iter().all(|&channel| Storages::is_aligned(wanted, channel));
+        let layout = if aligned { wanted } else { Layout::Nchw };
+        let whole = self.storages.add(Value { shape: shape.batched(self.batch), layout });
+        let args: Vec<Arg> = sources.iter().map(|&source| self.demand(source, layout)).collect();
+        for (arg, channel) in args.iter().zip(starts) {
+            let once = args.iter().filter(|other| other.value == arg.value).count() == 1;
+            let part =
+                if once && self.can_move(arg, whole) { arg.value } else { self.part(*arg, whole, layout) };
+            self.storages.join(part, whole, channel as isize);
+        }
+        self.ops.push(Op { work: Work::View, node: id, reads: Vec::new(), write: None });
+        whole
+    }
+
+    /// Whether the memory of `arg` may be a part of that of `whole`.
+    fn can_move(&self, arg: &Arg, whole: usize) -> bool {
+        let Value { shape, layout } = self.storages.value(arg.value);
+        let as_it_is = (shape, layout) == (arg.shape, arg.layout);
+        let (own, other) = (self.storages.of(arg.value), self.storages.of(whole));
+        arg.value != INPUT
+            && as_it_is
+            && own != other
+            && self.storages.is_alone(arg.value)
+            && !(self.batch > 1 && self.would_read_what_it_writes(own, other))
+    }
+
+    /// Whether an operation would read and write one storage if these two were one. With one image the parts are
+    /// apart in memory; with more, those of the next image lie between.
+    fn would_read_what_it_writes(&self, a: usize, b: usize) -> bool {
+        let inside = |value: usize| [a, b].contains(&self.storages.of(value));
+        self.ops.iter().any(|op| op.write.is_some_and(inside) && op.reads.iter().any(|arg| inside(arg.value)))
+    }
+
+    /// A copy of `arg` that is to lie in `whole`.
+    fn part(&mut self, arg: Arg, whole: usize, layout: Layout) -> usize {
+        let inside = self.storages.of(arg.value) == self.storages.of(whole);
+        if self.batch > 1 && inside {
+            let value = self.copy(arg, layout);
+            return self.copy(Arg { value, ..arg }, layout);
+        }
+        self.copy(arg, layout)
+    }
+
+    /// The network's output in NCHW, in memory of its own that nobody reads: the caller's.
+    fn output(&mut self) -> usize {
+        let arg = self.demand(self.at(self.graph.output_id()), Layout::Nchw);
+        let (value, storage) = (self.storages.value(arg.value), self.storages.of(arg.value));
+        let inside = |value: usize| self.storages.of(value) == storage;
+        let writers = self.ops.iter().filter(|op| op.write.is_some_and(inside)).count();
+        let read = self.ops.iter().any(|op| op.reads.iter().any(|arg| inside(arg.value)));
+        let packed = value.layout == Layout::Nchw || has_no_padding(value.shape);
+        match packed && writers == 1 && !read && self.storages.is_alone(arg.value) {
+            true => arg.value,
+            false => self.copy(arg, Layout::Nchw),
+        }
+    }
+}

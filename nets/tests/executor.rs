@@ -1,0 +1,304 @@
+//! The compiled network computes what its layers compute one by one, however it is laid out, merged, cut and shared.
+
+mod common;
+
+use kernels::{Activation, Isa, Layout, Numerics, Threads};
+use nets::{
+    CompiledNet, Conv, Graph, GraphBuilder, Layer, Linear, Lrn, Net, NetError, NetOptions, Norm, Pool, Shape,
+    WeightSet, zoo,
+};
+
+/// `|a - b| / |b|`.
+fn relative_l2(a: &[f32], b: &[f32]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    let square = |x: f64| x * x;
+    let difference: f64 = a.iter().zip(b).map(|(&a, &b)| square(f64::from(a) - f64::from(b))).sum();
+    (difference / b.iter().map(|&b| square(b.into())).sum::<f64>()).sqrt()
+}
+
+fn run(graph: &Graph, weights: &WeightSet, options: &NetOptions, input: &[f32]) -> Vec<f32> {
+    Net::new(graph, weights, options).unwrap().run(input, Threads::Seq).unwrap().to_vec()
+}
+
+/// Two images, by 1, 2 and 3 threads.
+fn check_network(name: &str) {
+    let graph = zoo::find(name).unwrap().graph().unwrap();
+    let weights = common::weights(&graph);
+    let input = common::noise(2 * graph.input().len().unwrap(), 9);
+    let images = input.chunks_exact(graph.input().len().unwrap());
+    let expected: Vec<f32> =
+        images.flat_map(|image| common::layer_by_layer(&graph, &weights, image)).collect();
+    let options = NetOptions::default().batch(2).max_threads(3);
+    let mut net = Net::new(&graph, &weights, &options).unwrap();
+    let got = net.run(&input, Threads::Seq).unwrap().to_vec();
+    let error = relative_l2(&got, &expected);
+    assert!(error <= 1e-5, "{name}: {error:e}");
+    for threads in [2, 3] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        assert_eq!(net.run(&input, Threads::Pool(&pool)).unwrap(), got, "{name}, {threads} threads");
+    }
+    // Alone, the branches are merged otherwise.
+    let first = run(&graph, &weights, &NetOptions::default(), &input[..input.len() / 2]);
+    let error = relative_l2(&first, &expected[..first.len()]);
+    assert!(error <= 1e-5, "{name} alone: {error:e}");
+}
+
+macro_rules! zoo {
+    ($($test:ident: $($name:literal),+;)+) => {
+        $(#[test]
+        fn $test() {
+            [$($name),+].into_iter().for_each(check_network);
+        })+
+
+        #[test]
+        fn no_network_of_the_zoo_is_left_out() {
+            let all = [$($($name),+),+];
+            let missing: Vec<&str> =
+                zoo::ALL.iter().map(|entry| entry.name).filter(|name| !all.contains(name)).collect();
+            assert!(missing.is_empty(), "{missing:?}");
+        }
+    };
+}
+
+zoo! {
+    small_networks: "mlp", "mlp-mnist", "lenet5-1998", "lenet5", "inception-naive", "inception";
+    alexnets: "alexnet", "alexnet-torchvision";
+    vggs: "vgg16", "vgg19";
+    networks_in_network: "nin", "nin-cifar10";
+    googlenets: "googlenet", "googlenet-aux", "googlenet-torchvision", "googlenet-torchvision-aux";
+    plain_networks: "plain18", "plain34", "plain20-cifar", "plain56-cifar";
+    basic_residual_networks: "resnet18-a", "resnet34-a", "resnet18", "resnet34";
+    small_residual_networks: "resnet20-cifar", "resnet56-cifar", "resnet110-cifar";
+    bottlenecks: "resnet50-v1", "resnet50";
+    deep_bottlenecks: "resnet101-v1", "resnet101";
+    deepest_bottlenecks: "resnet152-v1", "resnet152";
+}
+
+#[test]
+fn instruction_sets_and_layouts_agree() {
+    for (name, input) in [
+        ("alexnet", Shape::map(3, 227, 227)),
+        ("googlenet", Shape::map(3, 96, 96)),
+        ("resnet50", Shape::map(3, 64, 64)),
+        ("resnet20-cifar", Shape::map(3, 32, 32)),
+    ] {
+        let graph = zoo::find(name).unwrap().graph_for(input).unwrap();
+        let weights = common::weights(&graph);
+        let input = common::noise(graph.input().len().unwrap(), 4);
+        let expected = common::layer_by_layer(&graph, &weights, &input);
+        for isa in Isa::available() {
+            for layout in [Layout::Nchw, Layout::Nchw16c] {
+                let options = NetOptions::default().isa(isa).layout(layout);
+                let error = relative_l2(&run(&graph, &weights, &options, &input), &expected);
+                assert!(error <= 1e-5, "{name} on {isa} in {layout}: {error:e}");
+            }
+        }
+        for numerics in [Numerics::Strict, Numerics::Fast] {
+            let options = NetOptions::default().numerics(numerics);
+            let error = relative_l2(&run(&graph, &weights, &options, &input), &expected);
+            assert!(error <= 1e-5, "{name}, {numerics:?}: {error:e}");
+        }
+    }
+}
+
+fn ops(graph: &Graph, options: &NetOptions) -> Vec<String> {
+    let net = CompiledNet::new(graph, &common::weights(graph), options).unwrap();
+    net.steps().map(|step| step.op).collect()
+}
+
+/// `(reorders, copies)` of a network of the zoo.
+fn moves(name: &str, batch: usize) -> (usize, usize) {
+    let graph = zoo::find(name).unwrap().graph().unwrap();
+    let ops = ops(&graph, &NetOptions::default().batch(batch));
+    let count = |wanted: &str| ops.iter().filter(|op| *op == wanted).count();
+    (count("reorder"), count("copy"))
+}
+
+#[test]
+fn nothing_is_copied_or_reordered_between_layers() {
+    for name in
+        ["resnet50", "vgg16", "googlenet", "googlenet-torchvision", "resnet18", "resnet18-a", "alexnet"]
+    {
+        for batch in [1, 2] {
+            assert_eq!(moves(name, batch), (0, 0), "{name}");
+        }
+    }
+    // Only at the edges: the input has 192 channels, the output is a map.
+    assert_eq!(moves("inception", 1), (2, 0));
+    assert_eq!(moves("lenet5", 1), (0, 0));
+}
+
+#[test]
+fn branches_of_an_inception_module_are_merged() {
+    let graph = zoo::find("inception").unwrap().graph().unwrap();
+    let weights = common::weights(&graph);
+    let merged = |batch| {
+        let net = CompiledNet::new(&graph, &weights, &NetOptions::default().batch(batch)).unwrap();
+        let steps: Vec<_> = net.steps().collect();
+        let names = steps.iter().filter(|step| step.name.contains(" + ")).map(|step| step.name.clone());
+        let names: Vec<String> = names.collect();
+        let (params, macs) = steps.iter().fold((0, 0), |(p, m), step| (p + step.params, m + step.macs));
+        assert_eq!((params, macs), (net.count().params, net.count().macs));
+        names
+    };
+    // With one image the 1x1 path is beside the others, though it is a part of the result.
+    assert_eq!(merged(1), ["inception_3a/3x3_reduce + inception_3a/5x5_reduce + inception_3a/1x1"]);
+    assert_eq!(merged(2), ["inception_3a/3x3_reduce + inception_3a/5x5_reduce"]);
+}
+
+/// Concatenations of whatever there is: parts twice, nested, of the input, ragged, with empty lanes; branches that could
+/// be merged and such that could not.
+#[test]
+fn odd_concatenations() {
+    let mut graphs = Vec::new();
+    for (wide, ragged) in [(16, 16), (16, 5), (32, 24), (3, 7)] {
+        let mut net = GraphBuilder::new("test", Shape::map(wide, 6, 5));
+        let input = net.last();
+        let a = net.then("a", Conv::new(wide, 1)).act(Activation::Relu).last();
+        let b = net.at(input).then("b", Conv::new(ragged, 1)).act(Activation::Relu).last();
+        let c = net.at(input).then("c", Conv::new(16, 1)).act(Activation::Relu).last();
+        let inner = net.add("inner", Layer::Concat, &[a, c]);
+        let d = net.then("d", Pool::max(3, 1).pad(1)).last();
+        let e = net.then("e", Conv::new(16, 3).pad(1)).last();
+        let outer = net.add("outer", Layer::Concat, &[inner, e, a, input, d, b]);
+        net.then("f", Norm::batch());
+        let all = net.add("all", Layer::Concat, &[outer, inner, c, c]);
+        net.at(all).then("g", Conv::new(8, 1));
+        graphs.push(net.build().unwrap());
+
+        let mut net = GraphBuilder::new("output", Shape::map(wide, 4, 4));
+        let input = net.last();
+        let only = net.then("only", Conv::new(ragged, 3).pad(1)).last();
+        let alone = net.add("alone", Layer::Concat, &[only]);
+        let other = net.at(input).then("other", Conv::new(32, 3).pad(1)).last();
+        net.add("result", Layer::Concat, &[other, alone]);
+        graphs.push(net.build().unwrap());
+    }
+    for graph in &graphs {
+        for batch in [1, 2, 3] {
+            common::check(graph, &NetOptions::default().batch(batch));
+        }
+    }
+}
+
+/// Everything that an inception module, a dense block and a squeeze-and-excitation block do with memory.
+#[test]
+fn blocks_of_other_networks() {
+    let mut net = GraphBuilder::new("dense", Shape::map(3, 9, 9));
+    let mut maps = vec![net.then("stem", Conv::new(16, 3).pad(1)).last()];
+    for block in 0..3 {
+        net.add(&format!("concat{block}"), Layer::Concat, &maps);
+        net.then(&format!("bn{block}"), Norm::batch()).act(Activation::Relu);
+        net.then(&format!("narrow{block}"), Conv::new(32, 1));
+        maps.push(net.then(&format!("grow{block}"), Conv::new(16, 3).pad(1)).last());
+    }
+    let body = net.add("last", Layer::Concat, &maps);
+    net.then("squeeze", Pool::global_average()).then("down", Conv::new(4, 1)).act(Activation::Relu);
+    let gate = net.then("up", Conv::new(64, 1)).act(Activation::Sigmoid).last();
+    net.add("excite", Layer::Mul, &[body, gate]);
+    net.then("lrn", Lrn { size: 5, alpha: 0.5, beta: 0.75, k: 2.0 });
+    net.then("flat", Layer::Flatten).then("fc", Linear::new(7)).then("softmax", Layer::Softmax);
+    let graph = net.build().unwrap();
+    for batch in [1, 3] {
+        common::check(&graph, &NetOptions::default().batch(batch));
+    }
+}
+
+#[test]
+fn views_of_the_input_and_of_blocks() {
+    let map = Shape::map(16, 3, 2);
+    let mut graphs = Vec::new();
+    for layers in [
+        vec![Layer::Flatten],
+        vec![Layer::Dropout, Layer::Flatten, Layer::Reshape(Shape::map(32, 3, 1))],
+        vec![Conv::new(32, 1).into(), Layer::Flatten, Layer::Dropout, Linear::new(5).into()],
+        vec![Conv::new(24, 1).into(), Layer::Flatten, Linear::new(5).into()],
+        vec![Conv::new(32, 1).into(), Layer::Flatten, Layer::Rbf { codes: 3 }],
+        vec![Conv::new(32, 1).into(), Layer::Reshape(Shape::map(16, 6, 2)), Conv::new(16, 1).into()],
+        vec![Conv::new(20, 1).into(), Pool::global_average().into(), Layer::Flatten, Layer::Softmax],
+        vec![Conv::new(20, 1).into(), Pool::global_max().into(), Layer::Flatten, Linear::new(4).into()],
+        vec![Conv::new(32, 1).into(), Pool::global_max().into(), Layer::Flatten, Linear::new(4).into()],
+        vec![
+            Layer::Flatten,
+            Linear::new(32).into(),
+            Layer::Reshape(Shape::map(32, 1, 1)),
+            Conv::new(3, 1).into(),
+        ],
+        vec![
+            Layer::Flatten,
+            Linear::new(20).into(),
+            Layer::Reshape(Shape::map(20, 1, 1)),
+            Conv::new(3, 1).into(),
+        ],
+    ] {
+        let mut net = GraphBuilder::new("views", map);
+        for (index, layer) in layers.into_iter().enumerate() {
+            net.then(&index.to_string(), layer);
+        }
+        graphs.push(net.build().unwrap());
+    }
+    for graph in &graphs {
+        for batch in [1, 3] {
+            common::check(graph, &NetOptions::default().batch(batch));
+        }
+    }
+}
+
+#[test]
+fn many_memories_run_one_network_at_once() {
+    let graph = zoo::find("googlenet").unwrap().graph_for(Shape::map(3, 64, 64)).unwrap();
+    let net = CompiledNet::new(&graph, &common::weights(&graph), &NetOptions::default()).unwrap();
+    let inputs: Vec<Vec<f32>> = (0..4).map(|seed| common::noise(net.input_len(), seed)).collect();
+    let run = |input: &[f32]| {
+        let (mut memory, mut output) = (net.memory(), vec![f32::NAN; net.output_len()]);
+        // A second time: what is left of the first run changes nothing.
+        for _ in 0..2 {
+            net.run(input, &mut output, &mut memory, Threads::Seq).unwrap();
+        }
+        output
+    };
+    let expected: Vec<Vec<f32>> = inputs.iter().map(|input| run(input)).collect();
+    std::thread::scope(|scope| {
+        let run = &run;
+        let threads: Vec<_> = inputs.iter().map(|input| scope.spawn(move || run(input))).collect();
+        for (thread, expected) in threads.into_iter().zip(&expected) {
+            assert_eq!(&thread.join().unwrap(), expected);
+        }
+    });
+}
+
+#[test]
+fn wrong_lengths_are_errors() {
+    let compile = |name: &str| {
+        let graph = zoo::find(name).unwrap().graph().unwrap();
+        CompiledNet::new(&graph, &common::weights(&graph), &NetOptions::default()).unwrap()
+    };
+    let (small, large) = (compile("lenet5"), compile("resnet20-cifar"));
+    let input = vec![0.0; large.input_len()];
+    let (mut memory, mut output) = (large.memory(), vec![0.0; 10]);
+    let run = |input: &[f32], output: &mut [f32], memory: &mut nets::Memory| {
+        large.run(input, output, memory, Threads::Seq).unwrap_err().to_string()
+    };
+    let message = run(&input[1..], &mut output, &mut memory);
+    assert_eq!(message, "input: expected 3072 elements (1 x 3x32x32), got 3071");
+    let message = run(&input, &mut output[1..], &mut memory);
+    assert_eq!(message, "output: expected 10 elements (1 x 10), got 9");
+    let message = run(&input, &mut output, &mut small.memory());
+    assert!(message.starts_with("memory: expected at least "), "{message}");
+    // More than enough is no mistake.
+    small.run(&input[..1024], &mut output, &mut memory, Threads::Seq).unwrap();
+
+    let graph = zoo::lenet5().unwrap();
+    let nhwc = NetOptions::default().layout(Layout::Nhwc);
+    let error = CompiledNet::new(&graph, &common::weights(&graph), &nhwc).err().unwrap();
+    assert!(matches!(error, NetError::Option { option: "layout", .. }), "{error}");
+}
+
+#[test]
+fn activations_share_one_arena() {
+    let graph = zoo::find("resnet50").unwrap().graph().unwrap();
+    let net = CompiledNet::new(&graph, &common::weights(&graph), &NetOptions::default()).unwrap();
+    let (bytes, peak) = (net.memory().activation_bytes() as u64, net.count().peak_activation_bytes);
+    // The peak counts input and output too, and knows no fusion.
+    assert!(bytes <= peak, "{bytes} of {peak}");
+}

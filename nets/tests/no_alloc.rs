@@ -1,0 +1,69 @@
+//! A forward pass allocates nothing: counted, for networks with every kind of layer, alone and inside a pool.
+
+mod common;
+
+use kernels::{Layout, Threads};
+use nets::{CompiledNet, Graph, NetOptions, Shape, zoo};
+use std::alloc::{GlobalAlloc, System};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+
+struct Counting;
+
+// SAFETY: every call goes to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: std::alloc::Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::SeqCst);
+        // SAFETY: as the caller promises.
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn dealloc(&self, p: *mut u8, layout: std::alloc::Layout) {
+        // SAFETY: as the caller promises.
+        unsafe { System.dealloc(p, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Allocations of five passes after the first one.
+fn allocations(net: &CompiledNet, threads: Threads<'_>) -> usize {
+    let (mut memory, input) = (net.memory(), common::noise(net.input_len(), 1));
+    let mut output = vec![0.0; net.output_len()];
+    let mut run = || net.run(&input, &mut output, &mut memory, threads).expect("a valid run");
+    run();
+    let before = ALLOCATIONS.load(Ordering::SeqCst);
+    (0..5).for_each(|_| run());
+    ALLOCATIONS.load(Ordering::SeqCst) - before
+}
+
+fn graphs() -> Vec<Graph> {
+    let of = |name: &str, input| zoo::find(name).and_then(|entry| entry.graph_for(input)).expect("it fits");
+    vec![
+        of("lenet5-1998", Shape::map(1, 32, 32)),
+        of("alexnet", Shape::map(3, 99, 99)),
+        of("googlenet", Shape::map(3, 64, 64)),
+        of("resnet18-a", Shape::map(3, 64, 64)),
+        of("resnet50", Shape::map(3, 64, 64)),
+        of("inception", Shape::map(192, 9, 9)),
+    ]
+}
+
+/// One test only: a second one in this process would allocate while this one counts.
+fn main() {
+    let probe = ALLOCATIONS.load(Ordering::SeqCst);
+    drop(std::hint::black_box(vec![1u8; 100]));
+    assert!(ALLOCATIONS.load(Ordering::SeqCst) > probe, "the counter does not count");
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().expect("threads can be started");
+    pool.broadcast(|_| ()); // a thread that is still starting allocates
+    for graph in graphs() {
+        for layout in [Layout::Nchw, Layout::Nchw16c] {
+            let options = NetOptions::default().batch(2).max_threads(2).layout(layout);
+            let net = CompiledNet::new(&graph, &common::weights(&graph), &options).expect("a valid network");
+            assert_eq!(allocations(&net, Threads::Seq), 0, "{} in {layout}", graph.name());
+            let inside = pool.install(|| allocations(&net, Threads::Current));
+            assert_eq!(inside, 0, "{} in {layout} inside a pool", graph.name());
+        }
+    }
+}
