@@ -20,16 +20,25 @@ fn run(graph: &Graph, weights: &WeightSet, options: &NetOptions, input: &[f32]) 
     Net::new(graph, weights, options).unwrap().run(input, Threads::Seq).unwrap().to_vec()
 }
 
-/// Two images, by 1, 2 and 3 threads.
+/// Extents at which the networks for ImageNet are tested, where they take any: the same layers in less time.
+const SMALL: Shape = Shape::map(3, 96, 112);
+
 fn check_network(name: &str) {
-    let graph = zoo::find(name).unwrap().graph().unwrap();
-    let weights = common::weights(&graph);
+    let entry = zoo::find(name).unwrap();
+    let any = entry.input == Shape::map(3, 224, 224);
+    check_graph(&entry.graph_for(if any { SMALL } else { entry.input }).unwrap());
+}
+
+/// Two images, by 1, 2 and 3 threads.
+fn check_graph(graph: &Graph) {
+    let name = graph.name();
+    let weights = common::weights(graph);
     let input = common::noise(2 * graph.input().len().unwrap(), 9);
     let images = input.chunks_exact(graph.input().len().unwrap());
     let expected: Vec<f32> =
-        images.flat_map(|image| common::layer_by_layer(&graph, &weights, image)).collect();
+        images.flat_map(|image| common::layer_by_layer(graph, &weights, image)).collect();
     let options = NetOptions::default().batch(2).max_threads(3);
-    let mut net = Net::new(&graph, &weights, &options).unwrap();
+    let mut net = Net::new(graph, &weights, &options).unwrap();
     let got = net.run(&input, Threads::Seq).unwrap().to_vec();
     let error = relative_l2(&got, &expected);
     assert!(error <= 1e-5, "{name}: {error:e}");
@@ -38,9 +47,18 @@ fn check_network(name: &str) {
         assert_eq!(net.run(&input, Threads::Pool(&pool)).unwrap(), got, "{name}, {threads} threads");
     }
     // Alone, the branches are merged otherwise.
-    let first = run(&graph, &weights, &NetOptions::default(), &input[..input.len() / 2]);
+    let first = run(graph, &weights, &NetOptions::default(), &input[..input.len() / 2]);
     let error = relative_l2(&first, &expected[..first.len()]);
     assert!(error <= 1e-5, "{name} alone: {error:e}");
+}
+
+/// Minutes: `cargo test --release -p nets --test executor -- --ignored`.
+#[test]
+#[ignore = "takes minutes"]
+fn every_network_at_the_extents_that_it_is_published_for() {
+    for entry in zoo::ALL {
+        check_graph(&entry.graph().unwrap());
+    }
 }
 
 macro_rules! zoo {

@@ -1,7 +1,7 @@
 //! Arguments that several commands share, and how sizes are written.
 
 use clap::{Args, ValueEnum};
-use kernels::{Isa, Layout, Shape4, Size2, Threads};
+use kernels::{Isa, Layout, Numerics, Shape4, Size2, Threads};
 use nets::zoo::{self, Entry};
 use nets::{NetError, NetOptions, Shape};
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -117,6 +117,16 @@ pub(crate) fn size2(text: &str) -> Result<Size2, String> {
 pub(crate) fn layout(text: &str) -> Result<Layout, String> {
     let found = Layout::ALL.into_iter().find(|layout| layout.name() == text);
     found.ok_or_else(|| format!("expected nchw, nhwc or nchw16c, got {text}"))
+}
+
+/// `strict`, `default` or `fast`.
+pub(crate) fn numerics(text: &str) -> Result<Numerics, String> {
+    match text {
+        "strict" => Ok(Numerics::Strict),
+        "default" => Ok(Numerics::Default),
+        "fast" => Ok(Numerics::Fast),
+        _ => Err(format!("expected strict, default or fast, got {text}")),
+    }
 }
 
 /// Numbers between separators; `None` where there is no number, or one too large.

@@ -1,12 +1,15 @@
 //! The command line: one module per command. Commands return their whole output as text.
 
 mod args;
+mod bench;
 mod classify;
 mod conv;
 mod count;
 mod cpu;
 mod demo;
+mod explain;
 mod run;
+mod source;
 mod text;
 
 use clap::{Parser, Subcommand};
@@ -25,6 +28,8 @@ const EXAMPLES: &str = "Without a command, `nets` runs `nets demo`.\n\n\
     nets run lenet5 --image digit.png\n  \
     nets count resnet50\n  \
     nets count model.onnx --format json\n  \
+    nets bench googlenet --threads 1 --per-layer\n  \
+    nets explain resnet50\n  \
     nets conv --input 1x64x56x56 --out 128 --kernel 3 --pad 1";
 
 #[derive(Debug, Subcommand)]
@@ -35,6 +40,10 @@ enum Command {
     Run(run::Run),
     /// Count parameters, MACs, FLOPs and memory, layer by layer, of a network or an ONNX file
     Count(Box<count::Count>),
+    /// Time a network, or an ONNX file, whole and layer by layer
+    Bench(Box<bench::Bench>),
+    /// Explain how each convolution of a network is computed, without running it
+    Explain(explain::Explain),
     /// Explain how one convolution would be computed, and what it costs, without running it
     Conv(conv::Conv),
 }
@@ -45,6 +54,8 @@ impl Cli {
             Command::Demo(demo) => demo.execute(),
             Command::Run(run) => run.execute(),
             Command::Count(count) => count.execute(),
+            Command::Bench(bench) => bench.execute(),
+            Command::Explain(explain) => explain.execute(),
             Command::Conv(conv) => conv.execute(),
         }
     }

@@ -1,11 +1,11 @@
 //! `nets run`: a network on a picture of a digit, or on a tensor.
 
-use super::args::{self, Hardware, Plain, Target};
+use super::args::{Hardware, Plain};
+use super::source::{self, Wanted};
 use super::{classify, text};
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, bail};
 use clap::Args;
-use nets::import::onnx::{self, ImportOptions};
-use nets::{Graph, Init, Net, Shape, WeightSet, digits, npy, zoo};
+use nets::{Graph, Net, Shape, WeightSet, npy};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -99,31 +99,8 @@ impl Run {
             [_, len] | [len] => Shape::vector(len),
             _ => bail!("{}: expected extents CxHxW or NxCxHxW, got {dims:?}", path.display()),
         };
-        match args::target(&self.network)? {
-            Target::Zoo(entry) => {
-                let graph = entry.graph_for(image)?;
-                let weights = match (&self.weights, self.seed) {
-                    (Some(path), _) => WeightSet::load(&graph, path)?,
-                    (None, None) if graph == zoo::lenet5()? => digits::trained_weights(&graph)?,
-                    (None, seed) => WeightSet::seeded(&graph, Init::He, seed.unwrap_or(0))?,
-                };
-                Ok((graph, weights))
-            }
-            Target::Onnx(file) => {
-                let fits = self.weights.is_none() && self.seed.is_none();
-                ensure!(
-                    fits,
-                    "{}: expected no --weights and no --seed: its weights are in it",
-                    file.display()
-                );
-                let mut options = ImportOptions::default();
-                options.input = Some(image);
-                let model = onnx::load(&file, &options)?;
-                model.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
-                let weights = model.weights.read(&model.graph)?;
-                Ok((model.graph, weights))
-            }
-        }
+        let (weights, seed) = (self.weights.as_deref(), self.seed);
+        source::load(Wanted { network: &self.network, input: Some(image), weights, seed })
     }
 }
 

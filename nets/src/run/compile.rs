@@ -136,11 +136,12 @@ impl Places {
     fn operand(&self, program: &Program, arg: &Arg) -> Operand {
         let storages = &program.storages;
         let Arg { value, shape, layout } = *arg;
+        let range = storages.range(value);
         let place = match storages.of(value) {
             storage if storage == storages.of(INPUT) => Place::Input,
-            storage if storage == self.output => Place::Output,
+            storage if storage == self.output => Place::Output(range),
             storage => {
-                let (range, start) = (storages.range(value), self.offsets[storage]);
+                let start = self.offsets[storage];
                 Place::Arena(start + range.start..start + range.end)
             }
         };

@@ -245,7 +245,7 @@ mod tests {
                     place => *place == Place::Input,
                 })
             }
-            _ => step.sources.iter().all(|source| source.place != Place::Output),
+            _ => step.sources.iter().all(|source| !matches!(source.place, Place::Output(_))),
         })
     }
 

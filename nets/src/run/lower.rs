@@ -296,10 +296,10 @@ impl Lowering<'_> {
         let arg = self.demand(self.at(self.graph.output_id()), Layout::Nchw);
         let (value, storage) = (self.storages.value(arg.value), self.storages.of(arg.value));
         let inside = |value: usize| self.storages.of(value) == storage;
-        let writers = self.ops.iter().filter(|op| op.write.is_some_and(inside)).count();
+        let written = self.ops.iter().any(|op| op.write.is_some_and(inside));
         let read = self.ops.iter().any(|op| op.reads.iter().any(|arg| inside(arg.value)));
         let packed = value.layout == Layout::Nchw || has_no_padding(value.shape);
-        match packed && writers == 1 && !read && self.storages.is_alone(arg.value) {
+        match packed && written && !read && self.storages.is_alone(arg.value) {
             true => arg.value,
             false => self.copy(arg, Layout::Nchw),
         }

@@ -67,8 +67,8 @@ pub(super) struct ScaleShift {
 pub(super) enum Place {
     /// The caller's input.
     Input,
-    /// The caller's output.
-    Output,
+    /// These elements of the caller's output; nothing reads them.
+    Output(Range<usize>),
     /// These elements of the network's own memory.
     Arena(Range<usize>),
 }
@@ -143,9 +143,12 @@ impl Step {
                 let (data, behind) = rest.split_at_mut(range.len());
                 (Sources { input, before, behind, behind_start: range.end }, data)
             }
-            Place::Input | Place::Output => {
-                (Sources { input, before: arena, behind: &[], behind_start: usize::MAX }, output)
+            Place::Output(range) => {
+                let sources = Sources { input, before: arena, behind: &[], behind_start: usize::MAX };
+                (sources, &mut output[range.clone()])
             }
+            // Nothing writes the input.
+            Place::Input => return Ok(()),
         };
         match &self.kernel {
             Kernel::Conv(plan) => self.conv(plan, context, &sources, data, workspace),
@@ -285,8 +288,7 @@ impl<'a> Sources<'a> {
             Place::Arena(range) => {
                 &self.behind[range.start - self.behind_start..range.end - self.behind_start]
             }
-            // Nothing reads the output.
-            Place::Input | Place::Output => self.input,
+            Place::Input | Place::Output(_) => self.input,
         }
     }
 }

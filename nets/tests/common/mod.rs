@@ -6,7 +6,8 @@ mod layers;
 use kernels::{Activation, Layout, PoolKind, Weights, conv2d};
 use layers::Inputs;
 use nets::{
-    Conv, Graph, Layer, Linear, Net, NetOptions, Node, NodeId, Pool, Shape, WeightSet, to_safetensors,
+    Conv, Graph, Layer, Linear, Net, NetOptions, Node, NodeId, NormKind, Pool, Shape, WeightSet,
+    to_safetensors,
 };
 
 /// Unit roundoff of `f32`.
@@ -94,6 +95,27 @@ pub fn layer_by_layer(graph: &Graph, weights: &WeightSet, image: &[f32]) -> Vec<
                 let conv = Conv { bias: linear.bias, ..Conv::new(linear.out_features, 1) };
                 let desc = conv.desc(shape.batched(1), Layout::Nchw, Activation::None).unwrap();
                 conv2d(&desc, input, own()).unwrap()
+            }
+            (&Layer::Activation(function), Some((_, input))) if function != Activation::PRelu => {
+                input.iter().map(|&x| function.eval(x.into(), 0.0) as f32).collect()
+            }
+            (Layer::Add, Some((_, input))) => {
+                let mut sum = input.to_vec();
+                for id in &node.inputs[1..] {
+                    sum.iter_mut().zip(&values[id.index()]).for_each(|(sum, x)| *sum += x);
+                }
+                sum
+            }
+            (Layer::Norm(norm), Some((shape, input))) if norm.kind == NormKind::Batch => {
+                let numbers = ["weight", "bias", "running_mean", "running_var"];
+                let numbers = numbers.map(|name| tensor(name).unwrap());
+                let maps = input.chunks_exact(input.len() / shape.channels()).enumerate();
+                let map = |(c, map): (usize, &[f32])| {
+                    let [weight, bias, mean, var] = numbers.map(|numbers| f64::from(numbers[c]));
+                    let scale = weight / (var + f64::from(norm.eps)).sqrt();
+                    map.iter().map(|&x| ((f64::from(x) - mean) * scale + bias) as f32).collect::<Vec<f32>>()
+                };
+                maps.flat_map(map).collect()
             }
             _ => {
                 let exact = |&id: &NodeId| values[id.index()].iter().copied().map(Value::exact).collect();
@@ -249,7 +271,7 @@ fn fully_connected(linear: &Linear, input: &[Value], weight: &[f32], bias: Optio
     (0..linear.out_features).map(output).collect()
 }
 
-/// Padding counts in averages as zeros, windows do not hang over: what the tests of this crate use.
+/// Padding counts in averages as zeros if the layer says so; what hangs over the padding never does.
 fn pool(desc: &Pool, shape: Shape, output: Shape, input: &[Value]) -> Vec<Value> {
     let (_, h, w) = extents(shape);
     let (window_h, window_w) = desc.window.map_or((h, w), |window| (window.h, window.w));
@@ -265,7 +287,16 @@ fn pool(desc: &Pool, shape: Shape, output: Shape, input: &[Value]) -> Vec<Value>
                     at(input, shape, c, y, x, desc.pad.top, desc.pad.left)
                 })
                 .collect();
-            let size = (window_h * window_w) as f64;
+            let inside = |start: usize, window: usize, end: usize| {
+                (start..start + window).filter(|&i| i < end).count()
+            };
+            let size = match desc.kind {
+                PoolKind::Average { count_include_pad: false } => seen.len() as f64,
+                _ => {
+                    let rows = inside(oy * desc.stride.h, window_h, h + desc.pad.top + desc.pad.bottom);
+                    (rows * inside(ox * desc.stride.w, window_w, w + desc.pad.left + desc.pad.right)) as f64
+                }
+            };
             let error = seen.iter().map(|x| x.error).fold(0.0, f64::max);
             values.push(match desc.kind {
                 PoolKind::Max => {

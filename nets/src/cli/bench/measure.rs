@@ -1,0 +1,154 @@
+//! Running a network again and again, with a look at the clock after each layer.
+
+use kernels::{
+    ConvDesc, ConvIo, ConvPlan, Isa, Layout, PlanOptions, Shape4, Size2, TensorMut, TensorRef, Threads,
+    Weights, Workspace,
+};
+use nets::{CompiledNet, NetError, StepReport};
+use rayon::ThreadPool;
+use std::time::{Duration, Instant};
+
+/// Passes of a measurement at least, and how long the roof is measured.
+const FEWEST: usize = 5;
+const ROOF: Duration = Duration::from_millis(200);
+
+/// One number of images by one number of threads.
+pub(super) struct Measured {
+    pub(super) batch: usize,
+    pub(super) threads: usize,
+    pub(super) isa: Isa,
+    /// Milliseconds of the passes, ascending.
+    pub(super) passes: Vec<f64>,
+    pub(super) layers: Vec<Layer>,
+    /// 10^9 operations per second that all threads reach in cache.
+    pub(super) roof_gflops: f64,
+    pub(super) activation_bytes: usize,
+}
+
+/// One step.
+pub(super) struct Layer {
+    pub(super) step: StepReport,
+    /// The median of the passes.
+    pub(super) ms: f64,
+    /// In the pass that was the fastest: since its beginning, and for how long.
+    pub(super) span: (Duration, Duration),
+}
+
+impl Measured {
+    pub(super) fn least(&self) -> f64 {
+        self.passes[0]
+    }
+
+    pub(super) fn median(&self) -> f64 {
+        median(&self.passes)
+    }
+
+    /// 10^9 operations per second of a layer, by the multiply-accumulates of its definition.
+    pub(super) fn gflops(&self, layer: &Layer) -> Option<f64> {
+        let flops = 2.0 * layer.step.macs as f64 * self.batch as f64;
+        (flops > 0.0 && layer.ms > 0.0).then(|| flops / layer.ms / 1e6)
+    }
+
+    /// The share of a pass that is no convolution and no fully connected layer, in percent.
+    pub(super) fn outside(&self) -> f64 {
+        let sum = |layers: &mut dyn Iterator<Item = &Layer>| layers.map(|layer| layer.ms).sum::<f64>();
+        let all = sum(&mut self.layers.iter());
+        100.0 * sum(&mut self.layers.iter().filter(|layer| layer.step.macs == 0)) / all
+    }
+}
+
+fn median(ascending: &[f64]) -> f64 {
+    let middle = ascending.len() / 2;
+    match ascending.len() % 2 {
+        0 => (ascending[middle - 1] + ascending[middle]) / 2.0,
+        _ => ascending[middle],
+    }
+}
+
+/// Runs `net` on noise: one pass to warm up, then as many as `time` takes.
+pub(super) fn measure(
+    net: &CompiledNet,
+    pool: Option<&ThreadPool>,
+    time: Duration,
+) -> Result<Measured, NetError> {
+    let threads = pool.map_or(Threads::Seq, Threads::Pool);
+    let (mut memory, mut output) = (net.memory(), vec![0.0; net.output_len()]);
+    let input: Vec<f32> = (0..net.input_len()).map(|i| (i * 37 % 113) as f32 / 56.0 - 1.0).collect();
+    net.run(&input, &mut output, &mut memory, threads)?;
+
+    let steps: Vec<StepReport> = net.steps().collect();
+    let mut ends = vec![Instant::now(); steps.len()];
+    let mut passes = Vec::new();
+    let mut times: Vec<Vec<f64>> = vec![Vec::new(); steps.len()];
+    let mut best = (Duration::MAX, vec![(Duration::ZERO, Duration::ZERO); steps.len()]);
+    let begin = Instant::now();
+    while passes.len() < FEWEST || begin.elapsed() < time {
+        let start = Instant::now();
+        net.run_observed(&input, &mut output, &mut memory, threads, &mut |step| ends[step] = Instant::now())?;
+        let whole = start.elapsed();
+        let starts = std::iter::once(&start).chain(&ends);
+        let spans = starts.zip(&ends).map(|(from, to)| (*from - start, *to - *from));
+        let spans: Vec<(Duration, Duration)> = spans.collect();
+        times.iter_mut().zip(&spans).for_each(|(times, span)| times.push(milliseconds(span.1)));
+        if whole < best.0 {
+            best = (whole, spans);
+        }
+        passes.push(milliseconds(whole));
+    }
+    passes.sort_by(f64::total_cmp);
+    let layer = |((step, mut times), span): ((StepReport, Vec<f64>), (Duration, Duration))| {
+        times.sort_by(f64::total_cmp);
+        Layer { step, ms: median(&times), span }
+    };
+    let layers = steps.into_iter().zip(times).zip(best.1).map(layer).collect();
+    let activation_bytes = memory.activation_bytes();
+    let count = pool.map_or(1, ThreadPool::current_num_threads);
+    let roof_gflops = roof(net.isa(), pool)?;
+    Ok(Measured {
+        batch: net.batch(),
+        threads: count,
+        isa: net.isa(),
+        passes,
+        layers,
+        roof_gflops,
+        activation_bytes,
+    })
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+/// What the library's own matrix product reaches on all threads at once with everything in the first cache levels: some
+/// 95 % of what fused multiply-adds in registers would.
+fn roof(isa: Isa, pool: Option<&ThreadPool>) -> Result<f64, NetError> {
+    let one = || in_cache(isa).map_err(NetError::from);
+    match pool {
+        None => one(),
+        Some(pool) => pool.broadcast(|_| one()).into_iter().sum(),
+    }
+}
+
+fn in_cache(isa: Isa) -> Result<f64, kernels::ConvError> {
+    let layout = Layout::Nchw16c;
+    let desc = ConvDesc::builder(Shape4::new(1, 128, 4, 28), 64, Size2::square(1)).layout(layout).build()?;
+    let filter = vec![0.01; desc.filter_len()];
+    let options = PlanOptions::default().isa(isa).max_threads(1);
+    let plan = ConvPlan::new(&desc, Weights::filter(&filter), &options)?;
+    let mut workspace = Workspace::for_req(plan.workspace_req());
+    let input = kernels::Buffer::zeroed(desc.input().len(layout)?);
+    let mut output = kernels::Buffer::zeroed(desc.output().len(layout)?);
+    let (start, mut best) = (Instant::now(), f64::MAX);
+    while start.elapsed() < ROOF {
+        let turn = Instant::now();
+        for _ in 0..20 {
+            let io = ConvIo::new(
+                TensorRef::packed(&input, desc.input(), layout)?,
+                TensorMut::packed(&mut output, desc.output(), layout)?,
+            );
+            plan.run(io, &mut workspace, Threads::Seq)?;
+        }
+        best = best.min(turn.elapsed().as_secs_f64() / 20.0);
+    }
+    Ok(desc.cost().flops as f64 / best / 1e9)
+}

@@ -1,0 +1,130 @@
+//! `nets bench`: how long a network takes, whole and layer by layer.
+
+mod measure;
+mod plot;
+mod report;
+mod trace;
+
+use super::args::{self, numerics};
+use super::source::{self, Wanted};
+use clap::{Args, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+use kernels::{Isa, Numerics};
+use measure::Measured;
+use nets::{CompiledNet, NetOptions, Shape};
+use rayon::ThreadPoolBuilder;
+use std::path::PathBuf;
+use std::time::Duration;
+
+const EXAMPLES: &str = "Examples:
+  nets bench resnet50 --threads 1,2 --batch 1,8
+  nets bench googlenet --threads 1 --per-layer
+  nets bench model.onnx --per-layer --format csv
+  nets bench vgg16 --threads 1 --plot vgg16.svg --trace vgg16.json     (open the trace in ui.perfetto.dev)";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Bench {
+    /// A network of the zoo or an .onnx file
+    network: String,
+    /// Extents of one input image [default: those that the network is published for]
+    #[arg(long, value_name = "CxHxW", value_parser = args::image)]
+    input: Option<Shape>,
+    /// Threads, one measurement for each number [default: one per physical core]
+    #[arg(long, value_name = "N,N,..", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Vec<u16>,
+    /// Images of one forward pass, one measurement for each number
+    #[arg(long, value_name = "N,N,..", value_delimiter = ',', default_value = "1", value_parser = clap::value_parser!(u16).range(1..))]
+    batch: Vec<u16>,
+    /// How much rounding error algorithms may add: strict, default or fast
+    #[arg(long, default_value = "default", value_parser = numerics)]
+    numerics: Numerics,
+    /// Instruction set: portable, neon, avx2fma or avx512f [default: the best of this machine]
+    #[arg(long, value_parser = Isa::from_name)]
+    isa: Option<Isa>,
+    /// Weights under the names of the network's layers [default: trained ones for lenet5, else seeded ones]
+    #[arg(long, value_name = "FILE.safetensors")]
+    weights: Option<PathBuf>,
+    /// How long each measurement goes on, at least five passes
+    #[arg(long, value_name = "S", default_value = "1", value_parser = seconds)]
+    seconds: Duration,
+    /// Also list every layer (JSON always does)
+    #[arg(long)]
+    per_layer: bool,
+    /// How the results are written
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    /// Also draw the layers' times
+    #[arg(long, value_name = "FILE.svg")]
+    plot: Option<PathBuf>,
+    /// Also write a timeline of one pass of each measurement, in the trace format of Chrome
+    #[arg(long, value_name = "FILE.json")]
+    trace: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    #[default]
+    Text,
+    /// An array of objects, one for each measurement
+    Json,
+    /// Comma-separated values
+    Csv,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("expected seconds, above 0 and at most 3600, got {text}");
+    let seconds: f64 = text.parse().map_err(|_| wrong())?;
+    if seconds > 0.0 && seconds <= 3600.0 { Ok(Duration::from_secs_f64(seconds)) } else { Err(wrong()) }
+}
+
+impl Bench {
+    pub(super) fn execute(&self) -> anyhow::Result<String> {
+        let wanted = Wanted { network: &self.network, input: self.input, ..Wanted::default() };
+        let (graph, weights) = source::load(Wanted { weights: self.weights.as_deref(), ..wanted })?;
+        let threads = match &self.threads[..] {
+            [] => vec![num_cpus::get_physical().max(1)],
+            given => given.iter().map(|&threads| usize::from(threads)).collect(),
+        };
+        let runs: Vec<(usize, usize)> = self
+            .batch
+            .iter()
+            .flat_map(|&batch| threads.iter().map(move |&threads| (usize::from(batch), threads)))
+            .collect();
+        let progress = progress(runs.len());
+        let mut results: Vec<Measured> = Vec::new();
+        for (batch, threads) in runs {
+            progress.set_message(format!("{}: {batch} x {threads} threads", graph.name()));
+            let mut options = NetOptions::default().batch(batch).max_threads(threads).numerics(self.numerics);
+            options.isa = self.isa;
+            let net = CompiledNet::new(&graph, &weights, &options)?;
+            let pool = (threads > 1).then(|| ThreadPoolBuilder::new().num_threads(threads).build());
+            let pool = pool.transpose()?;
+            results.push(measure::measure(&net, pool.as_ref(), self.seconds)?);
+            progress.inc(1);
+        }
+        progress.finish_and_clear();
+        if let Some(path) = &self.plot {
+            nets::write(path, plot::svg(graph.name(), &results)?.as_bytes())?;
+        }
+        if let Some(path) = &self.trace {
+            nets::write(path, trace::json(graph.name(), &results)?.as_bytes())?;
+        }
+        let report = report::Report::new(graph.name(), self.numerics, &results);
+        Ok(match self.format {
+            Format::Text => report.text(self.per_layer),
+            Format::Json => report.json()?,
+            Format::Csv => report.csv(self.per_layer),
+        })
+    }
+}
+
+/// On standard error, if that is a terminal.
+fn progress(steps: usize) -> ProgressBar {
+    let bar = ProgressBar::new(steps as u64);
+    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}") {
+        bar.set_style(style);
+    }
+    bar
+}

@@ -1,0 +1,207 @@
+//! The results as text, JSON and CSV.
+
+use super::super::text;
+use super::measure::{Layer, Measured};
+use kernels::Numerics;
+use serde::Serialize;
+use std::fmt::Write as _;
+
+/// All measurements of one network.
+pub(super) struct Report<'a> {
+    name: &'a str,
+    numerics: &'static str,
+    results: &'a [Measured],
+}
+
+/// An element of the JSON array.
+#[derive(Serialize)]
+struct Run<'a> {
+    net: &'a str,
+    batch: usize,
+    threads: usize,
+    isa: &'static str,
+    numerics: &'static str,
+    passes: usize,
+    ms_min: f64,
+    ms_median: f64,
+    activation_bytes: usize,
+    /// Percent of the time in layers without multiply-accumulates.
+    outside_percent: f64,
+    roof_gflops: f64,
+    layers: Vec<Row<'a>>,
+}
+
+#[derive(Serialize)]
+struct Row<'a> {
+    name: &'a str,
+    op: &'a str,
+    algorithm: Option<&'static str>,
+    kernel: Option<&'static str>,
+    layout: Option<&'static str>,
+    ms: f64,
+    gflops: Option<f64>,
+    roof_percent: Option<f64>,
+    bytes: u64,
+}
+
+impl<'a> Row<'a> {
+    fn new(run: &Measured, layer: &'a Layer) -> Self {
+        let step = &layer.step;
+        let gflops = run.gflops(layer);
+        Self {
+            name: &step.name,
+            op: &step.op,
+            algorithm: step.algorithm.map(|algorithm| algorithm.name()),
+            kernel: step.kernel,
+            layout: step.layout.map(|layout| layout.name()),
+            ms: rounded(layer.ms, 1e6),
+            gflops: gflops.map(|gflops| rounded(gflops, 1e3)),
+            roof_percent: gflops.map(|gflops| rounded(100.0 * gflops / run.roof_gflops, 1e2)),
+            bytes: step.bytes,
+        }
+    }
+}
+
+/// To as many digits as the clock is good for.
+fn rounded(number: f64, per_unit: f64) -> f64 {
+    (number * per_unit).round() / per_unit
+}
+
+/// The name on the command line.
+fn numerics_name(numerics: Numerics) -> &'static str {
+    match numerics {
+        Numerics::Strict => "strict",
+        Numerics::Fast => "fast",
+        _ => "default",
+    }
+}
+
+impl<'a> Report<'a> {
+    pub(super) fn new(name: &'a str, numerics: Numerics, results: &'a [Measured]) -> Self {
+        Self { name, numerics: numerics_name(numerics), results }
+    }
+
+    fn run(&self, run: &'a Measured) -> Run<'a> {
+        Run {
+            net: self.name,
+            batch: run.batch,
+            threads: run.threads,
+            isa: run.isa.name(),
+            numerics: self.numerics,
+            passes: run.passes.len(),
+            ms_min: rounded(run.least(), 1e6),
+            ms_median: rounded(run.median(), 1e6),
+            activation_bytes: run.activation_bytes,
+            outside_percent: rounded(run.outside(), 1e2),
+            roof_gflops: rounded(run.roof_gflops, 1e1),
+            layers: run.layers.iter().map(|layer| Row::new(run, layer)).collect(),
+        }
+    }
+
+    pub(super) fn json(&self) -> serde_json::Result<String> {
+        let runs: Vec<Run<'_>> = self.results.iter().map(|run| self.run(run)).collect();
+        Ok(serde_json::to_string(&runs)? + "\n")
+    }
+
+    pub(super) fn csv(&self, per_layer: bool) -> String {
+        let mut out = String::from("net,batch,threads,isa,numerics,ms_min,ms_median");
+        out += if per_layer { ",layer,op,algorithm,kernel,ms,gflops,roof_percent,bytes\n" } else { "\n" };
+        for run in self.results.iter().map(|run| self.run(run)) {
+            let Run { net, batch, threads, isa, numerics, ms_min, ms_median, .. } = &run;
+            let start = format!("{},{batch},{threads},{isa},{numerics},{ms_min},{ms_median}", field(net));
+            if !per_layer {
+                out += &(start + "\n");
+                continue;
+            }
+            let number = |number: Option<f64>| number.map_or(String::new(), |number| number.to_string());
+            for row in &run.layers {
+                // Writing to a string cannot fail.
+                let _ = writeln!(
+                    out,
+                    "{start},{},{},{},{},{},{},{},{}",
+                    field(row.name),
+                    field(row.op),
+                    row.algorithm.unwrap_or_default(),
+                    row.kernel.unwrap_or_default(),
+                    row.ms,
+                    number(row.gflops),
+                    number(row.roof_percent),
+                    row.bytes
+                );
+            }
+        }
+        out
+    }
+
+    pub(super) fn text(&self, per_layer: bool) -> String {
+        let mut out = String::new();
+        let mut table = text::table(
+            &["Batch", "Threads", "min ms", "median ms", "Images/s", "GFLOP/s", "Outside", "Activations"],
+            &[0, 1, 2, 3, 4, 5, 6, 7],
+        );
+        for run in self.results {
+            let flops: f64 = run.layers.iter().map(|layer| 2.0 * layer.step.macs as f64).sum();
+            let median = run.median();
+            table.add_row([
+                run.batch.to_string(),
+                run.threads.to_string(),
+                format!("{:.3}", run.least()),
+                format!("{median:.3}"),
+                format!("{:.1}", run.batch as f64 * 1e3 / median),
+                format!("{:.1}", flops * run.batch as f64 / median / 1e6),
+                format!("{:.1} %", run.outside()),
+                text::bytes(run.activation_bytes as u64),
+            ]);
+        }
+        let isa = self.results.first().map_or("", |run| run.isa.name());
+        let _ = writeln!(out, "{} on {isa} kernels, numerics {}\n", self.name, self.numerics);
+        out += &text::lines(&table);
+        out += "\nOutside: time in layers that are neither convolutions nor fully connected.\n";
+        if per_layer {
+            self.results.iter().for_each(|run| out += &layers(run));
+        }
+        out
+    }
+}
+
+/// The table of one measurement.
+fn layers(run: &Measured) -> String {
+    let mut table = text::table(
+        &["Layer", "Op", "Output", "Layout", "Algorithm", "Kernel", "ms", "%", "GFLOP/s", "% roof", "Bytes"],
+        &[6, 7, 8, 9, 10],
+    );
+    let total: f64 = run.layers.iter().map(|layer| layer.ms).sum();
+    for layer in &run.layers {
+        let row = Row::new(run, layer);
+        let number = |number: Option<f64>| number.map_or("-".to_owned(), |number| format!("{number:.1}"));
+        table.add_row([
+            row.name.to_owned(),
+            row.op.to_owned(),
+            layer.step.output.to_string(),
+            row.layout.unwrap_or("-").to_owned(),
+            row.algorithm.unwrap_or("-").to_owned(),
+            row.kernel.unwrap_or("-").to_owned(),
+            format!("{:.3}", row.ms),
+            format!("{:.1}", 100.0 * row.ms / total),
+            number(row.gflops),
+            number(row.roof_percent),
+            text::thousands(row.bytes),
+        ]);
+    }
+    format!(
+        "\nBatch {}, {} thread(s); the roof is {:.0} GFLOP/s, the library's own product in cache\n\n{}",
+        run.batch,
+        run.threads,
+        run.roof_gflops,
+        text::lines(&table)
+    )
+}
+
+/// Quoted if it has to be.
+fn field(text: &str) -> String {
+    if text.contains([',', '"', '\n']) {
+        format!("\"{}\"", text.replace('"', "\"\""))
+    } else {
+        text.to_owned()
+    }
+}

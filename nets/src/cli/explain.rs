@@ -1,0 +1,98 @@
+//! `nets explain`: how each convolution of a network would be computed, and why not otherwise. Nothing is run.
+
+use super::args::{self, numerics};
+use super::source::{self, Wanted};
+use clap::Args;
+use kernels::{Isa, Numerics, PlanReport};
+use nets::{CompiledNet, NetOptions, Shape};
+use serde::Serialize;
+use std::fmt::Write as _;
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  nets explain resnet50\n  nets explain model.onnx --batch 8 --json")]
+pub(crate) struct Explain {
+    /// A network of the zoo or an .onnx file
+    network: String,
+    /// Extents of one input image [default: those that the network is published for]
+    #[arg(long, value_name = "CxHxW", value_parser = args::image)]
+    input: Option<Shape>,
+    /// Images of one forward pass
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    batch: u16,
+    /// Threads [default: one per physical core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    /// Instruction set: portable, neon, avx2fma or avx512f [default: the best of this machine]
+    #[arg(long, value_parser = Isa::from_name)]
+    isa: Option<Isa>,
+    /// How much rounding error algorithms may add: strict, default or fast
+    #[arg(long, default_value = "default", value_parser = numerics)]
+    numerics: Numerics,
+    /// One JSON array of objects instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Row<'a> {
+    name: &'a str,
+    problem: String,
+    algorithm: &'static str,
+    reason: &'a str,
+    kernel: &'static str,
+    isa: &'static str,
+    macs: u64,
+    packed_bytes: usize,
+    workspace_bytes_per_thread: usize,
+    rejected: Vec<Rejected>,
+}
+
+#[derive(Serialize)]
+struct Rejected {
+    algorithm: &'static str,
+    reason: String,
+}
+
+impl<'a> Row<'a> {
+    fn new(name: &'a str, report: &'a PlanReport) -> Self {
+        let choice = &report.choice;
+        let rejected = choice.rejected.iter();
+        Self {
+            name,
+            problem: report.desc.to_string(),
+            algorithm: choice.algorithm.name(),
+            reason: choice.reason,
+            kernel: report.kernel,
+            isa: report.isa.name(),
+            macs: report.desc.cost().macs,
+            packed_bytes: report.packed_bytes,
+            workspace_bytes_per_thread: report.workspace_bytes_per_thread,
+            rejected: rejected
+                .map(|(other, why)| Rejected { algorithm: other.name(), reason: why.to_string() })
+                .collect(),
+        }
+    }
+}
+
+impl Explain {
+    pub(super) fn execute(&self) -> anyhow::Result<String> {
+        let wanted = Wanted { network: &self.network, input: self.input, ..Wanted::default() };
+        let (graph, weights) = source::load(wanted)?;
+        let mut options = NetOptions::default().batch(self.batch.into()).numerics(self.numerics);
+        options.isa = self.isa;
+        if let Some(threads) = self.threads {
+            options.max_threads = threads.into();
+        }
+        let net = CompiledNet::new(&graph, &weights, &options)?;
+        if self.json {
+            let rows: Vec<Row<'_>> = net.explain().map(|(name, report)| Row::new(name, report)).collect();
+            return Ok(serde_json::to_string(&rows)? + "\n");
+        }
+        let mut out = String::new();
+        for (name, report) in net.explain() {
+            // Writing to a string cannot fail.
+            let _ = writeln!(out, "{name}\n  {report}");
+        }
+        Ok(out)
+    }
+}
