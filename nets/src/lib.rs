@@ -32,6 +32,7 @@ mod graph;
 pub mod import;
 mod layer;
 pub mod npy;
+pub mod photo;
 pub mod picture;
 mod run;
 mod shape;

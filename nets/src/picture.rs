@@ -55,7 +55,7 @@ pub fn digit_from_bytes(bytes: &[u8], origin: &str) -> Result<Vec<u8>, PictureEr
 }
 
 /// Decodes by content, whatever the file is called, and turns a photograph the right way up.
-fn decode(bytes: &[u8]) -> ImageResult<DynamicImage> {
+pub(crate) fn decode(bytes: &[u8]) -> ImageResult<DynamicImage> {
     let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?;
     if reader.format() == Some(ImageFormat::Jpeg) && !jpeg_is_complete(bytes) {
         let (format, reason) = (ImageFormat::Jpeg.into(), "the file ends before the picture does");
@@ -95,7 +95,7 @@ fn jpeg_is_complete(bytes: &[u8]) -> bool {
     false
 }
 
-fn reason(error: &ImageError) -> String {
+pub(crate) fn reason(error: &ImageError) -> String {
     match error {
         ImageError::Unsupported(_) => "something else".to_owned(),
         damage => damage.to_string().split_whitespace().collect::<Vec<_>>().join(" "),

@@ -375,7 +375,7 @@ fn run_reads_and_writes_tensors() {
         std::fs::write(path("cut.npy"), &whole[..len]).unwrap();
         fails("resnet20-cifar", &path("cut.npy"), "cut.npy: expected an .npy file");
     }
-    fails_with(&["run", "vgg16", "--image", "x.png"], "expected the network lenet5");
+    fails_with(&["run", "vgg16", "--image", "x.png"], "vgg16: expected --weights");
     fails_with(&["run", "lenet5", "--image", "x.png", "--input", "x.npy"], "cannot be used with");
 }
 

@@ -129,6 +129,14 @@ pub(crate) fn numerics(text: &str) -> Result<Numerics, String> {
     }
 }
 
+/// `0.485,0.456,0.406`: one number for each colour.
+pub(crate) fn colours(text: &str) -> Result<[f32; 3], String> {
+    let wrong = || format!("expected three numbers R,G,B, as in 0.485,0.456,0.406, got {text}");
+    let numbers: Vec<f32> = text.split(',').map(str::parse).collect::<Result<_, _>>().map_err(|_| wrong())?;
+    let finite = numbers.iter().all(|number: &f32| number.is_finite());
+    <[f32; 3]>::try_from(numbers).ok().filter(|_| finite).ok_or_else(wrong)
+}
+
 /// Numbers between separators; `None` where there is no number, or one too large.
 pub(super) fn numbers(text: &str, separator: char) -> Vec<Option<usize>> {
     text.split(separator).map(|number| number.parse().ok()).collect()

@@ -1,22 +1,21 @@
-//! `nets run --image`: one picture, shown as the network sees it, and what the network says of it.
+//! `nets run lenet5 --image`: pictures, shown as the network sees them, and what it says of them.
 
 use super::args::Plain;
 use super::demo::most_likely;
 use super::run::Run;
-use anyhow::bail;
 use kernels::{Layout, Ops, TensorMut};
 use nets::digits::{SIDE, to_input, trained_weights};
-use nets::{Net, WeightSet, picture, zoo};
+use nets::{Init, Net, WeightSet, picture, zoo};
 use serde::Serialize;
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::PathBuf;
 
 /// From no ink to full ink.
 const RAMP: &[u8; 10] = b" .:-=+*#%@";
 /// Characters of a bar of probability 1.
 const BAR: f32 = 40.0;
 
-/// What `--format json` prints.
+/// What `--format json` prints for one picture; for several, an array of these.
 #[derive(Serialize)]
 struct Report {
     network: &'static str,
@@ -26,35 +25,36 @@ struct Report {
     probabilities: Vec<f32>,
 }
 
-pub(super) fn execute(run: &Run, image: &Path) -> anyhow::Result<String> {
-    let entry = zoo::find(&run.network)?;
-    let graph = entry.graph()?;
-    if graph != zoo::lenet5()? {
-        bail!(
-            "--image: expected the network lenet5, which reads digits, got {}: give it --input x.npy",
-            entry.name
-        );
-    }
-    let weights = match &run.weights {
-        Some(path) => WeightSet::load(&graph, path)?,
-        None => trained_weights(&graph)?,
+pub(super) fn execute(run: &Run, images: &[PathBuf]) -> anyhow::Result<String> {
+    let graph = zoo::lenet5()?;
+    let weights = match (&run.weights, run.seed) {
+        (Some(path), _) => WeightSet::load(&graph, path)?,
+        (None, Some(seed)) => WeightSet::seeded(&graph, Init::He, seed)?,
+        (None, None) => trained_weights(&graph)?,
     };
-    let pixels = picture::load(image)?;
     let mut net = Net::new(&graph, &weights, &run.hardware.options(1))?;
     let pool = run.hardware.pool()?;
-    let mut probabilities = net.run(&to_input(&pixels), pool.threads())?.to_vec();
-    let tensor = TensorMut::packed(&mut probabilities, graph.output().batched(1), Layout::Nchw)?;
-    Ops::new(Some(net.isa()))?.softmax(tensor, pool.threads())?;
-    let report = Report {
-        network: entry.name,
-        image: image.display().to_string(),
-        isa: net.isa().name(),
-        class: most_likely(&probabilities),
-        probabilities,
-    };
-    Ok(match run.format {
-        Plain::Json => serde_json::to_string(&report)? + "\n",
-        Plain::Text => text(&report, &pixels),
+    let mut reports = Vec::new();
+    let mut texts = Vec::new();
+    for image in images {
+        let pixels = picture::load(image)?;
+        let mut probabilities = net.run(&to_input(&pixels), pool.threads())?.to_vec();
+        let tensor = TensorMut::packed(&mut probabilities, graph.output().batched(1), Layout::Nchw)?;
+        Ops::new(Some(net.isa()))?.softmax(tensor, pool.threads())?;
+        let report = Report {
+            network: "lenet5",
+            image: image.display().to_string(),
+            isa: net.isa().name(),
+            class: most_likely(&probabilities),
+            probabilities,
+        };
+        texts.push(text(&report, &pixels));
+        reports.push(report);
+    }
+    Ok(match (run.format, &reports[..]) {
+        (Plain::Json, [report]) => serde_json::to_string(report)? + "\n",
+        (Plain::Json, reports) => serde_json::to_string(reports)? + "\n",
+        (Plain::Text, _) => texts.join("\n"),
     })
 }
 

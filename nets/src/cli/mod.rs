@@ -8,6 +8,7 @@ mod count;
 mod cpu;
 mod demo;
 mod explain;
+mod photos;
 mod run;
 mod source;
 mod text;

@@ -1,17 +1,18 @@
-//! `nets run`: a network on a picture of a digit, or on a tensor.
+//! `nets run`: a network on pictures, or on a tensor.
 
-use super::args::{Hardware, Plain};
+use super::args::{self, Hardware, Plain, Target};
 use super::source::{self, Wanted};
-use super::{classify, text};
+use super::{classify, photos, text};
 use anyhow::{Context, bail};
 use clap::Args;
-use nets::{Graph, Net, Shape, WeightSet, npy};
+use nets::{Graph, Net, Shape, WeightSet, npy, zoo};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 const EXAMPLES: &str = "Examples:
   nets run lenet5 --image digit.png
+  nets run resnet50 --weights resnet50.safetensors --image dog.jpg cat.png --labels imagenet.txt --top 5
   nets run resnet50 --weights resnet50.safetensors --input x.npy --output y.npy
   nets run resnet50 --seed 7 --input x.npy --output y.npy
   nets run model.onnx --input x.npy --output y.npy";
@@ -21,9 +22,24 @@ const EXAMPLES: &str = "Examples:
 pub(crate) struct Run {
     /// A network of the zoo or an .onnx file
     pub(super) network: String,
-    /// For lenet5, a picture of one digit: dark on light or light on dark, any size (PNG, JPEG, GIF, BMP, WebP, PNM)
-    #[arg(long, value_name = "FILE", required_unless_present = "input", conflicts_with = "input")]
-    image: Option<PathBuf>,
+    /// Pictures (PNG, JPEG, GIF, BMP, WebP, PNM): photographs, or for lenet5 digits, dark on light or light on dark
+    #[arg(long, value_name = "FILE", num_args = 1.., required_unless_present = "input", conflicts_with = "input")]
+    image: Vec<PathBuf>,
+    /// What the classes of photographs are called: one a line
+    #[arg(long, value_name = "FILE.txt", requires = "image")]
+    pub(super) labels: Option<PathBuf>,
+    /// How many classes are listed for each photograph
+    #[arg(long, value_name = "N", default_value_t = 5, requires = "image", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(super) top: u16,
+    /// The shorter side of photographs, before the middle is cut out [default: 256/224 of the input's]
+    #[arg(long, value_name = "PIXELS", requires = "image")]
+    pub(super) resize: Option<usize>,
+    /// Is taken off the colours of photographs [default: 0.485,0.456,0.406]
+    #[arg(long, value_name = "R,G,B", requires = "image", value_parser = super::args::colours)]
+    pub(super) mean: Option<[f32; 3]>,
+    /// The colours of photographs are divided by it [default: 0.229,0.224,0.225]
+    #[arg(long, value_name = "R,G,B", requires = "image", value_parser = super::args::colours)]
+    pub(super) std: Option<[f32; 3]>,
     /// A tensor of images, CxHxW or NxCxHxW, float32
     #[arg(long, value_name = "FILE.npy")]
     input: Option<PathBuf>,
@@ -34,8 +50,8 @@ pub(crate) struct Run {
     #[arg(long, value_name = "FILE.safetensors", conflicts_with = "seed")]
     pub(super) weights: Option<PathBuf>,
     /// Random weights that depend on this number alone
-    #[arg(long, value_name = "N", requires = "input")]
-    seed: Option<u64>,
+    #[arg(long, value_name = "N")]
+    pub(super) seed: Option<u64>,
     /// How the results are written
     #[arg(long, value_enum, default_value_t)]
     pub(super) format: Plain,
@@ -58,11 +74,18 @@ struct Report {
 
 impl Run {
     pub(super) fn execute(&self) -> anyhow::Result<String> {
-        match (&self.image, &self.input) {
-            (Some(image), _) => classify::execute(self, image),
-            (None, Some(input)) => self.tensor(input),
-            (None, None) => bail!("expected --image or --input, got neither"),
+        match &self.input {
+            Some(input) => self.tensor(input),
+            None if self.is_lenet5()? => classify::execute(self, &self.image),
+            None => photos::execute(self, &self.image),
         }
+    }
+
+    fn is_lenet5(&self) -> anyhow::Result<bool> {
+        Ok(match args::target(&self.network)? {
+            Target::Zoo(entry) => entry.graph()? == zoo::lenet5()?,
+            Target::Onnx(_) => false,
+        })
     }
 
     fn tensor(&self, path: &Path) -> anyhow::Result<String> {

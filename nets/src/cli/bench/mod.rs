@@ -9,7 +9,7 @@ use super::args::{self, numerics};
 use super::source::{self, Wanted};
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
-use kernels::{Isa, Numerics};
+use kernels::{Isa, Layout, Numerics};
 use measure::Measured;
 use nets::{CompiledNet, NetOptions, Shape};
 use rayon::ThreadPoolBuilder;
@@ -42,6 +42,9 @@ pub(crate) struct Bench {
     /// Instruction set: portable, neon, avx2fma or avx512f [default: the best of this machine]
     #[arg(long, value_parser = Isa::from_name)]
     isa: Option<Isa>,
+    /// Memory order of feature maps between layers: nchw or nchw16c [default: the library's rule]
+    #[arg(long, value_parser = args::layout)]
+    layout: Option<Layout>,
     /// Weights under the names of the network's layers [default: trained ones for lenet5, else seeded ones]
     #[arg(long, value_name = "FILE.safetensors")]
     weights: Option<PathBuf>,
@@ -97,7 +100,7 @@ impl Bench {
         for (batch, threads) in runs {
             progress.set_message(format!("{}: {batch} x {threads} threads", graph.name()));
             let mut options = NetOptions::default().batch(batch).max_threads(threads).numerics(self.numerics);
-            options.isa = self.isa;
+            (options.isa, options.layout) = (self.isa, self.layout);
             let net = CompiledNet::new(&graph, &weights, &options)?;
             let pool = (threads > 1).then(|| ThreadPoolBuilder::new().num_threads(threads).build());
             let pool = pool.transpose()?;

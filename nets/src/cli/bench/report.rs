@@ -189,7 +189,7 @@ fn layers(run: &Measured) -> String {
         ]);
     }
     format!(
-        "\nBatch {}, {} thread(s); the roof is {:.0} GFLOP/s, the library's own product in cache\n\n{}",
+        "\nBatch {}, {} thread(s); the roof is {:.0} GFLOP/s, the library's own 3x3 convolution in cache\n\n{}",
         run.batch,
         run.threads,
         run.roof_gflops,

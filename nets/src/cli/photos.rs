@@ -1,0 +1,152 @@
+//! `nets run --image` for networks that classify photographs: what they are most likely of.
+
+use super::args::Plain;
+use super::run::Run;
+use super::source::{self, Wanted};
+use anyhow::{Context, bail, ensure};
+use kernels::{Layout, Ops, TensorMut};
+use nets::photo::{self, Recipe};
+use nets::{Graph, Layer, Net, Shape};
+use serde::Serialize;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// What `--format json` prints.
+#[derive(Serialize)]
+struct Report {
+    network: String,
+    isa: &'static str,
+    preprocessing: Preprocessing,
+    milliseconds: f64,
+    images: Vec<Image>,
+}
+
+#[derive(Serialize)]
+struct Preprocessing {
+    resize: usize,
+    crop: [usize; 2],
+    mean: [f32; 3],
+    std: [f32; 3],
+}
+
+#[derive(Serialize)]
+struct Image {
+    image: String,
+    top: Vec<Guess>,
+}
+
+#[derive(Serialize)]
+struct Guess {
+    class: usize,
+    label: Option<String>,
+    probability: f32,
+}
+
+pub(super) fn execute(run: &Run, images: &[PathBuf]) -> anyhow::Result<String> {
+    let is_file = matches!(super::args::target(&run.network)?, super::args::Target::Onnx(_));
+    ensure!(
+        is_file || run.weights.is_some() || run.seed.is_some(),
+        "{}: expected --weights FILE.safetensors (or --seed N for random ones), got neither",
+        run.network
+    );
+    let (weights, seed) = (run.weights.as_deref(), run.seed);
+    let (graph, weights) = source::load(Wanted { network: &run.network, input: None, weights, seed })?;
+    let Shape::Map { c: 3, h, w } = graph.input() else {
+        bail!("--image: expected a network that reads 3 colours, got one that reads {}", graph.input());
+    };
+    let mut recipe = Recipe::imagenet(kernels::Size2::new(h, w));
+    recipe.resize = run.resize.unwrap_or(recipe.resize);
+    recipe.mean = run.mean.unwrap_or(recipe.mean);
+    recipe.std = run.std.unwrap_or(recipe.std);
+    let classes = graph.output().len()?;
+    let labels = run.labels.as_deref().map(|path| labels(path, classes)).transpose()?;
+    let mut input = Vec::new();
+    for image in images {
+        input.extend(photo::load(image, &recipe)?);
+    }
+    let mut net = Net::new(&graph, &weights, &run.hardware.options(images.len()))?;
+    drop(weights);
+    let pool = run.hardware.pool()?;
+    let start = Instant::now();
+    let mut output = net.run(&input, pool.threads())?.to_vec();
+    let milliseconds = start.elapsed().as_secs_f64() * 1e3;
+    if !ends_in_softmax(&graph) {
+        let shape = kernels::Shape4::new(images.len(), classes, 1, 1);
+        let tensor = TensorMut::packed(&mut output, shape, Layout::Nchw)?;
+        Ops::new(Some(net.isa()))?.softmax(tensor, pool.threads())?;
+    }
+    let guesses = images.iter().zip(output.chunks_exact(classes)).map(|(image, probabilities)| Image {
+        image: image.display().to_string(),
+        top: top(probabilities, run.top.into(), labels.as_deref()),
+    });
+    let Recipe { resize, crop, mean, std } = recipe;
+    let report = Report {
+        network: graph.name().to_owned(),
+        isa: net.isa().name(),
+        preprocessing: Preprocessing { resize, crop: [crop.h, crop.w], mean, std },
+        milliseconds,
+        images: guesses.collect(),
+    };
+    Ok(match run.format {
+        Plain::Json => serde_json::to_string(&report)? + "\n",
+        Plain::Text => report.text(),
+    })
+}
+
+/// Whether the outputs are probabilities already.
+fn ends_in_softmax(graph: &Graph) -> bool {
+    let mut node = graph.node(graph.output_id());
+    while let (Layer::Flatten | Layer::Reshape(_) | Layer::Dropout, Some(&input)) =
+        (&node.layer, node.inputs.first())
+    {
+        node = graph.node(input);
+    }
+    node.layer == Layer::Softmax
+}
+
+/// One label a line, as many as there are classes.
+fn labels(path: &Path, classes: usize) -> anyhow::Result<Vec<String>> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let labels: Vec<String> = text.lines().map(|line| line.trim().to_owned()).collect();
+    let got = labels.len();
+    ensure!(got == classes, "{}: expected {classes} lines, one label each, got {got}", path.display());
+    Ok(labels)
+}
+
+/// The most likely classes, the likeliest first.
+fn top(probabilities: &[f32], count: usize, labels: Option<&[String]>) -> Vec<Guess> {
+    let mut classes: Vec<usize> = (0..probabilities.len()).collect();
+    classes.sort_by(|&a, &b| probabilities[b].total_cmp(&probabilities[a]));
+    let guess = |class: usize| Guess {
+        class,
+        label: labels.map(|labels| labels[class].clone()),
+        probability: probabilities[class],
+    };
+    classes.into_iter().take(count).map(guess).collect()
+}
+
+impl Report {
+    fn text(&self) -> String {
+        let Preprocessing { resize, crop: [h, w], mean, std } = self.preprocessing;
+        let mut out = String::new();
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            out,
+            "{}: {} image(s) in {:.2} ms on {} kernels\nshorter side to {resize}, {h}x{w} from the middle, mean \
+             {mean:?}, deviation {std:?}",
+            self.network,
+            self.images.len(),
+            self.milliseconds,
+            self.isa
+        );
+        for Image { image, top } in &self.images {
+            let _ = writeln!(out, "\n{image}");
+            for Guess { class, label, probability } in top {
+                let label = label.as_ref().map_or_else(|| format!("class {class}"), Clone::clone);
+                let _ = writeln!(out, "  {:5.1} %  {label}", probability * 100.0);
+            }
+        }
+        out
+    }
+}

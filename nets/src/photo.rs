@@ -1,0 +1,86 @@
+//! From a photograph to what networks for ImageNet read: the shorter side resized, the middle cut out, each colour
+//! normalised.
+
+use crate::error::{NetError, PictureError};
+use crate::picture;
+use image::imageops::{self, FilterType};
+use kernels::Size2;
+use std::path::Path;
+
+/// How a photograph becomes an input.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Recipe {
+    /// The shorter side after resizing (bilinear, over all source pixels when shrinking).
+    pub resize: usize,
+    /// What is cut out of the middle; at most `resize` on each side.
+    pub crop: Size2,
+    /// Is taken off each colour, of 0 to 1: red, green, blue.
+    pub mean: [f32; 3],
+    /// Each colour is divided by it after that.
+    pub std: [f32; 3],
+}
+
+impl Recipe {
+    /// What torchvision's classifiers were trained with, for inputs of `crop`: the shorter side is 256/224 of the longer
+    /// one of `crop`, mean and deviation are those of ImageNet.
+    pub fn imagenet(crop: Size2) -> Self {
+        let resize = (crop.h.max(crop.w) as f64 * 256.0 / 224.0).round() as usize;
+        Self { resize, crop, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] }
+    }
+
+    fn check(&self) -> Result<(), NetError> {
+        let option = |option, expected: String, got: String| NetError::Option { option, expected, got };
+        let longer = self.crop.h.max(self.crop.w);
+        if self.resize < longer || self.resize > MOST {
+            let expected = format!("{longer} (the longer side of the input) to {MOST}");
+            return Err(option("resize", expected, self.resize.to_string()));
+        }
+        match self.std.iter().all(|&std| std > 0.0 && std.is_finite()) {
+            true => Ok(()),
+            false => Err(option("std", "numbers above 0".to_owned(), format!("{:?}", self.std))),
+        }
+    }
+}
+
+/// Pixels of a side.
+const MOST: usize = 1 << 14;
+
+/// Reads a picture file as `3 x crop.h x crop.w` numbers in NCHW order, red first.
+///
+/// # Errors
+/// [`NetError::Io`], [`NetError::Picture`] if it is no picture or one of absurd proportions, [`NetError::Option`] for a
+/// recipe that cannot be followed.
+pub fn load(path: &Path, recipe: &Recipe) -> Result<Vec<f32>, NetError> {
+    let bytes = std::fs::read(path);
+    let bytes = bytes.map_err(|cause| NetError::Io { action: "read", path: path.to_owned(), cause })?;
+    from_bytes(&bytes, &path.display().to_string(), recipe)
+}
+
+/// The same from the bytes of a file; `origin` names them in errors.
+///
+/// # Errors
+/// As [`load`], without [`NetError::Io`].
+pub fn from_bytes(bytes: &[u8], origin: &str, recipe: &Recipe) -> Result<Vec<f32>, NetError> {
+    recipe.check()?;
+    let damaged = |reason: String| PictureError::Decode { origin: origin.to_owned(), reason };
+    let picture = picture::decode(bytes).map_err(|error| damaged(picture::reason(&error)))?.into_rgb8();
+    let (width, height) = picture.dimensions();
+    let scale = recipe.resize as f64 / f64::from(width.min(height));
+    let side = |side: u32| (f64::from(side) * scale) as usize;
+    let (width, height) = (side(width).max(recipe.resize), side(height).max(recipe.resize));
+    if width.max(height) > MOST {
+        return Err(damaged(format!("one that would be {width}x{height} pixels after resizing")).into());
+    }
+    let resized = imageops::resize(&picture, width as u32, height as u32, FilterType::Triangle);
+    let Size2 { h, w } = recipe.crop;
+    let (left, top) = ((width - w).div_ceil(2), (height - h).div_ceil(2));
+    let mut planes = Vec::with_capacity(3 * h * w);
+    for colour in 0..3 {
+        let (mean, std) = (recipe.mean[colour], recipe.std[colour]);
+        for (y, x) in (0..h).flat_map(|y| (0..w).map(move |x| (y, x))) {
+            let pixel = resized.get_pixel((left + x) as u32, (top + y) as u32);
+            planes.push((f32::from(pixel.0[colour]) / 255.0 - mean) / std);
+        }
+    }
+    Ok(planes)
+}
