@@ -1,0 +1,220 @@
+//! `nets bench`, `nets explain` and `nets run` on photographs, as their users meet them.
+
+use assert_cmd::cargo::cargo_bin_cmd;
+use serde_json::Value;
+use std::path::Path;
+use std::process::Output;
+
+fn run(arguments: &[&str]) -> Output {
+    cargo_bin_cmd!("nets").args(arguments).output().unwrap()
+}
+
+fn success(arguments: &[&str]) -> String {
+    let output = run(arguments);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && stderr.is_empty(), "{arguments:?}: {stderr}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn json(arguments: &[&str]) -> Value {
+    serde_json::from_str(&success(arguments)).unwrap()
+}
+
+/// Exit code 2 and one line on standard error that says so.
+fn fails_with(arguments: &[&str], part: &str) {
+    let output = run(arguments);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {stderr}");
+    let one_line = stderr.lines().count() == 1 && stderr.starts_with("error: ");
+    assert!(one_line && stderr.contains(part), "{arguments:?}: `{stderr}` does not say `{part}`");
+}
+
+const SHORT: [&str; 5] = ["bench", "resnet20-cifar", "--seconds", "0.01", "--threads"];
+
+fn bench<'a>(threads: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    [&SHORT[..], &[threads], more].concat()
+}
+
+#[test]
+fn bench_json_has_every_layer() {
+    let runs = json(&bench("1,2", &["--batch", "1,3", "--format", "json", "--numerics", "strict"]));
+    let runs = runs.as_array().unwrap();
+    let keys: Vec<(u64, u64)> =
+        runs.iter().map(|run| (run["batch"].as_u64().unwrap(), run["threads"].as_u64().unwrap())).collect();
+    assert_eq!(keys, [(1, 1), (1, 2), (3, 1), (3, 2)]);
+    for run in runs {
+        assert_eq!((&run["net"], &run["numerics"]), (&"resnet20-cifar".into(), &"strict".into()));
+        let (least, median) = (run["ms_min"].as_f64().unwrap(), run["ms_median"].as_f64().unwrap());
+        assert!(0.0 < least && least <= median, "{least} {median}");
+        let layers = run["layers"].as_array().unwrap();
+        let first = &layers[0];
+        assert!(first["name"].is_string() && first["op"] == "conv+batch_norm+relu", "{first}");
+        assert!(first["algorithm"].is_string() && first["bytes"].as_u64().unwrap() > 0);
+        for key in ["ms", "gflops", "roof_percent"] {
+            assert!(first[key].as_f64().unwrap() > 0.0, "{key}");
+        }
+        let pool = layers.iter().find(|layer| layer["op"] == "global_avg_pool").unwrap();
+        assert!(pool["gflops"].is_null() && pool["algorithm"].is_null());
+    }
+}
+
+#[test]
+fn bench_in_every_format() {
+    let text = success(&bench("1", &["--per-layer"]));
+    for part in
+        ["resnet20-cifar on ", "median ms", "Outside", "conv+batch_norm+add+relu", "nchw16c", "% roof"]
+    {
+        assert!(text.contains(part), "no `{part}` in:\n{text}");
+    }
+    assert!(!success(&bench("1", &[])).contains("conv+"));
+    assert!(success(&bench("1", &["--layout", "nchw", "--per-layer"])).contains(" nchw "));
+    let csv = success(&bench("1", &["--per-layer", "--format", "csv"]));
+    let mut lines = csv.lines();
+    let header = "net,batch,threads,isa,numerics,ms_min,ms_median,layer,op,algorithm,kernel,ms,gflops,roof_percent,bytes";
+    assert_eq!(lines.next(), Some(header));
+    assert!(lines.all(|line| line.split(',').count() == header.split(',').count()));
+    assert_eq!(success(&bench("1", &["--format", "csv"])).lines().count(), 2);
+}
+
+#[test]
+fn bench_draws_and_traces() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (plot, trace) = (path("plot.svg"), path("trace.json"));
+    success(&bench("1,2", &["--plot", &plot, "--trace", &trace]));
+    let svg = std::fs::read_to_string(plot).unwrap();
+    assert!(svg.starts_with("<svg") && svg.contains("batch 1, 2 thread(s)") && svg.contains("milliseconds"));
+    let trace: Value = serde_json::from_str(&std::fs::read_to_string(trace).unwrap()).unwrap();
+    let events = trace["traceEvents"].as_array().unwrap();
+    let timed: Vec<&Value> = events.iter().filter(|event| event["ph"] == "X").collect();
+    assert!(timed.len() > 40 && timed.iter().all(|event| event["dur"].as_f64().unwrap() >= 0.0));
+    assert_eq!(events.iter().filter(|event| event["ph"] == "M").count(), 2);
+}
+
+#[test]
+fn bench_refuses() {
+    fails_with(&["bench", "resnet5"], "did you mean `resnet50`?");
+    fails_with(&["bench", "none.onnx"], "cannot read none.onnx");
+    fails_with(&["bench", "lenet5", "--threads", "1,0"], "1..=1024");
+    fails_with(&["bench", "lenet5", "--batch", "0"], "--batch");
+    fails_with(&["bench", "lenet5", "--numerics", "exact"], "expected strict, default or fast, got exact");
+    fails_with(&["bench", "lenet5", "--seconds", "0"], "expected seconds, above 0");
+    fails_with(
+        &["bench", "lenet5", "--seconds", "0.01", "--layout", "nhwc"],
+        "layout: expected nchw or nchw16c",
+    );
+    fails_with(&["bench", "lenet5", "--seconds", "0.01", "--plot", "/none/x.svg"], "cannot write");
+}
+
+#[test]
+fn bench_reads_onnx() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/onnx");
+    let file = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut file = file.filter(|path| path.ends_with("symbolic.onnx"));
+    let file = file.next().unwrap();
+    let runs =
+        json(&["bench", file.to_str().unwrap(), "--seconds", "0.01", "--threads", "1", "--format", "json"]);
+    assert!(runs[0]["ms_min"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn explain_says_why() {
+    let text = success(&["explain", "googlenet", "--threads", "1"]);
+    for part in ["inception_3a/3x3\n", "chosen", "rejected", "1x3x224x224 -> 64 7x7", "nchw -> nchw16c"] {
+        assert!(text.contains(part), "no `{part}` in:\n{text}");
+    }
+    let rows = json(&["explain", "resnet20-cifar", "--json", "--batch", "4", "--isa", "portable"]);
+    let rows = rows.as_array().unwrap();
+    assert_eq!(rows.len(), 20);
+    for row in rows {
+        assert_eq!(row["isa"], "portable");
+        assert!(row["algorithm"].is_string() && row["reason"].is_string() && row["kernel"].is_string());
+        assert!(!row["rejected"].as_array().unwrap().is_empty() && row["macs"].as_u64().unwrap() > 0);
+    }
+    fails_with(&["explain", "resnet5"], "did you mean `resnet50`?");
+}
+
+#[test]
+fn photographs_are_classified() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let picture = |name: &str, width, height| {
+        let pixel = |x: u32, y: u32| image::Rgb([(x * 3) as u8, (y * 5) as u8, (x + y) as u8]);
+        image::RgbImage::from_fn(width, height, pixel).save(path(name)).unwrap();
+    };
+    picture("a.png", 90, 60);
+    picture("b.jpg", 40, 200);
+    let labels: String = (0..10).map(|class| format!("kind {class}\n")).collect();
+    std::fs::write(path("labels.txt"), labels).unwrap();
+    let (a, b, labels) = (path("a.png"), path("b.jpg"), path("labels.txt"));
+    let start =
+        ["run", "resnet20-cifar", "--seed", "3", "--image", &a, &b, "--labels", &labels, "--top", "3"];
+    let report = json(&[&start[..], &["--format", "json"]].concat());
+    assert_eq!(report["preprocessing"]["crop"], serde_json::json!([32, 32]));
+    assert_eq!(report["preprocessing"]["resize"], 37);
+    let images = report["images"].as_array().unwrap();
+    assert_eq!(images.len(), 2);
+    for image in images {
+        let top = image["top"].as_array().unwrap();
+        let likely: Vec<f64> = top.iter().map(|guess| guess["probability"].as_f64().unwrap()).collect();
+        assert!(likely.len() == 3 && likely.is_sorted_by(|a, b| a >= b) && likely[0] <= 1.0, "{likely:?}");
+        let class = top[0]["class"].as_u64().unwrap();
+        assert_eq!(top[0]["label"], format!("kind {class}"));
+    }
+    let text = success(&start);
+    for part in
+        ["2 image(s)", "shorter side to 37, 32x32 from the middle", "0.485", "a.png", "b.jpg", "kind "]
+    {
+        assert!(text.contains(part), "no `{part}` in:\n{text}");
+    }
+    // One image alone gets the same numbers.
+    let alone = json(&["run", "resnet20-cifar", "--seed", "3", "--image", &b, "--format", "json"]);
+    assert_eq!(alone["images"][0]["top"][0]["class"], images[1]["top"][0]["class"]);
+
+    std::fs::write(path("few.txt"), "one\ntwo\n").unwrap();
+    let run = |more: &[&str], part: &str| fails_with(&[&["run"], more].concat(), part);
+    run(&["resnet20-cifar", "--image", &a], "expected --weights");
+    run(&["resnet20-cifar", "--seed", "1", "--image", &path("none.png")], "cannot read");
+    run(&["resnet20-cifar", "--seed", "1", "--image", &labels], "labels.txt: expected a picture");
+    run(&["resnet20-cifar", "--seed", "1", "--image", &a, "--labels", &path("few.txt")], "expected 10 lines");
+    run(&["resnet20-cifar", "--seed", "1", "--image", &a, "--resize", "8"], "resize: expected 32");
+    run(&["resnet20-cifar", "--seed", "1", "--image", &a, "--std", "0,1,1"], "std: expected numbers above 0");
+    run(&["resnet20-cifar", "--seed", "1", "--image", &a, "--mean", "0,1"], "expected three numbers R,G,B");
+    run(&["inception", "--seed", "1", "--image", &a], "expected a network that reads 3 colours");
+}
+
+/// The recipe on pictures whose result is known.
+#[test]
+fn photographs_are_prepared_as_documented() {
+    use nets::photo::{Recipe, from_bytes};
+    let encode = |picture: image::RgbImage| {
+        let mut bytes = std::io::Cursor::new(Vec::new());
+        picture.write_to(&mut bytes, image::ImageFormat::Png).unwrap();
+        bytes.into_inner()
+    };
+    let recipe = Recipe::imagenet(kernels::Size2::square(224));
+    assert_eq!(recipe.resize, 256);
+    let even = encode(image::RgbImage::from_pixel(300, 500, image::Rgb([255, 0, 51])));
+    let planes = from_bytes(&even, "even", &recipe).unwrap();
+    assert_eq!(planes.len(), 3 * 224 * 224);
+    for (plane, value) in planes.chunks(224 * 224).zip([1.0, 0.0, 0.2].iter().zip([
+        (0.485, 0.229),
+        (0.456, 0.224),
+        (0.406, 0.225),
+    ])) {
+        let (value, (mean, std)) = value;
+        assert!(plane.iter().all(|x| (x - (value - mean) / std).abs() < 1e-5));
+    }
+    // Nothing is resized: the middle is the middle, rows are rows.
+    let recipe = Recipe { resize: 6, crop: kernels::Size2::new(4, 2), mean: [0.0; 3], std: [1.0; 3] };
+    let ramp = image::RgbImage::from_fn(8, 6, |x, y| image::Rgb([(10 * x) as u8, (10 * y) as u8, 0]));
+    let planes = from_bytes(&encode(ramp), "ramp", &recipe).unwrap();
+    let byte = |x: f32| (x * 255.0).round() as u32;
+    let reds: Vec<u32> = planes[..8].iter().map(|&x| byte(x)).collect();
+    let greens: Vec<u32> = planes[8..16].iter().map(|&x| byte(x)).collect();
+    assert_eq!(reds, [30, 40, 30, 40, 30, 40, 30, 40]);
+    assert_eq!(greens, [10, 10, 20, 20, 30, 30, 40, 40]);
+    let long = encode(image::RgbImage::new(1, 4000));
+    let error = from_bytes(&long, "long", &Recipe::imagenet(kernels::Size2::square(224))).unwrap_err();
+    assert!(error.to_string().starts_with("long: expected a picture"), "{error}");
+}
