@@ -3,7 +3,10 @@
 
 mod layers;
 
-use kernels::{Activation, Layout, PoolKind, Weights, conv2d};
+use kernels::{
+    Activation, Algorithm, ConvIo, ConvPlan, Layout, Numerics, PlanOptions, PoolKind, TensorMut, TensorRef,
+    Threads, Weights, Workspace,
+};
 use layers::Inputs;
 use nets::{
     Conv, Graph, Layer, Linear, Net, NetOptions, Node, NodeId, NormKind, Pool, Shape, WeightSet,
@@ -67,14 +70,30 @@ pub fn weights(graph: &Graph) -> WeightSet {
 pub fn check(graph: &Graph, options: &NetOptions) {
     let weights = weights(graph);
     let input = noise(options.batch * graph.input().len().unwrap(), 3);
-    for options in [*options, options.layout(Layout::Nchw), options.layout(Layout::Nchw16c)] {
+    // The bounds are those of sums in another order.
+    let options = options.numerics(Numerics::Strict);
+    for options in [options, options.layout(Layout::Nchw), options.layout(Layout::Nchw16c)] {
         let mut net = Net::new(graph, &weights, &options).unwrap();
         // Twice: nothing may be left over from the first run.
         for _ in 0..2 {
-            let got = net.run(&input, kernels::Threads::Seq).unwrap();
+            let got = net.run(&input, Threads::Seq).unwrap();
             compare(graph, &weights, &input, got, &options);
         }
     }
+}
+
+/// A sum of products, by the classic lowering to a matrix product.
+fn convolution(conv: &Conv, shape: Shape, input: &[f32], weights: Weights<'_>) -> Vec<f32> {
+    let desc = conv.desc(shape.batched(1), Layout::Nchw, Activation::None).unwrap();
+    let options = PlanOptions::default().force(Algorithm::Im2colGemm).max_threads(1);
+    let plan = ConvPlan::new(&desc, weights, &options).unwrap();
+    let mut output = vec![0.0; desc.output().len(Layout::Nchw).unwrap()];
+    let io = ConvIo::new(
+        TensorRef::packed(input, desc.input(), Layout::Nchw).unwrap(),
+        TensorMut::packed(&mut output, desc.output(), Layout::Nchw).unwrap(),
+    );
+    plan.run(io, &mut Workspace::for_req(plan.workspace_req()), Threads::Seq).unwrap();
+    output
 }
 
 /// The forward pass of one image, layer by layer in NCHW: nothing fused, merged, blocked or shared. Convolutions and
@@ -87,14 +106,10 @@ pub fn layer_by_layer(graph: &Graph, weights: &WeightSet, image: &[f32]) -> Vec<
         let own = || Weights { filter: tensor("weight").unwrap(), bias: tensor("bias"), slope: None };
         let value = match (&node.layer, first) {
             (Layer::Input(_), _) => image.to_vec(),
-            (Layer::Conv(conv), Some((shape, input))) => {
-                let desc = conv.desc(shape.batched(1), Layout::Nchw, Activation::None).unwrap();
-                conv2d(&desc, input, own()).unwrap()
-            }
+            (Layer::Conv(conv), Some((shape, input))) => convolution(conv, shape, input, own()),
             (Layer::Linear(linear), Some((shape, input))) => {
                 let conv = Conv { bias: linear.bias, ..Conv::new(linear.out_features, 1) };
-                let desc = conv.desc(shape.batched(1), Layout::Nchw, Activation::None).unwrap();
-                conv2d(&desc, input, own()).unwrap()
+                convolution(&conv, shape, input, own())
             }
             (&Layer::Activation(function), Some((_, input))) if function != Activation::PRelu => {
                 input.iter().map(|&x| function.eval(x.into(), 0.0) as f32).collect()
