@@ -9,6 +9,7 @@ mod cpu;
 mod demo;
 mod explain;
 mod photos;
+mod rows;
 mod run;
 mod source;
 mod text;

@@ -1,10 +1,10 @@
 //! The results as text, JSON and CSV.
 
-use super::super::text;
 use super::measure::{Layer, Measured};
+use crate::cli::rows::{Align, Rows};
+use crate::cli::text;
 use kernels::Numerics;
 use serde::Serialize;
-use std::fmt::Write as _;
 
 /// All measurements of one network.
 pub(super) struct Report<'a> {
@@ -62,6 +62,23 @@ impl<'a> Row<'a> {
     }
 }
 
+impl Row<'_> {
+    /// For CSV: what does not apply is empty.
+    fn fields(&self) -> [String; 8] {
+        let number = |number: Option<f64>| number.map_or(String::new(), |number| number.to_string());
+        [
+            self.name.to_owned(),
+            self.op.to_owned(),
+            self.algorithm.unwrap_or_default().to_owned(),
+            self.kernel.unwrap_or_default().to_owned(),
+            self.ms.to_string(),
+            number(self.gflops),
+            number(self.roof_percent),
+            self.bytes.to_string(),
+        ]
+    }
+}
+
 /// To as many digits as the clock is good for.
 fn rounded(number: f64, per_unit: f64) -> f64 {
     (number * per_unit).round() / per_unit
@@ -103,46 +120,42 @@ impl<'a> Report<'a> {
         Ok(serde_json::to_string(&runs)? + "\n")
     }
 
+    /// One row for each measurement, or one for each of its layers.
     pub(super) fn csv(&self, per_layer: bool) -> String {
-        let mut out = String::from("net,batch,threads,isa,numerics,ms_min,ms_median");
-        out += if per_layer { ",layer,op,algorithm,kernel,ms,gflops,roof_percent,bytes\n" } else { "\n" };
+        let plain =
+            |names: &[&'static str]| names.iter().map(|&name| (name, Align::Left, 0)).collect::<Vec<_>>();
+        let mut columns = plain(&["net", "batch", "threads", "isa", "numerics", "ms_min", "ms_median"]);
+        if per_layer {
+            let layer = ["layer", "op", "algorithm", "kernel", "ms", "gflops", "roof_percent", "bytes"];
+            columns.extend(plain(&layer));
+        }
+        let mut rows = Rows::new(&columns);
         for run in self.results.iter().map(|run| self.run(run)) {
-            let Run { net, batch, threads, isa, numerics, ms_min, ms_median, .. } = &run;
-            let start = format!("{},{batch},{threads},{isa},{numerics},{ms_min},{ms_median}", field(net));
-            if !per_layer {
-                out += &(start + "\n");
-                continue;
-            }
-            let number = |number: Option<f64>| number.map_or(String::new(), |number| number.to_string());
-            for row in &run.layers {
-                // Writing to a string cannot fail.
-                let _ = writeln!(
-                    out,
-                    "{start},{},{},{},{},{},{},{},{}",
-                    field(row.name),
-                    field(row.op),
-                    row.algorithm.unwrap_or_default(),
-                    row.kernel.unwrap_or_default(),
-                    row.ms,
-                    number(row.gflops),
-                    number(row.roof_percent),
-                    row.bytes
-                );
+            let start = [
+                run.net.to_owned(),
+                run.batch.to_string(),
+                run.threads.to_string(),
+                run.isa.to_owned(),
+                run.numerics.to_owned(),
+                run.ms_min.to_string(),
+                run.ms_median.to_string(),
+            ];
+            match per_layer {
+                true => run.layers.iter().for_each(|row| rows.push([&start[..], &row.fields()].concat())),
+                false => rows.push(start.to_vec()),
             }
         }
-        out
+        rows.csv()
     }
 
     pub(super) fn text(&self, per_layer: bool) -> String {
-        let mut out = String::new();
-        let mut table = text::table(
-            &["Batch", "Threads", "min ms", "median ms", "Images/s", "GFLOP/s", "Outside", "Activations"],
-            &[0, 1, 2, 3, 4, 5, 6, 7],
-        );
+        let names =
+            ["Batch", "Threads", "min ms", "median ms", "Images/s", "GFLOP/s", "Outside", "Activations"];
+        let mut rows = Rows::new(&names.map(|name| (name, Align::Right, 0)));
         for run in self.results {
             let flops: f64 = run.layers.iter().map(|layer| 2.0 * layer.step.macs as f64).sum();
             let median = run.median();
-            table.add_row([
+            rows.push(vec![
                 run.batch.to_string(),
                 run.threads.to_string(),
                 format!("{:.3}", run.least()),
@@ -154,8 +167,8 @@ impl<'a> Report<'a> {
             ]);
         }
         let isa = self.results.first().map_or("", |run| run.isa.name());
-        let _ = writeln!(out, "{} on {isa} kernels, numerics {}\n", self.name, self.numerics);
-        out += &text::lines(&table);
+        let mut out =
+            format!("{} on {isa} kernels, numerics {}\n\n{}", self.name, self.numerics, rows.text());
         out += "\nOutside: time in layers that are neither convolutions nor fully connected.\n";
         if per_layer {
             self.results.iter().for_each(|run| out += &layers(run));
@@ -166,15 +179,25 @@ impl<'a> Report<'a> {
 
 /// The table of one measurement.
 fn layers(run: &Measured) -> String {
-    let mut table = text::table(
-        &["Layer", "Op", "Output", "Layout", "Algorithm", "Kernel", "ms", "%", "GFLOP/s", "% roof", "Bytes"],
-        &[6, 7, 8, 9, 10],
-    );
+    use Align::{Left, Right};
+    let mut rows = Rows::new(&[
+        ("Layer", Left, 0),
+        ("Op", Left, 1),
+        ("Output", Left, 2),
+        ("Layout", Left, 4),
+        ("Algorithm", Left, 0),
+        ("Kernel", Left, 3),
+        ("ms", Right, 0),
+        ("%", Right, 0),
+        ("GFLOP/s", Right, 0),
+        ("% roof", Right, 0),
+        ("Bytes", Right, 5),
+    ]);
     let total: f64 = run.layers.iter().map(|layer| layer.ms).sum();
     for layer in &run.layers {
         let row = Row::new(run, layer);
         let number = |number: Option<f64>| number.map_or("-".to_owned(), |number| format!("{number:.1}"));
-        table.add_row([
+        rows.push(vec![
             row.name.to_owned(),
             row.op.to_owned(),
             layer.step.output.to_string(),
@@ -193,15 +216,6 @@ fn layers(run: &Measured) -> String {
         run.batch,
         run.threads,
         run.roof_gflops,
-        text::lines(&table)
+        rows.text()
     )
-}
-
-/// Quoted if it has to be.
-fn field(text: &str) -> String {
-    if text.contains([',', '"', '\n']) {
-        format!("\"{}\"", text.replace('"', "\"\""))
-    } else {
-        text.to_owned()
-    }
 }

@@ -1,7 +1,7 @@
 //! All networks beside the figures that are cited for them.
 
-use super::rows::{Align, Rows};
 use crate::cli::args::Format;
+use crate::cli::rows::{Align, Rows};
 use crate::cli::text::thousands;
 use nets::zoo::{self, Cited, Entry, Quantity};
 use serde::Serialize;

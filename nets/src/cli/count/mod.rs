@@ -3,7 +3,6 @@
 mod all;
 mod plot;
 mod report;
-mod rows;
 
 use super::args::{self, Format, Target};
 use clap::Args;

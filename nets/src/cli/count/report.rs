@@ -1,7 +1,7 @@
 //! One network, layer by layer.
 
 use super::Counted;
-use super::rows::{Align, Rows};
+use crate::cli::rows::{Align, Rows};
 use crate::cli::text::{bytes, thousands};
 use nets::{Convention, LayerCount, NetCount, Receptive, Shape};
 use serde::Serialize;
