@@ -72,6 +72,7 @@ pub use run::{ConvIo, Threads, conv2d};
 #[doc(hidden)]
 pub mod internal {
     pub use crate::tile::direct_table::DirectTile;
-    pub use crate::tile::table::{GemmTile, KernelSet};
+    pub use crate::tile::gemm_table::GemmTile;
+    pub use crate::tile::table::KernelSet;
     pub use crate::tile::winograd_table::WinogradKernels;
 }

@@ -18,8 +18,9 @@ use super::{Grain, Operands};
 use crate::describe::{ConvDesc, PixelView};
 use crate::plan::packed::{GemmWeights, Panel, Side};
 use crate::tile::gemm::CHUNK;
+use crate::tile::gemm_table::{ColumnsOf, GemmTile, Hint, RowsOf};
 use crate::tile::output::{OutputRegion, TileAt};
-use crate::tile::table::{ColumnsOf, GemmTile, Hint, Post, RowsOf};
+use crate::tile::table::Post;
 use std::ops::Range;
 
 /// Where the pixel operand comes from.

@@ -2,7 +2,8 @@
 
 use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef, Size2};
 use crate::tile::gemm::CHUNK;
-use crate::tile::table::{ColumnsOf, RowsOf, even};
+use crate::tile::gemm_table::{ColumnsOf, RowsOf};
+use crate::tile::table::even;
 use std::ops::Range;
 
 /// A stretch of pixels cut into tiles of at most `most` that do not cross a multiple of `unbroken`.

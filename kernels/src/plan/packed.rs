@@ -3,7 +3,8 @@
 use super::memory::Buffer;
 use crate::describe::{BLOCK, ConvDesc, Layout, Weights};
 use crate::tile::gemm::CHUNK;
-use crate::tile::table::{ColumnsOf, RowsOf, TileShape, even};
+use crate::tile::gemm_table::{ColumnsOf, RowsOf};
+use crate::tile::table::{TileShape, even};
 use std::ops::Range;
 
 /// Which operand of the tile the filter is.

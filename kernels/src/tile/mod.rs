@@ -25,6 +25,7 @@ mod fft_product;
 pub(crate) mod fft_table;
 mod finish;
 pub(crate) mod gemm;
+pub(crate) mod gemm_table;
 pub(crate) mod layer_table;
 pub(crate) mod lrn;
 pub(crate) mod maxout;

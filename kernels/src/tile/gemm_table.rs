@@ -1,0 +1,228 @@
+//! [`GemmTile`]: the register tiles of the matrix product of one instruction set, behind a safe, length-checked call.
+//!
+//! Part of a [`KernelSet`](super::table::KernelSet), which is handed out only after its features were detected.
+
+use super::boundary::Entry;
+use super::gemm::{CHUNK, GemmArgs};
+use super::output::OutTile;
+use super::store::SumsArgs;
+use super::table::{Post, TileShape, even};
+use crate::describe::Activation;
+
+/// A GEMM register tile: `rows` rows by `vectors` vectors, in every smaller number of rows too.
+pub struct GemmTile {
+    pub(super) name: &'static str,
+    pub(crate) shape: TileShape,
+    /// By rows, then by ascending number of vectors. Rows of A are 16 elements apart.
+    pub(super) packed: &'static [&'static [(usize, Entry<GemmArgs>)]],
+    /// The same, rows of A any distance apart.
+    pub(super) strided: &'static [&'static [(usize, Entry<GemmArgs>)]],
+    /// What finishes a tile whose activation is not done on registers.
+    pub(super) activate: Entry<SumsArgs>,
+}
+
+/// The broadcast operand: rows, each in chunks of 16 consecutive steps of K.
+#[derive(Clone, Copy)]
+pub(crate) struct RowsOf<'a> {
+    /// From the first element on.
+    pub(crate) data: &'a [f32],
+    /// From one row to the next.
+    pub(crate) row: usize,
+    /// From one chunk to the next; `None` if rows are packed tile by tile, `[tile][k / 16][row][16]`.
+    pub(crate) chunk: Option<usize>,
+}
+
+/// The vector operand: a whole tile's width at every step of K.
+#[derive(Clone, Copy)]
+pub(crate) struct ColumnsOf<'a> {
+    /// From the first element on.
+    pub(crate) data: &'a [f32],
+    /// From one step of K to the next.
+    pub(crate) step: usize,
+    /// From one tile to the next, where there are more columns than one has.
+    pub(crate) tile: usize,
+}
+
+/// Memory that later tiles will read, to be hinted into the second cache level: while a tile is in chunk `q` of K,
+/// `lines` cache lines from `q * chunk` on. A hint is no access: the last tile's need not end inside `data`.
+#[derive(Clone, Copy)]
+pub(crate) struct Hint<'a> {
+    pub(crate) data: &'a [f32],
+    pub(crate) chunk: usize,
+    pub(crate) lines: usize,
+    /// How far the next tile's hint is from this one's: so much, and so much for each row of this tile.
+    pub(crate) tile: usize,
+    pub(crate) row: usize,
+}
+
+impl Hint<'_> {
+    pub(crate) const NONE: Self = Self { data: &[], chunk: 0, lines: 0, tile: 0, row: 0 };
+}
+
+impl GemmTile {
+    /// `gemm_f32_<rows>x<columns>_<isa>`, the same in code, tests, benches and reports.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Rows of C.
+    pub fn rows(&self) -> usize {
+        self.shape.rows
+    }
+
+    /// Columns of C: whole vectors.
+    pub fn columns(&self) -> usize {
+        self.shape.columns()
+    }
+
+    /// Vector accumulators of the whole tile: the FMAs of one step of K.
+    pub fn accumulators(&self) -> usize {
+        self.rows() * self.columns() / self.shape.lanes
+    }
+
+    /// Addresses of the machine code of the whole tile, for the test that disassembles it.
+    pub fn code(&self) -> [*const u8; 2] {
+        [self.packed, self.strided].map(|table| {
+            let widest = table[self.rows() - 1].last().expect("a tile has at least one width");
+            widest.1 as *const u8
+        })
+    }
+
+    /// `c = a * b`, `k` steps, for the bench of the tile alone: `a` packed `[k / 16][rows][16]`, `b` packed
+    /// `[k][columns]`, `c` row by row.
+    ///
+    /// # Panics
+    /// If an operand is too short.
+    pub fn multiply(&self, k: usize, a: &[f32], b: &[f32], c: &mut [f32]) {
+        let (rows, columns) = (self.rows(), self.columns());
+        let a = RowsOf { data: a, row: CHUNK, chunk: Some(rows * CHUNK) };
+        let post = Post {
+            bias: &[],
+            slope: &[],
+            per_row: true,
+            activation: Activation::None,
+            residual: None,
+            first: true,
+            last: true,
+        };
+        let out = OutTile::of_matrix(c, rows, columns);
+        self.run(k, a, ColumnsOf { data: b, step: columns, tile: 0 }, out, &post, Hint::NONE);
+    }
+
+    /// `out = act(bias + a * b + residual)` over `k` steps, for any number of rows, in tiles as even as can be; and, if
+    /// channels are rows, for any number of columns.
+    ///
+    /// # Panics
+    /// If an operand is too short: a defect of this library.
+    pub(crate) fn run(
+        &self,
+        k: usize,
+        a: RowsOf<'_>,
+        b: ColumnsOf<'_>,
+        out: OutTile<'_>,
+        post: &Post<'_>,
+        hint: Hint<'_>,
+    ) {
+        let OutTile { rows, lo, hi, zeros, .. } = out;
+        if rows == 0 || lo >= hi {
+            return;
+        }
+        let whole = self.columns();
+        let tiles = hi.div_ceil(whole);
+        // Tiles that follow each other in a row of pixels.
+        assert!(tiles == 1 || (post.per_row && lo == 0 && zeros == 0 && out.place.block == CHUNK));
+        a.measure(rows, k);
+        let target = post.target(&out, whole.min(self.shape.columns_for(hi)), self.activate);
+        let (base, residual) = (target.out.base, target.residual.base);
+        let mut args = GemmArgs {
+            chunks: k / CHUNK,
+            k_tail: k % CHUNK,
+            a: a.data.as_ptr(),
+            a_row: a.row,
+            a_chunk: a.chunk.unwrap_or(0),
+            b: b.data.as_ptr(),
+            b_step: b.step,
+            hint: hint.data.as_ptr(),
+            hint_chunk: hint.chunk,
+            hint_lines: hint.lines,
+            target,
+        };
+        for tile in 0..tiles {
+            let first = tile * whole;
+            args.target.hi = (hi - first).min(whole);
+            args.target.zeros = zeros.min(whole);
+            let wanted = args.target.hi.max(args.target.zeros).div_ceil(self.shape.lanes);
+            let width = self.shape.vectors.iter().position(|&vectors| vectors >= wanted);
+            let width = width.expect("a tile is at least as wide as its columns");
+            let columns = self.shape.vectors[width] * self.shape.lanes;
+            assert!(k == 0 || tile * b.tile + (k - 1) * b.step + columns <= b.data.len());
+            args.b = b.data.as_ptr().wrapping_add(tile * b.tile);
+            args.target.out.base = base.wrapping_add(first);
+            if !residual.is_null() {
+                args.target.residual.base = residual.wrapping_add(first);
+            }
+            self.tiles_of_rows(rows, &a, width, &hint, &mut args);
+        }
+    }
+
+    /// Every row of one tile's columns.
+    fn tiles_of_rows(&self, rows: usize, a: &RowsOf<'_>, width: usize, hint: &Hint<'_>, args: &mut GemmArgs) {
+        let table = if a.row == CHUNK { self.packed } else { self.strided };
+        let packed_row = (args.chunks + usize::from(args.k_tail > 0)) * CHUNK;
+        let (out, residual) = (args.target.out, args.target.residual);
+        let (mut start, mut hinted) = (0, 0);
+        while start < rows {
+            let len = even(rows - start, self.shape.rows);
+            let from = start * if a.chunk.is_some() { a.row } else { packed_row };
+            args.a = a.data.as_ptr().wrapping_add(from);
+            args.a_chunk = a.chunk.unwrap_or(len * CHUNK);
+            args.hint = hint.data.as_ptr().wrapping_add(hinted);
+            args.hint_lines = if hinted < hint.data.len() { hint.lines } else { 0 };
+            args.target.out.base = out.base.wrapping_add(start * out.row);
+            if !residual.base.is_null() {
+                args.target.residual.base = residual.base.wrapping_add(start * residual.row);
+            }
+            // SAFETY: `run` has measured the operands for all rows and columns, the output is inside a region that it
+            // borrows, and the set that holds this table was handed out after its features were detected.
+            unsafe { table[len - 1][width].1(args) };
+            start += len;
+            hinted += hint.tile + len * hint.row;
+        }
+    }
+}
+
+impl RowsOf<'_> {
+    /// # Panics
+    /// If `k` steps of `rows` rows are not all there.
+    fn measure(&self, rows: usize, k: usize) {
+        let (chunks, k_tail) = (k / CHUNK, k % CHUNK);
+        let Some(chunk) = self.chunk else {
+            assert!(self.row == CHUNK && rows * k.next_multiple_of(CHUNK) <= self.data.len());
+            return;
+        };
+        let last_row = (rows - 1) * self.row;
+        let whole = if chunks > 0 { (chunks - 1) * chunk + last_row + CHUNK } else { 0 };
+        let tail = if k_tail > 0 { chunks * chunk + last_row + k_tail } else { 0 };
+        assert!(whole.max(tail) <= self.data.len());
+    }
+}
+
+/// The table of one tile: `tile!(enter_isa, name: lanes 16, widths [1 2], rows 1 2 3 ... 14)`.
+macro_rules! tile {
+    (@row $enter:ident, $mr:literal, $apart:literal, [$($nv:literal)+]) => {
+        &[$(($nv, boundary::$enter::<super::gemm::Gemm<$mr, $nv, $apart>> as Entry<_>)),+]
+    };
+    (@shape $lanes:literal, [$($nv:literal)+], $($mr:literal)+) => {
+        TileShape { rows: [$($mr),+].len(), vectors: &[$($nv),+], lanes: $lanes }
+    };
+    ($enter:ident, $name:literal: lanes $lanes:literal, widths $widths:tt, rows $($mr:literal)+) => {
+        GemmTile {
+            name: $name,
+            shape: tile!(@shape $lanes, $widths, $($mr)+),
+            packed: &[$(tile!(@row $enter, $mr, 16, $widths)),+],
+            strided: &[$(tile!(@row $enter, $mr, 0, $widths)),+],
+            activate: boundary::$enter::<ActivateSums>,
+        }
+    };
+}
+pub(super) use tile;
