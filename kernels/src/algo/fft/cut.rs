@@ -28,6 +28,8 @@ mod cycles {
     /// Bytes from the second cache level, and from farther away.
     pub(super) const NEAR: f64 = 24.0;
     pub(super) const FAR: f64 = 6.0;
+    /// The same of weights that other layers have driven out since.
+    pub(super) const GONE: f64 = 4.0;
     /// Of a multiplication of the other algorithms, in those of full vectors: where a group has many channels, and where
     /// it has few.
     pub(super) const MATRIX: f64 = 1.1;
@@ -180,7 +182,8 @@ fn cost(channels: &Channels, cut: &Cut, tiles: usize, batch: usize) -> f64 {
     };
     let images = each * cut.bytes() * (2.0 * ins + read + 2.0 * outs);
     let far = if set > NEAR { images / cycles::FAR } else { 0.0 };
-    transforms + gathers + products + times * weights / bytes(set + weights <= NEAR) + far
+    let weights = weights / cycles::GONE + (times - 1.0) * weights / bytes(set + weights <= NEAR);
+    transforms + gathers + products + weights + far
 }
 
 /// How the output is cut, how many tiles are in a batch, and what that costs.

@@ -253,7 +253,8 @@ impl WinogradConv {
             tiles,
             channels: self.channels,
             k_block: self.k_block,
-            ahead: self.ahead,
+            // What stays near from one block to the next has to come there first.
+            ahead: self.ahead || block.range.start == 0,
         }
     }
 

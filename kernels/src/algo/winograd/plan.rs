@@ -38,7 +38,9 @@ const TRANSFORM: f64 = 2.2;
 /// Multiplications in the time that a product of one panel takes to begin and to end.
 const CALL: f64 = 2000.0;
 /// Multiplications in the time that a byte of weights takes to come from the third cache level.
-const FAR_BYTE: f64 = 4.0;
+const FAR_BYTE: f64 = 5.0;
+/// How much of the shorter of multiplying and reading is not hidden behind the longer.
+const BARE: f64 = 0.25;
 
 /// The time that tiles of `outputs x outputs` take, in that of a multiplication in a full vector.
 pub(crate) fn time(desc: &ConvDesc, outputs: usize) -> f64 {
@@ -56,7 +58,7 @@ pub(crate) fn time(desc: &ConvDesc, outputs: usize) -> f64 {
     let bytes = products * channels as f64 * lanes(per_group) * size_of::<f32>() as f64;
     let times_read = (tiles / TILES_OF_POINTS as f64).ceil();
     let read = if bytes > AHEAD_WEIGHTS as f64 { bytes * times_read * FAR_BYTE } else { 0.0 };
-    groups as f64 * (multiplied.max(read) + TRANSFORM * (input + output))
+    groups as f64 * (multiplied.max(read) + BARE * multiplied.min(read) + TRANSFORM * (input + output))
 }
 
 impl WinogradConv {
