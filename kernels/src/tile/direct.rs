@@ -113,11 +113,7 @@ impl<const T: usize, const NV: usize, const G: usize, const PACKED: bool> Body f
             // SAFETY: the target is valid by the caller.
             unsafe { store::finish(s, acc, &target) };
             image = image.wrapping_add(args.run_step.wrapping_mul(T));
-            target.out.base = target.out.base.wrapping_add(target.out.row.wrapping_mul(T));
-            if !target.residual.base.is_null() {
-                let next = target.residual.row.wrapping_mul(T);
-                target.residual.base = target.residual.base.wrapping_add(next);
-            }
+            target.advance(target.out.row.wrapping_mul(T), target.residual.row.wrapping_mul(T));
         }
     }
 }

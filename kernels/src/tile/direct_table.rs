@@ -218,7 +218,6 @@ impl DirectTile {
         assert!(row.pixels == pixels && row.longest <= self.taps);
         k.measure(row, &image, &weights, columns);
         let target = post.target(&out, columns, self.activate);
-        let (out, residual) = (target.out, target.residual);
         // A hint that is not wanted goes to what is near anyway.
         let (hint, hint_step) =
             if weights.hint.is_empty() { (weights.data, 0) } else { (weights.hint, CHUNK) };
@@ -252,10 +251,7 @@ impl DirectTile {
             args.count = tile.count;
             args.runs = row.runs[tile.runs..].as_ptr();
             args.window = tile.window;
-            args.target.out.base = out.base.wrapping_add(tile.x * out.row);
-            if !residual.base.is_null() {
-                args.target.residual.base = residual.base.wrapping_add(tile.x * residual.row);
-            }
+            args.target = target.ahead(tile.x * target.out.row, tile.x * target.residual.row);
             // SAFETY: image and weights were measured above for every tile of the row, `out` is inside a region that
             // this call borrows, and the set that holds this table was handed out after its features were detected.
             unsafe { table[tile.size][width](&args) };

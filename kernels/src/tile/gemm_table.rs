@@ -133,7 +133,6 @@ impl GemmTile {
         assert!(tiles == 1 || (post.per_row && lo == 0 && zeros == 0 && out.place.block == CHUNK));
         a.measure(rows, k);
         let target = post.target(&out, whole.min(self.shape.columns_for(hi)), self.activate);
-        let (base, residual) = (target.out.base, target.residual.base);
         let mut args = GemmArgs {
             chunks: k / CHUNK,
             k_tail: k % CHUNK,
@@ -149,6 +148,7 @@ impl GemmTile {
         };
         for tile in 0..tiles {
             let first = tile * whole;
+            args.target = target.ahead(first, first);
             args.target.hi = (hi - first).min(whole);
             args.target.zeros = zeros.min(whole);
             let wanted = args.target.hi.max(args.target.zeros).div_ceil(self.shape.lanes);
@@ -157,10 +157,6 @@ impl GemmTile {
             let columns = self.shape.vectors[width] * self.shape.lanes;
             assert!(k == 0 || tile * b.tile + (k - 1) * b.step + columns <= b.data.len());
             args.b = b.data.as_ptr().wrapping_add(tile * b.tile);
-            args.target.out.base = base.wrapping_add(first);
-            if !residual.is_null() {
-                args.target.residual.base = residual.wrapping_add(first);
-            }
             self.tiles_of_rows(rows, &a, width, &hint, &mut args);
         }
     }
@@ -169,7 +165,6 @@ impl GemmTile {
     fn tiles_of_rows(&self, rows: usize, a: &RowsOf<'_>, width: usize, hint: &Hint<'_>, args: &mut GemmArgs) {
         let table = if a.row == CHUNK { self.packed } else { self.strided };
         let packed_row = (args.chunks + usize::from(args.k_tail > 0)) * CHUNK;
-        let (out, residual) = (args.target.out, args.target.residual);
         let (mut start, mut hinted) = (0, 0);
         while start < rows {
             let len = even(rows - start, self.shape.rows);
@@ -178,13 +173,10 @@ impl GemmTile {
             args.a_chunk = a.chunk.unwrap_or(len * CHUNK);
             args.hint = hint.data.as_ptr().wrapping_add(hinted);
             args.hint_lines = if hinted < hint.data.len() { hint.lines } else { 0 };
-            args.target.out.base = out.base.wrapping_add(start * out.row);
-            if !residual.base.is_null() {
-                args.target.residual.base = residual.base.wrapping_add(start * residual.row);
-            }
             // SAFETY: `run` has measured the operands for all rows and columns, the output is inside a region that it
             // borrows, and the set that holds this table was handed out after its features were detected.
             unsafe { table[len - 1][width].1(args) };
+            args.target.advance(len * args.target.out.row, len * args.target.residual.row);
             start += len;
             hinted += hint.tile + len * hint.row;
         }

@@ -49,13 +49,18 @@ impl Target {
     /// The target `out` elements of the output and `residual` elements of the residual further on.
     #[inline(always)]
     pub(crate) fn ahead(&self, out: usize, residual: usize) -> Self {
-        let Place { base, .. } = self.residual;
+        let mut target = *self;
+        target.advance(out, residual);
+        target
+    }
+
+    /// Goes so much further on.
+    #[inline(always)]
+    pub(crate) fn advance(&mut self, out: usize, residual: usize) {
+        self.out.base = self.out.base.wrapping_add(out);
         // The address of no residual stays null.
-        let base = if base.is_null() { base } else { base.wrapping_add(residual) };
-        Self {
-            out: Place { base: self.out.base.wrapping_add(out), ..self.out },
-            residual: Place { base, ..self.residual },
-            ..*self
+        if !self.residual.base.is_null() {
+            self.residual.base = self.residual.base.wrapping_add(residual);
         }
     }
 }
@@ -236,7 +241,7 @@ pub(crate) unsafe fn finish_first<S: Simd, const MR: usize, const NV: usize>(
     for i in 0..count {
         // SAFETY: fewer than `MR`; the rest by the caller.
         unsafe { finish::<S, 1, NV>(s, [*sums.as_ptr().wrapping_add(i)], &one) };
-        one = one.ahead(target.out.row, target.residual.row);
+        one.advance(target.out.row, target.residual.row);
     }
 }
 

@@ -286,7 +286,7 @@ impl<const N: usize, const P: usize, const R: usize, const NV: usize> Body for O
                     }
                     store::finish_first::<S, R, NV>(s, acc, &target, outputs);
                 }
-                target = target.ahead(args.line, args.residual_line);
+                target.advance(args.line, args.residual_line);
             }
         }
     }
