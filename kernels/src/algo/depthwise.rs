@@ -16,6 +16,7 @@ use super::{Grain, Operands};
 use crate::choose::Unsupported;
 use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef, PixelView, Weights};
 use crate::plan::memory::Buffer;
+use crate::plan::packed::flushed;
 use crate::tile::depthwise::Axis;
 use crate::tile::depthwise_read::{Reading, Source};
 use crate::tile::depthwise_table::{DepthwiseKernels, Image, Window};
@@ -195,7 +196,7 @@ impl Depthwise {
         self.desc.taps() * self.width()
     }
 
-    /// Subnormal weights are flushed to zero, as `GemmWeights` does.
+    /// Subnormal weights are [`flushed`].
     fn pack(&self, filter: &[f32]) -> Buffer {
         let (kernel, taps, width) = (self.desc.kernel(), self.desc.taps(), self.width());
         let window = kernel.h * kernel.w;
@@ -208,7 +209,7 @@ impl Depthwise {
                         Reading::Pixels => channel * window + x * kernel.h + y,
                         _ => tap * width + lane,
                     };
-                    packed[to] = if w.is_subnormal() { 0.0 } else { w };
+                    packed[to] = flushed(w);
                 }
             }
         }

@@ -144,8 +144,9 @@ fn fastest_first(desc: &ConvDesc) -> Vec<(Algorithm, &'static str)> {
         "few channels in a group: each output is summed by itself, from the image where it lies",
     );
     let fft = (Algorithm::Fft, "a large kernel: a product of spectra does all of its taps at once");
-    if can(Algorithm::Fft) && fft::fft_pays(desc) {
-        let time = fft::time(desc);
+    if can(Algorithm::Fft)
+        && let Some(time) = fft::time(desc)
+    {
         order.extend(winograd(desc).filter(|&(_, t)| t < time).map(because));
         order.push(fft);
     }
@@ -178,10 +179,9 @@ fn winograd(desc: &ConvDesc) -> impl Iterator<Item = (Algorithm, f64)> {
     // Direct convolution is at nine tenths of the multiplications' own time.
     let direct = desc.cost().macs as f64 / 0.9;
     let kinds = [Algorithm::Winograd2x2, Algorithm::Winograd4x4, Algorithm::Winograd6x6];
-    let time =
-        |kind: Algorithm| kind.winograd_outputs().map_or(f64::MAX, |outputs| winograd_time(desc, outputs));
     let supported = kinds.into_iter().filter(|kind| kind.supports(desc).is_ok());
-    let mut timed: Vec<_> = supported.map(|kind| (kind, time(kind))).filter(|&(_, t)| t < direct).collect();
+    let timed = supported.filter_map(|kind| Some((kind, winograd_time(desc, kind.winograd_outputs()?))));
+    let mut timed: Vec<_> = timed.filter(|&(_, time)| time < direct).collect();
     timed.sort_by(|(_, a), (_, b)| a.total_cmp(b));
     timed.into_iter()
 }

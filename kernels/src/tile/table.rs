@@ -49,6 +49,15 @@ impl TileShape {
         self.vectors[self.vectors.len() - 1] * self.lanes
     }
 
+    /// Which of the widths is one of `columns`, whole vectors that there are kernels for.
+    ///
+    /// # Panics
+    /// If there are none: a defect of this library.
+    pub(super) fn index_of(&self, columns: usize) -> usize {
+        let width = self.vectors.iter().position(|vectors| vectors * self.lanes == columns);
+        width.expect("a width of the table")
+    }
+
     /// The narrowest whole width that covers `columns`, or the whole tile's.
     pub(crate) fn columns_for(&self, columns: usize) -> usize {
         let mut widths = self.vectors.iter().map(|vectors| vectors * self.lanes);

@@ -177,8 +177,7 @@ impl WinogradKernels {
         assert!(tiles > 0 && points > 0 && channels > 0 && k_block > 0 && k_block.is_multiple_of(BLOCK));
         assert!((points - 1) * v_point + channels.div_ceil(BLOCK) * chunk <= v.len());
         assert!(points * u_point <= u.len() && (points - 1) * m_point + tiles * width <= m.len());
-        let vectors = width / self.shape.lanes;
-        let vectors = self.shape.vectors.iter().position(|&v| v == vectors).expect("a width of the table");
+        let vectors = self.shape.index_of(width);
         // The next matrix, spread over the tiles that go through this one.
         let hint_step = width.div_ceil(tiles.div_ceil(self.shape.rows));
         for point in 0..points {
@@ -232,8 +231,7 @@ impl WinogradKernels {
         assert!(rows > 0 && rows <= tile.outputs && last <= tile.outputs && tile.outputs <= MOST_OUTPUTS);
         assert!((rows - 1) * line + (tiles - 1) * tile.outputs + last <= out.rows && out.hi <= width);
         out.zeros = out.zeros.min(width);
-        let vectors = width / self.shape.lanes;
-        let vectors = self.shape.vectors.iter().position(|&v| v == vectors).expect("a width of the table");
+        let vectors = self.shape.index_of(width);
         let target = post.target(&out, width, self.activate);
         let args = OutputArgs {
             m: m.as_ptr(),

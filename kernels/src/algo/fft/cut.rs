@@ -242,20 +242,16 @@ pub(crate) fn supports(desc: &ConvDesc) -> Result<(), Unsupported> {
     Ok(())
 }
 
-/// The time that the cheapest cut takes, in that of a multiplication in a full vector. Only where [`supports`].
-pub(crate) fn time(desc: &ConvDesc) -> f64 {
+/// The time that the cheapest cut takes, in that of a multiplication in a full vector, where that is well ahead of
+/// convolutions that do every multiplication. Only where [`supports`].
+pub(crate) fn time(desc: &ConvDesc) -> Option<f64> {
     /// Of a cycle: two vectors of sixteen.
     const MULTIPLICATIONS: f64 = 32.0;
-    let plan = best(desc, &Channels::of(desc), MOST_TILES);
-    plan.map_or(f64::INFINITY, |plan| plan.cost * MULTIPLICATIONS)
-}
-
-/// Whether the estimate is well ahead of convolutions that do every multiplication. Only where [`supports`].
-pub(crate) fn fft_pays(desc: &ConvDesc) -> bool {
     if desc.kernel().h.saturating_mul(desc.kernel().w) < LEAST_TAPS {
-        return false;
+        return None;
     }
-    let Channels { ins, outs, .. } = Channels::of(desc);
-    let each = if ins < BLOCK || outs < BLOCK { cycles::FEW } else { cycles::MATRIX };
-    time(desc) * cycles::MARGIN < desc.cost().macs as f64 * each
+    let channels = Channels::of(desc);
+    let each = if channels.ins.min(channels.outs) < BLOCK { cycles::FEW } else { cycles::MATRIX };
+    let time = best(desc, &channels, MOST_TILES)?.cost * MULTIPLICATIONS;
+    (time * cycles::MARGIN < desc.cost().macs as f64 * each).then_some(time)
 }

@@ -28,7 +28,7 @@ use crate::tile::layer_table::Source;
 use crate::tile::output::{OutTile, OutputRegion, TileAt};
 use crate::tile::table::{KernelSet, Post};
 use cut::{Channels, Cut, Lanes};
-pub(crate) use cut::{fft_pays, supports, time};
+pub(crate) use cut::{supports, time};
 use panels::{Panel, Panels};
 use plane::{Scratch, Transform};
 use std::ops::Range;

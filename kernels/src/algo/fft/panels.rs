@@ -4,6 +4,7 @@ use super::cut::{Channels, Lanes};
 use super::plane::{Scratch, Transform};
 use crate::describe::{BLOCK, ConvDesc, Layout, Weights};
 use crate::plan::memory::Buffer;
+use crate::plan::packed::flushed;
 use crate::tile::fft::COMPLEX;
 use std::ops::Range;
 
@@ -128,7 +129,7 @@ fn spectrum_of(
         for lane in panel.lo..panel.hi {
             let first = (panel.channel + lane) * desc.taps() + channel * window + y * kernel.w;
             for (x, &w) in filter[first..first + kernel.w].iter().enumerate() {
-                stage[x * COMPLEX + lane] = if w.is_subnormal() { 0.0 } else { w };
+                stage[x * COMPLEX + lane] = flushed(w);
             }
         }
         true
