@@ -7,8 +7,10 @@ pub(crate) mod depthwise;
 pub(crate) mod direct;
 pub(crate) mod fft;
 pub(crate) mod gemm;
+pub(crate) mod grid;
 pub(crate) mod im2col;
 pub(crate) mod pixels;
+pub(crate) mod planes;
 pub(crate) mod pointwise;
 pub(crate) mod reference;
 pub(crate) mod winograd;
@@ -24,8 +26,8 @@ pub(crate) enum PlanKind {
     Gemm(gemm::GemmConv),
     Direct(direct::DirectConv),
     Depthwise(depthwise::Depthwise),
-    Winograd(winograd::WinogradConv),
-    Fft(fft::FftConv),
+    Winograd(Box<winograd::WinogradConv>),
+    Fft(Box<fft::FftConv>),
 }
 
 /// Plans `algorithm`, which must support `desc`.
@@ -35,7 +37,8 @@ pub(crate) fn plan(
     weights: &Weights<'_>,
     kernels: &'static KernelSet,
 ) -> PlanKind {
-    let winograd = |outputs| PlanKind::Winograd(winograd::WinogradConv::new(desc, weights, outputs, kernels));
+    let winograd =
+        |outputs| PlanKind::Winograd(Box::new(winograd::WinogradConv::new(desc, weights, outputs, kernels)));
     match algorithm {
         Algorithm::Reference => PlanKind::Reference(reference::Reference::new(desc, weights)),
         Algorithm::Im2colGemm => PlanKind::Gemm(im2col::plan(desc, weights, kernels)),
@@ -45,7 +48,7 @@ pub(crate) fn plan(
         Algorithm::Winograd2x2 => winograd(2),
         Algorithm::Winograd4x4 => winograd(4),
         Algorithm::Winograd6x6 => winograd(6),
-        Algorithm::Fft => PlanKind::Fft(fft::FftConv::new(desc, weights, kernels)),
+        Algorithm::Fft => PlanKind::Fft(Box::new(fft::FftConv::new(desc, weights, kernels))),
     }
 }
 

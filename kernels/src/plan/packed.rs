@@ -38,7 +38,17 @@ pub(crate) struct Panels {
 impl Panels {
     /// For tiles of `shape`, outputs in `layout` as the driver sees it.
     pub(crate) fn new(desc: &ConvDesc, weights: &Weights<'_>, shape: &TileShape, layout: Layout) -> Self {
-        let per_group = desc.output().c / desc.groups();
+        Self::of_groups((desc.output().c, desc.groups()), weights, shape, layout)
+    }
+
+    /// The same of so many channels in so many groups, which the driver may see otherwise than the problem.
+    pub(crate) fn of_groups(
+        (channels, count): (usize, usize),
+        weights: &Weights<'_>,
+        shape: &TileShape,
+        layout: Layout,
+    ) -> Self {
+        let per_group = channels / count;
         let (width, align) = match layout {
             Layout::Nchw => (even(per_group, shape.rows), 1),
             // In a blocked layout panels begin where blocks (or, with narrow tiles, parts of them) do.
@@ -49,7 +59,7 @@ impl Panels {
             Layout::Nchw16c | Layout::Nhwc => (shape.columns_for(per_group), 1),
         };
         let (mut panels, mut groups) = (Vec::new(), Vec::new());
-        for group in 0..desc.groups() {
+        for group in 0..count {
             let (begin, end) = (group * per_group, (group + 1) * per_group);
             let first = panels.len();
             panels.extend((begin / align * align..end).step_by(width).map(|channel| Panel {

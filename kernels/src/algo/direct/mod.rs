@@ -18,12 +18,12 @@
 mod plan;
 mod rows;
 
+use super::planes::PlaneRows;
 use super::{Grain, Operands};
-use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef, PixelView};
+use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef};
 use crate::plan::packed::{GemmWeights, Panel};
 use crate::tile::direct::CHUNK;
 use crate::tile::direct_table::{DirectImage, DirectK, DirectTile, DirectWeights, TileRow};
-use crate::tile::layer_table::Source as CopySource;
 use crate::tile::output::{OutTile, OutputRegion, TileAt};
 use crate::tile::table::{KernelSet, Post};
 pub(crate) use plan::{groups_fit_blocks, supports};
@@ -251,33 +251,16 @@ impl DirectConv {
         region: &mut OutputRegion<'_>,
         lines: &mut [f32],
     ) {
-        let (width, columns) = (self.desc.output().w, self.weights.width());
-        let Panel { channel, lo, hi } = row.panel;
-        let (line, residual) = lines[..2 * self.line_len()].split_at_mut(self.line_len());
-        let copy = &self.kernels.ops.layers;
-        let p = row.y * width;
-        if let Some(from) = &block.operands.residual {
-            let out = OutTile::of_matrix_columns(&mut residual[lo..], width, columns, 0..hi - lo);
-            copy.copy(CopySource::new(from, block.n, channel + lo, p), true, out);
-        }
-        let at = TileAt { offset: 0, row: columns, block: BLOCK };
-        let residual = block.operands.residual.map(|_| (&residual[..], at));
-        for kernel in self.kernel_blocks() {
-            let out = OutTile::of_matrix_columns(line, width, columns, lo..hi);
-            self.call(block, row, &kernel, out, residual);
-        }
-        let view = PixelView {
-            layout: Layout::Nhwc,
-            images: 1,
-            channels: columns,
-            pixels: width,
-            image: width * columns,
-            plane: 1,
-            pixel: columns,
-        };
-        let line = PixelRef { data: line, view };
-        let out = region.channels_as_rows(block.n, channel + lo..channel + hi, p..p + width);
-        copy.copy(CopySource::new(&line, 0, lo, 0), true, out);
+        let (width, columns, panel) = (self.desc.output().w, self.weights.width(), row.panel);
+        let place =
+            PlaneRows { n: block.n, p: row.y * width, rows: 1, pixels: width, line: width, panel, columns };
+        let (residual, copy) = (block.operands.residual.as_ref(), &self.kernels.ops.layers);
+        place.write(residual, copy, region, &mut lines[..2 * self.line_len()], |line, residual| {
+            for kernel in self.kernel_blocks() {
+                let out = OutTile::of_matrix_columns(line, width, columns, panel.lo..panel.hi);
+                self.call(block, row, &kernel, out, residual);
+            }
+        });
     }
 }
 

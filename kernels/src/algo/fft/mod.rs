@@ -17,11 +17,14 @@
 //! order: so neither threads nor batches change a bit.
 
 mod cut;
-mod panels;
 mod plane;
+mod spectra;
 
+use super::grid::TileGrid;
+use super::planes::PlaneRows;
 use super::{Grain, Operands};
-use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef, PixelView, Weights};
+use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef, Weights};
+use crate::plan::packed::Panel;
 use crate::tile::fft::COMPLEX;
 use crate::tile::fft_table::{Factors, FftKernels};
 use crate::tile::layer_table::Source;
@@ -29,8 +32,8 @@ use crate::tile::output::{OutTile, OutputRegion, TileAt};
 use crate::tile::table::{KernelSet, Post};
 use cut::{Channels, Cut, Lanes};
 pub(crate) use cut::{supports, time};
-use panels::{Panel, Panels};
 use plane::{Scratch, Transform};
+use spectra::Spectra;
 use std::ops::Range;
 
 /// A planned convolution by Fourier transforms.
@@ -40,7 +43,7 @@ pub(crate) struct FftConv {
     cut: Cut,
     channels: Channels,
     transform: Transform,
-    panels: Panels,
+    spectra: Spectra,
     /// Tiles of a product at most.
     batch: usize,
 }
@@ -53,20 +56,6 @@ struct Tile {
     x: usize,
     rows: usize,
     columns: usize,
-}
-
-/// The tiles of a box of the output.
-struct Tiles {
-    images: Range<usize>,
-    /// Numbers of rows of tiles.
-    rows: Range<usize>,
-    columns: usize,
-}
-
-impl Tiles {
-    fn len(&self) -> usize {
-        self.images.len() * self.rows.len() * self.columns
-    }
 }
 
 /// Neighbouring lanes that are neighbouring input channels.
@@ -117,8 +106,8 @@ impl FftConv {
         let plan = cut::best(desc, &channels, kernels.fft().tiles());
         let cut::Plan { cut, batch, .. } = plan.expect("only what is supported is planned");
         let transform = Transform::new(&cut, kernels.fft());
-        let panels = Panels::new(desc, &channels, weights, &transform);
-        Self { desc: *desc, kernels, cut, channels, transform, panels, batch }
+        let spectra = Spectra::new(desc, &channels, weights, &transform);
+        Self { desc: *desc, kernels, cut, channels, transform, spectra, batch }
     }
 
     pub(crate) fn kernels(&self) -> &'static FftKernels {
@@ -126,7 +115,7 @@ impl FftConv {
     }
 
     pub(crate) fn packed_bytes(&self) -> usize {
-        self.panels.bytes() + self.transform.bytes()
+        self.spectra.bytes() + self.transform.bytes()
     }
 
     /// Whole rows of tiles.
@@ -153,31 +142,25 @@ impl FftConv {
     fn memory<'a>(&self, slab: &'a mut [f32]) -> Memory<'a> {
         let (scratch, slab) = slab.split_at_mut(self.transform.scratch_len());
         let (image, slab) = slab.split_at_mut(self.image_len());
-        let (sums, lines) = slab.split_at_mut(self.sums_len());
+        let (sums, slab) = slab.split_at_mut(self.sums_len());
+        let lines = &mut slab[..2 * self.line_len()];
         Memory { scratch: self.transform.scratch(scratch), image, sums, lines }
     }
 
-    fn tiles(&self, region: &OutputRegion<'_>) -> Tiles {
-        let row = self.cut.y.outputs.saturating_mul(self.desc.output().w);
-        let rows = region.pixels.start / row..region.pixels.end.div_ceil(row);
-        Tiles { images: region.images.clone(), rows, columns: self.cut.x.tiles }
-    }
-
     /// Tile `index` of `tiles`.
-    fn tile(&self, tiles: &Tiles, index: usize) -> Tile {
+    fn tile(&self, tiles: &TileGrid, index: usize) -> Tile {
         let (Cut { y: cut_y, x: cut_x }, output) = (self.cut, self.desc.output());
-        let (row, column) = (index / tiles.columns, index % tiles.columns);
-        let (n, row) = (row / tiles.rows.len(), row % tiles.rows.len());
-        let (y, x) = ((tiles.rows.start + row) * cut_y.outputs, column * cut_x.outputs);
-        let (rows, columns) = (cut_y.outputs.min(output.h - y), cut_x.outputs.min(output.w - x));
-        Tile { n: tiles.images.start + n, y, x, rows, columns }
+        let (n, row, column) = tiles.at(index);
+        let (y, x) = (row * cut_y.outputs, column * cut_x.outputs);
+        Tile { n, y, x, rows: cut_y.outputs.min(output.h - y), columns: cut_x.outputs.min(output.w - x) }
     }
 
     pub(crate) fn run(&self, operands: &Operands<'_>, region: &mut OutputRegion<'_>, slab: &mut [f32]) {
         if region.channels.is_empty() {
             return;
         }
-        let (mut memory, tiles) = (self.memory(slab), self.tiles(region));
+        let tiles = TileGrid::of(region, self.desc.output().w, (self.cut.y.outputs, self.cut.x.outputs));
+        let mut memory = self.memory(slab);
         match self.channels.lanes {
             Lanes::Groups => self.every_lane(operands, region, &tiles, &mut memory),
             Lanes::Outputs => {
@@ -199,10 +182,10 @@ impl FftConv {
         operands: &Operands<'_>,
         region: &mut OutputRegion<'_>,
         group: usize,
-        (tiles, batch): (&Tiles, Range<usize>),
+        (tiles, batch): (&TileGrid, Range<usize>),
         memory: &mut Memory<'_>,
     ) {
-        let Channels { ins, outs, .. } = self.channels;
+        let ins = self.channels.ins;
         let (bins, count) = (self.transform.bins(), batch.len());
         let blocks = memory.image.chunks_exact_mut(bins * count * COMPLEX);
         for (block, image) in blocks.take(self.channels.kept()).enumerate() {
@@ -216,15 +199,10 @@ impl FftConv {
                 self.forward(&operands.input, &tile, &runs, (&mut memory.scratch, image, count));
             }
         }
-        let first = self.panels.panels.partition_point(|p| p.channel + p.lo < group * outs);
         let channels = region.channels.clone();
-        for (index, panel) in self.panels.panels.iter().enumerate().skip(first) {
-            if panel.channel + panel.lo >= (group + 1) * outs {
-                break;
-            }
-            let Some(panel) = panel.within(&channels) else { continue };
+        for (index, panel) in self.spectra.panels.of_group(group, &channels) {
             let factors =
-                Factors { image: memory.image, weights: self.panels.spectra(index), bins, channels: ins };
+                Factors { image: memory.image, weights: self.spectra.of(index), bins, channels: ins };
             self.kernels().product(count, &factors, memory.sums);
             for (t, tile) in batch.clone().enumerate() {
                 let tile = self.tile(tiles, tile);
@@ -238,14 +216,13 @@ impl FftConv {
         &self,
         operands: &Operands<'_>,
         region: &mut OutputRegion<'_>,
-        tiles: &Tiles,
+        tiles: &TileGrid,
         memory: &mut Memory<'_>,
     ) {
         let Channels { ins, outs, .. } = self.channels;
         let channels = region.channels.clone();
-        for (index, whole) in self.panels.panels.iter().enumerate() {
-            let Some(panel) = whole.within(&channels) else { continue };
-            let weights = self.panels.spectra(index);
+        for (index, panel) in self.spectra.panels.of_group(0, &channels) {
+            let (whole, weights) = (&self.spectra.panels.all()[index], self.spectra.of(index));
             for tile in 0..tiles.len() {
                 let tile = self.tile(tiles, tile);
                 for c in 0..ins {
@@ -308,68 +285,31 @@ impl FftConv {
         let Memory { scratch, sums, lines, .. } = memory;
         let width = self.desc.output().w;
         self.transform.inverse(scratch, &mut sums[t * COMPLEX..], step, tile.rows, |row, sums| {
-            let p = (tile.y + row) * width + tile.x;
-            let place = Place { n: tile.n, p: p..p + tile.columns, index, panel };
-            if self.desc.output_layout() == Layout::Nchw {
-                self.row_of_planes(operands, region, &place, sums, lines);
-            } else {
-                let at = |r: &PixelRef<'_>| TileAt::channels_as_columns(&r.view, tile.n, p, panel.channel);
-                let residual = operands.residual.as_ref().map(|r| (r.data, at(r)));
-                let columns = panel.lo..panel.hi;
-                let out = region.channels_as_columns(tile.n, place.p.clone(), panel.channel, columns);
+            let (n, p) = (tile.n, (tile.y + row) * width + tile.x);
+            let (channel, columns) = (panel.channel, panel.lo..panel.hi);
+            let finish = |out: OutTile<'_>, residual: Option<(&[f32], TileAt)>| {
                 self.kernels().finish(sums, self.transform.scale(), out, &self.post(index, residual));
+            };
+            if self.desc.output_layout() == Layout::Nchw {
+                let pixels = tile.columns;
+                let place = PlaneRows { n, p, rows: 1, pixels, line: width, panel, columns: BLOCK };
+                let (residual, copy) = (operands.residual.as_ref(), &self.kernels.ops.layers);
+                place.write(residual, copy, region, lines, |matrix, residual| {
+                    finish(OutTile::of_matrix_columns(matrix, pixels, BLOCK, columns), residual);
+                });
+            } else {
+                let at = |r: &PixelRef<'_>| TileAt::channels_as_columns(&r.view, n, p, channel);
+                let residual = operands.residual.as_ref().map(|r| (r.data, at(r)));
+                finish(region.channels_as_columns(n, p..p + tile.columns, channel, columns), residual);
             }
         });
     }
 
     fn post<'a>(&'a self, index: usize, residual: Option<(&'a [f32], TileAt)>) -> Post<'a> {
-        let (bias, slope) = self.panels.per_channel(index);
+        let (bias, slope) = self.spectra.panels.per_channel(index, 0);
         let activation = self.desc.epilogue().activation;
         Post { bias, slope, per_row: false, activation, residual, first: true, last: true }
     }
-
-    /// A row of NCHW output: pixels by channels in `lines` first, then transposed.
-    fn row_of_planes(
-        &self,
-        operands: &Operands<'_>,
-        region: &mut OutputRegion<'_>,
-        Place { n, p, index, panel }: &Place,
-        sums: &[f32],
-        lines: &mut [f32],
-    ) {
-        let Panel { channel, lo, hi } = *panel;
-        let (pixels, copy) = (p.len(), &self.kernels.ops.layers);
-        let (line, residual) = lines[..2 * self.line_len()].split_at_mut(self.line_len());
-        if let Some(from) = &operands.residual {
-            let out = OutTile::of_matrix_columns(&mut residual[lo..], pixels, BLOCK, 0..hi - lo);
-            copy.copy(Source::new(from, *n, channel + lo, p.start), true, out);
-        }
-        let at = TileAt { offset: 0, row: BLOCK, block: BLOCK };
-        let residual = operands.residual.map(|_| (&residual[..], at));
-        let out = OutTile::of_matrix_columns(line, pixels, BLOCK, lo..hi);
-        self.kernels().finish(sums, self.transform.scale(), out, &self.post(*index, residual));
-        let view = PixelView {
-            layout: Layout::Nhwc,
-            images: 1,
-            channels: BLOCK,
-            pixels,
-            image: pixels * BLOCK,
-            plane: 1,
-            pixel: BLOCK,
-        };
-        let line = PixelRef { data: line, view };
-        let out = region.channels_as_rows(*n, channel + lo..channel + hi, p.clone());
-        copy.copy(Source::new(&line, 0, lo, 0), true, out);
-    }
-}
-
-/// A row of outputs of a panel.
-struct Place {
-    n: usize,
-    p: Range<usize>,
-    /// The panel's.
-    index: usize,
-    panel: Panel,
 }
 
 /// Which numbers of a transform of `n` are inputs that a tile of `outputs` outputs from `first` on reads; before and after

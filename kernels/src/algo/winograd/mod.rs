@@ -17,6 +17,8 @@ mod matrices;
 mod plan;
 mod weights;
 
+use super::grid::TileGrid;
+use super::planes::PlaneRows;
 use super::{Grain, Operands};
 use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef, PixelView};
 use crate::plan::packed::Panel;
@@ -64,39 +66,20 @@ struct Strip {
     index: usize,
 }
 
-/// The tiles of a region, counted image by image, row by row.
-struct Tiles {
-    images: Range<usize>,
-    /// The first row of outputs, and how many rows of tiles there are.
-    y: usize,
-    rows: usize,
-    columns: usize,
-    outputs: usize,
-}
-
-impl Tiles {
-    fn len(&self) -> usize {
-        self.images.len() * self.rows * self.columns
-    }
-
-    /// The strips of some of them.
-    fn strips(&self, block: &Range<usize>) -> impl Iterator<Item = Strip> {
-        let (mut next, block) = (block.start, block.clone());
-        std::iter::from_fn(move || {
-            let (row, column) = (next / self.columns, next % self.columns);
-            let here = (self.columns - column).min(block.end - next);
-            let tiles = if here > 0 { even(here, MOST_STRIP) } else { return None };
-            let strip = Strip {
-                n: self.images.start + row / self.rows,
-                y: self.y + row % self.rows * self.outputs,
-                x: column * self.outputs,
-                tiles,
-                index: next - block.start,
-            };
-            next += tiles;
-            Some(strip)
-        })
-    }
+/// The strips of some of the tiles, of `outputs` outputs each way.
+fn strips(tiles: &TileGrid, block: &Range<usize>, outputs: usize) -> impl Iterator<Item = Strip> {
+    let (mut next, block) = (block.start, block.clone());
+    std::iter::from_fn(move || {
+        if next >= block.end {
+            return None;
+        }
+        let (n, row, column) = tiles.at(next);
+        let here = (tiles.columns - column).min(block.end - next);
+        let (y, x, index) = (row * outputs, column * outputs, next - block.start);
+        let strip = Strip { n, y, x, tiles: even(here, MOST_STRIP), index };
+        next += strip.tiles;
+        Some(strip)
+    })
 }
 
 /// The parts of a slab.
@@ -111,7 +94,7 @@ struct Slab<'a> {
 /// Some tiles of one group.
 struct Block<'a> {
     operands: &'a Operands<'a>,
-    tiles: &'a Tiles,
+    tiles: &'a TileGrid,
     group: usize,
     range: Range<usize>,
 }
@@ -141,18 +124,12 @@ impl WinogradConv {
 
     pub(crate) fn run(&self, operands: &Operands<'_>, region: &mut OutputRegion<'_>, slab: &mut [f32]) {
         let per_group = self.desc.output().c / self.desc.groups();
-        let (channels, width) = (region.channels.clone(), self.desc.output().w);
+        let channels = region.channels.clone();
         if channels.is_empty() {
             return;
         }
         let outputs = self.tile.outputs;
-        let tiles = Tiles {
-            images: region.images.clone(),
-            y: region.pixels.start / width,
-            rows: (region.pixels.len() / width).div_ceil(outputs),
-            columns: width.div_ceil(outputs),
-            outputs,
-        };
+        let tiles = TileGrid::of(region, self.desc.output().w, (outputs, outputs));
         if tiles.len() == 0 {
             return;
         }
@@ -180,7 +157,7 @@ impl WinogradConv {
     fn transform_input(&self, block: &Block<'_>, slab: &mut Slab<'_>) {
         let count = block.range.len();
         let v_point = self.v_point(count);
-        for strip in block.tiles.strips(&block.range) {
+        for strip in strips(block.tiles, &block.range, self.tile.outputs) {
             for c in (0..self.channels).step_by(BLOCK) {
                 let channel = block.group * self.channels + c;
                 let channels = BLOCK.min(self.channels - c);
@@ -309,7 +286,7 @@ impl WinogradConv {
         };
         let width = self.weights.panels.width();
         let m_point = self.m_point(block.range.len());
-        for strip in block.tiles.strips(&block.range) {
+        for strip in strips(block.tiles, &block.range, self.tile.outputs) {
             let x_end = output.w.min(strip.x + strip.tiles * outputs);
             let products = ProductsOfRow {
                 m: &m[strip.index * width..],
@@ -322,61 +299,24 @@ impl WinogradConv {
             };
             let Panel { channel, lo, hi } = panel;
             let (tile, coefficients) = (self.tile, &self.coefficients);
+            let first = strip.y * output.w + strip.x;
             if self.desc.output_layout() == Layout::Nchw {
-                self.output_to_planes(block, region, (&strip, panel), &products, &post, lines);
+                let (rows, pixels) = (products.rows, x_end - strip.x);
+                let place =
+                    PlaneRows { n: strip.n, p: first, rows, pixels, line: output.w, panel, columns: width };
+                let (residual, copy) = (block.operands.residual.as_ref(), &self.kernels.ops.layers);
+                place.write(residual, copy, region, lines, |matrix, residual| {
+                    let out = OutTile::of_matrix_columns(matrix, rows * pixels, width, lo..hi);
+                    let products = ProductsOfRow { line: pixels, ..products };
+                    self.kernels().output(tile, coefficients, &products, out, &Post { residual, ..post });
+                });
                 continue;
             }
-            let first = strip.y * output.w + strip.x;
             let end = (strip.y + products.rows - 1) * output.w + x_end;
             let at = |r: &PixelRef<'_>| TileAt::channels_as_columns(&r.view, strip.n, first, channel);
             let residual = block.operands.residual.as_ref().map(|r| (r.data, at(r)));
             let out = region.channels_as_columns(strip.n, first..end, channel, lo..hi);
             self.kernels().output(tile, coefficients, &products, out, &Post { residual, ..post });
-        }
-    }
-
-    /// A strip of NCHW output: pixels by channels in `lines` first, then transposed.
-    fn output_to_planes(
-        &self,
-        block: &Block<'_>,
-        region: &mut OutputRegion<'_>,
-        (strip, panel): (&Strip, Panel),
-        products: &ProductsOfRow<'_>,
-        post: &Post<'_>,
-        lines: &mut [f32],
-    ) {
-        let Panel { channel, lo, hi } = panel;
-        let (columns, copy) = (products.width, &self.kernels.ops.layers);
-        let line = (products.tiles - 1) * self.tile.outputs + products.last;
-        let pixels = products.rows * line;
-        let (out, residual) = lines.split_at_mut(lines.len() / 2);
-        let pixel = |row: usize| (strip.y + row) * self.desc.output().w + strip.x;
-        if let Some(from) = &block.operands.residual {
-            for row in 0..products.rows {
-                let to = &mut residual[row * line * columns + lo..];
-                let to = OutTile::of_matrix_columns(to, line, columns, 0..hi - lo);
-                copy.copy(CopySource::new(from, strip.n, channel + lo, pixel(row)), true, to);
-            }
-        }
-        let at = TileAt { offset: 0, row: columns, block: BLOCK };
-        let post = Post { residual: block.operands.residual.map(|_| (&residual[..], at)), ..*post };
-        let matrix = OutTile::of_matrix_columns(out, pixels, columns, lo..hi);
-        let products = ProductsOfRow { line, ..*products };
-        self.kernels().output(self.tile, &self.coefficients, &products, matrix, &post);
-        let view = PixelView {
-            layout: Layout::Nhwc,
-            images: 1,
-            channels: columns,
-            pixels,
-            image: pixels * columns,
-            plane: 1,
-            pixel: columns,
-        };
-        let out = PixelRef { data: out, view };
-        for row in 0..products.rows {
-            let p = pixel(row);
-            let to = region.channels_as_rows(strip.n, channel + lo..channel + hi, p..p + line);
-            copy.copy(CopySource::new(&out, 0, lo, row * line), true, to);
         }
     }
 }

@@ -1,0 +1,89 @@
+//! The weights' spectra: sixteen output channels a panel.
+
+use super::cut::{Channels, Lanes};
+use super::plane::{Scratch, Transform};
+use crate::describe::{BLOCK, ConvDesc, Layout, Weights};
+use crate::plan::memory::Buffer;
+use crate::plan::packed::{Panel, Panels, flushed};
+use crate::tile::fft::COMPLEX;
+use crate::tile::table::TileShape;
+
+/// Sixteen output channels, whatever the instruction set.
+const SHAPE: TileShape = TileShape { rows: 1, vectors: &[1], lanes: BLOCK };
+
+/// The output channels, sixteen a panel, and their spectra.
+pub(super) struct Spectra {
+    /// Of each group, or of all channels where lanes are of different groups.
+    pub(super) panels: Panels,
+    /// `[panel][bin][input channel of the group]` of complex numbers of sixteen output channels.
+    data: Buffer,
+}
+
+impl Spectra {
+    pub(super) fn new(
+        desc: &ConvDesc,
+        channels: &Channels,
+        weights: &Weights<'_>,
+        transform: &Transform,
+    ) -> Self {
+        let groups = if channels.lanes == Lanes::Groups { 1 } else { desc.groups() };
+        // NCHW output is transposed afterwards.
+        let layout = if desc.output_layout() == Layout::Nchw { Layout::Nhwc } else { desc.output_layout() };
+        let panels = Panels::of_groups((desc.output().c, groups), weights, &SHAPE, layout);
+        let len = transform.bins() * channels.ins * COMPLEX;
+        let mut data = Buffer::zeroed(panels.all().len() * len);
+        let mut memory = Buffer::zeroed(transform.scratch_len() + transform.spectrum_len());
+        let (scratch, spectrum) = memory.split_at_mut(transform.scratch_len());
+        let mut scratch = transform.scratch(scratch);
+        for (panel, packed) in panels.all().iter().zip(data.chunks_exact_mut(len)) {
+            for channel in 0..channels.ins {
+                spectrum_of(desc, panel, channel, weights.filter, transform, &mut scratch, spectrum);
+                let bins = packed.chunks_exact_mut(channels.ins * COMPLEX);
+                for (bin, spectrum) in bins.zip(spectrum.chunks_exact(COMPLEX)) {
+                    bin[channel * COMPLEX..][..COMPLEX].copy_from_slice(spectrum);
+                }
+            }
+        }
+        Self { panels, data }
+    }
+
+    /// The spectra of panel `index`.
+    pub(super) fn of(&self, index: usize) -> &[f32] {
+        let each = self.data.len() / self.panels.all().len();
+        &self.data[index * each..(index + 1) * each]
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.data.bytes() + self.panels.bytes()
+    }
+}
+
+/// The spectrum of the kernels that lead from input channel `channel` of its group to each channel of a panel; conjugate,
+/// for what is wanted is a correlation.
+fn spectrum_of(
+    desc: &ConvDesc,
+    panel: &Panel,
+    channel: usize,
+    filter: &[f32],
+    transform: &Transform,
+    scratch: &mut Scratch<'_>,
+    spectrum: &mut [f32],
+) {
+    let kernel = desc.kernel();
+    let window = kernel.h * kernel.w;
+    transform.forward(scratch, spectrum, 1, |y, stage| {
+        if y >= kernel.h {
+            return false;
+        }
+        for lane in panel.lo..panel.hi {
+            let first = (panel.channel + lane) * desc.taps() + channel * window + y * kernel.w;
+            for (x, &w) in filter[first..first + kernel.w].iter().enumerate() {
+                stage[x * COMPLEX + lane] = flushed(w);
+            }
+        }
+        true
+    });
+    for number in spectrum.chunks_exact_mut(COMPLEX) {
+        number[BLOCK..].iter_mut().for_each(|im| *im = -*im);
+    }
+}

@@ -1,0 +1,64 @@
+//! Outputs on their way to NCHW: tiles compute vectors of channels, so a panel's outputs are a matrix of pixels by channels in
+//! the workspace first, and transposed from there.
+
+use crate::describe::{BLOCK, Layout, PixelRef, PixelView};
+use crate::plan::packed::Panel;
+use crate::tile::layer_table::{LayerTable, Source};
+use crate::tile::output::{OutTile, OutputRegion, TileAt};
+
+/// Rows of outputs of a panel of channels, of one image.
+pub(crate) struct PlaneRows {
+    pub(crate) n: usize,
+    /// The first pixel.
+    pub(crate) p: usize,
+    pub(crate) rows: usize,
+    /// Outputs of a row, and pixels from one row to the next.
+    pub(crate) pixels: usize,
+    pub(crate) line: usize,
+    pub(crate) panel: Panel,
+    /// Columns of the matrix: the width of a panel.
+    pub(crate) columns: usize,
+}
+
+impl PlaneRows {
+    /// Has `compute` fill the matrix, given the residual as another, and transposes it into `region`. Both matrices are in
+    /// `lines`, half each.
+    pub(crate) fn write(
+        &self,
+        residual: Option<&PixelRef<'_>>,
+        copy: &LayerTable,
+        region: &mut OutputRegion<'_>,
+        lines: &mut [f32],
+        compute: impl FnOnce(&mut [f32], Option<(&[f32], TileAt)>),
+    ) {
+        let Self { n, pixels, columns, .. } = *self;
+        let Panel { channel, lo, hi } = self.panel;
+        let (matrix, addend) = lines.split_at_mut(lines.len() / 2);
+        if let Some(from) = residual {
+            for row in 0..self.rows {
+                let to = &mut addend[row * pixels * columns + lo..];
+                let to = OutTile::of_matrix_columns(to, pixels, columns, 0..hi - lo);
+                copy.copy(Source::new(from, n, channel + lo, self.p + row * self.line), true, to);
+            }
+        }
+        let at = TileAt { offset: 0, row: columns, block: BLOCK };
+        compute(matrix, residual.map(|_| (&*addend, at)));
+        let all = self.rows * pixels;
+        let image = all * columns;
+        let view = PixelView {
+            layout: Layout::Nhwc,
+            images: 1,
+            channels: columns,
+            pixels: all,
+            image,
+            plane: 1,
+            pixel: columns,
+        };
+        let matrix = PixelRef { data: matrix, view };
+        for row in 0..self.rows {
+            let p = self.p + row * self.line;
+            let to = region.channels_as_rows(n, channel + lo..channel + hi, p..p + pixels);
+            copy.copy(Source::new(&matrix, 0, lo, row * pixels), true, to);
+        }
+    }
+}
