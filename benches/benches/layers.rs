@@ -33,9 +33,9 @@ fn layers(criterion: &mut Criterion) {
                 let mut layer = layer.unwrap_or_else(|error| panic!("{id}: {error}"));
                 layer.run(Threads::Seq);
                 assert!(
-                    layer.error() < problem.tolerance(2e-6),
+                    layer.errors().l2 < problem.tolerance(2e-6),
                     "{id}, {layout}: relative L2 error {}",
-                    layer.error()
+                    layer.errors().l2
                 );
                 layer
             };

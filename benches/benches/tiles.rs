@@ -47,10 +47,10 @@ fn pointwise(isa: Isa, problem: &Problem) -> Rival<'_> {
     let mut layer = layer.expect("a pointwise layer");
     layer.run(Threads::Seq);
     assert!(
-        layer.error() < problem.tolerance(2e-6),
+        layer.errors().l2 < problem.tolerance(2e-6),
         "{}: relative L2 error {}",
         problem.spec.id,
-        layer.error()
+        layer.errors().l2
     );
     let desc = &problem.desc;
     let name = format!("pointwise_{}x{}_{}_{isa}", desc.input().size(), desc.input().c, desc.output().c);

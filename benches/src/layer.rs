@@ -1,7 +1,7 @@
 //! One planned layer, ready to run again and again on the same memory (warm) or on memory that has left the near
 //! caches since its last turn (cold).
 
-use crate::problem::Problem;
+use crate::problem::{Errors, Problem};
 use kernels::{
     Buffer, ConvDesc, ConvError, ConvIo, ConvPlan, Layout, PlanOptions, Shape4, TensorMut, TensorRef,
     Threads, Weights, Workspace,
@@ -125,24 +125,24 @@ impl<'a> Layer<'a> {
         self.next = (self.next + 1) % self.plans.len();
     }
 
-    /// The relative L2 error of what the runs wrote. NaN if any element of any slot is, as it is if a slot has never
+    /// The errors of what the runs wrote. NaN if any element of any slot is, as it is if a slot has never
     /// run; infinite if two slots differ, though they computed the same.
     ///
     /// # Panics
     /// Never: the tensors are the plan's.
-    pub fn error(&self) -> f64 {
+    pub fn errors(&self) -> Errors {
         let (_, len) = self.lens();
         let slot = |index: usize| &self.outputs[index * pitch(len)..][..len];
         let first = slot(0);
         if (0..self.slots()).any(|index| slot(index).iter().any(|value| value.is_nan())) {
-            return f64::NAN;
+            return Errors::all(f64::NAN);
         }
         if (1..self.slots()).any(|index| slot(index) != first) {
-            return f64::INFINITY;
+            return Errors::all(f64::INFINITY);
         }
         let shape = self.plan().desc().output();
         let tensor = TensorRef::packed(first, shape, self.layouts.output).expect("it fits");
-        self.problem.error(|[n, c, y, x]| first[tensor.offset(n, c, y, x)])
+        self.problem.errors(|[n, c, y, x]| first[tensor.offset(n, c, y, x)])
     }
 
     /// Elements of one input and of one output.
@@ -187,9 +187,9 @@ mod tests {
         for problem in [Problem::bare(by_id("lenet5.c3")), Problem::with_relu(by_id("googlenet.4a.5x5"))] {
             for layout in Layout::ALL {
                 let mut layer = layer(&problem, layout, Memory::Warm);
-                assert!(layer.error().is_nan());
+                assert!(layer.errors().l2.is_nan());
                 layer.run(Threads::Seq);
-                assert!(layer.error() < 2e-6, "{layout}: {}", layer.error());
+                assert!(layer.errors().l2 < 2e-6, "{layout}: {}", layer.errors().l2);
             }
         }
     }
@@ -201,7 +201,7 @@ mod tests {
         let options = PlanOptions::default().max_threads(1);
         let mut layer = Layer::new(&problem, layouts, &options, Memory::Warm).unwrap();
         layer.run(Threads::Seq);
-        assert!(layer.error() < 2e-6, "{}", layer.error());
+        assert!(layer.errors().l2 < 2e-6, "{}", layer.errors().l2);
     }
 
     #[test]
@@ -213,12 +213,12 @@ mod tests {
         for _ in 1..slots {
             layer.run(Threads::Seq);
         }
-        assert!(layer.error().is_nan());
+        assert!(layer.errors().l2.is_nan());
         layer.run(Threads::Seq);
-        assert!(layer.error() < 2e-6);
+        assert!(layer.errors().l2 < 2e-6);
         let last = layer.outputs.len() - 2 * LINE;
         layer.outputs[last] += 1.0;
-        assert!(layer.error().is_infinite());
+        assert!(layer.errors().l2.is_infinite());
     }
 
     #[test]

@@ -2,11 +2,60 @@
 
 use crate::layers::LayerSpec;
 use crate::values;
+use clap::ValueEnum;
 use kernels::{Activation, ConvDesc, EpilogueSpec};
+use std::f64::consts::TAU;
 
 /// Products that the expected outputs of one layer may cost. A layer within it is checked at every element; the
 /// others at as many random ones as it pays for.
 const PRODUCTS: u64 = 60_000_000;
+
+/// What the numbers of a problem are drawn from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Numbers {
+    /// Uniform in -1..1
+    Uniform,
+    /// As in networks: weights normal with variance 2 / K, inputs the magnitudes of normal numbers
+    Network,
+}
+
+impl Numbers {
+    /// Input and filter of so many elements, and so many products for each output.
+    fn draw(self, (input, filter): (usize, usize), products: usize) -> (Vec<f32>, Vec<f32>) {
+        match self {
+            Self::Uniform => (values(input, 1), values(filter, 2)),
+            Self::Network => {
+                let deviation = (2.0 / products as f64).sqrt();
+                let input = normal(input, 1).map(|x| x.abs() as f32);
+                (input.collect(), normal(filter, 2).map(|x| (deviation * x) as f32).collect())
+            }
+        }
+    }
+}
+
+/// Normal numbers of variance 1 (Box and Muller 1958).
+fn normal(len: usize, seed: u64) -> impl Iterator<Item = f64> {
+    // In 0..1, without 0.
+    let uniform = |value: f32| f64::from(value) / 2.0 + 0.5 + f64::from(f32::EPSILON);
+    let pairs = values(len, seed).into_iter().zip(values(len, seed + 10));
+    pairs.map(move |(a, b)| (-2.0 * uniform(a).min(1.0).ln()).sqrt() * (TAU * uniform(b)).cos())
+}
+
+/// How far an output is from the right one.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Errors {
+    /// Relative L2 error.
+    pub l2: f64,
+    /// The largest error, as a part of the largest right value.
+    pub largest: f64,
+}
+
+impl Errors {
+    /// The same, whatever it means: not a number, or infinite.
+    pub const fn all(error: f64) -> Self {
+        Self { l2: error, largest: error }
+    }
+}
 
 /// A layer with input (NCHW), filter (OIHW) and bias, and the right outputs at some or all positions.
 pub struct Problem {
@@ -14,9 +63,9 @@ pub struct Problem {
     pub spec: LayerSpec,
     /// The problem, in NCHW.
     pub desc: ConvDesc,
-    /// NCHW, uniform in -1..1.
+    /// NCHW.
     pub input: Vec<f32>,
-    /// OIHW, uniform in -1..1.
+    /// OIHW.
     pub filter: Vec<f32>,
     /// One per output channel; empty if the layer is bare.
     pub bias: Vec<f32>,
@@ -32,12 +81,20 @@ struct Sample {
 }
 
 impl Problem {
-    /// The convolution alone, as every engine has it.
+    /// The convolution alone, as every engine has it, of numbers that are uniform in -1..1.
     ///
     /// # Panics
     /// If the layer is not valid, as are none of the list's.
     pub fn bare(spec: &LayerSpec) -> Self {
-        Self::new(spec, EpilogueSpec::NONE)
+        Self::of(spec, Numbers::Uniform)
+    }
+
+    /// The same, of other numbers.
+    ///
+    /// # Panics
+    /// As [`bare`](Self::bare).
+    pub fn of(spec: &LayerSpec, numbers: Numbers) -> Self {
+        Self::new(spec, EpilogueSpec::NONE, numbers)
     }
 
     /// With bias and ReLU, as in the networks.
@@ -45,16 +102,18 @@ impl Problem {
     /// # Panics
     /// As [`bare`](Self::bare).
     pub fn with_relu(spec: &LayerSpec) -> Self {
-        Self::new(spec, EpilogueSpec::bias(Activation::Relu))
+        Self::new(spec, EpilogueSpec::bias(Activation::Relu), Numbers::Uniform)
     }
 
-    fn new(spec: &LayerSpec, epilogue: EpilogueSpec) -> Self {
+    fn new(spec: &LayerSpec, epilogue: EpilogueSpec, numbers: Numbers) -> Self {
         let desc = spec.builder().epilogue(epilogue).build().expect("a valid layer");
+        let (input, filter) =
+            numbers.draw((spec.n * spec.c * spec.h * spec.w, desc.filter_len()), desc.filter_len() / spec.o);
         let mut problem = Self {
             spec: spec.clone(),
             desc,
-            input: values(spec.n * spec.c * spec.h * spec.w, 1),
-            filter: values(desc.filter_len(), 2),
+            input,
+            filter,
             bias: if epilogue.bias { values(spec.o, 3) } else { Vec::new() },
             samples: Vec::new(),
         };
@@ -110,24 +169,30 @@ impl Problem {
         added + f64::from(f32::EPSILON) / 2.0 * (products as f64 / 6.0).sqrt()
     }
 
-    /// Relative L2 error of the output whose element at image, channel, row and column is `value` there; NaN if an
-    /// element that is looked at is.
-    pub fn error(&self, value: impl Fn([usize; 4]) -> f32) -> f64 {
+    /// The errors of the output whose element at image, channel, row and column is `value` there; NaN if an element that
+    /// is looked at is.
+    pub fn errors(&self, value: impl Fn([usize; 4]) -> f32) -> Errors {
         let (mut difference, mut size) = (0.0, 0.0);
+        let (mut worst, mut largest) = (0.0f64, 0.0f64);
         for sample in &self.samples {
-            difference += (f64::from(value(sample.at)) - sample.expected).powi(2);
+            let error = f64::from(value(sample.at)) - sample.expected;
+            difference += error.powi(2);
             size += sample.expected.powi(2);
+            worst = worst.max(error.abs());
+            largest = largest.max(sample.expected.abs());
         }
-        (difference / size).sqrt()
+        let l2 = (difference / size).sqrt();
+        // `max` forgets what is not a number; the sum does not.
+        Errors { l2, largest: if l2.is_nan() { l2 } else { worst / largest } }
     }
 
-    /// [`error`](Self::error) of a packed NCHW output; infinite if its length is wrong.
-    pub fn error_of_nchw(&self, output: &[f32]) -> f64 {
+    /// [`errors`](Self::errors) of a packed NCHW output; infinite if its length is wrong.
+    pub fn errors_of_nchw(&self, output: &[f32]) -> Errors {
         let shape = self.desc.output();
         if output.len() != shape.n * shape.c * shape.h * shape.w {
-            return f64::INFINITY;
+            return Errors::all(f64::INFINITY);
         }
-        self.error(|[n, c, y, x]| output[((n * shape.c + c) * shape.h + y) * shape.w + x])
+        self.errors(|[n, c, y, x]| output[((n * shape.c + c) * shape.h + y) * shape.w + x])
     }
 }
 
@@ -168,7 +233,7 @@ mod tests {
         for id in ["lenet5.c3", "googlenet.4a.5x5", "resnet18.s4.down", "dw3x3m2.64.56", "group64.3x3.256.28"]
         {
             for problem in [Problem::bare(by_id(id)), Problem::with_relu(by_id(id))] {
-                let error = problem.error_of_nchw(&reference(&problem));
+                let error = problem.errors_of_nchw(&reference(&problem)).l2;
                 assert!(error < 1e-7, "{id}: {error}");
             }
         }
@@ -179,10 +244,10 @@ mod tests {
         let problem = Problem::bare(by_id("lenet5.c3"));
         let mut output = reference(&problem);
         output[17] += 0.1;
-        assert!(problem.error_of_nchw(&output) > 1e-4);
+        assert!(problem.errors_of_nchw(&output).l2 > 1e-4);
         output[17] = f32::NAN;
-        assert!(problem.error_of_nchw(&output).is_nan());
-        assert!(problem.error_of_nchw(&output[1..]).is_infinite());
+        assert!(problem.errors_of_nchw(&output).l2.is_nan());
+        assert!(problem.errors_of_nchw(&output[1..]).l2.is_infinite());
     }
 
     #[test]
@@ -192,6 +257,6 @@ mod tests {
         assert!((10_000..100_000).contains(&problem.samples.len()), "{}", problem.samples.len());
         assert_eq!(channels.len(), 512);
         let zeros = vec![0.0; 512 * 14 * 14];
-        assert!((problem.error_of_nchw(&zeros) - 1.0).abs() < 1e-12);
+        assert!((problem.errors_of_nchw(&zeros).l2 - 1.0).abs() < 1e-12);
     }
 }

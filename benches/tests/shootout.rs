@@ -42,6 +42,7 @@ fn json_is_one_array_of_flat_objects() {
             "isa",
             "layer",
             "layout",
+            "max_error",
             "ms_median",
             "ms_min",
             "rel_l2_error",

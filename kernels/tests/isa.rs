@@ -94,6 +94,7 @@ fn every_fast_algorithm_can_be_chosen() {
         (channels(128, 8), Numerics::Default),
         (channels(64, 38), Numerics::Default),
         (channels(64, 38), Numerics::Fast),
+        (ConvProblem { kernel: Size2::square(4), ..channels(64, 38) }, Numerics::Default),
     ]
     .map(|(problem, numerics)| {
         let options = PlanOptions::default().numerics(numerics);

@@ -1,35 +1,15 @@
 //! `run` allocates nothing: counted, for every algorithm, layer, instruction set and layout, alone and inside a pool.
 
 mod common;
+mod counting;
 
 use common::ConvProblem;
+use counting::counted;
 use kernels::{
     Activation, Algorithm, Buffer, ConvError, ConvIo, EpilogueSpec, Isa, Layout, LinearPlan, LrnSpec,
     NormSpec, Ops, Pad2, PlanOptions, PoolDesc, PoolKind, Shape4, Size2, TensorMut, TensorRef, Threads,
     Weights, Workspace,
 };
-use std::alloc::{GlobalAlloc, System};
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
-
-struct Counting;
-
-// SAFETY: every call goes to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: std::alloc::Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::SeqCst);
-        // SAFETY: as the caller promises.
-        unsafe { System.alloc(layout) }
-    }
-    unsafe fn dealloc(&self, p: *mut u8, layout: std::alloc::Layout) {
-        // SAFETY: as the caller promises.
-        unsafe { System.dealloc(p, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// Allocations of ten runs, of all threads.
 fn allocations(problem: &ConvProblem, algorithm: Algorithm, isa: Isa, threads: Threads<'_>) -> usize {
@@ -50,14 +30,6 @@ fn allocations(problem: &ConvProblem, algorithm: Algorithm, isa: Isa, threads: T
         plan.run(io, &mut workspace, threads).expect("a valid run");
     };
     counted(&mut run)
-}
-
-/// Allocations of ten calls after the first one.
-fn counted(run: &mut dyn FnMut()) -> usize {
-    run();
-    let before = ALLOCATIONS.load(Ordering::SeqCst);
-    (0..10).for_each(|_| run());
-    ALLOCATIONS.load(Ordering::SeqCst) - before
 }
 
 /// Every layer that is no convolution, on tensors that are large enough to be cut in two; with its name.
@@ -113,9 +85,7 @@ fn assert_linear_allocates_nothing(isa: Isa, threads: Threads<'_>) {
 
 /// One test only: a second one in this process would allocate while this one counts.
 fn main() {
-    let probe = ALLOCATIONS.load(Ordering::SeqCst);
-    drop(std::hint::black_box(vec![1u8; 100]));
-    assert!(ALLOCATIONS.load(Ordering::SeqCst) > probe, "the counter does not count");
+    assert!(counted(&mut || drop(std::hint::black_box(vec![1u8; 100]))) > 0, "the counter does not count");
     let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().expect("threads can be started");
     pool.broadcast(|_| ()); // a thread that is still starting allocates
     let epilogue = EpilogueSpec { bias: true, residual: true, activation: Activation::Tanh };

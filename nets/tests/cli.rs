@@ -1,47 +1,16 @@
 //! The program as its users meet it: output, exit codes, and one line for every mistake.
 
-use assert_cmd::cargo::cargo_bin_cmd;
-use serde_json::Value;
+mod program;
+
+use program::{fails_with, failure, json, success};
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_nets");
 
 fn data(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("data").join(file)
-}
-
-fn run(arguments: &[&str]) -> Output {
-    cargo_bin_cmd!("nets").args(arguments).output().unwrap()
-}
-
-fn success(arguments: &[&str]) -> String {
-    let output = run(arguments);
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success() && stderr.is_empty(), "{arguments:?}: {stderr}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
-fn json(arguments: &[&str]) -> Value {
-    serde_json::from_str(&success(arguments)).unwrap()
-}
-
-/// Exit code 2 and one line on standard error, nothing on standard output.
-fn failure(arguments: &[&str]) -> String {
-    let output = run(arguments);
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {stderr}");
-    assert!(output.stdout.is_empty(), "{arguments:?}");
-    let lines: Vec<&str> = stderr.lines().collect();
-    assert_eq!(lines.len(), 1, "{arguments:?}: {stderr}");
-    assert!(lines[0].starts_with("error: "), "{arguments:?}: {stderr}");
-    lines[0].to_owned()
-}
-
-fn fails_with(arguments: &[&str], part: &str) {
-    let message = failure(arguments);
-    assert!(message.contains(part), "{arguments:?}: `{message}` does not say `{part}`");
 }
 
 #[test]

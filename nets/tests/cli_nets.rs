@@ -1,33 +1,10 @@
 //! `nets bench`, `nets explain` and `nets run` on photographs, as their users meet them.
 
-use assert_cmd::cargo::cargo_bin_cmd;
+mod program;
+
+use program::{fails_with, json, success};
 use serde_json::Value;
 use std::path::Path;
-use std::process::Output;
-
-fn run(arguments: &[&str]) -> Output {
-    cargo_bin_cmd!("nets").args(arguments).output().unwrap()
-}
-
-fn success(arguments: &[&str]) -> String {
-    let output = run(arguments);
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success() && stderr.is_empty(), "{arguments:?}: {stderr}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
-fn json(arguments: &[&str]) -> Value {
-    serde_json::from_str(&success(arguments)).unwrap()
-}
-
-/// Exit code 2 and one line on standard error that says so.
-fn fails_with(arguments: &[&str], part: &str) {
-    let output = run(arguments);
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {stderr}");
-    let one_line = stderr.lines().count() == 1 && stderr.starts_with("error: ");
-    assert!(one_line && stderr.contains(part), "{arguments:?}: `{stderr}` does not say `{part}`");
-}
 
 const SHORT: [&str; 5] = ["bench", "resnet20-cifar", "--seconds", "0.01", "--threads"];
 

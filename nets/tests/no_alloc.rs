@@ -1,41 +1,19 @@
 //! A forward pass allocates nothing: counted, for networks with every kind of layer, alone and inside a pool.
 
 mod common;
+#[path = "../../kernels/tests/counting/mod.rs"]
+mod counting;
 
+use counting::counted;
 use kernels::{Layout, Threads};
 use nets::{CompiledNet, Graph, NetOptions, Shape, zoo};
-use std::alloc::{GlobalAlloc, System};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
-
-struct Counting;
-
-// SAFETY: every call goes to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: std::alloc::Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::SeqCst);
-        // SAFETY: as the caller promises.
-        unsafe { System.alloc(layout) }
-    }
-    unsafe fn dealloc(&self, p: *mut u8, layout: std::alloc::Layout) {
-        // SAFETY: as the caller promises.
-        unsafe { System.dealloc(p, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-/// Allocations of five passes after the first one.
+/// Allocations of passes after the first one.
 fn allocations(net: &CompiledNet, threads: Threads<'_>) -> usize {
     let (mut memory, input) = (net.memory(), common::noise(net.input_len(), 1));
     let mut output = vec![0.0; net.output_len()];
     let mut run = || net.run(&input, &mut output, &mut memory, threads).expect("a valid run");
-    run();
-    let before = ALLOCATIONS.load(Ordering::SeqCst);
-    (0..5).for_each(|_| run());
-    ALLOCATIONS.load(Ordering::SeqCst) - before
+    counted(&mut run)
 }
 
 fn graphs() -> Vec<Graph> {
@@ -52,9 +30,7 @@ fn graphs() -> Vec<Graph> {
 
 /// One test only: a second one in this process would allocate while this one counts.
 fn main() {
-    let probe = ALLOCATIONS.load(Ordering::SeqCst);
-    drop(std::hint::black_box(vec![1u8; 100]));
-    assert!(ALLOCATIONS.load(Ordering::SeqCst) > probe, "the counter does not count");
+    assert!(counted(&mut || drop(std::hint::black_box(vec![1u8; 100]))) > 0, "the counter does not count");
     let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().expect("threads can be started");
     pool.broadcast(|_| ()); // a thread that is still starting allocates
     for graph in graphs() {

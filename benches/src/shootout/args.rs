@@ -3,6 +3,7 @@
 use super::engines::Engine;
 use crate::layer::Memory;
 use crate::layers::nearest;
+use crate::problem::Numbers;
 use clap::{Parser, ValueEnum};
 use kernels::{Algorithm, Isa, Layout, Numerics, PlanOptions};
 use std::path::PathBuf;
@@ -33,6 +34,9 @@ pub struct Args {
     /// How much rounding error an algorithm may add
     #[arg(long, value_enum, default_value = "default")]
     pub numerics: Precision,
+    /// What the numbers are drawn from
+    #[arg(long, value_enum, default_value = "uniform")]
+    pub numbers: Numbers,
     /// How the result is written
     #[arg(long, value_enum, default_value = "text")]
     pub format: Format,

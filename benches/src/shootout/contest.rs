@@ -41,7 +41,7 @@ struct Entries<'a> {
 impl Arena<'_> {
     /// The rows of `spec`.
     pub(super) fn contest(&mut self, spec: &LayerSpec) -> anyhow::Result<Vec<Row>> {
-        let problem = Problem::bare(spec);
+        let problem = Problem::of(spec, self.args.numbers);
         let tolerance = problem.tolerance(self.args.numerics.added());
         let mut ours = self.entries(&problem)?;
         self.check(&mut ours, tolerance);
@@ -49,7 +49,7 @@ impl Arena<'_> {
         let mut guests = self.prepare(&problem, files.path())?;
         self.time(spec, &mut ours, &mut guests);
         for (row, layer) in ours.rows.iter_mut().zip(&ours.layers).filter(|(row, _)| !row.is_wrong) {
-            row.checked(layer.error(), tolerance);
+            row.checked(layer.errors(), tolerance);
         }
         ours.rows.iter_mut().filter(|row| row.is_wrong).for_each(Row::untimed);
         let named = |&(index, name): &(usize, &str)| ours.rows[index].called(name);
@@ -97,7 +97,7 @@ impl Arena<'_> {
         for (row, layer) in ours.rows.iter_mut().zip(&mut ours.layers) {
             let threads = self.crew.plan_threads();
             self.crew.enter(|| (0..layer.slots()).for_each(|_| layer.run(threads)));
-            row.checked(layer.error(), tolerance);
+            row.checked(layer.errors(), tolerance);
         }
     }
 
@@ -122,7 +122,7 @@ impl Arena<'_> {
             let ran = prepared.and_then(|note| Ok((note, worker.output(&output)?)));
             match ran {
                 Ok((note, output)) => {
-                    row.checked(problem.error_of_nchw(&output), PEER_TOLERANCE);
+                    row.checked(problem.errors_of_nchw(&output), PEER_TOLERANCE);
                     row.note = note;
                 }
                 Err(error) => row.note = error,

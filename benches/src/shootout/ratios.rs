@@ -85,7 +85,7 @@ pub(super) fn means(ratios: &[Ratio<'_>]) -> Vec<Mean> {
 mod tests {
     use super::*;
     use crate::layers::by_id;
-    use crate::problem::Problem;
+    use crate::problem::{Errors, Problem};
     use kernels::Isa;
 
     #[test]
@@ -93,7 +93,7 @@ mod tests {
         let row = |layer: &str, algorithm: &str, ms: f64, error: f64| {
             let problem = Problem::bare(by_id(layer));
             let mut row = Row::new(&problem, algorithm.to_owned(), Isa::Portable, "nchw16c");
-            row.checked(error, 1e-4);
+            row.checked(Errors::all(error), 1e-4);
             row.ms_median = Some(ms);
             row
         };

@@ -55,9 +55,10 @@ impl Report {
             "% roof",
             "x bound",
             "error",
+            "largest",
             "",
         ];
-        let mut table = table(&header, &[4, 5, 6, 7, 8, 9, 10], format);
+        let mut table = table(&header, &[4, 5, 6, 7, 8, 9, 10, 11], format);
         for row in &self.rows {
             let mark = match (row.is_wrong, row.ms_median) {
                 // A peer that does not do the layer.
@@ -78,6 +79,7 @@ impl Report {
                 number(row.roof_percent, 1),
                 number(row.bound_ratio, 2),
                 format!("{:.1e}", row.rel_l2_error),
+                format!("{:.1e}", row.max_error),
                 format!("{mark}{}", row.note),
             ]);
         }

@@ -1,6 +1,6 @@
 //! What is known of one rival on one layer.
 
-use crate::problem::Problem;
+use crate::problem::{Errors, Problem};
 use crate::turns::{Rival, least, median};
 use kernels::Isa;
 use serde::Serialize;
@@ -29,6 +29,8 @@ pub struct Row {
     pub roof_percent: Option<f64>,
     /// Against sums in `f64`; not a number if an element was not written.
     pub rel_l2_error: f64,
+    /// The largest, as a part of the largest output.
+    pub max_error: f64,
     /// What the library chose, or what a peer says of itself.
     #[serde(skip)]
     pub note: String,
@@ -60,6 +62,7 @@ impl Row {
             gflops: None,
             roof_percent: None,
             rel_l2_error: f64::NAN,
+            max_error: f64::NAN,
             note: String::new(),
             is_wrong: true,
             intensity: problem.desc.cost().intensity(),
@@ -68,11 +71,11 @@ impl Row {
         }
     }
 
-    /// With the error of its output, which is wrong from `tolerance` on.
-    pub(super) fn checked(&mut self, error: f64, tolerance: f64) {
-        self.rel_l2_error = error;
+    /// With the errors of its output, which is wrong from a relative L2 error of `tolerance` on.
+    pub(super) fn checked(&mut self, errors: Errors, tolerance: f64) {
+        (self.rel_l2_error, self.max_error) = (errors.l2, errors.largest);
         // Not a number is wrong too.
-        self.is_wrong = error.is_nan() || error > tolerance;
+        self.is_wrong = errors.l2.is_nan() || errors.l2 > tolerance;
     }
 
     /// With the times of `rival`, unless one of its turns failed, and of the roof in the same rounds.
@@ -111,7 +114,7 @@ mod tests {
     fn json_has_the_promised_fields_and_no_others() {
         let problem = Problem::bare(by_id("lenet5.c3"));
         let mut row = Row::new(&problem, "auto".to_owned(), Isa::Portable, "nchw16c");
-        row.checked(1e-7, 2e-6);
+        row.checked(Errors { l2: 1e-7, largest: 3e-7 }, 2e-6);
         let mut rival = Rival::new("auto", problem.spec.flops(), || {});
         rival.seconds = vec![2e-3, 1e-3, 3e-3];
         let mut roof = Rival::new("roof", 1.2e6, || {});
@@ -121,6 +124,7 @@ mod tests {
         let expected = serde_json::json!({
             "layer": "lenet5.c3", "algorithm": "auto", "isa": "portable", "layout": "nchw16c", "threads": 1,
             "ms_min": 1.0, "ms_median": 2.0, "gflops": 0.24, "roof_percent": 20.0, "rel_l2_error": 1e-7,
+            "max_error": 3e-7,
         });
         assert_eq!(json, expected);
     }
@@ -130,7 +134,7 @@ mod tests {
         let problem = Problem::bare(by_id("lenet5.c3"));
         let mut row = Row::new(&problem, "auto".to_owned(), Isa::Portable, "nchw16c");
         for (error, is_wrong) in [(f64::NAN, true), (f64::INFINITY, true), (1e-5, true), (1e-6, false)] {
-            row.checked(error, 2e-6);
+            row.checked(Errors::all(error), 2e-6);
             assert_eq!(row.is_wrong, is_wrong, "{error}");
         }
         let mut rival = Rival::new("auto", 1.0, || {});

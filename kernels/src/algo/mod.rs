@@ -46,6 +46,7 @@ pub(crate) fn plan(
         Algorithm::Direct => PlanKind::Direct(direct::DirectConv::new(desc, weights, kernels)),
         Algorithm::Depthwise => PlanKind::Depthwise(depthwise::plan(desc, weights, kernels)),
         Algorithm::Winograd2x2 => winograd(2),
+        Algorithm::Winograd3x3 => winograd(3),
         Algorithm::Winograd4x4 => winograd(4),
         Algorithm::Winograd6x6 => winograd(6),
         Algorithm::Fft => PlanKind::Fft(Box::new(fft::FftConv::new(desc, weights, kernels))),

@@ -19,8 +19,11 @@ pub enum Algorithm {
     Direct,
     /// Each output from its few channels in the image itself: depthwise, and groups of few channels.
     Depthwise,
-    /// Transformed tiles of 2x2 outputs: 3x3 and 5x5 kernels of stride 1, with 4/9 and 9/25 of the multiplications.
+    /// Transformed tiles of 2x2 outputs: 3x3 and 5x5 kernels of stride 1, with 4/9 and 9/25 of the multiplications. All
+    /// Winograd tiles also do stride `s`, on the `s x s` phases of the image: a kernel `s` times as large.
     Winograd2x2,
+    /// Transformed tiles of 3x3 outputs: 1/4 of the multiplications of a 4x4 kernel, 48/147 of those of 7x7 at stride 2.
+    Winograd3x3,
     /// Transformed tiles of 4x4 outputs: 1/4 of the multiplications of a 3x3 kernel, 4/25 of those of a 5x5 kernel.
     Winograd4x4,
     /// Transformed tiles of 6x6 outputs: 16/81 of the multiplications of a 3x3 kernel.
@@ -32,13 +35,14 @@ pub enum Algorithm {
 
 impl Algorithm {
     /// Every algorithm, for tests and tables.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Reference,
         Self::Im2colGemm,
         Self::Pointwise,
         Self::Direct,
         Self::Depthwise,
         Self::Winograd2x2,
+        Self::Winograd3x3,
         Self::Winograd4x4,
         Self::Winograd6x6,
         Self::Fft,
@@ -53,6 +57,7 @@ impl Algorithm {
             Self::Direct => "direct",
             Self::Depthwise => "depthwise",
             Self::Winograd2x2 => "winograd_2x2",
+            Self::Winograd3x3 => "winograd_3x3",
             Self::Winograd4x4 => "winograd_4x4",
             Self::Winograd6x6 => "winograd_6x6",
             Self::Fft => "fft",
@@ -63,6 +68,7 @@ impl Algorithm {
     pub(crate) const fn winograd_outputs(self) -> Option<usize> {
         match self {
             Self::Winograd2x2 => Some(2),
+            Self::Winograd3x3 => Some(3),
             Self::Winograd4x4 => Some(4),
             Self::Winograd6x6 => Some(6),
             _ => None,
@@ -75,7 +81,7 @@ impl Algorithm {
             None if self == Self::Fft => Numerics::Default,
             None => Numerics::Strict,
             // With eight points the transforms amplify rounding errors too much.
-            Some(outputs) if outputs + desc.kernel().h > 8 => Numerics::Fast,
+            Some(outputs) if winograd::points(desc, outputs) > 6 => Numerics::Fast,
             Some(_) => Numerics::Default,
         }
     }
@@ -91,6 +97,7 @@ impl Algorithm {
             Self::Direct => direct::supports(desc),
             Self::Depthwise => depthwise::supports(desc),
             Self::Winograd2x2 => winograd::supports(desc, 2),
+            Self::Winograd3x3 => winograd::supports(desc, 3),
             Self::Winograd4x4 => winograd::supports(desc, 4),
             Self::Winograd6x6 => winograd::supports(desc, 6),
             Self::Fft => fft::supports(desc),
@@ -139,7 +146,8 @@ pub enum Unsupported {
     LargeGroups,
     /// Depthwise needs the input channels of at least four neighbouring output channels in one vector.
     ScatteredGroups,
-    /// Winograd needs a 3x3 or 5x5 kernel (tiles of 6x6 outputs: 3x3), stride 1 and dilation 1.
+    /// Winograd needs a 3x3 or 5x5 kernel (tiles of 3x3 outputs: 4x4, of 6x6: 3x3) and dilation 1; with a stride, a kernel
+    /// that is as large in each phase.
     NotWinograd,
     /// A Fourier transform gives every output of stride 1; with a larger stride most would be thrown away.
     Strided,
@@ -165,7 +173,8 @@ impl fmt::Display for Unsupported {
                 "too few neighbouring output channels have their input channels in one vector"
             }
             Self::NotWinograd => {
-                "it needs a 3x3 or 5x5 kernel (with tiles of 6x6 outputs 3x3), stride 1 and dilation 1"
+                "it needs a 3x3 or 5x5 kernel (tiles of 3x3 outputs: 4x4, of 6x6: 3x3) in each phase of the stride, and \
+                 dilation 1"
             }
             Self::Strided => "it needs stride 1",
             Self::Dilated => "it needs a kernel without dilation",

@@ -178,8 +178,8 @@ fn fastest_first(desc: &ConvDesc) -> Vec<(Algorithm, &'static str)> {
 fn winograd(desc: &ConvDesc) -> impl Iterator<Item = (Algorithm, f64)> {
     // Direct convolution is at nine tenths of the multiplications' own time.
     let direct = desc.cost().macs as f64 / 0.9;
-    let kinds = [Algorithm::Winograd2x2, Algorithm::Winograd4x4, Algorithm::Winograd6x6];
-    let supported = kinds.into_iter().filter(|kind| kind.supports(desc).is_ok());
+    let kinds = Algorithm::ALL.into_iter().filter(|kind| kind.winograd_outputs().is_some());
+    let supported = kinds.filter(|kind| kind.supports(desc).is_ok());
     let timed = supported.filter_map(|kind| Some((kind, winograd_time(desc, kind.winograd_outputs()?))));
     let mut timed: Vec<_> = timed.filter(|&(_, time)| time < direct).collect();
     timed.sort_by(|(_, a), (_, b)| a.total_cmp(b));
@@ -200,13 +200,13 @@ fn slower(desc: &ConvDesc, other: Algorithm, chosen: Algorithm) -> &'static str 
             "too few channels in a group to share a pixel among its outputs"
         }
         Algorithm::Direct => "a 1x1 kernel has no window to walk",
-        Algorithm::Winograd2x2 | Algorithm::Winograd4x4 | Algorithm::Winograd6x6 => {
+        Algorithm::Im2colGemm => "packs every pixel, where the image itself can be read",
+        Algorithm::Winograd2x2 | Algorithm::Winograd3x3 | Algorithm::Winograd4x4 | Algorithm::Winograd6x6 => {
             if chosen.winograd_outputs().is_some() {
                 "tiles of another size leave less to multiply, or less to read"
             } else {
                 "too little is multiplied with each transformed tile"
             }
         }
-        Algorithm::Im2colGemm => "packs every pixel, where the image itself can be read",
     }
 }

@@ -288,6 +288,7 @@ macro_rules! winograd_kernels {
             transforms: &[
                 winograd_kernels!(@transforms $enter, 4, 1, 2, $widths),
                 winograd_kernels!(@transforms $enter, 6, 2, 4, $widths),
+                winograd_kernels!(@transforms $enter, 6, 2, 3, $widths),
                 winograd_kernels!(@transforms $enter, 6, 2, 2, $widths),
                 winograd_kernels!(@transforms $enter, 8, 3, 6, $widths),
                 winograd_kernels!(@transforms $enter, 8, 3, 4, $widths),

@@ -139,23 +139,29 @@ pub fn pointwise_problem() -> impl Strategy<Value = ConvProblem> {
     })
 }
 
-/// Convolutions that Winograd can do, with every remainder of every tile in both axes.
+/// Convolutions that Winograd can do, at every stride, with every remainder of every tile in both axes.
 pub fn winograd_problem() -> impl Strategy<Value = ConvProblem> {
-    let kernel = prop_oneof![2 => Just(3usize), 1 => Just(5usize)];
+    // At stride 1; above, of each phase, the last of which may be smaller by one.
+    let taps = prop_oneof![2 => Just(3usize), 1 => Just(4usize), 1 => Just(5usize)];
+    let stride = prop_oneof![3 => Just(1usize), 2 => 2..=4usize];
     let extents = (1..=20usize, 1..=20usize, prop_oneof![3 => Just(0usize), 1 => 0..=5usize]);
-    (conv_problem(), kernel, extents).prop_map(|(mut p, kernel, (h, w, more))| {
-        (p.kernel, p.stride, p.dilation) = (Size2::square(kernel), Size2::square(1), Size2::square(1));
-        p.pad = Pad2 { left: p.pad.left + more, bottom: p.pad.bottom + more, ..p.pad };
-        let fits = |extent: usize, pad: usize| extent.max(kernel.saturating_sub(pad));
-        p.input.h = fits(h, p.pad.top + p.pad.bottom).max(1);
-        p.input.w = fits(w, p.pad.left + p.pad.right).max(1);
-        if p.groups > 1 && p.layout_out() == Layout::Nchw16c || p.layout == Layout::Nchw16c {
-            let chunk = 16 * p.groups;
-            (p.input.c, p.out_channels) =
-                (p.input.c.next_multiple_of(chunk), p.out_channels.next_multiple_of(chunk));
-        }
-        affordable(p)
-    })
+    (conv_problem(), taps, stride, 0..4usize, extents).prop_map(
+        |(mut p, taps, stride, less, (h, w, more))| {
+            let kernel = taps * stride - less % stride;
+            (p.kernel, p.stride, p.dilation) =
+                (Size2::square(kernel), Size2::square(stride), Size2::square(1));
+            p.pad = Pad2 { left: p.pad.left + more, bottom: p.pad.bottom + more, ..p.pad };
+            let fits = |extent: usize, pad: usize| extent.max(kernel.saturating_sub(pad));
+            p.input.h = fits(h * stride, p.pad.top + p.pad.bottom).max(1);
+            p.input.w = fits(w * stride, p.pad.left + p.pad.right).max(1);
+            if p.groups > 1 && p.layout_out() == Layout::Nchw16c || p.layout == Layout::Nchw16c {
+                let chunk = 16 * p.groups;
+                (p.input.c, p.out_channels) =
+                    (p.input.c.next_multiple_of(chunk), p.out_channels.next_multiple_of(chunk));
+            }
+            affordable(p)
+        },
+    )
 }
 
 /// Convolutions that the depthwise algorithm can do: one channel per group or few, any number of outputs for each.

@@ -17,17 +17,20 @@ impl Tile {
     pub fn of(algorithm: Algorithm, desc: &ConvDesc) -> Option<Self> {
         let outputs = match algorithm {
             Algorithm::Winograd2x2 => 2,
+            Algorithm::Winograd3x3 => 3,
             Algorithm::Winograd4x4 => 4,
             Algorithm::Winograd6x6 => 6,
             _ => return None,
         };
-        let points = outputs + desc.kernel().h - 1;
+        // With a stride, the taps of a phase.
+        let taps = desc.kernel().h.div_ceil(desc.stride().h);
+        let points = outputs + taps - 1;
         let pairs: &[f64] = match points {
             4 => &[1.0],
             6 => &[2.0 / 3.0, 1.5],
             _ => &[0.5, 1.0, 2.0],
         };
-        let one_way = one_way(pairs, outputs, desc.kernel().h);
+        let one_way = one_way(pairs, outputs, taps);
         Some(Self { outputs, points, amplification: one_way * one_way })
     }
 
@@ -43,15 +46,16 @@ impl Tile {
         let channels = input.c / desc.groups();
         let group = o / (desc.output().c / desc.groups());
         let taps = desc.kernel().h * desc.kernel().w;
-        let start = |at: usize, pad: usize| (at / self.outputs * self.outputs).wrapping_sub(pad);
+        let stride = desc.stride().h;
+        let start = |at: usize, pad: usize| (at / self.outputs * self.outputs * stride).wrapping_sub(pad);
         let (top, left) = (start(y, desc.pad().top), start(x, desc.pad().left));
         let (mut sum, mut largest_of_all) = (0.0, 0.0f64);
         for c in 0..channels {
             let plane = &data.input[(n * input.c + group * channels + c) * input.h * input.w..];
             let mut largest = 0.0f64;
-            for row in (0..self.points).map(|i| top.wrapping_add(i)).filter(|&row| row < input.h) {
+            for row in (0..self.points * stride).map(|i| top.wrapping_add(i)).filter(|&row| row < input.h) {
                 for column in
-                    (0..self.points).map(|j| left.wrapping_add(j)).filter(|&column| column < input.w)
+                    (0..self.points * stride).map(|j| left.wrapping_add(j)).filter(|&column| column < input.w)
                 {
                     largest = largest.max(f64::from(plane[row * input.w + column]).abs());
                 }

@@ -14,6 +14,7 @@
 //! nor threads change a bit.
 
 mod matrices;
+mod phases;
 mod plan;
 mod weights;
 
@@ -27,7 +28,8 @@ use crate::tile::output::{OutTile, OutputRegion, TileAt};
 use crate::tile::table::{KernelSet, Post, even};
 use crate::tile::winograd::{Coefficients, MOST_POINTS};
 use crate::tile::winograd_table::{InputRows, Products, ProductsOfRow, WinogradKernels, WinogradTile};
-pub(crate) use plan::{supports, time};
+use phases::Phases;
+pub(crate) use plan::{points, supports, time};
 use std::ops::Range;
 use weights::{Order, WinogradWeights};
 
@@ -44,7 +46,8 @@ pub(crate) struct WinogradConv {
     tile: WinogradTile,
     coefficients: Coefficients,
     weights: WinogradWeights,
-    /// Input channels of a group.
+    phases: Phases,
+    /// Channels of the phases of a group.
     channels: usize,
     /// Channels that are summed up by themselves.
     k_block: usize,
@@ -159,24 +162,53 @@ impl WinogradConv {
         let v_point = self.v_point(count);
         for strip in strips(block.tiles, &block.range, self.tile.outputs) {
             for c in (0..self.channels).step_by(BLOCK) {
-                let channel = block.group * self.channels + c;
-                let channels = BLOCK.min(self.channels - c);
                 let v = &mut slab.v[c * count + strip.index * BLOCK..];
-                let from = &block.operands.input;
-                let mut rows = self.rows(&from.view, &strip, (channel, channels));
-                if from.view.layout == Layout::Nchw {
-                    self.gather(from, &strip, channel, &mut rows, slab.rows);
-                    rows.data = slab.rows;
-                } else {
-                    rows.data = from.data;
-                }
+                let rows = self.rows(&block.operands.input, &strip, (block.group, c), slab.rows);
                 self.kernels().input(self.tile, &self.coefficients, &rows, slab.scratch, (v, v_point));
             }
         }
     }
 
+    /// What a strip reads of a block of channels of a group, from `c` on: the image itself, or the channels of each pixel
+    /// brought together in `memory`.
+    fn rows<'a>(
+        &self,
+        from: &PixelRef<'a>,
+        strip: &Strip,
+        (group, c): (usize, usize),
+        memory: &'a mut [f32],
+    ) -> InputRows<'a> {
+        let channels = BLOCK.min(self.channels - c);
+        if self.phases.count() > 1 {
+            let (rows, columns) = (self.tile.points, self.tile.columns(strip.tiles));
+            let (y, x) = (strip.y..strip.y + rows, strip.x..strip.x + columns);
+            let first = group * self.channels / self.phases.count();
+            self.phases.gather(&self.desc, from, (strip.n, first), c..c + channels, (y, x), memory);
+            let starts = std::array::from_fn(|i| (i < rows).then_some(i * columns * BLOCK));
+            let (lo, hi) = (0, columns);
+            return InputRows {
+                data: memory,
+                rows: starts,
+                step: BLOCK,
+                lo,
+                hi,
+                tiles: strip.tiles,
+                channels,
+            };
+        }
+        let channel = group * self.channels + c;
+        let mut rows = self.inside(&from.view, strip, (channel, channels));
+        if from.view.layout == Layout::Nchw {
+            self.gather(from, strip, channel, &mut rows, memory);
+            rows.data = memory;
+        } else {
+            rows.data = from.data;
+        }
+        rows
+    }
+
     /// Where the pixels of a strip are in the image; the memory is to be added.
-    fn rows(
+    fn inside(
         &self,
         view: &PixelView,
         strip: &Strip,

@@ -1,6 +1,7 @@
 //! What a Winograd convolution decides before it runs: which tile, which loop is outside, how much at a time.
 
 use super::matrices::Matrices;
+use super::phases::Phases;
 use super::weights::{Order, WinogradWeights};
 use super::{MOST_STRIP, WinogradConv};
 use crate::algo::direct;
@@ -21,13 +22,22 @@ const K_BLOCK: usize = 64;
 
 /// The tile of `outputs x outputs` pixels for the kernel of `desc`.
 fn tile(desc: &ConvDesc, outputs: usize) -> WinogradTile {
-    WinogradTile { points: outputs + desc.kernel().h - 1, outputs }
+    WinogradTile { points: points(desc, outputs), outputs }
+}
+
+/// Points of tiles of `outputs x outputs` pixels, one way.
+pub(crate) fn points(desc: &ConvDesc, outputs: usize) -> usize {
+    outputs + Phases::of(desc).taps() - 1
 }
 
 pub(crate) fn supports(desc: &ConvDesc, outputs: usize) -> Result<(), Unsupported> {
-    let kernels: &[usize] = if outputs == 6 { &[3] } else { &[3, 5] };
-    let square = kernels.iter().any(|&k| desc.kernel() == Size2::square(k));
-    if !square || desc.stride() != Size2::square(1) || desc.dilation() != Size2::square(1) {
+    let taps: &[usize] = match outputs {
+        3 => &[4],
+        6 => &[3],
+        _ => &[3, 5],
+    };
+    let square = [desc.kernel(), desc.stride()].iter().all(|size| size.h == size.w);
+    if !square || desc.dilation() != Size2::square(1) || !taps.contains(&Phases::of(desc).taps()) {
         return Err(Unsupported::NotWinograd);
     }
     direct::groups_fit_blocks(desc)
@@ -39,14 +49,16 @@ const TRANSFORM: f64 = 2.2;
 const CALL: f64 = 2000.0;
 /// Multiplications in the time that a byte of weights takes to come from the third cache level.
 const FAR_BYTE: f64 = 5.0;
+/// Multiplications in the time that a pixel takes to be brought to the other phases of its place.
+const GATHER: f64 = 48.0;
 /// How much of the shorter of multiplying and reading is not hidden behind the longer.
 const BARE: f64 = 0.25;
 
 /// The time that tiles of `outputs x outputs` take, in that of a multiplication in a full vector.
 pub(crate) fn time(desc: &ConvDesc, outputs: usize) -> f64 {
     let tile = tile(desc, outputs);
-    let (out, groups) = (desc.output(), desc.groups());
-    let (channels, per_group) = (desc.input().c / groups, out.c / groups);
+    let (out, groups, phases) = (desc.output(), desc.groups(), Phases::of(desc));
+    let (channels, per_group) = (desc.input().c / groups * phases.count(), out.c / groups);
     let tiles = out.n as f64 * out.h.div_ceil(outputs) as f64 * out.w.div_ceil(outputs) as f64;
     let (points, products) = (tile.points as f64, tile.products() as f64);
     let lanes = |channels: usize| channels.next_multiple_of(BLOCK) as f64;
@@ -58,7 +70,10 @@ pub(crate) fn time(desc: &ConvDesc, outputs: usize) -> f64 {
     let bytes = products * channels as f64 * lanes(per_group) * size_of::<f32>() as f64;
     let times_read = (tiles / TILES_OF_POINTS as f64).ceil();
     let read = if bytes > AHEAD_WEIGHTS as f64 { bytes * times_read * FAR_BYTE } else { 0.0 };
-    groups as f64 * (multiplied.max(read) + BARE * multiplied.min(read) + TRANSFORM * (input + output))
+    let gathered = tiles * channels as f64 * points * outputs as f64;
+    let gather = if phases.count() > 1 { GATHER * gathered } else { 0.0 };
+    let transforms = TRANSFORM * (input + output) + gather;
+    groups as f64 * (multiplied.max(read) + BARE * multiplied.min(read) + transforms)
 }
 
 impl WinogradConv {
@@ -70,7 +85,9 @@ impl WinogradConv {
     ) -> Self {
         let tile = tile(desc, outputs);
         let matrices = Matrices::new(tile.points, outputs);
-        let (channels, per_group) = (desc.input().c / desc.groups(), desc.output().c / desc.groups());
+        let phases = Phases::of(desc);
+        let channels = desc.input().c / desc.groups() * phases.count();
+        let per_group = desc.output().c / desc.groups();
         let bytes = tile.products() * channels * per_group * size_of::<f32>();
         let order = if bytes <= NEAR_WEIGHTS { Order::Panels } else { Order::Points };
         // Panels are columns in any case: NCHW output is transposed afterwards.
@@ -86,6 +103,7 @@ impl WinogradConv {
             tile,
             coefficients: matrices.coefficients(),
             weights,
+            phases,
             channels,
             k_block: K_BLOCK,
             tiles: all,
@@ -107,7 +125,11 @@ impl WinogradConv {
             v: products * self.v_point(self.block),
             m: panels * products * self.m_point(self.block),
             scratch: self.tile.points * strip,
-            rows: if self.desc.layout() == Layout::Nchw { self.tile.points * strip } else { 0 },
+            rows: if self.desc.layout() == Layout::Nchw || self.phases.count() > 1 {
+                self.tile.points * strip
+            } else {
+                0
+            },
             lines: if self.desc.output_layout() == Layout::Nchw { 2 * lines } else { 0 },
         }
     }
@@ -135,7 +157,7 @@ pub(super) struct SlabLens {
     pub(super) m: usize,
     /// For the transform of the input.
     pub(super) scratch: usize,
-    /// Rows of NCHW with their channels brought together.
+    /// Rows of NCHW, or of phases, with their channels brought together.
     pub(super) rows: usize,
     /// Outputs and residual of a row of tiles, on their way to NCHW.
     pub(super) lines: usize,

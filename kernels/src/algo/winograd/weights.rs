@@ -1,6 +1,7 @@
 //! [`WinogradWeights`]: transformed filters, in the order in which the products read them.
 
 use super::matrices::Matrices;
+use super::phases::Phases;
 use crate::describe::{ConvDesc, Layout, Weights};
 use crate::plan::memory::Buffer;
 use crate::plan::packed::{Panel, Panels, flushed};
@@ -36,7 +37,8 @@ impl WinogradWeights {
         order: Order,
     ) -> Self {
         let panels = Panels::new(desc, weights, shape, layout);
-        let channels = desc.input().c / desc.groups();
+        let phases = Phases::of(desc);
+        let channels = desc.input().c / desc.groups() * phases.count();
         let points = matrices.g.len() * matrices.g.len();
         let matrix = channels * panels.width();
         let data = Buffer::zeroed(panels.all().len() * points * matrix);
@@ -46,7 +48,7 @@ impl WinogradWeights {
         for index in 0..packed.panels.all().len() {
             let panel = packed.panels.all()[index];
             for c in 0..channels {
-                transform.filters(weights.filter, channels, c, &panel);
+                transform.filters(desc, weights.filter, (&phases, c), &panel);
                 for point in 0..points {
                     let at = packed.start(index, point) + c * width;
                     let from = &transform.transformed[point * width..][..width];
@@ -105,15 +107,17 @@ impl Transform {
         Self { g, width, filters, half, transformed: zeros(points * points) }
     }
 
-    /// Transforms the filters of input channel `c` of a group of `channels`.
-    fn filters(&mut self, filter: &[f32], channels: usize, c: usize, panel: &Panel) {
+    /// Transforms the filters of channel `c` of the phases of a group.
+    fn filters(&mut self, desc: &ConvDesc, filter: &[f32], (phases, c): (&Phases, usize), panel: &Panel) {
         let (width, weights) = (self.width, self.g[0].len());
-        let taps = weights * weights;
+        let (phase, window) = (phases.at(c), desc.kernel().h * desc.kernel().w);
         self.filters.fill(0.0);
         for i in panel.lo..panel.hi {
-            let from = &filter[((panel.channel + i) * channels + c) * taps..][..taps];
-            for (tap, &weight) in from.iter().enumerate() {
-                self.filters[tap * width + i] = f64::from(weight);
+            let from = &filter[(panel.channel + i) * desc.taps() + phase.channel * window..][..window];
+            for (tap, to) in self.filters[i..].iter_mut().step_by(width).enumerate() {
+                if let Some(weight) = phases.weight(phase, (tap / weights, tap % weights)) {
+                    *to = f64::from(from[weight]);
+                }
             }
         }
         // Down the columns: sums over ky of all kx at once; then along the rows.

@@ -1,0 +1,161 @@
+//! Strides: with stride `s` the padded image falls into `s x s` phases, `P[py][px][y][x] = I[s y + py][s x + px]`. Each is a channel
+//! of its own, over which its part of the kernel moves pixel by pixel ("space to depth"): 7x7 at stride 2 with 3 channels is
+//! 4x4 at stride 1 with 12, 11x11 at stride 4 is 3x3 with 48.
+
+use crate::describe::{BLOCK, ConvDesc, PixelRef};
+use std::ops::Range;
+
+/// The phases of a square stride and a square kernel; one phase, the image itself, if the stride is 1.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Phases {
+    stride: usize,
+    kernel: usize,
+}
+
+/// A channel of the phases: phase `(y, x)` of a channel of the image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Phase {
+    pub(super) channel: usize,
+    y: usize,
+    x: usize,
+}
+
+impl Phases {
+    pub(super) fn of(desc: &ConvDesc) -> Self {
+        Self { stride: desc.stride().h, kernel: desc.kernel().h }
+    }
+
+    /// Taps of the kernel's part in a phase, one way. What a part has less than that is zero.
+    pub(super) fn taps(&self) -> usize {
+        self.kernel.div_ceil(self.stride)
+    }
+
+    /// Phases of a channel.
+    pub(super) fn count(&self) -> usize {
+        self.stride * self.stride
+    }
+
+    /// Which of the image `channel` of the phases is.
+    pub(super) fn at(&self, channel: usize) -> Phase {
+        let (phase, channel) = (channel % self.count(), channel / self.count());
+        Phase { channel, y: phase / self.stride, x: phase % self.stride }
+    }
+
+    /// Which weight of the kernel is tap `(y, x)` of a phase, if there is one.
+    pub(super) fn weight(&self, phase: Phase, (y, x): (usize, usize)) -> Option<usize> {
+        let (y, x) = (self.stride * y + phase.y, self.stride * x + phase.x);
+        (y < self.kernel && x < self.kernel).then_some(y * self.kernel + x)
+    }
+
+    /// The pixels of `y` and `x` of up to 16 channels of the phases, brought together: `to[row][column][channel]`, zeros where
+    /// there is no pixel. `first` is the image's channel of phase channel 0.
+    pub(super) fn gather(
+        &self,
+        desc: &ConvDesc,
+        from: &PixelRef<'_>,
+        (n, first): (usize, usize),
+        channels: Range<usize>,
+        (y, x): (Range<usize>, Range<usize>),
+        to: &mut [f32],
+    ) {
+        let (input, pad, s) = (desc.input(), desc.pad(), self.stride);
+        to[..y.len() * x.len() * BLOCK].fill(0.0);
+        let mut channel = channels.start;
+        while channel < channels.end {
+            let phase = self.at(channel);
+            // Phases of one row are neighbours in it, if pixels are.
+            let most = if from.view.pixel == 1 { s - phase.x } else { 1 };
+            let run = Run {
+                lane: channel - channels.start,
+                len: most.min(channels.end - channel),
+                stride: s * from.view.pixel,
+            };
+            channel += run.len;
+            // Columns where a phase is inside: `s x + phase - pad.left` is a column of the image.
+            let inside = |phase: usize| {
+                let of =
+                    |edge: usize| (edge + pad.left).saturating_sub(phase).div_ceil(s).clamp(x.start, x.end);
+                of(0)..of(input.w)
+            };
+            // All of them are inside from the first of the first to the last of the last, which are the narrowest.
+            let all = inside(phase.x).start..inside(phase.x + run.len - 1).end;
+            let mut copy = |run: Run, phase: Phase, columns: Range<usize>| {
+                if columns.is_empty() {
+                    return;
+                }
+                for (row, to) in y.clone().zip(to.chunks_exact_mut(x.len() * BLOCK)) {
+                    let row = (s * row + phase.y).wrapping_sub(pad.top);
+                    if row < input.h {
+                        let p = row * input.w + (s * columns.start + phase.x - pad.left);
+                        let pixels = &from.data[from.view.offset(n, first + phase.channel, p)..];
+                        run.copy(pixels, &mut to[(columns.start - x.start) * BLOCK..], columns.len());
+                    }
+                }
+            };
+            copy(run, phase, all.clone());
+            for i in 0..run.len {
+                let phase = Phase { x: phase.x + i, ..phase };
+                let Range { start, end } = inside(phase.x);
+                copy(run.one(i), phase, start..end.min(all.start));
+                copy(run.one(i), phase, start.max(all.end)..end);
+            }
+        }
+    }
+}
+
+/// Lanes whose pixels are neighbours: those of a row's phases.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    lane: usize,
+    len: usize,
+    /// From one column's pixels to the next.
+    stride: usize,
+}
+
+impl Run {
+    /// Lane `i` of it alone.
+    fn one(&self, i: usize) -> Self {
+        Self { lane: self.lane + i, len: 1, ..*self }
+    }
+
+    /// Copies `columns` of it.
+    fn copy(&self, from: &[f32], to: &mut [f32], columns: usize) {
+        match self.len {
+            1 => self.copy_of::<1>(from, to, columns),
+            2 => self.copy_of::<2>(from, to, columns),
+            3 => self.copy_of::<3>(from, to, columns),
+            4 => self.copy_of::<4>(from, to, columns),
+            _ => (0..self.len).for_each(|i| self.one(i).copy_of::<1>(&from[i..], to, columns)),
+        }
+    }
+
+    fn copy_of<const LEN: usize>(&self, from: &[f32], to: &mut [f32], columns: usize) {
+        for (column, to) in to[..columns * BLOCK].chunks_exact_mut(BLOCK).enumerate() {
+            to[self.lane..self.lane + LEN].copy_from_slice(&from[column * self.stride..][..LEN]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Phases;
+
+    #[test]
+    fn every_weight_is_a_tap_of_one_phase() {
+        for stride in 1..=4 {
+            for kernel in stride..=12 {
+                let phases = Phases { stride, kernel };
+                let taps = phases.taps();
+                let mut seen = vec![0; kernel * kernel];
+                for channel in 0..phases.count() {
+                    for tap in 0..taps * taps {
+                        if let Some(weight) = phases.weight(phases.at(channel), (tap / taps, tap % taps)) {
+                            seen[weight] += 1;
+                        }
+                    }
+                }
+                assert!(seen.iter().all(|&times| times == 1), "{kernel} at stride {stride}: {seen:?}");
+            }
+        }
+    }
+}
