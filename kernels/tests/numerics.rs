@@ -14,17 +14,20 @@ enum Distribution {
     Random,
     /// Inputs that change slowly from pixel to pixel.
     Smooth,
-    /// Signs that alternate from pixel to pixel and from tap to tap.
+    /// Signs that alternate from pixel to pixel and from tap to tap: every product has the same.
     Alternating,
+    /// The same, but those of taps from column to column only: the rows of a kernel cancel each other.
+    Cancelling,
     /// The reference distribution times 1e30, the weights divided by as much.
     Huge,
 }
 
-const DISTRIBUTIONS: [Distribution; 5] = [
+const DISTRIBUTIONS: [Distribution; 6] = [
     Distribution::Reference,
     Distribution::Random,
     Distribution::Smooth,
     Distribution::Alternating,
+    Distribution::Cancelling,
     Distribution::Huge,
 ];
 
@@ -48,7 +51,7 @@ fn numbers(distribution: Distribution, desc: &ConvDesc) -> (Vec<f32>, Vec<f32>) 
             Distribution::Reference | Distribution::Huge => normal(&mut rng).abs(),
             Distribution::Random => normal(&mut rng),
             Distribution::Smooth => 1.0 + (0.2 * y as f64 + c as f64).sin() * (0.3 * x as f64).cos(),
-            Distribution::Alternating => {
+            Distribution::Alternating | Distribution::Cancelling => {
                 normal(&mut rng).abs() * if (y + x).is_multiple_of(2) { 1.0 } else { -1.0 }
             }
         };
@@ -57,8 +60,13 @@ fn numbers(distribution: Distribution, desc: &ConvDesc) -> (Vec<f32>, Vec<f32>) 
     let input = input.collect();
     let filter = (0..desc.filter_len()).map(|at| {
         let value = deviation * normal(&mut rng) / scale;
-        let sign = if (at % desc.kernel().w).is_multiple_of(2) { 1.0 } else { -1.0 };
-        (if matches!(distribution, Distribution::Alternating) { value.abs() * sign } else { value }) as f32
+        let (row, column) = (at / desc.kernel().w % desc.kernel().h, at % desc.kernel().w);
+        let sign = |step: usize| if step.is_multiple_of(2) { 1.0 } else { -1.0 };
+        (match distribution {
+            Distribution::Alternating => value.abs() * sign(row + column),
+            Distribution::Cancelling => value.abs() * sign(column),
+            _ => value,
+        }) as f32
     });
     (input, filter.collect())
 }
@@ -93,18 +101,25 @@ fn run(desc: &ConvDesc, options: &PlanOptions, input: &[f32], filter: &[f32]) ->
 
 #[test]
 fn every_algorithm_keeps_its_promise() {
-    for (channels, kernel) in
-        [(16, 3), (64, 3), (256, 3), (512, 3), (1024, 3), (16, 5), (64, 5), (256, 5), (64, 7), (16, 13)]
-    {
+    let of = |kernel, stride| move |channels| (channels, kernel, stride);
+    let stride_1 = [16, 64, 256, 512, 1024].map(of(3, 1)).into_iter().chain([16, 64, 256].map(of(5, 1)));
+    let others =
+        [(64, 4, 1), (512, 4, 1), (64, 7, 1), (16, 13, 1), (3, 7, 2), (64, 7, 2), (3, 11, 4), (64, 5, 2)];
+    for (channels, kernel, stride) in stride_1.chain(others) {
         let problem = ConvProblem {
             input: Shape4::new(1, channels, 9, 10),
             out_channels: 16,
             kernel: Size2::square(kernel),
+            stride: Size2::square(stride),
             pad: Pad2::all(kernel / 2),
             ..ConvProblem::simple()
         };
         let desc = problem.desc().expect("a valid problem");
         for distribution in DISTRIBUTIONS {
+            // An even number of rows leaves nothing but what has no digits left to be right.
+            if matches!(distribution, Distribution::Cancelling) && kernel % 2 == 0 {
+                continue;
+            }
             let (input, filter) = numbers(distribution, &desc);
             let exact = PlanOptions::default().force(Algorithm::Reference);
             let truth = run(&desc, &exact, &input, &filter);
@@ -113,12 +128,12 @@ fn every_algorithm_keeps_its_promise() {
                     let options = PlanOptions::default().force(algorithm).isa(isa);
                     let (l2, largest) = errors(&run(&desc, &options, &input, &filter), &truth);
                     println!(
-                        "{algorithm:14} {isa:8} {channels:4} {kernel}x{kernel} {distribution:?}: {l2:.1e} {largest:.1e}"
+                        "{algorithm:14} {isa:8} {channels:4} {kernel}x{kernel}/{stride} {distribution:?}: {l2:.1e} {largest:.1e}"
                     );
                     let most = promised(algorithm.numerics(&desc));
                     assert!(
                         l2 <= most.0 && largest <= most.1,
-                        "{algorithm} on {isa}, {channels} channels, {kernel}x{kernel}, {distribution:?}: \
+                        "{algorithm} on {isa}, {channels} channels, {kernel}x{kernel}/{stride}, {distribution:?}: \
                          relative L2 {l2:e}, largest {largest:e}; promised {most:?}"
                     );
                 }

@@ -37,18 +37,20 @@ pub(crate) fn plan(
     weights: &Weights<'_>,
     kernels: &'static KernelSet,
 ) -> PlanKind {
-    let winograd =
-        |outputs| PlanKind::Winograd(Box::new(winograd::WinogradConv::new(desc, weights, outputs, kernels)));
     match algorithm {
         Algorithm::Reference => PlanKind::Reference(reference::Reference::new(desc, weights)),
         Algorithm::Im2colGemm => PlanKind::Gemm(im2col::plan(desc, weights, kernels)),
         Algorithm::Pointwise => PlanKind::Gemm(pointwise::plan(desc, weights, kernels)),
         Algorithm::Direct => PlanKind::Direct(direct::DirectConv::new(desc, weights, kernels)),
         Algorithm::Depthwise => PlanKind::Depthwise(depthwise::plan(desc, weights, kernels)),
-        Algorithm::Winograd2x2 => winograd(2),
-        Algorithm::Winograd3x3 => winograd(3),
-        Algorithm::Winograd4x4 => winograd(4),
-        Algorithm::Winograd6x6 => winograd(6),
+        Algorithm::Winograd2x2
+        | Algorithm::Winograd3x3
+        | Algorithm::Winograd4x2
+        | Algorithm::Winograd4x4
+        | Algorithm::Winograd6x6 => {
+            let outputs = algorithm.winograd_outputs().expect("tiles have outputs");
+            PlanKind::Winograd(Box::new(winograd::WinogradConv::new(desc, weights, outputs, kernels)))
+        }
         Algorithm::Fft => PlanKind::Fft(Box::new(fft::FftConv::new(desc, weights, kernels))),
     }
 }

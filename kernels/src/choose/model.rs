@@ -201,7 +201,11 @@ fn slower(desc: &ConvDesc, other: Algorithm, chosen: Algorithm) -> &'static str 
         }
         Algorithm::Direct => "a 1x1 kernel has no window to walk",
         Algorithm::Im2colGemm => "packs every pixel, where the image itself can be read",
-        Algorithm::Winograd2x2 | Algorithm::Winograd3x3 | Algorithm::Winograd4x4 | Algorithm::Winograd6x6 => {
+        Algorithm::Winograd2x2
+        | Algorithm::Winograd3x3
+        | Algorithm::Winograd4x2
+        | Algorithm::Winograd4x4
+        | Algorithm::Winograd6x6 => {
             if chosen.winograd_outputs().is_some() {
                 "tiles of another size leave less to multiply, or less to read"
             } else {

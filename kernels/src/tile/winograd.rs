@@ -2,7 +2,7 @@
 //! input, products, transform of the output. Vectors are neighbouring channels throughout, so nothing is permuted.
 //!
 //! For `P` pairs of points `+-p`, and the points 0 and infinity, there are `N = 2 P + 2` of them, and the tile of the input has
-//! `N x N` pixels. Rows of the transforms of `+p` and `-p` differ in the signs of odd powers only, so each pair shares an
+//! `N` pixels that way. Rows of the transforms of `+p` and `-p` differ in the signs of odd powers only, so each pair shares an
 //! even and an odd part: 12 operations for six points, one way. `algo/winograd/matrices.rs` computes the coefficients.
 
 use super::boundary::Body;
@@ -15,9 +15,16 @@ pub(crate) const MOST_POINTS: usize = 8;
 pub(crate) const MOST_PAIRS: usize = (MOST_POINTS - 2) / 2;
 pub(crate) const MOST_OUTPUTS: usize = 6;
 
-/// What the transforms multiply with; pair `i` is `+-p[i]`.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+/// What the transforms multiply with, down the columns and along the rows.
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Coefficients {
+    pub(crate) y: OneWay,
+    pub(crate) x: OneWay,
+}
+
+/// What a transform multiplies with, one way; pair `i` is `+-p[i]`.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct OneWay {
     pub(crate) p: [f32; MOST_PAIRS],
     /// Product of all `x^2 - p[j]^2` but that of pair `i`: the coefficient of `x^(2 k)`; the highest is 1 and not stored.
     pub(crate) others: [[f32; MOST_PAIRS - 1]; MOST_PAIRS],
@@ -29,7 +36,7 @@ pub(crate) struct Coefficients {
 
 /// Where the pixels lie that a row of tiles reads, for some channels: all that [`Input`] needs.
 pub(crate) struct InputArgs {
-    /// Column 0 of each of the `N` rows, and from one column to the next. A row of padding points to zeros, distance 0.
+    /// Column 0 of each of the `NY` rows, and from one column to the next. A row of padding points to zeros, distance 0.
     pub(crate) rows: [*const f32; MOST_POINTS],
     pub(crate) steps: [usize; MOST_POINTS],
     /// Columns that are inside the image.
@@ -41,7 +48,7 @@ pub(crate) struct InputArgs {
     /// Channels, at most a block. Fewer are all that is read; the lanes after them come out as zeros.
     pub(crate) channels: usize,
     pub(crate) coefficients: *const Coefficients,
-    /// `[N][columns][16]`, written and read back.
+    /// `[NY][columns][16]`, written and read back.
     pub(crate) scratch: *mut f32,
     /// Point `i` of tile `t` goes to `i * out_point + t * 16`.
     pub(crate) out: *mut f32,
@@ -49,48 +56,49 @@ pub(crate) struct InputArgs {
 }
 
 /// `V = B^T d B` for a row of tiles and a block of channels: columns first, which neighbouring tiles share.
-pub(crate) struct Input<const N: usize, const P: usize>;
+pub(crate) struct Input<const NY: usize, const PY: usize, const NX: usize, const PX: usize>;
 
-impl<const N: usize, const P: usize> Body for Input<N, P> {
+impl<const NY: usize, const PY: usize, const NX: usize, const PX: usize> Body for Input<NY, PY, NX, PX> {
     type Args = InputArgs;
 
     /// # Safety
     /// The rows must be readable at columns `lo..hi`, for `channels` elements; scratch and output writable.
     #[inline(always)]
     unsafe fn run<S: Simd>(s: S, args: &InputArgs) {
-        let columns = args.outputs * (args.tiles - 1) + N;
+        let columns = args.outputs * (args.tiles - 1) + NX;
         for lane in 0..BLOCK / S::LANES {
             let first = lane * S::LANES;
             let lanes = Lanes { lo: 0, hi: args.channels.saturating_sub(first).min(S::LANES) };
             // SAFETY: valid by the caller; scratch is filled before it is read.
             unsafe {
-                let coefficients = InputCoefficients::<S, P>::new(s, &*args.coefficients);
+                let coefficients = InputCoefficients::<S, PY>::new(s, &(*args.coefficients).y);
                 for x in 0..columns {
                     let to = args.scratch.wrapping_add(x * BLOCK + first);
-                    let mut d = [s.splat(0.0); N];
+                    let mut d = [s.splat(0.0); NY];
                     if x >= args.lo && x < args.hi {
-                        for i in 0..N {
+                        for i in 0..NY {
                             let from =
                                 args.rows[i].wrapping_add(x.wrapping_mul(args.steps[i])).wrapping_add(first);
                             d[i] =
                                 if lanes.hi == S::LANES { s.load(from) } else { s.load_lanes(from, lanes) };
                         }
                     }
-                    let v = coefficients.transform::<N>(s, &d);
-                    for i in 0..N {
+                    let v = coefficients.transform::<NY>(s, &d);
+                    for i in 0..NY {
                         s.store(to.wrapping_add(i * columns * BLOCK), v[i]);
                     }
                 }
-                for i in 0..N {
+                let coefficients = InputCoefficients::<S, PX>::new(s, &(*args.coefficients).x);
+                for i in 0..NY {
                     let row = args.scratch.wrapping_add(i * columns * BLOCK + first);
-                    let out = args.out.wrapping_add(i * N * args.out_point + first);
+                    let out = args.out.wrapping_add(i * NX * args.out_point + first);
                     for tile in 0..args.tiles {
-                        let mut d = [s.splat(0.0); N];
-                        for j in 0..N {
+                        let mut d = [s.splat(0.0); NX];
+                        for j in 0..NX {
                             d[j] = s.load(row.wrapping_add((tile * args.outputs + j) * BLOCK));
                         }
-                        let v = coefficients.transform::<N>(s, &d);
-                        for j in 0..N {
+                        let v = coefficients.transform::<NX>(s, &d);
+                        for j in 0..NX {
                             s.store(out.wrapping_add(j * args.out_point + tile * BLOCK), v[j]);
                         }
                     }
@@ -110,7 +118,7 @@ struct InputCoefficients<S: Simd, const P: usize> {
 
 impl<S: Simd, const P: usize> InputCoefficients<S, P> {
     #[inline(always)]
-    fn new(s: S, coefficients: &Coefficients) -> Self {
+    fn new(s: S, coefficients: &OneWay) -> Self {
         let zero = s.splat(0.0);
         let mut new =
             Self { p: [zero; P], minus: [zero; P], others: [[zero; MOST_PAIRS - 1]; P], all: [zero; P] };
@@ -249,10 +257,27 @@ pub(crate) struct OutputArgs {
     pub(crate) residual_line: usize,
 }
 
-/// `Y = act(bias + A^T M A + residual)` for a row of tiles and a panel of channels, `R` by `R` outputs each.
-pub(crate) struct Output<const N: usize, const P: usize, const R: usize, const NV: usize>;
+/// `Y = act(bias + A^T M A + residual)` for a row of tiles and a panel of channels, `RY` by `RX` outputs each.
+pub(crate) struct Output<
+    const NY: usize,
+    const PY: usize,
+    const RY: usize,
+    const NX: usize,
+    const PX: usize,
+    const RX: usize,
+    const NV: usize,
+>;
 
-impl<const N: usize, const P: usize, const R: usize, const NV: usize> Body for Output<N, P, R, NV> {
+impl<
+    const NY: usize,
+    const PY: usize,
+    const RY: usize,
+    const NX: usize,
+    const PX: usize,
+    const RX: usize,
+    const NV: usize,
+> Body for Output<NY, PY, RY, NX, PX, RX, NV>
+{
     type Args = OutputArgs;
 
     /// # Safety
@@ -260,31 +285,36 @@ impl<const N: usize, const P: usize, const R: usize, const NV: usize> Body for O
     #[inline(always)]
     unsafe fn run<S: Simd>(s: S, args: &OutputArgs) {
         // SAFETY: by the caller.
-        let coefficients = unsafe { OutputCoefficients::<S, P, R>::new(s, &*args.coefficients) };
+        let (down, along) = unsafe {
+            (
+                OutputCoefficients::<S, PY, RY>::new(s, &(*args.coefficients).y),
+                OutputCoefficients::<S, PX, RX>::new(s, &(*args.coefficients).x),
+            )
+        };
         for tile in 0..args.tiles {
             let m = args.m.wrapping_add(tile * NV * S::LANES);
             // SAFETY: all points are there by the caller.
-            let half = unsafe { columns::<S, N, P, R, NV>(s, &coefficients, m, args.m_point) };
-            let outputs = if tile + 1 == args.tiles { args.last } else { R };
-            expect::<S, R, NV>(s, args, (tile + LOOK_AHEAD) * R);
-            let done = tile * R;
+            let half = unsafe { columns::<S, NY, PY, RY, NX, NV>(s, &down, m, args.m_point) };
+            let outputs = if tile + 1 == args.tiles { args.last } else { RX };
+            expect::<S, RY, RX, NV>(s, args, (tile + LOOK_AHEAD) * RX);
+            let done = tile * RX;
             let (out, residual) = (args.target.out.row, args.target.residual.row);
             let mut target = args.target.ahead(done.wrapping_mul(out), done.wrapping_mul(residual));
             for r in 0..args.rows {
                 // SAFETY: the outputs of this row are there by the caller.
                 unsafe {
-                    let mut acc = store::start::<S, R, NV>(s, &target);
+                    let mut acc = store::start::<S, RX, NV>(s, &target);
                     for j in 0..NV {
-                        let mut d = [s.splat(0.0); N];
-                        for i in 0..N {
+                        let mut d = [s.splat(0.0); NX];
+                        for i in 0..NX {
                             d[i] = half[r][i][j];
                         }
-                        let y = coefficients.transform::<N>(s, &d);
-                        for i in 0..R {
+                        let y = along.transform::<NX>(s, &d);
+                        for i in 0..RX {
                             acc[i][j] = s.add(acc[i][j], y[i]);
                         }
                     }
-                    store::finish_first::<S, R, NV>(s, acc, &target, outputs);
+                    store::finish_first::<S, RX, NV>(s, acc, &target, outputs);
                 }
                 target.advance(args.line, args.residual_line);
             }
@@ -297,11 +327,11 @@ const LOOK_AHEAD: usize = 2;
 
 /// Hints that the outputs of the tile from `x` on will be written. They may be of no tile.
 #[inline(always)]
-fn expect<S: Simd, const R: usize, const NV: usize>(s: S, args: &OutputArgs, x: usize) {
+fn expect<S: Simd, const RY: usize, const RX: usize, const NV: usize>(s: S, args: &OutputArgs, x: usize) {
     let store::Place { base, row, block } = args.target.out;
-    for r in 0..R {
+    for r in 0..RY {
         let line = base.wrapping_add(r.wrapping_mul(args.line));
-        for i in 0..R {
+        for i in 0..RX {
             let pixel = line.wrapping_add((x + i).wrapping_mul(row));
             for j in 0..(NV * S::LANES).div_ceil(BLOCK) {
                 s.prefetch_write(pixel.wrapping_add(j.wrapping_mul(block)));
@@ -310,27 +340,34 @@ fn expect<S: Simd, const R: usize, const NV: usize>(s: S, args: &OutputArgs, x: 
     }
 }
 
-/// The columns of a tile's products, transformed: `R` rows of `N` points.
+/// The columns of a tile's products, transformed: `RY` rows of `NX` points.
 ///
 /// # Safety
-/// `m` must be valid for `N * N` points of `NV` vectors, `point` apart.
+/// `m` must be valid for `NY * NX` points of `NV` vectors, `point` apart.
 #[inline(always)]
-unsafe fn columns<S: Simd, const N: usize, const P: usize, const R: usize, const NV: usize>(
+unsafe fn columns<
+    S: Simd,
+    const NY: usize,
+    const PY: usize,
+    const RY: usize,
+    const NX: usize,
+    const NV: usize,
+>(
     s: S,
-    coefficients: &OutputCoefficients<S, P, R>,
+    coefficients: &OutputCoefficients<S, PY, RY>,
     m: *const f32,
     point: usize,
-) -> [[[S::V; NV]; N]; R] {
-    let mut half = [[[s.splat(0.0); NV]; N]; R];
-    for x in 0..N {
+) -> [[[S::V; NV]; NX]; RY] {
+    let mut half = [[[s.splat(0.0); NV]; NX]; RY];
+    for x in 0..NX {
         for j in 0..NV {
-            let mut d = [s.splat(0.0); N];
-            for y in 0..N {
+            let mut d = [s.splat(0.0); NY];
+            for y in 0..NY {
                 // SAFETY: by the caller.
-                d[y] = unsafe { s.load(m.wrapping_add((y * N + x).wrapping_mul(point) + j * S::LANES)) };
+                d[y] = unsafe { s.load(m.wrapping_add((y * NX + x).wrapping_mul(point) + j * S::LANES)) };
             }
-            let column = coefficients.transform::<N>(s, &d);
-            for r in 0..R {
+            let column = coefficients.transform::<NY>(s, &d);
+            for r in 0..RY {
                 half[r][x][j] = column[r];
             }
         }
@@ -345,7 +382,7 @@ struct OutputCoefficients<S: Simd, const P: usize, const R: usize> {
 
 impl<S: Simd, const P: usize, const R: usize> OutputCoefficients<S, P, R> {
     #[inline(always)]
-    fn new(s: S, coefficients: &Coefficients) -> Self {
+    fn new(s: S, coefficients: &OneWay) -> Self {
         let mut output = [[s.splat(0.0); R]; P];
         for i in 0..P {
             for r in 0..R {

@@ -7,7 +7,7 @@ use super::output::OutTile;
 use super::store::SumsArgs;
 use super::table::{Post, TileShape, even};
 use super::winograd::{Coefficients, InputArgs, MOST_OUTPUTS, MOST_POINTS, OutputArgs, ProductArgs};
-use crate::describe::BLOCK;
+use crate::describe::{BLOCK, Size2};
 
 /// The kernels of one instruction set.
 pub struct WinogradKernels {
@@ -28,22 +28,22 @@ pub(super) struct Transforms {
     pub(super) output: &'static [Entry<OutputArgs>],
 }
 
-/// F(outputs x outputs, kernel x kernel): `points = outputs + kernel - 1`, all one way.
+/// F(outputs, kernel): `points = outputs + kernel - 1`, each way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct WinogradTile {
-    pub(crate) points: usize,
-    pub(crate) outputs: usize,
+    pub(crate) points: Size2,
+    pub(crate) outputs: Size2,
 }
 
 impl WinogradTile {
     /// Matrix products per tile and channel.
     pub(crate) fn products(&self) -> usize {
-        self.points * self.points
+        self.points.h * self.points.w
     }
 
     /// Columns of the image that a row of tiles reads.
     pub(crate) fn columns(&self, tiles: usize) -> usize {
-        (tiles - 1) * self.outputs + self.points
+        (tiles - 1) * self.outputs.w + self.points.w
     }
 }
 
@@ -112,7 +112,8 @@ impl WinogradKernels {
     pub fn transforms_code(&self) -> Vec<(String, *const u8)> {
         let code = |Transforms { tile: WinogradTile { points, outputs }, input, output }: &Transforms| {
             let widest = output.last().expect("at least one width");
-            let name = |what| format!("{what} of F({outputs}, {})", points + 1 - outputs);
+            let name =
+                |what| format!("{what} of F({}x{}, {})", outputs.h, outputs.w, points.h + 1 - outputs.h);
             [(name("input"), *input as *const u8), (name("output"), *widest as *const u8)]
         };
         self.transforms.iter().flat_map(code).collect()
@@ -137,8 +138,8 @@ impl WinogradKernels {
     ) {
         let InputRows { data, step, lo, hi, tiles, channels, .. } = *rows;
         let columns = tile.columns(tiles);
-        assert!(hi <= columns && channels <= BLOCK && tile.points <= MOST_POINTS);
-        assert!(tile.points * columns * BLOCK <= scratch.len());
+        assert!(hi <= columns && channels <= BLOCK && tile.points.h <= MOST_POINTS);
+        assert!(tile.points.h * columns * BLOCK <= scratch.len());
         assert!((tile.products() - 1) * v_point + tiles * BLOCK <= v.len());
         let mut args = InputArgs {
             rows: [ZEROS.as_ptr(); MOST_POINTS],
@@ -146,7 +147,7 @@ impl WinogradKernels {
             lo,
             hi,
             tiles,
-            outputs: tile.outputs,
+            outputs: tile.outputs.w,
             channels,
             coefficients,
             scratch: scratch.as_mut_ptr(),
@@ -228,8 +229,10 @@ impl WinogradKernels {
     ) {
         let ProductsOfRow { m, width, m_point, tiles, rows, last, line } = *m;
         assert!(tiles > 0 && (tile.products() - 1) * m_point + tiles * width <= m.len());
-        assert!(rows > 0 && rows <= tile.outputs && last <= tile.outputs && tile.outputs <= MOST_OUTPUTS);
-        assert!((rows - 1) * line + (tiles - 1) * tile.outputs + last <= out.rows && out.hi <= width);
+        assert!(
+            rows > 0 && rows <= tile.outputs.h && last <= tile.outputs.w && tile.outputs.w <= MOST_OUTPUTS
+        );
+        assert!((rows - 1) * line + (tiles - 1) * tile.outputs.w + last <= out.rows && out.hi <= width);
         out.zeros = out.zeros.min(width);
         let vectors = self.shape.index_of(width);
         let target = post.target(&out, width, self.activate);
@@ -270,11 +273,17 @@ macro_rules! winograd_kernels {
     (@row $enter:ident, $mr:literal, [$($nv:literal)+]) => {
         &[$(boundary::$enter::<super::winograd::Product<$mr, $nv>> as Entry<_>),+]
     };
-    (@transforms $enter:ident, $points:literal, $pairs:literal, $outputs:literal, [$($nv:literal)+]) => {
+    // Points, pairs of them and outputs, down the columns and along the rows.
+    (@transforms $enter:ident, [$($nv:literal)+], $ny:literal $py:literal $ry:literal, $nx:literal $px:literal $rx:literal) => {
         super::winograd_table::Transforms {
-            tile: super::winograd_table::WinogradTile { points: $points, outputs: $outputs },
-            input: boundary::$enter::<super::winograd::Input<$points, $pairs>>,
-            output: &[$(boundary::$enter::<super::winograd::Output<$points, $pairs, $outputs, $nv>> as Entry<_>),+],
+            tile: super::winograd_table::WinogradTile {
+                points: crate::describe::Size2::new($ny, $nx),
+                outputs: crate::describe::Size2::new($ry, $rx),
+            },
+            input: boundary::$enter::<super::winograd::Input<$ny, $py, $nx, $px>>,
+            output: &[
+                $(boundary::$enter::<super::winograd::Output<$ny, $py, $ry, $nx, $px, $rx, $nv>> as Entry<_>),+
+            ],
         }
     };
     (@shape $lanes:literal, [$($nv:literal)+], $($mr:literal)+) => {
@@ -286,12 +295,13 @@ macro_rules! winograd_kernels {
             shape: winograd_kernels!(@shape $lanes, $widths, $($mr)+),
             product: &[$(winograd_kernels!(@row $enter, $mr, $widths)),+],
             transforms: &[
-                winograd_kernels!(@transforms $enter, 4, 1, 2, $widths),
-                winograd_kernels!(@transforms $enter, 6, 2, 4, $widths),
-                winograd_kernels!(@transforms $enter, 6, 2, 3, $widths),
-                winograd_kernels!(@transforms $enter, 6, 2, 2, $widths),
-                winograd_kernels!(@transforms $enter, 8, 3, 6, $widths),
-                winograd_kernels!(@transforms $enter, 8, 3, 4, $widths),
+                winograd_kernels!(@transforms $enter, $widths, 4 1 2, 4 1 2),
+                winograd_kernels!(@transforms $enter, $widths, 6 2 4, 6 2 4),
+                winograd_kernels!(@transforms $enter, $widths, 6 2 4, 4 1 2),
+                winograd_kernels!(@transforms $enter, $widths, 6 2 3, 6 2 3),
+                winograd_kernels!(@transforms $enter, $widths, 6 2 2, 6 2 2),
+                winograd_kernels!(@transforms $enter, $widths, 8 3 6, 8 3 6),
+                winograd_kernels!(@transforms $enter, $widths, 8 3 4, 8 3 4),
             ],
             activate: boundary::$enter::<ActivateSums>,
         }

@@ -2,12 +2,12 @@
 //! own.
 
 use super::Data;
-use kernels::{Algorithm, ConvDesc};
+use kernels::{Algorithm, ConvDesc, Size2};
 
-/// One kind of tile: its outputs, one way, and how far it can spread an error.
+/// One kind of tile: its outputs and how far it can spread an error.
 pub struct Tile {
-    outputs: usize,
-    points: usize,
+    outputs: Size2,
+    points: Size2,
     /// The most that rounding errors of `sum |g| * max |d|` are multiplied with on their way to an output.
     amplification: f64,
 }
@@ -16,22 +16,18 @@ impl Tile {
     /// The tile of a Winograd algorithm.
     pub fn of(algorithm: Algorithm, desc: &ConvDesc) -> Option<Self> {
         let outputs = match algorithm {
-            Algorithm::Winograd2x2 => 2,
-            Algorithm::Winograd3x3 => 3,
-            Algorithm::Winograd4x4 => 4,
-            Algorithm::Winograd6x6 => 6,
+            Algorithm::Winograd2x2 => Size2::square(2),
+            Algorithm::Winograd3x3 => Size2::square(3),
+            Algorithm::Winograd4x2 => Size2::new(4, 2),
+            Algorithm::Winograd4x4 => Size2::square(4),
+            Algorithm::Winograd6x6 => Size2::square(6),
             _ => return None,
         };
         // With a stride, the taps of a phase.
         let taps = desc.kernel().h.div_ceil(desc.stride().h);
-        let points = outputs + taps - 1;
-        let pairs: &[f64] = match points {
-            4 => &[1.0],
-            6 => &[2.0 / 3.0, 1.5],
-            _ => &[0.5, 1.0, 2.0],
-        };
-        let one_way = one_way(pairs, outputs, taps);
-        Some(Self { outputs, points, amplification: one_way * one_way })
+        let points = Size2::new(outputs.h + taps - 1, outputs.w + taps - 1);
+        let amplification = one_way(outputs.h, taps) * one_way(outputs.w, taps);
+        Some(Self { outputs, points, amplification })
     }
 
     /// What the error of output `(n, o, y, x)` is relative to: the sum over channels of the largest pixel that its tile reads
@@ -47,15 +43,17 @@ impl Tile {
         let group = o / (desc.output().c / desc.groups());
         let taps = desc.kernel().h * desc.kernel().w;
         let stride = desc.stride().h;
-        let start = |at: usize, pad: usize| (at / self.outputs * self.outputs * stride).wrapping_sub(pad);
-        let (top, left) = (start(y, desc.pad().top), start(x, desc.pad().left));
+        let start = |at: usize, outputs: usize| at / outputs * outputs * stride;
+        let top = start(y, self.outputs.h).wrapping_sub(desc.pad().top);
+        let left = start(x, self.outputs.w).wrapping_sub(desc.pad().left);
         let (mut sum, mut largest_of_all) = (0.0, 0.0f64);
         for c in 0..channels {
             let plane = &data.input[(n * input.c + group * channels + c) * input.h * input.w..];
             let mut largest = 0.0f64;
-            for row in (0..self.points * stride).map(|i| top.wrapping_add(i)).filter(|&row| row < input.h) {
-                for column in
-                    (0..self.points * stride).map(|j| left.wrapping_add(j)).filter(|&column| column < input.w)
+            for row in (0..self.points.h * stride).map(|i| top.wrapping_add(i)).filter(|&row| row < input.h) {
+                for column in (0..self.points.w * stride)
+                    .map(|j| left.wrapping_add(j))
+                    .filter(|&column| column < input.w)
                 {
                     largest = largest.max(f64::from(plane[row * input.w + column]).abs());
                 }
@@ -69,7 +67,12 @@ impl Tile {
 }
 
 /// `max over i of sum over points of |A[i][p]| * max |G[p]| * sum |B[p]|` for the points 0, `+-pairs`, infinity.
-fn one_way(pairs: &[f64], outputs: usize, weights: usize) -> f64 {
+fn one_way(outputs: usize, weights: usize) -> f64 {
+    let pairs: &[f64] = match outputs + weights - 1 {
+        4 => &[1.0],
+        6 => &[2.0 / 3.0, 1.5],
+        _ => &[0.5, 1.0, 2.0],
+    };
     // The sum of the magnitudes of the coefficients of a product of (x^2 - p^2): signs alternate, so it is that of (1 + p^2).
     let product = |without: Option<usize>| -> f64 {
         pairs.iter().enumerate().filter(|&(j, _)| Some(j) != without).map(|(_, p)| 1.0 + p * p).product()

@@ -13,7 +13,7 @@
 //! The divisor of a point may stand in G or in A. Here it stands in A, where it is applied to sums rather than rounded into
 //! each weight; but that of 0, with which outputs would have to be multiplied for its sake alone, stands in G.
 
-use crate::tile::winograd::{Coefficients, MOST_OUTPUTS, MOST_PAIRS};
+use crate::tile::winograd::{MOST_OUTPUTS, MOST_PAIRS, OneWay};
 use std::ops::{Add, Mul, Neg, Sub};
 
 /// An exact fraction in lowest terms, the denominator positive.
@@ -135,8 +135,8 @@ impl Matrices {
     }
 
     /// What the tiles multiply with: the even and odd parts of `B^T` and `A^T`.
-    pub(super) fn coefficients(&self) -> Coefficients {
-        let mut c = Coefficients::default();
+    pub(super) fn coefficients(&self) -> OneWay {
+        let mut c = OneWay::default();
         // In terms of x^2, whose roots are the squares of the pairs.
         let squares = |without: Option<usize>| {
             let others = self.pairs.iter().enumerate().filter(move |&(j, _)| Some(j) != without);

@@ -21,7 +21,7 @@ mod weights;
 use super::grid::TileGrid;
 use super::planes::PlaneRows;
 use super::{Grain, Operands};
-use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef, PixelView};
+use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef, PixelView, Size2};
 use crate::plan::packed::Panel;
 use crate::tile::layer_table::Source as CopySource;
 use crate::tile::output::{OutTile, OutputRegion, TileAt};
@@ -69,8 +69,8 @@ struct Strip {
     index: usize,
 }
 
-/// The strips of some of the tiles, of `outputs` outputs each way.
-fn strips(tiles: &TileGrid, block: &Range<usize>, outputs: usize) -> impl Iterator<Item = Strip> {
+/// The strips of some of the tiles, of so many outputs.
+fn strips(tiles: &TileGrid, block: &Range<usize>, outputs: Size2) -> impl Iterator<Item = Strip> {
     let (mut next, block) = (block.start, block.clone());
     std::iter::from_fn(move || {
         if next >= block.end {
@@ -78,7 +78,7 @@ fn strips(tiles: &TileGrid, block: &Range<usize>, outputs: usize) -> impl Iterat
         }
         let (n, row, column) = tiles.at(next);
         let here = (tiles.columns - column).min(block.end - next);
-        let (y, x, index) = (row * outputs, column * outputs, next - block.start);
+        let (y, x, index) = (row * outputs.h, column * outputs.w, next - block.start);
         let strip = Strip { n, y, x, tiles: even(here, MOST_STRIP), index };
         next += strip.tiles;
         Some(strip)
@@ -119,7 +119,7 @@ impl WinogradConv {
     /// are too few tiles for each to be worth reading the weights for.
     pub(crate) fn grain(&self) -> Grain {
         Grain {
-            pixels: self.tile.outputs * self.desc.output().w,
+            pixels: self.tile.outputs.h * self.desc.output().w,
             channels: self.weights.panels.width(),
             channels_first: self.ahead && self.tiles < FEW_TILES,
         }
@@ -132,7 +132,7 @@ impl WinogradConv {
             return;
         }
         let outputs = self.tile.outputs;
-        let tiles = TileGrid::of(region, self.desc.output().w, (outputs, outputs));
+        let tiles = TileGrid::of(region, self.desc.output().w, (outputs.h, outputs.w));
         if tiles.len() == 0 {
             return;
         }
@@ -180,7 +180,7 @@ impl WinogradConv {
     ) -> InputRows<'a> {
         let channels = BLOCK.min(self.channels - c);
         if self.phases.count() > 1 {
-            let (rows, columns) = (self.tile.points, self.tile.columns(strip.tiles));
+            let (rows, columns) = (self.tile.points.h, self.tile.columns(strip.tiles));
             let (y, x) = (strip.y..strip.y + rows, strip.x..strip.x + columns);
             let first = group * self.channels / self.phases.count();
             self.phases.gather(&self.desc, from, (strip.n, first), c..c + channels, (y, x), memory);
@@ -220,7 +220,7 @@ impl WinogradConv {
         let lo = pad.left.saturating_sub(strip.x).min(columns);
         let hi = (input.w + pad.left).saturating_sub(strip.x).min(columns);
         let mut rows = [None; MOST_POINTS];
-        for (i, row) in rows.iter_mut().take(self.tile.points).enumerate() {
+        for (i, row) in rows.iter_mut().take(self.tile.points.h).enumerate() {
             let y = (strip.y + i).wrapping_sub(pad.top);
             if y < input.h && lo < hi {
                 *row = Some(view.offset(strip.n, channel, y * input.w + (strip.x + lo - pad.left)));
@@ -319,14 +319,14 @@ impl WinogradConv {
         let width = self.weights.panels.width();
         let m_point = self.m_point(block.range.len());
         for strip in strips(block.tiles, &block.range, self.tile.outputs) {
-            let x_end = output.w.min(strip.x + strip.tiles * outputs);
+            let x_end = output.w.min(strip.x + strip.tiles * outputs.w);
             let products = ProductsOfRow {
                 m: &m[strip.index * width..],
                 width,
                 m_point,
                 tiles: strip.tiles,
-                rows: outputs.min(output.h - strip.y),
-                last: x_end - strip.x - (strip.tiles - 1) * outputs,
+                rows: outputs.h.min(output.h - strip.y),
+                last: x_end - strip.x - (strip.tiles - 1) * outputs.w,
                 line: output.w,
             };
             let Panel { channel, lo, hi } = panel;

@@ -8,6 +8,7 @@ use crate::algo::direct;
 use crate::choose::Unsupported;
 use crate::describe::{BLOCK, ConvDesc, Layout, Size2, Weights};
 use crate::tile::table::KernelSet;
+use crate::tile::winograd::Coefficients;
 use crate::tile::winograd_table::WinogradTile;
 
 /// Bytes of transformed weights up to which panels are outside: what is left of the second cache level beside the tiles.
@@ -20,20 +21,21 @@ const TILES_OF_POINTS: usize = 56;
 /// Channels that are summed up by themselves: longer sums lose accuracy.
 const K_BLOCK: usize = 64;
 
-/// The tile of `outputs x outputs` pixels for the kernel of `desc`.
-fn tile(desc: &ConvDesc, outputs: usize) -> WinogradTile {
+/// The tile of so many outputs for the kernel of `desc`.
+fn tile(desc: &ConvDesc, outputs: Size2) -> WinogradTile {
     WinogradTile { points: points(desc, outputs), outputs }
 }
 
-/// Points of tiles of `outputs x outputs` pixels, one way.
-pub(crate) fn points(desc: &ConvDesc, outputs: usize) -> usize {
-    outputs + Phases::of(desc).taps() - 1
+/// Points of tiles of so many outputs.
+pub(crate) fn points(desc: &ConvDesc, outputs: Size2) -> Size2 {
+    let more = Phases::of(desc).taps() - 1;
+    Size2::new(outputs.h + more, outputs.w + more)
 }
 
-pub(crate) fn supports(desc: &ConvDesc, outputs: usize) -> Result<(), Unsupported> {
-    let taps: &[usize] = match outputs {
-        3 => &[4],
-        6 => &[3],
+pub(crate) fn supports(desc: &ConvDesc, outputs: Size2) -> Result<(), Unsupported> {
+    let taps: &[usize] = match (outputs.h, outputs.w) {
+        (3, 3) => &[4],
+        (6, 6) | (4, 2) => &[3],
         _ => &[3, 5],
     };
     let square = [desc.kernel(), desc.stride()].iter().all(|size| size.h == size.w);
@@ -54,23 +56,23 @@ const GATHER: f64 = 48.0;
 /// How much of the shorter of multiplying and reading is not hidden behind the longer.
 const BARE: f64 = 0.25;
 
-/// The time that tiles of `outputs x outputs` take, in that of a multiplication in a full vector.
-pub(crate) fn time(desc: &ConvDesc, outputs: usize) -> f64 {
+/// The time that tiles of so many outputs take, in that of a multiplication in a full vector.
+pub(crate) fn time(desc: &ConvDesc, outputs: Size2) -> f64 {
     let tile = tile(desc, outputs);
     let (out, groups, phases) = (desc.output(), desc.groups(), Phases::of(desc));
     let (channels, per_group) = (desc.input().c / groups * phases.count(), out.c / groups);
-    let tiles = out.n as f64 * out.h.div_ceil(outputs) as f64 * out.w.div_ceil(outputs) as f64;
-    let (points, products) = (tile.points as f64, tile.products() as f64);
+    let tiles = out.n as f64 * out.h.div_ceil(outputs.h) as f64 * out.w.div_ceil(outputs.w) as f64;
+    let products = tile.products() as f64;
     let lanes = |channels: usize| channels.next_multiple_of(BLOCK) as f64;
     // Each way, a column or row takes about two operations per point.
-    let input = tiles * lanes(channels) * 2.0 * points * 2.0 * points;
-    let output = tiles * lanes(per_group) * 2.0 * points * (points + outputs as f64);
+    let input = tiles * lanes(channels) * 2.0 * 2.0 * products;
+    let output = tiles * lanes(per_group) * 2.0 * (products + (tile.points.w * outputs.h) as f64);
     let calls = products * (tiles / 14.0).ceil() * (per_group as f64 / 32.0).ceil();
     let multiplied = products * tiles * channels as f64 * lanes(per_group) / 0.95 + calls * CALL;
     let bytes = products * channels as f64 * lanes(per_group) * size_of::<f32>() as f64;
     let times_read = (tiles / TILES_OF_POINTS as f64).ceil();
     let read = if bytes > AHEAD_WEIGHTS as f64 { bytes * times_read * FAR_BYTE } else { 0.0 };
-    let gathered = tiles * channels as f64 * points * outputs as f64;
+    let gathered = tiles * channels as f64 * (tile.points.h * outputs.w) as f64;
     let gather = if phases.count() > 1 { GATHER * gathered } else { 0.0 };
     let transforms = TRANSFORM * (input + output) + gather;
     groups as f64 * (multiplied.max(read) + BARE * multiplied.min(read) + transforms)
@@ -80,11 +82,12 @@ impl WinogradConv {
     pub(crate) fn new(
         desc: &ConvDesc,
         weights: &Weights<'_>,
-        outputs: usize,
+        outputs: Size2,
         kernels: &'static KernelSet,
     ) -> Self {
         let tile = tile(desc, outputs);
-        let matrices = Matrices::new(tile.points, outputs);
+        let matrices =
+            [(tile.points.h, outputs.h), (tile.points.w, outputs.w)].map(|(p, o)| Matrices::new(p, o));
         let phases = Phases::of(desc);
         let channels = desc.input().c / desc.groups() * phases.count();
         let per_group = desc.output().c / desc.groups();
@@ -96,12 +99,12 @@ impl WinogradConv {
             WinogradWeights::pack(desc, weights, (&kernels.winograd.shape, layout), &matrices, order);
         let most = if order == Order::Panels { TILES_OF_PANELS } else { TILES_OF_POINTS };
         let out = desc.output();
-        let all = out.n.saturating_mul(out.h.div_ceil(outputs)).saturating_mul(out.w.div_ceil(outputs));
+        let all = out.n.saturating_mul(out.h.div_ceil(outputs.h)).saturating_mul(out.w.div_ceil(outputs.w));
         Self {
             desc: *desc,
             kernels,
             tile,
-            coefficients: matrices.coefficients(),
+            coefficients: Coefficients { y: matrices[0].coefficients(), x: matrices[1].coefficients() },
             weights,
             phases,
             channels,
@@ -120,13 +123,13 @@ impl WinogradConv {
             Order::Points => self.weights.panels.all().len() / self.weights.panels.groups(),
         };
         let strip = self.tile.columns(MOST_STRIP) * BLOCK;
-        let lines = self.tile.outputs * self.tile.outputs * MOST_STRIP * width;
+        let lines = self.tile.outputs.h * self.tile.outputs.w * MOST_STRIP * width;
         SlabLens {
             v: products * self.v_point(self.block),
             m: panels * products * self.m_point(self.block),
-            scratch: self.tile.points * strip,
+            scratch: self.tile.points.h * strip,
             rows: if self.desc.layout() == Layout::Nchw || self.phases.count() > 1 {
-                self.tile.points * strip
+                self.tile.points.h * strip
             } else {
                 0
             },

@@ -1,6 +1,6 @@
 //! [`WinogradWeights`]: transformed filters, in the order in which the products read them.
 
-use super::matrices::Matrices;
+use super::matrices::{Matrices, Ratio};
 use super::phases::Phases;
 use crate::describe::{ConvDesc, Layout, Weights};
 use crate::plan::memory::Buffer;
@@ -33,13 +33,13 @@ impl WinogradWeights {
         desc: &ConvDesc,
         weights: &Weights<'_>,
         (shape, layout): (&TileShape, Layout),
-        matrices: &Matrices,
+        matrices: &[Matrices; 2],
         order: Order,
     ) -> Self {
         let panels = Panels::new(desc, weights, shape, layout);
         let phases = Phases::of(desc);
         let channels = desc.input().c / desc.groups() * phases.count();
-        let points = matrices.g.len() * matrices.g.len();
+        let points = matrices[0].g.len() * matrices[1].g.len();
         let matrix = channels * panels.width();
         let data = Buffer::zeroed(panels.all().len() * points * matrix);
         let mut packed = Self { panels, order, points, matrix, data };
@@ -86,8 +86,8 @@ impl WinogradWeights {
 
 /// The transform of one input channel's filters, for all channels of a panel side by side.
 struct Transform {
-    /// `[point][weight]`
-    g: Vec<Vec<f64>>,
+    /// `[point][weight]`, down the columns and along the rows.
+    g: [Vec<Vec<f64>>; 2],
     width: usize,
     /// `[ky][kx][width]`
     filters: Vec<f64>,
@@ -98,18 +98,18 @@ struct Transform {
 }
 
 impl Transform {
-    fn new(matrices: &Matrices, width: usize) -> Self {
-        let g: Vec<Vec<f64>> =
-            matrices.g.iter().map(|row| row.iter().map(|x| x.to_f64()).collect()).collect();
-        let (points, weights) = (g.len(), g[0].len());
+    fn new(matrices: &[Matrices; 2], width: usize) -> Self {
+        let row = |row: &Vec<Ratio>| row.iter().map(|x| x.to_f64()).collect();
+        let g = [0, 1].map(|way| matrices[way].g.iter().map(row).collect::<Vec<Vec<f64>>>());
+        let (down, along, weights) = (g[0].len(), g[1].len(), g[0][0].len());
         let zeros = |len: usize| vec![0.0; len * width];
-        let (filters, half) = (zeros(weights * weights), zeros(points * weights));
-        Self { g, width, filters, half, transformed: zeros(points * points) }
+        let (filters, half) = (zeros(weights * weights), zeros(down * weights));
+        Self { g, width, filters, half, transformed: zeros(down * along) }
     }
 
     /// Transforms the filters of channel `c` of the phases of a group.
     fn filters(&mut self, desc: &ConvDesc, filter: &[f32], (phases, c): (&Phases, usize), panel: &Panel) {
-        let (width, weights) = (self.width, self.g[0].len());
+        let (width, weights) = (self.width, self.g[0][0].len());
         let (phase, window) = (phases.at(c), desc.kernel().h * desc.kernel().w);
         self.filters.fill(0.0);
         for i in panel.lo..panel.hi {
@@ -121,10 +121,10 @@ impl Transform {
             }
         }
         // Down the columns: sums over ky of all kx at once; then along the rows.
-        combine(&self.g, &self.filters, weights * width, &mut self.half);
+        combine(&self.g[0], &self.filters, weights * width, &mut self.half);
         let rows = self.half.chunks_exact(weights * width);
-        for (half, to) in rows.zip(self.transformed.chunks_exact_mut(self.g.len() * width)) {
-            combine(&self.g, half, width, to);
+        for (half, to) in rows.zip(self.transformed.chunks_exact_mut(self.g[1].len() * width)) {
+            combine(&self.g[1], half, width, to);
         }
     }
 }
