@@ -28,6 +28,7 @@
 mod count;
 pub mod digits;
 mod error;
+pub mod export;
 mod graph;
 pub mod import;
 mod layer;
@@ -48,4 +49,6 @@ pub use layer::{
 };
 pub use run::{CompiledNet, Memory, Net, NetOptions, StepReport};
 pub use shape::Shape;
-pub use weights::{Init, MEMORY_LIMIT, Tensor, WeightSet, to_safetensors, write};
+pub use weights::{
+    Init, MEMORY_LIMIT, SeededWeights, Tensor, WeightSet, WeightSource, to_safetensors, write,
+};

@@ -101,7 +101,7 @@ impl Bench {
             progress.set_message(format!("{}: {batch} x {threads} threads", graph.name()));
             let mut options = NetOptions::default().batch(batch).max_threads(threads).numerics(self.numerics);
             (options.isa, options.layout) = (self.isa, self.layout);
-            let net = CompiledNet::new(&graph, &weights, &options)?;
+            let net = CompiledNet::new(&graph, &*weights, &options)?;
             let pool = (threads > 1).then(|| ThreadPoolBuilder::new().num_threads(threads).build());
             let pool = pool.transpose()?;
             results.push(measure::measure(&net, pool.as_ref(), self.seconds)?);
