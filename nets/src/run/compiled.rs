@@ -82,6 +82,11 @@ impl CompiledNet {
         self.batch * elements(self.output)
     }
 
+    /// Bytes of packed weights.
+    pub fn packed_bytes(&self) -> usize {
+        self.steps.iter().filter_map(Step::plan).map(ConvPlan::packed_bytes).sum()
+    }
+
     /// The instruction set whose kernels run.
     pub fn isa(&self) -> Isa {
         self.ops.isa()
