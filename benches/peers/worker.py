@@ -129,7 +129,7 @@ class OpenVino:
         self.request = self.core.compile_model(model, "CPU", settings).create_infer_request()
         self.x = x
         self.request.set_input_tensor(self.library.Tensor(x, shared_memory=True))
-        return f"openvino {self.library.__version__}"
+        return f"openvino {self.library.__version__.split('-')[0]}"
 
     def call(self):
         self.request.infer()

@@ -35,6 +35,7 @@ mod layer;
 pub mod npy;
 pub mod photo;
 pub mod picture;
+mod process;
 mod run;
 mod shape;
 mod weights;
@@ -47,6 +48,7 @@ pub use layer::{
     AdaptivePool, Conv, ConvTranspose, Layer, Linear, Lrn, Norm, NormKind, Param, Pool, Role, SparseConv,
     Subsample,
 };
+pub use process::peak_bytes;
 pub use run::{CompiledNet, Memory, Net, NetOptions, StepReport};
 pub use shape::Shape;
 pub use weights::{

@@ -2,12 +2,12 @@
 //! requests (`peers/worker.rs`), and two more: what its network takes, and what its layers take alone.
 
 use super::alone::{self, Alone};
-use crate::peers::{Engine, WORKER, peak_bytes};
+use crate::peers::{Engine, WORKER};
 use crate::pin::Crew;
 use anyhow::{Context, Result, bail, ensure};
 use kernels::{Numerics, PlanOptions};
 use nets::import::onnx::{self, ImportOptions};
-use nets::{CompiledNet, Memory, NetOptions};
+use nets::{CompiledNet, Memory, NetOptions, peak_bytes};
 use serde::{Deserialize, Serialize};
 use std::io::Write;
 use std::path::Path;

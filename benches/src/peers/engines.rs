@@ -124,7 +124,11 @@ impl Engine {
             }
         };
         let threads = threads.to_string();
-        command.args([self.name, &threads]).env("GLIBC_TUNABLES", TUNABLES);
+        command.args([self.name, &threads]);
+        // The library's own buffers see to that themselves.
+        if self.program != Program::Own {
+            command.env("GLIBC_TUNABLES", TUNABLES);
+        }
         for variable in ["OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS", "RTEN_NUM_THREADS"] {
             command.env(variable, &threads);
         }

@@ -99,7 +99,7 @@ impl Worker {
 
     /// Bytes of memory that the process has had at once so far, where the system says (Linux).
     pub(crate) fn peak_bytes(&self) -> Option<u64> {
-        peak_bytes(&self.process.as_ref()?.child.id().to_string())
+        nets::peak_bytes(&self.process.as_ref()?.child.id().to_string())
     }
 
     /// The answer without its `ok`. A process that does not answer is ended.
@@ -122,13 +122,6 @@ impl Worker {
             (_, rest) => Err(rest.to_owned()),
         }
     }
-}
-
-/// The most memory that a process has had, by its number or `self`.
-pub(crate) fn peak_bytes(process: &str) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? << 10)
 }
 
 fn calls_in(slice: Duration, seconds: f64) -> u64 {
