@@ -28,11 +28,11 @@ pub use serve::serve;
 /// Names of nothing, peers that are not installed, files that cannot be written.
 pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let entries = args.entries()?;
-    let engines = args.peers.as_deref().map(|folder| peers::installed(folder, &args.engines, Task::Network));
-    let engines: Vec<&'static Engine> = engines.transpose()?.unwrap_or_default();
     if args.accuracy {
         return accuracy::run(args, &entries);
     }
+    let engines = args.peers.as_deref().map(|folder| peers::installed(folder, &args.engines, Task::Network));
+    let engines: Vec<&'static Engine> = engines.transpose()?.unwrap_or_default();
     let crews = args.thread_counts().into_iter().map(Crew::new).collect::<Result<Vec<_>, _>>()?;
     // One number of threads at a time: the processes of all peers for all of them may be more than the memory holds.
     let groups: Vec<&[Crew]> = if engines.is_empty() { vec![&crews] } else { crews.chunks(1).collect() };

@@ -2,8 +2,6 @@
 
 use crate::cli::{Format, Precision, named, once_each};
 use crate::layer::Memory;
-use crate::cli::{Format, Precision, named, once_each};
-use crate::layer::Memory;
 use crate::peers::{Engine, Task};
 use crate::problem::Numbers;
 use clap::Parser;

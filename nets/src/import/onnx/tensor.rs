@@ -141,7 +141,7 @@ impl TensorDef {
     fn payload<T, const N: usize>(
         &self,
         source: &Source,
-        decode: fn([u8; N]) -> T,
+        decode: impl Fn([u8; N]) -> T,
     ) -> Result<Option<Vec<T>>, NetError> {
         self.check(source)?;
         let Some(elements) = self.elements() else { return Ok(None) };
