@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the peers that `shootout --peers DIR` times. usage: benches/peers/setup.sh DIR [PART...]
+# Installs the peers that `shootout --peers DIR` and `netbench --peers DIR` time. usage: benches/peers/setup.sh DIR [PART...]
 # Parts: onednn onednn-debian python rust torch; all of them if none is named. About 10 GB and 15 minutes, most of
 # both for torch. A part that is there already is brought up to date. Needs python3 with venv, g++, cargo, and for
 # onednn-debian apt-get.
@@ -62,7 +62,7 @@ python() {
     venv
     "$dir/venv/bin/pip" install -q -r "$here/requirements.txt"
     "$dir/venv/bin/pip" install -q --no-deps -r "$here/requirements-plain.txt"
-    cp "$here/worker.py" "$dir/worker.py"
+    cp "$here/worker.py" "$here/onnx_in_torch.py" "$dir/"
 }
 
 # The wheel for Linux cannot be imported without the CUDA libraries that it depends on, GPU or not.

@@ -1,10 +1,11 @@
 """The worker of the Python engines: `worker.py ENGINE THREADS`, one request and one answer a line.
 
-The requests are those of benches/src/shootout/worker.rs. Every engine gets and gives NCHW, as its users do; what it
+The requests are those of benches/src/peers/worker.rs. Every engine gets and gives NCHW, as its users do; what it
 does to its own layouts and back is part of its time.
 """
 
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -55,6 +56,17 @@ def onnx_model(layer):
     return helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString()
 
 
+def beside(model, program, arguments, suffix):
+    """The file beside the model that a converter of the same installation makes, once: in a process of its own, for what
+    it takes is no part of the engine."""
+    made = model.removesuffix(".onnx") + suffix
+    if not os.path.exists(made):
+        program = os.path.join(os.path.dirname(sys.executable), program)
+        silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        subprocess.run([program, *arguments], cwd=os.path.dirname(model), check=True, **silent)
+    return made
+
+
 class OnnxRuntime:
     def __init__(self, threads):
         import onnxruntime
@@ -65,13 +77,17 @@ class OnnxRuntime:
         self.options.inter_op_num_threads = 1
 
     def prepare(self, layer):
+        return self.network(onnx_model(layer), layer.x)
+
+    def network(self, model, x):
         providers = ["CPUExecutionProvider"]
-        self.session = self.library.InferenceSession(onnx_model(layer), self.options, providers=providers)
+        self.session = self.library.InferenceSession(model, self.options, providers=providers)
         # The input stays where it is; the output is the session's.
         self.binding = self.session.io_binding()
-        self.binding.bind_cpu_input("x", layer.x)
-        self.binding.bind_output("y")
+        self.binding.bind_cpu_input(self.session.get_inputs()[0].name, x)
+        self.binding.bind_output(self.session.get_outputs()[0].name)
         return f"onnxruntime {self.library.__version__}"
+
 
     def call(self):
         self.session.run_with_iobinding(self.binding)
@@ -105,12 +121,15 @@ class OpenVino:
         profiled.set_input_tensor(tensor)
         profiled.infer()
         nodes = [node for node in profiled.profiling_info if node.node_type not in ("Parameter", "Result", "Const")]
-        used = " + ".join(f"{node.node_type} {node.exec_type}" for node in nodes)
+        self.network(model, layer.x)
+        return " + ".join(f"{node.node_type} {node.exec_type}" for node in nodes)
+
+    def network(self, model, x):
         settings = {**self.settings, "PERF_COUNT": False}
         self.request = self.core.compile_model(model, "CPU", settings).create_infer_request()
-        self.layer = layer
-        self.request.set_input_tensor(tensor)
-        return used
+        self.x = x
+        self.request.set_input_tensor(self.library.Tensor(x, shared_memory=True))
+        return f"openvino {self.library.__version__.split('-')[0]}"
 
     def call(self):
         self.request.infer()
@@ -121,19 +140,33 @@ class OpenVino:
 
 
 class Torch:
-    def __init__(self, threads, channels_last):
+    def __init__(self, threads, channels_last=False, compiled=False, double=False):
         import torch
 
-        self.torch = torch
+        self.torch, self.compiled = torch, compiled
         torch.set_num_threads(threads)
         torch.set_grad_enabled(False)
         self.format = torch.channels_last if channels_last else torch.contiguous_format
+        self.dtype = torch.float64 if double else torch.float32
 
     def prepare(self, layer):
         as_tensor = lambda array: self.torch.from_numpy(array).to(memory_format=self.format)
         x, weight = as_tensor(layer.x), as_tensor(layer.filter)
         conv2d = self.torch.nn.functional.conv2d
         self.convolve = lambda: conv2d(x, weight, None, layer.stride, layer.pad, layer.dilation, layer.groups)
+        return f"torch {self.torch.__version__}"
+
+    def network(self, model, x):
+        from onnx_in_torch import Network
+
+        net = Network(model).eval().to(dtype=self.dtype, memory_format=self.format)
+        if self.compiled:
+            import torch._inductor.config
+
+            torch._inductor.config.freezing = True
+            net = self.torch.compile(net)
+        x = self.torch.from_numpy(x).to(dtype=self.dtype, memory_format=self.format)
+        self.convolve = lambda: net(x)
         return f"torch {self.torch.__version__}"
 
     def call(self):
@@ -149,13 +182,25 @@ class Ncnn:
 
         self.library, self.threads = ncnn, threads
 
-    def prepare(self, layer):
+    def load(self, param, weights, x):
         net = self.library.Net()
         options = net.opt
         options.num_threads = self.threads
         options.use_vulkan_compute = False
         for half in [name for name in dir(options) if "fp16" in name or "bf16" in name]:
             setattr(options, half, False)
+        if net.load_param(param) != 0 or net.load_model(weights) != 0:
+            raise RuntimeError("ncnn did not load the model")
+        # It has no batch: one image after the other.
+        self.net, self.x, self.images = net, x, [self.library.Mat(image) for image in x]
+        return f"ncnn {self.library.__version__}"
+
+    def network(self, model, x):
+        stem = beside(model, "pnnx", [model, "fp16=0"], ".ncnn.param").removesuffix(".param")
+        self.names = ("in0", "out0")
+        return self.load(f"{stem}.param", f"{stem}.bin", x)
+
+    def prepare(self, layer):
         kind = "Convolution" if layer.groups == 1 else "ConvolutionDepthWise"
         values = {
             0: layer.o, 1: layer.kw, 11: layer.kh, 2: layer.dilation, 12: layer.dilation, 3: layer.stride,
@@ -171,17 +216,13 @@ class Ncnn:
             with open(weights, "wb") as file:
                 # Four zero bytes: the weights that follow are f32.
                 file.write(bytes(4) + layer.filter.tobytes())
-            if net.load_param(param) != 0 or net.load_model(weights) != 0:
-                raise RuntimeError("ncnn did not load the layer")
-        self.net, self.layer = net, layer
-        # It has no batch: one image after the other.
-        self.images = [self.library.Mat(image) for image in layer.x]
-        return f"ncnn {self.library.__version__}"
+            self.names = ("x", "y")
+            return self.load(param, weights, layer.x)
 
     def image(self, image):
         extractor = self.net.create_extractor()
-        extractor.input("x", image)
-        return extractor.extract("y")[1]
+        extractor.input(self.names[0], image)
+        return extractor.extract(self.names[1])[1]
 
     def call(self):
         for image in self.images:
@@ -194,23 +235,24 @@ class Ncnn:
 class Mnn:
     def __init__(self, threads):
         import MNN
-        import _tools
 
-        self.library, self.tools, self.threads = MNN, _tools, threads
+        self.library, self.threads = MNN, threads
 
     def prepare(self, layer):
         with tempfile.TemporaryDirectory() as folder:
-            model, converted = os.path.join(folder, "layer.onnx"), os.path.join(folder, "layer.mnn")
+            model = os.path.join(folder, "layer.onnx")
             with open(model, "wb") as file:
                 file.write(onnx_model(layer))
-            arguments = ["--modelFile", model, "--MNNModel", converted, "--bizCode", "peers"]
-            self.tools.mnnconvert(["mnnconvert", "-f", "ONNX", *arguments])
-            self.interpreter = self.library.Interpreter(converted)
+            return self.network(model, layer.x)
+
+    def network(self, model, x):
+        converted = model.removesuffix(".onnx") + ".mnn"
+        arguments = ["-f", "ONNX", "--modelFile", model, "--MNNModel", converted, "--bizCode", "peers"]
+        self.interpreter = self.library.Interpreter(beside(model, "mnnconvert", arguments, ".mnn"))
         settings = {"backend": "CPU", "numThread": self.threads, "precision": "high"}
         self.session = self.interpreter.createSession(settings)
         self.x = self.interpreter.getSessionInput(self.session)
-        self.source = self.tensor(layer.x)
-        self.layer = layer
+        self.array, self.source = x, self.tensor(x)
         return f"MNN {self.library.version()}"
 
     def tensor(self, array):
@@ -233,8 +275,10 @@ class Mnn:
 ENGINES = {
     "ort": OnnxRuntime,
     "openvino": OpenVino,
-    "torch": lambda threads: Torch(threads, channels_last=False),
+    "torch": Torch,
     "torch-channels-last": lambda threads: Torch(threads, channels_last=True),
+    "torch-compile": lambda threads: Torch(threads, channels_last=True, compiled=True),
+    "torch-f64": lambda threads: Torch(threads, double=True),
     "ncnn": Ncnn,
     "mnn": Mnn,
 }
@@ -249,8 +293,11 @@ def answer(engine, request):
         layer = Layer(*map(int, extents))
         layer.load(x_file, filter_file)
         return engine.prepare(layer)
+    if verb == "network":
+        model, x_file, *shape = words
+        return engine.network(model, np.fromfile(x_file, np.float32).reshape(*map(int, shape)))
     if verb == "output":
-        np.ascontiguousarray(engine.output(), np.float32).tofile(words[0])
+        np.ascontiguousarray(engine.output()).tofile(words[0])
         return ""
     if verb == "time":
         calls = range(int(words[0]))

@@ -1,13 +1,16 @@
 //! What the benches share: the list of layers, the roofs of the machine, measured in the same run as what is held
-//! against them, the timing of rivals in turns, and the program `shootout`.
+//! against them, the timing of rivals in turns, and the programs `shootout` and `netbench`.
 
+pub mod cli;
 pub mod layer;
 pub mod layers;
+pub mod netbench;
 pub mod peak;
+pub mod peers;
 pub mod pin;
 pub mod problem;
 pub mod shootout;
-
+mod table;
 pub mod turns;
 
 /// Reproducible numbers in -1..1 (SplitMix64, Steele et al. 2014).

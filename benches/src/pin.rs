@@ -43,6 +43,11 @@ impl Crew {
         if self.pool.is_some() { Threads::Current } else { Threads::Seq }
     }
 
+    /// What a network is told outside of the pool, as its users do.
+    pub fn run_threads(&self) -> Threads<'_> {
+        self.pool.as_ref().map_or(Threads::Seq, Threads::Pool)
+    }
+
     /// Does `work` on the cores of the crew: in its pool, or pinned for as long as it takes.
     pub fn enter<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         match &self.pool {

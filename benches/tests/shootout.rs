@@ -1,27 +1,18 @@
 //! The program itself: what it prints, and what it says of arguments that mean nothing.
 
-use assert_cmd::Command;
+mod common;
+
+use common::Program;
 use serde_json::Value;
 
-fn shootout(arguments: &[&str]) -> Command {
-    let mut command = Command::cargo_bin("shootout").unwrap();
-    command.args(arguments);
-    command
-}
+const SHOOTOUT: Program = Program("shootout");
 
 fn stdout(arguments: &[&str]) -> String {
-    let output = shootout(arguments).assert().success().get_output().stdout.clone();
-    String::from_utf8(output).unwrap()
+    SHOOTOUT.stdout(arguments)
 }
 
-/// The one line that it says when it cannot do what it was asked for.
 fn refusal(arguments: &[&str]) -> String {
-    let assert = shootout(arguments).assert().code(2);
-    let output = assert.get_output();
-    assert!(output.stdout.is_empty(), "{arguments:?} printed something");
-    let line = String::from_utf8(output.stderr.clone()).unwrap();
-    assert!(line.starts_with("error: ") && line.trim_end().lines().count() == 1, "{arguments:?}: {line}");
-    line
+    SHOOTOUT.refusal(arguments)
 }
 
 #[test]
@@ -108,27 +99,12 @@ fn bad_arguments_are_one_line_and_exit_2() {
     assert!(refusal(&["--filter", "lenet5.c1", "--rounds", "1", "--plot", &no_folder]).contains("plot.svg"));
 }
 
-/// A peer that answers as the protocol wants it, but writes zeros, or that ends at once.
-#[cfg(unix)]
-fn fake_peer(folder: &std::path::Path, is_dead: bool) {
-    use std::os::unix::fs::PermissionsExt;
-    let body = "while read -r verb file; do case $verb in
-        prepare) echo ok fake ;;
-        output) head -c 6400 /dev/zero > $file; echo ok ;;
-        time) echo ok 1e-4 ;;
-        esac; done";
-    let program = folder.join("onednn-worker");
-    let script = format!("#!/bin/sh\n{}\n", if is_dead { "exit 1" } else { body });
-    std::fs::write(&program, script).unwrap();
-    std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
-}
-
 #[cfg(unix)]
 #[test]
 fn a_peer_that_is_wrong_or_dead_is_a_row_and_no_rival() {
     for is_dead in [false, true] {
         let folder = tempfile::tempdir().unwrap();
-        fake_peer(folder.path(), is_dead);
+        common::fake_peer(&folder.path().join("onednn-worker"), 6400, is_dead);
         let peers = ["--peers", folder.path().to_str().unwrap()];
         let arguments =
             [&["--filter", "lenet5.c3", "--rounds", "1", "--algorithm", "auto"], &peers[..]].concat();

@@ -161,6 +161,12 @@ pub enum LayerError {
         /// What it is called.
         op: String,
     },
+    /// It cannot be exported.
+    #[error("expected a layer that is an operator of ONNX, got `{op}`")]
+    NoOperator {
+        /// What it is called.
+        op: String,
+    },
     /// It has the wrong number of inputs.
     #[error("expected {expected} inputs, got {got}")]
     Arity {

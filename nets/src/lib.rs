@@ -28,12 +28,14 @@
 mod count;
 pub mod digits;
 mod error;
+pub mod export;
 mod graph;
 pub mod import;
 mod layer;
 pub mod npy;
 pub mod photo;
 pub mod picture;
+mod process;
 mod run;
 mod shape;
 mod weights;
@@ -46,6 +48,9 @@ pub use layer::{
     AdaptivePool, Conv, ConvTranspose, Layer, Linear, Lrn, Norm, NormKind, Param, Pool, Role, SparseConv,
     Subsample,
 };
+pub use process::peak_bytes;
 pub use run::{CompiledNet, Memory, Net, NetOptions, StepReport};
 pub use shape::Shape;
-pub use weights::{Init, MEMORY_LIMIT, Tensor, WeightSet, to_safetensors, write};
+pub use weights::{
+    Init, MEMORY_LIMIT, SeededWeights, Tensor, WeightSet, WeightSource, to_safetensors, write,
+};

@@ -195,3 +195,21 @@ fn photographs_are_prepared_as_documented() {
     let error = from_bytes(&long, "long", &Recipe::imagenet(kernels::Size2::square(224))).unwrap_err();
     assert!(error.to_string().starts_with("long: expected a picture"), "{error}");
 }
+
+#[test]
+fn export_writes_what_every_command_reads() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("net.onnx");
+    let file = file.to_str().unwrap();
+    assert!(success(&["export", "lenet5", file, "--batch", "3"]).starts_with("lenet5 for 3 image(s) in "));
+    assert!(success(&["count", file]).contains("61,706"));
+    let runs = json(&["bench", file, "--threads", "1", "--seconds", "0.01", "--format", "json"]);
+    assert!(
+        runs[0]["packed_bytes"].as_u64().unwrap() >= 4 * 61_706
+            && runs[0]["compile_ms"].as_f64().unwrap() > 0.0
+    );
+    assert!(!cfg!(target_os = "linux") || runs[0]["peak_bytes"].as_u64().unwrap() > 1_000_000);
+    fails_with(&["export", "resnet20-cifar", file], "operator of ONNX");
+    fails_with(&["export", "lenet5", "no/such/folder.onnx"], "cannot write");
+    fails_with(&["export", "lenet5", file, "--batch", "0"], "batch");
+}

@@ -34,7 +34,7 @@ pub fn roof_of_crew(isa: Isa, crew: &Crew) -> Option<Rival<'_>> {
         calls * flops / start.elapsed().as_secs_f64()
     };
     Some(Rival::external(format!("fma_roof_{isa}"), flops, move |slice| {
-        flops / crew.broadcast(|| flops_per_second(slice)).into_iter().sum::<f64>()
+        flops / crew.enter(|| crew.broadcast(|| flops_per_second(slice))).into_iter().sum::<f64>()
     }))
 }
 

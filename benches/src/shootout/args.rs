@@ -1,11 +1,11 @@
 //! The arguments of `shootout`.
 
-use super::engines::Engine;
+use crate::cli::{Format, Precision, named, once_each};
 use crate::layer::Memory;
-use crate::layers::nearest;
+use crate::peers::{Engine, Task};
 use crate::problem::Numbers;
-use clap::{Parser, ValueEnum};
-use kernels::{Algorithm, Isa, Layout, Numerics, PlanOptions};
+use clap::Parser;
+use kernels::{Algorithm, Isa, Layout, PlanOptions};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -64,48 +64,6 @@ pub struct Args {
     /// Which of the peers [default: all that are installed]
     #[arg(long, value_name = "A,B,...", value_delimiter = ',', value_parser = engine, requires = "peers")]
     pub engines: Vec<&'static Engine>,
-}
-
-/// How results are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// For people
-    Text,
-    /// One array of objects
-    Json,
-    /// Comma-separated values
-    Csv,
-    /// A Markdown table
-    Markdown,
-}
-
-/// [`Numerics`] as an argument.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Precision {
-    /// Re-ordered summation only
-    Strict,
-    /// At most 2e-6 of relative L2 error
-    Default,
-    /// At most 6e-6 of relative L2 error
-    Fast,
-}
-
-impl Precision {
-    fn numerics(self) -> Numerics {
-        match self {
-            Self::Strict => Numerics::Strict,
-            Self::Default => Numerics::Default,
-            Self::Fast => Numerics::Fast,
-        }
-    }
-
-    /// The relative L2 error that an algorithm may add to that of a plain sum.
-    pub(super) fn added(self) -> f64 {
-        match self {
-            Self::Strict | Self::Default => 2e-6,
-            Self::Fast => 6e-6,
-        }
-    }
 }
 
 /// Who computes a layer.
@@ -183,29 +141,6 @@ impl Args {
     }
 }
 
-fn once_each<T: PartialEq + Copy>(values: &[T]) -> Vec<T> {
-    let mut unique = Vec::new();
-    for &value in values {
-        if !unique.contains(&value) {
-            unique.push(value);
-        }
-    }
-    unique
-}
-
-/// The one of that name, or which names there are.
-fn named<T>(text: &str, known: impl Iterator<Item = T>, name: fn(T) -> &'static str) -> Result<T, String>
-where
-    T: Copy,
-{
-    let known: Vec<T> = known.collect();
-    let names: Vec<&'static str> = known.iter().map(|&known| name(known)).collect();
-    let found = known.into_iter().find(|&known| name(known) == text);
-    found.ok_or_else(|| {
-        format!("expected one of {}{}", names.join(", "), nearest(text, names.iter().copied()))
-    })
-}
-
 fn isa(text: &str) -> Result<Isa, String> {
     let known = [Isa::Portable, Isa::Neon, Isa::Avx2Fma, Isa::Avx512F];
     named(text, known.into_iter(), |isa| isa.name())
@@ -216,5 +151,5 @@ fn layout(text: &str) -> Result<Layout, String> {
 }
 
 fn engine(text: &str) -> Result<&'static Engine, String> {
-    named(text, Engine::ALL.iter(), |engine| engine.name)
+    named(text, Engine::of(Task::Layer), |engine| engine.name)
 }

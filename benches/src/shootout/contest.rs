@@ -3,10 +3,10 @@
 use super::args::{Args, Candidate};
 use super::roofs::Roof;
 use super::row::Row;
-use super::worker::Worker;
 use crate::layer::{Layer, Layouts, Memory};
 use crate::layers::LayerSpec;
 use crate::peak::{self, SUSTAINED};
+use crate::peers::Worker;
 use crate::pin::Crew;
 use crate::problem::Problem;
 use crate::turns::{Rival, take_turns};
@@ -114,7 +114,7 @@ impl Arena<'_> {
             Memory::Cold(bytes) => bytes,
         };
         let extents = problem.spec.extents().map(|extent| extent.to_string()).join(" ");
-        let request = format!("{} {} {ring} {extents}", input.display(), filter.display());
+        let request = format!("prepare {} {} {ring} {extents}", input.display(), filter.display());
         let mut rows = Vec::new();
         for worker in &mut self.workers {
             let mut row = Row::new(problem, format!("peer:{}", worker.engine.name), worker.isa, "own");

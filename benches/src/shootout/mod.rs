@@ -2,36 +2,28 @@
 
 mod args;
 mod contest;
-mod engines;
 mod plot;
 mod ratios;
 mod report;
 mod roofs;
 mod row;
-mod worker;
 
+use crate::cli::{Format, Outcome, progress};
 use crate::layers::{self, LayerSpec};
+pub use crate::peers::Engine;
+use crate::peers::{self, Task, Worker};
 use crate::pin::Crew;
 use anyhow::Context;
-pub use args::{Args, Candidate, Format, Precision};
+pub use args::{Args, Candidate};
 use contest::Arena;
-pub use engines::Engine;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use kernels::Isa;
 use report::Report;
 use roofs::Roof;
+pub(crate) use roofs::machine;
 pub use row::Row;
 use std::fs::File;
 use std::io::Write;
-use worker::Worker;
-
-/// What the program prints, and whether all is well.
-pub struct Outcome {
-    /// For standard output.
-    pub text: String,
-    /// How many outputs of the library were wrong.
-    pub wrong: usize,
-}
 
 /// Does what the arguments say. Progress and roofs go to standard error.
 ///
@@ -43,8 +35,11 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     if args.roofs {
         return roofs_alone(&isas);
     }
-    let engines =
-        args.peers.as_deref().map(|folder| engines::installed(folder, &args.engines)).transpose()?;
+    let engines = args
+        .peers
+        .as_deref()
+        .map(|folder| peers::installed(folder, &args.engines, Task::Layer))
+        .transpose()?;
     let engines = engines.unwrap_or_default();
     if let Some(idle) =
         args.engines.iter().find(|engine| !isas.iter().any(|&isa| engine.takes_part(isa, args.cold)))
@@ -121,13 +116,6 @@ fn of_layers(
         progress.inc(1);
     }
     Ok(rows)
-}
-
-/// Nothing where standard error is no terminal.
-fn progress(steps: usize) -> ProgressBar {
-    let style = ProgressStyle::with_template("{pos}/{len} {wide_msg} {elapsed} of about {duration}");
-    let bar = ProgressBar::new(steps as u64);
-    if let Ok(style) = style { bar.with_style(style) } else { bar }
 }
 
 /// The peers, each for every instruction set on which it can be held against ours.

@@ -1,7 +1,7 @@
 //! The peers against the library's own choice: how many times as long they take.
 
-use super::engines::Engine;
 use super::row::Row;
+use crate::peers::Engine;
 
 /// One layer of one instruction set and number of threads.
 pub(super) struct Ratio<'a> {

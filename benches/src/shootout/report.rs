@@ -1,9 +1,10 @@
 //! The result as text, Markdown, JSON or CSV.
 
-use super::args::Format;
 use super::ratios::{Ratio, means};
 use super::row::Row;
-use comfy_table::{CellAlignment, Table, presets};
+use crate::cli::Format;
+use crate::table::{csv, number, table, written};
+use comfy_table::Table;
 
 /// Rows, and what was measured around them.
 pub(super) struct Report {
@@ -17,27 +18,19 @@ impl Report {
     pub(super) fn write(&self, format: Format) -> anyhow::Result<String> {
         Ok(match format {
             Format::Json => serde_json::to_string_pretty(&self.rows)? + "\n",
-            Format::Csv => self.csv()?,
+            Format::Csv => csv(&self.rows)?,
             Format::Text | Format::Markdown => self.page(format),
         })
-    }
-
-    fn csv(&self) -> anyhow::Result<String> {
-        let mut writer = csv::Writer::from_writer(Vec::new());
-        for row in &self.rows {
-            writer.serialize(row)?;
-        }
-        Ok(String::from_utf8(writer.into_inner()?)?)
     }
 
     fn page(&self, format: Format) -> String {
         let ratios = Ratio::all(&self.rows);
         let mut parts = vec![self.machine.iter().map(|line| format!("{line}\n")).collect()];
-        parts.push(written(self.table(format), format));
+        parts.push(written(&self.table(format), format));
         if !ratios.is_empty() {
             parts.push("Median of the peer by median of auto: more than 1 if auto is faster.\n".to_owned());
-            parts.push(written(ratio_table(&ratios, format), format));
-            parts.push(written(mean_table(&ratios, format), format));
+            parts.push(written(&ratio_table(&ratios, format), format));
+            parts.push(written(&mean_table(&ratios, format), format));
         }
         parts.join("\n")
     }
@@ -119,28 +112,4 @@ fn mean_table(ratios: &[Ratio<'_>], format: Format) -> Table {
         ]);
     }
     table
-}
-
-fn number(value: Option<f64>, digits: usize) -> String {
-    value.map_or("-".to_owned(), |value| format!("{value:.digits$}"))
-}
-
-/// A table without frame, or with the one of Markdown; `right` are the columns of numbers.
-fn table(header: &[&str], right: &[usize], format: Format) -> Table {
-    let mut table = Table::new();
-    table.load_style(if format == Format::Markdown { presets::ASCII_MARKDOWN } else { presets::NOTHING });
-    table.set_header(header.iter().copied());
-    for &column in right {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    table
-}
-
-/// The lines of a table, without blanks at their ends.
-fn written(table: Table, format: Format) -> String {
-    let lines = table.lines().map(|line| line.trim_end().to_owned());
-    let lines = lines.map(|line| if format == Format::Text { line } else { line.trim_start().to_owned() });
-    lines.map(|line| line + "\n").collect()
 }

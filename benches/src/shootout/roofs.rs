@@ -96,7 +96,7 @@ pub(super) fn lines(measured: &[Measured]) -> Vec<String> {
 }
 
 /// What kind of machine this is.
-pub(super) fn machine() -> String {
+pub(crate) fn machine() -> String {
     let isas: Vec<&str> = Isa::available().map(Isa::name).collect();
     // Where there is no such file, or no such line in it, the architecture has to do.
     let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();

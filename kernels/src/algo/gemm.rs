@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! for image, group, stretch of pixels:         // a stretch fits the second cache level
-//!     for block of K:                          // 1x1: all of K
+//!     for block of K:                          // 512 steps; 1x1: all of K, up to 1024
 //!         the stretch as an operand            // im2col: packed into the slab; 1x1: where it lies
 //!         for panel of output channels:
 //!             for tile of the stretch:
@@ -40,7 +40,7 @@ pub(crate) struct GemmConv {
     pub(crate) source: Source,
     /// Whether the layout lets all images be one row of pixels.
     pub(crate) mergeable: bool,
-    /// Steps of K per block, whole chunks.
+    /// Steps of K per block, whole chunks: the products of a block are summed one after the other.
     pub(crate) k_block: usize,
     /// Pixels per stretch, whole tiles.
     pub(crate) stretch: usize,
@@ -161,14 +161,17 @@ impl GemmConv {
             let post = self.post(block, index, 0);
             let b = self.weights.columns(index, k.start);
             let mut ahead = match self.ahead {
-                Lookahead::Weights => Ahead::weights(self.weights.panel(index + 1), steps),
+                Lookahead::Weights => {
+                    let next = self.weights.next_columns(index, k.start);
+                    Ahead::weights(&next[..next.len().min(k.len() * self.weights.width())], steps)
+                }
                 Lookahead::Pixels => Ahead::pixels(number, panels, self.tile.rows()),
                 Lookahead::Nothing => Ahead::Nothing,
             };
             for p in strips.clone() {
                 let image = |p: usize| match self.source {
                     Source::Image(access) if p < region.pixels.end => {
-                        Some(access.rows(&operands.input, n, p, self.first_channel(group)))
+                        Some(access.rows(&operands.input, n, p, self.first_channel(group) + k.start))
                     }
                     _ => None,
                 };
@@ -198,7 +201,7 @@ impl GemmConv {
         if let Source::Image(access) = self.source
             && !here.is_empty()
         {
-            let channel = self.first_channel(group);
+            let channel = self.first_channel(group) + k.start;
             let columns = access.columns(&operands.input, n, here.start, channel, width);
             self.row_panels(block, region, &here, columns);
         }

@@ -83,7 +83,7 @@ impl Explain {
         if let Some(threads) = self.threads {
             options.max_threads = threads.into();
         }
-        let net = CompiledNet::new(&graph, &weights, &options)?;
+        let net = CompiledNet::new(&graph, &*weights, &options)?;
         if self.json {
             let rows: Vec<Row<'_>> = net.explain().map(|(name, report)| Row::new(name, report)).collect();
             return Ok(serde_json::to_string(&rows)? + "\n");

@@ -8,6 +8,7 @@ mod count;
 mod cpu;
 mod demo;
 mod explain;
+mod export;
 mod photos;
 mod rows;
 mod run;
@@ -44,6 +45,8 @@ enum Command {
     Count(Box<count::Count>),
     /// Time a network, or an ONNX file, whole and layer by layer
     Bench(Box<bench::Bench>),
+    /// Write a network and its weights as an ONNX file
+    Export(export::Export),
     /// Explain how each convolution of a network is computed, without running it
     Explain(explain::Explain),
     /// Explain how one convolution would be computed, and what it costs, without running it
@@ -57,6 +60,7 @@ impl Cli {
             Command::Run(run) => run.execute(),
             Command::Count(count) => count.execute(),
             Command::Bench(bench) => bench.execute(),
+            Command::Export(export) => export.execute(),
             Command::Explain(explain) => explain.execute(),
             Command::Conv(conv) => conv.execute(),
         }

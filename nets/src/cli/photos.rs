@@ -65,7 +65,7 @@ pub(super) fn execute(run: &Run, images: &[PathBuf]) -> anyhow::Result<String> {
     for image in images {
         input.extend(photo::load(image, &recipe)?);
     }
-    let mut net = Net::new(&graph, &weights, &run.hardware.options(images.len()))?;
+    let mut net = Net::new(&graph, &*weights, &run.hardware.options(images.len()))?;
     drop(weights);
     let pool = run.hardware.pool()?;
     let start = Instant::now();

@@ -5,7 +5,7 @@ use super::source::{self, Wanted};
 use super::{classify, photos, text};
 use anyhow::{Context, bail};
 use clap::Args;
-use nets::{Graph, Net, Shape, WeightSet, npy, zoo};
+use nets::{Graph, Net, Shape, WeightSource, npy, zoo};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -92,7 +92,7 @@ impl Run {
         let (dims, numbers) = npy::read(path)?;
         let (graph, weights) = self.network(&dims, path)?;
         let batch = batch(&graph, &dims, path)?;
-        let mut net = Net::new(&graph, &weights, &self.hardware.options(batch))?;
+        let mut net = Net::new(&graph, &*weights, &self.hardware.options(batch))?;
         drop(weights);
         let pool = self.hardware.pool()?;
         let start = Instant::now();
@@ -116,7 +116,7 @@ impl Run {
     }
 
     /// The network for images of these extents, with its weights.
-    fn network(&self, dims: &[usize], path: &Path) -> anyhow::Result<(Graph, WeightSet)> {
+    fn network(&self, dims: &[usize], path: &Path) -> anyhow::Result<(Graph, Box<dyn WeightSource>)> {
         let image = match *dims {
             [_, c, h, w] | [c, h, w] => Shape::map(c, h, w),
             [_, len] | [len] => Shape::vector(len),

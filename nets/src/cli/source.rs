@@ -2,8 +2,8 @@
 
 use super::args::{self, Target};
 use anyhow::ensure;
-use nets::import::onnx::{self, ImportOptions};
-use nets::{Graph, Init, NetError, Shape, WeightSet, digits, zoo};
+use nets::import::onnx::{self, ImportOptions, OnnxWeights};
+use nets::{Graph, Init, NetError, SeededWeights, Shape, WeightSet, WeightSource, digits, zoo};
 use std::path::Path;
 
 /// What was asked for on the command line.
@@ -17,15 +17,16 @@ pub(super) struct Wanted<'a> {
     pub(super) seed: Option<u64>,
 }
 
-/// The network with its weights: those given, those of the file, trained ones for LeNet-5, else seeded ones.
-pub(super) fn load(wanted: Wanted<'_>) -> anyhow::Result<(Graph, WeightSet)> {
+/// The network with its weights: those given, those of the file, trained ones for LeNet-5, else seeded ones. The numbers
+/// of an ONNX file are read when a layer needs them, and seeded ones made then.
+pub(super) fn load(wanted: Wanted<'_>) -> anyhow::Result<(Graph, Box<dyn WeightSource>)> {
     match args::target(wanted.network)? {
         Target::Zoo(entry) => {
             let graph = entry.graph_for(wanted.input.unwrap_or(entry.input))?;
-            let weights = match (wanted.weights, wanted.seed) {
-                (Some(path), _) => WeightSet::load(&graph, path)?,
-                (None, None) if graph == zoo::lenet5()? => digits::trained_weights(&graph)?,
-                (None, seed) => WeightSet::seeded(&graph, Init::He, seed.unwrap_or(0))?,
+            let weights: Box<dyn WeightSource> = match (wanted.weights, wanted.seed) {
+                (Some(path), _) => Box::new(WeightSet::load(&graph, path)?),
+                (None, None) if graph == zoo::lenet5()? => Box::new(digits::trained_weights(&graph)?),
+                (None, seed) => Box::new(SeededWeights::new(&graph, Init::He, seed.unwrap_or(0))?),
             };
             Ok((graph, weights))
         }
@@ -36,16 +37,15 @@ pub(super) fn load(wanted: Wanted<'_>) -> anyhow::Result<(Graph, WeightSet)> {
                 file.display()
             );
             let (graph, weights) = import(&file, wanted.input)?;
-            Ok((graph, weights))
+            Ok((graph, Box::new(weights)))
         }
     }
 }
 
-fn import(file: &Path, input: Option<Shape>) -> Result<(Graph, WeightSet), NetError> {
+fn import(file: &Path, input: Option<Shape>) -> Result<(Graph, OnnxWeights), NetError> {
     let mut options = ImportOptions::default();
     options.input = input;
     let model = onnx::load(file, &options)?;
     model.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
-    let weights = model.weights.read(&model.graph)?;
-    Ok((model.graph, weights))
+    Ok((model.graph, model.weights))
 }

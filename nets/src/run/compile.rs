@@ -5,16 +5,20 @@ use super::compiled::CompiledNet;
 use super::kernel::Kernels;
 use super::lower::{Arg, INPUT, Op, Program, Work, lower};
 use super::merge::merge;
-use super::step::{Operand, Place, Step};
+use super::step::{Kernel, Operand, Place, Step};
 use super::{NetOptions, layout};
 use crate::count::{count, count_batch};
 use crate::error::NetError;
 use crate::graph::{Graph, NodeId};
 use crate::shape::Shape;
-use crate::weights::WeightSet;
+use crate::weights::WeightSource;
 use kernels::{Layout, Ops, Pitch, PlanOptions, Shape4, WorkspaceReq};
 
-pub(super) fn net(graph: &Graph, weights: &WeightSet, options: &NetOptions) -> Result<CompiledNet, NetError> {
+pub(super) fn net(
+    graph: &Graph,
+    weights: &dyn WeightSource,
+    options: &NetOptions,
+) -> Result<CompiledNet, NetError> {
     check_options(options)?;
     // What is needed at the same time is the least that will be allocated.
     let peak = count_batch(graph, options.batch as u64).map_or(u64::MAX, |count| count.peak_activation_bytes);
@@ -31,8 +35,7 @@ pub(super) fn net(graph: &Graph, weights: &WeightSet, options: &NetOptions) -> R
     let kernels = Kernels { graph, weights, program: &program, options: plan_options };
     let mut steps = Vec::with_capacity(program.ops.len());
     let mut workspace = WorkspaceReq::default();
-    for op in &program.ops {
-        let kernel = kernels.kernel(op)?;
+    for (op, kernel) in program.ops.iter().zip(largest_first(graph, &program, &kernels)?) {
         let sources: Vec<Operand> = op.reads.iter().map(|arg| places.operand(&program, arg)).collect();
         let target = op.write.map(|write| places.target(&program, op, write));
         let (nodes, shape) = described(graph, &program, op);
@@ -50,6 +53,24 @@ pub(super) fn net(graph: &Graph, weights: &WeightSet, options: &NetOptions) -> R
         workspace,
         count: count(graph)?,
     })
+}
+
+/// The kernel of each operation. A layer's weights are in memory twice while they are packed; those of the largest layers
+/// first, when the least is there besides.
+fn largest_first(graph: &Graph, program: &Program, kernels: &Kernels<'_>) -> Result<Vec<Kernel>, NetError> {
+    let weights = |op: &Op| -> u64 {
+        let nodes = described(graph, program, op).0.into_iter().map(|id| graph.node(id));
+        let params = nodes.flat_map(|node| node.layer.params(&graph.input_shapes(node)));
+        params.filter_map(|param| param.len()).sum()
+    };
+    let mut order: Vec<usize> = (0..program.ops.len()).collect();
+    order.sort_by_cached_key(|&index| std::cmp::Reverse(weights(&program.ops[index])));
+    let mut built = order
+        .into_iter()
+        .map(|index| Ok((index, kernels.kernel(&program.ops[index])?)))
+        .collect::<Result<Vec<_>, NetError>>()?;
+    built.sort_by_key(|&(index, _)| index);
+    Ok(built.into_iter().map(|(_, kernel)| kernel).collect())
 }
 
 fn check_options(options: &NetOptions) -> Result<(), NetError> {

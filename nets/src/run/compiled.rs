@@ -6,7 +6,7 @@ use crate::count::{LayerCount, NetCount};
 use crate::error::NetError;
 use crate::graph::Graph;
 use crate::shape::Shape;
-use crate::weights::WeightSet;
+use crate::weights::WeightSource;
 use kernels::{Buffer, ConvPlan, Isa, Layout, Ops, PlanReport, Shape4, Threads, Workspace, WorkspaceReq};
 
 /// A network that is ready to run: every layer planned, its weights packed, every activation given its place.
@@ -48,7 +48,7 @@ impl CompiledNet {
     /// [`NetError::Layer`] for a layer that the kernels refuse, [`NetError::TooLarge`] for activations beyond the
     /// memory limit, [`NetError::Option`], and [`NetError::Kernel`] for an instruction set that this machine does not
     /// have.
-    pub fn new(graph: &Graph, weights: &WeightSet, options: &NetOptions) -> Result<Self, NetError> {
+    pub fn new(graph: &Graph, weights: &dyn WeightSource, options: &NetOptions) -> Result<Self, NetError> {
         compile::net(graph, weights, options)
     }
 
@@ -80,6 +80,11 @@ impl CompiledNet {
     /// Elements of all outputs.
     pub fn output_len(&self) -> usize {
         self.batch * elements(self.output)
+    }
+
+    /// Bytes of packed weights.
+    pub fn packed_bytes(&self) -> usize {
+        self.steps.iter().filter_map(Step::plan).map(ConvPlan::packed_bytes).sum()
     }
 
     /// The instruction set whose kernels run.

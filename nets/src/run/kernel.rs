@@ -7,7 +7,7 @@ use super::storage::Value;
 use crate::error::{LayerError, NetError};
 use crate::graph::{Graph, Node};
 use crate::layer::{Conv, Layer, Linear, Norm};
-use crate::weights::WeightSet;
+use crate::weights::WeightSource;
 use kernels::{
     Activation, ConvPlan, EpilogueSpec, Layout, LinearPlan, LrnSpec, NormSpec, PlanOptions, Weights,
 };
@@ -16,7 +16,7 @@ use std::borrow::Cow;
 /// What building kernels needs.
 pub(super) struct Kernels<'a> {
     pub(super) graph: &'a Graph,
-    pub(super) weights: &'a WeightSet,
+    pub(super) weights: &'a dyn WeightSource,
     pub(super) program: &'a Program,
     pub(super) options: PlanOptions,
 }
@@ -26,6 +26,20 @@ pub(super) struct Kernels<'a> {
 struct Folded<'a> {
     filter: Cow<'a, [f32]>,
     bias: Option<Cow<'a, [f32]>>,
+}
+
+/// Why there is no kernel.
+pub(super) enum Problem {
+    /// To be tied to the layer.
+    Layer(LayerError),
+    /// Of the file of the weights; complete as it is.
+    Weights(NetError),
+}
+
+impl<E: Into<LayerError>> From<E> for Problem {
+    fn from(problem: E) -> Self {
+        Self::Layer(problem.into())
+    }
 }
 
 impl<'a> Kernels<'a> {
@@ -40,18 +54,21 @@ impl<'a> Kernels<'a> {
                 merged => self.merged(merged, op),
             },
         };
-        kernel.map_err(|problem| NetError::layer(&node.name, problem))
+        kernel.map_err(|problem| match problem {
+            Problem::Layer(problem) => NetError::layer(&node.name, problem),
+            Problem::Weights(error) => error,
+        })
     }
 
-    fn layer(&self, node: &Node, fused: &Fused, op: &Op) -> Result<Kernel, LayerError> {
+    fn layer(&self, node: &Node, fused: &Fused, op: &Op) -> Result<Kernel, Problem> {
         let Arg { shape: input, layout, .. } = op.reads[0];
         Ok(match &node.layer {
             Layer::Conv(conv) => {
-                let weights = self.fold(node, conv, fused, self.tensor(node, "weight")?.into())?;
+                let weights = self.fold(node, conv, fused, self.tensor(node, "weight")?)?;
                 Kernel::Conv(self.conv(conv, fused, op, weights)?)
             }
             Layer::SparseConv(sparse) => {
-                let dense = sparse.dense(self.tensor(node, "weight")?, input.c);
+                let dense = sparse.dense(&self.tensor(node, "weight")?, input.c);
                 let weights = self.fold(node, &sparse.conv, fused, dense.into())?;
                 Kernel::Conv(self.conv(&sparse.conv, fused, op, weights)?)
             }
@@ -64,17 +81,17 @@ impl<'a> Kernels<'a> {
             Layer::Subsample(subsample) => {
                 let window = subsample.window.h as f32 * subsample.window.w as f32;
                 let scale = self.tensor(node, "weight")?.iter().map(|factor| factor * window).collect();
-                let shift = self.tensor(node, "bias")?.to_vec();
+                let shift = self.tensor(node, "bias")?.into_owned();
                 Kernel::Subsample(subsample.pool().desc(input, layout)?, ScaleShift { scale, shift })
             }
             &Layer::Activation(activation) => {
                 let slope = (activation == Activation::PRelu).then(|| self.tensor(node, "weight"));
-                Kernel::Activation { activation, slope: slope.transpose()?.map(<[f32]>::to_vec) }
+                Kernel::Activation { activation, slope: slope.transpose()?.map(Cow::into_owned) }
             }
             Layer::Norm(norm) => self.norm(node, norm, input.c)?,
             Layer::Scale { scale, shift } => {
                 let part = |wanted: bool, name, absent: f32| match wanted {
-                    true => self.tensor(node, name).map(<[f32]>::to_vec),
+                    true => self.tensor(node, name).map(Cow::into_owned),
                     false => Ok(vec![absent; input.c]),
                 };
                 let (scale, shift) = (part(*scale, "weight", 1.0)?, part(*shift, "bias", 0.0)?);
@@ -92,28 +109,30 @@ impl<'a> Kernels<'a> {
                 Kernel::Rbf(self.columns(self.tensor(node, "weight")?, op.reads[0]).into_owned())
             }
             Layer::Softmax => Kernel::Softmax,
-            _ => return Err(LayerError::NoKernel { op: node.layer.op().to_owned() }),
+            _ => return Err(LayerError::NoKernel { op: node.layer.op().to_owned() }.into()),
         })
     }
 
-    fn norm(&self, node: &Node, norm: &Norm, channels: usize) -> Result<Kernel, LayerError> {
+    fn norm(&self, node: &Node, norm: &Norm, channels: usize) -> Result<Kernel, Problem> {
         let Some(groups) = norm.groups(channels) else {
             return Ok(Kernel::ScaleShift(self.scale_shift(node, norm)?));
         };
         let spec = NormSpec { groups, eps: norm.eps };
-        let part = |name| norm.affine.then(|| self.tensor(node, name).map(<[f32]>::to_vec)).transpose();
+        let part = |name| norm.affine.then(|| self.tensor(node, name).map(Cow::into_owned)).transpose();
         Ok(Kernel::Normalize { spec, scale: part("weight")?, shift: part("bias")? })
     }
 
     /// Batch normalisation as one factor and one sum per channel, computed in `f64`.
-    fn scale_shift(&self, node: &Node, norm: &Norm) -> Result<ScaleShift, LayerError> {
+    fn scale_shift(&self, node: &Node, norm: &Norm) -> Result<ScaleShift, Problem> {
         let (mean, var) = (self.tensor(node, "running_mean")?, self.tensor(node, "running_var")?);
         let part = |name| norm.affine.then(|| self.tensor(node, name)).transpose();
         let (weight, bias) = (part("weight")?, part("bias")?);
-        let number = |numbers: Option<&[f32]>, c: usize, absent| numbers.map_or(absent, |n| f64::from(n[c]));
-        let both = mean.iter().zip(var).enumerate().map(|(c, (&mean, &var))| {
-            let scale = number(weight, c, 1.0) / (f64::from(var) + f64::from(norm.eps)).sqrt();
-            (scale as f32, (number(bias, c, 0.0) - f64::from(mean) * scale) as f32)
+        let number = |numbers: &Option<Cow<'_, [f32]>>, c: usize, absent| {
+            numbers.as_ref().map_or(absent, |n| f64::from(n[c]))
+        };
+        let both = mean.iter().zip(&*var).enumerate().map(|(c, (&mean, &var))| {
+            let scale = number(&weight, c, 1.0) / (f64::from(var) + f64::from(norm.eps)).sqrt();
+            (scale as f32, (number(&bias, c, 0.0) - f64::from(mean) * scale) as f32)
         });
         let (scale, shift) = both.unzip();
         Ok(ScaleShift { scale, shift })
@@ -126,8 +145,8 @@ impl<'a> Kernels<'a> {
         conv: &Conv,
         fused: &Fused,
         mut filter: Cow<'a, [f32]>,
-    ) -> Result<Folded<'a>, LayerError> {
-        let mut bias = conv.bias.then(|| self.tensor(node, "bias")).transpose()?.map(Cow::Borrowed);
+    ) -> Result<Folded<'a>, Problem> {
+        let mut bias = conv.bias.then(|| self.tensor(node, "bias")).transpose()?;
         if let Some((id, norm)) = &fused.norm {
             let ScaleShift { scale, shift } = self.scale_shift(self.graph.node(*id), norm)?;
             let taps = filter.len() / scale.len();
@@ -141,29 +160,29 @@ impl<'a> Kernels<'a> {
         Ok(Folded { filter, bias })
     }
 
-    fn conv(&self, conv: &Conv, fused: &Fused, op: &Op, weights: Folded<'_>) -> Result<ConvPlan, LayerError> {
+    fn conv(&self, conv: &Conv, fused: &Fused, op: &Op, weights: Folded<'_>) -> Result<ConvPlan, Problem> {
         let Arg { shape: input, layout, .. } = op.reads[0];
         let output = op.write.map_or(layout, |write| self.program.storages.value(write).layout);
         let Folded { filter, bias } = weights;
         let residual = fused.residual.is_some();
         let epilogue = EpilogueSpec { bias: bias.is_some(), residual, activation: activation(fused) };
         let desc = conv.desc_with(input, (layout, output), epilogue)?;
-        let weights = Weights { filter: &filter, bias: bias.as_deref(), slope: self.slope(fused)? };
+        let slope = self.slope(fused)?;
+        let weights = Weights { filter: &filter, bias: bias.as_deref(), slope: slope.as_deref() };
         Ok(ConvPlan::new(&desc, weights, &self.options)?)
     }
 
     /// One convolution with the output channels of all.
-    fn merged(&self, members: &[Fused], op: &Op) -> Result<Kernel, LayerError> {
+    fn merged(&self, members: &[Fused], op: &Op) -> Result<Kernel, Problem> {
         let mut all = Folded::default();
         let mut biases = Vec::new();
         let mut whole: Option<Conv> = None;
         for fused in members {
             let node = self.graph.node(fused.nodes[0]);
             let Layer::Conv(conv) = &node.layer else {
-                return Err(LayerError::NoKernel { op: node.layer.op().to_owned() });
+                return Err(LayerError::NoKernel { op: node.layer.op().to_owned() }.into());
             };
-            let Folded { filter, bias } =
-                self.fold(node, conv, fused, self.tensor(node, "weight")?.into())?;
+            let Folded { filter, bias } = self.fold(node, conv, fused, self.tensor(node, "weight")?)?;
             all.filter.to_mut().extend_from_slice(&filter);
             biases.extend(bias.map_or_else(|| vec![0.0; conv.out_channels], Cow::into_owned));
             let before = whole.map_or(0, |whole| whole.out_channels);
@@ -174,52 +193,56 @@ impl<'a> Kernels<'a> {
         Ok(Kernel::Conv(self.conv(&conv, &members[0], op, all)?))
     }
 
-    fn linear(
-        &self,
-        node: &Node,
-        linear: &Linear,
-        input: Arg,
-        fused: &Fused,
-    ) -> Result<LinearPlan, LayerError> {
+    fn linear(&self, node: &Node, linear: &Linear, input: Arg, fused: &Fused) -> Result<LinearPlan, Problem> {
         let epilogue = EpilogueSpec { bias: linear.bias, residual: false, activation: activation(fused) };
         let bias = linear.bias.then(|| self.tensor(node, "bias")).transpose()?;
         let filter = self.columns(self.tensor(node, "weight")?, input);
-        let weights = Weights { filter: &filter, bias, slope: self.slope(fused)? };
+        let slope = self.slope(fused)?;
+        let weights = Weights { filter: &filter, bias: bias.as_deref(), slope: slope.as_deref() };
         let (batch, ins) = (input.shape.w, input.shape.c);
         Ok(LinearPlan::new(batch, ins, linear.out_features, epilogue, weights, &self.options)?)
     }
 
     /// Rows of weights in the order of what they are multiplied with: flattened blocks of channels have another order
     /// than flattened planes. The permutation is done here, once, instead of one of the image at every run.
-    fn columns(&self, rows: &'a [f32], input: Arg) -> Cow<'a, [f32]> {
+    fn columns(&self, mut rows: Cow<'a, [f32]>, input: Arg) -> Cow<'a, [f32]> {
         const BLOCK: usize = super::layout::BLOCK;
         let Value { shape, layout } = self.program.storages.value(input.value);
         let pixels = shape.h * shape.w;
         if layout != Layout::Nchw16c || pixels == 1 {
-            return rows.into();
+            return rows;
         }
-        let mut permuted = Vec::with_capacity(rows.len());
-        for row in rows.chunks_exact(shape.c * pixels) {
-            for block in row.chunks_exact(BLOCK * pixels) {
-                for pixel in 0..pixels {
-                    permuted.extend(block[pixel..].iter().step_by(pixels));
+        // In place, row by row: the matrix may be most of the network.
+        let mut plain = Vec::with_capacity(shape.c * pixels);
+        for row in rows.to_mut().chunks_exact_mut(shape.c * pixels) {
+            plain.clear();
+            plain.extend_from_slice(row);
+            for (block, to) in plain.chunks_exact(BLOCK * pixels).zip(row.chunks_exact_mut(BLOCK * pixels)) {
+                for (pixel, to) in to.chunks_exact_mut(BLOCK).enumerate() {
+                    to.iter_mut()
+                        .zip(block[pixel..].iter().step_by(pixels))
+                        .for_each(|(to, &from)| *to = from);
                 }
             }
         }
-        permuted.into()
+        rows
     }
 
     /// The slopes of a PReLU that is fused.
-    fn slope(&self, fused: &Fused) -> Result<Option<&'a [f32]>, LayerError> {
+    fn slope(&self, fused: &Fused) -> Result<Option<Cow<'a, [f32]>>, Problem> {
         let node = fused.activation.filter(|&(_, activation)| activation == Activation::PRelu);
         node.map(|(node, _)| self.tensor(self.graph.node(node), "weight")).transpose()
     }
 
-    fn tensor(&self, node: &Node, param: &'static str) -> Result<&'a [f32], LayerError> {
+    fn tensor(&self, node: &Node, param: &'static str) -> Result<Cow<'a, [f32]>, Problem> {
         let name = format!("{}.{param}", node.name);
-        let tensor = self.weights.get(&name).map(|tensor| tensor.data());
-        tensor
-            .ok_or_else(|| LayerError::NoWeights { tensor: name, network: self.weights.network().to_owned() })
+        let params = node.layer.params(&self.graph.input_shapes(node));
+        let found = match params.iter().find(|known| known.name == param) {
+            Some(param) => self.weights.tensor(&name, param).map_err(Problem::Weights)?,
+            None => None,
+        };
+        let network = || self.weights.network().to_owned();
+        Ok(found.ok_or_else(|| LayerError::NoWeights { tensor: name, network: network() })?)
     }
 }
 

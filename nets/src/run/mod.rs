@@ -20,7 +20,7 @@ use crate::count::NetCount;
 use crate::error::NetError;
 use crate::graph::Graph;
 use crate::shape::Shape;
-use crate::weights::{MEMORY_LIMIT, WeightSet};
+use crate::weights::{MEMORY_LIMIT, WeightSource};
 pub use compiled::{CompiledNet, Memory};
 use kernels::{Algorithm, Isa, Layout, Numerics, Threads};
 
@@ -114,7 +114,7 @@ impl Net {
     ///
     /// # Errors
     /// As [`CompiledNet::new`].
-    pub fn new(graph: &Graph, weights: &WeightSet, options: &NetOptions) -> Result<Self, NetError> {
+    pub fn new(graph: &Graph, weights: &dyn WeightSource, options: &NetOptions) -> Result<Self, NetError> {
         let compiled = CompiledNet::new(graph, weights, options)?;
         let (memory, result) = (compiled.memory(), vec![0.0; compiled.output_len()]);
         Ok(Self { compiled, memory, result })

@@ -1,11 +1,13 @@
 //! Random weights that are the same on every machine.
 
-use super::{Tensor, WeightSet, checked_bytes};
+use super::{WeightSet, WeightSource, checked_bytes};
 use crate::error::NetError;
 use crate::graph::Graph;
-use crate::layer::Role;
+use crate::layer::{Param, Role};
 use rand_pcg::Pcg64;
 use rand_pcg::rand_core::Rng;
+use std::borrow::Cow;
+use std::collections::HashMap;
 
 /// How far from zero random weights are. Both draw from a uniform distribution, which needs no transcendental
 /// function and is therefore the same to the bit everywhere.
@@ -30,30 +32,61 @@ impl Init {
     }
 }
 
+/// Random weights that are made when they are asked for: zero biases and means, scales and variances of 1, slopes of
+/// 0.25, codes of -1 and 1. The same seed gives the same numbers on every machine.
+#[derive(Debug, Clone)]
+pub struct SeededWeights {
+    network: String,
+    init: Init,
+    seed: u64,
+    /// One stream per tensor: none depends on the sizes of those before it.
+    streams: HashMap<String, u128>,
+}
+
+impl SeededWeights {
+    /// Those of `graph`.
+    ///
+    /// # Errors
+    /// [`NetError::TooLarge`] beyond [`MEMORY_LIMIT`](super::MEMORY_LIMIT).
+    pub fn new(graph: &Graph, init: Init, seed: u64) -> Result<Self, NetError> {
+        checked_bytes(graph)?;
+        let streams = graph.params().map(|(name, _)| name).zip(0..).collect();
+        Ok(Self { network: graph.name().to_owned(), init, seed, streams })
+    }
+
+    fn numbers(&self, stream: u128, param: &Param) -> Vec<f32> {
+        let mut random = Pcg64::new(self.seed.into(), stream);
+        let len = param.dims.iter().product();
+        match param.role {
+            Role::Weight { fan_in, fan_out } => {
+                let bound = self.init.bound(fan_in, fan_out);
+                (0..len).map(|_| bound * signed_unit(random.next_u32())).collect()
+            }
+            Role::Bias | Role::Shift | Role::RunningMean => vec![0.0; len],
+            Role::Scale | Role::RunningVar => vec![1.0; len],
+            Role::Slope => vec![0.25; len],
+            Role::Fixed => (0..len).map(|_| signed_unit(random.next_u32()).signum()).collect(),
+        }
+    }
+}
+
+impl WeightSource for SeededWeights {
+    fn network(&self) -> &str {
+        &self.network
+    }
+
+    fn tensor(&self, name: &str, param: &Param) -> Result<Option<Cow<'_, [f32]>>, NetError> {
+        Ok(self.streams.get(name).map(|&stream| self.numbers(stream, param).into()))
+    }
+}
+
 impl WeightSet {
-    /// Random weights, zero biases and means, scales and variances of 1, slopes of 0.25, codes of -1 and 1. The same seed gives the same numbers on every machine.
+    /// The numbers of [`SeededWeights`], all of them in memory.
     ///
     /// # Errors
     /// [`NetError::TooLarge`] beyond [`MEMORY_LIMIT`](super::MEMORY_LIMIT), before anything is allocated.
     pub fn seeded(graph: &Graph, init: Init, seed: u64) -> Result<Self, NetError> {
-        checked_bytes(graph)?;
-        let tensors = graph.params().zip(0u128..).map(|((name, param), stream)| {
-            // One stream per tensor: none depends on the sizes of those before it.
-            let mut random = Pcg64::new(seed.into(), stream);
-            let len = param.dims.iter().product();
-            let data = match param.role {
-                Role::Weight { fan_in, fan_out } => {
-                    let bound = init.bound(fan_in, fan_out);
-                    (0..len).map(|_| bound * signed_unit(random.next_u32())).collect()
-                }
-                Role::Bias | Role::Shift | Role::RunningMean => vec![0.0; len],
-                Role::Scale | Role::RunningVar => vec![1.0; len],
-                Role::Slope => vec![0.25; len],
-                Role::Fixed => (0..len).map(|_| signed_unit(random.next_u32()).signum()).collect(),
-            };
-            (name, Tensor { dims: param.dims, data })
-        });
-        Ok(Self { network: graph.name().to_owned(), tensors: tensors.collect() })
+        Self::from_source(graph, &SeededWeights::new(graph, init, seed)?)
     }
 }
 

@@ -1,16 +1,44 @@
 //! [`WeightSet`]: the trained numbers of a network, by name; seeded, or read from and written to safetensors.
+//! [`WeightSource`]: where they come from, one tensor at a time, so that they need not all be in memory at once.
 
 mod file;
 mod init;
 
 pub use file::{to_safetensors, write};
-pub use init::Init;
+pub use init::{Init, SeededWeights};
 
 use crate::count::count;
-use crate::error::NetError;
+use crate::error::{NetError, WeightsError};
 use crate::graph::Graph;
 use crate::layer::Param;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+
+/// Where the trained numbers of a network come from, one tensor at a time.
+///
+/// A network is compiled from these tensor by tensor, so a source that does not hold them all, such as an ONNX file or
+/// seeded numbers, never has more than one layer's in memory beside those that are packed.
+pub trait WeightSource {
+    /// The name of the network that the numbers are of.
+    fn network(&self) -> &str;
+
+    /// The numbers of the tensor `name` (`layer.weight`, `layer.bias`, ...), last extent fastest; `None` if there is no
+    /// such tensor.
+    ///
+    /// # Errors
+    /// Of the file that they are read from.
+    fn tensor(&self, name: &str, param: &Param) -> Result<Option<Cow<'_, [f32]>>, NetError>;
+}
+
+impl WeightSource for WeightSet {
+    fn network(&self) -> &str {
+        &self.network
+    }
+
+    fn tensor(&self, name: &str, _: &Param) -> Result<Option<Cow<'_, [f32]>>, NetError> {
+        Ok(self.get(name).map(|tensor| tensor.data().into()))
+    }
+}
 
 /// Bytes of weights or activations that nothing in this crate goes beyond without being told to.
 pub const MEMORY_LIMIT: u64 = 4 << 30;
@@ -59,6 +87,21 @@ impl WeightSet {
 }
 
 impl WeightSet {
+    /// All tensors of `graph` from `source`, in memory.
+    ///
+    /// # Errors
+    /// Of the source; [`WeightsError::Missing`] for a tensor that it does not have.
+    pub fn from_source(graph: &Graph, source: &dyn WeightSource) -> Result<Self, NetError> {
+        Self::from_params(graph, |name, param| {
+            let tensor = source.tensor(name, param)?.map(Cow::into_owned);
+            let missing = || {
+                let (origin, tensor) = (source.network().to_owned(), name.to_owned());
+                WeightsError::Missing { origin, tensor, expected: param.dims.clone() }
+            };
+            tensor.ok_or_else(|| missing().into())
+        })
+    }
+
     /// What `read` gives for every tensor of `graph`, in its order.
     pub(crate) fn from_params(
         graph: &Graph,

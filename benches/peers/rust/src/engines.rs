@@ -1,12 +1,12 @@
-//! What each engine needs once for a layer, and what it does in every call.
+//! What each engine needs once for a layer or a network, and what it does in every call.
 
 use crate::layer::Layer;
 use crate::onnx;
 use anyhow::{Result, anyhow, bail};
 
-/// A prepared layer.
+/// A prepared layer or network.
 pub trait Run {
-    /// One convolution; the output is made and dropped.
+    /// One convolution or pass; the output is made and dropped.
     fn call(&mut self) -> Result<()>;
     /// The output in NCHW.
     fn output(&mut self) -> Result<Vec<f32>>;
@@ -14,12 +14,25 @@ pub trait Run {
 
 /// The layer in the engine of that name.
 pub fn prepare(engine: &str, layer: Layer) -> Result<Box<dyn Run>> {
+    let model = || onnx::model(&layer);
     Ok(match engine {
-        "tract" => Box::new(Tract::new(layer)?),
-        "rten" => Box::new(Rten::new(layer)?),
+        "tract" => Box::new(Tract::new(&mut &model()[..], &layer.input_shape, &layer.input)?),
+        "rten" => Box::new(Rten::new(Rten::options().load(model()), &layer.input_shape, layer.input)?),
         "candle" => Box::new(Candle::new(layer)?),
         "burn" => Box::new(Burn::new(layer)),
         _ => bail!("no engine is called {engine}"),
+    })
+}
+
+/// The network in an ONNX file.
+pub fn network(engine: &str, model: &str, extents: &[usize], input: Vec<f32>) -> Result<Box<dyn Run>> {
+    Ok(match engine {
+        "tract" => {
+            let mut file = std::io::BufReader::new(std::fs::File::open(model)?);
+            Box::new(Tract::new(&mut file, extents, &input)?)
+        }
+        "rten" => Box::new(Rten::new(Rten::options().load_file(model), extents, input)?),
+        _ => bail!("{engine} reads no networks"),
     })
 }
 
@@ -29,14 +42,14 @@ struct Tract {
 }
 
 impl Tract {
-    fn new(layer: Layer) -> Result<Self> {
+    fn new(model: &mut dyn std::io::Read, extents: &[usize], input: &[f32]) -> Result<Self> {
         use tract_onnx::prelude::*;
         let model = tract_onnx::onnx()
-            .model_for_read(&mut &onnx::model(&layer)[..])?
-            .with_input_fact(0, f32::fact(layer.input_shape).into())?
+            .model_for_read(model)?
+            .with_input_fact(0, f32::fact(extents).into())?
             .into_optimized()?
             .into_runnable()?;
-        let input = Tensor::from_shape(&layer.input_shape, &layer.input)?;
+        let input = Tensor::from_shape(extents, input)?;
         Ok(Self { model, input: input.into() })
     }
 }
@@ -56,16 +69,23 @@ impl Run for Tract {
 
 struct Rten {
     model: rten::Model,
-    input: rten_tensor::NdTensor<f32, 4>,
+    input: rten_tensor::Tensor<f32>,
 }
 
 impl Rten {
-    fn new(layer: Layer) -> Result<Self> {
+    fn options() -> rten::ModelOptions {
         let mut options = rten::ModelOptions::with_all_ops();
-        let model =
-            options.prepack_weights(true).load(onnx::model(&layer)).map_err(|error| anyhow!("{error}"))?;
-        let input = rten_tensor::NdTensor::from_data(layer.input_shape, layer.input);
-        Ok(Self { model, input })
+        options.prepack_weights(true);
+        options
+    }
+
+    fn new<E: std::fmt::Display>(
+        model: Result<rten::Model, E>,
+        extents: &[usize],
+        input: Vec<f32>,
+    ) -> Result<Self> {
+        let model = model.map_err(|error| anyhow!("{error}"))?;
+        Ok(Self { model, input: rten_tensor::Tensor::from_data(extents, input) })
     }
 
     fn run(&self) -> Result<rten::Value> {

@@ -41,7 +41,8 @@ impl Layer {
     }
 }
 
-fn read(file: &str) -> Result<Vec<f32>> {
+/// Raw `f32`.
+pub fn read(file: &str) -> Result<Vec<f32>> {
     let bytes = fs::read(file).with_context(|| file.to_owned())?;
     Ok(bytes.as_chunks::<4>().0.iter().map(|&value| f32::from_le_bytes(value)).collect())
 }

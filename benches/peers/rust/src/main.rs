@@ -1,5 +1,5 @@
 //! The worker of the Rust engines: `rust-worker ENGINE THREADS`, one request and one answer a line. The requests are
-//! those of `benches/src/shootout/worker.rs`.
+//! those of `benches/src/peers/worker.rs`.
 
 mod engines;
 mod layer;
@@ -39,6 +39,12 @@ fn answer(engine: &str, prepared: &mut Option<Box<dyn Run>>, request: &str) -> R
             // What was there before goes first: two of them may not fit.
             *prepared = None;
             *prepared = Some(engines::prepare(engine, Layer::parse(words)?)?);
+            Ok(engine.to_owned())
+        }
+        ["network", model, input, extents @ ..] => {
+            *prepared = None;
+            let extents = extents.iter().map(|word| word.parse()).collect::<Result<Vec<usize>, _>>()?;
+            *prepared = Some(engines::network(engine, model, &extents, layer::read(input)?)?);
             Ok(engine.to_owned())
         }
         ["output", file] => {

@@ -23,6 +23,12 @@ pub(super) struct Measured {
     /// 10^9 operations per second that all threads reach in cache.
     pub(super) roof_gflops: f64,
     pub(super) activation_bytes: usize,
+    pub(super) workspace_bytes: usize,
+    pub(super) packed_bytes: usize,
+    /// Milliseconds from weights where they are stored to a network that can be run.
+    pub(super) compile_ms: f64,
+    /// Of the process so far, this measurement and those before it.
+    pub(super) peak_bytes: Option<u64>,
 }
 
 /// One step.
@@ -51,9 +57,17 @@ impl Measured {
 
     /// The share of a pass that is no convolution and no fully connected layer, in percent.
     pub(super) fn outside(&self) -> f64 {
-        let sum = |layers: &mut dyn Iterator<Item = &Layer>| layers.map(|layer| layer.ms).sum::<f64>();
-        let all = sum(&mut self.layers.iter());
-        100.0 * sum(&mut self.layers.iter().filter(|layer| layer.step.macs == 0)) / all
+        100.0 * self.outside_ms() / self.layers_ms()
+    }
+
+    /// The layers that are no convolutions and not fully connected.
+    pub(super) fn outside_ms(&self) -> f64 {
+        self.layers.iter().filter(|layer| layer.step.macs == 0).map(|layer| layer.ms).sum()
+    }
+
+    /// All layers.
+    pub(super) fn layers_ms(&self) -> f64 {
+        self.layers.iter().map(|layer| layer.ms).sum()
     }
 }
 
@@ -65,9 +79,9 @@ fn median(ascending: &[f64]) -> f64 {
     }
 }
 
-/// Runs `net` on noise: one pass to warm up, then as many as `time` takes.
+/// Runs `net`, compiled in so many milliseconds, on noise: one pass to warm up, then as many as `time` takes.
 pub(super) fn measure(
-    net: &CompiledNet,
+    (net, compile_ms): (&CompiledNet, f64),
     pool: Option<&ThreadPool>,
     time: Duration,
 ) -> Result<Measured, NetError> {
@@ -101,7 +115,7 @@ pub(super) fn measure(
         Layer { step, ms: median(&times), span }
     };
     let layers = steps.into_iter().zip(times).zip(best.1).map(layer).collect();
-    let activation_bytes = memory.activation_bytes();
+    let peak_bytes = nets::peak_bytes("self");
     let count = pool.map_or(1, ThreadPool::current_num_threads);
     let roof_gflops = roof(net.isa(), pool)?;
     Ok(Measured {
@@ -111,7 +125,11 @@ pub(super) fn measure(
         passes,
         layers,
         roof_gflops,
-        activation_bytes,
+        activation_bytes: memory.activation_bytes(),
+        workspace_bytes: memory.workspace_bytes(),
+        packed_bytes: net.packed_bytes(),
+        compile_ms,
+        peak_bytes,
     })
 }
 

@@ -14,7 +14,7 @@ use measure::Measured;
 use nets::{CompiledNet, NetOptions, Shape};
 use rayon::ThreadPoolBuilder;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const EXAMPLES: &str = "Examples:
   nets bench resnet50 --threads 1,2 --batch 1,8
@@ -101,10 +101,12 @@ impl Bench {
             progress.set_message(format!("{}: {batch} x {threads} threads", graph.name()));
             let mut options = NetOptions::default().batch(batch).max_threads(threads).numerics(self.numerics);
             (options.isa, options.layout) = (self.isa, self.layout);
-            let net = CompiledNet::new(&graph, &weights, &options)?;
+            let start = Instant::now();
+            let net = CompiledNet::new(&graph, &*weights, &options)?;
+            let compile_ms = start.elapsed().as_secs_f64() * 1e3;
             let pool = (threads > 1).then(|| ThreadPoolBuilder::new().num_threads(threads).build());
             let pool = pool.transpose()?;
-            results.push(measure::measure(&net, pool.as_ref(), self.seconds)?);
+            results.push(measure::measure((&net, compile_ms), pool.as_ref(), self.seconds)?);
             progress.inc(1);
         }
         progress.finish_and_clear();

@@ -25,6 +25,11 @@ struct Run<'a> {
     ms_min: f64,
     ms_median: f64,
     activation_bytes: usize,
+    workspace_bytes: usize,
+    packed_bytes: usize,
+    compile_ms: f64,
+    /// Of the process, this measurement and those before it.
+    peak_bytes: Option<u64>,
     /// Percent of the time in layers without multiply-accumulates.
     outside_percent: f64,
     roof_gflops: f64,
@@ -109,6 +114,10 @@ impl<'a> Report<'a> {
             ms_min: rounded(run.least(), 1e6),
             ms_median: rounded(run.median(), 1e6),
             activation_bytes: run.activation_bytes,
+            workspace_bytes: run.workspace_bytes,
+            packed_bytes: run.packed_bytes,
+            compile_ms: rounded(run.compile_ms, 1e3),
+            peak_bytes: run.peak_bytes,
             outside_percent: rounded(run.outside(), 1e2),
             roof_gflops: rounded(run.roof_gflops, 1e1),
             layers: run.layers.iter().map(|layer| Row::new(run, layer)).collect(),
@@ -149,8 +158,19 @@ impl<'a> Report<'a> {
     }
 
     pub(super) fn text(&self, per_layer: bool) -> String {
-        let names =
-            ["Batch", "Threads", "min ms", "median ms", "Images/s", "GFLOP/s", "Outside", "Activations"];
+        let names = [
+            "Batch",
+            "Threads",
+            "min ms",
+            "median ms",
+            "Images/s",
+            "GFLOP/s",
+            "Outside",
+            "Compile ms",
+            "Weights",
+            "Activations",
+            "Peak",
+        ];
         let mut rows = Rows::new(&names.map(|name| (name, Align::Right, 0)));
         for run in self.results {
             let flops: f64 = run.layers.iter().map(|layer| 2.0 * layer.step.macs as f64).sum();
@@ -163,13 +183,17 @@ impl<'a> Report<'a> {
                 format!("{:.1}", run.batch as f64 * 1e3 / median),
                 format!("{:.1}", flops * run.batch as f64 / median / 1e6),
                 format!("{:.1} %", run.outside()),
-                text::bytes(run.activation_bytes as u64),
+                format!("{:.1}", run.compile_ms),
+                text::bytes(run.packed_bytes as u64),
+                text::bytes((run.activation_bytes + run.workspace_bytes) as u64),
+                run.peak_bytes.map_or("-".to_owned(), text::bytes),
             ]);
         }
         let isa = self.results.first().map_or("", |run| run.isa.name());
         let mut out =
             format!("{} on {isa} kernels, numerics {}\n\n{}", self.name, self.numerics, rows.text());
-        out += "\nOutside: time in layers that are neither convolutions nor fully connected.\n";
+        out += "\nOutside: time in layers that are neither convolutions nor fully connected. Activations: with the \
+                workspace.\nPeak: memory of this process at once, this measurement and those before it.\n";
         if per_layer {
             self.results.iter().for_each(|run| out += &layers(run));
         }
@@ -193,7 +217,7 @@ fn layers(run: &Measured) -> String {
         ("% roof", Right, 0),
         ("Bytes", Right, 5),
     ]);
-    let total: f64 = run.layers.iter().map(|layer| layer.ms).sum();
+    let total = run.layers_ms();
     for layer in &run.layers {
         let row = Row::new(run, layer);
         let number = |number: Option<f64>| number.map_or("-".to_owned(), |number| format!("{number:.1}"));
@@ -212,10 +236,13 @@ fn layers(run: &Measured) -> String {
         ]);
     }
     format!(
-        "\nBatch {}, {} thread(s); the roof is {:.0} GFLOP/s, the library's own 3x3 convolution in cache\n\n{}",
+        "\nBatch {}, {} thread(s); the roof is {:.0} GFLOP/s, the library's own 3x3 convolution in cache\n\n{}\n\
+         {total:.3} ms in all, {:.3} of them ({:.1} %) outside of convolutions and fully connected layers\n",
         run.batch,
         run.threads,
         run.roof_gflops,
-        rows.text()
+        rows.text(),
+        run.outside_ms(),
+        run.outside()
     )
 }

@@ -4,8 +4,6 @@
 use super::source::Source;
 use super::tensor::{External, TensorDef};
 use crate::error::NetError;
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
 use std::path::{Component, Path, PathBuf};
 
 /// A checked stretch of a file.
@@ -56,19 +54,9 @@ pub(super) fn locate(
     Ok(Some(Stretch { path, offset, length }))
 }
 
-/// Reads it.
-pub(super) fn read(tensor: &TensorDef, stretch: &Stretch, source: &Source) -> Result<Vec<u8>, NetError> {
-    let io = |cause| NetError::Io { action: "read", path: stretch.path.clone(), cause };
-    let Ok(length) = usize::try_from(stretch.length) else {
-        return Err(
-            tensor.fault(source, format!("expected data that fits memory, got {} bytes", stretch.length))
-        );
-    };
-    let mut file = File::open(&stretch.path).map_err(io)?;
-    file.seek(SeekFrom::Start(stretch.offset)).map_err(io)?;
-    let mut bytes = vec![0; length]; // as many as the file has
-    file.read_exact(&mut bytes).map_err(io)?;
-    Ok(bytes)
+/// Reads it as [`Source::windows`] does.
+pub(super) fn read(stretch: &Stretch, take: &mut dyn FnMut(&[u8], u64)) -> Result<(), NetError> {
+    Source::open(&stretch.path)?.windows(stretch.offset, stretch.length, take)
 }
 
 fn number(

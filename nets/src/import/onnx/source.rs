@@ -7,6 +7,9 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// Bytes of numbers that are read at a time: whole elements, whatever their type.
+const WINDOW: u64 = 1 << 18;
+
 /// Where a model comes from. Clones share the open file or the bytes.
 #[derive(Debug, Clone)]
 pub(super) struct Source {
@@ -70,6 +73,24 @@ impl Source {
                 Ok(())
             }
         }
+    }
+
+    /// Gives `len` bytes from `offset` on to `take`, window by window, with the number of those that are left.
+    pub(super) fn windows(
+        &self,
+        offset: u64,
+        len: u64,
+        take: &mut dyn FnMut(&[u8], u64),
+    ) -> Result<(), NetError> {
+        let mut window = vec![0; len.min(WINDOW) as usize];
+        let mut at = 0;
+        while at < len {
+            let bytes = &mut window[..(len - at).min(WINDOW) as usize];
+            self.read_at(offset.saturating_add(at), bytes)?;
+            at += bytes.len() as u64;
+            take(bytes, len - at);
+        }
+        Ok(())
     }
 
     /// An error in this model.

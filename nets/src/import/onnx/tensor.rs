@@ -103,8 +103,8 @@ impl TensorDef {
             let problem = format!("expected element type FLOAT to run, got {}", type_name(self.dtype));
             return Err(self.fault(source, problem));
         }
-        let values = match self.payload(source)? {
-            Some(bytes) => bytes.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect(),
+        let values = match self.payload(source, f32::from_le_bytes)? {
+            Some(values) => values,
             None => self.typed(source, 4, |wire, field, values| wire.floats(field, values))?,
         };
         self.counted(source, values)
@@ -117,12 +117,7 @@ impl TensorDef {
         }
         Ok(match self.dtype {
             dtype::FLOAT => Some(Small::Floats(self.f32s(source)?.into_iter().map(f64::from).collect())),
-            dtype::DOUBLE => {
-                let values = self.payload(source)?.map(|bytes| {
-                    bytes.as_chunks().0.iter().map(|&bytes| f64::from_le_bytes(bytes)).collect::<Vec<_>>()
-                });
-                values.map(Small::Floats)
-            }
+            dtype::DOUBLE => self.payload(source, f64::from_le_bytes)?.map(Small::Floats),
             dtype::INT64 => Some(Small::Ints(self.ints(source, 7, 8)?)),
             dtype::INT32 => Some(Small::Ints(self.ints(source, 5, 4)?)),
             _ => None,
@@ -130,31 +125,41 @@ impl TensorDef {
     }
 
     fn ints(&self, source: &Source, field: u64, size: usize) -> Result<Vec<i64>, NetError> {
-        let values = match self.payload(source)? {
-            Some(bytes) if size == 4 => {
-                bytes.as_chunks().0.iter().map(|&bytes| i64::from(i32::from_le_bytes(bytes))).collect()
-            }
-            Some(bytes) => bytes.as_chunks().0.iter().map(|&bytes| i64::from_le_bytes(bytes)).collect(),
+        let stored = match size {
+            4 => self.payload(source, |bytes| i64::from(i32::from_le_bytes(bytes)))?,
+            _ => self.payload(source, i64::from_le_bytes)?,
+        };
+        let values = match stored {
+            Some(values) => values,
             None => self.typed(source, field, |wire, field, values| wire.ints(field, values))?,
         };
         self.counted(source, values)
     }
 
-    /// The bytes of a tensor that keeps them as such, here or in another file.
-    fn payload(&self, source: &Source) -> Result<Option<Vec<u8>>, NetError> {
+    /// The elements of a tensor that keeps them as bytes, here or in another file. They are decoded window by window: the
+    /// bytes of a large one would be as much memory again.
+    fn payload<T, const N: usize>(
+        &self,
+        source: &Source,
+        decode: impl Fn([u8; N]) -> T,
+    ) -> Result<Option<Vec<T>>, NetError> {
         self.check(source)?;
         let Some(elements) = self.elements() else { return Ok(None) };
         let needed = bits(self.dtype).map_or(0, |bits| (elements * bits).div_ceil(8));
+        let mut values = Vec::new();
+        let mut decoded = |bytes: &[u8], left: u64| {
+            // No more than the file has: it has been checked.
+            values.reserve_exact((bytes.len() + left as usize) / N);
+            values.extend(bytes.as_chunks().0.iter().map(|&bytes| decode(bytes)));
+        };
         if let Some(entries) = &self.external {
-            return match external::locate(self, entries, source, needed)? {
-                Some(place) => external::read(self, &place, source).map(Some),
-                None => Ok(None),
-            };
+            let Some(place) = external::locate(self, entries, source, needed)? else { return Ok(None) };
+            external::read(&place, &mut decoded)?;
+        } else {
+            let Some(raw) = self.raw else { return Ok(None) };
+            source.windows(raw.start, raw.len(), &mut decoded)?;
         }
-        let Some(raw) = self.raw else { return Ok(None) };
-        let mut bytes = vec![0; raw.len() as usize]; // as many as the file has: `next` has checked it
-        source.read_at(raw.start, &mut bytes)?;
-        Ok(Some(bytes))
+        Ok(Some(values))
     }
 
     /// The elements of the field of that number, in however many pieces it comes.

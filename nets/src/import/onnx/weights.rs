@@ -9,7 +9,8 @@ use crate::count::NetCount;
 use crate::error::NetError;
 use crate::graph::Graph;
 use crate::layer::{Param, Role};
-use crate::weights::WeightSet;
+use crate::weights::{WeightSet, WeightSource};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -48,10 +49,10 @@ impl OnnxWeights {
     /// [`NetError::TooLarge`], [`NetError::Io`], or [`NetError::Onnx`] that names the tensor: an element type other
     /// than FLOAT, another number of elements, the result of an operator that is not computed here.
     pub fn read(&self, graph: &Graph) -> Result<WeightSet, NetError> {
-        WeightSet::from_params(graph, |name, param| self.tensor(name, param))
+        WeightSet::from_params(graph, |name, param| self.numbers(name, param))
     }
 
-    fn tensor(&self, name: &str, param: &Param) -> Result<Vec<f32>, NetError> {
+    fn numbers(&self, name: &str, param: &Param) -> Result<Vec<f32>, NetError> {
         let fault = |problem: String| self.source.error(Place::Tensor(name.to_owned()), problem).into();
         let Some(Recipe { constant, factor }) = self.recipes.get(name) else {
             return Err(fault(
@@ -76,6 +77,17 @@ impl OnnxWeights {
             values.iter_mut().for_each(|value| *value *= factor);
         }
         Ok(values)
+    }
+}
+
+/// Read from the file when they are asked for.
+impl WeightSource for OnnxWeights {
+    fn network(&self) -> &str {
+        &self.source.origin
+    }
+
+    fn tensor(&self, name: &str, param: &Param) -> Result<Option<Cow<'_, [f32]>>, NetError> {
+        self.numbers(name, param).map(|numbers| Some(numbers.into()))
     }
 }
 

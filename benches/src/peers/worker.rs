@@ -3,14 +3,15 @@
 //!
 //! ```text
 //! prepare INPUT FILTER COLD n c h w o kh kw stride pad dilation groups  ->  ok WHAT IT USES
+//! network MODEL INPUT EXTENT...                                         ->  ok WHAT IT USES
 //! output FILE                                                           ->  ok
 //! time CALLS                                                            ->  ok SECONDS
 //! ```
 //!
-//! Files are raw `f32`: input and output NCHW, filter OIHW. COLD is the size of the ring in bytes, 0 for none. `time`
-//! makes one call that is not timed first. Any answer may be `error MESSAGE` instead.
+//! Files are raw `f32`: input and output NCHW, filter OIHW; MODEL is ONNX. COLD is the size of the ring in bytes, 0 for
+//! none. `time` makes one call that is not timed first. Any answer may be `error MESSAGE` instead.
 
-use super::engines::Engine;
+use super::Engine;
 use crate::pin::Crew;
 use kernels::Isa;
 use std::io::{BufRead, BufReader, Write};
@@ -23,11 +24,11 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// One engine for one instruction set and number of threads.
-pub(super) struct Worker {
+pub(crate) struct Worker {
     /// Whose.
-    pub(super) engine: &'static Engine,
+    pub(crate) engine: &'static Engine,
     /// Which vectors it is limited to.
-    pub(super) isa: Isa,
+    pub(crate) isa: Isa,
     folder: PathBuf,
     threads: usize,
     process: Option<Process>,
@@ -43,30 +44,35 @@ struct Process {
 
 impl Worker {
     /// Of `engine` as installed in `folder`; the process is started when it is needed.
-    pub(super) fn new(engine: &'static Engine, folder: &Path, threads: usize, isa: Isa) -> Self {
+    pub(crate) fn new(engine: &'static Engine, folder: &Path, threads: usize, isa: Isa) -> Self {
         Self { engine, isa, folder: folder.to_owned(), threads, process: None, calls: None }
     }
 
-    /// Prepares a layer, on the cores of `crew`, and says what the engine uses for it.
-    pub(super) fn prepare(&mut self, crew: &Crew, request: &str) -> Result<String, String> {
+    /// Prepares a layer or a network, on the cores of `crew`, and says what the engine uses for it.
+    pub(crate) fn prepare(&mut self, crew: &Crew, request: &str) -> Result<String, String> {
         self.calls = None;
         if self.process.is_none() {
             let started = crew.pinned(|| Process::start(self.engine, &self.folder, self.threads, self.isa));
             self.process = Some(started.map_err(|error| format!("cannot be started: {error}"))?);
         }
-        self.ask(&format!("prepare {request}"))
+        self.ask(request)
     }
 
-    /// The output of the prepared layer, as it writes it to `file`.
-    pub(super) fn output(&mut self, file: &Path) -> Result<Vec<f32>, String> {
-        self.ask(&format!("output {}", file.display()))?;
-        let bytes = std::fs::read(file).map_err(|error| error.to_string())?;
+    /// The output of what is prepared, as it writes it to `file`.
+    pub(crate) fn output(&mut self, file: &Path) -> Result<Vec<f32>, String> {
+        let bytes = self.output_bytes(file)?;
         let (values, _) = bytes.as_chunks::<4>();
         Ok(values.iter().map(|&value| f32::from_le_bytes(value)).collect())
     }
 
+    /// The same in the engine's own type.
+    pub(crate) fn output_bytes(&mut self, file: &Path) -> Result<Vec<u8>, String> {
+        self.ask(&format!("output {}", file.display()))?;
+        std::fs::read(file).map_err(|error| error.to_string())
+    }
+
     /// Seconds per call of as many calls as take about `slice`; NaN if it fails.
-    pub(super) fn turn(&mut self, slice: Duration) -> f64 {
+    pub(crate) fn turn(&mut self, slice: Duration) -> f64 {
         let calls = match self.calls {
             Some(calls) => calls,
             None => {
@@ -91,8 +97,13 @@ impl Worker {
         answer.ok().and_then(|text| text.parse::<f64>().ok()).map_or(f64::NAN, |all| all / calls as f64)
     }
 
+    /// Bytes of memory that the process has had at once so far, where the system says (Linux).
+    pub(crate) fn peak_bytes(&self) -> Option<u64> {
+        nets::peak_bytes(&self.process.as_ref()?.child.id().to_string())
+    }
+
     /// The answer without its `ok`. A process that does not answer is ended.
-    fn ask(&mut self, request: &str) -> Result<String, String> {
+    pub(crate) fn ask(&mut self, request: &str) -> Result<String, String> {
         let process = self.process.as_mut().ok_or("has ended")?;
         let sent = writeln!(process.requests, "{request}").and_then(|()| process.requests.flush());
         let answer = match process.answers.recv_timeout(PATIENCE) {
@@ -119,7 +130,7 @@ fn calls_in(slice: Duration, seconds: f64) -> u64 {
 
 impl Process {
     fn start(engine: &Engine, folder: &Path, threads: usize, isa: Isa) -> std::io::Result<Self> {
-        let mut child = engine.command(folder, threads, isa).spawn()?;
+        let mut child = engine.command(folder, threads, isa)?.spawn()?;
         let pipes = child.stdin.take().zip(child.stdout.take());
         let (requests, output) = pipes.ok_or_else(|| std::io::Error::other("it has no pipes"))?;
         let (sender, answers) = channel();

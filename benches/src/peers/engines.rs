@@ -1,4 +1,4 @@
-//! The peers: which there are, and how their processes are started. How they are installed: `benches/peers`.
+//! Which engines there are, and how their processes are started.
 
 use kernels::Isa;
 use std::path::{Path, PathBuf};
@@ -10,6 +10,18 @@ pub struct Engine {
     /// What arguments and rows call it.
     pub name: &'static str,
     program: Program,
+    tasks: &'static [Task],
+}
+
+/// What an engine can be asked to compute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Task {
+    /// A bare convolution.
+    Layer,
+    /// A network in an ONNX file.
+    Network,
+    /// The same in `f64`.
+    Truth,
 }
 
 /// What runs an engine.
@@ -21,6 +33,8 @@ enum Program {
     Python(&'static str),
     /// The program of `peers/rust`.
     Rust,
+    /// This program itself, as a worker: the library is a process like its peers.
+    Own,
 }
 
 /// Peers judged by what their kernels can do: memory on huge pages, and never given back to the system. Without it the
@@ -28,30 +42,50 @@ enum Program {
 const TUNABLES: &str = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4294967296:\
      glibc.malloc.trim_threshold=17179869184:glibc.malloc.top_pad=67108864";
 
+/// The first argument of this program as a worker.
+pub(crate) const WORKER: &str = "worker";
+
 impl Engine {
-    /// Every engine, oneDNN first.
-    pub const ALL: [Self; 12] = [
-        Self::new("onednn", Program::OneDnn("onednn-worker")),
-        Self::new("onednn-winograd", Program::OneDnn("onednn-debian-worker")),
-        Self::new("ort", Program::Python("onnxruntime")),
-        Self::new("openvino", Program::Python("openvino")),
-        Self::new("torch", Program::Python("torch")),
-        Self::new("torch-channels-last", Program::Python("torch")),
-        Self::new("ncnn", Program::Python("ncnn")),
-        Self::new("mnn", Program::Python("MNN")),
-        Self::new("tract", Program::Rust),
-        Self::new("rten", Program::Rust),
-        Self::new("candle", Program::Rust),
-        Self::new("burn", Program::Rust),
+    /// Every engine of others, oneDNN first.
+    pub const ALL: [Self; 14] = {
+        use Task::{Layer, Network, Truth};
+        [
+            Self::new("onednn", Program::OneDnn("onednn-worker"), &[Layer]),
+            Self::new("onednn-winograd", Program::OneDnn("onednn-debian-worker"), &[Layer]),
+            Self::new("ort", Program::Python("onnxruntime"), &[Layer, Network]),
+            Self::new("openvino", Program::Python("openvino"), &[Layer, Network]),
+            Self::new("torch", Program::Python("torch"), &[Layer, Network]),
+            Self::new("torch-channels-last", Program::Python("torch"), &[Layer, Network]),
+            Self::new("torch-compile", Program::Python("torch"), &[Network]),
+            Self::new("ncnn", Program::Python("ncnn"), &[Layer, Network]),
+            Self::new("mnn", Program::Python("MNN"), &[Layer, Network]),
+            Self::new("tract", Program::Rust, &[Layer, Network]),
+            Self::new("rten", Program::Rust, &[Layer, Network]),
+            Self::new("candle", Program::Rust, &[Layer]),
+            Self::new("burn", Program::Rust, &[Layer]),
+            Self::new("torch-f64", Program::Python("torch"), &[Truth]),
+        ]
+    };
+
+    /// This library with strict, default and fast numerics.
+    pub(crate) const OURS: [Self; 3] = [
+        Self::new("ours-strict", Program::Own, &[Task::Network]),
+        Self::new("ours", Program::Own, &[Task::Network]),
+        Self::new("ours-fast", Program::Own, &[Task::Network]),
     ];
 
-    const fn new(name: &'static str, program: Program) -> Self {
-        Self { name, program }
+    const fn new(name: &'static str, program: Program, tasks: &'static [Task]) -> Self {
+        Self { name, program, tasks }
+    }
+
+    /// Those that can be asked for `task`.
+    pub(crate) fn of(task: Task) -> impl Iterator<Item = &'static Self> {
+        Self::ALL.iter().filter(move |engine| engine.tasks.contains(&task))
     }
 
     /// Whether it can be held against kernels of `isa`: only oneDNN can be told to use less than the best, and only
     /// its worker has a ring for a cold comparison.
-    pub(super) fn takes_part(&self, isa: Isa, is_cold: bool) -> bool {
+    pub(crate) fn takes_part(&self, isa: Isa, is_cold: bool) -> bool {
         let is_onednn = matches!(self.program, Program::OneDnn(_));
         (isa == Isa::detect() || isa == Isa::Avx2Fma && is_onednn) && (is_onednn || !is_cold)
     }
@@ -61,6 +95,7 @@ impl Engine {
         match self.program {
             Program::OneDnn(program) => folder.join(program).is_file(),
             Program::Rust => rust_worker(folder).is_file(),
+            Program::Own => true,
             Program::Python(module) => {
                 let libraries = std::fs::read_dir(folder.join("venv/lib")).into_iter().flatten().flatten();
                 let mut modules = libraries.map(|python| python.path().join("site-packages").join(module));
@@ -70,10 +105,18 @@ impl Engine {
     }
 
     /// Its process, for `threads` threads and vectors of `isa`.
-    pub(super) fn command(&self, folder: &Path, threads: usize, isa: Isa) -> Command {
+    ///
+    /// # Errors
+    /// If this program does not know where it is.
+    pub(super) fn command(&self, folder: &Path, threads: usize, isa: Isa) -> std::io::Result<Command> {
         let mut command = match self.program {
             Program::OneDnn(program) => Command::new(folder.join(program)),
             Program::Rust => Command::new(rust_worker(folder)),
+            Program::Own => {
+                let mut own = Command::new(std::env::current_exe()?);
+                own.arg(WORKER);
+                own
+            }
             Program::Python(_) => {
                 let mut python = Command::new(folder.join("venv/bin/python"));
                 python.arg(python_worker(folder));
@@ -81,7 +124,11 @@ impl Engine {
             }
         };
         let threads = threads.to_string();
-        command.args([self.name, &threads]).env("GLIBC_TUNABLES", TUNABLES);
+        command.args([self.name, &threads]);
+        // The library's own buffers see to that themselves.
+        if self.program != Program::Own {
+            command.env("GLIBC_TUNABLES", TUNABLES);
+        }
         for variable in ["OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS", "RTEN_NUM_THREADS"] {
             command.env(variable, &threads);
         }
@@ -90,7 +137,7 @@ impl Engine {
             command.env("DNNL_MAX_CPU_ISA", "AVX2").env("ONEDNN_MAX_CPU_ISA", "AVX2");
         }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        command
+        Ok(command)
     }
 }
 
@@ -102,11 +149,15 @@ fn rust_worker(folder: &Path) -> PathBuf {
     folder.join("rust-worker")
 }
 
-/// The engines to be timed: those of `wanted`, or all that are installed in `folder`.
+/// The engines to be timed: those of `wanted`, or all for `task` that are installed in `folder`.
 ///
 /// # Errors
 /// One that is wanted and not installed, or nothing installed at all.
-pub(super) fn installed(folder: &Path, wanted: &[&'static Engine]) -> anyhow::Result<Vec<&'static Engine>> {
+pub(crate) fn installed(
+    folder: &Path,
+    wanted: &[&'static Engine],
+    task: Task,
+) -> anyhow::Result<Vec<&'static Engine>> {
     if let Some(missing) = wanted.iter().find(|engine| !engine.is_installed(folder)) {
         let (name, folder) = (missing.name, folder.display());
         anyhow::bail!("{name} is not in {folder}; benches/peers/setup.sh {folder} installs it");
@@ -114,7 +165,7 @@ pub(super) fn installed(folder: &Path, wanted: &[&'static Engine]) -> anyhow::Re
     if !wanted.is_empty() {
         return Ok(wanted.to_vec());
     }
-    let found: Vec<_> = Engine::ALL.iter().filter(|engine| engine.is_installed(folder)).collect();
+    let found: Vec<_> = Engine::of(task).filter(|engine| engine.is_installed(folder)).collect();
     let folder = folder.display();
     anyhow::ensure!(
         !found.is_empty(),

@@ -1,0 +1,106 @@
+//! `--accuracy`: how far outputs are from PyTorch's in `f64`, beside those of ONNX Runtime and of PyTorch in `f32`.
+
+use super::args::Args;
+use super::model::{Model, distance};
+use crate::cli::{Format, Outcome, progress};
+use crate::peers::{Engine, Task, Worker, installed};
+use crate::pin::Crew;
+use crate::table::{csv, table, written};
+use kernels::Isa;
+use nets::zoo::Entry;
+use serde::Serialize;
+use std::path::Path;
+
+/// The relative L2 error of a network from which on it is wrong, and by how many times ONNX Runtime's it may be more.
+const LIMIT: f64 = 1e-5;
+const TIMES: f64 = 2.0;
+
+/// One network. Errors are relative L2; missing if the engine is.
+#[derive(Debug, Clone, Serialize)]
+struct Row {
+    net: &'static str,
+    strict: Option<f64>,
+    default: Option<f64>,
+    fast: Option<f64>,
+    ort: Option<f64>,
+    torch: Option<f64>,
+}
+
+impl Row {
+    /// Whether the library's default is within its limits.
+    fn is_right(&self) -> bool {
+        let beside = self.ort.map_or(f64::INFINITY, |ort| TIMES * ort);
+        self.default.is_some_and(|error| error <= LIMIT && error <= beside)
+    }
+}
+
+pub(super) fn run(args: &Args, entries: &[&'static Entry]) -> anyhow::Result<Outcome> {
+    let folder = args.peers.as_deref().unwrap_or(Path::new(""));
+    let by_name = |name: &str| Engine::ALL.iter().find(|engine| engine.name == name);
+    let truth: Vec<&'static Engine> = Engine::of(Task::Truth).collect();
+    let truth = installed(folder, &truth, Task::Truth)?[0];
+    let crew = Crew::new(1)?;
+    let progress = progress(entries.len());
+    let mut rows = Vec::new();
+    for entry in entries {
+        progress.set_message(entry.name);
+        let model = Model::new(entry, 1)?;
+        let expected = doubles(truth, folder, &crew, &model)?;
+        let error = |engine: Option<&'static Engine>| {
+            let output = floats(engine?, folder, &crew, &model).ok()?;
+            Some(distance(&output, &expected)).filter(|error| error.is_finite())
+        };
+        let [strict, default, fast] = Engine::OURS.each_ref().map(|engine| error(Some(engine)));
+        let (ort, torch) = (error(by_name("ort")), error(by_name("torch")));
+        rows.push(Row { net: entry.name, strict, default, fast, ort, torch });
+        progress.inc(1);
+    }
+    progress.finish_and_clear();
+    let wrong = rows.iter().filter(|row| !row.is_right()).count();
+    let text = match args.format {
+        Format::Json => serde_json::to_string_pretty(&rows)? + "\n",
+        Format::Csv => csv(&rows)?,
+        format => page(&rows, format),
+    };
+    Ok(Outcome { text, wrong })
+}
+
+/// The bytes of an engine's output; its process ends with this.
+fn output(engine: &'static Engine, folder: &Path, crew: &Crew, model: &Model) -> Result<Vec<u8>, String> {
+    let mut worker = Worker::new(engine, folder, crew.threads(), Isa::detect());
+    worker.prepare(crew, &model.request())?;
+    worker.output_bytes(&model.file("output"))
+}
+
+fn floats(engine: &'static Engine, folder: &Path, crew: &Crew, model: &Model) -> Result<Vec<f32>, String> {
+    let bytes = output(engine, folder, crew, model)?;
+    Ok(bytes.as_chunks::<4>().0.iter().map(|&value| f32::from_le_bytes(value)).collect())
+}
+
+fn doubles(engine: &'static Engine, folder: &Path, crew: &Crew, model: &Model) -> anyhow::Result<Vec<f64>> {
+    let bytes = output(engine, folder, crew, model);
+    let bytes = bytes.map_err(|error| anyhow::anyhow!("{}: {}: {error}", model.name, engine.name))?;
+    Ok(bytes.as_chunks::<8>().0.iter().map(|&value| f64::from_le_bytes(value)).collect())
+}
+
+fn page(rows: &[Row], format: Format) -> String {
+    let header = ["network", "strict", "default", "fast", "ort", "torch", "default by ort", ""];
+    let mut table = table(&header, &[1, 2, 3, 4, 5, 6], format);
+    let number = |error: Option<f64>| error.map_or("-".to_owned(), |error| format!("{error:.2e}"));
+    for row in rows {
+        let ratio = row.default.zip(row.ort).map(|(default, ort)| format!("{:.2}", default / ort));
+        table.add_row([
+            row.net.to_owned(),
+            number(row.strict),
+            number(row.default),
+            number(row.fast),
+            number(row.ort),
+            number(row.torch),
+            ratio.unwrap_or("-".to_owned()),
+            if row.is_right() { "" } else { "WRONG" }.to_owned(),
+        ]);
+    }
+    let title =
+        "Relative L2 error of the output against PyTorch in f64, one image of noise, seeded weights.\n\n";
+    title.to_owned() + &written(&table, format)
+}

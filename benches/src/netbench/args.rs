@@ -1,0 +1,112 @@
+//! The arguments of `netbench`.
+
+use crate::cli::{Format, Precision, named, once_each};
+use crate::peers::{Engine, Task};
+use clap::Parser;
+use nets::zoo::{self, Entry};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Times whole networks, the same ONNX files in every engine, in turns with the FMA roof of the machine, and compares
+/// the outputs
+#[derive(Debug, Clone, Parser)]
+#[command(name = "netbench", version)]
+pub struct Args {
+    /// Networks of the zoo [default: those of the results in docs/results]
+    #[arg(long, value_name = "A,B,...", value_delimiter = ',')]
+    pub nets: Vec<String>,
+    /// Numbers of threads. Without peers, all of them take turns
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "1")]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Vec<u16>,
+    /// Images of one forward pass
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "1")]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
+    pub batch: Vec<u16>,
+    /// How much rounding error the library's algorithms may add
+    #[arg(long, value_enum, default_value = "default")]
+    pub numerics: Precision,
+    /// Seconds that each engine computes each network, all rounds together
+    #[arg(long, value_name = "S", default_value = "2", value_parser = seconds)]
+    pub seconds: Duration,
+    /// Rounds in which all engines take turns
+    #[arg(long, value_name = "N", default_value = "10", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub rounds: u32,
+    /// How the result is written
+    #[arg(long, value_enum, default_value = "text")]
+    pub format: Format,
+    /// Also measure the library's layers alone with cold weights, and the share of a pass outside of them
+    #[arg(long)]
+    pub layers: bool,
+    /// Instead of times: the error of the outputs against PyTorch in f64, for one image and one thread
+    #[arg(long, requires = "peers", conflicts_with_all = ["layers", "threads", "batch", "engines", "numerics"])]
+    pub accuracy: bool,
+    /// Also time the peers that benches/peers/setup.sh installed there
+    #[arg(long, value_name = "DIR")]
+    pub peers: Option<PathBuf>,
+    /// Which of the peers [default: all that are installed]
+    #[arg(long, value_name = "A,B,...", value_delimiter = ',', value_parser = engine, requires = "peers")]
+    pub engines: Vec<&'static Engine>,
+}
+
+/// The networks of the committed results.
+const USUAL: [&str; 11] = [
+    "lenet5",
+    "nin",
+    "alexnet-torchvision",
+    "googlenet-torchvision",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+    "vgg16",
+    "vgg19",
+];
+
+impl Args {
+    /// The networks, once each.
+    ///
+    /// # Errors
+    /// A name that is not in the zoo.
+    pub(super) fn entries(&self) -> anyhow::Result<Vec<&'static Entry>> {
+        let wanted: Vec<&str> = match &self.nets[..] {
+            [] => USUAL.to_vec(),
+            names => once_each(&names.iter().map(String::as_str).collect::<Vec<_>>()),
+        };
+        Ok(wanted.into_iter().map(zoo::find).collect::<Result<_, _>>()?)
+    }
+
+    pub(super) fn thread_counts(&self) -> Vec<usize> {
+        once_each(&self.threads).into_iter().map(usize::from).collect()
+    }
+
+    pub(super) fn batches(&self) -> Vec<usize> {
+        once_each(&self.batch).into_iter().map(usize::from).collect()
+    }
+
+    /// Of one turn.
+    pub(super) fn slice(&self) -> Duration {
+        self.seconds / self.rounds
+    }
+
+    /// The library as an engine.
+    pub(super) fn ours(&self) -> &'static Engine {
+        let [strict, default, fast] = &Engine::OURS;
+        match self.numerics {
+            Precision::Strict => strict,
+            Precision::Default => default,
+            Precision::Fast => fast,
+        }
+    }
+}
+
+fn engine(text: &str) -> Result<&'static Engine, String> {
+    named(text, Engine::of(Task::Network), |engine| engine.name)
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("expected seconds, above 0 and at most 3600, got {text}");
+    let seconds: f64 = text.parse().map_err(|_| wrong())?;
+    if seconds > 0.0 && seconds <= 3600.0 { Ok(Duration::from_secs_f64(seconds)) } else { Err(wrong()) }
+}

@@ -1,0 +1,134 @@
+//! One network for one number of images: every engine prepares it, is compared, takes its turns, and says what it took.
+
+use super::args::Args;
+use super::model::{Model, distance};
+use super::row::{Row, megabytes};
+use crate::peak::{self, SUSTAINED};
+use crate::peers::{Engine, Worker};
+use crate::pin::Crew;
+use crate::turns::{Rival, take_turns};
+use kernels::Isa;
+use std::path::Path;
+
+/// An engine on the threads of a crew.
+struct Entry<'a> {
+    crew: usize,
+    worker: Worker,
+    row: Row,
+    model: &'a Model,
+}
+
+impl<'a> Entry<'a> {
+    fn new(engine: &'static Engine, folder: &Path, (index, crew): (usize, &Crew), model: &'a Model) -> Self {
+        let row = Row {
+            net: model.name.to_owned(),
+            batch: model.batch,
+            threads: crew.threads(),
+            engine: engine.name.to_owned(),
+            is_wrong: true,
+            ..Row::default()
+        };
+        Self { crew: index, worker: Worker::new(engine, folder, crew.threads(), Isa::detect()), row, model }
+    }
+
+    /// The output, or in the note why there is none.
+    fn output(&mut self, crew: &Crew) -> Option<Vec<f32>> {
+        let prepared = self.worker.prepare(crew, &self.model.request());
+        let ran = prepared.and_then(|note| Ok((note, self.worker.output(&self.model.file("output"))?)));
+        match ran {
+            Ok((note, output)) => {
+                self.row.note = note;
+                Some(output)
+            }
+            Err(error) => {
+                self.row.note = error;
+                None
+            }
+        }
+    }
+
+    /// What it took, after the rounds.
+    fn footprint(&mut self, args: &Args) {
+        self.row.peak_mb = self.worker.peak_bytes().map(megabytes);
+        if !self.row.is_ours() || self.row.is_wrong {
+            return;
+        }
+        let answer = self.worker.ask("footprint").ok();
+        if let Some(footprint) = answer.and_then(|text| serde_json::from_str(&text).ok()) {
+            self.row.footprint(footprint);
+        }
+        if args.layers {
+            let answer = self.worker.ask(&format!("layers {}", args.seconds.as_secs_f64()));
+            match answer.map(|text| serde_json::from_str(&text)) {
+                Ok(Ok(alone)) => self.row.alone(alone),
+                Ok(Err(error)) => self.row.note = error.to_string(),
+                Err(error) => self.row.note = error,
+            }
+        }
+    }
+}
+
+/// The rows of all engines on all crews, which take turns with each other.
+pub(super) fn contest(
+    args: &Args,
+    model: &Model,
+    crews: &[Crew],
+    engines: &[&'static Engine],
+) -> anyhow::Result<Vec<Row>> {
+    let folder = args.peers.as_deref().unwrap_or(Path::new(""));
+    let mut entries: Vec<Entry<'_>> = Vec::new();
+    for crew in crews.iter().enumerate() {
+        let all = std::iter::once(args.ours()).chain(engines.iter().copied());
+        entries.extend(all.map(|engine| Entry::new(engine, folder, crew, model)));
+    }
+    compare(&mut entries, crews)?;
+    time(args, &mut entries, crews);
+    // Most of the memory that a layer alone takes is another's: everybody says first what it had.
+    entries.iter_mut().for_each(|entry| entry.footprint(args));
+    Ok(entries.into_iter().map(|entry| entry.row).collect())
+}
+
+/// Everybody against the library's first output.
+fn compare(entries: &mut [Entry<'_>], crews: &[Crew]) -> anyhow::Result<()> {
+    let mut ours: Option<Vec<f32>> = None;
+    for entry in entries {
+        let output = entry.output(&crews[entry.crew]);
+        match (&ours, output) {
+            (Some(ours), Some(output)) => entry.row.compared(distance(&output, ours)),
+            (None, Some(output)) => {
+                entry.row.compared(distance(&output, &output));
+                ours = Some(output);
+            }
+            (None, None) => anyhow::bail!("{}: {}", entry.row.net, entry.row.note),
+            (Some(_), None) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Everybody that has an output.
+fn time(args: &Args, entries: &mut [Entry<'_>], crews: &[Crew]) {
+    let slice = args.slice();
+    let sustained = slice.max(SUSTAINED / args.rounds);
+    let mut rivals: Vec<Rival<'_>> = Vec::new();
+    // Each crew's roof, if the instruction set has one.
+    let roofs: Vec<Option<usize>> = crews
+        .iter()
+        .map(|crew| {
+            rivals.push(peak::roof_of_crew(Isa::detect(), crew)?.with_slice(sustained));
+            Some(rivals.len() - 1)
+        })
+        .collect();
+    let first = rivals.len();
+    let mut timed = Vec::new();
+    for entry in entries.iter_mut().filter(|entry| entry.row.rel_l2_distance.is_some()) {
+        let Entry { crew, worker, row, model } = entry;
+        rivals.push(Rival::external(&row.engine, model.flops, |slice| worker.turn(slice)));
+        timed.push((*crew, row));
+    }
+    take_turns(&mut rivals, args.rounds as usize, slice);
+    let (of_roofs, of_engines) = rivals.split_at(first);
+    for ((crew, row), rival) in timed.into_iter().zip(of_engines) {
+        row.timed(rival, roofs[crew].map(|index| &of_roofs[index]));
+    }
+}

@@ -1,0 +1,260 @@
+//! The result as text, Markdown, JSON or CSV.
+
+use super::row::Row;
+use crate::cli::Format;
+use crate::table::{csv, number, table, written};
+use comfy_table::Table;
+
+/// Rows, and what was measured around them.
+pub(super) struct Report {
+    pub(super) machine: String,
+    /// Network by network; the library's own before its peers.
+    pub(super) rows: Vec<Row>,
+}
+
+/// The library on one network with one number of images and threads, and the peers whose output is the same.
+struct Ratio<'a> {
+    ours: &'a Row,
+    peers: Vec<&'a Row>,
+}
+
+impl<'a> Ratio<'a> {
+    fn all(rows: &'a [Row]) -> Vec<Self> {
+        let same = |a: &Row, b: &Row| (&a.net, a.batch, a.threads) == (&b.net, b.batch, b.threads);
+        let of = |ours: &'a Row| {
+            let is_right = |row: &&Row| !row.is_ours() && !row.is_wrong && row.ms_median.is_some();
+            Self { ours, peers: rows.iter().filter(is_right).filter(|row| same(row, ours)).collect() }
+        };
+        rows.iter().filter(|row| row.is_ours()).map(of).collect()
+    }
+
+    /// The peer with the least of `value`, and how many times ours it is.
+    fn best(&self, value: fn(&Row) -> Option<f64>) -> Option<(&'a str, f64)> {
+        let ours = value(self.ours)?;
+        let ratios = self.peers.iter().filter_map(|row| Some((row.engine.as_str(), value(row)? / ours)));
+        ratios.min_by(|a, b| a.1.total_cmp(&b.1))
+    }
+}
+
+impl Report {
+    /// The library's own outputs that are not finite, or that no peer agrees with.
+    pub(super) fn wrong(&self) -> usize {
+        let is_wrong = |ratio: &&Ratio<'_>| {
+            let compared = self
+                .rows
+                .iter()
+                .filter(|row| !row.is_ours() && (&row.net, row.batch) == (&ratio.ours.net, ratio.ours.batch));
+            let compared: Vec<&Row> = compared.filter(|row| row.rel_l2_distance.is_some()).collect();
+            ratio.ours.is_wrong || !compared.is_empty() && compared.iter().all(|row| row.is_wrong)
+        };
+        Ratio::all(&self.rows).iter().filter(is_wrong).count()
+    }
+
+    pub(super) fn write(&self, format: Format) -> anyhow::Result<String> {
+        Ok(match format {
+            Format::Json => serde_json::to_string_pretty(&self.rows)? + "\n",
+            Format::Csv => csv(&self.rows)?,
+            Format::Text | Format::Markdown => self.page(format),
+        })
+    }
+
+    fn page(&self, format: Format) -> String {
+        let ratios = Ratio::all(&self.rows);
+        let mut parts = vec![format!("{}\n", self.machine), written(&self.times(format), format)];
+        if ratios.iter().any(|ratio| !ratio.peers.is_empty()) {
+            parts.push("Times of the best peer by ours: more than 1 if ours are shorter.\n".to_owned());
+            parts.push(written(&ratio_table(&ratios, format), format));
+        }
+        parts.push(
+            "The peak of the process by packed weights, activations, workspace and the program itself.\n"
+                .to_owned(),
+        );
+        parts.push(written(&memory_table(&ratios, format), format));
+        if let Some(table) = self.threads(format) {
+            parts.push("Medians by that of one thread, and by that of two.\n".to_owned());
+            parts.push(written(&table, format));
+        }
+        parts.join("\n")
+    }
+
+    fn times(&self, format: Format) -> Table {
+        let header = [
+            "network",
+            "batch",
+            "threads",
+            "engine",
+            "min ms",
+            "median ms",
+            "GFLOP/s",
+            "% roof",
+            "distance",
+            "peak MB",
+            "",
+        ];
+        let mut table = table(&header, &[1, 2, 4, 5, 6, 7, 8, 9], format);
+        for row in &self.rows {
+            table.add_row([
+                row.net.clone(),
+                row.batch.to_string(),
+                row.threads.to_string(),
+                row.engine.clone(),
+                number(row.ms_min, 3),
+                number(row.ms_median, 3),
+                number(row.gflops, 1),
+                number(row.roof_percent, 1),
+                row.rel_l2_distance.map_or("-".to_owned(), |distance| format!("{distance:.1e}")),
+                number(row.peak_mb, 0),
+                remark(row),
+            ]);
+        }
+        table
+    }
+
+    /// The library with each number of threads, if there is more than one.
+    fn threads(&self, format: Format) -> Option<Table> {
+        let mut table =
+            table(&["network", "batch", "threads", "median ms", "by 1", "by 2"], &[1, 2, 3, 4, 5], format);
+        let ours = || self.rows.iter().filter(|row| row.is_ours());
+        for row in ours().filter(|row| row.threads > 1) {
+            let by = |threads: usize| {
+                let same =
+                    |other: &&Row| (&other.net, other.batch, other.threads) == (&row.net, row.batch, threads);
+                Some(row.ms_median? / ours().find(same)?.ms_median?)
+            };
+            table.add_row([
+                row.net.clone(),
+                row.batch.to_string(),
+                row.threads.to_string(),
+                number(row.ms_median, 3),
+                number(by(1), 3),
+                number(by(2), 3),
+            ]);
+        }
+        (table.row_count() > 0).then_some(table)
+    }
+}
+
+/// What is to be said beside the numbers.
+fn remark(row: &Row) -> String {
+    let mark = match (row.is_wrong, row.rel_l2_distance, row.ms_median) {
+        (true, None, _) => "none: ",
+        (true, Some(_), _) => "ANOTHER OUTPUT ",
+        (false, _, None) => "FAILED ",
+        (false, _, Some(_)) => "",
+    };
+    format!("{mark}{}", row.note)
+}
+
+/// For a log.
+pub(super) fn line(row: &Row) -> String {
+    let Row { net, batch, threads, engine, .. } = row;
+    let (least, median) = (number(row.ms_min, 3), number(row.ms_median, 3));
+    format!("{net} x {batch}, {threads} thread(s), {engine}: {least} ms, median {median} {}", remark(row))
+}
+
+fn ratio_table(ratios: &[Ratio<'_>], format: Format) -> Table {
+    let header = [
+        "network",
+        "batch",
+        "threads",
+        "min ms",
+        "median ms",
+        "best by minimum",
+        "ratio",
+        "best by median",
+        "ratio",
+    ];
+    let mut table = table(&header, &[1, 2, 3, 4, 6, 8], format);
+    for ratio in ratios.iter().filter(|ratio| !ratio.peers.is_empty()) {
+        let (least, by_least) = ratio.best(|row| row.ms_min).unzip();
+        let (median, by_median) = ratio.best(|row| row.ms_median).unzip();
+        table.add_row([
+            ratio.ours.net.clone(),
+            ratio.ours.batch.to_string(),
+            ratio.ours.threads.to_string(),
+            number(ratio.ours.ms_min, 3),
+            number(ratio.ours.ms_median, 3),
+            least.unwrap_or_default().to_owned(),
+            number(by_least, 2),
+            median.unwrap_or_default().to_owned(),
+            number(by_median, 2),
+        ]);
+    }
+    table
+}
+
+fn memory_table(ratios: &[Ratio<'_>], format: Format) -> Table {
+    let header = [
+        "network",
+        "batch",
+        "threads",
+        "compile ms",
+        "weights MB",
+        "memory MB",
+        "program MB",
+        "peak MB",
+        "ratio",
+        "least peer MB",
+        "outside %",
+        "pass by layers",
+    ];
+    let mut table = table(&header, &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11], format);
+    for Ratio { ours, peers } in ratios {
+        let least = peers.iter().filter_map(|row| row.peak_mb).min_by(f64::total_cmp);
+        table.add_row([
+            ours.net.clone(),
+            ours.batch.to_string(),
+            ours.threads.to_string(),
+            number(ours.compile_ms, 1),
+            number(ours.packed_mb, 1),
+            number(ours.memory_mb, 1),
+            number(ours.program_mb, 1),
+            number(ours.peak_mb, 1),
+            number(ours.peak_ratio(), 3),
+            number(least, 1),
+            number(ours.outside_percent, 1),
+            number(ours.pass_by_layers, 3),
+        ]);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(engine: &str, threads: usize, ms: f64, distance: f64) -> Row {
+        let mut row =
+            Row { net: "net".to_owned(), batch: 1, threads, engine: engine.to_owned(), ..Row::default() };
+        row.compared(distance);
+        (row.ms_min, row.ms_median) = (Some(ms / 2.0), Some(ms));
+        row
+    }
+
+    #[test]
+    fn only_right_peers_of_the_same_run_count() {
+        let rows = vec![
+            row("ours", 1, 1.0, 0.0),
+            row("ort", 1, 3.0, 1e-6),
+            row("ncnn", 1, 2.0, 2e-6),
+            row("mnn", 1, 0.5, 1e-2),
+            row("ours", 2, 0.6, 0.0),
+            row("ort", 2, 0.9, 1e-6),
+        ];
+        let ratios = Ratio::all(&rows);
+        let best: Vec<_> = ratios.iter().map(|ratio| ratio.best(|row| row.ms_median).unwrap()).collect();
+        assert_eq!((best[0], best[1].0), (("ncnn", 2.0), "ort"));
+        let report = Report { machine: "machine".to_owned(), rows };
+        assert_eq!(report.wrong(), 0);
+        let text = report.write(Format::Text).unwrap();
+        assert!(text.contains("ANOTHER OUTPUT") && text.contains("0.600"), "{text}");
+    }
+
+    #[test]
+    fn ours_is_wrong_if_it_is_nan_or_alone() {
+        let report = |rows: Vec<Row>| Report { machine: String::new(), rows };
+        assert_eq!(report(vec![row("ours", 1, 1.0, f64::NAN)]).wrong(), 1);
+        assert_eq!(report(vec![row("ours", 1, 1.0, 0.0), row("ort", 1, 1.0, 1e-2)]).wrong(), 1);
+        assert_eq!(report(vec![row("ours", 1, 1.0, 0.0)]).wrong(), 0);
+    }
+}

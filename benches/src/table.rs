@@ -1,0 +1,37 @@
+//! Tables for people, and for Markdown.
+
+use crate::cli::Format;
+use comfy_table::{CellAlignment, Table, presets};
+
+pub(crate) fn number(value: Option<f64>, digits: usize) -> String {
+    value.map_or("-".to_owned(), |value| format!("{value:.digits$}"))
+}
+
+/// A table without frame, or with the one of Markdown; `right` are the columns of numbers.
+pub(crate) fn table(header: &[&str], right: &[usize], format: Format) -> Table {
+    let mut table = Table::new();
+    table.load_style(if format == Format::Markdown { presets::ASCII_MARKDOWN } else { presets::NOTHING });
+    table.set_header(header.iter().copied());
+    for &column in right {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
+/// The lines of a table, without blanks at their ends.
+pub(crate) fn written(table: &Table, format: Format) -> String {
+    let lines = table.lines().map(|line| line.trim_end().to_owned());
+    let lines = lines.map(|line| if format == Format::Text { line } else { line.trim_start().to_owned() });
+    lines.map(|line| line + "\n").collect()
+}
+
+/// Rows as comma-separated values.
+pub(crate) fn csv<T: serde::Serialize>(rows: &[T]) -> anyhow::Result<String> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    for row in rows {
+        writer.serialize(row)?;
+    }
+    Ok(String::from_utf8(writer.into_inner()?)?)
+}

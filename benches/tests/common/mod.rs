@@ -1,0 +1,46 @@
+//! A program of this crate as its users meet it, and a peer that is none.
+
+use assert_cmd::Command;
+
+/// One of the programs.
+pub struct Program(pub &'static str);
+
+impl Program {
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::cargo_bin(self.0).unwrap();
+        command.args(arguments);
+        command
+    }
+
+    /// What it prints if all is well.
+    pub fn stdout(&self, arguments: &[&str]) -> String {
+        let output = self.command(arguments).assert().success().get_output().stdout.clone();
+        String::from_utf8(output).unwrap()
+    }
+
+    /// The one line that it says when it cannot do what it was asked for.
+    pub fn refusal(&self, arguments: &[&str]) -> String {
+        let assert = self.command(arguments).assert().code(2);
+        let output = assert.get_output();
+        assert!(output.stdout.is_empty(), "{arguments:?} printed something");
+        let line = String::from_utf8(output.stderr.clone()).unwrap();
+        assert!(line.starts_with("error: ") && line.trim_end().lines().count() == 1, "{arguments:?}: {line}");
+        line
+    }
+}
+
+/// A peer that answers as the protocol wants it, but writes zeros, or that ends at once.
+#[cfg(unix)]
+pub fn fake_peer(program: &std::path::Path, bytes: usize, is_dead: bool) {
+    use std::os::unix::fs::PermissionsExt;
+    let body = format!(
+        "while read -r verb file; do case $verb in
+        prepare | network) echo ok fake ;;
+        output) head -c {bytes} /dev/zero > $file; echo ok ;;
+        time) echo ok 1e-4 ;;
+        esac; done"
+    );
+    let script = format!("#!/bin/sh\n{}\n", if is_dead { "exit 1" } else { &body });
+    std::fs::write(program, script).unwrap();
+    std::fs::set_permissions(program, PermissionsExt::from_mode(0o755)).unwrap();
+}

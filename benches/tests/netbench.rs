@@ -1,0 +1,87 @@
+//! The program `netbench`: what it prints, and what it says of arguments that mean nothing.
+
+mod common;
+
+use common::Program;
+use serde_json::Value;
+
+const NETBENCH: Program = Program("netbench");
+const QUICK: [&str; 6] = ["--nets", "lenet5", "--seconds", "0.02", "--rounds", "2"];
+
+fn quick(more: &[&str]) -> String {
+    NETBENCH.stdout(&[&QUICK[..], more].concat())
+}
+
+#[test]
+fn json_is_one_array_of_flat_objects() {
+    let rows: Value =
+        serde_json::from_str(&quick(&["--format", "json", "--batch", "1,3", "--threads", "1,2", "--layers"]))
+            .unwrap();
+    let rows = rows.as_array().unwrap();
+    assert_eq!(rows.len(), 4);
+    for row in rows {
+        let number = |field: &str| row[field].as_f64().unwrap_or_else(|| panic!("{field}: {row}"));
+        assert_eq!((row["net"].as_str(), row["engine"].as_str()), (Some("lenet5"), Some("ours")));
+        assert!(0.0 < number("ms_min") && number("ms_min") <= number("ms_median"));
+        assert!(number("compile_ms") > 0.0 && number("packed_mb") >= 0.24);
+        assert!((0.0..100.0).contains(&number("outside_percent")) && number("pass_by_layers") > 0.0);
+        if cfg!(target_os = "linux") {
+            assert!(number("peak_mb") > number("packed_mb"));
+        }
+    }
+}
+
+#[test]
+fn every_format_and_precision_has_its_row() {
+    assert!(quick(&["--format", "csv"]).starts_with("net,batch,threads,engine,ms_min,ms_median,gflops,"));
+    assert!(quick(&["--format", "markdown"]).contains("| lenet5"));
+    assert!(quick(&["--numerics", "fast"]).contains("ours-fast"));
+    let text = quick(&["--threads", "1,2,4", "--numerics", "strict"]);
+    assert!(text.contains("ours-strict") && text.contains("by 2"), "{text}");
+}
+
+#[test]
+fn bad_arguments_are_one_line_and_exit_2() {
+    let refusal = |arguments: &[&str]| NETBENCH.refusal(arguments);
+    assert!(refusal(&["--nets", "lenet6"]).contains("did you mean `lenet5`?"));
+    assert!(refusal(&["--threads", "0"]).contains("1..=1024"));
+    assert!(refusal(&["--batch", "0"]).contains("batch"));
+    assert!(refusal(&["--seconds", "-1"]).contains("-1"));
+    assert!(refusal(&["--rounds", "0"]).contains("rounds"));
+    assert!(refusal(&["--numerics", "exact"]).contains("exact"));
+    assert!(refusal(&["--engines", "ort"]).contains("--peers"));
+    assert!(refusal(&["--accuracy"]).contains("--peers"));
+    let folder = tempfile::tempdir().unwrap();
+    let empty = folder.path().to_str().unwrap();
+    assert!(refusal(&["--peers", empty]).contains("setup.sh"));
+    assert!(refusal(&["--peers", empty, "--engines", "onednn"]).contains("expected one of ort"));
+    assert!(refusal(&["--peers", empty, "--engines", "ncnn"]).contains("ncnn is not in"));
+    assert!(refusal(&["--peers", empty, "--accuracy"]).contains("torch-f64 is not in"));
+}
+
+#[test]
+fn a_worker_answers_every_request_with_a_line() {
+    let requests = "time 1\nnetwork none.onnx none 1\nnonsense\n";
+    let output = NETBENCH.command(&["worker", "ours", "1"]).write_stdin(requests).assert().success();
+    let text = String::from_utf8(output.get_output().stdout.clone()).unwrap();
+    assert_eq!(text.lines().count(), 3, "{text}");
+    assert!(text.lines().all(|line| line.starts_with("error ")), "{text}");
+    NETBENCH.command(&["worker", "theirs", "1"]).assert().code(2);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_peer_that_is_wrong_or_dead_is_a_row_and_no_rival() {
+    for is_dead in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        common::fake_peer(&folder.path().join("rust-worker"), 40, is_dead);
+        let peers = ["--peers", folder.path().to_str().unwrap(), "--engines", "rten"];
+        let arguments = [&QUICK[..], &peers[..]].concat();
+        // Nobody agrees with the library where the only other output is another.
+        let code = if is_dead { 0 } else { 1 };
+        let output = NETBENCH.command(&arguments).assert().code(code);
+        let text = String::from_utf8(output.get_output().stdout.clone()).unwrap();
+        assert!(text.contains(if is_dead { "none: crashed" } else { "ANOTHER OUTPUT fake" }), "{text}");
+        assert!(!text.contains("best by median"), "{text}");
+    }
+}

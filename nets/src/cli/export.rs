@@ -1,0 +1,46 @@
+//! `nets export`: a network as an ONNX file.
+
+use super::args;
+use super::source::{self, Wanted};
+use super::text;
+use clap::Args;
+use nets::{Shape, export::onnx};
+use std::path::PathBuf;
+
+const EXAMPLES: &str = "Examples:
+  nets export resnet50 resnet50.onnx
+  nets export vgg16 vgg16.onnx --batch 8 --weights vgg16.safetensors";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Export {
+    /// A network of the zoo or an .onnx file
+    network: String,
+    /// Where it is written
+    #[arg(value_name = "FILE.onnx")]
+    file: PathBuf,
+    /// Extents of one input image [default: those that the network is published for]
+    #[arg(long, value_name = "CxHxW", value_parser = args::image)]
+    input: Option<Shape>,
+    /// Images of one forward pass
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u16).range(1..))]
+    batch: u16,
+    /// Weights under the names of the network's layers [default: trained ones for lenet5, else seeded ones]
+    #[arg(long, value_name = "FILE.safetensors")]
+    weights: Option<PathBuf>,
+    /// Seed of random weights
+    #[arg(long, value_name = "N", conflicts_with = "weights")]
+    seed: Option<u64>,
+}
+
+impl Export {
+    pub(super) fn execute(&self) -> anyhow::Result<String> {
+        let (weights, seed) = (self.weights.as_deref(), self.seed);
+        let wanted = Wanted { network: &self.network, input: self.input, weights, seed };
+        let (graph, weights) = source::load(wanted)?;
+        onnx::save(&graph, &*weights, self.batch.into(), &self.file)?;
+        let size = std::fs::metadata(&self.file).map_or(0, |file| file.len());
+        let (name, file) = (graph.name(), self.file.display());
+        Ok(format!("{name} for {} image(s) in {file}, {}\n", self.batch, text::bytes(size)))
+    }
+}

@@ -1,0 +1,3 @@
+//! Networks for other tools.
+
+pub mod onnx;

@@ -1,0 +1,21 @@
+//! What the system says of a process.
+
+/// Bytes of memory that a process, by its number or `self`, has had at once so far: code, packed weights, activations and
+/// all that was needed for a while. `None` where the system does not say as Linux does.
+pub fn peak_bytes(process: &str) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? << 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_has_memory_and_nobody_has_none() {
+        assert_eq!(peak_bytes("self").is_some(), cfg!(target_os = "linux"));
+        assert!(peak_bytes("self").is_none_or(|bytes| bytes > 100_000));
+        assert_eq!(peak_bytes("nobody"), None);
+    }
+}
