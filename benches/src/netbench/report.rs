@@ -115,6 +115,10 @@ impl Report {
         let mut table =
             table(&["network", "batch", "threads", "median ms", "by 1", "by 2"], &[1, 2, 3, 4, 5], format);
         let ours = || self.rows.iter().filter(|row| row.is_ours());
+        let first = ours().next()?.threads;
+        if ours().all(|row| row.threads == first) {
+            return None;
+        }
         for row in ours().filter(|row| row.threads > 1) {
             let by = |threads: usize| {
                 let same =
@@ -130,7 +134,7 @@ impl Report {
                 number(by(2), 3),
             ]);
         }
-        (table.row_count() > 0).then_some(table)
+        Some(table)
     }
 }
 
