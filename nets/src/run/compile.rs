@@ -65,10 +65,11 @@ fn largest_first(graph: &Graph, program: &Program, kernels: &Kernels<'_>) -> Res
     };
     let mut order: Vec<usize> = (0..program.ops.len()).collect();
     order.sort_by_cached_key(|&index| std::cmp::Reverse(weights(&program.ops[index])));
-    let mut built = order
-        .into_iter()
-        .map(|index| Ok((index, kernels.kernel(&program.ops[index])?)))
-        .collect::<Result<Vec<_>, NetError>>()?;
+    let built: Result<Vec<_>, NetError> =
+        order.into_iter().map(|index| Ok((index, kernels.kernel(&program.ops[index])?))).collect();
+    // Whoever reads the error looks for the first layer that is wrong.
+    let first = |error| program.ops.iter().find_map(|op| kernels.kernel(op).err()).unwrap_or(error);
+    let mut built = built.map_err(first)?;
     built.sort_by_key(|&(index, _)| index);
     Ok(built.into_iter().map(|(_, kernel)| kernel).collect())
 }
