@@ -25,7 +25,7 @@ impl Buffer {
         let capacity = bytes.next_multiple_of(align) / size_of::<f32>();
         let mut data = AVec::with_capacity(align, capacity);
         if bytes >= LARGE {
-            advise_huge(data.as_mut_ptr(), capacity * size_of::<f32>());
+            advise_huge(data.as_mut_ptr(), huge_pages(bytes) * HUGE_PAGE);
         }
         data.resize(len, 0.0);
         Self(data)
@@ -54,6 +54,12 @@ impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [f32] {
         &mut self.0
     }
+}
+
+/// Huge pages at the start of so many bytes. The last is one only if at least half of it is used: a network has dozens of
+/// buffers, and all of a huge page is resident from its first touch on.
+fn huge_pages(bytes: usize) -> usize {
+    bytes / HUGE_PAGE + usize::from(bytes % HUGE_PAGE >= LARGE)
 }
 
 #[cfg(target_os = "linux")]
