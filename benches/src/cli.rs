@@ -60,6 +60,8 @@ pub struct Outcome {
     pub text: String,
     /// How many outputs of the library were wrong.
     pub wrong: usize,
+    /// What else was not as it should be.
+    pub failure: Option<String>,
 }
 
 /// A whole program: parses the arguments, does what they say, prints. 0 if all is well, 1 if outputs were wrong, 2 with one
@@ -78,10 +80,15 @@ pub fn program<A: Parser>(run: fn(&A) -> anyhow::Result<Outcome>) -> ExitCode {
 
 fn finish(outcome: &Outcome) -> ExitCode {
     let printed = print(&outcome.text);
-    if outcome.wrong == 0 {
+    if outcome.wrong == 0 && outcome.failure.is_none() {
         return printed;
     }
-    let _ = writeln!(io::stderr(), "error: {} outputs were wrong", outcome.wrong);
+    if outcome.wrong > 0 {
+        let _ = writeln!(io::stderr(), "error: {} outputs were wrong", outcome.wrong);
+    }
+    if let Some(failure) = &outcome.failure {
+        let _ = writeln!(io::stderr(), "error: {failure}");
+    }
     ExitCode::from(WRONG)
 }
 

@@ -3,8 +3,8 @@
 
 use crate::problem::{Errors, Problem};
 use kernels::{
-    Buffer, ConvDesc, ConvError, ConvIo, ConvPlan, Layout, PlanOptions, Shape4, TensorMut, TensorRef,
-    Threads, Weights, Workspace,
+    Buffer, ConvDesc, ConvDescBuilder, ConvError, ConvIo, ConvPlan, Layout, PlanOptions, Shape4, TensorMut,
+    TensorRef, Threads, Weights, Workspace,
 };
 
 /// Slots of a ring at most: layers of some kilobytes need no more to be out of a second-level cache.
@@ -41,9 +41,23 @@ pub struct Layouts {
 }
 
 impl Layouts {
+    /// What a network with `layout` reads and writes. The first layer of a blocked network reads a plain image, here as in
+    /// the peers.
+    pub fn of_network(layout: Layout, channels: usize) -> Self {
+        /// Channels of one block.
+        const BLOCK: usize = 16;
+        let is_first = layout == Layout::Nchw16c && channels < BLOCK;
+        Self { input: if is_first { Layout::Nchw } else { layout }, output: layout }
+    }
+
     /// One for both.
     pub fn same(layout: Layout) -> Self {
         Self { input: layout, output: layout }
+    }
+
+    /// `builder` with these layouts.
+    pub fn on(self, builder: ConvDescBuilder) -> ConvDescBuilder {
+        builder.layout(self.input).output_layout(self.output)
     }
 
     /// The problem in these layouts.
@@ -51,8 +65,7 @@ impl Layouts {
     /// # Errors
     /// Of the descriptor's builder.
     pub fn describe(self, problem: &Problem) -> Result<ConvDesc, ConvError> {
-        let builder = problem.spec.builder().epilogue(problem.desc.epilogue());
-        builder.layout(self.input).output_layout(self.output).build()
+        self.on(problem.spec.builder().epilogue(problem.desc.epilogue())).build()
     }
 }
 

@@ -2,6 +2,7 @@
 //! against them, the timing of rivals in turns, and the programs `shootout` and `netbench`.
 
 pub mod cli;
+pub mod fit;
 pub mod layer;
 pub mod layers;
 pub mod netbench;
@@ -9,6 +10,7 @@ pub mod peak;
 pub mod peers;
 pub mod pin;
 pub mod problem;
+pub mod random;
 pub mod shootout;
 mod table;
 pub mod turns;

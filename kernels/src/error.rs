@@ -1,6 +1,6 @@
 //! [`ConvError`]: what was wrong, what was expected, what was got.
 
-use crate::choose::{Algorithm, Isa, Unsupported};
+use crate::choose::{Algorithm, Isa, Rejection, Unsupported};
 use crate::describe::{Layout, Shape4, Size2};
 use std::fmt;
 
@@ -72,6 +72,13 @@ pub enum ConvError {
     },
     /// Every algorithm that can do this problem, with the error that it may have, is forbidden.
     NothingAllowed,
+    /// What may do this problem, or was forced to, needs more memory than the options allow.
+    TooLarge {
+        /// The one that needs the least.
+        algorithm: Algorithm,
+        /// What it needs: [`Rejection::Workspace`] or [`Rejection::Packed`].
+        rejection: Rejection,
+    },
     /// The instruction set asked for is not there.
     IsaUnavailable {
         /// What was asked for.
@@ -134,6 +141,12 @@ impl fmt::Display for ConvError {
             }
             Self::NothingAllowed => {
                 write!(f, "algorithms: expected one that can do this convolution, got all of them forbidden")
+            }
+            Self::TooLarge { algorithm, rejection } => {
+                write!(
+                    f,
+                    "memory: expected an algorithm within the limits, got {algorithm}, which {rejection}"
+                )
             }
             Self::IsaUnavailable { isa, best } => {
                 write!(f, "instruction set {isa}: expected one that this machine has (the best is {best})")

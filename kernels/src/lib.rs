@@ -58,7 +58,10 @@ mod run;
 mod simd;
 mod tile;
 
-pub use choose::{Algorithm, Algorithms, Choice, Isa, Numerics, Rejection, Select, Unsupported};
+pub use choose::{
+    Algorithm, Algorithms, Bound, Candidate, Choice, Estimate, Isa, Loaded, Numerics, Profile, Rejection,
+    Select, Traffic, Unsupported, Wisdom,
+};
 pub use describe::{
     Activation, ConvDesc, ConvDescBuilder, Cost, EpilogueSpec, Layout, Pad2, Pitch, Shape4, Size2, TensorMut,
     TensorRef, Weights,
@@ -71,6 +74,7 @@ pub use run::{ConvIo, Threads, conv2d};
 /// The register tiles themselves, for this workspace's tests and benches: no part of the public interface.
 #[doc(hidden)]
 pub mod internal {
+    pub use crate::choose::parts_of;
     pub use crate::tile::direct_table::DirectTile;
     pub use crate::tile::gemm_table::GemmTile;
     pub use crate::tile::table::KernelSet;

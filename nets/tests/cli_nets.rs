@@ -97,7 +97,15 @@ fn bench_reads_onnx() {
 #[test]
 fn explain_says_why() {
     let text = success(&["explain", "googlenet", "--threads", "1"]);
-    for part in ["inception_3a/3x3\n", "chosen", "rejected", "1x3x224x224 -> 64 7x7", "nchw -> nchw16c"] {
+    for part in [
+        "inception_3a/3x3\n",
+        "chosen",
+        "rejected",
+        "predicted ms",
+        "compute",
+        "1x3x224x224 -> 64 7x7",
+        "nchw -> nchw16c",
+    ] {
         assert!(text.contains(part), "no `{part}` in:\n{text}");
     }
     let rows = json(&["explain", "resnet20-cifar", "--json", "--batch", "4", "--isa", "portable"]);
@@ -107,6 +115,13 @@ fn explain_says_why() {
         assert_eq!(row["isa"], "portable");
         assert!(row["algorithm"].is_string() && row["reason"].is_string() && row["kernel"].is_string());
         assert!(!row["rejected"].as_array().unwrap().is_empty() && row["macs"].as_u64().unwrap() > 0);
+        let candidates = row["candidates"].as_array().unwrap();
+        let chosen: Vec<_> = candidates.iter().filter(|candidate| candidate["rejected"].is_null()).collect();
+        assert_eq!(chosen.len(), 1);
+        assert_eq!(chosen[0]["algorithm"], row["algorithm"]);
+        assert_eq!(chosen[0]["packed_bytes"], row["packed_bytes"]);
+        assert!(candidates.iter().all(|candidate| candidate["predicted_ms"].as_f64().unwrap() > 0.0));
+        assert!(candidates.iter().all(|candidate| candidate["measured_ms"].is_null()));
     }
     fails_with(&["explain", "resnet5"], "did you mean `resnet50`?");
 }

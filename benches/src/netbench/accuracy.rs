@@ -62,7 +62,7 @@ pub(super) fn run(args: &Args, entries: &[&'static Entry]) -> anyhow::Result<Out
         Format::Csv => csv(&rows)?,
         format => page(&rows, format),
     };
-    Ok(Outcome { text, wrong })
+    Ok(Outcome { text, wrong, failure: None })
 }
 
 /// The bytes of an engine's output; its process ends with this.

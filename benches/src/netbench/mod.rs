@@ -55,5 +55,5 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     }
     progress.finish_and_clear();
     let report = Report { machine: machine(), rows };
-    Ok(Outcome { wrong: report.wrong(), text: report.write(args.format)? })
+    Ok(Outcome { wrong: report.wrong(), text: report.write(args.format)?, failure: None })
 }

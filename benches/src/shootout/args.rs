@@ -2,10 +2,12 @@
 
 use crate::cli::{Format, Precision, named, once_each};
 use crate::layer::Memory;
+use crate::layers::{self, LayerSpec};
 use crate::peers::{Engine, Task};
 use crate::problem::Numbers;
+use crate::random;
 use clap::Parser;
-use kernels::{Algorithm, Isa, Layout, PlanOptions};
+use kernels::{Algorithm, ConvDesc, Isa, Layout, PlanOptions};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -52,6 +54,17 @@ pub struct Args {
     /// Megabytes of such a ring
     #[arg(long, value_name = "MB", default_value = "96", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub cold_mb: u32,
+    /// Judge the library's choice: print its time by that of the fastest algorithm, and exit with 1 if the geometric mean
+    /// loses more per cent than this
+    #[arg(long, value_name = "PERCENT")]
+    pub assert_choice: Option<f64>,
+    /// Also so many random layers
+    #[arg(long, value_name = "N", default_value = "0")]
+    #[arg(value_parser = clap::value_parser!(u32).range(0..=100_000))]
+    pub random: u32,
+    /// Which random layers
+    #[arg(long, value_name = "SEED", default_value = "1")]
+    pub seed: u64,
     /// Only measure the roofs of this machine, for one thread and for one on each core
     #[arg(long)]
     pub roofs: bool,
@@ -107,6 +120,20 @@ impl Args {
         Ok(if self.isa.is_empty() { vec![Isa::detect()] } else { once_each(&self.isa) })
     }
 
+    /// The layers of the list, and the random ones.
+    ///
+    /// # Errors
+    /// A name that means nothing.
+    pub(super) fn layers(&self) -> anyhow::Result<Vec<LayerSpec>> {
+        let listed = layers::select(&self.filter).map_err(anyhow::Error::msg)?;
+        let mut layers: Vec<LayerSpec> = listed.into_iter().cloned().collect();
+        if self.assert_choice.is_some() {
+            layers.retain(|layer| layer.macs <= random::MOST_MACS);
+        }
+        layers.extend(random::layers(self.random as usize, self.seed));
+        Ok(layers)
+    }
+
     /// The candidates, once each.
     pub(super) fn candidates(&self) -> Vec<Candidate> {
         if self.algorithm.is_empty() {
@@ -130,6 +157,14 @@ impl Args {
 
     pub(super) fn slice(&self) -> Duration {
         Duration::from_millis(self.turn.into())
+    }
+
+    /// Whether the candidate is as accurate as is asked for.
+    pub(super) fn allows(&self, candidate: Candidate, desc: &ConvDesc) -> bool {
+        match candidate {
+            Candidate::Auto => true,
+            Candidate::Forced(algorithm) => algorithm.numerics(desc) <= self.numerics.numerics(),
+        }
     }
 
     pub(super) fn options(&self, candidate: Candidate, isa: Isa, threads: usize) -> PlanOptions {

@@ -10,13 +10,11 @@ use crate::peers::Worker;
 use crate::pin::Crew;
 use crate::problem::Problem;
 use crate::turns::{Rival, take_turns};
-use kernels::{ConvError, Isa, Layout};
+use kernels::{ConvError, Isa};
 use std::path::Path;
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// Channels of one block of [`Layout::Nchw16c`].
-const BLOCK: usize = 16;
 /// The relative L2 error from which on a peer is not held against anybody.
 const PEER_TOLERANCE: f64 = 1e-4;
 
@@ -71,9 +69,18 @@ impl Arena<'_> {
                         entries.order.push((index, candidate.name()));
                         continue;
                     }
+                    // Only what could have been chosen is held against the choice.
+                    if self.args.assert_choice.is_some() && !self.args.allows(candidate, &problem.desc) {
+                        continue;
+                    }
                     let options = self.args.options(candidate, isa, self.crew.threads());
                     let memory = self.args.memory();
-                    let layer = match Layer::new(problem, layouts(layout, problem), &options, memory) {
+                    let layer = match Layer::new(
+                        problem,
+                        Layouts::of_network(layout, problem.spec.c),
+                        &options,
+                        memory,
+                    ) {
                         Ok(layer) => layer,
                         Err(ConvError::Unsupported { .. }) => continue,
                         Err(error) => return Err(anyhow::Error::new(error).context(problem.spec.id.clone())),
@@ -135,7 +142,11 @@ impl Arena<'_> {
     /// Times everything that has run: ours if it is right, peers in any case.
     fn time(&mut self, spec: &LayerSpec, ours: &mut Entries<'_>, guests: &mut [Row]) {
         let rounds = self.args.rounds as usize;
-        let sustained = SUSTAINED / self.args.rounds;
+        // Where algorithms are held against each other alone, the roof is no more than a sign of life.
+        let sustained = match self.args.assert_choice {
+            None => SUSTAINED / self.args.rounds,
+            Some(_) => Duration::ZERO,
+        };
         let roof = |roof: &Roof| peak::roof_of_crew(roof.isa, self.crew);
         let roofs = self.roofs.iter().filter_map(roof);
         let mut rivals: Vec<_> =
@@ -163,12 +174,6 @@ impl Arena<'_> {
             roof.extend(rival);
         }
     }
-}
-
-/// What a layer reads and writes. The first layer of a blocked network reads a plain image, here as in the peers.
-fn layouts(layout: Layout, problem: &Problem) -> Layouts {
-    let is_first = layout == Layout::Nchw16c && problem.spec.c < BLOCK;
-    Layouts { input: if is_first { Layout::Nchw } else { layout }, output: layout }
 }
 
 fn write(file: &Path, values: &[f32]) -> std::io::Result<()> {

@@ -4,12 +4,13 @@ mod args;
 mod contest;
 mod plot;
 mod ratios;
+mod regret;
 mod report;
 mod roofs;
 mod row;
 
 use crate::cli::{Format, Outcome, progress};
-use crate::layers::{self, LayerSpec};
+use crate::layers::LayerSpec;
 pub use crate::peers::Engine;
 use crate::peers::{self, Task, Worker};
 use crate::pin::Crew;
@@ -18,6 +19,7 @@ pub use args::{Args, Candidate};
 use contest::Arena;
 use indicatif::ProgressBar;
 use kernels::Isa;
+use regret::Judgement;
 use report::Report;
 use roofs::Roof;
 pub(crate) use roofs::machine;
@@ -30,7 +32,7 @@ use std::io::Write;
 /// # Errors
 /// Names of nothing, instruction sets that this machine does not have, peers that are not installed.
 pub fn run(args: &Args) -> anyhow::Result<Outcome> {
-    let layers = layers::select(&args.filter).map_err(anyhow::Error::msg)?;
+    let layers = args.layers()?;
     let isas = args.isas()?;
     if args.roofs {
         return roofs_alone(&isas);
@@ -83,7 +85,23 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
         file.write_all(plot::svg(&rows, &measured)?.as_bytes()).context("cannot write the plot")?;
     }
     let wrong = rows.iter().filter(|row| row.is_wrong && row.peer().is_none()).count();
-    Ok(Outcome { text: Report { machine, rows }.write(args.format)?, wrong })
+    let (mut notes, mut failure) = (String::new(), None);
+    if let Some(percent) = args.assert_choice {
+        let judgement = Judgement::of(&rows);
+        notes = judgement.text();
+        let loss = 100.0 * (judgement.mean() - 1.0);
+        // Not a number is no success.
+        failure = (loss.is_nan() || loss > percent)
+            .then(|| format!("the choice lost {loss:.2} %, more than {percent} %"));
+    }
+    let text = match args.format {
+        Format::Json | Format::Csv => {
+            eprint!("{notes}");
+            Report { machine, rows }.write(args.format)?
+        }
+        _ => Report { machine, rows }.write(args.format)? + "\n" + &notes,
+    };
+    Ok(Outcome { text, wrong, failure })
 }
 
 /// `--roofs`: for one thread and for one on each core.
@@ -94,11 +112,11 @@ fn roofs_alone(isas: &[Isa]) -> anyhow::Result<Outcome> {
     for threads in counts {
         lines.extend(roofs::lines(&roofs::survey(isas, &Crew::new(threads)?)));
     }
-    Ok(Outcome { text: lines.join("\n") + "\n", wrong: 0 })
+    Ok(Outcome { text: lines.join("\n") + "\n", wrong: 0, failure: None })
 }
 
 fn of_layers(
-    layers: &[&LayerSpec],
+    layers: &[LayerSpec],
     arena: &mut Arena<'_>,
     progress: &ProgressBar,
 ) -> anyhow::Result<Vec<Row>> {

@@ -13,12 +13,13 @@
 //! where pixels are neighbours (NCHW) it is the other way round, and the loops are the same.
 //! K is accumulated in an order that depends on the problem alone: not on tiles, regions or threads.
 
+use super::gemm_cut::GemmCut;
 use super::pixels::{Access, PixelTiles, pack_columns, pack_rows};
 use super::{Grain, Operands};
-use crate::describe::{ConvDesc, PixelView};
+use crate::describe::{ConvDesc, Layout, PixelView, Weights};
 use crate::plan::packed::{GemmWeights, Panel, Side};
 use crate::tile::gemm::CHUNK;
-use crate::tile::gemm_table::{ColumnsOf, GemmTile, Hint, RowsOf};
+use crate::tile::gemm_table::{ColumnsOf, Hint, RowsOf};
 use crate::tile::output::{OutputRegion, TileAt};
 use crate::tile::table::Post;
 use std::ops::Range;
@@ -34,17 +35,9 @@ pub(crate) enum Source {
 
 /// A planned matrix product.
 pub(crate) struct GemmConv {
-    pub(crate) desc: ConvDesc,
-    pub(crate) tile: &'static GemmTile,
+    desc: ConvDesc,
+    pub(crate) cut: GemmCut,
     pub(crate) weights: GemmWeights,
-    pub(crate) source: Source,
-    /// Whether the layout lets all images be one row of pixels.
-    pub(crate) mergeable: bool,
-    /// Steps of K per block, whole chunks: the products of a block are summed one after the other.
-    pub(crate) k_block: usize,
-    /// Pixels per stretch, whole tiles.
-    pub(crate) stretch: usize,
-    pub(crate) ahead: Lookahead,
 }
 
 /// What is worth hinting into the second cache level while a tile runs.
@@ -67,25 +60,30 @@ struct Block<'a> {
 }
 
 impl GemmConv {
+    /// Packs `weights` as `cut` has it. K runs `(kh, kw, c)` where channels are neighbours; in NCHW `(c, kh, kw)`, the
+    /// filter's own order.
+    pub(crate) fn new(desc: &ConvDesc, weights: &Weights<'_>, cut: GemmCut) -> Self {
+        let window = desc.kernel().h * desc.kernel().w;
+        let channels = desc.input().c / desc.groups();
+        let order = |k: usize| match desc.output_layout() {
+            Layout::Nchw => k,
+            _ => k % channels * window + k / channels,
+        };
+        let weights = GemmWeights::pack(desc, weights, &cut.tile.shape, cut.layout, order);
+        Self { desc: *desc, cut, weights }
+    }
+
     pub(crate) fn merges(&self, views: &[PixelView]) -> bool {
-        self.mergeable && views.iter().all(PixelView::can_merge)
+        self.cut.mergeable && views.iter().all(PixelView::can_merge)
     }
 
     pub(crate) fn grain(&self) -> Grain {
-        let (pixels, channels) = (self.weights.tile_pixels(), self.weights.width());
-        // What is packed would be packed by each part.
-        let in_place = self.source != Source::Packed;
-        Grain { pixels, channels, channels_first: in_place && self.weights.outweigh_image(&self.desc) }
+        self.cut.grain(&self.desc)
     }
 
-    /// A packed stretch; a 1x1 on NCHW packs one tile at a time, and only those that it cannot read in place.
+    /// See [`GemmCut::workspace_len`].
     pub(crate) fn workspace_len(&self) -> usize {
-        let k = self.weights.k.min(self.k_block).next_multiple_of(CHUNK);
-        match (self.source, self.weights.side) {
-            (Source::Packed, _) => k * self.stretch,
-            (Source::Image(_), Side::Rows) => k * self.weights.tile_pixels(),
-            (Source::Image(_), Side::Columns) => 0,
-        }
+        self.cut.workspace_len()
     }
 
     pub(crate) fn run(&self, operands: &Operands<'_>, region: &mut OutputRegion<'_>, slab: &mut [f32]) {
@@ -97,12 +95,12 @@ impl GemmConv {
         }
         for n in images {
             for group in channels.start / per_group..=(channels.end - 1) / per_group {
-                for start in pixels.clone().step_by(self.stretch) {
-                    let stretch = start..pixels.end.min(start + self.stretch);
-                    for k in (0..self.weights.k).step_by(self.k_block) {
-                        let k = k..self.weights.k.min(k + self.k_block);
+                for start in pixels.clone().step_by(self.cut.stretch) {
+                    let stretch = start..pixels.end.min(start + self.cut.stretch);
+                    for k in (0..self.cut.shape.k).step_by(self.cut.k_block) {
+                        let k = k..self.cut.shape.k.min(k + self.cut.k_block);
                         let block = Block { operands, n, group, pixels: stretch.clone(), k };
-                        match self.weights.side {
+                        match self.cut.shape.side {
                             Side::Columns => self.channels_as_columns(&block, region, slab),
                             Side::Rows => self.channels_as_rows(&block, region, slab),
                         }
@@ -118,15 +116,15 @@ impl GemmConv {
     }
 
     fn tiles(&self, pixels: &Range<usize>) -> PixelTiles {
-        let unbroken = match self.source {
+        let unbroken = match self.cut.source {
             Source::Image(access) => access.unbroken,
             Source::Packed => usize::MAX,
         };
         PixelTiles {
             pixels: pixels.clone(),
-            most: self.weights.tile_pixels(),
+            most: self.cut.shape.tile_pixels,
             unbroken,
-            even: self.weights.side == Side::Columns,
+            even: self.cut.shape.side == Side::Columns,
         }
     }
 
@@ -135,11 +133,11 @@ impl GemmConv {
         Post {
             bias,
             slope,
-            per_row: self.weights.side == Side::Rows,
+            per_row: self.cut.shape.side == Side::Rows,
             activation: self.desc.epilogue().activation,
             residual: None,
             first: block.k.start == 0,
-            last: block.k.end == self.weights.k,
+            last: block.k.end == self.cut.shape.k,
         }
     }
 
@@ -148,7 +146,7 @@ impl GemmConv {
         let Block { operands, n, group, ref pixels, ref k } = *block;
         let chunks = k.len().div_ceil(CHUNK);
         let tiles = self.tiles(pixels);
-        if self.source == Source::Packed {
+        if self.cut.source == Source::Packed {
             pack_rows(&self.desc, &operands.input, (n, group), tiles.clone(), k, slab);
         }
         let steps = tiles.clone().count() * chunks;
@@ -160,16 +158,16 @@ impl GemmConv {
         {
             let post = self.post(block, index, 0);
             let b = self.weights.columns(index, k.start);
-            let mut ahead = match self.ahead {
+            let mut ahead = match self.cut.ahead {
                 Lookahead::Weights => {
                     let next = self.weights.next_columns(index, k.start);
                     Ahead::weights(&next[..next.len().min(k.len() * self.weights.width())], steps)
                 }
-                Lookahead::Pixels => Ahead::pixels(number, panels, self.tile.rows()),
+                Lookahead::Pixels => Ahead::pixels(number, panels, self.cut.tile.rows()),
                 Lookahead::Nothing => Ahead::Nothing,
             };
             for p in strips.clone() {
-                let image = |p: usize| match self.source {
+                let image = |p: usize| match self.cut.source {
                     Source::Image(access) if p < region.pixels.end => {
                         Some(access.rows(&operands.input, n, p, self.first_channel(group) + k.start))
                     }
@@ -177,13 +175,13 @@ impl GemmConv {
                 };
                 let packed = RowsOf { data: slab, row: CHUNK, chunk: None };
                 let a = image(p.start).unwrap_or(packed);
-                let tiles = p.len().div_ceil(self.tile.rows());
-                let hint = ahead.hint(chunks, tiles, || image(p.start.saturating_add(self.stretch)));
+                let tiles = p.len().div_ceil(self.cut.tile.rows());
+                let hint = ahead.hint(chunks, tiles, || image(p.start.saturating_add(self.cut.stretch)));
                 let residual = operands
                     .residual
                     .map(|r| (r.data, TileAt::channels_as_columns(&r.view, n, p.start, channel)));
                 let out = region.channels_as_columns(n, p, channel, lo..hi);
-                self.tile.run(k.len(), a, b, out, &Post { residual, ..post }, hint);
+                self.cut.tile.run(k.len(), a, b, out, &Post { residual, ..post }, hint);
             }
         }
     }
@@ -191,14 +189,14 @@ impl GemmConv {
     /// NCHW: each weight is broadcast against vectors of pixels.
     fn channels_as_rows(&self, block: &Block<'_>, region: &mut OutputRegion<'_>, slab: &mut [f32]) {
         let Block { operands, n, group, ref pixels, ref k } = *block;
-        let width = self.weights.tile_pixels();
+        let width = self.cut.shape.tile_pixels;
         // An image is read in place in whole tiles; what is left at the end of the plane is packed.
-        let in_place = match self.source {
+        let in_place = match self.cut.source {
             Source::Image(_) => pixels.len() / width * width,
             Source::Packed => 0,
         };
         let (here, rest) = (pixels.start..pixels.start + in_place, pixels.start + in_place..pixels.end);
-        if let Source::Image(access) = self.source
+        if let Source::Image(access) = self.cut.source
             && !here.is_empty()
         {
             let channel = self.first_channel(group) + k.start;
@@ -228,7 +226,7 @@ impl GemmConv {
                 .residual
                 .map(|r| (r.data, TileAt::channels_as_rows(&r.view, n, pixels.start, channel + lo)));
             let out = region.channels_as_rows(n, channel + lo..channel + hi, pixels.clone());
-            self.tile.run(k.len(), a, columns, out, &Post { residual, ..post }, Hint::NONE);
+            self.cut.tile.run(k.len(), a, columns, out, &Post { residual, ..post }, Hint::NONE);
         }
     }
 }

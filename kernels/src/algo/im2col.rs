@@ -4,10 +4,11 @@
 //! Where channels are neighbours K runs `(kh, kw, c)`, so that packing copies runs of channels; in NCHW it runs
 //! `(c, kh, kw)`, the filter's own order, and packing copies runs of pixels.
 
-use super::gemm::{GemmConv, Lookahead, Source};
+use super::gemm::{Lookahead, Source};
+use super::gemm_cut::GemmCut;
 use super::pixels::{MOST_COLUMNS, MOST_ROWS};
-use crate::describe::{ConvDesc, Layout, Weights};
-use crate::plan::packed::GemmWeights;
+use crate::describe::ConvDesc;
+use crate::plan::packed::GemmShape;
 use crate::tile::gemm::CHUNK;
 use crate::tile::table::KernelSet;
 
@@ -17,29 +18,22 @@ const K_BLOCK: usize = 512;
 /// Elements of a packed stretch: a quarter of a second-level cache of 1 MB.
 const STRETCH_LEN: usize = 64 << 10;
 
-pub(crate) fn plan(desc: &ConvDesc, weights: &Weights<'_>, kernels: &'static KernelSet) -> GemmConv {
-    let (kernel, channels) = (desc.kernel(), desc.input().c / desc.groups());
-    let window = kernel.h * kernel.w;
+pub(crate) fn cut(desc: &ConvDesc, kernels: &'static KernelSet) -> GemmCut {
     let tile = &kernels.gemm[0];
     assert!(tile.rows() <= MOST_ROWS && tile.columns() <= MOST_COLUMNS);
-    let order = |k: usize| match desc.output_layout() {
-        Layout::Nchw => k,
-        _ => k % channels * window + k / channels,
-    };
-    let weights = GemmWeights::pack(desc, weights, &tile.shape, desc.output_layout(), order);
-    let tile_pixels = weights.tile_pixels();
-    let k = weights.k.min(K_BLOCK).next_multiple_of(CHUNK);
-    let most = (STRETCH_LEN / k).max(tile_pixels) / tile_pixels;
+    let shape = GemmShape::new(desc, &tile.shape, desc.output_layout());
+    let k = shape.k.min(K_BLOCK).next_multiple_of(CHUNK);
+    let most = (STRETCH_LEN / k).max(shape.tile_pixels) / shape.tile_pixels;
     let pixels = desc.output().h * desc.output().w;
-    let stretch = most.min(pixels.div_ceil(tile_pixels)) * tile_pixels;
+    let stretch = most.min(pixels.div_ceil(shape.tile_pixels)) * shape.tile_pixels;
     // Packing brings the pixels near; the weights are far if all of them are more than the second level holds.
-    let far = weights.bytes() > (1 << 20);
+    let far = shape.bytes() > (1 << 20);
     let ahead = if far { Lookahead::Weights } else { Lookahead::Nothing };
-    GemmConv {
-        desc: *desc,
+    GemmCut {
         tile,
-        weights,
+        shape,
         source: Source::Packed,
+        layout: desc.output_layout(),
         mergeable: false,
         k_block: K_BLOCK,
         stretch,

@@ -7,6 +7,7 @@ pub(crate) mod depthwise;
 pub(crate) mod direct;
 pub(crate) mod fft;
 pub(crate) mod gemm;
+pub(crate) mod gemm_cut;
 pub(crate) mod grid;
 pub(crate) mod im2col;
 pub(crate) mod pixels;
@@ -16,6 +17,7 @@ pub(crate) mod reference;
 pub(crate) mod winograd;
 
 use crate::choose::Algorithm;
+use crate::choose::work::{Share, Sketch};
 use crate::describe::{BLOCK, ConvDesc, PixelRef, PixelView, Weights};
 use crate::tile::output::OutputRegion;
 use crate::tile::table::KernelSet;
@@ -37,10 +39,11 @@ pub(crate) fn plan(
     weights: &Weights<'_>,
     kernels: &'static KernelSet,
 ) -> PlanKind {
+    let gemm = |cut| PlanKind::Gemm(gemm::GemmConv::new(desc, weights, cut));
     match algorithm {
         Algorithm::Reference => PlanKind::Reference(reference::Reference::new(desc, weights)),
-        Algorithm::Im2colGemm => PlanKind::Gemm(im2col::plan(desc, weights, kernels)),
-        Algorithm::Pointwise => PlanKind::Gemm(pointwise::plan(desc, weights, kernels)),
+        Algorithm::Im2colGemm => gemm(im2col::cut(desc, kernels)),
+        Algorithm::Pointwise => gemm(pointwise::cut(desc, kernels)),
         Algorithm::Direct => PlanKind::Direct(direct::DirectConv::new(desc, weights, kernels)),
         Algorithm::Depthwise => PlanKind::Depthwise(depthwise::plan(desc, weights, kernels)),
         Algorithm::Winograd2x2
@@ -54,6 +57,36 @@ pub(crate) fn plan(
         Algorithm::Fft => PlanKind::Fft(Box::new(fft::FftConv::new(desc, weights, kernels))),
     }
 }
+
+/// What [`plan`] would need and do, with nothing packed: `algorithm` must support `desc`.
+pub(crate) fn sketch(
+    algorithm: Algorithm,
+    desc: &ConvDesc,
+    kernels: &'static KernelSet,
+    share: &Share,
+) -> Sketch {
+    let mut sketch = match algorithm {
+        Algorithm::Reference => reference::sketch(desc, share),
+        Algorithm::Im2colGemm => im2col::cut(desc, kernels).sketch(desc, share),
+        Algorithm::Pointwise => pointwise::cut(desc, kernels).sketch(desc, share),
+        Algorithm::Direct => direct::sketch(desc, kernels, share),
+        Algorithm::Depthwise => depthwise::sketch(desc, kernels, share),
+        Algorithm::Winograd2x2
+        | Algorithm::Winograd3x3
+        | Algorithm::Winograd4x2
+        | Algorithm::Winograd4x4
+        | Algorithm::Winograd6x6 => {
+            let outputs = algorithm.winograd_outputs().expect("tiles have outputs");
+            winograd::sketch(desc, outputs, kernels, share)
+        }
+        Algorithm::Fft => fft::sketch(desc, kernels, share),
+    };
+    sketch.workspace_len = sketch.workspace_len.next_multiple_of(LINE);
+    sketch
+}
+
+/// Elements of a cache line: slabs begin at whole ones.
+const LINE: usize = 16;
 
 /// How a box may be cut among threads without spoiling tiles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,7 +144,7 @@ impl PlanKind {
             }
             Self::Gemm(gemm) => {
                 gemm.run(operands, &mut region, slab);
-                gemm.tile.columns()
+                gemm.cut.tile.columns()
             }
             Self::Direct(direct) => {
                 direct.run(operands, &mut region, slab);
@@ -140,10 +173,10 @@ impl PlanKind {
     pub(crate) fn workspace_len(&self) -> usize {
         match self {
             Self::Reference(_) | Self::Depthwise(_) => 0,
-            Self::Gemm(gemm) => gemm.workspace_len().next_multiple_of(16),
-            Self::Direct(direct) => direct.workspace_len().next_multiple_of(16),
-            Self::Winograd(winograd) => winograd.workspace_len().next_multiple_of(16),
-            Self::Fft(fft) => fft.workspace_len().next_multiple_of(16),
+            Self::Gemm(gemm) => gemm.workspace_len().next_multiple_of(LINE),
+            Self::Direct(direct) => direct.workspace_len().next_multiple_of(LINE),
+            Self::Winograd(winograd) => winograd.workspace_len().next_multiple_of(LINE),
+            Self::Fft(fft) => fft.workspace_len().next_multiple_of(LINE),
         }
     }
 
@@ -161,7 +194,7 @@ impl PlanKind {
     pub(crate) fn kernel_name(&self) -> &'static str {
         match self {
             Self::Reference(_) => "reference_f64",
-            Self::Gemm(gemm) => gemm.tile.name(),
+            Self::Gemm(gemm) => gemm.cut.tile.name(),
             Self::Direct(direct) => direct.tile().name(),
             Self::Depthwise(depthwise) => depthwise.kernels().name(),
             Self::Winograd(winograd) => winograd.kernels().name(),

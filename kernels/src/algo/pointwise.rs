@@ -6,12 +6,13 @@
 //! product with `C*H*W` channels and one pixel, and a batch of one-pixel images is one image with a row of pixels:
 //! so fully connected layers end up here too.
 
-use super::gemm::{GemmConv, Lookahead, Source};
+use super::gemm::{Lookahead, Source};
+use super::gemm_cut::GemmCut;
 use super::im2col;
 use super::pixels::Access;
 use crate::choose::Unsupported;
-use crate::describe::{BLOCK, ConvDesc, Layout, Size2, Weights};
-use crate::plan::packed::GemmWeights;
+use crate::describe::{BLOCK, ConvDesc, Layout, Size2};
+use crate::plan::packed::GemmShape;
 use crate::tile::table::KernelSet;
 
 /// Long sums are taken in parts: a sum of K products in order errs by `2^-24 * sqrt(K / 6)` or so, and that of the 25,088 of
@@ -39,7 +40,7 @@ fn covers_image(desc: &ConvDesc) -> bool {
     desc.layout() == Layout::Nchw && desc.groups() == 1 && desc.kernel() == desc.input().size() && dense
 }
 
-pub(crate) fn plan(desc: &ConvDesc, weights: &Weights<'_>, kernels: &'static KernelSet) -> GemmConv {
+pub(crate) fn cut(desc: &ConvDesc, kernels: &'static KernelSet) -> GemmCut {
     let (input, output) = (desc.input(), desc.output());
     // One pixel per image: whatever the layout says, the images are rows and the channels neighbours.
     let vectors = covers_image(desc);
@@ -47,7 +48,7 @@ pub(crate) fn plan(desc: &ConvDesc, weights: &Weights<'_>, kernels: &'static Ker
     let unit = desc.stride() == Size2::square(1) || vectors;
     if layout == Layout::Nchw && !unit {
         // Strided pixels of a plane are not neighbours: here the layout asks for a copy.
-        return im2col::plan(desc, weights, kernels);
+        return im2col::cut(desc, kernels);
     }
     let access = Access {
         unbroken: if unit { usize::MAX } else { output.w },
@@ -62,31 +63,31 @@ pub(crate) fn plan(desc: &ConvDesc, weights: &Weights<'_>, kernels: &'static Ker
     } else {
         kernels.gemm_tile_for(rows, output.c / desc.groups())
     };
-    let weights = GemmWeights::pack(desc, weights, &tile.shape, layout, |k| k);
-    let (stretch, ahead) = order(&weights);
-    GemmConv {
-        desc: *desc,
+    let shape = GemmShape::new(desc, &tile.shape, layout);
+    let (stretch, ahead) = order(&shape);
+    GemmCut {
         tile,
+        shape,
         source: Source::Image(access),
+        layout,
         mergeable,
-        k_block: if weights.k > 2 * K_BLOCK { K_BLOCK } else { usize::MAX },
+        k_block: if shape.k > 2 * K_BLOCK { K_BLOCK } else { usize::MAX },
         stretch,
         ahead,
-        weights,
     }
 }
 
 /// Pixels between two passes over the weights, and what to look ahead at. While all weights stay in the second cache
 /// level, a few tiles at a time keep their pixels in the first, and the image is what comes from afar; otherwise
 /// each panel of weights should be read as rarely as the image's share of the second level allows.
-fn order(weights: &GemmWeights) -> (usize, Lookahead) {
+fn order(shape: &GemmShape) -> (usize, Lookahead) {
     const SMALL_WEIGHTS: usize = 640 << 10;
     const IMAGE_SHARE: usize = 1 << 20;
-    let tile = weights.tile_pixels();
+    let tile = shape.tile_pixels;
     let whole_tiles = |pixels: usize| (pixels / tile).max(4) * tile;
-    if weights.bytes() <= SMALL_WEIGHTS {
+    if shape.bytes() <= SMALL_WEIGHTS {
         (whole_tiles(0), Lookahead::Pixels)
     } else {
-        (whole_tiles(IMAGE_SHARE / (weights.k * size_of::<f32>())), Lookahead::Weights)
+        (whole_tiles(IMAGE_SHARE / (shape.k * size_of::<f32>())), Lookahead::Weights)
     }
 }

@@ -3,8 +3,9 @@
 //! Goodfellow, Bengio and Courville 2016, equation 9.6, with stride, dilation, padding, groups and epilogue.
 //! It is itself tested against examples worked by hand (`tests/reference.rs`).
 
-use super::Operands;
-use crate::describe::{ConvDesc, Weights};
+use super::{Grain, Operands};
+use crate::choose::work::{Family, Portion, Share, Sketch, Term, Work};
+use crate::describe::{Activation, ConvDesc, Weights};
 use crate::tile::output::OutputRegion;
 
 pub(crate) struct Reference {
@@ -12,6 +13,20 @@ pub(crate) struct Reference {
     filter: Vec<f32>,
     bias: Vec<f32>,
     slope: Vec<f32>,
+}
+
+/// Everything that the choice wants to know.
+pub(crate) fn sketch(desc: &ConvDesc, share: &Share) -> Sketch {
+    let part = Portion::new(desc, &Grain::new(1, 1), false, share.parts);
+    let mut work = Work::new(Family::Reference);
+    let outputs = part.images * part.pixels * part.groups * part.outs as f64;
+    work.add(Term::Fma, outputs * desc.taps() as f64);
+    work.add(Term::Tile, outputs);
+    work.flops = 2.0 * desc.cost().macs as f64;
+    let epilogue = desc.epilogue();
+    let per_channel = usize::from(epilogue.bias) + usize::from(epilogue.activation == Activation::PRelu);
+    let packed = desc.filter_len() + per_channel * desc.output().c;
+    Sketch { packed_bytes: packed * size_of::<f32>(), workspace_len: 0, work }
 }
 
 impl Reference {

@@ -1,11 +1,22 @@
 //! Step 2, choose: which instruction set, which algorithm, which tile, and why not the others.
 
 mod algorithm;
+mod constants;
+mod cost;
 mod machine;
 mod model;
+mod profile;
+mod wisdom;
+pub(crate) mod work;
 
 pub use algorithm::{Algorithm, Algorithms, Unsupported};
+pub(crate) use cost::Machine;
+pub use cost::{Bound, Estimate, parts_of};
 pub use machine::Isa;
 pub(crate) use machine::kernels;
-pub use model::{Choice, Numerics, Rejection, Select};
+pub use model::{Candidate, Choice, Numerics, Rejection, Select};
 pub(crate) use model::{Limits, choose};
+pub use profile::Profile;
+pub(crate) use profile::cache_bytes;
+pub use wisdom::{Loaded, Wisdom};
+pub use work::Traffic;

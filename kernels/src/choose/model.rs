@@ -1,9 +1,8 @@
 //! The choice: a pure function from a problem to an algorithm and the reasons against the others.
 
+use super::cost::{Bound, Estimate, Machine};
 use super::{Algorithm, Algorithms, Unsupported};
-use crate::algo::fft;
-use crate::algo::winograd::time as winograd_time;
-use crate::describe::{ConvDesc, Layout, Size2};
+use crate::describe::ConvDesc;
 use crate::error::ConvError;
 use std::fmt;
 
@@ -31,6 +30,9 @@ pub enum Select {
     /// The library, by its model; every rejection is explained in the plan's report.
     #[default]
     Auto,
+    /// The library, by timing the few that the model expects to be fastest on the real problem, some milliseconds in all;
+    /// with a [`Wisdom`](super::Wisdom), once for each problem. On several threads in the rayon pool that the caller is in.
+    Measured,
     /// The caller. An algorithm that cannot do the problem is an error; there is no fallback.
     Force(Algorithm),
 }
@@ -45,8 +47,20 @@ pub enum Rejection {
     Forbidden,
     /// It can, with more rounding error than the plan may have.
     Inaccurate(Numerics),
+    /// It can, with more bytes of workspace than the plan may need.
+    Workspace {
+        /// Bytes that it needs, for all threads.
+        bytes: usize,
+    },
+    /// It can, with more bytes of packed weights than the plan may keep.
+    Packed {
+        /// Bytes that it needs.
+        bytes: usize,
+    },
     /// It can, and the model expects the chosen one to be faster.
     Slower(&'static str),
+    /// It can, and was slower when both were timed.
+    Measured,
     /// Another one was forced.
     NotForced,
 }
@@ -57,14 +71,29 @@ impl fmt::Display for Rejection {
             Self::Unsupported(reason) => write!(f, "{reason}"),
             Self::Forbidden => write!(f, "forbidden by the caller"),
             Self::Inaccurate(numerics) => write!(f, "its error needs numerics {numerics:?}"),
+            Self::Workspace { bytes } => write!(f, "needs {bytes} bytes of workspace, more than it may"),
+            Self::Packed { bytes } => write!(f, "needs {bytes} bytes of packed weights, more than it may"),
             Self::Slower(why) => write!(f, "{why}"),
+            Self::Measured => write!(f, "slower when timed"),
             Self::NotForced => write!(f, "another algorithm was forced"),
         }
     }
 }
 
+/// An algorithm that can do the problem, and what it would take.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub struct Candidate {
+    /// Which.
+    pub algorithm: Algorithm,
+    /// By the model.
+    pub estimate: Estimate,
+    /// Seconds of one run, where it was timed, now or when the wisdom was gained.
+    pub measured: Option<f64>,
+}
+
 /// The outcome: one algorithm, and a reason against each of the others.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Choice {
     /// What will run.
     pub algorithm: Algorithm,
@@ -72,27 +101,15 @@ pub struct Choice {
     pub reason: &'static str,
     /// Every other algorithm, with the reason against it.
     pub rejected: Vec<(Algorithm, Rejection)>,
+    /// Every algorithm that can do the problem, the fastest first, as far as is known.
+    pub candidates: Vec<Candidate>,
 }
 
-/// Rows of the output shorter than this leave the smallest tiles of direct convolution too few sums in flight.
-const SHORT_ROW: usize = 4;
-
-/// Whether groups have so few channels that each output is best computed by itself, where the image lies: there is too
-/// little to sum in a matrix product of one group. Measured against the others, in each layout; in NCHW, where other
-/// algorithms read their pixels as vectors too, they are ahead the soonest.
-fn few_channels(desc: &ConvDesc) -> bool {
-    let per_group = desc.input().c / desc.groups();
-    let one_tap = desc.kernel() == Size2::square(1);
-    let most = match (desc.layout(), one_tap) {
-        (Layout::Nchw, true) => 1,
-        (Layout::Nchw, false) | (_, true) => 4,
-        (_, false) => 8,
-    };
-    // One group of one channel is depthwise too, unless its window is the whole image; with vectors of output channels, all
-    // of their lanes would take the same one.
-    let one_channel = desc.layout() == Layout::Nchw && per_group == 1;
-    let grouped = desc.groups() > 1 || (one_channel && Algorithm::Pointwise.supports(desc).is_err());
-    grouped && per_group <= most
+impl Choice {
+    /// The chosen one among the candidates.
+    pub fn candidate(&self) -> Option<&Candidate> {
+        self.candidates.iter().find(|candidate| candidate.algorithm == self.algorithm)
+    }
 }
 
 /// What a choice has to keep to, besides the problem.
@@ -101,116 +118,135 @@ pub(crate) struct Limits {
     pub(crate) select: Select,
     pub(crate) numerics: Numerics,
     pub(crate) forbidden: Algorithms,
+    pub(crate) max_workspace_bytes: Option<usize>,
+    pub(crate) max_packed_bytes: Option<usize>,
 }
 
-/// Chooses an algorithm for `desc`: the fastest that `limits` allow, unless one is forced.
-pub(crate) fn choose(desc: &ConvDesc, limits: &Limits) -> Result<Choice, ConvError> {
+impl Limits {
+    /// Why `algorithm` must not be chosen, if it must not; `estimate` if it can do the problem.
+    fn against(&self, desc: &ConvDesc, algorithm: Algorithm, estimate: &Estimate) -> Option<Rejection> {
+        let needed = algorithm.numerics(desc);
+        if self.forbidden.contains(algorithm) {
+            Some(Rejection::Forbidden)
+        } else if needed > self.numerics {
+            Some(Rejection::Inaccurate(needed))
+        } else {
+            self.too_large(estimate)
+        }
+    }
+
+    fn too_large(&self, estimate: &Estimate) -> Option<Rejection> {
+        let Estimate { workspace_bytes, packed_bytes, .. } = *estimate;
+        if self.max_workspace_bytes.is_some_and(|most| workspace_bytes > most) {
+            Some(Rejection::Workspace { bytes: workspace_bytes })
+        } else if self.max_packed_bytes.is_some_and(|most| packed_bytes > most) {
+            Some(Rejection::Packed { bytes: packed_bytes })
+        } else {
+            None
+        }
+    }
+}
+
+/// Chooses an algorithm for `desc`: the fastest by the model that `limits` allow, unless one is forced.
+pub(crate) fn choose(desc: &ConvDesc, limits: &Limits, machine: &Machine<'_>) -> Result<Choice, ConvError> {
     if let Select::Force(algorithm) = limits.select {
         algorithm.supports(desc).map_err(|reason| ConvError::Unsupported { algorithm, reason })?;
+    }
+    let mut candidates = Vec::with_capacity(Algorithm::ALL.len());
+    let mut rejected = Vec::with_capacity(Algorithm::ALL.len());
+    for algorithm in Algorithm::ALL {
+        match algorithm.supports(desc) {
+            Err(reason) => rejected.push((algorithm, Rejection::Unsupported(reason))),
+            Ok(()) => {
+                let estimate = machine.estimate(algorithm, desc);
+                candidates.push(Candidate { algorithm, estimate, measured: None });
+            }
+        }
+    }
+    candidates.sort_by(|a, b| a.estimate.seconds.total_cmp(&b.estimate.seconds));
+    if let Select::Force(algorithm) = limits.select {
+        let forced = candidates.iter().find(|candidate| candidate.algorithm == algorithm);
+        if let Some(rejection) = forced.and_then(|forced| limits.too_large(&forced.estimate)) {
+            return Err(ConvError::TooLarge { algorithm, rejection });
+        }
         let others = Algorithm::ALL.into_iter().filter(|&other| other != algorithm);
         let rejected = others.map(|other| (other, Rejection::NotForced)).collect();
-        return Ok(Choice { algorithm, reason: "forced by the caller", rejected });
+        return Ok(Choice { algorithm, reason: "forced by the caller", rejected, candidates });
     }
-    let refused = |algorithm: Algorithm| match algorithm.supports(desc) {
-        Err(reason) => Some(Rejection::Unsupported(reason)),
-        Ok(()) if limits.forbidden.contains(algorithm) => Some(Rejection::Forbidden),
-        Ok(()) if algorithm.numerics(desc) > limits.numerics => {
-            Some(Rejection::Inaccurate(algorithm.numerics(desc)))
+    let mut chosen: Option<&Candidate> = None;
+    for candidate in &candidates {
+        let against = limits.against(desc, candidate.algorithm, &candidate.estimate);
+        match (against, chosen) {
+            (Some(rejection), _) => rejected.push((candidate.algorithm, rejection)),
+            (None, None) => chosen = Some(candidate),
+            (None, Some(chosen)) => {
+                rejected.push((candidate.algorithm, Rejection::Slower(slower(candidate, chosen))));
+            }
         }
-        Ok(()) => None,
+    }
+    let Some(&Candidate { algorithm, .. }) = chosen else { return Err(nothing(&rejected)) };
+    rejected.sort_by_key(|&(algorithm, _)| algorithm as u8);
+    Ok(Choice { algorithm, reason: because(algorithm), rejected, candidates })
+}
+
+/// The error of a problem that nothing may do: if something could with more memory, that which needs the least.
+fn nothing(rejected: &[(Algorithm, Rejection)]) -> ConvError {
+    let needs = |&&(_, rejection): &&(Algorithm, Rejection)| match rejection {
+        Rejection::Workspace { bytes } | Rejection::Packed { bytes } => bytes,
+        _ => usize::MAX,
     };
-    let mut order = fastest_first(desc).into_iter();
-    let chosen = order.find(|&(algorithm, _)| refused(algorithm).is_none());
-    let (algorithm, reason) = chosen.ok_or(ConvError::NothingAllowed)?;
-    let slower = |other| Rejection::Slower(slower(desc, other, algorithm));
-    let against = |other| (other, refused(other).unwrap_or_else(|| slower(other)));
-    let others = Algorithm::ALL.into_iter().filter(|&other| other != algorithm);
-    Ok(Choice { algorithm, reason, rejected: others.map(against).collect() })
-}
-
-/// A tile of direct convolution lies in one row of the output; if that is so short, it would be mostly overhead.
-fn short_rows(desc: &ConvDesc) -> bool {
-    desc.output().w < SHORT_ROW
-}
-
-/// Every algorithm with the reason for it, in the order of the time that the model expects of those that can do `desc`.
-fn fastest_first(desc: &ConvDesc) -> Vec<(Algorithm, &'static str)> {
-    let can = |algorithm: Algorithm| algorithm.supports(desc).is_ok();
-    let (pointwise, direct) = (can(Algorithm::Pointwise), can(Algorithm::Direct));
-    let because = |(kind, _)| (kind, "transforms cost less than the multiplications that they save");
-    let mut order = Vec::with_capacity(2 * Algorithm::ALL.len());
-    let depthwise = (
-        Algorithm::Depthwise,
-        "few channels in a group: each output is summed by itself, from the image where it lies",
-    );
-    let fft = (Algorithm::Fft, "a large kernel: a product of spectra does all of its taps at once");
-    if can(Algorithm::Fft)
-        && let Some(time) = fft::time(desc)
-    {
-        order.extend(winograd(desc).filter(|&(_, t)| t < time).map(because));
-        order.push(fft);
-    }
-    // In Nchw16c the others need groups of whole blocks.
-    if few_channels(desc) || !(pointwise || direct) {
-        order.push(depthwise);
-    }
-    order.push((
-        Algorithm::Pointwise,
-        "a matrix product on the image itself; packed is only what the layout does not let be read in place",
-    ));
-    order.extend(winograd(desc).map(because));
-    let direct = (
-        Algorithm::Direct,
-        "the window is read where it lies, or from rows that are copied once: a third of a load per FMA",
-    );
-    if !short_rows(desc) {
-        order.push(direct);
-    }
-    order
-        .push((Algorithm::Im2colGemm, "it can do every convolution, and its tiles do not end where rows do"));
-    // What is left where the application forbids the others.
-    order.extend([direct, depthwise, fft]);
-    order.push((Algorithm::Reference, "nothing else is allowed"));
-    order
-}
-
-/// The Winograd tiles that take less time than direct convolution, and that time, the fastest first.
-fn winograd(desc: &ConvDesc) -> impl Iterator<Item = (Algorithm, f64)> {
-    // Direct convolution is at nine tenths of the multiplications' own time.
-    let direct = desc.cost().macs as f64 / 0.9;
-    let kinds = Algorithm::ALL.into_iter().filter(|kind| kind.winograd_outputs().is_some());
-    let supported = kinds.filter(|kind| kind.supports(desc).is_ok());
-    let timed = supported.filter_map(|kind| Some((kind, winograd_time(desc, kind.winograd_outputs()?))));
-    let mut timed: Vec<_> = timed.filter(|&(_, time)| time < direct).collect();
-    timed.sort_by(|(_, a), (_, b)| a.total_cmp(b));
-    timed.into_iter()
-}
-
-/// The reason against `other`, which could do `desc`.
-fn slower(desc: &ConvDesc, other: Algorithm, chosen: Algorithm) -> &'static str {
-    match other {
-        Algorithm::Reference => "scalar, accumulates in f64",
-        Algorithm::Fft => "the kernel is so small that the transforms cost more than they save",
-        _ if chosen == Algorithm::Fft => "does every tap of a large kernel by itself",
-        Algorithm::Depthwise => "a group has channels or outputs enough for a matrix product",
-        Algorithm::Pointwise => "too few channels in a group for a matrix product",
-        Algorithm::Direct if chosen.winograd_outputs().is_some() => "more multiplications",
-        Algorithm::Direct if short_rows(desc) => "the rows of the output are short",
-        Algorithm::Direct if chosen == Algorithm::Depthwise => {
-            "too few channels in a group to share a pixel among its outputs"
+    match rejected.iter().min_by_key(needs) {
+        Some(&(algorithm, rejection @ (Rejection::Workspace { .. } | Rejection::Packed { .. }))) => {
+            ConvError::TooLarge { algorithm, rejection }
         }
-        Algorithm::Direct => "a 1x1 kernel has no window to walk",
-        Algorithm::Im2colGemm => "packs every pixel, where the image itself can be read",
+        _ => ConvError::NothingAllowed,
+    }
+}
+
+/// What speaks for an algorithm where it is the fastest.
+fn because(algorithm: Algorithm) -> &'static str {
+    match algorithm {
+        Algorithm::Reference => "nothing else is allowed",
+        Algorithm::Im2colGemm => "it can do every convolution, and its tiles do not end where rows do",
+        Algorithm::Pointwise => {
+            "a matrix product on the image itself; packed is only what the layout does not let be read in place"
+        }
+        Algorithm::Direct => {
+            "the window is read where it lies, or from rows that are copied once: a third of a load per FMA"
+        }
+        Algorithm::Depthwise => {
+            "few channels in a group: each output is summed by itself, from the image where it lies"
+        }
+        Algorithm::Winograd2x2
+        | Algorithm::Winograd3x3
+        | Algorithm::Winograd4x2
+        | Algorithm::Winograd4x4
+        | Algorithm::Winograd6x6 => "transforms cost less than the multiplications that they save",
+        Algorithm::Fft => "a large kernel: a product of spectra does all of its taps at once",
+    }
+}
+
+/// The reason against `other`, which could do the problem that `chosen` is faster for.
+fn slower(other: &Candidate, chosen: &Candidate) -> &'static str {
+    match other.algorithm {
+        Algorithm::Reference => "scalar, accumulates in f64",
+        _ if other.estimate.bound != Bound::Compute => "more bytes from beyond the first cache level",
+        Algorithm::Fft => "transforms cost more than the multiplications that they save",
+        _ if other.estimate.flops > 1.2 * chosen.estimate.flops => "more multiplications",
         Algorithm::Winograd2x2
         | Algorithm::Winograd3x3
         | Algorithm::Winograd4x2
         | Algorithm::Winograd4x4
         | Algorithm::Winograd6x6 => {
-            if chosen.winograd_outputs().is_some() {
+            if chosen.algorithm.winograd_outputs().is_some() {
                 "tiles of another size leave less to multiply, or less to read"
             } else {
                 "too little is multiplied with each transformed tile"
             }
         }
+        Algorithm::Depthwise => "a group has channels or outputs enough for a matrix product",
+        Algorithm::Im2colGemm => "packs every pixel, where the image itself can be read",
+        Algorithm::Pointwise => "too few channels or pixels for its tiles",
+        Algorithm::Direct => "rows or channels end where its tiles do not",
     }
 }

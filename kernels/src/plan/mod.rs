@@ -1,14 +1,19 @@
 //! Step 3, plan: choose, pack, size the workspace. Everything that allocates happens here.
 
+mod measured;
 pub(crate) mod memory;
 pub(crate) mod packed;
+mod report;
 
 use crate::algo::{self, PlanKind};
-use crate::choose::{Algorithm, Algorithms, Choice, Isa, Limits, Numerics, Select, choose, kernels};
+use crate::choose::{
+    Algorithm, Algorithms, Choice, Isa, Limits, Machine, Numerics, Profile, Select, Wisdom, choose, kernels,
+};
 use crate::describe::{Activation, ConvDesc, Weights, checked_product};
 use crate::error::ConvError;
+use crate::tile::table::KernelSet;
 pub use memory::{Buffer, Workspace, WorkspaceReq};
-use std::fmt;
+pub use report::PlanReport;
 
 /// What the caller wants of a plan; [`PlanOptions::default`] wants the fastest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +31,12 @@ pub struct PlanOptions {
     pub max_threads: usize,
     /// Multiply-accumulates that are worth another thread. At least 1.
     pub macs_per_thread: u64,
+    /// Bytes of workspace, of all threads together, that the plan may need at most.
+    pub max_workspace_bytes: Option<usize>,
+    /// Bytes of packed weights that it may keep at most.
+    pub max_packed_bytes: Option<usize>,
+    /// The machine that times are estimated for, if not a typical one with that instruction set.
+    pub profile: Option<Profile>,
 }
 
 /// About 2 microseconds of one core, the price of waking a thread up.
@@ -40,6 +51,9 @@ impl Default for PlanOptions {
             isa: None,
             max_threads: num_cpus::get_physical().max(1),
             macs_per_thread: MACS_PER_THREAD,
+            max_workspace_bytes: None,
+            max_packed_bytes: None,
+            profile: None,
         }
     }
 }
@@ -85,6 +99,34 @@ impl PlanOptions {
         self.macs_per_thread = macs;
         self
     }
+
+    /// With at most `bytes` of workspace for all threads; an algorithm that needs more is not chosen.
+    pub const fn max_workspace_bytes(mut self, bytes: usize) -> Self {
+        self.max_workspace_bytes = Some(bytes);
+        self
+    }
+
+    /// With at most `bytes` of packed weights; an algorithm that needs more is not chosen.
+    pub const fn max_packed_bytes(mut self, bytes: usize) -> Self {
+        self.max_packed_bytes = Some(bytes);
+        self
+    }
+
+    /// With times estimated for the machine of `profile`.
+    pub const fn profile(mut self, profile: Profile) -> Self {
+        self.profile = Some(profile);
+        self
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            select: self.select,
+            numerics: self.numerics,
+            forbidden: self.forbidden,
+            max_workspace_bytes: self.max_workspace_bytes,
+            max_packed_bytes: self.max_packed_bytes,
+        }
+    }
 }
 
 /// A convolution that is ready to run: chosen algorithm, packed weights, sized workspace.
@@ -99,42 +141,6 @@ pub struct ConvPlan {
     report: PlanReport,
 }
 
-/// What was chosen, why, and what it costs: `println!("{}", plan.explain())`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PlanReport {
-    /// The problem.
-    pub desc: ConvDesc,
-    /// The algorithm and the reasons against the others.
-    pub choice: Choice,
-    /// Whose kernels run.
-    pub isa: Isa,
-    /// The register tile, `<op>_f32_<rows>x<cols>_<isa>`.
-    pub kernel: &'static str,
-    /// Bytes of packed weights.
-    pub packed_bytes: usize,
-    /// Bytes of workspace for one thread.
-    pub workspace_bytes_per_thread: usize,
-    /// Threads that the workspace is sized for.
-    pub max_threads: usize,
-}
-
-impl fmt::Display for PlanReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Choice { algorithm, reason, rejected } = &self.choice;
-        writeln!(f, "{}", self.desc)?;
-        writeln!(f, "  chosen    {algorithm} with {}: {reason}", self.kernel)?;
-        writeln!(
-            f,
-            "  memory    {} bytes of weights, {} of workspace for each of {} threads",
-            self.packed_bytes, self.workspace_bytes_per_thread, self.max_threads
-        )?;
-        for (other, why) in rejected {
-            writeln!(f, "  rejected  {other}: {why}")?;
-        }
-        Ok(())
-    }
-}
-
 impl ConvPlan {
     /// Chooses an algorithm for `desc` and packs `weights` for it.
     ///
@@ -142,34 +148,47 @@ impl ConvPlan {
     /// [`ConvError::BufferLen`] or [`ConvError::EpilogueMismatch`] if the weights are not the descriptor's,
     /// [`ConvError::IsaUnavailable`], [`ConvError::Unsupported`] (under [`Select::Force`] only),
     /// [`ConvError::NothingAllowed`] if everything that can do `desc` is forbidden,
+    /// [`ConvError::TooLarge`] if what is not needs more memory than it may,
     /// [`ConvError::InvalidField`] for zero threads.
     pub fn new(desc: &ConvDesc, weights: Weights<'_>, options: &PlanOptions) -> Result<Self, ConvError> {
-        check_weights(desc, &weights)?;
-        if options.max_threads == 0 {
-            return Err(ConvError::field("max_threads", "at least 1", 0));
+        Self::plan(desc, &weights, options, None)
+    }
+
+    /// [`new`](Self::new); under [`Select::Measured`], with the times that `wisdom` has, or adding those that it has not.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_wisdom(
+        desc: &ConvDesc,
+        weights: Weights<'_>,
+        options: &PlanOptions,
+        wisdom: &Wisdom,
+    ) -> Result<Self, ConvError> {
+        Self::plan(desc, &weights, options, Some(wisdom))
+    }
+
+    fn plan(
+        desc: &ConvDesc,
+        weights: &Weights<'_>,
+        options: &PlanOptions,
+        wisdom: Option<&Wisdom>,
+    ) -> Result<Self, ConvError> {
+        check_weights(desc, weights)?;
+        let (choice, kernels, parts) = choice_of(desc, options)?;
+        let plans = Plans { desc, weights, options, kernels, parts };
+        match options.select {
+            Select::Measured => measured::fastest(desc, choice, &plans, wisdom),
+            Select::Auto | Select::Force(_) => plans.plan(choice),
         }
-        if options.macs_per_thread == 0 {
-            return Err(ConvError::field("macs_per_thread", "at least 1", 0));
-        }
-        let kernels = kernels(options.isa)?;
-        let PlanOptions { select, numerics, forbidden, .. } = *options;
-        let choice = choose(desc, &Limits { select, numerics, forbidden })?;
-        let kind = algo::plan(choice.algorithm, desc, &weights, kernels);
-        let per_thread_len = kind.workspace_len();
-        let threads = options.max_threads;
-        checked_product("workspace", &[per_thread_len, threads])?;
-        let report = PlanReport {
-            desc: *desc,
-            choice,
-            isa: kernels.isa(),
-            kernel: kind.kernel_name(),
-            packed_bytes: kind.packed_bytes(),
-            workspace_bytes_per_thread: per_thread_len * size_of::<f32>(),
-            max_threads: threads,
-        };
-        let worth = usize::try_from(desc.cost().macs / options.macs_per_thread).unwrap_or(usize::MAX);
-        let parts = worth.clamp(1, threads);
-        Ok(Self { desc: *desc, kind, req: WorkspaceReq { per_thread_len, threads }, parts, report })
+    }
+
+    /// What [`new`](Self::new) would choose by the model, with nothing packed; under [`Select::Measured`], before
+    /// anything is timed. Costs microseconds.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn choice(desc: &ConvDesc, options: &PlanOptions) -> Result<Choice, ConvError> {
+        Ok(choice_of(desc, options)?.0)
     }
 
     /// The problem that this plan solves.
@@ -200,6 +219,55 @@ impl ConvPlan {
     /// What was chosen and why.
     pub fn explain(&self) -> &PlanReport {
         &self.report
+    }
+}
+
+/// The choice by the model, whose kernels run, and the threads that the work is worth.
+fn choice_of(
+    desc: &ConvDesc,
+    options: &PlanOptions,
+) -> Result<(Choice, &'static KernelSet, usize), ConvError> {
+    if options.max_threads == 0 {
+        return Err(ConvError::field("max_threads", "at least 1", 0));
+    }
+    if options.macs_per_thread == 0 {
+        return Err(ConvError::field("macs_per_thread", "at least 1", 0));
+    }
+    let kernels = kernels(options.isa)?;
+    let worth = usize::try_from(desc.cost().macs / options.macs_per_thread).unwrap_or(usize::MAX);
+    let parts = worth.clamp(1, options.max_threads);
+    let profile = options.profile.unwrap_or(Profile::typical(kernels.isa()));
+    let machine = Machine { kernels, profile: &profile, parts, threads: options.max_threads };
+    Ok((choose(desc, &options.limits(), &machine)?, kernels, parts))
+}
+
+/// What the plans of all candidates of a problem share.
+struct Plans<'a> {
+    desc: &'a ConvDesc,
+    weights: &'a Weights<'a>,
+    options: &'a PlanOptions,
+    kernels: &'static KernelSet,
+    /// Threads that the work is worth.
+    parts: usize,
+}
+
+impl Plans<'_> {
+    /// Packs the weights for what was chosen.
+    fn plan(&self, choice: Choice) -> Result<ConvPlan, ConvError> {
+        let Self { desc, weights, kernels, parts, .. } = *self;
+        let kind = algo::plan(choice.algorithm, desc, weights, kernels);
+        let (per_thread_len, threads) = (kind.workspace_len(), self.options.max_threads);
+        checked_product("workspace", &[per_thread_len, threads])?;
+        let report = PlanReport {
+            desc: *desc,
+            choice,
+            isa: kernels.isa(),
+            kernel: kind.kernel_name(),
+            packed_bytes: kind.packed_bytes(),
+            workspace_bytes_per_thread: per_thread_len * size_of::<f32>(),
+            max_threads: threads,
+        };
+        Ok(ConvPlan { desc: *desc, kind, req: WorkspaceReq { per_thread_len, threads }, parts, report })
     }
 }
 

@@ -1,7 +1,7 @@
 //! [`GemmWeights`]: a filter in the order in which a GEMM tile reads it, bias and slopes beside it.
 
 use super::memory::Buffer;
-use crate::describe::{BLOCK, ConvDesc, Layout, Weights};
+use crate::describe::{Activation, BLOCK, ConvDesc, Layout, Weights};
 use crate::tile::gemm::CHUNK;
 use crate::tile::gemm_table::{ColumnsOf, RowsOf};
 use crate::tile::table::{TileShape, even};
@@ -24,6 +24,109 @@ pub(crate) struct Panel {
     pub(crate) hi: usize,
 }
 
+/// How output channels are cut into panels, and what that takes: known before there are weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PanelShape {
+    /// Columns (or rows) of a panel.
+    pub(crate) width: usize,
+    /// Panels begin at multiples of this.
+    align: usize,
+    /// Panels of all groups.
+    pub(crate) count: usize,
+    /// Numbers that a channel has besides its filter: bias, slope.
+    per_channel: usize,
+}
+
+impl PanelShape {
+    /// Of the channels of `desc`, for tiles of `shape`, outputs in `layout` as the driver sees it.
+    pub(crate) fn new(desc: &ConvDesc, shape: &TileShape, layout: Layout) -> Self {
+        Self::of_groups(desc, (desc.output().c, desc.groups()), shape, layout)
+    }
+
+    /// The same of so many channels in so many groups, which the driver may see otherwise than the problem.
+    pub(crate) fn of_groups(
+        desc: &ConvDesc,
+        (channels, groups): (usize, usize),
+        shape: &TileShape,
+        layout: Layout,
+    ) -> Self {
+        let per_group = channels / groups;
+        let (width, align) = match layout {
+            Layout::Nchw => (even(per_group, shape.rows), 1),
+            // In a blocked layout panels begin where blocks (or, with narrow tiles, parts of them) do.
+            Layout::Nchw16c if !per_group.is_multiple_of(BLOCK) => {
+                let align = BLOCK.min(shape.columns());
+                (shape.columns_for(per_group + align), align)
+            }
+            Layout::Nchw16c | Layout::Nhwc => (shape.columns_for(per_group), 1),
+        };
+        let epilogue = desc.epilogue();
+        let per_channel = usize::from(epilogue.bias) + usize::from(epilogue.activation == Activation::PRelu);
+        let mut panels = Self { width, align, count: 0, per_channel };
+        panels.count = if align == 1 {
+            groups * per_group.div_ceil(width)
+        } else {
+            (0..groups).map(|group| panels.starts(group * per_group, per_group).len()).sum()
+        };
+        panels
+    }
+
+    /// Where the panels of the `per_group` channels from `begin` on begin.
+    fn starts(&self, begin: usize, per_group: usize) -> impl ExactSizeIterator<Item = usize> + use<> {
+        (begin / self.align * self.align..begin + per_group).step_by(self.width)
+    }
+
+    /// Bytes of bias and slopes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.count * self.width * self.per_channel * size_of::<f32>()
+    }
+}
+
+/// How a filter is packed for a GEMM tile: known before there are weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct GemmShape {
+    pub(crate) side: Side,
+    /// Steps of K of one group.
+    pub(crate) k: usize,
+    pub(crate) panels: PanelShape,
+    /// Pixels of a whole tile: what the filter is not.
+    pub(crate) tile_pixels: usize,
+}
+
+impl GemmShape {
+    /// `layout` is the output's, as the driver sees it.
+    pub(crate) fn new(desc: &ConvDesc, shape: &TileShape, layout: Layout) -> Self {
+        let (side, tile_pixels) = match layout {
+            Layout::Nchw => (Side::Rows, shape.columns()),
+            _ => (Side::Columns, shape.rows),
+        };
+        Self { side, k: desc.taps(), panels: PanelShape::new(desc, shape, layout), tile_pixels }
+    }
+
+    fn panel_len(&self) -> usize {
+        match self.side {
+            Side::Columns => self.k * self.panels.width,
+            Side::Rows => self.k.next_multiple_of(CHUNK) * self.panels.width,
+        }
+    }
+
+    /// Elements of all panels.
+    fn len(&self) -> usize {
+        self.panels.count * self.panel_len()
+    }
+
+    /// Bytes of everything packed.
+    pub(crate) fn bytes(&self) -> usize {
+        self.len() * size_of::<f32>() + self.panels.bytes()
+    }
+
+    /// Whether there are more weights than pixels.
+    pub(crate) fn outweighs_image(&self, desc: &ConvDesc) -> bool {
+        let input = desc.input();
+        self.len() > input.n * input.c * input.h * input.w
+    }
+}
+
 /// The output channels cut into panels, group by group, with what each channel has besides its filter.
 pub(crate) struct Panels {
     /// Columns (or rows) of a panel.
@@ -38,31 +141,25 @@ pub(crate) struct Panels {
 impl Panels {
     /// For tiles of `shape`, outputs in `layout` as the driver sees it.
     pub(crate) fn new(desc: &ConvDesc, weights: &Weights<'_>, shape: &TileShape, layout: Layout) -> Self {
-        Self::of_groups((desc.output().c, desc.groups()), weights, shape, layout)
+        Self::of_groups(desc, (desc.output().c, desc.groups()), weights, shape, layout)
     }
 
     /// The same of so many channels in so many groups, which the driver may see otherwise than the problem.
     pub(crate) fn of_groups(
+        desc: &ConvDesc,
         (channels, count): (usize, usize),
         weights: &Weights<'_>,
         shape: &TileShape,
         layout: Layout,
     ) -> Self {
         let per_group = channels / count;
-        let (width, align) = match layout {
-            Layout::Nchw => (even(per_group, shape.rows), 1),
-            // In a blocked layout panels begin where blocks (or, with narrow tiles, parts of them) do.
-            Layout::Nchw16c if !per_group.is_multiple_of(BLOCK) => {
-                let align = BLOCK.min(shape.columns());
-                (shape.columns_for(per_group + align), align)
-            }
-            Layout::Nchw16c | Layout::Nhwc => (shape.columns_for(per_group), 1),
-        };
+        let panel = PanelShape::of_groups(desc, (channels, count), shape, layout);
+        let width = panel.width;
         let (mut panels, mut groups) = (Vec::new(), Vec::new());
         for group in 0..count {
             let (begin, end) = (group * per_group, (group + 1) * per_group);
             let first = panels.len();
-            panels.extend((begin / align * align..end).step_by(width).map(|channel| Panel {
+            panels.extend(panel.starts(begin, per_group).map(|channel| Panel {
                 channel,
                 lo: begin.max(channel) - channel,
                 hi: end.min(channel + width) - channel,
@@ -134,10 +231,7 @@ pub(crate) fn flushed(weight: f32) -> f32 {
 ///
 /// Columns: `[panel][k][width]`. Rows: `[panel][k / 16][width][16]`. Padding is zero, subnormals are [`flushed`].
 pub(crate) struct GemmWeights {
-    shape: &'static TileShape,
-    pub(crate) side: Side,
-    /// Steps of K of one group.
-    pub(crate) k: usize,
+    shape: GemmShape,
     panels: Panels,
     data: Buffer,
 }
@@ -148,14 +242,14 @@ impl GemmWeights {
     pub(crate) fn pack(
         desc: &ConvDesc,
         weights: &Weights<'_>,
-        shape: &'static TileShape,
+        tile: &TileShape,
         layout: Layout,
         order: impl Fn(usize) -> usize,
     ) -> Self {
-        let k = desc.taps();
-        let side = if layout == Layout::Nchw { Side::Rows } else { Side::Columns };
-        let panels = Panels::new(desc, weights, shape, layout);
-        let mut packed = Self { shape, side, k, panels, data: Buffer::zeroed(0) };
+        let shape = GemmShape::new(desc, tile, layout);
+        let k = shape.k;
+        let panels = Panels::new(desc, weights, tile, layout);
+        let mut packed = Self { shape, panels, data: Buffer::zeroed(0) };
         let order: Vec<usize> = (0..k).map(order).collect();
         let mut data = Buffer::zeroed(packed.panels.all().len() * packed.panel_len());
         for (index, panel) in packed.panels.all().iter().enumerate() {
@@ -173,17 +267,14 @@ impl GemmWeights {
 
     /// Where step `step` of column (or row) `i` is in its panel.
     fn position(&self, step: usize, i: usize) -> usize {
-        match self.side {
+        match self.shape.side {
             Side::Columns => step * self.width() + i,
             Side::Rows => step / CHUNK * (self.width() * CHUNK) + i * CHUNK + step % CHUNK,
         }
     }
 
     fn panel_len(&self) -> usize {
-        match self.side {
-            Side::Columns => self.k * self.width(),
-            Side::Rows => self.k.next_multiple_of(CHUNK) * self.width(),
-        }
+        self.shape.panel_len()
     }
 
     /// See [`Panels::of_group`].
@@ -221,20 +312,6 @@ impl GemmWeights {
     /// See [`Panels::per_channel`].
     pub(crate) fn per_channel(&self, index: usize, i: usize) -> (&[f32], &[f32]) {
         self.panels.per_channel(index, i)
-    }
-
-    /// Pixels of a whole tile: what the filter is not.
-    pub(crate) fn tile_pixels(&self) -> usize {
-        match self.side {
-            Side::Columns => self.shape.rows,
-            Side::Rows => self.shape.columns(),
-        }
-    }
-
-    /// Whether there is more of them than of the image.
-    pub(crate) fn outweigh_image(&self, desc: &ConvDesc) -> bool {
-        let input = desc.input();
-        self.data.len() > input.n * input.c * input.h * input.w
     }
 
     /// Groups.

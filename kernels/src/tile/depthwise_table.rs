@@ -152,14 +152,25 @@ impl DepthwiseKernels {
         windows.into_iter().flat_map(of_windows).chain(self.any[..3].iter().map(any)).collect()
     }
 
-    fn entry(&self, Window { reading, inner, outer, .. }: &Window, row: usize) -> Entry<DepthwiseArgs> {
-        let blocked = usize::from(inner.step == BLOCK && row == BLOCK);
-        let windows = match reading {
+    /// Whether there is a kernel for just these windows of undilated taps and strides, rather than one for any.
+    pub(crate) fn has(&self, reading: Reading, inner: (usize, usize), outer: (usize, usize)) -> bool {
+        let dense = outer.1 <= outer.0 && inner.1 == outer.1;
+        let fits = |&(taps, stride, _): &(usize, usize, _)| (taps, stride) == inner;
+        dense && self.windows(reading, 0).iter().any(fits)
+    }
+
+    fn windows(&self, reading: Reading, blocked: usize) -> Windows {
+        match reading {
             Reading::Channels => self.channels[blocked],
             Reading::Permuted => self.permuted[blocked],
             Reading::Partial => &[],
             Reading::Pixels => self.pixels,
-        };
+        }
+    }
+
+    fn entry(&self, Window { reading, inner, outer, .. }: &Window, row: usize) -> Entry<DepthwiseArgs> {
+        let blocked = usize::from(inner.step == BLOCK && row == BLOCK);
+        let windows = self.windows(*reading, blocked);
         // Every line between two rows of outputs must be under a tap.
         let dense = inner.dilation == 1 && outer.dilation == 1 && outer.stride <= outer.taps;
         let fits = |&&(taps, stride, _): &&(usize, usize, _)| {

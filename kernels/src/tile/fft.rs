@@ -82,6 +82,18 @@ impl Length {
         }
     }
 
+    /// [`bytes`](Self::bytes) of the transform of `n` numbers, without computing any.
+    pub(crate) fn bytes_of(n: usize) -> usize {
+        // The last pass has no factors: it is of the threes, fives, fours or eights, whatever there is first.
+        let last = match n {
+            n if n.is_multiple_of(3) => 3,
+            n if n.is_multiple_of(5) => 5,
+            n if n.trailing_zeros().is_multiple_of(3) => 8,
+            _ => 4,
+        };
+        2 * (n - last) * size_of::<f32>()
+    }
+
     /// Numbers of a transform.
     pub(crate) fn n(&self) -> usize {
         self.n

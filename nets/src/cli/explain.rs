@@ -3,7 +3,7 @@
 use super::args::{self, numerics};
 use super::source::{self, Wanted};
 use clap::Args;
-use kernels::{Isa, Numerics, PlanReport};
+use kernels::{Algorithm, Candidate, Isa, Numerics, PlanReport, Rejection};
 use nets::{CompiledNet, NetOptions, Shape};
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -45,12 +45,44 @@ struct Row<'a> {
     packed_bytes: usize,
     workspace_bytes_per_thread: usize,
     rejected: Vec<Rejected>,
+    candidates: Vec<Line>,
 }
 
 #[derive(Serialize)]
 struct Rejected {
     algorithm: &'static str,
     reason: String,
+}
+
+/// An algorithm that can do the problem, the fastest first as far as is known.
+#[derive(Serialize)]
+struct Line {
+    algorithm: &'static str,
+    predicted_ms: f64,
+    bound: &'static str,
+    workspace_bytes: usize,
+    packed_bytes: usize,
+    /// `null` if it was not timed.
+    measured_ms: Option<f64>,
+    /// `null` of the chosen one.
+    rejected: Option<String>,
+}
+
+impl Line {
+    fn new(
+        (algorithm, candidate, against): (Algorithm, Option<&Candidate>, Option<Rejection>),
+    ) -> Option<Self> {
+        let Candidate { estimate, measured, .. } = candidate?;
+        Some(Self {
+            algorithm: algorithm.name(),
+            predicted_ms: 1e3 * estimate.seconds,
+            bound: estimate.bound.name(),
+            workspace_bytes: estimate.workspace_bytes,
+            packed_bytes: estimate.packed_bytes,
+            measured_ms: measured.map(|seconds| 1e3 * seconds),
+            rejected: against.map(|why| why.to_string()),
+        })
+    }
 }
 
 impl<'a> Row<'a> {
@@ -70,6 +102,7 @@ impl<'a> Row<'a> {
             rejected: rejected
                 .map(|(other, why)| Rejected { algorithm: other.name(), reason: why.to_string() })
                 .collect(),
+            candidates: report.lines().filter_map(Line::new).collect(),
         }
     }
 }

@@ -17,6 +17,7 @@
 
 mod plan;
 mod rows;
+mod work;
 
 use super::planes::PlaneRows;
 use super::{Grain, Operands};
@@ -26,11 +27,14 @@ use crate::tile::direct::CHUNK;
 use crate::tile::direct_table::{DirectImage, DirectK, DirectTile, DirectWeights, TileRow};
 use crate::tile::output::{OutTile, OutputRegion, TileAt};
 use crate::tile::table::{KernelSet, Post};
+use plan::DirectCut;
 pub(crate) use plan::{groups_fit_blocks, supports};
 use rows::{KernelRows, PackedRows};
 use std::ops::Range;
+pub(crate) use work::sketch;
 
 /// Where the tiles find the image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Source {
     /// Where it lies.
     Image,
@@ -43,16 +47,10 @@ pub(crate) struct DirectConv {
     desc: ConvDesc,
     kernels: &'static KernelSet,
     weights: GemmWeights,
-    source: Source,
+    cut: DirectCut,
     tiles: TileRow,
-    /// Input channels of a group, of a chunk, and of a block of K.
+    /// Input channels of a group.
     channels: usize,
-    chunk: usize,
-    k_block: usize,
-    /// Kernel rows that are accumulated together.
-    row_block: usize,
-    /// Output rows per stretch.
-    stretch: usize,
     /// Whether the next panel of weights is worth a hint.
     ahead: bool,
 }
@@ -66,34 +64,12 @@ impl DirectConv {
         self.weights.bytes()
     }
 
-    /// Whole rows of the output.
     pub(crate) fn grain(&self) -> Grain {
-        let (pixels, channels) = (self.desc.output().w, self.weights.width());
-        // What is packed would be packed by each part.
-        let in_place = matches!(self.source, Source::Image);
-        Grain { pixels, channels, channels_first: in_place && self.weights.outweigh_image(&self.desc) }
+        self.cut.grain(&self.desc)
     }
 
-    /// Elements of packed rows; of one row of a panel, and of its residual, where the output is NCHW.
     pub(crate) fn workspace_len(&self) -> usize {
-        self.packed_len() + 2 * self.line_len()
-    }
-
-    fn packed_len(&self) -> usize {
-        let Source::Rows(rows) = self.source else { return 0 };
-        let desc = &self.desc;
-        let span = (desc.kernel().h - 1).saturating_mul(desc.dilation().h).saturating_add(1);
-        let most =
-            (self.stretch - 1).saturating_mul(desc.stride().h).saturating_add(span).min(desc.input().h);
-        (most * rows.channel_len() * self.channels).next_multiple_of(BLOCK)
-    }
-
-    fn line_len(&self) -> usize {
-        if self.desc.output_layout() == Layout::Nchw {
-            self.desc.output().w * self.weights.width()
-        } else {
-            0
-        }
+        self.cut.workspace_len(&self.desc)
     }
 
     pub(crate) fn run(&self, operands: &Operands<'_>, region: &mut OutputRegion<'_>, slab: &mut [f32]) {
@@ -105,19 +81,19 @@ impl DirectConv {
         }
         let width = self.desc.output().w;
         let rows = pixels.start / width..pixels.end.div_ceil(width);
-        let (packed, lines) = slab.split_at_mut(self.packed_len());
+        let (packed, lines) = slab.split_at_mut(self.cut.packed_len(&self.desc));
         for n in images {
             for group in channels.start / per_group..=(channels.end - 1) / per_group {
-                for y in rows.clone().step_by(self.stretch) {
-                    let ys = y..rows.end.min(y.saturating_add(self.stretch));
+                for y in rows.clone().step_by(self.cut.stretch) {
+                    let ys = y..rows.end.min(y.saturating_add(self.cut.stretch));
                     let first = group * self.channels;
                     let packed_rows = KernelRows::input_rows(&self.desc, &ys);
-                    if let Source::Rows(rows) = self.source {
+                    if let Source::Rows(rows) = self.cut.source {
                         let channels = first..first + self.channels;
                         rows.pack(&self.desc, &operands.input, n, channels, packed_rows.clone(), packed);
                     }
-                    for c in (0..self.channels).step_by(self.k_block) {
-                        let c = c..self.channels.min(c.saturating_add(self.k_block));
+                    for c in (0..self.channels).step_by(self.cut.k_block) {
+                        let c = c..self.channels.min(c.saturating_add(self.cut.k_block));
                         let block = Block {
                             operands,
                             n,
@@ -172,7 +148,7 @@ impl DirectConv {
 
     /// The blocks of kernel rows, each of which is accumulated by itself.
     fn kernel_blocks(&self) -> impl Iterator<Item = Range<usize>> {
-        let (rows, step) = (self.desc.kernel().h, self.row_block);
+        let (rows, step) = (self.desc.kernel().h, self.cut.row_block);
         (0..rows).step_by(step).map(move |first| first..rows.min(first + step))
     }
 
@@ -188,7 +164,7 @@ impl DirectConv {
         let desc = &self.desc;
         let rows = KernelRows::of(desc, row.y).within(desc, kernel);
         let channels = block.c.len();
-        let chunk = self.chunk.min(channels);
+        let chunk = self.cut.chunk.min(channels);
         let k = DirectK {
             chunks: channels.div_ceil(chunk),
             channels: chunk,
@@ -214,7 +190,7 @@ impl DirectConv {
     fn image<'a>(&self, block: &Block<'a>, rows: &KernelRows) -> DirectImage<'a> {
         let input = &block.operands.input;
         let (width, dilation) = (self.desc.input().w, self.desc.dilation().h);
-        match self.source {
+        match self.cut.source {
             Source::Image => {
                 let view = &input.view;
                 let channel = block.group * self.channels + block.c.start;
@@ -255,12 +231,18 @@ impl DirectConv {
         let place =
             PlaneRows { n: block.n, p: row.y * width, rows: 1, pixels: width, line: width, panel, columns };
         let (residual, copy) = (block.operands.residual.as_ref(), &self.kernels.ops.layers);
-        place.write(residual, copy, region, &mut lines[..2 * self.line_len()], |line, residual| {
-            for kernel in self.kernel_blocks() {
-                let out = OutTile::of_matrix_columns(line, width, columns, panel.lo..panel.hi);
-                self.call(block, row, &kernel, out, residual);
-            }
-        });
+        place.write(
+            residual,
+            copy,
+            region,
+            &mut lines[..2 * self.cut.line_len(&self.desc)],
+            |line, residual| {
+                for kernel in self.kernel_blocks() {
+                    let out = OutTile::of_matrix_columns(line, width, columns, panel.lo..panel.hi);
+                    self.call(block, row, &kernel, out, residual);
+                }
+            },
+        );
     }
 }
 

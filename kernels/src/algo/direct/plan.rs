@@ -1,10 +1,10 @@
 //! What a direct convolution decides before it runs: where the image is read, how K and the rows are cut.
 
 use super::rows::{self, KernelRun, PackedRows};
-use super::{DirectConv, Source};
+use super::{DirectConv, Grain, Source};
 use crate::choose::Unsupported;
 use crate::describe::{BLOCK, ConvDesc, Layout, Weights};
-use crate::plan::packed::GemmWeights;
+use crate::plan::packed::{GemmShape, GemmWeights};
 use crate::tile::direct::CHUNK;
 use crate::tile::table::{KernelSet, even};
 use std::ops::Range;
@@ -58,47 +58,96 @@ pub(crate) fn supports(desc: &ConvDesc) -> Result<(), Unsupported> {
     Ok(())
 }
 
-impl DirectConv {
-    pub(crate) fn new(desc: &ConvDesc, weights: &Weights<'_>, kernels: &'static KernelSet) -> Self {
+/// What is decided before there are weights.
+pub(super) struct DirectCut {
+    pub(super) source: Source,
+    pub(super) shape: GemmShape,
+    /// Channels of a chunk of K.
+    pub(super) chunk: usize,
+    /// Channels of a block of K, and kernel rows.
+    pub(super) k_block: usize,
+    pub(super) row_block: usize,
+    /// Output rows of a stretch.
+    pub(super) stretch: usize,
+    /// Runs of a kernel row.
+    pub(super) runs: usize,
+    /// The output's, as the driver sees it.
+    layout: Layout,
+}
+
+impl DirectCut {
+    pub(super) fn new(desc: &ConvDesc, kernels: &'static KernelSet) -> Self {
         let tile = &kernels.direct;
         let channels = desc.input().c / desc.groups();
         let source = if in_place(desc) { Source::Image } else { Source::Rows(PackedRows::new(desc)) };
-        let runs = rows::kernel_runs(desc, tile.taps);
-        let (packed, chunk) = match source {
-            Source::Image => (None, CHUNK),
-            Source::Rows(rows) => (Some(rows), channels),
-        };
+        let chunk = if source == Source::Image { CHUNK } else { channels };
         // Panels are columns in any case: NCHW output is transposed afterwards.
         let layout = if desc.output_layout() == Layout::Nchw { Layout::Nhwc } else { desc.output_layout() };
-        let order = k_order(desc, &source, &runs);
-        let weights = GemmWeights::pack(desc, weights, &tile.shape, layout, |k| order[k]);
+        let shape = GemmShape::new(desc, &tile.shape, layout);
         let (k_block, stretch) = match source {
-            Source::Image => image_blocks(desc, &weights),
+            Source::Image => image_blocks(desc, shape.bytes()),
             Source::Rows(rows) => (channels, packed_stretch(desc, rows)),
         };
+        let row_block = even(desc.kernel().h, (MOST_STEPS / (k_block * desc.kernel().w)).max(1));
+        let runs = rows::kernel_runs(desc, tile.taps).len();
+        Self { source, shape, chunk, k_block, row_block, stretch, runs, layout }
+    }
+
+    /// Whole rows of the output.
+    pub(super) fn grain(&self, desc: &ConvDesc) -> Grain {
+        let (pixels, channels) = (desc.output().w, self.shape.panels.width);
+        // What is packed would be packed by each part.
+        let in_place = matches!(self.source, Source::Image);
+        Grain { pixels, channels, channels_first: in_place && self.shape.outweighs_image(desc) }
+    }
+
+    /// Elements of packed rows; of one row of a panel, and of its residual, where the output is NCHW.
+    pub(super) fn workspace_len(&self, desc: &ConvDesc) -> usize {
+        self.packed_len(desc) + 2 * self.line_len(desc)
+    }
+
+    pub(super) fn packed_len(&self, desc: &ConvDesc) -> usize {
+        let Source::Rows(rows) = self.source else { return 0 };
+        let span = (desc.kernel().h - 1).saturating_mul(desc.dilation().h).saturating_add(1);
+        let most =
+            (self.stretch - 1).saturating_mul(desc.stride().h).saturating_add(span).min(desc.input().h);
+        (most * rows.channel_len() * (desc.input().c / desc.groups())).next_multiple_of(BLOCK)
+    }
+
+    pub(super) fn line_len(&self, desc: &ConvDesc) -> usize {
+        if desc.output_layout() == Layout::Nchw { desc.output().w * self.shape.panels.width } else { 0 }
+    }
+}
+
+impl DirectConv {
+    pub(crate) fn new(desc: &ConvDesc, weights: &Weights<'_>, kernels: &'static KernelSet) -> Self {
+        let cut = DirectCut::new(desc, kernels);
+        let tile = &kernels.direct;
+        let runs = rows::kernel_runs(desc, tile.taps);
+        let packed = match cut.source {
+            Source::Image => None,
+            Source::Rows(rows) => Some(rows),
+        };
+        let order = k_order(desc, &cut.source, &runs);
         Self {
             desc: *desc,
             kernels,
             tiles: rows::tile_row(desc, tile.pixels, &runs, packed),
-            source,
-            channels,
-            chunk,
-            k_block,
-            row_block: even(desc.kernel().h, (MOST_STEPS / (k_block * desc.kernel().w)).max(1)),
-            stretch,
-            ahead: weights.bytes() > WEIGHTS_SHARE,
-            weights,
+            channels: desc.input().c / desc.groups(),
+            weights: GemmWeights::pack(desc, weights, &tile.shape, cut.layout, |k| order[k]),
+            ahead: cut.shape.bytes() > WEIGHTS_SHARE,
+            cut,
         }
     }
 }
 
 /// Channels per block of K and output rows per stretch of an image that is read in place.
-fn image_blocks(desc: &ConvDesc, weights: &GemmWeights) -> (usize, usize) {
+fn image_blocks(desc: &ConvDesc, weights: usize) -> (usize, usize) {
     let channels = desc.input().c / desc.groups();
     let k_block = if channels > 2 * K_BLOCK { K_BLOCK } else { channels };
     let row = desc.input().w * desc.stride().h.min(desc.input().h) * k_block * size_of::<f32>();
     let rows = (IMAGE_SHARE / row.max(1)).max(4);
-    if weights.bytes() <= WEIGHTS_SHARE {
+    if weights <= WEIGHTS_SHARE {
         // All weights stay near: the image comes by once, a few tiles at a time.
         return (k_block, rows.min(STRETCH_PIXELS.div_ceil(desc.output().w)));
     }

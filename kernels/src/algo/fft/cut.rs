@@ -12,10 +12,6 @@ const LEAST_PART: usize = 4;
 const MOST_SPECTRA: f64 = (1u64 << 30) as f64;
 /// Bytes that stay in the second cache level, beside what else is there.
 const NEAR: f64 = 1.5e6;
-/// Tiles of a product, for the question whether it pays; most instruction sets have so many.
-const MOST_TILES: usize = 12;
-/// Fewer taps than these are left to algorithms whose transforms are shorter.
-const LEAST_TAPS: usize = 16;
 
 /// Cycles of vectors of sixteen, fitted to a hundred shapes on one core of Sapphire Rapids; only ratios matter.
 mod cycles {
@@ -30,12 +26,6 @@ mod cycles {
     pub(super) const FAR: f64 = 6.0;
     /// The same of weights that other layers have driven out since.
     pub(super) const GONE: f64 = 4.0;
-    /// Of a multiplication of the other algorithms, in those of full vectors: where a group has many channels, and where
-    /// it has few.
-    pub(super) const MATRIX: f64 = 1.1;
-    pub(super) const FEW: f64 = 1.5;
-    /// What an estimate must be ahead by.
-    pub(super) const MARGIN: f64 = 1.2;
 }
 
 /// One axis: transforms of `n` numbers, each of which gives `outputs` neighbouring outputs, the last perhaps fewer.
@@ -164,26 +154,44 @@ fn spectra(channels: &Channels, cut: &Cut) -> f64 {
     channels.panels() * channels.ins as f64 * cut.bytes()
 }
 
-/// Cycles of the whole convolution, in batches of `batch` of `tiles` tiles.
-fn cost(channels: &Channels, cut: &Cut, tiles: usize, batch: usize) -> f64 {
-    let (ins, outs) = (channels.transforms(), channels.panels());
-    let numbers = (cut.y.n * cut.x.n) as f64;
-    let (each, times) = (tiles as f64, tiles.div_ceil(batch) as f64);
-    let transforms = each * (ins + outs) * numbers * numbers.log2() * cycles::TRANSFORM;
-    let gathers = if channels.gathered() { each * ins * numbers * cycles::GATHER } else { 0.0 };
-    let products = each * outs * channels.ins as f64 * cut.bins() as f64 * cycles::PRODUCT;
-    // What a batch works in, and how often it is gone over: written and read, read by every panel.
-    let set = cut.bytes() * (1 + batch * (channels.kept() + 1)) as f64;
-    let weights = spectra(channels, cut);
-    let bytes = |near: bool| if near { cycles::NEAR } else { cycles::FAR };
-    let read = match channels.lanes {
-        Lanes::Outputs => ins * channels.outs.div_ceil(BLOCK) as f64,
-        Lanes::Groups => ins,
-    };
-    let images = each * cut.bytes() * (2.0 * ins + read + 2.0 * outs);
-    let far = if set > NEAR { images / cycles::FAR } else { 0.0 };
-    let weights = weights / cycles::GONE + (times - 1.0) * weights / bytes(set + weights <= NEAR);
-    transforms + gathers + products + weights + far
+/// Cycles of the whole convolution, cut in so many tiles: what does not depend on how many are in a batch, and what does.
+struct Cycles {
+    fixed: f64,
+    /// Bytes of a spectrum in sixteen channels, of the weights' spectra, and of the image's, as often as they are gone over.
+    spectrum: f64,
+    weights: f64,
+    images: f64,
+    kept: usize,
+    tiles: usize,
+}
+
+impl Cycles {
+    fn new(channels: &Channels, cut: &Cut, tiles: usize) -> Self {
+        let (ins, outs) = (channels.transforms(), channels.panels());
+        let numbers = (cut.y.n * cut.x.n) as f64;
+        let each = tiles as f64;
+        let transforms = each * (ins + outs) * numbers * numbers.log2() * cycles::TRANSFORM;
+        let gathers = if channels.gathered() { each * ins * numbers * cycles::GATHER } else { 0.0 };
+        let products = each * outs * channels.ins as f64 * cut.bins() as f64 * cycles::PRODUCT;
+        let weights = spectra(channels, cut);
+        let read = match channels.lanes {
+            Lanes::Outputs => ins * channels.outs.div_ceil(BLOCK) as f64,
+            Lanes::Groups => ins,
+        };
+        // Written and read, read by every panel.
+        let images = each * cut.bytes() * (2.0 * ins + read + 2.0 * outs);
+        let fixed = transforms + gathers + products + weights / cycles::GONE;
+        Self { fixed, spectrum: cut.bytes(), weights, images, kept: channels.kept(), tiles }
+    }
+
+    /// In batches of `batch` tiles.
+    fn of(&self, batch: usize) -> f64 {
+        // What a batch works in.
+        let set = self.spectrum * (1 + batch * (self.kept + 1)) as f64;
+        let far = if set > NEAR { self.images / cycles::FAR } else { 0.0 };
+        let rate = if set + self.weights <= NEAR { cycles::NEAR } else { cycles::FAR };
+        self.fixed + (self.tiles.div_ceil(batch) - 1) as f64 * self.weights / rate + far
+    }
 }
 
 /// How the output is cut, how many tiles are in a batch, and what that costs.
@@ -206,8 +214,12 @@ pub(crate) fn best(desc: &ConvDesc, channels: &Channels, most: usize) -> Option<
                 continue;
             }
             let tiles = cut.tiles(desc.input().n);
+            let cycles = Cycles::new(channels, &cut, tiles);
+            if best.is_some_and(|best| best.cost <= cycles.fixed) {
+                continue;
+            }
             for batch in 1..=most.min(tiles) {
-                let cost = cost(channels, &cut, tiles, batch);
+                let cost = cycles.of(batch);
                 if best.is_none_or(|best| cost < best.cost) {
                     best = Some(Plan { cut, batch, cost });
                 }
@@ -240,18 +252,4 @@ pub(crate) fn supports(desc: &ConvDesc) -> Result<(), Unsupported> {
         return Err(Unsupported::SpectraTooLarge);
     }
     Ok(())
-}
-
-/// The time that the cheapest cut takes, in that of a multiplication in a full vector, where that is well ahead of
-/// convolutions that do every multiplication. Only where [`supports`].
-pub(crate) fn time(desc: &ConvDesc) -> Option<f64> {
-    /// Of a cycle: two vectors of sixteen.
-    const MULTIPLICATIONS: f64 = 32.0;
-    if desc.kernel().h.saturating_mul(desc.kernel().w) < LEAST_TAPS {
-        return None;
-    }
-    let channels = Channels::of(desc);
-    let each = if channels.ins.min(channels.outs) < BLOCK { cycles::FEW } else { cycles::MATRIX };
-    let time = best(desc, &channels, MOST_TILES)?.cost * MULTIPLICATIONS;
-    (time * cycles::MARGIN < desc.cost().macs as f64 * each).then_some(time)
 }

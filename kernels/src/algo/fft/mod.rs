@@ -19,6 +19,7 @@
 mod cut;
 mod plane;
 mod spectra;
+mod work;
 
 use super::grid::TileGrid;
 use super::planes::PlaneRows;
@@ -30,11 +31,12 @@ use crate::tile::fft_table::{Factors, FftKernels};
 use crate::tile::layer_table::Source;
 use crate::tile::output::{OutTile, OutputRegion, TileAt};
 use crate::tile::table::{KernelSet, Post};
+pub(crate) use cut::supports;
 use cut::{Channels, Cut, Lanes};
-pub(crate) use cut::{supports, time};
 use plane::{Scratch, Transform};
 use spectra::Spectra;
 use std::ops::Range;
+pub(crate) use work::sketch;
 
 /// A planned convolution by Fourier transforms.
 pub(crate) struct FftConv {
@@ -99,6 +101,11 @@ struct Memory<'a> {
     lines: &'a mut [f32],
 }
 
+/// Elements of a row of a tile of NCHW output, sixteen channels each.
+fn line_len(desc: &ConvDesc, cut: &Cut) -> usize {
+    if desc.output_layout() == Layout::Nchw { cut.x.outputs * BLOCK } else { 0 }
+}
+
 impl FftConv {
     /// Cuts the output, and transforms the weights. The problem must be one that [`supports`].
     pub(crate) fn new(desc: &ConvDesc, weights: &Weights<'_>, kernels: &'static KernelSet) -> Self {
@@ -136,7 +143,7 @@ impl FftConv {
     }
 
     fn line_len(&self) -> usize {
-        if self.desc.output_layout() == Layout::Nchw { self.cut.x.outputs * BLOCK } else { 0 }
+        line_len(&self.desc, &self.cut)
     }
 
     fn memory<'a>(&self, slab: &'a mut [f32]) -> Memory<'a> {

@@ -4,7 +4,7 @@ use super::cut::{Channels, Lanes};
 use super::plane::{Scratch, Transform};
 use crate::describe::{BLOCK, ConvDesc, Layout, Weights};
 use crate::plan::memory::Buffer;
-use crate::plan::packed::{Panel, Panels, flushed};
+use crate::plan::packed::{Panel, PanelShape, Panels, flushed};
 use crate::tile::fft::COMPLEX;
 use crate::tile::table::TileShape;
 
@@ -19,6 +19,18 @@ pub(super) struct Spectra {
     data: Buffer,
 }
 
+/// The groups that panels are cut from, and the output's layout as the driver sees it: NCHW is transposed afterwards.
+fn groups(desc: &ConvDesc, channels: &Channels) -> (usize, Layout) {
+    let layout = if desc.output_layout() == Layout::Nchw { Layout::Nhwc } else { desc.output_layout() };
+    (if channels.lanes == Lanes::Groups { 1 } else { desc.groups() }, layout)
+}
+
+/// How the output channels are cut into panels.
+pub(super) fn panels(desc: &ConvDesc, channels: &Channels) -> PanelShape {
+    let (groups, layout) = groups(desc, channels);
+    PanelShape::of_groups(desc, (desc.output().c, groups), &SHAPE, layout)
+}
+
 impl Spectra {
     pub(super) fn new(
         desc: &ConvDesc,
@@ -26,10 +38,8 @@ impl Spectra {
         weights: &Weights<'_>,
         transform: &Transform,
     ) -> Self {
-        let groups = if channels.lanes == Lanes::Groups { 1 } else { desc.groups() };
-        // NCHW output is transposed afterwards.
-        let layout = if desc.output_layout() == Layout::Nchw { Layout::Nhwc } else { desc.output_layout() };
-        let panels = Panels::of_groups((desc.output().c, groups), weights, &SHAPE, layout);
+        let (groups, layout) = groups(desc, channels);
+        let panels = Panels::of_groups(desc, (desc.output().c, groups), weights, &SHAPE, layout);
         let len = transform.bins() * channels.ins * COMPLEX;
         let mut data = Buffer::zeroed(panels.all().len() * len);
         let mut memory = Buffer::zeroed(transform.scratch_len() + transform.spectrum_len());

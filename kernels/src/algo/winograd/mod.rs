@@ -17,6 +17,7 @@ mod matrices;
 mod phases;
 mod plan;
 mod weights;
+mod work;
 
 use super::grid::TileGrid;
 use super::planes::PlaneRows;
@@ -29,9 +30,10 @@ use crate::tile::table::{KernelSet, Post, even};
 use crate::tile::winograd::{Coefficients, MOST_POINTS};
 use crate::tile::winograd_table::{InputRows, Products, ProductsOfRow, WinogradKernels, WinogradTile};
 use phases::Phases;
-pub(crate) use plan::{points, supports, time};
+pub(crate) use plan::{points, supports};
 use std::ops::Range;
 use weights::{Order, WinogradWeights};
+pub(crate) use work::sketch;
 
 /// Tiles of a row that are transformed at once: their columns fit the first cache level.
 const MOST_STRIP: usize = 7;

@@ -35,6 +35,11 @@ impl Phases {
         self.stride * self.stride
     }
 
+    /// Channels of the phases of a group.
+    pub(super) fn channels(&self, desc: &ConvDesc) -> usize {
+        desc.input().c / desc.groups() * self.count()
+    }
+
     /// Which of the image `channel` of the phases is.
     pub(super) fn at(&self, channel: usize) -> Phase {
         let (phase, channel) = (channel % self.count(), channel / self.count());

@@ -3,7 +3,7 @@
 use super::matrices::Matrices;
 use super::phases::Phases;
 use super::weights::{Order, WinogradWeights};
-use super::{MOST_STRIP, WinogradConv};
+use super::{FEW_TILES, Grain, MOST_STRIP, WinogradConv};
 use crate::algo::direct;
 use crate::choose::Unsupported;
 use crate::describe::{BLOCK, ConvDesc, Layout, Size2, Weights};
@@ -45,37 +45,42 @@ pub(crate) fn supports(desc: &ConvDesc, outputs: Size2) -> Result<(), Unsupporte
     direct::groups_fit_blocks(desc)
 }
 
-/// Multiplications in the time of one operation of a transform: these wait for memory half of the time.
-const TRANSFORM: f64 = 2.2;
-/// Multiplications in the time that a product of one panel takes to begin and to end.
-const CALL: f64 = 2000.0;
-/// Multiplications in the time that a byte of weights takes to come from the third cache level.
-const FAR_BYTE: f64 = 5.0;
-/// Multiplications in the time that a pixel takes to be brought to the other phases of its place.
-const GATHER: f64 = 48.0;
-/// How much of the shorter of multiplying and reading is not hidden behind the longer.
-const BARE: f64 = 0.25;
+/// What is decided before there are weights.
+pub(super) struct WinogradCut {
+    pub(super) tile: WinogradTile,
+    pub(super) order: Order,
+    /// The output's, as the driver sees it.
+    pub(super) layout: Layout,
+    /// Tiles in all, and at a time at most.
+    pub(super) tiles: usize,
+    pub(super) block: usize,
+    /// Whether the next matrix of weights is worth a hint.
+    pub(super) ahead: bool,
+}
 
-/// The time that tiles of so many outputs take, in that of a multiplication in a full vector.
-pub(crate) fn time(desc: &ConvDesc, outputs: Size2) -> f64 {
-    let tile = tile(desc, outputs);
-    let (out, groups, phases) = (desc.output(), desc.groups(), Phases::of(desc));
-    let (channels, per_group) = (desc.input().c / groups * phases.count(), out.c / groups);
-    let tiles = out.n as f64 * out.h.div_ceil(outputs.h) as f64 * out.w.div_ceil(outputs.w) as f64;
-    let products = tile.products() as f64;
-    let lanes = |channels: usize| channels.next_multiple_of(BLOCK) as f64;
-    // Each way, a column or row takes about two operations per point.
-    let input = tiles * lanes(channels) * 2.0 * 2.0 * products;
-    let output = tiles * lanes(per_group) * 2.0 * (products + (tile.points.w * outputs.h) as f64);
-    let calls = products * (tiles / 14.0).ceil() * (per_group as f64 / 32.0).ceil();
-    let multiplied = products * tiles * channels as f64 * lanes(per_group) / 0.95 + calls * CALL;
-    let bytes = products * channels as f64 * lanes(per_group) * size_of::<f32>() as f64;
-    let times_read = (tiles / TILES_OF_POINTS as f64).ceil();
-    let read = if bytes > AHEAD_WEIGHTS as f64 { bytes * times_read * FAR_BYTE } else { 0.0 };
-    let gathered = tiles * channels as f64 * (tile.points.h * outputs.w) as f64;
-    let gather = if phases.count() > 1 { GATHER * gathered } else { 0.0 };
-    let transforms = TRANSFORM * (input + output) + gather;
-    groups as f64 * (multiplied.max(read) + BARE * multiplied.min(read) + transforms)
+impl WinogradCut {
+    pub(super) fn new(desc: &ConvDesc, outputs: Size2) -> Self {
+        let tile = tile(desc, outputs);
+        let (channels, per_group) = (Phases::of(desc).channels(desc), desc.output().c / desc.groups());
+        let bytes = tile.products() * channels * per_group * size_of::<f32>();
+        let order = if bytes <= NEAR_WEIGHTS { Order::Panels } else { Order::Points };
+        let most = if order == Order::Panels { TILES_OF_PANELS } else { TILES_OF_POINTS };
+        let out = desc.output();
+        let tiles = out.n.saturating_mul(out.h.div_ceil(outputs.h)).saturating_mul(out.w.div_ceil(outputs.w));
+        // Panels are columns in any case: NCHW output is transposed afterwards.
+        let layout = if desc.output_layout() == Layout::Nchw { Layout::Nhwc } else { desc.output_layout() };
+        Self { tile, order, layout, tiles, block: tiles.min(most), ahead: bytes > AHEAD_WEIGHTS }
+    }
+
+    /// Whole rows of tiles of panels of `width` channels. Parts that share the image transform all of it: so they rather
+    /// share the weights, unless there are too few tiles for each to be worth reading the weights for.
+    pub(super) fn grain(&self, desc: &ConvDesc, width: usize) -> Grain {
+        Grain {
+            pixels: self.tile.outputs.h * desc.output().w,
+            channels: width,
+            channels_first: self.ahead && self.tiles < FEW_TILES,
+        }
+    }
 }
 
 impl WinogradConv {
@@ -85,66 +90,50 @@ impl WinogradConv {
         outputs: Size2,
         kernels: &'static KernelSet,
     ) -> Self {
-        let tile = tile(desc, outputs);
-        let matrices =
-            [(tile.points.h, outputs.h), (tile.points.w, outputs.w)].map(|(p, o)| Matrices::new(p, o));
+        let cut = WinogradCut::new(desc, outputs);
+        let (points, shape) = (cut.tile.points, (&kernels.winograd.shape, cut.layout));
+        let matrices = [(points.h, outputs.h), (points.w, outputs.w)].map(|(p, o)| Matrices::new(p, o));
         let phases = Phases::of(desc);
-        let channels = desc.input().c / desc.groups() * phases.count();
-        let per_group = desc.output().c / desc.groups();
-        let bytes = tile.products() * channels * per_group * size_of::<f32>();
-        let order = if bytes <= NEAR_WEIGHTS { Order::Panels } else { Order::Points };
-        // Panels are columns in any case: NCHW output is transposed afterwards.
-        let layout = if desc.output_layout() == Layout::Nchw { Layout::Nhwc } else { desc.output_layout() };
-        let weights =
-            WinogradWeights::pack(desc, weights, (&kernels.winograd.shape, layout), &matrices, order);
-        let most = if order == Order::Panels { TILES_OF_PANELS } else { TILES_OF_POINTS };
-        let out = desc.output();
-        let all = out.n.saturating_mul(out.h.div_ceil(outputs.h)).saturating_mul(out.w.div_ceil(outputs.w));
         Self {
             desc: *desc,
             kernels,
-            tile,
+            tile: cut.tile,
             coefficients: Coefficients { y: matrices[0].coefficients(), x: matrices[1].coefficients() },
-            weights,
+            weights: WinogradWeights::pack(desc, weights, shape, &matrices, cut.order),
             phases,
-            channels,
+            channels: phases.channels(desc),
             k_block: K_BLOCK,
-            tiles: all,
-            block: all.min(most),
-            ahead: bytes > AHEAD_WEIGHTS,
+            tiles: cut.tiles,
+            block: cut.block,
+            ahead: cut.ahead,
         }
     }
 
     /// Elements of the parts of a slab.
     pub(super) fn lens(&self) -> SlabLens {
-        let (width, products) = (self.weights.panels.width(), self.tile.products());
-        let panels = match self.weights.order {
-            Order::Panels => 1,
-            Order::Points => self.weights.panels.all().len() / self.weights.panels.groups(),
-        };
-        let strip = self.tile.columns(MOST_STRIP) * BLOCK;
-        let lines = self.tile.outputs.h * self.tile.outputs.w * MOST_STRIP * width;
-        SlabLens {
-            v: products * self.v_point(self.block),
-            m: panels * products * self.m_point(self.block),
-            scratch: self.tile.points.h * strip,
-            rows: if self.desc.layout() == Layout::Nchw || self.phases.count() > 1 {
-                self.tile.points.h * strip
-            } else {
-                0
-            },
-            lines: if self.desc.output_layout() == Layout::Nchw { 2 * lines } else { 0 },
-        }
+        let panels = self.weights.panels.all().len() / self.weights.panels.groups();
+        SlabLens::new(
+            &self.desc,
+            self.tile,
+            self.weights.order,
+            (panels, self.weights.panels.width()),
+            self.block,
+        )
     }
 
     /// From one point to the next of transformed tiles, and of products.
     pub(super) fn v_point(&self, tiles: usize) -> usize {
-        odd_lines(self.channels.next_multiple_of(BLOCK) * tiles)
+        v_point(self.channels, tiles)
     }
 
     pub(super) fn m_point(&self, tiles: usize) -> usize {
         odd_lines(tiles * self.weights.panels.width())
     }
+}
+
+/// From one point to the next of so many transformed tiles.
+fn v_point(channels: usize, tiles: usize) -> usize {
+    odd_lines(channels.next_multiple_of(BLOCK) * tiles)
 }
 
 /// An odd number of cache lines, so that the points do not fall into a few sets of a cache.
@@ -167,6 +156,29 @@ pub(super) struct SlabLens {
 }
 
 impl SlabLens {
+    /// For `panels` of each group, `width` channels each, and `block` tiles at a time.
+    pub(super) fn new(
+        desc: &ConvDesc,
+        tile: WinogradTile,
+        order: Order,
+        (panels, width): (usize, usize),
+        block: usize,
+    ) -> Self {
+        let phases = Phases::of(desc);
+        let (products, channels) = (tile.products(), phases.channels(desc));
+        let panels = if order == Order::Panels { 1 } else { panels };
+        let strip = tile.columns(MOST_STRIP) * BLOCK;
+        let lines = tile.outputs.h * tile.outputs.w * MOST_STRIP * width;
+        let is_gathered = desc.layout() == Layout::Nchw || phases.count() > 1;
+        Self {
+            v: products * v_point(channels, block),
+            m: panels * products * odd_lines(block * width),
+            scratch: tile.points.h * strip,
+            rows: if is_gathered { tile.points.h * strip } else { 0 },
+            lines: if desc.output_layout() == Layout::Nchw { 2 * lines } else { 0 },
+        }
+    }
+
     pub(super) fn sum(&self) -> usize {
         self.v + self.m + self.scratch + self.rows + self.lines
     }

@@ -12,6 +12,8 @@
 //! of [`Source`]s, one for every vector and every channel of a group, is made once, here. Vectors end where what they
 //! need is no longer in one vector of the input.
 
+mod work;
+
 use super::{Grain, Operands};
 use crate::choose::Unsupported;
 use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef, PixelView, Weights};
@@ -23,6 +25,7 @@ use crate::tile::depthwise_table::{DepthwiseKernels, Image, Window};
 use crate::tile::output::{OutputRegion, TileAt};
 use crate::tile::table::{KernelSet, Post};
 use std::ops::Range;
+pub(crate) use work::sketch;
 
 /// Channels of a group from which on a matrix product has enough to sum.
 const MOST_PER_GROUP: usize = 16;
@@ -167,6 +170,14 @@ fn source(desc: &ConvDesc, lanes: usize, vector: &Vector, c: usize) -> Source {
     source
 }
 
+/// Whole rows of the output; in NCHW, whole tiles of them.
+fn grain(desc: &ConvDesc, reading: Reading, kernels: &DepthwiseKernels) -> Grain {
+    match reading {
+        Reading::Pixels => Grain::new(desc.output().w * kernels.outputs(), 1),
+        _ => Grain::new(desc.output().w, BLOCK),
+    }
+}
+
 impl Depthwise {
     pub(crate) fn kernels(&self) -> &'static DepthwiseKernels {
         self.kernels
@@ -177,13 +188,8 @@ impl Depthwise {
         self.weights.bytes() + self.bias.bytes() + self.slope.bytes() + sources
     }
 
-    /// Whole rows of the output; in NCHW, whole tiles of them.
     pub(crate) fn grain(&self) -> Grain {
-        let width = self.desc.output().w;
-        match self.reading {
-            Reading::Pixels => Grain::new(width * self.kernels.outputs(), 1),
-            _ => Grain::new(width, BLOCK),
-        }
+        grain(&self.desc, self.reading, self.kernels)
     }
 
     /// Output channels of a vector.

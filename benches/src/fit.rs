@@ -1,0 +1,245 @@
+//! The program `fit`: the constants of the library's cost model, from what `shootout --format csv` measured.
+//!
+//! The time of a run is a sum of terms, each with a constant that is not negative. They are what makes the squares of the logarithms of
+//! predicted by measured times least: coordinate by coordinate, with weights that are renewed, and with less of them for
+//! what is far off, lest a few disturbed rows decide.
+
+use crate::layer::Layouts;
+use crate::{layers, random};
+use anyhow::Context;
+use kernels::internal::{KernelSet, parts_of};
+use kernels::{Algorithm, ConvPlan, Isa, Layout, Numerics, PlanOptions, Profile};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Instant;
+
+/// Rounds of new weights, and of all coordinates in each.
+const ROUNDS: (usize, usize) = (60, 60);
+/// From this logarithm on an error weighs less.
+const FAR: f64 = 0.35;
+
+/// A row of the result of `shootout`.
+#[derive(Debug, Deserialize)]
+struct Measured {
+    layer: String,
+    algorithm: String,
+    isa: String,
+    layout: String,
+    threads: usize,
+    ms_min: Option<f64>,
+}
+
+/// Terms and time of one run, in seconds.
+struct Sample {
+    /// Layer, layout, instruction set and threads.
+    contest: String,
+    algorithm: Algorithm,
+    /// Whether it may be chosen with the usual numerics.
+    is_allowed: bool,
+    parts: Vec<f64>,
+    seconds: f64,
+}
+
+/// All of one instruction set and family.
+struct Family {
+    samples: Vec<Sample>,
+    constants: Vec<f64>,
+}
+
+/// Reads `files`, and says for every instruction set and family which constants fit, how well, and how well those do
+/// that the library has. Only that, of what the library has, if it is to `check`.
+///
+/// # Errors
+/// Files that cannot be read, rows of no layer or algorithm.
+pub fn run(files: &[PathBuf], verbose: bool, check: bool) -> anyhow::Result<String> {
+    let mut families: BTreeMap<(String, &'static str), Family> = BTreeMap::new();
+    for file in files {
+        let rows =
+            csv::Reader::from_path(file).with_context(|| file.display().to_string())?.into_deserialize();
+        for row in rows {
+            let row: Measured = row?;
+            let Some((key, sample, constants)) = sample(&row)? else { continue };
+            let family = families.entry(key).or_insert_with(|| Family { samples: Vec::new(), constants });
+            family.samples.push(sample);
+        }
+    }
+    let mut text = String::new();
+    let mut contests: BTreeMap<&str, Vec<(f64, &Sample)>> = BTreeMap::new();
+    for ((isa, name), family) in &families {
+        let fitted =
+            if check { family.constants.clone() } else { fit(&family.samples, family.constants.len()) };
+        text += &format!(
+            "{isa} {name}: {} rows, typical error {:.0} % (now {:.0} %)\n    {}\n",
+            family.samples.len(),
+            error(&family.samples, &fitted),
+            error(&family.samples, &family.constants),
+            written(&fitted),
+        );
+        if verbose {
+            text += &worst(&family.samples, &fitted);
+        }
+        for sample in family.samples.iter().filter(|sample| sample.is_allowed) {
+            contests.entry(&sample.contest).or_default().push((predicted(sample, &fitted), sample));
+        }
+    }
+    Ok(text + &regret(&contests, verbose) + &duration()?)
+}
+
+fn sample(row: &Measured) -> anyhow::Result<Option<((String, &'static str), Sample, Vec<f64>)>> {
+    let named = Algorithm::ALL.into_iter().find(|algorithm| algorithm.name() == row.algorithm);
+    let (Some(algorithm), Some(ms)) = (named, row.ms_min) else { return Ok(None) };
+    let listed = layers::all().iter().find(|layer| layer.id == row.layer).cloned();
+    let spec =
+        listed.or_else(|| random::by_id(&row.layer)).with_context(|| format!("no layer {}", row.layer))?;
+    let layout = Layout::ALL.into_iter().find(|layout| layout.name() == row.layout);
+    let layouts = Layouts::of_network(layout.with_context(|| row.layout.clone())?, spec.c);
+    let desc = layouts.on(spec.builder()).build()?;
+    let isa = Isa::from_name(&row.isa)?;
+    let kernels = KernelSet::get(isa).with_context(|| format!("this machine has no {isa}"))?;
+    let worth = desc.cost().macs / PlanOptions::default().macs_per_thread;
+    let threads = (worth as usize).clamp(1, row.threads);
+    let (family, parts, constants) = parts_of(&desc, algorithm, kernels, &Profile::typical(isa), threads);
+    let contest = format!("{} {} {} {}", row.isa, row.threads, row.layout, row.layer);
+    let is_allowed = algorithm.numerics(&desc) <= Numerics::Default;
+    let sample = Sample { contest, algorithm, is_allowed, parts, seconds: ms * 1e-3 };
+    Ok(Some(((row.isa.clone(), family), sample, constants)))
+}
+
+fn predicted(sample: &Sample, constants: &[f64]) -> f64 {
+    sample.parts.iter().zip(constants).map(|(part, constant)| part * constant).sum::<f64>().max(1e-12)
+}
+
+fn fit(samples: &[Sample], terms: usize) -> Vec<f64> {
+    let mut constants = vec![1.0; terms];
+    for _ in 0..ROUNDS.0 {
+        let weights: Vec<f64> = samples
+            .iter()
+            .map(|sample| {
+                let predicted = predicted(sample, &constants);
+                let off = (predicted / sample.seconds).ln().abs();
+                (FAR / off.max(FAR)) / (predicted * sample.seconds)
+            })
+            .collect();
+        for _ in 0..ROUNDS.1 {
+            (0..terms).for_each(|term| improve(samples, &weights, &mut constants, term));
+        }
+    }
+    constants
+}
+
+/// Makes one constant what it should be, if the others are right.
+fn improve(samples: &[Sample], weights: &[f64], constants: &mut [f64], term: usize) {
+    let (mut products, mut squares) = (0.0, 0.0);
+    for (sample, weight) in samples.iter().zip(weights) {
+        let part = sample.parts[term];
+        let others: f64 = sample.parts.iter().zip(&*constants).map(|(a, b)| a * b).sum::<f64>();
+        products += weight * part * (sample.seconds - others + part * constants[term]);
+        squares += weight * part * part;
+    }
+    constants[term] = if squares > 0.0 { (products / squares).max(0.0) } else { 1.0 };
+}
+
+/// The root of the mean square of the logarithms, as per cent.
+fn error(samples: &[Sample], constants: &[f64]) -> f64 {
+    let squares = samples.iter().map(|s| (predicted(s, constants) / s.seconds).ln().powi(2));
+    100.0 * ((squares.sum::<f64>() / samples.len() as f64).sqrt().exp() - 1.0)
+}
+
+/// How long the model takes for a layer of the list, on average.
+fn duration() -> anyhow::Result<String> {
+    const ROUNDS: u32 = 20;
+    let descs = layers::all().iter().map(|layer| layer.builder().build()).collect::<Result<Vec<_>, _>>()?;
+    let options = PlanOptions::default();
+    let start = Instant::now();
+    for _ in 0..ROUNDS {
+        for desc in &descs {
+            std::hint::black_box(ConvPlan::choice(desc, &options)?);
+        }
+    }
+    let each = start.elapsed().as_secs_f64() / f64::from(ROUNDS) / descs.len() as f64;
+    Ok(format!("the model takes {:.1} microseconds for a layer\n", 1e6 * each))
+}
+
+/// How much longer what would be chosen takes than the fastest, by what was measured.
+fn regret(contests: &BTreeMap<&str, Vec<(f64, &Sample)>>, verbose: bool) -> String {
+    let mut runs: BTreeMap<String, Vec<(f64, String)>> = BTreeMap::new();
+    for (contest, samples) in contests.iter().filter(|(_, samples)| samples.len() > 1) {
+        let chosen = samples.iter().min_by(|a, b| a.0.total_cmp(&b.0));
+        let best = samples.iter().min_by(|a, b| a.1.seconds.total_cmp(&b.1.seconds));
+        let (Some((_, chosen)), Some((_, best))) = (chosen, best) else { continue };
+        let ratio = chosen.seconds / best.seconds;
+        let run = contest.split(' ').take(3).collect::<Vec<_>>().join(" ");
+        let times: Vec<String> = samples
+            .iter()
+            .map(|(t, s)| format!("{} {:.4} for {:.4}", s.algorithm, 1e3 * t, 1e3 * s.seconds))
+            .collect();
+        let line = format!(
+            "      {ratio:6.2} {contest}: {} for {}; {}\n",
+            chosen.algorithm,
+            best.algorithm,
+            times.join(", ")
+        );
+        runs.entry(run).or_default().push((ratio, line));
+    }
+    let mut text = String::new();
+    for (run, ratios) in &mut runs {
+        ratios.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let logarithms: f64 = ratios.iter().map(|ratio| ratio.0.ln()).sum();
+        let mean = (logarithms / ratios.len() as f64).exp();
+        text += &format!(
+            "{run}: choice by fastest {mean:.4}, 95th percentile {:.3}\n",
+            ratios[ratios.len() / 20].0
+        );
+        if verbose {
+            text.extend(ratios.iter().take(20).map(|ratio| ratio.1.as_str()));
+        }
+    }
+    text
+}
+
+/// The rows that fit worst.
+fn worst(samples: &[Sample], constants: &[f64]) -> String {
+    let mut sorted: Vec<(f64, &Sample)> =
+        samples.iter().map(|sample| (predicted(sample, constants) / sample.seconds, sample)).collect();
+    sorted.sort_by(|a, b| b.0.ln().abs().total_cmp(&a.0.ln().abs()));
+    let line = |(ratio, sample): &(f64, &Sample)| {
+        let parts = sample.parts.iter().zip(constants).map(|(a, b)| format!("{:.4}", 1e3 * a * b));
+        let parts = parts.collect::<Vec<_>>().join(" ");
+        let Sample { contest, algorithm, seconds, .. } = sample;
+        format!("      {ratio:6.2} of {:.4} ms  {contest} {algorithm}  [{parts}]\n", 1e3 * seconds)
+    };
+    sorted.iter().take(12).map(line).collect()
+}
+
+fn written(constants: &[f64]) -> String {
+    let (terms, memory) = constants.split_at(constants.len() - 3);
+    let numbers =
+        |numbers: &[f64]| numbers.iter().map(|number| format!("{number:.3}")).collect::<Vec<_>>().join(", ");
+    format!("row([{}], [{}])", numbers(terms), numbers(memory))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn constants_are_found_again() {
+        let constants = [1.5, 0.0, 20.0, 0.3];
+        let parts = crate::values(400, 5).into_iter().map(|value| f64::from(value).abs() + 0.01);
+        let parts: Vec<f64> = parts.collect();
+        let samples: Vec<Sample> = parts
+            .chunks_exact(4)
+            .map(|parts| Sample {
+                contest: String::new(),
+                algorithm: Algorithm::Direct,
+                is_allowed: true,
+                parts: parts.to_vec(),
+                seconds: parts.iter().zip(constants).map(|(a, b)| a * b).sum(),
+            })
+            .collect();
+        for (found, constant) in fit(&samples, 4).into_iter().zip(constants) {
+            assert!((found - constant).abs() < 0.02, "{found} for {constant}");
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Random layers: what no network has, so that a choice cannot have been fitted to it.
+
+use crate::layers::LayerSpec;
+
+/// Multiply-accumulates of a layer at most, so that a run ends.
+pub const MOST_MACS: u64 = 1 << 30;
+/// Numbers of all tensors together at most.
+const MOST_NUMBERS: usize = 64 << 20;
+
+/// The layer of that id, if it is one of a random layer.
+pub fn by_id(id: &str) -> Option<LayerSpec> {
+    let parts: Vec<&str> = id.strip_prefix("random.")?.split('-').collect();
+    let [input, o, kernel, stride, pad, groups] = parts[..] else { return None };
+    let extents = |text: &str| text.split('x').map(|n| n.parse().ok()).collect::<Option<Vec<usize>>>();
+    let (&[n, c, h, w], &[kh, kw]) = (&extents(input)?[..], &extents(kernel)?[..]) else { return None };
+    let number = |text: &str, letter| text.strip_prefix(letter)?.parse().ok();
+    let mut layer = LayerSpec {
+        id: id.to_owned(),
+        net: "offnet".to_owned(),
+        n,
+        c,
+        h,
+        w,
+        o: o.parse().ok()?,
+        kh,
+        kw,
+        stride: number(stride, 's')?,
+        pad: number(pad, 'p')?,
+        dilation: 1,
+        groups: number(groups, 'g')?,
+        count: "1".to_owned(),
+        macs: 0,
+    };
+    layer.macs = layer.builder().build().ok()?.cost().macs;
+    Some(layer)
+}
+
+/// SplitMix64 (Steele et al. 2014).
+struct Generator(u64);
+
+impl Generator {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// In 0..1.
+    fn unit(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    /// In 1..=`most`, every factor as likely as another.
+    fn log_uniform(&mut self, most: usize) -> usize {
+        ((most as f64 + 1.0).powf(self.unit()) as usize).clamp(1, most)
+    }
+
+    /// In 1..=`most`.
+    fn uniform(&mut self, most: usize) -> usize {
+        1 + (self.next() % most as u64) as usize
+    }
+
+    /// True so many times of a hundred.
+    fn percent(&mut self, percent: u64) -> bool {
+        self.next() % 100 < percent
+    }
+
+    fn layer(&mut self) -> Option<LayerSpec> {
+        let (mut c, mut o) = (self.log_uniform(1024), self.log_uniform(1024));
+        let h = self.log_uniform(256);
+        let w = if self.percent(75) { h } else { self.log_uniform(256) };
+        let kh = self.uniform(11);
+        let kw = if self.percent(85) { kh } else { self.uniform(11) };
+        let stride = if self.percent(60) { 1 } else { self.uniform(3) };
+        let pad = if self.percent(75) { kh.min(kw) / 2 } else { 0 };
+        let groups = match self.next() % 20 {
+            0..14 => 1,
+            14..17 => c,
+            _ => self.log_uniform(c.min(o)),
+        };
+        (c, o) = (c / groups * groups, o.div_ceil(groups) * groups);
+        let n = self.log_uniform(8);
+        let id = format!("random.{n}x{c}x{h}x{w}-{o}-{kh}x{kw}-s{stride}-p{pad}-g{groups}");
+        let (net, count) = ("offnet".to_owned(), "1".to_owned());
+        let mut layer =
+            LayerSpec { id, net, n, c, h, w, o, kh, kw, stride, pad, dilation: 1, groups, count, macs: 0 };
+        let desc = layer.builder().build().ok()?;
+        let output = desc.output();
+        layer.macs = desc.cost().macs;
+        let numbers = n * c * h * w + n * o * output.h * output.w + desc.filter_len();
+        (layer.macs <= MOST_MACS && numbers <= MOST_NUMBERS && o <= 1024).then_some(layer)
+    }
+}
+
+/// `count` valid layers, the same for the same `seed`: channels and maps log-uniform in 1..=1024 and 1..=256, kernels of
+/// 1 to 11 taps each way, strides 1 to 3, batches of 1 to 8, three in ten with groups; none of more than [`MOST_MACS`].
+pub fn layers(count: usize, seed: u64) -> Vec<LayerSpec> {
+    let mut generator = Generator(seed);
+    std::iter::from_fn(|| Some(generator.layer())).flatten().take(count).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layers_are_valid_varied_and_the_same_again() {
+        let (all, again) = (layers(300, 7), layers(300, 7));
+        assert_eq!(all, again);
+        assert_ne!(all, layers(300, 8));
+        assert_eq!(all.len(), 300);
+        for layer in &all {
+            assert_eq!(layer.builder().build().unwrap().cost().macs, layer.macs, "{}", layer.id);
+            assert!(layer.macs <= MOST_MACS);
+            assert_eq!(by_id(&layer.id).as_ref(), Some(layer));
+        }
+        let some = |has: fn(&LayerSpec) -> bool| all.iter().filter(|layer| has(layer)).count();
+        for (what, count) in [
+            ("groups", some(|l| l.groups > 1)),
+            ("strides", some(|l| l.stride > 1)),
+            ("wide", some(|l| l.c > 256 || l.o > 256)),
+            ("narrow", some(|l| l.c < 4)),
+            ("large maps", some(|l| l.h > 64)),
+            ("batches", some(|l| l.n > 1)),
+        ] {
+            assert!((20..280).contains(&count), "{what}: {count}");
+        }
+    }
+}

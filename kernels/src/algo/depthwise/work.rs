@@ -1,0 +1,60 @@
+//! What a depthwise convolution would do.
+
+use super::{Reading, grain, per_group, reading, vectors};
+use crate::choose::work::{Family, Portion, Share, Sketch, Term, Work};
+use crate::describe::{Activation, ConvDesc, Size2};
+use crate::tile::depthwise_read::Source;
+use crate::tile::table::KernelSet;
+
+/// Everything that the choice wants to know; `desc` must be supported.
+pub(crate) fn sketch(desc: &ConvDesc, kernels: &'static KernelSet, share: &Share) -> Sketch {
+    let kernels = kernels.depthwise();
+    let lanes = kernels.lanes();
+    let reading = reading(desc, lanes);
+    let pixels = reading == Reading::Pixels;
+    // Those of Nchw16c and NHWC are cut by what is in one vector.
+    let count = if pixels { desc.output().c } else { vectors(desc, lanes, reading).len() };
+    let (ins, _) = per_group(desc);
+    let permuted = matches!(reading, Reading::Permuted | Reading::Partial);
+    let sources = if permuted { count * ins * size_of::<Source>() } else { 0 };
+    let epilogue = desc.epilogue();
+    let per_channel = usize::from(epilogue.bias) + usize::from(epilogue.activation == Activation::PRelu);
+    let width = if pixels { 1 } else { lanes };
+    let packed = count * (desc.taps() * width + per_channel * lanes);
+
+    let part = Portion::new(desc, &grain(desc, reading, kernels), false, share.parts);
+    let mut work = Work::new(match reading {
+        Reading::Pixels => Family::DepthwisePixels,
+        Reading::Channels => Family::DepthwiseChannels,
+        Reading::Permuted | Reading::Partial => Family::DepthwisePermuted,
+    });
+    // The part's of all vectors.
+    let channels = part.groups * part.outs as f64 / desc.output().c as f64;
+    let vectors = count as f64 * channels;
+    let width = desc.output().w;
+    let rows = part.images * part.pixels / width as f64;
+    let of_row = if pixels { width.div_ceil(lanes) } else { width } as f64;
+    let (kernel, stride) = (desc.kernel(), desc.stride());
+    let (y, x) = ((kernel.h, stride.h), (kernel.w, stride.w));
+    let (inner, outer) = if pixels { (y, x) } else { (x, y) };
+    let special = desc.dilation() == Size2::square(1) && kernels.has(reading, inner, outer);
+    // What there is a kernel for keeps the taps of a line in registers.
+    let term = if special { Term::Fma } else { Term::Pack };
+    let products = vectors * rows * desc.taps() as f64;
+    // Slowly go: columns whose window reaches over the border; vectors of pixels that are not whole, or not neighbours.
+    let slow = if pixels {
+        if stride.w > 1 && !special { of_row } else { of_row - (width / lanes) as f64 }
+    } else {
+        let border = desc.pad().left + desc.pad().right;
+        border.div_ceil(stride.w).min(width) as f64
+    };
+    work.add(term, products * (of_row - slow));
+    work.add(Term::Gather, products * slow);
+    work.add(Term::Tile, vectors * rows * desc.kernel().h as f64 * ins as f64);
+    work.add(Term::Store, vectors * rows * of_row);
+    work.add(Term::Call, vectors * part.images);
+    let once = part.input_bytes + part.output_bytes;
+    work.traffic.add(once, once, &share.caches);
+    work.flops = 2.0 * desc.cost().macs as f64;
+    Sketch { packed_bytes: packed * size_of::<f32>() + sources, workspace_len: 0, work }
+}

@@ -1,0 +1,122 @@
+//! What a direct convolution would do.
+
+use super::Source;
+use super::plan::DirectCut;
+use crate::choose::work::{Family, Portion, Share, Sketch, Term, Work};
+use crate::describe::{BLOCK, ConvDesc, Layout};
+use crate::tile::table::KernelSet;
+
+/// Everything that the choice wants to know; `desc` must be supported.
+pub(crate) fn sketch(desc: &ConvDesc, kernels: &'static KernelSet, share: &Share) -> Sketch {
+    let cut = DirectCut::new(desc, kernels);
+    let part = Portion::new(desc, &cut.grain(desc), false, share.parts);
+    Sketch {
+        packed_bytes: cut.shape.bytes(),
+        workspace_len: cut.workspace_len(desc),
+        work: work(desc, &cut, kernels, &part, share),
+    }
+}
+
+fn work(desc: &ConvDesc, cut: &DirectCut, kernels: &KernelSet, part: &Portion, share: &Share) -> Work {
+    let mut work =
+        Work::new(if cut.source == Source::Image { Family::DirectImage } else { Family::DirectRows });
+    let (kernel, width) = (desc.kernel(), desc.output().w);
+    let rows = part.images * part.pixels / width as f64;
+    let panels = part.groups * part.outs.div_ceil(cut.shape.panels.width) as f64;
+    let vectors = cut.shape.panels.width as f64 / kernels.direct.shape.lanes as f64;
+    // As even as there are tiles for. Few sums in flight wait for each other.
+    let most = *kernels.direct.pixels.last().expect("there are tiles");
+    let tiles = width.div_ceil(most) as f64;
+    let pixels = width as f64 / tiles;
+    let row_taps = inside(desc) * row_taps(desc, cut, most) * part.ins as f64;
+    let step = tiles * (pixels.max(8.0 / vectors) * vectors).max(4.0 + vectors);
+    work.add(Term::Fma, rows * panels * row_taps * step);
+    let k_blocks = part.ins.div_ceil(cut.k_block) as f64;
+    let blocks = k_blocks * kernel.h.div_ceil(cut.row_block) as f64;
+    // Each tile begins again at every run of every kernel row of every chunk.
+    let chunks = part.ins.div_ceil(cut.chunk) as f64;
+    let runs = inside(desc) * cut.runs as f64 * chunks;
+    work.add(Term::Tile, rows * panels * tiles * (runs + blocks));
+    work.add(Term::Store, rows * panels * width as f64 * vectors * (2.0 * blocks - 1.0));
+    work.add(Term::Call, rows * panels * blocks);
+    let stretches = part.images * (part.pixels / width as f64 / cut.stretch as f64).ceil();
+    pack(desc, cut, part, stretches, &mut work);
+    traffic(desc, cut, part, (stretches, panels), share, &mut work);
+    work.flops = 2.0 * desc.cost().macs as f64;
+    work
+}
+
+/// Kernel rows that are inside the image, on average.
+fn inside(desc: &ConvDesc) -> f64 {
+    let (height, rows) = (desc.output().h, desc.kernel().h);
+    let (stride, dilation) = (desc.stride().h, desc.dilation().h);
+    let mut sum = 0;
+    for row in 0..rows {
+        // Output rows `y` whose input row `y * stride + at - top` is in `0..input`.
+        let at = row * dilation;
+        let first = desc.pad().top.saturating_sub(at).div_ceil(stride);
+        let end = (desc.input().h + desc.pad().top).saturating_sub(at).div_ceil(stride);
+        sum += end.min(height).saturating_sub(first);
+    }
+    sum as f64 / height as f64
+}
+
+/// Taps of a kernel row that a tile of `pixels` walks: on the image itself, those that no pixel of a short row is under are
+/// left out.
+fn row_taps(desc: &ConvDesc, cut: &DirectCut, pixels: usize) -> f64 {
+    let (taps, width) = (desc.kernel().w, desc.output().w);
+    if cut.source != Source::Image || width > pixels {
+        return taps as f64;
+    }
+    let (stride, left) = (desc.stride().w, desc.pad().left);
+    let is_live = |&tap: &usize| {
+        let at = tap * desc.dilation().w;
+        let first = left.saturating_sub(at).div_ceil(stride);
+        (desc.input().w + left).saturating_sub(at).div_ceil(stride).min(width) > first
+    };
+    (0..taps).filter(is_live).count().max(1) as f64
+}
+
+/// Rows that are copied, and NCHW outputs that are transposed.
+fn pack(desc: &ConvDesc, cut: &DirectCut, part: &Portion, stretches: f64, work: &mut Work) {
+    if let Source::Rows(rows) = cut.source {
+        let span = (desc.kernel().h - 1) * desc.dilation().h + 1;
+        let of_stretch = ((cut.stretch - 1) * desc.stride().h + span).min(desc.input().h);
+        let lines = part.groups * stretches * (of_stretch * part.ins) as f64;
+        let elements = lines * rows.channel_len() as f64;
+        if desc.layout() == Layout::Nchw && desc.stride().w == 1 {
+            work.add(Term::Pack, lines + elements / BLOCK as f64);
+        } else {
+            work.add(Term::Gather, elements);
+        }
+    }
+    if desc.output_layout() == Layout::Nchw {
+        let columns = part.groups * part.outs.next_multiple_of(BLOCK) as f64;
+        work.add(Term::Pack, part.images * part.pixels * columns / BLOCK as f64);
+    }
+}
+
+fn traffic(
+    desc: &ConvDesc,
+    cut: &DirectCut,
+    part: &Portion,
+    (stretches, panels): (f64, f64),
+    share: &Share,
+    work: &mut Work,
+) {
+    let (caches, float) = (&share.caches, size_of::<f32>() as f64);
+    let weights = panels * (cut.shape.k * cut.shape.panels.width) as f64 * float;
+    let workspace = cut.workspace_len(desc) as f64 * float;
+    let once = weights + part.input_bytes + part.output_bytes;
+    let traffic = &mut work.traffic;
+    traffic.add(once, once + workspace, caches);
+    let of_stretch = (part.input_bytes + part.output_bytes) / stretches;
+    traffic.add(weights * (stretches - 1.0).max(0.0), weights + of_stretch, caches);
+    // Every panel reads the stretch, every row of it the panel.
+    let of_group = panels / part.groups;
+    let panel = weights / panels * (cut.k_block as f64 / part.ins as f64);
+    let packed = workspace.max(part.input_bytes / stretches);
+    traffic.add(part.input_bytes * (of_group - 1.0), packed + panel, caches);
+    let rows = part.images * part.pixels / desc.output().w as f64;
+    traffic.add(weights * (rows - stretches).max(0.0), 2.0 * panel, caches);
+}

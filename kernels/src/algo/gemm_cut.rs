@@ -1,0 +1,162 @@
+//! What a convolution as a matrix product decides before there are weights, and what it would do.
+
+use super::Grain;
+use super::gemm::{Lookahead, Source};
+use crate::choose::work::{Family, Portion, Share, Sketch, Term, Work};
+use crate::describe::{BLOCK, ConvDesc, Layout};
+use crate::plan::packed::{GemmShape, Side};
+use crate::tile::gemm::CHUNK;
+use crate::tile::gemm_table::GemmTile;
+
+/// The decisions.
+pub(crate) struct GemmCut {
+    pub(crate) tile: &'static GemmTile,
+    pub(crate) shape: GemmShape,
+    pub(crate) source: Source,
+    /// The output's, as the driver sees it.
+    pub(crate) layout: Layout,
+    /// Whether the layout lets all images be one row of pixels.
+    pub(crate) mergeable: bool,
+    /// Steps of K per block, whole chunks.
+    pub(crate) k_block: usize,
+    /// Pixels per stretch, whole tiles.
+    pub(crate) stretch: usize,
+    pub(crate) ahead: Lookahead,
+}
+
+impl GemmCut {
+    pub(crate) fn grain(&self, desc: &ConvDesc) -> Grain {
+        let (pixels, channels) = (self.shape.tile_pixels, self.shape.panels.width);
+        // What is packed would be packed by each part.
+        let in_place = self.source != Source::Packed;
+        Grain { pixels, channels, channels_first: in_place && self.shape.outweighs_image(desc) }
+    }
+
+    /// A packed stretch; a 1x1 on NCHW packs one tile at a time, and only those that it cannot read in place.
+    pub(crate) fn workspace_len(&self) -> usize {
+        let k = self.shape.k.min(self.k_block).next_multiple_of(CHUNK);
+        match (self.source, self.shape.side) {
+            (Source::Packed, _) => k * self.stretch,
+            (Source::Image(_), Side::Rows) => k * self.shape.tile_pixels,
+            (Source::Image(_), Side::Columns) => 0,
+        }
+    }
+
+    pub(crate) fn sketch(&self, desc: &ConvDesc, share: &Share) -> Sketch {
+        let part = Portion::new(desc, &self.grain(desc), self.mergeable, share.parts);
+        Sketch {
+            packed_bytes: self.shape.bytes(),
+            workspace_len: self.workspace_len(),
+            work: self.work(desc, &part, share),
+        }
+    }
+
+    fn work(&self, desc: &ConvDesc, part: &Portion, share: &Share) -> Work {
+        let mut work = Work::new(match (self.source, self.shape.side) {
+            (Source::Packed, Side::Columns) => Family::Im2colColumns,
+            (Source::Packed, Side::Rows) => Family::Im2colRows,
+            (Source::Image(_), Side::Columns) => Family::PointwiseColumns,
+            (Source::Image(_), Side::Rows) => Family::PointwiseRows,
+        });
+        let k = self.shape.k as f64;
+        let k_blocks = self.shape.k.div_ceil(self.k_block) as f64;
+        let panels = part.groups * part.outs.div_ceil(self.shape.panels.width) as f64;
+        let tiles = part.images * self.tiles(part.pixels);
+        let width = self.shape.panels.width as f64;
+        let vectors = match self.shape.side {
+            Side::Columns => width / self.tile.shape.lanes as f64,
+            Side::Rows => (self.shape.tile_pixels / self.tile.shape.lanes) as f64,
+        };
+        let rows = match self.shape.side {
+            Side::Columns => part.images * part.pixels / tiles,
+            Side::Rows => width,
+        };
+        work.add(Term::Fma, panels * tiles * k * step(rows, vectors));
+        work.add(Term::Tile, panels * tiles * k_blocks);
+        work.add(Term::Store, panels * tiles * rows * vectors * (2.0 * k_blocks - 1.0));
+        let stretches = part.images * (part.pixels / self.stretch as f64).ceil();
+        let strips = match self.source {
+            Source::Image(access) if access.unbroken != usize::MAX => {
+                part.images * part.pixels / access.unbroken as f64
+            }
+            _ if self.source == Source::Packed && self.shape.side == Side::Columns => tiles,
+            _ => stretches,
+        };
+        work.add(Term::Call, panels * k_blocks * strips.max(stretches) + stretches * k_blocks * part.groups);
+        self.pack(desc, part, tiles, &mut work);
+        self.traffic(part, stretches, panels, share, &mut work);
+        work.flops = 2.0 * desc.cost().macs as f64;
+        work
+    }
+
+    fn tiles(&self, pixels: f64) -> f64 {
+        let most = self.shape.tile_pixels as f64;
+        match self.source {
+            Source::Image(access) if access.unbroken != usize::MAX && (access.unbroken as f64) < pixels => {
+                let row = access.unbroken as f64;
+                pixels / row * (row / most).ceil()
+            }
+            _ => (pixels / most).ceil(),
+        }
+    }
+
+    /// Copies: runs of channels or pixels, a vector at a time, and what is copied one by one.
+    fn pack(&self, desc: &ConvDesc, part: &Portion, tiles: f64, work: &mut Work) {
+        let window = (desc.kernel().h * desc.kernel().w) as f64;
+        let elements = part.groups * part.images * part.pixels * window * part.ins as f64;
+        match (self.source, self.shape.side) {
+            (Source::Packed, Side::Columns) if desc.layout() == Layout::Nchw => {
+                work.add(Term::Gather, elements);
+            }
+            (Source::Packed, Side::Columns) => {
+                let runs = part.groups * part.images * part.pixels * window;
+                work.add(Term::Pack, runs * part.ins.div_ceil(BLOCK) as f64);
+                work.add(Term::Gather, runs);
+            }
+            (Source::Packed, Side::Rows) => {
+                // A tile is cut into lines, each of which is copied for every step of K.
+                let lines = tiles + part.images * part.pixels / desc.output().w as f64;
+                work.add(Term::Pack, part.groups * lines * window * part.ins as f64);
+                let strided = if desc.stride().w > 1 { elements } else { elements / 16.0 };
+                work.add(Term::Gather, strided);
+            }
+            (Source::Image(_), Side::Rows) => {
+                let rest = part.pixels % self.shape.tile_pixels as f64;
+                work.add(Term::Pack, part.groups * part.images * (rest / 16.0).ceil() * part.ins as f64);
+            }
+            (Source::Image(_), Side::Columns) => {}
+        }
+    }
+
+    fn traffic(&self, part: &Portion, stretches: f64, panels: f64, share: &Share, work: &mut Work) {
+        let float = size_of::<f32>() as f64;
+        let (k, width) = (self.shape.k as f64, self.shape.panels.width as f64);
+        let weights = panels * k * width * float;
+        let workspace = (self.workspace_len() as f64) * float;
+        let all = weights + part.input_bytes + part.output_bytes + workspace;
+        let traffic = &mut work.traffic;
+        let caches = &share.caches;
+        traffic.add(weights + part.input_bytes + part.output_bytes, all, caches);
+        // Every stretch reads the weights again, every panel the stretch.
+        let passes = stretches.max(1.0);
+        let pixels = part.images * part.pixels * part.groups * k * float;
+        let stretch = pixels / passes / part.groups;
+        traffic.add(weights * (passes - 1.0), weights + stretch, caches);
+        let of_group = panels / part.groups;
+        let panel = k.min(self.k_block as f64) * width * float;
+        let near = stretch.min(k.min(self.k_block as f64) * self.stretch as f64 * float);
+        traffic.add(pixels * (of_group - 1.0), near + panel, caches);
+        let tiles = part.images * part.pixels / self.shape.tile_pixels as f64;
+        traffic.add((tiles - passes).max(0.0) * weights, 2.0 * panel, caches);
+        if self.source == Source::Packed {
+            traffic.add(2.0 * pixels, near, caches);
+        }
+    }
+}
+
+/// Slots of two FMA pipes that one step of K takes in a tile of `rows` by `vectors`: each loads two vectors in the time of
+/// two FMAs, and the next step has to wait for the sums of the one before, four cycles.
+pub(crate) fn step(rows: f64, vectors: f64) -> f64 {
+    const LATENCY: f64 = 8.0;
+    (rows * vectors).max(rows + vectors).max(LATENCY)
+}

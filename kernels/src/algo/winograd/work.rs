@@ -1,0 +1,129 @@
+//! What a Winograd convolution would do.
+
+use super::phases::Phases;
+use super::plan::{SlabLens, WinogradCut};
+use super::weights::Order;
+use crate::algo::gemm_cut::step;
+use crate::choose::work::{Family, Portion, Share, Sketch, Term, Work};
+use crate::describe::{BLOCK, ConvDesc, Layout, Size2};
+use crate::plan::packed::PanelShape;
+use crate::tile::table::{KernelSet, TileShape, even};
+use crate::tile::winograd_table::WinogradTile;
+
+/// Vectors of an NCHW image that are moved in the time in which one is brought to the phases of its place, lane by lane.
+const PHASES: f64 = 4.0;
+
+/// Everything that the choice wants to know of tiles of `outputs x outputs`; `desc` must be supported.
+pub(crate) fn sketch(desc: &ConvDesc, outputs: Size2, kernels: &'static KernelSet, share: &Share) -> Sketch {
+    let cut = WinogradCut::new(desc, outputs);
+    let shape = &kernels.winograd.shape;
+    let panels = PanelShape::new(desc, shape, cut.layout);
+    let channels = Phases::of(desc).channels(desc);
+    let of_group = panels.count / desc.groups();
+    let lens = SlabLens::new(desc, cut.tile, cut.order, (of_group, panels.width), cut.block);
+    let matrices = panels.count * cut.tile.products() * channels * panels.width;
+    let part = Portion::new(desc, &cut.grain(desc, panels.width), false, share.parts);
+    let run = Run { desc, cut: &cut, shape, width: panels.width, channels, part: &part };
+    Sketch {
+        packed_bytes: matrices * size_of::<f32>() + panels.bytes(),
+        workspace_len: lens.sum(),
+        work: run.work(lens.sum() as f64 * size_of::<f32>() as f64, share),
+    }
+}
+
+struct Run<'a> {
+    desc: &'a ConvDesc,
+    cut: &'a WinogradCut,
+    shape: &'a TileShape,
+    /// Channels of a panel.
+    width: usize,
+    /// Channels of the phases of a group.
+    channels: usize,
+    part: &'a Portion,
+}
+
+impl Run<'_> {
+    /// Tiles of the part, of all of its images.
+    fn tiles(&self) -> f64 {
+        let (out, outputs) = (self.desc.output(), self.cut.tile.outputs);
+        let rows = (self.part.pixels / out.w as f64 / outputs.h as f64).ceil();
+        self.part.images * rows * out.w.div_ceil(outputs.w) as f64
+    }
+
+    /// Times that the weights are gone over.
+    fn blocks(&self) -> f64 {
+        (self.tiles() / self.cut.block as f64).ceil()
+    }
+
+    fn work(&self, workspace: f64, share: &Share) -> Work {
+        let Self { desc, cut, shape, width, channels, part } = *self;
+        let WinogradTile { points: size, outputs: of_tile } = cut.tile;
+        let mut work = Work::new(Family::Winograd);
+        let products = cut.tile.products() as f64;
+        let taps = of_tile.h * of_tile.w * desc.kernel().h * desc.kernel().w;
+        let (tiles, blocks) = (self.tiles(), self.blocks());
+        let vectors = width as f64 / shape.lanes as f64;
+        let panels = part.groups * part.outs.div_ceil(width) as f64;
+        // Register tiles, each as even as can be.
+        let of_block = (tiles / blocks).ceil();
+        let calls = blocks * (of_block / shape.rows as f64).ceil();
+        let rows = even(of_block as usize, shape.rows) as f64;
+        let multiplied = panels * products * channels as f64 * calls * step(rows, vectors);
+        work.add(Term::Fma, multiplied);
+        let k_blocks = channels.div_ceil(64) as f64;
+        work.add(Term::Tile, panels * products * calls * k_blocks);
+        work.add(Term::Store, panels * products * tiles * vectors * (2.0 * k_blocks - 1.0));
+        // Each way, a column or row takes about two operations per point.
+        let blocks_of_16 = channels.div_ceil(BLOCK) as f64;
+        let lanes = BLOCK as f64 / shape.lanes as f64;
+        let inputs = part.groups * tiles * blocks_of_16 * lanes;
+        let outputs = tiles * panels * vectors;
+        work.add(Term::Pack, inputs * 2.0 * 2.0 * products);
+        work.add(Term::Pack, outputs * 2.0 * (products + (size.w * of_tile.h) as f64));
+        let mut moved = 0.0;
+        if desc.layout() == Layout::Nchw {
+            moved += inputs * products;
+        } else if channels > part.ins {
+            // Lane by lane to the other phases of its place.
+            moved += PHASES * inputs * (size.h * of_tile.w) as f64;
+        }
+        if desc.output_layout() == Layout::Nchw {
+            moved += outputs * (of_tile.h * of_tile.w) as f64;
+        }
+        work.add(Term::Gather, moved);
+        let strips = (tiles / 7.0).ceil().max(blocks);
+        work.add(Term::Call, strips * (part.groups * blocks_of_16 + panels));
+        self.traffic(panels, workspace, share, &mut work);
+        work.flops = 2.0 * desc.cost().macs as f64 * products * (channels / part.ins) as f64 / taps as f64;
+        work
+    }
+
+    fn traffic(&self, panels: f64, workspace: f64, share: &Share, work: &mut Work) {
+        let Self { cut, part, .. } = *self;
+        let (caches, float) = (&share.caches, size_of::<f32>() as f64);
+        let products = cut.tile.products() as f64;
+        let matrix = (self.channels * self.width) as f64 * float;
+        let weights = panels * products * matrix;
+        let once = part.input_bytes + part.output_bytes;
+        let all = weights + once + workspace;
+        let traffic = &mut work.traffic;
+        let (tiles, blocks) = (self.tiles(), self.blocks());
+        traffic.add(weights + once, all, caches);
+        traffic.add(weights * (blocks - 1.0), weights + workspace + once / blocks, caches);
+        // Transformed tiles are written and read by every panel, products written and read once.
+        let v = part.groups * products * tiles * self.channels.next_multiple_of(BLOCK) as f64 * float;
+        let m = products * tiles * panels * self.width as f64 * float;
+        let of_group = panels / part.groups;
+        match cut.order {
+            Order::Panels => {
+                let of_panel = (m / panels + v / part.groups) / blocks + products * matrix;
+                traffic.add(v + v * of_group, of_panel, caches);
+                traffic.add(2.0 * m, of_panel, caches);
+            }
+            Order::Points => {
+                traffic.add(2.0 * v + 2.0 * m, workspace, caches);
+                traffic.add(v * (of_group - 1.0), (v / part.groups / blocks) / products + matrix, caches);
+            }
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! [`Profile`]: what the cost model knows of a machine.
+
+mod caches;
+mod measure;
+
+use super::Isa;
+use crate::error::ConvError;
+pub(crate) use caches::size as cache_bytes;
+use std::fmt;
+use std::num::NonZero;
+
+/// A machine in the numbers that a choice depends on: whole ones, so that a choice can be repeated to the bit.
+///
+/// [`typical`](Self::typical) has the numbers of a usual machine, [`detect`](Self::detect) those of this one that the system
+/// tells, [`measure`](Self::measure) all of them. As text it is a line `name = value` for each field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Profile {
+    /// Whose vectors the rate of multiply-adds is of.
+    pub isa: Isa,
+    /// Cores that this process may use.
+    pub cores: usize,
+    /// Bytes of the first level of data cache of a core.
+    pub l1_bytes: usize,
+    /// Bytes of the second cache level of a core.
+    pub l2_bytes: usize,
+    /// Bytes of the third cache level, of all cores together.
+    pub l3_bytes: usize,
+    /// 10^6 floating-point operations per second of fused multiply-adds, of one thread.
+    pub fma_mflops: u64,
+    /// 10^6 bytes per second that one thread reads from the second cache level.
+    pub l2_mbs: u64,
+    /// From the third level.
+    pub l3_mbs: u64,
+    /// From memory.
+    pub dram_mbs: u64,
+    /// The same of all threads together: second level,
+    pub l2_mbs_all: u64,
+    /// third level,
+    pub l3_mbs_all: u64,
+    /// memory.
+    pub dram_mbs_all: u64,
+    /// Nanoseconds that it takes to hand work to the other threads and to wait for them.
+    pub region_ns: u64,
+}
+
+/// The fields that are numbers, by name.
+type Field = (&'static str, fn(&Profile) -> u64, fn(&mut Profile, u64));
+
+/// `field!(name as type)`
+macro_rules! field {
+    ($name:ident as $type:ty) => {
+        (stringify!($name), |profile| profile.$name as u64, |profile, value| profile.$name = value as $type)
+    };
+}
+
+const FIELDS: [Field; 12] = [
+    field!(cores as usize),
+    field!(l1_bytes as usize),
+    field!(l2_bytes as usize),
+    field!(l3_bytes as usize),
+    field!(fma_mflops as u64),
+    field!(l2_mbs as u64),
+    field!(l3_mbs as u64),
+    field!(dram_mbs as u64),
+    field!(l2_mbs_all as u64),
+    field!(l3_mbs_all as u64),
+    field!(dram_mbs_all as u64),
+    field!(region_ns as u64),
+];
+
+/// More is no number of a machine; sums and products of such numbers do not overflow.
+const MOST: u64 = 1 << 50;
+
+impl Profile {
+    /// A usual machine with `isa`: the same numbers everywhere.
+    pub const fn typical(isa: Isa) -> Self {
+        // Per thread: a server core of about 3 GHz with two pipes of AVX-512; half of its vectors; NEON with two pipes.
+        let (fma_mflops, l1_bytes, l2_bytes) = match isa {
+            Isa::Avx512F => (185_000, 48 << 10, 2 << 20),
+            Isa::Avx2Fma => (105_000, 32 << 10, 1 << 20),
+            Isa::Neon => (48_000, 64 << 10, 1 << 20),
+            Isa::Portable => (25_000, 32 << 10, 512 << 10),
+        };
+        Self {
+            isa,
+            cores: 8,
+            l1_bytes,
+            l2_bytes,
+            l3_bytes: 32 << 20,
+            fma_mflops,
+            l2_mbs: 160_000,
+            l3_mbs: 28_000,
+            dram_mbs: 14_000,
+            l2_mbs_all: 8 * 160_000,
+            l3_mbs_all: 8 * 28_000,
+            dram_mbs_all: 60_000,
+            region_ns: 3_000,
+        }
+    }
+
+    /// [`typical`](Self::typical), with the cores that this process may use and the caches that the system tells of (Linux).
+    pub fn detect(isa: Isa) -> Self {
+        let mut profile = Self::typical(isa);
+        profile.cores = usable_cores();
+        for (bytes, level) in
+            [(&mut profile.l1_bytes, 1), (&mut profile.l2_bytes, 2), (&mut profile.l3_bytes, 3)]
+        {
+            *bytes = caches::size(level).unwrap_or(*bytes);
+        }
+        let cores = profile.cores as u64;
+        (profile.l2_mbs_all, profile.l3_mbs_all) = (cores * profile.l2_mbs, cores * profile.l3_mbs);
+        profile.dram_mbs_all = (cores * profile.dram_mbs).min(Self::typical(isa).dram_mbs_all);
+        profile
+    }
+
+    /// [`detect`](Self::detect), with rates measured: less than 300 ms on all cores, which should have nothing else to do.
+    /// Uses the rayon pool that the caller is in, else rayon's global one.
+    ///
+    /// # Errors
+    /// [`ConvError::IsaUnavailable`].
+    pub fn measure(isa: Isa) -> Result<Self, ConvError> {
+        measure::measure(isa)
+    }
+
+    /// From text as [`Display`](fmt::Display) writes it. Lines that begin with `#` and empty ones mean nothing.
+    ///
+    /// # Errors
+    /// [`ConvError::InvalidField`] names the line that is missing, unknown, or no number that a machine can have.
+    pub fn parse(text: &str) -> Result<Self, ConvError> {
+        let mut profile: Option<Self> = None;
+        let mut missing: Vec<&str> = FIELDS.iter().map(|field| field.0).collect();
+        for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+            let wrong = || ConvError::field("profile", "lines of a name, an equals sign and a number", line);
+            let (name, value) = line.split_once('=').ok_or_else(wrong)?;
+            let (name, value) = (name.trim(), value.trim());
+            let Some(profile) = &mut profile else {
+                if name != "isa" {
+                    return Err(ConvError::field("profile", "isa first", line));
+                }
+                profile = Some(Self::typical(Isa::from_name(value)?));
+                continue;
+            };
+            let field = FIELDS.iter().find(|field| field.0 == name).ok_or_else(wrong)?;
+            let number = value.parse().ok().filter(|number| (1..=MOST).contains(number)).ok_or_else(wrong)?;
+            (field.2)(profile, number);
+            missing.retain(|&missing| missing != name);
+        }
+        match (profile, missing.first()) {
+            (Some(profile), None) => Ok(profile),
+            (_, missing) => Err(ConvError::field(
+                "profile",
+                "every field",
+                format!("none called {}", missing.unwrap_or(&"isa")),
+            )),
+        }
+    }
+
+    /// 10^9 bytes per second that each of `threads` busy threads reads: second level, third level, memory.
+    pub(crate) fn rates(&self, threads: usize) -> [f64; 3] {
+        let threads = threads as u64;
+        let rate = |one: u64, all: u64| one.min(all / threads).max(1) as f64 * 1e-3;
+        [
+            rate(self.l2_mbs, self.l2_mbs_all.max(threads * self.l2_mbs)),
+            rate(self.l3_mbs, self.l3_mbs_all.max(self.l3_mbs)),
+            rate(self.dram_mbs, self.dram_mbs_all.max(self.dram_mbs)),
+        ]
+    }
+}
+
+/// Cores that this process may use: both respect the affinity of the process, and the quota of its control group.
+fn usable_cores() -> usize {
+    let parallelism = std::thread::available_parallelism().map_or(usize::MAX, NonZero::get);
+    num_cpus::get().min(parallelism).max(1)
+}
+
+impl fmt::Display for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "isa = {}", self.isa)?;
+        FIELDS.iter().try_for_each(|(name, get, _)| writeln!(f, "{name} = {}", get(self)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_leads_back() {
+        for isa in [Isa::Portable, Isa::Neon, Isa::Avx2Fma, Isa::Avx512F] {
+            for profile in [Profile::typical(isa), Profile::detect(isa)] {
+                assert_eq!(Profile::parse(&profile.to_string()), Ok(profile));
+                assert_eq!(Profile::parse(&format!("# measured\n\n{profile}\n")), Ok(profile));
+            }
+        }
+    }
+
+    #[test]
+    fn text_that_is_no_profile_is_refused_by_name() {
+        let text = Profile::typical(Isa::Neon).to_string();
+        for (broken, part) in [
+            (String::new(), "none called"),
+            (text.replace("l2_bytes = ", "l2_bytes "), "l2_bytes"),
+            (text.replace("cores = 8", "cores = 0"), "cores = 0"),
+            (text.replace("cores = 8", "cores = 99999999999999999999"), "cores"),
+            (text.replace("isa = neon", "isa = sse9"), "sse9"),
+            (text.replace("region_ns", "region"), "region"),
+            (text.lines().take(5).collect::<Vec<_>>().join("\n"), "none called fma_mflops"),
+            (text.lines().skip(1).collect::<Vec<_>>().join("\n"), "isa first"),
+        ] {
+            let error = Profile::parse(&broken).expect_err(&broken).to_string();
+            assert!(error.contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn detected_numbers_are_those_of_a_machine() {
+        let profile = Profile::detect(Isa::Portable);
+        assert!(profile.cores >= 1 && profile.cores <= num_cpus::get());
+        assert!((4 << 10..1 << 24).contains(&profile.l1_bytes), "{profile}");
+        assert!(profile.l2_bytes >= profile.l1_bytes && profile.l3_bytes >= profile.l2_bytes, "{profile}");
+    }
+
+    #[test]
+    fn measuring_is_quick_and_gives_what_a_machine_can_have() {
+        let isa = Isa::detect();
+        let start = std::time::Instant::now();
+        let profile = Profile::measure(isa).expect("it is this machine's");
+        let took = start.elapsed();
+        println!("{} ms\n{profile}", took.as_millis());
+        assert_eq!(Profile::parse(&profile.to_string()), Ok(profile));
+        assert!(profile.l2_mbs > profile.dram_mbs / 2, "{profile}");
+    }
+}

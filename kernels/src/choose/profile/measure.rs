@@ -1,0 +1,127 @@
+//! Rates, measured with the library's own kernels: the multiply-adds of the tile that most layers run, and reads of vectors.
+
+use super::Profile;
+use crate::choose::{Isa, kernels};
+use crate::describe::Activation;
+use crate::error::ConvError;
+use crate::plan::Buffer;
+use crate::tile::gemm_table::{ColumnsOf, Hint, RowsOf};
+use crate::tile::output::OutTile;
+use crate::tile::table::{KernelSet, Post};
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+/// Of the loops of each rate, after a first pass.
+const EACH: Duration = Duration::from_millis(12);
+/// Of the multiply-adds: what a core can do in its first milliseconds it cannot keep up.
+const SUSTAINED: Duration = Duration::from_millis(50);
+/// Bytes that are read at most, in all threads: to bring them there for the first time takes longest.
+const MOST_READ: usize = 64 << 20;
+/// Most of the peak that the default tile reaches on operands in the first cache level.
+const OF_PEAK: f64 = 0.94;
+
+pub(super) fn measure(isa: Isa) -> Result<Profile, ConvError> {
+    let kernels = kernels(Some(isa))?;
+    let mut profile = Profile::detect(isa);
+    let threads = profile.cores.min(rayon::current_num_threads()).max(1);
+    profile.cores = threads;
+    profile.fma_mflops = (multiply_adds(kernels) / OF_PEAK / 1e6) as u64;
+    let l2 = profile.l2_bytes / 2;
+    let l3 = (profile.l3_bytes / 4).clamp(2 * profile.l2_bytes, 4 * profile.l2_bytes);
+    let dram = (2 * profile.l3_bytes).min(MOST_READ / threads).max(l3);
+    let mut memory = Buffer::zeroed(threads * dram / size_of::<f32>());
+    // Zeros could all be one page.
+    memory.fill(1.0);
+    let all = |bytes: usize, threads: usize| {
+        let len = bytes / size_of::<f32>();
+        let parts: Vec<&[f32]> = memory.chunks_exact(dram / size_of::<f32>()).take(threads).collect();
+        (reads(&parts, len) / 1e6) as u64
+    };
+    (profile.l2_mbs, profile.l3_mbs, profile.dram_mbs) = (all(l2, 1), all(l3, 1), all(dram, 1));
+    (profile.l2_mbs_all, profile.l3_mbs_all, profile.dram_mbs_all) =
+        (all(l2, threads), all(l3, threads), all(dram, threads));
+    profile.region_ns = region();
+    for rate in [&mut profile.fma_mflops, &mut profile.region_ns] {
+        *rate = (*rate).max(1);
+    }
+    Ok(profile)
+}
+
+/// Operations per second of the default tile.
+fn multiply_adds(kernels: &'static KernelSet) -> f64 {
+    const K: usize = 256;
+    let tile = &kernels.gemm[0];
+    let (rows, columns) = (tile.shape.rows, tile.shape.columns());
+    let (a, b) = (Buffer::zeroed(rows * K), Buffer::zeroed(columns * K));
+    let mut c = Buffer::zeroed(rows * columns);
+    let post = Post {
+        bias: &[],
+        slope: &[],
+        per_row: false,
+        activation: Activation::None,
+        residual: None,
+        first: true,
+        last: true,
+    };
+    let seconds = least(SUSTAINED, || {
+        for _ in 0..64 {
+            let a = RowsOf { data: &a, row: crate::tile::gemm::CHUNK, chunk: None };
+            let b = ColumnsOf { data: &b, step: columns, tile: 0 };
+            let out = OutTile::of_matrix_columns(&mut c, rows, columns, 0..columns);
+            tile.run(K, a, b, out, &post, Hint::NONE);
+        }
+    });
+    (64 * 2 * rows * columns * K) as f64 / seconds
+}
+
+/// Bytes per second of reading the first `len` elements of each part, a thread each, again and again.
+fn reads(parts: &[&[f32]], len: usize) -> f64 {
+    fn each(parts: &[&[f32]], len: usize) -> f64 {
+        match parts {
+            [] => 0.0,
+            [part] => (len * size_of::<f32>()) as f64 / least(EACH, || read(&part[..len])),
+            _ => {
+                let (left, right) = parts.split_at(parts.len() / 2);
+                let (left, right) = rayon::join(|| each(left, len), || each(right, len));
+                left + right
+            }
+        }
+    }
+    each(parts, len)
+}
+
+/// Reads everything once, by vectors of whatever the build's baseline has, in as many sums as hide latencies.
+fn read(data: &[f32]) {
+    let mut all = [0u32; 64];
+    for values in data.as_chunks::<64>().0 {
+        for (all, value) in all.iter_mut().zip(values) {
+            *all |= value.to_bits();
+        }
+    }
+    black_box(all);
+}
+
+/// Nanoseconds of handing nothing to another thread and waiting for it; the middle of many.
+fn region() -> u64 {
+    let mut times: Vec<u64> = (0..200)
+        .map(|_| {
+            let start = Instant::now();
+            rayon::join(|| black_box(()), || black_box(()));
+            start.elapsed().as_nanos() as u64
+        })
+        .collect();
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+/// Seconds of the quickest call, of those that `most` is enough for; the first one is not counted.
+fn least(most: Duration, mut call: impl FnMut()) -> f64 {
+    call();
+    let (start, mut least) = (Instant::now(), f64::INFINITY);
+    while least.is_infinite() || start.elapsed() < most {
+        let before = Instant::now();
+        call();
+        least = least.min(before.elapsed().as_secs_f64());
+    }
+    least.max(1e-9)
+}

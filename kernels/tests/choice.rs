@@ -1,0 +1,107 @@
+//! The choice: it keeps to every limit, knows the memory of a plan to the byte, and says something of every algorithm.
+
+mod common;
+
+use common::{ConvProblem, strategy};
+use kernels::*;
+use proptest::prelude::*;
+
+fn plan(problem: &ConvProblem, options: &PlanOptions) -> Result<ConvPlan, ConvError> {
+    problem.plan(&problem.data(), options)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 120, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Memory is predicted to the byte, for every algorithm and instruction set; the choice is total, deterministic and
+    /// keeps to numerics and caps.
+    #[test]
+    fn choices_keep_to_their_limits(
+        problem in prop_oneof![
+            strategy::conv_problem(),
+            strategy::pointwise_problem(),
+            strategy::winograd_problem(),
+            strategy::depthwise_problem(),
+            strategy::large_kernel_problem(),
+        ],
+        numerics in prop::sample::select(vec![Numerics::Strict, Numerics::Default, Numerics::Fast]),
+        threads in 1usize..5,
+        caps in (0u32..24, 0u32..24),
+    ) {
+        let desc = problem.desc().expect("a valid problem");
+        for isa in Isa::available() {
+            let options = PlanOptions::default().isa(isa).numerics(numerics).max_threads(threads).macs_per_thread(1000);
+            let chosen = plan(&problem, &options).expect("something can do every problem");
+            let report = chosen.explain();
+            prop_assert_eq!(report.lines().count(), Algorithm::ALL.len());
+            prop_assert_eq!(report.choice.rejected.len() + 1, Algorithm::ALL.len());
+            prop_assert!(report.choice.algorithm.supports(&desc).is_ok());
+            prop_assert!(report.choice.algorithm.numerics(&desc) <= numerics);
+            prop_assert_eq!(&report.choice, &plan(&problem, &options).expect("as before").explain().choice);
+            for candidate in &report.choice.candidates {
+                let estimate = candidate.estimate;
+                prop_assert!(estimate.seconds.is_finite() && estimate.seconds > 0.0, "{:?}", candidate);
+                let forced = plan(&problem, &options.force(candidate.algorithm)).expect("it can");
+                prop_assert_eq!(estimate.packed_bytes, forced.packed_bytes(), "{} {}", candidate.algorithm, desc);
+                let workspace = forced.workspace_req().len() * size_of::<f32>();
+                prop_assert_eq!(estimate.workspace_bytes, workspace, "{} {}", candidate.algorithm, desc);
+            }
+            let (most_workspace, most_packed) = (1 << caps.0, 1 << caps.1);
+            let capped = options.max_workspace_bytes(most_workspace).max_packed_bytes(most_packed);
+            match plan(&problem, &capped) {
+                Ok(plan) => {
+                    prop_assert!(plan.workspace_req().len() * size_of::<f32>() <= most_workspace);
+                    prop_assert!(plan.packed_bytes() <= most_packed);
+                }
+                Err(error) => {
+                    prop_assert!(matches!(error, ConvError::TooLarge { .. }), "{}", error);
+                    let fits = |c: &Candidate| {
+                        let Estimate { workspace_bytes, packed_bytes, .. } = c.estimate;
+                        workspace_bytes <= most_workspace && packed_bytes <= most_packed
+                    };
+                    prop_assert!(!report.choice.candidates.iter().any(fits), "{}", error);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn caps_are_explained() {
+    let problem =
+        ConvProblem { input: Shape4::new(1, 64, 38, 38), out_channels: 64, ..ConvProblem::simple() };
+    let free = plan(&problem, &PlanOptions::default()).expect("valid");
+    assert_eq!(free.algorithm(), Algorithm::Winograd4x4, "{}", free.explain());
+    let capped =
+        plan(&problem, &PlanOptions::default().max_packed_bytes(free.packed_bytes() - 1)).expect("valid");
+    assert!(capped.packed_bytes() < free.packed_bytes());
+    let text = capped.explain().to_string();
+    let wanted = format!("rejected: needs {} bytes of packed weights, more than it may", free.packed_bytes());
+    assert!(text.contains(&wanted), "{text}");
+    let error = plan(&problem, &PlanOptions::default().max_packed_bytes(10)).err().expect("nothing fits");
+    assert!(error.to_string().contains("needs"), "{error}");
+    let forced = PlanOptions::default().force(Algorithm::Fft).max_workspace_bytes(0);
+    assert!(matches!(
+        plan(&problem, &forced),
+        Err(ConvError::TooLarge { algorithm: Algorithm::Fft, rejection: Rejection::Workspace { .. } })
+    ));
+}
+
+#[test]
+fn faster_machines_are_predicted_to_be_faster_and_change_nothing_else() {
+    let problem = ConvProblem::simple();
+    let profile = Profile::typical(Isa::detect());
+    let mut faster = profile;
+    (faster.fma_mflops, faster.l2_mbs, faster.l3_mbs, faster.dram_mbs) =
+        (2 * profile.fma_mflops, 2 * profile.l2_mbs, 2 * profile.l3_mbs, 2 * profile.dram_mbs);
+    let choice = |profile| {
+        let options = PlanOptions::default().max_threads(1).profile(profile);
+        plan(&problem, &options).expect("valid").explain().choice.clone()
+    };
+    let (slow, fast) = (choice(profile), choice(faster));
+    assert_eq!(slow.algorithm, fast.algorithm);
+    for (slow, fast) in slow.candidates.iter().zip(&fast.candidates) {
+        assert!((fast.estimate.seconds * 2.0 / slow.estimate.seconds - 1.0).abs() < 1e-9);
+        assert_eq!(slow.estimate.packed_bytes, fast.estimate.packed_bytes);
+    }
+}
