@@ -105,3 +105,43 @@ fn faster_machines_are_predicted_to_be_faster_and_change_nothing_else() {
         assert_eq!(slow.estimate.packed_bytes, fast.estimate.packed_bytes);
     }
 }
+
+/// Layers like those of networks, in two layouts, plain and depthwise.
+fn usual_layers() -> impl Iterator<Item = ConvDesc> {
+    const CHANNELS: [usize; 6] = [3, 16, 64, 128, 256, 512];
+    const SIDES: [usize; 7] = [1, 7, 8, 14, 28, 38, 56];
+    const KERNELS: [usize; 7] = [1, 2, 3, 4, 5, 7, 15];
+    let layouts = [Layout::Nchw, Layout::Nchw16c];
+    let sizes = CHANNELS.into_iter().flat_map(|c| SIDES.map(|side| (c, side)));
+    let windows = move |(c, side)| KERNELS.map(|k| (c, side, k));
+    sizes.flat_map(windows).flat_map(move |(c, side, k)| {
+        [(1, 1), (2, 1), (1, c)].into_iter().flat_map(move |(stride, groups)| {
+            layouts.into_iter().filter_map(move |layout| {
+                let builder = ConvDesc::builder(Shape4::new(1, c, side, side), c, Size2::square(k));
+                let builder = builder.stride(Size2::square(stride)).pad(Pad2::all(k / 2));
+                builder.groups(groups).layout(layout).build().ok()
+            })
+        })
+    })
+}
+
+#[test]
+fn every_algorithm_but_the_oracle_is_chosen_for_some_usual_layer() {
+    for isa in Isa::available() {
+        let mut chosen = Vec::new();
+        for desc in usual_layers() {
+            for numerics in [Numerics::Default, Numerics::Fast] {
+                let options = PlanOptions::default().isa(isa).max_threads(1).numerics(numerics);
+                let algorithm = ConvPlan::choice(&desc, &options).expect("it can be done").algorithm;
+                assert_ne!(algorithm, Algorithm::Reference, "{desc}");
+                if !chosen.contains(&algorithm) {
+                    println!("{isa} {algorithm}: {desc} {numerics:?}");
+                    chosen.push(algorithm);
+                }
+            }
+        }
+        for algorithm in Algorithm::ALL.into_iter().filter(|&a| a != Algorithm::Reference) {
+            assert!(chosen.contains(&algorithm), "{algorithm} is never chosen on {isa}");
+        }
+    }
+}
