@@ -37,7 +37,8 @@ proptest! {
             prop_assert_eq!(report.choice.rejected.len() + 1, Algorithm::ALL.len());
             prop_assert!(report.choice.algorithm.supports(&desc).is_ok());
             prop_assert!(report.choice.algorithm.numerics(&desc) <= numerics);
-            prop_assert_eq!(&report.choice, &plan(&problem, &options).expect("as before").explain().choice);
+            let again = plan(&problem, &options).expect("as before");
+            prop_assert_eq!(&report.choice, &again.explain().choice);
             for candidate in &report.choice.candidates {
                 let estimate = candidate.estimate;
                 prop_assert!(estimate.seconds.is_finite() && estimate.seconds > 0.0, "{:?}", candidate);
@@ -127,8 +128,8 @@ fn usual_layers() -> impl Iterator<Item = ConvDesc> {
 
 #[test]
 fn every_algorithm_but_the_oracle_is_chosen_for_some_usual_layer() {
+    let mut chosen = Vec::new();
     for isa in Isa::available() {
-        let mut chosen = Vec::new();
         for desc in usual_layers() {
             for numerics in [Numerics::Default, Numerics::Fast] {
                 let options = PlanOptions::default().isa(isa).max_threads(1).numerics(numerics);
@@ -140,8 +141,8 @@ fn every_algorithm_but_the_oracle_is_chosen_for_some_usual_layer() {
                 }
             }
         }
-        for algorithm in Algorithm::ALL.into_iter().filter(|&a| a != Algorithm::Reference) {
-            assert!(chosen.contains(&algorithm), "{algorithm} is never chosen on {isa}");
-        }
+    }
+    for algorithm in Algorithm::ALL.into_iter().filter(|&a| a != Algorithm::Reference) {
+        assert!(chosen.contains(&algorithm), "{algorithm} is never chosen");
     }
 }

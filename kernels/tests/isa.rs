@@ -94,6 +94,8 @@ fn every_fast_algorithm_can_be_chosen() {
         (channels(128, 8), Numerics::Default),
         (channels(64, 38), Numerics::Default),
         (channels(64, 38), Numerics::Fast),
+        // Nothing to transform: taps that are not side by side.
+        (ConvProblem { dilation: Size2::square(2), ..channels(64, 38) }, Numerics::Default),
         // 16 tiles of 4x4 outputs, a quarter of them outside; 28 of 4x2.
         (channels(256, 14), Numerics::Default),
         (ConvProblem { kernel: Size2::square(4), ..channels(64, 38) }, Numerics::Default),

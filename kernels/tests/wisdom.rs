@@ -48,10 +48,10 @@ fn the_fastest_is_chosen_and_remembered() {
     for _ in 0..3 {
         assert_eq!(&plan(&problem(), &options(), &wisdom).explain().choice, choice);
     }
-    let other = ConvProblem { pad: Pad2::VALID, ..problem() };
+    let other = ConvProblem { out_channels: 48, ..problem() };
     plan(&other, &options(), &wisdom);
     plan(&problem(), &options().numerics(Numerics::Strict), &wisdom);
-    plan(&problem(), &options().forbid(choice.algorithm), &wisdom);
+    plan(&problem(), &options().max_packed_bytes(1 << 30), &wisdom);
     assert_eq!(wisdom.len(), 4);
     let without = ConvPlan::new(
         &problem().desc().expect("valid"),
@@ -80,7 +80,7 @@ fn text_leads_back_and_merges() {
     assert_eq!(loaded.wisdom.to_string(), text);
     assert!(text.starts_with("kernels wisdom 1\n") && text.contains("1x32x12x12 to 32 kernel 3x3"), "{text}");
     let other = Wisdom::new();
-    plan(&ConvProblem { pad: Pad2::VALID, ..problem() }, &options(), &other);
+    plan(&ConvProblem { out_channels: 48, ..problem() }, &options(), &other);
     other.merge(&wisdom);
     assert_eq!(other.len(), 2);
     other.merge(&loaded.wisdom);
@@ -155,7 +155,9 @@ fn any_bytes_are_survived() {
     let bytes = text.as_bytes();
     for end in 0..bytes.len() {
         let loaded = Wisdom::parse(&bytes[..end]);
-        assert!(loaded.wisdom.is_empty() && !loaded.ignored.is_empty(), "cut off at {end}");
+        // The first line alone is wisdom of nothing.
+        let is_whole = end == "kernels wisdom 1\n".len();
+        assert!(loaded.wisdom.is_empty() && loaded.ignored.is_empty() == is_whole, "cut off at {end}");
     }
     let mut state = 12345u64;
     let mut next = || {

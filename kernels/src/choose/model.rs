@@ -163,7 +163,12 @@ pub(crate) fn choose(desc: &ConvDesc, limits: &Limits, machine: &Machine<'_>) ->
             }
         }
     }
-    candidates.sort_by(|a, b| a.estimate.seconds.total_cmp(&b.estimate.seconds));
+    // The oracle is the last resort, even where a handful of products are done before anything else has begun.
+    let is_oracle = |candidate: &Candidate| candidate.algorithm == Algorithm::Reference;
+    candidates.sort_by(|a, b| {
+        let seconds = a.estimate.seconds.total_cmp(&b.estimate.seconds);
+        is_oracle(a).cmp(&is_oracle(b)).then(seconds)
+    });
     if let Select::Force(algorithm) = limits.select {
         let forced = candidates.iter().find(|candidate| candidate.algorithm == algorithm);
         if let Some(rejection) = forced.and_then(|forced| limits.too_large(&forced.estimate)) {
