@@ -86,7 +86,10 @@ pub fn run(files: &[PathBuf], verbose: bool, check: bool) -> anyhow::Result<Stri
     Ok(text + &regret(&contests, verbose) + &duration()?)
 }
 
-fn sample(row: &Measured) -> anyhow::Result<Option<((String, &'static str), Sample, Vec<f64>)>> {
+/// Instruction set and family, a row of theirs, and the constants that the library has.
+type Keyed = ((String, &'static str), Sample, Vec<f64>);
+
+fn sample(row: &Measured) -> anyhow::Result<Option<Keyed>> {
     let named = Algorithm::ALL.into_iter().find(|algorithm| algorithm.name() == row.algorithm);
     let (Some(algorithm), Some(ms)) = (named, row.ms_min) else { return Ok(None) };
     let listed = layers::all().iter().find(|layer| layer.id == row.layer).cloned();

@@ -4,7 +4,7 @@ mod common;
 
 use common::ConvProblem;
 use kernels::internal::KernelSet;
-use kernels::{Algorithm, ConvError, Isa, Numerics, Pad2, PlanOptions, Shape4, Size2};
+use kernels::{Algorithm, ConvError, Isa, Layout, Numerics, Pad2, PlanOptions, Shape4, Size2};
 
 /// `KERNELS_REQUIRE_ISA=avx512f,avx2fma`: what is named here and missing fails instead of being skipped.
 #[test]
@@ -98,10 +98,29 @@ fn every_fast_algorithm_can_be_chosen() {
         (ConvProblem { dilation: Size2::square(2), ..channels(64, 38) }, Numerics::Default),
         // 16 tiles of 4x4 outputs, a quarter of them outside; 28 of 4x2.
         (channels(256, 14), Numerics::Default),
+        (
+            ConvProblem {
+                input: Shape4::new(1, 96, 14, 14),
+                out_channels: 208,
+                pad: Pad2::all(1),
+                layout: Layout::Nchw16c,
+                ..simple
+            },
+            Numerics::Default,
+        ),
+        (
+            ConvProblem {
+                kernel: Size2::square(5),
+                stride: Size2::square(2),
+                pad: Pad2::all(2),
+                ..channels(256, 14)
+            },
+            Numerics::Default,
+        ),
         (ConvProblem { kernel: Size2::square(4), ..channels(64, 38) }, Numerics::Default),
     ]
     .map(|(problem, numerics)| {
-        let options = PlanOptions::default().numerics(numerics);
+        let options = PlanOptions::default().numerics(numerics).max_threads(1);
         problem.plan(&problem.data(), &options).expect("a valid problem").algorithm()
     });
     for algorithm in Algorithm::ALL.into_iter().filter(|&a| a != Algorithm::Reference) {
