@@ -106,7 +106,15 @@ impl Machine<'_> {
         let longest =
             bounds.into_iter().fold((Bound::Compute, compute), |a, b| if b.1 > a.1 { b } else { a });
         let region = if self.parts > 1 { self.profile.region_ns as f64 * 1e-9 } else { 0.0 };
-        (compute + memory.iter().sum::<f64>() + region, longest.0)
+        let sum = compute + memory.iter().sum::<f64>();
+        // Whatever is hidden, bytes do not come faster than they can.
+        let far = [(Bound::L3, parts[TERMS + 1]), (Bound::Dram, parts[TERMS + 2])];
+        let least: f64 = far.iter().map(|&(_, seconds)| seconds).sum();
+        if least > sum {
+            let bound = if far[0].1 > far[1].1 { far[0].0 } else { far[1].0 };
+            return (least + region, bound);
+        }
+        (sum + region, longest.0)
     }
 
     /// Seconds of each term and of each cache level, before any constant: what the constants are fitted to.

@@ -163,6 +163,7 @@ pub(crate) fn choose(desc: &ConvDesc, limits: &Limits, machine: &Machine<'_>) ->
             }
         }
     }
+    not_before_pointwise(&mut candidates);
     // The oracle is the last resort, even where a handful of products are done before anything else has begun.
     let is_oracle = |candidate: &Candidate| candidate.algorithm == Algorithm::Reference;
     candidates.sort_by(|a, b| {
@@ -192,6 +193,18 @@ pub(crate) fn choose(desc: &ConvDesc, limits: &Limits, machine: &Machine<'_>) ->
     let Some(&Candidate { algorithm, .. }) = chosen else { return Err(nothing(&rejected)) };
     rejected.sort_by_key(|&(algorithm, _)| algorithm as u8);
     Ok(Choice { algorithm, reason: because(algorithm), rejected, candidates })
+}
+
+/// Where there is no window, direct convolution and im2col do what pointwise does, and a little more: whatever their
+/// constants, fitted to other problems, say of that.
+fn not_before_pointwise(candidates: &mut [Candidate]) {
+    let pointwise = candidates.iter().find(|candidate| candidate.algorithm == Algorithm::Pointwise);
+    let Some(least) = pointwise.map(|candidate| 1.01 * candidate.estimate.seconds) else { return };
+    for candidate in candidates {
+        if matches!(candidate.algorithm, Algorithm::Direct | Algorithm::Im2colGemm) {
+            candidate.estimate.seconds = candidate.estimate.seconds.max(least);
+        }
+    }
 }
 
 /// The error of a problem that nothing may do: if something could with more memory, that which needs the least.

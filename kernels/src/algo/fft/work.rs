@@ -68,7 +68,10 @@ fn work(
     let weights = panels * part.ins as f64 * spectrum;
     let set = spectrum * (1.0 + plan.batch as f64 * (channels.kept() + 1) as f64);
     let once = part.input_bytes + part.output_bytes;
-    work.traffic.add(weights + once, weights + once + set, caches);
+    // Spectra are many times the weights that others read: in a network nothing of them is near when it is their turn, and
+    // what they would save on a layer that is run again and again is lost there.
+    work.traffic.add(weights, (weights + once + set).max(caches.l2), caches);
+    work.traffic.add(once, weights + once + set, caches);
     work.traffic.add(weights * (batches - 1.0), weights + set, caches);
     let read = if of_groups { ins } else { ins * part.outs.div_ceil(BLOCK) as f64 };
     work.traffic.add(tiles * spectrum * (2.0 * ins + read + 2.0 * panels), set, caches);
