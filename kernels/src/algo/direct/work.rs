@@ -3,7 +3,7 @@
 use super::Source;
 use super::plan::DirectCut;
 use crate::choose::work::{Family, Portion, Share, Sketch, Term, Work};
-use crate::describe::{BLOCK, ConvDesc, Layout};
+use crate::describe::{BLOCK, ConvDesc, Layout, Size2};
 use crate::tile::table::KernelSet;
 
 /// Everything that the choice wants to know; `desc` must be supported.
@@ -46,19 +46,37 @@ fn work(desc: &ConvDesc, cut: &DirectCut, kernels: &KernelSet, part: &Portion, s
     work
 }
 
+/// For each tap of an axis, how many outputs have it inside the image.
+fn outputs_of_taps(desc: &ConvDesc, axis: fn(Size2) -> usize, before: usize) -> impl Iterator<Item = usize> {
+    let (input, outputs) = (axis(desc.input().size()), axis(desc.output().size()));
+    let (stride, dilation) = (axis(desc.stride()), axis(desc.dilation()));
+    (0..axis(desc.kernel())).map(move |tap| {
+        // Outputs `y` whose input `y * stride + at - before` is in `0..input`.
+        let at = tap * dilation;
+        let first = before.saturating_sub(at).div_ceil(stride);
+        let end = (input + before).saturating_sub(at).div_ceil(stride);
+        end.min(outputs).saturating_sub(first)
+    })
+}
+
+fn of_rows(desc: &ConvDesc) -> impl Iterator<Item = usize> {
+    outputs_of_taps(desc, |size| size.h, desc.pad().top)
+}
+
+fn of_columns(desc: &ConvDesc) -> impl Iterator<Item = usize> {
+    outputs_of_taps(desc, |size| size.w, desc.pad().left)
+}
+
 /// Kernel rows that are inside the image, on average.
 fn inside(desc: &ConvDesc) -> f64 {
-    let (height, rows) = (desc.output().h, desc.kernel().h);
-    let (stride, dilation) = (desc.stride().h, desc.dilation().h);
-    let mut sum = 0;
-    for row in 0..rows {
-        // Output rows `y` whose input row `y * stride + at - top` is in `0..input`.
-        let at = row * dilation;
-        let first = desc.pad().top.saturating_sub(at).div_ceil(stride);
-        let end = (desc.input().h + desc.pad().top).saturating_sub(at).div_ceil(stride);
-        sum += end.min(height).saturating_sub(first);
-    }
-    sum as f64 / height as f64
+    of_rows(desc).sum::<usize>() as f64 / desc.output().h as f64
+}
+
+/// The part of the weights that is multiplied with anything but padding.
+fn live(desc: &ConvDesc) -> f64 {
+    let rows = of_rows(desc).filter(|&outputs| outputs > 0).count();
+    let columns = of_columns(desc).filter(|&outputs| outputs > 0).count();
+    (rows * columns) as f64 / (desc.kernel().h * desc.kernel().w) as f64
 }
 
 /// Taps of a kernel row that a tile of `pixels` walks: on the image itself, those that no pixel of a short row is under are
@@ -68,13 +86,7 @@ fn row_taps(desc: &ConvDesc, cut: &DirectCut, pixels: usize) -> f64 {
     if cut.source != Source::Image || width > pixels {
         return taps as f64;
     }
-    let (stride, left) = (desc.stride().w, desc.pad().left);
-    let is_live = |&tap: &usize| {
-        let at = tap * desc.dilation().w;
-        let first = left.saturating_sub(at).div_ceil(stride);
-        (desc.input().w + left).saturating_sub(at).div_ceil(stride).min(width) > first
-    };
-    (0..taps).filter(is_live).count().max(1) as f64
+    of_columns(desc).filter(|&outputs| outputs > 0).count().max(1) as f64
 }
 
 /// Rows that are copied, and NCHW outputs that are transposed.
@@ -105,7 +117,7 @@ fn traffic(
     work: &mut Work,
 ) {
     let (caches, float) = (&share.caches, size_of::<f32>() as f64);
-    let weights = panels * (cut.shape.k * cut.shape.panels.width) as f64 * float;
+    let weights = live(desc) * panels * (cut.shape.k * cut.shape.panels.width) as f64 * float;
     let workspace = cut.workspace_len(desc) as f64 * float;
     let once = weights + part.input_bytes + part.output_bytes;
     let traffic = &mut work.traffic;
