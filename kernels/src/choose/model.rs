@@ -163,7 +163,7 @@ pub(crate) fn choose(desc: &ConvDesc, limits: &Limits, machine: &Machine<'_>) ->
             }
         }
     }
-    not_before_pointwise(&mut candidates);
+    not_before_pointwise(desc, &mut candidates);
     // The oracle is the last resort, even where a handful of products are done before anything else has begun.
     let is_oracle = |candidate: &Candidate| candidate.algorithm == Algorithm::Reference;
     candidates.sort_by(|a, b| {
@@ -195,13 +195,14 @@ pub(crate) fn choose(desc: &ConvDesc, limits: &Limits, machine: &Machine<'_>) ->
     Ok(Choice { algorithm, reason: because(algorithm), rejected, candidates })
 }
 
-/// Where there is no window, direct convolution and im2col do what pointwise does, and a little more: whatever their
-/// constants, fitted to other problems, say of that.
-fn not_before_pointwise(candidates: &mut [Candidate]) {
+/// Where there is no window, the others do what pointwise does, and a little more, but for the few channels of a group that are
+/// depthwise: whatever their constants, fitted to other problems, say of that.
+fn not_before_pointwise(desc: &ConvDesc, candidates: &mut [Candidate]) {
     let pointwise = candidates.iter().find(|candidate| candidate.algorithm == Algorithm::Pointwise);
     let Some(least) = pointwise.map(|candidate| 1.01 * candidate.estimate.seconds) else { return };
     for candidate in candidates {
-        if matches!(candidate.algorithm, Algorithm::Direct | Algorithm::Im2colGemm) {
+        let is_another_way = candidate.algorithm == Algorithm::Depthwise && desc.groups() > 1;
+        if candidate.algorithm != Algorithm::Pointwise && !is_another_way {
             candidate.estimate.seconds = candidate.estimate.seconds.max(least);
         }
     }
