@@ -96,6 +96,8 @@ fn every_fast_algorithm_can_be_chosen() {
         (channels(64, 38), Numerics::Fast),
         // Nothing to transform: taps that are not side by side.
         (ConvProblem { dilation: Size2::square(2), ..channels(64, 38) }, Numerics::Default),
+        // The same where Winograd would be inaccurate, and the image can be read in place.
+        (ConvProblem { layout: Layout::Nchw16c, ..channels(64, 38) }, Numerics::Strict),
         // 16 tiles of 4x4 outputs, a quarter of them outside; 28 of 4x2.
         (channels(256, 14), Numerics::Default),
         (

@@ -16,9 +16,10 @@ const fn row(terms: [f64; TERMS], memory: [f64; 3]) -> Constants {
     Constants { terms, memory }
 }
 
-/// Of a family on an instruction set. Those that were not measured have the constants of AVX2: in slots of their own pipes.
+/// Of a family on an instruction set. Those that were not measured have the constants of another, in slots of their own pipes:
+/// NEON of that with as many registers, Portable of AVX2.
 pub(super) fn of(isa: Isa, family: Family) -> &'static Constants {
-    let table = if isa == Isa::Avx512F { &AVX512F } else { &AVX2FMA };
+    let table = if matches!(isa, Isa::Avx512F | Isa::Neon) { &AVX512F } else { &AVX2FMA };
     &table[family as usize]
 }
 
