@@ -60,7 +60,6 @@ impl<R: Reduce> Body for PoolPlanes<R> {
             return;
         }
         let most = (BUFFER - w.extent()) / w.stride() + 1;
-        let mut buffer = [[R::IDENTITY; BUFFER + SLACK]; ROWS];
         let mut scales = [1.0; BUFFER + SLACK];
         let mut x = 0;
         while x < w.output() {
@@ -70,10 +69,8 @@ impl<R: Reduce> Body for PoolPlanes<R> {
                     scales[i] = 1.0 / pool.counted(w.taps(x + i));
                 }
             }
-            for row in &mut buffer {
-                row[..strip.before].fill(R::IDENTITY);
-                row[strip.before + strip.real..strip.length].fill(R::IDENTITY);
-            }
+            // What no row of the input is written over is padding.
+            let mut buffer = [[R::IDENTITY; BUFFER + SLACK]; ROWS];
             for c in 0..args.planes {
                 // SAFETY: the strip is inside the rows of every plane, and its columns fit the buffer.
                 unsafe { run_strip::<S, R>(s, pool, place(c), strip, &mut buffer, &scales) };
