@@ -85,8 +85,7 @@ impl<R: Reduce> Body for PoolPlanes<R> {
 struct Strip {
     x: usize,
     count: usize,
-    /// Columns in all: `before` of padding, `real` from input column `first` on, the rest padding.
-    length: usize,
+    /// Columns: `before` of padding, `real` from input column `first` on, the rest padding.
     before: usize,
     first: usize,
     real: usize,
@@ -100,7 +99,7 @@ impl Strip {
         let before = (-start).max(0) as usize;
         let first = start.max(0) as usize;
         let real = w.input().saturating_sub(first).min(length - before);
-        Self { x, count, length, before, first, real }
+        Self { x, count, before, first, real }
     }
 }
 
