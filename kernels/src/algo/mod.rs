@@ -16,8 +16,8 @@ pub(crate) mod pointwise;
 pub(crate) mod reference;
 pub(crate) mod winograd;
 
-use crate::choose::Algorithm;
 use crate::choose::work::{Share, Sketch};
+use crate::choose::{Algorithm, Kind};
 use crate::describe::{BLOCK, ConvDesc, PixelRef, PixelView, Weights};
 use crate::tile::output::OutputRegion;
 use crate::tile::table::KernelSet;
@@ -40,21 +40,16 @@ pub(crate) fn plan(
     kernels: &'static KernelSet,
 ) -> PlanKind {
     let gemm = |cut| PlanKind::Gemm(gemm::GemmConv::new(desc, weights, cut));
-    match algorithm {
-        Algorithm::Reference => PlanKind::Reference(reference::Reference::new(desc, weights)),
-        Algorithm::Im2colGemm => gemm(im2col::cut(desc, kernels)),
-        Algorithm::Pointwise => gemm(pointwise::cut(desc, kernels)),
-        Algorithm::Direct => PlanKind::Direct(direct::DirectConv::new(desc, weights, kernels)),
-        Algorithm::Depthwise => PlanKind::Depthwise(depthwise::plan(desc, weights, kernels)),
-        Algorithm::Winograd2x2
-        | Algorithm::Winograd3x3
-        | Algorithm::Winograd4x2
-        | Algorithm::Winograd4x4
-        | Algorithm::Winograd6x6 => {
-            let outputs = algorithm.winograd_outputs().expect("tiles have outputs");
+    match algorithm.kind() {
+        Kind::Reference => PlanKind::Reference(reference::Reference::new(desc, weights)),
+        Kind::Im2colGemm => gemm(im2col::cut(desc, kernels)),
+        Kind::Pointwise => gemm(pointwise::cut(desc, kernels)),
+        Kind::Direct => PlanKind::Direct(direct::DirectConv::new(desc, weights, kernels)),
+        Kind::Depthwise => PlanKind::Depthwise(depthwise::plan(desc, weights, kernels)),
+        Kind::Winograd(outputs) => {
             PlanKind::Winograd(Box::new(winograd::WinogradConv::new(desc, weights, outputs, kernels)))
         }
-        Algorithm::Fft => PlanKind::Fft(Box::new(fft::FftConv::new(desc, weights, kernels))),
+        Kind::Fft => PlanKind::Fft(Box::new(fft::FftConv::new(desc, weights, kernels))),
     }
 }
 
@@ -65,21 +60,14 @@ pub(crate) fn sketch(
     kernels: &'static KernelSet,
     share: &Share,
 ) -> Sketch {
-    let mut sketch = match algorithm {
-        Algorithm::Reference => reference::sketch(desc, share),
-        Algorithm::Im2colGemm => im2col::cut(desc, kernels).sketch(desc, share),
-        Algorithm::Pointwise => pointwise::cut(desc, kernels).sketch(desc, share),
-        Algorithm::Direct => direct::sketch(desc, kernels, share),
-        Algorithm::Depthwise => depthwise::sketch(desc, kernels, share),
-        Algorithm::Winograd2x2
-        | Algorithm::Winograd3x3
-        | Algorithm::Winograd4x2
-        | Algorithm::Winograd4x4
-        | Algorithm::Winograd6x6 => {
-            let outputs = algorithm.winograd_outputs().expect("tiles have outputs");
-            winograd::sketch(desc, outputs, kernels, share)
-        }
-        Algorithm::Fft => fft::sketch(desc, kernels, share),
+    let mut sketch = match algorithm.kind() {
+        Kind::Reference => reference::sketch(desc, share),
+        Kind::Im2colGemm => im2col::cut(desc, kernels).sketch(desc, share),
+        Kind::Pointwise => pointwise::cut(desc, kernels).sketch(desc, share),
+        Kind::Direct => direct::sketch(desc, kernels, share),
+        Kind::Depthwise => depthwise::sketch(desc, kernels, share),
+        Kind::Winograd(outputs) => winograd::sketch(desc, outputs, kernels, share),
+        Kind::Fft => fft::sketch(desc, kernels, share),
     };
     sketch.workspace_len = sketch.workspace_len.next_multiple_of(LINE);
     sketch

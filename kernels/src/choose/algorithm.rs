@@ -36,6 +36,18 @@ pub enum Algorithm {
     Fft,
 }
 
+/// What an [`Algorithm`] is to those who plan it and speak of it: Winograd is one, with tiles of so many outputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Reference,
+    Im2colGemm,
+    Pointwise,
+    Direct,
+    Depthwise,
+    Winograd(Size2),
+    Fft,
+}
+
 impl Algorithm {
     /// Every algorithm, for tests and tables.
     pub const ALL: [Self; 11] = [
@@ -69,26 +81,29 @@ impl Algorithm {
         }
     }
 
-    /// Outputs of a Winograd tile.
-    pub(crate) const fn winograd_outputs(self) -> Option<Size2> {
+    pub(crate) const fn kind(self) -> Kind {
         match self {
-            Self::Winograd2x2 => Some(Size2::square(2)),
-            Self::Winograd3x3 => Some(Size2::square(3)),
-            Self::Winograd4x2 => Some(Size2::new(4, 2)),
-            Self::Winograd4x4 => Some(Size2::square(4)),
-            Self::Winograd6x6 => Some(Size2::square(6)),
-            _ => None,
+            Self::Reference => Kind::Reference,
+            Self::Im2colGemm => Kind::Im2colGemm,
+            Self::Pointwise => Kind::Pointwise,
+            Self::Direct => Kind::Direct,
+            Self::Depthwise => Kind::Depthwise,
+            Self::Winograd2x2 => Kind::Winograd(Size2::square(2)),
+            Self::Winograd3x3 => Kind::Winograd(Size2::square(3)),
+            Self::Winograd4x2 => Kind::Winograd(Size2::new(4, 2)),
+            Self::Winograd4x4 => Kind::Winograd(Size2::square(4)),
+            Self::Winograd6x6 => Kind::Winograd(Size2::square(6)),
+            Self::Fft => Kind::Fft,
         }
     }
 
     /// The strictest [`Numerics`] under which [`Select::Auto`](super::Select::Auto) may choose this algorithm for `desc`.
     pub fn numerics(self, desc: &ConvDesc) -> Numerics {
-        match self.winograd_outputs() {
-            None if self == Self::Fft => Numerics::Default,
-            None => Numerics::Strict,
+        match self.kind() {
             // With eight points the transforms amplify rounding errors too much.
-            Some(outputs) if winograd::points(desc, outputs).h > 6 => Numerics::Fast,
-            Some(_) => Numerics::Default,
+            Kind::Winograd(outputs) if winograd::points(desc, outputs).h > 6 => Numerics::Fast,
+            Kind::Winograd(_) | Kind::Fft => Numerics::Default,
+            _ => Numerics::Strict,
         }
     }
 
@@ -97,19 +112,13 @@ impl Algorithm {
     /// # Errors
     /// The reason.
     pub fn supports(self, desc: &ConvDesc) -> Result<(), Unsupported> {
-        match self {
-            Self::Reference | Self::Im2colGemm => Ok(()),
-            Self::Pointwise => pointwise::supports(desc),
-            Self::Direct => direct::supports(desc),
-            Self::Depthwise => depthwise::supports(desc),
-            Self::Winograd2x2
-            | Self::Winograd3x3
-            | Self::Winograd4x2
-            | Self::Winograd4x4
-            | Self::Winograd6x6 => {
-                self.winograd_outputs().map_or(Ok(()), |outputs| winograd::supports(desc, outputs))
-            }
-            Self::Fft => fft::supports(desc),
+        match self.kind() {
+            Kind::Reference | Kind::Im2colGemm => Ok(()),
+            Kind::Pointwise => pointwise::supports(desc),
+            Kind::Direct => direct::supports(desc),
+            Kind::Depthwise => depthwise::supports(desc),
+            Kind::Winograd(outputs) => winograd::supports(desc, outputs),
+            Kind::Fft => fft::supports(desc),
         }
     }
 }

@@ -9,6 +9,7 @@ mod profile;
 mod wisdom;
 pub(crate) mod work;
 
+pub(crate) use algorithm::Kind;
 pub use algorithm::{Algorithm, Algorithms, Unsupported};
 pub(crate) use cost::Machine;
 pub use cost::{Bound, Estimate, parts_of};

@@ -1,7 +1,7 @@
 //! The choice: a pure function from a problem to an algorithm and the reasons against the others.
 
 use super::cost::{Bound, Estimate, Machine};
-use super::{Algorithm, Algorithms, Unsupported};
+use super::{Algorithm, Algorithms, Kind, Unsupported};
 use crate::describe::ConvDesc;
 use crate::error::ConvError;
 use std::fmt;
@@ -224,48 +224,37 @@ fn nothing(rejected: &[(Algorithm, Rejection)]) -> ConvError {
 
 /// What speaks for an algorithm where it is the fastest.
 fn because(algorithm: Algorithm) -> &'static str {
-    match algorithm {
-        Algorithm::Reference => "nothing else is allowed",
-        Algorithm::Im2colGemm => "it can do every convolution, and its tiles do not end where rows do",
-        Algorithm::Pointwise => {
+    match algorithm.kind() {
+        Kind::Reference => "nothing else is allowed",
+        Kind::Im2colGemm => "it can do every convolution, and its tiles do not end where rows do",
+        Kind::Pointwise => {
             "a matrix product on the image itself; packed is only what the layout does not let be read in place"
         }
-        Algorithm::Direct => {
+        Kind::Direct => {
             "the window is read where it lies, or from rows that are copied once: a third of a load per FMA"
         }
-        Algorithm::Depthwise => {
+        Kind::Depthwise => {
             "few channels in a group: each output is summed by itself, from the image where it lies"
         }
-        Algorithm::Winograd2x2
-        | Algorithm::Winograd3x3
-        | Algorithm::Winograd4x2
-        | Algorithm::Winograd4x4
-        | Algorithm::Winograd6x6 => "transforms cost less than the multiplications that they save",
-        Algorithm::Fft => "a large kernel: a product of spectra does all of its taps at once",
+        Kind::Winograd(_) => "transforms cost less than the multiplications that they save",
+        Kind::Fft => "a large kernel: a product of spectra does all of its taps at once",
     }
 }
 
 /// The reason against `other`, which could do the problem that `chosen` is faster for.
 fn slower(other: &Candidate, chosen: &Candidate) -> &'static str {
-    match other.algorithm {
-        Algorithm::Reference => "scalar, accumulates in f64",
+    match other.algorithm.kind() {
+        Kind::Reference => "scalar, accumulates in f64",
         _ if other.estimate.bound != Bound::Compute => "more bytes from beyond the first cache level",
-        Algorithm::Fft => "transforms cost more than the multiplications that they save",
+        Kind::Fft => "transforms cost more than the multiplications that they save",
         _ if other.estimate.flops > 1.2 * chosen.estimate.flops => "more multiplications",
-        Algorithm::Winograd2x2
-        | Algorithm::Winograd3x3
-        | Algorithm::Winograd4x2
-        | Algorithm::Winograd4x4
-        | Algorithm::Winograd6x6 => {
-            if chosen.algorithm.winograd_outputs().is_some() {
-                "tiles of another size leave less to multiply, or less to read"
-            } else {
-                "too little is multiplied with each transformed tile"
-            }
+        Kind::Winograd(_) if matches!(chosen.algorithm.kind(), Kind::Winograd(_)) => {
+            "tiles of another size leave less to multiply, or less to read"
         }
-        Algorithm::Depthwise => "a group has channels or outputs enough for a matrix product",
-        Algorithm::Im2colGemm => "packs every pixel, where the image itself can be read",
-        Algorithm::Pointwise => "too few channels or pixels for its tiles",
-        Algorithm::Direct => "rows or channels end where its tiles do not",
+        Kind::Winograd(_) => "too little is multiplied with each transformed tile",
+        Kind::Depthwise => "a group has channels or outputs enough for a matrix product",
+        Kind::Im2colGemm => "packs every pixel, where the image itself can be read",
+        Kind::Pointwise => "too few channels or pixels for its tiles",
+        Kind::Direct => "rows or channels end where its tiles do not",
     }
 }
