@@ -5,7 +5,7 @@
 
 use super::{Grain, Operands};
 use crate::choose::work::{Family, Portion, Share, Sketch, Term, Work};
-use crate::describe::{Activation, ConvDesc, Weights};
+use crate::describe::{ConvDesc, Weights};
 use crate::tile::output::OutputRegion;
 
 pub(crate) struct Reference {
@@ -23,9 +23,7 @@ pub(crate) fn sketch(desc: &ConvDesc, share: &Share) -> Sketch {
     work.add(Term::Fma, outputs * desc.taps() as f64);
     work.add(Term::Tile, outputs);
     work.flops = 2.0 * desc.cost().macs as f64;
-    let epilogue = desc.epilogue();
-    let per_channel = usize::from(epilogue.bias) + usize::from(epilogue.activation == Activation::PRelu);
-    let packed = desc.filter_len() + per_channel * desc.output().c;
+    let packed = desc.filter_len() + desc.epilogue().per_channel() * desc.output().c;
     Sketch { packed_bytes: packed * size_of::<f32>(), workspace_len: 0, work }
 }
 

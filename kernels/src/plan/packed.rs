@@ -1,7 +1,7 @@
 //! [`GemmWeights`]: a filter in the order in which a GEMM tile reads it, bias and slopes beside it.
 
 use super::memory::Buffer;
-use crate::describe::{Activation, BLOCK, ConvDesc, Layout, Weights};
+use crate::describe::{BLOCK, ConvDesc, Layout, Weights};
 use crate::tile::gemm::CHUNK;
 use crate::tile::gemm_table::{ColumnsOf, RowsOf};
 use crate::tile::table::{TileShape, even};
@@ -33,7 +33,7 @@ pub(crate) struct PanelShape {
     align: usize,
     /// Panels of all groups.
     pub(crate) count: usize,
-    /// Numbers that a channel has besides its filter: bias, slope.
+    /// See [`EpilogueSpec::per_channel`](crate::EpilogueSpec::per_channel).
     per_channel: usize,
 }
 
@@ -60,9 +60,7 @@ impl PanelShape {
             }
             Layout::Nchw16c | Layout::Nhwc => (shape.columns_for(per_group), 1),
         };
-        let epilogue = desc.epilogue();
-        let per_channel = usize::from(epilogue.bias) + usize::from(epilogue.activation == Activation::PRelu);
-        let mut panels = Self { width, align, count: 0, per_channel };
+        let mut panels = Self { width, align, count: 0, per_channel: desc.epilogue().per_channel() };
         panels.count = if align == 1 {
             groups * per_group.div_ceil(width)
         } else {

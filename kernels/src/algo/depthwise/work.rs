@@ -2,7 +2,7 @@
 
 use super::{Reading, grain, per_group, reading, vectors};
 use crate::choose::work::{Family, Portion, Share, Sketch, Term, Work};
-use crate::describe::{Activation, ConvDesc, Size2};
+use crate::describe::{ConvDesc, Size2};
 use crate::tile::depthwise_read::Source;
 use crate::tile::table::KernelSet;
 
@@ -17,10 +17,8 @@ pub(crate) fn sketch(desc: &ConvDesc, kernels: &'static KernelSet, share: &Share
     let (ins, _) = per_group(desc);
     let permuted = matches!(reading, Reading::Permuted | Reading::Partial);
     let sources = if permuted { count * ins * size_of::<Source>() } else { 0 };
-    let epilogue = desc.epilogue();
-    let per_channel = usize::from(epilogue.bias) + usize::from(epilogue.activation == Activation::PRelu);
     let width = if pixels { 1 } else { lanes };
-    let packed = count * (desc.taps() * width + per_channel * lanes);
+    let packed = count * (desc.taps() * width + desc.epilogue().per_channel() * lanes);
 
     let part = Portion::new(desc, &grain(desc, reading, kernels), false, share.parts);
     let mut work = Work::new(match reading {
