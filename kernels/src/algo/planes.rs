@@ -1,10 +1,20 @@
 //! Outputs on their way to NCHW: tiles compute vectors of channels, so a panel's outputs are a matrix of pixels by channels in
 //! the workspace first, and transposed from there.
 
-use crate::describe::{BLOCK, Layout, PixelRef, PixelView};
+use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef, PixelView};
 use crate::plan::packed::Panel;
 use crate::tile::layer_table::{LayerTable, Source};
 use crate::tile::output::{OutTile, OutputRegion, TileAt};
+
+/// The output's layout as a driver sees it whose panels are columns in any case: NCHW is transposed afterwards.
+pub(crate) fn layout_of_panels(desc: &ConvDesc) -> Layout {
+    if desc.output_layout() == Layout::Nchw { Layout::Nhwc } else { desc.output_layout() }
+}
+
+/// Elements of the matrices of [`PlaneRows::write`], `pixels` by `columns` each; none unless the output is NCHW.
+pub(crate) fn matrices_len(desc: &ConvDesc, pixels: usize, columns: usize) -> usize {
+    if desc.output_layout() == Layout::Nchw { 2 * pixels * columns } else { 0 }
+}
 
 /// Rows of outputs of a panel of channels, of one image.
 pub(crate) struct PlaneRows {

@@ -231,18 +231,13 @@ impl DirectConv {
         let place =
             PlaneRows { n: block.n, p: row.y * width, rows: 1, pixels: width, line: width, panel, columns };
         let (residual, copy) = (block.operands.residual.as_ref(), &self.kernels.ops.layers);
-        place.write(
-            residual,
-            copy,
-            region,
-            &mut lines[..2 * self.cut.line_len(&self.desc)],
-            |line, residual| {
-                for kernel in self.kernel_blocks() {
-                    let out = OutTile::of_matrix_columns(line, width, columns, panel.lo..panel.hi);
-                    self.call(block, row, &kernel, out, residual);
-                }
-            },
-        );
+        let lines = &mut lines[..self.cut.lines_len(&self.desc)];
+        place.write(residual, copy, region, lines, |line, residual| {
+            for kernel in self.kernel_blocks() {
+                let out = OutTile::of_matrix_columns(line, width, columns, panel.lo..panel.hi);
+                self.call(block, row, &kernel, out, residual);
+            }
+        });
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::rows::{self, KernelRun, PackedRows};
 use super::{DirectConv, Grain, Source};
+use crate::algo::planes::{layout_of_panels, matrices_len};
 use crate::choose::Unsupported;
 use crate::describe::{BLOCK, ConvDesc, Layout, Weights};
 use crate::plan::packed::{GemmShape, GemmWeights};
@@ -81,8 +82,7 @@ impl DirectCut {
         let channels = desc.input().c / desc.groups();
         let source = if in_place(desc) { Source::Image } else { Source::Rows(PackedRows::new(desc)) };
         let chunk = if source == Source::Image { CHUNK } else { channels };
-        // Panels are columns in any case: NCHW output is transposed afterwards.
-        let layout = if desc.output_layout() == Layout::Nchw { Layout::Nhwc } else { desc.output_layout() };
+        let layout = layout_of_panels(desc);
         let shape = GemmShape::new(desc, &tile.shape, layout);
         let (k_block, stretch) = match source {
             Source::Image => image_blocks(desc, shape.bytes()),
@@ -101,11 +101,11 @@ impl DirectCut {
         Grain { pixels, channels, channels_first: in_place && self.shape.outweighs_image(desc) }
     }
 
-    /// Elements of packed rows; of one row of a panel, and of its residual, where the output is NCHW.
     pub(super) fn workspace_len(&self, desc: &ConvDesc) -> usize {
-        self.packed_len(desc) + 2 * self.line_len(desc)
+        self.packed_len(desc) + self.lines_len(desc)
     }
 
+    /// Elements of packed rows.
     pub(super) fn packed_len(&self, desc: &ConvDesc) -> usize {
         let Source::Rows(rows) = self.source else { return 0 };
         let span = (desc.kernel().h - 1).saturating_mul(desc.dilation().h).saturating_add(1);
@@ -114,8 +114,9 @@ impl DirectCut {
         (most * rows.channel_len() * (desc.input().c / desc.groups())).next_multiple_of(BLOCK)
     }
 
-    pub(super) fn line_len(&self, desc: &ConvDesc) -> usize {
-        if desc.output_layout() == Layout::Nchw { desc.output().w * self.shape.panels.width } else { 0 }
+    /// Elements of one row of a panel and of its residual, on their way to NCHW.
+    pub(super) fn lines_len(&self, desc: &ConvDesc) -> usize {
+        matrices_len(desc, desc.output().w, self.shape.panels.width)
     }
 }
 

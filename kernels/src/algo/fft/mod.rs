@@ -22,7 +22,7 @@ mod spectra;
 mod work;
 
 use super::grid::TileGrid;
-use super::planes::PlaneRows;
+use super::planes::{PlaneRows, matrices_len};
 use super::{Grain, Operands};
 use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef, Weights};
 use crate::plan::packed::Panel;
@@ -101,11 +101,6 @@ struct Memory<'a> {
     lines: &'a mut [f32],
 }
 
-/// Elements of a row of a tile of NCHW output, sixteen channels each.
-fn line_len(desc: &ConvDesc, cut: &Cut) -> usize {
-    if desc.output_layout() == Layout::Nchw { cut.x.outputs * BLOCK } else { 0 }
-}
-
 impl FftConv {
     /// Cuts the output, and transforms the weights. The problem must be one that [`supports`].
     pub(crate) fn new(desc: &ConvDesc, weights: &Weights<'_>, kernels: &'static KernelSet) -> Self {
@@ -131,7 +126,7 @@ impl FftConv {
     }
 
     pub(crate) fn workspace_len(&self) -> usize {
-        self.transform.scratch_len() + self.image_len() + self.sums_len() + 2 * self.line_len()
+        self.transform.scratch_len() + self.image_len() + self.sums_len() + self.lines_len()
     }
 
     fn image_len(&self) -> usize {
@@ -142,15 +137,15 @@ impl FftConv {
         self.batch * self.transform.spectrum_len()
     }
 
-    fn line_len(&self) -> usize {
-        line_len(&self.desc, &self.cut)
+    fn lines_len(&self) -> usize {
+        matrices_len(&self.desc, self.cut.x.outputs, BLOCK)
     }
 
     fn memory<'a>(&self, slab: &'a mut [f32]) -> Memory<'a> {
         let (scratch, slab) = slab.split_at_mut(self.transform.scratch_len());
         let (image, slab) = slab.split_at_mut(self.image_len());
         let (sums, slab) = slab.split_at_mut(self.sums_len());
-        let lines = &mut slab[..2 * self.line_len()];
+        let lines = &mut slab[..self.lines_len()];
         Memory { scratch: self.transform.scratch(scratch), image, sums, lines }
     }
 

@@ -2,7 +2,8 @@
 
 use super::cut::{Channels, Lanes};
 use super::plane::{Scratch, Transform};
-use crate::describe::{BLOCK, ConvDesc, Layout, Weights};
+use crate::algo::planes::layout_of_panels;
+use crate::describe::{BLOCK, ConvDesc, Weights};
 use crate::plan::memory::Buffer;
 use crate::plan::packed::{Panel, PanelShape, Panels, flushed};
 use crate::tile::fft::COMPLEX;
@@ -19,16 +20,15 @@ pub(super) struct Spectra {
     data: Buffer,
 }
 
-/// The groups that panels are cut from, and the output's layout as the driver sees it: NCHW is transposed afterwards.
-fn groups(desc: &ConvDesc, channels: &Channels) -> (usize, Layout) {
-    let layout = if desc.output_layout() == Layout::Nchw { Layout::Nhwc } else { desc.output_layout() };
-    (if channels.lanes == Lanes::Groups { 1 } else { desc.groups() }, layout)
+/// The groups that panels are cut from.
+fn groups(desc: &ConvDesc, channels: &Channels) -> usize {
+    if channels.lanes == Lanes::Groups { 1 } else { desc.groups() }
 }
 
 /// How the output channels are cut into panels.
 pub(super) fn panels(desc: &ConvDesc, channels: &Channels) -> PanelShape {
-    let (groups, layout) = groups(desc, channels);
-    PanelShape::of_groups(desc, (desc.output().c, groups), &SHAPE, layout)
+    let of_groups = (desc.output().c, groups(desc, channels));
+    PanelShape::of_groups(desc, of_groups, &SHAPE, layout_of_panels(desc))
 }
 
 impl Spectra {
@@ -38,8 +38,8 @@ impl Spectra {
         weights: &Weights<'_>,
         transform: &Transform,
     ) -> Self {
-        let (groups, layout) = groups(desc, channels);
-        let panels = Panels::of_groups(desc, (desc.output().c, groups), weights, &SHAPE, layout);
+        let of_groups = (desc.output().c, groups(desc, channels));
+        let panels = Panels::of_groups(desc, of_groups, weights, &SHAPE, layout_of_panels(desc));
         let len = transform.bins() * channels.ins * COMPLEX;
         let mut data = Buffer::zeroed(panels.all().len() * len);
         let mut memory = Buffer::zeroed(transform.scratch_len() + transform.spectrum_len());

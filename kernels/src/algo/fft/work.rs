@@ -2,7 +2,8 @@
 
 use super::cut::{self, Channels, Lanes};
 use super::spectra;
-use super::{Grain, line_len};
+use crate::algo::Grain;
+use crate::algo::planes::matrices_len;
 use crate::choose::work::{Family, Portion, Share, Sketch, Term, Work};
 use crate::describe::{BLOCK, ConvDesc, Layout};
 use crate::tile::fft::{COMPLEX, Length};
@@ -20,7 +21,7 @@ pub(crate) fn sketch(desc: &ConvDesc, kernels: &'static KernelSet, share: &Share
     let spectrum = bins * COMPLEX;
     let scratch = x.n * COMPLEX + spectrum + 2 * x.n.max(y.n) * COMPLEX;
     let sums = plan.batch * spectrum;
-    let workspace = scratch + (channels.kept() + 1) * sums + 2 * line_len(desc, &plan.cut);
+    let workspace = scratch + (channels.kept() + 1) * sums + matrices_len(desc, plan.cut.x.outputs, BLOCK);
     let grain = Grain::new(y.outputs.saturating_mul(desc.output().w), BLOCK);
     let part = Portion::new(desc, &grain, false, share.parts);
     Sketch {

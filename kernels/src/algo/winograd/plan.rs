@@ -5,6 +5,7 @@ use super::phases::Phases;
 use super::weights::{Order, WinogradWeights};
 use super::{FEW_TILES, Grain, MOST_STRIP, WinogradConv};
 use crate::algo::direct;
+use crate::algo::planes::{layout_of_panels, matrices_len};
 use crate::choose::Unsupported;
 use crate::describe::{BLOCK, ConvDesc, Layout, Size2, Weights};
 use crate::tile::table::KernelSet;
@@ -67,8 +68,7 @@ impl WinogradCut {
         let most = if order == Order::Panels { TILES_OF_PANELS } else { TILES_OF_POINTS };
         let out = desc.output();
         let tiles = out.n.saturating_mul(out.h.div_ceil(outputs.h)).saturating_mul(out.w.div_ceil(outputs.w));
-        // Panels are columns in any case: NCHW output is transposed afterwards.
-        let layout = if desc.output_layout() == Layout::Nchw { Layout::Nhwc } else { desc.output_layout() };
+        let layout = layout_of_panels(desc);
         Self { tile, order, layout, tiles, block: tiles.min(most), ahead: bytes > AHEAD_WEIGHTS }
     }
 
@@ -168,14 +168,14 @@ impl SlabLens {
         let (products, channels) = (tile.products(), phases.channels(desc));
         let panels = if order == Order::Panels { 1 } else { panels };
         let strip = tile.columns(MOST_STRIP) * BLOCK;
-        let lines = tile.outputs.h * tile.outputs.w * MOST_STRIP * width;
+        let pixels = tile.outputs.h * tile.outputs.w * MOST_STRIP;
         let is_gathered = desc.layout() == Layout::Nchw || phases.count() > 1;
         Self {
             v: products * v_point(channels, block),
             m: panels * products * odd_lines(block * width),
             scratch: tile.points.h * strip,
             rows: if is_gathered { tile.points.h * strip } else { 0 },
-            lines: if desc.output_layout() == Layout::Nchw { 2 * lines } else { 0 },
+            lines: matrices_len(desc, pixels, width),
         }
     }
 
