@@ -28,8 +28,9 @@ use crate::tile::layer_table::Source as CopySource;
 use crate::tile::output::{OutTile, OutputRegion, TileAt};
 use crate::tile::table::{KernelSet, Post, even};
 use crate::tile::winograd::{Coefficients, MOST_POINTS};
-use crate::tile::winograd_table::{InputRows, Products, ProductsOfRow, WinogradKernels, WinogradTile};
+use crate::tile::winograd_table::{InputRows, Products, ProductsOfRow, WinogradKernels};
 use phases::Phases;
+use plan::{K_BLOCK, WinogradCut};
 pub(crate) use plan::{points, supports};
 use std::ops::Range;
 use weights::{Order, WinogradWeights};
@@ -38,26 +39,16 @@ pub(crate) use work::sketch;
 /// Tiles of a row that are transformed at once: their columns fit the first cache level.
 const MOST_STRIP: usize = 7;
 
-/// Tiles of a whole problem that are too few to be cut among threads, if their weights do not stay near.
-const FEW_TILES: usize = 112;
-
 /// A planned Winograd convolution.
 pub(crate) struct WinogradConv {
     desc: ConvDesc,
     kernels: &'static KernelSet,
-    tile: WinogradTile,
+    cut: WinogradCut,
     coefficients: Coefficients,
     weights: WinogradWeights,
     phases: Phases,
     /// Channels of the phases of a group.
     channels: usize,
-    /// Channels that are summed up by themselves.
-    k_block: usize,
-    /// Tiles in all, and at a time at most.
-    tiles: usize,
-    block: usize,
-    /// Whether the next matrix of weights is worth a hint.
-    ahead: bool,
 }
 
 /// Tiles of one row of tiles, side by side.
@@ -117,14 +108,8 @@ impl WinogradConv {
         self.lens().sum()
     }
 
-    /// Whole rows of tiles. Parts that share the image transform all of it: so they rather share the weights, unless there
-    /// are too few tiles for each to be worth reading the weights for.
     pub(crate) fn grain(&self) -> Grain {
-        Grain {
-            pixels: self.tile.outputs.h * self.desc.output().w,
-            channels: self.weights.panels.width(),
-            channels_first: self.ahead && self.tiles < FEW_TILES,
-        }
+        self.cut.grain(&self.desc, self.weights.panels.width())
     }
 
     pub(crate) fn run(&self, operands: &Operands<'_>, region: &mut OutputRegion<'_>, slab: &mut [f32]) {
@@ -133,7 +118,7 @@ impl WinogradConv {
         if channels.is_empty() {
             return;
         }
-        let outputs = self.tile.outputs;
+        let outputs = self.cut.tile.outputs;
         let tiles = TileGrid::of(region, self.desc.output().w, (outputs.h, outputs.w));
         if tiles.len() == 0 {
             return;
@@ -144,13 +129,13 @@ impl WinogradConv {
         let (scratch, rest) = rest.split_at_mut(lens.scratch);
         let (rows, rest) = rest.split_at_mut(lens.rows);
         let mut slab = Slab { v, m, scratch, rows, lines: &mut rest[..lens.lines] };
-        let block = even(tiles.len(), self.block);
+        let block = even(tiles.len(), self.cut.block);
         for start in (0..tiles.len()).step_by(block) {
             let range = start..tiles.len().min(start + block);
             for group in channels.start / per_group..=(channels.end - 1) / per_group {
                 let block = Block { operands, tiles: &tiles, group, range: range.clone() };
                 self.transform_input(&block, &mut slab);
-                match self.weights.order {
+                match self.cut.order {
                     Order::Panels => self.panel_by_panel(&block, region, &mut slab),
                     Order::Points => self.point_by_point(&block, region, &mut slab),
                 }
@@ -162,11 +147,11 @@ impl WinogradConv {
     fn transform_input(&self, block: &Block<'_>, slab: &mut Slab<'_>) {
         let count = block.range.len();
         let v_point = self.v_point(count);
-        for strip in strips(block.tiles, &block.range, self.tile.outputs) {
+        for strip in strips(block.tiles, &block.range, self.cut.tile.outputs) {
             for c in (0..self.channels).step_by(BLOCK) {
                 let v = &mut slab.v[c * count + strip.index * BLOCK..];
                 let rows = self.rows(&block.operands.input, &strip, (block.group, c), slab.rows);
-                self.kernels().input(self.tile, &self.coefficients, &rows, slab.scratch, (v, v_point));
+                self.kernels().input(self.cut.tile, &self.coefficients, &rows, slab.scratch, (v, v_point));
             }
         }
     }
@@ -182,7 +167,7 @@ impl WinogradConv {
     ) -> InputRows<'a> {
         let channels = BLOCK.min(self.channels - c);
         if self.phases.count() > 1 {
-            let (rows, columns) = (self.tile.points.h, self.tile.columns(strip.tiles));
+            let (rows, columns) = (self.cut.tile.points.h, self.cut.tile.columns(strip.tiles));
             let (y, x) = (strip.y..strip.y + rows, strip.x..strip.x + columns);
             let first = group * self.channels / self.phases.count();
             self.phases.gather(&self.desc, from, (strip.n, first), c..c + channels, (y, x), memory);
@@ -217,12 +202,12 @@ impl WinogradConv {
         (channel, channels): (usize, usize),
     ) -> InputRows<'static> {
         let (input, pad) = (self.desc.input(), self.desc.pad());
-        let columns = self.tile.columns(strip.tiles);
+        let columns = self.cut.tile.columns(strip.tiles);
         // Columns that are inside: `strip.x + column - pad.left` is.
         let lo = pad.left.saturating_sub(strip.x).min(columns);
         let hi = (input.w + pad.left).saturating_sub(strip.x).min(columns);
         let mut rows = [None; MOST_POINTS];
-        for (i, row) in rows.iter_mut().take(self.tile.points.h).enumerate() {
+        for (i, row) in rows.iter_mut().take(self.cut.tile.points.h).enumerate() {
             let y = (strip.y + i).wrapping_sub(pad.top);
             if y < input.h && lo < hi {
                 *row = Some(view.offset(strip.n, channel, y * input.w + (strip.x + lo - pad.left)));
@@ -263,9 +248,9 @@ impl WinogradConv {
             points,
             tiles,
             channels: self.channels,
-            k_block: self.k_block,
+            k_block: K_BLOCK,
             // What stays near from one block to the next has to come there first.
-            ahead: self.ahead || block.range.start == 0,
+            ahead: self.cut.ahead || block.range.start == 0,
         }
     }
 
@@ -274,7 +259,7 @@ impl WinogradConv {
         let channels = region.channels.clone();
         for (index, panel) in self.weights.panels.of_group(block.group, &channels) {
             let u = self.weights.matrices(index, 0);
-            self.kernels().products(&self.products(block, slab.v, u, self.tile.products()), slab.m);
+            self.kernels().products(&self.products(block, slab.v, u, self.cut.tile.products()), slab.m);
             self.transform_output(block, region, (index, panel), slab.m, slab.lines);
         }
     }
@@ -283,8 +268,8 @@ impl WinogradConv {
     fn point_by_point(&self, block: &Block<'_>, region: &mut OutputRegion<'_>, slab: &mut Slab<'_>) {
         let channels = region.channels.clone();
         let (v_point, m_point) = (self.v_point(block.range.len()), self.m_point(block.range.len()));
-        let of_panel = self.tile.products() * m_point;
-        for point in 0..self.tile.products() {
+        let of_panel = self.cut.tile.products() * m_point;
+        for point in 0..self.cut.tile.products() {
             let v = &slab.v[point * v_point..];
             let panels = self.weights.panels.of_group(block.group, &channels);
             for ((index, _), m) in panels.zip(slab.m.chunks_exact_mut(of_panel)) {
@@ -307,7 +292,7 @@ impl WinogradConv {
         m: &[f32],
         lines: &mut [f32],
     ) {
-        let (output, outputs) = (self.desc.output(), self.tile.outputs);
+        let (output, outputs) = (self.desc.output(), self.cut.tile.outputs);
         let (bias, slope) = self.weights.panels.per_channel(index, 0);
         let post = Post {
             bias,
@@ -320,7 +305,7 @@ impl WinogradConv {
         };
         let width = self.weights.panels.width();
         let m_point = self.m_point(block.range.len());
-        for strip in strips(block.tiles, &block.range, self.tile.outputs) {
+        for strip in strips(block.tiles, &block.range, self.cut.tile.outputs) {
             let x_end = output.w.min(strip.x + strip.tiles * outputs.w);
             let products = ProductsOfRow {
                 m: &m[strip.index * width..],
@@ -332,7 +317,7 @@ impl WinogradConv {
                 line: output.w,
             };
             let Panel { channel, lo, hi } = panel;
-            let (tile, coefficients) = (self.tile, &self.coefficients);
+            let (tile, coefficients) = (self.cut.tile, &self.coefficients);
             let first = strip.y * output.w + strip.x;
             if self.desc.output_layout() == Layout::Nchw {
                 let (rows, pixels) = (products.rows, x_end - strip.x);

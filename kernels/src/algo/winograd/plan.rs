@@ -3,7 +3,7 @@
 use super::matrices::Matrices;
 use super::phases::Phases;
 use super::weights::{Order, WinogradWeights};
-use super::{FEW_TILES, Grain, MOST_STRIP, WinogradConv};
+use super::{Grain, MOST_STRIP, WinogradConv};
 use crate::algo::direct;
 use crate::algo::planes::{layout_of_panels, matrices_len};
 use crate::choose::Unsupported;
@@ -19,8 +19,10 @@ const AHEAD_WEIGHTS: usize = 1 << 20;
 /// Tiles at a time, for each order: the more, the fewer times weights are read; the transformed tiles have to stay near.
 const TILES_OF_PANELS: usize = 28;
 const TILES_OF_POINTS: usize = 56;
+/// Tiles of a whole problem that are too few to be cut among threads, if their weights do not stay near.
+const FEW_TILES: usize = 112;
 /// Channels that are summed up by themselves: longer sums lose accuracy.
-const K_BLOCK: usize = 64;
+pub(super) const K_BLOCK: usize = 64;
 
 /// The tile of so many outputs for the kernel of `desc`.
 fn tile(desc: &ConvDesc, outputs: Size2) -> WinogradTile {
@@ -81,6 +83,23 @@ impl WinogradCut {
             channels_first: self.ahead && self.tiles < FEW_TILES,
         }
     }
+
+    /// Elements of the parts of a slab for `panels` of each group, `width` channels each.
+    pub(super) fn lens(&self, desc: &ConvDesc, panels: usize, width: usize) -> SlabLens {
+        let (tile, phases) = (self.tile, Phases::of(desc));
+        let (products, channels) = (tile.products(), phases.channels(desc));
+        let panels = if self.order == Order::Panels { 1 } else { panels };
+        let strip = tile.columns(MOST_STRIP) * BLOCK;
+        let pixels = tile.outputs.h * tile.outputs.w * MOST_STRIP;
+        let is_gathered = desc.layout() == Layout::Nchw || phases.count() > 1;
+        SlabLens {
+            v: products * v_point(channels, self.block),
+            m: panels * products * odd_lines(self.block * width),
+            scratch: tile.points.h * strip,
+            rows: if is_gathered { tile.points.h * strip } else { 0 },
+            lines: matrices_len(desc, pixels, width),
+        }
+    }
 }
 
 impl WinogradConv {
@@ -97,28 +116,18 @@ impl WinogradConv {
         Self {
             desc: *desc,
             kernels,
-            tile: cut.tile,
             coefficients: Coefficients { y: matrices[0].coefficients(), x: matrices[1].coefficients() },
             weights: WinogradWeights::pack(desc, weights, shape, &matrices, cut.order),
             phases,
             channels: phases.channels(desc),
-            k_block: K_BLOCK,
-            tiles: cut.tiles,
-            block: cut.block,
-            ahead: cut.ahead,
+            cut,
         }
     }
 
     /// Elements of the parts of a slab.
     pub(super) fn lens(&self) -> SlabLens {
         let panels = self.weights.panels.all().len() / self.weights.panels.groups();
-        SlabLens::new(
-            &self.desc,
-            self.tile,
-            self.weights.order,
-            (panels, self.weights.panels.width()),
-            self.block,
-        )
+        self.cut.lens(&self.desc, panels, self.weights.panels.width())
     }
 
     /// From one point to the next of transformed tiles, and of products.
@@ -156,29 +165,6 @@ pub(super) struct SlabLens {
 }
 
 impl SlabLens {
-    /// For `panels` of each group, `width` channels each, and `block` tiles at a time.
-    pub(super) fn new(
-        desc: &ConvDesc,
-        tile: WinogradTile,
-        order: Order,
-        (panels, width): (usize, usize),
-        block: usize,
-    ) -> Self {
-        let phases = Phases::of(desc);
-        let (products, channels) = (tile.products(), phases.channels(desc));
-        let panels = if order == Order::Panels { 1 } else { panels };
-        let strip = tile.columns(MOST_STRIP) * BLOCK;
-        let pixels = tile.outputs.h * tile.outputs.w * MOST_STRIP;
-        let is_gathered = desc.layout() == Layout::Nchw || phases.count() > 1;
-        Self {
-            v: products * v_point(channels, block),
-            m: panels * products * odd_lines(block * width),
-            scratch: tile.points.h * strip,
-            rows: if is_gathered { tile.points.h * strip } else { 0 },
-            lines: matrices_len(desc, pixels, width),
-        }
-    }
-
     pub(super) fn sum(&self) -> usize {
         self.v + self.m + self.scratch + self.rows + self.lines
     }

@@ -19,7 +19,7 @@ pub(super) enum Order {
 /// `U = G g G^T` of every pair of channels, computed in `f64` and rounded once.
 pub(super) struct WinogradWeights {
     pub(super) panels: Panels,
-    pub(super) order: Order,
+    order: Order,
     /// Products per tile and channel.
     points: usize,
     /// Elements of one matrix: channels of a group by width.

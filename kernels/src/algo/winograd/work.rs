@@ -1,7 +1,8 @@
 //! What a Winograd convolution would do.
 
+use super::MOST_STRIP;
 use super::phases::Phases;
-use super::plan::{SlabLens, WinogradCut};
+use super::plan::{K_BLOCK, WinogradCut};
 use super::weights::Order;
 use crate::algo::gemm_cut::step;
 use crate::choose::work::{Family, Portion, Share, Sketch, Term, Work};
@@ -20,14 +21,14 @@ pub(crate) fn sketch(desc: &ConvDesc, outputs: Size2, kernels: &'static KernelSe
     let panels = PanelShape::new(desc, shape, cut.layout);
     let channels = Phases::of(desc).channels(desc);
     let of_group = panels.count / desc.groups();
-    let lens = SlabLens::new(desc, cut.tile, cut.order, (of_group, panels.width), cut.block);
+    let workspace_len = cut.lens(desc, of_group, panels.width).sum();
     let matrices = panels.count * cut.tile.products() * channels * panels.width;
     let part = Portion::new(desc, &cut.grain(desc, panels.width), false, share.parts);
     let run = Run { desc, cut: &cut, shape, width: panels.width, channels, part: &part };
     Sketch {
         packed_bytes: matrices * size_of::<f32>() + panels.bytes(),
-        workspace_len: lens.sum(),
-        work: run.work(lens.sum() as f64 * size_of::<f32>() as f64, share),
+        workspace_len,
+        work: run.work(workspace_len as f64 * size_of::<f32>() as f64, share),
     }
 }
 
@@ -70,7 +71,7 @@ impl Run<'_> {
         let rows = even(of_block as usize, shape.rows) as f64;
         let multiplied = panels * products * channels as f64 * calls * step(rows, vectors);
         work.add(Term::Fma, multiplied);
-        let k_blocks = channels.div_ceil(64) as f64;
+        let k_blocks = channels.div_ceil(K_BLOCK) as f64;
         work.add(Term::Tile, panels * products * calls * k_blocks);
         work.add(Term::Store, panels * products * tiles * vectors * (2.0 * k_blocks - 1.0));
         // Each way, a column or row takes about two operations per point.
@@ -91,7 +92,7 @@ impl Run<'_> {
             moved += outputs * (of_tile.h * of_tile.w) as f64;
         }
         work.add(Term::Gather, moved);
-        let strips = (tiles / 7.0).ceil().max(blocks);
+        let strips = (tiles / MOST_STRIP as f64).ceil().max(blocks);
         work.add(Term::Call, strips * (part.groups * blocks_of_16 + panels));
         self.traffic(panels, workspace, share, &mut work);
         work.flops = 2.0 * desc.cost().macs as f64 * products * (channels / part.ins) as f64 / taps as f64;
