@@ -106,7 +106,12 @@ impl Length {
 
     /// Elements of scratch memory that a transform needs.
     pub(crate) fn scratch_len(&self) -> usize {
-        2 * self.n * COMPLEX
+        Self::scratch_of(self.n)
+    }
+
+    /// The same of `n` numbers.
+    pub(crate) fn scratch_of(n: usize) -> usize {
+        2 * n * COMPLEX
     }
 
     /// Bytes of its factors.

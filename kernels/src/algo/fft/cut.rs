@@ -1,5 +1,8 @@
 //! Into which tiles the output is cut, and what that costs.
 
+use super::plane::scratch_len;
+use crate::algo::Grain;
+use crate::algo::planes::matrices_len;
 use crate::choose::Unsupported;
 use crate::describe::{BLOCK, ConvDesc, Size2};
 use crate::tile::fft::COMPLEX;
@@ -71,14 +74,24 @@ impl Extents {
 }
 
 impl Cut {
-    /// Numbers of a tile's spectrum.
+    /// Numbers of a tile's spectrum, `[column][row]`.
     pub(crate) fn bins(&self) -> usize {
         self.y.n * (self.x.n / 2 + 1)
     }
 
+    /// Elements of a spectrum in sixteen channels.
+    pub(crate) fn spectrum_len(&self) -> usize {
+        self.bins() * COMPLEX
+    }
+
     /// Bytes of a spectrum in sixteen channels.
     fn bytes(&self) -> f64 {
-        (self.bins() * COMPLEX * size_of::<f32>()) as f64
+        (self.spectrum_len() * size_of::<f32>()) as f64
+    }
+
+    /// Whole rows of tiles, sixteen channels.
+    pub(crate) fn grain(&self, desc: &ConvDesc) -> Grain {
+        Grain::new(self.y.outputs.saturating_mul(desc.output().w), BLOCK)
     }
 
     /// Tiles of all images.
@@ -202,8 +215,43 @@ pub(crate) struct Plan {
     cost: f64,
 }
 
+/// Elements of the parts of a slab.
+pub(crate) struct SlabLens {
+    /// What a transform works in.
+    pub(crate) scratch: usize,
+    /// Spectra of the image.
+    pub(crate) image: usize,
+    /// Spectra of sixteen output channels.
+    pub(crate) sums: usize,
+    /// Outputs and residual of a row of a tile, on their way to NCHW.
+    pub(crate) lines: usize,
+}
+
+impl SlabLens {
+    pub(crate) fn sum(&self) -> usize {
+        self.scratch + self.image + self.sums + self.lines
+    }
+}
+
+impl Plan {
+    /// Of `desc`, which must be supported, with at most `most` tiles in a batch.
+    pub(crate) fn new(desc: &ConvDesc, channels: &Channels, most: usize) -> Self {
+        best(desc, channels, most).expect("only what is supported is planned")
+    }
+
+    pub(crate) fn lens(&self, desc: &ConvDesc, channels: &Channels) -> SlabLens {
+        let sums = self.batch * self.cut.spectrum_len();
+        SlabLens {
+            scratch: scratch_len(&self.cut),
+            image: channels.kept() * sums,
+            sums,
+            lines: matrices_len(desc, self.cut.x.outputs, BLOCK),
+        }
+    }
+}
+
 /// The cheapest, with at most `most` tiles in a batch; `None` if there is none.
-pub(crate) fn best(desc: &ConvDesc, channels: &Channels, most: usize) -> Option<Plan> {
+fn best(desc: &ConvDesc, channels: &Channels, most: usize) -> Option<Plan> {
     let (y, x) = axes(desc);
     let most = if channels.lanes == Lanes::Groups { 1 } else { most };
     let mut best: Option<Plan> = None;

@@ -22,7 +22,7 @@ mod spectra;
 mod work;
 
 use super::grid::TileGrid;
-use super::planes::{PlaneRows, matrices_len};
+use super::planes::PlaneRows;
 use super::{Grain, Operands};
 use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef, Weights};
 use crate::plan::packed::Panel;
@@ -32,7 +32,7 @@ use crate::tile::layer_table::Source;
 use crate::tile::output::{OutTile, OutputRegion, TileAt};
 use crate::tile::table::{KernelSet, Post};
 pub(crate) use cut::supports;
-use cut::{Channels, Cut, Lanes};
+use cut::{Channels, Cut, Lanes, Plan};
 use plane::{Scratch, Transform};
 use spectra::Spectra;
 use std::ops::Range;
@@ -42,12 +42,10 @@ pub(crate) use work::sketch;
 pub(crate) struct FftConv {
     desc: ConvDesc,
     kernels: &'static KernelSet,
-    cut: Cut,
+    plan: Plan,
     channels: Channels,
     transform: Transform,
     spectra: Spectra,
-    /// Tiles of a product at most.
-    batch: usize,
 }
 
 /// One tile of one image: its first output, and how many it has.
@@ -105,11 +103,10 @@ impl FftConv {
     /// Cuts the output, and transforms the weights. The problem must be one that [`supports`].
     pub(crate) fn new(desc: &ConvDesc, weights: &Weights<'_>, kernels: &'static KernelSet) -> Self {
         let channels = Channels::of(desc);
-        let plan = cut::best(desc, &channels, kernels.fft().tiles());
-        let cut::Plan { cut, batch, .. } = plan.expect("only what is supported is planned");
-        let transform = Transform::new(&cut, kernels.fft());
+        let plan = Plan::new(desc, &channels, kernels.fft().tiles());
+        let transform = Transform::new(plan.cut, kernels.fft());
         let spectra = Spectra::new(desc, &channels, weights, &transform);
-        Self { desc: *desc, kernels, cut, channels, transform, spectra, batch }
+        Self { desc: *desc, kernels, plan, channels, transform, spectra }
     }
 
     pub(crate) fn kernels(&self) -> &'static FftKernels {
@@ -120,38 +117,26 @@ impl FftConv {
         self.spectra.bytes() + self.transform.bytes()
     }
 
-    /// Whole rows of tiles.
     pub(crate) fn grain(&self) -> Grain {
-        Grain::new(self.cut.y.outputs.saturating_mul(self.desc.output().w), BLOCK)
+        self.plan.cut.grain(&self.desc)
     }
 
     pub(crate) fn workspace_len(&self) -> usize {
-        self.transform.scratch_len() + self.image_len() + self.sums_len() + self.lines_len()
-    }
-
-    fn image_len(&self) -> usize {
-        self.channels.kept() * self.sums_len()
-    }
-
-    fn sums_len(&self) -> usize {
-        self.batch * self.transform.spectrum_len()
-    }
-
-    fn lines_len(&self) -> usize {
-        matrices_len(&self.desc, self.cut.x.outputs, BLOCK)
+        self.plan.lens(&self.desc, &self.channels).sum()
     }
 
     fn memory<'a>(&self, slab: &'a mut [f32]) -> Memory<'a> {
-        let (scratch, slab) = slab.split_at_mut(self.transform.scratch_len());
-        let (image, slab) = slab.split_at_mut(self.image_len());
-        let (sums, slab) = slab.split_at_mut(self.sums_len());
-        let lines = &mut slab[..self.lines_len()];
+        let lens = self.plan.lens(&self.desc, &self.channels);
+        let (scratch, slab) = slab.split_at_mut(lens.scratch);
+        let (image, slab) = slab.split_at_mut(lens.image);
+        let (sums, slab) = slab.split_at_mut(lens.sums);
+        let lines = &mut slab[..lens.lines];
         Memory { scratch: self.transform.scratch(scratch), image, sums, lines }
     }
 
     /// Tile `index` of `tiles`.
     fn tile(&self, tiles: &TileGrid, index: usize) -> Tile {
-        let (Cut { y: cut_y, x: cut_x }, output) = (self.cut, self.desc.output());
+        let (Cut { y: cut_y, x: cut_x }, output) = (self.plan.cut, self.desc.output());
         let (n, row, column) = tiles.at(index);
         let (y, x) = (row * cut_y.outputs, column * cut_x.outputs);
         Tile { n, y, x, rows: cut_y.outputs.min(output.h - y), columns: cut_x.outputs.min(output.w - x) }
@@ -161,7 +146,8 @@ impl FftConv {
         if region.channels.is_empty() {
             return;
         }
-        let tiles = TileGrid::of(region, self.desc.output().w, (self.cut.y.outputs, self.cut.x.outputs));
+        let tiles =
+            TileGrid::of(region, self.desc.output().w, (self.plan.cut.y.outputs, self.plan.cut.x.outputs));
         let mut memory = self.memory(slab);
         match self.channels.lanes {
             Lanes::Groups => self.every_lane(operands, region, &tiles, &mut memory),
@@ -169,8 +155,8 @@ impl FftConv {
                 let channels = region.channels.clone();
                 let outs = self.channels.outs;
                 for group in channels.start / outs..=(channels.end - 1) / outs {
-                    for first in (0..tiles.len()).step_by(self.batch) {
-                        let batch = first..tiles.len().min(first + self.batch);
+                    for first in (0..tiles.len()).step_by(self.plan.batch) {
+                        let batch = first..tiles.len().min(first + self.plan.batch);
                         self.group(operands, region, group, (&tiles, batch), &mut memory);
                     }
                 }
@@ -188,7 +174,7 @@ impl FftConv {
         memory: &mut Memory<'_>,
     ) {
         let ins = self.channels.ins;
-        let (bins, count) = (self.transform.bins(), batch.len());
+        let (bins, count) = (self.plan.cut.bins(), batch.len());
         let blocks = memory.image.chunks_exact_mut(bins * count * COMPLEX);
         for (block, image) in blocks.take(self.channels.kept()).enumerate() {
             let mut runs = Runs::default();
@@ -234,7 +220,7 @@ impl FftConv {
                     }
                     let image = (&mut memory.scratch, &mut *memory.image, 1);
                     self.forward(&operands.input, &tile, &runs, image);
-                    let bins = self.transform.bins();
+                    let bins = self.plan.cut.bins();
                     let weights = &weights[c * COMPLEX..];
                     let factors = Factors { image: memory.image, weights, bins, channels: ins };
                     self.kernels().lane_product(&factors, c > 0, memory.sums);
@@ -254,8 +240,8 @@ impl FftConv {
     ) {
         let (size, kernel, pad) = (self.desc.input(), self.desc.kernel(), self.desc.pad());
         let transposed = self.desc.layout() == Layout::Nchw;
-        let ys = reads(tile.y, tile.rows, kernel.h, pad.top, size.h, self.cut.y.n);
-        let xs = reads(tile.x, tile.columns, kernel.w, pad.left, size.w, self.cut.x.n);
+        let ys = reads(tile.y, tile.rows, kernel.h, pad.top, size.h, self.plan.cut.y.n);
+        let xs = reads(tile.x, tile.columns, kernel.w, pad.left, size.w, self.plan.cut.x.n);
         self.transform.forward(scratch, spectrum, step, |y, stage| {
             if !ys.contains(&y) {
                 return false;

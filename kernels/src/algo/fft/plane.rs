@@ -8,6 +8,7 @@ use crate::tile::fft_table::{FftKernels, Plane};
 /// The transforms of a tile.
 pub(super) struct Transform {
     kernels: &'static FftKernels,
+    cut: Cut,
     x: Length,
     y: Length,
 }
@@ -21,23 +22,29 @@ pub(super) struct Scratch<'a> {
     passes: &'a mut [f32],
 }
 
+/// Elements of a pair of rows, the first part of [`Scratch`].
+fn rows_len(cut: &Cut) -> usize {
+    cut.x.n * COMPLEX
+}
+
+/// Elements of [`Scratch`].
+pub(super) fn scratch_len(cut: &Cut) -> usize {
+    let passes = Length::scratch_of(cut.x.n).max(Length::scratch_of(cut.y.n));
+    rows_len(cut) + cut.spectrum_len() + passes
+}
+
 impl Transform {
-    pub(super) fn new(cut: &Cut, kernels: &'static FftKernels) -> Self {
-        Self { kernels, x: Length::new(cut.x.n), y: Length::new(cut.y.n) }
+    pub(super) fn new(cut: Cut, kernels: &'static FftKernels) -> Self {
+        Self { kernels, cut, x: Length::new(cut.x.n), y: Length::new(cut.y.n) }
     }
 
     pub(super) fn kernels(&self) -> &'static FftKernels {
         self.kernels
     }
 
-    /// Numbers of a spectrum, `[column][row]`.
-    pub(super) fn bins(&self) -> usize {
-        self.x.half() * self.y.n()
-    }
-
-    /// Elements of a spectrum in sixteen channels.
-    pub(super) fn spectrum_len(&self) -> usize {
-        self.bins() * COMPLEX
+    /// The tiles that it transforms.
+    pub(super) fn cut(&self) -> &Cut {
+        &self.cut
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -50,19 +57,10 @@ impl Transform {
         (1.0 / (4 * self.x.n() * self.y.n()) as f64) as f32
     }
 
-    fn passes_len(&self) -> usize {
-        self.x.scratch_len().max(self.y.scratch_len())
-    }
-
-    /// Elements of [`Scratch`].
-    pub(super) fn scratch_len(&self) -> usize {
-        self.x.n() * COMPLEX + self.spectrum_len() + self.passes_len()
-    }
-
-    /// `memory`, of [`scratch_len`](Self::scratch_len) elements.
+    /// `memory`, of [`scratch_len`] elements.
     pub(super) fn scratch<'a>(&self, memory: &'a mut [f32]) -> Scratch<'a> {
-        let (rows, memory) = memory.split_at_mut(self.x.n() * COMPLEX);
-        let (plane, passes) = memory.split_at_mut(self.spectrum_len());
+        let (rows, memory) = memory.split_at_mut(rows_len(&self.cut));
+        let (plane, passes) = memory.split_at_mut(self.cut.spectrum_len());
         Scratch { rows, plane, passes }
     }
 
@@ -77,7 +75,7 @@ impl Transform {
     ) {
         let row = self.x.half() * COMPLEX;
         for (pair, spectra) in scratch.plane.chunks_exact_mut(2 * row).enumerate() {
-            let rows = &mut scratch.rows[..self.x.n() * COMPLEX];
+            let rows = &mut scratch.rows[..rows_len(&self.cut)];
             rows.fill(0.0);
             let first = fill(2 * pair, rows);
             let second = fill(2 * pair + 1, &mut rows[BLOCK..]);

@@ -1,7 +1,7 @@
 //! The weights' spectra: sixteen output channels a panel.
 
 use super::cut::{Channels, Lanes};
-use super::plane::{Scratch, Transform};
+use super::plane::{Scratch, Transform, scratch_len};
 use crate::algo::planes::layout_of_panels;
 use crate::describe::{BLOCK, ConvDesc, Weights};
 use crate::plan::memory::Buffer;
@@ -40,10 +40,12 @@ impl Spectra {
     ) -> Self {
         let of_groups = (desc.output().c, groups(desc, channels));
         let panels = Panels::of_groups(desc, of_groups, weights, &SHAPE, layout_of_panels(desc));
-        let len = transform.bins() * channels.ins * COMPLEX;
+        let spectrum_len = transform.cut().spectrum_len();
+        let len = channels.ins * spectrum_len;
         let mut data = Buffer::zeroed(panels.all().len() * len);
-        let mut memory = Buffer::zeroed(transform.scratch_len() + transform.spectrum_len());
-        let (scratch, spectrum) = memory.split_at_mut(transform.scratch_len());
+        let scratch_len = scratch_len(transform.cut());
+        let mut memory = Buffer::zeroed(scratch_len + spectrum_len);
+        let (scratch, spectrum) = memory.split_at_mut(scratch_len);
         let mut scratch = transform.scratch(scratch);
         for (panel, packed) in panels.all().iter().zip(data.chunks_exact_mut(len)) {
             for channel in 0..channels.ins {

@@ -1,9 +1,7 @@
 //! What a convolution by Fourier transforms would do.
 
-use super::cut::{self, Channels, Lanes};
+use super::cut::{Channels, Lanes, Plan};
 use super::spectra;
-use crate::algo::Grain;
-use crate::algo::planes::matrices_len;
 use crate::choose::work::{Family, Portion, Share, Sketch, Term, Work};
 use crate::describe::{BLOCK, ConvDesc, Layout};
 use crate::tile::fft::{COMPLEX, Length};
@@ -12,21 +10,14 @@ use crate::tile::table::KernelSet;
 /// Everything that the choice wants to know; `desc` must be supported.
 pub(crate) fn sketch(desc: &ConvDesc, kernels: &'static KernelSet, share: &Share) -> Sketch {
     let channels = Channels::of(desc);
-    let plan = cut::best(desc, &channels, kernels.fft().tiles()).expect("only what is supported is sketched");
-    let (y, x) = (plan.cut.y, plan.cut.x);
-    let bins = plan.cut.bins();
+    let plan = Plan::new(desc, &channels, kernels.fft().tiles());
     let panels = spectra::panels(desc, &channels);
-    let factors = Length::bytes_of(y.n) + Length::bytes_of(x.n);
-    let weights = panels.count * bins * channels.ins * COMPLEX;
-    let spectrum = bins * COMPLEX;
-    let scratch = x.n * COMPLEX + spectrum + 2 * x.n.max(y.n) * COMPLEX;
-    let sums = plan.batch * spectrum;
-    let workspace = scratch + (channels.kept() + 1) * sums + matrices_len(desc, plan.cut.x.outputs, BLOCK);
-    let grain = Grain::new(y.outputs.saturating_mul(desc.output().w), BLOCK);
-    let part = Portion::new(desc, &grain, false, share.parts);
+    let factors = Length::bytes_of(plan.cut.y.n) + Length::bytes_of(plan.cut.x.n);
+    let weights = panels.count * channels.ins * plan.cut.spectrum_len();
+    let part = Portion::new(desc, &plan.cut.grain(desc), false, share.parts);
     Sketch {
         packed_bytes: weights * size_of::<f32>() + panels.bytes() + factors,
-        workspace_len: workspace,
+        workspace_len: plan.lens(desc, &channels).sum(),
         work: work(desc, &channels, &plan, kernels, (&part, share)),
     }
 }
@@ -34,7 +25,7 @@ pub(crate) fn sketch(desc: &ConvDesc, kernels: &'static KernelSet, share: &Share
 fn work(
     desc: &ConvDesc,
     channels: &Channels,
-    plan: &cut::Plan,
+    plan: &Plan,
     kernels: &KernelSet,
     (part, share): (&Portion, &Share),
 ) -> Work {
