@@ -47,10 +47,34 @@ impl<'a> Rival<'a> {
         self.flops / median(&self.seconds) / 1e9
     }
 
+    /// Of all rounds, unless there are none or a turn failed; `roof` had its turns in the same rounds.
+    pub(crate) fn figures(&self, roof: Option<&Rival<'_>>) -> Option<Figures> {
+        let is_whole = !self.seconds.is_empty() && self.seconds.iter().all(|seconds| seconds.is_finite());
+        is_whole.then(|| Figures {
+            ms_min: 1e3 * least(&self.seconds),
+            ms_median: 1e3 * median(&self.seconds),
+            gflops: self.median_gflops(),
+            roof_percent: roof.map(|roof| 100.0 * self.median_gflops() / roof.median_gflops()),
+        })
+    }
+
     /// The best round, GFLOP/s.
     pub fn best_gflops(&self) -> f64 {
         self.flops / least(&self.seconds) / 1e9
     }
+}
+
+/// What tables say of a rival's rounds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Figures {
+    /// Milliseconds of the best round.
+    pub(crate) ms_min: f64,
+    /// Milliseconds of the middle round.
+    pub(crate) ms_median: f64,
+    /// 10^9 operations a second in the middle round.
+    pub(crate) gflops: f64,
+    /// That by the roof's, in per cent.
+    pub(crate) roof_percent: Option<f64>,
 }
 
 /// The middle value; 0 of nothing.

@@ -1,7 +1,7 @@
 //! What is known of one rival on one layer.
 
 use crate::problem::{Errors, Problem};
-use crate::turns::{Rival, least, median};
+use crate::turns::{Figures, Rival};
 use kernels::Isa;
 use serde::Serialize;
 
@@ -80,11 +80,9 @@ impl Row {
 
     /// With the times of `rival`, unless one of its turns failed, and of the roof in the same rounds.
     pub(super) fn timed(&mut self, rival: &Rival<'_>, roof: Option<&Rival<'_>>) {
-        if !rival.seconds.is_empty() && rival.seconds.iter().all(|seconds| seconds.is_finite()) {
-            self.ms_min = Some(1e3 * least(&rival.seconds));
-            self.ms_median = Some(1e3 * median(&rival.seconds));
-            self.gflops = Some(rival.median_gflops());
-            self.roof_percent = roof.map(|roof| 100.0 * rival.median_gflops() / roof.median_gflops());
+        if let Some(Figures { ms_min, ms_median, gflops, roof_percent }) = rival.figures(roof) {
+            (self.ms_min, self.ms_median) = (Some(ms_min), Some(ms_median));
+            (self.gflops, self.roof_percent) = (Some(gflops), roof_percent);
         }
     }
 
