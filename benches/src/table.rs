@@ -1,7 +1,8 @@
-//! Tables for people, and for Markdown.
+//! Results as tables for people and for Markdown, as JSON and as CSV.
 
 use crate::cli::Format;
 use comfy_table::{CellAlignment, Table, presets};
+use serde::Serialize;
 
 pub(crate) fn number(value: Option<f64>, digits: usize) -> String {
     value.map_or("-".to_owned(), |value| format!("{value:.digits$}"))
@@ -27,8 +28,20 @@ pub(crate) fn written(table: &Table, format: Format) -> String {
     lines.map(|line| line + "\n").collect()
 }
 
-/// Rows as comma-separated values.
-pub(crate) fn csv<T: serde::Serialize>(rows: &[T]) -> anyhow::Result<String> {
+/// A result: the rows alone for programs, the `page` with its tables for people.
+pub(crate) fn report<T: Serialize>(
+    rows: &[T],
+    format: Format,
+    page: impl FnOnce() -> String,
+) -> anyhow::Result<String> {
+    Ok(match format {
+        Format::Json => serde_json::to_string_pretty(rows)? + "\n",
+        Format::Csv => csv(rows)?,
+        Format::Text | Format::Markdown => page(),
+    })
+}
+
+fn csv<T: Serialize>(rows: &[T]) -> anyhow::Result<String> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     for row in rows {
         writer.serialize(row)?;

@@ -5,7 +5,7 @@ use super::model::{Model, distance};
 use crate::cli::{Format, Outcome, progress};
 use crate::peers::{Engine, Task, Worker, installed};
 use crate::pin::Crew;
-use crate::table::{csv, table, written};
+use crate::table::{report, table, written};
 use kernels::Isa;
 use nets::zoo::Entry;
 use serde::Serialize;
@@ -57,11 +57,7 @@ pub(super) fn run(args: &Args, entries: &[&'static Entry]) -> anyhow::Result<Out
     }
     progress.finish_and_clear();
     let wrong = rows.iter().filter(|row| !row.is_right()).count();
-    let text = match args.format {
-        Format::Json => serde_json::to_string_pretty(&rows)? + "\n",
-        Format::Csv => csv(&rows)?,
-        format => page(&rows, format),
-    };
+    let text = report(&rows, args.format, || page(&rows, args.format))?;
     Ok(Outcome { text, wrong, failure: None })
 }
 

@@ -2,7 +2,7 @@
 
 use super::row::Row;
 use crate::cli::Format;
-use crate::table::{csv, number, table, written};
+use crate::table::{number, report, table, written};
 use comfy_table::Table;
 
 /// Rows, and what was measured around them.
@@ -51,11 +51,7 @@ impl Report {
     }
 
     pub(super) fn write(&self, format: Format) -> anyhow::Result<String> {
-        Ok(match format {
-            Format::Json => serde_json::to_string_pretty(&self.rows)? + "\n",
-            Format::Csv => csv(&self.rows)?,
-            Format::Text | Format::Markdown => self.page(format),
-        })
+        report(&self.rows, format, || self.page(format))
     }
 
     fn page(&self, format: Format) -> String {

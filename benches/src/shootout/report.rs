@@ -3,7 +3,7 @@
 use super::ratios::{Ratio, means};
 use super::row::Row;
 use crate::cli::Format;
-use crate::table::{csv, number, table, written};
+use crate::table::{number, report, table, written};
 use comfy_table::Table;
 
 /// Rows, and what was measured around them.
@@ -16,11 +16,7 @@ pub(super) struct Report {
 
 impl Report {
     pub(super) fn write(&self, format: Format) -> anyhow::Result<String> {
-        Ok(match format {
-            Format::Json => serde_json::to_string_pretty(&self.rows)? + "\n",
-            Format::Csv => csv(&self.rows)?,
-            Format::Text | Format::Markdown => self.page(format),
-        })
+        report(&self.rows, format, || self.page(format))
     }
 
     fn page(&self, format: Format) -> String {
