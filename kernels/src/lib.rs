@@ -57,10 +57,11 @@ mod plan;
 mod run;
 mod simd;
 mod tile;
+mod work;
 
 pub use choose::{
     Algorithm, Algorithms, Bound, Candidate, Choice, Estimate, Isa, Loaded, Numerics, Profile, Rejection,
-    Select, Traffic, Unsupported, Wisdom,
+    Select, Unsupported, Wisdom,
 };
 pub use describe::{
     Activation, ConvDesc, ConvDescBuilder, Cost, EpilogueSpec, Layout, Pad2, Pitch, Shape4, Size2, TensorMut,
@@ -70,6 +71,7 @@ pub use error::ConvError;
 pub use ops::{LinearPlan, LrnSpec, NormSpec, Ops, PoolDesc, PoolDescBuilder, PoolKind};
 pub use plan::{Buffer, ConvPlan, PlanOptions, PlanReport, Workspace, WorkspaceReq};
 pub use run::{ConvIo, Threads, conv2d};
+pub use work::Traffic;
 
 /// The register tiles themselves, for this workspace's tests and benches: no part of the public interface.
 #[doc(hidden)]

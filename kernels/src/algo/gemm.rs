@@ -13,15 +13,16 @@
 //! where pixels are neighbours (NCHW) it is the other way round, and the loops are the same.
 //! K is accumulated in an order that depends on the problem alone: not on tiles, regions or threads.
 
+use super::Operands;
 use super::gemm_cut::GemmCut;
 use super::pixels::{Access, PixelTiles, pack_columns, pack_rows};
-use super::{Grain, Operands};
 use crate::describe::{ConvDesc, Layout, PixelView, Weights};
 use crate::plan::packed::{GemmWeights, Panel, Side};
 use crate::tile::gemm::CHUNK;
 use crate::tile::gemm_table::{ColumnsOf, Hint, RowsOf};
 use crate::tile::output::{OutputRegion, TileAt};
 use crate::tile::table::Post;
+use crate::work::parts::Grain;
 use std::ops::Range;
 
 /// Where the pixel operand comes from.

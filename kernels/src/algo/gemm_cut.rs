@@ -1,12 +1,12 @@
 //! What a convolution as a matrix product decides before there are weights, and what it would do.
 
-use super::Grain;
 use super::gemm::{Lookahead, Source};
-use crate::choose::work::{Family, Portion, Share, Sketch, Term, Work};
 use crate::describe::{BLOCK, ConvDesc, Layout};
 use crate::plan::packed::{GemmShape, Side};
 use crate::tile::gemm::CHUNK;
 use crate::tile::gemm_table::GemmTile;
+use crate::work::parts::Grain;
+use crate::work::{Family, Portion, Share, Sketch, Term, Work};
 
 /// The decisions.
 pub(crate) struct GemmCut {

@@ -16,11 +16,12 @@ pub(crate) mod pointwise;
 pub(crate) mod reference;
 pub(crate) mod winograd;
 
-use crate::choose::work::{Share, Sketch};
 use crate::choose::{Algorithm, Kind};
 use crate::describe::{BLOCK, ConvDesc, PixelRef, PixelView, Weights};
 use crate::tile::output::OutputRegion;
 use crate::tile::table::KernelSet;
+use crate::work::parts::Grain;
+use crate::work::{Share, Sketch};
 
 /// A planned algorithm: one variant per driver.
 pub(crate) enum PlanKind {
@@ -75,24 +76,6 @@ pub(crate) fn sketch(
 
 /// Elements of a cache line: slabs begin at whole ones.
 const LINE: usize = 16;
-
-/// How a box may be cut among threads without spoiling tiles.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Grain {
-    /// Pixels per tile.
-    pub(crate) pixels: usize,
-    /// Channels per panel.
-    pub(crate) channels: usize,
-    /// Whether parts should rather share the image than the weights: where there is more of the latter.
-    pub(crate) channels_first: bool,
-}
-
-impl Grain {
-    /// Parts share the weights, if there are any.
-    pub(crate) const fn new(pixels: usize, channels: usize) -> Self {
-        Self { pixels, channels, channels_first: false }
-    }
-}
 
 /// What a driver reads besides its weights.
 #[derive(Clone, Copy)]

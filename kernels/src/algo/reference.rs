@@ -3,10 +3,11 @@
 //! Goodfellow, Bengio and Courville 2016, equation 9.6, with stride, dilation, padding, groups and epilogue.
 //! It is itself tested against examples worked by hand (`tests/reference.rs`).
 
-use super::{Grain, Operands};
-use crate::choose::work::{Family, Portion, Share, Sketch, Term, Work};
+use super::Operands;
 use crate::describe::{ConvDesc, Weights};
 use crate::tile::output::OutputRegion;
+use crate::work::parts::Grain;
+use crate::work::{Family, Portion, Share, Sketch, Term, Work};
 
 pub(crate) struct Reference {
     desc: ConvDesc,

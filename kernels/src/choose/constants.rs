@@ -1,12 +1,12 @@
 //! The constants of the cost model, fitted by `cargo run --release -p benches --bin fit` (docs/choice.md).
 
 use super::Isa;
-use super::work::{Family, TERMS};
+use crate::work::{Family, TERMS};
 
 /// What a family of loops takes for each unit of what is counted.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Constants {
-    /// Slots of an FMA pipe, in the order of [`Term`](super::work::Term).
+    /// Slots of an FMA pipe, in the order of [`Term`](crate::work::Term).
     pub(super) terms: [f64; TERMS],
     /// Of the time of a byte from the second level, the third, and memory: what is not hidden behind other work.
     pub(super) memory: [f64; 3],

@@ -5,11 +5,11 @@
 //! far as they are not hidden behind the rest. The thread that has the most to do is what counts.
 
 use super::constants::{Constants, of};
-use super::work::{Caches, Family, Share, TERMS, Traffic, Work};
 use super::{Algorithm, Profile};
 use crate::algo;
 use crate::describe::ConvDesc;
 use crate::tile::table::KernelSet;
+use crate::work::{Caches, Family, Share, TERMS, Traffic, Work};
 use std::fmt;
 
 /// What most of the time goes to.

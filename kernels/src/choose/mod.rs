@@ -7,7 +7,6 @@ mod machine;
 mod model;
 mod profile;
 mod wisdom;
-pub(crate) mod work;
 
 pub(crate) use algorithm::Kind;
 pub use algorithm::{Algorithm, Algorithms, Unsupported};
@@ -20,4 +19,3 @@ pub(crate) use model::{Limits, choose};
 pub use profile::Profile;
 pub(crate) use profile::cache_bytes;
 pub use wisdom::{Loaded, Wisdom};
-pub use work::Traffic;

@@ -11,7 +11,6 @@ mod maxout;
 mod norm;
 mod pool;
 
-use crate::algo::Grain;
 use crate::choose::{Isa, kernels};
 use crate::describe::{Activation, BLOCK, Layout, PixelView, Shape4, TensorMut};
 use crate::error::ConvError;
@@ -20,6 +19,7 @@ use crate::run::threads::Split;
 use crate::tile::ops_table::Slopes;
 use crate::tile::output::{OutTile, OutputRegion};
 use crate::tile::table::KernelSet;
+use crate::work::parts::Grain;
 pub use linear::LinearPlan;
 pub use lrn::LrnSpec;
 pub use norm::NormSpec;

@@ -1,13 +1,13 @@
 //! [`PoolDesc`]: one checked pooling layer, and its driver.
 
 use super::{Ops, elements, split};
-use crate::algo::Grain;
 use crate::describe::{BLOCK, Layout, Pad2, PixelRef, Shape4, Size2, TensorMut, TensorRef, check_positive};
 use crate::error::ConvError;
 use crate::run::{Threads, check};
 use crate::tile::ops_table::{PoolSpec, WIDE};
 use crate::tile::output::OutputRegion;
 use crate::tile::window::{AxisSpec, WindowAxis};
+use crate::work::parts::Grain;
 use std::fmt;
 use std::ops::Range;
 

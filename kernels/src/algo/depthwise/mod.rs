@@ -14,7 +14,7 @@
 
 mod work;
 
-use super::{Grain, Operands};
+use super::Operands;
 use crate::choose::Unsupported;
 use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef, PixelView, Weights};
 use crate::plan::memory::Buffer;
@@ -24,6 +24,7 @@ use crate::tile::depthwise_read::{Reading, Source};
 use crate::tile::depthwise_table::{DepthwiseKernels, Image, Window};
 use crate::tile::output::{OutputRegion, TileAt};
 use crate::tile::table::{KernelSet, Post};
+use crate::work::parts::Grain;
 use std::ops::Range;
 pub(crate) use work::sketch;
 

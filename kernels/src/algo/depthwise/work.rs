@@ -1,10 +1,10 @@
 //! What a depthwise convolution would do.
 
 use super::{Reading, grain, per_group, reading, vectors};
-use crate::choose::work::{Family, Portion, Share, Sketch, Term, Work};
 use crate::describe::{ConvDesc, Size2};
 use crate::tile::depthwise_read::Source;
 use crate::tile::table::KernelSet;
+use crate::work::{Family, Portion, Share, Sketch, Term, Work};
 
 /// Everything that the choice wants to know; `desc` must be supported.
 pub(crate) fn sketch(desc: &ConvDesc, kernels: &'static KernelSet, share: &Share) -> Sketch {

@@ -19,14 +19,15 @@ mod plan;
 mod rows;
 mod work;
 
+use super::Operands;
 use super::planes::PlaneRows;
-use super::{Grain, Operands};
 use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef};
 use crate::plan::packed::{GemmWeights, Panel};
 use crate::tile::direct::CHUNK;
 use crate::tile::direct_table::{DirectImage, DirectK, DirectTile, DirectWeights, TileRow};
 use crate::tile::output::{OutTile, OutputRegion, TileAt};
 use crate::tile::table::{KernelSet, Post};
+use crate::work::parts::Grain;
 use plan::DirectCut;
 pub(crate) use plan::{groups_fit_blocks, supports};
 use rows::{KernelRows, PackedRows};

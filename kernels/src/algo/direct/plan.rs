@@ -1,13 +1,14 @@
 //! What a direct convolution decides before it runs: where the image is read, how K and the rows are cut.
 
 use super::rows::{self, KernelRun, PackedRows};
-use super::{DirectConv, Grain, Source};
+use super::{DirectConv, Source};
 use crate::algo::planes::{layout_of_panels, matrices_len};
 use crate::choose::Unsupported;
 use crate::describe::{BLOCK, ConvDesc, Layout, Weights};
 use crate::plan::packed::{GemmShape, GemmWeights};
 use crate::tile::direct::CHUNK;
 use crate::tile::table::{KernelSet, even};
+use crate::work::parts::Grain;
 use std::ops::Range;
 
 /// Output columns at most: the tiles of a row are planned one by one.

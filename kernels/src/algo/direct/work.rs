@@ -2,9 +2,9 @@
 
 use super::Source;
 use super::plan::DirectCut;
-use crate::choose::work::{Family, Portion, Share, Sketch, Term, Work};
 use crate::describe::{BLOCK, ConvDesc, Layout, Size2};
 use crate::tile::table::KernelSet;
+use crate::work::{Family, Portion, Share, Sketch, Term, Work};
 
 /// Everything that the choice wants to know; `desc` must be supported.
 pub(crate) fn sketch(desc: &ConvDesc, kernels: &'static KernelSet, share: &Share) -> Sketch {

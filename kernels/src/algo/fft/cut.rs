@@ -1,11 +1,11 @@
 //! Into which tiles the output is cut, and what that costs.
 
 use super::plane::scratch_len;
-use crate::algo::Grain;
 use crate::algo::planes::matrices_len;
 use crate::choose::Unsupported;
 use crate::describe::{BLOCK, ConvDesc, Size2};
 use crate::tile::fft::COMPLEX;
+use crate::work::parts::Grain;
 
 /// The transforms there are: multiples of 4 whose other factors are 3 and 5.
 const LENGTHS: [usize; 16] = [8, 12, 16, 20, 24, 32, 36, 40, 48, 60, 64, 72, 80, 96, 120, 128];

@@ -21,9 +21,9 @@ mod plane;
 mod spectra;
 mod work;
 
+use super::Operands;
 use super::grid::TileGrid;
 use super::planes::PlaneRows;
-use super::{Grain, Operands};
 use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef, Weights};
 use crate::plan::packed::Panel;
 use crate::tile::fft::COMPLEX;
@@ -31,6 +31,7 @@ use crate::tile::fft_table::{Factors, FftKernels};
 use crate::tile::layer_table::Source;
 use crate::tile::output::{OutTile, OutputRegion, TileAt};
 use crate::tile::table::{KernelSet, Post};
+use crate::work::parts::Grain;
 pub(crate) use cut::supports;
 use cut::{Channels, Cut, Lanes, Plan};
 use plane::{Scratch, Transform};

@@ -2,10 +2,10 @@
 
 use super::cut::{Channels, Lanes, Plan};
 use super::spectra;
-use crate::choose::work::{Family, Portion, Share, Sketch, Term, Work};
 use crate::describe::{BLOCK, ConvDesc, Layout};
 use crate::tile::fft::{COMPLEX, Length};
 use crate::tile::table::KernelSet;
+use crate::work::{Family, Portion, Share, Sketch, Term, Work};
 
 /// Everything that the choice wants to know; `desc` must be supported.
 pub(crate) fn sketch(desc: &ConvDesc, kernels: &'static KernelSet, share: &Share) -> Sketch {

@@ -19,9 +19,9 @@ mod plan;
 mod weights;
 mod work;
 
+use super::Operands;
 use super::grid::TileGrid;
 use super::planes::PlaneRows;
-use super::{Grain, Operands};
 use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef, PixelView, Size2};
 use crate::plan::packed::Panel;
 use crate::tile::layer_table::Source as CopySource;
@@ -29,6 +29,7 @@ use crate::tile::output::{OutTile, OutputRegion, TileAt};
 use crate::tile::table::{KernelSet, Post, even};
 use crate::tile::winograd::{Coefficients, MOST_POINTS};
 use crate::tile::winograd_table::{InputRows, Products, ProductsOfRow, WinogradKernels};
+use crate::work::parts::Grain;
 use phases::Phases;
 use plan::{K_BLOCK, WinogradCut};
 pub(crate) use plan::{points, supports};

@@ -3,7 +3,7 @@
 use super::matrices::Matrices;
 use super::phases::Phases;
 use super::weights::{Order, WinogradWeights};
-use super::{Grain, MOST_STRIP, WinogradConv};
+use super::{MOST_STRIP, WinogradConv};
 use crate::algo::direct;
 use crate::algo::planes::{layout_of_panels, matrices_len};
 use crate::choose::Unsupported;
@@ -11,6 +11,7 @@ use crate::describe::{BLOCK, ConvDesc, Layout, Size2, Weights};
 use crate::tile::table::KernelSet;
 use crate::tile::winograd::Coefficients;
 use crate::tile::winograd_table::WinogradTile;
+use crate::work::parts::Grain;
 
 /// Bytes of transformed weights up to which panels are outside: what is left of the second cache level beside the tiles.
 const NEAR_WEIGHTS: usize = 4 << 20;

@@ -5,11 +5,11 @@ use super::phases::Phases;
 use super::plan::{K_BLOCK, WinogradCut};
 use super::weights::Order;
 use crate::algo::gemm_cut::step;
-use crate::choose::work::{Family, Portion, Share, Sketch, Term, Work};
 use crate::describe::{BLOCK, ConvDesc, Layout, Size2};
 use crate::plan::packed::PanelShape;
 use crate::tile::table::{KernelSet, TileShape, even};
 use crate::tile::winograd_table::WinogradTile;
+use crate::work::{Family, Portion, Share, Sketch, Term, Work};
 
 /// Vectors of an NCHW image that are moved in the time in which one is brought to the phases of its place, lane by lane.
 const PHASES: f64 = 4.0;

@@ -1,8 +1,11 @@
 //! What an algorithm would do for a problem, counted from its plan: the input of the cost model.
+//!
+//! Beneath both: algorithms count in these units, and the choice multiplies them with its constants.
 
-use crate::algo::Grain;
+pub(crate) mod parts;
+
 use crate::describe::ConvDesc;
-use crate::run::threads::Extents;
+use parts::{Extents, Grain};
 
 /// What the constants of the model belong to: loops that are alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
