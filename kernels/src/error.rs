@@ -1,6 +1,7 @@
 //! [`ConvError`]: what was wrong, what was expected, what was got.
 
-use crate::choose::{Algorithm, Isa, Rejection, Unsupported};
+use crate::algo::{Algorithm, Unsupported};
+use crate::choose::{Isa, Rejection};
 use crate::describe::{Layout, Shape4, Size2};
 use std::fmt;
 

@@ -59,9 +59,9 @@ mod simd;
 mod tile;
 mod work;
 
+pub use algo::{Algorithm, Algorithms, Unsupported};
 pub use choose::{
-    Algorithm, Algorithms, Bound, Candidate, Choice, Estimate, Isa, Loaded, Numerics, Profile, Rejection,
-    Select, Unsupported, Wisdom,
+    Bound, Candidate, Choice, Estimate, Isa, Loaded, Numerics, Profile, Rejection, Select, Wisdom,
 };
 pub use describe::{
     Activation, ConvDesc, ConvDescBuilder, Cost, EpilogueSpec, Layout, Pad2, Pitch, Shape4, Size2, TensorMut,

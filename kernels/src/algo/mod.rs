@@ -3,6 +3,7 @@
 //! A driver is sequential. It computes one [`OutputRegion`], a box of the output that it alone may write, with one
 //! slab of workspace; `run/threads.rs` cuts the output into boxes and calls it on each.
 
+mod algorithm;
 pub(crate) mod depthwise;
 pub(crate) mod direct;
 pub(crate) mod fft;
@@ -16,12 +17,13 @@ pub(crate) mod pointwise;
 pub(crate) mod reference;
 pub(crate) mod winograd;
 
-use crate::choose::{Algorithm, Kind};
 use crate::describe::{BLOCK, ConvDesc, PixelRef, PixelView, Weights};
 use crate::tile::output::OutputRegion;
 use crate::tile::table::KernelSet;
 use crate::work::parts::Grain;
 use crate::work::{Share, Sketch};
+pub(crate) use algorithm::Kind;
+pub use algorithm::{Algorithm, Algorithms, Unsupported};
 
 /// A planned algorithm: one variant per driver.
 pub(crate) enum PlanKind {

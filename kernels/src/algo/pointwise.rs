@@ -10,7 +10,7 @@ use super::gemm::{Lookahead, Source};
 use super::gemm_cut::GemmCut;
 use super::im2col;
 use super::pixels::Access;
-use crate::choose::Unsupported;
+use crate::algo::Unsupported;
 use crate::describe::{BLOCK, ConvDesc, Layout, Size2};
 use crate::plan::packed::GemmShape;
 use crate::tile::table::KernelSet;

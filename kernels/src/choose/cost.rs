@@ -4,9 +4,9 @@
 //! constant of the family of loops ([`constants`](super::constants)); and the bytes that come from each cache level, at that level's rate, as
 //! far as they are not hidden behind the rest. The thread that has the most to do is what counts.
 
+use super::Profile;
 use super::constants::{Constants, of};
-use super::{Algorithm, Profile};
-use crate::algo;
+use crate::algo::{self, Algorithm};
 use crate::describe::ConvDesc;
 use crate::tile::table::KernelSet;
 use crate::work::{Caches, Family, Share, TERMS, Traffic, Work};

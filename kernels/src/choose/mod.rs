@@ -1,6 +1,5 @@
 //! Step 2, choose: which instruction set, which algorithm, which tile, and why not the others.
 
-mod algorithm;
 mod constants;
 mod cost;
 mod machine;
@@ -8,8 +7,6 @@ mod model;
 mod profile;
 mod wisdom;
 
-pub(crate) use algorithm::Kind;
-pub use algorithm::{Algorithm, Algorithms, Unsupported};
 pub(crate) use cost::Machine;
 pub use cost::{Bound, Estimate, parts_of};
 pub use machine::Isa;

@@ -1,7 +1,8 @@
 //! The choice: a pure function from a problem to an algorithm and the reasons against the others.
 
 use super::cost::{Bound, Estimate, Machine};
-use super::{Algorithm, Algorithms, Kind, Unsupported};
+use crate::algo::winograd;
+use crate::algo::{Algorithm, Algorithms, Kind, Unsupported};
 use crate::describe::ConvDesc;
 use crate::error::ConvError;
 use std::fmt;
@@ -21,6 +22,18 @@ pub enum Numerics {
     Default,
     /// At most 6e-6 relative L2 error, and no output off by more than 2e-5 of the largest.
     Fast,
+}
+
+impl Algorithm {
+    /// The strictest [`Numerics`] under which [`Select::Auto`] may choose this algorithm for `desc`.
+    pub fn numerics(self, desc: &ConvDesc) -> Numerics {
+        match self.kind() {
+            // With eight points the transforms amplify rounding errors too much.
+            Kind::Winograd(outputs) if winograd::points(desc, outputs).h > 6 => Numerics::Fast,
+            Kind::Winograd(_) | Kind::Fft => Numerics::Default,
+            _ => Numerics::Strict,
+        }
+    }
 }
 
 /// Who chooses the algorithm.

@@ -7,7 +7,7 @@
 mod cpu;
 mod file;
 
-use super::Algorithm;
+use crate::algo::Algorithm;
 use std::collections::HashMap;
 use std::fmt;
 use std::io;

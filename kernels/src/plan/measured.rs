@@ -1,7 +1,8 @@
 //! [`Select::Measured`](crate::Select::Measured): the few that the model expects to be fastest are timed on the real problem.
 
 use super::{ConvPlan, PlanOptions, Plans};
-use crate::choose::{Algorithm, Candidate, Choice, Rejection, Wisdom};
+use crate::algo::Algorithm;
+use crate::choose::{Candidate, Choice, Rejection, Wisdom};
 use crate::describe::{ConvDesc, Pad2, Shape4, Size2, TensorMut, TensorRef};
 use crate::error::ConvError;
 use crate::plan::{Buffer, Workspace};

@@ -5,10 +5,8 @@ pub(crate) mod memory;
 pub(crate) mod packed;
 mod report;
 
-use crate::algo::{self, PlanKind};
-use crate::choose::{
-    Algorithm, Algorithms, Choice, Isa, Limits, Machine, Numerics, Profile, Select, Wisdom, choose, kernels,
-};
+use crate::algo::{self, Algorithm, Algorithms, PlanKind};
+use crate::choose::{Choice, Isa, Limits, Machine, Numerics, Profile, Select, Wisdom, choose, kernels};
 use crate::describe::{Activation, ConvDesc, Weights, checked_product};
 use crate::error::ConvError;
 use crate::tile::table::KernelSet;

@@ -1,6 +1,7 @@
 //! [`PlanReport`]: what was chosen and why, as a value and as a table.
 
-use crate::choose::{Algorithm, Candidate, Choice, Isa, Rejection};
+use crate::algo::Algorithm;
+use crate::choose::{Candidate, Choice, Isa, Rejection};
 use crate::describe::ConvDesc;
 use std::fmt;
 

@@ -15,7 +15,7 @@
 mod work;
 
 use super::Operands;
-use crate::choose::Unsupported;
+use crate::algo::Unsupported;
 use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef, PixelView, Weights};
 use crate::plan::memory::Buffer;
 use crate::plan::packed::flushed;

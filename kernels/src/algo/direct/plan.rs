@@ -2,8 +2,8 @@
 
 use super::rows::{self, KernelRun, PackedRows};
 use super::{DirectConv, Source};
+use crate::algo::Unsupported;
 use crate::algo::planes::{layout_of_panels, matrices_len};
-use crate::choose::Unsupported;
 use crate::describe::{BLOCK, ConvDesc, Layout, Weights};
 use crate::plan::packed::{GemmShape, GemmWeights};
 use crate::tile::direct::CHUNK;

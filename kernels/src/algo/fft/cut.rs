@@ -1,8 +1,8 @@
 //! Into which tiles the output is cut, and what that costs.
 
 use super::plane::scratch_len;
+use crate::algo::Unsupported;
 use crate::algo::planes::matrices_len;
-use crate::choose::Unsupported;
 use crate::describe::{BLOCK, ConvDesc, Size2};
 use crate::tile::fft::COMPLEX;
 use crate::work::parts::Grain;

@@ -1,6 +1,7 @@
 //! Wisdom as text, and its files.
 
-use super::{Algorithm, Loaded, MOST_TIMES, Times, Wisdom};
+use super::{Loaded, MOST_TIMES, Times, Wisdom};
+use crate::algo::Algorithm;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Write};

@@ -1,7 +1,6 @@
 //! [`Algorithm`]: the ways to compute a convolution, and what each of them can do.
 
-use super::Numerics;
-use crate::algo::{depthwise, direct, fft, pointwise, winograd};
+use super::{depthwise, direct, fft, pointwise, winograd};
 use crate::describe::{ConvDesc, Size2};
 use std::fmt;
 
@@ -94,16 +93,6 @@ impl Algorithm {
             Self::Winograd4x4 => Kind::Winograd(Size2::square(4)),
             Self::Winograd6x6 => Kind::Winograd(Size2::square(6)),
             Self::Fft => Kind::Fft,
-        }
-    }
-
-    /// The strictest [`Numerics`] under which [`Select::Auto`](super::Select::Auto) may choose this algorithm for `desc`.
-    pub fn numerics(self, desc: &ConvDesc) -> Numerics {
-        match self.kind() {
-            // With eight points the transforms amplify rounding errors too much.
-            Kind::Winograd(outputs) if winograd::points(desc, outputs).h > 6 => Numerics::Fast,
-            Kind::Winograd(_) | Kind::Fft => Numerics::Default,
-            _ => Numerics::Strict,
         }
     }
 
