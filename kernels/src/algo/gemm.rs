@@ -65,7 +65,7 @@ impl GemmConv {
     /// filter's own order.
     pub(crate) fn new(desc: &ConvDesc, weights: &Weights<'_>, cut: GemmCut) -> Self {
         let window = desc.kernel().h * desc.kernel().w;
-        let channels = desc.input().c / desc.groups();
+        let channels = desc.ins();
         let order = |k: usize| match desc.output_layout() {
             Layout::Nchw => k,
             _ => k % channels * window + k / channels,
@@ -88,14 +88,10 @@ impl GemmConv {
     }
 
     pub(crate) fn run(&self, operands: &Operands<'_>, region: &mut OutputRegion<'_>, slab: &mut [f32]) {
-        let per_group = self.desc.output().c / self.weights.groups();
         let (images, channels, pixels) =
             (region.images.clone(), region.channels.clone(), region.pixels.clone());
-        if channels.is_empty() {
-            return;
-        }
         for n in images {
-            for group in channels.start / per_group..=(channels.end - 1) / per_group {
+            for group in self.desc.groups_of(&channels) {
                 for start in pixels.clone().step_by(self.cut.stretch) {
                     let stretch = start..pixels.end.min(start + self.cut.stretch);
                     for k in (0..self.cut.shape.k).step_by(self.cut.k_block) {
@@ -113,7 +109,7 @@ impl GemmConv {
 
     /// The first input channel of a group.
     fn first_channel(&self, group: usize) -> usize {
-        group * (self.desc.input().c / self.weights.groups())
+        group * self.desc.ins()
     }
 
     fn tiles(&self, pixels: &Range<usize>) -> PixelTiles {

@@ -86,7 +86,7 @@ pub(crate) fn pack_rows(
     k: &Range<usize>,
     slab: &mut [f32],
 ) {
-    let channels = desc.input().c / desc.groups();
+    let channels = desc.ins();
     let len = k.len().next_multiple_of(CHUNK);
     let mut rest = slab;
     for pixels in tiles {
@@ -184,7 +184,7 @@ pub(crate) fn pack_columns(
     (width, slab): (usize, &mut [f32]),
 ) {
     let window = desc.kernel().h * desc.kernel().w;
-    let group = input.view.offset(n, group * (desc.input().c / desc.groups()), 0);
+    let group = input.view.offset(n, group * desc.ins(), 0);
     for (pixels, panel) in tiles.zip(slab.chunks_exact_mut(k.len() * width)) {
         if pixels.len() < width {
             panel.fill(0.0);

@@ -28,7 +28,7 @@ pub(crate) fn supports(desc: &ConvDesc) -> Result<(), Unsupported> {
         return Err(Unsupported::NotPointwise);
     }
     let blocked_groups = desc.layout() == Layout::Nchw16c && desc.groups() > 1;
-    if blocked_groups && !(desc.input().c / desc.groups()).is_multiple_of(BLOCK) {
+    if blocked_groups && !desc.ins().is_multiple_of(BLOCK) {
         return Err(Unsupported::GroupInsideBlock);
     }
     Ok(())
@@ -58,11 +58,8 @@ pub(crate) fn cut(desc: &ConvDesc, kernels: &'static KernelSet) -> GemmCut {
     };
     let mergeable = vectors || (unit && layout != Layout::Nchw);
     let rows = output.h * output.w * if mergeable { output.n } else { 1 };
-    let tile = if layout == Layout::Nchw {
-        &kernels.gemm[0]
-    } else {
-        kernels.gemm_tile_for(rows, output.c / desc.groups())
-    };
+    let tile =
+        if layout == Layout::Nchw { &kernels.gemm[0] } else { kernels.gemm_tile_for(rows, desc.outs()) };
     let shape = GemmShape::new(desc, &tile.shape, layout);
     let (stretch, ahead) = order(&shape);
     GemmCut {

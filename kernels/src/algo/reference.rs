@@ -63,7 +63,7 @@ impl Reference {
     fn sum(&self, operands: &Operands<'_>, n: usize, o: usize, y: usize, x: usize) -> f64 {
         let desc = &self.desc;
         let (input, kernel) = (desc.input(), desc.kernel());
-        let (channels, per_group) = (input.c / desc.groups(), desc.output().c / desc.groups());
+        let (channels, per_group) = (desc.ins(), desc.outs());
         let first_channel = o / per_group * channels;
         let mut sum = 0.0;
         for i in 0..kernel.h {

@@ -16,7 +16,7 @@ pub struct Cost {
 impl Cost {
     pub(super) fn of(desc: &ConvDesc) -> Self {
         let out = desc.output();
-        let per_output = [desc.input().c / desc.groups(), desc.kernel().h, desc.kernel().w];
+        let per_output = [desc.ins(), desc.kernel().h, desc.kernel().w];
         let product = |factors: &[usize]| {
             factors.iter().fold(1u64, |product, &factor| product.saturating_mul(factor as u64))
         };

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::error::ConvError;
 use std::fmt;
+use std::ops::Range;
 
 /// A 2-D cross-correlation (the kernel is not flipped), checked: its output is not empty, its groups divide,
 /// and none of its buffers overflows the address space.
@@ -96,6 +97,25 @@ impl ConvDesc {
         self.groups
     }
 
+    /// Input channels of a group.
+    pub(crate) fn ins(&self) -> usize {
+        self.input.c / self.groups
+    }
+
+    /// Output channels of a group.
+    pub(crate) fn outs(&self) -> usize {
+        self.output.c / self.groups
+    }
+
+    /// The groups of some output channels.
+    pub(crate) fn groups_of(&self, channels: &Range<usize>) -> Range<usize> {
+        if channels.is_empty() {
+            0..0
+        } else {
+            channels.start / self.outs()..channels.end.div_ceil(self.outs())
+        }
+    }
+
     /// Memory order of the input.
     pub fn layout(&self) -> Layout {
         self.layout
@@ -118,7 +138,7 @@ impl ConvDesc {
 
     /// Products per output element, `(C / groups) * KH * KW`: the K of the GEMM.
     pub(crate) fn taps(&self) -> usize {
-        self.input.c / self.groups * self.kernel.h * self.kernel.w
+        self.ins() * self.kernel.h * self.kernel.w
     }
 
     /// Work and traffic by the definition of the convolution.

@@ -181,11 +181,6 @@ impl Panels {
         self.width
     }
 
-    /// Groups.
-    pub(crate) fn groups(&self) -> usize {
-        self.groups.len()
-    }
-
     /// Every panel.
     pub(crate) fn all(&self) -> &[Panel] {
         &self.panels
@@ -310,11 +305,6 @@ impl GemmWeights {
     /// See [`Panels::per_channel`].
     pub(crate) fn per_channel(&self, index: usize, i: usize) -> (&[f32], &[f32]) {
         self.panels.per_channel(index, i)
-    }
-
-    /// Groups.
-    pub(crate) fn groups(&self) -> usize {
-        self.panels.groups()
     }
 
     /// Channels from the start of one panel to the next.

@@ -173,11 +173,10 @@ impl Portion {
         let (images, all) = if merged { (1, output.n * pixels) } else { (output.n, pixels) };
         let whole = Extents { images, pixels: all, channels: output.c };
         let part = whole.largest_part(grain, parts);
-        let per_group = output.c / desc.groups();
-        let groups = part.channels.div_ceil(per_group);
+        let groups = part.channels.div_ceil(desc.outs());
         let share = part.images as f64 / images as f64 * part.pixels as f64 / all as f64;
         let bytes = |elements: f64| elements * size_of::<f32>() as f64;
-        let ins = input.c / desc.groups();
+        let ins = desc.ins();
         let image = (input.n * input.h * input.w) as f64;
         // Windows that leave pixels out read no fewer cache lines, unless they leave out whole rows.
         let rows = (desc.kernel().h as f64 / desc.stride().h as f64).min(1.0);
@@ -185,7 +184,7 @@ impl Portion {
             images: part.images as f64,
             pixels: part.pixels as f64,
             groups: groups as f64,
-            outs: part.channels.min(per_group),
+            outs: part.channels.min(desc.outs()),
             ins,
             input_bytes: bytes(image * rows * share * (groups * ins) as f64),
             output_bytes: bytes((output.n * pixels * part.channels) as f64 * share),

@@ -69,7 +69,7 @@ pub(crate) fn supports(desc: &ConvDesc) -> Result<(), Unsupported> {
     if desc.layout() != desc.output_layout() {
         return Err(Unsupported::MixedLayouts);
     }
-    let (ins, outs) = per_group(desc);
+    let (ins, outs) = (desc.ins(), desc.outs());
     if ins > MOST_PER_GROUP {
         return Err(Unsupported::LargeGroups);
     }
@@ -81,11 +81,6 @@ pub(crate) fn supports(desc: &ConvDesc) -> Result<(), Unsupported> {
     Ok(())
 }
 
-/// Input and output channels of a group.
-fn per_group(desc: &ConvDesc) -> (usize, usize) {
-    (desc.input().c / desc.groups(), desc.output().c / desc.groups())
-}
-
 pub(crate) fn plan(desc: &ConvDesc, weights: &Weights<'_>, kernels: &'static KernelSet) -> Depthwise {
     let kernels = kernels.depthwise();
     let reading = reading(desc, kernels.lanes());
@@ -93,7 +88,7 @@ pub(crate) fn plan(desc: &ConvDesc, weights: &Weights<'_>, kernels: &'static Ker
     let sources = match reading {
         Reading::Permuted | Reading::Partial => {
             let of_channel = |vector: &Vector, c| source(desc, kernels.lanes(), vector, c);
-            let of_vector = |vector| (0..per_group(desc).0).map(move |c| of_channel(vector, c));
+            let of_vector = |vector| (0..desc.ins()).map(move |c| of_channel(vector, c));
             vectors.iter().flat_map(of_vector).collect()
         }
         Reading::Channels | Reading::Pixels => Vec::new(),
@@ -118,7 +113,7 @@ fn reading(desc: &ConvDesc, lanes: usize) -> Reading {
     match desc.layout() {
         Layout::Nchw => Reading::Pixels,
         Layout::Nhwc if desc.input().c < lanes => Reading::Partial,
-        _ if per_group(desc) == (1, 1) => Reading::Channels,
+        _ if (desc.ins(), desc.outs()) == (1, 1) => Reading::Channels,
         _ => Reading::Permuted,
     }
 }
@@ -147,7 +142,7 @@ fn vectors(desc: &ConvDesc, lanes: usize, reading: Reading) -> Vec<Vector> {
 
 /// Whether output channels `a` and `b` take their input channels from one vector, whichever of their groups'.
 fn together(desc: &ConvDesc, lanes: usize, a: usize, b: usize) -> bool {
-    let (ins, outs) = per_group(desc);
+    let (ins, outs) = (desc.ins(), desc.outs());
     let (a, b) = (a / outs * ins, b / outs * ins);
     let one_block = |c: usize| desc.layout() != Layout::Nchw16c || (a + c) / BLOCK == (b + c) / BLOCK;
     b - a < lanes && (0..ins).all(one_block)
@@ -155,7 +150,7 @@ fn together(desc: &ConvDesc, lanes: usize, a: usize, b: usize) -> bool {
 
 /// Where the lanes of `vector` find channel `c` of their groups.
 fn source(desc: &ConvDesc, lanes: usize, vector: &Vector, c: usize) -> Source {
-    let (ins, outs) = per_group(desc);
+    let (ins, outs) = (desc.ins(), desc.outs());
     let wanted = |lane: usize| (vector.first + lane) / outs * ins + c;
     let first = wanted(vector.lo);
     // As early as need be for a whole vector.
@@ -335,12 +330,12 @@ impl Depthwise {
             end: desc.output().w,
         };
         let (inner, outer) = if self.reading == Reading::Pixels { (y, x) } else { (x, y) };
-        Window { reading: self.reading, inner, outer, channels: per_group(desc).0 }
+        Window { reading: self.reading, inner, outer, channels: desc.ins() }
     }
 
     /// What vector `number` reads of image `n`.
     fn image<'a>(&'a self, input: &PixelRef<'a>, n: usize, number: usize) -> Image<'a> {
-        let (ins, outs) = per_group(&self.desc);
+        let (ins, outs) = (self.desc.ins(), self.desc.outs());
         let first = self.vectors[number].first;
         let channel = match self.reading {
             Reading::Channels => first,

@@ -1,6 +1,6 @@
 //! What a depthwise convolution would do.
 
-use super::{Reading, grain, per_group, reading, vectors};
+use super::{Reading, grain, reading, vectors};
 use crate::describe::{ConvDesc, Size2};
 use crate::tile::depthwise_read::Source;
 use crate::tile::table::KernelSet;
@@ -14,7 +14,7 @@ pub(crate) fn sketch(desc: &ConvDesc, kernels: &'static KernelSet, share: &Share
     let pixels = reading == Reading::Pixels;
     // Those of Nchw16c and NHWC are cut by what is in one vector.
     let count = if pixels { desc.output().c } else { vectors(desc, lanes, reading).len() };
-    let (ins, _) = per_group(desc);
+    let ins = desc.ins();
     let permuted = matches!(reading, Reading::Permuted | Reading::Partial);
     let sources = if permuted { count * ins * size_of::<Source>() } else { 0 };
     let width = if pixels { 1 } else { lanes };

@@ -74,17 +74,13 @@ impl DirectConv {
     }
 
     pub(crate) fn run(&self, operands: &Operands<'_>, region: &mut OutputRegion<'_>, slab: &mut [f32]) {
-        let per_group = self.desc.output().c / self.desc.groups();
         let (images, channels, pixels) =
             (region.images.clone(), region.channels.clone(), region.pixels.clone());
-        if channels.is_empty() {
-            return;
-        }
         let width = self.desc.output().w;
         let rows = pixels.start / width..pixels.end.div_ceil(width);
         let (packed, lines) = slab.split_at_mut(self.cut.packed_len(&self.desc));
         for n in images {
-            for group in channels.start / per_group..=(channels.end - 1) / per_group {
+            for group in self.desc.groups_of(&channels) {
                 for y in rows.clone().step_by(self.cut.stretch) {
                     let ys = y..rows.end.min(y.saturating_add(self.cut.stretch));
                     let first = group * self.channels;

@@ -33,12 +33,12 @@ const K_BLOCK: usize = 128;
 
 /// Whether the image can be read in place, with enough channels in a row to be worth it.
 fn in_place(desc: &ConvDesc) -> bool {
-    desc.layout() != Layout::Nchw && desc.input().c / desc.groups() >= CHUNK / 2
+    desc.layout() != Layout::Nchw && desc.ins() >= CHUNK / 2
 }
 
 /// Whether every group begins at a block, in input and output, where these have blocks.
 pub(crate) fn groups_fit_blocks(desc: &ConvDesc) -> Result<(), Unsupported> {
-    let per_group = desc.output().c / desc.groups();
+    let per_group = desc.outs();
     let out_blocks =
         desc.output_layout() != Layout::Nchw16c || desc.groups() == 1 || per_group.is_multiple_of(BLOCK);
     if !rows::groups_are_blocks(desc, desc.layout()) || !out_blocks {
@@ -50,7 +50,7 @@ pub(crate) fn groups_fit_blocks(desc: &ConvDesc) -> Result<(), Unsupported> {
 pub(crate) fn supports(desc: &ConvDesc) -> Result<(), Unsupported> {
     groups_fit_blocks(desc)?;
     let rows = PackedRows::new(desc).channel_len();
-    let channels = desc.input().c / desc.groups();
+    let channels = desc.ins();
     let window = rows.saturating_mul(channels).saturating_mul(desc.kernel().h.min(desc.input().h));
     let span = (desc.kernel().h - 1).saturating_mul(desc.dilation().h).saturating_add(1).min(desc.input().h);
     let span_len = rows.saturating_mul(channels).saturating_mul(span);
@@ -80,7 +80,7 @@ pub(super) struct DirectCut {
 impl DirectCut {
     pub(super) fn new(desc: &ConvDesc, kernels: &'static KernelSet) -> Self {
         let tile = &kernels.direct;
-        let channels = desc.input().c / desc.groups();
+        let channels = desc.ins();
         let source = if in_place(desc) { Source::Image } else { Source::Rows(PackedRows::new(desc)) };
         let chunk = if source == Source::Image { CHUNK } else { channels };
         let layout = layout_of_panels(desc);
@@ -112,7 +112,7 @@ impl DirectCut {
         let span = (desc.kernel().h - 1).saturating_mul(desc.dilation().h).saturating_add(1);
         let most =
             (self.stretch - 1).saturating_mul(desc.stride().h).saturating_add(span).min(desc.input().h);
-        (most * rows.channel_len() * (desc.input().c / desc.groups())).next_multiple_of(BLOCK)
+        (most * rows.channel_len() * desc.ins()).next_multiple_of(BLOCK)
     }
 
     /// Elements of one row of a panel and of its residual, on their way to NCHW.
@@ -135,7 +135,7 @@ impl DirectConv {
             desc: *desc,
             kernels,
             tiles: rows::tile_row(desc, tile.pixels, &runs, packed),
-            channels: desc.input().c / desc.groups(),
+            channels: desc.ins(),
             weights: GemmWeights::pack(desc, weights, &tile.shape, cut.layout, |k| order[k]),
             ahead: cut.shape.bytes() > WEIGHTS_SHARE,
             cut,
@@ -145,7 +145,7 @@ impl DirectConv {
 
 /// Channels per block of K and output rows per stretch of an image that is read in place.
 fn image_blocks(desc: &ConvDesc, weights: usize) -> (usize, usize) {
-    let channels = desc.input().c / desc.groups();
+    let channels = desc.ins();
     let k_block = if channels > 2 * K_BLOCK { K_BLOCK } else { channels };
     let row = desc.input().w * desc.stride().h.min(desc.input().h) * k_block * size_of::<f32>();
     let rows = (IMAGE_SHARE / row.max(1)).max(4);
@@ -158,7 +158,7 @@ fn image_blocks(desc: &ConvDesc, weights: usize) -> (usize, usize) {
 
 /// Output rows whose packed rows are worth a stretch, at least one.
 fn packed_stretch(desc: &ConvDesc, rows: PackedRows) -> usize {
-    let row = rows.channel_len() * (desc.input().c / desc.groups());
+    let row = rows.channel_len() * desc.ins();
     let span = (desc.kernel().h - 1) * desc.dilation().h + 1;
     let len =
         if desc.filter_len() * size_of::<f32>() <= WEIGHTS_SHARE { STRETCH_LEN } else { LONG_STRETCH_LEN };
@@ -169,7 +169,7 @@ fn packed_stretch(desc: &ConvDesc, rows: PackedRows) -> usize {
 /// Which tap of an output channel's filter each step of K is: `[chunk][kernel row][run][channel][tap]` on the image,
 /// `[run][kernel row][channel][tap]` on packed rows.
 fn k_order(desc: &ConvDesc, source: &Source, runs: &[KernelRun]) -> Vec<usize> {
-    let (channels, kernel) = (desc.input().c / desc.groups(), desc.kernel());
+    let (channels, kernel) = (desc.ins(), desc.kernel());
     let mut order = Vec::with_capacity(desc.taps());
     let mut row_of_run = |channels: Range<usize>, row: usize, run: &KernelRun| {
         for channel in channels {

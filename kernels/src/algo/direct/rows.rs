@@ -211,5 +211,5 @@ impl KernelRows {
 
 /// Whether the channels of a group are whole blocks, or the layout has none.
 pub(crate) fn groups_are_blocks(desc: &ConvDesc, layout: Layout) -> bool {
-    layout != Layout::Nchw16c || desc.groups() == 1 || (desc.input().c / desc.groups()).is_multiple_of(BLOCK)
+    layout != Layout::Nchw16c || desc.groups() == 1 || desc.ins().is_multiple_of(BLOCK)
 }

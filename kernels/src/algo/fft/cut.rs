@@ -122,7 +122,7 @@ pub(crate) struct Channels {
 impl Channels {
     pub(crate) fn of(desc: &ConvDesc) -> Self {
         let groups = desc.groups();
-        let (ins, outs) = (desc.input().c / groups, desc.output().c / groups);
+        let (ins, outs) = (desc.ins(), desc.outs());
         // Each way repeats the transforms of one side; lanes that must be gathered cost as much as several.
         const GATHERED: usize = 6;
         let each = if (ins, outs) == (1, 1) { 1 } else { GATHERED };

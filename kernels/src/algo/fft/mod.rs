@@ -144,18 +144,13 @@ impl FftConv {
     }
 
     pub(crate) fn run(&self, operands: &Operands<'_>, region: &mut OutputRegion<'_>, slab: &mut [f32]) {
-        if region.channels.is_empty() {
-            return;
-        }
         let tiles =
             TileGrid::of(region, self.desc.output().w, (self.plan.cut.y.outputs, self.plan.cut.x.outputs));
         let mut memory = self.memory(slab);
         match self.channels.lanes {
             Lanes::Groups => self.every_lane(operands, region, &tiles, &mut memory),
             Lanes::Outputs => {
-                let channels = region.channels.clone();
-                let outs = self.channels.outs;
-                for group in channels.start / outs..=(channels.end - 1) / outs {
+                for group in self.desc.groups_of(&region.channels) {
                     for first in (0..tiles.len()).step_by(self.plan.batch) {
                         let batch = first..tiles.len().min(first + self.plan.batch);
                         self.group(operands, region, group, (&tiles, batch), &mut memory);

@@ -114,11 +114,6 @@ impl WinogradConv {
     }
 
     pub(crate) fn run(&self, operands: &Operands<'_>, region: &mut OutputRegion<'_>, slab: &mut [f32]) {
-        let per_group = self.desc.output().c / self.desc.groups();
-        let channels = region.channels.clone();
-        if channels.is_empty() {
-            return;
-        }
         let outputs = self.cut.tile.outputs;
         let tiles = TileGrid::of(region, self.desc.output().w, (outputs.h, outputs.w));
         if tiles.len() == 0 {
@@ -133,7 +128,7 @@ impl WinogradConv {
         let block = even(tiles.len(), self.cut.block);
         for start in (0..tiles.len()).step_by(block) {
             let range = start..tiles.len().min(start + block);
-            for group in channels.start / per_group..=(channels.end - 1) / per_group {
+            for group in self.desc.groups_of(&region.channels) {
                 let block = Block { operands, tiles: &tiles, group, range: range.clone() };
                 self.transform_input(&block, &mut slab);
                 match self.cut.order {

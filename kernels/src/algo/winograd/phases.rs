@@ -37,7 +37,7 @@ impl Phases {
 
     /// Channels of the phases of a group.
     pub(super) fn channels(&self, desc: &ConvDesc) -> usize {
-        desc.input().c / desc.groups() * self.count()
+        desc.ins() * self.count()
     }
 
     /// Which of the image `channel` of the phases is.

@@ -65,7 +65,7 @@ pub(super) struct WinogradCut {
 impl WinogradCut {
     pub(super) fn new(desc: &ConvDesc, outputs: Size2) -> Self {
         let tile = tile(desc, outputs);
-        let (channels, per_group) = (Phases::of(desc).channels(desc), desc.output().c / desc.groups());
+        let (channels, per_group) = (Phases::of(desc).channels(desc), desc.outs());
         let bytes = tile.products() * channels * per_group * size_of::<f32>();
         let order = if bytes <= NEAR_WEIGHTS { Order::Panels } else { Order::Points };
         let most = if order == Order::Panels { TILES_OF_PANELS } else { TILES_OF_POINTS };
@@ -127,7 +127,7 @@ impl WinogradConv {
 
     /// Elements of the parts of a slab.
     pub(super) fn lens(&self) -> SlabLens {
-        let panels = self.weights.panels.all().len() / self.weights.panels.groups();
+        let panels = self.weights.panels.all().len() / self.desc.groups();
         self.cut.lens(&self.desc, panels, self.weights.panels.width())
     }
 

@@ -38,7 +38,7 @@ impl WinogradWeights {
     ) -> Self {
         let panels = Panels::new(desc, weights, shape, layout);
         let phases = Phases::of(desc);
-        let channels = desc.input().c / desc.groups() * phases.count();
+        let channels = phases.channels(desc);
         let points = matrices[0].g.len() * matrices[1].g.len();
         let matrix = channels * panels.width();
         let data = Buffer::zeroed(panels.all().len() * points * matrix);
