@@ -20,7 +20,7 @@ use crate::describe::{ConvDesc, Layout, PixelView, Weights};
 use crate::plan::packed::{GemmWeights, Panel, Side};
 use crate::tile::gemm::CHUNK;
 use crate::tile::gemm_table::{ColumnsOf, Hint, RowsOf};
-use crate::tile::output::{OutputRegion, TileAt};
+use crate::tile::output::OutputRegion;
 use crate::tile::table::Post;
 use crate::work::parts::Grain;
 use std::ops::Range;
@@ -174,9 +174,7 @@ impl GemmConv {
                 let a = image(p.start).unwrap_or(packed);
                 let tiles = p.len().div_ceil(self.cut.tile.rows());
                 let hint = ahead.hint(chunks, tiles, || image(p.start.saturating_add(self.cut.stretch)));
-                let residual = operands
-                    .residual
-                    .map(|r| (r.data, TileAt::channels_as_columns(&r.view, n, p.start, channel)));
+                let residual = operands.residual_as_columns(n, p.start, channel);
                 let out = region.channels_as_columns(n, p, channel, lo..hi);
                 self.cut.tile.run(k.len(), a, b, out, &Post { residual, ..post }, hint);
             }
@@ -219,9 +217,7 @@ impl GemmConv {
         for (index, Panel { channel, lo, hi }) in self.weights.panels(group, &region.channels.clone()) {
             let post = self.post(block, index, lo);
             let a = self.weights.rows(index, lo, k.start);
-            let residual = operands
-                .residual
-                .map(|r| (r.data, TileAt::channels_as_rows(&r.view, n, pixels.start, channel + lo)));
+            let residual = operands.residual_as_rows(n, pixels.start, channel + lo);
             let out = region.channels_as_rows(n, channel + lo..channel + hi, pixels.clone());
             self.cut.tile.run(k.len(), a, columns, out, &Post { residual, ..post }, Hint::NONE);
         }

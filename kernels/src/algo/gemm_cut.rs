@@ -60,7 +60,7 @@ impl GemmCut {
         });
         let k = self.shape.k as f64;
         let k_blocks = self.shape.k.div_ceil(self.k_block) as f64;
-        let panels = part.groups * part.outs.div_ceil(self.shape.panels.width) as f64;
+        let panels = part.panels(self.shape.panels.width);
         let tiles = part.images * self.tiles(part.pixels);
         let width = self.shape.panels.width as f64;
         let vectors = match self.shape.side {

@@ -18,7 +18,7 @@ pub(crate) mod reference;
 pub(crate) mod winograd;
 
 use crate::describe::{BLOCK, ConvDesc, PixelRef, PixelView, Weights};
-use crate::tile::output::OutputRegion;
+use crate::tile::output::{OutputRegion, TileAt};
 use crate::tile::table::KernelSet;
 use crate::work::parts::Grain;
 use crate::work::{Share, Sketch};
@@ -84,6 +84,23 @@ const LINE: usize = 16;
 pub(crate) struct Operands<'a> {
     pub(crate) input: PixelRef<'a>,
     pub(crate) residual: Option<PixelRef<'a>>,
+}
+
+impl<'a> Operands<'a> {
+    /// The residual of outputs from pixel `p` of image `n` on, channels from `channel` on as columns.
+    pub(crate) fn residual_as_columns(
+        &self,
+        n: usize,
+        p: usize,
+        channel: usize,
+    ) -> Option<(&'a [f32], TileAt)> {
+        self.residual.map(|r| (r.data, TileAt::channels_as_columns(&r.view, n, p, channel)))
+    }
+
+    /// The same, channels as rows.
+    pub(crate) fn residual_as_rows(&self, n: usize, p: usize, channel: usize) -> Option<(&'a [f32], TileAt)> {
+        self.residual.map(|r| (r.data, TileAt::channels_as_rows(&r.view, n, p, channel)))
+    }
 }
 
 impl PlanKind {

@@ -190,4 +190,9 @@ impl Portion {
             output_bytes: bytes((output.n * pixels * part.channels) as f64 * share),
         }
     }
+
+    /// Panels of `width` channels, of all of its groups.
+    pub(crate) fn panels(&self, width: usize) -> f64 {
+        self.groups * self.outs.div_ceil(width) as f64
+    }
 }

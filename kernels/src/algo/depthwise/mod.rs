@@ -22,7 +22,7 @@ use crate::plan::packed::flushed;
 use crate::tile::depthwise::Axis;
 use crate::tile::depthwise_read::{Reading, Source};
 use crate::tile::depthwise_table::{DepthwiseKernels, Image, Window};
-use crate::tile::output::{OutputRegion, TileAt};
+use crate::tile::output::OutputRegion;
 use crate::tile::table::{KernelSet, Post};
 use crate::work::parts::Grain;
 use std::ops::Range;
@@ -280,13 +280,10 @@ impl Depthwise {
         let lo = lo.max(region.channels.start.saturating_sub(first));
         let hi = hi.min(region.channels.end.saturating_sub(first));
         let pixels = rows.start * width..rows.end * width;
-        let residual = operands.residual.map(|r| {
-            let at = match self.reading {
-                Reading::Pixels => TileAt::channels_as_rows(&r.view, n, pixels.start, first),
-                _ => TileAt::channels_as_columns(&r.view, n, pixels.start, first),
-            };
-            (r.data, at)
-        });
+        let residual = match self.reading {
+            Reading::Pixels => operands.residual_as_rows(n, pixels.start, first),
+            _ => operands.residual_as_columns(n, pixels.start, first),
+        };
         let post = Post {
             bias: self.of_vector(&self.bias, number),
             slope: self.of_vector(&self.slope, number),

@@ -21,7 +21,7 @@ mod work;
 
 use super::Operands;
 use super::planes::PlaneRows;
-use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef};
+use crate::describe::{BLOCK, ConvDesc, Layout};
 use crate::plan::packed::{GemmWeights, Panel};
 use crate::tile::direct::CHUNK;
 use crate::tile::direct_table::{DirectImage, DirectK, DirectTile, DirectWeights, TileRow};
@@ -135,8 +135,7 @@ impl DirectConv {
         let Panel { channel, lo, hi } = row.panel;
         let width = self.desc.output().w;
         let p = row.y * width..(row.y + 1) * width;
-        let at = |r: &PixelRef<'_>| TileAt::channels_as_columns(&r.view, block.n, p.start, channel);
-        let residual = block.operands.residual.as_ref().map(|r| (r.data, at(r)));
+        let residual = block.operands.residual_as_columns(block.n, p.start, channel);
         for kernel in self.kernel_blocks() {
             let out = region.channels_as_columns(block.n, p.clone(), channel, lo..hi);
             self.call(block, row, &kernel, out, residual);

@@ -36,11 +36,15 @@ fn in_place(desc: &ConvDesc) -> bool {
     desc.layout() != Layout::Nchw && desc.ins() >= CHUNK / 2
 }
 
+/// Input rows from the first of a window to its last.
+fn span(desc: &ConvDesc) -> usize {
+    (desc.kernel().h - 1).saturating_mul(desc.dilation().h).saturating_add(1)
+}
+
 /// Whether every group begins at a block, in input and output, where these have blocks.
 pub(crate) fn groups_fit_blocks(desc: &ConvDesc) -> Result<(), Unsupported> {
-    let per_group = desc.outs();
     let out_blocks =
-        desc.output_layout() != Layout::Nchw16c || desc.groups() == 1 || per_group.is_multiple_of(BLOCK);
+        desc.output_layout() != Layout::Nchw16c || desc.groups() == 1 || desc.outs().is_multiple_of(BLOCK);
     if !rows::groups_are_blocks(desc, desc.layout()) || !out_blocks {
         return Err(Unsupported::GroupInsideBlock);
     }
@@ -50,11 +54,8 @@ pub(crate) fn groups_fit_blocks(desc: &ConvDesc) -> Result<(), Unsupported> {
 pub(crate) fn supports(desc: &ConvDesc) -> Result<(), Unsupported> {
     groups_fit_blocks(desc)?;
     let rows = PackedRows::new(desc).channel_len();
-    let channels = desc.ins();
-    let window = rows.saturating_mul(channels).saturating_mul(desc.kernel().h.min(desc.input().h));
-    let span = (desc.kernel().h - 1).saturating_mul(desc.dilation().h).saturating_add(1).min(desc.input().h);
-    let span_len = rows.saturating_mul(channels).saturating_mul(span);
-    if desc.output().w > MOST_WIDTH || (!in_place(desc) && window.max(span_len) > MOST_PACKED) {
+    let len = rows.saturating_mul(desc.ins()).saturating_mul(span(desc).min(desc.input().h));
+    if desc.output().w > MOST_WIDTH || (!in_place(desc) && len > MOST_PACKED) {
         return Err(Unsupported::RowsTooLong);
     }
     Ok(())
@@ -106,13 +107,16 @@ impl DirectCut {
         self.packed_len(desc) + self.lines_len(desc)
     }
 
+    /// Input rows that a stretch reads at most.
+    pub(super) fn input_rows(&self, desc: &ConvDesc) -> usize {
+        let between = (self.stretch - 1).saturating_mul(desc.stride().h);
+        between.saturating_add(span(desc)).min(desc.input().h)
+    }
+
     /// Elements of packed rows.
     pub(super) fn packed_len(&self, desc: &ConvDesc) -> usize {
         let Source::Rows(rows) = self.source else { return 0 };
-        let span = (desc.kernel().h - 1).saturating_mul(desc.dilation().h).saturating_add(1);
-        let most =
-            (self.stretch - 1).saturating_mul(desc.stride().h).saturating_add(span).min(desc.input().h);
-        (most * rows.channel_len() * desc.ins()).next_multiple_of(BLOCK)
+        (self.input_rows(desc) * rows.channel_len() * desc.ins()).next_multiple_of(BLOCK)
     }
 
     /// Elements of one row of a panel and of its residual, on their way to NCHW.
@@ -159,7 +163,7 @@ fn image_blocks(desc: &ConvDesc, weights: usize) -> (usize, usize) {
 /// Output rows whose packed rows are worth a stretch, at least one.
 fn packed_stretch(desc: &ConvDesc, rows: PackedRows) -> usize {
     let row = rows.channel_len() * desc.ins();
-    let span = (desc.kernel().h - 1) * desc.dilation().h + 1;
+    let span = span(desc);
     let len =
         if desc.filter_len() * size_of::<f32>() <= WEIGHTS_SHARE { STRETCH_LEN } else { LONG_STRETCH_LEN };
     let fit = (len / row.max(1)).max(span);

@@ -22,7 +22,7 @@ fn work(desc: &ConvDesc, cut: &DirectCut, kernels: &KernelSet, part: &Portion, s
         Work::new(if cut.source == Source::Image { Family::DirectImage } else { Family::DirectRows });
     let (kernel, width) = (desc.kernel(), desc.output().w);
     let rows = part.images * part.pixels / width as f64;
-    let panels = part.groups * part.outs.div_ceil(cut.shape.panels.width) as f64;
+    let panels = part.panels(cut.shape.panels.width);
     let vectors = cut.shape.panels.width as f64 / kernels.direct.shape.lanes as f64;
     // As even as there are tiles for. Few sums in flight wait for each other.
     let most = *kernels.direct.pixels.last().expect("there are tiles");
@@ -92,9 +92,7 @@ fn row_taps(desc: &ConvDesc, cut: &DirectCut, pixels: usize) -> f64 {
 /// Rows that are copied, and NCHW outputs that are transposed.
 fn pack(desc: &ConvDesc, cut: &DirectCut, part: &Portion, stretches: f64, work: &mut Work) {
     if let Source::Rows(rows) = cut.source {
-        let span = (desc.kernel().h - 1) * desc.dilation().h + 1;
-        let of_stretch = ((cut.stretch - 1) * desc.stride().h + span).min(desc.input().h);
-        let lines = part.groups * stretches * (of_stretch * part.ins) as f64;
+        let lines = part.groups * stretches * (cut.input_rows(desc) * part.ins) as f64;
         let elements = lines * rows.channel_len() as f64;
         if desc.layout() == Layout::Nchw && desc.stride().w == 1 {
             work.add(Term::Pack, lines + elements / BLOCK as f64);

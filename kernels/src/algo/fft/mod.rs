@@ -282,8 +282,7 @@ impl FftConv {
                     finish(OutTile::of_matrix_columns(matrix, pixels, BLOCK, columns), residual);
                 });
             } else {
-                let at = |r: &PixelRef<'_>| TileAt::channels_as_columns(&r.view, n, p, channel);
-                let residual = operands.residual.as_ref().map(|r| (r.data, at(r)));
+                let residual = operands.residual_as_columns(n, p, channel);
                 finish(region.channels_as_columns(n, p..p + tile.columns, channel, columns), residual);
             }
         });

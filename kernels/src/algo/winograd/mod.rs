@@ -25,7 +25,7 @@ use super::planes::PlaneRows;
 use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef, PixelView, Size2};
 use crate::plan::packed::Panel;
 use crate::tile::layer_table::Source as CopySource;
-use crate::tile::output::{OutTile, OutputRegion, TileAt};
+use crate::tile::output::{OutTile, OutputRegion};
 use crate::tile::table::{KernelSet, Post, even};
 use crate::tile::winograd::{Coefficients, MOST_POINTS};
 use crate::tile::winograd_table::{InputRows, Products, ProductsOfRow, WinogradKernels};
@@ -328,8 +328,7 @@ impl WinogradConv {
                 continue;
             }
             let end = (strip.y + products.rows - 1) * output.w + x_end;
-            let at = |r: &PixelRef<'_>| TileAt::channels_as_columns(&r.view, strip.n, first, channel);
-            let residual = block.operands.residual.as_ref().map(|r| (r.data, at(r)));
+            let residual = block.operands.residual_as_columns(strip.n, first, channel);
             let out = region.channels_as_columns(strip.n, first..end, channel, lo..hi);
             self.kernels().output(tile, coefficients, &products, out, &Post { residual, ..post });
         }

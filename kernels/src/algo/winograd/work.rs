@@ -64,7 +64,7 @@ impl Run<'_> {
         let taps = of_tile.h * of_tile.w * desc.kernel().h * desc.kernel().w;
         let (tiles, blocks) = (self.tiles(), self.blocks());
         let vectors = width as f64 / shape.lanes as f64;
-        let panels = part.groups * part.outs.div_ceil(width) as f64;
+        let panels = part.panels(width);
         // Register tiles, each as even as can be.
         let of_block = (tiles / blocks).ceil();
         let calls = blocks * (of_block / shape.rows as f64).ceil();
