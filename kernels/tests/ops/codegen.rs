@@ -10,9 +10,10 @@ use kernels::Isa;
 use kernels::internal::KernelSet;
 use machine_code::function;
 
-/// Calls that are no part of a loop over pixels: of `pool_planes`, which fills the margins of a strip with `memset` and
-/// panics if an index into the strip's buffer is wrong (how many the compiler keeps varies a little); and of local response
-/// normalisation, which clears its stage with `memset` once per tile and calls `powf` for an unusual exponent.
+/// Calls that are no part of a loop over pixels: of `pool_planes`, which clears the buffer of an average with `memset` once
+/// per strip and panics if an index into it is wrong (what ends in a panic ends in a call, so calls of the function that is
+/// next in memory are counted too, and how many those are varies); and of local response normalisation, which clears its
+/// stage with `memset` once per tile and calls `powf` for an unusual exponent.
 const COLD_CALLS: [(&str, usize); 3] = [("pool_planes", 20), ("lrn_columns", 7), ("lrn_rows", 3)];
 
 fn check(isa: Isa, vector: impl Fn(Register) -> bool) {
