@@ -7,8 +7,8 @@
 use crate::layer::Layouts;
 use crate::{layers, random};
 use anyhow::Context;
-use kernels::internal::{KernelSet, parts_of};
-use kernels::{Algorithm, ConvPlan, Isa, Layout, Numerics, PlanOptions, Profile};
+use kernels::internal::{KernelSet, choice_with, parts_of};
+use kernels::{Algorithm, ConvDesc, ConvPlan, Isa, Layout, Numerics, PlanOptions, Profile};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -30,16 +30,25 @@ struct Measured {
     ms_min: Option<f64>,
 }
 
+/// A layer in a layout, on an instruction set and so many threads.
+struct Problem {
+    /// All of these, the layer last.
+    name: String,
+    desc: ConvDesc,
+    kernels: &'static KernelSet,
+    threads: usize,
+}
+
 /// Terms and time of one run, in seconds.
 struct Sample {
-    /// Layer, layout, instruction set and threads.
-    contest: String,
+    problem: Problem,
     algorithm: Algorithm,
-    /// Whether it may be chosen with the usual numerics.
-    is_allowed: bool,
     parts: Vec<f64>,
     seconds: f64,
 }
+
+/// Constants by instruction set and family.
+type Constants<'a> = BTreeMap<&'a str, BTreeMap<&'static str, Vec<f64>>>;
 
 /// All of one instruction set and family.
 struct Family {
@@ -66,6 +75,7 @@ pub fn run(files: &[PathBuf], verbose: bool, check: bool) -> anyhow::Result<Stri
     }
     let mut text = String::new();
     let mut contests: BTreeMap<&str, Vec<(f64, &Sample)>> = BTreeMap::new();
+    let mut constants = Constants::new();
     for ((isa, name), family) in &families {
         let fitted =
             if check { family.constants.clone() } else { fit(&family.samples, family.constants.len()) };
@@ -79,11 +89,14 @@ pub fn run(files: &[PathBuf], verbose: bool, check: bool) -> anyhow::Result<Stri
         if verbose {
             text += &worst(&family.samples, &fitted);
         }
-        for sample in family.samples.iter().filter(|sample| sample.is_allowed) {
-            contests.entry(&sample.contest).or_default().push((predicted(sample, &fitted), sample));
+        let is_allowed =
+            |sample: &&Sample| sample.algorithm.numerics(&sample.problem.desc) <= Numerics::Default;
+        for sample in family.samples.iter().filter(is_allowed) {
+            contests.entry(&sample.problem.name).or_default().push((predicted(sample, &fitted), sample));
         }
+        constants.entry(isa.as_str()).or_default().insert(name, fitted);
     }
-    Ok(text + &regret(&contests, verbose) + &duration()?)
+    Ok(text + &regret(&contests, &constants, verbose) + &duration()?)
 }
 
 /// Instruction set and family, a row of theirs, and the constants that the library has.
@@ -103,9 +116,9 @@ fn sample(row: &Measured) -> anyhow::Result<Option<Keyed>> {
     let worth = desc.cost().macs / PlanOptions::default().macs_per_thread;
     let threads = (worth as usize).clamp(1, row.threads);
     let (family, parts, constants) = parts_of(&desc, algorithm, kernels, &Profile::typical(isa), threads);
-    let contest = format!("{} {} {} {}", row.isa, row.threads, row.layout, row.layer);
-    let is_allowed = algorithm.numerics(&desc) <= Numerics::Default;
-    let sample = Sample { contest, algorithm, is_allowed, parts, seconds: ms * 1e-3 };
+    let name = format!("{} {} {} {}", row.isa, row.threads, row.layout, row.layer);
+    let problem = Problem { name, desc, kernels, threads };
+    let sample = Sample { problem, algorithm, parts, seconds: ms * 1e-3 };
     Ok(Some(((row.isa.clone(), family), sample, constants)))
 }
 
@@ -164,11 +177,16 @@ fn duration() -> anyhow::Result<String> {
     Ok(format!("the model takes {:.1} microseconds for a layer\n", 1e6 * each))
 }
 
-/// How much longer what would be chosen takes than the fastest, by what was measured.
-fn regret(contests: &BTreeMap<&str, Vec<(f64, &Sample)>>, verbose: bool) -> String {
+/// How much longer what the library would choose with these constants takes than the fastest, by what was measured.
+fn regret(
+    contests: &BTreeMap<&str, Vec<(f64, &Sample)>>,
+    constants: &Constants<'_>,
+    verbose: bool,
+) -> String {
     let mut runs: BTreeMap<String, Vec<(f64, String)>> = BTreeMap::new();
     for (contest, samples) in contests.iter().filter(|(_, samples)| samples.len() > 1) {
-        let chosen = samples.iter().min_by(|a, b| a.0.total_cmp(&b.0));
+        let algorithm = chosen(samples, constants);
+        let chosen = samples.iter().find(|(_, sample)| Some(sample.algorithm) == algorithm);
         let best = samples.iter().min_by(|a, b| a.1.seconds.total_cmp(&b.1.seconds));
         let (Some((_, chosen)), Some((_, best))) = (chosen, best) else { continue };
         let ratio = chosen.seconds / best.seconds;
@@ -201,6 +219,14 @@ fn regret(contests: &BTreeMap<&str, Vec<(f64, &Sample)>>, verbose: bool) -> Stri
     text
 }
 
+/// What the library would choose of the samples of a problem.
+fn chosen(samples: &[(f64, &Sample)], constants: &Constants<'_>) -> Option<Algorithm> {
+    let Problem { desc, kernels, threads, .. } = &samples.first()?.1.problem;
+    let profile = Profile::typical(kernels.isa());
+    let among: Vec<Algorithm> = samples.iter().map(|(_, sample)| sample.algorithm).collect();
+    choice_with(desc, kernels, &profile, *threads, &among, constants.get(kernels.isa().name())?)
+}
+
 /// The rows that fit worst.
 fn worst(samples: &[Sample], constants: &[f64]) -> String {
     let mut sorted: Vec<(f64, &Sample)> =
@@ -209,8 +235,8 @@ fn worst(samples: &[Sample], constants: &[f64]) -> String {
     let line = |(ratio, sample): &(f64, &Sample)| {
         let parts = sample.parts.iter().zip(constants).map(|(a, b)| format!("{:.4}", 1e3 * a * b));
         let parts = parts.collect::<Vec<_>>().join(" ");
-        let Sample { contest, algorithm, seconds, .. } = sample;
-        format!("      {ratio:6.2} of {:.4} ms  {contest} {algorithm}  [{parts}]\n", 1e3 * seconds)
+        let Sample { problem: Problem { name, .. }, algorithm, seconds, .. } = sample;
+        format!("      {ratio:6.2} of {:.4} ms  {name} {algorithm}  [{parts}]\n", 1e3 * seconds)
     };
     sorted.iter().take(12).map(line).collect()
 }
@@ -226,6 +252,38 @@ fn written(constants: &[f64]) -> String {
 mod tests {
     use super::*;
 
+    fn problem() -> Problem {
+        Problem {
+            name: "portable 1 nchw16c lenet5.c3".to_owned(),
+            desc: layers::by_id("lenet5.c3").builder().build().unwrap(),
+            kernels: KernelSet::get(Isa::Portable).unwrap(),
+            threads: 1,
+        }
+    }
+
+    #[test]
+    fn what_is_judged_is_the_choice_of_the_library() {
+        let desc = problem().desc;
+        let choice =
+            ConvPlan::choice(&desc, &PlanOptions::default().isa(Isa::Portable).max_threads(1)).unwrap();
+        let supported = Algorithm::ALL.into_iter().filter(|algorithm| algorithm.supports(&desc).is_ok());
+        let samples: Vec<Sample> = supported
+            .map(|algorithm| Sample { problem: problem(), algorithm, parts: Vec::new(), seconds: 1.0 })
+            .collect();
+        let samples: Vec<(f64, &Sample)> = samples.iter().map(|sample| (0.0, sample)).collect();
+        let mut constants = Constants::from([("portable", BTreeMap::new())]);
+        assert_eq!(chosen(&samples, &constants), Some(choice.algorithm));
+        // Of others, if it was not timed; and what takes no time is chosen before any.
+        let mut others = samples.clone();
+        others.retain(|(_, sample)| sample.algorithm != choice.algorithm);
+        assert!(others.iter().any(|(_, sample)| Some(sample.algorithm) == chosen(&others, &constants)));
+        let kernels = problem().kernels;
+        let (family, parts, _) =
+            parts_of(&desc, Algorithm::Im2colGemm, kernels, &Profile::typical(Isa::Portable), 1);
+        constants.insert("portable", BTreeMap::from([(family, vec![0.0; parts.len()])]));
+        assert_eq!(chosen(&samples, &constants), Some(Algorithm::Im2colGemm));
+    }
+
     #[test]
     fn constants_are_found_again() {
         let constants = [1.5, 0.0, 20.0, 0.3];
@@ -234,9 +292,8 @@ mod tests {
         let samples: Vec<Sample> = parts
             .chunks_exact(4)
             .map(|parts| Sample {
-                contest: String::new(),
+                problem: problem(),
                 algorithm: Algorithm::Direct,
-                is_allowed: true,
                 parts: parts.to_vec(),
                 seconds: parts.iter().zip(constants).map(|(a, b)| a * b).sum(),
             })

@@ -76,7 +76,7 @@ pub use work::Traffic;
 /// The register tiles themselves, for this workspace's tests and benches: no part of the public interface.
 #[doc(hidden)]
 pub mod internal {
-    pub use crate::choose::parts_of;
+    pub use crate::choose::{choice_with, parts_of};
     pub use crate::tile::direct_table::DirectTile;
     pub use crate::tile::gemm_table::GemmTile;
     pub use crate::tile::table::KernelSet;

@@ -2,6 +2,7 @@
 
 use super::Isa;
 use crate::work::{Family, TERMS};
+use std::collections::BTreeMap;
 
 /// What a family of loops takes for each unit of what is counted.
 #[derive(Debug, Clone, Copy)]
@@ -16,15 +17,29 @@ const fn row(terms: [f64; TERMS], memory: [f64; 3]) -> Constants {
     Constants { terms, memory }
 }
 
-/// Of a family on an instruction set. Those that were not measured have the constants of another, in slots of their own pipes:
+/// Those of each family.
+pub(super) type Table = [Constants; Family::COUNT];
+
+/// Of an instruction set. Those that were not measured have the constants of another, in slots of their own pipes:
 /// NEON of that with as many registers, Portable of AVX2.
-pub(super) fn of(isa: Isa, family: Family) -> &'static Constants {
-    let table = if matches!(isa, Isa::Avx512F | Isa::Neon) { &AVX512F } else { &AVX2FMA };
-    &table[family as usize]
+pub(super) fn of(isa: Isa) -> &'static Table {
+    if matches!(isa, Isa::Avx512F | Isa::Neon) { &AVX512F } else { &AVX2FMA }
+}
+
+/// Those of an instruction set, but for families of which `fitted` has others by name: terms, then memory.
+pub(super) fn with(isa: Isa, fitted: &BTreeMap<&str, Vec<f64>>) -> Table {
+    let mut table = *of(isa);
+    for (constants, name) in table.iter_mut().zip(Family::NAMES) {
+        let others = fitted.get(name).and_then(|others| others.split_first_chunk());
+        if let Some((&terms, &[l2, l3, dram])) = others {
+            *constants = row(terms, [l2, l3, dram]);
+        }
+    }
+    table
 }
 
 #[rustfmt::skip]
-static AVX512F: [Constants; Family::COUNT] = [
+static AVX512F: Table = [
     // reference
     row([30.000, 30.000, 0.000, 0.000, 0.000, 500.000], [0.000, 0.000, 0.000]),
     // pointwise columns
@@ -54,7 +69,7 @@ static AVX512F: [Constants; Family::COUNT] = [
 ];
 
 #[rustfmt::skip]
-static AVX2FMA: [Constants; Family::COUNT] = [
+static AVX2FMA: Table = [
     // reference
     row([30.000, 30.000, 0.000, 0.000, 0.000, 500.000], [0.000, 0.000, 0.000]),
     // pointwise columns

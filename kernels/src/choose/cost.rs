@@ -5,7 +5,7 @@
 //! far as they are not hidden behind the rest. The thread that has the most to do is what counts.
 
 use super::Profile;
-use super::constants::{Constants, of};
+use super::constants::{Constants, Table, of};
 use crate::algo::{self, Algorithm};
 use crate::describe::ConvDesc;
 use crate::tile::table::KernelSet;
@@ -64,17 +64,33 @@ pub struct Estimate {
 /// The machine as the model sees it.
 #[derive(Clone, Copy)]
 pub(crate) struct Machine<'a> {
-    pub(crate) kernels: &'static KernelSet,
-    pub(crate) profile: &'a Profile,
+    kernels: &'static KernelSet,
+    profile: &'a Profile,
+    constants: &'a Table,
     /// Threads that the work is worth.
-    pub(crate) parts: usize,
+    parts: usize,
     /// Threads that the workspace is for.
-    pub(crate) threads: usize,
+    threads: usize,
 }
 
-impl Machine<'_> {
+impl<'a> Machine<'a> {
+    /// Of `threads` threads, of which the work is worth `parts`.
+    pub(crate) fn new(
+        kernels: &'static KernelSet,
+        profile: &'a Profile,
+        parts: usize,
+        threads: usize,
+    ) -> Self {
+        Self { kernels, profile, constants: of(kernels.isa()), parts, threads }
+    }
+
+    /// With these constants instead of the library's.
+    pub(super) fn with(self, constants: &'a Table) -> Self {
+        Self { constants, ..self }
+    }
+
     /// Threads that work at the same time share the third level.
-    pub(crate) fn share(&self) -> Share {
+    fn share(&self) -> Share {
         let Profile { l1_bytes, l2_bytes, l3_bytes, .. } = *self.profile;
         let caches =
             Caches { l1: l1_bytes as f64, l2: l2_bytes as f64, l3: l3_bytes as f64 / self.parts as f64 };
@@ -97,7 +113,7 @@ impl Machine<'_> {
     }
 
     fn time(&self, work: &Work) -> (f64, Bound) {
-        let constants = of(self.kernels.isa(), work.family);
+        let constants = &self.constants[work.family as usize];
         let parts = self.parts(work);
         let compute: f64 =
             parts[..TERMS].iter().zip(&constants.terms).map(|(part, constant)| part * constant).sum();
@@ -118,7 +134,7 @@ impl Machine<'_> {
     }
 
     /// Seconds of each term and of each cache level, before any constant: what the constants are fitted to.
-    pub(crate) fn parts(&self, work: &Work) -> [f64; TERMS + 3] {
+    fn parts(&self, work: &Work) -> [f64; TERMS + 3] {
         let lanes = self.kernels.gemm[0].shape.lanes as f64;
         // Of one slot of an FMA pipe.
         let slot = 2.0 * lanes / (self.profile.fma_mflops as f64 * 1e6);
@@ -144,9 +160,9 @@ pub fn parts_of(
     profile: &Profile,
     parts: usize,
 ) -> (&'static str, Vec<f64>, Vec<f64>) {
-    let machine = Machine { kernels, profile, parts, threads: parts };
+    let machine = Machine::new(kernels, profile, parts, parts);
     let work = algo::sketch(algorithm, desc, kernels, &machine.share()).work;
-    let Constants { terms, memory } = of(kernels.isa(), work.family);
+    let Constants { terms, memory } = &machine.constants[work.family as usize];
     let constants = terms.iter().chain(memory).copied().collect();
     (Family::NAMES[work.family as usize], machine.parts(&work).to_vec(), constants)
 }

@@ -11,7 +11,7 @@ pub(crate) use cost::Machine;
 pub use cost::{Bound, Estimate, parts_of};
 pub use machine::Isa;
 pub(crate) use machine::kernels;
-pub use model::{Candidate, Choice, Numerics, Rejection, Select};
+pub use model::{Candidate, Choice, Numerics, Rejection, Select, choice_with};
 pub(crate) use model::{Limits, choose};
 pub use profile::Profile;
 pub(crate) use profile::cache_bytes;

@@ -1,10 +1,13 @@
 //! The choice: a pure function from a problem to an algorithm and the reasons against the others.
 
 use super::cost::{Bound, Estimate, Machine};
+use super::{Profile, constants};
 use crate::algo::winograd;
 use crate::algo::{Algorithm, Algorithms, Kind, Unsupported};
 use crate::describe::ConvDesc;
 use crate::error::ConvError;
+use crate::tile::table::KernelSet;
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// How much rounding error the algorithm that [`Select::Auto`] chooses may have. What a caller forces is not held to it.
@@ -206,6 +209,30 @@ pub(crate) fn choose(desc: &ConvDesc, limits: &Limits, machine: &Machine<'_>) ->
     let Some(&Candidate { algorithm, .. }) = chosen else { return Err(nothing(&rejected)) };
     rejected.sort_by_key(|&(algorithm, _)| algorithm as u8);
     Ok(Choice { algorithm, reason: because(algorithm), rejected, candidates })
+}
+
+/// Which of `among` would be chosen for `desc` on so many threads if families had constants that are `fitted`, by name: for
+/// the tool that fits them.
+#[doc(hidden)]
+pub fn choice_with(
+    desc: &ConvDesc,
+    kernels: &'static KernelSet,
+    profile: &Profile,
+    parts: usize,
+    among: &[Algorithm],
+    fitted: &BTreeMap<&str, Vec<f64>>,
+) -> Option<Algorithm> {
+    let others = Algorithm::ALL.into_iter().filter(|algorithm| !among.contains(algorithm));
+    let limits = Limits {
+        select: Select::Auto,
+        numerics: Numerics::Default,
+        forbidden: others.fold(Algorithms::NONE, Algorithms::with),
+        max_workspace_bytes: None,
+        max_packed_bytes: None,
+    };
+    let constants = constants::with(kernels.isa(), fitted);
+    let machine = Machine::new(kernels, profile, parts, parts).with(&constants);
+    choose(desc, &limits, &machine).ok().map(|choice| choice.algorithm)
 }
 
 /// Where there is no window, the others do what pointwise does, and a little more, but for the few channels of a group that are

@@ -235,7 +235,7 @@ fn choice_of(
     let worth = usize::try_from(desc.cost().macs / options.macs_per_thread).unwrap_or(usize::MAX);
     let parts = worth.clamp(1, options.max_threads);
     let profile = options.profile.unwrap_or(Profile::typical(kernels.isa()));
-    let machine = Machine { kernels, profile: &profile, parts, threads: options.max_threads };
+    let machine = Machine::new(kernels, &profile, parts, options.max_threads);
     Ok((choose(desc, &options.limits(), &machine)?, kernels, parts))
 }
 
