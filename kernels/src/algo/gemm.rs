@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! for image, group, stretch of pixels:         // a stretch fits the second cache level
-//!     for block of K:                          // 512 steps; 1x1: all of K, up to 1024
+//!     for block of K:                          // 512 steps
 //!         the stretch as an operand            // im2col: packed into the slab; 1x1: where it lies
 //!         for panel of output channels:
 //!             for tile of the stretch:
@@ -241,8 +241,8 @@ enum Ahead<'a> {
 }
 
 impl<'a> Ahead<'a> {
-    /// More lines per chunk than this cost more than they save.
-    const MOST: usize = 4;
+    /// All of the next panel on a map of four tiles. Fewer leave the rest to be waited for; more have not been seen to help.
+    const MOST: usize = 8;
 
     /// `steps` is the number of chunks that all tiles of a panel go through.
     fn weights(panel: &'a [f32], steps: usize) -> Self {

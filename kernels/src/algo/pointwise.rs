@@ -68,7 +68,7 @@ pub(crate) fn cut(desc: &ConvDesc, kernels: &'static KernelSet) -> GemmCut {
         source: Source::Image(access),
         layout,
         mergeable,
-        k_block: if shape.k > 2 * K_BLOCK { K_BLOCK } else { usize::MAX },
+        k_block: K_BLOCK,
         stretch,
         ahead,
     }
