@@ -70,7 +70,7 @@ pub use describe::{
 pub use error::ConvError;
 pub use ops::{LinearPlan, LrnSpec, NormSpec, Ops, PoolDesc, PoolDescBuilder, PoolKind};
 pub use plan::{Buffer, ConvPlan, PlanOptions, PlanReport, Workspace, WorkspaceReq};
-pub use run::{ConvIo, Threads, conv2d};
+pub use run::{ConvIo, Team, Threads, conv2d};
 pub use work::Traffic;
 
 /// The register tiles themselves, for this workspace's tests and benches: no part of the public interface.

@@ -44,6 +44,10 @@ fn any_number_of_threads_gives_the_same_bits() {
             let outside = problem.run(&plan, &data, Threads::Pool(&pool)).expect("a valid run");
             let inside = pool.install(|| problem.run(&plan, &data, Threads::Current)).expect("a valid run");
             assert!(alone == outside && alone == inside, "{} with {threads} threads", plan.desc());
+            let together = Threads::Pool(&pool).together(|team| {
+                [(); 3].map(|()| problem.run(&plan, &data, team).expect("a valid run"))
+            });
+            assert!(together.iter().all(|run| *run == alone), "{} with a team of {threads}", plan.desc());
         }
     }
 }
@@ -89,6 +93,31 @@ fn one_plan_runs_on_many_threads_at_once() {
         let runs: Vec<_> = (0..4).map(|_| scope.spawn(|| problem.run(&plan, &data, Threads::Seq))).collect();
         for run in runs {
             assert_eq!(run.join().expect("no panic").expect("a valid run"), expected);
+        }
+    });
+}
+
+/// A pool has more work than its threads can lead at once, some of it inside of other: all of it gets done.
+#[test]
+fn many_teams_of_one_pool() {
+    let problem = ConvProblem { input: Shape4::new(1, 16, 40, 37), out_channels: 24, ..ConvProblem::simple() };
+    let data = problem.data();
+    let plan = problem.plan(&data, &PlanOptions::default().max_threads(4)).expect("a valid problem");
+    let alone = problem.run(&plan, &data, Threads::Seq).expect("a valid run");
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().expect("threads can start");
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| {
+                for _ in 0..20 {
+                    let same = Threads::Pool(&pool).together(|team| {
+                        let inner = team.together(|team| problem.run(&plan, &data, team));
+                        // In the pool, beside the team.
+                        let beside = Threads::Current.together(|team| problem.run(&plan, &data, team));
+                        [inner, beside].map(|run| run.expect("a valid run") == alone)
+                    });
+                    assert_eq!(same, [true; 2]);
+                }
+            });
         }
     });
 }

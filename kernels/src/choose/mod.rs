@@ -14,5 +14,5 @@ pub(crate) use machine::kernels;
 pub use model::{Candidate, Choice, Numerics, Rejection, Select, choice_with};
 pub(crate) use model::{Limits, choose};
 pub use profile::Profile;
-pub(crate) use profile::cache_bytes;
+pub(crate) use profile::{cache_bytes, cores::for_pools as cores_for_pools};
 pub use wisdom::{Loaded, Wisdom};

@@ -1,13 +1,13 @@
 //! [`Profile`]: what the cost model knows of a machine.
 
 mod caches;
+pub(crate) mod cores;
 mod measure;
 
 use super::Isa;
 use crate::error::ConvError;
 pub(crate) use caches::size as cache_bytes;
 use std::fmt;
-use std::num::NonZero;
 
 /// A machine in the numbers that a choice depends on: whole ones, so that a choice can be repeated to the bit.
 ///
@@ -102,7 +102,7 @@ impl Profile {
     /// [`typical`](Self::typical), with the cores that this process may use and the caches that the system tells of (Linux).
     pub fn detect(isa: Isa) -> Self {
         let mut profile = Self::typical(isa);
-        profile.cores = usable_cores();
+        profile.cores = cores::usable();
         for (bytes, level) in
             [(&mut profile.l1_bytes, 1), (&mut profile.l2_bytes, 2), (&mut profile.l3_bytes, 3)]
         {
@@ -166,12 +166,6 @@ impl Profile {
             rate(self.dram_mbs, self.dram_mbs_all.max(self.dram_mbs)),
         ]
     }
-}
-
-/// Cores that this process may use: both respect the affinity of the process, and the quota of its control group.
-fn usable_cores() -> usize {
-    let parallelism = std::thread::available_parallelism().map_or(usize::MAX, NonZero::get);
-    num_cpus::get().min(parallelism).max(1)
 }
 
 impl fmt::Display for Profile {

@@ -190,5 +190,5 @@ where
 {
     let worth = usize::try_from(work / WORTH_A_THREAD).unwrap_or(usize::MAX).max(1);
     let split = Split { parts: threads.available().min(worth), grain, slab_len: 0 };
-    threads.run(|| split.run(region, &mut [], &|region, _| run(region)));
+    split.run(threads, region, &mut [], &|region, _| run(region));
 }

@@ -1,6 +1,7 @@
 //! Step 4, run: every check first, then the output is cut among threads, then one driver.
 
 mod oneshot;
+mod team;
 pub(crate) mod threads;
 
 use crate::algo::Operands;
@@ -9,6 +10,7 @@ use crate::error::ConvError;
 use crate::plan::{ConvPlan, Workspace};
 use crate::tile::output::OutputRegion;
 pub use oneshot::conv2d;
+pub use team::Team;
 pub use threads::Threads;
 
 /// The tensors of one run. The borrow checker keeps the output apart from the inputs.
@@ -72,7 +74,7 @@ impl ConvPlan {
             slab_len: self.req.per_thread_len,
         };
         let slabs = &mut workspace.as_mut_slice()[..expected];
-        threads.run(|| split.run(region, slabs, &|region, slab| self.kind.run(&operands, region, slab)));
+        split.run(threads, region, slabs, &|region, slab| self.kind.run(&operands, region, slab));
         Ok(())
     }
 }

@@ -108,7 +108,7 @@ impl CompiledNet {
     }
 
     /// One forward pass: `batch` images in NCHW order in, as many outputs out. Allocates nothing; a pool is entered once,
-    /// not once per layer; the bits of the output depend neither on the threads nor on what `memory` was used for before.
+    /// and its threads are awake from layer to layer ([`Threads::together`]); the bits of the output depend neither on the threads nor on what `memory` was used for before.
     ///
     /// # Errors
     /// [`NetError::InputLen`] and [`NetError::OutputLen`] unless the slices are `batch` images and outputs,
@@ -136,12 +136,8 @@ impl CompiledNet {
         done: &mut (dyn FnMut(usize) + Send),
     ) -> Result<(), NetError> {
         self.check(input, output, memory)?;
-        match threads {
-            Threads::Pool(pool) => {
-                pool.install(|| self.forward(input, output, memory, Threads::Current, done))
-            }
-            threads => self.forward(input, output, memory, threads, done),
-        }
+        let threads = if self.count.macs < MACS_OF_A_POOL { Threads::Seq } else { threads };
+        threads.together(|threads| self.forward(input, output, memory, threads, done))
     }
 
     fn check(&self, input: &[f32], output: &[f32], memory: &Memory) -> Result<(), NetError> {
@@ -182,6 +178,10 @@ impl CompiledNet {
         Ok(())
     }
 }
+
+/// Multiply-accumulates from which on it is worth to enter a pool: about 50 microseconds of one core, which is what it takes to
+/// wake its threads up.
+const MACS_OF_A_POOL: u64 = 4_000_000;
 
 /// Of a shape that exists, so that the product fits.
 fn elements(shape: Shape) -> usize {
