@@ -4,7 +4,7 @@ use super::cost::{Bound, Estimate, Machine};
 use super::{Profile, constants};
 use crate::algo::winograd;
 use crate::algo::{Algorithm, Algorithms, Kind, Unsupported};
-use crate::describe::ConvDesc;
+use crate::describe::{ConvDesc, Size2};
 use crate::error::ConvError;
 use crate::tile::table::KernelSet;
 use std::collections::BTreeMap;
@@ -235,11 +235,15 @@ pub fn choice_with(
     choose(desc, &limits, &machine).ok().map(|choice| choice.algorithm)
 }
 
-/// Where there is no window, the others do what pointwise does, and a little more, but for the few channels of a group that are
-/// depthwise: whatever their constants, fitted to other problems, say of that.
+/// Where there is neither window nor stride, the others do what pointwise does, and a little more, but for the few channels of a
+/// group that are depthwise: whatever their constants, fitted to other problems, say of that. With a stride, pixels that are
+/// copied fill tiles that would end where rows do.
 fn not_before_pointwise(desc: &ConvDesc, candidates: &mut [Candidate]) {
     let pointwise = candidates.iter().find(|candidate| candidate.algorithm == Algorithm::Pointwise);
     let Some(least) = pointwise.map(|candidate| 1.01 * candidate.estimate.seconds) else { return };
+    if desc.stride() != Size2::square(1) {
+        return;
+    }
     for candidate in candidates {
         let is_another_way = candidate.algorithm == Algorithm::Depthwise && desc.groups() > 1;
         if candidate.algorithm != Algorithm::Pointwise && !is_another_way {
