@@ -6,6 +6,7 @@ use kernels::{
     Buffer, ConvDesc, ConvDescBuilder, ConvError, ConvIo, ConvPlan, Layout, PlanOptions, Shape4, TensorMut,
     TensorRef, Threads, Weights, Workspace,
 };
+use std::time::{Duration, Instant};
 
 /// Slots of a ring at most: layers of some kilobytes need no more to be out of a second-level cache.
 const MAX_SLOTS: usize = 4096;
@@ -79,6 +80,7 @@ pub struct Layer<'a> {
     outputs: Buffer,
     workspace: Workspace,
     next: usize,
+    planning: Duration,
 }
 
 impl<'a> Layer<'a> {
@@ -97,10 +99,14 @@ impl<'a> Layer<'a> {
             [] => Weights::filter(&problem.filter),
             bias => Weights::with_bias(&problem.filter, bias),
         };
+        let start = Instant::now();
         let first = ConvPlan::new(&desc, weights(), options)?;
+        let planning = start.elapsed();
         let (input_len, output_len) = (desc.input().len(layouts.input)?, desc.output().len(layouts.output)?);
         let slots = memory.slots((input_len + output_len) * size_of::<f32>() + first.packed_bytes());
-        let others = (1..slots).map(|_| ConvPlan::new(&desc, weights(), options));
+        // Copies: what is chosen by timing might be another algorithm the next time.
+        let same = options.force(first.algorithm());
+        let others = (1..slots).map(|_| ConvPlan::new(&desc, weights(), &same));
         let plans = std::iter::once(Ok(first)).chain(others).collect::<Result<Vec<_>, _>>()?;
         let mut inputs = Buffer::zeroed(slots * pitch(input_len));
         let (image, rest) = inputs.split_at_mut(pitch(input_len));
@@ -109,12 +115,17 @@ impl<'a> Layer<'a> {
         let mut outputs = Buffer::zeroed(slots * pitch(output_len));
         outputs.fill(f32::NAN);
         let workspace = Workspace::for_req(plans[0].workspace_req());
-        Ok(Self { problem, layouts, plans, inputs, outputs, workspace, next: 0 })
+        Ok(Self { problem, layouts, plans, inputs, outputs, workspace, next: 0, planning })
     }
 
     /// The plan of the first slot; the others are copies.
     pub fn plan(&self) -> &ConvPlan {
         &self.plans[0]
+    }
+
+    /// How long the plan of the first slot took: the choice, with all that was timed for it, and packing.
+    pub fn planning(&self) -> Duration {
+        self.planning
     }
 
     /// How many slots there are.

@@ -82,6 +82,35 @@ fn a_plot_is_a_picture() {
 }
 
 #[test]
+fn choices_are_judged_drawn_and_written_layer_by_layer() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (plot, out) = (file("plot.svg"), file("rows.csv"));
+    let quick = ["--filter", "lenet5.c3", "--random", "1", "--rounds", "1", "--turn", "1"];
+    let judged = |loss: &str, code: i32| {
+        let more = ["--assert-choice", loss, "--threads", "1,2", "--plot", &plot, "--out", &out];
+        let output = SHOOTOUT.command(&[&quick[..], &more].concat()).assert().code(code);
+        String::from_utf8(output.get_output().stdout.clone()).unwrap()
+    };
+    let text = judged("100000", 0);
+    for choice in ["auto", "measured"] {
+        assert!(text.contains(&format!("Time of {choice}'s choice by that of the fastest")), "{text}");
+    }
+    assert_eq!(text.matches("within 2 % on").count(), 6, "{text}");
+    assert!(text.contains("planned and packed in"), "{text}");
+    let svg = std::fs::read_to_string(&plot).unwrap();
+    assert!(svg.starts_with("<svg") && svg.contains("measured, ") && svg.contains("2 thread(s)"));
+    let rows = std::fs::read_to_string(&out).unwrap();
+    assert!(rows.starts_with("layer,algorithm,isa,layout,threads,"), "{rows}");
+    assert_eq!((rows.matches(",auto,").count(), rows.matches(",measured,").count()), (4, 4), "{rows}");
+    // Nothing is faster than the fastest.
+    judged("-1", 1);
+    let with = stdout(&[&quick[..], &["--measured", "--format", "csv"]].concat());
+    assert_eq!(with.matches(",measured,").count(), 2, "{with}");
+    assert!(!stdout(&[&quick[..], &["--format", "csv"]].concat()).contains(",measured,"));
+}
+
+#[test]
 fn bad_arguments_are_one_line_and_exit_2() {
     assert!(refusal(&["--filter", "vgg.conv3_3"]).contains("did you mean vgg.conv3_"));
     assert!(refusal(&["--algorithm", "im2col"]).contains("did you mean im2col_gemm?"));
@@ -96,7 +125,11 @@ fn bad_arguments_are_one_line_and_exit_2() {
     assert!(refusal(&["--peers", empty]).contains("setup.sh"));
     assert!(refusal(&["--peers", empty, "--engines", "ort"]).contains("ort is not in"));
     let no_folder = format!("{empty}/none/plot.svg");
-    assert!(refusal(&["--filter", "lenet5.c1", "--rounds", "1", "--plot", &no_folder]).contains("plot.svg"));
+    for option in ["--plot", "--out"] {
+        assert!(
+            refusal(&["--filter", "lenet5.c1", "--rounds", "1", option, &no_folder]).contains("plot.svg")
+        );
+    }
 }
 
 #[cfg(unix)]

@@ -7,7 +7,7 @@ use crate::peers::{Engine, Task};
 use crate::problem::Numbers;
 use crate::random;
 use clap::Parser;
-use kernels::{Algorithm, ConvDesc, Isa, Layout, PlanOptions};
+use kernels::{Algorithm, ConvDesc, Isa, Layout, PlanOptions, Select};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -29,8 +29,8 @@ pub struct Args {
     /// Layouts: nchw16c, nhwc or nchw. In nchw16c, layers with fewer than 16 input channels read nchw
     #[arg(long, value_name = "LAYOUT,...", value_delimiter = ',', default_value = "nchw16c", value_parser = layout)]
     pub layout: Vec<Layout>,
-    /// Algorithms, auto among them: what the library chooses [default: auto, and all that can do the layer but the
-    /// reference]
+    /// Algorithms, auto and measured among them: what the library chooses by its model, and by timing [default: auto, and
+    /// all that can do the layer but the reference; with --assert-choice or --measured also measured]
     #[arg(long, value_name = "A,B,...", value_delimiter = ',', value_parser = Candidate::parse)]
     pub algorithm: Vec<Candidate>,
     /// How much rounding error an algorithm may add
@@ -54,10 +54,13 @@ pub struct Args {
     /// Megabytes of such a ring
     #[arg(long, value_name = "MB", default_value = "96", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub cold_mb: u32,
-    /// Judge the library's choice: print its time by that of the fastest algorithm, and exit with 1 if the geometric mean
-    /// loses more per cent than this
+    /// Judge the library's choices: print their times by that of the fastest algorithm, and exit with 1 if the geometric
+    /// mean of auto loses more per cent than this
     #[arg(long, value_name = "PERCENT")]
     pub assert_choice: Option<f64>,
+    /// Also what the library chooses by timing the layer
+    #[arg(long)]
+    pub measured: bool,
     /// Also so many random layers
     #[arg(long, value_name = "N", default_value = "0")]
     #[arg(value_parser = clap::value_parser!(u32).range(0..=100_000))]
@@ -68,9 +71,12 @@ pub struct Args {
     /// Only measure the roofs of this machine, for one thread and for one on each core
     #[arg(long)]
     pub roofs: bool,
-    /// Also draw bars and a roofline
+    /// Also draw bars and a roofline; with --assert-choice, what the choices lose
     #[arg(long, value_name = "FILE.svg")]
     pub plot: Option<PathBuf>,
+    /// Also write the rows there as comma-separated values, layer by layer: what a run that is cut off has found
+    #[arg(long, value_name = "FILE.csv")]
+    pub out: Option<PathBuf>,
     /// Also time the peers that benches/peers/setup.sh installed there
     #[arg(long, value_name = "DIR")]
     pub peers: Option<PathBuf>,
@@ -82,23 +88,32 @@ pub struct Args {
 /// Who computes a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Candidate {
-    /// Whatever the library chooses.
+    /// Whatever the library chooses by its model.
     Auto,
+    /// Whatever it chooses by timing the layer, on the threads of the crew.
+    Measured,
     /// This algorithm.
     Forced(Algorithm),
 }
 
 impl Candidate {
-    /// `auto`, or the name of the algorithm.
-    pub fn name(self) -> &'static str {
+    /// `auto`, `measured`, or the name of the algorithm.
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Auto => "auto",
+            Self::Measured => "measured",
             Self::Forced(algorithm) => algorithm.name(),
         }
     }
 
+    /// Whether the library chooses.
+    pub const fn is_choice(self) -> bool {
+        matches!(self, Self::Auto | Self::Measured)
+    }
+
+    /// The choices first: an algorithm that is one of them is not timed again.
     fn all() -> impl Iterator<Item = Self> {
-        std::iter::once(Self::Auto).chain(Algorithm::ALL.map(Self::Forced))
+        [Self::Auto, Self::Measured].into_iter().chain(Algorithm::ALL.map(Self::Forced))
     }
 
     fn parse(text: &str) -> Result<Self, String> {
@@ -137,10 +152,15 @@ impl Args {
     /// The candidates, once each.
     pub(super) fn candidates(&self) -> Vec<Candidate> {
         if self.algorithm.is_empty() {
-            let is_timed = |candidate: &Candidate| *candidate != Candidate::Forced(Algorithm::Reference);
+            let is_timed = |candidate: &Candidate| match candidate {
+                Candidate::Measured => self.measured || self.assert_choice.is_some(),
+                other => *other != Candidate::Forced(Algorithm::Reference),
+            };
             return Candidate::all().filter(is_timed).collect();
         }
-        once_each(&self.algorithm)
+        let (choices, forced): (Vec<_>, Vec<_>) =
+            once_each(&self.algorithm).into_iter().partition(|candidate| candidate.is_choice());
+        [choices, forced].concat()
     }
 
     pub(super) fn layouts(&self) -> Vec<Layout> {
@@ -162,7 +182,7 @@ impl Args {
     /// Whether the candidate is as accurate as is asked for.
     pub(super) fn allows(&self, candidate: Candidate, desc: &ConvDesc) -> bool {
         match candidate {
-            Candidate::Auto => true,
+            Candidate::Auto | Candidate::Measured => true,
             Candidate::Forced(algorithm) => algorithm.numerics(desc) <= self.numerics.numerics(),
         }
     }
@@ -171,6 +191,7 @@ impl Args {
         let options = PlanOptions::default().isa(isa).max_threads(threads).numerics(self.numerics.numerics());
         match candidate {
             Candidate::Auto => options,
+            Candidate::Measured => options.select(Select::Measured),
             Candidate::Forced(algorithm) => options.force(algorithm),
         }
     }

@@ -1,16 +1,17 @@
 //! One layer: every candidate is planned, run, checked, timed in turns with the roofs and the peers, and checked again.
 
-use super::args::{Args, Candidate};
+use super::args::Args;
+use super::entries::Entries;
 use super::roofs::Roof;
 use super::row::Row;
-use crate::layer::{Layer, Layouts, Memory};
+use crate::layer::Memory;
 use crate::layers::LayerSpec;
 use crate::peak::{self, SUSTAINED};
 use crate::peers::Worker;
 use crate::pin::Crew;
 use crate::problem::Problem;
 use crate::turns::{Rival, take_turns};
-use kernels::{ConvError, Isa};
+use kernels::Isa;
 use std::path::Path;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -27,21 +28,12 @@ pub(super) struct Arena<'a> {
     pub(super) roofs: Vec<Roof>,
 }
 
-/// The rows of one layer, with what runs behind them as long as it does.
-struct Entries<'a> {
-    rows: Vec<Row>,
-    /// As many, in the same order.
-    layers: Vec<Layer<'a>>,
-    /// Row and name of each row of the result. An algorithm that is the library's choice is not timed again.
-    order: Vec<(usize, &'static str)>,
-}
-
 impl Arena<'_> {
     /// The rows of `spec`.
     pub(super) fn contest(&mut self, spec: &LayerSpec) -> anyhow::Result<Vec<Row>> {
         let problem = Problem::of(spec, self.args.numbers);
         let tolerance = problem.tolerance(self.args.numerics.added());
-        let mut ours = self.entries(&problem)?;
+        let mut ours = Entries::plan(self.args, self.crew, self.isas, &problem)?;
         self.check(&mut ours, tolerance);
         let files = TempDir::new()?;
         let mut guests = self.prepare(&problem, files.path())?;
@@ -50,53 +42,11 @@ impl Arena<'_> {
             row.checked(layer.errors(), tolerance);
         }
         ours.rows.iter_mut().filter(|row| row.is_wrong).for_each(Row::untimed);
-        let named = |&(index, name): &(usize, &str)| ours.rows[index].called(name);
-        let mut rows: Vec<Row> = ours.order.iter().map(named).chain(guests).collect();
+        let mut rows = ours.named();
+        rows.extend(guests);
         let threads = self.crew.threads();
         rows.iter_mut().for_each(|row| row.threads = threads);
         Ok(rows)
-    }
-
-    /// Plans every candidate that can do the layer.
-    fn entries<'p>(&self, problem: &'p Problem) -> anyhow::Result<Entries<'p>> {
-        let mut entries = Entries { rows: Vec::new(), layers: Vec::new(), order: Vec::new() };
-        for &isa in self.isas {
-            for layout in self.args.layouts() {
-                let mut chosen = None;
-                for candidate in self.args.candidates() {
-                    let is_this = |&(choice, _): &(_, usize)| Candidate::Forced(choice) == candidate;
-                    if let Some((_, index)) = chosen.filter(is_this) {
-                        entries.order.push((index, candidate.name()));
-                        continue;
-                    }
-                    // Only what could have been chosen is held against the choice.
-                    if self.args.assert_choice.is_some() && !self.args.allows(candidate, &problem.desc) {
-                        continue;
-                    }
-                    let options = self.args.options(candidate, isa, self.crew.threads());
-                    let memory = self.args.memory();
-                    let layer = match Layer::new(
-                        problem,
-                        Layouts::of_network(layout, problem.spec.c),
-                        &options,
-                        memory,
-                    ) {
-                        Ok(layer) => layer,
-                        Err(ConvError::Unsupported { .. }) => continue,
-                        Err(error) => return Err(anyhow::Error::new(error).context(problem.spec.id.clone())),
-                    };
-                    let mut row = Row::new(problem, candidate.name().to_owned(), isa, layout.name());
-                    if candidate == Candidate::Auto {
-                        chosen = Some((layer.plan().algorithm(), entries.rows.len()));
-                        row.note = format!("{}, {}", layer.plan().algorithm(), layer.plan().explain().kernel);
-                    }
-                    entries.order.push((entries.rows.len(), candidate.name()));
-                    entries.rows.push(row);
-                    entries.layers.push(layer);
-                }
-            }
-        }
-        Ok(entries)
     }
 
     /// Runs every slot of every layer once, where it will be timed, and looks at what it wrote over the NaNs.

@@ -2,9 +2,12 @@
 
 mod args;
 mod contest;
+mod entries;
+mod log;
 mod plot;
 mod ratios;
 mod regret;
+mod regret_plot;
 mod report;
 mod roofs;
 mod row;
@@ -19,6 +22,7 @@ pub use args::{Args, Candidate};
 use contest::Arena;
 use indicatif::ProgressBar;
 use kernels::Isa;
+use log::Log;
 use regret::Judgement;
 use report::Report;
 use roofs::Roof;
@@ -26,6 +30,7 @@ pub(crate) use roofs::machine;
 pub use row::Row;
 use std::fs::File;
 use std::io::Write;
+use std::path::Path;
 
 /// Does what the arguments say. Progress and roofs go to standard error.
 ///
@@ -49,11 +54,9 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
         anyhow::bail!("{} cannot be limited to other vectors than the best, nor run cold", idle.name);
     }
     // Now, not after an hour.
-    let plot_file = args
-        .plot
-        .as_ref()
-        .map(|file| File::create(file).with_context(|| format!("cannot write {}", file.display())));
-    let plot_file = plot_file.transpose()?;
+    let plot_file = args.plot.as_deref().map(create).transpose()?;
+    let mut log =
+        args.out.as_deref().map(|file| Ok::<_, anyhow::Error>(Log::new(create(file)?))).transpose()?;
     let (mut rows, mut measured, mut machine) = (Vec::new(), Vec::new(), vec![roofs::machine()]);
     let progress = progress(layers.len() * args.thread_counts().len());
     for threads in args.thread_counts() {
@@ -65,7 +68,7 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
             workers: workers(args, &engines, &isas, threads),
             roofs: isas.iter().filter_map(|&isa| Roof::new(isa)).collect(),
         };
-        let mut of_crew_rows = of_layers(&layers, &mut arena, &progress)?;
+        let mut of_crew_rows = of_layers(&layers, &mut arena, &progress, log.as_mut())?;
         let of_crew = roofs::measure(&arena.roofs, &crew);
         for row in &mut of_crew_rows {
             let roof = of_crew.iter().find(|roof| roof.isa.name() == row.isa);
@@ -81,19 +84,27 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     if matches!(args.format, Format::Json | Format::Csv) {
         machine.iter().for_each(|line| eprintln!("{line}"));
     }
+    let judgements = match args.assert_choice {
+        Some(_) => Judgement::all(&rows),
+        None => Vec::new(),
+    };
     if let Some(mut file) = plot_file {
-        file.write_all(plot::svg(&rows, &measured)?.as_bytes()).context("cannot write the plot")?;
+        let svg = match args.assert_choice {
+            Some(_) => regret_plot::svg(&judgements)?,
+            None => plot::svg(&rows, &measured)?,
+        };
+        file.write_all(svg.as_bytes()).context("cannot write the plot")?;
     }
     let wrong = rows.iter().filter(|row| row.is_wrong && row.peer().is_none()).count();
-    let (mut notes, mut failure) = (String::new(), None);
-    if let Some(percent) = args.assert_choice {
-        let judgement = Judgement::of(&rows);
-        notes = judgement.text();
-        let loss = 100.0 * (judgement.mean() - 1.0);
+    let notes: Vec<String> = judgements.iter().map(Judgement::text).collect();
+    let notes = notes.join("\n");
+    let failure = args.assert_choice.and_then(|percent| {
+        let auto = judgements.iter().find(|judgement| judgement.choice == Candidate::Auto);
+        let loss = 100.0 * (auto.map_or(f64::NAN, Judgement::mean) - 1.0);
         // Not a number is no success.
-        failure = (loss.is_nan() || loss > percent)
-            .then(|| format!("the choice lost {loss:.2} %, more than {percent} %"));
-    }
+        (loss.is_nan() || loss > percent)
+            .then(|| format!("auto's choice lost {loss:.2} %, more than {percent} %"))
+    });
     let text = match args.format {
         Format::Json | Format::Csv => {
             eprint!("{notes}");
@@ -102,6 +113,10 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
         _ => Report { machine, rows }.write(args.format)? + "\n" + &notes,
     };
     Ok(Outcome { text, wrong, failure })
+}
+
+fn create(file: &Path) -> anyhow::Result<File> {
+    File::create(file).with_context(|| format!("cannot write {}", file.display()))
 }
 
 /// `--roofs`: for one thread and for one on each core.
@@ -119,6 +134,7 @@ fn of_layers(
     layers: &[LayerSpec],
     arena: &mut Arena<'_>,
     progress: &ProgressBar,
+    mut log: Option<&mut Log>,
 ) -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
     for layer in layers {
@@ -129,6 +145,9 @@ fn of_layers(
             let fastest = of_layer.iter().filter_map(|row| Some((row.gflops?, row.algorithm.as_str())));
             let (gflops, name) = fastest.max_by(|a, b| a.0.total_cmp(&b.0)).unwrap_or((f64::NAN, "none"));
             eprintln!("{}: fastest {name}, {gflops:.1} GFLOP/s", layer.id);
+        }
+        if let Some(log) = &mut log {
+            log.write(&of_layer)?;
         }
         rows.extend(of_layer);
         progress.inc(1);

@@ -1,6 +1,8 @@
-//! `--assert-choice`: how much longer the library's choice takes than the fastest algorithm that could have been chosen.
+//! `--assert-choice`: how much longer the library's choices take than the fastest algorithm that could have been chosen.
 
+use super::args::Candidate;
 use super::row::Row;
+use crate::turns::median;
 use comfy_table::{Table, presets};
 use std::collections::BTreeMap;
 
@@ -8,34 +10,47 @@ use std::collections::BTreeMap;
 const NAMED: usize = 15;
 
 /// One layer of one instruction set, layout and number of threads.
-struct Regret<'a> {
-    auto: &'a Row,
+pub(super) struct Regret<'a> {
+    chosen: &'a Row,
     best: &'a Row,
     /// The time of the choice by that of the fastest; at least 1.
-    ratio: f64,
+    pub(super) ratio: f64,
 }
 
-/// What a choice is judged by.
+/// Number of threads, instruction set and layout.
+pub(super) type Run<'a> = (usize, &'a str, &'a str);
+
+/// What one way to choose is judged by.
 pub(super) struct Judgement<'a> {
+    pub(super) choice: Candidate,
     /// The worst first.
     regrets: Vec<Regret<'a>>,
 }
 
 impl<'a> Judgement<'a> {
+    /// Of every way to choose that has a row with a time.
+    pub(super) fn all(rows: &'a [Row]) -> Vec<Self> {
+        let choices = [Candidate::Auto, Candidate::Measured].into_iter();
+        choices
+            .map(|choice| Self::of(rows, choice))
+            .filter(|judgement| !judgement.regrets.is_empty())
+            .collect()
+    }
+
     /// Of all rows that have times. The choice itself is one of the candidates.
-    pub(super) fn of(rows: &'a [Row]) -> Self {
+    fn of(rows: &'a [Row], choice: Candidate) -> Self {
         let mut contests: BTreeMap<_, Vec<&Row>> = BTreeMap::new();
         for row in rows.iter().filter(|row| row.ms_min.is_some() && row.peer().is_none()) {
             contests.entry((row.threads, row.isa, row.layout, &row.layer)).or_default().push(row);
         }
         let regret = |rows: Vec<&'a Row>| {
-            let auto = rows.iter().find(|row| row.algorithm == "auto")?;
+            let chosen = rows.iter().find(|row| row.algorithm == choice.name())?;
             let best = rows.iter().min_by(|a, b| time(a).total_cmp(&time(b)))?;
-            Some(Regret { auto, best, ratio: time(auto) / time(best) })
+            Some(Regret { chosen, best, ratio: time(chosen) / time(best) })
         };
         let mut regrets: Vec<Regret<'a>> = contests.into_values().filter_map(regret).collect();
         regrets.sort_by(|a, b| b.ratio.total_cmp(&a.ratio));
-        Self { regrets }
+        Self { choice, regrets }
     }
 
     /// The geometric mean of all ratios; not a number of none.
@@ -43,51 +58,61 @@ impl<'a> Judgement<'a> {
         mean(&self.regrets.iter().collect::<Vec<_>>())
     }
 
-    /// A line for each instruction set, layout and number of threads, and a table of the worst layers.
-    pub(super) fn text(&self) -> String {
-        let mut runs: BTreeMap<_, Vec<&Regret<'_>>> = BTreeMap::new();
+    /// The regrets of each run, the worst first.
+    pub(super) fn runs(&self) -> BTreeMap<Run<'a>, Vec<&Regret<'a>>> {
+        let mut runs: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for regret in &self.regrets {
-            let row = regret.auto;
+            let row = regret.chosen;
             runs.entry((row.threads, row.isa, row.layout)).or_default().push(regret);
         }
-        let mut text = String::from("Time of the choice by that of the fastest algorithm:\n");
-        for ((threads, isa, layout), regrets) in &runs {
+        runs
+    }
+
+    /// A line for each run, what planning took, and a table of the worst layers.
+    pub(super) fn text(&self) -> String {
+        let mut text = format!("Time of {}'s choice by that of the fastest algorithm:\n", self.choice.name());
+        for ((threads, isa, layout), regrets) in &self.runs() {
             text += &format!("  {threads} thread(s), {isa}, {layout}: {}\n", summary(regrets));
         }
-        text += &format!("  all: {}\n\n", summary(&self.regrets.iter().collect::<Vec<_>>()));
+        text += &format!("  all: {}\n", summary(&self.regrets.iter().collect::<Vec<_>>()));
+        let planning: Vec<f64> = self.regrets.iter().map(|regret| regret.chosen.plan_ms).collect();
+        if let Some(longest) =
+            self.regrets.iter().map(|r| r.chosen).max_by(|a, b| a.plan_ms.total_cmp(&b.plan_ms))
+        {
+            let (middle, Row { layer, isa, plan_ms, .. }) = (median(&planning), longest);
+            text += &format!(
+                "  planned and packed in {middle:.2} ms (median), {plan_ms:.1} ms at most ({layer}, {isa})\n\n"
+            );
+        }
         text + &self.worst()
     }
 
     fn worst(&self) -> String {
         let mut table = Table::new();
         table.load_style(presets::NOTHING);
-        table.set_header([
-            "worst layers",
-            "isa",
-            "layout",
-            "threads",
-            "chosen",
-            "ms",
-            "fastest",
-            "ms",
-            "ratio",
-        ]);
+        let header = ["worst layers", "isa", "layout", "threads", "chosen", "ms", "fastest", "ms", "ratio"];
+        table.set_header(header);
         for regret in self.regrets.iter().take(NAMED) {
-            let Regret { auto, best, ratio } = regret;
+            let Regret { chosen, best, ratio } = regret;
             table.add_row([
-                auto.layer.clone(),
-                auto.isa.to_owned(),
-                auto.layout.to_owned(),
-                auto.threads.to_string(),
-                auto.note.split(',').next().unwrap_or_default().to_owned(),
-                format!("{:.4}", time(auto)),
-                best.algorithm.clone(),
+                chosen.layer.clone(),
+                chosen.isa.to_owned(),
+                chosen.layout.to_owned(),
+                chosen.threads.to_string(),
+                algorithm(chosen),
+                format!("{:.4}", time(chosen)),
+                algorithm(best),
                 format!("{:.4}", time(best)),
                 format!("{ratio:.2}"),
             ]);
         }
         table.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
     }
+}
+
+/// What computes a row; of a choice, its note says it.
+fn algorithm(row: &Row) -> String {
+    row.note.split(',').next().filter(|name| !name.is_empty()).unwrap_or(&row.algorithm).to_owned()
 }
 
 /// Milliseconds by which algorithms are compared: of the best round, which what else runs disturbs least.
@@ -133,16 +158,25 @@ mod tests {
         };
         let rows = [
             row("a", "auto", 2.0),
+            row("a", "measured", 1.5),
             row("a", "direct", 2.0),
             row("a", "fft", 1.0),
             row("b", "auto", 3.0),
+            row("b", "measured", 3.0),
             row("b", "fft", 3.5),
             row("c", "peer:x", 0.1),
         ];
-        let judgement = Judgement::of(&rows);
-        assert!((judgement.mean() - 2f64.sqrt()).abs() < 1e-12, "{}", judgement.mean());
-        let ratios: Vec<f64> = judgement.regrets.iter().map(|regret| regret.ratio).collect();
-        assert_eq!(ratios, [2.0, 1.0]);
-        assert!(judgement.text().contains("1 thread(s), portable, nchw: geometric mean 1.4142"));
+        let judgements = Judgement::all(&rows);
+        let [auto, measured] = &judgements[..] else { panic!("two ways to choose") };
+        assert!((auto.mean() - 2f64.sqrt()).abs() < 1e-12, "{}", auto.mean());
+        assert!((measured.mean() - 1.5f64.sqrt()).abs() < 1e-12, "{}", measured.mean());
+        let ratios = |judgement: &Judgement<'_>| -> Vec<f64> {
+            judgement.regrets.iter().map(|regret| regret.ratio).collect()
+        };
+        assert_eq!((ratios(auto), ratios(measured)), (vec![2.0, 1.0], vec![1.5, 1.0]));
+        let text = auto.text() + &measured.text();
+        assert!(text.contains("auto's choice") && text.contains("measured's choice"), "{text}");
+        assert!(text.contains("1 thread(s), portable, nchw: geometric mean 1.4142"), "{text}");
+        assert_eq!(Judgement::all(&rows[3..4]).len(), 0);
     }
 }

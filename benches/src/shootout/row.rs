@@ -46,6 +46,9 @@ pub struct Row {
     /// The middle round by the time that roofs allow: more than 1, unless an algorithm saves operations.
     #[serde(skip)]
     pub bound_ratio: Option<f64>,
+    /// Milliseconds that planning took, packing and what was timed for it included; 0 if it was not planned again.
+    #[serde(skip)]
+    pub plan_ms: f64,
 }
 
 impl Row {
@@ -68,6 +71,7 @@ impl Row {
             intensity: problem.desc.cost().intensity(),
             bytes: problem.desc.cost().min_bytes as f64,
             bound_ratio: None,
+            plan_ms: 0.0,
         }
     }
 
@@ -89,12 +93,6 @@ impl Row {
     /// Without times, as of a wrong output.
     pub(super) fn untimed(&mut self) {
         (self.ms_min, self.ms_median, self.gflops, self.roof_percent) = (None, None, None, None);
-    }
-
-    /// The same under another name, whose note says nothing that this one's does not.
-    pub(super) fn called(&self, algorithm: &str) -> Self {
-        let note = if self.algorithm == algorithm { self.note.clone() } else { String::new() };
-        Self { algorithm: algorithm.to_owned(), note, ..self.clone() }
     }
 
     /// The engine, if it is a peer's.

@@ -81,9 +81,7 @@ impl Hardware {
 
     /// The threads themselves, for [`Pool::threads`].
     pub(crate) fn pool(&self) -> anyhow::Result<Pool> {
-        let threads = self.threads();
-        let pool = (threads > 1).then(|| ThreadPoolBuilder::new().num_threads(threads).build());
-        Ok(Pool(pool.transpose()?))
+        Pool::new(self.threads())
     }
 }
 
@@ -91,6 +89,23 @@ impl Hardware {
 pub(crate) struct Pool(Option<ThreadPool>);
 
 impl Pool {
+    pub(crate) fn new(threads: usize) -> anyhow::Result<Self> {
+        let pool = (threads > 1).then(|| ThreadPoolBuilder::new().num_threads(threads).build());
+        Ok(Self(pool.transpose()?))
+    }
+
+    pub(crate) fn pool(&self) -> Option<&ThreadPool> {
+        self.0.as_ref()
+    }
+
+    /// Does `work` on one of the threads.
+    pub(crate) fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        match &self.0 {
+            Some(pool) => pool.install(work),
+            None => work(),
+        }
+    }
+
     pub(crate) fn threads(&self) -> Threads<'_> {
         self.0.as_ref().map_or(Threads::Seq, Threads::Pool)
     }

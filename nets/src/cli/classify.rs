@@ -5,7 +5,7 @@ use super::demo::most_likely;
 use super::run::Run;
 use kernels::{Layout, Ops, TensorMut};
 use nets::digits::{SIDE, to_input, trained_weights};
-use nets::{Init, Net, WeightSet, picture, zoo};
+use nets::{Init, WeightSet, picture, zoo};
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -32,8 +32,8 @@ pub(super) fn execute(run: &Run, images: &[PathBuf]) -> anyhow::Result<String> {
         (None, Some(seed)) => WeightSet::seeded(&graph, Init::He, seed)?,
         (None, None) => trained_weights(&graph)?,
     };
-    let mut net = Net::new(&graph, &weights, &run.hardware.options(1))?;
     let pool = run.hardware.pool()?;
+    let mut net = run.net(&graph, &weights, 1, &pool)?;
     let mut reports = Vec::new();
     let mut texts = Vec::new();
     for image in images {

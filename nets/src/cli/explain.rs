@@ -1,15 +1,19 @@
-//! `nets explain`: how each convolution of a network would be computed, and why not otherwise. Nothing is run.
+//! `nets explain`: how each convolution of a network would be computed, and why not otherwise. Nothing is run, unless
+//! algorithms are to be timed.
 
 use super::args::{self, numerics};
+use super::planning::Planning;
 use super::source::{self, Wanted};
 use clap::Args;
 use kernels::{Algorithm, Candidate, Isa, Numerics, PlanReport, Rejection};
-use nets::{CompiledNet, NetOptions, Shape};
+use nets::{NetOptions, Shape};
 use serde::Serialize;
 use std::fmt::Write as _;
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  nets explain resnet50\n  nets explain model.onnx --batch 8 --json")]
+#[command(
+    after_help = "Examples:\n  nets explain resnet50\n  nets explain model.onnx --batch 8 --json\n  nets explain resnet50 --measured --wisdom times.txt"
+)]
 pub(crate) struct Explain {
     /// A network of the zoo or an .onnx file
     network: String,
@@ -28,6 +32,8 @@ pub(crate) struct Explain {
     /// How much rounding error algorithms may add: strict, default or fast
     #[arg(long, default_value = "default", value_parser = numerics)]
     numerics: Numerics,
+    #[command(flatten)]
+    planning: Planning,
     /// One JSON array of objects instead of text
     #[arg(long)]
     json: bool,
@@ -116,7 +122,8 @@ impl Explain {
         if let Some(threads) = self.threads {
             options.max_threads = threads.into();
         }
-        let net = CompiledNet::new(&graph, &*weights, &options)?;
+        let pool = self.planning.pool(options.max_threads)?;
+        let net = self.planning.compile(&graph, &*weights, options, &pool)?;
         if self.json {
             let rows: Vec<Row<'_>> = net.explain().map(|(name, report)| Row::new(name, report)).collect();
             return Ok(serde_json::to_string(&rows)? + "\n");

@@ -10,6 +10,7 @@ mod demo;
 mod explain;
 mod export;
 mod photos;
+mod planning;
 mod rows;
 mod run;
 mod source;

@@ -6,7 +6,7 @@ use super::source::{self, Wanted};
 use anyhow::{Context, bail, ensure};
 use kernels::{Layout, Ops, TensorMut};
 use nets::photo::{self, Recipe};
-use nets::{Graph, Layer, Net, Shape};
+use nets::{Graph, Layer, Shape};
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -65,9 +65,9 @@ pub(super) fn execute(run: &Run, images: &[PathBuf]) -> anyhow::Result<String> {
     for image in images {
         input.extend(photo::load(image, &recipe)?);
     }
-    let mut net = Net::new(&graph, &*weights, &run.hardware.options(images.len()))?;
-    drop(weights);
     let pool = run.hardware.pool()?;
+    let mut net = run.net(&graph, &*weights, images.len(), &pool)?;
+    drop(weights);
     let start = Instant::now();
     let mut output = net.run(&input, pool.threads())?.to_vec();
     let milliseconds = start.elapsed().as_secs_f64() * 1e3;

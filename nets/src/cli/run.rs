@@ -1,11 +1,12 @@
 //! `nets run`: a network on pictures, or on a tensor.
 
-use super::args::{self, Hardware, Plain, Target};
+use super::args::{self, Hardware, Plain, Pool, Target};
+use super::planning::Planning;
 use super::source::{self, Wanted};
 use super::{classify, photos, text};
 use anyhow::{Context, bail};
 use clap::Args;
-use nets::{Graph, Net, Shape, WeightSource, npy, zoo};
+use nets::{Graph, Net, NetError, Shape, WeightSource, npy, zoo};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -57,6 +58,8 @@ pub(crate) struct Run {
     pub(super) format: Plain,
     #[command(flatten)]
     pub(super) hardware: Hardware,
+    #[command(flatten)]
+    pub(super) planning: Planning,
 }
 
 /// What `--format json` prints for a tensor.
@@ -92,9 +95,9 @@ impl Run {
         let (dims, numbers) = npy::read(path)?;
         let (graph, weights) = self.network(&dims, path)?;
         let batch = batch(&graph, &dims, path)?;
-        let mut net = Net::new(&graph, &*weights, &self.hardware.options(batch))?;
-        drop(weights);
         let pool = self.hardware.pool()?;
+        let mut net = self.net(&graph, &*weights, batch, &pool)?;
+        drop(weights);
         let start = Instant::now();
         let result = net.run(&numbers, pool.threads())?;
         let milliseconds = start.elapsed().as_secs_f64() * 1e3;
@@ -113,6 +116,17 @@ impl Run {
             Plain::Json => serde_json::to_string(&report)? + "\n",
             Plain::Text => report.text(&net),
         })
+    }
+
+    /// The network, compiled for so many images.
+    pub(super) fn net(
+        &self,
+        graph: &Graph,
+        weights: &dyn WeightSource,
+        batch: usize,
+        pool: &Pool,
+    ) -> Result<Net, NetError> {
+        Ok(self.planning.compile(graph, weights, self.hardware.options(batch), pool)?.into())
     }
 
     /// The network for images of these extents, with its weights.

@@ -12,12 +12,13 @@ use crate::error::NetError;
 use crate::graph::{Graph, NodeId};
 use crate::shape::Shape;
 use crate::weights::WeightSource;
-use kernels::{Layout, Ops, Pitch, PlanOptions, Shape4, WorkspaceReq};
+use kernels::{Layout, Ops, Pitch, PlanOptions, Shape4, Wisdom, WorkspaceReq};
 
 pub(super) fn net(
     graph: &Graph,
     weights: &dyn WeightSource,
     options: &NetOptions,
+    wisdom: Option<&Wisdom>,
 ) -> Result<CompiledNet, NetError> {
     check_options(options)?;
     // What is needed at the same time is the least that will be allocated.
@@ -30,9 +31,12 @@ pub(super) fn net(
     let places = Places::of(&program);
     within_limit(graph, options, (places.len as u64).saturating_mul(size_of::<f32>() as u64))?;
 
-    let plan_options =
-        PlanOptions::default().isa(ops.isa()).max_threads(options.max_threads).numerics(options.numerics);
-    let kernels = Kernels { graph, weights, program: &program, options: plan_options };
+    let plan_options = PlanOptions::default()
+        .isa(ops.isa())
+        .max_threads(options.max_threads)
+        .numerics(options.numerics)
+        .select(options.select);
+    let kernels = Kernels { graph, weights, program: &program, options: plan_options, wisdom };
     let mut steps = Vec::with_capacity(program.ops.len());
     let mut workspace = WorkspaceReq::default();
     for (op, kernel) in program.ops.iter().zip(largest_first(graph, &program, &kernels)?) {

@@ -7,7 +7,9 @@ use crate::error::NetError;
 use crate::graph::Graph;
 use crate::shape::Shape;
 use crate::weights::WeightSource;
-use kernels::{Buffer, ConvPlan, Isa, Layout, Ops, PlanReport, Shape4, Threads, Workspace, WorkspaceReq};
+use kernels::{
+    Buffer, ConvPlan, Isa, Layout, Ops, PlanReport, Select, Shape4, Threads, Wisdom, Workspace, WorkspaceReq,
+};
 
 /// A network that is ready to run: every layer planned, its weights packed, every activation given its place.
 ///
@@ -49,7 +51,23 @@ impl CompiledNet {
     /// memory limit, [`NetError::Option`], and [`NetError::Kernel`] for an instruction set that this machine does not
     /// have.
     pub fn new(graph: &Graph, weights: &dyn WeightSource, options: &NetOptions) -> Result<Self, NetError> {
-        compile::net(graph, weights, options)
+        // Equal layers are timed once.
+        let wisdom = (options.select == Select::Measured).then(Wisdom::new);
+        compile::net(graph, weights, options, wisdom.as_ref())
+    }
+
+    /// [`new`](Self::new); under [`Select::Measured`], with the times that `wisdom` has, or
+    /// adding those that it has not.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_wisdom(
+        graph: &Graph,
+        weights: &dyn WeightSource,
+        options: &NetOptions,
+        wisdom: &Wisdom,
+    ) -> Result<Self, NetError> {
+        compile::net(graph, weights, options, Some(wisdom))
     }
 
     /// Memory for one run at a time.

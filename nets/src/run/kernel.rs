@@ -9,7 +9,8 @@ use crate::graph::{Graph, Node};
 use crate::layer::{Conv, Layer, Linear, Norm};
 use crate::weights::WeightSource;
 use kernels::{
-    Activation, ConvPlan, EpilogueSpec, Layout, LinearPlan, LrnSpec, NormSpec, PlanOptions, Weights,
+    Activation, ConvPlan, EpilogueSpec, Layout, LinearPlan, LrnSpec, NormSpec, PlanOptions, Select, Weights,
+    Wisdom,
 };
 use std::borrow::Cow;
 
@@ -19,6 +20,8 @@ pub(super) struct Kernels<'a> {
     pub(super) weights: &'a dyn WeightSource,
     pub(super) program: &'a Program,
     pub(super) options: PlanOptions,
+    /// Times of convolutions, known before or taken for one of the network's layers.
+    pub(super) wisdom: Option<&'a Wisdom>,
 }
 
 /// Weights of one convolution with everything folded in.
@@ -169,7 +172,10 @@ impl<'a> Kernels<'a> {
         let desc = conv.desc_with(input, (layout, output), epilogue)?;
         let slope = self.slope(fused)?;
         let weights = Weights { filter: &filter, bias: bias.as_deref(), slope: slope.as_deref() };
-        Ok(ConvPlan::new(&desc, weights, &self.options)?)
+        Ok(match self.wisdom {
+            Some(wisdom) => ConvPlan::with_wisdom(&desc, weights, &self.options, wisdom)?,
+            None => ConvPlan::new(&desc, weights, &self.options)?,
+        })
     }
 
     /// One convolution with the output channels of all.
@@ -200,7 +206,12 @@ impl<'a> Kernels<'a> {
         let slope = self.slope(fused)?;
         let weights = Weights { filter: &filter, bias: bias.as_deref(), slope: slope.as_deref() };
         let (batch, ins) = (input.shape.w, input.shape.c);
-        Ok(LinearPlan::new(batch, ins, linear.out_features, epilogue, weights, &self.options)?)
+        let options = match self.options.select {
+            // The weights may be most of the network: packed once is enough.
+            Select::Measured => self.options.select(Select::Auto),
+            _ => self.options,
+        };
+        Ok(LinearPlan::new(batch, ins, linear.out_features, epilogue, weights, &options)?)
     }
 
     /// Rows of weights in the order of what they are multiplied with: flattened blocks of channels have another order

@@ -22,7 +22,7 @@ use crate::graph::Graph;
 use crate::shape::Shape;
 use crate::weights::{MEMORY_LIMIT, WeightSource};
 pub use compiled::{CompiledNet, Memory};
-use kernels::{Algorithm, Isa, Layout, Numerics, Threads};
+use kernels::{Algorithm, Isa, Layout, Numerics, Select, Threads};
 
 /// How a network is planned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +36,10 @@ pub struct NetOptions {
     pub max_threads: usize,
     /// How much rounding error the algorithms of the convolutions may add.
     pub numerics: Numerics,
+    /// Who chooses the algorithms of the convolutions. [`Select::Measured`] times equal problems once, on several threads in
+    /// the rayon pool that the caller is in; fully connected layers, whose weights are not worth packing several times, go
+    /// by the model.
+    pub select: Select,
     /// The memory order of feature maps between layers, NCHW or Nchw16c, if not that of the library's rule: blocks of
     /// 16 channels, unless they would make more than a quarter more products. Input and output are NCHW always.
     pub layout: Option<Layout>,
@@ -47,8 +51,8 @@ impl Default for NetOptions {
     /// One image, the best instruction set, as many threads as the machine has cores.
     fn default() -> Self {
         let max_threads = num_cpus::get_physical().max(1);
-        let numerics = Numerics::Default;
-        Self { batch: 1, isa: None, max_threads, numerics, layout: None, memory_limit: MEMORY_LIMIT }
+        let (numerics, select) = (Numerics::Default, Select::Auto);
+        Self { batch: 1, isa: None, max_threads, numerics, select, layout: None, memory_limit: MEMORY_LIMIT }
     }
 }
 
@@ -71,6 +75,11 @@ impl NetOptions {
     /// With `numerics`.
     pub const fn numerics(self, numerics: Numerics) -> Self {
         Self { numerics, ..self }
+    }
+
+    /// With algorithms that `select` chooses.
+    pub const fn select(self, select: Select) -> Self {
+        Self { select, ..self }
     }
 
     /// With feature maps in `layout`.
@@ -109,15 +118,20 @@ pub struct StepReport {
     pub kernel: Option<&'static str>,
 }
 
+impl From<CompiledNet> for Net {
+    fn from(compiled: CompiledNet) -> Self {
+        let (memory, result) = (compiled.memory(), vec![0.0; compiled.output_len()]);
+        Self { compiled, memory, result }
+    }
+}
+
 impl Net {
     /// Plans every layer of `graph` for a batch size and packs its weights.
     ///
     /// # Errors
     /// As [`CompiledNet::new`].
     pub fn new(graph: &Graph, weights: &dyn WeightSource, options: &NetOptions) -> Result<Self, NetError> {
-        let compiled = CompiledNet::new(graph, weights, options)?;
-        let (memory, result) = (compiled.memory(), vec![0.0; compiled.output_len()]);
-        Ok(Self { compiled, memory, result })
+        Ok(CompiledNet::new(graph, weights, options)?.into())
     }
 
     /// The network without the memory.

@@ -17,8 +17,9 @@ use std::collections::BTreeMap;
 /// Where the trained numbers of a network come from, one tensor at a time.
 ///
 /// A network is compiled from these tensor by tensor, so a source that does not hold them all, such as an ONNX file or
-/// seeded numbers, never has more than one layer's in memory beside those that are packed.
-pub trait WeightSource {
+/// seeded numbers, never has more than one layer's in memory beside those that are packed. `Sync`, for a network is compiled in
+/// the pool that its layers are timed in.
+pub trait WeightSource: Sync {
     /// The name of the network that the numbers are of.
     fn network(&self) -> &str;
 

@@ -5,14 +5,14 @@ mod plot;
 mod report;
 mod trace;
 
-use super::args::{self, numerics};
+use super::args::{self, Pool, numerics};
+use super::planning::Planning;
 use super::source::{self, Wanted};
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use kernels::{Isa, Layout, Numerics};
 use measure::Measured;
-use nets::{CompiledNet, NetOptions, Shape};
-use rayon::ThreadPoolBuilder;
+use nets::{NetOptions, Shape};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,7 @@ const EXAMPLES: &str = "Examples:
   nets bench resnet50 --threads 1,2 --batch 1,8
   nets bench googlenet --threads 1 --per-layer
   nets bench model.onnx --per-layer --format csv
+  nets bench resnet50 --measured --wisdom times.txt
   nets bench vgg16 --threads 1 --plot vgg16.svg --trace vgg16.json     (open the trace in ui.perfetto.dev)";
 
 #[derive(Debug, Args)]
@@ -45,6 +46,8 @@ pub(crate) struct Bench {
     /// Memory order of feature maps between layers: nchw or nchw16c [default: the library's rule]
     #[arg(long, value_parser = args::layout)]
     layout: Option<Layout>,
+    #[command(flatten)]
+    planning: Planning,
     /// Weights under the names of the network's layers [default: trained ones for lenet5, else seeded ones]
     #[arg(long, value_name = "FILE.safetensors")]
     weights: Option<PathBuf>,
@@ -101,12 +104,11 @@ impl Bench {
             progress.set_message(format!("{}: {batch} x {threads} threads", graph.name()));
             let mut options = NetOptions::default().batch(batch).max_threads(threads).numerics(self.numerics);
             (options.isa, options.layout) = (self.isa, self.layout);
+            let pool = Pool::new(threads)?;
             let start = Instant::now();
-            let net = CompiledNet::new(&graph, &*weights, &options)?;
+            let net = self.planning.compile(&graph, &*weights, options, &pool)?;
             let compile_ms = start.elapsed().as_secs_f64() * 1e3;
-            let pool = (threads > 1).then(|| ThreadPoolBuilder::new().num_threads(threads).build());
-            let pool = pool.transpose()?;
-            results.push(measure::measure((&net, compile_ms), pool.as_ref(), self.seconds)?);
+            results.push(measure::measure((&net, compile_ms), pool.pool(), self.seconds)?);
             progress.inc(1);
         }
         progress.finish_and_clear();

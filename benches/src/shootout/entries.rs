@@ -1,0 +1,108 @@
+//! The rows of one layer that are the library's own: what is planned, and what need not be, for it is there already.
+
+use super::args::{Args, Candidate};
+use super::row::Row;
+use crate::layer::{Layer, Layouts};
+use crate::pin::Crew;
+use crate::problem::Problem;
+use kernels::{Algorithm, ConvError, Isa, Layout};
+
+/// The rows of one layer, with what runs behind them as long as it does.
+#[derive(Default)]
+pub(super) struct Entries<'a> {
+    pub(super) rows: Vec<Row>,
+    /// As many, in the same order.
+    pub(super) layers: Vec<Layer<'a>>,
+    /// The rows of the result. An algorithm that is the library's choice is not timed again.
+    order: Vec<Entry>,
+}
+
+/// A row of the result: that of another number, under its own name.
+struct Entry {
+    row: usize,
+    candidate: Candidate,
+    /// Milliseconds that planning took.
+    plan_ms: f64,
+}
+
+impl<'a> Entries<'a> {
+    /// Plans every candidate that can do `problem`.
+    pub(super) fn plan(
+        args: &Args,
+        crew: &Crew,
+        isas: &[Isa],
+        problem: &'a Problem,
+    ) -> anyhow::Result<Entries<'a>> {
+        let mut entries = Self::default();
+        let runs = isas.iter().flat_map(|&isa| args.layouts().into_iter().map(move |layout| (isa, layout)));
+        for run in runs {
+            let first = entries.rows.len();
+            for candidate in args.candidates() {
+                // Only what could have been chosen is held against the choice.
+                if args.assert_choice.is_some() && !args.allows(candidate, &problem.desc) {
+                    continue;
+                }
+                if let Candidate::Forced(algorithm) = candidate
+                    && let Some(row) = entries.same(first, algorithm)
+                {
+                    entries.order.push(Entry { row, candidate, plan_ms: 0.0 });
+                    continue;
+                }
+                let layer = match layer(args, crew, candidate, run, problem) {
+                    Ok(layer) => layer,
+                    Err(ConvError::Unsupported { .. }) => continue,
+                    Err(error) => return Err(anyhow::Error::new(error).context(problem.spec.id.clone())),
+                };
+                let plan_ms = layer.planning().as_secs_f64() * 1e3;
+                let row = match entries.same(first, layer.plan().algorithm()) {
+                    Some(row) => row,
+                    None => entries
+                        .add(Row::new(problem, candidate.name().to_owned(), run.0, run.1.name()), layer),
+                };
+                entries.order.push(Entry { row, candidate, plan_ms });
+            }
+        }
+        Ok(entries)
+    }
+
+    /// The row from `first` on that this algorithm computes.
+    fn same(&self, first: usize, algorithm: Algorithm) -> Option<usize> {
+        (first..self.rows.len()).find(|&row| self.layers[row].plan().algorithm() == algorithm)
+    }
+
+    fn add(&mut self, row: Row, layer: Layer<'a>) -> usize {
+        self.rows.push(row);
+        self.layers.push(layer);
+        self.rows.len() - 1
+    }
+
+    /// The rows of the result, each under its own name.
+    pub(super) fn named(&self) -> Vec<Row> {
+        let named = |&Entry { row, candidate, plan_ms }: &Entry| {
+            let plan = self.layers[row].plan();
+            let note = match candidate.is_choice() {
+                true => format!("{}, {}", plan.algorithm(), plan.explain().kernel),
+                false => String::new(),
+            };
+            Row { algorithm: candidate.name().to_owned(), note, plan_ms, ..self.rows[row].clone() }
+        };
+        self.order.iter().map(named).collect()
+    }
+}
+
+fn layer<'a>(
+    args: &Args,
+    crew: &Crew,
+    candidate: Candidate,
+    (isa, layout): (Isa, Layout),
+    problem: &'a Problem,
+) -> Result<Layer<'a>, ConvError> {
+    let options = args.options(candidate, isa, crew.threads());
+    let (layouts, memory) = (Layouts::of_network(layout, problem.spec.c), args.memory());
+    let plan = || Layer::new(problem, layouts, &options, memory);
+    match candidate {
+        // What is timed while it is planned is timed where it will be run.
+        Candidate::Measured => crew.enter(plan),
+        _ => plan(),
+    }
+}

@@ -1,0 +1,116 @@
+//! The choice is total and valid: for every layer of the list and 300 random ones, in every layout, on every instruction
+//! set of this machine. (How good it is, `shootout --assert-choice` says.)
+
+use benches::layer::Layouts;
+use benches::{layers, random};
+use kernels::{
+    Algorithm, Choice, ConvDesc, ConvError, ConvPlan, Isa, Layout, Numerics, PlanOptions, Weights,
+};
+
+const NUMERICS: [Numerics; 3] = [Numerics::Strict, Numerics::Default, Numerics::Fast];
+/// Weights that are packed for this test: packing more takes its time under an emulator.
+const PACKED: usize = 1 << 13;
+
+/// Every layer in every layout that a network of it would have.
+fn descs() -> impl Iterator<Item = (String, ConvDesc)> {
+    let specs = layers::all().iter().cloned().chain(random::layers(300, 7));
+    specs.flat_map(|spec| {
+        Layout::ALL.map(|layout| {
+            let desc = Layouts::of_network(layout, spec.c).on(spec.builder()).build();
+            let name = format!("{} in {layout}", spec.id);
+            (name.clone(), desc.unwrap_or_else(|error| panic!("{name}: {error}")))
+        })
+    })
+}
+
+/// Every way to ask for a choice without caps.
+fn options() -> impl Iterator<Item = PlanOptions> {
+    let isas = Isa::available().flat_map(|isa| [1, 2].map(|threads| (isa, threads)));
+    isas.flat_map(|(isa, threads)| {
+        NUMERICS.map(|numerics| PlanOptions::default().isa(isa).max_threads(threads).numerics(numerics))
+    })
+}
+
+/// Whether `choice` is one that `options` allow, and says something of every algorithm.
+#[track_caller]
+fn assert_valid(name: &str, desc: &ConvDesc, options: &PlanOptions, choice: &Choice) {
+    let algorithm = choice.algorithm;
+    assert_eq!(algorithm.supports(desc), Ok(()), "{name}: {algorithm}, {options:?}");
+    assert!(algorithm.numerics(desc) <= options.numerics, "{name}: {algorithm}, {options:?}");
+    let mut known = vec![algorithm];
+    known.extend(choice.rejected.iter().map(|&(other, _)| other));
+    let each_once = Algorithm::ALL.iter().all(|one| known.iter().filter(|other| *other == one).count() == 1);
+    assert!(each_once && known.len() == Algorithm::ALL.len(), "{name}: {choice:?}");
+    let estimate = choice.candidate().unwrap_or_else(|| panic!("{name}: {choice:?}")).estimate;
+    assert!(estimate.seconds.is_finite() && estimate.seconds > 0.0, "{name}: {choice:?}");
+    assert!(
+        options.max_workspace_bytes.is_none_or(|most| estimate.workspace_bytes <= most),
+        "{name}: {choice:?}"
+    );
+    assert!(options.max_packed_bytes.is_none_or(|most| estimate.packed_bytes <= most), "{name}: {choice:?}");
+}
+
+#[test]
+fn every_layer_has_a_valid_choice() {
+    for (name, desc) in descs() {
+        for options in options() {
+            let choice = ConvPlan::choice(&desc, &options);
+            let choice = choice.unwrap_or_else(|error| panic!("{name}: {error}, {options:?}"));
+            assert_valid(&name, &desc, &options, &choice);
+            assert_ne!(choice.algorithm, Algorithm::Reference, "{name}, {options:?}");
+        }
+    }
+}
+
+#[test]
+fn caps_below_what_was_chosen_lead_to_another_choice_or_an_error() {
+    for (name, desc) in descs() {
+        for options in options() {
+            let free = ConvPlan::choice(&desc, &options).unwrap_or_else(|error| panic!("{name}: {error}"));
+            let needed =
+                free.candidates.iter().find(|c| c.algorithm == free.algorithm).expect("the chosen one");
+            let (workspace, packed) = (needed.estimate.workspace_bytes, needed.estimate.packed_bytes);
+            let mut capped = Vec::new();
+            if workspace > 0 {
+                capped.push(options.max_workspace_bytes(workspace / 2));
+            }
+            if packed > 0 {
+                capped.push(options.max_packed_bytes(packed - 1));
+                capped.push(options.max_packed_bytes(packed - 1).max_workspace_bytes(workspace));
+            }
+            for options in capped {
+                match ConvPlan::choice(&desc, &options) {
+                    Ok(choice) => {
+                        assert_ne!(choice.algorithm, free.algorithm, "{name}, {options:?}");
+                        assert_valid(&name, &desc, &options, &choice);
+                    }
+                    Err(error) => assert!(matches!(error, ConvError::TooLarge { .. }), "{name}: {error}"),
+                }
+            }
+        }
+    }
+}
+
+/// Where weights are few, they are packed: the plan is what was chosen, and as large as was said.
+#[test]
+fn plans_are_as_chosen() {
+    let filter = benches::values(PACKED, 1);
+    let mut planned = 0;
+    for (name, desc) in descs().filter(|(_, desc)| desc.filter_len() <= PACKED) {
+        for options in options() {
+            let choice = ConvPlan::choice(&desc, &options).unwrap_or_else(|error| panic!("{name}: {error}"));
+            let plan = ConvPlan::new(&desc, Weights::filter(&filter[..desc.filter_len()]), &options);
+            let plan = plan.unwrap_or_else(|error| panic!("{name}: {error}, {options:?}"));
+            assert_eq!(plan.explain().choice, choice, "{name}, {options:?}");
+            let estimate = choice.candidate().expect("the chosen one").estimate;
+            let workspace = plan.workspace_req().len() * size_of::<f32>();
+            assert_eq!(
+                (plan.packed_bytes(), workspace),
+                (estimate.packed_bytes, estimate.workspace_bytes),
+                "{name}"
+            );
+            planned += 1;
+        }
+    }
+    assert!(planned > 1000, "{planned}");
+}

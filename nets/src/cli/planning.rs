@@ -1,0 +1,62 @@
+//! Who chooses the algorithms: the model, or times, which a file remembers.
+
+use super::args::Pool;
+use clap::Args;
+use kernels::{Select, Wisdom};
+use nets::{CompiledNet, Graph, NetError, NetOptions, WeightSource};
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Planning {
+    /// Time the algorithms that the model expects to be fastest on the layers themselves, and choose by that
+    #[arg(long)]
+    measured: bool,
+    /// Times of runs before, and where new ones go; made if it is not there. Whatever is wrong with it is only warned of
+    #[arg(long, value_name = "FILE", requires = "measured")]
+    wisdom: Option<PathBuf>,
+}
+
+impl Planning {
+    /// Threads for [`compile`](Self::compile), if it needs any.
+    pub(crate) fn pool(&self, threads: usize) -> anyhow::Result<Pool> {
+        Pool::new(if self.measured { threads } else { 1 })
+    }
+
+    /// The network, planned in `pool`.
+    pub(crate) fn compile(
+        &self,
+        graph: &Graph,
+        weights: &dyn WeightSource,
+        options: NetOptions,
+        pool: &Pool,
+    ) -> Result<CompiledNet, NetError> {
+        if !self.measured {
+            return CompiledNet::new(graph, weights, &options);
+        }
+        let options = options.select(Select::Measured);
+        let wisdom = self.wisdom.as_deref().map_or_else(Wisdom::new, load);
+        let before = wisdom.to_string();
+        let net = pool.install(|| CompiledNet::with_wisdom(graph, weights, &options, &wisdom))?;
+        if let Some(path) = self.wisdom.as_deref().filter(|_| wisdom.to_string() != before) {
+            save(&wisdom, path);
+        }
+        Ok(net)
+    }
+}
+
+/// What the file holds that can be trusted; nothing if there is no file yet.
+fn load(path: &Path) -> Wisdom {
+    if path.try_exists().is_ok_and(|exists| !exists) {
+        return Wisdom::new();
+    }
+    let loaded = Wisdom::load(path);
+    loaded.ignored.iter().for_each(|reason| eprintln!("warning: {}: {reason}", path.display()));
+    loaded.wisdom
+}
+
+/// The network is there, and runs, whether its times are remembered or not.
+fn save(wisdom: &Wisdom, path: &Path) {
+    if let Err(error) = wisdom.save(path) {
+        eprintln!("warning: cannot write {}: {error}", path.display());
+    }
+}
