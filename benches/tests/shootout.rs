@@ -88,7 +88,8 @@ fn choices_are_judged_drawn_and_written_layer_by_layer() {
     let (plot, out) = (file("plot.svg"), file("rows.csv"));
     let quick = ["--filter", "lenet5.c3", "--random", "1", "--rounds", "1", "--turn", "1"];
     let judged = |loss: &str, code: i32| {
-        let more = ["--assert-choice", loss, "--threads", "1,2", "--plot", &plot, "--out", &out];
+        let loss = format!("--assert-choice={loss}");
+        let more = [loss.as_str(), "--threads", "1,2", "--plot", &plot, "--out", &out];
         let output = SHOOTOUT.command(&[&quick[..], &more].concat()).assert().code(code);
         String::from_utf8(output.get_output().stdout.clone()).unwrap()
     };

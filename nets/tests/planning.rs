@@ -75,7 +75,8 @@ fn times_are_in_the_file_and_in_what_is_explained() {
         let (digits, measured) = (["--threads", threads], ["--measured", "--wisdom", &file]);
         run(&[&["bench", "lenet5", "--seconds", "0.01"], &digits[..], &measured].concat());
         let picture = path(&folder, "digit.png");
-        image::GrayImage::from_pixel(20, 20, image::Luma([80])).save(&picture).unwrap();
+        let stroke = |x: u32, _: u32| image::Luma([if x.abs_diff(10) < 2 { 0 } else { 255 }]);
+        image::GrayImage::from_fn(20, 20, stroke).save(&picture).unwrap();
         run(&[&["run", "lenet5", "--image", &picture], &digits[..], &measured].concat());
         assert_eq!(fs::read(&file).unwrap(), known);
     }

@@ -44,11 +44,13 @@ fn lines(judgements: &[Judgement<'_>]) -> Vec<Line> {
 }
 
 impl Line {
-    /// The share of layers, in per cent, up to each ratio: steps.
+    /// The share of layers, in per cent, up to each ratio: steps, from those on which the choice is the fastest.
     fn steps(&self, most: f64) -> Vec<(f64, f64)> {
         let share = |layers: usize| 100.0 * layers as f64 / self.ratios.len() as f64;
-        let mut points = vec![(1.0, 0.0)];
-        for (index, &ratio) in self.ratios.iter().enumerate().take_while(|(_, ratio)| **ratio <= most) {
+        let fastest = self.ratios.iter().filter(|&&ratio| ratio <= 1.0).count();
+        let mut points = vec![(1.0, share(fastest))];
+        let others = self.ratios.iter().enumerate().skip(fastest);
+        for (index, &ratio) in others.take_while(|(_, ratio)| **ratio <= most) {
             points.extend([(ratio, share(index)), (ratio, share(index + 1))]);
         }
         let last = points[points.len() - 1].1;
@@ -60,6 +62,7 @@ impl Line {
 fn draw(text: &mut String, lines: &[Line]) -> Drawn {
     let worst = lines.iter().flat_map(|line| &line.ratios).copied().fold(RATIOS.0, f64::max);
     let most = worst.min(RATIOS.1);
+    let least = lines.iter().map(|line| line.steps(most)[0].1).fold(90.0, f64::min);
     let root = SVGBackend::with_string(text, SIZE).into_drawing_area();
     root.fill(&WHITE)?;
     let mut chart = ChartBuilder::on(&root)
@@ -70,9 +73,12 @@ fn draw(text: &mut String, lines: &[Line]) -> Drawn {
         .margin(12)
         .x_label_area_size(45)
         .y_label_area_size(60)
-        .build_cartesian_2d((1.0..most).log_scale(), 0.0..100.0)?;
+        .build_cartesian_2d(1.0..most, (least / 10.0).floor() * 10.0..100.0)?;
     let mesh = &mut chart.configure_mesh();
-    mesh.x_desc("time of the choice by that of the fastest algorithm").y_desc("% of layers").draw()?;
+    mesh.x_desc("time of the choice by that of the fastest algorithm")
+        .y_desc("% of layers")
+        .max_light_lines(0)
+        .draw()?;
     for line in lines {
         // Auto thin, measured thick, of the same run in the same colour.
         let style = line.colour.stroke_width(if line.is_measured { 3 } else { 1 });
@@ -100,16 +106,7 @@ mod tests {
     fn shares_rise_in_steps_to_the_last_that_is_drawn() {
         let ratios = vec![1.0, 1.0, 1.5, 7.0];
         let line = Line { name: String::new(), is_measured: false, colour: BLACK, ratios };
-        let expected = [
-            (1.0, 0.0),
-            (1.0, 0.0),
-            (1.0, 25.0),
-            (1.0, 25.0),
-            (1.0, 50.0),
-            (1.5, 50.0),
-            (1.5, 75.0),
-            (2.0, 75.0),
-        ];
+        let expected = [(1.0, 50.0), (1.5, 50.0), (1.5, 75.0), (2.0, 75.0)];
         assert_eq!(line.steps(2.0), expected);
     }
 }
