@@ -81,17 +81,28 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     }
     progress.finish_and_clear();
     machine.push(memory_line(args));
+    outcome(args, Report { machine, rows }, &measured, plot_file)
+}
+
+/// Draws, judges and writes what was found.
+fn outcome(
+    args: &Args,
+    report: Report,
+    roofs: &[roofs::Measured],
+    plot_file: Option<File>,
+) -> anyhow::Result<Outcome> {
+    let rows = &report.rows;
     if matches!(args.format, Format::Json | Format::Csv) {
-        machine.iter().for_each(|line| eprintln!("{line}"));
+        report.machine.iter().for_each(|line| eprintln!("{line}"));
     }
     let judgements = match args.assert_choice {
-        Some(_) => Judgement::all(&rows),
+        Some(_) => Judgement::all(rows),
         None => Vec::new(),
     };
     if let Some(mut file) = plot_file {
         let svg = match args.assert_choice {
             Some(_) => regret_plot::svg(&judgements)?,
-            None => plot::svg(&rows, &measured)?,
+            None => plot::svg(rows, roofs)?,
         };
         file.write_all(svg.as_bytes()).context("cannot write the plot")?;
     }
@@ -108,9 +119,9 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let text = match args.format {
         Format::Json | Format::Csv => {
             eprint!("{notes}");
-            Report { machine, rows }.write(args.format)?
+            report.write(args.format)?
         }
-        _ => Report { machine, rows }.write(args.format)? + "\n" + &notes,
+        _ => report.write(args.format)? + "\n" + &notes,
     };
     Ok(Outcome { text, wrong, failure })
 }
