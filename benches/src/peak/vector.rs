@@ -20,8 +20,9 @@ pub(super) fn fma_chains(isa: Isa) -> Option<(f64, fn())> {
         // SAFETY: the instruction set is one of this CPU's.
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2Fma => Some((flops(8), || unsafe { x86::fma_256() })),
+        // SAFETY: the instruction set is one of this CPU's.
         #[cfg(target_arch = "aarch64")]
-        Isa::Neon => Some((flops(4), arm::fma_128)),
+        Isa::Neon => Some((flops(4), || unsafe { arm::fma_128() })),
         _ => None,
     }
 }
@@ -114,7 +115,8 @@ mod arm {
     use std::arch::aarch64::*;
     use std::hint::black_box;
 
-    /// Advanced SIMD is in the baseline of the architecture.
+    /// Advanced SIMD is in the baseline of the architecture; compilers differ in whether that is enough to call intrinsics.
+    #[target_feature(enable = "neon")]
     pub(super) fn fma_128() {
         let (a, b) = (vdupq_n_f32(black_box(0.999)), vdupq_n_f32(black_box(0.001)));
         let mut acc = [b; CHAINS];
