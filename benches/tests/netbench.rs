@@ -32,6 +32,20 @@ fn json_is_one_array_of_flat_objects() {
 }
 
 #[test]
+fn a_file_is_a_network_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("mine.onnx");
+    let graph = nets::zoo::lenet5().unwrap();
+    let weights = nets::SeededWeights::new(&graph, nets::Init::He, 3).unwrap();
+    nets::export::onnx::save(&graph, &weights, 1, &file).unwrap();
+    let networks = format!("{},lenet5", file.display());
+    let csv =
+        NETBENCH.stdout(&["--nets", &networks, "--seconds", "0.02", "--rounds", "2", "--format", "csv"]);
+    let names: Vec<&str> = csv.lines().skip(1).filter_map(|line| line.split(',').next()).collect();
+    assert_eq!(names, ["mine", "lenet5"], "{csv}");
+}
+
+#[test]
 fn every_format_and_precision_has_its_row() {
     assert!(quick(&["--format", "csv"]).starts_with("net,batch,threads,engine,ms_min,ms_median,gflops,"));
     assert!(quick(&["--format", "markdown"]).contains("| lenet5"));
@@ -44,6 +58,8 @@ fn every_format_and_precision_has_its_row() {
 fn bad_arguments_are_one_line_and_exit_2() {
     let refusal = |arguments: &[&str]| NETBENCH.refusal(arguments);
     assert!(refusal(&["--nets", "lenet6"]).contains("did you mean `lenet5`?"));
+    assert!(refusal(&["--nets", "none.onnx"]).contains("none.onnx"));
+    assert!(refusal(&["--nets", "my net.onnx"]).contains("without blanks"));
     assert!(refusal(&["--threads", "0"]).contains("1..=1024"));
     assert!(refusal(&["--batch", "0"]).contains("batch"));
     assert!(refusal(&["--seconds", "-1"]).contains("-1"));

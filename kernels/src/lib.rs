@@ -69,7 +69,7 @@ pub use describe::{
 };
 pub use error::ConvError;
 pub use ops::{LinearPlan, LrnSpec, NormSpec, Ops, PoolDesc, PoolDescBuilder, PoolKind};
-pub use plan::{Buffer, ConvPlan, PlanOptions, PlanReport, Workspace, WorkspaceReq};
+pub use plan::{Buffer, ConvPlan, Packing, PlanOptions, PlanReport, Workspace, WorkspaceReq};
 pub use run::{ConvIo, Team, Threads, conv2d};
 pub use work::Traffic;
 

@@ -4,8 +4,8 @@ mod common;
 
 use kernels::{Activation, Isa, Layout, Numerics, Threads};
 use nets::{
-    CompiledNet, Conv, Graph, GraphBuilder, Layer, Linear, Lrn, Net, NetError, NetOptions, Norm, Pool, Shape,
-    WeightSet, zoo,
+    CompiledNet, Conv, Graph, GraphBuilder, Init, Layer, Linear, Lrn, Net, NetError, NetOptions, Norm, Pool,
+    SeededWeights, Shape, WeightSet, zoo,
 };
 
 /// `|a - b| / |b|`.
@@ -327,4 +327,21 @@ fn activations_share_one_arena() {
     let (bytes, peak) = (net.memory().activation_bytes() as u64, net.count().peak_activation_bytes);
     // The peak counts input and output too, and knows no fusion.
     assert!(bytes <= peak, "{bytes} of {peak}");
+}
+
+/// Waking threads up takes longer than LeNet-5 for one image.
+#[test]
+fn a_pool_is_entered_only_if_that_is_worth_it() {
+    let graph = zoo::lenet5().unwrap();
+    let weights = SeededWeights::new(&graph, Init::Xavier, 1).unwrap();
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+    for (batch, is_entered) in [(1, false), (64, true)] {
+        let options = NetOptions::default().batch(batch).max_threads(2);
+        let net = CompiledNet::new(&graph, &weights, &options).unwrap();
+        let (input, mut output) = (vec![0.5; net.input_len()], vec![0.0; net.output_len()]);
+        let mut inside = Vec::new();
+        let mut done = |_| inside.push(rayon::current_thread_index().is_some());
+        net.run_observed(&input, &mut output, &mut net.memory(), Threads::Pool(&pool), &mut done).unwrap();
+        assert!(!inside.is_empty() && inside.iter().all(|&inside| inside == is_entered), "batch {batch}");
+    }
 }

@@ -67,13 +67,14 @@ fn trained_forward_agrees_with_plain_loops() {
 fn bits_depend_neither_on_threads_nor_on_the_batch() {
     let graph = zoo::lenet5().unwrap();
     let weights = WeightSet::seeded(&graph, Init::Xavier, 1).unwrap();
-    let input = common::noise(5 * 1024, 11);
-    let mut five = Net::new(&graph, &weights, &NetOptions::default().batch(5).max_threads(8)).unwrap();
-    let alone = five.run(&input, Threads::Seq).unwrap().to_vec();
+    let input = common::noise(15 * 1024, 11);
+    let options = NetOptions::default().batch(15).max_threads(8);
+    let mut many = Net::new(&graph, &weights, &options).unwrap();
+    let alone = many.run(&input, Threads::Seq).unwrap().to_vec();
     for threads in [2, 3, 8] {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        assert_eq!(five.run(&input, Threads::Pool(&pool)).unwrap(), alone, "{threads} threads");
-        let current = pool.install(|| five.run(&input, Threads::Current).unwrap().to_vec());
+        assert_eq!(many.run(&input, Threads::Pool(&pool)).unwrap(), alone, "{threads} threads");
+        let current = pool.install(|| many.run(&input, Threads::Current).unwrap().to_vec());
         assert_eq!(current, alone, "{threads} threads, pool entered by the caller");
     }
 }

@@ -1,8 +1,13 @@
 //! Weights: seeds, safetensors there and back, and everything that can be wrong with a file.
 
-use nets::{Init, NetError, WeightSet, WeightsError, to_safetensors, zoo};
+use kernels::Threads;
+use nets::{
+    Init, Net, NetError, NetOptions, Param, SeededWeights, WeightSet, WeightSource, WeightsError,
+    to_safetensors, zoo,
+};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, serialize};
+use std::borrow::Cow;
 
 type Tensors = Vec<(String, Vec<usize>, Vec<f32>)>;
 
@@ -165,4 +170,57 @@ fn files_that_cannot_be_read_or_written() {
     std::fs::File::create(&large).unwrap().set_len(1 << 33).unwrap();
     let error = WeightSet::load(&graph, &large).unwrap_err();
     assert!(matches!(error, NetError::TooLarge { needed, .. } if needed == 1 << 33), "{error}");
+}
+
+/// Whole tensors only, some of them too short.
+struct Plain<'a>(&'a WeightSet, usize);
+
+impl WeightSource for Plain<'_> {
+    fn network(&self) -> &str {
+        self.0.network()
+    }
+
+    fn tensor(&self, name: &str, param: &Param) -> Result<Option<Cow<'_, [f32]>>, NetError> {
+        let whole = self.0.tensor(name, param)?;
+        Ok(whole.map(|numbers| numbers[..numbers.len() - self.1].to_vec().into()))
+    }
+}
+
+#[test]
+fn parts_of_a_tensor_are_the_tensor() {
+    let graph = zoo::lenet5().unwrap();
+    let seeded = SeededWeights::new(&graph, Init::Xavier, 7).unwrap();
+    let set = WeightSet::from_source(&graph, &seeded).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("lenet5.onnx");
+    nets::export::onnx::save(&graph, &set, 1, &file).unwrap();
+    let stored = nets::import::onnx::load(&file, &Default::default()).unwrap();
+    for (graph, source) in
+        [(&graph, &seeded as &dyn WeightSource), (&graph, &set), (&stored.graph, &stored.weights)]
+    {
+        for node in graph.nodes() {
+            for param in node.layer.params(&graph.input_shapes(node)) {
+                let name = format!("{}.{}", node.name, param.name);
+                let whole = source.tensor(&name, &param).unwrap().unwrap();
+                let mut numbers = vec![f32::NAN; whole.len()];
+                for (part, first) in numbers.chunks_mut(7).zip((0..).step_by(7)) {
+                    assert!(source.part(&name, &param, first, part).unwrap(), "{name}");
+                }
+                assert_eq!(numbers, *whole, "{name}");
+                assert!(!source.part("none.weight", &param, 0, &mut []).unwrap());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_source_of_whole_tensors_makes_the_same_network() {
+    let (graph, weights) = lenet5();
+    let run = |source: &dyn WeightSource| {
+        let mut net = Net::new(&graph, source, &NetOptions::default())?;
+        Ok::<_, NetError>(net.run(&[0.25; 1024], Threads::Seq)?.to_vec())
+    };
+    assert_eq!(run(&Plain(&weights, 0)).unwrap(), run(&weights).unwrap());
+    let error = run(&Plain(&weights, 1)).unwrap_err().to_string();
+    assert!(error.contains("expected 150") && error.contains("149"), "{error}");
 }

@@ -1,13 +1,12 @@
 //! `--accuracy`: how far outputs are from PyTorch's in `f64`, beside those of ONNX Runtime and of PyTorch in `f32`.
 
 use super::args::Args;
-use super::model::{Model, distance};
+use super::model::{Model, Network, distance};
 use crate::cli::{Format, Outcome, progress};
 use crate::peers::{Engine, Task, Worker, installed};
 use crate::pin::Crew;
 use crate::table::{report, table, written};
 use kernels::Isa;
-use nets::zoo::Entry;
 use serde::Serialize;
 use std::path::Path;
 
@@ -18,7 +17,7 @@ const TIMES: f64 = 2.0;
 /// One network. Errors are relative L2; missing if the engine is.
 #[derive(Debug, Clone, Serialize)]
 struct Row {
-    net: &'static str,
+    net: String,
     strict: Option<f64>,
     default: Option<f64>,
     fast: Option<f64>,
@@ -34,17 +33,17 @@ impl Row {
     }
 }
 
-pub(super) fn run(args: &Args, entries: &[&'static Entry]) -> anyhow::Result<Outcome> {
+pub(super) fn run(args: &Args, networks: &[Network]) -> anyhow::Result<Outcome> {
     let folder = args.peers.as_deref().unwrap_or(Path::new(""));
     let by_name = |name: &str| Engine::ALL.iter().find(|engine| engine.name == name);
     let truth: Vec<&'static Engine> = Engine::of(Task::Truth).collect();
     let truth = installed(folder, &truth, Task::Truth)?[0];
     let crew = Crew::new(1)?;
-    let progress = progress(entries.len());
+    let progress = progress(networks.len());
     let mut rows = Vec::new();
-    for entry in entries {
-        progress.set_message(entry.name);
-        let model = Model::new(entry, 1)?;
+    for network in networks {
+        progress.set_message(network.name());
+        let model = Model::new(network, 1)?;
         let expected = doubles(truth, folder, &crew, &model)?;
         let error = |engine: Option<&'static Engine>| {
             let output = floats(engine?, folder, &crew, &model).ok()?;
@@ -52,7 +51,7 @@ pub(super) fn run(args: &Args, entries: &[&'static Entry]) -> anyhow::Result<Out
         };
         let [strict, default, fast] = Engine::OURS.each_ref().map(|engine| error(Some(engine)));
         let (ort, torch) = (error(by_name("ort")), error(by_name("torch")));
-        rows.push(Row { net: entry.name, strict, default, fast, ort, torch });
+        rows.push(Row { net: network.name(), strict, default, fast, ort, torch });
         progress.inc(1);
     }
     progress.finish_and_clear();

@@ -1,9 +1,9 @@
 //! The arguments of `netbench`.
 
+use super::model::Network;
 use crate::cli::{Format, Precision, named, once_each};
 use crate::peers::{Engine, Task};
 use clap::Parser;
-use nets::zoo::{self, Entry};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use std::time::Duration;
 #[derive(Debug, Clone, Parser)]
 #[command(name = "netbench", version)]
 pub struct Args {
-    /// Networks of the zoo [default: those of the results in docs/results]
-    #[arg(long, value_name = "A,B,...", value_delimiter = ',')]
+    /// Networks of the zoo, or .onnx files, which all engines read [default: those of the results in docs/results]
+    #[arg(long, value_name = "A,FILE.onnx,...", value_delimiter = ',')]
     pub nets: Vec<String>,
     /// Numbers of threads. Without peers, all of them take turns
     #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "1")]
@@ -68,13 +68,13 @@ impl Args {
     /// The networks, once each.
     ///
     /// # Errors
-    /// A name that is not in the zoo.
-    pub(super) fn entries(&self) -> anyhow::Result<Vec<&'static Entry>> {
+    /// See [`Network::find`].
+    pub(super) fn networks(&self) -> anyhow::Result<Vec<Network>> {
         let wanted: Vec<&str> = match &self.nets[..] {
             [] => USUAL.to_vec(),
             names => once_each(&names.iter().map(String::as_str).collect::<Vec<_>>()),
         };
-        Ok(wanted.into_iter().map(zoo::find).collect::<Result<_, _>>()?)
+        wanted.into_iter().map(Network::find).collect()
     }
 
     pub(super) fn thread_counts(&self) -> Vec<usize> {

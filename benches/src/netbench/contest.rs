@@ -21,7 +21,7 @@ struct Entry<'a> {
 impl<'a> Entry<'a> {
     fn new(engine: &'static Engine, folder: &Path, (index, crew): (usize, &Crew), model: &'a Model) -> Self {
         let row = Row {
-            net: model.name.to_owned(),
+            net: model.name.clone(),
             batch: model.batch,
             threads: crew.threads(),
             engine: engine.name.to_owned(),

@@ -27,22 +27,22 @@ pub use serve::serve;
 /// # Errors
 /// Names of nothing, peers that are not installed, files that cannot be written.
 pub fn run(args: &Args) -> anyhow::Result<Outcome> {
-    let entries = args.entries()?;
+    let networks = args.networks()?;
     if args.accuracy {
-        return accuracy::run(args, &entries);
+        return accuracy::run(args, &networks);
     }
     let engines = args.peers.as_deref().map(|folder| peers::installed(folder, &args.engines, Task::Network));
     let engines: Vec<&'static Engine> = engines.transpose()?.unwrap_or_default();
     let crews = args.thread_counts().into_iter().map(Crew::new).collect::<Result<Vec<_>, _>>()?;
     // One number of threads at a time: the processes of all peers for all of them may be more than the memory holds.
     let groups: Vec<&[Crew]> = if engines.is_empty() { vec![&crews] } else { crews.chunks(1).collect() };
-    let progress = progress(entries.len() * args.batches().len() * groups.len());
+    let progress = progress(networks.len() * args.batches().len() * groups.len());
     let mut rows: Vec<Row> = Vec::new();
-    for entry in entries {
+    for network in &networks {
         for batch in args.batches() {
-            let model = Model::new(entry, batch)?;
+            let model = Model::new(network, batch)?;
             for &group in &groups {
-                progress.set_message(format!("{} x {batch}", entry.name));
+                progress.set_message(format!("{} x {batch}", model.name));
                 let of_net = contest::contest(args, &model, group, &engines)?;
                 // A log that is kept says how far a long run came.
                 if progress.is_hidden() {

@@ -1,37 +1,80 @@
 //! What every engine gets: an ONNX file and an input.
 
 use crate::values;
+use anyhow::ensure;
 use nets::export::onnx;
-use nets::zoo::Entry;
+use nets::import::onnx::{ImportOptions, load};
+use nets::zoo::{self, Entry};
 use nets::{Init, SeededWeights, count};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-/// One network for one number of images, as files that are deleted with it.
+/// What is to be timed.
+#[derive(Debug, Clone)]
+pub(super) enum Network {
+    /// With seeded weights.
+    Zoo(&'static Entry),
+    /// A file of the caller's, which all engines read as it is.
+    File(PathBuf),
+}
+
+impl Network {
+    /// By its name in the zoo, or a file `*.onnx`.
+    ///
+    /// # Errors
+    /// A name that is not in the zoo; a path that cannot be told to an engine.
+    pub(super) fn find(name: &str) -> anyhow::Result<Self> {
+        if Path::new(name).extension().is_none_or(|extension| extension != "onnx") {
+            return Ok(Self::Zoo(zoo::find(name)?));
+        }
+        // Engines run in another folder.
+        let file = std::path::absolute(name)?;
+        let blank = file.to_string_lossy().contains(char::is_whitespace);
+        ensure!(!blank, "expected a path without blanks, got {}", file.display());
+        Ok(Self::File(file))
+    }
+
+    /// As it is called in the result.
+    pub(super) fn name(&self) -> String {
+        match self {
+            Self::Zoo(entry) => entry.name.to_owned(),
+            Self::File(file) => file.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+        }
+    }
+}
+
+/// One network for one number of images, as files; what was written here is deleted with it.
 pub(super) struct Model {
-    pub(super) name: &'static str,
+    pub(super) name: String,
     pub(super) batch: usize,
     /// Twice the multiply-accumulates of a pass.
     pub(super) flops: f64,
     /// Of the input, batch first.
     extents: Vec<usize>,
+    onnx: PathBuf,
     folder: TempDir,
 }
 
 impl Model {
-    /// The network with seeded weights and an input of noise.
-    pub(super) fn new(entry: &'static Entry, batch: usize) -> anyhow::Result<Self> {
-        let graph = entry.graph()?;
+    /// The network and an input of noise.
+    pub(super) fn new(network: &Network, batch: usize) -> anyhow::Result<Self> {
         let folder = TempDir::with_prefix("netbench")?;
+        let (graph, onnx) = match network {
+            Network::Zoo(entry) => {
+                let (graph, onnx) = (entry.graph()?, folder.path().join("net.onnx"));
+                onnx::save(&graph, &SeededWeights::new(&graph, Init::He, 1)?, batch, &onnx)?;
+                (graph, onnx)
+            }
+            Network::File(file) => (load(file, &ImportOptions::default())?.graph, file.clone()),
+        };
         let flops = 2.0 * count(&graph)?.macs as f64 * batch as f64;
         let extents: Vec<usize> = [batch].into_iter().chain(graph.input().dims()).collect();
-        let model = Self { name: entry.name, batch, flops, extents, folder };
-        onnx::save(&graph, &SeededWeights::new(&graph, Init::He, 1)?, batch, &model.file("net.onnx"))?;
+        let model = Self { name: network.name(), batch, flops, extents, onnx, folder };
         write(&model.file("input"), &values(model.extents.iter().product(), 2))?;
         Ok(model)
     }
 
-    /// A file beside it.
+    /// A file of its own.
     pub(super) fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -39,8 +82,8 @@ impl Model {
     /// What a worker is asked to prepare.
     pub(super) fn request(&self) -> String {
         let extents: Vec<String> = self.extents.iter().map(usize::to_string).collect();
-        let (model, input) = (self.file("net.onnx"), self.file("input"));
-        format!("network {} {} {}", model.display(), input.display(), extents.join(" "))
+        let input = self.file("input");
+        format!("network {} {} {}", self.onnx.display(), input.display(), extents.join(" "))
     }
 }
 

@@ -60,18 +60,29 @@ struct Block<'a> {
     k: Range<usize>,
 }
 
+/// Which element of a filter a step of K is.
+fn k_order(desc: &ConvDesc) -> impl Fn(usize) -> usize + use<> {
+    let window = desc.kernel().h * desc.kernel().w;
+    let channels = desc.input().c / desc.groups();
+    let layout = desc.output_layout();
+    move |k| match layout {
+        Layout::Nchw => k,
+        _ => k % channels * window + k / channels,
+    }
+}
+
 impl GemmConv {
     /// Packs `weights` as `cut` has it. K runs `(kh, kw, c)` where channels are neighbours; in NCHW `(c, kh, kw)`, the
     /// filter's own order.
     pub(crate) fn new(desc: &ConvDesc, weights: &Weights<'_>, cut: GemmCut) -> Self {
-        let window = desc.kernel().h * desc.kernel().w;
-        let channels = desc.ins();
-        let order = |k: usize| match desc.output_layout() {
-            Layout::Nchw => k,
-            _ => k % channels * window + k / channels,
-        };
-        let weights = GemmWeights::pack(desc, weights, &cut.tile.shape, cut.layout, order);
+        let (layout, order) = (cut.layout, k_order(desc));
+        let weights = GemmWeights::pack(desc, weights, &cut.tile.shape, layout, order);
         Self { desc: *desc, cut, weights }
+    }
+
+    /// See [`GemmWeights::fill`].
+    pub(crate) fn fill(&mut self, channels: Range<usize>, filters: &[f32]) {
+        self.weights.fill(channels, filters, k_order(&self.desc));
     }
 
     pub(crate) fn merges(&self, views: &[PixelView]) -> bool {

@@ -24,6 +24,7 @@ use crate::work::parts::Grain;
 use crate::work::{Share, Sketch};
 pub(crate) use algorithm::Kind;
 pub use algorithm::{Algorithm, Algorithms, Unsupported};
+use std::ops::Range;
 
 /// A planned algorithm: one variant per driver.
 pub(crate) enum PlanKind {
@@ -35,7 +36,7 @@ pub(crate) enum PlanKind {
     Fft(Box<fft::FftConv>),
 }
 
-/// Plans `algorithm`, which must support `desc`.
+/// Plans `algorithm`, which must support `desc`. The filter may be empty if it [`takes_parts`].
 pub(crate) fn plan(
     algorithm: Algorithm,
     desc: &ConvDesc,
@@ -54,6 +55,11 @@ pub(crate) fn plan(
         }
         Kind::Fft => PlanKind::Fft(Box::new(fft::FftConv::new(desc, weights, kernels))),
     }
+}
+
+/// Whether [`plan`] can do without a filter, which is then given in parts: [`PlanKind::fill`].
+pub(crate) fn takes_parts(algorithm: Algorithm) -> bool {
+    !matches!(algorithm, Algorithm::Reference | Algorithm::Depthwise | Algorithm::Fft)
 }
 
 /// What [`plan`] would need and do, with nothing packed: `algorithm` must support `desc`.
@@ -104,6 +110,17 @@ impl<'a> Operands<'a> {
 }
 
 impl PlanKind {
+    /// Packs the filters of some output channels into a plan that was made without any, of an algorithm that
+    /// [`takes_parts`].
+    pub(crate) fn fill(&mut self, channels: Range<usize>, filters: &[f32]) {
+        match self {
+            Self::Gemm(gemm) => gemm.fill(channels, filters),
+            Self::Direct(direct) => direct.fill(channels, filters),
+            Self::Winograd(winograd) => winograd.fill(channels, filters),
+            Self::Reference(_) | Self::Depthwise(_) | Self::Fft(_) => {}
+        }
+    }
+
     /// Whether all images may be treated as one long row of pixels, given the views of the actual tensors.
     pub(crate) fn merges(&self, views: &[PixelView]) -> bool {
         match self {

@@ -20,8 +20,7 @@ impl LinearPlan {
     /// feature.
     ///
     /// # Errors
-    /// [`ConvError::InvalidField`] for zero features or an empty batch, and everything that [`ConvDesc`]'s builder
-    /// and [`ConvPlan::new`] report.
+    /// As [`desc`](Self::desc) and [`ConvPlan::new`].
     pub fn new(
         batch: usize,
         in_features: usize,
@@ -30,6 +29,22 @@ impl LinearPlan {
         weights: Weights<'_>,
         options: &PlanOptions,
     ) -> Result<Self, ConvError> {
+        let desc = Self::desc(batch, in_features, out_features, epilogue)?;
+        let conv = ConvPlan::new(&desc, weights, options)?;
+        Ok(Self { conv, input: desc.input(), output: desc.output() })
+    }
+
+    /// The convolution that [`new`](Self::new) plans, `1 x in_features x 1 x batch` in NHWC: for those who give its
+    /// weights in parts ([`ConvPlan::packing`]).
+    ///
+    /// # Errors
+    /// [`ConvError::InvalidField`] for zero features or an empty batch, and everything that [`ConvDesc`]'s builder reports.
+    pub fn desc(
+        batch: usize,
+        in_features: usize,
+        out_features: usize,
+        epilogue: EpilogueSpec,
+    ) -> Result<ConvDesc, ConvError> {
         for (field, value) in [("batch", batch), ("in_features", in_features), ("out_features", out_features)]
         {
             if value == 0 {
@@ -37,12 +52,10 @@ impl LinearPlan {
             }
         }
         let input = Shape4::new(1, in_features, 1, batch);
-        let desc = ConvDesc::builder(input, out_features, Size2::square(1))
+        ConvDesc::builder(input, out_features, Size2::square(1))
             .layout(Layout::Nhwc)
             .epilogue(epilogue)
-            .build()?;
-        let conv = ConvPlan::new(&desc, weights, options)?;
-        Ok(Self { conv, input, output: desc.output() })
+            .build()
     }
 
     /// Computes every element of `output`, `[batch][out_features]`, from `input`, `[batch][in_features]`.

@@ -3,6 +3,7 @@
 mod measured;
 pub(crate) mod memory;
 pub(crate) mod packed;
+mod packing;
 mod report;
 
 use crate::algo::{self, Algorithm, Algorithms, PlanKind};
@@ -11,6 +12,7 @@ use crate::describe::{Activation, ConvDesc, Weights, checked_product};
 use crate::error::ConvError;
 use crate::tile::table::KernelSet;
 pub use memory::{Buffer, Workspace, WorkspaceReq};
+pub use packing::Packing;
 pub use report::PlanReport;
 
 /// What the caller wants of a plan; [`PlanOptions::default`] wants the fastest.
@@ -152,6 +154,19 @@ impl ConvPlan {
         Self::plan(desc, &weights, options, None)
     }
 
+    /// Begins a plan whose filters are given in parts: the same in the end as that of [`new`](Self::new) with all of
+    /// them. `weights` are bias and slopes, and an empty filter.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn packing(
+        desc: &ConvDesc,
+        weights: Weights<'_>,
+        options: &PlanOptions,
+    ) -> Result<Packing, ConvError> {
+        Packing::new(desc, &weights, options)
+    }
+
     /// [`new`](Self::new); under [`Select::Measured`], with the times that `wisdom` has, or adding those that it has not.
     ///
     /// # Errors
@@ -270,10 +285,12 @@ impl Plans<'_> {
 }
 
 fn check_weights(desc: &ConvDesc, weights: &Weights<'_>) -> Result<(), ConvError> {
-    let len = |what, expected: usize, got: usize| {
-        if expected == got { Ok(()) } else { Err(ConvError::BufferLen { what, expected, got }) }
-    };
-    len("filter", desc.filter_len(), weights.filter.len())?;
+    check_len("filter", desc.filter_len(), weights.filter.len())?;
+    check_per_channel(desc, weights)
+}
+
+/// Bias and slopes.
+fn check_per_channel(desc: &ConvDesc, weights: &Weights<'_>) -> Result<(), ConvError> {
     let epilogue = desc.epilogue();
     let operands = [
         ("bias", epilogue.bias, weights.bias),
@@ -284,8 +301,12 @@ fn check_weights(desc: &ConvDesc, weights: &Weights<'_>) -> Result<(), ConvError
             return Err(ConvError::EpilogueMismatch { what, planned });
         }
         if let Some(values) = given {
-            len(what, desc.output().c, values.len())?;
+            check_len(what, desc.output().c, values.len())?;
         }
     }
     Ok(())
+}
+
+fn check_len(what: &'static str, expected: usize, got: usize) -> Result<(), ConvError> {
+    if expected == got { Ok(()) } else { Err(ConvError::BufferLen { what, expected, got }) }
 }

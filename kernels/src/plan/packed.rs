@@ -230,7 +230,7 @@ pub(crate) struct GemmWeights {
 }
 
 impl GemmWeights {
-    /// Packs `weights`; step `k` of a channel is element `order(k)` of its taps in the filter. `layout` is the
+    /// Packs `weights`, bias and slopes; no filter, if there is none yet: see [`fill`](Self::fill). `layout` is the
     /// output's, as the driver sees it.
     pub(crate) fn pack(
         desc: &ConvDesc,
@@ -240,22 +240,32 @@ impl GemmWeights {
         order: impl Fn(usize) -> usize,
     ) -> Self {
         let shape = GemmShape::new(desc, tile, layout);
-        let k = shape.k;
         let panels = Panels::new(desc, weights, tile, layout);
-        let mut packed = Self { shape, panels, data: Buffer::zeroed(0) };
+        let data = Buffer::zeroed(panels.all().len() * shape.panel_len());
+        let mut packed = Self { shape, panels, data };
+        if !weights.filter.is_empty() {
+            packed.fill(0..desc.output().c, weights.filter, order);
+        }
+        packed
+    }
+
+    /// Packs the filters of some output channels; step `k` of a channel is element `order(k)` of its taps.
+    pub(crate) fn fill(&mut self, channels: Range<usize>, filters: &[f32], order: impl Fn(usize) -> usize) {
+        let k = self.shape.k;
         let order: Vec<usize> = (0..k).map(order).collect();
-        let mut data = Buffer::zeroed(packed.panels.all().len() * packed.panel_len());
-        for (index, panel) in packed.panels.all().iter().enumerate() {
-            let start = index * packed.panel_len();
-            for i in panel.lo..panel.hi {
-                let taps = &weights.filter[(panel.channel + i) * k..][..k];
-                for step in 0..k {
-                    data[start + packed.position(step, i)] = flushed(taps[order[step]]);
+        for group in 0..self.groups() {
+            let panels: Vec<(usize, Panel)> = self.panels(group, &channels).collect();
+            for (index, panel) in panels {
+                let start = index * self.panel_len();
+                for i in panel.lo..panel.hi {
+                    let taps = &filters[(panel.channel + i - channels.start) * k..][..k];
+                    for step in 0..k {
+                        let at = start + self.position(step, i);
+                        self.data[at] = flushed(taps[order[step]]);
+                    }
                 }
             }
         }
-        packed.data = data;
-        packed
     }
 
     /// Where step `step` of column (or row) `i` is in its panel.

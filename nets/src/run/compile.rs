@@ -13,6 +13,7 @@ use crate::graph::{Graph, NodeId};
 use crate::shape::Shape;
 use crate::weights::WeightSource;
 use kernels::{Layout, Ops, Pitch, PlanOptions, Shape4, Wisdom, WorkspaceReq};
+use std::cell::RefCell;
 
 pub(super) fn net(
     graph: &Graph,
@@ -36,7 +37,8 @@ pub(super) fn net(
         .max_threads(options.max_threads)
         .numerics(options.numerics)
         .select(options.select);
-    let kernels = Kernels { graph, weights, program: &program, options: plan_options, wisdom };
+    let part = RefCell::default();
+    let kernels = Kernels { graph, weights, program: &program, options: plan_options, wisdom, part };
     let mut steps = Vec::with_capacity(program.ops.len());
     let mut workspace = WorkspaceReq::default();
     for (op, kernel) in program.ops.iter().zip(largest_first(graph, &program, &kernels)?) {
@@ -59,8 +61,8 @@ pub(super) fn net(
     })
 }
 
-/// The kernel of each operation. A layer's weights are in memory twice while they are packed; those of the largest layers
-/// first, when the least is there besides.
+/// The kernel of each operation. Where a source has no parts, a layer's weights are in memory twice while they are packed;
+/// those of the largest layers first, when the least is there besides.
 fn largest_first(graph: &Graph, program: &Program, kernels: &Kernels<'_>) -> Result<Vec<Kernel>, NetError> {
     let weights = |op: &Op| -> u64 {
         let nodes = described(graph, program, op).0.into_iter().map(|id| graph.node(id));

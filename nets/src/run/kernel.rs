@@ -1,5 +1,6 @@
 //! From an operation to the kernel that computes it: descriptors, folded and permuted weights, plans.
 
+use super::filter::{Filter, Member, Rows, permute};
 use super::fuse::Fused;
 use super::lower::{Arg, Op, Program, Work};
 use super::step::{Kernel, ScaleShift};
@@ -9,10 +10,11 @@ use crate::graph::{Graph, Node};
 use crate::layer::{Conv, Layer, Linear, Norm};
 use crate::weights::WeightSource;
 use kernels::{
-    Activation, ConvPlan, EpilogueSpec, Layout, LinearPlan, LrnSpec, NormSpec, PlanOptions, Select, Weights,
-    Wisdom,
+    Activation, ConvDesc, ConvPlan, EpilogueSpec, Layout, LinearPlan, LrnSpec, NormSpec, PlanOptions, Select,
+    Weights, Wisdom,
 };
 use std::borrow::Cow;
+use std::cell::RefCell;
 
 /// What building kernels needs.
 pub(super) struct Kernels<'a> {
@@ -22,12 +24,13 @@ pub(super) struct Kernels<'a> {
     pub(super) options: PlanOptions,
     /// Times of convolutions, known before or taken for one of the network's layers.
     pub(super) wisdom: Option<&'a Wisdom>,
+    /// Weights on their way: one buffer for all layers, so that the allocator has no reason to keep the memory of many.
+    pub(super) part: RefCell<Vec<f32>>,
 }
 
-/// Weights of one convolution with everything folded in.
-#[derive(Default)]
+/// Weights of one layer with its normalisation folded in.
 struct Folded<'a> {
-    filter: Cow<'a, [f32]>,
+    filter: Member<'a>,
     bias: Option<Cow<'a, [f32]>>,
 }
 
@@ -67,15 +70,16 @@ impl<'a> Kernels<'a> {
         let Arg { shape: input, layout, .. } = op.reads[0];
         Ok(match &node.layer {
             Layer::Conv(conv) => {
-                let weights = self.fold(node, conv, fused, self.tensor(node, "weight")?)?;
-                Kernel::Conv(self.conv(conv, fused, op, weights)?)
+                let Folded { filter, bias } = self.fold(node, conv, fused, self.rows(node)?)?;
+                Kernel::Conv(self.conv(conv, fused, op, (vec![filter], bias))?)
             }
             Layer::SparseConv(sparse) => {
                 let dense = sparse.dense(&self.tensor(node, "weight")?, input.c);
-                let weights = self.fold(node, &sparse.conv, fused, dense.into())?;
-                Kernel::Conv(self.conv(&sparse.conv, fused, op, weights)?)
+                let Folded { filter, bias } =
+                    self.fold(node, &sparse.conv, fused, Rows::Whole(dense.into()))?;
+                Kernel::Conv(self.conv(&sparse.conv, fused, op, (vec![filter], bias))?)
             }
-            Layer::Linear(linear) => Kernel::Linear(self.linear(node, linear, op.reads[0], fused)?),
+            Layer::Linear(linear) => Kernel::Conv(self.linear(node, linear, op.reads[0], fused)?),
             Layer::Pool(pool) => Kernel::Pool(pool.desc(input, layout)?),
             Layer::AdaptivePool(pool) => match pool.as_pool(input) {
                 Some(pool) => Kernel::Pool(pool.desc(input, layout)?),
@@ -109,7 +113,11 @@ impl<'a> Kernels<'a> {
             Layer::Pad(pad) => Kernel::Pad(*pad),
             Layer::ShortcutA { stride, .. } => Kernel::ShortcutA(*stride),
             Layer::Rbf { .. } => {
-                Kernel::Rbf(self.columns(self.tensor(node, "weight")?, op.reads[0]).into_owned())
+                let mut codes = self.tensor(node, "weight")?.into_owned();
+                if let (taps, Some(pixels)) = self.flattened(op.reads[0]) {
+                    permute(&mut codes, taps, pixels);
+                }
+                Kernel::Rbf(codes)
             }
             Layer::Softmax => Kernel::Softmax,
             _ => return Err(LayerError::NoKernel { op: node.layer.op().to_owned() }.into()),
@@ -142,101 +150,102 @@ impl<'a> Kernels<'a> {
     }
 
     /// Filter and bias of a convolution with the normalisation after it folded in.
-    fn fold(
-        &self,
-        node: &Node,
-        conv: &Conv,
-        fused: &Fused,
-        mut filter: Cow<'a, [f32]>,
-    ) -> Result<Folded<'a>, Problem> {
+    fn fold(&self, node: &Node, conv: &Conv, fused: &Fused, rows: Rows<'a>) -> Result<Folded<'a>, Problem> {
         let mut bias = conv.bias.then(|| self.tensor(node, "bias")).transpose()?;
+        let mut filter = Member { rows, channels: conv.out_channels, scale: None };
         if let Some((id, norm)) = &fused.norm {
             let ScaleShift { scale, shift } = self.scale_shift(self.graph.node(*id), norm)?;
-            let taps = filter.len() / scale.len();
-            for (row, scale) in filter.to_mut().chunks_exact_mut(taps).zip(&scale) {
-                row.iter_mut().for_each(|weight| *weight *= scale);
-            }
             let old = |c: usize| bias.as_ref().map_or(0.0, |bias| bias[c]);
             let sums = scale.iter().zip(&shift).enumerate().map(|(c, (scale, shift))| old(c) * scale + shift);
             bias = Some(sums.collect());
+            filter.scale = Some(scale);
         }
         Ok(Folded { filter, bias })
     }
 
-    fn conv(&self, conv: &Conv, fused: &Fused, op: &Op, weights: Folded<'_>) -> Result<ConvPlan, Problem> {
+    fn conv(
+        &self,
+        conv: &Conv,
+        fused: &Fused,
+        op: &Op,
+        (members, bias): (Vec<Member<'a>>, Option<Cow<'a, [f32]>>),
+    ) -> Result<ConvPlan, Problem> {
         let Arg { shape: input, layout, .. } = op.reads[0];
         let output = op.write.map_or(layout, |write| self.program.storages.value(write).layout);
-        let Folded { filter, bias } = weights;
         let residual = fused.residual.is_some();
         let epilogue = EpilogueSpec { bias: bias.is_some(), residual, activation: activation(fused) };
         let desc = conv.desc_with(input, (layout, output), epilogue)?;
-        let slope = self.slope(fused)?;
-        let weights = Weights { filter: &filter, bias: bias.as_deref(), slope: slope.as_deref() };
-        Ok(match self.wisdom {
-            Some(wisdom) => ConvPlan::with_wisdom(&desc, weights, &self.options, wisdom)?,
-            None => ConvPlan::new(&desc, weights, &self.options)?,
-        })
+        let filter = Filter { members, pixels: None };
+        self.packed(&desc, &self.options, fused, (&filter, bias.as_deref()))
     }
 
     /// One convolution with the output channels of all.
     fn merged(&self, members: &[Fused], op: &Op) -> Result<Kernel, Problem> {
-        let mut all = Folded::default();
-        let mut biases = Vec::new();
+        let (mut filters, mut biases) = (Vec::new(), Vec::new());
         let mut whole: Option<Conv> = None;
         for fused in members {
             let node = self.graph.node(fused.nodes[0]);
             let Layer::Conv(conv) = &node.layer else {
                 return Err(LayerError::NoKernel { op: node.layer.op().to_owned() }.into());
             };
-            let Folded { filter, bias } = self.fold(node, conv, fused, self.tensor(node, "weight")?)?;
-            all.filter.to_mut().extend_from_slice(&filter);
+            let Folded { filter, bias } = self.fold(node, conv, fused, self.rows(node)?)?;
+            filters.push(filter);
             biases.extend(bias.map_or_else(|| vec![0.0; conv.out_channels], Cow::into_owned));
             let before = whole.map_or(0, |whole| whole.out_channels);
             whole = Some(Conv { out_channels: before + conv.out_channels, ..*conv });
         }
-        all.bias = Some(biases.into());
         let conv = whole.ok_or(LayerError::NoKernel { op: "conv".to_owned() })?;
-        Ok(Kernel::Conv(self.conv(&conv, &members[0], op, all)?))
+        Ok(Kernel::Conv(self.conv(&conv, &members[0], op, (filters, Some(biases.into())))?))
     }
 
-    fn linear(&self, node: &Node, linear: &Linear, input: Arg, fused: &Fused) -> Result<LinearPlan, Problem> {
+    fn linear(&self, node: &Node, linear: &Linear, input: Arg, fused: &Fused) -> Result<ConvPlan, Problem> {
         let epilogue = EpilogueSpec { bias: linear.bias, residual: false, activation: activation(fused) };
         let bias = linear.bias.then(|| self.tensor(node, "bias")).transpose()?;
-        let filter = self.columns(self.tensor(node, "weight")?, input);
-        let slope = self.slope(fused)?;
-        let weights = Weights { filter: &filter, bias: bias.as_deref(), slope: slope.as_deref() };
-        let (batch, ins) = (input.shape.w, input.shape.c);
+        let desc = LinearPlan::desc(input.shape.w, input.shape.c, linear.out_features, epilogue)?;
+        let member = Member { rows: self.rows(node)?, channels: linear.out_features, scale: None };
+        let filter = Filter { members: vec![member], pixels: self.flattened(input).1 };
+        // The weights may be most of the network: packed once is enough.
         let options = match self.options.select {
-            // The weights may be most of the network: packed once is enough.
             Select::Measured => self.options.select(Select::Auto),
             _ => self.options,
         };
-        Ok(LinearPlan::new(batch, ins, linear.out_features, epilogue, weights, &options)?)
+        self.packed(&desc, &options, fused, (&filter, bias.as_deref()))
     }
 
-    /// Rows of weights in the order of what they are multiplied with: flattened blocks of channels have another order
-    /// than flattened planes. The permutation is done here, once, instead of one of the image at every run.
-    fn columns(&self, mut rows: Cow<'a, [f32]>, input: Arg) -> Cow<'a, [f32]> {
-        const BLOCK: usize = super::layout::BLOCK;
+    /// Packs `filter` part by part: with what is packed it may be most of the network.
+    fn packed(
+        &self,
+        desc: &ConvDesc,
+        options: &PlanOptions,
+        fused: &Fused,
+        (filter, bias): (&Filter<'_>, Option<&[f32]>),
+    ) -> Result<ConvPlan, Problem> {
+        let slope = self.slope(fused)?;
+        let weights = Weights { filter: &[], bias, slope: slope.as_deref() };
+        let taps = desc.filter_len() / desc.output().c;
+        let mut part = self.part.borrow_mut();
+        // Every candidate that is timed needs all of them.
+        if let (Select::Measured, Some(wisdom)) = (options.select, self.wisdom) {
+            part.resize(desc.filter_len(), 0.0);
+            filter.read(0..desc.output().c, taps, &mut part)?;
+            return Ok(ConvPlan::with_wisdom(desc, Weights { filter: &part, ..weights }, options, wisdom)?);
+        }
+        let mut packing = ConvPlan::packing(desc, weights, options)?;
+        while !packing.next().is_empty() {
+            let channels = packing.next();
+            part.resize(channels.len() * taps, 0.0);
+            filter.read(channels, taps, &mut part)?;
+            packing.fill(&part)?;
+        }
+        Ok(packing.finish()?)
+    }
+
+    /// Weights of an output feature, and the pixels of the flattened blocks of channels that they are multiplied with, if
+    /// there is more than one.
+    fn flattened(&self, input: Arg) -> (usize, Option<usize>) {
         let Value { shape, layout } = self.program.storages.value(input.value);
         let pixels = shape.h * shape.w;
-        if layout != Layout::Nchw16c || pixels == 1 {
-            return rows;
-        }
-        // In place, row by row: the matrix may be most of the network.
-        let mut plain = Vec::with_capacity(shape.c * pixels);
-        for row in rows.to_mut().chunks_exact_mut(shape.c * pixels) {
-            plain.clear();
-            plain.extend_from_slice(row);
-            for (block, to) in plain.chunks_exact(BLOCK * pixels).zip(row.chunks_exact_mut(BLOCK * pixels)) {
-                for (pixel, to) in to.chunks_exact_mut(BLOCK).enumerate() {
-                    to.iter_mut()
-                        .zip(block[pixel..].iter().step_by(pixels))
-                        .for_each(|(to, &from)| *to = from);
-                }
-            }
-        }
-        rows
+        (shape.c * pixels, Some(pixels).filter(|&pixels| layout == Layout::Nchw16c && pixels > 1))
     }
 
     /// The slopes of a PReLU that is fused.
@@ -245,15 +254,31 @@ impl<'a> Kernels<'a> {
         node.map(|(node, _)| self.tensor(self.graph.node(node), "weight")).transpose()
     }
 
+    /// The weights of a layer, in parts if the source gives them.
+    fn rows(&self, node: &Node) -> Result<Rows<'a>, Problem> {
+        let (name, weights) = (format!("{}.weight", node.name), self.weights);
+        let params = node.layer.params(&self.graph.input_shapes(node));
+        if let Some(param) = params.into_iter().find(|param| param.name == "weight")
+            && weights.part(&name, &param, 0, &mut []).map_err(Problem::Weights)?
+        {
+            return Ok(Rows::Parts { weights, name, param });
+        }
+        self.tensor(node, "weight").map(Rows::Whole)
+    }
+
     fn tensor(&self, node: &Node, param: &'static str) -> Result<Cow<'a, [f32]>, Problem> {
         let name = format!("{}.{param}", node.name);
         let params = node.layer.params(&self.graph.input_shapes(node));
-        let found = match params.iter().find(|known| known.name == param) {
-            Some(param) => self.weights.tensor(&name, param).map_err(Problem::Weights)?,
-            None => None,
-        };
         let network = || self.weights.network().to_owned();
-        Ok(found.ok_or_else(|| LayerError::NoWeights { tensor: name, network: network() })?)
+        let missing = || Problem::from(LayerError::NoWeights { tensor: name.clone(), network: network() });
+        let known = params.iter().find(|known| known.name == param).ok_or_else(missing)?;
+        let found = self.weights.tensor(&name, known).map_err(Problem::Weights)?.ok_or_else(missing)?;
+        let (expected, got) = (known.dims.iter().product(), found.len());
+        // A source may be anybody's.
+        if expected != got {
+            return Err(ConvError::BufferLen { what: param, expected, got }.into());
+        }
+        Ok(found)
     }
 }
 

@@ -7,6 +7,7 @@
 mod arena;
 mod compile;
 mod compiled;
+mod filter;
 mod fuse;
 mod kernel;
 mod layout;
@@ -32,7 +33,7 @@ pub struct NetOptions {
     pub batch: usize,
     /// The instruction set, if not the best one of this machine.
     pub isa: Option<Isa>,
-    /// Threads that [`CompiledNet::run`] may be given at most. At least 1.
+    /// Threads that [`CompiledNet::run`] uses at most, and has memory for. At least 1.
     pub max_threads: usize,
     /// How much rounding error the algorithms of the convolutions may add.
     pub numerics: Numerics,
@@ -70,6 +71,11 @@ impl NetOptions {
     /// With at most `max_threads` threads.
     pub const fn max_threads(self, max_threads: usize) -> Self {
         Self { max_threads, ..self }
+    }
+
+    /// For threads that share `cores` cores.
+    pub const fn cores(self, cores: usize) -> Self {
+        Self { cores, ..self }
     }
 
     /// With `numerics`.

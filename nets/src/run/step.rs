@@ -5,8 +5,8 @@ use super::plain::{self, Image};
 use crate::graph::NodeId;
 use crate::shape::Shape;
 use kernels::{
-    Activation, ConvError, ConvIo, ConvPlan, Layout, LinearPlan, LrnSpec, NormSpec, Ops, Pad2, Pitch,
-    PoolDesc, Shape4, TensorMut, TensorRef, Threads, Workspace,
+    Activation, ConvError, ConvIo, ConvPlan, Layout, LrnSpec, NormSpec, Ops, Pad2, Pitch, PoolDesc, Shape4,
+    TensorMut, TensorRef, Threads, Workspace,
 };
 use std::ops::Range;
 
@@ -25,9 +25,8 @@ pub(super) struct Step {
 }
 
 pub(super) enum Kernel {
-    /// A second source is the residual.
+    /// A fully connected layer too. A second source is the residual.
     Conv(ConvPlan),
-    Linear(LinearPlan),
     Pool(PoolDesc),
     AdaptivePool,
     /// Pooling, then a scale and a shift.
@@ -152,7 +151,6 @@ impl Step {
         };
         match &self.kernel {
             Kernel::Conv(plan) => self.conv(plan, context, &sources, data, workspace),
-            Kernel::Linear(plan) => self.conv(plan.conv(), context, &sources, data, workspace),
             kernel => self.layer(kernel, context, &sources, data),
         }
     }
@@ -267,7 +265,6 @@ impl Step {
     pub(super) fn plan(&self) -> Option<&ConvPlan> {
         match &self.kernel {
             Kernel::Conv(plan) => Some(plan),
-            Kernel::Linear(plan) => Some(plan.conv()),
             _ => None,
         }
     }

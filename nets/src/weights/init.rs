@@ -54,18 +54,20 @@ impl SeededWeights {
         Ok(Self { network: graph.name().to_owned(), init, seed, streams })
     }
 
-    fn numbers(&self, stream: u128, param: &Param) -> Vec<f32> {
+    /// The numbers from `first` on.
+    fn fill(&self, stream: u128, param: &Param, first: usize, numbers: &mut [f32]) {
         let mut random = Pcg64::new(self.seed.into(), stream);
-        let len = param.dims.iter().product();
+        random.advance(first as u128);
+        let mut unit = || signed_unit(random.next_u32());
         match param.role {
             Role::Weight { fan_in, fan_out } => {
                 let bound = self.init.bound(fan_in, fan_out);
-                (0..len).map(|_| bound * signed_unit(random.next_u32())).collect()
+                numbers.fill_with(|| bound * unit());
             }
-            Role::Bias | Role::Shift | Role::RunningMean => vec![0.0; len],
-            Role::Scale | Role::RunningVar => vec![1.0; len],
-            Role::Slope => vec![0.25; len],
-            Role::Fixed => (0..len).map(|_| signed_unit(random.next_u32()).signum()).collect(),
+            Role::Bias | Role::Shift | Role::RunningMean => numbers.fill(0.0),
+            Role::Scale | Role::RunningVar => numbers.fill(1.0),
+            Role::Slope => numbers.fill(0.25),
+            Role::Fixed => numbers.fill_with(|| unit().signum()),
         }
     }
 }
@@ -76,7 +78,16 @@ impl WeightSource for SeededWeights {
     }
 
     fn tensor(&self, name: &str, param: &Param) -> Result<Option<Cow<'_, [f32]>>, NetError> {
-        Ok(self.streams.get(name).map(|&stream| self.numbers(stream, param).into()))
+        let Some(&stream) = self.streams.get(name) else { return Ok(None) };
+        let mut numbers = vec![0.0; param.dims.iter().product()];
+        self.fill(stream, param, 0, &mut numbers);
+        Ok(Some(numbers.into()))
+    }
+
+    fn part(&self, name: &str, param: &Param, first: usize, numbers: &mut [f32]) -> Result<bool, NetError> {
+        let Some(&stream) = self.streams.get(name) else { return Ok(false) };
+        self.fill(stream, param, first, numbers);
+        Ok(true)
     }
 }
 

@@ -29,6 +29,16 @@ pub trait WeightSource: Sync {
     /// # Errors
     /// Of the file that they are read from.
     fn tensor(&self, name: &str, param: &Param) -> Result<Option<Cow<'_, [f32]>>, NetError>;
+
+    /// Writes the numbers of that tensor from `first` on to `numbers`; or `false`, and the whole tensor has to be asked for.
+    /// The largest tensors of a network, most of it, need then not be in memory as a whole beside what is packed.
+    ///
+    /// # Errors
+    /// As [`tensor`](Self::tensor).
+    fn part(&self, name: &str, param: &Param, first: usize, numbers: &mut [f32]) -> Result<bool, NetError> {
+        let _ = (name, param, first, numbers);
+        Ok(false)
+    }
 }
 
 impl WeightSource for WeightSet {
@@ -38,6 +48,13 @@ impl WeightSource for WeightSet {
 
     fn tensor(&self, name: &str, _: &Param) -> Result<Option<Cow<'_, [f32]>>, NetError> {
         Ok(self.get(name).map(|tensor| tensor.data().into()))
+    }
+
+    fn part(&self, name: &str, _: &Param, first: usize, numbers: &mut [f32]) -> Result<bool, NetError> {
+        let range = first..first.saturating_add(numbers.len());
+        let stored = self.get(name).and_then(|tensor| tensor.data().get(range));
+        stored.inspect(|stored| numbers.copy_from_slice(stored));
+        Ok(stored.is_some())
     }
 }
 

@@ -145,6 +145,13 @@ impl DirectConv {
             cut,
         }
     }
+
+    /// See [`GemmWeights::fill`].
+    pub(crate) fn fill(&mut self, channels: Range<usize>, filters: &[f32]) {
+        let runs = rows::kernel_runs(&self.desc, self.tile().taps);
+        let order = k_order(&self.desc, &self.cut.source, &runs);
+        self.weights.fill(channels, filters, |k| order[k]);
+    }
 }
 
 /// Channels per block of K and output rows per stretch of an image that is read in place.

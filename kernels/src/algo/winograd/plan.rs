@@ -12,6 +12,7 @@ use crate::tile::table::KernelSet;
 use crate::tile::winograd::Coefficients;
 use crate::tile::winograd_table::WinogradTile;
 use crate::work::parts::Grain;
+use std::ops::Range;
 
 /// Bytes of transformed weights up to which panels are outside: what is left of the second cache level beside the tiles.
 const NEAR_WEIGHTS: usize = 4 << 20;
@@ -28,6 +29,12 @@ pub(super) const K_BLOCK: usize = 64;
 /// The tile of so many outputs for the kernel of `desc`.
 fn tile(desc: &ConvDesc, outputs: Size2) -> WinogradTile {
     WinogradTile { points: points(desc, outputs), outputs }
+}
+
+/// Of both ways.
+fn matrices(tile: &WinogradTile) -> [Matrices; 2] {
+    let WinogradTile { points, outputs } = *tile;
+    [(points.h, outputs.h), (points.w, outputs.w)].map(|(points, outputs)| Matrices::new(points, outputs))
 }
 
 /// Points of tiles of so many outputs.
@@ -111,8 +118,8 @@ impl WinogradConv {
         kernels: &'static KernelSet,
     ) -> Self {
         let cut = WinogradCut::new(desc, outputs);
-        let (points, shape) = (cut.tile.points, (&kernels.winograd.shape, cut.layout));
-        let matrices = [(points.h, outputs.h), (points.w, outputs.w)].map(|(p, o)| Matrices::new(p, o));
+        let shape = (&kernels.winograd.shape, cut.layout);
+        let matrices = matrices(&cut.tile);
         let phases = Phases::of(desc);
         Self {
             desc: *desc,
@@ -123,6 +130,11 @@ impl WinogradConv {
             channels: phases.channels(desc),
             cut,
         }
+    }
+
+    /// Packs the filters of some output channels.
+    pub(crate) fn fill(&mut self, channels: Range<usize>, filters: &[f32]) {
+        self.weights.fill(&self.desc, channels, filters, &matrices(&self.cut.tile));
     }
 
     /// Elements of the parts of a slab.

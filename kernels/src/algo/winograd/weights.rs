@@ -6,6 +6,7 @@ use crate::describe::{ConvDesc, Layout, Weights};
 use crate::plan::memory::Buffer;
 use crate::plan::packed::{Panel, Panels, flushed};
 use crate::tile::table::TileShape;
+use std::ops::Range;
 
 /// Which loop is outside: so the matrix after the current one is next in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +29,7 @@ pub(super) struct WinogradWeights {
 }
 
 impl WinogradWeights {
-    /// `layout` is the output's, as the driver sees it.
+    /// `layout` is the output's, as the driver sees it. If there is no filter yet, see [`fill`](Self::fill).
     pub(super) fn pack(
         desc: &ConvDesc,
         weights: &Weights<'_>,
@@ -37,28 +38,45 @@ impl WinogradWeights {
         order: Order,
     ) -> Self {
         let panels = Panels::new(desc, weights, shape, layout);
-        let phases = Phases::of(desc);
-        let channels = phases.channels(desc);
+        let channels = Phases::of(desc).channels(desc);
         let points = matrices[0].g.len() * matrices[1].g.len();
         let matrix = channels * panels.width();
         let data = Buffer::zeroed(panels.all().len() * points * matrix);
         let mut packed = Self { panels, order, points, matrix, data };
-        let mut transform = Transform::new(matrices, packed.panels.width());
-        let width = packed.panels.width();
-        for index in 0..packed.panels.all().len() {
-            let panel = packed.panels.all()[index];
-            for c in 0..channels {
-                transform.filters(desc, weights.filter, (&phases, c), &panel);
-                for point in 0..points {
-                    let at = packed.start(index, point) + c * width;
-                    let from = &transform.transformed[point * width..][..width];
-                    for (to, &from) in packed.data[at..at + width].iter_mut().zip(from) {
-                        *to = flushed(from as f32);
+        if !weights.filter.is_empty() {
+            packed.fill(desc, 0..desc.output().c, weights.filter, matrices);
+        }
+        packed
+    }
+
+    /// Packs the filters of some output channels.
+    pub(super) fn fill(
+        &mut self,
+        desc: &ConvDesc,
+        channels: Range<usize>,
+        filters: &[f32],
+        matrices: &[Matrices; 2],
+    ) {
+        let (width, points) = (self.panels.width(), self.points);
+        let mut transform = Transform::new(matrices, width);
+        let phases = Phases::of(desc);
+        for group in 0..self.panels.groups() {
+            let panels: Vec<(usize, Panel)> = self.panels.of_group(group, &channels).collect();
+            for (index, panel) in panels {
+                let lanes = panel.lo..panel.hi;
+                let first = panel.channel + panel.lo - channels.start;
+                for c in 0..phases.channels(desc) {
+                    transform.filters(desc, &filters[first * desc.taps()..], (&phases, c), &panel);
+                    for point in 0..points {
+                        let at = self.start(index, point) + c * width;
+                        let from = &transform.transformed[point * width..][lanes.clone()];
+                        for (to, &from) in self.data[at..][lanes.clone()].iter_mut().zip(from) {
+                            *to = flushed(from as f32);
+                        }
                     }
                 }
             }
         }
-        packed
     }
 
     /// Where the matrix of a panel and a point begins.
@@ -107,13 +125,13 @@ impl Transform {
         Self { g, width, filters, half, transformed: zeros(down * along) }
     }
 
-    /// Transforms the filters of channel `c` of the phases of a group.
+    /// Transforms the filters of channel `c` of the phases of a group; `filter` begins with the panel's first channel.
     fn filters(&mut self, desc: &ConvDesc, filter: &[f32], (phases, c): (&Phases, usize), panel: &Panel) {
         let (width, weights) = (self.width, self.g[0][0].len());
         let (phase, window) = (phases.at(c), desc.kernel().h * desc.kernel().w);
         self.filters.fill(0.0);
         for i in panel.lo..panel.hi {
-            let from = &filter[(panel.channel + i) * desc.taps() + phase.channel * window..][..window];
+            let from = &filter[(i - panel.lo) * desc.taps() + phase.channel * window..][..window];
             for (tap, to) in self.filters[i..].iter_mut().step_by(width).enumerate() {
                 if let Some(weight) = phases.weight(phase, (tap / weights, tap % weights)) {
                     *to = f64::from(from[weight]);

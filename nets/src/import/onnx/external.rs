@@ -14,6 +14,13 @@ pub(super) struct Stretch {
     pub(super) length: u64,
 }
 
+impl Stretch {
+    /// `length` bytes from `skip` on, which must be among these.
+    pub(super) fn part(self, skip: u64, length: u64) -> Self {
+        Self { path: self.path, offset: self.offset + skip, length }
+    }
+}
+
 /// Where the numbers of `tensor` are; `None` for a model in memory, whose files are nowhere.
 pub(super) fn locate(
     tensor: &TensorDef,

@@ -110,6 +110,39 @@ impl TensorDef {
         self.counted(source, values)
     }
 
+    /// The numbers from `first` on, if they are `f32`s stored as bytes, and there are as many.
+    pub(super) fn f32s_from(
+        &self,
+        source: &Source,
+        first: usize,
+        numbers: &mut [f32],
+    ) -> Result<bool, NetError> {
+        const SIZE: u64 = size_of::<f32>() as u64;
+        self.check(source)?;
+        let (first, count) = (first as u64, numbers.len() as u64);
+        let Some(elements) = self.elements() else { return Ok(false) };
+        if self.dtype != dtype::FLOAT || first.checked_add(count).is_none_or(|end| end > elements) {
+            return Ok(false);
+        }
+        let (skip, length, mut at) = (first * SIZE, count * SIZE, 0);
+        let mut decode = |bytes: &[u8], _: u64| {
+            let values = bytes.as_chunks().0;
+            let to = &mut numbers[at..at + values.len()];
+            to.iter_mut().zip(values).for_each(|(to, &bytes)| *to = f32::from_le_bytes(bytes));
+            at += values.len();
+        };
+        if let Some(entries) = &self.external {
+            let Some(place) = external::locate(self, entries, source, elements * SIZE)? else {
+                return Ok(false);
+            };
+            external::read(&place.part(skip, length), &mut decode)?;
+        } else {
+            let Some(raw) = self.raw else { return Ok(false) };
+            source.windows(raw.start + skip, length, &mut decode)?;
+        }
+        Ok(true)
+    }
+
     /// The numbers of a small tensor of integers or floats: shapes, scales, limits.
     pub(super) fn small(&self, source: &Source, limit: u64) -> Result<Option<Small>, NetError> {
         if self.elements().is_none_or(|elements| elements > limit) {

@@ -89,6 +89,19 @@ impl WeightSource for OnnxWeights {
     fn tensor(&self, name: &str, param: &Param) -> Result<Option<Cow<'_, [f32]>>, NetError> {
         self.numbers(name, param).map(|numbers| Some(numbers.into()))
     }
+
+    /// Of a tensor that is stored as it is needed.
+    fn part(&self, name: &str, param: &Param, first: usize, numbers: &mut [f32]) -> Result<bool, NetError> {
+        let Some(Recipe { constant, factor }) = self.recipes.get(name) else { return Ok(false) };
+        let Data::Stored(tensor) = &constant.data else { return Ok(false) };
+        if param.len() != tensor.elements() || !tensor.f32s_from(&self.source, first, numbers)? {
+            return Ok(false);
+        }
+        if *factor != 1.0 {
+            numbers.iter_mut().for_each(|number| *number *= factor);
+        }
+        Ok(true)
+    }
 }
 
 /// Of a matrix with so many columns.
