@@ -144,8 +144,9 @@ impl Prepared {
 
     /// Passes in turns with each layer alone.
     fn alone(&mut self, crew: &Crew, numerics: Numerics, time: Duration) -> Result<Alone> {
-        let options =
-            PlanOptions::default().isa(self.net.isa()).max_threads(crew.threads()).numerics(numerics);
+        // As many as the network cuts its layers for.
+        let threads = crew.threads().min(NetOptions::default().cores);
+        let options = PlanOptions::default().isa(self.net.isa()).max_threads(threads).numerics(numerics);
         let Self { net, memory, input, output, .. } = self;
         let mut pass = |done: &mut (dyn FnMut(usize) + Send)| {
             Ok(net.run_observed(input, output, memory, crew.run_threads(), done)?)
