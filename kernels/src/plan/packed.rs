@@ -108,6 +108,14 @@ impl GemmShape {
         }
     }
 
+    /// Where step `step` of column (or row) `i` is in its panel.
+    fn position(&self, step: usize, i: usize) -> usize {
+        match self.side {
+            Side::Columns => step * self.panels.width + i,
+            Side::Rows => step / CHUNK * (self.panels.width * CHUNK) + i * CHUNK + step % CHUNK,
+        }
+    }
+
     /// Elements of all panels.
     fn len(&self) -> usize {
         self.panels.count * self.panel_len()
@@ -251,28 +259,17 @@ impl GemmWeights {
 
     /// Packs the filters of some output channels; step `k` of a channel is element `order(k)` of its taps.
     pub(crate) fn fill(&mut self, channels: Range<usize>, filters: &[f32], order: impl Fn(usize) -> usize) {
-        let k = self.shape.k;
+        let Self { shape, panels, data } = self;
+        let (k, len) = (shape.k, shape.panel_len());
         let order: Vec<usize> = (0..k).map(order).collect();
-        for group in 0..self.groups() {
-            let panels: Vec<(usize, Panel)> = self.panels(group, &channels).collect();
-            for (index, panel) in panels {
-                let start = index * self.panel_len();
-                for i in panel.lo..panel.hi {
-                    let taps = &filters[(panel.channel + i - channels.start) * k..][..k];
-                    for step in 0..k {
-                        let at = start + self.position(step, i);
-                        self.data[at] = flushed(taps[order[step]]);
-                    }
+        for (index, panel) in (0..panels.groups()).flat_map(|group| panels.of_group(group, &channels)) {
+            let packed = &mut data[index * len..][..len];
+            for i in panel.lo..panel.hi {
+                let taps = &filters[(panel.channel + i - channels.start) * k..][..k];
+                for step in 0..k {
+                    packed[shape.position(step, i)] = flushed(taps[order[step]]);
                 }
             }
-        }
-    }
-
-    /// Where step `step` of column (or row) `i` is in its panel.
-    fn position(&self, step: usize, i: usize) -> usize {
-        match self.shape.side {
-            Side::Columns => step * self.width() + i,
-            Side::Rows => step / CHUNK * (self.width() * CHUNK) + i * CHUNK + step % CHUNK,
         }
     }
 

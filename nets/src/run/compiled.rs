@@ -126,7 +126,8 @@ impl CompiledNet {
     }
 
     /// One forward pass: `batch` images in NCHW order in, as many outputs out. Allocates nothing; a pool is entered once,
-    /// and its threads are awake from layer to layer ([`Threads::together`]); the bits of the output depend neither on the threads nor on what `memory` was used for before.
+    /// and its threads are awake from layer to layer ([`Threads::together`]); not at all if the network is too small for it.
+    /// The bits of the output depend neither on the threads nor on what `memory` was used for before.
     ///
     /// # Errors
     /// [`NetError::InputLen`] and [`NetError::OutputLen`] unless the slices are `batch` images and outputs,
