@@ -56,10 +56,12 @@ impl DerefMut for Buffer {
     }
 }
 
-/// Huge pages at the start of so many bytes. The last is one only if at least half of it is used: a network has dozens of
-/// buffers, and all of a huge page is resident from its first touch on.
+/// Huge pages at the start of so many bytes. All of a huge page is resident from its first touch on, and a network has
+/// dozens of buffers: so the last one, which is not full, is one only if what is left of it is at most an eighth of the
+/// bytes.
 fn huge_pages(bytes: usize) -> usize {
-    bytes / HUGE_PAGE + usize::from(bytes % HUGE_PAGE >= LARGE)
+    let rest = bytes.next_multiple_of(HUGE_PAGE) - bytes;
+    bytes.div_ceil(HUGE_PAGE) - usize::from(rest > bytes / 8)
 }
 
 #[cfg(target_os = "linux")]
