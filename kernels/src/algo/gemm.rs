@@ -63,7 +63,7 @@ struct Block<'a> {
 /// Which element of a filter a step of K is.
 fn k_order(desc: &ConvDesc) -> impl Fn(usize) -> usize + use<> {
     let window = desc.kernel().h * desc.kernel().w;
-    let channels = desc.input().c / desc.groups();
+    let channels = desc.ins();
     let layout = desc.output_layout();
     move |k| match layout {
         Layout::Nchw => k,

@@ -59,7 +59,7 @@ pub(crate) fn plan(
 
 /// Whether [`plan`] can do without a filter, which is then given in parts: [`PlanKind::fill`].
 pub(crate) fn takes_parts(algorithm: Algorithm) -> bool {
-    !matches!(algorithm, Algorithm::Reference | Algorithm::Depthwise | Algorithm::Fft)
+    !matches!(algorithm.kind(), Kind::Reference | Kind::Depthwise | Kind::Fft)
 }
 
 /// What [`plan`] would need and do, with nothing packed: `algorithm` must support `desc`.

@@ -209,6 +209,11 @@ impl Panels {
         })
     }
 
+    /// The same of all groups.
+    pub(crate) fn of_channels(&self, channels: &Range<usize>) -> impl Iterator<Item = (usize, Panel)> {
+        (0..self.groups.len()).flat_map(|group| self.of_group(group, channels))
+    }
+
     /// Bias and slopes of panel `index` from column (or row) `i` on; empty where there are none.
     pub(crate) fn per_channel(&self, index: usize, i: usize) -> (&[f32], &[f32]) {
         let of = |buffer: &'_ Buffer| -> Range<usize> {
@@ -262,7 +267,7 @@ impl GemmWeights {
         let Self { shape, panels, data } = self;
         let (k, len) = (shape.k, shape.panel_len());
         let order: Vec<usize> = (0..k).map(order).collect();
-        for (index, panel) in (0..panels.groups()).flat_map(|group| panels.of_group(group, &channels)) {
+        for (index, panel) in panels.of_channels(&channels) {
             let packed = &mut data[index * len..][..len];
             for i in panel.lo..panel.hi {
                 let taps = &filters[(panel.channel + i - channels.start) * k..][..k];

@@ -60,19 +60,17 @@ impl WinogradWeights {
         let (width, points) = (self.panels.width(), self.points);
         let mut transform = Transform::new(matrices, width);
         let phases = Phases::of(desc);
-        for group in 0..self.panels.groups() {
-            let panels: Vec<(usize, Panel)> = self.panels.of_group(group, &channels).collect();
-            for (index, panel) in panels {
-                let lanes = panel.lo..panel.hi;
-                let first = panel.channel + panel.lo - channels.start;
-                for c in 0..phases.channels(desc) {
-                    transform.filters(desc, &filters[first * desc.taps()..], (&phases, c), &panel);
-                    for point in 0..points {
-                        let at = self.start(index, point) + c * width;
-                        let from = &transform.transformed[point * width..][lanes.clone()];
-                        for (to, &from) in self.data[at..][lanes.clone()].iter_mut().zip(from) {
-                            *to = flushed(from as f32);
-                        }
+        let panels: Vec<(usize, Panel)> = self.panels.of_channels(&channels).collect();
+        for (index, panel) in panels {
+            let lanes = panel.lo..panel.hi;
+            let first = panel.channel + panel.lo - channels.start;
+            for c in 0..phases.channels(desc) {
+                transform.filters(desc, &filters[first * desc.taps()..], (&phases, c), &panel);
+                for point in 0..points {
+                    let at = self.start(index, point) + c * width;
+                    let from = &transform.transformed[point * width..][lanes.clone()];
+                    for (to, &from) in self.data[at..][lanes.clone()].iter_mut().zip(from) {
+                        *to = flushed(from as f32);
                     }
                 }
             }
