@@ -10,8 +10,8 @@ use crate::graph::{Graph, Node};
 use crate::layer::{Conv, Layer, Linear, Norm};
 use crate::weights::WeightSource;
 use kernels::{
-    Activation, ConvDesc, ConvPlan, EpilogueSpec, Layout, LinearPlan, LrnSpec, NormSpec, PlanOptions, Select,
-    Weights, Wisdom,
+    Activation, ConvDesc, ConvError, ConvPlan, EpilogueSpec, Layout, LinearPlan, LrnSpec, NormSpec,
+    PlanOptions, Select, Weights, Wisdom,
 };
 use std::borrow::Cow;
 use std::cell::RefCell;

@@ -73,11 +73,6 @@ impl NetOptions {
         Self { max_threads, ..self }
     }
 
-    /// For threads that share `cores` cores.
-    pub const fn cores(self, cores: usize) -> Self {
-        Self { cores, ..self }
-    }
-
     /// With `numerics`.
     pub const fn numerics(self, numerics: Numerics) -> Self {
         Self { numerics, ..self }
