@@ -145,7 +145,7 @@ impl Prepared {
     /// Passes in turns with each layer alone.
     fn alone(&mut self, crew: &Crew, numerics: Numerics, time: Duration) -> Result<Alone> {
         // As many as the network cuts its layers for.
-        let threads = crew.threads().min(NetOptions::default().cores);
+        let threads = crew.threads();
         let options = PlanOptions::default().isa(self.net.isa()).max_threads(threads).numerics(numerics);
         let Self { net, memory, input, output, .. } = self;
         let mut pass = |done: &mut (dyn FnMut(usize) + Send)| {

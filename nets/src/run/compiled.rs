@@ -155,7 +155,8 @@ impl CompiledNet {
         done: &mut (dyn FnMut(usize) + Send),
     ) -> Result<(), NetError> {
         self.check(input, output, memory)?;
-        let threads = if self.count.macs < MACS_OF_A_POOL { Threads::Seq } else { threads };
+        let macs = self.count.macs.saturating_mul(self.batch as u64);
+        let threads = if macs < MACS_OF_A_POOL { Threads::Seq } else { threads };
         threads.together(|threads| self.forward(input, output, memory, threads, done))
     }
 
