@@ -44,9 +44,8 @@ fn any_number_of_threads_gives_the_same_bits() {
             let outside = problem.run(&plan, &data, Threads::Pool(&pool)).expect("a valid run");
             let inside = pool.install(|| problem.run(&plan, &data, Threads::Current)).expect("a valid run");
             assert!(alone == outside && alone == inside, "{} with {threads} threads", plan.desc());
-            let together = Threads::Pool(&pool).together(|team| {
-                [(); 3].map(|()| problem.run(&plan, &data, team).expect("a valid run"))
-            });
+            let together = Threads::Pool(&pool)
+                .together(|team| [(); 3].map(|()| problem.run(&plan, &data, team).expect("a valid run")));
             assert!(together.iter().all(|run| *run == alone), "{} with a team of {threads}", plan.desc());
         }
     }
@@ -100,7 +99,8 @@ fn one_plan_runs_on_many_threads_at_once() {
 /// A pool has more work than its threads can lead at once, some of it inside of other: all of it gets done.
 #[test]
 fn many_teams_of_one_pool() {
-    let problem = ConvProblem { input: Shape4::new(1, 16, 40, 37), out_channels: 24, ..ConvProblem::simple() };
+    let problem =
+        ConvProblem { input: Shape4::new(1, 16, 40, 37), out_channels: 24, ..ConvProblem::simple() };
     let data = problem.data();
     let plan = problem.plan(&data, &PlanOptions::default().max_threads(4)).expect("a valid problem");
     let alone = problem.run(&plan, &data, Threads::Seq).expect("a valid run");

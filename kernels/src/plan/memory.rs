@@ -57,11 +57,11 @@ impl DerefMut for Buffer {
 }
 
 /// Huge pages at the start of so many bytes. All of a huge page is resident from its first touch on, and a network has
-/// dozens of buffers: so the last one, which is not full, is one only if what is left of it is at most an eighth of the
+/// dozens of buffers: so the last one, which is not full, is one only if what is left of it is at most a quarter of the
 /// bytes.
 fn huge_pages(bytes: usize) -> usize {
     let rest = bytes.next_multiple_of(HUGE_PAGE) - bytes;
-    bytes.div_ceil(HUGE_PAGE) - usize::from(rest > bytes / 8)
+    bytes.div_ceil(HUGE_PAGE) - usize::from(rest > bytes / 4)
 }
 
 #[cfg(target_os = "linux")]
@@ -137,5 +137,21 @@ impl Workspace {
     /// The memory itself; its contents mean nothing between runs.
     pub fn as_mut_slice(&mut self) -> &mut [f32] {
         &mut self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn huge_pages_are_mostly_full() {
+        for (bytes, pages) in
+            [(0, 0), (1, 0), (HUGE_PAGE / 5 * 4 - 1, 0), (HUGE_PAGE / 5 * 4 + 4, 1), (HUGE_PAGE, 1)]
+        {
+            assert_eq!(huge_pages(bytes), pages, "{bytes} bytes");
+        }
+        assert_eq!(huge_pages(HUGE_PAGE + 4), 1);
+        assert_eq!(huge_pages(5 * HUGE_PAGE + 4), 6);
     }
 }

@@ -54,8 +54,13 @@ pub(crate) struct Split {
 
 impl Split {
     /// Cuts the region in two, as evenly as whole tiles allow, until every part has its box; then runs them on `threads`.
-    pub(crate) fn run<'a, F>(&self, threads: Threads<'_>, region: OutputRegion<'a>, slabs: &mut [f32], work: &F)
-    where
+    pub(crate) fn run<'a, F>(
+        &self,
+        threads: Threads<'_>,
+        region: OutputRegion<'a>,
+        slabs: &mut [f32],
+        work: &F,
+    ) where
         F: Fn(OutputRegion<'a>, &mut [f32]) + Sync,
     {
         let whole = Part { threads: self.parts, region, slabs };
