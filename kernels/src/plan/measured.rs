@@ -161,7 +161,7 @@ impl Tensors {
         })
     }
 
-    fn run(&mut self, plan: &ConvPlan) -> Result<(), ConvError> {
+    fn run(&mut self, plan: &ConvPlan, threads: Threads<'_>) -> Result<(), ConvError> {
         let desc = plan.desc();
         let layout = desc.output_layout();
         let residual = self.residual.as_ref();
@@ -170,23 +170,30 @@ impl Tensors {
             output: TensorMut::packed(&mut self.output, desc.output(), layout)?,
             residual: residual.map(|r| TensorRef::packed(r, desc.output(), layout)).transpose()?,
         };
-        let threads = if plan.parts > 1 { Threads::Current } else { Threads::Seq };
         plan.run(io, &mut self.workspace, threads)
     }
 
-    /// Seconds of one run.
-    fn time(&mut self, plan: &ConvPlan, calls: u32) -> Result<f64, ConvError> {
+    /// Seconds of one of so many runs.
+    fn time(&mut self, plan: &ConvPlan, calls: u32, threads: Threads<'_>) -> Result<f64, ConvError> {
         let start = Instant::now();
-        (0..calls).try_for_each(|_| self.run(plan))?;
+        (0..calls).try_for_each(|_| self.run(plan, threads))?;
         Ok(start.elapsed().as_secs_f64() / f64::from(calls))
     }
 
+    /// The first runs of `plan`, of which the very first touches everything.
+    fn first(&mut self, plan: ConvPlan, threads: Threads<'_>) -> Result<Rival, ConvError> {
+        let cold = self.time(&plan, 1, threads)?;
+        let seconds = if cold > BUDGET.as_secs_f64() { cold } else { self.time(&plan, 1, threads)? };
+        let calls = (TURN.as_secs_f64() / seconds.max(1e-9)).clamp(1.0, 1000.0) as u32;
+        Ok(Rival { plan, calls, seconds })
+    }
+
     /// A turn of `rival`, of which the best one counts.
-    fn turn(&mut self, rival: &mut Rival) -> Result<(), ConvError> {
+    fn turn(&mut self, rival: &mut Rival, threads: Threads<'_>) -> Result<(), ConvError> {
         if rival.seconds < WARM.as_secs_f64() {
-            self.run(&rival.plan)?;
+            self.run(&rival.plan, threads)?;
         }
-        rival.seconds = rival.seconds.min(self.time(&rival.plan, rival.calls)?);
+        rival.seconds = rival.seconds.min(self.time(&rival.plan, rival.calls, threads)?);
         Ok(())
     }
 }
@@ -199,16 +206,21 @@ fn time(
     plans: &Plans<'_>,
 ) -> Result<Vec<Rival>, ConvError> {
     let mut tensors = Tensors::new(desc)?;
-    let mut timed = Vec::with_capacity(rivals.len());
-    for &algorithm in rivals {
-        let plan = plans.plan(Choice { algorithm, ..choice.clone() })?;
-        tensors.workspace.reserve(plan.workspace_req());
-        // The first run touches everything.
-        let cold = tensors.time(&plan, 1)?;
-        let seconds = if cold > BUDGET.as_secs_f64() { cold } else { tensors.time(&plan, 1)? };
-        let calls = (TURN.as_secs_f64() / seconds.max(1e-9)).clamp(1.0, 1000.0) as u32;
-        timed.push(Rival { plan, calls, seconds });
-    }
+    let plan = |&algorithm: &Algorithm| plans.plan(Choice { algorithm, ..choice.clone() });
+    let packed = rivals.iter().map(plan).collect::<Result<Vec<_>, _>>()?;
+    packed.iter().for_each(|plan| tensors.workspace.reserve(plan.workspace_req()));
+    let threads = if plans.parts > 1 { Threads::Current } else { Threads::Seq };
+    // Not what it takes to wake threads up.
+    threads.together(|threads| contest(&mut tensors, packed, threads))
+}
+
+fn contest(
+    tensors: &mut Tensors,
+    plans: Vec<ConvPlan>,
+    threads: Threads<'_>,
+) -> Result<Vec<Rival>, ConvError> {
+    let first = |plan| tensors.first(plan, threads);
+    let mut timed = plans.into_iter().map(first).collect::<Result<Vec<_>, _>>()?;
     let start = Instant::now();
     for round in 0..MOST_ROUNDS {
         let least = timed.iter().map(|rival| rival.seconds).fold(f64::INFINITY, f64::min);
@@ -220,7 +232,7 @@ fn time(
         if close.len() < 2 {
             break;
         }
-        close.iter_mut().try_for_each(|rival| tensors.turn(rival))?;
+        close.iter_mut().try_for_each(|rival| tensors.turn(rival, threads))?;
         if start.elapsed() >= BUDGET {
             break;
         }
