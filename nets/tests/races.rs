@@ -15,7 +15,7 @@ fn layers_and_passes_are_apart() {
         ] {
             let graph = zoo::find(name).and_then(|entry| entry.graph_for(input)).unwrap();
             let weights = SeededWeights::new(&graph, Init::He, 1).unwrap();
-            let options = NetOptions::default().batch(batch).max_threads(4).cores(4);
+            let options = NetOptions::default().batch(batch).max_threads(4);
             let net = CompiledNet::new(&graph, &weights, &options).unwrap();
             let input: Vec<f32> = (0..net.input_len()).map(|i| (i % 23) as f32 * 0.1 - 1.0).collect();
             let run = |threads| {

@@ -71,15 +71,15 @@ impl<'a> Kernels<'a> {
         Ok(match &node.layer {
             Layer::Conv(conv) => {
                 let Folded { filter, bias } = self.fold(node, conv, fused, self.rows(node)?)?;
-                Kernel::Conv(self.conv(conv, fused, op, (vec![filter], bias))?)
+                Kernel::Conv(Box::new(self.conv(conv, fused, op, (vec![filter], bias))?))
             }
             Layer::SparseConv(sparse) => {
                 let dense = sparse.dense(&self.tensor(node, "weight")?, input.c);
                 let Folded { filter, bias } =
                     self.fold(node, &sparse.conv, fused, Rows::Whole(dense.into()))?;
-                Kernel::Conv(self.conv(&sparse.conv, fused, op, (vec![filter], bias))?)
+                Kernel::Conv(Box::new(self.conv(&sparse.conv, fused, op, (vec![filter], bias))?))
             }
-            Layer::Linear(linear) => Kernel::Conv(self.linear(node, linear, op.reads[0], fused)?),
+            Layer::Linear(linear) => Kernel::Conv(Box::new(self.linear(node, linear, op.reads[0], fused)?)),
             Layer::Pool(pool) => Kernel::Pool(pool.desc(input, layout)?),
             Layer::AdaptivePool(pool) => match pool.as_pool(input) {
                 Some(pool) => Kernel::Pool(pool.desc(input, layout)?),
@@ -195,7 +195,7 @@ impl<'a> Kernels<'a> {
             whole = Some(Conv { out_channels: before + conv.out_channels, ..*conv });
         }
         let conv = whole.ok_or(LayerError::NoKernel { op: "conv".to_owned() })?;
-        Ok(Kernel::Conv(self.conv(&conv, &members[0], op, (filters, Some(biases.into())))?))
+        Ok(Kernel::Conv(Box::new(self.conv(&conv, &members[0], op, (filters, Some(biases.into())))?)))
     }
 
     fn linear(&self, node: &Node, linear: &Linear, input: Arg, fused: &Fused) -> Result<ConvPlan, Problem> {

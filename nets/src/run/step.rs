@@ -26,7 +26,7 @@ pub(super) struct Step {
 
 pub(super) enum Kernel {
     /// A fully connected layer too. A second source is the residual.
-    Conv(ConvPlan),
+    Conv(Box<ConvPlan>),
     Pool(PoolDesc),
     AdaptivePool,
     /// Pooling, then a scale and a shift.
