@@ -73,9 +73,14 @@ impl fmt::Debug for Team {
 }
 
 impl Team {
-    /// Does `work` with a team of the pool that the caller is in, on no more threads than there are cores.
+    /// Threads that a team has at most now: as many as the process may use cores. To plan for more helps nobody.
+    pub fn most_members() -> usize {
+        cores_for_pools().min(MOST_PARTS)
+    }
+
+    /// Does `work` with a team of the pool that the caller is in.
     pub(super) fn lead<R: Send>(work: impl FnOnce(Threads<'_>) -> R + Send) -> R {
-        let members = rayon::current_num_threads().min(cores_for_pools()).min(MOST_PARTS);
+        let members = rayon::current_num_threads().min(Self::most_members());
         if members < 2 {
             return work(Threads::Seq);
         }

@@ -12,7 +12,7 @@ use crate::error::NetError;
 use crate::graph::{Graph, NodeId};
 use crate::shape::Shape;
 use crate::weights::WeightSource;
-use kernels::{Layout, Ops, Pitch, PlanOptions, Shape4, Wisdom, WorkspaceReq};
+use kernels::{Layout, Ops, Pitch, PlanOptions, Shape4, Team, Wisdom, WorkspaceReq};
 use std::cell::RefCell;
 
 pub(super) fn net(
@@ -34,7 +34,7 @@ pub(super) fn net(
 
     let plan_options = PlanOptions::default()
         .isa(ops.isa())
-        .max_threads(options.max_threads)
+        .max_threads(options.max_threads.min(Team::most_members()))
         .numerics(options.numerics)
         .select(options.select);
     let part = RefCell::default();

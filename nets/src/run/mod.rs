@@ -33,7 +33,8 @@ pub struct NetOptions {
     pub batch: usize,
     /// The instruction set, if not the best one of this machine.
     pub isa: Option<Isa>,
-    /// Threads that [`CompiledNet::run`] uses at most, and has memory for. At least 1.
+    /// Threads that [`CompiledNet::run`] uses at most, and has memory for; no more than the process may use cores when the
+    /// network is compiled. At least 1.
     pub max_threads: usize,
     /// How much rounding error the algorithms of the convolutions may add.
     pub numerics: Numerics,

@@ -9,12 +9,14 @@ pub(super) fn usable() -> usize {
 }
 
 /// The same at the price of a microsecond, and right for a pool whose threads are pinned to a core each: such a thread may use
-/// one, and the process, by its first thread, all of them.
+/// one, and the process, by its first thread, all of them. Where that one is pinned too, nobody can say: as many as there
+/// may be.
 pub(crate) fn for_pools() -> usize {
     let here = num_cpus::get().max(1);
     match affinity() {
         // Fewer than the thread may use: the quota.
         Some((thread, _)) if here < thread => here,
+        Some((1, 1)) => usize::MAX,
         Some((_, process)) => here.max(process),
         None => here,
     }
@@ -43,7 +45,7 @@ mod tests {
         use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
         // The first thread may be that of the test harness, or this one.
         let all = for_pools();
-        assert!((1..=num_cpus::get()).contains(&all));
+        assert!(all == usize::MAX || (1..=num_cpus::get()).contains(&all));
         std::thread::spawn(move || {
             let may = sched_getaffinity(None).expect("a thread knows its cores");
             let mut one = CpuSet::new();
