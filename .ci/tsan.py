@@ -2,7 +2,7 @@
 
 Where the standard library is not instrumented, locks and channels order nothing that the sanitizer sees, and whoever uses
 them is reported: the thread pool, the test harness. A race is ours if the innermost frame outside of the standard library
-of one of the accesses is."""
+of both accesses is: what this workspace's code shares, only its code reads and writes."""
 
 import re
 import sys
@@ -28,7 +28,7 @@ def accesses(report):
 
 
 reports = open(sys.argv[1], errors="replace").read().split("WARNING: ThreadSanitizer: ")[1:]
-ours = [report for report in reports if any(is_ours(stack) for stack in accesses(report))]
+ours = [report for report in reports if all(map(is_ours, accesses(report)))]
 for report in ours:
     print("WARNING: ThreadSanitizer: " + report)
 print(f"{len(reports)} reports of the thread sanitizer, {len(ours)} of this workspace")
