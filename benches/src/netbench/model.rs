@@ -1,5 +1,6 @@
 //! What every engine gets: an ONNX file and an input.
 
+use crate::peers::write;
 use crate::values;
 use anyhow::ensure;
 use nets::export::onnx;
@@ -85,12 +86,6 @@ impl Model {
         let input = self.file("input");
         format!("network {} {} {}", self.onnx.display(), input.display(), extents.join(" "))
     }
-}
-
-/// Raw `f32`.
-pub(super) fn write(file: &Path, values: &[f32]) -> std::io::Result<()> {
-    let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-    std::fs::write(file, bytes)
 }
 
 /// Relative L2 distance; not a number if the lengths differ.

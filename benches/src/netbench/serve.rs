@@ -96,7 +96,7 @@ impl Server {
             ["output", file] => {
                 prepared.output.fill(f32::NAN);
                 prepared.pass(crew)?;
-                super::model::write(Path::new(file), &prepared.output)?;
+                crate::peers::write(Path::new(file), &prepared.output)?;
                 Ok(String::new())
             }
             ["time", calls] => {

@@ -150,3 +150,9 @@ impl Drop for Process {
         let _ = self.child.wait();
     }
 }
+
+/// Writes numbers as workers read and write them: raw `f32`, the least significant byte first.
+pub(crate) fn write(file: &Path, values: &[f32]) -> std::io::Result<()> {
+    let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    std::fs::write(file, bytes)
+}

@@ -7,7 +7,7 @@ use super::row::Row;
 use crate::layer::Memory;
 use crate::layers::LayerSpec;
 use crate::peak::{self, SUSTAINED};
-use crate::peers::Worker;
+use crate::peers::{Worker, write};
 use crate::pin::Crew;
 use crate::problem::Problem;
 use crate::turns::{Rival, take_turns};
@@ -124,9 +124,4 @@ impl Arena<'_> {
             roof.extend(rival);
         }
     }
-}
-
-fn write(file: &Path, values: &[f32]) -> std::io::Result<()> {
-    let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-    std::fs::write(file, bytes)
 }
