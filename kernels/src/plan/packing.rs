@@ -2,7 +2,7 @@
 
 use super::{ConvPlan, PlanOptions, Plans, check_len, check_per_channel, choice_of};
 use crate::algo;
-use crate::choose::Select;
+use crate::choose::{Select, Wisdom};
 use crate::describe::{ConvDesc, Weights};
 use crate::error::ConvError;
 use std::ops::Range;
@@ -107,13 +107,25 @@ impl Packing {
     /// # Errors
     /// [`ConvError::BufferLen`] if there are filters left to be given.
     pub fn finish(self) -> Result<ConvPlan, ConvError> {
+        self.plan(None)
+    }
+
+    /// The plan; under [`Select::Measured`] as [`ConvPlan::with_wisdom`] makes it.
+    ///
+    /// # Errors
+    /// As [`finish`](Self::finish).
+    pub fn finish_with_wisdom(self, wisdom: &Wisdom) -> Result<ConvPlan, ConvError> {
+        self.plan(Some(wisdom))
+    }
+
+    fn plan(self, wisdom: Option<&Wisdom>) -> Result<ConvPlan, ConvError> {
         check_len("filter", self.desc().filter_len(), self.done * self.desc().taps())?;
         match self.state {
             State::Plan(plan) => Ok(*plan),
             State::Whole(whole) => {
                 let Whole { desc, options, filter, bias, slope } = *whole;
                 let weights = Weights { filter: &filter, bias: bias.as_deref(), slope: slope.as_deref() };
-                ConvPlan::new(&desc, weights, &options)
+                ConvPlan::plan(&desc, &weights, &options, wisdom)
             }
         }
     }

@@ -15,7 +15,7 @@ pub enum Threads<'a> {
     Seq,
     /// The rayon pool that the caller is in; outside of any, rayon's global pool.
     Current,
-    /// This pool. Entering one from outside costs a few microseconds: better enter it once and use `Current`.
+    /// This pool. To enter one from outside wakes a thread up: better once for several runs, see [`together`](Self::together).
     Pool(&'a rayon::ThreadPool),
     /// These, which are awake: what [`together`](Self::together) gives its closure.
     Team(&'a Team),
@@ -25,7 +25,8 @@ impl Threads<'_> {
     /// Does `work` with the idle ones of these threads at hand: between runs inside of it that use the [`Threads`] it is given,
     /// nobody has to be woken up. For a few milliseconds of many small runs, as a forward pass of a network; the threads of
     /// the pool do nothing else meanwhile. No more of them than the process may use cores; they let other processes have the core
-    /// while there is nothing to do. Allocates nothing.
+    /// while there is nothing to do. Allocates nothing, but when the process asks for its
+    /// number of cores for the first time.
     pub fn together<R: Send>(self, work: impl FnOnce(Threads<'_>) -> R + Send) -> R {
         match self {
             Self::Seq | Self::Team(_) => work(self),

@@ -224,12 +224,6 @@ impl<'a> Kernels<'a> {
         let weights = Weights { filter: &[], bias, slope: slope.as_deref() };
         let taps = desc.filter_len() / desc.output().c;
         let mut part = self.part.borrow_mut();
-        // Every candidate that is timed needs all of them.
-        if let (Select::Measured, Some(wisdom)) = (options.select, self.wisdom) {
-            part.resize(desc.filter_len(), 0.0);
-            filter.read(0..desc.output().c, taps, &mut part)?;
-            return Ok(ConvPlan::with_wisdom(desc, Weights { filter: &part, ..weights }, options, wisdom)?);
-        }
         let mut packing = ConvPlan::packing(desc, weights, options)?;
         while !packing.next().is_empty() {
             let channels = packing.next();
@@ -237,7 +231,10 @@ impl<'a> Kernels<'a> {
             filter.read(channels, taps, &mut part)?;
             packing.fill(&part)?;
         }
-        Ok(packing.finish()?)
+        Ok(match self.wisdom {
+            Some(wisdom) => packing.finish_with_wisdom(wisdom)?,
+            None => packing.finish()?,
+        })
     }
 
     /// Weights of an output feature, and the pixels of the flattened blocks of channels that they are multiplied with, if
