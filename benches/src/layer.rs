@@ -108,13 +108,13 @@ impl<'a> Layer<'a> {
         let same = options.force(first.algorithm());
         let others = (1..slots).map(|_| ConvPlan::new(&desc, weights(), &same));
         let plans = std::iter::once(Ok(first)).chain(others).collect::<Result<Vec<_>, _>>()?;
-        let mut inputs = Buffer::zeroed(slots * pitch(input_len));
+        let mut inputs = Buffer::zeroed(slots * pitch(input_len))?;
         let (image, rest) = inputs.split_at_mut(pitch(input_len));
         fill(&mut image[..input_len], &problem.input, desc.input(), layouts.input)?;
         rest.chunks_exact_mut(pitch(input_len)).for_each(|slot| slot.copy_from_slice(image));
-        let mut outputs = Buffer::zeroed(slots * pitch(output_len));
+        let mut outputs = Buffer::zeroed(slots * pitch(output_len))?;
         outputs.fill(f32::NAN);
-        let workspace = Workspace::for_req(plans[0].workspace_req());
+        let workspace = Workspace::for_req(plans[0].workspace_req())?;
         Ok(Self { problem, layouts, plans, inputs, outputs, workspace, next: 0, planning })
     }
 

@@ -224,7 +224,7 @@ mod tests {
             TensorRef::packed(&problem.input, desc.input(), desc.layout()).unwrap(),
             TensorMut::packed(&mut output, desc.output(), desc.layout()).unwrap(),
         );
-        plan.run(io, &mut Workspace::for_req(plan.workspace_req()), Threads::Seq).unwrap();
+        plan.run(io, &mut Workspace::for_req(plan.workspace_req()).unwrap(), Threads::Seq).unwrap();
         output
     }
 

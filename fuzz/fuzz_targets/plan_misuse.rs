@@ -178,7 +178,7 @@ fn misuse(u: &mut Unstructured<'_>) -> Result<()> {
         return Ok(()); // threads beyond all reason were asked for
     }
     let given = if wrong(u)? { u.int_in_range(0..=req.len())? } else { req.len() };
-    let mut workspace = Workspace::for_req(WorkspaceReq { per_thread_len: given, threads: 1 });
+    let mut workspace = Workspace::for_req(WorkspaceReq { per_thread_len: given, threads: 1 }).unwrap();
     workspace.as_mut_slice().fill(JUNK);
     let threads = match u.int_in_range(0..=POOLS.len())? {
         0 => Threads::Seq,

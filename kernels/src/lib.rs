@@ -28,7 +28,7 @@
 //!
 //! // Once: choose and pack.
 //! let plan = ConvPlan::new(&desc, Weights::with_bias(&filter, &bias), &PlanOptions::default())?;
-//! let mut workspace = Workspace::for_req(plan.workspace_req());
+//! let mut workspace = Workspace::for_req(plan.workspace_req())?;
 //!
 //! // Many times: run.
 //! let input = vec![1.0; desc.input().len(desc.layout())?];
@@ -51,7 +51,7 @@
 mod algo;
 mod choose;
 mod describe;
-mod error;
+mod memory;
 mod ops;
 mod plan;
 mod run;
@@ -59,18 +59,16 @@ mod simd;
 mod tile;
 mod work;
 
-pub use algo::{Algorithm, Algorithms, Unsupported};
-pub use choose::{
-    Bound, Candidate, Choice, Estimate, Isa, Loaded, Numerics, Profile, Rejection, Select, Wisdom,
-};
+pub use choose::{Bound, Candidate, Choice, Estimate, Loaded, Numerics, Profile, Rejection, Select, Wisdom};
 pub use describe::{
-    Activation, ConvDesc, ConvDescBuilder, Cost, EpilogueSpec, Layout, Pad2, Pitch, Shape4, Size2, TensorMut,
-    TensorRef, Weights,
+    Activation, Algorithm, Algorithms, ConvDesc, ConvDescBuilder, ConvError, Cost, EpilogueSpec, Isa, Layout,
+    Pad2, Pitch, Shape4, Size2, TensorMut, TensorRef, Unsupported, Weights,
 };
-pub use error::ConvError;
+
+pub use memory::{Buffer, Workspace, WorkspaceReq};
 pub use ops::{LinearPlan, LrnSpec, NormSpec, Ops, PoolDesc, PoolDescBuilder, PoolKind};
-pub use plan::{Buffer, ConvPlan, Packing, PlanOptions, PlanReport, Workspace, WorkspaceReq};
-pub use run::{ConvIo, Team, Threads, conv2d};
+pub use plan::{ConvPlan, Packing, PlanOptions, PlanReport, conv2d};
+pub use run::{ConvIo, Team, Threads};
 pub use work::Traffic;
 
 /// The register tiles themselves, for this workspace's tests and benches: no part of the public interface.

@@ -84,7 +84,7 @@ fn caps_are_explained() {
     let forced = PlanOptions::default().force(Algorithm::Fft).max_workspace_bytes(0);
     assert!(matches!(
         plan(&problem, &forced),
-        Err(ConvError::TooLarge { algorithm: Algorithm::Fft, rejection: Rejection::Workspace { .. } })
+        Err(ConvError::TooLarge { algorithm: Algorithm::Fft, what: "workspace", limit: 0, .. })
     ));
 }
 

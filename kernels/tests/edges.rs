@@ -181,7 +181,8 @@ fn regression_pitch_that_leads_nowhere() {
             TensorRef::with_pitch(&input, desc.input(), Layout::Nhwc, pitch).expect("one element"),
             TensorMut::with_pitch(&mut output, desc.output(), Layout::Nhwc, pitch).expect("one element"),
         );
-        plan.run(io, &mut Workspace::for_req(plan.workspace_req()), Threads::Seq).expect("a valid run");
+        plan.run(io, &mut Workspace::for_req(plan.workspace_req()).unwrap(), Threads::Seq)
+            .expect("a valid run");
         assert_eq!(output, [6.0], "{algorithm}");
     }
 }

@@ -170,7 +170,7 @@ fn run_checks_everything_before_it_writes() {
     let input = || TensorRef::packed(&data.input, input_shape, Layout::Nchw).unwrap();
     let residual = || Some(TensorRef::packed(&residual_data, shape, Layout::Nchw).unwrap());
     let mut output = vec![JUNK; residual_data.len()];
-    let mut workspace = Workspace::for_req(plan.workspace_req());
+    let mut workspace = Workspace::for_req(plan.workspace_req()).unwrap();
     let mut attempt = |input: TensorRef<'_>,
                        shape: Shape4,
                        layout: Layout,
@@ -243,7 +243,8 @@ fn a_residual_that_was_not_planned_is_refused() {
         output: TensorMut::packed(&mut output, shape, Layout::Nchw).unwrap(),
         residual: Some(TensorRef::packed(&extra, shape, Layout::Nchw).unwrap()),
     };
-    let error = plan.run(io, &mut Workspace::for_req(plan.workspace_req()), Threads::Seq).unwrap_err();
+    let error =
+        plan.run(io, &mut Workspace::for_req(plan.workspace_req()).unwrap(), Threads::Seq).unwrap_err();
     assert_eq!(error, ConvError::EpilogueMismatch { what: "residual", planned: false });
     assert!(output.iter().all(|value| value.to_bits() == JUNK.to_bits()));
 }

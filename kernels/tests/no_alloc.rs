@@ -17,10 +17,10 @@ fn allocations(problem: &ConvProblem, algorithm: Algorithm, isa: Isa, threads: T
     let options = PlanOptions::default().force(algorithm).isa(isa).max_threads(2).macs_per_thread(1);
     let plan = problem.plan(&data, &options).expect("a valid problem");
     let (input_shape, shape, layout) = (problem.input, plan.desc().output(), problem.layout);
-    let input = Buffer::zeroed(input_shape.len(layout).expect("it fits"));
-    let residual = Buffer::zeroed(shape.len(layout).expect("it fits"));
-    let mut output = Buffer::zeroed(residual.len());
-    let mut workspace = Workspace::for_req(plan.workspace_req());
+    let input = Buffer::zeroed(input_shape.len(layout).expect("it fits")).unwrap();
+    let residual = Buffer::zeroed(shape.len(layout).expect("it fits")).unwrap();
+    let mut output = Buffer::zeroed(residual.len()).unwrap();
+    let mut workspace = Workspace::for_req(plan.workspace_req()).unwrap();
     let mut run = || {
         let io = ConvIo {
             input: TensorRef::packed(&input, input_shape, layout).expect("it fits"),
@@ -36,8 +36,8 @@ fn allocations(problem: &ConvProblem, algorithm: Algorithm, isa: Isa, threads: T
 fn assert_ops_allocate_nothing(layout: Layout, isa: Isa, threads: Threads<'_>) {
     const SHAPE: Shape4 = Shape4::new(2, 40, 63, 65);
     let ops = Ops::new(Some(isa)).expect("an instruction set of this machine");
-    let input = Buffer::zeroed(SHAPE.len(layout).expect("it fits"));
-    let mut output = Buffer::zeroed(Shape4 { c: 48, ..SHAPE }.len(layout).expect("it fits"));
+    let input = Buffer::zeroed(SHAPE.len(layout).expect("it fits")).unwrap();
+    let mut output = Buffer::zeroed(Shape4 { c: 48, ..SHAPE }.len(layout).expect("it fits")).unwrap();
     let numbers = [0.5f32; SHAPE.c];
     let pool = PoolDesc::builder(SHAPE, Size2::square(3), PoolKind::Max).layout(layout).pad(Pad2::all(1));
     let pool = pool.build().expect("a valid layer");
@@ -78,7 +78,7 @@ fn assert_linear_allocates_nothing(isa: Isa, threads: Threads<'_>) {
     let options = PlanOptions::default().isa(isa).max_threads(2).macs_per_thread(1);
     let plan = LinearPlan::new(batch, ins, outs, EpilogueSpec::NONE, Weights::filter(&filter), &options);
     let plan = plan.expect("a valid layer");
-    let mut workspace = Workspace::for_req(plan.workspace_req());
+    let mut workspace = Workspace::for_req(plan.workspace_req()).unwrap();
     let count = counted(&mut || plan.run(&x, &mut y, None, &mut workspace, threads).expect("a valid run"));
     assert_eq!(count, 0, "linear on {isa}, {threads:?}");
 }

@@ -95,7 +95,7 @@ fn run(desc: &ConvDesc, options: &PlanOptions, input: &[f32], filter: &[f32]) ->
         TensorRef::packed(input, desc.input(), desc.layout()).expect("a tensor"),
         TensorMut::packed(&mut output, desc.output(), desc.output_layout()).expect("a tensor"),
     );
-    plan.run(io, &mut Workspace::for_req(plan.workspace_req()), Threads::Seq).expect("it runs");
+    plan.run(io, &mut Workspace::for_req(plan.workspace_req()).unwrap(), Threads::Seq).expect("it runs");
     output
 }
 

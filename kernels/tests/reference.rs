@@ -21,7 +21,7 @@ fn everywhere(desc: &ConvDesc, input: &[f32], filter: &[f32], bias: Option<&[f32
                 TensorRef::packed(input, desc.input(), Layout::Nchw).unwrap(),
                 TensorMut::packed(&mut output, desc.output(), Layout::Nchw).unwrap(),
             );
-            plan.run(io, &mut Workspace::for_req(plan.workspace_req()), Threads::Seq).unwrap();
+            plan.run(io, &mut Workspace::for_req(plan.workspace_req()).unwrap(), Threads::Seq).unwrap();
             match &first {
                 None => first = Some(output),
                 Some(first) if algorithm.numerics(desc) == Numerics::Strict => {

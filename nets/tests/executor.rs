@@ -276,7 +276,7 @@ fn many_memories_run_one_network_at_once() {
     let net = CompiledNet::new(&graph, &common::weights(&graph), &NetOptions::default()).unwrap();
     let inputs: Vec<Vec<f32>> = (0..4).map(|seed| common::noise(net.input_len(), seed)).collect();
     let run = |input: &[f32]| {
-        let (mut memory, mut output) = (net.memory(), vec![f32::NAN; net.output_len()]);
+        let (mut memory, mut output) = (net.memory().unwrap(), vec![f32::NAN; net.output_len()]);
         // A second time: what is left of the first run changes nothing.
         for _ in 0..2 {
             net.run(input, &mut output, &mut memory, Threads::Seq).unwrap();
@@ -301,7 +301,7 @@ fn wrong_lengths_are_errors() {
     };
     let (small, large) = (compile("lenet5"), compile("resnet20-cifar"));
     let input = vec![0.0; large.input_len()];
-    let (mut memory, mut output) = (large.memory(), vec![0.0; 10]);
+    let (mut memory, mut output) = (large.memory().unwrap(), vec![0.0; 10]);
     let run = |input: &[f32], output: &mut [f32], memory: &mut nets::Memory| {
         large.run(input, output, memory, Threads::Seq).unwrap_err().to_string()
     };
@@ -309,7 +309,7 @@ fn wrong_lengths_are_errors() {
     assert_eq!(message, "input: expected 3072 elements (1 x 3x32x32), got 3071");
     let message = run(&input, &mut output[1..], &mut memory);
     assert_eq!(message, "output: expected 10 elements (1 x 10), got 9");
-    let message = run(&input, &mut output, &mut small.memory());
+    let message = run(&input, &mut output, &mut small.memory().unwrap());
     assert!(message.starts_with("memory: expected at least "), "{message}");
     // More than enough is no mistake.
     small.run(&input[..1024], &mut output, &mut memory, Threads::Seq).unwrap();
@@ -324,7 +324,7 @@ fn wrong_lengths_are_errors() {
 fn activations_share_one_arena() {
     let graph = zoo::find("resnet50").unwrap().graph().unwrap();
     let net = CompiledNet::new(&graph, &common::weights(&graph), &NetOptions::default()).unwrap();
-    let (bytes, peak) = (net.memory().activation_bytes() as u64, net.count().peak_activation_bytes);
+    let (bytes, peak) = (net.memory().unwrap().activation_bytes() as u64, net.count().peak_activation_bytes);
     // The peak counts input and output too, and knows no fusion.
     assert!(bytes <= peak, "{bytes} of {peak}");
 }
@@ -341,7 +341,8 @@ fn a_pool_is_entered_only_if_that_is_worth_it() {
         let (input, mut output) = (vec![0.5; net.input_len()], vec![0.0; net.output_len()]);
         let mut inside = Vec::new();
         let mut done = |_| inside.push(rayon::current_thread_index().is_some());
-        net.run_observed(&input, &mut output, &mut net.memory(), Threads::Pool(&pool), &mut done).unwrap();
+        net.run_observed(&input, &mut output, &mut net.memory().unwrap(), Threads::Pool(&pool), &mut done)
+            .unwrap();
         assert!(!inside.is_empty() && inside.iter().all(|&inside| inside == is_entered), "batch {batch}");
     }
 }

@@ -10,7 +10,7 @@ use nets::{CompiledNet, Graph, NetOptions, Shape, zoo};
 
 /// Allocations of passes after the first one.
 fn allocations(net: &CompiledNet, threads: Threads<'_>) -> usize {
-    let (mut memory, input) = (net.memory(), common::noise(net.input_len(), 1));
+    let (mut memory, input) = (net.memory().unwrap(), common::noise(net.input_len(), 1));
     let mut output = vec![0.0; net.output_len()];
     let mut run = || net.run(&input, &mut output, &mut memory, threads).expect("a valid run");
     counted(&mut run)

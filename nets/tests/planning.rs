@@ -31,7 +31,7 @@ fn equal_layers_are_timed_once_and_remembered() {
 
     // Without wisdom of the caller's, and computing the same as the model's choice.
     let input = common::noise(first.input_len(), 3);
-    let run = |net: CompiledNet| Net::from(net).run(&input, Threads::Seq).unwrap().to_vec();
+    let run = |net: CompiledNet| Net::try_from(net).unwrap().run(&input, Threads::Seq).unwrap().to_vec();
     let expected = run(CompiledNet::new(&graph, &weights, &options.select(Select::Auto)).unwrap());
     for net in [second, CompiledNet::new(&graph, &weights, &options).unwrap()] {
         for (got, expected) in run(net).iter().zip(&expected) {

@@ -20,7 +20,7 @@ fn layers_and_passes_are_apart() {
             let input: Vec<f32> = (0..net.input_len()).map(|i| (i % 23) as f32 * 0.1 - 1.0).collect();
             let run = |threads| {
                 let mut output = vec![0.0; net.output_len()];
-                net.run(&input, &mut output, &mut net.memory(), threads).unwrap();
+                net.run(&input, &mut output, &mut net.memory().unwrap(), threads).unwrap();
                 output
             };
             // Two passes at once, each with its own memory, and each cut among the same threads.

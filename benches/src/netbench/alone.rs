@@ -60,12 +60,12 @@ impl Single {
         let weights = Weights { filter: &filter, bias: epilogue.bias.then_some(&channel[..]), slope };
         let plan = ConvPlan::new(desc, weights, options)?;
         let filled = |shape: Shape4, layout: Layout| -> Result<Buffer> {
-            Ok(Buffer::copy_of(&values(shape.len(layout)?, 2)))
+            Ok(Buffer::copy_of(&values(shape.len(layout)?, 2))?)
         };
         let output = filled(desc.output(), desc.output_layout())?;
-        let residual = epilogue.residual.then(|| Buffer::copy_of(&output));
+        let residual = epilogue.residual.then(|| Buffer::copy_of(&output)).transpose()?;
         let input = filled(desc.input(), desc.layout())?;
-        let workspace = Workspace::for_req(plan.workspace_req());
+        let workspace = Workspace::for_req(plan.workspace_req())?;
         Ok(Self { plan, times: 1, input, output, residual, workspace, seconds: Vec::new() })
     }
 
@@ -107,7 +107,7 @@ pub(super) fn measure(
     }
     let is_outside: Vec<bool> = net.steps().map(|step: StepReport| step.algorithm.is_none()).collect();
     // What the rest of the network reads between two passes through one layer.
-    let others = Buffer::copy_of(&vec![1.0; net.packed_bytes().min(LARGEST) / size_of::<f32>()]);
+    let others = Buffer::copy_of(&vec![1.0; net.packed_bytes().min(LARGEST) / size_of::<f32>()])?;
     let mut ends = vec![Instant::now(); is_outside.len()];
     let (mut passes, mut outside) = (Vec::new(), Vec::new());
     let begin = Instant::now();

@@ -124,7 +124,7 @@ impl Server {
         let options = NetOptions::default().batch(batch).numerics(self.numerics);
         let net = CompiledNet::new(&model.graph, &model.weights, &options.max_threads(self.crew.threads()))?;
         let compile_ms = start.elapsed().as_secs_f64() * 1e3;
-        let memory = net.memory();
+        let memory = net.memory()?;
         let footprint = Footprint {
             compile_ms,
             packed_bytes: net.packed_bytes() as u64,

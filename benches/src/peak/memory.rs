@@ -64,7 +64,7 @@ fn measure(crew: &Crew, bytes: usize) -> f64 {
     /// Of reading, after a first pass that brings everything as near as it gets.
     const LEAST: Duration = Duration::from_millis(30);
     let per_thread = crew.broadcast(|| {
-        let mut data = Buffer::zeroed(bytes / size_of::<f32>());
+        let mut data = Buffer::zeroed(bytes / size_of::<f32>()).expect("a few megabytes are there");
         // Zeros could all be one page.
         data.fill(1.0);
         vector::read(&data);

@@ -13,11 +13,11 @@
 //! where pixels are neighbours (NCHW) it is the other way round, and the loops are the same.
 //! K is accumulated in an order that depends on the problem alone: not on tiles, regions or threads.
 
-use super::Operands;
-use super::gemm_cut::GemmCut;
-use super::pixels::{Access, PixelTiles, pack_columns, pack_rows};
-use crate::describe::{ConvDesc, Layout, PixelView, Weights};
-use crate::plan::packed::{GemmWeights, Panel, Side};
+use super::gemm_cut::{GemmCut, Lookahead, PixelSource};
+use super::operands::Operands;
+use super::pixels::{PixelTiles, pack_columns, pack_rows};
+use crate::algo::packed::{GemmWeights, Panel, Side};
+use crate::describe::{ConvDesc, ConvError, Layout, PixelView, Weights};
 use crate::tile::gemm::CHUNK;
 use crate::tile::gemm_table::{ColumnsOf, Hint, RowsOf};
 use crate::tile::output::OutputRegion;
@@ -25,30 +25,11 @@ use crate::tile::table::Post;
 use crate::work::parts::Grain;
 use std::ops::Range;
 
-/// Where the pixel operand comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Source {
-    /// The image itself.
-    Image(Access),
-    /// Panels packed into the workspace.
-    Packed,
-}
-
 /// A planned matrix product.
 pub(crate) struct GemmConv {
     desc: ConvDesc,
     pub(crate) cut: GemmCut,
     pub(crate) weights: GemmWeights,
-}
-
-/// What is worth hinting into the second cache level while a tile runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Lookahead {
-    Nothing,
-    /// The next panel of weights.
-    Weights,
-    /// The next stretch of the image.
-    Pixels,
 }
 
 /// One block of K of one stretch of pixels of one group: what the loops over panels and tiles need.
@@ -74,15 +55,15 @@ fn k_order(desc: &ConvDesc) -> impl Fn(usize) -> usize + use<> {
 impl GemmConv {
     /// Packs `weights` as `cut` has it. K runs `(kh, kw, c)` where channels are neighbours; in NCHW `(c, kh, kw)`, the
     /// filter's own order.
-    pub(crate) fn new(desc: &ConvDesc, weights: &Weights<'_>, cut: GemmCut) -> Self {
+    pub(crate) fn new(desc: &ConvDesc, weights: &Weights<'_>, cut: GemmCut) -> Result<Self, ConvError> {
         let (layout, order) = (cut.layout, k_order(desc));
-        let weights = GemmWeights::pack(desc, weights, &cut.tile.shape, layout, order);
-        Self { desc: *desc, cut, weights }
+        let weights = GemmWeights::pack(desc, weights, &cut.tile.shape, layout, order)?;
+        Ok(Self { desc: *desc, cut, weights })
     }
 
     /// See [`GemmWeights::fill`].
-    pub(crate) fn fill(&mut self, channels: Range<usize>, filters: &[f32]) {
-        self.weights.fill(channels, filters, k_order(&self.desc));
+    pub(crate) fn fill(&mut self, channels: Range<usize>, filters: &[f32]) -> Result<(), ConvError> {
+        self.weights.fill(channels, filters, k_order(&self.desc))
     }
 
     pub(crate) fn merges(&self, views: &[PixelView]) -> bool {
@@ -125,8 +106,8 @@ impl GemmConv {
 
     fn tiles(&self, pixels: &Range<usize>) -> PixelTiles {
         let unbroken = match self.cut.source {
-            Source::Image(access) => access.unbroken,
-            Source::Packed => usize::MAX,
+            PixelSource::Image(access) => access.unbroken,
+            PixelSource::Packed => usize::MAX,
         };
         PixelTiles {
             pixels: pixels.clone(),
@@ -154,7 +135,7 @@ impl GemmConv {
         let Block { operands, n, group, ref pixels, ref k } = *block;
         let chunks = k.len().div_ceil(CHUNK);
         let tiles = self.tiles(pixels);
-        if self.cut.source == Source::Packed {
+        if self.cut.source == PixelSource::Packed {
             pack_rows(&self.desc, &operands.input, (n, group), tiles.clone(), k, slab);
         }
         let steps = tiles.clone().count() * chunks;
@@ -176,7 +157,7 @@ impl GemmConv {
             };
             for p in strips.clone() {
                 let image = |p: usize| match self.cut.source {
-                    Source::Image(access) if p < region.pixels.end => {
+                    PixelSource::Image(access) if p < region.pixels.end => {
                         Some(access.rows(&operands.input, n, p, self.first_channel(group) + k.start))
                     }
                     _ => None,
@@ -198,11 +179,11 @@ impl GemmConv {
         let width = self.cut.shape.tile_pixels;
         // An image is read in place in whole tiles; what is left at the end of the plane is packed.
         let in_place = match self.cut.source {
-            Source::Image(_) => pixels.len() / width * width,
-            Source::Packed => 0,
+            PixelSource::Image(_) => pixels.len() / width * width,
+            PixelSource::Packed => 0,
         };
         let (here, rest) = (pixels.start..pixels.start + in_place, pixels.start + in_place..pixels.end);
-        if let Source::Image(access) = self.cut.source
+        if let PixelSource::Image(access) = self.cut.source
             && !here.is_empty()
         {
             let channel = self.first_channel(group) + k.start;

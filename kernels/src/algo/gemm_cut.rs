@@ -1,18 +1,37 @@
 //! What a convolution as a matrix product decides before there are weights, and what it would do.
 
-use super::gemm::{Lookahead, Source};
+use super::pixels::Access;
+use crate::algo::packed::{GemmShape, Side};
 use crate::describe::{BLOCK, ConvDesc, Layout};
-use crate::plan::packed::{GemmShape, Side};
 use crate::tile::gemm::CHUNK;
 use crate::tile::gemm_table::GemmTile;
 use crate::work::parts::Grain;
 use crate::work::{Family, Portion, Share, Sketch, Term, Work};
 
+/// Where the pixel operand comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PixelSource {
+    /// The image itself.
+    Image(Access),
+    /// Panels packed into the workspace.
+    Packed,
+}
+
+/// What is worth hinting into the second cache level while a tile runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lookahead {
+    Nothing,
+    /// The next panel of weights.
+    Weights,
+    /// The next stretch of the image.
+    Pixels,
+}
+
 /// The decisions.
 pub(crate) struct GemmCut {
     pub(crate) tile: &'static GemmTile,
     pub(crate) shape: GemmShape,
-    pub(crate) source: Source,
+    pub(crate) source: PixelSource,
     /// The output's, as the driver sees it.
     pub(crate) layout: Layout,
     /// Whether the layout lets all images be one row of pixels.
@@ -28,7 +47,7 @@ impl GemmCut {
     pub(crate) fn grain(&self, desc: &ConvDesc) -> Grain {
         let (pixels, channels) = (self.shape.tile_pixels, self.shape.panels.width);
         // What is packed would be packed by each part.
-        let in_place = self.source != Source::Packed;
+        let in_place = self.source != PixelSource::Packed;
         Grain { pixels, channels, channels_first: in_place && self.shape.outweighs_image(desc) }
     }
 
@@ -36,9 +55,9 @@ impl GemmCut {
     pub(crate) fn workspace_len(&self) -> usize {
         let k = self.shape.k.min(self.k_block).next_multiple_of(CHUNK);
         match (self.source, self.shape.side) {
-            (Source::Packed, _) => k * self.stretch,
-            (Source::Image(_), Side::Rows) => k * self.shape.tile_pixels,
-            (Source::Image(_), Side::Columns) => 0,
+            (PixelSource::Packed, _) => k * self.stretch,
+            (PixelSource::Image(_), Side::Rows) => k * self.shape.tile_pixels,
+            (PixelSource::Image(_), Side::Columns) => 0,
         }
     }
 
@@ -53,10 +72,10 @@ impl GemmCut {
 
     fn work(&self, desc: &ConvDesc, part: &Portion, share: &Share) -> Work {
         let mut work = Work::new(match (self.source, self.shape.side) {
-            (Source::Packed, Side::Columns) => Family::Im2colColumns,
-            (Source::Packed, Side::Rows) => Family::Im2colRows,
-            (Source::Image(_), Side::Columns) => Family::PointwiseColumns,
-            (Source::Image(_), Side::Rows) => Family::PointwiseRows,
+            (PixelSource::Packed, Side::Columns) => Family::Im2colColumns,
+            (PixelSource::Packed, Side::Rows) => Family::Im2colRows,
+            (PixelSource::Image(_), Side::Columns) => Family::PointwiseColumns,
+            (PixelSource::Image(_), Side::Rows) => Family::PointwiseRows,
         });
         let k = self.shape.k as f64;
         let k_blocks = self.shape.k.div_ceil(self.k_block) as f64;
@@ -76,10 +95,10 @@ impl GemmCut {
         work.add(Term::Store, panels * tiles * rows * vectors * (2.0 * k_blocks - 1.0));
         let stretches = part.images * (part.pixels / self.stretch as f64).ceil();
         let strips = match self.source {
-            Source::Image(access) if access.unbroken != usize::MAX => {
+            PixelSource::Image(access) if access.unbroken != usize::MAX => {
                 part.images * part.pixels / access.unbroken as f64
             }
-            _ if self.source == Source::Packed && self.shape.side == Side::Columns => tiles,
+            _ if self.source == PixelSource::Packed && self.shape.side == Side::Columns => tiles,
             _ => stretches,
         };
         work.add(Term::Call, panels * k_blocks * strips.max(stretches) + stretches * k_blocks * part.groups);
@@ -92,7 +111,9 @@ impl GemmCut {
     fn tiles(&self, pixels: f64) -> f64 {
         let most = self.shape.tile_pixels as f64;
         match self.source {
-            Source::Image(access) if access.unbroken != usize::MAX && (access.unbroken as f64) < pixels => {
+            PixelSource::Image(access)
+                if access.unbroken != usize::MAX && (access.unbroken as f64) < pixels =>
+            {
                 let row = access.unbroken as f64;
                 pixels / row * (row / most).ceil()
             }
@@ -105,26 +126,26 @@ impl GemmCut {
         let window = (desc.kernel().h * desc.kernel().w) as f64;
         let elements = part.groups * part.images * part.pixels * window * part.ins as f64;
         match (self.source, self.shape.side) {
-            (Source::Packed, Side::Columns) if desc.layout() == Layout::Nchw => {
+            (PixelSource::Packed, Side::Columns) if desc.layout() == Layout::Nchw => {
                 work.add(Term::Gather, elements);
             }
-            (Source::Packed, Side::Columns) => {
+            (PixelSource::Packed, Side::Columns) => {
                 let runs = part.groups * part.images * part.pixels * window;
                 work.add(Term::Pack, runs * part.ins.div_ceil(BLOCK) as f64);
                 work.add(Term::Gather, runs);
             }
-            (Source::Packed, Side::Rows) => {
+            (PixelSource::Packed, Side::Rows) => {
                 // A tile is cut into lines, each of which is copied for every step of K.
                 let lines = tiles + part.images * part.pixels / desc.output().w as f64;
                 work.add(Term::Pack, part.groups * lines * window * part.ins as f64);
                 let strided = if desc.stride().w > 1 { elements } else { elements / 16.0 };
                 work.add(Term::Gather, strided);
             }
-            (Source::Image(_), Side::Rows) => {
+            (PixelSource::Image(_), Side::Rows) => {
                 let rest = part.pixels % self.shape.tile_pixels as f64;
                 work.add(Term::Pack, part.groups * part.images * (rest / 16.0).ceil() * part.ins as f64);
             }
-            (Source::Image(_), Side::Columns) => {}
+            (PixelSource::Image(_), Side::Columns) => {}
         }
     }
 
@@ -148,7 +169,7 @@ impl GemmCut {
         traffic.add(pixels * (of_group - 1.0), near + panel, caches);
         let tiles = part.images * part.pixels / self.shape.tile_pixels as f64;
         traffic.add((tiles - passes).max(0.0) * weights, 2.0 * panel, caches);
-        if self.source == Source::Packed {
+        if self.source == PixelSource::Packed {
             traffic.add(2.0 * pixels, near, caches);
         }
     }

@@ -4,11 +4,10 @@
 //! Where channels are neighbours K runs `(kh, kw, c)`, so that packing copies runs of channels; in NCHW it runs
 //! `(c, kh, kw)`, the filter's own order, and packing copies runs of pixels.
 
-use super::gemm::{Lookahead, Source};
-use super::gemm_cut::GemmCut;
+use super::gemm_cut::{GemmCut, Lookahead, PixelSource};
 use super::pixels::{MOST_COLUMNS, MOST_ROWS};
+use crate::algo::packed::GemmShape;
 use crate::describe::ConvDesc;
-use crate::plan::packed::GemmShape;
 use crate::tile::gemm::CHUNK;
 use crate::tile::table::KernelSet;
 
@@ -32,7 +31,7 @@ pub(crate) fn cut(desc: &ConvDesc, kernels: &'static KernelSet) -> GemmCut {
     GemmCut {
         tile,
         shape,
-        source: Source::Packed,
+        source: PixelSource::Packed,
         layout: desc.output_layout(),
         mergeable: false,
         k_block: K_BLOCK,

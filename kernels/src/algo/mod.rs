@@ -3,7 +3,6 @@
 //! A driver is sequential. It computes one [`OutputRegion`], a box of the output that it alone may write, with one
 //! slab of workspace; `run/threads.rs` cuts the output into boxes and calls it on each.
 
-mod algorithm;
 pub(crate) mod depthwise;
 pub(crate) mod direct;
 pub(crate) mod fft;
@@ -11,23 +10,43 @@ pub(crate) mod gemm;
 pub(crate) mod gemm_cut;
 pub(crate) mod grid;
 pub(crate) mod im2col;
+mod operands;
+pub(crate) mod packed;
 pub(crate) mod pixels;
 pub(crate) mod planes;
 pub(crate) mod pointwise;
 pub(crate) mod reference;
 pub(crate) mod winograd;
 
-use crate::describe::{BLOCK, ConvDesc, PixelRef, PixelView, Weights};
-use crate::tile::output::{OutputRegion, TileAt};
+use crate::describe::{
+    Algorithm, AlgorithmKind, BLOCK, ConvDesc, ConvError, PixelView, Unsupported, Weights,
+};
+use crate::tile::output::OutputRegion;
 use crate::tile::table::KernelSet;
 use crate::work::parts::Grain;
 use crate::work::{Share, Sketch};
-pub(crate) use algorithm::Kind;
-pub use algorithm::{Algorithm, Algorithms, Unsupported};
+pub(crate) use operands::Operands;
 use std::ops::Range;
 
-/// A planned algorithm: one variant per driver.
-pub(crate) enum PlanKind {
+impl Algorithm {
+    /// Whether this algorithm can do `desc`, or why not.
+    ///
+    /// # Errors
+    /// The reason.
+    pub fn supports(self, desc: &ConvDesc) -> Result<(), Unsupported> {
+        match self.kind() {
+            AlgorithmKind::Reference | AlgorithmKind::Im2colGemm => Ok(()),
+            AlgorithmKind::Pointwise => pointwise::supports(desc),
+            AlgorithmKind::Direct => direct::supports(desc),
+            AlgorithmKind::Depthwise => depthwise::supports(desc),
+            AlgorithmKind::Winograd(outputs) => winograd::supports(desc, outputs),
+            AlgorithmKind::Fft => fft::supports(desc),
+        }
+    }
+}
+
+/// A prepared algorithm, its weights packed: one variant per driver.
+pub(crate) enum Driver {
     Reference(reference::Reference),
     Gemm(gemm::GemmConv),
     Direct(direct::DirectConv),
@@ -36,33 +55,33 @@ pub(crate) enum PlanKind {
     Fft(Box<fft::FftConv>),
 }
 
-/// Plans `algorithm`, which must support `desc`. The filter may be empty if it [`takes_parts`].
-pub(crate) fn plan(
+/// Packs `weights` for `algorithm`, which must support `desc`. The filter may be empty if it [`takes_parts`].
+pub(crate) fn prepare(
     algorithm: Algorithm,
     desc: &ConvDesc,
     weights: &Weights<'_>,
     kernels: &'static KernelSet,
-) -> PlanKind {
-    let gemm = |cut| PlanKind::Gemm(gemm::GemmConv::new(desc, weights, cut));
-    match algorithm.kind() {
-        Kind::Reference => PlanKind::Reference(reference::Reference::new(desc, weights)),
-        Kind::Im2colGemm => gemm(im2col::cut(desc, kernels)),
-        Kind::Pointwise => gemm(pointwise::cut(desc, kernels)),
-        Kind::Direct => PlanKind::Direct(direct::DirectConv::new(desc, weights, kernels)),
-        Kind::Depthwise => PlanKind::Depthwise(depthwise::plan(desc, weights, kernels)),
-        Kind::Winograd(outputs) => {
-            PlanKind::Winograd(Box::new(winograd::WinogradConv::new(desc, weights, outputs, kernels)))
+) -> Result<Driver, ConvError> {
+    let gemm = |cut| Ok(Driver::Gemm(gemm::GemmConv::new(desc, weights, cut)?));
+    Ok(match algorithm.kind() {
+        AlgorithmKind::Reference => Driver::Reference(reference::Reference::new(desc, weights)?),
+        AlgorithmKind::Im2colGemm => gemm(im2col::cut(desc, kernels))?,
+        AlgorithmKind::Pointwise => gemm(pointwise::cut(desc, kernels))?,
+        AlgorithmKind::Direct => Driver::Direct(direct::DirectConv::new(desc, weights, kernels)?),
+        AlgorithmKind::Depthwise => Driver::Depthwise(depthwise::Depthwise::new(desc, weights, kernels)?),
+        AlgorithmKind::Winograd(outputs) => {
+            Driver::Winograd(Box::new(winograd::WinogradConv::new(desc, weights, outputs, kernels)?))
         }
-        Kind::Fft => PlanKind::Fft(Box::new(fft::FftConv::new(desc, weights, kernels))),
-    }
+        AlgorithmKind::Fft => Driver::Fft(Box::new(fft::FftConv::new(desc, weights, kernels)?)),
+    })
 }
 
-/// Whether [`plan`] can do without a filter, which is then given in parts: [`PlanKind::fill`].
+/// Whether [`prepare`] can do without a filter, which is then given in parts: [`Driver::fill`].
 pub(crate) fn takes_parts(algorithm: Algorithm) -> bool {
-    !matches!(algorithm.kind(), Kind::Reference | Kind::Depthwise | Kind::Fft)
+    !matches!(algorithm.kind(), AlgorithmKind::Reference | AlgorithmKind::Depthwise | AlgorithmKind::Fft)
 }
 
-/// What [`plan`] would need and do, with nothing packed: `algorithm` must support `desc`.
+/// What [`prepare`] would need and do, with nothing packed: `algorithm` must support `desc`.
 pub(crate) fn sketch(
     algorithm: Algorithm,
     desc: &ConvDesc,
@@ -70,54 +89,34 @@ pub(crate) fn sketch(
     share: &Share,
 ) -> Sketch {
     let mut sketch = match algorithm.kind() {
-        Kind::Reference => reference::sketch(desc, share),
-        Kind::Im2colGemm => im2col::cut(desc, kernels).sketch(desc, share),
-        Kind::Pointwise => pointwise::cut(desc, kernels).sketch(desc, share),
-        Kind::Direct => direct::sketch(desc, kernels, share),
-        Kind::Depthwise => depthwise::sketch(desc, kernels, share),
-        Kind::Winograd(outputs) => winograd::sketch(desc, outputs, kernels, share),
-        Kind::Fft => fft::sketch(desc, kernels, share),
+        AlgorithmKind::Reference => reference::sketch(desc, share),
+        AlgorithmKind::Im2colGemm => im2col::cut(desc, kernels).sketch(desc, share),
+        AlgorithmKind::Pointwise => pointwise::cut(desc, kernels).sketch(desc, share),
+        AlgorithmKind::Direct => direct::sketch(desc, kernels, share),
+        AlgorithmKind::Depthwise => depthwise::sketch(desc, kernels, share),
+        AlgorithmKind::Winograd(outputs) => winograd::sketch(desc, outputs, kernels, share),
+        AlgorithmKind::Fft => fft::sketch(desc, kernels, share),
     };
-    sketch.workspace_len = sketch.workspace_len.next_multiple_of(LINE);
+    sketch.workspace_len = whole_lines(sketch.workspace_len);
     sketch
 }
 
 /// Elements of a cache line: slabs begin at whole ones.
 const LINE: usize = 16;
 
-/// What a driver reads besides its weights.
-#[derive(Clone, Copy)]
-pub(crate) struct Operands<'a> {
-    pub(crate) input: PixelRef<'a>,
-    pub(crate) residual: Option<PixelRef<'a>>,
+fn whole_lines(len: usize) -> usize {
+    len.checked_next_multiple_of(LINE).unwrap_or(usize::MAX)
 }
 
-impl<'a> Operands<'a> {
-    /// The residual of outputs from pixel `p` of image `n` on, channels from `channel` on as columns.
-    pub(crate) fn residual_as_columns(
-        &self,
-        n: usize,
-        p: usize,
-        channel: usize,
-    ) -> Option<(&'a [f32], TileAt)> {
-        self.residual.map(|r| (r.data, TileAt::channels_as_columns(&r.view, n, p, channel)))
-    }
-
-    /// The same, channels as rows.
-    pub(crate) fn residual_as_rows(&self, n: usize, p: usize, channel: usize) -> Option<(&'a [f32], TileAt)> {
-        self.residual.map(|r| (r.data, TileAt::channels_as_rows(&r.view, n, p, channel)))
-    }
-}
-
-impl PlanKind {
+impl Driver {
     /// Packs the filters of some output channels into a plan that was made without any, of an algorithm that
     /// [`takes_parts`].
-    pub(crate) fn fill(&mut self, channels: Range<usize>, filters: &[f32]) {
+    pub(crate) fn fill(&mut self, channels: Range<usize>, filters: &[f32]) -> Result<(), ConvError> {
         match self {
             Self::Gemm(gemm) => gemm.fill(channels, filters),
             Self::Direct(direct) => direct.fill(channels, filters),
             Self::Winograd(winograd) => winograd.fill(channels, filters),
-            Self::Reference(_) | Self::Depthwise(_) | Self::Fft(_) => {}
+            Self::Reference(_) | Self::Depthwise(_) | Self::Fft(_) => Ok(()),
         }
     }
 
@@ -180,10 +179,10 @@ impl PlanKind {
     pub(crate) fn workspace_len(&self) -> usize {
         match self {
             Self::Reference(_) | Self::Depthwise(_) => 0,
-            Self::Gemm(gemm) => gemm.workspace_len().next_multiple_of(LINE),
-            Self::Direct(direct) => direct.workspace_len().next_multiple_of(LINE),
-            Self::Winograd(winograd) => winograd.workspace_len().next_multiple_of(LINE),
-            Self::Fft(fft) => fft.workspace_len().next_multiple_of(LINE),
+            Self::Gemm(gemm) => whole_lines(gemm.workspace_len()),
+            Self::Direct(direct) => whole_lines(direct.workspace_len()),
+            Self::Winograd(winograd) => whole_lines(winograd.workspace_len()),
+            Self::Fft(fft) => whole_lines(fft.workspace_len()),
         }
     }
 

@@ -1,8 +1,8 @@
 //! Outputs on their way to NCHW: tiles compute vectors of channels, so a panel's outputs are a matrix of pixels by channels in
 //! the workspace first, and transposed from there.
 
+use crate::algo::packed::Panel;
 use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef, PixelView};
-use crate::plan::packed::Panel;
 use crate::tile::layer_table::{LayerTable, Source};
 use crate::tile::output::{OutTile, OutputRegion, TileAt};
 

@@ -6,13 +6,11 @@
 //! product with `C*H*W` channels and one pixel, and a batch of one-pixel images is one image with a row of pixels:
 //! so fully connected layers end up here too.
 
-use super::gemm::{Lookahead, Source};
-use super::gemm_cut::GemmCut;
+use super::gemm_cut::{GemmCut, Lookahead, PixelSource};
 use super::im2col;
 use super::pixels::Access;
-use crate::algo::Unsupported;
-use crate::describe::{BLOCK, ConvDesc, Layout, Size2};
-use crate::plan::packed::GemmShape;
+use crate::algo::packed::GemmShape;
+use crate::describe::{BLOCK, ConvDesc, Layout, Size2, Unsupported};
 use crate::tile::table::KernelSet;
 
 /// Long sums are taken in parts: a sum of K products in order errs by `2^-24 * sqrt(K / 6)` or so, and that of the 25,088 of
@@ -65,7 +63,7 @@ pub(crate) fn cut(desc: &ConvDesc, kernels: &'static KernelSet) -> GemmCut {
     GemmCut {
         tile,
         shape,
-        source: Source::Image(access),
+        source: PixelSource::Image(access),
         layout,
         mergeable,
         k_block: K_BLOCK,

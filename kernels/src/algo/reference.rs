@@ -3,8 +3,9 @@
 //! Goodfellow, Bengio and Courville 2016, equation 9.6, with stride, dilation, padding, groups and epilogue.
 //! It is itself tested against examples worked by hand (`tests/reference.rs`).
 
-use super::Operands;
-use crate::describe::{ConvDesc, Weights};
+use super::operands::Operands;
+use crate::describe::{ConvDesc, ConvError, Weights};
+use crate::memory::try_copy;
 use crate::tile::output::OutputRegion;
 use crate::work::parts::Grain;
 use crate::work::{Family, Portion, Share, Sketch, Term, Work};
@@ -29,14 +30,14 @@ pub(crate) fn sketch(desc: &ConvDesc, share: &Share) -> Sketch {
 }
 
 impl Reference {
-    pub(crate) fn new(desc: &ConvDesc, weights: &Weights<'_>) -> Self {
-        let copy = |values: Option<&[f32]>| values.unwrap_or_default().to_vec();
-        Self {
+    pub(crate) fn new(desc: &ConvDesc, weights: &Weights<'_>) -> Result<Self, ConvError> {
+        let copy = |values: Option<&[f32]>| try_copy("bias and slopes", values.unwrap_or_default());
+        Ok(Self {
             desc: *desc,
-            filter: weights.filter.to_vec(),
-            bias: copy(weights.bias),
-            slope: copy(weights.slope),
-        }
+            filter: try_copy("filter", weights.filter)?,
+            bias: copy(weights.bias)?,
+            slope: copy(weights.slope)?,
+        })
     }
 
     pub(crate) fn packed_bytes(&self) -> usize {

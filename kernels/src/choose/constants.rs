@@ -1,6 +1,6 @@
 //! The constants of the cost model, fitted by `cargo run --release -p benches --bin fit` (docs/choice.md).
 
-use super::Isa;
+use crate::describe::Isa;
 use crate::work::{Family, TERMS};
 use std::collections::BTreeMap;
 

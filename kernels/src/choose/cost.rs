@@ -6,8 +6,8 @@
 
 use super::Profile;
 use super::constants::{Constants, Table, of};
-use crate::algo::{self, Algorithm};
-use crate::describe::ConvDesc;
+use crate::algo;
+use crate::describe::{Algorithm, ConvDesc};
 use crate::tile::table::KernelSet;
 use crate::work::{Caches, Family, Share, TERMS, Traffic, Work};
 use std::fmt;

@@ -2,15 +2,12 @@
 
 mod constants;
 mod cost;
-mod machine;
 mod model;
 mod profile;
 mod wisdom;
 
 pub(crate) use cost::Machine;
 pub use cost::{Bound, Estimate, parts_of};
-pub use machine::Isa;
-pub(crate) use machine::kernels;
 pub use model::{Candidate, Choice, Numerics, Rejection, Select, choice_with};
 pub(crate) use model::{Limits, choose};
 pub use profile::Profile;

@@ -3,9 +3,7 @@
 use super::cost::{Bound, Estimate, Machine};
 use super::{Profile, constants};
 use crate::algo::winograd;
-use crate::algo::{Algorithm, Algorithms, Kind, Unsupported};
-use crate::describe::{ConvDesc, Size2};
-use crate::error::ConvError;
+use crate::describe::{Algorithm, AlgorithmKind, Algorithms, ConvDesc, ConvError, Size2, Unsupported};
 use crate::tile::table::KernelSet;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -32,8 +30,8 @@ impl Algorithm {
     pub fn numerics(self, desc: &ConvDesc) -> Numerics {
         match self.kind() {
             // With eight points the transforms amplify rounding errors too much.
-            Kind::Winograd(outputs) if winograd::points(desc, outputs).h > 6 => Numerics::Fast,
-            Kind::Winograd(_) | Kind::Fft => Numerics::Default,
+            AlgorithmKind::Winograd(outputs) if winograd::points(desc, outputs).h > 6 => Numerics::Fast,
+            AlgorithmKind::Winograd(_) | AlgorithmKind::Fft => Numerics::Default,
             _ => Numerics::Strict,
         }
     }
@@ -161,6 +159,26 @@ impl Limits {
             None
         }
     }
+
+    /// The error of a problem that nothing may do: if something could with more memory, that which needs the least.
+    fn nothing(&self, rejected: &[(Algorithm, Rejection)]) -> ConvError {
+        let needs = |&&(_, rejection): &&(Algorithm, Rejection)| match rejection {
+            Rejection::Workspace { bytes } | Rejection::Packed { bytes } => bytes,
+            _ => usize::MAX,
+        };
+        let least = rejected.iter().min_by_key(needs);
+        least.map_or(ConvError::NothingAllowed, |&(algorithm, rejection)| self.error(algorithm, rejection))
+    }
+
+    /// The error of a problem whose best hope is `algorithm`, against which `rejection` speaks.
+    fn error(&self, algorithm: Algorithm, rejection: Rejection) -> ConvError {
+        let (what, needed, limit) = match rejection {
+            Rejection::Workspace { bytes } => ("workspace", bytes, self.max_workspace_bytes),
+            Rejection::Packed { bytes } => ("packed weights", bytes, self.max_packed_bytes),
+            _ => return ConvError::NothingAllowed,
+        };
+        ConvError::TooLarge { algorithm, what, needed, limit: limit.unwrap_or(usize::MAX) }
+    }
 }
 
 /// Chooses an algorithm for `desc`: the fastest by the model that `limits` allow, unless one is forced.
@@ -189,7 +207,7 @@ pub(crate) fn choose(desc: &ConvDesc, limits: &Limits, machine: &Machine<'_>) ->
     if let Select::Force(algorithm) = limits.select {
         let forced = candidates.iter().find(|candidate| candidate.algorithm == algorithm);
         if let Some(rejection) = forced.and_then(|forced| limits.too_large(&forced.estimate)) {
-            return Err(ConvError::TooLarge { algorithm, rejection });
+            return Err(limits.error(algorithm, rejection));
         }
         let others = Algorithm::ALL.into_iter().filter(|&other| other != algorithm);
         let rejected = others.map(|other| (other, Rejection::NotForced)).collect();
@@ -206,7 +224,7 @@ pub(crate) fn choose(desc: &ConvDesc, limits: &Limits, machine: &Machine<'_>) ->
             }
         }
     }
-    let Some(&Candidate { algorithm, .. }) = chosen else { return Err(nothing(&rejected)) };
+    let Some(&Candidate { algorithm, .. }) = chosen else { return Err(limits.nothing(&rejected)) };
     rejected.sort_by_key(|&(algorithm, _)| algorithm as u8);
     Ok(Choice { algorithm, reason: because(algorithm), rejected, candidates })
 }
@@ -252,53 +270,39 @@ fn not_before_pointwise(desc: &ConvDesc, candidates: &mut [Candidate]) {
     }
 }
 
-/// The error of a problem that nothing may do: if something could with more memory, that which needs the least.
-fn nothing(rejected: &[(Algorithm, Rejection)]) -> ConvError {
-    let needs = |&&(_, rejection): &&(Algorithm, Rejection)| match rejection {
-        Rejection::Workspace { bytes } | Rejection::Packed { bytes } => bytes,
-        _ => usize::MAX,
-    };
-    match rejected.iter().min_by_key(needs) {
-        Some(&(algorithm, rejection @ (Rejection::Workspace { .. } | Rejection::Packed { .. }))) => {
-            ConvError::TooLarge { algorithm, rejection }
-        }
-        _ => ConvError::NothingAllowed,
-    }
-}
-
 /// What speaks for an algorithm where it is the fastest.
 fn because(algorithm: Algorithm) -> &'static str {
     match algorithm.kind() {
-        Kind::Reference => "nothing else is allowed",
-        Kind::Im2colGemm => "it can do every convolution, and its tiles do not end where rows do",
-        Kind::Pointwise => {
+        AlgorithmKind::Reference => "nothing else is allowed",
+        AlgorithmKind::Im2colGemm => "it can do every convolution, and its tiles do not end where rows do",
+        AlgorithmKind::Pointwise => {
             "a matrix product on the image itself; packed is only what the layout does not let be read in place"
         }
-        Kind::Direct => {
+        AlgorithmKind::Direct => {
             "the window is read where it lies, or from rows that are copied once: a third of a load per FMA"
         }
-        Kind::Depthwise => {
+        AlgorithmKind::Depthwise => {
             "few channels in a group: each output is summed by itself, from the image where it lies"
         }
-        Kind::Winograd(_) => "transforms cost less than the multiplications that they save",
-        Kind::Fft => "a large kernel: a product of spectra does all of its taps at once",
+        AlgorithmKind::Winograd(_) => "transforms cost less than the multiplications that they save",
+        AlgorithmKind::Fft => "a large kernel: a product of spectra does all of its taps at once",
     }
 }
 
 /// The reason against `other`, which could do the problem that `chosen` is faster for.
 fn slower(other: &Candidate, chosen: &Candidate) -> &'static str {
     match other.algorithm.kind() {
-        Kind::Reference => "scalar, accumulates in f64",
+        AlgorithmKind::Reference => "scalar, accumulates in f64",
         _ if other.estimate.bound != Bound::Compute => "more bytes from beyond the first cache level",
-        Kind::Fft => "transforms cost more than the multiplications that they save",
+        AlgorithmKind::Fft => "transforms cost more than the multiplications that they save",
         _ if other.estimate.flops > 1.2 * chosen.estimate.flops => "more multiplications",
-        Kind::Winograd(_) if matches!(chosen.algorithm.kind(), Kind::Winograd(_)) => {
+        AlgorithmKind::Winograd(_) if matches!(chosen.algorithm.kind(), AlgorithmKind::Winograd(_)) => {
             "tiles of another size leave less to multiply, or less to read"
         }
-        Kind::Winograd(_) => "too little is multiplied with each transformed tile",
-        Kind::Depthwise => "a group has channels or outputs enough for a matrix product",
-        Kind::Im2colGemm => "packs every pixel, where the image itself can be read",
-        Kind::Pointwise => "too few channels or pixels for its tiles",
-        Kind::Direct => "rows or channels end where its tiles do not",
+        AlgorithmKind::Winograd(_) => "too little is multiplied with each transformed tile",
+        AlgorithmKind::Depthwise => "a group has channels or outputs enough for a matrix product",
+        AlgorithmKind::Im2colGemm => "packs every pixel, where the image itself can be read",
+        AlgorithmKind::Pointwise => "too few channels or pixels for its tiles",
+        AlgorithmKind::Direct => "rows or channels end where its tiles do not",
     }
 }

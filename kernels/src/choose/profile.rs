@@ -4,8 +4,7 @@ mod caches;
 pub(crate) mod cores;
 mod measure;
 
-use super::Isa;
-use crate::error::ConvError;
+use crate::describe::{ConvError, Isa};
 pub(crate) use caches::size as cache_bytes;
 use std::fmt;
 

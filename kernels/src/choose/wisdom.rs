@@ -7,7 +7,7 @@
 mod cpu;
 mod file;
 
-use crate::algo::Algorithm;
+use crate::describe::Algorithm;
 use std::collections::HashMap;
 use std::fmt;
 use std::io;

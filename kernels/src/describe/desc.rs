@@ -4,7 +4,7 @@ use super::{
     Activation, Cost, EpilogueSpec, Layout, Pad2, Shape4, Size2, check_positive, checked_product,
     window_output,
 };
-use crate::error::ConvError;
+use crate::describe::ConvError;
 use std::fmt;
 use std::ops::Range;
 

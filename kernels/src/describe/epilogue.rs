@@ -1,6 +1,6 @@
 //! What is fused after the sum: `out = activation(acc + bias[o] + residual[n, o, y, x])`, in this order.
 
-use crate::error::ConvError;
+use crate::describe::ConvError;
 
 /// An activation function, applied to the sum while it is still in registers.
 ///

@@ -1,17 +1,27 @@
-//! Step 1, describe: what is asked. Shapes, borrowed tensors, the checked descriptor, its cost.
+//! Step 1, describe: what is asked. Shapes, borrowed tensors, the checked descriptor, its cost; and the words for it:
+//! algorithms, instruction sets, errors.
 
+mod algorithm;
 mod cost;
 mod desc;
 mod epilogue;
+mod error;
+mod isa;
 mod shape;
+mod sizes;
 mod tensor;
 mod weights;
 
+pub(crate) use algorithm::AlgorithmKind;
+pub use algorithm::{Algorithm, Algorithms, Unsupported};
 pub use cost::Cost;
 pub use desc::{ConvDesc, ConvDescBuilder};
 pub use epilogue::{Activation, EpilogueSpec};
-pub(crate) use shape::{BLOCK, check_positive, checked_product, window_output};
+pub use error::ConvError;
+pub use isa::Isa;
+pub(crate) use shape::BLOCK;
 pub use shape::{Layout, Pad2, Shape4, Size2};
+pub(crate) use sizes::{check_positive, checked_product, window_output};
 pub use tensor::{Pitch, TensorMut, TensorRef};
 pub(crate) use tensor::{PixelRef, PixelView};
 pub use weights::Weights;

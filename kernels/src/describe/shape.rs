@@ -1,6 +1,5 @@
-//! Extents and layouts. The only place that multiplies sizes, so the only place that can overflow.
+//! Extents and layouts.
 
-use crate::error::ConvError;
 use std::fmt;
 
 /// Channels of one block of [`Layout::Nchw16c`]: one AVX-512 vector, two AVX2 vectors, four NEON vectors.
@@ -127,20 +126,6 @@ impl Shape4 {
         Size2 { h: self.h, w: self.w }
     }
 
-    /// Elements of a packed tensor of this shape: `Nchw16c` rounds the channels up to 16.
-    ///
-    /// # Errors
-    /// [`ConvError::SizeOverflow`] if their bytes exceed `isize::MAX`.
-    pub fn len(&self, layout: Layout) -> Result<usize, ConvError> {
-        let c = match layout {
-            Layout::Nchw | Layout::Nhwc => self.c,
-            Layout::Nchw16c => {
-                self.c.checked_next_multiple_of(BLOCK).ok_or(ConvError::SizeOverflow { what: "channels" })?
-            }
-        };
-        checked_product("elements of a tensor", &[self.n, c, self.h, self.w])
-    }
-
     /// Whether any extent is zero.
     pub const fn is_empty(&self) -> bool {
         self.n == 0 || self.c == 0 || self.h == 0 || self.w == 0
@@ -184,56 +169,4 @@ impl fmt::Display for Layout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
-}
-
-/// Each of these fields of a descriptor must be at least 1.
-pub(crate) fn check_positive(fields: &[(&'static str, usize)]) -> Result<(), ConvError> {
-    match fields.iter().find(|(_, value)| *value == 0) {
-        Some(&(field, value)) => Err(ConvError::field(field, "at least 1", value)),
-        None => Ok(()),
-    }
-}
-
-/// The product of `factors`, if that many `f32` can be addressed.
-pub(crate) fn checked_product(what: &'static str, factors: &[usize]) -> Result<usize, ConvError> {
-    const MOST: usize = isize::MAX as usize / size_of::<f32>();
-    factors
-        .iter()
-        .try_fold(1usize, |product, &factor| product.checked_mul(factor))
-        .filter(|&product| product <= MOST)
-        .ok_or(ConvError::SizeOverflow { what })
-}
-
-/// Padded input and dilated kernel of a sliding window, checked; the output extents follow by [`outputs`].
-///
-/// `floor((in + before + after - dilation * (k - 1) - 1) / stride) + 1` on both axes.
-pub(crate) fn window_output(
-    input: Size2,
-    kernel: Size2,
-    stride: Size2,
-    pad: Pad2,
-    dilation: Size2,
-) -> Result<Size2, ConvError> {
-    let padded = |n: usize, a: usize, b: usize| n.checked_add(a)?.checked_add(b);
-    let dilated = |k: usize, d: usize| k.checked_sub(1)?.checked_mul(d)?.checked_add(1);
-    let overflow = ConvError::SizeOverflow { what: "padded input or dilated kernel" };
-    let (Some(ph), Some(pw), Some(kh), Some(kw)) = (
-        padded(input.h, pad.top, pad.bottom),
-        padded(input.w, pad.left, pad.right),
-        dilated(kernel.h, dilation.h),
-        dilated(kernel.w, dilation.w),
-    ) else {
-        return Err(overflow);
-    };
-    // Coordinates are compared as isize later on.
-    if ph > isize::MAX as usize || pw > isize::MAX as usize {
-        return Err(overflow);
-    }
-    if kh > ph || kw > pw {
-        return Err(ConvError::EmptyOutput {
-            padded_input: Size2::new(ph, pw),
-            dilated_kernel: Size2::new(kh, kw),
-        });
-    }
-    Ok(Size2::new((ph - kh) / stride.h + 1, (pw - kw) / stride.w + 1))
 }

@@ -1,8 +1,9 @@
 //! Borrowed tensors with a pitch, and the one view of them that every driver uses.
 
-use super::shape::{BLOCK, checked_product};
+use super::shape::BLOCK;
+use super::sizes::checked_product;
 use super::{Layout, Shape4};
-use crate::error::ConvError;
+use crate::describe::ConvError;
 
 /// Distances between the parts of a tensor, in elements. Larger than packed makes a channel slice of a wider
 /// tensor: an Inception branch writes straight into the concatenation.

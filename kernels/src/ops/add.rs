@@ -1,8 +1,7 @@
 //! The residual connection that no convolution could take along.
 
 use super::{Ops, cost, elements, elementwise_grain, merges, split, tiles};
-use crate::describe::{Activation, TensorMut, TensorRef};
-use crate::error::ConvError;
+use crate::describe::{Activation, ConvError, TensorMut, TensorRef};
 use crate::run::{Threads, check};
 use crate::tile::layer_table::Source;
 use crate::tile::output::OutputRegion;

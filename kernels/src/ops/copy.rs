@@ -1,8 +1,7 @@
 //! Copies between tensors: the reorder between layouts, and the concatenation by slices of channels.
 
 use super::{Ops, elements, elementwise_grain, merges, split, tiles};
-use crate::describe::{BLOCK, Layout, TensorMut, TensorRef};
-use crate::error::ConvError;
+use crate::describe::{BLOCK, ConvError, Layout, TensorMut, TensorRef};
 use crate::run::Threads;
 use crate::tile::layer_table::Source;
 use crate::tile::output::OutputRegion;

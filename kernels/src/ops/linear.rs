@@ -1,9 +1,11 @@
 //! [`LinearPlan`]: a fully connected layer is a 1x1 convolution, features are channels and the batch is a row of
 //! pixels.
 
-use crate::describe::{ConvDesc, EpilogueSpec, Layout, Shape4, Size2, TensorMut, TensorRef, Weights};
-use crate::error::ConvError;
-use crate::plan::{ConvPlan, PlanOptions, Workspace, WorkspaceReq};
+use crate::describe::{
+    ConvDesc, ConvError, EpilogueSpec, Layout, Shape4, Size2, TensorMut, TensorRef, Weights,
+};
+use crate::memory::{Workspace, WorkspaceReq};
+use crate::plan::{ConvPlan, PlanOptions};
 use crate::run::{ConvIo, Threads};
 
 /// `y[batch][out] = act(bias[out] + sum over in of x[batch][in] * w[out][in] + residual[batch][out])`, ready to run.

@@ -1,8 +1,7 @@
 //! Local response normalisation.
 
 use super::{Ops, elements, elementwise_grain, merges, split, tiles};
-use crate::describe::{TensorMut, TensorRef};
-use crate::error::ConvError;
+use crate::describe::{ConvError, TensorMut, TensorRef};
 use crate::run::{Threads, check};
 use crate::tile::layer_table::{Response, Source};
 use crate::tile::lrn::Power;

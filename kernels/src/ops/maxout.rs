@@ -1,8 +1,7 @@
 //! Maxout, the activation that is a maximum of linear pieces.
 
 use super::{Ops, elements, elementwise_grain, merges, split, tiles};
-use crate::describe::{Shape4, TensorMut, TensorRef};
-use crate::error::ConvError;
+use crate::describe::{ConvError, Shape4, TensorMut, TensorRef};
 use crate::run::{Threads, check};
 use crate::tile::layer_table::Source;
 use crate::tile::output::OutputRegion;

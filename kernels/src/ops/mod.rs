@@ -11,11 +11,10 @@ mod maxout;
 mod norm;
 mod pool;
 
-use crate::choose::{Isa, kernels};
-use crate::describe::{Activation, BLOCK, Layout, PixelView, Shape4, TensorMut};
-use crate::error::ConvError;
+use crate::describe::{Activation, BLOCK, ConvError, Isa, Layout, PixelView, Shape4, TensorMut};
 use crate::run::Threads;
 use crate::run::threads::Split;
+use crate::tile::detect::kernels;
 use crate::tile::ops_table::Slopes;
 use crate::tile::output::{OutTile, OutputRegion};
 use crate::tile::table::KernelSet;

@@ -1,8 +1,7 @@
 //! Normalisation: batch norm at inference, and group norm with layer norm and instance norm as its ends.
 
 use super::{Ops, elements, elementwise_grain, merges, split, tiles};
-use crate::describe::{BLOCK, Layout, PixelRef, TensorMut, TensorRef};
-use crate::error::ConvError;
+use crate::describe::{BLOCK, ConvError, Layout, PixelRef, TensorMut, TensorRef};
 use crate::run::{Threads, check};
 use crate::tile::layer_table::{Lines, Source};
 use crate::tile::output::OutputRegion;

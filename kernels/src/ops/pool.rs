@@ -1,8 +1,9 @@
 //! [`PoolDesc`]: one checked pooling layer, and its driver.
 
 use super::{Ops, elements, split};
-use crate::describe::{BLOCK, Layout, Pad2, PixelRef, Shape4, Size2, TensorMut, TensorRef, check_positive};
-use crate::error::ConvError;
+use crate::describe::{
+    BLOCK, ConvError, Layout, Pad2, PixelRef, Shape4, Size2, TensorMut, TensorRef, check_positive,
+};
 use crate::run::{Threads, check};
 use crate::tile::ops_table::{PoolSpec, WIDE};
 use crate::tile::output::OutputRegion;

@@ -1,12 +1,11 @@
 //! [`Select::Measured`](crate::Select::Measured): the few that the model expects to be fastest are timed on the real problem.
 
-use super::{ConvPlan, PlanOptions, Plans};
-use crate::algo::Algorithm;
+use super::options::PlanOptions;
+use super::prepare::Problem;
 use crate::choose::{Candidate, Choice, Rejection, Wisdom};
-use crate::describe::{ConvDesc, Pad2, Shape4, Size2, TensorMut, TensorRef};
-use crate::error::ConvError;
-use crate::plan::{Buffer, Workspace};
-use crate::run::{ConvIo, Threads};
+use crate::describe::{Algorithm, ConvDesc, ConvError, Pad2, Shape4, Size2, TensorMut, TensorRef};
+use crate::memory::{Buffer, Workspace, WorkspaceReq};
+use crate::run::{ConvIo, PreparedConv, Threads};
 use std::time::{Duration, Instant};
 
 /// Candidates that are timed at most.
@@ -27,44 +26,43 @@ const BEATEN: [f64; 2] = [1.5, 1.15];
 
 /// One of those that are timed.
 struct Rival {
-    plan: ConvPlan,
+    algorithm: Algorithm,
+    conv: PreparedConv,
     calls: u32,
     seconds: f64,
 }
 
-/// The plan of the fastest candidate of `choice`; `plans` plans one.
+/// The fastest candidate of `choice`, prepared, and the choice as the times have it.
 pub(super) fn fastest(
-    desc: &ConvDesc,
+    problem: &Problem<'_>,
     choice: Choice,
-    plans: &Plans<'_>,
     wisdom: Option<&Wisdom>,
-) -> Result<ConvPlan, ConvError> {
+) -> Result<(Choice, PreparedConv), ConvError> {
+    let prepared = |choice: Choice| {
+        let conv = problem.prepare(choice.algorithm)?;
+        Ok((choice, conv))
+    };
     let rivals = rivals(&choice);
     if rivals.len() < 2 {
-        return plans.plan(choice);
+        return prepared(choice);
     }
-    let key = key(desc, plans);
+    let key = key(problem);
     let known = wisdom.and_then(|wisdom| wisdom.recall(&key));
     // What is known may be wrong, and must not make a plan that the options forbid.
     if let Some(times) = known.filter(|times| times.iter().all(|(algorithm, _)| rivals.contains(algorithm)))
         && let Some(choice) = judged(&choice, &times)
     {
-        return plans.plan(choice);
+        return prepared(choice);
     }
-    let timed = time(desc, &choice, &rivals, plans)?;
-    let times: Vec<(Algorithm, f64)> =
-        timed.iter().map(|rival| (rival.plan.algorithm(), rival.seconds)).collect();
+    let timed = time(problem, &rivals)?;
+    let times: Vec<(Algorithm, f64)> = timed.iter().map(|rival| (rival.algorithm, rival.seconds)).collect();
     let judged = judged(&choice, &times).unwrap_or(choice);
     if let Some(wisdom) = wisdom {
         wisdom.remember(key, times);
     }
-    let winner = timed.into_iter().find(|rival| rival.plan.algorithm() == judged.algorithm);
-    match winner {
-        Some(Rival { mut plan, .. }) => {
-            plan.report.choice = judged;
-            Ok(plan)
-        }
-        None => plans.plan(judged),
+    match timed.into_iter().find(|rival| rival.algorithm == judged.algorithm) {
+        Some(Rival { conv, .. }) => Ok((judged, conv)),
+        None => prepared(judged),
     }
 }
 
@@ -107,13 +105,14 @@ fn judged(choice: &Choice, times: &[(Algorithm, f64)]) -> Option<Choice> {
 }
 
 /// Everything that a time depends on besides CPU and library, as text without tabs.
-fn key(desc: &ConvDesc, plans: &Plans<'_>) -> String {
+fn key(problem: &Problem<'_>) -> String {
+    let desc = problem.desc;
     let (Shape4 { n, c, h, w }, o) = (desc.input(), desc.output().c);
     let Pad2 { top, bottom, left, right } = desc.pad();
     let epilogue = desc.epilogue();
     let two = |size: Size2| format!("{}x{}", size.h, size.w);
-    let PlanOptions { numerics, forbidden, max_threads, macs_per_thread, .. } = *plans.options;
-    let PlanOptions { max_workspace_bytes, max_packed_bytes, .. } = *plans.options;
+    let PlanOptions { numerics, forbidden, max_threads, macs_per_thread, .. } = *problem.options;
+    let PlanOptions { max_workspace_bytes, max_packed_bytes, .. } = *problem.options;
     let cap = |bytes: Option<usize>| bytes.map_or("any".to_owned(), |bytes| bytes.to_string());
     let forbidden: Vec<&str> =
         Algorithm::ALL.iter().filter(|&&a| forbidden.contains(a)).map(|a| a.name()).collect();
@@ -129,7 +128,7 @@ fn key(desc: &ConvDesc, plans: &Plans<'_>) -> String {
         epilogue.bias,
         epilogue.residual,
         epilogue.activation,
-        plans.kernels.isa(),
+        problem.kernels.isa(),
         forbidden.join(","),
         cap(max_workspace_bytes),
         cap(max_packed_bytes),
@@ -145,24 +144,25 @@ struct Tensors {
 }
 
 impl Tensors {
-    fn new(desc: &ConvDesc) -> Result<Self, ConvError> {
+    fn new(desc: &ConvDesc, workspace: WorkspaceReq) -> Result<Self, ConvError> {
         let (input, output) = (desc.input().len(desc.layout())?, desc.output().len(desc.output_layout())?);
+        let zeroed = |len: usize| Buffer::zeroed_for("tensors to measure with", len);
         let filled = |len: usize| {
-            let mut buffer = Buffer::zeroed(len);
+            let mut buffer = zeroed(len)?;
             // No zeros, nothing small: neither is what a layer usually sees.
             buffer.iter_mut().enumerate().for_each(|(i, x)| *x = (i % 13) as f32 * 0.125 + 0.25);
-            buffer
+            Ok(buffer)
         };
         Ok(Self {
-            input: filled(input),
-            output: Buffer::zeroed(output),
-            residual: desc.epilogue().residual.then(|| filled(output)),
-            workspace: Workspace::empty(),
+            input: filled(input)?,
+            output: zeroed(output)?,
+            residual: desc.epilogue().residual.then(|| filled(output)).transpose()?,
+            workspace: Workspace::for_req(workspace)?,
         })
     }
 
-    fn run(&mut self, plan: &ConvPlan, threads: Threads<'_>) -> Result<(), ConvError> {
-        let desc = plan.desc();
+    fn run(&mut self, conv: &PreparedConv, threads: Threads<'_>) -> Result<(), ConvError> {
+        let desc = &conv.desc;
         let layout = desc.output_layout();
         let residual = self.residual.as_ref();
         let io = ConvIo {
@@ -170,65 +170,59 @@ impl Tensors {
             output: TensorMut::packed(&mut self.output, desc.output(), layout)?,
             residual: residual.map(|r| TensorRef::packed(r, desc.output(), layout)).transpose()?,
         };
-        plan.run(io, &mut self.workspace, threads)
+        conv.run(io, &mut self.workspace, threads)
     }
 
     /// Seconds of one of so many runs.
-    fn time(&mut self, plan: &ConvPlan, calls: u32, threads: Threads<'_>) -> Result<f64, ConvError> {
+    fn time(&mut self, conv: &PreparedConv, calls: u32, threads: Threads<'_>) -> Result<f64, ConvError> {
         let start = Instant::now();
-        (0..calls).try_for_each(|_| self.run(plan, threads))?;
+        (0..calls).try_for_each(|_| self.run(conv, threads))?;
         Ok(start.elapsed().as_secs_f64() / f64::from(calls))
     }
 
-    /// The first runs of `plan`, of which the very first touches everything.
-    fn first(&mut self, plan: ConvPlan, threads: Threads<'_>) -> Result<Rival, ConvError> {
-        let cold = self.time(&plan, 1, threads)?;
-        let seconds = if cold > BUDGET.as_secs_f64() { cold } else { self.time(&plan, 1, threads)? };
-        let calls = (TURN.as_secs_f64() / seconds.max(1e-9)).clamp(1.0, 1000.0) as u32;
-        Ok(Rival { plan, calls, seconds })
+    /// The first runs of `rival`, of which the very first touches everything.
+    fn first(&mut self, rival: &mut Rival, threads: Threads<'_>) -> Result<(), ConvError> {
+        let cold = self.time(&rival.conv, 1, threads)?;
+        let is_long = cold > BUDGET.as_secs_f64();
+        rival.seconds = if is_long { cold } else { self.time(&rival.conv, 1, threads)? };
+        rival.calls = (TURN.as_secs_f64() / rival.seconds.max(1e-9)).clamp(1.0, 1000.0) as u32;
+        Ok(())
     }
 
     /// A turn of `rival`, of which the best one counts.
     fn turn(&mut self, rival: &mut Rival, threads: Threads<'_>) -> Result<(), ConvError> {
         if rival.seconds < WARM.as_secs_f64() {
-            self.run(&rival.plan, threads)?;
+            self.run(&rival.conv, threads)?;
         }
-        rival.seconds = rival.seconds.min(self.time(&rival.plan, rival.calls, threads)?);
+        rival.seconds = rival.seconds.min(self.time(&rival.conv, rival.calls, threads)?);
         Ok(())
     }
 }
 
 /// Times every rival, in turns; at least once each, and for about [`BUDGET`] in all.
-fn time(
-    desc: &ConvDesc,
-    choice: &Choice,
-    rivals: &[Algorithm],
-    plans: &Plans<'_>,
-) -> Result<Vec<Rival>, ConvError> {
-    let mut tensors = Tensors::new(desc)?;
-    let plan = |&algorithm: &Algorithm| plans.plan(Choice { algorithm, ..choice.clone() });
-    let packed = rivals.iter().map(plan).collect::<Result<Vec<_>, _>>()?;
-    packed.iter().for_each(|plan| tensors.workspace.reserve(plan.workspace_req()));
-    let threads = if plans.parts > 1 { Threads::Current } else { Threads::Seq };
+fn time(problem: &Problem<'_>, rivals: &[Algorithm]) -> Result<Vec<Rival>, ConvError> {
+    let prepare = |&algorithm: &Algorithm| {
+        Ok(Rival { algorithm, conv: problem.prepare(algorithm)?, calls: 1, seconds: f64::INFINITY })
+    };
+    let mut prepared = rivals.iter().map(prepare).collect::<Result<Vec<_>, ConvError>>()?;
+    let workspace = prepared.iter().fold(WorkspaceReq::default(), |all, rival| all.union(rival.conv.req));
+    let mut tensors = Tensors::new(problem.desc, workspace)?;
+    let threads = if problem.parts > 1 { Threads::Current } else { Threads::Seq };
     // Not what it takes to wake threads up.
-    threads.together(|threads| contest(&mut tensors, packed, threads))
+    threads.together(|threads| contest(&mut tensors, &mut prepared, threads))?;
+    Ok(prepared)
 }
 
-fn contest(
-    tensors: &mut Tensors,
-    plans: Vec<ConvPlan>,
-    threads: Threads<'_>,
-) -> Result<Vec<Rival>, ConvError> {
-    let first = |plan| tensors.first(plan, threads);
-    let mut timed = plans.into_iter().map(first).collect::<Result<Vec<_>, _>>()?;
+fn contest(tensors: &mut Tensors, rivals: &mut [Rival], threads: Threads<'_>) -> Result<(), ConvError> {
+    rivals.iter_mut().try_for_each(|rival| tensors.first(rival, threads))?;
     let start = Instant::now();
     for round in 0..MOST_ROUNDS {
-        let least = timed.iter().map(|rival| rival.seconds).fold(f64::INFINITY, f64::min);
+        let least = rivals.iter().map(|rival| rival.seconds).fold(f64::INFINITY, f64::min);
         let beaten = BEATEN[usize::from(round >= 4)] * least;
         // A single short run says little.
         let is_unknown = |rival: &Rival| round == 0 && rival.seconds < BUDGET.as_secs_f64();
         let mut close: Vec<&mut Rival> =
-            timed.iter_mut().filter(|rival| rival.seconds <= beaten || is_unknown(rival)).collect();
+            rivals.iter_mut().filter(|rival| rival.seconds <= beaten || is_unknown(rival)).collect();
         if close.len() < 2 {
             break;
         }
@@ -237,5 +231,5 @@ fn contest(
             break;
         }
     }
-    Ok(timed)
+    Ok(())
 }

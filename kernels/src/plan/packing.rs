@@ -1,10 +1,11 @@
 //! [`Packing`]: a plan whose filters are given some output channels at a time.
 
-use super::{ConvPlan, PlanOptions, Plans, check_len, check_per_channel, choice_of};
+use super::prepare::{Problem, check_len};
+use super::{ConvPlan, PlanOptions};
 use crate::algo;
 use crate::choose::{Select, Wisdom};
-use crate::describe::{ConvDesc, Weights};
-use crate::error::ConvError;
+use crate::describe::{ConvDesc, ConvError, Weights};
+use crate::memory::{try_copy, try_vec};
 use std::ops::Range;
 
 /// Bytes of filters that are asked for at a time, if that is whole panels.
@@ -59,17 +60,19 @@ impl Packing {
         options: &PlanOptions,
     ) -> Result<Self, ConvError> {
         check_len("filter", 0, weights.filter.len())?;
-        check_per_channel(desc, weights)?;
-        let (choice, kernels, parts) = choice_of(desc, options)?;
-        let mut step = (PART / (desc.taps() * size_of::<f32>())).max(1);
+        let problem = Problem::new(desc, weights, options)?;
+        problem.check_per_channel()?;
+        let choice = problem.choose()?;
+        let mut step = (PART / desc.taps().saturating_mul(size_of::<f32>())).max(1);
         let state = if options.select != Select::Measured && algo::takes_parts(choice.algorithm) {
-            let plan = Plans { desc, weights, options, kernels, parts }.plan(choice)?;
-            step = step.next_multiple_of(plan.kind.grain().channels);
-            State::Plan(Box::new(plan))
+            let conv = problem.prepare(choice.algorithm)?;
+            step = step.next_multiple_of(conv.driver.grain().channels);
+            State::Plan(Box::new(ConvPlan::of(&problem, choice, conv)))
         } else {
-            let own = |values: Option<&[f32]>| values.map(<[f32]>::to_vec);
-            let (bias, slope) = (own(weights.bias), own(weights.slope));
-            let filter = Vec::with_capacity(desc.filter_len());
+            let own =
+                |values: Option<&[f32]>| values.map(|values| try_copy("bias and slopes", values)).transpose();
+            let (bias, slope) = (own(weights.bias)?, own(weights.slope)?);
+            let filter = try_vec("filter", desc.filter_len())?;
             State::Whole(Box::new(Whole { desc: *desc, options: *options, filter, bias, slope }))
         };
         Ok(Self { state, done: 0, step })
@@ -77,7 +80,7 @@ impl Packing {
 
     fn desc(&self) -> &ConvDesc {
         match &self.state {
-            State::Plan(plan) => &plan.desc,
+            State::Plan(plan) => &plan.conv.desc,
             State::Whole(whole) => &whole.desc,
         }
     }
@@ -96,7 +99,7 @@ impl Packing {
         check_len("filters of the next channels", channels.len() * self.desc().taps(), filters.len())?;
         self.done = channels.end;
         match &mut self.state {
-            State::Plan(plan) => plan.kind.fill(channels, filters),
+            State::Plan(plan) => plan.conv.driver.fill(channels, filters)?,
             State::Whole(whole) => whole.filter.extend_from_slice(filters),
         }
         Ok(())

@@ -1,8 +1,7 @@
 //! [`PlanReport`]: what was chosen and why, as a value and as a table.
 
-use crate::algo::Algorithm;
-use crate::choose::{Candidate, Choice, Isa, Rejection};
-use crate::describe::ConvDesc;
+use crate::choose::{Candidate, Choice, Rejection};
+use crate::describe::{Algorithm, ConvDesc, Isa};
 use std::fmt;
 
 /// What was chosen, why, and what it costs: `println!("{}", plan.explain())`.

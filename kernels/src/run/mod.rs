@@ -1,15 +1,12 @@
 //! Step 4, run: every check first, then the output is cut among threads, then one driver.
 
-mod oneshot;
 mod team;
 pub(crate) mod threads;
 
-use crate::algo::Operands;
-use crate::describe::{Layout, Shape4, TensorMut, TensorRef};
-use crate::error::ConvError;
-use crate::plan::{ConvPlan, Workspace};
+use crate::algo::{Driver, Operands};
+use crate::describe::{ConvDesc, ConvError, Layout, Shape4, TensorMut, TensorRef};
+use crate::memory::{Workspace, WorkspaceReq};
 use crate::tile::output::OutputRegion;
-pub use oneshot::conv2d;
 pub use team::Team;
 pub use threads::Threads;
 
@@ -31,14 +28,18 @@ impl<'a> ConvIo<'a> {
     }
 }
 
-impl ConvPlan {
-    /// Computes every element of `io.output`. Allocates nothing, keeps no state, and its output bits do not depend
-    /// on the number of threads.
-    ///
-    /// # Errors
-    /// [`ConvError::ShapeMismatch`], [`ConvError::LayoutMismatch`], [`ConvError::EpilogueMismatch`],
-    /// [`ConvError::WorkspaceTooSmall`]. The output is untouched then.
-    pub fn run(
+/// A convolution that is packed and sized: what a plan wraps.
+pub(crate) struct PreparedConv {
+    pub(crate) desc: ConvDesc,
+    pub(crate) driver: Driver,
+    pub(crate) req: WorkspaceReq,
+    /// Threads that the work is worth, at most those that the workspace is sized for.
+    pub(crate) parts: usize,
+}
+
+impl PreparedConv {
+    /// See [`ConvPlan::run`](crate::ConvPlan::run).
+    pub(crate) fn run(
         &self,
         io: ConvIo<'_>,
         workspace: &mut Workspace,
@@ -62,7 +63,7 @@ impl ConvPlan {
         }
 
         let views = [input.view(), output.view(), residual.map_or(output.view(), |r| r.view())];
-        let merge = self.kind.merges(&views);
+        let merge = self.driver.merges(&views);
         let operands = Operands {
             input: input.pixels().merged_if(merge),
             residual: residual.map(|residual| residual.pixels().merged_if(merge)),
@@ -70,11 +71,11 @@ impl ConvPlan {
         let region = OutputRegion::new(output, merge);
         let split = threads::Split {
             parts: threads.available().min(self.parts),
-            grain: self.kind.grain(),
+            grain: self.driver.grain(),
             slab_len: self.req.per_thread_len,
         };
         let slabs = &mut workspace.as_mut_slice()[..expected];
-        split.run(threads, region, slabs, &|region, slab| self.kind.run(&operands, region, slab));
+        split.run(threads, region, slabs, &|region, slab| self.driver.run(&operands, region, slab));
         Ok(())
     }
 }

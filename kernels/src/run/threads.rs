@@ -3,8 +3,8 @@
 //! `rayon::join` is used, not `scope.spawn`, which boxes its tasks. The library builds no pool.
 
 use super::team::{MOST_PARTS, Team};
-use crate::tile::output::{Axis, OutputRegion};
-use crate::work::parts::{Grain, cut, first_of_two};
+use crate::tile::output::OutputRegion;
+use crate::work::parts::{Axis, Grain, cut, first_of_two};
 use std::sync::{Mutex, PoisonError};
 
 /// Whose threads run a plan.

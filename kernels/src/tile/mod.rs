@@ -16,6 +16,7 @@ pub(crate) mod depthwise;
 pub(crate) mod depthwise_read;
 mod depthwise_sum;
 pub(crate) mod depthwise_table;
+pub(crate) mod detect;
 pub(crate) mod direct;
 pub(crate) mod direct_table;
 pub(crate) mod elementwise;

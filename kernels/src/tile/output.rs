@@ -6,6 +6,7 @@
 
 use super::store::Place;
 use crate::describe::{BLOCK, Layout, PixelView, TensorMut};
+use crate::work::parts::Axis;
 use std::marker::PhantomData;
 use std::ops::Range;
 
@@ -21,14 +22,6 @@ pub(crate) struct OutputRegion<'a> {
 
 // SAFETY: a region owns its box (see the module), so moving it to another thread moves an exclusive borrow.
 unsafe impl Send for OutputRegion<'_> {}
-
-/// An axis along which a region is cut.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Axis {
-    Images,
-    Channels,
-    Pixels,
-}
 
 /// A tile of the output that may be written: `rows` rows of columns `lo..hi`, and zeros from there to `zeros`.
 pub(crate) struct OutTile<'a> {

@@ -13,8 +13,7 @@ use super::ops_table::{OpsTable, ops_table};
 use super::output::{OutTile, TileAt};
 use super::store::{ActivateSums, Place, SumsArgs, Target};
 use super::winograd_table::{WinogradKernels, winograd_kernels};
-use crate::choose::Isa;
-use crate::describe::Activation;
+use crate::describe::{Activation, Isa};
 
 /// The kernels of one instruction set.
 pub struct KernelSet {

@@ -1,6 +1,6 @@
 //! [`WindowAxis`]: one axis of a pooling window, checked once, and which of its taps are real.
 
-use crate::error::ConvError;
+use crate::describe::ConvError;
 use std::num::NonZeroUsize;
 
 /// One axis of a sliding window. Every one of its `output` windows has at least one element of the input.

@@ -1,9 +1,15 @@
 //! How a box of the output is cut into parts, one for each thread: `run` cuts it so, and the model counts what a part is.
 
-use crate::tile::output::Axis;
-
 /// Threads that work 97 % of the time are even enough.
 const EVEN: usize = 993;
+
+/// An axis along which a region is cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Axis {
+    Images,
+    Channels,
+    Pixels,
+}
 
 /// How a box may be cut among threads without spoiling tiles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +73,7 @@ impl Extents {
         }
     }
 
-    /// The box of the thread that has the most to do, if so many share this one as [`Split::run`](crate::run::threads::Split::run) cuts it.
+    /// The box of the thread that has the most to do, if so many share this one as `run` cuts it.
     pub(crate) fn largest_part(self, grain: &Grain, mut parts: usize) -> Self {
         let mut part = self;
         while let Some((axis, unit)) = cut(grain, parts, |axis| *{ part }.len(axis)) {

@@ -162,7 +162,7 @@ impl ConvProblem {
         let residual =
             data.residual.as_ref().map(|r| Placed::new(shape, self.layout_out(), self.slack, Some(r)));
         let mut output = Placed::new(shape, self.layout_out(), self.slack, None);
-        let mut workspace = Workspace::for_req(plan.workspace_req());
+        let mut workspace = Workspace::for_req(plan.workspace_req()).unwrap();
         workspace.as_mut_slice().fill(JUNK);
         let io = ConvIo {
             input: input.tensor(),

@@ -35,7 +35,7 @@ impl Problem {
     }
 
     fn run(&self, plan: &LinearPlan, threads: Threads<'_>) -> Vec<f32> {
-        let mut workspace = Workspace::for_req(plan.workspace_req());
+        let mut workspace = Workspace::for_req(plan.workspace_req()).unwrap();
         workspace.as_mut_slice().fill(f32::NAN);
         let mut y = vec![UNWRITTEN; self.batch * self.outs];
         let residual = self.epilogue.residual.then_some(&self.residual[..]);
@@ -118,7 +118,7 @@ fn operands_of_another_size_are_errors() {
     let problem = Problem::new(2, 3, 4, EpilogueSpec { residual: true, ..EpilogueSpec::NONE });
     let plan = problem.plan(&PlanOptions::default());
     let run = |x: usize, y: usize, residual: Option<usize>| {
-        let mut workspace = Workspace::for_req(plan.workspace_req());
+        let mut workspace = Workspace::for_req(plan.workspace_req()).unwrap();
         let residual = residual.map(|len| vec![0.0; len]);
         let mut output = vec![UNWRITTEN; y];
         let result = plan.run(&vec![0.0; x], &mut output, residual.as_deref(), &mut workspace, Threads::Seq);

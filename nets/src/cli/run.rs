@@ -126,7 +126,7 @@ impl Run {
         batch: usize,
         pool: &Pool,
     ) -> Result<Net, NetError> {
-        Ok(self.planning.compile(graph, weights, self.hardware.options(batch), pool)?.into())
+        self.planning.compile(graph, weights, self.hardware.options(batch), pool)?.try_into()
     }
 
     /// The network for images of these extents, with its weights.

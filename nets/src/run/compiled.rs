@@ -71,8 +71,11 @@ impl CompiledNet {
     }
 
     /// Memory for one run at a time.
-    pub fn memory(&self) -> Memory {
-        Memory { arena: Buffer::zeroed(self.arena_len), workspace: Workspace::for_req(self.workspace) }
+    ///
+    /// # Errors
+    /// [`NetError::Kernel`] if the system has not as much.
+    pub fn memory(&self) -> Result<Memory, NetError> {
+        Ok(Memory { arena: Buffer::zeroed(self.arena_len)?, workspace: Workspace::for_req(self.workspace)? })
     }
 
     /// Images of one forward pass.

@@ -120,10 +120,14 @@ pub struct StepReport {
     pub kernel: Option<&'static str>,
 }
 
-impl From<CompiledNet> for Net {
-    fn from(compiled: CompiledNet) -> Self {
-        let (memory, result) = (compiled.memory(), vec![0.0; compiled.output_len()]);
-        Self { compiled, memory, result }
+impl TryFrom<CompiledNet> for Net {
+    type Error = NetError;
+
+    /// # Errors
+    /// As [`CompiledNet::memory`].
+    fn try_from(compiled: CompiledNet) -> Result<Self, NetError> {
+        let (memory, result) = (compiled.memory()?, vec![0.0; compiled.output_len()]);
+        Ok(Self { compiled, memory, result })
     }
 }
 
@@ -133,7 +137,7 @@ impl Net {
     /// # Errors
     /// As [`CompiledNet::new`].
     pub fn new(graph: &Graph, weights: &dyn WeightSource, options: &NetOptions) -> Result<Self, NetError> {
-        Ok(CompiledNet::new(graph, weights, options)?.into())
+        CompiledNet::new(graph, weights, options)?.try_into()
     }
 
     /// The network without the memory.

@@ -92,7 +92,7 @@ fn convolution(conv: &Conv, shape: Shape, input: &[f32], weights: Weights<'_>) -
         TensorRef::packed(input, desc.input(), Layout::Nchw).unwrap(),
         TensorMut::packed(&mut output, desc.output(), Layout::Nchw).unwrap(),
     );
-    plan.run(io, &mut Workspace::for_req(plan.workspace_req()), Threads::Seq).unwrap();
+    plan.run(io, &mut Workspace::for_req(plan.workspace_req()).unwrap(), Threads::Seq).unwrap();
     output
 }
 

@@ -14,11 +14,10 @@
 
 mod work;
 
-use super::Operands;
-use crate::algo::Unsupported;
-use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef, PixelView, Weights};
-use crate::plan::memory::Buffer;
-use crate::plan::packed::flushed;
+use super::operands::Operands;
+use crate::algo::packed::{PACKED, flushed};
+use crate::describe::{BLOCK, ConvDesc, ConvError, Layout, PixelRef, PixelView, Unsupported, Weights};
+use crate::memory::{Buffer, try_push, try_vec};
 use crate::tile::depthwise::Axis;
 use crate::tile::depthwise_read::{Reading, Source};
 use crate::tile::depthwise_table::{DepthwiseKernels, Image, Window};
@@ -81,34 +80,6 @@ pub(crate) fn supports(desc: &ConvDesc) -> Result<(), Unsupported> {
     Ok(())
 }
 
-pub(crate) fn plan(desc: &ConvDesc, weights: &Weights<'_>, kernels: &'static KernelSet) -> Depthwise {
-    let kernels = kernels.depthwise();
-    let reading = reading(desc, kernels.lanes());
-    let vectors = vectors(desc, kernels.lanes(), reading);
-    let sources = match reading {
-        Reading::Permuted | Reading::Partial => {
-            let of_channel = |vector: &Vector, c| source(desc, kernels.lanes(), vector, c);
-            let of_vector = |vector| (0..desc.ins()).map(move |c| of_channel(vector, c));
-            vectors.iter().flat_map(of_vector).collect()
-        }
-        Reading::Channels | Reading::Pixels => Vec::new(),
-    };
-    let mut planned = Depthwise {
-        desc: *desc,
-        kernels,
-        reading,
-        vectors,
-        sources,
-        weights: Buffer::zeroed(0),
-        bias: Buffer::zeroed(0),
-        slope: Buffer::zeroed(0),
-    };
-    planned.weights = planned.pack(weights.filter);
-    planned.bias = planned.per_channel(weights.bias);
-    planned.slope = planned.per_channel(weights.slope);
-    planned
-}
-
 fn reading(desc: &ConvDesc, lanes: usize) -> Reading {
     match desc.layout() {
         Layout::Nchw => Reading::Pixels,
@@ -119,11 +90,13 @@ fn reading(desc: &ConvDesc, lanes: usize) -> Reading {
 }
 
 /// Cuts the output channels into vectors whose input channels are each in one vector.
-fn vectors(desc: &ConvDesc, lanes: usize, reading: Reading) -> Vec<Vector> {
+fn vectors(desc: &ConvDesc, lanes: usize, reading: Reading) -> impl Iterator<Item = Vector> {
     let channels = desc.output().c;
-    let mut vectors: Vec<Vector> = Vec::new();
     let mut start = 0;
-    while start < channels {
+    std::iter::from_fn(move || {
+        if start >= channels {
+            return None;
+        }
         // A vector of Nchw16c begins where vectors of its block do.
         let whole = if desc.layout() == Layout::Nchw16c { start / lanes * lanes } else { start };
         let most = channels.min(whole + lanes);
@@ -134,10 +107,23 @@ fn vectors(desc: &ConvDesc, lanes: usize, reading: Reading) -> Vec<Vector> {
             Reading::Channels => (whole, most),
             _ => (whole, (start + 1..most).find(|&end| !together(desc, lanes, start, end)).unwrap_or(most)),
         };
-        vectors.push(Vector { first, lo: start - first, hi: end - first });
+        let vector = Vector { first, lo: start - first, hi: end - first };
         start = end;
+        Some(vector)
+    })
+}
+
+/// How many [`vectors`] there are. Beyond millions of channels, whose weights hardly anybody has memory for, at least how
+/// many: counting must not take longer than computing.
+fn count_vectors(desc: &ConvDesc, lanes: usize, reading: Reading) -> usize {
+    const MOST_COUNTED: usize = 1 << 22;
+    let channels = desc.output().c;
+    match reading {
+        Reading::Pixels => channels,
+        Reading::Channels => channels.div_ceil(lanes),
+        _ if channels > MOST_COUNTED => channels.div_ceil(lanes),
+        _ => vectors(desc, lanes, reading).count(),
     }
-    vectors
 }
 
 /// Whether output channels `a` and `b` take their input channels from one vector, whichever of their groups'.
@@ -175,6 +161,46 @@ fn grain(desc: &ConvDesc, reading: Reading, kernels: &DepthwiseKernels) -> Grain
 }
 
 impl Depthwise {
+    /// Packs `weights`; the problem must be one that [`supports`].
+    pub(crate) fn new(
+        desc: &ConvDesc,
+        weights: &Weights<'_>,
+        kernels: &'static KernelSet,
+    ) -> Result<Self, ConvError> {
+        let kernels = kernels.depthwise();
+        let reading = reading(desc, kernels.lanes());
+        // The exact number is not known without going over all of them; this many there are.
+        let mut kept = try_vec("vectors of channels", count_vectors(desc, kernels.lanes(), reading))?;
+        for vector in vectors(desc, kernels.lanes(), reading) {
+            try_push("vectors of channels", &mut kept, vector)?;
+        }
+        let vectors = kept;
+        let sources = match reading {
+            Reading::Permuted | Reading::Partial => {
+                let of_channel = |vector: &Vector, c| source(desc, kernels.lanes(), vector, c);
+                let of_vector = |vector| (0..desc.ins()).map(move |c| of_channel(vector, c));
+                let mut sources = try_vec("sources of vectors", vectors.len().saturating_mul(desc.ins()))?;
+                sources.extend(vectors.iter().flat_map(of_vector));
+                sources
+            }
+            Reading::Channels | Reading::Pixels => Vec::new(),
+        };
+        let mut planned = Self {
+            desc: *desc,
+            kernels,
+            reading,
+            vectors,
+            sources,
+            weights: Buffer::empty(),
+            bias: Buffer::empty(),
+            slope: Buffer::empty(),
+        };
+        planned.weights = planned.pack(weights.filter)?;
+        planned.bias = planned.per_channel(weights.bias)?;
+        planned.slope = planned.per_channel(weights.slope)?;
+        Ok(planned)
+    }
+
     pub(crate) fn kernels(&self) -> &'static DepthwiseKernels {
         self.kernels
     }
@@ -195,14 +221,14 @@ impl Depthwise {
 
     /// Elements of the weights of a vector.
     fn weights_len(&self) -> usize {
-        self.desc.taps() * self.width()
+        self.desc.taps().saturating_mul(self.width())
     }
 
     /// Subnormal weights are [`flushed`].
-    fn pack(&self, filter: &[f32]) -> Buffer {
+    fn pack(&self, filter: &[f32]) -> Result<Buffer, ConvError> {
         let (kernel, taps, width) = (self.desc.kernel(), self.desc.taps(), self.width());
         let window = kernel.h * kernel.w;
-        let mut packed = Buffer::zeroed(self.vectors.len() * self.weights_len());
+        let mut packed = Buffer::zeroed_for(PACKED, self.vectors.len().saturating_mul(self.weights_len()))?;
         for (vector, packed) in self.vectors.iter().zip(packed.chunks_exact_mut(self.weights_len())) {
             for lane in vector.lo..vector.hi {
                 for (tap, &w) in filter[(vector.first + lane) * taps..][..taps].iter().enumerate() {
@@ -215,21 +241,21 @@ impl Depthwise {
                 }
             }
         }
-        packed
+        Ok(packed)
     }
 
     /// `numbers`, a vector for each vector of outputs.
-    fn per_channel(&self, numbers: Option<&[f32]>) -> Buffer {
-        let Some(numbers) = numbers else { return Buffer::zeroed(0) };
+    fn per_channel(&self, numbers: Option<&[f32]>) -> Result<Buffer, ConvError> {
+        let Some(numbers) = numbers else { return Ok(Buffer::empty()) };
         let lanes = self.kernels.lanes();
-        let mut packed = Buffer::zeroed(self.vectors.len() * lanes);
+        let mut packed = Buffer::zeroed_for("bias and slopes", self.vectors.len() * lanes)?;
         for (&Vector { first, lo, hi }, packed) in self.vectors.iter().zip(packed.chunks_exact_mut(lanes)) {
             match self.reading {
                 Reading::Pixels => packed.fill(numbers[first]),
                 _ => packed[lo..hi].copy_from_slice(&numbers[first + lo..first + hi]),
             }
         }
-        packed
+        Ok(packed)
     }
 
     pub(crate) fn run(&self, operands: &Operands<'_>, region: &mut OutputRegion<'_>) {

@@ -1,6 +1,6 @@
 //! What a depthwise convolution would do.
 
-use super::{Reading, grain, reading, vectors};
+use super::{Reading, count_vectors, grain, reading};
 use crate::describe::{ConvDesc, Size2};
 use crate::tile::depthwise_read::Source;
 use crate::tile::table::KernelSet;
@@ -13,12 +13,13 @@ pub(crate) fn sketch(desc: &ConvDesc, kernels: &'static KernelSet, share: &Share
     let reading = reading(desc, lanes);
     let pixels = reading == Reading::Pixels;
     // Those of Nchw16c and NHWC are cut by what is in one vector.
-    let count = if pixels { desc.output().c } else { vectors(desc, lanes, reading).len() };
+    let count = count_vectors(desc, lanes, reading);
     let ins = desc.ins();
     let permuted = matches!(reading, Reading::Permuted | Reading::Partial);
-    let sources = if permuted { count * ins * size_of::<Source>() } else { 0 };
+    let sources = if permuted { count.saturating_mul(ins * size_of::<Source>()) } else { 0 };
     let width = if pixels { 1 } else { lanes };
-    let packed = count * (desc.taps() * width + desc.epilogue().per_channel() * lanes);
+    let of_vector = desc.taps().saturating_mul(width).saturating_add(desc.epilogue().per_channel() * lanes);
+    let packed = count.saturating_mul(of_vector);
 
     let part = Portion::new(desc, &grain(desc, reading, kernels), false, share.parts);
     let mut work = Work::new(match reading {
@@ -54,5 +55,9 @@ pub(crate) fn sketch(desc: &ConvDesc, kernels: &'static KernelSet, share: &Share
     let once = part.input_bytes + part.output_bytes;
     work.traffic.add(once, once, &share.caches);
     work.flops = 2.0 * desc.cost().macs as f64;
-    Sketch { packed_bytes: packed * size_of::<f32>() + sources, workspace_len: 0, work }
+    Sketch {
+        packed_bytes: packed.saturating_mul(size_of::<f32>()).saturating_add(sources),
+        workspace_len: 0,
+        work,
+    }
 }

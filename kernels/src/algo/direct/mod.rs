@@ -19,29 +19,20 @@ mod plan;
 mod rows;
 mod work;
 
-use super::Operands;
+use super::operands::Operands;
 use super::planes::PlaneRows;
-use crate::describe::{BLOCK, ConvDesc, Layout};
-use crate::plan::packed::{GemmWeights, Panel};
+use crate::algo::packed::{GemmWeights, Panel};
+use crate::describe::{BLOCK, ConvDesc, ConvError, Layout, Weights};
 use crate::tile::direct::CHUNK;
 use crate::tile::direct_table::{DirectImage, DirectK, DirectTile, DirectWeights, TileRow};
 use crate::tile::output::{OutTile, OutputRegion, TileAt};
 use crate::tile::table::{KernelSet, Post};
 use crate::work::parts::Grain;
-use plan::DirectCut;
+use plan::{DirectCut, Source, WEIGHTS_SHARE, k_order};
 pub(crate) use plan::{groups_fit_blocks, supports};
-use rows::{KernelRows, PackedRows};
+use rows::KernelRows;
 use std::ops::Range;
 pub(crate) use work::sketch;
-
-/// Where the tiles find the image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Source {
-    /// Where it lies.
-    Image,
-    /// In rows packed into the workspace.
-    Rows(PackedRows),
-}
 
 /// A planned direct convolution.
 pub(crate) struct DirectConv {
@@ -57,6 +48,37 @@ pub(crate) struct DirectConv {
 }
 
 impl DirectConv {
+    pub(crate) fn new(
+        desc: &ConvDesc,
+        weights: &Weights<'_>,
+        kernels: &'static KernelSet,
+    ) -> Result<Self, ConvError> {
+        let cut = DirectCut::new(desc, kernels);
+        let tile = &kernels.direct;
+        let runs = rows::kernel_runs(desc, tile.taps);
+        let packed = match cut.source {
+            Source::Image => None,
+            Source::Rows(rows) => Some(rows),
+        };
+        let order = k_order(desc, &cut.source, &runs)?;
+        Ok(Self {
+            desc: *desc,
+            kernels,
+            tiles: rows::tile_row(desc, tile.pixels, &runs, packed),
+            channels: desc.ins(),
+            weights: GemmWeights::pack(desc, weights, &tile.shape, cut.layout, |k| order[k])?,
+            ahead: cut.shape.bytes() > WEIGHTS_SHARE,
+            cut,
+        })
+    }
+
+    /// See [`GemmWeights::fill`].
+    pub(crate) fn fill(&mut self, channels: Range<usize>, filters: &[f32]) -> Result<(), ConvError> {
+        let runs = rows::kernel_runs(&self.desc, self.tile().taps);
+        let order = k_order(&self.desc, &self.cut.source, &runs)?;
+        self.weights.fill(channels, filters, |k| order[k])
+    }
+
     pub(crate) fn tile(&self) -> &'static DirectTile {
         &self.kernels.direct
     }

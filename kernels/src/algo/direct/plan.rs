@@ -1,18 +1,20 @@
 //! What a direct convolution decides before it runs: where the image is read, how K and the rows are cut.
 
 use super::rows::{self, KernelRun, PackedRows};
-use super::{DirectConv, Source};
-use crate::algo::Unsupported;
+use crate::algo::packed::GemmShape;
 use crate::algo::planes::{layout_of_panels, matrices_len};
-use crate::describe::{BLOCK, ConvDesc, Layout, Weights};
-use crate::plan::packed::{GemmShape, GemmWeights};
+use crate::describe::{BLOCK, ConvDesc, ConvError, Layout, Unsupported};
+use crate::memory::try_vec;
 use crate::tile::direct::CHUNK;
 use crate::tile::table::{KernelSet, even};
 use crate::work::parts::Grain;
 use std::ops::Range;
 
-/// Output columns at most: the tiles of a row are planned one by one.
+/// Output columns, kernel columns and kernel rows at most: tiles and runs of a row are planned one by one, and so are the
+/// rows of a kernel.
 const MOST_WIDTH: usize = 1 << 16;
+/// Outputs of a row times taps of a kernel row at most, for the same reason.
+const MOST_PLANNED: usize = 1 << 24;
 /// Elements of packed rows at most: they should stay in the second cache level.
 const MOST_PACKED: usize = 1 << 20;
 /// Elements of packed rows that are worth a stretch.
@@ -22,7 +24,7 @@ const LONG_STRETCH_LEN: usize = 160 << 10;
 /// Bytes of the image that a stretch of rows may read: the image's share of the second cache level.
 const IMAGE_SHARE: usize = 512 << 10;
 /// Bytes of weights that stay in the second cache level beside the image.
-const WEIGHTS_SHARE: usize = 1 << 20;
+pub(super) const WEIGHTS_SHARE: usize = 1 << 20;
 /// Output pixels of a stretch where they do.
 const STRETCH_PIXELS: usize = 64;
 /// Products that are summed up before they wait in the output: longer sums lose accuracy.
@@ -55,10 +57,21 @@ pub(crate) fn supports(desc: &ConvDesc) -> Result<(), Unsupported> {
     groups_fit_blocks(desc)?;
     let rows = PackedRows::new(desc).channel_len();
     let len = rows.saturating_mul(desc.ins()).saturating_mul(span(desc).min(desc.input().h));
-    if desc.output().w > MOST_WIDTH || (!in_place(desc) && len > MOST_PACKED) {
+    let (kernel, width) = (desc.kernel(), desc.output().w);
+    let is_long = [width, kernel.w, kernel.h].iter().any(|&len| len > MOST_WIDTH);
+    if is_long || width * kernel.w > MOST_PLANNED || (!in_place(desc) && len > MOST_PACKED) {
         return Err(Unsupported::RowsTooLong);
     }
     Ok(())
+}
+
+/// Where the tiles find the image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    /// Where it lies.
+    Image,
+    /// In rows packed into the workspace.
+    Rows(PackedRows),
 }
 
 /// What is decided before there are weights.
@@ -75,7 +88,7 @@ pub(super) struct DirectCut {
     /// Runs of a kernel row.
     pub(super) runs: usize,
     /// The output's, as the driver sees it.
-    layout: Layout,
+    pub(super) layout: Layout,
 }
 
 impl DirectCut {
@@ -104,7 +117,7 @@ impl DirectCut {
     }
 
     pub(super) fn workspace_len(&self, desc: &ConvDesc) -> usize {
-        self.packed_len(desc) + self.lines_len(desc)
+        self.packed_len(desc).saturating_add(self.lines_len(desc))
     }
 
     /// Input rows that a stretch reads at most.
@@ -116,41 +129,13 @@ impl DirectCut {
     /// Elements of packed rows.
     pub(super) fn packed_len(&self, desc: &ConvDesc) -> usize {
         let Source::Rows(rows) = self.source else { return 0 };
-        (self.input_rows(desc) * rows.channel_len() * desc.ins()).next_multiple_of(BLOCK)
+        let len = self.input_rows(desc).saturating_mul(rows.channel_len()).saturating_mul(desc.ins());
+        len.checked_next_multiple_of(BLOCK).unwrap_or(usize::MAX)
     }
 
     /// Elements of one row of a panel and of its residual, on their way to NCHW.
     pub(super) fn lines_len(&self, desc: &ConvDesc) -> usize {
         matrices_len(desc, desc.output().w, self.shape.panels.width)
-    }
-}
-
-impl DirectConv {
-    pub(crate) fn new(desc: &ConvDesc, weights: &Weights<'_>, kernels: &'static KernelSet) -> Self {
-        let cut = DirectCut::new(desc, kernels);
-        let tile = &kernels.direct;
-        let runs = rows::kernel_runs(desc, tile.taps);
-        let packed = match cut.source {
-            Source::Image => None,
-            Source::Rows(rows) => Some(rows),
-        };
-        let order = k_order(desc, &cut.source, &runs);
-        Self {
-            desc: *desc,
-            kernels,
-            tiles: rows::tile_row(desc, tile.pixels, &runs, packed),
-            channels: desc.ins(),
-            weights: GemmWeights::pack(desc, weights, &tile.shape, cut.layout, |k| order[k]),
-            ahead: cut.shape.bytes() > WEIGHTS_SHARE,
-            cut,
-        }
-    }
-
-    /// See [`GemmWeights::fill`].
-    pub(crate) fn fill(&mut self, channels: Range<usize>, filters: &[f32]) {
-        let runs = rows::kernel_runs(&self.desc, self.tile().taps);
-        let order = k_order(&self.desc, &self.cut.source, &runs);
-        self.weights.fill(channels, filters, |k| order[k]);
     }
 }
 
@@ -179,9 +164,9 @@ fn packed_stretch(desc: &ConvDesc, rows: PackedRows) -> usize {
 
 /// Which tap of an output channel's filter each step of K is: `[chunk][kernel row][run][channel][tap]` on the image,
 /// `[run][kernel row][channel][tap]` on packed rows.
-fn k_order(desc: &ConvDesc, source: &Source, runs: &[KernelRun]) -> Vec<usize> {
+pub(super) fn k_order(desc: &ConvDesc, source: &Source, runs: &[KernelRun]) -> Result<Vec<usize>, ConvError> {
     let (channels, kernel) = (desc.ins(), desc.kernel());
-    let mut order = Vec::with_capacity(desc.taps());
+    let mut order = try_vec("order of the taps", desc.taps())?;
     let mut row_of_run = |channels: Range<usize>, row: usize, run: &KernelRun| {
         for channel in channels {
             let columns = (0..run.taps).map(|tap| run.first + tap * run.step);
@@ -202,5 +187,5 @@ fn k_order(desc: &ConvDesc, source: &Source, runs: &[KernelRun]) -> Vec<usize> {
             }
         }
     }
-    order
+    Ok(order)
 }

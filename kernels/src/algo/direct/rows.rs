@@ -18,6 +18,8 @@ pub(crate) struct KernelRun {
 ///
 /// Tap `j` of output pixel `i` reads pixel `i * stride + j * dilation`. Two taps share pixels if they are
 /// `stride / dilation` apart: so the row falls into that many classes, and each of those into even runs.
+///
+/// At most as many as a kernel row has taps, which [`supports`](super::supports) bounds.
 pub(crate) fn kernel_runs(desc: &ConvDesc, most: usize) -> Vec<KernelRun> {
     let (width, stride, dilation) = (desc.kernel().w, desc.stride().w, desc.dilation().w);
     let (step, most) = if stride.is_multiple_of(dilation) { (stride / dilation, most) } else { (1, 1) };

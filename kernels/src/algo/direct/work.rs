@@ -1,7 +1,6 @@
 //! What a direct convolution would do.
 
-use super::Source;
-use super::plan::DirectCut;
+use super::plan::{DirectCut, Source};
 use crate::describe::{BLOCK, ConvDesc, Layout, Size2};
 use crate::tile::table::KernelSet;
 use crate::work::{Family, Portion, Share, Sketch, Term, Work};

@@ -1,10 +1,8 @@
 //! Into which tiles the output is cut, and what that costs.
 
-use super::plane::scratch_len;
-use crate::algo::Unsupported;
 use crate::algo::planes::matrices_len;
-use crate::describe::{BLOCK, ConvDesc, Size2};
-use crate::tile::fft::COMPLEX;
+use crate::describe::{BLOCK, ConvDesc, Size2, Unsupported};
+use crate::tile::fft::{COMPLEX, Length};
 use crate::work::parts::Grain;
 
 /// The transforms there are: multiples of 4 whose other factors are 3 and 5.
@@ -82,6 +80,17 @@ impl Cut {
     /// Elements of a spectrum in sixteen channels.
     pub(crate) fn spectrum_len(&self) -> usize {
         self.bins() * COMPLEX
+    }
+
+    /// Elements of a pair of rows that are transformed together.
+    pub(crate) fn rows_len(&self) -> usize {
+        self.x.n * COMPLEX
+    }
+
+    /// Elements of what a transform works in: a pair of rows, the half spectra of all rows, and passes of the longer axis.
+    pub(crate) fn scratch_len(&self) -> usize {
+        let passes = Length::scratch_of(self.x.n).max(Length::scratch_of(self.y.n));
+        self.rows_len() + self.spectrum_len() + passes
     }
 
     /// Bytes of a spectrum in sixteen channels.
@@ -229,7 +238,7 @@ pub(crate) struct SlabLens {
 
 impl SlabLens {
     pub(crate) fn sum(&self) -> usize {
-        self.scratch + self.image + self.sums + self.lines
+        [self.image, self.sums, self.lines].into_iter().fold(self.scratch, usize::saturating_add)
     }
 }
 
@@ -242,8 +251,8 @@ impl Plan {
     pub(crate) fn lens(&self, desc: &ConvDesc, channels: &Channels) -> SlabLens {
         let sums = self.batch * self.cut.spectrum_len();
         SlabLens {
-            scratch: scratch_len(&self.cut),
-            image: channels.kept() * sums,
+            scratch: self.cut.scratch_len(),
+            image: channels.kept().saturating_mul(sums),
             sums,
             lines: matrices_len(desc, self.cut.x.outputs, BLOCK),
         }

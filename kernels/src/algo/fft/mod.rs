@@ -21,11 +21,11 @@ mod plane;
 mod spectra;
 mod work;
 
-use super::Operands;
 use super::grid::TileGrid;
+use super::operands::Operands;
 use super::planes::PlaneRows;
-use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef, Weights};
-use crate::plan::packed::Panel;
+use crate::algo::packed::Panel;
+use crate::describe::{BLOCK, ConvDesc, ConvError, Layout, PixelRef, Weights};
 use crate::tile::fft::COMPLEX;
 use crate::tile::fft_table::{Factors, FftKernels};
 use crate::tile::layer_table::Source;
@@ -102,12 +102,16 @@ struct Memory<'a> {
 
 impl FftConv {
     /// Cuts the output, and transforms the weights. The problem must be one that [`supports`].
-    pub(crate) fn new(desc: &ConvDesc, weights: &Weights<'_>, kernels: &'static KernelSet) -> Self {
+    pub(crate) fn new(
+        desc: &ConvDesc,
+        weights: &Weights<'_>,
+        kernels: &'static KernelSet,
+    ) -> Result<Self, ConvError> {
         let channels = Channels::of(desc);
         let plan = Plan::new(desc, &channels, kernels.fft().tiles());
         let transform = Transform::new(plan.cut, kernels.fft());
-        let spectra = Spectra::new(desc, &channels, weights, &transform);
-        Self { desc: *desc, kernels, plan, channels, transform, spectra }
+        let spectra = Spectra::new(desc, &channels, weights, &transform)?;
+        Ok(Self { desc: *desc, kernels, plan, channels, transform, spectra })
     }
 
     pub(crate) fn kernels(&self) -> &'static FftKernels {

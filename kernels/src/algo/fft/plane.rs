@@ -22,17 +22,6 @@ pub(super) struct Scratch<'a> {
     passes: &'a mut [f32],
 }
 
-/// Elements of a pair of rows, the first part of [`Scratch`].
-fn rows_len(cut: &Cut) -> usize {
-    cut.x.n * COMPLEX
-}
-
-/// Elements of [`Scratch`].
-pub(super) fn scratch_len(cut: &Cut) -> usize {
-    let passes = Length::scratch_of(cut.x.n).max(Length::scratch_of(cut.y.n));
-    rows_len(cut) + cut.spectrum_len() + passes
-}
-
 impl Transform {
     pub(super) fn new(cut: Cut, kernels: &'static FftKernels) -> Self {
         Self { kernels, cut, x: Length::new(cut.x.n), y: Length::new(cut.y.n) }
@@ -57,9 +46,9 @@ impl Transform {
         (1.0 / (4 * self.x.n() * self.y.n()) as f64) as f32
     }
 
-    /// `memory`, of [`scratch_len`] elements.
+    /// `memory`, of [`Cut::scratch_len`] elements.
     pub(super) fn scratch<'a>(&self, memory: &'a mut [f32]) -> Scratch<'a> {
-        let (rows, memory) = memory.split_at_mut(rows_len(&self.cut));
+        let (rows, memory) = memory.split_at_mut(self.cut.rows_len());
         let (plane, passes) = memory.split_at_mut(self.cut.spectrum_len());
         Scratch { rows, plane, passes }
     }
@@ -75,7 +64,7 @@ impl Transform {
     ) {
         let row = self.x.half() * COMPLEX;
         for (pair, spectra) in scratch.plane.chunks_exact_mut(2 * row).enumerate() {
-            let rows = &mut scratch.rows[..rows_len(&self.cut)];
+            let rows = &mut scratch.rows[..self.cut.rows_len()];
             rows.fill(0.0);
             let first = fill(2 * pair, rows);
             let second = fill(2 * pair + 1, &mut rows[BLOCK..]);

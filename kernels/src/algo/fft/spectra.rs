@@ -1,11 +1,11 @@
 //! The weights' spectra: sixteen output channels a panel.
 
 use super::cut::{Channels, Lanes};
-use super::plane::{Scratch, Transform, scratch_len};
+use super::plane::{Scratch, Transform};
+use crate::algo::packed::{PACKED, Panel, PanelShape, Panels, flushed};
 use crate::algo::planes::layout_of_panels;
-use crate::describe::{BLOCK, ConvDesc, Weights};
-use crate::plan::memory::Buffer;
-use crate::plan::packed::{Panel, PanelShape, Panels, flushed};
+use crate::describe::{BLOCK, ConvDesc, ConvError, Weights};
+use crate::memory::Buffer;
 use crate::tile::fft::COMPLEX;
 use crate::tile::table::TileShape;
 
@@ -37,14 +37,14 @@ impl Spectra {
         channels: &Channels,
         weights: &Weights<'_>,
         transform: &Transform,
-    ) -> Self {
+    ) -> Result<Self, ConvError> {
         let of_groups = (desc.output().c, groups(desc, channels));
-        let panels = Panels::of_groups(desc, of_groups, weights, &SHAPE, layout_of_panels(desc));
+        let panels = Panels::of_groups(desc, of_groups, weights, &SHAPE, layout_of_panels(desc))?;
         let spectrum_len = transform.cut().spectrum_len();
-        let len = channels.ins * spectrum_len;
-        let mut data = Buffer::zeroed(panels.all().len() * len);
-        let scratch_len = scratch_len(transform.cut());
-        let mut memory = Buffer::zeroed(scratch_len + spectrum_len);
+        let len = channels.ins.saturating_mul(spectrum_len);
+        let mut data = Buffer::zeroed_for(PACKED, panels.all().len().saturating_mul(len))?;
+        let scratch_len = transform.cut().scratch_len();
+        let mut memory = Buffer::zeroed_for("transforms of weights", scratch_len + spectrum_len)?;
         let (scratch, spectrum) = memory.split_at_mut(scratch_len);
         let mut scratch = transform.scratch(scratch);
         for (panel, packed) in panels.all().iter().zip(data.chunks_exact_mut(len)) {
@@ -56,7 +56,7 @@ impl Spectra {
                 }
             }
         }
-        Self { panels, data }
+        Ok(Self { panels, data })
     }
 
     /// The spectra of panel `index`.

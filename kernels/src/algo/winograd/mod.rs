@@ -19,11 +19,11 @@ mod plan;
 mod weights;
 mod work;
 
-use super::Operands;
 use super::grid::TileGrid;
+use super::operands::Operands;
 use super::planes::PlaneRows;
-use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef, PixelView, Size2};
-use crate::plan::packed::Panel;
+use crate::algo::packed::Panel;
+use crate::describe::{BLOCK, ConvDesc, ConvError, Layout, PixelRef, PixelView, Size2, Weights};
 use crate::tile::layer_table::Source as CopySource;
 use crate::tile::output::{OutTile, OutputRegion};
 use crate::tile::table::{KernelSet, Post, even};
@@ -31,14 +31,11 @@ use crate::tile::winograd::{Coefficients, MOST_POINTS};
 use crate::tile::winograd_table::{InputRows, Products, ProductsOfRow, WinogradKernels};
 use crate::work::parts::Grain;
 use phases::Phases;
-use plan::{K_BLOCK, WinogradCut};
+use plan::{K_BLOCK, MOST_STRIP, SlabLens, WinogradCut, matrices, odd_lines, v_point};
 pub(crate) use plan::{points, supports};
 use std::ops::Range;
 use weights::{Order, WinogradWeights};
 pub(crate) use work::sketch;
-
-/// Tiles of a row that are transformed at once: their columns fit the first cache level.
-const MOST_STRIP: usize = 7;
 
 /// A planned Winograd convolution.
 pub(crate) struct WinogradConv {
@@ -97,6 +94,47 @@ struct Block<'a> {
 }
 
 impl WinogradConv {
+    pub(crate) fn new(
+        desc: &ConvDesc,
+        weights: &Weights<'_>,
+        outputs: Size2,
+        kernels: &'static KernelSet,
+    ) -> Result<Self, ConvError> {
+        let cut = WinogradCut::new(desc, outputs);
+        let shape = (&kernels.winograd.shape, cut.layout);
+        let matrices = matrices(&cut.tile);
+        let phases = Phases::of(desc);
+        Ok(Self {
+            desc: *desc,
+            kernels,
+            coefficients: Coefficients { y: matrices[0].coefficients(), x: matrices[1].coefficients() },
+            weights: WinogradWeights::pack(desc, weights, shape, &matrices, cut.order)?,
+            phases,
+            channels: phases.channels(desc),
+            cut,
+        })
+    }
+
+    /// Packs the filters of some output channels.
+    pub(crate) fn fill(&mut self, channels: Range<usize>, filters: &[f32]) -> Result<(), ConvError> {
+        self.weights.fill(&self.desc, channels, filters, &matrices(&self.cut.tile))
+    }
+
+    /// Elements of the parts of a slab.
+    fn lens(&self) -> SlabLens {
+        let panels = self.weights.panels.all().len() / self.desc.groups();
+        self.cut.lens(&self.desc, panels, self.weights.panels.width())
+    }
+
+    /// From one point to the next of transformed tiles, and of products.
+    fn v_point(&self, tiles: usize) -> usize {
+        v_point(self.channels, tiles)
+    }
+
+    fn m_point(&self, tiles: usize) -> usize {
+        odd_lines(tiles * self.weights.panels.width())
+    }
+
     pub(crate) fn kernels(&self) -> &'static WinogradKernels {
         &self.kernels.winograd
     }

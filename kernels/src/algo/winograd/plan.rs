@@ -2,17 +2,12 @@
 
 use super::matrices::Matrices;
 use super::phases::Phases;
-use super::weights::{Order, WinogradWeights};
-use super::{MOST_STRIP, WinogradConv};
-use crate::algo::Unsupported;
+use super::weights::Order;
 use crate::algo::direct;
 use crate::algo::planes::{layout_of_panels, matrices_len};
-use crate::describe::{BLOCK, ConvDesc, Layout, Size2, Weights};
-use crate::tile::table::KernelSet;
-use crate::tile::winograd::Coefficients;
+use crate::describe::{BLOCK, ConvDesc, Layout, Size2, Unsupported};
 use crate::tile::winograd_table::WinogradTile;
 use crate::work::parts::Grain;
-use std::ops::Range;
 
 /// Bytes of transformed weights up to which panels are outside: what is left of the second cache level beside the tiles.
 const NEAR_WEIGHTS: usize = 4 << 20;
@@ -23,6 +18,8 @@ const TILES_OF_PANELS: usize = 28;
 const TILES_OF_POINTS: usize = 56;
 /// Tiles of a whole problem that are too few to be cut among threads, if their weights do not stay near.
 const FEW_TILES: usize = 112;
+/// Tiles of a row that are transformed at once: their columns fit the first cache level.
+pub(super) const MOST_STRIP: usize = 7;
 /// Channels that are summed up by themselves: longer sums lose accuracy.
 pub(super) const K_BLOCK: usize = 64;
 
@@ -32,7 +29,7 @@ fn tile(desc: &ConvDesc, outputs: Size2) -> WinogradTile {
 }
 
 /// Of both ways.
-fn matrices(tile: &WinogradTile) -> [Matrices; 2] {
+pub(super) fn matrices(tile: &WinogradTile) -> [Matrices; 2] {
     let WinogradTile { points, outputs } = *tile;
     [(points.h, outputs.h), (points.w, outputs.w)].map(|(points, outputs)| Matrices::new(points, outputs))
 }
@@ -73,7 +70,8 @@ impl WinogradCut {
     pub(super) fn new(desc: &ConvDesc, outputs: Size2) -> Self {
         let tile = tile(desc, outputs);
         let (channels, per_group) = (Phases::of(desc).channels(desc), desc.outs());
-        let bytes = tile.products() * channels * per_group * size_of::<f32>();
+        let len = tile.products().saturating_mul(channels).saturating_mul(per_group);
+        let bytes = len.saturating_mul(size_of::<f32>());
         let order = if bytes <= NEAR_WEIGHTS { Order::Panels } else { Order::Points };
         let most = if order == Order::Panels { TILES_OF_PANELS } else { TILES_OF_POINTS };
         let out = desc.output();
@@ -101,8 +99,8 @@ impl WinogradCut {
         let pixels = tile.outputs.h * tile.outputs.w * MOST_STRIP;
         let is_gathered = desc.layout() == Layout::Nchw || phases.count() > 1;
         SlabLens {
-            v: products * v_point(channels, self.block),
-            m: panels * products * odd_lines(self.block * width),
+            v: products.saturating_mul(v_point(channels, self.block)),
+            m: panels.saturating_mul(products * odd_lines(self.block * width)),
             scratch: tile.points.h * strip,
             rows: if is_gathered { tile.points.h * strip } else { 0 },
             lines: matrices_len(desc, pixels, width),
@@ -110,57 +108,14 @@ impl WinogradCut {
     }
 }
 
-impl WinogradConv {
-    pub(crate) fn new(
-        desc: &ConvDesc,
-        weights: &Weights<'_>,
-        outputs: Size2,
-        kernels: &'static KernelSet,
-    ) -> Self {
-        let cut = WinogradCut::new(desc, outputs);
-        let shape = (&kernels.winograd.shape, cut.layout);
-        let matrices = matrices(&cut.tile);
-        let phases = Phases::of(desc);
-        Self {
-            desc: *desc,
-            kernels,
-            coefficients: Coefficients { y: matrices[0].coefficients(), x: matrices[1].coefficients() },
-            weights: WinogradWeights::pack(desc, weights, shape, &matrices, cut.order),
-            phases,
-            channels: phases.channels(desc),
-            cut,
-        }
-    }
-
-    /// Packs the filters of some output channels.
-    pub(crate) fn fill(&mut self, channels: Range<usize>, filters: &[f32]) {
-        self.weights.fill(&self.desc, channels, filters, &matrices(&self.cut.tile));
-    }
-
-    /// Elements of the parts of a slab.
-    pub(super) fn lens(&self) -> SlabLens {
-        let panels = self.weights.panels.all().len() / self.desc.groups();
-        self.cut.lens(&self.desc, panels, self.weights.panels.width())
-    }
-
-    /// From one point to the next of transformed tiles, and of products.
-    pub(super) fn v_point(&self, tiles: usize) -> usize {
-        v_point(self.channels, tiles)
-    }
-
-    pub(super) fn m_point(&self, tiles: usize) -> usize {
-        odd_lines(tiles * self.weights.panels.width())
-    }
-}
-
 /// From one point to the next of so many transformed tiles.
-fn v_point(channels: usize, tiles: usize) -> usize {
-    odd_lines(channels.next_multiple_of(BLOCK) * tiles)
+pub(super) fn v_point(channels: usize, tiles: usize) -> usize {
+    odd_lines(channels.next_multiple_of(BLOCK).saturating_mul(tiles))
 }
 
 /// An odd number of cache lines, so that the points do not fall into a few sets of a cache.
-fn odd_lines(len: usize) -> usize {
-    (len.div_ceil(BLOCK) | 1) * BLOCK
+pub(super) fn odd_lines(len: usize) -> usize {
+    (len.div_ceil(BLOCK) | 1).saturating_mul(BLOCK)
 }
 
 /// Elements of the parts of a slab, whole lines each.
@@ -179,6 +134,6 @@ pub(super) struct SlabLens {
 
 impl SlabLens {
     pub(super) fn sum(&self) -> usize {
-        self.v + self.m + self.scratch + self.rows + self.lines
+        [self.m, self.scratch, self.rows, self.lines].into_iter().fold(self.v, usize::saturating_add)
     }
 }

@@ -2,9 +2,9 @@
 
 use super::matrices::{Matrices, Ratio};
 use super::phases::Phases;
-use crate::describe::{ConvDesc, Layout, Weights};
-use crate::plan::memory::Buffer;
-use crate::plan::packed::{Panel, Panels, flushed};
+use crate::algo::packed::{PACKED, Panel, Panels, flushed};
+use crate::describe::{ConvDesc, ConvError, Layout, Weights};
+use crate::memory::{Buffer, try_collect};
 use crate::tile::table::TileShape;
 use std::ops::Range;
 
@@ -36,17 +36,18 @@ impl WinogradWeights {
         (shape, layout): (&TileShape, Layout),
         matrices: &[Matrices; 2],
         order: Order,
-    ) -> Self {
-        let panels = Panels::new(desc, weights, shape, layout);
+    ) -> Result<Self, ConvError> {
+        let panels = Panels::new(desc, weights, shape, layout)?;
         let channels = Phases::of(desc).channels(desc);
         let points = matrices[0].g.len() * matrices[1].g.len();
-        let matrix = channels * panels.width();
-        let data = Buffer::zeroed(panels.all().len() * points * matrix);
+        let matrix = channels.saturating_mul(panels.width());
+        let len = panels.all().len().saturating_mul(points).saturating_mul(matrix);
+        let data = Buffer::zeroed_for(PACKED, len)?;
         let mut packed = Self { panels, order, points, matrix, data };
         if !weights.filter.is_empty() {
-            packed.fill(desc, 0..desc.output().c, weights.filter, matrices);
+            packed.fill(desc, 0..desc.output().c, weights.filter, matrices)?;
         }
-        packed
+        Ok(packed)
     }
 
     /// Packs the filters of some output channels.
@@ -56,11 +57,11 @@ impl WinogradWeights {
         channels: Range<usize>,
         filters: &[f32],
         matrices: &[Matrices; 2],
-    ) {
+    ) -> Result<(), ConvError> {
         let (width, points) = (self.panels.width(), self.points);
         let mut transform = Transform::new(matrices, width);
         let phases = Phases::of(desc);
-        let panels: Vec<(usize, Panel)> = self.panels.of_channels(&channels).collect();
+        let panels = try_collect("panels", self.panels.of_channels(&channels))?;
         for (index, panel) in panels {
             let lanes = panel.lo..panel.hi;
             let first = panel.channel + panel.lo - channels.start;
@@ -75,6 +76,7 @@ impl WinogradWeights {
                 }
             }
         }
+        Ok(())
     }
 
     /// Where the matrix of a panel and a point begins.

@@ -1,12 +1,11 @@
 //! What a Winograd convolution would do.
 
-use super::MOST_STRIP;
 use super::phases::Phases;
-use super::plan::{K_BLOCK, WinogradCut};
+use super::plan::{K_BLOCK, MOST_STRIP, WinogradCut};
 use super::weights::Order;
 use crate::algo::gemm_cut::step;
+use crate::algo::packed::PanelShape;
 use crate::describe::{BLOCK, ConvDesc, Layout, Size2};
-use crate::plan::packed::PanelShape;
 use crate::tile::table::{KernelSet, TileShape, even};
 use crate::tile::winograd_table::WinogradTile;
 use crate::work::{Family, Portion, Share, Sketch, Term, Work};

@@ -1,10 +1,9 @@
 //! Rates, measured with the library's own kernels: the multiply-adds of the tile that most layers run, and reads of vectors.
 
 use super::Profile;
-use crate::choose::{Isa, kernels};
-use crate::describe::Activation;
-use crate::error::ConvError;
-use crate::plan::Buffer;
+use crate::describe::{Activation, ConvError, Isa};
+use crate::memory::Buffer;
+use crate::tile::detect::kernels;
 use crate::tile::gemm_table::{ColumnsOf, Hint, RowsOf};
 use crate::tile::output::OutTile;
 use crate::tile::table::{KernelSet, Post};
@@ -25,11 +24,11 @@ pub(super) fn measure(isa: Isa) -> Result<Profile, ConvError> {
     let mut profile = Profile::detect(isa);
     let threads = profile.cores.min(rayon::current_num_threads()).max(1);
     profile.cores = threads;
-    profile.fma_mflops = (multiply_adds(kernels) / OF_PEAK / 1e6) as u64;
+    profile.fma_mflops = (multiply_adds(kernels)? / OF_PEAK / 1e6) as u64;
     let l2 = profile.l2_bytes / 2;
     let l3 = (profile.l3_bytes / 4).clamp(2 * profile.l2_bytes, 4 * profile.l2_bytes);
     let dram = (2 * profile.l3_bytes).min(MOST_READ / threads).max(l3);
-    let mut memory = Buffer::zeroed(threads * dram / size_of::<f32>());
+    let mut memory = zeroed(threads.saturating_mul(dram) / size_of::<f32>())?;
     // Zeros could all be one page.
     memory.fill(1.0);
     let all = |bytes: usize, threads: usize| {
@@ -47,13 +46,17 @@ pub(super) fn measure(isa: Isa) -> Result<Profile, ConvError> {
     Ok(profile)
 }
 
+fn zeroed(len: usize) -> Result<Buffer, ConvError> {
+    Buffer::zeroed_for("memory to measure with", len)
+}
+
 /// Operations per second of the default tile.
-fn multiply_adds(kernels: &'static KernelSet) -> f64 {
+fn multiply_adds(kernels: &'static KernelSet) -> Result<f64, ConvError> {
     const K: usize = 256;
     let tile = &kernels.gemm[0];
     let (rows, columns) = (tile.shape.rows, tile.shape.columns());
-    let (a, b) = (Buffer::zeroed(rows * K), Buffer::zeroed(columns * K));
-    let mut c = Buffer::zeroed(rows * columns);
+    let (a, b) = (zeroed(rows * K)?, zeroed(columns * K)?);
+    let mut c = zeroed(rows * columns)?;
     let post = Post {
         bias: &[],
         slope: &[],
@@ -71,7 +74,7 @@ fn multiply_adds(kernels: &'static KernelSet) -> f64 {
             tile.run(K, a, b, out, &post, Hint::NONE);
         }
     });
-    (64 * 2 * rows * columns * K) as f64 / seconds
+    Ok((64 * 2 * rows * columns * K) as f64 / seconds)
 }
 
 /// Bytes per second of reading the first `len` elements of each part, a thread each, again and again.

@@ -1,7 +1,7 @@
 //! Wisdom as text, and its files.
 
 use super::{Loaded, MOST_TIMES, Times, Wisdom};
-use crate::algo::Algorithm;
+use crate::describe::Algorithm;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Write};

@@ -86,7 +86,7 @@ pub(super) fn measure(
     time: Duration,
 ) -> Result<Measured, NetError> {
     let threads = pool.map_or(Threads::Seq, Threads::Pool);
-    let (mut memory, mut output) = (net.memory(), vec![0.0; net.output_len()]);
+    let (mut memory, mut output) = (net.memory()?, vec![0.0; net.output_len()]);
     let input: Vec<f32> = (0..net.input_len()).map(|i| (i * 37 % 113) as f32 / 56.0 - 1.0).collect();
     net.run(&input, &mut output, &mut memory, threads)?;
 
@@ -153,9 +153,9 @@ fn in_cache(isa: Isa) -> Result<f64, kernels::ConvError> {
     let filter = vec![0.01; desc.filter_len()];
     let options = PlanOptions::default().isa(isa).max_threads(1).force(Algorithm::Direct);
     let plan = ConvPlan::new(&desc, Weights::filter(&filter), &options)?;
-    let mut workspace = Workspace::for_req(plan.workspace_req());
-    let input = kernels::Buffer::zeroed(desc.input().len(layout)?);
-    let mut output = kernels::Buffer::zeroed(desc.output().len(layout)?);
+    let mut workspace = Workspace::for_req(plan.workspace_req())?;
+    let input = kernels::Buffer::zeroed(desc.input().len(layout)?)?;
+    let mut output = kernels::Buffer::zeroed(desc.output().len(layout)?)?;
     let (start, mut best) = (Instant::now(), f64::MAX);
     while start.elapsed() < ROOF {
         let turn = Instant::now();

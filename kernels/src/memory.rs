@@ -1,10 +1,14 @@
-//! Buffers that kernels stream through: aligned, on huge pages where that pays, touched once and kept.
+//! Memory: buffers that kernels stream through, and the one place where what grows with a problem is allocated.
+//!
+//! An allocation that the system refuses is [`ConvError::OutOfMemory`], never the end of the process.
 //!
 //! On virtual machines page walks and first-touch faults are the hidden cost of large buffers. Those of a
 //! megabyte and more are therefore aligned to 2 MB, advised as huge pages before their first touch (Linux; a
 //! no-op elsewhere) and written once, at plan time.
 
+use crate::describe::ConvError;
 use aligned_vec::{AVec, RuntimeAlign};
+use std::fmt;
 use std::ops::{Deref, DerefMut};
 
 const CACHE_LINE: usize = 64;
@@ -18,28 +22,53 @@ const LARGE: usize = 1 << 20;
 pub struct Buffer(AVec<f32, RuntimeAlign>);
 
 impl Buffer {
+    /// No elements, and no memory.
+    pub fn empty() -> Self {
+        Self(AVec::new(CACHE_LINE))
+    }
+
     /// `len` zeros.
-    pub fn zeroed(len: usize) -> Self {
-        let bytes = len * size_of::<f32>();
+    ///
+    /// # Errors
+    /// [`ConvError::OutOfMemory`].
+    pub fn zeroed(len: usize) -> Result<Self, ConvError> {
+        Self::zeroed_for("buffer", len)
+    }
+
+    /// A copy of `values`.
+    ///
+    /// # Errors
+    /// [`ConvError::OutOfMemory`].
+    pub fn copy_of(values: &[f32]) -> Result<Self, ConvError> {
+        let mut buffer = Self::zeroed(values.len())?;
+        buffer.copy_from_slice(values);
+        Ok(buffer)
+    }
+
+    /// [`zeroed`](Self::zeroed), with a name for the error. A `len` that saturated is refused like any other that is too
+    /// large.
+    pub(crate) fn zeroed_for(what: &'static str, len: usize) -> Result<Self, ConvError> {
+        let bytes = len.saturating_mul(size_of::<f32>());
+        let refused = ConvError::OutOfMemory { what, bytes };
         let align = if bytes >= LARGE { HUGE_PAGE } else { CACHE_LINE };
-        let capacity = bytes.next_multiple_of(align) / size_of::<f32>();
-        let mut data = AVec::with_capacity(align, capacity);
+        let Some(rounded) = bytes.checked_next_multiple_of(align) else { return Err(refused) };
+        let mut data = AVec::new(align);
+        data.try_reserve_exact(rounded / size_of::<f32>()).map_err(|_| refused)?;
         if bytes >= LARGE {
             advise_huge(data.as_mut_ptr(), huge_pages(bytes) * HUGE_PAGE);
         }
         data.resize(len, 0.0);
-        Self(data)
-    }
-
-    /// A copy of `values`.
-    pub fn copy_of(values: &[f32]) -> Self {
-        let mut buffer = Self::zeroed(values.len());
-        buffer.copy_from_slice(values);
-        buffer
+        Ok(Self(data))
     }
 
     pub(crate) fn bytes(&self) -> usize {
         self.len() * size_of::<f32>()
+    }
+}
+
+impl fmt::Debug for Buffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Buffer").field("len", &self.len()).finish_non_exhaustive()
     }
 }
 
@@ -84,9 +113,9 @@ pub struct WorkspaceReq {
 }
 
 impl WorkspaceReq {
-    /// Elements in all.
+    /// Elements in all; `usize::MAX`, which no system has, if that many cannot be counted.
     pub const fn len(self) -> usize {
-        self.per_thread_len * self.threads
+        self.per_thread_len.saturating_mul(self.threads)
     }
 
     /// Whether none is needed.
@@ -104,24 +133,32 @@ impl WorkspaceReq {
 }
 
 /// Scratch memory of [`ConvPlan::run`](crate::ConvPlan::run), owned by the caller: one per concurrent run.
+#[derive(Debug)]
 pub struct Workspace(Buffer);
 
 impl Workspace {
     /// No memory: for plans that need none, or to be grown by [`reserve`](Self::reserve).
     pub fn empty() -> Self {
-        Self(Buffer::zeroed(0))
+        Self(Buffer::empty())
     }
 
     /// As much as `req` asks for.
-    pub fn for_req(req: WorkspaceReq) -> Self {
-        Self(Buffer::zeroed(req.len()))
+    ///
+    /// # Errors
+    /// [`ConvError::OutOfMemory`].
+    pub fn for_req(req: WorkspaceReq) -> Result<Self, ConvError> {
+        Buffer::zeroed_for("workspace", req.len()).map(Self)
     }
 
     /// Grows to what `req` asks for; never shrinks. `run` never calls it.
-    pub fn reserve(&mut self, req: WorkspaceReq) {
+    ///
+    /// # Errors
+    /// [`ConvError::OutOfMemory`]; the workspace is then as it was.
+    pub fn reserve(&mut self, req: WorkspaceReq) -> Result<(), ConvError> {
         if self.0.len() < req.len() {
-            self.0 = Buffer::zeroed(req.len());
+            *self = Self::for_req(req)?;
         }
+        Ok(())
     }
 
     /// Elements.
@@ -138,6 +175,38 @@ impl Workspace {
     pub fn as_mut_slice(&mut self) -> &mut [f32] {
         &mut self.0
     }
+}
+
+/// An empty vector with room for `capacity` elements.
+pub(crate) fn try_vec<T>(what: &'static str, capacity: usize) -> Result<Vec<T>, ConvError> {
+    let mut vec = Vec::new();
+    let bytes = capacity.saturating_mul(size_of::<T>());
+    vec.try_reserve_exact(capacity).map_err(|_| ConvError::OutOfMemory { what, bytes })?;
+    Ok(vec)
+}
+
+/// `push`.
+pub(crate) fn try_push<T>(what: &'static str, vec: &mut Vec<T>, item: T) -> Result<(), ConvError> {
+    let bytes = vec.len().saturating_add(1).saturating_mul(size_of::<T>());
+    vec.try_reserve(1).map_err(|_| ConvError::OutOfMemory { what, bytes })?;
+    vec.push(item);
+    Ok(())
+}
+
+/// `collect` of as many elements as `items` says it has at most.
+pub(crate) fn try_collect<T>(
+    what: &'static str,
+    items: impl Iterator<Item = T>,
+) -> Result<Vec<T>, ConvError> {
+    let (least, most) = items.size_hint();
+    let mut vec = try_vec(what, most.unwrap_or(least))?;
+    vec.extend(items);
+    Ok(vec)
+}
+
+/// `to_vec`.
+pub(crate) fn try_copy<T: Copy>(what: &'static str, items: &[T]) -> Result<Vec<T>, ConvError> {
+    try_collect(what, items.iter().copied())
 }
 
 #[cfg(test)]

@@ -1,11 +1,14 @@
 //! [`GemmWeights`]: a filter in the order in which a GEMM tile reads it, bias and slopes beside it.
 
-use super::memory::Buffer;
-use crate::describe::{BLOCK, ConvDesc, Layout, Weights};
+use crate::describe::{BLOCK, ConvDesc, ConvError, Layout, Weights};
+use crate::memory::{Buffer, try_collect, try_vec};
 use crate::tile::gemm::CHUNK;
 use crate::tile::gemm_table::{ColumnsOf, RowsOf};
 use crate::tile::table::{TileShape, even};
 use std::ops::Range;
+
+/// What an error calls the memory of packed weights.
+pub(crate) const PACKED: &str = "packed weights";
 
 /// Which operand of the tile the filter is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,7 +79,10 @@ impl PanelShape {
 
     /// Bytes of bias and slopes.
     pub(crate) fn bytes(&self) -> usize {
-        self.count * self.width * self.per_channel * size_of::<f32>()
+        self.count
+            .saturating_mul(self.width)
+            .saturating_mul(self.per_channel)
+            .saturating_mul(size_of::<f32>())
     }
 }
 
@@ -103,8 +109,8 @@ impl GemmShape {
 
     fn panel_len(&self) -> usize {
         match self.side {
-            Side::Columns => self.k * self.panels.width,
-            Side::Rows => self.k.next_multiple_of(CHUNK) * self.panels.width,
+            Side::Columns => self.k.saturating_mul(self.panels.width),
+            Side::Rows => self.k.next_multiple_of(CHUNK).saturating_mul(self.panels.width),
         }
     }
 
@@ -118,12 +124,12 @@ impl GemmShape {
 
     /// Elements of all panels.
     fn len(&self) -> usize {
-        self.panels.count * self.panel_len()
+        self.panels.count.saturating_mul(self.panel_len())
     }
 
     /// Bytes of everything packed.
     pub(crate) fn bytes(&self) -> usize {
-        self.len() * size_of::<f32>() + self.panels.bytes()
+        self.len().saturating_mul(size_of::<f32>()).saturating_add(self.panels.bytes())
     }
 
     /// Whether there are more weights than pixels.
@@ -146,7 +152,12 @@ pub(crate) struct Panels {
 
 impl Panels {
     /// For tiles of `shape`, outputs in `layout` as the driver sees it.
-    pub(crate) fn new(desc: &ConvDesc, weights: &Weights<'_>, shape: &TileShape, layout: Layout) -> Self {
+    pub(crate) fn new(
+        desc: &ConvDesc,
+        weights: &Weights<'_>,
+        shape: &TileShape,
+        layout: Layout,
+    ) -> Result<Self, ConvError> {
         Self::of_groups(desc, (desc.output().c, desc.groups()), weights, shape, layout)
     }
 
@@ -157,11 +168,11 @@ impl Panels {
         weights: &Weights<'_>,
         shape: &TileShape,
         layout: Layout,
-    ) -> Self {
+    ) -> Result<Self, ConvError> {
         let per_group = channels / count;
         let panel = PanelShape::of_groups(desc, (channels, count), shape, layout);
         let width = panel.width;
-        let (mut panels, mut groups) = (Vec::new(), Vec::new());
+        let (mut panels, mut groups) = (try_vec("panels", panel.count)?, try_vec("groups", count)?);
         for group in 0..count {
             let (begin, end) = (group * per_group, (group + 1) * per_group);
             let first = panels.len();
@@ -173,15 +184,18 @@ impl Panels {
             groups.push(first..panels.len());
         }
         let per_channel = |from: Option<&[f32]>| {
-            let mut to = Buffer::zeroed(from.map_or(0, |_| panels.len() * width));
+            let mut to = Buffer::zeroed_for(
+                "bias and slopes",
+                from.map_or(0, |_| panels.len().saturating_mul(width)),
+            )?;
             for (to, panel) in to.chunks_exact_mut(width).zip(&panels) {
                 let channels = panel.channel + panel.lo..panel.channel + panel.hi;
                 to[panel.lo..panel.hi].copy_from_slice(&from.unwrap_or(&[])[channels]);
             }
-            to
+            Ok::<_, ConvError>(to)
         };
-        let (bias, slope) = (per_channel(weights.bias), per_channel(weights.slope));
-        Self { width, panels, groups, bias, slope }
+        let (bias, slope) = (per_channel(weights.bias)?, per_channel(weights.slope)?);
+        Ok(Self { width, panels, groups, bias, slope })
     }
 
     /// Channels from the start of one panel to the next.
@@ -251,22 +265,27 @@ impl GemmWeights {
         tile: &TileShape,
         layout: Layout,
         order: impl Fn(usize) -> usize,
-    ) -> Self {
+    ) -> Result<Self, ConvError> {
         let shape = GemmShape::new(desc, tile, layout);
-        let panels = Panels::new(desc, weights, tile, layout);
-        let data = Buffer::zeroed(panels.all().len() * shape.panel_len());
+        let panels = Panels::new(desc, weights, tile, layout)?;
+        let data = Buffer::zeroed_for(PACKED, shape.len())?;
         let mut packed = Self { shape, panels, data };
         if !weights.filter.is_empty() {
-            packed.fill(0..desc.output().c, weights.filter, order);
+            packed.fill(0..desc.output().c, weights.filter, order)?;
         }
-        packed
+        Ok(packed)
     }
 
     /// Packs the filters of some output channels; step `k` of a channel is element `order(k)` of its taps.
-    pub(crate) fn fill(&mut self, channels: Range<usize>, filters: &[f32], order: impl Fn(usize) -> usize) {
+    pub(crate) fn fill(
+        &mut self,
+        channels: Range<usize>,
+        filters: &[f32],
+        order: impl Fn(usize) -> usize,
+    ) -> Result<(), ConvError> {
         let Self { shape, panels, data } = self;
         let (k, len) = (shape.k, shape.panel_len());
-        let order: Vec<usize> = (0..k).map(order).collect();
+        let order = try_collect("order of the taps", (0..k).map(order))?;
         for (index, panel) in panels.of_channels(&channels) {
             let packed = &mut data[index * len..][..len];
             for i in panel.lo..panel.hi {
@@ -276,6 +295,7 @@ impl GemmWeights {
                 }
             }
         }
+        Ok(())
     }
 
     fn panel_len(&self) -> usize {

@@ -1,7 +1,6 @@
-//! [`Algorithm`]: the ways to compute a convolution, and what each of them can do.
+//! [`Algorithm`]: the names of the ways to compute a convolution, and of the reasons why one cannot.
 
-use super::{depthwise, direct, fft, pointwise, winograd};
-use crate::describe::{ConvDesc, Size2};
+use super::shape::Size2;
 use std::fmt;
 
 /// A way to compute a convolution.
@@ -37,7 +36,7 @@ pub enum Algorithm {
 
 /// What an [`Algorithm`] is to those who plan it and speak of it: Winograd is one, with tiles of so many outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum AlgorithmKind {
     Reference,
     Im2colGemm,
     Pointwise,
@@ -80,34 +79,19 @@ impl Algorithm {
         }
     }
 
-    pub(crate) const fn kind(self) -> Kind {
+    pub(crate) const fn kind(self) -> AlgorithmKind {
         match self {
-            Self::Reference => Kind::Reference,
-            Self::Im2colGemm => Kind::Im2colGemm,
-            Self::Pointwise => Kind::Pointwise,
-            Self::Direct => Kind::Direct,
-            Self::Depthwise => Kind::Depthwise,
-            Self::Winograd2x2 => Kind::Winograd(Size2::square(2)),
-            Self::Winograd3x3 => Kind::Winograd(Size2::square(3)),
-            Self::Winograd4x2 => Kind::Winograd(Size2::new(4, 2)),
-            Self::Winograd4x4 => Kind::Winograd(Size2::square(4)),
-            Self::Winograd6x6 => Kind::Winograd(Size2::square(6)),
-            Self::Fft => Kind::Fft,
-        }
-    }
-
-    /// Whether this algorithm can do `desc`, or why not.
-    ///
-    /// # Errors
-    /// The reason.
-    pub fn supports(self, desc: &ConvDesc) -> Result<(), Unsupported> {
-        match self.kind() {
-            Kind::Reference | Kind::Im2colGemm => Ok(()),
-            Kind::Pointwise => pointwise::supports(desc),
-            Kind::Direct => direct::supports(desc),
-            Kind::Depthwise => depthwise::supports(desc),
-            Kind::Winograd(outputs) => winograd::supports(desc, outputs),
-            Kind::Fft => fft::supports(desc),
+            Self::Reference => AlgorithmKind::Reference,
+            Self::Im2colGemm => AlgorithmKind::Im2colGemm,
+            Self::Pointwise => AlgorithmKind::Pointwise,
+            Self::Direct => AlgorithmKind::Direct,
+            Self::Depthwise => AlgorithmKind::Depthwise,
+            Self::Winograd2x2 => AlgorithmKind::Winograd(Size2::square(2)),
+            Self::Winograd3x3 => AlgorithmKind::Winograd(Size2::square(3)),
+            Self::Winograd4x2 => AlgorithmKind::Winograd(Size2::new(4, 2)),
+            Self::Winograd4x4 => AlgorithmKind::Winograd(Size2::square(4)),
+            Self::Winograd6x6 => AlgorithmKind::Winograd(Size2::square(6)),
+            Self::Fft => AlgorithmKind::Fft,
         }
     }
 }

@@ -1,9 +1,9 @@
 //! [`conv2d`]: plan, run, return.
 
-use super::{ConvIo, Threads};
-use crate::describe::{ConvDesc, TensorMut, TensorRef, Weights};
-use crate::error::ConvError;
-use crate::plan::{ConvPlan, PlanOptions, Workspace};
+use super::{ConvPlan, PlanOptions};
+use crate::describe::{ConvDesc, ConvError, TensorMut, TensorRef, Weights};
+use crate::memory::{Workspace, try_vec};
+use crate::run::{ConvIo, Threads};
 
 /// One convolution from slices to a new `Vec`, on the calling thread: for documentation, tests and small uses.
 ///
@@ -16,11 +16,9 @@ pub fn conv2d(desc: &ConvDesc, input: &[f32], weights: Weights<'_>) -> Result<Ve
     let plan = ConvPlan::new(desc, weights, &PlanOptions::default().max_threads(1))?;
     let input = TensorRef::packed(input, desc.input(), desc.layout())?;
     let len = desc.output().len(desc.output_layout())?;
-    let mut output = Vec::new();
-    let bytes = len * size_of::<f32>();
-    output.try_reserve_exact(len).map_err(|_| ConvError::OutOfMemory { what: "output", bytes })?;
+    let mut output = try_vec("output", len)?;
     output.resize(len, 0.0);
     let io = ConvIo::new(input, TensorMut::packed(&mut output, desc.output(), desc.output_layout())?);
-    plan.run(io, &mut Workspace::for_req(plan.workspace_req()), Threads::Seq)?;
+    plan.run(io, &mut Workspace::for_req(plan.workspace_req())?, Threads::Seq)?;
     Ok(output)
 }

@@ -1,8 +1,8 @@
 //! [`ConvError`]: what was wrong, what was expected, what was got.
 
-use crate::algo::{Algorithm, Unsupported};
-use crate::choose::{Isa, Rejection};
-use crate::describe::{Layout, Shape4, Size2};
+use super::algorithm::{Algorithm, Unsupported};
+use super::isa::Isa;
+use super::shape::{Layout, Shape4, Size2};
 use std::fmt;
 
 /// Every way in which a call of this library can fail. Nothing in it panics on bad arguments.
@@ -77,8 +77,12 @@ pub enum ConvError {
     TooLarge {
         /// The one that needs the least.
         algorithm: Algorithm,
-        /// What it needs: [`Rejection::Workspace`] or [`Rejection::Packed`].
-        rejection: Rejection,
+        /// Of which memory: `"workspace"` or `"packed weights"`.
+        what: &'static str,
+        /// Bytes that it needs.
+        needed: usize,
+        /// Bytes that it may have.
+        limit: usize,
     },
     /// The instruction set asked for is not there.
     IsaUnavailable {
@@ -143,12 +147,10 @@ impl fmt::Display for ConvError {
             Self::NothingAllowed => {
                 write!(f, "algorithms: expected one that can do this convolution, got all of them forbidden")
             }
-            Self::TooLarge { algorithm, rejection } => {
-                write!(
-                    f,
-                    "memory: expected an algorithm within the limits, got {algorithm}, which {rejection}"
-                )
-            }
+            Self::TooLarge { algorithm, what, needed, limit } => write!(
+                f,
+                "{what}: expected an algorithm that needs at most {limit} bytes, got {algorithm}, which needs {needed}"
+            ),
             Self::IsaUnavailable { isa, best } => {
                 write!(f, "instruction set {isa}: expected one that this machine has (the best is {best})")
             }

@@ -1,0 +1,71 @@
+//! Arithmetic on extents. The only place that multiplies sizes, so the only place that can overflow.
+
+use super::error::ConvError;
+use super::shape::{BLOCK, Layout, Pad2, Shape4, Size2};
+
+impl Shape4 {
+    /// Elements of a packed tensor of this shape: `Nchw16c` rounds the channels up to 16.
+    ///
+    /// # Errors
+    /// [`ConvError::SizeOverflow`] if their bytes exceed `isize::MAX`.
+    pub fn len(&self, layout: Layout) -> Result<usize, ConvError> {
+        let c = match layout {
+            Layout::Nchw | Layout::Nhwc => self.c,
+            Layout::Nchw16c => {
+                self.c.checked_next_multiple_of(BLOCK).ok_or(ConvError::SizeOverflow { what: "channels" })?
+            }
+        };
+        checked_product("elements of a tensor", &[self.n, c, self.h, self.w])
+    }
+}
+
+/// Each of these fields of a descriptor must be at least 1.
+pub(crate) fn check_positive(fields: &[(&'static str, usize)]) -> Result<(), ConvError> {
+    match fields.iter().find(|(_, value)| *value == 0) {
+        Some(&(field, value)) => Err(ConvError::field(field, "at least 1", value)),
+        None => Ok(()),
+    }
+}
+
+/// The product of `factors`, if that many `f32` can be addressed.
+pub(crate) fn checked_product(what: &'static str, factors: &[usize]) -> Result<usize, ConvError> {
+    const MOST: usize = isize::MAX as usize / size_of::<f32>();
+    factors
+        .iter()
+        .try_fold(1usize, |product, &factor| product.checked_mul(factor))
+        .filter(|&product| product <= MOST)
+        .ok_or(ConvError::SizeOverflow { what })
+}
+
+/// Output extents of a sliding window, checked:
+/// `floor((in + before + after - dilation * (k - 1) - 1) / stride) + 1` on both axes.
+pub(crate) fn window_output(
+    input: Size2,
+    kernel: Size2,
+    stride: Size2,
+    pad: Pad2,
+    dilation: Size2,
+) -> Result<Size2, ConvError> {
+    let padded = |n: usize, a: usize, b: usize| n.checked_add(a)?.checked_add(b);
+    let dilated = |k: usize, d: usize| k.checked_sub(1)?.checked_mul(d)?.checked_add(1);
+    let overflow = ConvError::SizeOverflow { what: "padded input or dilated kernel" };
+    let (Some(ph), Some(pw), Some(kh), Some(kw)) = (
+        padded(input.h, pad.top, pad.bottom),
+        padded(input.w, pad.left, pad.right),
+        dilated(kernel.h, dilation.h),
+        dilated(kernel.w, dilation.w),
+    ) else {
+        return Err(overflow);
+    };
+    // Coordinates are compared as isize later on.
+    if ph > isize::MAX as usize || pw > isize::MAX as usize {
+        return Err(overflow);
+    }
+    if kh > ph || kw > pw {
+        return Err(ConvError::EmptyOutput {
+            padded_input: Size2::new(ph, pw),
+            dilated_kernel: Size2::new(kh, kw),
+        });
+    }
+    Ok(Size2::new((ph - kh) / stride.h + 1, (pw - kw) / stride.w + 1))
+}
