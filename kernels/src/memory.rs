@@ -193,20 +193,23 @@ pub(crate) fn try_push<T>(what: &'static str, vec: &mut Vec<T>, item: T) -> Resu
     Ok(())
 }
 
-/// `collect` of as many elements as `items` says it has at most.
+/// `collect`.
 pub(crate) fn try_collect<T>(
     what: &'static str,
     items: impl Iterator<Item = T>,
 ) -> Result<Vec<T>, ConvError> {
-    let (least, most) = items.size_hint();
-    let mut vec = try_vec(what, most.unwrap_or(least))?;
-    vec.extend(items);
+    let mut vec = try_vec(what, items.size_hint().0)?;
+    for item in items {
+        try_push(what, &mut vec, item)?;
+    }
     Ok(vec)
 }
 
 /// `to_vec`.
 pub(crate) fn try_copy<T: Copy>(what: &'static str, items: &[T]) -> Result<Vec<T>, ConvError> {
-    try_collect(what, items.iter().copied())
+    let mut vec = try_vec(what, items.len())?;
+    vec.extend_from_slice(items);
+    Ok(vec)
 }
 
 #[cfg(test)]

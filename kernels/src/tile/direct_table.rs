@@ -7,6 +7,8 @@ use super::direct::{CHUNK, DirectArgs, MOST_PIXELS, MOST_TAPS, Run};
 use super::output::OutTile;
 use super::store::SumsArgs;
 use super::table::{Post, TileShape};
+use crate::describe::ConvError;
+use crate::memory::try_push;
 
 /// The register tile of direct convolution: some pixels of an output row by vectors of output channels.
 pub struct DirectTile {
@@ -61,50 +63,62 @@ pub(crate) struct TileRow {
 }
 
 impl TileRow {
-    /// `tiles` are the pixels and the runs of each, the former among `sizes`.
+    /// `pixels` are those of each tile, among `sizes`; `runs` are those of the first tile, then those of the second, ..
+    ///
+    /// # Errors
+    /// [`ConvError::OutOfMemory`].
     ///
     /// # Panics
     /// If tiles have different runs, or a run begins before the row: a defect of this library.
-    pub(crate) fn new(sizes: &[usize], stride: usize, tiles: Vec<(usize, Vec<Run>)>) -> Self {
-        let runs_of_tile = tiles[0].1.len();
-        let taps = tiles[0].1.iter().map(|run| run.taps).collect::<Vec<_>>();
+    pub(crate) fn new(
+        sizes: &[usize],
+        stride: usize,
+        pixels: &[usize],
+        runs: Vec<Run>,
+    ) -> Result<Self, ConvError> {
+        let runs_of_tile = runs.len() / pixels.len();
+        let taps = || runs[..runs_of_tile].iter().map(|run| run.taps);
         let mut row = Self {
             tiles: Vec::new(),
-            tile_count: tiles.len(),
-            runs: Vec::with_capacity(tiles.len() * runs_of_tile),
+            tile_count: pixels.len(),
+            runs: Vec::new(),
             runs_of_tile,
             pixels: 0,
             stride,
             end: 0,
-            taps: taps.iter().sum(),
-            longest: taps.iter().copied().max().unwrap_or(0),
+            taps: taps().sum(),
+            longest: taps().max().unwrap_or(0),
             inside: true,
         };
-        assert!(row.taps > 0 && row.longest <= MOST_TAPS);
-        for (pixels, runs) in tiles {
-            assert!(runs.iter().map(|run| &run.taps).eq(&taps) && pixels <= MOST_PIXELS);
+        assert!(row.taps > 0 && row.longest <= MOST_TAPS && runs.len() == pixels.len() * runs_of_tile);
+        for (tile, (&pixels, of_tile)) in pixels.iter().zip(runs.chunks_exact(runs_of_tile)).enumerate() {
+            assert!(of_tile.iter().map(|run| run.taps).eq(taps()) && pixels <= MOST_PIXELS);
             let size = sizes.iter().position(|&size| size == pixels).expect("a size of the table");
-            if !row.continues(size, pixels, &runs) {
-                let window = runs.iter().all(|run| run.taps == 1 && run.lo == 0 && run.hi == pixels)
-                    && runs.windows(2).all(|pair| pair[1].first == pair[0].first + 1);
-                row.tiles.push(TilesOfRow { count: 0, x: row.pixels, size, runs: row.runs.len(), window });
+            let before = tile.checked_sub(1).map(|before| &runs[before * runs_of_tile..][..runs_of_tile]);
+            if !before.is_some_and(|before| row.continues(size, pixels, before, of_tile)) {
+                let window = of_tile.iter().all(|run| run.taps == 1 && run.lo == 0 && run.hi == pixels)
+                    && of_tile.windows(2).all(|pair| pair[1].first == pair[0].first + 1);
+                let runs = tile * runs_of_tile;
+                let tiles = TilesOfRow { count: 0, x: row.pixels, size, runs, window };
+                try_push("tiles of a row", &mut row.tiles, tiles)?;
             }
             row.tiles.last_mut().expect("just pushed, if not before").count += 1;
             row.pixels += pixels;
-            runs.into_iter().for_each(|run| row.push(run, pixels));
+            of_tile.iter().for_each(|run| row.measure(run, pixels));
         }
-        row
+        row.runs = runs;
+        Ok(row)
     }
 
     /// Whether a tile reads what the one before reads, as many pixels further as that has.
-    fn continues(&self, size: usize, pixels: usize, runs: &[Run]) -> bool {
-        let Some(before) = self.tiles.last() else { return false };
+    fn continues(&self, size: usize, pixels: usize, before: &[Run], runs: &[Run]) -> bool {
         let further = |run: &Run| Run { first: run.first + (pixels * self.stride) as isize, ..*run };
-        let expected = self.runs[self.runs.len() - self.runs_of_tile..].iter().map(further);
-        before.size == size && expected.eq(runs.iter().copied())
+        let same_size = self.tiles.last().is_some_and(|tiles| tiles.size == size);
+        same_size && before.iter().map(further).eq(runs.iter().copied())
     }
 
-    fn push(&mut self, run: Run, pixels: usize) {
+    /// How far a run of a tile reads.
+    fn measure(&mut self, run: &Run, pixels: usize) {
         let reach = pixels + run.taps - 1;
         assert!(run.hi <= reach);
         if run.lo < run.hi {
@@ -114,7 +128,6 @@ impl TileRow {
             self.end = self.end.max(last.map_or(usize::MAX, |x| x as usize) + 1);
         }
         self.inside &= run.lo == 0 && run.hi == reach;
-        self.runs.push(run);
     }
 
     /// Tiles, and runs of each.

@@ -23,6 +23,7 @@ use super::operands::Operands;
 use super::planes::PlaneRows;
 use crate::algo::packed::{GemmWeights, Panel};
 use crate::describe::{BLOCK, ConvDesc, ConvError, Layout, Weights};
+use crate::memory::try_collect;
 use crate::tile::direct::CHUNK;
 use crate::tile::direct_table::{DirectImage, DirectK, DirectTile, DirectWeights, TileRow};
 use crate::tile::output::{OutTile, OutputRegion, TileAt};
@@ -55,7 +56,7 @@ impl DirectConv {
     ) -> Result<Self, ConvError> {
         let cut = DirectCut::new(desc, kernels);
         let tile = &kernels.direct;
-        let runs = rows::kernel_runs(desc, tile.taps);
+        let runs = try_collect("runs of a kernel row", rows::kernel_runs(desc, tile.taps))?;
         let packed = match cut.source {
             Source::Image => None,
             Source::Rows(rows) => Some(rows),
@@ -64,7 +65,7 @@ impl DirectConv {
         Ok(Self {
             desc: *desc,
             kernels,
-            tiles: rows::tile_row(desc, tile.pixels, &runs, packed),
+            tiles: rows::tile_row(desc, tile.pixels, &runs, packed)?,
             channels: desc.ins(),
             weights: GemmWeights::pack(desc, weights, &tile.shape, cut.layout, |k| order[k])?,
             ahead: cut.shape.bytes() > WEIGHTS_SHARE,
@@ -74,7 +75,7 @@ impl DirectConv {
 
     /// See [`GemmWeights::fill`].
     pub(crate) fn fill(&mut self, channels: Range<usize>, filters: &[f32]) -> Result<(), ConvError> {
-        let runs = rows::kernel_runs(&self.desc, self.tile().taps);
+        let runs = try_collect("runs of a kernel row", rows::kernel_runs(&self.desc, self.tile().taps))?;
         let order = k_order(&self.desc, &self.cut.source, &runs)?;
         self.weights.fill(channels, filters, |k| order[k])
     }

@@ -104,7 +104,7 @@ impl DirectCut {
             Source::Rows(rows) => (channels, packed_stretch(desc, rows)),
         };
         let row_block = even(desc.kernel().h, (MOST_STEPS / (k_block * desc.kernel().w)).max(1));
-        let runs = rows::kernel_runs(desc, tile.taps).len();
+        let runs = rows::kernel_runs(desc, tile.taps).count();
         Self { source, shape, chunk, k_block, row_block, stretch, runs, layout }
     }
 

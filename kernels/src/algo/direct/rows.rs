@@ -1,7 +1,8 @@
 //! One row of the output of a direct convolution: how it is cut into tiles, which pixels each of them reads, and the
 //! rows that are packed where the image cannot be read in place.
 
-use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef};
+use crate::describe::{BLOCK, ConvDesc, ConvError, Layout, PixelRef};
+use crate::memory::{try_collect, try_push, try_vec};
 use crate::tile::direct::Run;
 use crate::tile::direct_table::TileRow;
 use std::ops::Range;
@@ -18,30 +19,29 @@ pub(crate) struct KernelRun {
 ///
 /// Tap `j` of output pixel `i` reads pixel `i * stride + j * dilation`. Two taps share pixels if they are
 /// `stride / dilation` apart: so the row falls into that many classes, and each of those into even runs.
-///
-/// At most as many as a kernel row has taps, which [`supports`](super::supports) bounds.
-pub(crate) fn kernel_runs(desc: &ConvDesc, most: usize) -> Vec<KernelRun> {
+pub(crate) fn kernel_runs(desc: &ConvDesc, most: usize) -> impl Iterator<Item = KernelRun> + use<> {
     let (width, stride, dilation) = (desc.kernel().w, desc.stride().w, desc.dilation().w);
     let (step, most) = if stride.is_multiple_of(dilation) { (stride / dilation, most) } else { (1, 1) };
-    let mut runs = Vec::new();
-    for class in 0..step.min(width) {
+    (0..step.min(width)).flat_map(move |class| {
         let mut left = (width - class).div_ceil(step);
         let mut first = class;
-        while left > 0 {
-            let taps = left.div_ceil(left.div_ceil(most));
-            runs.push(KernelRun { first, step, taps });
-            (first, left) = (first + taps * step, left - taps);
-        }
-    }
-    runs
+        std::iter::from_fn(move || {
+            if left == 0 {
+                return None;
+            }
+            let run = KernelRun { first, step, taps: left.div_ceil(left.div_ceil(most)) };
+            (first, left) = (first + run.taps * step, left - run.taps);
+            Some(run)
+        })
+    })
 }
 
 /// Cuts `width` pixels into tiles of the sizes there are (ascending, from 1), so that the tiles take the least time.
-fn tile_sizes(width: usize, sizes: &[usize]) -> Vec<usize> {
+fn tile_sizes(width: usize, sizes: &[usize]) -> Result<Vec<usize>, ConvError> {
     // A tile of fewer than four pixels has too few sums in flight to hide the latency of an FMA, and each tile costs
     // about a pixel to begin and to end. Eighths of the time of a pixel; then the largest tile, which should be small.
     let cost = |pixels: usize| 8 * pixels.max(4) + 6;
-    let mut best = vec![(0, 0, 0); width + 1];
+    let mut best = try_collect("tiles of a row", (0..=width).map(|_| (0, 0, 0)))?;
     for x in 1..=width {
         let after = |&size: &usize| {
             let (time, largest, _) = best[x - size];
@@ -53,10 +53,10 @@ fn tile_sizes(width: usize, sizes: &[usize]) -> Vec<usize> {
     let mut tiles = Vec::new();
     let mut left = width;
     while left > 0 {
-        tiles.push(best[left].2);
+        try_push("tiles of a row", &mut tiles, best[left].2)?;
         left -= best[left].2;
     }
-    tiles
+    Ok(tiles)
 }
 
 /// The tiles of a row of the output; with `packed` rows, or on the image itself.
@@ -65,19 +65,18 @@ pub(crate) fn tile_row(
     sizes: &[usize],
     kernel: &[KernelRun],
     packed: Option<PackedRows>,
-) -> TileRow {
+) -> Result<TileRow, ConvError> {
+    let pixels = tile_sizes(desc.output().w, sizes)?;
+    let mut runs = try_vec("runs of a row", pixels.len().saturating_mul(kernel.len()))?;
     let mut x = 0;
-    let tile = |pixels: usize| {
-        let runs = kernel.iter().map(|run| match packed {
+    for &pixels in &pixels {
+        runs.extend(kernel.iter().map(|run| match packed {
             None => image_run(desc, run, x, pixels),
             Some(rows) => rows.run(desc, run, x, pixels),
-        });
-        let tile = (pixels, runs.collect());
+        }));
         x += pixels;
-        tile
-    };
-    let tiles = tile_sizes(desc.output().w, sizes).into_iter().map(tile).collect();
-    TileRow::new(sizes, if packed.is_some() { 1 } else { desc.stride().w }, tiles)
+    }
+    TileRow::new(sizes, if packed.is_some() { 1 } else { desc.stride().w }, &pixels, runs)
 }
 
 /// A run of the image row itself, clipped to it.
