@@ -8,6 +8,7 @@
 
 use crate::describe::ConvError;
 use aligned_vec::{AVec, RuntimeAlign};
+use std::alloc::Layout;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
@@ -51,7 +52,11 @@ impl Buffer {
         let bytes = len.saturating_mul(size_of::<f32>());
         let refused = ConvError::OutOfMemory { what, bytes };
         let align = if bytes >= LARGE { HUGE_PAGE } else { CACHE_LINE };
-        let Some(rounded) = bytes.checked_next_multiple_of(align) else { return Err(refused) };
+        // aligned-vec takes it for granted that an allocation has a layout.
+        let rounded = bytes.checked_next_multiple_of(align);
+        let Some(rounded) = rounded.filter(|&bytes| Layout::from_size_align(bytes, align).is_ok()) else {
+            return Err(refused);
+        };
         let mut data = AVec::new(align);
         data.try_reserve_exact(rounded / size_of::<f32>()).map_err(|_| refused)?;
         if bytes >= LARGE {

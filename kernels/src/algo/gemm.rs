@@ -53,11 +53,10 @@ fn k_order(desc: &ConvDesc) -> impl Fn(usize) -> usize + use<> {
 }
 
 impl GemmConv {
-    /// Packs `weights` as `cut` has it. K runs `(kh, kw, c)` where channels are neighbours; in NCHW `(c, kh, kw)`, the
-    /// filter's own order.
+    /// Without a filter yet. K runs `(kh, kw, c)` where channels are neighbours; in NCHW `(c, kh, kw)`, the filter's own
+    /// order.
     pub(crate) fn new(desc: &ConvDesc, weights: &Weights<'_>, cut: GemmCut) -> Result<Self, ConvError> {
-        let (layout, order) = (cut.layout, k_order(desc));
-        let weights = GemmWeights::pack(desc, weights, &cut.tile.shape, layout, order)?;
+        let weights = GemmWeights::new(desc, weights, &cut.tile.shape, cut.layout)?;
         Ok(Self { desc: *desc, cut, weights })
     }
 

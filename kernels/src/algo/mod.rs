@@ -63,7 +63,7 @@ pub(crate) fn prepare(
     kernels: &'static KernelSet,
 ) -> Result<Driver, ConvError> {
     let gemm = |cut| Ok(Driver::Gemm(gemm::GemmConv::new(desc, weights, cut)?));
-    Ok(match algorithm.kind() {
+    let mut driver = match algorithm.kind() {
         AlgorithmKind::Reference => Driver::Reference(reference::Reference::new(desc, weights)?),
         AlgorithmKind::Im2colGemm => gemm(im2col::cut(desc, kernels))?,
         AlgorithmKind::Pointwise => gemm(pointwise::cut(desc, kernels))?,
@@ -73,7 +73,11 @@ pub(crate) fn prepare(
             Driver::Winograd(Box::new(winograd::WinogradConv::new(desc, weights, outputs, kernels)?))
         }
         AlgorithmKind::Fft => Driver::Fft(Box::new(fft::FftConv::new(desc, weights, kernels)?)),
-    })
+    };
+    if takes_parts(algorithm) && !weights.filter.is_empty() {
+        driver.fill(0..desc.output().c, weights.filter)?;
+    }
+    Ok(driver)
 }
 
 /// Whether [`prepare`] can do without a filter, which is then given in parts: [`Driver::fill`].

@@ -63,13 +63,14 @@ impl PanelShape {
             }
             Layout::Nchw16c | Layout::Nhwc => (shape.columns_for(per_group), 1),
         };
-        let mut panels = Self { width, align, count: 0, per_channel: desc.epilogue().per_channel() };
-        panels.count = if align == 1 {
-            groups * per_group.div_ceil(width)
-        } else {
+        let panels = Self { width, align, count: 0, per_channel: desc.epilogue().per_channel() };
+        // A group begins in its block where the one `align` groups before it does, so only that many need counting.
+        let of_groups = |groups: usize| -> usize {
             (0..groups).map(|group| panels.starts(group * per_group, per_group).len()).sum()
         };
-        panels
+        let repeated = of_groups(align.min(groups)).saturating_mul(groups / align);
+        let count = repeated.saturating_add(of_groups(groups % align));
+        Self { count, ..panels }
     }
 
     /// Where the panels of the `per_group` channels from `begin` on begin.
@@ -257,23 +258,18 @@ pub(crate) struct GemmWeights {
 }
 
 impl GemmWeights {
-    /// Packs `weights`, bias and slopes; no filter, if there is none yet: see [`fill`](Self::fill). `layout` is the
-    /// output's, as the driver sees it.
-    pub(crate) fn pack(
+    /// Packs bias and slopes, and makes room for the filter: see [`fill`](Self::fill). `layout` is the output's, as the
+    /// driver sees it.
+    pub(crate) fn new(
         desc: &ConvDesc,
         weights: &Weights<'_>,
         tile: &TileShape,
         layout: Layout,
-        order: impl Fn(usize) -> usize,
     ) -> Result<Self, ConvError> {
         let shape = GemmShape::new(desc, tile, layout);
         let panels = Panels::new(desc, weights, tile, layout)?;
         let data = Buffer::zeroed_for(PACKED, shape.len())?;
-        let mut packed = Self { shape, panels, data };
-        if !weights.filter.is_empty() {
-            packed.fill(0..desc.output().c, weights.filter, order)?;
-        }
-        Ok(packed)
+        Ok(Self { shape, panels, data })
     }
 
     /// Packs the filters of some output channels; step `k` of a channel is element `order(k)` of its taps.

@@ -160,7 +160,7 @@ impl Profile {
         let threads = threads as u64;
         let rate = |one: u64, all: u64| one.min(all / threads).max(1) as f64 * 1e-3;
         [
-            rate(self.l2_mbs, self.l2_mbs_all.max(threads * self.l2_mbs)),
+            rate(self.l2_mbs, self.l2_mbs_all.max(threads.saturating_mul(self.l2_mbs))),
             rate(self.l3_mbs, self.l3_mbs_all.max(self.l3_mbs)),
             rate(self.dram_mbs, self.dram_mbs_all.max(self.dram_mbs)),
         ]

@@ -93,15 +93,16 @@ impl Packing {
     /// Packs the filters of [`next`](Self::next): `[channels][C / groups][KH][KW]`.
     ///
     /// # Errors
-    /// [`ConvError::BufferLen`] if they are not as many.
+    /// [`ConvError::BufferLen`] if they are not as many, [`ConvError::OutOfMemory`]. They can then be given again.
     pub fn fill(&mut self, filters: &[f32]) -> Result<(), ConvError> {
         let channels = self.next();
         check_len("filters of the next channels", channels.len() * self.desc().taps(), filters.len())?;
-        self.done = channels.end;
+        let end = channels.end;
         match &mut self.state {
             State::Plan(plan) => plan.conv.driver.fill(channels, filters)?,
             State::Whole(whole) => whole.filter.extend_from_slice(filters),
         }
+        self.done = end;
         Ok(())
     }
 

@@ -42,7 +42,9 @@ pub(crate) fn cut(grain: &Grain, parts: usize, len: impl Fn(Axis) -> usize) -> O
     // Of all threads' time, how much of it they work, in 1/1024.
     let busy = |&(axis, unit): &(Axis, usize)| {
         let units = len(axis).div_ceil(unit);
-        if units < 2 { 0 } else { 1024 * units / (parts * units.div_ceil(parts)) }
+        // What would overflow has more units than memory has bytes: then all threads are busy.
+        let slots = parts.saturating_mul(units.div_ceil(parts));
+        if units < 2 { 0 } else { units.saturating_mul(1024) / slots }
     };
     let even = axes.iter().find(|&axis| busy(axis) >= EVEN);
     // The first of the best.
@@ -53,7 +55,7 @@ pub(crate) fn cut(grain: &Grain, parts: usize, len: impl Fn(Axis) -> usize) -> O
 /// Of `parts` threads and an axis of `len`, cut in units: how many threads get the first part, and its length.
 pub(crate) fn first_of_two(len: usize, unit: usize, parts: usize) -> (usize, usize) {
     let (left, units) = (parts / 2, len.div_ceil(unit));
-    (left, (units * left).div_ceil(parts).min(units - 1).max(1) * unit)
+    (left, units.saturating_mul(left).div_ceil(parts).min(units - 1).max(1) * unit)
 }
 
 /// Extents of a box of the output.

@@ -61,13 +61,12 @@ impl DirectConv {
             Source::Image => None,
             Source::Rows(rows) => Some(rows),
         };
-        let order = k_order(desc, &cut.source, &runs)?;
         Ok(Self {
             desc: *desc,
             kernels,
             tiles: rows::tile_row(desc, tile.pixels, &runs, packed)?,
             channels: desc.ins(),
-            weights: GemmWeights::pack(desc, weights, &tile.shape, cut.layout, |k| order[k])?,
+            weights: GemmWeights::new(desc, weights, &tile.shape, cut.layout)?,
             ahead: cut.shape.bytes() > WEIGHTS_SHARE,
             cut,
         })

@@ -108,7 +108,7 @@ impl WinogradConv {
             desc: *desc,
             kernels,
             coefficients: Coefficients { y: matrices[0].coefficients(), x: matrices[1].coefficients() },
-            weights: WinogradWeights::pack(desc, weights, shape, &matrices, cut.order)?,
+            weights: WinogradWeights::new(desc, weights, shape, &matrices, cut.order)?,
             phases,
             channels: phases.channels(desc),
             cut,

@@ -29,8 +29,9 @@ pub(super) struct WinogradWeights {
 }
 
 impl WinogradWeights {
-    /// `layout` is the output's, as the driver sees it. If there is no filter yet, see [`fill`](Self::fill).
-    pub(super) fn pack(
+    /// Packs bias and slopes, and makes room for the filter: see [`fill`](Self::fill). `layout` is the output's, as the
+    /// driver sees it.
+    pub(super) fn new(
         desc: &ConvDesc,
         weights: &Weights<'_>,
         (shape, layout): (&TileShape, Layout),
@@ -43,11 +44,7 @@ impl WinogradWeights {
         let matrix = channels.saturating_mul(panels.width());
         let len = panels.all().len().saturating_mul(points).saturating_mul(matrix);
         let data = Buffer::zeroed_for(PACKED, len)?;
-        let mut packed = Self { panels, order, points, matrix, data };
-        if !weights.filter.is_empty() {
-            packed.fill(desc, 0..desc.output().c, weights.filter, matrices)?;
-        }
-        Ok(packed)
+        Ok(Self { panels, order, points, matrix, data })
     }
 
     /// Packs the filters of some output channels.
