@@ -1,6 +1,7 @@
 //! Random layers: what no network has, so that a choice cannot have been fitted to it.
 
 use crate::layers::LayerSpec;
+use crate::splitmix::SplitMix64;
 
 /// Multiply-accumulates of a layer at most, so that a run ends.
 pub const MOST_MACS: u64 = 1 << 30;
@@ -35,20 +36,13 @@ pub fn by_id(id: &str) -> Option<LayerSpec> {
     Some(layer)
 }
 
-/// SplitMix64 (Steele et al. 2014).
-struct Generator(u64);
+/// Draws layers.
+struct Generator(SplitMix64);
 
 impl Generator {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
     /// In 0..1.
     fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1u64 << 53) as f64
+        (self.0.next() >> 11) as f64 / (1u64 << 53) as f64
     }
 
     /// In 1..=`most`, every factor as likely as another.
@@ -58,12 +52,12 @@ impl Generator {
 
     /// In 1..=`most`.
     fn uniform(&mut self, most: usize) -> usize {
-        1 + (self.next() % most as u64) as usize
+        1 + (self.0.next() % most as u64) as usize
     }
 
     /// True so many times of a hundred.
     fn percent(&mut self, percent: u64) -> bool {
-        self.next() % 100 < percent
+        self.0.next() % 100 < percent
     }
 
     fn layer(&mut self) -> Option<LayerSpec> {
@@ -74,7 +68,7 @@ impl Generator {
         let kw = if self.percent(85) { kh } else { self.uniform(11) };
         let stride = if self.percent(60) { 1 } else { self.uniform(3) };
         let pad = if self.percent(75) { kh.min(kw) / 2 } else { 0 };
-        let groups = match self.next() % 20 {
+        let groups = match self.0.next() % 20 {
             0..14 => 1,
             14..17 => c,
             _ => self.log_uniform(c.min(o)),
@@ -96,7 +90,7 @@ impl Generator {
 /// `count` valid layers, the same for the same `seed`: channels and maps log-uniform in 1..=1024 and 1..=256, kernels of
 /// 1 to 11 taps each way, strides 1 to 3, batches of 1 to 8, three in ten with groups; none of more than [`MOST_MACS`].
 pub fn layers(count: usize, seed: u64) -> Vec<LayerSpec> {
-    let mut generator = Generator(seed);
+    let mut generator = Generator(SplitMix64(seed));
     std::iter::from_fn(|| Some(generator.layer())).flatten().take(count).collect()
 }
 

@@ -5,6 +5,7 @@
 #![allow(dead_code)] // each test binary uses its part
 
 mod oracle;
+mod random;
 pub mod strategy;
 mod winograd;
 
@@ -12,6 +13,7 @@ use kernels::{
     Activation, Algorithm, ConvDesc, ConvError, ConvIo, ConvPlan, EpilogueSpec, Isa, Layout, Pad2, Pitch,
     PlanOptions, Shape4, Size2, TensorMut, TensorRef, Threads, Weights, Workspace,
 };
+pub use random::Rng;
 
 /// A NaN that no computation makes: what is not written stays recognisable.
 pub const JUNK: f32 = f32::from_bits(0x7fa5_a5a5);
@@ -71,23 +73,7 @@ pub struct Data {
     pub residual: Option<Vec<f32>>,
 }
 
-/// SplitMix64 (Steele et al. 2014): reproducible from the seed alone.
-pub struct Rng(pub u64);
-
 impl Rng {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// Uniform in -1..1.
-    pub fn unit(&mut self) -> f32 {
-        (self.next() >> 40) as f32 / (1u64 << 23) as f32 - 1.0
-    }
-
     pub fn values(&mut self, kind: Values, len: usize) -> Vec<f32> {
         (0..len)
             .map(|_| match kind {

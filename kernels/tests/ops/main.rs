@@ -12,31 +12,30 @@ mod maxout;
 mod norm;
 mod pool;
 mod pool_examples;
+#[path = "../common/random.rs"]
+mod random;
 mod softmax;
 
 use kernels::{Layout, Pitch, Shape4, TensorMut, TensorRef};
+use random::Rng;
 
 /// What outputs are filled with before a run, so that an element that is not written shows.
 const UNWRITTEN: f32 = f32::NAN;
 
 /// A deterministic stream of numbers in -1..1.
-pub(crate) struct Noise(u64);
+pub(crate) struct Noise(Rng);
 
 impl Noise {
     pub(crate) fn new(seed: u64) -> Self {
-        Self(seed)
+        Self(Rng(seed))
     }
 
-    /// SplitMix64 (Steele, Lea and Flood 2014).
     pub(crate) fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.0.next()
     }
 
     pub(crate) fn next(&mut self) -> f32 {
-        (self.bits() >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+        self.0.unit()
     }
 
     pub(crate) fn vec(&mut self, len: usize) -> Vec<f32> {

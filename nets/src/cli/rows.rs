@@ -87,17 +87,13 @@ impl Rows {
         text::lines(&table)
     }
 
-    /// RFC 4180, without the total: a reader can add.
-    pub(super) fn csv(&self) -> String {
-        let quoted = |field: &str| match field.contains([',', '"', '\n', '\r']) {
-            true => format!("\"{}\"", field.replace('"', "\"\"")),
-            false => field.to_owned(),
-        };
-        let line = |fields: Vec<String>| fields.join(",") + "\n";
-        let header = self.columns.iter().map(|column| quoted(&column.name)).collect();
-        let rows = self.rows[..self.rows.len() - usize::from(self.has_total)].iter();
-        line(header)
-            + &rows.map(|row| line(row.iter().map(|field| quoted(field)).collect())).collect::<String>()
+    /// Without the total: a reader can add.
+    pub(super) fn csv(&self) -> anyhow::Result<String> {
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        writer.write_record(self.columns.iter().map(|column| &column.name))?;
+        let rows = &self.rows[..self.rows.len() - usize::from(self.has_total)];
+        rows.iter().try_for_each(|row| writer.write_record(row))?;
+        Ok(String::from_utf8(writer.into_inner()?)?)
     }
 
     pub(super) fn markdown(&self) -> String {
@@ -138,7 +134,7 @@ mod tests {
 
     #[test]
     fn csv_quotes_and_leaves_the_total_out() {
-        assert_eq!(rows().csv(), "A,Long name,C\n\"x,y\",1,2\n");
+        assert_eq!(rows().csv().unwrap(), "A,Long name,C\n\"x,y\",1,2\n");
         assert!(rows().markdown().starts_with("| A | Long name | C |\n| --- | ---: | ---: |\n| x,y |"));
     }
 }

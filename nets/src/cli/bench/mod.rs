@@ -122,7 +122,7 @@ impl Bench {
         Ok(match self.format {
             Format::Text => report.text(self.per_layer),
             Format::Json => report.json()?,
-            Format::Csv => report.csv(self.per_layer),
+            Format::Csv => report.csv(self.per_layer)?,
         })
     }
 }

@@ -130,7 +130,7 @@ impl<'a> Report<'a> {
     }
 
     /// One row for each measurement, or one for each of its layers.
-    pub(super) fn csv(&self, per_layer: bool) -> String {
+    pub(super) fn csv(&self, per_layer: bool) -> anyhow::Result<String> {
         let plain =
             |names: &[&'static str]| names.iter().map(|&name| (name, Align::Left, 0)).collect::<Vec<_>>();
         let mut columns = plain(&["net", "batch", "threads", "isa", "numerics", "ms_min", "ms_median"]);

@@ -35,7 +35,7 @@ pub(super) fn execute(format: Format, batch: u64) -> anyhow::Result<String> {
     let networks = networks.collect::<anyhow::Result<Vec<_>>>()?;
     Ok(match format {
         Format::Json => serde_json::to_string(&networks)? + "\n",
-        Format::Csv => rows(&networks, false).csv(),
+        Format::Csv => rows(&networks, false).csv()?,
         Format::Markdown => rows(&networks, false).markdown(),
         Format::Text => rows(&networks, true).text() + &differences(&networks),
     })

@@ -95,7 +95,7 @@ impl Count {
         Ok(match self.format {
             Format::Text => report.text(),
             Format::Json => serde_json::to_string(&report)? + "\n",
-            Format::Csv => report.rows(false).csv(),
+            Format::Csv => report.rows(false).csv()?,
             Format::Markdown => report.rows(true).markdown(),
         })
     }
