@@ -32,11 +32,7 @@ fn layers(criterion: &mut Criterion) {
                 let layer = Layer::new(&problem, Layouts::same(layout), options, Memory::Warm);
                 let mut layer = layer.unwrap_or_else(|error| panic!("{id}: {error}"));
                 layer.run(Threads::Seq);
-                assert!(
-                    layer.errors().l2 < problem.tolerance(2e-6),
-                    "{id}, {layout}: relative L2 error {}",
-                    layer.errors().l2
-                );
+                layer.assert_right();
                 layer
             };
             let mut rivals = vec![planned(&options)];

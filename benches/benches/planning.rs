@@ -52,13 +52,13 @@ fn of_layers(rounds: usize) -> anyhow::Result<()> {
 }
 
 /// A convolution with its weights.
-struct Layer<'a> {
+struct WeightedConv<'a> {
     desc: ConvDesc,
     filter: &'a [f32],
     bias: Option<&'a [f32]>,
 }
 
-impl Layer<'_> {
+impl WeightedConv<'_> {
     fn weights(&self) -> Weights<'_> {
         Weights { filter: self.filter, bias: self.bias, slope: None }
     }
@@ -96,8 +96,9 @@ fn of_network(name: &str, threads: usize, rounds: usize) -> anyhow::Result<()> {
                 ConvPlan::new(&layer.desc, layer.weights(), &chosen(index.next().unwrap_or(0)))
             })?;
             wisdom = Wisdom::new();
-            let plan =
-                |layer: &Layer<'_>| ConvPlan::with_wisdom(&layer.desc, layer.weights(), &measured, &wisdom);
+            let plan = |layer: &WeightedConv<'_>| {
+                ConvPlan::with_wisdom(&layer.desc, layer.weights(), &measured, &wisdom)
+            };
             stages[2].time(&layers, plan)?;
             stages[3].time(&layers, plan)
         })?;
@@ -116,12 +117,12 @@ fn of_network(name: &str, threads: usize, rounds: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn with_weights<'a>(descs: &[ConvDesc], mut numbers: &'a [f32]) -> anyhow::Result<Vec<Layer<'a>>> {
+fn with_weights<'a>(descs: &[ConvDesc], mut numbers: &'a [f32]) -> anyhow::Result<Vec<WeightedConv<'a>>> {
     let layer = |desc: &ConvDesc| {
         let (filter, rest) = numbers.split_at_checked(desc.filter_len())?;
         let bias = desc.epilogue().bias.then(|| &filter[..desc.output().c]);
         numbers = rest;
-        Some(Layer { desc: *desc, filter, bias })
+        Some(WeightedConv { desc: *desc, filter, bias })
     };
     descs.iter().map(layer).collect::<Option<_>>().context("too few numbers")
 }
@@ -140,8 +141,8 @@ impl Stage {
     /// What is planned is kept until the clock has stopped.
     fn time<'a, 'b: 'a, R>(
         &mut self,
-        layers: &'a [Layer<'b>],
-        plan: impl FnMut(&'a Layer<'b>) -> Result<R, kernels::ConvError>,
+        layers: &'a [WeightedConv<'b>],
+        plan: impl FnMut(&'a WeightedConv<'b>) -> Result<R, kernels::ConvError>,
     ) -> anyhow::Result<()> {
         let (seconds, _) = timed(|| layers.iter().map(plan).collect::<Result<Vec<R>, _>>())?;
         self.seconds.push(seconds);

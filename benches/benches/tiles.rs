@@ -46,12 +46,7 @@ fn pointwise(isa: Isa, problem: &Problem) -> Rival<'_> {
     let layer = Layer::new(problem, Layouts::same(Layout::Nchw16c), &options, Memory::Warm);
     let mut layer = layer.expect("a pointwise layer");
     layer.run(Threads::Seq);
-    assert!(
-        layer.errors().l2 < problem.tolerance(2e-6),
-        "{}: relative L2 error {}",
-        problem.spec.id,
-        layer.errors().l2
-    );
+    layer.assert_right();
     let desc = &problem.desc;
     let name = format!("pointwise_{}x{}_{}_{isa}", desc.input().size(), desc.input().c, desc.output().c);
     Rival::new(name, problem.spec.flops(), move || layer.run(Threads::Seq))

@@ -44,14 +44,6 @@ impl Precision {
             Self::Fast => Numerics::Fast,
         }
     }
-
-    /// The relative L2 error that an algorithm may add to that of a plain sum.
-    pub(crate) fn added(self) -> f64 {
-        match self {
-            Self::Strict | Self::Default => 2e-6,
-            Self::Fast => 6e-6,
-        }
-    }
 }
 
 /// What a program prints, and whether all is well.

@@ -5,6 +5,7 @@
 //! what is far off, lest a few disturbed rows decide.
 
 use crate::layer::Layouts;
+use crate::turns::geometric_mean;
 use crate::{layers, random};
 use anyhow::Context;
 use kernels::internal::{KernelSet, choice_with, parts_of};
@@ -21,7 +22,7 @@ const FAR: f64 = 0.35;
 
 /// A row of the result of `shootout`.
 #[derive(Debug, Deserialize)]
-struct Measured {
+struct TimedRow {
     layer: String,
     algorithm: String,
     isa: String,
@@ -31,7 +32,7 @@ struct Measured {
 }
 
 /// A layer in a layout, on an instruction set and so many threads.
-struct Problem {
+struct Setting {
     /// All of these, the layer last.
     name: String,
     desc: ConvDesc,
@@ -40,8 +41,8 @@ struct Problem {
 }
 
 /// Terms and time of one run, in seconds.
-struct Sample {
-    problem: Problem,
+struct TimedRun {
+    problem: Setting,
     algorithm: Algorithm,
     parts: Vec<f64>,
     seconds: f64,
@@ -52,7 +53,7 @@ type Constants<'a> = BTreeMap<&'a str, BTreeMap<&'static str, Vec<f64>>>;
 
 /// All of one instruction set and family.
 struct Family {
-    samples: Vec<Sample>,
+    samples: Vec<TimedRun>,
     constants: Vec<f64>,
 }
 
@@ -67,14 +68,14 @@ pub fn run(files: &[PathBuf], verbose: bool, check: bool) -> anyhow::Result<Stri
         let rows =
             csv::Reader::from_path(file).with_context(|| file.display().to_string())?.into_deserialize();
         for row in rows {
-            let row: Measured = row?;
+            let row: TimedRow = row?;
             let Some((key, sample, constants)) = sample(&row)? else { continue };
             let family = families.entry(key).or_insert_with(|| Family { samples: Vec::new(), constants });
             family.samples.push(sample);
         }
     }
     let mut text = String::new();
-    let mut contests: BTreeMap<&str, Vec<(f64, &Sample)>> = BTreeMap::new();
+    let mut contests: BTreeMap<&str, Vec<(f64, &TimedRun)>> = BTreeMap::new();
     let mut constants = Constants::new();
     for ((isa, name), family) in &families {
         let fitted =
@@ -90,7 +91,7 @@ pub fn run(files: &[PathBuf], verbose: bool, check: bool) -> anyhow::Result<Stri
             text += &worst(&family.samples, &fitted);
         }
         let is_allowed =
-            |sample: &&Sample| sample.algorithm.numerics(&sample.problem.desc) <= Numerics::Default;
+            |sample: &&TimedRun| sample.algorithm.numerics(&sample.problem.desc) <= Numerics::Default;
         for sample in family.samples.iter().filter(is_allowed) {
             contests.entry(&sample.problem.name).or_default().push((predicted(sample, &fitted), sample));
         }
@@ -100,9 +101,9 @@ pub fn run(files: &[PathBuf], verbose: bool, check: bool) -> anyhow::Result<Stri
 }
 
 /// Instruction set and family, a row of theirs, and the constants that the library has.
-type Keyed = ((String, &'static str), Sample, Vec<f64>);
+type Keyed = ((String, &'static str), TimedRun, Vec<f64>);
 
-fn sample(row: &Measured) -> anyhow::Result<Option<Keyed>> {
+fn sample(row: &TimedRow) -> anyhow::Result<Option<Keyed>> {
     let named = Algorithm::ALL.into_iter().find(|algorithm| algorithm.name() == row.algorithm);
     let (Some(algorithm), Some(ms)) = (named, row.ms_min) else { return Ok(None) };
     let listed = layers::all().iter().find(|layer| layer.id == row.layer).cloned();
@@ -117,16 +118,16 @@ fn sample(row: &Measured) -> anyhow::Result<Option<Keyed>> {
     let threads = (worth as usize).clamp(1, row.threads);
     let (family, parts, constants) = parts_of(&desc, algorithm, kernels, &Profile::typical(isa), threads);
     let name = format!("{} {} {} {}", row.isa, row.threads, row.layout, row.layer);
-    let problem = Problem { name, desc, kernels, threads };
-    let sample = Sample { problem, algorithm, parts, seconds: ms * 1e-3 };
+    let problem = Setting { name, desc, kernels, threads };
+    let sample = TimedRun { problem, algorithm, parts, seconds: ms * 1e-3 };
     Ok(Some(((row.isa.clone(), family), sample, constants)))
 }
 
-fn predicted(sample: &Sample, constants: &[f64]) -> f64 {
+fn predicted(sample: &TimedRun, constants: &[f64]) -> f64 {
     sample.parts.iter().zip(constants).map(|(part, constant)| part * constant).sum::<f64>().max(1e-12)
 }
 
-fn fit(samples: &[Sample], terms: usize) -> Vec<f64> {
+fn fit(samples: &[TimedRun], terms: usize) -> Vec<f64> {
     let mut constants = vec![1.0; terms];
     for _ in 0..ROUNDS.0 {
         let weights: Vec<f64> = samples
@@ -145,7 +146,7 @@ fn fit(samples: &[Sample], terms: usize) -> Vec<f64> {
 }
 
 /// Makes one constant what it should be, if the others are right.
-fn improve(samples: &[Sample], weights: &[f64], constants: &mut [f64], term: usize) {
+fn improve(samples: &[TimedRun], weights: &[f64], constants: &mut [f64], term: usize) {
     let (mut products, mut squares) = (0.0, 0.0);
     for (sample, weight) in samples.iter().zip(weights) {
         let part = sample.parts[term];
@@ -157,7 +158,7 @@ fn improve(samples: &[Sample], weights: &[f64], constants: &mut [f64], term: usi
 }
 
 /// The root of the mean square of the logarithms, as per cent.
-fn error(samples: &[Sample], constants: &[f64]) -> f64 {
+fn error(samples: &[TimedRun], constants: &[f64]) -> f64 {
     let squares = samples.iter().map(|s| (predicted(s, constants) / s.seconds).ln().powi(2));
     100.0 * ((squares.sum::<f64>() / samples.len() as f64).sqrt().exp() - 1.0)
 }
@@ -179,7 +180,7 @@ fn duration() -> anyhow::Result<String> {
 
 /// How much longer what the library would choose with these constants takes than the fastest, by what was measured.
 fn regret(
-    contests: &BTreeMap<&str, Vec<(f64, &Sample)>>,
+    contests: &BTreeMap<&str, Vec<(f64, &TimedRun)>>,
     constants: &Constants<'_>,
     verbose: bool,
 ) -> String {
@@ -206,8 +207,7 @@ fn regret(
     let mut text = String::new();
     for (run, ratios) in &mut runs {
         ratios.sort_by(|a, b| b.0.total_cmp(&a.0));
-        let logarithms: f64 = ratios.iter().map(|ratio| ratio.0.ln()).sum();
-        let mean = (logarithms / ratios.len() as f64).exp();
+        let mean = geometric_mean(ratios.iter().map(|ratio| ratio.0));
         text += &format!(
             "{run}: choice by fastest {mean:.4}, 95th percentile {:.3}\n",
             ratios[ratios.len() / 20].0
@@ -220,22 +220,22 @@ fn regret(
 }
 
 /// What the library would choose of the samples of a problem.
-fn chosen(samples: &[(f64, &Sample)], constants: &Constants<'_>) -> Option<Algorithm> {
-    let Problem { desc, kernels, threads, .. } = &samples.first()?.1.problem;
+fn chosen(samples: &[(f64, &TimedRun)], constants: &Constants<'_>) -> Option<Algorithm> {
+    let Setting { desc, kernels, threads, .. } = &samples.first()?.1.problem;
     let profile = Profile::typical(kernels.isa());
     let among: Vec<Algorithm> = samples.iter().map(|(_, sample)| sample.algorithm).collect();
     choice_with(desc, kernels, &profile, *threads, &among, constants.get(kernels.isa().name())?)
 }
 
 /// The rows that fit worst.
-fn worst(samples: &[Sample], constants: &[f64]) -> String {
-    let mut sorted: Vec<(f64, &Sample)> =
+fn worst(samples: &[TimedRun], constants: &[f64]) -> String {
+    let mut sorted: Vec<(f64, &TimedRun)> =
         samples.iter().map(|sample| (predicted(sample, constants) / sample.seconds, sample)).collect();
     sorted.sort_by(|a, b| b.0.ln().abs().total_cmp(&a.0.ln().abs()));
-    let line = |(ratio, sample): &(f64, &Sample)| {
+    let line = |(ratio, sample): &(f64, &TimedRun)| {
         let parts = sample.parts.iter().zip(constants).map(|(a, b)| format!("{:.4}", 1e3 * a * b));
         let parts = parts.collect::<Vec<_>>().join(" ");
-        let Sample { problem: Problem { name, .. }, algorithm, seconds, .. } = sample;
+        let TimedRun { problem: Setting { name, .. }, algorithm, seconds, .. } = sample;
         format!("      {ratio:6.2} of {:.4} ms  {name} {algorithm}  [{parts}]\n", 1e3 * seconds)
     };
     sorted.iter().take(12).map(line).collect()
@@ -252,8 +252,8 @@ fn written(constants: &[f64]) -> String {
 mod tests {
     use super::*;
 
-    fn problem() -> Problem {
-        Problem {
+    fn problem() -> Setting {
+        Setting {
             name: "portable 1 nchw16c lenet5.c3".to_owned(),
             desc: layers::by_id("lenet5.c3").builder().build().unwrap(),
             kernels: KernelSet::get(Isa::Portable).unwrap(),
@@ -267,10 +267,10 @@ mod tests {
         let choice =
             ConvPlan::choice(&desc, &PlanOptions::default().isa(Isa::Portable).max_threads(1)).unwrap();
         let supported = Algorithm::ALL.into_iter().filter(|algorithm| algorithm.supports(&desc).is_ok());
-        let samples: Vec<Sample> = supported
-            .map(|algorithm| Sample { problem: problem(), algorithm, parts: Vec::new(), seconds: 1.0 })
+        let samples: Vec<TimedRun> = supported
+            .map(|algorithm| TimedRun { problem: problem(), algorithm, parts: Vec::new(), seconds: 1.0 })
             .collect();
-        let samples: Vec<(f64, &Sample)> = samples.iter().map(|sample| (0.0, sample)).collect();
+        let samples: Vec<(f64, &TimedRun)> = samples.iter().map(|sample| (0.0, sample)).collect();
         let mut constants = Constants::from([("portable", BTreeMap::new())]);
         assert_eq!(chosen(&samples, &constants), Some(choice.algorithm));
         // Of others, if it was not timed; and what takes no time is chosen before any.
@@ -289,9 +289,9 @@ mod tests {
         let constants = [1.5, 0.0, 20.0, 0.3];
         let parts = crate::values(400, 5).into_iter().map(|value| f64::from(value).abs() + 0.01);
         let parts: Vec<f64> = parts.collect();
-        let samples: Vec<Sample> = parts
+        let samples: Vec<TimedRun> = parts
             .chunks_exact(4)
-            .map(|parts| Sample {
+            .map(|parts| TimedRun {
                 problem: problem(),
                 algorithm: Algorithm::Direct,
                 parts: parts.to_vec(),

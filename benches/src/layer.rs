@@ -169,6 +169,21 @@ impl<'a> Layer<'a> {
         self.problem.errors(|[n, c, y, x]| first[tensor.offset(n, c, y, x)])
     }
 
+    /// The relative L2 error from which on the output is wrong, by the promise of the algorithm that runs.
+    pub fn tolerance(&self) -> f64 {
+        self.problem.tolerance(self.plan().algorithm().numerics(self.plan().desc()))
+    }
+
+    /// For benches, which do not time what is wrong.
+    ///
+    /// # Panics
+    /// If what the runs wrote is wrong, or if a slot has never run.
+    pub fn assert_right(&self) {
+        let (error, plan) = (self.errors().l2, self.plan());
+        let (id, algorithm) = (&self.problem.spec.id, plan.algorithm());
+        assert!(error < self.tolerance(), "{id}, {algorithm}: relative L2 error {error}");
+    }
+
     /// Elements of one input and of one output.
     fn lens(&self) -> (usize, usize) {
         let desc = self.plans[0].desc();
@@ -200,6 +215,7 @@ fn fill(to: &mut [f32], nchw: &[f32], shape: Shape4, layout: Layout) -> Result<(
 mod tests {
     use super::*;
     use crate::layers::by_id;
+    use kernels::{Algorithm, Numerics};
 
     fn layer(problem: &Problem, layout: Layout, memory: Memory) -> Layer<'_> {
         let options = PlanOptions::default().max_threads(1);
@@ -216,6 +232,20 @@ mod tests {
                 assert!(layer.errors().l2 < 2e-6, "{layout}: {}", layer.errors().l2);
             }
         }
+    }
+
+    #[test]
+    fn the_tolerance_is_the_promise_of_the_algorithm_that_runs() {
+        let problem = Problem::bare(by_id("resnet18.s1.3x3"));
+        let tolerance = |algorithm| {
+            let options = PlanOptions::default().max_threads(1).force(algorithm);
+            let layer = Layer::new(&problem, Layouts::same(Layout::Nchw), &options, Memory::Warm);
+            layer.unwrap().tolerance()
+        };
+        let plain = problem.tolerance(Numerics::Strict);
+        assert_eq!(tolerance(Algorithm::Direct), plain);
+        assert_eq!(tolerance(Algorithm::Winograd4x4), plain);
+        assert!((tolerance(Algorithm::Winograd6x6) - plain - 4e-6).abs() < 1e-12);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use crate::layers::LayerSpec;
 use crate::values;
 use clap::ValueEnum;
-use kernels::{Activation, ConvDesc, EpilogueSpec};
+use kernels::{Activation, ConvDesc, EpilogueSpec, Numerics};
 use std::f64::consts::TAU;
 
 /// Products that the expected outputs of one layer may cost. A layer within it is checked at every element; the
@@ -69,12 +69,12 @@ pub struct Problem {
     pub filter: Vec<f32>,
     /// One per output channel; empty if the layer is bare.
     pub bias: Vec<f32>,
-    samples: Vec<Sample>,
+    samples: Vec<ExpectedOutput>,
 }
 
 /// One output element.
 #[derive(Debug, Clone, Copy)]
-struct Sample {
+struct ExpectedOutput {
     /// Image, channel, row and column.
     at: [usize; 4],
     expected: f64,
@@ -139,7 +139,7 @@ impl Problem {
     }
 
     /// The definition, in `f64`. Its own loops: what is timed shall not be checked against itself.
-    fn sample(&self, at: [usize; 4]) -> Sample {
+    fn sample(&self, at: [usize; 4]) -> ExpectedOutput {
         let [image, channel, y, x] = at;
         let LayerSpec { c, h, w, o, kh, kw, stride, pad, dilation, groups, .. } = self.spec;
         let channels = c / groups;
@@ -157,16 +157,17 @@ impl Problem {
                 }
             }
         }
-        Sample { at, expected: self.desc.epilogue().activation.eval(sum, 0.0) }
+        ExpectedOutput { at, expected: self.desc.epilogue().activation.eval(sum, 0.0) }
     }
 
-    /// The relative L2 error from which on an output is wrong, if its algorithm may add so much to that of a plain sum.
+    /// The relative L2 error from which on an output is wrong, if its algorithm promises `numerics`.
     ///
-    /// A plain sum of K products of random signs, taken in order, errs by about `2^-24 * sqrt(K / 6)`: each partial sum is
-    /// rounded, and the i-th is of the size of `sqrt(i)` products.
-    pub fn tolerance(&self, added: f64) -> f64 {
+    /// That is the promise, plus what a plain sum of K products of random signs, taken in order, errs by: about
+    /// `2^-24 * sqrt(K / 6)`, because each partial sum is rounded, and the i-th is of the size of `sqrt(i)` products.
+    pub fn tolerance(&self, numerics: Numerics) -> f64 {
+        let promised = if numerics <= Numerics::Default { 2e-6 } else { 6e-6 };
         let products = self.spec.c / self.spec.groups * self.spec.kh * self.spec.kw;
-        added + f64::from(f32::EPSILON) / 2.0 * (products as f64 / 6.0).sqrt()
+        promised + f64::from(f32::EPSILON) / 2.0 * (products as f64 / 6.0).sqrt()
     }
 
     /// The errors of the output whose element at image, channel, row and column is `value` there; NaN if an element that

@@ -67,6 +67,20 @@ fn cold_and_threads_and_a_named_algorithm() {
     assert!(text.contains(",nchw16c,2,"), "{text}");
 }
 
+/// Tiles of 6x6 outputs promise what `Numerics::Fast` does, and are timed without being asked for: under the default
+/// numerics, too, such a row is held to its own promise.
+#[test]
+fn every_row_is_held_to_the_promise_of_its_own_algorithm() {
+    let arguments = ["--filter", "resnet18.s1.3x3", "--rounds", "1", "--turn", "1"];
+    let text = stdout(&[&arguments[..], &["--algorithm", "winograd_4x4,winograd_6x6"]].concat());
+    assert!(text.contains("winograd_6x6") && !text.contains("WRONG"), "{text}");
+    // Nothing that is exact enough for one promise and not for the other is left to chance.
+    let json = stdout(&[&arguments[..], &["--algorithm", "winograd_6x6", "--format", "json"]].concat());
+    let rows: Value = serde_json::from_str(&json).unwrap();
+    let error = rows[0]["rel_l2_error"].as_f64().unwrap();
+    assert!(error > 2.6e-6 && rows[0]["ms_median"].is_f64(), "{json}");
+}
+
 #[test]
 fn roofs_alone() {
     let text = stdout(&["--roofs"]);

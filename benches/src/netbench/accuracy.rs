@@ -3,7 +3,7 @@
 use super::args::Args;
 use super::model::{Model, Network, distance};
 use crate::cli::{Format, Outcome, progress};
-use crate::peers::{Engine, Task, Worker, installed};
+use crate::peers::{Engine, Task, Worker, floats, installed};
 use crate::pin::Crew;
 use crate::table::{report, table, written};
 use kernels::Isa;
@@ -16,7 +16,7 @@ const TIMES: f64 = 2.0;
 
 /// One network. Errors are relative L2; missing if the engine is.
 #[derive(Debug, Clone, Serialize)]
-struct Row {
+struct AccuracyRow {
     net: String,
     strict: Option<f64>,
     default: Option<f64>,
@@ -25,7 +25,7 @@ struct Row {
     torch: Option<f64>,
 }
 
-impl Row {
+impl AccuracyRow {
     /// Whether the library's default is within its limits.
     fn is_right(&self) -> bool {
         let beside = self.ort.map_or(f64::INFINITY, |ort| TIMES * ort);
@@ -44,14 +44,14 @@ pub(super) fn run(args: &Args, networks: &[Network]) -> anyhow::Result<Outcome> 
     for network in networks {
         progress.set_message(network.name());
         let model = Model::new(network, 1)?;
-        let expected = doubles(truth, folder, &crew, &model)?;
+        let expected = in_f64(truth, folder, &crew, &model)?;
         let error = |engine: Option<&'static Engine>| {
-            let output = floats(engine?, folder, &crew, &model).ok()?;
+            let output = in_f32(engine?, folder, &crew, &model).ok()?;
             Some(distance(&output, &expected)).filter(|error| error.is_finite())
         };
         let [strict, default, fast] = Engine::OURS.each_ref().map(|engine| error(Some(engine)));
         let (ort, torch) = (error(by_name("ort")), error(by_name("torch")));
-        rows.push(Row { net: network.name(), strict, default, fast, ort, torch });
+        rows.push(AccuracyRow { net: network.name(), strict, default, fast, ort, torch });
         progress.inc(1);
     }
     progress.finish_and_clear();
@@ -67,18 +67,18 @@ fn output(engine: &'static Engine, folder: &Path, crew: &Crew, model: &Model) ->
     worker.output_bytes(&model.file("output"))
 }
 
-fn floats(engine: &'static Engine, folder: &Path, crew: &Crew, model: &Model) -> Result<Vec<f32>, String> {
+fn in_f32(engine: &'static Engine, folder: &Path, crew: &Crew, model: &Model) -> Result<Vec<f32>, String> {
     let bytes = output(engine, folder, crew, model)?;
-    Ok(bytes.as_chunks::<4>().0.iter().map(|&value| f32::from_le_bytes(value)).collect())
+    Ok(floats(&bytes))
 }
 
-fn doubles(engine: &'static Engine, folder: &Path, crew: &Crew, model: &Model) -> anyhow::Result<Vec<f64>> {
+fn in_f64(engine: &'static Engine, folder: &Path, crew: &Crew, model: &Model) -> anyhow::Result<Vec<f64>> {
     let bytes = output(engine, folder, crew, model);
     let bytes = bytes.map_err(|error| anyhow::anyhow!("{}: {}: {error}", model.name, engine.name))?;
     Ok(bytes.as_chunks::<8>().0.iter().map(|&value| f64::from_le_bytes(value)).collect())
 }
 
-fn page(rows: &[Row], format: Format) -> String {
+fn page(rows: &[AccuracyRow], format: Format) -> String {
     let header = ["network", "strict", "default", "fast", "ort", "torch", "default by ort", ""];
     let mut table = table(&header, &[1, 2, 3, 4, 5, 6], format);
     let number = |error: Option<f64>| error.map_or("-".to_owned(), |error| format!("{error:.2e}"));

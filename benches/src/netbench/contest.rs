@@ -2,7 +2,7 @@
 
 use super::args::Args;
 use super::model::{Model, distance};
-use super::row::{Row, megabytes};
+use super::row::{NetRow, megabytes};
 use crate::peak::{self, SUSTAINED};
 use crate::peers::{Engine, Worker};
 use crate::pin::Crew;
@@ -11,22 +11,22 @@ use kernels::Isa;
 use std::path::Path;
 
 /// An engine on the threads of a crew.
-struct Entry<'a> {
+struct Contestant<'a> {
     crew: usize,
     worker: Worker,
-    row: Row,
+    row: NetRow,
     model: &'a Model,
 }
 
-impl<'a> Entry<'a> {
+impl<'a> Contestant<'a> {
     fn new(engine: &'static Engine, folder: &Path, (index, crew): (usize, &Crew), model: &'a Model) -> Self {
-        let row = Row {
+        let row = NetRow {
             net: model.name.clone(),
             batch: model.batch,
             threads: crew.threads(),
             engine: engine.name.to_owned(),
             is_wrong: true,
-            ..Row::default()
+            ..NetRow::default()
         };
         Self { crew: index, worker: Worker::new(engine, folder, crew.threads(), Isa::detect()), row, model }
     }
@@ -74,12 +74,12 @@ pub(super) fn contest(
     model: &Model,
     crews: &[Crew],
     engines: &[&'static Engine],
-) -> anyhow::Result<Vec<Row>> {
+) -> anyhow::Result<Vec<NetRow>> {
     let folder = args.peers.as_deref().unwrap_or(Path::new(""));
-    let mut entries: Vec<Entry<'_>> = Vec::new();
+    let mut entries: Vec<Contestant<'_>> = Vec::new();
     for crew in crews.iter().enumerate() {
         let all = std::iter::once(args.ours()).chain(engines.iter().copied());
-        entries.extend(all.map(|engine| Entry::new(engine, folder, crew, model)));
+        entries.extend(all.map(|engine| Contestant::new(engine, folder, crew, model)));
     }
     compare(&mut entries, crews)?;
     time(args, &mut entries, crews);
@@ -89,7 +89,7 @@ pub(super) fn contest(
 }
 
 /// Everybody against the library's first output.
-fn compare(entries: &mut [Entry<'_>], crews: &[Crew]) -> anyhow::Result<()> {
+fn compare(entries: &mut [Contestant<'_>], crews: &[Crew]) -> anyhow::Result<()> {
     let mut ours: Option<Vec<f32>> = None;
     for entry in entries {
         let output = entry.output(&crews[entry.crew]);
@@ -107,7 +107,7 @@ fn compare(entries: &mut [Entry<'_>], crews: &[Crew]) -> anyhow::Result<()> {
 }
 
 /// Everybody that has an output.
-fn time(args: &Args, entries: &mut [Entry<'_>], crews: &[Crew]) {
+fn time(args: &Args, entries: &mut [Contestant<'_>], crews: &[Crew]) {
     let slice = args.slice();
     let sustained = slice.max(SUSTAINED / args.rounds);
     let mut rivals: Vec<Rival<'_>> = Vec::new();
@@ -122,7 +122,7 @@ fn time(args: &Args, entries: &mut [Entry<'_>], crews: &[Crew]) {
     let first = rivals.len();
     let mut timed = Vec::new();
     for entry in entries.iter_mut().filter(|entry| entry.row.rel_l2_distance.is_some()) {
-        let Entry { crew, worker, row, model } = entry;
+        let Contestant { crew, worker, row, model } = entry;
         rivals.push(Rival::external(&row.engine, model.flops, |slice| worker.turn(slice)));
         timed.push((*crew, row));
     }

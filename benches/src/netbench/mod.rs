@@ -18,8 +18,8 @@ use crate::pin::Crew;
 use crate::shootout::machine;
 pub use args::Args;
 use model::Model;
-use report::Report;
-pub use row::Row;
+use report::NetReport;
+pub use row::NetRow;
 pub use serve::serve;
 
 /// Does what the arguments say. Progress goes to standard error.
@@ -37,7 +37,7 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     // One number of threads at a time: the processes of all peers for all of them may be more than the memory holds.
     let groups: Vec<&[Crew]> = if engines.is_empty() { vec![&crews] } else { crews.chunks(1).collect() };
     let progress = progress(networks.len() * args.batches().len() * groups.len());
-    let mut rows: Vec<Row> = Vec::new();
+    let mut rows: Vec<NetRow> = Vec::new();
     for network in &networks {
         for batch in args.batches() {
             let model = Model::new(network, batch)?;
@@ -54,6 +54,6 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
         }
     }
     progress.finish_and_clear();
-    let report = Report { machine: machine(), rows };
+    let report = NetReport { machine: machine(), rows };
     Ok(Outcome { wrong: report.wrong(), text: report.write(args.format)?, failure: None })
 }

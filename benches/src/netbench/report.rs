@@ -1,53 +1,53 @@
 //! The result as text, Markdown, JSON or CSV.
 
-use super::row::Row;
+use super::row::NetRow;
 use crate::cli::Format;
 use crate::table::{number, report, table, written};
 use comfy_table::Table;
 
 /// Rows, and what was measured around them.
-pub(super) struct Report {
+pub(super) struct NetReport {
     pub(super) machine: String,
     /// Network by network; the library's own before its peers.
-    pub(super) rows: Vec<Row>,
+    pub(super) rows: Vec<NetRow>,
 }
 
 /// The library on one network with one number of images and threads, and the peers whose output is the same.
-struct Ratio<'a> {
-    ours: &'a Row,
-    peers: Vec<&'a Row>,
+struct NetRatio<'a> {
+    ours: &'a NetRow,
+    peers: Vec<&'a NetRow>,
 }
 
-impl<'a> Ratio<'a> {
-    fn all(rows: &'a [Row]) -> Vec<Self> {
-        let same = |a: &Row, b: &Row| (&a.net, a.batch, a.threads) == (&b.net, b.batch, b.threads);
-        let of = |ours: &'a Row| {
-            let is_right = |row: &&Row| !row.is_ours() && !row.is_wrong && row.ms_median.is_some();
+impl<'a> NetRatio<'a> {
+    fn all(rows: &'a [NetRow]) -> Vec<Self> {
+        let same = |a: &NetRow, b: &NetRow| (&a.net, a.batch, a.threads) == (&b.net, b.batch, b.threads);
+        let of = |ours: &'a NetRow| {
+            let is_right = |row: &&NetRow| !row.is_ours() && !row.is_wrong && row.ms_median.is_some();
             Self { ours, peers: rows.iter().filter(is_right).filter(|row| same(row, ours)).collect() }
         };
         rows.iter().filter(|row| row.is_ours()).map(of).collect()
     }
 
     /// The peer with the least of `value`, and how many times ours it is.
-    fn best(&self, value: fn(&Row) -> Option<f64>) -> Option<(&'a str, f64)> {
+    fn best(&self, value: fn(&NetRow) -> Option<f64>) -> Option<(&'a str, f64)> {
         let ours = value(self.ours)?;
         let ratios = self.peers.iter().filter_map(|row| Some((row.engine.as_str(), value(row)? / ours)));
         ratios.min_by(|a, b| a.1.total_cmp(&b.1))
     }
 }
 
-impl Report {
+impl NetReport {
     /// The library's own outputs that are not finite, or that no peer agrees with.
     pub(super) fn wrong(&self) -> usize {
-        let is_wrong = |ratio: &&Ratio<'_>| {
+        let is_wrong = |ratio: &&NetRatio<'_>| {
             let compared = self
                 .rows
                 .iter()
                 .filter(|row| !row.is_ours() && (&row.net, row.batch) == (&ratio.ours.net, ratio.ours.batch));
-            let compared: Vec<&Row> = compared.filter(|row| row.rel_l2_distance.is_some()).collect();
+            let compared: Vec<&NetRow> = compared.filter(|row| row.rel_l2_distance.is_some()).collect();
             ratio.ours.is_wrong || !compared.is_empty() && compared.iter().all(|row| row.is_wrong)
         };
-        Ratio::all(&self.rows).iter().filter(is_wrong).count()
+        NetRatio::all(&self.rows).iter().filter(is_wrong).count()
     }
 
     pub(super) fn write(&self, format: Format) -> anyhow::Result<String> {
@@ -55,7 +55,7 @@ impl Report {
     }
 
     fn page(&self, format: Format) -> String {
-        let ratios = Ratio::all(&self.rows);
+        let ratios = NetRatio::all(&self.rows);
         let mut parts = vec![format!("{}\n", self.machine), written(&self.times(format), format)];
         if ratios.iter().any(|ratio| !ratio.peers.is_empty()) {
             parts.push("Times of the best peer by ours: more than 1 if ours are shorter.\n".to_owned());
@@ -117,8 +117,9 @@ impl Report {
         }
         for row in ours().filter(|row| row.threads > 1) {
             let by = |threads: usize| {
-                let same =
-                    |other: &&Row| (&other.net, other.batch, other.threads) == (&row.net, row.batch, threads);
+                let same = |other: &&NetRow| {
+                    (&other.net, other.batch, other.threads) == (&row.net, row.batch, threads)
+                };
                 Some(row.ms_median? / ours().find(same)?.ms_median?)
             };
             table.add_row([
@@ -135,7 +136,7 @@ impl Report {
 }
 
 /// What is to be said beside the numbers.
-fn remark(row: &Row) -> String {
+fn remark(row: &NetRow) -> String {
     let mark = match (row.is_wrong, row.rel_l2_distance, row.ms_median) {
         (true, None, _) => "none: ",
         (true, Some(_), _) => "ANOTHER OUTPUT ",
@@ -146,13 +147,13 @@ fn remark(row: &Row) -> String {
 }
 
 /// For a log.
-pub(super) fn line(row: &Row) -> String {
-    let Row { net, batch, threads, engine, .. } = row;
+pub(super) fn line(row: &NetRow) -> String {
+    let NetRow { net, batch, threads, engine, .. } = row;
     let (least, median) = (number(row.ms_min, 3), number(row.ms_median, 3));
     format!("{net} x {batch}, {threads} thread(s), {engine}: {least} ms, median {median} {}", remark(row))
 }
 
-fn ratio_table(ratios: &[Ratio<'_>], format: Format) -> Table {
+fn ratio_table(ratios: &[NetRatio<'_>], format: Format) -> Table {
     let header = [
         "network",
         "batch",
@@ -183,7 +184,7 @@ fn ratio_table(ratios: &[Ratio<'_>], format: Format) -> Table {
     table
 }
 
-fn memory_table(ratios: &[Ratio<'_>], format: Format) -> Table {
+fn memory_table(ratios: &[NetRatio<'_>], format: Format) -> Table {
     let header = [
         "network",
         "batch",
@@ -199,7 +200,7 @@ fn memory_table(ratios: &[Ratio<'_>], format: Format) -> Table {
         "pass by layers",
     ];
     let mut table = table(&header, &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11], format);
-    for Ratio { ours, peers } in ratios {
+    for NetRatio { ours, peers } in ratios {
         let least = peers.iter().filter_map(|row| row.peak_mb).min_by(f64::total_cmp);
         table.add_row([
             ours.net.clone(),
@@ -223,9 +224,14 @@ fn memory_table(ratios: &[Ratio<'_>], format: Format) -> Table {
 mod tests {
     use super::*;
 
-    fn row(engine: &str, threads: usize, ms: f64, distance: f64) -> Row {
-        let mut row =
-            Row { net: "net".to_owned(), batch: 1, threads, engine: engine.to_owned(), ..Row::default() };
+    fn row(engine: &str, threads: usize, ms: f64, distance: f64) -> NetRow {
+        let mut row = NetRow {
+            net: "net".to_owned(),
+            batch: 1,
+            threads,
+            engine: engine.to_owned(),
+            ..NetRow::default()
+        };
         row.compared(distance);
         (row.ms_min, row.ms_median) = (Some(ms / 2.0), Some(ms));
         row
@@ -241,10 +247,10 @@ mod tests {
             row("ours", 2, 0.6, 0.0),
             row("ort", 2, 0.9, 1e-6),
         ];
-        let ratios = Ratio::all(&rows);
+        let ratios = NetRatio::all(&rows);
         let best: Vec<_> = ratios.iter().map(|ratio| ratio.best(|row| row.ms_median).unwrap()).collect();
         assert_eq!((best[0], best[1].0), (("ncnn", 2.0), "ort"));
-        let report = Report { machine: "machine".to_owned(), rows };
+        let report = NetReport { machine: "machine".to_owned(), rows };
         assert_eq!(report.wrong(), 0);
         let text = report.write(Format::Text).unwrap();
         assert!(text.contains("ANOTHER OUTPUT") && text.contains("0.600"), "{text}");
@@ -252,7 +258,7 @@ mod tests {
 
     #[test]
     fn ours_is_wrong_if_it_is_nan_or_alone() {
-        let report = |rows: Vec<Row>| Report { machine: String::new(), rows };
+        let report = |rows: Vec<NetRow>| NetReport { machine: String::new(), rows };
         assert_eq!(report(vec![row("ours", 1, 1.0, f64::NAN)]).wrong(), 1);
         assert_eq!(report(vec![row("ours", 1, 1.0, 0.0), row("ort", 1, 1.0, 1e-2)]).wrong(), 1);
         assert_eq!(report(vec![row("ours", 1, 1.0, 0.0)]).wrong(), 0);

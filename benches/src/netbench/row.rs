@@ -10,7 +10,7 @@ const TOLERANCE: f64 = 1e-4;
 
 /// One line of the result. What does not apply, or was not measured, is missing.
 #[derive(Debug, Clone, Default, Serialize)]
-pub struct Row {
+pub struct NetRow {
     /// The network.
     pub net: String,
     /// Images of a pass.
@@ -51,7 +51,7 @@ pub struct Row {
     pub is_wrong: bool,
 }
 
-impl Row {
+impl NetRow {
     /// With the distance of its output from the library's.
     pub(super) fn compared(&mut self, distance: f64) {
         self.rel_l2_distance = Some(distance).filter(|distance| distance.is_finite());

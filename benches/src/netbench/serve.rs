@@ -2,7 +2,7 @@
 //! requests (`peers/worker.rs`), and two more: what its network takes, and what its layers take alone.
 
 use super::alone::{self, Alone};
-use crate::peers::{Engine, WORKER};
+use crate::peers::{Engine, WORKER, floats};
 use crate::pin::Crew;
 use anyhow::{Context, Result, bail, ensure};
 use kernels::{Numerics, PlanOptions};
@@ -116,9 +116,7 @@ impl Server {
     }
 
     fn prepare(&self, model: &Path, input: &Path, batch: usize) -> Result<Prepared> {
-        let bytes = std::fs::read(input)?;
-        let input: Vec<f32> =
-            bytes.as_chunks::<4>().0.iter().map(|&value| f32::from_le_bytes(value)).collect();
+        let input = floats(&std::fs::read(input)?);
         let start = Instant::now();
         let model = onnx::load(model, &ImportOptions::default())?;
         let options = NetOptions::default().batch(batch).numerics(self.numerics);

@@ -3,11 +3,9 @@
 use super::vector;
 use crate::pin::Crew;
 use crate::turns::median;
-use kernels::Buffer;
+use kernels::{Buffer, Isa, Profile};
 use std::time::{Duration, Instant};
 
-/// What a machine that does not tell is taken to have.
-const USUAL: Caches = Caches { second: 1 << 20, third: 32 << 20 };
 /// More than this is not read, however large the third level: clearing it would take longer than all layers.
 const LARGEST: usize = 1 << 30;
 
@@ -22,38 +20,14 @@ pub struct Bandwidth {
     pub gbs: f64,
 }
 
-/// Bytes of the shared levels.
-#[derive(Debug, Clone, Copy)]
-struct Caches {
-    second: usize,
-    third: usize,
-}
-
-impl Caches {
-    /// As Linux says of the first core.
-    fn detect() -> Self {
-        let size = |level: &str| {
-            (0..8).find_map(|index| {
-                let of_index = |file: &str| {
-                    let folder = format!("/sys/devices/system/cpu/cpu0/cache/index{index}");
-                    std::fs::read_to_string(format!("{folder}/{file}")).ok()
-                };
-                let kilobytes = || of_index("size")?.trim().strip_suffix('K')?.parse::<usize>().ok();
-                if of_index("level")?.trim() == level { kilobytes() } else { None }
-            })
-        };
-        let bytes = |level, usual| size(level).map_or(usual, |kilobytes| kilobytes << 10);
-        Self { second: bytes("2", USUAL.second), third: bytes("3", USUAL.third) }
-    }
-}
-
 /// Reads from each level, by all threads of `crew` at once, each its own memory.
 pub fn bandwidths(crew: &Crew) -> [Bandwidth; 3] {
-    let caches = Caches::detect();
+    let Profile { l2_bytes, l3_bytes, .. } = Profile::detect(Isa::detect());
     let threads = crew.threads();
-    let third = (caches.third / 2 / threads).min(8 * caches.second);
-    let memory = (2 * caches.third / threads).clamp(8 * caches.second, LARGEST / threads);
-    [("L2", caches.second / 2), ("L3", third), ("DRAM", memory)].map(|(level, bytes)| Bandwidth {
+    let third = (l3_bytes / 2 / threads).min(8 * l2_bytes);
+    // A great many threads have less each than would be clear of the second level.
+    let memory = (2 * l3_bytes / threads).max(8 * l2_bytes).min(LARGEST / threads);
+    [("L2", l2_bytes / 2), ("L3", third), ("DRAM", memory)].map(|(level, bytes)| Bandwidth {
         level,
         bytes,
         gbs: measure(crew, bytes),

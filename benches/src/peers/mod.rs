@@ -5,4 +5,4 @@ mod worker;
 
 pub use engines::Engine;
 pub(crate) use engines::{Task, WORKER, installed};
-pub(crate) use worker::{Worker, write};
+pub(crate) use worker::{Worker, floats, write};

@@ -61,8 +61,7 @@ impl Worker {
     /// The output of what is prepared, as it writes it to `file`.
     pub(crate) fn output(&mut self, file: &Path) -> Result<Vec<f32>, String> {
         let bytes = self.output_bytes(file)?;
-        let (values, _) = bytes.as_chunks::<4>();
-        Ok(values.iter().map(|&value| f32::from_le_bytes(value)).collect())
+        Ok(floats(&bytes))
     }
 
     /// The same in the engine's own type.
@@ -155,4 +154,9 @@ impl Drop for Process {
 pub(crate) fn write(file: &Path, values: &[f32]) -> std::io::Result<()> {
     let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
     std::fs::write(file, bytes)
+}
+
+/// Numbers as [`write`] writes them.
+pub(crate) fn floats(bytes: &[u8]) -> Vec<f32> {
+    bytes.as_chunks::<4>().0.iter().map(|&value| f32::from_le_bytes(value)).collect()
 }

@@ -3,7 +3,7 @@
 use super::args::Args;
 use super::entries::Entries;
 use super::roofs::Roof;
-use super::row::Row;
+use super::row::LayerRow;
 use crate::layer::Memory;
 use crate::layers::LayerSpec;
 use crate::peak::{self, SUSTAINED};
@@ -30,18 +30,17 @@ pub(super) struct Arena<'a> {
 
 impl Arena<'_> {
     /// The rows of `spec`.
-    pub(super) fn contest(&mut self, spec: &LayerSpec) -> anyhow::Result<Vec<Row>> {
+    pub(super) fn contest(&mut self, spec: &LayerSpec) -> anyhow::Result<Vec<LayerRow>> {
         let problem = Problem::of(spec, self.args.numbers);
-        let tolerance = problem.tolerance(self.args.numerics.added());
         let mut ours = Entries::plan(self.args, self.crew, self.isas, &problem)?;
-        self.check(&mut ours, tolerance);
+        self.check(&mut ours);
         let files = TempDir::new()?;
         let mut guests = self.prepare(&problem, files.path())?;
         self.time(spec, &mut ours, &mut guests);
         for (row, layer) in ours.rows.iter_mut().zip(&ours.layers).filter(|(row, _)| !row.is_wrong) {
-            row.checked(layer.errors(), tolerance);
+            row.checked(layer.errors(), layer.tolerance());
         }
-        ours.rows.iter_mut().filter(|row| row.is_wrong).for_each(Row::untimed);
+        ours.rows.iter_mut().filter(|row| row.is_wrong).for_each(LayerRow::untimed);
         let mut rows = ours.named();
         rows.extend(guests);
         let threads = self.crew.threads();
@@ -50,16 +49,16 @@ impl Arena<'_> {
     }
 
     /// Runs every slot of every layer once, where it will be timed, and looks at what it wrote over the NaNs.
-    fn check(&self, ours: &mut Entries<'_>, tolerance: f64) {
+    fn check(&self, ours: &mut Entries<'_>) {
         for (row, layer) in ours.rows.iter_mut().zip(&mut ours.layers) {
             let threads = self.crew.plan_threads();
             self.crew.enter(|| (0..layer.slots()).for_each(|_| layer.run(threads)));
-            row.checked(layer.errors(), tolerance);
+            row.checked(layer.errors(), layer.tolerance());
         }
     }
 
     /// The rows of the peers, checked. One that cannot do the layer says so in its note and is not timed.
-    fn prepare(&mut self, problem: &Problem, files: &Path) -> anyhow::Result<Vec<Row>> {
+    fn prepare(&mut self, problem: &Problem, files: &Path) -> anyhow::Result<Vec<LayerRow>> {
         if self.workers.is_empty() {
             return Ok(Vec::new());
         }
@@ -74,7 +73,7 @@ impl Arena<'_> {
         let request = format!("prepare {} {} {ring} {extents}", input.display(), filter.display());
         let mut rows = Vec::new();
         for worker in &mut self.workers {
-            let mut row = Row::new(problem, format!("peer:{}", worker.engine.name), worker.isa, "own");
+            let mut row = LayerRow::new(problem, format!("peer:{}", worker.engine.name), worker.isa, "own");
             let prepared = worker.prepare(self.crew, &request);
             let ran = prepared.and_then(|note| Ok((note, worker.output(&output)?)));
             match ran {
@@ -90,7 +89,7 @@ impl Arena<'_> {
     }
 
     /// Times everything that has run: ours if it is right, peers in any case.
-    fn time(&mut self, spec: &LayerSpec, ours: &mut Entries<'_>, guests: &mut [Row]) {
+    fn time(&mut self, spec: &LayerSpec, ours: &mut Entries<'_>, guests: &mut [LayerRow]) {
         let rounds = self.args.rounds as usize;
         // Where algorithms are held against each other alone, the roof is no more than a sign of life.
         let sustained = match self.args.assert_choice {
@@ -102,13 +101,13 @@ impl Arena<'_> {
         let mut rivals: Vec<_> =
             roofs.map(|rival| rival.with_slice(sustained.max(self.args.slice()))).collect();
         let roof_count = rivals.len();
-        let mut timed: Vec<&mut Row> = Vec::new();
+        let mut timed: Vec<&mut LayerRow> = Vec::new();
         let threads = self.crew.plan_threads();
         for (row, layer) in ours.rows.iter_mut().zip(&mut ours.layers).filter(|(row, _)| !row.is_wrong) {
             rivals.push(Rival::new(&row.algorithm, spec.flops(), move || layer.run(threads)));
             timed.push(row);
         }
-        let has_run = |(row, _): &(&mut Row, &mut Worker)| row.rel_l2_error.is_finite();
+        let has_run = |(row, _): &(&mut LayerRow, &mut Worker)| row.rel_l2_error.is_finite();
         for (row, worker) in guests.iter_mut().zip(&mut self.workers).filter(has_run) {
             let turn = move |slice: Duration| worker.turn(slice);
             rivals.push(Rival::external(&row.algorithm, spec.flops(), turn));

@@ -1,7 +1,7 @@
 //! The rows of one layer that are the library's own: what is planned, and what need not be, for it is there already.
 
 use super::args::{Args, Candidate};
-use super::row::Row;
+use super::row::LayerRow;
 use crate::layer::{Layer, Layouts};
 use crate::pin::Crew;
 use crate::problem::Problem;
@@ -10,15 +10,15 @@ use kernels::{Algorithm, ConvError, Isa, Layout};
 /// The rows of one layer, with what runs behind them as long as it does.
 #[derive(Default)]
 pub(super) struct Entries<'a> {
-    pub(super) rows: Vec<Row>,
+    pub(super) rows: Vec<LayerRow>,
     /// As many, in the same order.
     pub(super) layers: Vec<Layer<'a>>,
     /// The rows of the result. An algorithm that is the library's choice is not timed again.
-    order: Vec<Entry>,
+    order: Vec<NamedEntry>,
 }
 
 /// A row of the result: that of another number, under its own name.
-struct Entry {
+struct NamedEntry {
     row: usize,
     candidate: Candidate,
     /// Milliseconds that planning took.
@@ -45,7 +45,7 @@ impl<'a> Entries<'a> {
                 if let Candidate::Forced(algorithm) = candidate
                     && let Some(row) = entries.same(first, algorithm)
                 {
-                    entries.order.push(Entry { row, candidate, plan_ms: 0.0 });
+                    entries.order.push(NamedEntry { row, candidate, plan_ms: 0.0 });
                     continue;
                 }
                 let layer = match layer(args, crew, candidate, run, problem) {
@@ -57,9 +57,9 @@ impl<'a> Entries<'a> {
                 let row = match entries.same(first, layer.plan().algorithm()) {
                     Some(row) => row,
                     None => entries
-                        .add(Row::new(problem, candidate.name().to_owned(), run.0, run.1.name()), layer),
+                        .add(LayerRow::new(problem, candidate.name().to_owned(), run.0, run.1.name()), layer),
                 };
-                entries.order.push(Entry { row, candidate, plan_ms });
+                entries.order.push(NamedEntry { row, candidate, plan_ms });
             }
         }
         Ok(entries)
@@ -70,21 +70,21 @@ impl<'a> Entries<'a> {
         (first..self.rows.len()).find(|&row| self.layers[row].plan().algorithm() == algorithm)
     }
 
-    fn add(&mut self, row: Row, layer: Layer<'a>) -> usize {
+    fn add(&mut self, row: LayerRow, layer: Layer<'a>) -> usize {
         self.rows.push(row);
         self.layers.push(layer);
         self.rows.len() - 1
     }
 
     /// The rows of the result, each under its own name.
-    pub(super) fn named(&self) -> Vec<Row> {
-        let named = |&Entry { row, candidate, plan_ms }: &Entry| {
+    pub(super) fn named(&self) -> Vec<LayerRow> {
+        let named = |&NamedEntry { row, candidate, plan_ms }: &NamedEntry| {
             let plan = self.layers[row].plan();
             let note = match candidate.is_choice() {
                 true => format!("{}, {}", plan.algorithm(), plan.explain().kernel),
                 false => String::new(),
             };
-            Row { algorithm: candidate.name().to_owned(), note, plan_ms, ..self.rows[row].clone() }
+            LayerRow { algorithm: candidate.name().to_owned(), note, plan_ms, ..self.rows[row].clone() }
         };
         self.order.iter().map(named).collect()
     }

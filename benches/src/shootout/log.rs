@@ -1,6 +1,6 @@
 //! `--out`: the rows of each layer as soon as there are any.
 
-use super::row::Row;
+use super::row::LayerRow;
 use anyhow::Context;
 use std::fs::File;
 
@@ -13,7 +13,7 @@ impl Log {
     }
 
     /// The rows of one layer.
-    pub(super) fn write(&mut self, rows: &[Row]) -> anyhow::Result<()> {
+    pub(super) fn write(&mut self, rows: &[LayerRow]) -> anyhow::Result<()> {
         rows.iter().try_for_each(|row| self.0.serialize(row)).context("cannot write --out")?;
         self.0.flush().context("cannot write --out")
     }

@@ -24,10 +24,10 @@ use indicatif::ProgressBar;
 use kernels::Isa;
 use log::Log;
 use regret::Judgement;
-use report::Report;
+use report::LayerReport;
 use roofs::Roof;
 pub(crate) use roofs::machine;
-pub use row::Row;
+pub use row::LayerRow;
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
@@ -81,14 +81,14 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     }
     progress.finish_and_clear();
     machine.push(memory_line(args));
-    outcome(args, Report { machine, rows }, &measured, plot_file)
+    outcome(args, LayerReport { machine, rows }, &measured, plot_file)
 }
 
 /// Draws, judges and writes what was found.
 fn outcome(
     args: &Args,
-    report: Report,
-    roofs: &[roofs::Measured],
+    report: LayerReport,
+    roofs: &[roofs::MeasuredRoof],
     plot_file: Option<File>,
 ) -> anyhow::Result<Outcome> {
     let rows = &report.rows;
@@ -146,7 +146,7 @@ fn of_layers(
     arena: &mut Arena<'_>,
     progress: &ProgressBar,
     mut log: Option<&mut Log>,
-) -> anyhow::Result<Vec<Row>> {
+) -> anyhow::Result<Vec<LayerRow>> {
     let mut rows = Vec::new();
     for layer in layers {
         progress.set_message(layer.id.clone());

@@ -1,7 +1,8 @@
 //! `--plot`: how much of the roof each rival reaches on each layer, and the layers under the roofline.
 
-use super::roofs::Measured;
-use super::row::Row;
+use super::roofs::MeasuredRoof;
+use super::row::LayerRow;
+use crate::cli::once_each;
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
@@ -19,18 +20,18 @@ const GREY: RGBColor = RGBColor(110, 110, 110);
 /// What is drawn as one colour.
 struct Series<'a> {
     name: String,
-    rows: Vec<&'a Row>,
+    rows: Vec<&'a LayerRow>,
     colour: RGBColor,
 }
 
 /// The picture as text.
-pub(super) fn svg(rows: &[Row], roofs: &[Measured]) -> anyhow::Result<String> {
+pub(super) fn svg(rows: &[LayerRow], roofs: &[MeasuredRoof]) -> anyhow::Result<String> {
     let mut text = String::new();
     draw(&mut text, rows, roofs).map_err(|error| anyhow::anyhow!("plot: {error}"))?;
     Ok(text)
 }
 
-fn draw(text: &mut String, rows: &[Row], roofs: &[Measured]) -> Drawn {
+fn draw(text: &mut String, rows: &[LayerRow], roofs: &[MeasuredRoof]) -> Drawn {
     let (layers, series) = (layers(rows), series(rows));
     let slots = layers.len() * (series.len() + 1).max(2);
     let height = slots as u32 * BAR + 100;
@@ -44,30 +45,25 @@ fn draw(text: &mut String, rows: &[Row], roofs: &[Measured]) -> Drawn {
 }
 
 /// The layers' ids, once each.
-fn layers(rows: &[Row]) -> Vec<&str> {
+fn layers(rows: &[LayerRow]) -> Vec<&str> {
     let mut ids: Vec<&str> = rows.iter().map(|row| row.layer.as_str()).collect();
+    // Neighbours first: that leaves few to compare.
     ids.dedup();
-    let mut unique = Vec::new();
-    for id in ids {
-        if !unique.contains(&id) {
-            unique.push(id);
-        }
-    }
-    unique
+    once_each(&ids)
 }
 
 /// Rows of the same rival; of what is the same for all of them, its name says nothing.
-fn series(rows: &[Row]) -> Vec<Series<'_>> {
+fn series(rows: &[LayerRow]) -> Vec<Series<'_>> {
     let timed = || rows.iter().filter(|row| row.gflops.is_some() && !row.is_wrong);
-    let differs = |part: fn(&Row) -> String| {
+    let differs = |part: fn(&LayerRow) -> String| {
         let mut parts = timed().filter(|row| row.peer().is_none()).map(part);
         let first = parts.next();
         parts.any(|part| Some(&part) != first.as_ref())
     };
-    let parts: [fn(&Row) -> String; 3] =
+    let parts: [fn(&LayerRow) -> String; 3] =
         [|row| row.isa.to_owned(), |row| row.layout.to_owned(), |row| format!("{} threads", row.threads)];
     let said: Vec<_> = parts.into_iter().filter(|&part| differs(part)).collect();
-    let name = |row: &Row| {
+    let name = |row: &LayerRow| {
         let parts = said.iter().map(|part| part(row));
         std::iter::once(row.algorithm.clone()).chain(parts).collect::<Vec<_>>().join(", ")
     };
@@ -87,7 +83,7 @@ fn series(rows: &[Row]) -> Vec<Series<'_>> {
 }
 
 fn bars(area: &Area<'_>, layers: &[&str], series: &[Series<'_>]) -> Drawn {
-    let value = |row: &Row| row.roof_percent.or(row.gflops).unwrap_or(0.0);
+    let value = |row: &LayerRow| row.roof_percent.or(row.gflops).unwrap_or(0.0);
     let rows = || series.iter().flat_map(|series| &series.rows);
     let unit = if rows().any(|row| row.roof_percent.is_some()) { "% of the FMA roof" } else { "GFLOP/s" };
     let largest = rows().map(|row| value(row)).fold(1.0, f64::max);
@@ -106,7 +102,7 @@ fn bars(area: &Area<'_>, layers: &[&str], series: &[Series<'_>]) -> Drawn {
         area.draw(&Text::new((*id).to_owned(), (left - NAMES as i32, middle - 6), ("sans-serif", 12)))?;
     }
     for (index, series) in series.iter().enumerate() {
-        let bar = |row: &&Row| {
+        let bar = |row: &&LayerRow| {
             let layer = layers.iter().position(|&id| id == row.layer)?;
             let top = layer as f64 + (index as f64 + 0.5) * width;
             Some(Rectangle::new([(0.0, top), (value(row), top + width)], series.colour.filled()))
@@ -123,7 +119,7 @@ fn bars(area: &Area<'_>, layers: &[&str], series: &[Series<'_>]) -> Drawn {
 
 /// The roof of each instruction set and number of threads, under which its rows are; where memory bounds, a slope for
 /// each level.
-fn roofline(area: &Area<'_>, series: &[Series<'_>], roofs: &[Measured]) -> Drawn {
+fn roofline(area: &Area<'_>, series: &[Series<'_>], roofs: &[MeasuredRoof]) -> Drawn {
     let rows = || series.iter().flat_map(|series| &series.rows);
     let range = |values: &mut dyn Iterator<Item = f64>| {
         values.fold((f64::INFINITY, 0.0), |(low, high), value| (value.min(low), value.max(high)))
@@ -156,8 +152,9 @@ fn roofline(area: &Area<'_>, series: &[Series<'_>], roofs: &[Measured]) -> Drawn
         chart.draw_series([Text::new(text, (high / 8.0, roof.gflops * 1.15), ("sans-serif", 12))])?;
     }
     for series in series {
-        let point =
-            |row: &&Row| Some(Circle::new((row.intensity, row.gflops?), 3, series.colour.mix(0.7).filled()));
+        let point = |row: &&LayerRow| {
+            Some(Circle::new((row.intensity, row.gflops?), 3, series.colour.mix(0.7).filled()))
+        };
         chart.draw_series(series.rows.iter().filter_map(point))?;
     }
     Ok(())

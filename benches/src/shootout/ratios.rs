@@ -1,23 +1,25 @@
 //! The peers against the library's own choice: how many times as long they take.
 
-use super::row::Row;
+use super::row::LayerRow;
+use crate::cli::once_each;
 use crate::peers::Engine;
+use crate::turns::geometric_mean;
 
 /// One layer of one instruction set and number of threads.
-pub(super) struct Ratio<'a> {
+pub(super) struct LayerRatio<'a> {
     /// The row of the library's choice in the first layout.
-    pub(super) ours: &'a Row,
+    pub(super) ours: &'a LayerRow,
     /// The rows of the peers that are right.
-    pub(super) peers: Vec<&'a Row>,
+    pub(super) peers: Vec<&'a LayerRow>,
 }
 
-impl<'a> Ratio<'a> {
+impl<'a> LayerRatio<'a> {
     /// All there are, in the order of the rows.
-    pub(super) fn all(rows: &'a [Row]) -> Vec<Self> {
-        let same = |a: &Row, b: &Row| (&a.layer, a.isa, a.threads) == (&b.layer, b.isa, b.threads);
+    pub(super) fn all(rows: &'a [LayerRow]) -> Vec<Self> {
+        let same = |a: &LayerRow, b: &LayerRow| (&a.layer, a.isa, a.threads) == (&b.layer, b.isa, b.threads);
         let mut ratios: Vec<Self> = Vec::new();
         for ours in rows.iter().filter(|row| row.algorithm == "auto" && row.ms_median.is_some()) {
-            let is_right = |row: &&Row| row.peer().is_some() && row.ms_median.is_some() && !row.is_wrong;
+            let is_right = |row: &&LayerRow| row.peer().is_some() && row.ms_median.is_some() && !row.is_wrong;
             let peers: Vec<_> = rows.iter().filter(is_right).filter(|row| same(row, ours)).collect();
             if !peers.is_empty() && !ratios.iter().any(|ratio| same(ratio.ours, ours)) {
                 ratios.push(Self { ours, peers });
@@ -27,7 +29,7 @@ impl<'a> Ratio<'a> {
     }
 
     /// Their median by ours: more than 1 if ours is faster.
-    fn of(&self, peer: &Row) -> Option<f64> {
+    fn of(&self, peer: &LayerRow) -> Option<f64> {
         Some(peer.ms_median? / self.ours.ms_median?)
     }
 
@@ -56,24 +58,18 @@ pub(super) struct Mean {
 }
 
 /// The means against the best peer and against each, for every instruction set and number of threads.
-pub(super) fn means(ratios: &[Ratio<'_>]) -> Vec<Mean> {
-    let mut runs: Vec<(&'static str, usize)> = Vec::new();
-    for ratio in ratios {
-        let run = (ratio.ours.isa, ratio.ours.threads);
-        if !runs.contains(&run) {
-            runs.push(run);
-        }
-    }
+pub(super) fn means(ratios: &[LayerRatio<'_>]) -> Vec<Mean> {
+    let runs: Vec<_> = ratios.iter().map(|ratio| (ratio.ours.isa, ratio.ours.threads)).collect();
+    let runs = once_each(&runs);
     let names = || std::iter::once("best peer").chain(Engine::ALL.iter().map(|engine| engine.name));
     let mean = |(isa, threads): (&'static str, usize), against: &'static str| {
         let of_run = ratios.iter().filter(|ratio| (ratio.ours.isa, ratio.ours.threads) == (isa, threads));
-        let value = |ratio: &Ratio<'_>| match against {
+        let value = |ratio: &LayerRatio<'_>| match against {
             "best peer" => ratio.best().map(|(_, value)| value),
             name => ratio.engine(name),
         };
         let values: Vec<f64> = of_run.filter_map(value).collect();
-        let logarithms = values.iter().map(|value| value.ln()).sum::<f64>();
-        let ratio = (logarithms / values.len() as f64).exp();
+        let ratio = geometric_mean(values.iter().copied());
         let won = values.iter().filter(|&&value| value >= 1.0).count();
         Mean { against, isa, threads, layers: values.len(), ratio, won }
     };
@@ -92,7 +88,7 @@ mod tests {
     fn only_right_peers_of_the_same_run_count() {
         let row = |layer: &str, algorithm: &str, ms: f64, error: f64| {
             let problem = Problem::bare(by_id(layer));
-            let mut row = Row::new(&problem, algorithm.to_owned(), Isa::Portable, "nchw16c");
+            let mut row = LayerRow::new(&problem, algorithm.to_owned(), Isa::Portable, "nchw16c");
             row.checked(Errors::all(error), 1e-4);
             row.ms_median = Some(ms);
             row
@@ -108,7 +104,7 @@ mod tests {
             row("lenet5.c3", "auto", 1.0, 1e-7),
             row("lenet5.c3", "peer:onednn", 0.25, 1e-7),
         ];
-        let ratios = Ratio::all(&rows);
+        let ratios = LayerRatio::all(&rows);
         assert_eq!(ratios.len(), 2);
         assert_eq!((ratios[0].best(), ratios[0].engine("onednn")), (Some(("ort", 2.0)), Some(4.0)));
         assert_eq!(ratios[0].engine("mnn"), None);

@@ -1,8 +1,8 @@
 //! `--assert-choice`: how much longer the library's choices take than the fastest algorithm that could have been chosen.
 
 use super::args::Candidate;
-use super::row::Row;
-use crate::turns::median;
+use super::row::LayerRow;
+use crate::turns::{geometric_mean, median};
 use comfy_table::{Table, presets};
 use std::collections::BTreeMap;
 
@@ -11,14 +11,14 @@ const NAMED: usize = 15;
 
 /// One layer of one instruction set, layout and number of threads.
 pub(super) struct Regret<'a> {
-    chosen: &'a Row,
-    best: &'a Row,
+    chosen: &'a LayerRow,
+    best: &'a LayerRow,
     /// The time of the choice by that of the fastest; at least 1.
     pub(super) ratio: f64,
 }
 
 /// Number of threads, instruction set and layout.
-pub(super) type Run<'a> = (usize, &'a str, &'a str);
+pub(super) type RunKey<'a> = (usize, &'a str, &'a str);
 
 /// What one way to choose is judged by.
 pub(super) struct Judgement<'a> {
@@ -29,7 +29,7 @@ pub(super) struct Judgement<'a> {
 
 impl<'a> Judgement<'a> {
     /// Of every way to choose that has a row with a time.
-    pub(super) fn all(rows: &'a [Row]) -> Vec<Self> {
+    pub(super) fn all(rows: &'a [LayerRow]) -> Vec<Self> {
         let choices = [Candidate::Auto, Candidate::Measured].into_iter();
         choices
             .map(|choice| Self::of(rows, choice))
@@ -38,12 +38,12 @@ impl<'a> Judgement<'a> {
     }
 
     /// Of all rows that have times. The choice itself is one of the candidates.
-    fn of(rows: &'a [Row], choice: Candidate) -> Self {
-        let mut contests: BTreeMap<_, Vec<&Row>> = BTreeMap::new();
+    fn of(rows: &'a [LayerRow], choice: Candidate) -> Self {
+        let mut contests: BTreeMap<_, Vec<&LayerRow>> = BTreeMap::new();
         for row in rows.iter().filter(|row| row.ms_min.is_some() && row.peer().is_none()) {
             contests.entry((row.threads, row.isa, row.layout, &row.layer)).or_default().push(row);
         }
-        let regret = |rows: Vec<&'a Row>| {
+        let regret = |rows: Vec<&'a LayerRow>| {
             let chosen = rows.iter().find(|row| row.algorithm == choice.name())?;
             let best = rows.iter().min_by(|a, b| time(a).total_cmp(&time(b)))?;
             Some(Regret { chosen, best, ratio: time(chosen) / time(best) })
@@ -59,7 +59,7 @@ impl<'a> Judgement<'a> {
     }
 
     /// The regrets of each run, the worst first.
-    pub(super) fn runs(&self) -> BTreeMap<Run<'a>, Vec<&Regret<'a>>> {
+    pub(super) fn runs(&self) -> BTreeMap<RunKey<'a>, Vec<&Regret<'a>>> {
         let mut runs: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for regret in &self.regrets {
             let row = regret.chosen;
@@ -79,7 +79,7 @@ impl<'a> Judgement<'a> {
         if let Some(longest) =
             self.regrets.iter().map(|r| r.chosen).max_by(|a, b| a.plan_ms.total_cmp(&b.plan_ms))
         {
-            let (middle, Row { layer, isa, plan_ms, .. }) = (median(&planning), longest);
+            let (middle, LayerRow { layer, isa, plan_ms, .. }) = (median(&planning), longest);
             text += &format!(
                 "  planned and packed in {middle:.2} ms (median), {plan_ms:.1} ms at most ({layer}, {isa})\n\n"
             );
@@ -111,18 +111,17 @@ impl<'a> Judgement<'a> {
 }
 
 /// What computes a row; of a choice, its note says it.
-fn algorithm(row: &Row) -> String {
+fn algorithm(row: &LayerRow) -> String {
     row.note.split(',').next().filter(|name| !name.is_empty()).unwrap_or(&row.algorithm).to_owned()
 }
 
 /// Milliseconds by which algorithms are compared: of the best round, which what else runs disturbs least.
-fn time(row: &Row) -> f64 {
+fn time(row: &LayerRow) -> f64 {
     row.ms_min.unwrap_or(f64::INFINITY)
 }
 
 fn mean(regrets: &[&Regret<'_>]) -> f64 {
-    let logarithms: f64 = regrets.iter().map(|regret| regret.ratio.ln()).sum();
-    (logarithms / regrets.len() as f64).exp()
+    geometric_mean(regrets.iter().map(|regret| regret.ratio))
 }
 
 /// `regrets` from the worst on.
@@ -152,7 +151,7 @@ mod tests {
     fn the_mean_is_geometric_and_the_worst_come_first() {
         let row = |layer: &str, algorithm: &str, ms: f64| {
             let problem = Problem::bare(by_id("lenet5.c3"));
-            let mut row = Row::new(&problem, algorithm.to_owned(), Isa::Portable, "nchw");
+            let mut row = LayerRow::new(&problem, algorithm.to_owned(), Isa::Portable, "nchw");
             (row.layer, row.ms_min) = (layer.to_owned(), Some(ms));
             row
         };

@@ -10,7 +10,7 @@ const SIZE: (u32, u32) = (1000, 640);
 const RATIOS: (f64, f64) = (1.2, 2.0);
 
 /// One way to choose in one run.
-struct Line {
+struct Curve {
     name: String,
     is_measured: bool,
     colour: RGBColor,
@@ -25,13 +25,13 @@ pub(super) fn svg(judgements: &[Judgement<'_>]) -> anyhow::Result<String> {
     Ok(text)
 }
 
-fn lines(judgements: &[Judgement<'_>]) -> Vec<Line> {
-    let of = |judgement: &Judgement<'_>| -> Vec<Line> {
+fn lines(judgements: &[Judgement<'_>]) -> Vec<Curve> {
+    let of = |judgement: &Judgement<'_>| -> Vec<Curve> {
         let runs = judgement.runs().into_iter().enumerate();
         runs.map(|(index, ((threads, isa, layout), regrets))| {
             let (RGBAColor(red, green, blue, _), name) =
                 (Palette99::pick(index).to_rgba(), judgement.choice.name());
-            Line {
+            Curve {
                 name: format!("{name}, {isa}, {layout}, {threads} thread(s)"),
                 is_measured: judgement.choice == super::Candidate::Measured,
                 colour: RGBColor(red, green, blue),
@@ -43,7 +43,7 @@ fn lines(judgements: &[Judgement<'_>]) -> Vec<Line> {
     judgements.iter().flat_map(of).collect()
 }
 
-impl Line {
+impl Curve {
     /// The share of layers, in per cent, up to each ratio: steps, from those on which the choice is the fastest.
     fn steps(&self, most: f64) -> Vec<(f64, f64)> {
         let share = |layers: usize| 100.0 * layers as f64 / self.ratios.len() as f64;
@@ -59,7 +59,7 @@ impl Line {
     }
 }
 
-fn draw(text: &mut String, lines: &[Line]) -> Drawn {
+fn draw(text: &mut String, lines: &[Curve]) -> Drawn {
     let worst = lines.iter().flat_map(|line| &line.ratios).copied().fold(RATIOS.0, f64::max);
     let most = worst.min(RATIOS.1);
     let least = lines.iter().map(|line| line.steps(most)[0].1).fold(90.0, f64::min);
@@ -105,7 +105,7 @@ mod tests {
     #[test]
     fn shares_rise_in_steps_to_the_last_that_is_drawn() {
         let ratios = vec![1.0, 1.0, 1.5, 7.0];
-        let line = Line { name: String::new(), is_measured: false, colour: BLACK, ratios };
+        let line = Curve { name: String::new(), is_measured: false, colour: BLACK, ratios };
         let expected = [(1.0, 50.0), (1.5, 50.0), (1.5, 75.0), (2.0, 75.0)];
         assert_eq!(line.steps(2.0), expected);
     }

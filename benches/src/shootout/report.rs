@@ -1,26 +1,26 @@
 //! The result as text, Markdown, JSON or CSV.
 
-use super::ratios::{Ratio, means};
-use super::row::Row;
+use super::ratios::{LayerRatio, means};
+use super::row::LayerRow;
 use crate::cli::Format;
 use crate::table::{number, report, table, written};
 use comfy_table::Table;
 
 /// Rows, and what was measured around them.
-pub(super) struct Report {
+pub(super) struct LayerReport {
     /// The machine and its roofs, a line each.
     pub(super) machine: Vec<String>,
     /// In the order of the list.
-    pub(super) rows: Vec<Row>,
+    pub(super) rows: Vec<LayerRow>,
 }
 
-impl Report {
+impl LayerReport {
     pub(super) fn write(&self, format: Format) -> anyhow::Result<String> {
         report(&self.rows, format, || self.page(format))
     }
 
     fn page(&self, format: Format) -> String {
-        let ratios = Ratio::all(&self.rows);
+        let ratios = LayerRatio::all(&self.rows);
         let mut parts = vec![self.machine.iter().map(|line| format!("{line}\n")).collect()];
         parts.push(written(&self.table(format), format));
         if !ratios.is_empty() {
@@ -76,7 +76,7 @@ impl Report {
     }
 }
 
-fn ratio_table(ratios: &[Ratio<'_>], format: Format) -> Table {
+fn ratio_table(ratios: &[LayerRatio<'_>], format: Format) -> Table {
     let header = ["layer", "isa", "threads", "auto ms", "best peer", "ratio", "to onednn"];
     let mut table = table(&header, &[2, 3, 5, 6], format);
     for ratio in ratios {
@@ -94,7 +94,7 @@ fn ratio_table(ratios: &[Ratio<'_>], format: Format) -> Table {
     table
 }
 
-fn mean_table(ratios: &[Ratio<'_>], format: Format) -> Table {
+fn mean_table(ratios: &[LayerRatio<'_>], format: Format) -> Table {
     let header = ["auto against", "isa", "threads", "layers", "geometric mean", "as fast or faster"];
     let mut table = table(&header, &[2, 3, 4, 5], format);
     for mean in means(ratios) {

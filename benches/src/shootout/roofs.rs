@@ -31,7 +31,7 @@ impl Roof {
 }
 
 /// The roofs of one instruction set and number of threads, measured.
-pub(super) struct Measured {
+pub(super) struct MeasuredRoof {
     pub(super) isa: Isa,
     pub(super) threads: usize,
     /// The median of all rounds of all layers. Percentages are of each layer's own rounds.
@@ -42,7 +42,7 @@ pub(super) struct Measured {
     pub(super) bandwidths: [Bandwidth; 3],
 }
 
-impl Measured {
+impl MeasuredRoof {
     /// The roofline (Williams et al. 2009): 10^9 operations per second that a layer can have which does `intensity` operations
     /// on each of its `bytes`. These come from the nearest level that holds them all, or if `cold` from memory.
     pub(super) fn bound(&self, intensity: f64, bytes: f64, cold: bool) -> f64 {
@@ -54,9 +54,9 @@ impl Measured {
 }
 
 /// All that `crew` can be measured for, after the rounds of `roofs`.
-pub(super) fn measure(roofs: &[Roof], crew: &Crew) -> Vec<Measured> {
+pub(super) fn measure(roofs: &[Roof], crew: &Crew) -> Vec<MeasuredRoof> {
     let bandwidths = crew.enter(|| peak::bandwidths(crew));
-    let measured = |roof: &Roof| Measured {
+    let measured = |roof: &Roof| MeasuredRoof {
         isa: roof.isa,
         threads: crew.threads(),
         gflops: roof.flops / median(&roof.seconds) / 1e9,
@@ -68,7 +68,7 @@ pub(super) fn measure(roofs: &[Roof], crew: &Crew) -> Vec<Measured> {
 }
 
 /// The roofs alone, in turns with each other.
-pub(super) fn survey(isas: &[Isa], crew: &Crew) -> Vec<Measured> {
+pub(super) fn survey(isas: &[Isa], crew: &Crew) -> Vec<MeasuredRoof> {
     const ROUNDS: u32 = 15;
     let mut roofs: Vec<Roof> = isas.iter().filter_map(|&isa| Roof::new(isa)).collect();
     let mut rivals: Vec<_> = roofs.iter().filter_map(|roof| peak::roof_of_crew(roof.isa, crew)).collect();
@@ -78,9 +78,9 @@ pub(super) fn survey(isas: &[Isa], crew: &Crew) -> Vec<Measured> {
 }
 
 /// A line for each instruction set, and one for memory.
-pub(super) fn lines(measured: &[Measured]) -> Vec<String> {
-    let of_isa = |roof: &Measured| {
-        let Measured { isa, threads, gflops, best, burst, .. } = roof;
+pub(super) fn lines(measured: &[MeasuredRoof]) -> Vec<String> {
+    let of_isa = |roof: &MeasuredRoof| {
+        let MeasuredRoof { isa, threads, gflops, best, burst, .. } = roof;
         // Registers wait for nobody: what makes them slow is that something else is running.
         let busy = if best / gflops > BUSY { "; THE MACHINE IS BUSY, its numbers mean little" } else { "" };
         format!(
@@ -88,7 +88,7 @@ pub(super) fn lines(measured: &[Measured]) -> Vec<String> {
              {burst:.1} in a burst{busy}"
         )
     };
-    let of_memory = |roof: &Measured| {
+    let of_memory = |roof: &MeasuredRoof| {
         let levels = roof.bandwidths.iter().map(|level| format!("{} {:.1} GB/s", level.level, level.gbs));
         format!("{} thread(s), reads: {}", roof.threads, levels.collect::<Vec<_>>().join(", "))
     };
@@ -114,8 +114,14 @@ mod tests {
         let level = |level, bytes, gbs| Bandwidth { level, bytes, gbs };
         let bandwidths =
             [level("L2", 1 << 20, 100.0), level("L3", 8 << 20, 20.0), level("DRAM", 1 << 26, 10.0)];
-        let roof =
-            Measured { isa: Isa::Portable, threads: 1, gflops: 150.0, best: 150.0, burst: 150.0, bandwidths };
+        let roof = MeasuredRoof {
+            isa: Isa::Portable,
+            threads: 1,
+            gflops: 150.0,
+            best: 150.0,
+            burst: 150.0,
+            bandwidths,
+        };
         for (intensity, bytes, cold, expected) in [
             (1.0, 1.0e6, false, 100.0),
             (1.0, 1.0e7, false, 20.0),

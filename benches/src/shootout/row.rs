@@ -7,7 +7,7 @@ use serde::Serialize;
 
 /// One line of the result. Times are missing if the output was wrong or the rival failed.
 #[derive(Debug, Clone, Serialize)]
-pub struct Row {
+pub struct LayerRow {
     /// The layer's id.
     pub layer: String,
     /// `auto`, an algorithm, or `peer:` and an engine.
@@ -51,7 +51,7 @@ pub struct Row {
     pub plan_ms: f64,
 }
 
-impl Row {
+impl LayerRow {
     /// Of a rival that has not been timed.
     pub(super) fn new(problem: &Problem, algorithm: String, isa: Isa, layout: &'static str) -> Self {
         Self {
@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn json_has_the_promised_fields_and_no_others() {
         let problem = Problem::bare(by_id("lenet5.c3"));
-        let mut row = Row::new(&problem, "auto".to_owned(), Isa::Portable, "nchw16c");
+        let mut row = LayerRow::new(&problem, "auto".to_owned(), Isa::Portable, "nchw16c");
         row.checked(Errors { l2: 1e-7, largest: 3e-7 }, 2e-6);
         let mut rival = Rival::new("auto", problem.spec.flops(), || {});
         rival.seconds = vec![2e-3, 1e-3, 3e-3];
@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn what_is_wrong_or_failed_has_no_times() {
         let problem = Problem::bare(by_id("lenet5.c3"));
-        let mut row = Row::new(&problem, "auto".to_owned(), Isa::Portable, "nchw16c");
+        let mut row = LayerRow::new(&problem, "auto".to_owned(), Isa::Portable, "nchw16c");
         for (error, is_wrong) in [(f64::NAN, true), (f64::INFINITY, true), (1e-5, true), (1e-6, false)] {
             row.checked(Errors::all(error), 2e-6);
             assert_eq!(row.is_wrong, is_wrong, "{error}");
@@ -137,7 +137,7 @@ mod tests {
         rival.seconds = vec![1.0, f64::NAN];
         row.timed(&rival, None);
         assert!(row.ms_median.is_none());
-        let json = serde_json::to_value(Row { rel_l2_error: f64::NAN, ..row }).unwrap();
+        let json = serde_json::to_value(LayerRow { rel_l2_error: f64::NAN, ..row }).unwrap();
         assert!(json["rel_l2_error"].is_null() && json["ms_min"].is_null());
     }
 }
