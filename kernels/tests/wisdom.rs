@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::ConvProblem;
+use common::{ConvProblem, Rng};
 use kernels::*;
 use std::fs;
 use std::path::Path;
@@ -78,7 +78,10 @@ fn text_leads_back_and_merges() {
     let loaded = Wisdom::parse(text.as_bytes());
     assert!(loaded.ignored.is_empty(), "{:?}", loaded.ignored);
     assert_eq!(loaded.wisdom.to_string(), text);
-    assert!(text.starts_with("kernels wisdom 1\n") && text.contains("1x32x12x12 to 32 kernel 3x3"), "{text}");
+    assert!(
+        text.starts_with("kernels wisdom 2\n") && text.contains("\tin=1x32x12x12 out=32 kernel=3x3 "),
+        "{text}"
+    );
     let other = Wisdom::new();
     plan(&ConvProblem { out_channels: 48, ..problem() }, &options(), &other);
     other.merge(&wisdom);
@@ -95,7 +98,7 @@ fn the_oldest_give_way() {
     }
     let text = wisdom.to_string();
     assert_eq!(wisdom.len(), 2);
-    assert!(!text.contains("to 16 ") && text.contains("to 32 ") && text.contains("to 48 "), "{text}");
+    assert!(!text.contains("out=16 ") && text.contains("out=32 ") && text.contains("out=48 "), "{text}");
 }
 
 #[test]
@@ -106,15 +109,18 @@ fn what_cannot_be_trusted_is_ignored_with_a_reason() {
     let with = |index: usize, field: &str| {
         let mut fields = fields.clone();
         fields[index] = field;
-        format!("kernels wisdom 1\n{}\n", fields.join("\t"))
+        format!("kernels wisdom 2\n{}\n", fields.join("\t"))
     };
     for (broken, reason) in [
         (String::new(), "line 1"),
-        (text.replace("wisdom 1", "wisdom 2"), "line 1"),
+        (text.replace("wisdom 2", "wisdom 1"), "expected \"kernels wisdom 2\", got \"kernels wisdom 1\""),
         (text.replace('\t', " "), "fields between tabs"),
         (with(0, "0.0.1"), "version"),
         (with(1, "Another CPU"), "another CPU"),
         (with(2, ""), "key"),
+        (with(2, "1x32x12x12 to 32 kernel 3x3"), "key"),
+        (with(2, &fields[2].replace("out=32", "out=0")), "key"),
+        (with(2, &fields[2].replace("out=32", "out=+32")), "key"),
         (with(3, ""), "expected a time"),
         (with(3, "warp=12"), "no algorithm"),
         (with(3, "direct=0"), "nanoseconds"),
@@ -130,7 +136,7 @@ fn what_cannot_be_trusted_is_ignored_with_a_reason() {
         plan(&problem(), &options(), &loaded.wisdom);
     }
     // A great many reasons are not all given.
-    let many = format!("kernels wisdom 1\n{}", "?\n".repeat(10_000));
+    let many = format!("kernels wisdom 2\n{}", "?\n".repeat(10_000));
     assert!(Wisdom::parse(many.as_bytes()).ignored.len() < 50);
 }
 
@@ -156,14 +162,11 @@ fn any_bytes_are_survived() {
     for end in 0..bytes.len() {
         let loaded = Wisdom::parse(&bytes[..end]);
         // The first line alone is wisdom of nothing.
-        let is_whole = end == "kernels wisdom 1\n".len();
+        let is_whole = end == "kernels wisdom 2\n".len();
         assert!(loaded.wisdom.is_empty() && loaded.ignored.is_empty() == is_whole, "cut off at {end}");
     }
-    let mut state = 12345u64;
-    let mut next = || {
-        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        (state >> 33) as usize
-    };
+    let mut random = Rng(12345);
+    let mut next = || (random.next() >> 33) as usize;
     for _ in 0..2000 {
         let mut broken = bytes.to_vec();
         for _ in 0..1 + next() % 4 {
@@ -209,7 +212,7 @@ fn a_directory_that_cannot_be_written_costs_nothing_else() {
     assert_eq!(wisdom.to_string(), text);
 }
 
-/// What a process of its own does in the tests below: writes again and again, or once if it is told so.
+/// What a process of its own does in the tests below: writes again and again, or once if it is told how that ends.
 #[test]
 fn child() {
     let Some(path) = std::env::var_os("WISDOM_CHILD") else { return };
@@ -220,9 +223,10 @@ fn child() {
     }
     loop {
         let saved = wisdom.save(&path);
-        if std::env::var_os("WISDOM_ONCE").is_some() {
-            assert!(saved.is_err(), "there was room");
-            return;
+        match std::env::var("WISDOM_ONCE").as_deref() {
+            Ok("fails") => return assert!(saved.is_err(), "there was room"),
+            Ok(_) => return saved.expect("it can be written"),
+            Err(_) => {}
         }
     }
 }
@@ -262,6 +266,39 @@ fn processes_that_are_killed_while_they_write_leave_a_whole_file() {
     }
 }
 
+/// A file that is new may be read by whom the umask lets, as any other; one that was there keeps its mode.
+#[cfg(unix)]
+#[test]
+fn a_file_has_the_mode_that_the_umask_leaves_or_the_one_that_it_had() {
+    use std::os::unix::fs::PermissionsExt;
+    if !starts_itself() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a directory");
+    let path = folder.path().join("wisdom");
+    let exe = std::env::current_exe().expect("this program");
+    let saved_under = |umask: &str| {
+        let status = Command::new("sh")
+            .args(["-c", &format!("umask {umask}; exec \"$0\" --exact child")])
+            .arg(&exe)
+            .env("WISDOM_CHILD", &path)
+            .env("WISDOM_ONCE", "saves")
+            .stdout(Stdio::null())
+            .status()
+            .expect("there is a shell");
+        assert!(status.success(), "{status}");
+        fs::metadata(&path).expect("it is there").permissions().mode() & 0o777
+    };
+    for (umask, mode) in [("022", 0o644), ("002", 0o664), ("077", 0o600)] {
+        let _ = fs::remove_file(&path);
+        assert_eq!(format!("{:o}", saved_under(umask)), format!("{mode:o}"), "umask {umask}");
+    }
+    for mode in [0o640, 0o444] {
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("it is this process's");
+        assert_eq!(format!("{:o}", saved_under("022")), format!("{mode:o}"), "it was there");
+    }
+}
+
 /// No room: the system refuses to let the file grow. An emulator of another architecture does not pass that on.
 #[cfg(all(unix, target_arch = "x86_64"))]
 #[test]
@@ -275,7 +312,7 @@ fn a_full_disk_leaves_the_old_file() {
         .args(["-c", "trap '' XFSZ; ulimit -f 1; exec \"$0\" --exact child"])
         .arg(exe)
         .env("WISDOM_CHILD", &path)
-        .env("WISDOM_ONCE", "1")
+        .env("WISDOM_ONCE", "fails")
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status()

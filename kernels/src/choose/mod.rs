@@ -12,4 +12,5 @@ pub use model::{Candidate, Choice, Numerics, Rejection, Select, choice_with};
 pub(crate) use model::{Limits, choose};
 pub use profile::Profile;
 pub(crate) use profile::{cache_bytes, cores::for_pools as cores_for_pools};
+pub(crate) use wisdom::WisdomKey;
 pub use wisdom::{Loaded, Wisdom};

@@ -1,13 +1,16 @@
 //! [`Wisdom`]: what was timed, remembered from one plan to the next and, in a file, from one process to the next.
 //!
-//! A file is lines of text: the format and its version, then an entry each, the oldest first, its fields between tabs: library version, CPU,
-//! key of the problem, and the times, `algorithm=nanoseconds` between commas. Whatever is not just that is ignored with
-//! a reason: the worst that a file can do is not to help.
+//! A file is lines of text. The first names the format and its version. Each of the others is an entry, the oldest first, its
+//! fields between tabs: library version, CPU, key of the problem, and the times, `algorithm=nanoseconds` between commas.
+//! Whatever is not just that is ignored with a reason: the worst that a file can do is not to help. A file of another version
+//! of the format is ignored as a whole.
 
 mod cpu;
 mod file;
+mod key;
 
 use crate::describe::Algorithm;
+pub(crate) use key::WisdomKey;
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
@@ -35,7 +38,7 @@ pub struct Wisdom {
 #[derive(Default)]
 struct Entries {
     /// With the number of the entry: higher is younger.
-    by_key: HashMap<String, (u64, Times)>,
+    by_key: HashMap<WisdomKey, (u64, Times)>,
     next: u64,
 }
 
@@ -103,12 +106,12 @@ impl Wisdom {
     }
 
     /// Times of `key`, if they are known.
-    pub(crate) fn recall(&self, key: &str) -> Option<Times> {
+    pub(crate) fn recall(&self, key: &WisdomKey) -> Option<Times> {
         self.lock().by_key.get(key).map(|(_, times)| times.clone())
     }
 
     /// Times of `key`, from now on.
-    pub(crate) fn remember(&self, key: String, times: Times) {
+    pub(crate) fn remember(&self, key: WisdomKey, times: Times) {
         let mut entries = self.lock();
         let number = entries.next;
         entries.next += 1;
@@ -121,7 +124,7 @@ impl Wisdom {
     }
 
     /// All entries, the oldest first.
-    fn in_order(&self) -> Vec<(String, Times)> {
+    fn in_order(&self) -> Vec<(WisdomKey, Times)> {
         let entries = self.lock();
         let mut all: Vec<_> = entries.by_key.iter().collect();
         all.sort_by_key(|(_, (number, _))| *number);

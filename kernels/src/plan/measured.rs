@@ -1,9 +1,8 @@
 //! [`Select::Measured`](crate::Select::Measured): the few that the model expects to be fastest are timed on the real problem.
 
-use super::options::PlanOptions;
 use super::prepare::Problem;
-use crate::choose::{Candidate, Choice, Rejection, Wisdom};
-use crate::describe::{Algorithm, ConvDesc, ConvError, Pad2, Shape4, Size2, TensorMut, TensorRef};
+use crate::choose::{Candidate, Choice, Rejection, Wisdom, WisdomKey};
+use crate::describe::{Algorithm, ConvDesc, ConvError, TensorMut, TensorRef};
 use crate::memory::{Buffer, Workspace, WorkspaceReq};
 use crate::run::{ConvIo, PreparedConv, Threads};
 use std::time::{Duration, Instant};
@@ -46,7 +45,8 @@ pub(super) fn fastest(
     if rivals.len() < 2 {
         return prepared(choice);
     }
-    let key = key(problem);
+    let threads = (problem.options.max_threads, problem.options.macs_per_thread);
+    let key = WisdomKey::new(problem.desc, problem.kernels.isa(), &problem.options.limits(), threads);
     let known = wisdom.and_then(|wisdom| wisdom.recall(&key));
     // What is known may be wrong, and must not make a plan that the options forbid.
     if let Some(times) = known.filter(|times| times.iter().all(|(algorithm, _)| rivals.contains(algorithm)))
@@ -102,37 +102,6 @@ fn judged(choice: &Choice, times: &[(Algorithm, f64)]) -> Option<Choice> {
     judged.rejected.sort_by_key(|&(algorithm, _)| algorithm as u8);
     judged.reason = "the fastest of those that were timed";
     Some(judged)
-}
-
-/// Everything that a time depends on besides CPU and library, as text without tabs.
-fn key(problem: &Problem<'_>) -> String {
-    let desc = problem.desc;
-    let (Shape4 { n, c, h, w }, o) = (desc.input(), desc.output().c);
-    let Pad2 { top, bottom, left, right } = desc.pad();
-    let epilogue = desc.epilogue();
-    let two = |size: Size2| format!("{}x{}", size.h, size.w);
-    let PlanOptions { numerics, forbidden, max_threads, macs_per_thread, .. } = *problem.options;
-    let PlanOptions { max_workspace_bytes, max_packed_bytes, .. } = *problem.options;
-    let cap = |bytes: Option<usize>| bytes.map_or("any".to_owned(), |bytes| bytes.to_string());
-    let forbidden: Vec<&str> =
-        Algorithm::ALL.iter().filter(|&&a| forbidden.contains(a)).map(|a| a.name()).collect();
-    format!(
-        "{n}x{c}x{h}x{w} to {o} kernel {} stride {} pad {top},{bottom},{left},{right} dilation {} groups {} {} to {} \
-         bias {} residual {} {:?}; {} threads {max_threads} by {macs_per_thread}; {numerics:?} without [{}] workspace {} packed {}",
-        two(desc.kernel()),
-        two(desc.stride()),
-        two(desc.dilation()),
-        desc.groups(),
-        desc.layout(),
-        desc.output_layout(),
-        epilogue.bias,
-        epilogue.residual,
-        epilogue.activation,
-        problem.kernels.isa(),
-        forbidden.join(","),
-        cap(max_workspace_bytes),
-        cap(max_packed_bytes),
-    )
 }
 
 /// Tensors of a problem to run it on.

@@ -1,14 +1,16 @@
 //! Wisdom as text, and its files.
 
-use super::{Loaded, MOST_TIMES, Times, Wisdom};
+use super::{Loaded, MOST_TIMES, Times, Wisdom, WisdomKey};
 use crate::describe::Algorithm;
 use std::fmt;
+#[cfg(unix)]
+use std::fs;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
 /// The first line. Another format has another number.
-const HEADER: &str = "kernels wisdom 1";
+const HEADER: &str = "kernels wisdom 2";
 /// What times depend on besides the machine.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Bytes of a file that are read at most: many times the entries that are kept.
@@ -53,8 +55,10 @@ pub(super) fn load(path: &Path) -> Loaded {
 pub(super) fn parse(text: &[u8]) -> Loaded {
     let (wisdom, mut reasons) = (Wisdom::new(), Reasons::default());
     let mut lines = text.split(|&byte| byte == b'\n').enumerate();
-    if lines.next().is_none_or(|(_, line)| line != HEADER.as_bytes()) {
-        reasons.add(format!("line 1: expected \"{HEADER}\", so nothing is trusted"));
+    let first = lines.next().map_or(&[][..], |(_, line)| line);
+    if first != HEADER.as_bytes() {
+        let got = String::from_utf8_lossy(&first[..first.len().min(40)]);
+        reasons.add(format!("line 1: expected {HEADER:?}, got {got:?}, so nothing is trusted"));
         return Loaded { wisdom, ignored: reasons.all() };
     }
     for (index, line) in lines.filter(|(_, line)| !line.is_empty()) {
@@ -75,7 +79,7 @@ pub(super) fn parse(text: &[u8]) -> Loaded {
 }
 
 /// Key and times of a line, or why it is ignored.
-fn entry(line: &[u8], cpu: &str) -> Result<(String, Times), String> {
+fn entry(line: &[u8], cpu: &str) -> Result<(WisdomKey, Times), String> {
     let line = std::str::from_utf8(line).map_err(|_| "expected UTF-8, got other bytes")?;
     let fields: Vec<&str> = line.split('\t').collect();
     let [version, of_cpu, key, times] = fields[..] else {
@@ -87,15 +91,13 @@ fn entry(line: &[u8], cpu: &str) -> Result<(String, Times), String> {
     if of_cpu != cpu {
         return Err(format!("of another CPU, {of_cpu:?}"));
     }
-    if key.is_empty() || key.chars().any(char::is_control) {
-        return Err("expected the key of a problem, got none".to_owned());
-    }
+    let key = key.parse()?;
     let times: Times = times.split(',').map(time).collect::<Result<_, String>>()?;
     let twice = (1..times.len()).any(|i| times[..i].iter().any(|other| other.0 == times[i].0));
     if times.len() > MOST_TIMES || twice {
         return Err("expected one time of an algorithm, got several".to_owned());
     }
-    Ok((key.to_owned(), times))
+    Ok((key, times))
 }
 
 fn time(text: &str) -> Result<(Algorithm, f64), String> {
@@ -124,9 +126,29 @@ pub(super) fn write(wisdom: &Wisdom, f: &mut fmt::Formatter<'_>) -> fmt::Result 
 /// A new file in the same directory, complete and on the disk, takes the place of the old one.
 pub(super) fn save(wisdom: &Wisdom, path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    let mut file = create(folder, path)?;
     file.write_all(wisdom.to_string().as_bytes())?;
     file.as_file().sync_all()?;
     file.persist(path)?;
     Ok(())
+}
+
+/// A temporary file in `folder` that may be read and written as the file at `path`, or, if there is none, as any new file
+/// under the umask: by itself a temporary file is its owner's alone.
+#[cfg(unix)]
+fn create(folder: &Path, path: &Path) -> io::Result<tempfile::NamedTempFile> {
+    use std::os::unix::fs::PermissionsExt;
+    let new = fs::Permissions::from_mode(0o666);
+    let file = tempfile::Builder::new().permissions(new).tempfile_in(folder)?;
+    if let Ok(old) = fs::metadata(path) {
+        let mode = old.permissions().mode() & 0o777;
+        // A file system that has no modes has none to keep.
+        let _ = file.as_file().set_permissions(fs::Permissions::from_mode(mode));
+    }
+    Ok(file)
+}
+
+#[cfg(not(unix))]
+fn create(folder: &Path, _: &Path) -> io::Result<tempfile::NamedTempFile> {
+    tempfile::NamedTempFile::new_in(folder)
 }
