@@ -59,7 +59,10 @@ mod simd;
 mod tile;
 mod work;
 
-pub use choose::{Bound, Candidate, Choice, Estimate, Loaded, Numerics, Profile, Rejection, Select, Wisdom};
+pub use choose::{
+    Bound, Candidate, Choice, Comparison, Difference, Estimate, Loaded, Numerics, Profile, Rejection, Select,
+    Terms, Wisdom,
+};
 pub use describe::{
     Activation, Algorithm, Algorithms, ConvDesc, ConvDescBuilder, ConvError, Cost, EpilogueSpec, Isa, Layout,
     Pad2, Pitch, Shape4, Size2, TensorMut, TensorRef, Unsupported, Weights,

@@ -6,6 +6,20 @@ use common::{ConvProblem, strategy};
 use kernels::*;
 use proptest::prelude::*;
 
+/// The terms of a prediction are its time, and its bound is the largest of compute and the bytes of each level.
+fn assert_adds_up(candidate: &Candidate) {
+    let Estimate { seconds, terms, bound, .. } = candidate.estimate;
+    let all = terms.all();
+    assert!(all.iter().all(|(_, seconds)| *seconds >= 0.0), "{candidate:?}");
+    let sum: f64 = all.iter().map(|(_, seconds)| seconds).sum();
+    assert!((sum / seconds - 1.0).abs() < 1e-12, "{sum}: {candidate:?}");
+    let compute = sum - terms.l2 - terms.l3 - terms.dram - terms.rule;
+    let bounds =
+        [(Bound::Compute, compute), (Bound::L2, terms.l2), (Bound::L3, terms.l3), (Bound::Dram, terms.dram)];
+    let of_bound = bounds.iter().find(|(level, _)| *level == bound).map_or(0.0, |(_, seconds)| *seconds);
+    assert!(bounds.iter().all(|(_, seconds)| *seconds <= of_bound * (1.0 + 1e-9)), "{candidate:?}");
+}
+
 fn plan(problem: &ConvProblem, options: &PlanOptions) -> Result<ConvPlan, ConvError> {
     problem.plan(&problem.data(), options)
 }
@@ -42,6 +56,7 @@ proptest! {
             for candidate in &report.choice.candidates {
                 let estimate = candidate.estimate;
                 prop_assert!(estimate.seconds.is_finite() && estimate.seconds > 0.0, "{:?}", candidate);
+                assert_adds_up(candidate);
                 let forced = plan(&problem, &options.force(candidate.algorithm)).expect("it can");
                 prop_assert_eq!(estimate.packed_bytes, forced.packed_bytes(), "{} {}", candidate.algorithm, desc);
                 let workspace = forced.workspace_req().len() * size_of::<f32>();

@@ -24,6 +24,7 @@ use crate::describe::{
 use crate::tile::output::OutputRegion;
 use crate::tile::table::KernelSet;
 use crate::work::parts::Grain;
+use crate::work::prices::Typical;
 use crate::work::{Share, Sketch};
 pub(crate) use operands::Operands;
 use std::ops::Range;
@@ -55,12 +56,13 @@ pub(crate) enum Driver {
     Fft(Box<fft::FftConv>),
 }
 
-/// Packs `weights` for `algorithm`, which must support `desc`. The filter may be empty if it [`takes_parts`].
+/// Packs `weights` for `algorithm`, which must support `desc`, as it cuts it for a `typical` machine. The filter may be empty if it [`takes_parts`].
 pub(crate) fn prepare(
     algorithm: Algorithm,
     desc: &ConvDesc,
     weights: &Weights<'_>,
     kernels: &'static KernelSet,
+    typical: &Typical,
 ) -> Result<Driver, ConvError> {
     let gemm = |cut| Ok(Driver::Gemm(gemm::GemmConv::new(desc, weights, cut)?));
     let mut driver = match algorithm.kind() {
@@ -72,7 +74,7 @@ pub(crate) fn prepare(
         AlgorithmKind::Winograd(outputs) => {
             Driver::Winograd(Box::new(winograd::WinogradConv::new(desc, weights, outputs, kernels)?))
         }
-        AlgorithmKind::Fft => Driver::Fft(Box::new(fft::FftConv::new(desc, weights, kernels)?)),
+        AlgorithmKind::Fft => Driver::Fft(Box::new(fft::FftConv::new(desc, weights, kernels, typical)?)),
     };
     if takes_parts(algorithm) && !weights.filter.is_empty() {
         driver.fill(0..desc.output().c, weights.filter)?;

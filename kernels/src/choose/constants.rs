@@ -1,24 +1,13 @@
 //! The constants of the cost model, fitted by `cargo run --release -p benches --bin fit` (docs/choice.md).
 
 use crate::describe::Isa;
+use crate::work::prices::{Constants, Table};
 use crate::work::{Family, TERMS};
 use std::collections::BTreeMap;
-
-/// What a family of loops takes for each unit of what is counted.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Constants {
-    /// Slots of an FMA pipe, in the order of [`Term`](crate::work::Term).
-    pub(super) terms: [f64; TERMS],
-    /// Of the time of a byte from the second level, the third, and memory: what is not hidden behind other work.
-    pub(super) memory: [f64; 3],
-}
 
 const fn row(terms: [f64; TERMS], memory: [f64; 3]) -> Constants {
     Constants { terms, memory }
 }
-
-/// Those of each family.
-pub(super) type Table = [Constants; Family::COUNT];
 
 /// Of an instruction set. Those that were not measured have the constants of another, in slots of their own pipes:
 /// NEON of that with as many registers, Portable of AVX2.

@@ -4,52 +4,24 @@
 //! constant of the family of loops ([`constants`](super::constants)); and the bytes that come from each cache level, at that level's rate, as
 //! far as they are not hidden behind the rest. The thread that has the most to do is what counts.
 
-use super::Profile;
-use super::constants::{Constants, Table, of};
+use super::constants::of;
+use super::profile::Profile;
+use super::terms::{Bound, Terms};
 use crate::algo;
 use crate::describe::{Algorithm, ConvDesc};
 use crate::tile::table::KernelSet;
-use crate::work::{Caches, Family, Share, TERMS, Traffic, Work};
-use std::fmt;
-
-/// What most of the time goes to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Bound {
-    /// Multiply-adds, transforms, copies and calls.
-    Compute,
-    /// Bytes from the second cache level.
-    L2,
-    /// Bytes from the third cache level.
-    L3,
-    /// Bytes from memory.
-    Dram,
-}
-
-impl Bound {
-    /// `"compute"`, `"L2"`, `"L3"` or `"DRAM"`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Compute => "compute",
-            Self::L2 => "L2",
-            Self::L3 => "L3",
-            Self::Dram => "DRAM",
-        }
-    }
-}
-
-impl fmt::Display for Bound {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
+use crate::work::prices::{Constants, Prices, Table, Typical};
+use crate::work::{Caches, Family, Share, Term, Traffic, Work};
 
 /// What an algorithm would take: its time by the model, its memory exactly.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct Estimate {
-    /// Seconds of one run, with operands where the run before left them.
+    /// Seconds of one run, with operands where the run before left them: the sum of `terms`.
     pub seconds: f64,
-    /// What most of them go to.
+    /// Where these seconds go.
+    pub terms: Terms,
+    /// What most of them go to: compute, or the bytes of one level.
     pub bound: Bound,
     /// Floating-point operations of its multiplications, of all threads: fewer than the definition's for Winograd.
     pub flops: f64,
@@ -65,46 +37,40 @@ pub struct Estimate {
 #[derive(Clone, Copy)]
 pub(crate) struct Machine<'a> {
     kernels: &'static KernelSet,
-    profile: &'a Profile,
-    constants: &'a Table,
-    /// Threads that the work is worth.
-    parts: usize,
+    prices: Prices<'a>,
+    /// Seconds of handing work to other threads.
+    region: f64,
+    share: Share,
     /// Threads that the workspace is for.
     threads: usize,
 }
 
 impl<'a> Machine<'a> {
     /// Of `threads` threads, of which the work is worth `parts`.
-    pub(crate) fn new(
-        kernels: &'static KernelSet,
-        profile: &'a Profile,
-        parts: usize,
-        threads: usize,
-    ) -> Self {
-        Self { kernels, profile, constants: of(kernels.isa()), parts, threads }
+    pub(crate) fn new(kernels: &'static KernelSet, profile: &Profile, parts: usize, threads: usize) -> Self {
+        Self {
+            kernels,
+            prices: prices(kernels, profile, parts),
+            region: if parts > 1 { profile.region_ns as f64 * 1e-9 } else { 0.0 },
+            share: Share { parts, caches: caches(profile, parts), typical: typical(kernels) },
+            threads,
+        }
     }
 
     /// With these constants instead of the library's.
     pub(super) fn with(self, constants: &'a Table) -> Self {
-        Self { constants, ..self }
-    }
-
-    /// Threads that work at the same time share the third level.
-    fn share(&self) -> Share {
-        let Profile { l1_bytes, l2_bytes, l3_bytes, .. } = *self.profile;
-        let caches =
-            Caches { l1: l1_bytes as f64, l2: l2_bytes as f64, l3: l3_bytes as f64 / self.parts as f64 };
-        Share { parts: self.parts, caches }
+        Self { prices: Prices { constants, ..self.prices }, ..self }
     }
 
     /// Of `algorithm`, which must support `desc`.
     pub(crate) fn estimate(&self, algorithm: Algorithm, desc: &ConvDesc) -> Estimate {
-        let sketch = algo::sketch(algorithm, desc, self.kernels, &self.share());
-        let (seconds, bound) = self.time(&sketch.work);
+        let sketch = algo::sketch(algorithm, desc, self.kernels, &self.share);
+        let terms = self.terms(&sketch.work);
         let workspace = sketch.workspace_len.saturating_mul(self.threads);
         Estimate {
-            seconds,
-            bound,
+            seconds: terms.total(),
+            terms,
+            bound: terms.bound(),
             flops: sketch.work.flops,
             traffic: sketch.work.traffic,
             workspace_bytes: workspace.saturating_mul(size_of::<f32>()),
@@ -112,43 +78,50 @@ impl<'a> Machine<'a> {
         }
     }
 
-    fn time(&self, work: &Work) -> (f64, Bound) {
-        let constants = &self.constants[work.family as usize];
-        let parts = self.parts(work);
-        let compute: f64 =
-            parts[..TERMS].iter().zip(&constants.terms).map(|(part, constant)| part * constant).sum();
-        let memory = [0, 1, 2].map(|level| parts[TERMS + level] * constants.memory[level]);
-        let bounds = [(Bound::L2, memory[0]), (Bound::L3, memory[1]), (Bound::Dram, memory[2])];
-        let longest =
-            bounds.into_iter().fold((Bound::Compute, compute), |a, b| if b.1 > a.1 { b } else { a });
-        let region = if self.parts > 1 { self.profile.region_ns as f64 * 1e-9 } else { 0.0 };
-        let sum = compute + memory.iter().sum::<f64>();
-        // Whatever is hidden, bytes do not come faster than they can.
-        let far = [(Bound::L3, parts[TERMS + 1]), (Bound::Dram, parts[TERMS + 2])];
-        let least: f64 = far.iter().map(|&(_, seconds)| seconds).sum();
-        if least > sum {
-            let bound = if far[0].1 > far[1].1 { far[0].0 } else { far[1].0 };
-            return (least + region, bound);
-        }
-        (sum + region, longest.0)
-    }
-
-    /// Seconds of each term and of each cache level, before any constant: what the constants are fitted to.
-    fn parts(&self, work: &Work) -> [f64; TERMS + 3] {
+    /// The seconds of `work`, by what a reader wants to compare.
+    fn terms(&self, work: &Work) -> Terms {
+        let [fma, tile, store, pack, gather, call, l2, l3, dram] = self.prices.seconds(work);
+        // Slots that the busiest thread would have to fill if every lane of them did something that an output needs.
         let lanes = self.kernels.gemm[0].shape.lanes as f64;
-        // Of one slot of an FMA pipe.
-        let slot = 2.0 * lanes / (self.profile.fma_mflops as f64 * 1e6);
-        let mut parts = [0.0; TERMS + 3];
-        for (part, count) in parts.iter_mut().zip(work.terms()) {
-            *part = count * slot;
+        let needed = work.flops / self.share.parts as f64 / (2.0 * lanes);
+        let slots = work.terms()[Term::Fma as usize];
+        let useful = if slots > needed { needed / slots } else { 1.0 };
+        let (arithmetic, edges) = (fma * useful, fma * (1.0 - useful));
+        let (tiles, calls) = (tile + store, call + self.region);
+        let terms = Terms { arithmetic, edges, tiles, calls, l2, l3, dram, ..Terms::default() };
+        match work.family {
+            // Nothing is packed: taps whose sums do not stay in registers, and columns whose window reaches over the border.
+            Family::DepthwiseChannels | Family::DepthwisePermuted | Family::DepthwisePixels => {
+                Terms { arithmetic: arithmetic + pack, edges: edges + gather, ..terms }
+            }
+            Family::Winograd | Family::Fft | Family::FftGroups => {
+                Terms { transforms: pack, packing: gather, ..terms }
+            }
+            _ => Terms { packing: pack + gather, ..terms },
         }
-        let Traffic { l2, l3, dram } = work.traffic;
-        let rates = self.profile.rates(self.parts);
-        for ((part, bytes), rate) in parts[TERMS..].iter_mut().zip([l2, l3, dram]).zip(rates) {
-            *part = bytes / (rate * 1e9);
-        }
-        parts
     }
+}
+
+/// With the library's constants, for each of `parts` threads that work at the same time.
+fn prices(kernels: &'static KernelSet, profile: &Profile, parts: usize) -> Prices<'static> {
+    let lanes = kernels.gemm[0].shape.lanes as f64;
+    Prices {
+        constants: of(kernels.isa()),
+        slot: 2.0 * lanes / (profile.fma_mflops as f64 * 1e6),
+        bytes: profile.rates(parts).map(|rate| 1.0 / (rate * 1e9)),
+    }
+}
+
+/// Threads that work at the same time share the third level.
+fn caches(profile: &Profile, parts: usize) -> Caches {
+    let Profile { l1_bytes, l2_bytes, l3_bytes, .. } = *profile;
+    Caches { l1: l1_bytes as f64, l2: l2_bytes as f64, l3: l3_bytes as f64 / parts as f64 }
+}
+
+/// What the cuts of algorithms are made for.
+pub(crate) fn typical(kernels: &'static KernelSet) -> Typical {
+    let profile = Profile::typical(kernels.isa());
+    Typical { prices: prices(kernels, &profile, 1), caches: caches(&profile, 1) }
 }
 
 /// The parts of the time of `algorithm`, its family, and their constants: for the tool that fits them.
@@ -161,8 +134,8 @@ pub fn parts_of(
     parts: usize,
 ) -> (&'static str, Vec<f64>, Vec<f64>) {
     let machine = Machine::new(kernels, profile, parts, parts);
-    let work = algo::sketch(algorithm, desc, kernels, &machine.share()).work;
-    let Constants { terms, memory } = &machine.constants[work.family as usize];
+    let work = algo::sketch(algorithm, desc, kernels, &machine.share).work;
+    let Constants { terms, memory } = &machine.prices.constants[work.family as usize];
     let constants = terms.iter().chain(memory).copied().collect();
-    (Family::NAMES[work.family as usize], machine.parts(&work).to_vec(), constants)
+    (Family::NAMES[work.family as usize], machine.prices.raw(&work).to_vec(), constants)
 }

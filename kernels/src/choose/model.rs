@@ -1,7 +1,9 @@
 //! The choice: a pure function from a problem to an algorithm and the reasons against the others.
 
-use super::cost::{Bound, Estimate, Machine};
-use super::{Profile, constants};
+use super::constants;
+use super::cost::{Estimate, Machine};
+use super::profile::Profile;
+use super::terms::{Comparison, Milliseconds};
 use crate::algo::winograd;
 use crate::describe::{Algorithm, AlgorithmKind, Algorithms, ConvDesc, ConvError, Size2, Unsupported};
 use crate::tile::table::KernelSet;
@@ -72,7 +74,9 @@ pub enum Rejection {
         bytes: usize,
     },
     /// It can, and the model expects the chosen one to be faster.
-    Slower(&'static str),
+    Slower,
+    /// It can, and would be faster than the chosen one by the model, which only knows it as the oracle of tests.
+    LastResort,
     /// It can, and was slower when both were timed.
     Measured,
     /// Another one was forced.
@@ -87,7 +91,8 @@ impl fmt::Display for Rejection {
             Self::Inaccurate(numerics) => write!(f, "its error needs numerics {numerics:?}"),
             Self::Workspace { bytes } => write!(f, "needs {bytes} bytes of workspace, more than it may"),
             Self::Packed { bytes } => write!(f, "needs {bytes} bytes of packed weights, more than it may"),
-            Self::Slower(why) => write!(f, "{why}"),
+            Self::Slower => write!(f, "slower"),
+            Self::LastResort => write!(f, "the oracle is the last resort: scalar, its sums are f64"),
             Self::Measured => write!(f, "slower when timed"),
             Self::NotForced => write!(f, "another algorithm was forced"),
         }
@@ -111,7 +116,7 @@ pub struct Candidate {
 pub struct Choice {
     /// What will run.
     pub algorithm: Algorithm,
-    /// Why it was chosen.
+    /// Who chose it: the caller, the model, or times. What the model went by is in the candidates' terms.
     pub reason: &'static str,
     /// Every other algorithm, with the reason against it.
     pub rejected: Vec<(Algorithm, Rejection)>,
@@ -122,7 +127,33 @@ pub struct Choice {
 impl Choice {
     /// The chosen one among the candidates.
     pub fn candidate(&self) -> Option<&Candidate> {
-        self.candidates.iter().find(|candidate| candidate.algorithm == self.algorithm)
+        self.of(self.algorithm)
+    }
+
+    fn of(&self, algorithm: Algorithm) -> Option<&Candidate> {
+        self.candidates.iter().find(|candidate| candidate.algorithm == algorithm)
+    }
+
+    /// The prediction of `algorithm` beside that of the chosen one; `None` if it cannot do the problem, or is the chosen one.
+    pub fn comparison(&self, algorithm: Algorithm) -> Option<Comparison> {
+        let (other, chosen) = (self.of(algorithm)?, self.candidate()?);
+        (algorithm != self.algorithm).then(|| Comparison::new(other.estimate.terms, chosen.estimate.terms))
+    }
+
+    /// The reason against `algorithm` in words and numbers: what it was timed or predicted to take beside the chosen one, and
+    /// which terms of the model make the difference. `None` of the chosen one.
+    pub fn against(&self, algorithm: Algorithm) -> Option<String> {
+        let &(_, rejection) = self.rejected.iter().find(|&&(other, _)| other == algorithm)?;
+        let measured = |candidate: Option<&Candidate>| Some(Milliseconds(candidate?.measured?));
+        Some(match (rejection, self.comparison(algorithm)) {
+            (Rejection::Slower, Some(comparison)) => format!("slower: {comparison}"),
+            (Rejection::Measured, _) => match measured(self.of(algorithm)).zip(measured(self.candidate())) {
+                Some((other, chosen)) => format!("{rejection}: {other} ms to {chosen}"),
+                None => rejection.to_string(),
+            },
+            (_, Some(comparison)) => format!("{rejection}; predicted {comparison}"),
+            (_, None) => rejection.to_string(),
+        })
     }
 }
 
@@ -219,14 +250,19 @@ pub(crate) fn choose(desc: &ConvDesc, limits: &Limits, machine: &Machine<'_>) ->
         match (against, chosen) {
             (Some(rejection), _) => rejected.push((candidate.algorithm, rejection)),
             (None, None) => chosen = Some(candidate),
-            (None, Some(chosen)) => {
-                rejected.push((candidate.algorithm, Rejection::Slower(slower(candidate, chosen))));
+            (None, Some(chosen)) if candidate.estimate.seconds < chosen.estimate.seconds => {
+                rejected.push((candidate.algorithm, Rejection::LastResort));
             }
+            (None, Some(_)) => rejected.push((candidate.algorithm, Rejection::Slower)),
         }
     }
     let Some(&Candidate { algorithm, .. }) = chosen else { return Err(limits.nothing(&rejected)) };
     rejected.sort_by_key(|&(algorithm, _)| algorithm as u8);
-    Ok(Choice { algorithm, reason: because(algorithm), rejected, candidates })
+    let reason = match algorithm {
+        Algorithm::Reference => "nothing else is allowed",
+        _ => "the fastest by the model",
+    };
+    Ok(Choice { algorithm, reason, rejected, candidates })
 }
 
 /// Which of `among` would be chosen for `desc` on so many threads if families had constants that are `fitted`, by name: for
@@ -265,44 +301,8 @@ fn not_before_pointwise(desc: &ConvDesc, candidates: &mut [Candidate]) {
     for candidate in candidates {
         let is_another_way = candidate.algorithm == Algorithm::Depthwise && desc.groups() > 1;
         if candidate.algorithm != Algorithm::Pointwise && !is_another_way {
-            candidate.estimate.seconds = candidate.estimate.seconds.max(least);
+            let terms = candidate.estimate.terms.raised_to(least);
+            (candidate.estimate.terms, candidate.estimate.seconds) = (terms, terms.total());
         }
-    }
-}
-
-/// What speaks for an algorithm where it is the fastest.
-fn because(algorithm: Algorithm) -> &'static str {
-    match algorithm.kind() {
-        AlgorithmKind::Reference => "nothing else is allowed",
-        AlgorithmKind::Im2colGemm => "it can do every convolution, and its tiles do not end where rows do",
-        AlgorithmKind::Pointwise => {
-            "a matrix product on the image itself; packed is only what the layout does not let be read in place"
-        }
-        AlgorithmKind::Direct => {
-            "the window is read where it lies, or from rows that are copied once: a third of a load per FMA"
-        }
-        AlgorithmKind::Depthwise => {
-            "few channels in a group: each output is summed by itself, from the image where it lies"
-        }
-        AlgorithmKind::Winograd(_) => "transforms cost less than the multiplications that they save",
-        AlgorithmKind::Fft => "a large kernel: a product of spectra does all of its taps at once",
-    }
-}
-
-/// The reason against `other`, which could do the problem that `chosen` is faster for.
-fn slower(other: &Candidate, chosen: &Candidate) -> &'static str {
-    match other.algorithm.kind() {
-        AlgorithmKind::Reference => "scalar, accumulates in f64",
-        _ if other.estimate.bound != Bound::Compute => "more bytes from beyond the first cache level",
-        AlgorithmKind::Fft => "transforms cost more than the multiplications that they save",
-        _ if other.estimate.flops > 1.2 * chosen.estimate.flops => "more multiplications",
-        AlgorithmKind::Winograd(_) if matches!(chosen.algorithm.kind(), AlgorithmKind::Winograd(_)) => {
-            "tiles of another size leave less to multiply, or less to read"
-        }
-        AlgorithmKind::Winograd(_) => "too little is multiplied with each transformed tile",
-        AlgorithmKind::Depthwise => "a group has channels or outputs enough for a matrix product",
-        AlgorithmKind::Im2colGemm => "packs every pixel, where the image itself can be read",
-        AlgorithmKind::Pointwise => "too few channels or pixels for its tiles",
-        AlgorithmKind::Direct => "rows or channels end where its tiles do not",
     }
 }

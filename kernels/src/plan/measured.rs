@@ -70,7 +70,7 @@ pub(super) fn fastest(
 fn rivals(choice: &Choice) -> Vec<Algorithm> {
     let is_allowed = |algorithm: Algorithm| {
         let against = choice.rejected.iter().find(|&&(other, _)| other == algorithm);
-        matches!(against, None | Some((_, Rejection::Slower(_))))
+        matches!(against, None | Some((_, Rejection::Slower)))
     };
     let allowed: Vec<&Candidate> = choice.candidates.iter().filter(|c| is_allowed(c.algorithm)).collect();
     let least = allowed.first().map_or(0.0, |candidate| candidate.estimate.seconds);

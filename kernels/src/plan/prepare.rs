@@ -2,7 +2,7 @@
 
 use super::options::PlanOptions;
 use crate::algo;
-use crate::choose::{Choice, Machine, Profile, choose};
+use crate::choose::{Choice, Machine, Profile, choose, typical};
 use crate::describe::{Activation, Algorithm, ConvDesc, ConvError, Weights};
 use crate::memory::WorkspaceReq;
 use crate::run::PreparedConv;
@@ -71,7 +71,7 @@ impl<'a> Problem<'a> {
 
     /// Packs the weights for `algorithm`, which must support the problem.
     pub(super) fn prepare(&self, algorithm: Algorithm) -> Result<PreparedConv, ConvError> {
-        let driver = algo::prepare(algorithm, self.desc, self.weights, self.kernels)?;
+        let driver = algo::prepare(algorithm, self.desc, self.weights, self.kernels, &typical(self.kernels))?;
         let req = WorkspaceReq { per_thread_len: driver.workspace_len(), threads: self.options.max_threads };
         if req.len() > isize::MAX as usize / size_of::<f32>() {
             return Err(ConvError::SizeOverflow { what: "workspace" });

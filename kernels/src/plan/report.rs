@@ -43,6 +43,9 @@ impl fmt::Display for PlanReport {
         let Choice { algorithm, reason, .. } = &self.choice;
         writeln!(f, "{}", self.desc)?;
         writeln!(f, "  chosen    {algorithm} with {}: {reason}", self.kernel)?;
+        if let Some(Candidate { estimate, .. }) = self.choice.candidate() {
+            writeln!(f, "  predicted {:.4} ms: {}", 1e3 * estimate.seconds, estimate.terms)?;
+        }
         writeln!(
             f,
             "  memory    {} bytes of weights, {} of workspace for each of {} threads",
@@ -53,7 +56,7 @@ impl fmt::Display for PlanReport {
             "  {:13} {:>12} {:>8} {:>11} {:>11} {:>11}",
             "algorithm", "predicted ms", "bound", "measured ms", "workspace", "packed"
         )?;
-        for (algorithm, candidate, rejection) in self.lines() {
+        for (algorithm, candidate, _) in self.lines() {
             write!(f, "  {:13} ", algorithm.name())?;
             match candidate {
                 Some(Candidate { estimate, measured, .. }) => {
@@ -69,9 +72,9 @@ impl fmt::Display for PlanReport {
                 }
                 None => write!(f, "{:>12} {:>8} {:>11} {:>11} {:>11}", "-", "-", "-", "-", "-")?,
             }
-            match rejection {
+            match self.choice.against(algorithm) {
                 None => writeln!(f, "  chosen")?,
-                Some(rejection) => writeln!(f, "  rejected: {rejection}")?,
+                Some(reason) => writeln!(f, "  rejected: {reason}")?,
             }
         }
         Ok(())

@@ -3,9 +3,11 @@
 //! Beneath both: algorithms count in these units, and the choice multiplies them with its constants.
 
 pub(crate) mod parts;
+pub(crate) mod prices;
 
 use crate::describe::ConvDesc;
 use parts::{Extents, Grain};
+use prices::Typical;
 
 /// What the constants of the model belong to: loops that are alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,6 +98,8 @@ pub(crate) struct Caches {
 pub(crate) struct Share {
     pub(crate) parts: usize,
     pub(crate) caches: Caches,
+    /// What is cut for, whatever the machine.
+    pub(crate) typical: Typical,
 }
 
 impl Traffic {

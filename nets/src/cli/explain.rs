@@ -5,9 +5,10 @@ use super::args::{self, numerics};
 use super::planning::Planning;
 use super::source::{self, Wanted};
 use clap::Args;
-use kernels::{Algorithm, Candidate, Isa, Numerics, PlanReport, Rejection};
+use kernels::{Candidate, Isa, Numerics, PlanReport};
 use nets::{NetOptions, Shape};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 #[derive(Debug, Args)]
@@ -65,6 +66,8 @@ struct Rejected {
 struct Line {
     algorithm: &'static str,
     predicted_ms: f64,
+    /// Milliseconds of each term of the prediction.
+    terms: BTreeMap<&'static str, f64>,
     bound: &'static str,
     workspace_bytes: usize,
     packed_bytes: usize,
@@ -75,26 +78,28 @@ struct Line {
 }
 
 impl Line {
-    fn new(
-        (algorithm, candidate, against): (Algorithm, Option<&Candidate>, Option<Rejection>),
-    ) -> Option<Self> {
-        let Candidate { estimate, measured, .. } = candidate?;
-        Some(Self {
+    fn new(report: &PlanReport, candidate: &Candidate) -> Self {
+        let Candidate { algorithm, estimate, measured, .. } = candidate;
+        Self {
             algorithm: algorithm.name(),
             predicted_ms: 1e3 * estimate.seconds,
+            terms: estimate.terms.all().map(|(name, seconds)| (name, 1e3 * seconds)).into(),
             bound: estimate.bound.name(),
             workspace_bytes: estimate.workspace_bytes,
             packed_bytes: estimate.packed_bytes,
             measured_ms: measured.map(|seconds| 1e3 * seconds),
-            rejected: against.map(|why| why.to_string()),
-        })
+            rejected: report.choice.against(*algorithm),
+        }
     }
 }
 
 impl<'a> Row<'a> {
     fn new(name: &'a str, report: &'a PlanReport) -> Self {
         let choice = &report.choice;
-        let rejected = choice.rejected.iter();
+        let rejected = choice.rejected.iter().map(|&(algorithm, rejection)| {
+            let reason = choice.against(algorithm).unwrap_or_else(|| rejection.to_string());
+            Rejected { algorithm: algorithm.name(), reason }
+        });
         Self {
             name,
             problem: report.desc.to_string(),
@@ -105,10 +110,8 @@ impl<'a> Row<'a> {
             macs: report.desc.cost().macs,
             packed_bytes: report.packed_bytes,
             workspace_bytes_per_thread: report.workspace_bytes_per_thread,
-            rejected: rejected
-                .map(|(other, why)| Rejected { algorithm: other.name(), reason: why.to_string() })
-                .collect(),
-            candidates: report.lines().filter_map(Line::new).collect(),
+            rejected: rejected.collect(),
+            candidates: choice.candidates.iter().map(|candidate| Line::new(report, candidate)).collect(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Into which tiles the output is cut, and what that costs.
+//! Into which tiles the output can be cut. Which of them takes the least time is found where the work is counted (`work.rs`).
 
 use crate::algo::planes::matrices_len;
 use crate::describe::{BLOCK, ConvDesc, Size2, Unsupported};
@@ -11,24 +11,6 @@ const LENGTHS: [usize; 16] = [8, 12, 16, 20, 24, 32, 36, 40, 48, 60, 64, 72, 80,
 const LEAST_PART: usize = 4;
 /// Bytes of the transforms of weights that are never worth it.
 const MOST_SPECTRA: f64 = (1u64 << 30) as f64;
-/// Bytes that stay in the second cache level, beside what else is there.
-const NEAR: f64 = 1.5e6;
-
-/// Cycles of vectors of sixteen, fitted to a hundred shapes on one core of Sapphire Rapids; only ratios matter.
-mod cycles {
-    /// Of a transform, per number and binary logarithm of how many there are.
-    pub(super) const TRANSFORM: f64 = 2.2;
-    /// Of reading a number whose lanes are not neighbours.
-    pub(super) const GATHER: f64 = 100.0;
-    /// Of a complex product: four FMAs.
-    pub(super) const PRODUCT: f64 = 2.0;
-    /// Bytes from the second cache level, and from farther away.
-    pub(super) const NEAR: f64 = 24.0;
-    pub(super) const FAR: f64 = 6.0;
-    /// The same of weights that other layers have driven out since.
-    pub(super) const GONE: f64 = 4.0;
-}
-
 /// One axis: transforms of `n` numbers, each of which gives `outputs` neighbouring outputs, the last perhaps fewer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct AxisCut {
@@ -93,18 +75,13 @@ impl Cut {
         self.rows_len() + self.spectrum_len() + passes
     }
 
-    /// Bytes of a spectrum in sixteen channels.
-    fn bytes(&self) -> f64 {
-        (self.spectrum_len() * size_of::<f32>()) as f64
-    }
-
     /// Whole rows of tiles, sixteen channels.
     pub(crate) fn grain(&self, desc: &ConvDesc) -> Grain {
         Grain::new(self.y.outputs.saturating_mul(desc.output().w), BLOCK)
     }
 
     /// Tiles of all images.
-    fn tiles(&self, images: usize) -> usize {
+    pub(crate) fn tiles(&self, images: usize) -> usize {
         self.y.tiles.saturating_mul(self.x.tiles).saturating_mul(images)
     }
 }
@@ -141,24 +118,11 @@ impl Channels {
         Self { lanes, ins, outs, groups }
     }
 
-    /// Whether the input channels of neighbouring lanes need not be neighbours.
-    fn gathered(&self) -> bool {
-        self.lanes == Lanes::Groups && (self.ins, self.outs) != (1, 1)
-    }
-
     /// Vectors of sixteen output channels, in all groups.
-    fn panels(&self) -> f64 {
+    pub(crate) fn panels(&self) -> f64 {
         match self.lanes {
             Lanes::Outputs => self.groups as f64 * self.outs.div_ceil(BLOCK) as f64,
             Lanes::Groups => (self.groups * self.outs).div_ceil(BLOCK) as f64,
-        }
-    }
-
-    /// Vectors of sixteen input channels that are transformed, in all groups.
-    fn transforms(&self) -> f64 {
-        match self.lanes {
-            Lanes::Outputs => self.groups as f64 * self.ins.div_ceil(BLOCK) as f64,
-            Lanes::Groups => self.panels() * self.ins as f64,
         }
     }
 
@@ -171,57 +135,17 @@ impl Channels {
     }
 }
 
-/// Bytes of the weights' spectra.
-fn spectra(channels: &Channels, cut: &Cut) -> f64 {
-    channels.panels() * channels.ins as f64 * cut.bytes()
+/// Whether the weights' spectra are larger than is ever worth it.
+fn is_too_large(channels: &Channels, cut: &Cut) -> bool {
+    let numbers = channels.panels() * channels.ins as f64 * cut.spectrum_len() as f64;
+    numbers * size_of::<f32>() as f64 > MOST_SPECTRA
 }
 
-/// Cycles of the whole convolution, cut in so many tiles: what does not depend on how many are in a batch, and what does.
-struct Cycles {
-    fixed: f64,
-    /// Bytes of a spectrum in sixteen channels, of the weights' spectra, and of the image's, as often as they are gone over.
-    spectrum: f64,
-    weights: f64,
-    images: f64,
-    kept: usize,
-    tiles: usize,
-}
-
-impl Cycles {
-    fn new(channels: &Channels, cut: &Cut, tiles: usize) -> Self {
-        let (ins, outs) = (channels.transforms(), channels.panels());
-        let numbers = (cut.y.n * cut.x.n) as f64;
-        let each = tiles as f64;
-        let transforms = each * (ins + outs) * numbers * numbers.log2() * cycles::TRANSFORM;
-        let gathers = if channels.gathered() { each * ins * numbers * cycles::GATHER } else { 0.0 };
-        let products = each * outs * channels.ins as f64 * cut.bins() as f64 * cycles::PRODUCT;
-        let weights = spectra(channels, cut);
-        let read = match channels.lanes {
-            Lanes::Outputs => ins * channels.outs.div_ceil(BLOCK) as f64,
-            Lanes::Groups => ins,
-        };
-        // Written and read, read by every panel.
-        let images = each * cut.bytes() * (2.0 * ins + read + 2.0 * outs);
-        let fixed = transforms + gathers + products + weights / cycles::GONE;
-        Self { fixed, spectrum: cut.bytes(), weights, images, kept: channels.kept(), tiles }
-    }
-
-    /// In batches of `batch` tiles.
-    fn of(&self, batch: usize) -> f64 {
-        // What a batch works in.
-        let set = self.spectrum * (1 + batch * (self.kept + 1)) as f64;
-        let far = if set > NEAR { self.images / cycles::FAR } else { 0.0 };
-        let rate = if set + self.weights <= NEAR { cycles::NEAR } else { cycles::FAR };
-        self.fixed + (self.tiles.div_ceil(batch) - 1) as f64 * self.weights / rate + far
-    }
-}
-
-/// How the output is cut, how many tiles are in a batch, and what that costs.
+/// How the output is cut, and how many tiles are in a batch.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Plan {
     pub(crate) cut: Cut,
     pub(crate) batch: usize,
-    cost: f64,
 }
 
 /// Elements of the parts of a slab.
@@ -243,11 +167,6 @@ impl SlabLens {
 }
 
 impl Plan {
-    /// Of `desc`, which must be supported, with at most `most` tiles in a batch.
-    pub(crate) fn new(desc: &ConvDesc, channels: &Channels, most: usize) -> Self {
-        best(desc, channels, most).expect("only what is supported is planned")
-    }
-
     pub(crate) fn lens(&self, desc: &ConvDesc, channels: &Channels) -> SlabLens {
         let sums = self.batch * self.cut.spectrum_len();
         SlabLens {
@@ -259,31 +178,13 @@ impl Plan {
     }
 }
 
-/// The cheapest, with at most `most` tiles in a batch; `None` if there is none.
-fn best(desc: &ConvDesc, channels: &Channels, most: usize) -> Option<Plan> {
+/// Every cut of what is supported.
+pub(crate) fn all(desc: &ConvDesc, channels: &Channels) -> impl Iterator<Item = Cut> {
     let (y, x) = axes(desc);
-    let most = if channels.lanes == Lanes::Groups { 1 } else { most };
-    let mut best: Option<Plan> = None;
-    for y in LENGTHS.into_iter().filter_map(|n| y.cut(n)) {
-        for x in LENGTHS.into_iter().filter_map(|n| x.cut(n)) {
-            let cut = Cut { y, x };
-            if spectra(channels, &cut) > MOST_SPECTRA {
-                continue;
-            }
-            let tiles = cut.tiles(desc.input().n);
-            let cycles = Cycles::new(channels, &cut, tiles);
-            if best.is_some_and(|best| best.cost <= cycles.fixed) {
-                continue;
-            }
-            for batch in 1..=most.min(tiles) {
-                let cost = cycles.of(batch);
-                if best.is_none_or(|best| cost < best.cost) {
-                    best = Some(Plan { cut, batch, cost });
-                }
-            }
-        }
-    }
-    best
+    let of_rows = LENGTHS.into_iter().filter_map(move |n| y.cut(n));
+    let cuts =
+        of_rows.flat_map(move |y| LENGTHS.into_iter().filter_map(move |n| Some(Cut { y, x: x.cut(n)? })));
+    cuts.filter(|cut| !is_too_large(channels, cut))
 }
 
 fn axes(desc: &ConvDesc) -> (Extents, Extents) {
@@ -305,7 +206,7 @@ pub(crate) fn supports(desc: &ConvDesc) -> Result<(), Unsupported> {
     let (y, x) = axes(desc);
     let shortest = |axis: Extents| LENGTHS.into_iter().find_map(|n| axis.cut(n));
     let (Some(y), Some(x)) = (shortest(y), shortest(x)) else { return Err(Unsupported::KernelTooLarge) };
-    if spectra(&Channels::of(desc), &Cut { y, x }) > MOST_SPECTRA {
+    if is_too_large(&Channels::of(desc), &Cut { y, x }) {
         return Err(Unsupported::SpectraTooLarge);
     }
     Ok(())

@@ -32,6 +32,7 @@ use crate::tile::layer_table::Source;
 use crate::tile::output::{OutTile, OutputRegion, TileAt};
 use crate::tile::table::{KernelSet, Post};
 use crate::work::parts::Grain;
+use crate::work::prices::Typical;
 pub(crate) use cut::supports;
 use cut::{Channels, Cut, Lanes, Plan};
 use plane::{Scratch, Transform};
@@ -101,14 +102,15 @@ struct Memory<'a> {
 }
 
 impl FftConv {
-    /// Cuts the output, and transforms the weights. The problem must be one that [`supports`].
+    /// Cuts the output for a `typical` machine, and transforms the weights. The problem must be one that [`supports`].
     pub(crate) fn new(
         desc: &ConvDesc,
         weights: &Weights<'_>,
         kernels: &'static KernelSet,
+        typical: &Typical,
     ) -> Result<Self, ConvError> {
         let channels = Channels::of(desc);
-        let plan = Plan::new(desc, &channels, kernels.fft().tiles());
+        let plan = work::plan(desc, &channels, kernels.fft(), typical);
         let transform = Transform::new(plan.cut, kernels.fft());
         let spectra = Spectra::new(desc, &channels, weights, &transform)?;
         Ok(Self { desc: *desc, kernels, plan, channels, transform, spectra })

@@ -1,74 +1,178 @@
-//! What a convolution by Fourier transforms would do.
+//! What a convolution by Fourier transforms would do, and the cut for which that takes the least time.
 
-use super::cut::{Channels, Lanes, Plan};
+use super::cut::{self, Channels, Lanes, Plan};
 use super::spectra;
 use crate::describe::{BLOCK, ConvDesc, Layout};
-use crate::tile::fft::{COMPLEX, Length};
+use crate::tile::fft::Length;
+use crate::tile::fft_table::FftKernels;
 use crate::tile::table::KernelSet;
-use crate::work::{Family, Portion, Share, Sketch, Term, Work};
+use crate::work::parts::Grain;
+use crate::work::prices::Typical;
+use crate::work::{Caches, Family, Portion, Share, Sketch, Term, Work};
 
 /// Everything that the choice wants to know; `desc` must be supported.
 pub(crate) fn sketch(desc: &ConvDesc, kernels: &'static KernelSet, share: &Share) -> Sketch {
     let channels = Channels::of(desc);
-    let plan = Plan::new(desc, &channels, kernels.fft().tiles());
+    let plan = plan(desc, &channels, kernels.fft(), &share.typical);
     let panels = spectra::panels(desc, &channels);
     let factors = Length::bytes_of(plan.cut.y.n) + Length::bytes_of(plan.cut.x.n);
     let weights = panels.count * channels.ins * plan.cut.spectrum_len();
     let part = Portion::new(desc, &plan.cut.grain(desc), false, share.parts);
+    let counted = Counted { desc, channels: &channels, lanes: kernels.fft().lanes(), part: &part };
     Sketch {
         packed_bytes: weights * size_of::<f32>() + panels.bytes() + factors,
         workspace_len: plan.lens(desc, &channels).sum(),
-        work: work(desc, &channels, &plan, kernels, (&part, share)),
+        work: counted.work(&plan, &share.caches),
     }
 }
 
-fn work(
-    desc: &ConvDesc,
-    channels: &Channels,
-    plan: &Plan,
-    kernels: &KernelSet,
-    (part, share): (&Portion, &Share),
-) -> Work {
-    let of_groups = channels.lanes == Lanes::Groups;
-    let mut work = Work::new(if of_groups { Family::FftGroups } else { Family::Fft });
-    let out = desc.output();
-    let rows = (part.pixels / out.w as f64 / plan.cut.y.outputs as f64).ceil();
-    let tiles = part.images * rows * plan.cut.x.tiles as f64;
-    let (ins, panels) = if of_groups {
-        let panels = (part.groups * part.outs as f64 / BLOCK as f64).ceil();
-        (panels * part.ins as f64, panels)
-    } else {
-        let blocks = |channels: usize| part.groups * channels.div_ceil(BLOCK) as f64;
-        (blocks(part.ins), blocks(part.outs))
-    };
-    let vectors = BLOCK as f64 / kernels.fft().lanes() as f64;
-    let numbers = (plan.cut.y.n * plan.cut.x.n) as f64;
-    let bins = plan.cut.bins() as f64;
-    let batches = (tiles / plan.batch as f64).ceil();
-    // A complex product is four FMAs; short batches wait for their sums.
-    let batch = tiles / batches;
-    work.add(Term::Fma, panels * part.ins as f64 * bins * batches * (4.0 * batch * vectors).max(8.0));
-    work.add(Term::Tile, panels * bins * batches);
-    work.add(Term::Pack, vectors * tiles * (ins + panels) * numbers * numbers.log2());
-    if of_groups && (part.ins, channels.outs) != (1, 1) {
-        work.add(Term::Gather, tiles * ins * numbers);
+/// The cut and the batch for which the work takes the least time on one thread of a `typical` machine; `desc` must be supported.
+pub(super) fn plan(desc: &ConvDesc, channels: &Channels, kernels: &FftKernels, typical: &Typical) -> Plan {
+    let part = &Portion::new(desc, &Grain::new(1, 1), false, 1);
+    let counted = Counted { desc, channels, lanes: kernels.lanes(), part };
+    let most = if channels.lanes == Lanes::Groups { 1 } else { kernels.tiles() };
+    let mut best: Option<(f64, Plan)> = None;
+    let is_best =
+        |best: &Option<(f64, Plan)>, seconds: f64| best.as_ref().is_none_or(|best| seconds < best.0);
+    for cut in cut::all(desc, channels) {
+        let most = most.min(cut.tiles(desc.input().n));
+        // A smaller batch has no less to compute, and bytes take no less than no time.
+        if !is_best(&best, typical.prices.total(&counted.compute(&Plan { cut, batch: most }))) {
+            continue;
+        }
+        for batch in 1..=most {
+            let plan = Plan { cut, batch };
+            let seconds = typical.prices.total(&counted.work(&plan, &typical.caches));
+            if is_best(&best, seconds) {
+                best = Some((seconds, plan));
+            }
+        }
     }
-    work.add(Term::Store, vectors * tiles * (ins + panels) * numbers);
-    work.add(Term::Call, tiles * (ins + panels) * (plan.cut.y.n + plan.cut.x.n) as f64);
-    let (caches, float) = (&share.caches, size_of::<f32>() as f64);
-    let spectrum = bins * (COMPLEX as f64) * float;
-    let weights = panels * part.ins as f64 * spectrum;
-    let set = spectrum * (1.0 + plan.batch as f64 * (channels.kept() + 1) as f64);
-    let once = part.input_bytes + part.output_bytes;
-    // Spectra are many times the weights that others read: in a network nothing of them is near when it is their turn, and
-    // what they would save on a layer that is run again and again is lost there.
-    work.traffic.add(weights, (weights + once + set).max(caches.l2), caches);
-    work.traffic.add(once, weights + once + set, caches);
-    work.traffic.add(weights * (batches - 1.0), weights + set, caches);
-    let read = if of_groups { ins } else { ins * part.outs.div_ceil(BLOCK) as f64 };
-    work.traffic.add(tiles * spectrum * (2.0 * ins + read + 2.0 * panels), set, caches);
-    let nchw = usize::from(desc.layout() == Layout::Nchw) + usize::from(desc.output_layout() == Layout::Nchw);
-    work.add(Term::Gather, nchw as f64 * tiles * (ins + panels) * numbers / 16.0);
-    work.flops = 8.0 * panels * BLOCK as f64 * part.ins as f64 * bins * tiles;
-    work
+    best.expect("only what is supported is planned").1
+}
+
+/// A part of a problem.
+struct Counted<'a> {
+    desc: &'a ConvDesc,
+    channels: &'a Channels,
+    /// Of a vector.
+    lanes: usize,
+    part: &'a Portion,
+}
+
+impl Counted<'_> {
+    fn is_of_groups(&self) -> bool {
+        self.channels.lanes == Lanes::Groups
+    }
+
+    fn tiles(&self, plan: &Plan) -> f64 {
+        let rows = (self.part.pixels / self.desc.output().w as f64 / plan.cut.y.outputs as f64).ceil();
+        self.part.images * rows * plan.cut.x.tiles as f64
+    }
+
+    fn batches(&self, plan: &Plan) -> f64 {
+        (self.tiles(plan) / plan.batch as f64).ceil()
+    }
+
+    /// Vectors of sixteen input channels that are transformed, and of sixteen output channels.
+    fn blocks(&self) -> (f64, f64) {
+        let part = self.part;
+        if self.is_of_groups() {
+            let panels = (part.groups * part.outs as f64 / BLOCK as f64).ceil();
+            (panels * part.ins as f64, panels)
+        } else {
+            let blocks = |channels: usize| part.groups * channels.div_ceil(BLOCK) as f64;
+            (blocks(part.ins), blocks(part.outs))
+        }
+    }
+
+    fn work(&self, plan: &Plan, caches: &Caches) -> Work {
+        let mut work = self.compute(plan);
+        self.traffic(plan, caches, &mut work);
+        work
+    }
+
+    /// Everything but bytes.
+    fn compute(&self, plan: &Plan) -> Work {
+        let Self { desc, channels, part, .. } = *self;
+        let of_groups = self.is_of_groups();
+        let mut work = Work::new(if of_groups { Family::FftGroups } else { Family::Fft });
+        let (tiles, batches, (ins, panels)) = (self.tiles(plan), self.batches(plan), self.blocks());
+        let vectors = BLOCK as f64 / self.lanes as f64;
+        let numbers = (plan.cut.y.n * plan.cut.x.n) as f64;
+        let bins = plan.cut.bins() as f64;
+        // A complex product is four FMAs; short batches wait for their sums.
+        let batch = tiles / batches;
+        work.add(Term::Fma, panels * part.ins as f64 * bins * batches * (4.0 * batch * vectors).max(8.0));
+        work.add(Term::Tile, panels * bins * batches);
+        work.add(Term::Pack, vectors * tiles * (ins + panels) * numbers * numbers.log2());
+        if of_groups && (part.ins, channels.outs) != (1, 1) {
+            work.add(Term::Gather, tiles * ins * numbers);
+        }
+        let nchw = [desc.layout(), desc.output_layout()].iter().filter(|&&l| l == Layout::Nchw).count();
+        work.add(Term::Gather, nchw as f64 * tiles * (ins + panels) * numbers / 16.0);
+        work.add(Term::Store, vectors * tiles * (ins + panels) * numbers);
+        work.add(Term::Call, tiles * (ins + panels) * (plan.cut.y.n + plan.cut.x.n) as f64);
+        let products = channels.panels() * (BLOCK * channels.ins) as f64 * bins;
+        work.flops = 8.0 * products * plan.cut.tiles(desc.input().n) as f64;
+        work
+    }
+
+    fn traffic(&self, plan: &Plan, caches: &Caches, work: &mut Work) {
+        let Self { channels, part, .. } = *self;
+        let (tiles, (ins, panels)) = (self.tiles(plan), self.blocks());
+        let spectrum = (plan.cut.spectrum_len() * size_of::<f32>()) as f64;
+        let weights = panels * part.ins as f64 * spectrum;
+        let set = spectrum * (1.0 + plan.batch as f64 * (channels.kept() + 1) as f64);
+        let once = part.input_bytes + part.output_bytes;
+        // Spectra are many times the weights that others read: in a network nothing of them is near when it is their turn, and
+        // what they would save on a layer that is run again and again is lost there.
+        work.traffic.add(weights, (weights + once + set).max(caches.l2), caches);
+        work.traffic.add(once, weights + once + set, caches);
+        work.traffic.add(weights * (self.batches(plan) - 1.0), weights + set, caches);
+        let read = if self.is_of_groups() { ins } else { ins * part.outs.div_ceil(BLOCK) as f64 };
+        work.traffic.add(tiles * spectrum * (2.0 * ins + read + 2.0 * panels), set, caches);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::describe::{Pad2, Shape4, Size2};
+    use crate::work::TERMS;
+    use crate::work::prices::{Constants, Prices, Table};
+
+    static CONSTANTS: Table = [Constants { terms: [1.0; TERMS], memory: [1.0; 3] }; Family::COUNT];
+
+    /// What the search leaves out is no faster by the model that the algorithm is judged by.
+    #[test]
+    fn no_cut_takes_less_than_the_one_that_is_planned() {
+        let prices = Prices { constants: &CONSTANTS, slot: 1.7e-10, bytes: [6e-12, 35e-12, 70e-12] };
+        let caches = Caches { l1: 48e3, l2: 2e6, l3: 32e6 };
+        let typical = Typical { prices, caches };
+        let kernels = KernelSet::get(crate::describe::Isa::Portable).expect("always there").fft();
+        for (c, o, side, kernel, groups) in [
+            (1, 1, 100, 15, 1),
+            (64, 64, 28, 7, 1),
+            (192, 256, 14, 5, 1),
+            (32, 32, 56, 13, 32),
+            (3, 64, 300, 11, 1),
+        ] {
+            let builder = ConvDesc::builder(Shape4::new(1, c, side, side), o, Size2::square(kernel));
+            let desc = builder.pad(Pad2::all(kernel / 2)).groups(groups).build().expect("valid");
+            let channels = Channels::of(&desc);
+            let part = &Portion::new(&desc, &Grain::new(1, 1), false, 1);
+            let counted = Counted { desc: &desc, channels: &channels, lanes: kernels.lanes(), part };
+            let seconds = |plan: &Plan| prices.total(&counted.work(plan, &caches));
+            let planned = plan(&desc, &channels, kernels, &typical);
+            for cut in cut::all(&desc, &channels) {
+                let most =
+                    if channels.lanes == Lanes::Groups { 1 } else { kernels.tiles().min(cut.tiles(1)) };
+                for batch in 1..=most {
+                    let other = Plan { cut, batch };
+                    assert!(seconds(&planned) <= seconds(&other), "{planned:?}, {other:?}: {desc}");
+                }
+            }
+        }
+    }
 }
