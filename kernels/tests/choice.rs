@@ -94,7 +94,7 @@ fn caps_are_explained() {
     let text = capped.explain().to_string();
     let wanted = format!("rejected: needs {} bytes of packed weights, more than it may", free.packed_bytes());
     assert!(text.contains(&wanted), "{text}");
-    let error = plan(&problem, &PlanOptions::default().max_packed_bytes(10)).err().expect("nothing fits");
+    let error = plan(&problem, &PlanOptions::default().max_packed_bytes(10)).expect_err("nothing fits");
     assert!(error.to_string().contains("needs"), "{error}");
     let forced = PlanOptions::default().force(Algorithm::Fft).max_workspace_bytes(0);
     assert!(matches!(

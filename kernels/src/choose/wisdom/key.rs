@@ -3,7 +3,7 @@
 //! As text it is a word `name=value` for each field, always all of them in the same order, between single blanks. A key has one
 //! text only, and a text is a key only if it is the text of the key that it is read as.
 
-use crate::choose::{Limits, Numerics};
+use crate::choose::model::{Limits, Numerics};
 use crate::describe::{
     Activation, Algorithm, Algorithms, ConvDesc, EpilogueSpec, Isa, Layout, Pad2, Shape4, Size2,
 };
@@ -233,7 +233,7 @@ impl FromStr for WisdomKey {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::choose::Select;
+    use crate::choose::model::Select;
 
     fn limits() -> Limits {
         Limits {
