@@ -5,15 +5,18 @@
 #![allow(dead_code)] // each test binary uses its part
 
 mod oracle;
+mod placed;
 mod random;
 pub mod strategy;
 mod winograd;
 
 use kernels::{
-    Activation, Algorithm, ConvDesc, ConvError, ConvIo, ConvPlan, EpilogueSpec, Isa, Layout, Pad2, Pitch,
-    PlanOptions, Shape4, Size2, TensorMut, TensorRef, Threads, Weights, Workspace,
+    Activation, Algorithm, ConvDesc, ConvError, ConvIo, ConvPlan, EpilogueSpec, Isa, Layout, Pad2,
+    PlanOptions, Shape4, Size2, Threads, Weights, Workspace,
 };
+pub use placed::Placed;
 pub use random::Rng;
+use std::ops::DerefMut;
 
 /// A NaN that no computation makes: what is not written stays recognisable.
 pub const JUNK: f32 = f32::from_bits(0x7fa5_a5a5);
@@ -143,11 +146,21 @@ impl ConvProblem {
 
     /// Runs `plan` on poisoned memory; the output in plain NCHW order, or what was wrong with the memory.
     pub fn run(&self, plan: &ConvPlan, data: &Data, threads: Threads<'_>) -> Result<Vec<f32>, String> {
+        self.run_in(plan, data, threads, |shape, layout, plain| Placed::new(shape, layout, self.slack, plain))
+    }
+
+    /// [`run`](Self::run) on tensors that `place` makes of a shape, a layout and numbers in NCHW order.
+    pub fn run_in<M: DerefMut<Target = [f32]>>(
+        &self,
+        plan: &ConvPlan,
+        data: &Data,
+        threads: Threads<'_>,
+        place: impl Fn(Shape4, Layout, Option<&[f32]>) -> Placed<M>,
+    ) -> Result<Vec<f32>, String> {
         let shape = plan.desc().output();
-        let input = Placed::new(self.input, self.layout, self.slack, Some(&data.input));
-        let residual =
-            data.residual.as_ref().map(|r| Placed::new(shape, self.layout_out(), self.slack, Some(r)));
-        let mut output = Placed::new(shape, self.layout_out(), self.slack, None);
+        let input = place(self.input, self.layout, Some(&data.input));
+        let residual = data.residual.as_ref().map(|r| place(shape, self.layout_out(), Some(r)));
+        let mut output = place(shape, self.layout_out(), None);
         let mut workspace = Workspace::for_req(plan.workspace_req()).unwrap();
         workspace.as_mut_slice().fill(JUNK);
         let io = ConvIo {
@@ -202,94 +215,4 @@ impl ConvProblem {
 pub fn pools() -> Vec<rayon::ThreadPool> {
     let pool = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build();
     [2, 3, 8].map(|threads| pool(threads).expect("threads can be started")).into()
-}
-
-/// A tensor somewhere inside a larger buffer.
-struct Placed {
-    memory: Vec<f32>,
-    /// The first element of the tensor.
-    start: usize,
-    shape: Shape4,
-    layout: Layout,
-    pitch: Option<Pitch>,
-}
-
-impl Placed {
-    /// Channels `slack` before and after the tensor's own; junk wherever `plain` does not say otherwise.
-    fn new(shape: Shape4, layout: Layout, slack: usize, plain: Option<&[f32]>) -> Self {
-        let Shape4 { n, c, h, w } = shape;
-        let around = if layout == Layout::Nchw16c { slack.next_multiple_of(16) } else { slack };
-        let channels = if layout == Layout::Nchw16c { c.next_multiple_of(16) } else { c } + 2 * around;
-        let (image, pixel) = (channels * h * w, if layout == Layout::Nhwc { channels } else { 1 });
-        let pixel = if layout == Layout::Nchw16c { 16 } else { pixel };
-        let start = if layout == Layout::Nhwc { around } else { around * h * w };
-        let pitch = (slack > 0).then_some(Pitch { image, pixel });
-        let mut placed = Self { memory: vec![JUNK; n * image], start, shape, layout, pitch };
-        if let Some(plain) = plain {
-            let at = placed.addresses();
-            for (at, &value) in at.into_iter().zip(plain) {
-                placed.memory[at] = value;
-            }
-        }
-        placed
-    }
-
-    fn tensor(&self) -> TensorRef<'_> {
-        let data = &self.memory[self.start..];
-        match self.pitch {
-            None => TensorRef::packed(data, self.shape, self.layout),
-            Some(pitch) => TensorRef::with_pitch(data, self.shape, self.layout, pitch),
-        }
-        .expect("a placed tensor is valid")
-    }
-
-    fn tensor_mut(&mut self) -> TensorMut<'_> {
-        let data = &mut self.memory[self.start..];
-        match self.pitch {
-            None => TensorMut::packed(data, self.shape, self.layout),
-            Some(pitch) => TensorMut::with_pitch(data, self.shape, self.layout, pitch),
-        }
-        .expect("a placed tensor is valid")
-    }
-
-    /// Where the elements are, in plain NCHW order.
-    fn addresses(&self) -> Vec<usize> {
-        let (tensor, Shape4 { n, c, h, w }) = (self.tensor(), self.shape);
-        let mut addresses = Vec::with_capacity(n * c * h * w);
-        for n in 0..n {
-            for c in 0..c {
-                for y in 0..h {
-                    for x in 0..w {
-                        addresses.push(self.start + tensor.offset(n, c, y, x));
-                    }
-                }
-            }
-        }
-        addresses
-    }
-
-    /// The elements in plain NCHW order, if nothing else was touched and padding lanes are zero.
-    fn plain(mut self) -> Result<Vec<f32>, String> {
-        let addresses = self.addresses();
-        let plain = addresses.iter().map(|&at| std::mem::replace(&mut self.memory[at], JUNK)).collect();
-        if self.layout == Layout::Nchw16c {
-            let Shape4 { n, c, h, w } = self.shape;
-            let tensor = self.tensor();
-            let lanes = (0..n).flat_map(|n| (0..h * w).map(move |p| (n, p / w, p % w)));
-            let padding: Vec<usize> = lanes
-                .flat_map(|(n, y, x)| (c..c.next_multiple_of(16)).map(move |c| (n, c, y, x)))
-                .map(|(n, c, y, x)| self.start + tensor.offset(n, c, y, x))
-                .collect();
-            for at in padding {
-                if self.memory[at].to_bits() != 0 {
-                    return Err(format!("a padding lane is {}, not zero", self.memory[at]));
-                }
-                self.memory[at] = JUNK;
-            }
-        }
-        match self.memory.iter().position(|value| value.to_bits() != JUNK.to_bits()) {
-            None => Ok(plain),
-            Some(at) => Err(format!("element {at} of the buffer, outside of the tensor, was written")),
-        }
-    }
 }

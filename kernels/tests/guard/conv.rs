@@ -1,0 +1,115 @@
+//! Convolutions: every algorithm that can do a problem, on every instruction set.
+
+use super::child::note;
+use super::common::strategy::{
+    conv_problem, depthwise_problem, large_kernel_problem, pointwise_problem, winograd_problem,
+};
+use super::common::{ConvProblem, Data, Placed};
+use super::pages::{Guarded, allocations};
+use kernels::{
+    Activation, Algorithm, ConvPlan, EpilogueSpec, Isa, Layout, Pad2, PlanOptions, Shape4, Size2, Threads,
+    Weights,
+};
+use proptest::strategy::{Strategy, ValueTree};
+use proptest::test_runner::TestRunner;
+
+/// Problems of each strategy; the environment may ask for fewer (an emulated machine) or more.
+fn cases() -> usize {
+    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(100)
+}
+
+/// The same random problems on every machine.
+fn random(strategy: impl Strategy<Value = ConvProblem>) -> impl Iterator<Item = ConvProblem> {
+    let mut runner = TestRunner::deterministic();
+    (0..cases()).map(move |_| strategy.new_tree(&mut runner).expect("no value is rejected").current())
+}
+
+/// Shapes at their limits, in every layout and on the way into the blocked one.
+fn limits() -> impl Iterator<Item = ConvProblem> {
+    let epilogue = EpilogueSpec { bias: true, residual: true, activation: Activation::PRelu };
+    let base = ConvProblem { epilogue, pad: Pad2::all(1), ..ConvProblem::simple() };
+    let (one, two) = (Size2::square(1), Size2::square(2));
+    let of = |n, c, h, w, out_channels| ConvProblem { input: Shape4::new(n, c, h, w), out_channels, ..base };
+    let depthwise = |c, h, w, outs| ConvProblem { groups: c, ..of(1, c, h, w, c * outs) };
+    let valid = |p| ConvProblem { pad: Pad2::VALID, ..p };
+    let kernel = |h, w, p| ConvProblem { kernel: Size2::new(h, w), ..p };
+    let strided = |h, w, p| ConvProblem { stride: Size2::new(h, w), ..p };
+    let problems = [
+        of(1, 1, 1, 1, 1),
+        of(1, 1, 1, 67, 1),
+        of(1, 17, 67, 1, 33),
+        of(3, 31, 5, 7, 29),
+        valid(of(2, 16, 9, 9, 32)),
+        valid(kernel(1, 1, of(2, 67, 1, 1, 65))),
+        valid(kernel(1, 1, strided(2, 3, of(2, 35, 9, 11, 18)))),
+        valid(kernel(6, 5, of(3, 19, 6, 5, 7))),
+        kernel(1, 3, of(1, 5, 3, 40, 17)),
+        kernel(3, 1, strided(1, 2, of(1, 5, 40, 3, 17))),
+        kernel(7, 7, strided(2, 2, of(1, 3, 23, 25, 16))),
+        kernel(11, 11, strided(4, 4, of(1, 3, 40, 41, 8))),
+        kernel(
+            5,
+            5,
+            ConvProblem { pad: Pad2 { top: 4, bottom: 0, left: 0, right: 3 }, ..of(1, 20, 9, 13, 21) },
+        ),
+        ConvProblem { dilation: Size2::new(3, 2), ..of(1, 18, 11, 13, 19) },
+        ConvProblem { groups: 4, ..of(2, 12, 6, 7, 20) },
+        ConvProblem { groups: 2, ..of(1, 32, 8, 8, 64) },
+        depthwise(33, 9, 10, 1),
+        strided(2, 2, depthwise(16, 9, 11, 2)),
+        kernel(5, 5, strided(3, 1, depthwise(19, 12, 13, 1))),
+        kernel(13, 13, ConvProblem { pad: Pad2::all(6), ..depthwise(5, 20, 37, 1) }),
+        ConvProblem { stride: two, dilation: two, ..depthwise(17, 13, 15, 3) },
+        ConvProblem { kernel: one, stride: Size2::new(3, 2), pad: Pad2::VALID, ..depthwise(9, 7, 8, 1) },
+    ];
+    problems.into_iter().flat_map(|problem| {
+        let same = Layout::ALL.map(|layout| ConvProblem { layout, ..problem });
+        let blocked = [Layout::Nchw, Layout::Nhwc];
+        let mixed =
+            blocked.map(|layout| ConvProblem { layout, output_layout: Some(Layout::Nchw16c), ..problem });
+        same.into_iter().chain(mixed)
+    })
+}
+
+/// The plan of weights that lie between guard pages, which are gone when it runs.
+fn plan(problem: &ConvProblem, data: &Data, options: &PlanOptions) -> ConvPlan {
+    let filter = Guarded::copy_of(&data.filter);
+    let [bias, slope] = [&data.bias, &data.slope].map(|values| values.as_deref().map(Guarded::copy_of));
+    let weights = Weights { filter: &filter, bias: bias.as_deref(), slope: slope.as_deref() };
+    ConvPlan::new(&problem.desc().expect("a valid problem"), weights, options).expect("a plan")
+}
+
+/// Runs the problem with everything it reads and writes between guard pages; alignment must not change a bit.
+fn check(problem: &ConvProblem, pool: &rayon::ThreadPool) {
+    let (desc, data) = (problem.desc().expect("a valid problem"), problem.data());
+    for algorithm in Algorithm::ALL.into_iter().filter(|algorithm| algorithm.supports(&desc).is_ok()) {
+        for isa in Isa::available() {
+            note(&format!("{algorithm} on {isa}, being packed: {problem:?}"));
+            let options = PlanOptions::default().force(algorithm).isa(isa).max_threads(2).macs_per_thread(1);
+            let plan = plan(problem, &data, &options);
+            let kernel = &plan.explain().kernel;
+            let expected = problem.run(&plan, &data, Threads::Seq).expect("a valid run");
+            for (threads, many) in [(Threads::Seq, "one thread"), (Threads::Pool(pool), "two threads")] {
+                note(&format!("{algorithm} on {isa} with {kernel}, {many}: {problem:?}"));
+                let place = |shape, layout, plain: Option<&[f32]>| {
+                    Placed::tight(shape, layout, problem.slack, plain, Guarded::new)
+                };
+                let got = problem.run_in(&plan, &data, threads, place).expect("a valid run");
+                let same = expected.iter().zip(&got).all(|(a, b)| a.to_bits() == b.to_bits());
+                assert!(same, "the bits depend on where operands lie");
+            }
+        }
+    }
+}
+
+pub fn all() {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().expect("threads can be started");
+    let problems = limits()
+        .chain(random(conv_problem()))
+        .chain(random(pointwise_problem()))
+        .chain(random(depthwise_problem()))
+        .chain(random(winograd_problem()))
+        .chain(random(large_kernel_problem()));
+    problems.for_each(|problem| check(&problem, &pool));
+    assert!(allocations() > 0, "no buffer was between guard pages");
+}
