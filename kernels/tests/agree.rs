@@ -2,6 +2,7 @@
 
 mod common;
 
+use common::persist::config;
 use common::pools;
 use common::strategy::{
     conv_problem, depthwise_problem, large_kernel_problem, pointwise_problem, winograd_problem,
@@ -12,10 +13,8 @@ use proptest::test_runner::TestRunner;
 /// Runs `PROPTEST_CASES` problems (default below) with one set of pools for all of them.
 fn agree(strategy: impl Strategy<Value = common::ConvProblem>, default_cases: u32) {
     let pools = pools();
-    let mut config = ProptestConfig { max_shrink_iters: 300, ..ProptestConfig::default() };
-    if std::env::var_os("PROPTEST_CASES").is_none() {
-        config.cases = default_cases;
-    }
+    let config =
+        ProptestConfig { max_shrink_iters: 300, source_file: Some(file!()), ..config(default_cases) };
     let mut runner = TestRunner::new(config);
     let outcome =
         runner.run(&strategy, |problem| problem.check_everything(&pools).map_err(TestCaseError::fail));

@@ -2,6 +2,7 @@
 
 mod common;
 
+use common::persist::config;
 use common::{ConvProblem, strategy};
 use kernels::*;
 use proptest::prelude::*;
@@ -25,7 +26,7 @@ fn plan(problem: &ConvProblem, options: &PlanOptions) -> Result<ConvPlan, ConvEr
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 120, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config(120))]
 
     /// Memory is predicted to the byte, for every algorithm and instruction set; the choice is total, deterministic and
     /// keeps to numerics and caps.

@@ -5,6 +5,7 @@
 #![allow(dead_code)] // each test binary uses its part
 
 mod oracle;
+pub mod persist;
 mod placed;
 mod random;
 pub mod strategy;

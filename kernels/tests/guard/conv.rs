@@ -88,6 +88,7 @@ fn check(problem: &ConvProblem, pool: &rayon::ThreadPool) {
             let options = PlanOptions::default().force(algorithm).isa(isa).max_threads(2).macs_per_thread(1);
             let plan = plan(problem, &data, &options);
             let kernel = &plan.explain().kernel;
+            note(&format!("{algorithm} on {isa} with {kernel}, operands elsewhere: {problem:?}"));
             let expected = problem.run(&plan, &data, Threads::Seq).expect("a valid run");
             for (threads, many) in [(Threads::Seq, "one thread"), (Threads::Pool(pool), "two threads")] {
                 note(&format!("{algorithm} on {isa} with {kernel}, {many}: {problem:?}"));

@@ -1,17 +1,12 @@
 //! Random tensors, and one run on every instruction set with one thread and with three.
 
+pub(crate) use crate::persist::config;
 use crate::{Noise, Tensor, three_threads};
 use kernels::{ConvError, Isa, Layout, Ops, Shape4, TensorMut, Threads};
 use proptest::prelude::*;
 use std::sync::LazyLock;
 
 static POOL: LazyLock<rayon::ThreadPool> = LazyLock::new(three_threads);
-
-/// As many random cases, unless the environment says how many: an emulated machine needs fewer.
-pub(crate) fn config(cases: u32) -> ProptestConfig {
-    let asked = std::env::var_os("PROPTEST_CASES").is_some();
-    if asked { ProptestConfig::default() } else { ProptestConfig::with_cases(cases) }
-}
 
 /// A shape, where it lies in memory, and the seed of what is in it.
 #[derive(Debug, Clone, Copy)]

@@ -10,6 +10,8 @@ mod linear;
 mod lrn;
 mod maxout;
 mod norm;
+#[path = "../common/persist.rs"]
+mod persist;
 mod pool;
 mod pool_examples;
 #[path = "../common/random.rs"]
