@@ -66,6 +66,8 @@ pub enum Values {
     Sparse,
     /// Magnitudes from 2^-20 to 2^20, and now and then a subnormal.
     Wide,
+    /// -2, -1, 1 and 2, bias and residual too: up to four million products have sums that `f32` holds exactly.
+    Integers,
 }
 
 /// The data of a problem, in plain order: input NCHW, filter OIHW, residual NCHW.
@@ -84,6 +86,7 @@ impl Rng {
                 Values::Uniform => self.unit(),
                 Values::Sparse => self.unit().max(0.0),
                 Values::Wide if self.next().is_multiple_of(64) => f32::from_bits((self.next() % 1000) as u32),
+                Values::Integers => [-2.0, -1.0, 1.0, 2.0][(self.next() % 4) as usize],
                 Values::Wide => self.unit() * 2f32.powi((self.next() % 41) as i32 - 20),
             })
             .collect()
@@ -130,7 +133,8 @@ impl ConvProblem {
         let desc = self.desc().expect("a generated problem is valid");
         let mut rng = Rng(self.seed);
         let (o, output) = (self.out_channels, desc.output());
-        let mut plain = |len| rng.values(Values::Uniform, len);
+        let around = if self.values == Values::Integers { Values::Integers } else { Values::Uniform };
+        let mut plain = |len| rng.values(around, len);
         let bias = self.epilogue.bias.then(|| plain(o));
         let slope = (self.epilogue.activation == Activation::PRelu).then(|| plain(o));
         let residual = self.epilogue.residual.then(|| plain(output.n * output.c * output.h * output.w));
