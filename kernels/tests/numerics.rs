@@ -163,3 +163,84 @@ fn auto_chooses_what_numerics_allow() {
         }
     }
 }
+
+/// An activation makes no subnormal number of a number above 2^-122: no layer begins a cascade of slow operands.
+#[test]
+fn activations_make_no_subnormals() {
+    const LEAST: f32 = 16.0 * f32::MIN_POSITIVE;
+    let mut rng = Rng(5);
+    let mut values: Vec<f32> = (0..1 << 20).map(|_| f32::from_bits(rng.next() as u32)).collect();
+    values.extend((0..1 << 16).map(|_| 100.0 * rng.unit()));
+    values.retain(|x| x.abs() >= LEAST);
+    let shape = Shape4::new(1, 1, 1, values.len());
+    for isa in Isa::available() {
+        for activation in common::ACTIVATIONS {
+            let mut results = values.clone();
+            let tensor = TensorMut::packed(&mut results, shape, Layout::Nchw).expect("a tensor");
+            let slope = (activation == Activation::PRelu).then_some(&[0.25][..]);
+            Ops::new(Some(isa))
+                .expect("it is there")
+                .activate(activation, slope, tensor, Threads::Seq)
+                .expect("it runs");
+            let subnormal = values.iter().zip(&results).find(|(_, result)| result.is_subnormal());
+            assert_eq!(subnormal, None, "{isa}: {}", activation.name());
+        }
+    }
+}
+
+/// The least time of a few runs, in microseconds.
+fn time(plan: &ConvPlan, input: &[f32]) -> f64 {
+    let desc = plan.desc();
+    let mut output = vec![0.0; desc.output().len(desc.output_layout()).expect("it fits")];
+    let mut workspace = Workspace::for_req(plan.workspace_req()).expect("memory");
+    let mut run = || {
+        let start = std::time::Instant::now();
+        let io = ConvIo::new(
+            TensorRef::packed(input, desc.input(), desc.layout()).expect("a tensor"),
+            TensorMut::packed(&mut output, desc.output(), desc.output_layout()).expect("a tensor"),
+        );
+        plan.run(io, &mut workspace, Threads::Seq).expect("it runs");
+        start.elapsed().as_secs_f64() * 1e6
+    };
+    (0..15).map(|_| run()).fold(f64::INFINITY, f64::min)
+}
+
+#[test]
+#[ignore = "it measures time, for docs/numerics.md"]
+fn cost_of_subnormals() {
+    println!(
+        "| algorithm | kernel, groups | instruction set | normal, us | all subnormal | 1 in 100 |\n|---|---|---|---|---|---|"
+    );
+    for (kernel, groups) in [(1, 1), (3, 1), (3, 64), (5, 1)] {
+        let problem = ConvProblem {
+            input: Shape4::new(1, 64, 14, 14),
+            out_channels: 64,
+            kernel: Size2::square(kernel),
+            pad: Pad2::all(kernel / 2),
+            groups,
+            layout: Layout::Nhwc,
+            ..ConvProblem::simple()
+        };
+        let desc = problem.desc().expect("a valid problem");
+        let mut rng = Rng(6);
+        let filter: Vec<f32> = (0..desc.filter_len()).map(|_| rng.unit()).collect();
+        let normal: Vec<f32> = (0..64 * 14 * 14).map(|_| rng.unit()).collect();
+        let small = |x: f32| x * 1e-39;
+        let subnormal: Vec<f32> = normal.iter().map(|&x| small(x)).collect();
+        let some: Vec<f32> =
+            normal.iter().map(|&x| if rng.next().is_multiple_of(100) { small(x) } else { x }).collect();
+        let able = |a: &Algorithm| *a != Algorithm::Reference && a.supports(&desc).is_ok();
+        for algorithm in Algorithm::ALL.into_iter().filter(able) {
+            for isa in Isa::available() {
+                let options = PlanOptions::default().force(algorithm).isa(isa);
+                let plan = ConvPlan::new(&desc, Weights::filter(&filter), &options).expect("a plan");
+                let [base, all, some] = [&normal, &subnormal, &some].map(|input| time(&plan, input));
+                println!(
+                    "| {algorithm} | {kernel}x{kernel}, {groups} | {isa} | {base:.0} | {:.1} x | {:.1} x |",
+                    all / base,
+                    some / base
+                );
+            }
+        }
+    }
+}
