@@ -100,7 +100,7 @@ fn activations_have_parameters_that_make_sense() {
 fn weights_must_be_the_descriptors() {
     let desc = builder().epilogue(EpilogueSpec::bias(Activation::PRelu)).build().unwrap();
     let six = [0.0; 6];
-    let error = |result: Result<ConvPlan, ConvError>| result.err().expect("an error");
+    let error = |result: Result<ConvPlan, ConvError>| result.expect_err("an error");
     let short = ConvPlan::new(&desc, Weights::filter(&[0.0; 7]), &PlanOptions::default());
     assert_eq!(error(short), ConvError::BufferLen { what: "filter", expected: 216, got: 7 });
     let none = error(plan(&desc, (None, Some(&six))));
@@ -121,7 +121,7 @@ fn options_are_checked() {
     let desc = builder().build().unwrap();
     let filter = vec![0.0; desc.filter_len()];
     let with = |options: PlanOptions| {
-        ConvPlan::new(&desc, Weights::filter(&filter), &options).err().expect("an error")
+        ConvPlan::new(&desc, Weights::filter(&filter), &options).expect_err("an error")
     };
     assert_eq!(field(with(PlanOptions::default().max_threads(0))).0, "max_threads");
     assert_eq!(field(with(PlanOptions::default().macs_per_thread(0))).0, "macs_per_thread");

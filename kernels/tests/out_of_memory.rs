@@ -141,7 +141,7 @@ fn buffers_and_workspaces_that_no_memory_holds_are_refused() {
         let req = WorkspaceReq { per_thread_len, threads };
         assert_eq!(req.len(), per_thread_len.saturating_mul(threads), "no wrapping");
         assert!(!req.is_empty());
-        let error = Workspace::for_req(req).err().expect("nobody has as much");
+        let error = Workspace::for_req(req).expect_err("nobody has as much");
         assert!(matches!(error, ConvError::OutOfMemory { what: "workspace", .. }), "{error}");
         let mut workspace = Workspace::for_req(WorkspaceReq { per_thread_len: 5, threads: 1 }).unwrap();
         assert!(workspace.reserve(req).is_err());
