@@ -51,6 +51,11 @@ impl Source {
         self.lanes
     }
 
+    /// One past the last channel of the source, from the input's first channel on: `usize::MAX` if that overflows.
+    pub(super) fn end(&self, plane: usize) -> usize {
+        self.block.saturating_mul(plane).saturating_add(self.lane).saturating_add(self.lanes)
+    }
+
     /// From the input's first channel to that of the source.
     #[inline(always)]
     pub(super) fn offset(&self, plane: usize) -> usize {

@@ -5,6 +5,7 @@
 use super::boundary::Entry;
 use super::depthwise::{Axis, DepthwiseArgs};
 use super::depthwise_read::{Reading, Source};
+use super::measure::{product, require, span};
 use super::output::OutTile;
 use super::store::SumsArgs;
 use super::table::Post;
@@ -96,12 +97,15 @@ impl Image<'_> {
     /// One past the last element that a call may read.
     fn reach(&self, window: &Window, lanes: usize) -> usize {
         let Window { inner, outer, channels, .. } = window;
-        let last = (inner.input - 1) * inner.step + (outer.input - 1) * outer.step;
-        let source = |source: &Source| source.offset(self.plane) + source.lanes();
-        last + match window.reading {
-            Reading::Channels => lanes,
-            Reading::Permuted | Reading::Partial => self.sources.iter().map(source).max().unwrap_or(0),
-            Reading::Pixels => (channels - 1) * self.plane + 1,
+        let positions = [(inner.input, inner.step), (outer.input, outer.step)];
+        let of_all = |(count, step)| span([positions[0], positions[1], (count, step)]);
+        match window.reading {
+            Reading::Channels => of_all((lanes, 1)),
+            Reading::Permuted | Reading::Partial => {
+                let sources = self.sources.iter().map(|source| source.end(self.plane));
+                of_all((sources.max().unwrap_or(0), 1))
+            }
+            Reading::Pixels => of_all((*channels, self.plane)),
         }
     }
 }
@@ -193,14 +197,14 @@ impl DepthwiseKernels {
         post: &Post<'_>,
     ) {
         let Window { reading, inner, outer, channels } = *window;
-        let (along, lines) = (inner.end - inner.start, outer.end - outer.start);
-        if along == 0 || lines == 0 || out.lo >= out.hi {
+        if inner.start >= inner.end || outer.start >= outer.end || out.lo >= out.hi {
             return;
         }
+        let (along, lines) = (inner.end - inner.start, outer.end - outer.start);
         let pixels = reading == Reading::Pixels;
         assert!(inner.taps > 0 && outer.taps > 0 && inner.stride > 0 && outer.stride > 0);
         assert!(inner.input > 0 && outer.input > 0 && channels > 0);
-        assert!(image.reach(window, self.lanes) <= image.data.len());
+        require("image of a depthwise tile", image.reach(window, self.lanes), image.data.len());
         let permuted = |least: usize| {
             image.sources.len() == channels
                 && image.sources.iter().all(|s| (least..=self.lanes).contains(&s.lanes()))
@@ -211,9 +215,11 @@ impl DepthwiseKernels {
             Reading::Channels | Reading::Pixels => true,
         });
         let of_tap = if pixels { 1 } else { self.lanes };
-        assert!(weights.len() >= channels * outer.taps * inner.taps * of_tap);
+        let needed = product([channels, outer.taps, inner.taps, of_tap]);
+        require("weights of a depthwise tile", needed, weights.len());
         // In NCHW the tile is one row of pixels, cut into lines where the image is.
-        let (rows, columns) = if pixels { (1, along * lines) } else { (along * lines, self.lanes) };
+        let outputs = product([along, lines]);
+        let (rows, columns) = if pixels { (1, outputs) } else { (outputs, self.lanes) };
         assert!(
             rows <= out.rows && if pixels { columns <= out.hi && out.lo == 0 } else { out.hi <= columns }
         );

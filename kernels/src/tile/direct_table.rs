@@ -4,6 +4,7 @@
 
 use super::boundary::Entry;
 use super::direct::{CHUNK, DirectArgs, MOST_PIXELS, MOST_TAPS, Run};
+use super::measure::{product, require, span};
 use super::output::OutTile;
 use super::store::SumsArgs;
 use super::table::{Post, TileShape};
@@ -122,10 +123,11 @@ impl TileRow {
         let reach = pixels + run.taps - 1;
         assert!(run.hi <= reach);
         if run.lo < run.hi {
-            let position = |j: usize| run.first.checked_add_unsigned(j * self.stride);
+            let position =
+                |j: usize| j.checked_mul(self.stride).and_then(|ahead| run.first.checked_add_unsigned(ahead));
             let (first, last) = (position(run.lo), position(run.hi - 1));
             assert!(first.is_some_and(|x| x >= 0));
-            self.end = self.end.max(last.map_or(usize::MAX, |x| x as usize) + 1);
+            self.end = self.end.max(last.map_or(usize::MAX, |x| x as usize).saturating_add(1));
         }
         self.inside &= run.lo == 0 && run.hi == reach;
     }
@@ -276,13 +278,14 @@ impl DirectTile {
 impl DirectK {
     /// Channels of all chunks.
     fn all_channels(&self) -> usize {
-        (self.chunks - 1) * self.channels + self.last_channels
+        (self.chunks - 1).saturating_mul(self.channels).saturating_add(self.last_channels)
     }
 
     /// # Panics
     /// If what a row of tiles of `columns` columns reads is not all there.
     fn measure(&self, row: &TileRow, image: &DirectImage<'_>, weights: &DirectWeights<'_>, columns: usize) {
-        assert!(self.chunks > 0 && self.first_row + self.rows <= self.kernel_rows);
+        assert!(self.chunks > 0 && self.rows <= self.kernel_rows);
+        assert!(self.first_row <= self.kernel_rows - self.rows);
         assert!(self.last_channels > 0 && self.last_channels <= self.channels);
         if image.packed {
             assert!(image.pixel == 1 && row.stride == 1 && row.inside && self.chunks == 1);
@@ -290,14 +293,16 @@ impl DirectK {
             assert!(image.channel == 1 && (row.inside || self.channels <= CHUNK));
         }
         if self.rows > 0 && row.end > 0 {
-            let last = (self.rows - 1) * image.row + (row.end - 1) * image.pixel;
-            let end =
-                |chunk: usize, channels: usize| chunk * image.chunk + last + (channels - 1) * image.channel;
-            assert!(end(self.chunks - 1, self.last_channels) < image.data.len());
-            assert!(self.chunks == 1 || end(self.chunks - 2, self.channels) < image.data.len());
+            let span_of = |chunks, channels| {
+                let positions = [(self.rows, image.row), (row.end, image.pixel)];
+                span([positions[0], positions[1], (chunks, image.chunk), (channels, image.channel)])
+            };
+            let whole = span_of(self.chunks - 1, self.channels);
+            let needed = whole.max(span_of(self.chunks, self.last_channels));
+            require("image of a direct tile", needed, image.data.len());
         }
-        let steps = self.all_channels() * self.kernel_rows * row.taps;
-        assert!((steps - 1) * weights.step + columns <= weights.data.len());
+        let steps = product([self.all_channels(), self.kernel_rows, row.taps]);
+        require("weights of a direct tile", span([(steps, weights.step), (columns, 1)]), weights.data.len());
     }
 }
 

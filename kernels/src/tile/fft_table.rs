@@ -7,6 +7,7 @@ use super::fft::{COMPLEX, Length};
 use super::fft_plane::{ColumnsArgs, RowsArgs};
 use super::fft_product::ProductArgs;
 use super::finish::FinishArgs;
+use super::measure::{product, require, span};
 use super::output::OutTile;
 use super::store::SumsArgs;
 use super::table::Post;
@@ -46,6 +47,11 @@ macro_rules! fft_kernels {
 }
 pub(super) use fft_kernels;
 
+// What errors call the operands.
+const IMAGE: &str = "spectra of the image";
+const WEIGHTS: &str = "spectra of the weights";
+const SUMS: &str = "sums of spectra";
+
 /// Columns of complex numbers, `step` elements apart, the columns `column`.
 pub(crate) struct Plane<'a> {
     pub(crate) data: &'a mut [f32],
@@ -57,7 +63,8 @@ impl Plane<'_> {
     /// # Panics
     /// If it does not hold `columns` columns of `n` numbers: a defect of this library.
     fn measure(&self, columns: usize, n: usize) {
-        assert!((columns - 1) * self.column + (n - 1) * self.step + COMPLEX <= self.data.len());
+        let needed = span([(columns, self.column), (n, self.step), (COMPLEX, 1)]);
+        require("plane of a transform", needed, self.data.len());
     }
 }
 
@@ -179,10 +186,11 @@ impl FftKernels {
     /// If an operand is too short: a defect of this library.
     pub(crate) fn product(&self, tiles: usize, factors: &Factors<'_>, out: &mut [f32]) {
         let Factors { image, bins, channels, .. } = *factors;
-        let block = bins * tiles * COMPLEX;
+        let block = product([bins, tiles, COMPLEX]);
         assert!((1..=self.tiles()).contains(&tiles) && channels > 0);
-        assert!(channels.div_ceil(BLOCK) * block <= image.len() && block <= out.len());
-        assert!(bins * channels * COMPLEX <= factors.weights.len());
+        require(IMAGE, product([channels.div_ceil(BLOCK), block]), image.len());
+        require(WEIGHTS, product([bins, channels, COMPLEX]), factors.weights.len());
+        require(SUMS, block, out.len());
         let args = factors.args(block, out, false);
         // SAFETY: the operands were measured and are borrowed; the features were detected.
         unsafe { self.products[tiles - 1](&args) }
@@ -193,8 +201,12 @@ impl FftKernels {
     /// # Panics
     /// If an operand is too short: a defect of this library.
     pub(crate) fn lane_product(&self, factors: &Factors<'_>, add: bool, out: &mut [f32]) {
-        let block = factors.bins * COMPLEX;
-        assert!(block <= factors.image.len() && block <= out.len() && factors.channels > 0);
+        let block = product([factors.bins, COMPLEX]);
+        assert!(factors.channels > 0);
+        require(IMAGE, block, factors.image.len());
+        let needed = span([(factors.bins, product([factors.channels, COMPLEX])), (COMPLEX, 1)]);
+        require(WEIGHTS, needed, factors.weights.len());
+        require(SUMS, block, out.len());
         let args = factors.args(block, out, add);
         // SAFETY: the operands were measured and are borrowed; the features were detected.
         unsafe { (self.lane_product)(&args) }
@@ -209,7 +221,8 @@ impl FftKernels {
         if pixels == 0 || out.lo >= out.hi {
             return;
         }
-        assert!((pixels - 1) * COMPLEX + BLOCK <= sums.len() && out.hi <= BLOCK && out.zeros <= BLOCK);
+        assert!(out.hi <= BLOCK && out.zeros <= BLOCK);
+        require(SUMS, span([(pixels, COMPLEX), (BLOCK, 1)]), sums.len());
         assert!(post.first && post.last && !post.per_row);
         let target = post.target(&out, BLOCK, self.activate);
         let args = FinishArgs { sums: sums.as_ptr(), step: COMPLEX, pixels, scale, target };
@@ -226,11 +239,8 @@ fn rows_args(length: &Length, rows: &mut [f32], spectra: &mut [f32], scratch: &m
 }
 
 impl Factors<'_> {
-    /// # Panics
-    /// If the weights are too short.
     fn args(&self, image_block: usize, out: &mut [f32], add: bool) -> ProductArgs {
         let Self { image, weights, bins, channels } = *self;
-        assert!(bins * channels * COMPLEX <= weights.len() + (channels - 1) * COMPLEX);
         ProductArgs {
             bins,
             channels,

@@ -4,6 +4,7 @@
 
 use super::boundary::Entry;
 use super::gemm::{CHUNK, GemmArgs};
+use super::measure::{product, require, span};
 use super::output::OutTile;
 use super::store::SumsArgs;
 use super::table::{Post, TileShape, even};
@@ -155,7 +156,8 @@ impl GemmTile {
             let width = self.shape.vectors.iter().position(|&vectors| vectors >= wanted);
             let width = width.expect("a tile is at least as wide as its columns");
             let columns = self.shape.vectors[width] * self.shape.lanes;
-            assert!(k == 0 || tile * b.tile + (k - 1) * b.step + columns <= b.data.len());
+            let needed = span([(tile + 1, b.tile), (k, b.step), (columns, 1)]);
+            require("columns of a product", needed, b.data.len());
             args.b = b.data.as_ptr().wrapping_add(tile * b.tile);
             self.tiles_of_rows(rows, &a, width, &hint, &mut args);
         }
@@ -187,15 +189,15 @@ impl RowsOf<'_> {
     /// # Panics
     /// If `k` steps of `rows` rows are not all there.
     fn measure(&self, rows: usize, k: usize) {
+        const ROWS: &str = "rows of a product";
         let (chunks, k_tail) = (k / CHUNK, k % CHUNK);
         let Some(chunk) = self.chunk else {
-            assert!(self.row == CHUNK && rows * k.next_multiple_of(CHUNK) <= self.data.len());
-            return;
+            assert!(self.row == CHUNK);
+            return require(ROWS, product([rows, k.div_ceil(CHUNK), CHUNK]), self.data.len());
         };
-        let last_row = (rows - 1) * self.row;
-        let whole = if chunks > 0 { (chunks - 1) * chunk + last_row + CHUNK } else { 0 };
-        let tail = if k_tail > 0 { chunks * chunk + last_row + k_tail } else { 0 };
-        assert!(whole.max(tail) <= self.data.len());
+        let whole = span([(chunks, chunk), (rows, self.row), (CHUNK, 1)]);
+        let tail = span([(chunks + 1, chunk), (rows, self.row), (k_tail, 1)]);
+        require(ROWS, whole.max(tail), self.data.len());
     }
 }
 

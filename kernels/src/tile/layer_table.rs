@@ -10,6 +10,7 @@ use super::copy::CopyArgs;
 use super::elementwise::InPlace;
 use super::lrn::{LrnArgs, Power};
 use super::maxout::MaxoutArgs;
+use super::measure::{product, require, span_of_rows};
 use super::moments::{MomentsArgs, Sums};
 use super::ops_table::in_place;
 use super::output::{OutTile, TileAt};
@@ -77,8 +78,8 @@ impl<'a> Source<'a> {
     /// If it ends outside of the memory: a defect of this library.
     fn measured(&self, rows: usize, columns: usize) -> *const f32 {
         let Self { data, at } = self;
-        let last = at.offset + (rows - 1) * at.row + (columns - 1) / BLOCK * at.block + (columns - 1) % BLOCK;
-        assert!(last < data.len());
+        let needed = span_of_rows((rows, at.row), (columns, at.block)).saturating_add(at.offset);
+        require("source of a layer", needed, data.len());
         data.as_ptr().wrapping_add(at.offset)
     }
 }
@@ -262,7 +263,7 @@ impl LayerTable {
             return;
         }
         let (own, pixels) = if per_row { (out.rows, out.columns) } else { (out.columns, out.rows) };
-        assert!(first + own <= channels);
+        assert!(own <= channels && first <= channels - own);
         assert!(dense(&out) || (!per_row && first.is_multiple_of(BLOCK)));
         let base = if per_row { src.measured(channels, pixels) } else { src.measured(pixels, channels) };
         let args = LrnArgs {
@@ -303,7 +304,7 @@ impl LayerTable {
         }
         assert!(dense(&out) || !per_row);
         let (channels, pixels) = if per_row { (out.rows, out.columns) } else { (out.columns, out.rows) };
-        let end = first + channels * pieces;
+        let end = product([channels, pieces]).saturating_add(first);
         let base = if per_row { src.measured(end, pixels) } else { src.measured(pixels, end) };
         let (src_row, src_block) = (src.at.row, src.at.block);
         let kernel = if per_row { self.maxout_rows } else { self.maxout_columns };

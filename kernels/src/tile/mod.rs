@@ -30,9 +30,12 @@ pub(crate) mod gemm_table;
 pub(crate) mod layer_table;
 pub(crate) mod lrn;
 pub(crate) mod maxout;
+mod measure;
 pub(crate) mod moments;
 pub(crate) mod ops_table;
 pub(crate) mod output;
+#[cfg(test)]
+mod overflow;
 pub(crate) mod pool;
 pub(crate) mod pool_plane;
 mod reduce;

@@ -5,6 +5,7 @@
 use super::boundary::Entry;
 use super::elementwise::{ActivateArgs, InPlace};
 use super::layer_table::LayerTable;
+use super::measure::{product, require, span};
 use super::output::OutTile;
 use super::pool::{GlobalArgs, PoolArgs};
 use super::pool_plane::PlanesArgs;
@@ -14,6 +15,9 @@ use std::ops::Range;
 
 /// Channels of the wide global kernel, for layouts whose channels go on for longer than a block.
 pub(crate) const WIDE: usize = 4 * BLOCK;
+
+/// What errors call the input of pooling.
+const IMAGE: &str = "image of a pooling tile";
 
 /// The kernels of one instruction set.
 pub(crate) struct OpsTable {
@@ -98,7 +102,7 @@ impl PoolSpec {
     }
 
     fn input_pixels(&self) -> usize {
-        self.h.input() * self.w.input()
+        product([self.h.input(), self.w.input()])
     }
 }
 
@@ -175,8 +179,8 @@ impl OpsTable {
     ) {
         let table = self.pool_table(spec);
         let out = in_place(&out);
-        assert!(y.end <= spec.h.output() && out.rows == y.len() * spec.w.output());
-        assert!((spec.input_pixels() - 1) * pixel + out.columns <= input.len());
+        assert!(y.end <= spec.h.output() && out.rows == product([y.len(), spec.w.output()]));
+        require(IMAGE, span([(spec.input_pixels(), pixel), (out.columns, 1)]), input.len());
         if spec.is_global() {
             assert!(out.columns <= BLOCK || (out.columns == WIDE && out.block == BLOCK));
             let kernel = if out.columns <= BLOCK { table.global } else { table.global_wide };
@@ -218,12 +222,12 @@ impl OpsTable {
         out: OutTile<'_>,
     ) {
         let out = in_place(&out);
-        assert!(y.end <= spec.h.output() && out.columns == y.len() * spec.w.output());
+        assert!(y.end <= spec.h.output() && out.columns == product([y.len(), spec.w.output()]));
         assert!(out.block == BLOCK);
         if out.rows == 0 || out.columns == 0 {
             return;
         }
-        assert!((out.rows - 1) * plane + spec.input_pixels() <= input.len());
+        require(IMAGE, span([(out.rows, plane), (spec.input_pixels(), 1)]), input.len());
         let table = self.pool_table(spec);
         let kernel = if spec.is_global() { table.global_planes } else { table.planes };
         let pool = pool_args(spec, input, 1, y, &out);

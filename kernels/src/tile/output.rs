@@ -4,6 +4,7 @@
 //! the whole tensor, and splits by value into boxes that share no element. Every tile that is asked of it is
 //! checked to lie inside its box; so writes of two regions never meet, whatever the drivers compute.
 
+use super::measure::{require, span};
 use super::store::Place;
 use crate::describe::{BLOCK, Layout, PixelView, TensorMut};
 use crate::work::parts::Axis;
@@ -53,7 +54,8 @@ impl<'a> OutTile<'a> {
         columns: usize,
         valid: Range<usize>,
     ) -> Self {
-        assert!(rows == 0 || (c.len() >= (rows - 1) * columns + valid.end && valid.end <= columns));
+        assert!(rows == 0 || valid.end <= columns);
+        require("matrix", span([(rows, columns), (valid.end, 1)]), c.len());
         let place = Place { base: c.as_mut_ptr(), row: columns, block: BLOCK };
         Self { place, rows, lo: valid.start, hi: valid.end, zeros: 0, borrow: PhantomData }
     }
@@ -152,7 +154,8 @@ impl<'a> OutputRegion<'a> {
     ) -> OutTile<'_> {
         let (lo, hi) = (columns.start, columns.end);
         assert!(self.images.contains(&n) && inside(&p, &self.pixels));
-        assert!(inside(&(channel + lo..channel + hi), &self.channels));
+        // A sum that saturates is inside of no region.
+        assert!(inside(&(channel.saturating_add(lo)..channel.saturating_add(hi)), &self.channels));
         assert!(columns_are_channels(&self.view, channel, hi));
         let at = TileAt::channels_as_columns(&self.view, n, p.start, channel);
         // The lanes past the last channel belong to whoever has the last channel.
@@ -199,11 +202,11 @@ impl<'a> OutputRegion<'a> {
     pub(crate) fn run_mut(&mut self, n: usize, c: usize, p: usize, len: usize) -> &mut [f32] {
         assert!(self.images.contains(&n) && self.channels.contains(&c) && self.pixels.contains(&p));
         let last = match self.view.layout {
-            Layout::Nchw => p + len <= self.pixels.end,
-            Layout::Nhwc => c + len <= self.channels.end,
+            Layout::Nchw => p.saturating_add(len) <= self.pixels.end,
+            Layout::Nhwc => c.saturating_add(len) <= self.channels.end,
             // The lanes past the last channel belong to whoever has the last channel.
             Layout::Nchw16c => {
-                c % BLOCK + len <= BLOCK
+                len <= BLOCK - c % BLOCK
                     && (c + len <= self.channels.end || self.channels.end == self.view.channels)
             }
         };

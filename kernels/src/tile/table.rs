@@ -7,8 +7,8 @@ use super::boundary::{self, Entry};
 use super::depthwise_table::{DepthwiseKernels, depthwise_kernels};
 use super::direct_table::{DirectTile, direct_tile};
 use super::fft_table::{FftKernels, fft_kernels};
-use super::gemm::CHUNK;
 use super::gemm_table::{GemmTile, tile};
+use super::measure::{require, span_of_rows};
 use super::ops_table::{OpsTable, ops_table};
 use super::output::{OutTile, TileAt};
 use super::store::{ActivateSums, Place, SumsArgs, Target};
@@ -95,15 +95,15 @@ impl Post<'_> {
     pub(super) fn target(&self, out: &OutTile<'_>, width: usize, activate: Entry<SumsArgs>) -> Target {
         let OutTile { place, rows, lo, hi, zeros, .. } = *out;
         let channels = if self.per_row { rows } else { width };
-        for numbers in [self.bias, self.slope] {
-            assert!(numbers.is_empty() || numbers.len() >= channels);
+        for (operand, numbers) in [("bias", self.bias), ("slopes", self.slope)] {
+            require(operand, if numbers.is_empty() { 0 } else { channels }, numbers.len());
         }
         let pointer = |numbers: &[f32]| if numbers.is_empty() { std::ptr::null() } else { numbers.as_ptr() };
         let residual = match self.residual {
             None => Place { base: std::ptr::null(), row: 0, block: 0 },
             Some((data, at)) => {
-                let columns = (hi - 1) / CHUNK * at.block + (hi - 1) % CHUNK;
-                assert!(at.offset + (rows - 1) * at.row + columns < data.len());
+                let needed = span_of_rows((rows, at.row), (hi, at.block)).saturating_add(at.offset);
+                require("residual", needed, data.len());
                 Place { base: data.as_ptr().wrapping_add(at.offset), row: at.row, block: at.block }
             }
         };

@@ -3,6 +3,7 @@
 //! Part of a [`KernelSet`](super::table::KernelSet), which is handed out only after its features were detected.
 
 use super::boundary::Entry;
+use super::measure::{product, require, span};
 use super::output::OutTile;
 use super::store::SumsArgs;
 use super::table::{Post, TileShape, even};
@@ -43,7 +44,7 @@ impl WinogradTile {
 
     /// Columns of the image that a row of tiles reads.
     pub(crate) fn columns(&self, tiles: usize) -> usize {
-        (tiles - 1) * self.outputs.w + self.points.w
+        (tiles - 1).saturating_mul(self.outputs.w).saturating_add(self.points.w)
     }
 }
 
@@ -137,10 +138,12 @@ impl WinogradKernels {
         (v, v_point): (&mut [f32], usize),
     ) {
         let InputRows { data, step, lo, hi, tiles, channels, .. } = *rows;
+        assert!(tiles > 0 && channels <= BLOCK && tile.points.h <= MOST_POINTS);
         let columns = tile.columns(tiles);
-        assert!(hi <= columns && channels <= BLOCK && tile.points.h <= MOST_POINTS);
-        assert!(tile.points.h * columns * BLOCK <= scratch.len());
-        assert!((tile.products() - 1) * v_point + tiles * BLOCK <= v.len());
+        assert!(hi <= columns);
+        require("scratch of a Winograd tile", product([tile.points.h, columns, BLOCK]), scratch.len());
+        let needed = span([(tile.products(), v_point), (tiles, BLOCK), (BLOCK, 1)]);
+        require("transformed tiles", needed, v.len());
         let mut args = InputArgs {
             rows: [ZEROS.as_ptr(); MOST_POINTS],
             steps: [0; MOST_POINTS],
@@ -158,8 +161,9 @@ impl WinogradKernels {
             if let Some(first) = *row
                 && lo < hi
             {
-                assert!(first + (hi - 1 - lo) * step + channels <= data.len());
-                args.rows[i] = data.as_ptr().wrapping_add(first).wrapping_sub(lo * step);
+                let needed = span([(hi - lo, step), (channels, 1)]).saturating_add(first);
+                require("rows of a Winograd tile", needed, data.len());
+                args.rows[i] = data.as_ptr().wrapping_add(first).wrapping_sub(lo.wrapping_mul(step));
                 args.steps[i] = step;
             }
         }
@@ -173,11 +177,13 @@ impl WinogradKernels {
     /// If an operand is too short: a defect of this library.
     pub(crate) fn products(&self, products: &Products<'_>, m: &mut [f32]) {
         let Products { v, v_point, u, width, m_point, points, tiles, channels, k_block, ahead } = *products;
-        let chunk = tiles * BLOCK;
-        let u_point = channels * width;
         assert!(tiles > 0 && points > 0 && channels > 0 && k_block > 0 && k_block.is_multiple_of(BLOCK));
-        assert!((points - 1) * v_point + channels.div_ceil(BLOCK) * chunk <= v.len());
-        assert!(points * u_point <= u.len() && (points - 1) * m_point + tiles * width <= m.len());
+        let (chunk, u_point) = (product([tiles, BLOCK]), product([channels, width]));
+        require("weights of Winograd tiles", product([points, u_point]), u.len());
+        let needed = span([(points, v_point), (channels.div_ceil(BLOCK), chunk), (chunk, 1)]);
+        require("transformed tiles", needed, v.len());
+        let needed = span([(points, m_point), (tiles, width), (width, 1)]);
+        require("products of Winograd tiles", needed, m.len());
         let vectors = self.shape.index_of(width);
         // The next matrix, spread over the tiles that go through this one.
         let hint_step = width.div_ceil(tiles.div_ceil(self.shape.rows));
@@ -228,11 +234,14 @@ impl WinogradKernels {
         post: &Post<'_>,
     ) {
         let ProductsOfRow { m, width, m_point, tiles, rows, last, line } = *m;
-        assert!(tiles > 0 && (tile.products() - 1) * m_point + tiles * width <= m.len());
+        assert!(tiles > 0 && out.hi <= width);
+        let needed = span([(tile.products(), m_point), (tiles, width), (width, 1)]);
+        require("products of Winograd tiles", needed, m.len());
         assert!(
             rows > 0 && rows <= tile.outputs.h && last <= tile.outputs.w && tile.outputs.w <= MOST_OUTPUTS
         );
-        assert!((rows - 1) * line + (tiles - 1) * tile.outputs.w + last <= out.rows && out.hi <= width);
+        let needed = span([(rows, line), (tiles, tile.outputs.w), (last, 1)]);
+        require("pixels of Winograd tiles", needed, out.rows);
         out.zeros = out.zeros.min(width);
         let vectors = self.shape.index_of(width);
         let target = post.target(&out, width, self.activate);
@@ -244,8 +253,9 @@ impl WinogradKernels {
             last,
             coefficients,
             target,
-            line: line * target.out.row,
-            residual_line: line * target.residual.row,
+            // Of one row of outputs, `line` may be any number.
+            line: line.wrapping_mul(target.out.row),
+            residual_line: line.wrapping_mul(target.residual.row),
         };
         // SAFETY: the products and the pixels were measured above, the output is inside a region that this call borrows;
         // the features were detected.
