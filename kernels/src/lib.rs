@@ -75,11 +75,13 @@ pub use run::{ConvIo, Team, Threads};
 pub use work::Traffic;
 
 /// The register tiles themselves, for this workspace's tests and benches: no part of the public interface.
+#[cfg(feature = "internal")]
 #[doc(hidden)]
 pub mod internal {
     pub use crate::choose::{choice_with, parts_of};
     pub use crate::tile::direct_table::DirectTile;
     pub use crate::tile::gemm_table::GemmTile;
+    pub use crate::tile::inspect::{KernelCode, Loops};
     pub use crate::tile::table::KernelSet;
     pub use crate::tile::winograd_table::WinogradKernels;
 }

@@ -21,7 +21,7 @@ use crate::describe::{ConvDesc, ConvError, Layout, PixelView, Weights};
 use crate::tile::gemm::CHUNK;
 use crate::tile::gemm_table::{ColumnsOf, Hint, RowsOf};
 use crate::tile::output::OutputRegion;
-use crate::tile::table::Post;
+use crate::tile::post::Post;
 use crate::work::parts::Grain;
 use std::ops::Range;
 

@@ -21,6 +21,7 @@ pub(crate) mod winograd;
 use crate::describe::{
     Algorithm, AlgorithmKind, BLOCK, ConvDesc, ConvError, PixelView, Unsupported, Weights,
 };
+use crate::simd::LINE;
 use crate::tile::output::OutputRegion;
 use crate::tile::table::KernelSet;
 use crate::work::parts::Grain;
@@ -107,9 +108,7 @@ pub(crate) fn sketch(
     sketch
 }
 
-/// Elements of a cache line: slabs begin at whole ones.
-const LINE: usize = 16;
-
+/// Slabs begin at whole cache lines.
 fn whole_lines(len: usize) -> usize {
     len.checked_next_multiple_of(LINE).unwrap_or(usize::MAX)
 }

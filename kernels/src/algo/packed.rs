@@ -4,7 +4,7 @@ use crate::describe::{BLOCK, ConvDesc, ConvError, Layout, Weights};
 use crate::memory::{Buffer, try_collect, try_vec};
 use crate::tile::gemm::CHUNK;
 use crate::tile::gemm_table::{ColumnsOf, RowsOf};
-use crate::tile::table::{TileShape, even};
+use crate::tile::shape::{TileShape, even};
 use std::ops::Range;
 
 /// What an error calls the memory of packed weights.

@@ -3,7 +3,7 @@
 use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef, Size2};
 use crate::tile::gemm::CHUNK;
 use crate::tile::gemm_table::{ColumnsOf, RowsOf};
-use crate::tile::table::even;
+use crate::tile::shape::even;
 use std::ops::Range;
 
 /// A stretch of pixels cut into tiles of at most `most` that do not cross a multiple of `unbroken`.

@@ -2,8 +2,7 @@
 
 use crate::describe::Isa;
 use crate::work::prices::{Constants, Table};
-use crate::work::{Family, TERMS};
-use std::collections::BTreeMap;
+use crate::work::TERMS;
 
 const fn row(terms: [f64; TERMS], memory: [f64; 3]) -> Constants {
     Constants { terms, memory }
@@ -13,18 +12,6 @@ const fn row(terms: [f64; TERMS], memory: [f64; 3]) -> Constants {
 /// NEON of that with as many registers, Portable of AVX2.
 pub(super) fn of(isa: Isa) -> &'static Table {
     if matches!(isa, Isa::Avx512F | Isa::Neon) { &AVX512F } else { &AVX2FMA }
-}
-
-/// Those of an instruction set, but for families of which `fitted` has others by name: terms, then memory.
-pub(super) fn with(isa: Isa, fitted: &BTreeMap<&str, Vec<f64>>) -> Table {
-    let mut table = *of(isa);
-    for (constants, name) in table.iter_mut().zip(Family::NAMES) {
-        let others = fitted.get(name).and_then(|others| others.split_first_chunk());
-        if let Some((&terms, &[l2, l3, dram])) = others {
-            *constants = row(terms, [l2, l3, dram]);
-        }
-    }
-    table
 }
 
 #[rustfmt::skip]

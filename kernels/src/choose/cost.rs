@@ -10,7 +10,7 @@ use super::terms::{Bound, Terms};
 use crate::algo;
 use crate::describe::{Algorithm, ConvDesc};
 use crate::tile::table::KernelSet;
-use crate::work::prices::{Constants, Prices, Table, Typical};
+use crate::work::prices::{Prices, Typical};
 use crate::work::{Caches, Family, Share, Term, Traffic, Work};
 
 /// What an algorithm would take: its time by the model, its memory exactly.
@@ -37,10 +37,10 @@ pub struct Estimate {
 #[derive(Clone, Copy)]
 pub(crate) struct Machine<'a> {
     kernels: &'static KernelSet,
-    prices: Prices<'a>,
+    pub(super) prices: Prices<'a>,
     /// Seconds of handing work to other threads.
     region: f64,
-    share: Share,
+    pub(super) share: Share,
     /// Threads that the workspace is for.
     threads: usize,
 }
@@ -55,11 +55,6 @@ impl<'a> Machine<'a> {
             share: Share { parts, caches: caches(profile, parts), typical: typical(kernels) },
             threads,
         }
-    }
-
-    /// With these constants instead of the library's.
-    pub(super) fn with(self, constants: &'a Table) -> Self {
-        Self { prices: Prices { constants, ..self.prices }, ..self }
     }
 
     /// Of `algorithm`, which must support `desc`.
@@ -122,20 +117,4 @@ fn caches(profile: &Profile, parts: usize) -> Caches {
 pub(crate) fn typical(kernels: &'static KernelSet) -> Typical {
     let profile = Profile::typical(kernels.isa());
     Typical { prices: prices(kernels, &profile, 1), caches: caches(&profile, 1) }
-}
-
-/// The parts of the time of `algorithm`, its family, and their constants: for the tool that fits them.
-#[doc(hidden)]
-pub fn parts_of(
-    desc: &ConvDesc,
-    algorithm: Algorithm,
-    kernels: &'static KernelSet,
-    profile: &Profile,
-    parts: usize,
-) -> (&'static str, Vec<f64>, Vec<f64>) {
-    let machine = Machine::new(kernels, profile, parts, parts);
-    let work = algo::sketch(algorithm, desc, kernels, &machine.share).work;
-    let Constants { terms, memory } = &machine.prices.constants[work.family as usize];
-    let constants = terms.iter().chain(memory).copied().collect();
-    (Family::NAMES[work.family as usize], machine.prices.raw(&work).to_vec(), constants)
 }

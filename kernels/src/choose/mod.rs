@@ -2,14 +2,18 @@
 
 mod constants;
 mod cost;
+#[cfg(feature = "internal")]
+mod fitting;
 mod model;
 mod profile;
 mod terms;
 mod wisdom;
 
-pub use cost::{Estimate, parts_of};
+pub use cost::Estimate;
 pub(crate) use cost::{Machine, typical};
-pub use model::{Candidate, Choice, Numerics, Rejection, Select, choice_with};
+#[cfg(feature = "internal")]
+pub use fitting::{choice_with, parts_of};
+pub use model::{Candidate, Choice, Numerics, Rejection, Select};
 pub(crate) use model::{Limits, choose};
 pub use profile::Profile;
 pub(crate) use profile::{cache_bytes, cores::for_pools as cores_for_pools};

@@ -1,13 +1,9 @@
 //! The choice: a pure function from a problem to an algorithm and the reasons against the others.
 
-use super::constants;
 use super::cost::{Estimate, Machine};
-use super::profile::Profile;
 use super::terms::{Comparison, Milliseconds};
 use crate::algo::winograd;
 use crate::describe::{Algorithm, AlgorithmKind, Algorithms, ConvDesc, ConvError, Size2, Unsupported};
-use crate::tile::table::KernelSet;
-use std::collections::BTreeMap;
 use std::fmt;
 
 /// How much rounding error the algorithm that [`Select::Auto`] chooses may have. What a caller forces is not held to it.
@@ -263,30 +259,6 @@ pub(crate) fn choose(desc: &ConvDesc, limits: &Limits, machine: &Machine<'_>) ->
         _ => "the fastest by the model",
     };
     Ok(Choice { algorithm, reason, rejected, candidates })
-}
-
-/// Which of `among` would be chosen for `desc` on so many threads if families had constants that are `fitted`, by name: for
-/// the tool that fits them.
-#[doc(hidden)]
-pub fn choice_with(
-    desc: &ConvDesc,
-    kernels: &'static KernelSet,
-    profile: &Profile,
-    parts: usize,
-    among: &[Algorithm],
-    fitted: &BTreeMap<&str, Vec<f64>>,
-) -> Option<Algorithm> {
-    let others = Algorithm::ALL.into_iter().filter(|algorithm| !among.contains(algorithm));
-    let limits = Limits {
-        select: Select::Auto,
-        numerics: Numerics::Default,
-        forbidden: others.fold(Algorithms::NONE, Algorithms::with),
-        max_workspace_bytes: None,
-        max_packed_bytes: None,
-    };
-    let constants = constants::with(kernels.isa(), fitted);
-    let machine = Machine::new(kernels, profile, parts, parts).with(&constants);
-    choose(desc, &limits, &machine).ok().map(|choice| choice.algorithm)
 }
 
 /// Where there is neither window nor stride, the others do what pointwise does, and a little more, but for the few channels of a

@@ -1,5 +1,6 @@
 //! AVX2 with FMA: eight lanes, 16 registers, masked moves.
 
+use super::forward::{one_intrinsic_each, opaque, x86_hints};
 use super::{Lanes, Simd};
 use std::arch::x86_64::*;
 
@@ -32,24 +33,25 @@ fn mask(lanes: Lanes) -> __m256i {
 
 // SAFETY: every intrinsic below is AVX2 or FMA, and the token proves that the CPU has both. Pointers are the caller's promise.
 unsafe impl Simd for Avx2Fma {
-    type V = __m256;
     type Index = __m256i;
     const LANES: usize = 8;
 
-    #[inline(always)]
-    fn splat(self, x: f32) -> __m256 {
-        // SAFETY: the token.
-        unsafe { _mm256_set1_ps(x) }
+    one_intrinsic_each! { __m256: _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps;
+        add(a, b) = _mm256_add_ps(a, b);
+        sub(a, b) = _mm256_sub_ps(a, b);
+        mul(a, b) = _mm256_mul_ps(a, b);
+        div(a, b) = _mm256_div_ps(a, b);
+        sqrt(x) = _mm256_sqrt_ps(x);
+        mul_add(a, b, c) = _mm256_fmadd_ps(a, b, c);
+        neg_mul_add(a, b, c) = _mm256_fnmadd_ps(a, b, c);
+        min(a, b) = _mm256_min_ps(a, b);
+        max(a, b) = _mm256_max_ps(a, b);
     }
+    x86_hints! {}
+
     #[inline(always)]
-    unsafe fn load(self, p: *const f32) -> __m256 {
-        // SAFETY: the token; `p` by the caller.
-        unsafe { _mm256_loadu_ps(p) }
-    }
-    #[inline(always)]
-    unsafe fn store(self, p: *mut f32, v: __m256) {
-        // SAFETY: the token; `p` by the caller.
-        unsafe { _mm256_storeu_ps(p, v) }
+    fn opaque(self, x: usize) -> usize {
+        opaque(x)
     }
     #[inline(always)]
     unsafe fn load_lanes(self, p: *const f32, lanes: Lanes) -> __m256 {
@@ -60,51 +62,6 @@ unsafe impl Simd for Avx2Fma {
     unsafe fn store_lanes(self, p: *mut f32, v: __m256, lanes: Lanes) {
         // SAFETY: the token; masked-off lanes are not accessed, the others by the caller.
         unsafe { _mm256_maskstore_ps(p, mask(lanes), v) }
-    }
-    #[inline(always)]
-    fn add(self, a: __m256, b: __m256) -> __m256 {
-        // SAFETY: the token.
-        unsafe { _mm256_add_ps(a, b) }
-    }
-    #[inline(always)]
-    fn sub(self, a: __m256, b: __m256) -> __m256 {
-        // SAFETY: the token.
-        unsafe { _mm256_sub_ps(a, b) }
-    }
-    #[inline(always)]
-    fn mul(self, a: __m256, b: __m256) -> __m256 {
-        // SAFETY: the token.
-        unsafe { _mm256_mul_ps(a, b) }
-    }
-    #[inline(always)]
-    fn div(self, a: __m256, b: __m256) -> __m256 {
-        // SAFETY: the token.
-        unsafe { _mm256_div_ps(a, b) }
-    }
-    #[inline(always)]
-    fn sqrt(self, x: __m256) -> __m256 {
-        // SAFETY: the token.
-        unsafe { _mm256_sqrt_ps(x) }
-    }
-    #[inline(always)]
-    fn mul_add(self, a: __m256, b: __m256, c: __m256) -> __m256 {
-        // SAFETY: the token.
-        unsafe { _mm256_fmadd_ps(a, b, c) }
-    }
-    #[inline(always)]
-    fn neg_mul_add(self, a: __m256, b: __m256, c: __m256) -> __m256 {
-        // SAFETY: the token.
-        unsafe { _mm256_fnmadd_ps(a, b, c) }
-    }
-    #[inline(always)]
-    fn min(self, a: __m256, b: __m256) -> __m256 {
-        // SAFETY: the token.
-        unsafe { _mm256_min_ps(a, b) }
-    }
-    #[inline(always)]
-    fn max(self, a: __m256, b: __m256) -> __m256 {
-        // SAFETY: the token.
-        unsafe { _mm256_max_ps(a, b) }
     }
     #[inline(always)]
     fn maximum(self, a: __m256, b: __m256) -> __m256 {
@@ -146,23 +103,5 @@ unsafe impl Simd for Avx2Fma {
             let biased = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
             _mm256_castsi256_ps(_mm256_slli_epi32::<23>(biased))
         }
-    }
-    #[inline(always)]
-    fn opaque(self, mut x: usize) -> usize {
-        // SAFETY: no instruction at all.
-        unsafe {
-            std::arch::asm!("/* {x} */", x = inout(reg) x, options(nomem, nostack, preserves_flags));
-        }
-        x
-    }
-    #[inline(always)]
-    fn prefetch_write(self, p: *const f32) {
-        // SAFETY: a hint never faults; where there is none, the instruction does nothing.
-        unsafe { _mm_prefetch::<_MM_HINT_ET0>(p.cast()) }
-    }
-    #[inline(always)]
-    fn prefetch(self, p: *const f32) {
-        // SAFETY: a hint never faults; SSE is in the baseline.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) }
     }
 }

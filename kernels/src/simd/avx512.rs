@@ -1,5 +1,6 @@
 //! AVX-512F: sixteen lanes, 32 registers, masked moves.
 
+use super::forward::{one_intrinsic_each, opaque, x86_hints};
 use super::{Lanes, Simd};
 use std::arch::x86_64::*;
 
@@ -23,24 +24,25 @@ fn mask(lanes: Lanes) -> __mmask16 {
 
 // SAFETY: every intrinsic below is AVX-512F, and the token proves that the CPU has it. Pointers are the caller's promise.
 unsafe impl Simd for Avx512F {
-    type V = __m512;
     type Index = __m512i;
     const LANES: usize = 16;
 
-    #[inline(always)]
-    fn splat(self, x: f32) -> __m512 {
-        // SAFETY: the token.
-        unsafe { _mm512_set1_ps(x) }
+    one_intrinsic_each! { __m512: _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps;
+        add(a, b) = _mm512_add_ps(a, b);
+        sub(a, b) = _mm512_sub_ps(a, b);
+        mul(a, b) = _mm512_mul_ps(a, b);
+        div(a, b) = _mm512_div_ps(a, b);
+        sqrt(x) = _mm512_sqrt_ps(x);
+        mul_add(a, b, c) = _mm512_fmadd_ps(a, b, c);
+        neg_mul_add(a, b, c) = _mm512_fnmadd_ps(a, b, c);
+        min(a, b) = _mm512_min_ps(a, b);
+        max(a, b) = _mm512_max_ps(a, b);
     }
+    x86_hints! {}
+
     #[inline(always)]
-    unsafe fn load(self, p: *const f32) -> __m512 {
-        // SAFETY: the token; `p` by the caller.
-        unsafe { _mm512_loadu_ps(p) }
-    }
-    #[inline(always)]
-    unsafe fn store(self, p: *mut f32, v: __m512) {
-        // SAFETY: the token; `p` by the caller.
-        unsafe { _mm512_storeu_ps(p, v) }
+    fn opaque(self, x: usize) -> usize {
+        opaque(x)
     }
     #[inline(always)]
     unsafe fn load_lanes(self, p: *const f32, lanes: Lanes) -> __m512 {
@@ -51,51 +53,6 @@ unsafe impl Simd for Avx512F {
     unsafe fn store_lanes(self, p: *mut f32, v: __m512, lanes: Lanes) {
         // SAFETY: the token; masked-off lanes are not accessed, the others by the caller.
         unsafe { _mm512_mask_storeu_ps(p, mask(lanes), v) }
-    }
-    #[inline(always)]
-    fn add(self, a: __m512, b: __m512) -> __m512 {
-        // SAFETY: the token.
-        unsafe { _mm512_add_ps(a, b) }
-    }
-    #[inline(always)]
-    fn sub(self, a: __m512, b: __m512) -> __m512 {
-        // SAFETY: the token.
-        unsafe { _mm512_sub_ps(a, b) }
-    }
-    #[inline(always)]
-    fn mul(self, a: __m512, b: __m512) -> __m512 {
-        // SAFETY: the token.
-        unsafe { _mm512_mul_ps(a, b) }
-    }
-    #[inline(always)]
-    fn div(self, a: __m512, b: __m512) -> __m512 {
-        // SAFETY: the token.
-        unsafe { _mm512_div_ps(a, b) }
-    }
-    #[inline(always)]
-    fn sqrt(self, x: __m512) -> __m512 {
-        // SAFETY: the token.
-        unsafe { _mm512_sqrt_ps(x) }
-    }
-    #[inline(always)]
-    fn mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
-        // SAFETY: the token.
-        unsafe { _mm512_fmadd_ps(a, b, c) }
-    }
-    #[inline(always)]
-    fn neg_mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
-        // SAFETY: the token.
-        unsafe { _mm512_fnmadd_ps(a, b, c) }
-    }
-    #[inline(always)]
-    fn min(self, a: __m512, b: __m512) -> __m512 {
-        // SAFETY: the token.
-        unsafe { _mm512_min_ps(a, b) }
-    }
-    #[inline(always)]
-    fn max(self, a: __m512, b: __m512) -> __m512 {
-        // SAFETY: the token.
-        unsafe { _mm512_max_ps(a, b) }
     }
     #[inline(always)]
     fn maximum(self, a: __m512, b: __m512) -> __m512 {
@@ -137,23 +94,5 @@ unsafe impl Simd for Avx512F {
             let biased = _mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127));
             _mm512_castsi512_ps(_mm512_slli_epi32::<23>(biased))
         }
-    }
-    #[inline(always)]
-    fn opaque(self, mut x: usize) -> usize {
-        // SAFETY: no instruction at all.
-        unsafe {
-            std::arch::asm!("/* {x} */", x = inout(reg) x, options(nomem, nostack, preserves_flags));
-        }
-        x
-    }
-    #[inline(always)]
-    fn prefetch_write(self, p: *const f32) {
-        // SAFETY: a hint never faults; where there is none, the instruction does nothing.
-        unsafe { _mm_prefetch::<_MM_HINT_ET0>(p.cast()) }
-    }
-    #[inline(always)]
-    fn prefetch(self, p: *const f32) {
-        // SAFETY: a hint never faults; SSE is in the baseline.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) }
     }
 }

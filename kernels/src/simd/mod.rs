@@ -6,13 +6,23 @@
 //! `tile/boundary.rs` that does carry it: so every intrinsic ends up inlined in a function with the features.
 
 #[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code)]
 pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code)]
 pub(crate) mod avx512;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[allow(unsafe_code)]
+mod forward;
 pub(crate) mod math;
 #[cfg(target_arch = "aarch64")]
+#[allow(unsafe_code)]
 pub(crate) mod neon;
+#[allow(unsafe_code)]
 pub(crate) mod portable;
+
+/// Elements of a cache line.
+pub(crate) const LINE: usize = 16;
 
 /// Which lanes of a vector are touched: `lo..hi`.
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +36,7 @@ pub(crate) struct Lanes {
 /// # Safety
 /// A value of an implementing type may exist only where the CPU has every feature that its methods use. Every
 /// method must be `#[inline(always)]` and must not carry `#[target_feature]`.
+#[allow(unsafe_code)]
 pub(crate) unsafe trait Simd: Copy {
     /// The vector.
     type V: Copy;
@@ -106,6 +117,7 @@ pub(crate) unsafe trait Simd: Copy {
 /// outside the lanes is ever touched.
 #[allow(dead_code)] // not every architecture has such an instruction set
 #[allow(clippy::needless_range_loop)] // an adaptor that is not inlined would be compiled without the features
+#[allow(unsafe_code)]
 pub(crate) mod tail {
     use super::{Lanes, Simd};
 

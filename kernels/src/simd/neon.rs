@@ -1,5 +1,6 @@
 //! NEON (Advanced SIMD of AArch64, always there): four lanes, 32 registers, no masked moves.
 
+use super::forward::{one_intrinsic_each, opaque};
 use super::{Lanes, Simd, tail};
 use std::arch::aarch64::*;
 
@@ -18,25 +19,26 @@ impl Neon {
 
 // SAFETY: every intrinsic below is Advanced SIMD, and the token proves that the CPU has it. Pointers are the caller's promise.
 unsafe impl Simd for Neon {
-    type V = float32x4_t;
     /// Four bytes of a vector for each lane.
     type Index = uint8x16_t;
     const LANES: usize = 4;
 
-    #[inline(always)]
-    fn splat(self, x: f32) -> float32x4_t {
-        // SAFETY: the token.
-        unsafe { vdupq_n_f32(x) }
+    one_intrinsic_each! { float32x4_t: vdupq_n_f32, vld1q_f32, vst1q_f32;
+        add(a, b) = vaddq_f32(a, b);
+        sub(a, b) = vsubq_f32(a, b);
+        mul(a, b) = vmulq_f32(a, b);
+        div(a, b) = vdivq_f32(a, b);
+        sqrt(x) = vsqrtq_f32(x);
+        mul_add(a, b, c) = vfmaq_f32(c, a, b);
+        neg_mul_add(a, b, c) = vfmsq_f32(c, a, b);
+        maximum(a, b) = vmaxq_f32(a, b);
+        even(a, b) = vuzp1q_f32(a, b);
+        round(x) = vrndnq_f32(x);
     }
+
     #[inline(always)]
-    unsafe fn load(self, p: *const f32) -> float32x4_t {
-        // SAFETY: the token; `p` by the caller.
-        unsafe { vld1q_f32(p) }
-    }
-    #[inline(always)]
-    unsafe fn store(self, p: *mut f32, v: float32x4_t) {
-        // SAFETY: the token; `p` by the caller.
-        unsafe { vst1q_f32(p, v) }
+    fn opaque(self, x: usize) -> usize {
+        opaque(x)
     }
     #[inline(always)]
     unsafe fn load_lanes(self, p: *const f32, lanes: Lanes) -> float32x4_t {
@@ -49,41 +51,6 @@ unsafe impl Simd for Neon {
         unsafe { tail::store(self, p, v, lanes) }
     }
     #[inline(always)]
-    fn add(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
-        // SAFETY: the token.
-        unsafe { vaddq_f32(a, b) }
-    }
-    #[inline(always)]
-    fn sub(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
-        // SAFETY: the token.
-        unsafe { vsubq_f32(a, b) }
-    }
-    #[inline(always)]
-    fn mul(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
-        // SAFETY: the token.
-        unsafe { vmulq_f32(a, b) }
-    }
-    #[inline(always)]
-    fn div(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
-        // SAFETY: the token.
-        unsafe { vdivq_f32(a, b) }
-    }
-    #[inline(always)]
-    fn sqrt(self, x: float32x4_t) -> float32x4_t {
-        // SAFETY: the token.
-        unsafe { vsqrtq_f32(x) }
-    }
-    #[inline(always)]
-    fn mul_add(self, a: float32x4_t, b: float32x4_t, c: float32x4_t) -> float32x4_t {
-        // SAFETY: the token.
-        unsafe { vfmaq_f32(c, a, b) }
-    }
-    #[inline(always)]
-    fn neg_mul_add(self, a: float32x4_t, b: float32x4_t, c: float32x4_t) -> float32x4_t {
-        // SAFETY: the token.
-        unsafe { vfmsq_f32(c, a, b) }
-    }
-    #[inline(always)]
     fn min(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
         // SAFETY: the token.
         unsafe { vbslq_f32(vcltq_f32(a, b), a, b) }
@@ -92,16 +59,6 @@ unsafe impl Simd for Neon {
     fn max(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
         // SAFETY: the token.
         unsafe { vbslq_f32(vcgtq_f32(a, b), a, b) }
-    }
-    #[inline(always)]
-    fn maximum(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
-        // SAFETY: the token.
-        unsafe { vmaxq_f32(a, b) }
-    }
-    #[inline(always)]
-    fn even(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
-        // SAFETY: the token.
-        unsafe { vuzp1q_f32(a, b) }
     }
     #[inline(always)]
     unsafe fn index(self, p: *const u8) -> uint8x16_t {
@@ -124,25 +81,12 @@ unsafe impl Simd for Neon {
         unsafe { vbslq_f32(vcltzq_f32(x), a, b) }
     }
     #[inline(always)]
-    fn round(self, x: float32x4_t) -> float32x4_t {
-        // SAFETY: the token.
-        unsafe { vrndnq_f32(x) }
-    }
-    #[inline(always)]
     fn pow2(self, n: float32x4_t) -> float32x4_t {
         // SAFETY: the token.
         unsafe {
             let biased = vaddq_s32(vcvtnq_s32_f32(n), vdupq_n_s32(127));
             vreinterpretq_f32_s32(vshlq_n_s32::<23>(biased))
         }
-    }
-    #[inline(always)]
-    fn opaque(self, mut x: usize) -> usize {
-        // SAFETY: no instruction at all.
-        unsafe {
-            std::arch::asm!("/* {x} */", x = inout(reg) x, options(nomem, nostack, preserves_flags));
-        }
-        x
     }
     #[inline(always)]
     fn prefetch(self, p: *const f32) {

@@ -18,81 +18,10 @@
 //! Positions in the padding are skipped, never read and never copied.
 
 use super::boundary::Body;
-use super::depthwise_read::{CHANNELS, PERMUTED, PIXELS, Source};
-use super::store::{self, Target};
-use crate::simd::{Lanes, Simd};
-
-/// One axis of the sliding window, and the outputs along it that are wanted.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Axis {
-    /// Positions of the input, and elements from one to the next.
-    pub(crate) input: usize,
-    pub(crate) step: usize,
-    pub(crate) taps: usize,
-    pub(crate) stride: usize,
-    pub(crate) dilation: usize,
-    /// Padding before the first position.
-    pub(crate) before: usize,
-    /// The outputs `start..end`.
-    pub(crate) start: usize,
-    pub(crate) end: usize,
-}
-
-impl Axis {
-    /// The position of the first tap of output `o`; negative in the padding.
-    #[inline(always)]
-    fn first(&self, o: usize) -> isize {
-        // Wrapping: the descriptor has checked every sum that matters.
-        o.wrapping_mul(self.stride).wrapping_sub(self.before) as isize
-    }
-
-    /// If the first tap of the first of `outputs` outputs is at a position from 0 to before this one, every tap of
-    /// all of them is inside, and `more` positions after the last.
-    #[inline(always)]
-    fn inside_before(&self, outputs: usize, more: usize) -> usize {
-        let reach = (outputs - 1).saturating_mul(self.stride);
-        let reach = reach.saturating_add((self.taps - 1).saturating_mul(self.dilation)).saturating_add(more);
-        self.input.saturating_sub(reach)
-    }
-
-    /// The part of `count` neighbouring positions from `first` on that is inside, counted from there.
-    #[inline(always)]
-    pub(super) fn positions_inside(&self, first: isize, count: usize) -> (usize, usize) {
-        let up_to = |distance: isize| if distance <= 0 { 0 } else { count.min(distance as usize) };
-        let end = up_to((self.input as isize).wrapping_sub(first));
-        (up_to(first.wrapping_neg()).min(end), end)
-    }
-
-    /// Which of `lanes` outputs have a tap inside that is at `position` for the first of them.
-    #[inline(always)]
-    pub(super) fn lanes_inside(&self, position: isize, lanes: usize) -> Lanes {
-        // A stride is never zero; `max` lets the compiler know.
-        let stride = self.stride.max(1);
-        let up_to = |distance: isize| {
-            if distance <= 0 { 0 } else { ((distance as usize - 1) / stride).wrapping_add(1).min(lanes) }
-        };
-        let hi = up_to((self.input as isize).wrapping_sub(position));
-        Lanes { lo: up_to(position.wrapping_neg()).min(hi), hi }
-    }
-}
-
-/// Everything one call needs; built and checked by `tile/depthwise_table.rs`.
-pub(crate) struct DepthwiseArgs {
-    /// The first position of both axes.
-    pub(super) input: *const f32,
-    pub(super) inner: Axis,
-    pub(super) outer: Axis,
-    /// Input channels of a group.
-    pub(super) channels: usize,
-    /// From one channel (NCHW) or block of them (Nchw16c) to the next.
-    pub(super) plane: usize,
-    /// One for each channel of the group, where lanes are permuted.
-    pub(super) source: *const Source,
-    /// `[channel][outer tap][inner tap]` of vectors, or of numbers where weights are broadcast.
-    pub(super) weights: *const f32,
-    /// The target of all outputs: `base` is the first, `row` from one output along the inner axis to the next.
-    pub(super) target: Target,
-}
+use super::depthwise_read::{CHANNELS, DepthwiseArgs, PERMUTED, PIXELS};
+use super::depthwise_sum::Tiles;
+use super::store;
+use crate::simd::Simd;
 
 /// The kernel of one kind of window. `MODE` is how vectors are read. With `K` 0, any window; otherwise `K` inner taps,
 /// no dilation, and a stride of `STRIDE`, at most the number of taps, on both axes. `T` outputs at once on each of `ROWS` lines. Positions of the
@@ -164,24 +93,6 @@ impl<
     }
 }
 
-/// The tiles of one call, and what is the same for all of them.
-pub(super) struct Tiles<
-    'a,
-    S: Simd,
-    const MODE: u8,
-    const K: usize,
-    const STRIDE: usize,
-    const T: usize,
-    const ROWS: usize,
-    const STEP: usize,
-> {
-    pub(super) s: S,
-    pub(super) args: &'a DepthwiseArgs,
-    /// See [`Axis::inside_before`].
-    inner_inside: usize,
-    outer_inside: usize,
-}
-
 impl<
     S: Simd,
     const MODE: u8,
@@ -192,12 +103,6 @@ impl<
     const STEP: usize,
 > Tiles<'_, S, MODE, K, STRIDE, T, ROWS, STEP>
 {
-    /// From one position of the inner axis to the next.
-    #[inline(always)]
-    pub(super) fn step(&self) -> usize {
-        if STEP == 0 { self.args.inner.step } else { STEP }
-    }
-
     /// NCHW: lines `i..i + T`, a vector of pixels at a time.
     ///
     /// # Safety

@@ -1,6 +1,6 @@
-//! How a depthwise tile reads the vector of one position: as it lies, permuted, or strided.
+//! What a depthwise tile is given, and how it reads the vector of one position: as it lies, permuted, or strided.
 
-use super::depthwise::DepthwiseArgs;
+use super::store::Target;
 use crate::simd::{Lanes, Simd};
 
 /// How the vector of a position is read.
@@ -61,6 +61,78 @@ impl Source {
     pub(super) fn offset(&self, plane: usize) -> usize {
         self.block.wrapping_mul(plane).wrapping_add(self.lane)
     }
+}
+
+/// One axis of the sliding window, and the outputs along it that are wanted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Axis {
+    /// Positions of the input, and elements from one to the next.
+    pub(crate) input: usize,
+    pub(crate) step: usize,
+    pub(crate) taps: usize,
+    pub(crate) stride: usize,
+    pub(crate) dilation: usize,
+    /// Padding before the first position.
+    pub(crate) before: usize,
+    /// The outputs `start..end`.
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+}
+
+impl Axis {
+    /// The position of the first tap of output `o`; negative in the padding.
+    #[inline(always)]
+    pub(super) fn first(&self, o: usize) -> isize {
+        // Wrapping: the descriptor has checked every sum that matters.
+        o.wrapping_mul(self.stride).wrapping_sub(self.before) as isize
+    }
+
+    /// If the first tap of the first of `outputs` outputs is at a position from 0 to before this one, every tap of
+    /// all of them is inside, and `more` positions after the last.
+    #[inline(always)]
+    pub(super) fn inside_before(&self, outputs: usize, more: usize) -> usize {
+        let reach = (outputs - 1).saturating_mul(self.stride);
+        let reach = reach.saturating_add((self.taps - 1).saturating_mul(self.dilation)).saturating_add(more);
+        self.input.saturating_sub(reach)
+    }
+
+    /// The part of `count` neighbouring positions from `first` on that is inside, counted from there.
+    #[inline(always)]
+    pub(super) fn positions_inside(&self, first: isize, count: usize) -> (usize, usize) {
+        let up_to = |distance: isize| if distance <= 0 { 0 } else { count.min(distance as usize) };
+        let end = up_to((self.input as isize).wrapping_sub(first));
+        (up_to(first.wrapping_neg()).min(end), end)
+    }
+
+    /// Which of `lanes` outputs have a tap inside that is at `position` for the first of them.
+    #[inline(always)]
+    pub(super) fn lanes_inside(&self, position: isize, lanes: usize) -> Lanes {
+        // A stride is never zero; `max` lets the compiler know.
+        let stride = self.stride.max(1);
+        let up_to = |distance: isize| {
+            if distance <= 0 { 0 } else { ((distance as usize - 1) / stride).wrapping_add(1).min(lanes) }
+        };
+        let hi = up_to((self.input as isize).wrapping_sub(position));
+        Lanes { lo: up_to(position.wrapping_neg()).min(hi), hi }
+    }
+}
+
+/// Everything one call needs; built and checked by `tile/depthwise_table.rs`.
+pub(crate) struct DepthwiseArgs {
+    /// The first position of both axes.
+    pub(super) input: *const f32,
+    pub(super) inner: Axis,
+    pub(super) outer: Axis,
+    /// Input channels of a group.
+    pub(super) channels: usize,
+    /// From one channel (NCHW) or block of them (Nchw16c) to the next.
+    pub(super) plane: usize,
+    /// One for each channel of the group, where lanes are permuted.
+    pub(super) source: *const Source,
+    /// `[channel][outer tap][inner tap]` of vectors, or of numbers where weights are broadcast.
+    pub(super) weights: *const f32,
+    /// The target of all outputs: `base` is the first, `row` from one output along the inner axis to the next.
+    pub(super) target: Target,
 }
 
 /// What is the same for all positions of a channel of the group.

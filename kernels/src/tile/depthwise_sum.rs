@@ -1,7 +1,6 @@
 //! The sums of a depthwise tile: every tap inside the input, line by line.
 
-use super::depthwise::Tiles;
-use super::depthwise_read::{CHANNELS, PIXELS, Reader};
+use super::depthwise_read::{CHANNELS, DepthwiseArgs, PIXELS, Reader};
 use crate::simd::Simd;
 
 /// The statement for each number: a loop of so many products is more than the compiler unrolls of its own accord.
@@ -9,6 +8,24 @@ macro_rules! for_each {
     ($i:ident in $($number:literal)+ => $statement:expr) => {
         $({ const $i: usize = $number; $statement; })+
     };
+}
+
+/// The tiles of one call, and what is the same for all of them.
+pub(super) struct Tiles<
+    'a,
+    S: Simd,
+    const MODE: u8,
+    const K: usize,
+    const STRIDE: usize,
+    const T: usize,
+    const ROWS: usize,
+    const STEP: usize,
+> {
+    pub(super) s: S,
+    pub(super) args: &'a DepthwiseArgs,
+    /// See [`Axis::inside_before`].
+    pub(super) inner_inside: usize,
+    pub(super) outer_inside: usize,
 }
 
 impl<
@@ -21,6 +38,12 @@ impl<
     const STEP: usize,
 > Tiles<'_, S, MODE, K, STRIDE, T, ROWS, STEP>
 {
+    /// From one position of the inner axis to the next.
+    #[inline(always)]
+    fn step(&self) -> usize {
+        if STEP == 0 { self.args.inner.step } else { STEP }
+    }
+
     /// Vectors of channels and a window of `K` inner taps: `rows` lines of outputs from one pass over the lines of the
     /// input that they share. With `EDGE`, some inner positions are in the padding.
     ///

@@ -3,12 +3,11 @@
 //! Part of a [`KernelSet`](super::table::KernelSet), which is handed out only after its features were detected.
 
 use super::boundary::Entry;
-use super::depthwise::{Axis, DepthwiseArgs};
-use super::depthwise_read::{Reading, Source};
+use super::depthwise_read::{Axis, DepthwiseArgs, Reading, Source};
 use super::measure::{product, require, span};
 use super::output::OutTile;
+use super::post::Post;
 use super::store::SumsArgs;
-use super::table::Post;
 use crate::describe::BLOCK;
 
 /// The kernels of one way of reading: `(inner taps, stride, entry)`.
@@ -18,8 +17,8 @@ pub(super) type Windows = &'static [(usize, usize, Entry<DepthwiseArgs>)];
 pub struct DepthwiseKernels {
     pub(super) name: &'static str,
     pub(super) lanes: usize,
-    pub(super) outputs: usize,
-    pub(super) lines: usize,
+    /// Neighbouring outputs of a line, and lines, if the window is not long.
+    pub(super) tile: (usize, usize),
     /// By way of reading; those of vectors of channels in NHWC and in Nchw16c.
     pub(super) channels: [Windows; 2],
     pub(super) permuted: [Windows; 2],
@@ -55,8 +54,7 @@ macro_rules! depthwise_kernels {
         DepthwiseKernels {
             name: $name,
             lanes: $lanes,
-            outputs: $outputs,
-            lines: $rows,
+            tile: ($outputs, $rows),
             channels: depthwise_kernels!(@layouts enter, CHANNELS, $outputs, $rows, $windows),
             permuted: depthwise_kernels!(@layouts enter, PERMUTED, $outputs, $rows, $permuted),
             pixels: depthwise_kernels!(@windows enter, PIXELS, $outputs, 1, 0, $pixels),
@@ -118,42 +116,12 @@ impl DepthwiseKernels {
 
     /// Neighbouring outputs of a line.
     pub fn outputs(&self) -> usize {
-        self.outputs
-    }
-
-    /// Lines of a tile, if the window is not long.
-    pub fn lines(&self) -> usize {
-        self.lines
+        self.tile.0
     }
 
     /// Lanes of a vector: its channels, or in NCHW its pixels.
     pub fn lanes(&self) -> usize {
         self.lanes
-    }
-
-    /// What each kernel is, its FMAs on a line of taps of a line of outputs, and its machine code, for the test that
-    /// disassembles it.
-    pub fn code(&self) -> Vec<(String, usize, *const u8)> {
-        let [nhwc, blocked] = self.channels;
-        let [nhwc_permuted, blocked_permuted] = self.permuted;
-        let windows = [
-            ("nhwc", nhwc),
-            ("nchw16c", blocked),
-            ("nhwc permuted", nhwc_permuted),
-            ("nchw16c permuted", blocked_permuted),
-            ("nchw", self.pixels),
-        ];
-        let of_windows = |(what, windows): (&'static str, Windows)| {
-            windows.iter().map(move |&(taps, stride, entry)| {
-                let name = format!("{} {what} {taps} taps, stride {stride}", self.name);
-                (name, taps * self.outputs, entry as *const u8)
-            })
-        };
-        let any = |entry: &Entry<DepthwiseArgs>| {
-            (format!("{} any window", self.name), self.outputs, *entry as *const u8)
-        };
-        // The last one, strided vectors of pixels, goes through an array on the stack.
-        windows.into_iter().flat_map(of_windows).chain(self.any[..3].iter().map(any)).collect()
     }
 
     /// Whether there is a kernel for just these windows of undilated taps and strides, rather than one for any.

@@ -6,8 +6,9 @@ use super::boundary::Entry;
 use super::direct::{CHUNK, DirectArgs, MOST_PIXELS, MOST_TAPS, Run};
 use super::measure::{product, require, span};
 use super::output::OutTile;
+use super::post::Post;
+use super::shape::TileShape;
 use super::store::SumsArgs;
-use super::table::{Post, TileShape};
 use crate::describe::ConvError;
 use crate::memory::try_push;
 
@@ -184,28 +185,9 @@ impl DirectTile {
         self.name
     }
 
-    /// Output pixels of the tiles that there are, ascending.
-    pub fn pixels(&self) -> &'static [usize] {
-        self.pixels
-    }
-
     /// Output channels of the widest tile.
     pub fn columns(&self) -> usize {
         self.shape.columns()
-    }
-
-    /// Vector accumulators of the largest tile: the FMAs of one tap.
-    pub fn accumulators(&self) -> usize {
-        self.shape.rows * self.shape.columns() / self.shape.lanes
-    }
-
-    /// Addresses of the machine code of the largest tile, on the image and on packed rows.
-    pub fn code(&self) -> [*const u8; 2] {
-        [self.image, self.packed].map(|table| {
-            let widest =
-                table.last().and_then(|widths| widths.last()).expect("a tile has at least one width");
-            *widest as *const u8
-        })
     }
 
     /// `out = act(bias + sum + residual)` over all of `k`, for a row of the output: its pixels are the rows of `out`.
@@ -314,18 +296,11 @@ macro_rules! direct_tile {
     (@table $enter:ident, $taps:literal, $packed:literal, $widths:tt, [$($pixels:literal)+]) => {
         &[$(direct_tile!(@row $enter, $pixels, $taps, $packed, $widths)),+]
     };
-    (@shape $lanes:literal, [$($nv:literal)+], [$($pixels:literal)+]) => {
-        TileShape {
-            rows: [$($pixels),+][[$($pixels),+].len() - 1],
-            vectors: &[$($nv),+],
-            lanes: $lanes,
-        }
-    };
     (@list [$($pixels:literal)+]) => { &[$($pixels),+] };
     ($enter:ident, $name:literal: lanes $lanes:literal, taps $taps:literal, widths $widths:tt, pixels $pixels:tt) => {
         DirectTile {
             name: $name,
-            shape: direct_tile!(@shape $lanes, $widths, $pixels),
+            shape: tile_shape!($lanes, $widths, $pixels),
             taps: $taps,
             pixels: direct_tile!(@list $pixels),
             image: direct_tile!(@table $enter, $taps, false, $widths, $pixels),

@@ -9,8 +9,8 @@ use super::fft_product::ProductArgs;
 use super::finish::FinishArgs;
 use super::measure::{product, require, span};
 use super::output::OutTile;
+use super::post::Post;
 use super::store::SumsArgs;
-use super::table::Post;
 use crate::describe::BLOCK;
 
 /// Transforms, products of spectra, and the way out.
@@ -94,24 +94,6 @@ impl FftKernels {
     /// Channels of a vector.
     pub fn lanes(&self) -> usize {
         self.lanes
-    }
-
-    /// What each kernel is, the FMAs of a step of its product (0 if it is none), and its machine code, for the test that
-    /// disassembles it.
-    pub fn code(&self) -> Vec<(String, usize, *const u8)> {
-        let named = |what: &str| format!("{} {what}", self.name);
-        let products = self.products.iter().enumerate();
-        let products = products.map(|(i, &entry)| {
-            (named(&format!("product of {} tiles", i + 1)), 4 * (i + 1), entry as *const u8)
-        });
-        let others = [
-            ("forward rows", self.forward_rows as *const u8),
-            ("inverse rows", self.inverse_rows as *const u8),
-            ("columns", self.columns as *const u8),
-            ("product of lanes", self.lane_product as *const u8),
-            ("finish", self.finish as *const u8),
-        ];
-        products.chain(others.map(|(what, start)| (named(what), 0, start))).collect()
     }
 
     /// Two rows to twice their half spectra: `rows` is `n` complex numbers, one row its real parts, the next the imaginary

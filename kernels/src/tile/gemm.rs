@@ -19,30 +19,30 @@
 
 use super::boundary::Body;
 use super::store::{self, Target};
-use crate::simd::Simd;
+use crate::describe::BLOCK;
+use crate::simd::{LINE, Simd};
+use std::sync::atomic::{Ordering, compiler_fence};
 
-/// Elements of one row of A that lie together: one block of Nchw16c.
-pub(crate) const CHUNK: usize = 16;
+pub(crate) const CHUNK: usize = BLOCK;
 
-/// Elements of a cache line.
-const LINE: usize = 16;
-
-/// Everything one call of a tile needs; built and checked by `tile/table.rs`.
-pub(crate) struct GemmArgs {
-    /// Whole chunks of K, and what is left of it (`< CHUNK`).
+/// Where a product reads its two operands.
+#[derive(Clone, Copy)]
+pub(crate) struct ProductOperands {
+    /// Whole chunks of 16 steps of K, and what is left of it.
     pub(crate) chunks: usize,
     pub(crate) k_tail: usize,
     pub(crate) a: *const f32,
-    pub(crate) a_row: usize,
     pub(crate) a_chunk: usize,
-    /// `NV` whole vectors at every `b + k * b_step`.
+    /// `NV` whole vectors for each step of K.
     pub(crate) b: *const f32,
+}
+
+/// Everything one call of a tile needs; built and checked by `tile/gemm_table.rs`.
+pub(crate) struct GemmArgs {
+    pub(crate) operands: ProductOperands,
+    pub(crate) a_row: usize,
     pub(crate) b_step: usize,
-    /// Memory that a later call will read, hinted into the second cache level: `hint_lines` lines from
-    /// `hint + q * hint_chunk` on during chunk `q`.
-    pub(crate) hint: *const f32,
-    pub(crate) hint_chunk: usize,
-    pub(crate) hint_lines: usize,
+    pub(crate) hint: LinesOfChunk,
     pub(crate) target: Target,
 }
 
@@ -58,29 +58,178 @@ impl<const MR: usize, const NV: usize, const ROW: usize> Body for Gemm<MR, NV, R
     #[inline(always)]
     unsafe fn run<S: Simd>(s: S, args: &GemmArgs) {
         let a_row = if ROW == 0 { args.a_row } else { ROW };
-        let b_step = args.b_step;
-        // SAFETY: the target is valid by the caller.
-        let mut acc = unsafe { store::start::<S, MR, NV>(s, &args.target) };
-        let (mut a, mut b, mut hint) = (args.a, args.b, args.hint);
-        for _ in 0..args.chunks {
-            for line in 0..args.hint_lines {
-                s.prefetch(hint.wrapping_add(line * LINE));
-            }
-            hint = hint.wrapping_add(args.hint_chunk);
-            for k in 0..CHUNK {
-                // SAFETY: a step of a whole chunk is inside A and B by the caller.
-                unsafe { step::<S, MR, NV>(s, &mut acc, a.wrapping_add(k), a_row, b) };
-                b = b.wrapping_add(b_step);
-            }
-            a = a.wrapping_add(args.a_chunk);
+        // SAFETY: operands and target are valid by the caller.
+        unsafe {
+            let mut acc = store::start::<S, MR, NV>(s, &args.target);
+            let steps = Steps { a_row, b_step: args.b_step, apart: false };
+            multiply(s, &mut acc, &args.operands, steps, &args.hint);
+            store::finish(s, acc, &args.target);
         }
-        for k in 0..args.k_tail {
-            // SAFETY: a step of the tail is inside A and B by the caller.
-            unsafe { step::<S, MR, NV>(s, &mut acc, a.wrapping_add(k), a_row, b) };
+    }
+}
+
+/// A product whose result is a matrix of its own, all of whose columns are valid; built and checked by
+/// `tile/winograd_table.rs`.
+pub(crate) struct ProductArgs {
+    /// Rows of A 16 elements apart, steps of B `NV` vectors.
+    pub(crate) operands: ProductOperands,
+    /// `[row][NV vectors]`.
+    pub(crate) c: *mut f32,
+    /// Whether this is the first block of K: the sums are stored; else they are added to what is there.
+    pub(crate) first: bool,
+    /// `hint.at` is null if there is nothing to hint.
+    pub(crate) hint: LineOfStep,
+}
+
+/// `C (+)= A B` for `MR` rows: the loop of [`Gemm`] without what surrounds it. It begins with zeros and ends with plain
+/// stores, because Winograd convolution calls it with few steps of K, once for each of up to 64 points.
+pub(crate) struct Product<const MR: usize, const NV: usize>;
+
+impl<const MR: usize, const NV: usize> Body for Product<MR, NV> {
+    type Args = ProductArgs;
+
+    /// # Safety
+    /// The operands and `c` must be valid as [`ProductArgs`] says. The hint may point anywhere.
+    #[inline(always)]
+    unsafe fn run<S: Simd>(s: S, args: &ProductArgs) {
+        // Steps of one vector are short: the compiler unrolls them, and moved loads so far ahead that 16 registers were
+        // too few.
+        let steps = Steps { a_row: BLOCK, b_step: NV * S::LANES, apart: NV == 1 };
+        let mut acc = [[s.splat(0.0); NV]; MR];
+        // SAFETY: by the caller.
+        unsafe {
+            if args.hint.at.is_null() {
+                multiply(s, &mut acc, &args.operands, steps, &NoHint);
+            } else {
+                multiply(s, &mut acc, &args.operands, steps, &args.hint);
+            }
+        }
+        for i in 0..MR {
+            for j in 0..NV {
+                let at = args.c.wrapping_add((i * NV + j) * S::LANES);
+                // SAFETY: by the caller.
+                unsafe {
+                    let sum = if args.first { acc[i][j] } else { s.add(s.load(at), acc[i][j]) };
+                    s.store(at, sum);
+                }
+            }
+        }
+    }
+}
+
+/// Memory that a later call will read, hinted into the second cache level while this one computes.
+trait LookAhead {
+    /// Where the hints begin.
+    fn begin(&self) -> *const f32;
+
+    /// Before a chunk of K; where the next hint is.
+    #[inline(always)]
+    fn chunk<S: Simd>(&self, s: S, at: *const f32) -> *const f32 {
+        let _ = s;
+        at
+    }
+
+    /// Before a step of a whole chunk; where the next hint is.
+    #[inline(always)]
+    fn step<S: Simd>(&self, s: S, at: *const f32) -> *const f32 {
+        let _ = s;
+        at
+    }
+}
+
+/// Nothing is hinted.
+struct NoHint;
+
+impl LookAhead for NoHint {
+    #[inline(always)]
+    fn begin(&self) -> *const f32 {
+        std::ptr::null()
+    }
+}
+
+/// `lines` cache lines from `at + q * chunk` on, before chunk `q`.
+#[derive(Clone, Copy)]
+pub(crate) struct LinesOfChunk {
+    pub(crate) at: *const f32,
+    pub(crate) chunk: usize,
+    pub(crate) lines: usize,
+}
+
+impl LookAhead for LinesOfChunk {
+    #[inline(always)]
+    fn begin(&self) -> *const f32 {
+        self.at
+    }
+
+    #[inline(always)]
+    fn chunk<S: Simd>(&self, s: S, at: *const f32) -> *const f32 {
+        for line in 0..self.lines {
+            s.prefetch(at.wrapping_add(line * LINE));
+        }
+        at.wrapping_add(self.chunk)
+    }
+}
+
+/// A cache line for each step, `step` elements from one to the next: never more at a time, which would fill the line
+/// buffers that the product itself needs.
+#[derive(Clone, Copy)]
+pub(crate) struct LineOfStep {
+    pub(crate) at: *const f32,
+    pub(crate) step: usize,
+}
+
+impl LookAhead for LineOfStep {
+    #[inline(always)]
+    fn begin(&self) -> *const f32 {
+        self.at
+    }
+
+    #[inline(always)]
+    fn step<S: Simd>(&self, s: S, at: *const f32) -> *const f32 {
+        s.prefetch(at);
+        at.wrapping_add(self.step)
+    }
+}
+
+/// How a product goes on from one step of K to the next.
+struct Steps {
+    /// From one row of A to the next, and from one step of B.
+    a_row: usize,
+    b_step: usize,
+    /// Whether the compiler must not move loads from one step to another.
+    apart: bool,
+}
+
+/// `acc += A B` over all of K.
+///
+/// # Safety
+/// A must be valid for `MR` rows and all of K, B for all of K.
+#[inline(always)]
+unsafe fn multiply<S: Simd, const MR: usize, const NV: usize>(
+    s: S,
+    acc: &mut [[S::V; NV]; MR],
+    operands: &ProductOperands,
+    Steps { a_row, b_step, apart }: Steps,
+    ahead: &impl LookAhead,
+) {
+    let (mut a, mut b, mut hint) = (operands.a, operands.b, ahead.begin());
+    for _ in 0..operands.chunks {
+        hint = ahead.chunk(s, hint);
+        for k in 0..BLOCK {
+            hint = ahead.step(s, hint);
+            // SAFETY: a step of a whole chunk is inside A and B by the caller.
+            unsafe { step::<S, MR, NV>(s, acc, a.wrapping_add(k), a_row, b) };
             b = b.wrapping_add(b_step);
+            if apart {
+                compiler_fence(Ordering::SeqCst);
+            }
         }
-        // SAFETY: the target is valid by the caller.
-        unsafe { store::finish(s, acc, &args.target) };
+        a = a.wrapping_add(operands.a_chunk);
+    }
+    for k in 0..operands.k_tail {
+        // SAFETY: a step of the tail is inside A and B by the caller.
+        unsafe { step::<S, MR, NV>(s, acc, a.wrapping_add(k), a_row, b) };
+        b = b.wrapping_add(b_step);
     }
 }
 
@@ -90,7 +239,7 @@ impl<const MR: usize, const NV: usize, const ROW: usize> Body for Gemm<MR, NV, R
 /// # Safety
 /// `MR` elements of A, `a_row` apart, and `NV` vectors of B must be readable.
 #[inline(always)]
-pub(super) unsafe fn step<S: Simd, const MR: usize, const NV: usize>(
+unsafe fn step<S: Simd, const MR: usize, const NV: usize>(
     s: S,
     acc: &mut [[S::V; NV]; MR],
     a: *const f32,

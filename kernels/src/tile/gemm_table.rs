@@ -3,21 +3,22 @@
 //! Part of a [`KernelSet`](super::table::KernelSet), which is handed out only after its features were detected.
 
 use super::boundary::Entry;
-use super::gemm::{CHUNK, GemmArgs};
+use super::gemm::{GemmArgs, LinesOfChunk, ProductOperands};
 use super::measure::{product, require, span};
 use super::output::OutTile;
+use super::post::Post;
+use super::shape::{TileShape, even};
 use super::store::SumsArgs;
-use super::table::{Post, TileShape, even};
-use crate::describe::Activation;
+use crate::describe::BLOCK;
 
 /// A GEMM register tile: `rows` rows by `vectors` vectors, in every smaller number of rows too.
 pub struct GemmTile {
     pub(super) name: &'static str,
     pub(crate) shape: TileShape,
     /// By rows, then by ascending number of vectors. Rows of A are 16 elements apart.
-    pub(super) packed: &'static [&'static [(usize, Entry<GemmArgs>)]],
+    pub(super) packed: &'static [&'static [Entry<GemmArgs>]],
     /// The same, rows of A any distance apart.
-    pub(super) strided: &'static [&'static [(usize, Entry<GemmArgs>)]],
+    pub(super) strided: &'static [&'static [Entry<GemmArgs>]],
     /// What finishes a tile whose activation is not done on registers.
     pub(super) activate: Entry<SumsArgs>,
 }
@@ -76,40 +77,6 @@ impl GemmTile {
         self.shape.columns()
     }
 
-    /// Vector accumulators of the whole tile: the FMAs of one step of K.
-    pub fn accumulators(&self) -> usize {
-        self.rows() * self.columns() / self.shape.lanes
-    }
-
-    /// Addresses of the machine code of the whole tile, for the test that disassembles it.
-    pub fn code(&self) -> [*const u8; 2] {
-        [self.packed, self.strided].map(|table| {
-            let widest = table[self.rows() - 1].last().expect("a tile has at least one width");
-            widest.1 as *const u8
-        })
-    }
-
-    /// `c = a * b`, `k` steps, for the bench of the tile alone: `a` packed `[k / 16][rows][16]`, `b` packed
-    /// `[k][columns]`, `c` row by row.
-    ///
-    /// # Panics
-    /// If an operand is too short.
-    pub fn multiply(&self, k: usize, a: &[f32], b: &[f32], c: &mut [f32]) {
-        let (rows, columns) = (self.rows(), self.columns());
-        let a = RowsOf { data: a, row: CHUNK, chunk: Some(rows * CHUNK) };
-        let post = Post {
-            bias: &[],
-            slope: &[],
-            per_row: true,
-            activation: Activation::None,
-            residual: None,
-            first: true,
-            last: true,
-        };
-        let out = OutTile::of_matrix(c, rows, columns);
-        self.run(k, a, ColumnsOf { data: b, step: columns, tile: 0 }, out, &post, Hint::NONE);
-    }
-
     /// `out = act(bias + a * b + residual)` over `k` steps, for any number of rows, in tiles as even as can be; and, if
     /// channels are rows, for any number of columns.
     ///
@@ -131,20 +98,20 @@ impl GemmTile {
         let whole = self.columns();
         let tiles = hi.div_ceil(whole);
         // Tiles that follow each other in a row of pixels.
-        assert!(tiles == 1 || (post.per_row && lo == 0 && zeros == 0 && out.place.block == CHUNK));
+        assert!(tiles == 1 || (post.per_row && lo == 0 && zeros == 0 && out.place.block == BLOCK));
         a.measure(rows, k);
         let target = post.target(&out, whole.min(self.shape.columns_for(hi)), self.activate);
         let mut args = GemmArgs {
-            chunks: k / CHUNK,
-            k_tail: k % CHUNK,
-            a: a.data.as_ptr(),
+            operands: ProductOperands {
+                chunks: k / BLOCK,
+                k_tail: k % BLOCK,
+                a: a.data.as_ptr(),
+                a_chunk: a.chunk.unwrap_or(0),
+                b: b.data.as_ptr(),
+            },
             a_row: a.row,
-            a_chunk: a.chunk.unwrap_or(0),
-            b: b.data.as_ptr(),
             b_step: b.step,
-            hint: hint.data.as_ptr(),
-            hint_chunk: hint.chunk,
-            hint_lines: hint.lines,
+            hint: LinesOfChunk { at: hint.data.as_ptr(), chunk: hint.chunk, lines: hint.lines },
             target,
         };
         for tile in 0..tiles {
@@ -158,26 +125,26 @@ impl GemmTile {
             let columns = self.shape.vectors[width] * self.shape.lanes;
             let needed = span([(tile + 1, b.tile), (k, b.step), (columns, 1)]);
             require("columns of a product", needed, b.data.len());
-            args.b = b.data.as_ptr().wrapping_add(tile * b.tile);
+            args.operands.b = b.data.as_ptr().wrapping_add(tile * b.tile);
             self.tiles_of_rows(rows, &a, width, &hint, &mut args);
         }
     }
 
     /// Every row of one tile's columns.
     fn tiles_of_rows(&self, rows: usize, a: &RowsOf<'_>, width: usize, hint: &Hint<'_>, args: &mut GemmArgs) {
-        let table = if a.row == CHUNK { self.packed } else { self.strided };
-        let packed_row = (args.chunks + usize::from(args.k_tail > 0)) * CHUNK;
+        let table = if a.row == BLOCK { self.packed } else { self.strided };
+        let packed_row = (args.operands.chunks + usize::from(args.operands.k_tail > 0)) * BLOCK;
         let (mut start, mut hinted) = (0, 0);
         while start < rows {
             let len = even(rows - start, self.shape.rows);
             let from = start * if a.chunk.is_some() { a.row } else { packed_row };
-            args.a = a.data.as_ptr().wrapping_add(from);
-            args.a_chunk = a.chunk.unwrap_or(len * CHUNK);
-            args.hint = hint.data.as_ptr().wrapping_add(hinted);
-            args.hint_lines = if hinted < hint.data.len() { hint.lines } else { 0 };
+            args.operands.a = a.data.as_ptr().wrapping_add(from);
+            args.operands.a_chunk = a.chunk.unwrap_or(len * BLOCK);
+            args.hint.at = hint.data.as_ptr().wrapping_add(hinted);
+            args.hint.lines = if hinted < hint.data.len() { hint.lines } else { 0 };
             // SAFETY: `run` has measured the operands for all rows and columns, the output is inside a region that it
             // borrows, and the set that holds this table was handed out after its features were detected.
-            unsafe { table[len - 1][width].1(args) };
+            unsafe { table[len - 1][width](args) };
             args.target.advance(len * args.target.out.row, len * args.target.residual.row);
             start += len;
             hinted += hint.tile + len * hint.row;
@@ -190,29 +157,26 @@ impl RowsOf<'_> {
     /// If `k` steps of `rows` rows are not all there.
     fn measure(&self, rows: usize, k: usize) {
         const ROWS: &str = "rows of a product";
-        let (chunks, k_tail) = (k / CHUNK, k % CHUNK);
+        let (chunks, k_tail) = (k / BLOCK, k % BLOCK);
         let Some(chunk) = self.chunk else {
-            assert!(self.row == CHUNK);
-            return require(ROWS, product([rows, k.div_ceil(CHUNK), CHUNK]), self.data.len());
+            assert!(self.row == BLOCK);
+            return require(ROWS, product([rows, k.div_ceil(BLOCK), BLOCK]), self.data.len());
         };
-        let whole = span([(chunks, chunk), (rows, self.row), (CHUNK, 1)]);
+        let whole = span([(chunks, chunk), (rows, self.row), (BLOCK, 1)]);
         let tail = span([(chunks + 1, chunk), (rows, self.row), (k_tail, 1)]);
         require(ROWS, whole.max(tail), self.data.len());
     }
 }
 
-/// The table of one tile: `tile!(enter_isa, name: lanes 16, widths [1 2], rows 1 2 3 ... 14)`.
+/// The table of one tile: `tile!(enter_isa, name: lanes 16, widths [1 2], rows [1 2 3 ... 14])`.
 macro_rules! tile {
     (@row $enter:ident, $mr:literal, $apart:literal, [$($nv:literal)+]) => {
-        &[$(($nv, boundary::$enter::<super::gemm::Gemm<$mr, $nv, $apart>> as Entry<_>)),+]
+        &[$(boundary::$enter::<super::gemm::Gemm<$mr, $nv, $apart>> as Entry<_>),+]
     };
-    (@shape $lanes:literal, [$($nv:literal)+], $($mr:literal)+) => {
-        TileShape { rows: [$($mr),+].len(), vectors: &[$($nv),+], lanes: $lanes }
-    };
-    ($enter:ident, $name:literal: lanes $lanes:literal, widths $widths:tt, rows $($mr:literal)+) => {
+    ($enter:ident, $name:literal: lanes $lanes:literal, widths $widths:tt, rows [$($mr:literal)+]) => {
         GemmTile {
             name: $name,
-            shape: tile!(@shape $lanes, $widths, $($mr)+),
+            shape: tile_shape!($lanes, $widths, [$($mr)+]),
             packed: &[$(tile!(@row $enter, $mr, 16, $widths)),+],
             strided: &[$(tile!(@row $enter, $mr, 0, $widths)),+],
             activate: boundary::$enter::<ActivateSums>,

@@ -12,7 +12,6 @@ use super::lrn::{LrnArgs, Power};
 use super::maxout::MaxoutArgs;
 use super::measure::{product, require, span_of_rows};
 use super::moments::{MomentsArgs, Sums};
-use super::ops_table::in_place;
 use super::output::{OutTile, TileAt};
 use crate::describe::{Activation, BLOCK, Layout, PixelRef};
 
@@ -116,31 +115,12 @@ fn is_empty(tile: &InPlace) -> bool {
 }
 
 impl LayerTable {
-    /// Addresses of the machine code of every kernel, for the test that disassembles it.
-    pub(super) fn code(&self) -> [(&'static str, *const u8); 13] {
-        [
-            ("add", self.add as *const u8),
-            ("scale_shift", self.affine[0] as *const u8),
-            ("normalize", self.affine[1] as *const u8),
-            ("column_sums", self.column_moments[0] as *const u8),
-            ("column_moments", self.column_moments[1] as *const u8),
-            ("run_sums", self.run_moments[0] as *const u8),
-            ("run_moments", self.run_moments[1] as *const u8),
-            ("lrn_columns", self.lrn_columns as *const u8),
-            ("lrn_rows", self.lrn_rows as *const u8),
-            ("maxout_columns", self.maxout_columns as *const u8),
-            ("maxout_rows", self.maxout_rows as *const u8),
-            ("copy_rows", self.copy_rows as *const u8),
-            ("transpose", self.transpose as *const u8),
-        ]
-    }
-
     /// `x = activation(x + addend)` in place, for any activation but PReLU. Columns must be neighbours.
     ///
     /// # Panics
     /// If they are not, or the addend is too short: a defect of this library.
     pub(crate) fn add(&self, addend: Source<'_>, activation: Activation, tile: OutTile<'_>) {
-        let mut tile = in_place(&tile);
+        let mut tile = InPlace::of(&tile);
         assert!(dense(&tile) && activation != Activation::PRelu);
         if is_empty(&tile) {
             return;
@@ -159,7 +139,7 @@ impl LayerTable {
     /// # Panics
     /// If they are not, or a number is missing: a defect of this library.
     pub(crate) fn scale_shift(&self, factor: &[f32], shift: &[f32], per_row: bool, tile: OutTile<'_>) {
-        let out = in_place(&tile);
+        let out = InPlace::of(&tile);
         let (src, src_row) = (out.base.cast_const(), out.row);
         // SAFETY: the source is the tile itself.
         unsafe { self.affine(src, src_row, Lines { centre: None, factor, shift }, per_row, out) };
@@ -170,7 +150,7 @@ impl LayerTable {
     /// # Panics
     /// If they are not, or the source or a number is missing: a defect of this library.
     pub(crate) fn normalize(&self, src: Source<'_>, lines: Lines<'_>, per_row: bool, out: OutTile<'_>) {
-        let out = in_place(&out);
+        let out = InPlace::of(&out);
         if !is_empty(&out) {
             let from = src.measured(out.rows, out.columns);
             // SAFETY: the source was measured.
@@ -258,7 +238,7 @@ impl LayerTable {
         per_row: bool,
         out: OutTile<'_>,
     ) {
-        let out = in_place(&out);
+        let out = InPlace::of(&out);
         if is_empty(&out) {
             return;
         }
@@ -298,7 +278,7 @@ impl LayerTable {
         per_row: bool,
         out: OutTile<'_>,
     ) {
-        let out = in_place(&out);
+        let out = InPlace::of(&out);
         if is_empty(&out) {
             return;
         }
@@ -318,7 +298,7 @@ impl LayerTable {
     /// # Panics
     /// If they are not, or the source is too short: a defect of this library.
     pub(crate) fn copy(&self, src: Source<'_>, transposed: bool, out: OutTile<'_>) {
-        let mut out = in_place(&out);
+        let mut out = InPlace::of(&out);
         assert!(dense(&out));
         if is_empty(&out) {
             return;

@@ -106,38 +106,13 @@ impl PoolSpec {
     }
 }
 
-/// The tile as rows of columns, all of them valid.
-pub(super) fn in_place(tile: &OutTile<'_>) -> InPlace {
-    assert!(tile.lo == 0);
-    let place = tile.place;
-    InPlace { base: place.base, rows: tile.rows, row: place.row, columns: tile.hi, block: place.block }
-}
-
 impl OpsTable {
-    /// Addresses of the machine code of every kernel, for the test that disassembles it.
-    pub(super) fn code(&self) -> Vec<(&'static str, *const u8)> {
-        let mut code = vec![
-            ("activate", self.activate as *const u8),
-            ("softmax_columns", self.softmax_columns as *const u8),
-            ("softmax_rows", self.softmax_rows as *const u8),
-        ];
-        for table in [&self.sum, &self.max] {
-            code.extend(table.windows.iter().map(|(_, _, window)| ("pool_window", *window as *const u8)));
-            code.push(("pool_global", table.global as *const u8));
-            code.push(("pool_global_wide", table.global_wide as *const u8));
-            code.push(("pool_planes", table.planes as *const u8));
-            code.push(("pool_global_planes", table.global_planes as *const u8));
-        }
-        code.extend(self.layers.code());
-        code
-    }
-
     /// `x = activation(x)` in place. The tile's columns must be neighbours: one block at most in Nchw16c.
     ///
     /// # Panics
     /// If they are not, or a slope is missing: a defect of this library.
     pub(crate) fn activate(&self, activation: Activation, slopes: Slopes<'_>, tile: OutTile<'_>) {
-        let mut tile = in_place(&tile);
+        let mut tile = InPlace::of(&tile);
         assert!(tile.columns <= BLOCK || tile.block == BLOCK);
         let Slopes { values, per_row } = slopes;
         if activation == Activation::PRelu {
@@ -152,7 +127,7 @@ impl OpsTable {
 
     /// Softmax in place: of each column if channels are rows, else of each row.
     pub(crate) fn softmax(&self, tile: OutTile<'_>, channels_are_rows: bool) {
-        let tile = in_place(&tile);
+        let tile = InPlace::of(&tile);
         assert!(!channels_are_rows || tile.columns <= BLOCK || tile.block == BLOCK);
         let kernel = if channels_are_rows { self.softmax_rows } else { self.softmax_columns };
         // SAFETY: the tile is borrowed and its columns are where its block says; the features were detected.
@@ -178,7 +153,7 @@ impl OpsTable {
         out: OutTile<'_>,
     ) {
         let table = self.pool_table(spec);
-        let out = in_place(&out);
+        let out = InPlace::of(&out);
         assert!(y.end <= spec.h.output() && out.rows == product([y.len(), spec.w.output()]));
         require(IMAGE, span([(spec.input_pixels(), pixel), (out.columns, 1)]), input.len());
         if spec.is_global() {
@@ -221,7 +196,7 @@ impl OpsTable {
         y: Range<usize>,
         out: OutTile<'_>,
     ) {
-        let out = in_place(&out);
+        let out = InPlace::of(&out);
         assert!(y.end <= spec.h.output() && out.columns == product([y.len(), spec.w.output()]));
         assert!(out.block == BLOCK);
         if out.rows == 0 || out.columns == 0 {

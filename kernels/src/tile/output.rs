@@ -36,14 +36,6 @@ pub(crate) struct OutTile<'a> {
 }
 
 impl<'a> OutTile<'a> {
-    /// A whole row-major matrix.
-    ///
-    /// # Panics
-    /// If `c` is too short.
-    pub(super) fn of_matrix(c: &'a mut [f32], rows: usize, columns: usize) -> Self {
-        Self::of_matrix_columns(c, rows, columns, 0..columns)
-    }
-
     /// Columns `valid` of a row-major matrix.
     ///
     /// # Panics

@@ -1,7 +1,6 @@
 //! Sizes whose products do not fit into `usize` are refused by every table, in a build that does not check arithmetic too.
 
-use super::depthwise::Axis;
-use super::depthwise_read::Reading;
+use super::depthwise_read::{Axis, Reading};
 use super::depthwise_table::{Image, Window};
 use super::direct::Run;
 use super::direct_table::{DirectImage, DirectK, DirectWeights, TileRow};
@@ -11,12 +10,12 @@ use super::gemm_table::{ColumnsOf, Hint, RowsOf};
 use super::layer_table::Source;
 use super::ops_table::PoolSpec;
 use super::output::{OutTile, OutputRegion, TileAt};
-use super::table::{KernelSet, Post};
+use super::post::Post;
+use super::table::KernelSet;
 use super::window::{AxisSpec, WindowAxis};
 use super::winograd::{Coefficients, MOST_POINTS, OneWay};
 use super::winograd_table::{InputRows, Products, ProductsOfRow, WinogradTile};
-use crate::choose::Isa;
-use crate::describe::{Activation, BLOCK, Layout, PixelRef, PixelView, Shape4, Size2, TensorMut};
+use crate::describe::{Activation, BLOCK, Isa, Layout, PixelRef, PixelView, Shape4, Size2, TensorMut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Half of all sizes: twice as much is 0 where nothing checks.
@@ -111,7 +110,7 @@ fn regions_refuse_positions_that_overflow() {
 fn direct_refuses_operands_that_overflow() {
     let data = [0.0; 64];
     let run = Run { first: 0, lo: 0, hi: 2, taps: 1 };
-    let row = TileRow::new(set().direct.pixels, 1, vec![(2, vec![run])]);
+    let row = TileRow::new(set().direct.pixels, 1, &[2], vec![run]).expect("memory for one run");
     let k = DirectK { chunks: 1, channels: 2, last_channels: 2, first_row: 0, rows: 2, kernel_rows: 2 };
     let image = DirectImage { data: &data, chunk: 0, row: 2, channel: 1, pixel: 2, packed: false };
     let weights = DirectWeights { data: &data, step: 8, hint: &[] };

@@ -1,5 +1,5 @@
-//! The three register kernels of a Winograd convolution (Winograd 1980; Lavin and Gray 2016, section 4): transform of the
-//! input, products, transform of the output. Vectors are neighbouring channels throughout, so nothing is permuted.
+//! The transforms of input and output of a Winograd convolution (Winograd 1980; Lavin and Gray 2016, section 4); the
+//! products between them are in `tile/gemm.rs`. Vectors are neighbouring channels throughout, so nothing is permuted.
 //!
 //! For `P` pairs of points `+-p`, and the points 0 and infinity, there are `N = 2 P + 2` of them, and the tile of the input has
 //! `N` pixels that way. Rows of the transforms of `+p` and `-p` differ in the signs of odd powers only, so each pair shares an
@@ -155,89 +155,6 @@ impl<S: Simd, const P: usize> InputCoefficients<S, P> {
         }
         v
     }
-}
-
-/// A product of some tiles by one panel at one point; built and checked by `tile/winograd_table.rs`.
-pub(crate) struct ProductArgs {
-    /// Whole chunks of 16 channels, and what is left of them.
-    pub(crate) chunks: usize,
-    pub(crate) k_tail: usize,
-    /// `[chunk][tile][16]`, chunks `v_chunk` apart.
-    pub(crate) v: *const f32,
-    pub(crate) v_chunk: usize,
-    /// `[channel][NV vectors]`.
-    pub(crate) u: *const f32,
-    /// `[tile][NV vectors]`.
-    pub(crate) m: *mut f32,
-    /// Whether this is the first block of channels: the sums are stored; else they are added to what is there.
-    pub(crate) first: bool,
-    /// Memory that a later call will read: a line is hinted into the second cache level with every channel, never more at
-    /// a time, which would fill the line buffers that the product itself needs; from one to the next is `hint_step`. Null if
-    /// there is none.
-    pub(crate) hint: *const f32,
-    pub(crate) hint_step: usize,
-}
-
-/// `M (+)= V U` for `MR` tiles of the image.
-pub(crate) struct Product<const MR: usize, const NV: usize>;
-
-impl<const MR: usize, const NV: usize> Body for Product<MR, NV> {
-    type Args = ProductArgs;
-
-    /// # Safety
-    /// `v`, `u` and `m` must be valid as [`ProductArgs`] says. The hint may point anywhere.
-    #[inline(always)]
-    unsafe fn run<S: Simd>(s: S, args: &ProductArgs) {
-        // SAFETY: by the caller.
-        let acc = unsafe {
-            if args.hint.is_null() {
-                sums::<S, MR, NV, false>(s, args)
-            } else {
-                sums::<S, MR, NV, true>(s, args)
-            }
-        };
-        for i in 0..MR {
-            for j in 0..NV {
-                let at = args.m.wrapping_add((i * NV + j) * S::LANES);
-                // SAFETY: by the caller.
-                unsafe {
-                    let sum = if args.first { acc[i][j] } else { s.add(s.load(at), acc[i][j]) };
-                    s.store(at, sum);
-                }
-            }
-        }
-    }
-}
-
-/// The sums over all channels of a block.
-///
-/// # Safety
-/// As [`Product::run`].
-#[inline(always)]
-unsafe fn sums<S: Simd, const MR: usize, const NV: usize, const HINT: bool>(
-    s: S,
-    args: &ProductArgs,
-) -> [[S::V; NV]; MR] {
-    let mut acc = [[s.splat(0.0); NV]; MR];
-    let (mut v, mut u, mut hint) = (args.v, args.u, args.hint);
-    for _ in 0..args.chunks {
-        for k in 0..BLOCK {
-            if HINT {
-                s.prefetch(hint);
-                hint = hint.wrapping_add(args.hint_step);
-            }
-            // SAFETY: a step of a whole chunk is inside of V and U by the caller.
-            unsafe { super::gemm::step::<S, MR, NV>(s, &mut acc, v.wrapping_add(k), BLOCK, u) };
-            u = u.wrapping_add(NV * S::LANES);
-        }
-        v = v.wrapping_add(args.v_chunk);
-    }
-    for k in 0..args.k_tail {
-        // SAFETY: a step of the tail is inside of V and U by the caller.
-        unsafe { super::gemm::step::<S, MR, NV>(s, &mut acc, v.wrapping_add(k), BLOCK, u) };
-        u = u.wrapping_add(NV * S::LANES);
-    }
-    acc
 }
 
 /// The products of a row of tiles and where their outputs go: all that [`Output`] needs.

@@ -3,11 +3,13 @@
 //! Part of a [`KernelSet`](super::table::KernelSet), which is handed out only after its features were detected.
 
 use super::boundary::Entry;
+use super::gemm::{LineOfStep, ProductArgs, ProductOperands};
 use super::measure::{product, require, span};
 use super::output::OutTile;
+use super::post::Post;
+use super::shape::{TileShape, even};
 use super::store::SumsArgs;
-use super::table::{Post, TileShape, even};
-use super::winograd::{Coefficients, InputArgs, MOST_OUTPUTS, MOST_POINTS, OutputArgs, ProductArgs};
+use super::winograd::{Coefficients, InputArgs, MOST_OUTPUTS, MOST_POINTS, OutputArgs};
 use crate::describe::{BLOCK, Size2};
 
 /// The kernels of one instruction set.
@@ -93,31 +95,9 @@ impl WinogradKernels {
         self.name
     }
 
-    /// Tiles of the image of the largest register tile.
-    pub fn tiles(&self) -> usize {
-        self.shape.rows
-    }
-
     /// Output channels of the widest.
     pub fn columns(&self) -> usize {
         self.shape.columns()
-    }
-
-    /// Address of the machine code of the largest product, and the sums that it keeps in registers.
-    pub fn product_code(&self) -> (*const u8, usize) {
-        let widest = self.product.last().and_then(|widths| widths.last()).expect("at least one product");
-        (*widest as *const u8, self.tiles() * self.columns() / self.shape.lanes)
-    }
-
-    /// Names of the transforms and addresses of their machine code.
-    pub fn transforms_code(&self) -> Vec<(String, *const u8)> {
-        let code = |Transforms { tile: WinogradTile { points, outputs }, input, output }: &Transforms| {
-            let widest = output.last().expect("at least one width");
-            let name =
-                |what| format!("{what} of F({}x{}, {})", outputs.h, outputs.w, points.h + 1 - outputs.h);
-            [(name("input"), *input as *const u8), (name("output"), *widest as *const u8)]
-        };
-        self.transforms.iter().flat_map(code).collect()
     }
 
     fn transforms(&self, tile: WinogradTile) -> &Transforms {
@@ -196,20 +176,19 @@ impl WinogradKernels {
                 let mut tile = 0;
                 while tile < tiles {
                     let rows = even(tiles - tile, self.shape.rows);
+                    let next = u.wrapping_add(u_point + hinted);
+                    let at = if hinted < u_point { next } else { std::ptr::null() };
                     let args = ProductArgs {
-                        chunks: steps / BLOCK,
-                        k_tail: steps % BLOCK,
-                        v: v.wrapping_add(k / BLOCK * chunk + tile * BLOCK),
-                        v_chunk: chunk,
-                        u: u.wrapping_add(k * width),
-                        m: m.wrapping_add(tile * width),
-                        first: k == 0,
-                        hint: if hinted < u_point {
-                            u.wrapping_add(u_point + hinted)
-                        } else {
-                            std::ptr::null()
+                        operands: ProductOperands {
+                            chunks: steps / BLOCK,
+                            k_tail: steps % BLOCK,
+                            a: v.wrapping_add(k / BLOCK * chunk + tile * BLOCK),
+                            a_chunk: chunk,
+                            b: u.wrapping_add(k * width),
                         },
-                        hint_step,
+                        c: m.wrapping_add(tile * width),
+                        first: k == 0,
+                        hint: LineOfStep { at, step: hint_step },
                     };
                     // SAFETY: all points, channels and tiles were measured above; the features were detected.
                     unsafe { self.product[rows - 1][vectors](&args) };
@@ -278,10 +257,10 @@ pub(crate) struct ProductsOfRow<'a> {
     pub(crate) line: usize,
 }
 
-/// The table of one instruction set: `winograd_kernels!(enter_isa, name: lanes 16, widths [1 2], tiles 1 2 3 4)`.
+/// The table of one instruction set: `winograd_kernels!(enter_isa, name: lanes 16, widths [1 2], tiles [1 2 3 4])`.
 macro_rules! winograd_kernels {
     (@row $enter:ident, $mr:literal, [$($nv:literal)+]) => {
-        &[$(boundary::$enter::<super::winograd::Product<$mr, $nv>> as Entry<_>),+]
+        &[$(boundary::$enter::<super::gemm::Product<$mr, $nv>> as Entry<_>),+]
     };
     // Points, pairs of them and outputs, down the columns and along the rows.
     (@transforms $enter:ident, [$($nv:literal)+], $ny:literal $py:literal $ry:literal, $nx:literal $px:literal $rx:literal) => {
@@ -296,13 +275,10 @@ macro_rules! winograd_kernels {
             ],
         }
     };
-    (@shape $lanes:literal, [$($nv:literal)+], $($mr:literal)+) => {
-        TileShape { rows: [$($mr),+].len(), vectors: &[$($nv),+], lanes: $lanes }
-    };
-    ($enter:ident, $name:literal: lanes $lanes:literal, widths $widths:tt, tiles $($mr:literal)+) => {
+    ($enter:ident, $name:literal: lanes $lanes:literal, widths $widths:tt, tiles [$($mr:literal)+]) => {
         super::winograd_table::WinogradKernels {
             name: $name,
-            shape: winograd_kernels!(@shape $lanes, $widths, $($mr)+),
+            shape: tile_shape!($lanes, $widths, [$($mr)+]),
             product: &[$(winograd_kernels!(@row $enter, $mr, $widths)),+],
             transforms: &[
                 winograd_kernels!(@transforms $enter, $widths, 4 1 2, 4 1 2),

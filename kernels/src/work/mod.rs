@@ -37,6 +37,7 @@ impl Family {
     pub(crate) const COUNT: usize = 13;
 
     /// In reports and in the fitted table.
+    #[cfg(feature = "internal")]
     pub(crate) const NAMES: [&'static str; Self::COUNT] = [
         "reference",
         "pointwise columns",

@@ -6,7 +6,8 @@ use crate::algo::planes::{layout_of_panels, matrices_len};
 use crate::describe::{BLOCK, ConvDesc, ConvError, Layout, Unsupported};
 use crate::memory::try_vec;
 use crate::tile::direct::CHUNK;
-use crate::tile::table::{KernelSet, even};
+use crate::tile::shape::even;
+use crate::tile::table::KernelSet;
 use crate::work::parts::Grain;
 use std::ops::Range;
 

@@ -7,7 +7,7 @@ use crate::algo::planes::layout_of_panels;
 use crate::describe::{BLOCK, ConvDesc, ConvError, Weights};
 use crate::memory::Buffer;
 use crate::tile::fft::COMPLEX;
-use crate::tile::table::TileShape;
+use crate::tile::shape::TileShape;
 
 /// Sixteen output channels, whatever the instruction set.
 const SHAPE: TileShape = TileShape { rows: 1, vectors: &[1], lanes: BLOCK };

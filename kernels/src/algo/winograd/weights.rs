@@ -5,7 +5,7 @@ use super::phases::Phases;
 use crate::algo::packed::{PACKED, Panel, Panels, flushed};
 use crate::describe::{ConvDesc, ConvError, Layout, Weights};
 use crate::memory::{Buffer, try_collect};
-use crate::tile::table::TileShape;
+use crate::tile::shape::TileShape;
 use std::ops::Range;
 
 /// Which loop is outside: so the matrix after the current one is next in memory.

@@ -6,7 +6,8 @@ use super::weights::Order;
 use crate::algo::gemm_cut::step;
 use crate::algo::packed::PanelShape;
 use crate::describe::{BLOCK, ConvDesc, Layout, Size2};
-use crate::tile::table::{KernelSet, TileShape, even};
+use crate::tile::shape::{TileShape, even};
+use crate::tile::table::KernelSet;
 use crate::tile::winograd_table::WinogradTile;
 use crate::work::{Family, Portion, Share, Sketch, Term, Work};
 

@@ -6,7 +6,8 @@ use crate::memory::Buffer;
 use crate::tile::detect::kernels;
 use crate::tile::gemm_table::{ColumnsOf, Hint, RowsOf};
 use crate::tile::output::OutTile;
-use crate::tile::table::{KernelSet, Post};
+use crate::tile::post::Post;
+use crate::tile::table::KernelSet;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 

@@ -1,0 +1,61 @@
+//! What the tool that fits the constants of the cost model sees of it, and the choice with other constants.
+
+use super::constants::of;
+use super::{Limits, Machine, Numerics, Profile, Select, choose};
+use crate::algo;
+use crate::describe::{Algorithm, Algorithms, ConvDesc, Isa};
+use crate::tile::table::KernelSet;
+use crate::work::Family;
+use crate::work::prices::{Constants, Table};
+use std::collections::BTreeMap;
+
+/// The parts of the time of `algorithm`, its family, and their constants: for the tool that fits them.
+pub fn parts_of(
+    desc: &ConvDesc,
+    algorithm: Algorithm,
+    kernels: &'static KernelSet,
+    profile: &Profile,
+    parts: usize,
+) -> (&'static str, Vec<f64>, Vec<f64>) {
+    let machine = Machine::new(kernels, profile, parts, parts);
+    let work = algo::sketch(algorithm, desc, kernels, &machine.share).work;
+    let Constants { terms, memory } = &machine.prices.constants[work.family as usize];
+    let constants = terms.iter().chain(memory).copied().collect();
+    (Family::NAMES[work.family as usize], machine.prices.raw(&work).to_vec(), constants)
+}
+
+/// Which of `among` would be chosen for `desc` on so many threads if families had constants that are `fitted`, by name: for
+/// the tool that fits them.
+pub fn choice_with(
+    desc: &ConvDesc,
+    kernels: &'static KernelSet,
+    profile: &Profile,
+    parts: usize,
+    among: &[Algorithm],
+    fitted: &BTreeMap<&str, Vec<f64>>,
+) -> Option<Algorithm> {
+    let others = Algorithm::ALL.into_iter().filter(|algorithm| !among.contains(algorithm));
+    let limits = Limits {
+        select: Select::Auto,
+        numerics: Numerics::Default,
+        forbidden: others.fold(Algorithms::NONE, Algorithms::with),
+        max_workspace_bytes: None,
+        max_packed_bytes: None,
+    };
+    let constants = constants_with(kernels.isa(), fitted);
+    let mut machine = Machine::new(kernels, profile, parts, parts);
+    machine.prices.constants = &constants;
+    choose(desc, &limits, &machine).ok().map(|choice| choice.algorithm)
+}
+
+/// Those of an instruction set, but for families of which `fitted` has others by name: terms, then memory.
+fn constants_with(isa: Isa, fitted: &BTreeMap<&str, Vec<f64>>) -> Table {
+    let mut table = *of(isa);
+    for (constants, name) in table.iter_mut().zip(Family::NAMES) {
+        let others = fitted.get(name).and_then(|others| others.split_first_chunk());
+        if let Some((&terms, &[l2, l3, dram])) = others {
+            *constants = Constants { terms, memory: [l2, l3, dram] };
+        }
+    }
+    table
+}

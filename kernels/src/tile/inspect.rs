@@ -1,0 +1,260 @@
+//! The kernels of a set one by one, for this workspace's tests and benches: what each is, and where its machine code is.
+
+use super::boundary::Entry;
+use super::depthwise_table::{DepthwiseKernels, Windows};
+use super::direct_table::DirectTile;
+use super::fft_table::FftKernels;
+use super::gemm_table::{ColumnsOf, GemmTile, Hint, RowsOf};
+use super::layer_table::LayerTable;
+use super::ops_table::{OpsTable, PoolTable};
+use super::output::OutTile;
+use super::post::Post;
+use super::table::KernelSet;
+use super::winograd_table::{Transforms, WinogradKernels, WinogradTile};
+use crate::describe::{Activation, BLOCK};
+
+/// The machine code of one entry of a table.
+pub struct KernelCode {
+    /// The tile or the table, as reports name it.
+    pub table: &'static str,
+    /// Which entry of it.
+    pub entry: String,
+    /// The first instruction.
+    pub start: *const u8,
+    /// What its loops must be like.
+    pub loops: Loops,
+}
+
+/// What the machine code of a kernel must be like. Nothing is called in any loop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loops {
+    /// An innermost loop has at least so many FMAs of whole vectors, one for each sum that it adds to. No vector moves to
+    /// or from the stack in a loop with so many.
+    Sums(usize),
+    /// There are FMAs of whole vectors. The loops may use the stack: what they work on is more than the registers hold.
+    Fmas,
+    /// Whole vectors are moved or computed.
+    Vectors,
+}
+
+/// A table whose entries are listed.
+struct Listing {
+    table: &'static str,
+    kernels: Vec<KernelCode>,
+}
+
+impl Listing {
+    fn new(table: &'static str) -> Self {
+        Self { table, kernels: Vec::new() }
+    }
+
+    fn push<A>(&mut self, entry: impl Into<String>, code: Entry<A>, loops: Loops) {
+        let start = code as *const u8;
+        self.kernels.push(KernelCode { table: self.table, entry: entry.into(), start, loops });
+    }
+}
+
+impl KernelSet {
+    /// Every entry of every table.
+    pub fn code(&self) -> Vec<KernelCode> {
+        let mut kernels: Vec<_> = self.gemm.iter().flat_map(gemm_code).collect();
+        kernels.extend(direct_code(&self.direct));
+        kernels.extend(depthwise_code(&self.depthwise));
+        kernels.extend(winograd_code(&self.winograd));
+        kernels.extend(fft_code(&self.fft));
+        kernels.extend(ops_code(&self.ops));
+        let mut epilogue = Listing::new("epilogue");
+        epilogue.push("activations of sums", self.direct.activate, Loops::Vectors);
+        kernels.extend(epilogue.kernels);
+        kernels
+    }
+
+    /// Its GEMM tiles.
+    pub fn gemm_tiles(&self) -> &'static [GemmTile] {
+        self.gemm
+    }
+
+    /// Its tile of direct convolution.
+    pub fn direct_tile(&self) -> &DirectTile {
+        &self.direct
+    }
+
+    /// Its kernels of Winograd convolution.
+    pub fn winograd(&self) -> &WinogradKernels {
+        &self.winograd
+    }
+}
+
+impl GemmTile {
+    /// `c = a * b`, `k` steps, for the bench of the tile alone: `a` packed `[k / 16][rows][16]`, `b` packed
+    /// `[k][columns]`, `c` row by row.
+    ///
+    /// # Panics
+    /// If an operand is too short.
+    pub fn multiply(&self, k: usize, a: &[f32], b: &[f32], c: &mut [f32]) {
+        let (rows, columns) = (self.rows(), self.columns());
+        let a = RowsOf { data: a, row: BLOCK, chunk: Some(rows * BLOCK) };
+        let post = Post {
+            bias: &[],
+            slope: &[],
+            per_row: true,
+            activation: Activation::None,
+            residual: None,
+            first: true,
+            last: true,
+        };
+        let out = OutTile::of_matrix_columns(c, rows, columns, 0..columns);
+        self.run(k, a, ColumnsOf { data: b, step: columns, tile: 0 }, out, &post, Hint::NONE);
+    }
+}
+
+impl DirectTile {
+    /// Output pixels of the tiles that there are, ascending.
+    pub fn pixels(&self) -> &'static [usize] {
+        self.pixels
+    }
+}
+
+impl DepthwiseKernels {
+    /// Lines of a tile, if the window is not long.
+    pub fn lines(&self) -> usize {
+        self.tile.1
+    }
+}
+
+impl WinogradKernels {
+    /// Tiles of the image of the largest register tile.
+    pub fn tiles(&self) -> usize {
+        self.shape.rows
+    }
+}
+
+fn gemm_code(tile: &GemmTile) -> Vec<KernelCode> {
+    let mut list = Listing::new(tile.name);
+    for (what, table) in [("packed rows", tile.packed), ("strided rows", tile.strided)] {
+        for (row, widths) in table.iter().enumerate() {
+            for (&code, vectors) in widths.iter().zip(tile.shape.vectors) {
+                let rows = row + 1;
+                list.push(format!("{rows} {what} by {vectors} vectors"), code, Loops::Sums(rows * vectors));
+            }
+        }
+    }
+    list.kernels
+}
+
+fn direct_code(tile: &DirectTile) -> Vec<KernelCode> {
+    let mut list = Listing::new(tile.name);
+    for (what, table) in [("of the image", tile.image), ("of packed rows", tile.packed)] {
+        for (widths, pixels) in table.iter().zip(tile.pixels) {
+            for (&code, vectors) in widths.iter().zip(tile.shape.vectors) {
+                let entry = format!("{pixels} pixels {what} by {vectors} vectors");
+                list.push(entry, code, Loops::Sums(pixels * vectors));
+            }
+        }
+    }
+    list.kernels
+}
+
+fn depthwise_code(kernels: &DepthwiseKernels) -> Vec<KernelCode> {
+    let mut list = Listing::new(kernels.name);
+    let outputs = kernels.tile.0;
+    let tables: [(&str, Windows); 5] = [
+        ("NHWC", kernels.channels[0]),
+        ("Nchw16c", kernels.channels[1]),
+        ("NHWC, permuted", kernels.permuted[0]),
+        ("Nchw16c, permuted", kernels.permuted[1]),
+        ("NCHW", kernels.pixels),
+    ];
+    for (what, windows) in tables {
+        for &(taps, stride, code) in windows {
+            // All products of a line of taps with a line of outputs.
+            list.push(format!("{what}, {taps} taps, stride {stride}"), code, Loops::Sums(taps * outputs));
+        }
+    }
+    let [channels, permuted, partial, pixels] = kernels.any;
+    for (what, code) in [("vectors", channels), ("permuted vectors", permuted), ("partial vectors", partial)]
+    {
+        list.push(format!("any window, {what} of channels"), code, Loops::Sums(outputs));
+    }
+    // Vectors of pixels of any stride are put together on the stack.
+    list.push("any window, vectors of pixels", pixels, Loops::Fmas);
+    list.kernels
+}
+
+fn winograd_code(kernels: &WinogradKernels) -> Vec<KernelCode> {
+    let mut list = Listing::new(kernels.name);
+    for (row, widths) in kernels.product.iter().enumerate() {
+        for (&code, vectors) in widths.iter().zip(kernels.shape.vectors) {
+            let rows = row + 1;
+            list.push(
+                format!("product of {rows} tiles by {vectors} vectors"),
+                code,
+                Loops::Sums(rows * vectors),
+            );
+        }
+    }
+    for Transforms { tile: WinogradTile { points, outputs }, input, output } in kernels.transforms {
+        let tile = format!(
+            "F({}x{}, {}x{})",
+            outputs.h,
+            outputs.w,
+            points.h + 1 - outputs.h,
+            points.w + 1 - outputs.w
+        );
+        list.push(format!("input of {tile}"), *input, Loops::Fmas);
+        for (&code, vectors) in output.iter().zip(kernels.shape.vectors) {
+            list.push(format!("output of {tile} by {vectors} vectors"), code, Loops::Fmas);
+        }
+    }
+    list.kernels
+}
+
+fn fft_code(kernels: &FftKernels) -> Vec<KernelCode> {
+    let mut list = Listing::new(kernels.name);
+    for (i, &code) in kernels.products.iter().enumerate() {
+        // A complex product is four FMAs.
+        list.push(format!("product of {} tiles", i + 1), code, Loops::Sums(4 * (i + 1)));
+    }
+    list.push("forward rows", kernels.forward_rows, Loops::Vectors);
+    list.push("inverse rows", kernels.inverse_rows, Loops::Vectors);
+    list.push("columns", kernels.columns, Loops::Vectors);
+    list.push("product of lanes", kernels.lane_product, Loops::Vectors);
+    list.push("finish", kernels.finish, Loops::Fmas);
+    list.kernels
+}
+
+fn ops_code(ops: &OpsTable) -> Vec<KernelCode> {
+    let OpsTable { activate, softmax_columns, softmax_rows, sum, max, layers } = ops;
+    let mut list = Listing::new("ops");
+    list.push("activate", *activate, Loops::Vectors);
+    list.push("softmax_columns", *softmax_columns, Loops::Vectors);
+    list.push("softmax_rows", *softmax_rows, Loops::Vectors);
+    for (what, table) in [("average", sum), ("max", max)] {
+        let PoolTable { windows, global, global_wide, planes, global_planes } = table;
+        for &(width, stride, code) in windows {
+            list.push(format!("{what}_pool_window, {width} wide, stride {stride}"), code, Loops::Vectors);
+        }
+        list.push(format!("{what}_pool_global"), *global, Loops::Vectors);
+        list.push(format!("{what}_pool_global_wide"), *global_wide, Loops::Vectors);
+        list.push(format!("{what}_pool_planes"), *planes, Loops::Vectors);
+        list.push(format!("{what}_pool_global_planes"), *global_planes, Loops::Vectors);
+    }
+    layers_code(layers, &mut list);
+    list.kernels
+}
+
+fn layers_code(layers: &LayerTable, list: &mut Listing) {
+    list.push("add", layers.add, Loops::Vectors);
+    list.push("scale_shift", layers.affine[0], Loops::Vectors);
+    list.push("normalize", layers.affine[1], Loops::Vectors);
+    list.push("column_sums", layers.column_moments[0], Loops::Vectors);
+    list.push("column_moments", layers.column_moments[1], Loops::Vectors);
+    list.push("run_sums", layers.run_moments[0], Loops::Vectors);
+    list.push("run_moments", layers.run_moments[1], Loops::Vectors);
+    list.push("lrn_columns", layers.lrn_columns, Loops::Vectors);
+    list.push("lrn_rows", layers.lrn_rows, Loops::Vectors);
+    list.push("maxout_columns", layers.maxout_columns, Loops::Vectors);
+    list.push("maxout_rows", layers.maxout_rows, Loops::Vectors);
+    list.push("copy_rows", layers.copy_rows, Loops::Vectors);
+    list.push("transpose", layers.transpose, Loops::Vectors);
+}

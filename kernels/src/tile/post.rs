@@ -1,0 +1,62 @@
+//! [`Post`]: what surrounds a product, as slices that are measured before a kernel gets pointers to them.
+
+use super::boundary::Entry;
+use super::measure::{require, span_of_rows};
+use super::output::{OutTile, TileAt};
+use super::store::{Place, SumsArgs, Target};
+use crate::describe::Activation;
+
+/// What surrounds the product: one number per channel before, an activation after.
+#[derive(Clone, Copy)]
+pub(crate) struct Post<'a> {
+    /// Bias of the tile's channels, empty if there is none.
+    pub(crate) bias: &'a [f32],
+    /// PReLU slopes of the tile's channels, empty if there are none.
+    pub(crate) slope: &'a [f32],
+    /// Whether channels are rows rather than columns.
+    pub(crate) per_row: bool,
+    pub(crate) activation: Activation,
+    /// The residual and where in it the tile begins.
+    pub(crate) residual: Option<(&'a [f32], TileAt)>,
+    /// Whether this is the first block of K: the sums start from the bias, and are not added to the output.
+    pub(crate) first: bool,
+    /// Whether this is the last block of K: residual and activation apply.
+    pub(crate) last: bool,
+}
+
+impl Post<'_> {
+    /// The end of a tile of `width` columns in `out`.
+    ///
+    /// # Panics
+    /// If the numbers of its channels or the residual are too short: a defect of this library.
+    pub(super) fn target(&self, out: &OutTile<'_>, width: usize, activate: Entry<SumsArgs>) -> Target {
+        let OutTile { place, rows, lo, hi, zeros, .. } = *out;
+        let channels = if self.per_row { rows } else { width };
+        for (operand, numbers) in [("bias", self.bias), ("slopes", self.slope)] {
+            require(operand, if numbers.is_empty() { 0 } else { channels }, numbers.len());
+        }
+        let pointer = |numbers: &[f32]| if numbers.is_empty() { std::ptr::null() } else { numbers.as_ptr() };
+        let residual = match self.residual {
+            None => Place { base: std::ptr::null(), row: 0, block: 0 },
+            Some((data, at)) => {
+                let needed = span_of_rows((rows, at.row), (hi, at.block)).saturating_add(at.offset);
+                require("residual", needed, data.len());
+                Place { base: data.as_ptr().wrapping_add(at.offset), row: at.row, block: at.block }
+            }
+        };
+        Target {
+            out: place,
+            residual,
+            bias: pointer(self.bias),
+            slope: pointer(self.slope),
+            per_row: self.per_row,
+            activation: self.activation,
+            activate,
+            lo,
+            hi,
+            zeros,
+            first: self.first,
+            last: self.last,
+        }
+    }
+}
