@@ -64,8 +64,8 @@ pub use choose::{
     Terms, Wisdom,
 };
 pub use describe::{
-    Activation, Algorithm, Algorithms, ConvDesc, ConvDescBuilder, ConvError, Cost, EpilogueSpec, Isa, Layout,
-    Pad2, Pitch, Shape4, Size2, TensorMut, TensorRef, Unsupported, Weights,
+    Activation, Algorithm, Algorithms, BLOCK, ConvDesc, ConvDescBuilder, ConvError, Cost, EpilogueSpec, Isa,
+    Layout, Pad2, Pitch, Shape4, Size2, TensorMut, TensorRef, Unsupported, Weights,
 };
 
 pub use memory::{Buffer, Workspace, WorkspaceReq};

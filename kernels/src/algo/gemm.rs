@@ -17,8 +17,8 @@ use super::gemm_cut::{GemmCut, Lookahead, PixelSource};
 use super::operands::Operands;
 use super::pixels::{PixelTiles, pack_columns, pack_rows};
 use crate::algo::packed::{GemmWeights, Panel, Side};
-use crate::describe::{ConvDesc, ConvError, Layout, PixelView, Weights};
-use crate::tile::gemm::CHUNK;
+use crate::describe::{BLOCK, ConvDesc, ConvError, Layout, PixelView, Weights};
+use crate::simd::LINE;
 use crate::tile::gemm_table::{ColumnsOf, Hint, RowsOf};
 use crate::tile::output::OutputRegion;
 use crate::tile::post::Post;
@@ -132,7 +132,7 @@ impl GemmConv {
     /// NHWC and Nchw16c: each pixel is broadcast against vectors of output channels.
     fn channels_as_columns(&self, block: &Block<'_>, region: &mut OutputRegion<'_>, slab: &mut [f32]) {
         let Block { operands, n, group, ref pixels, ref k } = *block;
-        let chunks = k.len().div_ceil(CHUNK);
+        let chunks = k.len().div_ceil(BLOCK);
         let tiles = self.tiles(pixels);
         if self.cut.source == PixelSource::Packed {
             pack_rows(&self.desc, &operands.input, (n, group), tiles.clone(), k, slab);
@@ -161,7 +161,7 @@ impl GemmConv {
                     }
                     _ => None,
                 };
-                let packed = RowsOf { data: slab, row: CHUNK, chunk: None };
+                let packed = RowsOf { data: slab, row: BLOCK, chunk: None };
                 let a = image(p.start).unwrap_or(packed);
                 let tiles = p.len().div_ceil(self.cut.tile.rows());
                 let hint = ahead.hint(chunks, tiles, || image(p.start.saturating_add(self.cut.stretch)));
@@ -237,7 +237,7 @@ impl<'a> Ahead<'a> {
 
     /// `steps` is the number of chunks that all tiles of a panel go through.
     fn weights(panel: &'a [f32], steps: usize) -> Self {
-        let lines = panel.len().div_ceil(CHUNK);
+        let lines = panel.len().div_ceil(LINE);
         Self::Weights { panel, lines: lines.div_ceil(steps.max(1)).min(Self::MOST) }
     }
 
@@ -254,10 +254,10 @@ impl<'a> Ahead<'a> {
         match self {
             Self::Nothing => Hint::NONE,
             Self::Weights { panel, lines } => {
-                let (lines, tile) = (*lines, chunks * *lines * CHUNK);
+                let (lines, tile) = (*lines, chunks * *lines * LINE);
                 let (now, rest) = panel.split_at(panel.len().min(tiles * tile));
                 *panel = rest;
-                Hint { data: now, chunk: lines * CHUNK, lines, tile, row: 0 }
+                Hint { data: now, chunk: lines * LINE, lines, tile, row: 0 }
             }
             Self::Pixels { first_line, lines } => match later() {
                 Some(RowsOf { data, row, chunk: Some(chunk) }) if *first_line * row < data.len() => {

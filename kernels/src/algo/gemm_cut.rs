@@ -3,7 +3,6 @@
 use super::pixels::Access;
 use crate::algo::packed::{GemmShape, Side};
 use crate::describe::{BLOCK, ConvDesc, Layout};
-use crate::tile::gemm::CHUNK;
 use crate::tile::gemm_table::GemmTile;
 use crate::work::parts::Grain;
 use crate::work::{Family, Portion, Share, Sketch, Term, Work};
@@ -53,7 +52,7 @@ impl GemmCut {
 
     /// A packed stretch; a 1x1 on NCHW packs one tile at a time, and only those that it cannot read in place.
     pub(crate) fn workspace_len(&self) -> usize {
-        let k = self.shape.k.min(self.k_block).next_multiple_of(CHUNK);
+        let k = self.shape.k.min(self.k_block).next_multiple_of(BLOCK);
         match (self.source, self.shape.side) {
             (PixelSource::Packed, _) => k * self.stretch,
             (PixelSource::Image(_), Side::Rows) => k * self.shape.tile_pixels,

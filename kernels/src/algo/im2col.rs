@@ -7,8 +7,7 @@
 use super::gemm_cut::{GemmCut, Lookahead, PixelSource};
 use super::pixels::{MOST_COLUMNS, MOST_ROWS};
 use crate::algo::packed::GemmShape;
-use crate::describe::ConvDesc;
-use crate::tile::gemm::CHUNK;
+use crate::describe::{BLOCK, ConvDesc};
 use crate::tile::table::KernelSet;
 
 /// Steps of K per block: a tile's pixels and weights of one block stay in the first two cache levels, and sums of
@@ -21,7 +20,7 @@ pub(crate) fn cut(desc: &ConvDesc, kernels: &'static KernelSet) -> GemmCut {
     let tile = &kernels.gemm[0];
     assert!(tile.rows() <= MOST_ROWS && tile.columns() <= MOST_COLUMNS);
     let shape = GemmShape::new(desc, &tile.shape, desc.output_layout());
-    let k = shape.k.min(K_BLOCK).next_multiple_of(CHUNK);
+    let k = shape.k.min(K_BLOCK).next_multiple_of(BLOCK);
     let most = (STRETCH_LEN / k).max(shape.tile_pixels) / shape.tile_pixels;
     let pixels = desc.output().h * desc.output().w;
     let stretch = most.min(pixels.div_ceil(shape.tile_pixels)) * shape.tile_pixels;

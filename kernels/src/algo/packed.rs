@@ -2,7 +2,6 @@
 
 use crate::describe::{BLOCK, ConvDesc, ConvError, Layout, Weights};
 use crate::memory::{Buffer, try_collect, try_vec};
-use crate::tile::gemm::CHUNK;
 use crate::tile::gemm_table::{ColumnsOf, RowsOf};
 use crate::tile::shape::{TileShape, even};
 use std::ops::Range;
@@ -111,7 +110,7 @@ impl GemmShape {
     fn panel_len(&self) -> usize {
         match self.side {
             Side::Columns => self.k.saturating_mul(self.panels.width),
-            Side::Rows => self.k.next_multiple_of(CHUNK).saturating_mul(self.panels.width),
+            Side::Rows => self.k.next_multiple_of(BLOCK).saturating_mul(self.panels.width),
         }
     }
 
@@ -119,7 +118,7 @@ impl GemmShape {
     fn position(&self, step: usize, i: usize) -> usize {
         match self.side {
             Side::Columns => step * self.panels.width + i,
-            Side::Rows => step / CHUNK * (self.panels.width * CHUNK) + i * CHUNK + step % CHUNK,
+            Side::Rows => step / BLOCK * (self.panels.width * BLOCK) + i * BLOCK + step % BLOCK,
         }
     }
 
@@ -320,8 +319,8 @@ impl GemmWeights {
 
     /// Rows `row..` of panel `index` as the broadcast operand, from step `k` (a whole chunk) on.
     pub(crate) fn rows(&self, index: usize, row: usize, k: usize) -> RowsOf<'_> {
-        let chunk = self.width() * CHUNK;
-        RowsOf { data: &self.panel(index)[k / CHUNK * chunk + row * CHUNK..], row: CHUNK, chunk: Some(chunk) }
+        let chunk = self.width() * BLOCK;
+        RowsOf { data: &self.panel(index)[k / BLOCK * chunk + row * BLOCK..], row: BLOCK, chunk: Some(chunk) }
     }
 
     /// The memory of panel `index`; empty past the last.

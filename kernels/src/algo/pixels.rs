@@ -1,7 +1,6 @@
 //! The pixel operand of the matrix product: a stretch of pixels in tiles, read where it lies or packed.
 
 use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef, Size2};
-use crate::tile::gemm::CHUNK;
 use crate::tile::gemm_table::{ColumnsOf, RowsOf};
 use crate::tile::shape::even;
 use std::ops::Range;
@@ -58,7 +57,7 @@ impl Access {
         RowsOf {
             data: &input.data[view.offset(n, channel, self.input_pixel(p))..],
             row: view.pixel * stride,
-            chunk: Some(if view.layout == Layout::Nchw16c { view.plane } else { CHUNK }),
+            chunk: Some(if view.layout == Layout::Nchw16c { view.plane } else { BLOCK }),
         }
     }
 
@@ -87,7 +86,7 @@ pub(crate) fn pack_rows(
     slab: &mut [f32],
 ) {
     let channels = desc.ins();
-    let len = k.len().next_multiple_of(CHUNK);
+    let len = k.len().next_multiple_of(BLOCK);
     let mut rest = slab;
     for pixels in tiles {
         let rows = pixels.len();
@@ -142,7 +141,7 @@ fn copy_run(
 ) {
     if let (Layout::Nchw, Some(pixel)) = (input.view.layout, pixel) {
         for (c, k) in (channel..channel + run).zip(step..) {
-            let to = k / CHUNK * (rows * CHUNK) + i * CHUNK + k % CHUNK;
+            let to = k / BLOCK * (rows * BLOCK) + i * BLOCK + k % BLOCK;
             panel[to] = input.data[pixel + c * input.view.plane];
         }
         return;
@@ -150,20 +149,20 @@ fn copy_run(
     let mut done = 0;
     while done < run {
         let (c, k) = (channel + done, step + done);
-        let mut len = (run - done).min(CHUNK - k % CHUNK);
+        let mut len = (run - done).min(BLOCK - k % BLOCK);
         let mut offset = c;
         if input.view.layout == Layout::Nchw16c {
             len = len.min(BLOCK - c % BLOCK);
             offset = c / BLOCK * input.view.plane + c % BLOCK;
         }
-        let to = k / CHUNK * (rows * CHUNK) + i * CHUNK + k % CHUNK;
+        let to = k / BLOCK * (rows * BLOCK) + i * BLOCK + k % BLOCK;
         let target = &mut panel[to..to + len];
         match pixel {
             None => target.fill(0.0),
             Some(pixel) => {
                 let from = &input.data[pixel + offset..][..len];
                 // A whole chunk is the common case, and a copy of known length is four moves.
-                match (<&mut [f32; CHUNK]>::try_from(&mut *target), <&[f32; CHUNK]>::try_from(from)) {
+                match (<&mut [f32; BLOCK]>::try_from(&mut *target), <&[f32; BLOCK]>::try_from(from)) {
                     (Ok(target), Ok(from)) => *target = *from,
                     _ => target.copy_from_slice(from),
                 }

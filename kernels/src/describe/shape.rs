@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// Channels of one block of [`Layout::Nchw16c`]: one AVX-512 vector, two AVX2 vectors, four NEON vectors.
-pub(crate) const BLOCK: usize = 16;
+pub const BLOCK: usize = 16;
 
 /// Height and width, in elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

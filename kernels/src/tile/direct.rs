@@ -22,20 +22,19 @@
 
 use super::boundary::Body;
 use super::store::{self, Target};
+use crate::describe::BLOCK;
 use crate::simd::Simd;
 
 /// Taps of a run at most.
 pub(crate) const MOST_TAPS: usize = 4;
 /// Pixels of a tile at most.
 pub(crate) const MOST_PIXELS: usize = 16;
-/// Channels of a chunk at most, where pixels may be padding: as many zeros as stand for a pixel.
-pub(crate) const CHUNK: usize = super::gemm::CHUNK;
 
 /// Pixels that a run reads at most.
 const REACH: usize = MOST_PIXELS + MOST_TAPS - 1;
 
-/// What is read in place of a pixel in the padding.
-static ZEROS: [f32; CHUNK] = [0.0; CHUNK];
+/// What is read in place of a pixel in the padding: a pixel of a chunk has so many channels at most.
+static ZEROS: [f32; BLOCK] = [0.0; BLOCK];
 
 /// Taps of one kernel row that read neighbouring pixels: tap `g` of output pixel `i` reads pixel `i + g`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

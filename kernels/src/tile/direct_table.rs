@@ -3,14 +3,15 @@
 //! Part of a [`KernelSet`](super::table::KernelSet), which is handed out only after its features were detected.
 
 use super::boundary::Entry;
-use super::direct::{CHUNK, DirectArgs, MOST_PIXELS, MOST_TAPS, Run};
+use super::direct::{DirectArgs, MOST_PIXELS, MOST_TAPS, Run};
 use super::measure::{product, require, span};
 use super::output::OutTile;
 use super::post::Post;
 use super::shape::TileShape;
 use super::store::SumsArgs;
-use crate::describe::ConvError;
+use crate::describe::{BLOCK, ConvError};
 use crate::memory::try_push;
+use crate::simd::LINE;
 
 /// The register tile of direct convolution: some pixels of an output row by vectors of output channels.
 pub struct DirectTile {
@@ -217,7 +218,7 @@ impl DirectTile {
         let target = post.target(&out, columns, self.activate);
         // A hint that is not wanted goes to what is near anyway.
         let (hint, hint_step) =
-            if weights.hint.is_empty() { (weights.data, 0) } else { (weights.hint, CHUNK) };
+            if weights.hint.is_empty() { (weights.data, 0) } else { (weights.hint, LINE) };
         let hints_of_tile = k.rows * row.runs_of_tile * k.all_channels() * hint_step;
         let table = if image.packed { self.packed } else { self.image };
         let mut args = DirectArgs {
@@ -272,7 +273,7 @@ impl DirectK {
         if image.packed {
             assert!(image.pixel == 1 && row.stride == 1 && row.inside && self.chunks == 1);
         } else {
-            assert!(image.channel == 1 && (row.inside || self.channels <= CHUNK));
+            assert!(image.channel == 1 && (row.inside || self.channels <= BLOCK));
         }
         if self.rows > 0 && row.end > 0 {
             let span_of = |chunks, channels| {

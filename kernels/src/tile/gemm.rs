@@ -23,8 +23,6 @@ use crate::describe::BLOCK;
 use crate::simd::{LINE, Simd};
 use std::sync::atomic::{Ordering, compiler_fence};
 
-pub(crate) const CHUNK: usize = BLOCK;
-
 /// Where a product reads its two operands.
 #[derive(Clone, Copy)]
 pub(crate) struct ProductOperands {

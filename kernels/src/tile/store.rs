@@ -4,12 +4,9 @@
 //! moved with masks; there is no second loop for them.
 
 use super::boundary::{Body, Entry};
-use crate::describe::Activation;
+use crate::describe::{Activation, BLOCK};
 use crate::simd::math::activate;
 use crate::simd::{Lanes, Simd};
-
-/// Columns that are neighbours in memory: a block of Nchw16c. Wider tiles go on at the next block.
-const BLOCK: usize = crate::describe::BLOCK;
 
 /// Where a tile is: element `(i, j)` at `base + i * row + (j / 16) * block + j % 16`.
 #[derive(Clone, Copy)]

@@ -3,10 +3,8 @@
 use crate::graph::{Graph, NodeId};
 use crate::layer::{Conv, Layer, SparseConv};
 use crate::shape::Shape;
+pub(super) use kernels::BLOCK;
 use kernels::{Layout, Shape4};
-
-/// Channels of a block of [`Layout::Nchw16c`].
-pub(super) const BLOCK: usize = 16;
 
 /// Products with empty lanes that are still worth the blocked layout, in percent of those that count. LeNet-5, with
 /// its 6 maps, would make two and a half times as many; GoogLeNet, with its 24, makes less than 1 % more.

@@ -24,7 +24,6 @@ use super::planes::PlaneRows;
 use crate::algo::packed::{GemmWeights, Panel};
 use crate::describe::{BLOCK, ConvDesc, ConvError, Layout, Weights};
 use crate::memory::try_collect;
-use crate::tile::direct::CHUNK;
 use crate::tile::direct_table::{DirectImage, DirectK, DirectTile, DirectWeights, TileRow};
 use crate::tile::output::{OutTile, OutputRegion, TileAt};
 use crate::tile::post::Post;
@@ -215,7 +214,7 @@ impl DirectConv {
                 let channel = block.group * self.channels + block.c.start;
                 DirectImage {
                     data: &input.data[view.offset(block.n, channel, rows.input_row * width)..],
-                    chunk: if view.layout == Layout::Nchw16c { view.plane } else { CHUNK },
+                    chunk: if view.layout == Layout::Nchw16c { view.plane } else { BLOCK },
                     row: dilation * width * view.pixel,
                     channel: 1,
                     pixel: view.pixel,

@@ -5,7 +5,6 @@ use crate::algo::packed::GemmShape;
 use crate::algo::planes::{layout_of_panels, matrices_len};
 use crate::describe::{BLOCK, ConvDesc, ConvError, Layout, Unsupported};
 use crate::memory::try_vec;
-use crate::tile::direct::CHUNK;
 use crate::tile::shape::even;
 use crate::tile::table::KernelSet;
 use crate::work::parts::Grain;
@@ -36,7 +35,7 @@ const K_BLOCK: usize = 128;
 
 /// Whether the image can be read in place, with enough channels in a row to be worth it.
 fn in_place(desc: &ConvDesc) -> bool {
-    desc.layout() != Layout::Nchw && desc.ins() >= CHUNK / 2
+    desc.layout() != Layout::Nchw && desc.ins() >= BLOCK / 2
 }
 
 /// Input rows from the first of a window to its last.
@@ -97,7 +96,7 @@ impl DirectCut {
         let tile = &kernels.direct;
         let channels = desc.ins();
         let source = if in_place(desc) { Source::Image } else { Source::Rows(PackedRows::new(desc)) };
-        let chunk = if source == Source::Image { CHUNK } else { channels };
+        let chunk = if source == Source::Image { BLOCK } else { channels };
         let layout = layout_of_panels(desc);
         let shape = GemmShape::new(desc, &tile.shape, layout);
         let (k_block, stretch) = match source {
@@ -176,9 +175,9 @@ pub(super) fn k_order(desc: &ConvDesc, source: &Source, runs: &[KernelRun]) -> R
     };
     match source {
         Source::Image => {
-            for first in (0..channels).step_by(CHUNK) {
+            for first in (0..channels).step_by(BLOCK) {
                 for row in 0..kernel.h {
-                    runs.iter().for_each(|run| row_of_run(first..channels.min(first + CHUNK), row, run));
+                    runs.iter().for_each(|run| row_of_run(first..channels.min(first + BLOCK), row, run));
                 }
             }
         }

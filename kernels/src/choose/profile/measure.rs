@@ -69,7 +69,7 @@ fn multiply_adds(kernels: &'static KernelSet) -> Result<f64, ConvError> {
     };
     let seconds = least(SUSTAINED, || {
         for _ in 0..64 {
-            let a = RowsOf { data: &a, row: crate::tile::gemm::CHUNK, chunk: None };
+            let a = RowsOf { data: &a, row: crate::describe::BLOCK, chunk: None };
             let b = ColumnsOf { data: &b, step: columns, tile: 0 };
             let out = OutTile::of_matrix_columns(&mut c, rows, columns, 0..columns);
             tile.run(K, a, b, out, &post, Hint::NONE);
