@@ -1,7 +1,7 @@
 //! [`Operands`]: the tensors of a run, as drivers see them.
 
 use crate::describe::PixelRef;
-use crate::tile::output::TileAt;
+use crate::tile::output::TileOffset;
 
 /// What a driver reads besides its weights.
 #[derive(Clone, Copy)]
@@ -17,12 +17,17 @@ impl<'a> Operands<'a> {
         n: usize,
         p: usize,
         channel: usize,
-    ) -> Option<(&'a [f32], TileAt)> {
-        self.residual.map(|r| (r.data, TileAt::channels_as_columns(&r.view, n, p, channel)))
+    ) -> Option<(&'a [f32], TileOffset)> {
+        self.residual.map(|r| (r.data, TileOffset::channels_as_columns(&r.view, n, p, channel)))
     }
 
     /// The same, channels as rows.
-    pub(crate) fn residual_as_rows(&self, n: usize, p: usize, channel: usize) -> Option<(&'a [f32], TileAt)> {
-        self.residual.map(|r| (r.data, TileAt::channels_as_rows(&r.view, n, p, channel)))
+    pub(crate) fn residual_as_rows(
+        &self,
+        n: usize,
+        p: usize,
+        channel: usize,
+    ) -> Option<(&'a [f32], TileOffset)> {
+        self.residual.map(|r| (r.data, TileOffset::channels_as_rows(&r.view, n, p, channel)))
     }
 }

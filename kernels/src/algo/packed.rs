@@ -3,7 +3,7 @@
 use crate::describe::{BLOCK, ConvDesc, ConvError, Layout, Weights};
 use crate::memory::{Buffer, try_collect, try_vec};
 use crate::tile::gemm_table::{ColumnsOf, RowsOf};
-use crate::tile::shape::{TileShape, even};
+use crate::tile::shape::{TileShape, even_piece};
 use std::ops::Range;
 
 /// What an error calls the memory of packed weights.
@@ -54,7 +54,7 @@ impl PanelShape {
     ) -> Self {
         let per_group = channels / groups;
         let (width, align) = match layout {
-            Layout::Nchw => (even(per_group, shape.rows), 1),
+            Layout::Nchw => (even_piece(per_group, shape.rows), 1),
             // In a blocked layout panels begin where blocks (or, with narrow tiles, parts of them) do.
             Layout::Nchw16c if !per_group.is_multiple_of(BLOCK) => {
                 let align = BLOCK.min(shape.columns());

@@ -2,7 +2,7 @@
 
 use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef, Size2};
 use crate::tile::gemm_table::{ColumnsOf, RowsOf};
-use crate::tile::shape::even;
+use crate::tile::shape::even_piece;
 use std::ops::Range;
 
 /// A stretch of pixels cut into tiles of at most `most` that do not cross a multiple of `unbroken`.
@@ -24,7 +24,7 @@ impl Iterator for PixelTiles {
             return None;
         }
         let left = (self.unbroken - start % self.unbroken).min(self.pixels.end - start);
-        let len = if self.even { even(left, self.most) } else { left.min(self.most) };
+        let len = if self.even { even_piece(left, self.most) } else { left.min(self.most) };
         self.pixels.start += len;
         Some(start..start + len)
     }

@@ -3,8 +3,8 @@
 
 use crate::algo::packed::Panel;
 use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef, PixelView};
-use crate::tile::layer_table::{LayerTable, Source};
-use crate::tile::output::{OutTile, OutputRegion, TileAt};
+use crate::tile::layer_table::{InputTile, LayerTable};
+use crate::tile::output::{OutputRegion, OutputTile, TileOffset};
 
 /// The output's layout as a driver sees it whose panels are columns in any case: NCHW is transposed afterwards.
 pub(crate) fn layout_of_panels(desc: &ConvDesc) -> Layout {
@@ -39,7 +39,7 @@ impl PlaneRows {
         copy: &LayerTable,
         region: &mut OutputRegion<'_>,
         lines: &mut [f32],
-        compute: impl FnOnce(&mut [f32], Option<(&[f32], TileAt)>),
+        compute: impl FnOnce(&mut [f32], Option<(&[f32], TileOffset)>),
     ) {
         let Self { n, pixels, columns, .. } = *self;
         let Panel { channel, lo, hi } = self.panel;
@@ -47,11 +47,11 @@ impl PlaneRows {
         if let Some(from) = residual {
             for row in 0..self.rows {
                 let to = &mut addend[row * pixels * columns + lo..];
-                let to = OutTile::of_matrix_columns(to, pixels, columns, 0..hi - lo);
-                copy.copy(Source::new(from, n, channel + lo, self.p + row * self.line), true, to);
+                let to = OutputTile::of_matrix_columns(to, pixels, columns, 0..hi - lo);
+                copy.copy(InputTile::new(from, n, channel + lo, self.p + row * self.line), true, to);
             }
         }
-        let at = TileAt { offset: 0, row: columns, block: BLOCK };
+        let at = TileOffset { offset: 0, row: columns, block: BLOCK };
         compute(matrix, residual.map(|_| (&*addend, at)));
         let all = self.rows * pixels;
         let image = all * columns;
@@ -68,7 +68,7 @@ impl PlaneRows {
         for row in 0..self.rows {
             let p = self.p + row * self.line;
             let to = region.channels_as_rows(n, channel + lo..channel + hi, p..p + pixels);
-            copy.copy(Source::new(&matrix, 0, lo, row * pixels), true, to);
+            copy.copy(InputTile::new(&matrix, 0, lo, row * pixels), true, to);
         }
     }
 }

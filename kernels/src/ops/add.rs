@@ -3,7 +3,7 @@
 use super::{Ops, cost, elements, elementwise_grain, merges, split, tiles};
 use crate::describe::{Activation, ConvError, TensorMut, TensorRef};
 use crate::run::{Threads, check};
-use crate::tile::layer_table::Source;
+use crate::tile::layer_table::InputTile;
 use crate::tile::output::OutputRegion;
 
 impl Ops {
@@ -35,7 +35,7 @@ impl Ops {
         let grain = elementwise_grain(region.layout());
         split(region, grain, work, threads, &|mut region| {
             tiles(&mut region, usize::MAX, |tile, at| {
-                let source = Source::new(&addend, at.n, at.channels.start, at.p);
+                let source = InputTile::new(&addend, at.n, at.channels.start, at.p);
                 self.kernels.ops.layers.add(source, activation, tile);
             });
         });

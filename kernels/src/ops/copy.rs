@@ -3,7 +3,7 @@
 use super::{Ops, elements, elementwise_grain, merges, split, tiles};
 use crate::describe::{BLOCK, ConvError, Layout, TensorMut, TensorRef};
 use crate::run::Threads;
-use crate::tile::layer_table::Source;
+use crate::tile::layer_table::InputTile;
 use crate::tile::output::OutputRegion;
 
 impl Ops {
@@ -40,7 +40,7 @@ impl Ops {
         };
         split(region, grain, work, threads, &|mut region| {
             tiles(&mut region, step, |tile, at| {
-                let source = Source::new(&input, at.n, at.channels.start, at.p);
+                let source = InputTile::new(&input, at.n, at.channels.start, at.p);
                 self.kernels.ops.layers.copy(source, transposed, tile);
             });
             region.zero_padding_lanes();

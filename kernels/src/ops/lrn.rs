@@ -3,7 +3,7 @@
 use super::{Ops, elements, elementwise_grain, merges, split, tiles};
 use crate::describe::{ConvError, TensorMut, TensorRef};
 use crate::run::{Threads, check};
-use crate::tile::layer_table::{Response, Source};
+use crate::tile::layer_table::{InputTile, Response};
 use crate::tile::lrn::Power;
 use crate::tile::output::OutputRegion;
 
@@ -75,7 +75,7 @@ impl Ops {
         let grain = elementwise_grain(region.layout());
         split(region, grain, work, threads, &|mut region| {
             tiles(&mut region, usize::MAX, |tile, at| {
-                let source = Source::new(&input, at.n, 0, at.p);
+                let source = InputTile::new(&input, at.n, 0, at.p);
                 let place = (at.channels.start, channels);
                 self.kernels.ops.layers.lrn(&response, source, place, at.per_row, tile);
             });

@@ -3,7 +3,7 @@
 use super::{Ops, elements, elementwise_grain, merges, split, tiles};
 use crate::describe::{ConvError, Shape4, TensorMut, TensorRef};
 use crate::run::{Threads, check};
-use crate::tile::layer_table::Source;
+use crate::tile::layer_table::InputTile;
 use crate::tile::output::OutputRegion;
 
 impl Ops {
@@ -35,7 +35,7 @@ impl Ops {
         let grain = elementwise_grain(region.layout());
         split(region, grain, elements(shape), threads, &|mut region| {
             tiles(&mut region, usize::MAX, |tile, at| {
-                let (source, first) = (Source::new(&input, at.n, 0, at.p), at.channels.start * pieces);
+                let (source, first) = (InputTile::new(&input, at.n, 0, at.p), at.channels.start * pieces);
                 self.kernels.ops.layers.maxout(pieces, source, first, at.per_row, tile);
             });
             region.zero_padding_lanes();

@@ -16,7 +16,7 @@ use crate::run::Threads;
 use crate::run::threads::Split;
 use crate::tile::detect::kernels;
 use crate::tile::ops_table::Slopes;
-use crate::tile::output::{OutTile, OutputRegion};
+use crate::tile::output::{OutputRegion, OutputTile};
 use crate::tile::table::KernelSet;
 use crate::work::parts::Grain;
 pub use linear::LinearPlan;
@@ -143,7 +143,7 @@ struct Spot {
 }
 
 /// Calls `run` with every tile of `region`: all pixels of at most `step` channels of an image, in Nchw16c of one block.
-fn tiles(region: &mut OutputRegion<'_>, step: usize, mut run: impl FnMut(OutTile<'_>, Spot)) {
+fn tiles(region: &mut OutputRegion<'_>, step: usize, mut run: impl FnMut(OutputTile<'_>, Spot)) {
     let (pixels, Range { start, end }) = (region.pixels.clone(), region.channels.clone());
     let per_row = region.layout() == Layout::Nchw;
     let step = if region.layout() == Layout::Nchw16c { step.min(BLOCK) } else { step };

@@ -3,7 +3,7 @@
 use super::{Ops, elements, elementwise_grain, merges, split, tiles};
 use crate::describe::{BLOCK, ConvError, Layout, PixelRef, TensorMut, TensorRef};
 use crate::run::{Threads, check};
-use crate::tile::layer_table::{Lines, Source};
+use crate::tile::layer_table::{InputTile, Lines};
 use crate::tile::output::OutputRegion;
 use crate::work::parts::Grain;
 use std::ops::Range;
@@ -151,7 +151,7 @@ impl Ops {
             }
             let lines = Lines { centre: Some(&centre), factor: &factor, shift: &shift };
             let pixels = region.pixels.clone();
-            let source = Source::new(&norm.input, n, part.start, 0);
+            let source = InputTile::new(&norm.input, n, part.start, 0);
             let tile = if per_row {
                 region.channels_as_rows(n, part, pixels)
             } else {
@@ -197,7 +197,7 @@ impl Ops {
             let group = |i: usize| (part.start + i - channels.start) / norm.size;
             let centre = centre
                 .map(|centre| std::array::from_fn(|i| if i < part.len() { centre[group(i)] } else { 0.0 }));
-            let source = Source::new(&norm.input, n, part.start, 0);
+            let source = InputTile::new(&norm.input, n, part.start, 0);
             let sums = layers.column_moments(source, view.pixels, part.len(), centre);
             for i in 0..part.len() {
                 plain[group(i)] += f64::from(sums.plain[i]);

@@ -1,6 +1,6 @@
 //! What a depthwise tile is given, and how it reads the vector of one position: as it lies, permuted, or strided.
 
-use super::store::Target;
+use super::store::TileTarget;
 use crate::simd::{Lanes, Simd};
 
 /// How the vector of a position is read.
@@ -24,14 +24,14 @@ pub(super) const PIXELS: u8 = Reading::Pixels as u8;
 
 /// The input channels of a vector of output channels.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Source {
+pub(crate) struct LaneSource {
     block: usize,
     lane: usize,
     lanes: usize,
     index: [u8; 16],
 }
 
-impl Source {
+impl LaneSource {
     /// The `lanes` channels from `lane` of `block` on; blocks are a plane apart.
     pub(crate) fn new(block: usize, lane: usize, lanes: usize) -> Self {
         Self { block, lane, lanes, index: [0; 16] }
@@ -128,11 +128,11 @@ pub(crate) struct DepthwiseArgs {
     /// From one channel (NCHW) or block of them (Nchw16c) to the next.
     pub(super) plane: usize,
     /// One for each channel of the group, where lanes are permuted.
-    pub(super) source: *const Source,
+    pub(super) source: *const LaneSource,
     /// `[channel][outer tap][inner tap]` of vectors, or of numbers where weights are broadcast.
     pub(super) weights: *const f32,
     /// The target of all outputs: `base` is the first, `row` from one output along the inner axis to the next.
-    pub(super) target: Target,
+    pub(super) target: TileTarget,
 }
 
 /// What is the same for all positions of a channel of the group.

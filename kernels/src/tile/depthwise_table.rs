@@ -3,9 +3,9 @@
 //! Part of a [`KernelSet`](super::table::KernelSet), which is handed out only after its features were detected.
 
 use super::boundary::Entry;
-use super::depthwise_read::{Axis, DepthwiseArgs, Reading, Source};
+use super::depthwise_read::{Axis, DepthwiseArgs, LaneSource, Reading};
 use super::measure::{product, require, span};
-use super::output::OutTile;
+use super::output::OutputTile;
 use super::post::Post;
 use super::store::SumsArgs;
 use crate::describe::BLOCK;
@@ -88,7 +88,7 @@ pub(crate) struct Image<'a> {
     /// From one channel (NCHW) or block of them (Nchw16c) to the next.
     pub(crate) plane: usize,
     /// One for each channel of the group, where lanes are permuted.
-    pub(crate) sources: &'a [Source],
+    pub(crate) sources: &'a [LaneSource],
 }
 
 impl Image<'_> {
@@ -161,7 +161,7 @@ impl DepthwiseKernels {
         window: &Window,
         image: Image<'_>,
         weights: &[f32],
-        out: OutTile<'_>,
+        out: OutputTile<'_>,
         post: &Post<'_>,
     ) {
         let Window { reading, inner, outer, channels } = *window;

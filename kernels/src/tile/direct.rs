@@ -21,7 +21,7 @@
 //! the image are skipped.
 
 use super::boundary::Body;
-use super::store::{self, Target};
+use super::store::{self, TileTarget};
 use crate::describe::BLOCK;
 use crate::simd::Simd;
 
@@ -38,7 +38,7 @@ static ZEROS: [f32; BLOCK] = [0.0; BLOCK];
 
 /// Taps of one kernel row that read neighbouring pixels: tap `g` of output pixel `i` reads pixel `i + g`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Run {
+pub(crate) struct TapRun {
     /// Where pixel 0 is in the image row, in pixels; in the padding, negative.
     pub(crate) first: isize,
     /// Which pixels are inside the row.
@@ -70,7 +70,7 @@ pub(crate) struct DirectArgs {
     /// Tiles that follow each other in the row, with the same runs `T` pixels further each.
     pub(crate) count: usize,
     /// The runs of one kernel row, and the taps of all of them.
-    pub(crate) runs: *const Run,
+    pub(crate) runs: *const TapRun,
     pub(crate) run_count: usize,
     /// Whether each run is one tap, one pixel after the run before, and none reads padding: where a pixel is as long as
     /// a chunk of channels, the taps of a kernel row are then one long run of channels.
@@ -82,7 +82,7 @@ pub(crate) struct DirectArgs {
     /// Memory that a later call will read: a line is hinted into the second cache level at every channel.
     pub(crate) hint: *const f32,
     pub(crate) hint_step: usize,
-    pub(crate) target: Target,
+    pub(crate) target: TileTarget,
 }
 
 /// A tile of `T` pixels by `NV` vectors of output channels, for runs of up to `G` taps. If `PACKED`, the pixels of a run
@@ -197,7 +197,7 @@ unsafe fn packed_k<S: Simd, const T: usize, const NV: usize, const G: usize>(
 /// One run of one kernel row through some channels.
 struct Step<'a> {
     args: &'a DirectArgs,
-    run: &'a Run,
+    run: &'a TapRun,
     row: *const f32,
     channels: usize,
 }

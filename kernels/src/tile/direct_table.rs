@@ -3,9 +3,9 @@
 //! Part of a [`KernelSet`](super::table::KernelSet), which is handed out only after its features were detected.
 
 use super::boundary::Entry;
-use super::direct::{DirectArgs, MOST_PIXELS, MOST_TAPS, Run};
+use super::direct::{DirectArgs, MOST_PIXELS, MOST_TAPS, TapRun};
 use super::measure::{product, require, span};
-use super::output::OutTile;
+use super::output::OutputTile;
 use super::post::Post;
 use super::shape::TileShape;
 use super::store::SumsArgs;
@@ -49,7 +49,7 @@ pub(crate) struct TileRow {
     /// Tiles in all.
     tile_count: usize,
     /// As many for every tile: one after the other.
-    runs: Vec<Run>,
+    runs: Vec<TapRun>,
     runs_of_tile: usize,
     /// Output pixels.
     pixels: usize,
@@ -77,7 +77,7 @@ impl TileRow {
         sizes: &[usize],
         stride: usize,
         pixels: &[usize],
-        runs: Vec<Run>,
+        runs: Vec<TapRun>,
     ) -> Result<Self, ConvError> {
         let runs_of_tile = runs.len() / pixels.len();
         let taps = || runs[..runs_of_tile].iter().map(|run| run.taps);
@@ -114,14 +114,14 @@ impl TileRow {
     }
 
     /// Whether a tile reads what the one before reads, as many pixels further as that has.
-    fn continues(&self, size: usize, pixels: usize, before: &[Run], runs: &[Run]) -> bool {
-        let further = |run: &Run| Run { first: run.first + (pixels * self.stride) as isize, ..*run };
+    fn continues(&self, size: usize, pixels: usize, before: &[TapRun], runs: &[TapRun]) -> bool {
+        let further = |run: &TapRun| TapRun { first: run.first + (pixels * self.stride) as isize, ..*run };
         let same_size = self.tiles.last().is_some_and(|tiles| tiles.size == size);
         same_size && before.iter().map(further).eq(runs.iter().copied())
     }
 
     /// How far a run of a tile reads.
-    fn measure(&mut self, run: &Run, pixels: usize) {
+    fn measure(&mut self, run: &TapRun, pixels: usize) {
         let reach = pixels + run.taps - 1;
         assert!(run.hi <= reach);
         if run.lo < run.hi {
@@ -201,10 +201,10 @@ impl DirectTile {
         k: &DirectK,
         image: DirectImage<'_>,
         weights: DirectWeights<'_>,
-        mut out: OutTile<'_>,
+        mut out: OutputTile<'_>,
         post: &Post<'_>,
     ) {
-        let OutTile { rows: pixels, lo, hi, zeros, .. } = out;
+        let OutputTile { rows: pixels, lo, hi, zeros, .. } = out;
         if lo >= hi {
             return;
         }

@@ -4,7 +4,7 @@
 //! Nchw16c), pixels of a channel where those are (NCHW).
 
 use super::boundary::Body;
-use super::output::OutTile;
+use super::output::OutputTile;
 use super::reduce::{Max, Reduce, Sum, fold, load_first};
 use crate::describe::{Activation, BLOCK};
 use crate::simd::math::{activate, exp_nonpositive};
@@ -26,7 +26,7 @@ pub(crate) struct InPlace {
 
 impl InPlace {
     /// The tile as rows of columns, all of them valid.
-    pub(super) fn of(tile: &OutTile<'_>) -> Self {
+    pub(super) fn of(tile: &OutputTile<'_>) -> Self {
         assert!(tile.lo == 0);
         let place = tile.place;
         Self { base: place.base, rows: tile.rows, row: place.row, columns: tile.hi, block: place.block }

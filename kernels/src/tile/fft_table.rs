@@ -8,7 +8,7 @@ use super::fft_plane::{ColumnsArgs, RowsArgs};
 use super::fft_product::ProductArgs;
 use super::finish::FinishArgs;
 use super::measure::{product, require, span};
-use super::output::OutTile;
+use super::output::OutputTile;
 use super::post::Post;
 use super::store::SumsArgs;
 use crate::describe::BLOCK;
@@ -198,7 +198,7 @@ impl FftKernels {
     ///
     /// # Panics
     /// If an operand is too short: a defect of this library.
-    pub(crate) fn finish(&self, sums: &[f32], scale: f32, out: OutTile<'_>, post: &Post<'_>) {
+    pub(crate) fn finish(&self, sums: &[f32], scale: f32, out: OutputTile<'_>, post: &Post<'_>) {
         let pixels = out.rows;
         if pixels == 0 || out.lo >= out.hi {
             return;

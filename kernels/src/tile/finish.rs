@@ -2,7 +2,7 @@
 //! whose sums are not a tile's.
 
 use super::boundary::Body;
-use super::store::{self, Target};
+use super::store::{self, TileTarget};
 use crate::simd::Simd;
 
 /// Pixels at once.
@@ -16,7 +16,7 @@ pub(crate) struct FinishArgs {
     pub(super) pixels: usize,
     /// What they are multiplied with.
     pub(super) scale: f32,
-    pub(super) target: Target,
+    pub(super) target: TileTarget,
 }
 
 /// Factor, bias, residual, activation and store of rows of `NV` vectors, which are sixteen channels.

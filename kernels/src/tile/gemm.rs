@@ -18,7 +18,7 @@
 //! docs/algorithms/gemm.md.
 
 use super::boundary::Body;
-use super::store::{self, Target};
+use super::store::{self, TileTarget};
 use crate::describe::BLOCK;
 use crate::simd::{LINE, Simd};
 use std::sync::atomic::{Ordering, compiler_fence};
@@ -41,7 +41,7 @@ pub(crate) struct GemmArgs {
     pub(crate) a_row: usize,
     pub(crate) b_step: usize,
     pub(crate) hint: LinesOfChunk,
-    pub(crate) target: Target,
+    pub(crate) target: TileTarget,
 }
 
 /// A tile of `MR` rows by `NV` vectors; rows of A are `ROW` elements apart, or `a_row` if `ROW` is 0.

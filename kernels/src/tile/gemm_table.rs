@@ -5,9 +5,9 @@
 use super::boundary::Entry;
 use super::gemm::{GemmArgs, LinesOfChunk, ProductOperands};
 use super::measure::{product, require, span};
-use super::output::OutTile;
+use super::output::OutputTile;
 use super::post::Post;
-use super::shape::{TileShape, even};
+use super::shape::{TileShape, even_piece};
 use super::store::SumsArgs;
 use crate::describe::BLOCK;
 
@@ -87,11 +87,11 @@ impl GemmTile {
         k: usize,
         a: RowsOf<'_>,
         b: ColumnsOf<'_>,
-        out: OutTile<'_>,
+        out: OutputTile<'_>,
         post: &Post<'_>,
         hint: Hint<'_>,
     ) {
-        let OutTile { rows, lo, hi, zeros, .. } = out;
+        let OutputTile { rows, lo, hi, zeros, .. } = out;
         if rows == 0 || lo >= hi {
             return;
         }
@@ -136,7 +136,7 @@ impl GemmTile {
         let packed_row = (args.operands.chunks + usize::from(args.operands.k_tail > 0)) * BLOCK;
         let (mut start, mut hinted) = (0, 0);
         while start < rows {
-            let len = even(rows - start, self.shape.rows);
+            let len = even_piece(rows - start, self.shape.rows);
             let from = start * if a.chunk.is_some() { a.row } else { packed_row };
             args.operands.a = a.data.as_ptr().wrapping_add(from);
             args.operands.a_chunk = a.chunk.unwrap_or(len * BLOCK);

@@ -7,7 +7,7 @@ use super::fft_table::FftKernels;
 use super::gemm_table::{ColumnsOf, GemmTile, Hint, RowsOf};
 use super::layer_table::LayerTable;
 use super::ops_table::{OpsTable, PoolTable};
-use super::output::OutTile;
+use super::output::OutputTile;
 use super::post::Post;
 use super::table::KernelSet;
 use super::winograd_table::{Transforms, WinogradKernels, WinogradTile};
@@ -103,7 +103,7 @@ impl GemmTile {
             first: true,
             last: true,
         };
-        let out = OutTile::of_matrix_columns(c, rows, columns, 0..columns);
+        let out = OutputTile::of_matrix_columns(c, rows, columns, 0..columns);
         self.run(k, a, ColumnsOf { data: b, step: columns, tile: 0 }, out, &post, Hint::NONE);
     }
 }

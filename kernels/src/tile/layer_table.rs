@@ -12,7 +12,7 @@ use super::lrn::{LrnArgs, Power};
 use super::maxout::MaxoutArgs;
 use super::measure::{product, require, span_of_rows};
 use super::moments::{MomentsArgs, Sums};
-use super::output::{OutTile, TileAt};
+use super::output::{OutputTile, TileOffset};
 use crate::describe::{Activation, BLOCK, Layout, PixelRef};
 
 /// The kernels of one instruction set.
@@ -56,17 +56,17 @@ pub(super) use layer_table;
 
 /// Memory to be read: where a tile begins in it, and how it goes on.
 #[derive(Clone, Copy)]
-pub(crate) struct Source<'a> {
+pub(crate) struct InputTile<'a> {
     data: &'a [f32],
-    at: TileAt,
+    at: TileOffset,
 }
 
-impl<'a> Source<'a> {
+impl<'a> InputTile<'a> {
     /// From channel `c` of pixel `p` of image `n` on: rows are channels in NCHW, pixels in the other layouts.
     pub(crate) fn new(from: &PixelRef<'a>, n: usize, c: usize, p: usize) -> Self {
         let at = match from.view.layout {
-            Layout::Nchw => TileAt::channels_as_rows(&from.view, n, p, c),
-            Layout::Nhwc | Layout::Nchw16c => TileAt::channels_as_columns(&from.view, n, p, c),
+            Layout::Nchw => TileOffset::channels_as_rows(&from.view, n, p, c),
+            Layout::Nhwc | Layout::Nchw16c => TileOffset::channels_as_columns(&from.view, n, p, c),
         };
         Self { data: from.data, at }
     }
@@ -119,7 +119,7 @@ impl LayerTable {
     ///
     /// # Panics
     /// If they are not, or the addend is too short: a defect of this library.
-    pub(crate) fn add(&self, addend: Source<'_>, activation: Activation, tile: OutTile<'_>) {
+    pub(crate) fn add(&self, addend: InputTile<'_>, activation: Activation, tile: OutputTile<'_>) {
         let mut tile = InPlace::of(&tile);
         assert!(dense(&tile) && activation != Activation::PRelu);
         if is_empty(&tile) {
@@ -138,7 +138,7 @@ impl LayerTable {
     ///
     /// # Panics
     /// If they are not, or a number is missing: a defect of this library.
-    pub(crate) fn scale_shift(&self, factor: &[f32], shift: &[f32], per_row: bool, tile: OutTile<'_>) {
+    pub(crate) fn scale_shift(&self, factor: &[f32], shift: &[f32], per_row: bool, tile: OutputTile<'_>) {
         let out = InPlace::of(&tile);
         let (src, src_row) = (out.base.cast_const(), out.row);
         // SAFETY: the source is the tile itself.
@@ -149,7 +149,7 @@ impl LayerTable {
     ///
     /// # Panics
     /// If they are not, or the source or a number is missing: a defect of this library.
-    pub(crate) fn normalize(&self, src: Source<'_>, lines: Lines<'_>, per_row: bool, out: OutTile<'_>) {
+    pub(crate) fn normalize(&self, src: InputTile<'_>, lines: Lines<'_>, per_row: bool, out: OutputTile<'_>) {
         let out = InPlace::of(&out);
         if !is_empty(&out) {
             let from = src.measured(out.rows, out.columns);
@@ -187,7 +187,7 @@ impl LayerTable {
     /// If the source is too short: a defect of this library.
     pub(crate) fn column_moments(
         &self,
-        src: Source<'_>,
+        src: InputTile<'_>,
         pixels: usize,
         channels: usize,
         centre: Option<[f32; BLOCK]>,
@@ -233,10 +233,10 @@ impl LayerTable {
     pub(crate) fn lrn(
         &self,
         response: &Response,
-        src: Source<'_>,
+        src: InputTile<'_>,
         (first, channels): (usize, usize),
         per_row: bool,
-        out: OutTile<'_>,
+        out: OutputTile<'_>,
     ) {
         let out = InPlace::of(&out);
         if is_empty(&out) {
@@ -273,10 +273,10 @@ impl LayerTable {
     pub(crate) fn maxout(
         &self,
         pieces: usize,
-        src: Source<'_>,
+        src: InputTile<'_>,
         first: usize,
         per_row: bool,
-        out: OutTile<'_>,
+        out: OutputTile<'_>,
     ) {
         let out = InPlace::of(&out);
         if is_empty(&out) {
@@ -297,7 +297,7 @@ impl LayerTable {
     ///
     /// # Panics
     /// If they are not, or the source is too short: a defect of this library.
-    pub(crate) fn copy(&self, src: Source<'_>, transposed: bool, out: OutTile<'_>) {
+    pub(crate) fn copy(&self, src: InputTile<'_>, transposed: bool, out: OutputTile<'_>) {
         let mut out = InPlace::of(&out);
         assert!(dense(&out));
         if is_empty(&out) {

@@ -6,7 +6,7 @@ use super::boundary::Entry;
 use super::elementwise::{ActivateArgs, InPlace};
 use super::layer_table::LayerTable;
 use super::measure::{product, require, span};
-use super::output::OutTile;
+use super::output::OutputTile;
 use super::pool::{GlobalArgs, PoolArgs};
 use super::pool_plane::PlanesArgs;
 use super::window::WindowAxis;
@@ -111,7 +111,7 @@ impl OpsTable {
     ///
     /// # Panics
     /// If they are not, or a slope is missing: a defect of this library.
-    pub(crate) fn activate(&self, activation: Activation, slopes: Slopes<'_>, tile: OutTile<'_>) {
+    pub(crate) fn activate(&self, activation: Activation, slopes: Slopes<'_>, tile: OutputTile<'_>) {
         let mut tile = InPlace::of(&tile);
         assert!(tile.columns <= BLOCK || tile.block == BLOCK);
         let Slopes { values, per_row } = slopes;
@@ -126,7 +126,7 @@ impl OpsTable {
     }
 
     /// Softmax in place: of each column if channels are rows, else of each row.
-    pub(crate) fn softmax(&self, tile: OutTile<'_>, channels_are_rows: bool) {
+    pub(crate) fn softmax(&self, tile: OutputTile<'_>, channels_are_rows: bool) {
         let tile = InPlace::of(&tile);
         assert!(!channels_are_rows || tile.columns <= BLOCK || tile.block == BLOCK);
         let kernel = if channels_are_rows { self.softmax_rows } else { self.softmax_columns };
@@ -150,7 +150,7 @@ impl OpsTable {
         input: &[f32],
         pixel: usize,
         y: Range<usize>,
-        out: OutTile<'_>,
+        out: OutputTile<'_>,
     ) {
         let table = self.pool_table(spec);
         let out = InPlace::of(&out);
@@ -194,7 +194,7 @@ impl OpsTable {
         input: &[f32],
         plane: usize,
         y: Range<usize>,
-        out: OutTile<'_>,
+        out: OutputTile<'_>,
     ) {
         let out = InPlace::of(&out);
         assert!(y.end <= spec.h.output() && out.columns == product([y.len(), spec.w.output()]));

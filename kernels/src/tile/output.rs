@@ -5,7 +5,7 @@
 //! checked to lie inside its box; so writes of two regions never meet, whatever the drivers compute.
 
 use super::measure::{require, span};
-use super::store::Place;
+use super::store::TileAddress;
 use crate::describe::{BLOCK, Layout, PixelView, TensorMut};
 use crate::work::parts::Axis;
 use std::marker::PhantomData;
@@ -25,8 +25,8 @@ pub(crate) struct OutputRegion<'a> {
 unsafe impl Send for OutputRegion<'_> {}
 
 /// A tile of the output that may be written: `rows` rows of columns `lo..hi`, and zeros from there to `zeros`.
-pub(crate) struct OutTile<'a> {
-    pub(super) place: Place<*mut f32>,
+pub(crate) struct OutputTile<'a> {
+    pub(super) place: TileAddress<*mut f32>,
     pub(super) rows: usize,
     pub(super) lo: usize,
     pub(super) hi: usize,
@@ -35,7 +35,7 @@ pub(crate) struct OutTile<'a> {
     borrow: PhantomData<&'a mut [f32]>,
 }
 
-impl<'a> OutTile<'a> {
+impl<'a> OutputTile<'a> {
     /// Columns `valid` of a row-major matrix.
     ///
     /// # Panics
@@ -48,21 +48,21 @@ impl<'a> OutTile<'a> {
     ) -> Self {
         assert!(rows == 0 || valid.end <= columns);
         require("matrix", span([(rows, columns), (valid.end, 1)]), c.len());
-        let place = Place { base: c.as_mut_ptr(), row: columns, block: BLOCK };
+        let place = TileAddress { base: c.as_mut_ptr(), row: columns, block: BLOCK };
         Self { place, rows, lo: valid.start, hi: valid.end, zeros: 0, borrow: PhantomData }
     }
 }
 
 /// Where a tile begins in a view, and how it goes on; the same for output and residual.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct TileAt {
+pub(crate) struct TileOffset {
     /// The element of row 0 and column 0, which need not be a valid column.
     pub(crate) offset: usize,
     pub(crate) row: usize,
     pub(crate) block: usize,
 }
 
-impl TileAt {
+impl TileOffset {
     /// Pixels are rows, channels `channel..` are columns. In Nchw16c a tile wider than a block begins at one.
     pub(crate) fn channels_as_columns(view: &PixelView, n: usize, p: usize, channel: usize) -> Self {
         let block = if view.layout == Layout::Nchw16c { view.plane } else { BLOCK };
@@ -143,17 +143,17 @@ impl<'a> OutputRegion<'a> {
         p: Range<usize>,
         channel: usize,
         columns: Range<usize>,
-    ) -> OutTile<'_> {
+    ) -> OutputTile<'_> {
         let (lo, hi) = (columns.start, columns.end);
         assert!(self.images.contains(&n) && inside(&p, &self.pixels));
         // A sum that saturates is inside of no region.
         assert!(inside(&(channel.saturating_add(lo)..channel.saturating_add(hi)), &self.channels));
         assert!(columns_are_channels(&self.view, channel, hi));
-        let at = TileAt::channels_as_columns(&self.view, n, p.start, channel);
+        let at = TileOffset::channels_as_columns(&self.view, n, p.start, channel);
         // The lanes past the last channel belong to whoever has the last channel.
         let last = self.view.layout == Layout::Nchw16c && channel + hi == self.view.channels;
         let zeros = if last { (channel + hi).next_multiple_of(BLOCK) - channel } else { 0 };
-        OutTile { zeros, ..self.tile(at, p.len(), lo, hi) }
+        OutputTile { zeros, ..self.tile(at, p.len(), lo, hi) }
     }
 
     /// Rows are channels, columns are pixels `p.start..p.end` of image `n`.
@@ -165,16 +165,16 @@ impl<'a> OutputRegion<'a> {
         n: usize,
         channels: Range<usize>,
         p: Range<usize>,
-    ) -> OutTile<'_> {
+    ) -> OutputTile<'_> {
         assert!(self.images.contains(&n) && inside(&p, &self.pixels));
         assert!(inside(&channels, &self.channels) && !self.view.channels_last());
-        let at = TileAt::channels_as_rows(&self.view, n, p.start, channels.start);
+        let at = TileOffset::channels_as_rows(&self.view, n, p.start, channels.start);
         self.tile(at, channels.len(), 0, p.len())
     }
 
-    fn tile(&mut self, at: TileAt, rows: usize, lo: usize, hi: usize) -> OutTile<'_> {
-        let place = Place { base: self.base.wrapping_add(at.offset), row: at.row, block: at.block };
-        OutTile { place, rows, lo, hi, zeros: 0, borrow: PhantomData }
+    fn tile(&mut self, at: TileOffset, rows: usize, lo: usize, hi: usize) -> OutputTile<'_> {
+        let place = TileAddress { base: self.base.wrapping_add(at.offset), row: at.row, block: at.block };
+        OutputTile { place, rows, lo, hi, zeros: 0, borrow: PhantomData }
     }
 
     /// Writes one element.

@@ -2,14 +2,14 @@
 
 use super::depthwise_read::{Axis, Reading};
 use super::depthwise_table::{Image, Window};
-use super::direct::Run;
+use super::direct::TapRun;
 use super::direct_table::{DirectImage, DirectK, DirectWeights, TileRow};
 use super::fft::{COMPLEX, Length};
 use super::fft_table::{Factors, Plane};
 use super::gemm_table::{ColumnsOf, Hint, RowsOf};
-use super::layer_table::Source;
+use super::layer_table::InputTile;
 use super::ops_table::PoolSpec;
-use super::output::{OutTile, OutputRegion, TileAt};
+use super::output::{OutputRegion, OutputTile, TileOffset};
 use super::post::Post;
 use super::table::KernelSet;
 use super::window::{AxisSpec, WindowAxis};
@@ -50,8 +50,8 @@ fn refused(operand: &str, call: impl FnOnce()) {
 }
 
 /// Two rows and eight columns of a matrix that is long enough.
-fn two_rows(c: &mut [f32]) -> OutTile<'_> {
-    OutTile::of_matrix_columns(c, 2, 8, 0..8)
+fn two_rows(c: &mut [f32]) -> OutputTile<'_> {
+    OutputTile::of_matrix_columns(c, 2, 8, 0..8)
 }
 
 #[test]
@@ -79,10 +79,10 @@ fn gemm_refuses_operands_that_overflow() {
 fn tiles_of_a_matrix_and_their_residual_refuse_rows_that_overflow() {
     let mut c = [0.0; 16];
     refused("matrix", || {
-        OutTile::of_matrix_columns(&mut c, 3, HALF, 0..8);
+        OutputTile::of_matrix_columns(&mut c, 3, HALF, 0..8);
     });
     let data = [0.0; 16];
-    let at = TileAt { offset: 0, row: back(8), block: BLOCK };
+    let at = TileOffset { offset: 0, row: back(8), block: BLOCK };
     let post = Post { residual: Some((&data, at)), ..POST };
     let out = two_rows(&mut c);
     refused("residual", || {
@@ -109,7 +109,7 @@ fn regions_refuse_positions_that_overflow() {
 #[test]
 fn direct_refuses_operands_that_overflow() {
     let data = [0.0; 64];
-    let run = Run { first: 0, lo: 0, hi: 2, taps: 1 };
+    let run = TapRun { first: 0, lo: 0, hi: 2, taps: 1 };
     let row = TileRow::new(set().direct.pixels, 1, &[2], vec![run]).expect("memory for one run");
     let k = DirectK { chunks: 1, channels: 2, last_channels: 2, first_row: 0, rows: 2, kernel_rows: 2 };
     let image = DirectImage { data: &data, chunk: 0, row: 2, channel: 1, pixel: 2, packed: false };
@@ -245,11 +245,11 @@ fn pooling() -> PoolSpec {
 fn pooling_refuses_operands_that_overflow() {
     let (data, mut c) = ([0.0; 64], [0.0; 64]);
     refused("image of a pooling tile", || {
-        let out = OutTile::of_matrix_columns(&mut c, 3, 8, 0..8);
+        let out = OutputTile::of_matrix_columns(&mut c, 3, 8, 0..8);
         set().ops.pool_block(&pooling(), &data, HALF, 0..1, out);
     });
     refused("image of a pooling tile", || {
-        let out = OutTile::of_matrix_columns(&mut c, 3, 8, 0..3);
+        let out = OutputTile::of_matrix_columns(&mut c, 3, 8, 0..3);
         set().ops.pool_planes(&pooling(), &data, HALF, 0..1, out);
     });
 }
@@ -268,13 +268,13 @@ fn layers_refuse_sources_that_overflow() {
     };
     let mut c = [0.0; 16];
     refused("source of a layer", || {
-        let source = Source::new(&PixelRef { data: &data, view }, 0, 0, 0);
+        let source = InputTile::new(&PixelRef { data: &data, view }, 0, 0, 0);
         set().ops.layers.copy(source, false, two_rows(&mut c));
     });
     let blocked =
         PixelView { layout: Layout::Nchw16c, channels: 3 * BLOCK, plane: HALF, pixel: BLOCK, ..view };
     refused("source of a layer", || {
-        let source = Source::new(&PixelRef { data: &data, view: blocked }, 0, 0, 0);
+        let source = InputTile::new(&PixelRef { data: &data, view: blocked }, 0, 0, 0);
         set().ops.layers.maxout(2, source, 32, false, two_rows(&mut c));
     });
 }

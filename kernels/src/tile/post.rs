@@ -2,8 +2,8 @@
 
 use super::boundary::Entry;
 use super::measure::{require, span_of_rows};
-use super::output::{OutTile, TileAt};
-use super::store::{Place, SumsArgs, Target};
+use super::output::{OutputTile, TileOffset};
+use super::store::{SumsArgs, TileAddress, TileTarget};
 use crate::describe::Activation;
 
 /// What surrounds the product: one number per channel before, an activation after.
@@ -17,7 +17,7 @@ pub(crate) struct Post<'a> {
     pub(crate) per_row: bool,
     pub(crate) activation: Activation,
     /// The residual and where in it the tile begins.
-    pub(crate) residual: Option<(&'a [f32], TileAt)>,
+    pub(crate) residual: Option<(&'a [f32], TileOffset)>,
     /// Whether this is the first block of K: the sums start from the bias, and are not added to the output.
     pub(crate) first: bool,
     /// Whether this is the last block of K: residual and activation apply.
@@ -29,22 +29,22 @@ impl Post<'_> {
     ///
     /// # Panics
     /// If the numbers of its channels or the residual are too short: a defect of this library.
-    pub(super) fn target(&self, out: &OutTile<'_>, width: usize, activate: Entry<SumsArgs>) -> Target {
-        let OutTile { place, rows, lo, hi, zeros, .. } = *out;
+    pub(super) fn target(&self, out: &OutputTile<'_>, width: usize, activate: Entry<SumsArgs>) -> TileTarget {
+        let OutputTile { place, rows, lo, hi, zeros, .. } = *out;
         let channels = if self.per_row { rows } else { width };
         for (operand, numbers) in [("bias", self.bias), ("slopes", self.slope)] {
             require(operand, if numbers.is_empty() { 0 } else { channels }, numbers.len());
         }
         let pointer = |numbers: &[f32]| if numbers.is_empty() { std::ptr::null() } else { numbers.as_ptr() };
         let residual = match self.residual {
-            None => Place { base: std::ptr::null(), row: 0, block: 0 },
+            None => TileAddress { base: std::ptr::null(), row: 0, block: 0 },
             Some((data, at)) => {
                 let needed = span_of_rows((rows, at.row), (hi, at.block)).saturating_add(at.offset);
                 require("residual", needed, data.len());
-                Place { base: data.as_ptr().wrapping_add(at.offset), row: at.row, block: at.block }
+                TileAddress { base: data.as_ptr().wrapping_add(at.offset), row: at.row, block: at.block }
             }
         };
-        Target {
+        TileTarget {
             out: place,
             residual,
             bias: pointer(self.bias),

@@ -43,8 +43,8 @@ macro_rules! tile_shape {
     };
 }
 
-/// `n` cut into the fewest parts of at most `most`, as even as can be: the length of the longest, which is the first.
-pub(crate) fn even(n: usize, most: usize) -> usize {
+/// The length of the first piece if `n` is cut into the fewest pieces of at most `most`, all of them as even as can be.
+pub(crate) fn even_piece(n: usize, most: usize) -> usize {
     n.div_ceil(n.div_ceil(most))
 }
 pub(super) use tile_shape;

@@ -10,7 +10,7 @@ use crate::simd::{Lanes, Simd};
 
 /// Where a tile is: element `(i, j)` at `base + i * row + (j / 16) * block + j % 16`.
 #[derive(Clone, Copy)]
-pub(crate) struct Place<P> {
+pub(crate) struct TileAddress<P> {
     pub(crate) base: P,
     pub(crate) row: usize,
     pub(crate) block: usize,
@@ -18,10 +18,10 @@ pub(crate) struct Place<P> {
 
 /// Where the sums go and what is done to them on the way.
 #[derive(Clone, Copy)]
-pub(crate) struct Target {
-    pub(crate) out: Place<*mut f32>,
+pub(crate) struct TileTarget {
+    pub(crate) out: TileAddress<*mut f32>,
     /// Added before the activation; null if there is none.
-    pub(crate) residual: Place<*const f32>,
+    pub(crate) residual: TileAddress<*const f32>,
     /// One number per column (or per row, if `per_row`); null if there is none.
     pub(crate) bias: *const f32,
     /// Slopes of PReLU, as the bias; null for every other activation.
@@ -42,7 +42,7 @@ pub(crate) struct Target {
     pub(crate) last: bool,
 }
 
-impl Target {
+impl TileTarget {
     /// The target `out` elements of the output and `residual` elements of the residual further on.
     #[inline(always)]
     pub(crate) fn ahead(&self, out: usize, residual: usize) -> Self {
@@ -72,13 +72,13 @@ fn lanes_between<S: Simd>(lo: usize, hi: usize, j: usize) -> Lanes {
 
 /// The valid lanes of vector `j`.
 #[inline(always)]
-fn lanes_of<S: Simd>(target: &Target, j: usize) -> Lanes {
+fn lanes_of<S: Simd>(target: &TileTarget, j: usize) -> Lanes {
     lanes_between::<S>(target.lo, target.hi, j)
 }
 
 /// Whether every one of `NV` vectors is whole.
 #[inline(always)]
-fn whole<S: Simd, const NV: usize>(target: &Target) -> bool {
+fn whole<S: Simd, const NV: usize>(target: &TileTarget) -> bool {
     target.lo == 0 && target.hi == NV * S::LANES
 }
 
@@ -113,7 +113,7 @@ unsafe fn per_channel<S: Simd>(s: S, p: *const f32, per_row: bool, i: usize, j: 
 #[inline(always)]
 pub(crate) unsafe fn start<S: Simd, const MR: usize, const NV: usize>(
     s: S,
-    target: &Target,
+    target: &TileTarget,
 ) -> [[S::V; NV]; MR] {
     let mut acc = [[s.splat(0.0); NV]; MR];
     if target.first && !target.bias.is_null() {
@@ -135,8 +135,8 @@ pub(crate) unsafe fn start<S: Simd, const MR: usize, const NV: usize>(
 unsafe fn add_tile<S: Simd, const MR: usize, const NV: usize>(
     s: S,
     acc: &mut [[S::V; NV]; MR],
-    Place { base, row, block }: Place<*const f32>,
-    target: &Target,
+    TileAddress { base, row, block }: TileAddress<*const f32>,
+    target: &TileTarget,
 ) {
     if whole::<S, NV>(target) {
         for i in 0..MR {
@@ -166,12 +166,12 @@ unsafe fn add_tile<S: Simd, const MR: usize, const NV: usize>(
 pub(crate) unsafe fn finish<S: Simd, const MR: usize, const NV: usize>(
     s: S,
     mut acc: [[S::V; NV]; MR],
-    target: &Target,
+    target: &TileTarget,
 ) {
     if !target.first {
-        let Place { base, row, block } = target.out;
+        let TileAddress { base, row, block } = target.out;
         // SAFETY: by the caller.
-        unsafe { add_tile(s, &mut acc, Place { base: base.cast_const(), row, block }, target) };
+        unsafe { add_tile(s, &mut acc, TileAddress { base: base.cast_const(), row, block }, target) };
     }
     if target.last {
         if !target.residual.base.is_null() {
@@ -191,7 +191,7 @@ pub(crate) unsafe fn finish<S: Simd, const MR: usize, const NV: usize>(
             _ => acc = unsafe { activate_tile::<S, MR, NV>(acc, target) },
         }
     }
-    let Place { base, row, block } = target.out;
+    let TileAddress { base, row, block } = target.out;
     if whole::<S, NV>(target) {
         for i in 0..MR {
             for j in 0..NV {
@@ -226,7 +226,7 @@ pub(crate) unsafe fn finish<S: Simd, const MR: usize, const NV: usize>(
 pub(crate) unsafe fn finish_first<S: Simd, const MR: usize, const NV: usize>(
     s: S,
     acc: [[S::V; NV]; MR],
-    target: &Target,
+    target: &TileTarget,
     count: usize,
 ) {
     if count >= MR {
@@ -283,7 +283,7 @@ impl Body for ActivateSums {
 #[inline(always)]
 unsafe fn activate_tile<S: Simd, const MR: usize, const NV: usize>(
     acc: [[S::V; NV]; MR],
-    target: &Target,
+    target: &TileTarget,
 ) -> [[S::V; NV]; MR] {
     let mut sums = acc;
     let args = SumsArgs {

@@ -6,7 +6,7 @@
 //! even and an odd part: 12 operations for six points, one way. `algo/winograd/matrices.rs` computes the coefficients.
 
 use super::boundary::Body;
-use super::store::{self, Target};
+use super::store::{self, TileTarget};
 use crate::describe::BLOCK;
 use crate::simd::{Lanes, Simd};
 
@@ -168,7 +168,7 @@ pub(crate) struct OutputArgs {
     pub(crate) last: usize,
     pub(crate) coefficients: *const Coefficients,
     /// The first output; outputs of a row are rows of this.
-    pub(crate) target: Target,
+    pub(crate) target: TileTarget,
     /// From one row of outputs to the next, in the output and in the residual.
     pub(crate) line: usize,
     pub(crate) residual_line: usize,
@@ -245,7 +245,7 @@ const LOOK_AHEAD: usize = 2;
 /// Hints that the outputs of the tile from `x` on will be written. They may be of no tile.
 #[inline(always)]
 fn expect<S: Simd, const RY: usize, const RX: usize, const NV: usize>(s: S, args: &OutputArgs, x: usize) {
-    let store::Place { base, row, block } = args.target.out;
+    let store::TileAddress { base, row, block } = args.target.out;
     for r in 0..RY {
         let line = base.wrapping_add(r.wrapping_mul(args.line));
         for i in 0..RX {

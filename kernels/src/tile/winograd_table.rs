@@ -5,9 +5,9 @@
 use super::boundary::Entry;
 use super::gemm::{LineOfStep, ProductArgs, ProductOperands};
 use super::measure::{product, require, span};
-use super::output::OutTile;
+use super::output::OutputTile;
 use super::post::Post;
-use super::shape::{TileShape, even};
+use super::shape::{TileShape, even_piece};
 use super::store::SumsArgs;
 use super::winograd::{Coefficients, InputArgs, MOST_OUTPUTS, MOST_POINTS, OutputArgs};
 use crate::describe::{BLOCK, Size2};
@@ -175,7 +175,7 @@ impl WinogradKernels {
                 let steps = k_block.min(channels - k);
                 let mut tile = 0;
                 while tile < tiles {
-                    let rows = even(tiles - tile, self.shape.rows);
+                    let rows = even_piece(tiles - tile, self.shape.rows);
                     let next = u.wrapping_add(u_point + hinted);
                     let at = if hinted < u_point { next } else { std::ptr::null() };
                     let args = ProductArgs {
@@ -209,7 +209,7 @@ impl WinogradKernels {
         tile: WinogradTile,
         coefficients: &Coefficients,
         m: &ProductsOfRow<'_>,
-        mut out: OutTile<'_>,
+        mut out: OutputTile<'_>,
         post: &Post<'_>,
     ) {
         let ProductsOfRow { m, width, m_point, tiles, rows, last, line } = *m;

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Where channels are neighbours, a lane whose group is not its own number takes its channel from another lane: a list
-//! of [`Source`]s, one for every vector and every channel of a group, is made once, here. Vectors end where what they
+//! of [`LaneSource`]s, one for every vector and every channel of a group, is made once, here. Vectors end where what they
 //! need is no longer in one vector of the input.
 
 mod work;
@@ -18,7 +18,7 @@ use super::operands::Operands;
 use crate::algo::packed::{PACKED, flushed};
 use crate::describe::{BLOCK, ConvDesc, ConvError, Layout, PixelRef, PixelView, Unsupported, Weights};
 use crate::memory::{Buffer, try_push, try_vec};
-use crate::tile::depthwise_read::{Axis, Reading, Source};
+use crate::tile::depthwise_read::{Axis, LaneSource, Reading};
 use crate::tile::depthwise_table::{DepthwiseKernels, Image, Window};
 use crate::tile::output::OutputRegion;
 use crate::tile::post::Post;
@@ -46,7 +46,7 @@ pub(crate) struct Depthwise {
     /// In the order of their channels.
     vectors: Vec<Vector>,
     /// `[vector][channel of the group]`, where lanes are permuted.
-    sources: Vec<Source>,
+    sources: Vec<LaneSource>,
     /// `[vector][channel of the group][kh][kw][lane]`; NCHW: `[output channel][channel of the group][kw][kh]`.
     weights: Buffer,
     /// A vector for each vector of outputs; NCHW: for each output channel, all lanes the same.
@@ -135,17 +135,17 @@ fn together(desc: &ConvDesc, lanes: usize, a: usize, b: usize) -> bool {
 }
 
 /// Where the lanes of `vector` find channel `c` of their groups.
-fn source(desc: &ConvDesc, lanes: usize, vector: &Vector, c: usize) -> Source {
+fn source(desc: &ConvDesc, lanes: usize, vector: &Vector, c: usize) -> LaneSource {
     let (ins, outs) = (desc.ins(), desc.outs());
     let wanted = |lane: usize| (vector.first + lane) / outs * ins + c;
     let first = wanted(vector.lo);
     // As early as need be for a whole vector.
     let (start, mut source) = if desc.layout() == Layout::Nchw16c {
         let (block, lane) = (first / BLOCK, (first % BLOCK).min(BLOCK - lanes));
-        (block * BLOCK + lane, Source::new(block, lane, lanes))
+        (block * BLOCK + lane, LaneSource::new(block, lane, lanes))
     } else {
         let start = first.min(desc.input().c.saturating_sub(lanes));
-        (start, Source::new(0, start, lanes.min(desc.input().c)))
+        (start, LaneSource::new(0, start, lanes.min(desc.input().c)))
     };
     // The other lanes have weights of zero and are never stored: any channel does.
     (vector.lo..vector.hi).for_each(|lane| source.take(lane, wanted(lane) - start));
@@ -206,7 +206,7 @@ impl Depthwise {
     }
 
     pub(crate) fn packed_bytes(&self) -> usize {
-        let sources = self.sources.len() * size_of::<Source>();
+        let sources = self.sources.len() * size_of::<LaneSource>();
         self.weights.bytes() + self.bias.bytes() + self.slope.bytes() + sources
     }
 

@@ -2,7 +2,7 @@
 
 use super::{Reading, count_vectors, grain, reading};
 use crate::describe::{ConvDesc, Size2};
-use crate::tile::depthwise_read::Source;
+use crate::tile::depthwise_read::LaneSource;
 use crate::tile::table::KernelSet;
 use crate::work::{Family, Portion, Share, Sketch, Term, Work};
 
@@ -16,7 +16,7 @@ pub(crate) fn sketch(desc: &ConvDesc, kernels: &'static KernelSet, share: &Share
     let count = count_vectors(desc, lanes, reading);
     let ins = desc.ins();
     let permuted = matches!(reading, Reading::Permuted | Reading::Partial);
-    let sources = if permuted { count.saturating_mul(ins * size_of::<Source>()) } else { 0 };
+    let sources = if permuted { count.saturating_mul(ins * size_of::<LaneSource>()) } else { 0 };
     let width = if pixels { 1 } else { lanes };
     let of_vector = desc.taps().saturating_mul(width).saturating_add(desc.epilogue().per_channel() * lanes);
     let packed = count.saturating_mul(of_vector);

@@ -25,7 +25,7 @@ use crate::algo::packed::{GemmWeights, Panel};
 use crate::describe::{BLOCK, ConvDesc, ConvError, Layout, Weights};
 use crate::memory::try_collect;
 use crate::tile::direct_table::{DirectImage, DirectK, DirectTile, DirectWeights, TileRow};
-use crate::tile::output::{OutTile, OutputRegion, TileAt};
+use crate::tile::output::{OutputRegion, OutputTile, TileOffset};
 use crate::tile::post::Post;
 use crate::tile::table::KernelSet;
 use crate::work::parts::Grain;
@@ -176,8 +176,8 @@ impl DirectConv {
         block: &Block<'_>,
         row: &Row<'_>,
         kernel: &Range<usize>,
-        out: OutTile<'_>,
-        residual: Option<(&[f32], TileAt)>,
+        out: OutputTile<'_>,
+        residual: Option<(&[f32], TileOffset)>,
     ) {
         let desc = &self.desc;
         let rows = KernelRows::of(desc, row.y).within(desc, kernel);
@@ -252,7 +252,7 @@ impl DirectConv {
         let lines = &mut lines[..self.cut.lines_len(&self.desc)];
         place.write(residual, copy, region, lines, |line, residual| {
             for kernel in self.kernel_blocks() {
-                let out = OutTile::of_matrix_columns(line, width, columns, panel.lo..panel.hi);
+                let out = OutputTile::of_matrix_columns(line, width, columns, panel.lo..panel.hi);
                 self.call(block, row, &kernel, out, residual);
             }
         });

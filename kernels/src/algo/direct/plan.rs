@@ -5,7 +5,7 @@ use crate::algo::packed::GemmShape;
 use crate::algo::planes::{layout_of_panels, matrices_len};
 use crate::describe::{BLOCK, ConvDesc, ConvError, Layout, Unsupported};
 use crate::memory::try_vec;
-use crate::tile::shape::even;
+use crate::tile::shape::even_piece;
 use crate::tile::table::KernelSet;
 use crate::work::parts::Grain;
 use std::ops::Range;
@@ -103,7 +103,7 @@ impl DirectCut {
             Source::Image => image_blocks(desc, shape.bytes()),
             Source::Rows(rows) => (channels, packed_stretch(desc, rows)),
         };
-        let row_block = even(desc.kernel().h, (MOST_STEPS / (k_block * desc.kernel().w)).max(1));
+        let row_block = even_piece(desc.kernel().h, (MOST_STEPS / (k_block * desc.kernel().w)).max(1));
         let runs = rows::kernel_runs(desc, tile.taps).count();
         Self { source, shape, chunk, k_block, row_block, stretch, runs, layout }
     }

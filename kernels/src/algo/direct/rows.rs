@@ -3,7 +3,7 @@
 
 use crate::describe::{BLOCK, ConvDesc, ConvError, Layout, PixelRef};
 use crate::memory::{try_collect, try_push, try_vec};
-use crate::tile::direct::Run;
+use crate::tile::direct::TapRun;
 use crate::tile::direct_table::TileRow;
 use std::ops::Range;
 
@@ -80,12 +80,12 @@ pub(crate) fn tile_row(
 }
 
 /// A run of the image row itself, clipped to it.
-fn image_run(desc: &ConvDesc, run: &KernelRun, x: usize, pixels: usize) -> Run {
+fn image_run(desc: &ConvDesc, run: &KernelRun, x: usize, pixels: usize) -> TapRun {
     let (stride, width) = (desc.stride().w, desc.input().w);
     let first = (x * stride + run.first * desc.dilation().w) as isize - desc.pad().left as isize;
     let reach = pixels + run.taps - 1;
     let before = |end: isize| if end > 0 { (end as usize).div_ceil(stride).min(reach) } else { 0 };
-    Run { first, lo: before(-first), hi: before(width as isize - first), taps: run.taps }
+    TapRun { first, lo: before(-first), hi: before(width as isize - first), taps: run.taps }
 }
 
 /// Rows of the image with their padding, channel by channel, every `stride`-th pixel together:
@@ -109,10 +109,10 @@ impl PackedRows {
         self.stride.saturating_mul(self.columns)
     }
 
-    fn run(&self, desc: &ConvDesc, run: &KernelRun, x: usize, pixels: usize) -> Run {
+    fn run(&self, desc: &ConvDesc, run: &KernelRun, x: usize, pixels: usize) -> TapRun {
         let from = run.first * desc.dilation().w;
         let first = from % self.stride * self.columns + from / self.stride + x;
-        Run { first: first as isize, lo: 0, hi: pixels + run.taps - 1, taps: run.taps }
+        TapRun { first: first as isize, lo: 0, hi: pixels + run.taps - 1, taps: run.taps }
     }
 
     /// Packs `channels` of `rows` of image `n`.

@@ -28,8 +28,8 @@ use crate::algo::packed::Panel;
 use crate::describe::{BLOCK, ConvDesc, ConvError, Layout, PixelRef, Weights};
 use crate::tile::fft::COMPLEX;
 use crate::tile::fft_table::{Factors, FftKernels};
-use crate::tile::layer_table::Source;
-use crate::tile::output::{OutTile, OutputRegion, TileAt};
+use crate::tile::layer_table::InputTile;
+use crate::tile::output::{OutputRegion, OutputTile, TileOffset};
 use crate::tile::post::Post;
 use crate::tile::table::KernelSet;
 use crate::work::parts::Grain;
@@ -254,9 +254,9 @@ impl FftConv {
             }
             let pixel = (tile.y + y - pad.top) * size.w + tile.x + xs.start - pad.left;
             for run in &runs.runs[..runs.count] {
-                let source = Source::new(input, tile.n, run.channel, pixel);
+                let source = InputTile::new(input, tile.n, run.channel, pixel);
                 let stage = &mut stage[xs.start * COMPLEX + run.lane..];
-                let out = OutTile::of_matrix_columns(stage, xs.len(), COMPLEX, 0..run.len);
+                let out = OutputTile::of_matrix_columns(stage, xs.len(), COMPLEX, 0..run.len);
                 self.kernels.ops.layers.copy(source, transposed, out);
             }
             true
@@ -278,7 +278,7 @@ impl FftConv {
         self.transform.inverse(scratch, &mut sums[t * COMPLEX..], step, tile.rows, |row, sums| {
             let (n, p) = (tile.n, (tile.y + row) * width + tile.x);
             let (channel, columns) = (panel.channel, panel.lo..panel.hi);
-            let finish = |out: OutTile<'_>, residual: Option<(&[f32], TileAt)>| {
+            let finish = |out: OutputTile<'_>, residual: Option<(&[f32], TileOffset)>| {
                 self.kernels().finish(sums, self.transform.scale(), out, &self.post(index, residual));
             };
             if self.desc.output_layout() == Layout::Nchw {
@@ -286,7 +286,7 @@ impl FftConv {
                 let place = PlaneRows { n, p, rows: 1, pixels, line: width, panel, columns: BLOCK };
                 let (residual, copy) = (operands.residual.as_ref(), &self.kernels.ops.layers);
                 place.write(residual, copy, region, lines, |matrix, residual| {
-                    finish(OutTile::of_matrix_columns(matrix, pixels, BLOCK, columns), residual);
+                    finish(OutputTile::of_matrix_columns(matrix, pixels, BLOCK, columns), residual);
                 });
             } else {
                 let residual = operands.residual_as_columns(n, p, channel);
@@ -295,7 +295,7 @@ impl FftConv {
         });
     }
 
-    fn post<'a>(&'a self, index: usize, residual: Option<(&'a [f32], TileAt)>) -> Post<'a> {
+    fn post<'a>(&'a self, index: usize, residual: Option<(&'a [f32], TileOffset)>) -> Post<'a> {
         let (bias, slope) = self.spectra.panels.per_channel(index, 0);
         let activation = self.desc.epilogue().activation;
         Post { bias, slope, per_row: false, activation, residual, first: true, last: true }

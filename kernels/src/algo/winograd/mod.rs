@@ -24,10 +24,10 @@ use super::operands::Operands;
 use super::planes::PlaneRows;
 use crate::algo::packed::Panel;
 use crate::describe::{BLOCK, ConvDesc, ConvError, Layout, PixelRef, PixelView, Size2, Weights};
-use crate::tile::layer_table::Source as CopySource;
-use crate::tile::output::{OutTile, OutputRegion};
+use crate::tile::layer_table::InputTile;
+use crate::tile::output::{OutputRegion, OutputTile};
 use crate::tile::post::Post;
-use crate::tile::shape::even;
+use crate::tile::shape::even_piece;
 use crate::tile::table::KernelSet;
 use crate::tile::winograd::{Coefficients, MOST_POINTS};
 use crate::tile::winograd_table::{InputRows, Products, ProductsOfRow, WinogradKernels};
@@ -72,7 +72,7 @@ fn strips(tiles: &TileGrid, block: &Range<usize>, outputs: Size2) -> impl Iterat
         let (n, row, column) = tiles.at(next);
         let here = (tiles.columns - column).min(block.end - next);
         let (y, x, index) = (row * outputs.h, column * outputs.w, next - block.start);
-        let strip = Strip { n, y, x, tiles: even(here, MOST_STRIP), index };
+        let strip = Strip { n, y, x, tiles: even_piece(here, MOST_STRIP), index };
         next += strip.tiles;
         Some(strip)
     })
@@ -165,7 +165,7 @@ impl WinogradConv {
         let (scratch, rest) = rest.split_at_mut(lens.scratch);
         let (rows, rest) = rest.split_at_mut(lens.rows);
         let mut slab = Slab { v, m, scratch, rows, lines: &mut rest[..lens.lines] };
-        let block = even(tiles.len(), self.cut.block);
+        let block = even_piece(tiles.len(), self.cut.block);
         for start in (0..tiles.len()).step_by(block) {
             let range = start..tiles.len().min(start + block);
             for group in self.desc.groups_of(&region.channels) {
@@ -266,8 +266,8 @@ impl WinogradConv {
             let Some(first) = *row else { continue };
             let p = first - from.view.offset(strip.n, channel, 0);
             let start = i * columns * BLOCK;
-            let to = OutTile::of_matrix_columns(&mut to[start..], columns, BLOCK, 0..rows.channels);
-            self.kernels.ops.layers.copy(CopySource::new(from, strip.n, channel, p), true, to);
+            let to = OutputTile::of_matrix_columns(&mut to[start..], columns, BLOCK, 0..rows.channels);
+            self.kernels.ops.layers.copy(InputTile::new(from, strip.n, channel, p), true, to);
             *row = Some(start);
         }
         rows.step = BLOCK;
@@ -361,7 +361,7 @@ impl WinogradConv {
                     PlaneRows { n: strip.n, p: first, rows, pixels, line: output.w, panel, columns: width };
                 let (residual, copy) = (block.operands.residual.as_ref(), &self.kernels.ops.layers);
                 place.write(residual, copy, region, lines, |matrix, residual| {
-                    let out = OutTile::of_matrix_columns(matrix, rows * pixels, width, lo..hi);
+                    let out = OutputTile::of_matrix_columns(matrix, rows * pixels, width, lo..hi);
                     let products = ProductsOfRow { line: pixels, ..products };
                     self.kernels().output(tile, coefficients, &products, out, &Post { residual, ..post });
                 });

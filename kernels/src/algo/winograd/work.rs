@@ -6,7 +6,7 @@ use super::weights::Order;
 use crate::algo::gemm_cut::step;
 use crate::algo::packed::PanelShape;
 use crate::describe::{BLOCK, ConvDesc, Layout, Size2};
-use crate::tile::shape::{TileShape, even};
+use crate::tile::shape::{TileShape, even_piece};
 use crate::tile::table::KernelSet;
 use crate::tile::winograd_table::WinogradTile;
 use crate::work::{Family, Portion, Share, Sketch, Term, Work};
@@ -68,7 +68,7 @@ impl Run<'_> {
         // Register tiles, each as even as can be.
         let of_block = (tiles / blocks).ceil();
         let calls = blocks * (of_block / shape.rows as f64).ceil();
-        let rows = even(of_block as usize, shape.rows) as f64;
+        let rows = even_piece(of_block as usize, shape.rows) as f64;
         let multiplied = panels * products * channels as f64 * calls * step(rows, vectors);
         work.add(Term::Fma, multiplied);
         let k_blocks = channels.div_ceil(K_BLOCK) as f64;

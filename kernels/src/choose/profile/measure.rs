@@ -5,7 +5,7 @@ use crate::describe::{Activation, ConvError, Isa};
 use crate::memory::Buffer;
 use crate::tile::detect::kernels;
 use crate::tile::gemm_table::{ColumnsOf, Hint, RowsOf};
-use crate::tile::output::OutTile;
+use crate::tile::output::OutputTile;
 use crate::tile::post::Post;
 use crate::tile::table::KernelSet;
 use std::hint::black_box;
@@ -71,7 +71,7 @@ fn multiply_adds(kernels: &'static KernelSet) -> Result<f64, ConvError> {
         for _ in 0..64 {
             let a = RowsOf { data: &a, row: crate::describe::BLOCK, chunk: None };
             let b = ColumnsOf { data: &b, step: columns, tile: 0 };
-            let out = OutTile::of_matrix_columns(&mut c, rows, columns, 0..columns);
+            let out = OutputTile::of_matrix_columns(&mut c, rows, columns, 0..columns);
             tile.run(K, a, b, out, &post, Hint::NONE);
         }
     });
