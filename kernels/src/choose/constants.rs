@@ -1,8 +1,8 @@
 //! The constants of the cost model, fitted by `cargo run --release -p benches --bin fit` (docs/choice.md).
 
 use crate::describe::Isa;
-use crate::work::prices::{Constants, Table};
 use crate::work::TERMS;
+use crate::work::prices::{Constants, Table};
 
 const fn row(terms: [f64; TERMS], memory: [f64; 3]) -> Constants {
     Constants { terms, memory }
