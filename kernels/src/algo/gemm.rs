@@ -13,7 +13,7 @@
 //! where pixels are neighbours (NCHW) it is the other way round, and the loops are the same.
 //! K is accumulated in an order that depends on the problem alone: not on tiles, regions or threads.
 
-use super::gemm_cut::{GemmCut, Lookahead, PixelSource};
+use super::gemm_schedule::{GemmSchedule, Lookahead, PixelSource};
 use super::operands::Operands;
 use super::pixels::{PixelTiles, pack_columns, pack_rows};
 use crate::algo::packed::{GemmWeights, Panel, Side};
@@ -22,13 +22,13 @@ use crate::simd::LINE;
 use crate::tile::gemm_table::{ColumnsOf, Hint, RowsOf};
 use crate::tile::output::OutputRegion;
 use crate::tile::post::Post;
-use crate::work::parts::Grain;
+use crate::work::parts::SplitUnits;
 use std::ops::Range;
 
 /// A planned matrix product.
 pub(crate) struct GemmConv {
     desc: ConvDesc,
-    pub(crate) cut: GemmCut,
+    pub(crate) schedule: GemmSchedule,
     pub(crate) weights: GemmWeights,
 }
 
@@ -55,9 +55,13 @@ fn k_order(desc: &ConvDesc) -> impl Fn(usize) -> usize + use<> {
 impl GemmConv {
     /// Without a filter yet. K runs `(kh, kw, c)` where channels are neighbours; in NCHW `(c, kh, kw)`, the filter's own
     /// order.
-    pub(crate) fn new(desc: &ConvDesc, weights: &Weights<'_>, cut: GemmCut) -> Result<Self, ConvError> {
-        let weights = GemmWeights::new(desc, weights, &cut.tile.shape, cut.layout)?;
-        Ok(Self { desc: *desc, cut, weights })
+    pub(crate) fn new(
+        desc: &ConvDesc,
+        weights: &Weights<'_>,
+        schedule: GemmSchedule,
+    ) -> Result<Self, ConvError> {
+        let weights = GemmWeights::new(desc, weights, &schedule.tile.shape, schedule.layout)?;
+        Ok(Self { desc: *desc, schedule, weights })
     }
 
     /// See [`GemmWeights::fill`].
@@ -66,16 +70,16 @@ impl GemmConv {
     }
 
     pub(crate) fn merges(&self, views: &[PixelView]) -> bool {
-        self.cut.mergeable && views.iter().all(PixelView::can_merge)
+        self.schedule.mergeable && views.iter().all(PixelView::can_merge)
     }
 
-    pub(crate) fn grain(&self) -> Grain {
-        self.cut.grain(&self.desc)
+    pub(crate) fn split_units(&self) -> SplitUnits {
+        self.schedule.split_units(&self.desc)
     }
 
-    /// See [`GemmCut::workspace_len`].
+    /// See [`GemmSchedule::workspace_len`].
     pub(crate) fn workspace_len(&self) -> usize {
-        self.cut.workspace_len()
+        self.schedule.workspace_len()
     }
 
     pub(crate) fn run(&self, operands: &Operands<'_>, region: &mut OutputRegion<'_>, slab: &mut [f32]) {
@@ -83,12 +87,12 @@ impl GemmConv {
             (region.images.clone(), region.channels.clone(), region.pixels.clone());
         for n in images {
             for group in self.desc.groups_of(&channels) {
-                for start in pixels.clone().step_by(self.cut.stretch) {
-                    let stretch = start..pixels.end.min(start + self.cut.stretch);
-                    for k in (0..self.cut.shape.k).step_by(self.cut.k_block) {
-                        let k = k..self.cut.shape.k.min(k + self.cut.k_block);
+                for start in pixels.clone().step_by(self.schedule.stretch) {
+                    let stretch = start..pixels.end.min(start + self.schedule.stretch);
+                    for k in (0..self.schedule.shape.k).step_by(self.schedule.k_block) {
+                        let k = k..self.schedule.shape.k.min(k + self.schedule.k_block);
                         let block = Block { operands, n, group, pixels: stretch.clone(), k };
-                        match self.cut.shape.side {
+                        match self.schedule.shape.side {
                             Side::Columns => self.channels_as_columns(&block, region, slab),
                             Side::Rows => self.channels_as_rows(&block, region, slab),
                         }
@@ -104,15 +108,15 @@ impl GemmConv {
     }
 
     fn tiles(&self, pixels: &Range<usize>) -> PixelTiles {
-        let unbroken = match self.cut.source {
+        let unbroken = match self.schedule.source {
             PixelSource::Image(access) => access.unbroken,
             PixelSource::Packed => usize::MAX,
         };
         PixelTiles {
             pixels: pixels.clone(),
-            most: self.cut.shape.tile_pixels,
+            most: self.schedule.shape.tile_pixels,
             unbroken,
-            even: self.cut.shape.side == Side::Columns,
+            even: self.schedule.shape.side == Side::Columns,
         }
     }
 
@@ -121,11 +125,11 @@ impl GemmConv {
         Post {
             bias,
             slope,
-            per_row: self.cut.shape.side == Side::Rows,
+            per_row: self.schedule.shape.side == Side::Rows,
             activation: self.desc.epilogue().activation,
             residual: None,
             first: block.k.start == 0,
-            last: block.k.end == self.cut.shape.k,
+            last: block.k.end == self.schedule.shape.k,
         }
     }
 
@@ -134,7 +138,7 @@ impl GemmConv {
         let Block { operands, n, group, ref pixels, ref k } = *block;
         let chunks = k.len().div_ceil(BLOCK);
         let tiles = self.tiles(pixels);
-        if self.cut.source == PixelSource::Packed {
+        if self.schedule.source == PixelSource::Packed {
             pack_rows(&self.desc, &operands.input, (n, group), tiles.clone(), k, slab);
         }
         let steps = tiles.clone().count() * chunks;
@@ -146,16 +150,16 @@ impl GemmConv {
         {
             let post = self.post(block, index, 0);
             let b = self.weights.columns(index, k.start);
-            let mut ahead = match self.cut.ahead {
+            let mut ahead = match self.schedule.ahead {
                 Lookahead::Weights => {
                     let next = self.weights.next_columns(index, k.start);
                     Ahead::weights(&next[..next.len().min(k.len() * self.weights.width())], steps)
                 }
-                Lookahead::Pixels => Ahead::pixels(number, panels, self.cut.tile.rows()),
+                Lookahead::Pixels => Ahead::pixels(number, panels, self.schedule.tile.rows()),
                 Lookahead::Nothing => Ahead::Nothing,
             };
             for p in strips.clone() {
-                let image = |p: usize| match self.cut.source {
+                let image = |p: usize| match self.schedule.source {
                     PixelSource::Image(access) if p < region.pixels.end => {
                         Some(access.rows(&operands.input, n, p, self.first_channel(group) + k.start))
                     }
@@ -163,11 +167,11 @@ impl GemmConv {
                 };
                 let packed = RowsOf { data: slab, row: BLOCK, chunk: None };
                 let a = image(p.start).unwrap_or(packed);
-                let tiles = p.len().div_ceil(self.cut.tile.rows());
-                let hint = ahead.hint(chunks, tiles, || image(p.start.saturating_add(self.cut.stretch)));
+                let tiles = p.len().div_ceil(self.schedule.tile.rows());
+                let hint = ahead.hint(chunks, tiles, || image(p.start.saturating_add(self.schedule.stretch)));
                 let residual = operands.residual_as_columns(n, p.start, channel);
                 let out = region.channels_as_columns(n, p, channel, lo..hi);
-                self.cut.tile.run(k.len(), a, b, out, &Post { residual, ..post }, hint);
+                self.schedule.tile.run(k.len(), a, b, out, &Post { residual, ..post }, hint);
             }
         }
     }
@@ -175,14 +179,14 @@ impl GemmConv {
     /// NCHW: each weight is broadcast against vectors of pixels.
     fn channels_as_rows(&self, block: &Block<'_>, region: &mut OutputRegion<'_>, slab: &mut [f32]) {
         let Block { operands, n, group, ref pixels, ref k } = *block;
-        let width = self.cut.shape.tile_pixels;
+        let width = self.schedule.shape.tile_pixels;
         // An image is read in place in whole tiles; what is left at the end of the plane is packed.
-        let in_place = match self.cut.source {
+        let in_place = match self.schedule.source {
             PixelSource::Image(_) => pixels.len() / width * width,
             PixelSource::Packed => 0,
         };
         let (here, rest) = (pixels.start..pixels.start + in_place, pixels.start + in_place..pixels.end);
-        if let PixelSource::Image(access) = self.cut.source
+        if let PixelSource::Image(access) = self.schedule.source
             && !here.is_empty()
         {
             let channel = self.first_channel(group) + k.start;
@@ -210,7 +214,7 @@ impl GemmConv {
             let a = self.weights.rows(index, lo, k.start);
             let residual = operands.residual_as_rows(n, pixels.start, channel + lo);
             let out = region.channels_as_rows(n, channel + lo..channel + hi, pixels.clone());
-            self.cut.tile.run(k.len(), a, columns, out, &Post { residual, ..post }, Hint::NONE);
+            self.schedule.tile.run(k.len(), a, columns, out, &Post { residual, ..post }, Hint::NONE);
         }
     }
 }

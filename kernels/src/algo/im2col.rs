@@ -4,7 +4,7 @@
 //! Where channels are neighbours K runs `(kh, kw, c)`, so that packing copies runs of channels; in NCHW it runs
 //! `(c, kh, kw)`, the filter's own order, and packing copies runs of pixels.
 
-use super::gemm_cut::{GemmCut, Lookahead, PixelSource};
+use super::gemm_schedule::{GemmSchedule, Lookahead, PixelSource};
 use super::pixels::{MOST_COLUMNS, MOST_ROWS};
 use crate::algo::packed::GemmShape;
 use crate::describe::{BLOCK, ConvDesc};
@@ -16,7 +16,7 @@ const K_BLOCK: usize = 512;
 /// Elements of a packed stretch: a quarter of a second-level cache of 1 MB.
 const STRETCH_LEN: usize = 64 << 10;
 
-pub(crate) fn cut(desc: &ConvDesc, kernels: &'static KernelSet) -> GemmCut {
+pub(crate) fn schedule(desc: &ConvDesc, kernels: &'static KernelSet) -> GemmSchedule {
     let tile = &kernels.gemm[0];
     assert!(tile.rows() <= MOST_ROWS && tile.columns() <= MOST_COLUMNS);
     let shape = GemmShape::new(desc, &tile.shape, desc.output_layout());
@@ -27,7 +27,7 @@ pub(crate) fn cut(desc: &ConvDesc, kernels: &'static KernelSet) -> GemmCut {
     // Packing brings the pixels near; the weights are far if all of them are more than the second level holds.
     let far = shape.bytes() > (1 << 20);
     let ahead = if far { Lookahead::Weights } else { Lookahead::Nothing };
-    GemmCut {
+    GemmSchedule {
         tile,
         shape,
         source: PixelSource::Packed,

@@ -7,7 +7,7 @@ pub(crate) mod depthwise;
 pub(crate) mod direct;
 pub(crate) mod fft;
 pub(crate) mod gemm;
-pub(crate) mod gemm_cut;
+pub(crate) mod gemm_schedule;
 pub(crate) mod grid;
 pub(crate) mod im2col;
 mod operands;
@@ -24,9 +24,9 @@ use crate::describe::{
 use crate::simd::LINE;
 use crate::tile::output::OutputRegion;
 use crate::tile::table::KernelSet;
-use crate::work::parts::Grain;
+use crate::work::parts::SplitUnits;
 use crate::work::prices::Typical;
-use crate::work::{Share, Sketch};
+use crate::work::{PlanEstimate, ThreadShare};
 pub(crate) use operands::Operands;
 use std::ops::Range;
 
@@ -65,11 +65,11 @@ pub(crate) fn prepare(
     kernels: &'static KernelSet,
     typical: &Typical,
 ) -> Result<Driver, ConvError> {
-    let gemm = |cut| Ok(Driver::Gemm(gemm::GemmConv::new(desc, weights, cut)?));
+    let gemm = |schedule| Ok(Driver::Gemm(gemm::GemmConv::new(desc, weights, schedule)?));
     let mut driver = match algorithm.kind() {
         AlgorithmKind::Reference => Driver::Reference(reference::Reference::new(desc, weights)?),
-        AlgorithmKind::Im2colGemm => gemm(im2col::cut(desc, kernels))?,
-        AlgorithmKind::Pointwise => gemm(pointwise::cut(desc, kernels))?,
+        AlgorithmKind::Im2colGemm => gemm(im2col::schedule(desc, kernels))?,
+        AlgorithmKind::Pointwise => gemm(pointwise::schedule(desc, kernels))?,
         AlgorithmKind::Direct => Driver::Direct(direct::DirectConv::new(desc, weights, kernels)?),
         AlgorithmKind::Depthwise => Driver::Depthwise(depthwise::Depthwise::new(desc, weights, kernels)?),
         AlgorithmKind::Winograd(outputs) => {
@@ -89,23 +89,23 @@ pub(crate) fn takes_parts(algorithm: Algorithm) -> bool {
 }
 
 /// What [`prepare`] would need and do, with nothing packed: `algorithm` must support `desc`.
-pub(crate) fn sketch(
+pub(crate) fn estimate(
     algorithm: Algorithm,
     desc: &ConvDesc,
     kernels: &'static KernelSet,
-    share: &Share,
-) -> Sketch {
-    let mut sketch = match algorithm.kind() {
-        AlgorithmKind::Reference => reference::sketch(desc, share),
-        AlgorithmKind::Im2colGemm => im2col::cut(desc, kernels).sketch(desc, share),
-        AlgorithmKind::Pointwise => pointwise::cut(desc, kernels).sketch(desc, share),
-        AlgorithmKind::Direct => direct::sketch(desc, kernels, share),
-        AlgorithmKind::Depthwise => depthwise::sketch(desc, kernels, share),
-        AlgorithmKind::Winograd(outputs) => winograd::sketch(desc, outputs, kernels, share),
-        AlgorithmKind::Fft => fft::sketch(desc, kernels, share),
+    share: &ThreadShare,
+) -> PlanEstimate {
+    let mut estimate = match algorithm.kind() {
+        AlgorithmKind::Reference => reference::estimate(desc, share),
+        AlgorithmKind::Im2colGemm => im2col::schedule(desc, kernels).estimate(desc, share),
+        AlgorithmKind::Pointwise => pointwise::schedule(desc, kernels).estimate(desc, share),
+        AlgorithmKind::Direct => direct::estimate(desc, kernels, share),
+        AlgorithmKind::Depthwise => depthwise::estimate(desc, kernels, share),
+        AlgorithmKind::Winograd(outputs) => winograd::estimate(desc, outputs, kernels, share),
+        AlgorithmKind::Fft => fft::estimate(desc, kernels, share),
     };
-    sketch.workspace_len = whole_lines(sketch.workspace_len);
-    sketch
+    estimate.workspace_len = whole_lines(estimate.workspace_len);
+    estimate
 }
 
 /// Slabs begin at whole cache lines.
@@ -135,14 +135,14 @@ impl Driver {
         }
     }
 
-    pub(crate) fn grain(&self) -> Grain {
+    pub(crate) fn split_units(&self) -> SplitUnits {
         match self {
-            Self::Reference(_) => Grain::new(1, 1),
-            Self::Gemm(gemm) => gemm.grain(),
-            Self::Direct(direct) => direct.grain(),
-            Self::Depthwise(depthwise) => depthwise.grain(),
-            Self::Winograd(winograd) => winograd.grain(),
-            Self::Fft(fft) => fft.grain(),
+            Self::Reference(_) => SplitUnits::new(1, 1),
+            Self::Gemm(gemm) => gemm.split_units(),
+            Self::Direct(direct) => direct.split_units(),
+            Self::Depthwise(depthwise) => depthwise.split_units(),
+            Self::Winograd(winograd) => winograd.split_units(),
+            Self::Fft(fft) => fft.split_units(),
         }
     }
 
@@ -155,7 +155,7 @@ impl Driver {
             }
             Self::Gemm(gemm) => {
                 gemm.run(operands, &mut region, slab);
-                gemm.cut.tile.columns()
+                gemm.schedule.tile.columns()
             }
             Self::Direct(direct) => {
                 direct.run(operands, &mut region, slab);
@@ -205,7 +205,7 @@ impl Driver {
     pub(crate) fn kernel_name(&self) -> &'static str {
         match self {
             Self::Reference(_) => "reference_f64",
-            Self::Gemm(gemm) => gemm.cut.tile.name(),
+            Self::Gemm(gemm) => gemm.schedule.tile.name(),
             Self::Direct(direct) => direct.tile().name(),
             Self::Depthwise(depthwise) => depthwise.kernels().name(),
             Self::Winograd(winograd) => winograd.kernels().name(),

@@ -6,7 +6,7 @@
 //! product with `C*H*W` channels and one pixel, and a batch of one-pixel images is one image with a row of pixels:
 //! so fully connected layers end up here too.
 
-use super::gemm_cut::{GemmCut, Lookahead, PixelSource};
+use super::gemm_schedule::{GemmSchedule, Lookahead, PixelSource};
 use super::im2col;
 use super::pixels::Access;
 use crate::algo::packed::GemmShape;
@@ -38,7 +38,7 @@ fn covers_image(desc: &ConvDesc) -> bool {
     desc.layout() == Layout::Nchw && desc.groups() == 1 && desc.kernel() == desc.input().size() && dense
 }
 
-pub(crate) fn cut(desc: &ConvDesc, kernels: &'static KernelSet) -> GemmCut {
+pub(crate) fn schedule(desc: &ConvDesc, kernels: &'static KernelSet) -> GemmSchedule {
     let (input, output) = (desc.input(), desc.output());
     // One pixel per image: whatever the layout says, the images are rows and the channels neighbours.
     let vectors = covers_image(desc);
@@ -46,7 +46,7 @@ pub(crate) fn cut(desc: &ConvDesc, kernels: &'static KernelSet) -> GemmCut {
     let unit = desc.stride() == Size2::square(1) || vectors;
     if layout == Layout::Nchw && !unit {
         // Strided pixels of a plane are not neighbours: here the layout asks for a copy.
-        return im2col::cut(desc, kernels);
+        return im2col::schedule(desc, kernels);
     }
     let access = Access {
         unbroken: if unit { usize::MAX } else { output.w },
@@ -60,7 +60,7 @@ pub(crate) fn cut(desc: &ConvDesc, kernels: &'static KernelSet) -> GemmCut {
         if layout == Layout::Nchw { &kernels.gemm[0] } else { kernels.gemm_tile_for(rows, desc.outs()) };
     let shape = GemmShape::new(desc, &tile.shape, layout);
     let (stretch, ahead) = order(&shape);
-    GemmCut {
+    GemmSchedule {
         tile,
         shape,
         source: PixelSource::Image(access),

@@ -7,8 +7,8 @@ use super::operands::Operands;
 use crate::describe::{ConvDesc, ConvError, Weights};
 use crate::memory::try_copy;
 use crate::tile::output::OutputRegion;
-use crate::work::parts::Grain;
-use crate::work::{Family, Portion, Share, Sketch, Term, Work};
+use crate::work::parts::SplitUnits;
+use crate::work::{Family, LargestPart, PlanEstimate, Term, ThreadShare, Work};
 
 pub(crate) struct Reference {
     desc: ConvDesc,
@@ -18,15 +18,15 @@ pub(crate) struct Reference {
 }
 
 /// Everything that the choice wants to know.
-pub(crate) fn sketch(desc: &ConvDesc, share: &Share) -> Sketch {
-    let part = Portion::new(desc, &Grain::new(1, 1), false, share.parts);
+pub(crate) fn estimate(desc: &ConvDesc, share: &ThreadShare) -> PlanEstimate {
+    let part = LargestPart::new(desc, &SplitUnits::new(1, 1), false, share.parts);
     let mut work = Work::new(Family::Reference);
     let outputs = part.images * part.pixels * part.groups * part.outs as f64;
     work.add(Term::Fma, outputs * desc.taps() as f64);
     work.add(Term::Tile, outputs);
     work.flops = 2.0 * desc.cost().macs as f64;
     let packed = desc.filter_len() + desc.epilogue().per_channel() * desc.output().c;
-    Sketch { packed_bytes: packed * size_of::<f32>(), workspace_len: 0, work }
+    PlanEstimate { packed_bytes: packed * size_of::<f32>(), workspace_len: 0, work }
 }
 
 impl Reference {

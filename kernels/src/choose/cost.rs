@@ -11,7 +11,7 @@ use crate::algo;
 use crate::describe::{Algorithm, ConvDesc};
 use crate::tile::table::KernelSet;
 use crate::work::prices::{Prices, Typical};
-use crate::work::{Caches, Family, Share, Term, Traffic, Work};
+use crate::work::{Caches, Family, Term, ThreadShare, Traffic, Work};
 
 /// What an algorithm would take: its time by the model, its memory exactly.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -40,7 +40,7 @@ pub(crate) struct Machine<'a> {
     pub(super) prices: Prices<'a>,
     /// Seconds of handing work to other threads.
     region: f64,
-    pub(super) share: Share,
+    pub(super) share: ThreadShare,
     /// Threads that the workspace is for.
     threads: usize,
 }
@@ -52,24 +52,24 @@ impl<'a> Machine<'a> {
             kernels,
             prices: prices(kernels, profile, parts),
             region: if parts > 1 { profile.region_ns as f64 * 1e-9 } else { 0.0 },
-            share: Share { parts, caches: caches(profile, parts), typical: typical(kernels) },
+            share: ThreadShare { parts, caches: caches(profile, parts), typical: typical(kernels) },
             threads,
         }
     }
 
     /// Of `algorithm`, which must support `desc`.
     pub(crate) fn estimate(&self, algorithm: Algorithm, desc: &ConvDesc) -> Estimate {
-        let sketch = algo::sketch(algorithm, desc, self.kernels, &self.share);
-        let terms = self.terms(&sketch.work);
-        let workspace = sketch.workspace_len.saturating_mul(self.threads);
+        let estimate = algo::estimate(algorithm, desc, self.kernels, &self.share);
+        let terms = self.terms(&estimate.work);
+        let workspace = estimate.workspace_len.saturating_mul(self.threads);
         Estimate {
             seconds: terms.total(),
             terms,
             bound: terms.bound(),
-            flops: sketch.work.flops,
-            traffic: sketch.work.traffic,
+            flops: estimate.work.flops,
+            traffic: estimate.work.traffic,
             workspace_bytes: workspace.saturating_mul(size_of::<f32>()),
-            packed_bytes: sketch.packed_bytes,
+            packed_bytes: estimate.packed_bytes,
         }
     }
 

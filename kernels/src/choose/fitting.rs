@@ -18,7 +18,7 @@ pub fn parts_of(
     parts: usize,
 ) -> (&'static str, Vec<f64>, Vec<f64>) {
     let machine = Machine::new(kernels, profile, parts, parts);
-    let work = algo::sketch(algorithm, desc, kernels, &machine.share).work;
+    let work = algo::estimate(algorithm, desc, kernels, &machine.share).work;
     let Constants { terms, memory } = &machine.prices.constants[work.family as usize];
     let constants = terms.iter().chain(memory).copied().collect();
     (Family::NAMES[work.family as usize], machine.prices.raw(&work).to_vec(), constants)

@@ -1,6 +1,6 @@
 //! The residual connection that no convolution could take along.
 
-use super::{Ops, cost, elements, elementwise_grain, merges, split, tiles};
+use super::{Ops, cost, elements, elementwise_split_units, merges, split, tiles};
 use crate::describe::{Activation, ConvError, TensorMut, TensorRef};
 use crate::run::{Threads, check};
 use crate::tile::layer_table::InputTile;
@@ -32,8 +32,8 @@ impl Ops {
         let addend = addend.pixels().merged_if(merge);
         let work = elements(tensor.shape()).saturating_mul(1 + cost(activation));
         let region = OutputRegion::new(tensor, merge);
-        let grain = elementwise_grain(region.layout());
-        split(region, grain, work, threads, &|mut region| {
+        let split_units = elementwise_split_units(region.layout());
+        split(region, split_units, work, threads, &|mut region| {
             tiles(&mut region, usize::MAX, |tile, at| {
                 let source = InputTile::new(&addend, at.n, at.channels.start, at.p);
                 self.kernels.ops.layers.add(source, activation, tile);

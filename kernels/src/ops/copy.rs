@@ -1,6 +1,6 @@
 //! Copies between tensors: the reorder between layouts, and the concatenation by slices of channels.
 
-use super::{Ops, elements, elementwise_grain, merges, split, tiles};
+use super::{Ops, elements, elementwise_split_units, merges, split, tiles};
 use crate::describe::{BLOCK, ConvError, Layout, TensorMut, TensorRef};
 use crate::run::Threads;
 use crate::tile::layer_table::InputTile;
@@ -34,11 +34,11 @@ impl Ops {
         let transposed = (from == Layout::Nchw) != (to == Layout::Nchw);
         // Only a block of channels is a run of neighbours in both.
         let step = if from == Layout::Nchw16c { BLOCK } else { usize::MAX };
-        let grain = match elementwise_grain(to) {
-            grain if step == BLOCK => super::Grain { channels: BLOCK, ..grain },
-            grain => grain,
+        let split_units = match elementwise_split_units(to) {
+            split_units if step == BLOCK => super::SplitUnits { channels: BLOCK, ..split_units },
+            split_units => split_units,
         };
-        split(region, grain, work, threads, &|mut region| {
+        split(region, split_units, work, threads, &|mut region| {
             tiles(&mut region, step, |tile, at| {
                 let source = InputTile::new(&input, at.n, at.channels.start, at.p);
                 self.kernels.ops.layers.copy(source, transposed, tile);

@@ -1,6 +1,6 @@
 //! Local response normalisation.
 
-use super::{Ops, elements, elementwise_grain, merges, split, tiles};
+use super::{Ops, elements, elementwise_split_units, merges, split, tiles};
 use crate::describe::{ConvError, TensorMut, TensorRef};
 use crate::run::{Threads, check};
 use crate::tile::layer_table::{InputTile, Response};
@@ -72,8 +72,8 @@ impl Ops {
         let merge = merges(&input.view()) && merges(&output.view());
         let input = input.pixels().merged_if(merge);
         let region = OutputRegion::new(output, merge);
-        let grain = elementwise_grain(region.layout());
-        split(region, grain, work, threads, &|mut region| {
+        let split_units = elementwise_split_units(region.layout());
+        split(region, split_units, work, threads, &|mut region| {
             tiles(&mut region, usize::MAX, |tile, at| {
                 let source = InputTile::new(&input, at.n, 0, at.p);
                 let place = (at.channels.start, channels);

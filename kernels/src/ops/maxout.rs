@@ -1,6 +1,6 @@
 //! Maxout, the activation that is a maximum of linear pieces.
 
-use super::{Ops, elements, elementwise_grain, merges, split, tiles};
+use super::{Ops, elements, elementwise_split_units, merges, split, tiles};
 use crate::describe::{ConvError, Shape4, TensorMut, TensorRef};
 use crate::run::{Threads, check};
 use crate::tile::layer_table::InputTile;
@@ -32,8 +32,8 @@ impl Ops {
         let merge = merges(&input.view()) && merges(&output.view());
         let input = input.pixels().merged_if(merge);
         let region = OutputRegion::new(output, merge);
-        let grain = elementwise_grain(region.layout());
-        split(region, grain, elements(shape), threads, &|mut region| {
+        let split_units = elementwise_split_units(region.layout());
+        split(region, split_units, elements(shape), threads, &|mut region| {
             tiles(&mut region, usize::MAX, |tile, at| {
                 let (source, first) = (InputTile::new(&input, at.n, 0, at.p), at.channels.start * pieces);
                 self.kernels.ops.layers.maxout(pieces, source, first, at.per_row, tile);

@@ -18,7 +18,7 @@ use crate::tile::detect::kernels;
 use crate::tile::ops_table::Slopes;
 use crate::tile::output::{OutputRegion, OutputTile};
 use crate::tile::table::KernelSet;
-use crate::work::parts::Grain;
+use crate::work::parts::SplitUnits;
 pub use linear::LinearPlan;
 pub use lrn::LrnSpec;
 pub use norm::NormSpec;
@@ -83,8 +83,8 @@ impl Ops {
         let work = elements(tensor.shape()).saturating_mul(cost(activation));
         let merge = merges(&tensor.view());
         let region = OutputRegion::new(tensor, merge);
-        let grain = elementwise_grain(region.layout());
-        split(region, grain, work, threads, &|mut region| {
+        let split_units = elementwise_split_units(region.layout());
+        split(region, split_units, work, threads, &|mut region| {
             tiles(&mut region, usize::MAX, |tile, at| {
                 let values = if slope.is_empty() { slope } else { &slope[at.channels] };
                 self.kernels.ops.activate(activation, Slopes { values, per_row: at.per_row }, tile);
@@ -107,8 +107,8 @@ impl Ops {
         // A pixel's channels belong together.
         let channels = region.channels.end;
         let pixels = if region.layout() == Layout::Nchw { 4 * BLOCK } else { 1 };
-        let grain = Grain::new(pixels, channels);
-        split(region, grain, work, threads, &|region| self.softmax_region(region));
+        let split_units = SplitUnits::new(pixels, channels);
+        split(region, split_units, work, threads, &|region| self.softmax_region(region));
         Ok(())
     }
 
@@ -161,10 +161,10 @@ fn tiles(region: &mut OutputRegion<'_>, step: usize, mut run: impl FnMut(OutputT
 }
 
 /// How finely a tensor may be cut where every element stands for itself.
-fn elementwise_grain(layout: Layout) -> Grain {
+fn elementwise_split_units(layout: Layout) -> SplitUnits {
     match layout {
-        Layout::Nchw => Grain::new(4096, 1),
-        Layout::Nhwc | Layout::Nchw16c => Grain::new(64, BLOCK),
+        Layout::Nchw => SplitUnits::new(4096, 1),
+        Layout::Nhwc | Layout::Nchw16c => SplitUnits::new(64, BLOCK),
     }
 }
 
@@ -183,11 +183,11 @@ fn elements(shape: Shape4) -> u64 {
 const WORTH_A_THREAD: u64 = 100_000;
 
 /// Cuts `region` among `threads` as its work deserves, in element operations, and runs the parts.
-fn split<'a, F>(region: OutputRegion<'a>, grain: Grain, work: u64, threads: Threads<'_>, run: &F)
+fn split<'a, F>(region: OutputRegion<'a>, split_units: SplitUnits, work: u64, threads: Threads<'_>, run: &F)
 where
     F: Fn(OutputRegion<'a>) + Sync,
 {
     let worth = usize::try_from(work / WORTH_A_THREAD).unwrap_or(usize::MAX).max(1);
-    let split = Split { parts: threads.available().min(worth), grain, slab_len: 0 };
+    let split = Split { parts: threads.available().min(worth), split_units, slab_len: 0 };
     split.run(threads, region, &mut [], &|region, _| run(region));
 }

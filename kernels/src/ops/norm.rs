@@ -1,11 +1,11 @@
 //! Normalisation: batch norm at inference, and group norm with layer norm and instance norm as its ends.
 
-use super::{Ops, elements, elementwise_grain, merges, split, tiles};
+use super::{Ops, elements, elementwise_split_units, merges, split, tiles};
 use crate::describe::{BLOCK, ConvError, Layout, PixelRef, TensorMut, TensorRef};
 use crate::run::{Threads, check};
 use crate::tile::layer_table::{InputTile, Lines};
 use crate::tile::output::OutputRegion;
-use crate::work::parts::Grain;
+use crate::work::parts::SplitUnits;
 use std::ops::Range;
 
 /// Which channels are normalised together.
@@ -67,8 +67,8 @@ impl Ops {
         let work = elements(tensor.shape()).saturating_mul(2);
         let merge = merges(&tensor.view());
         let region = OutputRegion::new(tensor, merge);
-        let grain = elementwise_grain(region.layout());
-        split(region, grain, work, threads, &|mut region| {
+        let split_units = elementwise_split_units(region.layout());
+        split(region, split_units, work, threads, &|mut region| {
             tiles(&mut region, usize::MAX, |tile, at| {
                 let (scale, shift) = (&scale[at.channels.clone()], &shift[at.channels]);
                 self.kernels.ops.layers.scale_shift(scale, shift, at.per_row, tile);
@@ -114,8 +114,8 @@ impl Ops {
         let norm = Norm { input: input.pixels(), size, eps: f64::from(eps), scale, shift };
         let work = elements(shape).saturating_mul(6);
         let region = OutputRegion::new(output, false);
-        let grain = Grain::new(region.pixels.end, size);
-        split(region, grain, work, threads, &|mut region| {
+        let split_units = SplitUnits::new(region.pixels.end, size);
+        split(region, split_units, work, threads, &|mut region| {
             // As many whole groups at a time as have room for their numbers.
             let step = (BLOCK / size).max(1) * size;
             let Range { start, end } = region.channels.clone();

@@ -8,7 +8,7 @@ use crate::run::{Threads, check};
 use crate::tile::ops_table::{PoolSpec, WIDE};
 use crate::tile::output::OutputRegion;
 use crate::tile::window::{AxisSpec, WindowAxis};
-use crate::work::parts::Grain;
+use crate::work::parts::SplitUnits;
 use std::fmt;
 use std::ops::Range;
 
@@ -252,14 +252,14 @@ impl Ops {
             Layout::Nhwc | Layout::Nchw16c => BLOCK,
         };
         // Whole rows, which share their clipped windows.
-        let grain = Grain::new(desc.output.w, channels);
+        let split_units = SplitUnits::new(desc.output.w, channels);
         let per_output = if desc.spec.is_global() {
             desc.input.h as u64 * desc.input.w as u64
         } else {
             (desc.window.h as u64).saturating_mul(desc.window.w as u64)
         };
         let work = elements(desc.output).saturating_mul(per_output);
-        split(region, grain, work, threads, &|region| self.pool_region(&desc.spec, &input, region));
+        split(region, split_units, work, threads, &|region| self.pool_region(&desc.spec, &input, region));
         Ok(())
     }
 

@@ -66,7 +66,7 @@ impl Packing {
         let mut step = (PART / desc.taps().saturating_mul(size_of::<f32>())).max(1);
         let state = if options.select != Select::Measured && algo::takes_parts(choice.algorithm) {
             let conv = problem.prepare(choice.algorithm)?;
-            step = step.next_multiple_of(conv.driver.grain().channels);
+            step = step.next_multiple_of(conv.driver.split_units().channels);
             State::Plan(Box::new(ConvPlan::of(&problem, choice, conv)))
         } else {
             let own =

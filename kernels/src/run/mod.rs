@@ -71,7 +71,7 @@ impl PreparedConv {
         let region = OutputRegion::new(output, merge);
         let split = threads::Split {
             parts: threads.available().min(self.parts),
-            grain: self.driver.grain(),
+            split_units: self.driver.split_units(),
             slab_len: self.req.per_thread_len,
         };
         let slabs = &mut workspace.as_mut_slice()[..expected];

@@ -4,7 +4,7 @@
 
 use super::team::{MOST_PARTS, Team};
 use crate::tile::output::OutputRegion;
-use crate::work::parts::{Axis, Grain, cut, first_of_two};
+use crate::work::parts::{Axis, SplitUnits, first_half, split_axis};
 use std::sync::{Mutex, PoisonError};
 
 /// Whose threads run a plan.
@@ -49,7 +49,7 @@ impl Threads<'_> {
 /// A partition of the output: `parts` boxes, each with its slab of the workspace.
 pub(crate) struct Split {
     pub(crate) parts: usize,
-    pub(crate) grain: Grain,
+    pub(crate) split_units: SplitUnits,
     pub(crate) slab_len: usize,
 }
 
@@ -114,8 +114,8 @@ impl Split {
 
     /// Where to cut a part in two; `None` if nothing can be cut.
     fn seam(&self, part: &Part<'_, '_>) -> Option<Seam> {
-        let (axis, unit) = cut(&self.grain, part.threads, |axis| part.region.len(axis))?;
-        let (threads, count) = first_of_two(part.region.len(axis), unit, part.threads);
+        let (axis, unit) = split_axis(&self.split_units, part.threads, |axis| part.region.len(axis))?;
+        let (threads, count) = first_half(part.region.len(axis), unit, part.threads);
         Some(Seam { axis, count, threads })
     }
 }

@@ -26,7 +26,7 @@ const SLACK: usize = 32;
 const ROWS: usize = 4;
 
 /// One row of a strip.
-type Row = [f32; BUFFER + SLACK];
+type RowBuffer = [f32; BUFFER + SLACK];
 
 /// Any window, plane by plane.
 pub(crate) struct PoolPlanes<R>(PhantomData<R>);
@@ -113,8 +113,8 @@ unsafe fn run_strip<S: Simd, R: Reduce>(
     args: &PoolArgs,
     (input, out): (*const f32, *mut f32),
     strip: Strip,
-    buffer: &mut [Row; ROWS],
-    scales: &Row,
+    buffer: &mut [RowBuffer; ROWS],
+    scales: &RowBuffer,
 ) {
     let (h, w) = (&args.h, &args.w);
     let columns = strip.before..strip.before + strip.real;
@@ -210,9 +210,9 @@ unsafe fn vertical_vectors<S: Simd, R: Reduce, const NV: usize>(
 unsafe fn horizontal<S: Simd, R: Reduce>(
     s: S,
     args: &PoolArgs,
-    buffer: &Row,
+    buffer: &RowBuffer,
     count: usize,
-    (row_scale, scales): (f32, &Row),
+    (row_scale, scales): (f32, &RowBuffer),
     out: *mut f32,
 ) {
     let (stride, dilation, kernel) = (args.w.stride(), args.w.dilation(), args.w.kernel());

@@ -6,7 +6,7 @@ pub(crate) mod parts;
 pub(crate) mod prices;
 
 use crate::describe::ConvDesc;
-use parts::{Extents, Grain};
+use parts::{BoxExtents, SplitUnits};
 use prices::Typical;
 
 /// What the constants of the model belong to: loops that are alike.
@@ -96,7 +96,7 @@ pub(crate) struct Caches {
 
 /// A machine as far as counting is concerned: threads, and what each has.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Share {
+pub(crate) struct ThreadShare {
     pub(crate) parts: usize,
     pub(crate) caches: Caches,
     /// What is cut for, whatever the machine.
@@ -146,7 +146,7 @@ impl Work {
 
 /// What a plan would need and do.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Sketch {
+pub(crate) struct PlanEstimate {
     /// Exactly what the plan will say.
     pub(crate) packed_bytes: usize,
     /// Elements for one thread, exactly what the plan will say.
@@ -156,7 +156,7 @@ pub(crate) struct Sketch {
 
 /// The part of a problem that one thread computes, as extents and bytes.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Portion {
+pub(crate) struct LargestPart {
     pub(crate) images: f64,
     pub(crate) pixels: f64,
     /// Groups that it has channels of.
@@ -170,14 +170,14 @@ pub(crate) struct Portion {
     pub(crate) output_bytes: f64,
 }
 
-impl Portion {
-    /// Of `desc`, cut along `grain`; all images are one row of pixels if `merged`.
-    pub(crate) fn new(desc: &ConvDesc, grain: &Grain, merged: bool, parts: usize) -> Self {
+impl LargestPart {
+    /// Of `desc`, cut along `split_units`; all images are one row of pixels if `merged`.
+    pub(crate) fn new(desc: &ConvDesc, split_units: &SplitUnits, merged: bool, parts: usize) -> Self {
         let (input, output) = (desc.input(), desc.output());
         let pixels = output.h * output.w;
         let (images, all) = if merged { (1, output.n * pixels) } else { (output.n, pixels) };
-        let whole = Extents { images, pixels: all, channels: output.c };
-        let part = whole.largest_part(grain, parts);
+        let whole = BoxExtents { images, pixels: all, channels: output.c };
+        let part = whole.largest_part(split_units, parts);
         let groups = part.channels.div_ceil(desc.outs());
         let share = part.images as f64 / images as f64 * part.pixels as f64 / all as f64;
         let bytes = |elements: f64| elements * size_of::<f32>() as f64;

@@ -13,7 +13,7 @@ pub(crate) enum Axis {
 
 /// How a box may be cut among threads without spoiling tiles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Grain {
+pub(crate) struct SplitUnits {
     /// Pixels per tile.
     pub(crate) pixels: usize,
     /// Channels per panel.
@@ -22,7 +22,7 @@ pub(crate) struct Grain {
     pub(crate) channels_first: bool,
 }
 
-impl Grain {
+impl SplitUnits {
     /// Parts share the weights, if there are any.
     pub(crate) const fn new(pixels: usize, channels: usize) -> Self {
         Self { pixels, channels, channels_first: false }
@@ -31,13 +31,17 @@ impl Grain {
 
 /// Where to cut for `parts` threads: whole images if that is even; else pixels, whose parts share the weights, or
 /// channels, whose parts share the image; else whatever is least uneven. `None` if nothing can be cut.
-pub(crate) fn cut(grain: &Grain, parts: usize, len: impl Fn(Axis) -> usize) -> Option<(Axis, usize)> {
+pub(crate) fn split_axis(
+    split_units: &SplitUnits,
+    parts: usize,
+    len: impl Fn(Axis) -> usize,
+) -> Option<(Axis, usize)> {
     if parts < 2 {
         return None;
     }
-    let pixels = (Axis::Pixels, grain.pixels);
-    let channels = (Axis::Channels, grain.channels);
-    let (first, second) = if grain.channels_first { (channels, pixels) } else { (pixels, channels) };
+    let pixels = (Axis::Pixels, split_units.pixels);
+    let channels = (Axis::Channels, split_units.channels);
+    let (first, second) = if split_units.channels_first { (channels, pixels) } else { (pixels, channels) };
     let axes = [(Axis::Images, 1), first, second];
     // Of all threads' time, how much of it they work, in 1/1024.
     let busy = |&(axis, unit): &(Axis, usize)| {
@@ -53,20 +57,20 @@ pub(crate) fn cut(grain: &Grain, parts: usize, len: impl Fn(Axis) -> usize) -> O
 }
 
 /// Of `parts` threads and an axis of `len`, cut in units: how many threads get the first part, and its length.
-pub(crate) fn first_of_two(len: usize, unit: usize, parts: usize) -> (usize, usize) {
+pub(crate) fn first_half(len: usize, unit: usize, parts: usize) -> (usize, usize) {
     let (left, units) = (parts / 2, len.div_ceil(unit));
     (left, units.saturating_mul(left).div_ceil(parts).min(units - 1).max(1) * unit)
 }
 
 /// Extents of a box of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Extents {
+pub(crate) struct BoxExtents {
     pub(crate) images: usize,
     pub(crate) pixels: usize,
     pub(crate) channels: usize,
 }
 
-impl Extents {
+impl BoxExtents {
     fn len(&mut self, axis: Axis) -> &mut usize {
         match axis {
             Axis::Images => &mut self.images,
@@ -76,11 +80,11 @@ impl Extents {
     }
 
     /// The box of the thread that has the most to do, if so many share this one as `run` cuts it.
-    pub(crate) fn largest_part(self, grain: &Grain, mut parts: usize) -> Self {
+    pub(crate) fn largest_part(self, split_units: &SplitUnits, mut parts: usize) -> Self {
         let mut part = self;
-        while let Some((axis, unit)) = cut(grain, parts, |axis| *{ part }.len(axis)) {
+        while let Some((axis, unit)) = split_axis(split_units, parts, |axis| *{ part }.len(axis)) {
             let len = *part.len(axis);
-            let (left, count) = first_of_two(len, unit, parts);
+            let (left, count) = first_half(len, unit, parts);
             let first = count.min(len) as f64 / left as f64;
             let second = len.saturating_sub(count) as f64 / (parts - left) as f64;
             (*part.len(axis), parts) =

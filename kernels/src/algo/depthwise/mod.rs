@@ -23,9 +23,9 @@ use crate::tile::depthwise_table::{DepthwiseKernels, Image, Window};
 use crate::tile::output::OutputRegion;
 use crate::tile::post::Post;
 use crate::tile::table::KernelSet;
-use crate::work::parts::Grain;
+use crate::work::parts::SplitUnits;
 use std::ops::Range;
-pub(crate) use work::sketch;
+pub(crate) use work::estimate;
 
 /// Channels of a group from which on a matrix product has enough to sum.
 const MOST_PER_GROUP: usize = 16;
@@ -153,10 +153,10 @@ fn source(desc: &ConvDesc, lanes: usize, vector: &Vector, c: usize) -> LaneSourc
 }
 
 /// Whole rows of the output; in NCHW, whole tiles of them.
-fn grain(desc: &ConvDesc, reading: Reading, kernels: &DepthwiseKernels) -> Grain {
+fn split_units(desc: &ConvDesc, reading: Reading, kernels: &DepthwiseKernels) -> SplitUnits {
     match reading {
-        Reading::Pixels => Grain::new(desc.output().w * kernels.outputs(), 1),
-        _ => Grain::new(desc.output().w, BLOCK),
+        Reading::Pixels => SplitUnits::new(desc.output().w * kernels.outputs(), 1),
+        _ => SplitUnits::new(desc.output().w, BLOCK),
     }
 }
 
@@ -210,8 +210,8 @@ impl Depthwise {
         self.weights.bytes() + self.bias.bytes() + self.slope.bytes() + sources
     }
 
-    pub(crate) fn grain(&self) -> Grain {
-        grain(&self.desc, self.reading, self.kernels)
+    pub(crate) fn split_units(&self) -> SplitUnits {
+        split_units(&self.desc, self.reading, self.kernels)
     }
 
     /// Output channels of a vector.

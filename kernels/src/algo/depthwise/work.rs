@@ -1,13 +1,13 @@
 //! What a depthwise convolution would do.
 
-use super::{Reading, count_vectors, grain, reading};
+use super::{Reading, count_vectors, reading, split_units};
 use crate::describe::{ConvDesc, Size2};
 use crate::tile::depthwise_read::LaneSource;
 use crate::tile::table::KernelSet;
-use crate::work::{Family, Portion, Share, Sketch, Term, Work};
+use crate::work::{Family, LargestPart, PlanEstimate, Term, ThreadShare, Work};
 
 /// Everything that the choice wants to know; `desc` must be supported.
-pub(crate) fn sketch(desc: &ConvDesc, kernels: &'static KernelSet, share: &Share) -> Sketch {
+pub(crate) fn estimate(desc: &ConvDesc, kernels: &'static KernelSet, share: &ThreadShare) -> PlanEstimate {
     let kernels = kernels.depthwise();
     let lanes = kernels.lanes();
     let reading = reading(desc, lanes);
@@ -21,7 +21,7 @@ pub(crate) fn sketch(desc: &ConvDesc, kernels: &'static KernelSet, share: &Share
     let of_vector = desc.taps().saturating_mul(width).saturating_add(desc.epilogue().per_channel() * lanes);
     let packed = count.saturating_mul(of_vector);
 
-    let part = Portion::new(desc, &grain(desc, reading, kernels), false, share.parts);
+    let part = LargestPart::new(desc, &split_units(desc, reading, kernels), false, share.parts);
     let mut work = Work::new(match reading {
         Reading::Pixels => Family::DepthwisePixels,
         Reading::Channels => Family::DepthwiseChannels,
@@ -55,7 +55,7 @@ pub(crate) fn sketch(desc: &ConvDesc, kernels: &'static KernelSet, share: &Share
     let once = part.input_bytes + part.output_bytes;
     work.traffic.add(once, once, &share.caches);
     work.flops = 2.0 * desc.cost().macs as f64;
-    Sketch {
+    PlanEstimate {
         packed_bytes: packed.saturating_mul(size_of::<f32>()).saturating_add(sources),
         workspace_len: 0,
         work,

@@ -15,8 +15,8 @@
 //! K is cut into blocks of some two thousand products at most, and accumulated in an order that depends on the problem
 //! alone: not on tiles, regions or threads.
 
-mod plan;
 mod rows;
+mod schedule;
 mod work;
 
 use super::operands::Operands;
@@ -28,19 +28,19 @@ use crate::tile::direct_table::{DirectImage, DirectK, DirectTile, DirectWeights,
 use crate::tile::output::{OutputRegion, OutputTile, TileOffset};
 use crate::tile::post::Post;
 use crate::tile::table::KernelSet;
-use crate::work::parts::Grain;
-use plan::{DirectCut, Source, WEIGHTS_SHARE, k_order};
-pub(crate) use plan::{groups_fit_blocks, supports};
+use crate::work::parts::SplitUnits;
 use rows::KernelRows;
+use schedule::{DirectSchedule, ImageSource, WEIGHTS_SHARE, k_order};
+pub(crate) use schedule::{groups_fit_blocks, supports};
 use std::ops::Range;
-pub(crate) use work::sketch;
+pub(crate) use work::estimate;
 
 /// A planned direct convolution.
 pub(crate) struct DirectConv {
     desc: ConvDesc,
     kernels: &'static KernelSet,
     weights: GemmWeights,
-    cut: DirectCut,
+    schedule: DirectSchedule,
     tiles: TileRow,
     /// Input channels of a group.
     channels: usize,
@@ -54,28 +54,28 @@ impl DirectConv {
         weights: &Weights<'_>,
         kernels: &'static KernelSet,
     ) -> Result<Self, ConvError> {
-        let cut = DirectCut::new(desc, kernels);
+        let schedule = DirectSchedule::new(desc, kernels);
         let tile = &kernels.direct;
         let runs = try_collect("runs of a kernel row", rows::kernel_runs(desc, tile.taps))?;
-        let packed = match cut.source {
-            Source::Image => None,
-            Source::Rows(rows) => Some(rows),
+        let packed = match schedule.source {
+            ImageSource::Image => None,
+            ImageSource::Rows(rows) => Some(rows),
         };
         Ok(Self {
             desc: *desc,
             kernels,
             tiles: rows::tile_row(desc, tile.pixels, &runs, packed)?,
             channels: desc.ins(),
-            weights: GemmWeights::new(desc, weights, &tile.shape, cut.layout)?,
-            ahead: cut.shape.bytes() > WEIGHTS_SHARE,
-            cut,
+            weights: GemmWeights::new(desc, weights, &tile.shape, schedule.layout)?,
+            ahead: schedule.shape.bytes() > WEIGHTS_SHARE,
+            schedule,
         })
     }
 
     /// See [`GemmWeights::fill`].
     pub(crate) fn fill(&mut self, channels: Range<usize>, filters: &[f32]) -> Result<(), ConvError> {
         let runs = try_collect("runs of a kernel row", rows::kernel_runs(&self.desc, self.tile().taps))?;
-        let order = k_order(&self.desc, &self.cut.source, &runs)?;
+        let order = k_order(&self.desc, &self.schedule.source, &runs)?;
         self.weights.fill(channels, filters, |k| order[k])
     }
 
@@ -87,12 +87,12 @@ impl DirectConv {
         self.weights.bytes()
     }
 
-    pub(crate) fn grain(&self) -> Grain {
-        self.cut.grain(&self.desc)
+    pub(crate) fn split_units(&self) -> SplitUnits {
+        self.schedule.split_units(&self.desc)
     }
 
     pub(crate) fn workspace_len(&self) -> usize {
-        self.cut.workspace_len(&self.desc)
+        self.schedule.workspace_len(&self.desc)
     }
 
     pub(crate) fn run(&self, operands: &Operands<'_>, region: &mut OutputRegion<'_>, slab: &mut [f32]) {
@@ -100,19 +100,19 @@ impl DirectConv {
             (region.images.clone(), region.channels.clone(), region.pixels.clone());
         let width = self.desc.output().w;
         let rows = pixels.start / width..pixels.end.div_ceil(width);
-        let (packed, lines) = slab.split_at_mut(self.cut.packed_len(&self.desc));
+        let (packed, lines) = slab.split_at_mut(self.schedule.packed_len(&self.desc));
         for n in images {
             for group in self.desc.groups_of(&channels) {
-                for y in rows.clone().step_by(self.cut.stretch) {
-                    let ys = y..rows.end.min(y.saturating_add(self.cut.stretch));
+                for y in rows.clone().step_by(self.schedule.stretch) {
+                    let ys = y..rows.end.min(y.saturating_add(self.schedule.stretch));
                     let first = group * self.channels;
                     let packed_rows = KernelRows::input_rows(&self.desc, &ys);
-                    if let Source::Rows(rows) = self.cut.source {
+                    if let ImageSource::Rows(rows) = self.schedule.source {
                         let channels = first..first + self.channels;
                         rows.pack(&self.desc, &operands.input, n, channels, packed_rows.clone(), packed);
                     }
-                    for c in (0..self.channels).step_by(self.cut.k_block) {
-                        let c = c..self.channels.min(c.saturating_add(self.cut.k_block));
+                    for c in (0..self.channels).step_by(self.schedule.k_block) {
+                        let c = c..self.channels.min(c.saturating_add(self.schedule.k_block));
                         let block = Block {
                             operands,
                             n,
@@ -138,7 +138,7 @@ impl DirectConv {
             let mut hint = if self.ahead { self.weights.next_columns(index, start) } else { &[] };
             for y in block.ys.clone() {
                 let weights = DirectWeights { data: columns.data, step: columns.step, hint };
-                let row = Row { y, panel, index, weights };
+                let row = OutputRow { y, panel, index, weights };
                 if desc.output_layout() == Layout::Nchw {
                     self.row_of_planes(block, &row, region, lines);
                 } else {
@@ -153,7 +153,7 @@ impl DirectConv {
     }
 
     /// One row of NHWC or Nchw16c output against one panel.
-    fn row_of_channels(&self, block: &Block<'_>, row: &Row<'_>, region: &mut OutputRegion<'_>) {
+    fn row_of_channels(&self, block: &Block<'_>, row: &OutputRow<'_>, region: &mut OutputRegion<'_>) {
         let Panel { channel, lo, hi } = row.panel;
         let width = self.desc.output().w;
         let p = row.y * width..(row.y + 1) * width;
@@ -166,7 +166,7 @@ impl DirectConv {
 
     /// The blocks of kernel rows, each of which is accumulated by itself.
     fn kernel_blocks(&self) -> impl Iterator<Item = Range<usize>> {
-        let (rows, step) = (self.desc.kernel().h, self.cut.row_block);
+        let (rows, step) = (self.desc.kernel().h, self.schedule.row_block);
         (0..rows).step_by(step).map(move |first| first..rows.min(first + step))
     }
 
@@ -174,7 +174,7 @@ impl DirectConv {
     fn call(
         &self,
         block: &Block<'_>,
-        row: &Row<'_>,
+        row: &OutputRow<'_>,
         kernel: &Range<usize>,
         out: OutputTile<'_>,
         residual: Option<(&[f32], TileOffset)>,
@@ -182,7 +182,7 @@ impl DirectConv {
         let desc = &self.desc;
         let rows = KernelRows::of(desc, row.y).within(desc, kernel);
         let channels = block.c.len();
-        let chunk = self.cut.chunk.min(channels);
+        let chunk = self.schedule.chunk.min(channels);
         let k = DirectK {
             chunks: channels.div_ceil(chunk),
             channels: chunk,
@@ -208,8 +208,8 @@ impl DirectConv {
     fn image<'a>(&self, block: &Block<'a>, rows: &KernelRows) -> DirectImage<'a> {
         let input = &block.operands.input;
         let (width, dilation) = (self.desc.input().w, self.desc.dilation().h);
-        match self.cut.source {
-            Source::Image => {
+        match self.schedule.source {
+            ImageSource::Image => {
                 let view = &input.view;
                 let channel = block.group * self.channels + block.c.start;
                 DirectImage {
@@ -221,7 +221,7 @@ impl DirectConv {
                     packed: false,
                 }
             }
-            Source::Rows(packed) => {
+            ImageSource::Rows(packed) => {
                 let channel = packed.channel_len();
                 let row = self.channels * channel;
                 let first = rows.input_row.saturating_sub(block.packed_rows.start) * row;
@@ -241,7 +241,7 @@ impl DirectConv {
     fn row_of_planes(
         &self,
         block: &Block<'_>,
-        row: &Row<'_>,
+        row: &OutputRow<'_>,
         region: &mut OutputRegion<'_>,
         lines: &mut [f32],
     ) {
@@ -249,7 +249,7 @@ impl DirectConv {
         let place =
             PlaneRows { n: block.n, p: row.y * width, rows: 1, pixels: width, line: width, panel, columns };
         let (residual, copy) = (block.operands.residual.as_ref(), &self.kernels.ops.layers);
-        let lines = &mut lines[..self.cut.lines_len(&self.desc)];
+        let lines = &mut lines[..self.schedule.lines_len(&self.desc)];
         place.write(residual, copy, region, lines, |line, residual| {
             for kernel in self.kernel_blocks() {
                 let out = OutputTile::of_matrix_columns(line, width, columns, panel.lo..panel.hi);
@@ -273,7 +273,7 @@ struct Block<'a> {
 }
 
 /// One row of the output against one panel.
-struct Row<'a> {
+struct OutputRow<'a> {
     y: usize,
     panel: Panel,
     /// The panel's.

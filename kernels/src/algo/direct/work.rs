@@ -1,46 +1,55 @@
 //! What a direct convolution would do.
 
-use super::plan::{DirectCut, Source};
+use super::schedule::{DirectSchedule, ImageSource};
 use crate::describe::{BLOCK, ConvDesc, Layout, Size2};
 use crate::tile::table::KernelSet;
-use crate::work::{Family, Portion, Share, Sketch, Term, Work};
+use crate::work::{Family, LargestPart, PlanEstimate, Term, ThreadShare, Work};
 
 /// Everything that the choice wants to know; `desc` must be supported.
-pub(crate) fn sketch(desc: &ConvDesc, kernels: &'static KernelSet, share: &Share) -> Sketch {
-    let cut = DirectCut::new(desc, kernels);
-    let part = Portion::new(desc, &cut.grain(desc), false, share.parts);
-    Sketch {
-        packed_bytes: cut.shape.bytes(),
-        workspace_len: cut.workspace_len(desc),
-        work: work(desc, &cut, kernels, &part, share),
+pub(crate) fn estimate(desc: &ConvDesc, kernels: &'static KernelSet, share: &ThreadShare) -> PlanEstimate {
+    let schedule = DirectSchedule::new(desc, kernels);
+    let part = LargestPart::new(desc, &schedule.split_units(desc), false, share.parts);
+    PlanEstimate {
+        packed_bytes: schedule.shape.bytes(),
+        workspace_len: schedule.workspace_len(desc),
+        work: work(desc, &schedule, kernels, &part, share),
     }
 }
 
-fn work(desc: &ConvDesc, cut: &DirectCut, kernels: &KernelSet, part: &Portion, share: &Share) -> Work {
-    let mut work =
-        Work::new(if cut.source == Source::Image { Family::DirectImage } else { Family::DirectRows });
+fn work(
+    desc: &ConvDesc,
+    schedule: &DirectSchedule,
+    kernels: &KernelSet,
+    part: &LargestPart,
+    share: &ThreadShare,
+) -> Work {
+    let mut work = Work::new(if schedule.source == ImageSource::Image {
+        Family::DirectImage
+    } else {
+        Family::DirectRows
+    });
     let (kernel, width) = (desc.kernel(), desc.output().w);
     let rows = part.images * part.pixels / width as f64;
-    let panels = part.panels(cut.shape.panels.width);
-    let vectors = cut.shape.panels.width as f64 / kernels.direct.shape.lanes as f64;
+    let panels = part.panels(schedule.shape.panels.width);
+    let vectors = schedule.shape.panels.width as f64 / kernels.direct.shape.lanes as f64;
     // As even as there are tiles for. Few sums in flight wait for each other.
     let most = *kernels.direct.pixels.last().expect("there are tiles");
     let tiles = width.div_ceil(most) as f64;
     let pixels = width as f64 / tiles;
-    let row_taps = inside(desc) * row_taps(desc, cut, most) * part.ins as f64;
+    let row_taps = inside(desc) * row_taps(desc, schedule, most) * part.ins as f64;
     let step = tiles * (pixels.max(8.0 / vectors) * vectors).max(4.0 + vectors);
     work.add(Term::Fma, rows * panels * row_taps * step);
-    let k_blocks = part.ins.div_ceil(cut.k_block) as f64;
-    let blocks = k_blocks * kernel.h.div_ceil(cut.row_block) as f64;
+    let k_blocks = part.ins.div_ceil(schedule.k_block) as f64;
+    let blocks = k_blocks * kernel.h.div_ceil(schedule.row_block) as f64;
     // Each tile begins again at every run of every kernel row of every chunk.
-    let chunks = part.ins.div_ceil(cut.chunk) as f64;
-    let runs = inside(desc) * cut.runs as f64 * chunks;
+    let chunks = part.ins.div_ceil(schedule.chunk) as f64;
+    let runs = inside(desc) * schedule.runs as f64 * chunks;
     work.add(Term::Tile, rows * panels * tiles * (runs + blocks));
     work.add(Term::Store, rows * panels * width as f64 * vectors * (2.0 * blocks - 1.0));
     work.add(Term::Call, rows * panels * blocks);
-    let stretches = part.images * (part.pixels / width as f64 / cut.stretch as f64).ceil();
-    pack(desc, cut, part, stretches, &mut work);
-    traffic(desc, cut, part, (stretches, panels), share, &mut work);
+    let stretches = part.images * (part.pixels / width as f64 / schedule.stretch as f64).ceil();
+    pack(desc, schedule, part, stretches, &mut work);
+    traffic(desc, schedule, part, (stretches, panels), share, &mut work);
     work.flops = 2.0 * desc.cost().macs as f64;
     work
 }
@@ -80,18 +89,18 @@ fn live(desc: &ConvDesc) -> f64 {
 
 /// Taps of a kernel row that a tile of `pixels` walks: on the image itself, those that no pixel of a short row is under are
 /// left out.
-fn row_taps(desc: &ConvDesc, cut: &DirectCut, pixels: usize) -> f64 {
+fn row_taps(desc: &ConvDesc, schedule: &DirectSchedule, pixels: usize) -> f64 {
     let (taps, width) = (desc.kernel().w, desc.output().w);
-    if cut.source != Source::Image || width > pixels {
+    if schedule.source != ImageSource::Image || width > pixels {
         return taps as f64;
     }
     of_columns(desc).filter(|&outputs| outputs > 0).count().max(1) as f64
 }
 
 /// Rows that are copied, and NCHW outputs that are transposed.
-fn pack(desc: &ConvDesc, cut: &DirectCut, part: &Portion, stretches: f64, work: &mut Work) {
-    if let Source::Rows(rows) = cut.source {
-        let lines = part.groups * stretches * (cut.input_rows(desc) * part.ins) as f64;
+fn pack(desc: &ConvDesc, schedule: &DirectSchedule, part: &LargestPart, stretches: f64, work: &mut Work) {
+    if let ImageSource::Rows(rows) = schedule.source {
+        let lines = part.groups * stretches * (schedule.input_rows(desc) * part.ins) as f64;
         let elements = lines * rows.channel_len() as f64;
         if desc.layout() == Layout::Nchw && desc.stride().w == 1 {
             work.add(Term::Pack, lines + elements / BLOCK as f64);
@@ -107,15 +116,15 @@ fn pack(desc: &ConvDesc, cut: &DirectCut, part: &Portion, stretches: f64, work: 
 
 fn traffic(
     desc: &ConvDesc,
-    cut: &DirectCut,
-    part: &Portion,
+    schedule: &DirectSchedule,
+    part: &LargestPart,
     (stretches, panels): (f64, f64),
-    share: &Share,
+    share: &ThreadShare,
     work: &mut Work,
 ) {
     let (caches, float) = (&share.caches, size_of::<f32>() as f64);
-    let weights = live(desc) * panels * (cut.shape.k * cut.shape.panels.width) as f64 * float;
-    let workspace = cut.workspace_len(desc) as f64 * float;
+    let weights = live(desc) * panels * (schedule.shape.k * schedule.shape.panels.width) as f64 * float;
+    let workspace = schedule.workspace_len(desc) as f64 * float;
     let once = weights + part.input_bytes + part.output_bytes;
     let traffic = &mut work.traffic;
     traffic.add(once, once + workspace, caches);
@@ -123,7 +132,7 @@ fn traffic(
     traffic.add(weights * (stretches - 1.0).max(0.0), weights + of_stretch, caches);
     // Every panel reads the stretch, every row of it the panel.
     let of_group = panels / part.groups;
-    let panel = weights / panels * (cut.k_block as f64 / part.ins as f64);
+    let panel = weights / panels * (schedule.k_block as f64 / part.ins as f64);
     let packed = workspace.max(part.input_bytes / stretches);
     traffic.add(part.input_bytes * (of_group - 1.0), packed + panel, caches);
     let rows = part.images * part.pixels / desc.output().w as f64;

@@ -16,8 +16,8 @@
 //! The tiles are cut from the whole output, not from what a thread has of it, and a sum is over the channels in their
 //! order: so neither threads nor batches change a bit.
 
-mod cut;
 mod plane;
+mod schedule;
 mod spectra;
 mod work;
 
@@ -32,20 +32,20 @@ use crate::tile::layer_table::InputTile;
 use crate::tile::output::{OutputRegion, OutputTile, TileOffset};
 use crate::tile::post::Post;
 use crate::tile::table::KernelSet;
-use crate::work::parts::Grain;
+use crate::work::parts::SplitUnits;
 use crate::work::prices::Typical;
-pub(crate) use cut::supports;
-use cut::{Channels, Cut, Lanes, Plan};
 use plane::{Scratch, Transform};
+pub(crate) use schedule::supports;
+use schedule::{Channels, FftSchedule, Lanes, Tiling};
 use spectra::Spectra;
 use std::ops::Range;
-pub(crate) use work::sketch;
+pub(crate) use work::estimate;
 
 /// A planned convolution by Fourier transforms.
 pub(crate) struct FftConv {
     desc: ConvDesc,
     kernels: &'static KernelSet,
-    plan: Plan,
+    schedule: FftSchedule,
     channels: Channels,
     transform: Transform,
     spectra: Spectra,
@@ -63,7 +63,7 @@ struct Tile {
 
 /// Neighbouring lanes that are neighbouring input channels.
 #[derive(Debug, Clone, Copy, Default)]
-struct Run {
+struct LaneRun {
     lane: usize,
     channel: usize,
     len: usize,
@@ -71,12 +71,12 @@ struct Run {
 
 /// The input channels of sixteen lanes.
 #[derive(Default)]
-struct Runs {
-    runs: [Run; BLOCK],
+struct LaneRuns {
+    runs: [LaneRun; BLOCK],
     count: usize,
 }
 
-impl Runs {
+impl LaneRuns {
     /// Adds a lane, the one after all others.
     fn push(&mut self, lane: usize, channel: usize, layout: Layout) {
         if let Some(run) = self.runs[..self.count].last_mut() {
@@ -86,7 +86,7 @@ impl Runs {
                 return;
             }
         }
-        self.runs[self.count] = Run { lane, channel, len: 1 };
+        self.runs[self.count] = LaneRun { lane, channel, len: 1 };
         self.count += 1;
     }
 }
@@ -111,10 +111,10 @@ impl FftConv {
         typical: &Typical,
     ) -> Result<Self, ConvError> {
         let channels = Channels::of(desc);
-        let plan = work::plan(desc, &channels, kernels.fft(), typical);
-        let transform = Transform::new(plan.cut, kernels.fft());
+        let schedule = work::schedule(desc, &channels, kernels.fft(), typical);
+        let transform = Transform::new(schedule.tiling, kernels.fft());
         let spectra = Spectra::new(desc, &channels, weights, &transform)?;
-        Ok(Self { desc: *desc, kernels, plan, channels, transform, spectra })
+        Ok(Self { desc: *desc, kernels, schedule, channels, transform, spectra })
     }
 
     pub(crate) fn kernels(&self) -> &'static FftKernels {
@@ -125,16 +125,16 @@ impl FftConv {
         self.spectra.bytes() + self.transform.bytes()
     }
 
-    pub(crate) fn grain(&self) -> Grain {
-        self.plan.cut.grain(&self.desc)
+    pub(crate) fn split_units(&self) -> SplitUnits {
+        self.schedule.tiling.split_units(&self.desc)
     }
 
     pub(crate) fn workspace_len(&self) -> usize {
-        self.plan.lens(&self.desc, &self.channels).sum()
+        self.schedule.lens(&self.desc, &self.channels).sum()
     }
 
     fn memory<'a>(&self, slab: &'a mut [f32]) -> Memory<'a> {
-        let lens = self.plan.lens(&self.desc, &self.channels);
+        let lens = self.schedule.lens(&self.desc, &self.channels);
         let (scratch, slab) = slab.split_at_mut(lens.scratch);
         let (image, slab) = slab.split_at_mut(lens.image);
         let (sums, slab) = slab.split_at_mut(lens.sums);
@@ -144,22 +144,25 @@ impl FftConv {
 
     /// Tile `index` of `tiles`.
     fn tile(&self, tiles: &TileGrid, index: usize) -> Tile {
-        let (Cut { y: cut_y, x: cut_x }, output) = (self.plan.cut, self.desc.output());
+        let (Tiling { y: cut_y, x: cut_x }, output) = (self.schedule.tiling, self.desc.output());
         let (n, row, column) = tiles.at(index);
         let (y, x) = (row * cut_y.outputs, column * cut_x.outputs);
         Tile { n, y, x, rows: cut_y.outputs.min(output.h - y), columns: cut_x.outputs.min(output.w - x) }
     }
 
     pub(crate) fn run(&self, operands: &Operands<'_>, region: &mut OutputRegion<'_>, slab: &mut [f32]) {
-        let tiles =
-            TileGrid::of(region, self.desc.output().w, (self.plan.cut.y.outputs, self.plan.cut.x.outputs));
+        let tiles = TileGrid::of(
+            region,
+            self.desc.output().w,
+            (self.schedule.tiling.y.outputs, self.schedule.tiling.x.outputs),
+        );
         let mut memory = self.memory(slab);
         match self.channels.lanes {
             Lanes::Groups => self.every_lane(operands, region, &tiles, &mut memory),
             Lanes::Outputs => {
                 for group in self.desc.groups_of(&region.channels) {
-                    for first in (0..tiles.len()).step_by(self.plan.batch) {
-                        let batch = first..tiles.len().min(first + self.plan.batch);
+                    for first in (0..tiles.len()).step_by(self.schedule.batch) {
+                        let batch = first..tiles.len().min(first + self.schedule.batch);
                         self.group(operands, region, group, (&tiles, batch), &mut memory);
                     }
                 }
@@ -177,10 +180,10 @@ impl FftConv {
         memory: &mut Memory<'_>,
     ) {
         let ins = self.channels.ins;
-        let (bins, count) = (self.plan.cut.bins(), batch.len());
+        let (bins, count) = (self.schedule.tiling.bins(), batch.len());
         let blocks = memory.image.chunks_exact_mut(bins * count * COMPLEX);
         for (block, image) in blocks.take(self.channels.kept()).enumerate() {
-            let mut runs = Runs::default();
+            let mut runs = LaneRuns::default();
             for lane in 0..BLOCK.min(ins - block * BLOCK) {
                 runs.push(lane, group * ins + block * BLOCK + lane, self.desc.layout());
             }
@@ -217,13 +220,13 @@ impl FftConv {
             for tile in 0..tiles.len() {
                 let tile = self.tile(tiles, tile);
                 for c in 0..ins {
-                    let mut runs = Runs::default();
+                    let mut runs = LaneRuns::default();
                     for lane in whole.lo..whole.hi {
                         runs.push(lane, (whole.channel + lane) / outs * ins + c, self.desc.layout());
                     }
                     let image = (&mut memory.scratch, &mut *memory.image, 1);
                     self.forward(&operands.input, &tile, &runs, image);
-                    let bins = self.plan.cut.bins();
+                    let bins = self.schedule.tiling.bins();
                     let weights = &weights[c * COMPLEX..];
                     let factors = Factors { image: memory.image, weights, bins, channels: ins };
                     self.kernels().lane_product(&factors, c > 0, memory.sums);
@@ -238,13 +241,13 @@ impl FftConv {
         &self,
         input: &PixelRef<'_>,
         tile: &Tile,
-        runs: &Runs,
+        runs: &LaneRuns,
         (scratch, spectrum, step): (&mut Scratch<'_>, &mut [f32], usize),
     ) {
         let (size, kernel, pad) = (self.desc.input(), self.desc.kernel(), self.desc.pad());
         let transposed = self.desc.layout() == Layout::Nchw;
-        let ys = reads(tile.y, tile.rows, kernel.h, pad.top, size.h, self.plan.cut.y.n);
-        let xs = reads(tile.x, tile.columns, kernel.w, pad.left, size.w, self.plan.cut.x.n);
+        let ys = reads(tile.y, tile.rows, kernel.h, pad.top, size.h, self.schedule.tiling.y.n);
+        let xs = reads(tile.x, tile.columns, kernel.w, pad.left, size.w, self.schedule.tiling.x.n);
         self.transform.forward(scratch, spectrum, step, |y, stage| {
             if !ys.contains(&y) {
                 return false;

@@ -1,7 +1,7 @@
 //! The weights' spectra: sixteen output channels a panel.
 
-use super::cut::{Channels, Lanes};
 use super::plane::{Scratch, Transform};
+use super::schedule::{Channels, Lanes};
 use crate::algo::packed::{PACKED, Panel, PanelShape, Panels, flushed};
 use crate::algo::planes::layout_of_panels;
 use crate::describe::{BLOCK, ConvDesc, ConvError, Weights};
@@ -40,10 +40,10 @@ impl Spectra {
     ) -> Result<Self, ConvError> {
         let of_groups = (desc.output().c, groups(desc, channels));
         let panels = Panels::of_groups(desc, of_groups, weights, &SHAPE, layout_of_panels(desc))?;
-        let spectrum_len = transform.cut().spectrum_len();
+        let spectrum_len = transform.tiling().spectrum_len();
         let len = channels.ins.saturating_mul(spectrum_len);
         let mut data = Buffer::zeroed_for(PACKED, panels.all().len().saturating_mul(len))?;
-        let scratch_len = transform.cut().scratch_len();
+        let scratch_len = transform.tiling().scratch_len();
         let mut memory = Buffer::zeroed_for("transforms of weights", scratch_len + spectrum_len)?;
         let (scratch, spectrum) = memory.split_at_mut(scratch_len);
         let mut scratch = transform.scratch(scratch);

@@ -1,50 +1,55 @@
 //! What a convolution by Fourier transforms would do, and the cut for which that takes the least time.
 
-use super::cut::{self, Channels, Lanes, Plan};
+use super::schedule::{self, Channels, FftSchedule, Lanes};
 use super::spectra;
 use crate::describe::{BLOCK, ConvDesc, Layout};
 use crate::tile::fft::Length;
 use crate::tile::fft_table::FftKernels;
 use crate::tile::table::KernelSet;
-use crate::work::parts::Grain;
+use crate::work::parts::SplitUnits;
 use crate::work::prices::Typical;
-use crate::work::{Caches, Family, Portion, Share, Sketch, Term, Work};
+use crate::work::{Caches, Family, LargestPart, PlanEstimate, Term, ThreadShare, Work};
 
 /// Everything that the choice wants to know; `desc` must be supported.
-pub(crate) fn sketch(desc: &ConvDesc, kernels: &'static KernelSet, share: &Share) -> Sketch {
+pub(crate) fn estimate(desc: &ConvDesc, kernels: &'static KernelSet, share: &ThreadShare) -> PlanEstimate {
     let channels = Channels::of(desc);
-    let plan = plan(desc, &channels, kernels.fft(), &share.typical);
+    let schedule = schedule(desc, &channels, kernels.fft(), &share.typical);
     let panels = spectra::panels(desc, &channels);
-    let factors = Length::bytes_of(plan.cut.y.n) + Length::bytes_of(plan.cut.x.n);
-    let weights = panels.count * channels.ins * plan.cut.spectrum_len();
-    let part = Portion::new(desc, &plan.cut.grain(desc), false, share.parts);
+    let factors = Length::bytes_of(schedule.tiling.y.n) + Length::bytes_of(schedule.tiling.x.n);
+    let weights = panels.count * channels.ins * schedule.tiling.spectrum_len();
+    let part = LargestPart::new(desc, &schedule.tiling.split_units(desc), false, share.parts);
     let counted = Counted { desc, channels: &channels, lanes: kernels.fft().lanes(), part: &part };
-    Sketch {
+    PlanEstimate {
         packed_bytes: weights * size_of::<f32>() + panels.bytes() + factors,
-        workspace_len: plan.lens(desc, &channels).sum(),
-        work: counted.work(&plan, &share.caches),
+        workspace_len: schedule.lens(desc, &channels).sum(),
+        work: counted.work(&schedule, &share.caches),
     }
 }
 
 /// The cut and the batch for which the work takes the least time on one thread of a `typical` machine; `desc` must be supported.
-pub(super) fn plan(desc: &ConvDesc, channels: &Channels, kernels: &FftKernels, typical: &Typical) -> Plan {
-    let part = &Portion::new(desc, &Grain::new(1, 1), false, 1);
+pub(super) fn schedule(
+    desc: &ConvDesc,
+    channels: &Channels,
+    kernels: &FftKernels,
+    typical: &Typical,
+) -> FftSchedule {
+    let part = &LargestPart::new(desc, &SplitUnits::new(1, 1), false, 1);
     let counted = Counted { desc, channels, lanes: kernels.lanes(), part };
     let most = if channels.lanes == Lanes::Groups { 1 } else { kernels.tiles() };
-    let mut best: Option<(f64, Plan)> = None;
+    let mut best: Option<(f64, FftSchedule)> = None;
     let is_best =
-        |best: &Option<(f64, Plan)>, seconds: f64| best.as_ref().is_none_or(|best| seconds < best.0);
-    for cut in cut::all(desc, channels) {
-        let most = most.min(cut.tiles(desc.input().n));
+        |best: &Option<(f64, FftSchedule)>, seconds: f64| best.as_ref().is_none_or(|best| seconds < best.0);
+    for tiling in schedule::all(desc, channels) {
+        let most = most.min(tiling.tiles(desc.input().n));
         // A smaller batch has no less to compute, and bytes take no less than no time.
-        if !is_best(&best, typical.prices.total(&counted.compute(&Plan { cut, batch: most }))) {
+        if !is_best(&best, typical.prices.total(&counted.compute(&FftSchedule { tiling, batch: most }))) {
             continue;
         }
         for batch in 1..=most {
-            let plan = Plan { cut, batch };
-            let seconds = typical.prices.total(&counted.work(&plan, &typical.caches));
+            let schedule = FftSchedule { tiling, batch };
+            let seconds = typical.prices.total(&counted.work(&schedule, &typical.caches));
             if is_best(&best, seconds) {
-                best = Some((seconds, plan));
+                best = Some((seconds, schedule));
             }
         }
     }
@@ -57,7 +62,7 @@ struct Counted<'a> {
     channels: &'a Channels,
     /// Of a vector.
     lanes: usize,
-    part: &'a Portion,
+    part: &'a LargestPart,
 }
 
 impl Counted<'_> {
@@ -65,13 +70,13 @@ impl Counted<'_> {
         self.channels.lanes == Lanes::Groups
     }
 
-    fn tiles(&self, plan: &Plan) -> f64 {
-        let rows = (self.part.pixels / self.desc.output().w as f64 / plan.cut.y.outputs as f64).ceil();
-        self.part.images * rows * plan.cut.x.tiles as f64
+    fn tiles(&self, schedule: &FftSchedule) -> f64 {
+        let rows = (self.part.pixels / self.desc.output().w as f64 / schedule.tiling.y.outputs as f64).ceil();
+        self.part.images * rows * schedule.tiling.x.tiles as f64
     }
 
-    fn batches(&self, plan: &Plan) -> f64 {
-        (self.tiles(plan) / plan.batch as f64).ceil()
+    fn batches(&self, schedule: &FftSchedule) -> f64 {
+        (self.tiles(schedule) / schedule.batch as f64).ceil()
     }
 
     /// Vectors of sixteen input channels that are transformed, and of sixteen output channels.
@@ -86,21 +91,21 @@ impl Counted<'_> {
         }
     }
 
-    fn work(&self, plan: &Plan, caches: &Caches) -> Work {
-        let mut work = self.compute(plan);
-        self.traffic(plan, caches, &mut work);
+    fn work(&self, schedule: &FftSchedule, caches: &Caches) -> Work {
+        let mut work = self.compute(schedule);
+        self.traffic(schedule, caches, &mut work);
         work
     }
 
     /// Everything but bytes.
-    fn compute(&self, plan: &Plan) -> Work {
+    fn compute(&self, schedule: &FftSchedule) -> Work {
         let Self { desc, channels, part, .. } = *self;
         let of_groups = self.is_of_groups();
         let mut work = Work::new(if of_groups { Family::FftGroups } else { Family::Fft });
-        let (tiles, batches, (ins, panels)) = (self.tiles(plan), self.batches(plan), self.blocks());
+        let (tiles, batches, (ins, panels)) = (self.tiles(schedule), self.batches(schedule), self.blocks());
         let vectors = BLOCK as f64 / self.lanes as f64;
-        let numbers = (plan.cut.y.n * plan.cut.x.n) as f64;
-        let bins = plan.cut.bins() as f64;
+        let numbers = (schedule.tiling.y.n * schedule.tiling.x.n) as f64;
+        let bins = schedule.tiling.bins() as f64;
         // A complex product is four FMAs; short batches wait for their sums.
         let batch = tiles / batches;
         work.add(Term::Fma, panels * part.ins as f64 * bins * batches * (4.0 * batch * vectors).max(8.0));
@@ -112,24 +117,24 @@ impl Counted<'_> {
         let nchw = [desc.layout(), desc.output_layout()].iter().filter(|&&l| l == Layout::Nchw).count();
         work.add(Term::Gather, nchw as f64 * tiles * (ins + panels) * numbers / 16.0);
         work.add(Term::Store, vectors * tiles * (ins + panels) * numbers);
-        work.add(Term::Call, tiles * (ins + panels) * (plan.cut.y.n + plan.cut.x.n) as f64);
+        work.add(Term::Call, tiles * (ins + panels) * (schedule.tiling.y.n + schedule.tiling.x.n) as f64);
         let products = channels.panels() * (BLOCK * channels.ins) as f64 * bins;
-        work.flops = 8.0 * products * plan.cut.tiles(desc.input().n) as f64;
+        work.flops = 8.0 * products * schedule.tiling.tiles(desc.input().n) as f64;
         work
     }
 
-    fn traffic(&self, plan: &Plan, caches: &Caches, work: &mut Work) {
+    fn traffic(&self, schedule: &FftSchedule, caches: &Caches, work: &mut Work) {
         let Self { channels, part, .. } = *self;
-        let (tiles, (ins, panels)) = (self.tiles(plan), self.blocks());
-        let spectrum = (plan.cut.spectrum_len() * size_of::<f32>()) as f64;
+        let (tiles, (ins, panels)) = (self.tiles(schedule), self.blocks());
+        let spectrum = (schedule.tiling.spectrum_len() * size_of::<f32>()) as f64;
         let weights = panels * part.ins as f64 * spectrum;
-        let set = spectrum * (1.0 + plan.batch as f64 * (channels.kept() + 1) as f64);
+        let set = spectrum * (1.0 + schedule.batch as f64 * (channels.kept() + 1) as f64);
         let once = part.input_bytes + part.output_bytes;
         // Spectra are many times the weights that others read: in a network nothing of them is near when it is their turn, and
         // what they would save on a layer that is run again and again is lost there.
         work.traffic.add(weights, (weights + once + set).max(caches.l2), caches);
         work.traffic.add(once, weights + once + set, caches);
-        work.traffic.add(weights * (self.batches(plan) - 1.0), weights + set, caches);
+        work.traffic.add(weights * (self.batches(schedule) - 1.0), weights + set, caches);
         let read = if self.is_of_groups() { ins } else { ins * part.outs.div_ceil(BLOCK) as f64 };
         work.traffic.add(tiles * spectrum * (2.0 * ins + read + 2.0 * panels), set, caches);
     }
@@ -161,15 +166,15 @@ mod tests {
             let builder = ConvDesc::builder(Shape4::new(1, c, side, side), o, Size2::square(kernel));
             let desc = builder.pad(Pad2::all(kernel / 2)).groups(groups).build().expect("valid");
             let channels = Channels::of(&desc);
-            let part = &Portion::new(&desc, &Grain::new(1, 1), false, 1);
+            let part = &LargestPart::new(&desc, &SplitUnits::new(1, 1), false, 1);
             let counted = Counted { desc: &desc, channels: &channels, lanes: kernels.lanes(), part };
-            let seconds = |plan: &Plan| prices.total(&counted.work(plan, &caches));
-            let planned = plan(&desc, &channels, kernels, &typical);
-            for cut in cut::all(&desc, &channels) {
+            let seconds = |schedule: &FftSchedule| prices.total(&counted.work(schedule, &caches));
+            let planned = schedule(&desc, &channels, kernels, &typical);
+            for tiling in schedule::all(&desc, &channels) {
                 let most =
-                    if channels.lanes == Lanes::Groups { 1 } else { kernels.tiles().min(cut.tiles(1)) };
+                    if channels.lanes == Lanes::Groups { 1 } else { kernels.tiles().min(tiling.tiles(1)) };
                 for batch in 1..=most {
-                    let other = Plan { cut, batch };
+                    let other = FftSchedule { tiling, batch };
                     assert!(seconds(&planned) <= seconds(&other), "{planned:?}, {other:?}: {desc}");
                 }
             }

@@ -15,7 +15,7 @@
 
 mod matrices;
 mod phases;
-mod plan;
+mod schedule;
 mod weights;
 mod work;
 
@@ -31,19 +31,19 @@ use crate::tile::shape::even_piece;
 use crate::tile::table::KernelSet;
 use crate::tile::winograd::{Coefficients, MOST_POINTS};
 use crate::tile::winograd_table::{InputRows, Products, ProductsOfRow, WinogradKernels};
-use crate::work::parts::Grain;
+use crate::work::parts::SplitUnits;
 use phases::Phases;
-use plan::{K_BLOCK, MOST_STRIP, SlabLens, WinogradCut, matrices, odd_lines, v_point};
-pub(crate) use plan::{points, supports};
+use schedule::{K_BLOCK, MOST_STRIP, SlabLens, WinogradSchedule, matrices, odd_lines, v_point};
+pub(crate) use schedule::{points, supports};
 use std::ops::Range;
 use weights::{Order, WinogradWeights};
-pub(crate) use work::sketch;
+pub(crate) use work::estimate;
 
 /// A planned Winograd convolution.
 pub(crate) struct WinogradConv {
     desc: ConvDesc,
     kernels: &'static KernelSet,
-    cut: WinogradCut,
+    schedule: WinogradSchedule,
     coefficients: Coefficients,
     weights: WinogradWeights,
     phases: Phases,
@@ -102,30 +102,30 @@ impl WinogradConv {
         outputs: Size2,
         kernels: &'static KernelSet,
     ) -> Result<Self, ConvError> {
-        let cut = WinogradCut::new(desc, outputs);
-        let shape = (&kernels.winograd.shape, cut.layout);
-        let matrices = matrices(&cut.tile);
+        let schedule = WinogradSchedule::new(desc, outputs);
+        let shape = (&kernels.winograd.shape, schedule.layout);
+        let matrices = matrices(&schedule.tile);
         let phases = Phases::of(desc);
         Ok(Self {
             desc: *desc,
             kernels,
             coefficients: Coefficients { y: matrices[0].coefficients(), x: matrices[1].coefficients() },
-            weights: WinogradWeights::new(desc, weights, shape, &matrices, cut.order)?,
+            weights: WinogradWeights::new(desc, weights, shape, &matrices, schedule.order)?,
             phases,
             channels: phases.channels(desc),
-            cut,
+            schedule,
         })
     }
 
     /// Packs the filters of some output channels.
     pub(crate) fn fill(&mut self, channels: Range<usize>, filters: &[f32]) -> Result<(), ConvError> {
-        self.weights.fill(&self.desc, channels, filters, &matrices(&self.cut.tile))
+        self.weights.fill(&self.desc, channels, filters, &matrices(&self.schedule.tile))
     }
 
     /// Elements of the parts of a slab.
     fn lens(&self) -> SlabLens {
         let panels = self.weights.panels.all().len() / self.desc.groups();
-        self.cut.lens(&self.desc, panels, self.weights.panels.width())
+        self.schedule.lens(&self.desc, panels, self.weights.panels.width())
     }
 
     /// From one point to the next of transformed tiles, and of products.
@@ -149,12 +149,12 @@ impl WinogradConv {
         self.lens().sum()
     }
 
-    pub(crate) fn grain(&self) -> Grain {
-        self.cut.grain(&self.desc, self.weights.panels.width())
+    pub(crate) fn split_units(&self) -> SplitUnits {
+        self.schedule.split_units(&self.desc, self.weights.panels.width())
     }
 
     pub(crate) fn run(&self, operands: &Operands<'_>, region: &mut OutputRegion<'_>, slab: &mut [f32]) {
-        let outputs = self.cut.tile.outputs;
+        let outputs = self.schedule.tile.outputs;
         let tiles = TileGrid::of(region, self.desc.output().w, (outputs.h, outputs.w));
         if tiles.len() == 0 {
             return;
@@ -165,13 +165,13 @@ impl WinogradConv {
         let (scratch, rest) = rest.split_at_mut(lens.scratch);
         let (rows, rest) = rest.split_at_mut(lens.rows);
         let mut slab = Slab { v, m, scratch, rows, lines: &mut rest[..lens.lines] };
-        let block = even_piece(tiles.len(), self.cut.block);
+        let block = even_piece(tiles.len(), self.schedule.block);
         for start in (0..tiles.len()).step_by(block) {
             let range = start..tiles.len().min(start + block);
             for group in self.desc.groups_of(&region.channels) {
                 let block = Block { operands, tiles: &tiles, group, range: range.clone() };
                 self.transform_input(&block, &mut slab);
-                match self.cut.order {
+                match self.schedule.order {
                     Order::Panels => self.panel_by_panel(&block, region, &mut slab),
                     Order::Points => self.point_by_point(&block, region, &mut slab),
                 }
@@ -183,11 +183,17 @@ impl WinogradConv {
     fn transform_input(&self, block: &Block<'_>, slab: &mut Slab<'_>) {
         let count = block.range.len();
         let v_point = self.v_point(count);
-        for strip in strips(block.tiles, &block.range, self.cut.tile.outputs) {
+        for strip in strips(block.tiles, &block.range, self.schedule.tile.outputs) {
             for c in (0..self.channels).step_by(BLOCK) {
                 let v = &mut slab.v[c * count + strip.index * BLOCK..];
                 let rows = self.rows(&block.operands.input, &strip, (block.group, c), slab.rows);
-                self.kernels().input(self.cut.tile, &self.coefficients, &rows, slab.scratch, (v, v_point));
+                self.kernels().input(
+                    self.schedule.tile,
+                    &self.coefficients,
+                    &rows,
+                    slab.scratch,
+                    (v, v_point),
+                );
             }
         }
     }
@@ -203,7 +209,7 @@ impl WinogradConv {
     ) -> InputRows<'a> {
         let channels = BLOCK.min(self.channels - c);
         if self.phases.count() > 1 {
-            let (rows, columns) = (self.cut.tile.points.h, self.cut.tile.columns(strip.tiles));
+            let (rows, columns) = (self.schedule.tile.points.h, self.schedule.tile.columns(strip.tiles));
             let (y, x) = (strip.y..strip.y + rows, strip.x..strip.x + columns);
             let first = group * self.channels / self.phases.count();
             self.phases.gather(&self.desc, from, (strip.n, first), c..c + channels, (y, x), memory);
@@ -238,12 +244,12 @@ impl WinogradConv {
         (channel, channels): (usize, usize),
     ) -> InputRows<'static> {
         let (input, pad) = (self.desc.input(), self.desc.pad());
-        let columns = self.cut.tile.columns(strip.tiles);
+        let columns = self.schedule.tile.columns(strip.tiles);
         // Columns that are inside: `strip.x + column - pad.left` is.
         let lo = pad.left.saturating_sub(strip.x).min(columns);
         let hi = (input.w + pad.left).saturating_sub(strip.x).min(columns);
         let mut rows = [None; MOST_POINTS];
-        for (i, row) in rows.iter_mut().take(self.cut.tile.points.h).enumerate() {
+        for (i, row) in rows.iter_mut().take(self.schedule.tile.points.h).enumerate() {
             let y = (strip.y + i).wrapping_sub(pad.top);
             if y < input.h && lo < hi {
                 *row = Some(view.offset(strip.n, channel, y * input.w + (strip.x + lo - pad.left)));
@@ -286,7 +292,7 @@ impl WinogradConv {
             channels: self.channels,
             k_block: K_BLOCK,
             // What stays near from one block to the next has to come there first.
-            ahead: self.cut.ahead || block.range.start == 0,
+            ahead: self.schedule.ahead || block.range.start == 0,
         }
     }
 
@@ -295,7 +301,7 @@ impl WinogradConv {
         let channels = region.channels.clone();
         for (index, panel) in self.weights.panels.of_group(block.group, &channels) {
             let u = self.weights.matrices(index, 0);
-            self.kernels().products(&self.products(block, slab.v, u, self.cut.tile.products()), slab.m);
+            self.kernels().products(&self.products(block, slab.v, u, self.schedule.tile.products()), slab.m);
             self.transform_output(block, region, (index, panel), slab.m, slab.lines);
         }
     }
@@ -304,8 +310,8 @@ impl WinogradConv {
     fn point_by_point(&self, block: &Block<'_>, region: &mut OutputRegion<'_>, slab: &mut Slab<'_>) {
         let channels = region.channels.clone();
         let (v_point, m_point) = (self.v_point(block.range.len()), self.m_point(block.range.len()));
-        let of_panel = self.cut.tile.products() * m_point;
-        for point in 0..self.cut.tile.products() {
+        let of_panel = self.schedule.tile.products() * m_point;
+        for point in 0..self.schedule.tile.products() {
             let v = &slab.v[point * v_point..];
             let panels = self.weights.panels.of_group(block.group, &channels);
             for ((index, _), m) in panels.zip(slab.m.chunks_exact_mut(of_panel)) {
@@ -328,7 +334,7 @@ impl WinogradConv {
         m: &[f32],
         lines: &mut [f32],
     ) {
-        let (output, outputs) = (self.desc.output(), self.cut.tile.outputs);
+        let (output, outputs) = (self.desc.output(), self.schedule.tile.outputs);
         let (bias, slope) = self.weights.panels.per_channel(index, 0);
         let post = Post {
             bias,
@@ -341,7 +347,7 @@ impl WinogradConv {
         };
         let width = self.weights.panels.width();
         let m_point = self.m_point(block.range.len());
-        for strip in strips(block.tiles, &block.range, self.cut.tile.outputs) {
+        for strip in strips(block.tiles, &block.range, self.schedule.tile.outputs) {
             let x_end = output.w.min(strip.x + strip.tiles * outputs.w);
             let products = ProductsOfRow {
                 m: &m[strip.index * width..],
@@ -353,7 +359,7 @@ impl WinogradConv {
                 line: output.w,
             };
             let Panel { channel, lo, hi } = panel;
-            let (tile, coefficients) = (self.cut.tile, &self.coefficients);
+            let (tile, coefficients) = (self.schedule.tile, &self.coefficients);
             let first = strip.y * output.w + strip.x;
             if self.desc.output_layout() == Layout::Nchw {
                 let (rows, pixels) = (products.rows, x_end - strip.x);

@@ -70,7 +70,7 @@ impl Phases {
             let phase = self.at(channel);
             // Phases of one row are neighbours in it, if pixels are.
             let most = if from.view.pixel == 1 { s - phase.x } else { 1 };
-            let run = Run {
+            let run = PhaseRun {
                 lane: channel - channels.start,
                 len: most.min(channels.end - channel),
                 stride: s * from.view.pixel,
@@ -84,7 +84,7 @@ impl Phases {
             };
             // All of them are inside from the first of the first to the last of the last, which are the narrowest.
             let all = inside(phase.x).start..inside(phase.x + run.len - 1).end;
-            let mut copy = |run: Run, phase: Phase, columns: Range<usize>| {
+            let mut copy = |run: PhaseRun, phase: Phase, columns: Range<usize>| {
                 if columns.is_empty() {
                     return;
                 }
@@ -110,14 +110,14 @@ impl Phases {
 
 /// Lanes whose pixels are neighbours: those of a row's phases.
 #[derive(Debug, Clone, Copy)]
-struct Run {
+struct PhaseRun {
     lane: usize,
     len: usize,
     /// From one column's pixels to the next.
     stride: usize,
 }
 
-impl Run {
+impl PhaseRun {
     /// Lane `i` of it alone.
     fn one(&self, i: usize) -> Self {
         Self { lane: self.lane + i, len: 1, ..*self }

@@ -1,66 +1,72 @@
 //! What a Winograd convolution would do.
 
 use super::phases::Phases;
-use super::plan::{K_BLOCK, MOST_STRIP, WinogradCut};
+use super::schedule::{K_BLOCK, MOST_STRIP, WinogradSchedule};
 use super::weights::Order;
-use crate::algo::gemm_cut::step;
+use crate::algo::gemm_schedule::step;
 use crate::algo::packed::PanelShape;
 use crate::describe::{BLOCK, ConvDesc, Layout, Size2};
 use crate::tile::shape::{TileShape, even_piece};
 use crate::tile::table::KernelSet;
 use crate::tile::winograd_table::WinogradTile;
-use crate::work::{Family, Portion, Share, Sketch, Term, Work};
+use crate::work::{Family, LargestPart, PlanEstimate, Term, ThreadShare, Work};
 
 /// Vectors of an NCHW image that are moved in the time in which one is brought to the phases of its place, lane by lane.
 const PHASES: f64 = 4.0;
 
 /// Everything that the choice wants to know of tiles of `outputs x outputs`; `desc` must be supported.
-pub(crate) fn sketch(desc: &ConvDesc, outputs: Size2, kernels: &'static KernelSet, share: &Share) -> Sketch {
-    let cut = WinogradCut::new(desc, outputs);
+pub(crate) fn estimate(
+    desc: &ConvDesc,
+    outputs: Size2,
+    kernels: &'static KernelSet,
+    share: &ThreadShare,
+) -> PlanEstimate {
+    let schedule = WinogradSchedule::new(desc, outputs);
     let shape = &kernels.winograd.shape;
-    let panels = PanelShape::new(desc, shape, cut.layout);
+    let panels = PanelShape::new(desc, shape, schedule.layout);
     let channels = Phases::of(desc).channels(desc);
     let of_group = panels.count / desc.groups();
-    let workspace_len = cut.lens(desc, of_group, panels.width).sum();
-    let matrices = panels.count * cut.tile.products() * channels * panels.width;
-    let part = Portion::new(desc, &cut.grain(desc, panels.width), false, share.parts);
-    let run = Run { desc, cut: &cut, shape, width: panels.width, channels, part: &part };
-    Sketch {
-        packed_bytes: matrices * size_of::<f32>() + panels.bytes(),
+    let workspace_len = schedule.lens(desc, of_group, panels.width).sum();
+    let of_panel = (schedule.tile.products() * panels.width).saturating_mul(channels);
+    let matrices = panels.count.saturating_mul(of_panel);
+    let part = LargestPart::new(desc, &schedule.split_units(desc, panels.width), false, share.parts);
+    let run = Counted { desc, schedule: &schedule, shape, width: panels.width, channels, part: &part };
+    PlanEstimate {
+        packed_bytes: matrices.saturating_mul(size_of::<f32>()).saturating_add(panels.bytes()),
         workspace_len,
         work: run.work(workspace_len as f64 * size_of::<f32>() as f64, share),
     }
 }
 
-struct Run<'a> {
+struct Counted<'a> {
     desc: &'a ConvDesc,
-    cut: &'a WinogradCut,
+    schedule: &'a WinogradSchedule,
     shape: &'a TileShape,
     /// Channels of a panel.
     width: usize,
     /// Channels of the phases of a group.
     channels: usize,
-    part: &'a Portion,
+    part: &'a LargestPart,
 }
 
-impl Run<'_> {
+impl Counted<'_> {
     /// Tiles of the part, of all of its images.
     fn tiles(&self) -> f64 {
-        let (out, outputs) = (self.desc.output(), self.cut.tile.outputs);
+        let (out, outputs) = (self.desc.output(), self.schedule.tile.outputs);
         let rows = (self.part.pixels / out.w as f64 / outputs.h as f64).ceil();
         self.part.images * rows * out.w.div_ceil(outputs.w) as f64
     }
 
     /// Times that the weights are gone over.
     fn blocks(&self) -> f64 {
-        (self.tiles() / self.cut.block as f64).ceil()
+        (self.tiles() / self.schedule.block as f64).ceil()
     }
 
-    fn work(&self, workspace: f64, share: &Share) -> Work {
-        let Self { desc, cut, shape, width, channels, part } = *self;
-        let WinogradTile { points: size, outputs: of_tile } = cut.tile;
+    fn work(&self, workspace: f64, share: &ThreadShare) -> Work {
+        let Self { desc, schedule, shape, width, channels, part } = *self;
+        let WinogradTile { points: size, outputs: of_tile } = schedule.tile;
         let mut work = Work::new(Family::Winograd);
-        let products = cut.tile.products() as f64;
+        let products = schedule.tile.products() as f64;
         let taps = of_tile.h * of_tile.w * desc.kernel().h * desc.kernel().w;
         let (tiles, blocks) = (self.tiles(), self.blocks());
         let vectors = width as f64 / shape.lanes as f64;
@@ -99,10 +105,10 @@ impl Run<'_> {
         work
     }
 
-    fn traffic(&self, panels: f64, workspace: f64, share: &Share, work: &mut Work) {
-        let Self { cut, part, .. } = *self;
+    fn traffic(&self, panels: f64, workspace: f64, share: &ThreadShare, work: &mut Work) {
+        let Self { schedule, part, .. } = *self;
         let (caches, float) = (&share.caches, size_of::<f32>() as f64);
-        let products = cut.tile.products() as f64;
+        let products = schedule.tile.products() as f64;
         let matrix = (self.channels * self.width) as f64 * float;
         let weights = panels * products * matrix;
         let once = part.input_bytes + part.output_bytes;
@@ -115,7 +121,7 @@ impl Run<'_> {
         let v = part.groups * products * tiles * self.channels.next_multiple_of(BLOCK) as f64 * float;
         let m = products * tiles * panels * self.width as f64 * float;
         let of_group = panels / part.groups;
-        match cut.order {
+        match schedule.order {
             Order::Panels => {
                 let of_panel = (m / panels + v / part.groups) / blocks + products * matrix;
                 traffic.add(v + v * of_group, of_panel, caches);

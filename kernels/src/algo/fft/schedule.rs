@@ -3,7 +3,7 @@
 use crate::algo::planes::matrices_len;
 use crate::describe::{BLOCK, ConvDesc, Size2, Unsupported};
 use crate::tile::fft::{COMPLEX, Length};
-use crate::work::parts::Grain;
+use crate::work::parts::SplitUnits;
 
 /// The transforms there are: multiples of 4 whose other factors are 3 and 5.
 const LENGTHS: [usize; 16] = [8, 12, 16, 20, 24, 32, 36, 40, 48, 60, 64, 72, 80, 96, 120, 128];
@@ -13,7 +13,7 @@ const LEAST_PART: usize = 4;
 const MOST_SPECTRA: f64 = (1u64 << 30) as f64;
 /// One axis: transforms of `n` numbers, each of which gives `outputs` neighbouring outputs, the last perhaps fewer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct AxisCut {
+pub(crate) struct AxisTiling {
     pub(crate) n: usize,
     pub(crate) outputs: usize,
     pub(crate) tiles: usize,
@@ -21,14 +21,14 @@ pub(crate) struct AxisCut {
 
 /// Both axes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Cut {
-    pub(crate) y: AxisCut,
-    pub(crate) x: AxisCut,
+pub(crate) struct Tiling {
+    pub(crate) y: AxisTiling,
+    pub(crate) x: AxisTiling,
 }
 
 /// One axis of the problem.
 #[derive(Debug, Clone, Copy)]
-struct Extents {
+struct AxisExtents {
     input: usize,
     kernel: usize,
     before: usize,
@@ -36,24 +36,24 @@ struct Extents {
     output: usize,
 }
 
-impl Extents {
+impl AxisExtents {
     /// How transforms of `n` numbers would cut the axis, if they do.
     ///
     /// A tile reads `outputs + kernel - 1` neighbouring inputs. If there is only one, the transform may be shorter: its
     /// last outputs read around the end, and find the zeros of the padding before the first input, which the padding
     /// after the last may share.
-    fn cut(&self, n: usize) -> Option<AxisCut> {
+    fn tiling(&self, n: usize) -> Option<AxisTiling> {
         let padded = self.input.saturating_add(self.before.max(self.after));
         if n >= padded.max(self.kernel).max(self.output) {
-            return Some(AxisCut { n, outputs: self.output, tiles: 1 });
+            return Some(AxisTiling { n, outputs: self.output, tiles: 1 });
         }
         let most = (n + 1).checked_sub(self.kernel).filter(|most| most * LEAST_PART >= n)?;
         let tiles = self.output.div_ceil(most);
-        Some(AxisCut { n, outputs: self.output.div_ceil(tiles), tiles })
+        Some(AxisTiling { n, outputs: self.output.div_ceil(tiles), tiles })
     }
 }
 
-impl Cut {
+impl Tiling {
     /// Numbers of a tile's spectrum, `[column][row]`.
     pub(crate) fn bins(&self) -> usize {
         self.y.n * (self.x.n / 2 + 1)
@@ -76,8 +76,8 @@ impl Cut {
     }
 
     /// Whole rows of tiles, sixteen channels.
-    pub(crate) fn grain(&self, desc: &ConvDesc) -> Grain {
-        Grain::new(self.y.outputs.saturating_mul(desc.output().w), BLOCK)
+    pub(crate) fn split_units(&self, desc: &ConvDesc) -> SplitUnits {
+        SplitUnits::new(self.y.outputs.saturating_mul(desc.output().w), BLOCK)
     }
 
     /// Tiles of all images.
@@ -136,15 +136,15 @@ impl Channels {
 }
 
 /// Whether the weights' spectra are larger than is ever worth it.
-fn is_too_large(channels: &Channels, cut: &Cut) -> bool {
-    let numbers = channels.panels() * channels.ins as f64 * cut.spectrum_len() as f64;
+fn is_too_large(channels: &Channels, tiling: &Tiling) -> bool {
+    let numbers = channels.panels() * channels.ins as f64 * tiling.spectrum_len() as f64;
     numbers * size_of::<f32>() as f64 > MOST_SPECTRA
 }
 
 /// How the output is cut, and how many tiles are in a batch.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Plan {
-    pub(crate) cut: Cut,
+pub(crate) struct FftSchedule {
+    pub(crate) tiling: Tiling,
     pub(crate) batch: usize,
 }
 
@@ -166,32 +166,44 @@ impl SlabLens {
     }
 }
 
-impl Plan {
+impl FftSchedule {
     pub(crate) fn lens(&self, desc: &ConvDesc, channels: &Channels) -> SlabLens {
-        let sums = self.batch * self.cut.spectrum_len();
+        let sums = self.batch * self.tiling.spectrum_len();
         SlabLens {
-            scratch: self.cut.scratch_len(),
+            scratch: self.tiling.scratch_len(),
             image: channels.kept().saturating_mul(sums),
             sums,
-            lines: matrices_len(desc, self.cut.x.outputs, BLOCK),
+            lines: matrices_len(desc, self.tiling.x.outputs, BLOCK),
         }
     }
 }
 
 /// Every cut of what is supported.
-pub(crate) fn all(desc: &ConvDesc, channels: &Channels) -> impl Iterator<Item = Cut> {
+pub(crate) fn all(desc: &ConvDesc, channels: &Channels) -> impl Iterator<Item = Tiling> {
     let (y, x) = axes(desc);
-    let of_rows = LENGTHS.into_iter().filter_map(move |n| y.cut(n));
-    let cuts =
-        of_rows.flat_map(move |y| LENGTHS.into_iter().filter_map(move |n| Some(Cut { y, x: x.cut(n)? })));
-    cuts.filter(|cut| !is_too_large(channels, cut))
+    let of_rows = LENGTHS.into_iter().filter_map(move |n| y.tiling(n));
+    let cuts = of_rows
+        .flat_map(move |y| LENGTHS.into_iter().filter_map(move |n| Some(Tiling { y, x: x.tiling(n)? })));
+    cuts.filter(|tiling| !is_too_large(channels, tiling))
 }
 
-fn axes(desc: &ConvDesc) -> (Extents, Extents) {
+fn axes(desc: &ConvDesc) -> (AxisExtents, AxisExtents) {
     let (input, kernel, pad, output) = (desc.input(), desc.kernel(), desc.pad(), desc.output());
     (
-        Extents { input: input.h, kernel: kernel.h, before: pad.top, after: pad.bottom, output: output.h },
-        Extents { input: input.w, kernel: kernel.w, before: pad.left, after: pad.right, output: output.w },
+        AxisExtents {
+            input: input.h,
+            kernel: kernel.h,
+            before: pad.top,
+            after: pad.bottom,
+            output: output.h,
+        },
+        AxisExtents {
+            input: input.w,
+            kernel: kernel.w,
+            before: pad.left,
+            after: pad.right,
+            output: output.w,
+        },
     )
 }
 
@@ -204,9 +216,9 @@ pub(crate) fn supports(desc: &ConvDesc) -> Result<(), Unsupported> {
         return Err(Unsupported::Dilated);
     }
     let (y, x) = axes(desc);
-    let shortest = |axis: Extents| LENGTHS.into_iter().find_map(|n| axis.cut(n));
+    let shortest = |axis: AxisExtents| LENGTHS.into_iter().find_map(|n| axis.tiling(n));
     let (Some(y), Some(x)) = (shortest(y), shortest(x)) else { return Err(Unsupported::KernelTooLarge) };
-    if is_too_large(&Channels::of(desc), &Cut { y, x }) {
+    if is_too_large(&Channels::of(desc), &Tiling { y, x }) {
         return Err(Unsupported::SpectraTooLarge);
     }
     Ok(())

@@ -7,7 +7,7 @@ use crate::describe::{BLOCK, ConvDesc, ConvError, Layout, Unsupported};
 use crate::memory::try_vec;
 use crate::tile::shape::even_piece;
 use crate::tile::table::KernelSet;
-use crate::work::parts::Grain;
+use crate::work::parts::SplitUnits;
 use std::ops::Range;
 
 /// Output columns, kernel columns and kernel rows at most: tiles and runs of a row are planned one by one, and so are the
@@ -67,7 +67,7 @@ pub(crate) fn supports(desc: &ConvDesc) -> Result<(), Unsupported> {
 
 /// Where the tiles find the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Source {
+pub(super) enum ImageSource {
     /// Where it lies.
     Image,
     /// In rows packed into the workspace.
@@ -75,8 +75,8 @@ pub(super) enum Source {
 }
 
 /// What is decided before there are weights.
-pub(super) struct DirectCut {
-    pub(super) source: Source,
+pub(super) struct DirectSchedule {
+    pub(super) source: ImageSource,
     pub(super) shape: GemmShape,
     /// Channels of a chunk of K.
     pub(super) chunk: usize,
@@ -91,17 +91,18 @@ pub(super) struct DirectCut {
     pub(super) layout: Layout,
 }
 
-impl DirectCut {
+impl DirectSchedule {
     pub(super) fn new(desc: &ConvDesc, kernels: &'static KernelSet) -> Self {
         let tile = &kernels.direct;
         let channels = desc.ins();
-        let source = if in_place(desc) { Source::Image } else { Source::Rows(PackedRows::new(desc)) };
-        let chunk = if source == Source::Image { BLOCK } else { channels };
+        let source =
+            if in_place(desc) { ImageSource::Image } else { ImageSource::Rows(PackedRows::new(desc)) };
+        let chunk = if source == ImageSource::Image { BLOCK } else { channels };
         let layout = layout_of_panels(desc);
         let shape = GemmShape::new(desc, &tile.shape, layout);
         let (k_block, stretch) = match source {
-            Source::Image => image_blocks(desc, shape.bytes()),
-            Source::Rows(rows) => (channels, packed_stretch(desc, rows)),
+            ImageSource::Image => image_blocks(desc, shape.bytes()),
+            ImageSource::Rows(rows) => (channels, packed_stretch(desc, rows)),
         };
         let row_block = even_piece(desc.kernel().h, (MOST_STEPS / (k_block * desc.kernel().w)).max(1));
         let runs = rows::kernel_runs(desc, tile.taps).count();
@@ -109,11 +110,11 @@ impl DirectCut {
     }
 
     /// Whole rows of the output.
-    pub(super) fn grain(&self, desc: &ConvDesc) -> Grain {
+    pub(super) fn split_units(&self, desc: &ConvDesc) -> SplitUnits {
         let (pixels, channels) = (desc.output().w, self.shape.panels.width);
         // What is packed would be packed by each part.
-        let in_place = matches!(self.source, Source::Image);
-        Grain { pixels, channels, channels_first: in_place && self.shape.outweighs_image(desc) }
+        let in_place = matches!(self.source, ImageSource::Image);
+        SplitUnits { pixels, channels, channels_first: in_place && self.shape.outweighs_image(desc) }
     }
 
     pub(super) fn workspace_len(&self, desc: &ConvDesc) -> usize {
@@ -128,7 +129,7 @@ impl DirectCut {
 
     /// Elements of packed rows.
     pub(super) fn packed_len(&self, desc: &ConvDesc) -> usize {
-        let Source::Rows(rows) = self.source else { return 0 };
+        let ImageSource::Rows(rows) = self.source else { return 0 };
         let len = self.input_rows(desc).saturating_mul(rows.channel_len()).saturating_mul(desc.ins());
         len.checked_next_multiple_of(BLOCK).unwrap_or(usize::MAX)
     }
@@ -164,7 +165,11 @@ fn packed_stretch(desc: &ConvDesc, rows: PackedRows) -> usize {
 
 /// Which tap of an output channel's filter each step of K is: `[chunk][kernel row][run][channel][tap]` on the image,
 /// `[run][kernel row][channel][tap]` on packed rows.
-pub(super) fn k_order(desc: &ConvDesc, source: &Source, runs: &[KernelRun]) -> Result<Vec<usize>, ConvError> {
+pub(super) fn k_order(
+    desc: &ConvDesc,
+    source: &ImageSource,
+    runs: &[KernelRun],
+) -> Result<Vec<usize>, ConvError> {
     let (channels, kernel) = (desc.ins(), desc.kernel());
     let mut order = try_vec("order of the taps", desc.taps())?;
     let mut row_of_run = |channels: Range<usize>, row: usize, run: &KernelRun| {
@@ -174,14 +179,14 @@ pub(super) fn k_order(desc: &ConvDesc, source: &Source, runs: &[KernelRun]) -> R
         }
     };
     match source {
-        Source::Image => {
+        ImageSource::Image => {
             for first in (0..channels).step_by(BLOCK) {
                 for row in 0..kernel.h {
                     runs.iter().for_each(|run| row_of_run(first..channels.min(first + BLOCK), row, run));
                 }
             }
         }
-        Source::Rows(_) => {
+        ImageSource::Rows(_) => {
             for run in runs {
                 (0..kernel.h).for_each(|row| row_of_run(0..channels, row, run));
             }

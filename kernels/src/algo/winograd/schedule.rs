@@ -7,7 +7,7 @@ use crate::algo::direct;
 use crate::algo::planes::{layout_of_panels, matrices_len};
 use crate::describe::{BLOCK, ConvDesc, Layout, Size2, Unsupported};
 use crate::tile::winograd_table::WinogradTile;
-use crate::work::parts::Grain;
+use crate::work::parts::SplitUnits;
 
 /// Bytes of transformed weights up to which panels are outside: what is left of the second cache level beside the tiles.
 const NEAR_WEIGHTS: usize = 4 << 20;
@@ -54,7 +54,7 @@ pub(crate) fn supports(desc: &ConvDesc, outputs: Size2) -> Result<(), Unsupporte
 }
 
 /// What is decided before there are weights.
-pub(super) struct WinogradCut {
+pub(super) struct WinogradSchedule {
     pub(super) tile: WinogradTile,
     pub(super) order: Order,
     /// The output's, as the driver sees it.
@@ -66,7 +66,7 @@ pub(super) struct WinogradCut {
     pub(super) ahead: bool,
 }
 
-impl WinogradCut {
+impl WinogradSchedule {
     pub(super) fn new(desc: &ConvDesc, outputs: Size2) -> Self {
         let tile = tile(desc, outputs);
         let (channels, per_group) = (Phases::of(desc).channels(desc), desc.outs());
@@ -82,8 +82,8 @@ impl WinogradCut {
 
     /// Whole rows of tiles of panels of `width` channels. Parts that share the image transform all of it: so they rather
     /// share the weights, unless there are too few tiles for each to be worth reading the weights for.
-    pub(super) fn grain(&self, desc: &ConvDesc, width: usize) -> Grain {
-        Grain {
+    pub(super) fn split_units(&self, desc: &ConvDesc, width: usize) -> SplitUnits {
+        SplitUnits {
             pixels: self.tile.outputs.h * desc.output().w,
             channels: width,
             channels_first: self.ahead && self.tiles < FEW_TILES,

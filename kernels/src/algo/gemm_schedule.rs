@@ -4,8 +4,8 @@ use super::pixels::Access;
 use crate::algo::packed::{GemmShape, Side};
 use crate::describe::{BLOCK, ConvDesc, Layout};
 use crate::tile::gemm_table::GemmTile;
-use crate::work::parts::Grain;
-use crate::work::{Family, Portion, Share, Sketch, Term, Work};
+use crate::work::parts::SplitUnits;
+use crate::work::{Family, LargestPart, PlanEstimate, Term, ThreadShare, Work};
 
 /// Where the pixel operand comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub(crate) enum Lookahead {
 }
 
 /// The decisions.
-pub(crate) struct GemmCut {
+pub(crate) struct GemmSchedule {
     pub(crate) tile: &'static GemmTile,
     pub(crate) shape: GemmShape,
     pub(crate) source: PixelSource,
@@ -42,12 +42,12 @@ pub(crate) struct GemmCut {
     pub(crate) ahead: Lookahead,
 }
 
-impl GemmCut {
-    pub(crate) fn grain(&self, desc: &ConvDesc) -> Grain {
+impl GemmSchedule {
+    pub(crate) fn split_units(&self, desc: &ConvDesc) -> SplitUnits {
         let (pixels, channels) = (self.shape.tile_pixels, self.shape.panels.width);
         // What is packed would be packed by each part.
         let in_place = self.source != PixelSource::Packed;
-        Grain { pixels, channels, channels_first: in_place && self.shape.outweighs_image(desc) }
+        SplitUnits { pixels, channels, channels_first: in_place && self.shape.outweighs_image(desc) }
     }
 
     /// A packed stretch; a 1x1 on NCHW packs one tile at a time, and only those that it cannot read in place.
@@ -60,16 +60,16 @@ impl GemmCut {
         }
     }
 
-    pub(crate) fn sketch(&self, desc: &ConvDesc, share: &Share) -> Sketch {
-        let part = Portion::new(desc, &self.grain(desc), self.mergeable, share.parts);
-        Sketch {
+    pub(crate) fn estimate(&self, desc: &ConvDesc, share: &ThreadShare) -> PlanEstimate {
+        let part = LargestPart::new(desc, &self.split_units(desc), self.mergeable, share.parts);
+        PlanEstimate {
             packed_bytes: self.shape.bytes(),
             workspace_len: self.workspace_len(),
             work: self.work(desc, &part, share),
         }
     }
 
-    fn work(&self, desc: &ConvDesc, part: &Portion, share: &Share) -> Work {
+    fn work(&self, desc: &ConvDesc, part: &LargestPart, share: &ThreadShare) -> Work {
         let mut work = Work::new(match (self.source, self.shape.side) {
             (PixelSource::Packed, Side::Columns) => Family::Im2colColumns,
             (PixelSource::Packed, Side::Rows) => Family::Im2colRows,
@@ -121,7 +121,7 @@ impl GemmCut {
     }
 
     /// Copies: runs of channels or pixels, a vector at a time, and what is copied one by one.
-    fn pack(&self, desc: &ConvDesc, part: &Portion, tiles: f64, work: &mut Work) {
+    fn pack(&self, desc: &ConvDesc, part: &LargestPart, tiles: f64, work: &mut Work) {
         let window = (desc.kernel().h * desc.kernel().w) as f64;
         let elements = part.groups * part.images * part.pixels * window * part.ins as f64;
         match (self.source, self.shape.side) {
@@ -148,7 +148,7 @@ impl GemmCut {
         }
     }
 
-    fn traffic(&self, part: &Portion, stretches: f64, panels: f64, share: &Share, work: &mut Work) {
+    fn traffic(&self, part: &LargestPart, stretches: f64, panels: f64, share: &ThreadShare, work: &mut Work) {
         let float = size_of::<f32>() as f64;
         let (k, width) = (self.shape.k as f64, self.shape.panels.width as f64);
         let weights = panels * k * width * float;
