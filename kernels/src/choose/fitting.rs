@@ -1,7 +1,9 @@
 //! What the tool that fits the constants of the cost model sees of it, and the choice with other constants.
 
 use super::constants::of;
-use super::{Limits, Machine, Numerics, Profile, Select, choose};
+use super::cost::Machine;
+use super::model::{Limits, Numerics, Select, choose};
+use super::profile::Profile;
 use crate::algo;
 use crate::describe::{Algorithm, Algorithms, ConvDesc, Isa};
 use crate::tile::table::KernelSet;

@@ -32,7 +32,9 @@ pub(super) fn model() -> String {
     }
     // Virtual machines share a model's name and differ in what they get of its caches.
     parts.extend(
-        [2, 3].iter().filter_map(|&level| Some((crate::choose::cache_bytes(level)? >> 10).to_string())),
+        [2, 3]
+            .iter()
+            .filter_map(|&level| Some((crate::choose::profile::cache_bytes(level)? >> 10).to_string())),
     );
     let text = parts.join(" ");
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(200).collect()
