@@ -33,12 +33,13 @@ pub struct Node {
     pub output: Shape,
 }
 
-/// A checked network: acyclic, in an order in which it can be run, all shapes known.
+/// A checked network: acyclic, in an order in which it can be run, all shapes known but behind a [`Layer::Unknown`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Graph {
     name: String,
     nodes: Vec<Node>,
     output: NodeId,
+    batch: Option<usize>,
 }
 
 impl Graph {
@@ -77,6 +78,12 @@ impl Graph {
         self.node(self.output_id()).output
     }
 
+    /// The only number of images that it can be run on, if its layers differ with that number: a model that mixes its
+    /// images, imported for so many.
+    pub fn batch(&self) -> Option<usize> {
+        self.batch
+    }
+
     /// The shapes that a node reads.
     pub fn input_shapes(&self, node: &Node) -> Vec<Shape> {
         node.inputs.iter().map(|&id| self.node(id).output).collect()
@@ -113,6 +120,7 @@ pub struct GraphBuilder {
     /// What the next layer reads.
     current: NodeId,
     output: Option<NodeId>,
+    batch: Option<usize>,
     first_error: Option<NetError>,
 }
 
@@ -126,7 +134,8 @@ impl GraphBuilder {
     pub fn with_input(name: &str, input_name: &str, input: Shape) -> Self {
         let (name, nodes, names) = (name.to_owned(), Vec::new(), HashSet::new());
         let current = NodeId::INPUT;
-        let mut builder = Self { name, nodes, names, current, output: None, first_error: None };
+        let (output, batch, first_error) = (None, None, None);
+        let mut builder = Self { name, nodes, names, current, output, batch, first_error };
         builder.add(input_name, Layer::Input(input), &[]);
         builder
     }
@@ -134,6 +143,11 @@ impl GraphBuilder {
     /// Makes `node` the output of the network instead of the layer added last.
     pub fn output(&mut self, node: NodeId) {
         self.output = Some(node);
+    }
+
+    /// Makes the network one of exactly `batch` images: [`Graph::batch`].
+    pub fn batch(&mut self, batch: usize) {
+        self.batch = Some(batch);
     }
 
     /// The shape that comes out of a node so far.
@@ -212,6 +226,6 @@ impl GraphBuilder {
             return Err(NetError::NoLayers { network: self.name });
         }
         let output = self.output.unwrap_or(NodeId(self.nodes.len() - 1));
-        Ok(Graph { name: self.name, nodes: self.nodes, output })
+        Ok(Graph { name: self.name, nodes: self.nodes, output, batch: self.batch })
     }
 }

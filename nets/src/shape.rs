@@ -20,6 +20,9 @@ pub enum Shape {
         /// Elements.
         len: usize,
     },
+    /// Not known: what comes out of an operator that this library does not know. Such a graph can be counted, as far as
+    /// its layers are known, but not run.
+    Unknown,
 }
 
 impl Shape {
@@ -38,22 +41,25 @@ impl Shape {
         match self {
             Self::Map { c, .. } => c,
             Self::Vector { len } => len,
+            Self::Unknown => 0,
         }
     }
 
-    /// The extents: three of a map, one of a vector.
+    /// The extents: three of a map, one of a vector, none of a shape that is not known.
     pub fn dims(self) -> Vec<usize> {
         match self {
             Self::Map { c, h, w } => vec![c, h, w],
             Self::Vector { len } => vec![len],
+            Self::Unknown => Vec::new(),
         }
     }
 
-    /// `batch` of these as the kernels see them; a vector is an image of one pixel.
+    /// `batch` of these as the kernels see them; a vector is an image of one pixel, a shape that is not known is empty.
     pub const fn batched(self, batch: usize) -> Shape4 {
         match self {
             Self::Map { c, h, w } => Shape4::new(batch, c, h, w),
             Self::Vector { len } => Shape4::new(batch, len, 1, 1),
+            Self::Unknown => Shape4::new(batch, 0, 0, 0),
         }
     }
 
@@ -79,11 +85,12 @@ impl From<Shape4> for Shape {
 }
 
 impl fmt::Display for Shape {
-    /// `6x28x28` or `84`.
+    /// `6x28x28`, `84` or `?`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Map { c, h, w } => write!(f, "{c}x{h}x{w}"),
             Self::Vector { len } => write!(f, "{len}"),
+            Self::Unknown => f.write_str("?"),
         }
     }
 }

@@ -2,10 +2,8 @@
 
 use clap::{Args, ValueEnum};
 use kernels::{Isa, Layout, Numerics, Shape4, Size2, Threads};
-use nets::zoo::{self, Entry};
-use nets::{NetError, NetOptions, Shape};
+use nets::{NetOptions, Shape};
 use rayon::{ThreadPool, ThreadPoolBuilder};
-use std::path::{Path, PathBuf};
 
 /// How results are written that are no table.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -29,24 +27,6 @@ pub(crate) enum Format {
     Csv,
     /// A Markdown table
     Markdown,
-}
-
-/// What a command is about.
-pub(crate) enum Target {
-    /// A network of the zoo.
-    Zoo(&'static Entry),
-    /// A file.
-    Onnx(PathBuf),
-}
-
-/// A file if it is called one, else a name.
-pub(crate) fn target(network: &str) -> Result<Target, NetError> {
-    let path = Path::new(network);
-    let is_file = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx"));
-    match is_file || path.is_file() {
-        true => Ok(Target::Onnx(path.to_owned())),
-        false => zoo::find(network).map(Target::Zoo),
-    }
 }
 
 /// `3x224x224`, or `784` for a vector.

@@ -3,7 +3,7 @@
 
 use super::args::{self, numerics};
 use super::planning::Planning;
-use super::source::{self, Wanted};
+use super::source::{Loaded, Network, Wanted};
 use clap::Args;
 use kernels::{Candidate, Isa, Numerics, PlanReport};
 use nets::{NetOptions, Shape};
@@ -118,8 +118,8 @@ impl<'a> Row<'a> {
 
 impl Explain {
     pub(super) fn execute(&self) -> anyhow::Result<String> {
-        let wanted = Wanted { network: &self.network, input: self.input, ..Wanted::default() };
-        let (graph, weights) = source::load(wanted)?;
+        let wanted = Wanted { input: self.input, batch: self.batch.into(), ..Wanted::default() };
+        let Loaded { graph, weights, .. } = Network::named(&self.network)?.load(wanted)?;
         let mut options = NetOptions::default().batch(self.batch.into()).numerics(self.numerics);
         options.isa = self.isa;
         if let Some(threads) = self.threads {

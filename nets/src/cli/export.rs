@@ -1,7 +1,7 @@
 //! `nets export`: a network as an ONNX file.
 
 use super::args;
-use super::source::{self, Wanted};
+use super::source::{Loaded, Network, Wanted};
 use super::text;
 use clap::Args;
 use nets::{Shape, export::onnx};
@@ -36,8 +36,9 @@ pub(crate) struct Export {
 impl Export {
     pub(super) fn execute(&self) -> anyhow::Result<String> {
         let (weights, seed) = (self.weights.as_deref(), self.seed);
-        let wanted = Wanted { network: &self.network, input: self.input, weights, seed };
-        let (graph, weights) = source::load(wanted)?;
+        let (input, batch) = (self.input, self.batch.into());
+        let wanted = Wanted { input, batch, weights, seed, ..Wanted::default() };
+        let Loaded { graph, weights, .. } = Network::named(&self.network)?.load(wanted)?;
         onnx::save(&graph, &*weights, self.batch.into(), &self.file)?;
         let size = std::fs::metadata(&self.file).map_or(0, |file| file.len());
         let (name, file) = (graph.name(), self.file.display());

@@ -2,14 +2,12 @@
 
 mod args;
 mod bench;
-mod classify;
 mod conv;
 mod count;
 mod cpu;
 mod demo;
 mod explain;
 mod export;
-mod photos;
 mod planning;
 mod rows;
 mod run;

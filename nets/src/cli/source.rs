@@ -1,51 +1,98 @@
 //! Where a command's network and its weights come from.
 
-use super::args::{self, Target};
 use anyhow::ensure;
-use nets::import::onnx::{self, ImportOptions, OnnxWeights};
-use nets::{Graph, Init, NetError, SeededWeights, Shape, WeightSet, WeightSource, digits, zoo};
-use std::path::Path;
+use nets::import::onnx::{self, ImportOptions, Imported};
+use nets::zoo::{self, Entry};
+use nets::{Graph, Init, NetError, SeededWeights, Shape, WeightSet, WeightSource, digits};
+use std::path::{Path, PathBuf};
 
-/// What was asked for on the command line.
-#[derive(Debug, Clone, Copy, Default)]
+/// What a name on the command line stands for.
+pub(super) enum Network {
+    /// A network of the zoo.
+    Zoo(&'static Entry),
+    /// A file.
+    Onnx(PathBuf),
+}
+
+/// What else was asked for on the command line.
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Wanted<'a> {
-    /// A network of the zoo, or an .onnx file.
-    pub(super) network: &'a str,
     /// Extents of one image, if not those that the network is published for.
     pub(super) input: Option<Shape>,
+    /// Images of a forward pass, where an ONNX file does not say.
+    pub(super) batch: usize,
+    /// How many axes the data for an ONNX file has, the batch included, if there is data.
+    pub(super) axes: Option<usize>,
     pub(super) weights: Option<&'a Path>,
     pub(super) seed: Option<u64>,
 }
 
-/// The network with its weights: those given, those of the file, trained ones for LeNet-5, else seeded ones. The numbers
-/// of an ONNX file are read when a layer needs them, and seeded ones made then.
-pub(super) fn load(wanted: Wanted<'_>) -> anyhow::Result<(Graph, Box<dyn WeightSource>)> {
-    match args::target(wanted.network)? {
-        Target::Zoo(entry) => {
-            let graph = entry.graph_for(wanted.input.unwrap_or(entry.input))?;
-            let weights: Box<dyn WeightSource> = match (wanted.weights, wanted.seed) {
-                (Some(path), _) => Box::new(WeightSet::load(&graph, path)?),
-                (None, None) if graph == zoo::lenet5()? => Box::new(digits::trained_weights(&graph)?),
-                (None, seed) => Box::new(SeededWeights::new(&graph, Init::He, seed.unwrap_or(0))?),
-            };
-            Ok((graph, weights))
+impl Default for Wanted<'_> {
+    fn default() -> Self {
+        Self { input: None, batch: 1, axes: None, weights: None, seed: None }
+    }
+}
+
+/// A network with its weights.
+pub(super) struct Loaded {
+    pub(super) graph: Graph,
+    pub(super) weights: Box<dyn WeightSource>,
+    /// The extents of input and output by an ONNX file; the output's are not always known.
+    pub(super) extents: Option<(Vec<usize>, Option<Vec<usize>>)>,
+}
+
+impl Network {
+    /// A file if it is called one, else a name.
+    pub(super) fn named(name: &str) -> Result<Self, NetError> {
+        let path = Path::new(name);
+        let is_file = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx"));
+        match is_file || path.exists() {
+            true => Ok(Self::Onnx(path.to_owned())),
+            false => zoo::find(name).map(Self::Zoo),
         }
-        Target::Onnx(file) => {
-            ensure!(
-                wanted.weights.is_none() && wanted.seed.is_none(),
-                "{}: expected no --weights and no --seed: its weights are in it",
-                file.display()
-            );
-            let (graph, weights) = import(&file, wanted.input)?;
-            Ok((graph, Box::new(weights)))
+    }
+
+    /// The network with its weights: those given, those of the file, trained ones for LeNet-5, else seeded ones. The
+    /// numbers of an ONNX file are read when a layer needs them, and seeded ones made then.
+    pub(super) fn load(&self, wanted: Wanted<'_>) -> anyhow::Result<Loaded> {
+        match self {
+            Self::Zoo(entry) => {
+                let graph = entry.graph_for(wanted.input.unwrap_or(entry.input))?;
+                let weights: Box<dyn WeightSource> = match (wanted.weights, wanted.seed) {
+                    (Some(path), _) => Box::new(WeightSet::load(&graph, path)?),
+                    (None, None) if is_lenet5(entry)? => Box::new(trained(&graph, entry.input)?),
+                    (None, seed) => Box::new(SeededWeights::new(&graph, Init::He, seed.unwrap_or(0))?),
+                };
+                Ok(Loaded { graph, weights, extents: None })
+            }
+            Self::Onnx(file) => {
+                ensure!(
+                    wanted.weights.is_none() && wanted.seed.is_none(),
+                    "{}: expected no --weights and no --seed: its weights are in it",
+                    file.display()
+                );
+                let mut options = ImportOptions::default().batch(wanted.batch);
+                (options.input, options.axes) = (wanted.input, wanted.axes);
+                let Imported { graph, weights, warnings, input, output, .. } = onnx::load(file, &options)?;
+                warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+                Ok(Loaded { graph, weights: Box::new(weights), extents: Some((input, output)) })
+            }
         }
     }
 }
 
-fn import(file: &Path, input: Option<Shape>) -> Result<(Graph, OnnxWeights), NetError> {
-    let mut options = ImportOptions::default();
-    options.input = input;
-    let model = onnx::load(file, &options)?;
-    model.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
-    Ok((model.graph, model.weights))
+/// Whether it is the network that the trained weights are of.
+pub(super) fn is_lenet5(entry: &Entry) -> Result<bool, NetError> {
+    Ok(entry.graph()? == zoo::lenet5()?)
+}
+
+/// The trained weights, which are of one input alone: another one makes another network.
+fn trained(graph: &Graph, input: Shape) -> anyhow::Result<WeightSet> {
+    ensure!(
+        graph.input() == input,
+        "{}: expected images of {input}, which its trained weights are for, or other weights (--weights, --seed), got {}",
+        graph.name(),
+        graph.input()
+    );
+    Ok(digits::trained_weights(graph)?)
 }

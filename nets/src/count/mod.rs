@@ -80,6 +80,9 @@ pub struct NetCount {
     pub activation_bytes: u64,
     /// The most bytes of activations that are needed at the same time.
     pub peak_activation_bytes: u64,
+    /// Layers of operators that are not known ([`Layer::Unknown`](crate::Layer::Unknown)). If there is one, every total
+    /// is only a lower bound.
+    pub unknown_layers: u64,
 }
 
 impl LayerCount {
@@ -136,6 +139,7 @@ pub fn count_batch(graph: &Graph, batch: u64) -> Result<NetCount, NetError> {
         other_ops: 0,
         activation_bytes: 0,
         peak_activation_bytes: live.iter().copied().max().unwrap_or(0),
+        unknown_layers: graph.nodes().iter().filter(|node| node.layer.is_unknown()).count() as u64,
     };
     for ((node, live_bytes), receptive) in graph.nodes().iter().zip(live).zip(receptive) {
         let layer = count_layer(graph, node, batch)?;

@@ -87,12 +87,15 @@ pub enum Layer {
     Softmax,
     /// The matrix product of two inputs, map by map: counted, without a forward kernel.
     MatMul,
-    /// An operator that this library does not know: counted as zero, not to be run. Any number of inputs.
+    /// An operator that this library does not know, or a known one with an input of [`Shape::Unknown`]: its parameters
+    /// are counted, its operations are counted as zero, and it cannot be run. Any number of inputs.
     Unknown {
         /// What it is called where it comes from.
         op: String,
-        /// The shape that comes out.
+        /// The shape that comes out, as far as it is known.
         output: Shape,
+        /// The trained tensors that it is known to read.
+        params: Vec<Param>,
     },
 }
 
@@ -147,6 +150,7 @@ impl Layer {
         if let Self::Input(shape) | Self::Unknown { output: shape, .. } = self {
             shape.len()?;
             return match shape.is_empty() {
+                true if *shape == Shape::Unknown && !matches!(self, Self::Input(_)) => Ok(*shape),
                 true => Err(LayerError::Input { expected: "extents of at least 1", got: *shape }),
                 false => Ok(*shape),
             };
@@ -182,6 +186,9 @@ impl Layer {
 
     /// The tensors that belong to it, in the order of their names in files. Valid after [`output`](Self::output) was.
     pub(crate) fn params(&self, inputs: &[Shape]) -> Vec<Param> {
+        if let Self::Unknown { params, .. } = self {
+            return params.clone();
+        }
         let Some(channels) = inputs.first().map(|input| input.channels()) else { return Vec::new() };
         match self {
             Self::Conv(conv) => conv.params(channels),
@@ -212,6 +219,11 @@ impl Layer {
         }
     }
 
+    /// Whether it is counted as zero for want of knowledge.
+    pub(crate) const fn is_unknown(&self) -> bool {
+        matches!(self, Self::Unknown { .. })
+    }
+
     /// Whether it only passes its input on.
     pub(crate) fn is_view(&self) -> bool {
         matches!(self, Self::Flatten | Self::Reshape(_) | Self::Dropout)
@@ -228,14 +240,18 @@ fn scale_and_shift(scale: bool, shift: bool, channels: usize) -> Vec<Param> {
 fn map(input: Shape) -> Result<Shape4, LayerError> {
     match input {
         Shape::Map { .. } => Ok(input.batched(1)),
-        Shape::Vector { .. } => Err(LayerError::Input { expected: "feature maps", got: input }),
+        Shape::Vector { .. } | Shape::Unknown => {
+            Err(LayerError::Input { expected: "feature maps", got: input })
+        }
     }
 }
 
 fn vector(input: Shape) -> Result<(), LayerError> {
     match input {
         Shape::Vector { .. } => Ok(()),
-        Shape::Map { .. } => Err(LayerError::Input { expected: "a vector (flatten first)", got: input }),
+        Shape::Map { .. } | Shape::Unknown => {
+            Err(LayerError::Input { expected: "a vector (flatten first)", got: input })
+        }
     }
 }
 
@@ -244,6 +260,7 @@ fn with_channels(input: Shape, channels: usize) -> Result<Shape, LayerError> {
     let output = match input {
         Shape::Map { h, w, .. } => Shape::map(channels, h, w),
         Shape::Vector { .. } => Shape::vector(channels),
+        Shape::Unknown => Shape::Unknown,
     };
     output.len()?;
     Ok(output)

@@ -8,7 +8,7 @@ use super::merge::merge;
 use super::step::{Kernel, Operand, Place, Step};
 use super::{NetOptions, layout};
 use crate::count::{count, count_batch};
-use crate::error::NetError;
+use crate::error::{LayerError, NetError};
 use crate::graph::{Graph, NodeId};
 use crate::shape::Shape;
 use crate::weights::WeightSource;
@@ -22,6 +22,7 @@ pub(super) fn net(
     wisdom: Option<&Wisdom>,
 ) -> Result<CompiledNet, NetError> {
     check_options(options)?;
+    check_graph(graph, options.batch)?;
     // What is needed at the same time is the least that will be allocated.
     let peak = count_batch(graph, options.batch as u64).map_or(u64::MAX, |count| count.peak_activation_bytes);
     within_limit(graph, options, peak)?;
@@ -78,6 +79,29 @@ fn largest_first(graph: &Graph, program: &Program, kernels: &Kernels<'_>) -> Res
     let mut built = built.map_err(first)?;
     built.sort_by_key(|&(index, _)| index);
     Ok(built.into_iter().map(|(_, kernel)| kernel).collect())
+}
+
+/// Refuses what can only be counted, if the output depends on it, and another batch than the only one of the graph.
+fn check_graph(graph: &Graph, batch: usize) -> Result<(), NetError> {
+    let mut needed = vec![false; graph.nodes().len()];
+    needed[graph.output_id().index()] = true;
+    for (index, node) in graph.nodes().iter().enumerate().rev() {
+        if needed[index] {
+            node.inputs.iter().for_each(|input| needed[input.index()] = true);
+        }
+    }
+    let needed = graph.nodes().iter().zip(needed).filter(|&(_, needed)| needed);
+    if let Some((node, _)) = needed.into_iter().find(|(node, _)| node.layer.is_unknown()) {
+        return Err(NetError::layer(&node.name, LayerError::NoKernel { op: node.layer.op().to_owned() }));
+    }
+    match graph.batch().filter(|&only| only != batch) {
+        Some(only) => Err(NetError::Option {
+            option: "batch",
+            expected: format!("{only} (network `{}` has other layers for another batch)", graph.name()),
+            got: batch.to_string(),
+        }),
+        None => Ok(()),
+    }
 }
 
 fn check_options(options: &NetOptions) -> Result<(), NetError> {

@@ -1,4 +1,5 @@
 //! Running the program as its users do.
+#![allow(dead_code)] // each test uses a part
 
 use assert_cmd::cargo::cargo_bin_cmd;
 use serde_json::Value;

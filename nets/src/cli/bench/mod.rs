@@ -7,7 +7,7 @@ mod trace;
 
 use super::args::{self, Pool, numerics};
 use super::planning::Planning;
-use super::source::{self, Wanted};
+use super::source::{Loaded, Network, Wanted};
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use kernels::{Isa, Layout, Numerics};
@@ -87,8 +87,8 @@ fn seconds(text: &str) -> Result<Duration, String> {
 
 impl Bench {
     pub(super) fn execute(&self) -> anyhow::Result<String> {
-        let wanted = Wanted { network: &self.network, input: self.input, ..Wanted::default() };
-        let (graph, weights) = source::load(Wanted { weights: self.weights.as_deref(), ..wanted })?;
+        let wanted = Wanted { input: self.input, weights: self.weights.as_deref(), ..Wanted::default() };
+        let Loaded { graph, weights, .. } = Network::named(&self.network)?.load(wanted)?;
         let threads = match &self.threads[..] {
             [] => vec![num_cpus::get_physical().max(1)],
             given => given.iter().map(|&threads| usize::from(threads)).collect(),

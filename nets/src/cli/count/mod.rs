@@ -4,7 +4,8 @@ mod all;
 mod plot;
 mod report;
 
-use super::args::{self, Format, Target};
+use super::args::{self, Format};
+use super::source::Network;
 use clap::Args;
 use nets::{Convention, Graph, NetCount, Shape};
 use report::Report;
@@ -102,13 +103,14 @@ impl Count {
 
     fn count(&self, network: &str) -> anyhow::Result<Counted> {
         let batch = u64::from(self.batch);
-        Ok(match args::target(network)? {
-            Target::Zoo(entry) => {
+        Ok(match Network::named(network)? {
+            Network::Zoo(entry) => {
                 let graph = entry.graph_for(self.input.unwrap_or(entry.input))?;
                 Counted { count: nets::count_batch(&graph, batch)?, graph, warnings: Vec::new() }
             }
-            Target::Onnx(path) => {
-                let mut options = nets::import::onnx::ImportOptions::default().strict(self.strict);
+            Network::Onnx(path) => {
+                let mut options = nets::import::onnx::ImportOptions::default();
+                options = options.strict(self.strict).batch(self.batch as usize);
                 options.input = self.input;
                 let model = nets::import::onnx::load(&path, &options)?;
                 Counted { count: model.count(batch)?, graph: model.graph, warnings: model.warnings }

@@ -26,6 +26,8 @@ pub(super) struct Report {
     activation_bytes: u64,
     peak_activation_bytes: u64,
     weight_bytes: u64,
+    /// Layers that are not known: if there is one, the totals are lower bounds.
+    unknown_layers: u64,
     pub(super) layers: Vec<Row>,
 }
 
@@ -114,6 +116,7 @@ impl Report {
             activation_bytes: count.activation_bytes,
             peak_activation_bytes: count.peak_activation_bytes,
             weight_bytes: count.weight_bytes(),
+            unknown_layers: count.unknown_layers,
             layers: layers.map(|(layer, &own)| Row::new(layer, own, cost)).collect(),
         })
     }
@@ -124,24 +127,25 @@ impl Report {
         let title = format!("{}, {images} of {}\n\n", self.name, extents(&self.input));
         let mut out = title + &self.rows(true).text();
         let mut line = |what: &str, value: String| out.push_str(&format!("{what:<13}{value}\n"));
-        line("\nParameters", format!(" {}: {}", thousands(self.params), self.parts()));
-        line("MACs", thousands(self.macs));
+        let least = if self.unknown_layers > 0 { "at least " } else { "" };
+        line("\nParameters", format!(" {least}{}: {}", thousands(self.params), self.parts()));
+        line("MACs", format!("{least}{}", thousands(self.macs)));
         line(
             "FLOPs",
             format!(
-                "{} (2 x MACs), and {} other operations",
+                "{least}{} (2 x MACs), and {} other operations",
                 thousands(self.flops),
                 thousands(self.other_ops)
             ),
         );
         if self.convention != Convention::Mac.name() {
-            line("Cost", format!("{} by the convention {}", thousands(self.cost), self.convention));
+            line("Cost", format!("{least}{} by the convention {}", thousands(self.cost), self.convention));
         }
-        line("Weights", bytes(self.weight_bytes));
+        line("Weights", format!("{least}{}", bytes(self.weight_bytes)));
         line(
             "Activations",
             format!(
-                "{} in all, {} at the same time",
+                "{least}{} in all, {} at the same time",
                 bytes(self.activation_bytes),
                 bytes(self.peak_activation_bytes)
             ),
@@ -206,7 +210,8 @@ impl Report {
         }
         let other = if cost { self.cost } else { self.other_ops };
         let sums = [self.params, self.macs, other].map(thousands);
-        let mut total = vec!["total".to_owned(), String::new(), String::new()];
+        let total = if self.unknown_layers > 0 { "at least" } else { "total" };
+        let mut total = vec![total.to_owned(), String::new(), String::new()];
         total.extend(sums);
         total.extend(["100.0 %".to_owned(), bytes(self.activation_bytes)]);
         total.resize(12, String::new());
@@ -277,6 +282,7 @@ fn one_or_two<T: PartialEq + ToString>([h, w]: [T; 2]) -> String {
 fn extents(dims: &[usize]) -> String {
     match *dims {
         [c, h, w] => Shape::map(c, h, w).to_string(),
+        [] => Shape::Unknown.to_string(),
         _ => dims.iter().map(usize::to_string).collect::<Vec<_>>().join("x"),
     }
 }

@@ -9,7 +9,7 @@ use crate::shape::Shape;
 use std::collections::HashMap;
 
 /// One layer to be.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(super) struct Step {
     pub(super) name: String,
     pub(super) layer: Layer,
@@ -22,7 +22,7 @@ pub(super) struct Step {
 }
 
 /// How a tensor of a layer is made of one in the model.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Recipe {
     pub(super) constant: Constant,
     /// What every number is multiplied by.
@@ -36,7 +36,7 @@ impl From<&Constant> for Recipe {
 }
 
 /// All steps, the input first.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(super) struct Draft {
     pub(super) steps: Vec<Step>,
     names: HashMap<String, usize>,
@@ -86,7 +86,13 @@ impl Draft {
 
     /// The graph of all steps that `outputs` need, the one that no other step reads last. Also which output that is,
     /// and how many steps nobody needs.
-    pub(super) fn build(&self, name: &str, outputs: &[usize]) -> Result<(Graph, usize, usize), NetError> {
+    /// `batch` is the only number of images for which the graph holds, if there is only one.
+    pub(super) fn build(
+        &self,
+        name: &str,
+        outputs: &[usize],
+        batch: Option<usize>,
+    ) -> Result<(Graph, usize, usize), NetError> {
         let mut needed = vec![false; self.steps.len()];
         let mut read = vec![false; self.steps.len()];
         for &output in outputs {
@@ -103,6 +109,9 @@ impl Draft {
         let last = outputs.get(sink).copied();
         let order = (1..self.steps.len()).filter(|&step| needed[step] && Some(step) != last);
         let mut builder = GraphBuilder::new(name, self.steps[0].output);
+        if let Some(batch) = batch {
+            builder.batch(batch);
+        }
         let mut ids: Vec<NodeId> = vec![builder.last(); self.steps.len()];
         for index in order.chain(last.filter(|&last| last > 0)) {
             let step = &self.steps[index];
@@ -114,10 +123,10 @@ impl Draft {
     }
 }
 
-/// A tensor must have the extents of the parameter, extents of one aside; a single number stands for all.
+/// A tensor must have the extents of the parameter, for operators have put it into them; a number without extents stands
+/// for all of a list.
 fn check_shape(param: &Param, constant: &Constant) -> Outcome<()> {
-    let real = |dims: &[usize]| dims.iter().copied().filter(|&dim| dim != 1).collect::<Vec<_>>();
-    if constant.len() == 1 && param.dims.len() == 1 || real(&param.dims) == real(&constant.dims) {
+    if constant.dims.is_empty() && param.dims.len() == 1 || param.dims == constant.dims {
         return Ok(());
     }
     wrong(format!("expected a tensor of {:?} as {}, got {:?}", param.dims, param.name, constant.dims))

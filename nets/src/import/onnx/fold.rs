@@ -2,8 +2,9 @@
 //! rather than stored.
 
 use super::array::{Array, broadcast};
+use super::broadcast::second_operand;
 use super::dims::{new_dims, permutation, positive, slice_ranges};
-use super::node::{Call, Outcome, unsupported, wrong};
+use super::node::{Call, Outcome, no_training, unsupported, wrong};
 use super::proto::AttributeValue;
 use super::tensor::dtype;
 use super::value::{Constant, Data, FOLD_LIMIT, Value};
@@ -33,7 +34,7 @@ impl Folder {
             "Size" => return Ok(Some(size(call)?)),
             _ => {}
         }
-        let flows = |input: &Option<Value>| matches!(input, Some(Value::Tap(_)));
+        let flows = |input: &Option<Value>| matches!(input, Some(Value::Tap(_) | Value::Unknown(_)));
         if call.inputs.iter().any(flows) || call.inputs.is_empty() {
             return Ok(None);
         }
@@ -109,7 +110,7 @@ fn literal(call: &Call<'_>) -> Outcome<Constant> {
 
 /// `Shape`, of which newer opsets take a part.
 fn shape(call: &Call<'_>) -> Outcome<Constant> {
-    let dims = dims_of(call.value(0)?);
+    let dims = dims_of(call)?;
     let rank = dims.len() as i64;
     let place =
         |value: i64| (if value < 0 { value.saturating_add(rank) } else { value }).clamp(0, rank) as usize;
@@ -118,22 +119,22 @@ fn shape(call: &Call<'_>) -> Outcome<Constant> {
 }
 
 fn size(call: &Call<'_>) -> Outcome<Constant> {
-    let len: f64 = dims_of(call.value(0)?).iter().map(|&dim| dim as f64).product();
+    let len: f64 = dims_of(call)?.iter().map(|&dim| dim as f64).product();
     Ok(Constant { dims: Vec::new(), whole: true, data: Data::Fill(len) })
 }
 
-fn dims_of(value: &Value) -> &[usize] {
-    match value {
-        Value::Tap(tap) => &tap.dims,
-        Value::Constant(constant) => &constant.dims,
-    }
+fn dims_of<'a>(call: &'a Call<'_>) -> Outcome<&'a [usize]> {
+    call.value(0)?.dims().map_or_else(|| unsupported("extents that are not known"), Ok)
 }
 
 /// Operators that leave the numbers in their order, so that they need not be read: weights stay in their file.
 fn view(call: &Call<'_>) -> Outcome<Option<Constant>> {
     Ok(match call.def.op.as_str() {
         "Identity" => Some(call.weight(0)?.copied()),
-        "Dropout" => Some(call.weight(0)?.clone()),
+        "Dropout" => {
+            no_training(call)?;
+            Some(call.weight(0)?.clone())
+        }
         "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" => {
             let constant = call.weight(0)?;
             Some(constant.reshaped(new_dims(call, &constant.dims)?))
@@ -215,7 +216,10 @@ fn small(call: &Call<'_>, arrays: &[Option<Array>]) -> Outcome<Option<Array>> {
             None => return Ok(None),
         },
         (_, [a, b]) => match binary(op, a.whole) {
-            Some(function) => Array::zip(&given, a.whole && b.whole, |x| function(x[0], x[1]))?,
+            Some(function) => {
+                let b = Array { dims: second_operand(call, &a.dims, &b.dims)?, ..(*b).clone() };
+                Array::zip(&[a, &b], a.whole && b.whole, |x| function(x[0], x[1]))?
+            }
             None => return Ok(None),
         },
         _ => return Ok(None),

@@ -3,12 +3,13 @@
 use super::draft::{Draft, Recipe, Step};
 use super::error::Place;
 use super::fold::Folder;
+use super::input::Input;
 use super::node::{Call, Outcome, Trouble, unsupported};
 use super::ops;
 use super::order::{Wiring, label, place};
-use super::proto::{Dim, GraphDef, NodeDef, ValueInfo};
+use super::proto::{GraphDef, NodeDef, ValueInfo};
 use super::source::Source;
-use super::value::{Constant, Data, Tap, Value, checked_len};
+use super::value::{Constant, Tap, Value, checked_len};
 use crate::error::NetError;
 use crate::layer::Layer;
 use crate::shape::Shape;
@@ -23,20 +24,28 @@ pub(super) struct Importer<'a> {
     pub(super) wiring: Wiring<'a>,
     pub(super) draft: Draft,
     opset: i64,
-    batch: usize,
+    pub(super) batch: usize,
+    /// What the model calls the number of images, if it does.
+    pub(super) batch_name: Option<&'a str>,
+    /// Whether the input has the extents for which the model's values are written down.
+    pub(super) as_written: bool,
     folder: Folder,
-    values: HashMap<&'a str, Value>,
-    infos: HashMap<&'a str, &'a ValueInfo>,
+    pub(super) values: HashMap<&'a str, Value>,
+    pub(super) infos: HashMap<&'a str, &'a ValueInfo>,
     /// Products that a layer before them computes already, and its value.
     gated: HashMap<usize, &'a str>,
     /// What is to be said, and of which node it was first: how often.
     warnings: BTreeMap<String, (String, usize)>,
-    /// The first node whose output is a guess.
-    guess: Option<String>,
 }
 
-/// An output of the graph, and the step that makes it if it depends on the input.
-pub(super) type Output<'a> = (&'a str, Option<usize>);
+/// An output of the graph.
+pub(super) struct Output<'a> {
+    pub(super) name: &'a str,
+    /// The step that makes it, if it depends on the input.
+    pub(super) step: Option<usize>,
+    /// Its extents, if they are known.
+    pub(super) dims: Option<Vec<usize>>,
+}
 
 impl<'a> Importer<'a> {
     /// With the tensors and the input of a graph.
@@ -44,7 +53,7 @@ impl<'a> Importer<'a> {
         source: &'a Source,
         graph: &'a GraphDef,
         opset: i64,
-        (input, dims): (&'a str, Vec<usize>),
+        Input { name: input, dims, batch_name, as_written }: Input<'a>,
     ) -> Result<Self, NetError> {
         let wiring = Wiring::new(graph, source)?;
         let shape = container(&dims, dims[0]);
@@ -55,12 +64,13 @@ impl<'a> Importer<'a> {
             draft: Draft::new(shape),
             opset,
             batch: dims[0],
+            batch_name,
+            as_written,
             folder: Folder::default(),
             values: HashMap::new(),
             infos: graph.values.iter().chain(&graph.outputs).map(|info| (info.name.as_str(), info)).collect(),
             gated: HashMap::new(),
             warnings: BTreeMap::new(),
-            guess: None,
         };
         for tensor in &graph.initializers {
             tensor.check(source)?;
@@ -98,6 +108,13 @@ impl<'a> Importer<'a> {
         let Some(output) = call.def.outputs.first().filter(|name| !name.is_empty()) else {
             return unsupported("no output that could be read");
         };
+        let unknown = call.inputs.iter().flatten().find_map(|input| match input {
+            Value::Unknown(unknown) => Some(unknown.reason()),
+            _ => None,
+        });
+        if let Some(reason) = unknown {
+            return unsupported(reason);
+        }
         let standard = matches!(call.def.domain.as_str(), "" | "ai.onnx");
         let folded = if standard { self.folder.fold(call)? } else { None };
         let value = match folded {
@@ -114,58 +131,7 @@ impl<'a> Importer<'a> {
         Ok(())
     }
 
-    /// Stands in for a node that has no layer.
-    fn unknown(&mut self, call: &Call<'a>, why: &str) -> Outcome<()> {
-        let op = &call.def.op;
-        self.warn(&format!("operator {op} is counted as zero: {why}"), call);
-        let guessed = ops::guess(call)?;
-        let first = call.inputs.iter().flatten().next();
-        let taps = call.inputs.iter().flatten().filter_map(|input| match input {
-            Value::Tap(tap) => Some(tap.step),
-            Value::Constant(_) => None,
-        });
-        let taps: Vec<usize> = taps.collect();
-        for output in call.def.outputs.iter().filter(|name| !name.is_empty()) {
-            let dims = match (self.written(output).or_else(|| guessed.clone()), first) {
-                (Some(dims), _) => dims,
-                (None, other) => {
-                    self.guess.get_or_insert_with(|| format!("{} ({op})", call.name));
-                    match other {
-                        Some(Value::Tap(Tap { dims, .. }) | Value::Constant(Constant { dims, .. })) => {
-                            dims.clone()
-                        }
-                        None => vec![self.batch, 1],
-                    }
-                }
-            };
-            let value = if taps.is_empty() {
-                let data = Data::Opaque(format!("the result of operator {op}"));
-                Value::Constant(Constant { dims, whole: false, data })
-            } else {
-                let layer = Layer::Unknown { op: op.clone(), output: container(&dims, self.batch) };
-                let step = self.push(call, layer, taps.clone(), Vec::new())?;
-                Value::Tap(Tap { step, dims })
-            };
-            self.values.insert(output, value);
-        }
-        Ok(())
-    }
-
-    /// The extents that the exporter wrote down for a value.
-    fn written(&self, value: &str) -> Option<Vec<usize>> {
-        let dims = self.infos.get(value)?.dims.as_ref()?;
-        let extent = |(axis, dim): (usize, &Dim)| match dim {
-            Dim::Known(extent) => usize::try_from(*extent).ok().filter(|&extent| extent > 0),
-            Dim::Symbol(_) => (axis == 0).then_some(self.batch),
-        };
-        let dims: Vec<usize> = dims.iter().enumerate().map(extent).collect::<Option<_>>()?;
-        checked_len(&dims).map(|_| dims)
-    }
-
     fn error(&self, def: &NodeDef, trouble: Trouble) -> NetError {
-        let hint = self.guess.as_ref().map_or(String::new(), |node| {
-            format!(" (what comes out of node {node} is not known and was taken for what goes in)")
-        });
         let problem = match trouble {
             Trouble::Net(NetError::Onnx(error)) => return error.into(),
             Trouble::Net(NetError::Layer { problem, .. }) => problem.to_string(),
@@ -175,7 +141,7 @@ impl<'a> Importer<'a> {
                 format!("expected an operator with a layer (strict), got another: {why}")
             }
         };
-        self.source.error(place(def), problem + &hint).into()
+        self.source.error(place(def), problem).into()
     }
 
     // What the operators use.
@@ -244,7 +210,7 @@ impl<'a> Importer<'a> {
         Ok(Tap { step, dims })
     }
 
-    fn push(
+    pub(super) fn push(
         &mut self,
         call: &Call<'_>,
         layer: Layer,
@@ -300,11 +266,9 @@ impl<'a> Importer<'a> {
     /// The draft, the step of each output of the graph, and all warnings.
     pub(super) fn finish(self) -> (Draft, Vec<Output<'a>>, Vec<String>) {
         let outputs = self.graph.outputs.iter().map(|output| {
-            let step = match self.values.get(output.name.as_str()) {
-                Some(Value::Tap(tap)) => Some(tap.step),
-                _ => None,
-            };
-            (output.name.as_str(), step)
+            let value = self.values.get(output.name.as_str());
+            let (step, dims) = (value.and_then(Value::step), value.and_then(Value::dims));
+            Output { name: &output.name, step, dims: dims.map(<[usize]>::to_vec) }
         });
         let warnings = self.warnings.into_iter().map(|(text, (node, count))| match count {
             1 => format!("node `{node}`: {text}"),
@@ -320,12 +284,15 @@ impl<'a> Importer<'a> {
 }
 
 /// How layers see a tensor of these extents: batch apart, the first axis channels, what does not fit an image folded
-/// into its rows.
+/// into its rows. What is no whole number for each image is not seen.
 pub(super) fn container(dims: &[usize], batch: usize) -> Shape {
     match *dims {
         [n, len] if n == batch => Shape::vector(len),
         [n, c, w] if n == batch => Shape::map(c, 1, w),
         [n, c, ref rows @ .., w] if n == batch => Shape::map(c, rows.iter().product(), w),
-        _ => Shape::vector(dims.iter().product::<usize>() / batch.max(1)),
+        _ => match dims.iter().product::<usize>() {
+            all if all > 0 && all.is_multiple_of(batch) => Shape::vector(all / batch),
+            _ => Shape::Unknown,
+        },
     }
 }

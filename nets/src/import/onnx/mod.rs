@@ -14,18 +14,22 @@
 //! ```
 
 mod array;
+mod broadcast;
 mod dims;
 mod draft;
 mod error;
+mod extents;
 mod external;
 mod fold;
 mod importer;
+mod input;
 mod node;
 mod ops;
 mod order;
 mod proto;
 mod source;
 mod tensor;
+mod unknown;
 mod value;
 mod weights;
 mod wire;
@@ -37,15 +41,20 @@ use crate::count::{NetCount, count_batch};
 use crate::error::NetError;
 use crate::graph::Graph;
 use crate::shape::Shape;
-use importer::Importer;
-use proto::{Dim, GraphDef, Model, ValueInfo};
+use draft::Draft;
+use importer::{Importer, Output};
+use input::Input;
+use proto::Model;
 use source::Source;
-use std::collections::HashSet;
 use std::path::Path;
 use wire::Wire;
 
 /// Versions of the standard operators that this import was written and tested for.
 const OPSETS: std::ops::RangeInclusive<i64> = 8..=21;
+
+/// Batches for which a model is imported once more: if another graph comes of it, the layers depend on the batch. They
+/// are prime, and larger than what models write where they mean one image or a few.
+const PROBES: [usize; 2] = [127, 131];
 
 /// How a model is imported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,12 +66,14 @@ pub struct ImportOptions {
     pub input: Option<Shape>,
     /// Images at a time, where the model does not say. At least 1.
     pub batch: usize,
+    /// How many axes the data has, the batch included; a model of another number is refused.
+    pub axes: Option<usize>,
 }
 
 impl Default for ImportOptions {
     /// Warnings, the model's own input, one image.
     fn default() -> Self {
-        Self { strict: false, input: None, batch: 1 }
+        Self { strict: false, input: None, batch: 1, axes: None }
     }
 }
 
@@ -81,6 +92,11 @@ impl ImportOptions {
     pub const fn batch(self, batch: usize) -> Self {
         Self { batch, ..self }
     }
+
+    /// For data of so many axes, the batch included.
+    pub const fn axes(self, axes: usize) -> Self {
+        Self { axes: Some(axes), ..self }
+    }
 }
 
 /// A model as a network.
@@ -95,6 +111,10 @@ pub struct Imported {
     pub surplus: Vec<Surplus>,
     /// What was not imported as it is, each in one line.
     pub warnings: Vec<String>,
+    /// The extents of the input, the batch first.
+    pub input: Vec<usize>,
+    /// The extents of the output for such an input, `None` if they are not known. The batch need not be the first.
+    pub output: Option<Vec<usize>>,
 }
 
 impl Imported {
@@ -140,50 +160,72 @@ fn import(source: Source, name: &str, options: &ImportOptions) -> Result<Importe
         Some(opset) => return Err(fault(format!("expected an opset from 1 on, got {opset}"))),
         None => return Err(fault("expected the opset of the standard operators, got none".to_owned())),
     };
-    let mut importer = Importer::new(&source, graph, opset, input(&source, graph, options)?)?;
-    importer.run(options.strict)?;
+    let input = Input::of(&source, graph, options)?;
+    let probe = input.with_batch(if input.dims[0] == PROBES[0] { PROBES[1] } else { PROBES[0] });
+    let imported = |input: Input<'_>| -> Result<Nodes, NetError> {
+        let mut importer = Importer::new(&source, graph, opset, input)?;
+        importer.run(options.strict)?;
+        Nodes::of(importer)
+    };
+    let nodes = imported(input.clone())?;
+    let same = imported(probe).is_ok_and(|probed| probed.draft == nodes.draft && probed.steps == nodes.steps);
     let mut notes = notes(&source, &model, opset);
-    let imported = finish(importer, if name.is_empty() { "model" } else { name })?;
-    let Finished { graph, draft, surplus, warnings } = imported;
-    notes.extend(warnings);
-    Ok(Imported { graph, weights: OnnxWeights::new(source.clone(), draft), surplus, warnings: notes })
+    let (graph, main) = nodes.graph(name, (!same).then_some(input.dims[0]), &mut notes)?;
+    let surplus = weights::surplus(&graph, &nodes.draft);
+    for (tensor, times) in weights::shared(&surplus) {
+        notes.push(format!("tensor `{tensor}` is that of {times} other layers too and counted once"));
+    }
+    let output = nodes.outputs[main].1.clone();
+    let weights = OnnxWeights::new(source.clone(), nodes.draft);
+    Ok(Imported { graph, weights, surplus, warnings: notes, input: input.dims, output })
 }
 
-/// An import that is done but for its weights.
-struct Finished {
-    graph: Graph,
-    draft: draft::Draft,
-    surplus: Vec<Surplus>,
+/// All nodes, imported for one batch.
+struct Nodes {
+    draft: Draft,
+    /// The step of each output.
+    steps: Vec<usize>,
+    /// The name of each output, and its extents.
+    outputs: Vec<(String, Option<Vec<usize>>)>,
     warnings: Vec<String>,
 }
 
-fn finish(importer: Importer<'_>, name: &str) -> Result<Finished, NetError> {
-    if importer.graph.outputs.is_empty() {
-        return Err(importer.fault("expected at least one output, got none"));
+impl Nodes {
+    fn of(importer: Importer<'_>) -> Result<Self, NetError> {
+        if importer.graph.outputs.is_empty() {
+            return Err(importer.fault("expected at least one output, got none"));
+        }
+        let source = importer.source;
+        let (draft, found, warnings) = importer.finish();
+        let (mut steps, mut outputs) = (Vec::new(), Vec::new());
+        for Output { name, step, dims } in found {
+            let problem =
+                || format!("expected an output that depends on the input, got `{name}`, which does not");
+            steps.push(step.ok_or_else(|| source.error(Place::Value(name.to_owned()), problem()))?);
+            outputs.push((name.to_owned(), dims));
+        }
+        Ok(Self { draft, steps, outputs, warnings })
     }
-    let none = |output: &str| {
-        format!("expected an output that depends on the input, got `{output}`, which does not")
-    };
-    let source = importer.source;
-    let (draft, outputs, mut warnings) = importer.finish();
-    let mut steps = Vec::new();
-    for &(output, step) in &outputs {
-        let problem = || source.error(Place::Value(output.to_owned()), none(output));
-        steps.push(step.ok_or_else(problem)?);
+
+    /// The checked graph, and which of the outputs is the network's.
+    fn graph(
+        &self,
+        name: &str,
+        batch: Option<usize>,
+        notes: &mut Vec<String>,
+    ) -> Result<(Graph, usize), NetError> {
+        let name = if name.is_empty() { "model" } else { name };
+        let (graph, main, unneeded) = self.draft.build(name, &self.steps, batch)?;
+        notes.extend(self.warnings.iter().cloned());
+        for (_, (output, _)) in self.outputs.iter().enumerate().filter(|&(index, _)| index != main) {
+            let given = &self.outputs[main].0;
+            notes.push(format!("output `{output}` is counted, but a forward pass gives `{given}`"));
+        }
+        if unneeded > 0 {
+            notes.push(format!("{unneeded} layers are left out: no output depends on them"));
+        }
+        Ok((graph, main))
     }
-    let (graph, main, unneeded) = draft.build(name, &steps)?;
-    for (_, &(output, _)) in outputs.iter().enumerate().filter(|&(index, _)| index != main) {
-        warnings
-            .push(format!("output `{output}` is counted, but a forward pass gives `{}`", outputs[main].0));
-    }
-    if unneeded > 0 {
-        warnings.push(format!("{unneeded} layers are left out: no output depends on them"));
-    }
-    let surplus = weights::surplus(&graph, &draft);
-    for (tensor, times) in weights::shared(&surplus) {
-        warnings.push(format!("tensor `{tensor}` is that of {times} other layers too and counted once"));
-    }
-    Ok(Finished { graph, draft, surplus, warnings })
 }
 
 /// What is to be said of the model before any node.
@@ -201,68 +243,4 @@ fn notes(source: &Source, model: &Model, opset: i64) -> Vec<String> {
         notes.push(format!("{sparse} sparse tensors are not read"));
     }
     notes
-}
-
-/// The one input that is no initializer, and its extents with the batch first.
-fn input<'a>(
-    source: &Source,
-    graph: &'a GraphDef,
-    options: &ImportOptions,
-) -> Result<(&'a str, Vec<usize>), NetError> {
-    let stored: HashSet<&str> = graph.initializers.iter().map(|tensor| tensor.name.as_str()).collect();
-    let inputs: Vec<&ValueInfo> =
-        graph.inputs.iter().filter(|input| !stored.contains(input.name.as_str())).collect();
-    let &[info] = inputs.as_slice() else {
-        let names: Vec<&str> = inputs.iter().map(|input| input.name.as_str()).take(8).collect();
-        let problem = format!("expected one input, got {} ({})", inputs.len(), names.join(", "));
-        return Err(source.error(Place::Model, problem).into());
-    };
-    let fault = |problem: String| NetError::from(source.error(Place::Value(info.name.clone()), problem));
-    let written = info.dims.as_deref().unwrap_or_default();
-    let dims = match (options.input, written) {
-        (None, []) => return Err(fault("expected extents, got none: give them with --input".to_owned())),
-        (Some(shape), []) => batched(options.batch, shape.dims()),
-        (Some(shape), [first, ..]) => batched(extent(first, true, options).map_err(&fault)?, shape.dims()),
-        (None, written) => {
-            let extents = written.iter().enumerate().map(|(axis, dim)| extent(dim, axis == 0, options));
-            extents.collect::<Result<_, _>>().map_err(&fault)?
-        }
-    };
-    let same_rank = written.is_empty() || written.len() == dims.len();
-    let row =
-        (written.len() == 3 && dims.len() == 4 && dims[2] == 1).then(|| vec![dims[0], dims[1], dims[3]]);
-    let dims = match row {
-        Some(row) => row,
-        None if same_rank => dims,
-        None => {
-            return Err(fault(format!(
-                "expected an input of {} axes with the batch, got {dims:?}",
-                written.len()
-            )));
-        }
-    };
-    if dims.len() < 2 || value::checked_len(&dims).is_none_or(|len| len == 0) {
-        return Err(fault(format!("expected a batch and extents that can be addressed, got {dims:?}")));
-    }
-    Ok((&info.name, dims))
-}
-
-fn batched(batch: usize, mut dims: Vec<usize>) -> Vec<usize> {
-    dims.insert(0, batch);
-    dims
-}
-
-/// One extent of the input, or why it is none.
-fn extent(dim: &Dim, batch: bool, options: &ImportOptions) -> Result<usize, String> {
-    match dim {
-        Dim::Known(extent) => match usize::try_from(*extent) {
-            Ok(extent @ 1..) => Ok(extent),
-            _ => Err(format!("expected extents of at least 1, got {extent}")),
-        },
-        Dim::Symbol(_) if batch => Ok(options.batch),
-        Dim::Symbol(name) => {
-            let name = if name.is_empty() { "?" } else { name };
-            Err(format!("expected a number as extent, got `{name}`: give the shape with --input"))
-        }
-    }
 }

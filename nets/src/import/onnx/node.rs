@@ -134,6 +134,7 @@ impl Call<'_> {
         match self.value(index)? {
             Value::Tap(tap) => Ok(tap),
             Value::Constant(_) => unsupported(format!("a constant as input {index}")),
+            Value::Unknown(unknown) => unsupported(unknown.reason()),
         }
     }
 
@@ -142,7 +143,18 @@ impl Call<'_> {
         match self.input(index) {
             None => Ok(None),
             Some(Value::Constant(constant)) => Ok(Some(constant)),
-            Some(Value::Tap(_)) => unsupported(format!("input {index} is computed from the image")),
+            Some(Value::Tap(_) | Value::Unknown(_)) => {
+                unsupported(format!("input {index} is computed from the image"))
+            }
+        }
+    }
+
+    /// A trained tensor of so many numbers in a row, which must be there.
+    pub(super) fn vector(&self, index: usize, what: &str, len: usize) -> Outcome<&Constant> {
+        let constant = self.weight(index)?;
+        match constant.dims == [len] {
+            true => Ok(constant),
+            false => wrong(format!("expected a tensor of [{len}] as {what}, got {:?}", constant.dims)),
         }
     }
 
@@ -168,6 +180,19 @@ impl Call<'_> {
         }
         Ok(self.numbers(index)?.map(|values| values.iter().map(|&value| value as i64).collect()))
     }
+}
+
+/// Refuses what only training does: `Dropout` that drops, and `BatchNormalization` with the statistics of the batch.
+pub(super) fn no_training(call: &Call<'_>) -> Outcome<()> {
+    let opset = call.opset;
+    let training = match call.def.op.as_str() {
+        _ if opset < 7 => !call.flag("is_test")?,
+        "Dropout" if opset < 12 => false,
+        "Dropout" => call.numbers(2)?.is_some_and(|flag| flag.iter().any(|&flag| flag != 0.0)),
+        // Statistics come out of it in training alone; since opset 14 a flag says it too.
+        _ => call.flag("training_mode")? || call.def.outputs.iter().skip(1).any(|name| !name.is_empty()),
+    };
+    if training { unsupported(format!("training (opset {opset})")) } else { Ok(()) }
 }
 
 /// `axis`, negative from the end, of a tensor with `rank` extents.

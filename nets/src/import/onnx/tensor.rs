@@ -11,6 +11,7 @@ pub(super) mod dtype {
     pub(crate) const FLOAT: i64 = 1;
     pub(crate) const INT32: i64 = 6;
     pub(crate) const INT64: i64 = 7;
+    pub(crate) const BOOL: i64 = 9;
     pub(crate) const FLOAT16: i64 = 10;
     pub(crate) const DOUBLE: i64 = 11;
     pub(crate) const BFLOAT16: i64 = 16;
@@ -153,12 +154,14 @@ impl TensorDef {
             dtype::DOUBLE => self.payload(source, f64::from_le_bytes)?.map(Small::Floats),
             dtype::INT64 => Some(Small::Ints(self.ints(source, 7, 8)?)),
             dtype::INT32 => Some(Small::Ints(self.ints(source, 5, 4)?)),
+            dtype::BOOL => Some(Small::Ints(self.ints(source, 5, 1)?)),
             _ => None,
         })
     }
 
     fn ints(&self, source: &Source, field: u64, size: usize) -> Result<Vec<i64>, NetError> {
         let stored = match size {
+            1 => self.payload(source, |[byte]: [u8; 1]| i64::from(byte))?,
             4 => self.payload(source, |bytes| i64::from(i32::from_le_bytes(bytes)))?,
             _ => self.payload(source, i64::from_le_bytes)?,
         };

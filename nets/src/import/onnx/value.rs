@@ -16,6 +16,42 @@ pub(super) const MAX_RANK: usize = 16;
 pub(super) enum Value {
     Tap(Tap),
     Constant(Constant),
+    Unknown(Unknown),
+}
+
+/// What comes out of an operator that is not known: nothing is known of its extents.
+#[derive(Debug, Clone)]
+pub(super) struct Unknown {
+    /// The step that stands in for it, if it depends on the input.
+    pub(super) step: Option<usize>,
+    /// The first such operator: its node, and its name.
+    pub(super) origin: Arc<str>,
+}
+
+impl Unknown {
+    /// Why what reads it cannot be computed.
+    pub(super) fn reason(&self) -> String {
+        format!("the extents of what it reads are not known: {}", self.origin)
+    }
+}
+
+impl Value {
+    /// The step that it comes from, if it depends on the input.
+    pub(super) fn step(&self) -> Option<usize> {
+        match self {
+            Self::Tap(tap) => Some(tap.step),
+            Self::Unknown(unknown) => unknown.step,
+            Self::Constant(_) => None,
+        }
+    }
+
+    /// Its extents, if they are known.
+    pub(super) fn dims(&self) -> Option<&[usize]> {
+        match self {
+            Self::Tap(Tap { dims, .. }) | Self::Constant(Constant { dims, .. }) => Some(dims),
+            Self::Unknown(_) => None,
+        }
+    }
 }
 
 /// Activations: what a step of the draft gives, under the extents that ONNX sees, the batch first.
@@ -27,7 +63,7 @@ pub(super) struct Tap {
 }
 
 /// Numbers that do not depend on the input.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Constant {
     pub(super) dims: Vec<usize>,
     /// Whether they are integers, whose quotients are too.
@@ -36,7 +72,7 @@ pub(super) struct Constant {
 }
 
 /// Where the numbers of a [`Constant`] are.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) enum Data {
     /// In the file.
     Stored(Arc<TensorDef>),
@@ -86,7 +122,10 @@ impl Constant {
         let &[rows, columns] = self.dims.as_slice() else { return self.clone() };
         let data = match &self.data {
             Data::Stored(tensor) => Data::Transposed(tensor.clone(), columns),
-            Data::Transposed(tensor, _) => Data::Stored(tensor.clone()),
+            Data::Transposed(tensor, of) if *of == rows => Data::Stored(tensor.clone()),
+            Data::Transposed(..) => {
+                Data::Opaque("a matrix that was transposed and reshaped (Transpose)".to_owned())
+            }
             Data::Small(values) => Data::Small(
                 (0..columns)
                     .flat_map(|x| (0..rows).map(move |y| (x, y)))

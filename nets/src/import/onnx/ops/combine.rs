@@ -1,8 +1,9 @@
 //! Operators of several inputs, of which some may be constants.
 
+use super::super::broadcast::per_channel;
 use super::super::draft::Recipe;
 use super::super::importer::Importer;
-use super::super::node::{Call, Outcome, axis, unsupported};
+use super::super::node::{Call, Outcome, axis, unsupported, wrong};
 use super::super::value::{Constant, Data, Tap, Value};
 use crate::layer::{Conv, Layer, Linear};
 
@@ -12,7 +13,15 @@ pub(super) fn concat(importer: &mut Importer<'_>, call: &Call<'_>) -> Outcome<Ta
     if along != 1 {
         return unsupported(format!("a concatenation along axis {along}"));
     }
-    importer.layer(call, Layer::Concat, &images(importer, call)?, &[])
+    let images = images(importer, call)?;
+    let first = &images[0].dims;
+    if let Some(other) = images.iter().find(|image| image.dims[2..] != first[2..]) {
+        return wrong(format!(
+            "expected inputs that differ on axis 1 alone, got {first:?} and {:?}",
+            other.dims
+        ));
+    }
+    importer.layer(call, Layer::Concat, &images, &[])
 }
 
 /// All inputs, which must flow and have as many extents as each other.
@@ -29,6 +38,12 @@ fn images<'c>(importer: &Importer<'_>, call: &'c Call<'_>) -> Outcome<Vec<&'c Ta
 pub(super) fn arithmetic(importer: &mut Importer<'_>, call: &Call<'_>) -> Outcome<Tap> {
     let op = call.def.op.as_str();
     match (op, call.inputs.as_slice()) {
+        // Until opset 6 only the second operand is broadcast.
+        ("Add" | "Mul", [Some(Value::Constant(constant)), Some(Value::Tap(tap))])
+            if call.opset < 7 && constant.dims != tap.dims =>
+        {
+            unsupported(format!("opset {}: a constant of {:?} as first operand", call.opset, constant.dims))
+        }
         ("Add" | "Sum" | "Mul", [Some(Value::Constant(constant)), Some(Value::Tap(tap))])
         | ("Add" | "Sum" | "Mul" | "Sub" | "Div", [Some(Value::Tap(tap)), Some(Value::Constant(constant))]) => {
             with_constant(importer, call, tap, constant)
@@ -67,10 +82,8 @@ fn with_constant(
     tap: &Tap,
     constant: &Constant,
 ) -> Outcome<Tap> {
-    if importer.batch_first(tap).is_err() || !per_channel(&tap.dims, &constant.dims) {
-        return unsupported(format!("a constant of {:?} for {:?}", constant.dims, tap.dims));
-    }
-    let constant = constant.reshaped(vec![constant.len()]);
+    importer.batch_first(tap)?;
+    let constant = per_channel(call, &tap.dims, constant)?;
     let (scale, recipe) = match call.def.op.as_str() {
         "Mul" => (true, Recipe::from(&constant)),
         "Div" => (true, Recipe::from(&inverse(call, &constant)?)),
@@ -83,13 +96,6 @@ fn with_constant(
     let layer = Layer::Scale { scale, shift: !scale };
     let tensor = if scale { "weight" } else { "bias" };
     importer.layer_of(call, layer, &[tap], vec![(tensor, recipe)])
-}
-
-/// Whether a constant, broadcast, has one number for each channel or one for all.
-fn per_channel(dims: &[usize], constant: &[usize]) -> bool {
-    let aligned = constant.iter().rev().zip(dims.iter().enumerate().rev());
-    let good = aligned.into_iter().all(|(&extent, (axis, &dim))| extent == 1 || axis == 1 && extent == dim);
-    good && constant.len() <= dims.len()
 }
 
 fn inverse(call: &Call<'_>, constant: &Constant) -> Outcome<Constant> {
@@ -106,7 +112,7 @@ fn inverse(call: &Call<'_>, constant: &Constant) -> Outcome<Constant> {
 fn absorb(importer: &mut Importer<'_>, call: &Call<'_>, tap: &Tap, recipe: &Recipe) -> Option<Tap> {
     let value = importer.only_read_by(call, tap)?;
     let step = &mut importer.draft.steps[tap.step];
-    if step.value != value || step.output.channels() != recipe.constant.len() {
+    if step.value != value || recipe.constant.dims != [step.output.channels()] {
         return None;
     }
     match &mut step.layer {

@@ -26,6 +26,7 @@ pub(super) fn conv(importer: &mut Importer<'_>, call: &Call<'_>) -> Outcome<Tap>
             "expected {channels} input channels in {groups} groups, got filters of {per_group}"
         ));
     }
+    let bias = bias.map(|_| call.vector(2, "bias", dims[0])).transpose()?;
     let window = spatial::window(call, image, &kernel)?;
     let layer = Layer::Conv(Conv {
         out_channels: dims[0],
@@ -36,7 +37,8 @@ pub(super) fn conv(importer: &mut Importer<'_>, call: &Call<'_>) -> Outcome<Tap>
         groups,
         bias: bias.is_some(),
     });
-    importer.layer(call, layer, &[tap], &[("weight", Some(weight)), ("bias", bias)])
+    let weight = planes(weight);
+    importer.layer(call, layer, &[tap], &[("weight", Some(&weight)), ("bias", bias)])
 }
 
 pub(super) fn transpose(importer: &mut Importer<'_>, call: &Call<'_>) -> Outcome<Tap> {
@@ -51,6 +53,7 @@ pub(super) fn transpose(importer: &mut Importer<'_>, call: &Call<'_>) -> Outcome
             "expected filters for {channels} input channels, got {dims:?} in {groups} groups"
         ));
     };
+    let bias = bias.map(|_| call.vector(2, "bias", out_channels)).transpose()?;
     let stride = call.extents("strides", axes, 1, 1)?;
     let dilation = call.extents("dilations", axes, 1, 1)?;
     let output_pad = call.extents("output_padding", axes, 0, 0)?;
@@ -78,7 +81,8 @@ pub(super) fn transpose(importer: &mut Importer<'_>, call: &Call<'_>) -> Outcome
         groups,
         bias: bias.is_some(),
     });
-    importer.layer(call, layer, &[tap], &[("weight", Some(weight)), ("bias", bias)])
+    let weight = planes(weight);
+    importer.layer(call, layer, &[tap], &[("weight", Some(&weight)), ("bias", bias)])
 }
 
 /// The output extents of a transposed convolution, if they are given rather than the padding.
@@ -96,6 +100,14 @@ fn wanted(call: &Call<'_>, image: &[usize], stride: &[usize]) -> Outcome<Option<
             )
         }
         _ => Ok(None),
+    }
+}
+
+/// Filters of one axis as those of an image of one row.
+fn planes(weight: &Constant) -> Constant {
+    match *weight.dims {
+        [o, i, w] => weight.reshaped(vec![o, i, 1, w]),
+        _ => weight.clone(),
     }
 }
 

@@ -1,8 +1,9 @@
 //! One function for every element.
 
+use super::super::broadcast::per_channel;
 use super::super::importer::Importer;
 use super::super::node::{Call, Outcome, axis, unsupported, wrong};
-use super::super::value::Tap;
+use super::super::value::{Constant, Tap};
 use crate::layer::Layer;
 use kernels::Activation;
 
@@ -22,12 +23,8 @@ pub(super) fn activation<'a>(importer: &mut Importer<'a>, call: &Call<'a>) -> Ou
         },
         _ => {
             importer.image(call, 0)?;
-            return importer.layer(
-                call,
-                Activation::PRelu.into(),
-                &[tap],
-                &[("weight", Some(call.weight(1)?))],
-            );
+            let slope = slope(call, &tap.dims)?;
+            return importer.layer(call, Activation::PRelu.into(), &[tap], &[("weight", Some(&slope))]);
         }
     };
     importer.same(call, function.into(), tap)
@@ -53,7 +50,20 @@ fn clip(call: &Call<'_>) -> Outcome<Activation> {
         }
     };
     let (lo, hi) = (limit("min", 1, f32::MIN)?, limit("max", 2, f32::MAX)?);
-    Ok(if lo == 0.0 && hi == f32::MAX { Activation::Relu } else { Activation::Clip { lo, hi } })
+    // Infinity passes through `Relu`, and becomes the largest number where no limit is given.
+    let relu = lo == 0.0 && hi == f32::INFINITY;
+    // Limits that cross leave the upper one.
+    Ok(if relu { Activation::Relu } else { Activation::Clip { lo: if lo > hi { hi } else { lo }, hi } })
+}
+
+/// Until opset 6 a slope has one number for each channel, whatever the extents.
+fn slope(call: &Call<'_>, dims: &[usize]) -> Outcome<Constant> {
+    let slope = call.weight(1)?;
+    match slope.len() {
+        _ if call.opset >= 7 => per_channel(call, dims, slope),
+        1 => Ok(slope.reshaped(Vec::new())),
+        _ => call.vector(1, "weight", dims[1]).cloned(),
+    }
 }
 
 /// Over the channels. Until opset 12 over everything from an axis on, since then over one axis.

@@ -1,5 +1,6 @@
 //! Matrix products.
 
+use super::super::broadcast::per_channel;
 use super::super::draft::Recipe;
 use super::super::importer::Importer;
 use super::super::node::{Call, Outcome, unsupported, wrong};
@@ -42,7 +43,7 @@ fn matrix(weight: &Constant, output_first: bool) -> Outcome<Constant> {
     match weight.dims.len() {
         2 if output_first => Ok(weight.clone()),
         2 => Ok(weight.turned()),
-        _ => wrong(format!("expected a matrix of weights, got {:?}", weight.dims)),
+        _ => unsupported(format!("weights of {:?}, which are no matrix", weight.dims)),
     }
 }
 
@@ -57,8 +58,11 @@ fn linear(
         let (inputs, got) = (weight.dims[1], &tap.dims);
         return wrong(format!("expected {inputs} inputs as the weights have, got {got:?}"));
     }
+    let result = [tap.dims[0], weight.dims[0]];
+    let laid = |(bias, beta)| per_channel(call, &result, bias).map(|bias| (bias, beta));
+    let bias = bias.map(laid).transpose()?;
     let layer = Layer::Linear(Linear { out_features: weight.dims[0], bias: bias.is_some() });
     let mut tensors = vec![("weight", Recipe { constant: weight, factor: alpha })];
-    tensors.extend(bias.map(|(bias, beta)| ("bias", Recipe { constant: bias.clone(), factor: beta })));
+    tensors.extend(bias.map(|(bias, beta)| ("bias", Recipe { constant: bias, factor: beta })));
     importer.layer_of(call, layer, &[tap], tensors)
 }

@@ -13,8 +13,6 @@ use super::importer::Importer;
 use super::node::{Call, Outcome, unsupported};
 use super::value::Tap;
 
-pub(super) use view::guess;
-
 /// Imports a node that reads activations; the result is its first output.
 pub(super) fn import<'a>(importer: &mut Importer<'a>, call: &Call<'a>) -> Outcome<Tap> {
     if !matches!(call.def.domain.as_str(), "" | "ai.onnx") {

@@ -1,7 +1,8 @@
 //! Normalisations.
 
+use super::super::broadcast::per_channel;
 use super::super::importer::Importer;
-use super::super::node::{Call, Outcome, axis, unsupported, wrong};
+use super::super::node::{Call, Outcome, axis, no_training, unsupported, wrong};
 use super::super::value::{Constant, Data, Tap};
 use crate::layer::{Layer, Lrn, Norm};
 
@@ -10,15 +11,14 @@ pub(super) fn batch(importer: &mut Importer<'_>, call: &Call<'_>) -> Outcome<Tap
     if call.int("spatial")?.unwrap_or(1) == 0 {
         return unsupported("statistics per pixel");
     }
-    if call.flag("training_mode")? {
-        importer.warn("a batch normalisation in training mode is taken with its running statistics", call);
-    }
+    no_training(call)?;
+    let channels = tap.dims[1];
     let norm = Norm::batch().eps(call.float("epsilon", 1e-5)?);
     let tensors = [
-        ("weight", Some(call.weight(1)?)),
-        ("bias", Some(call.weight(2)?)),
-        ("running_mean", Some(call.weight(3)?)),
-        ("running_var", Some(call.weight(4)?)),
+        ("weight", Some(call.vector(1, "weight", channels)?)),
+        ("bias", Some(call.vector(2, "bias", channels)?)),
+        ("running_mean", Some(call.vector(3, "running_mean", channels)?)),
+        ("running_var", Some(call.vector(4, "running_var", channels)?)),
     ];
     importer.layer(call, norm.into(), &[tap], &tensors)
 }
@@ -26,7 +26,7 @@ pub(super) fn batch(importer: &mut Importer<'_>, call: &Call<'_>) -> Outcome<Tap
 pub(super) fn instance(importer: &mut Importer<'_>, call: &Call<'_>) -> Outcome<Tap> {
     let tap = importer.image(call, 0)?;
     let norm = Norm { affine: true, ..Norm::instance() }.eps(call.float("epsilon", 1e-5)?);
-    scaled(importer, call, tap, norm)
+    affine(importer, call, tap, norm)
 }
 
 pub(super) fn layer(importer: &mut Importer<'_>, call: &Call<'_>) -> Outcome<Tap> {
@@ -36,7 +36,11 @@ pub(super) fn layer(importer: &mut Importer<'_>, call: &Call<'_>) -> Outcome<Tap
         return unsupported(format!("a normalisation of {:?} from axis {first} on", tap.dims));
     }
     importer.only_first(call, "mean and deviation")?;
-    scaled(importer, call, tap, Norm::layer().eps(call.float("epsilon", 1e-5)?))
+    let norm = Norm::layer().eps(call.float("epsilon", 1e-5)?);
+    let scale = per_channel(call, &tap.dims, call.weight(1)?)?;
+    let none = Constant { dims: Vec::new(), whole: false, data: Data::Fill(0.0) };
+    let shift = call.constant(2)?.map_or(Ok(none), |shift| per_channel(call, &tap.dims, shift))?;
+    importer.layer(call, norm.into(), &[tap], &[("weight", Some(&scale)), ("bias", Some(&shift))])
 }
 
 pub(super) fn group(importer: &mut Importer<'_>, call: &Call<'_>) -> Outcome<Tap> {
@@ -46,15 +50,15 @@ pub(super) fn group(importer: &mut Importer<'_>, call: &Call<'_>) -> Outcome<Tap
     if call.opset < 21 && groups != tap.dims[1] {
         return unsupported("a scale per group, which opset 21 has replaced");
     }
-    scaled(importer, call, tap, Norm::group(groups).eps(call.float("epsilon", 1e-5)?))
+    let norm = Norm::group(groups).eps(call.float("epsilon", 1e-5)?);
+    affine(importer, call, tap, norm)
 }
 
-/// With a scale and perhaps a shift per channel.
-fn scaled(importer: &mut Importer<'_>, call: &Call<'_>, tap: &Tap, norm: Norm) -> Outcome<Tap> {
-    let none = Constant { dims: vec![1], whole: false, data: Data::Fill(0.0) };
-    let bias = call.constant(2)?.unwrap_or(&none);
-    let tensors = [("weight", Some(call.weight(1)?)), ("bias", Some(bias))];
-    importer.layer(call, norm.into(), &[tap], &tensors)
+/// With a scale and a shift for each channel.
+fn affine(importer: &mut Importer<'_>, call: &Call<'_>, tap: &Tap, norm: Norm) -> Outcome<Tap> {
+    let channels = tap.dims[1];
+    let (scale, shift) = (call.vector(1, "weight", channels)?, call.vector(2, "bias", channels)?);
+    importer.layer(call, norm.into(), &[tap], &[("weight", Some(scale)), ("bias", Some(shift))])
 }
 
 pub(super) fn lrn(importer: &mut Importer<'_>, call: &Call<'_>) -> Outcome<Tap> {

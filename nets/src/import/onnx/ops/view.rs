@@ -1,10 +1,9 @@
-//! Operators that move no number, or none that matters, and the extents of those that are not known.
+//! Operators that move no number, or none that matters.
 
-use super::super::array::broadcast;
 use super::super::dims::{new_dims, permutation, slice_ranges};
 use super::super::importer::Importer;
-use super::super::node::{Call, Outcome, axis, unsupported, wrong};
-use super::super::value::{MAX_RANK, Tap, Value};
+use super::super::node::{Call, Outcome, axis, no_training, unsupported, wrong};
+use super::super::value::Tap;
 use super::spatial;
 use crate::layer::Layer;
 
@@ -34,6 +33,7 @@ pub(super) fn slice(_: &mut Importer<'_>, call: &Call<'_>) -> Outcome<Tap> {
 }
 
 pub(super) fn dropout(importer: &mut Importer<'_>, call: &Call<'_>) -> Outcome<Tap> {
+    no_training(call)?;
     importer.only_first(call, "the mask")?;
     importer.same(call, Layer::Dropout, call.tap(0)?)
 }
@@ -67,58 +67,4 @@ pub(super) fn pad(importer: &mut Importer<'_>, call: &Call<'_>) -> Outcome<Tap> 
         }
         _ => unsupported(format!("padding by {pads:?}")),
     }
-}
-
-/// The extents that an operator without a layer gives, where they can be told.
-pub(in super::super) fn guess(call: &Call<'_>) -> Outcome<Option<Vec<usize>>> {
-    let Some(Value::Tap(Tap { dims, .. })) = call.input(0) else { return Ok(None) };
-    let rank = dims.len();
-    Ok(match call.def.op.as_str() {
-        "Transpose" => Some(permutation(call, rank)?.into_iter().map(|axis| dims[axis]).collect()),
-        "Slice" => Some(slice_ranges(call, dims)?.into_iter().map(|(_, _, count)| count).collect()),
-        "Add" | "Sub" | "Mul" | "Div" | "Pow" | "Min" | "Max" => {
-            let shape = |value: &Value| match value {
-                Value::Tap(tap) => tap.dims.clone(),
-                Value::Constant(constant) => constant.dims.clone(),
-            };
-            let shapes: Vec<Vec<usize>> = call.inputs.iter().flatten().map(shape).collect();
-            Some(broadcast(&shapes.iter().map(Vec::as_slice).collect::<Vec<_>>())?)
-        }
-        "MatMul" => product(call, dims),
-        "Split" => Some(part(call, dims)?),
-        op if op.starts_with("Reduce") => Some(reduced(call, dims)?),
-        _ => None,
-    })
-}
-
-fn product(call: &Call<'_>, dims: &[usize]) -> Option<Vec<usize>> {
-    let Some(Value::Constant(matrix)) = call.input(1) else { return None };
-    let (&[inputs, outputs], Some((&last, first))) = (matrix.dims.as_slice(), dims.split_last()) else {
-        return None;
-    };
-    (last == inputs).then(|| first.iter().copied().chain([outputs]).collect())
-}
-
-/// Equal parts of one axis.
-fn part(call: &Call<'_>, dims: &[usize]) -> Outcome<Vec<usize>> {
-    let along = axis(call.int("axis")?.unwrap_or(0), dims.len())?;
-    let mut dims = dims.to_vec();
-    dims[along] = dims[along].div_ceil(call.def.outputs.len().max(1));
-    Ok(dims)
-}
-
-fn reduced(call: &Call<'_>, dims: &[usize]) -> Outcome<Vec<usize>> {
-    let keep = call.int("keepdims")?.unwrap_or(1) != 0;
-    let mut gone = vec![false; dims.len()];
-    match call.ints_or_input("axes", 1)? {
-        None => gone.fill(true),
-        Some(axes) if axes.len() <= MAX_RANK => {
-            for along in axes {
-                gone[axis(along, dims.len())?] = true;
-            }
-        }
-        Some(axes) => return wrong(format!("expected at most {MAX_RANK} axes, got {}", axes.len())),
-    }
-    let extents = dims.iter().zip(gone).filter(|&(_, gone)| keep || !gone);
-    Ok(extents.map(|(&dim, gone)| if gone { 1 } else { dim }).collect())
 }

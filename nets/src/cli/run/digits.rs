@@ -1,14 +1,14 @@
 //! `nets run lenet5 --image`: pictures, shown as the network sees them, and what it says of them.
 
-use super::args::Plain;
-use super::demo::most_likely;
-use super::run::Run;
+use super::args::Run;
+use crate::cli::args::Plain;
+use crate::cli::demo::most_likely;
+use crate::cli::source::{Network, Wanted};
 use kernels::{Layout, Ops, TensorMut};
-use nets::digits::{SIDE, to_input, trained_weights};
-use nets::{Init, WeightSet, picture, zoo};
+use nets::digits::{SIDE, to_input};
+use nets::picture;
 use serde::Serialize;
 use std::fmt::Write as _;
-use std::path::PathBuf;
 
 /// From no ink to full ink.
 const RAMP: &[u8; 10] = b" .:-=+*#%@";
@@ -17,7 +17,7 @@ const BAR: f32 = 40.0;
 
 /// What `--format json` prints for one picture; for several, an array of these.
 #[derive(Serialize)]
-struct Report {
+struct DigitRun {
     network: &'static str,
     image: String,
     isa: &'static str,
@@ -25,23 +25,20 @@ struct Report {
     probabilities: Vec<f32>,
 }
 
-pub(super) fn execute(run: &Run, images: &[PathBuf]) -> anyhow::Result<String> {
-    let graph = zoo::lenet5()?;
-    let weights = match (&run.weights, run.seed) {
-        (Some(path), _) => WeightSet::load(&graph, path)?,
-        (None, Some(seed)) => WeightSet::seeded(&graph, Init::He, seed)?,
-        (None, None) => trained_weights(&graph)?,
-    };
+pub(super) fn execute(run: &Run, network: &Network) -> anyhow::Result<String> {
+    let (weights, seed) = (run.weights.as_deref(), run.seed);
+    let loaded = network.load(Wanted { weights, seed, ..Wanted::default() })?;
+    let graph = &loaded.graph;
     let pool = run.hardware.pool()?;
-    let mut net = run.net(&graph, &weights, 1, &pool)?;
+    let mut net = run.net(graph, &*loaded.weights, 1, &pool)?;
     let mut reports = Vec::new();
     let mut texts = Vec::new();
-    for image in images {
+    for image in &run.image {
         let pixels = picture::load(image)?;
         let mut probabilities = net.run(&to_input(&pixels), pool.threads())?.to_vec();
         let tensor = TensorMut::packed(&mut probabilities, graph.output().batched(1), Layout::Nchw)?;
         Ops::new(Some(net.isa()))?.softmax(tensor, pool.threads())?;
-        let report = Report {
+        let report = DigitRun {
             network: "lenet5",
             image: image.display().to_string(),
             isa: net.isa().name(),
@@ -58,7 +55,7 @@ pub(super) fn execute(run: &Run, images: &[PathBuf]) -> anyhow::Result<String> {
     })
 }
 
-fn text(report: &Report, pixels: &[u8]) -> String {
+fn text(report: &DigitRun, pixels: &[u8]) -> String {
     let mut out = format!("{} as {} sees it:\n\n", report.image, report.network);
     for line in pixels.chunks_exact(SIDE) {
         // Characters are about twice as high as wide.

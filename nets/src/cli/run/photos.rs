@@ -1,25 +1,25 @@
 //! `nets run --image` for networks that classify photographs: what they are most likely of.
 
-use super::args::Plain;
-use super::run::Run;
-use super::source::{self, Wanted};
+use super::args::Run;
+use crate::cli::args::Plain;
+use crate::cli::source::{Loaded, Network, Wanted};
 use anyhow::{Context, bail, ensure};
 use kernels::{Layout, Ops, TensorMut};
 use nets::photo::{self, Recipe};
 use nets::{Graph, Layer, Shape};
 use serde::Serialize;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 /// What `--format json` prints.
 #[derive(Serialize)]
-struct Report {
+struct PhotoRun {
     network: String,
     isa: &'static str,
     preprocessing: Preprocessing,
     milliseconds: f64,
-    images: Vec<Image>,
+    images: Vec<Photo>,
 }
 
 #[derive(Serialize)]
@@ -31,7 +31,7 @@ struct Preprocessing {
 }
 
 #[derive(Serialize)]
-struct Image {
+struct Photo {
     image: String,
     top: Vec<Guess>,
 }
@@ -43,15 +43,17 @@ struct Guess {
     probability: f32,
 }
 
-pub(super) fn execute(run: &Run, images: &[PathBuf]) -> anyhow::Result<String> {
-    let is_file = matches!(super::args::target(&run.network)?, super::args::Target::Onnx(_));
+pub(super) fn execute(run: &Run, network: &Network) -> anyhow::Result<String> {
+    let images = run.image.as_slice();
+    let is_file = matches!(network, Network::Onnx(_));
     ensure!(
         is_file || run.weights.is_some() || run.seed.is_some(),
         "{}: expected --weights FILE.safetensors (or --seed N for random ones), got neither",
         run.network
     );
     let (weights, seed) = (run.weights.as_deref(), run.seed);
-    let (graph, weights) = source::load(Wanted { network: &run.network, input: None, weights, seed })?;
+    let wanted = Wanted { batch: images.len(), weights, seed, ..Wanted::default() };
+    let Loaded { graph, weights, .. } = network.load(wanted)?;
     let Shape::Map { c: 3, h, w } = graph.input() else {
         bail!("--image: expected a network that reads 3 colours, got one that reads {}", graph.input());
     };
@@ -66,22 +68,27 @@ pub(super) fn execute(run: &Run, images: &[PathBuf]) -> anyhow::Result<String> {
         input.extend(photo::load(image, &recipe)?);
     }
     let pool = run.hardware.pool()?;
-    let mut net = run.net(&graph, &*weights, images.len(), &pool)?;
+    // A model for one photograph is run on one after the other.
+    let together = if graph.batch() == Some(1) { 1 } else { images.len() };
+    let mut net = run.net(&graph, &*weights, together, &pool)?;
     drop(weights);
     let start = Instant::now();
-    let mut output = net.run(&input, pool.threads())?.to_vec();
+    let mut output = Vec::with_capacity(images.len() * classes);
+    for photos in input.chunks_exact(together * 3 * h * w) {
+        output.extend_from_slice(net.run(photos, pool.threads())?);
+    }
     let milliseconds = start.elapsed().as_secs_f64() * 1e3;
     if !ends_in_softmax(&graph) {
         let shape = kernels::Shape4::new(images.len(), classes, 1, 1);
         let tensor = TensorMut::packed(&mut output, shape, Layout::Nchw)?;
         Ops::new(Some(net.isa()))?.softmax(tensor, pool.threads())?;
     }
-    let guesses = images.iter().zip(output.chunks_exact(classes)).map(|(image, probabilities)| Image {
+    let guesses = images.iter().zip(output.chunks_exact(classes)).map(|(image, probabilities)| Photo {
         image: image.display().to_string(),
         top: top(probabilities, run.top.into(), labels.as_deref()),
     });
     let Recipe { resize, crop, mean, std } = recipe;
-    let report = Report {
+    let report = PhotoRun {
         network: graph.name().to_owned(),
         isa: net.isa().name(),
         preprocessing: Preprocessing { resize, crop: [crop.h, crop.w], mean, std },
@@ -126,7 +133,7 @@ fn top(probabilities: &[f32], count: usize, labels: Option<&[String]>) -> Vec<Gu
     classes.into_iter().take(count).map(guess).collect()
 }
 
-impl Report {
+impl PhotoRun {
     fn text(&self) -> String {
         let Preprocessing { resize, crop: [h, w], mean, std } = self.preprocessing;
         let mut out = String::new();
@@ -140,7 +147,7 @@ impl Report {
             self.milliseconds,
             self.isa
         );
-        for Image { image, top } in &self.images {
+        for Photo { image, top } in &self.images {
             let _ = writeln!(out, "\n{image}");
             for Guess { class, label, probability } in top {
                 let label = label.as_ref().map_or_else(|| format!("class {class}"), Clone::clone);

@@ -1,0 +1,71 @@
+//! The arguments of `nets run`.
+
+use crate::cli::args::{self, Hardware, Plain, Pool};
+use crate::cli::planning::Planning;
+use clap::Args;
+use nets::{Graph, Net, NetError, WeightSource};
+use std::path::PathBuf;
+
+const EXAMPLES: &str = "Examples:
+  nets run lenet5 --image digit.png
+  nets run resnet50 --weights resnet50.safetensors --image dog.jpg cat.png --labels imagenet.txt --top 5
+  nets run resnet50 --weights resnet50.safetensors --input x.npy --output y.npy
+  nets run resnet50 --seed 7 --input x.npy --output y.npy
+  nets run model.onnx --input x.npy --output y.npy";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Run {
+    /// A network of the zoo or an .onnx file
+    pub(super) network: String,
+    /// Pictures (PNG, JPEG, GIF, BMP, WebP, PNM): photographs, or for lenet5 digits, dark on light or light on dark
+    #[arg(long, value_name = "FILE", num_args = 1.., required_unless_present = "input", conflicts_with = "input")]
+    pub(super) image: Vec<PathBuf>,
+    /// What the classes of photographs are called: one a line
+    #[arg(long, value_name = "FILE.txt", requires = "image")]
+    pub(super) labels: Option<PathBuf>,
+    /// How many classes are listed for each photograph
+    #[arg(long, value_name = "N", default_value_t = 5, requires = "image", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(super) top: u16,
+    /// The shorter side of photographs, before the middle is cut out [default: 256/224 of the input's]
+    #[arg(long, value_name = "PIXELS", requires = "image")]
+    pub(super) resize: Option<usize>,
+    /// Is taken off the colours of photographs [default: 0.485,0.456,0.406]
+    #[arg(long, value_name = "R,G,B", requires = "image", value_parser = args::colours)]
+    pub(super) mean: Option<[f32; 3]>,
+    /// The colours of photographs are divided by it [default: 0.229,0.224,0.225]
+    #[arg(long, value_name = "R,G,B", requires = "image", value_parser = args::colours)]
+    pub(super) std: Option<[f32; 3]>,
+    /// A tensor of images, CxHxW or NxCxHxW, float32
+    #[arg(long, value_name = "FILE.npy")]
+    pub(super) input: Option<PathBuf>,
+    /// Where the network's output goes
+    #[arg(long, value_name = "FILE.npy", requires = "input")]
+    pub(super) output: Option<PathBuf>,
+    /// Weights under the names of the network's layers [default: trained ones for lenet5, else seeded ones]
+    #[arg(long, value_name = "FILE.safetensors", conflicts_with = "seed")]
+    pub(super) weights: Option<PathBuf>,
+    /// Random weights that depend on this number alone
+    #[arg(long, value_name = "N")]
+    pub(super) seed: Option<u64>,
+    /// How the results are written
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: Plain,
+    #[command(flatten)]
+    pub(super) hardware: Hardware,
+    #[command(flatten)]
+    pub(super) planning: Planning,
+}
+
+impl Run {
+    /// The network, compiled for so many images.
+    pub(super) fn net(
+        &self,
+        graph: &Graph,
+        weights: &dyn WeightSource,
+        batch: usize,
+        pool: &Pool,
+    ) -> Result<Net, NetError> {
+        self.planning.compile(graph, weights, self.hardware.options(batch), pool)?.try_into()
+    }
+}

@@ -1,0 +1,135 @@
+//! `nets run --input`: a network on the numbers of a file.
+
+use super::args::Run;
+use crate::cli::args::Plain;
+use crate::cli::demo::most_likely;
+use crate::cli::source::{Loaded, Network, Wanted};
+use crate::cli::text;
+use anyhow::{Context, bail, ensure};
+use nets::{Graph, Net, Shape, npy};
+use serde::Serialize;
+use std::path::Path;
+use std::time::Instant;
+
+/// What `--format json` prints.
+#[derive(Serialize)]
+struct TensorRun {
+    network: String,
+    isa: &'static str,
+    batch: usize,
+    input: Vec<usize>,
+    output: Vec<usize>,
+    milliseconds: f64,
+    /// The largest output of each image: where, and what.
+    largest: Vec<(usize, f32)>,
+}
+
+pub(super) fn execute(run: &Run, network: &Network, path: &Path) -> anyhow::Result<String> {
+    let (dims, numbers) = npy::read(path)?;
+    let loaded = load(run, network, &dims, path)?;
+    let batch = batch(&loaded, &dims, path)?;
+    let output = output_extents(&loaded, batch)?;
+    let Loaded { graph, weights, .. } = loaded;
+    let pool = run.hardware.pool()?;
+    let mut net = run.net(&graph, &*weights, batch, &pool)?;
+    drop(weights);
+    let start = Instant::now();
+    let result = net.run(&numbers, pool.threads())?;
+    let milliseconds = start.elapsed().as_secs_f64() * 1e3;
+    if let Some(path) = &run.output {
+        npy::write(path, &output, result)?;
+    }
+    let largest = result.chunks_exact(result.len() / batch).map(|image| {
+        let class = most_likely(image);
+        (class, image[class])
+    });
+    let largest = largest.collect();
+    let (network, isa) = (graph.name().to_owned(), net.isa().name());
+    let report = TensorRun { network, isa, batch, input: dims, output, milliseconds, largest };
+    Ok(match run.format {
+        Plain::Json => serde_json::to_string(&report)? + "\n",
+        Plain::Text => report.text(&net),
+    })
+}
+
+/// The network for images of these extents, with its weights. An ONNX file says how many axes its data has; of a network
+/// of the zoo, one image may come without a batch.
+fn load(run: &Run, network: &Network, dims: &[usize], path: &Path) -> anyhow::Result<Loaded> {
+    let (weights, seed) = (run.weights.as_deref(), run.seed);
+    let said = |input| Wanted { input: Some(input), weights, seed, ..Wanted::default() };
+    match (network, dims) {
+        (Network::Zoo(_), &[_, c, h, w] | &[c, h, w]) => network.load(said(Shape::map(c, h, w))),
+        (Network::Zoo(_), &[_, len] | &[len]) => network.load(said(Shape::vector(len))),
+        (Network::Zoo(_), _) => bail!("{}: expected extents CxHxW or NxCxHxW, got {dims:?}", path.display()),
+        (Network::Onnx(_), &[batch, ref image @ ..]) => {
+            let image = match *image {
+                [len] => Shape::vector(len),
+                [c, w] => Shape::map(c, 1, w),
+                [c, h, w] => Shape::map(c, h, w),
+                _ => bail!("{}: expected 2 to 4 axes, the batch first, got {dims:?}", path.display()),
+            };
+            let wanted = Wanted { batch, axes: Some(dims.len()), ..said(image) };
+            network.load(wanted).with_context(|| format!("{}: data of {dims:?}", path.display()))
+        }
+        (Network::Onnx(_), []) => bail!("{}: expected 2 to 4 axes, got {dims:?}", path.display()),
+    }
+}
+
+/// How many images the tensor is.
+fn batch(loaded: &Loaded, dims: &[usize], path: &Path) -> anyhow::Result<usize> {
+    let batch = match &loaded.extents {
+        Some((input, _)) => (dims[1..] == input[1..]).then_some(dims[0]),
+        None => images(&loaded.graph, dims),
+    };
+    let batch = batch.filter(|&batch| batch > 0);
+    let expected = loaded.graph.input();
+    batch.with_context(|| format!("{}: expected images of {expected}, got {dims:?}", path.display()))
+}
+
+/// How many images of the graph's input such a tensor is.
+fn images(graph: &Graph, dims: &[usize]) -> Option<usize> {
+    match dims.strip_suffix(graph.input().dims().as_slice())? {
+        [] => Some(1),
+        &[batch] => Some(batch),
+        _ => None,
+    }
+}
+
+/// The extents of what comes out for so many images.
+fn output_extents(loaded: &Loaded, batch: usize) -> anyhow::Result<Vec<usize>> {
+    let images = || [batch].into_iter().chain(loaded.graph.output().dims()).collect();
+    Ok(match &loaded.extents {
+        Some((input, Some(output))) if input[0] == batch => output.clone(),
+        // A model that says another number of images than there are.
+        Some((input, Some(output))) => {
+            let (name, said) = (loaded.graph.name(), input[0]);
+            ensure!(
+                output.first() == Some(&said),
+                "{name}: expected a batch of {said} as the model says, got {batch}"
+            );
+            [&[batch], &output[1..]].concat()
+        }
+        Some((_, None)) | None => images(),
+    })
+}
+
+impl TensorRun {
+    fn text(&self, net: &Net) -> String {
+        let (params, macs) = (text::thousands(net.count().params), text::thousands(net.count().macs));
+        let mut out = format!(
+            "{}: {params} parameters, {macs} MACs per image\n{} of {} in {:.2} ms on {} kernels\n",
+            self.network,
+            if self.batch == 1 { "1 image".to_owned() } else { format!("{} images", self.batch) },
+            net.input(),
+            self.milliseconds,
+            self.isa
+        );
+        for (image, (class, value)) in self.largest.iter().enumerate() {
+            out += &format!(
+                "image {image}: the largest of {} outputs is number {class}: {value}\n",
+                net.output()
+            );
+        }
+        out
+    }
+}

@@ -1,0 +1,189 @@
+//! ONNX models written node by node, to be read back.
+#![allow(dead_code)] // each test uses a part
+
+/// A message of protocol buffers: fields, each a number, a wire type and a value.
+#[derive(Clone, Default)]
+struct Message(Vec<u8>);
+
+impl Message {
+    fn varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.0.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.0.push(value as u8);
+    }
+
+    fn int(mut self, field: u64, value: i64) -> Self {
+        self.varint(field << 3);
+        self.varint(value as u64);
+        self
+    }
+
+    fn float(mut self, field: u64, value: f32) -> Self {
+        self.varint(field << 3 | 5);
+        self.0.extend(value.to_le_bytes());
+        self
+    }
+
+    fn bytes(mut self, field: u64, bytes: &[u8]) -> Self {
+        self.varint(field << 3 | 2);
+        self.varint(bytes.len() as u64);
+        self.0.extend_from_slice(bytes);
+        self
+    }
+
+    fn text(self, field: u64, text: &str) -> Self {
+        self.bytes(field, text.as_bytes())
+    }
+
+    fn message(self, field: u64, message: &Self) -> Self {
+        self.bytes(field, &message.0)
+    }
+}
+
+/// The value of an attribute.
+pub enum Attribute<'a> {
+    Int(i64),
+    Float(f32),
+    Text(&'a str),
+    Ints(&'a [i64]),
+}
+
+/// An extent that is known, or a name for one that is not.
+#[derive(Clone, Copy)]
+pub enum Extent<'a> {
+    Is(i64),
+    Named(&'a str),
+}
+
+impl From<i64> for Extent<'_> {
+    fn from(extent: i64) -> Self {
+        Self::Is(extent)
+    }
+}
+
+impl<'a> From<&'a str> for Extent<'a> {
+    fn from(name: &'a str) -> Self {
+        Self::Named(name)
+    }
+}
+
+/// `[N, 3, 4]` as extents: numbers and names.
+#[macro_export]
+macro_rules! extents {
+    ($($extent:expr),*) => { &[$($crate::model::Extent::from($extent)),*] };
+}
+
+/// A model under construction: one graph, float tensors.
+pub struct Model {
+    opset: i64,
+    graph: Message,
+}
+
+impl Model {
+    /// A model whose input `x` has these extents.
+    pub fn new(opset: i64, input: &[Extent<'_>]) -> Self {
+        Self { opset, graph: Message::default() }.value(11, "x", Some(input))
+    }
+
+    fn value(mut self, field: u64, name: &str, extents: Option<&[Extent<'_>]>) -> Self {
+        let extent = |extent: &Extent<'_>| match *extent {
+            Extent::Is(extent) => Message::default().int(1, extent),
+            Extent::Named(name) => Message::default().text(2, name),
+        };
+        let mut tensor = Message::default().int(1, 1);
+        if let Some(extents) = extents {
+            let shape = extents.iter().fold(Message::default(), |shape, dim| shape.message(1, &extent(dim)));
+            tensor = tensor.message(2, &shape);
+        }
+        let info = Message::default().text(1, name).message(2, &Message::default().message(1, &tensor));
+        self.graph = self.graph.message(field, &info);
+        self
+    }
+
+    /// Another input.
+    pub fn input(self, name: &str, extents: &[Extent<'_>]) -> Self {
+        self.value(11, name, Some(extents))
+    }
+
+    /// The extents of a value in between, as an exporter writes them down.
+    pub fn info(self, name: &str, extents: &[Extent<'_>]) -> Self {
+        self.value(13, name, Some(extents))
+    }
+
+    fn tensor(name: &str, dims: &[i64], dtype: i64, raw: &[u8]) -> Message {
+        let dims = dims.iter().fold(Message::default(), |tensor, &dim| tensor.int(1, dim));
+        dims.int(2, dtype).text(8, name).bytes(9, raw)
+    }
+
+    /// A tensor of floats.
+    pub fn floats(mut self, name: &str, dims: &[i64], values: &[f32]) -> Self {
+        assert_eq!(dims.iter().product::<i64>(), values.len() as i64, "{name}");
+        let raw: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.graph = self.graph.message(5, &Self::tensor(name, dims, 1, &raw));
+        self
+    }
+
+    /// The same value so many times.
+    pub fn filled(self, name: &str, dims: &[i64], value: f32) -> Self {
+        self.floats(name, dims, &vec![value; dims.iter().product::<i64>() as usize])
+    }
+
+    /// A list of integers.
+    pub fn ints(mut self, name: &str, values: &[i64]) -> Self {
+        let raw: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.graph = self.graph.message(5, &Self::tensor(name, &[values.len() as i64], 7, &raw));
+        self
+    }
+
+    /// One truth value, an extent-less tensor.
+    pub fn truth(mut self, name: &str, value: bool) -> Self {
+        self.graph = self.graph.message(5, &Self::tensor(name, &[], 9, &[value.into()]));
+        self
+    }
+
+    /// A node, named after its first output.
+    pub fn node(self, op: &str, inputs: &[&str], outputs: &[&str]) -> Self {
+        self.node_with(op, inputs, outputs, &[])
+    }
+
+    pub fn node_with(
+        mut self,
+        op: &str,
+        inputs: &[&str],
+        outputs: &[&str],
+        attributes: &[(&str, Attribute<'_>)],
+    ) -> Self {
+        let node = inputs.iter().fold(Message::default(), |node, name| node.text(1, name));
+        let node = outputs.iter().fold(node, |node, name| node.text(2, name));
+        let node = node.text(3, &format!("{}_{op}", outputs[0])).text(4, op);
+        let node = attributes.iter().fold(node, |node, (name, value)| {
+            let named = Message::default().text(1, name);
+            let attribute = match value {
+                Attribute::Float(value) => named.float(2, *value).int(20, 1),
+                Attribute::Int(value) => named.int(3, *value).int(20, 2),
+                Attribute::Text(value) => named.text(4, value).int(20, 3),
+                Attribute::Ints(values) => {
+                    values.iter().fold(named, |named, &value| named.int(8, value)).int(20, 7)
+                }
+            };
+            node.message(5, &attribute)
+        });
+        self.graph = self.graph.message(1, &node);
+        self
+    }
+
+    /// The bytes of the model, whose outputs are these.
+    pub fn outputs(self, names: &[&str]) -> Vec<u8> {
+        let opset = Message::default().text(1, "").int(2, self.opset);
+        let named = names.iter().fold(self, |model, name| model.value(12, name, None));
+        let graph = named.graph.text(2, "made");
+        Message::default().int(1, 8).message(7, &graph).message(8, &opset).0
+    }
+
+    /// The bytes of the model, whose output is `y`.
+    pub fn done(self) -> Vec<u8> {
+        self.outputs(&["y"])
+    }
+}
