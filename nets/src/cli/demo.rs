@@ -40,7 +40,7 @@ impl Default for Demo {
 
 /// What `--format json` prints.
 #[derive(Serialize)]
-struct Report {
+struct DemoReport {
     isa: &'static str,
     threads: usize,
     digits: usize,
@@ -48,11 +48,11 @@ struct Report {
     images_per_second: f64,
     params: u64,
     macs: u64,
-    layers: Vec<Row>,
+    layers: Vec<DemoLayer>,
 }
 
 #[derive(Serialize)]
-struct Row {
+struct DemoLayer {
     name: String,
     op: String,
     output: Vec<usize>,
@@ -62,7 +62,7 @@ struct Row {
     kernel: Option<&'static str>,
 }
 
-impl From<StepReport> for Row {
+impl From<StepReport> for DemoLayer {
     fn from(step: StepReport) -> Self {
         let StepReport { name, op, output, params, macs, algorithm, kernel, .. } = step;
         let algorithm = algorithm.map(|algorithm| algorithm.name());
@@ -125,8 +125,8 @@ impl Demo {
         Ok(Reading { right: right(&logits, digits.labels()), logits, passes: times.len(), images_per_second })
     }
 
-    fn report(&self, net: &Net, digits: &Digits, reading: &Reading) -> Report {
-        Report {
+    fn report(&self, net: &Net, digits: &Digits, reading: &Reading) -> DemoReport {
+        DemoReport {
             isa: net.isa().name(),
             threads: self.hardware.threads(),
             digits: digits.len(),
@@ -134,11 +134,11 @@ impl Demo {
             images_per_second: reading.images_per_second.round(),
             params: net.count().params,
             macs: net.count().macs,
-            layers: net.steps().map(Row::from).collect(),
+            layers: net.steps().map(DemoLayer::from).collect(),
         }
     }
 
-    fn text(&self, report: &Report, reading: &Reading) -> String {
+    fn text(&self, report: &DemoReport, reading: &Reading) -> String {
         let thousands = text::thousands;
         let threads =
             if report.threads == 1 { "1 thread".to_owned() } else { format!("{} threads", report.threads) };
@@ -172,7 +172,7 @@ Next:
   cargo run --release -- --help
 ";
 
-fn table(report: &Report) -> String {
+fn table(report: &DemoReport) -> String {
     let mut table =
         text::table(&["Layer", "Op", "Output", "Params", "MACs", "Algorithm", "Kernel"], &[2, 3, 4]);
     for row in &report.layers {

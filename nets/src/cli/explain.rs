@@ -41,7 +41,7 @@ pub(crate) struct Explain {
 }
 
 #[derive(Serialize)]
-struct Row<'a> {
+struct ConvRow<'a> {
     name: &'a str,
     problem: String,
     algorithm: &'static str,
@@ -52,7 +52,7 @@ struct Row<'a> {
     packed_bytes: usize,
     workspace_bytes_per_thread: usize,
     rejected: Vec<Rejected>,
-    candidates: Vec<Line>,
+    candidates: Vec<CandidateLine>,
 }
 
 #[derive(Serialize)]
@@ -63,7 +63,7 @@ struct Rejected {
 
 /// An algorithm that can do the problem, the fastest first as far as is known.
 #[derive(Serialize)]
-struct Line {
+struct CandidateLine {
     algorithm: &'static str,
     predicted_ms: f64,
     /// Milliseconds of each term of the prediction.
@@ -77,7 +77,7 @@ struct Line {
     rejected: Option<String>,
 }
 
-impl Line {
+impl CandidateLine {
     fn new(report: &PlanReport, candidate: &Candidate) -> Self {
         let Candidate { algorithm, estimate, measured, .. } = candidate;
         Self {
@@ -93,7 +93,7 @@ impl Line {
     }
 }
 
-impl<'a> Row<'a> {
+impl<'a> ConvRow<'a> {
     fn new(name: &'a str, report: &'a PlanReport) -> Self {
         let choice = &report.choice;
         let rejected = choice.rejected.iter().map(|&(algorithm, rejection)| {
@@ -111,7 +111,7 @@ impl<'a> Row<'a> {
             packed_bytes: report.packed_bytes,
             workspace_bytes_per_thread: report.workspace_bytes_per_thread,
             rejected: rejected.collect(),
-            candidates: choice.candidates.iter().map(|candidate| Line::new(report, candidate)).collect(),
+            candidates: choice.candidates.iter().map(|candidate| CandidateLine::new(report, candidate)).collect(),
         }
     }
 }
@@ -128,7 +128,7 @@ impl Explain {
         let pool = self.planning.pool(options.max_threads)?;
         let net = self.planning.compile(&graph, &*weights, options, &pool)?;
         if self.json {
-            let rows: Vec<Row<'_>> = net.explain().map(|(name, report)| Row::new(name, report)).collect();
+            let rows: Vec<ConvRow<'_>> = net.explain().map(|(name, report)| ConvRow::new(name, report)).collect();
             return Ok(serde_json::to_string(&rows)? + "\n");
         }
         let mut out = String::new();

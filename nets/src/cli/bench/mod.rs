@@ -118,7 +118,7 @@ impl Bench {
         if let Some(path) = &self.trace {
             nets::write(path, trace::json(graph.name(), &results)?.as_bytes())?;
         }
-        let report = report::Report::new(graph.name(), self.numerics, &results);
+        let report = report::BenchReport::new(graph.name(), self.numerics, &results);
         Ok(match self.format {
             Format::Text => report.text(self.per_layer),
             Format::Json => report.json()?,

@@ -7,7 +7,7 @@ use kernels::Numerics;
 use serde::Serialize;
 
 /// All measurements of one network.
-pub(super) struct Report<'a> {
+pub(super) struct BenchReport<'a> {
     name: &'a str,
     numerics: &'static str,
     results: &'a [Measured],
@@ -15,7 +15,7 @@ pub(super) struct Report<'a> {
 
 /// An element of the JSON array.
 #[derive(Serialize)]
-struct Run<'a> {
+struct BenchRun<'a> {
     net: &'a str,
     batch: usize,
     threads: usize,
@@ -33,11 +33,11 @@ struct Run<'a> {
     /// Percent of the time in layers without multiply-accumulates.
     outside_percent: f64,
     roof_gflops: f64,
-    layers: Vec<Row<'a>>,
+    layers: Vec<BenchLayer<'a>>,
 }
 
 #[derive(Serialize)]
-struct Row<'a> {
+struct BenchLayer<'a> {
     name: &'a str,
     op: &'a str,
     algorithm: Option<&'static str>,
@@ -49,7 +49,7 @@ struct Row<'a> {
     bytes: u64,
 }
 
-impl<'a> Row<'a> {
+impl<'a> BenchLayer<'a> {
     fn new(run: &Measured, layer: &'a Layer) -> Self {
         let step = &layer.step;
         let gflops = run.gflops(layer);
@@ -67,7 +67,7 @@ impl<'a> Row<'a> {
     }
 }
 
-impl Row<'_> {
+impl BenchLayer<'_> {
     /// For CSV: what does not apply is empty.
     fn fields(&self) -> [String; 8] {
         let number = |number: Option<f64>| number.map_or(String::new(), |number| number.to_string());
@@ -98,13 +98,13 @@ fn numerics_name(numerics: Numerics) -> &'static str {
     }
 }
 
-impl<'a> Report<'a> {
+impl<'a> BenchReport<'a> {
     pub(super) fn new(name: &'a str, numerics: Numerics, results: &'a [Measured]) -> Self {
         Self { name, numerics: numerics_name(numerics), results }
     }
 
-    fn run(&self, run: &'a Measured) -> Run<'a> {
-        Run {
+    fn run(&self, run: &'a Measured) -> BenchRun<'a> {
+        BenchRun {
             net: self.name,
             batch: run.batch,
             threads: run.threads,
@@ -120,12 +120,12 @@ impl<'a> Report<'a> {
             peak_bytes: run.peak_bytes,
             outside_percent: rounded(run.outside(), 1e2),
             roof_gflops: rounded(run.roof_gflops, 1e1),
-            layers: run.layers.iter().map(|layer| Row::new(run, layer)).collect(),
+            layers: run.layers.iter().map(|layer| BenchLayer::new(run, layer)).collect(),
         }
     }
 
     pub(super) fn json(&self) -> serde_json::Result<String> {
-        let runs: Vec<Run<'_>> = self.results.iter().map(|run| self.run(run)).collect();
+        let runs: Vec<BenchRun<'_>> = self.results.iter().map(|run| self.run(run)).collect();
         Ok(serde_json::to_string(&runs)? + "\n")
     }
 
@@ -219,7 +219,7 @@ fn layers(run: &Measured) -> String {
     ]);
     let total = run.layers_ms();
     for layer in &run.layers {
-        let row = Row::new(run, layer);
+        let row = BenchLayer::new(run, layer);
         let number = |number: Option<f64>| number.map_or("-".to_owned(), |number| format!("{number:.1}"));
         rows.push(vec![
             row.name.to_owned(),

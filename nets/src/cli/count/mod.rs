@@ -8,7 +8,7 @@ use super::args::{self, Format};
 use super::source::Network;
 use clap::Args;
 use nets::{Convention, Graph, NetCount, Shape};
-use report::Report;
+use report::CountReport;
 use std::path::PathBuf;
 
 const EXAMPLES: &str = "Examples:
@@ -88,7 +88,7 @@ impl Count {
             eprintln!("warning: {warning}");
         }
         let costs = self.convention.costs(&counted.graph, &counted.count)?;
-        let report = Report::new(&counted, self.convention, &costs)?;
+        let report = CountReport::new(&counted, self.convention, &costs)?;
         if let Some(path) = &self.plot {
             let roofs = plot::Roofs { gflops: self.roof_gflops, gbs: self.roof_gbs };
             nets::write(path, plot::svg(&report, &roofs)?.as_bytes())?;

@@ -1,6 +1,6 @@
 //! `--plot`: parameters and MACs per layer, and the roofline with every layer on it.
 
-use super::report::{Report, Row};
+use super::report::{CountReport, LayerRow};
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
@@ -28,18 +28,18 @@ impl Roofs {
 }
 
 /// The picture as text.
-pub(super) fn svg(report: &Report, roofs: &Roofs) -> anyhow::Result<String> {
+pub(super) fn svg(report: &CountReport, roofs: &Roofs) -> anyhow::Result<String> {
     let mut text = String::new();
     draw(&mut text, report, roofs).map_err(|error| anyhow::anyhow!("plot: {error}"))?;
     Ok(text)
 }
 
-fn draw(text: &mut String, report: &Report, roofs: &Roofs) -> Drawn {
+fn draw(text: &mut String, report: &CountReport, roofs: &Roofs) -> Drawn {
     let root = SVGBackend::with_string(text, SIZE).into_drawing_area();
     root.fill(&WHITE)?;
     let (bars, roofline) = root.split_vertically(900);
     let (top, bottom) = bars.split_vertically(450);
-    let counted: Vec<&Row> = report.layers.iter().filter(|row| row.params > 0 || row.macs > 0).collect();
+    let counted: Vec<&LayerRow> = report.layers.iter().filter(|row| row.params > 0 || row.macs > 0).collect();
     histogram(&top, &format!("{}: parameters per layer", report.name), &counted, PARAMS, |row| row.params)?;
     histogram(&bottom, &format!("{}: MACs per layer", report.name), &counted, MACS, |row| row.macs)?;
     self::roofline(&roofline, report, roofs)?;
@@ -47,7 +47,13 @@ fn draw(text: &mut String, report: &Report, roofs: &Roofs) -> Drawn {
     Ok(())
 }
 
-fn histogram(area: &Area<'_>, title: &str, rows: &[&Row], colour: RGBColor, value: fn(&Row) -> u64) -> Drawn {
+fn histogram(
+    area: &Area<'_>,
+    title: &str,
+    rows: &[&LayerRow],
+    colour: RGBColor,
+    value: fn(&LayerRow) -> u64,
+) -> Drawn {
     let largest = rows.iter().map(|row| value(row)).max().unwrap_or(0).max(1) as f64;
     let end = rows.len().max(1);
     let mut chart = ChartBuilder::on(area)
@@ -77,7 +83,7 @@ fn histogram(area: &Area<'_>, title: &str, rows: &[&Row], colour: RGBColor, valu
     Ok(())
 }
 
-fn roofline(area: &Area<'_>, report: &Report, roofs: &Roofs) -> Drawn {
+fn roofline(area: &Area<'_>, report: &CountReport, roofs: &Roofs) -> Drawn {
     let points: Vec<(f64, bool)> = report
         .layers
         .iter()

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 /// What `--format json` prints; bytes, MACs and operations are for the whole batch.
 #[derive(Serialize)]
-pub(super) struct Report {
+pub(super) struct CountReport {
     pub(super) name: String,
     input: Vec<usize>,
     batch: u64,
@@ -28,11 +28,11 @@ pub(super) struct Report {
     weight_bytes: u64,
     /// Layers that are not known: if there is one, the totals are lower bounds.
     unknown_layers: u64,
-    pub(super) layers: Vec<Row>,
+    pub(super) layers: Vec<LayerRow>,
 }
 
 #[derive(Serialize)]
-pub(super) struct Row {
+pub(super) struct LayerRow {
     pub(super) name: String,
     op: String,
     /// The shape of the first input.
@@ -59,7 +59,7 @@ pub(super) struct Row {
     offset: Option<[i64; 2]>,
 }
 
-impl Row {
+impl LayerRow {
     fn new(layer: &LayerCount, cost: u64, total: u64) -> Self {
         let field = |part: fn(&Receptive) -> [u64; 2]| layer.receptive.as_ref().map(part);
         Self {
@@ -90,7 +90,7 @@ impl Row {
     }
 }
 
-impl Report {
+impl CountReport {
     pub(super) fn new(counted: &Counted, convention: Convention, costs: &[u64]) -> anyhow::Result<Self> {
         let total = costs.iter().try_fold(0u64, |sum, &cost| sum.checked_add(cost));
         let Some(cost) = total else {
@@ -117,7 +117,7 @@ impl Report {
             peak_activation_bytes: count.peak_activation_bytes,
             weight_bytes: count.weight_bytes(),
             unknown_layers: count.unknown_layers,
-            layers: layers.map(|(layer, &own)| Row::new(layer, own, cost)).collect(),
+            layers: layers.map(|(layer, &own)| LayerRow::new(layer, own, cost)).collect(),
         })
     }
 
