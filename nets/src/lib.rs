@@ -26,6 +26,7 @@
 #![deny(missing_docs)]
 
 mod count;
+mod decode;
 pub mod digits;
 mod error;
 pub mod export;

@@ -1,8 +1,8 @@
 //! From a photograph to what networks for ImageNet read: the shorter side resized, the middle cut out, each colour
 //! normalised.
 
+use crate::decode;
 use crate::error::{NetError, PictureError};
-use crate::picture;
 use image::imageops::{self, FilterType};
 use kernels::Size2;
 use std::path::Path;
@@ -63,7 +63,7 @@ pub fn load(path: &Path, recipe: &Recipe) -> Result<Vec<f32>, NetError> {
 pub fn from_bytes(bytes: &[u8], origin: &str, recipe: &Recipe) -> Result<Vec<f32>, NetError> {
     recipe.check()?;
     let damaged = |reason: String| PictureError::Decode { origin: origin.to_owned(), reason };
-    let picture = picture::decode(bytes).map_err(|error| damaged(picture::reason(&error)))?.into_rgb8();
+    let picture = decode::picture(bytes).map_err(|error| damaged(decode::reason(&error)))?.into_rgb8();
     let (width, height) = picture.dimensions();
     let scale = recipe.resize as f64 / f64::from(width.min(height));
     let side = |side: u32| (f64::from(side) * scale) as usize;

@@ -1,9 +1,33 @@
-//! The check of who refers to whom sees every reference and no other.
+//! The files of this crate refer to each other one way, and the check of that sees every reference and no other.
 
 #[path = "../../kernels/tests/common/layers/mod.rs"]
 mod layers;
 
 use layers::check;
+use std::path::Path;
+
+/// The floors of `nets/src`, the lowest first, as docs/architecture.md states them.
+const ORDER: &[&str] = &[
+    "shape process",
+    "error",
+    "layer",
+    "graph",
+    "count zoo",
+    "weights",
+    "run",
+    "decode digits npy",
+    "photo picture",
+    "export import",
+    "cli",
+];
+
+#[test]
+fn references_run_one_way() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let report = check(&src, ORDER);
+    println!("{report}");
+    assert!(report.faults.is_empty(), "{report}");
+}
 
 /// What the files of a crate refer to, `from -> to`, and what is wrong with it.
 fn crate_of(files: &[(&str, &str)], order: &[&str]) -> (Vec<String>, Vec<String>) {

@@ -39,7 +39,7 @@ enum Command {
     /// LeNet-5 reads 1,000 handwritten digits that it has never seen: accuracy, speed, layers
     Demo(demo::Demo),
     /// Run a network, or an ONNX file, on a picture or a tensor
-    Run(run::Run),
+    Run(run::RunArgs),
     /// Count parameters, MACs, FLOPs and memory, layer by layer, of a network or an ONNX file
     Count(Box<count::Count>),
     /// Time a network, or an ONNX file, whole and layer by layer

@@ -46,9 +46,11 @@ impl Network {
     pub(super) fn named(name: &str) -> Result<Self, NetError> {
         let path = Path::new(name);
         let is_file = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx"));
-        match is_file || path.exists() {
-            true => Ok(Self::Onnx(path.to_owned())),
-            false => zoo::find(name).map(Self::Zoo),
+        match zoo::find(name).map(Self::Zoo) {
+            // A directory may be called as a network is.
+            Err(_) if path.exists() => Ok(Self::Onnx(path.to_owned())),
+            _ if is_file || path.is_file() => Ok(Self::Onnx(path.to_owned())),
+            network => network,
         }
     }
 

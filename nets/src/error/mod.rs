@@ -1,8 +1,10 @@
 //! [`NetError`]: which layer, tensor or file was wrong, what was expected, what was got.
 
-use crate::import::onnx::OnnxError;
+mod onnx;
+
 use crate::shape::Shape;
 use kernels::ConvError;
+pub use onnx::{OnnxError, Place};
 use std::path::PathBuf;
 use thiserror::Error;
 
@@ -106,7 +108,7 @@ pub enum NetError {
     Weights(#[from] WeightsError),
     /// A model of another tool cannot be imported.
     #[error(transparent)]
-    Onnx(#[from] OnnxError),
+    Onnx(OnnxError),
     /// A tensor file cannot be used.
     #[error("{origin}: expected an .npy file of little-endian f32 in C order, got {reason}")]
     Npy {

@@ -1,18 +1,41 @@
 //! [`OnnxError`]: which byte, tensor or node of a model is wrong, and how.
 
+use super::NetError;
 use std::fmt;
+use std::path::PathBuf;
 use thiserror::Error;
 
 /// Why a model cannot be imported.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{origin}: {place}: {problem}")]
-pub struct OnnxError {
-    /// The file, or where the bytes come from.
-    pub origin: String,
-    /// Where in it.
-    pub place: Place,
-    /// What was expected there and what was found.
-    pub problem: String,
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum OnnxError {
+    /// Something in it is not as it should be.
+    #[error("{origin}: {place}: {problem}")]
+    Model {
+        /// The file, or where the bytes come from.
+        origin: String,
+        /// Where in it.
+        place: Place,
+        /// What was expected there and what was found.
+        problem: String,
+    },
+    /// Its file, or one beside it, cannot be read.
+    #[error("cannot read {}: {cause}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        cause: std::io::Error,
+    },
+}
+
+impl From<OnnxError> for NetError {
+    fn from(error: OnnxError) -> Self {
+        match error {
+            OnnxError::Io { path, cause } => Self::Io { action: "read", path, cause },
+            model => Self::Onnx(model),
+        }
+    }
 }
 
 /// A place in a model.

@@ -12,10 +12,38 @@ use crate::error::{LayerError, NetError};
 use crate::graph::{Graph, NodeId};
 use crate::shape::Shape;
 use crate::weights::WeightSource;
-use kernels::{Layout, Ops, Pitch, PlanOptions, Shape4, Team, Wisdom, WorkspaceReq};
+use kernels::{Layout, Ops, Pitch, PlanOptions, Select, Shape4, Team, Wisdom, WorkspaceReq};
 use std::cell::RefCell;
 
-pub(super) fn net(
+impl CompiledNet {
+    /// Plans every layer of `graph` for a batch size and packs its weights.
+    ///
+    /// # Errors
+    /// [`NetError::Layer`] for a layer that the kernels refuse, [`NetError::TooLarge`] for activations beyond the
+    /// memory limit, [`NetError::Option`], and [`NetError::Kernel`] for an instruction set that this machine does not
+    /// have.
+    pub fn new(graph: &Graph, weights: &dyn WeightSource, options: &NetOptions) -> Result<Self, NetError> {
+        // Equal layers are timed once.
+        let wisdom = (options.select == Select::Measured).then(Wisdom::new);
+        net(graph, weights, options, wisdom.as_ref())
+    }
+
+    /// [`new`](Self::new); under [`Select::Measured`], with the times that `wisdom` has, or
+    /// adding those that it has not.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_wisdom(
+        graph: &Graph,
+        weights: &dyn WeightSource,
+        options: &NetOptions,
+        wisdom: &Wisdom,
+    ) -> Result<Self, NetError> {
+        net(graph, weights, options, Some(wisdom))
+    }
+}
+
+fn net(
     graph: &Graph,
     weights: &dyn WeightSource,
     options: &NetOptions,

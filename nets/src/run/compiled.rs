@@ -1,15 +1,11 @@
 //! [`CompiledNet`]: the plan of a network, shared; [`Memory`]: what one run of it writes.
 
+use super::StepReport;
 use super::step::{Context, Operand, Step};
-use super::{NetOptions, StepReport, compile};
 use crate::count::{LayerCount, NetCount};
 use crate::error::NetError;
-use crate::graph::Graph;
 use crate::shape::Shape;
-use crate::weights::WeightSource;
-use kernels::{
-    Buffer, ConvPlan, Isa, Layout, Ops, PlanReport, Select, Shape4, Threads, Wisdom, Workspace, WorkspaceReq,
-};
+use kernels::{Buffer, ConvPlan, Isa, Layout, Ops, PlanReport, Shape4, Threads, Workspace, WorkspaceReq};
 
 /// A network that is ready to run: every layer planned, its weights packed, every activation given its place.
 ///
@@ -44,32 +40,6 @@ impl Memory {
 }
 
 impl CompiledNet {
-    /// Plans every layer of `graph` for a batch size and packs its weights.
-    ///
-    /// # Errors
-    /// [`NetError::Layer`] for a layer that the kernels refuse, [`NetError::TooLarge`] for activations beyond the
-    /// memory limit, [`NetError::Option`], and [`NetError::Kernel`] for an instruction set that this machine does not
-    /// have.
-    pub fn new(graph: &Graph, weights: &dyn WeightSource, options: &NetOptions) -> Result<Self, NetError> {
-        // Equal layers are timed once.
-        let wisdom = (options.select == Select::Measured).then(Wisdom::new);
-        compile::net(graph, weights, options, wisdom.as_ref())
-    }
-
-    /// [`new`](Self::new); under [`Select::Measured`], with the times that `wisdom` has, or
-    /// adding those that it has not.
-    ///
-    /// # Errors
-    /// As [`new`](Self::new).
-    pub fn with_wisdom(
-        graph: &Graph,
-        weights: &dyn WeightSource,
-        options: &NetOptions,
-        wisdom: &Wisdom,
-    ) -> Result<Self, NetError> {
-        compile::net(graph, weights, options, Some(wisdom))
-    }
-
     /// Memory for one run at a time.
     ///
     /// # Errors

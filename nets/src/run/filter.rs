@@ -1,8 +1,7 @@
 //! [`Filter`]: the weights of one layer as they are packed, read from their source some output channels at a time.
 
-use super::kernel::Problem;
 use super::layout::BLOCK;
-use crate::error::LayerError;
+use crate::error::{LayerError, NetError};
 use crate::layer::Param;
 use crate::weights::WeightSource;
 use std::borrow::Cow;
@@ -33,6 +32,20 @@ pub(super) enum Rows<'a> {
         name: String,
         param: Param,
     },
+}
+
+/// Why there is no kernel.
+pub(super) enum Problem {
+    /// To be tied to the layer.
+    Layer(LayerError),
+    /// Of the file of the weights; complete as it is.
+    Weights(NetError),
+}
+
+impl<E: Into<LayerError>> From<E> for Problem {
+    fn from(problem: E) -> Self {
+        Self::Layer(problem.into())
+    }
 }
 
 impl Rows<'_> {

@@ -1,6 +1,6 @@
 //! From an operation to the kernel that computes it: descriptors, folded and permuted weights, plans.
 
-use super::filter::{Filter, Member, Rows, permute};
+use super::filter::{Filter, Member, Problem, Rows, permute};
 use super::fuse::Fused;
 use super::lower::{Arg, Op, Program, Work};
 use super::step::{Kernel, ScaleShift};
@@ -32,20 +32,6 @@ pub(super) struct Kernels<'a> {
 struct Folded<'a> {
     filter: Member<'a>,
     bias: Option<Cow<'a, [f32]>>,
-}
-
-/// Why there is no kernel.
-pub(super) enum Problem {
-    /// To be tied to the layer.
-    Layer(LayerError),
-    /// Of the file of the weights; complete as it is.
-    Weights(NetError),
-}
-
-impl<E: Into<LayerError>> From<E> for Problem {
-    fn from(problem: E) -> Self {
-        Self::Layer(problem.into())
-    }
 }
 
 impl<'a> Kernels<'a> {

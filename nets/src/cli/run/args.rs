@@ -15,7 +15,7 @@ const EXAMPLES: &str = "Examples:
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub(crate) struct Run {
+pub(crate) struct RunArgs {
     /// A network of the zoo or an .onnx file
     pub(super) network: String,
     /// Pictures (PNG, JPEG, GIF, BMP, WebP, PNM): photographs, or for lenet5 digits, dark on light or light on dark
@@ -57,7 +57,7 @@ pub(crate) struct Run {
     pub(super) planning: Planning,
 }
 
-impl Run {
+impl RunArgs {
     /// The network, compiled for so many images.
     pub(super) fn net(
         &self,

@@ -1,6 +1,6 @@
 //! `nets run lenet5 --image`: pictures, shown as the network sees them, and what it says of them.
 
-use super::args::Run;
+use super::args::RunArgs;
 use crate::cli::args::Plain;
 use crate::cli::demo::most_likely;
 use crate::cli::source::{Network, Wanted};
@@ -25,7 +25,7 @@ struct DigitRun {
     probabilities: Vec<f32>,
 }
 
-pub(super) fn execute(run: &Run, network: &Network) -> anyhow::Result<String> {
+pub(super) fn execute(run: &RunArgs, network: &Network) -> anyhow::Result<String> {
     let (weights, seed) = (run.weights.as_deref(), run.seed);
     let loaded = network.load(Wanted { weights, seed, ..Wanted::default() })?;
     let graph = &loaded.graph;

@@ -6,9 +6,9 @@ mod photos;
 mod tensor;
 
 use super::source::{self, Network};
-pub(super) use args::Run;
+pub(super) use args::RunArgs;
 
-impl Run {
+impl RunArgs {
     pub(super) fn execute(&self) -> anyhow::Result<String> {
         let network = Network::named(&self.network)?;
         match (&self.input, &network) {

@@ -1,6 +1,6 @@
 //! `nets run --image` for networks that classify photographs: what they are most likely of.
 
-use super::args::Run;
+use super::args::RunArgs;
 use crate::cli::args::Plain;
 use crate::cli::source::{Loaded, Network, Wanted};
 use anyhow::{Context, bail, ensure};
@@ -43,7 +43,7 @@ struct Guess {
     probability: f32,
 }
 
-pub(super) fn execute(run: &Run, network: &Network) -> anyhow::Result<String> {
+pub(super) fn execute(run: &RunArgs, network: &Network) -> anyhow::Result<String> {
     let images = run.image.as_slice();
     let is_file = matches!(network, Network::Onnx(_));
     ensure!(

@@ -1,6 +1,6 @@
 //! `nets run --input`: a network on the numbers of a file.
 
-use super::args::Run;
+use super::args::RunArgs;
 use crate::cli::args::Plain;
 use crate::cli::demo::most_likely;
 use crate::cli::source::{Loaded, Network, Wanted};
@@ -24,7 +24,7 @@ struct TensorRun {
     largest: Vec<(usize, f32)>,
 }
 
-pub(super) fn execute(run: &Run, network: &Network, path: &Path) -> anyhow::Result<String> {
+pub(super) fn execute(run: &RunArgs, network: &Network, path: &Path) -> anyhow::Result<String> {
     let (dims, numbers) = npy::read(path)?;
     let loaded = load(run, network, &dims, path)?;
     let batch = batch(&loaded, &dims, path)?;
@@ -54,7 +54,7 @@ pub(super) fn execute(run: &Run, network: &Network, path: &Path) -> anyhow::Resu
 
 /// The network for images of these extents, with its weights. An ONNX file says how many axes its data has; of a network
 /// of the zoo, one image may come without a batch.
-fn load(run: &Run, network: &Network, dims: &[usize], path: &Path) -> anyhow::Result<Loaded> {
+fn load(run: &RunArgs, network: &Network, dims: &[usize], path: &Path) -> anyhow::Result<Loaded> {
     let (weights, seed) = (run.weights.as_deref(), run.seed);
     let said = |input| Wanted { input: Some(input), weights, seed, ..Wanted::default() };
     match (network, dims) {

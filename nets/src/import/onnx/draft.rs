@@ -1,8 +1,8 @@
 //! The network while it is imported: steps that may still change, and in the end a checked [`Graph`].
 
-use super::node::{Outcome, wrong};
+use super::node::{Outcome, Trouble, wrong};
 use super::value::Constant;
-use crate::error::NetError;
+use crate::error::{LayerError, NetError};
 use crate::graph::{Graph, GraphBuilder, NodeId};
 use crate::layer::{Layer, Param};
 use crate::shape::Shape;
@@ -54,7 +54,7 @@ impl Draft {
     /// Appends a layer that fits its inputs and has the tensors it needs.
     pub(super) fn push(&mut self, step: Step) -> Outcome<usize> {
         let shapes = self.shapes(&step.inputs);
-        let misfit = |problem| NetError::layer(&step.name, problem);
+        let misfit = |problem: LayerError| Trouble::Wrong(problem.to_string());
         let output = step.layer.output(&shapes).map_err(misfit)?;
         let params = step.layer.params(&shapes);
         for param in &params {

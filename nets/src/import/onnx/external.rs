@@ -1,10 +1,17 @@
 //! Tensors whose numbers are in a file beside the model. A model says where, so it is not believed: the file must be
 //! in the directory of the model, and have those bytes.
 
-use super::source::Source;
-use super::tensor::{External, TensorDef};
-use crate::error::NetError;
+use super::source::ModelSource;
+use crate::error::{OnnxError, Place};
 use std::path::{Component, Path, PathBuf};
+
+/// Where in another file the numbers of a tensor are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct External {
+    pub(super) location: String,
+    pub(super) offset: Option<String>,
+    pub(super) length: Option<String>,
+}
 
 /// A checked stretch of a file.
 #[derive(Debug)]
@@ -23,30 +30,31 @@ impl Stretch {
 
 /// Where the numbers of `tensor` are; `None` for a model in memory, whose files are nowhere.
 pub(super) fn locate(
-    tensor: &TensorDef,
+    tensor: &str,
     external: &External,
-    source: &Source,
+    source: &ModelSource,
     needed: u64,
-) -> Result<Option<Stretch>, NetError> {
+) -> Result<Option<Stretch>, OnnxError> {
+    let fault = |problem: String| source.error(Place::Tensor(tensor.to_owned()), problem);
     let relative = Path::new(&external.location);
     let plain = relative.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
     if !plain || external.location.is_empty() {
         let got = &external.location;
         let problem = format!("expected external data in a file below the model's directory, got `{got}`");
-        return Err(tensor.fault(source, problem));
+        return Err(fault(problem));
     }
     let offset = number(tensor, source, "offset", external.offset.as_deref())?.unwrap_or(0);
     let length = number(tensor, source, "length", external.length.as_deref())?;
     let Some(directory) = source.directory() else { return Ok(None) };
     let path = directory.join(relative);
-    let io = |cause| NetError::Io { action: "read", path: path.clone(), cause };
+    let io = |cause| OnnxError::Io { path: path.clone(), cause };
     // A link could lead out of the directory.
     let real = path.canonicalize().map_err(io)?;
     let home = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
     if !real.starts_with(home.canonicalize().map_err(io)?) {
         let problem =
             format!("expected external data below the model's directory, got `{}`", external.location);
-        return Err(tensor.fault(source, problem));
+        return Err(fault(problem));
     }
     let file = std::fs::metadata(&real).map_err(io)?;
     // What is no file, a pipe for one, could be waited for forever.
@@ -56,26 +64,26 @@ pub(super) fn locate(
         let name = &external.location;
         let problem =
             format!("expected {length} bytes from {offset} on in `{name}`, got {file_len} bytes in all");
-        return Err(tensor.fault(source, problem));
+        return Err(fault(problem));
     }
     Ok(Some(Stretch { path, offset, length }))
 }
 
-/// Reads it as [`Source::windows`] does.
-pub(super) fn read(stretch: &Stretch, take: &mut dyn FnMut(&[u8], u64)) -> Result<(), NetError> {
-    Source::open(&stretch.path)?.windows(stretch.offset, stretch.length, take)
+/// Reads it as [`ModelSource::windows`] does.
+pub(super) fn read(stretch: &Stretch, take: &mut dyn FnMut(&[u8], u64)) -> Result<(), OnnxError> {
+    ModelSource::open(&stretch.path)?.windows(stretch.offset, stretch.length, take)
 }
 
 fn number(
-    tensor: &TensorDef,
-    source: &Source,
+    tensor: &str,
+    source: &ModelSource,
     key: &str,
     text: Option<&str>,
-) -> Result<Option<u64>, NetError> {
+) -> Result<Option<u64>, OnnxError> {
     let Some(text) = text else { return Ok(None) };
     let number = text.trim().parse();
     number.map(Some).map_err(|_| {
-        tensor
-            .fault(source, format!("expected the {key} of external data as a number of bytes, got `{text}`"))
+        let problem = format!("expected the {key} of external data as a number of bytes, got `{text}`");
+        source.error(Place::Tensor(tensor.to_owned()), problem)
     })
 }

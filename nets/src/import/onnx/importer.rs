@@ -1,16 +1,14 @@
-//! [`Importer`]: one pass over the nodes of a model. Each becomes a constant, a layer, or a warning.
+//! [`Importer`]: what is known of a model while its nodes are imported, and what the operators use to add to it.
 
 use super::draft::{Draft, Recipe, Step};
-use super::error::Place;
 use super::fold::Folder;
 use super::input::Input;
-use super::node::{Call, Outcome, Trouble, unsupported};
-use super::ops;
-use super::order::{Wiring, label, place};
-use super::proto::{GraphDef, NodeDef, ValueInfo};
-use super::source::Source;
+use super::node::{Call, Outcome, unsupported};
+use super::order::Wiring;
+use super::proto::{GraphDef, ValueInfo};
+use super::source::ModelSource;
 use super::value::{Constant, Tap, Value, checked_len};
-use crate::error::NetError;
+use crate::error::{OnnxError, Place};
 use crate::layer::Layer;
 use crate::shape::Shape;
 use kernels::Activation;
@@ -19,21 +17,21 @@ use std::sync::Arc;
 
 /// What is known so far.
 pub(super) struct Importer<'a> {
-    pub(super) source: &'a Source,
+    pub(super) source: &'a ModelSource,
     pub(super) graph: &'a GraphDef,
     pub(super) wiring: Wiring<'a>,
     pub(super) draft: Draft,
-    opset: i64,
+    pub(super) opset: i64,
     pub(super) batch: usize,
     /// What the model calls the number of images, if it does.
     pub(super) batch_name: Option<&'a str>,
     /// Whether the input has the extents for which the model's values are written down.
     pub(super) as_written: bool,
-    folder: Folder,
+    pub(super) folder: Folder,
     pub(super) values: HashMap<&'a str, Value>,
     pub(super) infos: HashMap<&'a str, &'a ValueInfo>,
     /// Products that a layer before them computes already, and its value.
-    gated: HashMap<usize, &'a str>,
+    pub(super) gated: HashMap<usize, &'a str>,
     /// What is to be said, and of which node it was first: how often.
     warnings: BTreeMap<String, (String, usize)>,
 }
@@ -50,11 +48,11 @@ pub(super) struct Output<'a> {
 impl<'a> Importer<'a> {
     /// With the tensors and the input of a graph.
     pub(super) fn new(
-        source: &'a Source,
+        source: &'a ModelSource,
         graph: &'a GraphDef,
         opset: i64,
         Input { name: input, dims, batch_name, as_written }: Input<'a>,
-    ) -> Result<Self, NetError> {
+    ) -> Result<Self, OnnxError> {
         let wiring = Wiring::new(graph, source)?;
         let shape = container(&dims, dims[0]);
         let mut importer = Self {
@@ -83,68 +81,6 @@ impl<'a> Importer<'a> {
         importer.values.insert(input, Value::Tap(Tap { step: 0, dims }));
         Ok(importer)
     }
-
-    /// Imports every node; `strict` makes one without a layer an error.
-    pub(super) fn run(&mut self, strict: bool) -> Result<(), NetError> {
-        let graph = self.graph;
-        for index in self.wiring.sorted(&graph.nodes, self.source)? {
-            let def = &graph.nodes[index];
-            let call = self.call(def);
-            let imported = match self.import(index, &call) {
-                Err(Trouble::Unsupported(why)) if !strict => self.unknown(&call, &why),
-                other => other,
-            };
-            imported.map_err(|trouble| self.error(def, trouble))?;
-        }
-        Ok(())
-    }
-
-    fn call(&self, def: &'a NodeDef) -> Call<'a> {
-        let inputs = def.inputs.iter().map(|name| self.values.get(name.as_str()).cloned()).collect();
-        Call { def, inputs, opset: self.opset, source: self.source, name: label(def).to_owned() }
-    }
-
-    fn import(&mut self, index: usize, call: &Call<'a>) -> Outcome<()> {
-        let Some(output) = call.def.outputs.first().filter(|name| !name.is_empty()) else {
-            return unsupported("no output that could be read");
-        };
-        let unknown = call.inputs.iter().flatten().find_map(|input| match input {
-            Value::Unknown(unknown) => Some(unknown.reason()),
-            _ => None,
-        });
-        if let Some(reason) = unknown {
-            return unsupported(reason);
-        }
-        let standard = matches!(call.def.domain.as_str(), "" | "ai.onnx");
-        let folded = if standard { self.folder.fold(call)? } else { None };
-        let value = match folded {
-            Some(constant) => {
-                self.only_first(call, "a second result")?;
-                Value::Constant(constant)
-            }
-            None => match self.gated.get(&index).and_then(|gate| self.values.get(gate)) {
-                Some(gate) => gate.clone(),
-                None => Value::Tap(ops::import(self, call)?),
-            },
-        };
-        self.values.insert(output, value);
-        Ok(())
-    }
-
-    fn error(&self, def: &NodeDef, trouble: Trouble) -> NetError {
-        let problem = match trouble {
-            Trouble::Net(NetError::Onnx(error)) => return error.into(),
-            Trouble::Net(NetError::Layer { problem, .. }) => problem.to_string(),
-            Trouble::Net(error) => return error,
-            Trouble::Wrong(problem) => problem,
-            Trouble::Unsupported(why) => {
-                format!("expected an operator with a layer (strict), got another: {why}")
-            }
-        };
-        self.source.error(place(def), problem).into()
-    }
-
-    // What the operators use.
 
     /// An input that flows and whose first axis is the batch.
     pub(super) fn image<'c>(&self, call: &'c Call<'_>, index: usize) -> Outcome<&'c Tap> {
@@ -278,8 +214,8 @@ impl<'a> Importer<'a> {
     }
 
     /// An error of the model as a whole.
-    pub(super) fn fault(&self, problem: impl Into<String>) -> NetError {
-        self.source.error(Place::Model, problem).into()
+    pub(super) fn fault(&self, problem: impl Into<String>) -> OnnxError {
+        self.source.error(Place::Model, problem)
     }
 }
 

@@ -1,11 +1,10 @@
 //! The input of a model: one tensor, whose first axis is the batch.
 
 use super::ImportOptions;
-use super::error::Place;
 use super::proto::{Dim, GraphDef, ValueInfo};
-use super::source::Source;
+use super::source::ModelSource;
 use super::value::checked_len;
-use crate::error::NetError;
+use crate::error::{OnnxError, Place};
 use std::collections::HashSet;
 
 /// The one input that is no initializer.
@@ -22,19 +21,19 @@ pub(super) struct Input<'a> {
 
 impl<'a> Input<'a> {
     pub(super) fn of(
-        source: &Source,
+        source: &ModelSource,
         graph: &'a GraphDef,
         options: &ImportOptions,
-    ) -> Result<Self, NetError> {
+    ) -> Result<Self, OnnxError> {
         let stored: HashSet<&str> = graph.initializers.iter().map(|tensor| tensor.name.as_str()).collect();
         let inputs: Vec<&ValueInfo> =
             graph.inputs.iter().filter(|input| !stored.contains(input.name.as_str())).collect();
         let &[info] = inputs.as_slice() else {
             let names: Vec<&str> = inputs.iter().map(|input| input.name.as_str()).take(8).collect();
             let problem = format!("expected one input, got {} ({})", inputs.len(), names.join(", "));
-            return Err(source.error(Place::Model, problem).into());
+            return Err(source.error(Place::Model, problem));
         };
-        let fault = |problem: String| NetError::from(source.error(Place::Value(info.name.clone()), problem));
+        let fault = |problem: String| OnnxError::from(source.error(Place::Value(info.name.clone()), problem));
         let written = info.dims.as_deref().unwrap_or_default();
         let dims = extents(written, options).map_err(&fault)?;
         if dims.len() < 2 || checked_len(&dims).is_none_or(|len| len == 0) {

@@ -17,15 +17,16 @@ mod array;
 mod broadcast;
 mod dims;
 mod draft;
-mod error;
 mod extents;
 mod external;
 mod fold;
 mod importer;
 mod input;
+mod look;
 mod node;
 mod ops;
 mod order;
+mod pass;
 mod proto;
 mod source;
 mod tensor;
@@ -34,7 +35,7 @@ mod value;
 mod weights;
 mod wire;
 
-pub use error::{OnnxError, Place};
+pub use crate::error::{OnnxError, Place};
 pub use weights::{OnnxWeights, Surplus};
 
 use crate::count::{NetCount, count_batch};
@@ -45,7 +46,7 @@ use draft::Draft;
 use importer::{Importer, Output};
 use input::Input;
 use proto::Model;
-use source::Source;
+use source::ModelSource;
 use std::path::Path;
 use wire::Wire;
 
@@ -136,7 +137,7 @@ impl Imported {
 /// [`NetError::Io`], [`NetError::Onnx`] that names the byte, tensor or node that is wrong, [`NetError::Option`].
 pub fn load(path: &Path, options: &ImportOptions) -> Result<Imported, NetError> {
     let name = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
-    import(Source::open(path)?, &name, options)
+    import(ModelSource::open(path)?, &name, options)
 }
 
 /// Reads a model from memory; `origin` names it in errors. External data is nowhere: such a model can be counted.
@@ -144,25 +145,30 @@ pub fn load(path: &Path, options: &ImportOptions) -> Result<Imported, NetError> 
 /// # Errors
 /// Those of [`load`].
 pub fn load_bytes(bytes: &[u8], origin: &str, options: &ImportOptions) -> Result<Imported, NetError> {
-    import(Source::memory(bytes, origin), origin, options)
+    import(ModelSource::memory(bytes, origin), origin, options)
 }
 
-fn import(source: Source, name: &str, options: &ImportOptions) -> Result<Imported, NetError> {
+fn import(source: ModelSource, name: &str, options: &ImportOptions) -> Result<Imported, NetError> {
     if options.batch == 0 {
         let (expected, got) = ("at least 1".to_owned(), "0".to_owned());
         return Err(NetError::Option { option: "batch", expected, got });
     }
-    let model = proto::model(&mut Wire::new(&source))?;
-    let fault = |problem: String| NetError::from(source.error(Place::Model, problem));
-    let Some(graph) = &model.graph else { return Err(fault("expected a graph, got none".to_owned())) };
+    let model = match proto::model(&mut Wire::new(&source)) {
+        Err(error) => return Err(not_a_model(&source, error)?.into()),
+        Ok(model) => model,
+    };
+    let fault = |problem: &str| source.error(Place::Model, problem);
+    let Some(graph) = &model.graph else {
+        return Err(not_a_model(&source, fault("expected a graph, got none"))?.into());
+    };
     let opset = match model.opset {
         Some(opset @ 1..=1000) => opset,
-        Some(opset) => return Err(fault(format!("expected an opset from 1 on, got {opset}"))),
-        None => return Err(fault("expected the opset of the standard operators, got none".to_owned())),
+        Some(opset) => return Err(fault(&format!("expected an opset from 1 on, got {opset}")).into()),
+        None => return Err(fault("expected the opset of the standard operators, got none").into()),
     };
     let input = Input::of(&source, graph, options)?;
     let probe = input.with_batch(if input.dims[0] == PROBES[0] { PROBES[1] } else { PROBES[0] });
-    let imported = |input: Input<'_>| -> Result<Nodes, NetError> {
+    let imported = |input: Input<'_>| -> Result<Nodes, OnnxError> {
         let mut importer = Importer::new(&source, graph, opset, input)?;
         importer.run(options.strict)?;
         Nodes::of(importer)
@@ -180,6 +186,17 @@ fn import(source: Source, name: &str, options: &ImportOptions) -> Result<Importe
     Ok(Imported { graph, weights, surplus, warnings: notes, input: input.dims, output })
 }
 
+/// What is wrong with a file without a graph that can be read: `detail`, or first of all that it is no ONNX file.
+fn not_a_model(source: &ModelSource, detail: OnnxError) -> Result<OnnxError, OnnxError> {
+    let OnnxError::Model { place, problem, .. } = &detail else { return Ok(detail) };
+    Ok(match look::other_kind(source)? {
+        Some(kind) => {
+            source.error(Place::Model, format!("expected an ONNX file, got {kind} ({place}: {problem})"))
+        }
+        None => detail,
+    })
+}
+
 /// All nodes, imported for one batch.
 struct Nodes {
     draft: Draft,
@@ -191,7 +208,7 @@ struct Nodes {
 }
 
 impl Nodes {
-    fn of(importer: Importer<'_>) -> Result<Self, NetError> {
+    fn of(importer: Importer<'_>) -> Result<Self, OnnxError> {
         if importer.graph.outputs.is_empty() {
             return Err(importer.fault("expected at least one output, got none"));
         }
@@ -229,7 +246,7 @@ impl Nodes {
 }
 
 /// What is to be said of the model before any node.
-fn notes(source: &Source, model: &Model, opset: i64) -> Vec<String> {
+fn notes(source: &ModelSource, model: &Model, opset: i64) -> Vec<String> {
     let mut notes = Vec::new();
     if !OPSETS.contains(&opset) {
         let (first, last) = (OPSETS.start(), OPSETS.end());

@@ -1,9 +1,9 @@
 //! A node while it is imported: its attributes and inputs, by type, and what can be wrong with them.
 
 use super::proto::{AttributeValue, NodeDef};
-use super::source::Source;
+use super::source::ModelSource;
 use super::value::{Constant, Tap, Value};
-use crate::error::NetError;
+use crate::error::OnnxError;
 use std::sync::Arc;
 
 /// Why a node was not imported.
@@ -14,12 +14,12 @@ pub(super) enum Trouble {
     /// Nothing is wrong, but there is no layer for it.
     Unsupported(String),
     /// Found by another part, with its own place.
-    Net(NetError),
+    Onnx(OnnxError),
 }
 
-impl From<NetError> for Trouble {
-    fn from(error: NetError) -> Self {
-        Self::Net(error)
+impl From<OnnxError> for Trouble {
+    fn from(error: OnnxError) -> Self {
+        Self::Onnx(error)
     }
 }
 
@@ -40,7 +40,7 @@ pub(super) struct Call<'a> {
     /// `None` where an optional input is left out.
     pub(super) inputs: Vec<Option<Value>>,
     pub(super) opset: i64,
-    pub(super) source: &'a Source,
+    pub(super) source: &'a ModelSource,
     /// What the layer is called.
     pub(super) name: String,
 }

@@ -1,9 +1,8 @@
 //! The order in which nodes can be imported, and what makes one impossible.
 
-use super::error::Place;
 use super::proto::{GraphDef, NodeDef};
-use super::source::Source;
-use crate::error::NetError;
+use super::source::ModelSource;
+use crate::error::{OnnxError, Place};
 use std::collections::{HashMap, HashSet};
 
 /// Who makes and who reads each value.
@@ -30,7 +29,7 @@ pub(super) fn label(node: &NodeDef) -> &str {
 
 impl<'a> Wiring<'a> {
     /// Checks that every value has one maker and every input of a node is made.
-    pub(super) fn new(graph: &'a GraphDef, source: &Source) -> Result<Self, NetError> {
+    pub(super) fn new(graph: &'a GraphDef, source: &ModelSource) -> Result<Self, OnnxError> {
         let mut given: HashSet<&str> = HashSet::new();
         for tensor in &graph.initializers {
             if !given.insert(&tensor.name) {
@@ -43,7 +42,7 @@ impl<'a> Wiring<'a> {
             for name in node.outputs.iter().filter(|name| !name.is_empty()) {
                 if given.contains(name.as_str()) || makers.insert(name.as_str(), index).is_some() {
                     let problem = format!("expected an output that is new, got `{name}` a second time");
-                    return Err(source.error(place(node), problem).into());
+                    return Err(source.error(place(node), problem));
                 }
             }
             for name in node.inputs.iter().filter(|name| !name.is_empty()) {
@@ -56,7 +55,7 @@ impl<'a> Wiring<'a> {
             };
             if let Some(name) = node.inputs.iter().find(|name| !known(name)) {
                 let problem = format!("expected inputs that something makes, got `{name}`");
-                return Err(source.error(place(node), problem).into());
+                return Err(source.error(place(node), problem));
             }
         }
         let outputs = graph.outputs.iter().map(|output| output.name.as_str()).collect();
@@ -72,7 +71,7 @@ impl<'a> Wiring<'a> {
     }
 
     /// All nodes, each after those it reads: in the order of the file where that is one.
-    pub(super) fn sorted(&self, nodes: &[NodeDef], source: &Source) -> Result<Vec<usize>, NetError> {
+    pub(super) fn sorted(&self, nodes: &[NodeDef], source: &ModelSource) -> Result<Vec<usize>, OnnxError> {
         #[derive(Clone, Copy, PartialEq)]
         enum State {
             New,
@@ -104,7 +103,7 @@ impl<'a> Wiring<'a> {
                     }
                     State::Open => {
                         let problem = format!("expected no cycle, got `{name}`, which depends on this node");
-                        return Err(source.error(place(&nodes[*node]), problem).into());
+                        return Err(source.error(place(&nodes[*node]), problem));
                     }
                 }
             }

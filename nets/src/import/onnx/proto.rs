@@ -2,7 +2,7 @@
 
 use super::tensor::TensorDef;
 use super::wire::{Field, Span, Wire};
-use crate::error::NetError;
+use crate::error::OnnxError;
 
 /// `ModelProto`.
 #[derive(Debug, Default)]
@@ -75,7 +75,7 @@ pub(super) enum Dim {
 }
 
 /// Reads the messages of a whole file.
-pub(super) fn model(wire: &mut Wire<'_>) -> Result<Model, NetError> {
+pub(super) fn model(wire: &mut Wire<'_>) -> Result<Model, OnnxError> {
     let mut model = Model::default();
     let mut span = wire.all();
     while let Some(field) = wire.next(&mut span)? {
@@ -94,7 +94,7 @@ pub(super) fn model(wire: &mut Wire<'_>) -> Result<Model, NetError> {
     Ok(model)
 }
 
-fn opset(wire: &mut Wire<'_>, field: &Field) -> Result<(String, i64), NetError> {
+fn opset(wire: &mut Wire<'_>, field: &Field) -> Result<(String, i64), OnnxError> {
     let mut span = wire.span(field)?;
     let (mut domain, mut version) = (String::new(), 0);
     while let Some(field) = wire.next(&mut span)? {
@@ -108,7 +108,7 @@ fn opset(wire: &mut Wire<'_>, field: &Field) -> Result<(String, i64), NetError> 
 }
 
 /// A graph in several fields is merged into one, as protocol buffers have it.
-fn graph(wire: &mut Wire<'_>, field: &Field, graph: &mut GraphDef) -> Result<(), NetError> {
+fn graph(wire: &mut Wire<'_>, field: &Field, graph: &mut GraphDef) -> Result<(), OnnxError> {
     let mut span = wire.span(field)?;
     while let Some(field) = wire.next(&mut span)? {
         let at = field.at;
@@ -131,14 +131,14 @@ pub(super) fn push<'a, T>(
     wire: &mut Wire<'a>,
     at: u64,
     list: &mut Vec<T>,
-    read: impl FnOnce(&mut Wire<'a>) -> Result<T, NetError>,
-) -> Result<(), NetError> {
+    read: impl FnOnce(&mut Wire<'a>) -> Result<T, OnnxError>,
+) -> Result<(), OnnxError> {
     wire.charge(size_of::<T>() as u64, at)?;
     list.push(read(wire)?);
     Ok(())
 }
 
-fn node(wire: &mut Wire<'_>, field: &Field) -> Result<NodeDef, NetError> {
+fn node(wire: &mut Wire<'_>, field: &Field) -> Result<NodeDef, OnnxError> {
     let mut node = NodeDef::default();
     let mut span = wire.span(field)?;
     while let Some(field) = wire.next(&mut span)? {
@@ -168,7 +168,7 @@ struct Fields {
     ints: Vec<i64>,
 }
 
-fn attribute(wire: &mut Wire<'_>, field: &Field) -> Result<Attribute, NetError> {
+fn attribute(wire: &mut Wire<'_>, field: &Field) -> Result<Attribute, OnnxError> {
     let mut fields = Fields::default();
     let mut span = wire.span(field)?;
     while let Some(field) = wire.next(&mut span)? {
@@ -189,7 +189,7 @@ fn attribute(wire: &mut Wire<'_>, field: &Field) -> Result<Attribute, NetError> 
 }
 
 /// Custom operators keep whole engines in texts: those are no names that anything would be compared with.
-fn attribute_text(wire: &mut Wire<'_>, field: &Field) -> Result<String, NetError> {
+fn attribute_text(wire: &mut Wire<'_>, field: &Field) -> Result<String, OnnxError> {
     if wire.span(field)?.len() > 1 << 10 { Ok(String::new()) } else { wire.text(field) }
 }
 
@@ -217,7 +217,7 @@ impl Fields {
     }
 }
 
-fn value_info(wire: &mut Wire<'_>, field: &Field) -> Result<ValueInfo, NetError> {
+fn value_info(wire: &mut Wire<'_>, field: &Field) -> Result<ValueInfo, OnnxError> {
     let mut info = ValueInfo::default();
     let mut span = wire.span(field)?;
     while let Some(field) = wire.next(&mut span)? {
@@ -231,7 +231,7 @@ fn value_info(wire: &mut Wire<'_>, field: &Field) -> Result<ValueInfo, NetError>
 }
 
 /// The last field of the numbers in `path`, one inside the other: `TypeProto.tensor_type.shape`.
-fn nested(wire: &mut Wire<'_>, field: &Field, path: &[u64]) -> Result<Option<Span>, NetError> {
+fn nested(wire: &mut Wire<'_>, field: &Field, path: &[u64]) -> Result<Option<Span>, OnnxError> {
     let mut found = Some(wire.span(field)?);
     for &number in path {
         let Some(mut span) = found.take() else { break };
@@ -245,7 +245,7 @@ fn nested(wire: &mut Wire<'_>, field: &Field, path: &[u64]) -> Result<Option<Spa
 }
 
 /// `TensorShapeProto`.
-fn dims(wire: &mut Wire<'_>, mut span: Span) -> Result<Vec<Dim>, NetError> {
+fn dims(wire: &mut Wire<'_>, mut span: Span) -> Result<Vec<Dim>, OnnxError> {
     let mut dims = Vec::new();
     while let Some(field) = wire.next(&mut span)? {
         if field.number == 1 {
@@ -255,7 +255,7 @@ fn dims(wire: &mut Wire<'_>, mut span: Span) -> Result<Vec<Dim>, NetError> {
     Ok(dims)
 }
 
-fn dim(wire: &mut Wire<'_>, field: &Field) -> Result<Dim, NetError> {
+fn dim(wire: &mut Wire<'_>, field: &Field) -> Result<Dim, OnnxError> {
     let mut dim = Dim::Symbol(String::new());
     let mut span = wire.span(field)?;
     while let Some(field) = wire.next(&mut span)? {

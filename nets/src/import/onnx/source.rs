@@ -1,7 +1,6 @@
 //! Bytes at an offset: of a file, which is never read as a whole, or in memory.
 
-use super::error::{OnnxError, Place};
-use crate::error::NetError;
+use crate::error::{OnnxError, Place};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -12,7 +11,7 @@ const WINDOW: u64 = 1 << 18;
 
 /// Where a model comes from. Clones share the open file or the bytes.
 #[derive(Debug, Clone)]
-pub(super) struct Source {
+pub(super) struct ModelSource {
     bytes: Bytes,
     len: u64,
     /// What errors call it.
@@ -25,10 +24,21 @@ enum Bytes {
     Memory(Arc<[u8]>),
 }
 
-impl Source {
+impl ModelSource {
     /// Opens a file.
-    pub(super) fn open(path: &Path) -> Result<Self, NetError> {
-        let io = |cause| NetError::Io { action: "read", path: path.to_owned(), cause };
+    pub(super) fn open(path: &Path) -> Result<Self, OnnxError> {
+        let io = |cause| OnnxError::Io { path: path.to_owned(), cause };
+        // A pipe would be waited for until somebody writes to it.
+        let metadata = std::fs::metadata(path).map_err(io)?;
+        if !metadata.is_file() {
+            let got = if metadata.is_dir() { "a directory" } else { "a device, pipe or socket" };
+            let (origin, place) = (path.display().to_string(), Place::Model);
+            return Err(OnnxError::Model {
+                origin,
+                place,
+                problem: format!("expected an ONNX file, got {got}"),
+            });
+        }
         let file = File::open(path).map_err(io)?;
         let len = file.metadata().map_err(io)?.len();
         let bytes = Bytes::File(Arc::new(file), path.to_owned());
@@ -54,7 +64,7 @@ impl Source {
     }
 
     /// Fills `buffer` from `offset` on.
-    pub(super) fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), NetError> {
+    pub(super) fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), OnnxError> {
         let end = offset.checked_add(buffer.len() as u64).filter(|&end| end <= self.len);
         if end.is_none() {
             let problem =
@@ -65,7 +75,7 @@ impl Source {
             Bytes::File(file, path) => {
                 let mut file = &**file;
                 let read = file.seek(SeekFrom::Start(offset)).and_then(|_| file.read_exact(buffer));
-                read.map_err(|cause| NetError::Io { action: "read", path: path.clone(), cause })
+                read.map_err(|cause| OnnxError::Io { path: path.clone(), cause })
             }
             Bytes::Memory(bytes) => {
                 let start = offset as usize; // not beyond the length of a slice, as checked
@@ -81,7 +91,7 @@ impl Source {
         offset: u64,
         len: u64,
         take: &mut dyn FnMut(&[u8], u64),
-    ) -> Result<(), NetError> {
+    ) -> Result<(), OnnxError> {
         let mut window = vec![0; len.min(WINDOW) as usize];
         let mut at = 0;
         while at < len {
@@ -95,6 +105,6 @@ impl Source {
 
     /// An error in this model.
     pub(super) fn error(&self, place: Place, problem: impl Into<String>) -> OnnxError {
-        OnnxError { origin: self.origin.clone(), place, problem: problem.into() }
+        OnnxError::Model { origin: self.origin.clone(), place, problem: problem.into() }
     }
 }

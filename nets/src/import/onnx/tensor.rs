@@ -1,10 +1,9 @@
 //! `TensorProto`: what a tensor is and where its numbers are. They are read only when asked for.
 
-use super::error::Place;
-use super::external;
-use super::source::Source;
+use super::external::{self, External};
+use super::source::ModelSource;
 use super::wire::{Field, Span, Wire};
-use crate::error::NetError;
+use crate::error::{OnnxError, Place};
 
 /// Numbers of the element types that differ in what is done with them.
 pub(super) mod dtype {
@@ -39,17 +38,9 @@ pub(super) struct TensorDef {
     external: Option<External>,
 }
 
-/// Where in another file the numbers of a tensor are.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct External {
-    pub(super) location: String,
-    pub(super) offset: Option<String>,
-    pub(super) length: Option<String>,
-}
-
 impl TensorDef {
     /// Reads everything but the numbers.
-    pub(super) fn read(wire: &mut Wire<'_>, message: Span) -> Result<Self, NetError> {
+    pub(super) fn read(wire: &mut Wire<'_>, message: Span) -> Result<Self, OnnxError> {
         let (name, dims) = (String::new(), Vec::new());
         let mut tensor = Self { name, dims, dtype: 0, message, raw: None, external: None };
         let (mut entries, mut elsewhere) = (External::default(), false);
@@ -76,7 +67,7 @@ impl TensorDef {
     }
 
     /// Its extents and, where that takes no decoding, the number of its bytes are checked.
-    pub(super) fn check(&self, source: &Source) -> Result<(), NetError> {
+    pub(super) fn check(&self, source: &ModelSource) -> Result<(), OnnxError> {
         let Some(elements) = self.elements() else {
             let problem = format!("expected extents from 0 and at most 2^40 elements, got {:?}", self.dims);
             return Err(self.fault(source, problem));
@@ -85,7 +76,9 @@ impl TensorDef {
             return Ok(());
         };
         let got = match (&self.external, self.raw) {
-            (Some(entries), _) => external::locate(self, entries, source, needed)?.map(|place| place.length),
+            (Some(entries), _) => {
+                external::locate(&self.name, entries, source, needed)?.map(|place| place.length)
+            }
             (None, raw) => raw.map(Span::len),
         };
         match got {
@@ -99,7 +92,7 @@ impl TensorDef {
     }
 
     /// The numbers of a tensor of `f32`.
-    pub(super) fn f32s(&self, source: &Source) -> Result<Vec<f32>, NetError> {
+    pub(super) fn f32s(&self, source: &ModelSource) -> Result<Vec<f32>, OnnxError> {
         if self.dtype != dtype::FLOAT {
             let problem = format!("expected element type FLOAT to run, got {}", type_name(self.dtype));
             return Err(self.fault(source, problem));
@@ -114,10 +107,10 @@ impl TensorDef {
     /// The numbers from `first` on, if they are `f32`s stored as bytes, and there are as many.
     pub(super) fn f32s_from(
         &self,
-        source: &Source,
+        source: &ModelSource,
         first: usize,
         numbers: &mut [f32],
-    ) -> Result<bool, NetError> {
+    ) -> Result<bool, OnnxError> {
         const SIZE: u64 = size_of::<f32>() as u64;
         self.check(source)?;
         let (first, count) = (first as u64, numbers.len() as u64);
@@ -133,7 +126,7 @@ impl TensorDef {
             at += values.len();
         };
         if let Some(entries) = &self.external {
-            let Some(place) = external::locate(self, entries, source, elements * SIZE)? else {
+            let Some(place) = external::locate(&self.name, entries, source, elements * SIZE)? else {
                 return Ok(false);
             };
             external::read(&place.part(skip, length), &mut decode)?;
@@ -145,7 +138,7 @@ impl TensorDef {
     }
 
     /// The numbers of a small tensor of integers or floats: shapes, scales, limits.
-    pub(super) fn small(&self, source: &Source, limit: u64) -> Result<Option<Small>, NetError> {
+    pub(super) fn small(&self, source: &ModelSource, limit: u64) -> Result<Option<Small>, OnnxError> {
         if self.elements().is_none_or(|elements| elements > limit) {
             return Ok(None);
         }
@@ -159,7 +152,7 @@ impl TensorDef {
         })
     }
 
-    fn ints(&self, source: &Source, field: u64, size: usize) -> Result<Vec<i64>, NetError> {
+    fn ints(&self, source: &ModelSource, field: u64, size: usize) -> Result<Vec<i64>, OnnxError> {
         let stored = match size {
             1 => self.payload(source, |[byte]: [u8; 1]| i64::from(byte))?,
             4 => self.payload(source, |bytes| i64::from(i32::from_le_bytes(bytes)))?,
@@ -176,9 +169,9 @@ impl TensorDef {
     /// bytes of a large one would be as much memory again.
     fn payload<T, const N: usize>(
         &self,
-        source: &Source,
+        source: &ModelSource,
         decode: impl Fn([u8; N]) -> T,
-    ) -> Result<Option<Vec<T>>, NetError> {
+    ) -> Result<Option<Vec<T>>, OnnxError> {
         self.check(source)?;
         let Some(elements) = self.elements() else { return Ok(None) };
         let needed = bits(self.dtype).map_or(0, |bits| (elements * bits).div_ceil(8));
@@ -189,7 +182,7 @@ impl TensorDef {
             values.extend(bytes.as_chunks().0.iter().map(|&bytes| decode(bytes)));
         };
         if let Some(entries) = &self.external {
-            let Some(place) = external::locate(self, entries, source, needed)? else { return Ok(None) };
+            let Some(place) = external::locate(&self.name, entries, source, needed)? else { return Ok(None) };
             external::read(&place, &mut decoded)?;
         } else {
             let Some(raw) = self.raw else { return Ok(None) };
@@ -201,10 +194,10 @@ impl TensorDef {
     /// The elements of the field of that number, in however many pieces it comes.
     fn typed<T>(
         &self,
-        source: &Source,
+        source: &ModelSource,
         number: u64,
-        read: impl Fn(&mut Wire<'_>, &Field, &mut Vec<T>) -> Result<(), NetError>,
-    ) -> Result<Vec<T>, NetError> {
+        read: impl Fn(&mut Wire<'_>, &Field, &mut Vec<T>) -> Result<(), OnnxError>,
+    ) -> Result<Vec<T>, OnnxError> {
         let (mut wire, mut span, mut values) = (Wire::unlimited(source), self.message, Vec::new());
         while let Some(field) = wire.next(&mut span)? {
             if field.number == number {
@@ -214,7 +207,7 @@ impl TensorDef {
         Ok(values)
     }
 
-    fn counted<T>(&self, source: &Source, values: Vec<T>) -> Result<Vec<T>, NetError> {
+    fn counted<T>(&self, source: &ModelSource, values: Vec<T>) -> Result<Vec<T>, OnnxError> {
         match self.elements() {
             Some(elements) if elements == values.len() as u64 => Ok(values),
             _ => {
@@ -225,8 +218,8 @@ impl TensorDef {
     }
 
     /// An error in this tensor.
-    pub(super) fn fault(&self, source: &Source, problem: impl Into<String>) -> NetError {
-        source.error(Place::Tensor(self.name.clone()), problem).into()
+    pub(super) fn fault(&self, source: &ModelSource, problem: impl Into<String>) -> OnnxError {
+        source.error(Place::Tensor(self.name.clone()), problem)
     }
 }
 
@@ -238,7 +231,7 @@ pub(super) enum Small {
 }
 
 /// `StringStringEntryProto`.
-fn external_entry(wire: &mut Wire<'_>, mut span: Span, external: &mut External) -> Result<(), NetError> {
+fn external_entry(wire: &mut Wire<'_>, mut span: Span, external: &mut External) -> Result<(), OnnxError> {
     let (mut key, mut value) = (String::new(), String::new());
     while let Some(field) = wire.next(&mut span)? {
         match field.number {

@@ -1,8 +1,8 @@
 //! What a name in an ONNX graph stands for: activations that flow, or numbers that are known.
 
-use super::source::Source;
+use super::source::ModelSource;
 use super::tensor::{Small, TensorDef, dtype};
-use crate::error::NetError;
+use crate::error::OnnxError;
 use std::sync::Arc;
 
 /// Elements of a constant up to which it is read and computed with: shapes, scales, limits, never weights.
@@ -143,7 +143,7 @@ impl Constant {
     }
 
     /// The numbers, if they are few and known.
-    pub(super) fn small(&self, source: &Source) -> Result<Option<Arc<[f64]>>, NetError> {
+    pub(super) fn small(&self, source: &ModelSource) -> Result<Option<Arc<[f64]>>, OnnxError> {
         let len = self.len();
         if len > FOLD_LIMIT {
             return Ok(None);

@@ -2,11 +2,10 @@
 //! [`read`](OnnxWeights::read) is called.
 
 use super::draft::{Draft, Recipe};
-use super::error::Place;
-use super::source::Source;
+use super::source::ModelSource;
 use super::value::Data;
 use crate::count::NetCount;
-use crate::error::NetError;
+use crate::error::{NetError, Place};
 use crate::graph::Graph;
 use crate::layer::{Param, Role};
 use crate::weights::{WeightSet, WeightSource};
@@ -17,7 +16,7 @@ use std::sync::Arc;
 /// The trained numbers of an imported network, in their file.
 #[derive(Debug, Clone)]
 pub struct OnnxWeights {
-    source: Source,
+    source: ModelSource,
     recipes: BTreeMap<String, Recipe>,
 }
 
@@ -35,7 +34,7 @@ pub struct Surplus {
 }
 
 impl OnnxWeights {
-    pub(super) fn new(source: Source, draft: Draft) -> Self {
+    pub(super) fn new(source: ModelSource, draft: Draft) -> Self {
         let tensors = draft.steps.into_iter().flat_map(|step| {
             let name = step.name;
             step.tensors.into_iter().map(move |(param, recipe)| (format!("{name}.{param}"), recipe))

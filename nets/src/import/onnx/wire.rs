@@ -2,9 +2,8 @@
 //! value that is itself a message, a text or a payload is a span of bytes that may be skipped. Nothing is decoded
 //! that is not asked for, so the weights of a model stay in its file.
 
-use super::error::Place;
-use super::source::Source;
-use crate::error::NetError;
+use super::source::ModelSource;
+use crate::error::{OnnxError, Place};
 
 /// Bytes that are read at a time.
 const WINDOW: usize = 1 << 16;
@@ -48,7 +47,7 @@ pub(super) struct Field {
 /// Reads fields through a window.
 #[derive(Debug)]
 pub(super) struct Wire<'a> {
-    source: &'a Source,
+    source: &'a ModelSource,
     window: Vec<u8>,
     /// Where the window begins in the source.
     start: u64,
@@ -56,12 +55,12 @@ pub(super) struct Wire<'a> {
 }
 
 impl<'a> Wire<'a> {
-    pub(super) fn new(source: &'a Source) -> Self {
+    pub(super) fn new(source: &'a ModelSource) -> Self {
         Self { source, window: Vec::new(), start: 0, budget: BUDGET }
     }
 
     /// For the numbers of one tensor, which are asked for.
-    pub(super) fn unlimited(source: &'a Source) -> Self {
+    pub(super) fn unlimited(source: &'a ModelSource) -> Self {
         Self { budget: u64::MAX, ..Self::new(source) }
     }
 
@@ -71,7 +70,7 @@ impl<'a> Wire<'a> {
     }
 
     /// Takes the first field off a message; `None` at its end.
-    pub(super) fn next(&mut self, message: &mut Span) -> Result<Option<Field>, NetError> {
+    pub(super) fn next(&mut self, message: &mut Span) -> Result<Option<Field>, OnnxError> {
         if message.start == message.end {
             return Ok(None);
         }
@@ -103,7 +102,7 @@ impl<'a> Wire<'a> {
     }
 
     /// Takes a varint off the front of `span`.
-    pub(super) fn varint(&mut self, span: &mut Span) -> Result<u64, NetError> {
+    pub(super) fn varint(&mut self, span: &mut Span) -> Result<u64, OnnxError> {
         let begin = span.start;
         let mut value = 0u64;
         for shift in (0..64).step_by(7) {
@@ -121,7 +120,7 @@ impl<'a> Wire<'a> {
     }
 
     /// Takes `N` bytes off the front of `span`.
-    pub(super) fn fixed<const N: usize>(&mut self, span: &mut Span) -> Result<[u8; N], NetError> {
+    pub(super) fn fixed<const N: usize>(&mut self, span: &mut Span) -> Result<[u8; N], OnnxError> {
         if span.len() < N as u64 {
             let problem = format!("expected {N} more bytes, got the end of the message after {}", span.len());
             return Err(self.fault(span.start, problem));
@@ -133,7 +132,7 @@ impl<'a> Wire<'a> {
     }
 
     /// A text. What is not UTF-8 in it is replaced: names are compared, never interpreted.
-    pub(super) fn text(&mut self, field: &Field) -> Result<String, NetError> {
+    pub(super) fn text(&mut self, field: &Field) -> Result<String, OnnxError> {
         let span = self.span(field)?;
         if span.len() > TEXT_LIMIT {
             let problem = format!("expected a text of at most {TEXT_LIMIT} bytes, got {}", span.len());
@@ -145,7 +144,7 @@ impl<'a> Wire<'a> {
     }
 
     /// The bytes of a field of variable length.
-    pub(super) fn span(&self, field: &Field) -> Result<Span, NetError> {
+    pub(super) fn span(&self, field: &Field) -> Result<Span, OnnxError> {
         match field.value {
             Value::Span(span) => Ok(span),
             _ => Err(self.fault(field.at, format!("expected bytes in field {}, got a number", field.number))),
@@ -153,7 +152,7 @@ impl<'a> Wire<'a> {
     }
 
     /// A field of type `int64`, `int32` or an enumeration.
-    pub(super) fn int(&self, field: &Field) -> Result<i64, NetError> {
+    pub(super) fn int(&self, field: &Field) -> Result<i64, OnnxError> {
         match field.value {
             Value::Varint(value) => Ok(value.cast_signed()),
             _ => Err(self.fault(field.at, format!("expected an integer in field {}", field.number))),
@@ -161,7 +160,7 @@ impl<'a> Wire<'a> {
     }
 
     /// A field of type `float`.
-    pub(super) fn float(&self, field: &Field) -> Result<f32, NetError> {
+    pub(super) fn float(&self, field: &Field) -> Result<f32, OnnxError> {
         match field.value {
             Value::Fixed32(bits) => Ok(f32::from_bits(bits)),
             _ => Err(self.fault(field.at, format!("expected a float in field {}", field.number))),
@@ -169,7 +168,7 @@ impl<'a> Wire<'a> {
     }
 
     /// A repeated `int64`, one element or packed.
-    pub(super) fn ints(&mut self, field: &Field, values: &mut Vec<i64>) -> Result<(), NetError> {
+    pub(super) fn ints(&mut self, field: &Field, values: &mut Vec<i64>) -> Result<(), OnnxError> {
         let Value::Span(mut span) = field.value else {
             self.charge(8, field.at)?;
             values.push(self.int(field)?);
@@ -183,7 +182,7 @@ impl<'a> Wire<'a> {
     }
 
     /// A repeated `float`, one element or packed.
-    pub(super) fn floats(&mut self, field: &Field, values: &mut Vec<f32>) -> Result<(), NetError> {
+    pub(super) fn floats(&mut self, field: &Field, values: &mut Vec<f32>) -> Result<(), OnnxError> {
         let Value::Span(mut span) = field.value else {
             self.charge(4, field.at)?;
             values.push(self.float(field)?);
@@ -197,7 +196,7 @@ impl<'a> Wire<'a> {
     }
 
     /// Accounts for memory before it is allocated.
-    pub(super) fn charge(&mut self, bytes: u64, at: u64) -> Result<(), NetError> {
+    pub(super) fn charge(&mut self, bytes: u64, at: u64) -> Result<(), OnnxError> {
         // Vectors double: an element may cost its size twice.
         self.budget = self.budget.checked_sub(2 * bytes).ok_or_else(|| {
             self.fault(at, format!("expected at most {} MiB apart from weights, got more", BUDGET >> 20))
@@ -205,12 +204,12 @@ impl<'a> Wire<'a> {
         Ok(())
     }
 
-    pub(super) fn fault(&self, at: u64, problem: impl Into<String>) -> NetError {
-        self.source.error(Place::Byte(at), problem).into()
+    pub(super) fn fault(&self, at: u64, problem: impl Into<String>) -> OnnxError {
+        self.source.error(Place::Byte(at), problem)
     }
 
     /// `len` bytes at an offset, through the window.
-    fn look(&mut self, at: u64, len: usize) -> Result<&[u8], NetError> {
+    fn look(&mut self, at: u64, len: usize) -> Result<&[u8], OnnxError> {
         let inside = at >= self.start && at + len as u64 <= self.start + self.window.len() as u64;
         if !inside {
             let available = (self.source.len() - at).min(WINDOW as u64) as usize;

@@ -1,0 +1,133 @@
+//! The first axis is the batch: no other image is mixed in, and data has as many axes as the model says.
+
+use crate::Outcome::{Is, Refused};
+use crate::model::Attribute::{Int, Ints};
+use crate::model::{self, Extent, Model};
+use crate::{expect, program, run};
+use nets::import::onnx::{ImportOptions, load_bytes};
+
+#[test]
+fn a_transpose_that_moves_the_batch_is_refused() {
+    let model =
+        Model::new(13, extents!["N", 2]).node_with("Transpose", &["x"], &["t"], &[("perm", Ints(&[1, 0]))]);
+    let model = model.node("Relu", &["t"], &["y"]).done();
+    expect(&model, &[2, 2], &[1.0, 2.0, 3.0, 4.0], &Refused("Transpose"));
+    expect(&model, &[1, 2], &[1.0, 2.0], &Is(&[2, 1], &[1.0, 2.0]));
+    for perm in [[1i64, 0, 2, 3], [2, 1, 0, 3], [3, 1, 2, 0]] {
+        let model = Model::new(13, extents!["N", 2, 2, 2]);
+        let model = model.node_with("Transpose", &["x"], &["t"], &[("perm", Ints(&perm))]);
+        let model = model.node("Relu", &["t"], &["y"]).done();
+        let x: Vec<f32> = (0..24).map(|i| i as f32).collect();
+        expect(&model, &[3, 2, 2, 2], &x, &Refused("Transpose"));
+    }
+}
+
+#[test]
+fn a_reshape_that_folds_the_batch_is_followed() {
+    let model = |shape: &[i64], op: &str| {
+        let model =
+            Model::new(13, extents!["N", 2]).ints("shape", shape).node("Reshape", &["x", "shape"], &["r"]);
+        model.node(op, &["r"], &["y"]).done()
+    };
+    let x = [1.0, 2.0, 3.0, 4.0];
+    expect(&model(&[1, -1], "Softmax"), &[2, 2], &x, &Refused("Softmax"));
+    expect(&model(&[1, -1], "Softmax"), &[1, 2], &[5.0; 2], &Is(&[1, 2], &[0.5, 0.5]));
+    expect(&model(&[1, -1], "Relu"), &[2, 2], &x, &Is(&[1, 4], &x));
+    expect(&model(&[-1, 1], "Relu"), &[2, 2], &x, &Is(&[4, 1], &x));
+    expect(&model(&[-1], "Relu"), &[2, 2], &x, &Is(&[4], &x));
+    expect(&model(&[-1, 1], "Softmax"), &[2, 2], &x, &Refused("Softmax"));
+    expect(&model(&[0, 2], "Relu"), &[2, 2], &x, &Is(&[2, 2], &x));
+    // A model for one image is not one for two.
+    expect(&model(&[1, 2], "Relu"), &[2, 2], &x, &Refused("Reshape"));
+}
+
+#[test]
+fn operators_along_the_batch_are_refused() {
+    let plain = |op: &str, inputs: &[&str], attributes: &[(&str, model::Attribute<'_>)]| {
+        let model = Model::new(12, extents!["N", 2]).ints("zero", &[0]).ints("one", &[1]);
+        model.node_with(op, inputs, &["r"], attributes).node("Relu", &["r"], &["y"]).done()
+    };
+    let axis = || [("axis", Int(0))];
+    let cases = [
+        ("Softmax", plain("Softmax", &["x"], &axis())),
+        ("Concat", plain("Concat", &["x", "x"], &axis())),
+        ("ReduceMean", plain("ReduceMean", &["x"], &[("axes", Ints(&[0]))])),
+        ("ReduceMax", plain("ReduceMax", &["x"], &[("axes", Ints(&[0])), ("keepdims", Int(0))])),
+        ("Slice", plain("Slice", &["x", "zero", "one", "zero"], &[])),
+        ("Gather", plain("Gather", &["x", "zero"], &axis())),
+        ("Squeeze", plain("Squeeze", &["x"], &[("axes", Ints(&[0]))])),
+        ("LayerNormalization", plain("LayerNormalization", &["x", "x"], &axis())),
+        ("Split", plain("Split", &["x"], &axis())),
+        ("Flatten", {
+            let model = Model::new(12, extents!["N", 2]).node_with("Flatten", &["x"], &["f"], &axis());
+            model.node_with("Softmax", &["f"], &["y"], &[("axis", Int(1))]).done()
+        }),
+    ];
+    for (op, model) in cases {
+        let part = if op == "Flatten" { "Softmax" } else { op };
+        expect(&model, &[2, 2], &[1.0, 2.0, 3.0, 4.0], &Refused(part));
+        // Nor may an import for one image be run for more.
+        let one = load_bytes(&model, "it", &ImportOptions::default());
+        let ran = one.and_then(|_| run(&model, 3, &[1.0; 6]));
+        assert!(ran.is_err(), "{op}: {ran:?}");
+    }
+    let unsqueezed =
+        Model::new(12, extents!["N", 2]).node_with("Unsqueeze", &["x"], &["u"], &[("axes", Ints(&[0]))]);
+    let x = [1.0, 2.0, 3.0, 4.0];
+    expect(&unsqueezed.node("Relu", &["u"], &["y"]).done(), &[2, 2], &x, &Is(&[1, 2, 2], &x));
+}
+
+#[test]
+fn numbers_that_depend_on_the_batch_are_those_of_the_batch() {
+    let model = Model::new(13, extents!["N", 2]).ints("zero", &[0]).node("Shape", &["x"], &["s"]);
+    let model = model.node_with("Gather", &["s", "zero"], &["n"], &[("axis", Int(0))]);
+    let model =
+        model.node_with("Cast", &["n"], &["f"], &[("to", Int(1))]).node("Mul", &["x", "f"], &["y"]).done();
+    expect(&model, &[1, 2], &[1.0, 2.0], &Is(&[1, 2], &[1.0, 2.0]));
+    expect(&model, &[3, 2], &[1.0; 6], &Is(&[3, 2], &[3.0; 6]));
+    assert!(run(&model, 3, &[1.0; 6]).is_err(), "the import for one image multiplies by one");
+}
+
+#[test]
+fn an_import_that_holds_for_every_batch_runs_with_any() {
+    let model = Model::new(13, extents!["N", 2, 1, 2]).floats("w", &[1, 2, 1, 1], &[1.0, 10.0]);
+    let model = model.node("Conv", &["x", "w"], &["c"]).ints("shape", &[0, -1]);
+    let model = model.node("Reshape", &["c", "shape"], &["y"]).done();
+    let x: Vec<f32> = (1..=12).map(|i| i as f32).collect();
+    let y = [31.0, 42.0, 75.0, 86.0, 119.0, 130.0];
+    assert_eq!(run(&model, 3, &x).unwrap(), y);
+    expect(&model, &[3, 2, 1, 2], &x, &Is(&[3, 2], &y));
+}
+
+#[test]
+fn the_first_axis_of_the_data_is_the_batch() {
+    let softmax =
+        Model::new(13, extents!["N", 1, 10]).node_with("Softmax", &["x"], &["y"], &[("axis", Int(1))]).done();
+    let x: Vec<f32> = (0..30).map(|i| i as f32).collect();
+    expect(&softmax, &[3, 1, 10], &x, &Is(&[3, 1, 10], &[1.0; 30]));
+    let conv = Model::new(13, extents!["N", 3, 10]).filled("w", &[1, 3, 3], 1.0);
+    let conv = conv.node("Conv", &["x", "w"], &["y"]).done();
+    expect(&conv, &[2, 3, 10], &[1.0; 60], &Is(&[2, 1, 8], &[9.0; 16]));
+    let last = Model::new(13, extents!["N", 1, 10])
+        .node_with("Softmax", &["x"], &["y"], &[("axis", Int(-1))])
+        .done();
+    expect(&last, &[3, 1, 10], &x, &Refused("Softmax"));
+}
+
+#[test]
+fn data_of_another_rank_is_refused() {
+    let relu = |extents: &[Extent<'_>]| Model::new(13, extents).node("Relu", &["x"], &["y"]).done();
+    let cases: &[(Vec<u8>, &[&[usize]])] = &[
+        (relu(extents!["N", 1, 10]), &[&[1, 10], &[10], &[3, 1, 1, 10]]),
+        (relu(extents!["N", 3, 4, 4]), &[&[3, 4, 4], &[48], &[1, 48], &[1, 1, 3, 4, 4]]),
+        (relu(extents!["N", 10]), &[&[10], &[1, 1, 10], &[1, 10, 1, 1]]),
+        (relu(extents![2, 3, 4]), &[&[3, 4], &[2, 3, 1, 4], &[1, 2, 3, 4]]),
+    ];
+    for (model, wrong) in cases {
+        for dims in *wrong {
+            let x = vec![1.0; dims.iter().product()];
+            let error = program(model, dims, &x).unwrap_err();
+            assert!(error.contains("axes") && error.contains(&format!("{dims:?}")), "{dims:?}: {error}");
+        }
+    }
+}
