@@ -111,7 +111,11 @@ impl<'a> ConvRow<'a> {
             packed_bytes: report.packed_bytes,
             workspace_bytes_per_thread: report.workspace_bytes_per_thread,
             rejected: rejected.collect(),
-            candidates: choice.candidates.iter().map(|candidate| CandidateLine::new(report, candidate)).collect(),
+            candidates: choice
+                .candidates
+                .iter()
+                .map(|candidate| CandidateLine::new(report, candidate))
+                .collect(),
         }
     }
 }
@@ -128,7 +132,8 @@ impl Explain {
         let pool = self.planning.pool(options.max_threads)?;
         let net = self.planning.compile(&graph, &*weights, options, &pool)?;
         if self.json {
-            let rows: Vec<ConvRow<'_>> = net.explain().map(|(name, report)| ConvRow::new(name, report)).collect();
+            let rows: Vec<ConvRow<'_>> =
+                net.explain().map(|(name, report)| ConvRow::new(name, report)).collect();
             return Ok(serde_json::to_string(&rows)? + "\n");
         }
         let mut out = String::new();

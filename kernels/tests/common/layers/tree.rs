@@ -161,11 +161,11 @@ impl Tree {
         if whole.len() > 1 && whole.last().is_some_and(|last| last == "self") {
             whole.pop();
         }
-        let renamed = tokens[length..].iter().filter_map(|token| match token {
+        let renamed = tokens[length..].iter().rev().find_map(|token| match token {
             TokenTree::Ident(name) if name != "as" => Some(name.to_string()),
             _ => None,
         });
-        if let Some(name) = renamed.last().or_else(|| whole.last().cloned()) {
+        if let Some(name) = renamed.or_else(|| whole.last().cloned()) {
             self.modules[module].names.push((name, whole.clone()));
         }
         self.modules[module].paths.push((whole, line));

@@ -33,7 +33,7 @@ impl<'a> Input<'a> {
             let problem = format!("expected one input, got {} ({})", inputs.len(), names.join(", "));
             return Err(source.error(Place::Model, problem));
         };
-        let fault = |problem: String| OnnxError::from(source.error(Place::Value(info.name.clone()), problem));
+        let fault = |problem: String| source.error(Place::Value(info.name.clone()), problem);
         let written = info.dims.as_deref().unwrap_or_default();
         let dims = extents(written, options).map_err(&fault)?;
         if dims.len() < 2 || checked_len(&dims).is_none_or(|len| len == 0) {

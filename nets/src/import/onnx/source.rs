@@ -69,7 +69,7 @@ impl ModelSource {
         if end.is_none() {
             let problem =
                 format!("expected {} bytes, got the end of the file ({} bytes)", buffer.len(), self.len);
-            return Err(self.error(Place::Byte(offset), problem).into());
+            return Err(self.error(Place::Byte(offset), problem));
         }
         match &self.bytes {
             Bytes::File(file, path) => {
