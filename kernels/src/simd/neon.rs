@@ -1,7 +1,7 @@
 //! NEON (Advanced SIMD of AArch64, always there): four lanes, 32 registers, no masked moves.
 
 use super::forward::{one_intrinsic_each, opaque};
-use super::{Lanes, Simd, tail};
+use super::{Lanes, Simd};
 use std::arch::aarch64::*;
 
 /// Proof that the CPU has Advanced SIMD.
@@ -15,6 +15,26 @@ impl Neon {
     pub(crate) unsafe fn assume() -> Self {
         Self(())
     }
+}
+
+/// The statement for each lane, by number: a loop over the lanes would become a call of `memcpy`.
+macro_rules! each_lane {
+    ($lane:ident => $statement:stmt) => {{
+        const $lane: usize = 0;
+        $statement
+    }
+    {
+        const $lane: usize = 1;
+        $statement
+    }
+    {
+        const $lane: usize = 2;
+        $statement
+    }
+    {
+        const $lane: usize = 3;
+        $statement
+    }};
 }
 
 // SAFETY: every intrinsic below is Advanced SIMD, and the token proves that the CPU has it. Pointers are the caller's promise.
@@ -42,13 +62,20 @@ unsafe impl Simd for Neon {
     }
     #[inline(always)]
     unsafe fn load_lanes(self, p: *const f32, lanes: Lanes) -> float32x4_t {
-        // SAFETY: the caller's promise is the helper's.
-        unsafe { tail::load(self, p, lanes) }
+        // SAFETY: the token.
+        let mut v = unsafe { vdupq_n_f32(0.0) };
+        each_lane! { LANE => if lanes.lo <= LANE && LANE < lanes.hi {
+            // SAFETY: the token; one of the lanes that the caller vouches for.
+            v = unsafe { vld1q_lane_f32::<{ LANE as i32 }>(p.wrapping_add(LANE), v) };
+        } }
+        v
     }
     #[inline(always)]
     unsafe fn store_lanes(self, p: *mut f32, v: float32x4_t, lanes: Lanes) {
-        // SAFETY: the caller's promise is the helper's.
-        unsafe { tail::store(self, p, v, lanes) }
+        each_lane! { LANE => if lanes.lo <= LANE && LANE < lanes.hi {
+            // SAFETY: the token; one of the lanes that the caller vouches for.
+            unsafe { vst1q_lane_f32::<{ LANE as i32 }>(p.wrapping_add(LANE), v) };
+        } }
     }
     #[inline(always)]
     fn min(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {

@@ -2,7 +2,7 @@
 //!
 //! `wide` picks instructions at compile time, so this token is used outside every feature boundary.
 
-use super::{Lanes, Simd, tail};
+use super::{Lanes, Simd};
 use wide::f32x8;
 
 /// Needs no proof: there is nothing to prove.
@@ -122,5 +122,38 @@ unsafe impl Simd for Portable {
     #[inline(always)]
     fn prefetch(self, p: *const f32) {
         let _ = p;
+    }
+}
+
+/// Tails without masked moves: through a small array on the stack, so that no byte
+/// outside the lanes is ever touched.
+#[allow(clippy::needless_range_loop)] // an adaptor that is not inlined would be compiled without the features
+mod tail {
+    use super::{Lanes, Simd};
+
+    /// # Safety
+    /// As [`Simd::load_lanes`].
+    #[inline(always)]
+    pub(super) unsafe fn load<S: Simd>(simd: S, p: *const f32, lanes: Lanes) -> S::V {
+        let mut stage = [0.0f32; 16];
+        for i in lanes.lo..lanes.hi {
+            // SAFETY: `i` is one of the lanes that the caller vouches for.
+            stage[i] = unsafe { *p.wrapping_add(i) };
+        }
+        // SAFETY: LANES <= 16.
+        unsafe { simd.load(stage.as_ptr()) }
+    }
+
+    /// # Safety
+    /// As [`Simd::store_lanes`].
+    #[inline(always)]
+    pub(super) unsafe fn store<S: Simd>(simd: S, p: *mut f32, v: S::V, lanes: Lanes) {
+        let mut stage = [0.0f32; 16];
+        // SAFETY: LANES <= 16.
+        unsafe { simd.store(stage.as_mut_ptr(), v) };
+        for i in lanes.lo..lanes.hi {
+            // SAFETY: `i` is one of the lanes that the caller vouches for.
+            unsafe { *p.wrapping_add(i) = stage[i] };
+        }
     }
 }

@@ -29,6 +29,7 @@ impl Post<'_> {
     ///
     /// # Panics
     /// If the numbers of its channels or the residual are too short: a defect of this library.
+    #[inline]
     pub(super) fn target(&self, out: &OutputTile<'_>, width: usize, activate: Entry<SumsArgs>) -> TileTarget {
         let OutputTile { place, rows, lo, hi, zeros, .. } = *out;
         let channels = if self.per_row { rows } else { width };

@@ -1,6 +1,6 @@
 //! Reading this program's own machine code, on x86-64 and AArch64.
 
-use std::ops::Range;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What the tests need to know of an instruction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,17 +68,48 @@ pub fn function(start: *const u8) -> Vec<Instruction> {
     }
 }
 
-/// Where the bodies of loops without a loop in them are.
-pub fn innermost_loops(code: &[Instruction]) -> Vec<Range<usize>> {
-    let mut loops = Vec::new();
-    for (end, jump) in code.iter().enumerate() {
-        let Some(target) = jump.backward() else { continue };
-        let Some(begin) = code.iter().position(|i| i.at == target) else { continue };
-        if code[begin..end].iter().all(|i| i.backward().is_none()) {
-            loops.push(begin..end + 1);
-        }
+/// The bodies of the loops without a loop in them, each in the order of its addresses.
+pub fn innermost_loops(code: &[Instruction]) -> Vec<Vec<Instruction>> {
+    let loops = natural_loops(code);
+    let ends =
+        |header: usize| loops.iter().filter(move |other| other.header != header).map(|other| other.end);
+    let innermost = loops.iter().filter(|outer| ends(outer.header).all(|end| !outer.body.contains(&end)));
+    innermost.map(|inner| inner.body.iter().map(|&i| code[i]).collect()).collect()
+}
+
+/// A loop by the instruction that it begins with, the one that goes back there, and all that come between.
+struct Loop {
+    header: usize,
+    end: usize,
+    body: BTreeSet<usize>,
+}
+
+/// For each jump backward, what leads to it without passing its target. If the function's begin does, the jump is none of a
+/// loop, but the way back of something that was moved out of the way.
+fn natural_loops(code: &[Instruction]) -> Vec<Loop> {
+    let at: BTreeMap<u64, usize> =
+        code.iter().enumerate().map(|(i, instruction)| (instruction.at, i)).collect();
+    let mut before = vec![Vec::new(); code.len()];
+    for (i, instruction) in code.iter().enumerate() {
+        let (next, target) = match instruction.flow {
+            Flow::Next | Flow::Call | Flow::IndirectCall => (Some(i + 1), None),
+            Flow::Branch { target } => (Some(i + 1), at.get(&target).copied()),
+            Flow::Jump { target } => (None, at.get(&target).copied()),
+            Flow::End => (None, None),
+        };
+        next.into_iter().chain(target).filter(|&to| to < code.len()).for_each(|to| before[to].push(i));
     }
-    loops
+    let back = code.iter().enumerate().filter_map(|(end, jump)| Some((*at.get(&jump.backward()?)?, end)));
+    let loops = back.map(|(header, end)| {
+        let (mut body, mut left) = (BTreeSet::from([header]), vec![end]);
+        while let Some(i) = left.pop() {
+            if body.insert(i) {
+                left.extend(&before[i]);
+            }
+        }
+        Loop { header, end, body }
+    });
+    loops.filter(|found| found.header == 0 || !found.body.contains(&0)).collect()
 }
 
 #[cfg(target_arch = "x86_64")]

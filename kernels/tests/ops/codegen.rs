@@ -13,8 +13,12 @@ use machine_code::{Instruction, function, innermost_loops};
 /// per strip and panics if an index into it is wrong (what ends in a panic ends in a call, so calls of the function that is
 /// next in memory are counted too, and how many those are varies); and of local response normalisation, which clears its
 /// stage with `memset` once per tile and calls `powf` for an unusual exponent.
-const COLD_CALLS: [(&str, usize); 4] =
-    [("average_pool_planes", 20), ("max_pool_planes", 20), ("lrn_columns", 7), ("lrn_rows", 3)];
+const COLD_CALLS: [(&str, usize); 4] = [
+    ("average_pool_planes", 20),
+    ("max_pool_planes", 20),
+    ("lrn_columns", if cfg!(target_arch = "aarch64") { 9 } else { 7 }),
+    ("lrn_rows", 3),
+];
 
 fn check(isa: Isa, vector: usize) {
     let Some(set) = KernelSet::get(isa) else { return };
@@ -26,8 +30,7 @@ fn check(isa: Isa, vector: usize) {
         let calls = code.iter().filter(|i| i.is_call()).count();
         let whole = code.iter().filter(|i| i.vector == vector).count();
         let loops = innermost_loops(&code);
-        let in_loops =
-            loops.iter().filter(|body| code[(*body).clone()].iter().any(Instruction::is_call)).count();
+        let in_loops = loops.iter().filter(|body| body.iter().any(Instruction::is_call)).count();
         println!(
             "{isa} {name}: {} instructions, {whole} with whole vectors, {calls} calls; {} loops, {in_loops} with calls",
             code.len(),
@@ -35,7 +38,9 @@ fn check(isa: Isa, vector: usize) {
         );
         let cold = COLD_CALLS.iter().find(|(cold, _)| *cold == name).map_or(0, |(_, count)| *count);
         assert!(calls <= cold, "{isa} {name}: {calls} calls, at most {cold} are cold");
-        assert!(whole >= 8, "{isa} {name}: {whole} instructions with whole vectors");
+        // A vector of NEON is a quarter of a block, so there is less to unroll.
+        let least = if vector == 16 { 4 } else { 8 };
+        assert!(whole >= least, "{isa} {name}: {whole} instructions with whole vectors");
     }
 }
 
