@@ -48,9 +48,12 @@
 //! copies between layouts) are in [`Ops`] and
 //! [`LinearPlan`]. The library builds no thread pool, reads no environment variable, and keeps no global state.
 
+#![deny(unsafe_code)]
+
 mod algo;
 mod choose;
 mod describe;
+#[allow(unsafe_code)]
 mod memory;
 mod ops;
 mod plan;

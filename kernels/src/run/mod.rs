@@ -1,5 +1,6 @@
 //! Step 4, run: every check first, then the output is cut among threads, then one driver.
 
+#[allow(unsafe_code)]
 mod team;
 pub(crate) mod threads;
 
