@@ -106,9 +106,10 @@ impl Counted<'_> {
         let vectors = BLOCK as f64 / self.lanes as f64;
         let numbers = (schedule.tiling.y.n * schedule.tiling.x.n) as f64;
         let bins = schedule.tiling.bins() as f64;
-        // A complex product is four FMAs; short batches wait for their sums.
-        let batch = tiles / batches;
-        work.add(Term::Fma, panels * part.ins as f64 * bins * batches * (4.0 * batch * vectors).max(8.0));
+        // A complex product is four FMAs. Both sums of a tile take two of them in turn, eight cycles of two pipes, so batches of
+        // fewer than four tiles wait.
+        let product = vectors * (4.0 * tiles / batches).max(16.0);
+        work.add(Term::Fma, panels * part.ins as f64 * bins * batches * product);
         work.add(Term::Tile, panels * bins * batches);
         work.add(Term::Pack, vectors * tiles * (ins + panels) * numbers * numbers.log2());
         if of_groups && (part.ins, channels.outs) != (1, 1) {
