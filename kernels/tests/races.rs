@@ -32,8 +32,10 @@ fn parts_are_apart() {
             for algorithm in Algorithm::ALL.into_iter().filter(|a| a.supports(&desc).is_ok()) {
                 let options = PlanOptions::default().force(algorithm).max_threads(4).macs_per_thread(1);
                 let plan = problem.plan(&data, &options).expect("a valid problem");
-                let run = |threads| problem.run(&plan, &data, threads).expect("a valid run");
-                assert!(run(Threads::Seq) == run(Threads::Current), "{algorithm}: {desc}");
+                let run = |threads: Threads<'_>| problem.run(&plan, &data, threads).expect("a valid run");
+                let alone = run(Threads::Seq);
+                assert!(alone == run(Threads::Current), "{algorithm}: {desc}");
+                assert!(alone == Threads::Current.with_team(run), "{algorithm} with a team: {desc}");
             }
         }
     });

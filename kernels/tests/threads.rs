@@ -44,9 +44,9 @@ fn any_number_of_threads_gives_the_same_bits() {
             let outside = problem.run(&plan, &data, Threads::Pool(&pool)).expect("a valid run");
             let inside = pool.install(|| problem.run(&plan, &data, Threads::Current)).expect("a valid run");
             assert!(alone == outside && alone == inside, "{} with {threads} threads", plan.desc());
-            let together = Threads::Pool(&pool)
-                .together(|team| [(); 3].map(|()| problem.run(&plan, &data, team).expect("a valid run")));
-            assert!(together.iter().all(|run| *run == alone), "{} with a team of {threads}", plan.desc());
+            let in_team = Threads::Pool(&pool)
+                .with_team(|team| [(); 3].map(|()| problem.run(&plan, &data, team).expect("a valid run")));
+            assert!(in_team.iter().all(|run| *run == alone), "{} with a team of {threads}", plan.desc());
         }
     }
 }
@@ -109,10 +109,10 @@ fn many_teams_of_one_pool() {
         for _ in 0..6 {
             scope.spawn(|| {
                 for _ in 0..20 {
-                    let same = Threads::Pool(&pool).together(|team| {
-                        let inner = team.together(|team| problem.run(&plan, &data, team));
+                    let same = Threads::Pool(&pool).with_team(|team| {
+                        let inner = team.with_team(|team| problem.run(&plan, &data, team));
                         // In the pool, beside the team.
-                        let beside = Threads::Current.together(|team| problem.run(&plan, &data, team));
+                        let beside = Threads::Current.with_team(|team| problem.run(&plan, &data, team));
                         [inner, beside].map(|run| run.expect("a valid run") == alone)
                     });
                     assert_eq!(same, [true; 2]);

@@ -16,7 +16,6 @@ pub use fitting::{choice_with, parts_of};
 pub use model::{Candidate, Choice, Numerics, Rejection, Select};
 pub(crate) use model::{Limits, choose};
 pub use profile::Profile;
-pub(crate) use profile::cores::for_pools as cores_for_pools;
 pub use terms::{Bound, Comparison, Difference, Terms};
 pub(crate) use wisdom::WisdomKey;
 pub use wisdom::{Loaded, Wisdom};

@@ -1,10 +1,10 @@
 //! [`Profile`]: what the cost model knows of a machine.
 
 mod caches;
-pub(crate) mod cores;
 mod measure;
 
 use crate::describe::{ConvError, Isa};
+use crate::run::cores;
 pub(crate) use caches::size as cache_bytes;
 use std::fmt;
 

@@ -178,7 +178,7 @@ fn time(problem: &Problem<'_>, rivals: &[Algorithm]) -> Result<Vec<Rival>, ConvE
     let mut tensors = Tensors::new(problem.desc, workspace)?;
     let threads = if problem.parts > 1 { Threads::Current } else { Threads::Seq };
     // Not what it takes to wake threads up.
-    threads.together(|threads| contest(&mut tensors, &mut prepared, threads))?;
+    threads.with_team(|threads| contest(&mut tensors, &mut prepared, threads))?;
     Ok(prepared)
 }
 

@@ -1,5 +1,10 @@
 //! Step 4, run: every check first, then the output is cut among threads, then one driver.
 
+pub(crate) mod cores;
+mod gather;
+#[cfg(all(test, loom))]
+mod models;
+mod sync;
 #[allow(unsafe_code)]
 mod team;
 pub(crate) mod threads;

@@ -1,69 +1,93 @@
-//! [`Team`]: threads of a pool that stay awake between runs that follow each other closely.
+//! [`Team`]: threads that stay awake between runs that follow each other closely.
 //!
-//! To wake a thread up takes a system call, and on a virtual machine tens of microseconds: as long as a small layer. A
-//! team is gathered once, with `rayon::join`, and then waits for jobs by looking at one word of memory.
+//! Waking a thread takes a system call, and on a virtual machine tens of microseconds: as long as a small layer. The
+//! members of a team instead poll one cache line for the next job.
 //!
 //! ```text
-//! leader:  job = ..; left = parts; free = one bit per part      // publish
-//!          take parts and do them, until none is free; wait until none is left
-//! others:  look at free; take a part (clear its bit) and do it; left -= 1
+//! leader:  job = ..; unfinished = parts; unclaimed = one bit per part      // publish
+//!          claim parts and do them, until none is unclaimed; wait until none is unfinished
+//! member:  look at unclaimed; claim a part (clear its bit) and do it; unfinished -= 1
 //! ```
 //!
-//! Whoever clears the bit of a part has taken it: so a part is done once, and of the job that is published at that moment, since
-//! the leader publishes no other before all parts of this one are done. Nobody waits for a thread that has taken nothing:
-//! members that come late, or never, cost nothing but their help, and so nothing can be waited for that nobody does.
+//! **Each part is done once, and of the right job.** The thread that clears the bit of a part has claimed it. The leader
+//! publishes the next job only after all parts of this one are done, so a claimed part always belongs to the job that
+//! is published at that moment.
+//!
+//! **No thread waits for itself.** The leader waits only for parts that another thread has claimed. That thread is
+//! computing them: a part is code of this crate, which waits for nothing. A member that comes late or never costs only
+//! its help. A member waits only for a limited time: it leaves when no job has come for [`LONGEST_IDLE`], or after
+//! [`LONGEST_STAY`] in all. So whoever waits for a thread that is a member gets that thread back, even if the
+//! leader itself is the one who waits. A later job gets another helper in place of each member that has left.
 
-use super::threads::Threads;
-use crate::choose::cores_for_pools;
-use std::cell::UnsafeCell;
+#[cfg(all(test, not(loom)))]
+mod tests;
+
+use super::cores;
+use super::sync::{
+    AtomicBool, AtomicU64, AtomicUsize, Ordering, Stopwatch, UnsafeCell, spin_loop, yield_now,
+};
 use std::fmt;
-use std::hint::spin_loop;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
-use std::sync::{Condvar, Mutex, PoisonError};
-use std::thread::yield_now;
+use std::time::Duration;
 
-/// Parts of a job at most: a bit of a word each.
+/// Most parts that a job can have: each is one bit of a word.
 pub(super) const MOST_PARTS: usize = u64::BITS as usize;
 
-/// How often a member looks for a job, some tens of microseconds, before it lets other threads have the core each time;
-const SPINS: usize = 2_000;
-/// and how often it does that before it sleeps.
-const YIELDS: usize = 2_000;
+/// A waiting thread polls this often, for some tens of microseconds, before it yields its core at each turn.
+const SPINS: usize = if cfg!(all(test, loom)) { 0 } else { 2_000 };
 
-/// Threads that work together on one run after another, see [`Threads::together`].
+/// A member leaves when no job has been published for this long. Longer than any pause between two steps of a
+/// network, and than the system usually gives the leader's core to another process.
+const LONGEST_IDLE: Duration = Duration::from_millis(10);
+
+/// A member leaves after this time even if there is always a job, so that other jobs of its pool get their turn. The
+/// runs after that have to wake threads up. In a pass that is longer than this, that is less than one percent.
+const LONGEST_STAY: Duration = Duration::from_millis(500);
+
+/// Threads that work together on one run after another, see [`Threads::with_team`](crate::Threads::with_team).
 pub struct Team {
     members: usize,
-    /// Parts of the job that nobody has taken.
-    free: Line<AtomicU64>,
-    /// Parts that are not done.
-    left: Line<AtomicUsize>,
-    /// Written by the leader while nothing is left, read by who has taken a part.
-    job: Line<UnsafeCell<Job>>,
-    /// Whether there is a leader now.
-    led: AtomicBool,
-    /// Whether there will be no more jobs.
-    closed: AtomicBool,
-    sleepers: AtomicUsize,
-    bed: Mutex<()>,
-    wake: Condvar,
+    /// The thread that gathered the team, by an address of its own.
+    home: usize,
+    /// Everything that a waiting member polls.
+    board: CacheLine<Board>,
+    /// Parts of the published job that are not done.
+    unfinished: CacheLine<AtomicUsize>,
+    /// Written by the leader while no part is unfinished, read by threads that have claimed a part.
+    job: CacheLine<UnsafeCell<Job>>,
+    /// Whether some thread is in [`run`](Self::run) and leads.
+    has_leader: CacheLine<AtomicBool>,
+    /// Members that have left before the team was closed.
+    left_early: AtomicUsize,
+    /// Makes the next publication panic.
+    #[cfg(test)]
+    pub(super) fails_to_publish: std::sync::atomic::AtomicBool,
 }
 
-/// On cache lines of its own.
-#[repr(align(128))]
-struct Line<T>(T);
+struct Board {
+    /// Parts of the published job that no thread has claimed: one bit each.
+    unclaimed: AtomicU64,
+    /// Jobs that have been published.
+    jobs: AtomicUsize,
+    /// Whether there will be no more jobs.
+    closed: AtomicBool,
+}
 
-/// A function of the number of a part, and what it captures.
+/// A value on cache lines of its own.
+#[repr(align(128))]
+struct CacheLine<T>(T);
+
+/// A function of the number of a part, and what the function captures.
 #[derive(Clone, Copy)]
 struct Job {
     captured: *const (),
     call: unsafe fn(*const (), usize),
 }
 
-// SAFETY: `job` is all that is not `Sync` by itself. It is written by the one leader (`led`) while no part is left, and read
-// only by threads that have taken a part; taking one happens after it was published (`free`), and the next is written after
-// all have been done (`left`). What is captured is `Sync`.
+// SAFETY: `job` is the only field that is not `Sync` by itself. The one leader (`has_leader`) writes it while no part is
+// unfinished. Only threads that have claimed a part read it: a part is claimed after the job was published
+// (`unclaimed`), and the next job is written after all parts are done (`unfinished`). What is captured is `Sync`.
 unsafe impl Sync for Team {}
-// SAFETY: nothing belongs to a thread.
+// SAFETY: no field belongs to a thread.
 unsafe impl Send for Team {}
 
 impl fmt::Debug for Team {
@@ -73,253 +97,244 @@ impl fmt::Debug for Team {
 }
 
 impl Team {
-    /// Threads that a team has at most now: as many as the process may use cores. To plan for more helps nobody.
+    /// The most threads that a team has now: the number of cores that the process may use. A plan for more threads gains
+    /// nothing.
     pub fn most_members() -> usize {
-        cores_for_pools().min(MOST_PARTS)
+        cores::for_pools().min(MOST_PARTS)
     }
 
-    /// Does `work` with a team of the pool that the caller is in.
-    pub(super) fn lead<R: Send>(work: impl FnOnce(Threads<'_>) -> R + Send) -> R {
-        let members = rayon::current_num_threads().min(Self::most_members());
-        if members < 2 {
-            return work(Threads::Seq);
-        }
-        let team = Self::new(members);
-        team.gather(members - 1, || work(Threads::Team(&team)))
-    }
-
-    fn new(members: usize) -> Self {
+    /// A team of `members` threads, with the one at `home` that gathers the others.
+    pub(super) fn new(members: usize, home: usize) -> Self {
+        let board =
+            Board { unclaimed: AtomicU64::new(0), jobs: AtomicUsize::new(0), closed: AtomicBool::new(false) };
         Self {
             members,
-            free: Line(AtomicU64::new(0)),
-            left: Line(AtomicUsize::new(0)),
-            job: Line(UnsafeCell::new(Job { captured: std::ptr::null(), call: |_, _| () })),
-            led: AtomicBool::new(false),
-            closed: AtomicBool::new(false),
-            sleepers: AtomicUsize::new(0),
-            bed: Mutex::new(()),
-            wake: Condvar::new(),
+            home,
+            board: CacheLine(board),
+            unfinished: CacheLine(AtomicUsize::new(0)),
+            job: CacheLine(UnsafeCell::new(Job { captured: std::ptr::null(), call: |_, _| () })),
+            has_leader: CacheLine(AtomicBool::new(false)),
+            left_early: AtomicUsize::new(0),
+            #[cfg(test)]
+            fails_to_publish: std::sync::atomic::AtomicBool::new(false),
         }
     }
 
-    /// Threads that jobs can be cut for.
+    /// The number of threads to cut a job for.
     pub(super) fn members(&self) -> usize {
         self.members
     }
 
-    /// Offers `others` places of members to the pool, then does `work`. A place that no thread was free to take is taken
-    /// back at the end.
-    fn gather<R: Send>(&self, others: usize, work: impl FnOnce() -> R + Send) -> R {
-        if others == 0 {
-            let _close = Close(self);
-            return work();
-        }
-        rayon::join(|| self.gather(others - 1, work), || self.follow(others)).0
+    /// The thread that gathered the team.
+    pub(super) fn home(&self) -> usize {
+        self.home
     }
 
-    /// Calls `work` once for each part, on this and the other threads, and returns when all calls have. A thread that leads
-    /// while another does, calls it by itself.
+    /// Calls `work` once for each part, on this and the other threads, and returns when all calls have returned. If another
+    /// thread leads already, this one makes all calls by itself.
+    ///
+    /// If so many members have left that the job lacks some helpers, calls `recruit` with their number and a function that
+    /// leads the job. `recruit` calls that function while other threads [`help`](Self::help); or returns at once, if it
+    /// can get no help.
     ///
     /// # Panics
-    /// If `work` does; or, on another thread, when the team is left.
-    pub(super) fn run<F: Fn(usize) + Sync>(&self, parts: usize, work: &F) {
+    /// If `work` does. A member's panic is passed on when the team ends.
+    pub(super) fn run<F: Fn(usize) + Sync>(
+        &self,
+        parts: usize,
+        work: &F,
+        recruit: impl FnOnce(usize, &(dyn Fn() + Sync)),
+    ) {
+        assert!(parts <= MOST_PARTS);
+        let leads = || self.has_leader.0.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed);
+        if parts < 2 || leads().is_err() {
+            return (0..parts).for_each(work);
+        }
+        // Made before the job is published: whatever happens, `work` is not left before all parts of it that were claimed
+        // are done, and none stays unclaimed.
+        let _finish = FinishJob(self);
+        self.publish(parts, work);
+        let missing = self.missing(parts);
+        if missing > 0 {
+            recruit(missing, &|| {
+                self.lead(work);
+                // Here, since `recruit` may do other things than this job while it waits for the helpers.
+                self.wait_until_finished();
+            });
+        }
+        self.lead(work);
+    }
+
+    /// The number of helpers that a job of `parts` lacks since members have left.
+    pub(super) fn missing(&self, parts: usize) -> usize {
+        let members = (self.members - 1).saturating_sub(self.left_early.load(Ordering::Relaxed));
+        (parts - 1).saturating_sub(members)
+    }
+
+    fn publish<F: Fn(usize) + Sync>(&self, parts: usize, work: &F) {
         /// # Safety
         /// `captured` must be an `F`.
         unsafe fn call<F: Fn(usize)>(captured: *const (), part: usize) {
             // SAFETY: by the caller.
             unsafe { (*captured.cast::<F>())(part) }
         }
-        assert!(parts <= MOST_PARTS);
-        if parts < 2 || self.led.swap(true, Ordering::Acquire) {
-            return (0..parts).for_each(work);
+        let job = Job { captured: std::ptr::from_ref(work).cast(), call: call::<F> };
+        // SAFETY: this thread leads, and no part of an earlier job is unfinished: no other thread reads or writes.
+        self.job.0.with_mut(|place| unsafe { *place = job });
+        self.unfinished.0.store(parts, Ordering::Relaxed);
+        let board = &self.board.0;
+        board.jobs.store(board.jobs.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        // A late member may be trying to claim a part of the job before. A plain store would do, but loom orders only
+        // read-modify-writes with each other.
+        board.unclaimed.swap(u64::MAX >> (MOST_PARTS - parts), Ordering::Release);
+        #[cfg(test)]
+        if self.fails_to_publish.load(Ordering::Relaxed) {
+            std::panic::resume_unwind(Box::new("as the test asked for"));
         }
-        // SAFETY: this is the leader, and no part of an earlier job is left: nobody reads.
-        unsafe { *self.job.0.get() = Job { captured: std::ptr::from_ref(work).cast(), call: call::<F> } };
-        self.left.0.store(parts, Ordering::Relaxed);
-        self.free.0.store(u64::MAX >> (MOST_PARTS - parts), Ordering::Release);
-        self.wake_up();
-        // Whatever happens, `work` is not left before all who have taken a part of it are done.
-        let _finish = Finish(self);
-        while let Some(part) = self.take(0) {
-            let _done = Done(self);
+    }
+
+    fn lead<F: Fn(usize)>(&self, work: &F) {
+        while let Some(part) = self.claim(0) {
+            let _done = PartDone(self);
             work(part);
         }
     }
 
-    /// Does parts of jobs until the team is closed; the first choice is part `place`, of which it may have in its cache what it
-    /// wrote a job ago.
-    fn follow(&self, place: usize) {
+    /// Does parts of jobs until the team is closed, or until it is time for a member to leave.
+    ///
+    /// The first choice is part `preferred`: this thread may still have in its cache what it wrote as the same part of the
+    /// job before.
+    pub(super) fn serve(&self, preferred: usize) {
+        let _leave = Leave(self);
+        let mut stay = Stay::new(self.board.0.jobs.load(Ordering::Relaxed));
         loop {
-            while let Some(part) = self.take(place) {
-                let _done = Done(self);
-                // SAFETY: this thread has taken a part, so the job stays as it is until the part is done; `captured` is what
-                // `call` was made for.
-                unsafe {
-                    let Job { captured, call } = *self.job.0.get();
-                    call(captured, part);
-                }
+            match self.claim(preferred) {
+                Some(part) => self.do_claimed(part),
+                None => stay.rest(),
             }
-            if self.closed.load(Ordering::Acquire) {
+            if self.board.0.closed.load(Ordering::Relaxed) || stay.is_over(self) {
                 return;
             }
-            self.wait();
         }
     }
 
-    /// A part that nobody has taken: `place` if it is free.
-    fn take(&self, place: usize) -> Option<usize> {
+    /// Does parts of the published job until none is unclaimed.
+    pub(super) fn help(&self, preferred: usize) {
+        while let Some(part) = self.claim(preferred) {
+            self.do_claimed(part);
+        }
+    }
+
+    /// In place of [`serve`](Self::serve), for a thread that has better things to do.
+    pub(super) fn decline(&self) {
+        drop(Leave(self));
+    }
+
+    /// There will be no more jobs.
+    pub(super) fn close(&self) {
+        self.board.0.closed.store(true, Ordering::Relaxed);
+    }
+
+    fn do_claimed(&self, part: usize) {
+        let _done = PartDone(self);
+        // SAFETY: this thread has claimed a part, so the job stays as it is until the part is done.
+        let Job { captured, call } = self.job.0.with(|job| unsafe { *job });
+        // SAFETY: `captured` is what `call` was made for, and is not left before the part is done.
+        unsafe { call(captured, part) };
+    }
+
+    /// Claims a part that no thread has claimed: `preferred` if possible.
+    fn claim(&self, preferred: usize) -> Option<usize> {
+        let unclaimed = &self.board.0.unclaimed;
         loop {
-            let free = self.free.0.load(Ordering::Relaxed);
-            let first = free & free.wrapping_neg();
-            let bit = if free >> place & 1 == 1 { 1 << place } else { first };
+            let now = unclaimed.load(Ordering::Relaxed);
+            let first = now & now.wrapping_neg();
+            let bit = if now >> preferred & 1 == 1 { 1 << preferred } else { first };
             if bit == 0 {
                 return None;
             }
-            if self.free.0.fetch_and(!bit, Ordering::Acquire) & bit != 0 {
+            if unclaimed.fetch_and(!bit, Ordering::Acquire) & bit != 0 {
                 return Some(bit.trailing_zeros() as usize);
             }
         }
     }
 
-    fn nothing_to_do(&self) -> bool {
-        self.free.0.load(Ordering::Relaxed) == 0 && !self.closed.load(Ordering::Relaxed)
-    }
-
-    fn wait(&self) {
-        for turn in 0..SPINS + YIELDS {
-            if !self.nothing_to_do() {
-                return;
-            }
+    fn wait_until_finished(&self) {
+        let mut turn = 0;
+        while self.unfinished.0.load(Ordering::Acquire) > 0 {
+            turn += 1;
             if turn < SPINS { spin_loop() } else { yield_now() }
-        }
-        let mut bed = self.bed.lock().unwrap_or_else(PoisonError::into_inner);
-        self.sleepers.fetch_add(1, Ordering::Relaxed);
-        // Either this thread sees the job, or the leader sees that it sleeps.
-        fence(Ordering::SeqCst);
-        while self.nothing_to_do() {
-            bed = self.wake.wait(bed).unwrap_or_else(PoisonError::into_inner);
-        }
-        self.sleepers.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    fn wake_up(&self) {
-        fence(Ordering::SeqCst);
-        if self.sleepers.load(Ordering::Relaxed) > 0 {
-            // Who has counted itself but does not sleep yet has the lock.
-            drop(self.bed.lock().unwrap_or_else(PoisonError::into_inner));
-            self.wake.notify_all();
         }
     }
 }
 
-/// Lets the members go, also if the work panics.
-struct Close<'a>(&'a Team);
+/// How long a member has been there, and how long without a job.
+struct Stay {
+    total: Stopwatch,
+    idle: Stopwatch,
+    /// Looks for a part since the last job.
+    turns: usize,
+    /// The number of the last job that was noticed.
+    job: usize,
+}
 
-impl Drop for Close<'_> {
+impl Stay {
+    fn new(job: usize) -> Self {
+        Self { total: Stopwatch::start(), idle: Stopwatch::start(), turns: 0, job }
+    }
+
+    /// Passes a moment without a part.
+    fn rest(&mut self) {
+        self.turns += 1;
+        if self.turns <= SPINS { spin_loop() } else { yield_now() }
+    }
+
+    /// Whether it is time to leave. Reads the clock once for each job, and once the member no longer spins.
+    fn is_over(&mut self, team: &Team) -> bool {
+        let job = team.board.0.jobs.load(Ordering::Relaxed);
+        if job != self.job {
+            (self.job, self.turns) = (job, 0);
+            return self.total.elapsed() >= LONGEST_STAY;
+        }
+        if self.turns <= SPINS {
+            return false;
+        }
+        // A job that other threads are still busy with is not a pause.
+        if self.turns == SPINS + 1 || team.unfinished.0.load(Ordering::Relaxed) > 0 {
+            self.idle = Stopwatch::start();
+        }
+        self.idle.elapsed() >= LONGEST_IDLE || self.total.elapsed() >= LONGEST_STAY
+    }
+}
+
+/// Counts a member as gone, also if a part panicked.
+struct Leave<'a>(&'a Team);
+
+impl Drop for Leave<'_> {
     fn drop(&mut self) {
-        self.0.closed.store(true, Ordering::Release);
-        self.0.wake_up();
+        self.0.left_early.fetch_add(1, Ordering::Relaxed);
     }
 }
 
 /// One part is done, also if it panicked.
-struct Done<'a>(&'a Team);
+struct PartDone<'a>(&'a Team);
 
-impl Drop for Done<'_> {
+impl Drop for PartDone<'_> {
     fn drop(&mut self) {
-        self.0.left.0.fetch_sub(1, Ordering::Release);
+        self.0.unfinished.0.fetch_sub(1, Ordering::Release);
     }
 }
 
-/// Waits for all parts that were taken. Parts are free then only if the leader panicked, and are taken back.
-struct Finish<'a>(&'a Team);
+/// Ends the job of this leader: waits for all parts that were claimed. Some parts are unclaimed only if the leader
+/// panicked; they are taken back.
+struct FinishJob<'a>(&'a Team);
 
-impl Drop for Finish<'_> {
+impl Drop for FinishJob<'_> {
     fn drop(&mut self) {
-        let Team { free, left, led, .. } = self.0;
-        let free = free.0.swap(0, Ordering::Relaxed).count_ones();
-        left.0.fetch_sub(free as usize, Ordering::Relaxed);
-        let mut turn = 0;
-        while left.0.load(Ordering::Acquire) > 0 {
-            turn += 1;
-            if turn < SPINS { spin_loop() } else { yield_now() }
-        }
-        led.store(false, Ordering::Release);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::panic::{AssertUnwindSafe, catch_unwind};
-    use std::sync::atomic::AtomicU32;
-
-    fn pool(threads: usize) -> rayon::ThreadPool {
-        rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads can start")
-    }
-
-    /// `jobs` jobs of 1 to `parts` parts: every part is called once, and nothing after `run` has returned.
-    fn count(team: &Team, jobs: usize, parts: usize) {
-        for job in 0..jobs {
-            let calls = [const { AtomicU32::new(0) }; MOST_PARTS];
-            let parts = job % parts + 1;
-            team.run(parts, &|part| {
-                calls[part].fetch_add(1, Ordering::Relaxed);
-            });
-            for (part, calls) in calls.iter().enumerate() {
-                assert_eq!(calls.load(Ordering::Relaxed), u32::from(part < parts), "part {part} of {parts}");
-            }
-        }
-    }
-
-    fn gathered<R: Send>(members: usize, work: impl FnOnce(&Team) -> R + Send) -> R {
-        pool(members).install(|| {
-            let team = Team::new(members);
-            team.gather(members - 1, || work(&team))
-        })
-    }
-
-    /// More members than cores too: the team itself has no limit but its parts.
-    #[test]
-    fn every_part_is_done_once() {
-        let jobs = if cfg!(miri) { 20 } else { 3_000 };
-        for members in [1, 2, 3, 7] {
-            gathered(members, |team| count(team, jobs, members + 2));
-        }
-        gathered(2, |team| count(team, jobs / 10, MOST_PARTS));
-    }
-
-    #[test]
-    fn members_that_sleep_are_woken() {
-        gathered(3, |team| {
-            for _ in 0..3 {
-                std::thread::sleep(std::time::Duration::from_millis(20));
-                count(team, 5, 3);
-            }
-        });
-    }
-
-    #[test]
-    fn two_leaders_at_once_are_not_mixed_up() {
-        gathered(2, |team| {
-            std::thread::scope(|scope| {
-                for _ in 0..2 {
-                    scope.spawn(|| count(team, if cfg!(miri) { 10 } else { 2_000 }, 2));
-                }
-            });
-        });
-    }
-
-    #[test]
-    fn a_panic_ends_the_work_and_nothing_else() {
-        for victim in 0..4 {
-            let result = catch_unwind(AssertUnwindSafe(|| {
-                gathered(2, |team| {
-                    team.run(4, &|part| assert_ne!(part, victim, "as it should"));
-                    count(team, 10, 2);
-                });
-            }));
-            assert!(result.is_err(), "part {victim} has panicked");
-        }
+        let Team { board, unfinished, has_leader, .. } = self.0;
+        let unclaimed = board.0.unclaimed.swap(0, Ordering::Relaxed).count_ones();
+        unfinished.0.fetch_sub(unclaimed as usize, Ordering::Relaxed);
+        self.0.wait_until_finished();
+        has_leader.0.store(false, Ordering::Release);
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! `rayon::join` is used, not `scope.spawn`, which boxes its tasks. The library builds no pool.
 
+use super::gather;
 use super::team::{MOST_PARTS, Team};
 use crate::tile::output::OutputRegion;
 use crate::work::parts::{Axis, SplitUnits, first_half, split_axis};
@@ -13,29 +14,49 @@ pub enum Threads<'a> {
     /// The calling thread alone.
     #[default]
     Seq,
-    /// The rayon pool that the caller is in; outside of any, rayon's global pool.
+    /// The rayon pool that the caller is in; outside of any, rayon's global pool. While it waits for other threads, this thread
+    /// may do other jobs of the pool, as in `rayon::join`.
     Current,
-    /// This pool. To enter one from outside wakes a thread up: better once for several runs, see [`together`](Self::together).
+    /// This pool. Entering a pool from outside wakes a thread: for several runs, enter it once, with
+    /// [`with_team`](Self::with_team) or [`install`](rayon::ThreadPool::install).
     Pool(&'a rayon::ThreadPool),
-    /// These, which are awake: what [`together`](Self::together) gives its closure.
+    /// Threads that are awake: what [`with_team`](Self::with_team) passes to its closure.
     Team(&'a Team),
 }
 
 impl Threads<'_> {
-    /// Does `work` with the idle ones of these threads at hand: between runs inside of it that use the [`Threads`] it is given,
-    /// nobody has to be woken up. For a few milliseconds of many small runs, as a forward pass of a network; the threads of
-    /// the pool do nothing else meanwhile. No more of them than the process may use cores; they let other processes have the core
-    /// while there is nothing to do. Allocates nothing, but when the process asks for its
-    /// number of cores for the first time.
-    pub fn together<R: Send>(self, work: impl FnOnce(Threads<'_>) -> R + Send) -> R {
+    /// Calls `work` while idle threads of this pool stay awake, ready to help.
+    ///
+    /// Runs inside `work` that use the [`Threads`] passed to it start without waking a thread, which saves tens of
+    /// microseconds per layer. Use it around one forward pass, not around a whole program: the threads poll for the next
+    /// run and do nothing else. At most one thread per available core takes part. A thread that finds no run for some tens of
+    /// microseconds yields its core. Nothing is allocated, except when the process asks for its number of cores for the
+    /// first time.
+    ///
+    /// # What `work` may do
+    /// `work` may wait for anything that some other thread can do: for jobs of this pool or of another
+    /// (`rayon::join`, `scope`, `broadcast`, `yield_now`, `install`), a channel, a thread, another team. Such work is
+    /// delayed if it needs a thread that helps here, but not for ever. A helper goes back to its pool when `work` returns, after
+    /// 10 ms without a run, or after 500 ms in all, whichever comes first. Runs after that get other help, but have to wake
+    /// threads, as with [`Threads::Current`].
+    ///
+    /// Do not hold a lock that other jobs of the pool need, neither around this call nor around a run in it. As everything
+    /// that waits in rayon, both may do such a job on this thread while they wait for a helper to end.
+    ///
+    /// `work` may pass its [`Threads`] on to other threads. If several of them run a plan at once, the helpers work for one of
+    /// them, and the others compute alone.
+    ///
+    /// # Panics
+    /// If `work` does, or if a run does on a helper.
+    pub fn with_team<R: Send>(self, work: impl FnOnce(Threads<'_>) -> R + Send) -> R {
         match self {
             Self::Seq | Self::Team(_) => work(self),
-            Self::Current => Team::lead(work),
-            Self::Pool(pool) => pool.install(|| Team::lead(work)),
+            Self::Current => with_team_of_current_pool(work),
+            Self::Pool(pool) => pool.install(|| with_team_of_current_pool(work)),
         }
     }
 
-    /// Threads there are.
+    /// The number of threads.
     pub(crate) fn available(&self) -> usize {
         match self {
             Self::Seq => 1,
@@ -43,6 +64,13 @@ impl Threads<'_> {
             Self::Pool(pool) => pool.current_num_threads(),
             Self::Team(team) => team.members(),
         }
+    }
+}
+
+fn with_team_of_current_pool<R: Send>(work: impl FnOnce(Threads<'_>) -> R + Send) -> R {
+    match rayon::current_num_threads().min(Team::most_members()) {
+        0 | 1 => work(Threads::Seq),
+        members => gather::gather(members, |team| work(Threads::Team(team))),
     }
 }
 
@@ -64,7 +92,7 @@ impl Split {
     ) where
         F: Fn(OutputRegion<'a>, &mut [f32]) + Sync,
     {
-        let whole = Part { threads: self.parts, region, slabs };
+        let whole = Assignment { threads: self.parts, region, slabs };
         match threads {
             Threads::Team(team) if self.parts > 1 => self.run_on(team, whole, work),
             Threads::Pool(pool) if self.parts > 1 => pool.install(|| self.fork(whole, work)),
@@ -72,75 +100,75 @@ impl Split {
         }
     }
 
-    /// Half of the parts may be stolen by another thread of the pool, and half of each half.
-    fn fork<'a, F>(&self, part: Part<'a, '_>, work: &F)
+    /// Another thread of the pool may steal one half of the box, and of each half one half again.
+    fn fork<'a, F>(&self, assigned: Assignment<'a, '_>, work: &F)
     where
         F: Fn(OutputRegion<'a>, &mut [f32]) + Sync,
     {
-        let Some(seam) = self.seam(&part) else {
-            return work(part.region, &mut part.slabs[..self.slab_len]);
+        let Some(point) = self.split_point(&assigned) else {
+            return work(assigned.region, &mut assigned.slabs[..self.slab_len]);
         };
-        let (first, second) = part.split(seam, self.slab_len);
+        let (first, second) = assigned.split(point, self.slab_len);
         rayon::join(|| self.fork(first, work), || self.fork(second, work));
     }
 
-    /// Deals all parts out, then has the team run them.
-    fn run_on<'a, F>(&self, team: &Team, whole: Part<'a, '_>, work: &F)
+    /// Assigns all boxes to the numbers of a job's parts, then has the team run the job.
+    fn run_on<'a, F>(&self, team: &Team, whole: Assignment<'a, '_>, work: &F)
     where
         F: Fn(OutputRegion<'a>, &mut [f32]) + Sync,
     {
-        let mut count = 0;
-        let mut hands = [const { Mutex::new(None) }; MOST_PARTS];
-        self.deal(whole, &mut |part| {
-            hands[count] = Mutex::new(Some(part));
-            count += 1;
+        let mut parts = 0;
+        let mut assigned = [const { Mutex::new(None) }; MOST_PARTS];
+        self.for_each_box(whole, &mut |part| {
+            assigned[parts] = Mutex::new(Some(part));
+            parts += 1;
         });
-        team.run(count, &|number| {
-            let part = hands[number].lock().unwrap_or_else(PoisonError::into_inner).take();
-            if let Some(Part { region, slabs, .. }) = part {
+        gather::run(team, parts, &|part| {
+            let part = assigned[part].lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(Assignment { region, slabs, .. }) = part {
                 work(region, &mut slabs[..self.slab_len]);
             }
         });
     }
 
-    fn deal<'a, 's>(&self, part: Part<'a, 's>, each: &mut impl FnMut(Part<'a, 's>)) {
-        let Some(seam) = self.seam(&part) else {
-            return each(part);
+    fn for_each_box<'a, 's>(&self, assigned: Assignment<'a, 's>, each: &mut impl FnMut(Assignment<'a, 's>)) {
+        let Some(point) = self.split_point(&assigned) else {
+            return each(assigned);
         };
-        let (first, second) = part.split(seam, self.slab_len);
-        self.deal(first, each);
-        self.deal(second, each);
+        let (first, second) = assigned.split(point, self.slab_len);
+        self.for_each_box(first, each);
+        self.for_each_box(second, each);
     }
 
-    /// Where to cut a part in two; `None` if nothing can be cut.
-    fn seam(&self, part: &Part<'_, '_>) -> Option<Seam> {
-        let (axis, unit) = split_axis(&self.split_units, part.threads, |axis| part.region.len(axis))?;
-        let (threads, count) = first_half(part.region.len(axis), unit, part.threads);
-        Some(Seam { axis, count, threads })
+    /// Where to cut a box in two; `None` if it cannot be cut.
+    fn split_point(&self, assigned: &Assignment<'_, '_>) -> Option<SplitPoint> {
+        let (axis, unit) = split_axis(&self.split_units, assigned.threads, |axis| assigned.region.len(axis))?;
+        let (threads, count) = first_half(assigned.region.len(axis), unit, assigned.threads);
+        Some(SplitPoint { axis, count, threads })
     }
 }
 
-/// A box of the output, and the slabs of the threads that share it.
-struct Part<'a, 's> {
+/// A box of the output, the number of threads that share it, and their slabs.
+struct Assignment<'a, 's> {
     threads: usize,
     region: OutputRegion<'a>,
     slabs: &'s mut [f32],
 }
 
-/// How far the first of two parts goes, and how many threads share it.
-struct Seam {
+/// How far the first of two boxes goes along `axis`, and how many threads share it.
+struct SplitPoint {
     axis: Axis,
     count: usize,
     threads: usize,
 }
 
-impl Part<'_, '_> {
-    fn split(self, Seam { axis, count, threads }: Seam, slab_len: usize) -> (Self, Self) {
+impl Assignment<'_, '_> {
+    fn split(self, SplitPoint { axis, count, threads }: SplitPoint, slab_len: usize) -> (Self, Self) {
         let (first, second) = self.region.split(axis, count);
-        let (slabs, later) = self.slabs.split_at_mut(threads * slab_len);
+        let (first_slabs, second_slabs) = self.slabs.split_at_mut(threads * slab_len);
         (
-            Self { threads, region: first, slabs },
-            Self { threads: self.threads - threads, region: second, slabs: later },
+            Self { threads, region: first, slabs: first_slabs },
+            Self { threads: self.threads - threads, region: second, slabs: second_slabs },
         )
     }
 }

@@ -99,7 +99,7 @@ impl CompiledNet {
     }
 
     /// One forward pass: `batch` images in NCHW order in, as many outputs out. Allocates nothing; a pool is entered once,
-    /// and its threads are awake from layer to layer ([`Threads::together`]); not at all if the network is too small for it.
+    /// and its threads are awake from layer to layer ([`Threads::with_team`]); not at all if the network is too small for it.
     /// The bits of the output depend neither on the threads nor on what `memory` was used for before.
     ///
     /// # Errors
@@ -130,7 +130,7 @@ impl CompiledNet {
         self.check(input, output, memory)?;
         let macs = self.count.macs.saturating_mul(self.batch as u64);
         let threads = if macs < MACS_OF_A_POOL { Threads::Seq } else { threads };
-        threads.together(|threads| self.forward(input, output, memory, threads, done))
+        threads.with_team(|threads| self.forward(input, output, memory, threads, done))
     }
 
     fn check(&self, input: &[f32], output: &[f32], memory: &Memory) -> Result<(), NetError> {

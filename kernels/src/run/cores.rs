@@ -3,7 +3,7 @@
 use std::num::NonZero;
 
 /// Cores that this process may use: both respect the affinity of the process, and the quota of its control group.
-pub(super) fn usable() -> usize {
+pub(crate) fn usable() -> usize {
     let parallelism = std::thread::available_parallelism().map_or(usize::MAX, NonZero::get);
     num_cpus::get().min(parallelism).max(1)
 }
@@ -11,7 +11,7 @@ pub(super) fn usable() -> usize {
 /// The same at the price of a microsecond, and right for a pool whose threads are pinned to a core each: such a thread may use
 /// one, and the process, by its first thread, all of them. Where that one is pinned too, nobody can say: as many as there
 /// may be.
-pub(crate) fn for_pools() -> usize {
+pub(super) fn for_pools() -> usize {
     let here = num_cpus::get().max(1);
     match affinity() {
         // Fewer than the thread may use: the quota.
