@@ -1,7 +1,7 @@
 //! Where a command's network and its weights come from.
 
 use anyhow::ensure;
-use nets::import::onnx::{self, ImportOptions, Imported};
+use nets::import::onnx::{self, Extents, ImportOptions, Imported};
 use nets::zoo::{self, Entry};
 use nets::{Graph, Init, NetError, SeededWeights, Shape, WeightSet, WeightSource, digits};
 use std::path::{Path, PathBuf};
@@ -37,8 +37,8 @@ impl Default for Wanted<'_> {
 pub(super) struct Loaded {
     pub(super) graph: Graph,
     pub(super) weights: Box<dyn WeightSource>,
-    /// The extents of input and output by an ONNX file; the output's are not always known.
-    pub(super) extents: Option<(Vec<usize>, Option<Vec<usize>>)>,
+    /// The extents of input and output by an ONNX file.
+    pub(super) extents: Option<Extents>,
 }
 
 impl Network {
@@ -75,9 +75,9 @@ impl Network {
                 );
                 let mut options = ImportOptions::default().batch(wanted.batch);
                 (options.input, options.axes) = (wanted.input, wanted.axes);
-                let Imported { graph, weights, warnings, input, output, .. } = onnx::load(file, &options)?;
+                let Imported { graph, weights, warnings, extents, .. } = onnx::load(file, &options)?;
                 warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
-                Ok(Loaded { graph, weights: Box::new(weights), extents: Some((input, output)) })
+                Ok(Loaded { graph, weights: Box::new(weights), extents: Some(extents) })
             }
         }
     }

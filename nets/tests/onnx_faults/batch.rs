@@ -131,3 +131,15 @@ fn data_of_another_rank_is_refused() {
         }
     }
 }
+
+/// A model for two images is one for three only if its output is too.
+#[test]
+fn a_model_that_says_its_batch_runs_with_another_only_if_that_is_right() {
+    let folded = Model::new(13, extents![2, 4]).ints("shape", &[2, -1]).node("Relu", &["x"], &["r"]);
+    let folded = folded.node("Reshape", &["r", "shape"], &["y"]).done();
+    let x: Vec<f32> = (0..8).map(|i| i as f32).collect();
+    expect(&folded, &[2, 4], &x, &Is(&[2, 4], &x));
+    assert!(program(&folded, &[3, 4], &[1.0; 12]).unwrap_err().contains("expected a batch of 2"));
+    let plain = Model::new(13, extents![2, 4]).node("Relu", &["x"], &["y"]).done();
+    expect(&plain, &[3, 4], &[1.0; 12], &Is(&[3, 4], &[1.0; 12]));
+}

@@ -5,7 +5,8 @@ use crate::cli::args::Plain;
 use crate::cli::demo::most_likely;
 use crate::cli::source::{Loaded, Network, Wanted};
 use crate::cli::text;
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, bail};
+use nets::import::onnx::Extents;
 use nets::{Graph, Net, Shape, npy};
 use serde::Serialize;
 use std::path::Path;
@@ -28,11 +29,11 @@ pub(super) fn execute(run: &RunArgs, network: &Network, path: &Path) -> anyhow::
     let (dims, numbers) = npy::read(path)?;
     let loaded = load(run, network, &dims, path)?;
     let batch = batch(&loaded, &dims, path)?;
-    let output = output_extents(&loaded, batch)?;
-    let Loaded { graph, weights, .. } = loaded;
+    let Loaded { graph, weights, extents } = loaded;
     let pool = run.hardware.pool()?;
     let mut net = run.net(&graph, &*weights, batch, &pool)?;
     drop(weights);
+    let output = output_extents(&graph, extents.as_ref(), batch)?;
     let start = Instant::now();
     let result = net.run(&numbers, pool.threads())?;
     let milliseconds = start.elapsed().as_secs_f64() * 1e3;
@@ -78,7 +79,7 @@ fn load(run: &RunArgs, network: &Network, dims: &[usize], path: &Path) -> anyhow
 /// How many images the tensor is.
 fn batch(loaded: &Loaded, dims: &[usize], path: &Path) -> anyhow::Result<usize> {
     let batch = match &loaded.extents {
-        Some((input, _)) => (dims[1..] == input[1..]).then_some(dims[0]),
+        Some(extents) => (dims[1..] == extents.input[1..]).then_some(dims[0]),
         None => images(&loaded.graph, dims),
     };
     let batch = batch.filter(|&batch| batch > 0);
@@ -96,21 +97,16 @@ fn images(graph: &Graph, dims: &[usize]) -> Option<usize> {
 }
 
 /// The extents of what comes out for so many images.
-fn output_extents(loaded: &Loaded, batch: usize) -> anyhow::Result<Vec<usize>> {
-    let images = || [batch].into_iter().chain(loaded.graph.output().dims()).collect();
-    Ok(match &loaded.extents {
-        Some((input, Some(output))) if input[0] == batch => output.clone(),
-        // A model that says another number of images than there are.
-        Some((input, Some(output))) => {
-            let (name, said) = (loaded.graph.name(), input[0]);
-            ensure!(
-                output.first() == Some(&said),
-                "{name}: expected a batch of {said} as the model says, got {batch}"
-            );
-            [&[batch], &output[1..]].concat()
-        }
-        Some((_, None)) | None => images(),
-    })
+fn output_extents(graph: &Graph, extents: Option<&Extents>, batch: usize) -> anyhow::Result<Vec<usize>> {
+    match extents {
+        None => Ok([batch].into_iter().chain(graph.output().dims()).collect()),
+        Some(extents) => extents.output_for(batch).with_context(|| {
+            let (name, own) = (graph.name(), extents.input[0]);
+            format!(
+                "{name}: expected a batch of {own}, for which its output's extents are known, got {batch}"
+            )
+        }),
+    }
 }
 
 impl TensorRun {

@@ -112,10 +112,31 @@ pub struct Imported {
     pub surplus: Vec<Surplus>,
     /// What was not imported as it is, each in one line.
     pub warnings: Vec<String>,
-    /// The extents of the input, the batch first.
+    /// The extents of input and output.
+    pub extents: Extents,
+}
+
+/// The extents of what a model reads and gives, as ONNX sees them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Extents {
+    /// Those of the input, the batch first.
     pub input: Vec<usize>,
-    /// The extents of the output for such an input, `None` if they are not known. The batch need not be the first.
+    /// Those of the output for such an input, `None` if they are not known. The batch need not be the first.
     pub output: Option<Vec<usize>>,
+    /// Whether the batch is the first, and the others are the same for every batch.
+    batched: bool,
+}
+
+impl Extents {
+    /// The extents of the output for another number of images, `None` if they are not known.
+    pub fn output_for(&self, batch: usize) -> Option<Vec<usize>> {
+        let output = self.output.as_ref()?;
+        match self.input[0] == batch {
+            true => Some(output.clone()),
+            false => self.batched.then(|| [&[batch], &output[1..]].concat()),
+        }
+    }
 }
 
 impl Imported {
@@ -174,16 +195,23 @@ fn import(source: ModelSource, name: &str, options: &ImportOptions) -> Result<Im
         Nodes::of(importer)
     };
     let nodes = imported(input.clone())?;
-    let same = imported(probe).is_ok_and(|probed| probed.draft == nodes.draft && probed.steps == nodes.steps);
+    let other = probe.dims[0];
+    let probed =
+        imported(probe).ok().filter(|probed| probed.draft == nodes.draft && probed.steps == nodes.steps);
     let mut notes = notes(&source, &model, opset);
-    let (graph, main) = nodes.graph(name, (!same).then_some(input.dims[0]), &mut notes)?;
+    let (graph, main) = nodes.graph(name, probed.is_none().then_some(input.dims[0]), &mut notes)?;
     let surplus = weights::surplus(&graph, &nodes.draft);
     for (tensor, times) in weights::shared(&surplus) {
         notes.push(format!("tensor `{tensor}` is that of {times} other layers too and counted once"));
     }
     let output = nodes.outputs[main].1.clone();
+    let rest = |output: Option<&Vec<usize>>, batch: usize| Some(output?.strip_prefix(&[batch])?.to_vec());
+    let each = rest(output.as_ref(), input.dims[0]);
+    let batched = each.is_some()
+        && each == rest(probed.and_then(|mut nodes| nodes.outputs.swap_remove(main).1).as_ref(), other);
+    let extents = Extents { input: input.dims, output, batched };
     let weights = OnnxWeights::new(source.clone(), nodes.draft);
-    Ok(Imported { graph, weights, surplus, warnings: notes, input: input.dims, output })
+    Ok(Imported { graph, weights, surplus, warnings: notes, extents })
 }
 
 /// What is wrong with a file without a graph that can be read: `detail`, or first of all that it is no ONNX file.
