@@ -17,25 +17,10 @@ fn page(name: &str) -> String {
     read_to_string(kernels().join("../docs").join(name)).expect("the repository has its documentation")
 }
 
-/// The floors of the page, the lowest first: the code block after the line `Floors of kernels`, one floor a line.
-fn floors() -> Vec<String> {
-    let page = page("architecture.md");
-    let block =
-        page.split("<!-- floors of kernels, the lowest last -->").nth(1).expect("the page has the floors");
-    let lines = block.lines().map(str::trim).skip_while(|line| !line.starts_with("```")).skip(1);
-    let mut floors: Vec<String> = lines
-        .take_while(|line| !line.starts_with("```"))
-        .map(|line| line.split_whitespace().next().expect("no empty lines").to_owned())
-        .collect();
-    floors.reverse();
-    floors
-}
-
 #[test]
 fn references_run_down_the_floors_of_the_page_and_in_no_circle() {
-    let floors = floors();
-    let report =
-        layers::check(&kernels().join("src"), &floors.iter().map(String::as_str).collect::<Vec<_>>());
+    let floors = layers::floors(&kernels().join("../docs/architecture.md"), "kernels");
+    let report = layers::check(&kernels().join("src"), &floors);
     println!("{report}");
     assert!(report.arrows.len() > 200, "only {} references were found", report.arrows.len());
     assert!(report.faults.is_empty(), "{report}");

@@ -3,25 +3,14 @@
 #[path = "../../kernels/tests/common/layers/mod.rs"]
 mod layers;
 
-use layers::check;
+use layers::{check, floors};
 use std::path::Path;
-
-/// The floors of `nets/src` by docs/architecture.md, the lowest first: a line of the list is its entries, two spaces and
-/// what they are.
-fn floors() -> Vec<String> {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/architecture.md");
-    let page = std::fs::read_to_string(page).unwrap();
-    let list = page.split("<!-- floors of nets, the lowest last -->\n```text\n").nth(1).unwrap();
-    let list = list.split("```").next().unwrap();
-    let floors = list.lines().map(|line| line.split("  ").next().unwrap().to_owned());
-    floors.rev().collect()
-}
 
 #[test]
 fn references_run_one_way() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let floors = floors();
-    let report = check(&src, &floors.iter().map(String::as_str).collect::<Vec<_>>());
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/architecture.md");
+    let report = check(&src, &floors(&page, "nets"));
     println!("{report}");
     assert!(report.arrows.len() > 200, "{report}");
     assert!(report.faults.is_empty(), "{report}");

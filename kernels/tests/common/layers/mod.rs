@@ -30,6 +30,16 @@ impl fmt::Display for Report {
     }
 }
 
+/// The floors of a crate as docs/architecture.md lists them, the lowest first. A line of the list has the units of a floor, two
+/// spaces, and what they are.
+pub fn floors(page: &Path, krate: &str) -> Vec<String> {
+    let page = std::fs::read_to_string(page).expect("the repository has its documentation");
+    let begin = format!("<!-- floors of {krate}, the lowest last -->\n```text\n");
+    let list = page.split(&begin).nth(1).expect("the page has the floors").split("```").next();
+    let units = list.unwrap_or_default().lines().filter_map(|line| line.split("  ").next());
+    units.rev().map(str::to_owned).collect()
+}
+
 /// Reads the crate in `src` (from `lib.rs`, `main.rs` and `bin/*.rs`) and compares its references with `order`.
 ///
 /// `order` lists the floors from the lowest to the highest. A floor is one unit, or several separated by spaces; a unit
@@ -37,7 +47,7 @@ impl fmt::Display for Report {
 /// unit that contains it. A file may refer to its own unit and to lower floors. The root of a crate stands above all
 /// floors, but a program may refer to the root of its library. A circle of files is allowed only between a module and its
 /// own children.
-pub fn check(src: &Path, order: &[&str]) -> Report {
+pub fn check(src: &Path, order: &[impl AsRef<str>]) -> Report {
     let mut tree = Tree::default();
     for root in
         ["lib.rs", "main.rs"].into_iter().map(|name| src.join(name)).chain(rust_files(&src.join("bin")))
@@ -55,7 +65,8 @@ pub fn check(src: &Path, order: &[&str]) -> Report {
     );
 
     let arrows = tree.arrows();
-    let floors = Floors::new(order);
+    let order: Vec<&str> = order.iter().map(AsRef::as_ref).collect();
+    let floors = Floors::new(&order);
     faults.extend(floors.unused(&tree.files));
     for (&(from, to), (line, path)) in &arrows {
         if let Some(why) = floors.objection(&tree.files[from], &tree.files[to]) {
