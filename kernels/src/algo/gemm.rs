@@ -60,7 +60,7 @@ impl GemmConv {
         weights: &Weights<'_>,
         schedule: GemmSchedule,
     ) -> Result<Self, ConvError> {
-        let weights = GemmWeights::new(desc, weights, &schedule.tile.shape, schedule.layout)?;
+        let weights = GemmWeights::new(weights, schedule.shape)?;
         Ok(Self { desc: *desc, schedule, weights })
     }
 

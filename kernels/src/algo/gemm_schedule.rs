@@ -31,8 +31,6 @@ pub(crate) struct GemmSchedule {
     pub(crate) tile: &'static GemmTile,
     pub(crate) shape: GemmShape,
     pub(crate) source: PixelSource,
-    /// The output's, as the driver sees it.
-    pub(crate) layout: Layout,
     /// Whether the layout lets all images be one row of pixels.
     pub(crate) mergeable: bool,
     /// Steps of K per block, whole chunks.

@@ -31,7 +31,6 @@ pub(crate) fn schedule(desc: &ConvDesc, kernels: &'static KernelSet) -> GemmSche
         tile,
         shape,
         source: PixelSource::Packed,
-        layout: desc.output_layout(),
         mergeable: false,
         k_block: K_BLOCK,
         stretch,

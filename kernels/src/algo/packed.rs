@@ -35,6 +35,9 @@ pub(crate) struct PanelShape {
     align: usize,
     /// Panels of all groups.
     pub(crate) count: usize,
+    groups: usize,
+    /// Channels of a group.
+    per_group: usize,
     /// See [`EpilogueSpec::per_channel`](crate::EpilogueSpec::per_channel).
     per_channel: usize,
 }
@@ -62,19 +65,25 @@ impl PanelShape {
             }
             Layout::Nchw16c | Layout::Nhwc => (shape.columns_for(per_group), 1),
         };
-        let panels = Self { width, align, count: 0, per_channel: desc.epilogue().per_channel() };
+        let per_channel = desc.epilogue().per_channel();
+        let panels = Self { width, align, count: 0, groups, per_group, per_channel };
         // A group begins in its block where the one `align` groups before it does, so only that many need counting.
-        let of_groups = |groups: usize| -> usize {
-            (0..groups).map(|group| panels.starts(group * per_group, per_group).len()).sum()
-        };
+        let of_groups =
+            |groups: usize| -> usize { (0..groups).map(|group| panels.starts(group).len()).sum() };
         let repeated = of_groups(align.min(groups)).saturating_mul(groups / align);
         let count = repeated.saturating_add(of_groups(groups % align));
         Self { count, ..panels }
     }
 
-    /// Where the panels of the `per_group` channels from `begin` on begin.
-    fn starts(&self, begin: usize, per_group: usize) -> impl ExactSizeIterator<Item = usize> + use<> {
-        (begin / self.align * self.align..begin + per_group).step_by(self.width)
+    /// The channels of `group`.
+    fn channels(&self, group: usize) -> Range<usize> {
+        group * self.per_group..(group + 1) * self.per_group
+    }
+
+    /// Where the panels of `group` begin.
+    fn starts(&self, group: usize) -> impl ExactSizeIterator<Item = usize> + use<> {
+        let Range { start, end } = self.channels(group);
+        (start / self.align * self.align..end).step_by(self.width)
     }
 
     /// Bytes of bias and slopes.
@@ -151,48 +160,27 @@ pub(crate) struct Panels {
 }
 
 impl Panels {
-    /// For tiles of `shape`, outputs in `layout` as the driver sees it.
-    pub(crate) fn new(
-        desc: &ConvDesc,
-        weights: &Weights<'_>,
-        shape: &TileShape,
-        layout: Layout,
-    ) -> Result<Self, ConvError> {
-        Self::of_groups(desc, (desc.output().c, desc.groups()), weights, shape, layout)
-    }
-
-    /// The same of so many channels in so many groups, which the driver may see otherwise than the problem.
-    pub(crate) fn of_groups(
-        desc: &ConvDesc,
-        (channels, count): (usize, usize),
-        weights: &Weights<'_>,
-        shape: &TileShape,
-        layout: Layout,
-    ) -> Result<Self, ConvError> {
-        let per_group = channels / count;
-        let panel = PanelShape::of_groups(desc, (channels, count), shape, layout);
-        let width = panel.width;
-        let (mut panels, mut groups) = (try_vec("panels", panel.count)?, try_vec("groups", count)?);
-        for group in 0..count {
-            let (begin, end) = (group * per_group, (group + 1) * per_group);
-            let first = panels.len();
-            panels.extend(panel.starts(begin, per_group).map(|channel| Panel {
+    /// Cuts the channels as `shape` says, and packs the bias and slopes of `weights`.
+    pub(crate) fn new(weights: &Weights<'_>, shape: &PanelShape) -> Result<Self, ConvError> {
+        let width = shape.width;
+        let (mut panels, mut groups) = (try_vec("panels", shape.count)?, try_vec("groups", shape.groups)?);
+        for group in 0..shape.groups {
+            let (Range { start, end }, first) = (shape.channels(group), panels.len());
+            panels.extend(shape.starts(group).map(|channel| Panel {
                 channel,
-                lo: begin.max(channel) - channel,
+                lo: start.max(channel) - channel,
                 hi: end.min(channel + width) - channel,
             }));
             groups.push(first..panels.len());
         }
         let per_channel = |from: Option<&[f32]>| {
-            let mut to = Buffer::zeroed_for(
-                "bias and slopes",
-                from.map_or(0, |_| panels.len().saturating_mul(width)),
-            )?;
+            let Some(from) = from else { return Ok(Buffer::empty()) };
+            let mut to = Buffer::zeroed_for("bias and slopes", panels.len().saturating_mul(width))?;
             for (to, panel) in to.chunks_exact_mut(width).zip(&panels) {
                 let channels = panel.channel + panel.lo..panel.channel + panel.hi;
-                to[panel.lo..panel.hi].copy_from_slice(&from.unwrap_or(&[])[channels]);
+                to[panel.lo..panel.hi].copy_from_slice(&from[channels]);
             }
-            Ok::<_, ConvError>(to)
+            Ok(to)
         };
         let (bias, slope) = (per_channel(weights.bias)?, per_channel(weights.slope)?);
         Ok(Self { width, panels, groups, bias, slope })
@@ -257,16 +245,9 @@ pub(crate) struct GemmWeights {
 }
 
 impl GemmWeights {
-    /// Packs bias and slopes, and makes room for the filter: see [`fill`](Self::fill). `layout` is the output's, as the
-    /// driver sees it.
-    pub(crate) fn new(
-        desc: &ConvDesc,
-        weights: &Weights<'_>,
-        tile: &TileShape,
-        layout: Layout,
-    ) -> Result<Self, ConvError> {
-        let shape = GemmShape::new(desc, tile, layout);
-        let panels = Panels::new(desc, weights, tile, layout)?;
+    /// Packs bias and slopes, and makes room for the filter: see [`fill`](Self::fill).
+    pub(crate) fn new(weights: &Weights<'_>, shape: GemmShape) -> Result<Self, ConvError> {
+        let panels = Panels::new(weights, &shape.panels)?;
         let data = Buffer::zeroed_for(PACKED, shape.len())?;
         Ok(Self { shape, panels, data })
     }

@@ -64,7 +64,6 @@ pub(crate) fn schedule(desc: &ConvDesc, kernels: &'static KernelSet) -> GemmSche
         tile,
         shape,
         source: PixelSource::Image(access),
-        layout,
         mergeable,
         k_block: K_BLOCK,
         stretch,

@@ -66,7 +66,7 @@ impl DirectConv {
             kernels,
             tiles: rows::tile_row(desc, tile.pixels, &runs, packed)?,
             channels: desc.ins(),
-            weights: GemmWeights::new(desc, weights, &tile.shape, schedule.layout)?,
+            weights: GemmWeights::new(weights, schedule.shape)?,
             ahead: schedule.shape.bytes() > WEIGHTS_SHARE,
             schedule,
         })

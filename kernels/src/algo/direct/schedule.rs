@@ -87,8 +87,6 @@ pub(super) struct DirectSchedule {
     pub(super) stretch: usize,
     /// Runs of a kernel row.
     pub(super) runs: usize,
-    /// The output's, as the driver sees it.
-    pub(super) layout: Layout,
 }
 
 impl DirectSchedule {
@@ -106,7 +104,7 @@ impl DirectSchedule {
         };
         let row_block = even_piece(desc.kernel().h, (MOST_STEPS / (k_block * desc.kernel().w)).max(1));
         let runs = rows::kernel_runs(desc, tile.taps).count();
-        Self { source, shape, chunk, k_block, row_block, stretch, runs, layout }
+        Self { source, shape, chunk, k_block, row_block, stretch, runs }
     }
 
     /// Whole rows of the output.

@@ -36,7 +36,7 @@ use crate::work::parts::SplitUnits;
 use crate::work::prices::Typical;
 use plane::{Scratch, Transform};
 pub(crate) use schedule::supports;
-use schedule::{Channels, FftSchedule, Lanes, Tiling};
+use schedule::{Channels, FftSchedule, Lanes};
 use spectra::Spectra;
 use std::ops::Range;
 pub(crate) use work::estimate;
@@ -144,18 +144,13 @@ impl FftConv {
 
     /// Tile `index` of `tiles`.
     fn tile(&self, tiles: &TileGrid, index: usize) -> Tile {
-        let (Tiling { y: cut_y, x: cut_x }, output) = (self.schedule.tiling, self.desc.output());
-        let (n, row, column) = tiles.at(index);
-        let (y, x) = (row * cut_y.outputs, column * cut_x.outputs);
-        Tile { n, y, x, rows: cut_y.outputs.min(output.h - y), columns: cut_x.outputs.min(output.w - x) }
+        let (outputs, output) = (self.schedule.tiling.outputs(), self.desc.output());
+        let (n, y, x) = tiles.at(index);
+        Tile { n, y, x, rows: outputs.h.min(output.h - y), columns: outputs.w.min(output.w - x) }
     }
 
     pub(crate) fn run(&self, operands: &Operands<'_>, region: &mut OutputRegion<'_>, slab: &mut [f32]) {
-        let tiles = TileGrid::of(
-            region,
-            self.desc.output().w,
-            (self.schedule.tiling.y.outputs, self.schedule.tiling.x.outputs),
-        );
+        let tiles = TileGrid::of(region, self.desc.output().w, self.schedule.tiling.outputs());
         let mut memory = self.memory(slab);
         match self.channels.lanes {
             Lanes::Groups => self.every_lane(operands, region, &tiles, &mut memory),

@@ -54,6 +54,11 @@ impl AxisExtents {
 }
 
 impl Tiling {
+    /// Outputs of a tile.
+    pub(crate) fn outputs(&self) -> Size2 {
+        Size2::new(self.y.outputs, self.x.outputs)
+    }
+
     /// Numbers of a tile's spectrum, `[column][row]`.
     pub(crate) fn bins(&self) -> usize {
         self.y.n * (self.x.n / 2 + 1)

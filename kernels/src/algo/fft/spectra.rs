@@ -20,15 +20,10 @@ pub(super) struct Spectra {
     data: Buffer,
 }
 
-/// The groups that panels are cut from.
-fn groups(desc: &ConvDesc, channels: &Channels) -> usize {
-    if channels.lanes == Lanes::Groups { 1 } else { desc.groups() }
-}
-
 /// How the output channels are cut into panels.
 pub(super) fn panels(desc: &ConvDesc, channels: &Channels) -> PanelShape {
-    let of_groups = (desc.output().c, groups(desc, channels));
-    PanelShape::of_groups(desc, of_groups, &SHAPE, layout_of_panels(desc))
+    let groups = if channels.lanes == Lanes::Groups { 1 } else { desc.groups() };
+    PanelShape::of_groups(desc, (desc.output().c, groups), &SHAPE, layout_of_panels(desc))
 }
 
 impl Spectra {
@@ -38,8 +33,7 @@ impl Spectra {
         weights: &Weights<'_>,
         transform: &Transform,
     ) -> Result<Self, ConvError> {
-        let of_groups = (desc.output().c, groups(desc, channels));
-        let panels = Panels::of_groups(desc, of_groups, weights, &SHAPE, layout_of_panels(desc))?;
+        let panels = Panels::new(weights, &panels(desc, channels))?;
         let spectrum_len = transform.tiling().spectrum_len();
         let len = channels.ins.saturating_mul(spectrum_len);
         let mut data = Buffer::zeroed_for(PACKED, panels.all().len().saturating_mul(len))?;

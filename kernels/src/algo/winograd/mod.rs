@@ -19,7 +19,7 @@ mod schedule;
 mod weights;
 mod work;
 
-use super::grid::TileGrid;
+use super::grid::{Strip, TileGrid};
 use super::operands::Operands;
 use super::planes::PlaneRows;
 use crate::algo::packed::Panel;
@@ -33,10 +33,10 @@ use crate::tile::winograd::{Coefficients, MOST_POINTS};
 use crate::tile::winograd_table::{InputRows, Products, ProductsOfRow, WinogradKernels};
 use crate::work::parts::SplitUnits;
 use phases::Phases;
-use schedule::{K_BLOCK, MOST_STRIP, SlabLens, WinogradSchedule, matrices, odd_lines, v_point};
+use schedule::{K_BLOCK, MOST_STRIP, Order, SlabLens, WinogradSchedule, matrices, odd_lines, v_point};
 pub(crate) use schedule::{points, supports};
 use std::ops::Range;
-use weights::{Order, WinogradWeights};
+use weights::WinogradWeights;
 pub(crate) use work::estimate;
 
 /// A planned Winograd convolution.
@@ -49,33 +49,6 @@ pub(crate) struct WinogradConv {
     phases: Phases,
     /// Channels of the phases of a group.
     channels: usize,
-}
-
-/// Tiles of one row of tiles, side by side.
-struct Strip {
-    n: usize,
-    /// The first output.
-    y: usize,
-    x: usize,
-    tiles: usize,
-    /// Which of the block's tiles the first is.
-    index: usize,
-}
-
-/// The strips of some of the tiles, of so many outputs.
-fn strips(tiles: &TileGrid, block: &Range<usize>, outputs: Size2) -> impl Iterator<Item = Strip> {
-    let (mut next, block) = (block.start, block.clone());
-    std::iter::from_fn(move || {
-        if next >= block.end {
-            return None;
-        }
-        let (n, row, column) = tiles.at(next);
-        let here = (tiles.columns - column).min(block.end - next);
-        let (y, x, index) = (row * outputs.h, column * outputs.w, next - block.start);
-        let strip = Strip { n, y, x, tiles: even_piece(here, MOST_STRIP), index };
-        next += strip.tiles;
-        Some(strip)
-    })
 }
 
 /// The parts of a slab.
@@ -102,15 +75,14 @@ impl WinogradConv {
         outputs: Size2,
         kernels: &'static KernelSet,
     ) -> Result<Self, ConvError> {
-        let schedule = WinogradSchedule::new(desc, outputs);
-        let shape = (&kernels.winograd.shape, schedule.layout);
+        let schedule = WinogradSchedule::new(desc, outputs, &kernels.winograd);
         let matrices = matrices(&schedule.tile);
         let phases = Phases::of(desc);
         Ok(Self {
             desc: *desc,
             kernels,
             coefficients: Coefficients { y: matrices[0].coefficients(), x: matrices[1].coefficients() },
-            weights: WinogradWeights::new(desc, weights, shape, &matrices, schedule.order)?,
+            weights: WinogradWeights::new(desc, weights, &schedule, &matrices)?,
             phases,
             channels: phases.channels(desc),
             schedule,
@@ -124,8 +96,7 @@ impl WinogradConv {
 
     /// Elements of the parts of a slab.
     fn lens(&self) -> SlabLens {
-        let panels = self.weights.panels.all().len() / self.desc.groups();
-        self.schedule.lens(&self.desc, panels, self.weights.panels.width())
+        self.schedule.lens(&self.desc)
     }
 
     /// From one point to the next of transformed tiles, and of products.
@@ -150,12 +121,12 @@ impl WinogradConv {
     }
 
     pub(crate) fn split_units(&self) -> SplitUnits {
-        self.schedule.split_units(&self.desc, self.weights.panels.width())
+        self.schedule.split_units(&self.desc)
     }
 
     pub(crate) fn run(&self, operands: &Operands<'_>, region: &mut OutputRegion<'_>, slab: &mut [f32]) {
         let outputs = self.schedule.tile.outputs;
-        let tiles = TileGrid::of(region, self.desc.output().w, (outputs.h, outputs.w));
+        let tiles = TileGrid::of(region, self.desc.output().w, outputs);
         if tiles.len() == 0 {
             return;
         }
@@ -183,7 +154,7 @@ impl WinogradConv {
     fn transform_input(&self, block: &Block<'_>, slab: &mut Slab<'_>) {
         let count = block.range.len();
         let v_point = self.v_point(count);
-        for strip in strips(block.tiles, &block.range, self.schedule.tile.outputs) {
+        for strip in block.tiles.strips(&block.range, MOST_STRIP) {
             for c in (0..self.channels).step_by(BLOCK) {
                 let v = &mut slab.v[c * count + strip.index * BLOCK..];
                 let rows = self.rows(&block.operands.input, &strip, (block.group, c), slab.rows);
@@ -347,7 +318,7 @@ impl WinogradConv {
         };
         let width = self.weights.panels.width();
         let m_point = self.m_point(block.range.len());
-        for strip in strips(block.tiles, &block.range, self.schedule.tile.outputs) {
+        for strip in block.tiles.strips(&block.range, MOST_STRIP) {
             let x_end = output.w.min(strip.x + strip.tiles * outputs.w);
             let products = ProductsOfRow {
                 m: &m[strip.index * width..],

@@ -2,11 +2,11 @@
 
 use super::matrices::Matrices;
 use super::phases::Phases;
-use super::weights::Order;
 use crate::algo::direct;
+use crate::algo::packed::PanelShape;
 use crate::algo::planes::{layout_of_panels, matrices_len};
 use crate::describe::{BLOCK, ConvDesc, Layout, Size2, Unsupported};
-use crate::tile::winograd_table::WinogradTile;
+use crate::tile::winograd_table::{WinogradKernels, WinogradTile};
 use crate::work::parts::SplitUnits;
 
 /// Bytes of transformed weights up to which panels are outside: what is left of the second cache level beside the tiles.
@@ -53,12 +53,20 @@ pub(crate) fn supports(desc: &ConvDesc, outputs: Size2) -> Result<(), Unsupporte
     direct::groups_fit_blocks(desc)
 }
 
+/// Which loop is outside: so the matrix after the current one is next in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    /// `[panel][point][channel][width]`
+    Panels,
+    /// `[point][panel][channel][width]`
+    Points,
+}
+
 /// What is decided before there are weights.
 pub(super) struct WinogradSchedule {
     pub(super) tile: WinogradTile,
     pub(super) order: Order,
-    /// The output's, as the driver sees it.
-    pub(super) layout: Layout,
+    pub(super) panels: PanelShape,
     /// Tiles in all, and at a time at most.
     pub(super) tiles: usize,
     pub(super) block: usize,
@@ -67,7 +75,7 @@ pub(super) struct WinogradSchedule {
 }
 
 impl WinogradSchedule {
-    pub(super) fn new(desc: &ConvDesc, outputs: Size2) -> Self {
+    pub(super) fn new(desc: &ConvDesc, outputs: Size2, kernels: &WinogradKernels) -> Self {
         let tile = tile(desc, outputs);
         let (channels, per_group) = (Phases::of(desc).channels(desc), desc.outs());
         let len = tile.products().saturating_mul(channels).saturating_mul(per_group);
@@ -76,25 +84,26 @@ impl WinogradSchedule {
         let most = if order == Order::Panels { TILES_OF_PANELS } else { TILES_OF_POINTS };
         let out = desc.output();
         let tiles = out.n.saturating_mul(out.h.div_ceil(outputs.h)).saturating_mul(out.w.div_ceil(outputs.w));
-        let layout = layout_of_panels(desc);
-        Self { tile, order, layout, tiles, block: tiles.min(most), ahead: bytes > AHEAD_WEIGHTS }
+        let panels = PanelShape::new(desc, &kernels.shape, layout_of_panels(desc));
+        Self { tile, order, panels, tiles, block: tiles.min(most), ahead: bytes > AHEAD_WEIGHTS }
     }
 
-    /// Whole rows of tiles of panels of `width` channels. Parts that share the image transform all of it: so they rather
+    /// Whole rows of tiles of whole panels. Parts that share the image transform all of it: so they rather
     /// share the weights, unless there are too few tiles for each to be worth reading the weights for.
-    pub(super) fn split_units(&self, desc: &ConvDesc, width: usize) -> SplitUnits {
+    pub(super) fn split_units(&self, desc: &ConvDesc) -> SplitUnits {
         SplitUnits {
             pixels: self.tile.outputs.h * desc.output().w,
-            channels: width,
+            channels: self.panels.width,
             channels_first: self.ahead && self.tiles < FEW_TILES,
         }
     }
 
-    /// Elements of the parts of a slab for `panels` of each group, `width` channels each.
-    pub(super) fn lens(&self, desc: &ConvDesc, panels: usize, width: usize) -> SlabLens {
+    /// Elements of the parts of a slab.
+    pub(super) fn lens(&self, desc: &ConvDesc) -> SlabLens {
         let (tile, phases) = (self.tile, Phases::of(desc));
         let (products, channels) = (tile.products(), phases.channels(desc));
-        let panels = if self.order == Order::Panels { 1 } else { panels };
+        let width = self.panels.width;
+        let panels = if self.order == Order::Panels { 1 } else { self.panels.count / desc.groups() };
         let strip = tile.columns(MOST_STRIP) * BLOCK;
         let pixels = tile.outputs.h * tile.outputs.w * MOST_STRIP;
         let is_gathered = desc.layout() == Layout::Nchw || phases.count() > 1;

@@ -2,20 +2,11 @@
 
 use super::matrices::{Matrices, Ratio};
 use super::phases::Phases;
+use super::schedule::{Order, WinogradSchedule};
 use crate::algo::packed::{PACKED, Panel, Panels, flushed};
-use crate::describe::{ConvDesc, ConvError, Layout, Weights};
+use crate::describe::{ConvDesc, ConvError, Weights};
 use crate::memory::{Buffer, try_collect};
-use crate::tile::shape::TileShape;
 use std::ops::Range;
-
-/// Which loop is outside: so the matrix after the current one is next in memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Order {
-    /// `[panel][point][channel][width]`
-    Panels,
-    /// `[point][panel][channel][width]`
-    Points,
-}
 
 /// `U = G g G^T` of every pair of channels, computed in `f64` and rounded once.
 pub(super) struct WinogradWeights {
@@ -29,22 +20,20 @@ pub(super) struct WinogradWeights {
 }
 
 impl WinogradWeights {
-    /// Packs bias and slopes, and makes room for the filter: see [`fill`](Self::fill). `layout` is the output's, as the
-    /// driver sees it.
+    /// Packs bias and slopes, and makes room for the filter: see [`fill`](Self::fill).
     pub(super) fn new(
         desc: &ConvDesc,
         weights: &Weights<'_>,
-        (shape, layout): (&TileShape, Layout),
+        schedule: &WinogradSchedule,
         matrices: &[Matrices; 2],
-        order: Order,
     ) -> Result<Self, ConvError> {
-        let panels = Panels::new(desc, weights, shape, layout)?;
+        let panels = Panels::new(weights, &schedule.panels)?;
         let channels = Phases::of(desc).channels(desc);
         let points = matrices[0].g.len() * matrices[1].g.len();
         let matrix = channels.saturating_mul(panels.width());
         let len = panels.all().len().saturating_mul(points).saturating_mul(matrix);
         let data = Buffer::zeroed_for(PACKED, len)?;
-        Ok(Self { panels, order, points, matrix, data })
+        Ok(Self { panels, order: schedule.order, points, matrix, data })
     }
 
     /// Packs the filters of some output channels.

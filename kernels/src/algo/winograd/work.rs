@@ -1,10 +1,8 @@
 //! What a Winograd convolution would do.
 
 use super::phases::Phases;
-use super::schedule::{K_BLOCK, MOST_STRIP, WinogradSchedule};
-use super::weights::Order;
+use super::schedule::{K_BLOCK, MOST_STRIP, Order, WinogradSchedule};
 use crate::algo::gemm_schedule::step;
-use crate::algo::packed::PanelShape;
 use crate::describe::{BLOCK, ConvDesc, Layout, Size2};
 use crate::tile::shape::{TileShape, even_piece};
 use crate::tile::table::KernelSet;
@@ -21,15 +19,13 @@ pub(crate) fn estimate(
     kernels: &'static KernelSet,
     share: &ThreadShare,
 ) -> PlanEstimate {
-    let schedule = WinogradSchedule::new(desc, outputs);
-    let shape = &kernels.winograd.shape;
-    let panels = PanelShape::new(desc, shape, schedule.layout);
+    let schedule = WinogradSchedule::new(desc, outputs, &kernels.winograd);
+    let (shape, panels) = (&kernels.winograd.shape, schedule.panels);
     let channels = Phases::of(desc).channels(desc);
-    let of_group = panels.count / desc.groups();
-    let workspace_len = schedule.lens(desc, of_group, panels.width).sum();
+    let workspace_len = schedule.lens(desc).sum();
     let of_panel = (schedule.tile.products() * panels.width).saturating_mul(channels);
     let matrices = panels.count.saturating_mul(of_panel);
-    let part = LargestPart::new(desc, &schedule.split_units(desc, panels.width), false, share.parts);
+    let part = LargestPart::new(desc, &schedule.split_units(desc), false, share.parts);
     let run = Counted { desc, schedule: &schedule, shape, width: panels.width, channels, part: &part };
     PlanEstimate {
         packed_bytes: matrices.saturating_mul(size_of::<f32>()).saturating_add(panels.bytes()),
