@@ -1,6 +1,6 @@
-//! A model checker walks through the team: `loom` runs each model once for every order in which its threads can act, and
-//! for every value that the memory model lets a load see. It fails on a data race (of the published job too), a deadlock,
-//! a wait without end, or a failed assertion. `.ci/run models` runs them.
+//! A model checker walks through the team: `loom` runs each model once for every order in which its threads can act with a
+//! given number of preemptions, and for every value that the memory model lets a load see. It fails on a data race (of the
+//! published job too), a deadlock, a wait without end, or a failed assertion. `.ci/run models` runs them.
 
 use super::team::Team;
 use loom::model::Builder;

@@ -17,7 +17,8 @@
 //! computing them: a part is code of this crate, which waits for nothing. A member that comes late or never costs only
 //! its help. A member waits only for a limited time: it leaves when no job has come for [`LONGEST_IDLE`], or after
 //! [`LONGEST_STAY`] in all. So whoever waits for a thread that is a member gets that thread back, even if the
-//! leader itself is the one who waits. A later job gets another helper in place of each member that has left.
+//! leader itself is the one who waits. A later job of the thread that gathered the team gets another helper in place of
+//! each member that has left.
 
 #[cfg(all(test, not(loom)))]
 mod tests;
@@ -39,8 +40,8 @@ const SPINS: usize = if cfg!(all(test, loom)) { 0 } else { 2_000 };
 /// network, and than the system usually gives the leader's core to another process.
 const LONGEST_IDLE: Duration = Duration::from_millis(10);
 
-/// A member leaves after this time even if there is always a job, so that other jobs of its pool get their turn. The
-/// runs after that have to wake threads up. In a pass that is longer than this, that is less than one percent.
+/// A member leaves after this time even if there is always a job, so that other jobs of its pool get their turn. Each run
+/// after that has to wake threads, which takes tens of microseconds; the steps of a pass this long take milliseconds.
 const LONGEST_STAY: Duration = Duration::from_millis(500);
 
 /// Threads that work together on one run after another, see [`Threads::with_team`](crate::Threads::with_team).
