@@ -45,7 +45,8 @@ pub(super) fn schedule(
         if !is_best(&best, typical.prices.total(&counted.compute(&FftSchedule { tiling, batch: most }))) {
             continue;
         }
-        for batch in 1..=most {
+        // Of batches that take equally long, the largest reads the weights the fewest times.
+        for batch in (1..=most).rev() {
             let schedule = FftSchedule { tiling, batch };
             let seconds = typical.prices.total(&counted.work(&schedule, &typical.caches));
             if is_best(&best, seconds) {
