@@ -1,7 +1,7 @@
 //! The operations that kernels are written in, and one token per instruction set that provides them.
 //!
-//! A token is a proof: a value of `Avx512F` exists only where the CPU has AVX-512F, because
-//! `choose/machine.rs` and `tile/boundary.rs` alone make them. Kernels are generic over [`Simd`], marked
+//! A token is a proof: a value of `Avx512F` exists only where the CPU has AVX-512F, because `tile/boundary.rs` alone
+//! makes them, in functions that are called only after detection. Kernels are generic over [`Simd`], marked
 //! `#[inline(always)]`, carry no `#[target_feature]` themselves, and are entered through the one function of
 //! `tile/boundary.rs` that does carry it: so every intrinsic ends up inlined in a function with the features.
 

@@ -169,12 +169,12 @@ impl Depthwise {
     ) -> Result<Self, ConvError> {
         let kernels = kernels.depthwise();
         let reading = reading(desc, kernels.lanes());
-        // The exact number is not known without going over all of them; this many there are.
-        let mut kept = try_vec("vectors of channels", count_vectors(desc, kernels.lanes(), reading))?;
+        // Room is made before the channels are gone over, so that too many of them are refused at once.
+        let mut all = try_vec("vectors of channels", count_vectors(desc, kernels.lanes(), reading))?;
         for vector in vectors(desc, kernels.lanes(), reading) {
-            try_push("vectors of channels", &mut kept, vector)?;
+            try_push("vectors of channels", &mut all, vector)?;
         }
-        let vectors = kept;
+        let vectors = all;
         let sources = match reading {
             Reading::Permuted | Reading::Partial => {
                 let of_channel = |vector: &Vector, c| source(desc, kernels.lanes(), vector, c);
