@@ -67,13 +67,13 @@ pub use choose::{
     Terms, Wisdom,
 };
 pub use describe::{
-    Activation, Algorithm, Algorithms, BLOCK, ConvDesc, ConvDescBuilder, ConvError, Cost, EpilogueSpec, Isa,
-    Layout, Pad2, Pitch, Shape4, Size2, TensorMut, TensorRef, Unsupported, Weights,
+    Activation, Algorithm, Algorithms, BLOCK, ConvDesc, ConvDescBuilder, ConvError, Cost, EpilogueSpec,
+    FilterShape, Isa, Layout, Pad2, Pitch, Shape4, Size2, TensorMut, TensorRef, Unsupported, Weights,
 };
 
 pub use memory::{Buffer, Workspace, WorkspaceReq};
 pub use ops::{LinearPlan, LrnSpec, NormSpec, Ops, PoolDesc, PoolDescBuilder, PoolKind};
-pub use plan::{ConvPlan, Packing, PlanOptions, PlanReport, conv2d};
+pub use plan::{ConvPlan, Filter, PackedError, Packing, PlanOptions, PlanReport, PlanWeights, conv2d};
 pub use run::{ConvIo, Team, Threads};
 pub use work::Traffic;
 

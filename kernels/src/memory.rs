@@ -49,6 +49,31 @@ impl Buffer {
     /// [`zeroed`](Self::zeroed), with a name for the error. A `len` that saturated is refused like any other that is too
     /// large.
     pub(crate) fn zeroed_for(what: &'static str, len: usize) -> Result<Self, ConvError> {
+        let mut data = Self::reserved(what, len)?;
+        data.resize(len, 0.0);
+        Ok(Self(data))
+    }
+
+    /// `len` elements that `fill` writes, part by part. Memory is touched only as it is written.
+    pub(crate) fn from_parts<E: From<ConvError>>(
+        what: &'static str,
+        len: usize,
+        mut fill: impl FnMut(&mut [f32]) -> Result<(), E>,
+    ) -> Result<Self, E> {
+        const PART: usize = 16 << 10;
+        let mut data = Self::reserved(what, len)?;
+        let mut part = try_vec(what, len.min(PART))?;
+        part.resize(len.min(PART), 0.0);
+        while data.len() < len {
+            let part = &mut part[..PART.min(len - data.len())];
+            fill(part)?;
+            data.extend_from_slice(part);
+        }
+        Ok(Self(data))
+    }
+
+    /// Room for `len` elements, aligned and advised, and not touched yet.
+    fn reserved(what: &'static str, len: usize) -> Result<AVec<f32, RuntimeAlign>, ConvError> {
         let bytes = len.saturating_mul(size_of::<f32>());
         let refused = ConvError::OutOfMemory { what, bytes };
         let align = if bytes >= LARGE { HUGE_PAGE } else { CACHE_LINE };
@@ -62,8 +87,7 @@ impl Buffer {
         if bytes >= LARGE {
             advise_huge(data.as_mut_ptr(), huge_pages(bytes) * HUGE_PAGE);
         }
-        data.resize(len, 0.0);
-        Ok(Self(data))
+        Ok(data)
     }
 
     pub(crate) fn bytes(&self) -> usize {

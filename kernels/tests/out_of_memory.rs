@@ -213,8 +213,8 @@ fn no_allocation_of_a_plan_ends_the_process() {
                 let (bias, slope) = (data.bias.as_deref(), data.slope.as_deref());
                 let weights = Weights { filter: &[], bias, slope };
                 let mut packing = ConvPlan::packing(&desc, weights, &PlanOptions::default())?;
-                while !packing.next().is_empty() {
-                    let channels = packing.next();
+                while !packing.next_channels().is_empty() {
+                    let channels = packing.next_channels();
                     packing.fill(&data.filter[channels.start * taps..channels.end * taps])?;
                 }
                 packing.finish()

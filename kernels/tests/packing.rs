@@ -29,8 +29,8 @@ fn packed(problem: &ConvProblem, data: &Data, options: &PlanOptions) -> Result<(
     let weights = Weights { filter: &[], bias: data.bias.as_deref(), slope: data.slope.as_deref() };
     let mut packing = ConvPlan::packing(&desc, weights, options)?;
     let mut parts = 0;
-    while !packing.next().is_empty() {
-        let channels = packing.next();
+    while !packing.next_channels().is_empty() {
+        let channels = packing.next_channels();
         packing.fill(&data.filter[channels.start * taps..channels.end * taps])?;
         parts += 1;
     }
@@ -79,7 +79,7 @@ fn misuse_is_an_error() {
     assert_eq!(what(begin(&[1.0], data.bias.as_deref())), len("filter", 0, 1));
     assert_eq!(what(begin(&[], None)), ConvError::EpilogueMismatch { what: "bias", planned: true });
     let mut packing = begin(&[], data.bias.as_deref()).unwrap();
-    let part = packing.next().len() * 72 * 9;
+    let part = packing.next_channels().len() * 72 * 9;
     let error = packing.fill(&data.filter[..part - 1]).unwrap_err();
     assert_eq!(error, len("filters of the next channels", part, part - 1));
     packing.fill(&data.filter[..part]).unwrap();

@@ -17,19 +17,20 @@ use super::gemm_schedule::{GemmSchedule, Lookahead, PixelSource};
 use super::operands::Operands;
 use super::pixels::{PixelTiles, pack_columns, pack_rows};
 use crate::algo::packed::{GemmWeights, Panel, Side};
-use crate::describe::{BLOCK, ConvDesc, ConvError, Layout, PixelView, Weights};
+use crate::describe::{BLOCK, ConvDesc, PixelView};
 use crate::simd::LINE;
 use crate::tile::gemm_table::{ColumnsOf, Hint, RowsOf};
 use crate::tile::output::OutputRegion;
 use crate::tile::post::Post;
 use crate::work::parts::SplitUnits;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// A planned matrix product.
 pub(crate) struct GemmConv {
     desc: ConvDesc,
     pub(crate) schedule: GemmSchedule,
-    pub(crate) weights: GemmWeights,
+    pub(crate) weights: Arc<GemmWeights>,
 }
 
 /// One block of K of one stretch of pixels of one group: what the loops over panels and tiles need.
@@ -41,32 +42,11 @@ struct Block<'a> {
     k: Range<usize>,
 }
 
-/// Which element of a filter a step of K is.
-fn k_order(desc: &ConvDesc) -> impl Fn(usize) -> usize + use<> {
-    let window = desc.kernel().h * desc.kernel().w;
-    let channels = desc.ins();
-    let layout = desc.output_layout();
-    move |k| match layout {
-        Layout::Nchw => k,
-        _ => k % channels * window + k / channels,
-    }
-}
-
 impl GemmConv {
-    /// Without a filter yet. K runs `(kh, kw, c)` where channels are neighbours; in NCHW `(c, kh, kw)`, the filter's own
-    /// order.
-    pub(crate) fn new(
-        desc: &ConvDesc,
-        weights: &Weights<'_>,
-        schedule: GemmSchedule,
-    ) -> Result<Self, ConvError> {
-        let weights = GemmWeights::new(weights, schedule.shape)?;
-        Ok(Self { desc: *desc, schedule, weights })
-    }
-
-    /// See [`GemmWeights::fill`].
-    pub(crate) fn fill(&mut self, channels: Range<usize>, filters: &[f32]) -> Result<(), ConvError> {
-        self.weights.fill(channels, filters, k_order(&self.desc))
+    /// The driver of `schedule`, with weights in its form. Where channels are neighbours, K runs `(kh, kw, c)`. In NCHW it
+    /// runs `(c, kh, kw)`, the filter's own order.
+    pub(crate) fn new(desc: &ConvDesc, schedule: GemmSchedule, weights: Arc<GemmWeights>) -> Self {
+        Self { desc: *desc, schedule, weights }
     }
 
     pub(crate) fn merges(&self, views: &[PixelView]) -> bool {
@@ -89,10 +69,10 @@ impl GemmConv {
             for group in self.desc.groups_of(&channels) {
                 for start in pixels.clone().step_by(self.schedule.stretch) {
                     let stretch = start..pixels.end.min(start + self.schedule.stretch);
-                    for k in (0..self.schedule.shape.k).step_by(self.schedule.k_block) {
-                        let k = k..self.schedule.shape.k.min(k + self.schedule.k_block);
+                    for k in (0..self.schedule.form.k).step_by(self.schedule.k_block) {
+                        let k = k..self.schedule.form.k.min(k + self.schedule.k_block);
                         let block = Block { operands, n, group, pixels: stretch.clone(), k };
-                        match self.schedule.shape.side {
+                        match self.schedule.form.side {
                             Side::Columns => self.channels_as_columns(&block, region, slab),
                             Side::Rows => self.channels_as_rows(&block, region, slab),
                         }
@@ -114,9 +94,9 @@ impl GemmConv {
         };
         PixelTiles {
             pixels: pixels.clone(),
-            most: self.schedule.shape.tile_pixels,
+            most: self.schedule.tile_pixels(),
             unbroken,
-            even: self.schedule.shape.side == Side::Columns,
+            even: self.schedule.form.side == Side::Columns,
         }
     }
 
@@ -125,11 +105,11 @@ impl GemmConv {
         Post {
             bias,
             slope,
-            per_row: self.schedule.shape.side == Side::Rows,
+            per_row: self.schedule.form.side == Side::Rows,
             activation: self.desc.epilogue().activation,
             residual: None,
             first: block.k.start == 0,
-            last: block.k.end == self.schedule.shape.k,
+            last: block.k.end == self.schedule.form.k,
         }
     }
 
@@ -179,7 +159,7 @@ impl GemmConv {
     /// NCHW: each weight is broadcast against vectors of pixels.
     fn channels_as_rows(&self, block: &Block<'_>, region: &mut OutputRegion<'_>, slab: &mut [f32]) {
         let Block { operands, n, group, ref pixels, ref k } = *block;
-        let width = self.schedule.shape.tile_pixels;
+        let width = self.schedule.tile_pixels();
         // An image is read in place in whole tiles; what is left at the end of the plane is packed.
         let in_place = match self.schedule.source {
             PixelSource::Image(_) => pixels.len() / width * width,

@@ -1,7 +1,7 @@
 //! What a convolution as a matrix product decides before there are weights, and what it would do.
 
 use super::pixels::Access;
-use crate::algo::packed::{GemmShape, Side};
+use crate::algo::packed::{GemmForm, Side};
 use crate::describe::{BLOCK, ConvDesc, Layout};
 use crate::tile::gemm_table::GemmTile;
 use crate::work::parts::SplitUnits;
@@ -29,7 +29,7 @@ pub(crate) enum Lookahead {
 /// The decisions.
 pub(crate) struct GemmSchedule {
     pub(crate) tile: &'static GemmTile,
-    pub(crate) shape: GemmShape,
+    pub(crate) form: GemmForm,
     pub(crate) source: PixelSource,
     /// Whether the layout lets all images be one row of pixels.
     pub(crate) mergeable: bool,
@@ -41,19 +41,24 @@ pub(crate) struct GemmSchedule {
 }
 
 impl GemmSchedule {
+    /// Pixels of a whole tile.
+    pub(crate) fn tile_pixels(&self) -> usize {
+        tile_pixels(self.tile, self.form.side)
+    }
+
     pub(crate) fn split_units(&self, desc: &ConvDesc) -> SplitUnits {
-        let (pixels, channels) = (self.shape.tile_pixels, self.shape.panels.width);
+        let (pixels, channels) = (self.tile_pixels(), self.form.panels.width);
         // What is packed would be packed by each part.
         let in_place = self.source != PixelSource::Packed;
-        SplitUnits { pixels, channels, channels_first: in_place && self.shape.outweighs_image(desc) }
+        SplitUnits { pixels, channels, channels_first: in_place && self.form.outweighs_image(desc) }
     }
 
     /// A packed stretch; a 1x1 on NCHW packs one tile at a time, and only those that it cannot read in place.
     pub(crate) fn workspace_len(&self) -> usize {
-        let k = self.shape.k.min(self.k_block).next_multiple_of(BLOCK);
-        match (self.source, self.shape.side) {
+        let k = self.form.k.min(self.k_block).next_multiple_of(BLOCK);
+        match (self.source, self.form.side) {
             (PixelSource::Packed, _) => k * self.stretch,
-            (PixelSource::Image(_), Side::Rows) => k * self.shape.tile_pixels,
+            (PixelSource::Image(_), Side::Rows) => k * self.tile_pixels(),
             (PixelSource::Image(_), Side::Columns) => 0,
         }
     }
@@ -61,29 +66,29 @@ impl GemmSchedule {
     pub(crate) fn estimate(&self, desc: &ConvDesc, share: &ThreadShare) -> PlanEstimate {
         let part = LargestPart::new(desc, &self.split_units(desc), self.mergeable, share.parts);
         PlanEstimate {
-            packed_bytes: self.shape.bytes(),
+            packed_bytes: self.form.bytes(),
             workspace_len: self.workspace_len(),
             work: self.work(desc, &part, share),
         }
     }
 
     fn work(&self, desc: &ConvDesc, part: &LargestPart, share: &ThreadShare) -> Work {
-        let mut work = Work::new(match (self.source, self.shape.side) {
+        let mut work = Work::new(match (self.source, self.form.side) {
             (PixelSource::Packed, Side::Columns) => Family::Im2colColumns,
             (PixelSource::Packed, Side::Rows) => Family::Im2colRows,
             (PixelSource::Image(_), Side::Columns) => Family::PointwiseColumns,
             (PixelSource::Image(_), Side::Rows) => Family::PointwiseRows,
         });
-        let k = self.shape.k as f64;
-        let k_blocks = self.shape.k.div_ceil(self.k_block) as f64;
-        let panels = part.panels(self.shape.panels.width);
+        let k = self.form.k as f64;
+        let k_blocks = self.form.k.div_ceil(self.k_block) as f64;
+        let panels = part.panels(self.form.panels.width);
         let tiles = part.images * self.tiles(part.pixels);
-        let width = self.shape.panels.width as f64;
-        let vectors = match self.shape.side {
+        let width = self.form.panels.width as f64;
+        let vectors = match self.form.side {
             Side::Columns => width / self.tile.shape.lanes as f64,
-            Side::Rows => (self.shape.tile_pixels / self.tile.shape.lanes) as f64,
+            Side::Rows => (self.tile_pixels() / self.tile.shape.lanes) as f64,
         };
-        let rows = match self.shape.side {
+        let rows = match self.form.side {
             Side::Columns => part.images * part.pixels / tiles,
             Side::Rows => width,
         };
@@ -95,7 +100,7 @@ impl GemmSchedule {
             PixelSource::Image(access) if access.unbroken != usize::MAX => {
                 part.images * part.pixels / access.unbroken as f64
             }
-            _ if self.source == PixelSource::Packed && self.shape.side == Side::Columns => tiles,
+            _ if self.source == PixelSource::Packed && self.form.side == Side::Columns => tiles,
             _ => stretches,
         };
         work.add(Term::Call, panels * k_blocks * strips.max(stretches) + stretches * k_blocks * part.groups);
@@ -106,7 +111,7 @@ impl GemmSchedule {
     }
 
     fn tiles(&self, pixels: f64) -> f64 {
-        let most = self.shape.tile_pixels as f64;
+        let most = self.tile_pixels() as f64;
         match self.source {
             PixelSource::Image(access)
                 if access.unbroken != usize::MAX && (access.unbroken as f64) < pixels =>
@@ -122,7 +127,7 @@ impl GemmSchedule {
     fn pack(&self, desc: &ConvDesc, part: &LargestPart, tiles: f64, work: &mut Work) {
         let window = (desc.kernel().h * desc.kernel().w) as f64;
         let elements = part.groups * part.images * part.pixels * window * part.ins as f64;
-        match (self.source, self.shape.side) {
+        match (self.source, self.form.side) {
             (PixelSource::Packed, Side::Columns) if desc.layout() == Layout::Nchw => {
                 work.add(Term::Gather, elements);
             }
@@ -139,7 +144,7 @@ impl GemmSchedule {
                 work.add(Term::Gather, strided);
             }
             (PixelSource::Image(_), Side::Rows) => {
-                let rest = part.pixels % self.shape.tile_pixels as f64;
+                let rest = part.pixels % self.tile_pixels() as f64;
                 work.add(Term::Pack, part.groups * part.images * (rest / 16.0).ceil() * part.ins as f64);
             }
             (PixelSource::Image(_), Side::Columns) => {}
@@ -148,7 +153,7 @@ impl GemmSchedule {
 
     fn traffic(&self, part: &LargestPart, stretches: f64, panels: f64, share: &ThreadShare, work: &mut Work) {
         let float = size_of::<f32>() as f64;
-        let (k, width) = (self.shape.k as f64, self.shape.panels.width as f64);
+        let (k, width) = (self.form.k as f64, self.form.panels.width as f64);
         let weights = panels * k * width * float;
         let workspace = (self.workspace_len() as f64) * float;
         let all = weights + part.input_bytes + part.output_bytes + workspace;
@@ -164,7 +169,7 @@ impl GemmSchedule {
         let panel = k.min(self.k_block as f64) * width * float;
         let near = stretch.min(k.min(self.k_block as f64) * self.stretch as f64 * float);
         traffic.add(pixels * (of_group - 1.0), near + panel, caches);
-        let tiles = part.images * part.pixels / self.shape.tile_pixels as f64;
+        let tiles = part.images * part.pixels / self.tile_pixels() as f64;
         traffic.add((tiles - passes).max(0.0) * weights, 2.0 * panel, caches);
         if self.source == PixelSource::Packed {
             traffic.add(2.0 * pixels, near, caches);
@@ -177,4 +182,12 @@ impl GemmSchedule {
 pub(crate) fn step(rows: f64, vectors: f64) -> f64 {
     const LATENCY: f64 = 8.0;
     (rows * vectors).max(rows + vectors).max(LATENCY)
+}
+
+/// Pixels of a whole tile whose other operand is the filter, as its `side`.
+pub(crate) fn tile_pixels(tile: &GemmTile, side: Side) -> usize {
+    match side {
+        Side::Columns => tile.rows(),
+        Side::Rows => tile.columns(),
+    }
 }

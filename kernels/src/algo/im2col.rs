@@ -4,9 +4,10 @@
 //! Where channels are neighbours K runs `(kh, kw, c)`, so that packing copies runs of channels; in NCHW it runs
 //! `(c, kh, kw)`, the filter's own order, and packing copies runs of pixels.
 
-use super::gemm_schedule::{GemmSchedule, Lookahead, PixelSource};
+use super::gemm_schedule::{GemmSchedule, Lookahead, PixelSource, tile_pixels};
 use super::pixels::{MOST_COLUMNS, MOST_ROWS};
-use crate::algo::packed::GemmShape;
+use crate::algo::packed::GemmForm;
+use crate::algo::tap_order::TapOrder;
 use crate::describe::{BLOCK, ConvDesc};
 use crate::tile::table::KernelSet;
 
@@ -19,17 +20,19 @@ const STRETCH_LEN: usize = 64 << 10;
 pub(crate) fn schedule(desc: &ConvDesc, kernels: &'static KernelSet) -> GemmSchedule {
     let tile = &kernels.gemm[0];
     assert!(tile.rows() <= MOST_ROWS && tile.columns() <= MOST_COLUMNS);
-    let shape = GemmShape::new(desc, &tile.shape, desc.output_layout());
-    let k = shape.k.min(K_BLOCK).next_multiple_of(BLOCK);
-    let most = (STRETCH_LEN / k).max(shape.tile_pixels) / shape.tile_pixels;
+    let layout = desc.output_layout();
+    let form = GemmForm::new(desc, &tile.shape, layout, TapOrder::of_product(desc, layout));
+    let tile_pixels = tile_pixels(tile, form.side);
+    let k = form.k.min(K_BLOCK).next_multiple_of(BLOCK);
+    let most = (STRETCH_LEN / k).max(tile_pixels) / tile_pixels;
     let pixels = desc.output().h * desc.output().w;
-    let stretch = most.min(pixels.div_ceil(shape.tile_pixels)) * shape.tile_pixels;
+    let stretch = most.min(pixels.div_ceil(tile_pixels)) * tile_pixels;
     // Packing brings the pixels near; the weights are far if all of them are more than the second level holds.
-    let far = shape.bytes() > (1 << 20);
+    let far = form.bytes() > (1 << 20);
     let ahead = if far { Lookahead::Weights } else { Lookahead::Nothing };
     GemmSchedule {
         tile,
-        shape,
+        form,
         source: PixelSource::Packed,
         mergeable: false,
         k_block: K_BLOCK,

@@ -6,6 +6,7 @@
 pub(crate) mod depthwise;
 pub(crate) mod direct;
 pub(crate) mod fft;
+mod form;
 pub(crate) mod gemm;
 pub(crate) mod gemm_schedule;
 pub(crate) mod grid;
@@ -16,19 +17,24 @@ pub(crate) mod pixels;
 pub(crate) mod planes;
 pub(crate) mod pointwise;
 pub(crate) mod reference;
+mod tap_order;
 pub(crate) mod winograd;
 
-use crate::describe::{
-    Algorithm, AlgorithmKind, BLOCK, ConvDesc, ConvError, PixelView, Unsupported, Weights,
-};
+use crate::describe::{Algorithm, AlgorithmKind, BLOCK, ConvDesc, ConvError, PixelView, Unsupported};
 use crate::simd::LINE;
 use crate::tile::output::OutputRegion;
 use crate::tile::table::KernelSet;
 use crate::work::parts::SplitUnits;
 use crate::work::prices::Typical;
 use crate::work::{PlanEstimate, ThreadShare};
+use depthwise::DepthwiseForm;
+use direct::DirectSchedule;
+use fft::{FftSchedule, SpectraForm};
+pub(crate) use form::{Form, Packed};
+use gemm_schedule::GemmSchedule;
 pub(crate) use operands::Operands;
-use std::ops::Range;
+use reference::PlainForm;
+use winograd::WinogradSchedule;
 
 impl Algorithm {
     /// Whether this algorithm can do `desc`, or why not.
@@ -47,7 +53,84 @@ impl Algorithm {
     }
 }
 
-/// A prepared algorithm, its weights packed: one variant per driver.
+/// What an algorithm decides for a problem before it sees weights: one variant per driver.
+pub(crate) enum Schedule {
+    Reference,
+    Gemm(GemmSchedule),
+    Direct(DirectSchedule),
+    Depthwise,
+    Winograd(WinogradSchedule),
+    Fft(FftSchedule),
+}
+
+impl Schedule {
+    /// The decisions of `algorithm`, which must support `desc`, as it cuts the problem for a `typical` machine.
+    pub(crate) fn new(
+        algorithm: Algorithm,
+        desc: &ConvDesc,
+        kernels: &'static KernelSet,
+        typical: &Typical,
+    ) -> Self {
+        match algorithm.kind() {
+            AlgorithmKind::Reference => Self::Reference,
+            AlgorithmKind::Im2colGemm => Self::Gemm(im2col::schedule(desc, kernels)),
+            AlgorithmKind::Pointwise => Self::Gemm(pointwise::schedule(desc, kernels)),
+            AlgorithmKind::Direct => Self::Direct(DirectSchedule::new(desc, kernels)),
+            AlgorithmKind::Depthwise => Self::Depthwise,
+            AlgorithmKind::Winograd(outputs) => {
+                Self::Winograd(WinogradSchedule::new(desc, outputs, &kernels.winograd))
+            }
+            AlgorithmKind::Fft => Self::Fft(fft::schedule(desc, kernels.fft(), typical)),
+        }
+    }
+
+    /// The form in which the driver reads the weights.
+    pub(crate) fn form(&self, desc: &ConvDesc, kernels: &'static KernelSet) -> Form {
+        match self {
+            Self::Reference => Form::Plain(PlainForm::new(desc)),
+            Self::Gemm(schedule) => Form::Gemm(schedule.form),
+            Self::Direct(schedule) => Form::Gemm(schedule.form),
+            Self::Depthwise => Form::Depthwise(DepthwiseForm::new(desc, kernels.depthwise().lanes())),
+            Self::Winograd(schedule) => Form::Winograd(schedule.form),
+            Self::Fft(schedule) => Form::Spectra(SpectraForm::new(desc, schedule)),
+        }
+    }
+
+    /// The driver, with weights `packed` in its [`form`](Self::form).
+    ///
+    /// # Panics
+    /// If they are packed in another: a defect of this library.
+    pub(crate) fn driver(
+        self,
+        desc: &ConvDesc,
+        kernels: &'static KernelSet,
+        packed: Packed,
+    ) -> Result<Driver, ConvError> {
+        Ok(match (self, packed) {
+            (Self::Reference, Packed::Plain(weights)) => {
+                Driver::Reference(reference::Reference::new(desc, weights))
+            }
+            (Self::Gemm(schedule), Packed::Gemm(weights)) => {
+                Driver::Gemm(gemm::GemmConv::new(desc, schedule, weights))
+            }
+            (Self::Direct(schedule), Packed::Gemm(weights)) => {
+                Driver::Direct(direct::DirectConv::new(desc, schedule, weights, kernels)?)
+            }
+            (Self::Depthwise, Packed::Depthwise(weights)) => {
+                Driver::Depthwise(depthwise::Depthwise::new(desc, weights, kernels))
+            }
+            (Self::Winograd(schedule), Packed::Winograd(weights)) => {
+                Driver::Winograd(Box::new(winograd::WinogradConv::new(desc, schedule, weights, kernels)))
+            }
+            (Self::Fft(schedule), Packed::Spectra(spectra)) => {
+                Driver::Fft(Box::new(fft::FftConv::new(desc, schedule, spectra, kernels)))
+            }
+            _ => unreachable!("weights are packed in the form of the schedule"),
+        })
+    }
+}
+
+/// A prepared algorithm with its packed weights: one variant per driver.
 pub(crate) enum Driver {
     Reference(reference::Reference),
     Gemm(gemm::GemmConv),
@@ -57,38 +140,7 @@ pub(crate) enum Driver {
     Fft(Box<fft::FftConv>),
 }
 
-/// Packs `weights` for `algorithm`, which must support `desc`, as it cuts it for a `typical` machine. The filter may be empty if it [`takes_parts`].
-pub(crate) fn prepare(
-    algorithm: Algorithm,
-    desc: &ConvDesc,
-    weights: &Weights<'_>,
-    kernels: &'static KernelSet,
-    typical: &Typical,
-) -> Result<Driver, ConvError> {
-    let gemm = |schedule| Ok(Driver::Gemm(gemm::GemmConv::new(desc, weights, schedule)?));
-    let mut driver = match algorithm.kind() {
-        AlgorithmKind::Reference => Driver::Reference(reference::Reference::new(desc, weights)?),
-        AlgorithmKind::Im2colGemm => gemm(im2col::schedule(desc, kernels))?,
-        AlgorithmKind::Pointwise => gemm(pointwise::schedule(desc, kernels))?,
-        AlgorithmKind::Direct => Driver::Direct(direct::DirectConv::new(desc, weights, kernels)?),
-        AlgorithmKind::Depthwise => Driver::Depthwise(depthwise::Depthwise::new(desc, weights, kernels)?),
-        AlgorithmKind::Winograd(outputs) => {
-            Driver::Winograd(Box::new(winograd::WinogradConv::new(desc, weights, outputs, kernels)?))
-        }
-        AlgorithmKind::Fft => Driver::Fft(Box::new(fft::FftConv::new(desc, weights, kernels, typical)?)),
-    };
-    if takes_parts(algorithm) && !weights.filter.is_empty() {
-        driver.fill(0..desc.output().c, weights.filter)?;
-    }
-    Ok(driver)
-}
-
-/// Whether [`prepare`] can do without a filter, which is then given in parts: [`Driver::fill`].
-pub(crate) fn takes_parts(algorithm: Algorithm) -> bool {
-    !matches!(algorithm.kind(), AlgorithmKind::Reference | AlgorithmKind::Depthwise | AlgorithmKind::Fft)
-}
-
-/// What [`prepare`] would need and do, with nothing packed: `algorithm` must support `desc`.
+/// What `algorithm`, which must support `desc`, would need and do.
 pub(crate) fn estimate(
     algorithm: Algorithm,
     desc: &ConvDesc,
@@ -114,17 +166,6 @@ fn whole_lines(len: usize) -> usize {
 }
 
 impl Driver {
-    /// Packs the filters of some output channels into a plan that was made without any, of an algorithm that
-    /// [`takes_parts`].
-    pub(crate) fn fill(&mut self, channels: Range<usize>, filters: &[f32]) -> Result<(), ConvError> {
-        match self {
-            Self::Gemm(gemm) => gemm.fill(channels, filters),
-            Self::Direct(direct) => direct.fill(channels, filters),
-            Self::Winograd(winograd) => winograd.fill(channels, filters),
-            Self::Reference(_) | Self::Depthwise(_) | Self::Fft(_) => Ok(()),
-        }
-    }
-
     /// Whether all images may be treated as one long row of pixels, given the views of the actual tensors.
     pub(crate) fn merges(&self, views: &[PixelView]) -> bool {
         match self {
@@ -191,14 +232,11 @@ impl Driver {
         }
     }
 
-    pub(crate) fn packed_bytes(&self) -> usize {
+    /// Bytes of tables that the driver has besides its packed weights.
+    pub(crate) fn table_bytes(&self) -> usize {
         match self {
-            Self::Reference(reference) => reference.packed_bytes(),
-            Self::Gemm(gemm) => gemm.weights.bytes(),
-            Self::Direct(direct) => direct.packed_bytes(),
-            Self::Depthwise(depthwise) => depthwise.packed_bytes(),
-            Self::Winograd(winograd) => winograd.packed_bytes(),
-            Self::Fft(fft) => fft.packed_bytes(),
+            Self::Fft(fft) => fft.table_bytes(),
+            _ => 0,
         }
     }
 

@@ -1,7 +1,8 @@
 //! [`GemmWeights`]: a filter in the order in which a GEMM tile reads it, bias and slopes beside it.
 
-use crate::describe::{BLOCK, ConvDesc, ConvError, Layout, Weights};
-use crate::memory::{Buffer, try_collect, try_vec};
+use super::tap_order::TapOrder;
+use crate::describe::{Activation, BLOCK, ConvDesc, ConvError, EpilogueSpec, Layout, Weights};
+use crate::memory::{Buffer, try_vec};
 use crate::tile::gemm_table::{ColumnsOf, RowsOf};
 use crate::tile::shape::{TileShape, even_piece};
 use std::ops::Range;
@@ -10,7 +11,7 @@ use std::ops::Range;
 pub(crate) const PACKED: &str = "packed weights";
 
 /// Which operand of the tile the filter is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Side {
     /// Vectors of output channels: outputs whose channels are neighbours (NHWC, Nchw16c).
     Columns,
@@ -26,8 +27,8 @@ pub(crate) struct Panel {
     pub(crate) hi: usize,
 }
 
-/// How output channels are cut into panels, and what that takes: known before there are weights.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How output channels are cut into panels, and how much room they take. No weights are needed to know it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct PanelShape {
     /// Columns (or rows) of a panel.
     pub(crate) width: usize,
@@ -38,8 +39,25 @@ pub(crate) struct PanelShape {
     groups: usize,
     /// Channels of a group.
     per_group: usize,
-    /// See [`EpilogueSpec::per_channel`](crate::EpilogueSpec::per_channel).
-    per_channel: usize,
+    per_channel: PerChannel,
+}
+
+/// Which numbers an output channel has besides its filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct PerChannel {
+    bias: bool,
+    slope: bool,
+}
+
+impl PerChannel {
+    pub(crate) fn of(epilogue: &EpilogueSpec) -> Self {
+        Self { bias: epilogue.bias, slope: epilogue.activation == Activation::PRelu }
+    }
+
+    /// Elements of bias and of slopes, if each has so many where there are any.
+    pub(crate) fn lens(self, each: usize) -> [usize; 2] {
+        [self.bias, self.slope].map(|has| if has { each } else { 0 })
+    }
 }
 
 impl PanelShape {
@@ -65,7 +83,7 @@ impl PanelShape {
             }
             Layout::Nchw16c | Layout::Nhwc => (shape.columns_for(per_group), 1),
         };
-        let per_channel = desc.epilogue().per_channel();
+        let per_channel = PerChannel::of(&desc.epilogue());
         let panels = Self { width, align, count: 0, groups, per_group, per_channel };
         // A group begins in its block where the one `align` groups before it does, so only that many need counting.
         let of_groups =
@@ -86,34 +104,33 @@ impl PanelShape {
         (start / self.align * self.align..end).step_by(self.width)
     }
 
+    /// Elements of packed bias and of packed slopes.
+    pub(crate) fn lens(&self) -> [usize; 2] {
+        self.per_channel.lens(self.count.saturating_mul(self.width))
+    }
+
     /// Bytes of bias and slopes.
     pub(crate) fn bytes(&self) -> usize {
-        self.count
-            .saturating_mul(self.width)
-            .saturating_mul(self.per_channel)
-            .saturating_mul(size_of::<f32>())
+        let [bias, slope] = self.lens();
+        bias.saturating_add(slope).saturating_mul(size_of::<f32>())
     }
 }
 
-/// How a filter is packed for a GEMM tile: known before there are weights.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct GemmShape {
+/// How a filter is packed for a GEMM tile. No weights are needed to know it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct GemmForm {
     pub(crate) side: Side,
     /// Steps of K of one group.
     pub(crate) k: usize,
     pub(crate) panels: PanelShape,
-    /// Pixels of a whole tile: what the filter is not.
-    pub(crate) tile_pixels: usize,
+    order: TapOrder,
 }
 
-impl GemmShape {
-    /// `layout` is the output's, as the driver sees it.
-    pub(crate) fn new(desc: &ConvDesc, shape: &TileShape, layout: Layout) -> Self {
-        let (side, tile_pixels) = match layout {
-            Layout::Nchw => (Side::Rows, shape.columns()),
-            _ => (Side::Columns, shape.rows),
-        };
-        Self { side, k: desc.taps(), panels: PanelShape::new(desc, shape, layout), tile_pixels }
+impl GemmForm {
+    /// The form that tiles of `shape` read in `order`. `layout` is the output's, as the driver sees it.
+    pub(crate) fn new(desc: &ConvDesc, shape: &TileShape, layout: Layout, order: TapOrder) -> Self {
+        let side = if layout == Layout::Nchw { Side::Rows } else { Side::Columns };
+        Self { side, k: desc.taps(), panels: PanelShape::new(desc, shape, layout), order }
     }
 
     fn panel_len(&self) -> usize {
@@ -134,6 +151,12 @@ impl GemmShape {
     /// Elements of all panels.
     fn len(&self) -> usize {
         self.panels.count.saturating_mul(self.panel_len())
+    }
+
+    /// Elements of the filter, of bias and of slopes.
+    pub(crate) fn lens(&self) -> [usize; 3] {
+        let [bias, slope] = self.panels.lens();
+        [self.len(), bias, slope]
     }
 
     /// Bytes of everything packed.
@@ -160,8 +183,8 @@ pub(crate) struct Panels {
 }
 
 impl Panels {
-    /// Cuts the channels as `shape` says, and packs the bias and slopes of `weights`.
-    pub(crate) fn new(weights: &Weights<'_>, shape: &PanelShape) -> Result<Self, ConvError> {
+    /// Cuts the channels as `shape` says. `bias` and `slope` are packed, or zeros until [`pack`](Self::pack).
+    pub(crate) fn new(shape: &PanelShape, [bias, slope]: [Buffer; 2]) -> Result<Self, ConvError> {
         let width = shape.width;
         let (mut panels, mut groups) = (try_vec("panels", shape.count)?, try_vec("groups", shape.groups)?);
         for group in 0..shape.groups {
@@ -173,17 +196,24 @@ impl Panels {
             }));
             groups.push(first..panels.len());
         }
-        let per_channel = |from: Option<&[f32]>| {
-            let Some(from) = from else { return Ok(Buffer::empty()) };
-            let mut to = Buffer::zeroed_for("bias and slopes", panels.len().saturating_mul(width))?;
-            for (to, panel) in to.chunks_exact_mut(width).zip(&panels) {
+        Ok(Self { width, panels, groups, bias, slope })
+    }
+
+    /// Packs the bias and the slopes of `weights`.
+    pub(crate) fn pack(&mut self, weights: &Weights<'_>) {
+        let Self { width, panels, bias, slope, .. } = self;
+        for (to, from) in [(bias, weights.bias), (slope, weights.slope)] {
+            let Some(from) = from else { continue };
+            for (to, panel) in to.chunks_exact_mut(*width).zip(&*panels) {
                 let channels = panel.channel + panel.lo..panel.channel + panel.hi;
                 to[panel.lo..panel.hi].copy_from_slice(&from[channels]);
             }
-            Ok(to)
-        };
-        let (bias, slope) = (per_channel(weights.bias)?, per_channel(weights.slope)?);
-        Ok(Self { width, panels, groups, bias, slope })
+        }
+    }
+
+    /// The packed bias and the packed slopes.
+    pub(crate) fn buffers(&self) -> [&Buffer; 2] {
+        [&self.bias, &self.slope]
     }
 
     /// Channels from the start of one panel to the next.
@@ -223,11 +253,6 @@ impl Panels {
         };
         (&self.bias[of(&self.bias)], &self.slope[of(&self.slope)])
     }
-
-    /// Bytes of bias and slopes.
-    pub(crate) fn bytes(&self) -> usize {
-        self.bias.bytes() + self.slope.bytes()
-    }
 }
 
 /// A subnormal weight is flushed to zero: one subnormal operand slows an FMA down a hundredfold on some CPUs.
@@ -239,43 +264,47 @@ pub(crate) fn flushed(weight: f32) -> f32 {
 ///
 /// Columns: `[panel][k][width]`. Rows: `[panel][k / 16][width][16]`. Padding is zero, subnormals are [`flushed`].
 pub(crate) struct GemmWeights {
-    shape: GemmShape,
+    form: GemmForm,
     panels: Panels,
     data: Buffer,
 }
 
 impl GemmWeights {
-    /// Packs bias and slopes, and makes room for the filter: see [`fill`](Self::fill).
-    pub(crate) fn new(weights: &Weights<'_>, shape: GemmShape) -> Result<Self, ConvError> {
-        let panels = Panels::new(weights, &shape.panels)?;
-        let data = Buffer::zeroed_for(PACKED, shape.len())?;
-        Ok(Self { shape, panels, data })
+    /// The filter in `form`. The buffers are packed, or zeros until [`pack`](Self::pack) and [`fill`](Self::fill).
+    pub(crate) fn new(form: GemmForm, [data, bias, slope]: [Buffer; 3]) -> Result<Self, ConvError> {
+        Ok(Self { panels: Panels::new(&form.panels, [bias, slope])?, form, data })
     }
 
-    /// Packs the filters of some output channels; step `k` of a channel is element `order(k)` of its taps.
-    pub(crate) fn fill(
-        &mut self,
-        channels: Range<usize>,
-        filters: &[f32],
-        order: impl Fn(usize) -> usize,
-    ) -> Result<(), ConvError> {
-        let Self { shape, panels, data } = self;
-        let (k, len) = (shape.k, shape.panel_len());
-        let order = try_collect("order of the taps", (0..k).map(order))?;
+    /// See [`Panels::pack`].
+    pub(crate) fn pack(&mut self, weights: &Weights<'_>) {
+        self.panels.pack(weights);
+    }
+
+    /// Packs the filters of some output channels.
+    pub(crate) fn fill(&mut self, channels: Range<usize>, filters: &[f32]) -> Result<(), ConvError> {
+        let Self { form, panels, data } = self;
+        let (k, len) = (form.k, form.panel_len());
+        let order = form.order.taps(k)?;
         for (index, panel) in panels.of_channels(&channels) {
             let packed = &mut data[index * len..][..len];
             for i in panel.lo..panel.hi {
                 let taps = &filters[(panel.channel + i - channels.start) * k..][..k];
                 for step in 0..k {
-                    packed[shape.position(step, i)] = flushed(taps[order[step]]);
+                    packed[form.position(step, i)] = flushed(taps[order[step]]);
                 }
             }
         }
         Ok(())
     }
 
+    /// The packed filter, bias and slopes.
+    pub(crate) fn buffers(&self) -> [&Buffer; 3] {
+        let [bias, slope] = self.panels.buffers();
+        [&self.data, bias, slope]
+    }
+
     fn panel_len(&self) -> usize {
-        self.shape.panel_len()
+        self.form.panel_len()
     }
 
     /// See [`Panels::of_group`].
@@ -318,10 +347,5 @@ impl GemmWeights {
     /// Channels from the start of one panel to the next.
     pub(crate) fn width(&self) -> usize {
         self.panels.width()
-    }
-
-    /// Bytes of everything packed.
-    pub(crate) fn bytes(&self) -> usize {
-        self.data.bytes() + self.panels.bytes()
     }
 }

@@ -6,10 +6,11 @@
 //! product with `C*H*W` channels and one pixel, and a batch of one-pixel images is one image with a row of pixels:
 //! so fully connected layers end up here too.
 
-use super::gemm_schedule::{GemmSchedule, Lookahead, PixelSource};
+use super::gemm_schedule::{GemmSchedule, Lookahead, PixelSource, tile_pixels};
 use super::im2col;
 use super::pixels::Access;
-use crate::algo::packed::GemmShape;
+use crate::algo::packed::GemmForm;
+use crate::algo::tap_order::TapOrder;
 use crate::describe::{BLOCK, ConvDesc, Layout, Size2, Unsupported};
 use crate::tile::table::KernelSet;
 
@@ -58,11 +59,13 @@ pub(crate) fn schedule(desc: &ConvDesc, kernels: &'static KernelSet) -> GemmSche
     let rows = output.h * output.w * if mergeable { output.n } else { 1 };
     let tile =
         if layout == Layout::Nchw { &kernels.gemm[0] } else { kernels.gemm_tile_for(rows, desc.outs()) };
-    let shape = GemmShape::new(desc, &tile.shape, layout);
-    let (stretch, ahead) = order(&shape);
+    // The taps of a kernel that covers an NCHW image lie as the image does.
+    let order = TapOrder::of_product(desc, desc.output_layout());
+    let form = GemmForm::new(desc, &tile.shape, layout, order);
+    let (stretch, ahead) = stretch(&form, tile_pixels(tile, form.side));
     GemmSchedule {
         tile,
-        shape,
+        form,
         source: PixelSource::Image(access),
         mergeable,
         k_block: K_BLOCK,
@@ -74,14 +77,13 @@ pub(crate) fn schedule(desc: &ConvDesc, kernels: &'static KernelSet) -> GemmSche
 /// Pixels between two passes over the weights, and what to look ahead at. While all weights stay in the second cache
 /// level, a few tiles at a time keep their pixels in the first, and the image is what comes from afar; otherwise
 /// each panel of weights should be read as rarely as the image's share of the second level allows.
-fn order(shape: &GemmShape) -> (usize, Lookahead) {
+fn stretch(form: &GemmForm, tile: usize) -> (usize, Lookahead) {
     const SMALL_WEIGHTS: usize = 640 << 10;
     const IMAGE_SHARE: usize = 1 << 20;
-    let tile = shape.tile_pixels;
     let whole_tiles = |pixels: usize| (pixels / tile).max(4) * tile;
-    if shape.bytes() <= SMALL_WEIGHTS {
+    if form.bytes() <= SMALL_WEIGHTS {
         (whole_tiles(0), Lookahead::Pixels)
     } else {
-        (whole_tiles(IMAGE_SHARE / (shape.k * size_of::<f32>())), Lookahead::Weights)
+        (whole_tiles(IMAGE_SHARE / (form.k * size_of::<f32>())), Lookahead::Weights)
     }
 }

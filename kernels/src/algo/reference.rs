@@ -4,17 +4,70 @@
 //! It is itself tested against examples worked by hand (`tests/reference.rs`).
 
 use super::operands::Operands;
-use crate::describe::{ConvDesc, ConvError, Weights};
-use crate::memory::try_copy;
+use super::packed::PerChannel;
+use crate::describe::{ConvDesc, Weights};
+use crate::memory::Buffer;
 use crate::tile::output::OutputRegion;
 use crate::work::parts::SplitUnits;
 use crate::work::{Family, LargestPart, PlanEstimate, Term, ThreadShare, Work};
+use std::ops::Range;
+use std::sync::Arc;
 
 pub(crate) struct Reference {
     desc: ConvDesc,
-    filter: Vec<f32>,
-    bias: Vec<f32>,
-    slope: Vec<f32>,
+    weights: Arc<PlainWeights>,
+}
+
+/// A filter as it is given. No weights are needed to know it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct PlainForm {
+    taps: usize,
+    channels: usize,
+    per_channel: PerChannel,
+}
+
+impl PlainForm {
+    pub(crate) fn new(desc: &ConvDesc) -> Self {
+        let per_channel = PerChannel::of(&desc.epilogue());
+        Self { taps: desc.taps(), channels: desc.output().c, per_channel }
+    }
+
+    /// Elements of the filter, of bias and of slopes.
+    pub(crate) fn lens(&self) -> [usize; 3] {
+        let [bias, slope] = self.per_channel.lens(self.channels);
+        [self.channels * self.taps, bias, slope]
+    }
+}
+
+/// The copy of a filter, its bias and its slopes.
+pub(crate) struct PlainWeights {
+    form: PlainForm,
+    buffers: [Buffer; 3],
+}
+
+impl PlainWeights {
+    /// The buffers are packed, or zeros until [`pack`](Self::pack) and [`fill`](Self::fill).
+    pub(crate) fn new(form: PlainForm, buffers: [Buffer; 3]) -> Self {
+        Self { form, buffers }
+    }
+
+    /// Copies bias and slopes.
+    pub(crate) fn pack(&mut self, weights: &Weights<'_>) {
+        let [_, bias, slope] = &mut self.buffers;
+        bias.copy_from_slice(weights.bias.unwrap_or_default());
+        slope.copy_from_slice(weights.slope.unwrap_or_default());
+    }
+
+    /// Copies the filters of some output channels.
+    pub(crate) fn fill(&mut self, channels: Range<usize>, filters: &[f32]) {
+        let taps = self.form.taps;
+        self.buffers[0][channels.start * taps..channels.end * taps].copy_from_slice(filters);
+    }
+
+    /// The filter, bias and slopes.
+    pub(crate) fn buffers(&self) -> [&Buffer; 3] {
+        self.buffers.each_ref()
+    }
 }
 
 /// Everything that the choice wants to know.
@@ -25,36 +78,27 @@ pub(crate) fn estimate(desc: &ConvDesc, share: &ThreadShare) -> PlanEstimate {
     work.add(Term::Fma, outputs * desc.taps() as f64);
     work.add(Term::Tile, outputs);
     work.flops = 2.0 * desc.cost().macs as f64;
-    let packed = desc.filter_len() + desc.epilogue().per_channel() * desc.output().c;
-    PlanEstimate { packed_bytes: packed * size_of::<f32>(), workspace_len: 0, work }
+    let packed = PlainForm::new(desc).lens().into_iter().fold(0, usize::saturating_add);
+    PlanEstimate { packed_bytes: packed.saturating_mul(size_of::<f32>()), workspace_len: 0, work }
 }
 
 impl Reference {
-    pub(crate) fn new(desc: &ConvDesc, weights: &Weights<'_>) -> Result<Self, ConvError> {
-        let copy = |values: Option<&[f32]>| try_copy("bias and slopes", values.unwrap_or_default());
-        Ok(Self {
-            desc: *desc,
-            filter: try_copy("filter", weights.filter)?,
-            bias: copy(weights.bias)?,
-            slope: copy(weights.slope)?,
-        })
-    }
-
-    pub(crate) fn packed_bytes(&self) -> usize {
-        (self.filter.len() + self.bias.len() + self.slope.len()) * size_of::<f32>()
+    pub(crate) fn new(desc: &ConvDesc, weights: Arc<PlainWeights>) -> Self {
+        Self { desc: *desc, weights }
     }
 
     pub(crate) fn run(&self, operands: &Operands<'_>, region: &mut OutputRegion<'_>) {
         let width = self.desc.output().w;
+        let [_, bias, slope] = self.weights.buffers();
         for n in region.images.clone() {
             for o in region.channels.clone() {
                 for p in region.pixels.clone() {
                     let mut sum = self.sum(operands, n, o, p / width, p % width);
-                    sum += self.bias.get(o).copied().map_or(0.0, f64::from);
+                    sum += bias.get(o).copied().map_or(0.0, f64::from);
                     if let Some(residual) = &operands.residual {
                         sum += f64::from(residual.data[residual.view.offset(n, o, p)]);
                     }
-                    let slope = self.slope.get(o).copied().map_or(0.0, f64::from);
+                    let slope = slope.get(o).copied().map_or(0.0, f64::from);
                     region.put(n, o, p, self.desc.epilogue().activation.eval(sum, slope) as f32);
                 }
             }
@@ -76,7 +120,7 @@ impl Reference {
                 for c in 0..channels {
                     let from = operands.input.view.offset(n, first_channel + c, row * input.w + column);
                     let tap = ((o * channels + c) * kernel.h + i) * kernel.w + j;
-                    sum += f64::from(operands.input.data[from]) * f64::from(self.filter[tap]);
+                    sum += f64::from(operands.input.data[from]) * f64::from(self.weights.buffers[0][tap]);
                 }
             }
         }

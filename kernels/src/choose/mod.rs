@@ -17,5 +17,5 @@ pub use model::{Candidate, Choice, Numerics, Rejection, Select};
 pub(crate) use model::{Limits, choose};
 pub use profile::Profile;
 pub use terms::{Bound, Comparison, Difference, Terms};
-pub(crate) use wisdom::WisdomKey;
 pub use wisdom::{Loaded, Wisdom};
+pub(crate) use wisdom::{WisdomKey, cpu_model};

@@ -75,6 +75,8 @@ pub enum Rejection {
     LastResort,
     /// It can, and was slower when both were timed.
     Measured,
+    /// It can, and the filter's weights were dropped before they were packed for it.
+    NotPacked,
     /// Another one was forced.
     NotForced,
 }
@@ -90,6 +92,7 @@ impl fmt::Display for Rejection {
             Self::Slower => write!(f, "slower"),
             Self::LastResort => write!(f, "the oracle is the last resort: scalar, its sums are f64"),
             Self::Measured => write!(f, "slower when timed"),
+            Self::NotPacked => write!(f, "its weights were not packed before the original ones were dropped"),
             Self::NotForced => write!(f, "another algorithm was forced"),
         }
     }
@@ -128,6 +131,29 @@ impl Choice {
 
     fn of(&self, algorithm: Algorithm) -> Option<&Candidate> {
         self.candidates.iter().find(|candidate| candidate.algorithm == algorithm)
+    }
+
+    /// The chosen algorithm and those that are only slower by the model: the fastest first.
+    pub(crate) fn allowed(&self) -> impl Iterator<Item = &Candidate> {
+        self.candidates.iter().filter(|candidate| {
+            let against = self.rejected.iter().find(|&&(other, _)| other == candidate.algorithm);
+            matches!(against, None | Some((_, Rejection::Slower)))
+        })
+    }
+
+    /// The same choice among the algorithms for which weights are `packed`; `None` if there are none.
+    pub(crate) fn among(mut self, packed: impl Fn(Algorithm) -> bool) -> Option<Self> {
+        let (with, without): (Vec<_>, Vec<_>) =
+            self.allowed().map(|candidate| candidate.algorithm).partition(|&algorithm| packed(algorithm));
+        let &algorithm = with.first()?;
+        if algorithm != self.algorithm {
+            self.reason = "the fastest whose weights are packed";
+        }
+        self.algorithm = algorithm;
+        self.rejected.retain(|(other, _)| *other != algorithm && !without.contains(other));
+        self.rejected.extend(without.into_iter().map(|other| (other, Rejection::NotPacked)));
+        self.rejected.sort_by_key(|&(algorithm, _)| algorithm as u8);
+        Some(self)
     }
 
     /// The prediction of `algorithm` beside that of the chosen one; `None` if it cannot do the problem, or is the chosen one.

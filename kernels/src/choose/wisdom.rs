@@ -10,6 +10,7 @@ mod file;
 mod key;
 
 use crate::describe::Algorithm;
+pub(crate) use cpu::model as cpu_model;
 pub(crate) use key::WisdomKey;
 use std::collections::HashMap;
 use std::fmt;

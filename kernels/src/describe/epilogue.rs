@@ -139,9 +139,4 @@ impl EpilogueSpec {
     pub const fn bias(activation: Activation) -> Self {
         Self { bias: true, residual: false, activation }
     }
-
-    /// Numbers that an output channel has besides its filter: bias, slope.
-    pub(crate) fn per_channel(&self) -> usize {
-        usize::from(self.bias) + usize::from(self.activation == Activation::PRelu)
-    }
 }

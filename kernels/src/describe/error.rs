@@ -3,6 +3,7 @@
 use super::algorithm::{Algorithm, Unsupported};
 use super::isa::Isa;
 use super::shape::{Layout, Shape4, Size2};
+use super::weights::FilterShape;
 use std::fmt;
 
 /// Every way in which a call of this library can fail. Nothing in it panics on bad arguments.
@@ -84,6 +85,18 @@ pub enum ConvError {
         /// Bytes that it may have.
         limit: usize,
     },
+    /// A [`Filter`](crate::Filter) has other extents than the descriptor says.
+    FilterMismatch {
+        /// The extents in the descriptor.
+        expected: FilterShape,
+        /// The extents of the filter.
+        got: FilterShape,
+    },
+    /// A [`Filter`](crate::Filter) has dropped its weights, and did not pack them for this before.
+    WeightsDropped {
+        /// The algorithm that was asked for, or the fastest one that the options allow.
+        algorithm: Algorithm,
+    },
     /// The instruction set asked for is not there.
     IsaUnavailable {
         /// What was asked for.
@@ -150,6 +163,13 @@ impl fmt::Display for ConvError {
             Self::TooLarge { algorithm, what, needed, limit } => write!(
                 f,
                 "{what}: expected an algorithm that needs at most {limit} bytes, got {algorithm}, which needs {needed}"
+            ),
+            Self::FilterMismatch { expected, got } => {
+                write!(f, "filter: expected extents {expected}, got {got}")
+            }
+            Self::WeightsDropped { algorithm } => write!(
+                f,
+                "filter: expected weights packed for {algorithm}, got none, and the original weights were dropped"
             ),
             Self::IsaUnavailable { isa, best } => {
                 write!(f, "instruction set {isa}: expected one that this machine has (the best is {best})")

@@ -23,4 +23,4 @@ pub use shape::{BLOCK, Layout, Pad2, Shape4, Size2};
 pub(crate) use sizes::{check_positive, checked_product, window_output};
 pub use tensor::{Pitch, TensorMut, TensorRef};
 pub(crate) use tensor::{PixelRef, PixelView};
-pub use weights::Weights;
+pub use weights::{FilterShape, Weights};

@@ -1,9 +1,14 @@
-//! [`Weights`]: the borrowed numbers that a plan packs.
+//! [`Weights`]: the borrowed numbers of a convolution, and [`FilterShape`]: their extents.
 
-/// The trained numbers of a convolution. They are copied; the plan does not borrow them.
+use super::{ConvDesc, ConvError, Size2, check_positive, checked_product};
+use std::fmt;
+
+/// The trained numbers of a convolution, borrowed.
+///
+/// A plan packs a copy and does not keep the borrow.
 #[derive(Debug, Clone, Copy)]
 pub struct Weights<'a> {
-    /// `[O][C / groups][KH][KW]`, [`ConvDesc::filter_len`](super::ConvDesc::filter_len) elements.
+    /// The filter in OIHW order, `[O][C / groups][KH][KW]`: [`FilterShape::elements`] elements.
     pub filter: &'a [f32],
     /// One number per output channel, if and only if the epilogue has a bias.
     pub bias: Option<&'a [f32]>,
@@ -20,5 +25,75 @@ impl<'a> Weights<'a> {
     /// A filter with bias, without slopes.
     pub const fn with_bias(filter: &'a [f32], bias: &'a [f32]) -> Self {
         Self { filter, bias: Some(bias), slope: None }
+    }
+}
+
+/// The extents of a filter, `[O][C / groups][KH][KW]`: what a convolution knows without an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct FilterShape {
+    /// Output channels of all groups together.
+    pub out_channels: usize,
+    /// Input channels that one output channel reads: `C / groups`.
+    pub in_channels: usize,
+    /// Rows and columns of the kernel, without dilation.
+    pub kernel: Size2,
+    /// Groups, a divisor of the output channels.
+    pub groups: usize,
+}
+
+impl FilterShape {
+    /// One group: `out_channels` filters of `in_channels` input channels.
+    pub const fn new(out_channels: usize, in_channels: usize, kernel: Size2) -> Self {
+        Self { out_channels, in_channels, kernel, groups: 1 }
+    }
+
+    /// The filter of `groups` groups. The input then has `groups * in_channels` channels.
+    pub const fn groups(mut self, groups: usize) -> Self {
+        self.groups = groups;
+        self
+    }
+
+    /// Elements of the filter.
+    ///
+    /// # Errors
+    /// [`ConvError::InvalidField`] for an extent of zero or groups that do not divide the output channels,
+    /// [`ConvError::SizeOverflow`] if the address space cannot hold the filter.
+    pub fn elements(&self) -> Result<usize, ConvError> {
+        let Self { out_channels, in_channels, kernel, groups } = *self;
+        check_positive(&[
+            ("out_channels", out_channels),
+            ("in_channels", in_channels),
+            ("kernel.h", kernel.h),
+            ("kernel.w", kernel.w),
+            ("groups", groups),
+        ])?;
+        if !out_channels.is_multiple_of(groups) {
+            let expected = format!("a divisor of the {out_channels} output channels");
+            return Err(ConvError::field("groups", expected, groups));
+        }
+        checked_product("filter", &[out_channels, in_channels, kernel.h, kernel.w])
+    }
+
+    /// Channels of the input, of all groups together.
+    pub fn input_channels(&self) -> usize {
+        self.in_channels.saturating_mul(self.groups)
+    }
+}
+
+impl From<&ConvDesc> for FilterShape {
+    fn from(desc: &ConvDesc) -> Self {
+        Self::new(desc.output().c, desc.ins(), desc.kernel()).groups(desc.groups())
+    }
+}
+
+impl fmt::Display for FilterShape {
+    /// `64x32x3x3`, and `64x1x3x3 groups 64` if there is more than one group.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}x{}x{}", self.out_channels, self.in_channels, self.kernel)?;
+        if self.groups != 1 {
+            write!(f, " groups {}", self.groups)?;
+        }
+        Ok(())
     }
 }

@@ -38,7 +38,7 @@ pub(super) fn fastest(
     wisdom: Option<&Wisdom>,
 ) -> Result<(Choice, PreparedConv), ConvError> {
     let prepared = |choice: Choice| {
-        let conv = problem.prepare(choice.algorithm)?;
+        let conv = problem.prepare(choice.algorithm, true)?;
         Ok((choice, conv))
     };
     let rivals = rivals(&choice);
@@ -61,18 +61,17 @@ pub(super) fn fastest(
         wisdom.remember(key, times);
     }
     match timed.into_iter().find(|rival| rival.algorithm == judged.algorithm) {
-        Some(Rival { conv, .. }) => Ok((judged, conv)),
+        Some(Rival { conv, .. }) => {
+            problem.keep(&conv);
+            Ok((judged, conv))
+        }
         None => prepared(judged),
     }
 }
 
 /// What may be chosen, the fastest by the model first, as far as it has a chance.
 fn rivals(choice: &Choice) -> Vec<Algorithm> {
-    let is_allowed = |algorithm: Algorithm| {
-        let against = choice.rejected.iter().find(|&&(other, _)| other == algorithm);
-        matches!(against, None | Some((_, Rejection::Slower)))
-    };
-    let allowed: Vec<&Candidate> = choice.candidates.iter().filter(|c| is_allowed(c.algorithm)).collect();
+    let allowed: Vec<&Candidate> = choice.allowed().collect();
     let least = allowed.first().map_or(0.0, |candidate| candidate.estimate.seconds);
     let has_chance = |candidate: &&&Candidate| candidate.estimate.seconds <= HOPELESS * least;
     allowed.iter().filter(has_chance).take(MOST_CANDIDATES).map(|candidate| candidate.algorithm).collect()
@@ -171,7 +170,7 @@ impl Tensors {
 /// Times every rival, in turns; at least once each, and for about [`BUDGET`] in all.
 fn time(problem: &Problem<'_>, rivals: &[Algorithm]) -> Result<Vec<Rival>, ConvError> {
     let prepare = |&algorithm: &Algorithm| {
-        Ok(Rival { algorithm, conv: problem.prepare(algorithm)?, calls: 1, seconds: f64::INFINITY })
+        Ok(Rival { algorithm, conv: problem.prepare(algorithm, false)?, calls: 1, seconds: f64::INFINITY })
     };
     let mut prepared = rivals.iter().map(prepare).collect::<Result<Vec<_>, ConvError>>()?;
     let workspace = prepared.iter().fold(WorkspaceReq::default(), |all, rival| all.union(rival.conv.req));

@@ -1,5 +1,6 @@
 //! Step 3, plan: choose, pack, size the workspace. Everything that allocates happens here.
 
+mod filter;
 mod measured;
 mod oneshot;
 mod options;
@@ -11,9 +12,11 @@ use crate::choose::{Choice, Select, Wisdom};
 use crate::describe::{Algorithm, ConvDesc, ConvError, Isa, Weights};
 use crate::memory::{Workspace, WorkspaceReq};
 use crate::run::{ConvIo, PreparedConv, Threads};
+pub use filter::{Filter, PackedError};
 pub use oneshot::conv2d;
 pub use options::PlanOptions;
 pub use packing::Packing;
+pub use prepare::PlanWeights;
 use prepare::Problem;
 pub use report::PlanReport;
 use std::fmt;
@@ -42,8 +45,12 @@ impl ConvPlan {
     /// [`ConvError::TooLarge`] if what is not needs more memory than it may,
     /// [`ConvError::OutOfMemory`] for packed weights that the system has no room for,
     /// [`ConvError::InvalidField`] for zero threads.
-    pub fn new(desc: &ConvDesc, weights: Weights<'_>, options: &PlanOptions) -> Result<Self, ConvError> {
-        Self::plan(desc, &weights, options, None)
+    pub fn new<'a>(
+        desc: &ConvDesc,
+        weights: impl Into<PlanWeights<'a>>,
+        options: &PlanOptions,
+    ) -> Result<Self, ConvError> {
+        Self::plan(desc, weights.into(), options, None)
     }
 
     /// Begins a plan whose filters are given in parts: the same in the end as that of [`new`](Self::new) with all of
@@ -63,28 +70,28 @@ impl ConvPlan {
     ///
     /// # Errors
     /// As [`new`](Self::new).
-    pub fn with_wisdom(
+    pub fn with_wisdom<'a>(
         desc: &ConvDesc,
-        weights: Weights<'_>,
+        weights: impl Into<PlanWeights<'a>>,
         options: &PlanOptions,
         wisdom: &Wisdom,
     ) -> Result<Self, ConvError> {
-        Self::plan(desc, &weights, options, Some(wisdom))
+        Self::plan(desc, weights.into(), options, Some(wisdom))
     }
 
     fn plan(
         desc: &ConvDesc,
-        weights: &Weights<'_>,
+        weights: PlanWeights<'_>,
         options: &PlanOptions,
         wisdom: Option<&Wisdom>,
     ) -> Result<Self, ConvError> {
         let problem = Problem::new(desc, weights, options)?;
         problem.check_filter()?;
-        let choice = problem.choose()?;
+        let choice = problem.choose_packable()?;
         let (choice, conv) = match options.select {
             Select::Measured => measured::fastest(&problem, choice, wisdom)?,
             Select::Auto | Select::Force(_) => {
-                let conv = problem.prepare(choice.algorithm)?;
+                let conv = problem.prepare(choice.algorithm, true)?;
                 (choice, conv)
             }
         };
@@ -98,7 +105,7 @@ impl ConvPlan {
             choice,
             isa: problem.kernels.isa(),
             kernel: conv.driver.kernel_name(),
-            packed_bytes: conv.driver.packed_bytes(),
+            packed_bytes: conv.packed.bytes() + conv.driver.table_bytes(),
             workspace_bytes_per_thread: conv.req.per_thread_len * size_of::<f32>(),
             max_threads: conv.req.threads,
         };
@@ -126,7 +133,14 @@ impl ConvPlan {
     /// # Errors
     /// As [`new`](Self::new).
     pub fn choice(desc: &ConvDesc, options: &PlanOptions) -> Result<Choice, ConvError> {
-        Problem::new(desc, &Weights::filter(&[]), options)?.choose()
+        Problem::new(desc, Weights::filter(&[]).into(), options)?.choose()
+    }
+
+    /// A filter that has the packed weights of this plan and shares their memory, without the original weights.
+    ///
+    /// Plans for another batch, and as a rule for another image size, can be made from it.
+    pub fn filter(&self) -> Filter<'static> {
+        Filter::of_packed(&self.conv, self.report.isa)
     }
 
     /// The problem that this plan solves.

@@ -2,16 +2,17 @@
 
 use super::prepare::{Problem, check_len};
 use super::{ConvPlan, PlanOptions};
-use crate::algo;
-use crate::choose::{Select, Wisdom};
+use crate::algo::{Form, Packed, Schedule};
+use crate::choose::{Choice, Select, Wisdom};
 use crate::describe::{ConvDesc, ConvError, Weights};
 use crate::memory::{try_copy, try_vec};
+use crate::tile::detect::kernels;
 use std::ops::Range;
 
 /// Bytes of filters that are asked for at a time, if that is whole panels.
 const PART: usize = 1 << 20;
 
-/// A plan to be: [`ConvPlan::packing`] begins it, and it is given the filters of [`next`](Self::next) until there are
+/// A plan to be: [`ConvPlan::packing`] begins it, and it is given the filters of [`next_channels`](Self::next_channels) until there are
 /// none left. The filters of a fully connected layer may be most of a network; so only a part of them is in memory
 /// beside what is packed.
 ///
@@ -23,8 +24,8 @@ const PART: usize = 1 << 20;
 /// # fn main() -> Result<(), ConvError> {
 /// let desc = ConvDesc::builder(Shape4::new(1, 8, 14, 14), 40, Size2::square(1)).build()?;
 /// let mut packing = ConvPlan::packing(&desc, Weights::filter(&[]), &PlanOptions::default())?;
-/// while !packing.next().is_empty() {
-///     let channels = packing.next();
+/// while !packing.next_channels().is_empty() {
+///     let channels = packing.next_channels();
 ///     packing.fill(&vec![0.5; channels.len() * 8])?; // from a file, say
 /// }
 /// let plan = packing.finish()?;
@@ -40,8 +41,18 @@ pub struct Packing {
 }
 
 enum State {
-    Plan(Box<ConvPlan>),
+    Room(Box<Room>),
     Whole(Box<Whole>),
+}
+
+/// A chosen algorithm, and room for its packed weights.
+struct Room {
+    desc: ConvDesc,
+    options: PlanOptions,
+    choice: Choice,
+    schedule: Schedule,
+    form: Form,
+    packed: Packed,
 }
 
 /// All that a plan is made of.
@@ -60,14 +71,17 @@ impl Packing {
         options: &PlanOptions,
     ) -> Result<Self, ConvError> {
         check_len("filter", 0, weights.filter.len())?;
-        let problem = Problem::new(desc, weights, options)?;
+        let problem = Problem::new(desc, (*weights).into(), options)?;
         problem.check_per_channel()?;
         let choice = problem.choose()?;
         let mut step = (PART / desc.taps().saturating_mul(size_of::<f32>())).max(1);
-        let state = if options.select != Select::Measured && algo::takes_parts(choice.algorithm) {
-            let conv = problem.prepare(choice.algorithm)?;
-            step = step.next_multiple_of(conv.driver.split_units().channels);
-            State::Plan(Box::new(ConvPlan::of(&problem, choice, conv)))
+        let room = match options.select {
+            Select::Measured => None,
+            _ => problem.room(choice.algorithm, weights)?,
+        };
+        let state = if let Some((schedule, form, packed)) = room {
+            step = step.next_multiple_of(form.channels_of_part());
+            State::Room(Box::new(Room { desc: *desc, options: *options, choice, schedule, form, packed }))
         } else {
             let own =
                 |values: Option<&[f32]>| values.map(|values| try_copy("bias and slopes", values)).transpose();
@@ -80,26 +94,26 @@ impl Packing {
 
     fn desc(&self) -> &ConvDesc {
         match &self.state {
-            State::Plan(plan) => &plan.conv.desc,
+            State::Room(room) => &room.desc,
             State::Whole(whole) => &whole.desc,
         }
     }
 
     /// The output channels whose filters are to be given next; none if all are there.
-    pub fn next(&self) -> Range<usize> {
+    pub fn next_channels(&self) -> Range<usize> {
         self.done..self.desc().output().c.min(self.done + self.step)
     }
 
-    /// Packs the filters of [`next`](Self::next): `[channels][C / groups][KH][KW]`.
+    /// Packs the filters of [`next_channels`](Self::next_channels): `[channels][C / groups][KH][KW]`.
     ///
     /// # Errors
     /// [`ConvError::BufferLen`] if they are not as many, [`ConvError::OutOfMemory`]. They can then be given again.
     pub fn fill(&mut self, filters: &[f32]) -> Result<(), ConvError> {
-        let channels = self.next();
+        let channels = self.next_channels();
         check_len("filters of the next channels", channels.len() * self.desc().taps(), filters.len())?;
         let end = channels.end;
         match &mut self.state {
-            State::Plan(plan) => plan.conv.driver.fill(channels, filters)?,
+            State::Room(room) => room.packed.fill(channels, filters, kernels(room.options.isa)?)?,
             State::Whole(whole) => whole.filter.extend_from_slice(filters),
         }
         self.done = end;
@@ -125,11 +139,16 @@ impl Packing {
     fn plan(self, wisdom: Option<&Wisdom>) -> Result<ConvPlan, ConvError> {
         check_len("filter", self.desc().filter_len(), self.done * self.desc().taps())?;
         match self.state {
-            State::Plan(plan) => Ok(*plan),
+            State::Room(room) => {
+                let Room { desc, options, choice, schedule, form, packed } = *room;
+                let problem = Problem::new(&desc, Weights::filter(&[]).into(), &options)?;
+                let conv = problem.with_packed(schedule, form, packed)?;
+                Ok(ConvPlan::of(&problem, choice, conv))
+            }
             State::Whole(whole) => {
                 let Whole { desc, options, filter, bias, slope } = *whole;
                 let weights = Weights { filter: &filter, bias: bias.as_deref(), slope: slope.as_deref() };
-                ConvPlan::plan(&desc, &weights, &options, wisdom)
+                ConvPlan::plan(&desc, weights.into(), &options, wisdom)
             }
         }
     }

@@ -9,7 +9,7 @@ mod sync;
 mod team;
 pub(crate) mod threads;
 
-use crate::algo::{Driver, Operands};
+use crate::algo::{Driver, Form, Operands, Packed};
 use crate::describe::{ConvDesc, ConvError, Layout, Shape4, TensorMut, TensorRef};
 use crate::memory::{Workspace, WorkspaceReq};
 use crate::tile::output::OutputRegion;
@@ -37,6 +37,8 @@ impl<'a> ConvIo<'a> {
 /// A convolution that is packed and sized: what a plan wraps.
 pub(crate) struct PreparedConv {
     pub(crate) desc: ConvDesc,
+    pub(crate) form: Form,
+    pub(crate) packed: Packed,
     pub(crate) driver: Driver,
     pub(crate) req: WorkspaceReq,
     /// Threads that the work is worth, at most those that the workspace is sized for.

@@ -211,8 +211,8 @@ impl<'a> Kernels<'a> {
         let taps = desc.filter_len() / desc.output().c;
         let mut part = self.part.borrow_mut();
         let mut packing = ConvPlan::packing(desc, weights, options)?;
-        while !packing.next().is_empty() {
-            let channels = packing.next();
+        while !packing.next_channels().is_empty() {
+            let channels = packing.next_channels();
             part.resize(channels.len() * taps, 0.0);
             filter.read(channels, taps, &mut part)?;
             packing.fill(&part)?;

@@ -12,19 +12,21 @@
 //! of [`LaneSource`]s, one for every vector and every channel of a group, is made once, here. Vectors end where what they
 //! need is no longer in one vector of the input.
 
+mod weights;
 mod work;
 
 use super::operands::Operands;
-use crate::algo::packed::{PACKED, flushed};
-use crate::describe::{BLOCK, ConvDesc, ConvError, Layout, PixelRef, PixelView, Unsupported, Weights};
-use crate::memory::{Buffer, try_push, try_vec};
-use crate::tile::depthwise_read::{Axis, LaneSource, Reading};
+use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef, PixelView, Unsupported};
+use crate::tile::depthwise_read::{Axis, Reading};
 use crate::tile::depthwise_table::{DepthwiseKernels, Image, Window};
 use crate::tile::output::OutputRegion;
 use crate::tile::post::Post;
 use crate::tile::table::KernelSet;
 use crate::work::parts::SplitUnits;
 use std::ops::Range;
+use std::sync::Arc;
+use weights::Vector;
+pub(crate) use weights::{DepthwiseForm, DepthwiseWeights};
 pub(crate) use work::estimate;
 
 /// Channels of a group from which on a matrix product has enough to sum.
@@ -43,25 +45,7 @@ pub(crate) struct Depthwise {
     desc: ConvDesc,
     kernels: &'static DepthwiseKernels,
     reading: Reading,
-    /// In the order of their channels.
-    vectors: Vec<Vector>,
-    /// `[vector][channel of the group]`, where lanes are permuted.
-    sources: Vec<LaneSource>,
-    /// `[vector][channel of the group][kh][kw][lane]`; NCHW: `[output channel][channel of the group][kw][kh]`.
-    weights: Buffer,
-    /// A vector for each vector of outputs; NCHW: for each output channel, all lanes the same.
-    bias: Buffer,
-    slope: Buffer,
-}
-
-/// A vector of output channels; in NCHW, one channel.
-#[derive(Debug, Clone, Copy)]
-struct Vector {
-    /// The channel of lane 0.
-    first: usize,
-    /// The lanes that are its own.
-    lo: usize,
-    hi: usize,
+    weights: Arc<DepthwiseWeights>,
 }
 
 pub(crate) fn supports(desc: &ConvDesc) -> Result<(), Unsupported> {
@@ -80,78 +64,6 @@ pub(crate) fn supports(desc: &ConvDesc) -> Result<(), Unsupported> {
     Ok(())
 }
 
-fn reading(desc: &ConvDesc, lanes: usize) -> Reading {
-    match desc.layout() {
-        Layout::Nchw => Reading::Pixels,
-        Layout::Nhwc if desc.input().c < lanes => Reading::Partial,
-        _ if (desc.ins(), desc.outs()) == (1, 1) => Reading::Channels,
-        _ => Reading::Permuted,
-    }
-}
-
-/// Cuts the output channels into vectors whose input channels are each in one vector.
-fn vectors(desc: &ConvDesc, lanes: usize, reading: Reading) -> impl Iterator<Item = Vector> {
-    let channels = desc.output().c;
-    let mut start = 0;
-    std::iter::from_fn(move || {
-        if start >= channels {
-            return None;
-        }
-        // A vector of Nchw16c begins where vectors of its block do.
-        let whole = if desc.layout() == Layout::Nchw16c { start / lanes * lanes } else { start };
-        let most = channels.min(whole + lanes);
-        let (first, end) = match reading {
-            Reading::Pixels => (start, start + 1),
-            // Read as it lies, the last vector of NHWC must not reach past the last channel, and begins earlier.
-            Reading::Channels if desc.layout() == Layout::Nhwc => (start.min(channels - lanes), most),
-            Reading::Channels => (whole, most),
-            _ => (whole, (start + 1..most).find(|&end| !together(desc, lanes, start, end)).unwrap_or(most)),
-        };
-        let vector = Vector { first, lo: start - first, hi: end - first };
-        start = end;
-        Some(vector)
-    })
-}
-
-/// How many [`vectors`] there are. Beyond millions of channels, whose weights hardly anybody has memory for, at least how
-/// many: counting must not take longer than computing.
-fn count_vectors(desc: &ConvDesc, lanes: usize, reading: Reading) -> usize {
-    const MOST_COUNTED: usize = 1 << 22;
-    let channels = desc.output().c;
-    match reading {
-        Reading::Pixels => channels,
-        Reading::Channels => channels.div_ceil(lanes),
-        _ if channels > MOST_COUNTED => channels.div_ceil(lanes),
-        _ => vectors(desc, lanes, reading).count(),
-    }
-}
-
-/// Whether output channels `a` and `b` take their input channels from one vector, whichever of their groups'.
-fn together(desc: &ConvDesc, lanes: usize, a: usize, b: usize) -> bool {
-    let (ins, outs) = (desc.ins(), desc.outs());
-    let (a, b) = (a / outs * ins, b / outs * ins);
-    let one_block = |c: usize| desc.layout() != Layout::Nchw16c || (a + c) / BLOCK == (b + c) / BLOCK;
-    b - a < lanes && (0..ins).all(one_block)
-}
-
-/// Where the lanes of `vector` find channel `c` of their groups.
-fn source(desc: &ConvDesc, lanes: usize, vector: &Vector, c: usize) -> LaneSource {
-    let (ins, outs) = (desc.ins(), desc.outs());
-    let wanted = |lane: usize| (vector.first + lane) / outs * ins + c;
-    let first = wanted(vector.lo);
-    // As early as need be for a whole vector.
-    let (start, mut source) = if desc.layout() == Layout::Nchw16c {
-        let (block, lane) = (first / BLOCK, (first % BLOCK).min(BLOCK - lanes));
-        (block * BLOCK + lane, LaneSource::new(block, lane, lanes))
-    } else {
-        let start = first.min(desc.input().c.saturating_sub(lanes));
-        (start, LaneSource::new(0, start, lanes.min(desc.input().c)))
-    };
-    // The other lanes have weights of zero and are never stored: any channel does.
-    (vector.lo..vector.hi).for_each(|lane| source.take(lane, wanted(lane) - start));
-    source
-}
-
 /// Whole rows of the output; in NCHW, whole tiles of them.
 fn split_units(desc: &ConvDesc, reading: Reading, kernels: &DepthwiseKernels) -> SplitUnits {
     match reading {
@@ -161,109 +73,24 @@ fn split_units(desc: &ConvDesc, reading: Reading, kernels: &DepthwiseKernels) ->
 }
 
 impl Depthwise {
-    /// Packs `weights`; the problem must be one that [`supports`].
-    pub(crate) fn new(
-        desc: &ConvDesc,
-        weights: &Weights<'_>,
-        kernels: &'static KernelSet,
-    ) -> Result<Self, ConvError> {
-        let kernels = kernels.depthwise();
-        let reading = reading(desc, kernels.lanes());
-        // Room is made before the channels are gone over, so that too many of them are refused at once.
-        let mut all = try_vec("vectors of channels", count_vectors(desc, kernels.lanes(), reading))?;
-        for vector in vectors(desc, kernels.lanes(), reading) {
-            try_push("vectors of channels", &mut all, vector)?;
-        }
-        let vectors = all;
-        let sources = match reading {
-            Reading::Permuted | Reading::Partial => {
-                let of_channel = |vector: &Vector, c| source(desc, kernels.lanes(), vector, c);
-                let of_vector = |vector| (0..desc.ins()).map(move |c| of_channel(vector, c));
-                let mut sources = try_vec("sources of vectors", vectors.len().saturating_mul(desc.ins()))?;
-                sources.extend(vectors.iter().flat_map(of_vector));
-                sources
-            }
-            Reading::Channels | Reading::Pixels => Vec::new(),
-        };
-        let mut planned = Self {
-            desc: *desc,
-            kernels,
-            reading,
-            vectors,
-            sources,
-            weights: Buffer::empty(),
-            bias: Buffer::empty(),
-            slope: Buffer::empty(),
-        };
-        planned.weights = planned.pack(weights.filter)?;
-        planned.bias = planned.per_channel(weights.bias)?;
-        planned.slope = planned.per_channel(weights.slope)?;
-        Ok(planned)
+    /// The driver of a problem that is one that [`supports`], with weights in the form for its layout.
+    pub(crate) fn new(desc: &ConvDesc, weights: Arc<DepthwiseWeights>, kernels: &'static KernelSet) -> Self {
+        Self { desc: *desc, kernels: kernels.depthwise(), reading: weights.form.reading(), weights }
     }
 
     pub(crate) fn kernels(&self) -> &'static DepthwiseKernels {
         self.kernels
     }
 
-    pub(crate) fn packed_bytes(&self) -> usize {
-        let sources = self.sources.len() * size_of::<LaneSource>();
-        self.weights.bytes() + self.bias.bytes() + self.slope.bytes() + sources
-    }
-
     pub(crate) fn split_units(&self) -> SplitUnits {
         split_units(&self.desc, self.reading, self.kernels)
-    }
-
-    /// Output channels of a vector.
-    fn width(&self) -> usize {
-        if self.reading == Reading::Pixels { 1 } else { self.kernels.lanes() }
-    }
-
-    /// Elements of the weights of a vector.
-    fn weights_len(&self) -> usize {
-        self.desc.taps().saturating_mul(self.width())
-    }
-
-    /// Subnormal weights are [`flushed`].
-    fn pack(&self, filter: &[f32]) -> Result<Buffer, ConvError> {
-        let (kernel, taps, width) = (self.desc.kernel(), self.desc.taps(), self.width());
-        let window = kernel.h * kernel.w;
-        let mut packed = Buffer::zeroed_for(PACKED, self.vectors.len().saturating_mul(self.weights_len()))?;
-        for (vector, packed) in self.vectors.iter().zip(packed.chunks_exact_mut(self.weights_len())) {
-            for lane in vector.lo..vector.hi {
-                for (tap, &w) in filter[(vector.first + lane) * taps..][..taps].iter().enumerate() {
-                    let (channel, y, x) = (tap / window, tap % window / kernel.w, tap % kernel.w);
-                    let to = match self.reading {
-                        Reading::Pixels => channel * window + x * kernel.h + y,
-                        _ => tap * width + lane,
-                    };
-                    packed[to] = flushed(w);
-                }
-            }
-        }
-        Ok(packed)
-    }
-
-    /// `numbers`, a vector for each vector of outputs.
-    fn per_channel(&self, numbers: Option<&[f32]>) -> Result<Buffer, ConvError> {
-        let Some(numbers) = numbers else { return Ok(Buffer::empty()) };
-        let lanes = self.kernels.lanes();
-        let mut packed = Buffer::zeroed_for("bias and slopes", self.vectors.len() * lanes)?;
-        for (&Vector { first, lo, hi }, packed) in self.vectors.iter().zip(packed.chunks_exact_mut(lanes)) {
-            match self.reading {
-                Reading::Pixels => packed.fill(numbers[first]),
-                _ => packed[lo..hi].copy_from_slice(&numbers[first + lo..first + hi]),
-            }
-        }
-        Ok(packed)
     }
 
     pub(crate) fn run(&self, operands: &Operands<'_>, region: &mut OutputRegion<'_>) {
         let (channels, width) = (region.channels.clone(), self.desc.output().w);
         let rows = region.pixels.start / width..region.pixels.end / width;
         let (together, stretch) = self.order();
-        let number = |channel: usize| self.vectors.partition_point(|v| v.first + v.hi <= channel);
-        let numbers = number(channels.start)..self.vectors.partition_point(|v| v.first + v.lo < channels.end);
+        let numbers = self.weights.of_channels(&channels);
         for n in region.images.clone() {
             for first in numbers.clone().step_by(together) {
                 for start in rows.clone().step_by(stretch) {
@@ -302,7 +129,7 @@ impl Depthwise {
         rows: Range<usize>,
     ) {
         let width = self.desc.output().w;
-        let Vector { first, lo, hi } = self.vectors[number];
+        let Vector { first, lo, hi } = self.weights.vectors[number];
         let lo = lo.max(region.channels.start.saturating_sub(first));
         let hi = hi.min(region.channels.end.saturating_sub(first));
         let pixels = rows.start * width..rows.end * width;
@@ -310,16 +137,17 @@ impl Depthwise {
             Reading::Pixels => operands.residual_as_rows(n, pixels.start, first),
             _ => operands.residual_as_columns(n, pixels.start, first),
         };
+        let (bias, slope) = self.weights.per_channel(number);
         let post = Post {
-            bias: self.of_vector(&self.bias, number),
-            slope: self.of_vector(&self.slope, number),
+            bias,
+            slope,
             per_row: false,
             activation: self.desc.epilogue().activation,
             residual,
             first: true,
             last: true,
         };
-        let weights = self.of_vector(&self.weights, number);
+        let weights = self.weights.weights(number);
         let (window, image) =
             (self.window(&operands.input.view, rows), self.image(&operands.input, n, number));
         let out = match self.reading {
@@ -359,7 +187,7 @@ impl Depthwise {
     /// What vector `number` reads of image `n`.
     fn image<'a>(&'a self, input: &PixelRef<'a>, n: usize, number: usize) -> Image<'a> {
         let (ins, outs) = (self.desc.ins(), self.desc.outs());
-        let first = self.vectors[number].first;
+        let first = self.weights.vectors[number].first;
         let channel = match self.reading {
             Reading::Channels => first,
             Reading::Permuted | Reading::Partial => 0,
@@ -368,13 +196,7 @@ impl Depthwise {
         Image {
             data: &input.data[input.view.offset(n, channel, 0)..],
             plane: input.view.plane,
-            sources: self.of_vector(&self.sources, number),
+            sources: self.weights.sources(number),
         }
-    }
-
-    /// The part of vector `number` of what has one for each of them, or is empty.
-    fn of_vector<'a, X>(&self, of_all: &'a [X], number: usize) -> &'a [X] {
-        let each = of_all.len() / self.vectors.len();
-        &of_all[number * each..(number + 1) * each]
     }
 }

@@ -1,8 +1,7 @@
 //! What a depthwise convolution would do.
 
-use super::{Reading, count_vectors, reading, split_units};
+use super::{DepthwiseForm, Reading, split_units};
 use crate::describe::{ConvDesc, Size2};
-use crate::tile::depthwise_read::LaneSource;
 use crate::tile::table::KernelSet;
 use crate::work::{Family, LargestPart, PlanEstimate, Term, ThreadShare, Work};
 
@@ -10,16 +9,12 @@ use crate::work::{Family, LargestPart, PlanEstimate, Term, ThreadShare, Work};
 pub(crate) fn estimate(desc: &ConvDesc, kernels: &'static KernelSet, share: &ThreadShare) -> PlanEstimate {
     let kernels = kernels.depthwise();
     let lanes = kernels.lanes();
-    let reading = reading(desc, lanes);
+    let form = DepthwiseForm::new(desc, lanes);
+    let reading = form.reading();
     let pixels = reading == Reading::Pixels;
     // Those of Nchw16c and NHWC are cut by what is in one vector.
-    let count = count_vectors(desc, lanes, reading);
+    let count = form.count_vectors();
     let ins = desc.ins();
-    let permuted = matches!(reading, Reading::Permuted | Reading::Partial);
-    let sources = if permuted { count.saturating_mul(ins * size_of::<LaneSource>()) } else { 0 };
-    let width = if pixels { 1 } else { lanes };
-    let of_vector = desc.taps().saturating_mul(width).saturating_add(desc.epilogue().per_channel() * lanes);
-    let packed = count.saturating_mul(of_vector);
 
     let part = LargestPart::new(desc, &split_units(desc, reading, kernels), false, share.parts);
     let mut work = Work::new(match reading {
@@ -55,9 +50,5 @@ pub(crate) fn estimate(desc: &ConvDesc, kernels: &'static KernelSet, share: &Thr
     let once = part.input_bytes + part.output_bytes;
     work.traffic.add(once, once, &share.caches);
     work.flops = 2.0 * desc.cost().macs as f64;
-    PlanEstimate {
-        packed_bytes: packed.saturating_mul(size_of::<f32>()).saturating_add(sources),
-        workspace_len: 0,
-        work,
-    }
+    PlanEstimate { packed_bytes: form.bytes(), workspace_len: 0, work }
 }

@@ -22,7 +22,8 @@ mod work;
 use super::operands::Operands;
 use super::planes::PlaneRows;
 use crate::algo::packed::{GemmWeights, Panel};
-use crate::describe::{BLOCK, ConvDesc, ConvError, Layout, Weights};
+use crate::algo::tap_order::KernelRuns;
+use crate::describe::{BLOCK, ConvDesc, ConvError, Layout};
 use crate::memory::try_collect;
 use crate::tile::direct_table::{DirectImage, DirectK, DirectTile, DirectWeights, TileRow};
 use crate::tile::output::{OutputRegion, OutputTile, TileOffset};
@@ -30,16 +31,17 @@ use crate::tile::post::Post;
 use crate::tile::table::KernelSet;
 use crate::work::parts::SplitUnits;
 use rows::KernelRows;
-use schedule::{DirectSchedule, ImageSource, WEIGHTS_SHARE, k_order};
-pub(crate) use schedule::{groups_fit_blocks, supports};
+pub(crate) use schedule::{DirectSchedule, groups_fit_blocks, supports};
+use schedule::{ImageSource, WEIGHTS_SHARE};
 use std::ops::Range;
+use std::sync::Arc;
 pub(crate) use work::estimate;
 
 /// A planned direct convolution.
 pub(crate) struct DirectConv {
     desc: ConvDesc,
     kernels: &'static KernelSet,
-    weights: GemmWeights,
+    weights: Arc<GemmWeights>,
     schedule: DirectSchedule,
     tiles: TileRow,
     /// Input channels of a group.
@@ -49,14 +51,15 @@ pub(crate) struct DirectConv {
 }
 
 impl DirectConv {
+    /// The driver of `schedule`, with weights in its form.
     pub(crate) fn new(
         desc: &ConvDesc,
-        weights: &Weights<'_>,
+        schedule: DirectSchedule,
+        weights: Arc<GemmWeights>,
         kernels: &'static KernelSet,
     ) -> Result<Self, ConvError> {
-        let schedule = DirectSchedule::new(desc, kernels);
         let tile = &kernels.direct;
-        let runs = try_collect("runs of a kernel row", rows::kernel_runs(desc, tile.taps))?;
+        let runs = try_collect("runs of a kernel row", KernelRuns::new(desc, tile.taps).iter())?;
         let packed = match schedule.source {
             ImageSource::Image => None,
             ImageSource::Rows(rows) => Some(rows),
@@ -66,25 +69,14 @@ impl DirectConv {
             kernels,
             tiles: rows::tile_row(desc, tile.pixels, &runs, packed)?,
             channels: desc.ins(),
-            weights: GemmWeights::new(weights, schedule.shape)?,
-            ahead: schedule.shape.bytes() > WEIGHTS_SHARE,
+            weights,
+            ahead: schedule.form.bytes() > WEIGHTS_SHARE,
             schedule,
         })
     }
 
-    /// See [`GemmWeights::fill`].
-    pub(crate) fn fill(&mut self, channels: Range<usize>, filters: &[f32]) -> Result<(), ConvError> {
-        let runs = try_collect("runs of a kernel row", rows::kernel_runs(&self.desc, self.tile().taps))?;
-        let order = k_order(&self.desc, &self.schedule.source, &runs)?;
-        self.weights.fill(channels, filters, |k| order[k])
-    }
-
     pub(crate) fn tile(&self) -> &'static DirectTile {
         &self.kernels.direct
-    }
-
-    pub(crate) fn packed_bytes(&self) -> usize {
-        self.weights.bytes()
     }
 
     pub(crate) fn split_units(&self) -> SplitUnits {

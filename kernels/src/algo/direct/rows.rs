@@ -1,40 +1,12 @@
 //! One row of the output of a direct convolution: how it is cut into tiles, which pixels each of them reads, and the
 //! rows that are packed where the image cannot be read in place.
 
+use crate::algo::tap_order::KernelRun;
 use crate::describe::{BLOCK, ConvDesc, ConvError, Layout, PixelRef};
 use crate::memory::{try_collect, try_push, try_vec};
 use crate::tile::direct::TapRun;
 use crate::tile::direct_table::TileRow;
 use std::ops::Range;
-
-/// Taps of a kernel row that read neighbouring pixels of one output tile: kernel columns `first`, `first + step`, ...
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct KernelRun {
-    pub(crate) first: usize,
-    pub(crate) step: usize,
-    pub(crate) taps: usize,
-}
-
-/// Cuts a kernel row into runs of at most `most` taps.
-///
-/// Tap `j` of output pixel `i` reads pixel `i * stride + j * dilation`. Two taps share pixels if they are
-/// `stride / dilation` apart: so the row falls into that many classes, and each of those into even runs.
-pub(crate) fn kernel_runs(desc: &ConvDesc, most: usize) -> impl Iterator<Item = KernelRun> + use<> {
-    let (width, stride, dilation) = (desc.kernel().w, desc.stride().w, desc.dilation().w);
-    let (step, most) = if stride.is_multiple_of(dilation) { (stride / dilation, most) } else { (1, 1) };
-    (0..step.min(width)).flat_map(move |class| {
-        let mut left = (width - class).div_ceil(step);
-        let mut first = class;
-        std::iter::from_fn(move || {
-            if left == 0 {
-                return None;
-            }
-            let run = KernelRun { first, step, taps: left.div_ceil(left.div_ceil(most)) };
-            (first, left) = (first + run.taps * step, left - run.taps);
-            Some(run)
-        })
-    })
-}
 
 /// Cuts `width` pixels into tiles of the sizes there are (ascending, from 1), so that the tiles take the least time.
 fn tile_sizes(width: usize, sizes: &[usize]) -> Result<Vec<usize>, ConvError> {

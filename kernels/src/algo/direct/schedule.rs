@@ -1,14 +1,13 @@
 //! What a direct convolution decides before it runs: where the image is read, how K and the rows are cut.
 
-use super::rows::{self, KernelRun, PackedRows};
-use crate::algo::packed::GemmShape;
+use super::rows::{self, PackedRows};
+use crate::algo::packed::GemmForm;
 use crate::algo::planes::{layout_of_panels, matrices_len};
-use crate::describe::{BLOCK, ConvDesc, ConvError, Layout, Unsupported};
-use crate::memory::try_vec;
+use crate::algo::tap_order::{KernelRuns, TapOrder};
+use crate::describe::{BLOCK, ConvDesc, Layout, Unsupported};
 use crate::tile::shape::even_piece;
 use crate::tile::table::KernelSet;
 use crate::work::parts::SplitUnits;
-use std::ops::Range;
 
 /// Output columns, kernel columns and kernel rows at most: tiles and runs of a row are planned one by one, and so are the
 /// rows of a kernel.
@@ -75,9 +74,9 @@ pub(super) enum ImageSource {
 }
 
 /// What is decided before there are weights.
-pub(super) struct DirectSchedule {
+pub(crate) struct DirectSchedule {
     pub(super) source: ImageSource,
-    pub(super) shape: GemmShape,
+    pub(crate) form: GemmForm,
     /// Channels of a chunk of K.
     pub(super) chunk: usize,
     /// Channels of a block of K, and kernel rows.
@@ -90,29 +89,30 @@ pub(super) struct DirectSchedule {
 }
 
 impl DirectSchedule {
-    pub(super) fn new(desc: &ConvDesc, kernels: &'static KernelSet) -> Self {
+    pub(crate) fn new(desc: &ConvDesc, kernels: &'static KernelSet) -> Self {
         let tile = &kernels.direct;
         let channels = desc.ins();
         let source =
             if in_place(desc) { ImageSource::Image } else { ImageSource::Rows(PackedRows::new(desc)) };
         let chunk = if source == ImageSource::Image { BLOCK } else { channels };
         let layout = layout_of_panels(desc);
-        let shape = GemmShape::new(desc, &tile.shape, layout);
+        let order = TapOrder::of_direct(desc, tile.taps, source == ImageSource::Image);
+        let form = GemmForm::new(desc, &tile.shape, layout, order);
         let (k_block, stretch) = match source {
-            ImageSource::Image => image_blocks(desc, shape.bytes()),
+            ImageSource::Image => image_blocks(desc, form.bytes()),
             ImageSource::Rows(rows) => (channels, packed_stretch(desc, rows)),
         };
         let row_block = even_piece(desc.kernel().h, (MOST_STEPS / (k_block * desc.kernel().w)).max(1));
-        let runs = rows::kernel_runs(desc, tile.taps).count();
-        Self { source, shape, chunk, k_block, row_block, stretch, runs }
+        let runs = KernelRuns::new(desc, tile.taps).iter().count();
+        Self { source, form, chunk, k_block, row_block, stretch, runs }
     }
 
     /// Whole rows of the output.
     pub(super) fn split_units(&self, desc: &ConvDesc) -> SplitUnits {
-        let (pixels, channels) = (desc.output().w, self.shape.panels.width);
+        let (pixels, channels) = (desc.output().w, self.form.panels.width);
         // What is packed would be packed by each part.
         let in_place = matches!(self.source, ImageSource::Image);
-        SplitUnits { pixels, channels, channels_first: in_place && self.shape.outweighs_image(desc) }
+        SplitUnits { pixels, channels, channels_first: in_place && self.form.outweighs_image(desc) }
     }
 
     pub(super) fn workspace_len(&self, desc: &ConvDesc) -> usize {
@@ -134,7 +134,7 @@ impl DirectSchedule {
 
     /// Elements of one row of a panel and of its residual, on their way to NCHW.
     pub(super) fn lines_len(&self, desc: &ConvDesc) -> usize {
-        matrices_len(desc, desc.output().w, self.shape.panels.width)
+        matrices_len(desc, desc.output().w, self.form.panels.width)
     }
 }
 
@@ -159,36 +159,4 @@ fn packed_stretch(desc: &ConvDesc, rows: PackedRows) -> usize {
         if desc.filter_len() * size_of::<f32>() <= WEIGHTS_SHARE { STRETCH_LEN } else { LONG_STRETCH_LEN };
     let fit = (len / row.max(1)).max(span);
     (fit - span) / desc.stride().h + 1
-}
-
-/// Which tap of an output channel's filter each step of K is: `[chunk][kernel row][run][channel][tap]` on the image,
-/// `[run][kernel row][channel][tap]` on packed rows.
-pub(super) fn k_order(
-    desc: &ConvDesc,
-    source: &ImageSource,
-    runs: &[KernelRun],
-) -> Result<Vec<usize>, ConvError> {
-    let (channels, kernel) = (desc.ins(), desc.kernel());
-    let mut order = try_vec("order of the taps", desc.taps())?;
-    let mut row_of_run = |channels: Range<usize>, row: usize, run: &KernelRun| {
-        for channel in channels {
-            let columns = (0..run.taps).map(|tap| run.first + tap * run.step);
-            order.extend(columns.map(|column| (channel * kernel.h + row) * kernel.w + column));
-        }
-    };
-    match source {
-        ImageSource::Image => {
-            for first in (0..channels).step_by(BLOCK) {
-                for row in 0..kernel.h {
-                    runs.iter().for_each(|run| row_of_run(first..channels.min(first + BLOCK), row, run));
-                }
-            }
-        }
-        ImageSource::Rows(_) => {
-            for run in runs {
-                (0..kernel.h).for_each(|row| row_of_run(0..channels, row, run));
-            }
-        }
-    }
-    Ok(order)
 }

@@ -10,7 +10,7 @@ pub(crate) fn estimate(desc: &ConvDesc, kernels: &'static KernelSet, share: &Thr
     let schedule = DirectSchedule::new(desc, kernels);
     let part = LargestPart::new(desc, &schedule.split_units(desc), false, share.parts);
     PlanEstimate {
-        packed_bytes: schedule.shape.bytes(),
+        packed_bytes: schedule.form.bytes(),
         workspace_len: schedule.workspace_len(desc),
         work: work(desc, &schedule, kernels, &part, share),
     }
@@ -30,8 +30,8 @@ fn work(
     });
     let (kernel, width) = (desc.kernel(), desc.output().w);
     let rows = part.images * part.pixels / width as f64;
-    let panels = part.panels(schedule.shape.panels.width);
-    let vectors = schedule.shape.panels.width as f64 / kernels.direct.shape.lanes as f64;
+    let panels = part.panels(schedule.form.panels.width);
+    let vectors = schedule.form.panels.width as f64 / kernels.direct.shape.lanes as f64;
     // As even as there are tiles for. Few sums in flight wait for each other.
     let most = *kernels.direct.pixels.last().expect("there are tiles");
     let tiles = width.div_ceil(most) as f64;
@@ -123,7 +123,7 @@ fn traffic(
     work: &mut Work,
 ) {
     let (caches, float) = (&share.caches, size_of::<f32>() as f64);
-    let weights = live(desc) * panels * (schedule.shape.k * schedule.shape.panels.width) as f64 * float;
+    let weights = live(desc) * panels * (schedule.form.k * schedule.form.panels.width) as f64 * float;
     let workspace = schedule.workspace_len(desc) as f64 * float;
     let once = weights + part.input_bytes + part.output_bytes;
     let traffic = &mut work.traffic;

@@ -25,7 +25,7 @@ use super::grid::TileGrid;
 use super::operands::Operands;
 use super::planes::PlaneRows;
 use crate::algo::packed::Panel;
-use crate::describe::{BLOCK, ConvDesc, ConvError, Layout, PixelRef, Weights};
+use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef};
 use crate::tile::fft::COMPLEX;
 use crate::tile::fft_table::{Factors, FftKernels};
 use crate::tile::layer_table::InputTile;
@@ -33,22 +33,21 @@ use crate::tile::output::{OutputRegion, OutputTile, TileOffset};
 use crate::tile::post::Post;
 use crate::tile::table::KernelSet;
 use crate::work::parts::SplitUnits;
-use crate::work::prices::Typical;
 use plane::{Scratch, Transform};
-pub(crate) use schedule::supports;
-use schedule::{Channels, FftSchedule, Lanes};
-use spectra::Spectra;
+use schedule::{Channels, Lanes};
+pub(crate) use schedule::{FftSchedule, supports};
+pub(crate) use spectra::{Spectra, SpectraForm};
 use std::ops::Range;
-pub(crate) use work::estimate;
+use std::sync::Arc;
+pub(crate) use work::{estimate, schedule};
 
 /// A planned convolution by Fourier transforms.
 pub(crate) struct FftConv {
     desc: ConvDesc,
     kernels: &'static KernelSet,
     schedule: FftSchedule,
-    channels: Channels,
     transform: Transform,
-    spectra: Spectra,
+    spectra: Arc<Spectra>,
 }
 
 /// One tile of one image: its first output, and how many it has.
@@ -103,26 +102,24 @@ struct Memory<'a> {
 }
 
 impl FftConv {
-    /// Cuts the output for a `typical` machine, and transforms the weights. The problem must be one that [`supports`].
+    /// The driver of `schedule`, with weights in its form.
     pub(crate) fn new(
         desc: &ConvDesc,
-        weights: &Weights<'_>,
+        schedule: FftSchedule,
+        spectra: Arc<Spectra>,
         kernels: &'static KernelSet,
-        typical: &Typical,
-    ) -> Result<Self, ConvError> {
-        let channels = Channels::of(desc);
-        let schedule = work::schedule(desc, &channels, kernels.fft(), typical);
-        let transform = Transform::new(schedule.tiling, kernels.fft());
-        let spectra = Spectra::new(desc, &channels, weights, &transform)?;
-        Ok(Self { desc: *desc, kernels, schedule, channels, transform, spectra })
+    ) -> Self {
+        let transform = Transform::new(schedule.tiling.lengths(), kernels.fft());
+        Self { desc: *desc, kernels, schedule, transform, spectra }
     }
 
     pub(crate) fn kernels(&self) -> &'static FftKernels {
         self.transform.kernels()
     }
 
-    pub(crate) fn packed_bytes(&self) -> usize {
-        self.spectra.bytes() + self.transform.bytes()
+    /// Bytes of the factors of the transforms.
+    pub(crate) fn table_bytes(&self) -> usize {
+        self.transform.bytes()
     }
 
     pub(crate) fn split_units(&self) -> SplitUnits {
@@ -130,11 +127,11 @@ impl FftConv {
     }
 
     pub(crate) fn workspace_len(&self) -> usize {
-        self.schedule.lens(&self.desc, &self.channels).sum()
+        self.schedule.lens(&self.desc).sum()
     }
 
     fn memory<'a>(&self, slab: &'a mut [f32]) -> Memory<'a> {
-        let lens = self.schedule.lens(&self.desc, &self.channels);
+        let lens = self.schedule.lens(&self.desc);
         let (scratch, slab) = slab.split_at_mut(lens.scratch);
         let (image, slab) = slab.split_at_mut(lens.image);
         let (sums, slab) = slab.split_at_mut(lens.sums);
@@ -152,7 +149,7 @@ impl FftConv {
     pub(crate) fn run(&self, operands: &Operands<'_>, region: &mut OutputRegion<'_>, slab: &mut [f32]) {
         let tiles = TileGrid::of(region, self.desc.output().w, self.schedule.tiling.outputs());
         let mut memory = self.memory(slab);
-        match self.channels.lanes {
+        match self.schedule.channels.lanes {
             Lanes::Groups => self.every_lane(operands, region, &tiles, &mut memory),
             Lanes::Outputs => {
                 for group in self.desc.groups_of(&region.channels) {
@@ -174,10 +171,10 @@ impl FftConv {
         (tiles, batch): (&TileGrid, Range<usize>),
         memory: &mut Memory<'_>,
     ) {
-        let ins = self.channels.ins;
+        let ins = self.schedule.channels.ins;
         let (bins, count) = (self.schedule.tiling.bins(), batch.len());
         let blocks = memory.image.chunks_exact_mut(bins * count * COMPLEX);
-        for (block, image) in blocks.take(self.channels.kept()).enumerate() {
+        for (block, image) in blocks.take(self.schedule.channels.kept()).enumerate() {
             let mut runs = LaneRuns::default();
             for lane in 0..BLOCK.min(ins - block * BLOCK) {
                 runs.push(lane, group * ins + block * BLOCK + lane, self.desc.layout());
@@ -208,7 +205,7 @@ impl FftConv {
         tiles: &TileGrid,
         memory: &mut Memory<'_>,
     ) {
-        let Channels { ins, outs, .. } = self.channels;
+        let Channels { ins, outs, .. } = self.schedule.channels;
         let channels = region.channels.clone();
         for (index, panel) in self.spectra.panels.of_group(0, &channels) {
             let (whole, weights) = (&self.spectra.panels.all()[index], self.spectra.of(index));

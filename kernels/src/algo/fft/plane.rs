@@ -1,6 +1,6 @@
 //! One tile in sixteen channels to its spectrum, and back.
 
-use super::schedule::Tiling;
+use super::schedule::Lengths;
 use crate::describe::BLOCK;
 use crate::tile::fft::{COMPLEX, Length};
 use crate::tile::fft_table::{FftKernels, Plane};
@@ -8,7 +8,7 @@ use crate::tile::fft_table::{FftKernels, Plane};
 /// The transforms of a tile.
 pub(super) struct Transform {
     kernels: &'static FftKernels,
-    tiling: Tiling,
+    lengths: Lengths,
     x: Length,
     y: Length,
 }
@@ -23,17 +23,12 @@ pub(super) struct Scratch<'a> {
 }
 
 impl Transform {
-    pub(super) fn new(tiling: Tiling, kernels: &'static FftKernels) -> Self {
-        Self { kernels, tiling, x: Length::new(tiling.x.n), y: Length::new(tiling.y.n) }
+    pub(super) fn new(lengths: Lengths, kernels: &'static FftKernels) -> Self {
+        Self { kernels, lengths, x: Length::new(lengths.x), y: Length::new(lengths.y) }
     }
 
     pub(super) fn kernels(&self) -> &'static FftKernels {
         self.kernels
-    }
-
-    /// The tiles that it transforms.
-    pub(super) fn tiling(&self) -> &Tiling {
-        &self.tiling
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -46,10 +41,10 @@ impl Transform {
         (1.0 / (4 * self.x.n() * self.y.n()) as f64) as f32
     }
 
-    /// `memory`, of [`Tiling::scratch_len`] elements.
+    /// `memory`, of [`Lengths::scratch_len`] elements.
     pub(super) fn scratch<'a>(&self, memory: &'a mut [f32]) -> Scratch<'a> {
-        let (rows, memory) = memory.split_at_mut(self.tiling.rows_len());
-        let (plane, passes) = memory.split_at_mut(self.tiling.spectrum_len());
+        let (rows, memory) = memory.split_at_mut(self.lengths.rows_len());
+        let (plane, passes) = memory.split_at_mut(self.lengths.spectrum_len());
         Scratch { rows, plane, passes }
     }
 
@@ -64,7 +59,7 @@ impl Transform {
     ) {
         let row = self.x.half() * COMPLEX;
         for (pair, spectra) in scratch.plane.chunks_exact_mut(2 * row).enumerate() {
-            let rows = &mut scratch.rows[..self.tiling.rows_len()];
+            let rows = &mut scratch.rows[..self.lengths.rows_len()];
             rows.fill(0.0);
             let first = fill(2 * pair, rows);
             let second = fill(2 * pair + 1, &mut rows[BLOCK..]);

@@ -26,6 +26,36 @@ pub(crate) struct Tiling {
     pub(crate) x: AxisTiling,
 }
 
+/// The lengths of the transforms of both axes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Lengths {
+    pub(crate) y: usize,
+    pub(crate) x: usize,
+}
+
+impl Lengths {
+    /// Numbers of a tile's spectrum, `[column][row]`.
+    pub(crate) fn bins(&self) -> usize {
+        self.y * (self.x / 2 + 1)
+    }
+
+    /// Elements of a spectrum in sixteen channels.
+    pub(crate) fn spectrum_len(&self) -> usize {
+        self.bins() * COMPLEX
+    }
+
+    /// Elements of a pair of rows that are transformed together.
+    pub(crate) fn rows_len(&self) -> usize {
+        self.x * COMPLEX
+    }
+
+    /// Elements of what a transform works in: a pair of rows, the half spectra of all rows, and passes of the longer axis.
+    pub(crate) fn scratch_len(&self) -> usize {
+        let passes = Length::scratch_of(self.x).max(Length::scratch_of(self.y));
+        self.rows_len() + self.spectrum_len() + passes
+    }
+}
+
 /// One axis of the problem.
 #[derive(Debug, Clone, Copy)]
 struct AxisExtents {
@@ -59,25 +89,19 @@ impl Tiling {
         Size2::new(self.y.outputs, self.x.outputs)
     }
 
-    /// Numbers of a tile's spectrum, `[column][row]`.
+    /// Of the transforms.
+    pub(crate) fn lengths(&self) -> Lengths {
+        Lengths { y: self.y.n, x: self.x.n }
+    }
+
+    /// See [`Lengths::bins`].
     pub(crate) fn bins(&self) -> usize {
-        self.y.n * (self.x.n / 2 + 1)
+        self.lengths().bins()
     }
 
-    /// Elements of a spectrum in sixteen channels.
+    /// See [`Lengths::spectrum_len`].
     pub(crate) fn spectrum_len(&self) -> usize {
-        self.bins() * COMPLEX
-    }
-
-    /// Elements of a pair of rows that are transformed together.
-    pub(crate) fn rows_len(&self) -> usize {
-        self.x.n * COMPLEX
-    }
-
-    /// Elements of what a transform works in: a pair of rows, the half spectra of all rows, and passes of the longer axis.
-    pub(crate) fn scratch_len(&self) -> usize {
-        let passes = Length::scratch_of(self.x.n).max(Length::scratch_of(self.y.n));
-        self.rows_len() + self.spectrum_len() + passes
+        self.lengths().spectrum_len()
     }
 
     /// Whole rows of tiles, sixteen channels.
@@ -92,7 +116,7 @@ impl Tiling {
 }
 
 /// How channels become lanes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Lanes {
     /// Every input channel of a group is multiplied with sixteen of its output channels.
     Outputs,
@@ -101,7 +125,7 @@ pub(crate) enum Lanes {
 }
 
 /// Channels: how many there are of what.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Channels {
     pub(crate) lanes: Lanes,
     /// Input and output channels of a group.
@@ -149,6 +173,7 @@ fn is_too_large(channels: &Channels, tiling: &Tiling) -> bool {
 /// How the output is cut, and how many tiles are in a batch.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FftSchedule {
+    pub(crate) channels: Channels,
     pub(crate) tiling: Tiling,
     pub(crate) batch: usize,
 }
@@ -172,11 +197,11 @@ impl SlabLens {
 }
 
 impl FftSchedule {
-    pub(crate) fn lens(&self, desc: &ConvDesc, channels: &Channels) -> SlabLens {
+    pub(crate) fn lens(&self, desc: &ConvDesc) -> SlabLens {
         let sums = self.batch * self.tiling.spectrum_len();
         SlabLens {
-            scratch: self.tiling.scratch_len(),
-            image: channels.kept().saturating_mul(sums),
+            scratch: self.tiling.lengths().scratch_len(),
+            image: self.channels.kept().saturating_mul(sums),
             sums,
             lines: matrices_len(desc, self.tiling.x.outputs, BLOCK),
         }

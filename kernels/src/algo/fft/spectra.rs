@@ -1,56 +1,96 @@
 //! The weights' spectra: sixteen output channels a panel.
 
 use super::plane::{Scratch, Transform};
-use super::schedule::{Channels, Lanes};
-use crate::algo::packed::{PACKED, Panel, PanelShape, Panels, flushed};
+use super::schedule::{Channels, FftSchedule, Lanes, Lengths};
+use crate::algo::packed::{Panel, PanelShape, Panels, flushed};
 use crate::algo::planes::layout_of_panels;
-use crate::describe::{BLOCK, ConvDesc, ConvError, Weights};
+use crate::describe::{BLOCK, ConvDesc, ConvError, Size2, Weights};
 use crate::memory::Buffer;
 use crate::tile::fft::COMPLEX;
+use crate::tile::fft_table::FftKernels;
 use crate::tile::shape::TileShape;
 
 /// Sixteen output channels, whatever the instruction set.
 const SHAPE: TileShape = TileShape { rows: 1, vectors: &[1], lanes: BLOCK };
 
+/// How a filter is transformed and packed. No weights are needed to know it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct SpectraForm {
+    pub(super) lengths: Lengths,
+    channels: Channels,
+    kernel: Size2,
+    panels: PanelShape,
+}
+
+impl SpectraForm {
+    pub(crate) fn new(desc: &ConvDesc, schedule: &FftSchedule) -> Self {
+        let (channels, lengths) = (schedule.channels, schedule.tiling.lengths());
+        Self { lengths, channels, kernel: desc.kernel(), panels: panels(desc, &channels) }
+    }
+
+    /// Elements of the spectra of a panel.
+    fn panel_len(&self) -> usize {
+        self.channels.ins.saturating_mul(self.lengths.spectrum_len())
+    }
+
+    /// Elements of the filter, of bias and of slopes.
+    pub(crate) fn lens(&self) -> [usize; 3] {
+        let [bias, slope] = self.panels.lens();
+        [self.panels.count.saturating_mul(self.panel_len()), bias, slope]
+    }
+}
+
 /// The output channels, sixteen a panel, and their spectra.
-pub(super) struct Spectra {
+pub(crate) struct Spectra {
     /// Of each group, or of all channels where lanes are of different groups.
     pub(super) panels: Panels,
+    form: SpectraForm,
     /// `[panel][bin][input channel of the group]` of complex numbers of sixteen output channels.
     data: Buffer,
 }
 
 /// How the output channels are cut into panels.
-pub(super) fn panels(desc: &ConvDesc, channels: &Channels) -> PanelShape {
+fn panels(desc: &ConvDesc, channels: &Channels) -> PanelShape {
     let groups = if channels.lanes == Lanes::Groups { 1 } else { desc.groups() };
     PanelShape::of_groups(desc, (desc.output().c, groups), &SHAPE, layout_of_panels(desc))
 }
 
 impl Spectra {
-    pub(super) fn new(
-        desc: &ConvDesc,
-        channels: &Channels,
-        weights: &Weights<'_>,
-        transform: &Transform,
-    ) -> Result<Self, ConvError> {
-        let panels = Panels::new(weights, &panels(desc, channels))?;
-        let spectrum_len = transform.tiling().spectrum_len();
-        let len = channels.ins.saturating_mul(spectrum_len);
-        let mut data = Buffer::zeroed_for(PACKED, panels.all().len().saturating_mul(len))?;
-        let scratch_len = transform.tiling().scratch_len();
+    /// The filter in `form`. The buffers are packed, or zeros until [`pack`](Self::pack) and [`fill`](Self::fill).
+    pub(crate) fn new(form: SpectraForm, [data, bias, slope]: [Buffer; 3]) -> Result<Self, ConvError> {
+        Ok(Self { panels: Panels::new(&form.panels, [bias, slope])?, form, data })
+    }
+
+    /// See [`Panels::pack`].
+    pub(crate) fn pack(&mut self, weights: &Weights<'_>) {
+        self.panels.pack(weights);
+    }
+
+    /// Transforms the whole filter.
+    pub(crate) fn fill(&mut self, filter: &[f32], kernels: &'static FftKernels) -> Result<(), ConvError> {
+        let SpectraForm { lengths, channels: Channels { ins, .. }, .. } = self.form;
+        let transform = Transform::new(lengths, kernels);
+        let (spectrum_len, scratch_len) = (lengths.spectrum_len(), lengths.scratch_len());
         let mut memory = Buffer::zeroed_for("transforms of weights", scratch_len + spectrum_len)?;
         let (scratch, spectrum) = memory.split_at_mut(scratch_len);
         let mut scratch = transform.scratch(scratch);
-        for (panel, packed) in panels.all().iter().zip(data.chunks_exact_mut(len)) {
-            for channel in 0..channels.ins {
-                spectrum_of(desc, panel, channel, weights.filter, transform, &mut scratch, spectrum);
-                let bins = packed.chunks_exact_mut(channels.ins * COMPLEX);
+        let panels = self.panels.all().iter().zip(self.data.chunks_exact_mut(self.form.panel_len()));
+        for (panel, packed) in panels {
+            for channel in 0..ins {
+                spectrum_of(&self.form, panel, channel, filter, &transform, (&mut scratch, spectrum));
+                let bins = packed.chunks_exact_mut(ins * COMPLEX);
                 for (bin, spectrum) in bins.zip(spectrum.chunks_exact(COMPLEX)) {
                     bin[channel * COMPLEX..][..COMPLEX].copy_from_slice(spectrum);
                 }
             }
         }
-        Ok(Self { panels, data })
+        Ok(())
+    }
+
+    /// The packed filter, bias and slopes.
+    pub(crate) fn buffers(&self) -> [&Buffer; 3] {
+        let [bias, slope] = self.panels.buffers();
+        [&self.data, bias, slope]
     }
 
     /// The spectra of panel `index`.
@@ -58,31 +98,27 @@ impl Spectra {
         let each = self.data.len() / self.panels.all().len();
         &self.data[index * each..(index + 1) * each]
     }
-
-    pub(super) fn bytes(&self) -> usize {
-        self.data.bytes() + self.panels.bytes()
-    }
 }
 
 /// The spectrum of the kernels that lead from input channel `channel` of its group to each channel of a panel; conjugate,
 /// for what is wanted is a correlation.
 fn spectrum_of(
-    desc: &ConvDesc,
+    form: &SpectraForm,
     panel: &Panel,
     channel: usize,
     filter: &[f32],
     transform: &Transform,
-    scratch: &mut Scratch<'_>,
-    spectrum: &mut [f32],
+    (scratch, spectrum): (&mut Scratch<'_>, &mut [f32]),
 ) {
-    let kernel = desc.kernel();
+    let kernel = form.kernel;
     let window = kernel.h * kernel.w;
+    let taps = form.channels.ins * window;
     transform.forward(scratch, spectrum, 1, |y, stage| {
         if y >= kernel.h {
             return false;
         }
         for lane in panel.lo..panel.hi {
-            let first = (panel.channel + lane) * desc.taps() + channel * window + y * kernel.w;
+            let first = (panel.channel + lane) * taps + channel * window + y * kernel.w;
             for (x, &w) in filter[first..first + kernel.w].iter().enumerate() {
                 stage[x * COMPLEX + lane] = flushed(w);
             }

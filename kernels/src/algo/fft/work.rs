@@ -1,7 +1,7 @@
 //! What a convolution by Fourier transforms would do, and the cut for which that takes the least time.
 
 use super::schedule::{self, Channels, FftSchedule, Lanes};
-use super::spectra;
+use super::spectra::SpectraForm;
 use crate::describe::{BLOCK, ConvDesc, Layout};
 use crate::tile::fft::Length;
 use crate::tile::fft_table::FftKernels;
@@ -12,42 +12,39 @@ use crate::work::{Caches, Family, LargestPart, PlanEstimate, Term, ThreadShare, 
 
 /// Everything that the choice wants to know; `desc` must be supported.
 pub(crate) fn estimate(desc: &ConvDesc, kernels: &'static KernelSet, share: &ThreadShare) -> PlanEstimate {
-    let channels = Channels::of(desc);
-    let schedule = schedule(desc, &channels, kernels.fft(), &share.typical);
-    let panels = spectra::panels(desc, &channels);
+    let schedule = schedule(desc, kernels.fft(), &share.typical);
+    let lens = SpectraForm::new(desc, &schedule).lens();
     let factors = Length::bytes_of(schedule.tiling.y.n) + Length::bytes_of(schedule.tiling.x.n);
-    let weights = panels.count * channels.ins * schedule.tiling.spectrum_len();
     let part = LargestPart::new(desc, &schedule.tiling.split_units(desc), false, share.parts);
-    let counted = Counted { desc, channels: &channels, lanes: kernels.fft().lanes(), part: &part };
+    let counted = Counted { desc, channels: &schedule.channels, lanes: kernels.fft().lanes(), part: &part };
     PlanEstimate {
-        packed_bytes: weights * size_of::<f32>() + panels.bytes() + factors,
-        workspace_len: schedule.lens(desc, &channels).sum(),
+        packed_bytes: lens.iter().sum::<usize>() * size_of::<f32>() + factors,
+        workspace_len: schedule.lens(desc).sum(),
         work: counted.work(&schedule, &share.caches),
     }
 }
 
 /// The cut and the batch for which the work takes the least time on one thread of a `typical` machine; `desc` must be supported.
-pub(super) fn schedule(
-    desc: &ConvDesc,
-    channels: &Channels,
-    kernels: &FftKernels,
-    typical: &Typical,
-) -> FftSchedule {
+pub(crate) fn schedule(desc: &ConvDesc, kernels: &FftKernels, typical: &Typical) -> FftSchedule {
+    let channels = Channels::of(desc);
     let part = &LargestPart::new(desc, &SplitUnits::new(1, 1), false, 1);
-    let counted = Counted { desc, channels, lanes: kernels.lanes(), part };
+    let counted = Counted { desc, channels: &channels, lanes: kernels.lanes(), part };
     let most = if channels.lanes == Lanes::Groups { 1 } else { kernels.tiles() };
     let mut best: Option<(f64, FftSchedule)> = None;
     let is_best =
         |best: &Option<(f64, FftSchedule)>, seconds: f64| best.as_ref().is_none_or(|best| seconds < best.0);
-    for tiling in schedule::all(desc, channels) {
+    for tiling in schedule::all(desc, &channels) {
         let most = most.min(tiling.tiles(desc.input().n));
         // A smaller batch has no less to compute, and bytes take no less than no time.
-        if !is_best(&best, typical.prices.total(&counted.compute(&FftSchedule { tiling, batch: most }))) {
+        if !is_best(
+            &best,
+            typical.prices.total(&counted.compute(&FftSchedule { channels, tiling, batch: most })),
+        ) {
             continue;
         }
         // Of batches that take equally long, the largest reads the weights the fewest times.
         for batch in (1..=most).rev() {
-            let schedule = FftSchedule { tiling, batch };
+            let schedule = FftSchedule { channels, tiling, batch };
             let seconds = typical.prices.total(&counted.work(&schedule, &typical.caches));
             if is_best(&best, seconds) {
                 best = Some((seconds, schedule));
@@ -171,12 +168,12 @@ mod tests {
             let part = &LargestPart::new(&desc, &SplitUnits::new(1, 1), false, 1);
             let counted = Counted { desc: &desc, channels: &channels, lanes: kernels.lanes(), part };
             let seconds = |schedule: &FftSchedule| prices.total(&counted.work(schedule, &caches));
-            let planned = schedule(&desc, &channels, kernels, &typical);
+            let planned = schedule(&desc, kernels, &typical);
             for tiling in schedule::all(&desc, &channels) {
                 let most =
                     if channels.lanes == Lanes::Groups { 1 } else { kernels.tiles().min(tiling.tiles(1)) };
                 for batch in 1..=most {
-                    let other = FftSchedule { tiling, batch };
+                    let other = FftSchedule { channels, tiling, batch };
                     assert!(seconds(&planned) <= seconds(&other), "{planned:?}, {other:?}: {desc}");
                 }
             }

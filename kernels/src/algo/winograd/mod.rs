@@ -23,7 +23,7 @@ use super::grid::{Strip, TileGrid};
 use super::operands::Operands;
 use super::planes::PlaneRows;
 use crate::algo::packed::Panel;
-use crate::describe::{BLOCK, ConvDesc, ConvError, Layout, PixelRef, PixelView, Size2, Weights};
+use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef, PixelView};
 use crate::tile::layer_table::InputTile;
 use crate::tile::output::{OutputRegion, OutputTile};
 use crate::tile::post::Post;
@@ -33,10 +33,12 @@ use crate::tile::winograd::{Coefficients, MOST_POINTS};
 use crate::tile::winograd_table::{InputRows, Products, ProductsOfRow, WinogradKernels};
 use crate::work::parts::SplitUnits;
 use phases::Phases;
-use schedule::{K_BLOCK, MOST_STRIP, Order, SlabLens, WinogradSchedule, matrices, odd_lines, v_point};
-pub(crate) use schedule::{points, supports};
+use schedule::{K_BLOCK, MOST_STRIP, SlabLens, odd_lines, v_point};
+pub(crate) use schedule::{WinogradSchedule, points, supports};
 use std::ops::Range;
-use weights::WinogradWeights;
+use std::sync::Arc;
+use weights::Order;
+pub(crate) use weights::{WinogradForm, WinogradWeights};
 pub(crate) use work::estimate;
 
 /// A planned Winograd convolution.
@@ -45,7 +47,7 @@ pub(crate) struct WinogradConv {
     kernels: &'static KernelSet,
     schedule: WinogradSchedule,
     coefficients: Coefficients,
-    weights: WinogradWeights,
+    weights: Arc<WinogradWeights>,
     phases: Phases,
     /// Channels of the phases of a group.
     channels: usize,
@@ -69,29 +71,24 @@ struct Block<'a> {
 }
 
 impl WinogradConv {
+    /// The driver of `schedule`, with weights in its form.
     pub(crate) fn new(
         desc: &ConvDesc,
-        weights: &Weights<'_>,
-        outputs: Size2,
+        schedule: WinogradSchedule,
+        weights: Arc<WinogradWeights>,
         kernels: &'static KernelSet,
-    ) -> Result<Self, ConvError> {
-        let schedule = WinogradSchedule::new(desc, outputs, &kernels.winograd);
-        let matrices = matrices(&schedule.tile);
+    ) -> Self {
+        let matrices = schedule.form.matrices();
         let phases = Phases::of(desc);
-        Ok(Self {
+        Self {
             desc: *desc,
             kernels,
             coefficients: Coefficients { y: matrices[0].coefficients(), x: matrices[1].coefficients() },
-            weights: WinogradWeights::new(desc, weights, &schedule, &matrices)?,
+            weights,
             phases,
             channels: phases.channels(desc),
             schedule,
-        })
-    }
-
-    /// Packs the filters of some output channels.
-    pub(crate) fn fill(&mut self, channels: Range<usize>, filters: &[f32]) -> Result<(), ConvError> {
-        self.weights.fill(&self.desc, channels, filters, &matrices(&self.schedule.tile))
+        }
     }
 
     /// Elements of the parts of a slab.
@@ -110,10 +107,6 @@ impl WinogradConv {
 
     pub(crate) fn kernels(&self) -> &'static WinogradKernels {
         &self.kernels.winograd
-    }
-
-    pub(crate) fn packed_bytes(&self) -> usize {
-        self.weights.bytes()
     }
 
     pub(crate) fn workspace_len(&self) -> usize {
@@ -142,7 +135,7 @@ impl WinogradConv {
             for group in self.desc.groups_of(&region.channels) {
                 let block = Block { operands, tiles: &tiles, group, range: range.clone() };
                 self.transform_input(&block, &mut slab);
-                match self.schedule.order {
+                match self.schedule.form.order {
                     Order::Panels => self.panel_by_panel(&block, region, &mut slab),
                     Order::Points => self.point_by_point(&block, region, &mut slab),
                 }

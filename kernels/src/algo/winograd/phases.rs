@@ -6,7 +6,7 @@ use crate::describe::{BLOCK, ConvDesc, PixelRef};
 use std::ops::Range;
 
 /// The phases of a square stride and a square kernel; one phase, the image itself, if the stride is 1.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Phases {
     stride: usize,
     kernel: usize,
@@ -28,6 +28,11 @@ impl Phases {
     /// Taps of the kernel's part in a phase, one way. What a part has less than that is zero.
     pub(super) fn taps(&self) -> usize {
         self.kernel.div_ceil(self.stride)
+    }
+
+    /// Taps of the whole kernel.
+    pub(super) fn window(&self) -> usize {
+        self.kernel * self.kernel
     }
 
     /// Phases of a channel.

@@ -1,7 +1,7 @@
 //! What a Winograd convolution decides before it runs: which tile, which loop is outside, how much at a time.
 
-use super::matrices::Matrices;
 use super::phases::Phases;
+use super::weights::{Order, WinogradForm};
 use crate::algo::direct;
 use crate::algo::packed::PanelShape;
 use crate::algo::planes::{layout_of_panels, matrices_len};
@@ -23,17 +23,6 @@ pub(super) const MOST_STRIP: usize = 7;
 /// Channels that are summed up by themselves: longer sums lose accuracy.
 pub(super) const K_BLOCK: usize = 64;
 
-/// The tile of so many outputs for the kernel of `desc`.
-fn tile(desc: &ConvDesc, outputs: Size2) -> WinogradTile {
-    WinogradTile { points: points(desc, outputs), outputs }
-}
-
-/// Of both ways.
-pub(super) fn matrices(tile: &WinogradTile) -> [Matrices; 2] {
-    let WinogradTile { points, outputs } = *tile;
-    [(points.h, outputs.h), (points.w, outputs.w)].map(|(points, outputs)| Matrices::new(points, outputs))
-}
-
 /// Points of tiles of so many outputs.
 pub(crate) fn points(desc: &ConvDesc, outputs: Size2) -> Size2 {
     let more = Phases::of(desc).taps() - 1;
@@ -53,20 +42,10 @@ pub(crate) fn supports(desc: &ConvDesc, outputs: Size2) -> Result<(), Unsupporte
     direct::groups_fit_blocks(desc)
 }
 
-/// Which loop is outside: so the matrix after the current one is next in memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Order {
-    /// `[panel][point][channel][width]`
-    Panels,
-    /// `[point][panel][channel][width]`
-    Points,
-}
-
 /// What is decided before there are weights.
-pub(super) struct WinogradSchedule {
+pub(crate) struct WinogradSchedule {
     pub(super) tile: WinogradTile,
-    pub(super) order: Order,
-    pub(super) panels: PanelShape,
+    pub(crate) form: WinogradForm,
     /// Tiles in all, and at a time at most.
     pub(super) tiles: usize,
     pub(super) block: usize,
@@ -75,9 +54,10 @@ pub(super) struct WinogradSchedule {
 }
 
 impl WinogradSchedule {
-    pub(super) fn new(desc: &ConvDesc, outputs: Size2, kernels: &WinogradKernels) -> Self {
-        let tile = tile(desc, outputs);
-        let (channels, per_group) = (Phases::of(desc).channels(desc), desc.outs());
+    pub(crate) fn new(desc: &ConvDesc, outputs: Size2, kernels: &WinogradKernels) -> Self {
+        let tile = WinogradTile { points: points(desc, outputs), outputs };
+        let phases = Phases::of(desc);
+        let (channels, per_group) = (phases.channels(desc), desc.outs());
         let len = tile.products().saturating_mul(channels).saturating_mul(per_group);
         let bytes = len.saturating_mul(size_of::<f32>());
         let order = if bytes <= NEAR_WEIGHTS { Order::Panels } else { Order::Points };
@@ -85,7 +65,8 @@ impl WinogradSchedule {
         let out = desc.output();
         let tiles = out.n.saturating_mul(out.h.div_ceil(outputs.h)).saturating_mul(out.w.div_ceil(outputs.w));
         let panels = PanelShape::new(desc, &kernels.shape, layout_of_panels(desc));
-        Self { tile, order, panels, tiles, block: tiles.min(most), ahead: bytes > AHEAD_WEIGHTS }
+        let form = WinogradForm { outputs, phases, ins: desc.ins(), order, panels };
+        Self { tile, form, tiles, block: tiles.min(most), ahead: bytes > AHEAD_WEIGHTS }
     }
 
     /// Whole rows of tiles of whole panels. Parts that share the image transform all of it: so they rather
@@ -93,7 +74,7 @@ impl WinogradSchedule {
     pub(super) fn split_units(&self, desc: &ConvDesc) -> SplitUnits {
         SplitUnits {
             pixels: self.tile.outputs.h * desc.output().w,
-            channels: self.panels.width,
+            channels: self.form.panels.width,
             channels_first: self.ahead && self.tiles < FEW_TILES,
         }
     }
@@ -102,8 +83,9 @@ impl WinogradSchedule {
     pub(super) fn lens(&self, desc: &ConvDesc) -> SlabLens {
         let (tile, phases) = (self.tile, Phases::of(desc));
         let (products, channels) = (tile.products(), phases.channels(desc));
-        let width = self.panels.width;
-        let panels = if self.order == Order::Panels { 1 } else { self.panels.count / desc.groups() };
+        let width = self.form.panels.width;
+        let panels =
+            if self.form.order == Order::Panels { 1 } else { self.form.panels.count / desc.groups() };
         let strip = tile.columns(MOST_STRIP) * BLOCK;
         let pixels = tile.outputs.h * tile.outputs.w * MOST_STRIP;
         let is_gathered = desc.layout() == Layout::Nchw || phases.count() > 1;

@@ -2,57 +2,96 @@
 
 use super::matrices::{Matrices, Ratio};
 use super::phases::Phases;
-use super::schedule::{Order, WinogradSchedule};
-use crate::algo::packed::{PACKED, Panel, Panels, flushed};
-use crate::describe::{ConvDesc, ConvError, Weights};
+use crate::algo::packed::{Panel, PanelShape, Panels, flushed};
+use crate::describe::{ConvError, Size2, Weights};
 use crate::memory::{Buffer, try_collect};
 use std::ops::Range;
 
-/// `U = G g G^T` of every pair of channels, computed in `f64` and rounded once.
-pub(super) struct WinogradWeights {
-    pub(super) panels: Panels,
-    order: Order,
+/// Which loop is the outer one. The matrix that is needed next then follows in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Order {
+    /// `[panel][point][channel][width]`
+    Panels,
+    /// `[point][panel][channel][width]`
+    Points,
+}
+
+/// How a filter is transformed and packed. No weights are needed to know it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct WinogradForm {
+    /// Outputs of a tile.
+    pub(super) outputs: Size2,
+    pub(super) phases: Phases,
+    /// Input channels of a group, of the image itself.
+    pub(super) ins: usize,
+    pub(super) order: Order,
+    pub(crate) panels: PanelShape,
+}
+
+impl WinogradForm {
+    /// The numbers that a tile is transformed to.
+    pub(super) fn points(&self) -> Size2 {
+        let more = self.phases.taps() - 1;
+        Size2::new(self.outputs.h + more, self.outputs.w + more)
+    }
+
+    /// The transforms of both axes.
+    pub(super) fn matrices(&self) -> [Matrices; 2] {
+        let (points, outputs) = (self.points(), self.outputs);
+        [(points.h, outputs.h), (points.w, outputs.w)].map(|(points, outputs)| Matrices::new(points, outputs))
+    }
+
     /// Products per tile and channel.
-    points: usize,
-    /// Elements of one matrix: channels of a group by width.
-    matrix: usize,
+    fn products(&self) -> usize {
+        self.points().h * self.points().w
+    }
+
+    /// Channels of the phases of a group.
+    pub(super) fn channels(&self) -> usize {
+        self.ins * self.phases.count()
+    }
+
+    /// Elements of one matrix: the channels of a group by the width of a panel.
+    fn matrix(&self) -> usize {
+        self.channels().saturating_mul(self.panels.width)
+    }
+
+    /// Elements of the filter, of bias and of slopes.
+    pub(crate) fn lens(&self) -> [usize; 3] {
+        let [bias, slope] = self.panels.lens();
+        let filter = self.panels.count.saturating_mul(self.products()).saturating_mul(self.matrix());
+        [filter, bias, slope]
+    }
+}
+
+/// `U = G g G^T` of every pair of channels, computed in `f64` and rounded once.
+pub(crate) struct WinogradWeights {
+    pub(super) panels: Panels,
+    form: WinogradForm,
     data: Buffer,
 }
 
 impl WinogradWeights {
-    /// Packs bias and slopes, and makes room for the filter: see [`fill`](Self::fill).
-    pub(super) fn new(
-        desc: &ConvDesc,
-        weights: &Weights<'_>,
-        schedule: &WinogradSchedule,
-        matrices: &[Matrices; 2],
-    ) -> Result<Self, ConvError> {
-        let panels = Panels::new(weights, &schedule.panels)?;
-        let channels = Phases::of(desc).channels(desc);
-        let points = matrices[0].g.len() * matrices[1].g.len();
-        let matrix = channels.saturating_mul(panels.width());
-        let len = panels.all().len().saturating_mul(points).saturating_mul(matrix);
-        let data = Buffer::zeroed_for(PACKED, len)?;
-        Ok(Self { panels, order: schedule.order, points, matrix, data })
+    /// The filter in `form`. The buffers are packed, or zeros until [`pack`](Self::pack) and [`fill`](Self::fill).
+    pub(crate) fn new(form: WinogradForm, [data, bias, slope]: [Buffer; 3]) -> Result<Self, ConvError> {
+        Ok(Self { panels: Panels::new(&form.panels, [bias, slope])?, form, data })
     }
 
-    /// Packs the filters of some output channels.
-    pub(super) fn fill(
-        &mut self,
-        desc: &ConvDesc,
-        channels: Range<usize>,
-        filters: &[f32],
-        matrices: &[Matrices; 2],
-    ) -> Result<(), ConvError> {
-        let (width, points) = (self.panels.width(), self.points);
-        let mut transform = Transform::new(matrices, width);
-        let phases = Phases::of(desc);
+    /// See [`Panels::pack`].
+    pub(crate) fn pack(&mut self, weights: &Weights<'_>) {
+        self.panels.pack(weights);
+    }
+
+    /// Transforms and packs the filters of some output channels.
+    pub(crate) fn fill(&mut self, channels: Range<usize>, filters: &[f32]) -> Result<(), ConvError> {
+        let (width, points) = (self.form.panels.width, self.form.products());
+        let mut transform = Transform::new(&self.form, width);
         let panels = try_collect("panels", self.panels.of_channels(&channels))?;
         for (index, panel) in panels {
             let lanes = panel.lo..panel.hi;
             let first = panel.channel + panel.lo - channels.start;
-            for c in 0..phases.channels(desc) {
-                transform.filters(desc, &filters[first * desc.taps()..], (&phases, c), &panel);
+            for c in 0..self.form.channels() {
+                transform.filters(&filters[first * transform.taps()..], c, &panel);
                 for point in 0..points {
                     let at = self.start(index, point) + c * width;
                     let from = &transform.transformed[point * width..][lanes.clone()];
@@ -68,9 +107,9 @@ impl WinogradWeights {
     /// Where the matrix of a panel and a point begins.
     fn start(&self, panel: usize, point: usize) -> usize {
         let panels = self.panels.all().len();
-        self.matrix
-            * match self.order {
-                Order::Panels => panel * self.points + point,
+        self.form.matrix()
+            * match self.form.order {
+                Order::Panels => panel * self.form.products() + point,
                 Order::Points => point * panels + panel,
             }
     }
@@ -78,18 +117,22 @@ impl WinogradWeights {
     /// The matrices of a panel from `point` on: of all points that follow if panels are outside, else that one.
     pub(super) fn matrices(&self, panel: usize, point: usize) -> &[f32] {
         let start = self.start(panel, point);
-        let count = if self.order == Order::Panels { self.points - point } else { 1 };
-        &self.data[start..start + count * self.matrix]
+        let count = if self.form.order == Order::Panels { self.form.products() - point } else { 1 };
+        &self.data[start..start + count * self.form.matrix()]
     }
 
-    /// Bytes of everything packed.
-    pub(super) fn bytes(&self) -> usize {
-        self.data.bytes() + self.panels.bytes()
+    /// The packed filter, bias and slopes.
+    pub(crate) fn buffers(&self) -> [&Buffer; 3] {
+        let [bias, slope] = self.panels.buffers();
+        [&self.data, bias, slope]
     }
 }
 
 /// The transform of one input channel's filters, for all channels of a panel side by side.
 struct Transform {
+    phases: Phases,
+    /// Input channels of a group.
+    ins: usize,
     /// `[point][weight]`, down the columns and along the rows.
     g: [Vec<Vec<f64>>; 2],
     width: usize,
@@ -102,24 +145,31 @@ struct Transform {
 }
 
 impl Transform {
-    fn new(matrices: &[Matrices; 2], width: usize) -> Self {
+    fn new(form: &WinogradForm, width: usize) -> Self {
+        let matrices = form.matrices();
         let row = |row: &Vec<Ratio>| row.iter().map(|x| x.to_f64()).collect();
         let g = [0, 1].map(|way| matrices[way].g.iter().map(row).collect::<Vec<Vec<f64>>>());
         let (down, along, weights) = (g[0].len(), g[1].len(), g[0][0].len());
         let zeros = |len: usize| vec![0.0; len * width];
         let (filters, half) = (zeros(weights * weights), zeros(down * weights));
-        Self { g, width, filters, half, transformed: zeros(down * along) }
+        let transformed = zeros(down * along);
+        Self { phases: form.phases, ins: form.ins, g, width, filters, half, transformed }
     }
 
-    /// Transforms the filters of channel `c` of the phases of a group; `filter` begins with the panel's first channel.
-    fn filters(&mut self, desc: &ConvDesc, filter: &[f32], (phases, c): (&Phases, usize), panel: &Panel) {
-        let (width, weights) = (self.width, self.g[0][0].len());
-        let (phase, window) = (phases.at(c), desc.kernel().h * desc.kernel().w);
+    /// Elements of the filter of one output channel.
+    fn taps(&self) -> usize {
+        self.ins * self.phases.window()
+    }
+
+    /// Transforms the filters of channel `c` of the phases of a group. `filter` begins with the panel's first channel.
+    fn filters(&mut self, filter: &[f32], c: usize, panel: &Panel) {
+        let (width, weights, taps) = (self.width, self.g[0][0].len(), self.taps());
+        let (phase, window) = (self.phases.at(c), self.phases.window());
         self.filters.fill(0.0);
         for i in panel.lo..panel.hi {
-            let from = &filter[(i - panel.lo) * desc.taps() + phase.channel * window..][..window];
+            let from = &filter[(i - panel.lo) * taps + phase.channel * window..][..window];
             for (tap, to) in self.filters[i..].iter_mut().step_by(width).enumerate() {
-                if let Some(weight) = phases.weight(phase, (tap / weights, tap % weights)) {
+                if let Some(weight) = self.phases.weight(phase, (tap / weights, tap % weights)) {
                     *to = f64::from(from[weight]);
                 }
             }

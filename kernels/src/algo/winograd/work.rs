@@ -1,7 +1,8 @@
 //! What a Winograd convolution would do.
 
 use super::phases::Phases;
-use super::schedule::{K_BLOCK, MOST_STRIP, Order, WinogradSchedule};
+use super::schedule::{K_BLOCK, MOST_STRIP, WinogradSchedule};
+use super::weights::Order;
 use crate::algo::gemm_schedule::step;
 use crate::describe::{BLOCK, ConvDesc, Layout, Size2};
 use crate::tile::shape::{TileShape, even_piece};
@@ -20,7 +21,7 @@ pub(crate) fn estimate(
     share: &ThreadShare,
 ) -> PlanEstimate {
     let schedule = WinogradSchedule::new(desc, outputs, &kernels.winograd);
-    let (shape, panels) = (&kernels.winograd.shape, schedule.panels);
+    let (shape, panels) = (&kernels.winograd.shape, schedule.form.panels);
     let channels = Phases::of(desc).channels(desc);
     let workspace_len = schedule.lens(desc).sum();
     let of_panel = (schedule.tile.products() * panels.width).saturating_mul(channels);
@@ -117,7 +118,7 @@ impl Counted<'_> {
         let v = part.groups * products * tiles * self.channels.next_multiple_of(BLOCK) as f64 * float;
         let m = products * tiles * panels * self.width as f64 * float;
         let of_group = panels / part.groups;
-        match schedule.order {
+        match schedule.form.order {
             Order::Panels => {
                 let of_panel = (m / panels + v / part.groups) / blocks + products * matrix;
                 traffic.add(v + v * of_group, of_panel, caches);

@@ -15,7 +15,7 @@ const TELLING: [&str; 8] = [
 ];
 
 /// Model and caches, as Linux tells; elsewhere the architecture and the number of cores.
-pub(super) fn model() -> String {
+pub(crate) fn model() -> String {
     let info = read_to_string("/proc/cpuinfo").unwrap_or_default();
     let of_first = info.split("\n\n").next().unwrap_or_default();
     let value = |name: &&str| {

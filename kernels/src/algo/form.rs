@@ -1,0 +1,148 @@
+//! [`Form`]: how a filter is packed, and [`Packed`]: a filter packed in one of them.
+//!
+//! A form depends on the filter, the tile and the memory order, and for Fourier transforms on their lengths. It does not
+//! depend on the batch, and as a rule not on the size of the image. So plans for many shapes share one packed filter.
+
+use super::depthwise::{DepthwiseForm, DepthwiseWeights};
+use super::fft::{Spectra, SpectraForm};
+use super::packed::{GemmForm, GemmWeights, PACKED};
+use super::reference::{PlainForm, PlainWeights};
+use super::winograd::{WinogradForm, WinogradWeights};
+use crate::describe::{ConvError, Weights};
+use crate::memory::Buffer;
+use crate::tile::table::KernelSet;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// How a filter is packed. No weights are needed to know it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Form {
+    Plain(PlainForm),
+    /// For im2col, pointwise and direct convolution.
+    Gemm(GemmForm),
+    Depthwise(DepthwiseForm),
+    Winograd(WinogradForm),
+    Spectra(SpectraForm),
+}
+
+/// A packed filter, shared by the plans that run it.
+#[derive(Clone)]
+pub(crate) enum Packed {
+    Plain(Arc<PlainWeights>),
+    Gemm(Arc<GemmWeights>),
+    Depthwise(Arc<DepthwiseWeights>),
+    Winograd(Arc<WinogradWeights>),
+    Spectra(Arc<Spectra>),
+}
+
+impl Form {
+    /// Elements of the packed filter, of packed bias and of packed slopes.
+    pub(crate) fn lens(&self) -> [usize; 3] {
+        match self {
+            Self::Plain(form) => form.lens(),
+            Self::Gemm(form) => form.lens(),
+            Self::Depthwise(form) => form.lens(),
+            Self::Winograd(form) => form.lens(),
+            Self::Spectra(form) => form.lens(),
+        }
+    }
+
+    /// Packs `weights` of so many output channels. They must be those of the problem that the form was made for.
+    pub(crate) fn pack(
+        &self,
+        weights: &Weights<'_>,
+        channels: usize,
+        kernels: &'static KernelSet,
+    ) -> Result<Packed, ConvError> {
+        let mut packed = self.room(weights)?;
+        packed.fill(0..channels, weights.filter, kernels)?;
+        Ok(packed)
+    }
+
+    /// Room for a filter, with the bias and the slopes of `weights` packed.
+    pub(crate) fn room(&self, weights: &Weights<'_>) -> Result<Packed, ConvError> {
+        let [filter, bias, slope] = self.lens();
+        let per_channel = |len| Buffer::zeroed_for("bias and slopes", len);
+        let buffers = [Buffer::zeroed_for(PACKED, filter)?, per_channel(bias)?, per_channel(slope)?];
+        let mut packed = self.with(buffers)?;
+        packed.pack_per_channel(weights);
+        Ok(packed)
+    }
+
+    /// The packed filter in these buffers, of [`lens`](Self::lens) elements.
+    pub(crate) fn with(&self, buffers: [Buffer; 3]) -> Result<Packed, ConvError> {
+        debug_assert_eq!(buffers.each_ref().map(|buffer| buffer.len()), self.lens());
+        Ok(match *self {
+            Self::Plain(form) => Packed::Plain(Arc::new(PlainWeights::new(form, buffers))),
+            Self::Gemm(form) => Packed::Gemm(Arc::new(GemmWeights::new(form, buffers)?)),
+            Self::Depthwise(form) => Packed::Depthwise(Arc::new(DepthwiseWeights::new(form, buffers)?)),
+            Self::Winograd(form) => Packed::Winograd(Arc::new(WinogradWeights::new(form, buffers)?)),
+            Self::Spectra(form) => Packed::Spectra(Arc::new(Spectra::new(form, buffers)?)),
+        })
+    }
+
+    /// Whether a filter can be packed some output channels at a time.
+    pub(crate) fn takes_parts(&self) -> bool {
+        !matches!(self, Self::Depthwise(_) | Self::Spectra(_))
+    }
+
+    /// Output channels of which a part should have a multiple, so that no panel is packed twice.
+    pub(crate) fn channels_of_part(&self) -> usize {
+        match self {
+            Self::Gemm(form) => form.panels.width,
+            Self::Winograd(form) => form.panels.width,
+            Self::Plain(_) | Self::Depthwise(_) | Self::Spectra(_) => 1,
+        }
+    }
+}
+
+/// The weights, which no plan shares while they are packed.
+fn unshared<T>(weights: &mut Arc<T>) -> &mut T {
+    Arc::get_mut(weights).expect("weights are shared after they are packed")
+}
+
+impl Packed {
+    fn pack_per_channel(&mut self, weights: &Weights<'_>) {
+        match self {
+            Self::Plain(packed) => unshared(packed).pack(weights),
+            Self::Gemm(packed) => unshared(packed).pack(weights),
+            Self::Depthwise(packed) => unshared(packed).pack(weights),
+            Self::Winograd(packed) => unshared(packed).pack(weights),
+            Self::Spectra(packed) => unshared(packed).pack(weights),
+        }
+    }
+
+    /// Packs the filters of some output channels: of all of them, unless the form [takes parts](Form::takes_parts).
+    pub(crate) fn fill(
+        &mut self,
+        channels: Range<usize>,
+        filters: &[f32],
+        kernels: &'static KernelSet,
+    ) -> Result<(), ConvError> {
+        match self {
+            Self::Plain(packed) => unshared(packed).fill(channels, filters),
+            Self::Gemm(packed) => unshared(packed).fill(channels, filters)?,
+            Self::Depthwise(packed) => unshared(packed).fill(filters),
+            Self::Winograd(packed) => unshared(packed).fill(channels, filters)?,
+            Self::Spectra(packed) => unshared(packed).fill(filters, kernels.fft())?,
+        }
+        Ok(())
+    }
+
+    /// The packed filter, bias and slopes.
+    pub(crate) fn buffers(&self) -> [&Buffer; 3] {
+        match self {
+            Self::Plain(packed) => packed.buffers(),
+            Self::Gemm(packed) => packed.buffers(),
+            Self::Depthwise(packed) => packed.buffers(),
+            Self::Winograd(packed) => packed.buffers(),
+            Self::Spectra(packed) => packed.buffers(),
+        }
+    }
+
+    /// Bytes of everything packed.
+    pub(crate) fn bytes(&self) -> usize {
+        let tables = if let Self::Depthwise(packed) = self { packed.source_bytes() } else { 0 };
+        self.buffers().into_iter().map(Buffer::bytes).sum::<usize>() + tables
+    }
+}

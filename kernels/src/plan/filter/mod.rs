@@ -1,0 +1,255 @@
+//! [`Filter`]: weights apart from plans. Each packed form is made once and shared by the plans that run it.
+
+mod bytes;
+mod forms;
+
+use crate::algo::{Form, Packed};
+use crate::describe::{Algorithm, ConvError, FilterShape, Isa, Weights};
+use crate::memory::try_copy;
+use crate::run::PreparedConv;
+use crate::tile::table::KernelSet;
+pub use bytes::PackedError;
+use forms::Forms;
+use std::borrow::Cow;
+use std::fmt;
+use std::io::{Read, Write};
+
+/// The weights of a convolution, apart from any batch or image size.
+///
+/// A plan reads weights that are packed for its algorithm, instruction set and tile. A filter packs each form once, when
+/// the first plan asks for it, and shares it with all later plans. Such a plan then takes microseconds:
+///
+/// ```
+/// use kernels::*;
+/// # fn main() -> Result<(), ConvError> {
+/// let numbers = vec![0.1; 16 * 8 * 3 * 3];
+/// let filter = Filter::new(FilterShape::new(16, 8, Size2::square(3)), Weights::filter(&numbers))?;
+/// for batch in [1, 2, 4] {
+///     let desc = ConvDesc::builder(Shape4::new(batch, 8, 32, 32), 16, Size2::square(3)).build()?;
+///     let plan = ConvPlan::new(&desc, &filter, &PlanOptions::default())?;
+/// #   assert_eq!(filter.packed_forms(), 1);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Packed forms are kept until the filter is dropped, or until they exceed [`max_packed_bytes`](Self::max_packed_bytes).
+/// They can be written to bytes and read back ([`write_packed`](Self::write_packed)), so that a program need not pack
+/// large weights at every start. `Send + Sync`: threads that plan at once wait for each other only while one packs the very form
+/// that the others need.
+pub struct Filter<'a> {
+    shape: FilterShape,
+    /// Elements of bias and of slopes, where there are any.
+    per_channel: [Option<usize>; 2],
+    /// `None` once they are dropped.
+    weights: Option<KeptWeights<'a>>,
+    /// The checksum of the weights, where bytes say it and the weights are not there.
+    checksum: Option<u64>,
+    forms: Forms,
+}
+
+/// The original numbers, borrowed or owned.
+struct KeptWeights<'a> {
+    filter: Cow<'a, [f32]>,
+    bias: Option<Cow<'a, [f32]>>,
+    slope: Option<Cow<'a, [f32]>>,
+}
+
+impl KeptWeights<'_> {
+    fn as_weights(&self) -> Weights<'_> {
+        Weights { filter: &self.filter, bias: self.bias.as_deref(), slope: self.slope.as_deref() }
+    }
+}
+
+impl fmt::Debug for Filter<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Filter")
+            .field("shape", &self.shape)
+            .field("has_weights", &self.has_weights())
+            .field("packed_forms", &self.packed_forms())
+            .field("packed_bytes", &self.packed_bytes())
+            .finish()
+    }
+}
+
+impl<'a> Filter<'a> {
+    /// A filter that borrows its weights.
+    ///
+    /// # Errors
+    /// As [`FilterShape::elements`]; [`ConvError::BufferLen`] unless there are as many weights as `shape` says, and a bias and a
+    /// slope for each output channel, if there are any.
+    pub fn new(shape: FilterShape, weights: Weights<'a>) -> Result<Self, ConvError> {
+        let Weights { filter, bias, slope } = weights;
+        let kept =
+            KeptWeights { filter: filter.into(), bias: bias.map(Cow::from), slope: slope.map(Cow::from) };
+        Self::with(shape, kept)
+    }
+
+    /// A filter that owns its weights.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn from_vecs(
+        shape: FilterShape,
+        filter: Vec<f32>,
+        bias: Option<Vec<f32>>,
+        slope: Option<Vec<f32>>,
+    ) -> Result<Self, ConvError> {
+        let kept =
+            KeptWeights { filter: filter.into(), bias: bias.map(Cow::from), slope: slope.map(Cow::from) };
+        Self::with(shape, kept)
+    }
+
+    fn with(shape: FilterShape, kept: KeptWeights<'a>) -> Result<Self, ConvError> {
+        let Weights { filter, bias, slope } = kept.as_weights();
+        let channels = shape.out_channels;
+        let lens = [
+            ("filter", shape.elements()?, Some(filter)),
+            ("bias", channels, bias),
+            ("PReLU slopes", channels, slope),
+        ];
+        for (what, expected, values) in lens {
+            if let Some(got) = values.map(<[f32]>::len).filter(|&got| got != expected) {
+                return Err(ConvError::BufferLen { what, expected, got });
+            }
+        }
+        let per_channel = [bias, slope].map(|values| values.map(<[f32]>::len));
+        Ok(Self { shape, per_channel, weights: Some(kept), checksum: None, forms: Forms::default() })
+    }
+
+    /// The filter whose only packed form is that of `conv`.
+    pub(super) fn of_packed(conv: &PreparedConv, isa: Isa) -> Filter<'static> {
+        let shape = FilterShape::from(&conv.desc);
+        let [_, bias, slope] = conv.form.lens();
+        let per_channel = [bias, slope].map(|len| (len > 0).then_some(shape.out_channels));
+        let forms = Forms::default();
+        forms.keep(&conv.form, &conv.packed, isa);
+        Filter { shape, per_channel, weights: None, checksum: None, forms }
+    }
+
+    /// The same filter with a copy of its weights, which borrows nothing.
+    ///
+    /// # Errors
+    /// [`ConvError::OutOfMemory`].
+    pub fn into_owned(self) -> Result<Filter<'static>, ConvError> {
+        let own = |what, values: Cow<'a, [f32]>| {
+            Ok(Cow::Owned(match values {
+                Cow::Borrowed(values) => try_copy(what, values)?,
+                Cow::Owned(values) => values,
+            }))
+        };
+        let Self { shape, per_channel, weights, checksum, forms } = self;
+        let weights = match weights {
+            None => None,
+            Some(KeptWeights { filter, bias, slope }) => Some(KeptWeights {
+                filter: own("filter", filter)?,
+                bias: bias.map(|bias| own("bias", bias)).transpose()?,
+                slope: slope.map(|slope| own("PReLU slopes", slope)).transpose()?,
+            }),
+        };
+        Ok(Filter { shape, per_channel, weights, checksum, forms })
+    }
+
+    /// With at most `bytes` of packed forms. When a new form exceeds the limit, the filter forgets the forms that were
+    /// not used for the longest time. It always keeps the newest, and everything once its weights are dropped.
+    ///
+    /// A plan keeps its own form, so the memory is free when the last plan of a forgotten form is dropped.
+    pub fn max_packed_bytes(mut self, bytes: usize) -> Self {
+        if self.has_weights() {
+            self.forms.limit(bytes);
+        }
+        self
+    }
+
+    /// Drops the original weights. Later plans can use the forms that are packed by then, and no others.
+    pub fn drop_weights(&mut self) {
+        self.weights = None;
+        self.forms.limit(usize::MAX);
+    }
+
+    /// Whether the original weights are still there.
+    pub fn has_weights(&self) -> bool {
+        self.weights.is_some()
+    }
+
+    /// The extents of the filter.
+    pub fn shape(&self) -> FilterShape {
+        self.shape
+    }
+
+    /// Whether there is a bias for each output channel.
+    pub fn has_bias(&self) -> bool {
+        self.per_channel[0].is_some()
+    }
+
+    /// Whether there is a PReLU slope for each output channel.
+    pub fn has_slope(&self) -> bool {
+        self.per_channel[1].is_some()
+    }
+
+    /// Packed forms that the filter keeps.
+    pub fn packed_forms(&self) -> usize {
+        self.forms.len()
+    }
+
+    /// Bytes of the packed forms that the filter keeps, without the original weights.
+    pub fn packed_bytes(&self) -> usize {
+        self.forms.bytes()
+    }
+
+    /// Writes every packed form, with the version of this library, this machine and a checksum.
+    ///
+    /// # Errors
+    /// [`PackedError::Io`] of the writer.
+    pub fn write_packed(&self, to: &mut impl Write) -> Result<(), PackedError> {
+        bytes::write(self, to)
+    }
+
+    /// Reads forms that [`write_packed`](Self::write_packed) wrote for the same weights, and adds them to those that
+    /// the filter has. `from` is left behind the last byte of this filter, so several filters can share a file.
+    ///
+    /// # Errors
+    /// A [`PackedError`] that says why the bytes are refused: another format, version or machine, other weights, damage. The
+    /// filter is then as it was.
+    pub fn read_packed(&self, from: &mut impl Read) -> Result<(), PackedError> {
+        bytes::read_into(self, from)
+    }
+
+    /// A filter without the original weights, from the bytes that [`write_packed`](Self::write_packed) wrote.
+    ///
+    /// # Errors
+    /// As [`read_packed`](Self::read_packed).
+    pub fn from_packed(from: &mut impl Read) -> Result<Filter<'static>, PackedError> {
+        bytes::read(from)
+    }
+
+    pub(super) fn per_channel_lens(&self) -> [Option<usize>; 2] {
+        self.per_channel
+    }
+
+    /// Whether the weights are packed in `form`.
+    pub(super) fn has_packed(&self, form: &Form, kernels: &'static KernelSet) -> bool {
+        self.forms.has(form, kernels.isa())
+    }
+
+    /// See [`Forms::keep`].
+    pub(super) fn keep(&self, form: &Form, packed: &Packed, isa: Isa) {
+        self.forms.keep(form, packed, isa);
+    }
+
+    /// The weights in `form`, which is that of `algorithm`: packed now, unless they are already. They are kept for other
+    /// plans only if the filter should `keep` them.
+    pub(super) fn packed(
+        &self,
+        algorithm: Algorithm,
+        form: &Form,
+        kernels: &'static KernelSet,
+        keep: bool,
+    ) -> Result<Packed, ConvError> {
+        let pack = || match &self.weights {
+            Some(weights) => form.pack(&weights.as_weights(), self.shape.out_channels, kernels),
+            None => Err(ConvError::WeightsDropped { algorithm }),
+        };
+        self.forms.get(form, kernels.isa(), keep, pack)
+    }
+}
