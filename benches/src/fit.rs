@@ -112,7 +112,7 @@ fn sample(row: &TimedRow) -> anyhow::Result<Option<Keyed>> {
     let layout = Layout::ALL.into_iter().find(|layout| layout.name() == row.layout);
     let layouts = Layouts::of_network(layout.with_context(|| row.layout.clone())?, spec.c);
     let desc = layouts.on(spec.builder()).build()?;
-    let isa = Isa::from_name(&row.isa)?;
+    let isa: Isa = row.isa.parse()?;
     let kernels = KernelSet::get(isa).with_context(|| format!("this machine has no {isa}"))?;
     let worth = desc.cost().macs / PlanOptions::default().macs_per_thread;
     let threads = (worth as usize).clamp(1, row.threads);

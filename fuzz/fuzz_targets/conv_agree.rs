@@ -8,7 +8,7 @@ use kernels_fuzz::{common, conv_problem};
 use libfuzzer_sys::{Corpus, fuzz_target};
 use std::sync::LazyLock;
 
-static POOLS: LazyLock<Vec<rayon::ThreadPool>> = LazyLock::new(common::pools);
+static POOLS: LazyLock<Vec<common::Pool>> = LazyLock::new(common::pools);
 
 fuzz_target!(|bytes: &[u8]| -> Corpus {
     let mut u = Unstructured::new(bytes);

@@ -49,16 +49,19 @@
 //! [`LinearPlan`]. The library builds no thread pool, reads no environment variable, and keeps no global state.
 
 #![deny(unsafe_code)]
+#![deny(missing_debug_implementations)]
 
 mod algo;
 mod choose;
 mod describe;
 #[allow(unsafe_code)]
 mod memory;
+#[cfg(feature = "ops")]
 mod ops;
 mod plan;
 mod run;
 mod simd;
+#[allow(missing_debug_implementations)] // function pointers; nothing of it is public
 mod tile;
 mod work;
 
@@ -68,13 +71,19 @@ pub use choose::{
 };
 pub use describe::{
     Activation, Algorithm, Algorithms, BLOCK, ConvDesc, ConvDescBuilder, ConvError, Cost, EpilogueSpec,
-    FilterShape, Isa, Layout, Pad2, Pitch, Shape4, Size2, TensorMut, TensorRef, Unsupported, Weights,
+    FilterShape, Isa, Layout, Pad2, Pitch, Shape4, Size2, TensorMut, TensorOut, TensorRef, Unsupported,
+    Weights,
 };
 
 pub use memory::{Buffer, Workspace, WorkspaceReq};
+#[cfg(feature = "ops")]
 pub use ops::{LinearPlan, LrnSpec, NormSpec, Ops, PoolDesc, PoolDescBuilder, PoolKind};
-pub use plan::{ConvPlan, Filter, PackedError, Packing, PlanOptions, PlanReport, PlanWeights, conv2d};
-pub use run::{ConvIo, Team, Threads};
+pub use plan::{
+    Conv, ConvBuilder, ConvPlan, Filter, PackedError, Packing, PlanOptions, PlanReport, PlanWeights, conv2d,
+};
+#[cfg(feature = "rayon")]
+pub use run::Team;
+pub use run::{ConvIo, Executor, Threads};
 pub use work::Traffic;
 
 /// The register tiles themselves, for this workspace's tests and benches: no part of the public interface.

@@ -134,6 +134,7 @@ fn advise_huge(_: *mut f32, _: usize) {}
 
 /// What a plan needs of a [`Workspace`], in elements. May change from one version to the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct WorkspaceReq {
     /// Elements for each thread.
     pub per_thread_len: usize,
@@ -203,6 +204,12 @@ impl Workspace {
     /// The memory itself; its contents mean nothing between runs.
     pub fn as_mut_slice(&mut self) -> &mut [f32] {
         &mut self.0
+    }
+}
+
+impl AsMut<[f32]> for Workspace {
+    fn as_mut(&mut self) -> &mut [f32] {
+        self.as_mut_slice()
     }
 }
 

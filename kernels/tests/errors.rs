@@ -176,7 +176,8 @@ fn run_checks_everything_before_it_writes() {
                        layout: Layout,
                        residual: Option<TensorRef<'_>>,
                        ws: &mut Workspace| {
-        let io = ConvIo { input, output: TensorMut::packed(&mut output, shape, layout).unwrap(), residual };
+        let io =
+            ConvIo { input, output: TensorMut::packed(&mut output, shape, layout).unwrap().into(), residual };
         let error = plan.run(io, ws, Threads::Seq).unwrap_err();
         assert!(
             output.iter().all(|value| value.to_bits() == JUNK.to_bits()),
@@ -223,7 +224,7 @@ fn run_checks_everything_before_it_writes() {
     // And the same call without a mistake works.
     let io = ConvIo {
         input: input(),
-        output: TensorMut::packed(&mut output, shape, Layout::Nchw).unwrap(),
+        output: TensorMut::packed(&mut output, shape, Layout::Nchw).unwrap().into(),
         residual: residual(),
     };
     plan.run(io, &mut workspace, Threads::Seq).unwrap();
@@ -240,7 +241,7 @@ fn a_residual_that_was_not_planned_is_refused() {
     let extra = vec![0.0; 180];
     let io = ConvIo {
         input: TensorRef::packed(&data.input, problem.input, Layout::Nchw).unwrap(),
-        output: TensorMut::packed(&mut output, shape, Layout::Nchw).unwrap(),
+        output: TensorMut::packed(&mut output, shape, Layout::Nchw).unwrap().into(),
         residual: Some(TensorRef::packed(&extra, shape, Layout::Nchw).unwrap()),
     };
     let error =

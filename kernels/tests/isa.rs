@@ -11,7 +11,7 @@ use kernels::{Algorithm, ConvError, Isa, Layout, Numerics, Pad2, PlanOptions, Sh
 fn required_instruction_sets_are_present_and_used() {
     let required = std::env::var("KERNELS_REQUIRE_ISA").unwrap_or_else(|_| "portable".into());
     for name in required.split(',') {
-        let isa = Isa::from_name(name.trim()).unwrap_or_else(|error| panic!("KERNELS_REQUIRE_ISA: {error}"));
+        let isa = name.trim().parse().unwrap_or_else(|error| panic!("KERNELS_REQUIRE_ISA: {error}"));
         assert!(
             Isa::available().any(|there| there == isa),
             "{isa} was not detected, so it could not be tested"
@@ -52,7 +52,7 @@ fn what_the_cpu_lacks_is_an_error() {
 #[test]
 fn names_follow_the_grammar_and_lead_back() {
     for isa in Isa::available() {
-        assert_eq!(Isa::from_name(isa.name()), Ok(isa));
+        assert_eq!(isa.name().parse(), Ok(isa));
         for tile in KernelSet::get(isa).expect("available").gemm_tiles() {
             let name = format!("gemm_f32_{}x{}_{isa}", tile.rows(), tile.columns());
             assert_eq!(tile.name(), name);

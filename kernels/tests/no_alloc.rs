@@ -24,7 +24,7 @@ fn allocations(problem: &ConvProblem, algorithm: Algorithm, isa: Isa, threads: T
     let mut run = || {
         let io = ConvIo {
             input: TensorRef::packed(&input, input_shape, layout).expect("it fits"),
-            output: TensorMut::packed(&mut output, shape, layout).expect("it fits"),
+            output: TensorMut::packed(&mut output, shape, layout).expect("it fits").into(),
             residual: Some(TensorRef::packed(&residual, shape, layout).expect("it fits")),
         };
         plan.run(io, &mut workspace, threads).expect("a valid run");

@@ -77,7 +77,7 @@ impl Single {
         let tensor = |data| TensorRef::packed(data, desc.output(), desc.output_layout());
         let io = ConvIo {
             input: TensorRef::packed(&self.input, desc.input(), desc.layout())?,
-            output: TensorMut::packed(&mut self.output, desc.output(), desc.output_layout())?,
+            output: TensorMut::packed(&mut self.output, desc.output(), desc.output_layout())?.into(),
             residual: self.residual.as_deref().map(tensor).transpose()?,
         };
         let start = Instant::now();

@@ -3,8 +3,11 @@
 use super::cost::{Estimate, Machine};
 use super::terms::{Comparison, Milliseconds};
 use crate::algo::winograd;
-use crate::describe::{Algorithm, AlgorithmKind, Algorithms, ConvDesc, ConvError, Size2, Unsupported};
+use crate::describe::{
+    Algorithm, AlgorithmKind, Algorithms, ConvDesc, ConvError, Size2, Unsupported, by_name,
+};
 use std::fmt;
+use std::str::FromStr;
 
 /// How much rounding error the algorithm that [`Select::Auto`] chooses may have. What a caller forces is not held to it.
 ///
@@ -21,6 +24,35 @@ pub enum Numerics {
     Default,
     /// At most 6e-6 relative L2 error, and no output off by more than 2e-5 of the largest.
     Fast,
+}
+
+impl Numerics {
+    /// Every level, the strictest first.
+    pub const ALL: [Self; 3] = [Self::Strict, Self::Default, Self::Fast];
+
+    /// `"strict"`, `"default"` or `"fast"`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Strict => "strict",
+            Self::Default => "default",
+            Self::Fast => "fast",
+        }
+    }
+}
+
+impl fmt::Display for Numerics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Numerics {
+    type Err = ConvError;
+
+    /// By its [`name`](Self::name).
+    fn from_str(text: &str) -> Result<Self, ConvError> {
+        by_name("numerics", &Self::ALL, Self::name, text)
+    }
 }
 
 impl Algorithm {
@@ -47,6 +79,34 @@ pub enum Select {
     Measured,
     /// The caller. An algorithm that cannot do the problem is an error; there is no fallback.
     Force(Algorithm),
+}
+
+impl Select {
+    /// `"auto"`, `"measured"`, or the name of the forced algorithm.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Measured => "measured",
+            Self::Force(algorithm) => algorithm.name(),
+        }
+    }
+}
+
+impl fmt::Display for Select {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Select {
+    type Err = ConvError;
+
+    /// As `Display` writes it.
+    fn from_str(text: &str) -> Result<Self, ConvError> {
+        let all: Vec<Self> =
+            [Self::Auto, Self::Measured].into_iter().chain(Algorithm::ALL.map(Self::Force)).collect();
+        by_name("select", &all, Self::name, text)
+    }
 }
 
 /// Why an algorithm was not chosen.
@@ -86,7 +146,7 @@ impl fmt::Display for Rejection {
         match self {
             Self::Unsupported(reason) => write!(f, "{reason}"),
             Self::Forbidden => write!(f, "forbidden by the caller"),
-            Self::Inaccurate(numerics) => write!(f, "its error needs numerics {numerics:?}"),
+            Self::Inaccurate(numerics) => write!(f, "its error needs numerics {numerics}"),
             Self::Workspace { bytes } => write!(f, "needs {bytes} bytes of workspace, more than it may"),
             Self::Packed { bytes } => write!(f, "needs {bytes} bytes of packed weights, more than it may"),
             Self::Slower => write!(f, "slower"),
@@ -112,6 +172,7 @@ pub struct Candidate {
 
 /// The outcome: one algorithm, and a reason against each of the others.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Choice {
     /// What will run.
     pub algorithm: Algorithm,

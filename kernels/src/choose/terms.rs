@@ -4,6 +4,7 @@ use std::fmt;
 
 /// What most of the time goes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Bound {
     /// Multiply-adds, transforms, copies and calls.
     Compute,
@@ -135,6 +136,7 @@ impl Difference {
 /// Two predictions side by side, of which [`Display`](fmt::Display) writes the terms that make the difference:
 /// `0.8100 ms to 0.4200; arithmetic 0.6000 to 0.3100, bytes from L3 0.1500 to 0.0400, rest 0.0600 to 0.0700`.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct Comparison {
     other: Terms,
     chosen: Terms,

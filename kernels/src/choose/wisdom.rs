@@ -6,17 +6,19 @@
 //! of the format is ignored as a whole.
 
 mod cpu;
+#[cfg(feature = "wisdom")]
 mod file;
 mod key;
+mod text;
 
 use crate::describe::Algorithm;
 pub(crate) use cpu::model as cpu_model;
 pub(crate) use key::WisdomKey;
 use std::collections::HashMap;
 use std::fmt;
-use std::io;
-use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+#[cfg(feature = "wisdom")]
+use std::{io, path::Path};
 
 /// Entries that are kept, unless told otherwise: those of some dozen networks.
 const CAPACITY: usize = 4096;
@@ -81,13 +83,14 @@ impl Wisdom {
     }
 
     /// What the file holds that can be trusted. A file that is not there, or cannot be read, holds nothing, and the reason is given.
+    #[cfg(feature = "wisdom")]
     pub fn load(path: impl AsRef<Path>) -> Loaded {
         file::load(path.as_ref())
     }
 
     /// The same of the file's text, which may be anything.
     pub fn parse(text: &[u8]) -> Loaded {
-        file::parse(text)
+        text::parse(text)
     }
 
     /// Writes everything to `path`, which then has it all or, whatever happens, what it had before: the text goes to a new
@@ -95,6 +98,7 @@ impl Wisdom {
     ///
     /// # Errors
     /// Of the file system: no such directory, no permission, no room.
+    #[cfg(feature = "wisdom")]
     pub fn save(&self, path: impl AsRef<Path>) -> io::Result<()> {
         file::save(self, path.as_ref())
     }
@@ -147,6 +151,6 @@ impl fmt::Debug for Wisdom {
 impl fmt::Display for Wisdom {
     /// The text of a file.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        file::write(self, f)
+        text::write(self, f)
     }
 }

@@ -4,6 +4,7 @@ use super::{ConvDesc, Layout};
 
 /// Work and traffic of one [`ConvDesc`]. Every count is exact and saturates at `u64::MAX`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Cost {
     /// Multiply-accumulates `N*O*OH*OW*(C/groups)*KH*KW`: products with padding count, as everywhere in the literature.
     pub macs: u64,

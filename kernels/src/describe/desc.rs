@@ -181,6 +181,12 @@ impl fmt::Display for ConvDesc {
 }
 
 impl ConvDescBuilder {
+    /// Another input: for several descriptors of one convolution.
+    pub const fn input(mut self, input: Shape4) -> Self {
+        self.input = input;
+        self
+    }
+
     /// Input elements from one output to the next, at least 1.
     pub const fn stride(mut self, stride: Size2) -> Self {
         self.stride = stride;

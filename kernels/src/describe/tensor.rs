@@ -4,6 +4,8 @@ use super::shape::BLOCK;
 use super::sizes::checked_product;
 use super::{Layout, Shape4};
 use crate::describe::ConvError;
+use std::fmt;
+use std::mem::MaybeUninit;
 
 /// Distances between the parts of a tensor, in elements. Larger than packed makes a channel slice of a wider
 /// tensor: an Inception branch writes straight into the concatenation.
@@ -228,8 +230,101 @@ impl PixelRef<'_> {
     }
 }
 
-impl<'a> TensorMut<'a> {
-    pub(crate) fn into_data(self) -> &'a mut [f32] {
-        self.data
+/// A borrowed tensor that is only written. Its memory may be uninitialised.
+///
+/// Every [`TensorMut`] is one, by `From`. After a call that takes a `TensorOut` returns `Ok`, every element of the tensor is
+/// initialised. For a packed tensor that is the whole slice, the lanes of [`Layout::Nchw16c`] past the last channel included.
+///
+/// ```
+/// use kernels::*;
+/// use std::mem::MaybeUninit;
+/// # fn main() -> Result<(), ConvError> {
+/// let desc = ConvDesc::builder(Shape4::new(1, 3, 8, 8), 4, Size2::square(1)).build()?;
+/// let filter = [0.5; 12];
+/// let plan = ConvPlan::new(&desc, Weights::filter(&filter), &PlanOptions::default())?;
+/// let image = [1.0; 192];
+/// let mut output: Vec<f32> = Vec::with_capacity(256);
+/// let io = ConvIo::new(
+///     TensorRef::packed(&image, desc.input(), Layout::Nchw)?,
+///     TensorOut::packed(&mut output.spare_capacity_mut()[..256], desc.output(), Layout::Nchw)?,
+/// );
+/// plan.run(io, &mut Workspace::for_req(plan.workspace_req())?, Threads::Seq)?;
+/// // SAFETY: the run has returned `Ok`, so it has written all 256 elements.
+/// unsafe { output.set_len(256) };
+/// assert_eq!(output[0], 1.5);
+/// # Ok(())
+/// # }
+/// ```
+pub struct TensorOut<'a> {
+    data: OutData<'a>,
+    shape: Shape4,
+    view: PixelView,
+}
+
+enum OutData<'a> {
+    Init(&'a mut [f32]),
+    Uninit(&'a mut [MaybeUninit<f32>]),
+}
+
+impl fmt::Debug for TensorOut<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TensorOut").field("shape", &self.shape).field("layout", &self.layout()).finish()
+    }
+}
+
+impl<'a> From<TensorMut<'a>> for TensorOut<'a> {
+    fn from(TensorMut { data, shape, view }: TensorMut<'a>) -> Self {
+        Self { data: OutData::Init(data), shape, view }
+    }
+}
+
+impl<'a> TensorOut<'a> {
+    /// A packed tensor.
+    ///
+    /// # Errors
+    /// [`ConvError::BufferLen`] unless `data` has exactly [`Shape4::len`] elements.
+    pub fn packed(
+        data: &'a mut [MaybeUninit<f32>],
+        shape: Shape4,
+        layout: Layout,
+    ) -> Result<Self, ConvError> {
+        let view = check(data.len(), shape, layout, None)?;
+        Ok(Self { data: OutData::Uninit(data), shape, view })
+    }
+
+    /// A tensor with a pitch. The elements between its parts are not written.
+    ///
+    /// # Errors
+    /// As [`TensorMut::with_pitch`].
+    pub fn with_pitch(
+        data: &'a mut [MaybeUninit<f32>],
+        shape: Shape4,
+        layout: Layout,
+        pitch: Pitch,
+    ) -> Result<Self, ConvError> {
+        let view = check(data.len(), shape, layout, Some(pitch))?;
+        Ok(Self { data: OutData::Uninit(data), shape, view })
+    }
+
+    /// Extents.
+    pub fn shape(&self) -> Shape4 {
+        self.shape
+    }
+
+    /// Memory order.
+    pub fn layout(&self) -> Layout {
+        self.view.layout
+    }
+
+    pub(crate) fn view(&self) -> PixelView {
+        self.view
+    }
+
+    /// The first element. The memory may be uninitialised, so nothing may read it before it was written.
+    pub(crate) fn into_ptr(self) -> *mut f32 {
+        match self.data {
+            OutData::Init(data) => data.as_mut_ptr(),
+            OutData::Uninit(data) => data.as_mut_ptr().cast(),
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Copies between tensors: the reorder between layouts, and the concatenation by slices of channels.
 
 use super::{Ops, elements, elementwise_split_units, merges, split, tiles};
-use crate::describe::{BLOCK, ConvError, Layout, TensorMut, TensorRef};
+use crate::describe::{BLOCK, ConvError, Layout, TensorOut, TensorRef};
 use crate::run::Threads;
 use crate::tile::layer_table::InputTile;
 use crate::tile::output::OutputRegion;
@@ -15,12 +15,13 @@ impl Ops {
     ///
     /// # Errors
     /// [`ConvError::ShapeMismatch`]. The output is untouched then.
-    pub fn copy(
+    pub fn copy<'a>(
         &self,
         input: TensorRef<'_>,
-        output: TensorMut<'_>,
+        output: impl Into<TensorOut<'a>>,
         threads: Threads<'_>,
     ) -> Result<(), ConvError> {
+        let output = output.into();
         let (expected, got) = (input.shape(), output.shape());
         if expected != got {
             return Err(ConvError::ShapeMismatch { what: "output", expected, got });

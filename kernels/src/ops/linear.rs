@@ -4,13 +4,14 @@
 use crate::describe::{
     ConvDesc, ConvError, EpilogueSpec, Layout, Shape4, Size2, TensorMut, TensorRef, Weights,
 };
-use crate::memory::{Workspace, WorkspaceReq};
+use crate::memory::WorkspaceReq;
 use crate::plan::{ConvPlan, PlanOptions};
 use crate::run::{ConvIo, Threads};
 
 /// `y[batch][out] = act(bias[out] + sum over in of x[batch][in] * w[out][in] + residual[batch][out])`, ready to run.
 ///
 /// With a batch of one or two this is a stream over the weights, and as fast as memory.
+#[derive(Debug)]
 pub struct LinearPlan {
     conv: ConvPlan,
     input: Shape4,
@@ -71,7 +72,7 @@ impl LinearPlan {
         input: &[f32],
         output: &mut [f32],
         residual: Option<&[f32]>,
-        workspace: &mut Workspace,
+        scratch: &mut (impl AsMut<[f32]> + ?Sized),
         threads: Threads<'_>,
     ) -> Result<(), ConvError> {
         let (ins, outs) = (self.input.len(Layout::Nhwc)?, self.output.len(Layout::Nhwc)?);
@@ -86,10 +87,10 @@ impl LinearPlan {
         let tensor = |data, shape| TensorRef::packed(data, shape, Layout::Nhwc);
         let io = ConvIo {
             input: tensor(input, self.input)?,
-            output: TensorMut::packed(output, self.output, Layout::Nhwc)?,
+            output: TensorMut::packed(output, self.output, Layout::Nhwc)?.into(),
             residual: residual.map(|data| tensor(data, self.output)).transpose()?,
         };
-        self.conv.run(io, workspace, threads)
+        self.conv.run(io, scratch, threads)
     }
 
     /// What `run` needs.

@@ -1,7 +1,7 @@
 //! Local response normalisation.
 
 use super::{Ops, elements, elementwise_split_units, merges, split, tiles};
-use crate::describe::{ConvError, TensorMut, TensorRef};
+use crate::describe::{ConvError, TensorOut, TensorRef};
 use crate::run::{Threads, check};
 use crate::tile::layer_table::{InputTile, Response};
 use crate::tile::lrn::Power;
@@ -57,13 +57,14 @@ impl Ops {
     /// [`ConvError::InvalidField`] for a size of 0, for alpha or k that is negative or not finite, for beta that is not
     /// finite; [`ConvError::ShapeMismatch`] or [`ConvError::LayoutMismatch`] unless the output is like the input. The
     /// output is untouched then.
-    pub fn lrn(
+    pub fn lrn<'a>(
         &self,
         spec: LrnSpec,
         input: TensorRef<'_>,
-        output: TensorMut<'_>,
+        output: impl Into<TensorOut<'a>>,
         threads: Threads<'_>,
     ) -> Result<(), ConvError> {
+        let output = output.into();
         let response = spec.check()?;
         check("output", (input.shape(), input.layout()), (output.shape(), output.layout()))?;
         let channels = input.shape().c;

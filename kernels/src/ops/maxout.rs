@@ -1,7 +1,7 @@
 //! Maxout, the activation that is a maximum of linear pieces.
 
 use super::{Ops, elements, elementwise_split_units, merges, split, tiles};
-use crate::describe::{ConvError, Shape4, TensorMut, TensorRef};
+use crate::describe::{ConvError, Shape4, TensorOut, TensorRef};
 use crate::run::{Threads, check};
 use crate::tile::layer_table::InputTile;
 use crate::tile::output::OutputRegion;
@@ -15,13 +15,14 @@ impl Ops {
     /// [`ConvError::InvalidField`] unless `pieces` divides the input's channels; [`ConvError::ShapeMismatch`] or
     /// [`ConvError::LayoutMismatch`] unless the output has the input's images, rows, columns and layout, and one
     /// channel for `pieces` of the input's. The output is untouched then.
-    pub fn maxout(
+    pub fn maxout<'a>(
         &self,
         pieces: usize,
         input: TensorRef<'_>,
-        output: TensorMut<'_>,
+        output: impl Into<TensorOut<'a>>,
         threads: Threads<'_>,
     ) -> Result<(), ConvError> {
+        let output = output.into();
         let shape = input.shape();
         if pieces == 0 || !shape.c.is_multiple_of(pieces) {
             let expected = format!("a divisor of the {} input channels", shape.c);

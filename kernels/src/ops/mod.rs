@@ -188,6 +188,6 @@ where
     F: Fn(OutputRegion<'a>) + Sync,
 {
     let worth = usize::try_from(work / WORTH_A_THREAD).unwrap_or(usize::MAX).max(1);
-    let split = Split { parts: threads.available().min(worth), split_units, slab_len: 0 };
+    let split = Split { parts: threads.count().min(worth), split_units, slab_len: 0 };
     split.run(threads, region, &mut [], &|region, _| run(region));
 }

@@ -1,7 +1,7 @@
 //! Normalisation: batch norm at inference, and group norm with layer norm and instance norm as its ends.
 
 use super::{Ops, elements, elementwise_split_units, merges, split, tiles};
-use crate::describe::{BLOCK, ConvError, Layout, PixelRef, TensorMut, TensorRef};
+use crate::describe::{BLOCK, ConvError, Layout, PixelRef, TensorMut, TensorOut, TensorRef};
 use crate::run::{Threads, check};
 use crate::tile::layer_table::{InputTile, Lines};
 use crate::tile::output::OutputRegion;
@@ -89,15 +89,16 @@ impl Ops {
     /// [`ConvError::InvalidField`] unless `groups` divides the channels, and for `eps` that is negative or not finite;
     /// [`ConvError::BufferLen`] unless scale and shift have one number per channel; [`ConvError::ShapeMismatch`] or
     /// [`ConvError::LayoutMismatch`] unless the output is like the input. The output is untouched then.
-    pub fn normalize(
+    pub fn normalize<'a>(
         &self,
         spec: NormSpec,
         scale: Option<&[f32]>,
         shift: Option<&[f32]>,
         input: TensorRef<'_>,
-        output: TensorMut<'_>,
+        output: impl Into<TensorOut<'a>>,
         threads: Threads<'_>,
     ) -> Result<(), ConvError> {
+        let output = output.into();
         let NormSpec { groups, eps } = spec;
         let shape = input.shape();
         if groups == 0 || !shape.c.is_multiple_of(groups) {

@@ -2,7 +2,7 @@
 
 use super::{Ops, elements, split};
 use crate::describe::{
-    BLOCK, ConvError, Layout, Pad2, PixelRef, Shape4, Size2, TensorMut, TensorRef, check_positive,
+    BLOCK, ConvError, Layout, Pad2, PixelRef, Shape4, Size2, TensorOut, TensorRef, by_name, check_positive,
 };
 use crate::run::{Threads, check};
 use crate::tile::ops_table::{PoolSpec, WIDE};
@@ -11,6 +11,7 @@ use crate::tile::window::{AxisSpec, WindowAxis};
 use crate::work::parts::SplitUnits;
 use std::fmt;
 use std::ops::Range;
+use std::str::FromStr;
 
 /// Elements of NHWC input rows that stay in the second cache level while each block of channels passes over them:
 /// half a megabyte of them.
@@ -18,6 +19,7 @@ const ROWS_AT_ONCE: usize = 128 << 10;
 
 /// What becomes of the elements of a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum PoolKind {
     /// The largest; NaN if there is one. Padding never wins.
     Max,
@@ -27,6 +29,35 @@ pub enum PoolKind {
         /// never does.
         count_include_pad: bool,
     },
+}
+
+impl PoolKind {
+    const ALL: [Self; 3] =
+        [Self::Max, Self::Average { count_include_pad: false }, Self::Average { count_include_pad: true }];
+
+    /// `"max"`, `"average"`, or `"average_with_pad"` where the padding counts.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Max => "max",
+            Self::Average { count_include_pad: false } => "average",
+            Self::Average { count_include_pad: true } => "average_with_pad",
+        }
+    }
+}
+
+impl fmt::Display for PoolKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for PoolKind {
+    type Err = ConvError;
+
+    /// By its [`name`](Self::name).
+    fn from_str(text: &str) -> Result<Self, ConvError> {
+        by_name("pooling", &Self::ALL, Self::name, text)
+    }
 }
 
 /// A 2-D pooling layer, checked: its output is not empty, every window has an element of the input, and no size
@@ -235,13 +266,14 @@ impl Ops {
     ///
     /// # Errors
     /// [`ConvError::ShapeMismatch`], [`ConvError::LayoutMismatch`]. The output is untouched then.
-    pub fn pool(
+    pub fn pool<'a>(
         &self,
         desc: &PoolDesc,
         input: TensorRef<'_>,
-        output: TensorMut<'_>,
+        output: impl Into<TensorOut<'a>>,
         threads: Threads<'_>,
     ) -> Result<(), ConvError> {
+        let output = output.into();
         check("input", (desc.input, desc.layout), (input.shape(), input.layout()))?;
         check("output", (desc.output, desc.layout), (output.shape(), output.layout()))?;
         let input = input.pixels();

@@ -135,10 +135,10 @@ impl Tensors {
         let residual = self.residual.as_ref();
         let io = ConvIo {
             input: TensorRef::packed(&self.input, desc.input(), desc.layout())?,
-            output: TensorMut::packed(&mut self.output, desc.output(), layout)?,
+            output: TensorMut::packed(&mut self.output, desc.output(), layout)?.into(),
             residual: residual.map(|r| TensorRef::packed(r, desc.output(), layout)).transpose()?,
         };
-        conv.run(io, &mut self.workspace, threads)
+        conv.run(io, self.workspace.as_mut_slice(), threads)
     }
 
     /// Seconds of one of so many runs.
@@ -175,7 +175,10 @@ fn time(problem: &Problem<'_>, rivals: &[Algorithm]) -> Result<Vec<Rival>, ConvE
     let mut prepared = rivals.iter().map(prepare).collect::<Result<Vec<_>, ConvError>>()?;
     let workspace = prepared.iter().fold(WorkspaceReq::default(), |all, rival| all.union(rival.conv.req));
     let mut tensors = Tensors::new(problem.desc, workspace)?;
+    #[cfg(feature = "rayon")]
     let threads = if problem.parts > 1 { Threads::Current } else { Threads::Seq };
+    #[cfg(not(feature = "rayon"))]
+    let threads = Threads::Seq;
     // Not what it takes to wake threads up.
     threads.with_team(|threads| contest(&mut tensors, &mut prepared, threads))?;
     Ok(prepared)

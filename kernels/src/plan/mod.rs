@@ -1,5 +1,6 @@
 //! Step 3, plan: choose, pack, size the workspace. Everything that allocates happens here.
 
+mod conv;
 mod filter;
 mod measured;
 mod oneshot;
@@ -10,8 +11,9 @@ mod report;
 
 use crate::choose::{Choice, Select, Wisdom};
 use crate::describe::{Algorithm, ConvDesc, ConvError, Isa, Weights};
-use crate::memory::{Workspace, WorkspaceReq};
+use crate::memory::WorkspaceReq;
 use crate::run::{ConvIo, PreparedConv, Threads};
+pub use conv::{Conv, ConvBuilder};
 pub use filter::{Filter, PackedError};
 pub use oneshot::conv2d;
 pub use options::PlanOptions;
@@ -23,7 +25,7 @@ use std::fmt;
 
 /// A convolution that is ready to run: chosen algorithm, packed weights, sized workspace.
 ///
-/// Immutable, `Send + Sync`: share one between as many threads as you like, each with its own [`Workspace`].
+/// Immutable, `Send + Sync`: share one between as many threads as you like, each with its own [`Workspace`](crate::Workspace).
 pub struct ConvPlan {
     conv: PreparedConv,
     report: PlanReport,
@@ -115,16 +117,19 @@ impl ConvPlan {
     /// Computes every element of `io.output`. Allocates nothing, keeps no state, and its output bits do not depend
     /// on the number of threads.
     ///
+    /// `scratch` is a [`Workspace`](crate::Workspace), or any `[f32]` of at least [`workspace_req`](Self::workspace_req)`.len()` elements, which
+    /// should begin at a multiple of 64 bytes. What it holds before does not matter.
+    ///
     /// # Errors
     /// [`ConvError::ShapeMismatch`], [`ConvError::LayoutMismatch`], [`ConvError::EpilogueMismatch`],
     /// [`ConvError::WorkspaceTooSmall`]. The output is untouched then.
     pub fn run(
         &self,
         io: ConvIo<'_>,
-        workspace: &mut Workspace,
+        scratch: &mut (impl AsMut<[f32]> + ?Sized),
         threads: Threads<'_>,
     ) -> Result<(), ConvError> {
-        self.conv.run(io, workspace, threads)
+        self.conv.run(io, scratch.as_mut(), threads)
     }
 
     /// What [`new`](Self::new) would choose by the model, with nothing packed; under [`Select::Measured`], before

@@ -2,8 +2,9 @@
 
 use crate::choose::{Limits, Numerics, Profile, Select};
 use crate::describe::{Algorithm, Algorithms, Isa};
+use crate::run::Threads;
 
-/// What the caller wants of a plan; [`PlanOptions::default`] wants the fastest.
+/// What the caller wants of a plan. [`PlanOptions::default`] wants the fastest one for a single thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PlanOptions {
@@ -15,7 +16,8 @@ pub struct PlanOptions {
     pub forbidden: Algorithms,
     /// The instruction set, if not the best one; it can only be lowered.
     pub isa: Option<Isa>,
-    /// Threads that the workspace is sized for; `run` uses at most as many. At least 1.
+    /// Threads that the plan is for: the workspace is sized for them, and `run` uses at most as many. At least 1, which
+    /// is the default and fits [`Threads::Seq`].
     pub max_threads: usize,
     /// Multiply-accumulates that are worth another thread. At least 1.
     pub macs_per_thread: u64,
@@ -37,7 +39,7 @@ impl Default for PlanOptions {
             numerics: Numerics::Default,
             forbidden: Algorithms::NONE,
             isa: None,
-            max_threads: num_cpus::get_physical().max(1),
+            max_threads: 1,
             macs_per_thread: MACS_PER_THREAD,
             max_workspace_bytes: None,
             max_packed_bytes: None,
@@ -80,6 +82,11 @@ impl PlanOptions {
     pub const fn max_threads(mut self, threads: usize) -> Self {
         self.max_threads = threads;
         self
+    }
+
+    /// For the threads that it will run on: [`max_threads`](Self::max_threads) with their number.
+    pub fn threads(self, threads: &Threads<'_>) -> Self {
+        self.max_threads(threads.count())
     }
 
     /// With another thread for every `macs` multiply-accumulates.

@@ -7,6 +7,7 @@ use crate::choose::{Choice, Select, Wisdom};
 use crate::describe::{ConvDesc, ConvError, Weights};
 use crate::memory::{try_copy, try_vec};
 use crate::tile::detect::kernels;
+use std::fmt;
 use std::ops::Range;
 
 /// Bytes of filters that are asked for at a time, if that is whole panels.
@@ -38,6 +39,12 @@ pub struct Packing {
     done: usize,
     /// Output channels at a time.
     step: usize,
+}
+
+impl fmt::Debug for Packing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Packing").field("desc", self.desc()).field("done", &self.done).finish_non_exhaustive()
+    }
 }
 
 enum State {

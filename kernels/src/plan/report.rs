@@ -6,6 +6,7 @@ use std::fmt;
 
 /// What was chosen, why, and what it costs: `println!("{}", plan.explain())`.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct PlanReport {
     /// The problem.
     pub desc: ConvDesc,

@@ -1,16 +1,9 @@
-//! How many cores there are to use.
+//! How many cores a pool of threads can use.
 
-use std::num::NonZero;
-
-/// Cores that this process may use: both respect the affinity of the process, and the quota of its control group.
-pub(crate) fn usable() -> usize {
-    let parallelism = std::thread::available_parallelism().map_or(usize::MAX, NonZero::get);
-    num_cpus::get().min(parallelism).max(1)
-}
-
-/// The same at the price of a microsecond, and right for a pool whose threads are pinned to a core each: such a thread may use
-/// one, and the process, by its first thread, all of them. Where that one is pinned too, nobody can say: as many as there
-/// may be.
+/// Cores that the threads of a pool may use, at the price of a microsecond.
+///
+/// A thread of a pool may be pinned to one core while the process, by its first thread, may use all of them. Where the first
+/// thread is pinned too, the number is not known, and this is `usize::MAX`.
 pub(super) fn for_pools() -> usize {
     let here = num_cpus::get().max(1);
     match affinity() {

@@ -1,18 +1,25 @@
 //! Step 4, run: every check first, then the output is cut among threads, then one driver.
 
-pub(crate) mod cores;
+#[cfg(feature = "rayon")]
+mod cores;
+mod executor;
+#[cfg(feature = "rayon")]
 mod gather;
 #[cfg(all(test, loom))]
 mod models;
+#[cfg(feature = "rayon")]
 mod sync;
 #[allow(unsafe_code)]
+#[cfg(feature = "rayon")]
 mod team;
 pub(crate) mod threads;
 
 use crate::algo::{Driver, Form, Operands, Packed};
-use crate::describe::{ConvDesc, ConvError, Layout, Shape4, TensorMut, TensorRef};
-use crate::memory::{Workspace, WorkspaceReq};
+use crate::describe::{ConvDesc, ConvError, Layout, Shape4, TensorOut, TensorRef};
+use crate::memory::WorkspaceReq;
 use crate::tile::output::OutputRegion;
+pub use executor::Executor;
+#[cfg(feature = "rayon")]
 pub use team::Team;
 pub use threads::Threads;
 
@@ -21,16 +28,23 @@ pub use threads::Threads;
 pub struct ConvIo<'a> {
     /// Of the descriptor's input shape and layout.
     pub input: TensorRef<'a>,
-    /// Of the descriptor's output shape and output layout. Every element is written.
-    pub output: TensorMut<'a>,
+    /// Of the descriptor's output shape and output layout. Every element is written. A [`TensorMut`](crate::TensorMut)
+    /// becomes one by `into()`.
+    pub output: TensorOut<'a>,
     /// Of the output's shape and layout, if and only if the epilogue has a residual.
     pub residual: Option<TensorRef<'a>>,
 }
 
 impl<'a> ConvIo<'a> {
     /// Input and output, no residual.
-    pub fn new(input: TensorRef<'a>, output: TensorMut<'a>) -> Self {
-        Self { input, output, residual: None }
+    pub fn new(input: TensorRef<'a>, output: impl Into<TensorOut<'a>>) -> Self {
+        Self { input, output: output.into(), residual: None }
+    }
+
+    /// With a residual, which is added to the sum.
+    pub fn residual(mut self, residual: TensorRef<'a>) -> Self {
+        self.residual = Some(residual);
+        self
     }
 }
 
@@ -50,7 +64,7 @@ impl PreparedConv {
     pub(crate) fn run(
         &self,
         io: ConvIo<'_>,
-        workspace: &mut Workspace,
+        scratch: &mut [f32],
         threads: Threads<'_>,
     ) -> Result<(), ConvError> {
         let ConvIo { input, output, residual } = io;
@@ -65,7 +79,7 @@ impl PreparedConv {
         if let Some(residual) = &residual {
             check("residual", (desc.output(), layout), (residual.shape(), residual.layout()))?;
         }
-        let (expected, got) = (self.req.len(), workspace.len());
+        let (expected, got) = (self.req.len(), scratch.len());
         if got < expected {
             return Err(ConvError::WorkspaceTooSmall { expected, got });
         }
@@ -78,11 +92,11 @@ impl PreparedConv {
         };
         let region = OutputRegion::new(output, merge);
         let split = threads::Split {
-            parts: threads.available().min(self.parts),
+            parts: threads.count().min(self.parts),
             split_units: self.driver.split_units(),
             slab_len: self.req.per_thread_len,
         };
-        let slabs = &mut workspace.as_mut_slice()[..expected];
+        let slabs = &mut scratch[..expected];
         split.run(threads, region, slabs, &|region, slab| self.driver.run(&operands, region, slab));
         Ok(())
     }

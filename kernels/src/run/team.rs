@@ -24,14 +24,12 @@
 mod tests;
 
 use super::cores;
+use super::executor::MOST_PARTS;
 use super::sync::{
     AtomicBool, AtomicU64, AtomicUsize, Ordering, Stopwatch, UnsafeCell, spin_loop, yield_now,
 };
 use std::fmt;
 use std::time::Duration;
-
-/// Most parts that a job can have: each is one bit of a word.
-pub(super) const MOST_PARTS: usize = u64::BITS as usize;
 
 /// A waiting thread polls this often, for some tens of microseconds, before it yields its core at each turn.
 const SPINS: usize = if cfg!(all(test, loom)) { 0 } else { 2_000 };

@@ -1,27 +1,50 @@
 //! [`Threads`], and how the output is cut among them: into boxes, deterministically, without allocating.
 //!
-//! `rayon::join` is used, not `scope.spawn`, which boxes its tasks. The library builds no pool.
+//! With rayon, `rayon::join` is used and not `scope.spawn`, which boxes its tasks. The library builds no pool.
 
-use super::gather;
-use super::team::{MOST_PARTS, Team};
+use super::executor::{Executor, MOST_PARTS};
+#[cfg(feature = "rayon")]
+use super::{gather, team::Team};
 use crate::tile::output::OutputRegion;
 use crate::work::parts::{Axis, SplitUnits, first_half, split_axis};
+use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
-/// Whose threads run a plan.
-#[derive(Debug, Clone, Copy, Default)]
+/// The threads that run a plan.
+#[derive(Clone, Copy, Default)]
+#[non_exhaustive]
 pub enum Threads<'a> {
     /// The calling thread alone.
     #[default]
     Seq,
     /// The rayon pool that the caller is in; outside of any, rayon's global pool. While it waits for other threads, this thread
     /// may do other jobs of the pool, as in `rayon::join`.
+    #[cfg(feature = "rayon")]
     Current,
-    /// This pool. Entering a pool from outside wakes a thread: for several runs, enter it once, with
+    /// This rayon pool. Entering a pool from outside wakes a thread. For several runs, enter it once, with
     /// [`with_team`](Self::with_team) or [`install`](rayon::ThreadPool::install).
+    #[cfg(feature = "rayon")]
     Pool(&'a rayon::ThreadPool),
     /// Threads that are awake: what [`with_team`](Self::with_team) passes to its closure.
+    #[cfg(feature = "rayon")]
     Team(&'a Team),
+    /// The caller's own threads.
+    Executor(&'a dyn Executor),
+}
+
+impl fmt::Debug for Threads<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Seq => f.write_str("Seq"),
+            #[cfg(feature = "rayon")]
+            Self::Current => f.write_str("Current"),
+            #[cfg(feature = "rayon")]
+            Self::Pool(pool) => f.debug_tuple("Pool").field(pool).finish(),
+            #[cfg(feature = "rayon")]
+            Self::Team(team) => f.debug_tuple("Team").field(team).finish(),
+            Self::Executor(executor) => f.debug_tuple("Executor").field(&executor.threads()).finish(),
+        }
+    }
 }
 
 impl Threads<'_> {
@@ -48,25 +71,37 @@ impl Threads<'_> {
     ///
     /// # Panics
     /// If `work` does, or if a run does on a helper.
+    #[cfg(feature = "rayon")]
     pub fn with_team<R: Send>(self, work: impl FnOnce(Threads<'_>) -> R + Send) -> R {
         match self {
-            Self::Seq | Self::Team(_) => work(self),
+            Self::Seq | Self::Team(_) | Self::Executor(_) => work(self),
             Self::Current => with_team_of_current_pool(work),
             Self::Pool(pool) => pool.install(|| with_team_of_current_pool(work)),
         }
     }
 
-    /// The number of threads.
-    pub(crate) fn available(&self) -> usize {
+    /// Calls `work` with these threads.
+    #[cfg(not(feature = "rayon"))]
+    pub(crate) fn with_team<R: Send>(self, work: impl FnOnce(Threads<'_>) -> R + Send) -> R {
+        work(self)
+    }
+
+    /// The number of threads: what to plan for with [`PlanOptions::max_threads`](crate::PlanOptions::max_threads).
+    pub fn count(&self) -> usize {
         match self {
             Self::Seq => 1,
+            #[cfg(feature = "rayon")]
             Self::Current => rayon::current_num_threads(),
+            #[cfg(feature = "rayon")]
             Self::Pool(pool) => pool.current_num_threads(),
+            #[cfg(feature = "rayon")]
             Self::Team(team) => team.members(),
+            Self::Executor(executor) => executor.threads().clamp(1, MOST_PARTS),
         }
     }
 }
 
+#[cfg(feature = "rayon")]
 fn with_team_of_current_pool<R: Send>(work: impl FnOnce(Threads<'_>) -> R + Send) -> R {
     match rayon::current_num_threads().min(Team::most_members()) {
         0 | 1 => work(Threads::Seq),
@@ -94,13 +129,22 @@ impl Split {
     {
         let whole = Assignment { threads: self.parts, region, slabs };
         match threads {
-            Threads::Team(team) if self.parts > 1 => self.run_on(team, whole, work),
-            Threads::Pool(pool) if self.parts > 1 => pool.install(|| self.fork(whole, work)),
-            _ => self.fork(whole, work),
+            _ if self.parts <= 1 => work(whole.region, &mut whole.slabs[..self.slab_len]),
+            Threads::Seq => self.run_on(|parts, part| (0..parts).for_each(part), whole, work),
+            #[cfg(feature = "rayon")]
+            Threads::Team(team) => self.run_on(|parts, part| gather::run(team, parts, &part), whole, work),
+            #[cfg(feature = "rayon")]
+            Threads::Pool(pool) => pool.install(|| self.fork(whole, work)),
+            #[cfg(feature = "rayon")]
+            Threads::Current => self.fork(whole, work),
+            Threads::Executor(executor) => {
+                self.run_on(|parts, part| executor.run(parts, part), whole, work);
+            }
         }
     }
 
     /// Another thread of the pool may steal one half of the box, and of each half one half again.
+    #[cfg(feature = "rayon")]
     fn fork<'a, F>(&self, assigned: Assignment<'a, '_>, work: &F)
     where
         F: Fn(OutputRegion<'a>, &mut [f32]) + Sync,
@@ -112,9 +156,13 @@ impl Split {
         rayon::join(|| self.fork(first, work), || self.fork(second, work));
     }
 
-    /// Assigns all boxes to the numbers of a job's parts, then has the team run the job.
-    fn run_on<'a, F>(&self, team: &Team, whole: Assignment<'a, '_>, work: &F)
-    where
+    /// Assigns all boxes to the numbers of parts, then has `execute` call all parts.
+    fn run_on<'a, F>(
+        &self,
+        execute: impl FnOnce(usize, &(dyn Fn(usize) + Sync)),
+        whole: Assignment<'a, '_>,
+        work: &F,
+    ) where
         F: Fn(OutputRegion<'a>, &mut [f32]) + Sync,
     {
         let mut parts = 0;
@@ -123,12 +171,18 @@ impl Split {
             assigned[parts] = Mutex::new(Some(part));
             parts += 1;
         });
-        gather::run(team, parts, &|part| {
-            let part = assigned[part].lock().unwrap_or_else(PoisonError::into_inner).take();
+        let assigned = &assigned[..parts];
+        let part = |number: usize| {
+            // A caller's executor may call a part twice, or one that is not there.
+            let assigned = assigned.get(number);
+            let part = assigned.and_then(|part| part.lock().unwrap_or_else(PoisonError::into_inner).take());
             if let Some(Assignment { region, slabs, .. }) = part {
                 work(region, &mut slabs[..self.slab_len]);
             }
-        });
+        };
+        execute(parts, &part);
+        // Or it may have left out some.
+        (0..parts).for_each(part);
     }
 
     fn for_each_box<'a, 's>(&self, assigned: Assignment<'a, 's>, each: &mut impl FnMut(Assignment<'a, 's>)) {

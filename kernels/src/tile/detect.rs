@@ -13,17 +13,6 @@ impl Isa {
     pub fn available() -> impl DoubleEndedIterator<Item = Self> {
         Self::ALL.into_iter().filter(|&isa| KernelSet::get(isa).is_some())
     }
-
-    /// The instruction set of that name.
-    ///
-    /// # Errors
-    /// [`ConvError::InvalidField`] if there is none.
-    pub fn from_name(name: &str) -> Result<Self, ConvError> {
-        Self::ALL
-            .into_iter()
-            .find(|isa| isa.name() == name)
-            .ok_or_else(|| ConvError::field("isa", "portable, neon, avx2fma or avx512f", name))
-    }
 }
 
 /// The kernels of `isa`, or of the best instruction set. An override can only lower the level: what the CPU

@@ -6,9 +6,10 @@
 
 use super::measure::{require, span};
 use super::store::TileAddress;
-use crate::describe::{BLOCK, Layout, PixelView, TensorMut};
+use crate::describe::{BLOCK, Layout, PixelView, TensorOut};
 use crate::work::parts::Axis;
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 /// A box of the output that its owner alone may write.
@@ -87,11 +88,12 @@ fn inside(inner: &Range<usize>, outer: &Range<usize>) -> bool {
 }
 
 impl<'a> OutputRegion<'a> {
-    /// The whole of `output`, seen as `view` (its own, or that merged).
-    pub(crate) fn new(output: TensorMut<'a>, merge: bool) -> Self {
+    /// The whole of `output`, with its images merged or not. Its memory may be uninitialised.
+    pub(crate) fn new(output: impl Into<TensorOut<'a>>, merge: bool) -> Self {
+        let output = output.into();
         let view = if merge { output.view().merged() } else { output.view() };
         Self {
-            base: output.into_data().as_mut_ptr(),
+            base: output.into_ptr(),
             images: 0..view.images,
             channels: 0..view.channels,
             pixels: 0..view.pixels,
@@ -191,7 +193,7 @@ impl<'a> OutputRegion<'a> {
     ///
     /// # Panics
     /// If they are not inside the region: a defect of this library.
-    pub(crate) fn run_mut(&mut self, n: usize, c: usize, p: usize, len: usize) -> &mut [f32] {
+    pub(crate) fn run_mut(&mut self, n: usize, c: usize, p: usize, len: usize) -> &mut [MaybeUninit<f32>] {
         assert!(self.images.contains(&n) && self.channels.contains(&c) && self.pixels.contains(&p));
         let last = match self.view.layout {
             Layout::Nchw => p.saturating_add(len) <= self.pixels.end,
@@ -205,7 +207,7 @@ impl<'a> OutputRegion<'a> {
         assert!(last);
         // SAFETY: the elements are neighbours, in this region's box (or are padding lanes that no other region
         // has), inside the buffer that the view was checked against; `self` is borrowed as long as they are.
-        unsafe { std::slice::from_raw_parts_mut(self.base.add(self.view.offset(n, c, p)), len) }
+        unsafe { std::slice::from_raw_parts_mut(self.base.add(self.view.offset(n, c, p)).cast(), len) }
     }
 
     /// Writes zero to the lanes of Nchw16c past the last channel, if this region has that channel.
@@ -221,7 +223,7 @@ impl<'a> OutputRegion<'a> {
         for n in self.images.clone() {
             for p in self.pixels.clone() {
                 let lanes = self.run_mut(n, channels - 1, p, BLOCK - used + 1);
-                lanes[1..].fill(0.0);
+                lanes[1..].fill(MaybeUninit::new(0.0));
             }
         }
     }

@@ -77,6 +77,7 @@ pub(crate) const TERMS: usize = 6;
 
 /// Bytes that a core reads and writes beyond its first cache level, by the level that has them.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[non_exhaustive]
 pub struct Traffic {
     /// Second cache level.
     pub l2: f64,

@@ -7,6 +7,7 @@
 mod oracle;
 pub mod persist;
 mod placed;
+mod pool;
 mod random;
 pub mod strategy;
 mod winograd;
@@ -16,6 +17,8 @@ use kernels::{
     PlanOptions, Shape4, Size2, Threads, Weights, Workspace,
 };
 pub use placed::Placed;
+#[allow(unused_imports)] // as each test binary uses its part
+pub use pool::{Pool, Scoped, pools};
 pub use random::Rng;
 use std::ops::DerefMut;
 
@@ -170,7 +173,7 @@ impl ConvProblem {
         workspace.as_mut_slice().fill(JUNK);
         let io = ConvIo {
             input: input.tensor(),
-            output: output.tensor_mut(),
+            output: output.tensor_mut().into(),
             residual: residual.as_ref().map(Placed::tensor),
         };
         plan.run(io, &mut workspace, threads).map_err(|error| error.to_string())?;
@@ -178,7 +181,7 @@ impl ConvProblem {
     }
 
     /// Whether one algorithm on one instruction set gives the truth, the same bits with any number of threads.
-    pub fn check(&self, algorithm: Algorithm, isa: Isa, pools: &[rayon::ThreadPool]) -> Result<(), String> {
+    pub fn check(&self, algorithm: Algorithm, isa: Isa, pools: &[Pool]) -> Result<(), String> {
         let data = self.data();
         let options = PlanOptions::default().force(algorithm).isa(isa).max_threads(8).macs_per_thread(1);
         let plan = self.plan(&data, &options).map_err(|error| error.to_string())?;
@@ -187,10 +190,10 @@ impl ConvProblem {
         let sequential = self.run(&plan, &data, Threads::Seq).map_err(context)?;
         oracle::compare(plan.desc(), algorithm, &data, &sequential).map_err(context)?;
         for pool in pools {
-            let parallel = self.run(&plan, &data, Threads::Pool(pool)).map_err(context)?;
+            let parallel = self.run(&plan, &data, pool.threads()).map_err(context)?;
             let differ = sequential.iter().zip(&parallel).position(|(a, b)| a.to_bits() != b.to_bits());
             if let Some(at) = differ {
-                let threads = pool.current_num_threads();
+                let threads = pool.threads().count();
                 return Err(context(format!("other bits with {threads} threads, first at element {at}")));
             }
         }
@@ -198,7 +201,7 @@ impl ConvProblem {
     }
 
     /// [`check`](Self::check) for everything this machine has; what an algorithm does not support must be an error.
-    pub fn check_everything(&self, pools: &[rayon::ThreadPool]) -> Result<(), String> {
+    pub fn check_everything(&self, pools: &[Pool]) -> Result<(), String> {
         let desc = self.desc().map_err(|error| error.to_string())?;
         for algorithm in Algorithm::ALL {
             match algorithm.supports(&desc) {
@@ -214,10 +217,4 @@ impl ConvProblem {
         }
         Ok(())
     }
-}
-
-/// Pools of 2, 3 and 8 threads.
-pub fn pools() -> Vec<rayon::ThreadPool> {
-    let pool = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-    [2, 3, 8].map(|threads| pool(threads).expect("threads can be started")).into()
 }

@@ -167,7 +167,7 @@ impl Step {
         let residual = self.sources.get(1).map(|residual| residual.tensor(sources.get(residual)));
         let io = ConvIo {
             input: self.sources[0].tensor(sources.get(&self.sources[0]))?,
-            output: target.tensor_mut(data)?,
+            output: target.tensor_mut(data)?.into(),
             residual: residual.transpose()?,
         };
         plan.run(io, workspace, context.threads)

@@ -23,7 +23,7 @@ const OF_PEAK: f64 = 0.94;
 pub(super) fn measure(isa: Isa) -> Result<Profile, ConvError> {
     let kernels = kernels(Some(isa))?;
     let mut profile = Profile::detect(isa);
-    let threads = profile.cores.min(rayon::current_num_threads()).max(1);
+    let threads = profile.cores.min(pool_threads()).max(1);
     profile.cores = threads;
     profile.fma_mflops = (multiply_adds(kernels)? / OF_PEAK / 1e6) as u64;
     let l2 = profile.l2_bytes / 2;
@@ -40,7 +40,9 @@ pub(super) fn measure(isa: Isa) -> Result<Profile, ConvError> {
     (profile.l2_mbs, profile.l3_mbs, profile.dram_mbs) = (all(l2, 1), all(l3, 1), all(dram, 1));
     (profile.l2_mbs_all, profile.l3_mbs_all, profile.dram_mbs_all) =
         (all(l2, threads), all(l3, threads), all(dram, threads));
-    profile.region_ns = region();
+    if let Some(nanoseconds) = region() {
+        profile.region_ns = nanoseconds;
+    }
     for rate in [&mut profile.fma_mflops, &mut profile.region_ns] {
         *rate = (*rate).max(1);
     }
@@ -86,7 +88,7 @@ fn reads(parts: &[&[f32]], len: usize) -> f64 {
             [part] => (len * size_of::<f32>()) as f64 / least(EACH, || read(&part[..len])),
             _ => {
                 let (left, right) = parts.split_at(parts.len() / 2);
-                let (left, right) = rayon::join(|| each(left, len), || each(right, len));
+                let (left, right) = join(|| each(left, len), || each(right, len));
                 left + right
             }
         }
@@ -106,16 +108,35 @@ fn read(data: &[f32]) {
 }
 
 /// Nanoseconds of handing nothing to another thread and waiting for it; the middle of many.
-fn region() -> u64 {
+#[cfg(feature = "rayon")]
+fn region() -> Option<u64> {
     let mut times: Vec<u64> = (0..200)
         .map(|_| {
             let start = Instant::now();
-            rayon::join(|| black_box(()), || black_box(()));
+            join(|| black_box(()), || black_box(()));
             start.elapsed().as_nanos() as u64
         })
         .collect();
     times.sort_unstable();
-    times[times.len() / 2]
+    Some(times[times.len() / 2])
+}
+
+#[cfg(not(feature = "rayon"))]
+fn region() -> Option<u64> {
+    None
+}
+
+#[cfg(feature = "rayon")]
+use rayon::{current_num_threads as pool_threads, join};
+
+#[cfg(not(feature = "rayon"))]
+fn pool_threads() -> usize {
+    1
+}
+
+#[cfg(not(feature = "rayon"))]
+fn join<A, B>(first: impl FnOnce() -> A, second: impl FnOnce() -> B) -> (A, B) {
+    (first(), second())
 }
 
 /// Seconds of the quickest call, of those that `most` is enough for; the first one is not counted.

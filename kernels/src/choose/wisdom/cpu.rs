@@ -1,6 +1,7 @@
 //! What this CPU is called: times of another one mean nothing here.
 
 use std::fs::read_to_string;
+use std::num::NonZero;
 
 /// Lines of `/proc/cpuinfo` that tell CPUs apart, on x86-64 and on AArch64.
 const TELLING: [&str; 8] = [
@@ -28,7 +29,8 @@ pub(crate) fn model() -> String {
     let mut parts = vec![std::env::consts::ARCH.to_owned()];
     parts.extend(TELLING.iter().filter_map(value));
     if parts.len() == 1 {
-        parts.push(format!("{} cores", num_cpus::get()));
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        parts.push(format!("{cores} cores"));
     }
     // Virtual machines share a model's name and differ in what they get of its caches.
     parts.extend(

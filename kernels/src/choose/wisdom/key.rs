@@ -142,7 +142,7 @@ impl WisdomKey {
         };
         Some(Self {
             desc: desc.ok()?,
-            isa: Isa::from_name(isa).ok()?,
+            isa: isa.parse().ok()?,
             max_threads: threads.parse().ok()?,
             macs_per_thread: macs.parse().ok()?,
             numerics: NUMERICS.iter().find(|(name, _)| *name == numerics)?.1,

@@ -1,0 +1,105 @@
+//! Wisdom as text.
+
+use super::{Loaded, MOST_TIMES, Times, Wisdom, WisdomKey};
+use crate::describe::Algorithm;
+use std::fmt;
+
+/// The first line. Another format has another number.
+const HEADER: &str = "kernels wisdom 2";
+/// What times depend on besides the machine.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// Reasons that are given.
+const MOST_REASONS: usize = 24;
+/// Nanoseconds that a run can take: some days.
+const MOST_NANOSECONDS: u64 = 1 << 48;
+
+/// Reasons why lines are ignored, not too many of them.
+#[derive(Default)]
+struct Reasons {
+    given: Vec<String>,
+    more: usize,
+}
+
+impl Reasons {
+    fn add(&mut self, reason: String) {
+        if self.given.len() < MOST_REASONS { self.given.push(reason) } else { self.more += 1 }
+    }
+
+    fn all(mut self) -> Vec<String> {
+        if self.more > 0 {
+            self.given.push(format!("and {} more", self.more));
+        }
+        self.given
+    }
+}
+
+pub(super) fn parse(text: &[u8]) -> Loaded {
+    let (wisdom, mut reasons) = (Wisdom::new(), Reasons::default());
+    let mut lines = text.split(|&byte| byte == b'\n').enumerate();
+    let first = lines.next().map_or(&[][..], |(_, line)| line);
+    if first != HEADER.as_bytes() {
+        let got = String::from_utf8_lossy(&first[..first.len().min(40)]);
+        reasons.add(format!("line 1: expected {HEADER:?}, got {got:?}, so nothing is trusted"));
+        return Loaded { wisdom, ignored: reasons.all() };
+    }
+    for (index, line) in lines.filter(|(_, line)| !line.is_empty()) {
+        match entry(line, &wisdom.cpu) {
+            Ok((key, times)) => wisdom.remember(key, times),
+            Err(reason) => reasons.add(format!("line {}: {reason}", index + 1)),
+        }
+    }
+    // A file that was cut off has a last line without an end, which may have lost a digit.
+    if !text.ends_with(b"\n") {
+        reasons.add("the last line has no end".to_owned());
+        let cut_off = text.rsplit(|&byte| byte == b'\n').next().unwrap_or_default();
+        if let Ok((key, _)) = entry(cut_off, &wisdom.cpu) {
+            wisdom.lock().by_key.remove(&key);
+        }
+    }
+    Loaded { wisdom, ignored: reasons.all() }
+}
+
+/// Key and times of a line, or why it is ignored.
+fn entry(line: &[u8], cpu: &str) -> Result<(WisdomKey, Times), String> {
+    let line = std::str::from_utf8(line).map_err(|_| "expected UTF-8, got other bytes")?;
+    let fields: Vec<&str> = line.split('\t').collect();
+    let [version, of_cpu, key, times] = fields[..] else {
+        return Err(format!("expected 4 fields between tabs, got {}", fields.len()));
+    };
+    if version != VERSION {
+        return Err(format!("of version {version:?} of the library, this is {VERSION}"));
+    }
+    if of_cpu != cpu {
+        return Err(format!("of another CPU, {of_cpu:?}"));
+    }
+    let key = key.parse()?;
+    let times: Times = times.split(',').map(time).collect::<Result<_, String>>()?;
+    let twice = (1..times.len()).any(|i| times[..i].iter().any(|other| other.0 == times[i].0));
+    if times.len() > MOST_TIMES || twice {
+        return Err("expected one time of an algorithm, got several".to_owned());
+    }
+    Ok((key, times))
+}
+
+fn time(text: &str) -> Result<(Algorithm, f64), String> {
+    let (name, nanoseconds) = text.split_once('=').ok_or_else(|| format!("expected a time, got {text:?}"))?;
+    let algorithm = Algorithm::ALL.into_iter().find(|algorithm| algorithm.name() == name);
+    let algorithm = algorithm.ok_or_else(|| format!("there is no algorithm {name:?}"))?;
+    let number: Option<u64> = nanoseconds.parse().ok();
+    let number = number.filter(|number| (1..=MOST_NANOSECONDS).contains(number));
+    let number = number.ok_or_else(|| format!("expected nanoseconds, got {nanoseconds:?}"))?;
+    Ok((algorithm, number as f64 * 1e-9))
+}
+
+pub(super) fn write(wisdom: &Wisdom, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    writeln!(f, "{HEADER}")?;
+    for (key, times) in wisdom.in_order() {
+        write!(f, "{VERSION}\t{}\t{key}\t", wisdom.cpu)?;
+        for (index, (algorithm, seconds)) in times.iter().enumerate() {
+            let nanoseconds = ((seconds * 1e9) as u64).clamp(1, MOST_NANOSECONDS);
+            write!(f, "{}{algorithm}={nanoseconds}", if index > 0 { "," } else { "" })?;
+        }
+        writeln!(f)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,54 @@
+//! [`Executor`]: the caller's own threads.
+
+/// Most parts that a run is cut into for an [`Executor`] or a team.
+pub(super) const MOST_PARTS: usize = u64::BITS as usize;
+
+/// A pool of threads that the caller owns: anything that can call a function several times at once.
+///
+/// A run asks how many threads there are, cuts its output into at most as many parts (and at most 64), and calls
+/// [`run`](Self::run) once. The bits of the output depend on neither the number of threads nor on who computes which part.
+///
+/// ```
+/// /// Starts its threads anew for every run. A pool that keeps them is faster.
+/// struct Scoped(usize);
+///
+/// impl kernels::Executor for Scoped {
+///     fn threads(&self) -> usize {
+///         self.0
+///     }
+///
+///     fn run(&self, parts: usize, part: &(dyn Fn(usize) + Sync)) {
+///         std::thread::scope(|scope| {
+///             (1..parts).for_each(|number| drop(scope.spawn(move || part(number))));
+///             part(0);
+///         });
+///     }
+/// }
+/// # use kernels::*;
+/// # fn main() -> Result<(), ConvError> {
+/// # let desc = ConvDesc::builder(Shape4::new(4, 16, 8, 8), 16, Size2::square(3)).build()?;
+/// # let (filter, input, mut output) = (vec![0.5; 16 * 16 * 9], vec![1.0; 4 * 16 * 64], vec![0.0; 4 * 16 * 36]);
+///
+/// let threads = Scoped(4);
+/// let plan = ConvPlan::new(&desc, Weights::filter(&filter), &PlanOptions::default().max_threads(4))?;
+/// # let mut workspace = Workspace::for_req(plan.workspace_req())?;
+/// # let io = ConvIo::new(
+/// #     TensorRef::packed(&input, desc.input(), desc.layout())?,
+/// #     TensorMut::packed(&mut output, desc.output(), desc.layout())?,
+/// # );
+/// plan.run(io, &mut workspace, Threads::Executor(&threads))?;
+/// # assert_eq!(output[0], 72.0);
+/// # Ok(())
+/// # }
+/// ```
+pub trait Executor: Sync {
+    /// How many calls of a part can run at the same time, the calling thread included.
+    fn threads(&self) -> usize;
+
+    /// Calls `part(0)`, `part(1)`, ..., `part(parts - 1)`, once each, in any order and on any threads. Returns when all calls have
+    /// returned.
+    ///
+    /// A part that was never called is computed by the calling thread after this function returns, and a second call of
+    /// a part does nothing. So an executor that breaks the rule is slow, but its output is right.
+    fn run(&self, parts: usize, part: &(dyn Fn(usize) + Sync));
+}
