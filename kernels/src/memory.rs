@@ -143,6 +143,11 @@ pub struct WorkspaceReq {
 }
 
 impl WorkspaceReq {
+    /// `per_thread_len` elements for each of `threads` threads.
+    pub const fn new(per_thread_len: usize, threads: usize) -> Self {
+        Self { per_thread_len, threads }
+    }
+
     /// Elements in all; `usize::MAX`, which no system has, if that many cannot be counted.
     pub const fn len(self) -> usize {
         self.per_thread_len.saturating_mul(self.threads)

@@ -72,7 +72,8 @@ fn run(plan: &ConvPlan, input: &[f32]) -> Vec<f32> {
 fn plans_of_a_filter_give_the_bits_of_their_own_weights() {
     for layout in Layout::ALL {
         let layer = Layer::new(layout);
-        let filter = layer.filter();
+        // Each plan with the best form, as without a filter.
+        let filter = layer.filter().reuse_within(1.0);
         for (batch, side) in [(1, 9), (2, 14), (3, 30)] {
             let desc = layer.desc(batch, side);
             for algorithm in Algorithm::ALL.into_iter().filter(|a| a.supports(&desc).is_ok()) {
@@ -208,7 +209,7 @@ fn without_the_original_weights_the_packed_forms_still_serve() {
     // Auto takes what is packed, and says why not the others.
     let plan = ConvPlan::new(&layer.desc(2, 31), &filter, &auto).unwrap();
     assert_eq!(plan.algorithm(), Algorithm::Direct);
-    assert!(plan.explain().to_string().contains("not packed before"), "{}", plan.explain());
+    assert!(plan.explain().to_string().contains("its weights are not packed yet"), "{}", plan.explain());
     let refused = ConvPlan::new(&desc, &filter, &im2col).err();
     assert_eq!(refused, Some(ConvError::WeightsDropped { algorithm: Algorithm::Im2colGemm }));
     let mut nothing = layer.filter();
@@ -269,15 +270,17 @@ fn packed_forms_come_back_from_bytes() {
         for (batch, side) in [(1, 20), (2, 33)] {
             let desc = layer.desc(batch, side);
             for algorithm in Algorithm::ALL.into_iter().filter(|a| a.supports(&desc).is_ok()) {
-                // Transforms of another length are another form.
-                if algorithm == Algorithm::Fft && side != 20 {
-                    continue;
-                }
                 let options = PlanOptions::default().force(algorithm);
                 let expected = layer.alone(&desc, &options);
                 for filter in [&same, &alone] {
                     let plan = ConvPlan::new(&desc, filter, &options).unwrap();
-                    assert!(run(&plan, &layer.input(desc.input())) == expected, "{algorithm}: {desc}");
+                    let got = run(&plan, &layer.input(desc.input()));
+                    // Transforms of another length have other bits. Without the weights, those that are packed serve.
+                    if algorithm == Algorithm::Fft && side != 20 {
+                        assert!(got.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-3), "{desc}");
+                    } else {
+                        assert!(got == expected, "{algorithm}: {desc}");
+                    }
                 }
             }
         }

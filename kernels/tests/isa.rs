@@ -71,7 +71,7 @@ fn names_follow_the_grammar_and_lead_back() {
         let pixels = direct.pixels().last().expect("there are tiles");
         assert_eq!(direct.name(), format!("direct_f32_{pixels}x{}_{isa}", direct.columns()));
     }
-    assert!(Isa::from_name("sse9").is_err());
+    assert!("sse9".parse::<Isa>().is_err());
 }
 
 #[test]

@@ -138,12 +138,12 @@ fn buffers_and_workspaces_that_no_memory_holds_are_refused() {
         assert!(error.to_string().contains(&bytes.to_string()), "{error}");
     }
     for (per_thread_len, threads) in [(1 << 44, 1), (1 << 40, 1 << 40), (usize::MAX, 2), (3, usize::MAX)] {
-        let req = WorkspaceReq { per_thread_len, threads };
+        let req = WorkspaceReq::new(per_thread_len, threads);
         assert_eq!(req.len(), per_thread_len.saturating_mul(threads), "no wrapping");
         assert!(!req.is_empty());
         let error = Workspace::for_req(req).expect_err("nobody has as much");
         assert!(matches!(error, ConvError::OutOfMemory { what: "workspace", .. }), "{error}");
-        let mut workspace = Workspace::for_req(WorkspaceReq { per_thread_len: 5, threads: 1 }).unwrap();
+        let mut workspace = Workspace::for_req(WorkspaceReq::new(5, 1)).unwrap();
         assert!(workspace.reserve(req).is_err());
         assert_eq!(workspace.len(), 5, "as it was");
     }

@@ -96,6 +96,58 @@ impl Schedule {
         }
     }
 
+    /// The forms that can serve `algorithm`, which must support `desc`. Only Fourier transforms have more than one, of
+    /// transforms of other lengths.
+    pub(crate) fn forms(
+        algorithm: Algorithm,
+        desc: &ConvDesc,
+        kernels: &'static KernelSet,
+        typical: &Typical,
+    ) -> Vec<Form> {
+        match algorithm.kind() {
+            AlgorithmKind::Fft => SpectraForm::all(desc).into_iter().map(Form::Spectra).collect(),
+            _ => vec![Self::new(algorithm, desc, kernels, typical).form(desc, kernels)],
+        }
+    }
+
+    /// The fastest schedule of `algorithm`, which must support `desc`, whose form is one of `forms`.
+    pub(crate) fn among(
+        algorithm: Algorithm,
+        desc: &ConvDesc,
+        kernels: &'static KernelSet,
+        typical: &Typical,
+        forms: &[Form],
+    ) -> Option<Self> {
+        if algorithm.kind() == AlgorithmKind::Fft {
+            let lengths = forms.iter().filter_map(|form| match form {
+                Form::Spectra(form) => Some(form.lengths()),
+                _ => None,
+            });
+            return fft::schedule_of(desc, kernels.fft(), typical, lengths).map(Self::Fft);
+        }
+        let schedule = Self::new(algorithm, desc, kernels, typical);
+        forms.contains(&schedule.form(desc, kernels)).then_some(schedule)
+    }
+
+    /// What the driver would need and do, for the choice.
+    pub(crate) fn estimate(
+        &self,
+        desc: &ConvDesc,
+        kernels: &'static KernelSet,
+        share: &ThreadShare,
+    ) -> PlanEstimate {
+        let mut estimate = match self {
+            Self::Reference => reference::estimate(desc, share),
+            Self::Gemm(schedule) => schedule.estimate(desc, share),
+            Self::Direct(schedule) => direct::estimate(desc, schedule, kernels, share),
+            Self::Depthwise => depthwise::estimate(desc, kernels, share),
+            Self::Winograd(schedule) => winograd::estimate(desc, schedule, kernels, share),
+            Self::Fft(schedule) => fft::estimate(desc, schedule, kernels, share),
+        };
+        estimate.workspace_len = whole_lines(estimate.workspace_len);
+        estimate
+    }
+
     /// The driver, with weights `packed` in its [`form`](Self::form).
     ///
     /// # Panics
@@ -138,26 +190,6 @@ pub(crate) enum Driver {
     Depthwise(depthwise::Depthwise),
     Winograd(Box<winograd::WinogradConv>),
     Fft(Box<fft::FftConv>),
-}
-
-/// What `algorithm`, which must support `desc`, would need and do.
-pub(crate) fn estimate(
-    algorithm: Algorithm,
-    desc: &ConvDesc,
-    kernels: &'static KernelSet,
-    share: &ThreadShare,
-) -> PlanEstimate {
-    let mut estimate = match algorithm.kind() {
-        AlgorithmKind::Reference => reference::estimate(desc, share),
-        AlgorithmKind::Im2colGemm => im2col::schedule(desc, kernels).estimate(desc, share),
-        AlgorithmKind::Pointwise => pointwise::schedule(desc, kernels).estimate(desc, share),
-        AlgorithmKind::Direct => direct::estimate(desc, kernels, share),
-        AlgorithmKind::Depthwise => depthwise::estimate(desc, kernels, share),
-        AlgorithmKind::Winograd(outputs) => winograd::estimate(desc, outputs, kernels, share),
-        AlgorithmKind::Fft => fft::estimate(desc, kernels, share),
-    };
-    estimate.workspace_len = whole_lines(estimate.workspace_len);
-    estimate
 }
 
 /// Slabs begin at whole cache lines.

@@ -7,7 +7,7 @@
 use super::constants::of;
 use super::profile::Profile;
 use super::terms::{Bound, Terms};
-use crate::algo;
+use crate::algo::Schedule;
 use crate::describe::{Algorithm, ConvDesc};
 use crate::tile::table::KernelSet;
 use crate::work::prices::{Prices, Typical};
@@ -57,9 +57,15 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// Of `algorithm`, which must support `desc`.
+    /// The estimate for `algorithm`, which must support `desc`.
     pub(crate) fn estimate(&self, algorithm: Algorithm, desc: &ConvDesc) -> Estimate {
-        let estimate = algo::estimate(algorithm, desc, self.kernels, &self.share);
+        let schedule = Schedule::new(algorithm, desc, self.kernels, &self.share.typical);
+        self.estimate_schedule(&schedule, desc)
+    }
+
+    /// The estimate for a schedule of `desc`.
+    pub(crate) fn estimate_schedule(&self, schedule: &Schedule, desc: &ConvDesc) -> Estimate {
+        let estimate = schedule.estimate(desc, self.kernels, &self.share);
         let terms = self.terms(&estimate.work);
         let workspace = estimate.workspace_len.saturating_mul(self.threads);
         Estimate {

@@ -4,7 +4,7 @@ use super::constants::of;
 use super::cost::Machine;
 use super::model::{Limits, Numerics, Select, choose};
 use super::profile::Profile;
-use crate::algo;
+use crate::algo::Schedule;
 use crate::describe::{Algorithm, Algorithms, ConvDesc, Isa};
 use crate::tile::table::KernelSet;
 use crate::work::Family;
@@ -20,7 +20,8 @@ pub fn parts_of(
     parts: usize,
 ) -> (&'static str, Vec<f64>, Vec<f64>) {
     let machine = Machine::new(kernels, profile, parts, parts);
-    let work = algo::estimate(algorithm, desc, kernels, &machine.share).work;
+    let schedule = Schedule::new(algorithm, desc, kernels, &machine.share.typical);
+    let work = schedule.estimate(desc, kernels, &machine.share).work;
     let Constants { terms, memory } = &machine.prices.constants[work.family as usize];
     let constants = terms.iter().chain(memory).copied().collect();
     (Family::NAMES[work.family as usize], machine.prices.raw(&work).to_vec(), constants)

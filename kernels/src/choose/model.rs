@@ -135,7 +135,7 @@ pub enum Rejection {
     LastResort,
     /// It can, and was slower when both were timed.
     Measured,
-    /// It can, and the filter's weights were dropped before they were packed for it.
+    /// It can, and its weights are not packed, while those of the chosen one are.
     NotPacked,
     /// Another one was forced.
     NotForced,
@@ -152,7 +152,7 @@ impl fmt::Display for Rejection {
             Self::Slower => write!(f, "slower"),
             Self::LastResort => write!(f, "the oracle is the last resort: scalar, its sums are f64"),
             Self::Measured => write!(f, "slower when timed"),
-            Self::NotPacked => write!(f, "its weights were not packed before the original ones were dropped"),
+            Self::NotPacked => write!(f, "its weights are not packed yet"),
             Self::NotForced => write!(f, "another algorithm was forced"),
         }
     }
@@ -202,19 +202,25 @@ impl Choice {
         })
     }
 
-    /// The same choice among the algorithms for which weights are `packed`; `None` if there are none.
-    pub(crate) fn among(mut self, packed: impl Fn(Algorithm) -> bool) -> Option<Self> {
-        let (with, without): (Vec<_>, Vec<_>) =
-            self.allowed().map(|candidate| candidate.algorithm).partition(|&algorithm| packed(algorithm));
-        let &algorithm = with.first()?;
-        if algorithm != self.algorithm {
-            self.reason = "the fastest whose weights are packed";
+    /// The choice of `algorithm`, whose weights are packed already, in place of a faster one, whose weights are not. The
+    /// estimate is that for the form in which they are packed.
+    pub(crate) fn packed(mut self, algorithm: Algorithm, estimate: Estimate) -> Self {
+        for candidate in self.candidates.iter_mut().filter(|candidate| candidate.algorithm == algorithm) {
+            candidate.estimate = estimate;
         }
-        self.algorithm = algorithm;
-        self.rejected.retain(|(other, _)| *other != algorithm && !without.contains(other));
-        self.rejected.extend(without.into_iter().map(|other| (other, Rejection::NotPacked)));
+        let faster = |candidate: &&Candidate| candidate.estimate.seconds < estimate.seconds;
+        let unpacked: Vec<Algorithm> =
+            self.allowed().filter(faster).map(|candidate| candidate.algorithm).collect();
+        self.reason = "the fastest whose weights are packed";
+        self.rejected.retain(|(other, _)| *other != algorithm && !unpacked.contains(other));
+        if self.algorithm != algorithm && !unpacked.contains(&self.algorithm) {
+            self.rejected.push((self.algorithm, Rejection::Slower));
+        }
+        self.rejected.extend(unpacked.into_iter().map(|other| (other, Rejection::NotPacked)));
         self.rejected.sort_by_key(|&(algorithm, _)| algorithm as u8);
-        Some(self)
+        self.candidates.sort_by(|a, b| a.estimate.seconds.total_cmp(&b.estimate.seconds));
+        self.algorithm = algorithm;
+        self
     }
 
     /// The prediction of `algorithm` beside that of the chosen one; `None` if it cannot do the problem, or is the chosen one.

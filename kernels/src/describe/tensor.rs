@@ -144,11 +144,18 @@ fn check(
 macro_rules! tensor {
     ($(#[$doc:meta])* $name:ident, $data:ty) => {
         $(#[$doc])*
-        #[derive(Debug)]
         pub struct $name<'a> {
             data: $data,
             shape: Shape4,
             view: PixelView,
+        }
+
+        impl fmt::Debug for $name<'_> {
+            /// Without the elements.
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let (shape, layout) = (self.shape, self.layout());
+                f.debug_struct(stringify!($name)).field("shape", &shape).field("layout", &layout).finish()
+            }
         }
 
         impl<'a> $name<'a> {
@@ -181,6 +188,11 @@ macro_rules! tensor {
                 self.shape
             }
 
+            /// The memory, in which elements are at their [`offset`](Self::offset).
+            pub fn data(&self) -> &[f32] {
+                self.data
+            }
+
             /// Memory order.
             pub fn layout(&self) -> Layout {
                 self.view.layout
@@ -207,6 +219,13 @@ tensor! {
 tensor! {
     /// A borrowed activation tensor to be written. The borrow checker keeps it apart from every input.
     TensorMut, &'a mut [f32]
+}
+
+impl TensorMut<'_> {
+    /// The memory, in which elements are at their [`offset`](Self::offset).
+    pub fn data_mut(&mut self) -> &mut [f32] {
+        self.data
+    }
 }
 
 impl<'a> TensorRef<'a> {

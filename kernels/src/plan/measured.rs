@@ -31,12 +31,12 @@ struct Rival {
     seconds: f64,
 }
 
-/// The fastest candidate of `choice`, prepared, and the choice as the times have it.
+/// The fastest candidate, prepared, and the choice as the times have it.
 pub(super) fn fastest(
     problem: &Problem<'_>,
-    choice: Choice,
     wisdom: Option<&Wisdom>,
 ) -> Result<(Choice, PreparedConv), ConvError> {
+    let choice = problem.choose()?;
     let prepared = |choice: Choice| {
         let conv = problem.prepare(choice.algorithm, true)?;
         Ok((choice, conv))

@@ -89,13 +89,9 @@ impl ConvPlan {
     ) -> Result<Self, ConvError> {
         let problem = Problem::new(desc, weights, options)?;
         problem.check_filter()?;
-        let choice = problem.choose_packable()?;
         let (choice, conv) = match options.select {
-            Select::Measured => measured::fastest(&problem, choice, wisdom)?,
-            Select::Auto | Select::Force(_) => {
-                let conv = problem.prepare(choice.algorithm, true)?;
-                (choice, conv)
-            }
+            Select::Measured if problem.has_weights() => measured::fastest(&problem, wisdom)?,
+            _ => problem.prepare_chosen()?,
         };
         Ok(Self::of(&problem, choice, conv))
     }

@@ -3,7 +3,7 @@
 use super::filter::Filter;
 use super::options::PlanOptions;
 use crate::algo::{Form, Packed, Schedule};
-use crate::choose::{Choice, Machine, Profile, choose, typical};
+use crate::choose::{Candidate, Choice, Estimate, Machine, Profile, choose, typical};
 use crate::describe::{Activation, Algorithm, ConvDesc, ConvError, FilterShape, Weights};
 use crate::memory::WorkspaceReq;
 use crate::run::PreparedConv;
@@ -101,42 +101,101 @@ impl<'a> Problem<'a> {
         Ok(())
     }
 
+    fn machine(&self) -> Machine<'static> {
+        let profile = self.options.profile.unwrap_or(Profile::typical(self.kernels.isa()));
+        Machine::new(self.kernels, &profile, self.parts, self.options.max_threads)
+    }
+
     /// The choice by the model.
     pub(super) fn choose(&self) -> Result<Choice, ConvError> {
-        let profile = self.options.profile.unwrap_or(Profile::typical(self.kernels.isa()));
-        let machine = Machine::new(self.kernels, &profile, self.parts, self.options.max_threads);
-        choose(self.desc, &self.options.limits(), &machine)
+        choose(self.desc, &self.options.limits(), &self.machine())
     }
 
-    /// The choice by the model among the algorithms whose weights are packed or can be.
-    pub(super) fn choose_packable(&self) -> Result<Choice, ConvError> {
-        let choice = self.choose()?;
-        match self.source {
-            PlanWeights::Filter(filter) if !filter.has_weights() => {
-                let algorithm = choice.algorithm;
-                let is_packed = |algorithm| filter.has_packed(&self.schedule(algorithm).1, self.kernels);
-                choice.among(is_packed).ok_or(ConvError::WeightsDropped { algorithm })
-            }
-            _ => Ok(choice),
-        }
-    }
-
-    /// What `algorithm`, which must support the problem, decides before it sees weights.
+    /// What `algorithm`, which must support the problem, decides before it sees weights, and the form that it needs.
     fn schedule(&self, algorithm: Algorithm) -> (Schedule, Form) {
         let schedule = Schedule::new(algorithm, self.desc, self.kernels, &typical(self.kernels));
         let form = schedule.form(self.desc, self.kernels);
         (schedule, form)
     }
 
+    /// The choice by the model, and the convolution by it, packed.
+    ///
+    /// With a filter, an algorithm whose weights are packed already is as good as the best one if it is not much slower, and
+    /// better than any other if the original weights were dropped.
+    pub(super) fn prepare_chosen(&self) -> Result<(Choice, PreparedConv), ConvError> {
+        let choice = self.choose()?;
+        let (schedule, form) = self.schedule(choice.algorithm);
+        let PlanWeights::Filter(filter) = self.source else {
+            let conv = self.with_weights(choice.algorithm, schedule, form, true)?;
+            return Ok((choice, conv));
+        };
+        if filter.has_packed(&form, self.kernels) {
+            let conv = self.with_weights(choice.algorithm, schedule, form, true)?;
+            return Ok((choice, conv));
+        }
+        match self.fastest_packed(filter, &choice) {
+            Some((algorithm, schedule, estimate)) => {
+                let form = schedule.form(self.desc, self.kernels);
+                let conv = self.with_weights(algorithm, schedule, form, true)?;
+                Ok((choice.packed(algorithm, estimate), conv))
+            }
+            None => {
+                let conv = self.with_weights(choice.algorithm, schedule, form, true)?;
+                Ok((choice, conv))
+            }
+        }
+    }
+
+    /// Of the candidates that are not much slower than the chosen one, the fastest whose weights are packed.
+    fn fastest_packed(
+        &self,
+        filter: &Filter<'_>,
+        choice: &Choice,
+    ) -> Option<(Algorithm, Schedule, Estimate)> {
+        let chosen = choice.candidate()?.estimate.seconds;
+        let most = if filter.has_weights() { filter.reuse_factor() * chosen } else { f64::INFINITY };
+        let (typical, machine) = (typical(self.kernels), self.machine());
+        let packed = |candidate: &Candidate| {
+            let algorithm = candidate.algorithm;
+            let forms: Vec<Form> = Schedule::forms(algorithm, self.desc, self.kernels, &typical)
+                .into_iter()
+                .filter(|form| filter.has_packed(form, self.kernels))
+                .collect();
+            let schedule = Schedule::among(algorithm, self.desc, self.kernels, &typical, &forms)?;
+            let estimate = machine.estimate_schedule(&schedule, self.desc);
+            (estimate.seconds <= most).then_some((algorithm, schedule, estimate))
+        };
+        let allowed = choice.allowed().filter(|candidate| candidate.estimate.seconds <= most);
+        allowed.filter_map(packed).min_by(|a, b| a.2.seconds.total_cmp(&b.2.seconds))
+    }
+
     /// The convolution by `algorithm`, which must support the problem. A filter keeps the packed weights for other plans
     /// only if it should `keep` them.
     pub(super) fn prepare(&self, algorithm: Algorithm, keep: bool) -> Result<PreparedConv, ConvError> {
         let (schedule, form) = self.schedule(algorithm);
+        self.with_weights(algorithm, schedule, form, keep)
+    }
+
+    fn with_weights(
+        &self,
+        algorithm: Algorithm,
+        schedule: Schedule,
+        form: Form,
+        keep: bool,
+    ) -> Result<PreparedConv, ConvError> {
         let packed = match self.source {
             PlanWeights::Weights(weights) => form.pack(&weights, self.desc.output().c, self.kernels)?,
             PlanWeights::Filter(filter) => filter.packed(algorithm, &form, self.kernels, keep)?,
         };
         self.with_packed(schedule, form, packed)
+    }
+
+    /// Whether any algorithm can be prepared: a filter without its original weights has some packed forms only.
+    pub(super) fn has_weights(&self) -> bool {
+        match self.source {
+            PlanWeights::Weights(_) => true,
+            PlanWeights::Filter(filter) => filter.has_weights(),
+        }
     }
 
     /// Has the filter, if there is one, keep the weights of a convolution that was prepared without.

@@ -322,6 +322,7 @@ fn pool(desc: &Pool, shape: Shape, output: Shape, input: &[Value]) -> Vec<Value>
                     let value = seen.iter().map(|x| x.value).sum::<f64>() / size;
                     Value { value, error: error + (size.sqrt() + 1.0) * U * magnitude / size }
                 }
+                kind => unimplemented!("{kind}"),
             });
         }
     }

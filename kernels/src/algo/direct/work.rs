@@ -6,13 +6,17 @@ use crate::tile::table::KernelSet;
 use crate::work::{Family, LargestPart, PlanEstimate, Term, ThreadShare, Work};
 
 /// Everything that the choice wants to know; `desc` must be supported.
-pub(crate) fn estimate(desc: &ConvDesc, kernels: &'static KernelSet, share: &ThreadShare) -> PlanEstimate {
-    let schedule = DirectSchedule::new(desc, kernels);
+pub(crate) fn estimate(
+    desc: &ConvDesc,
+    schedule: &DirectSchedule,
+    kernels: &'static KernelSet,
+    share: &ThreadShare,
+) -> PlanEstimate {
     let part = LargestPart::new(desc, &schedule.split_units(desc), false, share.parts);
     PlanEstimate {
         packed_bytes: schedule.form.bytes(),
         workspace_len: schedule.workspace_len(desc),
-        work: work(desc, &schedule, kernels, &part, share),
+        work: work(desc, schedule, kernels, &part, share),
     }
 }
 

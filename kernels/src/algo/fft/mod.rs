@@ -39,7 +39,7 @@ pub(crate) use schedule::{FftSchedule, supports};
 pub(crate) use spectra::{Spectra, SpectraForm};
 use std::ops::Range;
 use std::sync::Arc;
-pub(crate) use work::{estimate, schedule};
+pub(crate) use work::{estimate, schedule, schedule_of};
 
 /// A planned convolution by Fourier transforms.
 pub(crate) struct FftConv {

@@ -217,6 +217,28 @@ pub(crate) fn all(desc: &ConvDesc, channels: &Channels) -> impl Iterator<Item = 
     cuts.filter(|tiling| !is_too_large(channels, tiling))
 }
 
+/// The cuts that may take the least time: of transforms that leave an axis in as many tiles, the shortest. All that is
+/// counted grows with the length.
+pub(super) fn worthwhile(desc: &ConvDesc, channels: &Channels) -> impl Iterator<Item = Tiling> {
+    let (y, x) = axes(desc);
+    let shortest = |axis: AxisExtents| {
+        let mut tiles = None;
+        LENGTHS.into_iter().filter_map(move |n| axis.tiling(n)).filter(move |tiling| {
+            let is_first = tiles != Some(tiling.tiles);
+            tiles = Some(tiling.tiles);
+            is_first
+        })
+    };
+    let cuts = shortest(y).flat_map(move |y| shortest(x).map(move |x| Tiling { y, x }));
+    cuts.filter(|tiling| !is_too_large(channels, tiling))
+}
+
+/// The cut by transforms of these lengths, if they can do the problem.
+pub(super) fn by_lengths(desc: &ConvDesc, lengths: &Lengths) -> Option<Tiling> {
+    let (y, x) = axes(desc);
+    Some(Tiling { y: y.tiling(lengths.y)?, x: x.tiling(lengths.x)? })
+}
+
 fn axes(desc: &ConvDesc) -> (AxisExtents, AxisExtents) {
     let (input, kernel, pad, output) = (desc.input(), desc.kernel(), desc.pad(), desc.output());
     (

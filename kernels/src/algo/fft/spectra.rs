@@ -1,7 +1,7 @@
 //! The weights' spectra: sixteen output channels a panel.
 
 use super::plane::{Scratch, Transform};
-use super::schedule::{Channels, FftSchedule, Lanes, Lengths};
+use super::schedule::{self, Channels, FftSchedule, Lanes, Lengths, Tiling};
 use crate::algo::packed::{Panel, PanelShape, Panels, flushed};
 use crate::algo::planes::layout_of_panels;
 use crate::describe::{BLOCK, ConvDesc, ConvError, Size2, Weights};
@@ -16,13 +16,25 @@ const SHAPE: TileShape = TileShape { rows: 1, vectors: &[1], lanes: BLOCK };
 /// How a filter is transformed and packed. No weights are needed to know it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct SpectraForm {
-    pub(super) lengths: Lengths,
+    lengths: Lengths,
     channels: Channels,
     kernel: Size2,
     panels: PanelShape,
 }
 
 impl SpectraForm {
+    /// The forms of all transforms that can do the problem.
+    pub(crate) fn all(desc: &ConvDesc) -> Vec<Self> {
+        let channels = Channels::of(desc);
+        let (kernel, panels) = (desc.kernel(), panels(desc, &channels));
+        let form = |tiling: Tiling| Self { lengths: tiling.lengths(), channels, kernel, panels };
+        schedule::all(desc, &channels).map(form).collect()
+    }
+
+    pub(crate) fn lengths(&self) -> Lengths {
+        self.lengths
+    }
+
     pub(crate) fn new(desc: &ConvDesc, schedule: &FftSchedule) -> Self {
         let (channels, lengths) = (schedule.channels, schedule.tiling.lengths());
         Self { lengths, channels, kernel: desc.kernel(), panels: panels(desc, &channels) }

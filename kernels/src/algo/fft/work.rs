@@ -1,6 +1,6 @@
 //! What a convolution by Fourier transforms would do, and the cut for which that takes the least time.
 
-use super::schedule::{self, Channels, FftSchedule, Lanes};
+use super::schedule::{self, Channels, FftSchedule, Lanes, Lengths, Tiling};
 use super::spectra::SpectraForm;
 use crate::describe::{BLOCK, ConvDesc, Layout};
 use crate::tile::fft::Length;
@@ -11,47 +11,72 @@ use crate::work::prices::Typical;
 use crate::work::{Caches, Family, LargestPart, PlanEstimate, Term, ThreadShare, Work};
 
 /// Everything that the choice wants to know; `desc` must be supported.
-pub(crate) fn estimate(desc: &ConvDesc, kernels: &'static KernelSet, share: &ThreadShare) -> PlanEstimate {
-    let schedule = schedule(desc, kernels.fft(), &share.typical);
-    let lens = SpectraForm::new(desc, &schedule).lens();
+pub(crate) fn estimate(
+    desc: &ConvDesc,
+    schedule: &FftSchedule,
+    kernels: &'static KernelSet,
+    share: &ThreadShare,
+) -> PlanEstimate {
+    let lens = SpectraForm::new(desc, schedule).lens();
     let factors = Length::bytes_of(schedule.tiling.y.n) + Length::bytes_of(schedule.tiling.x.n);
     let part = LargestPart::new(desc, &schedule.tiling.split_units(desc), false, share.parts);
     let counted = Counted { desc, channels: &schedule.channels, lanes: kernels.fft().lanes(), part: &part };
     PlanEstimate {
         packed_bytes: lens.iter().sum::<usize>() * size_of::<f32>() + factors,
         workspace_len: schedule.lens(desc).sum(),
-        work: counted.work(&schedule, &share.caches),
+        work: counted.work(schedule, &share.caches),
     }
 }
 
-/// The cut and the batch for which the work takes the least time on one thread of a `typical` machine; `desc` must be supported.
+/// The cut and the batch for which the work takes the least time on one thread of a `typical` machine. `desc` must be supported.
 pub(crate) fn schedule(desc: &ConvDesc, kernels: &FftKernels, typical: &Typical) -> FftSchedule {
+    let channels = Channels::of(desc);
+    let cuts = schedule::worthwhile(desc, &channels);
+    fastest(desc, kernels, typical, cuts).expect("only what is supported is planned")
+}
+
+/// [`schedule`] with transforms of one of these lengths, if they can do the problem.
+pub(crate) fn schedule_of(
+    desc: &ConvDesc,
+    kernels: &FftKernels,
+    typical: &Typical,
+    lengths: impl Iterator<Item = Lengths>,
+) -> Option<FftSchedule> {
+    fastest(desc, kernels, typical, lengths.filter_map(|lengths| schedule::by_lengths(desc, &lengths)))
+}
+
+fn fastest(
+    desc: &ConvDesc,
+    kernels: &FftKernels,
+    typical: &Typical,
+    cuts: impl Iterator<Item = Tiling>,
+) -> Option<FftSchedule> {
     let channels = Channels::of(desc);
     let part = &LargestPart::new(desc, &SplitUnits::new(1, 1), false, 1);
     let counted = Counted { desc, channels: &channels, lanes: kernels.lanes(), part };
     let most = if channels.lanes == Lanes::Groups { 1 } else { kernels.tiles() };
+    // A smaller batch has no less to compute, and bytes take no less than no time.
+    let at_least = |tiling: Tiling| {
+        let batch = most.min(tiling.tiles(desc.input().n));
+        (typical.prices.total(&counted.compute(&FftSchedule { channels, tiling, batch })), tiling, batch)
+    };
+    let mut cuts: Vec<_> = cuts.map(at_least).collect();
+    cuts.sort_by(|a, b| a.0.total_cmp(&b.0));
     let mut best: Option<(f64, FftSchedule)> = None;
-    let is_best =
-        |best: &Option<(f64, FftSchedule)>, seconds: f64| best.as_ref().is_none_or(|best| seconds < best.0);
-    for tiling in schedule::all(desc, &channels) {
-        let most = most.min(tiling.tiles(desc.input().n));
-        // A smaller batch has no less to compute, and bytes take no less than no time.
-        if !is_best(
-            &best,
-            typical.prices.total(&counted.compute(&FftSchedule { channels, tiling, batch: most })),
-        ) {
-            continue;
+    for (at_least, tiling, most) in cuts {
+        if best.is_some_and(|best| best.0 <= at_least) {
+            break;
         }
         // Of batches that take equally long, the largest reads the weights the fewest times.
         for batch in (1..=most).rev() {
             let schedule = FftSchedule { channels, tiling, batch };
             let seconds = typical.prices.total(&counted.work(&schedule, &typical.caches));
-            if is_best(&best, seconds) {
+            if best.is_none_or(|best| seconds < best.0) {
                 best = Some((seconds, schedule));
             }
         }
     }
-    best.expect("only what is supported is planned").1
+    Some(best?.1)
 }
 
 /// A part of a problem.

@@ -29,7 +29,7 @@ use crate::tile::output::{OutputRegion, OutputTile};
 use crate::tile::post::Post;
 use crate::tile::shape::even_piece;
 use crate::tile::table::KernelSet;
-use crate::tile::winograd::{Coefficients, MOST_POINTS};
+use crate::tile::winograd::MOST_POINTS;
 use crate::tile::winograd_table::{InputRows, Products, ProductsOfRow, WinogradKernels};
 use crate::work::parts::SplitUnits;
 use phases::Phases;
@@ -46,7 +46,6 @@ pub(crate) struct WinogradConv {
     desc: ConvDesc,
     kernels: &'static KernelSet,
     schedule: WinogradSchedule,
-    coefficients: Coefficients,
     weights: Arc<WinogradWeights>,
     phases: Phases,
     /// Channels of the phases of a group.
@@ -78,17 +77,8 @@ impl WinogradConv {
         weights: Arc<WinogradWeights>,
         kernels: &'static KernelSet,
     ) -> Self {
-        let matrices = schedule.form.matrices();
         let phases = Phases::of(desc);
-        Self {
-            desc: *desc,
-            kernels,
-            coefficients: Coefficients { y: matrices[0].coefficients(), x: matrices[1].coefficients() },
-            weights,
-            phases,
-            channels: phases.channels(desc),
-            schedule,
-        }
+        Self { desc: *desc, kernels, weights, phases, channels: phases.channels(desc), schedule }
     }
 
     /// Elements of the parts of a slab.
@@ -153,7 +143,7 @@ impl WinogradConv {
                 let rows = self.rows(&block.operands.input, &strip, (block.group, c), slab.rows);
                 self.kernels().input(
                     self.schedule.tile,
-                    &self.coefficients,
+                    &self.weights.coefficients,
                     &rows,
                     slab.scratch,
                     (v, v_point),
@@ -323,7 +313,7 @@ impl WinogradConv {
                 line: output.w,
             };
             let Panel { channel, lo, hi } = panel;
-            let (tile, coefficients) = (self.schedule.tile, &self.coefficients);
+            let (tile, coefficients) = (self.schedule.tile, &self.weights.coefficients);
             let first = strip.y * output.w + strip.x;
             if self.desc.output_layout() == Layout::Nchw {
                 let (rows, pixels) = (products.rows, x_end - strip.x);

@@ -5,6 +5,7 @@ use super::phases::Phases;
 use crate::algo::packed::{Panel, PanelShape, Panels, flushed};
 use crate::describe::{ConvError, Size2, Weights};
 use crate::memory::{Buffer, try_collect};
+use crate::tile::winograd::Coefficients;
 use std::ops::Range;
 
 /// Which loop is the outer one. The matrix that is needed next then follows in memory.
@@ -67,6 +68,8 @@ impl WinogradForm {
 /// `U = G g G^T` of every pair of channels, computed in `f64` and rounded once.
 pub(crate) struct WinogradWeights {
     pub(super) panels: Panels,
+    /// What tiles of inputs and outputs are transformed with.
+    pub(super) coefficients: Coefficients,
     form: WinogradForm,
     data: Buffer,
 }
@@ -74,7 +77,9 @@ pub(crate) struct WinogradWeights {
 impl WinogradWeights {
     /// The filter in `form`. The buffers are packed, or zeros until [`pack`](Self::pack) and [`fill`](Self::fill).
     pub(crate) fn new(form: WinogradForm, [data, bias, slope]: [Buffer; 3]) -> Result<Self, ConvError> {
-        Ok(Self { panels: Panels::new(&form.panels, [bias, slope])?, form, data })
+        let [y, x] = form.matrices().map(|matrices| matrices.coefficients());
+        let panels = Panels::new(&form.panels, [bias, slope])?;
+        Ok(Self { panels, coefficients: Coefficients { y, x }, form, data })
     }
 
     /// See [`Panels::pack`].

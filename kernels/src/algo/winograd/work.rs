@@ -4,7 +4,7 @@ use super::phases::Phases;
 use super::schedule::{K_BLOCK, MOST_STRIP, WinogradSchedule};
 use super::weights::Order;
 use crate::algo::gemm_schedule::step;
-use crate::describe::{BLOCK, ConvDesc, Layout, Size2};
+use crate::describe::{BLOCK, ConvDesc, Layout};
 use crate::tile::shape::{TileShape, even_piece};
 use crate::tile::table::KernelSet;
 use crate::tile::winograd_table::WinogradTile;
@@ -13,21 +13,20 @@ use crate::work::{Family, LargestPart, PlanEstimate, Term, ThreadShare, Work};
 /// Vectors of an NCHW image that are moved in the time in which one is brought to the phases of its place, lane by lane.
 const PHASES: f64 = 4.0;
 
-/// Everything that the choice wants to know of tiles of `outputs x outputs`; `desc` must be supported.
+/// Everything that the choice wants to know; `desc` must be supported.
 pub(crate) fn estimate(
     desc: &ConvDesc,
-    outputs: Size2,
+    schedule: &WinogradSchedule,
     kernels: &'static KernelSet,
     share: &ThreadShare,
 ) -> PlanEstimate {
-    let schedule = WinogradSchedule::new(desc, outputs, &kernels.winograd);
     let (shape, panels) = (&kernels.winograd.shape, schedule.form.panels);
     let channels = Phases::of(desc).channels(desc);
     let workspace_len = schedule.lens(desc).sum();
     let of_panel = (schedule.tile.products() * panels.width).saturating_mul(channels);
     let matrices = panels.count.saturating_mul(of_panel);
     let part = LargestPart::new(desc, &schedule.split_units(desc), false, share.parts);
-    let run = Counted { desc, schedule: &schedule, shape, width: panels.width, channels, part: &part };
+    let run = Counted { desc, schedule, shape, width: panels.width, channels, part: &part };
     PlanEstimate {
         packed_bytes: matrices.saturating_mul(size_of::<f32>()).saturating_add(panels.bytes()),
         workspace_len,

@@ -9,8 +9,8 @@
 //! own order. Each checksum is XXH3 of everything before it. A length is read only after its checksum was right, and memory is
 //! touched only as bytes arrive. So damaged bytes cost an error, not memory.
 
-use super::Filter;
 use super::forms::{Forms, Stored};
+use super::{Filter, REUSE_WITHIN};
 use crate::choose::cpu_model;
 use crate::describe::{ConvError, FilterShape, Size2, Weights};
 use crate::memory::Buffer;
@@ -176,7 +176,8 @@ pub(super) fn read(from: &mut impl Read) -> Result<Filter<'static>, PackedError>
     let mut from = Checked { io: from, hash: Xxh3Default::new() };
     let Header { shape, per_channel, checksum, forms } = from.read_header()?;
     let per_channel = per_channel.map(|has| has.then_some(shape.out_channels));
-    let filter = Filter { shape, per_channel, weights: None, checksum, forms: Forms::default() };
+    let (forms_of, reuse_within) = (Forms::default(), REUSE_WITHIN);
+    let filter = Filter { shape, per_channel, weights: None, checksum, forms: forms_of, reuse_within };
     filter.forms.add_stored(from.read_forms(forms)?);
     Ok(filter)
 }

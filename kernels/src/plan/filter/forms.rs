@@ -76,8 +76,7 @@ impl Forms {
 
     pub(super) fn has(&self, form: &Form, isa: Isa) -> bool {
         let kept = self.lock();
-        let name = name(form, isa);
-        kept.packed().any(|entry| entry.is(form, isa)) || kept.stored.iter().any(|stored| stored.name == name)
+        kept.packed().any(|entry| entry.is(form, isa)) || kept.has_stored(form, isa)
     }
 
     /// Adds a form that is packed.

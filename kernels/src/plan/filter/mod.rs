@@ -46,7 +46,12 @@ pub struct Filter<'a> {
     /// The checksum of the weights, where bytes say it and the weights are not there.
     checksum: Option<u64>,
     forms: Forms,
+    /// See [`Filter::reuse_within`].
+    reuse_within: f64,
 }
+
+/// See [`Filter::reuse_within`].
+const REUSE_WITHIN: f64 = 1.25;
 
 /// The original numbers, borrowed or owned.
 struct KeptWeights<'a> {
@@ -114,7 +119,14 @@ impl<'a> Filter<'a> {
             }
         }
         let per_channel = [bias, slope].map(|values| values.map(<[f32]>::len));
-        Ok(Self { shape, per_channel, weights: Some(kept), checksum: None, forms: Forms::default() })
+        Ok(Self {
+            shape,
+            per_channel,
+            weights: Some(kept),
+            checksum: None,
+            forms: Forms::default(),
+            reuse_within: REUSE_WITHIN,
+        })
     }
 
     /// The filter whose only packed form is that of `conv`.
@@ -124,7 +136,7 @@ impl<'a> Filter<'a> {
         let per_channel = [bias, slope].map(|len| (len > 0).then_some(shape.out_channels));
         let forms = Forms::default();
         forms.keep(&conv.form, &conv.packed, isa);
-        Filter { shape, per_channel, weights: None, checksum: None, forms }
+        Filter { shape, per_channel, weights: None, checksum: None, forms, reuse_within: REUSE_WITHIN }
     }
 
     /// The same filter with a copy of its weights, which borrows nothing.
@@ -138,7 +150,7 @@ impl<'a> Filter<'a> {
                 Cow::Owned(values) => values,
             }))
         };
-        let Self { shape, per_channel, weights, checksum, forms } = self;
+        let Self { shape, per_channel, weights, checksum, forms, reuse_within } = self;
         let weights = match weights {
             None => None,
             Some(KeptWeights { filter, bias, slope }) => Some(KeptWeights {
@@ -147,7 +159,7 @@ impl<'a> Filter<'a> {
                 slope: slope.map(|slope| own("PReLU slopes", slope)).transpose()?,
             }),
         };
-        Ok(Filter { shape, per_channel, weights, checksum, forms })
+        Ok(Filter { shape, per_channel, weights, checksum, forms, reuse_within })
     }
 
     /// With at most `bytes` of packed forms. When a new form exceeds the limit, the filter forgets the forms that were
@@ -158,6 +170,17 @@ impl<'a> Filter<'a> {
         if self.has_weights() {
             self.forms.limit(bytes);
         }
+        self
+    }
+
+    /// With forms used again as long as the model expects a plan with them to take at most `factor` times as long as one
+    /// with the best form, which would have to be packed: 1.25 by default. With 1, every plan has the best form.
+    ///
+    /// Without this, a layer whose image size changes would pack its weights again and again, above all for Fourier transforms
+    /// of other lengths. Which algorithm a plan has, and with it the last bits of its output, may so depend on the plans
+    /// that were made before it. Force an algorithm, or set the factor to 1, where that must not be.
+    pub fn reuse_within(mut self, factor: f64) -> Self {
+        self.reuse_within = factor;
         self
     }
 
@@ -221,6 +244,10 @@ impl<'a> Filter<'a> {
     /// As [`read_packed`](Self::read_packed).
     pub fn from_packed(from: &mut impl Read) -> Result<Filter<'static>, PackedError> {
         bytes::read(from)
+    }
+
+    pub(super) fn reuse_factor(&self) -> f64 {
+        self.reuse_within
     }
 
     pub(super) fn per_channel_lens(&self) -> [Option<usize>; 2] {
