@@ -1,4 +1,4 @@
-//! Wisdom as text, and its files.
+//! The text format of wisdom, and its files.
 
 use super::{Loaded, MOST_TIMES, Times, Wisdom, WisdomKey};
 use crate::describe::Algorithm;
@@ -9,18 +9,18 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
-/// The first line. Another format has another number.
+/// The first line. Every incompatible format has another number.
 const HEADER: &str = "kernels wisdom 2";
-/// What times depend on besides the machine.
+/// Measured times are only valid for one version of the library.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// Bytes of a file that are read at most: many times the entries that are kept.
+/// Maximum bytes read from a file: many times the size of a full [`Wisdom`].
 const MOST_BYTES: u64 = 16 << 20;
-/// Reasons that are given.
+/// Maximum number of reasons reported.
 const MOST_REASONS: usize = 24;
-/// Nanoseconds that a run can take: some days.
+/// Upper bound of a plausible time in nanoseconds: about three days.
 const MOST_NANOSECONDS: u64 = 1 << 48;
 
-/// Reasons why lines are ignored, not too many of them.
+/// Reasons why lines were ignored, capped at [`MOST_REASONS`].
 #[derive(Default)]
 struct Reasons {
     given: Vec<String>,
@@ -58,7 +58,7 @@ pub(super) fn parse(text: &[u8]) -> Loaded {
     let first = lines.next().map_or(&[][..], |(_, line)| line);
     if first != HEADER.as_bytes() {
         let got = String::from_utf8_lossy(&first[..first.len().min(40)]);
-        reasons.add(format!("line 1: expected {HEADER:?}, got {got:?}, so nothing is trusted"));
+        reasons.add(format!("line 1: expected {HEADER:?}, got {got:?}; the whole file is ignored"));
         return Loaded { wisdom, ignored: reasons.all() };
     }
     for (index, line) in lines.filter(|(_, line)| !line.is_empty()) {
@@ -67,9 +67,9 @@ pub(super) fn parse(text: &[u8]) -> Loaded {
             Err(reason) => reasons.add(format!("line {}: {reason}", index + 1)),
         }
     }
-    // A file that was cut off has a last line without an end, which may have lost a digit.
+    // A truncated file ends without a newline. Its last number may have lost digits.
     if !text.ends_with(b"\n") {
-        reasons.add("the last line has no end".to_owned());
+        reasons.add("the last line has no end-of-line character".to_owned());
         let cut_off = text.rsplit(|&byte| byte == b'\n').next().unwrap_or_default();
         if let Ok((key, _)) = entry(cut_off, &wisdom.cpu) {
             wisdom.lock().by_key.remove(&key);
@@ -78,7 +78,7 @@ pub(super) fn parse(text: &[u8]) -> Loaded {
     Loaded { wisdom, ignored: reasons.all() }
 }
 
-/// Key and times of a line, or why it is ignored.
+/// Parses the key and times of one line, or says why the line is ignored.
 fn entry(line: &[u8], cpu: &str) -> Result<(WisdomKey, Times), String> {
     let line = std::str::from_utf8(line).map_err(|_| "expected UTF-8, got other bytes")?;
     let fields: Vec<&str> = line.split('\t').collect();
@@ -86,16 +86,16 @@ fn entry(line: &[u8], cpu: &str) -> Result<(WisdomKey, Times), String> {
         return Err(format!("expected 4 fields between tabs, got {}", fields.len()));
     };
     if version != VERSION {
-        return Err(format!("of version {version:?} of the library, this is {VERSION}"));
+        return Err(format!("written by library version {version:?}, this is version {VERSION}"));
     }
     if of_cpu != cpu {
-        return Err(format!("of another CPU, {of_cpu:?}"));
+        return Err(format!("measured on another CPU, {of_cpu:?}"));
     }
     let key = key.parse()?;
     let times: Times = times.split(',').map(time).collect::<Result<_, String>>()?;
     let twice = (1..times.len()).any(|i| times[..i].iter().any(|other| other.0 == times[i].0));
     if times.len() > MOST_TIMES || twice {
-        return Err("expected one time of an algorithm, got several".to_owned());
+        return Err("expected one time per algorithm, got several for one of them".to_owned());
     }
     Ok((key, times))
 }
@@ -123,7 +123,7 @@ pub(super) fn write(wisdom: &Wisdom, f: &mut fmt::Formatter<'_>) -> fmt::Result 
     Ok(())
 }
 
-/// A new file in the same directory, complete and on the disk, takes the place of the old one.
+/// Writes a new file in the same directory, syncs it, and renames it over the old one.
 pub(super) fn save(wisdom: &Wisdom, path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = create(folder, path)?;
@@ -133,8 +133,9 @@ pub(super) fn save(wisdom: &Wisdom, path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// A temporary file in `folder` that may be read and written as the file at `path`, or, if there is none, as any new file
-/// under the umask: by itself a temporary file is its owner's alone.
+/// Creates a temporary file in `folder` with the mode of the file at `path`. If `path` does not exist, the
+/// umask decides, as for any new file. The default mode of a temporary file would exclude everyone but its
+/// owner.
 #[cfg(unix)]
 fn create(folder: &Path, path: &Path) -> io::Result<tempfile::NamedTempFile> {
     use std::os::unix::fs::PermissionsExt;
@@ -142,7 +143,7 @@ fn create(folder: &Path, path: &Path) -> io::Result<tempfile::NamedTempFile> {
     let file = tempfile::Builder::new().permissions(new).tempfile_in(folder)?;
     if let Ok(old) = fs::metadata(path) {
         let mode = old.permissions().mode() & 0o777;
-        // A file system that has no modes has none to keep.
+        // Best effort: some file systems do not support modes.
         let _ = file.as_file().set_permissions(fs::Permissions::from_mode(mode));
     }
     Ok(file)
