@@ -93,7 +93,8 @@ fn caps_are_explained() {
         plan(&problem, &PlanOptions::default().max_packed_bytes(free.packed_bytes() - 1)).expect("valid");
     assert!(capped.packed_bytes() < free.packed_bytes());
     let text = capped.explain().to_string();
-    let wanted = format!("rejected: needs {} bytes of packed weights, more than it may", free.packed_bytes());
+    let wanted =
+        format!("rejected: needs {} bytes of packed weights, more than allowed", free.packed_bytes());
     assert!(text.contains(&wanted), "{text}");
     let error = plan(&problem, &PlanOptions::default().max_packed_bytes(10)).expect_err("nothing fits");
     assert!(error.to_string().contains("needs"), "{error}");

@@ -135,7 +135,7 @@ fn bad_arguments_are_one_clear_line() {
     fails_with(&["demo", "--batch", "0"], "1..=1000");
     fails_with(&["demo", "--format", "xml"], "json");
     let missing = if cfg!(target_arch = "x86_64") { "neon" } else { "avx2fma" };
-    fails_with(&["demo", "--isa", missing], "expected one that this machine has");
+    fails_with(&["demo", "--isa", missing], "expected one that this machine supports");
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn conv_refuses_what_cannot_be() {
         fails_with(&[&start[..], more].concat(), part);
     };
     conv("1x3x8x8", "4", "3", &["--stride", "0"], "stride.h: expected at least 1, got 0");
-    conv("1x3x8x8", "4", "9", &[], "the dilated kernel is 9x9, the padded input only 8x8");
+    conv("1x3x8x8", "4", "9", &[], "the dilated kernel is 9x9, the padded input is only 8x8");
     conv("1x3x8x8", "4", "3", &["--dilation", "4"], "the dilated kernel is 9x9");
     conv(
         "1x3x8x8",
