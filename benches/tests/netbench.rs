@@ -51,7 +51,7 @@ fn every_format_and_precision_has_its_row() {
     assert!(quick(&["--format", "markdown"]).contains("| lenet5"));
     assert!(quick(&["--numerics", "fast"]).contains("ours-fast"));
     let text = quick(&["--threads", "1,2,4", "--numerics", "strict"]);
-    assert!(text.contains("ours-strict") && text.contains("by 2"), "{text}");
+    assert!(text.contains("ours-strict") && text.contains("/ 2 threads"), "{text}");
 }
 
 #[test]

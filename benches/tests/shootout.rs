@@ -109,7 +109,10 @@ fn choices_are_judged_drawn_and_written_layer_by_layer() {
     };
     let text = judged("100000", 0);
     for choice in ["auto", "measured"] {
-        assert!(text.contains(&format!("Time of {choice}'s choice by that of the fastest")), "{text}");
+        assert!(
+            text.contains(&format!("Time of {choice}'s choice relative to the fastest algorithm")),
+            "{text}"
+        );
     }
     assert_eq!(text.matches("within 2 % on").count(), 6, "{text}");
     assert!(text.contains("planned and packed in"), "{text}");
