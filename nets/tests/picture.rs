@@ -149,7 +149,7 @@ fn blank_paper_is_an_error() {
     let error = digit_from_bytes(&faint, "file").unwrap_err();
     assert_eq!(
         error.to_string(),
-        "file: expected a digit that stands out from its background, got an even picture"
+        "file: expected a digit that stands out from its background, got a picture of one shade"
     );
 }
 

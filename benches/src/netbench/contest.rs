@@ -83,7 +83,7 @@ pub(super) fn contest(
     }
     compare(&mut entries, crews)?;
     time(args, &mut entries, crews);
-    // The memory peak comes first: timing single layers, which `footprint` can ask for, would raise it.
+    // Each process reports its memory peak before it times layers alone, which would raise the peak.
     entries.iter_mut().for_each(|entry| entry.footprint(args));
     Ok(entries.into_iter().map(|entry| entry.row).collect())
 }
