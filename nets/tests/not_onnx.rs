@@ -26,7 +26,7 @@ fn every_kind_of_file_is_called_what_it_looks_like() {
         (b"<?xml version=\"1.0\"?>\n<net name=\"x\">", "XML"),
         (b"\n<!DOCTYPE html>\n<html><body>404</body></html>", "an HTML page"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "a Git LFS pointer"),
-        (b"PK\x03\x04\x14\x00\x00\x00\x08\x00", "a ZIP archive, as PyTorch's"),
+        (b"PK\x03\x04\x14\x00\x00\x00\x08\x00", "a ZIP archive, such as PyTorch's"),
         (b"\x80\x02}q\x00(X\x06\x00\x00\x00weight", "a Python pickle"),
         (b"\x89HDF\r\n\x1a\n\0\0\0\0", "an HDF5 file"),
         (b"\x93NUMPY\x01\x00v\x00{'descr'", "a NumPy array"),

@@ -108,7 +108,7 @@ fn unknown_operators_are_zero_and_named_or_strictly_errors() {
     assert_eq!(
         unknown.warnings,
         [
-            "node `erf_2` and 1 more: operator Erf is counted as zero: not known",
+            "node `erf_2` and 1 more: operator Erf is counted as zero: it is not known",
             "node `transpose_5`: operator Transpose is counted as zero: an order of axes [0, 2, 3, 1]",
             "node `transpose_6`: operator Transpose is counted as zero: an order of axes [0, 3, 1, 2]",
         ]
@@ -121,7 +121,8 @@ fn unknown_operators_are_zero_and_named_or_strictly_errors() {
     assert_eq!(unknown.graph.output(), Shape::map(4, 5, 5));
     let path = folder().join("unknown.onnx");
     let error = load(&path, &ImportOptions::default().strict(true)).unwrap_err().to_string();
-    let expected = ": node `erf_2` (Erf): expected an operator with a layer (strict), got another: not known";
+    let expected =
+        ": node `erf_2` (Erf): expected an operator with a layer (strict), got one without: it is not known";
     assert!(error.ends_with(expected), "{error}");
 }
 
@@ -131,8 +132,8 @@ fn a_tensor_of_several_layers_is_counted_once() {
     assert_eq!(
         shared.warnings,
         [
-            "tensor `conv_1.bias` is that of 1 other layers too and counted once",
-            "tensor `conv_1.weight` is that of 1 other layers too and counted once",
+            "tensor `conv_1.bias` is shared with 1 other layers and counted once",
+            "tensor `conv_1.weight` is shared with 1 other layers and counted once",
         ]
     );
     let layers = shared.count(1).unwrap().layers;
