@@ -163,8 +163,9 @@ impl Problem {
 
     /// The relative L2 error above which an output is wrong, if its algorithm promises `numerics`.
     ///
-    /// The tolerance is the promise plus the error of a plain sum of K products with random signs, about `2^-24 *
-    /// sqrt(K / 6)`: each partial sum is rounded, and the i-th partial sum has the size of `sqrt(i)` products.
+    /// The tolerance is the promise plus the error of a plain sum of K products with random signs, about
+    /// `2^-24 * sqrt(K / 6)`: each partial sum is rounded, and the i-th partial sum has the size of `sqrt(i)`
+    /// products.
     pub fn tolerance(&self, numerics: Numerics) -> f64 {
         let promised = if numerics <= Numerics::Default { 2e-6 } else { 6e-6 };
         let products = self.spec.c / self.spec.groups * self.spec.kh * self.spec.kw;

@@ -9,8 +9,8 @@
 //! ```
 //!
 //! Files are raw `f32`: input and output in NCHW, filters in OIHW. MODEL is an ONNX file. COLD is the size of
-//! the ring in bytes, or 0 for warm memory. `time` makes one untimed call first. Any answer can be `error
-//! MESSAGE` instead.
+//! the ring in bytes, or 0 for warm memory. `time` makes one untimed call first. Any answer can be
+//! `error MESSAGE` instead.
 
 use super::Engine;
 use crate::pin::Crew;

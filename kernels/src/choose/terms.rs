@@ -138,8 +138,8 @@ impl Difference {
 
 /// Two predictions side by side.
 ///
-/// [`Display`](fmt::Display) writes the terms that make the difference: `0.8100 ms to 0.4200; arithmetic
-/// 0.6000 to 0.3100, bytes from L3 0.1500 to 0.0400, rest 0.0600 to 0.0700`.
+/// [`Display`](fmt::Display) writes the terms that make the difference:
+/// `0.8100 ms to 0.4200; arithmetic 0.6000 to 0.3100, bytes from L3 0.1500 to 0.0400, rest 0.0600 to 0.0700`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Comparison {
     other: Terms,

@@ -11,10 +11,9 @@ use std::ops::Range;
 /// A checked 2-D cross-correlation (the kernel is not flipped). Its output is not empty, its groups divide
 /// the channels, and none of its buffers overflows the address space.
 ///
-/// `out[n,o,y,x] = sum over c,i,j of in[n, c, y*sh - top + i*dh, x*sw - left + j*dw] * w[o,c,i,j]`, where
-/// `in` is zero outside the image. The output extents are `floor((in + before + after - d*(k-1) - 1) /
-/// stride) + 1` (Goodfellow, Bengio and Courville 2016, section 9.5; Dumoulin and Visin 2016, relationship
-/// 15).
+/// `out[n,o,y,x] = sum over c,i,j of in[n, c, y*sh - top + i*dh, x*sw - left + j*dw] * w[o,c,i,j]`, where `in`
+/// is zero outside the image. The output extents are `floor((in + before + after - d*(k-1) - 1) / stride) + 1`
+/// (Goodfellow, Bengio and Courville 2016, section 9.5; Dumoulin and Visin 2016, relationship 15).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ConvDesc {
     input: Shape4,

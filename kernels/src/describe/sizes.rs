@@ -38,8 +38,8 @@ pub(crate) fn checked_product(what: &'static str, factors: &[usize]) -> Result<u
         .ok_or(ConvError::SizeOverflow { what })
 }
 
-/// Output extents of a sliding window, with overflow checks: `floor((in + before + after - dilation * (k - 1)
-/// - 1) / stride) + 1` on both axes.
+/// Output extents of a sliding window, with overflow checks:
+/// `floor((in + before + after - dilation * (k - 1) - 1) / stride) + 1` on both axes.
 pub(crate) fn window_output(
     input: Size2,
     kernel: Size2,

@@ -8,8 +8,8 @@ use crate::memory::{Workspace, WorkspaceReq};
 use crate::plan::{ConvPlan, PlanOptions};
 use crate::run::{ConvIo, Threads};
 
-/// A planned fully connected layer: `y[batch][out] = act(bias[out] + sum over in of x[batch][in] * w[out][in]
-/// + residual[batch][out])`.
+/// A planned fully connected layer:
+/// `y[batch][out] = act(bias[out] + sum over in of x[batch][in] * w[out][in] + residual[batch][out])`.
 ///
 /// For a batch of one or two it streams the weights once, at memory speed.
 pub struct LinearPlan {

@@ -7,8 +7,8 @@ use crate::tile::layer_table::{InputTile, Response};
 use crate::tile::lrn::Power;
 use crate::tile::output::OutputRegion;
 
-/// Parameters of local response normalisation: `y = x / (k + alpha / size * sum of squares of size
-/// neighbouring channels)^beta`.
+/// Parameters of local response normalisation:
+/// `y = x / (k + alpha / size * sum of squares of size neighbouring channels)^beta`.
 ///
 /// AlexNet uses `size: 5, alpha: 5e-4, beta: 0.75, k: 2.0`. The alpha of its paper, 1e-4, is not divided by
 /// the size.

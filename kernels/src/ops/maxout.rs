@@ -7,8 +7,8 @@ use crate::tile::layer_table::InputTile;
 use crate::tile::output::OutputRegion;
 
 impl Ops {
-    /// Maxout (Goodfellow et al. 2013, section 2): output channel `o` is the largest of input channels `o *
-    /// pieces .. (o + 1) * pieces`, or NaN if one of them is NaN.
+    /// Maxout (Goodfellow et al. 2013, section 2): output channel `o` is the largest of input channels
+    /// `o * pieces .. (o + 1) * pieces`, or NaN if one of them is NaN.
     ///
     /// The padding lanes of Nchw16c are set to zero.
     ///

@@ -79,8 +79,8 @@ impl Ops {
         Ok(())
     }
 
-    /// Group normalisation (Wu and He 2018, section 3). Within each image and group of adjacent channels, `y
-    /// = (x - mean) / sqrt(variance + eps) * scale[c] + shift[c]`, with the biased variance.
+    /// Group normalisation (Wu and He 2018, section 3). Within each image and group of adjacent channels,
+    /// `y = (x - mean) / sqrt(variance + eps) * scale[c] + shift[c]`, with the biased variance.
     ///
     /// A missing `scale` means 1, a missing `shift` means 0. The padding lanes of Nchw16c are set to zero.
     ///

@@ -36,8 +36,8 @@ pub struct SparseConv {
     pub table: Vec<Vec<usize>>,
 }
 
-/// The attributes of a transposed convolution, also called deconvolution. Its weights are `[in, out / groups,
-/// kh, kw]`.
+/// The attributes of a transposed convolution, also called deconvolution. Its weights are
+/// `[in, out / groups, kh, kw]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConvTranspose {
     /// Number of output feature maps.

@@ -100,8 +100,9 @@ impl Norm {
     }
 }
 
-/// Local response normalisation across channels (Krizhevsky et al. 2012, section 3.3): `x / (k + alpha / size
-/// * sum of x^2 over size channels)^beta`. As in Caffe, PyTorch and ONNX, `alpha` is divided by the size.
+/// Local response normalisation across channels (Krizhevsky et al. 2012, section 3.3):
+/// `x / (k + alpha / size * sum of x^2 over size channels)^beta`. As in Caffe, PyTorch and ONNX, `alpha` is
+/// divided by the size.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Lrn {
     /// Number of channels in the sum.

@@ -1,5 +1,5 @@
-//! [`OnnxWeights`]: the weights of an imported network. They stay in the model's file until [`read`](OnnxWeights::read) is
-//! called.
+//! [`OnnxWeights`]: the weights of an imported network. They stay in the model's file until
+//! [`read`](OnnxWeights::read) is called.
 
 use super::draft::{Draft, Recipe};
 use super::source::ModelSource;
