@@ -1,4 +1,4 @@
-//! The program `netbench`: what it prints, and what it says of arguments that mean nothing.
+//! The program `netbench`: its output, and its errors for invalid arguments.
 
 mod common;
 
@@ -93,7 +93,7 @@ fn a_peer_that_is_wrong_or_dead_is_a_row_and_no_rival() {
         common::fake_peer(&folder.path().join("rust-worker"), 40, is_dead);
         let peers = ["--peers", folder.path().to_str().unwrap(), "--engines", "rten"];
         let arguments = [&QUICK[..], &peers[..]].concat();
-        // Nobody agrees with the library where the only other output is another.
+        // The only other output differs, so no peer agrees with the library.
         let code = if is_dead { 0 } else { 1 };
         let output = NETBENCH.command(&arguments).assert().code(code);
         let text = String::from_utf8(output.get_output().stdout.clone()).unwrap();

@@ -1,4 +1,4 @@
-//! The program as its users meet it: output, exit codes, and one line for every mistake.
+//! The program through its command line: output, exit codes, and one line for every error.
 
 mod program;
 
@@ -57,7 +57,7 @@ fn demo_on_every_isa_reads_the_same() {
 fn demo_writes_logits() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("logits.safetensors");
-    // 7 does not divide 1,000: the last batch is not full.
+    // 7 does not divide 1,000, so the last batch is not full.
     success(&["demo", "--logits", path.to_str().unwrap(), "--batch", "7"]);
     let bytes = std::fs::read(&path).unwrap();
     let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
@@ -181,7 +181,7 @@ fn conv_refuses_what_cannot_be() {
     conv("1x3x8x8", "4", "3", &["--force", "pointwise"], "algorithm pointwise cannot do this convolution");
 }
 
-/// A terabyte here, a terabyte there: refused before anything of that size is allocated.
+/// Terabytes must be rejected before anything of that size is allocated.
 #[test]
 fn conv_refuses_what_is_absurd() {
     const HUGE: &str = "1099511627776";
@@ -198,7 +198,7 @@ fn conv_refuses_what_is_absurd() {
         failure(&["conv", "--input", &format!("1x{side}x8x8"), "--out", "4", "--kernel", "3"]);
     }
     fails_with(&["conv", "--input", &image(HUGE), "--out", "1", "--kernel", "1"], "at most 4.0 GiB");
-    // A large stride is no large problem.
+    // A large stride makes the problem small.
     success(&["conv", "--input", "1x3x8x8", "--out", "4", "--kernel", "3", "--stride", HUGE]);
 }
 

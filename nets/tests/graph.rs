@@ -1,4 +1,4 @@
-//! Building graphs: layers alone and in branches are right, and every mistake names its layer.
+//! Building graphs: layers alone and in branches are right, and every error names its layer.
 
 mod common;
 

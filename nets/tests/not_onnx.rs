@@ -1,11 +1,11 @@
-//! A file that is no ONNX model is called what it looks like, before any detail of its bytes.
+//! A file that is not an ONNX model is described by its apparent type, before any detail of its bytes.
 
 mod program;
 
 use nets::import::onnx::{ImportOptions, load, load_bytes};
 use program::failure;
 
-/// What is said of a file of these bytes.
+/// The error for a file with these bytes.
 fn refusal(bytes: &[u8]) -> String {
     load_bytes(bytes, "it", &ImportOptions::default()).unwrap_err().to_string()
 }
@@ -48,7 +48,7 @@ fn every_kind_of_file_is_called_what_it_looks_like() {
     }
 }
 
-/// What begins as a model does and is damaged is told by the byte, as before.
+/// A damaged model that begins like a model is reported by the position of the byte.
 #[test]
 fn a_damaged_model_is_not_taken_for_something_else() {
     let message = refusal(&[0x08, 0x08, 0x12, 0x07, b'p']);
@@ -71,7 +71,7 @@ fn the_program_says_so_too() {
     assert!(message.contains(": expected an ONNX file, got text (byte "), "{message}");
 }
 
-/// To open a pipe would wait for whoever writes to it.
+/// Opening a pipe would block.
 #[cfg(unix)]
 #[test]
 fn what_is_no_file_is_not_waited_for() {

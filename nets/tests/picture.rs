@@ -1,4 +1,4 @@
-//! Pictures: whatever the size, the polarity and the file format, the same digit comes out.
+//! Pictures lead to the same digit for every size, polarity and file format.
 
 use image::{DynamicImage, GrayImage, ImageFormat, Luma, Rgba, RgbaImage};
 use kernels::Threads;
@@ -77,7 +77,7 @@ fn every_format_is_recognised_by_its_content() {
     assert_eq!(span(&jpeg), span(&png));
 }
 
-/// As photographed: large, dark on shaded paper with darker edges, smaller and off centre.
+/// Simulates a photograph: large, dark on shaded paper with darker edges, with a smaller digit off the centre.
 fn photograph(digit: &GrayImage) -> GrayImage {
     let ink = image::imageops::resize(digit, 140, 140, image::imageops::FilterType::CatmullRom);
     GrayImage::from_fn(400, 300, |x, y| {
