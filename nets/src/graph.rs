@@ -79,8 +79,8 @@ impl Graph {
         self.node(self.output_id()).output
     }
 
-    /// The only batch size that the network supports, or `None` if it supports every batch size. It is set
-    /// for imported models that mix the images of a batch.
+    /// The only batch size that the network supports, or `None` if it supports every batch size. It is set for
+    /// imported models whose layers depend on the batch size, because they mix the images of a batch.
     pub fn batch(&self) -> Option<usize> {
         self.batch
     }

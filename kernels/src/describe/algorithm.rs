@@ -141,7 +141,7 @@ pub enum Unsupported {
     GroupInsideBlock,
     /// Input and output have different layouts.
     MixedLayouts,
-    /// The packed rows for one output row would exceed the workspace limit of the algorithm.
+    /// Direct convolution needs rows and kernels of moderate length, so that its tables and packed rows stay small.
     RowsTooLong,
     /// Depthwise needs groups of at most 16 input channels; larger groups are matrix products.
     LargeGroups,

@@ -229,8 +229,7 @@ impl ConvDescBuilder {
     ///
     /// # Errors
     /// - [`ConvError::InvalidField`] for a zero extent, for groups that do not divide the channels, for an
-    ///   output layout
-    ///   that needs an unsupported conversion, and for invalid activation parameters.
+    ///   output layout that needs an unsupported conversion, and for invalid activation parameters.
     /// - [`ConvError::EmptyOutput`] if the dilated kernel is larger than the padded input.
     /// - [`ConvError::SizeOverflow`] if a size overflows the address space.
     pub fn build(self) -> Result<ConvDesc, ConvError> {

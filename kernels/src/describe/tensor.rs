@@ -169,8 +169,7 @@ macro_rules! tensor {
             ///
             /// # Errors
             /// - [`ConvError::InvalidField`] if an extent of `shape` is zero, if elements would overlap, or
-            ///   if the layout fixes
-            ///   another pixel pitch.
+            ///   if the layout fixes another pixel pitch.
             /// - [`ConvError::BufferLen`] if the last element is outside `data`.
             /// - [`ConvError::SizeOverflow`] if the tensor exceeds the address space.
             pub fn with_pitch(

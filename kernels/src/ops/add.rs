@@ -14,8 +14,7 @@ impl Ops {
     ///
     /// # Errors
     /// - [`ConvError::ShapeMismatch`] or [`ConvError::LayoutMismatch`] unless `addend` has the shape and
-    ///   layout of
-    ///   `tensor`.
+    ///   layout of `tensor`.
     /// - [`ConvError::InvalidField`] for PReLU, which has no slopes here, and for invalid activation
     ///   parameters.
     ///

@@ -60,11 +60,9 @@ impl Ops {
     ///
     /// # Errors
     /// - [`ConvError::InvalidField`] for a size of 0, for alpha or k that is negative or not finite, and for
-    ///   beta that
-    ///   is not finite.
+    ///   beta that is not finite.
     /// - [`ConvError::ShapeMismatch`] or [`ConvError::LayoutMismatch`] unless the output has the shape and
-    ///   layout of
-    ///   the input.
+    ///   layout of the input.
     ///
     /// On an error the output is unchanged.
     pub fn lrn(

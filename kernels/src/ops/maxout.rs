@@ -15,8 +15,7 @@ impl Ops {
     /// # Errors
     /// - [`ConvError::InvalidField`] unless `pieces` divides the number of input channels.
     /// - [`ConvError::ShapeMismatch`] or [`ConvError::LayoutMismatch`] unless the output has the layout and
-    ///   shape of
-    ///   the input, with `1 / pieces` of its channels.
+    ///   shape of the input, with `1 / pieces` of its channels.
     ///
     /// On an error the output is unchanged.
     pub fn maxout(

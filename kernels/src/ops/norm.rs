@@ -90,12 +90,10 @@ impl Ops {
     ///
     /// # Errors
     /// - [`ConvError::InvalidField`] unless `groups` divides the channels, and for `eps` that is negative or
-    ///   not
-    ///   finite.
+    ///   not finite.
     /// - [`ConvError::BufferLen`] unless `scale` and `shift` have one element per channel.
     /// - [`ConvError::ShapeMismatch`] or [`ConvError::LayoutMismatch`] unless the output has the shape and
-    ///   layout of
-    ///   the input.
+    ///   layout of the input.
     ///
     /// On an error the output is unchanged.
     pub fn normalize(

@@ -168,8 +168,7 @@ impl PoolDescBuilder {
     ///
     /// # Errors
     /// - [`ConvError::InvalidField`] for a zero extent, and for padding or dilation with which a window could
-    ///   contain
-    ///   only padding.
+    ///   contain only padding.
     /// - [`ConvError::EmptyOutput`] if the dilated window is larger than the padded input.
     /// - [`ConvError::SizeOverflow`] if a size overflows the address space.
     pub fn build(self) -> Result<PoolDesc, ConvError> {

@@ -11,12 +11,10 @@ const SLOPE: f32 = 0.3;
 /// - Selections are exact; a product adds one rounding.
 /// - HardSwish: the sum, the constant 1/6 and two products.
 /// - `exp` and `exp - 1` of a reduced argument: 0.25 for the polynomial and 1 for the last FMA (2 without
-///   FMA). Argument
-///   reduction and inner steps add less than 2 after the factor 1/2 of the reduced range.
+///   FMA). Argument reduction and inner steps add less than 2 after the factor 1/2 of the reduced range.
 /// - Sigmoid adds one sum and one quotient, and SiLU one more product. Tanh and ELU have the same count.
 /// - Exponentials below 2^-126 are flushed to zero: 1.2e-38, times |x| < 88 in SiLU. Products of subnormals
-///   are rounded by
-///   half of 2^-149.
+///   are rounded by half of 2^-149.
 const BOUNDS: [(Activation, f64, f64); 11] = [
     (Activation::None, 0.0, 0.0),
     (Activation::Relu, 0.0, 0.0),

@@ -40,8 +40,7 @@ impl WeightSet {
     ///
     /// # Errors
     /// - [`NetError::Weights`] if the bytes are truncated or of another format, or if a tensor is missing,
-    ///   unknown, or of
-    ///   another shape or element type.
+    ///   unknown, or of another shape or element type.
     /// - [`NetError::TooLarge`] if the network's weights are too large.
     pub fn from_safetensors(graph: &Graph, bytes: &[u8], origin: &str) -> Result<Self, NetError> {
         checked_bytes(graph)?;

@@ -48,8 +48,7 @@ impl OnnxWeights {
     /// - [`NetError::TooLarge`] if the weights exceed the memory limit.
     /// - [`NetError::Io`] if the file cannot be read.
     /// - [`NetError::Onnx`] for a tensor with another element type than FLOAT, with another number of
-    ///   elements, or computed by
-    ///   an operator that this library does not evaluate. It names the tensor.
+    ///   elements, or computed by an operator that this library does not evaluate. It names the tensor.
     pub fn read(&self, graph: &Graph) -> Result<WeightSet, NetError> {
         WeightSet::from_params(graph, |name, param| self.numbers(name, param))
     }
