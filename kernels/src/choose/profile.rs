@@ -201,7 +201,7 @@ mod tests {
     fn text_that_is_no_profile_is_refused_by_name() {
         let text = Profile::typical(Isa::Neon).to_string();
         for (broken, part) in [
-            (String::new(), "no line isa"),
+            (String::new(), "no line cores"),
             (text.replace("l2_bytes = ", "l2_bytes "), "l2_bytes"),
             (text.replace("cores = 8", "cores = 0"), "cores = 0"),
             (text.replace("cores = 8", "cores = 99999999999999999999"), "cores"),
