@@ -18,7 +18,7 @@ use std::fmt::Write as _;
 pub(crate) struct Explain {
     /// A network of the zoo or an .onnx file
     network: String,
-    /// Shape of one input image [default: the published input]
+    /// Shape of one input image [default: the input of the published network]
     #[arg(long, value_name = "CxHxW", value_parser = args::image)]
     input: Option<Shape>,
     /// Images per forward pass

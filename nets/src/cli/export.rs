@@ -19,13 +19,13 @@ pub(crate) struct Export {
     /// The file to write
     #[arg(value_name = "FILE.onnx")]
     file: PathBuf,
-    /// Shape of one input image [default: the published input]
+    /// Shape of one input image [default: the input of the published network]
     #[arg(long, value_name = "CxHxW", value_parser = args::image)]
     input: Option<Shape>,
     /// Images per forward pass
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u16).range(1..))]
     batch: u16,
-    /// Weights, named as the network's layers [default: trained weights for lenet5, else random ones]
+    /// Weights, with tensors named after the network's layers [default: trained weights for lenet5, else random ones]
     #[arg(long, value_name = "FILE.safetensors")]
     weights: Option<PathBuf>,
     /// Seed of random weights

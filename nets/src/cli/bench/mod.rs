@@ -28,7 +28,7 @@ const EXAMPLES: &str = "Examples:
 pub(crate) struct Bench {
     /// A network of the zoo or an .onnx file
     network: String,
-    /// Shape of one input image [default: the published input]
+    /// Shape of one input image [default: the input of the published network]
     #[arg(long, value_name = "CxHxW", value_parser = args::image)]
     input: Option<Shape>,
     /// Numbers of threads, with one measurement for each [default: one per physical core]
@@ -48,7 +48,7 @@ pub(crate) struct Bench {
     layout: Option<Layout>,
     #[command(flatten)]
     planning: Planning,
-    /// Weights, named as the network's layers [default: trained weights for lenet5, else random ones]
+    /// Weights, with tensors named after the network's layers [default: trained weights for lenet5, else random ones]
     #[arg(long, value_name = "FILE.safetensors")]
     weights: Option<PathBuf>,
     /// Seconds per measurement; at least five passes

@@ -12,7 +12,7 @@ use report::CountReport;
 use std::path::PathBuf;
 
 const EXAMPLES: &str = "Examples:
-  nets count                                        every network beside the figures that are cited for it
+  nets count                                        every network with the figures cited for it
   nets count resnet50                               layer by layer
   nets count vgg16 --input 3x448x448 --batch 8 --convention flop
   nets count resnet50 --convention thop --format csv
@@ -31,7 +31,7 @@ Conventions:
 pub(crate) struct Count {
     /// A network of the zoo or an .onnx file [default: all networks, compared with cited figures]
     network: Option<String>,
-    /// Shape of one input image [default: the published input]
+    /// Shape of one input image [default: the input of the published network]
     #[arg(long, value_name = "CxHxW", value_parser = args::image)]
     input: Option<Shape>,
     /// Images per forward pass; activations and operations are for all of them

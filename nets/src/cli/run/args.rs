@@ -43,7 +43,7 @@ pub(crate) struct RunArgs {
     /// File for the network's output
     #[arg(long, value_name = "FILE.npy", requires = "input")]
     pub(super) output: Option<PathBuf>,
-    /// Weights, named as the network's layers [default: trained weights for lenet5, else random ones]
+    /// Weights, with tensors named after the network's layers [default: trained weights for lenet5, else random ones]
     #[arg(long, value_name = "FILE.safetensors", conflicts_with = "seed")]
     pub(super) weights: Option<PathBuf>,
     /// Seed of random weights
