@@ -132,8 +132,8 @@ fn a_tensor_of_several_layers_is_counted_once() {
     assert_eq!(
         shared.warnings,
         [
-            "tensor `conv_1.bias` is shared with 1 other layers and counted once",
-            "tensor `conv_1.weight` is shared with 1 other layers and counted once",
+            "tensor `conv_1.bias` is shared with 1 other layer(s) and counted once",
+            "tensor `conv_1.weight` is shared with 1 other layer(s) and counted once",
         ]
     );
     let layers = shared.count(1).unwrap().layers;

@@ -206,7 +206,7 @@ fn import(source: ModelSource, name: &str, options: &ImportOptions) -> Result<Im
     let (graph, main) = nodes.graph(name, probed.is_none().then_some(input.dims[0]), &mut notes)?;
     let surplus = weights::surplus(&graph, &nodes.draft);
     for (tensor, times) in weights::shared(&surplus) {
-        notes.push(format!("tensor `{tensor}` is shared with {times} other layers and counted once"));
+        notes.push(format!("tensor `{tensor}` is shared with {times} other layer(s) and counted once"));
     }
     let output = nodes.outputs[main].1.clone();
     let rest = |output: Option<&Vec<usize>>, batch: usize| Some(output?.strip_prefix(&[batch])?.to_vec());
