@@ -1,6 +1,6 @@
-//! A cross-section of the list of layers, warm, on one thread, with bias and ReLU: the library's choice in each layout,
-//! and im2col where the choice is another. `cargo bench -p benches --bench layers`; elements per second are FLOP/s.
-//! The program `shootout` times all layers against roofs and peers.
+//! Times a cross-section of the list of layers, warm, on one thread, with bias and ReLU. Each layer runs with the
+//! library's choice in every layout, and with im2col if the choice differs. Run `cargo bench -p benches --bench
+//! layers`; elements per second are FLOP/s. The program `shootout` compares all layers with roofs and peers.
 
 use benches::layer::{Layer, Layouts, Memory};
 use benches::layers::by_id;

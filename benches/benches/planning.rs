@@ -1,6 +1,7 @@
-//! What planning takes: the choice by the model for each layer of the list, and for a whole network the choice by the
-//! model, packing apart, and the choice by timing, cold and with wisdom. `cargo bench -p benches --bench planning`, or
-//! `-- resnet50 vgg16` for other networks than ResNet-152; `-- --test` does everything once.
+//! Times planning: the choice by the model for each layer of the list, and the plans of a whole network. For
+//! the network, it times the choice by the model, packing alone, and the choice by timing, cold and with
+//! wisdom. Run `cargo bench -p benches --bench planning`, with `-- resnet50 vgg16` for networks other than
+//! ResNet-152, or with `-- --test` to do everything once.
 
 use anyhow::Context;
 use benches::layer::Layouts;
@@ -28,7 +29,7 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The model alone: microseconds for each layer of the list and for 300 random ones.
+/// The model alone: microseconds per layer, for the list and for 300 random layers.
 fn of_layers(rounds: usize) -> anyhow::Result<()> {
     println!("{:<24} {:>8} {:>10} {:>10}", "choice by the model", "layers", "median us", "most us");
     let specs: Vec<_> = layers::all().iter().cloned().chain(random::layers(300, 7)).collect();
@@ -69,7 +70,7 @@ fn of_network(name: &str, threads: usize, rounds: usize) -> anyhow::Result<()> {
     let graph = zoo::find(name)?.graph()?;
     let net_options = NetOptions::default().max_threads(threads);
     let net = CompiledNet::new(&graph, &SeededWeights::new(&graph, Init::He, 1)?, &net_options)?;
-    // Fully connected layers are not chosen for by timing.
+    // Timing never chooses the algorithm of a fully connected layer.
     let descs = net.explain().map(|(_, report)| report.desc).filter(|desc| desc.layout() != Layout::Nhwc);
     let descs: Vec<ConvDesc> = descs.collect();
     drop(net);
@@ -127,7 +128,7 @@ fn with_weights<'a>(descs: &[ConvDesc], mut numbers: &'a [f32]) -> anyhow::Resul
     descs.iter().map(layer).collect::<Option<_>>().context("too few numbers")
 }
 
-/// One way to plan all layers, and the seconds of each round.
+/// One way to plan all layers, with the seconds of each round.
 struct Stage {
     name: &'static str,
     seconds: Vec<f64>,
@@ -138,7 +139,7 @@ impl Stage {
         Self { name, seconds: Vec::new() }
     }
 
-    /// What is planned is kept until the clock has stopped.
+    /// Results are dropped only after the clock has stopped.
     fn time<'a, 'b: 'a, R>(
         &mut self,
         layers: &'a [WeightedConv<'b>],
@@ -150,7 +151,7 @@ impl Stage {
     }
 }
 
-/// The seconds of `work`, and what it gave.
+/// The seconds that `work` takes, and its result.
 fn timed<R, E: Into<anyhow::Error>>(work: impl FnOnce() -> Result<R, E>) -> anyhow::Result<(f64, R)> {
     let start = Instant::now();
     let result = work();

@@ -1,5 +1,5 @@
-//! Each GEMM register tile alone, operands in cache, and two 1x1 layers, as percent of the FMA roof that is
-//! measured in the same rounds. `cargo bench -p benches --bench tiles`; `-- --test` runs everything once.
+//! Times each GEMM register tile with operands in cache, and two 1x1 layers, in per cent of the FMA roof
+//! measured in the same rounds. Run `cargo bench -p benches --bench tiles`; `-- --test` runs everything once.
 
 use benches::layer::{Layer, Layouts, Memory};
 use benches::layers::by_id;
@@ -10,7 +10,7 @@ use kernels::internal::{GemmTile, KernelSet};
 use kernels::{Algorithm, Isa, Layout, PlanOptions, Threads};
 use std::time::Duration;
 
-/// Steps of K: as many as keep both operands in a first cache level of 48 KB.
+/// Steps of K: the largest number with which both operands fit into a first-level cache of 48 KB.
 fn steps(tile: &GemmTile) -> usize {
     46 * 1024 / size_of::<f32>() / (tile.rows() + tile.columns()) / 32 * 32
 }
@@ -32,7 +32,7 @@ fn tile<'a>(tile: &'static GemmTile) -> Rival<'a> {
         );
     }
     let flops = (2 * k_len * rows * columns) as f64;
-    // A call is well under a microsecond; many of them make the clock's own cost vanish.
+    // A call takes well under a microsecond. Many calls per reading hide the cost of the clock.
     const CALLS: usize = 64;
     Rival::new(tile.name(), flops * CALLS as f64, move || {
         for _ in 0..CALLS {

@@ -1,4 +1,4 @@
-//! What the programs have in common: formats, names as arguments, exit codes.
+//! Common parts of the programs: output formats, names as arguments, exit codes.
 
 use crate::layers::nearest;
 use clap::{Parser, ValueEnum};
@@ -7,17 +7,17 @@ use kernels::Numerics;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
-/// What a program exits with when an output was wrong.
+/// Exit code if an output of the library was wrong.
 const WRONG: u8 = 1;
-/// What a program exits with when it was asked for something that cannot be done.
+/// Exit code for every other failure.
 const FAILURE: u8 = 2;
 
-/// How results are written.
+/// The format of the results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// For people
+    /// Aligned text for a terminal
     Text,
-    /// One array of objects
+    /// A JSON array with one object per row
     Json,
     /// Comma-separated values
     Csv,
@@ -25,14 +25,14 @@ pub enum Format {
     Markdown,
 }
 
-/// [`Numerics`] as an argument.
+/// [`Numerics`] as a command-line argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Precision {
-    /// Re-ordered summation only
+    /// Reordered summation only
     Strict,
-    /// At most 2e-6 of relative L2 error
+    /// At most 2e-6 relative L2 error
     Default,
-    /// At most 6e-6 of relative L2 error
+    /// At most 6e-6 relative L2 error
     Fast,
 }
 
@@ -46,25 +46,25 @@ impl Precision {
     }
 }
 
-/// What a program prints, and whether all is well.
+/// The result of a program.
 pub struct Outcome {
-    /// For standard output.
+    /// The text for standard output.
     pub text: String,
-    /// How many outputs of the library were wrong.
+    /// Number of wrong outputs of the library.
     pub wrong: usize,
-    /// What else was not as it should be.
+    /// Any other failure, in one line.
     pub failure: Option<String>,
 }
 
-/// A whole program: parses the arguments, does what they say, prints. 0 if all is well, 1 if outputs were wrong, 2 with one
-/// line on standard error for everything else.
+/// The `main` of a program: parses the arguments, runs, and prints. The exit code is 0 on success, 1 if
+/// outputs were wrong, and 2 with one line on standard error for any other failure.
 pub fn program<A: Parser>(run: fn(&A) -> anyhow::Result<Outcome>) -> ExitCode {
     match A::try_parse() {
         Ok(args) => match run(&args) {
             Ok(outcome) => finish(&outcome),
             Err(error) => fail(&format!("error: {error:#}")),
         },
-        // `--help` and `--version` come this way too.
+        // `clap` also returns `--help` and `--version` as errors.
         Err(error) if !error.use_stderr() => print(&error.render().to_string()),
         Err(error) => fail(&one_line(&error.render().to_string())),
     }
@@ -84,7 +84,7 @@ fn finish(outcome: &Outcome) -> ExitCode {
     ExitCode::from(WRONG)
 }
 
-/// Writes everything at once. A reader that has seen enough (`| head -1`) is no error.
+/// Prints everything with one write. A closed pipe (`| head -1`) is not an error.
 fn print(text: &str) -> ExitCode {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
@@ -96,19 +96,19 @@ fn print(text: &str) -> ExitCode {
 }
 
 fn fail(line: &str) -> ExitCode {
-    // If even standard error is closed there is nobody left to tell.
+    // If standard error is closed too, there is nowhere left to report to.
     let _ = writeln!(io::stderr(), "{line}");
     ExitCode::from(FAILURE)
 }
 
-/// What `clap` says on several lines, on one.
+/// Joins the several lines of a `clap` error into one.
 fn one_line(message: &str) -> String {
     let lines = message.lines().map(str::trim).take_while(|line| !line.starts_with("For more information"));
     let lines = lines.filter(|line| !line.is_empty() && !line.starts_with("Usage:"));
     lines.collect::<Vec<_>>().join("; ").replace(":; ", ": ")
 }
 
-/// A bar on standard error, if that is a terminal.
+/// A progress bar on standard error, drawn only if that is a terminal.
 pub(crate) fn progress(steps: usize) -> ProgressBar {
     let style = ProgressStyle::with_template("{pos}/{len} {wide_msg} {elapsed} of about {duration}");
     let bar = ProgressBar::new(steps as u64);
@@ -125,7 +125,7 @@ pub(crate) fn once_each<T: PartialEq + Copy>(values: &[T]) -> Vec<T> {
     unique
 }
 
-/// The one of that name, or which names there are.
+/// The known value named `text`, or an error that lists the names.
 pub(crate) fn named<T: Copy>(
     text: &str,
     known: impl Iterator<Item = T>,

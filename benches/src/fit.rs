@@ -1,8 +1,8 @@
-//! The program `fit`: the constants of the library's cost model, from what `shootout --format csv` measured.
+//! The program `fit`: fits the constants of the library's cost model to the results of `shootout --format csv`.
 //!
-//! The time of a run is a sum of terms, each with a constant that is not negative. They are what makes the squares of the logarithms of
-//! predicted by measured times least: coordinate by coordinate, with weights that are renewed, and with less of them for
-//! what is far off, lest a few disturbed rows decide.
+//! The predicted time of a run is a sum of terms, each multiplied by a nonnegative constant. The fit minimizes the
+//! sum of the squared logarithms of predicted over measured time. It uses coordinate descent with iteratively renewed
+//! weights. Large errors get less weight, so that a few disturbed rows do not dominate.
 
 use crate::layer::Layouts;
 use crate::turns::geometric_mean;
@@ -15,12 +15,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Instant;
 
-/// Rounds of new weights, and of all coordinates in each.
+/// Number of reweightings, and of passes over all coordinates in each.
 const ROUNDS: (usize, usize) = (60, 60);
-/// From this logarithm on an error weighs less.
+/// Logarithmic error beyond which a row gets less weight.
 const FAR: f64 = 0.35;
 
-/// A row of the result of `shootout`.
+/// A row of the `shootout` results.
 #[derive(Debug, Deserialize)]
 struct TimedRow {
     layer: String,
@@ -31,16 +31,16 @@ struct TimedRow {
     ms_min: Option<f64>,
 }
 
-/// A layer in a layout, on an instruction set and so many threads.
+/// A layer with its layout, instruction set and number of threads.
 struct Setting {
-    /// All of these, the layer last.
+    /// Instruction set, number of threads, layout and layer, separated by spaces.
     name: String,
     desc: ConvDesc,
     kernels: &'static KernelSet,
     threads: usize,
 }
 
-/// Terms and time of one run, in seconds.
+/// The terms and the measured time of one run, in seconds.
 struct TimedRun {
     problem: Setting,
     algorithm: Algorithm,
@@ -48,20 +48,22 @@ struct TimedRun {
     seconds: f64,
 }
 
-/// Constants by instruction set and family.
+/// Constants by instruction set and loop family.
 type Constants<'a> = BTreeMap<&'a str, BTreeMap<&'static str, Vec<f64>>>;
 
-/// All of one instruction set and family.
+/// All runs of one instruction set and loop family.
 struct Family {
     samples: Vec<TimedRun>,
     constants: Vec<f64>,
 }
 
-/// Reads `files`, and says for every instruction set and family which constants fit, how well, and how well those do
-/// that the library has. Only that, of what the library has, if it is to `check`.
+/// Fits the constants of every instruction set and loop family to the rows in `files`.
+///
+/// The report lists the fitted constants, their error, and the error of the constants in the library. With
+/// `check`, nothing is fitted and only the library's constants are judged.
 ///
 /// # Errors
-/// Files that cannot be read, rows of no layer or algorithm.
+/// A file that cannot be read, or a row with an unknown layer or instruction set.
 pub fn run(files: &[PathBuf], verbose: bool, check: bool) -> anyhow::Result<String> {
     let mut families: BTreeMap<(String, &'static str), Family> = BTreeMap::new();
     for file in files {
@@ -100,7 +102,7 @@ pub fn run(files: &[PathBuf], verbose: bool, check: bool) -> anyhow::Result<Stri
     Ok(text + &regret(&contests, &constants, verbose) + &duration()?)
 }
 
-/// Instruction set and family, a row of theirs, and the constants that the library has.
+/// Instruction set and family, one run, and the library's constants for the family.
 type Keyed = ((String, &'static str), TimedRun, Vec<f64>);
 
 fn sample(row: &TimedRow) -> anyhow::Result<Option<Keyed>> {
@@ -145,7 +147,7 @@ fn fit(samples: &[TimedRun], terms: usize) -> Vec<f64> {
     constants
 }
 
-/// Makes one constant what it should be, if the others are right.
+/// Sets one constant to its weighted least-squares optimum, with all others fixed.
 fn improve(samples: &[TimedRun], weights: &[f64], constants: &mut [f64], term: usize) {
     let (mut products, mut squares) = (0.0, 0.0);
     for (sample, weight) in samples.iter().zip(weights) {
@@ -157,13 +159,13 @@ fn improve(samples: &[TimedRun], weights: &[f64], constants: &mut [f64], term: u
     constants[term] = if squares > 0.0 { (products / squares).max(0.0) } else { 1.0 };
 }
 
-/// The root of the mean square of the logarithms, as per cent.
+/// The root mean square of the logarithmic errors, converted to per cent.
 fn error(samples: &[TimedRun], constants: &[f64]) -> f64 {
     let squares = samples.iter().map(|s| (predicted(s, constants) / s.seconds).ln().powi(2));
     100.0 * ((squares.sum::<f64>() / samples.len() as f64).sqrt().exp() - 1.0)
 }
 
-/// How long the model takes for a layer of the list, on average.
+/// The mean time of one choice by the model, over all layers of the list.
 fn duration() -> anyhow::Result<String> {
     const ROUNDS: u32 = 20;
     let descs = layers::all().iter().map(|layer| layer.builder().build()).collect::<Result<Vec<_>, _>>()?;
@@ -178,7 +180,7 @@ fn duration() -> anyhow::Result<String> {
     Ok(format!("the model takes {:.1} microseconds for a layer\n", 1e6 * each))
 }
 
-/// How much longer what the library would choose with these constants takes than the fastest, by what was measured.
+/// How much slower the choice with these constants is than the fastest measured algorithm, per run.
 fn regret(
     contests: &BTreeMap<&str, Vec<(f64, &TimedRun)>>,
     constants: &Constants<'_>,
@@ -209,7 +211,7 @@ fn regret(
         ratios.sort_by(|a, b| b.0.total_cmp(&a.0));
         let mean = geometric_mean(ratios.iter().map(|ratio| ratio.0));
         text += &format!(
-            "{run}: choice by fastest {mean:.4}, 95th percentile {:.3}\n",
+            "{run}: choice relative to fastest {mean:.4}, 95th percentile {:.3}\n",
             ratios[ratios.len() / 20].0
         );
         if verbose {
@@ -219,7 +221,7 @@ fn regret(
     text
 }
 
-/// What the library would choose of the samples of a problem.
+/// The algorithm that the library would choose among the samples of one problem.
 fn chosen(samples: &[(f64, &TimedRun)], constants: &Constants<'_>) -> Option<Algorithm> {
     let Setting { desc, kernels, threads, .. } = &samples.first()?.1.problem;
     let profile = Profile::typical(kernels.isa());
@@ -227,7 +229,7 @@ fn chosen(samples: &[(f64, &TimedRun)], constants: &Constants<'_>) -> Option<Alg
     choice_with(desc, kernels, &profile, *threads, &among, constants.get(kernels.isa().name())?)
 }
 
-/// The rows that fit worst.
+/// The rows with the largest errors.
 fn worst(samples: &[TimedRun], constants: &[f64]) -> String {
     let mut sorted: Vec<(f64, &TimedRun)> =
         samples.iter().map(|sample| (predicted(sample, constants) / sample.seconds, sample)).collect();
@@ -273,7 +275,8 @@ mod tests {
         let samples: Vec<(f64, &TimedRun)> = samples.iter().map(|sample| (0.0, sample)).collect();
         let mut constants = Constants::from([("portable", BTreeMap::new())]);
         assert_eq!(chosen(&samples, &constants), Some(choice.algorithm));
-        // Of others, if it was not timed; and what takes no time is chosen before any.
+        // The choice falls back to the other algorithms if the first choice was not timed. A constant of zero
+        // makes a family win.
         let mut others = samples.clone();
         others.retain(|(_, sample)| sample.algorithm != choice.algorithm);
         assert!(others.iter().any(|(_, sample)| Some(sample.algorithm) == chosen(&others, &constants)));

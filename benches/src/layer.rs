@@ -1,5 +1,5 @@
-//! One planned layer, ready to run again and again on the same memory (warm) or on memory that has left the near
-//! caches since its last turn (cold).
+//! One planned layer that can run repeatedly, either on the same memory (warm) or on memory that has been
+//! evicted from the inner caches since its last turn (cold).
 
 use crate::problem::{Errors, Problem};
 use kernels::{
@@ -8,22 +8,23 @@ use kernels::{
 };
 use std::time::{Duration, Instant};
 
-/// Slots of a ring at most: layers of some kilobytes need no more to be out of a second-level cache.
+/// Maximum slots of a ring. Even layers of a few kilobytes then exceed a second-level cache.
 const MAX_SLOTS: usize = 4096;
-/// `f32`s of a cache line.
+/// `f32` elements per cache line.
 const LINE: usize = 16;
 
-/// Where the operands of a run are.
+/// The memory that the operands of a run are in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Memory {
-    /// Where they were the last time.
+    /// The same memory in every run.
     Warm,
-    /// In the next slot of a ring that takes so many bytes in all, weights and activations; at least two slots.
+    /// The next slot of a ring of at least two slots. The number is the size of the ring in bytes, weights
+    /// and activations together.
     Cold(usize),
 }
 
 impl Memory {
-    /// How many slots of `bytes` each.
+    /// Number of ring slots if each has `bytes`.
     pub fn slots(self, bytes: usize) -> usize {
         match self {
             Self::Warm => 1,
@@ -32,50 +33,50 @@ impl Memory {
     }
 }
 
-/// The layouts that a layer reads and writes.
+/// The input and output layouts of a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layouts {
-    /// Of the input.
+    /// The layout of the input.
     pub input: Layout,
-    /// Of the output.
+    /// The layout of the output.
     pub output: Layout,
 }
 
 impl Layouts {
-    /// What a network with `layout` reads and writes. The first layer of a blocked network reads a plain image, here as in
-    /// the peers.
+    /// The layouts of a layer in a network that uses `layout`. The first layer of a blocked network reads an
+    /// NCHW image, as in the peers.
     pub fn of_network(layout: Layout, channels: usize) -> Self {
-        /// Channels of one block.
+        /// Channels per block.
         const BLOCK: usize = 16;
         let is_first = layout == Layout::Nchw16c && channels < BLOCK;
         Self { input: if is_first { Layout::Nchw } else { layout }, output: layout }
     }
 
-    /// One for both.
+    /// The same layout for input and output.
     pub fn same(layout: Layout) -> Self {
         Self { input: layout, output: layout }
     }
 
-    /// `builder` with these layouts.
+    /// Sets these layouts on `builder`.
     pub fn on(self, builder: ConvDescBuilder) -> ConvDescBuilder {
         builder.layout(self.input).output_layout(self.output)
     }
 
-    /// The problem in these layouts.
+    /// Describes the problem in these layouts.
     ///
     /// # Errors
-    /// Of the descriptor's builder.
+    /// Those of [`ConvDescBuilder::build`].
     pub fn describe(self, problem: &Problem) -> Result<ConvDesc, ConvError> {
         self.on(problem.spec.builder().epilogue(problem.desc.epilogue())).build()
     }
 }
 
-/// A ring of plans, each with weights, input and output of its own; one slot if the memory is warm.
+/// A ring of plans, each with its own weights, input and output. Warm memory is a ring of one slot.
 pub struct Layer<'a> {
     problem: &'a Problem,
     layouts: Layouts,
     plans: Vec<ConvPlan>,
-    /// The tensors of all slots, each from a cache line on.
+    /// The tensors of all slots, each aligned to a cache line.
     inputs: Buffer,
     outputs: Buffer,
     workspace: Workspace,
@@ -84,10 +85,10 @@ pub struct Layer<'a> {
 }
 
 impl<'a> Layer<'a> {
-    /// Plans `problem`. Every element of every output is NaN until it is run.
+    /// Plans `problem`. All outputs are NaN until they are computed.
     ///
     /// # Errors
-    /// Of [`ConvPlan::new`], as for an algorithm that cannot do the problem.
+    /// Those of [`ConvPlan::new`], for example if an algorithm cannot do the problem.
     pub fn new(
         problem: &'a Problem,
         layouts: Layouts,
@@ -104,7 +105,7 @@ impl<'a> Layer<'a> {
         let planning = start.elapsed();
         let (input_len, output_len) = (desc.input().len(layouts.input)?, desc.output().len(layouts.output)?);
         let slots = memory.slots((input_len + output_len) * size_of::<f32>() + first.packed_bytes());
-        // Copies: what is chosen by timing might be another algorithm the next time.
+        // The other slots force the algorithm of the first one. A choice by timing could differ from plan to plan.
         let same = options.force(first.algorithm());
         let others = (1..slots).map(|_| ConvPlan::new(&desc, weights(), &same));
         let plans = std::iter::once(Ok(first)).chain(others).collect::<Result<Vec<_>, _>>()?;
@@ -118,25 +119,25 @@ impl<'a> Layer<'a> {
         Ok(Self { problem, layouts, plans, inputs, outputs, workspace, next: 0, planning })
     }
 
-    /// The plan of the first slot; the others are copies.
+    /// The plan of the first slot. The other slots have the same plan.
     pub fn plan(&self) -> &ConvPlan {
         &self.plans[0]
     }
 
-    /// How long the plan of the first slot took: the choice, with all that was timed for it, and packing.
+    /// The time to plan the first slot: choosing, including any timing, and packing.
     pub fn planning(&self) -> Duration {
         self.planning
     }
 
-    /// How many slots there are.
+    /// Number of slots in the ring.
     pub fn slots(&self) -> usize {
         self.plans.len()
     }
 
-    /// One run, in the next slot.
+    /// Runs the layer once, in the next slot.
     ///
     /// # Panics
-    /// Never: the tensors are the plan's.
+    /// Never: the tensors have the shapes of the plan.
     pub fn run(&mut self, threads: Threads<'_>) {
         let plan = &self.plans[self.next];
         let desc = plan.desc();
@@ -149,11 +150,11 @@ impl<'a> Layer<'a> {
         self.next = (self.next + 1) % self.plans.len();
     }
 
-    /// The errors of what the runs wrote. NaN if any element of any slot is, as it is if a slot has never
-    /// run; infinite if two slots differ, though they computed the same.
+    /// The errors of the outputs. They are NaN if an element of any slot is NaN, which includes a slot that
+    /// has not run. They are infinite if two slots differ, because all slots compute the same.
     ///
     /// # Panics
-    /// Never: the tensors are the plan's.
+    /// Never: the tensors have the shapes of the plan.
     pub fn errors(&self) -> Errors {
         let (_, len) = self.lens();
         let slot = |index: usize| &self.outputs[index * pitch(len)..][..len];
@@ -169,22 +170,22 @@ impl<'a> Layer<'a> {
         self.problem.errors(|[n, c, y, x]| first[tensor.offset(n, c, y, x)])
     }
 
-    /// The relative L2 error from which on the output is wrong, by the promise of the algorithm that runs.
+    /// The relative L2 error above which the output is wrong, by the promise of the algorithm that ran.
     pub fn tolerance(&self) -> f64 {
         self.problem.tolerance(self.plan().algorithm().numerics(self.plan().desc()))
     }
 
-    /// For benches, which do not time what is wrong.
+    /// Asserts that the output is right. Benches call it before they time a layer.
     ///
     /// # Panics
-    /// If what the runs wrote is wrong, or if a slot has never run.
+    /// If an output is wrong, or if a slot has not run.
     pub fn assert_right(&self) {
         let (error, plan) = (self.errors().l2, self.plan());
         let (id, algorithm) = (&self.problem.spec.id, plan.algorithm());
         assert!(error < self.tolerance(), "{id}, {algorithm}: relative L2 error {error}");
     }
 
-    /// Elements of one input and of one output.
+    /// Number of elements of one input and of one output.
     fn lens(&self) -> (usize, usize) {
         let desc = self.plans[0].desc();
         let len = |shape: Shape4, layout| shape.len(layout).expect("it was planned");
@@ -192,14 +193,14 @@ impl<'a> Layer<'a> {
     }
 }
 
-/// From one slot to the next: whole cache lines, one of them to spare, lest all slots begin in the same cache set.
+/// Distance between slots: whole cache lines plus one, so that not all slots begin in the same cache set.
 fn pitch(len: usize) -> usize {
     len.next_multiple_of(LINE) + LINE
 }
 
-/// Writes an NCHW image in another layout; lanes that are no channel keep what they are.
+/// Writes an NCHW image in another layout. Padding lanes keep their values.
 fn fill(to: &mut [f32], nchw: &[f32], shape: Shape4, layout: Layout) -> Result<(), ConvError> {
-    // The offsets of a tensor do not depend on what is in it.
+    // The offsets of a tensor do not depend on its data.
     let nothing = vec![0.0; to.len()];
     let tensor = TensorRef::packed(&nothing, shape, layout)?;
     for (row, values) in nchw.chunks_exact(shape.w).enumerate() {

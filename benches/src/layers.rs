@@ -1,4 +1,4 @@
-//! The list of layers (`benches/layers.csv`): those of the networks, and shapes that no network has.
+//! The list of layers (`benches/layers.csv`): the layers of the networks, and shapes that occur in none.
 
 use kernels::{ConvDesc, ConvDescBuilder, Pad2, Shape4, Size2};
 use serde::Deserialize;
@@ -7,40 +7,40 @@ use std::sync::LazyLock;
 /// One row of the list.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct LayerSpec {
-    /// What it is called everywhere.
+    /// The identifier in results and arguments.
     pub id: String,
-    /// The networks that have it, joined by `+`; `offnet` if none does.
+    /// The networks that contain the layer, joined by `+`; `offnet` if none does.
     pub net: String,
-    /// Images.
+    /// Images per batch.
     pub n: usize,
     /// Input channels.
     pub c: usize,
-    /// Rows of the input.
+    /// Height of the input.
     pub h: usize,
-    /// Columns of the input.
+    /// Width of the input.
     pub w: usize,
     /// Output channels.
     pub o: usize,
-    /// Rows of the kernel.
+    /// Height of the kernel.
     pub kh: usize,
-    /// Columns of the kernel.
+    /// Width of the kernel.
     pub kw: usize,
-    /// On both axes.
+    /// Stride on both axes.
     pub stride: usize,
-    /// On all four sides.
+    /// Padding on all four sides.
     pub pad: usize,
-    /// On both axes.
+    /// Dilation on both axes.
     pub dilation: usize,
-    /// As in [`ConvDesc::groups`].
+    /// Groups, as in [`ConvDesc::groups`].
     pub groups: usize,
-    /// How often each of the networks has it, joined by `+`.
+    /// Number of occurrences in each of the networks, joined by `+`.
     pub count: String,
-    /// Multiply-accumulates by the definition.
+    /// Multiply-accumulates by the definition of the convolution.
     pub macs: u64,
 }
 
 impl LayerSpec {
-    /// The problem, in NCHW and without an epilogue.
+    /// The problem in NCHW without an epilogue.
     pub fn builder(&self) -> ConvDescBuilder {
         ConvDesc::builder(Shape4::new(self.n, self.c, self.h, self.w), self.o, Size2::new(self.kh, self.kw))
             .stride(Size2::square(self.stride))
@@ -49,18 +49,18 @@ impl LayerSpec {
             .groups(self.groups)
     }
 
-    /// Floating-point operations by the definition, whatever an algorithm saves of them.
+    /// Floating-point operations by the definition, independent of the algorithm.
     pub fn flops(&self) -> f64 {
         2.0 * self.macs as f64
     }
 
-    /// The extents as numbers in the order of the list's columns, from `n` to `groups`.
+    /// The values of the list's columns from `n` to `groups`.
     pub fn extents(&self) -> [usize; 11] {
         let Self { n, c, h, w, o, kh, kw, stride, pad, dilation, groups, .. } = *self;
         [n, c, h, w, o, kh, kw, stride, pad, dilation, groups]
     }
 
-    /// Whether `name` means it, if it is no layer's whole id.
+    /// Whether `name` is a prefix of the id or the name of one of its networks.
     fn is_among(&self, name: &str) -> bool {
         self.id.starts_with(name) || self.net.split('+').any(|net| net == name)
     }
@@ -76,25 +76,25 @@ pub fn all() -> &'static [LayerSpec] {
     &ALL
 }
 
-/// The layer of that id.
+/// The layer with this id.
 ///
 /// # Panics
-/// If there is none: ids in code are checked by running it.
+/// If there is none. Ids in code are checked by running it.
 pub fn by_id(id: &str) -> &'static LayerSpec {
     all().iter().find(|layer| layer.id == id).unwrap_or_else(|| panic!("no layer {id} in layers.csv"))
 }
 
-/// The layers that any of `names` means: an id, the beginning of ids, or a network. All of them for no names.
+/// The layers that `names` select: each name is an id, a prefix of ids, or a network. No names select all layers.
 ///
 /// # Errors
-/// A name that means nothing, with the nearest that does.
+/// A name that selects nothing; the message suggests the nearest name.
 pub fn select(names: &[String]) -> Result<Vec<&'static LayerSpec>, String> {
     if names.is_empty() {
         return Ok(all().iter().collect());
     }
     let mut meant = vec![false; all().len()];
     for name in names {
-        // The beginning of other ids too, as often as not: who says all of one id means that layer.
+        // A complete id selects only that layer, even if it is a prefix of others.
         let exact = all().iter().position(|layer| layer.id == *name);
         let among = || (0..all().len()).filter(|&index| all()[index].is_among(name)).collect();
         let indices: Vec<usize> = exact.map_or_else(among, |index| vec![index]);
@@ -108,8 +108,8 @@ pub fn select(names: &[String]) -> Result<Vec<&'static LayerSpec>, String> {
     Ok(all().iter().zip(meant).filter_map(|(layer, meant)| meant.then_some(layer)).collect())
 }
 
-/// `, did you mean this?` of the known name that `name` begins, or else the one with the fewest slips; nothing if even
-/// that is far off.
+/// The suggestion `, did you mean NAME?` for a misspelled `name`, or an empty text if no known name is
+/// similar. Names that begin with `name` come first, then those with the smallest edit distance.
 pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
     let lower = name.to_lowercase();
     let slips = |known: &&str| (!known.starts_with(&lower), strsim::damerau_levenshtein(&lower, known));
@@ -143,7 +143,7 @@ mod tests {
         assert_eq!(ids("vgg.conv3_2"), ["vgg.conv3_2"]);
         assert_eq!(ids("resnet18.s3.3x3"), ["resnet18.s3.3x3"]);
         assert_eq!(ids("lenet5.c"), ["lenet5.c1", "lenet5.c3", "lenet5.c5"]);
-        // Not an id of its own: another network had it first.
+        // Listed under another network, which comes first in the list.
         assert!(ids("resnet152").contains(&"googlenet.conv1"));
         assert_eq!(select(&[]).unwrap().len(), all().len());
         let error = select(&names("vgg.conv3_2,vgg.con3_2x")).unwrap_err();

@@ -1,5 +1,5 @@
-//! What the benches share: the list of layers, the roofs of the machine, measured in the same run as what is held
-//! against them, the timing of rivals in turns, and the programs `shootout` and `netbench`.
+//! Shared code of the benches: the list of layers, the measured roofs of the machine, timing in turns, and
+//! the programs `shootout`, `netbench` and `fit`.
 
 pub mod cli;
 pub mod fit;

@@ -1,20 +1,20 @@
-//! Threads on cores of their own: what is compared runs on the same ones.
+//! Threads pinned to cores, so that all rivals run on the same cores.
 
 use kernels::Threads;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-/// The calling thread on one core, or a pool with one thread on each of several.
+/// The calling thread pinned to one core, or a pool with one thread on each of several cores.
 pub struct Crew {
     pool: Option<ThreadPool>,
     cores: Vec<usize>,
 }
 
 impl Crew {
-    /// `threads` threads, on the last cores that this process may use: the first ones have the interrupts. More
-    /// threads than cores are left to the system.
+    /// Creates `threads` threads on the last cores that this process may use; the first cores usually serve
+    /// the interrupts. If there are more threads than cores, they are not pinned.
     ///
     /// # Errors
-    /// If the system has no threads left.
+    /// If the system cannot create the threads.
     pub fn new(threads: usize) -> Result<Self, rayon::ThreadPoolBuildError> {
         let mut cores = allowed();
         cores.reverse();
@@ -33,22 +33,22 @@ impl Crew {
         Ok(Self { pool, cores })
     }
 
-    /// How many threads.
+    /// Number of threads.
     pub fn threads(&self) -> usize {
         self.pool.as_ref().map_or(1, ThreadPool::current_num_threads)
     }
 
-    /// What a plan is told inside [`enter`](Self::enter).
+    /// The `Threads` to run a plan with, inside [`enter`](Self::enter).
     pub fn plan_threads(&self) -> Threads<'static> {
         if self.pool.is_some() { Threads::Current } else { Threads::Seq }
     }
 
-    /// What a network is told outside of the pool, as its users do.
+    /// The `Threads` to run a network with, from outside the pool, as callers of the library do.
     pub fn run_threads(&self) -> Threads<'_> {
         self.pool.as_ref().map_or(Threads::Seq, Threads::Pool)
     }
 
-    /// Does `work` on the cores of the crew: in its pool, or pinned for as long as it takes.
+    /// Runs `work` on the cores of the crew: in its pool, or on the calling thread while it is pinned.
     pub fn enter<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         match &self.pool {
             Some(pool) => pool.install(work),
@@ -56,7 +56,8 @@ impl Crew {
         }
     }
 
-    /// Does `work` with the calling thread, and so the processes that it starts, allowed on the cores of the crew only.
+    /// Runs `work` while the calling thread is restricted to the cores of the crew. Processes that it starts
+    /// inherit the restriction.
     pub fn pinned<R>(&self, work: impl FnOnce() -> R) -> R {
         let before = allowed();
         pin(&self.cores);
@@ -65,7 +66,7 @@ impl Crew {
         result
     }
 
-    /// Does `work` on every thread at once.
+    /// Runs `work` on every thread at the same time.
     pub fn broadcast<R: Send>(&self, work: impl Fn() -> R + Sync) -> Vec<R> {
         match &self.pool {
             Some(pool) => pool.broadcast(|_| work()),
@@ -74,7 +75,7 @@ impl Crew {
     }
 }
 
-/// The cores that the calling thread may use; none where the system cannot say.
+/// The cores that the calling thread may use; empty if the system does not report them.
 #[cfg(target_os = "linux")]
 fn allowed() -> Vec<usize> {
     use rustix::thread::{CpuSet, sched_getaffinity};
@@ -82,7 +83,8 @@ fn allowed() -> Vec<usize> {
     (0..CpuSet::MAX_CPU).filter(|&core| set.is_set(core)).collect()
 }
 
-/// Allows the calling thread `cores` only. A system that refuses costs precision, not results.
+/// Restricts the calling thread to `cores`. If the system refuses, timings are less precise but results are
+/// not affected.
 #[cfg(target_os = "linux")]
 fn pin(cores: &[usize]) {
     use rustix::thread::{CpuSet, sched_setaffinity};

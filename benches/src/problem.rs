@@ -1,4 +1,4 @@
-//! The numbers of one layer, and the outputs that any implementation of it must have.
+//! The data of one layer, and the expected outputs.
 
 use crate::layers::LayerSpec;
 use crate::values;
@@ -6,21 +6,22 @@ use clap::ValueEnum;
 use kernels::{Activation, ConvDesc, EpilogueSpec, Numerics};
 use std::f64::consts::TAU;
 
-/// Products that the expected outputs of one layer may cost. A layer within it is checked at every element; the
-/// others at as many random ones as it pays for.
+/// Maximum products computed for the expected outputs of one layer. Small layers are checked at every
+/// element, larger ones at as many random elements as the limit allows.
 const PRODUCTS: u64 = 60_000_000;
 
-/// What the numbers of a problem are drawn from.
+/// The distribution of weights and inputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Numbers {
     /// Uniform in -1..1
     Uniform,
-    /// As in networks: weights normal with variance 2 / K, inputs the magnitudes of normal numbers
+    /// As in networks: weights normal with variance 2 / K, inputs absolute values of normal numbers
     Network,
 }
 
 impl Numbers {
-    /// Input and filter of so many elements, and so many products for each output.
+    /// Draws an input and a filter with the given numbers of elements. `products` is the number of products
+    /// per output.
     fn draw(self, (input, filter): (usize, usize), products: usize) -> (Vec<f32>, Vec<f32>) {
         match self {
             Self::Uniform => (values(input, 1), values(filter, 2)),
@@ -33,46 +34,46 @@ impl Numbers {
     }
 }
 
-/// Normal numbers of variance 1 (Box and Muller 1958).
+/// Normal numbers with variance 1 (Box and Muller 1958).
 fn normal(len: usize, seed: u64) -> impl Iterator<Item = f64> {
-    // In 0..1, without 0.
+    // Uniform in 0..1, excluding 0.
     let uniform = |value: f32| f64::from(value) / 2.0 + 0.5 + f64::from(f32::EPSILON);
     let pairs = values(len, seed).into_iter().zip(values(len, seed + 10));
     pairs.map(move |(a, b)| (-2.0 * uniform(a).min(1.0).ln()).sqrt() * (TAU * uniform(b)).cos())
 }
 
-/// How far an output is from the right one.
+/// The deviation of an output from the expected one.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Errors {
     /// Relative L2 error.
     pub l2: f64,
-    /// The largest error, as a part of the largest right value.
+    /// The largest absolute error, as a fraction of the largest expected value.
     pub largest: f64,
 }
 
 impl Errors {
-    /// The same, whatever it means: not a number, or infinite.
+    /// The same value for both errors: NaN or infinity.
     pub const fn all(error: f64) -> Self {
         Self { l2: error, largest: error }
     }
 }
 
-/// A layer with input (NCHW), filter (OIHW) and bias, and the right outputs at some or all positions.
+/// A layer with input, filter and bias, and the expected outputs at some or all positions.
 pub struct Problem {
     /// The layer.
     pub spec: LayerSpec,
-    /// The problem, in NCHW.
+    /// The descriptor, in NCHW.
     pub desc: ConvDesc,
-    /// NCHW.
+    /// The input, in NCHW.
     pub input: Vec<f32>,
-    /// OIHW.
+    /// The filter, in OIHW.
     pub filter: Vec<f32>,
-    /// One per output channel; empty if the layer is bare.
+    /// One element per output channel; empty if the layer has no bias.
     pub bias: Vec<f32>,
     samples: Vec<ExpectedOutput>,
 }
 
-/// One output element.
+/// One expected output element.
 #[derive(Debug, Clone, Copy)]
 struct ExpectedOutput {
     /// Image, channel, row and column.
@@ -81,15 +82,15 @@ struct ExpectedOutput {
 }
 
 impl Problem {
-    /// The convolution alone, as every engine has it, of numbers that are uniform in -1..1.
+    /// The bare convolution, which every engine supports, with numbers uniform in -1..1.
     ///
     /// # Panics
-    /// If the layer is not valid, as are none of the list's.
+    /// If the layer is invalid. The layers of the list are valid.
     pub fn bare(spec: &LayerSpec) -> Self {
         Self::of(spec, Numbers::Uniform)
     }
 
-    /// The same, of other numbers.
+    /// The bare convolution with the given distribution of numbers.
     ///
     /// # Panics
     /// As [`bare`](Self::bare).
@@ -97,7 +98,7 @@ impl Problem {
         Self::new(spec, EpilogueSpec::NONE, numbers)
     }
 
-    /// With bias and ReLU, as in the networks.
+    /// The convolution with bias and ReLU, as in networks, with numbers uniform in -1..1.
     ///
     /// # Panics
     /// As [`bare`](Self::bare).
@@ -121,7 +122,7 @@ impl Problem {
         problem
     }
 
-    /// All of the output, or random elements of it.
+    /// All output positions, or random ones if there are too many.
     fn positions(&self) -> Vec<[usize; 4]> {
         let output = self.desc.output();
         let position = |index: usize| {
@@ -138,7 +139,7 @@ impl Problem {
         random.map(|value| position(((value * all as f64) as usize).min(all - 1))).collect()
     }
 
-    /// The definition, in `f64`. Its own loops: what is timed shall not be checked against itself.
+    /// Computes one output by the definition, in `f64`. It does not share code with the library that it checks.
     fn sample(&self, at: [usize; 4]) -> ExpectedOutput {
         let [image, channel, y, x] = at;
         let LayerSpec { c, h, w, o, kh, kw, stride, pad, dilation, groups, .. } = self.spec;
@@ -160,18 +161,19 @@ impl Problem {
         ExpectedOutput { at, expected: self.desc.epilogue().activation.eval(sum, 0.0) }
     }
 
-    /// The relative L2 error from which on an output is wrong, if its algorithm promises `numerics`.
+    /// The relative L2 error above which an output is wrong, if its algorithm promises `numerics`.
     ///
-    /// That is the promise, plus what a plain sum of K products of random signs, taken in order, errs by: about
-    /// `2^-24 * sqrt(K / 6)`, because each partial sum is rounded, and the i-th is of the size of `sqrt(i)` products.
+    /// The tolerance is the promise plus the error of a plain sum of K products with random signs, about
+    /// `2^-24 * sqrt(K / 6)`: each partial sum is rounded, and the i-th partial sum has the size of `sqrt(i)`
+    /// products.
     pub fn tolerance(&self, numerics: Numerics) -> f64 {
         let promised = if numerics <= Numerics::Default { 2e-6 } else { 6e-6 };
         let products = self.spec.c / self.spec.groups * self.spec.kh * self.spec.kw;
         promised + f64::from(f32::EPSILON) / 2.0 * (products as f64 / 6.0).sqrt()
     }
 
-    /// The errors of the output whose element at image, channel, row and column is `value` there; NaN if an element that
-    /// is looked at is.
+    /// The errors of an output. `value` returns its element at image, channel, row and column. They are NaN
+    /// if an inspected element is NaN.
     pub fn errors(&self, value: impl Fn([usize; 4]) -> f32) -> Errors {
         let (mut difference, mut size) = (0.0, 0.0);
         let (mut worst, mut largest) = (0.0f64, 0.0f64);
@@ -183,7 +185,7 @@ impl Problem {
             largest = largest.max(sample.expected.abs());
         }
         let l2 = (difference / size).sqrt();
-        // `max` forgets what is not a number; the sum does not.
+        // `f64::max` ignores NaN; the sum keeps it.
         Errors { l2, largest: if l2.is_nan() { l2 } else { worst / largest } }
     }
 
@@ -197,7 +199,7 @@ impl Problem {
     }
 }
 
-/// The position in an axis of `len` elements, unless it is in the padding.
+/// The position without padding on an axis of `len` elements, or `None` inside the padding.
 fn inside(padded: usize, pad: usize, len: usize) -> Option<usize> {
     padded.checked_sub(pad).filter(|&position| position < len)
 }
@@ -210,7 +212,7 @@ mod tests {
         Algorithm, ConvIo, ConvPlan, PlanOptions, TensorMut, TensorRef, Threads, Weights, Workspace,
     };
 
-    /// The library's oracle, in NCHW.
+    /// The output of the library's oracle, in NCHW.
     fn reference(problem: &Problem) -> Vec<f32> {
         let desc = &problem.desc;
         let options = PlanOptions::default().force(Algorithm::Reference).max_threads(1);

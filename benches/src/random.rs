@@ -1,14 +1,14 @@
-//! Random layers: what no network has, so that a choice cannot have been fitted to it.
+//! Random layers that occur in no network, so that the model cannot have been fitted to them.
 
 use crate::layers::LayerSpec;
 use crate::splitmix::SplitMix64;
 
-/// Multiply-accumulates of a layer at most, so that a run ends.
+/// Maximum multiply-accumulates of a layer, which bounds the time of a run.
 pub const MOST_MACS: u64 = 1 << 30;
-/// Numbers of all tensors together at most.
+/// Maximum elements of all tensors together.
 const MOST_NUMBERS: usize = 64 << 20;
 
-/// The layer of that id, if it is one of a random layer.
+/// Parses the id of a random layer.
 pub fn by_id(id: &str) -> Option<LayerSpec> {
     let parts: Vec<&str> = id.strip_prefix("random.")?.split('-').collect();
     let [input, o, kernel, stride, pad, groups] = parts[..] else { return None };
@@ -36,26 +36,26 @@ pub fn by_id(id: &str) -> Option<LayerSpec> {
     Some(layer)
 }
 
-/// Draws layers.
+/// A generator of random layers.
 struct Generator(SplitMix64);
 
 impl Generator {
-    /// In 0..1.
+    /// Uniform in 0..1.
     fn unit(&mut self) -> f64 {
         (self.0.next() >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    /// In 1..=`most`, every factor as likely as another.
+    /// Log-uniform in 1..=`most`.
     fn log_uniform(&mut self, most: usize) -> usize {
         ((most as f64 + 1.0).powf(self.unit()) as usize).clamp(1, most)
     }
 
-    /// In 1..=`most`.
+    /// Uniform in 1..=`most`.
     fn uniform(&mut self, most: usize) -> usize {
         1 + (self.0.next() % most as u64) as usize
     }
 
-    /// True so many times of a hundred.
+    /// True with a probability of `percent` per cent.
     fn percent(&mut self, percent: u64) -> bool {
         self.0.next() % 100 < percent
     }
@@ -87,8 +87,9 @@ impl Generator {
     }
 }
 
-/// `count` valid layers, the same for the same `seed`: channels and maps log-uniform in 1..=1024 and 1..=256, kernels of
-/// 1 to 11 taps each way, strides 1 to 3, batches of 1 to 8, three in ten with groups; none of more than [`MOST_MACS`].
+/// Generates `count` valid layers, reproducible by `seed`. Channels are log-uniform in 1..=1024 and map sides
+/// in 1..=256. Kernels have 1 to 11 taps per axis, strides are 1 to 3, batches are 1 to 8, and three layers
+/// in ten have groups. No layer has more than [`MOST_MACS`].
 pub fn layers(count: usize, seed: u64) -> Vec<LayerSpec> {
     let mut generator = Generator(SplitMix64(seed));
     std::iter::from_fn(|| Some(generator.layer())).flatten().take(count).collect()

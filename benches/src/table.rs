@@ -1,4 +1,4 @@
-//! Results as tables for people and for Markdown, as JSON and as CSV.
+//! Results as text and Markdown tables, as JSON and as CSV.
 
 use crate::cli::Format;
 use comfy_table::{CellAlignment, Table, presets};
@@ -8,7 +8,7 @@ pub(crate) fn number(value: Option<f64>, digits: usize) -> String {
     value.map_or("-".to_owned(), |value| format!("{value:.digits$}"))
 }
 
-/// A table without frame, or with the one of Markdown; `right` are the columns of numbers.
+/// A table without a frame, or with the frame of Markdown. `right` lists the right-aligned columns.
 pub(crate) fn table(header: &[&str], right: &[usize], format: Format) -> Table {
     let mut table = Table::new();
     table.load_style(if format == Format::Markdown { presets::ASCII_MARKDOWN } else { presets::NOTHING });
@@ -21,14 +21,14 @@ pub(crate) fn table(header: &[&str], right: &[usize], format: Format) -> Table {
     table
 }
 
-/// The lines of a table, without blanks at their ends.
+/// The lines of a table without trailing spaces.
 pub(crate) fn written(table: &Table, format: Format) -> String {
     let lines = table.lines().map(|line| line.trim_end().to_owned());
     let lines = lines.map(|line| if format == Format::Text { line } else { line.trim_start().to_owned() });
     lines.map(|line| line + "\n").collect()
 }
 
-/// A result: the rows alone for programs, the `page` with its tables for people.
+/// Formats a result: only the rows as JSON or CSV, or the whole `page` as text or Markdown.
 pub(crate) fn report<T: Serialize>(
     rows: &[T],
     format: Format,

@@ -1,33 +1,34 @@
-//! Rivals in turns: machines are shared and clocks move, so only what ran in the same rounds is comparable.
+//! Timing in turns. Machines are shared and clocks vary, so only times from the same rounds are comparable.
 
 use std::time::{Duration, Instant};
 
-/// Something that is timed, and the seconds per call of each round.
+/// Something to be timed, with its seconds per call in each round.
 pub struct Rival<'a> {
-    /// What the table calls it.
+    /// The name in tables.
     pub name: String,
     /// Floating-point operations of one call.
     pub flops: f64,
-    /// Seconds per call, one entry a round; NaN of a turn that failed.
+    /// Seconds per call, one element per round; NaN if the turn failed.
     pub seconds: Vec<f64>,
-    /// What a turn should take at least, if not the slice that all have.
+    /// Minimum duration of a turn, if it differs from the common one.
     pub slice: Option<Duration>,
     turn: Box<dyn FnMut(Duration) -> f64 + Send + 'a>,
 }
 
 impl<'a> Rival<'a> {
-    /// `call` in this process, not run yet.
+    /// A rival that calls `call` in this process.
     pub fn new(name: impl Into<String>, flops: f64, mut call: impl FnMut() + Send + 'a) -> Self {
         let mut calls = None;
         Self::external(name, flops, move |slice| {
             let calls = *calls.get_or_insert_with(|| calls_that_fill(slice, &mut call));
-            // Not timed: what ran before it in the round left the caches to itself.
+            // An untimed call reloads the caches after the previous rival of the round.
             call();
             time(calls, &mut call).as_secs_f64() / f64::from(calls)
         })
     }
 
-    /// Whatever gives the seconds per call of a turn that takes at least the slice; NaN if it failed.
+    /// A rival with its own timing. `turn` takes the minimum duration and returns seconds per call, or NaN if
+    /// it failed.
     pub fn external(
         name: impl Into<String>,
         flops: f64,
@@ -36,18 +37,19 @@ impl<'a> Rival<'a> {
         Self { name: name.into(), flops, seconds: Vec::new(), slice: None, turn: Box::new(turn) }
     }
 
-    /// With turns of its own length.
+    /// Sets a minimum duration of its turns.
     pub fn with_slice(mut self, slice: Duration) -> Self {
         self.slice = Some(slice);
         self
     }
 
-    /// The middle round, GFLOP/s.
+    /// GFLOP/s of the median round.
     pub fn median_gflops(&self) -> f64 {
         self.flops / median(&self.seconds) / 1e9
     }
 
-    /// Of all rounds, unless there are none or a turn failed; `roof` had its turns in the same rounds.
+    /// Statistics over all rounds. Returns `None` if there are no rounds or a turn failed. `roof` must have
+    /// been timed in the same rounds.
     pub(crate) fn figures(&self, roof: Option<&Rival<'_>>) -> Option<Figures> {
         let is_whole = !self.seconds.is_empty() && self.seconds.iter().all(|seconds| seconds.is_finite());
         is_whole.then(|| Figures {
@@ -58,44 +60,44 @@ impl<'a> Rival<'a> {
         })
     }
 
-    /// The best round, GFLOP/s.
+    /// GFLOP/s of the best round.
     pub fn best_gflops(&self) -> f64 {
         self.flops / least(&self.seconds) / 1e9
     }
 }
 
-/// What tables say of a rival's rounds.
+/// Statistics of a rival's rounds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Figures {
     /// Milliseconds of the best round.
     pub(crate) ms_min: f64,
-    /// Milliseconds of the middle round.
+    /// Milliseconds of the median round.
     pub(crate) ms_median: f64,
-    /// 10^9 operations a second in the middle round.
+    /// 10^9 operations per second in the median round.
     pub(crate) gflops: f64,
-    /// That by the roof's, in per cent.
+    /// `gflops` as a percentage of the roof.
     pub(crate) roof_percent: Option<f64>,
 }
 
-/// The middle value; 0 of nothing.
+/// The median; 0 for an empty slice.
 pub fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     sorted.get(sorted.len() / 2).copied().unwrap_or(0.0)
 }
 
-/// The geometric mean; not a number of nothing.
+/// The geometric mean; NaN for no values.
 pub fn geometric_mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
     let count = values.len() as f64;
     (values.map(f64::ln).sum::<f64>() / count).exp()
 }
 
-/// The least value; infinite of nothing.
+/// The minimum; infinity for an empty slice.
 pub fn least(values: &[f64]) -> f64 {
     values.iter().copied().fold(f64::INFINITY, f64::min)
 }
 
-/// So many calls take about the slice: counted once, so that no clock is read between calls.
+/// Finds how many calls fill a slice, once per rival, so that the clock is not read between calls later.
 fn calls_that_fill(slice: Duration, call: &mut impl FnMut()) -> u32 {
     call();
     let mut calls = 1u32;
@@ -104,7 +106,8 @@ fn calls_that_fill(slice: Duration, call: &mut impl FnMut()) -> u32 {
         if took >= slice {
             return calls;
         }
-        // A first, cold call must not make the count far too small: at most ten times as many in one step.
+        // The first call can be slow because caches are cold. Growing by at most ten times per step corrects
+        // its estimate.
         let wanted = slice.as_secs_f64() / took.as_secs_f64().max(1e-9) * f64::from(calls) * 1.05;
         calls = (wanted.ceil() as u32).clamp(calls + 1, calls.saturating_mul(10));
     }
@@ -118,8 +121,8 @@ fn time(calls: u32, call: &mut impl FnMut()) -> Duration {
     start.elapsed()
 }
 
-/// Gives every rival a turn of at least `slice` in each of `rounds` rounds: forwards, then backwards, and so on, so that
-/// nobody always follows the one that heats the core most.
+/// Gives every rival one turn of at least `slice` in each of `rounds` rounds. The order alternates between
+/// forwards and backwards, so that no rival always follows the one that heats the core most.
 pub fn take_turns(rivals: &mut [Rival<'_>], rounds: usize, slice: Duration) {
     for round in 0..rounds {
         for place in 0..rivals.len() {

@@ -1,5 +1,5 @@
-//! The choice is total and valid: for every layer of the list and 300 random ones, in every layout, on every instruction
-//! set of this machine. (How good it is, `shootout --assert-choice` says.)
+//! The choice is total and valid: for every layer of the list and 300 random ones, in every layout, on every
+//! instruction set of this machine. `shootout --assert-choice` measures how good it is.
 
 use benches::layer::Layouts;
 use benches::{layers, random};
@@ -9,10 +9,10 @@ use kernels::{
 };
 
 const NUMERICS: [Numerics; 3] = [Numerics::Strict, Numerics::Default, Numerics::Fast];
-/// Weights that are packed for this test: packing more takes its time under an emulator.
+/// Maximum weights that this test packs, which limits its time under an emulator.
 const PACKED: usize = 1 << 13;
 
-/// Every layer in every layout that a network of it would have.
+/// Every layer, in every layout that a network would use for it.
 fn descs() -> impl Iterator<Item = (String, ConvDesc)> {
     let specs = layers::all().iter().cloned().chain(random::layers(300, 7));
     specs.flat_map(|spec| {
@@ -24,7 +24,7 @@ fn descs() -> impl Iterator<Item = (String, ConvDesc)> {
     })
 }
 
-/// Every way to ask for a choice without caps.
+/// All combinations of options without memory limits.
 fn options() -> impl Iterator<Item = PlanOptions> {
     let isas = Isa::available().flat_map(|isa| [1, 2].map(|threads| (isa, threads)));
     isas.flat_map(|(isa, threads)| {
@@ -32,7 +32,7 @@ fn options() -> impl Iterator<Item = PlanOptions> {
     })
 }
 
-/// Whether `choice` is one that `options` allow, and says something of every algorithm.
+/// Checks that `choice` respects `options` and gives a reason for every algorithm.
 #[track_caller]
 fn assert_valid(name: &str, desc: &ConvDesc, options: &PlanOptions, choice: &Choice) {
     let algorithm = choice.algorithm;
@@ -92,7 +92,7 @@ fn caps_below_what_was_chosen_lead_to_another_choice_or_an_error() {
     }
 }
 
-/// Where weights are few, they are packed: the plan is what was chosen, and as large as was said.
+/// Layers with few weights are packed. The plan must match the choice and its predicted size.
 #[test]
 fn plans_are_as_chosen() {
     let filter = benches::values(PACKED, 1);
@@ -116,7 +116,8 @@ fn plans_are_as_chosen() {
     assert!(planned > 1000, "{planned}");
 }
 
-/// `slower: 0.8100 ms to 0.4200; arithmetic 0.6000 to 0.3100, rest 0.2100 to 0.1100`: both times, and those of each term.
+/// Parses `slower: 0.8100 ms to 0.4200; arithmetic 0.6000 to 0.3100, rest 0.2100 to 0.1100`: both times, and
+/// those of each term.
 fn read(reason: &str) -> ((f64, f64), Vec<(f64, f64)>) {
     let (times, terms) =
         reason.strip_prefix("slower: ").and_then(|text| text.split_once("; ")).expect(reason);
@@ -128,8 +129,8 @@ fn read(reason: &str) -> ((f64, f64), Vec<(f64, f64)>) {
     (pair(&times.replace(" ms", "")), terms.split(", ").map(pair).collect())
 }
 
-/// What a reader of `nets explain` can check: the terms of a reason are both times, and those that are named make the
-/// difference.
+/// A reader of `nets explain` can check that the terms of a reason sum to both times, and that the named
+/// terms explain the difference.
 #[test]
 fn every_reason_against_a_layer_of_resnet_50_adds_up_and_explains_the_ranking() {
     let specs = layers::select(&["resnet50".to_owned()]).expect("a network of the list");

@@ -1,4 +1,4 @@
-//! The program `netbench`: what it prints, and what it says of arguments that mean nothing.
+//! The program `netbench`: its output, and its errors for invalid arguments.
 
 mod common;
 
@@ -51,7 +51,7 @@ fn every_format_and_precision_has_its_row() {
     assert!(quick(&["--format", "markdown"]).contains("| lenet5"));
     assert!(quick(&["--numerics", "fast"]).contains("ours-fast"));
     let text = quick(&["--threads", "1,2,4", "--numerics", "strict"]);
-    assert!(text.contains("ours-strict") && text.contains("by 2"), "{text}");
+    assert!(text.contains("ours-strict") && text.contains("/ 2 threads"), "{text}");
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn a_peer_that_is_wrong_or_dead_is_a_row_and_no_rival() {
         common::fake_peer(&folder.path().join("rust-worker"), 40, is_dead);
         let peers = ["--peers", folder.path().to_str().unwrap(), "--engines", "rten"];
         let arguments = [&QUICK[..], &peers[..]].concat();
-        // Nobody agrees with the library where the only other output is another.
+        // The only other output differs, so no peer agrees with the library.
         let code = if is_dead { 0 } else { 1 };
         let output = NETBENCH.command(&arguments).assert().code(code);
         let text = String::from_utf8(output.get_output().stdout.clone()).unwrap();

@@ -1,4 +1,4 @@
-//! The program itself: what it prints, and what it says of arguments that mean nothing.
+//! The program `shootout`: its output, and its errors for invalid arguments.
 
 mod common;
 
@@ -67,14 +67,14 @@ fn cold_and_threads_and_a_named_algorithm() {
     assert!(text.contains(",nchw16c,2,"), "{text}");
 }
 
-/// Tiles of 6x6 outputs promise what `Numerics::Fast` does, and are timed without being asked for: under the default
-/// numerics, too, such a row is held to its own promise.
+/// Tiles of 6x6 outputs promise the accuracy of `Numerics::Fast`, and are timed by default. Their rows are
+/// checked against that promise under every numerics.
 #[test]
 fn every_row_is_held_to_the_promise_of_its_own_algorithm() {
     let arguments = ["--filter", "resnet18.s1.3x3", "--rounds", "1", "--turn", "1"];
     let text = stdout(&[&arguments[..], &["--algorithm", "winograd_4x4,winograd_6x6"]].concat());
     assert!(text.contains("winograd_6x6") && !text.contains("WRONG"), "{text}");
-    // Nothing that is exact enough for one promise and not for the other is left to chance.
+    // The error clearly exceeds the default promise, so the row passed by its own promise.
     let json = stdout(&[&arguments[..], &["--algorithm", "winograd_6x6", "--format", "json"]].concat());
     let rows: Value = serde_json::from_str(&json).unwrap();
     let error = rows[0]["rel_l2_error"].as_f64().unwrap();
@@ -109,7 +109,10 @@ fn choices_are_judged_drawn_and_written_layer_by_layer() {
     };
     let text = judged("100000", 0);
     for choice in ["auto", "measured"] {
-        assert!(text.contains(&format!("Time of {choice}'s choice by that of the fastest")), "{text}");
+        assert!(
+            text.contains(&format!("Time of {choice}'s choice relative to the fastest algorithm")),
+            "{text}"
+        );
     }
     assert_eq!(text.matches("within 2 % on").count(), 6, "{text}");
     assert!(text.contains("planned and packed in"), "{text}");
@@ -118,7 +121,7 @@ fn choices_are_judged_drawn_and_written_layer_by_layer() {
     let rows = std::fs::read_to_string(&out).unwrap();
     assert!(rows.starts_with("layer,algorithm,isa,layout,threads,"), "{rows}");
     assert_eq!((rows.matches(",auto,").count(), rows.matches(",measured,").count()), (4, 4), "{rows}");
-    // Nothing is faster than the fastest.
+    // The loss is never negative, so a limit of -1 % must fail.
     judged("-1", 1);
     let with = stdout(&[&quick[..], &["--measured", "--format", "csv"]].concat());
     assert_eq!(with.matches(",measured,").count(), 2, "{with}");

@@ -1,4 +1,4 @@
-//! Every algorithm, on every instruction set, in every layout, with any number of threads, gives the truth.
+//! Every algorithm agrees with the definition on every instruction set, in every layout, with any number of threads.
 
 mod common;
 
@@ -10,7 +10,7 @@ use common::strategy::{
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
-/// Runs `PROPTEST_CASES` problems (default below) with one set of pools for all of them.
+/// Checks `PROPTEST_CASES` problems, or `default_cases`, with one set of pools for all.
 fn agree(strategy: impl Strategy<Value = common::ConvProblem>, default_cases: u32) {
     let pools = pools();
     let config =

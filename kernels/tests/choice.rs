@@ -1,4 +1,5 @@
-//! The choice: it keeps to every limit, knows the memory of a plan to the byte, and says something of every algorithm.
+//! The choice respects every limit, predicts the memory of a plan to the byte, and gives a reason for every
+//! algorithm.
 
 mod common;
 
@@ -7,7 +8,7 @@ use common::{ConvProblem, strategy};
 use kernels::*;
 use proptest::prelude::*;
 
-/// The terms of a prediction are its time, and its bound is the largest of compute and the bytes of each level.
+/// The terms of a prediction sum to its time, and its bound is the largest of compute and the bytes of each level.
 fn assert_adds_up(candidate: &Candidate) {
     let Estimate { seconds, terms, bound, .. } = candidate.estimate;
     let all = terms.all();
@@ -28,8 +29,8 @@ fn plan(problem: &ConvProblem, options: &PlanOptions) -> Result<ConvPlan, ConvEr
 proptest! {
     #![proptest_config(config(120))]
 
-    /// Memory is predicted to the byte, for every algorithm and instruction set; the choice is total, deterministic and
-    /// keeps to numerics and caps.
+    /// Memory is predicted to the byte for every algorithm and instruction set. The choice is total and
+    /// deterministic, and respects numerics and memory limits.
     #[test]
     fn choices_keep_to_their_limits(
         problem in prop_oneof![
@@ -93,7 +94,8 @@ fn caps_are_explained() {
         plan(&problem, &PlanOptions::default().max_packed_bytes(free.packed_bytes() - 1)).expect("valid");
     assert!(capped.packed_bytes() < free.packed_bytes());
     let text = capped.explain().to_string();
-    let wanted = format!("rejected: needs {} bytes of packed weights, more than it may", free.packed_bytes());
+    let wanted =
+        format!("rejected: needs {} bytes of packed weights, more than allowed", free.packed_bytes());
     assert!(text.contains(&wanted), "{text}");
     let error = plan(&problem, &PlanOptions::default().max_packed_bytes(10)).expect_err("nothing fits");
     assert!(error.to_string().contains("needs"), "{error}");

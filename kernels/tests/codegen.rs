@@ -1,9 +1,9 @@
-//! The machine code of every entry of every table: a lost `#[target_feature]` boundary changes no value, only all of the
-//! speed, so the code itself is read.
+//! Inspects the machine code of every entry of every kernel table. A lost `#[target_feature]` boundary
+//! changes no value but costs most of the speed, so only the code itself shows it.
 //!
-//! In the loop over K, every FMA of a step is there, in full-width registers, and no vector moves to or from the stack.
-//! Nothing is called in a loop; the one call of a tile goes (through a pointer) to the activations that need an
-//! exponential.
+//! The loop over K must contain every FMA of a step, in full-width registers, and must not move vectors to or
+//! from the stack. No loop contains a call. A tile has one call, through a pointer, to the activations that
+//! need an exponential.
 #![cfg(all(any(target_arch = "x86_64", target_arch = "aarch64"), not(debug_assertions)))]
 
 #[path = "common/machine_code.rs"]
@@ -14,13 +14,13 @@ use kernels::internal::{KernelCode, KernelSet, Loops};
 use machine_code::{Flow, Instruction, function, innermost_loops};
 use std::collections::BTreeMap;
 
-/// Bytes of a vector of each instruction set.
+/// Bytes per vector of each instruction set.
 const VECTORS: [(Isa, usize); 3] = [(Isa::Avx512F, 64), (Isa::Avx2Fma, 32), (Isa::Neon, 16)];
 
-/// Instructions with whole vectors that a kernel without sums has at least.
+/// Minimum number of full-width vector instructions in a kernel without sums.
 const LEAST_WHOLE: usize = 8;
 
-/// What was found in a table: entries, full-width FMAs of all of them, and loops that add up products.
+/// Statistics of a table: entries, full-width FMAs in all of them, and loops over products.
 #[derive(Default)]
 struct Found {
     entries: usize,
@@ -28,7 +28,7 @@ struct Found {
     loops: usize,
 }
 
-/// Everything that is wrong with a kernel; what it consists of is added to `found`.
+/// Returns everything that is wrong with a kernel, and adds its statistics to `found`.
 fn faults(kernel: &KernelCode, vector: usize, found: &mut Found) -> Vec<String> {
     let code = function(kernel.start);
     let count = |flow| code.iter().filter(|i| i.flow == flow).count();
@@ -42,7 +42,7 @@ fn faults(kernel: &KernelCode, vector: usize, found: &mut Found) -> Vec<String> 
             "{calls} calls and {through_pointers} through pointers: a body was not inlined behind its boundary"
         ));
     }
-    // One tile has one epilogue; the others finish tiles of different sizes.
+    // A tile has one epilogue; other kernels finish tiles of several sizes.
     if through_pointers > 1 && ["gemm", "direct"].iter().any(|tile| kernel.table.starts_with(tile)) {
         faults.push(format!("{through_pointers} calls through pointers"));
     }
@@ -69,17 +69,16 @@ fn faults(kernel: &KernelCode, vector: usize, found: &mut Found) -> Vec<String> 
     faults
 }
 
-/// Direct calls that are not a lost boundary. On x86-64 there are none. On AArch64 the compiler calls `memcpy` to copy the
-/// sums of a large tile to the stack and back around each of the calls through pointers, which are those of activations;
-/// and the transform of a Winograd output calls `memset` for the tile that it is about to fill, and checks which row of it
-/// is read.
+/// Direct calls that do not indicate a lost boundary. There are none on x86-64. On AArch64, the compiler
+/// calls `memcpy` to save and restore the sums of a large tile around each call of an activation. The output
+/// transform of Winograd calls `memset` to clear a tile, and checks the index of the row it reads.
 fn known_calls(kernel: &KernelCode, through_pointers: usize) -> usize {
     let output = kernel.table.starts_with("winograd") && kernel.entry.starts_with("output");
     if cfg!(target_arch = "aarch64") { 2 * through_pointers + if output { 2 } else { 0 } } else { 0 }
 }
 
-/// Vectors that are on the stack in a loop all the same. On NEON the compiler orders the products of a permuted line of five
-/// taps by weight instead of by position, so that all positions are in registers at once.
+/// Known spills in loops. On NEON, the compiler orders the products of a permuted line of five taps by weight
+/// instead of by position, so that all positions occupy registers at once.
 fn known_spills(kernel: &KernelCode) -> usize {
     let known =
         kernel.table == "depthwise_f32_14x4_neon" && kernel.entry == "NHWC, permuted, 5 taps, stride 2";
@@ -90,7 +89,7 @@ fn whole_fmas(code: &[Instruction], vector: usize) -> usize {
     code.iter().filter(|i| i.fma && i.vector == vector).count()
 }
 
-/// What is wrong with a loop that adds up products.
+/// The fault of a loop that sums products, if it has one.
 fn fault_of_step(body: &[Instruction], vector: usize, known: usize) -> Option<String> {
     let spills = body.iter().filter(|i| moves_vector_on_stack(i, vector)).count();
     let calls = body.iter().filter(|i| i.is_call()).count();
@@ -108,7 +107,7 @@ fn check(isa: Isa) {
     let Some(set) = KernelSet::get(isa) else { return };
     let (_, vector) = VECTORS.into_iter().find(|&(known, _)| known == isa).expect("its vectors have a size");
     let (mut tables, mut wrong) = (BTreeMap::<_, Found>::new(), Vec::new());
-    // The kernels of other layers call what is not part of a loop: tests/ops/codegen.rs.
+    // The kernels of other layers may call functions outside of loops; see tests/ops/codegen.rs.
     for kernel in set.code().iter().filter(|kernel| kernel.table != "ops") {
         let found = tables.entry(kernel.table).or_default();
         for fault in faults(kernel, vector, found) {
@@ -137,8 +136,8 @@ fn neon_tiles_are_whole() {
     check(Isa::Neon);
 }
 
-/// The tests above can fail: the portable tile, entered without a boundary, is exactly what a lost one looks like where the
-/// instruction set is not in the build's baseline.
+/// Checks that the tests above can fail. The portable tile, entered without a boundary, looks like a lost
+/// boundary if the build's baseline does not have the instruction set.
 #[test]
 #[cfg(target_arch = "x86_64")]
 fn a_body_without_boundary_would_be_noticed() {
@@ -152,7 +151,7 @@ fn a_body_without_boundary_would_be_noticed() {
     );
 }
 
-/// What works on more vectors than there are registers has some of them on the stack, and they are seen there.
+/// A kernel that needs more vectors than there are registers must be reported as using the stack.
 #[test]
 fn vectors_on_the_stack_would_be_noticed() {
     for (isa, vector) in VECTORS {

@@ -1,5 +1,5 @@
-//! A team's closure may wait for whatever other threads can do: for jobs of its own pool, other pools, channels, other
-//! teams. Each test runs many rounds on a thread of its own, and fails if they do not end.
+//! The closure of a team can wait for anything that other threads do: jobs of its own pool, other pools,
+//! channels, other teams. Each test runs many rounds on a separate thread, and fails if they do not end.
 
 mod common;
 
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier, mpsc};
 use std::time::{Duration, Instant};
 
-/// Time for all rounds of a test: hundreds of times what they need.
+/// Time limit for all rounds of a test, hundreds of times what they need.
 const LIMIT: Duration = Duration::from_secs(60);
 const ROUNDS: usize = 30;
 
@@ -18,7 +18,7 @@ fn pool(threads: usize) -> ThreadPool {
     ThreadPoolBuilder::new().num_threads(threads).build().expect("threads can start")
 }
 
-/// A layer that is cut into two parts, and its output on one thread.
+/// A layer that is split into two parts, and its output on one thread.
 struct Layer {
     problem: ConvProblem,
     data: common::Data,
@@ -47,7 +47,7 @@ impl Layer {
     }
 }
 
-/// Runs `round` many times on a thread of its own. A round that waits for itself leaves that thread behind, and fails.
+/// Runs `round` many times on a separate thread. If a round deadlocks, the test abandons the thread and fails.
 fn every_round_ends(mut round: impl FnMut(&Layer) + Send + 'static) {
     let (ended, end) = mpsc::channel();
     let rounds = std::thread::spawn(move || {
@@ -80,7 +80,7 @@ fn busy_for(time: Duration) {
     }
 }
 
-/// Keeps another worker of `pool` from taking the place of a member at once.
+/// Prevents another worker of `pool` from joining a team immediately.
 fn keep_a_worker_busy(pool: &ThreadPool) {
     let (started, start) = mpsc::channel();
     pool.spawn(move || {
@@ -161,7 +161,7 @@ fn a_closure_may_run_layers_until_a_job_of_its_pool_is_done() {
     });
 }
 
-/// Both jobs must be on a thread at once, and the pool has two.
+/// Both jobs must run at the same time, and the pool has two threads.
 #[test]
 fn a_closure_may_need_every_thread_of_its_pool() {
     let a = pool(2);
@@ -215,7 +215,7 @@ fn teams_of_two_pools_may_be_nested_both_ways() {
     });
 }
 
-/// More leaders than threads, each of which waits for a pool in which others lead.
+/// More leaders than threads, and each leader waits for a pool in which others lead.
 #[test]
 fn many_teams_may_wait_for_each_other() {
     let pools = [pool(2), pool(3)];

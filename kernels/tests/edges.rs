@@ -1,5 +1,5 @@
-//! Every combination of sizes one below, at and one above the edge of every tile of every instruction set, and the
-//! problems of the past.
+//! All combinations of sizes one below, at and one above the edges of every tile of every instruction set,
+//! and regressions.
 
 mod common;
 
@@ -10,7 +10,7 @@ use kernels::{
     PlanOptions, Shape4, Size2, TensorMut, TensorRef, Threads, Weights, Workspace,
 };
 
-/// Pixels and channels around the edges of each tile, exhaustively, with a K that ends inside a chunk.
+/// Pixels and channels around the edges of each tile, exhaustively. K ends inside a chunk.
 #[test]
 fn around_every_tile_edge() {
     for isa in Isa::available() {
@@ -46,8 +46,8 @@ fn around_every_tile_edge() {
     }
 }
 
-/// Rows of the output of every length around the tiles of direct convolution, by windows that share pixels between
-/// their taps (or cannot), with padding on the sides, on the image and on packed rows.
+/// Output rows of every length around the tiles of direct convolution. The windows share pixels between taps,
+/// or cannot. Rows have padding at the sides, and are read in place or packed.
 #[test]
 fn around_every_direct_tile() {
     let window = |kernel: usize, stride: usize, dilation: usize| {
@@ -65,7 +65,7 @@ fn around_every_direct_tile() {
             for (kernel, stride, dilation) in windows {
                 for pixels in 1..=2 * widest + 1 {
                     let o = [tile.columns() - 1, tile.columns(), tile.columns() + 1][pixels % 3];
-                    // As wide as `pixels` outputs need it, with a column of padding left and two right.
+                    // As wide as `pixels` outputs need, with one column of padding on the left and two on the right.
                     let w = (pixels - 1) * stride.w + dilation.w * (kernel.w - 1) + 1;
                     let problem = ConvProblem {
                         input: Shape4::new(1, 19, 3, w.saturating_sub(3).max(1)),
@@ -88,8 +88,8 @@ fn around_every_direct_tile() {
     }
 }
 
-/// Outputs of every number around the tiles of depthwise convolution on both axes, channels around its vectors, by windows
-/// that have a kernel of their own and windows that have not.
+/// Numbers of outputs around the tiles of depthwise convolution on both axes, and channels around its
+/// vectors. Some windows have a specialised kernel, others do not.
 #[test]
 fn around_every_depthwise_tile() {
     let epilogue = EpilogueSpec { bias: true, residual: true, activation: Activation::PRelu };
@@ -132,7 +132,7 @@ fn around_every_depthwise_tile() {
     }
 }
 
-/// K longer than a block of it, so that sums wait in the output between blocks.
+/// K is longer than one block, so partial sums wait in the output between blocks.
 #[test]
 fn several_blocks_of_k() {
     for layout in Layout::ALL {
@@ -155,7 +155,7 @@ fn holds(problem: ConvProblem) {
     problem.check_everything(&pools()).unwrap_or_else(|what| panic!("{problem:?}: {what}"));
 }
 
-/// NCHW images of one pixel were merged into one row of pixels by their pixels instead of by their channels.
+/// NCHW images of one pixel were merged into one row of pixels by their pixels instead of their channels.
 #[test]
 fn regression_full_image_kernel_in_nchw() {
     for (n, c, side) in [(1, 1, 1), (3, 5, 1), (3, 5, 4), (2, 16, 5)] {
@@ -165,7 +165,7 @@ fn regression_full_image_kernel_in_nchw() {
     }
 }
 
-/// A pitch between pixels or images of which there is one only may be any number, and was multiplied by the stride.
+/// The pitch of an axis of extent 1 can be any number, but was multiplied by the stride.
 #[test]
 fn regression_pitch_that_leads_nowhere() {
     let desc = ConvDesc::builder(Shape4::new(1, 1, 1, 1), 1, Size2::square(1))
@@ -187,7 +187,7 @@ fn regression_pitch_that_leads_nowhere() {
     }
 }
 
-/// As many groups as there can be channels: the padded filter was multiplied without a check.
+/// With the maximum number of groups, the size of the padded filter was multiplied without a check.
 #[test]
 fn regression_absurd_groups() {
     let many = 1 << 58;
@@ -195,8 +195,8 @@ fn regression_absurd_groups() {
     assert!(matches!(desc, Err(ConvError::SizeOverflow { .. })), "{desc:?}");
 }
 
-/// With a stride longer than the kernel is high, two rows of outputs have a row of the input between them that neither
-/// reads, and it was given the weights after the last.
+/// If the stride exceeds the kernel height, some input rows are read by no output row. They were multiplied
+/// by weights beyond the end of the filter.
 #[test]
 fn regression_rows_between_short_windows() {
     for layout in Layout::ALL {
@@ -216,8 +216,8 @@ fn regression_rows_between_short_windows() {
     }
 }
 
-/// A part of the output that does not begin with the first row, done in one stretch without end: the sum of both
-/// overflowed, and nothing was written.
+/// For a part of the output that does not begin at the first row and has no limit on its rows, the sum of
+/// both overflowed and nothing was written.
 #[test]
 fn regression_later_rows_in_one_stretch() {
     let input = Shape4::new(1, 1, 33, 3);
@@ -227,7 +227,7 @@ fn regression_later_rows_in_one_stretch() {
     }
 }
 
-/// Padding wider than the kernel, strides longer than it, kernels of the whole padded input.
+/// Padding wider than the kernel, strides longer than the kernel, and kernels as large as the padded input.
 #[test]
 fn windows_at_their_limits() {
     let base = ConvProblem::simple();
@@ -242,7 +242,7 @@ fn windows_at_their_limits() {
     }
 }
 
-/// Depthwise with a multiplier, and groups that begin inside a block of sixteen channels.
+/// Depthwise convolution with a multiplier, and groups that begin inside a block of sixteen channels.
 #[test]
 fn groups_of_every_kind() {
     for layout in Layout::ALL {

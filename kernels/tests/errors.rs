@@ -1,4 +1,5 @@
-//! Bad input: each error says what was wrong, what was expected and what was got; the output stays untouched.
+//! Invalid input: each error says what was wrong, what was expected and what was given, and the output stays
+//! unchanged.
 
 mod common;
 
@@ -156,7 +157,7 @@ fn tensors_are_checked_when_they_are_made() {
     assert!(matches!(overflow, ConvError::SizeOverflow { .. }), "{overflow:?}");
 }
 
-/// Runs with every mistake there is; each must leave the output as it was.
+/// Every kind of mistake in a run must leave the output unchanged.
 #[test]
 fn run_checks_everything_before_it_writes() {
     let problem = ConvProblem {
@@ -185,7 +186,7 @@ fn run_checks_everything_before_it_writes() {
         );
         error
     };
-    // Input and output change places with shapes of the same number of elements, so that only the shape is wrong.
+    // Swapped extents keep the number of elements, so only the shape is wrong.
     let turned = Shape4::new(1, 8, 3, 8);
     let wrong = TensorRef::packed(&data.input, turned, Layout::Nchw).unwrap();
     assert_eq!(
@@ -221,7 +222,7 @@ fn run_checks_everything_before_it_writes() {
         attempt(input(), shape, Layout::Nchw, residual(), &mut Workspace::empty()),
         ConvError::WorkspaceTooSmall { expected, got: 0 }
     );
-    // And the same call without a mistake works.
+    // The same call without a mistake succeeds.
     let io = ConvIo {
         input: input(),
         output: TensorMut::packed(&mut output, shape, Layout::Nchw).unwrap().into(),

@@ -1,8 +1,8 @@
-//! Sums of small integers: whoever only changes the order of a sum gets them exactly.
+//! Sums of small integers, which are exact in every order.
 //!
-//! The bound of the other tests grows with the number of products K. Beyond some 2,900 of them it is wider than one product, and
-//! a sum without one would pass. Here every product is an integer other than zero and every partial sum is one below 2^24,
-//! which `f32` holds exactly. So every bit must be right, to K of 100,000.
+//! The error bound of other tests grows with the number of products K. Beyond about 2,900 products it exceeds one
+//! product, so a sum that misses a product would pass. Here, every product is a nonzero integer and every partial sum
+//! is an integer below 2^24, which `f32` represents exactly. So every bit must be right, up to K of 100,000.
 
 mod common;
 
@@ -12,14 +12,14 @@ use kernels::{
     Threads,
 };
 
-/// Whether an algorithm is exact on small integers: those that are held to nothing but the order of their sums, and
-/// Winograd on the points 0, 1, -1 and infinity. Its transforms add and subtract, and halve at the end.
+/// Whether an algorithm is exact on small integers. This holds for algorithms that only reorder sums, and for
+/// Winograd with the points 0, 1, -1 and infinity, whose transforms add, subtract and finally halve.
 fn is_exact(algorithm: Algorithm, desc: &ConvDesc) -> bool {
     let taps = desc.kernel().h.div_ceil(desc.stride().h);
     algorithm.numerics(desc) == Numerics::Strict || (algorithm == Algorithm::Winograd2x2 && taps == 3)
 }
 
-/// The definition, in integers.
+/// The definition, in integer arithmetic.
 fn truth(desc: &ConvDesc, data: &Data) -> Vec<f32> {
     let (input, output, kernel) = (desc.input(), desc.output(), desc.kernel());
     let (channels, per_group) = (input.c / desc.groups(), output.c / desc.groups());
@@ -47,7 +47,8 @@ fn truth(desc: &ConvDesc, data: &Data) -> Vec<f32> {
     sums
 }
 
-/// Every exact algorithm on every instruction set, in every layout and on the way into the blocked one.
+/// Every exact algorithm on every instruction set, in every layout, with and without conversion to the
+/// blocked layout.
 fn exact(problem: ConvProblem) {
     let problem = ConvProblem { values: Values::Integers, ..problem };
     let (data, desc) = (problem.data(), problem.desc().expect("a valid problem"));
@@ -103,14 +104,14 @@ fn a_hundred_thousand_products() {
     }
 }
 
-/// One below, at and above the sizes at which sums over channels may be cut.
+/// Sizes one below, at and above those at which sums over channels can be split.
 #[test]
 fn around_every_block_of_channels() {
     let around = |edge: usize| [edge - 1, edge, edge + 1];
     for edge in [16, 32, 48, 64, 128, 256, 384, 512, 1024, 2048, 4096] {
         for channels in around(edge) {
             exact(plain(Shape4::new(1, channels, 2, 9), 19, 1));
-            // Both the channels and the products of 3x3 taps pass the edge.
+            // The channels cross the edge, and so do the products of 3x3 taps.
             for channels in [channels, channels.div_ceil(9)] {
                 exact(ConvProblem { pad: Pad2::all(1), ..plain(Shape4::new(1, channels, 2, 3), 17, 3) });
             }
@@ -118,7 +119,7 @@ fn around_every_block_of_channels() {
     }
 }
 
-/// Windows of every height and width up to 33, of one channel and of few.
+/// Windows of every height and width up to 33, with one channel and with a few.
 #[test]
 fn around_every_window() {
     for side in 1..=33 {

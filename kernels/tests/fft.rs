@@ -1,4 +1,4 @@
-//! Convolution by Fourier transforms: every length, its rounding errors, and what it refuses.
+//! Convolution by Fourier transforms: every length, rounding errors, and unsupported problems.
 
 mod common;
 
@@ -7,7 +7,8 @@ use kernels::{
     Activation, Algorithm, EpilogueSpec, Isa, Layout, Pad2, PlanOptions, Shape4, Size2, Threads, Unsupported,
 };
 
-/// `channels` (of input and output) of `side` by `side`, `kernel` by `kernel`, "same" padding.
+/// A problem with `channels` input and output channels, `side` by `side` images, `kernel` by `kernel` taps
+/// and "same" padding.
 fn same(channels: usize, groups: usize, side: usize, kernel: usize) -> ConvProblem {
     let input = Shape4::new(1, channels, side, side);
     let one = Size2::square(1);
@@ -27,7 +28,7 @@ fn output(problem: &ConvProblem, data: &Data, options: PlanOptions) -> Vec<f32> 
     problem.run(&plan, data, Threads::Seq).expect("a valid run")
 }
 
-/// Relative L2 error, and the largest error as a part of the largest output, on uniformly random numbers.
+/// Relative L2 error, and the largest error as a fraction of the largest output, on uniformly random numbers.
 fn errors(problem: &ConvProblem, isa: Isa) -> (f64, f64) {
     let data = problem.data();
     let expected = output(problem, &data, PlanOptions::default().force(Algorithm::Reference));
@@ -41,7 +42,7 @@ fn errors(problem: &ConvProblem, isa: Isa) -> (f64, f64) {
     (squares(&mut differences.clone()) / norm, most(&mut differences) / largest)
 }
 
-/// What `Numerics::Default` promises is 2e-6 and 5e-6.
+/// `Numerics::Default` promises 2e-6 and 5e-6; the tests require less.
 #[test]
 fn errors_are_of_the_order_of_those_of_direct_convolution() {
     let problems = [
@@ -62,14 +63,14 @@ fn errors_are_of_the_order_of_those_of_direct_convolution() {
     }
 }
 
-/// Images of every width up to the longest transform, by kernels that leave much of it and little.
+/// Images of every width up to the longest transform, with kernels that leave many or few outputs.
 #[test]
 fn every_length() {
     let epilogue = EpilogueSpec { bias: true, residual: true, activation: Activation::PRelu };
     for isa in Isa::available() {
         for (index, w) in (1..=140).enumerate() {
             for taps in [1, 6, 33, 96] {
-                // The padding shares a transform where there is one, is on one side, or is not there.
+                // The padding fits into one transform, is on one side, or is absent.
                 let (left, right) = [(taps / 2, taps / 2), (taps - 1, 0), (0, taps), (0, 0)][index % 4];
                 let (kernel, axis) =
                     (Size2::new(taps, 2), w.max((taps + 1).saturating_sub(left + right + 1)));
@@ -94,7 +95,7 @@ fn every_length() {
     }
 }
 
-/// More channels than blocks, more tiles than a batch, groups of every kind, several images.
+/// More channels than blocks, more tiles than a batch, all kinds of groups, and several images.
 #[test]
 fn channels_and_tiles() {
     let pools = pools();
@@ -143,7 +144,7 @@ fn what_it_cannot_do_is_refused_with_a_reason() {
     let wide = ConvProblem { input: Shape4::new(1, 8192, 200, 200), out_channels: 8192, ..base };
     assert_eq!(refused(wide), Unsupported::SpectraTooLarge);
     assert!(Unsupported::KernelTooLarge.to_string().contains("128x128"));
-    // Dilation of one tap means nothing.
+    // Dilation of a single tap has no effect.
     let column = ConvProblem { dilation: Size2::new(1, 5), ..kernel(9, 1) };
     assert_eq!(Algorithm::Fft.supports(&column.desc().expect("a valid problem")), Ok(()));
     assert_eq!(Algorithm::Fft.supports(&kernel(97, 97).desc().expect("a valid problem")), Ok(()));

@@ -1,4 +1,4 @@
-//! What the machine has is what is used, and an override only lowers it.
+//! The best available instruction set is used, and an override can only select a smaller one.
 
 mod common;
 
@@ -6,7 +6,7 @@ use common::ConvProblem;
 use kernels::internal::KernelSet;
 use kernels::{Algorithm, ConvError, Isa, Layout, Numerics, Pad2, PlanOptions, Shape4, Size2};
 
-/// `KERNELS_REQUIRE_ISA=avx512f,avx2fma`: what is named here and missing fails instead of being skipped.
+/// `KERNELS_REQUIRE_ISA=avx512f,avx2fma` makes a missing instruction set a failure instead of a skip.
 #[test]
 fn required_instruction_sets_are_present_and_used() {
     let required = std::env::var("KERNELS_REQUIRE_ISA").unwrap_or_else(|_| "portable".into());
@@ -86,19 +86,19 @@ fn every_fast_algorithm_can_be_chosen() {
         (simple, Numerics::Default),
         (ConvProblem { kernel: Size2::square(1), ..simple }, Numerics::Default),
         (ConvProblem { groups: 3, out_channels: 6, ..simple }, Numerics::Default),
-        // 15x15 on 24x24.
+        // 15x15 taps on a 24x24 image.
         (ConvProblem { kernel: Size2::square(15), pad: Pad2::all(7), ..channels(32, 24) }, Numerics::Default),
-        // A row of two pixels.
+        // Rows of two pixels.
         (ConvProblem { input: Shape4::new(1, 3, 8, 4), ..simple }, Numerics::Default),
-        // Four tiles of 2x2 outputs, each way, and nine of 4x4: the more weights to read, the worse larger tiles are.
+        // Maps of 8x8 and 38x38: the more weights there are to read, the worse are large tiles for small maps.
         (channels(128, 8), Numerics::Default),
         (channels(64, 38), Numerics::Default),
         (channels(64, 38), Numerics::Fast),
-        // Nothing to transform: taps that are not side by side.
+        // Dilation rules out transforms.
         (ConvProblem { dilation: Size2::square(2), ..channels(64, 38) }, Numerics::Default),
-        // The same where Winograd would be inaccurate, and the image can be read in place.
+        // Winograd would be too inaccurate, and the image can be read in place.
         (ConvProblem { layout: Layout::Nchw16c, ..channels(64, 38) }, Numerics::Strict),
-        // 16 tiles of 4x4 outputs, a quarter of them outside; 28 of 4x2.
+        // 16 tiles of 4x4 outputs, a quarter of them outside the map, or 28 of 4x2.
         (channels(256, 14), Numerics::Default),
         (
             ConvProblem {
@@ -137,7 +137,7 @@ fn what_is_forbidden_is_not_chosen() {
     let desc = problem.desc().expect("a valid problem");
     let mut options = PlanOptions::default();
     let mut chosen = Vec::new();
-    // One after the other, until nothing is left.
+    // Forbids the chosen algorithm each time, until none is left.
     let refusal = loop {
         match problem.plan(&problem.data(), &options) {
             Ok(plan) => chosen.push(plan.algorithm()),

@@ -1,4 +1,4 @@
-//! The structure that docs/architecture.md and docs/unsafe.md state is the structure of the source.
+//! The source has the structure that docs/architecture.md and docs/unsafe.md state.
 
 #[path = "common/layers/mod.rs"]
 mod layers;
@@ -12,7 +12,7 @@ fn kernels() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
 }
 
-/// The page of that name in docs/.
+/// The page of this name in docs/.
 fn page(name: &str) -> String {
     read_to_string(kernels().join("../docs").join(name)).expect("the repository has its documentation")
 }
@@ -26,7 +26,7 @@ fn references_run_down_the_floors_of_the_page_and_in_no_circle() {
     assert!(report.faults.is_empty(), "{report}");
 }
 
-/// Files below `src` that have the word `unsafe` in their code (comments and strings are none), with how often.
+/// The files below `src` with the word `unsafe` in their code, and how often. Comments and strings do not count.
 fn unsafe_files() -> BTreeMap<String, usize> {
     let src = kernels().join("src");
     let (mut folders, mut found) = (vec![src.clone()], BTreeMap::new());
@@ -57,7 +57,8 @@ fn count_unsafe(tokens: TokenStream) -> usize {
     tokens.into_iter().map(each).sum()
 }
 
-/// The files that the first column of the table names: `folder/a.rs`, or `b.rs` of the folder before; `*` is every file.
+/// The files in the first column of the table: `folder/a.rs`, or `b.rs` in the same folder as the previous
+/// file. `*` stands for every file.
 fn listed(found: &BTreeMap<String, usize>) -> BTreeSet<String> {
     let page = page("unsafe.md");
     let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('|').next());
@@ -92,7 +93,7 @@ fn unsafe_code_is_where_the_page_says() {
     assert!(stale.is_empty(), "docs/unsafe.md lists files that have no unsafe code: {stale:?}");
 }
 
-/// The compiler denies unsafe code but where a module is let have it, so the list above is the list of these modules.
+/// The compiler denies unsafe code except in modules that allow it, so the list above is the list of these modules.
 #[test]
 fn the_crate_denies_unsafe_code() {
     let lib = read_to_string(kernels().join("src/lib.rs")).expect("a file");

@@ -1,4 +1,5 @@
-//! `run` allocates nothing: counted, for every algorithm, layer, instruction set and layout, alone and inside a pool.
+//! Counts allocations: `run` allocates nothing, for every algorithm, layer, instruction set and layout, alone
+//! and in a pool.
 
 mod common;
 mod counting;
@@ -11,7 +12,7 @@ use kernels::{
     Weights, Workspace,
 };
 
-/// Allocations of ten runs, of all threads.
+/// Allocations of all threads during ten runs.
 fn allocations(problem: &ConvProblem, algorithm: Algorithm, isa: Isa, threads: Threads<'_>) -> usize {
     let data = problem.data();
     let options = PlanOptions::default().force(algorithm).isa(isa).max_threads(2).macs_per_thread(1);
@@ -32,7 +33,7 @@ fn allocations(problem: &ConvProblem, algorithm: Algorithm, isa: Isa, threads: T
     counted(&mut run)
 }
 
-/// Every layer that is no convolution, on tensors that are large enough to be cut in two; with its name.
+/// Checks every layer other than convolution, on tensors that are large enough to be split in two.
 fn assert_ops_allocate_nothing(layout: Layout, isa: Isa, threads: Threads<'_>) {
     const SHAPE: Shape4 = Shape4::new(2, 40, 63, 65);
     let ops = Ops::new(Some(isa)).expect("an instruction set of this machine");
@@ -70,7 +71,7 @@ fn assert_ops_allocate_nothing(layout: Layout, isa: Isa, threads: Threads<'_>) {
     }
 }
 
-/// A fully connected layer that is large enough to be cut in two.
+/// Checks a fully connected layer that is large enough to be split in two.
 fn assert_linear_allocates_nothing(isa: Isa, threads: Threads<'_>) {
     let (batch, ins, outs) = (4, 300, 200);
     let (filter, x) = (vec![0.1; ins * outs], vec![1.0; batch * ins]);
@@ -83,7 +84,7 @@ fn assert_linear_allocates_nothing(isa: Isa, threads: Threads<'_>) {
     assert_eq!(count, 0, "linear on {isa}, {threads:?}");
 }
 
-/// One test only: a second one in this process would allocate while this one counts.
+/// A single test, because another test in this process would allocate during the count.
 fn main() {
     assert!(counted(&mut || drop(std::hint::black_box(vec![1u8; 100]))) > 0, "the counter does not count");
     let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().expect("threads can be started");

@@ -1,24 +1,24 @@
-//! The promises of [`Numerics`]: error against `f64` over channel counts and distributions, for every algorithm.
+//! The promises of [`Numerics`]: errors against `f64` over channel counts and distributions, for every algorithm.
 
 mod common;
 
 use common::{ConvProblem, Rng};
 use kernels::*;
 
-/// What a problem's numbers are drawn from.
+/// The distribution of inputs and weights.
 #[derive(Debug, Clone, Copy)]
 enum Distribution {
-    /// The reference distribution: normal weights of variance `2 / K`, inputs the magnitudes of normal ones.
+    /// The reference distribution: normal weights with variance `2 / K`, inputs absolute values of normal numbers.
     Reference,
-    /// Inputs of both signs.
+    /// Inputs with both signs.
     Random,
     /// Inputs that change slowly from pixel to pixel.
     Smooth,
-    /// Signs that alternate from pixel to pixel and from tap to tap: every product has the same.
+    /// Signs alternate from pixel to pixel and from tap to tap, so all products have the same sign.
     Alternating,
-    /// The same, but those of taps from column to column only: the rows of a kernel cancel each other.
+    /// As `Alternating`, but the signs of taps alternate only along rows, so the rows of a kernel cancel each other.
     Cancelling,
-    /// The reference distribution times 1e30, the weights divided by as much.
+    /// The reference distribution with inputs multiplied and weights divided by 1e30.
     Huge,
 }
 
@@ -71,7 +71,7 @@ fn numbers(distribution: Distribution, desc: &ConvDesc) -> (Vec<f32>, Vec<f32>) 
     (input, filter.collect())
 }
 
-/// Relative L2 error, and the largest error as a part of the largest output.
+/// Relative L2 error, and the largest error as a fraction of the largest output.
 fn errors(got: &[f32], truth: &[f32]) -> (f64, f64) {
     let pairs = || got.iter().zip(truth).map(|(&g, &t)| (f64::from(g) - f64::from(t), f64::from(t)));
     let squares = pairs().fold((0.0, 0.0), |(e, t), (error, value)| (e + error * error, t + value * value));
@@ -80,7 +80,7 @@ fn errors(got: &[f32], truth: &[f32]) -> (f64, f64) {
     ((squares.0 / squares.1).sqrt(), largest.0 / largest.1)
 }
 
-/// What is promised: relative L2, and the largest error.
+/// The promised bounds: relative L2 error, and the largest error.
 fn promised(numerics: Numerics) -> (f64, f64) {
     match numerics {
         Numerics::Strict | Numerics::Default => (2e-6, 5e-6),
@@ -116,7 +116,7 @@ fn every_algorithm_keeps_its_promise() {
         };
         let desc = problem.desc().expect("a valid problem");
         for distribution in DISTRIBUTIONS {
-            // An even number of rows leaves nothing but what has no digits left to be right.
+            // With an even number of rows everything cancels, and no digit of the output is significant.
             if matches!(distribution, Distribution::Cancelling) && kernel % 2 == 0 {
                 continue;
             }
@@ -164,7 +164,8 @@ fn auto_chooses_what_numerics_allow() {
     }
 }
 
-/// An activation makes no subnormal number of a number above 2^-122: no layer begins a cascade of slow operands.
+/// An activation of an argument above 2^-122 does not return a subnormal, so no layer starts a cascade of
+/// slow operands.
 #[test]
 fn activations_make_no_subnormals() {
     const LEAST: f32 = 16.0 * f32::MIN_POSITIVE;
@@ -188,7 +189,7 @@ fn activations_make_no_subnormals() {
     }
 }
 
-/// The least time of a few runs, in microseconds.
+/// The minimum time of a few runs, in microseconds.
 fn time(plan: &ConvPlan, input: &[f32]) -> f64 {
     let desc = plan.desc();
     let mut output = vec![0.0; desc.output().len(desc.output_layout()).expect("it fits")];

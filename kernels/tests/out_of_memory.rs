@@ -1,5 +1,5 @@
-//! What grows with a problem is allocated in a way that can fail: an error with the bytes asked for, never the end of the
-//! process.
+//! Every allocation that grows with a problem can fail. Failure must be an error with the requested bytes,
+//! and must never abort the process.
 
 mod common;
 
@@ -13,11 +13,11 @@ use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 thread_local! {
-    /// Bytes that this thread gets at once.
+    /// Maximum bytes per allocation of this thread.
     static MOST: Cell<usize> = const { Cell::new(usize::MAX) };
 }
 
-/// Refuses a thread what is more than it may get.
+/// An allocator that fails above the limit of the thread.
 struct Refusing;
 
 // SAFETY: every call that is not refused goes to the system's allocator unchanged.
@@ -38,7 +38,7 @@ unsafe impl GlobalAlloc for Refusing {
 #[global_allocator]
 static ALLOCATOR: Refusing = Refusing;
 
-/// `call` on a thread that gets at most `bytes` at once.
+/// Runs `call` while allocations of this thread are limited to `bytes` each.
 fn with_at_most<R>(bytes: usize, call: impl FnOnce() -> R) -> R {
     let before = MOST.replace(bytes);
     let result = call();
@@ -54,7 +54,7 @@ fn is_refused(error: &ConvError) -> bool {
     )
 }
 
-/// No system has memory for the weights of these.
+/// Problems whose weights no system can hold.
 fn huge() -> Vec<ConvDesc> {
     let image = |c, side| Shape4::new(1, c, side, side);
     let mut problems = Vec::new();
@@ -78,7 +78,7 @@ fn huge() -> Vec<ConvDesc> {
             desc(image(1, 1), 1, (1 << 20) + 1, 1),       // a kernel of 2^40 taps
             desc(image(1 << 26, 31), 1 << 16, 31, 1 << 16),
         ]);
-        // One kernel row, and one kernel column, of 2^42 taps.
+        // One kernel row, and one kernel column, with 2^42 taps.
         for kernel in [Size2::new(1, 1 << 42), Size2::new(1 << 42, 1)] {
             let pad = Pad2::symmetric(kernel.h / 2, kernel.w / 2);
             let builder = ConvDesc::builder(image(1, 2), 1, kernel)
@@ -91,12 +91,13 @@ fn huge() -> Vec<ConvDesc> {
     problems
 }
 
-/// Every algorithm's plan of a filter of 2^42 numbers and more, which is given in parts.
+/// Plans of every algorithm for filters of 2^42 elements and more, passed in parts.
 #[test]
 fn filters_that_no_memory_holds_are_refused() {
     for desc in huge() {
         let channels = desc.output().c;
-        // Slopes and bias as long as they should be cannot be had either; where they can, they get as far as the filter.
+        // Slopes and biases of the right length cannot be allocated for most of these. Where they can,
+        // planning reaches the filter.
         let numbers = vec![0.5; if channels < 1 << 24 { channels } else { 0 }];
         let weights = Weights { filter: &[], bias: Some(&numbers), slope: Some(&numbers) };
         let start = Instant::now();
@@ -109,7 +110,7 @@ fn filters_that_no_memory_holds_are_refused() {
                     Err(error) => assert!(is_refused(&error), "{algorithm}: {desc}: {error}"),
                 }
             }
-            // What is only estimated is so at once, whatever its size.
+            // An estimate must be immediate, whatever the size.
             let choice = ConvPlan::choice(&desc, &PlanOptions::default().isa(isa));
             assert!(choice.is_ok() || is_refused(choice.as_ref().unwrap_err()), "{desc}: {choice:?}");
         }
@@ -117,7 +118,7 @@ fn filters_that_no_memory_holds_are_refused() {
     }
 }
 
-/// A problem of 281 TB whose filter is one number.
+/// A problem of 281 TB whose filter has one element.
 #[test]
 fn measuring_a_problem_that_no_memory_holds_is_refused() {
     let desc = ConvDesc::builder(Shape4::new(1, 1, 1 << 23, 1 << 23), 1, Size2::square(1)).build().unwrap();
@@ -149,7 +150,7 @@ fn buffers_and_workspaces_that_no_memory_holds_are_refused() {
     }
 }
 
-/// A few problems that are large in one way each: channels, groups, columns, taps.
+/// Problems that are each large in one way: channels, groups, columns or taps.
 fn large() -> Vec<ConvProblem> {
     let epilogue = EpilogueSpec { bias: true, residual: false, activation: Activation::PRelu };
     let base = ConvProblem { epilogue, ..ConvProblem::simple() };
@@ -178,11 +179,11 @@ fn large() -> Vec<ConvProblem> {
     ]
 }
 
-/// Planning with an allocator that gives little at once: it succeeds, or says so. An allocation that cannot fail would
-/// abort this test.
+/// Plans with an allocator that fails above a small limit: planning must succeed or return an error. An
+/// infallible allocation would abort this test.
 #[test]
 fn no_allocation_of_a_plan_ends_the_process() {
-    /// More than what does not grow with a problem.
+    /// Larger than every allocation that does not grow with a problem.
     const LITTLE: usize = 48 << 10;
     let mut refused = [0; Algorithm::ALL.len()];
     for problem in large() {
@@ -207,7 +208,7 @@ fn no_allocation_of_a_plan_ends_the_process() {
                     }
                 }
             }
-            // The parts that a filter is given in, and what is measured.
+            // Filters passed in parts, and measured choices.
             let taps = desc.filter_len() / desc.output().c;
             let result = with_at_most(LITTLE, || {
                 let (bias, slope) = (data.bias.as_deref(), data.slope.as_deref());
@@ -231,7 +232,7 @@ fn no_allocation_of_a_plan_ends_the_process() {
     }
 }
 
-/// Random extents of any size: described or refused, estimated at once, refused memory or planned.
+/// Random extents of any size. Each problem must be rejected, estimated at once, denied memory, or planned.
 #[test]
 fn problems_of_any_size_are_answered() {
     let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(3_000);
@@ -265,7 +266,7 @@ fn problems_of_any_size_are_answered() {
             assert!(choice.is_ok() || is_refused(choice.as_ref().unwrap_err()), "{desc}: {choice:?}");
         }
         assert!(start.elapsed() < Duration::from_secs(60), "{desc}: {:?}", start.elapsed());
-        // A thread that may have a megabyte at once does not fill the memory of the machine that tests.
+        // The limit of a megabyte per allocation keeps the test from filling the machine's memory.
         for algorithm in Algorithm::ALL {
             let options = PlanOptions::default().max_threads(1).force(algorithm);
             let packing = with_at_most(1 << 20, || ConvPlan::packing(&desc, Weights::filter(&[]), &options));

@@ -1,4 +1,4 @@
-//! Plans whose filters are given in parts: the same bits as of those that have them at once.
+//! Plans with filters passed in parts compute the same bits as plans with whole filters.
 
 mod common;
 
@@ -8,7 +8,7 @@ use kernels::{
     Select, Shape4, Size2, Threads, Weights,
 };
 
-/// Filters of several megabytes on small images, so that there is more than one part.
+/// Filters of several megabytes on small images, so that there are several parts.
 fn problems() -> impl Iterator<Item = ConvProblem> {
     let epilogue = EpilogueSpec::bias(Activation::PRelu);
     let base = ConvProblem { pad: Pad2::all(1), epilogue, ..ConvProblem::simple() };

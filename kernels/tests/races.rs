@@ -1,5 +1,5 @@
-//! What the parts of a convolution share, for the thread sanitizer (`.ci/run sanitizers`). All of it happens inside of one
-//! pool: the locks by which a pool is entered are the standard library's, which the sanitizer does not see.
+//! Shared state of the parts of a convolution, for the thread sanitizer (`.ci/run sanitizers`). Everything happens
+//! inside one pool, because the sanitizer does not see the standard library's locks with which a pool is entered.
 
 mod common;
 

@@ -1,5 +1,5 @@
-//! How far one pixel that is NaN or infinite spoils outputs that do not depend on it: measured, and compared with what
-//! docs/numerics.md says.
+//! How far a NaN or infinite pixel affects outputs that do not depend on it. The measured distances must
+//! match docs/numerics.md.
 
 mod common;
 
@@ -12,16 +12,16 @@ const PAGE: &str = include_str!("../../docs/numerics.md");
 const WINDOWS: [(usize, usize); 11] =
     [(1, 1), (3, 1), (4, 1), (5, 1), (7, 1), (5, 2), (6, 2), (7, 2), (9, 2), (9, 3), (11, 4)];
 
-/// Outputs on a side: with whole tiles of every kind to all sides of the pixel.
+/// Outputs per side: enough for whole tiles of every kind on all sides of the pixel.
 const OUTPUTS: usize = 24;
 
-/// Every extent of a tile divides it.
+/// A multiple of all tile extents.
 const PERIOD: usize = 12;
 
-/// The Fourier transforms' longest.
+/// Length of the longest Fourier transform.
 const LONGEST: usize = 128;
 
-/// Two groups of so many channels, in and out; two images, unless they are large.
+/// Two groups with the given input and output channels. Two images, unless they are large.
 fn problem(layout: Layout, per_group: (usize, usize), window: (usize, usize), outputs: usize) -> ConvProblem {
     let (kernel, stride) = window;
     let side = (outputs - 1) * stride + kernel;
@@ -36,15 +36,15 @@ fn problem(layout: Layout, per_group: (usize, usize), window: (usize, usize), ou
     }
 }
 
-/// How far output `at` is from the nearest of those that depend on input `pixel`, on one axis.
+/// The distance from output `at` to the nearest output that depends on input `pixel`, on one axis.
 fn distance(at: usize, pixel: usize, kernel: usize, stride: usize, outputs: usize) -> usize {
     let first = (pixel + 1).saturating_sub(kernel).div_ceil(stride);
     let last = (pixel / stride).min(outputs - 1);
     if at < first { first - at } else { at.saturating_sub(last) }
 }
 
-/// How far `value` at `(y, x)` of the first channel spoils outputs of its image and group, on the worse axis. It must not spoil
-/// any of another, and must spoil those that depend on it.
+/// How far `value` at `(y, x)` of the first channel affects outputs of its image and group, on the worse
+/// axis. Checks that it affects no other image or group, and all outputs that depend on it.
 fn spoilt(
     problem: &ConvProblem,
     plan: &ConvPlan,
@@ -72,13 +72,13 @@ fn spoilt(
     most
 }
 
-/// The reach of `algorithm`, or none if it cannot do that. The axes have nothing to do with each other: what matters is that
-/// the pixel is at every place of a tile (of `period` outputs) on one of them.
+/// The reach of `algorithm`; `None` if it does not support the window. The axes are independent, so it
+/// suffices that the pixel takes every position in a tile of `period` outputs on one axis.
 fn reach(algorithm: Algorithm, window: (usize, usize), outputs: usize, period: usize) -> Option<usize> {
     let mut reach = None;
     let problems = [(Layout::Nchw, (1, 1)), (Layout::Nhwc, (3, 2)), (Layout::Nchw16c, (16, 16))];
     for problem in problems.map(|(layout, per_group)| problem(layout, per_group, window, outputs)) {
-        // The definition knows no layouts, and takes its time.
+        // The reference is the same for all layouts, and slow.
         let slow = algorithm == Algorithm::Reference && problem.layout != Layout::Nchw;
         if slow || algorithm.supports(&problem.desc().expect("a valid problem")).is_err() {
             continue;
@@ -117,7 +117,7 @@ fn the_page_says_how_far_a_nan_reaches() {
     );
 }
 
-/// Images of more than one tile, the longest transform's and a shorter one's.
+/// Images of more than one tile, for the longest transform and a shorter one.
 #[test]
 fn fourier_transforms_spoil_no_more_than_a_tile() {
     let claim = format!("fewer than {LONGEST} outputs away");

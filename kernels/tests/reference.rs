@@ -1,4 +1,4 @@
-//! The oracle against examples worked by hand: what every other test trusts is itself checked against paper.
+//! Checks the oracle, which all other tests trust, against examples worked by hand.
 
 mod common;
 
@@ -7,8 +7,8 @@ use kernels::{
     PlanOptions, Shape4, Size2, TensorMut, TensorRef, Threads, Weights, Workspace,
 };
 
-/// Runs `desc` in NCHW with every algorithm on every instruction set: all must give the same exact integers, but for those
-/// whose transforms divide.
+/// Runs `desc` in NCHW with every algorithm on every instruction set. All must compute the same exact
+/// integers, except algorithms whose transforms divide.
 fn everywhere(desc: &ConvDesc, input: &[f32], filter: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
     let mut first: Option<Vec<f32>> = None;
     for algorithm in Algorithm::ALL.into_iter().filter(|a| a.supports(desc).is_ok()) {

@@ -1,4 +1,4 @@
-//! Sharing: plans between threads, pools of the caller's, and bits that depend on neither.
+//! Plans shared between threads, pools of the caller, and bits that depend on neither.
 
 mod common;
 
@@ -14,7 +14,7 @@ fn plans_are_shareable() {
     assert_shareable::<kernels::Buffer>();
 }
 
-/// Large enough that the default grain uses every thread, in shapes that are cut along each of the axes.
+/// Large enough for all threads at the default grain size, with shapes that are cut along each of the axes.
 fn problems() -> Vec<ConvProblem> {
     let base = ConvProblem { pad: Pad2::all(1), ..ConvProblem::simple() };
     let shapes = [
@@ -51,7 +51,7 @@ fn any_number_of_threads_gives_the_same_bits() {
     }
 }
 
-/// Fourier transforms are of tiles of the whole output, whatever part of it a thread has.
+/// Fourier transforms use tiles of the whole output, independent of a thread's part.
 #[test]
 fn tiles_of_transforms_do_not_depend_on_threads() {
     let base = ConvProblem { kernel: Size2::square(15), pad: Pad2::all(7), ..ConvProblem::simple() };
@@ -96,7 +96,7 @@ fn one_plan_runs_on_many_threads_at_once() {
     });
 }
 
-/// A pool has more work than its threads can lead at once, some of it inside of other: all of it gets done.
+/// A pool with more teams than its threads can lead at once, some nested in others, finishes all work.
 #[test]
 fn many_teams_of_one_pool() {
     let problem =
@@ -111,7 +111,7 @@ fn many_teams_of_one_pool() {
                 for _ in 0..20 {
                     let same = Threads::Pool(&pool).with_team(|team| {
                         let inner = team.with_team(|team| problem.run(&plan, &data, team));
-                        // In the pool, beside the team.
+                        // In the pool, next to the team.
                         let beside = Threads::Current.with_team(|team| problem.run(&plan, &data, team));
                         [inner, beside].map(|run| run.expect("a valid run") == alone)
                     });

@@ -1,4 +1,4 @@
-//! Measured choices, and what is remembered of them: nothing that a file holds, or that happens to it, breaks a plan.
+//! Measured choices and stored times. Nothing in a wisdom file, and nothing that happens to it, may break a plan.
 
 mod common;
 
@@ -24,7 +24,7 @@ fn plan(problem: &ConvProblem, options: &PlanOptions, wisdom: &Wisdom) -> ConvPl
     ConvPlan::with_wisdom(&desc, Weights::filter(&data.filter), options, wisdom).expect("it can be planned")
 }
 
-/// Wisdom of one problem, and its text.
+/// A `Wisdom` that knows one problem, and its text.
 fn gained() -> (Wisdom, String) {
     let wisdom = Wisdom::new();
     plan(&problem(), &options(), &wisdom);
@@ -44,7 +44,7 @@ fn the_fastest_is_chosen_and_remembered() {
     assert_eq!(choice.candidate().and_then(|c| c.measured), Some(timed[0]));
     let slower = choice.rejected.iter().filter(|(_, why)| *why == Rejection::Measured).count();
     assert_eq!(slower, timed.len() - 1, "{}", first.explain());
-    // The same times again, so the same choice, however often.
+    // The stored times lead to the same choice every time.
     for _ in 0..3 {
         assert_eq!(&plan(&problem(), &options(), &wisdom).explain().choice, choice);
     }
@@ -135,7 +135,7 @@ fn what_cannot_be_trusted_is_ignored_with_a_reason() {
         assert!(loaded.ignored.iter().any(|why| why.contains(reason)), "{reason}: {:?}", loaded.ignored);
         plan(&problem(), &options(), &loaded.wisdom);
     }
-    // A great many reasons are not all given.
+    // The number of reported reasons is limited.
     let many = format!("kernels wisdom 2\n{}", "?\n".repeat(10_000));
     assert!(Wisdom::parse(many.as_bytes()).ignored.len() < 50);
 }
@@ -144,7 +144,7 @@ fn what_cannot_be_trusted_is_ignored_with_a_reason() {
 fn times_of_what_must_not_be_chosen_are_taken_anew() {
     let (_, text) = gained();
     let times = text.trim_end().rsplit('\t').next().expect("times");
-    // The first cannot do the problem; the second can, and is not accurate enough.
+    // The first algorithm cannot do the problem; the second can, but is not accurate enough.
     for wrong in ["pointwise=1", "winograd_6x6=1", "pointwise=1,direct=2"] {
         let loaded = Wisdom::parse(text.replace(times, wrong).as_bytes());
         assert_eq!((loaded.wisdom.len(), loaded.ignored.len()), (1, 0));
@@ -161,7 +161,7 @@ fn any_bytes_are_survived() {
     let bytes = text.as_bytes();
     for end in 0..bytes.len() {
         let loaded = Wisdom::parse(&bytes[..end]);
-        // The first line alone is wisdom of nothing.
+        // The first line alone is a valid, empty `Wisdom`.
         let is_whole = end == "kernels wisdom 2\n".len();
         assert!(loaded.wisdom.is_empty() && loaded.ignored.is_empty() == is_whole, "cut off at {end}");
     }
@@ -173,7 +173,7 @@ fn any_bytes_are_survived() {
             let at = next() % broken.len();
             broken[at] = next() as u8;
         }
-        // Whatever is left of it, text of it leads back.
+        // Whatever was kept must survive another round trip.
         let left = Wisdom::parse(&broken).wisdom;
         let again = Wisdom::parse(left.to_string().as_bytes());
         assert!(again.ignored.is_empty() && again.wisdom.len() == left.len());
@@ -206,18 +206,18 @@ fn a_directory_that_cannot_be_written_costs_nothing_else() {
     let (wisdom, text) = gained();
     assert!(wisdom.save("/proc/wisdom").is_err());
     assert!(wisdom.save("/no/such/directory/wisdom").is_err());
-    // A directory is in the place of the file.
+    // The path is a directory.
     let folder = tempfile::tempdir().expect("a directory");
     assert!(wisdom.save(folder.path()).is_err());
     assert_eq!(wisdom.to_string(), text);
 }
 
-/// What a process of its own does in the tests below: writes again and again, or once if it is told how that ends.
+/// The work of the child processes in the tests below. It saves repeatedly, or once if told what to expect.
 #[test]
 fn child() {
     let Some(path) = std::env::var_os("WISDOM_CHILD") else { return };
     let (wisdom, _) = gained();
-    // A file long enough that writing it takes its time.
+    // Enough entries that saving takes a while.
     for out_channels in 1..=40 {
         plan(&ConvProblem { out_channels, input: Shape4::new(1, 4, 6, 6), ..problem() }, &options(), &wisdom);
     }
@@ -237,14 +237,14 @@ fn command(path: &Path) -> Command {
     command
 }
 
-/// Whether this program can be started as another process. Under an emulator the system cannot start it; natively it can.
+/// Whether this program can start itself as another process. Under an emulator it cannot; natively it can.
 fn starts_itself() -> bool {
     let started = command(Path::new("")).args(["--list"]).status();
     assert!(started.is_ok() || cfg!(not(target_arch = "x86_64")), "{started:?}");
     started.is_ok()
 }
 
-/// The same through a shell, which is a native program under an emulator too, and cannot start this one there.
+/// Whether a shell can start this program. Under an emulator the shell is a native program and cannot.
 #[cfg(unix)]
 fn starts_from_a_shell() -> bool {
     let exe = std::env::current_exe().expect("this program");
@@ -277,7 +277,7 @@ fn processes_that_are_killed_while_they_write_leave_a_whole_file() {
     }
 }
 
-/// A file that is new may be read by whom the umask lets, as any other; one that was there keeps its mode.
+/// A new file gets the mode that the umask allows; an existing file keeps its mode.
 #[cfg(unix)]
 #[test]
 fn a_file_has_the_mode_that_the_umask_leaves_or_the_one_that_it_had() {
@@ -310,7 +310,7 @@ fn a_file_has_the_mode_that_the_umask_leaves_or_the_one_that_it_had() {
     }
 }
 
-/// No room: the system refuses to let the file grow. An emulator of another architecture does not pass that on.
+/// A full disk, simulated by a limit on file size. An emulator of another architecture does not pass the limit on.
 #[cfg(all(unix, target_arch = "x86_64"))]
 #[test]
 fn a_full_disk_leaves_the_old_file() {

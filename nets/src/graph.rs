@@ -1,4 +1,4 @@
-//! [`Graph`]: named layers, each reading earlier ones, with every shape inferred and checked while it is built.
+//! [`Graph`]: named layers that read earlier layers. Every shape is inferred and checked while the graph is built.
 
 use crate::error::{LayerError, NetError};
 use crate::layer::{Layer, Param};
@@ -6,34 +6,35 @@ use crate::shape::Shape;
 use kernels::Activation;
 use std::collections::HashSet;
 
-/// A node of the graph that returned it.
+/// Identifies a node of the graph that returned it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(usize);
 
 impl NodeId {
-    /// The image that comes in.
+    /// The node of the input image.
     pub(crate) const INPUT: Self = Self(0);
 
-    /// Its place in [`Graph::nodes`].
+    /// The index of the node in [`Graph::nodes`].
     pub const fn index(self) -> usize {
         self.0
     }
 }
 
-/// A layer in its place.
+/// A layer in a graph.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Node {
-    /// Unique in the graph; its tensors are `name.weight`, `name.bias`.
+    /// The name, unique in the graph. The tensors of the node are `name.weight`, `name.bias` and so on.
     pub name: String,
-    /// What it computes.
+    /// The operation.
     pub layer: Layer,
-    /// What it reads: nodes before it.
+    /// The nodes that it reads, all of them earlier in the graph.
     pub inputs: Vec<NodeId>,
-    /// The shape that comes out.
+    /// The shape of its output, for one image.
     pub output: Shape,
 }
 
-/// A checked network: acyclic, in an order in which it can be run, all shapes known but behind a [`Layer::Unknown`].
+/// A checked network. It is acyclic, its nodes are in an executable order, and every shape is known except
+/// behind a [`Layer::Unknown`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Graph {
     name: String,
@@ -48,17 +49,17 @@ impl Graph {
         &self.name
     }
 
-    /// Every node; the first is the input, and each reads earlier ones only.
+    /// All nodes. The first one is the input, and every node reads only earlier ones.
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
     }
 
-    /// Every node with its number.
+    /// All nodes with their ids.
     pub fn ids(&self) -> impl Iterator<Item = (NodeId, &Node)> {
         self.nodes.iter().enumerate().map(|(index, node)| (NodeId(index), node))
     }
 
-    /// The node of that number.
+    /// The node with this id.
     pub fn node(&self, id: NodeId) -> &Node {
         &self.nodes[id.0]
     }
@@ -68,18 +69,18 @@ impl Graph {
         self.nodes[0].output
     }
 
-    /// The node whose output is the network's: the last one, if not said otherwise.
+    /// The node whose output is the output of the network. It defaults to the last node.
     pub fn output_id(&self) -> NodeId {
         self.output
     }
 
-    /// The shape of the output for one image.
+    /// The shape of the output, for one image.
     pub fn output(&self) -> Shape {
         self.node(self.output_id()).output
     }
 
-    /// The only number of images that it can be run on, if its layers differ with that number: a model that mixes its
-    /// images, imported for so many.
+    /// The only batch size that the network supports, or `None` if it supports every batch size. It is set for
+    /// imported models whose layers depend on the batch size, because they mix the images of a batch.
     pub fn batch(&self) -> Option<usize> {
         self.batch
     }
@@ -89,7 +90,7 @@ impl Graph {
         node.inputs.iter().map(|&id| self.node(id).output).collect()
     }
 
-    /// For each node, those that read it.
+    /// The nodes that read each node.
     pub fn consumers(&self) -> Vec<Vec<NodeId>> {
         let mut consumers = vec![Vec::new(); self.nodes.len()];
         for (id, node) in self.ids() {
@@ -100,7 +101,7 @@ impl Graph {
         consumers
     }
 
-    /// Every trained tensor with its full name, in the order of the layers.
+    /// All parameter tensors with their full names, in the order of the layers.
     pub fn params(&self) -> impl Iterator<Item = (String, Param)> {
         self.nodes.iter().flat_map(|node| {
             let params = node.layer.params(&self.input_shapes(node));
@@ -109,15 +110,17 @@ impl Graph {
     }
 }
 
-/// Builds a [`Graph`] layer by layer. The first mistake is kept and comes out of [`build`](Self::build), so that the
-/// code of a network reads like the table of its paper.
+/// Builds a [`Graph`] layer by layer.
+///
+/// Methods do not return errors, so that the code of a network reads like the table of its paper.
+/// [`build`](Self::build) reports the first mistake.
 #[derive(Debug)]
 #[must_use = "call build()"]
 pub struct GraphBuilder {
     name: String,
     nodes: Vec<Node>,
     names: HashSet<String>,
-    /// What the next layer reads.
+    /// The node that the next layer reads.
     current: NodeId,
     output: Option<NodeId>,
     batch: Option<usize>,
@@ -125,12 +128,12 @@ pub struct GraphBuilder {
 }
 
 impl GraphBuilder {
-    /// A graph whose input, the node `input`, is one image of `input`.
+    /// Starts a graph with one input node called `input`, for one image of shape `input`.
     pub fn new(name: &str, input: Shape) -> Self {
         Self::with_input(name, "input", input)
     }
 
-    /// The same with another name for the node of the input.
+    /// Starts a graph with one input node called `input_name`, for one image of shape `input`.
     pub fn with_input(name: &str, input_name: &str, input: Shape) -> Self {
         let (name, nodes, names) = (name.to_owned(), Vec::new(), HashSet::new());
         let current = NodeId::INPUT;
@@ -140,40 +143,40 @@ impl GraphBuilder {
         builder
     }
 
-    /// Makes `node` the output of the network instead of the layer added last.
+    /// Makes `node` the output of the network, instead of the last layer.
     pub fn output(&mut self, node: NodeId) {
         self.output = Some(node);
     }
 
-    /// Makes the network one of exactly `batch` images: [`Graph::batch`].
+    /// Restricts the network to exactly `batch` images; see [`Graph::batch`].
     pub fn batch(&mut self, batch: usize) {
         self.batch = Some(batch);
     }
 
-    /// The shape that comes out of a node so far.
+    /// The shape of the output of a node.
     pub fn shape(&self, node: NodeId) -> Shape {
         self.nodes[node.0].output
     }
 
-    /// The node that the next layer reads: the one added last, or the one given to [`at`](Self::at).
+    /// The node that the next layer reads: the last one added, or the one passed to [`at`](Self::at).
     pub fn last(&self) -> NodeId {
         self.current
     }
 
-    /// Lets the next layer read `node`: where a branch begins.
+    /// Makes the next layer read `node`, to start a branch.
     pub fn at(&mut self, node: NodeId) -> &mut Self {
         self.current = node;
         self
     }
 
-    /// Adds a layer that reads the one before.
+    /// Adds a layer that reads the previous one.
     pub fn then(&mut self, name: &str, layer: impl Into<Layer>) -> &mut Self {
         let last = self.last();
         self.add(name, layer, &[last]);
         self
     }
 
-    /// Adds an activation that reads the layer before, under the name `layer.activation`.
+    /// Adds an activation that reads the previous layer. Its name is `layer.activation`.
     pub fn act(&mut self, activation: Activation) -> &mut Self {
         let name = format!("{}.{}", self.nodes[self.last().0].name, activation.name());
         self.then(&name, activation)
@@ -185,7 +188,7 @@ impl GraphBuilder {
         let output = match self.check(name, &layer, inputs) {
             Ok(output) => output,
             Err(problem) => {
-                // Later layers would only complain about this one.
+                // Errors of later layers would only be consequences of this one.
                 self.first_error.get_or_insert_with(|| NetError::layer(name, problem));
                 Shape::vector(1)
             }
@@ -214,7 +217,7 @@ impl GraphBuilder {
         layer.output(&shapes)
     }
 
-    /// The graph; the layer added last is its output, or the one named by [`output`](Self::output).
+    /// Returns the graph. Its output is the last layer added, or the node passed to [`output`](Self::output).
     ///
     /// # Errors
     /// The first mistake, with the name of its layer.

@@ -1,12 +1,13 @@
-//! Reference networks on [`kernels`]: a graph with exact counts, a forward pass, weights, and a zoo.
+//! Reference networks on [`kernels`]: graphs with exact operation counts, weights, forward passes, and a zoo
+//! of networks.
 //!
-//! | step | module |
+//! | step | API |
 //! |---|---|
-//! | say what the network is | [`GraphBuilder`], [`Layer`], or by name: [`zoo`] |
-//! | count it | [`count`] |
-//! | give it weights | [`WeightSet`]: seeded, or from safetensors |
-//! | compile it once, run it often, from many threads | [`CompiledNet`], each run with its [`Memory`] |
-//! | the same from one place | [`Net`] |
+//! | describe a network | [`GraphBuilder`] and [`Layer`], or by name from the [`zoo`] |
+//! | count parameters and operations | [`count`] |
+//! | load or generate weights | [`WeightSet`]: from safetensors, or seeded |
+//! | compile once, run many times, also concurrently | [`CompiledNet`], with one [`Memory`] per run |
+//! | compile and run with one object | [`Net`] |
 //!
 //! ```
 //! use kernels::Threads;

@@ -1,4 +1,4 @@
-//! `nets`: reference networks on fast CPU convolutions, from the command line.
+//! `nets`: the command-line program for reference networks on fast CPU convolutions.
 #![forbid(unsafe_code)]
 
 mod cli;
@@ -9,7 +9,7 @@ use std::ffi::OsString;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
-/// What the program exits with when it was asked for something that cannot be done.
+/// Exit code for every failure.
 const FAILURE: u8 = 2;
 
 fn main() -> ExitCode {
@@ -19,13 +19,13 @@ fn main() -> ExitCode {
             Ok(text) => print(&text),
             Err(error) => fail(&format!("error: {error:#}")),
         },
-        // `--help` and `--version` come this way too.
+        // `clap` also returns `--help` and `--version` as errors.
         Err(error) if !error.use_stderr() => print(&error.render().to_string()),
         Err(error) => fail(&one_line(&error.render().to_string())),
     }
 }
 
-/// Writes everything at once. A reader that has seen enough (`| head -1`) is no error.
+/// Prints everything with one write. A closed pipe (`| head -1`) is not an error.
 fn print(text: &str) -> ExitCode {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
@@ -37,12 +37,12 @@ fn print(text: &str) -> ExitCode {
 }
 
 fn fail(line: &str) -> ExitCode {
-    // If even standard error is closed there is nobody left to tell.
+    // If standard error is closed too, there is nowhere left to report to.
     let _ = writeln!(io::stderr(), "{line}");
     ExitCode::from(FAILURE)
 }
 
-/// What `clap` says on several lines, on one.
+/// Joins the several lines of a `clap` error into one.
 fn one_line(message: &str) -> String {
     let lines = message.lines().map(str::trim).take_while(|line| !line.starts_with("For more information"));
     let lines = lines.filter(|line| !line.is_empty());

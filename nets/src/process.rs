@@ -1,7 +1,7 @@
-//! What the system says of a process.
+//! Memory statistics of a process.
 
-/// Bytes of memory that a process, by its number or `self`, has had at once so far: code, packed weights, activations and
-/// all that was needed for a while. `None` where the system does not say as Linux does.
+/// Peak resident memory of a process in bytes, including code, packed weights, activations and temporary
+/// allocations. `process` is a process id or `self`. Returns `None` on systems without Linux's `/proc`.
 pub fn peak_bytes(process: &str) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

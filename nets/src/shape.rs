@@ -1,32 +1,32 @@
-//! [`Shape`]: what flows along an edge of a graph, for one image.
+//! [`Shape`]: the shape of one image's activations on an edge of the graph.
 
 use kernels::{ConvError, Layout, Shape4};
 use std::fmt;
 
-/// Extents of the activations of one image; the batch is added when a graph is run.
+/// Extents of the activations of one image. The batch size is added when a graph runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Shape {
     /// Feature maps.
     Map {
-        /// Channels.
+        /// Number of channels.
         c: usize,
-        /// Rows.
+        /// Number of rows.
         h: usize,
-        /// Columns.
+        /// Number of columns.
         w: usize,
     },
-    /// A flat vector, as fully connected layers take and give.
+    /// A flat vector, the input and output of fully connected layers.
     Vector {
-        /// Elements.
+        /// Number of elements.
         len: usize,
     },
-    /// Not known: what comes out of an operator that this library does not know. Such a graph can be counted, as far as
-    /// its layers are known, but not run.
+    /// The unknown output of an operator that this library does not know. The known layers of such a graph
+    /// can be counted, but the graph cannot run.
     Unknown,
 }
 
 impl Shape {
-    /// `c` feature maps of `h` by `w`.
+    /// `c` feature maps of `h` by `w` elements.
     pub const fn map(c: usize, h: usize, w: usize) -> Self {
         Self::Map { c, h, w }
     }
@@ -36,7 +36,7 @@ impl Shape {
         Self::Vector { len }
     }
 
-    /// Channels of a map, elements of a vector: what a bias or a slope has one number for.
+    /// Channels of a map, or elements of a vector. Biases and slopes have one element for each of them.
     pub const fn channels(self) -> usize {
         match self {
             Self::Map { c, .. } => c,
@@ -45,7 +45,7 @@ impl Shape {
         }
     }
 
-    /// The extents: three of a map, one of a vector, none of a shape that is not known.
+    /// The extents: three for a map, one for a vector, none for an unknown shape.
     pub fn dims(self) -> Vec<usize> {
         match self {
             Self::Map { c, h, w } => vec![c, h, w],
@@ -54,7 +54,8 @@ impl Shape {
         }
     }
 
-    /// `batch` of these as the kernels see them; a vector is an image of one pixel, a shape that is not known is empty.
+    /// The shape of `batch` images for the kernels. A vector becomes an image of one pixel, an unknown shape
+    /// becomes empty.
     pub const fn batched(self, batch: usize) -> Shape4 {
         match self {
             Self::Map { c, h, w } => Shape4::new(batch, c, h, w),
@@ -63,10 +64,10 @@ impl Shape {
         }
     }
 
-    /// Elements of one image.
+    /// Elements per image.
     ///
     /// # Errors
-    /// [`ConvError::SizeOverflow`] if they cannot be addressed.
+    /// [`ConvError::SizeOverflow`] if the elements exceed the address space.
     pub fn len(self) -> Result<usize, ConvError> {
         self.batched(1).len(Layout::Nchw)
     }
@@ -77,7 +78,7 @@ impl Shape {
     }
 }
 
-/// A map of the kernels' extents, the batch left out.
+/// A map with the extents of one image of `shape`.
 impl From<Shape4> for Shape {
     fn from(shape: Shape4) -> Self {
         Self::map(shape.c, shape.h, shape.w)
@@ -85,7 +86,7 @@ impl From<Shape4> for Shape {
 }
 
 impl fmt::Display for Shape {
-    /// `6x28x28`, `84` or `?`.
+    /// Writes, for example, `6x28x28`, `84` or `?`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Map { c, h, w } => write!(f, "{c}x{h}x{w}"),

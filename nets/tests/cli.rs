@@ -1,4 +1,4 @@
-//! The program as its users meet it: output, exit codes, and one line for every mistake.
+//! The program through its command line: output, exit codes, and one line for every error.
 
 mod program;
 
@@ -57,7 +57,7 @@ fn demo_on_every_isa_reads_the_same() {
 fn demo_writes_logits() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("logits.safetensors");
-    // 7 does not divide 1,000: the last batch is not full.
+    // 7 does not divide 1,000, so the last batch is not full.
     success(&["demo", "--logits", path.to_str().unwrap(), "--batch", "7"]);
     let bytes = std::fs::read(&path).unwrap();
     let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
@@ -135,7 +135,7 @@ fn bad_arguments_are_one_clear_line() {
     fails_with(&["demo", "--batch", "0"], "1..=1000");
     fails_with(&["demo", "--format", "xml"], "json");
     let missing = if cfg!(target_arch = "x86_64") { "neon" } else { "avx2fma" };
-    fails_with(&["demo", "--isa", missing], "expected one that this machine has");
+    fails_with(&["demo", "--isa", missing], "expected one that this machine supports");
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn conv_refuses_what_cannot_be() {
         fails_with(&[&start[..], more].concat(), part);
     };
     conv("1x3x8x8", "4", "3", &["--stride", "0"], "stride.h: expected at least 1, got 0");
-    conv("1x3x8x8", "4", "9", &[], "the dilated kernel is 9x9, the padded input only 8x8");
+    conv("1x3x8x8", "4", "9", &[], "the dilated kernel is 9x9, the padded input is only 8x8");
     conv("1x3x8x8", "4", "3", &["--dilation", "4"], "the dilated kernel is 9x9");
     conv(
         "1x3x8x8",
@@ -181,7 +181,7 @@ fn conv_refuses_what_cannot_be() {
     conv("1x3x8x8", "4", "3", &["--force", "pointwise"], "algorithm pointwise cannot do this convolution");
 }
 
-/// A terabyte here, a terabyte there: refused before anything of that size is allocated.
+/// Terabytes must be rejected before anything of that size is allocated.
 #[test]
 fn conv_refuses_what_is_absurd() {
     const HUGE: &str = "1099511627776";
@@ -198,7 +198,7 @@ fn conv_refuses_what_is_absurd() {
         failure(&["conv", "--input", &format!("1x{side}x8x8"), "--out", "4", "--kernel", "3"]);
     }
     fails_with(&["conv", "--input", &image(HUGE), "--out", "1", "--kernel", "1"], "at most 4.0 GiB");
-    // A large stride is no large problem.
+    // A large stride makes the problem small.
     success(&["conv", "--input", "1x3x8x8", "--out", "4", "--kernel", "3", "--stride", HUGE]);
 }
 

@@ -1,4 +1,4 @@
-//! `nets bench`, `nets explain` and `nets run` on photographs, as their users meet them.
+//! `nets bench`, `nets explain` and `nets run` on photographs, tested through the command line.
 
 mod program;
 
@@ -159,7 +159,7 @@ fn photographs_are_classified() {
     {
         assert!(text.contains(part), "no `{part}` in:\n{text}");
     }
-    // One image alone gets the same numbers.
+    // A single image leads to the same numbers.
     let alone = json(&["run", "resnet20-cifar", "--seed", "3", "--image", &b, "--format", "json"]);
     assert_eq!(alone["images"][0]["top"][0]["class"], images[1]["top"][0]["class"]);
 
@@ -175,7 +175,7 @@ fn photographs_are_classified() {
     run(&["inception", "--seed", "1", "--image", &a], "expected a network that reads 3 colours");
 }
 
-/// The recipe on pictures whose result is known.
+/// The preprocessing of pictures with known results.
 #[test]
 fn photographs_are_prepared_as_documented() {
     use nets::photo::{Recipe, from_bytes};
@@ -197,7 +197,7 @@ fn photographs_are_prepared_as_documented() {
         let (value, (mean, std)) = value;
         assert!(plane.iter().all(|x| (x - (value - mean) / std).abs() < 1e-5));
     }
-    // Nothing is resized: the middle is the middle, rows are rows.
+    // Without resizing, the crop is centred and rows stay rows.
     let recipe = Recipe { resize: 6, crop: kernels::Size2::new(4, 2), mean: [0.0; 3], std: [1.0; 3] };
     let ramp = image::RgbImage::from_fn(8, 6, |x, y| image::Rgb([(10 * x) as u8, (10 * y) as u8, 0]));
     let planes = from_bytes(&encode(ramp), "ramp", &recipe).unwrap();

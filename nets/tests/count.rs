@@ -1,4 +1,4 @@
-//! Counting: the examples of the notes, what other tools print, memory, receptive fields, overflows.
+//! Counts: worked examples, the output of other tools, memory, receptive fields, and overflows.
 
 use kernels::{Activation, Pad2, Size2};
 use nets::{
@@ -17,7 +17,7 @@ fn cost(name: &str, convention: Convention) -> u64 {
     convention.costs(&graph, &count).unwrap().iter().sum()
 }
 
-/// 5x5 on 28x28x192 to 32 channels, without and with a bottleneck of 16 channels.
+/// 5x5 kernels on 192 maps of 28x28 to 32 channels, without and with a bottleneck of 16 channels.
 #[test]
 fn a_bottleneck_makes_5x5_ten_times_cheaper() {
     let input = Shape::map(192, 28, 28);
@@ -33,7 +33,7 @@ fn a_bottleneck_makes_5x5_ten_times_cheaper() {
     assert_eq!(count.macs, 12_443_648);
 }
 
-/// The same numbers in the modules of the zoo.
+/// The same counts in the modules of the zoo.
 #[test]
 fn inception_modules() {
     let macs = |name, layer| {
@@ -47,8 +47,9 @@ fn inception_modules() {
     assert_eq!(network("inception").0.output(), Shape::map(256, 28, 28));
 }
 
-/// What the tools print for torchvision's models on one image of 224x224: fvcore 0.1.5.post20221221, PyTorch 2.15.0
-/// (torch.utils.flop_counter, halved), ptflops 0.7.5 with both backends, thop 0.1.1.post2209072238.
+/// The counts of the tools for torchvision's models on one image of 224x224: fvcore 0.1.5.post20221221,
+/// PyTorch 2.15.0 (torch.utils.flop_counter, halved), ptflops 0.7.5 with both backends, thop
+/// 0.1.1.post2209072238.
 #[test]
 fn conventions_reproduce_the_tools() {
     use Convention::{Fvcore, Ptflops, PtflopsAten, Thop, Torchvision};
@@ -62,7 +63,7 @@ fn conventions_reproduce_the_tools() {
         let ours = [Fvcore, Torchvision, Ptflops, PtflopsAten, Thop].map(|convention| cost(name, convention));
         assert_eq!(ours, figures, "{name}");
     }
-    // torchvision calls the function relu there, not the module: ptflops counts its 3,226,160 elements once.
+    // torchvision calls relu as a function there, not as a module, so ptflops counts its 3,226,160 elements once.
     let name = "googlenet-torchvision";
     let ours = [Fvcore, Torchvision, PtflopsAten, Thop].map(|convention| cost(name, convention));
     assert_eq!(ours, [1_504_878_688, 1_498_376_192, 1_498_377_192, 1_511_332_032]);
@@ -94,7 +95,7 @@ fn our_own_conventions() {
 
 #[test]
 fn memory_is_that_of_the_widest_moment() {
-    // A block with a shortcut: input, the first result, the second and the shortcut at once.
+    // A block with a shortcut: the input, both results and the shortcut are live at the same time.
     let mut net = GraphBuilder::new("test", Shape::map(1, 10, 10));
     let input = net.last();
     net.then("a", Conv::new(2, 3).pad(1)); // 200
@@ -109,7 +110,7 @@ fn memory_is_that_of_the_widest_moment() {
     assert_eq!(count.peak_activation_bytes, 1600);
     assert_eq!(count.activation_bytes, 4 * (100 + 200 + 100 + 100 + 7));
     assert_eq!(count_batch(&graph, 3).unwrap().peak_activation_bytes, 4800);
-    // VGG-16: the two widest maps of the first stage.
+    // VGG-16: the two largest maps of the first stage.
     assert_eq!(network("vgg16").1.peak_activation_bytes, 4 * 2 * 64 * 224 * 224);
     assert_eq!(network("vgg16").1.weight_bytes(), 4 * 138_357_544);
 }
@@ -178,7 +179,7 @@ fn absurd_batches_are_errors() {
     }
 }
 
-/// Every figure either agrees after rounding or has a reason.
+/// Every cited figure either agrees after rounding or has a reason.
 #[test]
 fn every_difference_has_a_reason() {
     for entry in zoo::ALL {
@@ -198,7 +199,7 @@ fn every_difference_has_a_reason() {
     }
 }
 
-/// `resnet152` has to be counted in 20 ms; building and counting its graph is what that time goes to.
+/// Counting `resnet152` must take at most 20 ms; building and counting its graph takes most of the time.
 #[test]
 fn counting_is_fast() {
     let start = std::time::Instant::now();

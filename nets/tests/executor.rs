@@ -1,4 +1,5 @@
-//! The compiled network computes what its layers compute one by one, however it is laid out, merged, cut and shared.
+//! A compiled network computes what its layers compute one by one, independent of layouts, merging, shared
+//! memory and threads.
 
 mod common;
 
@@ -20,11 +21,11 @@ fn run(graph: &Graph, weights: &WeightSet, options: &NetOptions, input: &[f32]) 
     Net::new(graph, weights, options).unwrap().run(input, Threads::Seq).unwrap().to_vec()
 }
 
-/// Relative L2 of a whole network, and what it may be.
+/// The relative L2 error of a whole network, and its bound.
 const BOUNDS: [(Numerics, f64); 3] =
     [(Numerics::Strict, 1e-5), (Numerics::Default, 1e-5), (Numerics::Fast, 3e-5)];
 
-/// Extents at which the networks for ImageNet are tested, where they take any: the same layers in less time.
+/// Smaller input extents for testing ImageNet networks that accept them: the same layers in less time.
 const SMALL: Shape = Shape::map(3, 96, 112);
 
 fn check_network(name: &str) {
@@ -33,7 +34,7 @@ fn check_network(name: &str) {
     check_graph(&entry.graph_for(if any { SMALL } else { entry.input }).unwrap());
 }
 
-/// Two images, by 1, 2 and 3 threads.
+/// Checks a graph on two images, with 1, 2 and 3 threads.
 fn check_graph(graph: &Graph) {
     let name = graph.name();
     let weights = common::weights(graph);
@@ -48,7 +49,8 @@ fn check_graph(graph: &Graph) {
         let got = net.run(&input, Threads::Seq).unwrap().to_vec();
         let error = relative_l2(&got, &expected);
         assert!(error <= bound, "{name}, {numerics:?}: {error:e}");
-        // Algorithms are cut among threads each in its own way; the rest of the network is the same for all numerics.
+        // Each algorithm is split among threads in its own way. The rest of the network is the same for all
+        // numerics, so only one of them is tested with two threads.
         let counts = if numerics == Numerics::Strict { &[2, 3][..] } else { &[3] };
         for &threads in counts {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
@@ -58,14 +60,14 @@ fn check_graph(graph: &Graph) {
         if numerics == Numerics::Fast {
             continue;
         }
-        // Alone, the branches are merged otherwise.
+        // Without the rest of the network, the branches are merged differently.
         let first = run(graph, &weights, &options, &input[..half]);
         let error = relative_l2(&first, &expected[..first.len()]);
         assert!(error <= bound, "{name} alone, {numerics:?}: {error:e}");
     }
 }
 
-/// Minutes: `cargo test --release -p nets --test executor -- --ignored`.
+/// Takes minutes. Run it with `cargo test --release -p nets --test executor -- --ignored`.
 #[test]
 #[ignore = "takes minutes"]
 fn every_network_at_the_extents_that_it_is_published_for() {
@@ -132,7 +134,7 @@ fn ops(graph: &Graph, options: &NetOptions) -> Vec<String> {
     net.steps().map(|step| step.op).collect()
 }
 
-/// `(reorders, copies)` of a network of the zoo.
+/// The number of reorders and copies in a network of the zoo.
 fn moves(name: &str, batch: usize) -> (usize, usize) {
     let graph = zoo::find(name).unwrap().graph().unwrap();
     let ops = ops(&graph, &NetOptions::default().batch(batch));
@@ -149,7 +151,7 @@ fn nothing_is_copied_or_reordered_between_layers() {
             assert_eq!(moves(name, batch), (0, 0), "{name}");
         }
     }
-    // Only at the edges: the input has 192 channels, the output is a map.
+    // Only at the edges: the input has 192 channels, and the output is a map.
     assert_eq!(moves("inception", 1), (2, 0));
     assert_eq!(moves("lenet5", 1), (0, 0));
 }
@@ -167,13 +169,13 @@ fn branches_of_an_inception_module_are_merged() {
         assert_eq!((params, macs), (net.count().params, net.count().macs));
         names
     };
-    // With one image the 1x1 path is beside the others, though it is a part of the result.
+    // With one image, the 1x1 path is next to the others, although it is a part of the result.
     assert_eq!(merged(1), ["inception_3a/3x3_reduce + inception_3a/5x5_reduce + inception_3a/1x1"]);
     assert_eq!(merged(2), ["inception_3a/3x3_reduce + inception_3a/5x5_reduce"]);
 }
 
-/// Concatenations of whatever there is: parts twice, nested, of the input, ragged, with empty lanes; branches that could
-/// be merged and such that could not.
+/// Concatenations of all kinds: repeated parts, nested ones, parts of the input, ragged channels, empty
+/// lanes. Some branches can be merged and some cannot.
 #[test]
 fn odd_concatenations() {
     let mut graphs = Vec::new();
@@ -207,7 +209,7 @@ fn odd_concatenations() {
     }
 }
 
-/// Everything that an inception module, a dense block and a squeeze-and-excitation block do with memory.
+/// The memory patterns of inception modules, dense blocks and squeeze-and-excitation blocks.
 #[test]
 fn blocks_of_other_networks() {
     let mut net = GraphBuilder::new("dense", Shape::map(3, 9, 9));
@@ -277,7 +279,7 @@ fn many_memories_run_one_network_at_once() {
     let inputs: Vec<Vec<f32>> = (0..4).map(|seed| common::noise(net.input_len(), seed)).collect();
     let run = |input: &[f32]| {
         let (mut memory, mut output) = (net.memory().unwrap(), vec![f32::NAN; net.output_len()]);
-        // A second time: what is left of the first run changes nothing.
+        // A second run must not depend on the state that the first one left.
         for _ in 0..2 {
             net.run(input, &mut output, &mut memory, Threads::Seq).unwrap();
         }
@@ -311,7 +313,7 @@ fn wrong_lengths_are_errors() {
     assert_eq!(message, "output: expected 10 elements (1 x 10), got 9");
     let message = run(&input, &mut output, &mut small.memory().unwrap());
     assert!(message.starts_with("memory: expected at least "), "{message}");
-    // More than enough is no mistake.
+    // Memory that is larger than necessary is accepted.
     small.run(&input[..1024], &mut output, &mut memory, Threads::Seq).unwrap();
 
     let graph = zoo::lenet5().unwrap();
@@ -325,11 +327,11 @@ fn activations_share_one_arena() {
     let graph = zoo::find("resnet50").unwrap().graph().unwrap();
     let net = CompiledNet::new(&graph, &common::weights(&graph), &NetOptions::default()).unwrap();
     let (bytes, peak) = (net.memory().unwrap().activation_bytes() as u64, net.count().peak_activation_bytes);
-    // The peak counts input and output too, and knows no fusion.
+    // The peak includes input and output, and ignores fusion.
     assert!(bytes <= peak, "{bytes} of {peak}");
 }
 
-/// Waking threads up takes longer than LeNet-5 for one image.
+/// Waking threads takes longer than running LeNet-5 on one image.
 #[test]
 fn a_pool_is_entered_only_if_that_is_worth_it() {
     let graph = zoo::lenet5().unwrap();

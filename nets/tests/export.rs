@@ -1,5 +1,5 @@
-//! Networks as ONNX files, read again by this library's own import. What other engines make of the files is compared by
-//! `netbench --peers`.
+//! Exports networks as ONNX and imports them again with this library. `netbench --peers` compares the results
+//! of other engines.
 
 mod common;
 
@@ -11,7 +11,7 @@ use nets::{
     NetOptions, Norm, Pool, SeededWeights, Shape, WeightSet, WeightSource, count, zoo,
 };
 
-/// Exported and imported.
+/// Exports and imports a network.
 fn again(graph: &Graph, weights: &dyn WeightSource, batch: usize) -> onnx::Imported {
     let bytes = export::to_bytes(graph, weights, batch).unwrap();
     let model = onnx::load_bytes(&bytes, graph.name(), &ImportOptions::default().strict(true)).unwrap();
@@ -42,7 +42,7 @@ fn every_network_that_is_exported_counts_the_same() {
     let mut refused = Vec::new();
     for entry in zoo::ALL {
         let graph = entry.graph().unwrap();
-        // Small inputs of large networks have the same weights: nothing here looks at them.
+        // Networks with smaller inputs have the same weights, which this test does not inspect.
         let weights = SeededWeights::new(&graph, Init::He, 1).unwrap();
         if count(&graph).unwrap().params > 2_000_000 {
             continue;
@@ -106,7 +106,7 @@ fn every_layer_that_has_an_operator_computes_the_same() {
     let graph = net.build().unwrap();
     let weights = common::weights(&graph);
     let model = again(&graph, &weights, 2);
-    // Not the same bits: what was one layer may come back as two, which are fused otherwise.
+    // The bits can differ: one layer can return as two, which are fused differently.
     let (before, after) = (outputs(&graph, &weights, 2), outputs(&model.graph, &model.weights, 2));
     assert_eq!(before.len(), 10);
     assert!(before.iter().zip(&after).all(|(a, b)| (a - b).abs() < 1e-5 * b.abs()), "{before:?} {after:?}");
@@ -132,7 +132,7 @@ fn refusals() {
     assert_eq!(refusal(&conv, &weights, 0), "batch: expected at least 1, got 0");
     let nowhere = export::save(&conv, &weights, 1, "no/such/folder.onnx".as_ref()).unwrap_err().to_string();
     assert!(nowhere.starts_with("cannot write no/such/folder.onnx"), "{nowhere}");
-    // Counted, not run: it can be exported all the same.
+    // A network that can be counted but not run can still be exported.
     let deconv = graph(Layer::ConvTranspose(ConvTranspose::new(2, 2, 2)));
     let weights = SeededWeights::new(&deconv, Init::He, 1).unwrap();
     assert_eq!(again(&deconv, &weights, 1).count(1).unwrap().macs, count(&deconv).unwrap().macs);

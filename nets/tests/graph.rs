@@ -1,4 +1,4 @@
-//! Building graphs: layers alone and in branches are right, and every mistake names its layer.
+//! Building graphs: layers alone and in branches are right, and every error names its layer.
 
 mod common;
 
@@ -147,7 +147,7 @@ fn weights_of_another_network_are_an_error() {
     let error = Net::new(&graph(5), &weights, &NetOptions::default()).err().expect("an error").to_string();
     assert!(error.starts_with("layer `fc`: "), "{error}");
     let error = Net::new(&zoo::lenet5().unwrap(), &weights, &NetOptions::default()).err().expect("an error");
-    let expected = "layer `c1`: expected a tensor `c1.weight` of its shape among the weights, got those of network `test`";
+    let expected = "layer `c1`: expected weights with a tensor `c1.weight` of its shape, got the weights of network `test`";
     assert_eq!(error.to_string(), expected);
 }
 

@@ -1,4 +1,5 @@
-//! The files of this crate refer to each other one way, and the check of that sees every reference and no other.
+//! The files of this crate refer to each other in one direction. The check itself finds every reference and
+//! nothing else.
 
 #[path = "../../kernels/tests/common/layers/mod.rs"]
 mod layers;
@@ -16,7 +17,7 @@ fn references_run_one_way() {
     assert!(report.faults.is_empty(), "{report}");
 }
 
-/// What the files of a crate refer to, `from -> to`, and what is wrong with it.
+/// The references between the files of a crate as `from -> to`, and the violations.
 fn crate_of(files: &[(&str, &str)], order: &[&str]) -> (Vec<String>, Vec<String>) {
     let folder = tempfile::tempdir().unwrap();
     for (name, text) in files {
@@ -28,7 +29,7 @@ fn crate_of(files: &[(&str, &str)], order: &[&str]) -> (Vec<String>, Vec<String>
     (report.arrows.iter().map(|(from, to)| format!("{from} -> {to}")).collect(), report.faults)
 }
 
-/// The library `low`, `high` with a child, and one more file.
+/// The references of a file with this text, in a crate with the modules `low`, `high` and a child of `high`.
 fn arrows_of(text: &str) -> Vec<String> {
     let files = [
         ("lib.rs", "mod high; mod it; mod low; pub use low::Low;"),

@@ -1,4 +1,4 @@
-//! Every layer: alone and fused it computes what plain loops compute; shapes, parameters and mistakes are right.
+//! Every layer computes what plain loops compute, alone and fused. Shapes, parameters and errors are right.
 
 mod common;
 
@@ -51,7 +51,7 @@ fn every_layer_alone_agrees_with_plain_loops() {
     for isa in Isa::available() {
         for layer in &layers {
             let mut net = GraphBuilder::new("test", MAP);
-            // Something before it, so that it does not read the caller's memory, and after it, which may be fused.
+            // A layer before it, so that it does not read the caller's memory, and one after it, which can be fused.
             net.then("before", Activation::Tanh).then("it", layer.clone()).act(Activation::Relu);
             common::check(&net.build().unwrap(), &NetOptions::default().isa(isa).batch(2));
         }
@@ -95,7 +95,7 @@ fn branches_meet() {
     }
 }
 
-/// A residual block runs as two steps, one with projection as three, and computes the same.
+/// A residual block runs as two steps, or three with a projection, and computes the same.
 #[test]
 fn convolution_norm_addition_and_activation_are_one_step() {
     for (stride, channels, steps) in [(1, 6, 3), (2, 8, 4)] {
@@ -220,7 +220,7 @@ fn mistakes_name_their_layer() {
     assert!(two(Layer::MatMul).contains("as many columns as the second has rows"));
 }
 
-/// Seeded weights keep every network of the zoo alive: finite outputs that are not all the same.
+/// Seeded weights keep activations alive in every network: outputs are finite and not all equal.
 #[test]
 fn small_networks_of_the_zoo_run() {
     for name in

@@ -6,8 +6,8 @@ use kernels::{Isa, Threads};
 use nets::digits::{Digits, trained_weights};
 use nets::{Init, Net, NetError, NetOptions, Shape, WeightSet, count, zoo};
 
-/// Layer by layer: LeCun et al. 1998, section II.B, gives 156 parameters for C1, 48,120 for C5 and 10,164 for F6. With
-/// every map of C3 connected, (6 * 25 + 1) * 16 = 2,416 for C3; a linear output layer has 84 * 10 + 10.
+/// Layer by layer. LeCun et al. 1998, section II.B, states 156 parameters for C1, 48,120 for C5 and 10,164 for F6.
+/// With every map connected, C3 has (6 * 25 + 1) * 16 = 2,416. A linear output layer has 84 * 10 + 10.
 #[test]
 fn counts_are_the_published_ones() {
     let total = count(&zoo::lenet5().unwrap()).unwrap();

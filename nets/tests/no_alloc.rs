@@ -1,4 +1,4 @@
-//! A forward pass allocates nothing: counted, for networks with every kind of layer, alone and inside a pool.
+//! Counts allocations: a forward pass allocates nothing, for networks with every kind of layer, alone and in a pool.
 
 mod common;
 #[path = "../../kernels/tests/counting/mod.rs"]
@@ -28,7 +28,7 @@ fn graphs() -> Vec<Graph> {
     ]
 }
 
-/// One test only: a second one in this process would allocate while this one counts.
+/// A single test, because another test in this process would allocate during the count.
 fn main() {
     assert!(counted(&mut || drop(std::hint::black_box(vec![1u8; 100]))) > 0, "the counter does not count");
     let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().expect("threads can be started");

@@ -1,11 +1,11 @@
-//! A file that is no ONNX model is called what it looks like, before any detail of its bytes.
+//! A file that is not an ONNX model is described by its apparent type, before any detail of its bytes.
 
 mod program;
 
 use nets::import::onnx::{ImportOptions, load, load_bytes};
 use program::failure;
 
-/// What is said of a file of these bytes.
+/// The error for a file with these bytes.
 fn refusal(bytes: &[u8]) -> String {
     load_bytes(bytes, "it", &ImportOptions::default()).unwrap_err().to_string()
 }
@@ -26,7 +26,7 @@ fn every_kind_of_file_is_called_what_it_looks_like() {
         (b"<?xml version=\"1.0\"?>\n<net name=\"x\">", "XML"),
         (b"\n<!DOCTYPE html>\n<html><body>404</body></html>", "an HTML page"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "a Git LFS pointer"),
-        (b"PK\x03\x04\x14\x00\x00\x00\x08\x00", "a ZIP archive, as PyTorch's"),
+        (b"PK\x03\x04\x14\x00\x00\x00\x08\x00", "a ZIP archive, such as PyTorch's"),
         (b"\x80\x02}q\x00(X\x06\x00\x00\x00weight", "a Python pickle"),
         (b"\x89HDF\r\n\x1a\n\0\0\0\0", "an HDF5 file"),
         (b"\x93NUMPY\x01\x00v\x00{'descr'", "a NumPy array"),
@@ -48,7 +48,7 @@ fn every_kind_of_file_is_called_what_it_looks_like() {
     }
 }
 
-/// What begins as a model does and is damaged is told by the byte, as before.
+/// A damaged model that begins like a model is reported by the position of the byte.
 #[test]
 fn a_damaged_model_is_not_taken_for_something_else() {
     let message = refusal(&[0x08, 0x08, 0x12, 0x07, b'p']);
@@ -71,7 +71,7 @@ fn the_program_says_so_too() {
     assert!(message.contains(": expected an ONNX file, got text (byte "), "{message}");
 }
 
-/// To open a pipe would wait for whoever writes to it.
+/// Opening a pipe would block.
 #[cfg(unix)]
 #[test]
 fn what_is_no_file_is_not_waited_for() {

@@ -1,5 +1,5 @@
-//! Models of `onnx/make.py`: counts and outputs are those of ONNX Runtime, mistakes are named, and no bytes, however
-//! damaged, make the import panic.
+//! Models of `onnx/make.py`: counts and outputs match ONNX Runtime, errors are named, and damaged bytes never
+//! make the import panic.
 
 use kernels::Threads;
 use nets::import::onnx::{ImportOptions, Imported, load, load_bytes};
@@ -7,7 +7,7 @@ use nets::{Layer, Net, NetError, NetOptions, Shape};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// What an output may differ from ONNX Runtime's, in parts of the largest.
+/// Maximum difference from ONNX Runtime's output, as a fraction of its largest element.
 const TOLERANCE: f32 = 1e-5;
 
 #[derive(serde::Deserialize)]
@@ -15,7 +15,7 @@ struct Entry {
     params: u64,
     macs: u64,
     warnings: usize,
-    /// Images of the recorded forward pass; `None` where there is none.
+    /// Batch size of the recorded forward pass; `None` if there is none.
     batch: Option<usize>,
 }
 
@@ -62,7 +62,7 @@ fn every_model_runs_like_onnx_runtime() {
     assert!(ran > 20);
 }
 
-/// The largest difference in parts of the largest output.
+/// The largest difference, as a fraction of the largest output.
 fn forward(name: &str, batch: usize) -> Result<f32, NetError> {
     let model = model(name)?;
     let weights = model.weights.read(&model.graph)?;
@@ -83,7 +83,7 @@ fn bytes_in_memory_are_the_same_model() {
     let file = model("symbolic").unwrap();
     assert_eq!(memory.graph, file.graph);
     assert_eq!(memory.weights.read(&memory.graph).unwrap(), file.weights.read(&file.graph).unwrap());
-    // Its data is nowhere, so it can be counted only.
+    // Its external data is not available, so it can be counted but not run.
     let bytes = std::fs::read(folder().join("external.onnx")).unwrap();
     let memory = load_bytes(&bytes, "external", &ImportOptions::default()).unwrap();
     assert_eq!(memory.count(1).unwrap().params, 432);
@@ -108,7 +108,7 @@ fn unknown_operators_are_zero_and_named_or_strictly_errors() {
     assert_eq!(
         unknown.warnings,
         [
-            "node `erf_2` and 1 more: operator Erf is counted as zero: not known",
+            "node `erf_2` and 1 more: operator Erf is counted as zero: it is not known",
             "node `transpose_5`: operator Transpose is counted as zero: an order of axes [0, 2, 3, 1]",
             "node `transpose_6`: operator Transpose is counted as zero: an order of axes [0, 3, 1, 2]",
         ]
@@ -121,7 +121,8 @@ fn unknown_operators_are_zero_and_named_or_strictly_errors() {
     assert_eq!(unknown.graph.output(), Shape::map(4, 5, 5));
     let path = folder().join("unknown.onnx");
     let error = load(&path, &ImportOptions::default().strict(true)).unwrap_err().to_string();
-    let expected = ": node `erf_2` (Erf): expected an operator with a layer (strict), got another: not known";
+    let expected =
+        ": node `erf_2` (Erf): expected an operator with a layer (strict), got one without: it is not known";
     assert!(error.ends_with(expected), "{error}");
 }
 
@@ -131,8 +132,8 @@ fn a_tensor_of_several_layers_is_counted_once() {
     assert_eq!(
         shared.warnings,
         [
-            "tensor `conv_1.bias` is that of 1 other layers too and counted once",
-            "tensor `conv_1.weight` is that of 1 other layers too and counted once",
+            "tensor `conv_1.bias` is shared with 1 other layer(s) and counted once",
+            "tensor `conv_1.weight` is shared with 1 other layer(s) and counted once",
         ]
     );
     let layers = shared.count(1).unwrap().layers;
@@ -149,7 +150,7 @@ fn numbers_that_are_not_f32_are_counted_but_do_not_run() {
     assert!(error.ends_with("tensor `w`: expected element type FLOAT to run, got FLOAT16"), "{error}");
 }
 
-/// What a model of `broken/` is refused with, without its file.
+/// The error for a model of `broken/`, without the file name.
 fn refusal(name: &str) -> String {
     let path = folder().join("broken").join(format!("{name}.onnx"));
     match load(&path, &ImportOptions::default()) {
@@ -189,7 +190,7 @@ fn files_that_are_no_models_are_refused() {
     assert!(missing.starts_with("cannot read no/such.onnx: "), "{missing}");
 }
 
-/// A small file of nothing but empty nodes is no reason to take all memory.
+/// A small file of empty nodes must not exhaust memory.
 #[test]
 fn memory_is_limited_before_it_is_taken() {
     let nodes = [0x0a, 0x00].repeat(4 << 20);
@@ -205,7 +206,7 @@ fn memory_is_limited_before_it_is_taken() {
     assert!(error.ends_with("expected at most 256 MiB apart from weights, got more"), "{error}");
 }
 
-/// Whatever comes of it, nothing panics; what is imported can be counted.
+/// Whether the bytes can be imported. Nothing may panic, and every imported model can be counted.
 fn survive(bytes: &[u8]) -> bool {
     let Ok(model) = load_bytes(bytes, "it", &ImportOptions::default()) else { return false };
     let _ = model.count(1);

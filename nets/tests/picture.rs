@@ -1,4 +1,4 @@
-//! Pictures: whatever the size, the polarity and the file format, the same digit comes out.
+//! Pictures lead to the same digit for every size, polarity and file format.
 
 use image::{DynamicImage, GrayImage, ImageFormat, Luma, Rgba, RgbaImage};
 use kernels::Threads;
@@ -77,7 +77,7 @@ fn every_format_is_recognised_by_its_content() {
     assert_eq!(span(&jpeg), span(&png));
 }
 
-/// As photographed: large, dark on shaded paper with darker edges, smaller and off centre.
+/// Simulates a photograph: large, dark on shaded paper with darker edges, with a smaller digit off the centre.
 fn photograph(digit: &GrayImage) -> GrayImage {
     let ink = image::imageops::resize(digit, 140, 140, image::imageops::FilterType::CatmullRom);
     GrayImage::from_fn(400, 300, |x, y| {
@@ -149,7 +149,7 @@ fn blank_paper_is_an_error() {
     let error = digit_from_bytes(&faint, "file").unwrap_err();
     assert_eq!(
         error.to_string(),
-        "file: expected a digit that stands out from its background, got an even picture"
+        "file: expected a digit that stands out from its background, got a picture of one shade"
     );
 }
 

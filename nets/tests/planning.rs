@@ -1,4 +1,4 @@
-//! Algorithms that are chosen by timing: of networks, and on the command line, with a file that remembers.
+//! Networks with algorithms chosen by timing, in the library and on the command line, with a wisdom file.
 
 mod common;
 
@@ -29,7 +29,7 @@ fn equal_layers_are_timed_once_and_remembered() {
     };
     assert!(timed(&first) >= convolutions - 1 && timed(&second) == timed(&first), "{}", timed(&first));
 
-    // Without wisdom of the caller's, and computing the same as the model's choice.
+    // With and without the caller's wisdom, the output must match the model's choice.
     let input = common::noise(first.input_len(), 3);
     let run = |net: CompiledNet| Net::try_from(net).unwrap().run(&input, Threads::Seq).unwrap().to_vec();
     let expected = run(CompiledNet::new(&graph, &weights, &options.select(Select::Auto)).unwrap());
@@ -40,7 +40,7 @@ fn equal_layers_are_timed_once_and_remembered() {
     }
 }
 
-/// Standard output, and the warnings, of a run that must succeed.
+/// Standard output and warnings of a successful run.
 fn run(arguments: &[&str]) -> (String, String) {
     let output = cargo_bin_cmd!("nets").args(arguments).output().unwrap();
     let [stdout, stderr] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
@@ -69,7 +69,7 @@ fn times_are_in_the_file_and_in_what_is_explained() {
         assert!(rows.as_array().unwrap().iter().filter(timed).count() >= 2, "{text}");
         let known = fs::read(&file).unwrap();
         assert!(known.starts_with(b"kernels wisdom 2\n") && Wisdom::load(&file).ignored.is_empty());
-        // Known now, so the file stays as it is, whatever is done with the network.
+        // All times are known now, so further commands do not change the file.
         let (text, _) = run(&explain(&file, threads, &[]));
         assert!(text.contains("the fastest of those that were timed"), "{text}");
         let (digits, measured) = (["--threads", threads], ["--measured", "--wisdom", &file]);
@@ -92,7 +92,7 @@ fn whatever_is_wrong_with_the_file_is_a_warning() {
         let (text, warnings) = run(&explain(&file, "1", &[]));
         assert!(text.contains("chosen"), "{text}");
         assert!(warnings.contains(&file) && warnings.contains(reason), "{warnings}");
-        // What was written instead is whole.
+        // The file that replaced the damaged one is valid.
         assert!(Wisdom::load(&file).ignored.is_empty());
         assert_eq!(run(&explain(&file, "1", &[])).1, "");
     }

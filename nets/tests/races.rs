@@ -1,5 +1,5 @@
-//! What the parts of a network's layers share, for the thread sanitizer (`.ci/run sanitizers`), inside of one pool as
-//! `kernels/tests/races.rs` says.
+//! Shared state of the parts of a network's layers, for the thread sanitizer (`.ci/run sanitizers`).
+//! Everything happens inside one pool, for the reason in `kernels/tests/races.rs`.
 
 use kernels::Threads;
 use nets::{CompiledNet, Init, NetOptions, SeededWeights, Shape, zoo};
@@ -23,7 +23,7 @@ fn layers_and_passes_are_apart() {
                 net.run(&input, &mut output, &mut net.memory().unwrap(), threads).unwrap();
                 output
             };
-            // Two passes at once, each with its own memory, and each cut among the same threads.
+            // Two passes at the same time, each with its own memory, divided among the same threads.
             let (first, second) = rayon::join(|| run(Threads::Current), || run(Threads::Current));
             let alone = run(Threads::Seq);
             assert!(first == alone && second == alone, "{name}");

@@ -1,5 +1,5 @@
-//! Random networks of branches, concatenations, sums and views compute what plain loops compute, whatever is fused,
-//! merged, shared and laid out on the way.
+//! Random networks of branches, concatenations, sums and views compute what plain loops compute, independent
+//! of fusion, merging, shared memory and layouts.
 
 mod common;
 
@@ -22,13 +22,13 @@ impl Random {
 
 const CHANNELS: [usize; 6] = [3, 8, 16, 16, 32, 40];
 
-/// A network of maps of one height and width, so that nearly anything can be joined with anything.
+/// A network of maps with equal height and width, so that almost any two nodes can be joined.
 fn graph(random: &mut Random) -> Graph {
     let input = Shape::map(random.of(&CHANNELS), 4, 3);
     let mut net = GraphBuilder::new("random", input);
     let mut nodes = vec![net.last()];
     for number in 0..4 + random.below(14) {
-        // The latest ones more often, so that there are chains.
+        // Later nodes are more likely, which leads to chains.
         let from = |random: &mut Random, nodes: &[NodeId]| match random.below(3) {
             0 => nodes[nodes.len() - 1],
             _ => nodes[random.below(nodes.len())],

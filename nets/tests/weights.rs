@@ -1,4 +1,4 @@
-//! Weights: seeds, safetensors there and back, and everything that can be wrong with a file.
+//! Weights: seeds, round trips through safetensors, and every kind of file error.
 
 use kernels::Threads;
 use nets::{
@@ -39,7 +39,7 @@ fn seeds_decide() {
     assert_eq!(weights, WeightSet::seeded(&graph, Init::Xavier, 5).unwrap());
     assert_ne!(weights, WeightSet::seeded(&graph, Init::Xavier, 6).unwrap());
     assert_ne!(weights, WeightSet::seeded(&graph, Init::He, 5).unwrap());
-    // The same on every machine: PCG and three exact operations.
+    // Identical on every machine: PCG and three exact operations.
     let first = weights.get("c1.weight").unwrap().data()[..3].to_vec();
     assert_eq!(first, FIRST, "{first:?}");
 }
@@ -94,7 +94,7 @@ fn unknown_tensor() {
 #[test]
 fn wrong_shape() {
     let mut all = tensors(&lenet5().1);
-    // As many numbers, but transposed.
+    // As many elements, but transposed.
     all.iter_mut().find(|(name, ..)| name == "f6.weight").unwrap().1 = vec![120, 84];
     let expected = "file: tensor `f6.weight`: expected shape [84, 120], got [120, 84]";
     assert_eq!(read(&bytes(&all)).to_string(), expected);
@@ -172,7 +172,7 @@ fn files_that_cannot_be_read_or_written() {
     assert!(matches!(error, NetError::TooLarge { needed, .. } if needed == 1 << 33), "{error}");
 }
 
-/// Whole tensors only, some of them too short.
+/// A source without parts, with some tensors too short.
 struct Plain<'a>(&'a WeightSet, usize);
 
 impl WeightSource for Plain<'_> {

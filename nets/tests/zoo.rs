@@ -1,9 +1,9 @@
-//! Every network of the zoo against its published counts.
+//! Compares every network of the zoo with its published counts.
 
 use nets::{Shape, count, zoo};
 
-/// `name,variant,input,params,macs,source_or_note`, one network a line. The figures come from papers, from the models
-/// that their authors published, and from torchvision's metadata: the last column says which.
+/// One network per line: `name,variant,input,params,macs,source_or_note`. The figures come from papers, from
+/// models that their authors published, and from torchvision's metadata, as the last column says.
 const PUBLISHED: &str = include_str!("published.csv");
 
 struct Published {
@@ -46,7 +46,7 @@ fn every_published_count_is_exact() {
 #[test]
 fn other_inputs() {
     let graph = |name: &str, input| zoo::find(name).unwrap().graph_for(input);
-    // Adaptive pooling keeps the parameters; a flattened map does not.
+    // Adaptive pooling keeps the number of parameters on larger inputs; a flattened map does not.
     let large = Shape::map(3, 448, 320);
     for name in ["resnet50", "vgg16", "googlenet-torchvision-aux"] {
         let params = |input| count(&graph(name, input).unwrap()).unwrap().params;

@@ -1,20 +1,20 @@
-//! `fit`: constants of the cost model from measured times.
+//! `fit`: fits the constants of the cost model to measured times.
 #![forbid(unsafe_code)]
 
 use clap::Parser;
 use std::path::PathBuf;
 
-/// Fits the constants of the library's cost model to what `shootout --format csv` measured
+/// Fits the constants of the library's cost model to the results of `shootout --format csv`
 #[derive(Parser)]
 #[command(name = "fit", version)]
 struct Args {
     /// Results of `shootout --format csv`
     #[arg(required = true)]
     files: Vec<PathBuf>,
-    /// Also name the rows that fit worst, with milliseconds by term
+    /// Also list the rows with the largest errors, with milliseconds per term
     #[arg(long, short)]
     verbose: bool,
-    /// Fit nothing: judge the constants that the library has, on rows that they were not fitted to
+    /// Fit nothing, and judge the library's constants on rows that they were not fitted to
     #[arg(long)]
     check: bool,
 }

@@ -1,4 +1,4 @@
-//! `shootout`: every algorithm on every layer of the list, against the roofs of this machine and against its peers.
+//! `shootout`: times every algorithm on every layer of the list, and compares it with the roofs and with peers.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;

@@ -1,4 +1,5 @@
-//! `--accuracy`: how far outputs are from PyTorch's in `f64`, beside those of ONNX Runtime and of PyTorch in `f32`.
+//! `--accuracy`: the error of outputs against PyTorch in `f64`, next to the errors of ONNX Runtime and
+//! PyTorch in `f32`.
 
 use super::args::Args;
 use super::model::{Model, Network, distance};
@@ -10,11 +11,11 @@ use kernels::Isa;
 use serde::Serialize;
 use std::path::Path;
 
-/// The relative L2 error of a network from which on it is wrong, and by how many times ONNX Runtime's it may be more.
+/// Maximum relative L2 error of a network, absolute and as a multiple of ONNX Runtime's error.
 const LIMIT: f64 = 1e-5;
 const TIMES: f64 = 2.0;
 
-/// One network. Errors are relative L2; missing if the engine is.
+/// The relative L2 errors for one network; `None` if the engine is not installed.
 #[derive(Debug, Clone, Serialize)]
 struct AccuracyRow {
     net: String,
@@ -26,7 +27,7 @@ struct AccuracyRow {
 }
 
 impl AccuracyRow {
-    /// Whether the library's default is within its limits.
+    /// Whether the library with default numerics is within both limits.
     fn is_right(&self) -> bool {
         let beside = self.ort.map_or(f64::INFINITY, |ort| TIMES * ort);
         self.default.is_some_and(|error| error <= LIMIT && error <= beside)
@@ -60,7 +61,7 @@ pub(super) fn run(args: &Args, networks: &[Network]) -> anyhow::Result<Outcome> 
     Ok(Outcome { text, wrong, failure: None })
 }
 
-/// The bytes of an engine's output; its process ends with this.
+/// The output of an engine as bytes. Its process ends when this function returns.
 fn output(engine: &'static Engine, folder: &Path, crew: &Crew, model: &Model) -> Result<Vec<u8>, String> {
     let mut worker = Worker::new(engine, folder, crew.threads(), Isa::detect());
     worker.prepare(crew, &model.request())?;
@@ -79,7 +80,7 @@ fn in_f64(engine: &'static Engine, folder: &Path, crew: &Crew, model: &Model) ->
 }
 
 fn page(rows: &[AccuracyRow], format: Format) -> String {
-    let header = ["network", "strict", "default", "fast", "ort", "torch", "default by ort", ""];
+    let header = ["network", "strict", "default", "fast", "ort", "torch", "default / ort", ""];
     let mut table = table(&header, &[1, 2, 3, 4, 5, 6], format);
     let number = |error: Option<f64>| error.map_or("-".to_owned(), |error| format!("{error:.2e}"));
     for row in rows {
@@ -95,7 +96,6 @@ fn page(rows: &[AccuracyRow], format: Format) -> String {
             if row.is_right() { "" } else { "WRONG" }.to_owned(),
         ]);
     }
-    let title =
-        "Relative L2 error of the output against PyTorch in f64, one image of noise, seeded weights.\n\n";
+    let title = "Relative L2 error of the output against PyTorch in f64, for one image of noise and seeded weights.\n\n";
     title.to_owned() + &written(&table, format)
 }

@@ -1,5 +1,5 @@
-//! The layers of a network alone: each convolution and fully connected layer as often as it occurs, with weights that have
-//! left the caches and activations that have not, as the layer before leaves them.
+//! Times each convolution and fully connected layer of a network alone, weighted by its occurrences. Weights
+//! are evicted and activations are in cache, as they are when the previous layer of a network has just run.
 
 use crate::pin::Crew;
 use crate::turns::median;
@@ -13,24 +13,24 @@ use nets::{CompiledNet, StepReport};
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 
-/// Rounds at least.
+/// Minimum number of rounds.
 const FEWEST: usize = 5;
-/// Bytes beyond which a network throws nothing more out of the caches.
+/// Upper bound on the bytes read for eviction; more bytes evict nothing more.
 const LARGEST: usize = 128 << 20;
 
-/// A pass against its layers. Medians.
+/// The median time of a pass, compared with its layers alone.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(super) struct Alone {
-    /// Milliseconds of a pass.
+    /// Milliseconds per pass.
     pub(super) pass_ms: f64,
-    /// Of that, in layers that are neither convolutions nor fully connected.
+    /// Milliseconds per pass in layers that are neither convolutions nor fully connected.
     pub(super) outside_ms: f64,
-    /// The sum of the others, each alone.
+    /// Milliseconds of all other layers, each timed alone.
     pub(super) alone_ms: f64,
 }
 
 impl Alone {
-    /// The pass by its layers alone, those outside counted as they are in the pass.
+    /// The time of a pass divided by its layers alone plus the layers outside, as measured in the pass.
     pub(super) fn ratio(&self) -> f64 {
         self.pass_ms / (self.alone_ms + self.outside_ms)
     }
@@ -40,7 +40,7 @@ impl Alone {
     }
 }
 
-/// One layer, and how often the network has it.
+/// One layer, and how often it occurs in the network.
 struct Single {
     plan: ConvPlan,
     times: usize,
@@ -70,7 +70,7 @@ impl Single {
     }
 
     fn run(&mut self, crew: &Crew) -> Result<()> {
-        // What the layer before has just written, and where this one will write.
+        // Loads the input, which the previous layer would have written, and the output.
         let touched: f32 = self.input.iter().chain(&*self.output).step_by(16).sum();
         std::hint::black_box(touched);
         let desc = *self.plan.desc();
@@ -87,10 +87,10 @@ impl Single {
     }
 }
 
-/// One pass, with a call after each step.
+/// Runs one pass, with a callback after each step.
 pub(super) type Pass<'a> = dyn FnMut(&mut (dyn FnMut(usize) + Send)) -> Result<()> + 'a;
 
-/// Passes and layers in turns for about `time`.
+/// Times passes and single layers in turns for about `time`.
 pub(super) fn measure(
     net: &CompiledNet,
     options: &PlanOptions,
@@ -106,7 +106,7 @@ pub(super) fn measure(
         }
     }
     let is_outside: Vec<bool> = net.steps().map(|step: StepReport| step.algorithm.is_none()).collect();
-    // What the rest of the network reads between two passes through one layer.
+    // Stands for the data that the rest of the network reads between two runs of a layer.
     let others = Buffer::copy_of(&vec![1.0; net.packed_bytes().min(LARGEST) / size_of::<f32>()])?;
     let mut ends = vec![Instant::now(); is_outside.len()];
     let (mut passes, mut outside) = (Vec::new(), Vec::new());

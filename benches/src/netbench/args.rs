@@ -7,44 +7,44 @@ use clap::Parser;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Times whole networks, the same ONNX files in every engine, in turns with the FMA roof of the machine, and compares
-/// the outputs
+/// Times whole networks in all engines, from the same ONNX files, in turns with the FMA roof of the machine,
+/// and compares the outputs
 #[derive(Debug, Clone, Parser)]
 #[command(name = "netbench", version)]
 pub struct Args {
-    /// Networks of the zoo, or .onnx files, which all engines read [default: those of the results in docs/results]
+    /// Networks of the zoo, or .onnx files for all engines [default: the networks in docs/results]
     #[arg(long, value_name = "A,FILE.onnx,...", value_delimiter = ',')]
     pub nets: Vec<String>,
-    /// Numbers of threads. Without peers, all of them take turns
+    /// Numbers of threads. Without peers, all of them take turns with each other
     #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "1")]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Vec<u16>,
-    /// Images of one forward pass
+    /// Images per forward pass
     #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "1")]
     #[arg(value_parser = clap::value_parser!(u16).range(1..))]
     pub batch: Vec<u16>,
-    /// How much rounding error the library's algorithms may add
+    /// Maximum rounding error that the library's algorithms may add
     #[arg(long, value_enum, default_value = "default")]
     pub numerics: Precision,
-    /// Seconds that each engine computes each network, all rounds together
+    /// Seconds per engine and network, over all rounds together
     #[arg(long, value_name = "S", default_value = "2", value_parser = seconds)]
     pub seconds: Duration,
-    /// Rounds in which all engines take turns
+    /// Number of rounds; every engine takes one turn per round
     #[arg(long, value_name = "N", default_value = "10", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub rounds: u32,
-    /// How the result is written
+    /// Format of the results
     #[arg(long, value_enum, default_value = "text")]
     pub format: Format,
-    /// Also measure the library's layers alone with cold weights, and the share of a pass outside of them
+    /// Also time the library's layers alone with cold weights, and report the share of a pass outside of them
     #[arg(long)]
     pub layers: bool,
-    /// Instead of times: the error of the outputs against PyTorch in f64, for one image and one thread
+    /// Compare outputs instead of timing: report the error against PyTorch in f64, for one image and one thread
     #[arg(long, requires = "peers", conflicts_with_all = ["layers", "threads", "batch", "engines", "numerics"])]
     pub accuracy: bool,
-    /// Also time the peers that benches/peers/setup.sh installed there
+    /// Also time the peers that benches/peers/setup.sh installed in this folder
     #[arg(long, value_name = "DIR")]
     pub peers: Option<PathBuf>,
-    /// Which of the peers [default: all that are installed]
+    /// Peers to time [default: all that are installed]
     #[arg(long, value_name = "A,B,...", value_delimiter = ',', value_parser = engine, requires = "peers")]
     pub engines: Vec<&'static Engine>,
 }
@@ -65,10 +65,10 @@ const USUAL: [&str; 11] = [
 ];
 
 impl Args {
-    /// The networks, once each.
+    /// The selected networks without duplicates.
     ///
     /// # Errors
-    /// See [`Network::find`].
+    /// Those of [`Network::find`].
     pub(super) fn networks(&self) -> anyhow::Result<Vec<Network>> {
         let wanted: Vec<&str> = match &self.nets[..] {
             [] => USUAL.to_vec(),
@@ -85,12 +85,12 @@ impl Args {
         once_each(&self.batch).into_iter().map(usize::from).collect()
     }
 
-    /// Of one turn.
+    /// Duration of one turn.
     pub(super) fn slice(&self) -> Duration {
         self.seconds / self.rounds
     }
 
-    /// The library as an engine.
+    /// The engine that stands for the library.
     pub(super) fn ours(&self) -> &'static Engine {
         let [strict, default, fast] = &Engine::OURS;
         match self.numerics {

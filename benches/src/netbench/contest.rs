@@ -1,4 +1,4 @@
-//! One network for one number of images: every engine prepares it, is compared, takes its turns, and says what it took.
+//! One network with one batch size: every engine prepares it, is checked, takes its turns, and reports its footprint.
 
 use super::args::Args;
 use super::model::{Model, distance};
@@ -10,7 +10,7 @@ use crate::turns::{Rival, take_turns};
 use kernels::Isa;
 use std::path::Path;
 
-/// An engine on the threads of a crew.
+/// An engine on the threads of one crew.
 struct Contestant<'a> {
     crew: usize,
     worker: Worker,
@@ -31,7 +31,7 @@ impl<'a> Contestant<'a> {
         Self { crew: index, worker: Worker::new(engine, folder, crew.threads(), Isa::detect()), row, model }
     }
 
-    /// The output, or in the note why there is none.
+    /// The output. If there is none, the note says why.
     fn output(&mut self, crew: &Crew) -> Option<Vec<f32>> {
         let prepared = self.worker.prepare(crew, &self.model.request());
         let ran = prepared.and_then(|note| Ok((note, self.worker.output(&self.model.file("output"))?)));
@@ -47,7 +47,7 @@ impl<'a> Contestant<'a> {
         }
     }
 
-    /// What it took, after the rounds.
+    /// Records the memory of the process, and for the library its footprint, after the rounds.
     fn footprint(&mut self, args: &Args) {
         self.row.peak_mb = self.worker.peak_bytes().map(megabytes);
         if !self.row.is_ours() || self.row.is_wrong {
@@ -68,7 +68,7 @@ impl<'a> Contestant<'a> {
     }
 }
 
-/// The rows of all engines on all crews, which take turns with each other.
+/// The rows of all engines on all crews. All of them take turns with each other.
 pub(super) fn contest(
     args: &Args,
     model: &Model,
@@ -83,12 +83,12 @@ pub(super) fn contest(
     }
     compare(&mut entries, crews)?;
     time(args, &mut entries, crews);
-    // Most of the memory that a layer alone takes is another's: everybody says first what it had.
+    // Each process reports its memory peak before it times layers alone, which would raise the peak.
     entries.iter_mut().for_each(|entry| entry.footprint(args));
     Ok(entries.into_iter().map(|entry| entry.row).collect())
 }
 
-/// Everybody against the library's first output.
+/// Compares every output with the library's first output.
 fn compare(entries: &mut [Contestant<'_>], crews: &[Crew]) -> anyhow::Result<()> {
     let mut ours: Option<Vec<f32>> = None;
     for entry in entries {
@@ -106,12 +106,12 @@ fn compare(entries: &mut [Contestant<'_>], crews: &[Crew]) -> anyhow::Result<()>
     Ok(())
 }
 
-/// Everybody that has an output.
+/// Times every engine that has an output.
 fn time(args: &Args, entries: &mut [Contestant<'_>], crews: &[Crew]) {
     let slice = args.slice();
     let sustained = slice.max(SUSTAINED / args.rounds);
     let mut rivals: Vec<Rival<'_>> = Vec::new();
-    // Each crew's roof, if the instruction set has one.
+    // The roof of each crew, if the instruction set has one.
     let roofs: Vec<Option<usize>> = crews
         .iter()
         .map(|crew| {

@@ -1,7 +1,7 @@
-//! The program `netbench`: whole networks, numbers of images and of threads, engines; one table.
+//! The program `netbench`: one table of whole networks by engine, batch size and number of threads.
 //!
-//! A network of the zoo is written once as ONNX; every engine, the library among them, gets that file and the same input
-//! in a process of its own, which sleeps unless it is asked.
+//! A network of the zoo is exported once as ONNX. Every engine, including this library, gets that file and
+//! the same input, in its own process, which blocks until it gets a request.
 
 mod accuracy;
 mod alone;
@@ -22,10 +22,10 @@ use report::NetReport;
 pub use row::NetRow;
 pub use serve::serve;
 
-/// Does what the arguments say. Progress goes to standard error.
+/// Runs the program with `args`. Progress goes to standard error.
 ///
 /// # Errors
-/// Names of nothing, peers that are not installed, files that cannot be written.
+/// Unknown names, peers that are not installed, and files that cannot be written.
 pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let networks = args.networks()?;
     if args.accuracy {
@@ -34,7 +34,7 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let engines = args.peers.as_deref().map(|folder| peers::installed(folder, &args.engines, Task::Network));
     let engines: Vec<&'static Engine> = engines.transpose()?.unwrap_or_default();
     let crews = args.thread_counts().into_iter().map(Crew::new).collect::<Result<Vec<_>, _>>()?;
-    // One number of threads at a time: the processes of all peers for all of them may be more than the memory holds.
+    // Peers run with one number of threads at a time. All their processes together could exceed memory.
     let groups: Vec<&[Crew]> = if engines.is_empty() { vec![&crews] } else { crews.chunks(1).collect() };
     let progress = progress(networks.len() * args.batches().len() * groups.len());
     let mut rows: Vec<NetRow> = Vec::new();
@@ -44,7 +44,7 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
             for &group in &groups {
                 progress.set_message(format!("{} x {batch}", model.name));
                 let of_net = contest::contest(args, &model, group, &engines)?;
-                // A log that is kept says how far a long run came.
+                // If standard error is a log file, print each row as it is done.
                 if progress.is_hidden() {
                     of_net.iter().for_each(|row| eprintln!("{}", report::line(row)));
                 }

@@ -1,4 +1,4 @@
-//! What every engine gets: an ONNX file and an input.
+//! The ONNX file and the input that every engine gets.
 
 use crate::peers::write;
 use crate::values;
@@ -10,32 +10,32 @@ use nets::{Init, SeededWeights, count};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-/// What is to be timed.
+/// A network to time.
 #[derive(Debug, Clone)]
 pub(super) enum Network {
-    /// With seeded weights.
+    /// A network of the zoo with seeded weights.
     Zoo(&'static Entry),
-    /// A file of the caller's, which all engines read as it is.
+    /// A file of the caller. All engines read it unchanged.
     File(PathBuf),
 }
 
 impl Network {
-    /// By its name in the zoo, or a file `*.onnx`.
+    /// Finds a network by its name in the zoo, or as a file `*.onnx`.
     ///
     /// # Errors
-    /// A name that is not in the zoo; a path that cannot be told to an engine.
+    /// A name that is not in the zoo, or a path with blanks, which the protocol of the workers cannot express.
     pub(super) fn find(name: &str) -> anyhow::Result<Self> {
         if Path::new(name).extension().is_none_or(|extension| extension != "onnx") {
             return Ok(Self::Zoo(zoo::find(name)?));
         }
-        // Engines run in another folder.
+        // Engines run in another working directory.
         let file = std::path::absolute(name)?;
         let blank = file.to_string_lossy().contains(char::is_whitespace);
         ensure!(!blank, "expected a path without blanks, got {}", file.display());
         Ok(Self::File(file))
     }
 
-    /// As it is called in the result.
+    /// The name in the results.
     pub(super) fn name(&self) -> String {
         match self {
             Self::Zoo(entry) => entry.name.to_owned(),
@@ -44,20 +44,20 @@ impl Network {
     }
 }
 
-/// One network for one number of images, as files; what was written here is deleted with it.
+/// The files of one network with one batch size. Temporary files are deleted on drop.
 pub(super) struct Model {
     pub(super) name: String,
     pub(super) batch: usize,
-    /// Twice the multiply-accumulates of a pass.
+    /// Twice the multiply-accumulates of one pass.
     pub(super) flops: f64,
-    /// Of the input, batch first.
+    /// Extents of the input, batch first.
     extents: Vec<usize>,
     onnx: PathBuf,
     folder: TempDir,
 }
 
 impl Model {
-    /// The network and an input of noise.
+    /// Writes the network, if it is of the zoo, and an input of noise.
     pub(super) fn new(network: &Network, batch: usize) -> anyhow::Result<Self> {
         let folder = TempDir::with_prefix("netbench")?;
         let (graph, onnx) = match network {
@@ -75,12 +75,12 @@ impl Model {
         Ok(model)
     }
 
-    /// A file of its own.
+    /// The path of a temporary file called `name`.
     pub(super) fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    /// What a worker is asked to prepare.
+    /// The request that makes a worker prepare the network.
     pub(super) fn request(&self) -> String {
         let extents: Vec<String> = self.extents.iter().map(usize::to_string).collect();
         let input = self.file("input");
@@ -88,7 +88,7 @@ impl Model {
     }
 }
 
-/// Relative L2 distance; not a number if the lengths differ.
+/// Relative L2 distance; NaN if the lengths differ.
 pub(super) fn distance<T: Copy + Into<f64>>(values: &[f32], from: &[T]) -> f64 {
     if values.len() != from.len() {
         return f64::NAN;

@@ -1,18 +1,18 @@
-//! The result as text, Markdown, JSON or CSV.
+//! The results as text, Markdown, JSON or CSV.
 
 use super::row::NetRow;
 use crate::cli::Format;
 use crate::table::{number, report, table, written};
 use comfy_table::Table;
 
-/// Rows, and what was measured around them.
+/// The rows, and a description of the machine.
 pub(super) struct NetReport {
     pub(super) machine: String,
-    /// Network by network; the library's own before its peers.
+    /// Ordered by network; the library precedes its peers.
     pub(super) rows: Vec<NetRow>,
 }
 
-/// The library on one network with one number of images and threads, and the peers whose output is the same.
+/// A row of the library, and the rows of the peers with the same output.
 struct NetRatio<'a> {
     ours: &'a NetRow,
     peers: Vec<&'a NetRow>,
@@ -28,7 +28,7 @@ impl<'a> NetRatio<'a> {
         rows.iter().filter(|row| row.is_ours()).map(of).collect()
     }
 
-    /// The peer with the least of `value`, and how many times ours it is.
+    /// The peer with the smallest `value`, and that value divided by the library's.
     fn best(&self, value: fn(&NetRow) -> Option<f64>) -> Option<(&'a str, f64)> {
         let ours = value(self.ours)?;
         let ratios = self.peers.iter().filter_map(|row| Some((row.engine.as_str(), value(row)? / ours)));
@@ -37,7 +37,7 @@ impl<'a> NetRatio<'a> {
 }
 
 impl NetReport {
-    /// The library's own outputs that are not finite, or that no peer agrees with.
+    /// Number of outputs of the library that are not finite or that no peer agrees with.
     pub(super) fn wrong(&self) -> usize {
         let is_wrong = |ratio: &&NetRatio<'_>| {
             let compared = self
@@ -58,16 +58,21 @@ impl NetReport {
         let ratios = NetRatio::all(&self.rows);
         let mut parts = vec![format!("{}\n", self.machine), written(&self.times(format), format)];
         if ratios.iter().any(|ratio| !ratio.peers.is_empty()) {
-            parts.push("Times of the best peer by ours: more than 1 if ours are shorter.\n".to_owned());
+            parts.push(
+                "Time of the best peer divided by this library's: above 1, this library is faster.\n"
+                    .to_owned(),
+            );
             parts.push(written(&ratio_table(&ratios, format), format));
         }
         parts.push(
-            "The peak of the process by packed weights, activations, workspace and the program itself.\n"
+            "Memory. Ratio: the peak of the process divided by weights, memory (activations, workspace) and program.\n"
                 .to_owned(),
         );
         parts.push(written(&memory_table(&ratios, format), format));
         if let Some(table) = self.threads(format) {
-            parts.push("Medians by that of one thread, and by that of two.\n".to_owned());
+            parts.push(
+                "Median times divided by the median with one thread, and with two threads.\n".to_owned(),
+            );
             parts.push(written(&table, format));
         }
         parts.join("\n")
@@ -106,10 +111,13 @@ impl NetReport {
         table
     }
 
-    /// The library with each number of threads, if there is more than one.
+    /// The library's times by number of threads, if there is more than one number.
     fn threads(&self, format: Format) -> Option<Table> {
-        let mut table =
-            table(&["network", "batch", "threads", "median ms", "by 1", "by 2"], &[1, 2, 3, 4, 5], format);
+        let mut table = table(
+            &["network", "batch", "threads", "median ms", "/ 1 thread", "/ 2 threads"],
+            &[1, 2, 3, 4, 5],
+            format,
+        );
         let ours = || self.rows.iter().filter(|row| row.is_ours());
         let first = ours().next()?.threads;
         if ours().all(|row| row.threads == first) {
@@ -135,7 +143,7 @@ impl NetReport {
     }
 }
 
-/// What is to be said beside the numbers.
+/// The last column: whether something is wrong, and the engine's note.
 fn remark(row: &NetRow) -> String {
     let mark = match (row.is_wrong, row.rel_l2_distance, row.ms_median) {
         (true, None, _) => "none: ",
@@ -146,7 +154,7 @@ fn remark(row: &NetRow) -> String {
     format!("{mark}{}", row.note)
 }
 
-/// For a log.
+/// One row as a line of a log.
 pub(super) fn line(row: &NetRow) -> String {
     let NetRow { net, batch, threads, engine, .. } = row;
     let (least, median) = (number(row.ms_min, 3), number(row.ms_median, 3));

@@ -1,65 +1,65 @@
-//! What is known of one engine on one network.
+//! The results of one engine on one network.
 
 use super::alone::Alone;
 use super::serve::Footprint;
 use crate::turns::{Figures, Rival};
 use serde::Serialize;
 
-/// The relative L2 distance from the library's output from which on a peer computes something else.
+/// Relative L2 distance from the library's output above which a peer counts as computing something else.
 const TOLERANCE: f64 = 1e-4;
 
-/// One line of the result. What does not apply, or was not measured, is missing.
+/// One row of the results. Values that do not apply or were not measured are `None`.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct NetRow {
-    /// The network.
+    /// Name of the network.
     pub net: String,
-    /// Images of a pass.
+    /// Images per pass.
     pub batch: usize,
-    /// How many threads.
+    /// Number of threads.
     pub threads: usize,
-    /// The library's own is `ours`, `ours-strict` or `ours-fast`.
+    /// Name of the engine. `ours`, `ours-strict` and `ours-fast` stand for this library.
     pub engine: String,
-    /// Milliseconds of a pass in the best round.
+    /// Milliseconds per pass in the fastest round.
     pub ms_min: Option<f64>,
-    /// Milliseconds of a pass in the middle round.
+    /// Milliseconds per pass in the median round.
     pub ms_median: Option<f64>,
-    /// Operations of the definition by the middle round, 10^9 a second.
+    /// Floating-point operations of the definition per second in the median round, in 10^9.
     pub gflops: Option<f64>,
-    /// Of the FMA roof in the same rounds: more than 100 if algorithms save operations.
+    /// Per cent of the FMA roof in the same rounds. Algorithms that save operations can exceed 100.
     pub roof_percent: Option<f64>,
-    /// Relative L2 distance of the output from the library's.
+    /// Relative L2 distance of the output from the library's output.
     pub rel_l2_distance: Option<f64>,
-    /// Of the process, with everything in it, in 10^6 bytes.
+    /// Peak memory of the whole process, in 10^6 bytes.
     pub peak_mb: Option<f64>,
-    /// From the file to a network that can be run.
+    /// Milliseconds from the file to a runnable network.
     pub compile_ms: Option<f64>,
-    /// Packed weights.
+    /// Packed weights, in 10^6 bytes.
     pub packed_mb: Option<f64>,
-    /// Activations and workspace.
+    /// Activations and workspace, in 10^6 bytes.
     pub memory_mb: Option<f64>,
-    /// The process before there was a network.
+    /// The process before it loads the network, in 10^6 bytes.
     pub program_mb: Option<f64>,
-    /// Percent of a pass in layers that are neither convolutions nor fully connected.
+    /// Per cent of a pass in layers that are neither convolutions nor fully connected.
     pub outside_percent: Option<f64>,
-    /// A pass by the sum of its layers, each alone with cold weights.
+    /// The time of a pass divided by the sum of its layers, each timed alone with cold weights.
     pub pass_by_layers: Option<f64>,
-    /// What a peer says of itself, or why it has no times.
+    /// What the engine says about itself, or why it has no times.
     #[serde(skip)]
     pub note: String,
-    /// Whether the output is too far from the library's.
+    /// Whether the output differs too much from the library's output.
     #[serde(skip)]
     pub is_wrong: bool,
 }
 
 impl NetRow {
-    /// With the distance of its output from the library's.
+    /// Records the distance of the output from the library's output.
     pub(super) fn compared(&mut self, distance: f64) {
         self.rel_l2_distance = Some(distance).filter(|distance| distance.is_finite());
-        // Not a number is wrong too.
+        // NaN counts as wrong.
         self.is_wrong = distance.is_nan() || distance > TOLERANCE;
     }
 
-    /// With the times of `rival`, unless one of its turns failed, and of the roof in the same rounds.
+    /// Records the times of `rival` and of the roof in the same rounds, unless a turn failed.
     pub(super) fn timed(&mut self, rival: &Rival<'_>, roof: Option<&Rival<'_>>) {
         if let Some(Figures { ms_min, ms_median, gflops, roof_percent }) = rival.figures(roof) {
             (self.ms_min, self.ms_median) = (Some(ms_min), Some(ms_median));
@@ -79,12 +79,12 @@ impl NetRow {
         self.pass_by_layers = Some(alone.ratio());
     }
 
-    /// Whether it is the library's own.
+    /// Whether the engine is this library.
     pub fn is_ours(&self) -> bool {
         self.engine.starts_with("ours")
     }
 
-    /// The peak by what has to be there: packed weights, activations, workspace, the program itself.
+    /// Peak memory divided by the necessary memory: packed weights, activations, workspace and the program itself.
     pub(super) fn peak_ratio(&self) -> Option<f64> {
         Some(self.peak_mb? / (self.packed_mb? + self.memory_mb? + self.program_mb?))
     }

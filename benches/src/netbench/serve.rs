@@ -1,5 +1,6 @@
-//! The library as a worker: `netbench worker ours THREADS`. It gets the same ONNX file as its peers, and answers the same
-//! requests (`peers/worker.rs`), and two more: what its network takes, and what its layers take alone.
+//! The library as a worker process: `netbench worker ours THREADS`. It reads the same ONNX file as its peers
+//! and answers the same requests (`peers/worker.rs`). It also answers two more: the footprint of its network,
+//! and the times of its layers alone.
 
 use super::alone::{self, Alone};
 use crate::peers::{Engine, WORKER, floats};
@@ -14,19 +15,19 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-/// What the network takes.
+/// The footprint of a network.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(super) struct Footprint {
-    /// From the file to the network that can be run, weights read and packed.
+    /// Milliseconds from the file to the runnable network, including reading and packing the weights.
     pub(super) compile_ms: f64,
     pub(super) packed_bytes: u64,
     /// Activations and workspace.
     pub(super) memory_bytes: u64,
-    /// Of the process before there was a network.
+    /// Memory of the process before it loads the network.
     pub(super) program_bytes: u64,
 }
 
-/// Answers requests until there are no more, if this process was started as a worker.
+/// If this process was started as a worker, answers requests until standard input ends.
 pub fn serve() -> Option<ExitCode> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [worker, engine, threads] = &arguments[..] else { return None };
@@ -36,7 +37,7 @@ pub fn serve() -> Option<ExitCode> {
     Some(match Server::new(engine, threads).and_then(Server::run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // A parent that is gone reads nothing.
+            // If the parent is gone, nobody reads the message.
             let _ = writeln!(std::io::stderr(), "error: {error:#}");
             ExitCode::from(2)
         }
@@ -62,7 +63,7 @@ impl Server {
     fn new(engine: &str, threads: &str) -> Result<Self> {
         let numerics = [Numerics::Strict, Numerics::Default, Numerics::Fast];
         let found = Engine::OURS.iter().zip(numerics).find(|(ours, _)| ours.name == engine);
-        let (_, numerics) = found.with_context(|| format!("no engine is called {engine}"))?;
+        let (_, numerics) = found.with_context(|| format!("unknown engine {engine}"))?;
         let crew = Crew::new(threads.parse()?)?;
         Ok(Self { numerics, crew, program_bytes: peak_bytes("self").unwrap_or(0), prepared: None })
     }
@@ -83,7 +84,7 @@ impl Server {
     fn answer(&mut self, request: &str) -> Result<String> {
         let words: Vec<&str> = request.split_whitespace().collect();
         if let ["network", model, input, batch, ..] = words[..] {
-            // What was there before goes first: two of them may not fit.
+            // Drop the previous network first: two of them may not fit into memory.
             self.prepared = None;
             let prepared = self.prepare(Path::new(model), Path::new(input), batch.parse()?)?;
             let isa = prepared.net.isa().to_string();
@@ -111,7 +112,7 @@ impl Server {
                 let time = Duration::try_from_secs_f64(seconds.parse()?)?;
                 Ok(serde_json::to_string(&prepared.alone(crew, self.numerics, time)?)?)
             }
-            _ => bail!("no request is called {request}"),
+            _ => bail!("unknown request {request}"),
         }
     }
 
@@ -140,9 +141,9 @@ impl Prepared {
         Ok(self.net.run(&self.input, &mut self.output, &mut self.memory, crew.run_threads())?)
     }
 
-    /// Passes in turns with each layer alone.
+    /// Times passes in turns with each layer alone.
     fn alone(&mut self, crew: &Crew, numerics: Numerics, time: Duration) -> Result<Alone> {
-        // As many as the network cuts its layers for.
+        // The number of threads that the network plans its layers for.
         let threads = crew.threads();
         let options = PlanOptions::default().isa(self.net.isa()).max_threads(threads).numerics(numerics);
         let Self { net, memory, input, output, .. } = self;

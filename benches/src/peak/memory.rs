@@ -1,4 +1,4 @@
-//! How fast a core reads what does not fit its registers: second-level cache, third-level cache, memory.
+//! Read bandwidth of the second-level cache, the third-level cache and memory.
 
 use super::vector;
 use crate::pin::Crew;
@@ -6,26 +6,26 @@ use crate::turns::median;
 use kernels::{Buffer, Isa, Profile};
 use std::time::{Duration, Instant};
 
-/// More than this is not read, however large the third level: clearing it would take longer than all layers.
+/// Maximum bytes read, however large the third level is: clearing more would take longer than timing all layers.
 const LARGEST: usize = 1 << 30;
 
-/// 10^9 bytes per second that all threads of a crew together read from one level.
+/// Bandwidth of all threads of a crew together, reading from one level.
 #[derive(Debug, Clone, Copy)]
 pub struct Bandwidth {
-    /// `L2`, `L3` or `DRAM`.
+    /// The level: `L2`, `L3` or `DRAM`.
     pub level: &'static str,
-    /// Bytes that each thread reads again and again.
+    /// Bytes that each thread reads repeatedly.
     pub bytes: usize,
-    /// The median.
+    /// The median, in 10^9 bytes per second.
     pub gbs: f64,
 }
 
-/// Reads from each level, by all threads of `crew` at once, each its own memory.
+/// Measures each level. All threads of `crew` read at the same time, each from its own memory.
 pub fn bandwidths(crew: &Crew) -> [Bandwidth; 3] {
     let Profile { l2_bytes, l3_bytes, .. } = Profile::detect(Isa::detect());
     let threads = crew.threads();
     let third = (l3_bytes / 2 / threads).min(8 * l2_bytes);
-    // A great many threads have less each than would be clear of the second level.
+    // With many threads, each one's share of twice the third level could fit in its second level.
     let memory = (2 * l3_bytes / threads).max(8 * l2_bytes).min(LARGEST / threads);
     [("L2", l2_bytes / 2), ("L3", third), ("DRAM", memory)].map(|(level, bytes)| Bandwidth {
         level,
@@ -35,11 +35,11 @@ pub fn bandwidths(crew: &Crew) -> [Bandwidth; 3] {
 }
 
 fn measure(crew: &Crew, bytes: usize) -> f64 {
-    /// Of reading, after a first pass that brings everything as near as it gets.
+    /// Minimum duration of reading, after a first pass that fills the caches.
     const LEAST: Duration = Duration::from_millis(30);
     let per_thread = crew.broadcast(|| {
         let mut data = Buffer::zeroed(bytes / size_of::<f32>()).expect("a few megabytes are there");
-        // Zeros could all be one page.
+        // Untouched zero pages can all map to one physical page.
         data.fill(1.0);
         vector::read(&data);
         let (start, mut seconds) = (Instant::now(), Vec::new());

@@ -1,7 +1,7 @@
-//! The roofs of the machine: fused multiply-adds per second, and bytes per second from each level of memory.
+//! Measures the roofs of the machine: fused multiply-adds per second, and bytes per second from each memory level.
 //!
-//! The FMA roof moves: under sustained load the clock drops by a tenth. So it is measured for at least 0.3 s, in
-//! turns with what is held against it, and the median is the roof.
+//! The FMA roof is not constant, because the clock drops by about a tenth under sustained load. It is therefore
+//! measured for at least 0.3 s, in turns with the kernels that are compared with it, and the median is the roof.
 
 mod memory;
 mod vector;
@@ -12,17 +12,18 @@ use kernels::Isa;
 pub use memory::{Bandwidth, bandwidths};
 use std::time::{Duration, Instant};
 
-/// How long the register-only FMAs of one roof should run in all.
+/// Total duration of the register-only FMAs of one roof.
 pub const SUSTAINED: Duration = Duration::from_millis(300);
 
-/// The roof of one core of `isa` as a rival to be timed, if this machine has it; the portable kernels have none, for
-/// what they are compiled to is the compiler's affair.
+/// The FMA roof of one core with `isa` as a rival, if this machine has that instruction set. The portable
+/// kernels have no roof, because the compiler chooses their instructions.
 pub fn roof(isa: Isa) -> Option<Rival<'static>> {
     let (flops, chains) = vector::fma_chains(isa)?;
     Some(Rival::new(format!("fma_roof_{isa}"), flops, chains))
 }
 
-/// The roof of all threads of `crew` at once: each for the whole of a turn, without waiting for the others in it.
+/// The FMA roof of all threads of `crew` at once. Each thread computes for a whole turn without
+/// synchronization.
 pub fn roof_of_crew(isa: Isa, crew: &Crew) -> Option<Rival<'_>> {
     let (flops, chains) = vector::fma_chains(isa)?;
     let flops_per_second = move |slice: Duration| {
@@ -38,8 +39,8 @@ pub fn roof_of_crew(isa: Isa, crew: &Crew) -> Option<Rival<'_>> {
     }))
 }
 
-/// GFLOP/s of FMAs for some 50 microseconds within the first millisecond after a rest: what a core does before its clock
-/// drops. The best of ten.
+/// GFLOP/s of FMAs over about 50 microseconds in the first millisecond after a rest, before the clock drops;
+/// the best of ten.
 pub fn burst(isa: Isa, crew: &Crew) -> Option<f64> {
     let (flops, chains) = vector::fma_chains(isa)?;
     const CALLS: u32 = 5;
@@ -50,7 +51,7 @@ pub fn burst(isa: Isa, crew: &Crew) -> Option<f64> {
     };
     let rested = || {
         std::thread::sleep(Duration::from_millis(20));
-        // The first of them are slow: wide vectors are powered up when they are first used.
+        // The first calls are slow, because the core powers up its wide vector units on first use.
         crew.broadcast(|| (0..20).map(|_| gflops()).fold(0.0, f64::max)).into_iter().sum()
     };
     (0..10).map(|_| rested()).reduce(f64::max)

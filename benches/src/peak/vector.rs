@@ -1,33 +1,33 @@
-//! The two loops that need intrinsics: register-only FMAs, and reads of whole vectors.
+//! The two loops that need intrinsics: FMAs in registers, and reads of whole vectors.
 
 use kernels::Isa;
 
-/// Independent chains: more than latency times throughput on every core there is (4 cycles, 4 pipes).
+/// Independent chains: more than latency times throughput on every current core (4 cycles, 4 pipes).
 const CHAINS: usize = 24;
 /// FMAs per chain and call: about 10 microseconds.
 const STEPS: usize = 2_000;
 
-/// Floating-point operations of one call, and the call, if this machine has the instruction set.
+/// The floating-point operations of one call, and the call, if this machine has the instruction set.
 pub(super) fn fma_chains(isa: Isa) -> Option<(f64, fn())> {
     if !Isa::available().any(|available| available == isa) {
         return None;
     }
     let flops = |lanes: usize| (2 * CHAINS * STEPS * lanes) as f64;
     match isa {
-        // SAFETY: the instruction set is one of this CPU's.
+        // SAFETY: this CPU has the instruction set.
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512F => Some((flops(16), || unsafe { x86::fma_512() })),
-        // SAFETY: the instruction set is one of this CPU's.
+        // SAFETY: this CPU has the instruction set.
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2Fma => Some((flops(8), || unsafe { x86::fma_256() })),
-        // SAFETY: the instruction set is one of this CPU's.
+        // SAFETY: this CPU has the instruction set.
         #[cfg(target_arch = "aarch64")]
         Isa::Neon => Some((flops(4), || unsafe { arm::fma_128() })),
         _ => None,
     }
 }
 
-/// Reads all of `data` once, by the widest loads there are.
+/// Reads all of `data` once, with the widest loads of this machine.
 pub(super) fn read(data: &[f32]) {
     #[cfg(target_arch = "x86_64")]
     match Isa::detect() {
@@ -40,7 +40,7 @@ pub(super) fn read(data: &[f32]) {
     read_plain(data);
 }
 
-/// Whatever the compiler makes of it.
+/// The fallback: whatever vectors the compiler chooses.
 fn read_plain(data: &[f32]) {
     let mut all = [0u32; 64];
     for values in data.as_chunks::<64>().0 {
@@ -69,7 +69,7 @@ mod x86 {
         black_box(acc);
     }
 
-    /// Half the chains of AVX-512, twice: sixteen registers hold no more.
+    /// Half as many chains as AVX-512, twice as often: there are only sixteen registers.
     #[target_feature(enable = "avx2,fma")]
     pub(super) fn fma_256() {
         let (a, b) = (_mm256_set1_ps(black_box(0.999)), _mm256_set1_ps(black_box(0.001)));
@@ -115,7 +115,7 @@ mod arm {
     use std::arch::aarch64::*;
     use std::hint::black_box;
 
-    /// Advanced SIMD is in the baseline of the architecture; compilers differ in whether that is enough to call intrinsics.
+    /// Advanced SIMD is part of the baseline, but not every compiler allows its intrinsics without the attribute.
     #[target_feature(enable = "neon")]
     pub(super) fn fma_128() {
         let (a, b) = (vdupq_n_f32(black_box(0.999)), vdupq_n_f32(black_box(0.001)));

@@ -1,52 +1,53 @@
-//! Which engines there are, and how their processes are started.
+//! The peer engines, and how their processes are started.
 
 use kernels::Isa;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// An engine of others that convolves.
+/// A convolution engine that is compared with this library.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Engine {
-    /// What arguments and rows call it.
+    /// The name in arguments and rows.
     pub name: &'static str,
     program: Program,
     tasks: &'static [Task],
 }
 
-/// What an engine can be asked to compute.
+/// A task that an engine can perform.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Task {
     /// A bare convolution.
     Layer,
-    /// A network in an ONNX file.
+    /// A network from an ONNX file.
     Network,
-    /// The same in `f64`.
+    /// A network from an ONNX file, computed in `f64` as ground truth.
     Truth,
 }
 
-/// What runs an engine.
+/// The program that runs an engine.
 #[derive(Debug, PartialEq, Eq)]
 enum Program {
-    /// A program of `setup.sh`, built from `onednn.cpp`.
+    /// A program that `setup.sh` builds from `onednn.cpp`.
     OneDnn(&'static str),
     /// `worker.py`, which imports this module.
     Python(&'static str),
-    /// The program of `peers/rust`.
+    /// The program in `peers/rust`.
     Rust,
-    /// This program itself, as a worker: the library is a process like its peers.
+    /// This program itself as a worker, so that the library runs in its own process like its peers.
     Own,
 }
 
-/// Peers judged by what their kernels can do: memory on huge pages, and never given back to the system. Without it the
-/// first touch of fresh 4 KB pages costs them more than the convolution on a virtual machine.
+/// Allocator settings for peers: memory on huge pages that is never returned to the system. Otherwise, the
+/// first touch of fresh 4 KB pages on a virtual machine costs more than the convolution and hides the speed
+/// of their kernels.
 const TUNABLES: &str = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4294967296:\
      glibc.malloc.trim_threshold=17179869184:glibc.malloc.top_pad=67108864";
 
-/// The first argument of this program as a worker.
+/// The first argument that makes this program a worker.
 pub(crate) const WORKER: &str = "worker";
 
 impl Engine {
-    /// Every engine of others, oneDNN first.
+    /// All peer engines, oneDNN first.
     pub const ALL: [Self; 14] = {
         use Task::{Layer, Network, Truth};
         [
@@ -67,7 +68,7 @@ impl Engine {
         ]
     };
 
-    /// This library with strict, default and fast numerics.
+    /// This library with strict, default and fast numerics, as engines.
     pub(crate) const OURS: [Self; 3] = [
         Self::new("ours-strict", Program::Own, &[Task::Network]),
         Self::new("ours", Program::Own, &[Task::Network]),
@@ -78,19 +79,19 @@ impl Engine {
         Self { name, program, tasks }
     }
 
-    /// Those that can be asked for `task`.
+    /// The peer engines that support `task`.
     pub(crate) fn of(task: Task) -> impl Iterator<Item = &'static Self> {
         Self::ALL.iter().filter(move |engine| engine.tasks.contains(&task))
     }
 
-    /// Whether it can be held against kernels of `isa`: only oneDNN can be told to use less than the best, and only
-    /// its worker has a ring for a cold comparison.
+    /// Whether the engine can be compared with kernels of `isa`. Only oneDNN can be limited to a smaller
+    /// instruction set than the best, and only its worker has a ring for cold memory.
     pub(crate) fn takes_part(&self, isa: Isa, is_cold: bool) -> bool {
         let is_onednn = matches!(self.program, Program::OneDnn(_));
         (isa == Isa::detect() || isa == Isa::Avx2Fma && is_onednn) && (is_onednn || !is_cold)
     }
 
-    /// Whether `setup.sh` has installed it in `folder`.
+    /// Whether `setup.sh` has installed the engine in `folder`.
     pub(super) fn is_installed(&self, folder: &Path) -> bool {
         match self.program {
             Program::OneDnn(program) => folder.join(program).is_file(),
@@ -104,10 +105,10 @@ impl Engine {
         }
     }
 
-    /// Its process, for `threads` threads and vectors of `isa`.
+    /// The command of its process, for `threads` threads and vectors of `isa`.
     ///
     /// # Errors
-    /// If this program does not know where it is.
+    /// If the path of this program is unknown.
     pub(super) fn command(&self, folder: &Path, threads: usize, isa: Isa) -> std::io::Result<Command> {
         let mut command = match self.program {
             Program::OneDnn(program) => Command::new(folder.join(program)),
@@ -125,7 +126,7 @@ impl Engine {
         };
         let threads = threads.to_string();
         command.args([self.name, &threads]);
-        // The library's own buffers see to that themselves.
+        // The library allocates huge pages itself.
         if self.program != Program::Own {
             command.env("GLIBC_TUNABLES", TUNABLES);
         }
@@ -133,7 +134,7 @@ impl Engine {
             command.env(variable, &threads);
         }
         if isa == Isa::Avx2Fma {
-            // The name that it had until 2.x, and since.
+            // The variable's names until oneDNN 2.x, and since.
             command.env("DNNL_MAX_CPU_ISA", "AVX2").env("ONEDNN_MAX_CPU_ISA", "AVX2");
         }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
@@ -149,10 +150,10 @@ fn rust_worker(folder: &Path) -> PathBuf {
     folder.join("rust-worker")
 }
 
-/// The engines to be timed: those of `wanted`, or all for `task` that are installed in `folder`.
+/// The engines to time: `wanted`, or if that is empty, all that support `task` and are installed in `folder`.
 ///
 /// # Errors
-/// One that is wanted and not installed, or nothing installed at all.
+/// A wanted engine that is not installed, or no installed engine at all.
 pub(crate) fn installed(
     folder: &Path,
     wanted: &[&'static Engine],

@@ -1,4 +1,4 @@
-//! The engines of others, one process each, asked by line. How they are installed: `benches/peers`.
+//! The peer engines, one process each, controlled by lines of text. `benches/peers` describes their installation.
 
 mod engines;
 mod worker;

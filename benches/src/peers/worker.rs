@@ -1,5 +1,5 @@
-//! The process of one peer. It sleeps in a read from its standard input until it is asked for something; every request
-//! and every answer is one line:
+//! The process of one peer. It blocks on standard input until it gets a request. Every request and every
+//! answer is one line:
 //!
 //! ```text
 //! prepare INPUT FILTER COLD n c h w o kh kw stride pad dilation groups  ->  ok WHAT IT USES
@@ -8,8 +8,9 @@
 //! time CALLS                                                            ->  ok SECONDS
 //! ```
 //!
-//! Files are raw `f32`: input and output NCHW, filter OIHW; MODEL is ONNX. COLD is the size of the ring in bytes, 0 for
-//! none. `time` makes one call that is not timed first. Any answer may be `error MESSAGE` instead.
+//! Files are raw `f32`: input and output in NCHW, filters in OIHW. MODEL is an ONNX file. COLD is the size of
+//! the ring in bytes, or 0 for warm memory. `time` makes one untimed call first. Any answer can be
+//! `error MESSAGE` instead.
 
 use super::Engine;
 use crate::pin::Crew;
@@ -20,19 +21,19 @@ use std::process::{Child, ChildStdin};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
-/// Longer than anything takes that works.
+/// Longer than any working request takes.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// One engine for one instruction set and number of threads.
+/// The worker of one engine, for one instruction set and number of threads.
 pub(crate) struct Worker {
-    /// Whose.
+    /// The engine.
     pub(crate) engine: &'static Engine,
-    /// Which vectors it is limited to.
+    /// The instruction set that it is limited to.
     pub(crate) isa: Isa,
     folder: PathBuf,
     threads: usize,
     process: Option<Process>,
-    /// Calls that fill a turn.
+    /// Number of calls that fill a turn.
     calls: Option<u64>,
 }
 
@@ -43,12 +44,13 @@ struct Process {
 }
 
 impl Worker {
-    /// Of `engine` as installed in `folder`; the process is started when it is needed.
+    /// A worker for `engine`, installed in `folder`. The process starts when it is first needed.
     pub(crate) fn new(engine: &'static Engine, folder: &Path, threads: usize, isa: Isa) -> Self {
         Self { engine, isa, folder: folder.to_owned(), threads, process: None, calls: None }
     }
 
-    /// Prepares a layer or a network, on the cores of `crew`, and says what the engine uses for it.
+    /// Prepares a layer or a network, on the cores of `crew`. Returns what the engine says it uses, such as
+    /// its kernel.
     pub(crate) fn prepare(&mut self, crew: &Crew, request: &str) -> Result<String, String> {
         self.calls = None;
         if self.process.is_none() {
@@ -58,24 +60,24 @@ impl Worker {
         self.ask(request)
     }
 
-    /// The output of what is prepared, as it writes it to `file`.
+    /// The output of the prepared task, written by the engine to `file`.
     pub(crate) fn output(&mut self, file: &Path) -> Result<Vec<f32>, String> {
         let bytes = self.output_bytes(file)?;
         Ok(floats(&bytes))
     }
 
-    /// The same in the engine's own type.
+    /// The output as raw bytes, in the element type of the engine.
     pub(crate) fn output_bytes(&mut self, file: &Path) -> Result<Vec<u8>, String> {
         self.ask(&format!("output {}", file.display()))?;
         std::fs::read(file).map_err(|error| error.to_string())
     }
 
-    /// Seconds per call of as many calls as take about `slice`; NaN if it fails.
+    /// Seconds per call, over as many calls as fill about `slice`; NaN if the engine fails.
     pub(crate) fn turn(&mut self, slice: Duration) -> f64 {
         let calls = match self.calls {
             Some(calls) => calls,
             None => {
-                // The second time knows more than the first, which may still be warming up.
+                // The first call can include warm-up, so a second measurement corrects the estimate.
                 let first = self.time(1);
                 let probe = calls_in(slice / 10, first);
                 let calls = calls_in(slice, self.time(probe));
@@ -84,8 +86,8 @@ impl Worker {
         };
         let seconds = self.time(calls);
         if self.threads > 1 {
-            // The threads of some engines wait for more work for a while before they sleep; they shall not do so
-            // in the turn of the next.
+            // The threads of some engines spin for a while before they sleep. They must not disturb the next
+            // rival's turn.
             std::thread::sleep(Duration::from_millis(5));
         }
         seconds
@@ -96,12 +98,12 @@ impl Worker {
         answer.ok().and_then(|text| text.parse::<f64>().ok()).map_or(f64::NAN, |all| all / calls as f64)
     }
 
-    /// Bytes of memory that the process has had at once so far, where the system says (Linux).
+    /// Peak resident memory of the process in bytes, if the system reports it (Linux).
     pub(crate) fn peak_bytes(&self) -> Option<u64> {
         nets::peak_bytes(&self.process.as_ref()?.child.id().to_string())
     }
 
-    /// The answer without its `ok`. A process that does not answer is ended.
+    /// Sends a request and returns the answer without its `ok`. A process that does not answer is killed.
     pub(crate) fn ask(&mut self, request: &str) -> Result<String, String> {
         let process = self.process.as_mut().ok_or("has ended")?;
         let sent = writeln!(process.requests, "{request}").and_then(|()| process.requests.flush());
@@ -133,7 +135,7 @@ impl Process {
         let pipes = child.stdin.take().zip(child.stdout.take());
         let (requests, output) = pipes.ok_or_else(|| std::io::Error::other("it has no pipes"))?;
         let (sender, answers) = channel();
-        // Ends with the process, when there are no more lines.
+        // This thread ends when the process closes its output.
         std::thread::spawn(move || {
             let lines = BufReader::new(output).lines().map_while(Result::ok);
             lines.map(|line| sender.send(line)).take_while(Result::is_ok).for_each(drop);
@@ -143,20 +145,20 @@ impl Process {
 }
 
 impl Drop for Process {
-    /// Nothing that it has is worth a word to it.
+    /// The process holds no state worth a clean shutdown.
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Writes numbers as workers read and write them: raw `f32`, the least significant byte first.
+/// Writes numbers in the format of the workers: raw little-endian `f32`.
 pub(crate) fn write(file: &Path, values: &[f32]) -> std::io::Result<()> {
     let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
     std::fs::write(file, bytes)
 }
 
-/// Numbers as [`write`] writes them.
+/// Reads numbers in the format of [`write`].
 pub(crate) fn floats(bytes: &[u8]) -> Vec<f32> {
     bytes.as_chunks::<4>().0.iter().map(|&value| f32::from_le_bytes(value)).collect()
 }

@@ -11,12 +11,12 @@ use kernels::{Algorithm, ConvDesc, Isa, Layout, PlanOptions, Select};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Times every algorithm on every layer of benches/layers.csv, in turns with the FMA roof of the machine and with
-/// the peers, and checks every output
+/// Times every algorithm on every layer of benches/layers.csv, in turns with the FMA roof of the machine and
+/// with the peers, and checks every output
 #[derive(Debug, Clone, Parser)]
 #[command(name = "shootout", version)]
 pub struct Args {
-    /// Layers: ids, beginnings of ids, or networks [default: all]
+    /// Layers to time: ids, prefixes of ids, or networks [default: all]
     #[arg(long, value_name = "A,B,...", value_delimiter = ',')]
     pub filter: Vec<String>,
     /// Numbers of threads
@@ -29,75 +29,76 @@ pub struct Args {
     /// Layouts: nchw16c, nhwc or nchw. In nchw16c, layers with fewer than 16 input channels read nchw
     #[arg(long, value_name = "LAYOUT,...", value_delimiter = ',', default_value = "nchw16c", value_parser = layout)]
     pub layout: Vec<Layout>,
-    /// Algorithms, auto and measured among them: what the library chooses by its model, and by timing [default: auto, and
-    /// all that can do the layer but the reference; with --assert-choice or --measured also measured]
+    /// Algorithms to time. auto is the library's choice by its model, measured its choice by timing [default:
+    /// auto and every algorithm that can do the layer except the reference; with --assert-choice or
+    /// --measured also measured]
     #[arg(long, value_name = "A,B,...", value_delimiter = ',', value_parser = Candidate::parse)]
     pub algorithm: Vec<Candidate>,
-    /// How much rounding error an algorithm may add
+    /// Maximum rounding error that an algorithm may add
     #[arg(long, value_enum, default_value = "default")]
     pub numerics: Precision,
-    /// What the numbers are drawn from
+    /// Distribution of weights and inputs
     #[arg(long, value_enum, default_value = "uniform")]
     pub numbers: Numbers,
-    /// How the result is written
+    /// Format of the results
     #[arg(long, value_enum, default_value = "text")]
     pub format: Format,
-    /// Rounds in which all rivals of a layer take turns
+    /// Number of rounds; every rival of a layer takes one turn per round
     #[arg(long, value_name = "N", default_value = "15", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub rounds: u32,
-    /// Milliseconds of one turn, at least
+    /// Minimum milliseconds per turn
     #[arg(long, value_name = "MS", default_value = "2", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub turn: u32,
-    /// Visit rings of weights and activations in turns, so that they are out of the near caches
+    /// Evict weights and activations from the inner caches by cycling through a ring of copies
     #[arg(long)]
     pub cold: bool,
-    /// Megabytes of such a ring
+    /// Megabytes of the ring
     #[arg(long, value_name = "MB", default_value = "96", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub cold_mb: u32,
-    /// Judge the library's choices: print their times by that of the fastest algorithm, and exit with 1 if the geometric
-    /// mean of auto loses more per cent than this
+    /// Compare the library's choices with the fastest algorithm, and exit with 1 if auto is slower by more
+    /// than this many per cent (geometric mean)
     #[arg(long, value_name = "PERCENT")]
     pub assert_choice: Option<f64>,
-    /// Also what the library chooses by timing the layer
+    /// Also time the library's choice by timing
     #[arg(long)]
     pub measured: bool,
-    /// Also so many random layers
+    /// Also time this many random layers
     #[arg(long, value_name = "N", default_value = "0")]
     #[arg(value_parser = clap::value_parser!(u32).range(0..=100_000))]
     pub random: u32,
-    /// Which random layers
+    /// Seed of the random layers
     #[arg(long, value_name = "SEED", default_value = "1")]
     pub seed: u64,
-    /// Only measure the roofs of this machine, for one thread and for one on each core
+    /// Only measure the roofs of this machine, with one thread and with one thread per core
     #[arg(long)]
     pub roofs: bool,
-    /// Also draw bars and a roofline; with --assert-choice, what the choices lose
+    /// Also draw the results as bars and a roofline; with --assert-choice, draw the loss of the choices
     #[arg(long, value_name = "FILE.svg")]
     pub plot: Option<PathBuf>,
-    /// Also write the rows there as comma-separated values, layer by layer: what a run that is cut off has found
+    /// Also write the rows as comma-separated values, after each layer, so that an interrupted run keeps its results
     #[arg(long, value_name = "FILE.csv")]
     pub out: Option<PathBuf>,
-    /// Also time the peers that benches/peers/setup.sh installed there
+    /// Also time the peers that benches/peers/setup.sh installed in this folder
     #[arg(long, value_name = "DIR")]
     pub peers: Option<PathBuf>,
-    /// Which of the peers [default: all that are installed]
+    /// Peers to time [default: all that are installed]
     #[arg(long, value_name = "A,B,...", value_delimiter = ',', value_parser = engine, requires = "peers")]
     pub engines: Vec<&'static Engine>,
 }
 
-/// Who computes a layer.
+/// How the algorithm for a layer is selected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Candidate {
-    /// Whatever the library chooses by its model.
+    /// The library chooses by its model.
     Auto,
-    /// Whatever it chooses by timing the layer, on the threads of the crew.
+    /// The library chooses by timing the layer, on the threads of the crew.
     Measured,
-    /// This algorithm.
+    /// This algorithm is forced.
     Forced(Algorithm),
 }
 
 impl Candidate {
-    /// `auto`, `measured`, or the name of the algorithm.
+    /// The name in arguments and rows: `auto`, `measured`, or the name of the algorithm.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Auto => "auto",
@@ -111,7 +112,7 @@ impl Candidate {
         matches!(self, Self::Auto | Self::Measured)
     }
 
-    /// The choices first: an algorithm that is one of them is not timed again.
+    /// All candidates, choices first: an algorithm that a choice selects is not timed again.
     fn all() -> impl Iterator<Item = Self> {
         [Self::Auto, Self::Measured].into_iter().chain(Algorithm::ALL.map(Self::Forced))
     }
@@ -122,23 +123,23 @@ impl Candidate {
 }
 
 impl Args {
-    /// The instruction sets, once each.
+    /// The instruction sets without duplicates.
     ///
     /// # Errors
-    /// One that this machine does not have.
+    /// An instruction set that this machine does not have.
     pub(super) fn isas(&self) -> anyhow::Result<Vec<Isa>> {
         let available: Vec<Isa> = Isa::available().collect();
         if let Some(isa) = self.isa.iter().find(|isa| !available.contains(isa)) {
             let names: Vec<&str> = available.iter().map(|isa| isa.name()).collect();
-            anyhow::bail!("this machine has no {isa}, it has {}", names.join(", "));
+            anyhow::bail!("this machine does not support {isa}, only {}", names.join(", "));
         }
         Ok(if self.isa.is_empty() { vec![Isa::detect()] } else { once_each(&self.isa) })
     }
 
-    /// The layers of the list, and the random ones.
+    /// The selected layers of the list, then the random ones.
     ///
     /// # Errors
-    /// A name that means nothing.
+    /// A name that selects nothing.
     pub(super) fn layers(&self) -> anyhow::Result<Vec<LayerSpec>> {
         let listed = layers::select(&self.filter).map_err(anyhow::Error::msg)?;
         let mut layers: Vec<LayerSpec> = listed.into_iter().cloned().collect();
@@ -149,7 +150,7 @@ impl Args {
         Ok(layers)
     }
 
-    /// The candidates, once each.
+    /// The candidates without duplicates.
     pub(super) fn candidates(&self) -> Vec<Candidate> {
         if self.algorithm.is_empty() {
             let is_timed = |candidate: &Candidate| match candidate {
@@ -179,7 +180,7 @@ impl Args {
         Duration::from_millis(self.turn.into())
     }
 
-    /// Whether the candidate is as accurate as is asked for.
+    /// Whether the candidate is accurate enough for `--numerics`.
     pub(super) fn allows(&self, candidate: Candidate, desc: &ConvDesc) -> bool {
         match candidate {
             Candidate::Auto | Candidate::Measured => true,

@@ -1,4 +1,4 @@
-//! One layer: every candidate is planned, run, checked, timed in turns with the roofs and the peers, and checked again.
+//! One layer: every candidate is planned, run, checked, timed in turns with roofs and peers, and checked again.
 
 use super::args::Args;
 use super::entries::Entries;
@@ -16,10 +16,10 @@ use std::path::Path;
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// The relative L2 error from which on a peer is not held against anybody.
+/// Relative L2 error above which a peer is excluded from the comparison.
 const PEER_TOLERANCE: f64 = 1e-4;
 
-/// What the contests of all layers on one crew share.
+/// The state shared by the contests of all layers on one crew.
 pub(super) struct Arena<'a> {
     pub(super) args: &'a Args,
     pub(super) crew: &'a Crew,
@@ -29,7 +29,7 @@ pub(super) struct Arena<'a> {
 }
 
 impl Arena<'_> {
-    /// The rows of `spec`.
+    /// The rows of layer `spec`.
     pub(super) fn contest(&mut self, spec: &LayerSpec) -> anyhow::Result<Vec<LayerRow>> {
         let problem = Problem::of(spec, self.args.numbers);
         let mut ours = Entries::plan(self.args, self.crew, self.isas, &problem)?;
@@ -48,7 +48,8 @@ impl Arena<'_> {
         Ok(rows)
     }
 
-    /// Runs every slot of every layer once, where it will be timed, and looks at what it wrote over the NaNs.
+    /// Runs every slot of every layer once, on the threads that will time it, and checks that it overwrote
+    /// the NaNs correctly.
     fn check(&self, ours: &mut Entries<'_>) {
         for (row, layer) in ours.rows.iter_mut().zip(&mut ours.layers) {
             let threads = self.crew.plan_threads();
@@ -57,7 +58,7 @@ impl Arena<'_> {
         }
     }
 
-    /// The rows of the peers, checked. One that cannot do the layer says so in its note and is not timed.
+    /// The checked rows of the peers. If a peer cannot do the layer, its note says so and it is not timed.
     fn prepare(&mut self, problem: &Problem, files: &Path) -> anyhow::Result<Vec<LayerRow>> {
         if self.workers.is_empty() {
             return Ok(Vec::new());
@@ -88,10 +89,10 @@ impl Arena<'_> {
         Ok(rows)
     }
 
-    /// Times everything that has run: ours if it is right, peers in any case.
+    /// Times the library's rows that are right, and every peer that has run.
     fn time(&mut self, spec: &LayerSpec, ours: &mut Entries<'_>, guests: &mut [LayerRow]) {
         let rounds = self.args.rounds as usize;
-        // Where algorithms are held against each other alone, the roof is no more than a sign of life.
+        // If only algorithms are compared with each other, a short turn of the roof is enough.
         let sustained = match self.args.assert_choice {
             None => SUSTAINED / self.args.rounds,
             Some(_) => Duration::ZERO,

@@ -1,4 +1,4 @@
-//! The rows of one layer that are the library's own: what is planned, and what need not be, for it is there already.
+//! The library's own rows for one layer. Candidates with the same algorithm share a plan.
 
 use super::args::{Args, Candidate};
 use super::row::LayerRow;
@@ -7,21 +7,21 @@ use crate::pin::Crew;
 use crate::problem::Problem;
 use kernels::{Algorithm, ConvError, Isa, Layout};
 
-/// The rows of one layer, with what runs behind them as long as it does.
+/// The library's rows for one layer, with the layers that run behind them.
 #[derive(Default)]
 pub(super) struct Entries<'a> {
     pub(super) rows: Vec<LayerRow>,
-    /// As many, in the same order.
+    /// Parallel to `rows`.
     pub(super) layers: Vec<Layer<'a>>,
-    /// The rows of the result. An algorithm that is the library's choice is not timed again.
+    /// The rows of the results. An algorithm that a choice has selected is not timed again.
     order: Vec<NamedEntry>,
 }
 
-/// A row of the result: that of another number, under its own name.
+/// A row of the results: a timed row under the name of its candidate.
 struct NamedEntry {
     row: usize,
     candidate: Candidate,
-    /// Milliseconds that planning took.
+    /// Milliseconds spent on planning.
     plan_ms: f64,
 }
 
@@ -38,7 +38,7 @@ impl<'a> Entries<'a> {
         for run in runs {
             let first = entries.rows.len();
             for candidate in args.candidates() {
-                // Only what could have been chosen is held against the choice.
+                // The choice is compared only with algorithms that it could have selected.
                 if args.assert_choice.is_some() && !args.allows(candidate, &problem.desc) {
                     continue;
                 }
@@ -65,7 +65,7 @@ impl<'a> Entries<'a> {
         Ok(entries)
     }
 
-    /// The row from `first` on that this algorithm computes.
+    /// The row with this algorithm, among those from `first` on.
     fn same(&self, first: usize, algorithm: Algorithm) -> Option<usize> {
         (first..self.rows.len()).find(|&row| self.layers[row].plan().algorithm() == algorithm)
     }
@@ -76,7 +76,7 @@ impl<'a> Entries<'a> {
         self.rows.len() - 1
     }
 
-    /// The rows of the result, each under its own name.
+    /// The rows of the results, each under its own name.
     pub(super) fn named(&self) -> Vec<LayerRow> {
         let named = |&NamedEntry { row, candidate, plan_ms }: &NamedEntry| {
             let plan = self.layers[row].plan();
@@ -101,7 +101,7 @@ fn layer<'a>(
     let (layouts, memory) = (Layouts::of_network(layout, problem.spec.c), args.memory());
     let plan = || Layer::new(problem, layouts, &options, memory);
     match candidate {
-        // What is timed while it is planned is timed where it will be run.
+        // Timing during planning uses the same threads as the run.
         Candidate::Measured => crew.enter(plan),
         _ => plan(),
     }

@@ -1,4 +1,4 @@
-//! The program `shootout`: all layers, algorithms, instruction sets, layouts and numbers of threads, one table.
+//! The program `shootout`: one table of layers by algorithm, instruction set, layout and number of threads.
 
 mod args;
 mod contest;
@@ -32,10 +32,10 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
-/// Does what the arguments say. Progress and roofs go to standard error.
+/// Runs the program with `args`. Progress and roofs go to standard error.
 ///
 /// # Errors
-/// Names of nothing, instruction sets that this machine does not have, peers that are not installed.
+/// Unknown names, instruction sets that this machine does not have, and peers that are not installed.
 pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let layers = args.layers()?;
     let isas = args.isas()?;
@@ -51,9 +51,9 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     if let Some(idle) =
         args.engines.iter().find(|engine| !isas.iter().any(|&isa| engine.takes_part(isa, args.cold)))
     {
-        anyhow::bail!("{} cannot be limited to other vectors than the best, nor run cold", idle.name);
+        anyhow::bail!("{} supports neither another instruction set than the best nor --cold", idle.name);
     }
-    // Now, not after an hour.
+    // Open the files before the measurements, which can take hours.
     let plot_file = args.plot.as_deref().map(create).transpose()?;
     let mut log =
         args.out.as_deref().map(|file| Ok::<_, anyhow::Error>(Log::new(create(file)?))).transpose()?;
@@ -84,7 +84,7 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     outcome(args, LayerReport { machine, rows }, &measured, plot_file)
 }
 
-/// Draws, judges and writes what was found.
+/// Plots, judges and formats the results.
 fn outcome(
     args: &Args,
     report: LayerReport,
@@ -112,9 +112,9 @@ fn outcome(
     let failure = args.assert_choice.and_then(|percent| {
         let auto = judgements.iter().find(|judgement| judgement.choice == Candidate::Auto);
         let loss = 100.0 * (auto.map_or(f64::NAN, Judgement::mean) - 1.0);
-        // Not a number is no success.
+        // NaN counts as a failure.
         (loss.is_nan() || loss > percent)
-            .then(|| format!("auto's choice lost {loss:.2} %, more than {percent} %"))
+            .then(|| format!("auto is {loss:.2} % slower than the fastest algorithm, more than {percent} %"))
     });
     let text = match args.format {
         Format::Json | Format::Csv => {
@@ -130,7 +130,7 @@ fn create(file: &Path) -> anyhow::Result<File> {
     File::create(file).with_context(|| format!("cannot write {}", file.display()))
 }
 
-/// `--roofs`: for one thread and for one on each core.
+/// `--roofs`: measures with one thread, and with one thread per core.
 fn roofs_alone(isas: &[Isa]) -> anyhow::Result<Outcome> {
     let mut lines = vec![roofs::machine()];
     let mut counts = vec![1, num_cpus::get_physical()];
@@ -151,7 +151,7 @@ fn of_layers(
     for layer in layers {
         progress.set_message(layer.id.clone());
         let of_layer = arena.contest(layer)?;
-        // A log that is kept says how far a long run came, and what it found until then.
+        // If standard error is a log file, print each layer's result as it is done.
         if progress.is_hidden() {
             let fastest = of_layer.iter().filter_map(|row| Some((row.gflops?, row.algorithm.as_str())));
             let (gflops, name) = fastest.max_by(|a, b| a.0.total_cmp(&b.0)).unwrap_or((f64::NAN, "none"));
@@ -166,7 +166,7 @@ fn of_layers(
     Ok(rows)
 }
 
-/// The peers, each for every instruction set on which it can be held against ours.
+/// One worker per peer and instruction set that can be compared.
 fn workers(args: &Args, engines: &[&'static Engine], isas: &[Isa], threads: usize) -> Vec<Worker> {
     let Some(folder) = &args.peers else { return Vec::new() };
     let pairs = isas.iter().flat_map(|&isa| engines.iter().map(move |&engine| (engine, isa)));

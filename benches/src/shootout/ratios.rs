@@ -1,20 +1,20 @@
-//! The peers against the library's own choice: how many times as long they take.
+//! Compares peers with the library's own choice: their times divided by the library's.
 
 use super::row::LayerRow;
 use crate::cli::once_each;
 use crate::peers::Engine;
 use crate::turns::geometric_mean;
 
-/// One layer of one instruction set and number of threads.
+/// One layer with one instruction set and number of threads.
 pub(super) struct LayerRatio<'a> {
-    /// The row of the library's choice in the first layout.
+    /// The row of the library's choice, in the first layout.
     pub(super) ours: &'a LayerRow,
-    /// The rows of the peers that are right.
+    /// The rows of the peers with a right output.
     pub(super) peers: Vec<&'a LayerRow>,
 }
 
 impl<'a> LayerRatio<'a> {
-    /// All there are, in the order of the rows.
+    /// All comparisons, in the order of the rows.
     pub(super) fn all(rows: &'a [LayerRow]) -> Vec<Self> {
         let same = |a: &LayerRow, b: &LayerRow| (&a.layer, a.isa, a.threads) == (&b.layer, b.isa, b.threads);
         let mut ratios: Vec<Self> = Vec::new();
@@ -28,25 +28,25 @@ impl<'a> LayerRatio<'a> {
         ratios
     }
 
-    /// Their median by ours: more than 1 if ours is faster.
+    /// The peer's median divided by the library's: above 1, the library is faster.
     fn of(&self, peer: &LayerRow) -> Option<f64> {
         Some(peer.ms_median? / self.ours.ms_median?)
     }
 
-    /// The fastest that is right.
+    /// The fastest peer with a right output, and its ratio.
     pub(super) fn best(&self) -> Option<(&'a str, f64)> {
         let ratios = self.peers.iter().filter_map(|row| Some((row.peer()?, self.of(row)?)));
         ratios.min_by(|a, b| a.1.total_cmp(&b.1))
     }
 
-    /// That engine, if it is right.
+    /// The ratio of the engine called `name`, if its output is right.
     pub(super) fn engine(&self, name: &str) -> Option<f64> {
         self.peers.iter().find(|row| row.peer() == Some(name)).and_then(|row| self.of(row))
     }
 }
 
-/// A line of the summary: how many layers, the geometric mean of their ratios, and on how many of them ours is at least as
-/// fast.
+/// One line of the summary: the number of layers, the geometric mean of their ratios, and the number of
+/// layers on which the library is at least as fast.
 #[derive(Debug, PartialEq)]
 pub(super) struct Mean {
     pub(super) against: &'static str,
@@ -57,7 +57,7 @@ pub(super) struct Mean {
     pub(super) won: usize,
 }
 
-/// The means against the best peer and against each, for every instruction set and number of threads.
+/// The means over the best peer and over each peer, for every instruction set and number of threads.
 pub(super) fn means(ratios: &[LayerRatio<'_>]) -> Vec<Mean> {
     let runs: Vec<_> = ratios.iter().map(|ratio| (ratio.ours.isa, ratio.ours.threads)).collect();
     let runs = once_each(&runs);

@@ -1,4 +1,4 @@
-//! `--assert-choice`: how much longer the library's choices take than the fastest algorithm that could have been chosen.
+//! `--assert-choice`: compares the library's choices with the fastest algorithm that it could have selected.
 
 use super::args::Candidate;
 use super::row::LayerRow;
@@ -6,29 +6,29 @@ use crate::turns::{geometric_mean, median};
 use comfy_table::{Table, presets};
 use std::collections::BTreeMap;
 
-/// Layers that are named at most, the worst first.
+/// Maximum layers listed, slowest choice first.
 const NAMED: usize = 15;
 
-/// One layer of one instruction set, layout and number of threads.
+/// The loss on one layer with one instruction set, layout and number of threads.
 pub(super) struct Regret<'a> {
     chosen: &'a LayerRow,
     best: &'a LayerRow,
-    /// The time of the choice by that of the fastest; at least 1.
+    /// The time of the choice divided by the time of the fastest algorithm; at least 1.
     pub(super) ratio: f64,
 }
 
 /// Number of threads, instruction set and layout.
 pub(super) type RunKey<'a> = (usize, &'a str, &'a str);
 
-/// What one way to choose is judged by.
+/// The losses of one way to choose.
 pub(super) struct Judgement<'a> {
     pub(super) choice: Candidate,
-    /// The worst first.
+    /// Largest loss first.
     regrets: Vec<Regret<'a>>,
 }
 
 impl<'a> Judgement<'a> {
-    /// Of every way to choose that has a row with a time.
+    /// One judgement for each way to choose that has a timed row.
     pub(super) fn all(rows: &'a [LayerRow]) -> Vec<Self> {
         let choices = [Candidate::Auto, Candidate::Measured].into_iter();
         choices
@@ -37,7 +37,7 @@ impl<'a> Judgement<'a> {
             .collect()
     }
 
-    /// Of all rows that have times. The choice itself is one of the candidates.
+    /// Judges `choice` over all timed rows. The choice itself counts as one of the algorithms.
     fn of(rows: &'a [LayerRow], choice: Candidate) -> Self {
         let mut contests: BTreeMap<_, Vec<&LayerRow>> = BTreeMap::new();
         for row in rows.iter().filter(|row| row.ms_min.is_some() && row.peer().is_none()) {
@@ -53,12 +53,12 @@ impl<'a> Judgement<'a> {
         Self { choice, regrets }
     }
 
-    /// The geometric mean of all ratios; not a number of none.
+    /// The geometric mean of all ratios; NaN if there are none.
     pub(super) fn mean(&self) -> f64 {
         mean(&self.regrets.iter().collect::<Vec<_>>())
     }
 
-    /// The regrets of each run, the worst first.
+    /// The losses by run, largest first.
     pub(super) fn runs(&self) -> BTreeMap<RunKey<'a>, Vec<&Regret<'a>>> {
         let mut runs: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for regret in &self.regrets {
@@ -68,9 +68,10 @@ impl<'a> Judgement<'a> {
         runs
     }
 
-    /// A line for each run, what planning took, and a table of the worst layers.
+    /// A line per run, the time of planning, and a table of the layers with the largest losses.
     pub(super) fn text(&self) -> String {
-        let mut text = format!("Time of {}'s choice by that of the fastest algorithm:\n", self.choice.name());
+        let mut text =
+            format!("Time of {}'s choice relative to the fastest algorithm:\n", self.choice.name());
         for ((threads, isa, layout), regrets) in &self.runs() {
             text += &format!("  {threads} thread(s), {isa}, {layout}: {}\n", summary(regrets));
         }
@@ -110,12 +111,12 @@ impl<'a> Judgement<'a> {
     }
 }
 
-/// What computes a row; of a choice, its note says it.
+/// The algorithm of a row. For a choice, its note names it.
 fn algorithm(row: &LayerRow) -> String {
     row.note.split(',').next().filter(|name| !name.is_empty()).unwrap_or(&row.algorithm).to_owned()
 }
 
-/// Milliseconds by which algorithms are compared: of the best round, which what else runs disturbs least.
+/// The milliseconds to compare: those of the fastest round, which other load disturbs least.
 fn time(row: &LayerRow) -> f64 {
     row.ms_min.unwrap_or(f64::INFINITY)
 }
@@ -124,7 +125,7 @@ fn mean(regrets: &[&Regret<'_>]) -> f64 {
     geometric_mean(regrets.iter().map(|regret| regret.ratio))
 }
 
-/// `regrets` from the worst on.
+/// Summarizes `regrets`, sorted from the largest on.
 fn summary(regrets: &[&Regret<'_>]) -> String {
     let percentile = |part: f64| {
         let index = ((1.0 - part) * regrets.len() as f64) as usize;

@@ -1,4 +1,4 @@
-//! The result as text, Markdown, JSON or CSV.
+//! The results as text, Markdown, JSON or CSV.
 
 use super::ratios::{LayerRatio, means};
 use super::row::LayerRow;
@@ -6,11 +6,11 @@ use crate::cli::Format;
 use crate::table::{number, report, table, written};
 use comfy_table::Table;
 
-/// Rows, and what was measured around them.
+/// The rows, and a description of the machine.
 pub(super) struct LayerReport {
-    /// The machine and its roofs, a line each.
+    /// The machine and its roofs, one line each.
     pub(super) machine: Vec<String>,
-    /// In the order of the list.
+    /// Rows in the order of the list.
     pub(super) rows: Vec<LayerRow>,
 }
 
@@ -24,7 +24,9 @@ impl LayerReport {
         let mut parts = vec![self.machine.iter().map(|line| format!("{line}\n")).collect()];
         parts.push(written(&self.table(format), format));
         if !ratios.is_empty() {
-            parts.push("Median of the peer by median of auto: more than 1 if auto is faster.\n".to_owned());
+            parts.push(
+                "Median time of the peer divided by that of auto: above 1, auto is faster.\n".to_owned(),
+            );
             parts.push(written(&ratio_table(&ratios, format), format));
             parts.push(written(&mean_table(&ratios, format), format));
         }
@@ -50,7 +52,7 @@ impl LayerReport {
         let mut table = table(&header, &[4, 5, 6, 7, 8, 9, 10, 11], format);
         for row in &self.rows {
             let mark = match (row.is_wrong, row.ms_median) {
-                // A peer that does not do the layer.
+                // A peer that does not support the layer.
                 (true, None) if row.peer().is_some() && row.rel_l2_error.is_nan() => "none: ",
                 (true, _) => "WRONG ",
                 (false, None) => "FAILED ",

@@ -1,50 +1,52 @@
-//! The roofs of one run: what is known of them, and how it is said.
+//! The roofs of one run: their measurement and their text.
 
 use crate::peak::{self, Bandwidth, SUSTAINED};
 use crate::pin::Crew;
 use crate::turns::{Rival, least, median, take_turns};
 use kernels::Isa;
 
-/// A best round so many times as fast as the middle one is not the clock's doing.
+/// If the fastest round exceeds the median by this factor, other load disturbed the rounds; clock changes are
+/// smaller.
 const BUSY: f64 = 1.15;
 
 /// The rounds of the FMA roof of one instruction set.
 pub(super) struct Roof {
     pub(super) isa: Isa,
-    /// Operations of one call.
+    /// Floating-point operations per call.
     flops: f64,
-    /// Of one call, in every round of every layer so far.
+    /// Seconds per call, over all rounds of all layers so far.
     seconds: Vec<f64>,
 }
 
 impl Roof {
-    /// Not measured yet; none of an instruction set that has none.
+    /// An unmeasured roof, or `None` if the instruction set has none.
     pub(super) fn new(isa: Isa) -> Option<Self> {
         peak::roof(isa).map(|rival| Self { isa, flops: rival.flops, seconds: Vec::new() })
     }
 
-    /// Further rounds.
+    /// Adds the rounds of `rival`.
     pub(super) fn extend(&mut self, rival: &Rival<'_>) {
         self.flops = rival.flops;
         self.seconds.extend(&rival.seconds);
     }
 }
 
-/// The roofs of one instruction set and number of threads, measured.
+/// The measured roofs of one instruction set and number of threads.
 pub(super) struct MeasuredRoof {
     pub(super) isa: Isa,
     pub(super) threads: usize,
-    /// The median of all rounds of all layers. Percentages are of each layer's own rounds.
+    /// GFLOP/s as the median over all rounds of all layers. The percentages in rows use only the rounds of
+    /// their layer.
     pub(super) gflops: f64,
-    /// The best round.
+    /// GFLOP/s of the fastest round.
     best: f64,
     burst: f64,
     pub(super) bandwidths: [Bandwidth; 3],
 }
 
 impl MeasuredRoof {
-    /// The roofline (Williams et al. 2009): 10^9 operations per second that a layer can have which does `intensity` operations
-    /// on each of its `bytes`. These come from the nearest level that holds them all, or if `cold` from memory.
+    /// The roofline (Williams et al. 2009): the upper bound in GFLOP/s for a layer with `intensity` operations per
+    /// byte. Its `bytes` come from the innermost level that holds all of them, or from memory if `cold`.
     pub(super) fn bound(&self, intensity: f64, bytes: f64, cold: bool) -> f64 {
         let holds = |level: &&Bandwidth| !cold && bytes <= (2 * level.bytes * self.threads) as f64;
         let [.., memory] = &self.bandwidths;
@@ -53,7 +55,7 @@ impl MeasuredRoof {
     }
 }
 
-/// All that `crew` can be measured for, after the rounds of `roofs`.
+/// Measures all remaining roofs of `crew`, after the rounds of `roofs`.
 pub(super) fn measure(roofs: &[Roof], crew: &Crew) -> Vec<MeasuredRoof> {
     let bandwidths = crew.enter(|| peak::bandwidths(crew));
     let measured = |roof: &Roof| MeasuredRoof {
@@ -67,7 +69,7 @@ pub(super) fn measure(roofs: &[Roof], crew: &Crew) -> Vec<MeasuredRoof> {
     roofs.iter().map(measured).collect()
 }
 
-/// The roofs alone, in turns with each other.
+/// Measures the roofs alone, in turns with each other.
 pub(super) fn survey(isas: &[Isa], crew: &Crew) -> Vec<MeasuredRoof> {
     const ROUNDS: u32 = 15;
     let mut roofs: Vec<Roof> = isas.iter().filter_map(|&isa| Roof::new(isa)).collect();
@@ -77,12 +79,16 @@ pub(super) fn survey(isas: &[Isa], crew: &Crew) -> Vec<MeasuredRoof> {
     measure(&roofs, crew)
 }
 
-/// A line for each instruction set, and one for memory.
+/// One line per instruction set, and one line for memory.
 pub(super) fn lines(measured: &[MeasuredRoof]) -> Vec<String> {
     let of_isa = |roof: &MeasuredRoof| {
         let MeasuredRoof { isa, threads, gflops, best, burst, .. } = roof;
-        // Registers wait for nobody: what makes them slow is that something else is running.
-        let busy = if best / gflops > BUSY { "; THE MACHINE IS BUSY, its numbers mean little" } else { "" };
+        // A register-only loop has no stalls of its own, so a large spread means that another process was running.
+        let busy = if best / gflops > BUSY {
+            "; WARNING: the machine is busy, the times are unreliable"
+        } else {
+            ""
+        };
         format!(
             "{threads} thread(s), {isa}: FMA roof {gflops:.1} GFLOP/s sustained, {best:.1} in the best round, \
              {burst:.1} in a burst{busy}"
@@ -95,10 +101,10 @@ pub(super) fn lines(measured: &[MeasuredRoof]) -> Vec<String> {
     measured.iter().map(of_isa).chain(measured.first().map(of_memory)).collect()
 }
 
-/// What kind of machine this is.
+/// A description of this machine: model, cores and instruction sets.
 pub(crate) fn machine() -> String {
     let isas: Vec<&str> = Isa::available().map(Isa::name).collect();
-    // Where there is no such file, or no such line in it, the architecture has to do.
+    // Without the file or the line, name the architecture.
     let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpus.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     let model = model.map_or(std::env::consts::ARCH, |(_, name)| name);

@@ -1,58 +1,58 @@
-//! What is known of one rival on one layer.
+//! The results of one rival on one layer.
 
 use crate::problem::{Errors, Problem};
 use crate::turns::{Figures, Rival};
 use kernels::Isa;
 use serde::Serialize;
 
-/// One line of the result. Times are missing if the output was wrong or the rival failed.
+/// One row of the results. Times are `None` if the output was wrong or the rival failed.
 #[derive(Debug, Clone, Serialize)]
 pub struct LayerRow {
     /// The layer's id.
     pub layer: String,
-    /// `auto`, an algorithm, or `peer:` and an engine.
+    /// `auto`, `measured`, an algorithm, or `peer:` and the name of an engine.
     pub algorithm: String,
-    /// Whose vectors it may use.
+    /// The instruction set.
     pub isa: &'static str,
-    /// Of the tensors; `own` for peers.
+    /// The layout of the tensors; `own` for peers.
     pub layout: &'static str,
-    /// How many threads.
+    /// Number of threads.
     pub threads: usize,
-    /// Milliseconds of the best round.
+    /// Milliseconds per call in the fastest round.
     pub ms_min: Option<f64>,
-    /// Milliseconds of the middle round.
+    /// Milliseconds per call in the median round.
     pub ms_median: Option<f64>,
-    /// Operations of the definition by the middle round.
+    /// Floating-point operations of the definition per second in the median round, in 10^9.
     pub gflops: Option<f64>,
-    /// Of the sustained FMA roof of the same instruction set and threads; more than 100 if an algorithm saves
-    /// operations.
+    /// Per cent of the sustained FMA roof with the same instruction set and threads. Algorithms that save
+    /// operations can exceed 100.
     pub roof_percent: Option<f64>,
-    /// Against sums in `f64`; not a number if an element was not written.
+    /// Relative L2 error against sums in `f64`; NaN if an element was not written.
     pub rel_l2_error: f64,
-    /// The largest, as a part of the largest output.
+    /// The largest absolute error, as a fraction of the largest expected value.
     pub max_error: f64,
-    /// What the library chose, or what a peer says of itself.
+    /// The algorithm that the library chose, or what a peer says about itself.
     #[serde(skip)]
     pub note: String,
-    /// Whether the error is more than it may be.
+    /// Whether the error exceeds the tolerance.
     #[serde(skip)]
     pub is_wrong: bool,
-    /// Operations by byte that must be moved.
+    /// Floating-point operations per byte of compulsory traffic.
     #[serde(skip)]
     pub intensity: f64,
-    /// Bytes that must be moved.
+    /// Bytes of compulsory traffic.
     #[serde(skip)]
     pub bytes: f64,
-    /// The middle round by the time that roofs allow: more than 1, unless an algorithm saves operations.
+    /// The median time divided by the roofline's bound. Only algorithms that save operations can fall below 1.
     #[serde(skip)]
     pub bound_ratio: Option<f64>,
-    /// Milliseconds that planning took, packing and what was timed for it included; 0 if it was not planned again.
+    /// Milliseconds of planning, including packing and any timing; 0 if the plan was shared.
     #[serde(skip)]
     pub plan_ms: f64,
 }
 
 impl LayerRow {
-    /// Of a rival that has not been timed.
+    /// A row without times.
     pub(super) fn new(problem: &Problem, algorithm: String, isa: Isa, layout: &'static str) -> Self {
         Self {
             layer: problem.spec.id.clone(),
@@ -75,14 +75,14 @@ impl LayerRow {
         }
     }
 
-    /// With the errors of its output, which is wrong from a relative L2 error of `tolerance` on.
+    /// Records the errors of the output, which is wrong above a relative L2 error of `tolerance`.
     pub(super) fn checked(&mut self, errors: Errors, tolerance: f64) {
         (self.rel_l2_error, self.max_error) = (errors.l2, errors.largest);
-        // Not a number is wrong too.
+        // NaN counts as wrong.
         self.is_wrong = errors.l2.is_nan() || errors.l2 > tolerance;
     }
 
-    /// With the times of `rival`, unless one of its turns failed, and of the roof in the same rounds.
+    /// Records the times of `rival` and of the roof in the same rounds, unless a turn failed.
     pub(super) fn timed(&mut self, rival: &Rival<'_>, roof: Option<&Rival<'_>>) {
         if let Some(Figures { ms_min, ms_median, gflops, roof_percent }) = rival.figures(roof) {
             (self.ms_min, self.ms_median) = (Some(ms_min), Some(ms_median));
@@ -90,12 +90,12 @@ impl LayerRow {
         }
     }
 
-    /// Without times, as of a wrong output.
+    /// Removes the times, because the output is wrong.
     pub(super) fn untimed(&mut self) {
         (self.ms_min, self.ms_median, self.gflops, self.roof_percent) = (None, None, None, None);
     }
 
-    /// The engine, if it is a peer's.
+    /// The name of the engine, if the row belongs to a peer.
     pub fn peer(&self) -> Option<&str> {
         self.algorithm.strip_prefix("peer:")
     }

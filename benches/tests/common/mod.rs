@@ -1,8 +1,8 @@
-//! A program of this crate as its users meet it, and a peer that is none.
+//! Runs a program of this crate through its command line, and builds fake peers.
 
 use assert_cmd::Command;
 
-/// One of the programs.
+/// A program of this crate.
 pub struct Program(pub &'static str);
 
 impl Program {
@@ -12,13 +12,13 @@ impl Program {
         command
     }
 
-    /// What it prints if all is well.
+    /// Runs successfully and returns standard output.
     pub fn stdout(&self, arguments: &[&str]) -> String {
         let output = self.command(arguments).assert().success().get_output().stdout.clone();
         String::from_utf8(output).unwrap()
     }
 
-    /// The one line that it says when it cannot do what it was asked for.
+    /// Fails and returns the one line on standard error.
     pub fn refusal(&self, arguments: &[&str]) -> String {
         let assert = self.command(arguments).assert().code(2);
         let output = assert.get_output();
@@ -29,7 +29,7 @@ impl Program {
     }
 }
 
-/// A peer that answers as the protocol wants it, but writes zeros, or that ends at once.
+/// A peer that follows the protocol but writes zeros, or that ends at once.
 #[cfg(unix)]
 pub fn fake_peer(program: &std::path::Path, bytes: usize, is_dead: bool) {
     use std::os::unix::fs::PermissionsExt;

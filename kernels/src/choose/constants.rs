@@ -8,8 +8,8 @@ const fn row(terms: [f64; TERMS], memory: [f64; 3]) -> Constants {
     Constants { terms, memory }
 }
 
-/// Of an instruction set. Those that were not measured have the constants of another, in slots of their own pipes:
-/// NEON of that with as many registers, Portable of AVX2.
+/// The constants of an instruction set. Sets that were not measured borrow another set's constants, in slots
+/// of their own FMA pipes: NEON those of AVX-512, which also has 32 registers, and Portable those of AVX2.
 pub(super) fn of(isa: Isa) -> &'static Table {
     if matches!(isa, Isa::Avx512F | Isa::Neon) { &AVX512F } else { &AVX2FMA }
 }

@@ -1,8 +1,10 @@
-//! The time that an algorithm should take: what it would do ([`Work`]), at the rates of the machine ([`Profile`]).
+//! Predicts the time of an algorithm from its operation counts ([`Work`]) and the rates of the machine
+//! ([`Profile`]).
 //!
-//! A thread's time is a sum: slots of the FMA pipes, begun and ended tiles, copies, transforms and calls, each with a
-//! constant of the family of loops ([`constants`](super::constants)); and the bytes that come from each cache level, at that level's rate, as
-//! far as they are not hidden behind the rest. The thread that has the most to do is what counts.
+//! The time of a thread is a sum. FMA slots, tiles begun and ended, copies, transforms and calls are each
+//! multiplied by a constant of the loop family ([`constants`](super::constants)). The bytes from each cache
+//! level cost time at the rate of that level, multiplied by the fraction that other work does not hide. The
+//! busiest thread decides.
 
 use super::constants::of;
 use super::profile::Profile;
@@ -13,40 +15,41 @@ use crate::tile::table::KernelSet;
 use crate::work::prices::{Prices, Typical};
 use crate::work::{Caches, Family, Term, ThreadShare, Traffic, Work};
 
-/// What an algorithm would take: its time by the model, its memory exactly.
+/// The predicted time and the exact memory use of an algorithm.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct Estimate {
-    /// Seconds of one run, with operands where the run before left them: the sum of `terms`.
+    /// Seconds of one run with warm operands, left in cache by the previous run: the sum of `terms`.
     pub seconds: f64,
-    /// Where these seconds go.
+    /// How the seconds divide among parts of the work.
     pub terms: Terms,
-    /// What most of them go to: compute, or the bytes of one level.
+    /// The largest part: compute, or the bytes of one cache level.
     pub bound: Bound,
-    /// Floating-point operations of its multiplications, of all threads: fewer than the definition's for Winograd.
+    /// Floating-point operations of the multiplications, of all threads together. Winograd has fewer than the
+    /// definition.
     pub flops: f64,
-    /// Bytes that the busiest thread gets from beyond its first cache level.
+    /// Bytes that the busiest thread reads and writes beyond its first-level cache.
     pub traffic: Traffic,
-    /// Bytes of workspace of all threads that the plan is for.
+    /// Bytes of workspace for all threads of the plan.
     pub workspace_bytes: usize,
     /// Bytes of packed weights.
     pub packed_bytes: usize,
 }
 
-/// The machine as the model sees it.
+/// The machine, in the units of the model.
 #[derive(Clone, Copy)]
 pub(crate) struct Machine<'a> {
     kernels: &'static KernelSet,
     pub(super) prices: Prices<'a>,
-    /// Seconds of handing work to other threads.
+    /// Seconds to hand work to other threads.
     region: f64,
     pub(super) share: ThreadShare,
-    /// Threads that the workspace is for.
+    /// Number of threads that have a workspace.
     threads: usize,
 }
 
 impl<'a> Machine<'a> {
-    /// Of `threads` threads, of which the work is worth `parts`.
+    /// A machine with `threads` threads, of which the problem is large enough to use `parts`.
     pub(crate) fn new(kernels: &'static KernelSet, profile: &Profile, parts: usize, threads: usize) -> Self {
         Self {
             kernels,
@@ -57,7 +60,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// The estimate for `algorithm`, which must support `desc`.
+    /// Predicts `algorithm`, which must support `desc`.
     pub(crate) fn estimate(&self, algorithm: Algorithm, desc: &ConvDesc) -> Estimate {
         let schedule = Schedule::new(algorithm, desc, self.kernels, &self.share.typical);
         self.estimate_schedule(&schedule, desc)
@@ -79,10 +82,10 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// The seconds of `work`, by what a reader wants to compare.
+    /// Groups the seconds of `work` into the terms that reports compare.
     fn terms(&self, work: &Work) -> Terms {
         let [fma, tile, store, pack, gather, call, l2, l3, dram] = self.prices.seconds(work);
-        // Slots that the busiest thread would have to fill if every lane of them did something that an output needs.
+        // FMA slots of the busiest thread if every lane contributed to an output.
         let lanes = self.kernels.gemm[0].shape.lanes as f64;
         let needed = work.flops / self.share.parts as f64 / (2.0 * lanes);
         let slots = work.terms()[Term::Fma as usize];
@@ -91,7 +94,8 @@ impl<'a> Machine<'a> {
         let (tiles, calls) = (tile + store, call + self.region);
         let terms = Terms { arithmetic, edges, tiles, calls, l2, l3, dram, ..Terms::default() };
         match work.family {
-            // Nothing is packed: taps whose sums do not stay in registers, and columns whose window reaches over the border.
+            // Depthwise packs nothing. Its `Pack` counts taps whose sums leave the registers, and its
+            // `Gather` columns whose window crosses the border.
             Family::DepthwiseChannels | Family::DepthwisePermuted | Family::DepthwisePixels => {
                 Terms { arithmetic: arithmetic + pack, edges: edges + gather, ..terms }
             }
@@ -103,7 +107,7 @@ impl<'a> Machine<'a> {
     }
 }
 
-/// With the library's constants, for each of `parts` threads that work at the same time.
+/// Prices with the library's constants, for each of `parts` concurrent threads.
 fn prices(kernels: &'static KernelSet, profile: &Profile, parts: usize) -> Prices<'static> {
     let lanes = kernels.gemm[0].shape.lanes as f64;
     Prices {
@@ -113,13 +117,13 @@ fn prices(kernels: &'static KernelSet, profile: &Profile, parts: usize) -> Price
     }
 }
 
-/// Threads that work at the same time share the third level.
+/// Cache sizes per thread: concurrent threads share the third level.
 fn caches(profile: &Profile, parts: usize) -> Caches {
     let Profile { l1_bytes, l2_bytes, l3_bytes, .. } = *profile;
     Caches { l1: l1_bytes as f64, l2: l2_bytes as f64, l3: l3_bytes as f64 / parts as f64 }
 }
 
-/// What the cuts of algorithms are made for.
+/// The fixed reference machine that algorithms optimize their schedules for.
 pub(crate) fn typical(kernels: &'static KernelSet) -> Typical {
     let profile = Profile::typical(kernels.isa());
     Typical { prices: prices(kernels, &profile, 1), caches: caches(&profile, 1) }

@@ -1,4 +1,4 @@
-//! What the tool that fits the constants of the cost model sees of it, and the choice with other constants.
+//! Access to the cost model for the tool that fits its constants.
 
 use super::constants::of;
 use super::cost::Machine;
@@ -11,7 +11,7 @@ use crate::work::Family;
 use crate::work::prices::{Constants, Table};
 use std::collections::BTreeMap;
 
-/// The parts of the time of `algorithm`, its family, and their constants: for the tool that fits them.
+/// The family of `algorithm`, the parts of its time in seconds before constants, and the constants.
 pub fn parts_of(
     desc: &ConvDesc,
     algorithm: Algorithm,
@@ -27,8 +27,8 @@ pub fn parts_of(
     (Family::NAMES[work.family as usize], machine.prices.raw(&work).to_vec(), constants)
 }
 
-/// Which of `among` would be chosen for `desc` on so many threads if families had constants that are `fitted`, by name: for
-/// the tool that fits them.
+/// The algorithm among `among` that would be chosen for `desc` on `parts` threads, with the constants of the
+/// families in `fitted` replaced.
 pub fn choice_with(
     desc: &ConvDesc,
     kernels: &'static KernelSet,
@@ -51,7 +51,8 @@ pub fn choice_with(
     choose(desc, &limits, &machine).ok().map(|choice| choice.algorithm)
 }
 
-/// Those of an instruction set, but for families of which `fitted` has others by name: terms, then memory.
+/// The constants of an instruction set, with the families in `fitted` replaced. Each vector holds the terms,
+/// then the memory constants.
 fn constants_with(isa: Isa, fitted: &BTreeMap<&str, Vec<f64>>) -> Table {
     let mut table = *of(isa);
     for (constants, name) in table.iter_mut().zip(Family::NAMES) {

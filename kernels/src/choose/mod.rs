@@ -1,4 +1,4 @@
-//! Step 2, choose: which instruction set, which algorithm, which tile, and why not the others.
+//! Step 2, choose: the instruction set, the algorithm, the tile, and the reasons against the others.
 
 mod constants;
 mod cost;

@@ -1,4 +1,4 @@
-//! The choice: a pure function from a problem to an algorithm and the reasons against the others.
+//! The choice: a pure function from a problem to an algorithm, with a reason against every other algorithm.
 
 use super::cost::{Estimate, Machine};
 use super::terms::{Comparison, Milliseconds};
@@ -9,20 +9,21 @@ use crate::describe::{
 use std::fmt;
 use std::str::FromStr;
 
-/// How much rounding error the algorithm that [`Select::Auto`] chooses may have. What a caller forces is not held to it.
+/// Upper bound on the rounding error of the algorithm that [`Select::Auto`] or [`Select::Measured`] chooses.
+/// [`Select::Force`] ignores it.
 ///
-/// The errors are those of whole outputs on the reference distribution: weights normal with variance `2 / K`, inputs the
-/// absolute values of normal ones (as after a ReLU).
+/// The bounds apply to whole outputs on the reference distribution: weights are normal with variance `2 / K`,
+/// and inputs are absolute values of normal numbers, as after a ReLU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[non_exhaustive]
 pub enum Numerics {
-    /// Re-ordered summation only: each output has the error of a sum of its own products.
+    /// Reordered summation only: each output has the error of a sum of its own products.
     Strict,
-    /// At most 2e-6 relative L2 error, and no output off by more than 5e-6 of the largest. An output may have an error
-    /// relative to inputs near those that it depends on.
+    /// At most 2e-6 relative L2 error, and no output off by more than 5e-6 of the largest output. The error
+    /// of an output can be relative to inputs near the ones it depends on.
     #[default]
     Default,
-    /// At most 6e-6 relative L2 error, and no output off by more than 2e-5 of the largest.
+    /// At most 6e-6 relative L2 error, and no output off by more than 2e-5 of the largest output.
     Fast,
 }
 
@@ -56,10 +57,10 @@ impl FromStr for Numerics {
 }
 
 impl Algorithm {
-    /// The strictest [`Numerics`] under which [`Select::Auto`] may choose this algorithm for `desc`.
+    /// The strictest [`Numerics`] under which this algorithm can be chosen for `desc`.
     pub fn numerics(self, desc: &ConvDesc) -> Numerics {
         match self.kind() {
-            // With eight points the transforms amplify rounding errors too much.
+            // With eight points per axis the transforms amplify rounding errors too much.
             AlgorithmKind::Winograd(outputs) if winograd::points(desc, outputs).h > 6 => Numerics::Fast,
             AlgorithmKind::Winograd(_) | AlgorithmKind::Fft => Numerics::Default,
             _ => Numerics::Strict,
@@ -71,13 +72,14 @@ impl Algorithm {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Select {
-    /// The library, by its model; every rejection is explained in the plan's report.
+    /// The cost model chooses; the plan's report explains every rejection.
     #[default]
     Auto,
-    /// The library, by timing the few that the model expects to be fastest on the real problem, some milliseconds in all;
-    /// with a [`Wisdom`](super::Wisdom), once for each problem. On several threads in the rayon pool that the caller is in.
+    /// The library times the few algorithms that the model expects to be fastest, on the real problem. This
+    /// takes some milliseconds in total, or once per problem with a [`Wisdom`](super::Wisdom). Several
+    /// threads run in the rayon pool of the caller.
     Measured,
-    /// The caller. An algorithm that cannot do the problem is an error; there is no fallback.
+    /// The caller chooses. If the algorithm cannot do the problem, planning fails; there is no fallback.
     Force(Algorithm),
 }
 
@@ -115,29 +117,30 @@ impl FromStr for Select {
 pub enum Rejection {
     /// It cannot do the problem.
     Unsupported(Unsupported),
-    /// It can, and the application forbids it.
+    /// It could run, but the caller forbids it.
     Forbidden,
-    /// It can, with more rounding error than the plan may have.
+    /// It could run, but its rounding error requires these looser [`Numerics`].
     Inaccurate(Numerics),
-    /// It can, with more bytes of workspace than the plan may need.
+    /// It could run, but needs more workspace than the limit.
     Workspace {
-        /// Bytes that it needs, for all threads.
+        /// Bytes it needs, for all threads.
         bytes: usize,
     },
-    /// It can, with more bytes of packed weights than the plan may keep.
+    /// It could run, but needs more packed weights than the limit.
     Packed {
-        /// Bytes that it needs.
+        /// Bytes it needs.
         bytes: usize,
     },
-    /// It can, and the model expects the chosen one to be faster.
+    /// It could run, but the model predicts a longer time than that of the chosen algorithm.
     Slower,
-    /// It can, and would be faster than the chosen one by the model, which only knows it as the oracle of tests.
+    /// It is the test oracle. The model predicts a shorter time, but the oracle is chosen only if nothing
+    /// else can be.
     LastResort,
-    /// It can, and was slower when both were timed.
+    /// It could run, but was slower when both were timed.
     Measured,
     /// It can, and its weights are not packed, while those of the chosen one are.
     NotPacked,
-    /// Another one was forced.
+    /// The caller forced another algorithm.
     NotForced,
 }
 
@@ -146,11 +149,11 @@ impl fmt::Display for Rejection {
         match self {
             Self::Unsupported(reason) => write!(f, "{reason}"),
             Self::Forbidden => write!(f, "forbidden by the caller"),
-            Self::Inaccurate(numerics) => write!(f, "its error needs numerics {numerics}"),
-            Self::Workspace { bytes } => write!(f, "needs {bytes} bytes of workspace, more than it may"),
-            Self::Packed { bytes } => write!(f, "needs {bytes} bytes of packed weights, more than it may"),
+            Self::Inaccurate(numerics) => write!(f, "its rounding error requires numerics {numerics}"),
+            Self::Workspace { bytes } => write!(f, "needs {bytes} bytes of workspace, more than allowed"),
+            Self::Packed { bytes } => write!(f, "needs {bytes} bytes of packed weights, more than allowed"),
             Self::Slower => write!(f, "slower"),
-            Self::LastResort => write!(f, "the oracle is the last resort: scalar, its sums are f64"),
+            Self::LastResort => write!(f, "the oracle is the last resort: it is scalar and sums in f64"),
             Self::Measured => write!(f, "slower when timed"),
             Self::NotPacked => write!(f, "its weights are not packed yet"),
             Self::NotForced => write!(f, "another algorithm was forced"),
@@ -158,34 +161,35 @@ impl fmt::Display for Rejection {
     }
 }
 
-/// An algorithm that can do the problem, and what it would take.
+/// An algorithm that can do the problem, with its predicted cost.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct Candidate {
-    /// Which.
+    /// The algorithm.
     pub algorithm: Algorithm,
-    /// By the model.
+    /// The model's prediction.
     pub estimate: Estimate,
-    /// Seconds of one run, where it was timed, now or when the wisdom was gained.
+    /// Seconds of one run if it was timed, now or when the wisdom was recorded.
     pub measured: Option<f64>,
 }
 
-/// The outcome: one algorithm, and a reason against each of the others.
+/// The chosen algorithm, and the reasons against the others.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Choice {
-    /// What will run.
+    /// The algorithm that will run.
     pub algorithm: Algorithm,
-    /// Who chose it: the caller, the model, or times. What the model went by is in the candidates' terms.
+    /// Whether the caller, the model or measured times decided. The candidates' terms hold the model's
+    /// numbers.
     pub reason: &'static str,
     /// Every other algorithm, with the reason against it.
     pub rejected: Vec<(Algorithm, Rejection)>,
-    /// Every algorithm that can do the problem, the fastest first, as far as is known.
+    /// Every algorithm that can do the problem, fastest first: those that were timed, then the others as predicted.
     pub candidates: Vec<Candidate>,
 }
 
 impl Choice {
-    /// The chosen one among the candidates.
+    /// The candidate that was chosen.
     pub fn candidate(&self) -> Option<&Candidate> {
         self.of(self.algorithm)
     }
@@ -223,14 +227,16 @@ impl Choice {
         self
     }
 
-    /// The prediction of `algorithm` beside that of the chosen one; `None` if it cannot do the problem, or is the chosen one.
+    /// Compares the prediction of `algorithm` with that of the chosen one. Returns `None` if `algorithm`
+    /// cannot do the problem or is the chosen one.
     pub fn comparison(&self, algorithm: Algorithm) -> Option<Comparison> {
         let (other, chosen) = (self.of(algorithm)?, self.candidate()?);
         (algorithm != self.algorithm).then(|| Comparison::new(other.estimate.terms, chosen.estimate.terms))
     }
 
-    /// The reason against `algorithm` in words and numbers: what it was timed or predicted to take beside the chosen one, and
-    /// which terms of the model make the difference. `None` of the chosen one.
+    /// The reason against `algorithm` in words and numbers: its measured or predicted time, the time of the
+    /// chosen algorithm, and the model terms that make the difference. Returns `None` for the chosen
+    /// algorithm.
     pub fn against(&self, algorithm: Algorithm) -> Option<String> {
         let &(_, rejection) = self.rejected.iter().find(|&&(other, _)| other == algorithm)?;
         let measured = |candidate: Option<&Candidate>| Some(Milliseconds(candidate?.measured?));
@@ -246,7 +252,7 @@ impl Choice {
     }
 }
 
-/// What a choice has to keep to, besides the problem.
+/// The limits on a choice, besides the problem.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
     pub(crate) select: Select,
@@ -257,7 +263,7 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    /// Why `algorithm` must not be chosen, if it must not; `estimate` if it can do the problem.
+    /// Why `algorithm` must not be chosen, or `None` if it can be.
     fn against(&self, desc: &ConvDesc, algorithm: Algorithm, estimate: &Estimate) -> Option<Rejection> {
         let needed = algorithm.numerics(desc);
         if self.forbidden.contains(algorithm) {
@@ -280,7 +286,8 @@ impl Limits {
         }
     }
 
-    /// The error of a problem that nothing may do: if something could with more memory, that which needs the least.
+    /// The error if no algorithm is left. If more memory would help, it names the algorithm that needs the
+    /// least.
     fn nothing(&self, rejected: &[(Algorithm, Rejection)]) -> ConvError {
         let needs = |&&(_, rejection): &&(Algorithm, Rejection)| match rejection {
             Rejection::Workspace { bytes } | Rejection::Packed { bytes } => bytes,
@@ -290,7 +297,7 @@ impl Limits {
         least.map_or(ConvError::NothingAllowed, |&(algorithm, rejection)| self.error(algorithm, rejection))
     }
 
-    /// The error of a problem whose best hope is `algorithm`, against which `rejection` speaks.
+    /// The error for `algorithm`, the closest candidate, which `rejection` excludes.
     fn error(&self, algorithm: Algorithm, rejection: Rejection) -> ConvError {
         let (what, needed, limit) = match rejection {
             Rejection::Workspace { bytes } => ("workspace", bytes, self.max_workspace_bytes),
@@ -301,7 +308,8 @@ impl Limits {
     }
 }
 
-/// Chooses an algorithm for `desc`: the fastest by the model that `limits` allow, unless one is forced.
+/// Chooses the algorithm for `desc` that the model predicts to be fastest within `limits`, unless one is
+/// forced.
 pub(crate) fn choose(desc: &ConvDesc, limits: &Limits, machine: &Machine<'_>) -> Result<Choice, ConvError> {
     if let Select::Force(algorithm) = limits.select {
         algorithm.supports(desc).map_err(|reason| ConvError::Unsupported { algorithm, reason })?;
@@ -318,7 +326,7 @@ pub(crate) fn choose(desc: &ConvDesc, limits: &Limits, machine: &Machine<'_>) ->
         }
     }
     not_before_pointwise(desc, &mut candidates);
-    // The oracle is the last resort, even where a handful of products are done before anything else has begun.
+    // The oracle is the last resort, even for tiny problems where it would finish before another one starts.
     let is_oracle = |candidate: &Candidate| candidate.algorithm == Algorithm::Reference;
     candidates.sort_by(|a, b| {
         let seconds = a.estimate.seconds.total_cmp(&b.estimate.seconds);
@@ -354,9 +362,10 @@ pub(crate) fn choose(desc: &ConvDesc, limits: &Limits, machine: &Machine<'_>) ->
     Ok(Choice { algorithm, reason, rejected, candidates })
 }
 
-/// Where there is neither window nor stride, the others do what pointwise does, and a little more, but for the few channels of a
-/// group that are depthwise: whatever their constants, fitted to other problems, say of that. With a stride, pixels that are
-/// copied fill tiles that would end where rows do.
+/// Keeps Pointwise first for 1x1 kernels at stride 1. There, every other algorithm does the work of Pointwise
+/// and more, so a smaller prediction is an error of constants that were fitted to other problems. Depthwise
+/// is the exception: it takes another route if there are several groups. With a stride, the rule does not
+/// hold: copied pixels fill the tiles that would otherwise end at each row.
 fn not_before_pointwise(desc: &ConvDesc, candidates: &mut [Candidate]) {
     let pointwise = candidates.iter().find(|candidate| candidate.algorithm == Algorithm::Pointwise);
     let Some(least) = pointwise.map(|candidate| 1.01 * candidate.estimate.seconds) else { return };

@@ -1,4 +1,4 @@
-//! [`Profile`]: what the cost model knows of a machine.
+//! [`Profile`]: the machine parameters of the cost model.
 
 mod caches;
 mod measure;
@@ -8,45 +8,47 @@ pub(crate) use caches::size as cache_bytes;
 use std::fmt;
 use std::num::NonZero;
 
-/// A machine in the numbers that a choice depends on: whole ones, so that a choice can be repeated to the bit.
+/// A machine, described by the numbers that a choice depends on. All are integers, so a choice is
+/// reproducible to the bit.
 ///
-/// [`typical`](Self::typical) has the numbers of a usual machine, [`detect`](Self::detect) those of this one that the system
-/// tells, [`measure`](Self::measure) all of them. As text it is a line `name = value` for each field.
+/// [`typical`](Self::typical) describes a typical machine. [`detect`](Self::detect) replaces the values that
+/// the operating system reports. [`measure`](Self::measure) also measures the rates. The text form has one
+/// line `name = value` per field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Profile {
-    /// Whose vectors the rate of multiply-adds is of.
+    /// The instruction set whose multiply-add rate [`fma_mflops`](Self::fma_mflops) is.
     pub isa: Isa,
-    /// Cores that this process may use.
+    /// Cores available to this process.
     pub cores: usize,
-    /// Bytes of the first level of data cache of a core.
+    /// Bytes of a core's first-level data cache.
     pub l1_bytes: usize,
-    /// Bytes of the second cache level of a core.
+    /// Bytes of a core's second-level cache.
     pub l2_bytes: usize,
-    /// Bytes of the third cache level, of all cores together.
+    /// Bytes of the third-level cache, all cores together.
     pub l3_bytes: usize,
-    /// 10^6 floating-point operations per second of fused multiply-adds, of one thread.
+    /// Peak rate of fused multiply-adds of one thread, in 10^6 floating-point operations per second.
     pub fma_mflops: u64,
-    /// 10^6 bytes per second that one thread reads from the second cache level.
+    /// Bandwidth of one thread reading from the second-level cache, in 10^6 bytes per second.
     pub l2_mbs: u64,
-    /// From the third level.
+    /// Bandwidth of one thread reading from the third-level cache, in 10^6 bytes per second.
     pub l3_mbs: u64,
-    /// From memory.
+    /// Bandwidth of one thread reading from memory, in 10^6 bytes per second.
     pub dram_mbs: u64,
-    /// The same of all threads together: second level,
+    /// Bandwidth of all threads together from their second-level caches, in 10^6 bytes per second.
     pub l2_mbs_all: u64,
-    /// third level,
+    /// Bandwidth of all threads together from the third-level cache, in 10^6 bytes per second.
     pub l3_mbs_all: u64,
-    /// memory.
+    /// Bandwidth of all threads together from memory, in 10^6 bytes per second.
     pub dram_mbs_all: u64,
-    /// Nanoseconds that it takes to hand work to the other threads and to wait for them.
+    /// Nanoseconds to hand work to the other threads and wait for them.
     pub region_ns: u64,
 }
 
-/// The fields that are numbers, by name.
+/// Name, getter and setter of a numeric field.
 type Field = (&'static str, fn(&Profile) -> u64, fn(&mut Profile, u64));
 
-/// `field!(name as type)`
+/// Expands `field!(name as type)` to a [`Field`].
 macro_rules! field {
     ($name:ident as $type:ty) => {
         (stringify!($name), |profile| profile.$name as u64, |profile, value| profile.$name = value as $type)
@@ -68,13 +70,14 @@ const FIELDS: [Field; 12] = [
     field!(region_ns as u64),
 ];
 
-/// More is no number of a machine; sums and products of such numbers do not overflow.
+/// Upper bound of every field. Sums and products of values below it do not overflow.
 const MOST: u64 = 1 << 50;
 
 impl Profile {
-    /// A usual machine with `isa`: the same numbers everywhere.
+    /// A typical machine with `isa`. The numbers are constants, the same on every machine.
     pub const fn typical(isa: Isa) -> Self {
-        // Per thread: a server core of about 3 GHz with two pipes of AVX-512; half of its vectors; NEON with two pipes.
+        // Per thread: a server core at about 3 GHz with two AVX-512 pipes; the same with half the vector
+        // width; a core with two NEON pipes.
         let (fma_mflops, l1_bytes, l2_bytes) = match isa {
             Isa::Avx512F => (185_000, 48 << 10, 2 << 20),
             Isa::Avx2Fma => (105_000, 32 << 10, 1 << 20),
@@ -98,7 +101,8 @@ impl Profile {
         }
     }
 
-    /// [`typical`](Self::typical), with the cores that this process may use and the caches that the system tells of (Linux).
+    /// [`typical`](Self::typical) with the available cores of this process and, on Linux, the cache sizes of
+    /// this machine.
     pub fn detect(isa: Isa) -> Self {
         let mut profile = Self::typical(isa);
         profile.cores = std::thread::available_parallelism().map_or(1, NonZero::get);
@@ -113,29 +117,33 @@ impl Profile {
         profile
     }
 
-    /// [`detect`](Self::detect), with rates measured: less than 300 ms on all cores, which should have nothing else to do.
-    /// Uses the rayon pool that the caller is in, else rayon's global one. Without the feature `rayon` it measures one core.
+    /// [`detect`](Self::detect) with measured rates.
+    ///
+    /// Measuring takes less than 300 ms on all cores, which should be idle. It uses the rayon pool of the
+    /// caller, or rayon's global pool. Without the feature `rayon` it measures one core.
     ///
     /// # Errors
-    /// [`ConvError::IsaUnavailable`].
+    /// [`ConvError::IsaUnavailable`] if this machine does not have `isa`, [`ConvError::OutOfMemory`] if the
+    /// buffers to read from cannot be allocated.
     pub fn measure(isa: Isa) -> Result<Self, ConvError> {
         measure::measure(isa)
     }
 
-    /// From text as [`Display`](fmt::Display) writes it. Lines that begin with `#` and empty ones mean nothing.
+    /// Parses the text that [`Display`](fmt::Display) writes. Empty lines and lines that begin with `#` are
+    /// skipped.
     ///
     /// # Errors
-    /// [`ConvError::InvalidField`] names the line that is missing, unknown, or no number that a machine can have.
+    /// [`ConvError::InvalidField`] names the line that is missing, unknown or outside the range of a machine.
     pub fn parse(text: &str) -> Result<Self, ConvError> {
         let mut profile: Option<Self> = None;
         let mut missing: Vec<&str> = FIELDS.iter().map(|field| field.0).collect();
         for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
-            let wrong = || ConvError::field("profile", "lines of a name, an equals sign and a number", line);
+            let wrong = || ConvError::field("profile", "lines of the form `name = number`", line);
             let (name, value) = line.split_once('=').ok_or_else(wrong)?;
             let (name, value) = (name.trim(), value.trim());
             let Some(profile) = &mut profile else {
                 if name != "isa" {
-                    return Err(ConvError::field("profile", "isa first", line));
+                    return Err(ConvError::field("profile", "isa in the first line", line));
                 }
                 profile = Some(Self::typical(value.parse()?));
                 continue;
@@ -149,13 +157,14 @@ impl Profile {
             (Some(profile), None) => Ok(profile),
             (_, missing) => Err(ConvError::field(
                 "profile",
-                "every field",
-                format!("none called {}", missing.unwrap_or(&"isa")),
+                "a line for every field",
+                format!("no line {}", missing.unwrap_or(&"isa")),
             )),
         }
     }
 
-    /// 10^9 bytes per second that each of `threads` busy threads reads: second level, third level, memory.
+    /// Bandwidth of each of `threads` busy threads in 10^9 bytes per second: second level, third level,
+    /// memory.
     pub(crate) fn rates(&self, threads: usize) -> [f64; 3] {
         let threads = threads as u64;
         let rate = |one: u64, all: u64| one.min(all / threads).max(1) as f64 * 1e-3;
@@ -192,14 +201,14 @@ mod tests {
     fn text_that_is_no_profile_is_refused_by_name() {
         let text = Profile::typical(Isa::Neon).to_string();
         for (broken, part) in [
-            (String::new(), "none called"),
+            (String::new(), "no line cores"),
             (text.replace("l2_bytes = ", "l2_bytes "), "l2_bytes"),
             (text.replace("cores = 8", "cores = 0"), "cores = 0"),
             (text.replace("cores = 8", "cores = 99999999999999999999"), "cores"),
             (text.replace("isa = neon", "isa = sse9"), "sse9"),
             (text.replace("region_ns", "region"), "region"),
-            (text.lines().take(5).collect::<Vec<_>>().join("\n"), "none called fma_mflops"),
-            (text.lines().skip(1).collect::<Vec<_>>().join("\n"), "isa first"),
+            (text.lines().take(5).collect::<Vec<_>>().join("\n"), "no line fma_mflops"),
+            (text.lines().skip(1).collect::<Vec<_>>().join("\n"), "isa in the first line"),
         ] {
             let error = Profile::parse(&broken).expect_err(&broken).to_string();
             assert!(error.contains(part), "{error}");

@@ -1,8 +1,9 @@
-//! [`Terms`]: where the seconds of a prediction go; and [`Comparison`]: what makes one algorithm slower than another.
+//! [`Terms`]: how a predicted time divides among parts of the work. [`Comparison`]: why one algorithm is slower than
+//! another.
 
 use std::fmt;
 
-/// What most of the time goes to.
+/// The largest part of a predicted time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Bound {
@@ -34,42 +35,45 @@ impl fmt::Display for Bound {
     }
 }
 
-/// Where the predicted time of the busiest thread goes, each part in seconds. Together they are
+/// The predicted time of the busiest thread by part of the work, in seconds. The sum is
 /// [`Estimate::seconds`](super::Estimate::seconds).
 ///
-/// Where bytes at the full rate of the third cache level and of memory take longer than everything else together, all else but
-/// other threads is hidden behind them, and is zero.
+/// If moving the bytes at the full rate of the third-level cache and of memory takes longer than all other
+/// terms together, the bytes hide those terms. They are zero then, except for the cost of starting other
+/// threads.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 #[non_exhaustive]
 pub struct Terms {
-    /// Multiply-adds that the outputs need; of transformed tiles, after the transforms.
+    /// Multiply-adds that the outputs need; for Winograd and Fourier transforms, those of the transformed
+    /// tiles.
     pub arithmetic: f64,
-    /// FMA slots that compute nothing: empty lanes and rows of tiles, columns at the border of the image, what the busiest
-    /// thread has more than the others, and waits for sums in flight.
+    /// FMA slots that contribute to no output: empty lanes and rows of tiles, columns at the border of the
+    /// image, the surplus of the busiest thread over the others, and stalls on sums in flight.
     pub edges: f64,
-    /// Register tiles begun and ended, and their sums stored, and read again where a sum is cut.
+    /// Beginning and ending register tiles, storing their sums, and reading the sums again where K is split.
     pub tiles: f64,
-    /// Transforms of inputs and outputs, of Winograd's and Fourier's algorithms.
+    /// Transforms of inputs and outputs in Winograd and Fourier algorithms.
     pub transforms: f64,
-    /// Inputs and outputs copied or reordered.
+    /// Copying or reordering inputs and outputs.
     pub packing: f64,
-    /// Calls of kernels, the run itself, and handing work to other threads.
+    /// Kernel calls, the run itself, and handing work to other threads.
     pub calls: f64,
-    /// Bytes from the second cache level, as far as they are not hidden behind other work.
+    /// Bytes from the second-level cache, as far as other work does not hide them.
     pub l2: f64,
-    /// Bytes from the third cache level, likewise.
+    /// Bytes from the third-level cache, as far as other work does not hide them.
     pub l3: f64,
-    /// Bytes from memory, likewise.
+    /// Bytes from memory, as far as other work does not hide them.
     pub dram: f64,
-    /// What the rule adds that nothing but depthwise is expected before pointwise where that can do the problem at stride 1.
+    /// Added by a rule: where Pointwise can do a problem at stride 1, no algorithm but Depthwise ranks before
+    /// it.
     pub rule: f64,
 }
 
 impl Terms {
-    /// How many there are.
+    /// Number of terms.
     const COUNT: usize = 10;
 
-    /// Every term with its name.
+    /// Every term with its name, in seconds.
     pub const fn all(&self) -> [(&'static str, f64); Self::COUNT] {
         [
             ("arithmetic", self.arithmetic),
@@ -90,21 +94,21 @@ impl Terms {
         self.all().iter().map(|(_, seconds)| seconds).sum()
     }
 
-    /// The largest of compute (everything that is neither bytes nor the rule) and the bytes of each level.
+    /// The largest of compute (everything but the bytes and the rule) and the bytes of each level.
     pub(super) fn bound(&self) -> Bound {
         let compute = self.arithmetic + self.edges + self.tiles + self.transforms + self.packing + self.calls;
         let bytes = [(Bound::L2, self.l2), (Bound::L3, self.l3), (Bound::Dram, self.dram)];
         bytes.into_iter().fold((Bound::Compute, compute), |a, b| if b.1 > a.1 { b } else { a }).0
     }
 
-    /// With the rule's term so large that the sum is at least `seconds`.
+    /// Raises the rule's term until the sum is at least `seconds`.
     pub(super) fn raised_to(self, seconds: f64) -> Self {
         Self { rule: self.rule + (seconds - self.total()).max(0.0), ..self }
     }
 }
 
 impl fmt::Display for Terms {
-    /// Milliseconds of every term that is not zero, the largest first.
+    /// Writes every nonzero term in milliseconds, largest first.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut all = self.all();
         all.sort_by(|a, b| b.1.total_cmp(&a.1));
@@ -115,15 +119,15 @@ impl fmt::Display for Terms {
     }
 }
 
-/// One line of a [`Comparison`]: seconds of both.
+/// One line of a [`Comparison`], in seconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct Difference {
-    /// A term of [`Terms::all`], or `rest`.
+    /// The name of a term of [`Terms::all`], or `rest`.
     pub name: &'static str,
-    /// Of the algorithm that is compared.
+    /// Seconds of the rejected algorithm.
     pub other: f64,
-    /// Of the chosen one.
+    /// Seconds of the chosen algorithm.
     pub chosen: f64,
 }
 
@@ -133,7 +137,9 @@ impl Difference {
     }
 }
 
-/// Two predictions side by side, of which [`Display`](fmt::Display) writes the terms that make the difference:
+/// Two predictions side by side.
+///
+/// [`Display`](fmt::Display) writes the terms that make the difference:
 /// `0.8100 ms to 0.4200; arithmetic 0.6000 to 0.3100, bytes from L3 0.1500 to 0.0400, rest 0.0600 to 0.0700`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
@@ -143,15 +149,15 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// What of the difference may be left to the rest.
+    /// Fraction of the difference that can be left to `rest`.
     const UNNAMED: f64 = 0.1;
 
     pub(super) fn new(other: Terms, chosen: Terms) -> Self {
         Self { other, chosen }
     }
 
-    /// As many terms as explain nine tenths of the difference, those first that differ most, and the sum of all others as
-    /// `rest`. So each side adds up to its prediction.
+    /// The terms that differ most, largest difference first, until they explain nine tenths of the total
+    /// difference. A last line `rest` sums all others, so each side adds up to its prediction.
     pub fn differences(&self) -> Vec<Difference> {
         let pairs = self.other.all().into_iter().zip(self.chosen.all());
         let mut all: Vec<Difference> =
@@ -186,7 +192,7 @@ impl fmt::Display for Comparison {
     }
 }
 
-/// Seconds, written as milliseconds with as many digits as tables have.
+/// Seconds, written in milliseconds with the precision of the tables.
 pub(super) struct Milliseconds(pub(super) f64);
 
 impl fmt::Display for Milliseconds {

@@ -1,9 +1,10 @@
-//! [`Wisdom`]: what was timed, remembered from one plan to the next and, in a file, from one process to the next.
+//! [`Wisdom`]: measured times, kept from one plan to the next and, in a file, from one process to the next.
 //!
-//! A file is lines of text. The first names the format and its version. Each of the others is an entry, the oldest first, its
-//! fields between tabs: library version, CPU, key of the problem, and the times, `algorithm=nanoseconds` between commas.
-//! Whatever is not just that is ignored with a reason: the worst that a file can do is not to help. A file of another version
-//! of the format is ignored as a whole.
+//! A file consists of text lines. The first line names the format and its version. Every other line is one
+//! entry, oldest first, with four tab-separated fields: library version, CPU, key of the problem, and the
+//! times as a comma-separated list of `algorithm=nanoseconds`. Any line that does not match exactly is
+//! ignored and reported, so a damaged file costs time but cannot cause a wrong result. A file of another
+//! format version is ignored as a whole.
 
 mod cpu;
 #[cfg(feature = "wisdom")]
@@ -20,18 +21,19 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 #[cfg(feature = "wisdom")]
 use std::{io, path::Path};
 
-/// Entries that are kept, unless told otherwise: those of some dozen networks.
+/// Default limit on entries: enough for a few dozen networks.
 const CAPACITY: usize = 4096;
-/// Algorithms that an entry may have times of.
+/// Maximum number of times in one entry.
 const MOST_TIMES: usize = Algorithm::ALL.len();
 
-/// Times of one problem, in seconds.
+/// Measured times of one problem, in seconds.
 pub(crate) type Times = Vec<(Algorithm, f64)>;
 
-/// Times of problems on this machine, by everything that they depend on: CPU, instruction set, threads, library version, the
-/// whole problem, numerics and limits.
+/// Measured times of convolutions on this machine.
 ///
-/// Shared by reference between threads. Holds a bounded number of entries; the oldest give way.
+/// An entry is valid for one CPU, instruction set, thread limit, library version, complete problem,
+/// [`Numerics`](super::Numerics) and set of limits. Threads can share a `Wisdom` by reference. It holds a bounded
+/// number of entries and drops the oldest.
 pub struct Wisdom {
     cpu: String,
     capacity: usize,
@@ -40,18 +42,18 @@ pub struct Wisdom {
 
 #[derive(Default)]
 struct Entries {
-    /// With the number of the entry: higher is younger.
+    /// The number orders entries by age: a larger number is younger.
     by_key: HashMap<WisdomKey, (u64, Times)>,
     next: u64,
 }
 
-/// What [`Wisdom::load`] and [`Wisdom::parse`] give.
+/// The result of [`Wisdom::load`] and [`Wisdom::parse`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Loaded {
-    /// All that could be trusted; empty if nothing could.
+    /// The valid entries; empty if there are none.
     pub wisdom: Wisdom,
-    /// Why the rest was not, at most a few dozen lines.
+    /// One reason for each ignored line, capped at a few dozen.
     pub ignored: Vec<String>,
 }
 
@@ -62,22 +64,22 @@ impl Default for Wisdom {
 }
 
 impl Wisdom {
-    /// Knows nothing yet.
+    /// An empty `Wisdom` for at most 4096 problems.
     pub fn new() -> Self {
         Self::with_capacity(CAPACITY)
     }
 
-    /// Knows nothing yet, and remembers at most so many problems (at least one).
+    /// An empty `Wisdom` for at most `capacity` problems (at least one).
     pub fn with_capacity(capacity: usize) -> Self {
         Self { cpu: cpu::model(), capacity: capacity.max(1), entries: Mutex::new(Entries::default()) }
     }
 
-    /// Problems that it knows.
+    /// Number of problems with known times.
     pub fn len(&self) -> usize {
         self.lock().by_key.len()
     }
 
-    /// Whether it knows none.
+    /// Whether no times are known.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -88,13 +90,15 @@ impl Wisdom {
         file::load(path.as_ref())
     }
 
-    /// The same of the file's text, which may be anything.
+    /// Reads the valid entries of a file's text. Any bytes are accepted.
     pub fn parse(text: &[u8]) -> Loaded {
         text::parse(text)
     }
 
-    /// Writes everything to `path`, which then has it all or, whatever happens, what it had before: the text goes to a new
-    /// file beside it, which takes its place.
+    /// Writes all entries to `path`.
+    ///
+    /// The text goes to a new file in the same directory, which then replaces `path` atomically. If anything
+    /// fails, `path` keeps its previous contents.
     ///
     /// # Errors
     /// Of the file system: no such directory, no permission, no room.
@@ -103,19 +107,20 @@ impl Wisdom {
         file::save(self, path.as_ref())
     }
 
-    /// Adds what `other` knows. Of a problem that both know, the times of `other` are kept: it is taken to be the younger.
+    /// Adds the entries of `other`. Where both know a problem, the times of `other` win, as `other` is
+    /// assumed to be younger.
     pub fn merge(&self, other: &Self) {
         for (key, times) in other.in_order() {
             self.remember(key, times);
         }
     }
 
-    /// Times of `key`, if they are known.
+    /// The times of `key`, if known.
     pub(crate) fn recall(&self, key: &WisdomKey) -> Option<Times> {
         self.lock().by_key.get(key).map(|(_, times)| times.clone())
     }
 
-    /// Times of `key`, from now on.
+    /// Stores the times of `key`, and drops the oldest entry if there are too many.
     pub(crate) fn remember(&self, key: WisdomKey, times: Times) {
         let mut entries = self.lock();
         let number = entries.next;
@@ -128,7 +133,7 @@ impl Wisdom {
         }
     }
 
-    /// All entries, the oldest first.
+    /// All entries, oldest first.
     fn in_order(&self) -> Vec<(WisdomKey, Times)> {
         let entries = self.lock();
         let mut all: Vec<_> = entries.by_key.iter().collect();
@@ -136,7 +141,7 @@ impl Wisdom {
         all.into_iter().map(|(key, (_, times))| (key.clone(), times.clone())).collect()
     }
 
-    /// What a thread that panicked left is whole: entries are put in one by one.
+    /// A poisoned lock is still consistent: each insertion is a single map operation.
     fn lock(&self) -> MutexGuard<'_, Entries> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -149,7 +154,7 @@ impl fmt::Debug for Wisdom {
 }
 
 impl fmt::Display for Wisdom {
-    /// The text of a file.
+    /// Writes the text of a wisdom file.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         text::write(self, f)
     }

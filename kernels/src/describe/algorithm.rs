@@ -1,40 +1,48 @@
-//! [`Algorithm`]: the names of the ways to compute a convolution, and of the reasons why one cannot.
+//! [`Algorithm`]: the names of the convolution algorithms, and the reasons why one cannot do a problem.
 
 use super::shape::Size2;
 use std::fmt;
 
-/// A way to compute a convolution.
+/// A convolution algorithm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Algorithm {
-    /// Plain loops that accumulate in `f64`: the oracle of the tests, exact and slow.
+    /// Plain loops that accumulate in `f64`: the slow, accurate oracle of the tests.
     Reference,
-    /// The classic lowering to a matrix product, packed on the fly into a bounded workspace.
+    /// A matrix product of filter and lowered image (im2col). The image is lowered in parts, into a bounded
+    /// workspace.
     Im2colGemm,
-    /// A matrix product on the image itself: 1x1 kernels, and kernels that cover the whole image.
+    /// A matrix product on the image in place: for 1x1 kernels, and kernels that cover the whole image.
     Pointwise,
-    /// Register blocks of neighbouring pixels by output channels, on the image itself or on rows packed from it.
+    /// Register tiles of neighbouring pixels by output channels, on the image in place or on rows packed from
+    /// it.
     Direct,
-    /// Each output from its few channels in the image itself: depthwise, and groups of few channels.
+    /// Sums each output from the few channels of its group, in place: for depthwise convolution and small
+    /// groups.
     Depthwise,
-    /// Transformed tiles of 2x2 outputs: 3x3 and 5x5 kernels of stride 1, with 4/9 and 9/25 of the multiplications. All
-    /// Winograd tiles also do stride `s`, on the `s x s` phases of the image: a kernel `s` times as large.
+    /// Winograd with tiles of 2x2 outputs: 3x3 kernels with 4/9 and 5x5 kernels with 9/25 of the
+    /// multiplications.
+    ///
+    /// All Winograd variants also support a stride `s`, by working on the `s x s` phases of the image. The
+    /// kernel can then be `s` times as large.
     Winograd2x2,
-    /// Transformed tiles of 3x3 outputs: 1/4 of the multiplications of a 4x4 kernel, 48/147 of those of 7x7 at stride 2.
+    /// Winograd with tiles of 3x3 outputs: 4x4 kernels with 1/4 of the multiplications, 7x7 at stride 2 with
+    /// 48/147.
     Winograd3x3,
-    /// Transformed tiles of 4x2 outputs: 1/3 of the multiplications of a 3x3 kernel. Between the others: less of them is
-    /// beyond the edge of a map of 14x14 than of 4x4, and there are fewer weights to read than for 2x2 per output.
+    /// Winograd with tiles of 4x2 outputs: 3x3 kernels with 1/3 of the multiplications. On a 14x14 map it
+    /// wastes fewer edge outputs than 4x4 tiles, and it reads fewer weights per output than 2x2 tiles.
     Winograd4x2,
-    /// Transformed tiles of 4x4 outputs: 1/4 of the multiplications of a 3x3 kernel, 4/25 of those of a 5x5 kernel.
+    /// Winograd with tiles of 4x4 outputs: 3x3 kernels with 1/4 of the multiplications, 5x5 kernels with
+    /// 4/25.
     Winograd4x4,
-    /// Transformed tiles of 6x6 outputs: 16/81 of the multiplications of a 3x3 kernel.
+    /// Winograd with tiles of 6x6 outputs: 3x3 kernels with 16/81 of the multiplications.
     Winograd6x6,
-    /// Products of Fourier transforms of tiles of the image: for large kernels at stride 1. More than another order of
-    /// the same sums, see the chapter on numerics.
+    /// Products of Fourier transforms of image tiles: for large kernels at stride 1. Its rounding errors
+    /// differ in kind from those of a reordered sum; see the chapter on numerics.
     Fft,
 }
 
-/// What an [`Algorithm`] is to those who plan it and speak of it: Winograd is one, with tiles of so many outputs.
+/// The kind of an [`Algorithm`]. All Winograd variants are one kind, with the size of their output tiles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AlgorithmKind {
     Reference,
@@ -62,7 +70,8 @@ impl Algorithm {
         Self::Fft,
     ];
 
-    /// `"reference"`, `"im2col_gemm"`, `"pointwise"`, `"direct"`, `"depthwise"`, `"winograd_2x2"`, and so on.
+    /// The name in reports: `"reference"`, `"im2col_gemm"`, `"pointwise"`, `"direct"`, `"depthwise"`,
+    /// `"winograd_2x2"`, and so on.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Reference => "reference",
@@ -102,51 +111,52 @@ impl fmt::Display for Algorithm {
     }
 }
 
-/// A set of algorithms.
+/// A set of [`Algorithm`]s.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Algorithms(u32);
 
 impl Algorithms {
-    /// None of them.
+    /// The empty set.
     pub const NONE: Self = Self(0);
 
-    /// These and `algorithm`.
+    /// This set with `algorithm` added.
     pub const fn with(self, algorithm: Algorithm) -> Self {
         Self(self.0 | 1 << algorithm as u32)
     }
 
-    /// Whether `algorithm` is one of them.
+    /// Whether the set contains `algorithm`.
     pub const fn contains(self, algorithm: Algorithm) -> bool {
         self.0 & 1 << algorithm as u32 != 0
     }
 }
 
-/// Why an algorithm cannot do a problem.
+/// The reason why an algorithm cannot do a problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Unsupported {
-    /// Pointwise needs a 1x1 kernel without padding, or one group whose kernel covers an unpadded NCHW or NHWC image.
+    /// Pointwise needs an unpadded image and either a 1x1 kernel or, in NCHW with one group, a kernel that
+    /// covers the whole image.
     NotPointwise,
-    /// Groups begin inside a block of 16 channels, so a chunk of a pixel is not one group's.
+    /// A group begins inside a block of 16 channels, so a block of a pixel can span two groups.
     GroupInsideBlock,
     /// Input and output have different layouts.
     MixedLayouts,
-    /// The rows that one row of the output needs do not fit a workspace of moderate size.
+    /// Direct convolution needs rows and kernels of moderate length, so that its tables and packed rows stay small.
     RowsTooLong,
-    /// Depthwise needs groups of few channels; with more, there is a matrix product in each.
+    /// Depthwise needs groups of at most 16 input channels; larger groups are matrix products.
     LargeGroups,
-    /// Depthwise needs the input channels of at least four neighbouring output channels in one vector.
+    /// Depthwise needs at least four neighbouring output channels whose input channels lie in one vector.
     ScatteredGroups,
-    /// Winograd needs a 3x3 or 5x5 kernel (tiles of 3x3 outputs: 4x4, of 6x6: 3x3) and dilation 1; with a stride, a kernel
-    /// that is as large in each phase.
+    /// Winograd needs dilation 1 and a 3x3 or 5x5 kernel in each phase of the stride. Tiles of 3x3 outputs
+    /// need 4x4 kernels, and tiles of 4x2 or 6x6 outputs need 3x3 kernels.
     NotWinograd,
-    /// A Fourier transform gives every output of stride 1; with a larger stride most would be thrown away.
+    /// Fourier transforms compute every output of stride 1; a larger stride would discard most of them.
     Strided,
-    /// A Fourier transform needs the taps of the kernel side by side.
+    /// Fourier transforms need a kernel without dilation.
     Dilated,
-    /// The kernel leaves too few outputs of the largest Fourier transform (128 by 128).
+    /// The kernel leaves too few outputs in the largest Fourier transform, 128 by 128.
     KernelTooLarge,
-    /// The Fourier transforms of the weights would need more than a gigabyte.
+    /// The Fourier transforms of the weights would need more than a gibibyte.
     SpectraTooLarge,
 }
 
@@ -154,25 +164,25 @@ impl fmt::Display for Unsupported {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NotPointwise => {
-                "it needs a 1x1 kernel without padding, or a kernel that covers the whole unpadded image"
+                "it needs an unpadded image and a kernel that is 1x1 or covers the whole image"
             }
             Self::GroupInsideBlock => "a group begins inside a block of 16 channels",
             Self::MixedLayouts => "input and output have different layouts",
-            Self::RowsTooLong => "the rows that one row of the output needs are too long to be packed",
-            Self::LargeGroups => "its groups have at most 16 channels",
+            Self::RowsTooLong => "the input rows for one output row are too long to pack",
+            Self::LargeGroups => "it needs groups of at most 16 input channels",
             Self::ScatteredGroups => {
-                "too few neighbouring output channels have their input channels in one vector"
+                "the input channels of too few neighbouring output channels lie in one vector"
             }
             Self::NotWinograd => {
-                "it needs a 3x3 or 5x5 kernel (tiles of 3x3 outputs: 4x4, of 6x6: 3x3) in each phase of the stride, and \
-                 dilation 1"
+                "it needs dilation 1 and a 3x3 or 5x5 kernel in each phase of the stride (3x3 only for tiles of 4x2 and \
+                 6x6 outputs, 4x4 only for 3x3)"
             }
             Self::Strided => "it needs stride 1",
             Self::Dilated => "it needs a kernel without dilation",
             Self::KernelTooLarge => {
-                "the kernel leaves less than a quarter of the outputs of the largest transform, 128x128"
+                "the kernel leaves less than a quarter of the largest transform, 128x128, for outputs"
             }
-            Self::SpectraTooLarge => "the transforms of the weights would need more than a gigabyte",
+            Self::SpectraTooLarge => "the transforms of the weights would need more than 1 GiB",
         })
     }
 }

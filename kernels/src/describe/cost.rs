@@ -1,16 +1,17 @@
-//! What a convolution costs by its definition, whatever algorithm computes it.
+//! The cost of a convolution by its definition, independent of the algorithm.
 
 use super::{ConvDesc, Layout};
 
-/// Work and traffic of one [`ConvDesc`]. Every count is exact and saturates at `u64::MAX`.
+/// Work and traffic of one [`ConvDesc`]. Counts are exact and saturate at `u64::MAX`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Cost {
-    /// Multiply-accumulates `N*O*OH*OW*(C/groups)*KH*KW`: products with padding count, as everywhere in the literature.
+    /// Multiply-accumulates: `N*O*OH*OW*(C/groups)*KH*KW`. Products with padding count, as in the literature.
     pub macs: u64,
-    /// Floating-point operations, `2 * macs`: bias and activation are not counted.
+    /// Floating-point operations: `2 * macs`. Bias and activation do not count.
     pub flops: u64,
-    /// Bytes of input, filter and output, each touched once, without the lanes that a blocked layout adds.
+    /// Bytes of input, filter and output, each counted once. The padding lanes of a blocked layout do not
+    /// count.
     pub min_bytes: u64,
 }
 
@@ -22,7 +23,7 @@ impl Cost {
             factors.iter().fold(1u64, |product, &factor| product.saturating_mul(factor as u64))
         };
         let macs = product(&[out.n, out.c, out.h, out.w]).saturating_mul(product(&per_output));
-        // The builder has checked that each of the three fits; the plain layout adds no lanes.
+        // The builder has checked that each size fits; NCHW has no padding lanes.
         let elements = |len: Result<usize, _>| len.map_or(u64::MAX, |len: usize| len as u64);
         let min_bytes = elements(desc.input().len(Layout::Nchw))
             .saturating_add(desc.filter_len() as u64)
@@ -31,7 +32,7 @@ impl Cost {
         Self { macs, flops: macs.saturating_mul(2), min_bytes }
     }
 
-    /// FLOPs per byte of compulsory traffic: the abscissa of the roofline.
+    /// Arithmetic intensity in FLOPs per byte of compulsory traffic: the horizontal axis of the roofline.
     pub fn intensity(&self) -> f64 {
         self.flops as f64 / self.min_bytes.max(1) as f64
     }

@@ -1,4 +1,4 @@
-//! [`ConvDesc`]: one checked 2-D convolution.
+//! [`ConvDesc`]: a checked 2-D convolution.
 
 use super::{
     Activation, Cost, EpilogueSpec, Layout, Pad2, Shape4, Size2, check_positive, checked_product,
@@ -8,11 +8,11 @@ use crate::describe::ConvError;
 use std::fmt;
 use std::ops::Range;
 
-/// A 2-D cross-correlation (the kernel is not flipped), checked: its output is not empty, its groups divide,
-/// and none of its buffers overflows the address space.
+/// A checked 2-D cross-correlation (the kernel is not flipped). Its output is not empty, its groups divide
+/// the channels, and none of its buffers overflows the address space.
 ///
-/// `out[n,o,y,x] = sum over c,i,j of in[n, c, y*sh - top + i*dh, x*sw - left + j*dw] * w[o,c,i,j]`, zero outside
-/// the input; output extents `floor((in + before + after - d*(k-1) - 1) / stride) + 1`
+/// `out[n,o,y,x] = sum over c,i,j of in[n, c, y*sh - top + i*dh, x*sw - left + j*dw] * w[o,c,i,j]`, where `in`
+/// is zero outside the image. The output extents are `floor((in + before + after - d*(k-1) - 1) / stride) + 1`
 /// (Goodfellow, Bengio and Courville 2016, section 9.5; Dumoulin and Visin 2016, relationship 15).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ConvDesc {
@@ -28,7 +28,7 @@ pub struct ConvDesc {
     epilogue: EpilogueSpec,
 }
 
-/// Builds a [`ConvDesc`]; nothing is checked before [`build`](Self::build).
+/// Builds a [`ConvDesc`]. [`build`](Self::build) checks all parameters.
 #[derive(Debug, Clone, Copy)]
 #[must_use = "call build()"]
 pub struct ConvDescBuilder {
@@ -40,13 +40,13 @@ pub struct ConvDescBuilder {
     dilation: Size2,
     groups: usize,
     layout: Layout,
-    /// The input's, if not given.
+    /// `None` stands for the layout of the input.
     output_layout: Option<Layout>,
     epilogue: EpilogueSpec,
 }
 
 impl ConvDesc {
-    /// Stride 1, no padding, dilation 1, one group, NCHW and no epilogue unless said otherwise.
+    /// Starts a description with stride 1, no padding, dilation 1, one group, NCHW and no epilogue.
     pub const fn builder(input: Shape4, out_channels: usize, kernel: Size2) -> ConvDescBuilder {
         ConvDescBuilder {
             input,
@@ -62,52 +62,52 @@ impl ConvDesc {
         }
     }
 
-    /// Extents of the input.
+    /// The shape of the input.
     pub fn input(&self) -> Shape4 {
         self.input
     }
 
-    /// Extents of the output.
+    /// The shape of the output.
     pub fn output(&self) -> Shape4 {
         self.output
     }
 
-    /// Extents of the kernel, without dilation.
+    /// Height and width of the kernel, without dilation.
     pub fn kernel(&self) -> Size2 {
         self.kernel
     }
 
-    /// Input elements from one output to the next.
+    /// Input elements between neighbouring outputs.
     pub fn stride(&self) -> Size2 {
         self.stride
     }
 
-    /// Zeros around the input.
+    /// Zero padding around the input.
     pub fn pad(&self) -> Pad2 {
         self.pad
     }
 
-    /// Input elements from one kernel tap to the next.
+    /// Input elements between neighbouring kernel taps.
     pub fn dilation(&self) -> Size2 {
         self.dilation
     }
 
-    /// Groups: output channel `o` reads the input channels of group `o / (O / groups)` only.
+    /// Number of groups. Output channel `o` reads only the input channels of group `o / (O / groups)`.
     pub fn groups(&self) -> usize {
         self.groups
     }
 
-    /// Input channels of a group.
+    /// Input channels per group.
     pub(crate) fn ins(&self) -> usize {
         self.input.c / self.groups
     }
 
-    /// Output channels of a group.
+    /// Output channels per group.
     pub(crate) fn outs(&self) -> usize {
         self.output.c / self.groups
     }
 
-    /// The groups of some output channels.
+    /// The groups that `channels`, a range of output channels, belong to.
     pub(crate) fn groups_of(&self, channels: &Range<usize>) -> Range<usize> {
         if channels.is_empty() {
             0..0
@@ -116,27 +116,27 @@ impl ConvDesc {
         }
     }
 
-    /// Memory order of the input.
+    /// Memory layout of the input.
     pub fn layout(&self) -> Layout {
         self.layout
     }
 
-    /// Memory order of output and residual: the input's, unless the builder was told otherwise.
+    /// Memory layout of output and residual. It defaults to the layout of the input.
     pub fn output_layout(&self) -> Layout {
         self.output_layout
     }
 
-    /// What follows the sum.
+    /// The operations fused after the sum.
     pub fn epilogue(&self) -> EpilogueSpec {
         self.epilogue
     }
 
-    /// Elements of the filter, `O * (C / groups) * KH * KW`, in OIHW order.
+    /// Number of filter elements, `O * (C / groups) * KH * KW`, in OIHW order.
     pub fn filter_len(&self) -> usize {
         self.output.c * self.taps()
     }
 
-    /// Products per output element, `(C / groups) * KH * KW`: the K of the GEMM.
+    /// Products per output element, `(C / groups) * KH * KW`: the K of the matrix product.
     pub(crate) fn taps(&self) -> usize {
         self.ins() * self.kernel.h * self.kernel.w
     }
@@ -148,7 +148,7 @@ impl ConvDesc {
 }
 
 impl fmt::Display for ConvDesc {
-    /// `1x64x56x56 -> 64 3x3 pad 1x1 nchw16c`, without what has its default value.
+    /// Writes, for example, `1x64x56x56 -> 64 3x3 pad 1x1 nchw16c`, and omits default values.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} -> {} {}", self.input, self.output.c, self.kernel)?;
         if self.stride != Size2::square(1) {
@@ -187,54 +187,57 @@ impl ConvDescBuilder {
         self
     }
 
-    /// Input elements from one output to the next, at least 1.
+    /// Sets the input elements between neighbouring outputs; at least 1.
     pub const fn stride(mut self, stride: Size2) -> Self {
         self.stride = stride;
         self
     }
 
-    /// Zeros around the input; see [`Pad2::same_upper`] and its siblings.
+    /// Sets the zero padding around the input; see [`Pad2::same_upper`] and the other constructors.
     pub const fn pad(mut self, pad: Pad2) -> Self {
         self.pad = pad;
         self
     }
 
-    /// Input elements from one tap to the next, at least 1.
+    /// Sets the input elements between neighbouring taps; at least 1.
     pub const fn dilation(mut self, dilation: Size2) -> Self {
         self.dilation = dilation;
         self
     }
 
-    /// Groups; must divide input and output channels. Depthwise is `groups == C`, any multiplier.
+    /// Sets the number of groups, which must divide the input and output channels. `groups == C` is depthwise
+    /// convolution, with any multiplier.
     pub const fn groups(mut self, groups: usize) -> Self {
         self.groups = groups;
         self
     }
 
-    /// Memory order of input, output and residual.
+    /// Sets the memory layout of input, output and residual.
     pub const fn layout(mut self, layout: Layout) -> Self {
         self.layout = layout;
         self
     }
 
-    /// Another memory order for output and residual. Only the way into the blocked layout is free: from NCHW or NHWC
-    /// to [`Layout::Nchw16c`], as the first layer of a network has it.
+    /// Sets another memory layout for output and residual. The only conversion is from NCHW or NHWC to
+    /// [`Layout::Nchw16c`], for the first layer of a network. It costs no extra pass.
     pub const fn output_layout(mut self, layout: Layout) -> Self {
         self.output_layout = Some(layout);
         self
     }
 
-    /// What follows the sum.
+    /// Sets the operations fused after the sum.
     pub const fn epilogue(mut self, epilogue: EpilogueSpec) -> Self {
         self.epilogue = epilogue;
         self
     }
 
-    /// Checks everything once; later code may rely on it.
+    /// Checks all parameters. Later code relies on the result.
     ///
     /// # Errors
-    /// [`ConvError::InvalidField`] for a zero extent or groups that do not divide, [`ConvError::EmptyOutput`] if
-    /// the dilated kernel is larger than the padded input, [`ConvError::SizeOverflow`] for absurd sizes.
+    /// - [`ConvError::InvalidField`] for a zero extent, for groups that do not divide the channels, for an
+    ///   output layout that needs an unsupported conversion, and for invalid activation parameters.
+    /// - [`ConvError::EmptyOutput`] if the dilated kernel is larger than the padded input.
+    /// - [`ConvError::SizeOverflow`] if a size overflows the address space.
     pub fn build(self) -> Result<ConvDesc, ConvError> {
         let Self { input, out_channels, kernel, stride, pad, dilation, groups, layout, epilogue, .. } = self;
         let output_layout = self.output_layout.unwrap_or(layout);
@@ -265,11 +268,12 @@ impl ConvDescBuilder {
         epilogue.activation.check()?;
         let size = window_output(input.size(), kernel, stride, pad, dilation)?;
         let output = Shape4::new(input.n, out_channels, size.h, size.w);
-        // The padded 16-channel form is the largest of the three: what fits there fits everywhere.
+        // Nchw16c with its padding lanes is the largest layout. If it fits, all layouts fit.
         input.len(Layout::Nchw16c)?;
         output.len(Layout::Nchw16c)?;
         let taps = checked_product("taps of a filter", &[input.c / groups, kernel.h, kernel.w])?;
-        // Panels pad channels to at most 128 and taps to 16.
+        // Upper bounds on padding: packing pads output channels by at most 128 per group, and taps to a
+        // multiple of 16.
         let padded = groups.checked_mul(128).and_then(|padding| padding.checked_add(out_channels));
         let (Some(o), Some(t)) = (padded, taps.checked_add(15)) else {
             return Err(ConvError::SizeOverflow { what: "packed filter" });

@@ -1,10 +1,10 @@
-//! What is fused after the sum: `out = activation(acc + bias[o] + residual[n, o, y, x])`, in this order.
+//! Operations fused after the sum: `out = activation(acc + bias[o] + residual[n, o, y, x])`, in this order.
 
 use crate::describe::ConvError;
 
-/// An activation function, applied to the sum while it is still in registers.
+/// An activation function. Convolutions apply it while the sum is still in registers.
 ///
-/// NaN goes in and comes out of every one of them.
+/// Every activation maps NaN to NaN.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum Activation {
@@ -14,14 +14,14 @@ pub enum Activation {
     Relu,
     /// `x` for `x >= 0`, `alpha * x` below.
     LeakyRelu {
-        /// Slope of the negative half.
+        /// Slope for negative inputs.
         alpha: f32,
     },
-    /// `min(max(x, lo), hi)`; ReLU6 is [`Activation::RELU6`].
+    /// `min(max(x, lo), hi)`. ReLU6 is [`Activation::RELU6`].
     Clip {
-        /// Smallest result.
+        /// The smallest result.
         lo: f32,
-        /// Largest result.
+        /// The largest result.
         hi: f32,
     },
     /// `1 / (1 + exp(-x))`.
@@ -30,7 +30,7 @@ pub enum Activation {
     Tanh,
     /// `x` for `x >= 0`, `alpha * (exp(x) - 1)` below (Clevert et al. 2016, eq. 15).
     Elu {
-        /// Limit of the negative half, negated.
+        /// The negated limit for large negative inputs.
         alpha: f32,
     },
     /// `x` for `x >= 0`, `slope[o] * x` below: one trained slope per output channel (He et al. 2015, eq. 1).
@@ -42,10 +42,10 @@ pub enum Activation {
 }
 
 impl Activation {
-    /// `min(max(x, 0), 6)`.
+    /// ReLU6: `min(max(x, 0), 6)`.
     pub const RELU6: Self = Self::Clip { lo: 0.0, hi: 6.0 };
 
-    /// The name in tables: `"relu"`, `"leaky_relu"`, ...
+    /// The name in tables, for example `"relu"` or `"leaky_relu"`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::None => "none",
@@ -61,7 +61,7 @@ impl Activation {
         }
     }
 
-    /// The function in `f64`, the truth that every kernel is tested against. `slope` is PReLU's.
+    /// Evaluates the function in `f64`. Every kernel is tested against it. `slope` is the slope of PReLU.
     pub fn eval(self, x: f64, slope: f64) -> f64 {
         match self {
             Self::None => x,
@@ -120,22 +120,22 @@ impl Activation {
     }
 }
 
-/// Which operands the epilogue has. The data of bias and slopes come with the weights, the residual at run time.
+/// The operands of the epilogue. Bias and slopes are passed with the weights, the residual at run time.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct EpilogueSpec {
-    /// Add one number per output channel.
+    /// Whether to add a bias: one element per output channel.
     pub bias: bool,
-    /// Add a tensor of the output's shape and layout.
+    /// Whether to add a residual tensor with the shape and layout of the output.
     pub residual: bool,
-    /// Applied last.
+    /// The activation, applied last.
     pub activation: Activation,
 }
 
 impl EpilogueSpec {
-    /// Nothing but the sum.
+    /// No epilogue: the plain sum.
     pub const NONE: Self = Self { bias: false, residual: false, activation: Activation::None };
 
-    /// Bias, then `activation`.
+    /// A bias, then `activation`.
     pub const fn bias(activation: Activation) -> Self {
         Self { bias: true, residual: false, activation }
     }

@@ -1,4 +1,4 @@
-//! [`ConvError`]: what was wrong, what was expected, what was got.
+//! [`ConvError`]: what was wrong, what was expected, and what was given.
 
 use super::algorithm::{Algorithm, Unsupported};
 use super::isa::Isa;
@@ -6,83 +6,84 @@ use super::shape::{Layout, Shape4, Size2};
 use super::weights::FilterShape;
 use std::fmt;
 
-/// Every way in which a call of this library can fail. Nothing in it panics on bad arguments.
+/// The error type of this library. Invalid arguments return an error and never panic.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum ConvError {
-    /// A field of a descriptor has a value that no problem can have.
+    /// A field of a descriptor has an invalid value.
     InvalidField {
-        /// The field, as it is called in the builder (`"stride.h"`, `"groups"`, ...).
+        /// The field, named as in the builder: `"stride.h"`, `"groups"` and so on.
         field: &'static str,
-        /// The rule that it breaks.
+        /// The rule that the value violates.
         expected: String,
         /// The value that was given.
         got: String,
     },
-    /// The dilated kernel does not fit into the padded input, so there is not one output.
+    /// The dilated kernel is larger than the padded input, so the output is empty.
     EmptyOutput {
-        /// Input extent plus padding.
+        /// Input extents plus padding.
         padded_input: Size2,
-        /// Kernel extent with its dilation: `dilation * (k - 1) + 1`.
+        /// Kernel extents with dilation: `dilation * (k - 1) + 1`.
         dilated_kernel: Size2,
     },
-    /// A product or sum of extents does not fit the address space.
+    /// A product or sum of extents exceeds the address space.
     SizeOverflow {
-        /// The quantity that was being computed.
+        /// The quantity that overflowed.
         what: &'static str,
     },
     /// A buffer has the wrong number of `f32` elements.
     BufferLen {
-        /// Which buffer.
+        /// The buffer.
         what: &'static str,
-        /// Elements needed.
+        /// Required number of elements.
         expected: usize,
-        /// Elements given.
+        /// Given number of elements.
         got: usize,
     },
-    /// A tensor has another shape than the descriptor says.
+    /// The shape of a tensor differs from the descriptor.
     ShapeMismatch {
-        /// Which tensor.
+        /// The tensor.
         what: &'static str,
-        /// The shape of the descriptor.
+        /// The shape in the descriptor.
         expected: Shape4,
         /// The shape of the tensor.
         got: Shape4,
     },
-    /// A tensor has another layout than the descriptor says.
+    /// The layout of a tensor differs from the descriptor.
     LayoutMismatch {
-        /// Which tensor.
+        /// The tensor.
         what: &'static str,
-        /// The layout of the descriptor.
+        /// The layout in the descriptor.
         expected: Layout,
         /// The layout of the tensor.
         got: Layout,
     },
-    /// Bias, PReLU slopes or residual were planned and not given, or given and not planned.
+    /// Bias, PReLU slopes or residual are missing although the descriptor asks for them, or given although it
+    /// does not.
     EpilogueMismatch {
-        /// Which operand.
+        /// The operand.
         what: &'static str,
-        /// Whether the descriptor asks for it.
+        /// Whether the descriptor asks for the operand.
         planned: bool,
     },
     /// The forced algorithm cannot do this problem.
     Unsupported {
-        /// The algorithm that was forced.
+        /// The forced algorithm.
         algorithm: Algorithm,
-        /// Why it cannot.
+        /// The reason.
         reason: Unsupported,
     },
-    /// Every algorithm that can do this problem, with the error that it may have, is forbidden.
+    /// Every algorithm that can do this problem within the error bound is forbidden.
     NothingAllowed,
-    /// What may do this problem, or was forced to, needs more memory than the options allow.
+    /// The algorithms that are allowed, or the forced one, need more memory than the limit.
     TooLarge {
-        /// The one that needs the least.
+        /// The algorithm that needs the least memory.
         algorithm: Algorithm,
-        /// Of which memory: `"workspace"` or `"packed weights"`.
+        /// The kind of memory: `"workspace"` or `"packed weights"`.
         what: &'static str,
         /// Bytes that it needs.
         needed: usize,
-        /// Bytes that it may have.
+        /// The limit in bytes.
         limit: usize,
     },
     /// A [`Filter`](crate::Filter) has other extents than the descriptor says.
@@ -97,25 +98,25 @@ pub enum ConvError {
         /// The algorithm that was asked for, or the fastest one that the options allow.
         algorithm: Algorithm,
     },
-    /// The instruction set asked for is not there.
+    /// This machine does not have the requested instruction set.
     IsaUnavailable {
-        /// What was asked for.
+        /// The requested instruction set.
         isa: Isa,
         /// The best instruction set of this machine.
         best: Isa,
     },
-    /// The system has no such amount of memory.
+    /// The system could not provide the requested memory.
     OutOfMemory {
-        /// What it was for.
+        /// The purpose of the memory.
         what: &'static str,
-        /// How much.
+        /// The number of bytes requested.
         bytes: usize,
     },
-    /// The workspace is smaller than the plan's requirement.
+    /// The workspace is smaller than the plan requires.
     WorkspaceTooSmall {
-        /// Elements needed.
+        /// Required number of elements.
         expected: usize,
-        /// Elements in the workspace.
+        /// Number of elements in the workspace.
         got: usize,
     },
 }
@@ -134,7 +135,7 @@ impl fmt::Display for ConvError {
             }
             Self::EmptyOutput { padded_input, dilated_kernel } => write!(
                 f,
-                "the output is empty: the dilated kernel is {dilated_kernel}, the padded input only {padded_input}"
+                "the output is empty: the dilated kernel is {dilated_kernel}, the padded input is only {padded_input}"
             ),
             Self::SizeOverflow { what } => {
                 write!(f, "{what}: expected a size that fits the address space, got an overflow")
@@ -158,7 +159,10 @@ impl fmt::Display for ConvError {
                 write!(f, "algorithm {algorithm} cannot do this convolution: {reason}")
             }
             Self::NothingAllowed => {
-                write!(f, "algorithms: expected one that can do this convolution, got all of them forbidden")
+                write!(
+                    f,
+                    "algorithms: expected at least one that can do this convolution, got only forbidden ones"
+                )
             }
             Self::TooLarge { algorithm, what, needed, limit } => write!(
                 f,
@@ -172,10 +176,13 @@ impl fmt::Display for ConvError {
                 "filter: expected weights packed for {algorithm}, got none, and the original weights were dropped"
             ),
             Self::IsaUnavailable { isa, best } => {
-                write!(f, "instruction set {isa}: expected one that this machine has (the best is {best})")
+                write!(
+                    f,
+                    "instruction set {isa}: expected one that this machine supports (the best is {best})"
+                )
             }
             Self::OutOfMemory { what, bytes } => {
-                write!(f, "{what}: expected {bytes} bytes of memory, got none from the system")
+                write!(f, "{what}: expected {bytes} bytes of memory, got a failed allocation")
             }
             Self::WorkspaceTooSmall { expected, got } => {
                 write!(f, "workspace: expected at least {expected} elements, got {got}")

@@ -1,12 +1,12 @@
-//! [`Isa`]: the instruction sets that kernels exist for.
+//! [`Isa`]: the supported instruction sets.
 
 use std::fmt;
 
-/// An instruction set that kernels exist for, in ascending order of preference.
+/// An instruction set with kernels, in ascending order of preference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Isa {
-    /// Whatever the build's baseline has, through the `wide` crate. Always there.
+    /// The build's baseline, through the `wide` crate. It is always available.
     Portable,
     /// AArch64 Advanced SIMD.
     Neon,
@@ -20,7 +20,7 @@ impl Isa {
     /// Every instruction set, in ascending order of preference.
     pub(crate) const ALL: [Self; 4] = [Self::Portable, Self::Neon, Self::Avx2Fma, Self::Avx512F];
 
-    /// `"portable"`, `"neon"`, `"avx2fma"` or `"avx512f"`: the last part of every kernel's name.
+    /// The name: `"portable"`, `"neon"`, `"avx2fma"` or `"avx512f"`. Kernel names end with it.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Portable => "portable",

@@ -1,5 +1,5 @@
-//! Step 1, describe: what is asked. Shapes, borrowed tensors, the checked descriptor, its cost; and the words for it:
-//! algorithms, instruction sets, errors.
+//! Step 1, describe: the problem and the vocabulary. Shapes, borrowed tensors, the checked descriptor and its
+//! cost; algorithms, instruction sets and errors.
 
 mod algorithm;
 mod cost;

@@ -1,26 +1,26 @@
-//! Extents and layouts.
+//! Extents and memory layouts.
 
 use std::fmt;
 
-/// Channels of one block of [`Layout::Nchw16c`]: one AVX-512 vector, two AVX2 vectors, four NEON vectors.
+/// Channels per block of [`Layout::Nchw16c`]: one AVX-512 vector, two AVX2 vectors or four NEON vectors.
 pub const BLOCK: usize = 16;
 
 /// Height and width, in elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Size2 {
-    /// Rows.
+    /// Number of rows.
     pub h: usize,
-    /// Columns.
+    /// Number of columns.
     pub w: usize,
 }
 
 impl Size2 {
-    /// `h` rows by `w` columns.
+    /// A size of `h` rows by `w` columns.
     pub const fn new(h: usize, w: usize) -> Self {
         Self { h, w }
     }
 
-    /// The same extent on both axes.
+    /// A size with the same extent on both axes.
     pub const fn square(side: usize) -> Self {
         Self { h: side, w: side }
     }
@@ -32,7 +32,7 @@ impl fmt::Display for Size2 {
     }
 }
 
-/// Zero padding, in elements, on the four sides of an image; it need not be symmetric.
+/// Zero padding on the four sides of an image, in elements. It can be asymmetric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Pad2 {
     /// Rows above the first.
@@ -46,7 +46,7 @@ pub struct Pad2 {
 }
 
 impl Pad2 {
-    /// No padding: TensorFlow's and ONNX's `VALID`.
+    /// No padding: `VALID` in TensorFlow and ONNX.
     pub const VALID: Self = Self { top: 0, bottom: 0, left: 0, right: 0 };
 
     /// `p` elements on every side.
@@ -59,22 +59,24 @@ impl Pad2 {
         Self { top: h, bottom: h, left: w, right: w }
     }
 
-    /// ONNX `SAME_UPPER` (TensorFlow `SAME`): output extent `ceil(in / stride)`, an odd element goes to the end.
+    /// ONNX `SAME_UPPER` (TensorFlow `SAME`): the output extent is `ceil(in / stride)`, and an odd element is
+    /// added at the end.
     ///
-    /// Saturates instead of overflowing; the descriptor's builder then reports the size.
+    /// Saturates instead of overflowing. The descriptor's builder then reports the size.
     pub fn same_upper(input: Size2, kernel: Size2, stride: Size2, dilation: Size2) -> Self {
         let h = same_total(input.h, kernel.h, stride.h, dilation.h);
         let w = same_total(input.w, kernel.w, stride.w, dilation.w);
         Self { top: h / 2, bottom: h - h / 2, left: w / 2, right: w - w / 2 }
     }
 
-    /// ONNX `SAME_LOWER`: output extent `ceil(in / stride)`, an odd element goes to the beginning.
+    /// ONNX `SAME_LOWER`: the output extent is `ceil(in / stride)`, and an odd element is added at the
+    /// beginning.
     pub fn same_lower(input: Size2, kernel: Size2, stride: Size2, dilation: Size2) -> Self {
         let up = Self::same_upper(input, kernel, stride, dilation);
         Self { top: up.bottom, bottom: up.top, left: up.right, right: up.left }
     }
 
-    /// Whether any side is padded.
+    /// Whether no side is padded.
     pub const fn is_zero(&self) -> bool {
         self.top == 0 && self.bottom == 0 && self.left == 0 && self.right == 0
     }
@@ -102,21 +104,21 @@ fn same_total(input: usize, kernel: usize, stride: usize, dilation: usize) -> us
     covered.saturating_sub(input)
 }
 
-/// Extents of an activation tensor, in elements, whatever its memory order.
+/// Extents of an activation tensor in elements, independent of its layout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Shape4 {
-    /// Images.
+    /// Number of images.
     pub n: usize,
-    /// Channels.
+    /// Number of channels.
     pub c: usize,
-    /// Rows.
+    /// Number of rows.
     pub h: usize,
-    /// Columns.
+    /// Number of columns.
     pub w: usize,
 }
 
 impl Shape4 {
-    /// `n` images of `c` channels of `h` by `w`.
+    /// A shape of `n` images with `c` channels of `h` by `w` elements.
     pub const fn new(n: usize, c: usize, h: usize, w: usize) -> Self {
         Self { n, c, h, w }
     }
@@ -138,15 +140,15 @@ impl fmt::Display for Shape4 {
     }
 }
 
-/// Memory order of activations. Filters are always given as OIHW, whatever the layout.
+/// Memory layout of activations. Filters are always in OIHW order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Layout {
-    /// `[n][c][h][w]`: PyTorch's and ONNX's default.
+    /// `[n][c][h][w]`: the default of PyTorch and ONNX.
     Nchw,
-    /// `[n][h][w][c]`: TensorFlow's default, PyTorch's `channels_last`.
+    /// `[n][h][w][c]`: the default of TensorFlow, and PyTorch's `channels_last`.
     Nhwc,
-    /// `[n][ceil(c/16)][h][w][16]`, the blocked layout that networks should run in end to end. The lanes past
+    /// `[n][ceil(c/16)][h][w][16]`: the blocked layout for running a whole network. The padding lanes after
     /// the last channel are ignored on input and written as zero on output.
     Nchw16c,
 }
@@ -155,7 +157,7 @@ impl Layout {
     /// Every layout, for tests and tables.
     pub const ALL: [Self; 3] = [Self::Nchw, Self::Nhwc, Self::Nchw16c];
 
-    /// `"nchw"`, `"nhwc"` or `"nchw16c"`.
+    /// The name: `"nchw"`, `"nhwc"` or `"nchw16c"`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Nchw => "nchw",

@@ -1,13 +1,14 @@
-//! Arithmetic on extents. The only place that multiplies sizes, so the only place that can overflow.
+//! Arithmetic on extents. Only this file multiplies sizes, so only this file can overflow.
 
 use super::error::ConvError;
 use super::shape::{BLOCK, Layout, Pad2, Shape4, Size2};
 
 impl Shape4 {
-    /// Elements of a packed tensor of this shape: `Nchw16c` rounds the channels up to 16.
+    /// Number of elements of a packed tensor of this shape. `Nchw16c` rounds the channels up to a multiple of
+    /// 16.
     ///
     /// # Errors
-    /// [`ConvError::SizeOverflow`] if their bytes exceed `isize::MAX`.
+    /// [`ConvError::SizeOverflow`] if the tensor would exceed `isize::MAX` bytes.
     pub fn len(&self, layout: Layout) -> Result<usize, ConvError> {
         let c = match layout {
             Layout::Nchw | Layout::Nhwc => self.c,
@@ -19,7 +20,7 @@ impl Shape4 {
     }
 }
 
-/// Each of these fields of a descriptor must be at least 1.
+/// Checks that each of these descriptor fields is at least 1.
 pub(crate) fn check_positive(fields: &[(&'static str, usize)]) -> Result<(), ConvError> {
     match fields.iter().find(|(_, value)| *value == 0) {
         Some(&(field, value)) => Err(ConvError::field(field, "at least 1", value)),
@@ -27,7 +28,7 @@ pub(crate) fn check_positive(fields: &[(&'static str, usize)]) -> Result<(), Con
     }
 }
 
-/// The product of `factors`, if that many `f32` can be addressed.
+/// The product of `factors`, or an error if that many `f32` elements exceed the address space.
 pub(crate) fn checked_product(what: &'static str, factors: &[usize]) -> Result<usize, ConvError> {
     const MOST: usize = isize::MAX as usize / size_of::<f32>();
     factors
@@ -37,7 +38,7 @@ pub(crate) fn checked_product(what: &'static str, factors: &[usize]) -> Result<u
         .ok_or(ConvError::SizeOverflow { what })
 }
 
-/// Output extents of a sliding window, checked:
+/// Output extents of a sliding window, with overflow checks:
 /// `floor((in + before + after - dilation * (k - 1) - 1) / stride) + 1` on both axes.
 pub(crate) fn window_output(
     input: Size2,
@@ -57,7 +58,7 @@ pub(crate) fn window_output(
     ) else {
         return Err(overflow);
     };
-    // Coordinates are compared as isize later on.
+    // Drivers compare coordinates as `isize`.
     if ph > isize::MAX as usize || pw > isize::MAX as usize {
         return Err(overflow);
     }

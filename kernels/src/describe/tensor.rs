@@ -1,4 +1,4 @@
-//! Borrowed tensors with a pitch, and the one view of them that every driver uses.
+//! Borrowed tensors with a pitch, and the view of them that all drivers use.
 
 use super::shape::BLOCK;
 use super::sizes::checked_product;
@@ -7,20 +7,23 @@ use crate::describe::ConvError;
 use std::fmt;
 use std::mem::MaybeUninit;
 
-/// Distances between the parts of a tensor, in elements. Larger than packed makes a channel slice of a wider
-/// tensor: an Inception branch writes straight into the concatenation.
+/// Distances between the parts of a tensor, in elements.
+///
+/// A pitch larger than packed describes a channel slice of a wider tensor. With it, an Inception branch
+/// writes directly into the concatenation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pitch {
-    /// From one image to the next.
+    /// Distance between neighbouring images.
     pub image: usize,
-    /// From one pixel to the next: at least C in NHWC, always 1 in NCHW and 16 in Nchw16c.
+    /// Distance between neighbouring pixels: at least C in NHWC, exactly 1 in NCHW, and exactly 16 in
+    /// Nchw16c.
     pub pixel: usize,
 }
 
-/// The same tensor seen as `images x channels x pixels`, pixels counted row by row.
+/// A tensor seen as `images x channels x pixels`, with pixels in row-major order.
 ///
-/// Element `(n, c, p)` is at `n * image + (c / block) * plane + c % block + p * pixel`, where `block` is 1 for
-/// NCHW, 16 for Nchw16c, and the whole of C for NHWC.
+/// Element `(n, c, p)` is at `n * image + (c / block) * plane + c % block + p * pixel`, where `block` is 1
+/// for NCHW, 16 for Nchw16c and C for NHWC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PixelView {
     pub(crate) layout: Layout,
@@ -33,12 +36,12 @@ pub(crate) struct PixelView {
 }
 
 impl PixelView {
-    /// Whether neighbouring channels of a pixel are neighbours in memory.
+    /// Whether neighbouring channels of a pixel are adjacent in memory.
     pub(crate) fn channels_last(&self) -> bool {
         self.layout != Layout::Nchw
     }
 
-    /// The address of an element, relative to the first.
+    /// The offset of an element from the first one.
     pub(crate) fn offset(&self, n: usize, c: usize, p: usize) -> usize {
         let in_image = match self.layout {
             Layout::Nchw => c * self.plane,
@@ -48,8 +51,8 @@ impl PixelView {
         n * self.image + in_image + p * self.pixel
     }
 
-    /// Whether all images can be one row of evenly spaced pixels. In NCHW a whole image is then one pixel, its
-    /// channels and pixels the channels of that.
+    /// Whether all images can be seen as one row of evenly spaced pixels. In NCHW each image then becomes one
+    /// pixel, and its `channels * pixels` elements become the channels of that pixel.
     pub(crate) fn can_merge(&self) -> bool {
         match self.layout {
             Layout::Nchw => true,
@@ -58,7 +61,7 @@ impl PixelView {
         }
     }
 
-    /// That row of pixels; only where [`can_merge`](Self::can_merge).
+    /// The row of pixels that [`can_merge`](Self::can_merge) allows.
     pub(crate) fn merged(self) -> Self {
         debug_assert!(self.can_merge());
         let row = Self { images: 1, pixels: self.images, pixel: self.image, ..self };
@@ -71,13 +74,13 @@ impl PixelView {
         }
     }
 
-    /// The pixel pitch of a row of NHWC images, one pixel each or packed.
+    /// The pixel pitch of a merged row of NHWC images, which have one pixel each or are packed.
     fn pixel_of_row(&self) -> usize {
         if self.pixels == 1 { self.image } else { self.pixel }
     }
 }
 
-/// One checked description for both kinds of borrow: nothing in it depends on mutability.
+/// Checks shape, layout and pitch against the length of the data, for shared and mutable borrows.
 fn check(
     data_len: usize,
     shape: Shape4,
@@ -130,7 +133,8 @@ fn check(
     if data_len < expected {
         return Err(ConvError::BufferLen { what: "tensor", expected, got: data_len });
     }
-    // A pitch that leads nowhere may be any number; from here on it is one that arithmetic cannot overflow.
+    // A pitch of an axis of extent 1 is never used, so the caller can pass any number. Replace it by one that
+    // cannot overflow.
     let image = if shape.n == 1 { span } else { image };
     let pixel = if pixels == 1 { packed_pixel } else { pixel };
     let plane = match layout {
@@ -159,20 +163,24 @@ macro_rules! tensor {
         }
 
         impl<'a> $name<'a> {
-            /// A packed tensor.
+            /// Borrows a packed tensor.
             ///
             /// # Errors
-            /// [`ConvError::BufferLen`] unless `data` has exactly [`Shape4::len`] elements.
+            /// - [`ConvError::BufferLen`] unless `data` has exactly [`Shape4::len`] elements.
+            /// - [`ConvError::InvalidField`] if an extent of `shape` is zero.
+            /// - [`ConvError::SizeOverflow`] if the tensor exceeds the address space.
             pub fn packed(data: $data, shape: Shape4, layout: Layout) -> Result<Self, ConvError> {
                 let view = check(data.len(), shape, layout, None)?;
                 Ok(Self { data, shape, view })
             }
 
-            /// A tensor with a pitch, for instance a slice of the channels of a wider one.
+            /// Borrows a tensor with a pitch, for example a channel slice of a wider tensor.
             ///
             /// # Errors
-            /// [`ConvError::InvalidField`] if elements would overlap or the layout has another pixel pitch,
-            /// [`ConvError::BufferLen`] if the last element is outside `data`.
+            /// - [`ConvError::InvalidField`] if an extent of `shape` is zero, if elements would overlap, or
+            ///   if the layout fixes another pixel pitch.
+            /// - [`ConvError::BufferLen`] if the last element is outside `data`.
+            /// - [`ConvError::SizeOverflow`] if the tensor exceeds the address space.
             pub fn with_pitch(
                 data: $data,
                 shape: Shape4,
@@ -183,7 +191,7 @@ macro_rules! tensor {
                 Ok(Self { data, shape, view })
             }
 
-            /// Extents.
+            /// The shape of the tensor.
             pub fn shape(&self) -> Shape4 {
                 self.shape
             }
@@ -193,12 +201,12 @@ macro_rules! tensor {
                 self.data
             }
 
-            /// Memory order.
+            /// The memory layout of the tensor.
             pub fn layout(&self) -> Layout {
                 self.view.layout
             }
 
-            /// Where element `(n, c, y, x)` is in `data`; the caller keeps the indices in range.
+            /// The index of element `(n, c, y, x)` in `data`. The caller must keep the indices in range.
             pub fn offset(&self, n: usize, c: usize, y: usize, x: usize) -> usize {
                 self.view.offset(n, c, y * self.shape.w + x)
             }
@@ -217,7 +225,7 @@ tensor! {
 }
 
 tensor! {
-    /// A borrowed activation tensor to be written. The borrow checker keeps it apart from every input.
+    /// A mutably borrowed activation tensor. The borrow checker guarantees that it does not alias an input.
     TensorMut, &'a mut [f32]
 }
 
@@ -229,13 +237,13 @@ impl TensorMut<'_> {
 }
 
 impl<'a> TensorRef<'a> {
-    /// The view, with the memory that it was checked against.
+    /// The view together with the data that it was checked against.
     pub(crate) fn pixels(&self) -> PixelRef<'a> {
         PixelRef { data: self.data, view: self.view }
     }
 }
 
-/// A view and its memory.
+/// A view and its data.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PixelRef<'a> {
     pub(crate) data: &'a [f32],
@@ -243,7 +251,7 @@ pub(crate) struct PixelRef<'a> {
 }
 
 impl PixelRef<'_> {
-    /// See [`PixelView::merged`].
+    /// The view, merged by [`PixelView::merged`] if `merge`.
     pub(crate) fn merged_if(self, merge: bool) -> Self {
         if merge { Self { view: self.view.merged(), ..self } } else { self }
     }

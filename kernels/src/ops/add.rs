@@ -1,4 +1,4 @@
-//! The residual connection that no convolution could take along.
+//! Sums of two tensors: residual connections that no convolution can absorb.
 
 use super::{Ops, cost, elements, elementwise_split_units, merges, split, tiles};
 use crate::describe::{Activation, ConvError, TensorMut, TensorRef};
@@ -7,15 +7,18 @@ use crate::tile::layer_table::InputTile;
 use crate::tile::output::OutputRegion;
 
 impl Ops {
-    /// `tensor = activation(tensor + addend)`, in place: the sum of a residual network (He et al. 2016, eq. 1).
+    /// Computes `tensor = activation(tensor + addend)` in place: the residual sum of He et al. 2016, eq. 1.
     ///
-    /// Where the sum follows a convolution, [`EpilogueSpec::residual`](crate::EpilogueSpec) does the same for
-    /// nothing. The lanes of Nchw16c past the last channel are left alone.
+    /// If the sum follows a convolution, [`EpilogueSpec::residual`](crate::EpilogueSpec) fuses it at no extra
+    /// cost. The padding lanes of Nchw16c keep their values.
     ///
     /// # Errors
-    /// [`ConvError::ShapeMismatch`] or [`ConvError::LayoutMismatch`] unless the addend has the tensor's shape and
-    /// layout; [`ConvError::InvalidField`] for PReLU, which has no slopes here, and for parameters that no activation
-    /// has. The tensor is untouched then.
+    /// - [`ConvError::ShapeMismatch`] or [`ConvError::LayoutMismatch`] unless `addend` has the shape and
+    ///   layout of `tensor`.
+    /// - [`ConvError::InvalidField`] for PReLU, which has no slopes here, and for invalid activation
+    ///   parameters.
+    ///
+    /// On an error the tensor is unchanged.
     pub fn add(
         &self,
         addend: TensorRef<'_>,

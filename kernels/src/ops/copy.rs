@@ -1,4 +1,4 @@
-//! Copies between tensors: the reorder between layouts, and the concatenation by slices of channels.
+//! Copies between tensors: reorders between layouts, and concatenation by channel slices.
 
 use super::{Ops, elements, elementwise_split_units, merges, split, tiles};
 use crate::describe::{BLOCK, ConvError, Layout, TensorOut, TensorRef};
@@ -7,14 +7,14 @@ use crate::tile::layer_table::InputTile;
 use crate::tile::output::OutputRegion;
 
 impl Ops {
-    /// Copies every element of `input` to `output`, which has the same shape and any layout and pitch; the lanes of
-    /// Nchw16c past the last channel are written as zero.
+    /// Copies every element of `input` to `output`.
     ///
-    /// Between layouts this is the reorder; into a pitched slice of the channels of a wider tensor it is one part of a
-    /// concatenation.
+    /// Both have the same shape. The output can have any layout and pitch. A different layout makes the copy
+    /// a reorder; a pitched channel slice of a wider tensor makes it one part of a concatenation. The padding
+    /// lanes of Nchw16c are set to zero.
     ///
     /// # Errors
-    /// [`ConvError::ShapeMismatch`]. The output is untouched then.
+    /// [`ConvError::ShapeMismatch`] if the shapes differ. The output is unchanged then.
     pub fn copy<'a>(
         &self,
         input: TensorRef<'_>,
@@ -33,7 +33,7 @@ impl Ops {
         let region = OutputRegion::new(output, merge);
         let (from, to) = (input.view.layout, region.layout());
         let transposed = (from == Layout::Nchw) != (to == Layout::Nchw);
-        // Only a block of channels is a run of neighbours in both.
+        // In Nchw16c, only the channels of one block are adjacent in both tensors.
         let step = if from == Layout::Nchw16c { BLOCK } else { usize::MAX };
         let split_units = match elementwise_split_units(to) {
             split_units if step == BLOCK => super::SplitUnits { channels: BLOCK, ..split_units },

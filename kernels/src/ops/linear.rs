@@ -1,5 +1,5 @@
-//! [`LinearPlan`]: a fully connected layer is a 1x1 convolution, features are channels and the batch is a row of
-//! pixels.
+//! [`LinearPlan`]: a fully connected layer, run as a 1x1 convolution. Features are channels, and the batch is a row
+//! of pixels.
 
 use crate::describe::{
     ConvDesc, ConvError, EpilogueSpec, Layout, Shape4, Size2, TensorMut, TensorRef, Weights,
@@ -8,7 +8,8 @@ use crate::memory::WorkspaceReq;
 use crate::plan::{ConvPlan, PlanOptions};
 use crate::run::{ConvIo, Threads};
 
-/// `y[batch][out] = act(bias[out] + sum over in of x[batch][in] * w[out][in] + residual[batch][out])`, ready to run.
+/// A planned fully connected layer:
+/// `y[batch][out] = act(bias[out] + sum over in of x[batch][in] * w[out][in] + residual[batch][out])`.
 ///
 /// With a batch of one or two this is a stream over the weights, and as fast as memory.
 #[derive(Debug)]
@@ -19,11 +20,13 @@ pub struct LinearPlan {
 }
 
 impl LinearPlan {
-    /// Packs `weights`: the filter is `[out_features][in_features]`, bias and slopes have one number per output
+    /// Plans the layer and packs `weights`.
+    ///
+    /// The filter is `[out_features][in_features]`. Bias and PReLU slopes have one element per output
     /// feature.
     ///
     /// # Errors
-    /// As [`desc`](Self::desc) and [`ConvPlan::new`].
+    /// Those of [`desc`](Self::desc) and [`ConvPlan::new`].
     pub fn new(
         batch: usize,
         in_features: usize,
@@ -37,11 +40,13 @@ impl LinearPlan {
         Ok(Self { conv, input: desc.input(), output: desc.output() })
     }
 
-    /// The convolution that [`new`](Self::new) plans, `1 x in_features x 1 x batch` in NHWC: for those who give its
-    /// weights in parts ([`ConvPlan::packing`]).
+    /// Describes the layer as a convolution of a `1 x in_features x 1 x batch` NHWC tensor.
+    ///
+    /// Use it to pass the weights in parts ([`ConvPlan::packing`]).
     ///
     /// # Errors
-    /// [`ConvError::InvalidField`] for zero features or an empty batch, and everything that [`ConvDesc`]'s builder reports.
+    /// - [`ConvError::InvalidField`] for zero features or an empty batch.
+    /// - Every error of the [`ConvDesc`] builder.
     pub fn desc(
         batch: usize,
         in_features: usize,
@@ -62,11 +67,16 @@ impl LinearPlan {
     }
 
     /// Computes every element of `output`, `[batch][out_features]`, from `input`, `[batch][in_features]`.
-    /// `residual` has the output's shape and is given if and only if the epilogue has one.
+    ///
+    /// `residual` has the shape of the output. It must be given exactly if the epilogue has a residual.
     ///
     /// # Errors
-    /// [`ConvError::BufferLen`], [`ConvError::EpilogueMismatch`], [`ConvError::WorkspaceTooSmall`]. The output is
-    /// untouched then.
+    /// - [`ConvError::BufferLen`] if a slice has the wrong length.
+    /// - [`ConvError::EpilogueMismatch`] if the residual does not match the epilogue.
+    /// - [`ConvError::WorkspaceTooSmall`] if the workspace is smaller than
+    ///   [`workspace_req`](Self::workspace_req).
+    ///
+    /// On an error the output is unchanged.
     pub fn run(
         &self,
         input: &[f32],
@@ -93,12 +103,13 @@ impl LinearPlan {
         self.conv.run(io, scratch, threads)
     }
 
-    /// What `run` needs.
+    /// The workspace that [`run`](Self::run) needs.
     pub fn workspace_req(&self) -> WorkspaceReq {
         self.conv.workspace_req()
     }
 
-    /// The convolution that this is, `1 x in_features x 1 x batch` in NHWC: for `explain()`.
+    /// The convolution that computes the layer, on a `1 x in_features x 1 x batch` NHWC tensor. Its
+    /// `explain()` reports the choice of algorithm.
     pub fn conv(&self) -> &ConvPlan {
         &self.conv
     }

@@ -7,19 +7,22 @@ use crate::tile::layer_table::{InputTile, Response};
 use crate::tile::lrn::Power;
 use crate::tile::output::OutputRegion;
 
+/// Parameters of local response normalisation:
 /// `y = x / (k + alpha / size * sum of squares of size neighbouring channels)^beta`.
 ///
-/// AlexNet's is `size: 5, alpha: 5e-4, beta: 0.75, k: 2.0`: the paper's alpha of 1e-4 is not divided by the size.
+/// AlexNet uses `size: 5, alpha: 5e-4, beta: 0.75, k: 2.0`. The alpha of its paper, 1e-4, is not divided by
+/// the size.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LrnSpec {
-    /// Channels of a window: the channel itself, `(size - 1) / 2` before it and the rest of them after it. It is cut
-    /// off at the first and the last channel; the divisor stays `size`.
+    /// Channels in a window: the channel itself, `(size - 1) / 2` channels before it, and the remaining ones
+    /// after it. Windows are clipped at the first and last channel; the divisor is always `size`.
     pub size: usize,
-    /// Weight of the mean square, at least 0.
+    /// Weight of the mean square; at least 0.
     pub alpha: f32,
-    /// The exponent. 0.5, 0.75 and 1 are computed with square roots, any other by the standard library's `powf`.
+    /// The exponent. 0.5, 0.75 and 1 are computed with square roots, all others with the standard library's
+    /// `powf`.
     pub beta: f32,
-    /// What the divisor is before any response; at least 0.
+    /// The constant in the divisor; at least 0.
     pub k: f32,
 }
 
@@ -49,14 +52,19 @@ impl LrnSpec {
 }
 
 impl Ops {
-    /// Local response normalisation across channels (Krizhevsky et al. 2012, section 3.3), as ONNX's `LRN` and
-    /// PyTorch's `LocalResponseNorm` with odd sizes. For an even size ONNX has the larger half after the channel, as
-    /// here. The lanes of Nchw16c past the last channel are written as zero.
+    /// Local response normalisation across channels (Krizhevsky et al. 2012, section 3.3).
+    ///
+    /// It matches ONNX's `LRN` for every size and PyTorch's `LocalResponseNorm` for odd sizes: for an even
+    /// size, the larger half of the window is after the channel. The padding lanes of Nchw16c are set to
+    /// zero.
     ///
     /// # Errors
-    /// [`ConvError::InvalidField`] for a size of 0, for alpha or k that is negative or not finite, for beta that is not
-    /// finite; [`ConvError::ShapeMismatch`] or [`ConvError::LayoutMismatch`] unless the output is like the input. The
-    /// output is untouched then.
+    /// - [`ConvError::InvalidField`] for a size of 0, for alpha or k that is negative or not finite, and for
+    ///   beta that is not finite.
+    /// - [`ConvError::ShapeMismatch`] or [`ConvError::LayoutMismatch`] unless the output has the shape and
+    ///   layout of the input.
+    ///
+    /// On an error the output is unchanged.
     pub fn lrn<'a>(
         &self,
         spec: LrnSpec,

@@ -1,4 +1,4 @@
-//! Maxout, the activation that is a maximum of linear pieces.
+//! Maxout, an activation that takes the maximum over groups of channels.
 
 use super::{Ops, elements, elementwise_split_units, merges, split, tiles};
 use crate::describe::{ConvError, Shape4, TensorOut, TensorRef};
@@ -8,13 +8,16 @@ use crate::tile::output::OutputRegion;
 
 impl Ops {
     /// Maxout (Goodfellow et al. 2013, section 2): output channel `o` is the largest of input channels
-    /// `o * pieces .. (o + 1) * pieces`, NaN if one of them is. The lanes of Nchw16c past the last channel are written
-    /// as zero.
+    /// `o * pieces .. (o + 1) * pieces`, or NaN if one of them is NaN.
+    ///
+    /// The padding lanes of Nchw16c are set to zero.
     ///
     /// # Errors
-    /// [`ConvError::InvalidField`] unless `pieces` divides the input's channels; [`ConvError::ShapeMismatch`] or
-    /// [`ConvError::LayoutMismatch`] unless the output has the input's images, rows, columns and layout, and one
-    /// channel for `pieces` of the input's. The output is untouched then.
+    /// - [`ConvError::InvalidField`] unless `pieces` divides the number of input channels.
+    /// - [`ConvError::ShapeMismatch`] or [`ConvError::LayoutMismatch`] unless the output has the layout and
+    ///   shape of the input, with `1 / pieces` of its channels.
+    ///
+    /// On an error the output is unchanged.
     pub fn maxout<'a>(
         &self,
         pieces: usize,

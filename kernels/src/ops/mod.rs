@@ -1,7 +1,8 @@
-//! The layers around the convolutions: activation, softmax, pooling, linear, normalisation, sums, copies.
+//! Layers other than convolution: activation, softmax, pooling, fully connected, normalisation, sums and
+//! copies.
 //!
-//! Each is checked completely before the first element is written, allocates nothing while it runs, and gives the
-//! same bits whatever the number of threads.
+//! Every function checks all arguments before it writes the first element. It does not allocate, and its
+//! result is the same to the bit for every number of threads.
 
 mod add;
 mod copy;
@@ -26,7 +27,7 @@ pub use pool::{PoolDesc, PoolDescBuilder, PoolKind};
 use std::fmt;
 use std::ops::Range;
 
-/// The layers that need no plan, on the kernels of one instruction set.
+/// Layers that need no plan, with the kernels of one instruction set.
 #[derive(Clone, Copy)]
 pub struct Ops {
     kernels: &'static KernelSet,
@@ -39,27 +40,29 @@ impl fmt::Debug for Ops {
 }
 
 impl Ops {
-    /// The kernels of `isa`, or of the best instruction set of this CPU.
+    /// Selects the kernels of `isa`, or of the best instruction set of this CPU.
     ///
     /// # Errors
-    /// [`ConvError::IsaUnavailable`].
+    /// [`ConvError::IsaUnavailable`] if this CPU does not have `isa`.
     pub fn new(isa: Option<Isa>) -> Result<Self, ConvError> {
         Ok(Self { kernels: kernels(isa)? })
     }
 
-    /// The instruction set whose kernels run.
+    /// The instruction set of the kernels.
     pub fn isa(&self) -> Isa {
         self.kernels.isa()
     }
 
     /// Applies `activation` to every element of `tensor`, in place.
     ///
-    /// `slope` has one number per channel, if and only if the activation is [`Activation::PRelu`]. The lanes of
-    /// Nchw16c past the last channel are left alone.
+    /// `slope` holds one slope per channel. It must be given exactly if the activation is
+    /// [`Activation::PRelu`]. The padding lanes of Nchw16c keep their values.
     ///
     /// # Errors
-    /// [`ConvError::InvalidField`] for parameters that no activation has, [`ConvError::EpilogueMismatch`] or
-    /// [`ConvError::BufferLen`] for the slopes. The tensor is untouched then.
+    /// - [`ConvError::InvalidField`] if the activation has invalid parameters.
+    /// - [`ConvError::EpilogueMismatch`] or [`ConvError::BufferLen`] if the slopes do not fit.
+    ///
+    /// On an error the tensor is unchanged.
     pub fn activate(
         &self,
         activation: Activation,
@@ -93,18 +96,18 @@ impl Ops {
         Ok(())
     }
 
-    /// Softmax over the channels of every pixel, in place: `exp(x - max) / sum of exp(x - max)`, so nothing
-    /// overflows. The lanes of Nchw16c past the last channel are written as zero.
+    /// Computes the softmax over the channels of every pixel, in place: `exp(x - max) / sum of exp(x - max)`.
     ///
-    /// A pixel with a NaN or an infinity of either sign as its largest element becomes NaN, as everywhere.
+    /// Subtracting the maximum prevents overflow. The padding lanes of Nchw16c are set to zero. A pixel with
+    /// a NaN, or whose largest element is an infinity of either sign, becomes NaN, as in other frameworks.
     ///
     /// # Errors
-    /// None today; a `Result` as all of its siblings.
+    /// None at present. It returns a `Result` like the other layers.
     pub fn softmax(&self, tensor: TensorMut<'_>, threads: Threads<'_>) -> Result<(), ConvError> {
         let work = elements(tensor.shape()).saturating_mul(16);
         let merge = merges(&tensor.view());
         let region = OutputRegion::new(tensor, merge);
-        // A pixel's channels belong together.
+        // All channels of a pixel belong to one part.
         let channels = region.channels.end;
         let pixels = if region.layout() == Layout::Nchw { 4 * BLOCK } else { 1 };
         let split_units = SplitUnits::new(pixels, channels);
@@ -127,22 +130,23 @@ impl Ops {
     }
 }
 
-/// Whether all images may be seen as one row of pixels with the same channels.
+/// Whether all images can be seen as one row of pixels with the same channels.
 fn merges(view: &PixelView) -> bool {
     view.can_merge() && (view.channels_last() || view.pixels == 1)
 }
 
-/// Where in its tensor a tile is.
+/// The position of a tile in its tensor.
 struct Spot {
     n: usize,
     channels: Range<usize>,
     /// The first pixel.
     p: usize,
-    /// Whether channels are its rows (NCHW) rather than its columns.
+    /// Whether channels are the rows of the tile (NCHW) rather than its columns.
     per_row: bool,
 }
 
-/// Calls `run` with every tile of `region`: all pixels of at most `step` channels of an image, in Nchw16c of one block.
+/// Calls `run` with every tile of `region`. A tile has all pixels of at most `step` channels of one image; in
+/// Nchw16c, of at most one block.
 fn tiles(region: &mut OutputRegion<'_>, step: usize, mut run: impl FnMut(OutputTile<'_>, Spot)) {
     let (pixels, Range { start, end }) = (region.pixels.clone(), region.channels.clone());
     let per_row = region.layout() == Layout::Nchw;
@@ -160,7 +164,7 @@ fn tiles(region: &mut OutputRegion<'_>, step: usize, mut run: impl FnMut(OutputT
     }
 }
 
-/// How finely a tensor may be cut where every element stands for itself.
+/// The granularity at which an elementwise layer can be cut.
 fn elementwise_split_units(layout: Layout) -> SplitUnits {
     match layout {
         Layout::Nchw => SplitUnits::new(4096, 1),
@@ -168,21 +172,22 @@ fn elementwise_split_units(layout: Layout) -> SplitUnits {
     }
 }
 
-/// Element operations of an activation, in place.
+/// Estimated operations per element of an in-place activation.
 fn cost(activation: Activation) -> u64 {
     use Activation::{Elu, Sigmoid, Silu, Tanh};
     if matches!(activation, Sigmoid | Tanh | Elu { .. } | Silu) { 16 } else { 2 }
 }
 
-/// Elements of a tensor that exists, so the product fits.
+/// Number of elements. The tensor exists, so the product cannot overflow.
 fn elements(shape: Shape4) -> u64 {
     [shape.n, shape.c, shape.h, shape.w].iter().fold(1, |product, &extent| product * extent as u64)
 }
 
-/// Element operations below which another thread is not worth its wake-up (about 2 microseconds on one core).
+/// Element operations that justify waking one more thread: about 2 microseconds on one core.
 const WORTH_A_THREAD: u64 = 100_000;
 
-/// Cuts `region` among `threads` as its work deserves, in element operations, and runs the parts.
+/// Cuts `region` into parts for at most `threads`, as many as `work` element operations justify, and runs
+/// them.
 fn split<'a, F>(region: OutputRegion<'a>, split_units: SplitUnits, work: u64, threads: Threads<'_>, run: &F)
 where
     F: Fn(OutputRegion<'a>) + Sync,

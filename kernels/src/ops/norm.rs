@@ -1,4 +1,4 @@
-//! Normalisation: batch norm at inference, and group norm with layer norm and instance norm as its ends.
+//! Normalisation: batch norm at inference, and group norm, which includes layer norm and instance norm.
 
 use super::{Ops, elements, elementwise_split_units, merges, split, tiles};
 use crate::describe::{BLOCK, ConvError, Layout, PixelRef, TensorMut, TensorOut, TensorRef};
@@ -8,36 +8,37 @@ use crate::tile::output::OutputRegion;
 use crate::work::parts::SplitUnits;
 use std::ops::Range;
 
-/// Which channels are normalised together.
+/// Parameters of group normalisation.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct NormSpec {
-    /// Groups of channels: 1 is layer norm over channels and pixels, as many as there are channels is instance norm.
+    /// Number of channel groups: 1 is layer norm over channels and pixels; the number of channels is instance
+    /// norm.
     pub groups: usize,
-    /// Added to the variance, at least 0; 1e-5 in most networks.
+    /// Added to the variance; at least 0. Most networks use 1e-5.
     pub eps: f32,
 }
 
-/// The checked problem.
+/// A checked problem.
 struct Norm<'a> {
     input: PixelRef<'a>,
-    /// Channels of a group.
+    /// Channels per group.
     size: usize,
     eps: f64,
     scale: Option<&'a [f32]>,
     shift: Option<&'a [f32]>,
 }
 
-/// Mean and deviation of up to 16 groups.
+/// Mean and deviation of up to 16 groups, one per array element.
 struct Moments {
-    /// The mean, as far as an `f32` goes; it is what was subtracted before squaring.
+    /// The mean rounded to `f32`. It is subtracted before squaring.
     centre: [f32; BLOCK],
-    /// The mean of what was left.
+    /// The mean of the deviations from `centre`.
     rest: [f64; BLOCK],
     /// `1 / sqrt(variance + eps)`.
     inverse: [f64; BLOCK],
 }
 
-/// `numbers` must be one per channel, if there are any.
+/// Checks that `numbers`, if given, has one element per channel.
 fn check_len(what: &'static str, numbers: Option<&[f32]>, channels: usize) -> Result<(), ConvError> {
     match numbers.map_or(channels, <[f32]>::len) {
         got if got == channels => Ok(()),
@@ -46,14 +47,15 @@ fn check_len(what: &'static str, numbers: Option<&[f32]>, channels: usize) -> Re
 }
 
 impl Ops {
-    /// `x = x * scale[c] + shift[c]`, in place: batch normalisation at inference (Ioffe and Szegedy 2015, algorithm 2),
-    /// with `scale = gamma / sqrt(variance + eps)` and `shift = beta - mean * scale`.
+    /// Computes `x = x * scale[c] + shift[c]` in place: batch normalisation at inference (Ioffe and Szegedy
+    /// 2015, algorithm 2), with `scale = gamma / sqrt(variance + eps)` and `shift = beta - mean * scale`.
     ///
-    /// Where it follows a convolution, fold it into weights and bias instead. The lanes of Nchw16c past the last
-    /// channel are left alone.
+    /// If it follows a convolution, fold it into the weights and the bias instead. The padding lanes of
+    /// Nchw16c keep their values.
     ///
     /// # Errors
-    /// [`ConvError::BufferLen`] unless there is one number per channel. The tensor is untouched then.
+    /// [`ConvError::BufferLen`] unless `scale` and `shift` have one element per channel. The tensor is
+    /// unchanged then.
     pub fn scale_shift(
         &self,
         scale: &[f32],
@@ -77,18 +79,23 @@ impl Ops {
         Ok(())
     }
 
-    /// Group normalisation (Wu and He 2018, section 3): within each image and group of neighbouring channels
-    /// `y = (x - mean) / sqrt(variance + eps) * scale[c] + shift[c]`, with the biased variance. No scale is 1, no shift
-    /// is 0. The lanes of Nchw16c past the last channel are written as zero.
+    /// Group normalisation (Wu and He 2018, section 3). Within each image and group of adjacent channels,
+    /// `y = (x - mean) / sqrt(variance + eps) * scale[c] + shift[c]`, with the biased variance.
     ///
-    /// The mean is taken first and the squares of deviations from it after that, so a mean that is large against the
-    /// deviations does no harm. Images and groups are what is cut among threads: a single group of a single image is
-    /// one thread's.
+    /// A missing `scale` means 1, a missing `shift` means 0. The padding lanes of Nchw16c are set to zero.
+    ///
+    /// The mean is computed first, and the squared deviations from it in a second pass, so a mean that is
+    /// large compared with the deviations does not cost accuracy. Threads divide images and groups; one
+    /// thread computes all of one group of one image.
     ///
     /// # Errors
-    /// [`ConvError::InvalidField`] unless `groups` divides the channels, and for `eps` that is negative or not finite;
-    /// [`ConvError::BufferLen`] unless scale and shift have one number per channel; [`ConvError::ShapeMismatch`] or
-    /// [`ConvError::LayoutMismatch`] unless the output is like the input. The output is untouched then.
+    /// - [`ConvError::InvalidField`] unless `groups` divides the channels, and for `eps` that is negative or
+    ///   not finite.
+    /// - [`ConvError::BufferLen`] unless `scale` and `shift` have one element per channel.
+    /// - [`ConvError::ShapeMismatch`] or [`ConvError::LayoutMismatch`] unless the output has the shape and
+    ///   layout of the input.
+    ///
+    /// On an error the output is unchanged.
     pub fn normalize<'a>(
         &self,
         spec: NormSpec,
@@ -117,7 +124,7 @@ impl Ops {
         let region = OutputRegion::new(output, false);
         let split_units = SplitUnits::new(region.pixels.end, size);
         split(region, split_units, work, threads, &|mut region| {
-            // As many whole groups at a time as have room for their numbers.
+            // As many whole groups at once as the arrays of `BLOCK` elements can hold.
             let step = (BLOCK / size).max(1) * size;
             let Range { start, end } = region.channels.clone();
             for n in region.images.clone() {
@@ -130,7 +137,7 @@ impl Ops {
         Ok(())
     }
 
-    /// The groups of `channels` of image `n`: at most 16 of them.
+    /// Normalizes the groups of `channels` of image `n`, at most 16 groups.
     fn normalize_groups(
         &self,
         norm: &Norm<'_>,
@@ -162,8 +169,8 @@ impl Ops {
         }
     }
 
-    /// The corrected two-pass algorithm (Chan, Golub and LeVeque 1983, eq. 1.7): what the first mean leaves is
-    /// averaged too, and taken off both.
+    /// The corrected two-pass algorithm (Chan, Golub and LeVeque 1983, eq. 1.7): the second pass also
+    /// averages the deviations from the rounded mean, and subtracts that error from both results.
     fn moments(&self, norm: &Norm<'_>, n: usize, channels: Range<usize>) -> Moments {
         let count = norm.size as f64 * norm.input.view.pixels as f64;
         let [means, _] = self.group_sums(norm, n, &channels, None);
@@ -175,7 +182,7 @@ impl Ops {
         Moments { centre, rest, inverse }
     }
 
-    /// Sums of deviations from the centre and of their squares, per group of `channels`.
+    /// Sums of the deviations from `centre` and of their squares, for each group of `channels`.
     fn group_sums(
         &self,
         norm: &Norm<'_>,
@@ -186,7 +193,7 @@ impl Ops {
         let (view, layers) = (&norm.input.view, &self.kernels.ops.layers);
         let (mut plain, mut squares) = ([0.0; BLOCK], [0.0; BLOCK]);
         if view.layout == Layout::Nchw {
-            // A group is one run.
+            // A group is contiguous.
             for (group, c) in channels.clone().step_by(norm.size).enumerate() {
                 let run = &norm.input.data[view.offset(n, c, 0)..][..norm.size * view.pixels];
                 let sums = layers.run_moments(run, centre.map(|centre| centre[group]));
@@ -209,7 +216,7 @@ impl Ops {
     }
 }
 
-/// `channels` in runs that end where blocks do, which are neighbours in every layout with channels last.
+/// Splits `channels` at block boundaries. The channels of a run are adjacent in every channels-last layout.
 fn runs(channels: &Range<usize>) -> impl Iterator<Item = Range<usize>> {
     let Range { mut start, end } = *channels;
     std::iter::from_fn(move || {

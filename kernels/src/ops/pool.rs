@@ -1,4 +1,4 @@
-//! [`PoolDesc`]: one checked pooling layer, and its driver.
+//! [`PoolDesc`]: a checked pooling layer, and its driver.
 
 use super::{Ops, elements, split};
 use crate::describe::{
@@ -13,20 +13,19 @@ use std::fmt;
 use std::ops::Range;
 use std::str::FromStr;
 
-/// Elements of NHWC input rows that stay in the second cache level while each block of channels passes over them:
-/// half a megabyte of them.
+/// Elements of the NHWC input rows that one pass keeps in the second-level cache while all blocks of channels
+/// read them: half a megabyte.
 const ROWS_AT_ONCE: usize = 128 << 10;
 
-/// What becomes of the elements of a window.
+/// How a pooling window combines its elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum PoolKind {
-    /// The largest; NaN if there is one. Padding never wins.
+    /// The largest element, or NaN if any element is NaN. Padding is never the maximum.
     Max,
-    /// Their mean, as PyTorch's `avg_pool2d` and ONNX's `AveragePool` define it.
+    /// The mean, as PyTorch's `avg_pool2d` and ONNX's `AveragePool` define it.
     Average {
-        /// Whether zeros of the padding count in the divisor. What a window of ceil mode has beyond the padding
-        /// never does.
+        /// Whether padding counts in the divisor. In ceil mode, elements beyond the padding never count.
         count_include_pad: bool,
     },
 }
@@ -60,8 +59,8 @@ impl FromStr for PoolKind {
     }
 }
 
-/// A 2-D pooling layer, checked: its output is not empty, every window has an element of the input, and no size
-/// overflows.
+/// A checked 2-D pooling layer. Its output is not empty, every window contains an element of the input, and
+/// no size overflows.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PoolDesc {
     input: Shape4,
@@ -74,7 +73,7 @@ pub struct PoolDesc {
     spec: PoolSpec,
 }
 
-/// Builds a [`PoolDesc`]; nothing is checked before [`build`](Self::build).
+/// Builds a [`PoolDesc`]. [`build`](Self::build) checks all parameters.
 #[derive(Debug, Clone, Copy)]
 #[must_use = "call build()"]
 pub struct PoolDescBuilder {
@@ -89,7 +88,7 @@ pub struct PoolDescBuilder {
 }
 
 impl PoolDesc {
-    /// Stride 1, no padding, dilation 1, floor mode and NCHW unless said otherwise.
+    /// Starts a description with stride 1, no padding, dilation 1, floor mode and NCHW.
     pub const fn builder(input: Shape4, window: Size2, kind: PoolKind) -> PoolDescBuilder {
         PoolDescBuilder {
             input,
@@ -103,30 +102,30 @@ impl PoolDesc {
         }
     }
 
-    /// One window, the whole image: the output is `N x C x 1 x 1`.
+    /// Describes global pooling: one window covers the whole image, and the output is `N x C x 1 x 1`.
     ///
     /// # Errors
-    /// As [`PoolDescBuilder::build`].
+    /// Those of [`PoolDescBuilder::build`].
     pub fn global(input: Shape4, kind: PoolKind, layout: Layout) -> Result<Self, ConvError> {
         Self::builder(input, input.size(), kind).layout(layout).build()
     }
 
-    /// Extents of the input.
+    /// The shape of the input.
     pub fn input(&self) -> Shape4 {
         self.input
     }
 
-    /// Extents of the output.
+    /// The shape of the output.
     pub fn output(&self) -> Shape4 {
         self.output
     }
 
-    /// Extents of the window, without dilation.
+    /// Height and width of the window, without dilation.
     pub fn window(&self) -> Size2 {
         self.window
     }
 
-    /// Input elements from one output to the next.
+    /// Input elements between neighbouring outputs.
     pub fn stride(&self) -> Size2 {
         self.stride
     }
@@ -136,24 +135,24 @@ impl PoolDesc {
         self.pad
     }
 
-    /// Input elements from one element of a window to the next.
+    /// Input elements between neighbouring elements of a window.
     pub fn dilation(&self) -> Size2 {
         Size2::new(self.spec.h.dilation(), self.spec.w.dilation())
     }
 
-    /// What becomes of the elements of a window.
+    /// How a window combines its elements.
     pub fn kind(&self) -> PoolKind {
         self.kind
     }
 
-    /// Memory order of input and output.
+    /// Memory layout of input and output.
     pub fn layout(&self) -> Layout {
         self.layout
     }
 }
 
 impl fmt::Display for PoolDesc {
-    /// `1x64x112x112 -> 1x64x56x56 max 3x3 stride 2x2 pad 1x1 nchw16c`.
+    /// Writes, for example, `1x64x112x112 -> 1x64x56x56 max 3x3 stride 2x2 pad 1x1 nchw16c`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self.kind {
             PoolKind::Max => "max",
@@ -165,42 +164,44 @@ impl fmt::Display for PoolDesc {
 }
 
 impl PoolDescBuilder {
-    /// Input elements from one output to the next, at least 1.
+    /// Sets the input elements between neighbouring outputs; at least 1.
     pub const fn stride(mut self, stride: Size2) -> Self {
         self.stride = stride;
         self
     }
 
-    /// Padding around the input, on each side less than the dilated window.
+    /// Sets the padding around the input; on each side less than the dilated window.
     pub const fn pad(mut self, pad: Pad2) -> Self {
         self.pad = pad;
         self
     }
 
-    /// Input elements from one element of a window to the next, at least 1.
+    /// Sets the input elements between neighbouring elements of a window; at least 1.
     pub const fn dilation(mut self, dilation: Size2) -> Self {
         self.dilation = dilation;
         self
     }
 
-    /// Whether a last window that is cut off counts, as in PyTorch: unless it begins in the padding after the input.
+    /// Sets whether a clipped last window counts. As in PyTorch, it does not if it begins in the padding
+    /// after the input.
     pub const fn ceil_mode(mut self, ceil_mode: bool) -> Self {
         self.ceil_mode = ceil_mode;
         self
     }
 
-    /// Memory order of input and output.
+    /// Sets the memory layout of input and output.
     pub const fn layout(mut self, layout: Layout) -> Self {
         self.layout = layout;
         self
     }
 
-    /// Checks everything once; later code may rely on it.
+    /// Checks all parameters. Later code relies on the result.
     ///
     /// # Errors
-    /// [`ConvError::InvalidField`] for a zero extent, or for padding or a dilation with which a window could lie in
-    /// the padding altogether; [`ConvError::EmptyOutput`] if the dilated window is larger than the padded
-    /// input; [`ConvError::SizeOverflow`] for absurd sizes.
+    /// - [`ConvError::InvalidField`] for a zero extent, and for padding or dilation with which a window could
+    ///   contain only padding.
+    /// - [`ConvError::EmptyOutput`] if the dilated window is larger than the padded input.
+    /// - [`ConvError::SizeOverflow`] if a size overflows the address space.
     pub fn build(self) -> Result<PoolDesc, ConvError> {
         let Self { input, window, kind, stride, pad, dilation, layout, .. } = self;
         check_positive(&[
@@ -217,7 +218,7 @@ impl PoolDescBuilder {
         ])?;
         let (h, w) = self.axes();
         let (Some(h), Some(w)) = (WindowAxis::new(&h)?, WindowAxis::new(&w)?) else {
-            // The sums were checked above.
+            // `WindowAxis::new` has checked that these sums do not overflow.
             let extent = |k: usize, d: usize| (k - 1) * d + 1;
             return Err(ConvError::EmptyOutput {
                 padded_input: Size2::new(input.h + pad.top + pad.bottom, input.w + pad.left + pad.right),
@@ -225,7 +226,7 @@ impl PoolDescBuilder {
             });
         };
         let output = Shape4::new(input.n, input.c, h.output(), w.output());
-        // The padded 16-channel form is the largest of the three: what fits there fits everywhere.
+        // Nchw16c with its padding lanes is the largest layout. If it fits, all layouts fit.
         input.len(Layout::Nchw16c)?;
         output.len(Layout::Nchw16c)?;
         let count_include_pad = kind == PoolKind::Average { count_include_pad: true };
@@ -261,11 +262,11 @@ impl PoolDescBuilder {
 }
 
 impl Ops {
-    /// Pools `input` into `output`; every element of it is written, and the lanes of Nchw16c past the last channel
-    /// as zero.
+    /// Pools `input` into `output`. It writes every element, and sets the padding lanes of Nchw16c to zero.
     ///
     /// # Errors
-    /// [`ConvError::ShapeMismatch`], [`ConvError::LayoutMismatch`]. The output is untouched then.
+    /// [`ConvError::ShapeMismatch`] or [`ConvError::LayoutMismatch`] if a tensor does not match `desc`. The
+    /// output is unchanged then.
     pub fn pool<'a>(
         &self,
         desc: &PoolDesc,
@@ -283,7 +284,7 @@ impl Ops {
             Layout::Nhwc if desc.spec.is_global() => WIDE,
             Layout::Nhwc | Layout::Nchw16c => BLOCK,
         };
-        // Whole rows, which share their clipped windows.
+        // Parts are whole rows, because the windows of a row share their vertical clipping.
         let split_units = SplitUnits::new(desc.output.w, channels);
         let per_output = if desc.spec.is_global() {
             desc.input.h as u64 * desc.input.w as u64
@@ -307,7 +308,7 @@ impl Ops {
                     let out = region.channels_as_rows(n, channels.clone(), p.clone());
                     self.kernels.ops.pool_planes(spec, from(channels.start), view.plane, y.clone(), out);
                 }
-                // So many rows at a time that all blocks of channels find them in the second cache level.
+                // Few enough rows at a time that all blocks of channels find them in the second-level cache.
                 Layout::Nhwc => {
                     let row = (spec.w.input() * view.pixel).saturating_mul(spec.h.stride());
                     let step = (ROWS_AT_ONCE / row).max(1);
@@ -322,7 +323,7 @@ impl Ops {
         region.zero_padding_lanes();
     }
 
-    /// Output rows `y` of all channels of the region, block by block.
+    /// Pools output rows `y` of all channels of the region, block by block.
     fn pool_blocks(
         &self,
         spec: &PoolSpec,

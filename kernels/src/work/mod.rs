@@ -1,6 +1,6 @@
-//! What an algorithm would do for a problem, counted from its plan: the input of the cost model.
+//! The work of an algorithm on a problem, counted from its schedule: the input of the cost model.
 //!
-//! Beneath both: algorithms count in these units, and the choice multiplies them with its constants.
+//! This module lies below both users: algorithms count in these units, and the cost model prices them.
 
 pub(crate) mod parts;
 pub(crate) mod prices;
@@ -9,19 +9,19 @@ use crate::describe::ConvDesc;
 use parts::{BoxExtents, SplitUnits};
 use prices::Typical;
 
-/// What the constants of the model belong to: loops that are alike.
+/// A family of similar loops. Each family has its own constants in the cost model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Family {
     Reference,
-    /// Channels are vectors; the image in place.
+    /// Vectors hold channels; the image is read in place.
     PointwiseColumns,
-    /// Pixels are vectors.
+    /// Vectors hold pixels.
     PointwiseRows,
     Im2colColumns,
     Im2colRows,
-    /// The image in place.
+    /// The image is read in place.
     DirectImage,
-    /// Rows that were copied.
+    /// Rows are copied first.
     DirectRows,
     DepthwiseChannels,
     /// Lanes take their channels from other lanes.
@@ -29,14 +29,14 @@ pub(crate) enum Family {
     DepthwisePixels,
     Winograd,
     Fft,
-    /// Lanes are of different groups.
+    /// Each lane belongs to a different group.
     FftGroups,
 }
 
 impl Family {
     pub(crate) const COUNT: usize = 13;
 
-    /// In reports and in the fitted table.
+    /// Names in reports and in the fitted table.
     #[cfg(feature = "internal")]
     pub(crate) const NAMES: [&'static str; Self::COUNT] = [
         "reference",
@@ -55,39 +55,39 @@ impl Family {
     ];
 }
 
-/// What a family spends its time on; what each means to a family is said where it is counted.
+/// A kind of work that takes time. Each algorithm's `work.rs` documents what it counts under each term.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Term {
-    /// Slots of the FMA pipes: multiplications of whole vectors, and what they have to wait for.
+    /// Slots of the FMA pipes: vector multiplications, and stalls.
     Fma,
     /// Register tiles begun and ended.
     Tile,
-    /// Vectors stored, and read again where K is cut.
+    /// Vectors stored, and read again where K is split.
     Store,
-    /// Vectors that are copied or transformed before they are multiplied.
+    /// Vectors copied or transformed before they are multiplied.
     Pack,
-    /// The same one element or one short run at a time, or of another kind.
+    /// Copies of single elements or short runs, and other irregular copies.
     Gather,
-    /// Calls of kernels.
+    /// Kernel calls.
     Call,
 }
 
-/// Terms of each family.
+/// Number of terms.
 pub(crate) const TERMS: usize = 6;
 
-/// Bytes that a core reads and writes beyond its first cache level, by the level that has them.
+/// Bytes that a core reads and writes beyond its first-level cache, by the level that supplies them.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 #[non_exhaustive]
 pub struct Traffic {
-    /// Second cache level.
+    /// Bytes from the second-level cache.
     pub l2: f64,
-    /// Third cache level.
+    /// Bytes from the third-level cache.
     pub l3: f64,
-    /// Memory.
+    /// Bytes from memory.
     pub dram: f64,
 }
 
-/// Bytes of the cache levels that one of several busy cores has for itself.
+/// Cache sizes in bytes available to one of several busy cores.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Caches {
     pub(crate) l1: f64,
@@ -95,18 +95,18 @@ pub(crate) struct Caches {
     pub(crate) l3: f64,
 }
 
-/// A machine as far as counting is concerned: threads, and what each has.
+/// The part of a machine that counting depends on: the number of threads, and the caches of each.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ThreadShare {
     pub(crate) parts: usize,
     pub(crate) caches: Caches,
-    /// What is cut for, whatever the machine.
+    /// The fixed reference machine that schedules are optimized for.
     pub(crate) typical: Typical,
 }
 
 impl Traffic {
-    /// `bytes` that come by again after `between` others did. Not all of a level holds what was there before: from half of
-    /// it on, ever less.
+    /// Counts `bytes` that are read again after `between` other bytes. The bytes start to miss a cache level
+    /// when `between` exceeds half of the level; all of them miss when it exceeds the whole level.
     pub(crate) fn add(&mut self, bytes: f64, between: f64, caches: &Caches) {
         let missed = |level: f64| ((between - 0.5 * level) / (0.5 * level)).clamp(0.0, 1.0);
         let beyond_l1 = bytes * missed(caches.l1);
@@ -118,7 +118,7 @@ impl Traffic {
     }
 }
 
-/// What the thread that has the most to do would do.
+/// The work of the busiest thread.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Work {
     pub(crate) family: Family,
@@ -131,7 +131,7 @@ pub(crate) struct Work {
 impl Work {
     pub(crate) fn new(family: Family) -> Self {
         let mut work = Self { family, terms: [0.0; TERMS], traffic: Traffic::default(), flops: 0.0 };
-        // The run itself.
+        // The call of `run` itself.
         work.add(Term::Call, 1.0);
         work
     }
@@ -145,34 +145,35 @@ impl Work {
     }
 }
 
-/// What a plan would need and do.
+/// Memory and work of a plan.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PlanEstimate {
-    /// Exactly what the plan will say.
+    /// Bytes of packed weights, exactly as in the plan.
     pub(crate) packed_bytes: usize,
-    /// Elements for one thread, exactly what the plan will say.
+    /// Workspace elements for one thread, exactly as in the plan.
     pub(crate) workspace_len: usize,
     pub(crate) work: Work,
 }
 
-/// The part of a problem that one thread computes, as extents and bytes.
+/// The largest part that one thread computes, in extents and bytes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LargestPart {
     pub(crate) images: f64,
     pub(crate) pixels: f64,
-    /// Groups that it has channels of.
+    /// Number of groups that its channels belong to.
     pub(crate) groups: f64,
-    /// Output channels of each of them.
+    /// Output channels in each of these groups.
     pub(crate) outs: usize,
-    /// Input channels of each.
+    /// Input channels in each of these groups.
     pub(crate) ins: usize,
-    /// Bytes that it reads and writes, if each but once.
+    /// Bytes it reads, each counted once.
     pub(crate) input_bytes: f64,
+    /// Bytes it writes, each counted once.
     pub(crate) output_bytes: f64,
 }
 
 impl LargestPart {
-    /// Of `desc`, cut along `split_units`; all images are one row of pixels if `merged`.
+    /// The largest part of `desc`, cut along `split_units`. If `merged`, all images form one row of pixels.
     pub(crate) fn new(desc: &ConvDesc, split_units: &SplitUnits, merged: bool, parts: usize) -> Self {
         let (input, output) = (desc.input(), desc.output());
         let pixels = output.h * output.w;
@@ -184,7 +185,7 @@ impl LargestPart {
         let bytes = |elements: f64| elements * size_of::<f32>() as f64;
         let ins = desc.ins();
         let image = (input.n * input.h * input.w) as f64;
-        // Windows that leave pixels out read no fewer cache lines, unless they leave out whole rows.
+        // A column stride skips pixels but touches the same cache lines. Only a row stride saves traffic.
         let rows = (desc.kernel().h as f64 / desc.stride().h as f64).min(1.0);
         Self {
             images: part.images as f64,
@@ -197,7 +198,7 @@ impl LargestPart {
         }
     }
 
-    /// Panels of `width` channels, of all of its groups.
+    /// Number of panels of `width` channels in all of its groups.
     pub(crate) fn panels(&self, width: usize) -> f64 {
         self.groups * self.outs.div_ceil(width) as f64
     }

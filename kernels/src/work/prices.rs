@@ -1,34 +1,35 @@
-//! What the units of [`Work`] cost on a machine.
+//! The cost of the units of [`Work`] on a machine.
 
 use super::{Caches, Family, TERMS, Traffic, Work};
 
-/// What a family of loops takes for each unit of what is counted.
+/// Cost factors of a loop family, per unit of work.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Constants {
-    /// Slots of an FMA pipe, in the order of [`Term`](super::Term).
+    /// FMA slots per unit, in the order of [`Term`](super::Term).
     pub(crate) terms: [f64; TERMS],
-    /// Of the time of a byte from the second level, the third, and memory: what is not hidden behind other work.
+    /// Fraction of the time for a byte from the second level, the third level and memory that other work does
+    /// not hide.
     pub(crate) memory: [f64; 3],
 }
 
-/// Those of each family.
+/// The constants of every family.
 pub(crate) type Table = [Constants; Family::COUNT];
 
 /// Seconds of each term, then of the bytes of each cache level.
 pub(crate) type Seconds = [f64; TERMS + 3];
 
-/// Seconds of every unit, in two factors: the machine's rates, and constants of each family.
+/// Seconds per unit of work, as two factors: the machine's rates, and the constants of each family.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Prices<'a> {
     pub(crate) constants: &'a Table,
-    /// Seconds of one slot of an FMA pipe.
+    /// Seconds per FMA slot.
     pub(crate) slot: f64,
-    /// Seconds of a byte from the second level, the third, and memory.
+    /// Seconds per byte from the second level, the third level and memory.
     pub(crate) bytes: [f64; 3],
 }
 
 impl Prices<'_> {
-    /// At the machine's rates alone, before any constant: what the constants are fitted to.
+    /// Seconds at the machine's rates without constants; `fit` fits the constants to these.
     pub(crate) fn raw(&self, work: &Work) -> Seconds {
         let mut seconds = [0.0; TERMS + 3];
         for (seconds, count) in seconds.iter_mut().zip(work.terms()) {
@@ -41,8 +42,9 @@ impl Prices<'_> {
         seconds
     }
 
-    /// With the constants of its family. Whatever is hidden, bytes do not come faster from the third level and from memory than
-    /// these have them: where that takes longer than all together, it is all that counts.
+    /// Seconds with the constants of the family. Bytes from the third level and memory cannot arrive faster
+    /// than their full rate, however well they are hidden. If they alone take longer than the sum, they are
+    /// the whole time.
     pub(crate) fn seconds(&self, work: &Work) -> Seconds {
         let raw = self.raw(work);
         let Constants { terms, memory } = &self.constants[work.family as usize];
@@ -58,14 +60,14 @@ impl Prices<'_> {
         seconds
     }
 
-    /// The sum.
+    /// The predicted time of `work` in seconds.
     pub(crate) fn total(&self, work: &Work) -> f64 {
         self.seconds(work).iter().sum()
     }
 }
 
-/// One thread of a usual machine: what an algorithm cuts for that must depend on neither threads nor profile, because the cut
-/// decides the order of sums.
+/// One thread of a typical machine. Schedules are optimized for it, and not for the caller's threads or
+/// profile, because the schedule decides the order of sums.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Typical {
     pub(crate) prices: Prices<'static>,

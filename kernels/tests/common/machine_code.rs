@@ -1,32 +1,33 @@
-//! Reading this program's own machine code, on x86-64 and AArch64.
+//! Decodes this program's own machine code, on x86-64 and AArch64.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What the tests need to know of an instruction.
+/// The properties of an instruction that the tests need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Instruction {
-    /// Where it is, and where the next one is.
+    /// Its address.
     pub at: u64,
+    /// The address of the next instruction.
     pub next: u64,
     pub flow: Flow,
     /// Whether it is a fused multiply-add (or subtract) of `f32` lanes.
     pub fma: bool,
-    /// Bytes of the largest vector register that it names; 0 if it names none.
+    /// Size in bytes of the largest vector register that it names; 0 if it names none.
     pub vector: usize,
     /// Whether it reads or writes memory relative to the stack pointer.
     pub stack: bool,
 }
 
-/// Where an instruction goes on.
+/// Where execution continues after an instruction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flow {
-    /// To the next instruction, or (a `match`) through a table to one further on.
+    /// At the next instruction, or after it through a jump table (a `match`).
     Next,
-    /// To `target` or to the next instruction.
+    /// At `target` or the next instruction.
     Branch {
         target: u64,
     },
-    /// To `target`.
+    /// At `target`.
     Jump {
         target: u64,
     },
@@ -38,7 +39,7 @@ pub enum Flow {
 }
 
 impl Instruction {
-    /// The target of a branch or a jump backward: the end of a loop.
+    /// The target of a backward branch or jump, which ends a loop.
     fn backward(&self) -> Option<u64> {
         match self.flow {
             Flow::Branch { target } | Flow::Jump { target } if target <= self.at => Some(target),
@@ -51,7 +52,7 @@ impl Instruction {
     }
 }
 
-/// The instructions of the function at `start`: on to the last one that a branch inside can reach.
+/// The instructions of the function at `start`, up to the last one that a branch inside it can reach.
 pub fn function(start: *const u8) -> Vec<Instruction> {
     let mut decoder = decoder::Decoder::new(start);
     let (mut instructions, mut reach) = (Vec::new(), 0);
@@ -68,7 +69,7 @@ pub fn function(start: *const u8) -> Vec<Instruction> {
     }
 }
 
-/// The bodies of the loops without a loop in them, each in the order of its addresses.
+/// The bodies of the innermost loops, in the order of addresses.
 pub fn innermost_loops(code: &[Instruction]) -> Vec<Vec<Instruction>> {
     let loops = natural_loops(code);
     let ends =
@@ -77,15 +78,15 @@ pub fn innermost_loops(code: &[Instruction]) -> Vec<Vec<Instruction>> {
     innermost.map(|inner| inner.body.iter().map(|&i| code[i]).collect()).collect()
 }
 
-/// A loop by the instruction that it begins with, the one that goes back there, and all that come between.
+/// A loop: its first instruction, the instruction that jumps back to it, and the body.
 struct Loop {
     header: usize,
     end: usize,
     body: BTreeSet<usize>,
 }
 
-/// For each jump backward, what leads to it without passing its target. If the function's begin does, the jump is none of a
-/// loop, but the way back of something that was moved out of the way.
+/// For each backward jump, the instructions that lead to it without passing its target. If the start of the
+/// function is among them, the jump is not a loop, but returns from code that was moved out of line.
 fn natural_loops(code: &[Instruction]) -> Vec<Loop> {
     let at: BTreeMap<u64, usize> =
         code.iter().enumerate().map(|(i, instruction)| (instruction.at, i)).collect();
@@ -163,8 +164,8 @@ mod decoder {
     }
 }
 
-/// Every instruction has 32 bits, and those that matter here have a pattern each (Arm Architecture Reference Manual for
-/// A-profile, DDI 0487, chapter C4.1, "A64 instruction set encoding").
+/// Every instruction has 32 bits, and the relevant ones each match a pattern (Arm Architecture Reference
+/// Manual for A-profile, DDI 0487, chapter C4.1, "A64 instruction set encoding").
 #[cfg(target_arch = "aarch64")]
 mod decoder {
     use super::{Flow, Instruction};
@@ -193,12 +194,12 @@ mod decoder {
         }
     }
 
-    /// Whether the bits of `mask` are those of `pattern`.
+    /// Whether the bits of `mask` equal `pattern`.
     fn is(word: u32, mask: u32, pattern: u32) -> bool {
         word & mask == pattern
     }
 
-    /// `at` and four times the signed number in the `bits` bits of `word` from bit `lowest` on.
+    /// `at` plus four times the signed number in `bits` bits of `word` from bit `lowest` on.
     fn relative(word: u32, at: u64, lowest: u32, bits: u32) -> u64 {
         let offset = (word << (32 - lowest - bits)) as i32 >> (32 - bits);
         at.wrapping_add_signed(4 * i64::from(offset))
@@ -234,7 +235,7 @@ mod decoder {
         one || pair || is(word, 0xFF20_0000, 0x4C00_0000)
     }
 
-    /// Those, and Advanced SIMD arithmetic with the bit for whole registers.
+    /// Moves of whole vectors, and Advanced SIMD arithmetic with the bit for whole registers.
     fn vector_bytes(word: u32) -> usize {
         if moves_whole_vectors(word) || is(word, 0xDE00_0000, 0x4E00_0000) { 16 } else { 0 }
     }
@@ -244,7 +245,7 @@ mod decoder {
         moves_whole_vectors(word) && (word >> 5) & 31 == 31
     }
 
-    /// Instructions as `aarch64-linux-gnu-objdump` prints them.
+    /// Instruction words as `aarch64-linux-gnu-objdump` prints them.
     #[test]
     fn patterns_match_what_they_are_for() {
         // fmla v0.4s, v1.4s, v2.4s; fmls v0.4s, v1.4s, v2.4s; fmla v0.4s, v1.4s, v2.s[3]; fmls v0.4s, v1.4s, v18.s[1]

@@ -1,7 +1,7 @@
-//! The test apparatus: one random convolution, its truth in `f64`, and a check with a computed tolerance.
+//! Test utilities: random convolutions, their exact results in `f64`, and checks with computed tolerances.
 //!
-//! Before each run the output is filled with NaN and the workspace with junk; the lanes and gaps that a kernel must
-//! not touch are compared bit by bit afterwards.
+//! Before each run, the output is filled with NaN and the workspace with junk. Afterwards, all lanes and gaps
+//! that a kernel must not touch are compared bit by bit.
 #![allow(dead_code)] // each test binary uses its part
 
 mod oracle;
@@ -22,10 +22,10 @@ pub use pool::{Pool, Scoped, pools};
 pub use random::Rng;
 use std::ops::DerefMut;
 
-/// A NaN that no computation makes: what is not written stays recognisable.
+/// A NaN that no computation produces, so that unwritten elements can be recognised.
 pub const JUNK: f32 = f32::from_bits(0x7fa5_a5a5);
 
-/// Every activation, with parameters that show.
+/// Every activation, with parameters that have a visible effect.
 pub const ACTIVATIONS: [Activation; 11] = [
     Activation::None,
     Activation::Relu,
@@ -40,7 +40,7 @@ pub const ACTIVATIONS: [Activation; 11] = [
     Activation::Silu,
 ];
 
-/// One convolution, everything that its answer depends on.
+/// A convolution, with everything that its result depends on.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ConvProblem {
     pub input: Shape4,
@@ -51,10 +51,10 @@ pub struct ConvProblem {
     pub dilation: Size2,
     pub groups: usize,
     pub layout: Layout,
-    /// The output's, if it is not the input's.
+    /// `None` for the layout of the input.
     pub output_layout: Option<Layout>,
     pub epilogue: EpilogueSpec,
-    /// Channels that lie around the tensors in memory: 0 for packed tensors.
+    /// Number of channels around the tensors in memory; 0 for packed tensors.
     pub slack: usize,
     pub values: Values,
     pub seed: u64,
@@ -67,13 +67,13 @@ pub enum Values {
     Uniform,
     /// As after a ReLU: half of the inputs are zero.
     Sparse,
-    /// Magnitudes from 2^-20 to 2^20, and now and then a subnormal.
+    /// Magnitudes from 2^-20 to 2^20, with occasional subnormals.
     Wide,
-    /// -2, -1, 1 and 2, bias and residual too: up to four million products have sums that `f32` holds exactly.
+    /// -2, -1, 1 and 2, also for bias and residual. Sums of up to four million products are exact in `f32`.
     Integers,
 }
 
-/// The data of a problem, in plain order: input NCHW, filter OIHW, residual NCHW.
+/// The data of a problem in plain order: input and residual in NCHW, filter in OIHW.
 pub struct Data {
     pub input: Vec<f32>,
     pub filter: Vec<f32>,
@@ -97,7 +97,7 @@ impl Rng {
 }
 
 impl ConvProblem {
-    /// 3x3 over 8x8, everything at its default.
+    /// A 3x3 convolution of an 8x8 image, with default values for everything else.
     pub fn simple() -> Self {
         Self {
             input: Shape4::new(1, 3, 8, 8),
@@ -152,12 +152,12 @@ impl ConvProblem {
         ConvPlan::new(&self.desc()?, weights, options)
     }
 
-    /// Runs `plan` on poisoned memory; the output in plain NCHW order, or what was wrong with the memory.
+    /// Runs `plan` on poisoned memory. Returns the output in plain NCHW order, or what was wrong with the memory.
     pub fn run(&self, plan: &ConvPlan, data: &Data, threads: Threads<'_>) -> Result<Vec<f32>, String> {
         self.run_in(plan, data, threads, |shape, layout, plain| Placed::new(shape, layout, self.slack, plain))
     }
 
-    /// [`run`](Self::run) on tensors that `place` makes of a shape, a layout and numbers in NCHW order.
+    /// [`run`](Self::run) on tensors that `place` builds from a shape, a layout and elements in NCHW order.
     pub fn run_in<M: DerefMut<Target = [f32]>>(
         &self,
         plan: &ConvPlan,
@@ -180,7 +180,8 @@ impl ConvProblem {
         output.plain()
     }
 
-    /// Whether one algorithm on one instruction set gives the truth, the same bits with any number of threads.
+    /// Checks one algorithm on one instruction set against the oracle, and that the bits do not depend on the
+    /// threads.
     pub fn check(&self, algorithm: Algorithm, isa: Isa, pools: &[Pool]) -> Result<(), String> {
         let data = self.data();
         let options = PlanOptions::default().force(algorithm).isa(isa).max_threads(8).macs_per_thread(1);
@@ -200,7 +201,8 @@ impl ConvProblem {
         Ok(())
     }
 
-    /// [`check`](Self::check) for everything this machine has; what an algorithm does not support must be an error.
+    /// [`check`](Self::check) for every algorithm and instruction set of this machine. Unsupported problems
+    /// must be errors.
     pub fn check_everything(&self, pools: &[Pool]) -> Result<(), String> {
         let desc = self.desc().map_err(|error| error.to_string())?;
         for algorithm in Algorithm::ALL {

@@ -1,10 +1,10 @@
-//! The truth, by loops of its own: it shares no code with the library's reference, which it checks as well.
+//! An independent implementation. It shares no code with the library's reference algorithm, which it checks as well.
 
 use super::Data;
 use super::winograd::Tile;
 use kernels::{Activation, Algorithm, ConvDesc};
 
-/// How far an activation can spread an error in its argument: its Lipschitz constant.
+/// The factor by which an activation can amplify an error of its argument: its Lipschitz constant.
 fn spread(activation: Activation, slope: f64) -> f64 {
     match activation {
         Activation::LeakyRelu { alpha } | Activation::Elu { alpha } => f64::from(alpha).abs().max(1.0),
@@ -15,8 +15,8 @@ fn spread(activation: Activation, slope: f64) -> f64 {
     }
 }
 
-/// The error that evaluating the activation may add by itself: 4 units in the last place of its result, and of one
-/// where the result is a difference from it.
+/// The error of evaluating the activation itself: 4 units in the last place of the result, or of 1 where the
+/// result is a difference from 1.
 fn evaluation(activation: Activation, result: f64) -> f64 {
     let eps = f64::from(f32::EPSILON);
     match activation {
@@ -26,9 +26,10 @@ fn evaluation(activation: Activation, result: f64) -> f64 {
     }
 }
 
-/// What transforms may be off at every output of a channel, however small it is by itself: a transform of N numbers keeps
-/// its error below about `log2 N` roundings of the norm of all (Higham 2002, theorem 24.2), three of them follow each other,
-/// N is at most 128 * 128, and no sum of products is larger than the product of the norms (Cauchy and Schwarz).
+/// The error of Fourier transforms at every output of a channel, independent of the size of that output. The
+/// error of a transform of N numbers is below about `log2 N` roundings of their norm (Higham 2002, theorem
+/// 24.2). There are three transforms in sequence, N is at most 128 * 128, and no sum of products exceeds the
+/// product of the norms (Cauchy-Schwarz).
 fn of_transforms(desc: &ConvDesc, data: &Data, n: usize, o: usize) -> f64 {
     let (input, output, kernel) = (desc.input(), desc.output(), desc.kernel());
     let (channels, per_group) = (input.c / desc.groups(), output.c / desc.groups());
@@ -42,14 +43,14 @@ fn of_transforms(desc: &ConvDesc, data: &Data, n: usize, o: usize) -> f64 {
     (3.0 * 14.0 + channels as f64) * f64::from(f32::EPSILON) * products.sum::<f64>()
 }
 
-/// Compares `got` with the definition in `f64`, within what `algorithm` may be off.
+/// Compares `got` with the definition in `f64`, with the error bound of `algorithm`.
 ///
-/// The bound is that of any order of summation in `f32` (Higham 2002, section 4.2, doubled for products that are
-/// rounded on their own): `(K + 4) * eps * (sum |w x| + |bias| + |residual|)`, plus what flushed subnormal weights
-/// can have contributed, through the activation.
+/// The bound holds for any order of summation in `f32` (Higham 2002, section 4.2, doubled for products that
+/// are rounded separately): `(K + 4) * eps * (sum |w x| + |bias| + |residual|)`, plus the possible
+/// contribution of flushed subnormal weights, passed through the activation.
 ///
-/// A Winograd convolution multiplies sums of neighbours: its error is relative to the largest pixel of the tile, whether or
-/// not the output depends on it. Fourier transforms add [`of_transforms`].
+/// Winograd convolution multiplies sums of neighbours. Its error is relative to the largest pixel of the
+/// tile, whether or not the output depends on that pixel. Fourier transforms add [`of_transforms`].
 pub fn compare(desc: &ConvDesc, algorithm: Algorithm, data: &Data, got: &[f32]) -> Result<(), String> {
     let tile = Tile::of(algorithm, desc);
     let (input, output, kernel) = (desc.input(), desc.output(), desc.kernel());

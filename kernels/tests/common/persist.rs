@@ -1,10 +1,11 @@
-//! Random cases: how many, and where the seeds of those that failed are kept.
+//! The number of random cases, and the file that keeps the seeds of failed ones.
 
 use proptest::prelude::ProptestConfig;
 use proptest::test_runner::FileFailurePersistence;
 
-/// So many random cases, unless the environment says how many: an emulated machine needs fewer. The seed of a case that
-/// fails is appended to `NAME.regressions` beside the test's `NAME.rs`, and run before any other case from then on.
+/// A configuration with `cases` random cases, unless the environment sets another number, for example for an
+/// emulated machine. The seed of a failed case is appended to `NAME.regressions` next to the test's
+/// `NAME.rs`. Later runs try these seeds first.
 pub fn config(cases: u32) -> ProptestConfig {
     let beside = FileFailurePersistence::WithSource("regressions");
     let config = ProptestConfig { failure_persistence: Some(Box::new(beside)), ..ProptestConfig::default() };

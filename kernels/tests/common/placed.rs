@@ -1,10 +1,10 @@
-//! [`Placed`]: a tensor in memory that the test can look at.
+//! [`Placed`]: a tensor in memory that the test can inspect.
 
 use super::JUNK;
 use kernels::{ConvError, Layout, Pitch, Shape4, TensorMut, TensorRef};
 use std::ops::DerefMut;
 
-/// A tensor somewhere inside a larger buffer.
+/// A tensor inside a larger buffer.
 pub struct Placed<M> {
     memory: M,
     /// The first element of the tensor.
@@ -14,7 +14,7 @@ pub struct Placed<M> {
     pitch: Option<Pitch>,
 }
 
-/// The pitch of a tensor with `slack` channels more than its own; none if it is packed.
+/// The pitch of a tensor with `slack` additional channels; `None` if it is packed.
 fn pitch(shape: Shape4, layout: Layout, slack: usize) -> Option<Pitch> {
     let Shape4 { c, h, w, .. } = shape;
     let blocked = layout == Layout::Nchw16c;
@@ -28,7 +28,7 @@ fn pitch(shape: Shape4, layout: Layout, slack: usize) -> Option<Pitch> {
 }
 
 impl Placed<Vec<f32>> {
-    /// Channels `slack` before and after the tensor's own; junk wherever `plain` does not say otherwise.
+    /// A tensor with `slack` channels of junk before and after its own. `plain` supplies the elements.
     pub fn new(shape: Shape4, layout: Layout, slack: usize, plain: Option<&[f32]>) -> Self {
         let pitch =
             pitch(shape, layout, 2 * slack.next_multiple_of(if layout == Layout::Nchw16c { 16 } else { 1 }));
@@ -44,8 +44,8 @@ impl Placed<Vec<f32>> {
 }
 
 impl<M: DerefMut<Target = [f32]>> Placed<M> {
-    /// The same with the slack between the pixels (or the images) only: the first and the last element of `memory(len)`
-    /// are the tensor's.
+    /// A tensor with the slack only between pixels or images: the first and the last element of `memory(len)`
+    /// belong to it.
     pub fn tight(
         shape: Shape4,
         layout: Layout,
@@ -92,7 +92,7 @@ impl<M: DerefMut<Target = [f32]>> Placed<M> {
         .expect("a placed tensor is valid")
     }
 
-    /// Where the elements are, in plain NCHW order.
+    /// The offsets of the elements, in plain NCHW order.
     fn addresses(&self) -> Vec<usize> {
         let (tensor, Shape4 { n, c, h, w }) = (self.tensor(), self.shape);
         let mut addresses = Vec::with_capacity(n * c * h * w);
@@ -113,7 +113,8 @@ impl<M: DerefMut<Target = [f32]>> Placed<M> {
         self.addresses().into_iter().map(|at| self.memory[at]).collect()
     }
 
-    /// The same, if nothing else was touched and padding lanes are zero.
+    /// The elements in plain NCHW order, after checking that nothing else was written and that padding lanes
+    /// are zero.
     pub fn plain(mut self) -> Result<Vec<f32>, String> {
         let addresses = self.addresses();
         let plain = addresses.iter().map(|&at| std::mem::replace(&mut self.memory[at], JUNK)).collect();

@@ -1,4 +1,4 @@
-//! Reproducible numbers, from the seed alone.
+//! Reproducible random numbers.
 
 /// SplitMix64 (Steele et al. 2014).
 pub struct Rng(pub u64);

@@ -6,10 +6,10 @@ use kernels::{Activation, EpilogueSpec, Isa, Layout, Pad2, Shape4, Size2};
 use proptest::prelude::*;
 use proptest::sample::select;
 
-/// Products of one problem at most: the oracle does them one by one.
+/// Maximum products of a problem: the oracle computes them one by one.
 const MOST_MACS: usize = 150_000;
 
-/// Tile edges of all kernels, and one to either side.
+/// The tile extents of all kernels, and the numbers next to them.
 fn edges() -> Vec<usize> {
     let sets = Isa::available().filter_map(KernelSet::get);
     let tiles = sets.flat_map(|set| set.gemm_tiles().iter().flat_map(|tile| [tile.rows(), tile.columns()]));
@@ -24,7 +24,7 @@ fn edges() -> Vec<usize> {
     edges
 }
 
-/// An extent: small, or at an edge.
+/// An extent that is small or at a tile edge.
 fn extent() -> impl Strategy<Value = usize> {
     prop_oneof![3 => 1..=9usize, 2 => select(edges())]
 }
@@ -42,7 +42,7 @@ fn layout() -> impl Strategy<Value = Layout> {
     select(Layout::ALL.to_vec())
 }
 
-/// Of input and output: now and then the way into the blocked layout.
+/// Input and output layouts, sometimes with a conversion to the blocked layout.
 fn layouts() -> impl Strategy<Value = (Layout, Option<Layout>)> {
     prop_oneof![3 => Just(None), 1 => Just(Some(Layout::Nchw16c))]
         .prop_flat_map(|output| layout().prop_map(move |input| (input, output)))
@@ -66,7 +66,7 @@ fn pad() -> impl Strategy<Value = Pad2> {
     (side(), side(), side(), side()).prop_map(each)
 }
 
-/// Shrinks extents, one halving at a time, until the oracle can afford the problem.
+/// Halves extents until the oracle can afford the problem.
 fn affordable(mut p: ConvProblem) -> ConvProblem {
     let macs = |p: &ConvProblem| p.desc().map_or(0, |d| d.cost().macs as usize);
     while macs(&p) > MOST_MACS {
@@ -95,7 +95,7 @@ pub fn conv_problem() -> impl Strategy<Value = ConvProblem> {
         let (n, c, h, w, o, groups) = extents;
         let (kernel, stride, dilation, pad) = window;
         let ((layout, output_layout), epilogue, slack, values, seed) = rest;
-        // With many groups a few channels each are enough; with one, `c` and `o` are at the edges.
+        // With many groups, a few channels per group are enough; with one, `c` and `o` are at the edges.
         let per_group =
             |channels: usize| if groups == 1 { channels } else { channels.div_ceil(groups).max(1) * groups };
         let fits =
@@ -120,7 +120,7 @@ pub fn conv_problem() -> impl Strategy<Value = ConvProblem> {
     })
 }
 
-/// Convolutions that the pointwise algorithm can do: 1x1, and kernels that cover the whole image.
+/// Convolutions that the pointwise algorithm supports: 1x1 kernels, and kernels that cover the whole image.
 pub fn pointwise_problem() -> impl Strategy<Value = ConvProblem> {
     (conv_problem(), 0..8usize, size(1..=3usize)).prop_map(|(mut p, kind, stride)| {
         (p.pad, p.dilation, p.stride) = (Pad2::VALID, Size2::square(1), stride);
@@ -139,9 +139,9 @@ pub fn pointwise_problem() -> impl Strategy<Value = ConvProblem> {
     })
 }
 
-/// Convolutions that Winograd can do, at every stride, with every remainder of every tile in both axes.
+/// Convolutions that Winograd supports, at every stride, with every remainder of every tile on both axes.
 pub fn winograd_problem() -> impl Strategy<Value = ConvProblem> {
-    // At stride 1; above, of each phase, the last of which may be smaller by one.
+    // Taps at stride 1, or per phase at larger strides; the last phase can have one less.
     let taps = prop_oneof![2 => Just(3usize), 1 => Just(4usize), 1 => Just(5usize)];
     let stride = prop_oneof![3 => Just(1usize), 2 => 2..=4usize];
     let extents = (1..=20usize, 1..=20usize, prop_oneof![3 => Just(0usize), 1 => 0..=5usize]);
@@ -164,7 +164,7 @@ pub fn winograd_problem() -> impl Strategy<Value = ConvProblem> {
     )
 }
 
-/// Convolutions that the depthwise algorithm can do: one channel per group or few, any number of outputs for each.
+/// Convolutions that the depthwise algorithm supports: one or a few channels per group, with any number of outputs.
 pub fn depthwise_problem() -> impl Strategy<Value = ConvProblem> {
     let kernel = prop_oneof![
         4 => select(vec![3usize, 5, 7]).prop_map(Size2::square),
@@ -192,7 +192,7 @@ pub fn depthwise_problem() -> impl Strategy<Value = ConvProblem> {
     )
 }
 
-/// Products of a problem with a large kernel at most.
+/// Maximum products of a problem with a large kernel.
 const MOST_MACS_OF_LARGE: u64 = 1_000_000;
 
 /// One axis of a large kernel.
@@ -205,12 +205,12 @@ struct LargeAxis {
 }
 
 impl LargeAxis {
-    /// The input that so many outputs need, if padding leaves any; then there are more outputs.
+    /// The input extent for this many outputs. If padding leaves none, it is 1, and there are more outputs.
     fn input(&self) -> usize {
         (self.outputs + self.taps - 1).saturating_sub(self.before + self.after).max(1)
     }
 
-    /// With half as many of whichever are more.
+    /// Halves the outputs or the taps, whichever is larger.
     fn halve(&mut self) {
         let extent = if self.outputs > self.taps { &mut self.outputs } else { &mut self.taps };
         *extent = extent.div_ceil(2);
@@ -225,15 +225,15 @@ fn large_axis() -> impl Strategy<Value = LargeAxis> {
         let (before, after) = match kind {
             0 => (0, 0),
             1 | 2 => ((taps - 1) / 2, taps / 2),
-            // Also wider than the kernel.
+            // The padding can also be wider than the kernel.
             _ => (before % (taps + 4), after % (taps + 4)),
         };
         LargeAxis { taps, outputs, before, after }
     })
 }
 
-/// Convolutions that Fourier transforms can do, with large kernels, whose taps, outputs and padding on the two axes have
-/// nothing to do with each other.
+/// Convolutions with large kernels that Fourier transforms support. Taps, outputs and padding of the two axes
+/// are independent.
 pub fn large_kernel_problem() -> impl Strategy<Value = ConvProblem> {
     let channels = prop_oneof![
         2 => (Just(1usize), 1..=40usize, 1..=40usize),

@@ -1,14 +1,14 @@
-//! How much more than the definition a Winograd convolution may be off: derived here from the points alone, by code of its
-//! own.
+//! The error of a Winograd convolution compared with the definition. It is derived independently, from the
+//! points alone.
 
 use super::Data;
 use kernels::{Algorithm, ConvDesc, Size2};
 
-/// One kind of tile: its outputs and how far it can spread an error.
+/// A kind of tile: its number of outputs, and how far it can spread an error.
 pub struct Tile {
     outputs: Size2,
     points: Size2,
-    /// The most that rounding errors of `sum |g| * max |d|` are multiplied with on their way to an output.
+    /// The factor from rounding errors of `sum |g| * max |d|` to the error of an output.
     amplification: f64,
 }
 
@@ -23,15 +23,15 @@ impl Tile {
             Algorithm::Winograd6x6 => Size2::square(6),
             _ => return None,
         };
-        // With a stride, the taps of a phase.
+        // With a stride, the taps of one phase.
         let taps = desc.kernel().h.div_ceil(desc.stride().h);
         let points = Size2::new(outputs.h + taps - 1, outputs.w + taps - 1);
         let amplification = one_way(outputs.h, taps) * one_way(outputs.w, taps);
         Some(Self { outputs, points, amplification })
     }
 
-    /// What the error of output `(n, o, y, x)` is relative to: the sum over channels of the largest pixel that its tile reads
-    /// times all weights, amplified; and the largest of these pixels, amplified.
+    /// The scale of the error at output `(n, o, y, x)`: the sum over channels of the largest pixel that its
+    /// tile reads times all weights, amplified. Also the largest of these pixels, amplified.
     pub fn magnitude(
         &self,
         desc: &ConvDesc,
@@ -73,7 +73,8 @@ fn one_way(outputs: usize, weights: usize) -> f64 {
         6 => &[2.0 / 3.0, 1.5],
         _ => &[0.5, 1.0, 2.0],
     };
-    // The sum of the magnitudes of the coefficients of a product of (x^2 - p^2): signs alternate, so it is that of (1 + p^2).
+    // The sum of the absolute coefficients of a product of (x^2 - p^2). The signs alternate, so it equals
+    // that of (1 + p^2).
     let product = |without: Option<usize>| -> f64 {
         pairs.iter().enumerate().filter(|&(j, _)| Some(j) != without).map(|(_, p)| 1.0 + p * p).product()
     };

@@ -1,4 +1,4 @@
-//! An allocator that counts, of all threads.
+//! An allocator that counts the allocations of all threads.
 
 use std::alloc::{GlobalAlloc, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,7 +23,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Allocations of ten calls after the first one.
+/// Allocations during ten calls, after a first call that is not counted.
 pub fn counted(run: &mut dyn FnMut()) -> usize {
     run();
     let before = ALLOCATIONS.load(Ordering::SeqCst);

@@ -1,17 +1,17 @@
-//! Work in a child process, which a fault ends: the parent says what the child was doing.
+//! Runs work in a child process. If a fault ends it, the parent reports what the child was doing.
 //!
-//! Only this process's one thread may fork, so the test has no harness.
+//! Only a process with a single thread may fork, so this test has no harness.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-/// Bytes of a child's note, its length before them.
+/// Bytes of shared memory for a child's note, which begins with the length of the text.
 const NOTE: usize = 4096;
 
-/// Memory of child and parent; null in the parent.
+/// Memory shared by child and parent; null in the parent.
 static SHARED: AtomicPtr<u8> = AtomicPtr::new(std::ptr::null_mut());
 
-/// What the child does next.
+/// Records what the child does next.
 pub fn note(text: &str) {
     let shared = SHARED.load(Ordering::Relaxed);
     assert!(!shared.is_null(), "only a child has notes");
@@ -29,7 +29,7 @@ pub struct Child {
 }
 
 impl Child {
-    /// Begins `work` in a process of its own. This process must have one thread.
+    /// Starts `work` in a new process. This process must have one thread.
     pub fn start(work: impl FnOnce()) -> Self {
         let (access, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANONYMOUS);
         // SAFETY: a mapping of its own.
@@ -48,7 +48,7 @@ impl Child {
         }
     }
 
-    /// Waits until it has ended: how, and what it was doing, unless all was well.
+    /// Waits until the child has ended. Returns how it ended and what it was doing, unless it succeeded.
     pub fn wait(self) -> Result<(), String> {
         let mut status = 0;
         // SAFETY: `status` lives; the child is this process's own and waited for once.

@@ -1,4 +1,4 @@
-//! Convolutions: every algorithm that can do a problem, on every instruction set.
+//! Convolutions with every supporting algorithm, on every instruction set.
 
 use super::child::note;
 use super::common::strategy::{
@@ -13,18 +13,18 @@ use kernels::{
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 
-/// Problems of each strategy; the environment may ask for fewer (an emulated machine) or more.
+/// The number of problems per strategy. The environment can ask for fewer, on an emulated machine, or for more.
 fn cases() -> usize {
     std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(100)
 }
 
-/// The same random problems on every machine.
+/// Random problems that are the same on every machine.
 fn random(strategy: impl Strategy<Value = ConvProblem>) -> impl Iterator<Item = ConvProblem> {
     let mut runner = TestRunner::deterministic();
     (0..cases()).map(move |_| strategy.new_tree(&mut runner).expect("no value is rejected").current())
 }
 
-/// Shapes at their limits, in every layout and on the way into the blocked one.
+/// Shapes at their limits, in every layout, with and without conversion to the blocked layout.
 fn limits() -> impl Iterator<Item = ConvProblem> {
     let epilogue = EpilogueSpec { bias: true, residual: true, activation: Activation::PRelu };
     let base = ConvProblem { epilogue, pad: Pad2::all(1), ..ConvProblem::simple() };
@@ -71,7 +71,7 @@ fn limits() -> impl Iterator<Item = ConvProblem> {
     })
 }
 
-/// The plan of weights that lie between guard pages, which are gone when it runs.
+/// Plans with weights between guard pages. They are unmapped before the plan runs.
 fn plan(problem: &ConvProblem, data: &Data, options: &PlanOptions) -> ConvPlan {
     let filter = Guarded::copy_of(&data.filter);
     let [bias, slope] = [&data.bias, &data.slope].map(|values| values.as_deref().map(Guarded::copy_of));
@@ -79,7 +79,7 @@ fn plan(problem: &ConvProblem, data: &Data, options: &PlanOptions) -> ConvPlan {
     ConvPlan::new(&problem.desc().expect("a valid problem"), weights, options).expect("a plan")
 }
 
-/// Runs the problem with everything it reads and writes between guard pages; alignment must not change a bit.
+/// Runs the problem with all operands between guard pages. Their alignment must not change any bit.
 fn check(problem: &ConvProblem, pool: &rayon::ThreadPool) {
     let (desc, data) = (problem.desc().expect("a valid problem"), problem.data());
     for algorithm in Algorithm::ALL.into_iter().filter(|algorithm| algorithm.supports(&desc).is_ok()) {

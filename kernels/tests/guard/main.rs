@@ -1,5 +1,5 @@
-//! Guard pages on both sides of every operand, of the workspace and of packed weights: whatever reads or writes a byte
-//! outside ends the process, and the test says what it was doing.
+//! Places guard pages on both sides of every operand, workspace and packed weights. Any access outside ends
+//! the process, and the test reports what it was doing.
 
 #[cfg(target_os = "linux")]
 mod child;
@@ -40,8 +40,8 @@ fn main() {
     assert_eq!(failures, 0, "something outside of an operand was read or written");
 }
 
-/// The test of the test: one element to either side of an operand, and one alignment past a buffer, is a fault that is
-/// reported with what was being done.
+/// Tests the test: an access one element outside an operand, or one alignment past a buffer, must fault and
+/// be reported with the current activity.
 #[cfg(target_os = "linux")]
 fn guards_are_there() {
     use child::{Child, note};

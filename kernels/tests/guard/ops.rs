@@ -1,4 +1,4 @@
-//! The layers that are not convolutions, and fully connected ones.
+//! The layers other than convolution, and fully connected layers.
 
 use super::child::note;
 use super::common::{ACTIVATIONS, Placed, Rng, Values};
@@ -9,7 +9,7 @@ use kernels::{
 };
 use std::ops::DerefMut;
 
-/// A tensor's shape, where its elements lie, and who works on it.
+/// A tensor's shape and layout, and who works on it.
 #[derive(Debug, Clone, Copy)]
 struct Case {
     shape: Shape4,
@@ -20,7 +20,7 @@ struct Case {
 
 type Run<'a> = Box<dyn Fn(TensorMut<'_>) -> Result<(), ConvError> + 'a>;
 
-/// A layer: its name, the tensor that it writes, whether that is its input as well, and what it does.
+/// A layer: its name, the tensor that it writes, whether that is also its input, and its function.
 struct Layer<'a> {
     name: String,
     output: (Shape4, Layout),
@@ -28,7 +28,7 @@ struct Layer<'a> {
     run: Run<'a>,
 }
 
-/// Windows that are inside, at the edges, as large as the image, and with holes.
+/// Windows inside the image, at its edges, as large as the image, and dilated.
 fn pools(shape: Shape4, layout: Layout) -> Vec<PoolDesc> {
     let kinds = [PoolKind::Max, PoolKind::Average { count_include_pad: true }];
     let windows = [(1, 1, 1), (2, 2, 1), (3, 1, 1), (3, 2, 1), (3, 2, 2), (5, 3, 1)];
@@ -43,7 +43,7 @@ fn pools(shape: Shape4, layout: Layout) -> Vec<PoolDesc> {
     kinds.into_iter().flat_map(of).collect()
 }
 
-/// The output of every layer for `case`, all of whose operands are in `memory`.
+/// The outputs of every layer for `case`, with all operands in `memory`.
 fn outputs<M>(case: Case, threads: Threads<'_>, memory: fn(usize) -> M) -> Vec<Vec<f32>>
 where
     M: DerefMut<Target = [f32]>,
@@ -107,7 +107,7 @@ where
     layers.iter().map(output_of).collect()
 }
 
-/// The output of a fully connected layer with everything in `memory`.
+/// The output of a fully connected layer, with all operands in `memory`.
 fn linear<M>(sizes: [usize; 3], isa: Isa, threads: Threads<'_>, memory: fn(usize) -> M) -> Vec<f32>
 where
     M: DerefMut<Target = [f32]>,
@@ -139,7 +139,8 @@ fn assert_same(ordinary: &[f32], guarded: &[f32]) {
 pub fn all() {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().expect("threads can be started");
     let ordinary = |len| vec![0.0f32; len];
-    // Around vectors of 4, 8 and 16 and blocks of 16, one pixel and many; the last is large enough to be cut in two.
+    // Sizes around vectors of 4, 8 and 16 lanes and blocks of 16 channels, with one pixel and many. The last
+    // is split in two.
     let shapes = [
         (1, 1, 1, 1),
         (3, 2, 1, 1),

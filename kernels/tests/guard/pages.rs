@@ -1,8 +1,8 @@
-//! Memory between two pages that cannot be touched.
+//! Memory between two inaccessible pages.
 //!
-//! The operands of a test lie there ([`Guarded`]), flush against one of the pages. So does every [`kernels::Buffer`]: the
-//! workspace, packed weights, bias and slopes. This program's allocator sees those by their alignment to a cache line,
-//! and can place them against the page above to within that alignment.
+//! The operands of a test are [`Guarded`]: flush against one of the pages. So is every [`kernels::Buffer`], which
+//! holds workspace, packed weights, bias and slopes. This program's allocator recognises buffers by their alignment
+//! to a cache line, and places them against the upper page as closely as that alignment allows.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ops::{Deref, DerefMut};
@@ -18,12 +18,12 @@ pub enum Side {
 static ABOVE: AtomicBool = AtomicBool::new(false);
 static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
 
-/// Where everything lies from now on.
+/// Sets the page that later allocations are flush against.
 pub fn lie(side: Side) {
     ABOVE.store(side == Side::Above, Ordering::Relaxed);
 }
 
-/// Buffers that have been placed between guard pages.
+/// Number of buffers that were placed between guard pages.
 pub fn allocations() -> usize {
     ALLOCATIONS.load(Ordering::Relaxed)
 }
@@ -33,7 +33,7 @@ fn page() -> usize {
     usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).expect("pages have a size")
 }
 
-/// `bytes` (not none) of junk between two guard pages, or null. `align` is at most a page.
+/// Maps `bytes` (at least one) of junk between two guard pages, or returns null. `align` is at most a page.
 fn map(bytes: usize, align: usize) -> *mut u8 {
     let (page, inner) = (page(), bytes.next_multiple_of(page()));
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
@@ -55,7 +55,7 @@ fn map(bytes: usize, align: usize) -> *mut u8 {
     }
 }
 
-/// Gives back what [`map`] gave.
+/// Unmaps the memory of [`map`].
 ///
 /// # Safety
 /// `data` is the result of `map(bytes, _)` and not used any more.
@@ -68,7 +68,8 @@ unsafe fn unmap(data: *mut u8, bytes: usize) {
     }
 }
 
-/// Whether an allocation is a buffer's that can be placed: those of a megabyte and more are aligned to a huge page.
+/// Whether an allocation belongs to a buffer that can be placed. Buffers of a megabyte and more are aligned
+/// to a huge page.
 fn placed(layout: Layout) -> bool {
     (64..=page()).contains(&layout.align()) && layout.size() > 0
 }
@@ -96,14 +97,14 @@ unsafe impl GlobalAlloc for GuardPages {
 #[global_allocator]
 static ALLOCATOR: GuardPages = GuardPages;
 
-/// `f32`s flush against a guard page, to the element.
+/// `f32` elements exactly flush against a guard page.
 pub struct Guarded {
     data: *mut f32,
     len: usize,
 }
 
 impl Guarded {
-    /// `len` numbers (not none) that are junk.
+    /// `len` elements (at least one) of junk.
     pub fn new(len: usize) -> Self {
         let data: *mut f32 = map(len * size_of::<f32>(), align_of::<f32>()).cast();
         assert!(!data.is_null(), "no memory for {len} numbers");

@@ -3,18 +3,18 @@
 use crate::{Noise, Tensor, UNIT, indices, three_threads};
 use kernels::{Activation, ConvError, Isa, Layout, Ops, Shape4, TensorMut, Threads};
 
-/// Slope of PReLU where one is enough.
+/// Slope of PReLU where one value is enough.
 const SLOPE: f32 = 0.3;
 
-/// Every activation with its error bound: a relative one in units of 2^-24 (one rounding), and an absolute one.
+/// Every activation with its error bound: a relative bound in units of 2^-24 (one rounding), and an absolute bound.
 ///
-/// - Selections are exact, a product is one rounding.
+/// - Selections are exact; a product adds one rounding.
 /// - HardSwish: the sum, the constant 1/6 and two products.
-/// - `exp` and `exp - 1` of a reduced argument: polynomial 0.25, the last FMA 1 (2 where the CPU has none), and what
-///   the reduction and the inner steps add after the factor 1/2 of the reduced range: below 2.
-/// - Sigmoid adds one sum and one quotient, SiLU one product more; tanh and ELU are the same count.
-/// - Exponentials below 2^-126 are flushed to zero: 1.2e-38, times |x| < 88 in SiLU; products of subnormals round
-///   by half of 2^-149.
+/// - `exp` and `exp - 1` of a reduced argument: 0.25 for the polynomial and 1 for the last FMA (2 without
+///   FMA). Argument reduction and inner steps add less than 2 after the factor 1/2 of the reduced range.
+/// - Sigmoid adds one sum and one quotient, and SiLU one more product. Tanh and ELU have the same count.
+/// - Exponentials below 2^-126 are flushed to zero: 1.2e-38, times |x| < 88 in SiLU. Products of subnormals
+///   are rounded by half of 2^-149.
 const BOUNDS: [(Activation, f64, f64); 11] = [
     (Activation::None, 0.0, 0.0),
     (Activation::Relu, 0.0, 0.0),
@@ -29,8 +29,8 @@ const BOUNDS: [(Activation, f64, f64); 11] = [
     (Activation::Silu, 7.0, 1.1e-36),
 ];
 
-/// Every exponent and both signs, with `per_exponent` mantissas each; zeros, subnormals, infinities and NaN are
-/// among the first and the last exponents.
+/// Every exponent with both signs, and `per_exponent` mantissas each. The first and the last exponents
+/// include zeros, subnormals, infinities and NaN.
 fn sample(per_exponent: u32) -> Vec<f32> {
     let mut noise = Noise::new(11);
     let mut values = vec![0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, -f32::NAN];
@@ -39,7 +39,7 @@ fn sample(per_exponent: u32) -> Vec<f32> {
         values.extend([base, base + 1, base + (1 << 22), base + ((1 << 23) - 1)].map(f32::from_bits));
         values.extend((0..per_exponent).map(|_| f32::from_bits(base + (noise.bits() >> 41) as u32)));
     }
-    // Where the functions bend, and where the exponential is cut off.
+    // The regions where the functions bend, and where the exponential is flushed.
     for _ in 0..100 * per_exponent {
         values.extend([8.0 * noise.next(), 20.0 * noise.next(), 95.0 * noise.next()]);
     }
@@ -84,7 +84,7 @@ fn activations_are_accurate_everywhere() {
     }
 }
 
-/// Rows, blocks, tails, gaps and slopes per channel, and more than one thread.
+/// Covers rows, blocks, tails, gaps, slopes per channel, and several threads.
 #[test]
 fn every_layout_is_covered() {
     let pool = three_threads();

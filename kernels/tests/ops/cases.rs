@@ -8,12 +8,12 @@ use std::sync::LazyLock;
 
 static POOL: LazyLock<rayon::ThreadPool> = LazyLock::new(three_threads);
 
-/// A shape, where it lies in memory, and the seed of what is in it.
+/// A shape, its place in memory, and the seed of its data.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Case {
     pub(crate) shape: Shape4,
     pub(crate) layout: Layout,
-    /// Of input and output.
+    /// Gaps of the input and of the output.
     pub(crate) gaps: [usize; 2],
     pub(crate) seed: u64,
 }
@@ -31,7 +31,7 @@ impl Case {
 }
 
 prop_compose! {
-    /// Sizes around every edge: vectors of 4, 8 and 16, blocks of 16; one pixel as well as many.
+    /// Sizes around all edges: vectors of 4, 8 and 16 lanes, blocks of 16 channels, and single pixels.
     pub(crate) fn cases()(
         n in 1usize..4,
         c in prop::sample::select(vec![1usize, 2, 3, 4, 5, 8, 12, 15, 16, 17, 24, 31, 32, 33, 48, 64, 70]),
@@ -44,14 +44,15 @@ prop_compose! {
     }
 }
 
-/// Large enough to be cut among three threads, along images, pixels and channels.
+/// Large enough to be split among three threads, along images, pixels and channels.
 pub(crate) fn large_cases() -> impl Iterator<Item = Case> {
     let shapes = [[1, 40, 61, 67], [9, 50, 19, 21], [2, 1040, 9, 9], [300, 600, 1, 1]];
     shapes.into_iter().flat_map(|shape| Layout::ALL.map(|layout| Case::packed(shape, layout)))
 }
 
-/// What `run` makes of copies of `before`, on every instruction set. The bits must not depend on the threads, and nothing
-/// outside of the tensor may be written but the lanes past the last channel: as zero if `fresh`, else not either.
+/// Applies `run` to copies of `before` on every instruction set, and returns the results. Checks that the
+/// bits do not depend on the threads, and that nothing outside the tensor is written. Padding lanes must be
+/// zero if `fresh`, else unchanged.
 pub(crate) fn on_every_isa(
     before: &Tensor,
     fresh: bool,
@@ -71,7 +72,7 @@ pub(crate) fn on_every_isa(
     Isa::available().map(of).collect()
 }
 
-/// The error of a run on a small tensor, which must be untouched.
+/// The error of a run on a small tensor. Checks that the tensor is unchanged.
 pub(crate) fn error_of(
     shape: [usize; 4],
     layout: Layout,
@@ -83,7 +84,7 @@ pub(crate) fn error_of(
     error
 }
 
-/// The name of the field that is wrong.
+/// The name of the invalid field.
 pub(crate) fn field_of(error: ConvError) -> &'static str {
     match error {
         ConvError::InvalidField { field, .. } => field,

@@ -1,5 +1,6 @@
-//! The machine code of every kernel: nothing is called inside a loop, and whole vectors are moved. A body that was not
-//! inlined behind its boundary computes the same values, many times slower; only this test would notice.
+//! The machine code of every kernel must not call anything in a loop, and must use whole vectors. A body that
+//! was not inlined into its `#[target_feature]` boundary computes the same values, but many times slower.
+//! Only this test notices that.
 #![cfg(all(any(target_arch = "x86_64", target_arch = "aarch64"), not(debug_assertions)))]
 
 #[path = "../common/machine_code.rs"]
@@ -9,10 +10,10 @@ use kernels::Isa;
 use kernels::internal::KernelSet;
 use machine_code::{Instruction, function, innermost_loops};
 
-/// Calls that are no part of a loop over pixels: of `pool_planes`, which clears the buffer of an average with `memset` once
-/// per strip and panics if an index into it is wrong (what ends in a panic ends in a call, so calls of the function that is
-/// next in memory are counted too, and how many those are varies); and of local response normalisation, which clears its
-/// stage with `memset` once per tile and calls `powf` for an unusual exponent.
+/// Calls outside of loops over pixels. `pool_planes` clears the buffer of an average with `memset` once per
+/// strip, and panics on a wrong index. Code that ends in a panic ends in a call, so calls of the next
+/// function in memory are counted too, and their number varies. Local response normalisation clears its stage
+/// with `memset` once per tile, and calls `powf` for unusual exponents.
 const COLD_CALLS: [(&str, usize); 4] = [
     ("average_pool_planes", 20),
     ("max_pool_planes", 20),
@@ -38,7 +39,7 @@ fn check(isa: Isa, vector: usize) {
         );
         let cold = COLD_CALLS.iter().find(|(cold, _)| *cold == name).map_or(0, |(_, count)| *count);
         assert!(calls <= cold, "{isa} {name}: {calls} calls, at most {cold} are cold");
-        // A vector of NEON is a quarter of a block, so there is less to unroll.
+        // A NEON vector is a quarter of a block, so there is less to unroll.
         let least = if vector == 16 { 4 } else { 8 };
         assert!(whole >= least, "{isa} {name}: {whole} instructions with whole vectors");
     }

@@ -36,7 +36,7 @@ fn large_copies_agree() {
     }
 }
 
-/// NaN with a payload, the negative zero and subnormals are bits like any other.
+/// NaN payloads, negative zero and subnormals must be copied bit by bit.
 #[test]
 fn every_value_is_copied_as_it_is() {
     let values = [f32::from_bits(0x7fa5_a5a5), -0.0, f32::from_bits(1), f32::NEG_INFINITY, -f32::NAN];
@@ -60,7 +60,7 @@ fn every_value_is_copied_as_it_is() {
     }
 }
 
-/// Two tensors into slices of the channels of a third one.
+/// Copies two tensors into channel slices of a third one.
 #[test]
 fn concatenation_by_slices() {
     let part = |c: usize, first: f32| {

@@ -59,7 +59,7 @@ impl Problem {
                 magnitude += f64::from(self.residual[i]).abs();
             }
             let want = self.epilogue.activation.eval(sum, f64::from(self.bias[o]));
-            // One rounding per product and sum without FMA, one for each of bias, residual and activation.
+            // One rounding per product and per sum without FMA, and one each for bias, residual and activation.
             let bound = (2.0 * self.ins as f64 + 6.0) * UNIT * magnitude;
             assert!((f64::from(got) - want).abs() <= bound, "({b}, {o}): {want}, got {got}, bound {bound:e}");
         }

@@ -25,8 +25,8 @@ fn check(case: Case, spec: LrnSpec) {
     for result in results {
         for at in indices(case.shape) {
             let (want, got) = (eval(spec, &input, at), f64::from(result.get(at.0, at.1, at.2, at.3)));
-            // One or two roundings per term of the sum and four of the rest of the base, times beta; then at most five:
-            // two roots (the inner one counts half), product, quotient, or powf's.
+            // One or two roundings per term of the sum and four for the rest of the base, times beta. Then at
+            // most five: two roots (the inner one counts half), product, quotient, or `powf`.
             let terms = spec.size.min(case.shape.c) as f64;
             let bound = UNIT * want.abs() * ((2.0 * terms + 4.0) * f64::from(spec.beta).abs() + 5.0);
             assert!((got - want).abs() <= bound, "{case:?} {spec:?} at {at:?}: {want}, got {got}");
@@ -56,7 +56,7 @@ fn bits_do_not_depend_on_threads() {
     }
 }
 
-/// The sums are the same in the same order, so the layouts agree bit by bit.
+/// All layouts compute the same sums in the same order, so they agree bit by bit.
 #[test]
 fn layouts_agree() {
     let value = |[n, c, y, x]: [usize; 4]| ((n * 7 + c * 5 + y * 3 + x) % 11) as f32 * 0.37 - 2.0;
@@ -74,8 +74,8 @@ fn layouts_agree() {
     }
 }
 
-/// Channels 1, 2, 3 with alpha = size and k = 1: divisors 1 + 1 + 4, 1 + 1 + 4 + 9, 1 + 4 + 9; with size 2 the window is the
-/// channel and the next one.
+/// Channels 1, 2, 3 with alpha = size and k = 1: the divisors are 1 + 1 + 4, 1 + 1 + 4 + 9 and 1 + 4 + 9.
+/// With size 2 the window contains the channel and the next one.
 #[test]
 fn worked_example() {
     for layout in Layout::ALL {
@@ -94,7 +94,7 @@ fn worked_example() {
     }
 }
 
-/// A NaN or an infinity reaches the windows that hold it, and no others.
+/// A NaN or an infinity affects only the windows that contain it.
 #[test]
 fn extremes_stay_in_their_windows() {
     for layout in Layout::ALL {

@@ -1,5 +1,4 @@
-//! The layers that are not convolutions, on every instruction set of this machine, against naive loops
-//! in `f64`.
+//! The layers other than convolution, on every instruction set of this machine, compared with naive loops in `f64`.
 
 mod activation;
 mod add;
@@ -21,7 +20,7 @@ mod softmax;
 use kernels::{Layout, Pitch, Shape4, TensorMut, TensorRef};
 use random::Rng;
 
-/// What outputs are filled with before a run, so that an element that is not written shows.
+/// The initial value of outputs, which shows elements that are not written.
 const UNWRITTEN: f32 = f32::NAN;
 
 /// A deterministic stream of numbers in -1..1.
@@ -55,8 +54,7 @@ pub(crate) struct Tensor {
 }
 
 impl Tensor {
-    /// Everything is `fill`: elements, gaps, and lanes past the last channel. `gap` elements are added to the
-    /// pitches, if it is not zero.
+    /// A tensor with `fill` everywhere: in elements, gaps and padding lanes. A nonzero `gap` is added to the pitches.
     pub(crate) fn filled(shape: Shape4, layout: Layout, gap: usize, fill: f32) -> Self {
         let packed = shape.len(layout).expect("a small shape");
         if gap == 0 {
@@ -72,7 +70,7 @@ impl Tensor {
         Self { data: vec![fill; image * shape.n], shape, layout, pitch: Some(Pitch { image, pixel }) }
     }
 
-    /// `value(n, c, y, x)` in every element, NaN wherever nothing should be read.
+    /// A tensor with `value([n, c, y, x])` in every element, and NaN wherever nothing may be read.
     pub(crate) fn from_fn(
         shape: Shape4,
         layout: Layout,
@@ -115,8 +113,8 @@ impl Tensor {
         self.data.iter().map(|x| x.to_bits()).collect()
     }
 
-    /// Elements that are neither elements nor lanes of the tensor must have the bits of `fill`; lanes past the last
-    /// channel must be zero if `zero_lanes`, else have the bits of `fill` too.
+    /// Checks that memory outside the tensor has the bits of `fill`. Padding lanes must be zero if
+    /// `zero_lanes`, else they must have the bits of `fill` too.
     pub(crate) fn assert_rest(&self, fill: f32, zero_lanes: bool) {
         let mut expected = vec![fill.to_bits(); self.data.len()];
         for (n, c, y, x) in indices(self.shape) {
@@ -136,7 +134,7 @@ pub(crate) fn indices(shape: Shape4) -> impl Iterator<Item = (usize, usize, usiz
     (0..n * c * h * w).map(move |i| (i / (c * h * w), i / (h * w) % c, i / w % h, i % w))
 }
 
-/// A pool of three threads: an odd number, so that parts are uneven.
+/// A pool of three threads. The odd number leads to uneven parts.
 pub(crate) fn three_threads() -> rayon::ThreadPool {
     rayon::ThreadPoolBuilder::new().num_threads(3).build().expect("three threads")
 }

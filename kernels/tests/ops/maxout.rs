@@ -5,7 +5,7 @@ use crate::{Tensor, UNWRITTEN, indices};
 use kernels::{ConvError, Layout, Shape4, TensorRef, Threads};
 use proptest::prelude::*;
 
-/// The channels of `case` are those of the output.
+/// The channels of `case` are the channels of the output.
 fn check(case: Case, pieces: usize) {
     let shape = Shape4 { c: case.shape.c * pieces, ..case.shape };
     let input = Case { shape, ..case }.input(1.0, 0.0);
@@ -43,7 +43,7 @@ fn bits_do_not_depend_on_threads() {
 fn worked_example() {
     let values = [4.0, -1.0, 2.0, 7.0, f32::NAN, 0.0, 0.0, f32::NAN];
     for layout in Layout::ALL {
-        // 20 pixels, and five times the same channels, so that whole vectors are seen too.
+        // 20 pixels, and five times the same channels, so that whole vectors occur too.
         let input = Tensor::from_fn(Shape4::new(1, 40, 1, 20), layout, 0, |[_, c, _, _]| values[c % 8]);
         let output = Tensor::filled(Shape4::new(1, 20, 1, 20), layout, 0, UNWRITTEN);
         for result in

@@ -53,9 +53,9 @@ fn check_normalize(case: Case, spec: NormSpec, affine: bool, mean: f32) {
         let from = f64::from(input.get(n, c, y, x));
         let plain = (from - mean) * factor;
         let want = plain + if affine { f64::from(shift[c]) } else { 0.0 };
-        // Mean: blocked sums of deviations of at most 2 (what the first mean misses is taken off again), and the rounding
-        // of the difference; variance: the same, times 1/2; then factor and product;
-        // the shift, rounded when what the mean misses is taken off it; and the sum.
+        // Mean: blocked sums of deviations of at most 2 (the error of the first mean is subtracted again),
+        // and the rounding of the difference. Variance: the same, times 1/2. Then factor and product, the
+        // shift, which is rounded after correction, and the sum.
         let terms = 4.0 + 2.0 * ((size * case.shape.h * case.shape.w) as f64).sqrt();
         let shifted = want.abs() + if affine { f64::from(shift[c]).abs() } else { 0.0 };
         let bound = UNIT * (terms * (plain.abs() + 2.0 * factor.abs()) + shifted);
@@ -69,7 +69,7 @@ fn check_normalize(case: Case, spec: NormSpec, affine: bool, mean: f32) {
     }
 }
 
-/// A divisor of `channels`, among them 1 and all.
+/// A divisor of `channels`; 1 and `channels` occur too.
 fn groups_of(channels: usize, choice: usize) -> usize {
     let divisors: Vec<_> = (1..=channels).filter(|&groups| channels.is_multiple_of(groups)).collect();
     divisors[choice % divisors.len()]
@@ -124,7 +124,7 @@ fn worked_example_of_scales() {
     }
 }
 
-/// Channels `1 3`, `5 7` have means 2 and 6 and the variance 1, together the mean 4 and the variance 5.
+/// Channels `1 3` and `5 7` have means 2 and 6 and variance 1; together they have mean 4 and variance 5.
 #[test]
 fn worked_example_of_norms() {
     for layout in Layout::ALL {
@@ -149,7 +149,7 @@ fn worked_example_of_norms() {
     }
 }
 
-/// Without the second pass the variance would be a difference of two numbers of 1e8: nothing of it would be left.
+/// With a single pass, the variance would be the difference of two numbers near 1e8 and lose all digits.
 #[test]
 fn a_large_mean_does_no_harm() {
     for layout in Layout::ALL {
@@ -171,7 +171,7 @@ fn a_large_mean_does_no_harm() {
     }
 }
 
-/// The groups of an image do not see each other, nor do the images.
+/// Groups and images must not affect each other.
 #[test]
 fn nan_stays_in_its_group() {
     for layout in Layout::ALL {

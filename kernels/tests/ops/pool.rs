@@ -5,7 +5,7 @@ use crate::{Noise, Tensor, UNIT, UNWRITTEN, indices, three_threads};
 use kernels::{Isa, Layout, Ops, Pad2, PoolDesc, PoolKind, Shape4, Size2, Threads};
 use proptest::prelude::*;
 
-/// The real elements of one window and the divisor of an average: PyTorch's definition, position by position.
+/// The elements of one window inside the input, and the divisor of an average, by PyTorch's definition.
 fn window(desc: &PoolDesc, input: &Tensor, at: (usize, usize, usize, usize)) -> (Vec<f64>, f64) {
     let (n, c, oy, ox) = at;
     let (size, pad, shape) = (desc.window(), desc.pad(), desc.input());
@@ -38,7 +38,7 @@ fn check(desc: &PoolDesc, input: &Tensor, output: &Tensor) {
         } else {
             let sum: f64 = real.iter().sum();
             let magnitude: f64 = real.iter().map(|x| x.abs()).sum();
-            // One rounding per addition, four of the scale.
+            // One rounding per addition, and four for the scale.
             let bound = (real.len() as f64 + 4.0) * UNIT * magnitude / divisor;
             let want = sum / divisor;
             assert!((got - want).abs() <= bound, "{desc} at {at:?}: {want}, got {got}, bound {bound:e}");
@@ -69,7 +69,8 @@ fn input_of(desc: &PoolDesc, gap: usize, seed: u64) -> Tensor {
 }
 
 prop_compose! {
-    /// Sizes around every edge: vectors of 4, 8 and 16, blocks of 16, the wide kernel's 64.
+    /// Sizes around all edges: vectors of 4, 8 and 16 lanes, blocks of 16 channels, and the wide kernel's 64
+    /// channels.
     fn problems()(
         n in 1usize..3,
         c in prop::sample::select(vec![1usize, 2, 4, 15, 16, 17, 33, 63, 64, 65, 80]),
@@ -123,7 +124,7 @@ const KINDS: [PoolKind; 3] = [
     PoolKind::Average { count_include_pad: false },
 ];
 
-/// Large enough to be cut among threads (from 100 000 element operations per thread).
+/// Large enough to be split among threads: more than 100,000 element operations per thread.
 #[test]
 fn bits_do_not_depend_on_threads() {
     let windows = [(3, 1, 1), (3, 2, 1), (2, 2, 0), (5, 3, 2)];
@@ -160,7 +161,7 @@ fn global_pools_agree() {
     }
 }
 
-/// The mean of a million equal-signed elements: summed one after another its error would be about 1e-3.
+/// The mean of a million elements of equal sign. Summed one after another, its error would be about 1e-3.
 #[test]
 fn global_average_of_large_maps_is_accurate() {
     let mut noise = Noise::new(7);
@@ -175,7 +176,7 @@ fn global_average_of_large_maps_is_accurate() {
                 let sum: f64 = (0..1 << 20).map(|p| f64::from(input.get(0, c, p >> 10, p & 1023))).sum();
                 let want = sum / f64::from(1 << 20);
                 let error = (f64::from(output.get(0, c, 0, 0)) - want).abs() / want;
-                // Blocks of about 1000 and about 1000 of them, an error of a random walk: 45 roundings.
+                // About 1000 blocks of about 1000 elements: the error of a random walk is 45 roundings.
                 assert!(error < 45.0 * UNIT, "{isa} {layout}: {error:e}");
             }
         }
@@ -213,7 +214,7 @@ fn wide_rows_agree() {
     }
 }
 
-/// Wherever in a window the NaN is, and whatever follows it.
+/// For every position of the NaN in a window, and for all values after it.
 #[test]
 fn max_propagates_nan_and_infinities() {
     for layout in Layout::ALL {

@@ -1,4 +1,4 @@
-//! Pooling by hand: the cases in which libraries differ, with PyTorch's numbers; and every error.
+//! Pooling examples worked by hand, for cases in which libraries differ, with PyTorch's results. Also every error.
 
 use crate::{Tensor, UNWRITTEN};
 use kernels::{
@@ -9,7 +9,7 @@ use kernels::{
 const INCLUDE: PoolKind = PoolKind::Average { count_include_pad: true };
 const EXCLUDE: PoolKind = PoolKind::Average { count_include_pad: false };
 
-/// Pools the rows `1, 2, 3, ...` with windows `1 x window`, and checks the result in every layout.
+/// Pools the row `1, 2, 3, ...` with windows `1 x window`, and checks the result in every layout.
 fn assert_row(
     len: usize,
     window: usize,
@@ -46,7 +46,8 @@ fn ceil_mode_keeps_a_cut_window_and_divides_by_what_is_left_of_it() {
     assert_row(5, 2, INCLUDE, columns(2, 0, true), &[1.5, 3.5, 5.0]);
 }
 
-/// Windows -1..2, 1..4, 3..6 of 1, 2, 3, 4 padded to -1..5: the last one is cut to two elements, one of them padding.
+/// The windows are -1..2, 1..4 and 3..6 of 1, 2, 3, 4, padded to -1..5. The last window is clipped to two
+/// elements, one of which is padding.
 #[test]
 fn count_include_pad_counts_padding_but_not_what_ceil_mode_adds() {
     assert_row(4, 3, INCLUDE, columns(2, 1, true), &[1.0, 3.0, 2.0]);
@@ -132,7 +133,7 @@ fn padding_as_large_as_the_window_is_an_error() {
     assert!(builder().pad(Pad2::all(4)).dilation(Size2::square(2)).build().is_ok());
 }
 
-/// Taps at -1 and 1 of an input with one element.
+/// The taps are at -1 and 1 of an input with one element.
 #[test]
 fn a_dilation_that_steps_over_the_input_is_an_error() {
     let one = PoolDesc::builder(Shape4::new(1, 1, 1, 1), Size2::new(2, 1), PoolKind::Max);
@@ -161,7 +162,7 @@ fn absurd_sizes_are_errors() {
     overflows(of(Shape4::new(1, 1, 5, 5), Size2::square(MAX)));
     overflows(builder().pad(Pad2::all(MAX)));
     overflows(builder().dilation(Size2::square(MAX)));
-    // A stride beyond everything is one window, in both modes.
+    // A stride larger than the input leaves one window, in both modes.
     for ceil in [false, true] {
         let desc = builder().stride(Size2::square(MAX)).ceil_mode(ceil).build().unwrap();
         assert_eq!(desc.output().size(), Size2::square(1));

@@ -22,8 +22,8 @@ fn run_all(input: &Tensor) -> Vec<Tensor> {
     results
 }
 
-/// `exp` is within 4 roundings (tests/ops/activation.rs) of an argument that was itself rounded, by `|x - max|` units;
-/// the sum adds at most one per term of a lane, the scale two.
+/// `exp` is within 4 roundings (tests/ops/activation.rs), and its argument is rounded by `|x - max|` units.
+/// The sum adds at most one rounding per term of a lane, the scale two.
 fn check(input: &Tensor, output: &Tensor) {
     let Shape4 { n, c, h, w } = input.shape;
     for (n, _, y, x) in indices(Shape4::new(n, 1, h, w)) {
@@ -64,7 +64,7 @@ proptest! {
     }
 }
 
-/// Large enough to be cut among threads.
+/// Large enough to be split among threads.
 #[test]
 fn bits_do_not_depend_on_threads() {
     for layout in Layout::ALL {
@@ -91,7 +91,7 @@ fn extremes_are_stable() {
     }
 }
 
-/// One pixel is NaN, its neighbours are not touched by that.
+/// One pixel is NaN; its neighbours must be unaffected.
 #[test]
 fn nan_stays_in_its_pixel() {
     for layout in Layout::ALL {

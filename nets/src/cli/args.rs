@@ -1,27 +1,27 @@
-//! Arguments that several commands share, and how sizes are written.
+//! Arguments that several commands share, and their parsers.
 
 use clap::{Args, ValueEnum};
 use kernels::{Isa, Layout, Numerics, Shape4, Size2, Threads};
 use nets::{NetOptions, Shape};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-/// How results are written that are no table.
+/// The format of results that are not tables.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Plain {
-    /// For people
+    /// Text for a terminal
     #[default]
     Text,
-    /// One JSON object
+    /// A JSON object
     Json,
 }
 
-/// How tables are written.
+/// The format of tables.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// For people
+    /// Text for a terminal
     #[default]
     Text,
-    /// One JSON object
+    /// A JSON object
     Json,
     /// Comma-separated values
     Csv,
@@ -29,7 +29,7 @@ pub(crate) enum Format {
     Markdown,
 }
 
-/// `3x224x224`, or `784` for a vector.
+/// Parses `3x224x224`, or `784` for a vector.
 pub(crate) fn image(text: &str) -> Result<Shape, String> {
     match numbers(text, 'x')[..] {
         [Some(len)] if len > 0 => Ok(Shape::vector(len)),
@@ -38,10 +38,10 @@ pub(crate) fn image(text: &str) -> Result<Shape, String> {
     }
 }
 
-/// On what the kernels run.
+/// The threads and the instruction set of the kernels.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Hardware {
-    /// Threads [default: one per physical core]
+    /// Number of threads [default: one per physical core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
     /// Instruction set: portable, neon, avx2fma or avx512f [default: the best of this machine]
@@ -59,13 +59,13 @@ impl Hardware {
         self.isa.map_or(options, |isa| options.isa(isa))
     }
 
-    /// The threads themselves, for [`Pool::threads`].
+    /// Creates the threads; see [`Pool::threads`].
     pub(crate) fn pool(&self) -> anyhow::Result<Pool> {
         Pool::new(self.threads())
     }
 }
 
-/// The calling thread, or a pool.
+/// The calling thread, or a thread pool.
 pub(crate) struct Pool(Option<ThreadPool>);
 
 impl Pool {
@@ -78,7 +78,7 @@ impl Pool {
         self.0.as_ref()
     }
 
-    /// Does `work` on one of the threads.
+    /// Runs `work` on one of the threads.
     pub(crate) fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         match &self.0 {
             Some(pool) => pool.install(work),
@@ -91,7 +91,7 @@ impl Pool {
     }
 }
 
-/// `1x64x56x56`.
+/// Parses `1x64x56x56`.
 pub(crate) fn shape4(text: &str) -> Result<Shape4, String> {
     match numbers(text, 'x')[..] {
         [Some(n), Some(c), Some(h), Some(w)] => Ok(Shape4::new(n, c, h, w)),
@@ -99,7 +99,7 @@ pub(crate) fn shape4(text: &str) -> Result<Shape4, String> {
     }
 }
 
-/// `3x1`, or `3` for both axes.
+/// Parses `3x1`, or `3` for both axes.
 pub(crate) fn size2(text: &str) -> Result<Size2, String> {
     match numbers(text, 'x')[..] {
         [Some(side)] => Ok(Size2::square(side)),
@@ -108,13 +108,13 @@ pub(crate) fn size2(text: &str) -> Result<Size2, String> {
     }
 }
 
-/// `nchw`, `nhwc` or `nchw16c`.
+/// Parses `nchw`, `nhwc` or `nchw16c`.
 pub(crate) fn layout(text: &str) -> Result<Layout, String> {
     let found = Layout::ALL.into_iter().find(|layout| layout.name() == text);
     found.ok_or_else(|| format!("expected nchw, nhwc or nchw16c, got {text}"))
 }
 
-/// `strict`, `default` or `fast`.
+/// Parses `strict`, `default` or `fast`.
 pub(crate) fn numerics(text: &str) -> Result<Numerics, String> {
     match text {
         "strict" => Ok(Numerics::Strict),
@@ -124,7 +124,7 @@ pub(crate) fn numerics(text: &str) -> Result<Numerics, String> {
     }
 }
 
-/// `0.485,0.456,0.406`: one number for each colour.
+/// Parses `0.485,0.456,0.406`: one number per colour channel.
 pub(crate) fn colours(text: &str) -> Result<[f32; 3], String> {
     let wrong = || format!("expected three numbers R,G,B, as in 0.485,0.456,0.406, got {text}");
     let numbers: Vec<f32> = text.split(',').map(str::parse).collect::<Result<_, _>>().map_err(|_| wrong())?;
@@ -132,7 +132,7 @@ pub(crate) fn colours(text: &str) -> Result<[f32; 3], String> {
     <[f32; 3]>::try_from(numbers).ok().filter(|_| finite).ok_or_else(wrong)
 }
 
-/// Numbers between separators; `None` where there is no number, or one too large.
+/// Parses numbers between separators. `None` stands for an invalid or too large number.
 pub(super) fn numbers(text: &str, separator: char) -> Vec<Option<usize>> {
     text.split(separator).map(|number| number.parse().ok()).collect()
 }

@@ -1,4 +1,4 @@
-//! `nets conv`: how one convolution would be computed. Nothing is run, and nothing absurd is allocated.
+//! `nets conv`: explains how one convolution would be computed. It runs nothing and limits allocations.
 
 use super::args;
 use super::text::thousands;
@@ -12,34 +12,34 @@ use std::fmt::Write as _;
     after_help = "Example:\n  nets conv --input 1x32x112x112 --out 64 --kernel 3 --stride 2 --pad same --groups 32"
 )]
 pub(crate) struct Conv {
-    /// Extents of the input
+    /// Shape of the input
     #[arg(long, value_name = "NxCxHxW", value_parser = args::shape4)]
     input: Shape4,
-    /// Channels of the output
+    /// Number of output channels
     #[arg(long, value_name = "O")]
     out: usize,
-    /// Extents of the kernel
+    /// Height and width of the kernel
     #[arg(long, value_name = "KHxKW", value_parser = args::size2)]
     kernel: Size2,
-    /// Input elements from one output to the next
+    /// Input elements between neighbouring outputs
     #[arg(long, value_name = "HxW", default_value = "1", value_parser = args::size2)]
     stride: Size2,
-    /// Zeros around the input: P, PHxPW, or top,left,bottom,right, or same
+    /// Zero padding: P, PHxPW, top,left,bottom,right, or same
     #[arg(long, default_value = "0", value_parser = pad)]
     pad: Pad,
-    /// Input elements from one tap to the next
+    /// Input elements between neighbouring kernel taps
     #[arg(long, value_name = "HxW", default_value = "1", value_parser = args::size2)]
     dilation: Size2,
-    /// Groups of channels
+    /// Number of channel groups
     #[arg(long, value_name = "G", default_value_t = 1)]
     groups: usize,
-    /// Memory order: nchw, nhwc or nchw16c
+    /// Memory layout: nchw, nhwc or nchw16c
     #[arg(long, default_value = "nchw", value_parser = args::layout)]
     layout: Layout,
     /// Instruction set: portable, neon, avx2fma or avx512f [default: the best of this machine]
     #[arg(long, value_parser = Isa::from_name)]
     isa: Option<Isa>,
-    /// Use this algorithm or say why it cannot be used
+    /// Use this algorithm, or report why it cannot be used
     #[arg(long, value_name = "ALGORITHM", value_parser = algorithm)]
     force: Option<Algorithm>,
 }
@@ -80,7 +80,7 @@ impl Conv {
         if let Some(algorithm) = self.force {
             options = options.force(algorithm);
         }
-        // Which kernel runs does not depend on the numbers.
+        // The choice does not depend on the values of the weights.
         let plan = ConvPlan::new(&desc, Weights::filter(&vec![0.0; desc.filter_len()]), &options)?;
         let cost = desc.cost();
         let mut out = plan.explain().to_string();
@@ -107,10 +107,10 @@ impl Conv {
     }
 }
 
-/// Input, output and packed filter must fit the limit, though only the filter is allocated.
+/// Checks input, output and packed filter against the limit, although only the filter is allocated.
 fn check_memory(desc: &ConvDesc) -> Result<(), NetError> {
     let tensor = |shape: Shape4| shape.len(desc.layout()).map(|len| len as u64);
-    // A packed filter pads the channels of each group to at most 128, and the taps to 16.
+    // Upper bounds: packing pads output channels by at most 128 per group, and taps to a multiple of 16.
     let taps = desc.filter_len() / desc.output().c;
     let channels = desc.output().c as u64 + 128 * desc.groups() as u64;
     let filter = channels.saturating_mul(taps as u64 + 15);

@@ -1,6 +1,6 @@
-//! What this machine's processor calls itself.
+//! The name of this machine's processor.
 
-/// The brand, or the architecture where it is not easily found.
+/// The brand name, or the architecture if the brand is not readily available.
 pub(super) fn name() -> String {
     brand().unwrap_or_else(|| format!("{} processor", std::env::consts::ARCH))
 }

@@ -1,4 +1,4 @@
-//! `nets demo`: LeNet-5 on the held-out digits.
+//! `nets demo`: LeNet-5 reads the held-out digits.
 
 use super::args::{Hardware, Plain};
 use super::{cpu, text};
@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 const CLASSES: usize = 10;
-/// Timing goes on until there are so many passes and so much time, but not beyond a patience.
+/// Timing ends after `FEWEST_PASSES` passes and `SHORTEST` time, and at the latest after `LONGEST`.
 const FEWEST_PASSES: usize = 9;
 const SHORTEST: Duration = Duration::from_millis(400);
 const LONGEST: Duration = Duration::from_secs(3);
@@ -21,13 +21,13 @@ const LONGEST: Duration = Duration::from_secs(3);
 pub(crate) struct Demo {
     #[command(flatten)]
     hardware: Hardware,
-    /// Images of one forward pass
+    /// Images per forward pass
     #[arg(long, value_name = "N", default_value_t = Demo::BATCH, value_parser = clap::value_parser!(u16).range(1..=1000))]
     batch: u16,
-    /// How the results are written
+    /// Format of the results
     #[arg(long, value_enum, default_value_t)]
     format: Plain,
-    /// Also write the logits to this safetensors file: one F32 tensor `logits` [1000, 10]
+    /// Also write the logits to this safetensors file, as one F32 tensor `logits` [1000, 10]
     #[arg(long, value_name = "FILE")]
     logits: Option<PathBuf>,
 }
@@ -38,7 +38,7 @@ impl Default for Demo {
     }
 }
 
-/// What `--format json` prints.
+/// The output of `--format json`.
 #[derive(Serialize)]
 struct DemoReport {
     isa: &'static str,
@@ -70,7 +70,7 @@ impl From<StepReport> for DemoLayer {
     }
 }
 
-/// What the network makes of the digits, and how fast.
+/// The logits of all digits, and the speed.
 struct Reading {
     logits: Vec<f32>,
     right: usize,
@@ -102,7 +102,7 @@ impl Demo {
         let (pool, batch) = (self.hardware.pool()?, usize::from(self.batch));
         let mut inputs = digits.inputs();
         let image = inputs.len() / digits.len();
-        // The last batch is filled up with empty images.
+        // Fill up the last batch with empty images.
         inputs.resize(digits.len().next_multiple_of(batch) * image, 0.0);
         let batches = || inputs.chunks_exact(batch * image);
 
@@ -148,7 +148,7 @@ impl Demo {
         let _ = writeln!(out, "Network    LeNet-5 (LeCun et al. 1998), trained on other handwritten digits");
         let _ = writeln!(
             out,
-            "Accuracy   {:.1} %: {} of {} held-out digits read right",
+            "Accuracy   {:.1} %: {} of {} held-out digits read correctly",
             report.accuracy * 100.0,
             thousands(reading.right as u64),
             thousands(report.digits as u64),
@@ -202,7 +202,7 @@ fn right(logits: &[f32], labels: &[u8]) -> usize {
     answers.zip(labels).filter(|&(answer, &label)| answer == usize::from(label)).count()
 }
 
-/// The class with the largest number.
+/// The index of the largest number.
 pub(super) fn most_likely(numbers: &[f32]) -> usize {
     let classes = numbers.iter().enumerate();
     classes.max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(class, _)| class)

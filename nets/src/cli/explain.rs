@@ -1,5 +1,5 @@
-//! `nets explain`: how each convolution of a network would be computed, and why not otherwise. Nothing is run, unless
-//! algorithms are to be timed.
+//! `nets explain`: explains how each convolution of a network would be computed, and why. It runs nothing,
+//! except for timing algorithms on request.
 
 use super::args::{self, numerics};
 use super::planning::Planning;
@@ -18,24 +18,24 @@ use std::fmt::Write as _;
 pub(crate) struct Explain {
     /// A network of the zoo or an .onnx file
     network: String,
-    /// Extents of one input image [default: those that the network is published for]
+    /// Shape of one input image [default: the input of the published network]
     #[arg(long, value_name = "CxHxW", value_parser = args::image)]
     input: Option<Shape>,
-    /// Images of one forward pass
+    /// Images per forward pass
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     batch: u16,
-    /// Threads [default: one per physical core]
+    /// Number of threads [default: one per physical core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
     /// Instruction set: portable, neon, avx2fma or avx512f [default: the best of this machine]
     #[arg(long, value_parser = Isa::from_name)]
     isa: Option<Isa>,
-    /// How much rounding error algorithms may add: strict, default or fast
+    /// Maximum rounding error that algorithms may add: strict, default or fast
     #[arg(long, default_value = "default", value_parser = numerics)]
     numerics: Numerics,
     #[command(flatten)]
     planning: Planning,
-    /// One JSON array of objects instead of text
+    /// Print a JSON array of objects instead of text
     #[arg(long)]
     json: bool,
 }
@@ -61,19 +61,19 @@ struct Rejected {
     reason: String,
 }
 
-/// An algorithm that can do the problem, the fastest first as far as is known.
+/// An algorithm that can do the problem. The list is sorted by time, measured or predicted.
 #[derive(Serialize)]
 struct CandidateLine {
     algorithm: &'static str,
     predicted_ms: f64,
-    /// Milliseconds of each term of the prediction.
+    /// Milliseconds per term of the prediction.
     terms: BTreeMap<&'static str, f64>,
     bound: &'static str,
     workspace_bytes: usize,
     packed_bytes: usize,
-    /// `null` if it was not timed.
+    /// `null` if the algorithm was not timed.
     measured_ms: Option<f64>,
-    /// `null` of the chosen one.
+    /// `null` for the chosen algorithm.
     rejected: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! `nets export`: a network as an ONNX file.
+//! `nets export`: writes a network as an ONNX file.
 
 use super::args;
 use super::source::{Loaded, Network, Wanted};
@@ -16,16 +16,16 @@ const EXAMPLES: &str = "Examples:
 pub(crate) struct Export {
     /// A network of the zoo or an .onnx file
     network: String,
-    /// Where it is written
+    /// The file to write
     #[arg(value_name = "FILE.onnx")]
     file: PathBuf,
-    /// Extents of one input image [default: those that the network is published for]
+    /// Shape of one input image [default: the input of the published network]
     #[arg(long, value_name = "CxHxW", value_parser = args::image)]
     input: Option<Shape>,
-    /// Images of one forward pass
+    /// Images per forward pass
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u16).range(1..))]
     batch: u16,
-    /// Weights under the names of the network's layers [default: trained ones for lenet5, else seeded ones]
+    /// Weights, with tensors named after the network's layers [default: trained weights for lenet5, else random ones]
     #[arg(long, value_name = "FILE.safetensors")]
     weights: Option<PathBuf>,
     /// Seed of random weights

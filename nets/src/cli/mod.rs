@@ -1,4 +1,4 @@
-//! The command line: one module per command. Commands return their whole output as text.
+//! The command line, one module per command. Every command returns its whole output as text.
 
 mod args;
 mod bench;
@@ -36,19 +36,19 @@ const EXAMPLES: &str = "Without a command, `nets` runs `nets demo`.\n\n\
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// LeNet-5 reads 1,000 handwritten digits that it has never seen: accuracy, speed, layers
+    /// Read 1,000 unseen handwritten digits with LeNet-5: accuracy, speed and layers
     Demo(demo::Demo),
-    /// Run a network, or an ONNX file, on a picture or a tensor
+    /// Run a network or an ONNX file on pictures or a tensor
     Run(run::RunArgs),
-    /// Count parameters, MACs, FLOPs and memory, layer by layer, of a network or an ONNX file
+    /// Count the parameters, MACs, FLOPs and memory of a network or an ONNX file, layer by layer
     Count(Box<count::Count>),
-    /// Time a network, or an ONNX file, whole and layer by layer
+    /// Time a network or an ONNX file, as a whole and layer by layer
     Bench(Box<bench::Bench>),
     /// Write a network and its weights as an ONNX file
     Export(export::Export),
     /// Explain how each convolution of a network is computed, without running it
     Explain(explain::Explain),
-    /// Explain how one convolution would be computed, and what it costs, without running it
+    /// Explain how one convolution would be computed and what it costs, without running it
     Conv(conv::Conv),
 }
 

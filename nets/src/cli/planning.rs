@@ -1,4 +1,4 @@
-//! Who chooses the algorithms: the model, or times, which a file remembers.
+//! How algorithms are chosen: by the model, or by times that a file can store.
 
 use super::args::Pool;
 use clap::Args;
@@ -8,21 +8,22 @@ use std::path::{Path, PathBuf};
 
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Planning {
-    /// Time the algorithms that the model expects to be fastest on the layers themselves, and choose by that
+    /// Choose algorithms by timing the ones that the model expects to be fastest on the real layers
     #[arg(long)]
     measured: bool,
-    /// Times of runs before, and where new ones go; made if it is not there. Whatever is wrong with it is only warned of
+    /// File with times of earlier runs; new times are added. It is created if missing. Problems with it are
+    /// only warnings
     #[arg(long, value_name = "FILE", requires = "measured")]
     wisdom: Option<PathBuf>,
 }
 
 impl Planning {
-    /// Threads for [`compile`](Self::compile), if it needs any.
+    /// The threads for [`compile`](Self::compile), if it needs any.
     pub(crate) fn pool(&self, threads: usize) -> anyhow::Result<Pool> {
         Pool::new(if self.measured { threads } else { 1 })
     }
 
-    /// The network, planned in `pool`.
+    /// Compiles the network in `pool`.
     pub(crate) fn compile(
         &self,
         graph: &Graph,
@@ -44,7 +45,7 @@ impl Planning {
     }
 }
 
-/// What the file holds that can be trusted; nothing if there is no file yet.
+/// Loads the valid entries of the file, or none if there is no file yet.
 fn load(path: &Path) -> Wisdom {
     if path.try_exists().is_ok_and(|exists| !exists) {
         return Wisdom::new();
@@ -54,7 +55,7 @@ fn load(path: &Path) -> Wisdom {
     loaded.wisdom
 }
 
-/// The network is there, and runs, whether its times are remembered or not.
+/// A failure to save is only a warning, because the network itself is ready to run.
 fn save(wisdom: &Wisdom, path: &Path) {
     if let Err(error) = wisdom.save(path) {
         eprintln!("warning: cannot write {}: {error}", path.display());

@@ -1,4 +1,4 @@
-//! A table in several formats.
+//! Tables in several formats.
 
 use crate::cli::text;
 use std::io::IsTerminal;
@@ -10,7 +10,7 @@ pub(super) enum Align {
     Right,
 }
 
-/// A table of text, with an optional last row of totals.
+/// A table of text cells. The last row can be a row of totals.
 pub(super) struct Rows {
     columns: Vec<Column>,
     rows: Vec<Vec<String>>,
@@ -20,7 +20,7 @@ pub(super) struct Rows {
 struct Column {
     name: String,
     align: Align,
-    /// Columns of higher numbers are left out first where the terminal is narrow; 0 always stays.
+    /// On a narrow terminal, columns with higher ranks are dropped first; rank 0 always stays.
     rank: u8,
 }
 
@@ -39,7 +39,7 @@ impl Rows {
         self.has_total = true;
     }
 
-    /// For a terminal: as many columns as fit, bold header and total on a terminal only.
+    /// Formats for a terminal: as many columns as fit. Header and totals are bold only on a terminal.
     pub(super) fn text(&self) -> String {
         let terminal = std::io::stdout().is_terminal();
         let width = terminal_size().filter(|_| terminal).map(|(Width(width), _)| usize::from(width));
@@ -65,7 +65,7 @@ impl Rows {
                 return table;
             }
             if rank == 0 {
-                // Cut rather than wrapped: a table of wrapped lines is no table.
+                // Truncate instead of wrapping, because wrapped lines would break the table.
                 return table
                     .lines()
                     .map(|line| line.chars().take(width).collect::<String>() + "\n")
@@ -87,7 +87,7 @@ impl Rows {
         text::lines(&table)
     }
 
-    /// Without the total: a reader can add.
+    /// Formats as CSV without the totals.
     pub(super) fn csv(&self) -> anyhow::Result<String> {
         let mut writer = csv::Writer::from_writer(Vec::new());
         writer.write_record(self.columns.iter().map(|column| &column.name))?;

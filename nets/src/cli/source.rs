@@ -1,4 +1,4 @@
-//! Where a command's network and its weights come from.
+//! The source of a command's network and weights.
 
 use anyhow::ensure;
 use nets::import::onnx::{self, Extents, ImportOptions, Imported};
@@ -6,22 +6,22 @@ use nets::zoo::{self, Entry};
 use nets::{Graph, Init, NetError, SeededWeights, Shape, WeightSet, WeightSource, digits};
 use std::path::{Path, PathBuf};
 
-/// What a name on the command line stands for.
+/// The meaning of a network name on the command line.
 pub(super) enum Network {
     /// A network of the zoo.
     Zoo(&'static Entry),
-    /// A file.
+    /// An ONNX file.
     Onnx(PathBuf),
 }
 
-/// What else was asked for on the command line.
+/// Further requests from the command line.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Wanted<'a> {
-    /// Extents of one image, if not those that the network is published for.
+    /// Shape of one input image, if it differs from the published one.
     pub(super) input: Option<Shape>,
-    /// Images of a forward pass, where an ONNX file does not say.
+    /// Batch size, for ONNX files that do not state one.
     pub(super) batch: usize,
-    /// How many axes the data for an ONNX file has, the batch included, if there is data.
+    /// Number of axes of the data for an ONNX file, including the batch, if there is data.
     pub(super) axes: Option<usize>,
     pub(super) weights: Option<&'a Path>,
     pub(super) seed: Option<u64>,
@@ -37,25 +37,25 @@ impl Default for Wanted<'_> {
 pub(super) struct Loaded {
     pub(super) graph: Graph,
     pub(super) weights: Box<dyn WeightSource>,
-    /// The extents of input and output by an ONNX file.
+    /// The extents of input and output in the ONNX file.
     pub(super) extents: Option<Extents>,
 }
 
 impl Network {
-    /// A file if it is called one, else a name.
+    /// Interprets a name as a file if it looks like one, otherwise as a network of the zoo.
     pub(super) fn named(name: &str) -> Result<Self, NetError> {
         let path = Path::new(name);
         let is_file = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx"));
         match zoo::find(name).map(Self::Zoo) {
-            // A directory may be called as a network is.
+            // A directory can have the same name as a network.
             Err(_) if path.exists() => Ok(Self::Onnx(path.to_owned())),
             _ if is_file || path.is_file() => Ok(Self::Onnx(path.to_owned())),
             network => network,
         }
     }
 
-    /// The network with its weights: those given, those of the file, trained ones for LeNet-5, else seeded ones. The
-    /// numbers of an ONNX file are read when a layer needs them, and seeded ones made then.
+    /// Loads the network with its weights: the given ones, those in the file, trained ones for LeNet-5, or else
+    /// random ones. Weights of ONNX files are read, and random ones generated, only when a layer needs them.
     pub(super) fn load(&self, wanted: Wanted<'_>) -> anyhow::Result<Loaded> {
         match self {
             Self::Zoo(entry) => {
@@ -70,7 +70,7 @@ impl Network {
             Self::Onnx(file) => {
                 ensure!(
                     wanted.weights.is_none() && wanted.seed.is_none(),
-                    "{}: expected no --weights and no --seed: its weights are in it",
+                    "{}: expected neither --weights nor --seed, because the file contains the weights",
                     file.display()
                 );
                 let mut options = ImportOptions::default().batch(wanted.batch);
@@ -83,12 +83,12 @@ impl Network {
     }
 }
 
-/// Whether it is the network that the trained weights are of.
+/// Whether this is the network that the trained weights belong to.
 pub(super) fn is_lenet5(entry: &Entry) -> Result<bool, NetError> {
     Ok(entry.graph()? == zoo::lenet5()?)
 }
 
-/// The trained weights, which are of one input alone: another one makes another network.
+/// The trained weights. They fit only one input shape; another one makes another network.
 fn trained(graph: &Graph, input: Shape) -> anyhow::Result<WeightSet> {
     ensure!(
         graph.input() == input,

@@ -1,8 +1,8 @@
-//! How numbers and tables are written for people.
+//! Formatting of numbers and tables for people.
 
 use comfy_table::{CellAlignment, Table, presets};
 
-/// `61,706`.
+/// Formats `61,706`.
 pub(super) fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
@@ -15,7 +15,7 @@ pub(super) fn thousands(number: u64) -> String {
     text
 }
 
-/// A table without frame; `right` are the columns of numbers.
+/// A table without a frame. `right` lists the right-aligned columns.
 pub(super) fn table(header: &[&str], right: &[usize]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(header.iter().copied());
@@ -27,12 +27,12 @@ pub(super) fn table(header: &[&str], right: &[usize]) -> Table {
     table
 }
 
-/// The lines of a table, without blanks at their ends.
+/// The lines of a table without trailing spaces.
 pub(super) fn lines(table: &Table) -> String {
     table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
-/// `1.5 MiB`.
+/// Formats `1.5 MiB`.
 pub(super) fn bytes(number: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     if number < 1024 {

@@ -1,4 +1,4 @@
-//! [`Convention`]: which operations a tool or a paper counts.
+//! [`Convention`]: the operations that a tool or a paper counts.
 
 use super::{NetCount, ops};
 use crate::error::NetError;
@@ -7,43 +7,45 @@ use crate::layer::{Layer, Norm, NormKind, Pool};
 use crate::shape::Shape;
 use kernels::{Activation, PoolKind};
 
-/// A way to count. The tools are those of the versions named; each is reproduced to the last digit, also where it
-/// counts what one would not expect (`docs/counting.md` compares them).
+/// A convention for counting operations. Each tool is reproduced exactly, in the version named, including
+/// where its counts are surprising. `docs/counting.md` compares them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Convention {
-    /// Multiply-accumulates of convolutions, fully connected layers and matrix products, products with padding
-    /// included, nothing else: what papers of the years of these networks call FLOPs, "multiply-adds" or MACs.
+    /// Multiply-accumulates of convolutions, fully connected layers and matrix products, including products with
+    /// padding, and nothing else. Papers of the time of these networks call them FLOPs, "multiply-adds" or MACs.
     #[default]
     Mac,
-    /// Twice that: every multiplication and every addition. A bias makes this exact; without one it is too many by
-    /// one addition per output.
+    /// Twice the multiply-accumulates: one multiplication and one addition each. With a bias this is exact;
+    /// without one it counts one addition per output too many.
     Flop,
-    /// [`Flop`](Self::Flop) and the operations of every other layer. Per output element: an activation 1, pooling one
-    /// per element of its window, batch normalisation 2 (folded into scale and shift), other normalisations 4 or,
-    /// with scale and shift, 5, local response normalisation its size and 4, residual addition one per addition,
-    /// multiplication 1, maxout its pieces less 1, softmax 5, subsampling its window and 1, distances to codes 3 per
-    /// input. Concatenation, padding, flattening and dropout are nothing.
+    /// [`Flop`](Self::Flop) and the operations of all other layers. Per output element, an activation counts 1,
+    /// pooling one per window element, batch normalisation 2 (folded into scale and shift), other normalisations 4,
+    /// or 5 with scale and shift, local response normalisation its size plus 4, residual addition 1 per addition,
+    /// multiplication 1, maxout one less than its pieces, softmax 5, subsampling its window plus 1, and distances to
+    /// codes 3 per input. Concatenation, padding, flattening and dropout count nothing.
     Ops,
-    /// fvcore 0.1.5: multiply-accumulates; 2 per input of batch normalisation (1 without scale and shift), 5 or 4 of
-    /// other normalisations; 1 per input of global and adaptive average pooling.
+    /// fvcore 0.1.5. It counts multiply-accumulates. Batch normalisation adds 2 per input (1 without scale
+    /// and shift), other normalisations add 5 or 4, and global and adaptive average pooling add 1.
     Fvcore,
-    /// ptflops 0.7.5 with its default backend, of a model made of modules: multiply-accumulates and biases; 2 per
-    /// input of normalisations (1 without scale and shift); ReLU, ELU and PReLU count 2 per element and pooling 2 per
-    /// input, because the module and the function in it are both counted; other activations at most 1.
+    /// ptflops 0.7.5 with its default backend, for a model made of modules. It counts multiply-accumulates
+    /// and biases. Normalisations add 2 per input (1 without scale and shift). ReLU, ELU and PReLU add 2 per
+    /// element and pooling adds 2 per input, because ptflops counts both the module and the function in it.
+    /// Other activations add at most 1.
     Ptflops,
-    /// ptflops 0.7.5 with backend `aten`: multiply-accumulates and biases.
+    /// ptflops 0.7.5 with backend `aten`. It counts multiply-accumulates and biases.
     PtflopsAten,
-    /// thop 0.1.1: multiply-accumulates; 4 per input of normalisations (2 without scale and shift); average pooling 1
-    /// per output, global and adaptive ones the window and 1; PReLU 1; softmax 3 less 1 per pixel.
+    /// thop 0.1.1. It counts multiply-accumulates. Normalisations add 4 per input (2 without scale and
+    /// shift), average pooling adds 1 per output, global and adaptive pooling add the window plus 1, PReLU
+    /// adds 1, and softmax adds 3 per element minus 1 per pixel.
     Thop,
-    /// The figures of torchvision's model pages, from PyTorch's own counter: the same as [`Mac`](Self::Mac), in units
-    /// of 10^9 under the name GFLOPS.
+    /// The figures on torchvision's model pages, which come from PyTorch's own counter. They equal
+    /// [`Mac`](Self::Mac), in units of 10^9, but are called GFLOPS.
     Torchvision,
 }
 
 impl Convention {
-    /// All of them.
+    /// Every convention.
     pub const ALL: [Self; 8] = [
         Self::Mac,
         Self::Flop,
@@ -69,10 +71,10 @@ impl Convention {
         }
     }
 
-    /// What it counts, layer by layer, for the batch of `count`, which is the count of `graph`.
+    /// The cost of every layer. `count` must be the count of `graph`; the costs are for its batch.
     ///
     /// # Errors
-    /// [`NetError::CountOverflow`] if a number does not fit 64 bits.
+    /// [`NetError::CountOverflow`] if a count overflows 64 bits.
     pub fn costs(self, graph: &Graph, count: &NetCount) -> Result<Vec<u64>, NetError> {
         let layers = graph.nodes().iter().zip(&count.layers);
         let costs = layers.map(|(node, layer)| {
@@ -88,7 +90,7 @@ impl Convention {
         costs.collect()
     }
 
-    /// What a tool counts for one image beyond multiply-accumulates.
+    /// What a tool counts per image in addition to multiply-accumulates.
     fn extra(self, graph: &Graph, node: &Node) -> Option<u64> {
         let inputs = graph.input_shapes(node);
         let Some(&input) = inputs.first() else { return Some(0) };
@@ -112,7 +114,7 @@ fn fvcore(layer: &Layer, read: u64) -> Option<u64> {
     })
 }
 
-/// One addition per output.
+/// The additions of a bias: one per output element.
 fn bias(layer: &Layer, written: u64) -> Option<u64> {
     let bias = match layer {
         Layer::Conv(conv) => conv.bias,

@@ -1,13 +1,13 @@
-//! Which activations are needed when: the memory of a forward pass at every layer.
+//! The lifetimes of activations, and the memory that a forward pass needs at every layer.
 
 use super::{F32, overflow};
 use crate::error::NetError;
 use crate::graph::Graph;
 use crate::shape::Shape;
 
-/// For each node the bytes of all activations that are needed while it runs: what it and later nodes still read, and
-/// what it writes. A layer that only passes its input on shares its memory; nothing is computed in place. What nobody
-/// reads is an output and is kept to the end.
+/// For each node, the bytes of all activations that are live while it runs: its inputs, its output, and
+/// whatever later nodes read. A layer that only passes on its input shares its memory. Nothing is computed in
+/// place. The output of a node without readers is kept to the end.
 pub(super) fn live(graph: &Graph, batch: u64) -> Result<Vec<u64>, NetError> {
     let (owners, last) = (owners(graph), last_uses(graph));
     let mut freed = vec![Vec::new(); graph.nodes().len()];
@@ -21,13 +21,14 @@ pub(super) fn live(graph: &Graph, batch: u64) -> Result<Vec<u64>, NetError> {
         let sum = written.and_then(|written| now.checked_add(written));
         now = sum.ok_or_else(|| overflow(node, "activation bytes"))?;
         live.push(now);
-        // Each of these was added before.
+        // Cannot fail: each of these sizes was added before.
         now -= freed[index].iter().map(|&owner| size(owner).unwrap_or(0)).sum::<u64>();
     }
     Ok(live)
 }
 
-/// For each node the node in whose memory its output is: another one if it only passes its input on.
+/// For each node, the node that owns the memory of its output. It differs from the node itself for layers
+/// that only pass on their input.
 pub(crate) fn owners(graph: &Graph) -> Vec<usize> {
     let mut owners: Vec<usize> = Vec::with_capacity(graph.nodes().len());
     for (index, node) in graph.nodes().iter().enumerate() {
@@ -37,7 +38,7 @@ pub(crate) fn owners(graph: &Graph) -> Vec<usize> {
     owners
 }
 
-/// For each owner of memory the last node that reads it; the last of all if it is an output.
+/// For each owner, the last node that reads its memory, or the last node of the graph if the memory holds an output.
 fn last_uses(graph: &Graph) -> Vec<usize> {
     let (owners, end) = (owners(graph), graph.nodes().len() - 1);
     let mut last: Vec<usize> = (0..graph.nodes().len()).collect();
@@ -53,7 +54,7 @@ fn last_uses(graph: &Graph) -> Vec<usize> {
     last
 }
 
-/// Bytes of `batch` activations of that shape.
+/// Bytes of `batch` activations of this shape.
 pub(super) fn bytes(shape: Shape, batch: u64) -> Option<u64> {
     u64::try_from(shape.len().ok()?).ok()?.checked_mul(F32)?.checked_mul(batch)
 }

@@ -1,4 +1,4 @@
-//! What a network costs, computed from the graph layer by layer: exact, checked, never typed in.
+//! Exact costs of a network, computed from the graph layer by layer with overflow checks.
 
 mod convention;
 mod memory;
@@ -12,41 +12,41 @@ use crate::shape::Shape;
 pub use convention::Convention;
 pub use receptive::Receptive;
 
-/// Bytes of one number.
+/// Bytes per element.
 const F32: u64 = size_of::<f32>() as u64;
 
-/// What one layer costs. Parameters do not depend on the batch; everything else is for all of its images.
+/// The costs of one layer. All counts except parameters are for the whole batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LayerCount {
     /// The name of the layer.
     pub name: String,
-    /// Its kind, [`Layer::op`](crate::Layer::op).
+    /// The kind of the layer, [`Layer::op`](crate::Layer::op).
     pub op: String,
-    /// The shapes that go in, for one image.
+    /// The input shapes, for one image.
     pub inputs: Vec<Shape>,
-    /// The shape that comes out, for one image.
+    /// The output shape, for one image.
     pub output: Shape,
-    /// Trained numbers: the sum of the four kinds.
+    /// Number of trained parameters, the sum of `kinds`.
     pub params: u64,
-    /// The trained numbers by kind.
+    /// Number of trained parameters by kind.
     pub kinds: ParamKinds,
-    /// Numbers that belong to the layer and are not trained: running statistics, fixed codes.
+    /// Number of untrained parameters: running statistics and fixed codes.
     pub untrained: u64,
     /// Multiply-accumulates of convolutions and matrix products.
     pub macs: u64,
-    /// Arithmetic operations of all other layers: see [`Convention::Ops`].
+    /// Arithmetic operations of all other layers; see [`Convention::Ops`].
     pub other_ops: u64,
-    /// Bytes that come out, 0 if the layer only passes its input on.
+    /// Bytes of the output; 0 if the layer only passes on its input.
     pub activation_bytes: u64,
-    /// Bytes that the layer must move at least: inputs, weights and output, each once.
+    /// Minimum bytes moved: inputs, weights and output, each counted once.
     pub moved_bytes: u64,
-    /// Bytes of all activations that are needed while it runs, its own inputs and output included.
+    /// Bytes of all activations that are live while the layer runs, including its inputs and output.
     pub live_bytes: u64,
-    /// What of the input one output sees; `None` where that has no answer.
+    /// The receptive field of one output element in the input image; `None` if it is undefined.
     pub receptive: Option<Receptive>,
 }
 
-/// Trained numbers by kind.
+/// Number of trained parameters by kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ParamKinds {
     /// Filters and matrices.
@@ -59,57 +59,57 @@ pub struct ParamKinds {
     pub slopes: u64,
 }
 
-/// What a network costs.
+/// The costs of a network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetCount {
-    /// One entry per node of the graph, in its order.
+    /// One entry per node, in the order of the graph.
     pub layers: Vec<LayerCount>,
-    /// Images of one forward pass.
+    /// Images per forward pass.
     pub batch: u64,
-    /// Trained numbers in all.
+    /// Total number of trained parameters.
     pub params: u64,
-    /// The trained numbers by kind.
+    /// Number of trained parameters by kind.
     pub kinds: ParamKinds,
-    /// Running statistics and fixed codes in all.
+    /// Total number of running statistics and fixed codes.
     pub untrained: u64,
-    /// Multiply-accumulates in all.
+    /// Total multiply-accumulates.
     pub macs: u64,
-    /// Other arithmetic operations in all.
+    /// Total of other arithmetic operations.
     pub other_ops: u64,
-    /// Bytes of everything that comes out of any layer, the input included.
+    /// Total bytes of all layer outputs, including the input.
     pub activation_bytes: u64,
-    /// The most bytes of activations that are needed at the same time.
+    /// Maximum bytes of activations that are live at the same time.
     pub peak_activation_bytes: u64,
-    /// Layers of operators that are not known ([`Layer::Unknown`](crate::Layer::Unknown)). If there is one, every total
+    /// Number of unknown operators ([`Layer::Unknown`](crate::Layer::Unknown)). If there are any, every total
     /// is only a lower bound.
     pub unknown_layers: u64,
 }
 
 impl LayerCount {
-    /// `2 * macs`: a multiplication and an addition.
+    /// Floating-point operations: `2 * macs`.
     pub const fn flops(&self) -> u64 {
         self.macs.saturating_mul(2)
     }
 
-    /// Arithmetic operations per byte that must be moved; `None` if nothing is moved.
+    /// Arithmetic intensity in operations per byte moved; `None` if nothing is moved.
     pub fn intensity(&self) -> Option<f64> {
         let work = self.flops().saturating_add(self.other_ops);
         (self.moved_bytes > 0).then(|| work as f64 / self.moved_bytes as f64)
     }
 
-    /// Bytes of its trained and other numbers.
+    /// Bytes of the trained and untrained parameters.
     pub const fn weight_bytes(&self) -> u64 {
         self.params.saturating_add(self.untrained).saturating_mul(F32)
     }
 }
 
 impl NetCount {
-    /// `2 * macs`: a multiplication and an addition.
+    /// Floating-point operations: `2 * macs`.
     pub const fn flops(&self) -> u64 {
         self.macs.saturating_mul(2)
     }
 
-    /// Bytes of the trained numbers.
+    /// Bytes of the trained parameters.
     pub const fn weight_bytes(&self) -> u64 {
         self.params.saturating_mul(F32)
     }
@@ -118,7 +118,7 @@ impl NetCount {
 /// Counts every layer of `graph` for one image.
 ///
 /// # Errors
-/// [`NetError::CountOverflow`] if a number does not fit 64 bits.
+/// [`NetError::CountOverflow`] if a count overflows 64 bits.
 pub fn count(graph: &Graph) -> Result<NetCount, NetError> {
     count_batch(graph, 1)
 }
@@ -126,7 +126,7 @@ pub fn count(graph: &Graph) -> Result<NetCount, NetError> {
 /// Counts every layer of `graph` for `batch` images.
 ///
 /// # Errors
-/// [`NetError::CountOverflow`] if a number does not fit 64 bits.
+/// [`NetError::CountOverflow`] if a count overflows 64 bits.
 pub fn count_batch(graph: &Graph, batch: u64) -> Result<NetCount, NetError> {
     let (live, receptive) = (memory::live(graph, batch)?, receptive::fields(graph));
     let mut total = NetCount {
@@ -150,7 +150,7 @@ pub fn count_batch(graph: &Graph, batch: u64) -> Result<NetCount, NetError> {
 }
 
 impl NetCount {
-    /// Adds a layer, or says what overflows.
+    /// Adds a layer, or names the count that overflows.
     fn add(&mut self, layer: &LayerCount) -> Result<(), &'static str> {
         let add = |sum: &mut u64, number: u64, what| {
             *sum = sum.checked_add(number).ok_or(what)?;
@@ -161,7 +161,7 @@ impl NetCount {
         add(&mut self.macs, layer.macs, "multiply-accumulates")?;
         add(&mut self.other_ops, layer.other_ops, "operations")?;
         add(&mut self.activation_bytes, layer.activation_bytes, "activation bytes")?;
-        // The kinds are parts of the parameters, which fit.
+        // Cannot overflow: each kind is part of the parameters.
         self.kinds.weights += layer.kinds.weights;
         self.kinds.biases += layer.kinds.biases;
         self.kinds.norms += layer.kinds.norms;
@@ -214,7 +214,7 @@ impl ParamKinds {
     }
 }
 
-/// Trained numbers by kind, and untrained ones.
+/// Trained parameters by kind, and the number of untrained parameters.
 fn kinds(params: &[Param]) -> Option<(ParamKinds, u64)> {
     let (mut kinds, mut untrained) = (ParamKinds::default(), 0u64);
     for param in params {

@@ -1,15 +1,15 @@
-//! Arithmetic operations that are no multiply-accumulates of convolutions and matrix products.
+//! Arithmetic operations other than the multiply-accumulates of convolutions and matrix products.
 
 use crate::layer::{Layer, Norm, NormKind};
 use crate::shape::Shape;
 use kernels::Activation;
 
-/// Operations of one image, by the rules that [`Convention::Ops`](super::Convention::Ops) lists.
+/// Operations per image, by the rules of [`Convention::Ops`](super::Convention::Ops).
 pub(super) fn other_ops(layer: &Layer, inputs: &[Shape], output: Shape) -> Option<u64> {
     let elements = elements(output)?;
     let per_output = match layer {
         Layer::Pool(pool) => area(pool.window_on(inputs[0].batched(1)))?,
-        // Every input is read once, or a little more often where windows overlap.
+        // One operation per input. Elements in overlapping windows are counted once.
         Layer::AdaptivePool(_) => return self::elements(inputs[0]),
         Layer::Subsample(pool) => area(pool.window)?.checked_add(1)?,
         Layer::Rbf { .. } => u64::try_from(inputs[0].channels()).ok()?.checked_mul(3)?,

@@ -1,25 +1,25 @@
-//! [`Receptive`]: what part of the input one element of a layer sees.
+//! [`Receptive`]: the part of the input that one output element of a layer depends on.
 
 use crate::graph::{Graph, Node};
 use crate::layer::{Layer, window};
 
-/// The receptive field of a layer, along rows and columns. It may be larger than the image: what lies outside is
-/// padding. Where branches meet it is the smallest field that holds all of theirs: the maximum path.
+/// The receptive field of a layer, along rows and columns. It can be larger than the image, as it includes
+/// padding. Where branches meet, it is the smallest field that contains the fields of all branches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Receptive {
-    /// Input elements from the first to the last that one output sees.
+    /// Extent of the field of one output, in input elements.
     pub size: [u64; 2],
-    /// Input elements from the field of one output to that of the next.
+    /// Distance between the fields of neighbouring outputs, in input elements.
     pub jump: [u64; 2],
-    /// Where the field of the first output begins; negative in the padding.
+    /// Start of the first output's field; negative if it begins in the padding.
     pub offset: [i64; 2],
 }
 
 impl Receptive {
-    /// The input itself.
+    /// The field of the input itself.
     const POINT: Self = Self { size: [1; 2], jump: [1; 2], offset: [0; 2] };
 
-    /// Both fields and what is between them.
+    /// The smallest field that contains both.
     fn union(self, other: Self) -> Self {
         let mut all = self;
         for axis in 0..2 {
@@ -35,7 +35,7 @@ impl Receptive {
         self.offset[axis].saturating_add(signed(self.size[axis]))
     }
 
-    /// What a window on elements with this field sees.
+    /// The field of a window over elements with this field.
     fn through(self, [reach, stride, before]: [[usize; 2]; 3]) -> Self {
         let mut field = self;
         for axis in 0..2 {
@@ -50,12 +50,12 @@ impl Receptive {
     }
 }
 
-/// Sizes beyond any image stop growing instead of wrapping around.
+/// Saturates sizes beyond any image instead of wrapping.
 fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// For each node its field.
+/// The receptive field of each node.
 pub(super) fn fields(graph: &Graph) -> Vec<Option<Receptive>> {
     let mut fields: Vec<Option<Receptive>> = Vec::with_capacity(graph.nodes().len());
     for node in graph.nodes() {

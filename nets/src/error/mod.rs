@@ -1,4 +1,4 @@
-//! [`NetError`]: which layer, tensor or file was wrong, what was expected, what was got.
+//! [`NetError`]: the layer, tensor or file that was wrong, what was expected, and what was given.
 
 mod onnx;
 
@@ -8,108 +8,108 @@ pub use onnx::{OnnxError, Place};
 use std::path::PathBuf;
 use thiserror::Error;
 
-/// Every way in which a call of this library can fail. Each message is one line and complete: it includes its cause.
+/// The error type of this library. Each message is one complete line that includes its cause.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum NetError {
-    /// A layer does not fit where it was put, or the kernels refuse it.
+    /// A layer does not fit its inputs, or the kernels reject it.
     #[error("layer `{layer}`: {problem}")]
     Layer {
         /// The name of the layer.
         layer: String,
-        /// What is wrong with it.
+        /// What is wrong with the layer.
         problem: LayerError,
     },
-    /// A graph without a layer.
+    /// The graph has no layers.
     #[error("network `{network}`: expected at least one layer, got none")]
     NoLayers {
         /// The name of the graph.
         network: String,
     },
-    /// A count does not fit 64 bits.
+    /// A count overflows 64 bits.
     #[error("layer `{layer}`: expected a number of {what} that fits 64 bits, got an overflow")]
     CountOverflow {
-        /// The layer at which it happens.
+        /// The layer at which the count overflows.
         layer: String,
-        /// What was being counted.
+        /// The quantity that was counted.
         what: &'static str,
     },
-    /// More memory would be needed than is allowed.
+    /// An operation needs more memory than the limit.
     #[error("{what}: expected at most {} (the memory limit), got {}", bytes(*limit), bytes(*needed))]
     TooLarge {
-        /// What would be allocated.
+        /// What the memory is for.
         what: String,
-        /// Bytes allowed.
+        /// The limit in bytes.
         limit: u64,
-        /// Bytes needed, `u64::MAX` if they cannot be counted.
+        /// The number of bytes needed; `u64::MAX` if it overflows.
         needed: u64,
     },
     /// The input of a forward pass has the wrong number of elements.
     #[error("input: expected {expected} elements ({batch} x {shape}), got {got}")]
     InputLen {
-        /// Images that the network was planned for.
+        /// The batch size of the plan.
         batch: usize,
-        /// The shape of each.
+        /// The input shape of one image.
         shape: Shape,
-        /// Elements needed.
+        /// Required number of elements.
         expected: usize,
-        /// Elements given.
+        /// Given number of elements.
         got: usize,
     },
     /// The output of a forward pass has the wrong number of elements.
     #[error("output: expected {expected} elements ({batch} x {shape}), got {got}")]
     OutputLen {
-        /// Images that the network was planned for.
+        /// The batch size of the plan.
         batch: usize,
-        /// The shape of each output.
+        /// The output shape of one image.
         shape: Shape,
-        /// Elements needed.
+        /// Required number of elements.
         expected: usize,
-        /// Elements given.
+        /// Given number of elements.
         got: usize,
     },
-    /// The memory of a forward pass is that of a smaller network.
+    /// The memory of a forward pass was made for a smaller network.
     #[error(
         "memory: expected at least {expected} elements of {what} (`memory()` of this network), got {got}"
     )]
     MemoryLen {
-        /// Which part of it.
+        /// The part of the memory.
         what: &'static str,
-        /// Elements needed.
+        /// Required number of elements.
         expected: usize,
-        /// Elements there are.
+        /// Available number of elements.
         got: usize,
     },
-    /// An option that makes no sense.
+    /// An option has an invalid value.
     #[error("{option}: expected {expected}, got {got}")]
     Option {
         /// The option.
         option: &'static str,
-        /// What it may be.
+        /// The allowed values.
         expected: String,
-        /// What it was.
+        /// The value that was given.
         got: String,
     },
-    /// A name that is not in the zoo.
+    /// The zoo has no network of this name.
     #[error("network: expected one of {known}, got `{name}`{hint}")]
     UnknownNetwork {
-        /// What was asked for.
+        /// The requested name.
         name: String,
-        /// The names there are, with commas.
+        /// All names in the zoo, separated by commas.
         known: String,
-        /// `", did you mean ...?"`, or nothing.
+        /// `", did you mean ...?"`, or empty.
         hint: String,
     },
-    /// The kernels refuse, outside of any layer.
+    /// The kernels rejected a call outside of any layer.
     #[error(transparent)]
     Kernel(#[from] ConvError),
-    /// Trained weights are not those of the network.
+    /// The weights do not match the network.
     #[error(transparent)]
     Weights(#[from] WeightsError),
-    /// A model of another tool cannot be imported.
+    /// An ONNX model cannot be imported.
     #[error(transparent)]
     Onnx(OnnxError),
-    /// A tensor file cannot be used.
+    /// A tensor file is unusable.
     #[error("{origin}: expected an .npy file of little-endian f32 in C order, got {reason}")]
     Npy {
         /// The file.
@@ -117,7 +117,7 @@ pub enum NetError {
         /// What is wrong with it.
         reason: String,
     },
-    /// A picture cannot be used.
+    /// A picture is unusable.
     #[error(transparent)]
     Picture(#[from] PictureError),
     /// A file cannot be read or written.
@@ -127,7 +127,7 @@ pub enum NetError {
         action: &'static str,
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         cause: std::io::Error,
     },
 }
@@ -136,64 +136,64 @@ pub enum NetError {
 #[derive(Debug, Clone, PartialEq, Error)]
 #[non_exhaustive]
 pub enum LayerError {
-    /// The kernels refuse it.
+    /// The kernels reject it.
     #[error(transparent)]
     Kernel(#[from] ConvError),
-    /// It cannot take such an input.
+    /// It does not accept the shape of its input.
     #[error("expected {expected} as input, got {got}")]
     Input {
-        /// What it takes.
+        /// The inputs that it accepts.
         expected: &'static str,
-        /// The shape that it was given.
+        /// The shape that was given.
         got: Shape,
     },
     /// Its inputs do not fit each other.
     #[error("expected {what}, got {a} and {b}")]
     Differ {
-        /// How they should fit.
+        /// The rule for its inputs.
         what: &'static str,
-        /// The shape of the first.
+        /// The shape of the first input.
         a: Shape,
-        /// The shape of the one that does not fit it.
+        /// The shape of the input that does not fit.
         b: Shape,
     },
-    /// It can be counted but not be run.
+    /// It can be counted but not run.
     #[error("expected a layer that can be run, got `{op}`, which can only be counted")]
     NoKernel {
-        /// What it is called.
+        /// The name of the operation.
         op: String,
     },
-    /// It cannot be exported.
+    /// ONNX has no operator for it.
     #[error("expected a layer that is an operator of ONNX, got `{op}`")]
     NoOperator {
-        /// What it is called.
+        /// The name of the operation.
         op: String,
     },
     /// It has the wrong number of inputs.
     #[error("expected {expected} inputs, got {got}")]
     Arity {
-        /// Inputs that it takes: `1`, `at least 1`.
+        /// The number of inputs it accepts: `1`, `at least 1` and so on.
         expected: String,
-        /// Inputs that it was given.
+        /// The number of inputs that was given.
         got: usize,
     },
-    /// The weights are those of another network.
-    #[error("expected a tensor `{tensor}` of its shape among the weights, got those of network `{network}`")]
+    /// The weights belong to another network.
+    #[error("expected weights with a tensor `{tensor}` of its shape, got the weights of network `{network}`")]
     NoWeights {
-        /// The tensor.
+        /// The missing tensor.
         tensor: String,
-        /// The network that the weights are of.
+        /// The network that the weights belong to.
         network: String,
     },
-    /// Another layer has this name already.
+    /// Another layer already has its name.
     #[error("expected a name that no other layer has")]
     DuplicateName,
-    /// It is to read a node that comes later or belongs to another graph.
+    /// It reads a node that comes later or belongs to another graph.
     #[error("expected inputs among the {nodes} nodes before it, got number {got}")]
     UnknownInput {
-        /// Nodes so far.
+        /// Number of nodes before it.
         nodes: usize,
-        /// The number of the node asked for.
+        /// The index of the requested node.
         got: usize,
     },
 }
@@ -202,66 +202,66 @@ pub enum LayerError {
 #[derive(Debug, Clone, PartialEq, Error)]
 #[non_exhaustive]
 pub enum WeightsError {
-    /// Not a safetensors file.
+    /// The data is not a safetensors file.
     #[error("{origin}: expected a safetensors file, got {reason}")]
     Format {
-        /// The file, or where the bytes come from.
+        /// The file, or the source of the bytes.
         origin: String,
         /// What is wrong with it.
         reason: String,
     },
-    /// The file ends before its last tensor, or goes on after it.
+    /// The file is shorter or longer than its header says.
     #[error("{origin}: expected {expected} bytes (as its header says), got {got}")]
     FileLen {
-        /// The file, or where the bytes come from.
+        /// The file, or the source of the bytes.
         origin: String,
-        /// Bytes by the header.
+        /// The length in bytes by the header.
         expected: u64,
-        /// Bytes there are.
+        /// The actual length in bytes.
         got: u64,
     },
-    /// A tensor that the network needs is not there.
+    /// A tensor of the network is missing.
     #[error("{origin}: tensor `{tensor}`: expected shape {expected:?}, got no such tensor")]
     Missing {
-        /// The file, or where the bytes come from.
+        /// The file, or the source of the bytes.
         origin: String,
-        /// The tensor.
+        /// The name of the tensor.
         tensor: String,
-        /// Its shape.
+        /// The shape of the tensor in the network.
         expected: Vec<usize>,
     },
-    /// A tensor that the network does not have.
+    /// The file has a tensor that the network does not have.
     #[error(
         "{origin}: tensor `{tensor}`: expected only the tensors of network `{network}`, got this one too"
     )]
     Unknown {
-        /// The file, or where the bytes come from.
+        /// The file, or the source of the bytes.
         origin: String,
-        /// The tensor.
+        /// The name of the tensor.
         tensor: String,
-        /// The network.
+        /// The name of the network.
         network: String,
     },
-    /// A tensor has another shape.
+    /// A tensor has the wrong shape.
     #[error("{origin}: tensor `{tensor}`: expected shape {expected:?}, got {got:?}")]
     Shape {
-        /// The file, or where the bytes come from.
+        /// The file, or the source of the bytes.
         origin: String,
-        /// The tensor.
+        /// The name of the tensor.
         tensor: String,
-        /// The shape of the network's.
+        /// The shape of the tensor in the network.
         expected: Vec<usize>,
-        /// The shape found.
+        /// The shape in the file.
         got: Vec<usize>,
     },
-    /// A tensor has another element type.
+    /// A tensor has the wrong element type.
     #[error("{origin}: tensor `{tensor}`: expected element type F32, got {got}")]
     Dtype {
-        /// The file, or where the bytes come from.
+        /// The file, or the source of the bytes.
         origin: String,
-        /// The tensor.
+        /// The name of the tensor.
         tensor: String,
-        /// The element type found.
+        /// The element type in the file.
         got: String,
     },
 }
@@ -270,30 +270,30 @@ pub enum WeightsError {
 #[derive(Debug, Clone, PartialEq, Error)]
 #[non_exhaustive]
 pub enum PictureError {
-    /// Not an image, or a damaged one.
+    /// The data is not an image, or is damaged.
     #[error("{origin}: expected a picture (PNG, JPEG, GIF, BMP, WebP or PNM), got {reason}")]
     Decode {
-        /// The file, or where the bytes come from.
+        /// The file, or the source of the bytes.
         origin: String,
-        /// What the decoder says.
+        /// The message of the decoder.
         reason: String,
     },
-    /// Nothing is drawn on it.
-    #[error("{origin}: expected a digit that stands out from its background, got an even picture")]
+    /// The picture shows nothing.
+    #[error("{origin}: expected a digit that stands out from its background, got a picture of one shade")]
     Blank {
-        /// The file, or where the bytes come from.
+        /// The file, or the source of the bytes.
         origin: String,
     },
 }
 
 impl NetError {
-    /// Ties what went wrong to the layer where it did.
+    /// Adds the name of the layer to an error.
     pub(crate) fn layer(layer: &str, problem: impl Into<LayerError>) -> Self {
         Self::Layer { layer: layer.to_owned(), problem: problem.into() }
     }
 }
 
-/// `123 bytes`, `4.0 GiB`: for messages.
+/// Formats a number of bytes for messages: `123 bytes`, `4.0 GiB`.
 fn bytes(n: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     if n < 1024 {

@@ -1,30 +1,30 @@
-//! [`OnnxError`]: which byte, tensor or node of a model is wrong, and how.
+//! [`OnnxError`]: the byte, tensor or node of a model that is wrong, and why.
 
 use super::NetError;
 use std::fmt;
 use std::path::PathBuf;
 use thiserror::Error;
 
-/// Why a model cannot be imported.
+/// The reason why a model cannot be imported.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum OnnxError {
-    /// Something in it is not as it should be.
+    /// The content of the model is wrong or unsupported.
     #[error("{origin}: {place}: {problem}")]
     Model {
-        /// The file, or where the bytes come from.
+        /// The file, or the source of the bytes.
         origin: String,
-        /// Where in it.
+        /// The position in the model.
         place: Place,
         /// What was expected there and what was found.
         problem: String,
     },
-    /// Its file, or one beside it, cannot be read.
+    /// The model's file, or an external data file, cannot be read.
     #[error("cannot read {}: {cause}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         cause: std::io::Error,
     },
 }
@@ -38,24 +38,24 @@ impl From<OnnxError> for NetError {
     }
 }
 
-/// A place in a model.
+/// A position in a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Place {
-    /// So many bytes from the start of the file.
+    /// An offset in bytes from the start of the file.
     Byte(u64),
-    /// A node: its name (or its first output, if it has none) and its operator.
+    /// A node.
     Node {
-        /// The name.
+        /// The name of the node, or of its first output if it has none.
         name: String,
-        /// The operator.
+        /// The operator of the node.
         op: String,
     },
     /// An initializer or another tensor.
     Tensor(String),
     /// An input or output of the graph.
     Value(String),
-    /// The model as a whole.
+    /// The whole model.
     Model,
 }
 

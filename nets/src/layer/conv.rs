@@ -1,97 +1,100 @@
-//! Layers that multiply by trained weights: convolutions and fully connected ones.
+//! Layers that multiply by trained weights: convolutions and fully connected layers.
 
 use super::param::{Param, product};
 use crate::error::LayerError;
 use crate::shape::Shape;
 use kernels::{Activation, ConvDesc, ConvError, EpilogueSpec, Layout, Pad2, Shape4, Size2};
 
-/// A convolution without its weights.
+/// The attributes of a convolution.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Conv {
-    /// Feature maps that it makes.
+    /// Number of output feature maps.
     pub out_channels: usize,
     /// Extents of the kernel.
     pub kernel: Size2,
-    /// Input elements from one output to the next.
+    /// Input elements between neighbouring outputs.
     pub stride: Size2,
-    /// Zeros around the input.
+    /// Zero padding around the input.
     pub pad: Pad2,
-    /// Input elements from one tap to the next.
+    /// Input elements between neighbouring taps.
     pub dilation: Size2,
-    /// Groups of channels.
+    /// Number of channel groups.
     pub groups: usize,
-    /// Whether a trained number is added to each feature map.
+    /// Whether there is a bias: one trained number per feature map.
     pub bias: bool,
 }
 
-/// A convolution in which each output map sees some of the input maps only, as in C3 of LeNet-5. The filter is stored
-/// without the pairs that are not connected: `[connections, kh, kw]`, output map by output map, inputs ascending.
+/// A convolution in which each output map reads only some input maps, as in C3 of LeNet-5.
+///
+/// The filter contains only connected pairs of maps: `[connections, kh, kw]`, ordered by output map and then
+/// by input map.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SparseConv {
-    /// Kernel, stride, padding; `out_channels` is the length of the table, `groups` is 1.
+    /// Kernel, stride and padding. `out_channels` is the length of the table, and `groups` is 1.
     pub conv: Conv,
-    /// For each output map the input maps that it sees, ascending.
+    /// For each output map, the input maps that it reads, in ascending order.
     pub table: Vec<Vec<usize>>,
 }
 
-/// A transposed convolution (also called deconvolution) without its weights, `[in, out / groups, kh, kw]`.
+/// The attributes of a transposed convolution, also called deconvolution. Its weights are
+/// `[in, out / groups, kh, kw]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConvTranspose {
-    /// Feature maps that it makes.
+    /// Number of output feature maps.
     pub out_channels: usize,
     /// Extents of the kernel.
     pub kernel: Size2,
-    /// Output elements from one input to the next.
+    /// Output elements between neighbouring inputs.
     pub stride: Size2,
-    /// Elements cut off the output.
+    /// Elements removed from each side of the output.
     pub pad: Pad2,
-    /// Rows and columns added below and to the right of the output.
+    /// Rows added at the bottom and columns added at the right of the output.
     pub output_pad: Size2,
-    /// Output elements from one tap to the next.
+    /// Output elements between neighbouring taps.
     pub dilation: Size2,
-    /// Groups of channels.
+    /// Number of channel groups.
     pub groups: usize,
-    /// Whether a trained number is added to each feature map.
+    /// Whether there is a bias: one trained number per feature map.
     pub bias: bool,
 }
 
-/// A fully connected layer without its weights.
+/// The attributes of a fully connected layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Linear {
-    /// Elements that it makes.
+    /// Number of output elements.
     pub out_features: usize,
-    /// Whether a trained number is added to each.
+    /// Whether there is a bias: one trained number per output element.
     pub bias: bool,
 }
 
 impl Conv {
-    /// A square kernel, stride 1, no padding, with bias.
+    /// A convolution with a square kernel, stride 1, no padding, and a bias.
     pub const fn new(out_channels: usize, kernel: usize) -> Self {
         let (kernel, one) = (Size2::square(kernel), Size2::square(1));
         Self { out_channels, kernel, stride: one, pad: Pad2::VALID, dilation: one, groups: 1, bias: true }
     }
 
-    /// The same stride on both axes.
+    /// Sets the same stride on both axes.
     pub const fn stride(self, stride: usize) -> Self {
         Self { stride: Size2::square(stride), ..self }
     }
 
-    /// The same padding on all sides.
+    /// Sets the same padding on all sides.
     pub const fn pad(self, pad: usize) -> Self {
         Self { pad: Pad2::all(pad), ..self }
     }
 
-    /// With groups.
+    /// Sets the number of channel groups.
     pub const fn groups(self, groups: usize) -> Self {
         Self { groups, ..self }
     }
 
-    /// Without bias, as before a batch normalisation.
+    /// Removes the bias, for example before batch normalisation.
     pub const fn no_bias(self) -> Self {
         Self { bias: false, ..self }
     }
 
-    /// The kernels' description of this layer on such an input, without its epilogue.
+    /// Describes this layer for the kernels, on an input of shape `input`. The epilogue is the bias and `activation`.
     ///
     /// # Errors
     /// Those of [`kernels::ConvDescBuilder::build`].
@@ -100,7 +103,7 @@ impl Conv {
         self.desc_with(input, (layout, layout), epilogue)
     }
 
-    /// The same with the layouts of input and output, and what follows the sum.
+    /// [`desc`](Self::desc) with separate input and output layouts and a complete epilogue.
     pub(crate) fn desc_with(
         &self,
         input: Shape4,
@@ -137,12 +140,12 @@ impl Conv {
 }
 
 impl SparseConv {
-    /// Pairs of connected maps.
+    /// Number of connected pairs of maps.
     pub fn connections(&self) -> usize {
         self.table.iter().map(Vec::len).sum()
     }
 
-    /// The filter of the dense convolution that computes the same: zeros where there is no connection.
+    /// The filter of the equivalent dense convolution, with zeros for pairs that are not connected.
     pub(crate) fn dense(&self, sparse: &[f32], in_channels: usize) -> Vec<f32> {
         let taps = self.conv.kernel.h * self.conv.kernel.w;
         let mut dense = vec![0.0; self.table.len() * in_channels * taps];
@@ -185,7 +188,7 @@ impl SparseConv {
 }
 
 impl ConvTranspose {
-    /// A square kernel, no padding, with bias.
+    /// A transposed convolution with a square kernel, no padding, and a bias.
     pub const fn new(out_channels: usize, kernel: usize, stride: usize) -> Self {
         Self {
             out_channels,
@@ -226,14 +229,15 @@ impl ConvTranspose {
         with_bias(weight, self.bias, self.out_channels)
     }
 
-    /// Every input element meets every tap of every output map of its group, also where the result is cut off.
+    /// Every input element is multiplied by every tap of every output map of its group, even if the product
+    /// is cut off.
     pub(super) fn macs(&self, input: Shape) -> Option<u64> {
         let per_input = product(&[self.out_channels / self.groups, self.kernel.h, self.kernel.w])?;
         product(&input.dims())?.checked_mul(per_input)
     }
 }
 
-/// `(in - 1) * stride + dilation * (k - 1) + 1 + output_pad - before - after`.
+/// The output extent: `(in - 1) * stride + dilation * (k - 1) + 1 + output_pad - before - after`.
 fn transposed(
     axis: &'static str,
     [input, kernel, stride, dilation]: [usize; 4],
@@ -256,12 +260,12 @@ fn transposed(
 }
 
 impl Linear {
-    /// With bias.
+    /// A fully connected layer with a bias.
     pub const fn new(out_features: usize) -> Self {
         Self { out_features, bias: true }
     }
 
-    /// Without bias.
+    /// Removes the bias.
     pub const fn no_bias(self) -> Self {
         Self { bias: false, ..self }
     }

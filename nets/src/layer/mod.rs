@@ -1,4 +1,4 @@
-//! [`Layer`]: what a node computes. Each kind knows its output shape, its parameters and its multiplications.
+//! [`Layer`]: the operation of a node. Each kind knows its output shape, its parameters and its multiplications.
 
 mod conv;
 mod norm;
@@ -18,81 +18,82 @@ pub use pool::{AdaptivePool, Pool, Subsample};
 use std::ops::RangeInclusive;
 pub(crate) use window::window;
 
-/// One kind of layer with its attributes; the trained numbers are kept apart, by name.
+/// A kind of layer with its attributes. The values of its parameters are stored separately, by name.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Layer {
-    /// Where the image comes in: the first node of every graph.
+    /// The input image: the first node of every graph.
     Input(Shape),
-    /// Convolution.
+    /// A convolution.
     Conv(Conv),
-    /// Convolution with a table of connections.
+    /// A convolution with a table of connections between maps.
     SparseConv(SparseConv),
-    /// Transposed convolution: counted, without a forward kernel.
+    /// A transposed convolution. It can be counted, but not run.
     ConvTranspose(ConvTranspose),
-    /// Fully connected.
+    /// A fully connected layer.
     Linear(Linear),
-    /// Distances to fixed codes: the output layer of LeNet-5, `sum over j of (x_j - code_ij)^2`.
+    /// Squared distances to fixed codes: the output layer of LeNet-5, `sum over j of (x_j - code_ij)^2`.
     Rbf {
-        /// Codes.
+        /// Number of codes.
         codes: usize,
     },
-    /// Max or average over windows, or over whole maps.
+    /// Max or average pooling over windows or whole maps.
     Pool(Pool),
-    /// Averages to an output of given extents.
+    /// Average pooling with a fixed output size.
     AdaptivePool(AdaptivePool),
-    /// Trained subsampling.
+    /// Subsampling with trained coefficients.
     Subsample(Subsample),
-    /// One function for every element.
+    /// An elementwise activation function.
     Activation(Activation),
     /// Batch, layer, instance or group normalisation.
     Norm(Norm),
     /// Local response normalisation across channels.
     Lrn(Lrn),
-    /// Trained numbers per channel: multiplied (`weight`), added (`bias`), or both.
+    /// Trained parameters per channel: a factor (`weight`), a summand (`bias`), or both.
     Scale {
-        /// Whether each channel is multiplied.
+        /// Whether each channel is multiplied by a parameter.
         scale: bool,
-        /// Whether something is added to each channel.
+        /// Whether a parameter is added to each channel.
         shift: bool,
     },
-    /// The maximum of each run of `pieces` neighbouring channels (Goodfellow et al. 2013).
+    /// The maximum over every `pieces` neighbouring channels (Goodfellow et al. 2013).
     Maxout {
-        /// Channels that become one.
+        /// Input channels per output channel.
         pieces: usize,
     },
-    /// Nothing at inference.
+    /// Dropout, which does nothing at inference.
     Dropout,
-    /// The channels of all inputs, one after the other.
+    /// Concatenation of the channels of all inputs.
     Concat,
-    /// The sum of all inputs, which have one shape.
+    /// The sum of all inputs, which have the same shape.
     Add,
-    /// The product of two inputs; the second may have one pixel, which is then used for all (squeeze and excitation).
+    /// The product of two inputs. The second can have one pixel, which is then used for all pixels (squeeze
+    /// and excitation).
     Mul,
-    /// Zeros around the image.
+    /// Zero padding around the image.
     Pad(Pad2),
-    /// The identity shortcut with more channels, option A of He et al. 2016: every `stride`-th pixel, zeros for the
-    /// channels that are new.
+    /// The identity shortcut with additional channels, option A of He et al. 2016. It keeps every `stride`-th
+    /// pixel and fills the additional channels with zeros.
     ShortcutA {
-        /// Pixels from one that is kept to the next.
+        /// Distance between the pixels that are kept.
         stride: usize,
-        /// Channels that come out.
+        /// Number of output channels.
         channels: usize,
     },
-    /// Feature maps to one vector, channel by channel.
+    /// Flattens feature maps to one vector, channel by channel.
     Flatten,
-    /// Another shape for the same elements in the same order.
+    /// A new shape for the same elements in the same order.
     Reshape(Shape),
-    /// Exponentials that sum to one over the channels.
+    /// Softmax over the channels.
     Softmax,
-    /// The matrix product of two inputs, map by map: counted, without a forward kernel.
+    /// The matrix product of two inputs, map by map. It can be counted, but not run.
     MatMul,
-    /// An operator that this library does not know, or a known one with an input of [`Shape::Unknown`]: its parameters
-    /// are counted, its operations are counted as zero, and it cannot be run. Any number of inputs.
+    /// An operator that this library does not know, or a known one with an input of [`Shape::Unknown`]. Its
+    /// parameters are counted, its operations count as zero, and it cannot run. It has any number of inputs.
     Unknown {
-        /// What it is called where it comes from.
+        /// The name of the operator in its source.
         op: String,
-        /// The shape that comes out, as far as it is known.
+        /// The shape of the output, as far as it is known.
         output: Shape,
         /// The trained tensors that it is known to read.
         params: Vec<Param>,
@@ -100,7 +101,7 @@ pub enum Layer {
 }
 
 impl Layer {
-    /// The kind, as tables show it: `"conv"`, `"linear"`, `"avg_pool"`, `"tanh"`, ...
+    /// The kind in tables: `"conv"`, `"linear"`, `"avg_pool"`, `"tanh"` and so on.
     pub fn op(&self) -> &str {
         match self {
             Self::Input(_) => "input",
@@ -134,7 +135,7 @@ impl Layer {
         }
     }
 
-    /// How many tensors it may read.
+    /// The allowed number of inputs.
     pub(crate) fn arity(&self) -> RangeInclusive<usize> {
         match self {
             Self::Input(_) => 0..=0,
@@ -145,7 +146,7 @@ impl Layer {
         }
     }
 
-    /// The shape that comes out, given what goes in (as many shapes as [`arity`](Self::arity) says).
+    /// The output shape for the given input shapes. Their number must be allowed by [`arity`](Self::arity).
     pub(crate) fn output(&self, inputs: &[Shape]) -> Result<Shape, LayerError> {
         if let Self::Input(shape) | Self::Unknown { output: shape, .. } = self {
             shape.len()?;
@@ -184,7 +185,8 @@ impl Layer {
         }
     }
 
-    /// The tensors that belong to it, in the order of their names in files. Valid after [`output`](Self::output) was.
+    /// The parameter tensors of the layer, in the order of their names in files. Valid after
+    /// [`output`](Self::output) has accepted the inputs.
     pub(crate) fn params(&self, inputs: &[Shape]) -> Vec<Param> {
         if let Self::Unknown { params, .. } = self {
             return params.clone();
@@ -206,8 +208,8 @@ impl Layer {
         }
     }
 
-    /// Multiply-accumulates for one image, if they fit 64 bits. Products with padding count; bias, pooling,
-    /// normalisation and activations do not: the convention of the literature.
+    /// Multiply-accumulates per image; `None` if they overflow 64 bits. By the convention of the literature,
+    /// products with padding count, and bias, pooling, normalisation and activations do not.
     pub(crate) fn macs(&self, inputs: &[Shape], output: Shape) -> Option<u64> {
         match self {
             Self::Conv(conv) => conv.macs(inputs[0].channels(), output),
@@ -219,12 +221,12 @@ impl Layer {
         }
     }
 
-    /// Whether it is counted as zero for want of knowledge.
+    /// Whether the layer is unknown and therefore counts as zero.
     pub(crate) const fn is_unknown(&self) -> bool {
         matches!(self, Self::Unknown { .. })
     }
 
-    /// Whether it only passes its input on.
+    /// Whether the layer only passes on its input.
     pub(crate) fn is_view(&self) -> bool {
         matches!(self, Self::Flatten | Self::Reshape(_) | Self::Dropout)
             || *self == Self::Activation(Activation::None)
@@ -255,7 +257,7 @@ fn vector(input: Shape) -> Result<(), LayerError> {
     }
 }
 
-/// The same extents with other channels.
+/// The same extents with another number of channels.
 fn with_channels(input: Shape, channels: usize) -> Result<Shape, LayerError> {
     let output = match input {
         Shape::Map { h, w, .. } => Shape::map(channels, h, w),

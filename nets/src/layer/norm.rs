@@ -4,33 +4,33 @@ use super::conv::invalid;
 use super::param::{Param, Role};
 use crate::error::LayerError;
 
-/// A normalisation to mean 0 and variance 1, then with a trained scale and shift for each channel.
+/// Normalisation to mean 0 and variance 1, followed by a trained scale and shift per channel.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Norm {
-    /// Over what mean and variance are taken.
+    /// The elements that share a mean and a variance.
     pub kind: NormKind,
-    /// Is added to the variance.
+    /// Added to the variance.
     pub eps: f32,
-    /// Whether there is a trained scale and shift.
+    /// Whether there are trained scales and shifts.
     pub affine: bool,
 }
 
-/// Over what mean and variance are taken.
+/// The elements that share a mean and a variance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NormKind {
-    /// At inference, the running statistics of each channel: a scale and a shift (Ioffe and Szegedy 2015).
+    /// Running statistics of each channel. At inference, this is a scale and a shift (Ioffe and Szegedy 2015).
     Batch,
     /// All channels and pixels of one image (Ba et al. 2016).
     Layer,
-    /// The pixels of each channel of one image (Ulyanov et al. 2016).
+    /// The pixels of one channel of one image (Ulyanov et al. 2016).
     Instance,
-    /// The pixels of so many groups of channels of one image (Wu and He 2018).
+    /// The pixels of one group of channels of one image (Wu and He 2018). The number is the number of groups.
     Group(usize),
 }
 
 impl Norm {
-    /// Batch normalisation with scale, shift and PyTorch's default of 1e-5.
+    /// Batch normalisation with scale and shift, and with PyTorch's default `eps` of 1e-5.
     pub const fn batch() -> Self {
         Self { kind: NormKind::Batch, eps: 1e-5, affine: true }
     }
@@ -40,7 +40,7 @@ impl Norm {
         Self { kind: NormKind::Layer, ..Self::batch() }
     }
 
-    /// Instance normalisation without scale and shift, PyTorch's default.
+    /// Instance normalisation without scale and shift, as is PyTorch's default.
     pub const fn instance() -> Self {
         Self { kind: NormKind::Instance, affine: false, ..Self::batch() }
     }
@@ -50,12 +50,12 @@ impl Norm {
         Self { kind: NormKind::Group(groups), ..Self::batch() }
     }
 
-    /// With another number added to the variance.
+    /// Sets the number added to the variance.
     pub const fn eps(self, eps: f32) -> Self {
         Self { eps, ..self }
     }
 
-    /// Groups of channels that share their statistics; `None` if they are those of training.
+    /// Number of channel groups with shared statistics; `None` for the running statistics of batch normalisation.
     pub(crate) const fn groups(&self, channels: usize) -> Option<usize> {
         match self.kind {
             NormKind::Batch => None,
@@ -100,17 +100,18 @@ impl Norm {
     }
 }
 
-/// Local response normalisation across channels (Krizhevsky et al. 2012, section 3.3), with `alpha` divided by the
-/// size as in Caffe, PyTorch and ONNX: `x / (k + alpha / size * sum of x^2 over size channels)^beta`.
+/// Local response normalisation across channels (Krizhevsky et al. 2012, section 3.3):
+/// `x / (k + alpha / size * sum of x^2 over size channels)^beta`. As in Caffe, PyTorch and ONNX, `alpha` is
+/// divided by the size.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Lrn {
-    /// Channels of the sum.
+    /// Number of channels in the sum.
     pub size: usize,
-    /// Factor of the sum, before it is divided by the size.
+    /// Factor of the sum, before the division by the size.
     pub alpha: f32,
-    /// Exponent.
+    /// Exponent of the divisor.
     pub beta: f32,
-    /// Is added to the sum.
+    /// Constant in the divisor.
     pub k: f32,
 }
 

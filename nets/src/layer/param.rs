@@ -1,57 +1,57 @@
-//! [`Param`]: one tensor of numbers that belongs to a layer, and what it is for.
+//! [`Param`]: a parameter tensor of a layer, and its role.
 
-/// One tensor of numbers of a layer.
+/// A parameter tensor of a layer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Param {
-    /// `"weight"`, `"bias"`, `"running_mean"`, ...; the full name is `layer.weight`.
+    /// The name in its layer: `"weight"`, `"bias"`, `"running_mean"` and so on. The full name is `layer.weight`.
     pub name: &'static str,
     /// Extents, outermost first.
     pub dims: Vec<usize>,
-    /// What it is for.
+    /// The role of the tensor.
     pub role: Role,
 }
 
-/// What a tensor is for: how it is initialised and counted depends on it.
+/// The role of a tensor, which decides how it is initialised and counted.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum Role {
-    /// Multiplies inputs and sums over them.
+    /// A matrix or filter, multiplied by the inputs and summed over them.
     Weight {
-        /// Inputs of one output.
+        /// Number of inputs per output.
         fan_in: f64,
-        /// Outputs of one input.
+        /// Number of outputs per input.
         fan_out: f64,
     },
-    /// Is added to the sums of a convolution or a fully connected layer.
+    /// A bias, added to the sums of a convolution or a fully connected layer.
     Bias,
-    /// Multiplies the negative half of PReLU.
+    /// A slope of PReLU, multiplied by negative inputs.
     Slope,
-    /// Multiplies each channel.
+    /// A scale, multiplied by each channel.
     Scale,
-    /// Is added to each channel after the scale.
+    /// A shift, added to each channel after the scale.
     Shift,
-    /// The mean that batch normalisation has seen: not trained by descent, counted apart.
+    /// The running mean of batch normalisation. It is not trained by gradient descent and is counted separately.
     RunningMean,
-    /// The variance that batch normalisation has seen: not trained by descent, counted apart.
+    /// The running variance of batch normalisation. It is not trained by gradient descent and is counted separately.
     RunningVar,
-    /// Fixed by hand, never trained: the codes of LeNet-5's output layer. Counted apart.
+    /// Fixed values that are never trained: the output codes of LeNet-5. They are counted separately.
     Fixed,
 }
 
 impl Role {
-    /// Whether it counts as a parameter. Running statistics and fixed codes do not, in any tool or paper.
+    /// Whether the tensor counts as a parameter. No tool or paper counts running statistics or fixed codes.
     pub const fn is_trained(self) -> bool {
         !matches!(self, Self::RunningMean | Self::RunningVar | Self::Fixed)
     }
 }
 
 impl Param {
-    /// Elements, if they fit 64 bits.
+    /// Number of elements; `None` if it overflows 64 bits.
     pub fn len(&self) -> Option<u64> {
         product(&self.dims)
     }
 
-    /// Whether there is no element.
+    /// Whether the tensor has no elements.
     pub fn is_empty(&self) -> bool {
         self.dims.contains(&0)
     }
@@ -60,7 +60,7 @@ impl Param {
         Self { name: "weight", dims, role: Role::Weight { fan_in, fan_out } }
     }
 
-    /// One number per channel.
+    /// A tensor with one element per channel.
     pub(super) fn vector(name: &'static str, len: usize, role: Role) -> Self {
         Self { name, dims: vec![len], role }
     }

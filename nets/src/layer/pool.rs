@@ -1,4 +1,4 @@
-//! Layers that summarise windows.
+//! Pooling layers.
 
 use super::conv::invalid;
 use crate::error::LayerError;
@@ -10,35 +10,35 @@ use kernels::{ConvError, Layout, Pad2, PoolDesc, PoolKind, Shape4, Size2};
 pub struct Pool {
     /// Maximum or average.
     pub kind: PoolKind,
-    /// Extents of the window; `None` is the whole image.
+    /// Extents of the window; `None` for the whole image.
     pub window: Option<Size2>,
-    /// Input elements from one window to the next.
+    /// Input elements between neighbouring windows.
     pub stride: Size2,
-    /// Elements around the input.
+    /// Padding around the input.
     pub pad: Pad2,
-    /// Input elements from one element of a window to the next.
+    /// Input elements between neighbouring elements of a window.
     pub dilation: Size2,
-    /// Whether the last window may hang over the edge.
+    /// Whether output extents round up, so that the last window can be clipped.
     pub ceil_mode: bool,
 }
 
 impl Pool {
-    /// Averages over `window` by `window`, `stride` apart, without padding.
+    /// Average pooling over `window` by `window` elements, without padding.
     pub const fn average(window: usize, stride: usize) -> Self {
         Self::new(PoolKind::Average { count_include_pad: true }, window, stride)
     }
 
-    /// Maxima over `window` by `window`, `stride` apart, without padding.
+    /// Max pooling over `window` by `window` elements, without padding.
     pub const fn max(window: usize, stride: usize) -> Self {
         Self::new(PoolKind::Max, window, stride)
     }
 
-    /// The average of each feature map.
+    /// Global average pooling: the average of each feature map.
     pub const fn global_average() -> Self {
         Self { window: None, ..Self::average(1, 1) }
     }
 
-    /// The maximum of each feature map.
+    /// Global max pooling: the maximum of each feature map.
     pub const fn global_max() -> Self {
         Self { window: None, ..Self::max(1, 1) }
     }
@@ -48,25 +48,25 @@ impl Pool {
         Self { kind, window, stride, pad: Pad2::VALID, dilation: Size2::square(1), ceil_mode: false }
     }
 
-    /// The same padding on all sides.
+    /// Sets the same padding on all sides.
     pub const fn pad(self, pad: usize) -> Self {
         Self { pad: Pad2::all(pad), ..self }
     }
 
-    /// Rounds the output extents up.
+    /// Makes the output extents round up.
     pub const fn ceil_mode(self) -> Self {
         Self { ceil_mode: true, ..self }
     }
 
-    /// Extents of the window on such an input.
+    /// Extents of the window on an input of shape `input`.
     pub fn window_on(&self, input: Shape4) -> Size2 {
         self.window.unwrap_or(input.size())
     }
 
-    /// The kernels' description of this layer on such an input.
+    /// Describes this layer for the kernels, on an input of shape `input`.
     ///
     /// # Errors
-    /// Those of the kernels: an empty output, a zero stride, ...
+    /// Those of [`kernels::PoolDescBuilder::build`], such as an empty output or a zero stride.
     pub fn desc(&self, input: Shape4, layout: Layout) -> Result<PoolDesc, ConvError> {
         let Some(window) = self.window else { return PoolDesc::global(input, self.kind, layout) };
         PoolDesc::builder(input, window, self.kind)
@@ -79,22 +79,22 @@ impl Pool {
     }
 }
 
-/// The subsampling layer of LeNet-5: sums of windows that do not overlap, times a trained coefficient, plus a trained
-/// bias, one of each per map.
+/// The subsampling layer of LeNet-5. It sums over windows that do not overlap, multiplies by a trained
+/// coefficient and adds a trained bias. Each map has one coefficient and one bias.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Subsample {
-    /// Extents of the window, and its stride.
+    /// Extents of the window, which are also its stride.
     pub window: Size2,
 }
 
 impl Subsample {
-    /// The pooling whose averages are scaled.
+    /// The average pooling that comes before the scaling.
     pub(crate) fn pool(&self) -> Pool {
         Pool { window: Some(self.window), stride: self.window, ..Pool::average(1, 1) }
     }
 }
 
-/// Averages over windows that are cut so that the output has the extents wanted, whatever the input has.
+/// Average pooling with a fixed output size. The windows adapt to the size of the input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AdaptivePool {
     /// Extents of the output.
@@ -111,7 +111,7 @@ impl AdaptivePool {
         Ok(output)
     }
 
-    /// The pooling that it is where the output divides the input.
+    /// The equivalent ordinary pooling, if the output extents divide the input extents.
     pub(crate) fn as_pool(&self, input: Shape4) -> Option<Pool> {
         let (h, w) = (self.output.h, self.output.w);
         (input.h.is_multiple_of(h) && input.w.is_multiple_of(w)).then(|| {
@@ -120,9 +120,9 @@ impl AdaptivePool {
         })
     }
 
-    /// The elements that output `index` of `outputs` averages, along one axis.
+    /// The range of inputs that output `index` of `outputs` averages, along one axis.
     pub(crate) fn window(index: usize, outputs: usize, inputs: usize) -> std::ops::Range<usize> {
-        // In 128 bits nothing overflows.
+        // 128-bit products cannot overflow.
         let (index, outputs, inputs) = (index as u128, outputs as u128, inputs as u128);
         let (start, end) = (index * inputs / outputs, ((index + 1) * inputs).div_ceil(outputs));
         start as usize..end as usize

@@ -1,10 +1,10 @@
-//! What part of its input one output of a layer sees, along both axes.
+//! The window of input elements that one output of a layer reads, along both axes.
 
 use super::{Layer, Pool};
 use crate::shape::Shape;
 use kernels::Size2;
 
-/// The window of a layer: reach of the dilated kernel, stride, and padding before the first element.
+/// The window of a layer: the extent of the dilated kernel, the stride, and the padding before the first element.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Window {
     pub(crate) reach: Size2,
@@ -13,7 +13,7 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    /// One element sees one element.
+    /// A window of one element.
     const POINT: Self = Self { reach: Size2::square(1), stride: Size2::square(1), before: Size2::square(0) };
 
     fn new(kernel: Size2, dilation: Size2, stride: Size2, before: Size2) -> Self {
@@ -21,14 +21,14 @@ impl Window {
         Self { reach: Size2::new(reach(kernel.h, dilation.h), reach(kernel.w, dilation.w)), stride, before }
     }
 
-    /// One output that sees everything.
+    /// A window over the whole input.
     fn all(input: Shape) -> Self {
         Self { reach: input.batched(1).size(), ..Self::POINT }
     }
 }
 
-/// The window of a layer that [`Layer::output`] has accepted. `None` where there is no such thing: no input, or an
-/// operator that is not known.
+/// The window of a layer that [`Layer::output`] has accepted. Returns `None` where a window is undefined,
+/// such as for inputs and unknown operators.
 pub(crate) fn window(layer: &Layer, input: Shape) -> Option<Window> {
     let one = Size2::square(1);
     Some(match layer {
@@ -36,7 +36,7 @@ pub(crate) fn window(layer: &Layer, input: Shape) -> Option<Window> {
         Layer::Conv(conv) | Layer::SparseConv(super::SparseConv { conv, .. }) => {
             Window::new(conv.kernel, conv.dilation, conv.stride, Size2::new(conv.pad.top, conv.pad.left))
         }
-        // One output sees the inputs whose taps reach it; the jump becomes smaller, which integers cannot say.
+        // The jump between fields would become a fraction, which the integers cannot represent.
         Layer::ConvTranspose(_) => return None,
         Layer::Pool(Pool { window: None, .. }) | Layer::Linear(_) | Layer::Rbf { .. } | Layer::Flatten => {
             Window::all(input)

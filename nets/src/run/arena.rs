@@ -1,28 +1,29 @@
-//! Where in one block of memory each storage is: as low as it can be without touching those that live at the same time.
+//! Assigns each storage a place in one block of memory, as low as possible without overlapping storages that
+//! live at the same time.
 
 use std::ops::Range;
 
-/// Elements of a cache line.
+/// `f32` elements per cache line.
 const LINE: usize = 16;
-/// Elements of 4 KB: loads and stores that are a multiple of it apart are taken for one another by x86's store buffer,
-/// and planes that are share the sets of the first cache level.
+/// `f32` elements per 4 KB. The store buffer of x86 confuses loads and stores at equal offsets in 4 KB pages,
+/// and planes at equal offsets compete for the same sets of the first-level cache.
 const PAGE: usize = 1024;
 
-/// A storage that needs memory.
+/// The memory that a storage needs, and its lifetime.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Need {
     pub(super) len: usize,
-    /// The steps of the first write and of the last use.
+    /// The steps of its first write and its last use.
     pub(super) first: usize,
     pub(super) last: usize,
 }
 
-/// The offset of each storage (0 for those that need nothing), and the elements in all.
+/// Returns the offset of each storage (0 if it needs no memory) and the total number of elements.
 pub(super) fn assign(needs: &[Option<Need>]) -> (Vec<usize>, usize) {
     let mut offsets = vec![0; needs.len()];
     let mut order: Vec<(usize, Need)> =
         needs.iter().enumerate().filter_map(|(index, need)| Some((index, (*need)?))).collect();
-    // Large ones first: small ones find room in between.
+    // Place large storages first. Small ones fit into the gaps between them.
     order.sort_by_key(|&(index, need)| (std::cmp::Reverse(need.len), need.first, index));
     let mut placed: Vec<(Range<usize>, Need)> = Vec::new();
     let mut total = 0;
@@ -39,14 +40,15 @@ pub(super) fn assign(needs: &[Option<Need>]) -> (Vec<usize>, usize) {
     (offsets, total)
 }
 
-/// Rounded to cache lines; what would end a multiple of 4 KB after its start gets five lines more, so that the next one
-/// does not begin there.
+/// Rounds up to cache lines. A storage that is a multiple of 4 KB gets five more lines, so that the next one
+/// does not begin at the same offset in a page.
 fn padded(len: usize) -> usize {
     let len = len.next_multiple_of(LINE);
     if len.is_multiple_of(PAGE) { len + 5 * LINE } else { len }
 }
 
-/// The start of the smallest gap between `taken` (by start) that has room for `len`, else the end of all.
+/// The start of the smallest gap for `len` between the ranges `taken`, which are sorted by start. If no gap
+/// fits, the end of the last range.
 fn tightest(taken: &[Range<usize>], len: usize) -> usize {
     let (mut end, mut best) = (0, None);
     for range in taken {

@@ -1,4 +1,4 @@
-//! From a graph to a network that can be run: lower, merge, give everything its place, plan.
+//! Compiles a graph to an executable network: lower, merge, assign memory, plan.
 
 use super::arena::{self, Need};
 use super::compiled::CompiledNet;
@@ -19,17 +19,19 @@ impl CompiledNet {
     /// Plans every layer of `graph` for a batch size and packs its weights.
     ///
     /// # Errors
-    /// [`NetError::Layer`] for a layer that the kernels refuse, [`NetError::TooLarge`] for activations beyond the
-    /// memory limit, [`NetError::Option`], and [`NetError::Kernel`] for an instruction set that this machine does not
-    /// have.
+    /// - [`NetError::Layer`] for a layer that the kernels reject.
+    /// - [`NetError::TooLarge`] for activations beyond the memory limit.
+    /// - [`NetError::Option`] for an invalid option.
+    /// - [`NetError::Kernel`] for an instruction set that this machine does not have.
+    /// - Those of `weights`.
     pub fn new(graph: &Graph, weights: &dyn WeightSource, options: &NetOptions) -> Result<Self, NetError> {
         // Equal layers are timed once.
         let wisdom = (options.select == Select::Measured).then(Wisdom::new);
         net(graph, weights, options, wisdom.as_ref())
     }
 
-    /// [`new`](Self::new); under [`Select::Measured`], with the times that `wisdom` has, or
-    /// adding those that it has not.
+    /// [`new`](Self::new) with measured times from other plans. Under [`Select::Measured`], it reuses the
+    /// times in `wisdom` and adds the missing ones.
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -51,7 +53,7 @@ fn net(
 ) -> Result<CompiledNet, NetError> {
     check_options(options)?;
     check_graph(graph, options.batch)?;
-    // What is needed at the same time is the least that will be allocated.
+    // The peak of live activations is a lower bound of the memory that will be allocated.
     let peak = count_batch(graph, options.batch as u64).map_or(u64::MAX, |count| count.peak_activation_bytes);
     within_limit(graph, options, peak)?;
     let ops = Ops::new(options.isa)?;
@@ -90,8 +92,10 @@ fn net(
     })
 }
 
-/// The kernel of each operation. Where a source has no parts, a layer's weights are in memory twice while they are packed;
-/// those of the largest layers first, when the least is there besides.
+/// Builds the kernel of each operation, those with the most weights first.
+///
+/// If a source has no parts, a layer's weights are in memory twice while they are packed. Packing the largest
+/// layers first keeps the peak low, because little else is packed then.
 fn largest_first(graph: &Graph, program: &Program, kernels: &Kernels<'_>) -> Result<Vec<Kernel>, NetError> {
     let weights = |op: &Op| -> u64 {
         let nodes = described(graph, program, op).0.into_iter().map(|id| graph.node(id));
@@ -102,14 +106,15 @@ fn largest_first(graph: &Graph, program: &Program, kernels: &Kernels<'_>) -> Res
     order.sort_by_cached_key(|&index| std::cmp::Reverse(weights(&program.ops[index])));
     let built: Result<Vec<_>, NetError> =
         order.into_iter().map(|index| Ok((index, kernels.kernel(&program.ops[index])?))).collect();
-    // Whoever reads the error looks for the first layer that is wrong.
+    // Report the first wrong layer in the order of the graph, not the first one built.
     let first = |error| program.ops.iter().find_map(|op| kernels.kernel(op).err()).unwrap_or(error);
     let mut built = built.map_err(first)?;
     built.sort_by_key(|&(index, _)| index);
     Ok(built.into_iter().map(|(_, kernel)| kernel).collect())
 }
 
-/// Refuses what can only be counted, if the output depends on it, and another batch than the only one of the graph.
+/// Rejects graphs whose output depends on a layer that can only be counted, and batch sizes that the graph
+/// does not allow.
 fn check_graph(graph: &Graph, batch: usize) -> Result<(), NetError> {
     let mut needed = vec![false; graph.nodes().len()];
     needed[graph.output_id().index()] = true;
@@ -125,7 +130,7 @@ fn check_graph(graph: &Graph, batch: usize) -> Result<(), NetError> {
     match graph.batch().filter(|&only| only != batch) {
         Some(only) => Err(NetError::Option {
             option: "batch",
-            expected: format!("{only} (network `{}` has other layers for another batch)", graph.name()),
+            expected: format!("{only} (the layers of network `{}` depend on the batch)", graph.name()),
             got: batch.to_string(),
         }),
         None => Ok(()),
@@ -174,7 +179,7 @@ fn described(graph: &Graph, program: &Program, op: &Op) -> (Vec<NodeId>, Shape) 
     }
 }
 
-/// The layer's name; all names of layers that were merged.
+/// The name of an operation: the name of its layer, or the names of all merged layers.
 fn name(graph: &Graph, nodes: &[NodeId], op: &Op) -> String {
     match &op.work {
         Work::Layers(layers) if layers.len() > 1 => {
@@ -185,17 +190,17 @@ fn name(graph: &Graph, nodes: &[NodeId], op: &Op) -> String {
     }
 }
 
-/// Where every storage is.
+/// The memory of all storages.
 struct Places {
-    /// Of each storage, in the arena.
+    /// The offset of each storage in the arena.
     offsets: Vec<usize>,
-    /// Elements of the arena.
+    /// Number of elements of the arena.
     len: usize,
     output: usize,
 }
 
 impl Places {
-    /// A storage lives from the first operation that writes in it to the last that reads from it.
+    /// A storage lives from the first operation that writes it to the last one that reads it.
     fn of(program: &Program) -> Self {
         let storages = &program.storages;
         let (input, output) = (storages.of(INPUT), storages.of(program.output));
@@ -227,7 +232,7 @@ impl Places {
         };
         let image = storages.pitch(value).image;
         let pitch = match layout {
-            // The images are the pixels of one row.
+            // The images become the pixels of one row.
             Layout::Nhwc => Pitch { image: shape.w * image, pixel: image },
             Layout::Nchw16c => Pitch { image, pixel: layout::BLOCK },
             _ => Pitch { image, pixel: 1 },
@@ -237,7 +242,7 @@ impl Places {
 
     fn target(&self, program: &Program, op: &Op, write: usize) -> Operand {
         let value = program.storages.value(write);
-        // Who reads a row writes one.
+        // An operation that reads a row also writes a row.
         let row = op.reads.first().is_some_and(|read| read.layout == Layout::Nhwc);
         let (shape, layout) = match row {
             true => (Shape4::new(1, value.shape.c, 1, value.shape.n), Layout::Nhwc),
@@ -252,7 +257,7 @@ mod tests {
     use super::*;
     use crate::zoo;
 
-    /// What makes sharing memory safe to begin with: what a step writes is apart from all that it reads.
+    /// The condition for sharing memory: no step writes to memory that it reads.
     fn targets_are_apart(program: &Program) -> bool {
         let places = Places::of(program);
         let op_is_fine = |op: &Op| {

@@ -1,4 +1,4 @@
-//! [`CompiledNet`]: the plan of a network, shared; [`Memory`]: what one run of it writes.
+//! [`CompiledNet`]: the shared plan of a network. [`Memory`]: the buffers of one run.
 
 use super::StepReport;
 use super::step::{Context, Operand, Step};
@@ -7,9 +7,10 @@ use crate::error::NetError;
 use crate::shape::Shape;
 use kernels::{Buffer, ConvPlan, Isa, Layout, Ops, PlanReport, Shape4, Threads, Workspace, WorkspaceReq};
 
-/// A network that is ready to run: every layer planned, its weights packed, every activation given its place.
+/// A network that is ready to run: all layers are planned, weights packed, and activations placed.
 ///
-/// Immutable, `Send + Sync`: any number of threads can run one at once, each with a [`Memory`] of its own.
+/// It is immutable, `Send` and `Sync`. Any number of threads can run it at the same time, each with its own
+/// [`Memory`].
 pub struct CompiledNet {
     pub(super) input: Shape,
     pub(super) output: Shape,
@@ -21,7 +22,8 @@ pub struct CompiledNet {
     pub(super) count: NetCount,
 }
 
-/// All that a run writes, but its output: the activations, in one buffer on huge pages, and the workspace of the kernels.
+/// The buffers of one run except the output: the activations, in one buffer on huge pages, and the workspace
+/// of the kernels.
 pub struct Memory {
     arena: Buffer,
     workspace: Workspace,
@@ -40,15 +42,15 @@ impl Memory {
 }
 
 impl CompiledNet {
-    /// Memory for one run at a time.
+    /// Allocates the memory for one run at a time.
     ///
     /// # Errors
-    /// [`NetError::Kernel`] if the system has not as much.
+    /// [`NetError::Kernel`] if the system cannot provide the memory.
     pub fn memory(&self) -> Result<Memory, NetError> {
         Ok(Memory { arena: Buffer::zeroed(self.arena_len)?, workspace: Workspace::for_req(self.workspace)? })
     }
 
-    /// Images of one forward pass.
+    /// Images per forward pass.
     pub fn batch(&self) -> usize {
         self.batch
     }
@@ -58,17 +60,17 @@ impl CompiledNet {
         self.input
     }
 
-    /// The shape of the output for one image.
+    /// The shape of the output, for one image.
     pub fn output(&self) -> Shape {
         self.output
     }
 
-    /// Elements of all input images.
+    /// Number of elements of all input images.
     pub fn input_len(&self) -> usize {
         self.batch * elements(self.input)
     }
 
-    /// Elements of all outputs.
+    /// Number of elements of all outputs.
     pub fn output_len(&self) -> usize {
         self.batch * elements(self.output)
     }
@@ -78,7 +80,7 @@ impl CompiledNet {
         self.steps.iter().filter_map(Step::plan).map(ConvPlan::packed_bytes).sum()
     }
 
-    /// The instruction set whose kernels run.
+    /// The instruction set of the kernels.
     pub fn isa(&self) -> Isa {
         self.ops.isa()
     }
@@ -88,23 +90,26 @@ impl CompiledNet {
         &self.count
     }
 
-    /// What runs, step by step.
+    /// Reports on every step, in the order of execution.
     pub fn steps(&self) -> impl ExactSizeIterator<Item = StepReport> {
         self.steps.iter().map(|step| step.report(&self.count))
     }
 
-    /// Of every convolution and fully connected layer the name, and how it is computed and why.
+    /// For every convolution and fully connected layer, its name and the report of its plan.
     pub fn explain(&self) -> impl Iterator<Item = (&str, &PlanReport)> {
         self.steps.iter().filter_map(|step| Some((step.name.as_str(), step.plan()?.explain())))
     }
 
-    /// One forward pass: `batch` images in NCHW order in, as many outputs out. Allocates nothing; a pool is entered once,
-    /// and its threads are awake from layer to layer ([`Threads::with_team`]); not at all if the network is too small for it.
-    /// The bits of the output depend neither on the threads nor on what `memory` was used for before.
+    /// Runs one forward pass. `input` and `output` hold `batch` images in NCHW order.
+    ///
+    /// It allocates nothing. A thread pool is entered once per pass, and its threads stay awake between
+    /// layers ([`Threads::with_team`]). Networks that are too small to benefit run on the calling thread. The
+    /// output is the same to the bit for every number of threads and every previous use of `memory`.
     ///
     /// # Errors
-    /// [`NetError::InputLen`] and [`NetError::OutputLen`] unless the slices are `batch` images and outputs,
-    /// [`NetError::MemoryLen`] if `memory` is that of a smaller network.
+    /// - [`NetError::InputLen`] or [`NetError::OutputLen`] if a slice does not hold `batch` images or
+    ///   outputs.
+    /// - [`NetError::MemoryLen`] if `memory` was made for a smaller network.
     pub fn run(
         &self,
         input: &[f32],
@@ -115,7 +120,8 @@ impl CompiledNet {
         self.run_observed(input, output, memory, threads, &mut |_| ())
     }
 
-    /// The same; `done` is called after each step with its number among [`steps`](Self::steps), on one of the threads.
+    /// [`run`](Self::run) with a callback: `done` is called after each step with its index among
+    /// [`steps`](Self::steps). The call is on one of the threads.
     ///
     /// # Errors
     /// As [`run`](Self::run).
@@ -172,11 +178,11 @@ impl CompiledNet {
     }
 }
 
-/// Multiply-accumulates from which on it is worth to enter a pool: about 50 microseconds of one core, which is what it takes to
-/// wake its threads up.
+/// Multiply-accumulates that justify entering a thread pool: about 50 microseconds on one core, the time to
+/// wake the threads.
 const MACS_OF_A_POOL: u64 = 4_000_000;
 
-/// Of a shape that exists, so that the product fits.
+/// Number of elements of an existing shape, so the product cannot overflow.
 fn elements(shape: Shape) -> usize {
     let Shape4 { c, h, w, .. } = shape.batched(1);
     c * h * w
@@ -199,7 +205,7 @@ impl Step {
         }
     }
 
-    /// `conv+relu`, also where several of them have been merged.
+    /// The kind in reports, such as `conv+relu`, also for merged layers.
     fn op(&self, ops: &[&str]) -> String {
         let from = self.sources.first().map(|source| source.layout);
         match (ops, &self.target) {
@@ -212,7 +218,7 @@ impl Step {
         }
     }
 
-    /// Bytes that have to be moved: what is read, the weights, what is written.
+    /// Bytes moved: inputs, weights and output, each counted once.
     fn bytes(&self) -> u64 {
         let tensor = |operand: &Operand| {
             let Shape4 { n, c, h, w } = operand.shape;
@@ -224,7 +230,7 @@ impl Step {
     }
 }
 
-/// A row of vectors as it is seen from outside.
+/// The layout to report: the internal row of vectors counts as NCHW.
 fn seen_layout(layout: Layout) -> Layout {
     if layout == Layout::Nhwc { Layout::Nchw } else { layout }
 }

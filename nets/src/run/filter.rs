@@ -1,4 +1,4 @@
-//! [`Filter`]: the weights of one layer as they are packed, read from their source some output channels at a time.
+//! [`Filter`]: the weights of an operation for packing, read from their source some output channels at a time.
 
 use super::layout::BLOCK;
 use crate::error::{LayerError, NetError};
@@ -7,11 +7,11 @@ use crate::weights::WeightSource;
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// The filters of all output channels, one row each, with everything folded in.
+/// The filters of all output channels, one row each, with scales folded in.
 pub(super) struct Filter<'a> {
-    /// Those of layers that are computed together follow one another.
+    /// The filters of merged layers, in order.
     pub(super) members: Vec<Member<'a>>,
-    /// Pixels of the flattened blocks of channels that the rows are multiplied with: see [`permute`].
+    /// The number of pixels in the flattened input, if its blocks of channels require [`permute`].
     pub(super) pixels: Option<usize>,
 }
 
@@ -19,14 +19,14 @@ pub(super) struct Filter<'a> {
 pub(super) struct Member<'a> {
     pub(super) rows: Rows<'a>,
     pub(super) channels: usize,
-    /// What the row of each channel is multiplied by.
+    /// A factor for the row of each channel.
     pub(super) scale: Option<Vec<f32>>,
 }
 
-/// Where they come from.
+/// The source of the rows.
 pub(super) enum Rows<'a> {
     Whole(Cow<'a, [f32]>),
-    /// A tensor of a source that gives parts.
+    /// A tensor of a source that supports parts.
     Parts {
         weights: &'a dyn WeightSource,
         name: String,
@@ -34,11 +34,11 @@ pub(super) enum Rows<'a> {
     },
 }
 
-/// Why there is no kernel.
+/// The reason why a kernel cannot be built.
 pub(super) enum Problem {
-    /// To be tied to the layer.
+    /// An error that still needs the name of the layer.
     Layer(LayerError),
-    /// Of the file of the weights; complete as it is.
+    /// A complete error of the weights.
     Weights(NetError),
 }
 
@@ -49,7 +49,7 @@ impl<E: Into<LayerError>> From<E> for Problem {
 }
 
 impl Rows<'_> {
-    /// Writes the numbers from `first` on.
+    /// Reads the elements from index `first` on.
     fn read(&self, first: usize, to: &mut [f32]) -> Result<(), Problem> {
         match self {
             Self::Whole(numbers) => to.copy_from_slice(&numbers[first..first + to.len()]),
@@ -65,7 +65,7 @@ impl Rows<'_> {
 }
 
 impl Filter<'_> {
-    /// Writes the rows of `channels`, each of `taps` weights.
+    /// Reads the rows of `channels`, each of `taps` weights.
     pub(super) fn read(&self, channels: Range<usize>, taps: usize, to: &mut [f32]) -> Result<(), Problem> {
         let (mut begin, mut rest) = (0, to);
         for member in &self.members {
@@ -89,8 +89,8 @@ impl Filter<'_> {
     }
 }
 
-/// Rows of weights in the order of what they are multiplied with: flattened blocks of channels have another order than
-/// flattened planes. Done when the weights are packed, instead of with the image at every run.
+/// Reorders rows of weights for an input of flattened channel blocks, whose elements are not in the order of
+/// flattened planes. This happens once during packing, instead of for the image in every run.
 pub(super) fn permute(rows: &mut [f32], taps: usize, pixels: usize) {
     let mut plain = Vec::with_capacity(taps);
     for row in rows.chunks_exact_mut(taps) {

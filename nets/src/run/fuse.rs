@@ -1,4 +1,4 @@
-//! What is computed together: a convolution with the normalisation, the residual and the activation after it.
+//! Fusion: a convolution computes the normalisation, the residual addition and the activation that follow it.
 
 use crate::graph::{Graph, Node, NodeId};
 use crate::layer::{Layer, Norm, NormKind};
@@ -7,17 +7,17 @@ use kernels::Activation;
 /// The layers that one operation computes.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Fused {
-    /// In their order; the first does the work.
+    /// In order; the first layer does the main work.
     pub(super) nodes: Vec<NodeId>,
-    /// Batch normalisation, folded into the weights.
+    /// A batch normalisation that is folded into the weights.
     pub(super) norm: Option<(NodeId, Norm)>,
-    /// The other input of the addition.
+    /// The other input of a residual addition.
     pub(super) residual: Option<NodeId>,
-    /// With the node that has its slopes.
+    /// An activation, with the node that holds its slopes.
     pub(super) activation: Option<(NodeId, Activation)>,
 }
 
-/// Who reads whom, among the nodes that the output needs.
+/// The readers of each node, among the nodes that the output depends on.
 pub(super) struct Readers {
     needed: Vec<bool>,
     readers: Vec<Vec<NodeId>>,
@@ -38,12 +38,12 @@ impl Readers {
         Self { needed, readers, output: graph.output_id() }
     }
 
-    /// Whether the output depends on it.
+    /// Whether the output depends on a node.
     pub(super) fn needs(&self, id: NodeId) -> bool {
         self.needed[id.index()]
     }
 
-    /// The only reader of a node that is not the output.
+    /// The only reader of a node, if the node is not the output.
     fn only(&self, id: NodeId) -> Option<NodeId> {
         match self.readers[id.index()][..] {
             [reader] if id != self.output => Some(reader),
@@ -52,7 +52,7 @@ impl Readers {
     }
 }
 
-/// What can be computed together with `id`; `known` are the nodes whose outputs exist already.
+/// The layers to fuse with `id`. `known` tells whether the output of a node is already computed.
 pub(super) fn fuse(graph: &Graph, readers: &Readers, id: NodeId, known: impl Fn(NodeId) -> bool) -> Fused {
     let mut fused = Fused { nodes: vec![id], norm: None, residual: None, activation: None };
     let node = graph.node(id);

@@ -1,4 +1,4 @@
-//! From an operation to the kernel that computes it: descriptors, folded and permuted weights, plans.
+//! Builds the kernel of an operation: descriptors, folded and permuted weights, plans.
 
 use super::filter::{Filter, Member, Problem, Rows, permute};
 use super::fuse::Fused;
@@ -16,15 +16,16 @@ use kernels::{
 use std::borrow::Cow;
 use std::cell::RefCell;
 
-/// What building kernels needs.
+/// The inputs for building kernels.
 pub(super) struct Kernels<'a> {
     pub(super) graph: &'a Graph,
     pub(super) weights: &'a dyn WeightSource,
     pub(super) program: &'a Program,
     pub(super) options: PlanOptions,
-    /// Times of convolutions, known before or taken for one of the network's layers.
+    /// Times of convolutions, from the caller or from layers of this network.
     pub(super) wisdom: Option<&'a Wisdom>,
-    /// Weights on their way: one buffer for all layers, so that the allocator has no reason to keep the memory of many.
+    /// A buffer for weights during packing. All layers share it, so that the allocator does not retain memory
+    /// for many.
     pub(super) part: RefCell<Vec<f32>>,
 }
 
@@ -35,7 +36,7 @@ struct Folded<'a> {
 }
 
 impl<'a> Kernels<'a> {
-    /// The kernel of an operation.
+    /// Builds the kernel of an operation.
     pub(super) fn kernel(&self, op: &Op) -> Result<Kernel, NetError> {
         let node = self.graph.node(op.node);
         let kernel = match &op.work {
@@ -119,7 +120,7 @@ impl<'a> Kernels<'a> {
         Ok(Kernel::Normalize { spec, scale: part("weight")?, shift: part("bias")? })
     }
 
-    /// Batch normalisation as one factor and one sum per channel, computed in `f64`.
+    /// Batch normalisation as one factor and one summand per channel, computed in `f64`.
     fn scale_shift(&self, node: &Node, norm: &Norm) -> Result<ScaleShift, Problem> {
         let (mean, var) = (self.tensor(node, "running_mean")?, self.tensor(node, "running_var")?);
         let part = |name| norm.affine.then(|| self.tensor(node, name)).transpose();
@@ -135,7 +136,7 @@ impl<'a> Kernels<'a> {
         Ok(ScaleShift { scale, shift })
     }
 
-    /// Filter and bias of a convolution with the normalisation after it folded in.
+    /// The filter and the bias of a convolution, with the following normalisation folded in.
     fn fold(&self, node: &Node, conv: &Conv, fused: &Fused, rows: Rows<'a>) -> Result<Folded<'a>, Problem> {
         let mut bias = conv.bias.then(|| self.tensor(node, "bias")).transpose()?;
         let mut filter = Member { rows, channels: conv.out_channels, scale: None };
@@ -165,7 +166,7 @@ impl<'a> Kernels<'a> {
         self.packed(&desc, &self.options, fused, (&filter, bias.as_deref()))
     }
 
-    /// One convolution with the output channels of all.
+    /// One convolution with the output channels of all members.
     fn merged(&self, members: &[Fused], op: &Op) -> Result<Kernel, Problem> {
         let (mut filters, mut biases) = (Vec::new(), Vec::new());
         let mut whole: Option<Conv> = None;
@@ -190,7 +191,7 @@ impl<'a> Kernels<'a> {
         let desc = LinearPlan::desc(input.shape.w, input.shape.c, linear.out_features, epilogue)?;
         let member = Member { rows: self.rows(node)?, channels: linear.out_features, scale: None };
         let filter = Filter { members: vec![member], pixels: self.flattened(input).1 };
-        // The weights may be most of the network: packed once is enough.
+        // Timing would pack these weights several times, and they can be most of the network.
         let options = match self.options.select {
             Select::Measured => self.options.select(Select::Auto),
             _ => self.options,
@@ -198,7 +199,8 @@ impl<'a> Kernels<'a> {
         self.packed(&desc, &options, fused, (&filter, bias.as_deref()))
     }
 
-    /// Packs `filter` part by part: with what is packed it may be most of the network.
+    /// Plans a convolution and packs `filter` part by part. The filter can be most of the network, so it
+    /// should not be in memory twice.
     fn packed(
         &self,
         desc: &ConvDesc,
@@ -223,21 +225,21 @@ impl<'a> Kernels<'a> {
         })
     }
 
-    /// Weights of an output feature, and the pixels of the flattened blocks of channels that they are multiplied with, if
-    /// there is more than one.
+    /// The number of weights per output feature. Also the number of pixels in the flattened input, if it
+    /// consists of channel blocks with more than one pixel.
     fn flattened(&self, input: Arg) -> (usize, Option<usize>) {
         let Value { shape, layout } = self.program.storages.value(input.value);
         let pixels = shape.h * shape.w;
         (shape.c * pixels, Some(pixels).filter(|&pixels| layout == Layout::Nchw16c && pixels > 1))
     }
 
-    /// The slopes of a PReLU that is fused.
+    /// The slopes of a fused PReLU.
     fn slope(&self, fused: &Fused) -> Result<Option<Cow<'a, [f32]>>, Problem> {
         let node = fused.activation.filter(|&(_, activation)| activation == Activation::PRelu);
         node.map(|(node, _)| self.tensor(self.graph.node(node), "weight")).transpose()
     }
 
-    /// The weights of a layer, in parts if the source gives them.
+    /// The weights of a layer, in parts if the source supports that.
     fn rows(&self, node: &Node) -> Result<Rows<'a>, Problem> {
         let (name, weights) = (format!("{}.weight", node.name), self.weights);
         let params = node.layer.params(&self.graph.input_shapes(node));
@@ -257,7 +259,7 @@ impl<'a> Kernels<'a> {
         let known = params.iter().find(|known| known.name == param).ok_or_else(missing)?;
         let found = self.weights.tensor(&name, known).map_err(Problem::Weights)?.ok_or_else(missing)?;
         let (expected, got) = (known.dims.iter().product(), found.len());
-        // A source may be anybody's.
+        // Callers can implement their own sources, so check the length.
         if expected != got {
             return Err(ConvError::BufferLen { what: param, expected, got }.into());
         }

@@ -1,4 +1,4 @@
-//! The rule for the memory order of feature maps: blocks of 16 channels, unless too many of their lanes would be empty.
+//! The layout of feature maps: blocks of 16 channels, unless too many lanes would be empty.
 
 use crate::graph::{Graph, NodeId};
 use crate::layer::{Conv, Layer, SparseConv};
@@ -6,12 +6,12 @@ use crate::shape::Shape;
 pub(super) use kernels::BLOCK;
 use kernels::{Layout, Shape4};
 
-/// Products with empty lanes that are still worth the blocked layout, in percent of those that count. LeNet-5, with
-/// its 6 maps, would make two and a half times as many; GoogLeNet, with its 24, makes less than 1 % more.
+/// Maximum products with empty lanes for the blocked layout, in per cent of the real ones. LeNet-5 with 6
+/// maps would compute two and a half times as many; GoogLeNet with 24 maps adds less than 1 %.
 const MOST_EMPTY: u128 = 25;
 
-/// The memory order in which most of the maps of `graph` are kept: [`Layout::Nchw16c`] if there is a convolution and at
-/// most a quarter more products are computed because channels are rounded up to 16.
+/// The layout of most feature maps of `graph`. It is [`Layout::Nchw16c`] if there is a convolution and
+/// rounding channels up to 16 adds at most a quarter to the products.
 pub(super) fn of_network(graph: &Graph) -> Layout {
     let (mut real, mut padded) = (0u128, 0u128);
     for node in graph.nodes() {
@@ -25,7 +25,7 @@ pub(super) fn of_network(graph: &Graph) -> Layout {
     if real > 0 && few_are_empty { Layout::Nchw16c } else { Layout::Nchw }
 }
 
-/// Products of a convolution, without and with the empty lanes. A convolution on the caller's image reads no blocks.
+/// Products of a convolution, without and with empty lanes. A convolution on the caller's image reads NCHW.
 fn products(conv: &Conv, input: Shape, output: Shape, first: bool) -> (u128, u128) {
     let (ins, outs) = (input.channels(), output.channels());
     let depthwise = conv.groups == ins;
@@ -33,7 +33,7 @@ fn products(conv: &Conv, input: Shape, output: Shape, first: bool) -> (u128, u12
     let taps = conv.kernel.h as u128 * conv.kernel.w as u128;
     let size = output.batched(1).size();
     let pixels = size.h as u128 * size.w as u128;
-    // Each output channel has so many products, whatever the groups.
+    // Every output channel has this many products, independent of groups.
     let per_output = (ins / conv.groups) as u128;
     let per_padded = match first || depthwise {
         true => per_output,
@@ -44,14 +44,14 @@ fn products(conv: &Conv, input: Shape, output: Shape, first: bool) -> (u128, u12
     (all(outs as u128, per_output), all(rounded(outs), per_padded))
 }
 
-/// Whether a tensor in one of these layouts can be read as one in the other: an image of one pixel is a row of channels
-/// in both. Padding lanes are only skipped on the way to NCHW.
+/// Whether a tensor in layout `from` can be read as layout `to`. An image of one pixel is a row of channels
+/// in both layouts. Padding lanes can be skipped only when reading as NCHW.
 pub(super) fn interchangeable(from: Layout, to: Layout, shape: Shape4) -> bool {
     let one_pixel = shape.h == 1 && shape.w == 1;
     from == to || (one_pixel && (to == Layout::Nchw || has_no_padding(shape)))
 }
 
-/// Whether blocks of 16 channels are all full.
+/// Whether all blocks of 16 channels are full.
 pub(super) fn has_no_padding(shape: Shape4) -> bool {
     shape.c.is_multiple_of(BLOCK)
 }

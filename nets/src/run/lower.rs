@@ -1,8 +1,9 @@
-//! From a graph to operations on tensors: what is computed together, in which layout, and which tensors share memory.
+//! Lowers a graph to operations on tensors: decides which layers are fused, the layout of each tensor, and
+//! which tensors share memory.
 //!
-//! In a blocked network convolutions write [`Layout::Nchw16c`], and so does every layer after one. An image of fewer
-//! than 16 channels is read by convolutions as it comes; any other is converted once. Vectors, and whatever needs the
-//! elements of an image in their own order, are NCHW.
+//! In a blocked network, convolutions write [`Layout::Nchw16c`], and so do the layers after them.
+//! Convolutions read an image of fewer than 16 channels directly; any other image is converted once. Vectors
+//! are NCHW, and so are images whose elements are needed in their own order.
 
 use super::fuse::{Fused, Readers, fuse};
 use super::layout::{BLOCK, has_no_padding, interchangeable};
@@ -14,30 +15,31 @@ use crate::shape::Shape;
 use kernels::{Layout, Shape4};
 use std::collections::HashMap;
 
-/// The value that is the caller's input.
+/// The value of the caller's input.
 pub(super) const INPUT: usize = 0;
 
 /// A tensor as an operation reads or writes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Arg {
     pub(super) value: usize,
-    /// Another view of the same elements, perhaps: after flattening, or one row of pixels for a matrix product.
+    /// The shape can be another view of the same elements, such as a flattened image or one row of pixels for
+    /// a matrix product.
     pub(super) shape: Shape4,
     pub(super) layout: Layout,
 }
 
-/// What an operation does.
+/// The work of an operation.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Work {
-    /// Layers of the graph: more than one only where convolutions have been merged.
+    /// Layers of the graph; more than one only for merged convolutions.
     Layers(Vec<Fused>),
-    /// The same elements in another layout, or as a part of a concatenation.
+    /// A copy to another layout, or to a part of a concatenation.
     Copy,
-    /// Nothing: its layer only gives its input another name or shape.
+    /// No work: the layer only gives its input another name or shape.
     View,
 }
 
-/// One step, before it has a kernel.
+/// A step without its kernel.
 #[derive(Debug)]
 pub(super) struct Op {
     pub(super) work: Work,
@@ -47,16 +49,16 @@ pub(super) struct Op {
     pub(super) write: Option<usize>,
 }
 
-/// Every step and every tensor between them.
+/// All steps, and the tensors between them.
 #[derive(Debug)]
 pub(super) struct Program {
     pub(super) ops: Vec<Op>,
     pub(super) storages: Storages,
-    /// The value that goes to the caller, in NCHW.
+    /// The value that the caller receives, in NCHW.
     pub(super) output: usize,
 }
 
-/// Where the output of a node is, and the shape that it has there.
+/// The value that holds a node's output, and its shape there.
 #[derive(Debug, Clone, Copy)]
 struct Seen {
     value: usize,
@@ -69,9 +71,9 @@ struct Lowering<'a> {
     blocked: bool,
     ops: Vec<Op>,
     storages: Storages,
-    /// Of each node, once it is computed.
+    /// The output of each node, once it is computed.
     seen: Vec<Option<Seen>>,
-    /// Converted values, by what they were and what they are.
+    /// Converted values, by source value, target shape and target layout.
     copies: HashMap<(usize, Shape4, Layout), usize>,
 }
 
@@ -135,19 +137,19 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    /// Where a node's output is; nodes come in an order in which it is known.
+    /// The output of a node. Nodes are visited in an order in which it is known.
     fn at(&self, id: NodeId) -> Seen {
         self.seen[id.index()].expect("a graph's nodes read earlier nodes only")
     }
 
     fn is_view(&self, node: &Node) -> bool {
         let input = self.graph.node(node.inputs[0]).output;
-        // Averages of single elements.
+        // An adaptive average over single elements does nothing.
         let same_size = matches!(node.layer, Layer::AdaptivePool(_)) && input == node.output;
         node.layer.is_view() || same_size
     }
 
-    /// What a layer reads, and the layout that it writes.
+    /// The operands of a layer, and the layout of its output.
     fn reads(&mut self, node: &Node, fused: &Fused) -> (Vec<Arg>, Layout) {
         let first = self.at(node.inputs[0]);
         let (from, to) = match node.layer {
@@ -160,8 +162,8 @@ impl Lowering<'_> {
         (reads, to)
     }
 
-    /// The layout in which a layer should read `seen`: the one that it has, but no wide maps of a blocked network in
-    /// NCHW.
+    /// The layout in which a layer reads `seen`: its present layout, except that a blocked network converts
+    /// wide maps from NCHW.
     fn kept(&self, seen: Seen) -> Layout {
         let is_map = matches!(seen.shape, Shape::Map { .. });
         let narrow = seen.shape.channels() < BLOCK;
@@ -172,8 +174,8 @@ impl Lowering<'_> {
         }
     }
 
-    /// A vector as one of a row of pixels, one for each image. Flattened blocks without padding lanes are such rows as
-    /// they are; whoever reads them has to permute the weights.
+    /// A vector as a row of pixels, one pixel per image. Flattened channel blocks without padding lanes
+    /// already are such rows, but their readers must permute the weights.
     fn rows(&mut self, seen: Seen) -> Arg {
         let value = self.storages.value(seen.value);
         let blocks = value.layout == Layout::Nchw16c && has_no_padding(value.shape);
@@ -186,7 +188,7 @@ impl Lowering<'_> {
         Arg { shape: row, layout: Layout::Nhwc, ..arg }
     }
 
-    /// The elements of `seen` in a layout, converted if there is no other way.
+    /// The elements of `seen` in a layout, converted if necessary.
     fn demand(&mut self, seen: Seen, layout: Layout) -> Arg {
         let (shape, value) = (seen.shape.batched(self.batch), self.storages.value(seen.value));
         let arg = Arg { value: seen.value, shape, layout };
@@ -204,7 +206,7 @@ impl Lowering<'_> {
                 Arg { shape, ..flat }
             }
             _ if value.shape == shape => arg,
-            // Another shape: only NCHW has the order in which it is the same elements.
+            // Only NCHW keeps the order of elements across shapes, so convert through it.
             _ => {
                 let Arg { value, .. } = self.demand(seen, Layout::Nchw);
                 self.demand(Seen { value, ..seen }, layout)
@@ -233,8 +235,8 @@ impl Lowering<'_> {
         write
     }
 
-    /// The sources become ranges of the channels of the result: what has memory of its own is given that place instead,
-    /// so nothing is copied; what has not (the caller's input, a part of something else) is copied there.
+    /// The sources become channel ranges of the result. A source with its own memory is placed there
+    /// directly, so that nothing is copied. Any other source, such as the caller's input, is copied.
     fn concat(&mut self, id: NodeId, node: &Node, shape: Shape) -> usize {
         let sources: Vec<Seen> = node.inputs.iter().map(|&id| self.at(id)).collect();
         let wanted = sources.iter().map(|&source| self.kept(source));
@@ -262,7 +264,7 @@ impl Lowering<'_> {
         whole
     }
 
-    /// Whether the memory of `arg` may be a part of that of `whole`.
+    /// Whether the memory of `arg` can become a part of `whole`.
     fn can_move(&self, arg: &Arg, whole: usize) -> bool {
         let Value { shape, layout } = self.storages.value(arg.value);
         let as_it_is = (shape, layout) == (arg.shape, arg.layout);
@@ -274,14 +276,14 @@ impl Lowering<'_> {
             && !(self.batch > 1 && self.would_read_what_it_writes(own, other))
     }
 
-    /// Whether an operation would read and write one storage if these two were one. With one image the parts are
-    /// apart in memory; with more, those of the next image lie between.
+    /// Whether an operation would read and write the same storage after these two are joined. With one image
+    /// the parts are separate in memory; with several, the parts of different images alternate.
     fn would_read_what_it_writes(&self, a: usize, b: usize) -> bool {
         let inside = |value: usize| [a, b].contains(&self.storages.of(value));
         self.ops.iter().any(|op| op.write.is_some_and(inside) && op.reads.iter().any(|arg| inside(arg.value)))
     }
 
-    /// A copy of `arg` that is to lie in `whole`.
+    /// Places a copy of `arg` in `whole`.
     fn part(&mut self, arg: Arg, whole: usize, layout: Layout) -> usize {
         let inside = self.storages.of(arg.value) == self.storages.of(whole);
         if self.batch > 1 && inside {
@@ -291,7 +293,8 @@ impl Lowering<'_> {
         self.copy(arg, layout)
     }
 
-    /// The network's output in NCHW, in memory of its own that nobody reads: the caller's.
+    /// The output of the network in NCHW. It has its own memory, which no operation reads, because it is the
+    /// caller's buffer.
     fn output(&mut self) -> usize {
         let arg = self.demand(self.at(self.graph.output_id()), Layout::Nchw);
         let (value, storage) = (self.storages.value(arg.value), self.storages.of(arg.value));

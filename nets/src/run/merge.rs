@@ -1,6 +1,6 @@
-//! Convolutions that read the same tensor in the same way become one, whose output channels are those of all: the 1x1
-//! layers at the beginning of an inception module. One product with many columns is faster than several with few, and the
-//! image is read once.
+//! Merges convolutions that read the same tensor in the same way, such as the 1x1 convolutions at the start
+//! of an inception module. The merged convolution has the output channels of all. One matrix product with
+//! many columns is faster than several with few, and the image is read only once.
 
 use super::fuse::Fused;
 use super::lower::{Arg, Op, Program, Work};
@@ -9,17 +9,17 @@ use crate::graph::{Graph, NodeId};
 use crate::layer::{Conv, Layer};
 use kernels::{Activation, Layout, Shape4};
 
-/// What has to be the same in convolutions that are merged.
+/// The properties that merged convolutions must share.
 #[derive(PartialEq)]
 struct Key {
     read: Arg,
     layout: Layout,
-    /// Without what may differ: channels and bias.
+    /// Without the attributes that can differ: output channels and bias.
     conv: Conv,
     activation: Activation,
 }
 
-/// Merges what can be merged.
+/// Merges all convolutions that can be merged.
 pub(super) fn merge(graph: &Graph, program: &mut Program) {
     let mut first = 0;
     while first < program.ops.len() {
@@ -32,7 +32,7 @@ pub(super) fn merge(graph: &Graph, program: &mut Program) {
     }
 }
 
-/// What can be merged with others, and with which.
+/// The key of an operation; `None` if it cannot be merged.
 fn key(graph: &Graph, program: &Program, op: &Op) -> Option<Key> {
     let (Work::Layers(layers), &[read], Some(write)) = (&op.work, &op.reads[..], op.write) else {
         return None;
@@ -40,7 +40,7 @@ fn key(graph: &Graph, program: &Program, op: &Op) -> Option<Key> {
     let [Fused { nodes, residual: None, activation, .. }] = &layers[..] else { return None };
     let Layer::Conv(conv) = graph.node(nodes[0]).layer else { return None };
     let Value { shape, layout } = program.storages.value(write);
-    // The network's output is the caller's memory.
+    // The output of the network is the caller's memory and cannot be shared.
     let own = program.storages.of(write) != program.storages.of(program.output);
     let fits = layout == Layout::Nchw || shape.c.is_multiple_of(super::layout::BLOCK);
     let activation = activation.map_or(Activation::None, |(_, activation)| activation);
@@ -49,14 +49,14 @@ fn key(graph: &Graph, program: &Program, op: &Op) -> Option<Key> {
     possible.then_some(Key { read, layout, conv, activation })
 }
 
-/// Makes the outputs neighbours, if they can be, and one operation of those that write them.
+/// Makes the outputs adjacent where possible, and replaces the operations that write them by one.
 fn merge_members(program: &mut Program, members: &[usize]) {
     let written = |op: usize| program.ops[op].write.expect("it has a key");
     let one_image = program.storages.value(program.output).shape.n == 1;
     let (free, bound): (Vec<usize>, Vec<usize>) =
         members.iter().copied().partition(|&op| program.storages.is_alone(written(op)));
-    // One that is the beginning or the end of a concatenation can have the others beside it. With several images, those
-    // would lie between the others' rows, and who reads them could not write there.
+    // A member at the edge of a concatenation can have the others next to it. This works only for one image: with
+    // several, the others would lie between the images of the concatenation, and their readers could not write there.
     let at_edge = |&op: &usize| program.storages.is_at_edge(written(op));
     let anchor = bound.into_iter().map(|op| (op, at_edge(&op))).find(|&(_, (low, high))| low || high);
     let anchor = anchor.filter(|_| one_image);

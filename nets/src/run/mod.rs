@@ -1,7 +1,7 @@
-//! Running a graph: compiled once for a batch size, then run as often as wanted without planning or allocating.
+//! Runs graphs. A graph is compiled once for a batch size, and then runs without planning or allocating.
 //!
 //! ```text
-//! Graph  ->  fuse, lower (layouts, concatenations)  ->  merge  ->  places in one arena  ->  plans  ->  CompiledNet
+//! Graph  ->  fuse, lower (layouts, concatenations)  ->  merge  ->  assign memory  ->  plan  ->  CompiledNet
 //! ```
 
 mod arena;
@@ -25,32 +25,32 @@ use crate::weights::{MEMORY_LIMIT, WeightSource};
 pub use compiled::{CompiledNet, Memory};
 use kernels::{Algorithm, Isa, Layout, Numerics, Select, Threads};
 
-/// How a network is planned.
+/// Options for compiling a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NetOptions {
-    /// Images of one forward pass. At least 1.
+    /// Images per forward pass. At least 1.
     pub batch: usize,
-    /// The instruction set, if not the best one of this machine.
+    /// The instruction set; `None` for the best one of this machine.
     pub isa: Option<Isa>,
-    /// Threads that [`CompiledNet::run`] uses at most, and has memory for; no more than the process may use cores when the
-    /// network is compiled. At least 1.
+    /// Maximum number of threads of [`CompiledNet::run`], which has memory for so many. It is limited to the
+    /// cores that the process may use when the network is compiled. At least 1.
     pub max_threads: usize,
-    /// How much rounding error the algorithms of the convolutions may add.
+    /// Maximum rounding error that the algorithms of convolutions may add.
     pub numerics: Numerics,
-    /// Who chooses the algorithms of the convolutions. [`Select::Measured`] times equal problems once, on several threads in
-    /// the rayon pool that the caller is in; fully connected layers, whose weights are not worth packing several times, go
-    /// by the model.
+    /// How the algorithms of convolutions are chosen. [`Select::Measured`] times equal problems once, and
+    /// runs several threads in the rayon pool of the caller. Fully connected layers always use the model,
+    /// because their weights are too large to pack several times.
     pub select: Select,
-    /// The memory order of feature maps between layers, NCHW or Nchw16c, if not that of the library's rule: blocks of
-    /// 16 channels, unless they would make more than a quarter more products. Input and output are NCHW always.
+    /// The layout of feature maps between layers, NCHW or Nchw16c. `None` selects blocks of 16 channels
+    /// unless they would add more than a quarter to the products. Input and output are always NCHW.
     pub layout: Option<Layout>,
-    /// Bytes that the activations may take.
+    /// Maximum bytes of activations.
     pub memory_limit: u64,
 }
 
 impl Default for NetOptions {
-    /// One image, the best instruction set, as many threads as the machine has cores.
+    /// One image, the best instruction set, and one thread per core of the machine.
     fn default() -> Self {
         let max_threads = num_cpus::get_physical().max(1);
         let (numerics, select) = (Numerics::Default, Select::Auto);
@@ -59,64 +59,64 @@ impl Default for NetOptions {
 }
 
 impl NetOptions {
-    /// With `batch` images.
+    /// Sets the number of images per forward pass.
     pub const fn batch(self, batch: usize) -> Self {
         Self { batch, ..self }
     }
 
-    /// With the kernels of `isa`.
+    /// Sets the instruction set.
     pub const fn isa(self, isa: Isa) -> Self {
         Self { isa: Some(isa), ..self }
     }
 
-    /// With at most `max_threads` threads.
+    /// Sets the maximum number of threads.
     pub const fn max_threads(self, max_threads: usize) -> Self {
         Self { max_threads, ..self }
     }
 
-    /// With `numerics`.
+    /// Sets the maximum rounding error.
     pub const fn numerics(self, numerics: Numerics) -> Self {
         Self { numerics, ..self }
     }
 
-    /// With algorithms that `select` chooses.
+    /// Sets how algorithms are chosen.
     pub const fn select(self, select: Select) -> Self {
         Self { select, ..self }
     }
 
-    /// With feature maps in `layout`.
+    /// Sets the layout of feature maps.
     pub const fn layout(self, layout: Layout) -> Self {
         Self { layout: Some(layout), ..self }
     }
 }
 
-/// A [`CompiledNet`] with memory and output of its own: for those who run it from one place.
+/// A [`CompiledNet`] with its own memory and output, for programs that run it from one place.
 pub struct Net {
     compiled: CompiledNet,
     memory: Memory,
     result: Vec<f32>,
 }
 
-/// What a row of the layer table says of one step: a layer, with those that are computed with it.
+/// The report on one step: a layer with the layers that are fused with it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StepReport {
-    /// The name of the layer; of convolutions that have been merged, all of their names.
+    /// The name of the layer. For merged convolutions, all of their names.
     pub name: String,
-    /// Its kind, as in `"conv+tanh"`; `"reorder"` and `"copy"` belong to no layer.
+    /// The kind, such as `"conv+tanh"`. `"reorder"` and `"copy"` belong to no layer.
     pub op: String,
-    /// The shape that comes out, for one image.
+    /// The shape of the output, for one image.
     pub output: Shape,
-    /// The memory order that comes out; `None` if nothing is written.
+    /// The layout of the output; `None` if nothing is written.
     pub layout: Option<Layout>,
-    /// Trained numbers.
+    /// Number of trained parameters.
     pub params: u64,
-    /// Multiply-accumulates for one image.
+    /// Multiply-accumulates per image.
     pub macs: u64,
-    /// Bytes of what is read and written, weights included, for all images: each once.
+    /// Bytes of inputs, weights and output for all images, each counted once.
     pub bytes: u64,
-    /// How it is computed, where there is a choice.
+    /// The algorithm, if there is a choice.
     pub algorithm: Option<Algorithm>,
-    /// The register tile that computes it, where there is one.
+    /// The name of the register tile, if there is one.
     pub kernel: Option<&'static str>,
 }
 
@@ -140,12 +140,12 @@ impl Net {
         CompiledNet::new(graph, weights, options)?.try_into()
     }
 
-    /// The network without the memory.
+    /// The compiled network.
     pub fn compiled(&self) -> &CompiledNet {
         &self.compiled
     }
 
-    /// Images of one forward pass.
+    /// Images per forward pass.
     pub fn batch(&self) -> usize {
         self.compiled.batch()
     }
@@ -155,12 +155,12 @@ impl Net {
         self.compiled.input()
     }
 
-    /// The shape of the output for one image.
+    /// The shape of the output, for one image.
     pub fn output(&self) -> Shape {
         self.compiled.output()
     }
 
-    /// The instruction set whose kernels run.
+    /// The instruction set of the kernels.
     pub fn isa(&self) -> Isa {
         self.compiled.isa()
     }
@@ -170,15 +170,15 @@ impl Net {
         self.compiled.count()
     }
 
-    /// What runs, step by step.
+    /// Reports on every step, in the order of execution.
     pub fn steps(&self) -> impl ExactSizeIterator<Item = StepReport> {
         self.compiled.steps()
     }
 
-    /// One forward pass: `batch` images in NCHW order in, as many outputs out.
+    /// Runs one forward pass. `input` holds `batch` images in NCHW order, and so does the result.
     ///
     /// # Errors
-    /// [`NetError::InputLen`] if `input` is not `batch` images.
+    /// [`NetError::InputLen`] if `input` does not hold `batch` images.
     pub fn run(&mut self, input: &[f32], threads: Threads<'_>) -> Result<&[f32], NetError> {
         let Self { compiled, memory, result } = self;
         compiled.run(input, result, memory, threads)?;

@@ -1,12 +1,12 @@
-//! Layers that only move numbers, or are too small to need kernels: plain loops over one image at a time.
+//! Plain loops over one image at a time, for layers that only move elements or are too small to need kernels.
 //!
-//! An image is planes of pixels, and a pixel is `lanes` neighbouring numbers: one channel in NCHW, a block of 16 in
-//! Nchw16c. The loops are the same.
+//! An image consists of planes of pixels, and a pixel of `lanes` adjacent elements: one channel in NCHW, a
+//! block of 16 in Nchw16c. The loops are the same for both.
 
 use crate::layer::AdaptivePool;
 use kernels::{Pad2, Size2};
 
-/// One image: its extents, and the numbers of a pixel.
+/// The extents of an image, and the number of elements per pixel.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Image {
     pub(super) size: Size2,
@@ -23,7 +23,7 @@ impl Image {
     }
 }
 
-/// The image in the middle of zeros.
+/// Copies the image into the middle of zeros.
 pub(super) fn pad(source: (&[f32], Image), pad: Pad2, target: (&mut [f32], Image)) {
     let ((source, from), (target, to)) = (source, target);
     target.fill(0.0);
@@ -36,7 +36,7 @@ pub(super) fn pad(source: (&[f32], Image), pad: Pad2, target: (&mut [f32], Image
     }
 }
 
-/// Every `stride`-th pixel; the channels that are new are zero.
+/// Copies every `stride`-th pixel and fills the additional channels with zeros.
 pub(super) fn shortcut(source: (&[f32], Image), stride: usize, target: (&mut [f32], Image)) {
     let ((source, from), (target, to)) = (source, target);
     let (old, new) = target.split_at_mut(source.len() / from.plane() * to.plane());
@@ -52,7 +52,7 @@ pub(super) fn shortcut(source: (&[f32], Image), stride: usize, target: (&mut [f3
     }
 }
 
-/// Element by element; `factor` may have one pixel per map, which is used for all of the map's.
+/// Multiplies elementwise. `factor` can have one pixel per map, which is used for all pixels of the map.
 pub(super) fn multiply(factor: (&[f32], Image), target: (&mut [f32], Image)) {
     let ((factor, from), (target, to)) = (factor, target);
     if from.size == to.size {
@@ -65,7 +65,7 @@ pub(super) fn multiply(factor: (&[f32], Image), target: (&mut [f32], Image)) {
     }
 }
 
-/// Squared distances of a row of numbers to each of the codes.
+/// Squared distances from a row to each of the codes.
 pub(super) fn rbf(row: &[f32], codes: &[f32], distances: &mut [f32]) {
     for (code, distance) in codes.chunks_exact(row.len()).zip(distances) {
         *distance = row.iter().zip(code).map(|(x, c)| (x - c) * (x - c)).sum();

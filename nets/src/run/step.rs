@@ -1,4 +1,4 @@
-//! [`Step`]: one call of the kernels.
+//! [`Step`]: one operation of a forward pass.
 
 use super::layout::BLOCK;
 use super::plain::{self, Image};
@@ -10,26 +10,26 @@ use kernels::{
 };
 use std::ops::Range;
 
-/// One call of the kernels in a forward pass.
+/// One operation of a forward pass.
 pub(super) struct Step {
-    /// The layer's, for errors and tables.
+    /// The name of the layer, for errors and tables.
     pub(super) name: String,
-    /// The layer, and those computed with it; none if it only copies.
+    /// The layer and those fused with it; empty for a copy.
     pub(super) nodes: Vec<NodeId>,
     pub(super) kernel: Kernel,
     pub(super) sources: Vec<Operand>,
     /// `None` if there is nothing to compute.
     pub(super) target: Option<Operand>,
-    /// The shape that comes out, for one image.
+    /// The shape of the output, for one image.
     pub(super) shape: Shape,
 }
 
 pub(super) enum Kernel {
-    /// A fully connected layer too. A second source is the residual.
+    /// Also a fully connected layer. A second source is the residual.
     Conv(Box<ConvPlan>),
     Pool(PoolDesc),
     AdaptivePool,
-    /// Pooling, then a scale and a shift.
+    /// Pooling, followed by a scale and a shift.
     Subsample(PoolDesc, ScaleShift),
     Activation {
         activation: Activation,
@@ -49,30 +49,30 @@ pub(super) enum Kernel {
     ShortcutA(usize),
     Rbf(Vec<f32>),
     Softmax,
-    /// To another layout or another place.
+    /// A copy to another layout or place.
     Copy,
     /// Nothing to compute.
     View,
 }
 
-/// One of each per channel.
+/// A factor and a summand for each channel.
 pub(super) struct ScaleShift {
     pub(super) scale: Vec<f32>,
     pub(super) shift: Vec<f32>,
 }
 
-/// Whose memory a tensor is in.
+/// The memory that holds a tensor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Place {
     /// The caller's input.
     Input,
-    /// These elements of the caller's output; nothing reads them.
+    /// A range of the caller's output, which no step reads.
     Output(Range<usize>),
-    /// These elements of the network's own memory.
+    /// A range of the network's own memory.
     Arena(Range<usize>),
 }
 
-/// A tensor of a step.
+/// A tensor that a step reads or writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Operand {
     pub(super) place: Place,
@@ -95,7 +95,7 @@ impl Operand {
         Image { size: self.shape.size(), lanes }
     }
 
-    /// Elements of one image, and from one image to the next.
+    /// The number of elements of one image, and the distance between images.
     fn image_len(&self) -> (usize, usize) {
         let Shape4 { c, h, w, .. } = self.shape;
         match self.layout {
@@ -117,7 +117,7 @@ impl Operand {
     }
 }
 
-/// What a step is run with.
+/// The surroundings of a run.
 pub(super) struct Context<'a> {
     pub(super) ops: &'a Ops,
     pub(super) threads: Threads<'a>,
@@ -125,7 +125,7 @@ pub(super) struct Context<'a> {
 }
 
 impl Step {
-    /// Computes the target from the sources, all of them in `arena` or the caller's memory.
+    /// Computes the target from the sources.
     pub(super) fn run(
         &self,
         context: &Context<'_>,
@@ -135,7 +135,7 @@ impl Step {
     ) -> Result<(), ConvError> {
         let Some(target) = &self.target else { return Ok(()) };
         let input = context.input;
-        // The target is apart from all sources; so these are before it or behind it.
+        // The target does not overlap a source, so every source lies before or behind it.
         let (sources, data) = match &target.place {
             Place::Arena(range) => {
                 let (before, rest) = arena.split_at_mut(range.start);
@@ -146,7 +146,7 @@ impl Step {
                 let sources = Sources { input, before: arena, behind: &[], behind_start: usize::MAX };
                 (sources, &mut output[range.clone()])
             }
-            // Nothing writes the input.
+            // The input is never written.
             Place::Input => return Ok(()),
         };
         match &self.kernel {
@@ -207,7 +207,7 @@ impl Step {
         }
     }
 
-    /// One image of a layer without a kernel.
+    /// Computes one image of a layer that has no kernel.
     fn image(&self, kernel: &Kernel, from: &[f32], to: &mut [f32]) {
         let (Some(target), source) = (&self.target, &self.sources[0]) else { return };
         let (source, target) = ((from, source.image()), (to, target.image()));
@@ -220,7 +220,7 @@ impl Step {
         }
     }
 
-    /// Kernels that change a copy of the first source.
+    /// Copies the first source to the target and changes it there.
     fn in_place(
         &self,
         kernel: &Kernel,
@@ -270,7 +270,7 @@ impl Step {
     }
 }
 
-/// The memory that a step may read: all but its target.
+/// The memory that a step may read: everything except its target.
 struct Sources<'a> {
     input: &'a [f32],
     before: &'a [f32],

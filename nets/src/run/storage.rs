@@ -1,4 +1,4 @@
-//! Which tensors share memory: the parts of a concatenation and of a merged convolution are ranges of the channels of
+//! Tensors that share memory: the parts of a concatenation and of a merged convolution are channel ranges of
 //! one wider tensor.
 
 use super::layout::BLOCK;
@@ -12,24 +12,24 @@ pub(super) struct Value {
     pub(super) layout: Layout,
 }
 
-/// A tensor's place among the channels of its storage.
+/// The position of a tensor among the channels of its storage.
 #[derive(Debug, Clone, Copy)]
 struct Home {
     storage: usize,
     channel: isize,
 }
 
-/// The storage of each value, by number.
+/// The storage of each value.
 #[derive(Debug, Default)]
 pub(super) struct Storages {
     values: Vec<Value>,
     homes: Vec<Home>,
-    /// The channels of each storage, by its own count; empty once it has been joined to another.
+    /// The channel range of each storage, in its own coordinates; empty after the storage has been joined to another.
     channels: Vec<Range<isize>>,
 }
 
 impl Storages {
-    /// A new value with a storage of its own.
+    /// Adds a value with a storage of its own.
     pub(super) fn add(&mut self, value: Value) -> usize {
         let channels = value.shape.c as isize;
         self.values.push(value);
@@ -42,12 +42,12 @@ impl Storages {
         self.values[value]
     }
 
-    /// How many storages there ever were: their numbers are below this.
+    /// Number of storages that were ever created, an upper bound of their indices.
     pub(super) fn len(&self) -> usize {
         self.channels.len()
     }
 
-    /// The storage that a value is in.
+    /// The storage of a value.
     pub(super) fn of(&self, value: usize) -> usize {
         self.homes[value].storage
     }
@@ -57,24 +57,24 @@ impl Storages {
         start..start + self.values[value].shape.c as isize
     }
 
-    /// Whether nothing lies beside a value in its storage.
+    /// Whether a value fills its storage.
     pub(super) fn is_alone(&self, value: usize) -> bool {
         self.channels[self.of(value)] == self.span(value)
     }
 
-    /// Whether nothing lies before a value, and whether nothing lies behind it.
+    /// Whether a value is at the start, and whether it is at the end of its storage.
     pub(super) fn is_at_edge(&self, value: usize) -> (bool, bool) {
         let (all, own) = (&self.channels[self.of(value)], self.span(value));
         (own.start == all.start, own.end == all.end)
     }
 
-    /// Whether a tensor of this layout can begin at such a channel of another.
+    /// Whether a tensor in this layout can begin at this channel of another tensor.
     pub(super) fn is_aligned(layout: Layout, channel: usize) -> bool {
         layout == Layout::Nchw || channel.is_multiple_of(BLOCK)
     }
 
-    /// Moves the storage of `value` into that of `target`, so that `value` begins `channel` channels after it (before
-    /// it, if negative).
+    /// Moves the storage of `value` into the storage of `target`, so that `value` begins `channel` channels after
+    /// the start of `target`, or before it if `channel` is negative.
     pub(super) fn join(&mut self, value: usize, target: usize, channel: isize) {
         let (old, new) = (self.of(value), self.of(target));
         debug_assert!(old != new, "joined to itself");
@@ -87,7 +87,7 @@ impl Storages {
         *all = all.start.min(start + shift)..all.end.max(end + shift);
     }
 
-    /// Elements of a storage of values like `value`, and of one image of it.
+    /// The number of elements of a value's storage, and of one image of it.
     pub(super) fn len_of(&self, value: usize) -> (usize, usize) {
         let Value { shape, layout } = self.values[value];
         let channels = self.channels[self.of(value)].len();
@@ -95,7 +95,7 @@ impl Storages {
         (shape.n * image, image)
     }
 
-    /// Where in its storage a value is: from its first element to its last.
+    /// The range of a value in its storage, from its first to its last element.
     pub(super) fn range(&self, value: usize) -> Range<usize> {
         let Value { shape, layout } = self.values[value];
         let (_, image) = self.len_of(value);
@@ -105,13 +105,13 @@ impl Storages {
         start..start + (shape.n - 1) * image + own
     }
 
-    /// The distances of a value.
+    /// The pitch of a value.
     pub(super) fn pitch(&self, value: usize) -> Pitch {
         Pitch { image: self.len_of(value).1, pixel: block(self.values[value].layout) }
     }
 }
 
-/// Neighbouring channels of a pixel.
+/// Number of adjacent channels of a pixel.
 fn block(layout: Layout) -> usize {
     if layout == Layout::Nchw16c { BLOCK } else { 1 }
 }

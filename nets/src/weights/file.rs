@@ -1,4 +1,4 @@
-//! Weights in safetensors files: what does not fit the graph exactly is an error that names the tensor.
+//! Weights in safetensors files. The tensors must match the graph exactly; errors name the tensor.
 
 use super::{Tensor, WeightSet, checked_bytes};
 use crate::error::{NetError, WeightsError};
@@ -10,21 +10,23 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-/// Bytes that the header of a file may have beyond the tensors of the network.
+/// Maximum bytes of a file's header and unused data, in addition to the network's tensors.
 const HEADER_ROOM: u64 = 16 << 20;
-/// PyTorch counts training batches beside each batch normalisation; nothing is computed from that.
+/// PyTorch stores a count of training batches for each batch normalisation. Inference does not use it.
 const IGNORED: &str = ".num_batches_tracked";
 
 impl WeightSet {
     /// Reads the weights of `graph` from a safetensors file.
     ///
     /// # Errors
-    /// [`NetError::Io`], [`NetError::TooLarge`], or [`NetError::Weights`] for everything that does not fit.
+    /// - [`NetError::Io`] if the file cannot be read.
+    /// - [`NetError::TooLarge`] if the file or the network's weights are too large.
+    /// - [`NetError::Weights`] if the file is damaged or does not match the graph.
     pub fn load(graph: &Graph, path: &Path) -> Result<Self, NetError> {
         let io = |cause| NetError::Io { action: "read", path: path.to_owned(), cause };
         let limit = checked_bytes(graph)? + HEADER_ROOM;
         let mut bytes = Vec::new();
-        // Reads one byte too many at most, whatever the file system says of the length.
+        // Bounds the read independently of the length that the file system reports.
         File::open(path).map_err(io)?.take(limit + 1).read_to_end(&mut bytes).map_err(io)?;
         if bytes.len() as u64 > limit {
             let needed = std::fs::metadata(path).map_or(u64::MAX, |file| file.len());
@@ -34,10 +36,12 @@ impl WeightSet {
         Self::from_safetensors(graph, &bytes, &path.display().to_string())
     }
 
-    /// Reads the weights of `graph` from the bytes of a safetensors file; `origin` names them in errors.
+    /// Reads the weights of `graph` from the bytes of a safetensors file. Errors call the source `origin`.
     ///
     /// # Errors
-    /// [`NetError::Weights`]: no such file format, truncated, a tensor missing, unknown, or of another shape or type.
+    /// - [`NetError::Weights`] if the bytes are truncated or of another format, or if a tensor is missing,
+    ///   unknown, or of another shape or element type.
+    /// - [`NetError::TooLarge`] if the network's weights are too large.
     pub fn from_safetensors(graph: &Graph, bytes: &[u8], origin: &str) -> Result<Self, NetError> {
         checked_bytes(graph)?;
         let file = SafeTensors::deserialize(bytes).map_err(|error| format_error(bytes, origin, &error))?;
@@ -47,7 +51,7 @@ impl WeightSet {
         });
         let tensors = tensors.collect::<Result<_, WeightsError>>()?;
         let set = Self { network: graph.name().to_owned(), tensors };
-        // In the order of the alphabet, so that the same file gives the same message every time.
+        // Take the first in alphabetical order, so that the same file always gives the same message.
         let unknown = |name: &&str| set.get(name).is_none() && !name.ends_with(IGNORED);
         if let Some(tensor) = file.names().into_iter().filter(unknown).min() {
             let (origin, tensor) = (origin.to_owned(), tensor.to_owned());
@@ -56,25 +60,25 @@ impl WeightSet {
         Ok(set)
     }
 
-    /// The bytes of a safetensors file.
+    /// Serializes the weights as a safetensors file.
     pub fn to_safetensors(&self) -> Vec<u8> {
         let tensors = self.iter().map(|(name, tensor)| (name, tensor.dims(), tensor.data()));
         to_safetensors(&tensors.collect::<Vec<_>>())
     }
 
-    /// Writes a safetensors file.
+    /// Writes the weights to a safetensors file.
     ///
     /// # Errors
-    /// [`NetError::Io`].
+    /// [`NetError::Io`] if the file cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), NetError> {
         write(path, &self.to_safetensors())
     }
 }
 
-/// The bytes of a safetensors file with these tensors: name, extents, numbers.
+/// Serializes tensors as a safetensors file. Each tensor has a name, extents and elements.
 ///
 /// # Panics
-/// If the extents are not those of the numbers.
+/// If the extents of a tensor do not match its number of elements.
 pub fn to_safetensors(tensors: &[(&str, &[usize], &[f32])]) -> Vec<u8> {
     let bytes: Vec<Vec<u8>> = tensors
         .iter()
@@ -86,10 +90,10 @@ pub fn to_safetensors(tensors: &[(&str, &[usize], &[f32])]) -> Vec<u8> {
     safetensors::serialize(views, None).expect("headers of names and extents can be written")
 }
 
-/// Writes a whole file.
+/// Writes `bytes` to a file.
 ///
 /// # Errors
-/// [`NetError::Io`].
+/// [`NetError::Io`] if the file cannot be written.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<(), NetError> {
     std::fs::write(path, bytes).map_err(|cause| NetError::Io {
         action: "write",
@@ -119,7 +123,7 @@ fn read_tensor(
     Ok(numbers.iter().map(|&number| f32::from_le_bytes(number)).collect())
 }
 
-/// A truncated file says how much is missing; any other damage, what the reader found.
+/// Reports how many bytes are missing from a truncated file, or else the message of the reader.
 fn format_error(bytes: &[u8], origin: &str, error: &SafeTensorError) -> WeightsError {
     let origin = origin.to_owned();
     match error {
@@ -132,14 +136,14 @@ fn format_error(bytes: &[u8], origin: &str, error: &SafeTensorError) -> WeightsE
             reason: format!("{} bytes, fewer than its shortest header", bytes.len()),
         },
         SafeTensorError::HeaderTooLarge | SafeTensorError::InvalidHeaderLength => {
-            let reason = format!("{} bytes in which no header of that format fits", bytes.len());
+            let reason = format!("{} bytes with a header that is too long", bytes.len());
             WeightsError::Format { origin, reason }
         }
         _ => WeightsError::Format { origin, reason: error.to_string() },
     }
 }
 
-/// The length of the file by its own header: 8 bytes of header length, the header, the tensors.
+/// The length of the file by its own header: 8 bytes for the header length, the header, and the tensors.
 fn expected_len(bytes: &[u8]) -> Option<u64> {
     let (&header_len, rest) = bytes.split_first_chunk()?;
     let header_len = u64::from_le_bytes(header_len);

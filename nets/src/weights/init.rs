@@ -1,4 +1,4 @@
-//! Random weights that are the same on every machine.
+//! Random weights that are identical on every machine.
 
 use super::{WeightSet, WeightSource, checked_bytes};
 use crate::error::NetError;
@@ -9,12 +9,12 @@ use rand_pcg::rand_core::Rng;
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-/// How far from zero random weights are. Both draw from a uniform distribution, which needs no transcendental
-/// function and is therefore the same to the bit everywhere.
+/// The distribution of random weights. Both variants are uniform distributions. They need no transcendental
+/// function, so the weights are the same to the bit on every machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Init {
-    /// Variance `2 / fan_in`, for networks of rectifiers (He et al. 2015, eq. 10).
+    /// Variance `2 / fan_in`, for networks with rectifiers (He et al. 2015, eq. 10).
     #[default]
     He,
     /// Variance `2 / (fan_in + fan_out)`, for tanh and sigmoid (Glorot and Bengio 2010, eq. 16).
@@ -22,7 +22,7 @@ pub enum Init {
 }
 
 impl Init {
-    /// Half the width of the uniform distribution: its variance is a third of this squared.
+    /// Half the width of the uniform distribution. Its variance is a third of the square of this.
     fn bound(self, fan_in: f64, fan_out: f64) -> f32 {
         let variance = match self {
             Self::He => 2.0 / fan_in,
@@ -32,29 +32,30 @@ impl Init {
     }
 }
 
-/// Random weights that are made when they are asked for: zero biases and means, scales and variances of 1, slopes of
-/// 0.25, codes of -1 and 1. The same seed gives the same numbers on every machine.
+/// Random weights that are generated on demand, reproducible by seed on every machine.
+///
+/// Biases and means are 0, scales and variances 1, slopes 0.25, and codes -1 or 1.
 #[derive(Debug, Clone)]
 pub struct SeededWeights {
     network: String,
     init: Init,
     seed: u64,
-    /// One stream per tensor: none depends on the sizes of those before it.
+    /// One random stream per tensor, so that no tensor depends on the sizes of others.
     streams: HashMap<String, u128>,
 }
 
 impl SeededWeights {
-    /// Those of `graph`.
+    /// Random weights for `graph`.
     ///
     /// # Errors
-    /// [`NetError::TooLarge`] beyond [`MEMORY_LIMIT`](super::MEMORY_LIMIT).
+    /// [`NetError::TooLarge`] if the weights exceed [`MEMORY_LIMIT`](super::MEMORY_LIMIT).
     pub fn new(graph: &Graph, init: Init, seed: u64) -> Result<Self, NetError> {
         checked_bytes(graph)?;
         let streams = graph.params().map(|(name, _)| name).zip(0..).collect();
         Ok(Self { network: graph.name().to_owned(), init, seed, streams })
     }
 
-    /// The numbers from `first` on.
+    /// Writes the elements of a tensor from index `first` on.
     fn fill(&self, stream: u128, param: &Param, first: usize, numbers: &mut [f32]) {
         let mut random = Pcg64::new(self.seed.into(), stream);
         random.advance(first as u128);
@@ -92,16 +93,16 @@ impl WeightSource for SeededWeights {
 }
 
 impl WeightSet {
-    /// The numbers of [`SeededWeights`], all of them in memory.
+    /// Generates all of [`SeededWeights`] in memory.
     ///
     /// # Errors
-    /// [`NetError::TooLarge`] beyond [`MEMORY_LIMIT`](super::MEMORY_LIMIT), before anything is allocated.
+    /// [`NetError::TooLarge`] if the weights exceed [`MEMORY_LIMIT`](super::MEMORY_LIMIT). Nothing is allocated then.
     pub fn seeded(graph: &Graph, init: Init, seed: u64) -> Result<Self, NetError> {
         Self::from_source(graph, &SeededWeights::new(graph, init, seed)?)
     }
 }
 
-/// The upper 24 bits, all that an `f32` holds, as a number in `[-1, 1)`.
+/// Converts the upper 24 bits, the precision of `f32`, to a number in `[-1, 1)`.
 fn signed_unit(bits: u32) -> f32 {
     (bits >> 8) as f32 / (1u32 << 23) as f32 - 1.0
 }

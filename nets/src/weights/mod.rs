@@ -1,5 +1,5 @@
-//! [`WeightSet`]: the trained numbers of a network, by name; seeded, or read from and written to safetensors.
-//! [`WeightSource`]: where they come from, one tensor at a time, so that they need not all be in memory at once.
+//! [`WeightSet`]: the parameters of a network by name, seeded or stored as safetensors. [`WeightSource`]: a source that
+//! provides them one tensor at a time.
 
 mod file;
 mod init;
@@ -14,24 +14,26 @@ use crate::layer::Param;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-/// Where the trained numbers of a network come from, one tensor at a time.
+/// A source of a network's parameters, one tensor at a time.
 ///
-/// A network is compiled from these tensor by tensor, so a source that does not hold them all, such as an ONNX file or
-/// seeded numbers, never has more than one layer's in memory beside those that are packed. `Sync`, for a network is compiled in
-/// the pool that its layers are timed in.
+/// A network is compiled tensor by tensor. A source that does not hold all tensors, such as an ONNX file or a
+/// random generator, therefore keeps only one layer's parameters in memory besides the packed ones. Sources
+/// are `Sync` because compilation runs in the thread pool that times the layers.
 pub trait WeightSource: Sync {
-    /// The name of the network that the numbers are of.
+    /// The name of the network.
     fn network(&self) -> &str;
 
-    /// The numbers of the tensor `name` (`layer.weight`, `layer.bias`, ...), last extent fastest; `None` if there is no
-    /// such tensor.
+    /// The elements of the tensor `name` (`layer.weight`, `layer.bias` and so on), last extent fastest.
+    /// Returns `None` if there is no such tensor.
     ///
     /// # Errors
-    /// Of the file that they are read from.
+    /// Those of the file that the source reads.
     fn tensor(&self, name: &str, param: &Param) -> Result<Option<Cow<'_, [f32]>>, NetError>;
 
-    /// Writes the numbers of that tensor from `first` on to `numbers`; or `false`, and the whole tensor has to be asked for.
-    /// The largest tensors of a network, most of it, need then not be in memory as a whole beside what is packed.
+    /// Writes the elements of a tensor from index `first` on to `numbers`.
+    ///
+    /// Returns `false` if the source does not support this; callers then use [`tensor`](Self::tensor). With
+    /// it, the largest tensors of a network never need to be in memory as a whole.
     ///
     /// # Errors
     /// As [`tensor`](Self::tensor).
@@ -58,10 +60,10 @@ impl WeightSource for WeightSet {
     }
 }
 
-/// Bytes of weights or activations that nothing in this crate goes beyond without being told to.
+/// Default limit in bytes for weights and for activations.
 pub const MEMORY_LIMIT: u64 = 4 << 30;
 
-/// Numbers with their extents, outermost first.
+/// A tensor with its extents.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tensor {
     dims: Vec<usize>,
@@ -74,13 +76,13 @@ impl Tensor {
         &self.dims
     }
 
-    /// The numbers, last extent fastest.
+    /// The elements, last extent fastest.
     pub fn data(&self) -> &[f32] {
         &self.data
     }
 }
 
-/// The trained tensors of one network: exactly those that its graph asks for, in their shapes.
+/// The parameters of one network: exactly the tensors of its graph, in their shapes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WeightSet {
     network: String,
@@ -88,27 +90,28 @@ pub struct WeightSet {
 }
 
 impl WeightSet {
-    /// The tensor `layer.weight`, `layer.bias`, ...
+    /// The tensor of this name (`layer.weight`, `layer.bias` and so on), if there is one.
     pub fn get(&self, name: &str) -> Option<&Tensor> {
         self.tensors.get(name)
     }
 
-    /// The name of the network that the weights are of.
+    /// The name of the network.
     pub fn network(&self) -> &str {
         &self.network
     }
 
-    /// Every tensor with its name, by name.
+    /// Every tensor with its name, in alphabetical order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &Tensor)> {
         self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor))
     }
 }
 
 impl WeightSet {
-    /// All tensors of `graph` from `source`, in memory.
+    /// Loads all tensors of `graph` from `source` into memory.
     ///
     /// # Errors
-    /// Of the source; [`WeightsError::Missing`] for a tensor that it does not have.
+    /// - Those of the source.
+    /// - [`WeightsError::Missing`] for a tensor that the source does not have.
     pub fn from_source(graph: &Graph, source: &dyn WeightSource) -> Result<Self, NetError> {
         Self::from_params(graph, |name, param| {
             let tensor = source.tensor(name, param)?.map(Cow::into_owned);
@@ -120,7 +123,7 @@ impl WeightSet {
         })
     }
 
-    /// What `read` gives for every tensor of `graph`, in its order.
+    /// Calls `read` for every tensor of `graph`, in the graph's order.
     pub(crate) fn from_params(
         graph: &Graph,
         mut read: impl FnMut(&str, &Param) -> Result<Vec<f32>, NetError>,
@@ -135,7 +138,7 @@ impl WeightSet {
     }
 }
 
-/// Bytes of the weights of `graph`, checked before anything is allocated for them.
+/// The bytes of the weights of `graph`, checked against the limit before anything is allocated.
 fn checked_bytes(graph: &Graph) -> Result<u64, NetError> {
     let count = count(graph)?;
     let needed = count.params.saturating_add(count.untrained).saturating_mul(size_of::<f32>() as u64);

@@ -1,6 +1,6 @@
-//! AlexNet: A. Krizhevsky, I. Sutskever and G. Hinton, "ImageNet classification with deep convolutional neural
-//! networks", NIPS 2012, section 3.5 and figure 2; and the one-tower variant of A. Krizhevsky, "One weird trick for
-//! parallelizing convolutional neural networks", 2014, as torchvision builds it.
+//! AlexNet: A. Krizhevsky, I. Sutskever and G. Hinton, "ImageNet classification with deep convolutional
+//! neural networks", NIPS 2012, section 3.5 and figure 2. Also the one-tower variant of A. Krizhevsky, "One
+//! weird trick for parallelizing convolutional neural networks", 2014, as in torchvision.
 
 use crate::error::NetError;
 use crate::graph::{Graph, GraphBuilder};
@@ -11,11 +11,11 @@ use kernels::Size2;
 
 /// Section 3.3: n = 5, alpha = 1e-4, beta = 0.75, k = 2. The paper does not divide alpha by n.
 const RESPONSE: Lrn = Lrn { size: 5, alpha: 5e-4, beta: 0.75, k: 2.0 };
-/// Section 3.4: windows of 3, a stride of 2.
+/// Section 3.4: windows of 3 with stride 2.
 const OVERLAPPING: Pool = Pool::max(3, 2);
 
-/// Two towers are two groups: each half of the maps was on one GPU, and the third and the fully connected layers see
-/// both. The first layer reads 227x227 pixels; the 224 of the paper do not fit its own figures.
+/// The two towers are two groups, one per GPU in the paper. The third and the fully connected layers read
+/// both. The first layer reads 227x227 pixels, because 224 as in the paper does not match its other figures.
 pub(super) fn grouped(name: &str, input: Shape) -> Result<Graph, NetError> {
     let mut net = GraphBuilder::new(name, input); //                             3@227x227
     net.then("conv1", Conv::new(96, 11).stride(4)).act(Relu); //                96@55x55
@@ -32,7 +32,7 @@ pub(super) fn grouped(name: &str, input: Shape) -> Result<Graph, NetError> {
     net.build()
 }
 
-/// One tower, fewer maps, no response normalisation.
+/// One tower with fewer maps and without response normalisation.
 pub(super) fn torchvision(name: &str, input: Shape) -> Result<Graph, NetError> {
     let mut net = GraphBuilder::new(name, input); //                             3@224x224
     net.then("features.0", Conv::new(64, 11).stride(4).pad(2)).act(Relu); //    64@55x55

@@ -1,29 +1,28 @@
-//! Figures that papers, notes and tools cite, so that they can stand beside what is counted. Nothing is computed from
-//! them.
+//! Figures cited by papers, notes and tools, for comparison with the counts. Nothing is computed from them.
 
-/// What a figure counts.
+/// The quantity of a figure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Quantity {
-    /// Trained numbers.
+    /// Trained parameters.
     Params,
-    /// Multiply-accumulates, by whatever name.
+    /// Multiply-accumulates, under whatever name.
     Macs,
 }
 
-/// A figure as it is cited.
+/// A cited figure.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Cited {
-    /// What it counts.
+    /// The quantity it states.
     pub quantity: Quantity,
-    /// As it is printed.
+    /// The figure as printed.
     pub text: &'static str,
-    /// As a number.
+    /// The value of the figure.
     pub value: f64,
     /// One unit of its last digit.
     pub digit: f64,
-    /// Where it is printed.
+    /// The source.
     pub source: &'static str,
-    /// Why the exact number differs from it, if it does by more than rounding.
+    /// The reason why the exact count differs by more than rounding; empty if it does not.
     pub reason: &'static str,
 }
 
@@ -40,7 +39,7 @@ impl Cited {
         Self { reason, ..self }
     }
 
-    /// Whether `exact` is this figure after rounding to its last digit.
+    /// Whether `exact` rounds to this figure.
     pub fn agrees(&self, exact: u64) -> bool {
         (exact as f64 - self.value).abs() <= self.digit / 2.0
     }

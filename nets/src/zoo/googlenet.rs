@@ -1,5 +1,5 @@
-//! GoogLeNet: C. Szegedy et al., "Going deeper with convolutions", CVPR 2015, table 1 and figure 2; torchvision's
-//! variant of it; and the module alone, as figure 2 draws it.
+//! GoogLeNet: C. Szegedy et al., "Going deeper with convolutions", CVPR 2015, table 1 and figure 2. Also
+//! torchvision's variant, and the single modules of figure 2.
 
 use crate::error::NetError;
 use crate::graph::{Graph, GraphBuilder, NodeId};
@@ -11,8 +11,8 @@ use kernels::Size2;
 /// A row of table 1: `#1x1, #3x3 reduce, #3x3, #5x5 reduce, #5x5, pool proj`.
 type Row = [usize; 6];
 
-/// The nine modules. A pooling stands before the third and before the eighth, a side classifier after the third and
-/// after the sixth.
+/// The nine modules. There is a pooling layer before the third and the eighth module, and a side classifier
+/// after the third and the sixth.
 const TABLE_1: [(&str, Row); 9] = [
     ("3a", [64, 96, 128, 16, 32, 32]),
     ("3b", [128, 128, 192, 32, 96, 64]),
@@ -41,14 +41,14 @@ pub(super) fn torchvision_aux(name: &str, input: Shape) -> Result<Graph, NetErro
     Builder::new(name, input, &TORCHVISION).build(true)
 }
 
-/// Figure 2b: the module 3a alone, with 1x1 layers before the large kernels.
+/// Figure 2b: module 3a alone, with 1x1 layers before the large kernels.
 pub(super) fn module(name: &str, input: Shape) -> Result<Graph, NetError> {
     let mut net = Builder::new(name, input, &PAPER);
     net.inception(TABLE_1[0].0, TABLE_1[0].1);
     net.graph.build()
 }
 
-/// Figure 2a: the same without them; the pooling passes all of its channels on.
+/// Figure 2a: the module without the 1x1 layers. The pooling path keeps all of its channels.
 pub(super) fn naive_module(name: &str, input: Shape) -> Result<Graph, NetError> {
     let [ones, _, threes, _, fives, _] = TABLE_1[0].1;
     let mut net = GraphBuilder::new(name, input);
@@ -64,21 +64,21 @@ pub(super) fn naive_module(name: &str, input: Shape) -> Result<Graph, NetError> 
     net.build()
 }
 
-/// What the paper and torchvision do differently.
+/// The differences between the paper and torchvision.
 struct Variant {
-    /// Batch normalisation after each convolution, instead of a bias.
+    /// Batch normalisation after each convolution, which replaces the bias.
     norm: Option<Norm>,
-    /// Local response normalisation around the second stage.
+    /// Whether there is local response normalisation around the second stage.
     response: bool,
-    /// The kernel of the fourth path. torchvision's is 3 by an old mistake that its weights keep alive.
+    /// The kernel size of the fourth path. torchvision uses 3, an early mistake that its trained weights preserve.
     fives: usize,
-    /// The pooling before module 5a.
+    /// The pooling layer before module 5a.
     last_pool: Pool,
-    /// Stem and paths of a module.
+    /// The names of the stem's layers and of the paths in a module.
     names: &'static Names,
 }
 
-/// What the layers are called.
+/// The names of the layers.
 struct Names {
     stem: [&'static str; 3],
     pools: [&'static str; 4],
@@ -156,7 +156,7 @@ impl Builder {
         self.graph.build()
     }
 
-    /// A convolution with what follows it.
+    /// Adds a convolution with its normalisation and activation.
     fn conv(&mut self, name: &str, conv: Conv) -> NodeId {
         match self.variant.norm {
             None => self.graph.then(name, conv),
@@ -170,12 +170,12 @@ impl Builder {
 
     fn response(&mut self, name: &str) {
         if self.variant.response {
-            // As in the authors' framework and in Caffe's copy of the model; the paper gives no numbers.
+            // As in the authors' framework and in Caffe's model; the paper gives no numbers.
             self.graph.then(name, Lrn { size: 5, alpha: 1e-4, beta: 0.75, k: 1.0 });
         }
     }
 
-    /// Four paths, then all of their channels.
+    /// Adds four paths and concatenates their channels.
     fn inception(&mut self, module: &str, [ones, reduce3, threes, reduce5, fives, projection]: Row) {
         let (start, names, large) = (self.graph.last(), self.variant.names, self.variant.fives);
         let name = |path: usize| format!("{}{module}{}", names.prefix, names.paths[path]);
@@ -191,7 +191,7 @@ impl Builder {
         self.graph.add(&format!("{}{module}.concat", names.prefix), Layer::Concat, &[a, b, c, d]);
     }
 
-    /// A side classifier (section 5): an output of its own, for training.
+    /// Adds a side classifier (section 5): a separate output for training.
     fn side(&mut self, name: &str) {
         let module = self.graph.last();
         let name =

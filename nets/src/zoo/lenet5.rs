@@ -8,12 +8,14 @@ use crate::shape::Shape;
 use kernels::Activation::Tanh;
 use kernels::Size2;
 
-/// LeNet-5 in the variant that textbooks count, 61,706 parameters: every map of C3 sees every map of S2 (the paper
-/// connects 60 of the 96 pairs, table I), the subsampling layers are plain averages (in the paper each has a
-/// trained factor and bias), and the output is linear (in the paper, distances to fixed codes).
+/// LeNet-5 in the textbook variant with 61,706 parameters.
+///
+/// It differs from the paper in three ways. Every map of C3 reads every map of S2; in the paper, table I
+/// connects 60 of the 96 pairs. The subsampling layers are plain averages; in the paper, each has a trained
+/// factor and bias. The output layer is linear; in the paper, it computes distances to fixed codes.
 ///
 /// # Errors
-/// None: the table is right.
+/// None.
 pub fn lenet5() -> Result<Graph, NetError> {
     modern("lenet5", Shape::map(1, 32, 32))
 }
@@ -31,9 +33,9 @@ pub(super) fn modern(name: &str, input: Shape) -> Result<Graph, NetError> {
     net.build()
 }
 
-/// The paper's own network, 60,000 trained parameters: C3 connected by table I, trained subsampling, distances to ten
-/// fixed codes of 84 numbers. The paper's `1.7159 tanh(2/3 x)` is a plain tanh here; trained weights absorb the two
-/// factors.
+/// The network of the paper, with 60,000 trained parameters. Table I connects C3, subsampling is trained, and
+/// the output layer computes distances to ten fixed codes of 84 numbers. The activation is a plain tanh
+/// instead of the paper's `1.7159 tanh(2/3 x)`, because trained weights can absorb both factors.
 pub(super) fn original(name: &str, input: Shape) -> Result<Graph, NetError> {
     let subsample = Layer::Subsample(Subsample { window: Size2::square(2) });
     let mut net = GraphBuilder::new(name, input);
@@ -49,7 +51,7 @@ pub(super) fn original(name: &str, input: Shape) -> Result<Graph, NetError> {
     net.build()
 }
 
-/// For each map of C3 the maps of S2 that it sees: three neighbours, four neighbours, four in two pairs, all.
+/// The maps of S2 that each map of C3 reads: three adjacent ones, four adjacent ones, two adjacent pairs, and all.
 const TABLE_I: [&[usize]; 16] = [
     &[0, 1, 2],
     &[1, 2, 3],

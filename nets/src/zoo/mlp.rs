@@ -1,4 +1,4 @@
-//! Networks without convolution, the baseline that convolution beats.
+//! Fully connected networks, the baseline for convolutional ones.
 
 use crate::error::NetError;
 use crate::graph::{Graph, GraphBuilder};
@@ -6,7 +6,7 @@ use crate::layer::{Layer, Linear};
 use crate::shape::Shape;
 use kernels::Activation::{Relu, Tanh};
 
-/// One hidden layer of 100 on the 3,072 numbers of a small colour picture.
+/// One hidden layer of 100 on the 3,072 elements of a small colour picture.
 pub(super) fn cifar(name: &str, input: Shape) -> Result<Graph, NetError> {
     let mut net = GraphBuilder::new(name, input);
     net.then("flatten", Layer::Flatten);
@@ -15,7 +15,7 @@ pub(super) fn cifar(name: &str, input: Shape) -> Result<Graph, NetError> {
     net.build()
 }
 
-/// Two hidden layers on a digit: 28x28-300-100-10 of LeCun et al. 1998, section III.C.
+/// Two hidden layers for digits: 28x28-300-100-10 of LeCun et al. 1998, section III.C.
 pub(super) fn mnist(name: &str, input: Shape) -> Result<Graph, NetError> {
     let mut net = GraphBuilder::new(name, input);
     net.then("flatten", Layer::Flatten);

@@ -1,4 +1,4 @@
-//! The networks, one family per file; each reads like the table of its paper.
+//! The zoo of networks, one file per family. The code of each network reads like the table of its paper.
 
 mod alexnet;
 mod cited;
@@ -17,16 +17,16 @@ use crate::graph::Graph;
 use crate::shape::Shape;
 use resnet::{Column, Shortcut};
 
-/// A network that can be asked for by name.
+/// A network that is available by name.
 #[derive(Debug, Clone, Copy)]
 pub struct Entry {
-    /// What it is called on the command line.
+    /// The name on the command line.
     pub name: &'static str,
-    /// One line on what it is.
+    /// A description in one line.
     pub summary: &'static str,
-    /// The input that it is published for.
+    /// The input shape for which it was published.
     pub input: Shape,
-    /// Figures that are cited for it, with the reason where they differ from what is counted.
+    /// Figures cited for the network, with a reason for each that differs from the count.
     pub cited: &'static [Cited],
     build: fn(&str, Shape) -> Result<Graph, NetError>,
 }
@@ -45,7 +45,7 @@ impl Entry {
         Self { cited, ..self }
     }
 
-    /// Its graph for the input that it is published for.
+    /// The graph for the published input shape.
     ///
     /// # Errors
     /// None.
@@ -53,10 +53,10 @@ impl Entry {
         self.graph_for(self.input)
     }
 
-    /// Its graph for another input.
+    /// The graph for another input shape.
     ///
     /// # Errors
-    /// [`NetError::Layer`] for the first layer that such an input does not fit.
+    /// [`NetError::Layer`] for the first layer that the input does not fit.
     pub fn graph_for(&self, input: Shape) -> Result<Graph, NetError> {
         (self.build)(self.name, input)
     }
@@ -66,13 +66,13 @@ const IMAGENET: Shape = Shape::map(3, 224, 224);
 const CIFAR: Shape = Shape::map(3, 32, 32);
 const DIGIT: Shape = Shape::map(1, 32, 32);
 
-/// Blocks of the stages, by the columns of table 1 of the residual networks.
+/// Blocks per stage, from the columns of table 1 of the ResNet paper.
 const B18: [usize; 4] = [2, 2, 2, 2];
-const B34: [usize; 4] = [3, 4, 6, 3]; // 50 too
+const B34: [usize; 4] = [3, 4, 6, 3]; // also ResNet-50
 const B101: [usize; 4] = [3, 4, 23, 3];
 const B152: [usize; 4] = [3, 8, 36, 3];
 
-/// Every network there is.
+/// All networks of the zoo.
 pub const ALL: &[Entry] = &[
     Entry::new("mlp", "one hidden layer of 100 on 32x32 colour pictures", CIFAR, mlp::cifar),
     Entry::new("mlp-mnist", "28x28-300-100-10 (LeCun et al. 1998)", Shape::map(1, 28, 28), mlp::mnist),
@@ -133,7 +133,7 @@ pub const ALL: &[Entry] = &[
     .cited(cited::GOOGLENET_TORCHVISION),
     Entry::new(
         "googlenet-torchvision-aux",
-        "the same with side classifiers",
+        "GoogLeNet of torchvision with side classifiers",
         IMAGENET,
         googlenet::torchvision_aux,
     ),
@@ -204,14 +204,14 @@ pub const ALL: &[Entry] = &[
     }),
 ];
 
-/// The network of that name.
+/// Finds a network by name.
 ///
 /// # Errors
-/// [`NetError::UnknownNetwork`], which lists the names there are and suggests the nearest.
+/// [`NetError::UnknownNetwork`], which lists all names and suggests the nearest.
 pub fn find(name: &str) -> Result<&'static Entry, NetError> {
     ALL.iter().find(|entry| entry.name == name).ok_or_else(|| {
         let known: Vec<&str> = ALL.iter().map(|entry| entry.name).collect();
-        // The fewest slips of the finger; among as many, the name that begins most alike.
+        // The smallest edit distance; among equals, the name that begins most alike.
         let lower = name.to_lowercase();
         let slips = |candidate: &str| strsim::damerau_levenshtein(&lower, candidate);
         let likeness = |candidate: &str| strsim::jaro_winkler(&lower, candidate);

@@ -1,5 +1,5 @@
-//! Network in Network: M. Lin, Q. Chen and S. Yan, "Network in network", ICLR 2014, figure 2; the widths are those of
-//! the authors' Caffe models, whose poolings round up.
+//! Network in Network: M. Lin, Q. Chen and S. Yan, "Network in network", ICLR 2014, figure 2. The widths come
+//! from the authors' Caffe models, in which pooling rounds up.
 
 use crate::error::NetError;
 use crate::graph::{Graph, GraphBuilder};
@@ -7,15 +7,15 @@ use crate::layer::{Conv, Layer, Pool};
 use crate::shape::Shape;
 use kernels::Activation::Relu;
 
-/// A convolution and two layers that mix channels pixel by pixel, which the paper calls an mlpconv layer. `numbers`
-/// are those of the three layers in the model.
+/// Adds an mlpconv layer: a convolution and two layers that mix the channels of each pixel. `numbers` are the
+/// numbers in the names of the three layers.
 fn mlpconv(net: &mut GraphBuilder, numbers: [usize; 3], conv: Conv, mixed: [usize; 2]) {
     net.then(&format!("conv{}", numbers[0]), conv).act(Relu);
     net.then(&format!("cccp{}", numbers[1]), Conv::new(mixed[0], 1)).act(Relu);
     net.then(&format!("cccp{}", numbers[2]), Conv::new(mixed[1], 1)).act(Relu);
 }
 
-/// ImageNet, 1,000 classes.
+/// The network for ImageNet, 1,000 classes.
 pub(super) fn imagenet(name: &str, input: Shape) -> Result<Graph, NetError> {
     let pool = Pool::max(3, 2).ceil_mode();
     let mut net = GraphBuilder::new(name, input); //                                            3@224x224
@@ -30,7 +30,7 @@ pub(super) fn imagenet(name: &str, input: Shape) -> Result<Graph, NetError> {
     net.build()
 }
 
-/// CIFAR-10, 10 classes.
+/// The network for CIFAR-10, 10 classes.
 pub(super) fn cifar10(name: &str, input: Shape) -> Result<Graph, NetError> {
     let mut net = GraphBuilder::new(name, input); //                                            3@32x32
     mlpconv(&mut net, [1, 1, 2], Conv::new(192, 5).pad(2), [160, 96]); //                      96@32x32

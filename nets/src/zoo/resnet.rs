@@ -1,5 +1,6 @@
-//! Residual networks and their plain counterparts: K. He, X. Zhang, S. Ren and J. Sun, "Deep residual learning for
-//! image recognition", CVPR 2016, table 1 (ImageNet) and section 4.2 (CIFAR-10). Tensors are named as in torchvision.
+//! Residual networks and their plain counterparts: K. He, X. Zhang, S. Ren and J. Sun, "Deep residual
+//! learning for image recognition", CVPR 2016, table 1 (ImageNet) and section 4.2 (CIFAR-10). Tensor names
+//! are torchvision's.
 
 use crate::error::NetError;
 use crate::graph::{Graph, GraphBuilder, NodeId};
@@ -7,28 +8,28 @@ use crate::layer::{Conv, Layer, Linear, Norm, Pool};
 use crate::shape::Shape;
 use kernels::Activation::Relu;
 
-/// What stands beside the convolutions of a block.
+/// The shortcut around the convolutions of a block.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Shortcut {
-    /// Nothing: a plain network.
+    /// No shortcut: a plain network.
     None,
-    /// The input; where extents change every second pixel of it, with zeros for the new channels.
+    /// The input itself. Where the extents change, every second pixel of it, with zeros for the additional channels.
     A,
-    /// The input; where extents change a 1x1 projection of it.
+    /// The input itself. Where the extents change, a 1x1 projection of it.
     B,
 }
 
-/// What a block is made of.
+/// The layers of a block.
 #[derive(Clone, Copy)]
 pub(super) enum Block {
-    /// Two 3x3 layers.
+    /// Two 3x3 convolutions.
     Basic,
-    /// 1x1, 3x3, 1x1 with four times the channels, with the stride in the first or (since torchvision, "v1.5") in the
-    /// second.
+    /// 1x1, 3x3, and 1x1 with four times the channels. The stride is in the first convolution, or in the
+    /// second as in torchvision ("v1.5").
     Bottleneck { stride_first: bool },
 }
 
-/// A column of table 1: blocks of the stages, and of what kind.
+/// A column of table 1: the number of blocks in each stage, and their kind.
 #[derive(Clone, Copy)]
 pub(super) struct Column {
     pub(super) blocks: [usize; 4],
@@ -45,7 +46,7 @@ impl Column {
         Self { blocks, block: Block::Bottleneck { stride_first }, shortcut: Shortcut::B }
     }
 
-    /// The network for ImageNet.
+    /// Builds the network for ImageNet.
     pub(super) fn build(self, name: &str, input: Shape) -> Result<Graph, NetError> {
         let mut net = GraphBuilder::new(name, input); //                             3@224x224
         conv(&mut net, "conv1", "bn1", Conv::new(64, 7).stride(2).pad(3)).act(Relu); // 64@112x112
@@ -56,7 +57,8 @@ impl Column {
         net.build()
     }
 
-    /// `layer1.0`, `layer1.1`, ...: the first block of each stage but the first halves the extents.
+    /// Adds the blocks `layer1.0`, `layer1.1` and so on. The first block of every stage but the first halves
+    /// the extents.
     fn stages(self, net: &mut GraphBuilder, channels: &[usize]) {
         for ((stage, &channels), blocks) in channels.iter().enumerate().zip(self.blocks) {
             for block in 0..blocks {
@@ -115,7 +117,7 @@ impl Column {
     }
 }
 
-/// Section 4.2: `6n + 2` layers, three stages of `n` blocks with 16, 32 and 64 channels, shortcuts A or none.
+/// Section 4.2: `6n + 2` layers in three stages of `n` blocks with 16, 32 and 64 channels, with shortcuts A or none.
 pub(super) fn cifar(name: &str, input: Shape, layers: usize, shortcut: Shortcut) -> Result<Graph, NetError> {
     let n = (layers - 2) / 6;
     let column = Column::basic([n, n, n, 0], shortcut);
@@ -127,7 +129,7 @@ pub(super) fn cifar(name: &str, input: Shape, layers: usize, shortcut: Shortcut)
     net.build()
 }
 
-/// Section 3.4: batch normalisation right after each convolution.
+/// Section 3.4: batch normalisation directly after each convolution.
 fn conv<'a>(net: &'a mut GraphBuilder, name: &str, norm: &str, conv: Conv) -> &'a mut GraphBuilder {
     net.then(name, conv.no_bias()).then(norm, Norm::batch())
 }

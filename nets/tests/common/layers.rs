@@ -1,12 +1,12 @@
-//! The layers that are no convolution, pooling or activation, as plain as can be, in `f64`.
+//! Plain `f64` implementations of the layers other than convolution, pooling and activation.
 
 use super::{U, Value, extents};
 use nets::{AdaptivePool, Layer, Lrn, Norm, NormKind, Shape};
 
-/// What a layer reads: extents and values.
+/// The inputs of a layer: shapes and values.
 pub type Inputs<'a> = [(Shape, &'a [Value])];
 
-/// The output of a layer; `tensor` gives its numbers by name.
+/// The output of a layer. `tensor` returns its parameters by name.
 pub fn other<'a>(
     layer: &Layer,
     inputs: &Inputs<'_>,
@@ -57,7 +57,7 @@ pub fn other<'a>(
             };
             (0..*codes).map(distance).collect()
         }
-        // Nobody may read it.
+        // The output must never be read.
         Layer::Unknown { .. } => vec![Value { value: f64::NAN, error: 0.0 }; output.len().unwrap()],
         other => panic!("{other:?} has no second implementation"),
     }
@@ -135,7 +135,7 @@ fn response(lrn: &Lrn, shape: Shape, input: &[Value]) -> Vec<Value> {
     input.iter().enumerate().map(one).collect()
 }
 
-/// Each output is the input element at the place that `from` gives, or zero outside of the image.
+/// Moves elements: each output is the input element at the position `from`, or zero outside the image.
 fn moved(
     shape: Shape,
     input: &[Value],
@@ -151,7 +151,7 @@ fn moved(
     (0..output.len().unwrap()).map(one).collect()
 }
 
-/// PyTorch's windows: from the floor of where an output begins to the ceiling of where it ends.
+/// PyTorch's windows: from the floor of an output's start to the ceiling of its end.
 fn adaptive(pool: AdaptivePool, shape: Shape, input: &[Value]) -> Vec<Value> {
     let (channels, h, w) = extents(shape);
     let range =

@@ -1,4 +1,4 @@
-//! A second implementation of every layer, as plain as can be, in `f64`, with a bound on what `f32` may differ.
+//! Plain `f64` implementations of every layer, with bounds on the errors of `f32` computations.
 #![allow(dead_code)] // each test uses a part
 
 mod layers;
@@ -15,11 +15,11 @@ use nets::{
 
 /// Unit roundoff of `f32`.
 const U: f64 = f32::EPSILON as f64 / 2.0;
-/// Rounding errors are taken as random: `sqrt(K) u sum|w x|` instead of `K u sum|w x|` (N. Higham and T. Mary, "A new
-/// approach to probabilistic rounding error analysis", 2019), times this factor.
+/// Rounding errors are treated as random: `sqrt(K) u sum|w x|` instead of `K u sum|w x|` (N. Higham and T.
+/// Mary, "A new approach to probabilistic rounding error analysis", 2019), multiplied by this factor.
 const LAMBDA: f64 = 4.0;
 
-/// A value and how far from it an `f32` computation may be, for one image.
+/// A value, and a bound on the error of an `f32` computation of it, for one image.
 #[derive(Clone, Copy, Debug)]
 pub struct Value {
     pub value: f64,
@@ -34,7 +34,7 @@ impl Value {
     }
 }
 
-/// The forward pass of one image.
+/// Runs the forward pass of one image.
 pub fn forward(graph: &Graph, weights: &WeightSet, image: &[f32]) -> Vec<Value> {
     let mut values: Vec<Vec<Value>> = Vec::new();
     for node in graph.nodes() {
@@ -49,7 +49,7 @@ pub fn forward(graph: &Graph, weights: &WeightSet, image: &[f32]) -> Vec<Value> 
     values.swap_remove(graph.output_id().index())
 }
 
-/// Noise for every tensor of `graph`, so large that activations keep their size; variances are positive.
+/// Random values for every tensor of `graph`, scaled so that activations keep their size. Variances are positive.
 pub fn weights(graph: &Graph) -> WeightSet {
     let mut tensors = Vec::new();
     for (seed, (name, param)) in (1..).zip(graph.params()) {
@@ -65,16 +65,16 @@ pub fn weights(graph: &Graph) -> WeightSet {
     WeightSet::from_safetensors(graph, &to_safetensors(&views), "noise").unwrap()
 }
 
-/// Plans `graph` with random weights, runs it on noise, and compares with [`forward`]: in the layout of the library's
-/// rule, in NCHW, and in blocks of channels.
+/// Plans `graph` with random weights, runs it on noise, and compares the output with [`forward`]. It uses the
+/// default layout, NCHW, and blocks of channels.
 pub fn check(graph: &Graph, options: &NetOptions) {
     let weights = weights(graph);
     let input = noise(options.batch * graph.input().len().unwrap(), 3);
-    // The bounds are those of sums in another order.
+    // The bounds hold for reordered sums only.
     let options = options.numerics(Numerics::Strict);
     for options in [options, options.layout(Layout::Nchw), options.layout(Layout::Nchw16c)] {
         let mut net = Net::new(graph, &weights, &options).unwrap();
-        // Twice: nothing may be left over from the first run.
+        // Twice, because no state may be left from the first run.
         for _ in 0..2 {
             let got = net.run(&input, Threads::Seq).unwrap();
             compare(graph, &weights, &input, got, &options);
@@ -82,7 +82,7 @@ pub fn check(graph: &Graph, options: &NetOptions) {
     }
 }
 
-/// A sum of products, by the classic lowering to a matrix product.
+/// A sum of products, computed by lowering to a matrix product.
 fn convolution(conv: &Conv, shape: Shape, input: &[f32], weights: Weights<'_>) -> Vec<f32> {
     let desc = conv.desc(shape.batched(1), Layout::Nchw, Activation::None).unwrap();
     let options = PlanOptions::default().force(Algorithm::Im2colGemm).max_threads(1);
@@ -96,8 +96,9 @@ fn convolution(conv: &Conv, shape: Shape, input: &[f32], weights: Weights<'_>) -
     output
 }
 
-/// The forward pass of one image, layer by layer in NCHW: nothing fused, merged, blocked or shared. Convolutions and
-/// fully connected layers are `f32`, for [`forward`] would take minutes; what is between them is that of [`forward`].
+/// Runs the forward pass of one image layer by layer in NCHW, without fusion, merging, blocks or shared
+/// memory. Convolutions and fully connected layers are in `f32`, because [`forward`] would take minutes. The
+/// other layers are those of [`forward`].
 pub fn layer_by_layer(graph: &Graph, weights: &WeightSet, image: &[f32]) -> Vec<f32> {
     let mut values: Vec<Vec<f32>> = Vec::new();
     for node in graph.nodes() {
@@ -179,7 +180,7 @@ fn layer(node: &Node, inputs: &Inputs<'_>, weights: &WeightSet) -> Vec<Value> {
         Layer::Softmax => softmax(shape, input),
         Layer::Flatten => input.to_vec(),
         Layer::SparseConv(sparse) => {
-            // The dense filter, from the table again.
+            // The dense filter, rebuilt from the table.
             let (kernel, channels) = (tensor("weight").unwrap(), shape.channels());
             let taps = sparse.conv.kernel.h * sparse.conv.kernel.w;
             let pairs = sparse.table.iter().enumerate().flat_map(|(o, row)| row.iter().map(move |&i| (o, i)));
@@ -206,7 +207,7 @@ fn layer(node: &Node, inputs: &Inputs<'_>, weights: &WeightSet) -> Vec<Value> {
     }
 }
 
-/// A sum of products of exact weights with inexact values.
+/// A sum of products of exact weights and inexact values.
 #[derive(Default)]
 struct Dot {
     value: f64,
@@ -240,7 +241,7 @@ fn extents(shape: Shape) -> (usize, usize, usize) {
     (shape.c, shape.h, shape.w)
 }
 
-/// The element at a position in padded coordinates, `None` outside of the image.
+/// The element at a position in padded coordinates; `None` outside the image.
 fn at(input: &[Value], shape: Shape, c: usize, y: usize, x: usize, top: usize, left: usize) -> Option<Value> {
     let (_, h, w) = extents(shape);
     let (y, x) = (y.checked_sub(top)?, x.checked_sub(left)?);
@@ -286,7 +287,7 @@ fn fully_connected(linear: &Linear, input: &[Value], weight: &[f32], bias: Optio
     (0..linear.out_features).map(output).collect()
 }
 
-/// Padding counts in averages as zeros if the layer says so; what hangs over the padding never does.
+/// Padding counts as zeros in averages if the layer says so; elements beyond the padding never count.
 fn pool(desc: &Pool, shape: Shape, output: Shape, input: &[Value]) -> Vec<Value> {
     let (_, h, w) = extents(shape);
     let (window_h, window_w) = desc.window.map_or((h, w), |window| (window.h, window.w));
@@ -329,7 +330,7 @@ fn pool(desc: &Pool, shape: Shape, output: Shape, input: &[Value]) -> Vec<Value>
     values
 }
 
-/// The error of the argument goes through the function; the kernels' own is a few roundings.
+/// The function passes on the error of its argument; the kernels add a few roundings.
 fn activate(function: Activation, shape: Shape, input: &[Value], slopes: Option<&[f32]>) -> Vec<Value> {
     let (_, h, w) = extents(shape);
     let one = |(i, x): (usize, &Value)| {
@@ -351,7 +352,7 @@ fn softmax(shape: Shape, input: &[Value]) -> Vec<Value> {
         let sum: f64 = column.iter().map(|x| (x.value - largest).exp()).sum();
         for (c, x) in column.iter().enumerate() {
             let value = (x.value - largest).exp() / sum;
-            // exp(x - max) turns the rounding of x - max into a relative error.
+            // exp(x - max) turns the rounding error of x - max into a relative error.
             let relative = 2.0 * error + (8.0 + (largest - x.value) + (channels as f64).sqrt()) * U;
             values[c * h * w + pixel] = Value { value, error: value * relative };
         }

@@ -1,7 +1,7 @@
-//! ONNX models written node by node, to be read back.
+//! Builds ONNX models node by node, for import tests.
 #![allow(dead_code)] // each test uses a part
 
-/// A message of protocol buffers: fields, each a number, a wire type and a value.
+/// A protocol buffers message: fields with a number, a wire type and a value.
 #[derive(Clone, Default)]
 struct Message(Vec<u8>);
 
@@ -50,7 +50,7 @@ pub enum Attribute<'a> {
     Ints(&'a [i64]),
 }
 
-/// An extent that is known, or a name for one that is not.
+/// A known extent, or the name of a symbolic one.
 #[derive(Clone, Copy)]
 pub enum Extent<'a> {
     Is(i64),
@@ -69,20 +69,20 @@ impl<'a> From<&'a str> for Extent<'a> {
     }
 }
 
-/// `[N, 3, 4]` as extents: numbers and names.
+/// Converts `[N, 3, 4]` to extents: numbers and names.
 #[macro_export]
 macro_rules! extents {
     ($($extent:expr),*) => { &[$($crate::model::Extent::from($extent)),*] };
 }
 
-/// A model under construction: one graph, float tensors.
+/// A model under construction, with one graph and float tensors.
 pub struct Model {
     opset: i64,
     graph: Message,
 }
 
 impl Model {
-    /// A model whose input `x` has these extents.
+    /// A model with an input `x` of these extents.
     pub fn new(opset: i64, input: &[Extent<'_>]) -> Self {
         Self { opset, graph: Message::default() }.value(11, "x", Some(input))
     }
@@ -102,12 +102,12 @@ impl Model {
         self
     }
 
-    /// Another input.
+    /// Adds another input.
     pub fn input(self, name: &str, extents: &[Extent<'_>]) -> Self {
         self.value(11, name, Some(extents))
     }
 
-    /// The extents of a value in between, as an exporter writes them down.
+    /// Records the extents of an intermediate value, as exporters do.
     pub fn info(self, name: &str, extents: &[Extent<'_>]) -> Self {
         self.value(13, name, Some(extents))
     }
@@ -117,7 +117,7 @@ impl Model {
         dims.int(2, dtype).text(8, name).bytes(9, raw)
     }
 
-    /// A tensor of floats.
+    /// Adds a tensor of floats.
     pub fn floats(mut self, name: &str, dims: &[i64], values: &[f32]) -> Self {
         assert_eq!(dims.iter().product::<i64>(), values.len() as i64, "{name}");
         let raw: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
@@ -125,25 +125,25 @@ impl Model {
         self
     }
 
-    /// The same value so many times.
+    /// Adds a tensor with the same value in every element.
     pub fn filled(self, name: &str, dims: &[i64], value: f32) -> Self {
         self.floats(name, dims, &vec![value; dims.iter().product::<i64>() as usize])
     }
 
-    /// A list of integers.
+    /// Adds a vector of integers.
     pub fn ints(mut self, name: &str, values: &[i64]) -> Self {
         let raw: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         self.graph = self.graph.message(5, &Self::tensor(name, &[values.len() as i64], 7, &raw));
         self
     }
 
-    /// One truth value, an extent-less tensor.
+    /// Adds a boolean scalar.
     pub fn truth(mut self, name: &str, value: bool) -> Self {
         self.graph = self.graph.message(5, &Self::tensor(name, &[], 9, &[value.into()]));
         self
     }
 
-    /// A node, named after its first output.
+    /// Adds a node, named after its first output.
     pub fn node(self, op: &str, inputs: &[&str], outputs: &[&str]) -> Self {
         self.node_with(op, inputs, outputs, &[])
     }
@@ -174,7 +174,7 @@ impl Model {
         self
     }
 
-    /// The bytes of the model, whose outputs are these.
+    /// The bytes of the model with these outputs.
     pub fn outputs(self, names: &[&str]) -> Vec<u8> {
         let opset = Message::default().text(1, "").int(2, self.opset);
         let named = names.iter().fold(self, |model, name| model.value(12, name, None));
@@ -182,7 +182,7 @@ impl Model {
         Message::default().int(1, 8).message(7, &graph).message(8, &opset).0
     }
 
-    /// The bytes of the model, whose output is `y`.
+    /// The bytes of the model with output `y`.
     pub fn done(self) -> Vec<u8> {
         self.outputs(&["y"])
     }

@@ -1,4 +1,4 @@
-//! The first axis is the batch: no other image is mixed in, and data has as many axes as the model says.
+//! The first axis is the batch: images are never mixed, and data must have as many axes as the model.
 
 use crate::Outcome::{Is, Refused};
 use crate::model::Attribute::{Int, Ints};
@@ -37,7 +37,7 @@ fn a_reshape_that_folds_the_batch_is_followed() {
     expect(&model(&[-1], "Relu"), &[2, 2], &x, &Is(&[4], &x));
     expect(&model(&[-1, 1], "Softmax"), &[2, 2], &x, &Refused("Softmax"));
     expect(&model(&[0, 2], "Relu"), &[2, 2], &x, &Is(&[2, 2], &x));
-    // A model for one image is not one for two.
+    // A model for one image cannot run on two.
     expect(&model(&[1, 2], "Relu"), &[2, 2], &x, &Refused("Reshape"));
 }
 
@@ -66,7 +66,7 @@ fn operators_along_the_batch_are_refused() {
     for (op, model) in cases {
         let part = if op == "Flatten" { "Softmax" } else { op };
         expect(&model, &[2, 2], &[1.0, 2.0, 3.0, 4.0], &Refused(part));
-        // Nor may an import for one image be run for more.
+        // An import for one image cannot run on more.
         let one = load_bytes(&model, "it", &ImportOptions::default());
         let ran = one.and_then(|_| run(&model, 3, &[1.0; 6]));
         assert!(ran.is_err(), "{op}: {ran:?}");
@@ -132,7 +132,7 @@ fn data_of_another_rank_is_refused() {
     }
 }
 
-/// A model for two images is one for three only if its output is too.
+/// A model for two images can run on three only if its output is right for three.
 #[test]
 fn a_model_that_says_its_batch_runs_with_another_only_if_that_is_right() {
     let folded = Model::new(13, extents![2, 4]).ints("shape", &[2, -1]).node("Relu", &["x"], &["r"]);

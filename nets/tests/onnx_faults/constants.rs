@@ -1,4 +1,4 @@
-//! Constants are matched by position, as ONNX broadcasts them, and not by the number of their elements.
+//! Constants are matched by position, as ONNX broadcasts them, and not by their number of elements.
 
 use crate::Outcome::{Is, Refused};
 use crate::model::Attribute::{Float, Int};
@@ -9,7 +9,7 @@ use nets::import::onnx::{ImportOptions, load_bytes};
 const MINUS: [f32; 4] = [-1.0, -2.0, -3.0, -4.0];
 const TENFOLD: [f32; 4] = [-10.0, -20.0, -300.0, -400.0];
 
-/// `PRelu` of a tensor of these extents with a slope of those.
+/// `PRelu` of a tensor with a slope, with the given extents.
 fn prelu(opset: i64, extents: &[Extent<'_>], slope: &[i64], values: &[f32]) -> Vec<u8> {
     Model::new(opset, extents).floats("slope", slope, values).node("PRelu", &["x", "slope"], &["y"]).done()
 }
@@ -44,7 +44,7 @@ fn a_prelu_slope_along_the_channels_is_computed() {
         let model = prelu(16, extents![1, 2, 1, 2], slope, &[10.0, 100.0]);
         expect(&model, &[1, 2, 1, 2], &MINUS, &tenfold);
     }
-    // Until opset 6 a slope has a number for each channel, whatever the extents.
+    // Up to opset 6 a slope has one number per channel, whatever its extents.
     expect(&prelu(6, extents![1, 2, 1, 2], &[2], &[10.0, 100.0]), &[1, 2, 1, 2], &MINUS, &tenfold);
     let pairs = [-10.0, -200.0, -30.0, -400.0];
     expect(&prelu(16, extents!["N", 2], &[2], &[10.0, 100.0]), &[2, 2], &MINUS, &Is(&[2, 2], &pairs));
@@ -124,7 +124,7 @@ fn until_opset_6_sums_and_products_say_how_they_broadcast() {
     expect(&model(&[2], &[("broadcast", Int(1))]), &dims, &x, &Refused("Mul"));
     expect(&model(&[2], &[]), &dims, &x, &Refused("Mul"));
     expect(&model(&[1], &[("broadcast", Int(1))]), &dims, &x, &Is(&dims, &[10.0, 20.0, 30.0, 40.0]));
-    // Two constants: the sum of [[1, 2], [3, 4]] and [10, 100] from axis 0 on.
+    // Two constants: the sum of [[1, 2], [3, 4]] and [10, 100] with axis 0.
     let model = Model::new(6, extents![1, 2, 1, 2]).floats("a", &[2, 1], &[1.0, 2.0]).floats(
         "b",
         &[2],
@@ -165,7 +165,7 @@ fn the_numbers_of_a_normalisation_are_one_for_each_channel() {
     expect(&layer(&[2]), &[1, 2, 1, 1], &[1.0, 3.0], &Refused("LayerNormalization"));
 }
 
-/// What is refused is named: the node, the operator, the opset, what was expected and what was got.
+/// An error names the node, the operator and the opset, what was expected and what was given.
 #[test]
 fn a_constant_that_cannot_be_broadcast_is_named() {
     let model = prelu(13, extents![1, 2, 1, 2], &[2], &[10.0, 100.0]);

@@ -1,5 +1,5 @@
-//! What an ONNX model means by its extents, axes and training flags is computed right or refused: no wrong number
-//! and no wrong total without a word.
+//! Extents, axes and training flags of an ONNX model are computed correctly or rejected. Wrong outputs and
+//! wrong totals never pass silently.
 
 #[macro_use]
 #[path = "../model/mod.rs"]
@@ -16,7 +16,7 @@ use kernels::Threads;
 use nets::import::onnx::{ImportOptions, load_bytes};
 use nets::{Net, NetError, NetOptions};
 
-/// Runs a model that was imported as it is for `batch` images.
+/// Runs a model, imported with default options, on `batch` images.
 fn run(bytes: &[u8], batch: usize, x: &[f32]) -> Result<Vec<f32>, NetError> {
     let model = load_bytes(bytes, "it", &ImportOptions::default())?;
     let weights = model.weights.read(&model.graph)?;
@@ -24,8 +24,8 @@ fn run(bytes: &[u8], batch: usize, x: &[f32]) -> Result<Vec<f32>, NetError> {
     Ok(net.run(x, Threads::Seq)?.to_vec())
 }
 
-/// What the program makes of a model and a tensor: the extents and the numbers that come out, or the last line that
-/// it says.
+/// Runs the program on a model and a tensor. Returns the extents and elements of the output, or the last line
+/// of the error.
 fn program(bytes: &[u8], dims: &[usize], x: &[f32]) -> Result<(Vec<usize>, Vec<f32>), String> {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
@@ -45,17 +45,17 @@ fn close(a: &[f32], b: &[f32]) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(near)
 }
 
-/// What must come of a model and a tensor.
+/// The expected outcome for a model and a tensor.
 enum Outcome<'a> {
-    /// These extents and numbers, as ONNX defines them.
+    /// This output, as ONNX defines it.
     Is(&'a [usize], &'a [f32]),
-    /// An error that says this.
+    /// An error that contains this text.
     Refused(&'a str),
 }
 use Outcome::{Is, Refused};
 
-/// The program must do as it is told. The library, which imports a model for one image and then runs as many as there
-/// are, may also refuse another batch than that.
+/// Checks the outcome of the program. The library imports a model for one image and then runs any batch size,
+/// so it may also reject another batch.
 #[track_caller]
 fn expect(bytes: &[u8], dims: &[usize], x: &[f32], outcome: &Outcome<'_>) {
     let (library, program) = (run(bytes, dims[0], x), program(bytes, dims, x));

@@ -1,4 +1,4 @@
-//! What is only meant for training, limits that are not given, extents of two axes, weights of another network.
+//! Training-only features, missing limits, images with two axes, and weights of another network.
 
 use crate::Outcome::{Is, Refused};
 use crate::expect;
@@ -29,7 +29,7 @@ fn dropout_in_training_is_refused() {
     expect(&old(6, &[("is_test", Int(1))]), &dims, &x, &same);
     expect(&old(6, &[("is_test", Int(0))]), &dims, &x, &Refused("Dropout"));
     expect(&old(6, &[]), &dims, &x, &Refused("Dropout"));
-    // Of constants too.
+    // Also on constants.
     let constant =
         Model::new(13, extents!["N", 4]).filled("c", &[4], 1.0).floats("ratio", &[], &[0.5]).truth("t", true);
     let constant =
@@ -84,7 +84,7 @@ fn clip_without_a_limit_ends_at_the_largest_number() {
         expect(&old(&[("min", Float(0.0))]), &dims, &x, &Is(&dims, &[f32::MAX, 0.0, 0.0, 3.0]));
         expect(&old(&[]), &dims, &x, &Is(&dims, &[f32::MAX, f32::MIN, -1.0, 3.0]));
     }
-    // After a convolution, into which it is fused.
+    // After a convolution, into which the operator is fused.
     let fused = Model::new(13, extents!["N", 1, 2, 2]).floats("w", &[1, 1, 1, 1], &[1e38]).floats(
         "zero",
         &[],
@@ -127,7 +127,7 @@ fn a_trained_network_is_not_rebuilt_with_random_weights() {
             "{dims:?}: {said}"
         );
     }
-    // Asked for, they are made.
+    // Requested random weights are generated.
     nets::npy::write(file.as_ref(), &[3, 32, 32], &[0.5; 3072]).unwrap();
     crate::program::success(&["run", "lenet5", "--input", &file, "--seed", "1"]);
 }

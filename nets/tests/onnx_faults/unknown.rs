@@ -1,11 +1,11 @@
-//! What comes out of an operator that is not known is not known: totals are lower bounds and say so.
+//! The output of an unknown operator has unknown extents. Totals are then lower bounds and reported as such.
 
 use crate::model::Attribute::{Int, Ints, Text};
 use crate::model::Model;
 use nets::import::onnx::{ImportOptions, load_bytes};
 
-/// The multiply-accumulates that the program counts, whether it says that there may be more, and what it says with
-/// `--strict` if that is an error.
+/// The multiply-accumulates that the program counts, whether it reports them as a lower bound, and its error
+/// with `--strict`.
 fn counted(bytes: &[u8], more: &[&str]) -> (u64, bool, Option<String>) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("it.onnx").to_str().unwrap().to_owned();
@@ -24,13 +24,13 @@ fn counted(bytes: &[u8], more: &[&str]) -> (u64, bool, Option<String>) {
     (parsed["macs"].as_u64().unwrap(), partial, strict)
 }
 
-/// Before a convolution from 5 to 5 channels by 3x3 filters: an image of 6x6 through one operator.
+/// A 6x6 image passes through one operator and then through a convolution from 5 to 5 channels with 3x3 filters.
 fn before_conv(opset: i64, change: impl Fn(Model) -> Model, channels: i64) -> Model {
     let model = change(Model::new(opset, extents![1, 5, 6, 6]));
     model.filled("w", &[5, channels, 3, 3], 1.0).node("Conv", &["r", "w"], &["y"])
 }
 
-/// The right number, or fewer and a word.
+/// The count must be right, or lower and reported as a lower bound.
 #[track_caller]
 fn counts(model: Model, right: u64) {
     let (macs, partial, strict) = counted(&model.done(), &[]);
@@ -86,7 +86,7 @@ fn extents_are_not_kept_past_an_operator_that_changes_them() {
     counts(before_conv(13, nodes("MaxUnpool", &["x", "two"], &[]), 5), 22_500);
     counts(before_conv(13, nodes("CenterCropPad", &["x", "two"], &[]), 5), 225);
     counts(before_conv(13, nodes("GridSample", &["x", "sizes"], &[]), 5), 225);
-    // The convolution sees other channels too.
+    // The number of channels of the convolution's input changes too.
     let wide = Model::new(13, extents![1, 20, 6, 6]).node_with(
         "DepthToSpace",
         &["x"],
@@ -119,13 +119,13 @@ fn what_is_not_known_stays_so_through_every_layer() {
     let (macs, partial, strict) = counted(&model, &[]);
     assert_eq!((macs, partial), (0, true));
     assert!(strict.unwrap().contains("(GridSample)"));
-    // A model that says what comes out is counted by that.
+    // A model that states the extents of the output is counted with them.
     let known =
         |model: Model| tail(model.node("GridSample", &["x", "x"], &["u"]).info("u", extents![1, 5, 12, 12]));
     let (macs, partial, strict) = counted(&before_conv(16, known, 5).done(), &[]);
     assert_eq!((macs, partial), (22_500, true));
     assert!(strict.unwrap().contains("(GridSample)"));
-    // But not with another input than the one it was written for.
+    // The stated extents do not hold for another input.
     let (macs, partial, _) = counted(&before_conv(16, known, 5).done(), &["--input", "5x8x8"]);
     assert_eq!((macs, partial), (0, true));
 }

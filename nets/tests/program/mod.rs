@@ -1,4 +1,4 @@
-//! Running the program as its users do.
+//! Runs the program through its command line.
 #![allow(dead_code)] // each test uses a part
 
 use assert_cmd::cargo::cargo_bin_cmd;
@@ -9,7 +9,7 @@ fn run(arguments: &[&str]) -> Output {
     cargo_bin_cmd!("nets").args(arguments).output().unwrap()
 }
 
-/// Standard output of a run that must succeed and say nothing else.
+/// Runs successfully and returns standard output; standard error must be empty.
 pub fn success(arguments: &[&str]) -> String {
     let output = run(arguments);
     let stderr = String::from_utf8(output.stderr).unwrap();
@@ -17,12 +17,12 @@ pub fn success(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// The same, as JSON.
+/// Runs successfully and parses standard output as JSON.
 pub fn json(arguments: &[&str]) -> Value {
     serde_json::from_str(&success(arguments)).unwrap()
 }
 
-/// Exit code 2 and one line on standard error, nothing on standard output.
+/// Fails with exit code 2 and one line on standard error; standard output must be empty.
 pub fn failure(arguments: &[&str]) -> String {
     let output = run(arguments);
     let stderr = String::from_utf8(output.stderr).unwrap();
@@ -34,7 +34,7 @@ pub fn failure(arguments: &[&str]) -> String {
     lines[0].to_owned()
 }
 
-/// The same, and the line says `part`.
+/// Fails like [`failure`], and the line contains `part`.
 pub fn fails_with(arguments: &[&str], part: &str) {
     let message = failure(arguments);
     assert!(message.contains(part), "{arguments:?}: `{message}` does not say `{part}`");

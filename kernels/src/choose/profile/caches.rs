@@ -1,8 +1,8 @@
-//! What Linux says of the caches of the first core, on every architecture alike.
+//! Cache sizes of the first core, as Linux reports them on every architecture.
 
 use std::fs::read_to_string;
 
-/// Bytes of the data or unified cache of that level, if the system tells.
+/// Bytes of the data or unified cache of a level, if the system reports it.
 pub(crate) fn size(level: u32) -> Option<usize> {
     (0..10).find_map(|index| {
         let of_index = |file: &str| {
@@ -14,7 +14,7 @@ pub(crate) fn size(level: u32) -> Option<usize> {
     })
 }
 
-/// `48K`, `2M` or a number of bytes.
+/// Parses `48K`, `2M`, `1G` or a number of bytes.
 fn bytes(text: &str) -> Option<usize> {
     let (number, shift) = match text.as_bytes().last()? {
         b'K' => (&text[..text.len() - 1], 10),

@@ -1,4 +1,4 @@
-//! Rates, measured with the library's own kernels: the multiply-adds of the tile that most layers run, and reads of vectors.
+//! Measures rates with the library's own kernels: multiply-adds of the most used tile, and reads of vectors.
 
 use super::Profile;
 use crate::describe::{Activation, ConvError, Isa};
@@ -11,13 +11,13 @@ use crate::tile::table::KernelSet;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-/// Of the loops of each rate, after a first pass.
+/// Time budget of each bandwidth, after a warm-up pass.
 const EACH: Duration = Duration::from_millis(12);
-/// Of the multiply-adds: what a core can do in its first milliseconds it cannot keep up.
+/// Time budget of the multiply-adds: long enough to leave the turbo clock of the first milliseconds.
 const SUSTAINED: Duration = Duration::from_millis(50);
-/// Bytes that are read at most, in all threads: to bring them there for the first time takes longest.
+/// Maximum bytes read by all threads together. The first touch of these pages takes most of the time.
 const MOST_READ: usize = 64 << 20;
-/// Most of the peak that the default tile reaches on operands in the first cache level.
+/// Fraction of peak that the default tile reaches on operands in the first-level cache.
 const OF_PEAK: f64 = 0.94;
 
 pub(super) fn measure(isa: Isa) -> Result<Profile, ConvError> {
@@ -30,7 +30,7 @@ pub(super) fn measure(isa: Isa) -> Result<Profile, ConvError> {
     let l3 = (profile.l3_bytes / 4).clamp(2 * profile.l2_bytes, 4 * profile.l2_bytes);
     let dram = (2 * profile.l3_bytes).min(MOST_READ / threads).max(l3);
     let mut memory = zeroed(threads.saturating_mul(dram) / size_of::<f32>())?;
-    // Zeros could all be one page.
+    // Untouched zero pages can all map to one physical page.
     memory.fill(1.0);
     let all = |bytes: usize, threads: usize| {
         let len = bytes / size_of::<f32>();
@@ -53,7 +53,7 @@ fn zeroed(len: usize) -> Result<Buffer, ConvError> {
     Buffer::zeroed_for("memory to measure with", len)
 }
 
-/// Operations per second of the default tile.
+/// Floating-point operations per second of the default tile.
 fn multiply_adds(kernels: &'static KernelSet) -> Result<f64, ConvError> {
     const K: usize = 256;
     let tile = &kernels.gemm[0];
@@ -80,7 +80,7 @@ fn multiply_adds(kernels: &'static KernelSet) -> Result<f64, ConvError> {
     Ok((64 * 2 * rows * columns * K) as f64 / seconds)
 }
 
-/// Bytes per second of reading the first `len` elements of each part, a thread each, again and again.
+/// Bytes per second when one thread per part repeatedly reads the first `len` elements of its part.
 fn reads(parts: &[&[f32]], len: usize) -> f64 {
     fn each(parts: &[&[f32]], len: usize) -> f64 {
         match parts {
@@ -96,7 +96,8 @@ fn reads(parts: &[&[f32]], len: usize) -> f64 {
     each(parts, len)
 }
 
-/// Reads everything once, by vectors of whatever the build's baseline has, in as many sums as hide latencies.
+/// Reads everything once. The compiler vectorizes it for the build's baseline; 64 independent accumulators
+/// hide the latency.
 fn read(data: &[f32]) {
     let mut all = [0u32; 64];
     for values in data.as_chunks::<64>().0 {
@@ -139,7 +140,7 @@ fn join<A, B>(first: impl FnOnce() -> A, second: impl FnOnce() -> B) -> (A, B) {
     (first(), second())
 }
 
-/// Seconds of the quickest call, of those that `most` is enough for; the first one is not counted.
+/// Seconds of the fastest call within the time budget `most`. The first call is a warm-up.
 fn least(most: Duration, mut call: impl FnMut()) -> f64 {
     call();
     let (start, mut least) = (Instant::now(), f64::INFINITY);

@@ -1,9 +1,9 @@
-//! What this CPU is called: times of another one mean nothing here.
+//! The name of this CPU. Times measured on another CPU are not valid here.
 
 use std::fs::read_to_string;
 use std::num::NonZero;
 
-/// Lines of `/proc/cpuinfo` that tell CPUs apart, on x86-64 and on AArch64.
+/// Fields of `/proc/cpuinfo` that distinguish CPU models, on x86-64 and on AArch64.
 const TELLING: [&str; 8] = [
     "model name",
     "cpu family",
@@ -15,7 +15,7 @@ const TELLING: [&str; 8] = [
     "CPU revision",
 ];
 
-/// Model and caches, as Linux tells; elsewhere the architecture and the number of cores.
+/// Model and cache sizes on Linux; elsewhere the architecture and the number of cores.
 pub(crate) fn model() -> String {
     let info = read_to_string("/proc/cpuinfo").unwrap_or_default();
     let of_first = info.split("\n\n").next().unwrap_or_default();
@@ -32,7 +32,7 @@ pub(crate) fn model() -> String {
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         parts.push(format!("{cores} cores"));
     }
-    // Virtual machines share a model's name and differ in what they get of its caches.
+    // Virtual machines with the same model name can have different shares of its caches.
     parts.extend(
         [2, 3]
             .iter()

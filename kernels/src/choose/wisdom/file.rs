@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
-/// Bytes of a file that are read at most: many times the entries that are kept.
+/// Maximum bytes read from a file: many times the size of a full [`Wisdom`].
 const MOST_BYTES: u64 = 16 << 20;
 
 pub(super) fn load(path: &Path) -> Loaded {
@@ -23,7 +23,7 @@ pub(super) fn load(path: &Path) -> Loaded {
     }
 }
 
-/// A new file in the same directory, complete and on the disk, takes the place of the old one.
+/// Writes a new file in the same directory, syncs it, and renames it over the old one.
 pub(super) fn save(wisdom: &Wisdom, path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = create(folder, path)?;
@@ -33,8 +33,9 @@ pub(super) fn save(wisdom: &Wisdom, path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// A temporary file in `folder` that may be read and written as the file at `path`, or, if there is none, as any new file
-/// under the umask: by itself a temporary file is its owner's alone.
+/// Creates a temporary file in `folder` with the mode of the file at `path`. If `path` does not exist, the
+/// umask decides, as for any new file. The default mode of a temporary file would exclude everyone but its
+/// owner.
 #[cfg(unix)]
 fn create(folder: &Path, path: &Path) -> io::Result<tempfile::NamedTempFile> {
     use std::os::unix::fs::PermissionsExt;
@@ -42,7 +43,7 @@ fn create(folder: &Path, path: &Path) -> io::Result<tempfile::NamedTempFile> {
     let file = tempfile::Builder::new().permissions(new).tempfile_in(folder)?;
     if let Ok(old) = fs::metadata(path) {
         let mode = old.permissions().mode() & 0o777;
-        // A file system that has no modes has none to keep.
+        // Best effort: some file systems do not support modes.
         let _ = file.as_file().set_permissions(fs::Permissions::from_mode(mode));
     }
     Ok(file)

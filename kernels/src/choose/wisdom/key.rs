@@ -1,7 +1,8 @@
-//! [`WisdomKey`]: everything that a time depends on besides CPU and library.
+//! [`WisdomKey`]: everything a measured time depends on besides the CPU and the library version.
 //!
-//! As text it is a word `name=value` for each field, always all of them in the same order, between single blanks. A key has one
-//! text only, and a text is a key only if it is the text of the key that it is read as.
+//! The text form has one word `name=value` per field. All fields are present, in a fixed order, separated by
+//! single spaces. Each key has exactly one text: parsing accepts a text only if the parsed key prints it
+//! again.
 
 use crate::choose::model::{Limits, Numerics};
 use crate::describe::{
@@ -11,13 +12,14 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 
-/// The whole problem, whose kernels, the threads, and what the choice must keep to.
+/// The problem, the instruction set, the thread limits and the limits on the choice.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct WisdomKey {
     desc: ConvDesc,
     isa: Isa,
-    /// Threads at most, and multiply-accumulates that are worth one more.
+    /// Maximum number of threads.
     max_threads: usize,
+    /// Multiply-accumulates that justify one more thread.
     macs_per_thread: u64,
     numerics: Numerics,
     forbidden: Algorithms,
@@ -25,7 +27,7 @@ pub(crate) struct WisdomKey {
     max_packed_bytes: Option<usize>,
 }
 
-/// The names of the fields in the order of the text.
+/// Field names, in the order of the text.
 const FIELDS: [&str; 18] = [
     "in",
     "out",
@@ -47,14 +49,15 @@ const FIELDS: [&str; 18] = [
     "packed",
 ];
 
-/// The value of a field that is not there.
+/// The value of an absent field.
 const NONE: &str = "-";
 
 const NUMERICS: [(&str, Numerics); 3] =
     [("strict", Numerics::Strict), ("default", Numerics::Default), ("fast", Numerics::Fast)];
 
 impl WisdomKey {
-    /// Of `desc` on the kernels of `isa`, with at most so many threads, each worth so many multiply-accumulates.
+    /// The key of `desc` on the kernels of `isa`. Each of at most `max_threads` threads needs
+    /// `macs_per_thread` multiply-accumulates.
     pub(crate) fn new(
         desc: &ConvDesc,
         isa: Isa,
@@ -74,7 +77,7 @@ impl WisdomKey {
         }
     }
 
-    /// The values of [`FIELDS`].
+    /// The values of [`FIELDS`], in the same order.
     fn values(&self) -> [String; FIELDS.len()] {
         let desc = &self.desc;
         let (Shape4 { n, c, h, w }, Pad2 { top, bottom, left, right }) = (desc.input(), desc.pad());
@@ -107,7 +110,7 @@ impl WisdomKey {
         ]
     }
 
-    /// From the values of [`FIELDS`], if each can be read and the problem is valid.
+    /// Parses the values of [`FIELDS`]. Returns `None` if a value does not parse or the problem is invalid.
     fn read(values: &[&str; FIELDS.len()]) -> Option<Self> {
         let [input, out, kernel, stride, pad, dilation, groups, layouts, bias, residual, activation, ..] =
             *values;
@@ -153,13 +156,13 @@ impl WisdomKey {
     }
 }
 
-/// So many numbers.
+/// Exactly `N` numbers separated by `between`.
 fn numbers<const N: usize>(text: &str, between: char) -> Option<[usize; N]> {
     let numbers: Option<Vec<usize>> = text.split(between).map(|number| number.parse().ok()).collect();
     numbers?.try_into().ok()
 }
 
-/// The name of an activation and its parameters, between commas.
+/// The name of an activation and its parameters, separated by commas.
 fn written(activation: Activation) -> String {
     let name = activation.name();
     match activation {
@@ -191,11 +194,11 @@ fn activation_of(text: &str) -> Option<Activation> {
     known.into_iter().find(|activation| activation.name() == name)
 }
 
-/// A descriptor has no parameter that is not a number, so a key is equal to itself.
+/// The derived equality is reflexive: a checked descriptor has no NaN parameter.
 impl Eq for WisdomKey {}
 
 impl Hash for WisdomKey {
-    /// Of what tells most problems apart; keys that differ in anything else meet in the same place.
+    /// Hashes the fields that distinguish most problems. Keys that differ only in other fields collide.
     fn hash<H: Hasher>(&self, state: &mut H) {
         let desc = &self.desc;
         (desc.input(), desc.output(), desc.kernel(), desc.stride(), desc.groups()).hash(state);
@@ -225,7 +228,7 @@ impl FromStr for WisdomKey {
             *value = word.ok_or_else(wrong)?;
         }
         let key = Self::read(&values).ok_or_else(wrong)?;
-        // Such as a number with a plus sign, or a word too many: another text of the same key.
+        // Another text of the same key, such as a number with a plus sign or a surplus word.
         if key.to_string() == text { Ok(key) } else { Err(wrong()) }
     }
 }

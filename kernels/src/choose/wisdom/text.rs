@@ -1,19 +1,19 @@
-//! Wisdom as text.
+//! The text form of wisdom.
 
 use super::{Loaded, MOST_TIMES, Times, Wisdom, WisdomKey};
 use crate::describe::Algorithm;
 use std::fmt;
 
-/// The first line. Another format has another number.
+/// The first line. Every incompatible format has another number.
 const HEADER: &str = "kernels wisdom 2";
-/// What times depend on besides the machine.
+/// Measured times are only valid for one version of the library.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// Reasons that are given.
+/// Maximum number of reasons reported.
 const MOST_REASONS: usize = 24;
-/// Nanoseconds that a run can take: some days.
+/// Upper bound of a plausible time in nanoseconds: about three days.
 const MOST_NANOSECONDS: u64 = 1 << 48;
 
-/// Reasons why lines are ignored, not too many of them.
+/// Reasons why lines were ignored, capped at [`MOST_REASONS`].
 #[derive(Default)]
 struct Reasons {
     given: Vec<String>,
@@ -39,7 +39,7 @@ pub(super) fn parse(text: &[u8]) -> Loaded {
     let first = lines.next().map_or(&[][..], |(_, line)| line);
     if first != HEADER.as_bytes() {
         let got = String::from_utf8_lossy(&first[..first.len().min(40)]);
-        reasons.add(format!("line 1: expected {HEADER:?}, got {got:?}, so nothing is trusted"));
+        reasons.add(format!("line 1: expected {HEADER:?}, got {got:?}; the whole file is ignored"));
         return Loaded { wisdom, ignored: reasons.all() };
     }
     for (index, line) in lines.filter(|(_, line)| !line.is_empty()) {
@@ -48,9 +48,9 @@ pub(super) fn parse(text: &[u8]) -> Loaded {
             Err(reason) => reasons.add(format!("line {}: {reason}", index + 1)),
         }
     }
-    // A file that was cut off has a last line without an end, which may have lost a digit.
+    // A truncated file ends without a newline. Its last number may have lost digits.
     if !text.ends_with(b"\n") {
-        reasons.add("the last line has no end".to_owned());
+        reasons.add("the last line has no end-of-line character".to_owned());
         let cut_off = text.rsplit(|&byte| byte == b'\n').next().unwrap_or_default();
         if let Ok((key, _)) = entry(cut_off, &wisdom.cpu) {
             wisdom.lock().by_key.remove(&key);
@@ -59,7 +59,7 @@ pub(super) fn parse(text: &[u8]) -> Loaded {
     Loaded { wisdom, ignored: reasons.all() }
 }
 
-/// Key and times of a line, or why it is ignored.
+/// Parses the key and times of one line, or says why the line is ignored.
 fn entry(line: &[u8], cpu: &str) -> Result<(WisdomKey, Times), String> {
     let line = std::str::from_utf8(line).map_err(|_| "expected UTF-8, got other bytes")?;
     let fields: Vec<&str> = line.split('\t').collect();
@@ -67,16 +67,16 @@ fn entry(line: &[u8], cpu: &str) -> Result<(WisdomKey, Times), String> {
         return Err(format!("expected 4 fields between tabs, got {}", fields.len()));
     };
     if version != VERSION {
-        return Err(format!("of version {version:?} of the library, this is {VERSION}"));
+        return Err(format!("written by library version {version:?}, this is version {VERSION}"));
     }
     if of_cpu != cpu {
-        return Err(format!("of another CPU, {of_cpu:?}"));
+        return Err(format!("measured on another CPU, {of_cpu:?}"));
     }
     let key = key.parse()?;
     let times: Times = times.split(',').map(time).collect::<Result<_, String>>()?;
     let twice = (1..times.len()).any(|i| times[..i].iter().any(|other| other.0 == times[i].0));
     if times.len() > MOST_TIMES || twice {
-        return Err("expected one time of an algorithm, got several".to_owned());
+        return Err("expected one time per algorithm, got several for one of them".to_owned());
     }
     Ok((key, times))
 }

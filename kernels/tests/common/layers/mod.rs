@@ -1,8 +1,9 @@
-//! Proves that the files of a crate refer to each other one way: floor by floor, and without circles.
+//! Checks that the files of a crate refer to each other in one direction: floor by floor, and without circles.
 //!
-//! A reference is a `use` declaration or a path in the code (`crate::a::b()`, `super::x`, `child::y`). Comments, doc
-//! comments and strings are no references. A path counts for the file of the deepest module that it names, so what
-//! `describe/mod.rs` re-exports is a reference to `describe/mod.rs`.
+//! A reference is a `use` declaration or a path in the code (`crate::a::b()`, `super::x`, `child::y`).
+//! Comments, doc comments and strings are not references. A path counts as a reference to the file of the
+//! deepest module that it names. Items that `describe/mod.rs` re-exports therefore refer to
+//! `describe/mod.rs`.
 
 mod tree;
 
@@ -11,11 +12,11 @@ use std::fmt;
 use std::path::Path;
 use tree::{File, Tree, below, rust_files};
 
-/// What [`check`] found.
+/// The result of [`check`].
 pub struct Report {
-    /// Every reference from one file to another, by their paths below `src`.
+    /// All references between files, as pairs of paths below `src`.
     pub arrows: BTreeSet<(String, String)>,
-    /// What breaks the order, one sentence each.
+    /// The violations, one sentence each.
     pub faults: Vec<String>,
     floors: Vec<String>,
 }
@@ -30,8 +31,8 @@ impl fmt::Display for Report {
     }
 }
 
-/// The floors of a crate as docs/architecture.md lists them, the lowest first. A line of the list has the units of a floor, two
-/// spaces, and what they are.
+/// The floors of a crate in docs/architecture.md, lowest first. Each line of the list has the units of a
+/// floor, two spaces, and a description.
 pub fn floors(page: &Path, krate: &str) -> Vec<String> {
     let page = std::fs::read_to_string(page).expect("the repository has its documentation");
     let begin = format!("<!-- floors of {krate}, the lowest last -->\n```text\n");
@@ -82,7 +83,7 @@ pub fn check(src: &Path, order: &[impl AsRef<str>]) -> Report {
     Report { arrows: pairs.iter().map(|&(from, to)| (name(from), name(to))).collect(), faults, floors }
 }
 
-/// The floors, the lowest first: the units of each.
+/// The units of each floor, lowest floor first.
 struct Floors<'a>(Vec<Vec<&'a str>>);
 
 impl<'a> Floors<'a> {
@@ -90,7 +91,7 @@ impl<'a> Floors<'a> {
         Self(order.iter().map(|floor| floor.split_whitespace().collect()).collect())
     }
 
-    /// The floor and the unit of a file; `None` for a root, or a file that no unit contains.
+    /// The floor and the unit of a file; `None` for a root, or for a file that no unit contains.
     fn of(&self, file: &File) -> Option<(usize, &'a str)> {
         let module = file.module.as_ref()?;
         let contains = |unit: &str| {
@@ -101,7 +102,7 @@ impl<'a> Floors<'a> {
         units.filter(|(_, unit)| contains(unit)).max_by_key(|(_, unit)| unit.len())
     }
 
-    /// Units without a file, files without a unit.
+    /// Reports units without files, and files without a unit.
     fn unused(&self, files: &[File]) -> Vec<String> {
         let used: BTreeSet<&str> = files.iter().filter_map(|file| Some(self.of(file)?.1)).collect();
         let units = self.0.iter().flatten().filter(|unit| !used.contains(*unit));
@@ -115,7 +116,7 @@ impl<'a> Floors<'a> {
 
     fn objection(&self, from: &File, to: &File) -> Option<String> {
         if to.module.is_none() {
-            // A program is a user of its library.
+            // A program uses its library.
             let inside = from.root == to.root;
             return inside.then(|| "the root of a crate is above all floors".to_owned());
         }
@@ -124,7 +125,7 @@ impl<'a> Floors<'a> {
             .then(|| format!("`{own}` must not refer to `{other}`, which is not below it"))
     }
 
-    /// A line for each floor: its units, their files, and what they refer to.
+    /// One line per floor: its units, their files, and the units that they refer to.
     fn describe(&self, files: &[File], arrows: &BTreeSet<(usize, usize)>) -> Vec<String> {
         let unit = |file: usize| self.of(&files[file]).map(|(_, unit)| unit);
         let line = |(floor, name): (usize, &str)| {
@@ -141,7 +142,7 @@ impl<'a> Floors<'a> {
     }
 }
 
-/// The circles among `files` that are not those of a module with its own children.
+/// The circles among `files`, except those of a module with its own children.
 fn circles(all: &[File], files: &BTreeSet<usize>, arrows: &BTreeSet<(usize, usize)>) -> Vec<String> {
     let inside = |&&(from, to): &&(usize, usize)| files.contains(&from) && files.contains(&to);
     let arrows: BTreeSet<(usize, usize)> = arrows.iter().filter(inside).copied().collect();
@@ -175,7 +176,7 @@ fn circles(all: &[File], files: &BTreeSet<usize>, arrows: &BTreeSet<(usize, usiz
     found
 }
 
-/// Whether `circle` is the module of `head` with its descendants, of which only its own children refer back to it.
+/// Whether `circle` consists of the module `head` and its descendants, of which only its children refer back to it.
 fn is_family(all: &[File], head: usize, circle: &BTreeSet<usize>, arrows: &BTreeSet<(usize, usize)>) -> bool {
     let descends =
         |file: usize| std::iter::successors(Some(file), |&file| all[file].parent).any(|above| above == head);
@@ -184,8 +185,8 @@ fn is_family(all: &[File], head: usize, circle: &BTreeSet<usize>, arrows: &BTree
         && back.into_iter().all(|&(from, _)| all[from].parent == Some(head))
 }
 
-/// The shortest way round among the files of a circle, its first file named again at the end: without the arrows from
-/// children to their module if there is such a way.
+/// The shortest cycle among the files of a circle; its first file is repeated at the end. It avoids
+/// references from children to their module if possible.
 fn shortest(all: &[File], circle: &BTreeSet<usize>, arrows: &BTreeSet<(usize, usize)>) -> Vec<usize> {
     let strict = arrows.iter().filter(|&&(from, to)| all[from].parent != Some(to)).copied().collect();
     let strict = round(circle, &strict);
@@ -210,7 +211,7 @@ fn round(circle: &BTreeSet<usize>, arrows: &BTreeSet<(usize, usize)>) -> Vec<usi
     circle.iter().filter_map(|&start| from(start)).min_by_key(Vec::len).unwrap_or_default()
 }
 
-/// Every file that `from` leads to.
+/// All files reachable from `from`.
 fn reached(from: usize, arrows: &BTreeSet<(usize, usize)>) -> BTreeSet<usize> {
     let (mut reached, mut next) = (BTreeSet::new(), vec![from]);
     while let Some(file) = next.pop() {

@@ -1,4 +1,4 @@
-//! The modules of a crate, and the paths in each.
+//! The modules of a crate, and the paths in each of them.
 
 use proc_macro2::{Delimiter, Group, Spacing, TokenStream, TokenTree};
 use std::collections::BTreeMap;
@@ -16,15 +16,15 @@ pub struct File {
     pub root: usize,
 }
 
-/// A module, inline or a file.
+/// A module, inline or in a file.
 struct Module {
     file: usize,
     parent: Option<usize>,
     root: usize,
     children: BTreeMap<String, usize>,
-    /// Paths in the code, each with its line.
+    /// Paths in the code, with their lines.
     paths: Vec<(Vec<String>, usize)>,
-    /// What `use` brings in: the name and the path behind it.
+    /// Names imported by `use`, with the path of each.
     names: Vec<(String, Vec<String>)>,
 }
 
@@ -38,7 +38,7 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// Reads a crate from its root.
+    /// Reads a crate from its root file.
     pub fn root(&mut self, src: &Path, path: &Path) {
         let module = self.modules.len();
         self.read(src, path, path.parent().expect("in a folder"), None);
@@ -47,8 +47,8 @@ impl Tree {
         }
     }
 
-    /// Reads the file of a module (the name of the module and the module that declares it, if it is no root) whose
-    /// children lie in `folder`.
+    /// Reads the file of a module. `of` is the name of the module and the module that declares it, or `None`
+    /// for a root. The files of its children are in `folder`.
     fn read(&mut self, src: &Path, path: &Path, folder: &Path, of: Option<(&str, usize)>) {
         let name = below(src, path);
         let text = std::fs::read_to_string(path).expect("a file that can be read");
@@ -78,7 +78,7 @@ impl Tree {
         id
     }
 
-    /// Collects the references of `tokens`, which stand in `module`.
+    /// Collects the references in `tokens`, which belong to `module`.
     fn scan(&mut self, tokens: TokenStream, module: usize, place: (&Path, &Path)) {
         let tokens: Vec<TokenTree> = tokens.into_iter().collect();
         let mut at = 0;
@@ -115,7 +115,7 @@ impl Tree {
         }
     }
 
-    /// `mod name;` or `mod name { ... }`. Returns how many tokens it takes.
+    /// Handles `mod name;` or `mod name { ... }`, and returns the number of tokens.
     fn declaration(
         &mut self,
         name: &str,
@@ -143,7 +143,7 @@ impl Tree {
         3
     }
 
-    /// One tree of a `use` declaration, after the segments of `above`.
+    /// Handles one tree of a `use` declaration after the segments `above`.
     fn import(&mut self, tokens: &[TokenTree], above: &[String], module: usize) {
         let Some(first) = tokens.iter().find(|token| !is_punct(token, ':')) else { return };
         if above.is_empty() && is_colons(tokens) {
@@ -171,7 +171,7 @@ impl Tree {
         self.modules[module].paths.push((whole, line));
     }
 
-    /// The module that `path` leads to from `module`; `None` for another crate, a type, a local name.
+    /// The module that `path` names in `module`; `None` for another crate, a type or a local name.
     fn resolve(&self, module: usize, path: &[String], depth: usize) -> Option<usize> {
         let here = &self.modules[module];
         let (first, mut rest) = path.split_first()?;
@@ -185,7 +185,7 @@ impl Tree {
                 match used {
                     Some((_, behind)) if depth < 8 => {
                         let target = self.resolve(module, behind, depth + 1)?;
-                        // What is brought in must be the module itself and no item of it.
+                        // The import must be the module itself and not an item in it.
                         let whole = self.leads_to_module(module, behind, depth + 1);
                         whole.then_some(target)?
                     }
@@ -218,7 +218,7 @@ impl Tree {
         }
     }
 
-    /// From which file to which, with the first line and path that says so.
+    /// All references between files, with the line and the path of the first one.
     pub fn arrows(&self) -> BTreeMap<(usize, usize), (usize, String)> {
         let mut arrows = BTreeMap::new();
         for (id, module) in self.modules.iter().enumerate() {
@@ -233,7 +233,7 @@ impl Tree {
     }
 }
 
-/// The segments of the path at the start of `tokens`, and how many tokens they are.
+/// The segments of the path at the start of `tokens`, and its number of tokens.
 fn path(tokens: &[TokenTree]) -> (Vec<String>, usize) {
     let (mut segments, mut at) = (Vec::new(), 0);
     while let Some(TokenTree::Ident(name)) = tokens.get(at) {
@@ -247,7 +247,7 @@ fn path(tokens: &[TokenTree]) -> (Vec<String>, usize) {
     (segments, at)
 }
 
-/// `(crate)`, `(super)`, `(in crate::a)` after `pub`.
+/// Recognises `(crate)`, `(super)` and `(in crate::a)` after `pub`.
 fn is_visibility(group: &Group) -> bool {
     let words: Vec<String> = group.stream().into_iter().map(|token| token.to_string()).collect();
     let first = words.first().map_or("", String::as_str);

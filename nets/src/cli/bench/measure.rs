@@ -1,4 +1,4 @@
-//! Running a network again and again, with a look at the clock after each layer.
+//! Runs a network repeatedly, and reads the clock after each layer.
 
 use kernels::{
     Algorithm, ConvDesc, ConvIo, ConvPlan, Isa, Layout, PlanOptions, Shape4, Size2, TensorMut, TensorRef,
@@ -8,11 +8,11 @@ use nets::{CompiledNet, NetError, StepReport};
 use rayon::ThreadPool;
 use std::time::{Duration, Instant};
 
-/// Passes of a measurement at least, and how long the roof is measured.
+/// Minimum number of passes, and the duration of the roof's measurement.
 const FEWEST: usize = 5;
 const ROOF: Duration = Duration::from_millis(200);
 
-/// One number of images by one number of threads.
+/// The measurement with one batch size and number of threads.
 pub(super) struct Measured {
     pub(super) batch: usize,
     pub(super) threads: usize,
@@ -20,23 +20,23 @@ pub(super) struct Measured {
     /// Milliseconds of the passes, ascending.
     pub(super) passes: Vec<f64>,
     pub(super) layers: Vec<Layer>,
-    /// 10^9 operations per second that all threads reach in cache.
+    /// The roof of all threads together, in 10^9 operations per second.
     pub(super) roof_gflops: f64,
     pub(super) activation_bytes: usize,
     pub(super) workspace_bytes: usize,
     pub(super) packed_bytes: usize,
-    /// Milliseconds from weights where they are stored to a network that can be run.
+    /// Milliseconds from the stored weights to a runnable network.
     pub(super) compile_ms: f64,
-    /// Of the process so far, this measurement and those before it.
+    /// Peak memory of the process until now, including earlier measurements.
     pub(super) peak_bytes: Option<u64>,
 }
 
-/// One step.
+/// The times of one step.
 pub(super) struct Layer {
     pub(super) step: StepReport,
-    /// The median of the passes.
+    /// Milliseconds, median of the passes.
     pub(super) ms: f64,
-    /// In the pass that was the fastest: since its beginning, and for how long.
+    /// Start and duration in the fastest pass.
     pub(super) span: (Duration, Duration),
 }
 
@@ -49,23 +49,23 @@ impl Measured {
         median(&self.passes)
     }
 
-    /// 10^9 operations per second of a layer, by the multiply-accumulates of its definition.
+    /// 10^9 operations per second of a layer, by its multiply-accumulates.
     pub(super) fn gflops(&self, layer: &Layer) -> Option<f64> {
         let flops = 2.0 * layer.step.macs as f64 * self.batch as f64;
         (flops > 0.0 && layer.ms > 0.0).then(|| flops / layer.ms / 1e6)
     }
 
-    /// The share of a pass that is no convolution and no fully connected layer, in percent.
+    /// Per cent of a pass in layers that are neither convolutions nor fully connected.
     pub(super) fn outside(&self) -> f64 {
         100.0 * self.outside_ms() / self.layers_ms()
     }
 
-    /// The layers that are no convolutions and not fully connected.
+    /// Milliseconds of a pass in layers that are neither convolutions nor fully connected.
     pub(super) fn outside_ms(&self) -> f64 {
         self.layers.iter().filter(|layer| layer.step.macs == 0).map(|layer| layer.ms).sum()
     }
 
-    /// All layers.
+    /// Milliseconds of all layers.
     pub(super) fn layers_ms(&self) -> f64 {
         self.layers.iter().map(|layer| layer.ms).sum()
     }
@@ -79,7 +79,7 @@ fn median(ascending: &[f64]) -> f64 {
     }
 }
 
-/// Runs `net`, compiled in so many milliseconds, on noise: one pass to warm up, then as many as `time` takes.
+/// Runs `net`, which was compiled in `compile_ms`, on noise: one pass to warm up, then passes for about `time`.
 pub(super) fn measure(
     (net, compile_ms): (&CompiledNet, f64),
     pool: Option<&ThreadPool>,
@@ -137,8 +137,8 @@ fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
-/// What the library's own 3x3 convolution reaches on all threads at once with everything in the first cache levels: some
-/// 95 % of what fused multiply-adds in registers would.
+/// The roof: the library's own 3x3 convolution, on all threads at the same time, with all data in the
+/// first-level caches. It reaches about 95 % of the rate of fused multiply-adds in registers.
 fn roof(isa: Isa, pool: Option<&ThreadPool>) -> Result<f64, NetError> {
     let one = || in_cache(isa).map_err(NetError::from);
     match pool {

@@ -1,4 +1,4 @@
-//! `nets bench`: how long a network takes, whole and layer by layer.
+//! `nets bench`: times a network as a whole and layer by layer.
 
 mod measure;
 mod plot;
@@ -28,52 +28,52 @@ const EXAMPLES: &str = "Examples:
 pub(crate) struct Bench {
     /// A network of the zoo or an .onnx file
     network: String,
-    /// Extents of one input image [default: those that the network is published for]
+    /// Shape of one input image [default: the input of the published network]
     #[arg(long, value_name = "CxHxW", value_parser = args::image)]
     input: Option<Shape>,
-    /// Threads, one measurement for each number [default: one per physical core]
+    /// Numbers of threads, with one measurement for each [default: one per physical core]
     #[arg(long, value_name = "N,N,..", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Vec<u16>,
-    /// Images of one forward pass, one measurement for each number
+    /// Images per forward pass, with one measurement for each number
     #[arg(long, value_name = "N,N,..", value_delimiter = ',', default_value = "1", value_parser = clap::value_parser!(u16).range(1..))]
     batch: Vec<u16>,
-    /// How much rounding error algorithms may add: strict, default or fast
+    /// Maximum rounding error that algorithms may add: strict, default or fast
     #[arg(long, default_value = "default", value_parser = numerics)]
     numerics: Numerics,
     /// Instruction set: portable, neon, avx2fma or avx512f [default: the best of this machine]
     #[arg(long, value_parser = Isa::from_name)]
     isa: Option<Isa>,
-    /// Memory order of feature maps between layers: nchw or nchw16c [default: the library's rule]
+    /// Memory layout of feature maps between layers: nchw or nchw16c [default: chosen by the library]
     #[arg(long, value_parser = args::layout)]
     layout: Option<Layout>,
     #[command(flatten)]
     planning: Planning,
-    /// Weights under the names of the network's layers [default: trained ones for lenet5, else seeded ones]
+    /// Weights, with tensors named after the network's layers [default: trained weights for lenet5, else random ones]
     #[arg(long, value_name = "FILE.safetensors")]
     weights: Option<PathBuf>,
-    /// How long each measurement goes on, at least five passes
+    /// Seconds per measurement; at least five passes
     #[arg(long, value_name = "S", default_value = "1", value_parser = seconds)]
     seconds: Duration,
-    /// Also list every layer (JSON always does)
+    /// Also list every layer (JSON always lists them)
     #[arg(long)]
     per_layer: bool,
-    /// How the results are written
+    /// Format of the results
     #[arg(long, value_enum, default_value_t)]
     format: Format,
-    /// Also draw the layers' times
+    /// Also draw the times of the layers
     #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
-    /// Also write a timeline of one pass of each measurement, in the trace format of Chrome
+    /// Also write a timeline of one pass per measurement, in Chrome's trace format
     #[arg(long, value_name = "FILE.json")]
     trace: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// For people
+    /// Text for a terminal
     #[default]
     Text,
-    /// An array of objects, one for each measurement
+    /// A JSON array with one object per measurement
     Json,
     /// Comma-separated values
     Csv,
@@ -127,7 +127,7 @@ impl Bench {
     }
 }
 
-/// On standard error, if that is a terminal.
+/// A progress bar on standard error, drawn only if that is a terminal.
 fn progress(steps: usize) -> ProgressBar {
     let bar = ProgressBar::new(steps as u64);
     if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}") {

@@ -28,9 +28,9 @@ struct BenchRun<'a> {
     workspace_bytes: usize,
     packed_bytes: usize,
     compile_ms: f64,
-    /// Of the process, this measurement and those before it.
+    /// Peak memory of the process, including earlier measurements.
     peak_bytes: Option<u64>,
-    /// Percent of the time in layers without multiply-accumulates.
+    /// Per cent of the time in layers without multiply-accumulates.
     outside_percent: f64,
     roof_gflops: f64,
     layers: Vec<BenchLayer<'a>>,
@@ -68,7 +68,7 @@ impl<'a> BenchLayer<'a> {
 }
 
 impl BenchLayer<'_> {
-    /// For CSV: what does not apply is empty.
+    /// The fields for CSV. Values that do not apply are empty.
     fn fields(&self) -> [String; 8] {
         let number = |number: Option<f64>| number.map_or(String::new(), |number| number.to_string());
         [
@@ -84,12 +84,12 @@ impl BenchLayer<'_> {
     }
 }
 
-/// To as many digits as the clock is good for.
+/// Rounds to the precision of the clock.
 fn rounded(number: f64, per_unit: f64) -> f64 {
     (number * per_unit).round() / per_unit
 }
 
-/// The name on the command line.
+/// The name of the numerics on the command line.
 fn numerics_name(numerics: Numerics) -> &'static str {
     match numerics {
         Numerics::Strict => "strict",
@@ -129,7 +129,7 @@ impl<'a> BenchReport<'a> {
         Ok(serde_json::to_string(&runs)? + "\n")
     }
 
-    /// One row for each measurement, or one for each of its layers.
+    /// One row per measurement, or one row per layer of each measurement.
     pub(super) fn csv(&self, per_layer: bool) -> anyhow::Result<String> {
         let plain =
             |names: &[&'static str]| names.iter().map(|&name| (name, Align::Left, 0)).collect::<Vec<_>>();
@@ -192,8 +192,8 @@ impl<'a> BenchReport<'a> {
         let isa = self.results.first().map_or("", |run| run.isa.name());
         let mut out =
             format!("{} on {isa} kernels, numerics {}\n\n{}", self.name, self.numerics, rows.text());
-        out += "\nOutside: time in layers that are neither convolutions nor fully connected. Activations: with the \
-                workspace.\nPeak: memory of this process at once, this measurement and those before it.\n";
+        out += "\nOutside: time in layers that are neither convolutions nor fully connected. Activations include the \
+                workspace.\nPeak: maximum memory of this process, including earlier measurements.\n";
         if per_layer {
             self.results.iter().for_each(|run| out += &layers(run));
         }
@@ -201,7 +201,7 @@ impl<'a> BenchReport<'a> {
     }
 }
 
-/// The table of one measurement.
+/// The layer table of one measurement.
 fn layers(run: &Measured) -> String {
     use Align::{Left, Right};
     let mut rows = Rows::new(&[
@@ -237,7 +237,7 @@ fn layers(run: &Measured) -> String {
     }
     format!(
         "\nBatch {}, {} thread(s); the roof is {:.0} GFLOP/s, the library's own 3x3 convolution in cache\n\n{}\n\
-         {total:.3} ms in all, {:.3} of them ({:.1} %) outside of convolutions and fully connected layers\n",
+         {total:.3} ms in total, {:.3} ms ({:.1} %) of it outside convolutions and fully connected layers\n",
         run.batch,
         run.threads,
         run.roof_gflops,

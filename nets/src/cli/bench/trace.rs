@@ -3,7 +3,7 @@
 use super::measure::Measured;
 use serde_json::{Value, json};
 
-/// One process for each measurement, one event for each layer.
+/// One process per measurement, and one event per layer.
 pub(super) fn json(name: &str, results: &[Measured]) -> serde_json::Result<String> {
     let mut events: Vec<Value> = Vec::new();
     for (process, run) in results.iter().enumerate() {

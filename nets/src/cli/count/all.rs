@@ -1,4 +1,4 @@
-//! All networks beside the figures that are cited for them.
+//! All networks of the zoo, with the figures cited for them.
 
 use crate::cli::args::Format;
 use crate::cli::rows::{Align, Rows};
@@ -7,7 +7,7 @@ use nets::zoo::{self, Cited, Entry, Quantity};
 use serde::Serialize;
 use std::fmt::Write as _;
 
-/// What `--format json` prints: a list of these.
+/// An element of the list that `--format json` prints.
 #[derive(Serialize)]
 struct Network {
     name: &'static str,
@@ -25,7 +25,7 @@ struct Figure {
     text: &'static str,
     source: &'static str,
     agrees: bool,
-    /// What is counted, divided by the figure.
+    /// The exact count divided by the figure.
     ratio: f64,
     reason: &'static str,
 }
@@ -43,7 +43,7 @@ pub(super) fn execute(format: Format, batch: u64) -> anyhow::Result<String> {
 
 fn network(entry: &'static Entry, batch: u64) -> anyhow::Result<Network> {
     let count = nets::count_batch(&entry.graph()?, batch)?;
-    // A figure is of one image.
+    // Figures are for one image.
     let figure = |cited: &'static Cited| {
         let (quantity, exact) = match cited.quantity {
             Quantity::Params => ("parameters", count.params),
@@ -63,7 +63,7 @@ fn network(entry: &'static Entry, batch: u64) -> anyhow::Result<Network> {
     })
 }
 
-/// One row per figure; the network's own numbers stand in its first.
+/// One row per figure. The first row of a network also holds its own counts.
 fn rows(networks: &[Network], for_people: bool) -> Rows {
     let mut rows = Rows::new(&[
         ("Network", Align::Left, 0),
@@ -105,7 +105,7 @@ fn relation(figure: &Figure) -> String {
     }
 }
 
-/// One line for each figure that does not agree.
+/// One line per figure that does not agree.
 fn differences(networks: &[Network]) -> String {
     let mut out = "\nWhy figures differ:\n".to_owned();
     for network in networks {
@@ -113,5 +113,5 @@ fn differences(networks: &[Network]) -> String {
             let _ = writeln!(out, "  {} \"{}\": {}", network.name, figure.text, figure.reason);
         }
     }
-    out + "\nLayer by layer: nets count NAME. How things are counted: docs/counting.md.\n"
+    out + "\nLayer by layer: nets count NAME. The rules of counting: docs/counting.md.\n"
 }

@@ -1,4 +1,4 @@
-//! `nets count`: what networks cost, layer by layer.
+//! `nets count`: counts the costs of networks, layer by layer.
 
 mod all;
 mod plot;
@@ -12,7 +12,7 @@ use report::CountReport;
 use std::path::PathBuf;
 
 const EXAMPLES: &str = "Examples:
-  nets count                                        every network beside the figures that are cited for it
+  nets count                                        every network with the figures cited for it
   nets count resnet50                               layer by layer
   nets count vgg16 --input 3x448x448 --batch 8 --convention flop
   nets count resnet50 --convention thop --format csv
@@ -20,39 +20,39 @@ const EXAMPLES: &str = "Examples:
   nets count googlenet --plot googlenet.svg --roof-gflops 140 --roof-gbs 25
 
 Conventions:
-  mac           multiply-accumulates of convolutions and matrix products: what papers call FLOPs
-  flop          twice that
+  mac           multiply-accumulates of convolutions and matrix products, which papers call FLOPs
+  flop          twice the multiply-accumulates
   ops           flop and the operations of every other layer
   fvcore, ptflops, ptflops-aten, thop, torchvision
-                to the last digit what these tools print (fvcore 0.1.5, ptflops 0.7.5, thop 0.1.1)";
+                exactly the numbers of these tools (fvcore 0.1.5, ptflops 0.7.5, thop 0.1.1)";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Count {
-    /// A network of the zoo or an .onnx file [default: all networks, beside cited figures]
+    /// A network of the zoo or an .onnx file [default: all networks, compared with cited figures]
     network: Option<String>,
-    /// Extents of one input image [default: those that the network is published for]
+    /// Shape of one input image [default: the input of the published network]
     #[arg(long, value_name = "CxHxW", value_parser = args::image)]
     input: Option<Shape>,
-    /// Images of one forward pass: activations and operations are for all of them
+    /// Images per forward pass; activations and operations are for all of them
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     batch: u32,
-    /// What counts as an operation in the column `cost`
+    /// Convention for counting operations in the column `cost`
     #[arg(long, default_value = "mac", value_parser = convention, value_name = "CONVENTION")]
     convention: Convention,
-    /// How the results are written
+    /// Format of the results
     #[arg(long, value_enum, default_value_t)]
     format: Format,
     /// Also draw parameters, MACs and the roofline
     #[arg(long, value_name = "FILE.svg", requires = "network")]
     plot: Option<PathBuf>,
-    /// The roofline's flat roof: 10^9 floating-point operations per second
+    /// Compute roof of the roofline, in 10^9 floating-point operations per second
     #[arg(long, value_name = "GFLOPS", default_value_t = 100.0, value_parser = positive)]
     roof_gflops: f64,
-    /// The roofline's slope: 10^9 bytes per second from memory
+    /// Memory roof of the roofline, in 10^9 bytes per second
     #[arg(long, value_name = "GB/S", default_value_t = 20.0, value_parser = positive)]
     roof_gbs: f64,
-    /// An operator of the file that is not known is an error
+    /// Fail if the file has an unknown operator
     #[arg(long)]
     strict: bool,
 }

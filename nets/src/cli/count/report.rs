@@ -1,4 +1,4 @@
-//! One network, layer by layer.
+//! The counts of one network, layer by layer.
 
 use super::Counted;
 use crate::cli::rows::{Align, Rows};
@@ -6,7 +6,7 @@ use crate::cli::text::{bytes, thousands};
 use nets::{Convention, LayerCount, NetCount, Receptive, Shape};
 use serde::Serialize;
 
-/// What `--format json` prints; bytes, MACs and operations are for the whole batch.
+/// The output of `--format json`. Bytes, MACs and operations are for the whole batch.
 #[derive(Serialize)]
 pub(super) struct CountReport {
     pub(super) name: String,
@@ -26,7 +26,7 @@ pub(super) struct CountReport {
     activation_bytes: u64,
     peak_activation_bytes: u64,
     weight_bytes: u64,
-    /// Layers that are not known: if there is one, the totals are lower bounds.
+    /// Number of unknown operators. If there are any, the totals are lower bounds.
     unknown_layers: u64,
     pub(super) layers: Vec<LayerRow>,
 }
@@ -121,7 +121,7 @@ impl CountReport {
         })
     }
 
-    /// For people: a table as wide as the terminal, then the totals.
+    /// Text for people: a table as wide as the terminal, then the totals.
     pub(super) fn text(&self) -> String {
         let images = if self.batch == 1 { "1 image".to_owned() } else { format!("{} images", self.batch) };
         let title = format!("{}, {images} of {}\n\n", self.name, extents(&self.input));
@@ -145,7 +145,7 @@ impl CountReport {
         line(
             "Activations",
             format!(
-                "{least}{} in all, {} at the same time",
+                "{least}{} in total, at most {} at the same time",
                 bytes(self.activation_bytes),
                 bytes(self.peak_activation_bytes)
             ),
@@ -164,19 +164,19 @@ impl CountReport {
         let mut text =
             parts.map(|(count, kind)| format!("{} {kind}", thousands(*count))).collect::<Vec<_>>().join(", ");
         if self.untrained > 0 {
-            text += &format!("; besides {} that are not trained", thousands(self.untrained));
+            text += &format!("; also {} that are not trained", thousands(self.untrained));
         }
         text
     }
 
-    /// The layers as a table: what people read, or everything.
+    /// The layers as a table, for people or complete.
     pub(super) fn rows(&self, for_people: bool) -> Rows {
         if for_people { self.short() } else { self.long() }
     }
 
     fn short(&self) -> Rows {
         let cost = self.convention != Convention::Mac.name();
-        // In the order in which columns are left out where the terminal is narrow: the highest number first.
+        // On a narrow terminal, columns with higher ranks are dropped first.
         let mut rows = Rows::new(&[
             ("Layer", Align::Left, 0),
             ("Op", Align::Left, 0),
@@ -274,7 +274,7 @@ const LONG: [&str; 18] = [
     "offset",
 ];
 
-/// `7`, or `7x1` where the axes differ.
+/// Formats `7`, or `7x1` if the axes differ.
 fn one_or_two<T: PartialEq + ToString>([h, w]: [T; 2]) -> String {
     if h == w { h.to_string() } else { format!("{}x{}", h.to_string(), w.to_string()) }
 }

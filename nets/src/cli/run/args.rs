@@ -18,37 +18,38 @@ const EXAMPLES: &str = "Examples:
 pub(crate) struct RunArgs {
     /// A network of the zoo or an .onnx file
     pub(super) network: String,
-    /// Pictures (PNG, JPEG, GIF, BMP, WebP, PNM): photographs, or for lenet5 digits, dark on light or light on dark
+    /// Pictures (PNG, JPEG, GIF, BMP, WebP or PNM): photographs, or digits for lenet5, dark on light or light on dark
     #[arg(long, value_name = "FILE", num_args = 1.., required_unless_present = "input", conflicts_with = "input")]
     pub(super) image: Vec<PathBuf>,
-    /// What the classes of photographs are called: one a line
+    /// Names of the classes of photographs, one per line
     #[arg(long, value_name = "FILE.txt", requires = "image")]
     pub(super) labels: Option<PathBuf>,
-    /// How many classes are listed for each photograph
+    /// Number of classes to list for each photograph
     #[arg(long, value_name = "N", default_value_t = 5, requires = "image", value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) top: u16,
-    /// The shorter side of photographs, before the middle is cut out [default: 256/224 of the input's]
+    /// Length to which the shorter side of photographs is scaled before cropping [default: 256/224 of the
+    /// input's side]
     #[arg(long, value_name = "PIXELS", requires = "image")]
     pub(super) resize: Option<usize>,
-    /// Is taken off the colours of photographs [default: 0.485,0.456,0.406]
+    /// Per-channel mean to subtract from photographs [default: 0.485,0.456,0.406]
     #[arg(long, value_name = "R,G,B", requires = "image", value_parser = args::colours)]
     pub(super) mean: Option<[f32; 3]>,
-    /// The colours of photographs are divided by it [default: 0.229,0.224,0.225]
+    /// Per-channel standard deviation to divide photographs by [default: 0.229,0.224,0.225]
     #[arg(long, value_name = "R,G,B", requires = "image", value_parser = args::colours)]
     pub(super) std: Option<[f32; 3]>,
-    /// A tensor of images, CxHxW or NxCxHxW, float32
+    /// Tensor of images as float32, CxHxW or NxCxHxW
     #[arg(long, value_name = "FILE.npy")]
     pub(super) input: Option<PathBuf>,
-    /// Where the network's output goes
+    /// File for the network's output
     #[arg(long, value_name = "FILE.npy", requires = "input")]
     pub(super) output: Option<PathBuf>,
-    /// Weights under the names of the network's layers [default: trained ones for lenet5, else seeded ones]
+    /// Weights, with tensors named after the network's layers [default: trained weights for lenet5, else random ones]
     #[arg(long, value_name = "FILE.safetensors", conflicts_with = "seed")]
     pub(super) weights: Option<PathBuf>,
-    /// Random weights that depend on this number alone
+    /// Seed of random weights
     #[arg(long, value_name = "N")]
     pub(super) seed: Option<u64>,
-    /// How the results are written
+    /// Format of the results
     #[arg(long, value_enum, default_value_t)]
     pub(super) format: Plain,
     #[command(flatten)]
@@ -58,7 +59,7 @@ pub(crate) struct RunArgs {
 }
 
 impl RunArgs {
-    /// The network, compiled for so many images.
+    /// The network, compiled for `batch` images.
     pub(super) fn net(
         &self,
         graph: &Graph,

@@ -1,4 +1,4 @@
-//! `nets run lenet5 --image`: pictures, shown as the network sees them, and what it says of them.
+//! `nets run lenet5 --image`: shows pictures as the network sees them, and its answers.
 
 use super::args::RunArgs;
 use crate::cli::args::Plain;
@@ -10,12 +10,12 @@ use nets::picture;
 use serde::Serialize;
 use std::fmt::Write as _;
 
-/// From no ink to full ink.
+/// Characters from no ink to full ink.
 const RAMP: &[u8; 10] = b" .:-=+*#%@";
-/// Characters of a bar of probability 1.
+/// Length in characters of a bar for probability 1.
 const BAR: f32 = 40.0;
 
-/// What `--format json` prints for one picture; for several, an array of these.
+/// The output of `--format json` for one picture; for several pictures it is an array of these.
 #[derive(Serialize)]
 struct DigitRun {
     network: &'static str,

@@ -1,4 +1,4 @@
-//! `nets run`: a network on pictures, or on a tensor.
+//! `nets run`: runs a network on pictures or on a tensor.
 
 mod args;
 mod digits;

@@ -1,4 +1,4 @@
-//! `nets run --image` for networks that classify photographs: what they are most likely of.
+//! `nets run --image` for networks that classify photographs: lists the most likely classes.
 
 use super::args::RunArgs;
 use crate::cli::args::Plain;
@@ -12,7 +12,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Instant;
 
-/// What `--format json` prints.
+/// The output of `--format json`.
 #[derive(Serialize)]
 struct PhotoRun {
     network: String,
@@ -68,7 +68,7 @@ pub(super) fn execute(run: &RunArgs, network: &Network) -> anyhow::Result<String
         input.extend(photo::load(image, &recipe)?);
     }
     let pool = run.hardware.pool()?;
-    // A model for one photograph is run on one after the other.
+    // A model for batch size 1 runs on one photograph at a time.
     let together = if graph.batch() == Some(1) { 1 } else { images.len() };
     let mut net = run.net(&graph, &*weights, together, &pool)?;
     drop(weights);
@@ -101,7 +101,7 @@ pub(super) fn execute(run: &RunArgs, network: &Network) -> anyhow::Result<String
     })
 }
 
-/// Whether the outputs are probabilities already.
+/// Whether the outputs already are probabilities.
 fn ends_in_softmax(graph: &Graph) -> bool {
     let mut node = graph.node(graph.output_id());
     while let (Layer::Flatten | Layer::Reshape(_) | Layer::Dropout, Some(&input)) =
@@ -112,7 +112,7 @@ fn ends_in_softmax(graph: &Graph) -> bool {
     node.layer == Layer::Softmax
 }
 
-/// One label a line, as many as there are classes.
+/// Reads the labels, one per line, as many as there are classes.
 fn labels(path: &Path, classes: usize) -> anyhow::Result<Vec<String>> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let labels: Vec<String> = text.lines().map(|line| line.trim().to_owned()).collect();
@@ -121,7 +121,7 @@ fn labels(path: &Path, classes: usize) -> anyhow::Result<Vec<String>> {
     Ok(labels)
 }
 
-/// The most likely classes, the likeliest first.
+/// The most likely classes, in descending order.
 fn top(probabilities: &[f32], count: usize, labels: Option<&[String]>) -> Vec<Guess> {
     let mut classes: Vec<usize> = (0..probabilities.len()).collect();
     classes.sort_by(|&a, &b| probabilities[b].total_cmp(&probabilities[a]));

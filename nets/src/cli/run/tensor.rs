@@ -1,4 +1,4 @@
-//! `nets run --input`: a network on the numbers of a file.
+//! `nets run --input`: runs a network on the tensor in a file.
 
 use super::args::RunArgs;
 use crate::cli::args::Plain;
@@ -12,7 +12,7 @@ use serde::Serialize;
 use std::path::Path;
 use std::time::Instant;
 
-/// What `--format json` prints.
+/// The output of `--format json`.
 #[derive(Serialize)]
 struct TensorRun {
     network: String,
@@ -21,7 +21,7 @@ struct TensorRun {
     input: Vec<usize>,
     output: Vec<usize>,
     milliseconds: f64,
-    /// The largest output of each image: where, and what.
+    /// Index and value of the largest output of each image.
     largest: Vec<(usize, f32)>,
 }
 
@@ -53,8 +53,8 @@ pub(super) fn execute(run: &RunArgs, network: &Network, path: &Path) -> anyhow::
     })
 }
 
-/// The network for images of these extents, with its weights. An ONNX file says how many axes its data has; of a network
-/// of the zoo, one image may come without a batch.
+/// Loads the network with its weights for data of these extents. The data for an ONNX file must have as many
+/// axes as the model's input. For a network of the zoo, one image can come without a batch axis.
 fn load(run: &RunArgs, network: &Network, dims: &[usize], path: &Path) -> anyhow::Result<Loaded> {
     let (weights, seed) = (run.weights.as_deref(), run.seed);
     let said = |input| Wanted { input: Some(input), weights, seed, ..Wanted::default() };
@@ -76,7 +76,7 @@ fn load(run: &RunArgs, network: &Network, dims: &[usize], path: &Path) -> anyhow
     }
 }
 
-/// How many images the tensor is.
+/// The number of images in the tensor.
 fn batch(loaded: &Loaded, dims: &[usize], path: &Path) -> anyhow::Result<usize> {
     let batch = match &loaded.extents {
         Some(extents) => (dims[1..] == extents.input[1..]).then_some(dims[0]),
@@ -87,7 +87,7 @@ fn batch(loaded: &Loaded, dims: &[usize], path: &Path) -> anyhow::Result<usize> 
     batch.with_context(|| format!("{}: expected images of {expected}, got {dims:?}", path.display()))
 }
 
-/// How many images of the graph's input such a tensor is.
+/// The number of images of the graph's input shape in a tensor of these extents.
 fn images(graph: &Graph, dims: &[usize]) -> Option<usize> {
     match dims.strip_suffix(graph.input().dims().as_slice())? {
         [] => Some(1),
@@ -96,7 +96,7 @@ fn images(graph: &Graph, dims: &[usize]) -> Option<usize> {
     }
 }
 
-/// The extents of what comes out for so many images.
+/// The extents of the output for `batch` images.
 fn output_extents(graph: &Graph, extents: Option<&Extents>, batch: usize) -> anyhow::Result<Vec<usize>> {
     match extents {
         None => Ok([batch].into_iter().chain(graph.output().dims()).collect()),

@@ -1,4 +1,4 @@
-//! ONNX: a network with its weights as a file that other engines read (IR version 8, opset 17).
+//! Exports a network with its weights as an ONNX file for other engines (IR version 8, opset 17).
 //!
 //! ```no_run
 //! use nets::{Init, SeededWeights, export::onnx, zoo};
@@ -22,15 +22,20 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
-/// The largest message that protocol buffers have.
+/// Maximum size of a protocol buffers message in bytes.
 const LIMIT: u64 = (1 << 31) - 1;
 
-/// Writes `graph` for `batch` images. Values are named as their nodes, tensors `node.weight`, `node.bias`, ...; layers
-/// without effect at inference are left out. The weights are written tensor by tensor.
+/// Writes `graph` for `batch` images to an ONNX file, tensor by tensor.
+///
+/// Values have the names of their nodes, and tensors are called `node.weight`, `node.bias` and so on. Layers
+/// that do nothing at inference are omitted.
 ///
 /// # Errors
-/// [`NetError::Layer`] for a layer that is no operator of ONNX, [`NetError::Option`] for no image,
-/// [`NetError::TooLarge`] for a file of 2 GB or more, [`NetError::Io`], and those of the weights.
+/// - [`NetError::Layer`] for a layer that ONNX has no operator for.
+/// - [`NetError::Option`] if `batch` is 0.
+/// - [`NetError::TooLarge`] if the file would have 2 GiB or more.
+/// - [`NetError::Io`] if the file cannot be written.
+/// - Those of `weights`.
 pub fn save(graph: &Graph, weights: &dyn WeightSource, batch: usize, path: &Path) -> Result<(), NetError> {
     let io = |cause| NetError::Io { action: "write", path: path.to_owned(), cause };
     let model = Model::new(graph, batch)?;
@@ -39,7 +44,7 @@ pub fn save(graph: &Graph, weights: &dyn WeightSource, batch: usize, path: &Path
     file.flush().map_err(io)
 }
 
-/// The bytes of the file that [`save`] writes.
+/// Returns the bytes of the file that [`save`] writes.
 ///
 /// # Errors
 /// As [`save`].
@@ -50,7 +55,7 @@ pub fn to_bytes(graph: &Graph, weights: &dyn WeightSource, batch: usize) -> Resu
     Ok(bytes)
 }
 
-/// Numbers that operators read.
+/// A tensor that an operator reads.
 #[derive(Debug)]
 struct Tensor {
     name: String,
@@ -60,7 +65,7 @@ struct Tensor {
 
 #[derive(Debug)]
 enum Data {
-    /// Trained, of the same name.
+    /// The parameter of the same name.
     Trained(Param),
     Float(f32),
     Ints(Vec<usize>),
@@ -75,19 +80,19 @@ impl Tensor {
         }
     }
 
-    /// Its message but for the numbers at its end.
+    /// Its message without the elements at the end.
     fn head(&self) -> Vec<u8> {
         let dtype = if matches!(self.data, Data::Ints(_)) { proto::INT64 } else { proto::FLOAT };
         proto::tensor(&self.name, &self.dims, dtype, self.bytes()).into_bytes()
     }
 }
 
-/// Operators and tensors as they come up.
+/// Operators and tensors in the order of the graph.
 #[derive(Debug, Default)]
 struct Draft {
     nodes: Vec<Message>,
     tensors: Vec<Tensor>,
-    /// What the value of each node of the graph is called.
+    /// The name of the value of each node.
     values: Vec<String>,
 }
 
@@ -96,12 +101,12 @@ impl Draft {
         self.values.push(name);
     }
 
-    /// The value is that of the input.
+    /// Gives `node` the value of its input.
     fn alias(&mut self, node: &Node) {
         self.values.push(self.values[node.inputs[0].index()].clone());
     }
 
-    /// An operator on the inputs of `node`, then on `more`.
+    /// Adds an operator that reads the inputs of `node`, then `more`.
     fn node(&mut self, op: &str, node: &Node, more: &[String], attributes: &[(&str, Attribute)]) {
         let inputs = node.inputs.iter().map(|input| &self.values[input.index()]).chain(more);
         let inputs: Vec<&str> = inputs.map(String::as_str).collect();
@@ -109,7 +114,7 @@ impl Draft {
         self.values.push(node.name.clone());
     }
 
-    /// An operator on the first input of `node`, whose result the node's own operator reads.
+    /// Adds an operator on the first input of `node`. The node's own operator reads its result.
     fn before(&mut self, op: &str, node: &Node, suffix: &str) -> String {
         let name = format!("{}.{suffix}", node.name);
         let input = self.values[node.inputs[0].index()].as_str();
@@ -123,13 +128,13 @@ impl Draft {
         name
     }
 
-    /// The trained tensors of a layer.
+    /// Adds the parameter tensors of a layer.
     fn params(&mut self, node: &Node, shapes: &[Shape]) -> Vec<String> {
         let params = node.layer.params(shapes).into_iter();
         params.map(|param| self.tensor(node, param.name, param.dims.clone(), Data::Trained(param))).collect()
     }
 
-    /// The same with extents that are repeated over an image.
+    /// Adds the parameter tensors of a layer with trailing extents of 1, so that they broadcast over pixels.
     fn per_channel(&mut self, node: &Node, shapes: &[Shape]) -> Vec<String> {
         let params = node.layer.params(shapes).into_iter();
         let axes = shapes.first().map_or(0, |shape| shape.dims().len() - 1);
@@ -146,9 +151,9 @@ impl Draft {
     }
 }
 
-/// Everything but the trained numbers.
+/// The file without the values of parameters.
 struct Model {
-    /// All that comes before the tensors.
+    /// Everything before the tensors.
     start: Vec<u8>,
     tensors: Vec<Tensor>,
 }
@@ -207,7 +212,7 @@ impl Model {
     }
 }
 
-/// The beginning of a tensor as a field of the graph, and the bytes of the whole field.
+/// The head of a tensor as a field of the graph, and the length of the whole field in bytes.
 fn framed(tensor: &Tensor) -> (Vec<u8>, u64) {
     let (head, numbers) = (tensor.head(), tensor.bytes());
     let len = (head.len() as u64).saturating_add(numbers);
@@ -216,7 +221,7 @@ fn framed(tensor: &Tensor) -> (Vec<u8>, u64) {
     (frame, all)
 }
 
-/// Gives the bytes of a trained tensor to `write`, as many as its extents say.
+/// Passes the bytes of a parameter to `write`, exactly as many as its extents require.
 fn trained(
     name: &str,
     param: &Param,

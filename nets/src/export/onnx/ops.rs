@@ -1,4 +1,4 @@
-//! What each layer is as operators of ONNX.
+//! The ONNX operators of each layer.
 
 use super::Draft;
 use super::proto::Attribute::{self, Float, Int, Ints};
@@ -8,7 +8,8 @@ use crate::layer::{Conv, ConvTranspose, Layer, Norm, NormKind, Pool};
 use crate::shape::Shape;
 use kernels::{Activation, Pad2, PoolKind, Size2};
 
-/// Adds the operators of a layer. Its value is named as the node, or is that of its input if it changes nothing.
+/// Adds the operators of a layer. The value has the name of the node, or is the value of the input for a
+/// layer without effect.
 pub(super) fn layer(draft: &mut Draft, graph: &Graph, node: &Node) -> Result<(), LayerError> {
     let shapes = graph.input_shapes(node);
     let refused = || LayerError::NoOperator { op: node.layer.op().to_owned() };
@@ -55,7 +56,7 @@ pub(super) fn layer(draft: &mut Draft, graph: &Graph, node: &Node) -> Result<(),
         }
         Layer::Flatten => draft.node("Flatten", node, &[], &[("axis", Int(1))]),
         Layer::Reshape(shape) => {
-            // 0 is what there is: the batch.
+            // 0 keeps the extent of the input, here the batch.
             let dims: Vec<usize> = [0].into_iter().chain(shape.dims()).collect();
             let dims = draft.ints(node, "shape", &dims);
             draft.node("Reshape", node, &[dims], &[]);
@@ -66,7 +67,7 @@ pub(super) fn layer(draft: &mut Draft, graph: &Graph, node: &Node) -> Result<(),
     Ok(())
 }
 
-/// Attributes of something that moves over an image.
+/// Attributes of an operator with a sliding window.
 type Attributes = Vec<(&'static str, Attribute)>;
 
 fn pair(size: Size2) -> Attribute {
@@ -109,7 +110,7 @@ fn pooling(draft: &mut Draft, node: &Node, pool: &Pool) -> Option<()> {
     attributes.extend(pool.ceil_mode.then_some(("ceil_mode", Int(1))));
     match pool.kind {
         PoolKind::Max => attributes.push(("dilations", pair(pool.dilation))),
-        // Since opset 19 only.
+        // Available only since opset 19.
         _ if pool.dilation != Size2::square(1) => return None,
         PoolKind::Average { count_include_pad } => {
             attributes.push(("count_include_pad", Int(usize::from(count_include_pad))));

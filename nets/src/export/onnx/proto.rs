@@ -1,10 +1,10 @@
-//! The messages of onnx.proto that an export takes, written field by field.
+//! The messages of onnx.proto that an export needs, written field by field.
 
 /// `TensorProto.DataType`.
 pub(super) const FLOAT: u64 = 1;
 pub(super) const INT64: u64 = 7;
 
-/// A message of protocol buffers under construction: a sequence of fields, each a number, a wire type and a value.
+/// A protocol buffers message under construction: a sequence of fields with a number, a wire type and a value.
 #[derive(Debug, Default)]
 pub(super) struct Message(Vec<u8>);
 
@@ -33,7 +33,7 @@ impl Message {
         self
     }
 
-    /// The beginning of a field whose `len` bytes the caller writes.
+    /// Starts a field whose `len` bytes the caller writes.
     pub(super) fn opened(mut self, field: u64, len: u64) -> Self {
         self.varint(field << 3 | 2);
         self.varint(len);
@@ -63,7 +63,7 @@ pub(super) enum Attribute {
     Ints(Vec<usize>),
 }
 
-/// A `NodeProto`, named as its output.
+/// A `NodeProto` with the name of its output.
 pub(super) fn node(op: &str, inputs: &[&str], output: &str, attributes: &[(&str, Attribute)]) -> Message {
     let node = inputs.iter().fold(Message::default(), |node, input| node.text(1, input));
     let node = node.text(2, output).text(3, output).text(4, op);
@@ -81,7 +81,7 @@ fn attribute(name: &str, value: &Attribute) -> Message {
     }
 }
 
-/// A `ValueInfoProto` of `f32`s.
+/// A `ValueInfoProto` of an `f32` tensor.
 pub(super) fn value(name: &str, dims: &[usize]) -> Message {
     let dim = |shape: Message, &extent: &usize| shape.message(1, &Message::default().int(1, extent as u64));
     let shape = dims.iter().fold(Message::default(), dim);
@@ -89,7 +89,7 @@ pub(super) fn value(name: &str, dims: &[usize]) -> Message {
     Message::default().text(1, name).message(2, &Message::default().message(1, &tensor))
 }
 
-/// A `TensorProto` up to its last field, the `len` bytes of its numbers.
+/// A `TensorProto` up to its last field, the `len` bytes of its elements.
 pub(super) fn tensor(name: &str, dims: &[usize], dtype: u64, len: u64) -> Message {
     let tensor = dims.iter().fold(Message::default(), |tensor, &extent| tensor.int(1, extent as u64));
     tensor.int(2, dtype).text(8, name).opened(9, len)

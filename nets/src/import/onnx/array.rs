@@ -1,4 +1,4 @@
-//! Small arrays by value, for what exporters compute with shapes.
+//! Small constant arrays, for the shape computations of exporters.
 
 use super::node::{Outcome, axis, unsupported, wrong};
 use super::value::{Constant, Data, FOLD_LIMIT, checked_len};
@@ -19,7 +19,7 @@ impl From<Array> for Constant {
 }
 
 impl Array {
-    /// The elements of `dims`, each from its index.
+    /// Builds an array of extents `dims`, with each element computed from its index.
     fn build(dims: Vec<usize>, whole: bool, mut value: impl FnMut(&[usize]) -> f64) -> Outcome<Self> {
         let Some(len) = checked_len(&dims).filter(|&len| len <= FOLD_LIMIT) else {
             return unsupported(format!("a constant of {dims:?}, too large to compute"));
@@ -39,20 +39,20 @@ impl Array {
         Ok(Self { dims, whole, values: values.into() })
     }
 
-    /// The element at `index`; axes that are missing in front and extents of one are broadcast.
+    /// The element at `index`. Missing leading axes and extents of 1 are broadcast.
     fn at(&self, index: &[usize]) -> f64 {
         let skipped = index.len() - self.dims.len();
         let places = self.dims.iter().zip(&index[skipped..]);
         self.values[places.fold(0, |offset, (&dim, &i)| offset * dim + if dim == 1 { 0 } else { i })]
     }
 
-    /// One function for every element.
+    /// Applies a function to every element.
     pub(super) fn map(&self, whole: bool, function: impl Fn(f64) -> f64) -> Self {
         let values = self.values.iter().map(|&value| function(value)).collect();
         Self { dims: self.dims.clone(), whole, values }
     }
 
-    /// One function for every tuple of elements, broadcast to common extents.
+    /// Applies a function to every tuple of elements, broadcast to common extents.
     pub(super) fn zip(arrays: &[&Self], whole: bool, function: impl Fn(&[f64]) -> f64) -> Outcome<Self> {
         let dims = broadcast(&arrays.iter().map(|array| array.dims.as_slice()).collect::<Vec<_>>())?;
         let mut operands = vec![0.0; arrays.len()];
@@ -100,7 +100,7 @@ impl Array {
         })
     }
 
-    /// The elements of each axis from a start on, so many of them, a step apart.
+    /// A slice: for each axis a start, a step and a count.
     pub(super) fn slice(&self, ranges: &[(i64, i64, usize)]) -> Outcome<Self> {
         let dims = ranges.iter().map(|&(_, _, count)| count).collect();
         let mut source = vec![0; ranges.len()];
@@ -139,7 +139,7 @@ impl Array {
     }
 }
 
-/// The extents to which all of these are broadcast.
+/// The common extents to which these shapes broadcast.
 pub(super) fn broadcast(shapes: &[&[usize]]) -> Outcome<Vec<usize>> {
     let rank = shapes.iter().map(|dims| dims.len()).max().unwrap_or(0);
     let mut result = vec![1; rank];
@@ -158,7 +158,7 @@ pub(super) fn broadcast(shapes: &[&[usize]]) -> Outcome<Vec<usize>> {
     }
 }
 
-/// Enough of a list for a message.
+/// The first few elements of a list, for a message.
 fn first(values: &[f64]) -> &[f64] {
     &values[..values.len().min(8)]
 }

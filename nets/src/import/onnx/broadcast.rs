@@ -1,10 +1,11 @@
-//! How constants are laid over activations: by position, as each opset says, never by their number of elements.
+//! Broadcasting of constants over activations: by position, as each opset defines it, and never by the number
+//! of elements.
 
 use super::node::{Call, Outcome, unsupported};
 use super::value::Constant;
 
-/// `constant` as one number for each channel (axis 1) of a tensor of `dims`, or one for all. Extents are compared from
-/// the last on, as numpy does; until opset 6 as the attributes `broadcast` and `axis` say.
+/// `constant` as one number per channel (axis 1) of a tensor of extents `dims`, or as one number for all channels.
+/// Extents are aligned at the last axis as in NumPy, or up to opset 6 as the attributes `broadcast` and `axis` say.
 pub(super) fn per_channel(call: &Call<'_>, dims: &[usize], constant: &Constant) -> Outcome<Constant> {
     let laid = second_operand(call, dims, &constant.dims)?;
     let (rank, channels) = (laid.len(), dims.get(1).copied());
@@ -24,8 +25,8 @@ pub(super) fn per_channel(call: &Call<'_>, dims: &[usize], constant: &Constant) 
     }
 }
 
-/// The extents under which the second operand of a node is broadcast to `first`. Until opset 6 they are laid from an
-/// `axis` on, and only if `broadcast` says so.
+/// The extents with which the second operand of a node is broadcast to `first`. Up to opset 6 they begin at
+/// the attribute `axis`, and broadcasting happens only if the attribute `broadcast` is set.
 pub(super) fn second_operand(call: &Call<'_>, first: &[usize], second: &[usize]) -> Outcome<Vec<usize>> {
     let legacy = ["Add", "Sub", "Mul", "Div", "Pow", "Gemm", "And", "Or", "Xor", "Equal", "Less", "Greater"];
     if call.opset >= 7 || !legacy.contains(&call.def.op.as_str()) || first == second {

@@ -1,9 +1,9 @@
-//! The extents that operators give to tensors, on constants and activations alike.
+//! Operators that change the extents of tensors, for constants and activations alike.
 
 use super::node::{Call, Outcome, axis, wrong};
 use super::value::{MAX_RANK, checked_len};
 
-/// The order of axes that a `Transpose` asks for.
+/// The order of axes of a `Transpose`.
 pub(super) fn permutation(call: &Call<'_>, rank: usize) -> Outcome<Vec<usize>> {
     let Some(given) = call.ints("perm")? else { return Ok((0..rank).rev().collect()) };
     let order: Option<Vec<usize>> = given.iter().map(|&axis| usize::try_from(axis).ok()).collect();
@@ -11,7 +11,7 @@ pub(super) fn permutation(call: &Call<'_>, rank: usize) -> Outcome<Vec<usize>> {
     order.map_or_else(|| wrong(format!("expected a permutation of {rank} axes as `perm`, got {given:?}")), Ok)
 }
 
-/// Where `Slice` begins on each axis, its step, and how many elements it takes.
+/// The start, step and count of a `Slice` on each axis.
 pub(super) fn slice_ranges(call: &Call<'_>, dims: &[usize]) -> Outcome<Vec<(i64, i64, usize)>> {
     let starts = call.ints_or_input("starts", 1)?.unwrap_or_default();
     let ends = call.ints_or_input("ends", 2)?.unwrap_or_default();
@@ -38,7 +38,7 @@ pub(super) fn slice_ranges(call: &Call<'_>, dims: &[usize]) -> Outcome<Vec<(i64,
     Ok(ranges)
 }
 
-/// The extents that `Reshape`, `Flatten`, `Squeeze` or `Unsqueeze` give to a tensor of `dims`.
+/// The new extents that `Reshape`, `Flatten`, `Squeeze` or `Unsqueeze` give to a tensor of extents `dims`.
 pub(super) fn new_dims(call: &Call<'_>, dims: &[usize]) -> Outcome<Vec<usize>> {
     let result = match call.def.op.as_str() {
         "Reshape" => reshape(call, dims)?,
@@ -110,7 +110,7 @@ fn unsqueeze(call: &Call<'_>, dims: &[usize]) -> Outcome<Vec<usize>> {
     extents.collect::<Option<_>>().map_or_else(|| wrong("expected axes that differ, got one twice"), Ok)
 }
 
-/// Extents from numbers.
+/// Converts numbers to extents.
 pub(super) fn positive(values: &[f64]) -> Outcome<Vec<usize>> {
     let good = |&value: &f64| (0.0..=(1u64 << 40) as f64).contains(&value).then_some(value as usize);
     let dims: Option<Vec<usize>> = values.iter().map(good).collect();

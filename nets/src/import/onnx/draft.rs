@@ -1,4 +1,4 @@
-//! The network while it is imported: steps that may still change, and in the end a checked [`Graph`].
+//! The network during the import: a list of steps that can still change, and finally a checked [`Graph`].
 
 use super::node::{Outcome, Trouble, wrong};
 use super::value::Constant;
@@ -8,24 +8,24 @@ use crate::layer::{Layer, Param};
 use crate::shape::Shape;
 use std::collections::HashMap;
 
-/// One layer to be.
+/// A future layer.
 #[derive(Debug, PartialEq)]
 pub(super) struct Step {
     pub(super) name: String,
     pub(super) layer: Layer,
     pub(super) inputs: Vec<usize>,
     pub(super) output: Shape,
-    /// The ONNX value that it makes.
+    /// The name of the ONNX value that it computes.
     pub(super) value: String,
-    /// What its tensors are made of, as many as the layer has.
+    /// The recipes of its parameter tensors, as many as the layer has.
     pub(super) tensors: Vec<(&'static str, Recipe)>,
 }
 
-/// How a tensor of a layer is made of one in the model.
+/// How a parameter tensor is computed from a tensor of the model.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Recipe {
     pub(super) constant: Constant,
-    /// What every number is multiplied by.
+    /// A factor for every element.
     pub(super) factor: f32,
 }
 
@@ -35,7 +35,7 @@ impl From<&Constant> for Recipe {
     }
 }
 
-/// All steps, the input first.
+/// All steps, starting with the input.
 #[derive(Debug, PartialEq)]
 pub(super) struct Draft {
     pub(super) steps: Vec<Step>,
@@ -51,7 +51,7 @@ impl Draft {
         draft
     }
 
-    /// Appends a layer that fits its inputs and has the tensors it needs.
+    /// Appends a step after checking that its layer accepts the inputs and that all parameters are given.
     pub(super) fn push(&mut self, step: Step) -> Outcome<usize> {
         let shapes = self.shapes(&step.inputs);
         let misfit = |problem: LayerError| Trouble::Wrong(problem.to_string());
@@ -84,9 +84,11 @@ impl Draft {
         name
     }
 
-    /// The graph of all steps that `outputs` need, the one that no other step reads last. Also which output that is,
-    /// and how many steps nobody needs.
-    /// `batch` is the only number of images for which the graph holds, if there is only one.
+    /// Builds the graph of all steps that `outputs` depend on. Also returns the index of the graph's output
+    /// among `outputs` and the number of unused steps.
+    ///
+    /// The graph's output is the first of `outputs` that no other step reads; its step comes last. `batch` is the
+    /// only batch size for which the graph is valid, if there is only one.
     pub(super) fn build(
         &self,
         name: &str,
@@ -123,8 +125,7 @@ impl Draft {
     }
 }
 
-/// A tensor must have the extents of the parameter, for operators have put it into them; a number without extents stands
-/// for all of a list.
+/// Checks that a tensor has the extents of the parameter. A scalar can stand for every element of a vector.
 fn check_shape(param: &Param, constant: &Constant) -> Outcome<()> {
     if constant.dims.is_empty() && param.dims.len() == 1 || param.dims == constant.dims {
         return Ok(());

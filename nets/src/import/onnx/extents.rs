@@ -1,5 +1,5 @@
-//! The extents that operators without a layer give, where they can be told. An operator that is not listed here gives
-//! extents that are not known.
+//! The output extents of operators that have no layer, where they can be inferred. Operators not listed here
+//! have unknown extents.
 
 use super::array::broadcast;
 use super::dims::{permutation, positive, slice_ranges};
@@ -8,7 +8,7 @@ use super::proto::AttributeValue;
 use super::value::{MAX_RANK, Value, checked_len};
 use std::sync::Arc;
 
-/// Operators whose first output has the extents of their first input.
+/// Operators whose first output has the extents of the first input.
 const KEEPING: &str = "\
     Abs Acos Acosh Asin Asinh Atan Atanh BatchNormalization Bernoulli Cast CastLike Ceil Celu Clip Cos \
     Cosh CumSum DequantizeLinear Dropout Elu Erf Exp Floor Gelu GroupNormalization HardSigmoid HardSwish \
@@ -17,12 +17,12 @@ const KEEPING: &str = "\
     Reciprocal Relu Round Selu Shrink Sigmoid Sign Sin Sinh Softmax Softplus Softsign Sqrt Swish Tan \
     Tanh ThresholdedRelu Trilu";
 
-/// Operators of several inputs that are broadcast to each other.
+/// Operators that broadcast their inputs to each other.
 const BROADCASTING: &str = "\
     Add And BitShift BitwiseAnd BitwiseOr BitwiseXor Div Equal Greater GreaterOrEqual Less LessOrEqual \
     Max Mean Min Mod Mul Or Pow Sub Sum Where Xor";
 
-/// The extents of output `index` of a node; `None` if they are not known.
+/// The extents of output `index` of a node; `None` if they are unknown.
 pub(super) fn of(call: &Call<'_>, index: usize) -> Outcome<Option<Vec<usize>>> {
     let standard = matches!(call.def.domain.as_str(), "" | "ai.onnx");
     let first = call.input(0).and_then(Value::dims);
@@ -73,7 +73,8 @@ fn second<'a>(call: &'a Call<'_>) -> Option<&'a [usize]> {
     call.input(1).and_then(Value::dims)
 }
 
-/// `None` if the extents of an input are not known. Until opset 6 the first operand has those of the result.
+/// The broadcast extents of the inputs; `None` if the extents of an input are unknown. Up to opset 6 the
+/// result has the extents of the first operand.
 fn broadcasted(call: &Call<'_>) -> Outcome<Option<Vec<usize>>> {
     let shapes: Option<Vec<&[usize]>> = call.inputs.iter().flatten().map(Value::dims).collect();
     match shapes {
@@ -102,7 +103,7 @@ fn concatenated(call: &Call<'_>) -> Outcome<Option<Vec<usize>>> {
     Ok(Some(dims))
 }
 
-/// The extents of a matrix product: those before the last two are broadcast.
+/// The extents of a matrix product. The axes before the last two are broadcast.
 fn product(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
     let ([a_first @ .., rows, inner], [b_first @ .., inner_b, columns]) = (a, b) else { return None };
     let mut dims = broadcast(&[a_first, b_first]).ok().filter(|_| inner == inner_b)?;
@@ -121,7 +122,7 @@ fn gathered(call: &Call<'_>, dims: &[usize]) -> Outcome<Option<Vec<usize>>> {
     Ok(second(call).map(|indices| [&dims[..along], indices, &dims[along + 1..]].concat()))
 }
 
-/// Before and after every axis, or those given since opset 18; what is cut off is negative.
+/// The extents after padding every axis, or since opset 18 the given axes. Negative padding crops.
 fn padded(call: &Call<'_>, dims: &[usize]) -> Outcome<Option<Vec<usize>>> {
     let Some(pads) = call.ints_or_input("pads", 1)? else { return Ok(None) };
     let axes = call.numbers(3)?.map(|axes| axes.iter().map(|&along| along as i64).collect::<Vec<_>>());
@@ -144,7 +145,7 @@ fn times(dims: &[usize], factors: &[usize]) -> Option<Vec<usize>> {
     dims.iter().zip(factors).map(|(&dim, &factor)| dim.checked_mul(factor)).collect()
 }
 
-/// Blocks of channels to blocks of pixels, or the other way round.
+/// The extents after `DepthToSpace` or `SpaceToDepth`.
 fn blocks(call: &Call<'_>, dims: &[usize]) -> Outcome<Option<Vec<usize>>> {
     let (&[n, c, h, w], Some(size @ 1..=4096)) = (dims, call.int("blocksize")?) else { return Ok(None) };
     let side = size as usize;
@@ -159,10 +160,11 @@ fn blocks(call: &Call<'_>, dims: &[usize]) -> Outcome<Option<Vec<usize>>> {
     })
 }
 
-/// By factors, or to extents: an attribute until opset 8, an input since; `Resize` has a region before them since 11.
+/// The extents after resizing by factors or to given extents. They are an attribute up to opset 8 and an
+/// input since. Since opset 11, `Resize` has a region as an input before them.
 fn resized(call: &Call<'_>, dims: &[usize]) -> Outcome<Option<Vec<usize>>> {
     let plain = ["axes", "keep_aspect_ratio_policy"].iter().all(|name| !call.has(name));
-    // With this mode the factors are of a region.
+    // In this mode the factors apply to a region.
     if !plain || matches!(call.text("coordinate_transformation_mode")?, Some("tf_crop_and_resize")) {
         return Ok(None);
     }
@@ -176,12 +178,12 @@ fn resized(call: &Call<'_>, dims: &[usize]) -> Outcome<Option<Vec<usize>>> {
         _ => call.numbers(at)?,
     };
     let Some(scales) = scales.filter(|scales| scales.len() == dims.len()) else { return Ok(None) };
-    // They are single floats, and so is the product.
+    // ONNX defines the product in single precision.
     let scaled = |(&dim, &scale): (&usize, &f64)| f64::from((dim as f32 * scale as f32).floor());
     positive(&dims.iter().zip(scales.iter()).map(scaled).collect::<Vec<_>>()).map(Some)
 }
 
-/// Part `index` of one axis: by its length, or else all the same but the last.
+/// The extents of part `index` of a split axis: its given length, or else equal parts except the last.
 fn part(call: &Call<'_>, dims: &[usize], index: usize) -> Outcome<Option<Vec<usize>>> {
     let along = axis(call.int("axis")?.unwrap_or(0), dims.len())?;
     let mut dims = dims.to_vec();

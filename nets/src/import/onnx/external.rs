@@ -1,11 +1,11 @@
-//! Tensors whose numbers are in a file beside the model. A model says where, so it is not believed: the file must be
-//! in the directory of the model, and have those bytes.
+//! Tensors stored in a separate file. The location comes from the model and is not trusted: the file must be
+//! in the model's directory and contain the stated bytes.
 
 use super::source::ModelSource;
 use crate::error::{OnnxError, Place};
 use std::path::{Component, Path, PathBuf};
 
-/// Where in another file the numbers of a tensor are.
+/// The location of a tensor's elements in another file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct External {
     pub(super) location: String,
@@ -13,7 +13,7 @@ pub(super) struct External {
     pub(super) length: Option<String>,
 }
 
-/// A checked stretch of a file.
+/// A checked range of a file.
 #[derive(Debug)]
 pub(super) struct Stretch {
     path: PathBuf,
@@ -22,13 +22,13 @@ pub(super) struct Stretch {
 }
 
 impl Stretch {
-    /// `length` bytes from `skip` on, which must be among these.
+    /// The `length` bytes after the first `skip` bytes, which must be inside the range.
     pub(super) fn part(self, skip: u64, length: u64) -> Self {
         Self { path: self.path, offset: self.offset + skip, length }
     }
 }
 
-/// Where the numbers of `tensor` are; `None` for a model in memory, whose files are nowhere.
+/// Checks and returns the location of `tensor`'s elements; `None` for a model in memory, which has no directory.
 pub(super) fn locate(
     tensor: &str,
     external: &External,
@@ -48,7 +48,7 @@ pub(super) fn locate(
     let Some(directory) = source.directory() else { return Ok(None) };
     let path = directory.join(relative);
     let io = |cause| OnnxError::Io { path: path.clone(), cause };
-    // A link could lead out of the directory.
+    // A symbolic link could lead outside the directory.
     let real = path.canonicalize().map_err(io)?;
     let home = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
     if !real.starts_with(home.canonicalize().map_err(io)?) {
@@ -57,7 +57,7 @@ pub(super) fn locate(
         return Err(fault(problem));
     }
     let file = std::fs::metadata(&real).map_err(io)?;
-    // What is no file, a pipe for one, could be waited for forever.
+    // Opening a pipe or another special file could block forever.
     let file_len = if file.is_file() { file.len() } else { 0 };
     let length = length.unwrap_or(needed);
     if offset.checked_add(length).is_none_or(|end| end > file_len) || !file.is_file() {
@@ -69,7 +69,7 @@ pub(super) fn locate(
     Ok(Some(Stretch { path, offset, length }))
 }
 
-/// Reads it as [`ModelSource::windows`] does.
+/// Reads the range as [`ModelSource::windows`] does.
 pub(super) fn read(stretch: &Stretch, take: &mut dyn FnMut(&[u8], u64)) -> Result<(), OnnxError> {
     ModelSource::open(&stretch.path)?.windows(stretch.offset, stretch.length, take)
 }

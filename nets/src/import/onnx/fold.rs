@@ -1,5 +1,4 @@
-//! Operators on constants: what exporters write where a program computed with shapes, and weights that are made
-//! rather than stored.
+//! Constant folding: shape computations of exporters, and weights that are computed rather than stored.
 
 use super::array::{Array, broadcast};
 use super::broadcast::second_operand;
@@ -10,10 +9,10 @@ use super::tensor::dtype;
 use super::value::{Constant, Data, FOLD_LIMIT, Value};
 use std::sync::Arc;
 
-/// Numbers that may be computed in all: what a hostile model can make us do.
+/// Maximum number of elements computed per import, which bounds the work for a hostile model.
 const BUDGET: usize = 1 << 22;
 
-/// Computes with constants, within limits.
+/// Evaluates operators on constants, within limits.
 #[derive(Debug)]
 pub(super) struct Folder {
     budget: usize,
@@ -26,7 +25,8 @@ impl Default for Folder {
 }
 
 impl Folder {
-    /// The result of a node that depends on no activation, or on their extents only; `None` for any other.
+    /// The result of a node that depends on no activation, or only on the extents of activations. Returns
+    /// `None` for other nodes.
     pub(super) fn fold(&mut self, call: &Call<'_>) -> Outcome<Option<Constant>> {
         match call.def.op.as_str() {
             "Constant" => return literal(call).map(Some),
@@ -84,7 +84,7 @@ impl Folder {
     }
 }
 
-/// `Constant`.
+/// Evaluates `Constant`.
 fn literal(call: &Call<'_>) -> Outcome<Constant> {
     let names = ["value", "value_float", "value_int", "value_floats", "value_ints"];
     match call.any(&names) {
@@ -108,7 +108,7 @@ fn literal(call: &Call<'_>) -> Outcome<Constant> {
     }
 }
 
-/// `Shape`, of which newer opsets take a part.
+/// Evaluates `Shape`. Newer opsets can take a range of axes.
 fn shape(call: &Call<'_>) -> Outcome<Constant> {
     let dims = dims_of(call)?;
     let rank = dims.len() as i64;
@@ -127,7 +127,8 @@ fn dims_of<'a>(call: &'a Call<'_>) -> Outcome<&'a [usize]> {
     call.value(0)?.dims().map_or_else(|| unsupported("extents that are not known"), Ok)
 }
 
-/// Operators that leave the numbers in their order, so that they need not be read: weights stay in their file.
+/// Evaluates operators that keep the order of the elements. The elements need not be read, so weights stay in
+/// their file.
 fn view(call: &Call<'_>) -> Outcome<Option<Constant>> {
     Ok(match call.def.op.as_str() {
         "Identity" => Some(call.weight(0)?.copied()),
@@ -149,7 +150,7 @@ fn view(call: &Call<'_>) -> Outcome<Option<Constant>> {
     })
 }
 
-/// `ConstantOfShape`.
+/// Evaluates `ConstantOfShape`.
 fn filled(call: &Call<'_>) -> Outcome<Constant> {
     let Some(shape) = call.numbers(0)? else { return wrong("expected a shape as input, got none") };
     let dims = positive(&shape)?;
@@ -171,7 +172,7 @@ fn filled(call: &Call<'_>) -> Outcome<Constant> {
     Ok(Constant { dims, whole, data: Data::Fill(value) })
 }
 
-/// A matrix from the file is read the other way round when it is read.
+/// Transposes a constant. A matrix in the file is transposed only when it is read.
 fn transposed(call: &Call<'_>, constant: &Constant) -> Outcome<Option<Constant>> {
     let order = permutation(call, constant.dims.len())?;
     let dims: Vec<usize> = order.iter().map(|&axis| constant.dims[axis]).collect();
@@ -185,7 +186,7 @@ fn transposed(call: &Call<'_>, constant: &Constant) -> Outcome<Option<Constant>>
     })
 }
 
-/// What an operator of this name makes of small arrays, `None` if it is none of these.
+/// Evaluates an operator on small arrays; `None` if it is not supported here.
 fn small(call: &Call<'_>, arrays: &[Option<Array>]) -> Outcome<Option<Array>> {
     let given: Vec<&Array> = arrays.iter().flatten().collect();
     let Some(&first) = given.first() else { return Ok(None) };
@@ -268,7 +269,7 @@ fn range(start: &[f64], limit: &[f64], step: &[f64], whole: bool) -> Outcome<Arr
     Ok(Array { dims: vec![values.len()], whole, values })
 }
 
-/// Large results are known by their extents alone.
+/// The result of an operator on constants that are too large to compute with. Only its extents are known.
 fn opaque(call: &Call<'_>) -> Outcome<Constant> {
     let mut shapes = Vec::new();
     for index in 0..call.inputs.len() {
@@ -285,6 +286,6 @@ fn opaque(call: &Call<'_>) -> Outcome<Constant> {
         }
         "DequantizeLinear" => Ok(Constant { dims: shapes[0].to_vec(), whole: false, data }),
         _ if elementwise.contains(&op) => Ok(Constant { dims: broadcast(&shapes)?, whole: false, data }),
-        _ => unsupported("a constant that is computed"),
+        _ => unsupported("a constant that has to be computed"),
     }
 }

@@ -1,4 +1,4 @@
-//! [`Importer`]: what is known of a model while its nodes are imported, and what the operators use to add to it.
+//! [`Importer`]: the state of an import, and the methods with which operators add to it.
 
 use super::draft::{Draft, Recipe, Step};
 use super::fold::Folder;
@@ -15,7 +15,7 @@ use kernels::Activation;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-/// What is known so far.
+/// The state of an import.
 pub(super) struct Importer<'a> {
     pub(super) source: &'a ModelSource,
     pub(super) graph: &'a GraphDef,
@@ -23,30 +23,30 @@ pub(super) struct Importer<'a> {
     pub(super) draft: Draft,
     pub(super) opset: i64,
     pub(super) batch: usize,
-    /// What the model calls the number of images, if it does.
+    /// The model's name for the batch size, if it has one.
     pub(super) batch_name: Option<&'a str>,
-    /// Whether the input has the extents for which the model's values are written down.
+    /// Whether the input has the extents for which the model states the shapes of its values.
     pub(super) as_written: bool,
     pub(super) folder: Folder,
     pub(super) values: HashMap<&'a str, Value>,
     pub(super) infos: HashMap<&'a str, &'a ValueInfo>,
-    /// Products that a layer before them computes already, and its value.
+    /// Products that an earlier layer already computes, by node, with the value of that layer.
     pub(super) gated: HashMap<usize, &'a str>,
-    /// What is to be said, and of which node it was first: how often.
+    /// Warnings, each with the first node it concerns and the number of nodes.
     warnings: BTreeMap<String, (String, usize)>,
 }
 
 /// An output of the graph.
 pub(super) struct Output<'a> {
     pub(super) name: &'a str,
-    /// The step that makes it, if it depends on the input.
+    /// The step that computes it, if it depends on the input.
     pub(super) step: Option<usize>,
     /// Its extents, if they are known.
     pub(super) dims: Option<Vec<usize>>,
 }
 
 impl<'a> Importer<'a> {
-    /// With the tensors and the input of a graph.
+    /// An importer with the tensors and the input of `graph`.
     pub(super) fn new(
         source: &'a ModelSource,
         graph: &'a GraphDef,
@@ -82,7 +82,7 @@ impl<'a> Importer<'a> {
         Ok(importer)
     }
 
-    /// An input that flows and whose first axis is the batch.
+    /// An input that is an activation with the batch as its first axis.
     pub(super) fn image<'c>(&self, call: &'c Call<'_>, index: usize) -> Outcome<&'c Tap> {
         let tap = call.tap(index)?;
         self.batch_first(tap).map(|()| tap)
@@ -95,7 +95,7 @@ impl<'a> Importer<'a> {
         Ok(())
     }
 
-    /// Appends a layer; `None` are tensors that it does not have.
+    /// Appends a layer. `None` stands for tensors that it does not have.
     pub(super) fn layer(
         &mut self,
         call: &Call<'_>,
@@ -107,7 +107,7 @@ impl<'a> Importer<'a> {
         self.layer_of(call, layer, inputs, tensors.collect())
     }
 
-    /// Appends a layer. What comes out has the extents of its first input but for channels and image.
+    /// Appends a layer. Its output has the extents of the first input, except for channels and image.
     pub(super) fn layer_of(
         &mut self,
         call: &Call<'_>,
@@ -129,13 +129,13 @@ impl<'a> Importer<'a> {
         Ok(Tap { step, dims })
     }
 
-    /// Appends a layer that changes no extent.
+    /// Appends a layer that keeps the extents.
     pub(super) fn same(&mut self, call: &Call<'_>, layer: Layer, tap: &Tap) -> Outcome<Tap> {
         let step = self.push(call, layer, vec![tap.step], Vec::new())?;
         Ok(Tap { step, dims: tap.dims.clone() })
     }
 
-    /// The same numbers in other extents: a layer only where layers see a difference.
+    /// The same elements with other extents. It adds a layer only if the shape changes for layers.
     pub(super) fn view(&mut self, call: &Call<'_>, tap: &Tap, dims: Vec<usize>) -> Outcome<Tap> {
         let shape = container(&dims, self.batch);
         if shape == self.draft.steps[tap.step].output {
@@ -158,7 +158,7 @@ impl<'a> Importer<'a> {
         self.draft.push(Step { name, layer, inputs, output, value, tensors })
     }
 
-    /// Refuses a node whose further outputs are read.
+    /// Rejects a node if its further outputs are read.
     pub(super) fn only_first(&self, call: &Call<'_>, what: &str) -> Outcome<()> {
         let read = |name: &String| {
             self.wiring.readers.contains_key(name.as_str()) || self.wiring.outputs.contains(name.as_str())
@@ -170,15 +170,15 @@ impl<'a> Importer<'a> {
         }
     }
 
-    /// The name of the value behind `tap`, if this node is the only one that reads it.
+    /// The name of the value of `tap`, if this node is its only reader.
     pub(super) fn only_read_by(&self, call: &Call<'_>, tap: &Tap) -> Option<String> {
         let same = |input: &Option<Value>| matches!(input, Some(Value::Tap(other)) if other.step == tap.step);
         let name = &call.def.inputs[call.inputs.iter().position(same)?];
         self.wiring.sole_reader(name).map(|_| name.clone())
     }
 
-    /// `function`, if the only reader of this node multiplies its output with its input: then that product is
-    /// computed here.
+    /// Returns `function` if the only reader of this node multiplies its output by its input. The product is
+    /// then computed here.
     pub(super) fn gate(&mut self, call: &Call<'a>, function: Activation) -> Outcome<Option<Activation>> {
         let (Some(input), Some(output)) = (call.def.inputs.first(), call.def.outputs.first()) else {
             return Ok(None);
@@ -193,13 +193,13 @@ impl<'a> Importer<'a> {
         Ok(Some(function))
     }
 
-    /// Adds to the warnings, each of which is given once with the first node it is about.
+    /// Adds a warning. Each text is reported once, with the first node it concerns.
     pub(super) fn warn(&mut self, text: &str, call: &Call<'_>) {
         let entry = self.warnings.entry(text.to_owned()).or_insert_with(|| (call.name.clone(), 0));
         entry.1 += 1;
     }
 
-    /// The draft, the step of each output of the graph, and all warnings.
+    /// The draft, the outputs of the graph, and the warnings.
     pub(super) fn finish(self) -> (Draft, Vec<Output<'a>>, Vec<String>) {
         let outputs = self.graph.outputs.iter().map(|output| {
             let value = self.values.get(output.name.as_str());
@@ -213,14 +213,15 @@ impl<'a> Importer<'a> {
         (self.draft, outputs.collect(), warnings.collect())
     }
 
-    /// An error of the model as a whole.
+    /// An error that concerns the whole model.
     pub(super) fn fault(&self, problem: impl Into<String>) -> OnnxError {
         self.source.error(Place::Model, problem)
     }
 }
 
-/// How layers see a tensor of these extents: batch apart, the first axis channels, what does not fit an image folded
-/// into its rows. What is no whole number for each image is not seen.
+/// The shape of a tensor of these extents for layers. The batch is dropped, the first remaining axis is the
+/// channels, and surplus axes are folded into the rows. Other extents become a vector if their elements divide
+/// evenly among the images, else an unknown shape.
 pub(super) fn container(dims: &[usize], batch: usize) -> Shape {
     match *dims {
         [n, len] if n == batch => Shape::vector(len),

@@ -1,4 +1,4 @@
-//! The input of a model: one tensor, whose first axis is the batch.
+//! The input of a model: one tensor with the batch as its first axis.
 
 use super::ImportOptions;
 use super::proto::{Dim, GraphDef, ValueInfo};
@@ -7,15 +7,15 @@ use super::value::checked_len;
 use crate::error::{OnnxError, Place};
 use std::collections::HashSet;
 
-/// The one input that is no initializer.
+/// The only graph input that is not an initializer.
 #[derive(Debug, Clone)]
 pub(super) struct Input<'a> {
     pub(super) name: &'a str,
-    /// Its extents, the batch first.
+    /// Its extents, batch first.
     pub(super) dims: Vec<usize>,
-    /// What the model calls the number of images, if it gives it a name and no number.
+    /// The model's name for the batch size, if the batch is symbolic.
     pub(super) batch_name: Option<&'a str>,
-    /// Whether these are the extents that the model says, wherever it says a number.
+    /// Whether the extents match every number in the model.
     pub(super) as_written: bool,
 }
 
@@ -56,7 +56,7 @@ impl<'a> Input<'a> {
         written.iter().zip(&self.dims).all(same)
     }
 
-    /// The same with another batch, of a model that may say its own.
+    /// The same input with another batch size.
     pub(super) fn with_batch(&self, batch: usize) -> Self {
         let mut other = self.clone();
         other.dims[0] = batch;
@@ -65,12 +65,12 @@ impl<'a> Input<'a> {
     }
 }
 
-/// The extents of the input, the batch first, or why there are none.
+/// The extents of the input, batch first, or the reason why there are none.
 fn extents(written: &[Dim], options: &ImportOptions) -> Result<Vec<usize>, String> {
     let axes = options.axes.or((!written.is_empty()).then_some(written.len()));
     if let Some(axes) = options.axes.filter(|&axes| !written.is_empty() && axes != written.len()) {
         return Err(format!(
-            "expected data of {} axes as the model's {}, got {axes}",
+            "expected data of {} axes for the model's input {}, got {axes}",
             written.len(),
             said(written)
         ));
@@ -84,7 +84,7 @@ fn extents(written: &[Dim], options: &ImportOptions) -> Result<Vec<usize>, Strin
     let batch = written.first().map_or(Ok(options.batch), |first| extent(first, true, options))?;
     let dims = [&[batch], shape.dims().as_slice()].concat();
     match (axes, dims.as_slice()) {
-        // An image of one row is a row.
+        // An image of one row becomes a row.
         (Some(3), &[n, c, 1, w]) => Ok(vec![n, c, w]),
         (Some(axes), dims) if axes != dims.len() => {
             Err(format!("expected an input of {axes} axes with the batch, got {dims:?}"))
@@ -93,7 +93,7 @@ fn extents(written: &[Dim], options: &ImportOptions) -> Result<Vec<usize>, Strin
     }
 }
 
-/// Extents as the model says them: `[N, 3, 224, 224]`.
+/// Formats extents as in the model: `[N, 3, 224, 224]`.
 fn said(written: &[Dim]) -> String {
     let dims = written.iter().map(|dim| match dim {
         Dim::Known(extent) => extent.to_string(),
@@ -103,7 +103,7 @@ fn said(written: &[Dim]) -> String {
     format!("[{}]", dims.collect::<Vec<_>>().join(", "))
 }
 
-/// One extent of the input, or why it is none.
+/// One extent of the input, or the reason why it is invalid.
 fn extent(dim: &Dim, batch: bool, options: &ImportOptions) -> Result<usize, String> {
     match dim {
         Dim::Known(extent) => match usize::try_from(*extent) {

@@ -1,16 +1,16 @@
-//! What a file that is no ONNX model looks like: by its first bytes, for a message that a person can act on.
+//! Guesses the type of a file that is not an ONNX model from its first bytes, for a helpful message.
 
 use super::source::ModelSource;
 use crate::error::OnnxError;
 
-/// Bytes from the start that are looked at.
+/// Bytes inspected at the start of the file.
 const LOOK: usize = 512;
 
-/// Files by how they begin: how many bytes are skipped, what stands there, and what such a file is.
+/// Known file types: the offset of the signature, the signature, and a description.
 const BEGINNINGS: &[(usize, &[u8], &str)] = &[
-    (0, b"PK\x03\x04", "a ZIP archive, as PyTorch's .pt and .pth files and NumPy's .npz files are"),
-    (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras writes"),
-    (0, b"\x93NUMPY", "a NumPy array"),
+    (0, b"PK\x03\x04", "a ZIP archive, such as PyTorch's .pt and .pth files or NumPy's .npz files"),
+    (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file, such as Keras models"),
+    (0, b"\x93NUMPY", "a NumPy array (.npy)"),
     (4, b"TFL3", "a TensorFlow Lite model"),
     (4, b"ORTM", "a model in ONNX Runtime's own format (.ort)"),
     (0, b"GGUF", "a GGUF model"),
@@ -29,7 +29,7 @@ const BEGINNINGS: &[(usize, &[u8], &str)] = &[
     (0, b"version https://git-lfs.github.com/spec/", "a Git LFS pointer: the model itself was not fetched"),
 ];
 
-/// What `source` looks like, if it does not look like an ONNX model.
+/// A description of `source` if it does not look like an ONNX model.
 pub(super) fn other_kind(source: &ModelSource) -> Result<Option<&'static str>, OnnxError> {
     let mut bytes = vec![0; source.len().min(LOOK as u64) as usize];
     source.read_at(0, &mut bytes)?;
@@ -53,21 +53,21 @@ fn kind(bytes: &[u8], len: u64) -> Option<&'static str> {
         return Some(text_kind(text));
     }
     match *bytes {
-        [0x80, 2..=5, ..] => Some("a Python pickle, as PyTorch's older files are"),
-        // The fields of a model with which files begin: version, producer, domain, graph, operators.
+        [0x80, 2..=5, ..] => Some("a Python pickle, such as older PyTorch files"),
+        // The field numbers with which a serialized model can begin: version, producer, domain, graph, operators.
         [0x08 | 0x12 | 0x1a | 0x22 | 0x28 | 0x32 | 0x3a | 0x42 | 0x72, ..] => None,
-        [0x0a, ..] => Some("another protocol buffer, as TensorFlow's graphs (.pb) are"),
+        [0x0a, ..] => Some("another protocol buffer, such as a TensorFlow graph (.pb)"),
         _ => Some("something else"),
     }
 }
 
-/// Eight bytes that say how long the JSON after them is.
+/// A safetensors file begins with eight bytes, the length of the JSON header after them.
 fn is_safetensors(bytes: &[u8], len: u64) -> bool {
     let header = bytes.first_chunk().map(|&header| u64::from_le_bytes(header));
     header.is_some_and(|header| header < len) && bytes.get(8) == Some(&b'{')
 }
 
-/// The bytes as text, if they are: a character may be cut off at the end.
+/// The bytes as text, if they are valid UTF-8 except for a character cut off at the end.
 fn text(bytes: &[u8]) -> Option<&str> {
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => text,
@@ -84,9 +84,9 @@ fn text_kind(text: &str) -> &'static str {
     let start = text.trim_start_matches('\u{feff}').trim_start().to_ascii_lowercase();
     match start.as_str() {
         html if html.starts_with("<!doctype html") || html.starts_with("<html") => {
-            "an HTML page, as a download that failed is"
+            "an HTML page, perhaps from a failed download"
         }
-        xml if xml.starts_with("<?xml") || xml.starts_with("<net") => "XML, as OpenVINO's models are",
+        xml if xml.starts_with("<?xml") || xml.starts_with("<net") => "XML, such as an OpenVINO model",
         json if json.starts_with(['{', '[']) => "JSON",
         _ => "text",
     }

@@ -1,9 +1,9 @@
-//! ONNX: models of PyTorch, TensorFlow and others, read without loading their weights.
+//! Imports ONNX models of PyTorch, TensorFlow and others, without loading their weights.
 //!
-//! A file is walked message by message (`wire`, `proto`); payloads are skipped and their places kept. The nodes
-//! are put in order (`order`); what depends on shapes alone is computed (`fold`); every other operator becomes a
-//! layer of a `draft` by a function of `ops`; the draft becomes a checked [`Graph`]. The numbers are read from
-//! the file when [`OnnxWeights::read`] is called.
+//! A file is read message by message (`wire`, `proto`). Payloads are skipped, and only their positions are
+//! kept. The nodes are sorted (`order`), and everything that depends only on shapes is computed (`fold`). A
+//! function of `ops` turns every other operator into a layer of a `draft`. The draft becomes a checked
+//! [`Graph`]. [`OnnxWeights::read`] later reads the weights from the file.
 //!
 //! ```no_run
 //! use nets::import::onnx::{self, ImportOptions};
@@ -50,86 +50,86 @@ use source::ModelSource;
 use std::path::Path;
 use wire::Wire;
 
-/// Versions of the standard operators that this import was written and tested for.
+/// Opset versions that this import was written and tested for.
 const OPSETS: std::ops::RangeInclusive<i64> = 8..=21;
 
-/// Batches for which a model is imported once more: if another graph comes of it, the layers depend on the batch. They
-/// are prime, and larger than what models write where they mean one image or a few.
+/// Batch sizes for further imports of the model. If they lead to a different graph, the layers depend on the
+/// batch. The numbers are prime and larger than the batch sizes that models usually state.
 const PROBES: [usize; 2] = [127, 131];
 
-/// How a model is imported.
+/// Options of an import.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ImportOptions {
-    /// Whether an operator without a layer is an error rather than a warning.
+    /// Whether an operator without a layer is an error instead of a warning.
     pub strict: bool,
-    /// The shape of one input image, where the model does not say or another one is wanted.
+    /// The shape of one input image. It replaces the shape in the model, or supplies it if the model has none.
     pub input: Option<Shape>,
-    /// Images at a time, where the model does not say. At least 1.
+    /// The batch size, if the model does not state one. At least 1.
     pub batch: usize,
-    /// How many axes the data has, the batch included; a model of another number is refused.
+    /// The number of axes of the data, including the batch. A model with another number is rejected.
     pub axes: Option<usize>,
 }
 
 impl Default for ImportOptions {
-    /// Warnings, the model's own input, one image.
+    /// Warnings instead of errors, the model's own input shape, and one image.
     fn default() -> Self {
         Self { strict: false, input: None, batch: 1, axes: None }
     }
 }
 
 impl ImportOptions {
-    /// With errors instead of warnings.
+    /// Sets whether an operator without a layer is an error.
     pub const fn strict(self, strict: bool) -> Self {
         Self { strict, ..self }
     }
 
-    /// With an input of this shape.
+    /// Sets the shape of one input image.
     pub const fn input(self, shape: Shape) -> Self {
         Self { input: Some(shape), ..self }
     }
 
-    /// With `batch` images, where the model does not say.
+    /// Sets the batch size for models that do not state one.
     pub const fn batch(self, batch: usize) -> Self {
         Self { batch, ..self }
     }
 
-    /// For data of so many axes, the batch included.
+    /// Sets the number of axes of the data, including the batch.
     pub const fn axes(self, axes: usize) -> Self {
         Self { axes: Some(axes), ..self }
     }
 }
 
-/// A model as a network.
+/// An imported model.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Imported {
-    /// Its layers, named as its nodes.
+    /// The graph. Its layers have the names of the model's nodes.
     pub graph: Graph,
-    /// Where its trained numbers are.
+    /// The weights, still in the model's file.
     pub weights: OnnxWeights,
-    /// Numbers that the graph counts more than once or that are not trained; [`count`](Self::count) leaves them out.
+    /// Elements that the graph counts more than once or that are not trained. [`count`](Self::count) excludes them.
     pub surplus: Vec<Surplus>,
-    /// What was not imported as it is, each in one line.
+    /// Warnings about parts that were not imported as they are, one line each.
     pub warnings: Vec<String>,
-    /// The extents of input and output.
+    /// The extents of the input and the output.
     pub extents: Extents,
 }
 
-/// The extents of what a model reads and gives, as ONNX sees them.
+/// The extents of a model's input and output in ONNX.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Extents {
-    /// Those of the input, the batch first.
+    /// Extents of the input, batch first.
     pub input: Vec<usize>,
-    /// Those of the output for such an input, `None` if they are not known. The batch need not be the first.
+    /// Extents of the output for this input; `None` if unknown. The batch need not be the first extent.
     pub output: Option<Vec<usize>>,
-    /// Whether the batch is the first, and the others are the same for every batch.
+    /// Whether the output's first extent is the batch and the others do not depend on it.
     batched: bool,
 }
 
 impl Extents {
-    /// The extents of the output for another number of images, `None` if they are not known.
+    /// The extents of the output for another batch size; `None` if unknown.
     pub fn output_for(&self, batch: usize) -> Option<Vec<usize>> {
         let output = self.output.as_ref()?;
         match self.input[0] == batch {
@@ -140,11 +140,13 @@ impl Extents {
 }
 
 impl Imported {
-    /// Counts every layer for `batch` images, each trained number of the model once. A tensor that several nodes read
-    /// is one; a tensor that reaches a node through an `Identity` is another, as PyTorch means it.
+    /// Counts every layer for `batch` images, and each parameter of the model once.
+    ///
+    /// A tensor that several nodes read directly counts once. A tensor that reaches a node through an
+    /// `Identity` counts separately, because PyTorch exports separate parameters of equal value in this way.
     ///
     /// # Errors
-    /// [`NetError::CountOverflow`] if a number does not fit 64 bits.
+    /// [`NetError::CountOverflow`] if a count overflows 64 bits.
     pub fn count(&self, batch: u64) -> Result<NetCount, NetError> {
         let mut count = count_batch(&self.graph, batch)?;
         weights::leave_out(&mut count, &self.graph, &self.surplus);
@@ -152,16 +154,18 @@ impl Imported {
     }
 }
 
-/// Reads a model from a file. Memory does not grow with its weights.
+/// Reads a model from a file. The memory needed does not depend on the size of its weights.
 ///
 /// # Errors
-/// [`NetError::Io`], [`NetError::Onnx`] that names the byte, tensor or node that is wrong, [`NetError::Option`].
+/// - [`NetError::Io`] if the file cannot be read.
+/// - [`NetError::Onnx`] if the model is wrong or unsupported; it names the byte, tensor or node.
+/// - [`NetError::Option`] if an option is invalid.
 pub fn load(path: &Path, options: &ImportOptions) -> Result<Imported, NetError> {
     let name = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
     import(ModelSource::open(path)?, &name, options)
 }
 
-/// Reads a model from memory; `origin` names it in errors. External data is nowhere: such a model can be counted.
+/// Reads a model from memory. Errors call it `origin`. If it has external data, the model can be counted but not run.
 ///
 /// # Errors
 /// Those of [`load`].
@@ -202,7 +206,7 @@ fn import(source: ModelSource, name: &str, options: &ImportOptions) -> Result<Im
     let (graph, main) = nodes.graph(name, probed.is_none().then_some(input.dims[0]), &mut notes)?;
     let surplus = weights::surplus(&graph, &nodes.draft);
     for (tensor, times) in weights::shared(&surplus) {
-        notes.push(format!("tensor `{tensor}` is that of {times} other layers too and counted once"));
+        notes.push(format!("tensor `{tensor}` is shared with {times} other layer(s) and counted once"));
     }
     let output = nodes.outputs[main].1.clone();
     let rest = |output: Option<&Vec<usize>>, batch: usize| Some(output?.strip_prefix(&[batch])?.to_vec());
@@ -214,7 +218,8 @@ fn import(source: ModelSource, name: &str, options: &ImportOptions) -> Result<Im
     Ok(Imported { graph, weights, surplus, warnings: notes, extents })
 }
 
-/// What is wrong with a file without a graph that can be read: `detail`, or first of all that it is no ONNX file.
+/// The error for a file without a readable graph: `detail`, or a message that names the type of the file if
+/// it is not ONNX.
 fn not_a_model(source: &ModelSource, detail: OnnxError) -> Result<OnnxError, OnnxError> {
     let OnnxError::Model { place, problem, .. } = &detail else { return Ok(detail) };
     Ok(match look::other_kind(source)? {
@@ -225,12 +230,12 @@ fn not_a_model(source: &ModelSource, detail: OnnxError) -> Result<OnnxError, Onn
     })
 }
 
-/// All nodes, imported for one batch.
+/// All nodes, imported for one batch size.
 struct Nodes {
     draft: Draft,
     /// The step of each output.
     steps: Vec<usize>,
-    /// The name of each output, and its extents.
+    /// The name and the extents of each output.
     outputs: Vec<(String, Option<Vec<usize>>)>,
     warnings: Vec<String>,
 }
@@ -252,7 +257,7 @@ impl Nodes {
         Ok(Self { draft, steps, outputs, warnings })
     }
 
-    /// The checked graph, and which of the outputs is the network's.
+    /// The checked graph, and the index of its output among the outputs.
     fn graph(
         &self,
         name: &str,
@@ -264,16 +269,16 @@ impl Nodes {
         notes.extend(self.warnings.iter().cloned());
         for (_, (output, _)) in self.outputs.iter().enumerate().filter(|&(index, _)| index != main) {
             let given = &self.outputs[main].0;
-            notes.push(format!("output `{output}` is counted, but a forward pass gives `{given}`"));
+            notes.push(format!("output `{output}` is counted, but a forward pass returns `{given}`"));
         }
         if unneeded > 0 {
-            notes.push(format!("{unneeded} layers are left out: no output depends on them"));
+            notes.push(format!("{unneeded} layers are omitted: no output depends on them"));
         }
         Ok((graph, main))
     }
 }
 
-/// What is to be said of the model before any node.
+/// Warnings about the whole model, before any node.
 fn notes(source: &ModelSource, model: &Model, opset: i64) -> Vec<String> {
     let mut notes = Vec::new();
     if !OPSETS.contains(&opset) {

@@ -1,4 +1,4 @@
-//! A node while it is imported: its attributes and inputs, by type, and what can be wrong with them.
+//! A node during the import: typed access to its attributes and inputs, and its errors.
 
 use super::proto::{AttributeValue, NodeDef};
 use super::source::ModelSource;
@@ -6,14 +6,14 @@ use super::value::{Constant, Tap, Value};
 use crate::error::OnnxError;
 use std::sync::Arc;
 
-/// Why a node was not imported.
+/// The reason why a node was not imported.
 #[derive(Debug)]
 pub(super) enum Trouble {
-    /// The model is wrong.
+    /// The model is invalid.
     Wrong(String),
-    /// Nothing is wrong, but there is no layer for it.
+    /// The model is valid, but there is no layer for the node.
     Unsupported(String),
-    /// Found by another part, with its own place.
+    /// An error of another part, with its own position.
     Onnx(OnnxError),
 }
 
@@ -23,7 +23,7 @@ impl From<OnnxError> for Trouble {
     }
 }
 
-/// The result of a part of an import.
+/// The result of a part of the import.
 pub(super) type Outcome<T> = Result<T, Trouble>;
 
 pub(super) fn wrong<T>(problem: impl Into<String>) -> Outcome<T> {
@@ -37,11 +37,11 @@ pub(super) fn unsupported<T>(what: impl Into<String>) -> Outcome<T> {
 /// A node with its inputs.
 pub(super) struct Call<'a> {
     pub(super) def: &'a NodeDef,
-    /// `None` where an optional input is left out.
+    /// `None` for an optional input that is omitted.
     pub(super) inputs: Vec<Option<Value>>,
     pub(super) opset: i64,
     pub(super) source: &'a ModelSource,
-    /// What the layer is called.
+    /// The name of the layer.
     pub(super) name: String,
 }
 
@@ -90,12 +90,12 @@ impl Call<'_> {
         }
     }
 
-    /// Any attribute, for `Constant`.
+    /// Any of these attributes, for `Constant`.
     pub(super) fn any(&self, names: &[&str]) -> Option<&AttributeValue> {
         names.iter().find_map(|name| self.attribute(name))
     }
 
-    /// An attribute with one number of at least `least` per axis.
+    /// An attribute with one number per axis, each at least `least`.
     pub(super) fn extents(
         &self,
         name: &str,
@@ -121,7 +121,7 @@ impl Call<'_> {
         self.inputs.get(index).and_then(Option::as_ref)
     }
 
-    /// An input that must be there.
+    /// A required input.
     pub(super) fn value(&self, index: usize) -> Outcome<&Value> {
         match self.input(index) {
             Some(value) => Ok(value),
@@ -129,7 +129,7 @@ impl Call<'_> {
         }
     }
 
-    /// An input that flows.
+    /// A required input that is an activation.
     pub(super) fn tap(&self, index: usize) -> Outcome<&Tap> {
         match self.value(index)? {
             Value::Tap(tap) => Ok(tap),
@@ -138,7 +138,7 @@ impl Call<'_> {
         }
     }
 
-    /// An input that is known.
+    /// A constant input.
     pub(super) fn constant(&self, index: usize) -> Outcome<Option<&Constant>> {
         match self.input(index) {
             None => Ok(None),
@@ -149,7 +149,7 @@ impl Call<'_> {
         }
     }
 
-    /// A trained tensor of so many numbers in a row, which must be there.
+    /// A required parameter: a vector of `len` elements.
     pub(super) fn vector(&self, index: usize, what: &str, len: usize) -> Outcome<&Constant> {
         let constant = self.weight(index)?;
         match constant.dims == [len] {
@@ -158,13 +158,13 @@ impl Call<'_> {
         }
     }
 
-    /// A trained tensor that must be there.
+    /// A required parameter.
     pub(super) fn weight(&self, index: usize) -> Outcome<&Constant> {
         self.value(index)?;
         self.constant(index)?.map_or_else(|| wrong(format!("expected something as input {index}")), Ok)
     }
 
-    /// The numbers of a small constant input.
+    /// The elements of a small constant input.
     pub(super) fn numbers(&self, index: usize) -> Outcome<Option<Arc<[f64]>>> {
         let Some(constant) = self.constant(index)? else { return Ok(None) };
         match constant.small(self.source)? {
@@ -173,7 +173,7 @@ impl Call<'_> {
         }
     }
 
-    /// Whole numbers from an attribute (older opsets) or an input (newer ones).
+    /// Integers from an attribute (older opsets) or an input (newer ones).
     pub(super) fn ints_or_input(&self, name: &str, index: usize) -> Outcome<Option<Vec<i64>>> {
         if let Some(values) = self.ints(name)? {
             return Ok(Some(values.to_vec()));
@@ -182,20 +182,20 @@ impl Call<'_> {
     }
 }
 
-/// Refuses what only training does: `Dropout` that drops, and `BatchNormalization` with the statistics of the batch.
+/// Rejects training behaviour: `Dropout` that drops, and `BatchNormalization` with the statistics of the batch.
 pub(super) fn no_training(call: &Call<'_>) -> Outcome<()> {
     let opset = call.opset;
     let training = match call.def.op.as_str() {
         _ if opset < 7 => !call.flag("is_test")?,
         "Dropout" if opset < 12 => false,
         "Dropout" => call.numbers(2)?.is_some_and(|flag| flag.iter().any(|&flag| flag != 0.0)),
-        // Statistics come out of it in training alone; since opset 14 a flag says it too.
+        // Only training outputs the statistics. Since opset 14 a flag indicates it too.
         _ => call.flag("training_mode")? || call.def.outputs.iter().skip(1).any(|name| !name.is_empty()),
     };
     if training { unsupported(format!("training (opset {opset})")) } else { Ok(()) }
 }
 
-/// `axis`, negative from the end, of a tensor with `rank` extents.
+/// `axis` of a tensor with `rank` extents; negative values count from the end.
 pub(super) fn axis(axis: i64, rank: usize) -> Outcome<usize> {
     let from_end = if axis < 0 { axis.checked_add(rank as i64) } else { Some(axis) };
     match from_end.and_then(|axis| usize::try_from(axis).ok()).filter(|&axis| axis < rank) {

@@ -1,34 +1,34 @@
-//! The order in which nodes can be imported, and what makes one impossible.
+//! The order in which nodes are imported, and the errors that make one impossible.
 
 use super::proto::{GraphDef, NodeDef};
 use super::source::ModelSource;
 use crate::error::{OnnxError, Place};
 use std::collections::{HashMap, HashSet};
 
-/// Who makes and who reads each value.
+/// The producer and the readers of each value.
 #[derive(Debug)]
 pub(super) struct Wiring<'a> {
-    /// The node that makes a value.
+    /// The node that produces a value.
     pub(super) makers: HashMap<&'a str, usize>,
-    /// The nodes that read a value, once for each time.
+    /// The nodes that read a value, once per use.
     pub(super) readers: HashMap<&'a str, Vec<usize>>,
-    /// What the graph gives.
+    /// The outputs of the graph.
     pub(super) outputs: HashSet<&'a str>,
 }
 
-/// Where a node is, for errors.
+/// The position of a node, for errors.
 pub(super) fn place(node: &NodeDef) -> Place {
     Place::Node { name: label(node).to_owned(), op: node.op.clone() }
 }
 
-/// The name of a node, or of what it makes.
+/// The name of a node, or of its first output if it has none.
 pub(super) fn label(node: &NodeDef) -> &str {
     let named = Some(&node.name).filter(|name| !name.is_empty());
     named.or_else(|| node.outputs.iter().find(|name| !name.is_empty())).map_or("", String::as_str)
 }
 
 impl<'a> Wiring<'a> {
-    /// Checks that every value has one maker and every input of a node is made.
+    /// Checks that every value has exactly one producer and that every input of a node is produced.
     pub(super) fn new(graph: &'a GraphDef, source: &ModelSource) -> Result<Self, OnnxError> {
         let mut given: HashSet<&str> = HashSet::new();
         for tensor in &graph.initializers {
@@ -62,7 +62,7 @@ impl<'a> Wiring<'a> {
         Ok(Self { makers, readers, outputs })
     }
 
-    /// The only node that reads a value that is no output of the graph.
+    /// The only node that reads a value, if the value is not an output of the graph.
     pub(super) fn sole_reader(&self, value: &str) -> Option<usize> {
         match self.readers.get(value).map(Vec::as_slice) {
             Some(&[reader]) if !self.outputs.contains(value) => Some(reader),
@@ -70,7 +70,7 @@ impl<'a> Wiring<'a> {
         }
     }
 
-    /// All nodes, each after those it reads: in the order of the file where that is one.
+    /// All nodes in topological order, which is the order of the file if that is topological.
     pub(super) fn sorted(&self, nodes: &[NodeDef], source: &ModelSource) -> Result<Vec<usize>, OnnxError> {
         #[derive(Clone, Copy, PartialEq)]
         enum State {
@@ -79,7 +79,8 @@ impl<'a> Wiring<'a> {
             Done,
         }
         let (mut states, mut order) = (vec![State::New; nodes.len()], Vec::with_capacity(nodes.len()));
-        // Nodes that are open, each with how many of its inputs are done: a stack of its own, however deep.
+        // An explicit stack of open nodes, each with the number of inputs that are done. Recursion could
+        // overflow the call stack.
         let mut stack: Vec<(usize, usize)> = Vec::new();
         for root in 0..nodes.len() {
             if states[root] == State::New {

@@ -9,7 +9,7 @@ use super::value::Value;
 use crate::error::OnnxError;
 
 impl<'a> Importer<'a> {
-    /// Imports every node; `strict` makes one without a layer an error.
+    /// Imports every node. If `strict`, a node without a layer is an error.
     pub(super) fn run(&mut self, strict: bool) -> Result<(), OnnxError> {
         let graph = self.graph;
         for index in self.wiring.sorted(&graph.nodes, self.source)? {
@@ -61,7 +61,7 @@ impl<'a> Importer<'a> {
             Trouble::Onnx(error) => return error,
             Trouble::Wrong(problem) => problem,
             Trouble::Unsupported(why) => {
-                format!("expected an operator with a layer (strict), got another: {why}")
+                format!("expected an operator with a layer (strict), got one without: {why}")
             }
         };
         self.source.error(place(def), problem)

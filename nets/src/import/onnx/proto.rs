@@ -1,4 +1,4 @@
-//! The messages of an ONNX file (onnx.proto, IR versions 3 to 11), as far as an import needs them.
+//! The messages of an ONNX file that an import needs (onnx.proto, IR versions 3 to 11).
 
 use super::tensor::TensorDef;
 use super::wire::{Field, Span, Wire};
@@ -7,10 +7,10 @@ use crate::error::OnnxError;
 /// `ModelProto`.
 #[derive(Debug, Default)]
 pub(super) struct Model {
-    /// The version of the standard operators, `None` if the model does not say.
+    /// The version of the standard operators; `None` if the model does not state it.
     pub(super) opset: Option<i64>,
     pub(super) graph: Option<GraphDef>,
-    /// How many local functions there are; they are not expanded.
+    /// Number of local functions. They are not expanded.
     pub(super) functions: usize,
 }
 
@@ -20,11 +20,11 @@ pub(super) struct GraphDef {
     pub(super) name: String,
     pub(super) nodes: Vec<NodeDef>,
     pub(super) initializers: Vec<TensorDef>,
-    /// `SparseTensorProto`: where each is in the file.
+    /// The position of each `SparseTensorProto` in the file.
     pub(super) sparse: Vec<u64>,
     pub(super) inputs: Vec<ValueInfo>,
     pub(super) outputs: Vec<ValueInfo>,
-    /// Shapes that the exporter wrote down for values in between.
+    /// Shapes that the exporter recorded for intermediate values.
     pub(super) values: Vec<ValueInfo>,
 }
 
@@ -54,7 +54,7 @@ pub(super) enum AttributeValue {
     Tensor(TensorDef),
     Floats(Vec<f32>),
     Ints(Vec<i64>),
-    /// A subgraph, a sparse tensor, a list of texts or tensors.
+    /// A subgraph, a sparse tensor, or a list of texts or tensors.
     Other,
 }
 
@@ -62,7 +62,7 @@ pub(super) enum AttributeValue {
 #[derive(Debug, Default)]
 pub(super) struct ValueInfo {
     pub(super) name: String,
-    /// `None` if nothing is said of the rank.
+    /// `None` if the rank is not stated.
     pub(super) dims: Option<Vec<Dim>>,
 }
 
@@ -70,7 +70,7 @@ pub(super) struct ValueInfo {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Dim {
     Known(i64),
-    /// Its name, empty if it has none.
+    /// The name of a symbolic extent; empty if it has none.
     Symbol(String),
 }
 
@@ -107,7 +107,7 @@ fn opset(wire: &mut Wire<'_>, field: &Field) -> Result<(String, i64), OnnxError>
     Ok((domain, version))
 }
 
-/// A graph in several fields is merged into one, as protocol buffers have it.
+/// A graph in several fields is merged into one, as protocol buffers define it.
 fn graph(wire: &mut Wire<'_>, field: &Field, graph: &mut GraphDef) -> Result<(), OnnxError> {
     let mut span = wire.span(field)?;
     while let Some(field) = wire.next(&mut span)? {
@@ -126,7 +126,7 @@ fn graph(wire: &mut Wire<'_>, field: &Field, graph: &mut GraphDef) -> Result<(),
     Ok(())
 }
 
-/// Appends to a list whose elements are accounted for first.
+/// Appends to a list, after accounting for the memory of the element.
 pub(super) fn push<'a, T>(
     wire: &mut Wire<'a>,
     at: u64,
@@ -188,13 +188,13 @@ fn attribute(wire: &mut Wire<'_>, field: &Field) -> Result<Attribute, OnnxError>
     Ok(Attribute { name, value: fields.value() })
 }
 
-/// Custom operators keep whole engines in texts: those are no names that anything would be compared with.
+/// Custom operators can store whole engines in texts. Long texts are never compared with names, so they are skipped.
 fn attribute_text(wire: &mut Wire<'_>, field: &Field) -> Result<String, OnnxError> {
     if wire.span(field)?.len() > 1 << 10 { Ok(String::new()) } else { wire.text(field) }
 }
 
 impl Fields {
-    /// By the type it says; models older than that field say nothing, and then the field that is there decides.
+    /// Selects the value by the stated type. Old models state no type; then the field that is present decides.
     fn value(self) -> AttributeValue {
         let kind = match self.kind {
             0 if self.float.is_some() => 1,
@@ -230,7 +230,7 @@ fn value_info(wire: &mut Wire<'_>, field: &Field) -> Result<ValueInfo, OnnxError
     Ok(info)
 }
 
-/// The last field of the numbers in `path`, one inside the other: `TypeProto.tensor_type.shape`.
+/// The last field at the nested field numbers `path`, for example `TypeProto.tensor_type.shape`.
 fn nested(wire: &mut Wire<'_>, field: &Field, path: &[u64]) -> Result<Option<Span>, OnnxError> {
     let mut found = Some(wire.span(field)?);
     for &number in path {

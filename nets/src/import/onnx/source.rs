@@ -1,4 +1,4 @@
-//! Bytes at an offset: of a file, which is never read as a whole, or in memory.
+//! Random access to the bytes of a model: in a file, which is never read as a whole, or in memory.
 
 use crate::error::{OnnxError, Place};
 use std::fs::File;
@@ -6,15 +6,15 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Bytes of numbers that are read at a time: whole elements, whatever their type.
+/// Bytes read at a time: whole elements of every type.
 const WINDOW: u64 = 1 << 18;
 
-/// Where a model comes from. Clones share the open file or the bytes.
+/// The bytes of a model. Clones share the open file or the memory.
 #[derive(Debug, Clone)]
 pub(super) struct ModelSource {
     bytes: Bytes,
     len: u64,
-    /// What errors call it.
+    /// The name in errors.
     pub(super) origin: String,
 }
 
@@ -28,7 +28,7 @@ impl ModelSource {
     /// Opens a file.
     pub(super) fn open(path: &Path) -> Result<Self, OnnxError> {
         let io = |cause| OnnxError::Io { path: path.to_owned(), cause };
-        // A pipe would be waited for until somebody writes to it.
+        // Opening a pipe would block until another process writes to it.
         let metadata = std::fs::metadata(path).map_err(io)?;
         if !metadata.is_file() {
             let got = if metadata.is_dir() { "a directory" } else { "a device, pipe or socket" };
@@ -50,12 +50,12 @@ impl ModelSource {
         Self { bytes: Bytes::Memory(bytes.into()), len: bytes.len() as u64, origin: origin.to_owned() }
     }
 
-    /// Bytes in all.
+    /// The total number of bytes.
     pub(super) fn len(&self) -> u64 {
         self.len
     }
 
-    /// The directory that external data must be in; a model in memory has none.
+    /// The directory that must contain external data; `None` for a model in memory.
     pub(super) fn directory(&self) -> Option<&Path> {
         match &self.bytes {
             Bytes::File(_, path) => Some(path.parent().unwrap_or(Path::new(""))),
@@ -63,7 +63,7 @@ impl ModelSource {
         }
     }
 
-    /// Fills `buffer` from `offset` on.
+    /// Fills `buffer` with the bytes from `offset` on.
     pub(super) fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), OnnxError> {
         let end = offset.checked_add(buffer.len() as u64).filter(|&end| end <= self.len);
         if end.is_none() {
@@ -85,7 +85,7 @@ impl ModelSource {
         }
     }
 
-    /// Gives `len` bytes from `offset` on to `take`, window by window, with the number of those that are left.
+    /// Passes `len` bytes from `offset` on to `take`, window by window, with the number of bytes left after each.
     pub(super) fn windows(
         &self,
         offset: u64,

@@ -1,11 +1,11 @@
-//! `TensorProto`: what a tensor is and where its numbers are. They are read only when asked for.
+//! `TensorProto`: the description of a tensor and the position of its elements, which are read only on demand.
 
 use super::external::{self, External};
 use super::source::ModelSource;
 use super::wire::{Field, Span, Wire};
 use crate::error::{OnnxError, Place};
 
-/// Numbers of the element types that differ in what is done with them.
+/// The element types that are treated differently.
 pub(super) mod dtype {
     pub(crate) const FLOAT: i64 = 1;
     pub(crate) const INT32: i64 = 6;
@@ -15,16 +15,16 @@ pub(super) mod dtype {
     pub(crate) const DOUBLE: i64 = 11;
     pub(crate) const BFLOAT16: i64 = 16;
 
-    /// Whether they are no integers.
+    /// Whether the type is a floating-point type.
     pub(crate) const fn is_float(dtype: i64) -> bool {
         matches!(dtype, FLOAT | FLOAT16 | DOUBLE | BFLOAT16)
     }
 }
 
-/// Elements that the extents of a tensor may multiply to.
+/// Maximum number of elements of a tensor.
 const MAX_ELEMENTS: u64 = 1 << 40;
 
-/// `TensorProto` without its numbers.
+/// A `TensorProto` without its elements.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct TensorDef {
     pub(super) name: String,
@@ -34,12 +34,12 @@ pub(super) struct TensorDef {
     /// The whole message.
     message: Span,
     raw: Option<Span>,
-    /// `location`, `offset`, `length` of a file of their own, for [`external`].
+    /// `location`, `offset` and `length` of a separate file, for [`external`].
     external: Option<External>,
 }
 
 impl TensorDef {
-    /// Reads everything but the numbers.
+    /// Reads everything except the elements.
     pub(super) fn read(wire: &mut Wire<'_>, message: Span) -> Result<Self, OnnxError> {
         let (name, dims) = (String::new(), Vec::new());
         let mut tensor = Self { name, dims, dtype: 0, message, raw: None, external: None };
@@ -60,13 +60,13 @@ impl TensorDef {
         Ok(tensor)
     }
 
-    /// Elements, by its extents.
+    /// Number of elements by the extents.
     pub(super) fn elements(&self) -> Option<u64> {
         let product = self.dims.iter().try_fold(1u64, |n, &dim| n.checked_mul(u64::try_from(dim).ok()?))?;
         (product <= MAX_ELEMENTS).then_some(product)
     }
 
-    /// Its extents and, where that takes no decoding, the number of its bytes are checked.
+    /// Checks the extents, and the number of bytes if that is possible without decoding.
     pub(super) fn check(&self, source: &ModelSource) -> Result<(), OnnxError> {
         let Some(elements) = self.elements() else {
             let problem = format!("expected extents from 0 and at most 2^40 elements, got {:?}", self.dims);
@@ -91,7 +91,7 @@ impl TensorDef {
         }
     }
 
-    /// The numbers of a tensor of `f32`.
+    /// The elements of an `f32` tensor.
     pub(super) fn f32s(&self, source: &ModelSource) -> Result<Vec<f32>, OnnxError> {
         if self.dtype != dtype::FLOAT {
             let problem = format!("expected element type FLOAT to run, got {}", type_name(self.dtype));
@@ -104,7 +104,7 @@ impl TensorDef {
         self.counted(source, values)
     }
 
-    /// The numbers from `first` on, if they are `f32`s stored as bytes, and there are as many.
+    /// Reads the elements from index `first` on. Returns `false` unless they are `f32` stored as bytes.
     pub(super) fn f32s_from(
         &self,
         source: &ModelSource,
@@ -137,7 +137,7 @@ impl TensorDef {
         Ok(true)
     }
 
-    /// The numbers of a small tensor of integers or floats: shapes, scales, limits.
+    /// The elements of a small tensor of integers or floats, such as shapes, scales and limits.
     pub(super) fn small(&self, source: &ModelSource, limit: u64) -> Result<Option<Small>, OnnxError> {
         if self.elements().is_none_or(|elements| elements > limit) {
             return Ok(None);
@@ -165,8 +165,8 @@ impl TensorDef {
         self.counted(source, values)
     }
 
-    /// The elements of a tensor that keeps them as bytes, here or in another file. They are decoded window by window: the
-    /// bytes of a large one would be as much memory again.
+    /// The elements of a tensor stored as bytes, in this or another file. They are decoded window by window,
+    /// because all bytes of a large tensor would double the memory.
     fn payload<T, const N: usize>(
         &self,
         source: &ModelSource,
@@ -177,7 +177,7 @@ impl TensorDef {
         let needed = bits(self.dtype).map_or(0, |bits| (elements * bits).div_ceil(8));
         let mut values = Vec::new();
         let mut decoded = |bytes: &[u8], left: u64| {
-            // No more than the file has: it has been checked.
+            // `check` has bounded this by the length of the file.
             values.reserve_exact((bytes.len() + left as usize) / N);
             values.extend(bytes.as_chunks().0.iter().map(|&bytes| decode(bytes)));
         };
@@ -191,7 +191,7 @@ impl TensorDef {
         Ok(Some(values))
     }
 
-    /// The elements of the field of that number, in however many pieces it comes.
+    /// The elements of a typed field, which can be in several pieces.
     fn typed<T>(
         &self,
         source: &ModelSource,
@@ -223,7 +223,7 @@ impl TensorDef {
     }
 }
 
-/// Numbers by value.
+/// The elements of a small tensor.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Small {
     Ints(Vec<i64>),
@@ -249,7 +249,7 @@ fn external_entry(wire: &mut Wire<'_>, mut span: Span, external: &mut External) 
     Ok(())
 }
 
-/// Bits of an element, `None` of texts and of types that are not known.
+/// Bits per element; `None` for texts and unknown types.
 fn bits(dtype: i64) -> Option<u64> {
     Some(match dtype {
         21..=23 => 4,

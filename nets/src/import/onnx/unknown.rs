@@ -1,5 +1,5 @@
-//! What stands in for a node that has no layer: its parameters are counted, its operations are not, and of its outputs
-//! the extents are known only if the model or the operator says them.
+//! Placeholders for nodes without a layer. Their parameters are counted, but not their operations. The
+//! extents of their outputs are known only if the model or the operator determines them.
 
 use super::draft::Recipe;
 use super::extents;
@@ -11,11 +11,11 @@ use crate::layer::{Layer, Param, Role};
 use crate::shape::Shape;
 use std::sync::Arc;
 
-/// Parameters, and what each is made of.
+/// Parameters, and the recipe of each.
 type Trained = (Vec<Param>, Vec<(&'static str, Recipe)>);
 
 impl<'a> Importer<'a> {
-    /// Stands in for a node that has no layer.
+    /// Adds a placeholder for a node without a layer.
     pub(super) fn unknown(&mut self, call: &Call<'a>, why: &str) -> Outcome<()> {
         let op = &call.def.op;
         let (mut params, mut tensors) = trained(call);
@@ -36,7 +36,7 @@ impl<'a> Importer<'a> {
                 None
             } else {
                 let output = dims.as_ref().map_or(Shape::Unknown, |dims| container(dims, self.batch));
-                // A second output has no parameters of its own.
+                // The first output already has the parameters.
                 let (params, tensors) = (std::mem::take(&mut params), std::mem::take(&mut tensors));
                 let layer = Layer::Unknown { op: op.clone(), output, params };
                 Some(self.push(call, layer, steps.clone(), tensors)?)
@@ -57,7 +57,7 @@ impl<'a> Importer<'a> {
         Ok(())
     }
 
-    /// The extents that the exporter wrote down for a value: for the input that it wrote down too.
+    /// The extents that the exporter recorded for a value. They are valid only for the recorded input shape.
     fn written(&self, value: &str) -> Option<Vec<usize>> {
         let dims = self.infos.get(value).filter(|_| self.as_written)?.dims.as_ref()?;
         let extent = |(axis, dim): (usize, &Dim)| match dim {
@@ -72,7 +72,7 @@ impl<'a> Importer<'a> {
     }
 }
 
-/// The tensors that a node is known to be trained on.
+/// The tensors of a node that are known to be parameters.
 fn trained(call: &Call<'_>) -> Trained {
     const WEIGHT: Role = Role::Weight { fan_in: 1.0, fan_out: 1.0 };
     let roles: &[(usize, &'static str, Role)] = match call.def.op.as_str() {

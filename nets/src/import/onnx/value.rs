@@ -1,17 +1,17 @@
-//! What a name in an ONNX graph stands for: activations that flow, or numbers that are known.
+//! The values of an ONNX graph: activations and constants.
 
 use super::source::ModelSource;
 use super::tensor::{Small, TensorDef, dtype};
 use crate::error::OnnxError;
 use std::sync::Arc;
 
-/// Elements of a constant up to which it is read and computed with: shapes, scales, limits, never weights.
+/// Maximum elements of a constant that is read during the import: shapes, scales and limits, but never weights.
 pub(super) const FOLD_LIMIT: usize = 1 << 16;
 
-/// Extents that a tensor may have.
+/// Maximum rank of a tensor.
 pub(super) const MAX_RANK: usize = 16;
 
-/// One name.
+/// The value of one name.
 #[derive(Debug, Clone)]
 pub(super) enum Value {
     Tap(Tap),
@@ -19,24 +19,24 @@ pub(super) enum Value {
     Unknown(Unknown),
 }
 
-/// What comes out of an operator that is not known: nothing is known of its extents.
+/// The output of an unknown operator. Nothing is known about its extents.
 #[derive(Debug, Clone)]
 pub(super) struct Unknown {
-    /// The step that stands in for it, if it depends on the input.
+    /// The step that stands for it, if it depends on the input.
     pub(super) step: Option<usize>,
-    /// The first such operator: its node, and its name.
+    /// The first unknown operator on the path: its node and its name.
     pub(super) origin: Arc<str>,
 }
 
 impl Unknown {
-    /// Why what reads it cannot be computed.
+    /// The reason why its readers cannot be computed.
     pub(super) fn reason(&self) -> String {
         format!("the extents of what it reads are not known: {}", self.origin)
     }
 }
 
 impl Value {
-    /// The step that it comes from, if it depends on the input.
+    /// The step that computes it, if it depends on the input.
     pub(super) fn step(&self) -> Option<usize> {
         match self {
             Self::Tap(tap) => Some(tap.step),
@@ -54,59 +54,59 @@ impl Value {
     }
 }
 
-/// Activations: what a step of the draft gives, under the extents that ONNX sees, the batch first.
+/// An activation: the output of a step, with its extents in ONNX, batch first.
 #[derive(Debug, Clone)]
 pub(super) struct Tap {
-    /// The number of the step.
+    /// The index of the step.
     pub(super) step: usize,
     pub(super) dims: Vec<usize>,
 }
 
-/// Numbers that do not depend on the input.
+/// A tensor that does not depend on the input.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Constant {
     pub(super) dims: Vec<usize>,
-    /// Whether they are integers, whose quotients are too.
+    /// Whether the elements are integers, whose division truncates.
     pub(super) whole: bool,
     pub(super) data: Data,
 }
 
-/// Where the numbers of a [`Constant`] are.
+/// The elements of a [`Constant`].
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Data {
     /// In the file.
     Stored(Arc<TensorDef>),
-    /// In the file, a matrix of so many columns, to be read column by column.
+    /// In the file as a matrix with this many columns, to be read column by column.
     Transposed(Arc<TensorDef>, usize),
-    /// All the same.
+    /// All elements have this value.
     Fill(f64),
-    /// Here. Integers beyond 2^53 are rounded; only sentinels like "to the end" are that large.
+    /// In memory. Integers beyond 2^53 are rounded; only sentinels such as "to the end" are that large.
     Small(Arc<[f64]>),
-    /// The result of an operator that is not computed here: counted, but it cannot run.
+    /// The result of an operator that is not computed. It can be counted, but not run.
     Opaque(String),
 }
 
 impl Constant {
-    /// A list of integers, as shapes are.
+    /// A vector of integers, such as a shape.
     pub(super) fn list(values: impl IntoIterator<Item = f64>) -> Self {
         let values: Arc<[f64]> = values.into_iter().collect();
         Self { dims: vec![values.len()], whole: true, data: Data::Small(values) }
     }
 
-    /// A tensor of the file, whose extents were checked.
+    /// A tensor of the file with checked extents.
     pub(super) fn stored(tensor: Arc<TensorDef>) -> Self {
         let dims = tensor.dims.iter().map(|&dim| usize::try_from(dim).unwrap_or(0)).collect();
         let whole = !dtype::is_float(tensor.dtype);
         Self { dims, whole, data: Data::Stored(tensor) }
     }
 
-    /// The same numbers in other extents.
+    /// The same elements with other extents.
     pub(super) fn reshaped(&self, dims: Vec<usize>) -> Self {
         Self { dims, whole: self.whole, data: self.data.clone() }
     }
 
-    /// The same numbers as a tensor of its own. PyTorch stores tensors once that are equal by chance, as those of
-    /// untrained layers are, and has an `Identity` for each of the others: they are parameters of their own.
+    /// The same elements as a separate tensor. PyTorch stores tensors of equal value once, such as those of
+    /// untrained layers, and adds an `Identity` for each of the others. These are separate parameters.
     pub(super) fn copied(&self) -> Self {
         let own = |tensor: &Arc<TensorDef>| Arc::new(TensorDef::clone(tensor));
         let data = match &self.data {
@@ -117,7 +117,7 @@ impl Constant {
         Self { dims: self.dims.clone(), whole: self.whole, data }
     }
 
-    /// A matrix the other way round.
+    /// The transposed matrix.
     pub(super) fn turned(&self) -> Self {
         let &[rows, columns] = self.dims.as_slice() else { return self.clone() };
         let data = match &self.data {
@@ -137,12 +137,12 @@ impl Constant {
         Self { dims: vec![columns, rows], whole: self.whole, data }
     }
 
-    /// Elements.
+    /// Number of elements.
     pub(super) fn len(&self) -> usize {
         self.dims.iter().product()
     }
 
-    /// The numbers, if they are few and known.
+    /// The elements, if they are few and known.
     pub(super) fn small(&self, source: &ModelSource) -> Result<Option<Arc<[f64]>>, OnnxError> {
         let len = self.len();
         if len > FOLD_LIMIT {
@@ -159,7 +159,7 @@ impl Constant {
         })
     }
 
-    /// The tensor of the file behind it.
+    /// The tensor of the file that holds the elements.
     pub(super) fn tensor(&self) -> Option<&Arc<TensorDef>> {
         match &self.data {
             Data::Stored(tensor) | Data::Transposed(tensor, _) => Some(tensor),
@@ -168,12 +168,12 @@ impl Constant {
     }
 }
 
-/// Elements, if there are at most [`MAX_RANK`] extents and their product can be addressed.
+/// Number of elements; `None` if there are more than [`MAX_RANK`] extents or the product overflows.
 pub(super) fn checked_len(dims: &[usize]) -> Option<usize> {
     if dims.len() > MAX_RANK {
         return None;
     }
-    // With an extent of zero the others could still overflow in another order.
+    // With a zero extent, the product of the others could still overflow in another order.
     let len = dims.iter().try_fold(1usize, |n, &dim| n.checked_mul(dim.max(1)))?;
     (len <= isize::MAX as usize / 4).then_some(if dims.contains(&0) { 0 } else { len })
 }

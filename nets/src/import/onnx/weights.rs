@@ -1,4 +1,4 @@
-//! [`OnnxWeights`]: where the trained numbers of an imported network are. They stay in the model's file until
+//! [`OnnxWeights`]: the weights of an imported network. They stay in the model's file until
 //! [`read`](OnnxWeights::read) is called.
 
 use super::draft::{Draft, Recipe};
@@ -13,23 +13,23 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-/// The trained numbers of an imported network, in their file.
+/// The weights of an imported network, in the model's file.
 #[derive(Debug, Clone)]
 pub struct OnnxWeights {
     source: ModelSource,
     recipes: BTreeMap<String, Recipe>,
 }
 
-/// Numbers that the layers of a graph have more than the file of the model has.
+/// Elements that the layers of a graph have in addition to those in the model's file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Surplus {
-    /// The layer.
+    /// The name of the layer.
     pub layer: String,
-    /// The tensor, `"weight"`, `"bias"`, ...
+    /// The name of the parameter: `"weight"`, `"bias"` and so on.
     pub param: String,
-    /// How many of its numbers are not counted.
+    /// Number of elements that are not counted.
     pub numbers: u64,
-    /// Where they are counted, if another layer has the same tensor; `None` if they are not trained.
+    /// The tensor that counts them, if it is shared with another layer; `None` if the elements are not trained.
     pub shared_with: Option<String>,
 }
 
@@ -42,11 +42,13 @@ impl OnnxWeights {
         Self { source, recipes: tensors.collect() }
     }
 
-    /// Reads every number that `graph`, the one imported with these weights, needs to run.
+    /// Reads all weights that `graph` needs. It must be the graph that was imported with these weights.
     ///
     /// # Errors
-    /// [`NetError::TooLarge`], [`NetError::Io`], or [`NetError::Onnx`] that names the tensor: an element type other
-    /// than FLOAT, another number of elements, the result of an operator that is not computed here.
+    /// - [`NetError::TooLarge`] if the weights exceed the memory limit.
+    /// - [`NetError::Io`] if the file cannot be read.
+    /// - [`NetError::Onnx`] for a tensor with another element type than FLOAT, with another number of
+    ///   elements, or computed by an operator that this library does not evaluate. It names the tensor.
     pub fn read(&self, graph: &Graph) -> Result<WeightSet, NetError> {
         WeightSet::from_params(graph, |name, param| self.numbers(name, param))
     }
@@ -79,7 +81,7 @@ impl OnnxWeights {
     }
 }
 
-/// Read from the file when they are asked for.
+/// Weights are read from the file on demand.
 impl WeightSource for OnnxWeights {
     fn network(&self) -> &str {
         &self.source.origin
@@ -89,7 +91,7 @@ impl WeightSource for OnnxWeights {
         self.numbers(name, param).map(|numbers| Some(numbers.into()))
     }
 
-    /// Of a tensor that is stored as it is needed.
+    /// Supported for tensors that are stored as they are needed.
     fn part(&self, name: &str, param: &Param, first: usize, numbers: &mut [f32]) -> Result<bool, NetError> {
         let Some(Recipe { constant, factor }) = self.recipes.get(name) else { return Ok(false) };
         let Data::Stored(tensor) = &constant.data else { return Ok(false) };
@@ -103,12 +105,13 @@ impl WeightSource for OnnxWeights {
     }
 }
 
-/// Of a matrix with so many columns.
+/// Transposes a matrix with this many columns.
 fn transposed(matrix: &[f32], columns: usize) -> Vec<f32> {
     (0..columns).flat_map(|column| matrix.iter().skip(column).step_by(columns.max(1)).copied()).collect()
 }
 
-/// What the graph counts and the file does not have: tensors of two layers, single numbers that stand for many.
+/// Elements that the graph counts but the file does not have: tensors of two layers, and scalars that stand
+/// for vectors.
 pub(super) fn surplus(graph: &Graph, draft: &Draft) -> Vec<Surplus> {
     let recipes: HashMap<&str, &[(&'static str, Recipe)]> =
         draft.steps.iter().map(|step| (step.name.as_str(), step.tensors.as_slice())).collect();
@@ -131,7 +134,7 @@ pub(super) fn surplus(graph: &Graph, draft: &Draft) -> Vec<Surplus> {
             match key.and_then(|key| seen.get(&key)) {
                 Some(first) => add(numbers, Some(first)),
                 None if constant.len() == 1 && numbers > 1 => {
-                    // A slope for all channels is one number; a factor or an epsilon is none of the trained ones.
+                    // A common slope is one parameter. A factor or an epsilon is not trained.
                     let trained = u64::from(param.role == Role::Slope);
                     add(numbers - trained, None);
                 }
@@ -145,7 +148,7 @@ pub(super) fn surplus(graph: &Graph, draft: &Draft) -> Vec<Surplus> {
     surplus
 }
 
-/// Tensors that several layers have, and how many besides the first.
+/// Tensors of several layers, each with the number of further layers.
 pub(super) fn shared(surplus: &[Surplus]) -> BTreeMap<&str, usize> {
     let mut shared = BTreeMap::new();
     for tensor in surplus.iter().filter_map(|entry| entry.shared_with.as_deref()) {
@@ -154,7 +157,7 @@ pub(super) fn shared(surplus: &[Surplus]) -> BTreeMap<&str, usize> {
     shared
 }
 
-/// Takes the surplus out of a count.
+/// Subtracts the surplus from a count.
 pub(super) fn leave_out(count: &mut NetCount, graph: &Graph, surplus: &[Surplus]) {
     let places: HashMap<&str, usize> =
         graph.nodes().iter().enumerate().map(|(index, node)| (node.name.as_str(), index)).collect();

@@ -1,19 +1,19 @@
-//! The wire format of protocol buffers: a message is a sequence of fields, a field is a number and a value, and a
-//! value that is itself a message, a text or a payload is a span of bytes that may be skipped. Nothing is decoded
-//! that is not asked for, so the weights of a model stay in its file.
+//! The wire format of protocol buffers. A message is a sequence of fields, and a field has a number and a
+//! value. A value that is a message, a text or a payload is a span of bytes that can be skipped. Nothing is
+//! decoded before it is needed, so the weights of a model stay in its file.
 
 use super::source::ModelSource;
 use crate::error::{OnnxError, Place};
 
-/// Bytes that are read at a time.
+/// Bytes read at a time.
 const WINDOW: usize = 1 << 16;
-/// Bytes that everything but the weights of a model may take once decoded. The largest known models need a
-/// hundredth; what a hostile file could make of few bytes stops here.
+/// Maximum bytes in memory for everything except the weights of a model. The largest known models need a
+/// hundredth of it. It stops hostile files that would expand a few bytes to gigabytes.
 const BUDGET: u64 = 256 << 20;
-/// The longest name or text: what fits the window.
+/// Maximum length of a name or text in bytes: the size of the window.
 const TEXT_LIMIT: u64 = WINDOW as u64;
 
-/// A stretch of a file, `start <= end`.
+/// A range of a file, `start <= end`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Span {
     pub(super) start: u64,
@@ -40,7 +40,7 @@ pub(super) enum Value {
 pub(super) struct Field {
     pub(super) number: u64,
     pub(super) value: Value,
-    /// Where its value begins.
+    /// The position of its value.
     pub(super) at: u64,
 }
 
@@ -49,7 +49,7 @@ pub(super) struct Field {
 pub(super) struct Wire<'a> {
     source: &'a ModelSource,
     window: Vec<u8>,
-    /// Where the window begins in the source.
+    /// The position of the window in the source.
     start: u64,
     budget: u64,
 }
@@ -59,17 +59,17 @@ impl<'a> Wire<'a> {
         Self { source, window: Vec::new(), start: 0, budget: BUDGET }
     }
 
-    /// For the numbers of one tensor, which are asked for.
+    /// A reader without a memory budget, for the elements of one tensor on demand.
     pub(super) fn unlimited(source: &'a ModelSource) -> Self {
         Self { budget: u64::MAX, ..Self::new(source) }
     }
 
-    /// The source as one message.
+    /// The whole source as one message.
     pub(super) fn all(&self) -> Span {
         Span { start: 0, end: self.source.len() }
     }
 
-    /// Takes the first field off a message; `None` at its end.
+    /// Removes the first field from a message; `None` at its end.
     pub(super) fn next(&mut self, message: &mut Span) -> Result<Option<Field>, OnnxError> {
         if message.start == message.end {
             return Ok(None);
@@ -101,7 +101,7 @@ impl<'a> Wire<'a> {
         Ok(Some(Field { number, value, at }))
     }
 
-    /// Takes a varint off the front of `span`.
+    /// Removes a varint from the front of `span`.
     pub(super) fn varint(&mut self, span: &mut Span) -> Result<u64, OnnxError> {
         let begin = span.start;
         let mut value = 0u64;
@@ -119,7 +119,7 @@ impl<'a> Wire<'a> {
         Err(self.fault(begin, "expected a number of at most 64 bits, got a longer one"))
     }
 
-    /// Takes `N` bytes off the front of `span`.
+    /// Removes `N` bytes from the front of `span`.
     pub(super) fn fixed<const N: usize>(&mut self, span: &mut Span) -> Result<[u8; N], OnnxError> {
         if span.len() < N as u64 {
             let problem = format!("expected {N} more bytes, got the end of the message after {}", span.len());
@@ -131,7 +131,7 @@ impl<'a> Wire<'a> {
         Ok(bytes)
     }
 
-    /// A text. What is not UTF-8 in it is replaced: names are compared, never interpreted.
+    /// Reads a text. Invalid UTF-8 is replaced, because names are only compared.
     pub(super) fn text(&mut self, field: &Field) -> Result<String, OnnxError> {
         let span = self.span(field)?;
         if span.len() > TEXT_LIMIT {
@@ -151,7 +151,7 @@ impl<'a> Wire<'a> {
         }
     }
 
-    /// A field of type `int64`, `int32` or an enumeration.
+    /// Reads a field of type `int64`, `int32` or an enumeration.
     pub(super) fn int(&self, field: &Field) -> Result<i64, OnnxError> {
         match field.value {
             Value::Varint(value) => Ok(value.cast_signed()),
@@ -159,7 +159,7 @@ impl<'a> Wire<'a> {
         }
     }
 
-    /// A field of type `float`.
+    /// Reads a field of type `float`.
     pub(super) fn float(&self, field: &Field) -> Result<f32, OnnxError> {
         match field.value {
             Value::Fixed32(bits) => Ok(f32::from_bits(bits)),
@@ -167,7 +167,7 @@ impl<'a> Wire<'a> {
         }
     }
 
-    /// A repeated `int64`, one element or packed.
+    /// Reads a repeated `int64`, as one element or packed.
     pub(super) fn ints(&mut self, field: &Field, values: &mut Vec<i64>) -> Result<(), OnnxError> {
         let Value::Span(mut span) = field.value else {
             self.charge(8, field.at)?;
@@ -181,7 +181,7 @@ impl<'a> Wire<'a> {
         Ok(())
     }
 
-    /// A repeated `float`, one element or packed.
+    /// Reads a repeated `float`, as one element or packed.
     pub(super) fn floats(&mut self, field: &Field, values: &mut Vec<f32>) -> Result<(), OnnxError> {
         let Value::Span(mut span) = field.value else {
             self.charge(4, field.at)?;
@@ -197,7 +197,7 @@ impl<'a> Wire<'a> {
 
     /// Accounts for memory before it is allocated.
     pub(super) fn charge(&mut self, bytes: u64, at: u64) -> Result<(), OnnxError> {
-        // Vectors double: an element may cost its size twice.
+        // Vectors grow by doubling, so an element can need twice its size.
         self.budget = self.budget.checked_sub(2 * bytes).ok_or_else(|| {
             self.fault(at, format!("expected at most {} MiB apart from weights, got more", BUDGET >> 20))
         })?;
@@ -208,7 +208,7 @@ impl<'a> Wire<'a> {
         self.source.error(Place::Byte(at), problem)
     }
 
-    /// `len` bytes at an offset, through the window.
+    /// Returns `len` bytes at an offset, through the window.
     fn look(&mut self, at: u64, len: usize) -> Result<&[u8], OnnxError> {
         let inside = at >= self.start && at + len as u64 <= self.start + self.window.len() as u64;
         if !inside {

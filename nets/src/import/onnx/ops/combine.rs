@@ -1,4 +1,4 @@
-//! Operators of several inputs, of which some may be constants.
+//! Operators with several inputs, some of which can be constants.
 
 use super::super::broadcast::per_channel;
 use super::super::draft::Recipe;
@@ -24,7 +24,7 @@ pub(super) fn concat(importer: &mut Importer<'_>, call: &Call<'_>) -> Outcome<Ta
     importer.layer(call, Layer::Concat, &images, &[])
 }
 
-/// All inputs, which must flow and have as many extents as each other.
+/// All inputs, which must be activations of equal rank.
 fn images<'c>(importer: &Importer<'_>, call: &'c Call<'_>) -> Outcome<Vec<&'c Tap>> {
     let rank = importer.image(call, 0)?.dims.len();
     let image = |index| {
@@ -34,11 +34,11 @@ fn images<'c>(importer: &Importer<'_>, call: &'c Call<'_>) -> Outcome<Vec<&'c Ta
     (0..call.inputs.len()).map(image).collect()
 }
 
-/// Sums and products of activations, with each other or with constants per channel.
+/// Sums and products of activations with each other or with constants per channel.
 pub(super) fn arithmetic(importer: &mut Importer<'_>, call: &Call<'_>) -> Outcome<Tap> {
     let op = call.def.op.as_str();
     match (op, call.inputs.as_slice()) {
-        // Until opset 6 only the second operand is broadcast.
+        // Up to opset 6 only the second operand can be broadcast.
         ("Add" | "Mul", [Some(Value::Constant(constant)), Some(Value::Tap(tap))])
             if call.opset < 7 && constant.dims != tap.dims =>
         {
@@ -108,7 +108,7 @@ fn inverse(call: &Call<'_>, constant: &Constant) -> Outcome<Constant> {
     }
 }
 
-/// A shift right after a layer that can add it is the bias of that layer.
+/// Turns a shift after a layer without a bias into the bias of that layer.
 fn absorb(importer: &mut Importer<'_>, call: &Call<'_>, tap: &Tap, recipe: &Recipe) -> Option<Tap> {
     let value = importer.only_read_by(call, tap)?;
     let step = &mut importer.draft.steps[tap.step];

@@ -1,4 +1,4 @@
-//! Convolutions.
+//! Convolutions and transposed convolutions.
 
 use super::super::importer::Importer;
 use super::super::node::{Call, Outcome, unsupported, wrong};
@@ -7,7 +7,7 @@ use super::spatial::{self, AutoPad};
 use crate::layer::{Conv, ConvTranspose, Layer};
 use kernels::Size2;
 
-/// What both directions have in common.
+/// The common parts of both directions.
 struct Filter<'a> {
     weight: &'a Constant,
     bias: Option<&'a Constant>,
@@ -85,7 +85,7 @@ pub(super) fn transpose(importer: &mut Importer<'_>, call: &Call<'_>) -> Outcome
     importer.layer(call, layer, &[tap], &[("weight", Some(&weight)), ("bias", bias)])
 }
 
-/// The output extents of a transposed convolution, if they are given rather than the padding.
+/// The output extents of a transposed convolution, if the node states them instead of the padding.
 fn wanted(call: &Call<'_>, image: &[usize], stride: &[usize]) -> Outcome<Option<Vec<usize>>> {
     if call.has("output_shape") {
         return call.extents("output_shape", image.len(), 1, 1).map(Some);
@@ -103,7 +103,7 @@ fn wanted(call: &Call<'_>, image: &[usize], stride: &[usize]) -> Outcome<Option<
     }
 }
 
-/// Filters of one axis as those of an image of one row.
+/// Filters with one axis, reshaped to filters for an image of one row.
 fn planes(weight: &Constant) -> Constant {
     match *weight.dims {
         [o, i, w] => weight.reshaped(vec![o, i, 1, w]),

@@ -1,4 +1,4 @@
-//! One function for every element.
+//! Elementwise functions.
 
 use super::super::broadcast::per_channel;
 use super::super::importer::Importer;
@@ -30,14 +30,14 @@ pub(super) fn activation<'a>(importer: &mut Importer<'a>, call: &Call<'a>) -> Ou
     importer.same(call, function.into(), tap)
 }
 
-/// `x * hard_sigmoid(x)` with a slope of a sixth, as exporters write hard swish.
+/// `x * hard_sigmoid(x)` with a slope of 1/6, which is how exporters write hard swish.
 fn hard_gate<'a>(importer: &mut Importer<'a>, call: &Call<'a>) -> Outcome<Option<Activation>> {
     let (alpha, beta) = (call.float("alpha", 0.2)?, call.float("beta", 0.5)?);
     let sixth = (alpha - 1.0 / 6.0).abs() < 1e-6 && beta == 0.5;
     if sixth { importer.gate(call, Activation::HardSwish) } else { Ok(None) }
 }
 
-/// Limits from attributes until opset 10, from inputs since.
+/// Limits are attributes up to opset 10, and inputs since.
 fn clip(call: &Call<'_>) -> Outcome<Activation> {
     let limit = |name: &str, index: usize, none: f32| {
         if call.opset < 11 || call.has(name) {
@@ -50,13 +50,13 @@ fn clip(call: &Call<'_>) -> Outcome<Activation> {
         }
     };
     let (lo, hi) = (limit("min", 1, f32::MIN)?, limit("max", 2, f32::MAX)?);
-    // Infinity passes through `Relu`, and becomes the largest number where no limit is given.
+    // `Relu` keeps infinity, but `Clip` without an upper limit reduces it to the largest finite number.
     let relu = lo == 0.0 && hi == f32::INFINITY;
-    // Limits that cross leave the upper one.
+    // If the limits cross, the upper limit wins.
     Ok(if relu { Activation::Relu } else { Activation::Clip { lo: if lo > hi { hi } else { lo }, hi } })
 }
 
-/// Until opset 6 a slope has one number for each channel, whatever the extents.
+/// Up to opset 6 a slope has one element per channel, whatever its extents.
 fn slope(call: &Call<'_>, dims: &[usize]) -> Outcome<Constant> {
     let slope = call.weight(1)?;
     match slope.len() {
@@ -66,7 +66,7 @@ fn slope(call: &Call<'_>, dims: &[usize]) -> Outcome<Constant> {
     }
 }
 
-/// Over the channels. Until opset 12 over everything from an axis on, since then over one axis.
+/// Softmax over the channels. Up to opset 12 it runs over all axes from `axis` on, and since then over one axis.
 pub(super) fn softmax(importer: &mut Importer<'_>, call: &Call<'_>) -> Outcome<Tap> {
     let tap = importer.image(call, 0)?;
     let default = if call.opset < 13 { 1 } else { -1 };

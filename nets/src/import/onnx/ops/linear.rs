@@ -27,7 +27,7 @@ pub(super) fn matmul(importer: &mut Importer<'_>, call: &Call<'_>) -> Outcome<Ta
         return if maps {
             importer.layer(call, Layer::MatMul, &[a, b], &[])
         } else {
-            unsupported("a product of two activations that are no images")
+            unsupported("a product of two activations that are not images")
         };
     }
     let tap = importer.image(call, 0)?;
@@ -38,12 +38,12 @@ pub(super) fn matmul(importer: &mut Importer<'_>, call: &Call<'_>) -> Outcome<Ta
     linear(importer, call, tap, (weight, 1.0), None)
 }
 
-/// The matrix as layers have it: outputs by inputs.
+/// The matrix in the order of layers: outputs by inputs.
 fn matrix(weight: &Constant, output_first: bool) -> Outcome<Constant> {
     match weight.dims.len() {
         2 if output_first => Ok(weight.clone()),
         2 => Ok(weight.turned()),
-        _ => unsupported(format!("weights of {:?}, which are no matrix", weight.dims)),
+        _ => unsupported(format!("weights of {:?}, which are not a matrix", weight.dims)),
     }
 }
 

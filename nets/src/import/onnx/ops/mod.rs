@@ -1,4 +1,4 @@
-//! What each operator of ONNX is as a layer: one function per family.
+//! The layers of ONNX operators: one function per family.
 
 mod combine;
 mod conv;
@@ -13,7 +13,7 @@ use super::importer::Importer;
 use super::node::{Call, Outcome, unsupported};
 use super::value::Tap;
 
-/// Imports a node that reads activations; the result is its first output.
+/// Imports a node that reads activations. The result is its first output.
 pub(super) fn import<'a>(importer: &mut Importer<'a>, call: &Call<'a>) -> Outcome<Tap> {
     if !matches!(call.def.domain.as_str(), "" | "ai.onnx") {
         return unsupported(format!("an operator of `{}`", call.def.domain));
@@ -43,6 +43,6 @@ pub(super) fn import<'a>(importer: &mut Importer<'a>, call: &Call<'a>) -> Outcom
         "Identity" => Ok(call.tap(0)?.clone()),
         "Cast" if call.int("to")? == Some(1) => Ok(call.tap(0)?.clone()),
         "Dropout" => view::dropout(importer, call),
-        _ => unsupported("not known"),
+        _ => unsupported("it is not known"),
     }
 }

@@ -54,7 +54,7 @@ pub(super) fn group(importer: &mut Importer<'_>, call: &Call<'_>) -> Outcome<Tap
     affine(importer, call, tap, norm)
 }
 
-/// With a scale and a shift for each channel.
+/// Adds a normalisation with a scale and a shift per channel.
 fn affine(importer: &mut Importer<'_>, call: &Call<'_>, tap: &Tap, norm: Norm) -> Outcome<Tap> {
     let channels = tap.dims[1];
     let (scale, shift) = (call.vector(1, "weight", channels)?, call.vector(2, "bias", channels)?);

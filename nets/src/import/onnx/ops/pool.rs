@@ -1,4 +1,4 @@
-//! Poolings.
+//! Pooling.
 
 use super::super::importer::Importer;
 use super::super::node::{Call, Outcome, axis, unsupported, wrong};
@@ -38,7 +38,7 @@ pub(super) fn global(importer: &mut Importer<'_>, call: &Call<'_>) -> Outcome<Ta
     importer.layer(call, Layer::Pool(pool), &[tap], &[])
 }
 
-/// The mean or maximum over all axes of an image is a global pooling.
+/// A mean or maximum over all axes of an image, which is global pooling.
 pub(super) fn reduce(importer: &mut Importer<'_>, call: &Call<'_>) -> Outcome<Tap> {
     let tap = importer.image(call, 0)?;
     let rank = tap.dims.len();

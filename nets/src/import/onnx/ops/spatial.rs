@@ -1,10 +1,10 @@
-//! Kernels, strides and padding along the axes of an image: one axis is taken for the width of an image of one row.
+//! Kernels, strides and padding along the axes of an image. A single axis is the width of an image of one row.
 
 use super::super::node::{Call, Outcome, unsupported, wrong};
 use super::super::value::Tap;
 use kernels::{Pad2, Size2};
 
-/// The window attributes of convolutions and poolings.
+/// The window attributes of convolution and pooling.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Window {
     pub(super) kernel: Size2,
@@ -13,19 +13,19 @@ pub(super) struct Window {
     pub(super) pad: Pad2,
 }
 
-/// How padding is said.
+/// The way padding is specified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AutoPad {
-    /// By the attribute `pads`.
+    /// The attribute `pads`.
     Explicit,
     Valid,
-    /// As many outputs as inputs, over the stride; an odd element comes before or after.
+    /// `ceil(input / stride)` outputs. An odd padding element is added at the end if `upper`, else at the beginning.
     Same {
         upper: bool,
     },
 }
 
-/// Extents of the image without batch and channels: one or two.
+/// The one or two extents of an image, without batch and channels.
 pub(super) fn image(tap: &Tap) -> Outcome<&[usize]> {
     match tap.dims.len() {
         3 | 4 => Ok(&tap.dims[2..]),
@@ -34,7 +34,7 @@ pub(super) fn image(tap: &Tap) -> Outcome<&[usize]> {
     }
 }
 
-/// `[w]` or `[h, w]`.
+/// Converts `[w]` or `[h, w]`.
 pub(super) fn size(values: &[usize]) -> Size2 {
     match *values {
         [w] => Size2::new(1, w),
@@ -72,7 +72,7 @@ pub(super) fn auto_pad(call: &Call<'_>) -> Outcome<AutoPad> {
     })
 }
 
-/// The attribute `pads`, before and after each axis.
+/// The attribute `pads`, as padding before and after each axis.
 pub(super) fn pads(call: &Call<'_>, axes: usize) -> Outcome<Vec<(usize, usize)>> {
     let pads = call.extents("pads", 2 * axes, 0, 0)?;
     Ok(pads[..axes].iter().copied().zip(pads[axes..].iter().copied()).collect())
@@ -87,7 +87,7 @@ pub(super) fn pad2(pads: &[(usize, usize)]) -> Pad2 {
     Pad2 { top, bottom, left, right }
 }
 
-/// Padding with which `ceil(input / stride)` outputs come out.
+/// The padding that leads to `ceil(input / stride)` outputs.
 fn same(input: usize, kernel: usize, stride: usize, dilation: usize, upper: bool) -> Outcome<(usize, usize)> {
     let outputs = input.div_ceil(stride).max(1);
     let reach = kernel.saturating_sub(1).checked_mul(dilation).and_then(|reach| reach.checked_add(1));
@@ -99,7 +99,7 @@ fn same(input: usize, kernel: usize, stride: usize, dilation: usize, upper: bool
     }
 }
 
-/// Two halves of which the second, or else the first, has the odd element.
+/// Two halves. The odd element is in the second if `upper`, else in the first.
 pub(super) fn halves(total: usize, upper: bool) -> (usize, usize) {
     if upper { (total / 2, total.div_ceil(2)) } else { (total.div_ceil(2), total / 2) }
 }

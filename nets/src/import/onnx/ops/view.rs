@@ -1,4 +1,4 @@
-//! Operators that move no number, or none that matters.
+//! Operators that do not change the order of elements.
 
 use super::super::dims::{new_dims, permutation, slice_ranges};
 use super::super::importer::Importer;
@@ -13,7 +13,7 @@ pub(super) fn reshape(importer: &mut Importer<'_>, call: &Call<'_>) -> Outcome<T
     importer.view(call, tap, dims)
 }
 
-/// Where only extents of one change places nothing moves.
+/// A transposition is supported if it only moves axes of extent 1.
 pub(super) fn transpose(importer: &mut Importer<'_>, call: &Call<'_>) -> Outcome<Tap> {
     let tap = call.tap(0)?;
     let order = permutation(call, tap.dims.len())?;
@@ -24,7 +24,7 @@ pub(super) fn transpose(importer: &mut Importer<'_>, call: &Call<'_>) -> Outcome
     importer.view(call, tap, order.iter().map(|&axis| tap.dims[axis]).collect())
 }
 
-/// A slice of everything.
+/// A slice is supported if it takes everything.
 pub(super) fn slice(_: &mut Importer<'_>, call: &Call<'_>) -> Outcome<Tap> {
     let tap = call.tap(0)?;
     let ranges = slice_ranges(call, &tap.dims)?;
@@ -38,7 +38,8 @@ pub(super) fn dropout(importer: &mut Importer<'_>, call: &Call<'_>) -> Outcome<T
     importer.same(call, Layer::Dropout, call.tap(0)?)
 }
 
-/// Zeros around the image. The numbers come as an attribute until opset 10, as an input since, for some axes since 18.
+/// Zero padding around the image. `pads` is an attribute up to opset 10 and an input since; since opset 18 it
+/// can be for some axes only.
 pub(super) fn pad(importer: &mut Importer<'_>, call: &Call<'_>) -> Outcome<Tap> {
     let tap = importer.image(call, 0)?;
     let rank = tap.dims.len();
