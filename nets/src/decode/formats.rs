@@ -41,9 +41,6 @@ pub(super) fn webp(bytes: &[u8]) -> Decoded {
 }
 
 pub(super) fn bmp(bytes: &[u8]) -> Decoded {
-    if !bmp_is_complete(bytes) {
-        return Err("the file ends before the picture does".to_owned());
-    }
     // The limit of all formats is on the bytes, not on a side.
     let options = DecoderOptions::default().set_max_width(usize::MAX).set_max_height(usize::MAX);
     let mut decoder = BmpDecoder::new_with_options(ZCursor::new(bytes), options);
@@ -52,6 +49,9 @@ pub(super) fn bmp(bytes: &[u8]) -> Decoded {
     let (width, height) = decoder.dimensions().ok_or("no dimensions")?;
     let channels = decoder.colorspace().ok_or("no colours")?.num_components();
     bytes_of(width, height, channels)?;
+    if !bmp_is_complete(bytes) {
+        return Err("the file ends before the picture does".to_owned());
+    }
     Pixels::new(width, height, channels, decoder.decode().map_err(reason)?)
 }
 
