@@ -9,10 +9,10 @@ use super::args::{self, Pool, numerics};
 use super::planning::Planning;
 use super::source::{Loaded, Network, Wanted};
 use clap::{Args, ValueEnum};
-use indicatif::{ProgressBar, ProgressStyle};
 use kernels::{Isa, Layout, Numerics};
 use measure::Measured;
 use nets::{NetOptions, Shape};
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -98,10 +98,10 @@ impl Bench {
             .iter()
             .flat_map(|&batch| threads.iter().map(move |&threads| (usize::from(batch), threads)))
             .collect();
-        let progress = progress(runs.len());
         let mut results: Vec<Measured> = Vec::new();
-        for (batch, threads) in runs {
-            progress.set_message(format!("{}: {batch} x {threads} threads", graph.name()));
+        for &(batch, threads) in &runs {
+            let done = results.len();
+            progress(&format!("{done}/{} {}: {batch} x {threads} threads", runs.len(), graph.name()));
             let mut options = NetOptions::default().batch(batch).max_threads(threads).numerics(self.numerics);
             (options.isa, options.layout) = (self.isa, self.layout);
             let pool = Pool::new(threads)?;
@@ -109,9 +109,8 @@ impl Bench {
             let net = self.planning.compile(&graph, &*weights, options, &pool)?;
             let compile_ms = start.elapsed().as_secs_f64() * 1e3;
             results.push(measure::measure((&net, compile_ms), pool.pool(), self.seconds)?);
-            progress.inc(1);
         }
-        progress.finish_and_clear();
+        progress("");
         if let Some(path) = &self.plot {
             nets::write(path, plot::svg(graph.name(), &results)?.as_bytes())?;
         }
@@ -127,11 +126,12 @@ impl Bench {
     }
 }
 
-/// On standard error, if that is a terminal.
-fn progress(steps: usize) -> ProgressBar {
-    let bar = ProgressBar::new(steps as u64);
-    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}") {
-        bar.set_style(style);
+/// A line on standard error, if that is a terminal, instead of the one before.
+fn progress(line: &str) {
+    const CLEAR: &str = "\r\x1b[K";
+    let mut stderr = std::io::stderr();
+    if stderr.is_terminal() {
+        // Nobody has to know how far it is.
+        let _ = write!(stderr, "{CLEAR}{line}").and_then(|()| stderr.flush());
     }
-    bar
 }
