@@ -3,7 +3,6 @@
 use crate::layers::nearest;
 use clap::{Parser, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
-use kernels::Numerics;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
@@ -23,27 +22,6 @@ pub enum Format {
     Csv,
     /// A Markdown table
     Markdown,
-}
-
-/// [`Numerics`] as a command-line argument.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Precision {
-    /// Reordered summation only
-    Strict,
-    /// At most 2e-6 relative L2 error
-    Default,
-    /// At most 6e-6 relative L2 error
-    Fast,
-}
-
-impl Precision {
-    pub(crate) fn numerics(self) -> Numerics {
-        match self {
-            Self::Strict => Numerics::Strict,
-            Self::Default => Numerics::Default,
-            Self::Fast => Numerics::Fast,
-        }
-    }
 }
 
 /// The result of a program.

@@ -2,10 +2,10 @@
 //!
 //! Licence and provenance are beside the files in `nets/data`; `nets/train` holds the script that made them.
 
+use crate::decode;
 use crate::error::{NetError, PictureError};
 use crate::graph::Graph;
 use crate::weights::WeightSet;
-use image::ImageFormat;
 
 const WEIGHTS: &[u8] = include_bytes!("../data/lenet5.safetensors");
 const SHEET: &[u8] = include_bytes!("../data/digits.png");
@@ -31,17 +31,16 @@ impl Digits {
     /// # Errors
     /// [`NetError::Picture`] if the embedded files are damaged.
     pub fn held_out() -> Result<Self, NetError> {
-        let decode = |reason: String| PictureError::Decode { origin: "embedded digits".to_owned(), reason };
-        let sheet = image::load_from_memory_with_format(SHEET, ImageFormat::Png);
-        let sheet = sheet.map_err(|error| decode(error.to_string()))?.into_luma8();
+        let damaged = |reason: String| PictureError::Decode { origin: "embedded digits".to_owned(), reason };
+        let sheet = decode::png(SHEET).map_err(damaged)?;
         let (columns, rows) = SHEET_SIZE;
         let labels: Vec<u8> = LABELS.bytes().filter(u8::is_ascii_digit).map(|digit| digit - b'0').collect();
-        let (width, height) = (sheet.width() as usize, sheet.height() as usize);
+        let (width, height) = (sheet.width, sheet.height);
         if (width, height, labels.len()) != (columns * SIDE, rows * SIDE, columns * rows) {
             let reason = format!("a sheet of {width}x{height} pixels with {} labels", labels.len());
-            return Err(decode(reason).into());
+            return Err(damaged(reason).into());
         }
-        let sheet = sheet.into_raw();
+        let sheet = sheet.gray().ok_or_else(|| damaged("a sheet in colour".to_owned()))?;
         let digits = (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column)));
         let lines = digits
             .flat_map(|(row, column)| (0..SIDE).map(move |y| ((row * SIDE + y) * columns + column) * SIDE));

@@ -35,7 +35,9 @@ mod graph;
 pub mod import;
 mod layer;
 pub mod npy;
+#[cfg(feature = "pictures")]
 pub mod photo;
+#[cfg(feature = "pictures")]
 pub mod picture;
 mod process;
 mod run;

@@ -1,46 +1,151 @@
-//! Tensors in NumPy's `.npy` files.
+//! Tensors in `.npy` files, as NumPy writes them (NumPy Enhancement Proposal 1).
+//!
+//! Read here rather than by a library: the ones there are bring a parser of Python literals with its generator, and
+//! through these a C compiler, for the one header that this library reads and writes.
 
 use crate::error::NetError;
-use npyz::{NpyFile, Order, WriterBuilder};
 use std::fs;
-use std::io::Cursor;
 use std::path::Path;
 
-/// Reads an `f32` tensor. Returns its extents, outermost first, and its elements.
+const MAGIC: &[u8] = b"\x93NUMPY";
+/// Little-endian `f32`.
+const DTYPE: &str = "'<f4'";
+/// Data begins at a multiple of it.
+const ALIGNMENT: usize = 64;
+
+/// Reads a tensor of `f32`: its extents, outermost first, and its numbers.
 ///
 /// # Errors
-/// - [`NetError::Io`] if the file cannot be read.
-/// - [`NetError::Npy`] for another format or element type, Fortran order or a truncated file.
+/// [`NetError::Io`], and [`NetError::Npy`] for another format, another element type, Fortran order or a truncated file.
 pub fn read(path: &Path) -> Result<(Vec<usize>, Vec<f32>), NetError> {
     let bytes =
         fs::read(path).map_err(|cause| NetError::Io { action: "read", path: path.to_owned(), cause })?;
-    let fault = |reason: String| NetError::Npy { origin: path.display().to_string(), reason };
-    let (len, mut rest) = (bytes.len(), Cursor::new(bytes));
-    let file = NpyFile::new(&mut rest).map_err(|error| fault(error.to_string()))?;
-    if file.order() != Order::C {
-        return Err(fault("Fortran order".to_owned()));
-    }
-    let dims = file.shape().iter().map(|&extent| usize::try_from(extent).ok()).collect::<Option<Vec<_>>>();
-    let elements =
-        |dims: &Vec<usize>| dims.iter().try_fold(4usize, |bytes, &extent| bytes.checked_mul(extent));
-    // Reject extents that exceed the file before anything is read or allocated.
-    let dims = dims.filter(|dims| elements(dims).is_some_and(|bytes| bytes <= len));
-    let dims = dims.ok_or_else(|| fault(format!("extents larger than its {len} bytes")))?;
-    let numbers = file.into_vec::<f32>().map_err(|error| fault(error.to_string()))?;
-    Ok((dims, numbers))
+    parse(&bytes).map_err(|reason| NetError::Npy { origin: path.display().to_string(), reason })
 }
 
-/// Writes a tensor with extents `dims`, outermost first.
+fn parse(bytes: &[u8]) -> Result<(Vec<usize>, Vec<f32>), String> {
+    let (header, data) = split(bytes).ok_or("something else, or a header without an end")?;
+    let dims = extents(header)?;
+    let count = dims.iter().try_fold(1usize, |count, &extent| count.checked_mul(extent));
+    // No element is read, and nothing allocated, for extents that the file cannot hold.
+    let numbers = count.and_then(|count| data.as_chunks().0.get(..count));
+    let numbers = numbers.ok_or_else(|| format!("extents beyond its {} bytes", bytes.len()))?;
+    Ok((dims, numbers.iter().map(|&number| f32::from_le_bytes(number)).collect()))
+}
+
+/// The header as text, and what follows it. Its length has two bytes in version 1 and four in later ones.
+fn split(bytes: &[u8]) -> Option<(&str, &[u8])> {
+    let (&version, rest) = bytes.strip_prefix(MAGIC)?.split_first()?;
+    let (_minor, rest) = rest.split_first()?;
+    let (len, rest) = match version {
+        1 => rest.split_first_chunk().map(|(&len, rest)| (usize::from(u16::from_le_bytes(len)), rest))?,
+        _ => rest.split_first_chunk().map(|(&len, rest)| (u32::from_le_bytes(len) as usize, rest))?,
+    };
+    let (header, data) = rest.split_at_checked(len)?;
+    Some((str::from_utf8(header).ok()?, data))
+}
+
+/// The extents in a header, which is a dictionary of Python: `{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }`.
+fn extents(header: &str) -> Result<Vec<usize>, String> {
+    let field = |name: &str, end: char| {
+        let (_, rest) = header.split_once(name).ok_or_else(|| format!("a header without {name}"))?;
+        let value = rest.trim_start().strip_prefix(':').map(str::trim_start);
+        let value = value.and_then(|value| value.split_once(end));
+        value.map(|(value, _)| value.trim_end()).ok_or_else(|| format!("a header without a value of {name}"))
+    };
+    let dtype = field("'descr'", ',')?;
+    if dtype != DTYPE {
+        return Err(format!("elements of {dtype}"));
+    }
+    match field("'fortran_order'", ',')? {
+        "False" => {}
+        "True" => return Err("Fortran order".to_owned()),
+        order => return Err(format!("a Fortran order that is {order}")),
+    }
+    let shape = field("'shape'", ')')?;
+    let wrong = || format!("a shape of {shape})");
+    let numbers = shape.strip_prefix('(').ok_or_else(wrong)?.split(',').map(str::trim);
+    numbers.filter(|number| !number.is_empty()).map(|number| number.parse().map_err(|_| wrong())).collect()
+}
+
+/// Writes a tensor.
 ///
 /// # Errors
-/// [`NetError::Io`] if the file cannot be written.
+/// [`NetError::Io`].
 pub fn write(path: &Path, dims: &[usize], numbers: &[f32]) -> Result<(), NetError> {
-    let io = |cause| NetError::Io { action: "write", path: path.to_owned(), cause };
-    let shape: Vec<u64> = dims.iter().map(|&extent| extent as u64).collect();
-    let mut bytes = Vec::new();
-    let options = npyz::WriteOptions::<f32>::new().default_dtype().shape(&shape);
-    let mut writer = options.writer(&mut bytes).begin_nd().map_err(io)?;
-    writer.extend(numbers.iter().copied()).map_err(io)?;
-    writer.finish().map_err(io)?;
+    let mut shape = dims.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
+    if dims.len() == 1 {
+        shape.push(',');
+    }
+    let mut header = format!("{{'descr': {DTYPE}, 'fortran_order': False, 'shape': ({shape}), }}");
+    // The last byte of the padding is a new line.
+    let before = MAGIC.len() + 4;
+    let end = (before + header.len() + 1).next_multiple_of(ALIGNMENT);
+    header += &" ".repeat(end - before - header.len() - 1);
+    header.push('\n');
+    let len = u16::try_from(header.len()).map_err(|_| NetError::Npy {
+        origin: path.display().to_string(),
+        reason: format!("{} extents", dims.len()),
+    })?;
+    let mut bytes = Vec::with_capacity(end + 4 * numbers.len());
+    bytes.extend_from_slice(MAGIC);
+    bytes.extend_from_slice(&[1, 0]);
+    bytes.extend_from_slice(&len.to_le_bytes());
+    bytes.extend_from_slice(header.as_bytes());
+    bytes.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
     crate::weights::write(path, &bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(version: u8, header: &str, data: &[u8]) -> Vec<u8> {
+        let len = header.len() as u32;
+        let len = &len.to_le_bytes()[..if version == 1 { 2 } else { 4 }];
+        [MAGIC, &[version, 0], len, header.as_bytes(), data].concat()
+    }
+
+    #[test]
+    fn headers_of_every_version_and_number_of_extents_are_read() {
+        let data: Vec<u8> = [1.0f32, 2.5].iter().flat_map(|number| number.to_le_bytes()).collect();
+        for (shape, dims) in [("2,", &[2][..]), ("1, 2", &[1, 2]), ("2,1,1,", &[2, 1, 1])] {
+            for version in [1, 2, 3] {
+                let header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({shape}), }}   \n");
+                assert_eq!(parse(&file(version, &header, &data)).unwrap(), (dims.to_vec(), vec![1.0, 2.5]));
+            }
+        }
+        let scalar = "{'shape': (), 'fortran_order':False,'descr':'<f4',}";
+        assert_eq!(parse(&file(1, scalar, &data)).unwrap(), (vec![], vec![1.0]));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let of = |descr: &str, order: &str, shape: &str| {
+            let header = format!("{{'descr': {descr}, 'fortran_order': {order}, 'shape': {shape}, }}");
+            parse(&file(1, &header, &[0; 8])).unwrap_err()
+        };
+        assert_eq!(of("'<f8'", "False", "(1,)"), "elements of '<f8'");
+        assert_eq!(of("'>f4'", "False", "(1,)"), "elements of '>f4'");
+        assert_eq!(of("'<f4'", "True", "(1,)"), "Fortran order");
+        assert_eq!(of("'<f4'", "False", "(-1,)"), "a shape of (-1,)");
+        assert!(of("'<f4'", "False", "(3,)").starts_with("extents beyond its"));
+        assert!(of("'<f4'", "False", "(4611686018427387904, 8)").starts_with("extents beyond its"));
+        let whole = file(2, "{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }", &[0; 8]);
+        (0..whole.len()).for_each(|len| assert!(parse(&whole[..len]).is_err(), "{len}"));
+        assert!(parse(b"PK\x03\x04").is_err() && parse(&file(1, "{}", &[])).is_err());
+    }
+
+    /// Byte for byte what `numpy.save` writes of `numpy.zeros((2, 1), 'float32')` and of one of two elements.
+    #[test]
+    fn files_are_those_of_numpy() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("x.npy");
+        for (dims, shape) in [(&[2, 1][..], "(2, 1)"), (&[2], "(2,)")] {
+            write(&file, dims, &[0.0; 2]).unwrap();
+            let header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}");
+            let expected = [MAGIC, b"\x01\0\x76\0", format!("{header:<117}\n").as_bytes(), &[0; 8]].concat();
+            assert_eq!(fs::read(&file).unwrap(), expected, "{shape}");
+        }
+    }
 }

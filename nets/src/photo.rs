@@ -1,9 +1,8 @@
 //! From a photograph to what networks for ImageNet read: the shorter side resized, the middle cut out, each colour
 //! normalised.
 
-use crate::decode;
+use crate::decode::{self, resized};
 use crate::error::{NetError, PictureError};
-use image::imageops::{self, FilterType};
 use kernels::Size2;
 use std::path::Path;
 
@@ -63,23 +62,23 @@ pub fn load(path: &Path, recipe: &Recipe) -> Result<Vec<f32>, NetError> {
 pub fn from_bytes(bytes: &[u8], origin: &str, recipe: &Recipe) -> Result<Vec<f32>, NetError> {
     recipe.check()?;
     let damaged = |reason: String| PictureError::Decode { origin: origin.to_owned(), reason };
-    let picture = decode::picture(bytes).map_err(|error| damaged(decode::reason(&error)))?.into_rgb8();
-    let (width, height) = picture.dimensions();
-    let scale = recipe.resize as f64 / f64::from(width.min(height));
-    let side = |side: u32| (f64::from(side) * scale) as usize;
-    let (width, height) = (side(width).max(recipe.resize), side(height).max(recipe.resize));
-    if width.max(height) > MOST {
-        return Err(damaged(format!("one that would be {width}x{height} pixels after resizing")).into());
+    let picture = decode::picture(bytes).map_err(damaged)?;
+    let from = Size2::new(picture.height, picture.width);
+    let scale = recipe.resize as f64 / from.h.min(from.w) as f64;
+    let side = |side: usize| ((side as f64 * scale) as usize).max(recipe.resize);
+    let to = Size2::new(side(from.h), side(from.w));
+    if to.h.max(to.w) > MOST {
+        return Err(damaged(format!("one that would be {}x{} pixels after resizing", to.w, to.h)).into());
     }
-    let resized = imageops::resize(&picture, width as u32, height as u32, FilterType::Triangle);
     let Size2 { h, w } = recipe.crop;
-    let (left, top) = ((width - w).div_ceil(2), (height - h).div_ceil(2));
+    let (left, top) = ((to.w - w).div_ceil(2), (to.h - h).div_ceil(2));
     let mut planes = Vec::with_capacity(3 * h * w);
     for colour in 0..3 {
         let (mean, std) = (recipe.mean[colour], recipe.std[colour]);
+        let plane = resized(from, |x, y| f32::from(picture.rgb(x, y)[colour]), to);
         for (y, x) in (0..h).flat_map(|y| (0..w).map(move |x| (y, x))) {
-            let pixel = resized.get_pixel((left + x) as u32, (top + y) as u32);
-            planes.push((f32::from(pixel.0[colour]) / 255.0 - mean) / std);
+            // Whole levels, as those who trained the networks resized bytes.
+            planes.push((plane.at(left + x, top + y).round() / 255.0 - mean) / std);
         }
     }
     Ok(planes)

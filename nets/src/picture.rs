@@ -3,18 +3,14 @@
 //! The MNIST recipe (LeCun et al. 1998, section III.A): light ink on a black ground, the longer side of the ink
 //! scaled to 20 pixels with its aspect kept, its centre of mass in the middle of 28x28.
 
-use crate::decode;
+use crate::decode::{self, Pixels, Plane, resized};
 use crate::digits::SIDE;
 use crate::error::{NetError, PictureError};
-use image::imageops::{self, FilterType};
-use image::{DynamicImage, GrayImage, ImageBuffer, Luma, Rgba, RgbaImage};
+use kernels::Size2;
 use std::path::Path;
 
-/// Of each pixel the share of ink, from 0 to 1.
-type Ink = ImageBuffer<Luma<f32>, Vec<f32>>;
-
 /// The longer side of the ink.
-const INK: u32 = 20;
+const INK: usize = 20;
 /// How far apart ink and ground must be at least, of 255.
 const CONTRAST: f64 = 24.0;
 /// Below this share of full ink is paper with its shadows.
@@ -36,30 +32,35 @@ pub fn load(path: &Path) -> Result<Vec<u8>, NetError> {
 /// # Errors
 /// [`PictureError`].
 pub fn digit_from_bytes(bytes: &[u8], origin: &str) -> Result<Vec<u8>, PictureError> {
-    let picture = decode::picture(bytes).map_err(|error| PictureError::Decode {
-        origin: origin.to_owned(),
-        reason: decode::reason(&error),
-    })?;
-    let picture = to_gray(picture);
+    let picture = decode::picture(bytes)
+        .map_err(|reason| PictureError::Decode { origin: origin.to_owned(), reason })?;
+    let picture = Gray::of(&picture);
     let levels = Levels::of(&picture).ok_or_else(|| PictureError::Blank { origin: origin.to_owned() })?;
-    if picture.dimensions() == (SIDE as u32, SIDE as u32) && levels.light_on_dark() {
-        return Ok(picture.into_raw());
+    if picture.size == Size2::square(SIDE) && levels.light_on_dark() {
+        return Ok(picture.levels);
     }
-    let ink = Ink::from_fn(picture.width(), picture.height(), |x, y| {
-        Luma([levels.ink_share(picture.get_pixel(x, y).0[0])])
-    });
+    // Of each pixel the share of ink, from 0 to 1.
+    let ink = Plane::from_fn(picture.size, |x, y| levels.ink_share(picture.at(x, y)));
     let digit = centred(&scaled(&cropped(&ink)));
-    Ok(digit.pixels().map(|share| (share.0[0] * 255.0).round() as u8).collect())
+    Ok(digit.values.iter().map(|share| (share * 255.0).round() as u8).collect())
 }
 
-/// Brightness; where the picture is transparent, that of white paper.
-fn to_gray(picture: DynamicImage) -> GrayImage {
-    if !picture.color().has_alpha() {
-        return picture.into_luma8();
+/// How bright each pixel is, on white paper where the picture is transparent.
+struct Gray {
+    size: Size2,
+    levels: Vec<u8>,
+}
+
+impl Gray {
+    fn of(picture: &Pixels) -> Self {
+        let places = (0..picture.height).flat_map(|y| (0..picture.width).map(move |x| (x, y)));
+        let levels = places.map(|(x, y)| picture.brightness(x, y)).collect();
+        Self { size: Size2::new(picture.height, picture.width), levels }
     }
-    let mut paper = RgbaImage::from_pixel(picture.width(), picture.height(), Rgba([255; 4]));
-    imageops::overlay(&mut paper, &picture.into_rgba8(), 0, 0);
-    DynamicImage::from(paper).into_luma8()
+
+    fn at(&self, x: usize, y: usize) -> u8 {
+        self.levels[y * self.size.w + x]
+    }
 }
 
 /// The mean brightness of ink and of ground.
@@ -70,21 +71,19 @@ struct Levels {
 
 impl Levels {
     /// Splits the pixels in two by Otsu's threshold; most of the border is ground.
-    fn of(picture: &GrayImage) -> Option<Self> {
+    fn of(picture: &Gray) -> Option<Self> {
         let mut histogram = [0u64; 256];
-        picture.pixels().for_each(|pixel| histogram[usize::from(pixel.0[0])] += 1);
+        picture.levels.iter().for_each(|&level| histogram[usize::from(level)] += 1);
         let (threshold, dark, light) = otsu(&histogram)?;
         if light - dark < CONTRAST {
             return None;
         }
-        let (right, bottom) = (picture.width() - 1, picture.height() - 1);
-        let on_border = |x: u32, y: u32| x == 0 || y == 0 || x == right || y == bottom;
-        let border = picture.enumerate_pixels().filter(|&(x, y, _)| on_border(x, y));
-        let (mut lighter, mut darker) = (0u64, 0u64);
-        for (_, _, pixel) in border {
-            *(if usize::from(pixel.0[0]) > threshold { &mut lighter } else { &mut darker }) += 1;
-        }
-        let light_ground = lighter > darker;
+        let Size2 { h, w } = picture.size;
+        let on_border =
+            |index: &usize| [0, w - 1].contains(&(index % w)) || [0, h - 1].contains(&(index / w));
+        let border = (0..h * w).filter(on_border).map(|index| usize::from(picture.levels[index]));
+        let (lighter, darker): (Vec<_>, Vec<_>) = border.partition(|&level| level > threshold);
+        let light_ground = lighter.len() > darker.len();
         Some(if light_ground { Self { ink: dark, ground: light } } else { Self { ink: light, ground: dark } })
     }
 
@@ -126,38 +125,43 @@ fn otsu(histogram: &[u64; 256]) -> Option<(usize, f64, f64)> {
 }
 
 /// The bounding box of the ink.
-fn cropped(ink: &Ink) -> Ink {
-    let inked = || ink.enumerate_pixels().filter(|(_, _, share)| share.0[0] > 0.5);
-    let span = |at: fn(u32, u32) -> u32| {
-        let places = || inked().map(move |(x, y, _)| at(x, y));
-        (places().min().unwrap_or(0), places().max().unwrap_or(0))
-    };
-    let ((left, right), (top, bottom)) = (span(|x, _| x), span(|_, y| y));
-    imageops::crop_imm(ink, left, top, right - left + 1, bottom - top + 1).to_image()
+fn cropped(ink: &Plane) -> Plane {
+    let Size2 { h, w } = ink.size;
+    let (mut left, mut right, mut top, mut bottom) = (w, 0, h, 0);
+    for (x, y) in (0..h).flat_map(|y| (0..w).map(move |x| (x, y))).filter(|&(x, y)| ink.at(x, y) > 0.5) {
+        (left, right) = (left.min(x), right.max(x));
+        (top, bottom) = (top.min(y), bottom.max(y));
+    }
+    // Without any ink, one pixel of ground.
+    let (left, top) = (left.min(right), top.min(bottom));
+    Plane::from_fn(Size2::new(bottom - top + 1, right - left + 1), |x, y| ink.at(left + x, top + y))
 }
 
 /// The longer side becomes 20 pixels; thin strokes, which pale when they shrink, get their full ink back.
-fn scaled(ink: &Ink) -> Ink {
-    let longer = ink.width().max(ink.height());
-    let side = |side: u32| (f64::from(side) * f64::from(INK) / f64::from(longer)).round().max(1.0) as u32;
-    let mut small = imageops::resize(ink, side(ink.width()), side(ink.height()), FilterType::Triangle);
-    let fullest = small.pixels().map(|share| share.0[0]).fold(f32::MIN_POSITIVE, f32::max);
-    small.pixels_mut().for_each(|share| share.0[0] /= fullest);
+fn scaled(ink: &Plane) -> Plane {
+    let longer = ink.size.h.max(ink.size.w) as f64;
+    let side = |side: usize| (side as f64 * INK as f64 / longer).round().max(1.0) as usize;
+    let to = Size2::new(side(ink.size.h), side(ink.size.w));
+    let mut small = resized(ink.size, |x, y| ink.at(x, y), to);
+    let fullest = small.values.iter().copied().fold(f32::MIN_POSITIVE, f32::max);
+    small.values.iter_mut().for_each(|share| *share /= fullest);
     small
 }
 
 /// The centre of mass in the middle of 28x28, as far as all the ink stays inside.
-fn centred(ink: &Ink) -> Ink {
-    let mass: f32 = ink.pixels().map(|share| share.0[0]).sum();
-    let moment = |at: fn(u32, u32) -> u32| -> f32 {
-        ink.enumerate_pixels().map(|(x, y, share)| (at(x, y) as f32 + 0.5) * share.0[0]).sum()
+fn centred(ink: &Plane) -> Plane {
+    let Size2 { h, w } = ink.size;
+    let mass: f32 = ink.values.iter().sum();
+    let moment = |at: fn(usize, usize) -> usize| -> f32 {
+        let places = ink.values.iter().enumerate();
+        places.map(|(index, share)| (at(index % w, index / w) as f32 + 0.5) * share).sum()
     };
-    let start = |moment: f32, side: u32| {
+    let start = |moment: f32, side: usize| {
         let start = (SIDE as f32 / 2.0 - moment / mass).round();
-        start.clamp(0.0, (SIDE as u32 - side) as f32) as i64
+        start.clamp(0.0, (SIDE - side) as f32) as usize
     };
-    let mut digit = Ink::new(SIDE as u32, SIDE as u32);
-    let (left, top) = (start(moment(|x, _| x), ink.width()), start(moment(|_, y| y), ink.height()));
-    imageops::replace(&mut digit, ink, left, top);
-    digit
+    let (left, top) = (start(moment(|x, _| x), w), start(moment(|_, y| y), h));
+    let within = |x: usize, y: usize| (left..left + w).contains(&x) && (top..top + h).contains(&y);
+    let share = |x: usize, y: usize| if within(x, y) { ink.at(x - left, y - top) } else { 0.0 };
+    Plane::from_fn(Size2::square(SIDE), share)
 }

@@ -1,7 +1,9 @@
 //! `nets bench`, `nets explain` and `nets run` on photographs, tested through the command line.
 
+mod pictures;
 mod program;
 
+use pictures::{Format, Picture};
 use program::{fails_with, json, success};
 use serde_json::Value;
 use std::path::Path;
@@ -130,12 +132,12 @@ fn explain_says_why() {
 fn photographs_are_classified() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-    let picture = |name: &str, width, height| {
-        let pixel = |x: u32, y: u32| image::Rgb([(x * 3) as u8, (y * 5) as u8, (x + y) as u8]);
-        image::RgbImage::from_fn(width, height, pixel).save(path(name)).unwrap();
+    let picture = |name: &str, width, height, format| {
+        let pixel = |x: usize, y: usize| [(x * 3) as u8, (y * 5) as u8, (x + y) as u8];
+        std::fs::write(path(name), Picture::from_fn(width, height, pixel).encode(format)).unwrap();
     };
-    picture("a.png", 90, 60);
-    picture("b.jpg", 40, 200);
+    picture("a.png", 90, 60, Format::Png);
+    picture("b.jpg", 40, 200, Format::Jpeg);
     let labels: String = (0..10).map(|class| format!("kind {class}\n")).collect();
     std::fs::write(path("labels.txt"), labels).unwrap();
     let (a, b, labels) = (path("a.png"), path("b.jpg"), path("labels.txt"));
@@ -179,14 +181,9 @@ fn photographs_are_classified() {
 #[test]
 fn photographs_are_prepared_as_documented() {
     use nets::photo::{Recipe, from_bytes};
-    let encode = |picture: image::RgbImage| {
-        let mut bytes = std::io::Cursor::new(Vec::new());
-        picture.write_to(&mut bytes, image::ImageFormat::Png).unwrap();
-        bytes.into_inner()
-    };
     let recipe = Recipe::imagenet(kernels::Size2::square(224));
     assert_eq!(recipe.resize, 256);
-    let even = encode(image::RgbImage::from_pixel(300, 500, image::Rgb([255, 0, 51])));
+    let even = Picture::even(300, 500, [255, 0, 51]).png();
     let planes = from_bytes(&even, "even", &recipe).unwrap();
     assert_eq!(planes.len(), 3 * 224 * 224);
     for (plane, value) in planes.chunks(224 * 224).zip([1.0, 0.0, 0.2].iter().zip([
@@ -199,14 +196,14 @@ fn photographs_are_prepared_as_documented() {
     }
     // Without resizing, the crop is centred and rows stay rows.
     let recipe = Recipe { resize: 6, crop: kernels::Size2::new(4, 2), mean: [0.0; 3], std: [1.0; 3] };
-    let ramp = image::RgbImage::from_fn(8, 6, |x, y| image::Rgb([(10 * x) as u8, (10 * y) as u8, 0]));
-    let planes = from_bytes(&encode(ramp), "ramp", &recipe).unwrap();
+    let ramp = Picture::from_fn(8, 6, |x, y| [(10 * x) as u8, (10 * y) as u8, 0]).png();
+    let planes = from_bytes(&ramp, "ramp", &recipe).unwrap();
     let byte = |x: f32| (x * 255.0).round() as u32;
     let reds: Vec<u32> = planes[..8].iter().map(|&x| byte(x)).collect();
     let greens: Vec<u32> = planes[8..16].iter().map(|&x| byte(x)).collect();
     assert_eq!(reds, [30, 40, 30, 40, 30, 40, 30, 40]);
     assert_eq!(greens, [10, 10, 20, 20, 30, 30, 40, 40]);
-    let long = encode(image::RgbImage::new(1, 4000));
+    let long = Picture::even(1, 4000, [0; 3]).png();
     let error = from_bytes(&long, "long", &Recipe::imagenet(kernels::Size2::square(224))).unwrap_err();
     assert!(error.to_string().starts_with("long: expected a picture"), "{error}");
 }

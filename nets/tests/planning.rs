@@ -1,10 +1,12 @@
 //! Networks with algorithms chosen by timing, in the library and on the command line, with a wisdom file.
 
 mod common;
+mod pictures;
 
 use assert_cmd::cargo::cargo_bin_cmd;
 use kernels::{Select, Threads, Wisdom};
 use nets::{CompiledNet, Net, NetOptions, zoo};
+use pictures::Picture;
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -75,8 +77,8 @@ fn times_are_in_the_file_and_in_what_is_explained() {
         let (digits, measured) = (["--threads", threads], ["--measured", "--wisdom", &file]);
         run(&[&["bench", "lenet5", "--seconds", "0.01"], &digits[..], &measured].concat());
         let picture = path(&folder, "digit.png");
-        let stroke = |x: u32, _: u32| image::Luma([if x.abs_diff(10) < 2 { 0 } else { 255 }]);
-        image::GrayImage::from_fn(20, 20, stroke).save(&picture).unwrap();
+        let stroke = |x: usize, _: usize| [if x.abs_diff(10) < 2 { 0 } else { 255 }];
+        fs::write(&picture, Picture::from_fn(20, 20, stroke).png()).unwrap();
         run(&[&["run", "lenet5", "--image", &picture], &digits[..], &measured].concat());
         assert_eq!(fs::read(&file).unwrap(), known);
     }

@@ -1,9 +1,10 @@
 //! The arguments of `netbench`.
 
 use super::model::Network;
-use crate::cli::{Format, Precision, named, once_each};
+use crate::cli::{Format, named, once_each};
 use crate::peers::{Engine, Task};
 use clap::Parser;
+use kernels::Numerics;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ pub struct Args {
     pub batch: Vec<u16>,
     /// Maximum rounding error that the library's algorithms may add
     #[arg(long, value_enum, default_value = "default")]
-    pub numerics: Precision,
+    pub numerics: Numerics,
     /// Seconds per engine and network, over all rounds together
     #[arg(long, value_name = "S", default_value = "2", value_parser = seconds)]
     pub seconds: Duration,
@@ -94,9 +95,9 @@ impl Args {
     pub(super) fn ours(&self) -> &'static Engine {
         let [strict, default, fast] = &Engine::OURS;
         match self.numerics {
-            Precision::Strict => strict,
-            Precision::Default => default,
-            Precision::Fast => fast,
+            Numerics::Strict => strict,
+            Numerics::Default => default,
+            _ => fast,
         }
     }
 }

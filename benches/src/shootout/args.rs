@@ -1,13 +1,13 @@
 //! The arguments of `shootout`.
 
-use crate::cli::{Format, Precision, named, once_each};
+use crate::cli::{Format, named, once_each};
 use crate::layer::Memory;
 use crate::layers::{self, LayerSpec};
 use crate::peers::{Engine, Task};
 use crate::problem::Numbers;
 use crate::random;
 use clap::Parser;
-use kernels::{Algorithm, ConvDesc, Isa, Layout, PlanOptions, Select};
+use kernels::{Algorithm, ConvDesc, Isa, Layout, Numerics, PlanOptions, Select};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -24,10 +24,10 @@ pub struct Args {
     #[arg(value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Vec<u16>,
     /// Instruction sets: portable, neon, avx2fma or avx512f [default: the best of this machine]
-    #[arg(long, value_name = "ISA,...", value_delimiter = ',', value_parser = isa)]
+    #[arg(long, value_name = "ISA,...", value_delimiter = ',')]
     pub isa: Vec<Isa>,
     /// Layouts: nchw16c, nhwc or nchw. In nchw16c, layers with fewer than 16 input channels read nchw
-    #[arg(long, value_name = "LAYOUT,...", value_delimiter = ',', default_value = "nchw16c", value_parser = layout)]
+    #[arg(long, value_name = "LAYOUT,...", value_delimiter = ',', default_value = "nchw16c")]
     pub layout: Vec<Layout>,
     /// Algorithms to time. auto is the library's choice by its model, measured its choice by timing [default:
     /// auto and every algorithm that can do the layer except the reference; with --assert-choice or
@@ -36,7 +36,7 @@ pub struct Args {
     pub algorithm: Vec<Candidate>,
     /// Maximum rounding error that an algorithm may add
     #[arg(long, value_enum, default_value = "default")]
-    pub numerics: Precision,
+    pub numerics: Numerics,
     /// Distribution of weights and inputs
     #[arg(long, value_enum, default_value = "uniform")]
     pub numbers: Numbers,
@@ -184,27 +184,18 @@ impl Args {
     pub(super) fn allows(&self, candidate: Candidate, desc: &ConvDesc) -> bool {
         match candidate {
             Candidate::Auto | Candidate::Measured => true,
-            Candidate::Forced(algorithm) => algorithm.numerics(desc) <= self.numerics.numerics(),
+            Candidate::Forced(algorithm) => algorithm.numerics(desc) <= self.numerics,
         }
     }
 
     pub(super) fn options(&self, candidate: Candidate, isa: Isa, threads: usize) -> PlanOptions {
-        let options = PlanOptions::default().isa(isa).max_threads(threads).numerics(self.numerics.numerics());
+        let options = PlanOptions::default().isa(isa).max_threads(threads).numerics(self.numerics);
         match candidate {
             Candidate::Auto => options,
             Candidate::Measured => options.select(Select::Measured),
             Candidate::Forced(algorithm) => options.force(algorithm),
         }
     }
-}
-
-fn isa(text: &str) -> Result<Isa, String> {
-    let known = [Isa::Portable, Isa::Neon, Isa::Avx2Fma, Isa::Avx512F];
-    named(text, known.into_iter(), |isa| isa.name())
-}
-
-fn layout(text: &str) -> Result<Layout, String> {
-    named(text, Layout::ALL.into_iter(), |layout| layout.name())
 }
 
 fn engine(text: &str) -> Result<&'static Engine, String> {

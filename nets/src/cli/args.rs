@@ -1,7 +1,7 @@
 //! Arguments that several commands share, and their parsers.
 
 use clap::{Args, ValueEnum};
-use kernels::{Isa, Layout, Numerics, Shape4, Size2, Threads};
+use kernels::{Isa, Shape4, Size2, Threads};
 use nets::{NetOptions, Shape};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
@@ -45,7 +45,7 @@ pub(crate) struct Hardware {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
     /// Instruction set: portable, neon, avx2fma or avx512f [default: the best of this machine]
-    #[arg(long, value_parser = Isa::from_name)]
+    #[arg(long)]
     isa: Option<Isa>,
 }
 
@@ -105,22 +105,6 @@ pub(crate) fn size2(text: &str) -> Result<Size2, String> {
         [Some(side)] => Ok(Size2::square(side)),
         [Some(h), Some(w)] => Ok(Size2::new(h, w)),
         _ => Err(format!("expected HxW, as in 3x1, or one number for both axes, got {text}")),
-    }
-}
-
-/// Parses `nchw`, `nhwc` or `nchw16c`.
-pub(crate) fn layout(text: &str) -> Result<Layout, String> {
-    let found = Layout::ALL.into_iter().find(|layout| layout.name() == text);
-    found.ok_or_else(|| format!("expected nchw, nhwc or nchw16c, got {text}"))
-}
-
-/// Parses `strict`, `default` or `fast`.
-pub(crate) fn numerics(text: &str) -> Result<Numerics, String> {
-    match text {
-        "strict" => Ok(Numerics::Strict),
-        "default" => Ok(Numerics::Default),
-        "fast" => Ok(Numerics::Fast),
-        _ => Err(format!("expected strict, default or fast, got {text}")),
     }
 }
 

@@ -34,13 +34,13 @@ pub(crate) struct Conv {
     #[arg(long, value_name = "G", default_value_t = 1)]
     groups: usize,
     /// Memory layout: nchw, nhwc or nchw16c
-    #[arg(long, default_value = "nchw", value_parser = args::layout)]
+    #[arg(long, default_value = "nchw")]
     layout: Layout,
     /// Instruction set: portable, neon, avx2fma or avx512f [default: the best of this machine]
-    #[arg(long, value_parser = Isa::from_name)]
+    #[arg(long)]
     isa: Option<Isa>,
     /// Use this algorithm, or report why it cannot be used
-    #[arg(long, value_name = "ALGORITHM", value_parser = algorithm)]
+    #[arg(long, value_name = "ALGORITHM")]
     force: Option<Algorithm>,
 }
 
@@ -63,12 +63,6 @@ fn pad(text: &str) -> Result<Pad, String> {
         }
         _ => Err(format!("expected P, PHxPW, top,left,bottom,right or same, got {text}")),
     }
-}
-
-fn algorithm(text: &str) -> Result<Algorithm, String> {
-    let found = Algorithm::ALL.into_iter().find(|algorithm| algorithm.name() == text);
-    let names = || Algorithm::ALL.map(Algorithm::name).join(", ");
-    found.ok_or_else(|| format!("expected one of {}, got {text}", names()))
 }
 
 impl Conv {

@@ -1,7 +1,7 @@
 //! `nets explain`: explains how each convolution of a network would be computed, and why. It runs nothing,
 //! except for timing algorithms on request.
 
-use super::args::{self, numerics};
+use super::args;
 use super::planning::Planning;
 use super::source::{Loaded, Network, Wanted};
 use clap::Args;
@@ -28,10 +28,10 @@ pub(crate) struct Explain {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
     /// Instruction set: portable, neon, avx2fma or avx512f [default: the best of this machine]
-    #[arg(long, value_parser = Isa::from_name)]
+    #[arg(long)]
     isa: Option<Isa>,
     /// Maximum rounding error that algorithms may add: strict, default or fast
-    #[arg(long, default_value = "default", value_parser = numerics)]
+    #[arg(long, default_value = "default")]
     numerics: Numerics,
     #[command(flatten)]
     planning: Planning,

@@ -1,18 +1,18 @@
-//! `nets bench`: times a network as a whole and layer by layer.
+//! `nets bench`: how long a network takes, whole and layer by layer.
 
 mod measure;
 mod plot;
 mod report;
 mod trace;
 
-use super::args::{self, Pool, numerics};
+use super::args::{self, Pool};
 use super::planning::Planning;
 use super::source::{Loaded, Network, Wanted};
 use clap::{Args, ValueEnum};
-use indicatif::{ProgressBar, ProgressStyle};
 use kernels::{Isa, Layout, Numerics};
 use measure::Measured;
 use nets::{NetOptions, Shape};
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -28,52 +28,52 @@ const EXAMPLES: &str = "Examples:
 pub(crate) struct Bench {
     /// A network of the zoo or an .onnx file
     network: String,
-    /// Shape of one input image [default: the input of the published network]
+    /// Extents of one input image [default: those that the network is published for]
     #[arg(long, value_name = "CxHxW", value_parser = args::image)]
     input: Option<Shape>,
-    /// Numbers of threads, with one measurement for each [default: one per physical core]
+    /// Threads, one measurement for each number [default: one per physical core]
     #[arg(long, value_name = "N,N,..", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Vec<u16>,
-    /// Images per forward pass, with one measurement for each number
+    /// Images of one forward pass, one measurement for each number
     #[arg(long, value_name = "N,N,..", value_delimiter = ',', default_value = "1", value_parser = clap::value_parser!(u16).range(1..))]
     batch: Vec<u16>,
-    /// Maximum rounding error that algorithms may add: strict, default or fast
-    #[arg(long, default_value = "default", value_parser = numerics)]
+    /// How much rounding error algorithms may add: strict, default or fast
+    #[arg(long, default_value = "default")]
     numerics: Numerics,
     /// Instruction set: portable, neon, avx2fma or avx512f [default: the best of this machine]
-    #[arg(long, value_parser = Isa::from_name)]
+    #[arg(long)]
     isa: Option<Isa>,
-    /// Memory layout of feature maps between layers: nchw or nchw16c [default: chosen by the library]
-    #[arg(long, value_parser = args::layout)]
+    /// Memory order of feature maps between layers: nchw or nchw16c [default: the library's rule]
+    #[arg(long)]
     layout: Option<Layout>,
     #[command(flatten)]
     planning: Planning,
-    /// Weights, with tensors named after the network's layers [default: trained weights for lenet5, else random ones]
+    /// Weights under the names of the network's layers [default: trained ones for lenet5, else seeded ones]
     #[arg(long, value_name = "FILE.safetensors")]
     weights: Option<PathBuf>,
-    /// Seconds per measurement; at least five passes
+    /// How long each measurement goes on, at least five passes
     #[arg(long, value_name = "S", default_value = "1", value_parser = seconds)]
     seconds: Duration,
-    /// Also list every layer (JSON always lists them)
+    /// Also list every layer (JSON always does)
     #[arg(long)]
     per_layer: bool,
-    /// Format of the results
+    /// How the results are written
     #[arg(long, value_enum, default_value_t)]
     format: Format,
-    /// Also draw the times of the layers
+    /// Also draw the layers' times
     #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
-    /// Also write a timeline of one pass per measurement, in Chrome's trace format
+    /// Also write a timeline of one pass of each measurement, in the trace format of Chrome
     #[arg(long, value_name = "FILE.json")]
     trace: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// Text for a terminal
+    /// For people
     #[default]
     Text,
-    /// A JSON array with one object per measurement
+    /// An array of objects, one for each measurement
     Json,
     /// Comma-separated values
     Csv,
@@ -98,10 +98,10 @@ impl Bench {
             .iter()
             .flat_map(|&batch| threads.iter().map(move |&threads| (usize::from(batch), threads)))
             .collect();
-        let progress = progress(runs.len());
         let mut results: Vec<Measured> = Vec::new();
-        for (batch, threads) in runs {
-            progress.set_message(format!("{}: {batch} x {threads} threads", graph.name()));
+        for &(batch, threads) in &runs {
+            let done = results.len();
+            progress(&format!("{done}/{} {}: {batch} x {threads} threads", runs.len(), graph.name()));
             let mut options = NetOptions::default().batch(batch).max_threads(threads).numerics(self.numerics);
             (options.isa, options.layout) = (self.isa, self.layout);
             let pool = Pool::new(threads)?;
@@ -109,9 +109,8 @@ impl Bench {
             let net = self.planning.compile(&graph, &*weights, options, &pool)?;
             let compile_ms = start.elapsed().as_secs_f64() * 1e3;
             results.push(measure::measure((&net, compile_ms), pool.pool(), self.seconds)?);
-            progress.inc(1);
         }
-        progress.finish_and_clear();
+        progress("");
         if let Some(path) = &self.plot {
             nets::write(path, plot::svg(graph.name(), &results)?.as_bytes())?;
         }
@@ -127,11 +126,12 @@ impl Bench {
     }
 }
 
-/// A progress bar on standard error, drawn only if that is a terminal.
-fn progress(steps: usize) -> ProgressBar {
-    let bar = ProgressBar::new(steps as u64);
-    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}") {
-        bar.set_style(style);
+/// A line on standard error, if that is a terminal, instead of the one before.
+fn progress(line: &str) {
+    const CLEAR: &str = "\r\x1b[K";
+    let mut stderr = std::io::stderr();
+    if stderr.is_terminal() {
+        // Nobody has to know how far it is.
+        let _ = write!(stderr, "{CLEAR}{line}").and_then(|()| stderr.flush());
     }
-    bar
 }

@@ -89,18 +89,9 @@ fn rounded(number: f64, per_unit: f64) -> f64 {
     (number * per_unit).round() / per_unit
 }
 
-/// The name of the numerics on the command line.
-fn numerics_name(numerics: Numerics) -> &'static str {
-    match numerics {
-        Numerics::Strict => "strict",
-        Numerics::Fast => "fast",
-        _ => "default",
-    }
-}
-
 impl<'a> BenchReport<'a> {
     pub(super) fn new(name: &'a str, numerics: Numerics, results: &'a [Measured]) -> Self {
-        Self { name, numerics: numerics_name(numerics), results }
+        Self { name, numerics: numerics.name(), results }
     }
 
     fn run(&self, run: &'a Measured) -> BenchRun<'a> {
