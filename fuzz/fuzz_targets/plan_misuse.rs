@@ -11,7 +11,7 @@ use kernels_fuzz::{any_usize, conv_problem, layout};
 use libfuzzer_sys::{Corpus, fuzz_target};
 use std::sync::LazyLock;
 
-static POOLS: LazyLock<Vec<rayon::ThreadPool>> = LazyLock::new(pools);
+static POOLS: LazyLock<Vec<kernels_fuzz::common::Pool>> = LazyLock::new(pools);
 
 /// Most draws leave a thing right: with more, almost every input would stop at the first check.
 fn wrong(u: &mut Unstructured<'_>) -> Result<bool> {
@@ -178,11 +178,11 @@ fn misuse(u: &mut Unstructured<'_>) -> Result<()> {
         return Ok(()); // threads beyond all reason were asked for
     }
     let given = if wrong(u)? { u.int_in_range(0..=req.len())? } else { req.len() };
-    let mut workspace = Workspace::for_req(WorkspaceReq { per_thread_len: given, threads: 1 }).unwrap();
+    let mut workspace = Workspace::for_req(WorkspaceReq::new(given, 1)).unwrap();
     workspace.as_mut_slice().fill(JUNK);
     let threads = match u.int_in_range(0..=POOLS.len())? {
         0 => Threads::Seq,
-        pool => Threads::Pool(&POOLS[pool - 1]),
+        pool => POOLS[pool - 1].threads(),
     };
     let right = input.is(desc.input(), layout)
         && output.is(shape, output_layout)
@@ -195,7 +195,7 @@ fn misuse(u: &mut Unstructured<'_>) -> Result<()> {
 
     let io = ConvIo {
         input: input.borrow(),
-        output: output.borrow_mut(),
+        output: output.borrow_mut().into(),
         residual: residual.as_ref().map(Tensor::borrow),
     };
     let result = plan.run(io, &mut workspace, threads);

@@ -53,7 +53,7 @@ pub use layer::{
     Subsample,
 };
 pub use process::peak_bytes;
-pub use run::{CompiledNet, Memory, Net, NetOptions, StepReport};
+pub use run::{CompiledNet, Memory, Net, NetOptions, PackedWeights, StepReport};
 pub use shape::Shape;
 pub use weights::{
     Init, MEMORY_LIMIT, SeededWeights, Tensor, WeightSet, WeightSource, to_safetensors, write,

@@ -3,7 +3,7 @@
 mod onnx;
 
 use crate::shape::Shape;
-use kernels::ConvError;
+use kernels::{ConvError, PackedError};
 pub use onnx::{OnnxError, Place};
 use std::path::PathBuf;
 use thiserror::Error;
@@ -103,6 +103,14 @@ pub enum NetError {
     /// The kernels rejected a call outside of any layer.
     #[error(transparent)]
     Kernel(#[from] ConvError),
+    /// Packed weights cannot be written, read or used.
+    #[error("{network}: {cause}")]
+    Packed {
+        /// The name of the network.
+        network: String,
+        /// The reason.
+        cause: PackedError,
+    },
     /// The weights do not match the network.
     #[error(transparent)]
     Weights(#[from] WeightsError),

@@ -2,9 +2,10 @@
 
 use super::arena::{self, Need};
 use super::compiled::CompiledNet;
-use super::kernel::Kernels;
+use super::kernel::{Kernels, Known};
 use super::lower::{Arg, INPUT, Op, Program, Work, lower};
 use super::merge::merge;
+use super::packed::PackedWeights;
 use super::step::{Kernel, Operand, Place, Step};
 use super::{NetOptions, layout};
 use crate::count::{count, count_batch};
@@ -27,7 +28,23 @@ impl CompiledNet {
     pub fn new(graph: &Graph, weights: &dyn WeightSource, options: &NetOptions) -> Result<Self, NetError> {
         // Equal layers are timed once.
         let wisdom = (options.select == Select::Measured).then(Wisdom::new);
-        net(graph, weights, options, wisdom.as_ref())
+        net(graph, weights, options, Known { wisdom: wisdom.as_ref(), packed: None })
+    }
+
+    /// [`new`](Self::new) with weights that are packed already, where they are packed in a form that is about as fast as
+    /// the best one. The others are packed from `weights`.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new); [`NetError::Packed`] if `packed` is not of `graph` and `weights`.
+    pub fn with_packed(
+        graph: &Graph,
+        weights: &dyn WeightSource,
+        options: &NetOptions,
+        packed: &PackedWeights,
+    ) -> Result<Self, NetError> {
+        packed.check(graph, weights)?;
+        let wisdom = (options.select == Select::Measured).then(Wisdom::new);
+        net(graph, weights, options, Known { wisdom: wisdom.as_ref(), packed: Some(packed) })
     }
 
     /// [`new`](Self::new) with measured times from other plans. Under [`Select::Measured`], it reuses the
@@ -41,7 +58,7 @@ impl CompiledNet {
         options: &NetOptions,
         wisdom: &Wisdom,
     ) -> Result<Self, NetError> {
-        net(graph, weights, options, Some(wisdom))
+        net(graph, weights, options, Known { wisdom: Some(wisdom), packed: None })
     }
 }
 
@@ -49,7 +66,7 @@ fn net(
     graph: &Graph,
     weights: &dyn WeightSource,
     options: &NetOptions,
-    wisdom: Option<&Wisdom>,
+    known: Known<'_>,
 ) -> Result<CompiledNet, NetError> {
     check_options(options)?;
     check_graph(graph, options.batch)?;
@@ -69,7 +86,7 @@ fn net(
         .numerics(options.numerics)
         .select(options.select);
     let part = RefCell::default();
-    let kernels = Kernels { graph, weights, program: &program, options: plan_options, wisdom, part };
+    let kernels = Kernels { graph, weights, program: &program, options: plan_options, known, part };
     let mut steps = Vec::with_capacity(program.ops.len());
     let mut workspace = WorkspaceReq::default();
     for (op, kernel) in program.ops.iter().zip(largest_first(graph, &program, &kernels)?) {

@@ -3,6 +3,7 @@
 use super::filter::{Filter, Member, Problem, Rows, permute};
 use super::fuse::Fused;
 use super::lower::{Arg, Op, Program, Work};
+use super::packed::PackedWeights;
 use super::step::{Kernel, ScaleShift};
 use super::storage::Value;
 use crate::error::{LayerError, NetError};
@@ -10,7 +11,7 @@ use crate::graph::{Graph, Node};
 use crate::layer::{Conv, Layer, Linear, Norm};
 use crate::weights::WeightSource;
 use kernels::{
-    Activation, ConvDesc, ConvError, ConvPlan, EpilogueSpec, Layout, LinearPlan, LrnSpec, NormSpec,
+    Activation, Choice, ConvDesc, ConvError, ConvPlan, EpilogueSpec, Layout, LinearPlan, LrnSpec, NormSpec,
     PlanOptions, Select, Weights, Wisdom,
 };
 use std::borrow::Cow;
@@ -23,10 +24,18 @@ pub(super) struct Kernels<'a> {
     pub(super) program: &'a Program,
     pub(super) options: PlanOptions,
     /// Times of convolutions, from the caller or from layers of this network.
-    pub(super) wisdom: Option<&'a Wisdom>,
+    pub(super) known: Known<'a>,
     /// A buffer for weights during packing. All layers share it, so that the allocator does not retain memory
     /// for many.
     pub(super) part: RefCell<Vec<f32>>,
+}
+
+/// What earlier compilations left.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Known<'a> {
+    /// Times of convolutions.
+    pub(super) wisdom: Option<&'a Wisdom>,
+    pub(super) packed: Option<&'a PackedWeights>,
 }
 
 /// Weights of one layer with its normalisation folded in.
@@ -208,6 +217,9 @@ impl<'a> Kernels<'a> {
         fused: &Fused,
         (filter, bias): (&Filter<'_>, Option<&[f32]>),
     ) -> Result<ConvPlan, Problem> {
+        if let Some(plan) = self.packed_before(desc, options, fused) {
+            return Ok(plan);
+        }
         let slope = self.slope(fused)?;
         let weights = Weights { filter: &[], bias, slope: slope.as_deref() };
         let taps = desc.filter_len() / desc.output().c;
@@ -219,10 +231,20 @@ impl<'a> Kernels<'a> {
             filter.read(channels, taps, &mut part)?;
             packing.fill(&part)?;
         }
-        Ok(match self.wisdom {
+        Ok(match self.known.wisdom {
             Some(wisdom) => packing.finish_with_wisdom(wisdom)?,
             None => packing.finish()?,
         })
+    }
+
+    /// The plan with weights that are packed already, unless another form would be much faster.
+    fn packed_before(&self, desc: &ConvDesc, options: &PlanOptions, fused: &Fused) -> Option<ConvPlan> {
+        const SLOWER: f64 = 1.1;
+        let filter = self.known.packed?.filter(&self.graph.node(fused.nodes[0]).name)?;
+        let plan = ConvPlan::new(desc, filter, options).ok()?;
+        let seconds = |choice: &Choice| choice.candidate().map(|candidate| candidate.estimate.seconds);
+        let best = seconds(&ConvPlan::choice(desc, options).ok()?)?;
+        (seconds(&plan.explain().choice)? <= SLOWER * best).then_some(plan)
     }
 
     /// The number of weights per output feature. Also the number of pixels in the flattened input, if it

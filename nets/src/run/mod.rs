@@ -13,6 +13,7 @@ mod kernel;
 mod layout;
 mod lower;
 mod merge;
+mod packed;
 mod plain;
 mod step;
 mod storage;
@@ -24,6 +25,7 @@ use crate::shape::Shape;
 use crate::weights::{MEMORY_LIMIT, WeightSource};
 pub use compiled::{CompiledNet, Memory};
 use kernels::{Algorithm, Isa, Layout, Numerics, Select, Threads};
+pub use packed::PackedWeights;
 
 /// Options for compiling a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
