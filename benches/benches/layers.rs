@@ -3,27 +3,14 @@
 //! layers`; elements per second are FLOP/s. The program `shootout` compares all layers with roofs and peers.
 
 use benches::layer::{Layer, Layouts, Memory};
-use benches::layers::by_id;
+use benches::layers::{SAMPLE, by_id};
 use benches::problem::Problem;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use kernels::{Algorithm, Layout, PlanOptions, Threads};
 use std::time::Duration;
 
-const LAYERS: [&str; 10] = [
-    "lenet5.c3",
-    "googlenet.conv1",
-    "resnet18.s1.3x3",
-    "resnet18.s3.3x3",
-    "resnet50.s1.1x1in",
-    "resnet50.s3.1x1in",
-    "resnet50.s3.down",
-    "googlenet.3a.5x5",
-    "dw3x3.256.28s1",
-    "group32.3x3.128.56",
-];
-
 fn layers(criterion: &mut Criterion) {
-    for id in LAYERS {
+    for id in SAMPLE {
         let problem = Problem::with_relu(by_id(id));
         let mut group = criterion.benchmark_group(id);
         for layout in Layout::ALL {

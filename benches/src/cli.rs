@@ -3,6 +3,7 @@
 use crate::layers::nearest;
 use clap::{Parser, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
+use std::ffi::OsString;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
@@ -37,7 +38,15 @@ pub struct Outcome {
 /// The `main` of a program: parses the arguments, runs, and prints. The exit code is 0 on success, 1 if
 /// outputs were wrong, and 2 with one line on standard error for any other failure.
 pub fn program<A: Parser>(run: fn(&A) -> anyhow::Result<Outcome>) -> ExitCode {
-    match A::try_parse() {
+    program_with(run, std::env::args_os())
+}
+
+/// [`program`] with other arguments than those of the process; the first is the name of the program.
+pub fn program_with<A: Parser, T: Into<OsString> + Clone>(
+    run: fn(&A) -> anyhow::Result<Outcome>,
+    args: impl IntoIterator<Item = T>,
+) -> ExitCode {
+    match A::try_parse_from(args) {
         Ok(args) => match run(&args) {
             Ok(outcome) => finish(&outcome),
             Err(error) => fail(&format!("error: {error:#}")),

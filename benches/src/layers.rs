@@ -76,6 +76,20 @@ pub fn all() -> &'static [LayerSpec] {
     &ALL
 }
 
+/// A cross-section of the list: what the cargo benches time.
+pub const SAMPLE: [&str; 10] = [
+    "lenet5.c3",
+    "googlenet.conv1",
+    "resnet18.s1.3x3",
+    "resnet18.s3.3x3",
+    "resnet50.s1.1x1in",
+    "resnet50.s3.1x1in",
+    "resnet50.s3.down",
+    "googlenet.3a.5x5",
+    "dw3x3.256.28s1",
+    "group32.3x3.128.56",
+];
+
 /// The layer with this id.
 ///
 /// # Panics

@@ -25,7 +25,7 @@ pub struct Args {
     #[arg(value_parser = clap::value_parser!(u16).range(1..))]
     pub batch: Vec<u16>,
     /// Maximum rounding error that the library's algorithms may add
-    #[arg(long, value_enum, default_value = "default")]
+    #[arg(long, default_value = "default")]
     pub numerics: Numerics,
     /// Seconds per engine and network, over all rounds together
     #[arg(long, value_name = "S", default_value = "2", value_parser = seconds)]

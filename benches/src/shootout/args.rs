@@ -35,7 +35,7 @@ pub struct Args {
     #[arg(long, value_name = "A,B,...", value_delimiter = ',', value_parser = Candidate::parse)]
     pub algorithm: Vec<Candidate>,
     /// Maximum rounding error that an algorithm may add
-    #[arg(long, value_enum, default_value = "default")]
+    #[arg(long, default_value = "default")]
     pub numerics: Numerics,
     /// Distribution of weights and inputs
     #[arg(long, value_enum, default_value = "uniform")]
