@@ -74,6 +74,9 @@ pub struct Args {
     /// Also draw bars and a roofline; with --assert-choice, what the choices lose
     #[arg(long, value_name = "FILE.svg")]
     pub plot: Option<PathBuf>,
+    /// Time nothing, and take the rows that an earlier run has written with --out or --format csv
+    #[arg(long, value_name = "FILE.csv", conflicts_with_all = ["peers", "out", "random", "roofs"])]
+    pub redraw: Option<PathBuf>,
     /// Also write the rows there as comma-separated values, layer by layer: what a run that is cut off has found
     #[arg(long, value_name = "FILE.csv")]
     pub out: Option<PathBuf>,
@@ -116,7 +119,7 @@ impl Candidate {
         [Self::Auto, Self::Measured].into_iter().chain(Algorithm::ALL.map(Self::Forced))
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
         named(text, Self::all(), Self::name)
     }
 }

@@ -17,7 +17,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 /// The relative L2 error from which on a peer is not held against anybody.
-const PEER_TOLERANCE: f64 = 1e-4;
+pub(super) const PEER_TOLERANCE: f64 = 1e-4;
 
 /// What the contests of all layers on one crew share.
 pub(super) struct Arena<'a> {

@@ -1,5 +1,6 @@
 //! The roofs of one run: what is known of them, and how it is said.
 
+use super::plot::Roofs;
 use crate::peak::{self, Bandwidth, SUSTAINED};
 use crate::pin::Crew;
 use crate::turns::{Rival, least, median, take_turns};
@@ -43,6 +44,16 @@ pub(super) struct MeasuredRoof {
 }
 
 impl MeasuredRoof {
+    /// What a plot draws of them.
+    pub(super) fn drawn(&self) -> Roofs<'_> {
+        Roofs {
+            isa: self.isa.name(),
+            threads: self.threads,
+            gflops: self.gflops,
+            bandwidths: &self.bandwidths,
+        }
+    }
+
     /// The roofline (Williams et al. 2009): 10^9 operations per second that a layer can have which does `intensity` operations
     /// on each of its `bytes`. These come from the nearest level that holds them all, or if `cold` from memory.
     pub(super) fn bound(&self, intensity: f64, bytes: f64, cold: bool) -> f64 {
