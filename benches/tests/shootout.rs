@@ -138,6 +138,15 @@ fn rows_of_an_earlier_run_are_drawn_again() {
     assert!(picture.texts().any(|text| text.starts_with(note)));
     assert!(picture.texts().any(|text| text.ends_with("no slope is drawn.")));
 
+    // Without peers, the fastest algorithm that is not the choice itself.
+    let own: String =
+        STORED.lines().filter(|line| !line.contains("peer:")).map(|line| format!("{line}\n")).collect();
+    std::fs::write(&csv, own).unwrap();
+    stdout(&["--redraw", &csv, "--plot", &plot]);
+    let picture = Picture::parse(&std::fs::read_to_string(&plot).unwrap());
+    assert_eq!(picture.texts().filter(|text| text.ends_with(" direct")).count(), 1);
+    assert!(picture.has("26.7 fft") && picture.has("its fastest other algorithm"));
+
     stdout(&["--redraw", &csv, "--plot", &plot, "--filter", "lenet5.c3"]);
     assert!(!Picture::parse(&std::fs::read_to_string(&plot).unwrap()).has("lenet5.c1"));
     std::fs::write(&csv, STORED.replace("avx2fma", "sse")).unwrap();

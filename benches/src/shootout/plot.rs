@@ -65,8 +65,7 @@ impl<'a> Run<'a> {
             };
             let own = of_layer(&own);
             let ours = own.iter().copied().find(|row| row.algorithm == "auto").or_else(|| fastest(&own))?;
-            let others: Vec<&LayerRow> =
-                own.into_iter().filter(|row| row.algorithm != ours.algorithm).collect();
+            let others = own.into_iter().filter(|row| !row.is_same_run(ours)).collect();
             let rival = fastest(&if peers.is_empty() { others } else { of_layer(&peers) });
             Some(Contest { ours, rival })
         };
@@ -130,10 +129,9 @@ impl<'a> Run<'a> {
         let rivals = self.contests.iter().filter_map(|contest| point(1, contest.rival?));
         let points: Vec<Point> = ours.chain(rivals).collect();
         let (left, right) = range(points.iter().map(|point| point.at.0));
-        // So far that the slopes are seen.
-        let ridges =
-            self.roofs.iter().flat_map(|roofs| roofs.bandwidths.iter().map(|level| roofs.gflops / level.gbs));
-        let left = ridges.map(|ridge| ridge / 3.0).fold(left, f64::min);
+        // So far that the slope of memory is seen.
+        let memory = self.roofs.and_then(|roofs| Some(roofs.gflops / roofs.bandwidths.last()?.gbs));
+        let left = memory.map_or(left, |ridge| left.min(ridge / 3.0));
         let peak = self.roofs.map(|roofs| roofs.gflops);
         let (bottom, top) = range(points.iter().map(|point| point.at.1).chain(peak));
         let axis = |title: &str, range| Axis { title: title.to_owned(), range, is_log: true };
