@@ -1,8 +1,11 @@
 //! The program `shootout`: its output, and its errors for invalid arguments.
 
 mod common;
+#[path = "../../nets/tests/plot/svg.rs"]
+mod picture;
 
 use common::Program;
+use picture::Picture;
 use serde_json::Value;
 
 const SHOOTOUT: Program = Program("shootout");
@@ -88,11 +91,68 @@ fn roofs_alone() {
 }
 
 #[test]
-fn a_plot_is_a_picture() {
+fn a_plot_has_every_layer_and_its_roofs() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("plot.svg");
-    stdout(&["--filter", "lenet5.c1", "--rounds", "1", "--plot", file.to_str().unwrap()]);
-    assert!(std::fs::read_to_string(file).unwrap().starts_with("<svg"));
+    stdout(&["--filter", "lenet5", "--rounds", "1", "--plot", file.to_str().unwrap()]);
+    let picture = Picture::parse(&std::fs::read_to_string(file).unwrap());
+    picture.check();
+    for layer in ["lenet5.c1", "lenet5.c3"] {
+        assert!(picture.has(layer) && picture.has_tip(&format!("{layer}: ")), "{layer}");
+    }
+    for start in ["multiply-adds, ", "DRAM, ", "the roof, ", "Roofline: "] {
+        assert!(picture.texts().any(|text| text.starts_with(start)), "{start}");
+    }
+}
+
+const STORED: &str =
+    "layer,algorithm,isa,layout,threads,ms_min,ms_median,gflops,roof_percent,rel_l2_error,max_error
+lenet5.c1,auto,avx2fma,nchw16c,1,0.01,0.02,12.5,25,1e-7,1e-7
+lenet5.c1,direct,avx2fma,nchw16c,1,0.01,0.02,12.5,25,1e-7,1e-7
+lenet5.c1,peer:onednn,avx2fma,own,1,0.01,0.04,6.25,12.5,1e-7,1e-7
+lenet5.c1,peer:mnn,avx2fma,own,1,0.01,0.001,250,500,1e-2,1e-2
+lenet5.c3,auto,avx2fma,nchw16c,1,0.03,0.04,20,40,1e-7,1e-7
+lenet5.c3,fft,avx2fma,nchw16c,1,0.05,0.06,13.3,26.7,1e-7,1e-7
+lenet5.c3,peer:onednn,avx2fma,own,1,0.01,0.02,40,80,1e-7,1e-7
+lenet5.c3,peer:ort,avx2fma,own,1,,,,,NaN,NaN
+unknown,auto,avx2fma,nchw16c,1,0.03,0.04,30,60,1e-7,1e-7
+";
+
+#[test]
+fn rows_of_an_earlier_run_are_drawn_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (csv, plot) = (path("rows.csv"), path("plot.svg"));
+    std::fs::write(&csv, STORED).unwrap();
+    let table = stdout(&["--redraw", &csv, "--plot", &plot]);
+    assert!(table.contains("lenet5.c1") && table.contains("geometric mean"), "{table}");
+    let picture = Picture::parse(&std::fs::read_to_string(&plot).unwrap());
+    picture.check();
+    // The choice by the name of what it was, the best peer that is right, and the layer that only the library has.
+    for text in
+        ["25 direct", "12.5 onednn", "40 auto", "80 onednn", "60 auto", "unknown", "the roof, 50 GFLOP/s"]
+    {
+        assert!(picture.has(text), "{text}");
+    }
+    let note = "On 1 of 2 layers the library is at least as fast as the fastest peer.";
+    assert!(picture.texts().any(|text| text.starts_with(note)));
+    assert!(picture.texts().any(|text| text.ends_with("no slope is drawn.")));
+
+    // Without peers, the fastest algorithm that is not the choice itself.
+    let own: String =
+        STORED.lines().filter(|line| !line.contains("peer:")).map(|line| format!("{line}\n")).collect();
+    std::fs::write(&csv, own).unwrap();
+    stdout(&["--redraw", &csv, "--plot", &plot]);
+    let picture = Picture::parse(&std::fs::read_to_string(&plot).unwrap());
+    assert_eq!(picture.texts().filter(|text| text.ends_with(" direct")).count(), 1);
+    assert!(picture.has("26.7 fft") && picture.has("its fastest other algorithm"));
+
+    stdout(&["--redraw", &csv, "--plot", &plot, "--filter", "lenet5.c3"]);
+    assert!(!Picture::parse(&std::fs::read_to_string(&plot).unwrap()).has("lenet5.c1"));
+    std::fs::write(&csv, STORED.replace("avx2fma", "sse")).unwrap();
+    assert!(refusal(&["--redraw", &csv]).contains("sse"));
+    assert!(refusal(&["--redraw", &path("none.csv")]).contains("cannot read"));
+    assert!(refusal(&["--redraw", &csv, "--out", &plot]).contains("cannot be used with"));
 }
 
 #[test]
@@ -117,7 +177,12 @@ fn choices_are_judged_drawn_and_written_layer_by_layer() {
     assert_eq!(text.matches("within 2 % on").count(), 6, "{text}");
     assert!(text.contains("planned and packed in"), "{text}");
     let svg = std::fs::read_to_string(&plot).unwrap();
-    assert!(svg.starts_with("<svg") && svg.contains("measured, ") && svg.contains("2 thread(s)"));
+    let picture = Picture::parse(&svg);
+    picture.check();
+    for name in ["auto", "measured"] {
+        let is_curve = |text: &str| text.starts_with(&format!("{name}, ")) && text.ends_with("2 thread(s)");
+        assert!(picture.texts().any(is_curve), "{name}");
+    }
     let rows = std::fs::read_to_string(&out).unwrap();
     assert!(rows.starts_with("layer,algorithm,isa,layout,threads,"), "{rows}");
     assert_eq!((rows.matches(",auto,").count(), rows.matches(",measured,").count()), (4, 4), "{rows}");

@@ -39,6 +39,9 @@ pub mod npy;
 pub mod photo;
 #[cfg(feature = "pictures")]
 pub mod picture;
+#[cfg(feature = "plot")]
+#[doc(hidden)]
+pub mod plot;
 mod process;
 mod run;
 mod shape;

@@ -277,26 +277,6 @@ fn count_without_a_name_reconciles() {
 }
 
 #[test]
-fn count_plots() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("plot.svg");
-    for name in ["googlenet", "resnet152", "mlp"] {
-        success(&["count", name, "--plot", path.to_str().unwrap(), "--roof-gflops", "150"]);
-        let svg = std::fs::read_to_string(&path).unwrap();
-        assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));
-        let labels = [
-            &format!("{name}: parameters per layer"),
-            "MACs per layer",
-            "roofline of 150 GFLOP/s and 20 GB/s",
-        ];
-        for label in labels {
-            assert!(svg.contains(label), "{name}: {label}");
-        }
-    }
-    fails_with(&["count", "mlp", "--plot", folder.path().to_str().unwrap()], "cannot write");
-}
-
-#[test]
 fn count_mistakes_are_one_clear_line() {
     fails_with(&["count", "resnet51"], "did you mean `resnet50`?");
     fails_with(&["count", "missing.onnx"], "cannot read missing.onnx");

@@ -56,13 +56,10 @@ fn bench_in_every_format() {
 }
 
 #[test]
-fn bench_draws_and_traces() {
+fn bench_traces() {
     let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-    let (plot, trace) = (path("plot.svg"), path("trace.json"));
-    success(&bench("1,2", &["--plot", &plot, "--trace", &trace]));
-    let svg = std::fs::read_to_string(plot).unwrap();
-    assert!(svg.starts_with("<svg") && svg.contains("batch 1, 2 thread(s)") && svg.contains("milliseconds"));
+    let trace = folder.path().join("trace.json").to_str().unwrap().to_owned();
+    success(&bench("1,2", &["--trace", &trace]));
     let trace: Value = serde_json::from_str(&std::fs::read_to_string(trace).unwrap()).unwrap();
     let events = trace["traceEvents"].as_array().unwrap();
     let timed: Vec<&Value> = events.iter().filter(|event| event["ph"] == "X").collect();

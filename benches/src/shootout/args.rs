@@ -75,6 +75,9 @@ pub struct Args {
     /// Also draw the results as bars and a roofline; with --assert-choice, draw the loss of the choices
     #[arg(long, value_name = "FILE.svg")]
     pub plot: Option<PathBuf>,
+    /// Time nothing, and redraw the rows that an earlier run wrote with --out or --format csv
+    #[arg(long, value_name = "FILE.csv", conflicts_with_all = ["peers", "out", "random", "roofs"])]
+    pub redraw: Option<PathBuf>,
     /// Also write the rows as comma-separated values, after each layer, so that an interrupted run keeps its results
     #[arg(long, value_name = "FILE.csv")]
     pub out: Option<PathBuf>,
@@ -117,7 +120,7 @@ impl Candidate {
         [Self::Auto, Self::Measured].into_iter().chain(Algorithm::ALL.map(Self::Forced))
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
         named(text, Self::all(), Self::name)
     }
 }

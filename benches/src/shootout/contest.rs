@@ -17,7 +17,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 /// Relative L2 error above which a peer is excluded from the comparison.
-const PEER_TOLERANCE: f64 = 1e-4;
+pub(super) const PEER_TOLERANCE: f64 = 1e-4;
 
 /// The state shared by the contests of all layers on one crew.
 pub(super) struct Arena<'a> {

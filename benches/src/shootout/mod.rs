@@ -6,6 +6,7 @@ mod entries;
 mod log;
 mod plot;
 mod ratios;
+mod redraw;
 mod regret;
 mod regret_plot;
 mod report;
@@ -23,6 +24,7 @@ use contest::Arena;
 use indicatif::ProgressBar;
 use kernels::Isa;
 use log::Log;
+use plot::Roofs;
 use regret::Judgement;
 use report::LayerReport;
 use roofs::Roof;
@@ -41,6 +43,9 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let isas = args.isas()?;
     if args.roofs {
         return roofs_alone(&isas);
+    }
+    if let Some(file) = &args.redraw {
+        return redrawn(args, file);
     }
     let engines = args
         .peers
@@ -81,14 +86,30 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     }
     progress.finish_and_clear();
     machine.push(memory_line(args));
-    outcome(args, LayerReport { machine, rows }, &measured, plot_file)
+    let roofs: Vec<Roofs<'_>> = measured.iter().map(roofs::MeasuredRoof::drawn).collect();
+    outcome(args, LayerReport { machine, rows }, &roofs, plot_file)
+}
+
+/// The same from the rows of an earlier run.
+fn redrawn(args: &Args, file: &Path) -> anyhow::Result<Outcome> {
+    let rows = redraw::rows(file, &args.filter)?;
+    let plot_file = args.plot.as_deref().map(create).transpose()?;
+    let roofs = redraw::roofs(&rows);
+    let drawn = |&(isa, threads, gflops): &_| Roofs { isa, threads, gflops, bandwidths: &[] };
+    let roofs: Vec<Roofs<'_>> = roofs.iter().map(drawn).collect();
+    outcome(
+        args,
+        LayerReport { machine: vec![format!("rows of {}", file.display())], rows },
+        &roofs,
+        plot_file,
+    )
 }
 
 /// Plots, judges and formats the results.
 fn outcome(
     args: &Args,
     report: LayerReport,
-    roofs: &[roofs::MeasuredRoof],
+    roofs: &[Roofs<'_>],
     plot_file: Option<File>,
 ) -> anyhow::Result<Outcome> {
     let rows = &report.rows;
@@ -101,8 +122,8 @@ fn outcome(
     };
     if let Some(mut file) = plot_file {
         let svg = match args.assert_choice {
-            Some(_) => regret_plot::svg(&judgements)?,
-            None => plot::svg(rows, roofs)?,
+            Some(_) => regret_plot::svg(&judgements),
+            None => plot::svg(rows, roofs),
         };
         file.write_all(svg.as_bytes()).context("cannot write the plot")?;
     }

@@ -1,161 +1,211 @@
-//! `--plot`: how much of the roof each rival reaches on each layer, and the layers under the roofline.
+//! `--plot`: how much of the roof the library reaches on each layer, beside the fastest peer, and the layers under the
+//! roofline; a pair of charts for each instruction set, layout and number of threads.
 
-use super::roofs::MeasuredRoof;
 use super::row::LayerRow;
 use crate::cli::once_each;
-use plotters::coord::Shift;
-use plotters::prelude::*;
+use crate::peak::Bandwidth;
+use nets::plot::{Axis, Bar, BarChart, Chart, Column, Line, Mark, PlaneChart, Point, Row, page, short};
 
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-type Drawn = Result<(), Box<dyn std::error::Error>>;
+/// The roofs under which some of the rows are.
+pub(super) struct Roofs<'a> {
+    pub(super) isa: &'a str,
+    pub(super) threads: usize,
+    /// 10^9 operations per second of sustained fused multiply-adds.
+    pub(super) gflops: f64,
+    /// None where they were not measured.
+    pub(super) bandwidths: &'a [Bandwidth],
+}
 
-const WIDTH: u32 = 1200;
-const ROOFLINE: u32 = 620;
-/// Of one bar, and between the bars of two layers; a layer's name takes two of them.
-const BAR: u32 = 7;
-/// Left of the bars, for the names.
-const NAMES: u32 = 190;
-const GREY: RGBColor = RGBColor(110, 110, 110);
+/// Rows of one instruction set, layout and number of threads.
+struct Run<'a> {
+    isa: &'a str,
+    layout: &'a str,
+    threads: usize,
+    contests: Vec<Contest<'a>>,
+    roofs: Option<&'a Roofs<'a>>,
+    /// Whom the library is compared with.
+    rival: &'static str,
+}
 
-/// What is drawn as one colour.
-struct Series<'a> {
-    name: String,
-    rows: Vec<&'a LayerRow>,
-    colour: RGBColor,
+/// One layer: the library's choice, or its fastest algorithm where the choice was not timed, and whom it is compared with.
+struct Contest<'a> {
+    ours: &'a LayerRow,
+    rival: Option<&'a LayerRow>,
 }
 
 /// The picture as text.
-pub(super) fn svg(rows: &[LayerRow], roofs: &[MeasuredRoof]) -> anyhow::Result<String> {
-    let mut text = String::new();
-    draw(&mut text, rows, roofs).map_err(|error| anyhow::anyhow!("plot: {error}"))?;
-    Ok(text)
+pub(super) fn svg(rows: &[LayerRow], roofs: &[Roofs<'_>]) -> String {
+    let right: Vec<&LayerRow> = rows.iter().filter(|row| row.gflops.is_some() && !row.is_wrong).collect();
+    let keys: Vec<(&str, &str, usize)> = right
+        .iter()
+        .filter(|row| row.peer().is_none())
+        .map(|row| (row.isa, row.layout, row.threads))
+        .collect();
+    let charts = once_each(&keys).into_iter().flat_map(|key| {
+        let run = Run::new(key, &right, roofs);
+        [Chart::Bars(run.bars()), Chart::Plane(run.roofline())]
+    });
+    page("The speed of each layer", &[], &charts.collect::<Vec<_>>())
 }
 
-fn draw(text: &mut String, rows: &[LayerRow], roofs: &[MeasuredRoof]) -> Drawn {
-    let (layers, series) = (layers(rows), series(rows));
-    let slots = layers.len() * (series.len() + 1).max(2);
-    let height = slots as u32 * BAR + 100;
-    let root = SVGBackend::with_string(text, (WIDTH, height + ROOFLINE)).into_drawing_area();
-    root.fill(&WHITE)?;
-    let (top, bottom) = root.split_vertically(height);
-    bars(&top, &layers, &series)?;
-    roofline(&bottom, &series, roofs)?;
-    root.present()?;
-    Ok(())
-}
+impl<'a> Run<'a> {
+    fn new(
+        (isa, layout, threads): (&'a str, &'a str, usize),
+        right: &[&'a LayerRow],
+        roofs: &'a [Roofs<'a>],
+    ) -> Self {
+        let of_run = |row: &&&LayerRow| (row.isa, row.threads) == (isa, threads);
+        let (peers, own): (Vec<&LayerRow>, Vec<&LayerRow>) =
+            right.iter().filter(of_run).partition(|row| row.peer().is_some());
+        let own: Vec<&LayerRow> = own.into_iter().filter(|row| row.layout == layout).collect();
+        let layers = once_each(&own.iter().map(|row| row.layer.as_str()).collect::<Vec<_>>());
+        let contest = |layer: &str| {
+            let of_layer = |rows: &[&'a LayerRow]| -> Vec<&'a LayerRow> {
+                rows.iter().copied().filter(|row| row.layer == layer).collect()
+            };
+            let own = of_layer(&own);
+            let ours = own.iter().copied().find(|row| row.algorithm == "auto").or_else(|| fastest(&own))?;
+            let others = own.into_iter().filter(|row| !row.is_same_run(ours)).collect();
+            let rival = fastest(&if peers.is_empty() { others } else { of_layer(&peers) });
+            Some(Contest { ours, rival })
+        };
+        Self {
+            isa,
+            layout,
+            threads,
+            contests: layers.into_iter().filter_map(contest).collect(),
+            roofs: roofs.iter().find(|roofs| (roofs.isa, roofs.threads) == (isa, threads)),
+            rival: if peers.is_empty() { "its fastest other algorithm" } else { "the fastest peer" },
+        }
+    }
 
-/// The layers' ids, once each.
-fn layers(rows: &[LayerRow]) -> Vec<&str> {
-    let mut ids: Vec<&str> = rows.iter().map(|row| row.layer.as_str()).collect();
-    // Neighbours first: that leaves few to compare.
-    ids.dedup();
-    once_each(&ids)
-}
+    fn series(&self) -> Vec<String> {
+        vec!["this library".to_owned(), self.rival.to_owned()]
+    }
 
-/// Rows of the same rival; of what is the same for all of them, its name says nothing.
-fn series(rows: &[LayerRow]) -> Vec<Series<'_>> {
-    let timed = || rows.iter().filter(|row| row.gflops.is_some() && !row.is_wrong);
-    let differs = |part: fn(&LayerRow) -> String| {
-        let mut parts = timed().filter(|row| row.peer().is_none()).map(part);
-        let first = parts.next();
-        parts.any(|part| Some(&part) != first.as_ref())
-    };
-    let parts: [fn(&LayerRow) -> String; 3] =
-        [|row| row.isa.to_owned(), |row| row.layout.to_owned(), |row| format!("{} threads", row.threads)];
-    let said: Vec<_> = parts.into_iter().filter(|&part| differs(part)).collect();
-    let name = |row: &LayerRow| {
-        let parts = said.iter().map(|part| part(row));
-        std::iter::once(row.algorithm.clone()).chain(parts).collect::<Vec<_>>().join(", ")
-    };
-    let mut all: Vec<Series<'_>> = Vec::new();
-    for row in timed() {
-        let name = name(row);
-        match all.iter_mut().find(|series| series.name == name) {
-            Some(series) => series.rows.push(row),
-            None => {
-                let colour = Palette99::pick(all.len()).to_rgba();
-                let colour = RGBColor(colour.0, colour.1, colour.2);
-                all.push(Series { name, rows: vec![row], colour });
+    fn title(&self, what: &str) -> String {
+        format!("{what}: {}, {}, {} thread(s)", self.isa, self.layout, self.threads)
+    }
+
+    fn bars(&self) -> BarChart {
+        let has_roof = self.contests.iter().all(|contest| contest.ours.roof_percent.is_some());
+        let value = |row: &LayerRow| if has_roof { row.roof_percent } else { row.gflops }.unwrap_or_default();
+        let bar = |series: usize, row: &LayerRow| {
+            let figure = format!("{} {}", short(value(row)), computed_by(row));
+            let gflops = row.gflops.map_or(String::new(), |gflops| format!("{} GFLOP/s", short(gflops)));
+            let ms = row.ms_median.map_or(String::new(), |ms| format!("{} ms", short(ms)));
+            Bar { figure, note: format!("{gflops}, {ms}"), ..Bar::plain(series, value(row)) }
+        };
+        let row = |contest: &Contest<'_>| {
+            let rival = contest.rival.map(|rival| bar(1, rival));
+            let bars = [bar(0, contest.ours)].into_iter().chain(rival).collect();
+            Row { name: contest.ours.layer.clone(), cells: vec![bars] }
+        };
+        let unit = if has_roof { "% of the roof of sustained multiply-adds" } else { "GFLOP/s" };
+        let roof = self.roofs.map_or(String::new(), |roofs| format!(", {:.0} GFLOP/s", roofs.gflops));
+        let mark = Mark { at: 100.0, name: format!("the roof{roof}") };
+        let won = self.contests.iter().filter(|contest| contest.is_won()).count();
+        let compared = self.contests.iter().filter(|contest| contest.rival.is_some()).count();
+        BarChart {
+            title: self.title("Operations of the definition per second"),
+            notes: vec![format!(
+                "On {won} of {compared} layers the library is at least as fast as {}. Behind each bar: its length, and \
+                 what computed the layer.",
+                self.rival
+            )],
+            series: self.series(),
+            columns: vec![Column { title: unit.to_owned(), mark: has_roof.then_some(mark) }],
+            rows: self.contests.iter().map(row).collect(),
+        }
+    }
+
+    fn roofline(&self) -> PlaneChart {
+        let point = |series: usize, row: &LayerRow| {
+            let gflops = row.gflops.filter(|_| row.intensity > 0.0)?;
+            let note = format!("{}, {} GFLOP/s", computed_by(row), short(gflops));
+            Some(Point { name: row.layer.clone(), note, series, at: (row.intensity, gflops) })
+        };
+        let ours = self.contests.iter().filter_map(|contest| point(0, contest.ours));
+        let rivals = self.contests.iter().filter_map(|contest| point(1, contest.rival?));
+        let points: Vec<Point> = ours.chain(rivals).collect();
+        let (left, right) = range(points.iter().map(|point| point.at.0));
+        // So far that the slope of memory is seen.
+        let memory = self.roofs.and_then(|roofs| Some(roofs.gflops / roofs.bandwidths.last()?.gbs));
+        let left = memory.map_or(left, |ridge| left.min(ridge / 3.0));
+        let peak = self.roofs.map(|roofs| roofs.gflops);
+        let (bottom, top) = range(points.iter().map(|point| point.at.1).chain(peak));
+        let axis = |title: &str, range| Axis { title: title.to_owned(), range, is_log: true };
+        PlaneChart {
+            title: self.title("Roofline"),
+            notes: vec![
+                "The name of every point is under the pointer, and beside it where there is room.".to_owned(),
+                self.roofs_note().to_owned(),
+            ],
+            x: axis("operations per byte that must be moved, each byte once", (left, right)),
+            y: axis("GFLOP/s", (bottom, top)),
+            series: self.series(),
+            points,
+            lines: self.roofs.map_or(Vec::new(), |roofs| roofs.lines((left, right), bottom)),
+        }
+    }
+
+    fn roofs_note(&self) -> &'static str {
+        match self.roofs {
+            None => "No roof was measured for this instruction set, so none is drawn.",
+            Some(Roofs { bandwidths: [], .. }) => {
+                "Of the roofs only that of multiply-adds is known from the rows: no slope is drawn."
+            }
+            Some(_) => {
+                "The roofs were measured in the same run: sustained multiply-adds, and reads of each level of memory."
             }
         }
     }
-    all
 }
 
-fn bars(area: &Area<'_>, layers: &[&str], series: &[Series<'_>]) -> Drawn {
-    let value = |row: &LayerRow| row.roof_percent.or(row.gflops).unwrap_or(0.0);
-    let rows = || series.iter().flat_map(|series| &series.rows);
-    let unit = if rows().any(|row| row.roof_percent.is_some()) { "% of the FMA roof" } else { "GFLOP/s" };
-    let largest = rows().map(|row| value(row)).fold(1.0, f64::max);
-    let end = layers.len().max(1) as f64;
-    let mut chart = ChartBuilder::on(area)
-        .caption(format!("Operations of the definition per second, {unit}"), ("sans-serif", 20))
-        .margin(12)
-        .x_label_area_size(35)
-        .y_label_area_size(NAMES)
-        // The first layer on top.
-        .build_cartesian_2d(0.0..largest * 1.05, end..0.0)?;
-    chart.configure_mesh().disable_y_mesh().y_labels(0).x_desc(unit).draw()?;
-    let width = 1.0 / (series.len() + 1).max(2) as f64;
-    for (index, id) in layers.iter().enumerate() {
-        let (left, middle) = chart.backend_coord(&(0.0, index as f64 + 0.5));
-        area.draw(&Text::new((*id).to_owned(), (left - NAMES as i32, middle - 6), ("sans-serif", 12)))?;
+impl Contest<'_> {
+    fn is_won(&self) -> bool {
+        let ms = |row: &LayerRow| row.ms_median.unwrap_or(f64::INFINITY);
+        self.rival.is_some_and(|rival| ms(self.ours) <= ms(rival))
     }
-    for (index, series) in series.iter().enumerate() {
-        let bar = |row: &&LayerRow| {
-            let layer = layers.iter().position(|&id| id == row.layer)?;
-            let top = layer as f64 + (index as f64 + 0.5) * width;
-            Some(Rectangle::new([(0.0, top), (value(row), top + width)], series.colour.filled()))
-        };
-        let colour = series.colour;
-        chart
-            .draw_series(series.rows.iter().filter_map(bar))?
-            .label(&series.name)
-            .legend(move |(x, y)| Rectangle::new([(x, y - 4), (x + 12, y + 4)], colour.filled()));
-    }
-    chart.configure_series_labels().background_style(WHITE.mix(0.8)).border_style(GREY).draw()?;
-    Ok(())
 }
 
-/// The roof of each instruction set and number of threads, under which its rows are; where memory bounds, a slope for
-/// each level.
-fn roofline(area: &Area<'_>, series: &[Series<'_>], roofs: &[MeasuredRoof]) -> Drawn {
-    let rows = || series.iter().flat_map(|series| &series.rows);
-    let range = |values: &mut dyn Iterator<Item = f64>| {
-        values.fold((f64::INFINITY, 0.0), |(low, high), value| (value.min(low), value.max(high)))
-    };
-    let (low, high) = range(&mut rows().map(|row| row.intensity));
-    let peaks = roofs.iter().map(|roof| roof.gflops);
-    let (slow, fast) = range(&mut rows().filter_map(|row| row.gflops).chain(peaks));
-    if !(high > 0.0 && slow.is_finite()) {
-        return Ok(());
-    }
-    let (low, high) = (low / 2.0, high * 2.0);
-    let mut chart = ChartBuilder::on(area)
-        .caption("Roofline: bytes are those that must be moved, read once", ("sans-serif", 20))
-        .margin(12)
-        .x_label_area_size(50)
-        .y_label_area_size(60)
-        .build_cartesian_2d((low..high).log_scale(), (slow / 2.0..fast * 2.0).log_scale())?;
-    chart.configure_mesh().x_desc("operations per byte").y_desc("GFLOP/s").draw()?;
-    for roof in roofs {
-        for level in roof.bandwidths {
-            let at = |x: f64| (x, (x * level.gbs).min(roof.gflops));
-            let ridge = (roof.gflops / level.gbs).clamp(low, high);
-            let visible = [low, ridge, high].map(at).map(|(x, y)| (x, y.max(slow / 2.0)));
-            chart.draw_series(LineSeries::new(visible, BLACK.stroke_width(1)))?;
-            let text = format!("{} {:.0} GB/s", level.level, level.gbs);
-            let place = (low * 1.05, at(low).1.max(slow / 1.9));
-            chart.draw_series([Text::new(text, place, ("sans-serif", 12))])?;
-        }
-        let text = format!("{}, {} thread(s): {:.0} GFLOP/s", roof.isa, roof.threads, roof.gflops);
-        chart.draw_series([Text::new(text, (high / 8.0, roof.gflops * 1.15), ("sans-serif", 12))])?;
-    }
-    for series in series {
-        let point = |row: &&LayerRow| {
-            Some(Circle::new((row.intensity, row.gflops?), 3, series.colour.mix(0.7).filled()))
+impl Roofs<'_> {
+    /// The flat roof, and a slope for each level of memory up to it.
+    fn lines(&self, (left, right): (f64, f64), bottom: f64) -> Vec<Line> {
+        let line = |name: String, points: [(f64, f64); 2]| Line {
+            name,
+            points: points.to_vec(),
+            colour: None,
+            is_dashed: false,
         };
-        chart.draw_series(series.rows.iter().filter_map(point))?;
+        let flat = line(
+            format!("multiply-adds, {:.0} GFLOP/s", self.gflops),
+            [right, left].map(|x| (x, self.gflops)),
+        );
+        let slope = |level: &Bandwidth| {
+            let start = left.max(bottom / level.gbs);
+            let end = (self.gflops / level.gbs).min(right);
+            let name = format!("{}, {:.0} GB/s", level.level, level.gbs);
+            (start < end).then(|| line(name, [start, end].map(|x| (x, x * level.gbs))))
+        };
+        [flat].into_iter().chain(self.bandwidths.iter().filter_map(slope)).collect()
     }
-    Ok(())
+}
+
+fn fastest<'a>(rows: &[&'a LayerRow]) -> Option<&'a LayerRow> {
+    let ms = |row: &LayerRow| row.ms_median.unwrap_or(f64::INFINITY);
+    rows.iter().copied().min_by(|a, b| ms(a).total_cmp(&ms(b)))
+}
+
+/// The peer, or the algorithm; of the library's choice, its note names it.
+fn computed_by(row: &LayerRow) -> &str {
+    let note = row.note.split(',').next().filter(|name| !name.is_empty() && row.algorithm == "auto");
+    note.or(row.peer()).unwrap_or(&row.algorithm)
+}
+
+/// From the least to the greatest, with room around.
+fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
+    let (least, greatest) =
+        values.fold((f64::INFINITY, 0.0), |(low, high), value| (value.min(low), value.max(high)));
+    if greatest > 0.0 { (least / 1.6, greatest * 1.6) } else { (1.0, 10.0) }
 }

@@ -1,5 +1,6 @@
 //! The roofs of one run: their measurement and their text.
 
+use super::plot::Roofs;
 use crate::peak::{self, Bandwidth, SUSTAINED};
 use crate::pin::Crew;
 use crate::turns::{Rival, least, median, take_turns};
@@ -45,6 +46,16 @@ pub(super) struct MeasuredRoof {
 }
 
 impl MeasuredRoof {
+    /// The roofs as a plot draws them.
+    pub(super) fn drawn(&self) -> Roofs<'_> {
+        Roofs {
+            isa: self.isa.name(),
+            threads: self.threads,
+            gflops: self.gflops,
+            bandwidths: &self.bandwidths,
+        }
+    }
+
     /// The roofline (Williams et al. 2009): the upper bound in GFLOP/s for a layer with `intensity` operations per
     /// byte. Its `bytes` come from the innermost level that holds all of them, or from memory if `cold`.
     pub(super) fn bound(&self, intensity: f64, bytes: f64, cold: bool) -> f64 {

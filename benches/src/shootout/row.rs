@@ -95,6 +95,13 @@ impl LayerRow {
         (self.ms_min, self.ms_median, self.gflops, self.roof_percent) = (None, None, None, None);
     }
 
+    /// Whether both rows have the times of the same run of the same layer. The library's choice is not timed again under
+    /// the name of its algorithm.
+    pub(super) fn is_same_run(&self, other: &Self) -> bool {
+        let key = |row: &Self| (row.isa, row.layout, row.threads, row.ms_min, row.ms_median);
+        self.layer == other.layer && self.ms_median.is_some() && key(self) == key(other)
+    }
+
     /// The name of the engine, if the row belongs to a peer.
     pub fn peer(&self) -> Option<&str> {
         self.algorithm.strip_prefix("peer:")

@@ -9,6 +9,8 @@ mod demo;
 mod explain;
 mod export;
 mod planning;
+mod roofline;
+mod roofs;
 mod rows;
 mod run;
 mod source;

@@ -1,16 +1,13 @@
 //! Runs a network repeatedly, and reads the clock after each layer.
 
-use kernels::{
-    Algorithm, ConvDesc, ConvIo, ConvPlan, Isa, Layout, PlanOptions, Shape4, Size2, TensorMut, TensorRef,
-    Threads, Weights, Workspace,
-};
+use crate::cli::roofs;
+use kernels::{Isa, Threads};
 use nets::{CompiledNet, NetError, StepReport};
 use rayon::ThreadPool;
 use std::time::{Duration, Instant};
 
-/// Minimum number of passes, and the duration of the roof's measurement.
+/// Minimum number of passes.
 const FEWEST: usize = 5;
-const ROOF: Duration = Duration::from_millis(200);
 
 /// The measurement with one batch size and number of threads.
 pub(super) struct Measured {
@@ -117,7 +114,7 @@ pub(super) fn measure(
     let layers = steps.into_iter().zip(times).zip(best.1).map(layer).collect();
     let peak_bytes = nets::peak_bytes("self");
     let count = pool.map_or(1, ThreadPool::current_num_threads);
-    let roof_gflops = roof(net.isa(), pool)?;
+    let roof_gflops = roofs::convolution_gflops(net.isa(), pool)?;
     Ok(Measured {
         batch: net.batch(),
         threads: count,
@@ -135,38 +132,4 @@ pub(super) fn measure(
 
 fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
-}
-
-/// The roof: the library's own 3x3 convolution, on all threads at the same time, with all data in the
-/// first-level caches. It reaches about 95 % of the rate of fused multiply-adds in registers.
-fn roof(isa: Isa, pool: Option<&ThreadPool>) -> Result<f64, NetError> {
-    let one = || in_cache(isa).map_err(NetError::from);
-    match pool {
-        None => one(),
-        Some(pool) => pool.broadcast(|_| one()).into_iter().sum(),
-    }
-}
-
-fn in_cache(isa: Isa) -> Result<f64, kernels::ConvError> {
-    let layout = Layout::Nchw16c;
-    let desc = ConvDesc::builder(Shape4::new(1, 64, 16, 16), 32, Size2::square(3)).layout(layout).build()?;
-    let filter = vec![0.01; desc.filter_len()];
-    let options = PlanOptions::default().isa(isa).max_threads(1).force(Algorithm::Direct);
-    let plan = ConvPlan::new(&desc, Weights::filter(&filter), &options)?;
-    let mut workspace = Workspace::for_req(plan.workspace_req())?;
-    let input = kernels::Buffer::zeroed(desc.input().len(layout)?)?;
-    let mut output = kernels::Buffer::zeroed(desc.output().len(layout)?)?;
-    let (start, mut best) = (Instant::now(), f64::MAX);
-    while start.elapsed() < ROOF {
-        let turn = Instant::now();
-        for _ in 0..20 {
-            let io = ConvIo::new(
-                TensorRef::packed(&input, desc.input(), layout)?,
-                TensorMut::packed(&mut output, desc.output(), layout)?,
-            );
-            plan.run(io, &mut workspace, Threads::Seq)?;
-        }
-        best = best.min(turn.elapsed().as_secs_f64() / 20.0);
-    }
-    Ok(desc.cost().flops as f64 / best / 1e9)
 }

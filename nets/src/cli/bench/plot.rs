@@ -1,77 +1,95 @@
-//! `--plot`: the time of every layer, one picture for each measurement.
+//! `--plot`: the time of every layer, and how far it is from the roofs; a pair of charts for each measurement.
 
 use super::measure::{Layer, Measured};
-use plotters::coord::Shift;
-use plotters::prelude::*;
+use crate::cli::roofline;
+use crate::cli::roofs::Roofs;
+use nets::NetError;
+use nets::plot::{
+    Bar, BarChart, Block, Chart, Column, Mark, Part, PlaneChart, Point, Row, blocks, blocks_note, page, short,
+};
 
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-type Drawn = Result<(), Box<dyn std::error::Error>>;
-
-const WIDTH: u32 = 1200;
-const HEIGHT: u32 = 480;
-const PRODUCTS: RGBColor = RGBColor(31, 119, 180);
-const OTHER: RGBColor = RGBColor(214, 96, 30);
-
-/// The pictures as text.
-pub(super) fn svg(name: &str, results: &[Measured]) -> anyhow::Result<String> {
-    let mut text = String::new();
-    draw(&mut text, name, results).map_err(|error| anyhow::anyhow!("plot: {error}"))?;
-    Ok(text)
-}
-
-fn draw(text: &mut String, name: &str, results: &[Measured]) -> Drawn {
-    let size = (WIDTH, HEIGHT * results.len().max(1) as u32);
-    let root = SVGBackend::with_string(text, size).into_drawing_area();
-    root.fill(&WHITE)?;
-    for (area, run) in root.split_evenly((results.len().max(1), 1)).iter().zip(results) {
-        let title = format!(
-            "{name}: batch {}, {} thread(s), {:.2} ms, {:.1} % of it outside of convolutions and products",
-            run.batch,
-            run.threads,
-            run.median(),
-            run.outside()
-        );
-        bars(area, &title, run)?;
+/// The picture as text. Memory is measured for it.
+pub(super) fn svg(name: &str, results: &[Measured]) -> Result<String, NetError> {
+    let mut charts = Vec::new();
+    for run in results {
+        let memory = Roofs::measure(run.isa, run.threads)?;
+        let roofs = Roofs { gflops: run.roof_gflops, ..memory };
+        charts.extend([Chart::Bars(bars(run)), Chart::Plane(roofline(run, &roofs))]);
     }
-    root.present()?;
-    Ok(())
+    Ok(page(&format!("{name}: the time of each layer"), &[], &charts))
 }
 
-fn bars(area: &Area<'_>, title: &str, run: &Measured) -> Drawn {
+fn title(run: &Measured) -> String {
+    format!("batch {}, {} thread(s), {}", run.batch, run.threads, run.isa)
+}
+
+fn bars(run: &Measured) -> BarChart {
     let layers: Vec<&Layer> = run.layers.iter().filter(|layer| layer.step.layout.is_some()).collect();
-    let largest = layers.iter().map(|layer| layer.ms).fold(f64::MIN_POSITIVE, f64::max);
-    let end = layers.len().max(1);
-    let mut chart = ChartBuilder::on(area)
-        .caption(title, ("sans-serif", 20))
-        .margin(12)
-        .x_label_area_size(150)
-        .y_label_area_size(90)
-        .build_cartesian_2d(0.0..end as f64, 0.0..largest * 1.05)?;
-    let name = |x: &f64| {
-        let between = x.fract() > 0.01 || *x < 0.0;
-        layers.get(*x as usize).filter(|_| !between).map_or(String::new(), |layer| layer.step.name.clone())
+    let rows = blocks(layers.iter().map(|layer| layer.step.name.as_str()));
+    let note = format!(
+        "{} ms a pass (median), {:.1} % of it in other layers than convolutions and matrix products.{}",
+        short(run.median()),
+        run.outside(),
+        blocks_note(&rows)
+    );
+    let mark = Mark {
+        at: run.roof_gflops,
+        name: format!("own 3x3 convolution in cache: {:.0} GFLOP/s", run.roof_gflops),
     };
-    chart
-        .configure_mesh()
-        .disable_x_mesh()
-        .x_labels(end.min(60))
-        .x_label_formatter(&name)
-        .x_label_style(("sans-serif", 11).into_font().transform(FontTransform::Rotate90))
-        .y_desc("milliseconds")
-        .draw()?;
-    for (products, colour, label) in
-        [(true, PRODUCTS, "convolutions and products"), (false, OTHER, "other layers")]
-    {
-        let of_kind = layers.iter().enumerate().filter(|(_, layer)| (layer.step.macs > 0) == products);
-        let bar = |(index, layer): (usize, &&Layer)| {
-            let x = index as f64;
-            Rectangle::new([(x + 0.1, 0.0), (x + 0.9, layer.ms)], colour.filled())
-        };
-        chart
-            .draw_series(of_kind.map(bar))?
-            .label(label)
-            .legend(move |(x, y)| Rectangle::new([(x, y - 5), (x + 10, y + 5)], colour.filled()));
+    BarChart {
+        title: format!("Time, {}", title(run)),
+        notes: vec![note],
+        series: ["convolutions and matrix products", "other layers"].map(str::to_owned).to_vec(),
+        columns: vec![
+            Column { title: "milliseconds".to_owned(), mark: None },
+            Column { title: "GFLOP/s (of the definition)".to_owned(), mark: Some(mark) },
+        ],
+        rows: rows.into_iter().map(|block| row(run, &layers, block)).collect(),
     }
-    chart.configure_series_labels().background_style(WHITE).border_style(BLACK).draw()?;
-    Ok(())
+}
+
+fn row(run: &Measured, layers: &[&Layer], block: Block) -> Row {
+    let layers = || block.layers.iter().map(|&layer| layers[layer]);
+    let ms = |has_macs: bool| {
+        layers().filter(|layer| (layer.step.macs > 0) == has_macs).map(|layer| layer.ms).sum()
+    };
+    let (products, others): (f64, f64) = (ms(true), ms(false));
+    let algorithms: Vec<&str> =
+        layers().filter_map(|layer| layer.step.algorithm).map(|algorithm| algorithm.name()).collect();
+    let time = Bar {
+        parts: vec![Part { series: 0, value: products }, Part { series: 1, value: others }],
+        figure: format!(
+            "{} ({:.1} %)",
+            short(products + others),
+            100.0 * (products + others) / run.layers_ms()
+        ),
+        note: algorithms.join(", "),
+    };
+    let flops: f64 = layers().map(|layer| 2.0 * layer.step.macs as f64 * run.batch as f64).sum();
+    let speed = if products > 0.0 { vec![Bar::plain(0, flops / products / 1e6)] } else { Vec::new() };
+    Row { name: block.name, cells: vec![vec![time], speed] }
+}
+
+fn roofline(run: &Measured, roofs: &Roofs) -> PlaneChart {
+    let mut layers: Vec<(&Layer, f64)> =
+        run.layers.iter().filter_map(|layer| Some((layer, run.gflops(layer)?))).collect();
+    // Those that take longest are named first.
+    layers.sort_by(|(a, _), (b, _)| b.ms.total_cmp(&a.ms));
+    let point = |(layer, gflops): (&Layer, f64)| {
+        let step = &layer.step;
+        let intensity = 2.0 * step.macs as f64 * run.batch as f64 / step.bytes.max(1) as f64;
+        let algorithm = step.algorithm.map_or("", |algorithm| algorithm.name());
+        let note = format!("{} GFLOP/s, {} ms, {algorithm}", short(gflops), short(layer.ms));
+        Point { name: step.name.clone(), note, series: 0, at: (intensity, gflops) }
+    };
+    let notes = vec![
+        "Both roofs were measured in this run: arithmetic as the library's own 3x3 convolution in cache, memory as \
+         reads. Winograd and Fourier transforms save operations of the definition and can pass the flat roof; data \
+         still in cache can pass the slope."
+            .to_owned(),
+    ];
+    let points = layers.into_iter().map(point).collect();
+    let chart = roofline::chart(format!("Roofline, {}", title(run)), notes, roofs, points);
+    // Layers without products have no GFLOP/s.
+    PlaneChart { series: Vec::new(), ..chart }
 }

@@ -5,9 +5,11 @@ mod plot;
 mod report;
 
 use super::args::{self, Format};
+use super::roofs::Roofs;
 use super::source::Network;
 use clap::Args;
-use nets::{Convention, Graph, NetCount, Shape};
+use kernels::Isa;
+use nets::{Convention, Graph, NetCount, NetError, Shape};
 use report::CountReport;
 use std::path::PathBuf;
 
@@ -46,12 +48,12 @@ pub(crate) struct Count {
     /// Also draw parameters, MACs and the roofline
     #[arg(long, value_name = "FILE.svg", requires = "network")]
     plot: Option<PathBuf>,
-    /// Compute roof of the roofline, in 10^9 floating-point operations per second
-    #[arg(long, value_name = "GFLOPS", default_value_t = 100.0, value_parser = positive)]
-    roof_gflops: f64,
-    /// Memory roof of the roofline, in 10^9 bytes per second
-    #[arg(long, value_name = "GB/S", default_value_t = 20.0, value_parser = positive)]
-    roof_gbs: f64,
+    /// The roofline's flat roof: 10^9 floating-point operations per second [default: measured, one thread]
+    #[arg(long, value_name = "GFLOPS", value_parser = positive)]
+    roof_gflops: Option<f64>,
+    /// The roofline's slope: 10^9 bytes per second from memory [default: measured, one thread]
+    #[arg(long, value_name = "GB/S", value_parser = positive)]
+    roof_gbs: Option<f64>,
     /// Fail if the file has an unknown operator
     #[arg(long)]
     strict: bool,
@@ -90,8 +92,8 @@ impl Count {
         let costs = self.convention.costs(&counted.graph, &counted.count)?;
         let report = CountReport::new(&counted, self.convention, &costs)?;
         if let Some(path) = &self.plot {
-            let roofs = plot::Roofs { gflops: self.roof_gflops, gbs: self.roof_gbs };
-            nets::write(path, plot::svg(&report, &roofs)?.as_bytes())?;
+            let (roofs, source) = self.roofs()?;
+            nets::write(path, plot::svg(&report, &roofs, source).as_bytes())?;
         }
         Ok(match self.format {
             Format::Text => report.text(),
@@ -99,6 +101,26 @@ impl Count {
             Format::Csv => report.rows(false).csv()?,
             Format::Markdown => report.rows(true).markdown(),
         })
+    }
+
+    /// The roofs, and where they come from. What is not given is measured.
+    fn roofs(&self) -> Result<(Roofs, &'static str), NetError> {
+        if let (Some(gflops), Some(gbs)) = (self.roof_gflops, self.roof_gbs) {
+            return Ok((Roofs { gflops, gbs }, "as given on the command line"));
+        }
+        let measured = Roofs::measure(Isa::detect(), 1)?;
+        let source = match (self.roof_gflops, self.roof_gbs) {
+            (None, None) => "one thread of this machine, measured for this picture",
+            (Some(_), _) => {
+                "arithmetic as given on the command line, memory measured with one thread of this machine"
+            }
+            (_, Some(_)) => {
+                "memory as given on the command line, arithmetic measured with one thread of this machine"
+            }
+        };
+        let (gflops, gbs) =
+            (self.roof_gflops.unwrap_or(measured.gflops), self.roof_gbs.unwrap_or(measured.gbs));
+        Ok((Roofs { gflops, gbs }, source))
     }
 
     fn count(&self, network: &str) -> anyhow::Result<Counted> {

@@ -11,7 +11,7 @@ use serde::Serialize;
 pub(super) struct CountReport {
     pub(super) name: String,
     input: Vec<usize>,
-    batch: u64,
+    pub(super) batch: u64,
     pub(super) params: u64,
     weights: u64,
     biases: u64,

@@ -1,0 +1,104 @@
+//! `--redraw`: rows that an earlier run has written.
+
+use super::args::Candidate;
+use super::contest::PEER_TOLERANCE;
+use super::row::LayerRow;
+use crate::layers;
+use crate::turns::median;
+use anyhow::Context;
+use kernels::{Isa, Layout};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// A line of the file, as `--out` and `--format csv` write it.
+#[derive(Deserialize)]
+struct Line {
+    layer: String,
+    algorithm: String,
+    isa: String,
+    layout: String,
+    threads: usize,
+    ms_min: Option<f64>,
+    ms_median: Option<f64>,
+    gflops: Option<f64>,
+    roof_percent: Option<f64>,
+    rel_l2_error: Option<f64>,
+    max_error: Option<f64>,
+}
+
+/// The rows of `file` on layers that `filter` means.
+///
+/// # Errors
+/// A file that cannot be read, or has other rows.
+pub(super) fn rows(file: &Path, filter: &[String]) -> anyhow::Result<Vec<LayerRow>> {
+    let name = || file.display().to_string();
+    let selected = layers::select(filter).map_err(anyhow::Error::msg)?;
+    let is_meant = |line: &Line| filter.is_empty() || selected.iter().any(|layer| layer.id == line.layer);
+    let mut reader = csv::Reader::from_path(file).with_context(|| format!("cannot read {}", name()))?;
+    let lines = reader.deserialize().collect::<Result<Vec<Line>, _>>().with_context(name)?;
+    let mut rows: Vec<LayerRow> = lines
+        .into_iter()
+        .filter(is_meant)
+        .map(|line| row(line).with_context(name))
+        .collect::<Result<_, _>>()?;
+    name_choices(&mut rows);
+    Ok(rows)
+}
+
+/// The file does not say what the library has chosen, but which algorithm has the same times.
+fn name_choices(rows: &mut [LayerRow]) {
+    let is_choice = |row: &LayerRow| Candidate::parse(&row.algorithm).is_ok_and(Candidate::is_choice);
+    for index in (0..rows.len()).filter(|&index| is_choice(&rows[index])).collect::<Vec<_>>() {
+        let chosen = rows.iter().find(|row| !is_choice(row) && row.is_same_run(&rows[index]));
+        rows[index].note = chosen.map_or(String::new(), |chosen| chosen.algorithm.clone());
+    }
+}
+
+fn row(line: Line) -> anyhow::Result<LayerRow> {
+    let isa: Isa = line.isa.parse()
+        .map_err(|_| anyhow::anyhow!("no instruction set is called {}", line.isa))?;
+    let layout =
+        Layout::ALL.into_iter().find(|layout| layout.name() == line.layout).map_or("own", Layout::name);
+    let error = line.rel_l2_error.unwrap_or(f64::NAN);
+    let (intensity, bytes) = moved(&line.layer)?;
+    Ok(LayerRow {
+        // Wrong outputs of the library are not timed.
+        is_wrong: line.ms_median.is_none() || error.is_nan() || error > PEER_TOLERANCE,
+        layer: line.layer,
+        algorithm: line.algorithm,
+        isa: isa.name(),
+        layout,
+        threads: line.threads,
+        ms_min: line.ms_min,
+        ms_median: line.ms_median,
+        gflops: line.gflops,
+        roof_percent: line.roof_percent,
+        rel_l2_error: error,
+        max_error: line.max_error.unwrap_or(f64::NAN),
+        note: String::new(),
+        intensity,
+        bytes,
+        bound_ratio: None,
+        plan_ms: 0.0,
+    })
+}
+
+/// Operations per byte, and bytes; zeros of a layer that is not in the list.
+fn moved(layer: &str) -> anyhow::Result<(f64, f64)> {
+    let Some(spec) = layers::all().iter().find(|spec| spec.id == layer) else { return Ok((0.0, 0.0)) };
+    let cost = spec.builder().build()?.cost();
+    Ok((cost.intensity(), cost.min_bytes as f64))
+}
+
+/// Instruction set, threads, and 10^9 operations per second: the roofs that the percentages of the rows are of.
+pub(super) fn roofs(rows: &[LayerRow]) -> Vec<(&'static str, usize, f64)> {
+    let mut found: BTreeMap<_, Vec<f64>> = BTreeMap::new();
+    for row in rows {
+        if let (Some(gflops), Some(percent)) = (row.gflops, row.roof_percent.filter(|&percent| percent > 0.0))
+        {
+            found.entry((row.isa, row.threads)).or_default().push(100.0 * gflops / percent);
+        }
+    }
+    found.into_iter().map(|((isa, threads), roofs)| (isa, threads, median(&roofs))).collect()
+}

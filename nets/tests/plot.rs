@@ -1,0 +1,188 @@
+//! Charts: every name and figure is there, nothing stands on anything else, and every file is XML.
+
+#[path = "plot/svg.rs"]
+mod picture;
+mod program;
+
+use nets::plot::{Axis, Bar, BarChart, Chart, Column, Line, PlaneChart, Point, Row, blocks, page, short};
+use picture::Picture;
+use program::{fails_with, json, success};
+use serde_json::Value;
+
+/// What a command draws.
+fn drawn(arguments: &[&str]) -> Picture {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("plot.svg");
+    success(&[arguments, &["--plot", file.to_str().unwrap()]].concat());
+    Picture::parse(&std::fs::read_to_string(file).unwrap())
+}
+
+fn number(layer: &Value, field: &str) -> f64 {
+    layer[field].as_f64().unwrap()
+}
+
+#[test]
+fn count_draws_every_layer() {
+    for network in ["lenet5", "googlenet", "resnet152", "mlp"] {
+        let report = json(&["count", network, "--format", "json"]);
+        let layers = report["layers"].as_array().unwrap();
+        let picture = drawn(&["count", network, "--roof-gflops", "150", "--roof-gbs", "20"]);
+        picture.check();
+        for text in
+            ["parameters", "multiply-accumulates (MACs)", "operations per byte that must be moved", "GFLOP/s"]
+        {
+            assert!(picture.has(text), "{network}: {text}");
+        }
+        assert!(picture.has("multiply-adds, 150 GFLOP/s") && picture.has("memory, 20.0 GB/s"), "{network}");
+        assert!(picture.has("Roofs: as given on the command line."), "{network}");
+
+        let costly = |layer: &&Value| number(layer, "params") + number(layer, "macs") > 0.0;
+        let costly: Vec<&Value> = layers.iter().filter(costly).collect();
+        let rows = blocks(costly.iter().map(|layer| layer["name"].as_str().unwrap()));
+        assert!((1..=60).contains(&rows.len()), "{network}: {} rows", rows.len());
+        for row in rows {
+            assert!(picture.has(&row.name), "{network}: {}", row.name);
+            for field in ["params", "macs"] {
+                let sum: f64 = row.layers.iter().map(|&layer| number(costly[layer], field)).sum();
+                let figure = format!("{} ({:.1} %)", short(sum), 100.0 * sum / number(&report, field));
+                assert!(picture.has(&figure), "{network}: {}, {field} {figure}", row.name);
+            }
+        }
+        let points =
+            layers.iter().filter(|layer| layer["intensity"].as_f64().is_some_and(|ratio| ratio > 0.0));
+        for layer in points {
+            let name = layer["name"].as_str().unwrap();
+            assert!(picture.has_tip(&format!("{name}: ")), "{network}: no point for {name}");
+        }
+    }
+}
+
+#[test]
+fn roofs_are_measured_unless_they_are_given() {
+    let picture = drawn(&["count", "mlp"]);
+    assert!(picture.has("Roofs: one thread of this machine, measured for this picture."));
+    let roof = |picture: &Picture, name: &str| -> f64 {
+        let text = picture.texts().find(|text| text.starts_with(name)).unwrap().to_owned();
+        text[name.len()..].split(' ').next().unwrap().parse().unwrap()
+    };
+    assert!(roof(&picture, "multiply-adds, ") > 1.0 && roof(&picture, "memory, ") > 0.1);
+    let picture = drawn(&["count", "mlp", "--roof-gbs", "7"]);
+    assert!(
+        picture.has("memory, 7.0 GB/s")
+            && picture.texts().any(|text| text.starts_with("Roofs: memory as given"))
+    );
+}
+
+#[test]
+fn bench_draws_every_layer() {
+    let short = ["--seconds", "0.01", "--threads", "1,2"];
+    for network in ["lenet5", "resnet20-cifar", "googlenet"] {
+        let picture = drawn(&[&["bench", network], &short[..]].concat());
+        picture.check();
+        for threads in [1, 2] {
+            let title = format!("Roofline, batch 1, {threads} thread(s)");
+            assert!(picture.texts().any(|text| text.starts_with(&title)), "{network}: {title}");
+        }
+        assert!(picture.has("milliseconds") && picture.has("convolutions and matrix products"), "{network}");
+        let runs = json(&["bench", network, "--seconds", "0.01", "--threads", "1", "--format", "json"]);
+        let layers = runs[0]["layers"].as_array().unwrap().iter().filter(|layer| layer["layout"].is_string());
+        let layers: Vec<&Value> = layers.collect();
+        for row in blocks(layers.iter().map(|layer| layer["name"].as_str().unwrap())) {
+            assert!(picture.has(&row.name), "{network}: {}", row.name);
+        }
+        for layer in layers.iter().filter(|layer| layer["gflops"].is_number()) {
+            let name = layer["name"].as_str().unwrap();
+            assert!(picture.has_tip(&format!("{name}: ")), "{network}: no point for {name}");
+        }
+    }
+}
+
+#[test]
+fn a_place_that_cannot_be_written_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    fails_with(&["count", "mlp", "--plot", folder.path().to_str().unwrap()], "cannot write");
+}
+
+fn bars(rows: Vec<Row>) -> Chart {
+    let columns = vec![Column { title: "unit".to_owned(), mark: None }];
+    Chart::Bars(BarChart { columns, rows, ..BarChart::default() })
+}
+
+#[test]
+fn names_are_escaped() {
+    let name = "a<b> & \"c\" 'd'";
+    let chart = bars(vec![Row { name: name.to_owned(), cells: vec![vec![Bar::plain(0, 1.0)]] }]);
+    let axis = || Axis { title: name.to_owned(), range: (0.0, 2.0), is_log: false };
+    let plane = PlaneChart {
+        title: name.to_owned(),
+        notes: vec![name.to_owned()],
+        x: axis(),
+        y: axis(),
+        series: vec![name.to_owned(), name.to_owned()],
+        points: vec![Point { name: name.to_owned(), note: name.to_owned(), series: 0, at: (1.0, 1.0) }],
+        lines: vec![Line {
+            name: name.to_owned(),
+            points: vec![(0.0, 0.0), (2.0, 1.0)],
+            colour: Some(1),
+            is_dashed: true,
+        }],
+    };
+    let text = page(name, &[name.to_owned()], &[chart, Chart::Plane(plane)]);
+    let picture = Picture::parse(&text);
+    picture.check();
+    assert_eq!(picture.texts().filter(|text| *text == name).count(), 11);
+    assert!(picture.has_tip(&format!("{name}: {name}")));
+}
+
+#[test]
+fn charts_of_nothing_and_of_zeros_are_drawn() {
+    let empty = |range| Axis { title: "x".to_owned(), range, is_log: false };
+    let plane = PlaneChart {
+        title: "nothing".to_owned(),
+        notes: Vec::new(),
+        x: empty((0.0, 1.0)),
+        y: empty((0.0, 1.0)),
+        series: Vec::new(),
+        points: Vec::new(),
+        lines: Vec::new(),
+    };
+    let zero = Row { name: "zero".to_owned(), cells: vec![vec![Bar::plain(0, 0.0)]] };
+    let text = page("nothing", &[], &[bars(Vec::new()), bars(vec![zero]), Chart::Plane(plane)]);
+    let picture = Picture::parse(&text);
+    picture.check();
+    assert!(!text.contains("NaN") && !text.contains("inf\"") && picture.has("zero"));
+}
+
+/// Fifty points in a heap: each has a tooltip, and labels do not touch each other.
+#[test]
+fn crowded_points_share_the_room() {
+    let point = |index: u32| {
+        let (x, y) = (f64::from(index % 10), f64::from(index / 10));
+        Point {
+            name: format!("layer{index}.conv"),
+            note: String::new(),
+            series: 0,
+            at: (10.0 + x / 4.0, 10.0 + y / 4.0),
+        }
+    };
+    let axis = || Axis { title: "x".to_owned(), range: (1.0, 100.0), is_log: true };
+    let plane = PlaneChart {
+        title: "heap".to_owned(),
+        notes: Vec::new(),
+        x: axis(),
+        y: axis(),
+        series: Vec::new(),
+        points: (0..50).map(point).collect(),
+        lines: vec![Line {
+            name: "roof".to_owned(),
+            points: vec![(1.0, 9.0), (100.0, 9.0)],
+            colour: None,
+            is_dashed: false,
+        }],
+    };
+    let picture = Picture::parse(&page("heap", &[], &[Chart::Plane(plane)]));
+    picture.check();
+    assert!((0..50).all(|index| picture.has_tip(&format!("layer{index}.conv"))) && picture.has("roof"));
+    let labels = picture.texts().filter(|text| text.starts_with("layer")).count();
+    assert!((5..=20).contains(&labels), "{labels} labels");
+}
