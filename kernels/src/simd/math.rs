@@ -62,52 +62,53 @@ pub(crate) trait Known: Copy {
     fn of<S: Simd>(self, s: S, x: S::V, slope: S::V) -> S::V;
 }
 
-/// The kinds, and [`with_known!`]: an expression with the activation as one of them.
 macro_rules! kinds {
-    (($d:tt) $($kind:ident $({ $field:ident })*: |$s:ident, $x:ident, $slope:ident| $y:expr;)+) => {
-        $(
-            #[derive(Clone, Copy)]
-            pub(crate) struct $kind { $(pub(crate) $field: f32),* }
+    ($($kind:ident { $($field:ident),* } |$s:ident, $x:ident, $slope:ident| $y:expr;)+) => {$(
+        #[derive(Clone, Copy)]
+        pub(crate) struct $kind { $(pub(crate) $field: f32),* }
 
-            impl Known for $kind {
-                #[inline(always)]
-                fn of<S: Simd>(self, $s: S, $x: S::V, $slope: S::V) -> S::V {
-                    let Self { $($field),* } = self;
-                    $y
-                }
+        impl Known for $kind {
+            #[inline(always)]
+            fn of<S: Simd>(self, $s: S, $x: S::V, $slope: S::V) -> S::V {
+                let Self { $($field),* } = self;
+                $y
             }
-        )+
-
-        /// `match`es the activation and evaluates the expression with its kind, one copy for each kind.
-        macro_rules! with_known {
-            ($d activation:expr, $d known:ident => $d value:expr) => {
-                match $d activation {$(
-                    $crate::describe::Activation::$kind { $($field),* } => {
-                        let $d known = $crate::simd::math::$kind { $($field),* };
-                        $d value
-                    }
-                )+}
-            };
         }
-    };
+    )+};
 }
 
-kinds! { ($)
-    None: |_s, x, _slope| x;
-    Relu: |s, x, _slope| s.max(s.splat(0.0), x);
-    LeakyRelu { alpha }: |s, x, _slope| s.where_negative(x, s.mul(x, s.splat(alpha)), x);
-    PRelu: |s, x, slope| s.where_negative(x, s.mul(x, slope), x);
-    Clip { lo } { hi }: |s, x, _slope| s.min(s.splat(hi), s.max(s.splat(lo), x));
-    Sigmoid: |s, x, _slope| sigmoid(s, x);
-    Tanh: |s, x, _slope| tanh(s, x);
-    Elu { alpha }: |s, x, _slope| {
+kinds! {
+    None {} |_s, x, _slope| x;
+    Relu {} |s, x, _slope| s.max(s.splat(0.0), x);
+    LeakyRelu { alpha } |s, x, _slope| s.where_negative(x, s.mul(x, s.splat(alpha)), x);
+    PRelu {} |s, x, slope| s.where_negative(x, s.mul(x, slope), x);
+    Clip { lo, hi } |s, x, _slope| s.min(s.splat(hi), s.max(s.splat(lo), x));
+    Sigmoid {} |s, x, _slope| sigmoid(s, x);
+    Tanh {} |s, x, _slope| tanh(s, x);
+    Elu { alpha } |s, x, _slope| {
         let below = exp_and_expm1(s, s.min(s.splat(0.0), x)).1;
         s.where_negative(x, s.mul(s.splat(alpha), below), x)
     };
-    HardSwish: |s, x, _slope| {
+    HardSwish {} |s, x, _slope| {
         let gate = s.min(s.splat(6.0), s.max(s.splat(0.0), s.add(x, s.splat(3.0))));
         s.mul(x, s.mul(gate, s.splat(1.0 / 6.0)))
     };
-    Silu: |s, x, _slope| s.mul(x, sigmoid(s, x));
+    Silu {} |s, x, _slope| s.mul(x, sigmoid(s, x));
+}
+
+/// Matches the activation, and evaluates the expression with its kind: a copy for each of them.
+macro_rules! with_known {
+    ($activation:expr, $known:ident => $value:expr) => {
+        with_known!(@match $activation, $known => $value; None {}, Relu {}, LeakyRelu { alpha }, PRelu {}, Clip { lo, hi },
+            Sigmoid {}, Tanh {}, Elu { alpha }, HardSwish {}, Silu {})
+    };
+    (@match $activation:expr, $known:ident => $value:expr; $($kind:ident { $($field:ident),* }),+) => {
+        match $activation {$(
+            $crate::describe::Activation::$kind { $($field),* } => {
+                let $known = $crate::simd::math::$kind { $($field),* };
+                $value
+            }
+        )+}
+    };
 }
 pub(crate) use with_known;
