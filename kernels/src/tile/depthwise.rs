@@ -25,7 +25,8 @@ use crate::simd::Simd;
 
 /// The kernel of one kind of window. `MODE` is how vectors are read. With `K` 0, any window; otherwise `K` inner taps,
 /// no dilation, and a stride of `STRIDE`, at most the number of taps, on both axes. `T` outputs at once on each of `ROWS` lines. Positions of the
-/// input and of the output are `STEP` elements apart, or any number if it is 0.
+/// input and of the output are `STEP` elements apart, or any number if it is 0. What depends on these alone is decided in
+/// `const` blocks: LLVM is given only the loops that a kernel has, rather than all of them for each of some sixty kernels.
 pub(crate) struct Depthwise<
     const MODE: u8,
     const K: usize,

@@ -3,8 +3,8 @@
 use super::depthwise_read::{CHANNELS, DepthwiseArgs, PIXELS, Reader};
 use crate::simd::Simd;
 
-/// The statement for each number less than `$end`: a loop of so many products is more than the compiler unrolls of its own
-/// accord. What is compared in a constant and not less is not compiled.
+/// The statement for each of the numbers that is less than `$end`: a loop of so many products is more than the compiler
+/// unrolls of its own accord. The comparison is a constant, so that nothing is compiled for the other numbers.
 macro_rules! for_each {
     ($i:ident in $($number:literal)+, less than $end:expr => $statement:expr) => {
         $(if const { $number < $end } {
