@@ -1,7 +1,6 @@
 //! Elementary functions on vectors, and the activations made of them.
 
 use super::Simd;
-use crate::describe::Activation;
 
 /// `exp(x)` and `exp(x) - 1` for `x <= 0`, both to about 1 ulp.
 ///
@@ -56,29 +55,60 @@ fn tanh<S: Simd>(s: S, x: S::V) -> S::V {
     s.where_negative(x, down, s.sub(s.splat(0.0), down))
 }
 
-/// The activation of one vector. `slope` is read by PReLU only: its slopes, lane by lane.
-///
-/// The `match` is on a value that is the same for a whole tile: callers keep it outside of hot loops or accept a
-/// predicted branch per vector.
-#[inline(always)]
-pub(crate) fn activate<S: Simd>(s: S, activation: Activation, x: S::V, slope: S::V) -> S::V {
-    let zero = s.splat(0.0);
-    match activation {
-        Activation::None => x,
-        Activation::Relu => s.max(zero, x),
-        Activation::LeakyRelu { alpha } => s.where_negative(x, s.mul(x, s.splat(alpha)), x),
-        Activation::PRelu => s.where_negative(x, s.mul(x, slope), x),
-        Activation::Clip { lo, hi } => s.min(s.splat(hi), s.max(s.splat(lo), x)),
-        Activation::Sigmoid => sigmoid(s, x),
-        Activation::Tanh => tanh(s, x),
-        Activation::Elu { alpha } => {
-            let below = exp_and_expm1(s, s.min(zero, x)).1;
-            s.where_negative(x, s.mul(s.splat(alpha), below), x)
-        }
-        Activation::HardSwish => {
-            let gate = s.min(s.splat(6.0), s.max(zero, s.add(x, s.splat(3.0))));
-            s.mul(x, s.mul(gate, s.splat(1.0 / 6.0)))
-        }
-        Activation::Silu => s.mul(x, sigmoid(s, x)),
-    }
+/// An activation whose kind is a type: what is generic over it is compiled for that kind alone, and not for all of them
+/// until the compiler finds out which of them it is.
+pub(crate) trait Known: Copy {
+    /// The activation of one vector. `slope` is read by PReLU only: its slopes, lane by lane.
+    fn of<S: Simd>(self, s: S, x: S::V, slope: S::V) -> S::V;
 }
+
+macro_rules! kinds {
+    ($($kind:ident { $($field:ident),* } |$s:ident, $x:ident, $slope:ident| $y:expr;)+) => {$(
+        #[derive(Clone, Copy)]
+        pub(crate) struct $kind { $(pub(crate) $field: f32),* }
+
+        impl Known for $kind {
+            #[inline(always)]
+            fn of<S: Simd>(self, $s: S, $x: S::V, $slope: S::V) -> S::V {
+                let Self { $($field),* } = self;
+                $y
+            }
+        }
+    )+};
+}
+
+kinds! {
+    None {} |_s, x, _slope| x;
+    Relu {} |s, x, _slope| s.max(s.splat(0.0), x);
+    LeakyRelu { alpha } |s, x, _slope| s.where_negative(x, s.mul(x, s.splat(alpha)), x);
+    PRelu {} |s, x, slope| s.where_negative(x, s.mul(x, slope), x);
+    Clip { lo, hi } |s, x, _slope| s.min(s.splat(hi), s.max(s.splat(lo), x));
+    Sigmoid {} |s, x, _slope| sigmoid(s, x);
+    Tanh {} |s, x, _slope| tanh(s, x);
+    Elu { alpha } |s, x, _slope| {
+        let below = exp_and_expm1(s, s.min(s.splat(0.0), x)).1;
+        s.where_negative(x, s.mul(s.splat(alpha), below), x)
+    };
+    HardSwish {} |s, x, _slope| {
+        let gate = s.min(s.splat(6.0), s.max(s.splat(0.0), s.add(x, s.splat(3.0))));
+        s.mul(x, s.mul(gate, s.splat(1.0 / 6.0)))
+    };
+    Silu {} |s, x, _slope| s.mul(x, sigmoid(s, x));
+}
+
+/// Matches the activation, and evaluates the expression with its kind: a copy for each of them.
+macro_rules! with_known {
+    ($activation:expr, $known:ident => $value:expr) => {
+        with_known!(@match $activation, $known => $value; None {}, Relu {}, LeakyRelu { alpha }, PRelu {}, Clip { lo, hi },
+            Sigmoid {}, Tanh {}, Elu { alpha }, HardSwish {}, Silu {})
+    };
+    (@match $activation:expr, $known:ident => $value:expr; $($kind:ident { $($field:ident),* }),+) => {
+        match $activation {$(
+            $crate::describe::Activation::$kind { $($field),* } => {
+                let $known = $crate::simd::math::$kind { $($field),* };
+                $value
+            }
+        )+}
+    };
+}
+pub(crate) use with_known;

@@ -2,8 +2,8 @@
 //!
 //! A token is a proof: a value of `Avx512F` exists only where the CPU has AVX-512F, because `tile/boundary.rs` alone
 //! makes them, in functions that are called only after detection. Kernels are generic over [`Simd`], marked
-//! `#[inline(always)]`, carry no `#[target_feature]` themselves, and are entered through the one function of
-//! `tile/boundary.rs` that does carry it: so every intrinsic ends up inlined in a function with the features.
+//! `#[inline(always)]`, carry no `#[target_feature]` themselves, and are entered through the methods of
+//! `tile/boundary.rs` that do carry it: so every intrinsic ends up inlined in a function with the features.
 
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code)]

@@ -3,7 +3,7 @@
 use super::boundary::Body;
 use super::elementwise::InPlace;
 use crate::describe::Activation;
-use crate::simd::math::activate;
+use crate::simd::math::{Known, with_known};
 use crate::simd::{Lanes, Simd};
 
 /// Vectors in flight, as in `tile/elementwise.rs`.
@@ -22,17 +22,6 @@ pub(crate) struct AddArgs {
 /// The sum of two tiles, in place, through an activation other than PReLU.
 pub(crate) struct Add;
 
-/// One loop per activation: inside of each the `match` of `math::activate` is on a known variant and folds away.
-macro_rules! one_loop_each {
-    ($s:ident, $args:ident: $($variant:pat),+) => {
-        match $args.activation {
-            Activation::PRelu => {}
-            // SAFETY: the caller's promise is the same.
-            $(known @ $variant => unsafe { add($s, known, $args) },)+
-        }
-    };
-}
-
 impl Body for Add {
     type Args = AddArgs;
 
@@ -41,16 +30,15 @@ impl Body for Add {
     /// reading.
     #[inline(always)]
     unsafe fn run<S: Simd>(s: S, args: &AddArgs) {
-        one_loop_each!(s, args: Activation::None, Activation::Relu, Activation::LeakyRelu { .. },
-            Activation::Clip { .. }, Activation::Sigmoid, Activation::Tanh, Activation::Elu { .. },
-            Activation::HardSwish, Activation::Silu);
+        // SAFETY: the caller's promise is the same.
+        with_known!(args.activation, known => unsafe { add(s, known, args) });
     }
 }
 
 /// # Safety
 /// As [`Add`].
 #[inline(always)]
-unsafe fn add<S: Simd>(s: S, known: Activation, args: &AddArgs) {
+unsafe fn add<S: Simd>(s: S, known: impl Known, args: &AddArgs) {
     let columns = args.tile.columns;
     let no_slope = s.splat(0.0);
     for i in 0..args.tile.rows {
@@ -66,14 +54,14 @@ unsafe fn add<S: Simd>(s: S, known: Activation, args: &AddArgs) {
                     x[v] = s.add(s.load(row.add(at)), s.load(other.add(at)));
                 }
                 for v in 0..FLIGHT {
-                    s.store(row.add(c + v * S::LANES), activate(s, known, x[v], no_slope));
+                    s.store(row.add(c + v * S::LANES), known.of(s, x[v], no_slope));
                 }
                 c += FLIGHT * S::LANES;
             }
             while c < columns {
                 let lanes = Lanes { lo: 0, hi: (columns - c).min(S::LANES) };
                 let x = s.add(s.load_lanes(row.add(c), lanes), s.load_lanes(other.add(c), lanes));
-                s.store_lanes(row.add(c), activate(s, known, x, no_slope), lanes);
+                s.store_lanes(row.add(c), known.of(s, x, no_slope), lanes);
                 c += S::LANES;
             }
         }

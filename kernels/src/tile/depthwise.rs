@@ -25,7 +25,8 @@ use crate::simd::Simd;
 
 /// The kernel of one kind of window. `MODE` is how vectors are read. With `K` 0, any window; otherwise `K` inner taps,
 /// no dilation, and a stride of `STRIDE`, at most the number of taps, on both axes. `T` outputs at once on each of `ROWS` lines. Positions of the
-/// input and of the output are `STEP` elements apart, or any number if it is 0.
+/// input and of the output are `STEP` elements apart, or any number if it is 0. What depends on these alone is decided in
+/// `const` blocks: LLVM is given only the loops that a kernel has, rather than all of them for each of some sixty kernels.
 pub(crate) struct Depthwise<
     const MODE: u8,
     const K: usize,
@@ -60,14 +61,14 @@ impl<
             outer_inside: outer.inside_before(S::LANES, outer.stride - 1),
         };
         // Image rows are the slower loop, whichever axis they are: their lines stay near for the next.
-        if MODE == PIXELS {
+        if const { MODE == PIXELS } {
             let mut i = inner.start;
             while i < inner.end {
                 // SAFETY: by the caller.
                 unsafe { tiles.pixels_of_lines(i) };
                 i = i.wrapping_add(T);
             }
-        } else if STEP == 0 {
+        } else if const { STEP == 0 } {
             let mut i = inner.start;
             while i < inner.end {
                 let mut o = outer.start;
@@ -153,15 +154,20 @@ impl<
         unsafe {
             let mut acc = [store::start::<S, T, 1>(self.s, &target); ROWS];
             let inside = (at.1 as usize) < self.inner_inside;
-            match (K > 0 && (MODE == CHANNELS || MODE == PERMUTED), inside) {
-                (true, true) => self.lines::<false>(&mut acc, at, rows),
-                (true, false) => self.lines::<true>(&mut acc, at, rows),
-                (false, true) => self.any::<false>(&mut acc, at),
-                (false, false) => self.any::<true>(&mut acc, at),
+            if const { K > 0 && (MODE == CHANNELS || MODE == PERMUTED) } {
+                if inside {
+                    self.lines::<false>(&mut acc, at, rows);
+                } else {
+                    self.lines::<true>(&mut acc, at, rows);
+                }
+            } else if inside {
+                self.any::<false>(&mut acc, at);
+            } else {
+                self.any::<true>(&mut acc, at);
             }
             let count = inner.end.wrapping_sub(i);
             store::finish_first::<S, T, 1>(self.s, acc[0], &target, count);
-            if ROWS > 1 && rows > 1 {
+            if const { ROWS > 1 } && rows > 1 {
                 target = target.ahead(line.wrapping_mul(out), line.wrapping_mul(residual));
                 store::finish_first::<S, T, 1>(self.s, acc[ROWS - 1], &target, count);
             }

@@ -3,10 +3,14 @@
 use super::depthwise_read::{CHANNELS, DepthwiseArgs, PIXELS, Reader};
 use crate::simd::Simd;
 
-/// The statement for each number: a loop of so many products is more than the compiler unrolls of its own accord.
+/// The statement for each of the numbers that is less than `$end`: a loop of so many products is more than the compiler
+/// unrolls of its own accord. The comparison is a constant, so that nothing is compiled for the other numbers.
 macro_rules! for_each {
-    ($i:ident in $($number:literal)+ => $statement:expr) => {
-        $({ const $i: usize = $number; $statement; })+
+    ($i:ident in $($number:literal)+, less than $end:expr => $statement:expr) => {
+        $(if const { $number < $end } {
+            let $i = $number;
+            $statement;
+        })+
     };
 }
 
@@ -38,6 +42,9 @@ impl<
     const STEP: usize,
 > Tiles<'_, S, MODE, K, STRIDE, T, ROWS, STEP>
 {
+    /// Positions of a line that its taps are on.
+    const POSITIONS: usize = (T - 1) * STRIDE + K;
+
     /// From one position of the inner axis to the next.
     #[inline(always)]
     fn step(&self) -> usize {
@@ -59,7 +66,7 @@ impl<
         let (args, inner, outer) = (self.args, &self.args.inner, &self.args.outer);
         let line_len = K * S::LANES;
         let (lo, hi) = outer.positions_inside(first.0, (rows - 1) * STRIDE + outer.taps);
-        let inside = Inside::of(inner.positions_inside(first.1, (T - 1) * STRIDE + K));
+        let inside = Inside::of(inner.positions_inside(first.1, Self::POSITIONS));
         let offset = first.0.wrapping_add_unsigned(lo).wrapping_mul(outer.step as isize);
         let offset = offset.wrapping_add(first.1.wrapping_mul(self.step() as isize));
         // The lines under the first row of outputs, and under the last: the second or again the first.
@@ -78,7 +85,7 @@ impl<
                     self.all_taps::<0, 1, EDGE>(acc, &reader, p, w, inside);
                     (line, p, w) = (line + 1, p.wrapping_add(outer.step), w.wrapping_add(line_len));
                 }
-                if ROWS > 1 {
+                if const { ROWS > 1 } {
                     w = w.wrapping_sub(last * line_len);
                     while line < hi && line < both {
                         self.all_taps::<0, 2, EDGE>(acc, &reader, p, w, inside);
@@ -117,35 +124,33 @@ impl<
                 line.weights[row][k] = unsafe { weight::<S, MODE>(s, w.wrapping_add(further), k) };
             }
         }
-        for_each! { I in 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 =>
+        for_each! { i in 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18, less than Self::POSITIONS =>
             // SAFETY: by the caller.
-            unsafe { self.position::<FROM, TO, EDGE, I>(acc, reader, &mut line) }
+            unsafe { self.position::<FROM, TO, EDGE>(acc, reader, &mut line, i) }
         }
     }
 
-    /// The products of position `I` of a line.
+    /// The products of position `i` of a line, a constant where this is inlined.
     ///
     /// # Safety
     /// As [`all_taps`](Self::all_taps).
     #[inline(always)]
-    unsafe fn position<const FROM: usize, const TO: usize, const EDGE: bool, const I: usize>(
+    unsafe fn position<const FROM: usize, const TO: usize, const EDGE: bool>(
         &self,
         acc: &mut [[[S::V; 1]; T]; ROWS],
         reader: &Reader<S>,
         line: &mut Line<S, K, ROWS>,
+        i: usize,
     ) {
-        if I >= (T - 1) * STRIDE + K {
-            return;
-        }
         if EDGE {
             line.inside.bits = self.s.opaque(line.inside.bits);
         }
-        if !EDGE || line.inside.has(I) {
+        if !EDGE || line.inside.has(i) {
             // SAFETY: the position is inside.
             let x = unsafe { reader.read::<MODE, STRIDE, EDGE>(line.p.wrapping_add(line.ahead)) };
             for row in FROM..TO {
                 for t in 0..T {
-                    let k = I.wrapping_sub(t * STRIDE);
+                    let k = i.wrapping_sub(t * STRIDE);
                     if k < K {
                         acc[row][t][0] = self.s.mul_add(x, line.weights[row][k], acc[row][t][0]);
                     }
@@ -175,7 +180,7 @@ impl<
     ) {
         let (args, inner, outer) = (self.args, &self.args.inner, &self.args.outer);
         let line_len = inner.taps.wrapping_mul(if MODE == PIXELS { 1 } else { S::LANES });
-        let inside = Inside::of(inner.positions_inside(first.1, (T - 1) * STRIDE + K));
+        let inside = Inside::of(inner.positions_inside(first.1, Self::POSITIONS));
         let mut weights = args.weights;
         for channel in 0..args.channels {
             // SAFETY: a channel of the group; the rest by the caller.
@@ -195,7 +200,7 @@ impl<
                     let p = base.wrapping_offset(position.wrapping_mul(outer.step as isize));
                     // SAFETY: a line of the input; the rest by the caller.
                     unsafe {
-                        if K > 0 {
+                        if const { K > 0 } {
                             self.all_taps::<0, 1, EDGE>(acc, &reader, p, weights, inside);
                         } else {
                             self.each_tap::<EDGE>(&mut acc[0], &reader, p, weights, first.1);

@@ -38,7 +38,7 @@ pub(super) const fn lines_of(taps: usize, most: usize) -> usize {
 /// taps / stride)`.
 macro_rules! depthwise_kernels {
     (@windows $enter:ident, $mode:ident, $outputs:literal, $rows:literal, $step:expr, [$($taps:literal / $stride:literal)*]) => {
-        &[$(($taps, $stride, $enter::<Depthwise<$mode, $taps, $stride, $outputs, { super::depthwise_table::lines_of($taps, $rows) }, { $step }>>)),*]
+        &[$(($taps, $stride, <Depthwise<$mode, $taps, $stride, $outputs, { super::depthwise_table::lines_of($taps, $rows) }, { $step }>>::$enter)),*]
     };
     (@layouts $enter:ident, $mode:ident, $outputs:literal, $rows:literal, $windows:tt) => {
         [
@@ -47,7 +47,6 @@ macro_rules! depthwise_kernels {
         ]
     };
     ($enter:ident, $name:literal: $outputs:literal by $rows:literal of $lanes:literal, channels $windows:tt, permuted $permuted:tt, pixels $pixels:tt) => {{
-        use super::boundary::$enter as enter;
         use super::depthwise::Depthwise;
         use super::depthwise_read::{CHANNELS, PARTIAL, PERMUTED, PIXELS};
         use super::depthwise_table::{DepthwiseKernels, depthwise_kernels};
@@ -55,16 +54,16 @@ macro_rules! depthwise_kernels {
             name: $name,
             lanes: $lanes,
             tile: ($outputs, $rows),
-            channels: depthwise_kernels!(@layouts enter, CHANNELS, $outputs, $rows, $windows),
-            permuted: depthwise_kernels!(@layouts enter, PERMUTED, $outputs, $rows, $permuted),
-            pixels: depthwise_kernels!(@windows enter, PIXELS, $outputs, 1, 0, $pixels),
+            channels: depthwise_kernels!(@layouts $enter, CHANNELS, $outputs, $rows, $windows),
+            permuted: depthwise_kernels!(@layouts $enter, PERMUTED, $outputs, $rows, $permuted),
+            pixels: depthwise_kernels!(@windows $enter, PIXELS, $outputs, 1, 0, $pixels),
             any: [
-                enter::<Depthwise<CHANNELS, 0, 0, $outputs, 1, 0>>,
-                enter::<Depthwise<PERMUTED, 0, 0, $outputs, 1, 0>>,
-                enter::<Depthwise<PARTIAL, 0, 0, $outputs, 1, 0>>,
-                enter::<Depthwise<PIXELS, 0, 0, $outputs, 1, 0>>,
+                <Depthwise<CHANNELS, 0, 0, $outputs, 1, 0>>::$enter,
+                <Depthwise<PERMUTED, 0, 0, $outputs, 1, 0>>::$enter,
+                <Depthwise<PARTIAL, 0, 0, $outputs, 1, 0>>::$enter,
+                <Depthwise<PIXELS, 0, 0, $outputs, 1, 0>>::$enter,
             ],
-            activate: enter::<super::store::ActivateSums>,
+            activate: super::store::ActivateSums::$enter,
         }
     }};
 }

@@ -136,7 +136,7 @@ unsafe fn image_k<S: Simd, const T: usize, const NV: usize, const G: usize>(
         let mut row = chunk;
         let window = args.window && channels == args.pixel;
         for _ in 0..args.rows {
-            if G == 1 && window {
+            if const { G == 1 } && window {
                 // SAFETY: the first run; all of them are inside the image, and the weights are there, by the caller.
                 unsafe {
                     let channels = channels.wrapping_mul(args.run_count);
@@ -224,11 +224,15 @@ impl Step<'_> {
     ) -> (*const f32, *const f32) {
         // SAFETY: by the caller.
         unsafe {
-            match self.run.taps {
-                4 if G >= 4 => self.taps::<S, T, NV, 4, PACKED>(s, acc, w, hint),
-                3 if G >= 3 => self.taps::<S, T, NV, 3, PACKED>(s, acc, w, hint),
-                2 if G >= 2 => self.taps::<S, T, NV, 2, PACKED>(s, acc, w, hint),
-                _ => self.taps::<S, T, NV, 1, PACKED>(s, acc, w, hint),
+            // Constants, so that runs longer than any of this tile's are not compiled.
+            if const { G >= 4 } && self.run.taps == 4 {
+                self.taps::<S, T, NV, 4, PACKED>(s, acc, w, hint)
+            } else if const { G >= 3 } && self.run.taps == 3 {
+                self.taps::<S, T, NV, 3, PACKED>(s, acc, w, hint)
+            } else if const { G >= 2 } && self.run.taps == 2 {
+                self.taps::<S, T, NV, 2, PACKED>(s, acc, w, hint)
+            } else {
+                self.taps::<S, T, NV, 1, PACKED>(s, acc, w, hint)
             }
         }
     }

@@ -292,7 +292,7 @@ impl DirectK {
 /// The table of one instruction set: `direct_tile!(enter_isa, name: lanes 16, taps 3, widths [1 2], pixels [1 2 4])`.
 macro_rules! direct_tile {
     (@row $enter:ident, $pixels:literal, $taps:literal, $packed:literal, [$($nv:literal)+]) => {
-        &[$(boundary::$enter::<super::direct::Direct<$pixels, $nv, $taps, $packed>> as Entry<_>),+]
+        &[$(<super::direct::Direct<$pixels, $nv, $taps, $packed>>::$enter as Entry<_>),+]
     };
     (@table $enter:ident, $taps:literal, $packed:literal, $widths:tt, [$($pixels:literal)+]) => {
         &[$(direct_tile!(@row $enter, $pixels, $taps, $packed, $widths)),+]
@@ -306,7 +306,7 @@ macro_rules! direct_tile {
             pixels: direct_tile!(@list $pixels),
             image: direct_tile!(@table $enter, $taps, false, $widths, $pixels),
             packed: direct_tile!(@table $enter, $taps, true, $widths, $pixels),
-            activate: boundary::$enter::<ActivateSums>,
+            activate: ActivateSums::$enter,
         }
     };
 }

@@ -7,7 +7,7 @@ use super::boundary::Body;
 use super::output::OutputTile;
 use super::reduce::{Max, Reduce, Sum, fold, load_first};
 use crate::describe::{Activation, BLOCK};
-use crate::simd::math::{activate, exp_nonpositive};
+use crate::simd::math::{Known, exp_nonpositive, with_known};
 use crate::simd::{Lanes, Simd};
 
 /// Vectors in flight where each is a long chain of its own (an exponential is about 20 dependent steps).
@@ -44,17 +44,6 @@ pub(crate) struct ActivateArgs {
 /// `x = activation(x)` for every element of the tile.
 pub(crate) struct Activate;
 
-/// One loop per activation: inside of each the `match` of `math::activate` is on a known variant and folds away.
-macro_rules! one_loop_each {
-    ($s:ident, $args:ident: $($variant:pat),+) => {
-        match $args.activation {
-            Activation::None => {}
-            // SAFETY: the caller's promise is the same.
-            $(known @ $variant => unsafe { map($s, known, $args) },)+
-        }
-    };
-}
-
 impl Body for Activate {
     type Args = ActivateArgs;
 
@@ -63,16 +52,15 @@ impl Body for Activate {
     /// have an element per column or row if the activation is PReLU.
     #[inline(always)]
     unsafe fn run<S: Simd>(s: S, args: &ActivateArgs) {
-        one_loop_each!(s, args: Activation::Relu, Activation::LeakyRelu { .. }, Activation::Clip { .. },
-            Activation::Sigmoid, Activation::Tanh, Activation::Elu { .. }, Activation::PRelu,
-            Activation::HardSwish, Activation::Silu);
+        // SAFETY: the caller's promise is the same.
+        with_known!(args.activation, known => unsafe { map(s, known, args) });
     }
 }
 
 /// # Safety
 /// As [`Activate`].
 #[inline(always)]
-unsafe fn map<S: Simd>(s: S, known: Activation, args: &ActivateArgs) {
+unsafe fn map<S: Simd>(s: S, known: impl Known, args: &ActivateArgs) {
     let columns = args.tile.columns;
     for i in 0..args.tile.rows {
         let row = args.tile.base.wrapping_add(i * args.tile.row);
@@ -85,7 +73,7 @@ unsafe fn map<S: Simd>(s: S, known: Activation, args: &ActivateArgs) {
                     x[v] = s.load(row.add(c + v * S::LANES));
                 }
                 for v in 0..FLIGHT {
-                    x[v] = activate(s, known, x[v], slopes(s, known, args, i, c + v * S::LANES));
+                    x[v] = known.of(s, x[v], slopes(s, args, i, c + v * S::LANES));
                 }
                 for v in 0..FLIGHT {
                     s.store(row.add(c + v * S::LANES), x[v]);
@@ -95,7 +83,7 @@ unsafe fn map<S: Simd>(s: S, known: Activation, args: &ActivateArgs) {
             while c < columns {
                 let lanes = Lanes { lo: 0, hi: (columns - c).min(S::LANES) };
                 let x = s.load_lanes(row.add(c), lanes);
-                s.store_lanes(row.add(c), activate(s, known, x, slopes(s, known, args, i, c)), lanes);
+                s.store_lanes(row.add(c), known.of(s, x, slopes(s, args, i, c)), lanes);
                 c += S::LANES;
             }
         }
@@ -107,8 +95,8 @@ unsafe fn map<S: Simd>(s: S, known: Activation, args: &ActivateArgs) {
 /// # Safety
 /// As [`Activate`].
 #[inline(always)]
-unsafe fn slopes<S: Simd>(s: S, known: Activation, args: &ActivateArgs, i: usize, c: usize) -> S::V {
-    if !matches!(known, Activation::PRelu) {
+unsafe fn slopes<S: Simd>(s: S, args: &ActivateArgs, i: usize, c: usize) -> S::V {
+    if args.activation != Activation::PRelu {
         return s.splat(0.0);
     }
     let lanes = Lanes { lo: 0, hi: (args.tile.columns - c).min(S::LANES) };

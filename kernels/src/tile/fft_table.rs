@@ -30,18 +30,17 @@ pub struct FftKernels {
 /// `fft_kernels!(enter_<isa>, name: lanes, tiles of a product)`.
 macro_rules! fft_kernels {
     ($enter:ident, $name:literal: lanes $lanes:literal, tiles [$($tiles:literal)+]) => {{
-        use super::boundary::$enter as enter;
         use super::{fft_plane, fft_product, finish};
         FftKernels {
             name: $name,
             lanes: $lanes,
-            forward_rows: enter::<fft_plane::ForwardRows>,
-            inverse_rows: enter::<fft_plane::InverseRows>,
-            columns: enter::<fft_plane::Columns>,
-            products: &[$(enter::<fft_product::Product<$tiles>>),+],
-            lane_product: enter::<fft_product::LaneProduct>,
-            finish: enter::<finish::Finish<{ crate::describe::BLOCK / $lanes }>>,
-            activate: enter::<super::store::ActivateSums>,
+            forward_rows: fft_plane::ForwardRows::$enter,
+            inverse_rows: fft_plane::InverseRows::$enter,
+            columns: fft_plane::Columns::$enter,
+            products: &[$(<fft_product::Product<$tiles>>::$enter),+],
+            lane_product: fft_product::LaneProduct::$enter,
+            finish: <finish::Finish<{ crate::describe::BLOCK / $lanes }>>::$enter,
+            activate: super::store::ActivateSums::$enter,
         }
     }};
 }

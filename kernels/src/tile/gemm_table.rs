@@ -171,7 +171,7 @@ impl RowsOf<'_> {
 /// The table of one tile: `tile!(enter_isa, name: lanes 16, widths [1 2], rows [1 2 3 ... 14])`.
 macro_rules! tile {
     (@row $enter:ident, $mr:literal, $apart:literal, [$($nv:literal)+]) => {
-        &[$(boundary::$enter::<super::gemm::Gemm<$mr, $nv, $apart>> as Entry<_>),+]
+        &[$(<super::gemm::Gemm<$mr, $nv, $apart>>::$enter as Entry<_>),+]
     };
     ($enter:ident, $name:literal: lanes $lanes:literal, widths $widths:tt, rows [$($mr:literal)+]) => {
         GemmTile {
@@ -179,7 +179,7 @@ macro_rules! tile {
             shape: tile_shape!($lanes, $widths, [$($mr)+]),
             packed: &[$(tile!(@row $enter, $mr, 16, $widths)),+],
             strided: &[$(tile!(@row $enter, $mr, 0, $widths)),+],
-            activate: boundary::$enter::<ActivateSums>,
+            activate: ActivateSums::$enter,
         }
     };
 }

@@ -36,19 +36,19 @@ macro_rules! layer_table {
     ($enter:ident, $block:literal) => {{
         use super::{add, affine, copy, lrn, maxout, moments};
         super::layer_table::LayerTable {
-            add: $enter::<add::Add>,
-            affine: [$enter::<affine::Affine<false>>, $enter::<affine::Affine<true>>],
+            add: add::Add::$enter,
+            affine: [<affine::Affine<false>>::$enter, <affine::Affine<true>>::$enter],
             column_moments: [
-                $enter::<moments::ColumnMoments<$block, false>>,
-                $enter::<moments::ColumnMoments<$block, true>>,
+                <moments::ColumnMoments<$block, false>>::$enter,
+                <moments::ColumnMoments<$block, true>>::$enter,
             ],
-            run_moments: [$enter::<moments::RunMoments<false>>, $enter::<moments::RunMoments<true>>],
-            lrn_columns: $enter::<lrn::LrnColumns>,
-            lrn_rows: $enter::<lrn::LrnRows>,
-            maxout_columns: $enter::<maxout::MaxoutColumns>,
-            maxout_rows: $enter::<maxout::MaxoutRows>,
-            copy_rows: $enter::<copy::CopyRows>,
-            transpose: $enter::<copy::Transpose>,
+            run_moments: [<moments::RunMoments<false>>::$enter, <moments::RunMoments<true>>::$enter],
+            lrn_columns: lrn::LrnColumns::$enter,
+            lrn_rows: lrn::LrnRows::$enter,
+            maxout_columns: maxout::MaxoutColumns::$enter,
+            maxout_rows: maxout::MaxoutRows::$enter,
+            copy_rows: copy::CopyRows::$enter,
+            transpose: copy::Transpose::$enter,
         }
     }};
 }

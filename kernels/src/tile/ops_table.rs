@@ -42,17 +42,16 @@ pub(super) struct PoolTable {
 /// `ops_table!(enter_<isa>, vectors of a block)`.
 macro_rules! ops_table {
     ($enter:ident, $block:literal) => {{
-        use super::boundary::$enter as enter;
         use super::layer_table::layer_table;
         use super::ops_table::{PoolTable, pool_table};
         use super::{elementwise, reduce};
         OpsTable {
-            activate: enter::<elementwise::Activate>,
-            softmax_columns: enter::<elementwise::SoftmaxColumns>,
-            softmax_rows: enter::<elementwise::SoftmaxRows>,
-            sum: pool_table!(enter, reduce::Sum, $block),
-            max: pool_table!(enter, reduce::Max, $block),
-            layers: layer_table!(enter, $block),
+            activate: elementwise::Activate::$enter,
+            softmax_columns: elementwise::SoftmaxColumns::$enter,
+            softmax_rows: elementwise::SoftmaxRows::$enter,
+            sum: pool_table!($enter, reduce::Sum, $block),
+            max: pool_table!($enter, reduce::Max, $block),
+            layers: layer_table!($enter, $block),
         }
     }};
 }
@@ -62,15 +61,15 @@ macro_rules! pool_table {
         use super::{pool, pool_plane};
         PoolTable {
             windows: [
-                (3, 1, $enter::<pool::PoolBlock<$reduce, $block, 3, 1>>),
-                (3, 2, $enter::<pool::PoolBlock<$reduce, $block, 3, 2>>),
-                (2, 2, $enter::<pool::PoolBlock<$reduce, $block, 2, 2>>),
-                (0, 0, $enter::<pool::PoolBlock<$reduce, $block, 0, 0>>),
+                (3, 1, <pool::PoolBlock<$reduce, $block, 3, 1>>::$enter),
+                (3, 2, <pool::PoolBlock<$reduce, $block, 3, 2>>::$enter),
+                (2, 2, <pool::PoolBlock<$reduce, $block, 2, 2>>::$enter),
+                (0, 0, <pool::PoolBlock<$reduce, $block, 0, 0>>::$enter),
             ],
-            global: $enter::<pool::GlobalBlock<$reduce, $block, 4>>,
-            global_wide: $enter::<pool::GlobalBlock<$reduce, { 4 * $block }, 1>>,
-            planes: $enter::<pool_plane::PoolPlanes<$reduce>>,
-            global_planes: $enter::<pool_plane::GlobalPlanes<$reduce>>,
+            global: <pool::GlobalBlock<$reduce, $block, 4>>::$enter,
+            global_wide: <pool::GlobalBlock<$reduce, { 4 * $block }, 1>>::$enter,
+            planes: <pool_plane::PoolPlanes<$reduce>>::$enter,
+            global_planes: <pool_plane::GlobalPlanes<$reduce>>::$enter,
         }
     }};
 }

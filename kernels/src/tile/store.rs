@@ -5,7 +5,7 @@
 
 use super::boundary::{Body, Entry};
 use crate::describe::{Activation, BLOCK};
-use crate::simd::math::activate;
+use crate::simd::math::{Known, Relu, with_known};
 use crate::simd::{Lanes, Simd};
 
 /// Where a tile is: element `(i, j)` at `base + i * row + (j / 16) * block + j % 16`.
@@ -183,7 +183,7 @@ pub(crate) unsafe fn finish<S: Simd, const MR: usize, const NV: usize>(
             Activation::Relu => {
                 for i in 0..MR {
                     for j in 0..NV {
-                        acc[i][j] = activate(s, Activation::Relu, acc[i][j], s.splat(0.0));
+                        acc[i][j] = Relu {}.of(s, acc[i][j], s.splat(0.0));
                     }
                 }
             }
@@ -272,7 +272,7 @@ impl Body for ActivateSums {
                 };
                 let at = args.sums.wrapping_add((i * args.vectors + j) * S::LANES);
                 // SAFETY: by the caller.
-                unsafe { s.store(at, activate(s, args.activation, s.load(at), slope)) };
+                unsafe { s.store(at, with_known!(args.activation, known => known.of(s, s.load(at), slope))) };
             }
         }
     }

@@ -3,7 +3,7 @@
 //! A set is handed out by [`KernelSet::get`] only after its features were detected, and its tables are private:
 //! so a call through it never meets a CPU without them.
 
-use super::boundary::{self, Entry};
+use super::boundary::{self, Enter, Entry};
 use super::depthwise_table::{DepthwiseKernels, depthwise_kernels};
 use super::direct_table::{DirectTile, direct_tile};
 use super::fft_table::{FftKernels, fft_kernels};

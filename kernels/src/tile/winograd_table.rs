@@ -260,7 +260,7 @@ pub(crate) struct ProductsOfRow<'a> {
 /// The table of one instruction set: `winograd_kernels!(enter_isa, name: lanes 16, widths [1 2], tiles [1 2 3 4])`.
 macro_rules! winograd_kernels {
     (@row $enter:ident, $mr:literal, [$($nv:literal)+]) => {
-        &[$(boundary::$enter::<super::gemm::Product<$mr, $nv>> as Entry<_>),+]
+        &[$(<super::gemm::Product<$mr, $nv>>::$enter as Entry<_>),+]
     };
     // Points, pairs of them and outputs, down the columns and along the rows.
     (@transforms $enter:ident, [$($nv:literal)+], $ny:literal $py:literal $ry:literal, $nx:literal $px:literal $rx:literal) => {
@@ -269,9 +269,9 @@ macro_rules! winograd_kernels {
                 points: crate::describe::Size2::new($ny, $nx),
                 outputs: crate::describe::Size2::new($ry, $rx),
             },
-            input: boundary::$enter::<super::winograd::Input<$ny, $py, $nx, $px>>,
+            input: <super::winograd::Input<$ny, $py, $nx, $px>>::$enter,
             output: &[
-                $(boundary::$enter::<super::winograd::Output<$ny, $py, $ry, $nx, $px, $rx, $nv>> as Entry<_>),+
+                $(<super::winograd::Output<$ny, $py, $ry, $nx, $px, $rx, $nv>>::$enter as Entry<_>),+
             ],
         }
     };
@@ -289,7 +289,7 @@ macro_rules! winograd_kernels {
                 winograd_kernels!(@transforms $enter, $widths, 8 3 6, 8 3 6),
                 winograd_kernels!(@transforms $enter, $widths, 8 3 4, 8 3 4),
             ],
-            activate: boundary::$enter::<ActivateSums>,
+            activate: ActivateSums::$enter,
         }
     };
 }
