@@ -56,8 +56,8 @@ fn name_choices(rows: &mut [LayerRow]) {
 }
 
 fn row(line: Line) -> anyhow::Result<LayerRow> {
-    let isa: Isa = line.isa.parse()
-        .map_err(|_| anyhow::anyhow!("no instruction set is called {}", line.isa))?;
+    let isa: Isa =
+        line.isa.parse().map_err(|_| anyhow::anyhow!("no instruction set is called {}", line.isa))?;
     let layout =
         Layout::ALL.into_iter().find(|layout| layout.name() == line.layout).map_or("own", Layout::name);
     let error = line.rel_l2_error.unwrap_or(f64::NAN);

@@ -3,7 +3,7 @@
 
 use crate::algo::packed::Panel;
 use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef, PixelView};
-use crate::tile::layer_table::{InputTile, LayerTable};
+use crate::tile::copy_table::{CopyTable, InputTile};
 use crate::tile::output::{OutputRegion, OutputTile, TileOffset};
 
 /// The output's layout as a driver sees it whose panels are columns in any case: NCHW is transposed afterwards.
@@ -36,7 +36,7 @@ impl PlaneRows {
     pub(crate) fn write(
         &self,
         residual: Option<&PixelRef<'_>>,
-        copy: &LayerTable,
+        copy: &CopyTable,
         region: &mut OutputRegion<'_>,
         lines: &mut [f32],
         compute: impl FnOnce(&mut [f32], Option<(&[f32], TileOffset)>),

@@ -211,6 +211,7 @@ macro_rules! tensor {
                 self.view.offset(n, c, y * self.shape.w + x)
             }
 
+            #[cfg_attr(not(feature = "ops"), allow(dead_code))] // the other layers use it
             pub(crate) fn view(&self) -> PixelView {
                 self.view
             }

@@ -3,7 +3,7 @@
 use super::{Ops, cost, elements, elementwise_split_units, merges, split, tiles};
 use crate::describe::{Activation, ConvError, TensorMut, TensorRef};
 use crate::run::{Threads, check};
-use crate::tile::layer_table::InputTile;
+use crate::tile::copy_table::InputTile;
 use crate::tile::output::OutputRegion;
 
 impl Ops {

@@ -3,7 +3,7 @@
 use super::{Ops, elements, elementwise_split_units, merges, split, tiles};
 use crate::describe::{BLOCK, ConvError, Layout, TensorOut, TensorRef};
 use crate::run::Threads;
-use crate::tile::layer_table::InputTile;
+use crate::tile::copy_table::InputTile;
 use crate::tile::output::OutputRegion;
 
 impl Ops {
@@ -42,7 +42,7 @@ impl Ops {
         split(region, split_units, work, threads, &|mut region| {
             tiles(&mut region, step, |tile, at| {
                 let source = InputTile::new(&input, at.n, at.channels.start, at.p);
-                self.kernels.ops.layers.copy(source, transposed, tile);
+                self.kernels.copy.copy(source, transposed, tile);
             });
             region.zero_padding_lanes();
         });

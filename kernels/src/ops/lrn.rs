@@ -3,7 +3,8 @@
 use super::{Ops, elements, elementwise_split_units, merges, split, tiles};
 use crate::describe::{ConvError, TensorOut, TensorRef};
 use crate::run::{Threads, check};
-use crate::tile::layer_table::{InputTile, Response};
+use crate::tile::copy_table::InputTile;
+use crate::tile::layer_table::Response;
 use crate::tile::lrn::Power;
 use crate::tile::output::OutputRegion;
 

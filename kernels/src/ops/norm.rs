@@ -3,7 +3,8 @@
 use super::{Ops, elements, elementwise_split_units, merges, split, tiles};
 use crate::describe::{BLOCK, ConvError, Layout, PixelRef, TensorMut, TensorOut, TensorRef};
 use crate::run::{Threads, check};
-use crate::tile::layer_table::{InputTile, Lines};
+use crate::tile::copy_table::InputTile;
+use crate::tile::layer_table::Lines;
 use crate::tile::output::OutputRegion;
 use crate::work::parts::SplitUnits;
 use std::ops::Range;

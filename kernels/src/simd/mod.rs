@@ -65,6 +65,7 @@ pub(crate) unsafe trait Simd: Copy {
     fn sub(self, a: Self::V, b: Self::V) -> Self::V;
     fn mul(self, a: Self::V, b: Self::V) -> Self::V;
     fn div(self, a: Self::V, b: Self::V) -> Self::V;
+    #[cfg_attr(not(feature = "ops"), allow(dead_code))] // the other layers use it
     fn sqrt(self, x: Self::V) -> Self::V;
     /// `a * b + c`, rounded once where the hardware can.
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
@@ -75,6 +76,7 @@ pub(crate) unsafe trait Simd: Copy {
     /// The larger; `b` if the two do not compare, so a NaN in `b` comes out.
     fn max(self, a: Self::V, b: Self::V) -> Self::V;
     /// The larger; NaN if either is NaN (IEEE 754-2019 `maximum`, but for the sign of zero).
+    #[cfg_attr(not(feature = "ops"), allow(dead_code))] // the other layers use it
     fn maximum(self, a: Self::V, b: Self::V) -> Self::V;
     /// Every second lane of `a` and `b` side by side, from the first on.
     fn even(self, a: Self::V, b: Self::V) -> Self::V;

@@ -1,7 +1,7 @@
 //! `x = activation(x + y)` in place: the residual connection where no convolution could take it along.
 
 use super::boundary::Body;
-use super::elementwise::InPlace;
+use super::output::InPlace;
 use crate::describe::Activation;
 use crate::simd::math::{Known, with_known};
 use crate::simd::{Lanes, Simd};

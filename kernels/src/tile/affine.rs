@@ -1,7 +1,7 @@
 //! `y = (x - centre) * factor + shift` with numbers per channel: the second half of every normalisation.
 
 use super::boundary::Body;
-use super::elementwise::InPlace;
+use super::output::InPlace;
 use crate::simd::{Lanes, Simd};
 
 /// Rows that share the numbers in registers: so many of them stay in the first cache level while vectors of

@@ -1,7 +1,7 @@
 //! Copies between tensors: with another pitch, or with channels and pixels exchanged.
 
 use super::boundary::Body;
-use super::elementwise::InPlace;
+use super::output::InPlace;
 use crate::describe::BLOCK;
 use crate::simd::{Lanes, Simd};
 

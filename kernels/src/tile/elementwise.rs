@@ -4,7 +4,7 @@
 //! Nchw16c), pixels of a channel where those are (NCHW).
 
 use super::boundary::Body;
-use super::output::OutputTile;
+use super::output::InPlace;
 use super::reduce::{Max, Reduce, Sum, fold, load_first};
 use crate::describe::{Activation, BLOCK};
 use crate::simd::math::{Known, exp_nonpositive, with_known};
@@ -12,26 +12,6 @@ use crate::simd::{Lanes, Simd};
 
 /// Vectors in flight where each is a long chain of its own (an exponential is about 20 dependent steps).
 const FLIGHT: usize = 4;
-
-/// A tile to be changed in place; built and checked by `tile/ops_table.rs`.
-pub(crate) struct InPlace {
-    pub(super) base: *mut f32,
-    pub(super) rows: usize,
-    /// From one row to the next.
-    pub(super) row: usize,
-    pub(super) columns: usize,
-    /// From one run of 16 columns to the next.
-    pub(super) block: usize,
-}
-
-impl InPlace {
-    /// The tile as rows of columns, all of them valid.
-    pub(super) fn of(tile: &OutputTile<'_>) -> Self {
-        assert!(tile.lo == 0);
-        let place = tile.place;
-        Self { base: place.base, rows: tile.rows, row: place.row, columns: tile.hi, block: place.block }
-    }
-}
 
 pub(crate) struct ActivateArgs {
     pub(super) tile: InPlace,

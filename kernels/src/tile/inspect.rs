@@ -1,11 +1,14 @@
 //! The kernels of a set one by one, for this workspace's tests and benches: what each is, and where its machine code is.
 
 use super::boundary::Entry;
+use super::copy_table::CopyTable;
 use super::depthwise_table::{DepthwiseKernels, Windows};
 use super::direct_table::DirectTile;
 use super::fft_table::FftKernels;
 use super::gemm_table::{ColumnsOf, GemmTile, Hint, RowsOf};
+#[cfg(feature = "ops")]
 use super::layer_table::LayerTable;
+#[cfg(feature = "ops")]
 use super::ops_table::{OpsTable, PoolTable};
 use super::output::OutputTile;
 use super::post::Post;
@@ -62,6 +65,8 @@ impl KernelSet {
         kernels.extend(depthwise_code(&self.depthwise));
         kernels.extend(winograd_code(&self.winograd));
         kernels.extend(fft_code(&self.fft));
+        kernels.extend(copy_code(&self.copy));
+        #[cfg(feature = "ops")]
         kernels.extend(ops_code(&self.ops));
         let mut epilogue = Listing::new("epilogue");
         epilogue.push("activations of sums", self.direct.activate, Loops::Vectors);
@@ -223,6 +228,14 @@ fn fft_code(kernels: &FftKernels) -> Vec<KernelCode> {
     list.kernels
 }
 
+fn copy_code(copies: &CopyTable) -> Vec<KernelCode> {
+    let mut list = Listing::new("copies");
+    list.push("copy_rows", copies.rows, Loops::Vectors);
+    list.push("transpose", copies.transpose, Loops::Vectors);
+    list.kernels
+}
+
+#[cfg(feature = "ops")]
 fn ops_code(ops: &OpsTable) -> Vec<KernelCode> {
     let OpsTable { activate, softmax_columns, softmax_rows, sum, max, layers } = ops;
     let mut list = Listing::new("ops");
@@ -243,6 +256,7 @@ fn ops_code(ops: &OpsTable) -> Vec<KernelCode> {
     list.kernels
 }
 
+#[cfg(feature = "ops")]
 fn layers_code(layers: &LayerTable, list: &mut Listing) {
     list.push("add", layers.add, Loops::Vectors);
     list.push("scale_shift", layers.affine[0], Loops::Vectors);
@@ -255,6 +269,4 @@ fn layers_code(layers: &LayerTable, list: &mut Listing) {
     list.push("lrn_rows", layers.lrn_rows, Loops::Vectors);
     list.push("maxout_columns", layers.maxout_columns, Loops::Vectors);
     list.push("maxout_rows", layers.maxout_rows, Loops::Vectors);
-    list.push("copy_rows", layers.copy_rows, Loops::Vectors);
-    list.push("transpose", layers.transpose, Loops::Vectors);
 }

@@ -1,4 +1,4 @@
-//! [`LayerTable`]: the kernels of normalisation, addition, maxout and copies behind safe, length-checked calls.
+//! [`LayerTable`]: the kernels of normalisation, addition and maxout behind safe, length-checked calls.
 //!
 //! Part of an [`OpsTable`](super::ops_table::OpsTable), and so of a set that is handed out only after its features were
 //! detected.
@@ -6,14 +6,14 @@
 use super::add::AddArgs;
 use super::affine::AffineArgs;
 use super::boundary::Entry;
-use super::copy::CopyArgs;
-use super::elementwise::InPlace;
+use super::copy_table::{InputTile, dense, is_empty};
 use super::lrn::{LrnArgs, Power};
 use super::maxout::MaxoutArgs;
-use super::measure::{product, require, span_of_rows};
+use super::measure::product;
 use super::moments::{MomentsArgs, Sums};
-use super::output::{OutputTile, TileOffset};
-use crate::describe::{Activation, BLOCK, Layout, PixelRef};
+use super::output::InPlace;
+use super::output::OutputTile;
+use crate::describe::{Activation, BLOCK};
 
 /// The kernels of one instruction set.
 pub(crate) struct LayerTable {
@@ -27,14 +27,12 @@ pub(crate) struct LayerTable {
     pub(super) lrn_rows: Entry<LrnArgs>,
     pub(super) maxout_columns: Entry<MaxoutArgs>,
     pub(super) maxout_rows: Entry<MaxoutArgs>,
-    pub(super) copy_rows: Entry<CopyArgs>,
-    pub(super) transpose: Entry<CopyArgs>,
 }
 
 /// `layer_table!(enter_<isa>, vectors of a block)`.
 macro_rules! layer_table {
     ($enter:ident, $block:literal) => {{
-        use super::{add, affine, copy, lrn, maxout, moments};
+        use super::{add, affine, lrn, maxout, moments};
         super::layer_table::LayerTable {
             add: add::Add::$enter,
             affine: [<affine::Affine<false>>::$enter, <affine::Affine<true>>::$enter],
@@ -47,41 +45,10 @@ macro_rules! layer_table {
             lrn_rows: lrn::LrnRows::$enter,
             maxout_columns: maxout::MaxoutColumns::$enter,
             maxout_rows: maxout::MaxoutRows::$enter,
-            copy_rows: copy::CopyRows::$enter,
-            transpose: copy::Transpose::$enter,
         }
     }};
 }
 pub(super) use layer_table;
-
-/// Memory to be read: where a tile begins in it, and how it goes on.
-#[derive(Clone, Copy)]
-pub(crate) struct InputTile<'a> {
-    data: &'a [f32],
-    at: TileOffset,
-}
-
-impl<'a> InputTile<'a> {
-    /// From channel `c` of pixel `p` of image `n` on: rows are channels in NCHW, pixels in the other layouts.
-    pub(crate) fn new(from: &PixelRef<'a>, n: usize, c: usize, p: usize) -> Self {
-        let at = match from.view.layout {
-            Layout::Nchw => TileOffset::channels_as_rows(&from.view, n, p, c),
-            Layout::Nhwc | Layout::Nchw16c => TileOffset::channels_as_columns(&from.view, n, p, c),
-        };
-        Self { data: from.data, at }
-    }
-
-    /// The first element of a tile of `rows` by `columns`, none of them 0.
-    ///
-    /// # Panics
-    /// If it ends outside of the memory: a defect of this library.
-    fn measured(&self, rows: usize, columns: usize) -> *const f32 {
-        let Self { data, at } = self;
-        let needed = span_of_rows((rows, at.row), (columns, at.block)).saturating_add(at.offset);
-        require("source of a layer", needed, data.len());
-        data.as_ptr().wrapping_add(at.offset)
-    }
-}
 
 /// One number per channel of a tile.
 #[derive(Clone, Copy)]
@@ -102,16 +69,6 @@ pub(crate) struct Response {
     /// Already divided by the size of the window.
     pub(crate) alpha: f32,
     pub(crate) power: Power,
-}
-
-/// Whether columns are neighbours.
-fn dense(tile: &InPlace) -> bool {
-    tile.columns <= BLOCK || tile.block == BLOCK
-}
-
-/// Whether there is anything to do.
-fn is_empty(tile: &InPlace) -> bool {
-    tile.rows == 0 || tile.columns == 0
 }
 
 impl LayerTable {
@@ -291,28 +248,6 @@ impl LayerTable {
         // SAFETY: the output is a borrowed tile, and the input channels of its pixels were measured; the features
         // were detected.
         unsafe { kernel(&MaxoutArgs { out, src: base, src_row, src_block, first, pieces }) }
-    }
-
-    /// A tile of another tensor; if `transposed`, its rows are the columns of `out`. Columns must be neighbours.
-    ///
-    /// # Panics
-    /// If they are not, or the source is too short: a defect of this library.
-    pub(crate) fn copy(&self, src: InputTile<'_>, transposed: bool, out: OutputTile<'_>) {
-        let mut out = InPlace::of(&out);
-        assert!(dense(&out));
-        if is_empty(&out) {
-            return;
-        }
-        let (rows, columns) = if transposed { (out.columns, out.rows) } else { (out.rows, out.columns) };
-        assert!(columns <= BLOCK || src.at.block == BLOCK);
-        let from = src.measured(rows, columns);
-        if !transposed && out.row == columns && src.at.row == columns {
-            out = InPlace { columns: rows * columns, rows: 1, ..out };
-        }
-        let kernel = if transposed { self.transpose } else { self.copy_rows };
-        // SAFETY: the output is a borrowed tile, the source was measured, the columns of both are neighbours; the
-        // features were detected.
-        unsafe { kernel(&CopyArgs { out, src: from, src_row: src.at.row }) }
     }
 }
 

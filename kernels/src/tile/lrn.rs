@@ -5,7 +5,7 @@
 //! all later channels.
 
 use super::boundary::Body;
-use super::elementwise::InPlace;
+use super::output::InPlace;
 use crate::describe::BLOCK;
 use crate::simd::{Lanes, Simd};
 

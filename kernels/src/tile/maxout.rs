@@ -1,7 +1,7 @@
 //! Maxout: each output channel is the largest of a run of input channels; NaN if there is one.
 
 use super::boundary::Body;
-use super::elementwise::InPlace;
+use super::output::InPlace;
 use super::reduce::{Max, Reduce};
 use crate::describe::BLOCK;
 use crate::simd::{Lanes, Simd};

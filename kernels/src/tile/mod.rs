@@ -9,13 +9,17 @@
 #![allow(clippy::needless_range_loop)]
 
 #[allow(unsafe_code)]
+#[cfg(feature = "ops")]
 pub(crate) mod add;
 #[allow(unsafe_code)]
+#[cfg(feature = "ops")]
 pub(crate) mod affine;
 #[allow(unsafe_code)]
 pub(crate) mod boundary;
 #[allow(unsafe_code)]
 pub(crate) mod copy;
+#[allow(unsafe_code)]
+pub(crate) mod copy_table;
 #[allow(unsafe_code)]
 pub(crate) mod depthwise;
 #[allow(unsafe_code)]
@@ -30,6 +34,7 @@ pub(crate) mod direct;
 #[allow(unsafe_code)]
 pub(crate) mod direct_table;
 #[allow(unsafe_code)]
+#[cfg(feature = "ops")]
 pub(crate) mod elementwise;
 #[allow(unsafe_code)]
 pub(crate) mod fft;
@@ -48,31 +53,40 @@ pub(crate) mod gemm_table;
 #[cfg(feature = "internal")]
 pub(crate) mod inspect;
 #[allow(unsafe_code)]
+#[cfg(feature = "ops")]
 pub(crate) mod layer_table;
 #[allow(unsafe_code)]
+#[cfg(feature = "ops")]
 pub(crate) mod lrn;
 #[allow(unsafe_code)]
+#[cfg(feature = "ops")]
 pub(crate) mod maxout;
 mod measure;
 #[allow(unsafe_code)]
+#[cfg(feature = "ops")]
 pub(crate) mod moments;
 #[allow(unsafe_code)]
+#[cfg(feature = "ops")]
 pub(crate) mod ops_table;
 #[allow(unsafe_code)]
 pub(crate) mod output;
-#[cfg(test)]
+#[cfg(all(test, feature = "ops"))]
 mod overflow;
 #[allow(unsafe_code)]
+#[cfg(feature = "ops")]
 pub(crate) mod pool;
 #[allow(unsafe_code)]
+#[cfg(feature = "ops")]
 pub(crate) mod pool_plane;
 pub(crate) mod post;
 #[allow(unsafe_code)]
+#[cfg(feature = "ops")]
 mod reduce;
 pub(crate) mod shape;
 #[allow(unsafe_code)]
 pub(crate) mod store;
 pub(crate) mod table;
+#[cfg(feature = "ops")]
 pub(crate) mod window;
 #[allow(unsafe_code)]
 pub(crate) mod winograd;

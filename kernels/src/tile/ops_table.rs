@@ -3,9 +3,10 @@
 //! Part of a [`KernelSet`](super::table::KernelSet), which is handed out only after its features were detected.
 
 use super::boundary::Entry;
-use super::elementwise::{ActivateArgs, InPlace};
+use super::elementwise::ActivateArgs;
 use super::layer_table::LayerTable;
 use super::measure::{product, require, span};
+use super::output::InPlace;
 use super::output::OutputTile;
 use super::pool::{GlobalArgs, PoolArgs};
 use super::pool_plane::PlanesArgs;

@@ -54,6 +54,26 @@ impl<'a> OutputTile<'a> {
     }
 }
 
+/// A tile to be changed in place. The tables check it before they call a kernel.
+pub(crate) struct InPlace {
+    pub(super) base: *mut f32,
+    pub(super) rows: usize,
+    /// From one row to the next.
+    pub(super) row: usize,
+    pub(super) columns: usize,
+    /// From one run of 16 columns to the next.
+    pub(super) block: usize,
+}
+
+impl InPlace {
+    /// The tile as rows of columns, all of them valid.
+    pub(super) fn of(tile: &OutputTile<'_>) -> Self {
+        assert!(tile.lo == 0);
+        let place = tile.place;
+        Self { base: place.base, rows: tile.rows, row: place.row, columns: tile.hi, block: place.block }
+    }
+}
+
 /// Where a tile begins in a view, and how it goes on; the same for output and residual.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TileOffset {
@@ -103,6 +123,7 @@ impl<'a> OutputRegion<'a> {
     }
 
     /// The memory order; that of the merged view if the images were merged.
+    #[cfg_attr(not(feature = "ops"), allow(dead_code))] // the other layers use it
     pub(crate) fn layout(&self) -> Layout {
         self.view.layout
     }

@@ -1,5 +1,6 @@
 //! Sizes whose products do not fit into `usize` are refused by every table, in a build that does not check arithmetic too.
 
+use super::copy_table::InputTile;
 use super::depthwise_read::{Axis, Reading};
 use super::depthwise_table::{Image, Window};
 use super::direct::TapRun;
@@ -7,7 +8,6 @@ use super::direct_table::{DirectImage, DirectK, DirectWeights, TileRow};
 use super::fft::{COMPLEX, Length};
 use super::fft_table::{Factors, Plane};
 use super::gemm_table::{ColumnsOf, Hint, RowsOf};
-use super::layer_table::InputTile;
 use super::ops_table::PoolSpec;
 use super::output::{OutputRegion, OutputTile, TileOffset};
 use super::post::Post;
@@ -269,7 +269,7 @@ fn layers_refuse_sources_that_overflow() {
     let mut c = [0.0; 16];
     refused("source of a layer", || {
         let source = InputTile::new(&PixelRef { data: &data, view }, 0, 0, 0);
-        set().ops.layers.copy(source, false, two_rows(&mut c));
+        set().copy.copy(source, false, two_rows(&mut c));
     });
     let blocked =
         PixelView { layout: Layout::Nchw16c, channels: 3 * BLOCK, plane: HALF, pixel: BLOCK, ..view };

@@ -4,10 +4,12 @@
 //! so a call through it never meets a CPU without them.
 
 use super::boundary::{self, Enter, Entry};
+use super::copy_table::{CopyTable, copy_table};
 use super::depthwise_table::{DepthwiseKernels, depthwise_kernels};
 use super::direct_table::{DirectTile, direct_tile};
 use super::fft_table::{FftKernels, fft_kernels};
 use super::gemm_table::{GemmTile, tile};
+#[cfg(feature = "ops")]
 use super::ops_table::{OpsTable, ops_table};
 use super::shape::{TileShape, tile_shape};
 use super::store::ActivateSums;
@@ -27,7 +29,10 @@ pub struct KernelSet {
     pub(crate) winograd: WinogradKernels,
     /// Kernels of convolution by Fourier transforms.
     pub(crate) fft: FftKernels,
+    /// Kernels of copies between layouts.
+    pub(crate) copy: CopyTable,
     /// Kernels of the layers that are not convolutions.
+    #[cfg(feature = "ops")]
     pub(crate) ops: OpsTable,
 }
 
@@ -46,6 +51,8 @@ static AVX512F: KernelSet = KernelSet {
     winograd: winograd_kernels!(enter_avx512f, "winograd_f32_14x32_avx512f": lanes 16, widths [1 2],
         tiles [1 2 3 4 5 6 7 8 9 10 11 12 13 14]),
     fft: fft_kernels!(enter_avx512f, "fft_f32_12x16_avx512f": lanes 16, tiles [1 2 3 4 5 6 7 8 9 10 11 12]),
+    copy: copy_table!(enter_avx512f),
+    #[cfg(feature = "ops")]
     ops: ops_table!(enter_avx512f, 1),
 };
 
@@ -61,6 +68,8 @@ static AVX2FMA: KernelSet = KernelSet {
         channels [3/1 3/2 5/1 5/2 7/1 7/2], permuted [3/1 3/2 5/1 5/2], pixels [3/1 3/2 5/1 7/1]),
     winograd: winograd_kernels!(enter_avx2fma, "winograd_f32_6x16_avx2fma": lanes 8, widths [1 2], tiles [1 2 3 4 5 6]),
     fft: fft_kernels!(enter_avx2fma, "fft_f32_5x8_avx2fma": lanes 8, tiles [1 2 3 4 5]),
+    copy: copy_table!(enter_avx2fma),
+    #[cfg(feature = "ops")]
     ops: ops_table!(enter_avx2fma, 2),
 };
 
@@ -76,6 +85,8 @@ static NEON: KernelSet = KernelSet {
         channels [3/1 3/2 5/1 5/2 7/1 7/2], permuted [3/1 3/2 5/1 5/2], pixels [3/1 3/2 5/1 5/2 7/1 7/2]),
     winograd: winograd_kernels!(enter_neon, "winograd_f32_6x16_neon": lanes 4, widths [1 2 4], tiles [1 2 3 4 5 6]),
     fft: fft_kernels!(enter_neon, "fft_f32_12x4_neon": lanes 4, tiles [1 2 3 4 5 6 7 8 9 10 11 12]),
+    copy: copy_table!(enter_neon),
+    #[cfg(feature = "ops")]
     ops: ops_table!(enter_neon, 4),
 };
 
@@ -89,6 +100,8 @@ static PORTABLE: KernelSet = KernelSet {
     depthwise: depthwise_kernels!(enter_portable, "depthwise_f32_2x8_portable": 2 by 1 of 8, channels [], permuted [], pixels []),
     winograd: winograd_kernels!(enter_portable, "winograd_f32_4x8_portable": lanes 8, widths [1], tiles [1 2 3 4]),
     fft: fft_kernels!(enter_portable, "fft_f32_2x8_portable": lanes 8, tiles [1 2]),
+    copy: copy_table!(enter_portable),
+    #[cfg(feature = "ops")]
     ops: ops_table!(enter_portable, 2),
 };
 

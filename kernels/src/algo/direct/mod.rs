@@ -240,7 +240,7 @@ impl DirectConv {
         let (width, columns, panel) = (self.desc.output().w, self.weights.width(), row.panel);
         let place =
             PlaneRows { n: block.n, p: row.y * width, rows: 1, pixels: width, line: width, panel, columns };
-        let (residual, copy) = (block.operands.residual.as_ref(), &self.kernels.ops.layers);
+        let (residual, copy) = (block.operands.residual.as_ref(), &self.kernels.copy);
         let lines = &mut lines[..self.schedule.lines_len(&self.desc)];
         place.write(residual, copy, region, lines, |line, residual| {
             for kernel in self.kernel_blocks() {

@@ -26,9 +26,9 @@ use super::operands::Operands;
 use super::planes::PlaneRows;
 use crate::algo::packed::Panel;
 use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef};
+use crate::tile::copy_table::InputTile;
 use crate::tile::fft::COMPLEX;
 use crate::tile::fft_table::{Factors, FftKernels};
-use crate::tile::layer_table::InputTile;
 use crate::tile::output::{OutputRegion, OutputTile, TileOffset};
 use crate::tile::post::Post;
 use crate::tile::table::KernelSet;
@@ -252,7 +252,7 @@ impl FftConv {
                 let source = InputTile::new(input, tile.n, run.channel, pixel);
                 let stage = &mut stage[xs.start * COMPLEX + run.lane..];
                 let out = OutputTile::of_matrix_columns(stage, xs.len(), COMPLEX, 0..run.len);
-                self.kernels.ops.layers.copy(source, transposed, out);
+                self.kernels.copy.copy(source, transposed, out);
             }
             true
         });
@@ -279,7 +279,7 @@ impl FftConv {
             if self.desc.output_layout() == Layout::Nchw {
                 let pixels = tile.columns;
                 let place = PlaneRows { n, p, rows: 1, pixels, line: width, panel, columns: BLOCK };
-                let (residual, copy) = (operands.residual.as_ref(), &self.kernels.ops.layers);
+                let (residual, copy) = (operands.residual.as_ref(), &self.kernels.copy);
                 place.write(residual, copy, region, lines, |matrix, residual| {
                     finish(OutputTile::of_matrix_columns(matrix, pixels, BLOCK, columns), residual);
                 });

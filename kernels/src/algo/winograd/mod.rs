@@ -24,7 +24,7 @@ use super::operands::Operands;
 use super::planes::PlaneRows;
 use crate::algo::packed::Panel;
 use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef, PixelView};
-use crate::tile::layer_table::InputTile;
+use crate::tile::copy_table::InputTile;
 use crate::tile::output::{OutputRegion, OutputTile};
 use crate::tile::post::Post;
 use crate::tile::shape::even_piece;
@@ -227,7 +227,7 @@ impl WinogradConv {
             let p = first - from.view.offset(strip.n, channel, 0);
             let start = i * columns * BLOCK;
             let to = OutputTile::of_matrix_columns(&mut to[start..], columns, BLOCK, 0..rows.channels);
-            self.kernels.ops.layers.copy(InputTile::new(from, strip.n, channel, p), true, to);
+            self.kernels.copy.copy(InputTile::new(from, strip.n, channel, p), true, to);
             *row = Some(start);
         }
         rows.step = BLOCK;
@@ -319,7 +319,7 @@ impl WinogradConv {
                 let (rows, pixels) = (products.rows, x_end - strip.x);
                 let place =
                     PlaneRows { n: strip.n, p: first, rows, pixels, line: output.w, panel, columns: width };
-                let (residual, copy) = (block.operands.residual.as_ref(), &self.kernels.ops.layers);
+                let (residual, copy) = (block.operands.residual.as_ref(), &self.kernels.copy);
                 place.write(residual, copy, region, lines, |matrix, residual| {
                     let out = OutputTile::of_matrix_columns(matrix, rows * pixels, width, lo..hi);
                     let products = ProductsOfRow { line: pixels, ..products };

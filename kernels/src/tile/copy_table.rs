@@ -1,0 +1,88 @@
+//! [`CopyTable`]: the kernels of copies behind safe, length-checked calls.
+//!
+//! Part of a [`KernelSet`](super::table::KernelSet), which is handed out only after its features were detected.
+
+use super::boundary::Entry;
+use super::copy::CopyArgs;
+use super::measure::{require, span_of_rows};
+use super::output::InPlace;
+use super::output::{OutputTile, TileOffset};
+use crate::describe::{BLOCK, Layout, PixelRef};
+
+/// The kernels of one instruction set.
+pub(crate) struct CopyTable {
+    pub(super) rows: Entry<CopyArgs>,
+    pub(super) transpose: Entry<CopyArgs>,
+}
+
+/// `copy_table!(enter_<isa>)`.
+macro_rules! copy_table {
+    ($enter:ident) => {{
+        use super::copy;
+        super::copy_table::CopyTable { rows: copy::CopyRows::$enter, transpose: copy::Transpose::$enter }
+    }};
+}
+pub(super) use copy_table;
+
+/// Memory to be read: where a tile begins in it, and how it goes on.
+#[derive(Clone, Copy)]
+pub(crate) struct InputTile<'a> {
+    data: &'a [f32],
+    pub(super) at: TileOffset,
+}
+
+impl<'a> InputTile<'a> {
+    /// From channel `c` of pixel `p` of image `n` on: rows are channels in NCHW, pixels in the other layouts.
+    pub(crate) fn new(from: &PixelRef<'a>, n: usize, c: usize, p: usize) -> Self {
+        let at = match from.view.layout {
+            Layout::Nchw => TileOffset::channels_as_rows(&from.view, n, p, c),
+            Layout::Nhwc | Layout::Nchw16c => TileOffset::channels_as_columns(&from.view, n, p, c),
+        };
+        Self { data: from.data, at }
+    }
+
+    /// The first element of a tile of `rows` by `columns`, none of them 0.
+    ///
+    /// # Panics
+    /// If it ends outside of the memory: a defect of this library.
+    pub(super) fn measured(&self, rows: usize, columns: usize) -> *const f32 {
+        let Self { data, at } = self;
+        let needed = span_of_rows((rows, at.row), (columns, at.block)).saturating_add(at.offset);
+        require("source of a layer", needed, data.len());
+        data.as_ptr().wrapping_add(at.offset)
+    }
+}
+
+/// Whether columns are neighbours.
+pub(super) fn dense(tile: &InPlace) -> bool {
+    tile.columns <= BLOCK || tile.block == BLOCK
+}
+
+/// Whether there is anything to do.
+pub(super) fn is_empty(tile: &InPlace) -> bool {
+    tile.rows == 0 || tile.columns == 0
+}
+
+impl CopyTable {
+    /// A tile of another tensor; if `transposed`, its rows are the columns of `out`. Columns must be neighbours.
+    ///
+    /// # Panics
+    /// If they are not, or the source is too short: a defect of this library.
+    pub(crate) fn copy(&self, src: InputTile<'_>, transposed: bool, out: OutputTile<'_>) {
+        let mut out = InPlace::of(&out);
+        assert!(dense(&out));
+        if is_empty(&out) {
+            return;
+        }
+        let (rows, columns) = if transposed { (out.columns, out.rows) } else { (out.rows, out.columns) };
+        assert!(columns <= BLOCK || src.at.block == BLOCK);
+        let from = src.measured(rows, columns);
+        if !transposed && out.row == columns && src.at.row == columns {
+            out = InPlace { columns: rows * columns, rows: 1, ..out };
+        }
+        let kernel = if transposed { self.transpose } else { self.rows };
+        // SAFETY: the output is a borrowed tile, the source was measured, the columns of both are neighbours; the
+        // features were detected.
+        unsafe { kernel(&CopyArgs { out, src: from, src_row: src.at.row }) }
+    }
+}
