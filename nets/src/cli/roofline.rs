@@ -17,7 +17,7 @@ pub(super) fn chart(title: String, mut notes: Vec<String>, roofs: &Roofs, points
     let (name, start) = (format!("memory, {:.1} GB/s", roofs.gbs), left.max(bottom / roofs.gbs));
     let slope = line(name, [start, ridge].map(|x| (x, roofs.at(x))));
     let flat = line(
-        format!("multiply-adds, {:.0} GFLOP/s", roofs.gflops),
+        format!("{}, {:.0} GFLOP/s", roofs.arithmetic, roofs.gflops),
         [(right, roofs.gflops), (ridge, roofs.gflops)],
     );
     PlaneChart {

@@ -11,11 +11,15 @@ use std::time::{Duration, Instant};
 /// How long the convolution is measured.
 const ROOF: Duration = Duration::from_millis(200);
 
+pub(super) const MULTIPLY_ADDS: &str = "multiply-adds";
+
 /// The roofline of some threads (S. Williams, A. Waterman and D. Patterson, "Roofline", 2009).
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Roofs {
-    /// 10^9 operations per second of fused multiply-adds.
+    /// 10^9 operations per second.
     pub(super) gflops: f64,
+    /// What is so fast.
+    pub(super) arithmetic: &'static str,
     /// 10^9 bytes per second from memory.
     pub(super) gbs: f64,
 }
@@ -26,7 +30,8 @@ impl Roofs {
         let profile = Profile::measure(isa)?;
         let threads = threads.min(profile.cores) as u64;
         let mbs = (threads * profile.dram_mbs).min(profile.dram_mbs_all.max(profile.dram_mbs));
-        Ok(Self { gflops: (threads * profile.fma_mflops) as f64 / 1e3, gbs: mbs as f64 / 1e3 })
+        let gflops = (threads * profile.fma_mflops) as f64 / 1e3;
+        Ok(Self { gflops, arithmetic: MULTIPLY_ADDS, gbs: mbs as f64 / 1e3 })
     }
 
     /// 10^9 operations per second that so many operations per byte allow.

@@ -8,12 +8,15 @@ use nets::plot::{
     Bar, BarChart, Block, Chart, Column, Mark, Part, PlaneChart, Point, Row, blocks, blocks_note, page, short,
 };
 
+/// What the roof is measured with.
+const OWN_ROOF: &str = "own 3x3 convolution in cache";
+
 /// The picture as text. Memory is measured for it.
 pub(super) fn svg(name: &str, results: &[Measured]) -> Result<String, NetError> {
     let mut charts = Vec::new();
     for run in results {
         let memory = Roofs::measure(run.isa, run.threads)?;
-        let roofs = Roofs { gflops: run.roof_gflops, ..memory };
+        let roofs = Roofs { gflops: run.roof_gflops, arithmetic: OWN_ROOF, ..memory };
         charts.extend([Chart::Bars(bars(run)), Chart::Plane(roofline(run, &roofs))]);
     }
     Ok(page(&format!("{name}: the time of each layer"), &[], &charts))
@@ -32,10 +35,7 @@ fn bars(run: &Measured) -> BarChart {
         run.outside(),
         blocks_note(&rows)
     );
-    let mark = Mark {
-        at: run.roof_gflops,
-        name: format!("own 3x3 convolution in cache: {:.0} GFLOP/s", run.roof_gflops),
-    };
+    let mark = Mark { at: run.roof_gflops, name: format!("{OWN_ROOF}, {:.0} GFLOP/s", run.roof_gflops) };
     BarChart {
         title: format!("Time, {}", title(run)),
         notes: vec![note],

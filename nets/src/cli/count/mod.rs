@@ -5,7 +5,7 @@ mod plot;
 mod report;
 
 use super::args::{self, Format};
-use super::roofs::Roofs;
+use super::roofs::{MULTIPLY_ADDS, Roofs};
 use super::source::Network;
 use clap::Args;
 use kernels::Isa;
@@ -106,7 +106,7 @@ impl Count {
     /// The roofs, and where they come from. What is not given is measured.
     fn roofs(&self) -> Result<(Roofs, &'static str), NetError> {
         if let (Some(gflops), Some(gbs)) = (self.roof_gflops, self.roof_gbs) {
-            return Ok((Roofs { gflops, gbs }, "as given on the command line"));
+            return Ok((Roofs { gflops, arithmetic: MULTIPLY_ADDS, gbs }, "as given on the command line"));
         }
         let measured = Roofs::measure(Isa::detect(), 1)?;
         let source = match (self.roof_gflops, self.roof_gbs) {
@@ -120,7 +120,7 @@ impl Count {
         };
         let (gflops, gbs) =
             (self.roof_gflops.unwrap_or(measured.gflops), self.roof_gbs.unwrap_or(measured.gbs));
-        Ok((Roofs { gflops, gbs }, source))
+        Ok((Roofs { gflops, gbs, ..measured }, source))
     }
 
     fn count(&self, network: &str) -> anyhow::Result<Counted> {
