@@ -10,8 +10,8 @@ use crate::describe::{BLOCK, ConvDesc, Layout, Size2, Unsupported};
 use crate::tile::winograd_table::{WinogradKernels, WinogradTile};
 use crate::work::parts::SplitUnits;
 
-/// Bytes of transformed weights up to which panels are the outer loop. Up to this size, they stay in the
-/// second-level cache next to the tiles.
+/// Maximum bytes of transformed weights for which panels are the outer loop. Then `V` and the products of one
+/// panel stay in the second-level cache.
 const NEAR_WEIGHTS: usize = 4 << 20;
 /// Bytes of transformed weights above which the next matrix is prefetched.
 const AHEAD_WEIGHTS: usize = 1 << 20;
