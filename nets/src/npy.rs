@@ -47,8 +47,8 @@ fn split(bytes: &[u8]) -> Option<(&str, &[u8])> {
     Some((str::from_utf8(header).ok()?, data))
 }
 
-/// Parses the extents in a header. The header is a Python dictionary: `{'descr': '<f4', 'fortran_order':
-/// False, 'shape': (2, 3), }`.
+/// Parses the extents in a header. The header is a Python dictionary:
+/// `{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }`.
 fn extents(header: &str) -> Result<Vec<usize>, String> {
     let field = |name: &str, end: char| {
         let (_, rest) = header.split_once(name).ok_or_else(|| format!("a header without {name}"))?;

@@ -19,8 +19,8 @@ pub(crate) enum Side {
     Rows,
 }
 
-/// The output channels of one tile. Column (or row) `i` is channel `channel + i` and is valid for `lo <= i <
-/// hi`.
+/// The output channels of one tile. Column (or row) `i` is channel `channel + i` and is valid for
+/// `lo <= i < hi`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Panel {
     pub(crate) channel: usize,

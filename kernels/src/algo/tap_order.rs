@@ -64,8 +64,8 @@ impl TapOrder {
 }
 
 impl RunOrder {
-    /// Appends the order: `[chunk][kernel row][run][channel][tap]` on the image, `[run][kernel
-    /// row][channel][tap]` on packed rows.
+    /// Appends the order: `[chunk][kernel row][run][channel][tap]` on the image,
+    /// `[run][kernel row][channel][tap]` on packed rows.
     fn extend(&self, order: &mut Vec<usize>) {
         let Self { channels, kernel, runs, in_place } = *self;
         let mut row_of_run = |channels: Range<usize>, row: usize, run: &KernelRun| {

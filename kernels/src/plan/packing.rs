@@ -113,8 +113,8 @@ impl Packing {
         self.done..self.desc().output().c.min(self.done + self.step)
     }
 
-    /// Packs the filters of [`next_channels`](Self::next_channels), in the order `[channels][C /
-    /// groups][KH][KW]`.
+    /// Packs the filters of [`next_channels`](Self::next_channels), in the order
+    /// `[channels][C / groups][KH][KW]`.
     ///
     /// # Errors
     /// The same filters can be passed again after an error.

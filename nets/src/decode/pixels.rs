@@ -73,8 +73,8 @@ impl Pixels {
 mod tests {
     use super::*;
 
-    /// The orientations as EXIF draws them (Exif 2.32, section 4.6.4): the stored bytes of an upright `ab /
-    /// cd / ef`.
+    /// The orientations as EXIF draws them (Exif 2.32, section 4.6.4): the stored bytes of an upright
+    /// `ab / cd / ef`.
     #[test]
     fn every_orientation_comes_upright() {
         let stored: [(&str, usize); 8] = [

@@ -36,7 +36,7 @@ pub(crate) fn schedule(desc: &ConvDesc, kernels: &FftKernels, typical: &Typical)
     fastest(desc, kernels, typical, cuts).expect("only what is supported is planned")
 }
 
-/// Like [`schedule`], with transforms of one of these lengths, if they can compute the problem.
+/// Like [`schedule()`], with transforms of one of these lengths, if they can compute the problem.
 pub(crate) fn schedule_of(
     desc: &ConvDesc,
     kernels: &FftKernels,

@@ -1,7 +1,12 @@
-//! Strides: with stride `s`, the padded image splits into `s x s` phases, `P[py][px][y][x] = I[s y + py][s x
-//! + px]`. Each phase is a channel of its own, and its part of the kernel moves over it with stride 1 ("space
-//! to depth"). A kernel of 7x7 at stride 2 with 3 channels becomes 4x4 at stride 1 with 12 channels. A kernel
-//! of 11x11 at stride 4 with 3 channels becomes 3x3 with 48 channels.
+//! Strides: with stride `s`, the padded image splits into `s x s` phases:
+//!
+//! ```text
+//! P[py][px][y][x] = I[s y + py][s x + px]
+//! ```
+//!
+//! Each phase is a channel of its own, and its part of the kernel moves over it with stride 1 ("space to
+//! depth"). A kernel of 7x7 at stride 2 with 3 channels becomes 4x4 at stride 1 with 12 channels. A kernel of
+//! 11x11 at stride 4 with 3 channels becomes 3x3 with 48 channels.
 
 use crate::describe::{BLOCK, ConvDesc, PixelRef};
 use std::ops::Range;
