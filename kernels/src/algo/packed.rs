@@ -39,7 +39,7 @@ pub(crate) struct PanelShape {
     /// Number of panels, all groups together.
     pub(crate) count: usize,
     groups: usize,
-    /// Channels of a group.
+    /// Output channels per group.
     per_group: usize,
     per_channel: PerChannel,
 }
@@ -169,7 +169,7 @@ impl GemmForm {
         self.len().saturating_mul(size_of::<f32>()).saturating_add(self.panels.bytes())
     }
 
-    /// Whether there are more weights than pixels.
+    /// Whether there are more packed weights than elements of the input.
     pub(crate) fn outweighs_image(&self, desc: &ConvDesc) -> bool {
         let input = desc.input();
         self.len() > input.n * input.c * input.h * input.w

@@ -8,8 +8,8 @@
 //!             for vector: one call of a tile's kernel
 //! ```
 //!
-//! If channels are adjacent, the input of a lane can be in another lane, because its group has another
-//! number. A plan makes a list of [`LaneSource`](crate::tile::depthwise_read::LaneSource)s once, one for each
+//! If channels are adjacent, a lane of the output can need a channel that is in another lane of the input. A
+//! plan therefore makes a list of [`LaneSource`](crate::tile::depthwise_read::LaneSource)s once, one for each
 //! vector and each channel of a group. A vector ends where its inputs no longer fit one vector of the input.
 
 mod weights;

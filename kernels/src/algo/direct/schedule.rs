@@ -86,7 +86,7 @@ pub(crate) struct DirectSchedule {
     pub(super) row_block: usize,
     /// Output rows of a stretch.
     pub(super) stretch: usize,
-    /// Runs of a kernel row.
+    /// Number of runs of a kernel row.
     pub(super) runs: usize,
 }
 

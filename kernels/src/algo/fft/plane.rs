@@ -15,7 +15,7 @@ pub(super) struct Transform {
 
 /// The scratch memory of a transform.
 pub(super) struct Scratch<'a> {
-    /// Two rows.
+    /// Two rows of the tile.
     rows: &'a mut [f32],
     /// The half spectra of all rows.
     plane: &'a mut [f32],

@@ -41,7 +41,7 @@ impl Phases {
         self.kernel * self.kernel
     }
 
-    /// Phases of a channel.
+    /// Number of phases of a channel.
     pub(super) fn count(&self) -> usize {
         self.stride * self.stride
     }

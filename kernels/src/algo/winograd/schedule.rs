@@ -116,9 +116,9 @@ pub(super) fn odd_lines(len: usize) -> usize {
 
 /// Elements of the parts of a slab. Each is a whole number of cache lines.
 pub(super) struct SlabLens {
-    /// Transformed tiles.
+    /// The transformed tiles `V`.
     pub(super) v: usize,
-    /// Products.
+    /// The products `M`.
     pub(super) m: usize,
     /// Scratch memory of the input transform.
     pub(super) scratch: usize,

@@ -52,7 +52,7 @@ pub enum PackedError {
     },
     /// The packed filter has other extents, or differs in whether it has a bias or slopes.
     OtherFilter {
-        /// The extents of the filter that reads.
+        /// The extents of the filter that the bytes are read into.
         expected: FilterShape,
         /// The extents in the bytes.
         got: FilterShape,
