@@ -1,6 +1,7 @@
-//! Every algorithm on every instruction set, alone and with several threads, against loops in `f64`.
+//! Compares every algorithm on every instruction set, with one and with several threads, with loops in `f64`.
 //!
-//! Tensors without slack are heap blocks of exactly their length: AddressSanitizer sees one element too much.
+//! Tensors without slack are heap blocks of exactly their length, so AddressSanitizer detects an access one
+//! element past the end.
 #![no_main]
 
 use arbitrary::Unstructured;
@@ -13,7 +14,7 @@ static POOLS: LazyLock<Vec<common::Pool>> = LazyLock::new(common::pools);
 fuzz_target!(|bytes: &[u8]| -> Corpus {
     let mut u = Unstructured::new(bytes);
     let Ok(problem) = conv_problem(&mut u) else { return Corpus::Reject };
-    // One pool a run: with all of them waking threads up would be most of the work.
+    // One pool per run. With all pools, waking threads would be most of the work.
     let pool = usize::from(u.arbitrary::<u8>().unwrap_or(0)) % (POOLS.len() + 1);
     let pools = POOLS.get(pool..=pool).unwrap_or_default();
     if let Err(what) = problem.check_everything(pools) {

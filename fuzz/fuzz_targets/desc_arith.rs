@@ -1,5 +1,5 @@
-//! Any numbers at all into everything that computes with sizes: no panic, no overflow, and every verdict is the one
-//! that 128-bit arithmetic gives.
+//! Passes arbitrary numbers to everything that computes with sizes. Nothing may panic or overflow, and every
+//! result must equal the result of 128-bit arithmetic.
 #![no_main]
 
 use arbitrary::{Result, Unstructured};
@@ -11,14 +11,14 @@ use kernels_fuzz::{any_usize, layout};
 use libfuzzer_sys::{Corpus, fuzz_target};
 use std::collections::HashSet;
 
-/// Elements that fit into one allocation.
+/// Maximum number of elements of one allocation.
 const MOST: u128 = isize::MAX as u128 / 4;
 
 fn product(factors: &[usize]) -> u128 {
     factors.iter().fold(1, |product: u128, &factor| product.saturating_mul(factor as u128))
 }
 
-/// `ceil(c / 16) * 16` channels: the largest of the layouts.
+/// Elements of a tensor with `ceil(c / 16) * 16` channels, the largest of all layouts.
 fn blocked(shape: Shape4) -> u128 {
     (shape.c as u128).next_multiple_of(16).saturating_mul(product(&[shape.n, shape.h, shape.w]))
 }
@@ -31,7 +31,7 @@ fn shape(u: &mut Unstructured<'_>) -> Result<Shape4> {
     Ok(Shape4::new(any_usize(u)?, any_usize(u)?, any_usize(u)?, any_usize(u)?))
 }
 
-/// Any padding, or the one that keeps the size; that one is checked here.
+/// Draws any padding, or the padding that keeps the size. The latter is also checked here.
 fn pad(
     u: &mut Unstructured<'_>,
     input: Size2,
@@ -53,7 +53,7 @@ fn pad(
             continue;
         }
         let [i, k, s, d] = [input, kernel, stride, dilation].map(|x| x as u128);
-        let covered = (i.div_ceil(s) - 1) * s + d * (k - 1) + 1; // of all windows
+        let covered = (i.div_ceil(s) - 1) * s + d * (k - 1) + 1; // by all windows
         let total = covered.saturating_sub(i);
         if covered <= usize::MAX as u128 {
             let total = total as usize;
@@ -68,7 +68,7 @@ fn pad(
     })
 }
 
-/// Padded input and dilated kernel of both axes.
+/// Extents of the padded input and of the dilated kernel, for both axes.
 fn extents(input: Size2, kernel: Size2, pad: Pad2, dilation: Size2) -> [(u128, u128); 2] {
     let axis = |input: usize, before: usize, after: usize, kernel: usize, dilation: usize| {
         (input as u128 + before as u128 + after as u128, (kernel as u128 - 1) * dilation as u128 + 1)
@@ -87,7 +87,7 @@ fn conv(u: &mut Unstructured<'_>) -> Result<()> {
         1 => input.c, // depthwise
         _ => any_usize(u)?,
     };
-    // A multiple more often than chance has it.
+    // Draws a multiple of the groups more often than chance would.
     let out_channels = if u.arbitrary()? { groups.wrapping_mul(any_usize(u)?) } else { any_usize(u)? };
     let layout = layout(u)?;
     let built = ConvDesc::builder(input, out_channels, kernel)
@@ -123,7 +123,7 @@ fn conv(u: &mut Unstructured<'_>) -> Result<()> {
                 let refused = algorithm.supports(&desc).err().map(|reason| reason.to_string());
                 assert!(refused.is_none_or(|reason| !reason.is_empty()));
             }
-            // No size makes a plan before its weights are there.
+            // Planning fails for every size if the weights are missing.
             let unplanned = ConvPlan::new(&desc, Weights::filter(&[]), &PlanOptions::default()).err();
             assert!(matches!(unplanned, Some(ConvError::BufferLen { .. })), "{unplanned:?}");
         }
@@ -133,7 +133,7 @@ fn conv(u: &mut Unstructured<'_>) -> Result<()> {
             assert_eq!([dilated_kernel.h as u128, dilated_kernel.w as u128], [kernel_h, kernel_w]);
         }
         Err(ConvError::SizeOverflow { .. }) => {
-            // Something must be large: with room for a panel's padding, not one of these fits.
+            // At least one size must be too large, with room for the padding of a panel.
             let output = |padded: u128, kernel: u128, stride: usize| {
                 padded.saturating_sub(kernel) / stride as u128 + 1
             };
@@ -196,7 +196,7 @@ fn pool(u: &mut Unstructured<'_>) -> Result<()> {
             expected -= 1;
         }
         assert_eq!(output, expected, "{desc}");
-        // Every window has an element of the input: the first and the last ones are the ones in danger.
+        // Every window must have an element of the input. Only the first and the last windows are at risk.
         for o in (0..output.min(64)).chain((output - 64).max(0)..output) {
             let start = o * stride - before;
             let skipped = if start < 0 { (-start + dilation - 1) / dilation } else { 0 };
@@ -216,7 +216,7 @@ fn tensor(u: &mut Unstructured<'_>) -> Result<()> {
     };
     match len {
         Ok(len) => assert!(exact == len as u128 && exact <= MOST),
-        // Zero of something absurd may be refused as well.
+        // An empty tensor with an absurd extent can be refused as well.
         Err(_) => assert!(exact > MOST || shape.is_empty()),
     }
     let pitch = Pitch { image: any_usize(u)?, pixel: any_usize(u)? };
@@ -226,7 +226,7 @@ fn tensor(u: &mut Unstructured<'_>) -> Result<()> {
         assert_eq!(len, Ok(data.len()));
     }
     let Ok(tensor) = TensorRef::with_pitch(&data, shape, layout, pitch) else { return Ok(()) };
-    // Every element is inside, and none of them is another.
+    // Every element must be inside the data and must have its own place.
     let Shape4 { n, c, h, w } = shape;
     assert!(product(&[n, c, h, w]) <= data.len() as u128);
     let mut seen = HashSet::new();

@@ -1,10 +1,11 @@
-//! Any bytes as an ONNX model: an error or a network that can be counted, never a panic, never much memory.
+//! Imports arbitrary bytes as an ONNX model. The result is an error or a network whose parameters can be
+//! counted. The import must not panic or use much memory.
 #![no_main]
 
 use libfuzzer_sys::{Corpus, fuzz_target};
 use nets::import::onnx::{ImportOptions, load_bytes};
 
-/// Numbers of weights up to which they are read too.
+/// Maximum number of weights for which the weights are also read.
 const SMALL: u64 = 1 << 16;
 
 fuzz_target!(|bytes: &[u8]| -> Corpus {

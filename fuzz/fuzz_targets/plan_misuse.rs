@@ -1,4 +1,5 @@
-//! A valid descriptor, and arguments that may be wrong: an error exactly if one is, and then the output is untouched.
+//! Passes arguments that can be wrong together with a valid descriptor. A call must return an error if and
+//! only if an argument is wrong. The output must then be unchanged.
 #![no_main]
 
 use arbitrary::{Result, Unstructured};
@@ -13,12 +14,13 @@ use std::sync::LazyLock;
 
 static POOLS: LazyLock<Vec<kernels_fuzz::common::Pool>> = LazyLock::new(pools);
 
-/// Most draws leave a thing right: with more, almost every input would stop at the first check.
+/// Whether to make an argument wrong. Most draws say no: otherwise almost every input would stop at the first
+/// check.
 fn wrong(u: &mut Unstructured<'_>) -> Result<bool> {
     u.ratio(1, 12)
 }
 
-/// `values`, or too few or too many of them.
+/// Returns `values`, or too few or too many of them.
 fn misuse_values(u: &mut Unstructured<'_>, mut values: Vec<f32>) -> Result<Vec<f32>> {
     if wrong(u)? {
         values.resize(u.int_in_range(0..=2 * values.len() + 1)?, 1.0);
@@ -27,7 +29,7 @@ fn misuse_values(u: &mut Unstructured<'_>, mut values: Vec<f32>) -> Result<Vec<f
     Ok(values)
 }
 
-/// The same operand, perhaps of another length, missing, or there uncalled for.
+/// Returns the operand, possibly with another length, missing, or present although it is not planned.
 fn misuse_operand(
     u: &mut Unstructured<'_>,
     values: Option<Vec<f32>>,
@@ -56,7 +58,7 @@ fn misuse_layout(u: &mut Unstructured<'_>, planned: Layout) -> Result<Layout> {
     if wrong(u)? { layout(u) } else { Ok(planned) }
 }
 
-/// A tensor of its own, in any case a valid one.
+/// A tensor that is valid, but can have a wrong shape or layout for the plan.
 struct Tensor {
     memory: Vec<f32>,
     shape: Shape4,
@@ -73,7 +75,7 @@ impl Tensor {
             Layout::Nhwc => shape.c,
             _ => 16,
         };
-        // Where there is no second image (or pixel), the pitch to it may be any number.
+        // Without a second image (or pixel), the pitch can be any number.
         let mut pitch = None;
         if shape.n == 1 && u.arbitrary()? {
             let lone = layout == Layout::Nhwc && shape.h * shape.w == 1;
@@ -103,7 +105,7 @@ impl Tensor {
         .expect("a valid tensor")
     }
 
-    /// A buffer of another length is no tensor.
+    /// Checks that a buffer of another length is refused.
     fn misuse_memory(&self, u: &mut Unstructured<'_>) -> Result<()> {
         let len = u.int_in_range(0..=self.memory.len() * 2)?;
         let packed = TensorRef::packed(&vec![0.0; len], self.shape, self.layout).is_ok();
@@ -148,7 +150,7 @@ fn plan(u: &mut Unstructured<'_>, problem: &ConvProblem, desc: &ConvDesc) -> Res
             Ok(Some(plan))
         }
         Err(error) => {
-            // Only a workspace for that many threads may be too much.
+            // Correct arguments can fail only because the workspace is too large for so many threads.
             assert!(!right || options.max_threads > 1 << 30, "{error}");
             assert!(!error.to_string().is_empty());
             Ok(None)
@@ -175,7 +177,7 @@ fn misuse(u: &mut Unstructured<'_>) -> Result<()> {
     });
     let req = plan.workspace_req();
     if req.per_thread_len.saturating_mul(req.threads) > 1 << 22 {
-        return Ok(()); // threads beyond all reason were asked for
+        return Ok(()); // the workspace for so many threads is too large for a fuzzer
     }
     let given = if wrong(u)? { u.int_in_range(0..=req.len())? } else { req.len() };
     let mut workspace = Workspace::for_req(WorkspaceReq::new(given, 1)).unwrap();

@@ -1,16 +1,17 @@
-//! What the targets draw from the bytes.
+//! The values that the targets draw from the fuzzer's bytes.
 
 use crate::common::{ACTIVATIONS, ConvProblem, Values};
 use arbitrary::{Result, Unstructured};
 use kernels::{EpilogueSpec, Layout, Pad2, Shape4, Size2};
 
-/// Products of one problem at most: the oracle does them one by one, under a sanitizer.
+/// Maximum number of products of one problem. The reference computes them one by one, under a sanitizer.
 const MOST_MACS: usize = 30_000;
 
-/// Any number, most often one that matters: small, next to a power of two, next to the largest.
+/// Draws any number. Most draws are critical ones: small, close to a power of two, or close to the largest
+/// number.
 pub fn any_usize(u: &mut Unstructured<'_>) -> Result<usize> {
     let near = |u: &mut Unstructured<'_>, x: usize| {
-        Ok(x.wrapping_add_signed(u.int_in_range(-3isize..=3)?)) // wraps on purpose: both ends of the numbers
+        Ok(x.wrapping_add_signed(u.int_in_range(-3isize..=3)?)) // wraps on purpose, to reach both ends of the range
     };
     match u.int_in_range(0..=7u8)? {
         0..=2 => u.int_in_range(0..=9usize),
@@ -32,7 +33,7 @@ pub fn layout(u: &mut Unstructured<'_>) -> Result<Layout> {
     Ok(*u.choose(&Layout::ALL)?)
 }
 
-/// Extents whose product stays affordable: each takes its part of what the earlier ones have left.
+/// Extents with a limited product. Each extent takes its part of what the earlier ones have left.
 struct Budget(usize);
 
 impl Budget {
@@ -43,7 +44,7 @@ impl Budget {
     }
 }
 
-/// One axis, from its output back to its input, so that every draw is a valid problem.
+/// One axis, computed from its output back to its input, so that every draw is a valid problem.
 struct Axis {
     input: usize,
     before: usize,
@@ -56,13 +57,13 @@ fn axis(u: &mut Unstructured<'_>, output: usize, kernel: usize) -> Result<Axis> 
     let (stride, dilation) = (u.int_in_range(1..=4usize)?, u.int_in_range(1..=3usize)?);
     let unused = u.int_in_range(0..=stride - 1)?;
     let padded = (output - 1) * stride + dilation * (kernel - 1) + 1 + unused;
-    // At least one element is the input's; padding may be wider than the kernel.
+    // At least one element belongs to the input. Padding can be wider than the kernel.
     let before = u.int_in_range(0..=8usize)?.min(padded - 1);
     let after = u.int_in_range(0..=8usize)?.min(padded - 1 - before);
     Ok(Axis { input: padded - before - after, before, after, stride, dilation })
 }
 
-/// Any small convolution of the parameter space.
+/// Draws a small convolution from the whole parameter space.
 pub fn conv_problem(u: &mut Unstructured<'_>) -> Result<ConvProblem> {
     let layout = layout(u)?;
     let output_layout = if u.ratio(1, 4)? { Some(Layout::Nchw16c) } else { None };
@@ -76,7 +77,7 @@ pub fn conv_problem(u: &mut Unstructured<'_>) -> Result<ConvProblem> {
     let side = if pointwise { 1 } else { 7 };
     let (kernel_h, kernel_w) = (budget.extent(u, side)?, budget.extent(u, side)?);
     let groups = if u.arbitrary()? { budget.extent(u, 40)? } else { 1 };
-    // Wider than the widest tile, twice; fewer where there are many groups.
+    // Up to more than twice the width of the widest tile. Fewer channels if there are many groups.
     let most = if groups == 1 { 140 } else { 36 };
     let (channels, out_channels) = (budget.extent(u, most)?, budget.extent(u, most)?);
     let (out_h, out_w) = (budget.extent(u, 70)?, budget.extent(u, 70)?);

@@ -1,6 +1,6 @@
-//! From the fuzzer's bytes to problems. The truth and the checks are those of the library's own tests.
+//! Turns the fuzzer's bytes into problems. The reference and the checks are those of the library's own tests.
 
-#[allow(clippy::should_implement_trait)] // not meant for anyone else
+#[allow(clippy::should_implement_trait)] // not a public interface
 #[path = "../../kernels/tests/common/mod.rs"]
 pub mod common;
 

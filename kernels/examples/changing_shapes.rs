@@ -1,6 +1,4 @@
-//! One layer for inputs of any batch and image size: the weights are packed once, and plans are cached.
-//!
-//! `cargo run --release --example changing_shapes`
+//! One layer for inputs of any batch and image size. The weights are packed once, and plans are cached.
 
 use kernels::*;
 use std::time::Instant;
@@ -23,7 +21,7 @@ fn main() -> Result<(), ConvError> {
     let (forms, bytes) = (conv.filter().packed_forms(), conv.filter().packed_bytes());
     println!("{} plans share {forms} packed form(s) of {bytes} bytes", conv.planned());
 
-    // The next process need not pack again: write the packed forms, and read them into a filter.
+    // A later process can skip packing: write the packed forms, and read them into a filter.
     let mut file = Vec::new();
     conv.filter().write_packed(&mut file).expect("a Vec takes any bytes");
     let again = Filter::from_packed(&mut &file[..]).expect("the bytes are those of this machine");

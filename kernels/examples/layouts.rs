@@ -1,12 +1,10 @@
-//! The same convolution for callers with NCHW, NHWC and blocked memory, and for a slice of a wider tensor.
-//!
-//! `cargo run --release --example layouts`
+//! The same convolution on NCHW, NHWC and blocked tensors, and into a slice of a wider tensor.
 
 use kernels::*;
 
 const INPUT: Shape4 = Shape4::new(1, 24, 20, 20);
 
-/// Element `(c, y, x)` of the image, whatever its layout.
+/// Element `(c, y, x)` of the image, in any layout.
 fn pixel(c: usize, y: usize, x: usize) -> f32 {
     ((c * 31 + y * 7 + x) % 11) as f32 * 0.1
 }
@@ -16,7 +14,7 @@ fn main() -> Result<(), ConvError> {
     let weights: Vec<f32> = (0..shape.elements()?).map(|i| (i % 13) as f32 * 0.01).collect();
     let mut outputs = Vec::new();
     for layout in Layout::ALL {
-        // Filters are OIHW in any layout. Nchw16c is the fastest for whole networks.
+        // A filter is OIHW in every layout. Nchw16c is the fastest layout for whole networks.
         let filter = Filter::new(shape, Weights::filter(&weights))?;
         let conv = Conv::builder(filter).pad(Pad2::all(1)).layout(layout).build()?;
         let mut image = vec![0.0; INPUT.len(layout)?];
@@ -34,7 +32,8 @@ fn main() -> Result<(), ConvError> {
     let differ = |a: &[f32], b: &[f32]| a.iter().zip(b).any(|(a, b)| (a - b).abs() > 1e-4 * a.abs().max(1.0));
     assert!(outputs.iter().all(|output| !differ(output, &outputs[0])));
 
-    // An NHWC output may be 40 channels of a tensor that has 64: the branch of a concatenation writes in place.
+    // An NHWC output can be 40 of the 64 channels of a wider tensor: a branch of a concatenation writes in
+    // place.
     let desc =
         ConvDesc::builder(INPUT, 40, Size2::square(3)).pad(Pad2::all(1)).layout(Layout::Nhwc).build()?;
     let plan = ConvPlan::new(&desc, Weights::filter(&weights), &PlanOptions::default())?;

@@ -1,6 +1,4 @@
-//! The layers that stand between convolutions: pooling, normalisation, sums, fully connected layers, softmax.
-//!
-//! `cargo run --release --example other_layers`
+//! The layers between convolutions: pooling, normalisation, sums, fully connected layers, softmax.
 
 use kernels::*;
 
@@ -19,7 +17,7 @@ fn main() -> Result<(), ConvError> {
     let input = TensorRef::packed(&image, shape, layout)?;
     ops.pool(&pool, input, TensorMut::packed(&mut pooled, half, layout)?, threads)?;
 
-    // Normalisation of groups of channels, then a residual sum with ReLU.
+    // Group normalisation, then a residual sum with ReLU.
     let spec = NormSpec { groups: 8, eps: 1e-5 };
     let mut normed = vec![0.0; pooled.len()];
     let input = TensorRef::packed(&pooled, half, layout)?;
@@ -28,7 +26,7 @@ fn main() -> Result<(), ConvError> {
     ops.add(addend, TensorMut::packed(&mut normed, half, layout)?, Activation::Relu, threads)?;
     assert!(normed.iter().all(|&x| x >= 0.0));
 
-    // From the blocked layout to NCHW, and a fully connected layer to ten classes.
+    // A reorder from the blocked layout to NCHW, then a fully connected layer with ten classes.
     let mut plain = vec![0.0; half.len(Layout::Nchw)?];
     let input = TensorRef::packed(&normed, half, layout)?;
     ops.copy(input, TensorMut::packed(&mut plain, half, Layout::Nchw)?, threads)?;

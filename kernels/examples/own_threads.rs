@@ -5,7 +5,7 @@
 use kernels::*;
 use std::thread::{available_parallelism, scope};
 
-/// Starts threads for each run. A real pool would keep them; the trait asks for no more than this.
+/// Starts new threads for each run. A real pool would keep its threads; the trait requires no more than this.
 struct Scoped {
     threads: usize,
 }
@@ -32,7 +32,7 @@ fn main() -> Result<(), ConvError> {
     let desc =
         ConvDesc::builder(Shape4::new(8, 64, 28, 28), 128, Size2::square(3)).pad(Pad2::all(1)).build()?;
     let filter: Vec<f32> = (0..desc.filter_len()).map(|i| (i % 7) as f32 * 0.1).collect();
-    // The plan and its workspace are for as many threads as the executor has.
+    // The plan and its workspace are sized for the threads of the executor.
     let options = PlanOptions::default().threads(&threads);
     let plan = ConvPlan::new(&desc, Weights::filter(&filter), &options)?;
     let mut workspace = Workspace::for_req(plan.workspace_req())?;
@@ -47,7 +47,7 @@ fn main() -> Result<(), ConvError> {
         plan.run(io, &mut workspace, threads)?;
         Ok(output)
     };
-    // The bits do not depend on the threads.
+    // The bits of the output do not depend on the threads.
     assert!(run(threads)? == run(Threads::Seq)?);
     println!("{} threads of our own compute the same bits as one", executor.threads);
     Ok(())

@@ -1,6 +1,4 @@
-//! Describe a convolution, plan it once, run it many times, and read why the plan is what it is.
-//!
-//! `cargo run --release --example plan_and_run`
+//! Describe a convolution, plan it once, run it many times, and print the reasons for the choice.
 
 use kernels::*;
 
@@ -27,7 +25,7 @@ fn main() -> Result<(), ConvError> {
         plan.run(io, &mut workspace, Threads::Seq)?;
     }
 
-    // A pixel in the middle sums 64 * 9 products of 0.01, and has the bias added.
+    // A pixel in the middle is the sum of 64 * 9 products of 0.01, plus the bias.
     let middle = output[28 * 56 + 28];
     assert!((middle - (64.0 * 9.0 * 0.01 + 0.5)).abs() < 1e-3);
     println!("{}", plan.explain());

@@ -1,32 +1,41 @@
-//! SIMD convolution for CPUs: one plan per layer shape, the best kernel for this machine, no allocation in the hot path.
+//! 2-D convolution on CPUs, with SIMD kernels for AVX-512, AVX2 with FMA, and NEON.
 //!
-//! Five steps in one direction; the folders of this crate are these steps:
+//! The library picks a kernel for the machine at run time and an algorithm for the shape of the layer. It
+//! packs the weights once. A run then allocates nothing, never panics on bad arguments, and gives the same
+//! bits with any number of threads.
+//!
+//! # Five steps
+//!
+//! A convolution passes through five steps. Each step uses only the results of the steps before it.
 //!
 //! ```text
-//! describe  ->  choose  ->  plan (pack)  ->  run (drivers)  ->  tiles (SIMD), epilogue on registers
+//! describe  ->  choose  ->  plan (pack)  ->  run (split among threads)  ->  tiles (SIMD, epilogue in registers)
 //! ```
 //!
-//! 1. **Describe**: [`ConvDesc`] is one checked 2-D convolution: batch, stride, dilation and padding per axis, groups,
-//!    layout, and what follows the sum ([`EpilogueSpec`]: bias, residual, activation).
-//! 2. **Choose**: the instruction set ([`Isa`]) is detected at run time and the algorithm ([`Algorithm`]) chosen for the
-//!    shape; [`PlanOptions`] can force either.
-//! 3. **Plan**: [`ConvPlan::new`] packs the weights. Everything that allocates happens here; the plan is immutable and
-//!    `Send + Sync`, and [`ConvPlan::explain`] says what was chosen and why.
-//! 4. **Run**: [`ConvPlan::run`] checks every tensor, cuts the output among [`Threads`] and computes it. It allocates
-//!    nothing, never panics on bad arguments, and its bits do not depend on the number of threads.
-//! 5. **Tiles**: register-blocked kernels, written once over a small SIMD trait, compiled once per instruction set.
+//! 1. **Describe.** A [`ConvDesc`] is one checked convolution: shapes, stride, dilation, padding, groups and
+//!    layout. Its [`EpilogueSpec`] says what follows the sum: bias, residual and activation.
+//! 2. **Choose.** The library detects the best instruction set of the machine ([`Isa`]) and chooses an
+//!    [`Algorithm`] for the shape. [`PlanOptions`] can force or restrict both choices.
+//! 3. **Plan.** [`ConvPlan::new`] packs the weights into the order in which the chosen kernel reads them. The
+//!    plan is immutable and `Send + Sync`. [`ConvPlan::explain`] says what was chosen, and why the other
+//!    algorithms were not.
+//! 4. **Run.** [`ConvPlan::run`] checks every tensor, splits the output among [`Threads`] and computes it.
+//! 5. **Tiles.** A register tile computes one small block of the output. It applies the epilogue before it
+//!    stores the block. Tiles are written once over a small SIMD trait and compiled once per instruction set.
+//!
+//! # Example
 //!
 //! ```
 //! use kernels::*;
 //! # fn main() -> Result<(), ConvError> {
-//! // 8 channels of 32x32 to 16 channels, 3x3 with padding 1, bias and ReLU.
+//! // 8 channels of 32x32 to 16 channels, 3x3 with padding 1, then bias and ReLU.
 //! let desc = ConvDesc::builder(Shape4::new(1, 8, 32, 32), 16, Size2::square(3))
 //!     .pad(Pad2::all(1))
 //!     .epilogue(EpilogueSpec::bias(Activation::Relu))
 //!     .build()?;
 //! let (filter, bias) = (vec![0.1; desc.filter_len()], vec![0.5; 16]);
 //!
-//! // Once: choose and pack.
+//! // Once: choose an algorithm and pack the weights.
 //! let plan = ConvPlan::new(&desc, Weights::with_bias(&filter, &bias), &PlanOptions::default())?;
 //! let mut workspace = Workspace::for_req(plan.workspace_req())?;
 //!
@@ -44,9 +53,54 @@
 //! # }
 //! ```
 //!
-//! The layers that stand between convolutions (pooling, softmax, fully connected, activations, normalisation, sums,
-//! copies between layouts) are in [`Ops`] and
-//! [`LinearPlan`]. The library builds no thread pool, reads no environment variable, and keeps no global state.
+//! # Weights apart from plans
+//!
+//! A [`ConvPlan`] is made for one batch and one image size. A [`Filter`] holds the weights without these
+//! sizes. It packs each form once and shares it among all plans that need it, so that a plan for another size
+//! takes microseconds. [`Filter::write_packed`] saves the packed forms for the next start of the program.
+//!
+//! A [`Conv`] adds a cache of plans and workspaces to a filter. It takes inputs of any batch and image size.
+//!
+//! # Threads
+//!
+//! Each run gets [`Threads`] from its caller: the calling thread alone, a rayon pool (feature `rayon`), or
+//! any other pool through the [`Executor`] trait. A plan is sized for at most [`PlanOptions::max_threads`]
+//! threads; the default is 1. [`Threads::with_team`] keeps the threads of a rayon pool awake between the runs
+//! of a forward pass.
+//!
+//! # Memory
+//!
+//! The caller owns the inputs, the outputs and the scratch memory of a run. An output can be uninitialised
+//! ([`TensorOut`]). Scratch is a [`Workspace`] or any `[f32]` slice of the length that
+//! [`ConvPlan::workspace_req`] asks for. One workspace serves a whole network ([`WorkspaceReq::union`]).
+//!
+//! If the system refuses an allocation, the call returns [`ConvError::OutOfMemory`].
+//!
+//! # Layouts
+//!
+//! A tensor is NCHW, NHWC or blocked by 16 channels ([`Layout`]). A filter is OIHW in every layout. A tensor
+//! can be a slice of a wider one: [`Pitch`] gives the distance between its images and pixels. A layer can
+//! thus write its part of a concatenation in place.
+//!
+//! # Other layers
+//!
+//! [`Ops`] has the layers that stand between convolutions: pooling, normalisation, softmax, activations,
+//! sums, and copies between layouts. A [`LinearPlan`] is a fully connected layer.
+//!
+//! # Cargo features
+//!
+//! All three features are enabled by default.
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `ops` | [`Ops`] and [`LinearPlan`] |
+//! | `rayon` | runs in rayon pools, and [`Threads::with_team`]; without it the crate does not depend on rayon |
+//! | `wisdom` | [`Wisdom`] in files; without it, measured times can be kept as text |
+//!
+//! # Limits
+//!
+//! The library computes in `f32` only, forward passes only, and 2-D convolutions only. It builds no thread
+//! pool, reads no environment variable, and keeps no global state.
 
 #![deny(unsafe_code)]
 #![deny(missing_debug_implementations)]
@@ -61,7 +115,7 @@ mod ops;
 mod plan;
 mod run;
 mod simd;
-#[allow(missing_debug_implementations)] // function pointers; nothing of it is public
+#[allow(missing_debug_implementations)] // function pointers, and not public
 mod tile;
 mod work;
 
@@ -86,7 +140,8 @@ pub use run::Team;
 pub use run::{ConvIo, Executor, Threads};
 pub use work::Traffic;
 
-/// The register tiles themselves, for this workspace's tests and benches: no part of the public interface.
+/// The register tiles and parts of the cost model, for this workspace's tests and benches. Not a public
+/// interface.
 #[cfg(feature = "internal")]
 #[doc(hidden)]
 pub mod internal {

@@ -1,10 +1,9 @@
-//! Memory: buffers that kernels stream through, and the one place where what grows with a problem is allocated.
+//! Memory: buffers that kernels stream through, and all allocations that grow with a problem.
 //!
-//! An allocation that the system refuses is [`ConvError::OutOfMemory`], never the end of the process.
+//! If the system refuses an allocation, it becomes [`ConvError::OutOfMemory`] and does not abort the process.
 //!
-//! On virtual machines page walks and first-touch faults are the hidden cost of large buffers. Those of a
-//! megabyte and more are therefore aligned to 2 MB, advised as huge pages before their first touch (Linux; a
-//! no-op elsewhere) and written once, at plan time.
+//! On virtual machines, page walks and first-touch faults make large buffers slow. Buffers of 1 MB and more
+//! are therefore aligned to 2 MB, and advised as huge pages before their first touch (Linux only).
 
 use crate::describe::ConvError;
 use aligned_vec::{AVec, RuntimeAlign};
@@ -14,47 +13,48 @@ use std::ops::{Deref, DerefMut};
 
 const CACHE_LINE: usize = 64;
 const HUGE_PAGE: usize = 2 << 20;
-/// From here on a buffer is worth a huge page.
+/// Bytes from which a buffer is worth a huge page.
 const LARGE: usize = 1 << 20;
 
-/// `f32`s aligned to a cache line, or to a huge page where that pays: for activations as for the library's own memory.
+/// An aligned buffer of `f32`, for activations and for the library's own memory.
 ///
-/// A megabyte or more is aligned to 2 MB, advised as huge pages before its first touch (Linux), and touched once.
+/// A buffer of less than 1 MB is aligned to a cache line. A larger one is aligned to 2 MB. On Linux it is
+/// also advised as huge pages before its first touch.
 pub struct Buffer(AVec<f32, RuntimeAlign>);
 
 impl Buffer {
-    /// No elements, and no memory.
+    /// An empty buffer, without any memory.
     pub fn empty() -> Self {
         Self(AVec::new(CACHE_LINE))
     }
 
-    /// `len` zeros.
+    /// A buffer of `len` zeros.
     ///
     /// # Errors
-    /// [`ConvError::OutOfMemory`].
+    /// [`ConvError::OutOfMemory`] if the system refuses the allocation.
     pub fn zeroed(len: usize) -> Result<Self, ConvError> {
         Self::zeroed_for("buffer", len)
     }
 
-    /// A copy of `values`.
+    /// A buffer with a copy of `values`.
     ///
     /// # Errors
-    /// [`ConvError::OutOfMemory`].
+    /// [`ConvError::OutOfMemory`] if the system refuses the allocation.
     pub fn copy_of(values: &[f32]) -> Result<Self, ConvError> {
         let mut buffer = Self::zeroed(values.len())?;
         buffer.copy_from_slice(values);
         Ok(buffer)
     }
 
-    /// [`zeroed`](Self::zeroed), with a name for the error. A `len` that saturated is refused like any other that is too
-    /// large.
+    /// [`zeroed`](Self::zeroed), with a name for the error. A `len` that saturated at `usize::MAX` is refused
+    /// like any other length that is too large.
     pub(crate) fn zeroed_for(what: &'static str, len: usize) -> Result<Self, ConvError> {
         let mut data = Self::reserved(what, len)?;
         data.resize(len, 0.0);
         Ok(Self(data))
     }
 
-    /// `len` elements that `fill` writes, part by part. Memory is touched only as it is written.
+    /// A buffer of `len` elements that `fill` writes in parts. Memory is touched only as it is written.
     pub(crate) fn from_parts<E: From<ConvError>>(
         what: &'static str,
         len: usize,
@@ -72,12 +72,12 @@ impl Buffer {
         Ok(Self(data))
     }
 
-    /// Room for `len` elements, aligned and advised, and not touched yet.
+    /// Memory for `len` elements, aligned and advised, but not touched yet.
     fn reserved(what: &'static str, len: usize) -> Result<AVec<f32, RuntimeAlign>, ConvError> {
         let bytes = len.saturating_mul(size_of::<f32>());
         let refused = ConvError::OutOfMemory { what, bytes };
         let align = if bytes >= LARGE { HUGE_PAGE } else { CACHE_LINE };
-        // aligned-vec takes it for granted that an allocation has a layout.
+        // aligned-vec assumes that a `Layout` exists for the requested size.
         let rounded = bytes.checked_next_multiple_of(align);
         let Some(rounded) = rounded.filter(|&bytes| Layout::from_size_align(bytes, align).is_ok()) else {
             return Err(refused);
@@ -114,9 +114,11 @@ impl DerefMut for Buffer {
     }
 }
 
-/// Huge pages at the start of so many bytes. All of a huge page is resident from its first touch on, and a network has
-/// dozens of buffers: so the last one, which is not full, is one only if what is left of it is at most a quarter of the
-/// bytes.
+/// Returns how many whole huge pages to request for a buffer of `bytes`.
+///
+/// A huge page becomes resident as soon as one byte of it is touched, and a network has dozens of buffers.
+/// The partly used last page is therefore requested only if its unused part is at most a quarter of the
+/// buffer.
 fn huge_pages(bytes: usize) -> usize {
     let rest = bytes.next_multiple_of(HUGE_PAGE) - bytes;
     bytes.div_ceil(HUGE_PAGE) - usize::from(rest > bytes / 4)
@@ -124,41 +126,44 @@ fn huge_pages(bytes: usize) -> usize {
 
 #[cfg(target_os = "linux")]
 fn advise_huge(start: *mut f32, bytes: usize) {
-    // SAFETY: the range is the allocation that the caller has just made, aligned to a huge page; the advice changes
-    // no contents. It may be refused, which costs nothing, so the result does not matter.
+    // SAFETY: the range lies in the allocation that the caller has just made, and its start is aligned to a
+    // huge page. The advice changes no contents. The system may refuse the advice, which does no harm, so the
+    // result is ignored.
     unsafe { libc::madvise(start.cast(), bytes, libc::MADV_HUGEPAGE) };
 }
 
 #[cfg(not(target_os = "linux"))]
 fn advise_huge(_: *mut f32, _: usize) {}
 
-/// What a plan needs of a [`Workspace`], in elements. May change from one version to the next.
+/// The size of the [`Workspace`] that a plan needs. It can change between versions of this library.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct WorkspaceReq {
-    /// Elements for each thread.
+    /// Elements per thread.
     pub per_thread_len: usize,
-    /// Threads that may run at once.
+    /// Number of threads that can run at the same time.
     pub threads: usize,
 }
 
 impl WorkspaceReq {
-    /// `per_thread_len` elements for each of `threads` threads.
+    /// A requirement of `per_thread_len` elements for each of `threads` threads.
     pub const fn new(per_thread_len: usize, threads: usize) -> Self {
         Self { per_thread_len, threads }
     }
 
-    /// Elements in all; `usize::MAX`, which no system has, if that many cannot be counted.
+    /// Elements of all threads together. A product that overflows becomes `usize::MAX`, which no system can
+    /// allocate.
     pub const fn len(self) -> usize {
         self.per_thread_len.saturating_mul(self.threads)
     }
 
-    /// Whether none is needed.
+    /// Whether no workspace is needed.
     pub const fn is_empty(self) -> bool {
         self.len() == 0
     }
 
-    /// A requirement that satisfies both: one workspace for a whole network.
+    /// The smallest requirement that satisfies both. Use it to share one workspace among the layers of a
+    /// network.
     pub fn union(self, other: Self) -> Self {
         Self {
             per_thread_len: self.per_thread_len.max(other.per_thread_len),
@@ -167,28 +172,29 @@ impl WorkspaceReq {
     }
 }
 
-/// Scratch memory of [`ConvPlan::run`](crate::ConvPlan::run), owned by the caller: one per concurrent run.
+/// Scratch memory of [`ConvPlan::run`](crate::ConvPlan::run), owned by the caller. Each concurrent run needs
+/// its own.
 #[derive(Debug)]
 pub struct Workspace(Buffer);
 
 impl Workspace {
-    /// No memory: for plans that need none, or to be grown by [`reserve`](Self::reserve).
+    /// An empty workspace. It serves plans that need none, and [`reserve`](Self::reserve) can grow it.
     pub fn empty() -> Self {
         Self(Buffer::empty())
     }
 
-    /// As much as `req` asks for.
+    /// A workspace of the size of `req`.
     ///
     /// # Errors
-    /// [`ConvError::OutOfMemory`].
+    /// [`ConvError::OutOfMemory`] if the system refuses the allocation.
     pub fn for_req(req: WorkspaceReq) -> Result<Self, ConvError> {
         Buffer::zeroed_for("workspace", req.len()).map(Self)
     }
 
-    /// Grows to what `req` asks for; never shrinks. `run` never calls it.
+    /// Grows the workspace to the size of `req`. It never shrinks, and `run` never grows it.
     ///
     /// # Errors
-    /// [`ConvError::OutOfMemory`]; the workspace is then as it was.
+    /// [`ConvError::OutOfMemory`] if the system refuses the allocation. The workspace is unchanged then.
     pub fn reserve(&mut self, req: WorkspaceReq) -> Result<(), ConvError> {
         if self.0.len() < req.len() {
             *self = Self::for_req(req)?;
@@ -196,17 +202,17 @@ impl Workspace {
         Ok(())
     }
 
-    /// Elements.
+    /// Number of elements.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there is no memory.
+    /// Whether the workspace has no elements.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The memory itself; its contents mean nothing between runs.
+    /// The memory of the workspace. Its contents have no meaning between runs.
     pub fn as_mut_slice(&mut self) -> &mut [f32] {
         &mut self.0
     }
@@ -226,7 +232,7 @@ pub(crate) fn try_vec<T>(what: &'static str, capacity: usize) -> Result<Vec<T>, 
     Ok(vec)
 }
 
-/// `push`.
+/// Like [`Vec::push`], but returns an error if the system refuses the memory.
 pub(crate) fn try_push<T>(what: &'static str, vec: &mut Vec<T>, item: T) -> Result<(), ConvError> {
     let bytes = vec.len().saturating_add(1).saturating_mul(size_of::<T>());
     vec.try_reserve(1).map_err(|_| ConvError::OutOfMemory { what, bytes })?;
@@ -234,7 +240,7 @@ pub(crate) fn try_push<T>(what: &'static str, vec: &mut Vec<T>, item: T) -> Resu
     Ok(())
 }
 
-/// `collect`.
+/// Like [`Iterator::collect`], but returns an error if the system refuses the memory.
 pub(crate) fn try_collect<T>(
     what: &'static str,
     items: impl Iterator<Item = T>,
@@ -246,7 +252,7 @@ pub(crate) fn try_collect<T>(
     Ok(vec)
 }
 
-/// `to_vec`.
+/// Like `to_vec` of slices, but returns an error if the system refuses the memory.
 pub(crate) fn try_copy<T: Copy>(what: &'static str, items: &[T]) -> Result<Vec<T>, ConvError> {
     let mut vec = try_vec(what, items.len())?;
     vec.extend_from_slice(items);

@@ -1,6 +1,8 @@
-//! LeNet-5's trained weights and 1,000 handwritten digits that it has never seen, embedded in the program.
+//! The trained weights of LeNet-5, and 1,000 handwritten digits that were not used for training. Both are
+//! embedded in the program.
 //!
-//! Licence and provenance are beside the files in `nets/data`; `nets/train` holds the script that made them.
+//! Licence and provenance are next to the files in `nets/data`. The script that made the files is in
+//! `nets/train`.
 
 use crate::decode;
 use crate::error::{NetError, PictureError};
@@ -11,14 +13,14 @@ const WEIGHTS: &[u8] = include_bytes!("../data/lenet5.safetensors");
 const SHEET: &[u8] = include_bytes!("../data/digits.png");
 const LABELS: &str = include_str!("../data/digits-labels.txt");
 
-/// Digits in a row of the sheet, and rows of digits.
+/// Digits per row of the sheet, and rows of digits.
 const SHEET_SIZE: (usize, usize) = (40, 25);
-/// Rows and columns of a digit.
+/// Height and width of a digit in pixels.
 pub const SIDE: usize = 28;
-/// Rows and columns of what LeNet-5 reads: the digit with a border of two zeros.
+/// Height and width of the input of LeNet-5: a digit with a border of two zeros.
 pub const PADDED: usize = 32;
 
-/// Digits held out from training, with what they are.
+/// Digits that were held out from training, with their labels.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Digits {
     pixels: Vec<u8>,
@@ -48,33 +50,33 @@ impl Digits {
         Ok(Self { pixels, labels })
     }
 
-    /// How many there are.
+    /// Number of digits.
     pub fn len(&self) -> usize {
         self.labels.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no digits.
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty()
     }
 
-    /// What each digit is, 0 to 9.
+    /// The label of each digit, 0 to 9.
     pub fn labels(&self) -> &[u8] {
         &self.labels
     }
 
-    /// The pixels of one digit, 28 rows of 28, 255 is ink.
+    /// The pixels of one digit: 28 rows of 28 bytes, where 255 is ink.
     pub fn pixels(&self, index: usize) -> &[u8] {
         &self.pixels[index * SIDE * SIDE..][..SIDE * SIDE]
     }
 
-    /// All digits as LeNet-5 reads them, one [`to_input`] after the other.
+    /// The inputs of LeNet-5 for all digits, one [`to_input`] after another.
     pub fn inputs(&self) -> Vec<f32> {
         (0..self.len()).flat_map(|index| to_input(self.pixels(index))).collect()
     }
 }
 
-/// The weights that were trained on other digits than [`Digits::held_out`].
+/// The trained weights of LeNet-5. The digits of [`Digits::held_out`] were not used for training.
 ///
 /// # Errors
 /// [`NetError::Weights`] if `graph` is not [`zoo::lenet5`](crate::zoo::lenet5).
@@ -82,10 +84,10 @@ pub fn trained_weights(graph: &Graph) -> Result<WeightSet, NetError> {
     WeightSet::from_safetensors(graph, WEIGHTS, "embedded weights")
 }
 
-/// 28x28 bytes to 32x32 numbers from 0 to 1, with a border of two zeros.
+/// Converts 28x28 bytes to 32x32 numbers from 0 to 1, with a border of two zeros.
 ///
 /// # Panics
-/// If there are not 784 bytes.
+/// If `pixels` does not have 784 bytes.
 pub fn to_input(pixels: &[u8]) -> Vec<f32> {
     assert_eq!(pixels.len(), SIDE * SIDE, "pixels of a digit");
     let border = (PADDED - SIDE) / 2;

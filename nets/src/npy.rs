@@ -1,22 +1,23 @@
-//! Tensors in `.npy` files, as NumPy writes them (NumPy Enhancement Proposal 1).
+//! Tensors in `.npy` files, the format of NumPy (NumPy Enhancement Proposal 1).
 //!
-//! Read here rather than by a library: the ones there are bring a parser of Python literals with its generator, and
-//! through these a C compiler, for the one header that this library reads and writes.
+//! This module has its own parser. The existing libraries depend on a parser of Python literals with a parser
+//! generator, and through these on a C compiler. The header of these files needs neither.
 
 use crate::error::NetError;
 use std::fs;
 use std::path::Path;
 
 const MAGIC: &[u8] = b"\x93NUMPY";
-/// Little-endian `f32`.
+/// Element type: little-endian `f32`.
 const DTYPE: &str = "'<f4'";
-/// Data begins at a multiple of it.
+/// The data begins at a multiple of this many bytes.
 const ALIGNMENT: usize = 64;
 
-/// Reads a tensor of `f32`: its extents, outermost first, and its numbers.
+/// Reads a tensor of `f32`. Returns its extents, outermost first, and its elements.
 ///
 /// # Errors
-/// [`NetError::Io`], and [`NetError::Npy`] for another format, another element type, Fortran order or a truncated file.
+/// - [`NetError::Io`] if the file cannot be read.
+/// - [`NetError::Npy`] for another format, another element type, Fortran order or a truncated file.
 pub fn read(path: &Path) -> Result<(Vec<usize>, Vec<f32>), NetError> {
     let bytes =
         fs::read(path).map_err(|cause| NetError::Io { action: "read", path: path.to_owned(), cause })?;
@@ -27,13 +28,14 @@ fn parse(bytes: &[u8]) -> Result<(Vec<usize>, Vec<f32>), String> {
     let (header, data) = split(bytes).ok_or("something else, or a header without an end")?;
     let dims = extents(header)?;
     let count = dims.iter().try_fold(1usize, |count, &extent| count.checked_mul(extent));
-    // No element is read, and nothing allocated, for extents that the file cannot hold.
+    // If the file cannot hold the extents, no element is read and nothing is allocated.
     let numbers = count.and_then(|count| data.as_chunks().0.get(..count));
     let numbers = numbers.ok_or_else(|| format!("extents beyond its {} bytes", bytes.len()))?;
     Ok((dims, numbers.iter().map(|&number| f32::from_le_bytes(number)).collect()))
 }
 
-/// The header as text, and what follows it. Its length has two bytes in version 1 and four in later ones.
+/// Returns the header as text, and the data after it. The length of the header has two bytes in version 1 and
+/// four bytes in later versions.
 fn split(bytes: &[u8]) -> Option<(&str, &[u8])> {
     let (&version, rest) = bytes.strip_prefix(MAGIC)?.split_first()?;
     let (_minor, rest) = rest.split_first()?;
@@ -45,7 +47,8 @@ fn split(bytes: &[u8]) -> Option<(&str, &[u8])> {
     Some((str::from_utf8(header).ok()?, data))
 }
 
-/// The extents in a header, which is a dictionary of Python: `{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }`.
+/// Parses the extents in a header. The header is a Python dictionary:
+/// `{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }`.
 fn extents(header: &str) -> Result<Vec<usize>, String> {
     let field = |name: &str, end: char| {
         let (_, rest) = header.split_once(name).ok_or_else(|| format!("a header without {name}"))?;
@@ -68,17 +71,18 @@ fn extents(header: &str) -> Result<Vec<usize>, String> {
     numbers.filter(|number| !number.is_empty()).map(|number| number.parse().map_err(|_| wrong())).collect()
 }
 
-/// Writes a tensor.
+/// Writes a tensor of extents `dims`, outermost first.
 ///
 /// # Errors
-/// [`NetError::Io`].
+/// - [`NetError::Io`] if the file cannot be written.
+/// - [`NetError::Npy`] if there are too many extents for the header.
 pub fn write(path: &Path, dims: &[usize], numbers: &[f32]) -> Result<(), NetError> {
     let mut shape = dims.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
     if dims.len() == 1 {
         shape.push(',');
     }
     let mut header = format!("{{'descr': {DTYPE}, 'fortran_order': False, 'shape': ({shape}), }}");
-    // The last byte of the padding is a new line.
+    // The last byte of the padding is a newline.
     let before = MAGIC.len() + 4;
     let end = (before + header.len() + 1).next_multiple_of(ALIGNMENT);
     header += &" ".repeat(end - before - header.len() - 1);
@@ -136,7 +140,7 @@ mod tests {
         assert!(parse(b"PK\x03\x04").is_err() && parse(&file(1, "{}", &[])).is_err());
     }
 
-    /// Byte for byte what `numpy.save` writes of `numpy.zeros((2, 1), 'float32')` and of one of two elements.
+    /// Compares with the bytes that `numpy.save` writes for `float32` zeros of shapes (2, 1) and (2,).
     #[test]
     fn files_are_those_of_numpy() {
         let folder = tempfile::tempdir().unwrap();

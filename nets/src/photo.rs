@@ -1,27 +1,28 @@
-//! From a photograph to what networks for ImageNet read: the shorter side resized, the middle cut out, each colour
-//! normalised.
+//! Photographs as inputs of ImageNet networks: the shorter side is resized, the middle is cropped, and each
+//! colour is normalised.
 
 use crate::decode::{self, resized};
 use crate::error::{NetError, PictureError};
 use kernels::Size2;
 use std::path::Path;
 
-/// How a photograph becomes an input.
+/// How a photograph becomes an input of a network.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Recipe {
-    /// The shorter side after resizing (bilinear, over all source pixels when shrinking).
+    /// The shorter side after resizing, in pixels. Resizing is bilinear and averages over all source pixels
+    /// when it shrinks.
     pub resize: usize,
-    /// What is cut out of the middle; at most `resize` on each side.
+    /// The size that is cropped from the middle, at most `resize` on each side.
     pub crop: Size2,
-    /// Is taken off each colour, of 0 to 1: red, green, blue.
+    /// The mean that is subtracted from each colour (red, green, blue), where colours are 0 to 1.
     pub mean: [f32; 3],
-    /// Each colour is divided by it after that.
+    /// The standard deviation by which each colour is then divided.
     pub std: [f32; 3],
 }
 
 impl Recipe {
-    /// What torchvision's classifiers were trained with, for inputs of `crop`: the shorter side is 256/224 of the longer
-    /// one of `crop`, mean and deviation are those of ImageNet.
+    /// The recipe of torchvision's classifiers for inputs of `crop`. The shorter side is resized to 256/224
+    /// of the longer side of `crop`. Mean and deviation are those of ImageNet.
     pub fn imagenet(crop: Size2) -> Self {
         let resize = (crop.h.max(crop.w) as f64 * 256.0 / 224.0).round() as usize;
         Self { resize, crop, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] }
@@ -41,24 +42,25 @@ impl Recipe {
     }
 }
 
-/// Pixels of a side.
+/// Maximum number of pixels of a side after resizing.
 const MOST: usize = 1 << 14;
 
 /// Reads a picture file as `3 x crop.h x crop.w` numbers in NCHW order, red first.
 ///
 /// # Errors
-/// [`NetError::Io`], [`NetError::Picture`] if it is no picture or one of absurd proportions, [`NetError::Option`] for a
-/// recipe that cannot be followed.
+/// - [`NetError::Io`] if the file cannot be read.
+/// - [`NetError::Picture`] if it is not a picture, or its sides differ too much.
+/// - [`NetError::Option`] for an invalid recipe.
 pub fn load(path: &Path, recipe: &Recipe) -> Result<Vec<f32>, NetError> {
     let bytes = std::fs::read(path);
     let bytes = bytes.map_err(|cause| NetError::Io { action: "read", path: path.to_owned(), cause })?;
     from_bytes(&bytes, &path.display().to_string(), recipe)
 }
 
-/// The same from the bytes of a file; `origin` names them in errors.
+/// Like [`load`], from the bytes of a file. Errors name the bytes by `origin`.
 ///
 /// # Errors
-/// As [`load`], without [`NetError::Io`].
+/// The errors of [`load`], except [`NetError::Io`].
 pub fn from_bytes(bytes: &[u8], origin: &str, recipe: &Recipe) -> Result<Vec<f32>, NetError> {
     recipe.check()?;
     let damaged = |reason: String| PictureError::Decode { origin: origin.to_owned(), reason };
@@ -77,7 +79,7 @@ pub fn from_bytes(bytes: &[u8], origin: &str, recipe: &Recipe) -> Result<Vec<f32
         let (mean, std) = (recipe.mean[colour], recipe.std[colour]);
         let plane = resized(from, |x, y| f32::from(picture.rgb(x, y)[colour]), to);
         for (y, x) in (0..h).flat_map(|y| (0..w).map(move |x| (y, x))) {
-            // Whole levels, as those who trained the networks resized bytes.
+            // Levels are rounded to whole numbers, because the training of the networks resized bytes.
             planes.push((plane.at(left + x, top + y).round() / 255.0 - mean) / std);
         }
     }

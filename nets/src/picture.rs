@@ -1,7 +1,8 @@
-//! From anybody's picture of a digit to the 28x28 pixels that LeNet-5 was trained on.
+//! Any picture of a digit as the 28x28 pixels that LeNet-5 was trained on.
 //!
-//! The MNIST recipe (LeCun et al. 1998, section III.A): light ink on a black ground, the longer side of the ink
-//! scaled to 20 pixels with its aspect kept, its centre of mass in the middle of 28x28.
+//! This follows the MNIST recipe (LeCun et al. 1998, section III.A): light ink on a black ground, the longer
+//! side of the ink scaled to 20 pixels with its aspect kept, and its centre of mass in the middle of 28x28
+//! pixels.
 
 use crate::decode::{self, Pixels, Plane, resized};
 use crate::digits::SIDE;
@@ -9,28 +10,29 @@ use crate::error::{NetError, PictureError};
 use kernels::Size2;
 use std::path::Path;
 
-/// The longer side of the ink.
+/// The longer side of the ink in pixels.
 const INK: usize = 20;
-/// How far apart ink and ground must be at least, of 255.
+/// Minimum difference between the mean levels of ink and ground, where levels are 0 to 255.
 const CONTRAST: f64 = 24.0;
-/// Below this share of full ink is paper with its shadows.
+/// A pixel with less than this fraction of full ink counts as paper with shadows.
 const PAPER: f32 = 0.15;
 
-/// Reads a picture file as one digit, 28 rows of 28, 255 is ink.
+/// Reads a picture file as one digit: 28 rows of 28 bytes, where 255 is ink.
 ///
 /// # Errors
-/// [`NetError::Io`], or [`NetError::Picture`] if it is no picture or shows nothing.
+/// - [`NetError::Io`] if the file cannot be read.
+/// - [`NetError::Picture`] if it is not a picture, or shows nothing.
 pub fn load(path: &Path) -> Result<Vec<u8>, NetError> {
     let bytes = std::fs::read(path);
     let bytes = bytes.map_err(|cause| NetError::Io { action: "read", path: path.to_owned(), cause })?;
     Ok(digit_from_bytes(&bytes, &path.display().to_string())?)
 }
 
-/// Reads the bytes of a picture file as one digit; `origin` names them in errors. What is 28x28 and light on dark
-/// already, as in MNIST, is taken as it is.
+/// Reads the bytes of a picture file as one digit. Errors name the bytes by `origin`. A picture that is
+/// already 28x28 and light on dark, as in MNIST, is not changed.
 ///
 /// # Errors
-/// [`PictureError`].
+/// [`PictureError`] if the bytes are not a picture, or the picture shows nothing.
 pub fn digit_from_bytes(bytes: &[u8], origin: &str) -> Result<Vec<u8>, PictureError> {
     let picture = decode::picture(bytes)
         .map_err(|reason| PictureError::Decode { origin: origin.to_owned(), reason })?;
@@ -39,13 +41,13 @@ pub fn digit_from_bytes(bytes: &[u8], origin: &str) -> Result<Vec<u8>, PictureEr
     if picture.size == Size2::square(SIDE) && levels.light_on_dark() {
         return Ok(picture.levels);
     }
-    // Of each pixel the share of ink, from 0 to 1.
+    // The fraction of ink of each pixel, from 0 to 1.
     let ink = Plane::from_fn(picture.size, |x, y| levels.ink_share(picture.at(x, y)));
     let digit = centred(&scaled(&cropped(&ink)));
     Ok(digit.values.iter().map(|share| (share * 255.0).round() as u8).collect())
 }
 
-/// How bright each pixel is, on white paper where the picture is transparent.
+/// The brightness of each pixel. Transparent parts of a picture are over white paper.
 struct Gray {
     size: Size2,
     levels: Vec<u8>,
@@ -70,7 +72,8 @@ struct Levels {
 }
 
 impl Levels {
-    /// Splits the pixels in two by Otsu's threshold; most of the border is ground.
+    /// Splits the pixels in two classes by Otsu's threshold. The class of most of the border is the ground.
+    /// Returns `None` if the contrast is too low.
     fn of(picture: &Gray) -> Option<Self> {
         let mut histogram = [0u64; 256];
         picture.levels.iter().for_each(|&level| histogram[usize::from(level)] += 1);
@@ -91,15 +94,16 @@ impl Levels {
         self.ink > self.ground
     }
 
-    /// 0 for ground, 1 for ink.
+    /// The fraction of ink: 0 for ground, 1 for ink.
     fn ink_share(&self, brightness: u8) -> f32 {
         let share = ((f64::from(brightness) - self.ground) / (self.ink - self.ground)) as f32;
         ((share - PAPER) / (1.0 - PAPER)).clamp(0.0, 1.0)
     }
 }
 
-/// The threshold that sets two classes of brightness furthest apart, and the means of what is up to it and above it
-/// (N. Otsu, "A threshold selection method from gray-level histograms", 1979, eq. 18). `None` if there is one class.
+/// Returns the threshold that separates two classes of brightness best, and the mean brightness of both
+/// classes: up to the threshold, and above it (N. Otsu, "A threshold selection method from gray-level
+/// histograms", 1979, eq. 18). Returns `None` if there is only one class.
 fn otsu(histogram: &[u64; 256]) -> Option<(usize, f64, f64)> {
     let weighted = |(level, &count): (usize, &u64)| level as f64 * count as f64;
     let (all, sum) =
@@ -124,7 +128,7 @@ fn otsu(histogram: &[u64; 256]) -> Option<(usize, f64, f64)> {
     best
 }
 
-/// The bounding box of the ink.
+/// Crops the picture to the bounding box of the ink.
 fn cropped(ink: &Plane) -> Plane {
     let Size2 { h, w } = ink.size;
     let (mut left, mut right, mut top, mut bottom) = (w, 0, h, 0);
@@ -132,12 +136,13 @@ fn cropped(ink: &Plane) -> Plane {
         (left, right) = (left.min(x), right.max(x));
         (top, bottom) = (top.min(y), bottom.max(y));
     }
-    // Without any ink, one pixel of ground.
+    // Without any ink, this is one pixel of ground.
     let (left, top) = (left.min(right), top.min(bottom));
     Plane::from_fn(Size2::new(bottom - top + 1, right - left + 1), |x, y| ink.at(left + x, top + y))
 }
 
-/// The longer side becomes 20 pixels; thin strokes, which pale when they shrink, get their full ink back.
+/// Scales the longer side to 20 pixels. Thin strokes pale when they shrink, so the darkest pixel gets full
+/// ink again.
 fn scaled(ink: &Plane) -> Plane {
     let longer = ink.size.h.max(ink.size.w) as f64;
     let side = |side: usize| (side as f64 * INK as f64 / longer).round().max(1.0) as usize;
@@ -148,7 +153,7 @@ fn scaled(ink: &Plane) -> Plane {
     small
 }
 
-/// The centre of mass in the middle of 28x28, as far as all the ink stays inside.
+/// Moves the centre of mass to the middle of 28x28 pixels, as far as all ink stays inside.
 fn centred(ink: &Plane) -> Plane {
     let Size2 { h, w } = ink.size;
     let mass: f32 = ink.values.iter().sum();

@@ -1,7 +1,8 @@
-//! [`Form`]: how a filter is packed, and [`Packed`]: a filter packed in one of them.
+//! [`Form`]: how a filter is packed, and [`Packed`]: a filter in a packed form.
 //!
-//! A form depends on the filter, the tile and the memory order, and for Fourier transforms on their lengths. It does not
-//! depend on the batch, and as a rule not on the size of the image. So plans for many shapes share one packed filter.
+//! A form depends on the filter, the tile and the layout, and for Fourier transforms on their lengths. It
+//! does not depend on the batch, and usually not on the image size. Plans for many shapes therefore share one
+//! packed filter.
 
 use super::depthwise::{DepthwiseForm, DepthwiseWeights};
 use super::fft::{Spectra, SpectraForm};
@@ -14,18 +15,18 @@ use crate::tile::table::KernelSet;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// How a filter is packed. No weights are needed to know it.
+/// How a filter is packed. It does not depend on the values of the weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Form {
     Plain(PlainForm),
-    /// For im2col, pointwise and direct convolution.
+    /// The form of im2col, pointwise and direct convolution.
     Gemm(GemmForm),
     Depthwise(DepthwiseForm),
     Winograd(WinogradForm),
     Spectra(SpectraForm),
 }
 
-/// A packed filter, shared by the plans that run it.
+/// A packed filter, shared by the plans that use it.
 #[derive(Clone)]
 pub(crate) enum Packed {
     Plain(Arc<PlainWeights>),
@@ -36,7 +37,7 @@ pub(crate) enum Packed {
 }
 
 impl Form {
-    /// Elements of the packed filter, of packed bias and of packed slopes.
+    /// Elements of the packed filter, the packed bias and the packed slopes.
     pub(crate) fn lens(&self) -> [usize; 3] {
         match self {
             Self::Plain(form) => form.lens(),
@@ -47,7 +48,7 @@ impl Form {
         }
     }
 
-    /// Packs `weights` of so many output channels. They must be those of the problem that the form was made for.
+    /// Packs `weights` of `channels` output channels. They must fit the problem that the form was made for.
     pub(crate) fn pack(
         &self,
         weights: &Weights<'_>,
@@ -59,7 +60,7 @@ impl Form {
         Ok(packed)
     }
 
-    /// Room for a filter, with the bias and the slopes of `weights` packed.
+    /// Allocates the packed filter, and packs the bias and the slopes of `weights`.
     pub(crate) fn room(&self, weights: &Weights<'_>) -> Result<Packed, ConvError> {
         let [filter, bias, slope] = self.lens();
         let per_channel = |len| Buffer::zeroed_for("bias and slopes", len);
@@ -69,7 +70,7 @@ impl Form {
         Ok(packed)
     }
 
-    /// The packed filter in these buffers, of [`lens`](Self::lens) elements.
+    /// Makes the packed filter from buffers of [`lens`](Self::lens) elements.
     pub(crate) fn with(&self, buffers: [Buffer; 3]) -> Result<Packed, ConvError> {
         debug_assert_eq!(buffers.each_ref().map(|buffer| buffer.len()), self.lens());
         Ok(match *self {
@@ -81,12 +82,12 @@ impl Form {
         })
     }
 
-    /// Whether a filter can be packed some output channels at a time.
+    /// Whether a filter can be packed in parts of a few output channels.
     pub(crate) fn takes_parts(&self) -> bool {
         !matches!(self, Self::Depthwise(_) | Self::Spectra(_))
     }
 
-    /// Output channels of which a part should have a multiple, so that no panel is packed twice.
+    /// Unit of the output channels of a part. With whole units, no panel is packed twice.
     pub(crate) fn channels_of_part(&self) -> usize {
         match self {
             Self::Gemm(form) => form.panels.width,
@@ -96,7 +97,7 @@ impl Form {
     }
 }
 
-/// The weights, which no plan shares while they are packed.
+/// Mutable access to weights that no plan shares yet.
 fn unshared<T>(weights: &mut Arc<T>) -> &mut T {
     Arc::get_mut(weights).expect("weights are shared after they are packed")
 }
@@ -112,7 +113,8 @@ impl Packed {
         }
     }
 
-    /// Packs the filters of some output channels: of all of them, unless the form [takes parts](Form::takes_parts).
+    /// Packs the filters of some output channels. A form that does not [take parts](Form::takes_parts) needs
+    /// all of them.
     pub(crate) fn fill(
         &mut self,
         channels: Range<usize>,
@@ -140,7 +142,7 @@ impl Packed {
         }
     }
 
-    /// Bytes of everything packed.
+    /// Bytes of all packed data and of the tables that belong to it.
     pub(crate) fn bytes(&self) -> usize {
         let tables = if let Self::Depthwise(packed) = self { packed.source_bytes() } else { 0 };
         self.buffers().into_iter().map(Buffer::bytes).sum::<usize>() + tables

@@ -1,17 +1,17 @@
 //! Convolution as a matrix product `[pixels x K] * [K x O]`: the loops over tiles that im2col and 1x1 share.
 //!
 //! ```text
-//! for image, group, stretch of pixels:         // a stretch fits the second cache level
+//! for image, group, stretch of pixels:         // a stretch fits the second-level cache
 //!     for block of K:                          // 512 steps
-//!         the stretch as an operand            // im2col: packed into the slab; 1x1: where it lies
+//!         the stretch as an operand            // im2col: packed into the slab; 1x1: read in place
 //!         for panel of output channels:
 //!             for tile of the stretch:
 //!                 C[tile, panel] (+)= pixels * weights
 //! ```
 //!
-//! Where channels are neighbours (NHWC, Nchw16c) pixels are the broadcast operand and channels the vectors;
-//! where pixels are neighbours (NCHW) it is the other way round, and the loops are the same.
-//! K is accumulated in an order that depends on the problem alone: not on tiles, regions or threads.
+//! If channels are adjacent (NHWC, Nchw16c), pixels are the broadcast operand and channels the vectors. If
+//! pixels are adjacent (NCHW), the operands swap, and the loops are the same. The order of the sum over K
+//! depends only on the problem, and not on tiles, regions or threads.
 
 use super::gemm_schedule::{GemmSchedule, Lookahead, PixelSource};
 use super::operands::Operands;
@@ -33,7 +33,7 @@ pub(crate) struct GemmConv {
     pub(crate) weights: Arc<GemmWeights>,
 }
 
-/// One block of K of one stretch of pixels of one group: what the loops over panels and tiles need.
+/// One block of K of one stretch of pixels of one group.
 struct Block<'a> {
     operands: &'a Operands<'a>,
     n: usize,
@@ -43,8 +43,8 @@ struct Block<'a> {
 }
 
 impl GemmConv {
-    /// The driver of `schedule`, with weights in its form. Where channels are neighbours, K runs `(kh, kw, c)`. In NCHW it
-    /// runs `(c, kh, kw)`, the filter's own order.
+    /// Makes the driver of `schedule`, with weights in its form. K runs `(kh, kw, c)` if channels are
+    /// adjacent. In NCHW it runs `(c, kh, kw)`, the order of the filter.
     pub(crate) fn new(desc: &ConvDesc, schedule: GemmSchedule, weights: Arc<GemmWeights>) -> Self {
         Self { desc: *desc, schedule, weights }
     }
@@ -113,7 +113,8 @@ impl GemmConv {
         }
     }
 
-    /// NHWC and Nchw16c: each pixel is broadcast against vectors of output channels.
+    /// Computes NHWC and Nchw16c output: each pixel is broadcast and multiplied with vectors of output
+    /// channels.
     fn channels_as_columns(&self, block: &Block<'_>, region: &mut OutputRegion<'_>, slab: &mut [f32]) {
         let Block { operands, n, group, ref pixels, ref k } = *block;
         let chunks = k.len().div_ceil(BLOCK);
@@ -122,7 +123,7 @@ impl GemmConv {
             pack_rows(&self.desc, &operands.input, (n, group), tiles.clone(), k, slab);
         }
         let steps = tiles.clone().count() * chunks;
-        // Pixels that are evenly spaced: one call for all of their tiles.
+        // A strip is a run of evenly spaced pixels. One call computes all of its tiles.
         let strips = PixelTiles { most: usize::MAX, even: false, ..tiles };
         let channels = region.channels.clone();
         let panels = self.weights.panels(group, &channels).count();
@@ -156,11 +157,12 @@ impl GemmConv {
         }
     }
 
-    /// NCHW: each weight is broadcast against vectors of pixels.
+    /// Computes NCHW output: each weight is broadcast and multiplied with vectors of pixels.
     fn channels_as_rows(&self, block: &Block<'_>, region: &mut OutputRegion<'_>, slab: &mut [f32]) {
         let Block { operands, n, group, ref pixels, ref k } = *block;
         let width = self.schedule.tile_pixels();
-        // An image is read in place in whole tiles; what is left at the end of the plane is packed.
+        // Whole tiles are read from the image in place. The remaining pixels at the end of the plane are
+        // packed.
         let in_place = match self.schedule.source {
             PixelSource::Image(_) => pixels.len() / width * width,
             PixelSource::Packed => 0,
@@ -180,7 +182,7 @@ impl GemmConv {
         }
     }
 
-    /// Every panel of output channels against some pixels.
+    /// Multiplies every panel of output channels with some pixels.
     fn row_panels(
         &self,
         block: &Block<'_>,
@@ -199,15 +201,17 @@ impl GemmConv {
     }
 }
 
-/// What later tiles will read, hinted into the second cache level a few lines per chunk of K, never in a burst
-/// (which would fill the line buffers that the tile itself needs).
+/// Prefetches of later operands into the second-level cache, a few lines per chunk of K. A burst would fill
+/// the line buffers that the tile itself needs.
 enum Ahead<'a> {
-    /// The next panel of weights, spread over all tiles of this one: where weights come from beyond the second level.
+    /// The next panel of weights, spread over all tiles of this panel. Used if the weights do not stay in the
+    /// second-level cache.
     Weights {
         panel: &'a [f32],
         lines: usize,
     },
-    /// The same tiles of the next stretch of the image, their lines spread over the panels: where the weights stay.
+    /// The same tiles of the next stretch of the image, with their lines spread over the panels. Used if the
+    /// weights stay in the second-level cache.
     Pixels {
         first_line: usize,
         lines: usize,
@@ -216,24 +220,26 @@ enum Ahead<'a> {
 }
 
 impl<'a> Ahead<'a> {
-    /// All of the next panel on a map of four tiles. Fewer leave the rest to be waited for; more have not been seen to help.
+    /// Maximum number of lines per chunk. Eight lines prefetch the whole next panel even if a stretch has
+    /// only four tiles. Fewer lines leave a part of the panel to wait for. Measurements showed no gain from
+    /// more lines.
     const MOST: usize = 8;
 
-    /// `steps` is the number of chunks that all tiles of a panel go through.
+    /// `steps` is the number of chunks in all tiles of a panel.
     fn weights(panel: &'a [f32], steps: usize) -> Self {
         let lines = panel.len().div_ceil(LINE);
         Self::Weights { panel, lines: lines.div_ceil(steps.max(1)).min(Self::MOST) }
     }
 
-    /// Panel `number` of `panels`, tiles of `rows` lines per chunk.
+    /// Panel number `number` of `panels`. Tiles have `rows` lines per chunk.
     fn pixels(number: usize, panels: usize, rows: usize) -> Self {
         let lines = rows.div_ceil(panels);
         let first_line = number * lines;
         if first_line < rows { Self::Pixels { first_line, lines } } else { Self::Nothing }
     }
 
-    /// The hint of the next `tiles` tiles, each of which goes through `chunks` chunks; `later` is where the first of
-    /// their counterparts in the next stretch lies, if there is one.
+    /// Returns the hint of the next `tiles` tiles, which have `chunks` chunks each. `later` returns where the
+    /// first of the corresponding tiles of the next stretch is, if there is one.
     fn hint(&mut self, chunks: usize, tiles: usize, later: impl FnOnce() -> Option<RowsOf<'a>>) -> Hint<'a> {
         match self {
             Self::Nothing => Hint::NONE,

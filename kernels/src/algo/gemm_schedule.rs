@@ -1,4 +1,4 @@
-//! What a convolution as a matrix product decides before there are weights, and what it would do.
+//! The decisions of a convolution as a matrix product before there are weights, and the estimate of its work.
 
 use super::pixels::Access;
 use crate::algo::packed::{GemmForm, Side};
@@ -7,16 +7,16 @@ use crate::tile::gemm_table::GemmTile;
 use crate::work::parts::SplitUnits;
 use crate::work::{Family, LargestPart, PlanEstimate, Term, ThreadShare, Work};
 
-/// Where the pixel operand comes from.
+/// The source of the pixel operand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PixelSource {
-    /// The image itself.
+    /// The image, read in place.
     Image(Access),
     /// Panels packed into the workspace.
     Packed,
 }
 
-/// What is worth hinting into the second cache level while a tile runs.
+/// What a tile prefetches into the second-level cache while it runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lookahead {
     Nothing,
@@ -26,16 +26,16 @@ pub(crate) enum Lookahead {
     Pixels,
 }
 
-/// The decisions.
+/// The decisions of a matrix product.
 pub(crate) struct GemmSchedule {
     pub(crate) tile: &'static GemmTile,
     pub(crate) form: GemmForm,
     pub(crate) source: PixelSource,
-    /// Whether the layout lets all images be one row of pixels.
+    /// Whether the layout allows all images to be one row of pixels.
     pub(crate) mergeable: bool,
-    /// Steps of K per block, whole chunks.
+    /// Steps of K per block: whole chunks.
     pub(crate) k_block: usize,
-    /// Pixels per stretch, whole tiles.
+    /// Pixels per stretch: whole tiles.
     pub(crate) stretch: usize,
     pub(crate) ahead: Lookahead,
 }
@@ -48,12 +48,14 @@ impl GemmSchedule {
 
     pub(crate) fn split_units(&self, desc: &ConvDesc) -> SplitUnits {
         let (pixels, channels) = (self.tile_pixels(), self.form.panels.width);
-        // What is packed would be packed by each part.
+        // Two parts with the same pixels would both pack them, so parts share pixels only if nothing is
+        // packed.
         let in_place = self.source != PixelSource::Packed;
         SplitUnits { pixels, channels, channels_first: in_place && self.form.outweighs_image(desc) }
     }
 
-    /// A packed stretch; a 1x1 on NCHW packs one tile at a time, and only those that it cannot read in place.
+    /// Elements of workspace: a packed stretch. A 1x1 convolution on NCHW packs one tile at a time, and only
+    /// pixels that it cannot read in place.
     pub(crate) fn workspace_len(&self) -> usize {
         let k = self.form.k.min(self.k_block).next_multiple_of(BLOCK);
         match (self.source, self.form.side) {
@@ -123,7 +125,8 @@ impl GemmSchedule {
         }
     }
 
-    /// Copies: runs of channels or pixels, a vector at a time, and what is copied one by one.
+    /// Counts the copies: runs of channels or pixels that are copied as vectors, and elements that are copied
+    /// one by one.
     fn pack(&self, desc: &ConvDesc, part: &LargestPart, tiles: f64, work: &mut Work) {
         let window = (desc.kernel().h * desc.kernel().w) as f64;
         let elements = part.groups * part.images * part.pixels * window * part.ins as f64;
@@ -137,7 +140,7 @@ impl GemmSchedule {
                 work.add(Term::Gather, runs);
             }
             (PixelSource::Packed, Side::Rows) => {
-                // A tile is cut into lines, each of which is copied for every step of K.
+                // A tile is split into lines, and each line is copied for every step of K.
                 let lines = tiles + part.images * part.pixels / desc.output().w as f64;
                 work.add(Term::Pack, part.groups * lines * window * part.ins as f64);
                 let strided = if desc.stride().w > 1 { elements } else { elements / 16.0 };
@@ -160,7 +163,7 @@ impl GemmSchedule {
         let traffic = &mut work.traffic;
         let caches = &share.caches;
         traffic.add(weights + part.input_bytes + part.output_bytes, all, caches);
-        // Every stretch reads the weights again, every panel the stretch.
+        // Every stretch re-reads the weights, and every panel re-reads the stretch.
         let passes = stretches.max(1.0);
         let pixels = part.images * part.pixels * part.groups * k * float;
         let stretch = pixels / passes / part.groups;
@@ -177,14 +180,14 @@ impl GemmSchedule {
     }
 }
 
-/// Slots of two FMA pipes that one step of K takes in a tile of `rows` by `vectors`: each loads two vectors in the time of
-/// two FMAs, and the next step has to wait for the sums of the one before, four cycles.
+/// Slots of two FMA pipes that one step of K takes in a tile of `rows` by `vectors`. Two loads take the time
+/// of two FMAs. Each sum depends on the same sum of the step before, which takes four cycles.
 pub(crate) fn step(rows: f64, vectors: f64) -> f64 {
     const LATENCY: f64 = 8.0;
     (rows * vectors).max(rows + vectors).max(LATENCY)
 }
 
-/// Pixels of a whole tile whose other operand is the filter, as its `side`.
+/// Pixels of a whole tile if the filter is the operand `side`.
 pub(crate) fn tile_pixels(tile: &GemmTile, side: Side) -> usize {
     match side {
         Side::Columns => tile.rows(),

@@ -1,33 +1,33 @@
-//! [`TileGrid`]: which tiles of the output lie in a region, for algorithms that cut the whole output into tiles.
+//! [`TileGrid`]: the tiles of a region, for algorithms that split the whole output into tiles.
 
 use crate::describe::Size2;
 use crate::tile::output::OutputRegion;
 use crate::tile::shape::even_piece;
 use std::ops::Range;
 
-/// The tiles of a region, which begins at a whole row of them, counted image by image, row by row.
+/// The tiles of a region, numbered image by image and row by row. The region begins at a whole row of tiles.
 pub(crate) struct TileGrid {
     images: Range<usize>,
-    /// Numbers of rows of tiles.
+    /// The rows of tiles of each image.
     rows: Range<usize>,
     columns: usize,
-    /// Of a tile.
+    /// Outputs of a tile.
     outputs: Size2,
 }
 
-/// Neighbouring tiles of one row of tiles.
+/// Adjacent tiles of one row of tiles.
 pub(crate) struct Strip {
     pub(crate) n: usize,
-    /// The first output.
+    /// The row and the column of the first output.
     pub(crate) y: usize,
     pub(crate) x: usize,
     pub(crate) tiles: usize,
-    /// How many tiles of the range come before.
+    /// Number of tiles of the range before this strip.
     pub(crate) index: usize,
 }
 
 impl TileGrid {
-    /// Tiles of `outputs`, of images that are `width` wide.
+    /// The tiles of `outputs` outputs each, in images of `width` columns.
     pub(crate) fn of(region: &OutputRegion<'_>, width: usize, outputs: Size2) -> Self {
         let row = outputs.h.saturating_mul(width);
         Self {
@@ -42,14 +42,14 @@ impl TileGrid {
         self.images.len() * self.rows.len() * self.columns
     }
 
-    /// The image of tile `index`, and its first output: row and column.
+    /// The image of tile `index`, and the row and column of its first output.
     pub(crate) fn at(&self, index: usize) -> (usize, usize, usize) {
         let (row, column) = (index / self.columns, index % self.columns);
         let (image, row) = (row / self.rows.len(), self.rows.start + row % self.rows.len());
         (self.images.start + image, row * self.outputs.h, column * self.outputs.w)
     }
 
-    /// The tiles of `range` in strips of at most `most`.
+    /// The tiles of `range`, in strips of at most `most` tiles.
     pub(crate) fn strips(&self, range: &Range<usize>, most: usize) -> impl Iterator<Item = Strip> {
         let (mut next, range) = (range.start, range.clone());
         std::iter::from_fn(move || {

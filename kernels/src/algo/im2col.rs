@@ -1,8 +1,9 @@
-//! Implicit im2col (Chellapilla et al. 2006): each output pixel's taps become a row of a matrix, but only one block
-//! of K of one stretch of pixels exists at a time, in a slab that fits the second cache level.
+//! Implicit im2col (Chellapilla et al. 2006). The taps of each output pixel become a row of a matrix. Only
+//! one block of K of one stretch of pixels exists at a time. It is in a slab that fits the second-level
+//! cache.
 //!
-//! Where channels are neighbours K runs `(kh, kw, c)`, so that packing copies runs of channels; in NCHW it runs
-//! `(c, kh, kw)`, the filter's own order, and packing copies runs of pixels.
+//! If channels are adjacent, K runs `(kh, kw, c)`, so that packing copies runs of channels. In NCHW it runs
+//! `(c, kh, kw)`, the order of the filter, and packing copies runs of pixels.
 
 use super::gemm_schedule::{GemmSchedule, Lookahead, PixelSource, tile_pixels};
 use super::pixels::{MOST_COLUMNS, MOST_ROWS};
@@ -11,8 +12,9 @@ use crate::algo::tap_order::TapOrder;
 use crate::describe::{BLOCK, ConvDesc};
 use crate::tile::table::KernelSet;
 
-/// Steps of K per block: a tile's pixels and weights of one block stay in the first two cache levels, and sums of
-/// at most so many products are rounded together (shorter chains, smaller error).
+/// Steps of K per block. The pixels and weights of one block of a tile stay in the first two cache levels. A
+/// block also limits the length of a sum before it is rounded and added to the others, which reduces the
+/// error.
 const K_BLOCK: usize = 512;
 /// Elements of a packed stretch: a quarter of a second-level cache of 1 MB.
 const STRETCH_LEN: usize = 64 << 10;
@@ -27,7 +29,8 @@ pub(crate) fn schedule(desc: &ConvDesc, kernels: &'static KernelSet) -> GemmSche
     let most = (STRETCH_LEN / k).max(tile_pixels) / tile_pixels;
     let pixels = desc.output().h * desc.output().w;
     let stretch = most.min(pixels.div_ceil(tile_pixels)) * tile_pixels;
-    // Packing brings the pixels near; the weights are far if all of them are more than the second level holds.
+    // Packing leaves the pixels in cache. The weights are evicted if they are larger than the second-level
+    // cache.
     let far = form.bytes() > (1 << 20);
     let ahead = if far { Lookahead::Weights } else { Lookahead::Nothing };
     GemmSchedule {

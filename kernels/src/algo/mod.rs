@@ -1,7 +1,8 @@
-//! One file per algorithm: its packer (step 3) and its driver (step 4) side by side, for they share a data layout.
+//! One file or folder per algorithm. The packer (step 3) and the driver (step 4) of an algorithm share a data
+//! layout, so they are in one place.
 //!
-//! A driver is sequential. It computes one [`OutputRegion`], a box of the output that it alone may write, with one
-//! slab of workspace; `run/threads.rs` cuts the output into boxes and calls it on each.
+//! A driver is sequential. It computes one [`OutputRegion`], a box of the output that it alone writes, with
+//! one slab of the workspace. `run/threads.rs` splits the output into boxes and calls the driver on each.
 
 pub(crate) mod depthwise;
 pub(crate) mod direct;
@@ -37,10 +38,10 @@ use reference::PlainForm;
 use winograd::WinogradSchedule;
 
 impl Algorithm {
-    /// Whether this algorithm can do `desc`, or why not.
+    /// Whether this algorithm can compute `desc`.
     ///
     /// # Errors
-    /// The reason.
+    /// The reason why it cannot.
     pub fn supports(self, desc: &ConvDesc) -> Result<(), Unsupported> {
         match self.kind() {
             AlgorithmKind::Reference | AlgorithmKind::Im2colGemm => Ok(()),
@@ -53,7 +54,7 @@ impl Algorithm {
     }
 }
 
-/// What an algorithm decides for a problem before it sees weights: one variant per driver.
+/// Everything that an algorithm decides before it sees weights, with one variant per driver.
 pub(crate) enum Schedule {
     Reference,
     Gemm(GemmSchedule),
@@ -64,7 +65,8 @@ pub(crate) enum Schedule {
 }
 
 impl Schedule {
-    /// The decisions of `algorithm`, which must support `desc`, as it cuts the problem for a `typical` machine.
+    /// Makes the schedule of `algorithm`, which must support `desc`. It splits the problem into the parts
+    /// that are fastest on a `typical` machine.
     pub(crate) fn new(
         algorithm: Algorithm,
         desc: &ConvDesc,
@@ -96,8 +98,8 @@ impl Schedule {
         }
     }
 
-    /// The forms that can serve `algorithm`, which must support `desc`. Only Fourier transforms have more than one, of
-    /// transforms of other lengths.
+    /// Returns the forms that `algorithm` can use. It must support `desc`. Only Fourier transforms have more
+    /// than one form, one for each choice of transform lengths.
     pub(crate) fn forms(
         algorithm: Algorithm,
         desc: &ConvDesc,
@@ -110,7 +112,8 @@ impl Schedule {
         }
     }
 
-    /// The fastest schedule of `algorithm`, which must support `desc`, whose form is one of `forms`.
+    /// Returns the fastest schedule of `algorithm` whose form is one of `forms`. The algorithm must support
+    /// `desc`.
     pub(crate) fn among(
         algorithm: Algorithm,
         desc: &ConvDesc,
@@ -129,7 +132,7 @@ impl Schedule {
         forms.contains(&schedule.form(desc, kernels)).then_some(schedule)
     }
 
-    /// What the driver would need and do, for the choice.
+    /// Estimates the memory and the work of the driver, for the choice.
     pub(crate) fn estimate(
         &self,
         desc: &ConvDesc,
@@ -148,10 +151,10 @@ impl Schedule {
         estimate
     }
 
-    /// The driver, with weights `packed` in its [`form`](Self::form).
+    /// Makes the driver, with weights `packed` in its [`form`](Self::form).
     ///
     /// # Panics
-    /// If they are packed in another: a defect of this library.
+    /// If the weights are packed in another form, which would be a bug of this library.
     pub(crate) fn driver(
         self,
         desc: &ConvDesc,
@@ -182,7 +185,7 @@ impl Schedule {
     }
 }
 
-/// A prepared algorithm with its packed weights: one variant per driver.
+/// A prepared algorithm with its packed weights, with one variant per driver.
 pub(crate) enum Driver {
     Reference(reference::Reference),
     Gemm(gemm::GemmConv),
@@ -192,13 +195,13 @@ pub(crate) enum Driver {
     Fft(Box<fft::FftConv>),
 }
 
-/// Slabs begin at whole cache lines.
+/// Rounds a slab up to whole cache lines, so that each slab begins at one.
 fn whole_lines(len: usize) -> usize {
     len.checked_next_multiple_of(LINE).unwrap_or(usize::MAX)
 }
 
 impl Driver {
-    /// Whether all images may be treated as one long row of pixels, given the views of the actual tensors.
+    /// Whether all images can be treated as one long row of pixels, given the views of the actual tensors.
     pub(crate) fn merges(&self, views: &[PixelView]) -> bool {
         match self {
             Self::Reference(_) | Self::Direct(_) | Self::Depthwise(_) | Self::Winograd(_) | Self::Fft(_) => {
@@ -219,7 +222,8 @@ impl Driver {
         }
     }
 
-    /// Computes one box of the output; whoever has the last channel writes the lanes of Nchw16c after it.
+    /// Computes one box of the output. The box with the last channel also covers the padding lanes of
+    /// Nchw16c.
     pub(crate) fn run(&self, operands: &Operands<'_>, mut region: OutputRegion<'_>, slab: &mut [f32]) {
         let columns = match self {
             Self::Reference(reference) => {
@@ -247,7 +251,7 @@ impl Driver {
                 BLOCK
             }
         };
-        // Tiles write zeros to the end of the last channel's block, unless they are narrower than it.
+        // Tiles write zeros up to the end of the last channel's block, unless they are narrower than a block.
         if columns < BLOCK {
             region.zero_padding_lanes();
         }
@@ -264,7 +268,7 @@ impl Driver {
         }
     }
 
-    /// Bytes of tables that the driver has besides its packed weights.
+    /// Bytes of the tables that the driver has in addition to its packed weights.
     pub(crate) fn table_bytes(&self) -> usize {
         match self {
             Self::Fft(fft) => fft.table_bytes(),

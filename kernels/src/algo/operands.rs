@@ -1,9 +1,9 @@
-//! [`Operands`]: the tensors of a run, as drivers see them.
+//! [`Operands`]: the tensors of a run that a driver reads.
 
 use crate::describe::PixelRef;
 use crate::tile::output::TileOffset;
 
-/// What a driver reads besides its weights.
+/// The tensors that a driver reads in addition to its weights.
 #[derive(Clone, Copy)]
 pub(crate) struct Operands<'a> {
     pub(crate) input: PixelRef<'a>,
@@ -11,7 +11,8 @@ pub(crate) struct Operands<'a> {
 }
 
 impl<'a> Operands<'a> {
-    /// The residual of outputs from pixel `p` of image `n` on, channels from `channel` on as columns.
+    /// The residual of the outputs from pixel `p` of image `n` and channel `channel` on, with channels as
+    /// columns.
     pub(crate) fn residual_as_columns(
         &self,
         n: usize,
@@ -21,7 +22,7 @@ impl<'a> Operands<'a> {
         self.residual.map(|r| (r.data, TileOffset::channels_as_columns(&r.view, n, p, channel)))
     }
 
-    /// The same, channels as rows.
+    /// Like [`residual_as_columns`](Self::residual_as_columns), with channels as rows.
     pub(crate) fn residual_as_rows(
         &self,
         n: usize,

@@ -1,4 +1,4 @@
-//! [`GemmWeights`]: a filter in the order in which a GEMM tile reads it, bias and slopes beside it.
+//! [`GemmWeights`]: a filter in the order in which a GEMM tile reads it, with its bias and slopes.
 
 use super::tap_order::TapOrder;
 use crate::describe::{Activation, BLOCK, ConvDesc, ConvError, EpilogueSpec, Layout, Weights};
@@ -7,19 +7,20 @@ use crate::tile::gemm_table::{ColumnsOf, RowsOf};
 use crate::tile::shape::{TileShape, even_piece};
 use std::ops::Range;
 
-/// What an error calls the memory of packed weights.
+/// The name of packed weights in errors.
 pub(crate) const PACKED: &str = "packed weights";
 
-/// Which operand of the tile the filter is.
+/// The operand of the tile that holds the filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Side {
-    /// Vectors of output channels: outputs whose channels are neighbours (NHWC, Nchw16c).
+    /// The filter is the vector operand. Channels are adjacent in the output (NHWC, Nchw16c).
     Columns,
-    /// Broadcast output channels: outputs whose pixels are neighbours (NCHW).
+    /// The filter is the broadcast operand. Pixels are adjacent in the output (NCHW).
     Rows,
 }
 
-/// The output channels of one tile: column (or row) `i` is channel `channel + i`, valid for `lo <= i < hi`.
+/// The output channels of one tile. Column (or row) `i` is channel `channel + i` and is valid for
+/// `lo <= i < hi`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Panel {
     pub(crate) channel: usize,
@@ -27,22 +28,23 @@ pub(crate) struct Panel {
     pub(crate) hi: usize,
 }
 
-/// How output channels are cut into panels, and how much room they take. No weights are needed to know it.
+/// How output channels are split into panels, and how much memory they take. It does not depend on the values
+/// of the weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct PanelShape {
     /// Columns (or rows) of a panel.
     pub(crate) width: usize,
     /// Panels begin at multiples of this.
     align: usize,
-    /// Panels of all groups.
+    /// Number of panels, all groups together.
     pub(crate) count: usize,
     groups: usize,
-    /// Channels of a group.
+    /// Output channels per group.
     per_group: usize,
     per_channel: PerChannel,
 }
 
-/// Which numbers an output channel has besides its filter.
+/// Which numbers an output channel has in addition to its filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct PerChannel {
     bias: bool,
@@ -54,19 +56,20 @@ impl PerChannel {
         Self { bias: epilogue.bias, slope: epilogue.activation == Activation::PRelu }
     }
 
-    /// Elements of bias and of slopes, if each has so many where there are any.
+    /// Elements of the bias and of the slopes: `each` where they exist, zero otherwise.
     pub(crate) fn lens(self, each: usize) -> [usize; 2] {
         [self.bias, self.slope].map(|has| if has { each } else { 0 })
     }
 }
 
 impl PanelShape {
-    /// Of the channels of `desc`, for tiles of `shape`, outputs in `layout` as the driver sees it.
+    /// The panels of `desc` for tiles of `shape`. `layout` is the output layout as the driver sees it.
     pub(crate) fn new(desc: &ConvDesc, shape: &TileShape, layout: Layout) -> Self {
         Self::of_groups(desc, (desc.output().c, desc.groups()), shape, layout)
     }
 
-    /// The same of so many channels in so many groups, which the driver may see otherwise than the problem.
+    /// Like [`new`](Self::new), with numbers of channels and groups that can differ from those of the
+    /// problem.
     pub(crate) fn of_groups(
         desc: &ConvDesc,
         (channels, groups): (usize, usize),
@@ -76,7 +79,8 @@ impl PanelShape {
         let per_group = channels / groups;
         let (width, align) = match layout {
             Layout::Nchw => (even_piece(per_group, shape.rows), 1),
-            // In a blocked layout panels begin where blocks (or, with narrow tiles, parts of them) do.
+            // In a blocked layout a panel begins where a block begins. With narrow tiles, it begins at a part
+            // of a block.
             Layout::Nchw16c if !per_group.is_multiple_of(BLOCK) => {
                 let align = BLOCK.min(shape.columns());
                 (shape.columns_for(per_group + align), align)
@@ -85,7 +89,8 @@ impl PanelShape {
         };
         let per_channel = PerChannel::of(&desc.epilogue());
         let panels = Self { width, align, count: 0, groups, per_group, per_channel };
-        // A group begins in its block where the one `align` groups before it does, so only that many need counting.
+        // A group has the same position in its block as the group that is `align` groups before it. So it is
+        // enough to count that many groups.
         let of_groups =
             |groups: usize| -> usize { (0..groups).map(|group| panels.starts(group).len()).sum() };
         let repeated = of_groups(align.min(groups)).saturating_mul(groups / align);
@@ -98,36 +103,36 @@ impl PanelShape {
         group * self.per_group..(group + 1) * self.per_group
     }
 
-    /// Where the panels of `group` begin.
+    /// The first channels of the panels of `group`.
     fn starts(&self, group: usize) -> impl ExactSizeIterator<Item = usize> + use<> {
         let Range { start, end } = self.channels(group);
         (start / self.align * self.align..end).step_by(self.width)
     }
 
-    /// Elements of packed bias and of packed slopes.
+    /// Elements of the packed bias and of the packed slopes.
     pub(crate) fn lens(&self) -> [usize; 2] {
         self.per_channel.lens(self.count.saturating_mul(self.width))
     }
 
-    /// Bytes of bias and slopes.
+    /// Bytes of the packed bias and slopes.
     pub(crate) fn bytes(&self) -> usize {
         let [bias, slope] = self.lens();
         bias.saturating_add(slope).saturating_mul(size_of::<f32>())
     }
 }
 
-/// How a filter is packed for a GEMM tile. No weights are needed to know it.
+/// How a filter is packed for a GEMM tile. It does not depend on the values of the weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct GemmForm {
     pub(crate) side: Side,
-    /// Steps of K of one group.
+    /// Steps of K in one group.
     pub(crate) k: usize,
     pub(crate) panels: PanelShape,
     order: TapOrder,
 }
 
 impl GemmForm {
-    /// The form that tiles of `shape` read in `order`. `layout` is the output's, as the driver sees it.
+    /// The form that tiles of `shape` read in `order`. `layout` is the output layout as the driver sees it.
     pub(crate) fn new(desc: &ConvDesc, shape: &TileShape, layout: Layout, order: TapOrder) -> Self {
         let side = if layout == Layout::Nchw { Side::Rows } else { Side::Columns };
         Self { side, k: desc.taps(), panels: PanelShape::new(desc, shape, layout), order }
@@ -140,7 +145,7 @@ impl GemmForm {
         }
     }
 
-    /// Where step `step` of column (or row) `i` is in its panel.
+    /// Position of step `step` of column (or row) `i` in its panel.
     fn position(&self, step: usize, i: usize) -> usize {
         match self.side {
             Side::Columns => step * self.panels.width + i,
@@ -148,30 +153,30 @@ impl GemmForm {
         }
     }
 
-    /// Elements of all panels.
+    /// Elements of all panels together.
     fn len(&self) -> usize {
         self.panels.count.saturating_mul(self.panel_len())
     }
 
-    /// Elements of the filter, of bias and of slopes.
+    /// Elements of the packed filter, the packed bias and the packed slopes.
     pub(crate) fn lens(&self) -> [usize; 3] {
         let [bias, slope] = self.panels.lens();
         [self.len(), bias, slope]
     }
 
-    /// Bytes of everything packed.
+    /// Bytes of all packed data.
     pub(crate) fn bytes(&self) -> usize {
         self.len().saturating_mul(size_of::<f32>()).saturating_add(self.panels.bytes())
     }
 
-    /// Whether there are more weights than pixels.
+    /// Whether there are more packed weights than elements of the input.
     pub(crate) fn outweighs_image(&self, desc: &ConvDesc) -> bool {
         let input = desc.input();
         self.len() > input.n * input.c * input.h * input.w
     }
 }
 
-/// The output channels cut into panels, group by group, with what each channel has besides its filter.
+/// The output channels, split into panels group by group, with the packed bias and slopes.
 pub(crate) struct Panels {
     /// Columns (or rows) of a panel.
     width: usize,
@@ -183,7 +188,8 @@ pub(crate) struct Panels {
 }
 
 impl Panels {
-    /// Cuts the channels as `shape` says. `bias` and `slope` are packed, or zeros until [`pack`](Self::pack).
+    /// Splits the channels as `shape` says. `bias` and `slope` are packed already, or zeros until
+    /// [`pack`](Self::pack).
     pub(crate) fn new(shape: &PanelShape, [bias, slope]: [Buffer; 2]) -> Result<Self, ConvError> {
         let width = shape.width;
         let (mut panels, mut groups) = (try_vec("panels", shape.count)?, try_vec("groups", shape.groups)?);
@@ -221,12 +227,13 @@ impl Panels {
         self.width
     }
 
-    /// Every panel.
+    /// All panels.
     pub(crate) fn all(&self) -> &[Panel] {
         &self.panels
     }
 
-    /// The panels of `group` that have a channel in `channels`, clipped to it, each with its index.
+    /// The panels of `group` that have a channel in `channels`. Each is clipped to `channels` and comes with
+    /// its index.
     pub(crate) fn of_group(
         &self,
         group: usize,
@@ -241,12 +248,12 @@ impl Panels {
         })
     }
 
-    /// The same of all groups.
+    /// Like [`of_group`](Self::of_group), for all groups.
     pub(crate) fn of_channels(&self, channels: &Range<usize>) -> impl Iterator<Item = (usize, Panel)> {
         (0..self.groups.len()).flat_map(|group| self.of_group(group, channels))
     }
 
-    /// Bias and slopes of panel `index` from column (or row) `i` on; empty where there are none.
+    /// The bias and the slopes of panel `index`, from column (or row) `i` on; empty where there are none.
     pub(crate) fn per_channel(&self, index: usize, i: usize) -> (&[f32], &[f32]) {
         let of = |buffer: &'_ Buffer| -> Range<usize> {
             if buffer.is_empty() { 0..0 } else { index * self.width + i..(index + 1) * self.width }
@@ -255,14 +262,15 @@ impl Panels {
     }
 }
 
-/// A subnormal weight is flushed to zero: one subnormal operand slows an FMA down a hundredfold on some CPUs.
+/// Flushes a subnormal weight to zero. On some CPUs, a subnormal operand makes an FMA a hundred times slower.
 pub(crate) fn flushed(weight: f32) -> f32 {
     if weight.is_subnormal() { 0.0 } else { weight }
 }
 
-/// A packed filter, tied to the tile (and so to the instruction set) that it was packed for.
+/// A packed filter. It is tied to the tile that it was packed for, and so to the instruction set.
 ///
-/// Columns: `[panel][k][width]`. Rows: `[panel][k / 16][width][16]`. Padding is zero, subnormals are [`flushed`].
+/// The order is `[panel][k][width]` for columns and `[panel][k / 16][width][16]` for rows. Padding is zero.
+/// Subnormal weights are [`flushed`].
 pub(crate) struct GemmWeights {
     form: GemmForm,
     panels: Panels,
@@ -270,7 +278,8 @@ pub(crate) struct GemmWeights {
 }
 
 impl GemmWeights {
-    /// The filter in `form`. The buffers are packed, or zeros until [`pack`](Self::pack) and [`fill`](Self::fill).
+    /// Makes a filter in `form`. The buffers are packed already, or zeros until [`pack`](Self::pack) and
+    /// [`fill`](Self::fill).
     pub(crate) fn new(form: GemmForm, [data, bias, slope]: [Buffer; 3]) -> Result<Self, ConvError> {
         Ok(Self { panels: Panels::new(&form.panels, [bias, slope])?, form, data })
     }
@@ -321,19 +330,19 @@ impl GemmWeights {
         ColumnsOf { data: &self.panel(index)[k * self.width()..], step: self.width(), tile: 0 }
     }
 
-    /// The panel after `index` from step `k` on; empty past the last.
+    /// The panel after `index`, from step `k` on; empty after the last panel.
     pub(crate) fn next_columns(&self, index: usize, k: usize) -> &[f32] {
         let panel = self.panel(index + 1);
         &panel[(k * self.width()).min(panel.len())..]
     }
 
-    /// Rows `row..` of panel `index` as the broadcast operand, from step `k` (a whole chunk) on.
+    /// Rows `row..` of panel `index` as the broadcast operand, from step `k` on, which must begin a chunk.
     pub(crate) fn rows(&self, index: usize, row: usize, k: usize) -> RowsOf<'_> {
         let chunk = self.width() * BLOCK;
         RowsOf { data: &self.panel(index)[k / BLOCK * chunk + row * BLOCK..], row: BLOCK, chunk: Some(chunk) }
     }
 
-    /// The memory of panel `index`; empty past the last.
+    /// The packed weights of panel `index`; empty after the last panel.
     pub(crate) fn panel(&self, index: usize) -> &[f32] {
         let start = (index * self.panel_len()).min(self.data.len());
         &self.data[start..(start + self.panel_len()).min(self.data.len())]

@@ -1,17 +1,18 @@
-//! The pixel operand of the matrix product: a stretch of pixels in tiles, read where it lies or packed.
+//! The pixel operand of the matrix product: a stretch of pixels in tiles, read in place or packed.
 
 use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef, Size2};
 use crate::tile::gemm_table::{ColumnsOf, RowsOf};
 use crate::tile::shape::even_piece;
 use std::ops::Range;
 
-/// A stretch of pixels cut into tiles of at most `most` that do not cross a multiple of `unbroken`.
+/// A stretch of pixels, split into tiles of at most `most` pixels that do not cross a multiple of `unbroken`.
 #[derive(Clone)]
 pub(crate) struct PixelTiles {
     pub(crate) pixels: Range<usize>,
     pub(crate) most: usize,
     pub(crate) unbroken: usize,
-    /// Whether tiles are as even as can be (any number of rows is a kernel) or all but the last whole.
+    /// Whether all tiles have about the same size (there is a kernel for every number of rows). Otherwise all
+    /// tiles but the last are whole.
     pub(crate) even: bool,
 }
 
@@ -30,10 +31,10 @@ impl Iterator for PixelTiles {
     }
 }
 
-/// How output pixels lie in the image.
+/// How output pixels map to pixels of the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Access {
-    /// Pixels per output row that are evenly spaced; `usize::MAX` if all of them are.
+    /// Number of consecutive output pixels that read evenly spaced input pixels; `usize::MAX` if all do.
     pub(crate) unbroken: usize,
     pub(crate) stride: Size2,
     pub(crate) input_width: usize,
@@ -41,7 +42,7 @@ pub(crate) struct Access {
 }
 
 impl Access {
-    /// Where output pixel `p` reads, as a pixel of the input.
+    /// The input pixel that output pixel `p` reads.
     fn input_pixel(&self, p: usize) -> usize {
         if self.unbroken == usize::MAX {
             return p;
@@ -61,7 +62,8 @@ impl Access {
         }
     }
 
-    /// Output pixels `p..` of NCHW planes as the vector operand, tiles of `width`; only where all of them are neighbours.
+    /// Output pixels `p..` of NCHW planes as the vector operand, in tiles of `width`. All pixels must be
+    /// adjacent.
     pub(crate) fn columns<'a>(
         &self,
         input: &PixelRef<'a>,
@@ -75,8 +77,8 @@ impl Access {
     }
 }
 
-/// Packs steps `k` of every tile as the broadcast operand, `[tile][k / 16][pixel][16]`, whatever the layout: where
-/// channels are not neighbours (NCHW) one by one.
+/// Packs steps `k` of every tile as the broadcast operand, `[tile][k / 16][pixel][16]`, in any layout. In
+/// NCHW, where channels are not adjacent, it copies element by element.
 pub(crate) fn pack_rows(
     desc: &ConvDesc,
     input: &PixelRef<'_>,
@@ -97,7 +99,7 @@ pub(crate) fn pack_rows(
             *origin = window_origin(desc, p);
         }
         let mut at = k.start;
-        // One tap at a time: its channels are runs of neighbours.
+        // One tap at a time: its channels are runs of adjacent elements.
         while at < k.end {
             let (tap, first) = (at / channels, at % channels);
             let run = (channels - first).min(k.end - at);
@@ -110,17 +112,17 @@ pub(crate) fn pack_rows(
     }
 }
 
-/// Rows of the tallest tile there may be.
+/// Rows of the tallest supported tile.
 pub(crate) const MOST_ROWS: usize = 32;
 
-/// The input coordinates of the first tap of output pixel `p`: negative in the padding.
+/// The input coordinates of the first tap of output pixel `p`; negative in the padding.
 fn window_origin(desc: &ConvDesc, p: usize) -> (isize, isize) {
     let width = desc.output().w;
     let at = |out: usize, stride: usize, before: usize| (out * stride) as isize - before as isize;
     (at(p / width, desc.stride().h, desc.pad().top), at(p % width, desc.stride().w, desc.pad().left))
 }
 
-/// The input pixel that a window reads through one tap, or `None` in the padding.
+/// The input pixel that a window reads through one tap; `None` in the padding.
 fn tap_pixel(desc: &ConvDesc, (y, x): (isize, isize), tap: usize) -> Option<usize> {
     let (kh, kw) = (tap / desc.kernel().w, tap % desc.kernel().w);
     // A negative coordinate becomes larger than any extent.
@@ -129,7 +131,8 @@ fn tap_pixel(desc: &ConvDesc, (y, x): (isize, isize), tap: usize) -> Option<usiz
     (y < desc.input().h && x < desc.input().w).then(|| y * desc.input().w + x)
 }
 
-/// Copies `run` channels of one pixel (zeros in the padding) to steps `step..` of row `i` of `rows` of a panel.
+/// Copies `run` channels of one pixel to steps `step..` of row `i` of a panel with `rows` rows. In the
+/// padding it writes zeros.
 fn copy_run(
     input: &PixelRef<'_>,
     pixel: Option<usize>,
@@ -161,7 +164,7 @@ fn copy_run(
             None => target.fill(0.0),
             Some(pixel) => {
                 let from = &input.data[pixel + offset..][..len];
-                // A whole chunk is the common case, and a copy of known length is four moves.
+                // A whole chunk is the common case. A copy of known length compiles to a few moves.
                 match (<&mut [f32; BLOCK]>::try_from(&mut *target), <&[f32; BLOCK]>::try_from(from)) {
                     (Ok(target), Ok(from)) => *target = *from,
                     _ => target.copy_from_slice(from),
@@ -172,8 +175,8 @@ fn copy_run(
     }
 }
 
-/// Packs steps `k` of every tile as the vector operand, `[tile][k][width]`, for NCHW. Columns past a tile's last
-/// pixel are zero.
+/// Packs steps `k` of every tile as the vector operand, `[tile][k][width]`, for NCHW. Columns after the last
+/// pixel of a tile are zero.
 pub(crate) fn pack_columns(
     desc: &ConvDesc,
     input: &PixelRef<'_>,
@@ -191,7 +194,7 @@ pub(crate) fn pack_columns(
         let mut lines = [Line::default(); MOST_COLUMNS];
         let count = output_lines(desc, &pixels, &mut lines);
         for tap in 0..window {
-            // The channels whose step of this tap is in the block: what is found out about a line serves all of them.
+            // The channels that have this tap in the block. They all use the same position of the line.
             let first = k.start.saturating_sub(tap).div_ceil(window);
             let last = k.end.saturating_sub(tap).div_ceil(window);
             for line in &lines[..count] {
@@ -218,14 +221,14 @@ pub(crate) const MOST_COLUMNS: usize = 64;
 /// The part of a tile in one row of the output.
 #[derive(Clone, Copy, Default)]
 struct Line {
-    /// The first column of the tile, and how many.
+    /// The first column of the tile, and the number of columns.
     column: usize,
     len: usize,
-    /// Where the first window begins in the input; negative in the padding.
+    /// The input coordinates of the first window; negative in the padding.
     origin: (isize, isize),
 }
 
-/// Cuts a tile into rows of the output; how many there are.
+/// Splits a tile into the rows of the output that it covers, and returns their number.
 fn output_lines(desc: &ConvDesc, pixels: &Range<usize>, lines: &mut [Line; MOST_COLUMNS]) -> usize {
     let (width, mut count, mut p) = (desc.output().w, 0, pixels.start);
     while p < pixels.end {
@@ -237,7 +240,8 @@ fn output_lines(desc: &ConvDesc, pixels: &Range<usize>, lines: &mut [Line; MOST_
 }
 
 impl Line {
-    /// Which pixels `lo..hi` of the line read inside the input through `tap`, and the first input pixel that is read.
+    /// Returns the pixels `lo..hi` of the line that are inside the input through `tap`, and the first input
+    /// pixel that they read.
     fn through(&self, desc: &ConvDesc, tap: usize) -> (usize, usize, usize) {
         let (kh, kw) = (tap / desc.kernel().w, tap % desc.kernel().w);
         let (shape, stride) = (desc.input(), desc.stride().w);
@@ -254,7 +258,7 @@ impl Line {
     }
 }
 
-/// Every `stride`-th element of `from`.
+/// Copies every `stride`-th element of `from`.
 fn copy_strided(from: &[f32], stride: usize, to: &mut [f32]) {
     if stride == 1 {
         to.copy_from_slice(&from[..to.len()]);

@@ -1,38 +1,40 @@
-//! Outputs on their way to NCHW: tiles compute vectors of channels, so a panel's outputs are a matrix of pixels by channels in
-//! the workspace first, and transposed from there.
+//! NCHW output of tiles whose vectors are channels. The outputs of a panel first form a matrix of pixels by
+//! channels in the workspace. The matrix is then transposed into the output.
 
 use crate::algo::packed::Panel;
 use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef, PixelView};
 use crate::tile::copy_table::{CopyTable, InputTile};
 use crate::tile::output::{OutputRegion, OutputTile, TileOffset};
 
-/// The output's layout as a driver sees it whose panels are columns in any case: NCHW is transposed afterwards.
+/// The output layout as seen by a driver whose panels are always columns. For NCHW it is NHWC, and the
+/// transposition follows.
 pub(crate) fn layout_of_panels(desc: &ConvDesc) -> Layout {
     if desc.output_layout() == Layout::Nchw { Layout::Nhwc } else { desc.output_layout() }
 }
 
-/// Elements of the matrices of [`PlaneRows::write`], `pixels` by `columns` each; none unless the output is NCHW.
+/// Elements of the two matrices of [`PlaneRows::write`], each `pixels` by `columns`; zero unless the output
+/// is NCHW.
 pub(crate) fn matrices_len(desc: &ConvDesc, pixels: usize, columns: usize) -> usize {
     if desc.output_layout() == Layout::Nchw { 2 * pixels * columns } else { 0 }
 }
 
-/// Rows of outputs of a panel of channels, of one image.
+/// Rows of outputs of one image and one panel of channels.
 pub(crate) struct PlaneRows {
     pub(crate) n: usize,
     /// The first pixel.
     pub(crate) p: usize,
     pub(crate) rows: usize,
-    /// Outputs of a row, and pixels from one row to the next.
+    /// Outputs of a row, and the distance in pixels from one row to the next.
     pub(crate) pixels: usize,
     pub(crate) line: usize,
     pub(crate) panel: Panel,
-    /// Columns of the matrix: the width of a panel.
+    /// Columns of the matrix, which is the width of a panel.
     pub(crate) columns: usize,
 }
 
 impl PlaneRows {
-    /// Has `compute` fill the matrix, given the residual as another, and transposes it into `region`. Both matrices are in
-    /// `lines`, half each.
+    /// Lets `compute` fill the matrix, and transposes it into `region`. The residual is passed to `compute`
+    /// as a second matrix. Each matrix takes one half of `lines`.
     pub(crate) fn write(
         &self,
         residual: Option<&PixelRef<'_>>,

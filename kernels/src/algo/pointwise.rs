@@ -1,10 +1,11 @@
-//! 1x1 convolution as channel mixing: a matrix product on the image itself (Lin et al. 2014, section 3.2).
+//! 1x1 convolution: a matrix product on the image itself (Lin et al. 2014, section 3.2).
 //!
-//! Fourteen consecutive pixels of an Nchw16c block are fourteen consecutive cache lines, so the image is the
-//! packed operand already; in NHWC rows are one pixel pitch apart; in NCHW a plane is a row of vectors. A stride
-//! only widens the distance between pixels. A kernel that covers the whole unpadded NCHW image is the same
-//! product with `C*H*W` channels and one pixel, and a batch of one-pixel images is one image with a row of pixels:
-//! so fully connected layers end up here too.
+//! The image is already in the order of the operand. Fourteen consecutive pixels of an Nchw16c block are
+//! fourteen consecutive cache lines. In NHWC, rows are one pixel pitch apart. In NCHW, a plane is a row of
+//! vectors. A stride only widens the distance between pixels.
+//!
+//! Fully connected layers use the same code. A kernel that covers the whole unpadded NCHW image is a product
+//! with `C*H*W` channels and one pixel. A batch of one-pixel images is one image with a row of pixels.
 
 use super::gemm_schedule::{GemmSchedule, Lookahead, PixelSource, tile_pixels};
 use super::im2col;
@@ -14,8 +15,9 @@ use crate::algo::tap_order::TapOrder;
 use crate::describe::{BLOCK, ConvDesc, Layout, Size2, Unsupported};
 use crate::tile::table::KernelSet;
 
-/// Long sums are taken in parts: a sum of K products in order errs by `2^-24 * sqrt(K / 6)` or so, and that of the 25,088 of
-/// a fully connected layer by more than all other layers of its network.
+/// Steps of K per block. Long sums are split, because a sum of K products in order has an error of about
+/// `2^-24 * sqrt(K / 6)`. Without the split, the 25,088 products of a fully connected layer have a larger
+/// error than all other layers of the network.
 const K_BLOCK: usize = 512;
 
 pub(crate) fn supports(desc: &ConvDesc) -> Result<(), Unsupported> {
@@ -33,7 +35,7 @@ pub(crate) fn supports(desc: &ConvDesc) -> Result<(), Unsupported> {
     Ok(())
 }
 
-/// Whether the taps of the one output pixel are a whole NCHW image, element by element.
+/// Whether the image has one output pixel whose taps are the whole NCHW image, element by element.
 fn covers_image(desc: &ConvDesc) -> bool {
     let dense = desc.dilation() == Size2::square(1) || desc.kernel() == Size2::square(1);
     desc.layout() == Layout::Nchw && desc.groups() == 1 && desc.kernel() == desc.input().size() && dense
@@ -41,12 +43,12 @@ fn covers_image(desc: &ConvDesc) -> bool {
 
 pub(crate) fn schedule(desc: &ConvDesc, kernels: &'static KernelSet) -> GemmSchedule {
     let (input, output) = (desc.input(), desc.output());
-    // One pixel per image: whatever the layout says, the images are rows and the channels neighbours.
+    // With one pixel per image, the images are rows and the channels are adjacent in any layout.
     let vectors = covers_image(desc);
     let layout = if vectors && desc.layout() == Layout::Nchw { Layout::Nhwc } else { desc.layout() };
     let unit = desc.stride() == Size2::square(1) || vectors;
     if layout == Layout::Nchw && !unit {
-        // Strided pixels of a plane are not neighbours: here the layout asks for a copy.
+        // Strided pixels of a plane are not adjacent, so this layout needs a copy.
         return im2col::schedule(desc, kernels);
     }
     let access = Access {
@@ -59,7 +61,7 @@ pub(crate) fn schedule(desc: &ConvDesc, kernels: &'static KernelSet) -> GemmSche
     let rows = output.h * output.w * if mergeable { output.n } else { 1 };
     let tile =
         if layout == Layout::Nchw { &kernels.gemm[0] } else { kernels.gemm_tile_for(rows, desc.outs()) };
-    // The taps of a kernel that covers an NCHW image lie as the image does.
+    // If the kernel covers an NCHW image, its taps are in the order of the image.
     let order = TapOrder::of_product(desc, desc.output_layout());
     let form = GemmForm::new(desc, &tile.shape, layout, order);
     let (stretch, ahead) = stretch(&form, tile_pixels(tile, form.side));
@@ -74,9 +76,11 @@ pub(crate) fn schedule(desc: &ConvDesc, kernels: &'static KernelSet) -> GemmSche
     }
 }
 
-/// Pixels between two passes over the weights, and what to look ahead at. While all weights stay in the second cache
-/// level, a few tiles at a time keep their pixels in the first, and the image is what comes from afar; otherwise
-/// each panel of weights should be read as rarely as the image's share of the second level allows.
+/// Returns the pixels between two passes over the weights, and what to prefetch.
+///
+/// If all weights stay in the second-level cache, a stretch is a few tiles, whose pixels stay in the first
+/// level. The image then comes from further away and is prefetched. Otherwise each panel of weights is read
+/// as rarely as the image's share of the second-level cache allows, and the weights are prefetched.
 fn stretch(form: &GemmForm, tile: usize) -> (usize, Lookahead) {
     const SMALL_WEIGHTS: usize = 640 << 10;
     const IMAGE_SHARE: usize = 1 << 20;

@@ -1,7 +1,7 @@
-//! The oracle: the definition, loop by loop, accumulated in `f64` and rounded once.
+//! The reference: the definition as loops, accumulated in `f64` and rounded once.
 //!
-//! Goodfellow, Bengio and Courville 2016, equation 9.6, with stride, dilation, padding, groups and epilogue.
-//! It is itself tested against examples worked by hand (`tests/reference.rs`).
+//! It implements Goodfellow, Bengio and Courville 2016, equation 9.6, with stride, dilation, padding, groups
+//! and epilogue. The tests compare it with examples computed by hand (`tests/reference.rs`).
 
 use super::operands::Operands;
 use super::packed::PerChannel;
@@ -18,7 +18,7 @@ pub(crate) struct Reference {
     weights: Arc<PlainWeights>,
 }
 
-/// A filter as it is given. No weights are needed to know it.
+/// A filter in its original order. It does not depend on the values of the weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct PlainForm {
     taps: usize,
@@ -32,21 +32,22 @@ impl PlainForm {
         Self { taps: desc.taps(), channels: desc.output().c, per_channel }
     }
 
-    /// Elements of the filter, of bias and of slopes.
+    /// Elements of the filter, the bias and the slopes.
     pub(crate) fn lens(&self) -> [usize; 3] {
         let [bias, slope] = self.per_channel.lens(self.channels);
         [self.channels * self.taps, bias, slope]
     }
 }
 
-/// The copy of a filter, its bias and its slopes.
+/// A copy of a filter, its bias and its slopes.
 pub(crate) struct PlainWeights {
     form: PlainForm,
     buffers: [Buffer; 3],
 }
 
 impl PlainWeights {
-    /// The buffers are packed, or zeros until [`pack`](Self::pack) and [`fill`](Self::fill).
+    /// Makes the weights. The buffers are packed already, or zeros until [`pack`](Self::pack) and
+    /// [`fill`](Self::fill).
     pub(crate) fn new(form: PlainForm, buffers: [Buffer; 3]) -> Self {
         Self { form, buffers }
     }
@@ -70,7 +71,7 @@ impl PlainWeights {
     }
 }
 
-/// Everything that the choice wants to know.
+/// Estimates the memory and the work, for the choice.
 pub(crate) fn estimate(desc: &ConvDesc, share: &ThreadShare) -> PlanEstimate {
     let part = LargestPart::new(desc, &SplitUnits::new(1, 1), false, share.parts);
     let mut work = Work::new(Family::Reference);

@@ -7,27 +7,27 @@ use std::ops::Range;
 /// The order of the taps of one output channel in a packed panel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum TapOrder {
-    /// `(c, kh, kw)`: the order of the filter itself.
+    /// `(c, kh, kw)`, the order of the filter.
     Filter,
-    /// `(kh, kw, c)`: the channels of a tap are neighbours.
+    /// `(kh, kw, c)`: the channels of a tap are adjacent.
     ChannelsLast {
-        /// Input channels of a group.
+        /// Input channels per group.
         channels: usize,
         /// Taps of the kernel in one channel.
         window: usize,
     },
-    /// The order of the direct tiles.
+    /// The order in which the direct tiles read.
     Runs(RunOrder),
 }
 
-/// The order of the direct tiles, which read the taps of a kernel row run by run.
+/// The order of the direct tiles, which read the taps of a kernel row in runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct RunOrder {
-    /// Input channels of a group.
+    /// Input channels per group.
     channels: usize,
     kernel: Size2,
     runs: KernelRuns,
-    /// Whether the image is read in place. K is then cut into chunks of sixteen channels.
+    /// Whether the image is read in place. K is then split into chunks of sixteen channels.
     in_place: bool,
 }
 
@@ -35,20 +35,21 @@ impl TapOrder {
     /// The order of a matrix product that writes outputs in `layout`.
     pub(crate) fn of_product(desc: &ConvDesc, layout: Layout) -> Self {
         let (channels, window) = (desc.ins(), desc.kernel().h * desc.kernel().w);
-        // With one channel or one tap both orders are the same, and so are the packed filters.
+        // With one channel or one tap, both orders are the same. They must then compare equal, so that plans
+        // share the packed filter.
         if layout == Layout::Nchw || channels == 1 || window == 1 {
             return Self::Filter;
         }
         Self::ChannelsLast { channels, window }
     }
 
-    /// The order of the direct tiles, of which a run has at most `most` taps.
+    /// The order of the direct tiles, whose runs have at most `most` taps.
     pub(crate) fn of_direct(desc: &ConvDesc, most: usize, in_place: bool) -> Self {
         let (channels, kernel) = (desc.ins(), desc.kernel());
         Self::Runs(RunOrder { channels, kernel, runs: KernelRuns::new(desc, most), in_place })
     }
 
-    /// For each step of K, which tap of the filter it is.
+    /// Returns the tap of the filter for each step of K.
     pub(crate) fn taps(&self, k: usize) -> Result<Vec<usize>, ConvError> {
         let mut order = try_vec("order of the taps", k)?;
         match *self {
@@ -63,7 +64,8 @@ impl TapOrder {
 }
 
 impl RunOrder {
-    /// `[chunk][kernel row][run][channel][tap]` on the image, `[run][kernel row][channel][tap]` on packed rows.
+    /// Appends the order: `[chunk][kernel row][run][channel][tap]` on the image,
+    /// `[run][kernel row][channel][tap]` on packed rows.
     fn extend(&self, order: &mut Vec<usize>) {
         let Self { channels, kernel, runs, in_place } = *self;
         let mut row_of_run = |channels: Range<usize>, row: usize, run: &KernelRun| {
@@ -87,7 +89,8 @@ impl RunOrder {
     }
 }
 
-/// Taps of a kernel row that read neighbouring pixels of one output tile: kernel columns `first`, `first + step`, ...
+/// Taps of a kernel row that read adjacent pixels of one output tile: kernel columns `first`, `first + step`,
+/// ...
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct KernelRun {
     pub(crate) first: usize,
@@ -98,14 +101,14 @@ pub(crate) struct KernelRun {
 /// The runs of a kernel row.
 ///
 /// Tap `j` of output pixel `i` reads pixel `i * stride + j * dilation`. Two taps share pixels if they are
-/// `stride / dilation` apart. So the row falls into that many classes, and each class into even runs.
+/// `stride / dilation` apart. The row therefore splits into that many classes, and each class into even runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct KernelRuns {
     /// Taps of the row.
     width: usize,
-    /// From one tap of a run to the next.
+    /// Distance between the taps of a run.
     step: usize,
-    /// Taps of a run at most.
+    /// Maximum number of taps of a run.
     most: usize,
 }
 

@@ -1,13 +1,13 @@
-//! Names of the enums, for reports and command lines: `Display` writes them, `FromStr` reads them.
+//! Names of the enums for reports and command lines. `Display` writes them and `FromStr` reads them.
 
 use super::{Activation, Algorithm, ConvError, Isa, Layout};
 use std::fmt;
 use std::str::FromStr;
 
-/// The one of `all` that is called `text`.
+/// Returns the item of `all` whose name is `text`.
 ///
 /// # Errors
-/// [`ConvError::InvalidField`] with all names.
+/// [`ConvError::InvalidField`], which lists all names.
 pub(crate) fn by_name<T: Copy>(
     what: &'static str,
     all: &[T],
@@ -18,7 +18,7 @@ pub(crate) fn by_name<T: Copy>(
     found.ok_or_else(|| ConvError::field(what, alternatives(all.iter().map(|&item| name(item))), text))
 }
 
-/// `a, b or c`.
+/// Joins names to `a, b or c`.
 fn alternatives(names: impl Iterator<Item = &'static str>) -> String {
     let names: Vec<_> = names.collect();
     match names.split_last() {
@@ -30,7 +30,7 @@ fn alternatives(names: impl Iterator<Item = &'static str>) -> String {
 impl FromStr for Layout {
     type Err = ConvError;
 
-    /// By its [`name`](Self::name).
+    /// Parses a layout by its [`name`](Self::name).
     fn from_str(text: &str) -> Result<Self, ConvError> {
         by_name("layout", &Self::ALL, Self::name, text)
     }
@@ -39,7 +39,7 @@ impl FromStr for Layout {
 impl FromStr for Isa {
     type Err = ConvError;
 
-    /// By its [`name`](Self::name), whether this machine has it or not.
+    /// Parses an instruction set by its [`name`](Self::name). This machine need not have it.
     fn from_str(text: &str) -> Result<Self, ConvError> {
         by_name("isa", &Self::ALL, Self::name, text)
     }
@@ -48,13 +48,13 @@ impl FromStr for Isa {
 impl FromStr for Algorithm {
     type Err = ConvError;
 
-    /// By its [`name`](Self::name).
+    /// Parses an algorithm by its [`name`](Self::name).
     fn from_str(text: &str) -> Result<Self, ConvError> {
         by_name("algorithm", &Self::ALL, Self::name, text)
     }
 }
 
-/// One of each activation, for the names.
+/// One example of each activation, for the names.
 const ACTIVATIONS: [Activation; 10] = [
     Activation::None,
     Activation::Relu,
@@ -69,7 +69,7 @@ const ACTIVATIONS: [Activation; 10] = [
 ];
 
 impl fmt::Display for Activation {
-    /// The name and, after a colon, the parameters: `relu`, `leaky_relu:0.01`, `clip:0:6`.
+    /// Writes the name and, after a colon, the parameters: `relu`, `leaky_relu:0.01`, `clip:0:6`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::LeakyRelu { alpha } | Self::Elu { alpha } => write!(f, "{}:{alpha}", self.name()),
@@ -82,7 +82,8 @@ impl fmt::Display for Activation {
 impl FromStr for Activation {
     type Err = ConvError;
 
-    /// As `Display` writes it. Without parameters, `leaky_relu` has a slope of 0.01, `elu` an alpha of 1, and `clip` is ReLU6.
+    /// Parses the text that `Display` writes. Without parameters, `leaky_relu` has a slope of 0.01, `elu` has
+    /// an alpha of 1, and `clip` is ReLU6.
     fn from_str(text: &str) -> Result<Self, ConvError> {
         let (name, parameters) = text.split_once(':').map_or((text, None), |(name, rest)| (name, Some(rest)));
         let activation = by_name("activation", &ACTIVATIONS, Self::name, name)?;

@@ -1,16 +1,16 @@
-//! [`Weights`]: the borrowed numbers of a convolution, and [`FilterShape`]: their extents.
+//! [`Weights`]: the borrowed weights of a convolution, and [`FilterShape`]: their extents.
 
 use super::{ConvDesc, ConvError, Size2, check_positive, checked_product};
 use std::fmt;
 
-/// The trained numbers of a convolution, borrowed.
+/// The trained weights of a convolution, borrowed.
 ///
-/// A plan packs a copy and does not keep the borrow.
+/// A plan packs a copy of them and does not keep the borrow.
 #[derive(Debug, Clone, Copy)]
 pub struct Weights<'a> {
     /// The filter in OIHW order, `[O][C / groups][KH][KW]`: [`FilterShape::elements`] elements.
     pub filter: &'a [f32],
-    /// One number per output channel, if and only if the epilogue has a bias.
+    /// One bias per output channel, if and only if the epilogue has a bias.
     pub bias: Option<&'a [f32]>,
     /// One slope per output channel, if and only if the activation is [`Activation::PRelu`](super::Activation::PRelu).
     pub slope: Option<&'a [f32]>,
@@ -28,37 +28,38 @@ impl<'a> Weights<'a> {
     }
 }
 
-/// The extents of a filter, `[O][C / groups][KH][KW]`: what a convolution knows without an image.
+/// The extents of a filter, `[O][C / groups][KH][KW]`. They do not depend on the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct FilterShape {
-    /// Output channels of all groups together.
+    /// Number of output channels, all groups together.
     pub out_channels: usize,
-    /// Input channels that one output channel reads: `C / groups`.
+    /// Number of input channels that one output channel reads: `C / groups`.
     pub in_channels: usize,
-    /// Rows and columns of the kernel, without dilation.
+    /// Height and width of the kernel, without dilation.
     pub kernel: Size2,
-    /// Groups, a divisor of the output channels.
+    /// Number of groups, a divisor of the output channels.
     pub groups: usize,
 }
 
 impl FilterShape {
-    /// One group: `out_channels` filters of `in_channels` input channels.
+    /// The shape of `out_channels` filters of `in_channels` input channels each, in one group.
     pub const fn new(out_channels: usize, in_channels: usize, kernel: Size2) -> Self {
         Self { out_channels, in_channels, kernel, groups: 1 }
     }
 
-    /// The filter of `groups` groups. The input then has `groups * in_channels` channels.
+    /// Sets the number of groups. The input then has `groups * in_channels` channels.
     pub const fn groups(mut self, groups: usize) -> Self {
         self.groups = groups;
         self
     }
 
-    /// Elements of the filter.
+    /// Number of elements of the filter.
     ///
     /// # Errors
-    /// [`ConvError::InvalidField`] for an extent of zero or groups that do not divide the output channels,
-    /// [`ConvError::SizeOverflow`] if the address space cannot hold the filter.
+    /// - [`ConvError::InvalidField`] if an extent is zero, or if the groups do not divide the output
+    ///   channels.
+    /// - [`ConvError::SizeOverflow`] if the address space cannot hold the filter.
     pub fn elements(&self) -> Result<usize, ConvError> {
         let Self { out_channels, in_channels, kernel, groups } = *self;
         check_positive(&[
@@ -75,7 +76,7 @@ impl FilterShape {
         checked_product("filter", &[out_channels, in_channels, kernel.h, kernel.w])
     }
 
-    /// Channels of the input, of all groups together.
+    /// Number of input channels, all groups together.
     pub fn input_channels(&self) -> usize {
         self.in_channels.saturating_mul(self.groups)
     }
@@ -88,7 +89,7 @@ impl From<&ConvDesc> for FilterShape {
 }
 
 impl fmt::Display for FilterShape {
-    /// `64x32x3x3`, and `64x1x3x3 groups 64` if there is more than one group.
+    /// Writes `64x32x3x3`, or `64x1x3x3 groups 64` if there is more than one group.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}x{}x{}", self.out_channels, self.in_channels, self.kernel)?;
         if self.groups != 1 {

@@ -11,17 +11,17 @@ use crate::run::{ConvIo, Threads};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Plans that a [`Conv`] keeps, unless told otherwise.
+/// Default number of plans that a [`Conv`] keeps.
 const PLANS: usize = 32;
 
-/// A convolution for inputs of any batch and image size: a [`Filter`], and the plans for the shapes that were seen last.
+/// A convolution for inputs of any batch and image size: a [`Filter`] with a cache of plans and workspaces.
 ///
-/// A call with a new shape plans for it, which takes microseconds once the weights are packed in the form that the plan
-/// needs. Plans are kept for the shapes (and numbers of threads) used last, at most [`plans`](ConvBuilder::plans)
-/// of them. Workspaces are kept for later calls too: as many as calls have run at the same time, each as large as the
-/// largest plan needed.
+/// A call with a new shape makes a plan for it. This takes microseconds if the weights are already packed in
+/// the form that the plan needs. The cache keeps the plans of the most recently used shapes and numbers of
+/// threads, at most [`plans`](ConvBuilder::plans) of them. It also keeps one workspace for each call that ran
+/// at the same time. Each workspace is as large as the largest plan that used it.
 ///
-/// `Send + Sync`: any number of threads can call it at the same time.
+/// A `Conv` is `Send + Sync`: any number of threads can call it at the same time.
 ///
 /// ```
 /// use kernels::*;
@@ -41,17 +41,17 @@ const PLANS: usize = 32;
 /// ```
 pub struct Conv<'a> {
     filter: Filter<'a>,
-    /// With another input for each plan.
+    /// Each plan replaces the input of this description.
     template: ConvDescBuilder,
     options: PlanOptions,
-    /// Plans at most.
+    /// Maximum number of cached plans.
     capacity: usize,
     kept: Mutex<Kept>,
 }
 
 #[derive(Default)]
 struct Kept {
-    /// The least recently used first.
+    /// The least recently used plan comes first.
     plans: Vec<Entry>,
     idle: Vec<Workspace>,
 }
@@ -61,7 +61,7 @@ struct Entry {
     plan: Arc<ConvPlan>,
 }
 
-/// Builds a [`Conv`].
+/// Builds a [`Conv`]. [`build`](Self::build) checks all parameters that do not depend on the input.
 #[must_use = "call build()"]
 pub struct ConvBuilder<'a> {
     filter: Filter<'a>,
@@ -85,65 +85,68 @@ impl fmt::Debug for Conv<'_> {
 }
 
 impl<'a> ConvBuilder<'a> {
-    /// Input elements from one output to the next: 1 by default.
+    /// Sets the stride: input elements between neighbouring outputs. The default is 1.
     pub fn stride(mut self, stride: Size2) -> Self {
         self.template = self.template.stride(stride);
         self
     }
 
-    /// Zeros around the input: none by default.
+    /// Sets the zero padding around the input. The default is none.
     pub fn pad(mut self, pad: Pad2) -> Self {
         self.template = self.template.pad(pad);
         self
     }
 
-    /// Input elements from one tap to the next: 1 by default.
+    /// Sets the dilation: input elements between neighbouring kernel taps. The default is 1.
     pub fn dilation(mut self, dilation: Size2) -> Self {
         self.template = self.template.dilation(dilation);
         self
     }
 
-    /// Memory order of input, output and residual: NCHW by default.
+    /// Sets the layout of input, output and residual. The default is NCHW.
     pub fn layout(mut self, layout: Layout) -> Self {
         self.template = self.template.layout(layout);
         self
     }
 
-    /// Another memory order for output and residual; see [`ConvDescBuilder::output_layout`].
+    /// Sets another layout for output and residual; see [`ConvDescBuilder::output_layout`].
     pub fn output_layout(mut self, layout: Layout) -> Self {
         self.template = self.template.output_layout(layout);
         self
     }
 
-    /// What is applied to the sum: nothing by default.
+    /// Sets the activation that is applied to the sum. The default is none.
     pub fn activation(mut self, activation: Activation) -> Self {
         self.epilogue.activation = activation;
         self
     }
 
-    /// Adds a tensor of the output's shape, which each call of [`Conv::run_into`] gives.
+    /// Adds a residual of the output's shape. Each call of [`Conv::run_into`] must pass one.
     pub fn residual(mut self) -> Self {
         self.epilogue.residual = true;
         self
     }
 
-    /// What the plans may be. Their [`max_threads`](PlanOptions::max_threads) is the number of threads of each call.
+    /// Sets the options of all plans. Each call replaces their [`max_threads`](PlanOptions::max_threads) by
+    /// its own number of threads.
     pub fn options(mut self, options: PlanOptions) -> Self {
         self.options = options;
         self
     }
 
-    /// Plans that are kept at most, at least one: 32 by default.
+    /// Sets the maximum number of cached plans, at least 1. The default is 32.
     pub fn plans(mut self, plans: usize) -> Self {
         self.plans = plans.max(1);
         self
     }
 
-    /// Checks what can be checked without an input.
+    /// Checks everything that can be checked without an input.
     ///
     /// # Errors
-    /// [`ConvError::EpilogueMismatch`] if the filter has PReLU slopes and the activation is another one, or the other way round;
-    /// [`ConvError::InvalidField`] for a stride or a dilation of zero, or for parameters that no activation has.
+    /// - [`ConvError::EpilogueMismatch`] if the filter has slopes and the activation is not PReLU, or the
+    ///   reverse.
+    /// - [`ConvError::InvalidField`] for a stride or dilation of zero, or for invalid parameters of the
+    ///   activation.
     pub fn build(self) -> Result<Conv<'a>, ConvError> {
         let Self { filter, template, epilogue, options, plans } = self;
         let planned = epilogue.activation == Activation::PRelu;
@@ -151,7 +154,8 @@ impl<'a> ConvBuilder<'a> {
             return Err(ConvError::EpilogueMismatch { what: "PReLU slopes", planned });
         }
         let template = template.epilogue(epilogue);
-        // Any problem with this filter: an image of the smallest size that leaves an output.
+        // The template's input is the smallest image that the kernel fits. With dilation it may leave no
+        // output.
         match template.build() {
             Ok(_) | Err(ConvError::EmptyOutput { .. }) => (),
             Err(error) => return Err(error),
@@ -161,7 +165,7 @@ impl<'a> ConvBuilder<'a> {
 }
 
 impl<'a> Conv<'a> {
-    /// A convolution by `filter`, with stride 1, no padding, NCHW, and a bias if the filter has one.
+    /// Starts a convolution with stride 1, no padding, NCHW, and a bias if the filter has one.
     pub fn builder(filter: Filter<'a>) -> ConvBuilder<'a> {
         let shape = filter.shape();
         let input = Shape4::new(1, shape.input_channels(), shape.kernel.h, shape.kernel.w);
@@ -170,11 +174,12 @@ impl<'a> Conv<'a> {
         ConvBuilder { filter, template, epilogue, options: PlanOptions::default(), plans: PLANS }
     }
 
-    /// Convolves `input`. The output is packed, in the layout of the output.
+    /// Convolves `input` and returns the packed output in the output layout.
     ///
     /// # Errors
-    /// As [`plan`](Self::plan), [`ConvPlan::run`]; [`ConvError::EpilogueMismatch`] if there is a residual to be given,
-    /// [`ConvError::OutOfMemory`].
+    /// - The errors of [`plan`](Self::plan) and [`ConvPlan::run`].
+    /// - [`ConvError::EpilogueMismatch`] if the convolution has a residual.
+    /// - [`ConvError::OutOfMemory`] if the system refuses the output or the workspace.
     pub fn run(&self, input: TensorRef<'_>, threads: Threads<'_>) -> Result<Vec<f32>, ConvError> {
         let plan = self.plan(input.shape(), threads)?;
         let (shape, layout) = (plan.desc().output(), plan.desc().output_layout());
@@ -186,11 +191,12 @@ impl<'a> Conv<'a> {
         Ok(output)
     }
 
-    /// Convolves `io.input` into the caller's memory. Allocates nothing if the shape and the number of threads are
-    /// those of a plan that is kept, and a workspace is idle.
+    /// Convolves `io.input` into the caller's memory. It allocates nothing if the cache has a plan for the
+    /// shape and the number of threads, and an idle workspace that is large enough.
     ///
     /// # Errors
-    /// As [`plan`](Self::plan) and [`ConvPlan::run`].
+    /// - The errors of [`plan`](Self::plan) and [`ConvPlan::run`].
+    /// - [`ConvError::OutOfMemory`] if the system refuses the workspace.
     pub fn run_into(&self, io: ConvIo<'_>, threads: Threads<'_>) -> Result<(), ConvError> {
         let plan = self.plan(io.input.shape(), threads)?;
         self.run_plan(&plan, io, threads)
@@ -207,19 +213,19 @@ impl<'a> Conv<'a> {
         result
     }
 
-    /// The plan for inputs of this shape on these threads: kept, or made now.
+    /// Returns the plan for inputs of this shape on these threads, from the cache or newly made.
     ///
     /// # Errors
-    /// As [`ConvDescBuilder::build`] for a shape that the filter does not fit, and as [`ConvPlan::new`].
+    /// The errors of [`ConvDescBuilder::build`] if the shape does not fit the filter, and of
+    /// [`ConvPlan::new`].
     pub fn plan(&self, input: Shape4, threads: Threads<'_>) -> Result<Arc<ConvPlan>, ConvError> {
         self.plan_with(input, threads, None)
     }
 
-    /// [`plan`](Self::plan); under [`Select::Measured`](crate::Select::Measured), with the times that `wisdom` has, or adding
-    /// those that it has not.
+    /// Like [`plan`](Self::plan), but a new plan is made with [`ConvPlan::with_wisdom`].
     ///
     /// # Errors
-    /// As [`plan`](Self::plan).
+    /// The errors of [`plan`](Self::plan).
     pub fn plan_with_wisdom(
         &self,
         input: Shape4,
@@ -239,7 +245,7 @@ impl<'a> Conv<'a> {
         if let Some(plan) = self.lock().recall(key) {
             return Ok(plan);
         }
-        // Not under the lock: other threads can use the plans that are there, or make others.
+        // The lock is not held here, so that other threads can use cached plans or make their own.
         let desc = self.template.input(input).build()?;
         let options = self.options.max_threads(key.1);
         let plan = match wisdom {
@@ -249,17 +255,17 @@ impl<'a> Conv<'a> {
         Ok(self.lock().remember(key, Arc::new(plan), self.capacity))
     }
 
-    /// The weights.
+    /// The filter of this convolution.
     pub fn filter(&self) -> &Filter<'a> {
         &self.filter
     }
 
-    /// Drops the original weights: see [`Filter::drop_weights`].
+    /// Drops the original weights; see [`Filter::drop_weights`].
     pub fn drop_weights(&mut self) {
         self.filter.drop_weights();
     }
 
-    /// Plans that are kept.
+    /// Number of cached plans.
     pub fn planned(&self) -> usize {
         self.lock().plans.len()
     }
@@ -270,7 +276,7 @@ impl<'a> Conv<'a> {
         self.filter.packed_bytes() + idle
     }
 
-    /// Forgets all plans and frees the idle workspaces. Packed weights stay.
+    /// Drops all cached plans and idle workspaces. Packed weights stay.
     pub fn clear(&self) {
         *self.lock() = Kept::default();
     }
@@ -281,14 +287,15 @@ impl<'a> Conv<'a> {
 }
 
 impl Kept {
-    /// The plan of `key`, which becomes the most recently used.
+    /// Returns the plan of `key` and marks it as the most recently used.
     fn recall(&mut self, key: (Shape4, usize)) -> Option<Arc<ConvPlan>> {
         let index = self.plans.iter().position(|entry| entry.key == key)?;
         self.plans[index..].rotate_left(1);
         self.plans.last().map(|entry| entry.plan.clone())
     }
 
-    /// Keeps `plan`, unless another thread was faster, and forgets the plan that was not used for the longest time.
+    /// Adds `plan`, unless another thread has already added one for `key`. Drops the least recently used plan
+    /// if the cache is full.
     fn remember(&mut self, key: (Shape4, usize), plan: Arc<ConvPlan>, capacity: usize) -> Arc<ConvPlan> {
         if let Some(plan) = self.recall(key) {
             return plan;

@@ -1,4 +1,5 @@
-//! [`Select::Measured`](crate::Select::Measured): the few that the model expects to be fastest are timed on the real problem.
+//! [`Select::Measured`](crate::Select::Measured): runs the candidates that the model expects to be fastest,
+//! and times them on the real problem.
 
 use super::prepare::Problem;
 use crate::choose::{Candidate, Choice, Rejection, Wisdom, WisdomKey};
@@ -7,23 +8,24 @@ use crate::memory::{Buffer, Workspace, WorkspaceReq};
 use crate::run::{ConvIo, PreparedConv, Threads};
 use std::time::{Duration, Instant};
 
-/// Candidates that are timed at most.
+/// Maximum number of timed candidates.
 const MOST_CANDIDATES: usize = 4;
-/// What the model expects to take so many times as long as the fastest is not timed.
+/// A candidate is not timed if the model expects it to take more than this many times as long as the fastest.
 const HOPELESS: f64 = 3.0;
-/// All of a problem's timing, unless its runs are longer than that.
+/// Time for all runs of one problem. Long runs can exceed it.
 const BUDGET: Duration = Duration::from_millis(10);
-/// Rounds that are enough.
+/// Maximum number of rounds.
 const MOST_ROUNDS: u32 = 16;
-/// A turn: so long that reading the clock does not matter.
+/// Length of one turn, long enough to make the cost of reading the clock negligible.
 const TURN: Duration = Duration::from_micros(60);
-/// Runs that are shorter find what they need in the near caches, once a run that is not timed has brought it back there.
+/// Each turn of a rival with shorter runs than this starts with a run that is not timed. That run brings its
+/// data back into cache.
 const WARM: Duration = Duration::from_millis(1);
-/// What took so many times as long as the fastest is out: after the first round, and, so that the time goes to those that are
-/// close, after the fourth.
+/// A rival drops out if it takes more than this many times as long as the fastest. The first factor holds for
+/// the first four rounds, the second for the later ones, so that the remaining time goes to close rivals.
 const BEATEN: [f64; 2] = [1.5, 1.15];
 
-/// One of those that are timed.
+/// A candidate that is timed.
 struct Rival {
     algorithm: Algorithm,
     conv: PreparedConv,
@@ -31,7 +33,7 @@ struct Rival {
     seconds: f64,
 }
 
-/// The fastest candidate, prepared, and the choice as the times have it.
+/// Returns the fastest candidate, prepared, and the choice with the measured times.
 pub(super) fn fastest(
     problem: &Problem<'_>,
     wisdom: Option<&Wisdom>,
@@ -48,7 +50,7 @@ pub(super) fn fastest(
     let threads = (problem.options.max_threads, problem.options.macs_per_thread);
     let key = WisdomKey::new(problem.desc, problem.kernels.isa(), &problem.options.limits(), threads);
     let known = wisdom.and_then(|wisdom| wisdom.recall(&key));
-    // What is known may be wrong, and must not make a plan that the options forbid.
+    // A stored entry can be wrong. It must not lead to a plan that the options forbid.
     if let Some(times) = known.filter(|times| times.iter().all(|(algorithm, _)| rivals.contains(algorithm)))
         && let Some(choice) = judged(&choice, &times)
     {
@@ -69,7 +71,7 @@ pub(super) fn fastest(
     }
 }
 
-/// What may be chosen, the fastest by the model first, as far as it has a chance.
+/// Returns the allowed algorithms that have a chance, fastest by the model first.
 fn rivals(choice: &Choice) -> Vec<Algorithm> {
     let allowed: Vec<&Candidate> = choice.allowed().collect();
     let least = allowed.first().map_or(0.0, |candidate| candidate.estimate.seconds);
@@ -77,7 +79,7 @@ fn rivals(choice: &Choice) -> Vec<Algorithm> {
     allowed.iter().filter(has_chance).take(MOST_CANDIDATES).map(|candidate| candidate.algorithm).collect()
 }
 
-/// `choice` as `times` have it.
+/// Returns `choice`, decided by the measured `times`.
 fn judged(choice: &Choice, times: &[(Algorithm, f64)]) -> Option<Choice> {
     let &(algorithm, _) = times.iter().min_by(|a, b| a.1.total_cmp(&b.1))?;
     let mut judged = choice.clone();
@@ -85,7 +87,7 @@ fn judged(choice: &Choice, times: &[(Algorithm, f64)]) -> Option<Choice> {
     for candidate in &mut judged.candidates {
         candidate.measured = time(candidate.algorithm);
     }
-    // Those that were timed first, by what was measured.
+    // Timed candidates come first, in the order of their measured times.
     let order = |c: &Candidate| (c.measured.is_none(), c.measured.unwrap_or(c.estimate.seconds));
     judged.candidates.sort_by(|a, b| order(a).partial_cmp(&order(b)).unwrap_or(std::cmp::Ordering::Equal));
     if algorithm != choice.algorithm {
@@ -103,7 +105,7 @@ fn judged(choice: &Choice, times: &[(Algorithm, f64)]) -> Option<Choice> {
     Some(judged)
 }
 
-/// Tensors of a problem to run it on.
+/// The tensors on which the candidates run.
 struct Tensors {
     input: Buffer,
     output: Buffer,
@@ -117,7 +119,7 @@ impl Tensors {
         let zeroed = |len: usize| Buffer::zeroed_for("tensors to measure with", len);
         let filled = |len: usize| {
             let mut buffer = zeroed(len)?;
-            // No zeros, nothing small: neither is what a layer usually sees.
+            // Neither zeros nor tiny numbers, which a layer rarely sees.
             buffer.iter_mut().enumerate().for_each(|(i, x)| *x = (i % 13) as f32 * 0.125 + 0.25);
             Ok(buffer)
         };
@@ -141,14 +143,15 @@ impl Tensors {
         conv.run(io, self.workspace.as_mut_slice(), threads)
     }
 
-    /// Seconds of one of so many runs.
+    /// Runs `conv` `calls` times and returns the mean seconds per run.
     fn time(&mut self, conv: &PreparedConv, calls: u32, threads: Threads<'_>) -> Result<f64, ConvError> {
         let start = Instant::now();
         (0..calls).try_for_each(|_| self.run(conv, threads))?;
         Ok(start.elapsed().as_secs_f64() / f64::from(calls))
     }
 
-    /// The first runs of `rival`, of which the very first touches everything.
+    /// Runs `rival` for the first time. The very first run touches all memory, so a second run is timed
+    /// unless it would exceed the budget.
     fn first(&mut self, rival: &mut Rival, threads: Threads<'_>) -> Result<(), ConvError> {
         let cold = self.time(&rival.conv, 1, threads)?;
         let is_long = cold > BUDGET.as_secs_f64();
@@ -157,7 +160,7 @@ impl Tensors {
         Ok(())
     }
 
-    /// A turn of `rival`, of which the best one counts.
+    /// Times one turn of `rival` and keeps its best time.
     fn turn(&mut self, rival: &mut Rival, threads: Threads<'_>) -> Result<(), ConvError> {
         if rival.seconds < WARM.as_secs_f64() {
             self.run(&rival.conv, threads)?;
@@ -167,7 +170,7 @@ impl Tensors {
     }
 }
 
-/// Times every rival, in turns; at least once each, and for about [`BUDGET`] in all.
+/// Times all rivals in turns: each at least once, and all together for about [`BUDGET`].
 fn time(problem: &Problem<'_>, rivals: &[Algorithm]) -> Result<Vec<Rival>, ConvError> {
     let prepare = |&algorithm: &Algorithm| {
         Ok(Rival { algorithm, conv: problem.prepare(algorithm, false)?, calls: 1, seconds: f64::INFINITY })
@@ -179,7 +182,7 @@ fn time(problem: &Problem<'_>, rivals: &[Algorithm]) -> Result<Vec<Rival>, ConvE
     let threads = if problem.parts > 1 { Threads::Current } else { Threads::Seq };
     #[cfg(not(feature = "rayon"))]
     let threads = Threads::Seq;
-    // Not what it takes to wake threads up.
+    // With a team, the times do not include waking threads.
     threads.with_team(|threads| contest(&mut tensors, &mut prepared, threads))?;
     Ok(prepared)
 }
@@ -190,7 +193,7 @@ fn contest(tensors: &mut Tensors, rivals: &mut [Rival], threads: Threads<'_>) ->
     for round in 0..MOST_ROUNDS {
         let least = rivals.iter().map(|rival| rival.seconds).fold(f64::INFINITY, f64::min);
         let beaten = BEATEN[usize::from(round >= 4)] * least;
-        // A single short run says little.
+        // A single short run is not reliable enough to drop a rival.
         let is_unknown = |rival: &Rival| round == 0 && rival.seconds < BUDGET.as_secs_f64();
         let mut close: Vec<&mut Rival> =
             rivals.iter_mut().filter(|rival| rival.seconds <= beaten || is_unknown(rival)).collect();

@@ -1,4 +1,5 @@
-//! Step 3, plan: choose, pack, size the workspace. Everything that allocates happens here.
+//! Step 3, plan: chooses an algorithm, packs the weights and sizes the workspace. Everything that allocates
+//! happens here.
 
 mod conv;
 mod filter;
@@ -23,9 +24,11 @@ use prepare::Problem;
 pub use report::PlanReport;
 use std::fmt;
 
-/// A convolution that is ready to run: chosen algorithm, packed weights, sized workspace.
+/// A convolution that is ready to run. It holds the chosen algorithm, the packed weights and the size of the
+/// workspace.
 ///
-/// Immutable, `Send + Sync`: share one between as many threads as you like, each with its own [`Workspace`](crate::Workspace).
+/// A plan is immutable and `Send + Sync`. Any number of threads can share it. Each concurrent run needs its
+/// own [`Workspace`](crate::Workspace).
 pub struct ConvPlan {
     conv: PreparedConv,
     report: PlanReport,
@@ -41,12 +44,16 @@ impl ConvPlan {
     /// Chooses an algorithm for `desc` and packs `weights` for it.
     ///
     /// # Errors
-    /// [`ConvError::BufferLen`] or [`ConvError::EpilogueMismatch`] if the weights are not the descriptor's,
-    /// [`ConvError::IsaUnavailable`], [`ConvError::Unsupported`] (under [`Select::Force`] only),
-    /// [`ConvError::NothingAllowed`] if everything that can do `desc` is forbidden,
-    /// [`ConvError::TooLarge`] if what is not needs more memory than it may,
-    /// [`ConvError::OutOfMemory`] for packed weights that the system has no room for,
-    /// [`ConvError::InvalidField`] for zero threads.
+    /// - [`ConvError::BufferLen`], [`ConvError::FilterMismatch`] or [`ConvError::EpilogueMismatch`] if the
+    ///   weights do not fit `desc`.
+    /// - [`ConvError::IsaUnavailable`] if this machine does not have the requested instruction set.
+    /// - [`ConvError::Unsupported`] if [`Select::Force`] names an algorithm that cannot compute `desc`.
+    /// - [`ConvError::NothingAllowed`] if the options forbid every algorithm that can compute `desc`.
+    /// - [`ConvError::TooLarge`] if every allowed algorithm exceeds a memory limit of the options.
+    /// - [`ConvError::WeightsDropped`] if a filter without its original weights has no packed form that fits.
+    /// - [`ConvError::OutOfMemory`] if the system refuses an allocation.
+    /// - [`ConvError::SizeOverflow`] if the address space cannot hold the packed weights or the workspace.
+    /// - [`ConvError::InvalidField`] if a number of threads or of multiply-accumulates per thread is zero.
     pub fn new<'a>(
         desc: &ConvDesc,
         weights: impl Into<PlanWeights<'a>>,
@@ -55,8 +62,10 @@ impl ConvPlan {
         Self::plan(desc, weights.into(), options, None)
     }
 
-    /// Begins a plan whose filters are given in parts: the same in the end as that of [`new`](Self::new) with all of
-    /// them. `weights` are bias and slopes, and an empty filter.
+    /// Begins a plan that takes its filter in parts. The finished plan equals a plan that [`new`](Self::new)
+    /// makes with the whole filter.
+    ///
+    /// `weights` holds the bias and the slopes. Its filter must be empty.
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -68,7 +77,8 @@ impl ConvPlan {
         Packing::new(desc, &weights, options)
     }
 
-    /// [`new`](Self::new); under [`Select::Measured`], with the times that `wisdom` has, or adding those that it has not.
+    /// Makes a plan like [`new`](Self::new). Under [`Select::Measured`] it takes the times from `wisdom` if
+    /// `wisdom` knows them; otherwise it measures them and adds them to `wisdom`.
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -96,7 +106,7 @@ impl ConvPlan {
         Ok(Self::of(&problem, choice, conv))
     }
 
-    /// The plan that `conv` is, with the choice that led to it.
+    /// The plan that wraps `conv`, with the choice that led to it.
     fn of(problem: &Problem<'_>, choice: Choice, conv: PreparedConv) -> Self {
         let report = PlanReport {
             desc: *problem.desc,
@@ -110,15 +120,20 @@ impl ConvPlan {
         Self { conv, report }
     }
 
-    /// Computes every element of `io.output`. Allocates nothing, keeps no state, and its output bits do not depend
-    /// on the number of threads.
+    /// Computes every element of `io.output`. It allocates nothing and keeps no state. The bits of the output
+    /// do not depend on the number of threads.
     ///
-    /// `scratch` is a [`Workspace`](crate::Workspace), or any `[f32]` of at least [`workspace_req`](Self::workspace_req)`.len()` elements, which
-    /// should begin at a multiple of 64 bytes. What it holds before does not matter.
+    /// `scratch` is a [`Workspace`](crate::Workspace) or any `[f32]` slice of at least
+    /// [`workspace_req`](Self::workspace_req)`.len()` elements. A slice is fastest if it begins at a multiple
+    /// of 64 bytes. Its previous contents do not matter.
     ///
     /// # Errors
-    /// [`ConvError::ShapeMismatch`], [`ConvError::LayoutMismatch`], [`ConvError::EpilogueMismatch`],
-    /// [`ConvError::WorkspaceTooSmall`]. The output is untouched then.
+    /// The output is unchanged after an error.
+    /// - [`ConvError::ShapeMismatch`] or [`ConvError::LayoutMismatch`] if a tensor does not fit the
+    ///   descriptor.
+    /// - [`ConvError::EpilogueMismatch`] if a planned residual is missing, or a residual is given that was
+    ///   not planned.
+    /// - [`ConvError::WorkspaceTooSmall`] if `scratch` is too short.
     pub fn run(
         &self,
         io: ConvIo<'_>,
@@ -128,8 +143,8 @@ impl ConvPlan {
         self.conv.run(io, scratch.as_mut(), threads)
     }
 
-    /// What [`new`](Self::new) would choose by the model, with nothing packed; under [`Select::Measured`], before
-    /// anything is timed. Costs microseconds.
+    /// Returns what [`new`](Self::new) would choose by the cost model, without packing anything. Under
+    /// [`Select::Measured`] this is the choice before any measurement. It takes microseconds.
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -137,39 +152,39 @@ impl ConvPlan {
         Problem::new(desc, Weights::filter(&[]).into(), options)?.choose()
     }
 
-    /// A filter that has the packed weights of this plan and shares their memory, without the original weights.
+    /// Returns a filter that shares the packed weights of this plan. It does not have the original weights.
     ///
-    /// Plans for another batch, and as a rule for another image size, can be made from it.
+    /// The filter serves plans for any batch. It usually also serves plans for other image sizes.
     pub fn filter(&self) -> Filter<'static> {
         Filter::of_packed(&self.conv, self.report.isa)
     }
 
-    /// The problem that this plan solves.
+    /// The convolution that this plan computes.
     pub fn desc(&self) -> &ConvDesc {
         &self.conv.desc
     }
 
-    /// The algorithm that runs.
+    /// The algorithm that the plan runs.
     pub fn algorithm(&self) -> Algorithm {
         self.report.choice.algorithm
     }
 
-    /// The instruction set whose kernels run.
+    /// The instruction set whose kernels the plan runs.
     pub fn isa(&self) -> Isa {
         self.report.isa
     }
 
-    /// Bytes of packed weights.
+    /// Bytes of packed weights and of the tables of the algorithm.
     pub fn packed_bytes(&self) -> usize {
         self.report.packed_bytes
     }
 
-    /// What `run` needs.
+    /// The workspace that [`run`](Self::run) needs.
     pub fn workspace_req(&self) -> WorkspaceReq {
         self.conv.req
     }
 
-    /// What was chosen and why.
+    /// Reports what was chosen, and why.
     pub fn explain(&self) -> &PlanReport {
         &self.report
     }

@@ -1,17 +1,20 @@
-//! [`conv2d`]: plan, run, return.
+//! [`conv2d`]: plans, runs once, and returns the output.
 
 use super::{ConvPlan, PlanOptions};
 use crate::describe::{ConvDesc, ConvError, TensorMut, TensorRef, Weights};
 use crate::memory::{Workspace, try_vec};
 use crate::run::{ConvIo, Threads};
 
-/// One convolution from slices to a new `Vec`, on the calling thread: for documentation, tests and small uses.
+/// Computes one convolution on the calling thread and returns a new `Vec`. Use it in tests and for
+/// convolutions that run once.
 ///
-/// It packs the weights and allocates at every call. What runs more than once should keep a [`ConvPlan`].
+/// Each call packs the weights and allocates. Keep a [`ConvPlan`] for a convolution that runs more than once.
 ///
 /// # Errors
-/// As [`ConvPlan::new`]; [`ConvError::BufferLen`] unless `input` is packed in the descriptor's shape and layout;
-/// [`ConvError::EpilogueMismatch`] if the descriptor asks for a residual; [`ConvError::OutOfMemory`].
+/// - The errors of [`ConvPlan::new`].
+/// - [`ConvError::BufferLen`] if `input` is not packed in the shape and layout of `desc`.
+/// - [`ConvError::EpilogueMismatch`] if `desc` has a residual.
+/// - [`ConvError::OutOfMemory`] if the system refuses the output or the workspace.
 pub fn conv2d(desc: &ConvDesc, input: &[f32], weights: Weights<'_>) -> Result<Vec<f32>, ConvError> {
     let plan = ConvPlan::new(desc, weights, &PlanOptions::default().max_threads(1))?;
     let input = TensorRef::packed(input, desc.input(), desc.layout())?;

@@ -1,35 +1,36 @@
-//! [`PlanOptions`]: what the caller wants of a plan.
+//! [`PlanOptions`]: limits and preferences of a plan.
 
 use crate::choose::{Limits, Numerics, Profile, Select};
 use crate::describe::{Algorithm, Algorithms, Isa};
 use crate::run::Threads;
 
-/// What the caller wants of a plan. [`PlanOptions::default`] wants the fastest one for a single thread.
+/// Limits and preferences of a plan. [`PlanOptions::default`] asks for the fastest plan for one thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PlanOptions {
-    /// Who chooses the algorithm.
+    /// How the algorithm is chosen.
     pub select: Select,
-    /// How much rounding error it may add.
+    /// How much rounding error the algorithm may add.
     pub numerics: Numerics,
-    /// What must not be chosen.
+    /// Algorithms that must not be chosen, except by [`Select::Force`].
     pub forbidden: Algorithms,
-    /// The instruction set, if not the best one; it can only be lowered.
+    /// The instruction set; `None` stands for the best one of this machine.
     pub isa: Option<Isa>,
-    /// Threads that the plan is for: the workspace is sized for them, and `run` uses at most as many. At least 1, which
-    /// is the default and fits [`Threads::Seq`].
+    /// Maximum number of threads of a run. The workspace is sized for it. The default is 1, which fits
+    /// [`Threads::Seq`].
     pub max_threads: usize,
-    /// Multiply-accumulates that are worth another thread. At least 1.
+    /// Multiply-accumulates that justify one more thread, at least 1.
     pub macs_per_thread: u64,
-    /// Bytes of workspace, of all threads together, that the plan may need at most.
+    /// Maximum bytes of workspace, all threads together.
     pub max_workspace_bytes: Option<usize>,
-    /// Bytes of packed weights that it may keep at most.
+    /// Maximum bytes of packed weights.
     pub max_packed_bytes: Option<usize>,
-    /// The machine that times are estimated for, if not a typical one with that instruction set.
+    /// The machine that times are estimated for; `None` stands for [`Profile::typical`] of the instruction
+    /// set.
     pub profile: Option<Profile>,
 }
 
-/// About 2 microseconds of one core, the price of waking a thread up.
+/// About 2 microseconds of work on one core, which is the cost of waking a thread.
 const MACS_PER_THREAD: u64 = 100_000;
 
 impl Default for PlanOptions {
@@ -49,65 +50,65 @@ impl Default for PlanOptions {
 }
 
 impl PlanOptions {
-    /// With `select`.
+    /// Sets how the algorithm is chosen.
     pub const fn select(mut self, select: Select) -> Self {
         self.select = select;
         self
     }
 
-    /// With `algorithm` or an error.
+    /// Forces `algorithm`. Planning fails if it does not support the problem.
     pub const fn force(self, algorithm: Algorithm) -> Self {
         self.select(Select::Force(algorithm))
     }
 
-    /// With `numerics`.
+    /// Sets how much rounding error the algorithm may add.
     pub const fn numerics(mut self, numerics: Numerics) -> Self {
         self.numerics = numerics;
         self
     }
 
-    /// Without `algorithm`, unless it is forced. May be called for several.
+    /// Forbids `algorithm`, unless it is forced. Call it once per algorithm.
     pub const fn forbid(mut self, algorithm: Algorithm) -> Self {
         self.forbidden = self.forbidden.with(algorithm);
         self
     }
 
-    /// With the kernels of `isa`.
+    /// Uses the kernels of `isa`.
     pub const fn isa(mut self, isa: Isa) -> Self {
         self.isa = Some(isa);
         self
     }
 
-    /// With at most `threads` threads.
+    /// Sets the maximum number of threads of a run.
     pub const fn max_threads(mut self, threads: usize) -> Self {
         self.max_threads = threads;
         self
     }
 
-    /// For the threads that it will run on: [`max_threads`](Self::max_threads) with their number.
+    /// Sets [`max_threads`](Self::max_threads) to the number of `threads`.
     pub fn threads(self, threads: &Threads<'_>) -> Self {
         self.max_threads(threads.count())
     }
 
-    /// With another thread for every `macs` multiply-accumulates.
+    /// Sets the multiply-accumulates that justify one more thread.
     pub const fn macs_per_thread(mut self, macs: u64) -> Self {
         self.macs_per_thread = macs;
         self
     }
 
-    /// With at most `bytes` of workspace for all threads; an algorithm that needs more is not chosen.
+    /// Limits the workspace of all threads together to `bytes`. An algorithm that needs more is not chosen.
     pub const fn max_workspace_bytes(mut self, bytes: usize) -> Self {
         self.max_workspace_bytes = Some(bytes);
         self
     }
 
-    /// With at most `bytes` of packed weights; an algorithm that needs more is not chosen.
+    /// Limits the packed weights to `bytes`. An algorithm that needs more is not chosen.
     pub const fn max_packed_bytes(mut self, bytes: usize) -> Self {
         self.max_packed_bytes = Some(bytes);
         self
     }
 
-    /// With times estimated for the machine of `profile`.
+    /// Estimates times for the machine that `profile` describes.
     pub const fn profile(mut self, profile: Profile) -> Self {
         self.profile = Some(profile);
         self

@@ -1,4 +1,4 @@
-//! [`Packing`]: a plan whose filters are given some output channels at a time.
+//! [`Packing`]: a plan that takes its filter in parts of a few output channels.
 
 use super::prepare::{Problem, check_len};
 use super::{ConvPlan, PlanOptions};
@@ -10,15 +10,17 @@ use crate::tile::detect::kernels;
 use std::fmt;
 use std::ops::Range;
 
-/// Bytes of filters that are asked for at a time, if that is whole panels.
+/// Target bytes of one part. A part is rounded up to whole panels.
 const PART: usize = 1 << 20;
 
-/// A plan to be: [`ConvPlan::packing`] begins it, and it is given the filters of [`next_channels`](Self::next_channels) until there are
-/// none left. The filters of a fully connected layer may be most of a network; so only a part of them is in memory
-/// beside what is packed.
+/// A plan in preparation that takes its filter in parts. [`ConvPlan::packing`] begins it.
 ///
-/// Fourier transforms, depthwise convolutions and [`Select::Measured`] need all of a filter at once, which is then
-/// collected.
+/// Pass the filters of [`next_channels`](Self::next_channels) to [`fill`](Self::fill) until no channels are
+/// left. The filter of a fully connected layer can be most of a network. With a `Packing`, only one part of
+/// it is in memory next to the packed weights.
+///
+/// Fourier transforms, depthwise convolutions and [`Select::Measured`] need the whole filter at once. In
+/// these cases the `Packing` collects all parts before it packs them.
 ///
 /// ```
 /// use kernels::*;
@@ -27,7 +29,7 @@ const PART: usize = 1 << 20;
 /// let mut packing = ConvPlan::packing(&desc, Weights::filter(&[]), &PlanOptions::default())?;
 /// while !packing.next_channels().is_empty() {
 ///     let channels = packing.next_channels();
-///     packing.fill(&vec![0.5; channels.len() * 8])?; // from a file, say
+///     packing.fill(&vec![0.5; channels.len() * 8])?; // from a file, for example
 /// }
 /// let plan = packing.finish()?;
 /// # Ok(())
@@ -35,9 +37,9 @@ const PART: usize = 1 << 20;
 /// ```
 pub struct Packing {
     state: State,
-    /// Output channels that are packed.
+    /// Output channels received so far.
     done: usize,
-    /// Output channels at a time.
+    /// Output channels of one part.
     step: usize,
 }
 
@@ -52,7 +54,7 @@ enum State {
     Whole(Box<Whole>),
 }
 
-/// A chosen algorithm, and room for its packed weights.
+/// A chosen algorithm with memory for its packed weights.
 struct Room {
     desc: ConvDesc,
     options: PlanOptions,
@@ -62,7 +64,7 @@ struct Room {
     packed: Packed,
 }
 
-/// All that a plan is made of.
+/// Everything that a plan is made from, collected until the filter is complete.
 struct Whole {
     desc: ConvDesc,
     options: PlanOptions,
@@ -106,15 +108,18 @@ impl Packing {
         }
     }
 
-    /// The output channels whose filters are to be given next; none if all are there.
+    /// The output channels whose filters come next; an empty range if all have been passed.
     pub fn next_channels(&self) -> Range<usize> {
         self.done..self.desc().output().c.min(self.done + self.step)
     }
 
-    /// Packs the filters of [`next_channels`](Self::next_channels): `[channels][C / groups][KH][KW]`.
+    /// Packs the filters of [`next_channels`](Self::next_channels), in the order
+    /// `[channels][C / groups][KH][KW]`.
     ///
     /// # Errors
-    /// [`ConvError::BufferLen`] if they are not as many, [`ConvError::OutOfMemory`]. They can then be given again.
+    /// The same filters can be passed again after an error.
+    /// - [`ConvError::BufferLen`] if the number of elements is wrong.
+    /// - [`ConvError::OutOfMemory`] if the system refuses an allocation.
     pub fn fill(&mut self, filters: &[f32]) -> Result<(), ConvError> {
         let channels = self.next_channels();
         check_len("filters of the next channels", channels.len() * self.desc().taps(), filters.len())?;
@@ -127,15 +132,17 @@ impl Packing {
         Ok(())
     }
 
-    /// The plan.
+    /// Returns the plan.
     ///
     /// # Errors
-    /// [`ConvError::BufferLen`] if there are filters left to be given.
+    /// - [`ConvError::BufferLen`] if some filters have not been passed yet.
+    /// - The errors of [`ConvPlan::new`].
     pub fn finish(self) -> Result<ConvPlan, ConvError> {
         self.plan(None)
     }
 
-    /// The plan; under [`Select::Measured`] as [`ConvPlan::with_wisdom`] makes it.
+    /// Like [`finish`](Self::finish), but under [`Select::Measured`] with the times of `wisdom`; see
+    /// [`ConvPlan::with_wisdom`].
     ///
     /// # Errors
     /// As [`finish`](Self::finish).

@@ -1,4 +1,4 @@
-//! [`Problem`]: a descriptor, its weights and what the caller wants, from which any algorithm can be prepared.
+//! [`Problem`]: a descriptor, its weights and the options. Any algorithm can be prepared from it.
 
 use super::filter::Filter;
 use super::options::PlanOptions;
@@ -10,13 +10,13 @@ use crate::run::PreparedConv;
 use crate::tile::detect::kernels;
 use crate::tile::table::KernelSet;
 
-/// Where a plan gets its packed weights: packed for it alone, or shared with other plans of a [`Filter`].
+/// The source of a plan's packed weights.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub enum PlanWeights<'a> {
-    /// Packed for this plan.
+    /// Weights that are packed for this plan alone.
     Weights(Weights<'a>),
-    /// Packed once for all plans of the filter.
+    /// A filter that shares its packed forms among plans.
     Filter(&'a Filter<'a>),
 }
 
@@ -32,18 +32,18 @@ impl<'a> From<&'a Filter<'a>> for PlanWeights<'a> {
     }
 }
 
-/// What all candidates of a problem share.
+/// Everything that the candidates of a problem share.
 pub(super) struct Problem<'a> {
     pub(super) desc: &'a ConvDesc,
     pub(super) source: PlanWeights<'a>,
     pub(super) options: &'a PlanOptions,
     pub(super) kernels: &'static KernelSet,
-    /// Threads that the work is worth.
+    /// Number of threads that the amount of work justifies.
     pub(super) parts: usize,
 }
 
 impl<'a> Problem<'a> {
-    /// Checks the options.
+    /// Checks the options and finds the kernels.
     pub(super) fn new(
         desc: &'a ConvDesc,
         source: PlanWeights<'a>,
@@ -61,7 +61,7 @@ impl<'a> Problem<'a> {
         Ok(Self { desc, source, options, kernels, parts })
     }
 
-    /// Checks that the weights are the descriptor's.
+    /// Checks that the weights fit the descriptor.
     pub(super) fn check_filter(&self) -> Result<(), ConvError> {
         match self.source {
             PlanWeights::Weights(weights) => {
@@ -77,7 +77,7 @@ impl<'a> Problem<'a> {
         self.check_per_channel()
     }
 
-    /// Checks bias and slopes alone.
+    /// Checks the bias and the slopes only.
     pub(super) fn check_per_channel(&self) -> Result<(), ConvError> {
         let epilogue = self.desc.epilogue();
         let [bias, slope] = match self.source {
@@ -106,22 +106,22 @@ impl<'a> Problem<'a> {
         Machine::new(self.kernels, &profile, self.parts, self.options.max_threads)
     }
 
-    /// The choice by the model.
+    /// Chooses an algorithm by the cost model.
     pub(super) fn choose(&self) -> Result<Choice, ConvError> {
         choose(self.desc, &self.options.limits(), &self.machine())
     }
 
-    /// What `algorithm`, which must support the problem, decides before it sees weights, and the form that it needs.
+    /// Returns the schedule of `algorithm` and the form of its weights. `algorithm` must support the problem.
     fn schedule(&self, algorithm: Algorithm) -> (Schedule, Form) {
         let schedule = Schedule::new(algorithm, self.desc, self.kernels, &typical(self.kernels));
         let form = schedule.form(self.desc, self.kernels);
         (schedule, form)
     }
 
-    /// The choice by the model, and the convolution by it, packed.
+    /// Chooses an algorithm by the cost model and prepares it.
     ///
-    /// With a filter, an algorithm whose weights are packed already is as good as the best one if it is not much slower, and
-    /// better than any other if the original weights were dropped.
+    /// With a filter, an algorithm whose weights are already packed is preferred if it is not much slower
+    /// than the best one. If the original weights were dropped, only packed forms are considered.
     pub(super) fn prepare_chosen(&self) -> Result<(Choice, PreparedConv), ConvError> {
         let choice = self.choose()?;
         let (schedule, form) = self.schedule(choice.algorithm);
@@ -146,7 +146,7 @@ impl<'a> Problem<'a> {
         }
     }
 
-    /// Of the candidates that are not much slower than the chosen one, the fastest whose weights are packed.
+    /// Returns the fastest algorithm whose weights are packed, if it is not much slower than the chosen one.
     fn fastest_packed(
         &self,
         filter: &Filter<'_>,
@@ -169,8 +169,8 @@ impl<'a> Problem<'a> {
         allowed.filter_map(packed).min_by(|a, b| a.2.seconds.total_cmp(&b.2.seconds))
     }
 
-    /// The convolution by `algorithm`, which must support the problem. A filter keeps the packed weights for other plans
-    /// only if it should `keep` them.
+    /// Prepares `algorithm`, which must support the problem. If `keep` is set, a filter keeps the packed
+    /// weights for other plans.
     pub(super) fn prepare(&self, algorithm: Algorithm, keep: bool) -> Result<PreparedConv, ConvError> {
         let (schedule, form) = self.schedule(algorithm);
         self.with_weights(algorithm, schedule, form, keep)
@@ -190,7 +190,8 @@ impl<'a> Problem<'a> {
         self.with_packed(schedule, form, packed)
     }
 
-    /// Whether any algorithm can be prepared: a filter without its original weights has some packed forms only.
+    /// Whether any algorithm can be prepared. A filter without its original weights has only its packed
+    /// forms.
     pub(super) fn has_weights(&self) -> bool {
         match self.source {
             PlanWeights::Weights(_) => true,
@@ -198,14 +199,15 @@ impl<'a> Problem<'a> {
         }
     }
 
-    /// Has the filter, if there is one, keep the weights of a convolution that was prepared without.
+    /// Adds the packed weights of `conv` to the filter, if there is one. Used after a
+    /// [`prepare`](Self::prepare) that did not keep them.
     pub(super) fn keep(&self, conv: &PreparedConv) {
         if let PlanWeights::Filter(filter) = self.source {
             filter.keep(&conv.form, &conv.packed, self.kernels.isa());
         }
     }
 
-    /// Room for the weights of `algorithm`, if they can be given some output channels at a time, and its schedule.
+    /// Allocates the packed weights of `algorithm`; `None` if its form cannot be packed in parts.
     pub(super) fn room(
         &self,
         algorithm: Algorithm,
@@ -219,7 +221,7 @@ impl<'a> Problem<'a> {
         Ok(Some((schedule, form, packed)))
     }
 
-    /// The convolution of `schedule`, whose weights are packed.
+    /// Prepares the convolution of `schedule` with packed weights.
     pub(super) fn with_packed(
         &self,
         schedule: Schedule,

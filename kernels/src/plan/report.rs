@@ -1,32 +1,34 @@
-//! [`PlanReport`]: what was chosen and why, as a value and as a table.
+//! [`PlanReport`]: the choice of a plan and its reasons, as a value and as a table.
 
 use crate::choose::{Candidate, Choice, Rejection};
 use crate::describe::{Algorithm, ConvDesc, Isa};
 use std::fmt;
 
-/// What was chosen, why, and what it costs: `println!("{}", plan.explain())`.
+/// The choice of a plan, its reasons and its costs. `println!("{}", plan.explain())` prints it as a table.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct PlanReport {
-    /// The problem.
+    /// The convolution that the plan computes.
     pub desc: ConvDesc,
-    /// The algorithm and the reasons against the others.
+    /// The chosen algorithm and the reasons against the others.
     pub choice: Choice,
-    /// Whose kernels run.
+    /// The instruction set of the kernels.
     pub isa: Isa,
-    /// The register tile, `<op>_f32_<rows>x<cols>_<isa>`.
+    /// The name of the register tile, `<op>_f32_<rows>x<columns>_<isa>`.
     pub kernel: &'static str,
-    /// Bytes of packed weights.
+    /// Bytes of packed weights and of the tables of the algorithm.
     pub packed_bytes: usize,
     /// Bytes of workspace for one thread.
     pub workspace_bytes_per_thread: usize,
-    /// Threads that the workspace is sized for.
+    /// Number of threads that the workspace is sized for.
     pub max_threads: usize,
 }
 
 impl PlanReport {
-    /// Every algorithm: those that can do the problem by their time, each with the reason against it unless it is the
-    /// chosen one; then the others.
+    /// Returns every algorithm, its estimate and the reason against it.
+    ///
+    /// The candidates come first, in the order of their times. The algorithms that cannot compute the problem
+    /// follow without an estimate. The chosen algorithm has no reason against it.
     pub fn lines(&self) -> impl Iterator<Item = (Algorithm, Option<&Candidate>, Option<Rejection>)> {
         let Choice { candidates, rejected, .. } = &self.choice;
         let against = |algorithm: Algorithm| {

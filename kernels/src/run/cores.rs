@@ -1,13 +1,13 @@
-//! How many cores a pool of threads can use.
+//! The number of cores that a pool of threads can use.
 
-/// Cores that the threads of a pool may use, at the price of a microsecond.
+/// Returns the number of cores that the threads of a pool can use. It takes about a microsecond.
 ///
-/// A thread of a pool may be pinned to one core while the process, by its first thread, may use all of them. Where the first
-/// thread is pinned too, the number is not known, and this is `usize::MAX`.
+/// A thread of a pool can be pinned to one core while the first thread of the process can use all cores. If
+/// the first thread is pinned too, the number is unknown, and this returns `usize::MAX`.
 pub(super) fn for_pools() -> usize {
     let here = num_cpus::get().max(1);
     match affinity() {
-        // Fewer than the thread may use: the quota.
+        // Fewer cores than this thread can use: the process has a CPU quota.
         Some((thread, _)) if here < thread => here,
         Some((1, 1)) => usize::MAX,
         Some((_, process)) => here.max(process),
@@ -15,7 +15,7 @@ pub(super) fn for_pools() -> usize {
     }
 }
 
-/// Cores that this thread may use, and the first of the process.
+/// Returns the numbers of cores that this thread and the first thread of the process can use.
 #[cfg(target_os = "linux")]
 fn affinity() -> Option<(usize, usize)> {
     use rustix::thread::{Pid, sched_getaffinity};
@@ -36,7 +36,7 @@ mod tests {
     #[cfg(target_os = "linux")]
     fn a_pinned_thread_does_not_make_the_process_smaller() {
         use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
-        // The first thread may be that of the test harness, or this one.
+        // The first thread can be a thread of the test harness, or this one.
         let all = for_pools();
         assert!(all == usize::MAX || (1..=num_cpus::get()).contains(&all));
         std::thread::spawn(move || {

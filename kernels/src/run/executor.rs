@@ -1,12 +1,13 @@
 //! [`Executor`]: the caller's own threads.
 
-/// Most parts that a run is cut into for an [`Executor`] or a team.
+/// Maximum number of parts into which a run is split for an [`Executor`] or a team.
 pub(super) const MOST_PARTS: usize = u64::BITS as usize;
 
 /// A pool of threads that the caller owns: anything that can call a function several times at once.
 ///
-/// A run asks how many threads there are, cuts its output into at most as many parts (and at most 64), and calls
-/// [`run`](Self::run) once. The bits of the output depend on neither the number of threads nor on who computes which part.
+/// A run asks for the number of threads, splits its output into at most as many parts (at most 64), and calls
+/// [`run`](Self::run) once. The bits of the output depend neither on the number of threads nor on which
+/// thread computes which part.
 ///
 /// ```
 /// /// Starts its threads anew for every run. A pool that keeps them is faster.
@@ -42,13 +43,14 @@ pub(super) const MOST_PARTS: usize = u64::BITS as usize;
 /// # }
 /// ```
 pub trait Executor: Sync {
-    /// How many calls of a part can run at the same time, the calling thread included.
+    /// Returns how many parts can run at the same time, the calling thread included.
     fn threads(&self) -> usize;
 
-    /// Calls `part(0)`, `part(1)`, ..., `part(parts - 1)`, once each, in any order and on any threads. Returns when all calls have
-    /// returned.
+    /// Calls `part(0)`, `part(1)`, ..., `part(parts - 1)`, once each, in any order and on any threads.
+    /// Returns when all calls have returned.
     ///
-    /// A part that was never called is computed by the calling thread after this function returns, and a second call of
-    /// a part does nothing. So an executor that breaks the rule is slow, but its output is right.
+    /// The calling thread computes every part that was not called before this function returns. A second call
+    /// of the same part does nothing. An executor that breaks the rules is therefore slow, but its output is
+    /// right.
     fn run(&self, parts: usize, part: &(dyn Fn(usize) + Sync));
 }

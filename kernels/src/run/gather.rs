@@ -1,18 +1,19 @@
 //! How a [`Team`] gets its threads: as jobs of the rayon pool that the leader is in.
 //!
-//! `rayon::join` keeps its jobs on the stack, so nothing is allocated. But a thread that waits in rayon does any job of
-//! its pool meanwhile, on top of what it waits for: the leader, whose closure waits for another pool, may pick up a place in its
-//! own team. This is why a place is a job that ends by itself ([`Team::serve`]), and why a thread that leads declines it.
+//! `rayon::join` keeps its jobs on the stack, so nothing is allocated. But a thread that waits in rayon
+//! executes any job of its pool, on top of the call that waits. A leader whose closure waits for another pool
+//! can therefore pick up a place in its own team. For this reason a place is a job that ends by itself
+//! ([`Team::serve`]), and a thread that leads a team declines places.
 
 use super::team::Team;
 use std::cell::Cell;
 
 thread_local! {
-    /// Teams that this thread leads.
+    /// Number of teams that this thread leads.
     static LED_TEAMS: Cell<usize> = const { Cell::new(0) };
 }
 
-/// The address of a variable that each thread has one of.
+/// Identifies the calling thread by the address of one of its thread-local variables.
 fn this_thread() -> usize {
     LED_TEAMS.with(|led| std::ptr::from_ref(led).addr())
 }
@@ -20,7 +21,7 @@ fn this_thread() -> usize {
 /// Calls `work` with a team of at most `members` threads of the pool that the caller is in.
 pub(super) fn gather<R: Send>(members: usize, work: impl FnOnce(&Team) -> R + Send) -> R {
     if rayon::current_thread_index().is_none() {
-        // From outside of any pool, this moves to a thread of the global one.
+        // Outside of any pool, this moves to a thread of the global pool.
         return rayon::join(|| gather(members, work), || ()).0;
     }
     let team = Team::new(members, this_thread());
@@ -31,8 +32,8 @@ pub(super) fn gather<R: Send>(members: usize, work: impl FnOnce(&Team) -> R + Se
     })
 }
 
-/// Calls `work`, and meanwhile offers places in the team to the other threads of the pool. A place that no thread was free to
-/// take is taken back when `work` returns.
+/// Calls `work`, and offers places in the team to the other threads of the pool. When `work` returns, it
+/// takes back the places that no thread has taken.
 fn offer_places<R: Send>(team: &Team, places: usize, work: impl FnOnce() -> R + Send) -> R {
     if places == 0 {
         return work();
@@ -41,10 +42,11 @@ fn offer_places<R: Send>(team: &Team, places: usize, work: impl FnOnce() -> R + 
     rayon::join(|| offer_places(team, places - 1, work), serve).0
 }
 
-/// [`Team::run`] that lets other threads of the pool help with this job, one for each member that has left.
+/// [`Team::run`], with a helper from the pool for each member that has left. A helper helps with this job
+/// only.
 pub(super) fn run<F: Fn(usize) + Sync>(team: &Team, parts: usize, work: &F) {
     team.run(parts, work, |missing, lead| {
-        // On another thread, `rayon::join` would ask another pool or a wrong one.
+        // On another thread, `rayon::join` would use another pool, or rayon's global one.
         if team.home() == this_thread() {
             recruit(team, missing, lead);
         }
@@ -74,7 +76,7 @@ impl Drop for Leads {
     }
 }
 
-/// Lets the members go, also if the work panics.
+/// Dismisses the members, also if the work panics.
 struct Close<'a>(&'a Team);
 
 impl Drop for Close<'_> {
@@ -94,7 +96,8 @@ mod tests {
         rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads can start").install(work)
     }
 
-    /// Runs jobs until one was done by more than one thread. Each part takes long enough to wake a thread.
+    /// Runs jobs until more than one thread has worked on the same job. Each part takes long enough to wake a
+    /// thread.
     fn expect_help(team: &Team) {
         let start = Instant::now();
         loop {
@@ -152,7 +155,7 @@ mod tests {
         );
     }
 
-    /// As a thread that is not of any pool.
+    /// The test thread belongs to no pool.
     #[test]
     fn a_team_can_be_gathered_from_outside() {
         let thread = gather(2, |team| {

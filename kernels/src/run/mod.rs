@@ -1,4 +1,4 @@
-//! Step 4, run: every check first, then the output is cut among threads, then one driver.
+//! Step 4, run: checks all arguments, splits the output among threads, and calls one driver on each part.
 
 #[cfg(feature = "rayon")]
 mod cores;
@@ -23,39 +23,39 @@ pub use executor::Executor;
 pub use team::Team;
 pub use threads::Threads;
 
-/// The tensors of one run. The borrow checker keeps the output apart from the inputs.
+/// The tensors of one run. The output never overlaps the inputs, because it is borrowed mutably.
 #[derive(Debug)]
 pub struct ConvIo<'a> {
-    /// Of the descriptor's input shape and layout.
+    /// The input, in the descriptor's input shape and layout.
     pub input: TensorRef<'a>,
-    /// Of the descriptor's output shape and output layout. Every element is written. A [`TensorMut`](crate::TensorMut)
-    /// becomes one by `into()`.
+    /// The output, in the descriptor's output shape and layout. A run writes every element. A
+    /// [`TensorMut`](crate::TensorMut) converts by `into()`.
     pub output: TensorOut<'a>,
-    /// Of the output's shape and layout, if and only if the epilogue has a residual.
+    /// The residual, in the output's shape and layout, if and only if the epilogue has one.
     pub residual: Option<TensorRef<'a>>,
 }
 
 impl<'a> ConvIo<'a> {
-    /// Input and output, no residual.
+    /// An input and an output, without a residual.
     pub fn new(input: TensorRef<'a>, output: impl Into<TensorOut<'a>>) -> Self {
         Self { input, output: output.into(), residual: None }
     }
 
-    /// With a residual, which is added to the sum.
+    /// Adds a residual, which the run adds to the sum.
     pub fn residual(mut self, residual: TensorRef<'a>) -> Self {
         self.residual = Some(residual);
         self
     }
 }
 
-/// A convolution that is packed and sized: what a plan wraps.
+/// A convolution with packed weights and a sized workspace. A plan wraps it.
 pub(crate) struct PreparedConv {
     pub(crate) desc: ConvDesc,
     pub(crate) form: Form,
     pub(crate) packed: Packed,
     pub(crate) driver: Driver,
     pub(crate) req: WorkspaceReq,
-    /// Threads that the work is worth, at most those that the workspace is sized for.
+    /// Number of threads that the amount of work justifies, at most as many as the workspace is sized for.
     pub(crate) parts: usize,
 }
 

@@ -1,6 +1,7 @@
-//! A model checker walks through the team: `loom` runs each model once for every order in which its threads can act with a
-//! given number of preemptions, and for every value that the memory model lets a load see. It fails on a data race (of the
-//! published job too), a deadlock, a wait without end, or a failed assertion. `.ci/run models` runs them.
+//! A model checker explores the team. `loom` runs each model once for every order in which its threads can
+//! act with a given number of preemptions, and for every value that the memory model allows a load to see. A
+//! model fails on a data race (also on the published job), a deadlock, an endless wait, or a failed
+//! assertion. `.ci/run models` runs the models.
 
 use super::team::Team;
 use loom::model::Builder;
@@ -10,7 +11,8 @@ use loom::thread;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::AtomicBool;
 
-/// Explores `model` with at most so many preemptions in one execution (`None` for all), and prints how many there were.
+/// Explores `model` with at most `preemptions` preemptions per execution (`None` for any number), and prints
+/// the number of executions.
 fn explore(name: &str, preemptions: Option<usize>, model: impl Fn() + Send + Sync + 'static) {
     let executions: &std::sync::atomic::AtomicUsize = Box::leak(Box::default());
     let mut builder = Builder::new();
@@ -27,10 +29,10 @@ fn explore(name: &str, preemptions: Option<usize>, model: impl Fn() + Send + Syn
 
 fn alone(_: usize, _: &(dyn Fn() + Sync)) {}
 
-/// What a job writes: how often each part was done.
+/// The output of a job: how often each part was done.
 struct Counters {
     of_parts: [AtomicU32; 3],
-    /// Whether [`Team::run`] has returned, or panicked. Not part of the model: it orders nothing.
+    /// Whether [`Team::run`] has returned or panicked. It is not part of the model and orders nothing.
     is_over: AtomicBool,
 }
 
@@ -44,13 +46,13 @@ impl Counters {
         self.of_parts[part].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Loom checks that all that was counted happened before.
+    /// Loom checks that all counting happened before this call.
     fn counts(mut self) -> [u32; 3] {
         self.of_parts.each_mut().map(|count| count.with_mut(|count| *count))
     }
 }
 
-/// A job of `parts` parts, each of which is done once and before `run` returns.
+/// Runs a job of `parts` parts. Each part must be done once, before `run` returns.
 fn job(team: &Team, parts: usize, recruit: impl FnOnce(usize, &(dyn Fn() + Sync))) {
     let counters = Counters::new();
     team.run(parts, &|part| counters.add(part), recruit);
@@ -62,7 +64,7 @@ fn spawn(team: &Arc<Team>, act: impl FnOnce(&Team) + 'static) -> thread::JoinHan
     thread::spawn(move || act(&team))
 }
 
-/// A member may come before, in or after a job, leave early or when the team is closed.
+/// A member can come before, during or after a job. It can leave early or when the team is closed.
 #[test]
 fn a_member_comes_and_goes() {
     explore("a member comes and goes", Some(3), || {
@@ -101,7 +103,7 @@ fn two_leaders() {
     });
 }
 
-/// Nobody closes the team: this thread is its leader, which has picked up the place.
+/// The team is not closed while this thread serves. This thread is its leader and has picked up a place.
 #[test]
 fn a_leader_serves_itself() {
     explore("a leader serves itself", Some(2), || {
@@ -115,7 +117,7 @@ fn a_leader_serves_itself() {
     });
 }
 
-/// All members have left. A helper may come in time, or late.
+/// All members have left. A helper can come in time or late.
 #[test]
 fn a_helper_is_recruited() {
     explore("a helper is recruited", Some(5), || {
@@ -154,7 +156,7 @@ fn job_with_helpers(team: &Arc<Team>, parts: usize) {
     assert_eq!(recruited, parts - 1);
 }
 
-/// Whichever thread does the part that panics, no other is left in the job, and the team stays usable.
+/// Whichever thread does the part that panics, no other thread stays in the job, and the team remains usable.
 #[test]
 fn a_part_panics() {
     explore("a part panics", Some(3), || {
@@ -181,7 +183,7 @@ fn a_part_panics() {
     });
 }
 
-/// The member may have claimed a part of the job before its leader panics.
+/// The member can have claimed a part of the job before its leader panics.
 #[test]
 fn publishing_panics() {
     explore("publishing panics", Some(4), || {

@@ -1,5 +1,5 @@
-//! What the threads of a team share and how they wait: from the standard library, or from `loom` where a model checker
-//! walks through the team (`models.rs`). The code of the team is the same for both.
+//! Synchronisation primitives of a team: from the standard library, or from `loom` when a model checker
+//! explores the team (`models.rs`). The code of the team is the same for both.
 
 #[cfg(not(all(test, loom)))]
 pub(super) use standard::*;
@@ -14,7 +14,7 @@ mod standard {
     pub(in crate::run) use std::thread::yield_now;
     use std::time::{Duration, Instant};
 
-    /// [`std::cell::UnsafeCell`] with the interface of loom's, which checks every access.
+    /// [`std::cell::UnsafeCell`] with the interface of loom's cell, which checks every access.
     pub(in crate::run) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
 
     impl<T> UnsafeCell<T> {
@@ -53,7 +53,7 @@ mod modelled {
     use std::cell::Cell;
     use std::time::Duration;
 
-    /// No time passes in a model: each look at the watch takes six milliseconds.
+    /// No time passes in a model, so each reading of the stopwatch adds six milliseconds.
     pub(in crate::run) struct Stopwatch(Cell<u32>);
 
     impl Stopwatch {

@@ -1,7 +1,7 @@
 //! [`Team`]: threads that stay awake between runs that follow each other closely.
 //!
-//! Waking a thread takes a system call, and on a virtual machine tens of microseconds: as long as a small layer. The
-//! members of a team instead poll one cache line for the next job.
+//! Waking a thread takes a system call. On a virtual machine it takes tens of microseconds, as long as a
+//! small layer. The members of a team instead poll one cache line for the next job.
 //!
 //! ```text
 //! leader:  job = ..; unfinished = parts; unclaimed = one bit per part      // publish
@@ -9,16 +9,16 @@
 //! member:  look at unclaimed; claim a part (clear its bit) and do it; unfinished -= 1
 //! ```
 //!
-//! **Each part is done once, and of the right job.** The thread that clears the bit of a part has claimed it. The leader
-//! publishes the next job only after all parts of this one are done, so a claimed part always belongs to the job that
-//! is published at that moment.
+//! **Each part is done once, and of the right job.** The thread that clears the bit of a part has claimed the
+//! part. The leader publishes the next job only after all parts of this job are done. A claimed part
+//! therefore always belongs to the job that is published at that moment.
 //!
-//! **No thread waits for itself.** The leader waits only for parts that another thread has claimed. That thread is
-//! computing them: a part is code of this crate, which waits for nothing. A member that comes late or never costs only
-//! its help. A member waits only for a limited time: it leaves when no job has come for [`LONGEST_IDLE`], or after
-//! [`LONGEST_STAY`] in all. So whoever waits for a thread that is a member gets that thread back, even if the
-//! leader itself is the one who waits. A later job of the thread that gathered the team gets another helper in place of
-//! each member that has left.
+//! **No thread waits for itself.** The leader waits only for parts that another thread has claimed. That
+//! thread is computing them: a part is code of this crate, which waits for nothing. A member that comes late
+//! or never costs only its help. A member stays for a limited time: it leaves when no job has come for
+//! [`LONGEST_IDLE`], or after [`LONGEST_STAY`] in all. A thread that waits for a member therefore gets it
+//! back, even if the waiting thread is the leader itself. A later job of the thread that gathered the team
+//! gets another helper for each member that has left.
 
 #[cfg(all(test, not(loom)))]
 mod tests;
@@ -31,31 +31,35 @@ use super::sync::{
 use std::fmt;
 use std::time::Duration;
 
-/// A waiting thread polls this often, for some tens of microseconds, before it yields its core at each turn.
+/// Number of polls of a waiting thread, some tens of microseconds, before it yields its core at each further
+/// poll.
 const SPINS: usize = if cfg!(all(test, loom)) { 0 } else { 2_000 };
 
-/// A member leaves when no job has been published for this long. Longer than any pause between two steps of a
-/// network, and than the system usually gives the leader's core to another process.
+/// A member leaves when no job has been published for this long. It is longer than any pause between two
+/// steps of a network, and longer than the system usually gives the leader's core to another process.
 const LONGEST_IDLE: Duration = Duration::from_millis(10);
 
-/// A member leaves after this time even if there is always a job, so that other jobs of its pool get their turn. Each run
-/// after that has to wake threads, which takes tens of microseconds; the steps of a pass this long take milliseconds.
+/// A member leaves after this time even if there is always a job, so that other jobs of its pool get their
+/// turn. Each later run must wake threads, which takes tens of microseconds. The steps of a forward pass this
+/// long take milliseconds.
 const LONGEST_STAY: Duration = Duration::from_millis(500);
 
-/// Threads that work together on one run after another, see [`Threads::with_team`](crate::Threads::with_team).
+/// Threads that work together on one run after another; see
+/// [`Threads::with_team`](crate::Threads::with_team).
 pub struct Team {
     members: usize,
-    /// The thread that gathered the team, by an address of its own.
+    /// The thread that gathered the team, identified by an address of its own.
     home: usize,
     /// Everything that a waiting member polls.
     board: CacheLine<Board>,
-    /// Parts of the published job that are not done.
+    /// Number of parts of the published job that are not done.
     unfinished: CacheLine<AtomicUsize>,
-    /// Written by the leader while no part is unfinished, read by threads that have claimed a part.
+    /// The published job. The leader writes it while no part is unfinished. Threads that have claimed a part
+    /// read it.
     job: CacheLine<UnsafeCell<Job>>,
-    /// Whether some thread is in [`run`](Self::run) and leads.
+    /// Whether a thread is inside [`run`](Self::run) as the leader.
     has_leader: CacheLine<AtomicBool>,
-    /// Members that have left before the team was closed.
+    /// Number of members that left before the team was closed, or that declined.
     left_early: AtomicUsize,
     /// Makes the next publication panic.
     #[cfg(test)]
@@ -63,11 +67,11 @@ pub struct Team {
 }
 
 struct Board {
-    /// Parts of the published job that no thread has claimed: one bit each.
+    /// Parts of the published job that no thread has claimed, one bit each.
     unclaimed: AtomicU64,
-    /// Jobs that have been published.
+    /// Number of published jobs.
     jobs: AtomicUsize,
-    /// Whether there will be no more jobs.
+    /// Whether no more jobs will come.
     closed: AtomicBool,
 }
 
@@ -75,18 +79,19 @@ struct Board {
 #[repr(align(128))]
 struct CacheLine<T>(T);
 
-/// A function of the number of a part, and what the function captures.
+/// A function of the number of a part, and a pointer to what it captures.
 #[derive(Clone, Copy)]
 struct Job {
     captured: *const (),
     call: unsafe fn(*const (), usize),
 }
 
-// SAFETY: `job` is the only field that is not `Sync` by itself. The one leader (`has_leader`) writes it while no part is
-// unfinished. Only threads that have claimed a part read it: a part is claimed after the job was published
-// (`unclaimed`), and the next job is written after all parts are done (`unfinished`). What is captured is `Sync`.
+// SAFETY: `job` is the only field that is not `Sync` by itself. Only the one leader (`has_leader`) writes it,
+// while no part is unfinished. Only threads that have claimed a part read it. A part is claimed after the job
+// was published (`unclaimed`), and the next job is written after all parts are done (`unfinished`), so no
+// read overlaps a write. What the job captures is `Sync`.
 unsafe impl Sync for Team {}
-// SAFETY: no field belongs to a thread.
+// SAFETY: no field is tied to a thread.
 unsafe impl Send for Team {}
 
 impl fmt::Debug for Team {
@@ -96,13 +101,13 @@ impl fmt::Debug for Team {
 }
 
 impl Team {
-    /// The most threads that a team has now: the number of cores that the process may use. A plan for more threads gains
-    /// nothing.
+    /// Returns the maximum number of threads of a team: the number of cores that the process can use now. A
+    /// plan for more threads gains nothing.
     pub fn most_members() -> usize {
         cores::for_pools().min(MOST_PARTS)
     }
 
-    /// A team of `members` threads, with the one at `home` that gathers the others.
+    /// A team of `members` threads, including the thread at `home` that gathers the others.
     pub(super) fn new(members: usize, home: usize) -> Self {
         let board =
             Board { unclaimed: AtomicU64::new(0), jobs: AtomicUsize::new(0), closed: AtomicBool::new(false) };
@@ -119,25 +124,25 @@ impl Team {
         }
     }
 
-    /// The number of threads to cut a job for.
+    /// The number of threads to split a job for.
     pub(super) fn members(&self) -> usize {
         self.members
     }
 
-    /// The thread that gathered the team.
+    /// The thread that gathered the team, identified by an address of its own.
     pub(super) fn home(&self) -> usize {
         self.home
     }
 
-    /// Calls `work` once for each part, on this and the other threads, and returns when all calls have returned. If another
-    /// thread leads already, this one makes all calls by itself.
+    /// Calls `work` once for each part, on this thread and the members, and returns when all calls have
+    /// returned. If another thread already leads, this thread makes all calls by itself.
     ///
-    /// If so many members have left that the job lacks some helpers, calls `recruit` with their number and a function that
-    /// leads the job. `recruit` calls that function while other threads [`help`](Self::help); or returns at once, if it
-    /// can get no help.
+    /// If members have left and the job lacks helpers, this calls `recruit` with their number and a function
+    /// that leads the job. `recruit` calls that function while other threads [`help`](Self::help). It returns
+    /// at once if it can get no help.
     ///
     /// # Panics
-    /// If `work` does. A member's panic is passed on when the team ends.
+    /// If `work` panics. A panic of a member is passed on when the team ends.
     pub(super) fn run<F: Fn(usize) + Sync>(
         &self,
         parts: usize,
@@ -149,22 +154,22 @@ impl Team {
         if parts < 2 || leads().is_err() {
             return (0..parts).for_each(work);
         }
-        // Made before the job is published: whatever happens, `work` is not left before all parts of it that were claimed
-        // are done, and none stays unclaimed.
+        // Created before the job is published. Whatever happens, this call does not return before all claimed
+        // parts of `work` are done, and no part stays unclaimed.
         let _finish = FinishJob(self);
         self.publish(parts, work);
         let missing = self.missing(parts);
         if missing > 0 {
             recruit(missing, &|| {
                 self.lead(work);
-                // Here, since `recruit` may do other things than this job while it waits for the helpers.
+                // This waits here because `recruit` can execute other jobs while it waits for the helpers.
                 self.wait_until_finished();
             });
         }
         self.lead(work);
     }
 
-    /// The number of helpers that a job of `parts` lacks since members have left.
+    /// Returns the number of helpers that a job of `parts` parts lacks because members have left.
     pub(super) fn missing(&self, parts: usize) -> usize {
         let members = (self.members - 1).saturating_sub(self.left_early.load(Ordering::Relaxed));
         (parts - 1).saturating_sub(members)
@@ -174,17 +179,18 @@ impl Team {
         /// # Safety
         /// `captured` must be an `F`.
         unsafe fn call<F: Fn(usize)>(captured: *const (), part: usize) {
-            // SAFETY: by the caller.
+            // SAFETY: the caller guarantees that `captured` points to an `F`.
             unsafe { (*captured.cast::<F>())(part) }
         }
         let job = Job { captured: std::ptr::from_ref(work).cast(), call: call::<F> };
-        // SAFETY: this thread leads, and no part of an earlier job is unfinished: no other thread reads or writes.
+        // SAFETY: this thread is the only leader, and no part of an earlier job is unfinished. So no other
+        // thread reads or writes the job.
         self.job.0.with_mut(|place| unsafe { *place = job });
         self.unfinished.0.store(parts, Ordering::Relaxed);
         let board = &self.board.0;
         board.jobs.store(board.jobs.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
-        // A late member may be trying to claim a part of the job before. A plain store would do, but loom orders only
-        // read-modify-writes with each other.
+        // A late member can be trying to claim a part of the previous job. A plain store would suffice, but
+        // loom orders only read-modify-writes with each other.
         board.unclaimed.swap(u64::MAX >> (MOST_PARTS - parts), Ordering::Release);
         #[cfg(test)]
         if self.fails_to_publish.load(Ordering::Relaxed) {
@@ -199,10 +205,10 @@ impl Team {
         }
     }
 
-    /// Does parts of jobs until the team is closed, or until it is time for a member to leave.
+    /// Works on jobs until the team is closed, or until it is time for a member to leave.
     ///
-    /// The first choice is part `preferred`: this thread may still have in its cache what it wrote as the same part of the
-    /// job before.
+    /// The first choice is part `preferred`. What this thread wrote as the same part of the previous job can
+    /// still be in its cache.
     pub(super) fn serve(&self, preferred: usize) {
         let _leave = Leave(self);
         let mut stay = Stay::new(self.board.0.jobs.load(Ordering::Relaxed));
@@ -217,32 +223,34 @@ impl Team {
         }
     }
 
-    /// Does parts of the published job until none is unclaimed.
+    /// Works on the published job until no part is unclaimed.
     pub(super) fn help(&self, preferred: usize) {
         while let Some(part) = self.claim(preferred) {
             self.do_claimed(part);
         }
     }
 
-    /// In place of [`serve`](Self::serve), for a thread that has better things to do.
+    /// Leaves the team at once, in place of [`serve`](Self::serve).
     pub(super) fn decline(&self) {
         drop(Leave(self));
     }
 
-    /// There will be no more jobs.
+    /// Tells the members that no more jobs will come.
     pub(super) fn close(&self) {
         self.board.0.closed.store(true, Ordering::Relaxed);
     }
 
     fn do_claimed(&self, part: usize) {
         let _done = PartDone(self);
-        // SAFETY: this thread has claimed a part, so the job stays as it is until the part is done.
+        // SAFETY: this thread has claimed a part, so no thread writes the job until the part is done
+        // (`_done`).
         let Job { captured, call } = self.job.0.with(|job| unsafe { *job });
-        // SAFETY: `captured` is what `call` was made for, and is not left before the part is done.
+        // SAFETY: `call` was made for the type of `captured`. The leader keeps the captured value alive until
+        // the part is done.
         unsafe { call(captured, part) };
     }
 
-    /// Claims a part that no thread has claimed: `preferred` if possible.
+    /// Claims a part that no other thread has claimed: `preferred` if possible.
     fn claim(&self, preferred: usize) -> Option<usize> {
         let unclaimed = &self.board.0.unclaimed;
         loop {
@@ -267,13 +275,13 @@ impl Team {
     }
 }
 
-/// How long a member has been there, and how long without a job.
+/// How long a member has stayed, and how long it has had no job.
 struct Stay {
     total: Stopwatch,
     idle: Stopwatch,
-    /// Looks for a part since the last job.
+    /// Number of polls since the last job.
     turns: usize,
-    /// The number of the last job that was noticed.
+    /// The number of the last job that this member noticed.
     job: usize,
 }
 
@@ -282,13 +290,14 @@ impl Stay {
         Self { total: Stopwatch::start(), idle: Stopwatch::start(), turns: 0, job }
     }
 
-    /// Passes a moment without a part.
+    /// Waits for a moment.
     fn rest(&mut self) {
         self.turns += 1;
         if self.turns <= SPINS { spin_loop() } else { yield_now() }
     }
 
-    /// Whether it is time to leave. Reads the clock once for each job, and once the member no longer spins.
+    /// Whether it is time to leave. It reads the clock once per job, and at each poll after the member has
+    /// stopped spinning.
     fn is_over(&mut self, team: &Team) -> bool {
         let job = team.board.0.jobs.load(Ordering::Relaxed);
         if job != self.job {
@@ -298,7 +307,7 @@ impl Stay {
         if self.turns <= SPINS {
             return false;
         }
-        // A job that other threads are still busy with is not a pause.
+        // A job on which other threads still work is not a pause.
         if self.turns == SPINS + 1 || team.unfinished.0.load(Ordering::Relaxed) > 0 {
             self.idle = Stopwatch::start();
         }
@@ -315,7 +324,7 @@ impl Drop for Leave<'_> {
     }
 }
 
-/// One part is done, also if it panicked.
+/// Counts a part as done, also if it panicked.
 struct PartDone<'a>(&'a Team);
 
 impl Drop for PartDone<'_> {
@@ -324,8 +333,8 @@ impl Drop for PartDone<'_> {
     }
 }
 
-/// Ends the job of this leader: waits for all parts that were claimed. Some parts are unclaimed only if the leader
-/// panicked; they are taken back.
+/// Ends the job of this leader: waits for all claimed parts. If the leader panicked, some parts can be
+/// unclaimed. They are taken back.
 struct FinishJob<'a>(&'a Team);
 
 impl Drop for FinishJob<'_> {

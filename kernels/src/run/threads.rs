@@ -1,6 +1,7 @@
-//! [`Threads`], and how the output is cut among them: into boxes, deterministically, without allocating.
+//! [`Threads`], and how the output is split among them: into boxes, deterministically and without allocating.
 //!
-//! With rayon, `rayon::join` is used and not `scope.spawn`, which boxes its tasks. The library builds no pool.
+//! With rayon, the split uses `rayon::join` and not `scope.spawn`, which allocates its tasks. The library
+//! builds no pool.
 
 use super::executor::{Executor, MOST_PARTS};
 #[cfg(feature = "rayon")]
@@ -17,15 +18,15 @@ pub enum Threads<'a> {
     /// The calling thread alone.
     #[default]
     Seq,
-    /// The rayon pool that the caller is in; outside of any, rayon's global pool. While it waits for other threads, this thread
-    /// may do other jobs of the pool, as in `rayon::join`.
+    /// The rayon pool that the caller is in, or rayon's global pool outside of any pool. While this thread
+    /// waits for others, it can execute other jobs of the pool, as in `rayon::join`.
     #[cfg(feature = "rayon")]
     Current,
-    /// This rayon pool. Entering a pool from outside wakes a thread. For several runs, enter it once, with
+    /// A rayon pool. Entering a pool from outside wakes a thread. For several runs, enter the pool once with
     /// [`with_team`](Self::with_team) or [`install`](rayon::ThreadPool::install).
     #[cfg(feature = "rayon")]
     Pool(&'a rayon::ThreadPool),
-    /// Threads that are awake: what [`with_team`](Self::with_team) passes to its closure.
+    /// Threads that stay awake between runs. [`with_team`](Self::with_team) passes them to its closure.
     #[cfg(feature = "rayon")]
     Team(&'a Team),
     /// The caller's own threads.
@@ -50,27 +51,32 @@ impl fmt::Debug for Threads<'_> {
 impl Threads<'_> {
     /// Calls `work` while idle threads of this pool stay awake, ready to help.
     ///
-    /// Runs inside `work` that use the [`Threads`] passed to it start without waking a thread, which saves tens of
-    /// microseconds per layer. Use it around one forward pass, not around a whole program: the threads poll for the next
-    /// run and do nothing else. At most one thread per available core takes part. A thread that finds no run for some tens of
-    /// microseconds yields its core. Nothing is allocated, except when the process asks for its number of cores for the
-    /// first time.
+    /// Runs inside `work` that use the [`Threads`] passed to it start without waking a thread, which saves
+    /// tens of microseconds per layer. Use it around one forward pass, not around a whole program: the
+    /// threads poll for the next run and do nothing else. At most one thread per available core takes part. A
+    /// thread that finds no run for some tens of microseconds yields its core. Nothing is allocated, except
+    /// when the process asks for its number of cores for the first time.
     ///
     /// # What `work` may do
-    /// `work` may wait for anything that some other thread can do: for jobs of this pool or of another
-    /// (`rayon::join`, `scope`, `broadcast`, `yield_now`, `install`), a channel, a thread, another team. Such work is
-    /// delayed if it needs a thread that helps here, but not for ever. A helper goes back to its pool when `work` returns, after
-    /// 10 ms without a run, or after 500 ms in all, whichever comes first. Runs after that get other help, but have to wake
-    /// threads, as with [`Threads::Current`].
+    /// `work` may wait for anything that another thread can do: a job of this pool or of another one
+    /// (`rayon::join`, `scope`, `broadcast`, `yield_now`, `install`), a channel, a thread, or another team.
+    /// If the awaited work needs a thread that helps here, it is delayed, but not for ever. A helper returns
+    /// to its pool at the first of these events:
+    /// - `work` returns.
+    /// - No run has come for 10 ms.
+    /// - The helper has stayed for 500 ms.
     ///
-    /// Do not hold a lock that other jobs of the pool need, neither around this call nor around a run in it. As everything
-    /// that waits in rayon, both may do such a job on this thread while they wait for a helper to end.
+    /// Later runs get other helpers, but must wake them, as with [`Threads::Current`].
     ///
-    /// `work` may pass its [`Threads`] on to other threads. If several of them run a plan at once, the helpers work for one of
-    /// them, and the others compute alone.
+    /// Do not hold a lock that other jobs of the pool need, neither around this call nor around a run in it.
+    /// While either of them waits for a helper, this thread can execute such a job, as in every wait of
+    /// rayon.
+    ///
+    /// `work` may pass its [`Threads`] on to other threads. If several of them run a plan at the same time,
+    /// the helpers work for one of them, and the others compute alone.
     ///
     /// # Panics
-    /// If `work` does, or if a run does on a helper.
+    /// If `work` panics, or if a run panics on a helper.
     #[cfg(feature = "rayon")]
     pub fn with_team<R: Send>(self, work: impl FnOnce(Threads<'_>) -> R + Send) -> R {
         match self {
@@ -86,7 +92,8 @@ impl Threads<'_> {
         work(self)
     }
 
-    /// The number of threads: what to plan for with [`PlanOptions::max_threads`](crate::PlanOptions::max_threads).
+    /// Returns the number of threads. Pass it to
+    /// [`PlanOptions::max_threads`](crate::PlanOptions::max_threads).
     pub fn count(&self) -> usize {
         match self {
             Self::Seq => 1,
@@ -109,7 +116,7 @@ fn with_team_of_current_pool<R: Send>(work: impl FnOnce(Threads<'_>) -> R + Send
     }
 }
 
-/// A partition of the output: `parts` boxes, each with its slab of the workspace.
+/// A partition of the output into `parts` boxes. Each box has its own slab of the workspace.
 pub(crate) struct Split {
     pub(crate) parts: usize,
     pub(crate) split_units: SplitUnits,
@@ -117,7 +124,8 @@ pub(crate) struct Split {
 }
 
 impl Split {
-    /// Cuts the region in two, as evenly as whole tiles allow, until every part has its box; then runs them on `threads`.
+    /// Splits the region in two, as evenly as whole tiles allow, and each half again, until there are `parts`
+    /// boxes. Then runs `work` on each box.
     pub(crate) fn run<'a, F>(
         &self,
         threads: Threads<'_>,
@@ -143,7 +151,8 @@ impl Split {
         }
     }
 
-    /// Another thread of the pool may steal one half of the box, and of each half one half again.
+    /// Splits the box in two and offers one half to the other threads of the pool. Repeats this for each
+    /// half.
     #[cfg(feature = "rayon")]
     fn fork<'a, F>(&self, assigned: Assignment<'a, '_>, work: &F)
     where
@@ -156,7 +165,7 @@ impl Split {
         rayon::join(|| self.fork(first, work), || self.fork(second, work));
     }
 
-    /// Assigns all boxes to the numbers of parts, then has `execute` call all parts.
+    /// Assigns each box to the number of a part, then lets `execute` call all parts.
     fn run_on<'a, F>(
         &self,
         execute: impl FnOnce(usize, &(dyn Fn(usize) + Sync)),
@@ -173,7 +182,7 @@ impl Split {
         });
         let assigned = &assigned[..parts];
         let part = |number: usize| {
-            // A caller's executor may call a part twice, or one that is not there.
+            // A caller's executor can call a part twice, or a part that does not exist.
             let assigned = assigned.get(number);
             let part = assigned.and_then(|part| part.lock().unwrap_or_else(PoisonError::into_inner).take());
             if let Some(Assignment { region, slabs, .. }) = part {
@@ -181,7 +190,7 @@ impl Split {
             }
         };
         execute(parts, &part);
-        // Or it may have left out some.
+        // It can also have left out some parts.
         (0..parts).for_each(part);
     }
 
@@ -194,7 +203,7 @@ impl Split {
         self.for_each_box(second, each);
     }
 
-    /// Where to cut a box in two; `None` if it cannot be cut.
+    /// Returns where to split a box in two; `None` if it cannot be split.
     fn split_point(&self, assigned: &Assignment<'_, '_>) -> Option<SplitPoint> {
         let (axis, unit) = split_axis(&self.split_units, assigned.threads, |axis| assigned.region.len(axis))?;
         let (threads, count) = first_half(assigned.region.len(axis), unit, assigned.threads);
@@ -209,7 +218,7 @@ struct Assignment<'a, 's> {
     slabs: &'s mut [f32],
 }
 
-/// How far the first of two boxes goes along `axis`, and how many threads share it.
+/// The extent of the first of two boxes along `axis`, and the number of threads that share it.
 struct SplitPoint {
     axis: Axis,
     count: usize,

@@ -1,14 +1,15 @@
-//! Which way up a camera was held.
+//! The orientation of a photograph.
 
 /// The tag of the orientation (Exif 2.32, section 4.6.4).
 const ORIENTATION: u16 = 0x0112;
 
-/// The orientation that an EXIF block names, 1 to 8; 1, upright, if it names none.
+/// Returns the orientation in an EXIF block, 1 to 8. A block without one counts as 1, upright.
 pub(super) fn orientation(exif: &[u8]) -> u8 {
     find(exif).filter(|orientation| (1..=8).contains(orientation)).map_or(1, |orientation| orientation as u8)
 }
 
-/// The block is a TIFF file: its byte order, 42, and where the first directory is, whose entries are 12 bytes each.
+/// Finds the orientation in a TIFF file. The file begins with its byte order, the number 42, and the offset
+/// of the first directory. Directory entries have 12 bytes each.
 fn find(exif: &[u8]) -> Option<u16> {
     let is_big = match exif.get(..4)? {
         b"MM\0*" => true,
@@ -24,7 +25,7 @@ fn find(exif: &[u8]) -> Option<u16> {
     let directory = usize::try_from(directory).ok()?;
     let mut entries =
         (0..usize::from(short(directory)?)).map(|entry| directory.saturating_add(2 + 12 * entry));
-    // Tag, type and count are eight bytes; a value that is so short stands behind them.
+    // Tag, type and count take eight bytes. A short value follows them directly.
     short(entries.find(|&entry| short(entry) == Some(ORIENTATION))?.saturating_add(8))
 }
 

@@ -1,4 +1,4 @@
-//! GIF, WebP and BMP: what their decoders are asked for.
+//! GIF, WebP and BMP, by their decoders.
 
 use super::{Decoded, MOST_BYTES, Pixels, bytes_of, exif, reason};
 use gif::{ColorOutput, DecodeOptions};
@@ -8,7 +8,7 @@ use zune_bmp::zune_core::bytestream::ZCursor;
 use zune_bmp::zune_core::options::DecoderOptions;
 use zune_bmp::{BmpDecoder, BmpDecoderErrors};
 
-/// The first frame, where it stands on the screen of the file.
+/// Decodes the first frame, at its position on the screen of the file.
 pub(super) fn gif(bytes: &[u8]) -> Decoded {
     let mut options = DecodeOptions::new();
     options.set_color_output(ColorOutput::RGBA);
@@ -19,7 +19,7 @@ pub(super) fn gif(bytes: &[u8]) -> Decoded {
     let [left, top, columns, rows] = [frame.left, frame.top, frame.width, frame.height].map(usize::from);
     let mut pixels = vec![0; bytes_of(columns, rows, 4)?];
     decoder.read_into_buffer(&mut pixels).map_err(reason)?;
-    // What is beyond the screen is left out.
+    // Pixels outside the screen are dropped.
     let inside = 4 * columns.min(width.saturating_sub(left));
     for (y, row) in (top..height).zip(pixels.chunks_exact(4 * columns)).filter(|_| inside > 0) {
         screen[4 * (y * width + left)..][..inside].copy_from_slice(&row[..inside]);
@@ -27,7 +27,7 @@ pub(super) fn gif(bytes: &[u8]) -> Decoded {
     Pixels::new(width, height, 4, screen)
 }
 
-/// Of an animation, the first frame.
+/// Decodes a picture or the first frame of an animation.
 pub(super) fn webp(bytes: &[u8]) -> Decoded {
     let mut decoder = WebPDecoder::new(Cursor::new(bytes)).map_err(reason)?;
     decoder.set_memory_limit(MOST_BYTES);
@@ -41,7 +41,7 @@ pub(super) fn webp(bytes: &[u8]) -> Decoded {
 }
 
 pub(super) fn bmp(bytes: &[u8]) -> Decoded {
-    // The limit of all formats is on the bytes, not on a side.
+    // The limit of all formats is on the bytes and not on a side.
     let options = DecoderOptions::default().set_max_width(usize::MAX).set_max_height(usize::MAX);
     let mut decoder = BmpDecoder::new_with_options(ZCursor::new(bytes), options);
     let reason = |error: BmpDecoderErrors| reason(format!("{error:?}"));
@@ -55,8 +55,8 @@ pub(super) fn bmp(bytes: &[u8]) -> Decoded {
     Pixels::new(width, height, channels, decoder.decode().map_err(reason)?)
 }
 
-/// Whether a BMP file has all the bytes that its headers promise; the decoder paints what is missing black and says
-/// nothing.
+/// Whether a BMP file has all the bytes that its headers promise. The decoder does not report missing parts
+/// and paints them black.
 fn bmp_is_complete(bytes: &[u8]) -> bool {
     let word = |at: usize| Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?));
     let short = |at: usize| Some(u32::from(u16::from_le_bytes(*bytes.get(at..)?.first_chunk()?)));
@@ -68,7 +68,7 @@ fn bmp_is_complete(bytes: &[u8]) -> bool {
         };
         let stride = (u64::from(width) * u64::from(bits)).div_ceil(32) * 4;
         let size = match compression {
-            // Run lengths, of 8 and of 4 bits.
+            // Run-length encoding with 8 and with 4 bits.
             1 | 2 => word(34)?.into(),
             _ => stride.checked_mul(height.into())?,
         };

@@ -6,12 +6,12 @@ use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
-/// Decodes a JPEG file to gray or to three colours, and turns it the right way up.
+/// Decodes a JPEG file to gray or to three colours, and turns it upright.
 pub(super) fn decode(bytes: &[u8]) -> Decoded {
     if !is_complete(bytes) {
         return Err("the file ends before the picture does".to_owned());
     }
-    // The limit of all formats is on the bytes, not on a side.
+    // The limit of all formats is on the bytes and not on a side.
     let options =
         DecoderOptions::default().set_strict_mode(false).set_max_width(usize::MAX).set_max_height(usize::MAX);
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
@@ -28,7 +28,8 @@ pub(super) fn decode(bytes: &[u8]) -> Decoded {
     Ok(Pixels::new(width, height, channels, pixels)?.upright(orientation))
 }
 
-/// Whether the file goes on to its end-of-image marker; the decoder paints what is missing grey and says nothing.
+/// Whether the file reaches its end-of-image marker. The decoder does not report missing parts and paints
+/// them grey.
 fn is_complete(bytes: &[u8]) -> bool {
     const END_OF_IMAGE: u8 = 0xD9;
     // Zeros are stuffing, 0xD0 to 0xD7 restart the coder, and 0xFF fills.

@@ -1,7 +1,7 @@
-//! From the bytes of a picture file to its pixels, within limits.
+//! Decodes the bytes of a picture file to pixels, within limits.
 //!
-//! One decoder for each format rather than a library for all of them: that spares the colour management which none of
-//! the recipes here asks for, and most of the time that a library for all formats takes to compile.
+//! There is one decoder per format. A library for all formats would include colour management, which no
+//! recipe here needs, and would take much longer to compile.
 
 #[cfg(feature = "pictures")]
 mod exif;
@@ -21,16 +21,17 @@ pub(crate) use pixels::Pixels;
 pub(crate) use plane::{Plane, resized};
 pub(crate) use png::decode as png;
 
-/// Pixels, or why there are none: what stands behind "expected a picture, got".
+/// Pixels, or the reason why there are none. The reason completes "expected a picture, got".
 type Decoded = Result<Pixels, String>;
 
-/// No picture takes more bytes than this; a photograph of 60 million pixels still fits.
+/// Maximum bytes of the pixels of a picture. A photograph of 60 million pixels fits.
 const MOST_BYTES: usize = 256 << 20;
 
-/// Decodes by content, whatever the file is called, and turns a photograph the right way up.
+/// Decodes a picture file of any supported format, which it detects by content and not by name. Turns a
+/// photograph upright.
 ///
 /// # Errors
-/// What the bytes are instead of a picture.
+/// A description of the bytes, if they are not a picture.
 #[cfg(feature = "pictures")]
 pub(crate) fn picture(bytes: &[u8]) -> Decoded {
     match bytes {
@@ -44,12 +45,13 @@ pub(crate) fn picture(bytes: &[u8]) -> Decoded {
     }
 }
 
-/// What a decoder says, in one line.
+/// Returns the message of a decoder in one line.
 fn reason(error: impl std::fmt::Display) -> String {
     error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// How many bytes the pixels take. To be asked before they are allocated: some decoders believe any header.
+/// Returns the bytes of the pixels, if they are within the limit. Check it before every allocation: some
+/// decoders trust any header.
 fn bytes_of(width: usize, height: usize, channels: usize) -> Result<usize, String> {
     let bytes = width.checked_mul(height).and_then(|pixels| pixels.checked_mul(channels));
     let fits = |bytes: &usize| (1..=MOST_BYTES).contains(bytes);

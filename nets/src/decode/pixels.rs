@@ -1,16 +1,16 @@
 //! Decoded pixels.
 
-/// Rows of pixels, a byte for each channel.
+/// Rows of pixels, with one byte per channel.
 pub(crate) struct Pixels {
     pub(crate) width: usize,
     pub(crate) height: usize,
-    /// Gray, gray and opacity, three colours, or three colours and opacity.
+    /// 1 to 4 channels: gray, gray and opacity, three colours, or three colours and opacity.
     channels: usize,
     bytes: Vec<u8>,
 }
 
 impl Pixels {
-    /// As many bytes as there are pixels, if there are.
+    /// Makes a picture from its bytes. Fails if their number does not fit the size.
     pub(super) fn new(width: usize, height: usize, channels: usize, bytes: Vec<u8>) -> Result<Self, String> {
         match super::bytes_of(width, height, channels)? == bytes.len() && channels <= 4 {
             true => Ok(Self { width, height, channels, bytes }),
@@ -18,7 +18,7 @@ impl Pixels {
         }
     }
 
-    /// One byte for each pixel, if it is a gray picture.
+    /// The bytes of a gray picture, one per pixel; `None` for other pictures.
     pub(crate) fn gray(self) -> Option<Vec<u8>> {
         (self.channels == 1).then_some(self.bytes)
     }
@@ -30,7 +30,7 @@ impl Pixels {
         &self.bytes[(y * self.width + x) * self.channels..][..self.channels]
     }
 
-    /// Red, green and blue, whatever the opacity.
+    /// Red, green and blue of a pixel, without regard to its opacity.
     pub(crate) fn rgb(&self, x: usize, y: usize) -> [u8; 3] {
         match *self.at(x, y) {
             [gray] | [gray, _] => [gray; 3],
@@ -39,7 +39,7 @@ impl Pixels {
         }
     }
 
-    /// Brightness (ITU-R BT.709); where the picture is transparent, that of white paper.
+    /// The brightness of a pixel (ITU-R BT.709), over white paper where the picture is transparent.
     pub(crate) fn brightness(&self, x: usize, y: usize) -> u8 {
         let opacity = match *self.at(x, y) {
             [_, opacity] | [_, _, _, opacity] => u32::from(opacity),
@@ -50,7 +50,7 @@ impl Pixels {
         ((2126 * red + 7152 * green + 722 * blue) / 10_000) as u8
     }
 
-    /// The right way up, if it was stored in this one of the eight orientations of EXIF.
+    /// Turns a picture upright that was stored in one of the eight orientations of EXIF.
     pub(super) fn upright(self, orientation: u8) -> Self {
         if orientation == 1 {
             return self;
@@ -73,7 +73,8 @@ impl Pixels {
 mod tests {
     use super::*;
 
-    /// The orientations as EXIF draws them (Exif 2.32, section 4.6.4): what is stored of an upright `ab / cd / ef`.
+    /// The orientations as EXIF draws them (Exif 2.32, section 4.6.4): the stored bytes of an upright
+    /// `ab / cd / ef`.
     #[test]
     fn every_orientation_comes_upright() {
         let stored: [(&str, usize); 8] = [

@@ -1,4 +1,4 @@
-//! One channel of a picture as numbers, and how it is resized.
+//! One channel of a picture as numbers, and its resizing.
 
 use kernels::Size2;
 
@@ -10,7 +10,7 @@ pub(crate) struct Plane {
 }
 
 impl Plane {
-    /// The number at each place, by its column and row.
+    /// Makes a plane from the value at each column and row.
     pub(crate) fn from_fn(size: Size2, value: impl Fn(usize, usize) -> f32) -> Self {
         let places = (0..size.h).flat_map(|y| (0..size.w).map(move |x| (x, y)));
         Self { size, values: places.map(|(x, y)| value(x, y)).collect() }
@@ -21,8 +21,8 @@ impl Plane {
     }
 }
 
-/// Resizes what `value` gives by column and row: bilinear, and over all source pixels when shrinking. The rows first,
-/// so that of a large picture only the small one is held in numbers.
+/// Resizes the picture whose pixel at a column and row is `value`. It is bilinear, and averages over all
+/// source pixels when it shrinks. Rows come first, so that a large picture is never held as numbers in full.
 pub(crate) fn resized(from: Size2, value: impl Fn(usize, usize) -> f32, to: Size2) -> Plane {
     let mut rows = vec![0.0; to.h * from.w];
     for (row, taps) in rows.chunks_exact_mut(from.w).zip(taps(from.h, to.h)) {
@@ -34,8 +34,9 @@ pub(crate) fn resized(from: Size2, value: impl Fn(usize, usize) -> f32, to: Size
     Plane::from_fn(to, |x, y| columns[x].iter().map(|&(x, weight)| weight * rows[y * from.w + x]).sum())
 }
 
-/// For each of `to` places along one axis, which of `from` places it is made of and how much of each: a triangle over
-/// the place's centre, as wide as two source pixels or, when shrinking, as two places. The weights sum to one.
+/// Returns, for each of `to` places along one axis, the source places and their weights. The weights form a
+/// triangle over the centre of the place. The triangle is as wide as two source pixels or, when shrinking, as
+/// two places. The weights sum to one.
 fn taps(from: usize, to: usize) -> impl Iterator<Item = Vec<(usize, f32)>> {
     let step = from as f64 / to as f64;
     let reach = step.max(1.0);
@@ -55,7 +56,8 @@ fn taps(from: usize, to: usize) -> impl Iterator<Item = Vec<(usize, f32)>> {
 mod tests {
     use super::*;
 
-    /// By hand: the second of two places covers all of four sources but the first, by 1/4, 3/4 and 3/4.
+    /// Computed by hand: the second of two places covers all of four sources except the first, with weights
+    /// 1/4, 3/4 and 3/4.
     #[test]
     fn weights_are_those_of_a_triangle() {
         let row = |values: &[f32], to: usize| {

@@ -1,10 +1,11 @@
-//! PNG: the one format that the embedded digits need too.
+//! PNG, the only format that the embedded digits need.
 
 use super::{Decoded, MOST_BYTES, Pixels, bytes_of, reason};
 use png::{Decoder, Limits, Transformations};
 use std::io::Cursor;
 
-/// Decodes a PNG file, of an animation the first frame; palettes become colours, and 16 bits a channel become 8.
+/// Decodes a PNG file, or the first frame of an animation. Palettes become colours, and 16 bits per channel
+/// become 8.
 pub(crate) fn decode(bytes: &[u8]) -> Decoded {
     let mut decoder = Decoder::new_with_limits(Cursor::new(bytes), Limits { bytes: MOST_BYTES });
     decoder.set_transformations(Transformations::EXPAND | Transformations::STRIP_16);

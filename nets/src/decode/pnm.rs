@@ -22,7 +22,7 @@ pub(super) fn decode(bytes: &[u8]) -> Decoded {
     Pixels::new(width, height, channels, samples)
 }
 
-/// The header of `P7` names its numbers.
+/// Decodes a `P7` file after its first word. Its header names its numbers.
 fn pam(mut words: Words<'_>) -> Decoded {
     let [mut width, mut height, mut depth, mut most] = [0; 4];
     loop {
@@ -43,13 +43,13 @@ fn pam(mut words: Words<'_>) -> Decoded {
     Pixels::new(width, height, depth, samples)
 }
 
-/// What is left of the file.
+/// The unread rest of the file.
 struct Words<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Words<'a> {
-    /// The next word behind blanks and comments.
+    /// The next word after blanks and comments.
     fn next(&mut self) -> Result<&'a str, String> {
         self.skip();
         let end = self.rest.iter().position(u8::is_ascii_whitespace).unwrap_or(self.rest.len());
@@ -75,7 +75,7 @@ impl<'a> Words<'a> {
         word.parse().map_err(|_| format!("{word} where a number should be"))
     }
 
-    /// What follows the one blank behind the header.
+    /// The data after the single blank that ends the header.
     fn data(&self) -> Result<&'a [u8], String> {
         self.rest.get(1..).ok_or_else(|| "the file ends before the picture does".to_owned())
     }
@@ -84,7 +84,7 @@ impl<'a> Words<'a> {
         (0..count).map(|_| self.number().and_then(|level| scaled(level, most))).collect()
     }
 
-    /// Digits that need no blanks between them; 1 is black.
+    /// Digits that need no blanks between them, where 1 is black.
     fn bits(&mut self, count: usize) -> Result<Vec<u8>, String> {
         let mut bit = || {
             self.skip();
@@ -100,7 +100,7 @@ impl<'a> Words<'a> {
     }
 }
 
-/// Bits, the highest first, each row in whole bytes; 1 is black.
+/// Decodes bits, highest first, with each row in whole bytes. 1 is black.
 fn bitmap(data: &[u8], width: usize, count: usize) -> Result<Vec<u8>, String> {
     let rows = data.chunks_exact(width.div_ceil(8));
     let row = |row: &[u8]| -> Vec<u8> {
@@ -110,7 +110,7 @@ fn bitmap(data: &[u8], width: usize, count: usize) -> Result<Vec<u8>, String> {
     Ok(pixels)
 }
 
-/// Bytes, or pairs of them with the high one first where levels go beyond 255.
+/// Decodes bytes, or pairs of bytes with the high byte first if levels exceed 255.
 fn binary(data: &[u8], count: usize, most: usize) -> Result<Vec<u8>, String> {
     match most {
         255 => Ok(data[..count.min(data.len())].to_vec()),
@@ -122,7 +122,7 @@ fn binary(data: &[u8], count: usize, most: usize) -> Result<Vec<u8>, String> {
     }
 }
 
-/// A level of 0 to `most` as one of 0 to 255.
+/// Scales a level of 0 to `most` to 0 to 255.
 fn scaled(level: usize, most: usize) -> Result<u8, String> {
     match (1..=65_535).contains(&most) && level <= most {
         true => Ok(((level * 255 + most / 2) / most) as u8),

@@ -1,16 +1,16 @@
-//! Depthwise convolution, with any number of outputs per channel, and groups of few channels: no matrix product, for
-//! there is next to nothing to sum. Each vector of outputs is computed from the image where it lies.
+//! Depthwise convolution, with any number of outputs per channel, and groups of few channels. The sums are
+//! too short for a matrix product, so each vector of outputs is computed directly from the image.
 //!
 //! ```text
 //! for image:
 //!     for vectors of output channels that share cache lines:   // NCHW: channels
-//!         for stretch of rows:                                 // what stays in the second cache level
+//!         for stretch of rows:                                 // what stays in the second-level cache
 //!             for vector: one call of a tile's kernel
 //! ```
 //!
-//! Where channels are neighbours, a lane whose group is not its own number takes its channel from another lane: a list
-//! of [`LaneSource`]s, one for every vector and every channel of a group, is made once, here. Vectors end where what they
-//! need is no longer in one vector of the input.
+//! If channels are adjacent, a lane of the output can need a channel that is in another lane of the input. A
+//! plan therefore makes a list of [`LaneSource`](crate::tile::depthwise_read::LaneSource)s once, one for each
+//! vector and each channel of a group. A vector ends where its inputs no longer fit one vector of the input.
 
 mod weights;
 mod work;
@@ -29,15 +29,16 @@ use weights::Vector;
 pub(crate) use weights::{DepthwiseForm, DepthwiseWeights};
 pub(crate) use work::estimate;
 
-/// Channels of a group from which on a matrix product has enough to sum.
+/// Maximum number of input channels of a group. With more channels, a matrix product has enough to sum.
 const MOST_PER_GROUP: usize = 16;
-/// Channels of NHWC whose vectors go over the same rows before any goes on to the next.
+/// In NHWC, the vectors of this many channels compute the same rows before any of them goes on to the next
+/// rows.
 const TOGETHER: usize = 4 * BLOCK;
-/// Bytes of the input that they go over: a part of the second cache level.
+/// Bytes of the input in these rows: a part of the second-level cache.
 const NEAR: usize = 128 << 10;
-/// Rows that are worth a call.
+/// Minimum number of rows per call.
 const MIN_STRETCH: usize = 4;
-/// Lanes that a vector of sixteen must have a use for.
+/// Minimum number of useful lanes in a vector of sixteen.
 const LEAST_LANES: usize = 4;
 
 /// A planned depthwise convolution.
@@ -56,7 +57,7 @@ pub(crate) fn supports(desc: &ConvDesc) -> Result<(), Unsupported> {
     if ins > MOST_PER_GROUP {
         return Err(Unsupported::LargeGroups);
     }
-    // Input channels of that many groups are in one vector; of one group, always.
+    // Number of groups whose input channels fit one vector, at least one.
     let groups = (BLOCK / ins).clamp(1, desc.groups());
     if desc.layout() != Layout::Nchw && desc.groups() > groups && groups * outs < LEAST_LANES {
         return Err(Unsupported::ScatteredGroups);
@@ -64,7 +65,7 @@ pub(crate) fn supports(desc: &ConvDesc) -> Result<(), Unsupported> {
     Ok(())
 }
 
-/// Whole rows of the output; in NCHW, whole tiles of them.
+/// Whole rows of the output. In NCHW, whole tiles of rows.
 fn split_units(desc: &ConvDesc, reading: Reading, kernels: &DepthwiseKernels) -> SplitUnits {
     match reading {
         Reading::Pixels => SplitUnits::new(desc.output().w * kernels.outputs(), 1),
@@ -73,7 +74,7 @@ fn split_units(desc: &ConvDesc, reading: Reading, kernels: &DepthwiseKernels) ->
 }
 
 impl Depthwise {
-    /// The driver of a problem that is one that [`supports`], with weights in the form for its layout.
+    /// Makes the driver of a problem that it [`supports`], with weights in the form for its layout.
     pub(crate) fn new(desc: &ConvDesc, weights: Arc<DepthwiseWeights>, kernels: &'static KernelSet) -> Self {
         Self { desc: *desc, kernels: kernels.depthwise(), reading: weights.form.reading(), weights }
     }
@@ -103,8 +104,11 @@ impl Depthwise {
         }
     }
 
-    /// Vectors that go over the same lines of the input, and how many rows of the output each does at a time: what lies
-    /// beside its own channels, and comes near with them, is still near when the others need it.
+    /// Returns the number of vectors that share input lines, and the rows of the output that each computes at
+    /// a time.
+    ///
+    /// A cache line holds channels of several vectors. If these vectors compute the same rows one after
+    /// another, the lines are still in cache when the later vectors need them.
     fn order(&self) -> (usize, usize) {
         let (input, kernel) = (self.desc.input(), self.desc.kernel());
         let together = match self.desc.layout() {
@@ -157,7 +161,7 @@ impl Depthwise {
         self.kernels.run(&window, image, weights, out, &post);
     }
 
-    /// The window over `rows` of the output.
+    /// The window of `rows` of the output.
     fn window(&self, view: &PixelView, rows: Range<usize>) -> Window {
         let desc = &self.desc;
         let y = Axis {
@@ -184,7 +188,7 @@ impl Depthwise {
         Window { reading: self.reading, inner, outer, channels: desc.ins() }
     }
 
-    /// What vector `number` reads of image `n`.
+    /// The input of vector `number` in image `n`.
     fn image<'a>(&'a self, input: &PixelRef<'a>, n: usize, number: usize) -> Image<'a> {
         let (ins, outs) = (self.desc.ins(), self.desc.outs());
         let first = self.weights.vectors[number].first;

@@ -1,4 +1,4 @@
-//! [`DepthwiseWeights`]: output channels as vectors, where their lanes find their inputs, and their weights.
+//! [`DepthwiseWeights`]: output channels as vectors, the sources of their lanes, and their weights.
 
 use crate::algo::packed::{PerChannel, flushed};
 use crate::describe::{BLOCK, ConvDesc, ConvError, Layout, Size2, Weights};
@@ -6,35 +6,35 @@ use crate::memory::{Buffer, try_push, try_vec};
 use crate::tile::depthwise_read::{LaneSource, Reading};
 use std::ops::Range;
 
-/// A vector of output channels; in NCHW, one channel.
+/// A vector of output channels. In NCHW, one channel.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Vector {
     /// The channel of lane 0.
     pub(super) first: usize,
-    /// The lanes that are its own.
+    /// The valid lanes, `lo..hi`.
     pub(super) lo: usize,
     pub(super) hi: usize,
 }
 
-/// How a filter is packed. No weights are needed to know it.
+/// How a filter is packed. It does not depend on the values of the weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct DepthwiseForm {
     layout: Layout,
-    /// Output channels, of all groups.
+    /// Output channels, all groups together.
     channels: usize,
-    /// Input channels of a group, and of all groups.
+    /// Input channels per group, and of all groups together.
     ins: usize,
     all_ins: usize,
-    /// Output channels of a group.
+    /// Output channels per group.
     outs: usize,
     kernel: Size2,
-    /// Of a vector.
+    /// Lanes of a vector.
     pub(super) lanes: usize,
     per_channel: PerChannel,
 }
 
 impl DepthwiseForm {
-    /// The form for vectors of `lanes`.
+    /// The form for vectors of `lanes` lanes.
     pub(crate) fn new(desc: &ConvDesc, lanes: usize) -> Self {
         Self {
             layout: desc.layout(),
@@ -58,14 +58,14 @@ impl DepthwiseForm {
         }
     }
 
-    /// Elements of the filter, of bias and of slopes.
+    /// Elements of the packed filter, the packed bias and the packed slopes.
     pub(crate) fn lens(&self) -> [usize; 3] {
         let vectors = self.count_vectors();
         let [bias, slope] = self.per_channel.lens(vectors.saturating_mul(self.lanes));
         [vectors.saturating_mul(self.vector_len()), bias, slope]
     }
 
-    /// Bytes of everything packed, and of the sources of the lanes.
+    /// Bytes of all packed data and of the lane sources.
     pub(super) fn bytes(&self) -> usize {
         let packed = self.lens().into_iter().fold(0, usize::saturating_add);
         let sources = self.count_sources().saturating_mul(size_of::<LaneSource>());
@@ -77,12 +77,13 @@ impl DepthwiseForm {
         self.ins * self.kernel.h * self.kernel.w
     }
 
-    /// Elements of the weights of a vector.
+    /// Elements of the weights of one vector.
     fn vector_len(&self) -> usize {
         self.taps().saturating_mul(if self.reading() == Reading::Pixels { 1 } else { self.lanes })
     }
 
-    /// Cuts the output channels into vectors whose input channels are each in one vector.
+    /// Splits the output channels into vectors. Each input channel index of a vector's groups must come from
+    /// one vector of the input.
     fn vectors(self) -> impl Iterator<Item = Vector> {
         let Self { channels, lanes, layout, .. } = self;
         let reading = self.reading();
@@ -91,12 +92,13 @@ impl DepthwiseForm {
             if start >= channels {
                 return None;
             }
-            // A vector of Nchw16c begins where vectors of its block do.
+            // In Nchw16c, vectors begin at multiples of the lanes within a block.
             let whole = if layout == Layout::Nchw16c { start / lanes * lanes } else { start };
             let most = channels.min(whole + lanes);
             let (first, end) = match reading {
                 Reading::Pixels => (start, start + 1),
-                // The last vector of NHWC is read as it lies. It begins earlier, so as not to reach past the last channel.
+                // In NHWC, the last vector is read in place. It begins earlier, so that it does not reach
+                // past the last channel.
                 Reading::Channels if layout == Layout::Nhwc => (start.min(channels - lanes), most),
                 Reading::Channels => (whole, most),
                 _ => (whole, (start + 1..most).find(|&end| !self.together(start, end)).unwrap_or(most)),
@@ -107,8 +109,8 @@ impl DepthwiseForm {
         })
     }
 
-    /// How many [`vectors`](Self::vectors) there are. Beyond millions of channels it is a lower bound: hardly anybody has
-    /// memory for so many weights, and counting must not take longer than computing.
+    /// Returns the number of [`vectors`](Self::vectors). For millions of channels it is a lower bound,
+    /// because counting must not take longer than computing. So many weights rarely fit in memory.
     pub(super) fn count_vectors(&self) -> usize {
         const MOST_COUNTED: usize = 1 << 22;
         match self.reading() {
@@ -119,7 +121,7 @@ impl DepthwiseForm {
         }
     }
 
-    /// Sources of lanes: none where lane `i` of the output reads lane `i` of the input.
+    /// Number of lane sources: none if lane `i` of the output reads lane `i` of the input.
     fn count_sources(&self) -> usize {
         match self.reading() {
             Reading::Permuted | Reading::Partial => self.count_vectors().saturating_mul(self.ins),
@@ -127,7 +129,8 @@ impl DepthwiseForm {
         }
     }
 
-    /// Whether output channels `a` and `b` take their input channels from one vector, whichever of their groups'.
+    /// Whether output channels `a` and `b` find each input channel of their groups in one vector of the
+    /// input.
     fn together(&self, a: usize, b: usize) -> bool {
         let Self { ins, outs, lanes, layout, .. } = *self;
         let (a, b) = (a / outs * ins, b / outs * ins);
@@ -140,7 +143,7 @@ impl DepthwiseForm {
         let Self { ins, outs, lanes, layout, all_ins, .. } = *self;
         let wanted = |lane: usize| (vector.first + lane) / outs * ins + c;
         let first = wanted(vector.lo);
-        // As early as need be for a whole vector.
+        // The start is moved back if a whole vector would not fit otherwise.
         let (start, mut source) = if layout == Layout::Nchw16c {
             let (block, lane) = (first / BLOCK, (first % BLOCK).min(BLOCK - lanes));
             (block * BLOCK + lane, LaneSource::new(block, lane, lanes))
@@ -148,7 +151,7 @@ impl DepthwiseForm {
             let start = first.min(all_ins.saturating_sub(lanes));
             (start, LaneSource::new(0, start, lanes.min(all_ins)))
         };
-        // The other lanes have weights of zero and are never stored: any channel does.
+        // The other lanes have zero weights and are never stored, so any channel will do.
         (vector.lo..vector.hi).for_each(|lane| source.take(lane, wanted(lane) - start));
         source
     }
@@ -157,21 +160,23 @@ impl DepthwiseForm {
 /// A packed filter.
 pub(crate) struct DepthwiseWeights {
     pub(super) form: DepthwiseForm,
-    /// In the order of their channels.
+    /// The vectors, in the order of their channels.
     pub(super) vectors: Vec<Vector>,
-    /// `[vector][channel of the group]`, where lanes are permuted.
+    /// `[vector][channel of the group]`, if lanes are permuted; otherwise empty.
     sources: Vec<LaneSource>,
     /// `[vector][channel of the group][kh][kw][lane]`; NCHW: `[output channel][channel of the group][kw][kh]`.
     data: Buffer,
-    /// A vector for each vector of outputs; NCHW: for each output channel, all lanes the same.
+    /// The bias: one vector for each vector of outputs. In NCHW, one vector of equal lanes for each output
+    /// channel.
     bias: Buffer,
     slope: Buffer,
 }
 
 impl DepthwiseWeights {
-    /// The filter in `form`. The buffers are packed, or zeros until [`pack`](Self::pack) and [`fill`](Self::fill).
+    /// Makes a filter in `form`. The buffers are packed already, or zeros until [`pack`](Self::pack) and
+    /// [`fill`](Self::fill).
     pub(crate) fn new(form: DepthwiseForm, [data, bias, slope]: [Buffer; 3]) -> Result<Self, ConvError> {
-        // Room is made before the channels are gone over, so that too many of them are refused at once.
+        // Memory is reserved before the channels are visited, so that a refusal comes at once.
         let mut vectors = try_vec("vectors of channels", form.count_vectors())?;
         for vector in form.vectors() {
             try_push("vectors of channels", &mut vectors, vector)?;
@@ -184,7 +189,7 @@ impl DepthwiseWeights {
         Ok(Self { form, vectors, sources, data, bias, slope })
     }
 
-    /// Packs bias and slopes, a vector of them for each vector of outputs.
+    /// Packs the bias and the slopes, one vector for each vector of outputs.
     pub(crate) fn pack(&mut self, weights: &Weights<'_>) {
         let (lanes, reading) = (self.form.lanes, self.form.reading());
         for (to, from) in [(&mut self.bias, weights.bias), (&mut self.slope, weights.slope)] {
@@ -217,13 +222,13 @@ impl DepthwiseWeights {
         }
     }
 
-    /// The numbers of the vectors that have some of `channels`.
+    /// The numbers of the vectors that contain some of `channels`.
     pub(super) fn of_channels(&self, channels: &Range<usize>) -> Range<usize> {
         let first = self.vectors.partition_point(|vector| vector.first + vector.hi <= channels.start);
         first..self.vectors.partition_point(|vector| vector.first + vector.lo < channels.end)
     }
 
-    /// Where the lanes of vector `number` find their inputs.
+    /// The lane sources of vector `number`.
     pub(super) fn sources(&self, number: usize) -> &[LaneSource] {
         self.of_vector(&self.sources, number)
     }
@@ -233,12 +238,12 @@ impl DepthwiseWeights {
         self.of_vector(&self.data, number)
     }
 
-    /// Bias and slopes of vector `number`; empty where there are none.
+    /// The bias and the slopes of vector `number`; empty where there are none.
     pub(super) fn per_channel(&self, number: usize) -> (&[f32], &[f32]) {
         (self.of_vector(&self.bias, number), self.of_vector(&self.slope, number))
     }
 
-    /// The part of vector `number` of something that has an equal part for each vector, or is empty.
+    /// The part of vector `number` in `of_all`, which has an equal part for each vector, or is empty.
     fn of_vector<'a, X>(&self, of_all: &'a [X], number: usize) -> &'a [X] {
         let each = of_all.len() / self.vectors.len();
         &of_all[number * each..(number + 1) * each]
@@ -249,7 +254,7 @@ impl DepthwiseWeights {
         [&self.data, &self.bias, &self.slope]
     }
 
-    /// Bytes of the sources of the lanes.
+    /// Bytes of the lane sources.
     pub(crate) fn source_bytes(&self) -> usize {
         self.sources.len() * size_of::<LaneSource>()
     }

@@ -1,18 +1,18 @@
-//! What a depthwise convolution would do.
+//! The estimate of a depthwise convolution.
 
 use super::{DepthwiseForm, Reading, split_units};
 use crate::describe::{ConvDesc, Size2};
 use crate::tile::table::KernelSet;
 use crate::work::{Family, LargestPart, PlanEstimate, Term, ThreadShare, Work};
 
-/// Everything that the choice wants to know; `desc` must be supported.
+/// Estimates the memory and the work, for the choice. `desc` must be supported.
 pub(crate) fn estimate(desc: &ConvDesc, kernels: &'static KernelSet, share: &ThreadShare) -> PlanEstimate {
     let kernels = kernels.depthwise();
     let lanes = kernels.lanes();
     let form = DepthwiseForm::new(desc, lanes);
     let reading = form.reading();
     let pixels = reading == Reading::Pixels;
-    // Those of Nchw16c and NHWC are cut by what is in one vector.
+    // In Nchw16c and NHWC, a vector ends where its inputs no longer fit one vector.
     let count = form.count_vectors();
     let ins = desc.ins();
 
@@ -22,7 +22,7 @@ pub(crate) fn estimate(desc: &ConvDesc, kernels: &'static KernelSet, share: &Thr
         Reading::Channels => Family::DepthwiseChannels,
         Reading::Permuted | Reading::Partial => Family::DepthwisePermuted,
     });
-    // The part's of all vectors.
+    // The share of this part in all vectors.
     let channels = part.groups * part.outs as f64 / desc.output().c as f64;
     let vectors = count as f64 * channels;
     let width = desc.output().w;
@@ -32,10 +32,11 @@ pub(crate) fn estimate(desc: &ConvDesc, kernels: &'static KernelSet, share: &Thr
     let (y, x) = ((kernel.h, stride.h), (kernel.w, stride.w));
     let (inner, outer) = if pixels { (y, x) } else { (x, y) };
     let special = desc.dilation() == Size2::square(1) && kernels.has(reading, inner, outer);
-    // What there is a kernel for keeps the taps of a line in registers.
+    // A special kernel keeps the taps of a line in registers.
     let term = if special { Term::Fma } else { Term::Pack };
     let products = vectors * rows * desc.taps() as f64;
-    // Slowly go: columns whose window reaches over the border; vectors of pixels that are not whole, or not neighbours.
+    // These outputs are slow: columns whose window crosses the border, and vectors of pixels that are not
+    // whole or not adjacent.
     let slow = if pixels {
         if stride.w > 1 && !special { of_row } else { of_row - (width / lanes) as f64 }
     } else {

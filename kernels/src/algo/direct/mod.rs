@@ -1,19 +1,20 @@
-//! Direct convolution (Zhang, Franchetti and Low 2018; Georganas et al. 2018): no matrix is built, the tile walks the
-//! kernel window over the image itself.
+//! Direct convolution (Zhang, Franchetti and Low 2018; Georganas et al. 2018). It builds no matrix: the tile
+//! moves the kernel window over the image itself.
 //!
 //! ```text
-//! for image, group, stretch of output rows:        // what they read stays in the second cache level
-//!     for block of input channels:                 // all of them, if that is little
+//! for image, group, stretch of output rows:        // its input stays in the second-level cache
+//!     for block of input channels:                 // all of them, if they are few
 //!         for panel of output channels:
 //!             for row of the stretch, tile of the row:
 //!                 C[tile, panel] (+)= window * weights
 //! ```
 //!
-//! Where channels are neighbours and there are enough of them the image is read in place. A first layer's few channels,
-//! and the planes of NCHW, are read from rows packed with their padding, a stretch at a time: memory copies of rows.
-//! NCHW output is computed row by row beside the packed rows and transposed from there.
-//! K is cut into blocks of some two thousand products at most, and accumulated in an order that depends on the problem
-//! alone: not on tiles, regions or threads.
+//! The image is read in place if channels are adjacent and there are enough of them. Otherwise (few channels,
+//! as in a first layer, or NCHW), rows of a stretch are first copied into the workspace with their padding.
+//! NCHW output is computed row by row in the workspace and transposed from there.
+//!
+//! K is split into blocks of at most about two thousand products. The order of the sum depends only on the
+//! problem, and not on tiles, regions or threads.
 
 mod rows;
 mod schedule;
@@ -44,14 +45,14 @@ pub(crate) struct DirectConv {
     weights: Arc<GemmWeights>,
     schedule: DirectSchedule,
     tiles: TileRow,
-    /// Input channels of a group.
+    /// Input channels per group.
     channels: usize,
-    /// Whether the next panel of weights is worth a hint.
+    /// Whether the next panel of weights is prefetched.
     ahead: bool,
 }
 
 impl DirectConv {
-    /// The driver of `schedule`, with weights in its form.
+    /// Makes the driver of `schedule`, with weights in its form.
     pub(crate) fn new(
         desc: &ConvDesc,
         schedule: DirectSchedule,
@@ -121,7 +122,7 @@ impl DirectConv {
         }
     }
 
-    /// Every panel of output channels against every row of a block.
+    /// Multiplies every panel of output channels with every row of a block.
     fn panels(&self, block: &Block<'_>, region: &mut OutputRegion<'_>, lines: &mut [f32]) {
         let desc = &self.desc;
         let start = block.c.start * desc.kernel().h * desc.kernel().w;
@@ -136,7 +137,7 @@ impl DirectConv {
                 } else {
                     self.row_of_channels(block, &row, region);
                 }
-                // One line per channel and run of each tile.
+                // Each tile prefetches one line per channel and run.
                 let (tiles, runs) = self.tiles.len();
                 let hinted = tiles * KernelRows::of(desc, y).rows * runs * block.c.len() * BLOCK;
                 hint = &hint[hinted.min(hint.len())..];
@@ -144,7 +145,7 @@ impl DirectConv {
         }
     }
 
-    /// One row of NHWC or Nchw16c output against one panel.
+    /// Computes one row of NHWC or Nchw16c output for one panel.
     fn row_of_channels(&self, block: &Block<'_>, row: &OutputRow<'_>, region: &mut OutputRegion<'_>) {
         let Panel { channel, lo, hi } = row.panel;
         let width = self.desc.output().w;
@@ -156,13 +157,13 @@ impl DirectConv {
         }
     }
 
-    /// The blocks of kernel rows, each of which is accumulated by itself.
+    /// The blocks of kernel rows. Each block is accumulated separately.
     fn kernel_blocks(&self) -> impl Iterator<Item = Range<usize>> {
         let (rows, step) = (self.desc.kernel().h, self.schedule.row_block);
         (0..rows).step_by(step).map(move |first| first..rows.min(first + step))
     }
 
-    /// One row of the output against one panel and some of the kernel's rows.
+    /// Computes one row of the output for one panel and some rows of the kernel.
     fn call(
         &self,
         block: &Block<'_>,
@@ -196,7 +197,7 @@ impl DirectConv {
         self.tile().run(&self.tiles, &k, self.image(block, &rows), row.weights, out, &post);
     }
 
-    /// The image, or its packed rows, from the first kernel row inside of it on.
+    /// The image or its packed rows, from the first kernel row inside the image on.
     fn image<'a>(&self, block: &Block<'a>, rows: &KernelRows) -> DirectImage<'a> {
         let input = &block.operands.input;
         let (width, dilation) = (self.desc.input().w, self.desc.dilation().h);
@@ -229,7 +230,8 @@ impl DirectConv {
         }
     }
 
-    /// One row of NCHW output: pixels by channels in `lines` first, then transposed.
+    /// Computes one row of NCHW output: first a matrix of pixels by channels in `lines`, then its
+    /// transposition.
     fn row_of_planes(
         &self,
         block: &Block<'_>,
@@ -251,24 +253,24 @@ impl DirectConv {
     }
 }
 
-/// One block of K of one stretch of rows of one group: what the loops over panels and tiles need.
+/// One block of K of one stretch of rows of one group.
 struct Block<'a> {
     operands: &'a Operands<'a>,
     n: usize,
     group: usize,
     ys: Range<usize>,
-    /// Input channels of the group.
+    /// Input channels of the group in this block.
     c: Range<usize>,
     packed: &'a [f32],
-    /// The input rows that are packed.
+    /// The packed input rows.
     packed_rows: Range<usize>,
 }
 
-/// One row of the output against one panel.
+/// One row of the output and one panel.
 struct OutputRow<'a> {
     y: usize,
     panel: Panel,
-    /// The panel's.
+    /// The index of the panel.
     index: usize,
     weights: DirectWeights<'a>,
 }

@@ -1,5 +1,5 @@
-//! One row of the output of a direct convolution: how it is cut into tiles, which pixels each of them reads, and the
-//! rows that are packed where the image cannot be read in place.
+//! One output row of a direct convolution: its tiles, the pixels that each tile reads, and the packed rows of
+//! an image that cannot be read in place.
 
 use crate::algo::tap_order::KernelRun;
 use crate::describe::{BLOCK, ConvDesc, ConvError, Layout, PixelRef};
@@ -8,10 +8,12 @@ use crate::tile::direct::TapRun;
 use crate::tile::direct_table::TileRow;
 use std::ops::Range;
 
-/// Cuts `width` pixels into tiles of the sizes there are (ascending, from 1), so that the tiles take the least time.
+/// Splits `width` pixels into tiles of the given sizes (ascending, from 1) so that the tiles take the least
+/// time.
 fn tile_sizes(width: usize, sizes: &[usize]) -> Result<Vec<usize>, ConvError> {
-    // A tile of fewer than four pixels has too few sums in flight to hide the latency of an FMA, and each tile costs
-    // about a pixel to begin and to end. Eighths of the time of a pixel; then the largest tile, which should be small.
+    // A tile of fewer than four pixels has too few sums in flight to hide the latency of an FMA. Each tile
+    // costs about one pixel more to begin and to end. Costs are in eighths of the time of a pixel. Among
+    // equal costs, the split with the smallest largest tile wins.
     let cost = |pixels: usize| 8 * pixels.max(4) + 6;
     let mut best = try_collect("tiles of a row", (0..=width).map(|_| (0, 0, 0)))?;
     for x in 1..=width {
@@ -31,7 +33,7 @@ fn tile_sizes(width: usize, sizes: &[usize]) -> Result<Vec<usize>, ConvError> {
     Ok(tiles)
 }
 
-/// The tiles of a row of the output; with `packed` rows, or on the image itself.
+/// Makes the tiles of an output row, on the image itself or on `packed` rows.
 pub(crate) fn tile_row(
     desc: &ConvDesc,
     sizes: &[usize],
@@ -51,7 +53,7 @@ pub(crate) fn tile_row(
     TileRow::new(sizes, if packed.is_some() { 1 } else { desc.stride().w }, &pixels, runs)
 }
 
-/// A run of the image row itself, clipped to it.
+/// A run of pixels of the image row, clipped to the image.
 fn image_run(desc: &ConvDesc, run: &KernelRun, x: usize, pixels: usize) -> TapRun {
     let (stride, width) = (desc.stride().w, desc.input().w);
     let first = (x * stride + run.first * desc.dilation().w) as isize - desc.pad().left as isize;
@@ -60,12 +62,12 @@ fn image_run(desc: &ConvDesc, run: &KernelRun, x: usize, pixels: usize) -> TapRu
     TapRun { first, lo: before(-first), hi: before(width as isize - first), taps: run.taps }
 }
 
-/// Rows of the image with their padding, channel by channel, every `stride`-th pixel together:
+/// Rows of the image with their padding, channel by channel. Every `stride`-th pixel is stored together:
 /// `[input row][channel][pixel % stride][pixel / stride]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PackedRows {
     stride: usize,
-    /// Pixels of each of the `stride` classes.
+    /// Pixels in each of the `stride` classes.
     columns: usize,
 }
 
@@ -110,10 +112,11 @@ impl PackedRows {
         }
     }
 
-    /// Every `stride`-th pixel of a padded row from `class` on; pixels of `from` are `apart`.
+    /// Copies every `stride`-th pixel of a padded row, from `class` on. Pixels of `from` are `apart` elements
+    /// apart.
     fn line(&self, desc: &ConvDesc, class: usize, from: &[f32], apart: usize, line: &mut [f32]) {
         let (left, width) = (desc.pad().left, desc.input().w);
-        // The first pixel of the line that is not padding, and one past the last.
+        // The first pixel of the line that is not padding, and the end of these pixels.
         let lo = left.saturating_sub(class).div_ceil(self.stride).min(line.len());
         let hi = (left + width).saturating_sub(class).div_ceil(self.stride).clamp(lo, line.len());
         line[..lo].fill(0.0);
@@ -131,7 +134,8 @@ impl PackedRows {
     }
 }
 
-/// Every `N`-th element of `from`: of a known distance, that is moves and shuffles of vectors.
+/// Copies every `N`-th element of `from`. With a constant distance, the compiler uses vector moves and
+/// shuffles.
 fn copy_every<const N: usize>(from: &[f32], to: &mut [f32]) {
     let (whole, rest) = from.as_chunks::<N>();
     let firsts = whole.iter().map(|chunk| chunk[0]).chain(rest.first().copied());
@@ -141,7 +145,8 @@ fn copy_every<const N: usize>(from: &[f32], to: &mut [f32]) {
     tail.iter_mut().zip(firsts.skip(both)).for_each(|(to, from)| *to = from);
 }
 
-/// The kernel rows `first..first + rows` of output row `y` that are inside the image, and the input row of the first.
+/// The kernel rows `first..first + rows` that are inside the image for one output row, and the input row of
+/// the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct KernelRows {
     pub(crate) first: usize,
@@ -154,14 +159,14 @@ impl KernelRows {
         let (dilation, top) = (desc.dilation().h, desc.pad().top);
         let at = y * desc.stride().h;
         let first = top.saturating_sub(at).div_ceil(dilation).min(desc.kernel().h);
-        // Row `at + i * dilation` of the padded image is inside below `top + height`.
+        // Row `at + i * dilation` of the padded image is inside if it is below `top + height`.
         let end = (top + desc.input().h).saturating_sub(at).div_ceil(dilation).clamp(first, desc.kernel().h);
         let rows = end - first;
         let input_row = if rows == 0 { 0 } else { at + first * dilation - top };
         Self { first, rows, input_row }
     }
 
-    /// Those of them that are in `block`.
+    /// Keeps only the kernel rows that are in `block`.
     pub(crate) fn within(self, desc: &ConvDesc, block: &Range<usize>) -> Self {
         let first = self.first.max(block.start);
         let rows = (self.first + self.rows).min(block.end).saturating_sub(first);
@@ -171,7 +176,7 @@ impl KernelRows {
         Self { first, rows, input_row: self.input_row + (first - self.first) * desc.dilation().h }
     }
 
-    /// The input rows that output rows `ys` read, with those in between.
+    /// The range of input rows that output rows `ys` read, including rows in between.
     pub(crate) fn input_rows(desc: &ConvDesc, ys: &Range<usize>) -> Range<usize> {
         let dilation = desc.dilation().h;
         let inside = ys.clone().map(|y| Self::of(desc, y)).filter(|rows| rows.rows > 0);
@@ -182,7 +187,7 @@ impl KernelRows {
     }
 }
 
-/// Whether the channels of a group are whole blocks, or the layout has none.
+/// Whether the channels of a group are whole blocks, or the layout has no blocks.
 pub(crate) fn groups_are_blocks(desc: &ConvDesc, layout: Layout) -> bool {
     layout != Layout::Nchw16c || desc.groups() == 1 || desc.ins().is_multiple_of(BLOCK)
 }

@@ -1,4 +1,5 @@
-//! What a direct convolution decides before it runs: where the image is read, how K and the rows are cut.
+//! The decisions of a direct convolution before it runs: how the image is read, and how K and the rows are
+//! split.
 
 use super::rows::{self, PackedRows};
 use crate::algo::packed::GemmForm;
@@ -9,40 +10,41 @@ use crate::tile::shape::even_piece;
 use crate::tile::table::KernelSet;
 use crate::work::parts::SplitUnits;
 
-/// Output columns, kernel columns and kernel rows at most: tiles and runs of a row are planned one by one, and so are the
-/// rows of a kernel.
+/// Maximum number of output columns, kernel columns and kernel rows. Planning visits the tiles and runs of a
+/// row, and the rows of a kernel, one by one.
 const MOST_WIDTH: usize = 1 << 16;
-/// Outputs of a row times taps of a kernel row at most, for the same reason.
+/// Maximum product of the outputs of a row and the taps of a kernel row, for the same reason.
 const MOST_PLANNED: usize = 1 << 24;
-/// Elements of packed rows at most: they should stay in the second cache level.
+/// Maximum number of elements of packed rows, which should stay in the second-level cache.
 const MOST_PACKED: usize = 1 << 20;
-/// Elements of packed rows that are worth a stretch.
+/// Elements of the packed rows of a stretch.
 const STRETCH_LEN: usize = 64 << 10;
-/// The same where every stretch reads the weights from afar.
+/// Elements of the packed rows of a stretch if every stretch re-reads evicted weights.
 const LONG_STRETCH_LEN: usize = 160 << 10;
-/// Bytes of the image that a stretch of rows may read: the image's share of the second cache level.
+/// Bytes of the image that a stretch of rows can read: the image's share of the second-level cache.
 const IMAGE_SHARE: usize = 512 << 10;
-/// Bytes of weights that stay in the second cache level beside the image.
+/// Bytes of weights that stay in the second-level cache next to the image.
 pub(super) const WEIGHTS_SHARE: usize = 1 << 20;
-/// Output pixels of a stretch where they do.
+/// Output pixels of a stretch if the weights stay in the second-level cache.
 const STRETCH_PIXELS: usize = 64;
-/// Products that are summed up before they wait in the output: longer sums lose accuracy.
+/// Products that are summed before the sum is stored in the output. Longer sums lose accuracy.
 const MOST_STEPS: usize = 2560;
-/// Input channels of a block of K where there are more than twice as many: its weights and those of the next panel,
-/// on their way, fit the second cache level, and sums of fewer products are rounded together.
+/// Input channels of a block of K, if a group has more than twice as many. The weights of a block and those
+/// of the next panel, which are being prefetched, fit the second-level cache. Shorter sums also lose less
+/// accuracy.
 const K_BLOCK: usize = 128;
 
-/// Whether the image can be read in place, with enough channels in a row to be worth it.
+/// Whether the image can be read in place, with enough adjacent channels to be worth it.
 fn in_place(desc: &ConvDesc) -> bool {
     desc.layout() != Layout::Nchw && desc.ins() >= BLOCK / 2
 }
 
-/// Input rows from the first of a window to its last.
+/// Input rows from the first row of a window to its last.
 fn span(desc: &ConvDesc) -> usize {
     (desc.kernel().h - 1).saturating_mul(desc.dilation().h).saturating_add(1)
 }
 
-/// Whether every group begins at a block, in input and output, where these have blocks.
+/// Checks that every group begins at a block in the input and the output, if their layouts have blocks.
 pub(crate) fn groups_fit_blocks(desc: &ConvDesc) -> Result<(), Unsupported> {
     let out_blocks =
         desc.output_layout() != Layout::Nchw16c || desc.groups() == 1 || desc.outs().is_multiple_of(BLOCK);
@@ -64,27 +66,27 @@ pub(crate) fn supports(desc: &ConvDesc) -> Result<(), Unsupported> {
     Ok(())
 }
 
-/// Where the tiles find the image.
+/// How the tiles read the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ImageSource {
-    /// Where it lies.
+    /// In place.
     Image,
-    /// In rows packed into the workspace.
+    /// From rows that are packed into the workspace.
     Rows(PackedRows),
 }
 
-/// What is decided before there are weights.
+/// The decisions of a direct convolution before there are weights.
 pub(crate) struct DirectSchedule {
     pub(super) source: ImageSource,
     pub(crate) form: GemmForm,
-    /// Channels of a chunk of K.
+    /// Input channels of a chunk of K.
     pub(super) chunk: usize,
-    /// Channels of a block of K, and kernel rows.
+    /// Input channels of a block of K, and kernel rows of a block.
     pub(super) k_block: usize,
     pub(super) row_block: usize,
     /// Output rows of a stretch.
     pub(super) stretch: usize,
-    /// Runs of a kernel row.
+    /// Number of runs of a kernel row.
     pub(super) runs: usize,
 }
 
@@ -110,7 +112,8 @@ impl DirectSchedule {
     /// Whole rows of the output.
     pub(super) fn split_units(&self, desc: &ConvDesc) -> SplitUnits {
         let (pixels, channels) = (desc.output().w, self.form.panels.width);
-        // What is packed would be packed by each part.
+        // Two parts with the same pixels would both pack them, so parts share pixels only if nothing is
+        // packed.
         let in_place = matches!(self.source, ImageSource::Image);
         SplitUnits { pixels, channels, channels_first: in_place && self.form.outweighs_image(desc) }
     }
@@ -119,7 +122,7 @@ impl DirectSchedule {
         self.packed_len(desc).saturating_add(self.lines_len(desc))
     }
 
-    /// Input rows that a stretch reads at most.
+    /// Maximum number of input rows that a stretch reads.
     pub(super) fn input_rows(&self, desc: &ConvDesc) -> usize {
         let between = (self.stretch - 1).saturating_mul(desc.stride().h);
         between.saturating_add(span(desc)).min(desc.input().h)
@@ -132,26 +135,26 @@ impl DirectSchedule {
         len.checked_next_multiple_of(BLOCK).unwrap_or(usize::MAX)
     }
 
-    /// Elements of one row of a panel and of its residual, on their way to NCHW.
+    /// Elements of one output row of a panel and of its residual, before they are transposed to NCHW.
     pub(super) fn lines_len(&self, desc: &ConvDesc) -> usize {
         matrices_len(desc, desc.output().w, self.form.panels.width)
     }
 }
 
-/// Channels per block of K and output rows per stretch of an image that is read in place.
+/// Returns the channels per block of K, and the output rows per stretch, for an image that is read in place.
 fn image_blocks(desc: &ConvDesc, weights: usize) -> (usize, usize) {
     let channels = desc.ins();
     let k_block = if channels > 2 * K_BLOCK { K_BLOCK } else { channels };
     let row = desc.input().w * desc.stride().h.min(desc.input().h) * k_block * size_of::<f32>();
     let rows = (IMAGE_SHARE / row.max(1)).max(4);
     if weights <= WEIGHTS_SHARE {
-        // All weights stay near: the image comes by once, a few tiles at a time.
+        // All weights stay in cache. The image is read once, a few tiles at a time.
         return (k_block, rows.min(STRETCH_PIXELS.div_ceil(desc.output().w)));
     }
     (k_block, rows)
 }
 
-/// Output rows whose packed rows are worth a stretch, at least one.
+/// Output rows of a stretch of packed rows, at least one.
 fn packed_stretch(desc: &ConvDesc, rows: PackedRows) -> usize {
     let row = rows.channel_len() * desc.ins();
     let span = span(desc);

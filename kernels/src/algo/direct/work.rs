@@ -1,11 +1,11 @@
-//! What a direct convolution would do.
+//! The estimate of a direct convolution.
 
 use super::schedule::{DirectSchedule, ImageSource};
 use crate::describe::{BLOCK, ConvDesc, Layout, Size2};
 use crate::tile::table::KernelSet;
 use crate::work::{Family, LargestPart, PlanEstimate, Term, ThreadShare, Work};
 
-/// Everything that the choice wants to know; `desc` must be supported.
+/// Estimates the memory and the work, for the choice. `desc` must be supported.
 pub(crate) fn estimate(
     desc: &ConvDesc,
     schedule: &DirectSchedule,
@@ -36,7 +36,7 @@ fn work(
     let rows = part.images * part.pixels / width as f64;
     let panels = part.panels(schedule.form.panels.width);
     let vectors = schedule.form.panels.width as f64 / kernels.direct.shape.lanes as f64;
-    // As even as there are tiles for. Few sums in flight wait for each other.
+    // Tiles of a row are about equally large. With few sums in flight, an FMA waits for the previous one.
     let most = *kernels.direct.pixels.last().expect("there are tiles");
     let tiles = width.div_ceil(most) as f64;
     let pixels = width as f64 / tiles;
@@ -45,7 +45,7 @@ fn work(
     work.add(Term::Fma, rows * panels * row_taps * step);
     let k_blocks = part.ins.div_ceil(schedule.k_block) as f64;
     let blocks = k_blocks * kernel.h.div_ceil(schedule.row_block) as f64;
-    // Each tile begins again at every run of every kernel row of every chunk.
+    // Each tile restarts at every run of every kernel row of every chunk.
     let chunks = part.ins.div_ceil(schedule.chunk) as f64;
     let runs = inside(desc) * schedule.runs as f64 * chunks;
     work.add(Term::Tile, rows * panels * tiles * (runs + blocks));
@@ -58,7 +58,7 @@ fn work(
     work
 }
 
-/// For each tap of an axis, how many outputs have it inside the image.
+/// For each tap of an axis, the number of outputs for which the tap is inside the image.
 fn outputs_of_taps(desc: &ConvDesc, axis: fn(Size2) -> usize, before: usize) -> impl Iterator<Item = usize> {
     let (input, outputs) = (axis(desc.input().size()), axis(desc.output().size()));
     let (stride, dilation) = (axis(desc.stride()), axis(desc.dilation()));
@@ -79,20 +79,20 @@ fn of_columns(desc: &ConvDesc) -> impl Iterator<Item = usize> {
     outputs_of_taps(desc, |size| size.w, desc.pad().left)
 }
 
-/// Kernel rows that are inside the image, on average.
+/// Average number of kernel rows that are inside the image.
 fn inside(desc: &ConvDesc) -> f64 {
     of_rows(desc).sum::<usize>() as f64 / desc.output().h as f64
 }
 
-/// The part of the weights that is multiplied with anything but padding.
+/// The fraction of the weights that is multiplied with anything other than padding.
 fn live(desc: &ConvDesc) -> f64 {
     let rows = of_rows(desc).filter(|&outputs| outputs > 0).count();
     let columns = of_columns(desc).filter(|&outputs| outputs > 0).count();
     (rows * columns) as f64 / (desc.kernel().h * desc.kernel().w) as f64
 }
 
-/// Taps of a kernel row that a tile of `pixels` walks: on the image itself, those that no pixel of a short row is under are
-/// left out.
+/// Taps of a kernel row that a tile of `pixels` visits. If a whole row fits one tile of the image, taps that
+/// are always in the padding are skipped.
 fn row_taps(desc: &ConvDesc, schedule: &DirectSchedule, pixels: usize) -> f64 {
     let (taps, width) = (desc.kernel().w, desc.output().w);
     if schedule.source != ImageSource::Image || width > pixels {
@@ -101,7 +101,7 @@ fn row_taps(desc: &ConvDesc, schedule: &DirectSchedule, pixels: usize) -> f64 {
     of_columns(desc).filter(|&outputs| outputs > 0).count().max(1) as f64
 }
 
-/// Rows that are copied, and NCHW outputs that are transposed.
+/// Counts the rows that are copied, and the NCHW outputs that are transposed.
 fn pack(desc: &ConvDesc, schedule: &DirectSchedule, part: &LargestPart, stretches: f64, work: &mut Work) {
     if let ImageSource::Rows(rows) = schedule.source {
         let lines = part.groups * stretches * (schedule.input_rows(desc) * part.ins) as f64;
@@ -134,7 +134,7 @@ fn traffic(
     traffic.add(once, once + workspace, caches);
     let of_stretch = (part.input_bytes + part.output_bytes) / stretches;
     traffic.add(weights * (stretches - 1.0).max(0.0), weights + of_stretch, caches);
-    // Every panel reads the stretch, every row of it the panel.
+    // Every panel re-reads the stretch, and every row of the stretch re-reads the panel.
     let of_group = panels / part.groups;
     let panel = weights / panels * (schedule.k_block as f64 / part.ins as f64);
     let packed = workspace.max(part.input_bytes / stretches);

@@ -1,20 +1,20 @@
-//! Convolution by Fourier transforms (Cooley and Tukey 1965; overlap-save: Helms 1967; for networks: Mathieu, Henaff and
-//! LeCun 2014), of tiles of the output, sixteen channels at once.
+//! Convolution by Fourier transforms (Cooley and Tukey 1965; overlap-save: Helms 1967; for networks: Mathieu,
+//! Henaff and LeCun 2014). The transforms are of tiles of the output, in sixteen channels at once.
 //!
 //! ```text
 //! for group:
 //!     for batch of tiles:
-//!         X[block][bin][tile] = transform of what the tile reads           // for every block of input channels
+//!         X[block][bin][tile] = transform of the tile's input              // for every block of input channels
 //!         for panel of sixteen output channels:
 //!             Y[bin][tile] = sum over c of X[c][bin][tile] * W[panel][bin][c]
 //!             out[tile, panel] = act(bias + inverse transform of Y + residual)
 //! ```
 //!
-//! Where groups have so few channels that most lanes of a panel would be empty, a panel is of all groups, and lanes are
-//! multiplied one by one with the channels of their own.
+//! If groups have so few channels that most lanes of a panel would be empty, a panel has channels of several
+//! groups. Each lane is then multiplied with the channels of its own group.
 //!
-//! The tiles are cut from the whole output, not from what a thread has of it, and a sum is over the channels in their
-//! order: so neither threads nor batches change a bit.
+//! The tiles split the whole output, and not the part of a thread. A sum runs over the channels in their
+//! order. So neither the threads nor the batches change a bit of the output.
 
 mod plane;
 mod schedule;
@@ -50,7 +50,7 @@ pub(crate) struct FftConv {
     spectra: Arc<Spectra>,
 }
 
-/// One tile of one image: its first output, and how many it has.
+/// One tile of one image: its first output and its extents.
 #[derive(Debug, Clone, Copy)]
 struct Tile {
     n: usize,
@@ -60,7 +60,7 @@ struct Tile {
     columns: usize,
 }
 
-/// Neighbouring lanes that are neighbouring input channels.
+/// Adjacent lanes that hold adjacent input channels.
 #[derive(Debug, Clone, Copy, Default)]
 struct LaneRun {
     lane: usize,
@@ -76,7 +76,7 @@ struct LaneRuns {
 }
 
 impl LaneRuns {
-    /// Adds a lane, the one after all others.
+    /// Adds the next lane.
     fn push(&mut self, lane: usize, channel: usize, layout: Layout) {
         if let Some(run) = self.runs[..self.count].last_mut() {
             let next = (run.lane + run.len, run.channel + run.len) == (lane, channel);
@@ -93,16 +93,16 @@ impl LaneRuns {
 /// The parts of a slab.
 struct Memory<'a> {
     scratch: Scratch<'a>,
-    /// Spectra of the image.
+    /// The spectra of the image.
     image: &'a mut [f32],
-    /// Spectra of sixteen output channels.
+    /// The spectra of sixteen output channels.
     sums: &'a mut [f32],
-    /// Of NCHW, a row of the output and one of the residual, sixteen channels each.
+    /// For NCHW output: a row of the output and a row of the residual, with sixteen channels each.
     lines: &'a mut [f32],
 }
 
 impl FftConv {
-    /// The driver of `schedule`, with weights in its form.
+    /// Makes the driver of `schedule`, with weights in its form.
     pub(crate) fn new(
         desc: &ConvDesc,
         schedule: FftSchedule,
@@ -162,7 +162,7 @@ impl FftConv {
         }
     }
 
-    /// A batch of tiles of all output channels of a group.
+    /// Computes a batch of tiles for all output channels of a group.
     fn group(
         &self,
         operands: &Operands<'_>,
@@ -197,7 +197,7 @@ impl FftConv {
         }
     }
 
-    /// Every tile of the panels whose lanes are of different groups.
+    /// Computes every tile of the panels whose lanes belong to different groups.
     fn every_lane(
         &self,
         operands: &Operands<'_>,
@@ -228,7 +228,7 @@ impl FftConv {
         }
     }
 
-    /// The spectrum of what a tile reads of some channels, numbers `step` apart.
+    /// Transforms the input of a tile in some channels. The numbers of the spectrum are `step` apart.
     fn forward(
         &self,
         input: &PixelRef<'_>,
@@ -258,7 +258,7 @@ impl FftConv {
         });
     }
 
-    /// The outputs of tile `t` of `step` from their spectrum.
+    /// Transforms back tile `t` of a batch of `step` tiles, and writes its outputs.
     fn inverse(
         &self,
         operands: &Operands<'_>,
@@ -297,8 +297,8 @@ impl FftConv {
     }
 }
 
-/// Which numbers of a transform of `n` are inputs that a tile of `outputs` outputs from `first` on reads; before and after
-/// them is padding.
+/// The numbers of a transform of length `n` that are inputs of a tile. The tile has `outputs` outputs from
+/// `first` on. The numbers before and after them are padding.
 fn reads(first: usize, outputs: usize, kernel: usize, before: usize, input: usize, n: usize) -> Range<usize> {
     let end = (before + input).saturating_sub(first).min(outputs + kernel - 1).min(n);
     before.saturating_sub(first).min(end)..end

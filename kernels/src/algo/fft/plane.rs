@@ -1,4 +1,4 @@
-//! One tile in sixteen channels to its spectrum, and back.
+//! The transforms of one tile in sixteen channels to its spectrum, and back.
 
 use super::schedule::Lengths;
 use crate::describe::BLOCK;
@@ -13,9 +13,9 @@ pub(super) struct Transform {
     y: Length,
 }
 
-/// What a transform works in.
+/// The scratch memory of a transform.
 pub(super) struct Scratch<'a> {
-    /// Two rows.
+    /// Two rows of the tile.
     rows: &'a mut [f32],
     /// The half spectra of all rows.
     plane: &'a mut [f32],
@@ -35,21 +35,23 @@ impl Transform {
         self.x.bytes() + self.y.bytes()
     }
 
-    /// What is missing after a transform of the image and one of the weights, each of which doubles, and one back. It is
-    /// left to the end, for weights may be so small that they have nothing to lose.
+    /// The factor that is still missing after one transform of the image, one of the weights (each of which
+    /// doubles its numbers) and one back. It is applied at the end, because applying it to small weights
+    /// would lose accuracy.
     pub(super) fn scale(&self) -> f32 {
         (1.0 / (4 * self.x.n() * self.y.n()) as f64) as f32
     }
 
-    /// `memory`, of [`Lengths::scratch_len`] elements.
+    /// Splits `memory` of [`Lengths::scratch_len`] elements.
     pub(super) fn scratch<'a>(&self, memory: &'a mut [f32]) -> Scratch<'a> {
         let (rows, memory) = memory.split_at_mut(self.lengths.rows_len());
         let (plane, passes) = memory.split_at_mut(self.lengths.spectrum_len());
         Scratch { rows, plane, passes }
     }
 
-    /// The spectrum of the tile whose row `y` is what `fill` adds to zeros, every [`COMPLEX`] elements sixteen channels;
-    /// it returns whether there is such a row. Numbers of the spectrum are `step` elements apart.
+    /// Transforms a tile. `fill` adds row `y` of the tile to zeros, sixteen channels every [`COMPLEX`]
+    /// elements, and returns whether the row exists. The numbers of the spectrum are `step` times [`COMPLEX`]
+    /// elements apart.
     pub(super) fn forward(
         &self,
         scratch: &mut Scratch<'_>,
@@ -74,7 +76,8 @@ impl Transform {
         self.kernels.columns(&self.y, self.x.half(), from, to, false, scratch.passes);
     }
 
-    /// The first `count` rows of the tile whose spectrum this is, numbers `step` elements apart: each is given to `take`.
+    /// Transforms a spectrum back, and passes the first `count` rows of the tile to `take`. The numbers of
+    /// the spectrum are `step` times [`COMPLEX`] elements apart.
     pub(super) fn inverse(
         &self,
         scratch: &mut Scratch<'_>,

@@ -1,17 +1,19 @@
-//! Into which tiles the output can be cut. Which of them takes the least time is found where the work is counted (`work.rs`).
+//! The possible tilings of the output. The search for the fastest one is where the work is counted
+//! (`work.rs`).
 
 use crate::algo::planes::matrices_len;
 use crate::describe::{BLOCK, ConvDesc, Size2, Unsupported};
 use crate::tile::fft::{COMPLEX, Length};
 use crate::work::parts::SplitUnits;
 
-/// The transforms there are: multiples of 4 whose other factors are 3 and 5.
+/// The supported lengths of transforms: multiples of 4 whose other factors are 2, 3 and 5.
 const LENGTHS: [usize; 16] = [8, 12, 16, 20, 24, 32, 36, 40, 48, 60, 64, 72, 80, 96, 120, 128];
-/// Of a transform, at least one part of so many must be outputs, unless one transform does all of them.
+/// At least one in this many numbers of a transform must be an output, unless one transform computes all
+/// outputs of an axis.
 const LEAST_PART: usize = 4;
-/// Bytes of the transforms of weights that are never worth it.
+/// Bytes of weight spectra above which this algorithm never pays.
 const MOST_SPECTRA: f64 = (1u64 << 30) as f64;
-/// One axis: transforms of `n` numbers, each of which gives `outputs` neighbouring outputs, the last perhaps fewer.
+/// One axis: transforms of `n` numbers. Each computes `outputs` adjacent outputs; the last can compute fewer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct AxisTiling {
     pub(crate) n: usize,
@@ -19,7 +21,7 @@ pub(crate) struct AxisTiling {
     pub(crate) tiles: usize,
 }
 
-/// Both axes.
+/// The tilings of both axes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Tiling {
     pub(crate) y: AxisTiling,
@@ -34,7 +36,7 @@ pub(crate) struct Lengths {
 }
 
 impl Lengths {
-    /// Numbers of a tile's spectrum, `[column][row]`.
+    /// Numbers of the spectrum of a tile, in the order `[column][row]`.
     pub(crate) fn bins(&self) -> usize {
         self.y * (self.x / 2 + 1)
     }
@@ -49,7 +51,8 @@ impl Lengths {
         self.x * COMPLEX
     }
 
-    /// Elements of what a transform works in: a pair of rows, the half spectra of all rows, and passes of the longer axis.
+    /// Elements of the scratch memory of a transform: a pair of rows, the half spectra of all rows, and the
+    /// passes of the longer axis.
     pub(crate) fn scratch_len(&self) -> usize {
         let passes = Length::scratch_of(self.x).max(Length::scratch_of(self.y));
         self.rows_len() + self.spectrum_len() + passes
@@ -67,11 +70,11 @@ struct AxisExtents {
 }
 
 impl AxisExtents {
-    /// How transforms of `n` numbers would cut the axis, if they do.
+    /// Returns how transforms of `n` numbers split the axis, if they can.
     ///
-    /// A tile reads `outputs + kernel - 1` neighbouring inputs. If there is only one, the transform may be shorter: its
-    /// last outputs read around the end, and find the zeros of the padding before the first input, which the padding
-    /// after the last may share.
+    /// A tile reads `outputs + kernel - 1` adjacent inputs. If there is only one tile, the transform can be
+    /// shorter. Its last outputs then wrap around and read the zeros of the padding before the first input.
+    /// The padding after the last input can share these zeros.
     fn tiling(&self, n: usize) -> Option<AxisTiling> {
         let padded = self.input.saturating_add(self.before.max(self.after));
         if n >= padded.max(self.kernel).max(self.output) {
@@ -89,7 +92,7 @@ impl Tiling {
         Size2::new(self.y.outputs, self.x.outputs)
     }
 
-    /// Of the transforms.
+    /// Lengths of the transforms.
     pub(crate) fn lengths(&self) -> Lengths {
         Lengths { y: self.y.n, x: self.x.n }
     }
@@ -104,31 +107,33 @@ impl Tiling {
         self.lengths().spectrum_len()
     }
 
-    /// Whole rows of tiles, sixteen channels.
+    /// Whole rows of tiles and panels of sixteen channels.
     pub(crate) fn split_units(&self, desc: &ConvDesc) -> SplitUnits {
         SplitUnits::new(self.y.outputs.saturating_mul(desc.output().w), BLOCK)
     }
 
-    /// Tiles of all images.
+    /// Number of tiles in `images` images.
     pub(crate) fn tiles(&self, images: usize) -> usize {
         self.y.tiles.saturating_mul(self.x.tiles).saturating_mul(images)
     }
 }
 
-/// How channels become lanes.
+/// The assignment of channels to lanes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Lanes {
-    /// Every input channel of a group is multiplied with sixteen of its output channels.
+    /// Lanes are sixteen output channels of one group. Each input channel of the group is multiplied with all
+    /// of them.
     Outputs,
-    /// Sixteen output channels of any groups, each multiplied with the first, the second, ... channel of its own group.
+    /// Lanes are sixteen output channels of any groups. Each lane is multiplied with the first, the second,
+    /// ... channel of its own group.
     Groups,
 }
 
-/// Channels: how many there are of what.
+/// The channels and their assignment to lanes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Channels {
     pub(crate) lanes: Lanes,
-    /// Input and output channels of a group.
+    /// Input and output channels per group.
     pub(crate) ins: usize,
     pub(crate) outs: usize,
     groups: usize,
@@ -138,7 +143,8 @@ impl Channels {
     pub(crate) fn of(desc: &ConvDesc) -> Self {
         let groups = desc.groups();
         let (ins, outs) = (desc.ins(), desc.outs());
-        // Each way repeats the transforms of one side; lanes that must be gathered cost as much as several.
+        // Each assignment repeats the transforms of one side. Lanes that must be gathered cost as much as
+        // several transforms.
         const GATHERED: usize = 6;
         let each = if (ins, outs) == (1, 1) { 1 } else { GATHERED };
         let of_groups = (ins.div_ceil(BLOCK) + outs.div_ceil(BLOCK)).saturating_mul(BLOCK) / outs;
@@ -147,7 +153,7 @@ impl Channels {
         Self { lanes, ins, outs, groups }
     }
 
-    /// Vectors of sixteen output channels, in all groups.
+    /// Number of vectors of sixteen output channels, all groups together.
     pub(crate) fn panels(&self) -> f64 {
         match self.lanes {
             Lanes::Outputs => self.groups as f64 * self.outs.div_ceil(BLOCK) as f64,
@@ -155,7 +161,8 @@ impl Channels {
         }
     }
 
-    /// Blocks of sixteen input channels whose transforms are kept for all output channels of their group.
+    /// Number of blocks of sixteen input channels whose transforms are kept for all output channels of their
+    /// group.
     pub(crate) fn kept(&self) -> usize {
         match self.lanes {
             Lanes::Outputs => self.ins.div_ceil(BLOCK),
@@ -164,13 +171,13 @@ impl Channels {
     }
 }
 
-/// Whether the weights' spectra are larger than is ever worth it.
+/// Whether the weight spectra are so large that this algorithm never pays.
 fn is_too_large(channels: &Channels, tiling: &Tiling) -> bool {
     let numbers = channels.panels() * channels.ins as f64 * tiling.spectrum_len() as f64;
     numbers * size_of::<f32>() as f64 > MOST_SPECTRA
 }
 
-/// How the output is cut, and how many tiles are in a batch.
+/// The tiling of the output, and the number of tiles in a batch.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FftSchedule {
     pub(crate) channels: Channels,
@@ -180,13 +187,13 @@ pub(crate) struct FftSchedule {
 
 /// Elements of the parts of a slab.
 pub(crate) struct SlabLens {
-    /// What a transform works in.
+    /// Scratch memory of a transform.
     pub(crate) scratch: usize,
     /// Spectra of the image.
     pub(crate) image: usize,
     /// Spectra of sixteen output channels.
     pub(crate) sums: usize,
-    /// Outputs and residual of a row of a tile, on their way to NCHW.
+    /// Outputs and residual of a row of a tile, before they are transposed to NCHW.
     pub(crate) lines: usize,
 }
 
@@ -208,7 +215,7 @@ impl FftSchedule {
     }
 }
 
-/// Every cut of what is supported.
+/// All tilings of a supported problem.
 pub(crate) fn all(desc: &ConvDesc, channels: &Channels) -> impl Iterator<Item = Tiling> {
     let (y, x) = axes(desc);
     let of_rows = LENGTHS.into_iter().filter_map(move |n| y.tiling(n));
@@ -217,8 +224,8 @@ pub(crate) fn all(desc: &ConvDesc, channels: &Channels) -> impl Iterator<Item = 
     cuts.filter(|tiling| !is_too_large(channels, tiling))
 }
 
-/// The cuts that may take the least time: of transforms that leave an axis in as many tiles, the shortest. All that is
-/// counted grows with the length.
+/// The tilings that can be the fastest. Of all transforms that split an axis into the same number of tiles,
+/// this keeps the shortest, because all counted work grows with the length.
 pub(super) fn worthwhile(desc: &ConvDesc, channels: &Channels) -> impl Iterator<Item = Tiling> {
     let (y, x) = axes(desc);
     let shortest = |axis: AxisExtents| {
@@ -233,7 +240,7 @@ pub(super) fn worthwhile(desc: &ConvDesc, channels: &Channels) -> impl Iterator<
     cuts.filter(|tiling| !is_too_large(channels, tiling))
 }
 
-/// The cut by transforms of these lengths, if they can do the problem.
+/// The tiling with transforms of these lengths, if they can compute the problem.
 pub(super) fn by_lengths(desc: &ConvDesc, lengths: &Lengths) -> Option<Tiling> {
     let (y, x) = axes(desc);
     Some(Tiling { y: y.tiling(lengths.y)?, x: x.tiling(lengths.x)? })

@@ -1,4 +1,4 @@
-//! The weights' spectra: sixteen output channels a panel.
+//! The weight spectra, in panels of sixteen output channels.
 
 use super::plane::{Scratch, Transform};
 use super::schedule::{self, Channels, FftSchedule, Lanes, Lengths, Tiling};
@@ -10,10 +10,10 @@ use crate::tile::fft::COMPLEX;
 use crate::tile::fft_table::FftKernels;
 use crate::tile::shape::TileShape;
 
-/// Sixteen output channels, whatever the instruction set.
+/// Sixteen output channels on every instruction set.
 const SHAPE: TileShape = TileShape { rows: 1, vectors: &[1], lanes: BLOCK };
 
-/// How a filter is transformed and packed. No weights are needed to know it.
+/// How a filter is transformed and packed. It does not depend on the values of the weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct SpectraForm {
     lengths: Lengths,
@@ -23,7 +23,7 @@ pub(crate) struct SpectraForm {
 }
 
 impl SpectraForm {
-    /// The forms of all transforms that can do the problem.
+    /// The forms of all transforms that can compute the problem.
     pub(crate) fn all(desc: &ConvDesc) -> Vec<Self> {
         let channels = Channels::of(desc);
         let (kernel, panels) = (desc.kernel(), panels(desc, &channels));
@@ -40,35 +40,36 @@ impl SpectraForm {
         Self { lengths, channels, kernel: desc.kernel(), panels: panels(desc, &channels) }
     }
 
-    /// Elements of the spectra of a panel.
+    /// Elements of the spectra of one panel.
     fn panel_len(&self) -> usize {
         self.channels.ins.saturating_mul(self.lengths.spectrum_len())
     }
 
-    /// Elements of the filter, of bias and of slopes.
+    /// Elements of the packed filter, the packed bias and the packed slopes.
     pub(crate) fn lens(&self) -> [usize; 3] {
         let [bias, slope] = self.panels.lens();
         [self.panels.count.saturating_mul(self.panel_len()), bias, slope]
     }
 }
 
-/// The output channels, sixteen a panel, and their spectra.
+/// The output channels in panels of sixteen, and their spectra.
 pub(crate) struct Spectra {
-    /// Of each group, or of all channels where lanes are of different groups.
+    /// The panels of each group. If lanes belong to different groups, the panels of all channels.
     pub(super) panels: Panels,
     form: SpectraForm,
-    /// `[panel][bin][input channel of the group]` of complex numbers of sixteen output channels.
+    /// `[panel][bin][input channel of the group]`, complex numbers of sixteen output channels each.
     data: Buffer,
 }
 
-/// How the output channels are cut into panels.
+/// The split of the output channels into panels.
 fn panels(desc: &ConvDesc, channels: &Channels) -> PanelShape {
     let groups = if channels.lanes == Lanes::Groups { 1 } else { desc.groups() };
     PanelShape::of_groups(desc, (desc.output().c, groups), &SHAPE, layout_of_panels(desc))
 }
 
 impl Spectra {
-    /// The filter in `form`. The buffers are packed, or zeros until [`pack`](Self::pack) and [`fill`](Self::fill).
+    /// Makes a filter in `form`. The buffers are packed already, or zeros until [`pack`](Self::pack) and
+    /// [`fill`](Self::fill).
     pub(crate) fn new(form: SpectraForm, [data, bias, slope]: [Buffer; 3]) -> Result<Self, ConvError> {
         Ok(Self { panels: Panels::new(&form.panels, [bias, slope])?, form, data })
     }
@@ -112,8 +113,8 @@ impl Spectra {
     }
 }
 
-/// The spectrum of the kernels that lead from input channel `channel` of its group to each channel of a panel; conjugate,
-/// for what is wanted is a correlation.
+/// Computes the spectrum of the kernels from one input channel of a group to each output channel of a panel.
+/// It is conjugated, because the convolution is a correlation.
 fn spectrum_of(
     form: &SpectraForm,
     panel: &Panel,

@@ -1,4 +1,4 @@
-//! What a convolution by Fourier transforms would do, and the cut for which that takes the least time.
+//! The estimate of a convolution by Fourier transforms, and the search for the fastest tiling.
 
 use super::schedule::{self, Channels, FftSchedule, Lanes, Lengths, Tiling};
 use super::spectra::SpectraForm;
@@ -10,7 +10,7 @@ use crate::work::parts::SplitUnits;
 use crate::work::prices::Typical;
 use crate::work::{Caches, Family, LargestPart, PlanEstimate, Term, ThreadShare, Work};
 
-/// Everything that the choice wants to know; `desc` must be supported.
+/// Estimates the memory and the work, for the choice. `desc` must be supported.
 pub(crate) fn estimate(
     desc: &ConvDesc,
     schedule: &FftSchedule,
@@ -28,14 +28,15 @@ pub(crate) fn estimate(
     }
 }
 
-/// The cut and the batch for which the work takes the least time on one thread of a `typical` machine. `desc` must be supported.
+/// Returns the tiling and the batch whose work takes the least time on one thread of a `typical` machine.
+/// `desc` must be supported.
 pub(crate) fn schedule(desc: &ConvDesc, kernels: &FftKernels, typical: &Typical) -> FftSchedule {
     let channels = Channels::of(desc);
     let cuts = schedule::worthwhile(desc, &channels);
     fastest(desc, kernels, typical, cuts).expect("only what is supported is planned")
 }
 
-/// [`schedule`] with transforms of one of these lengths, if they can do the problem.
+/// Like [`schedule()`], with transforms of one of these lengths, if they can compute the problem.
 pub(crate) fn schedule_of(
     desc: &ConvDesc,
     kernels: &FftKernels,
@@ -55,7 +56,7 @@ fn fastest(
     let part = &LargestPart::new(desc, &SplitUnits::new(1, 1), false, 1);
     let counted = Counted { desc, channels: &channels, lanes: kernels.lanes(), part };
     let most = if channels.lanes == Lanes::Groups { 1 } else { kernels.tiles() };
-    // A smaller batch has no less to compute, and bytes take no less than no time.
+    // A lower bound: a smaller batch computes no less, and the traffic takes no negative time.
     let at_least = |tiling: Tiling| {
         let batch = most.min(tiling.tiles(desc.input().n));
         (typical.prices.total(&counted.compute(&FftSchedule { channels, tiling, batch })), tiling, batch)
@@ -67,7 +68,7 @@ fn fastest(
         if best.is_some_and(|best| best.0 <= at_least) {
             break;
         }
-        // Of batches that take equally long, the largest reads the weights the fewest times.
+        // Of batches that take the same time, the largest reads the weights least often.
         for batch in (1..=most).rev() {
             let schedule = FftSchedule { channels, tiling, batch };
             let seconds = typical.prices.total(&counted.work(&schedule, &typical.caches));
@@ -79,11 +80,11 @@ fn fastest(
     Some(best?.1)
 }
 
-/// A part of a problem.
+/// The part of a problem whose work is counted.
 struct Counted<'a> {
     desc: &'a ConvDesc,
     channels: &'a Channels,
-    /// Of a vector.
+    /// Lanes of a vector.
     lanes: usize,
     part: &'a LargestPart,
 }
@@ -102,7 +103,7 @@ impl Counted<'_> {
         (self.tiles(schedule) / schedule.batch as f64).ceil()
     }
 
-    /// Vectors of sixteen input channels that are transformed, and of sixteen output channels.
+    /// Numbers of blocks of sixteen input channels that are transformed, and of sixteen output channels.
     fn blocks(&self) -> (f64, f64) {
         let part = self.part;
         if self.is_of_groups() {
@@ -120,7 +121,7 @@ impl Counted<'_> {
         work
     }
 
-    /// Everything but bytes.
+    /// Counts everything except the traffic.
     fn compute(&self, schedule: &FftSchedule) -> Work {
         let Self { desc, channels, part, .. } = *self;
         let of_groups = self.is_of_groups();
@@ -129,8 +130,8 @@ impl Counted<'_> {
         let vectors = BLOCK as f64 / self.lanes as f64;
         let numbers = (schedule.tiling.y.n * schedule.tiling.x.n) as f64;
         let bins = schedule.tiling.bins() as f64;
-        // A complex product is four FMAs. Both sums of a tile take two of them in turn, eight cycles of two pipes, so batches of
-        // fewer than four tiles wait.
+        // A complex product is four FMAs. Both sums of a tile take two of them in turn. A dependent pair
+        // takes eight cycles of two pipes, so a batch of fewer than four tiles waits.
         let product = vectors * (4.0 * tiles / batches).max(16.0);
         work.add(Term::Fma, panels * part.ins as f64 * bins * batches * product);
         work.add(Term::Tile, panels * bins * batches);
@@ -154,8 +155,9 @@ impl Counted<'_> {
         let weights = panels * part.ins as f64 * spectrum;
         let set = spectrum * (1.0 + schedule.batch as f64 * (channels.kept() + 1) as f64);
         let once = part.input_bytes + part.output_bytes;
-        // Spectra are many times the weights that others read: in a network nothing of them is near when it is their turn, and
-        // what they would save on a layer that is run again and again is lost there.
+        // Spectra are many times as large as the weights of other algorithms. In a network, other layers
+        // evict them before their next use. They would stay in cache only if one layer were run again and
+        // again.
         work.traffic.add(weights, (weights + once + set).max(caches.l2), caches);
         work.traffic.add(once, weights + once + set, caches);
         work.traffic.add(weights * (self.batches(schedule) - 1.0), weights + set, caches);
@@ -173,7 +175,7 @@ mod tests {
 
     static CONSTANTS: Table = [Constants { terms: [1.0; TERMS], memory: [1.0; 3] }; Family::COUNT];
 
-    /// What the search leaves out is no faster by the model that the algorithm is judged by.
+    /// The tilings that the search skips are not faster by the same model.
     #[test]
     fn no_cut_takes_less_than_the_one_that_is_planned() {
         let prices = Prices { constants: &CONSTANTS, slot: 1.7e-10, bytes: [6e-12, 35e-12, 70e-12] };

@@ -1,7 +1,7 @@
-//! The transforms, computed from their points in exact arithmetic: no coefficient is typed in.
+//! The transform matrices, computed from their points in exact arithmetic. No coefficient is typed in.
 //!
-//! For distinct points `p` and infinity (Toom 1963, Cook 1966; turned round as in Winograd 1980), `r` weights and `m` outputs
-//! with `m + r - 1` points:
+//! The construction uses distinct points `p` and infinity (Toom 1963, Cook 1966; transposed as in Winograd
+//! 1980). With `r` weights and `m` outputs there are `m + r - 1` points:
 //!
 //! ```text
 //! y = A^T [(G g) * (B^T d)]     y[i] = sum over k of g[k] d[i + k]
@@ -10,13 +10,14 @@
 //! A^T[i][p]  p^i / product of all (p - q)                      infinity: 1 for the last i
 //! ```
 //!
-//! The divisor of a point may stand in G or in A. Here it stands in A, where it is applied to sums rather than rounded into
-//! each weight; but that of 0, with which outputs would have to be multiplied for its sake alone, stands in G.
+//! The divisor of a point can be part of G or of A. It is part of A here, so that it is applied to sums and
+//! does not add a rounding error to each weight. The divisor of point 0 is part of G, because in A it would
+//! cost a multiplication that is not needed otherwise.
 
 use crate::tile::winograd::{MOST_OUTPUTS, MOST_PAIRS, OneWay};
 use std::ops::{Add, Mul, Neg, Sub};
 
-/// An exact fraction in lowest terms, the denominator positive.
+/// An exact fraction in lowest terms, with a positive denominator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ratio(i128, i128);
 
@@ -76,7 +77,7 @@ impl Mul for Ratio {
     }
 }
 
-/// Coefficients, from that of `x^0` on, of the product of all `(x - root)`.
+/// The coefficients of the product of all `(x - root)`, from the coefficient of `x^0` on.
 fn product_of(roots: impl Iterator<Item = Ratio>) -> Vec<Ratio> {
     roots.fold(vec![Ratio::ONE], |product, root| {
         let mut next = vec![Ratio::ZERO; product.len() + 1];
@@ -88,10 +89,10 @@ fn product_of(roots: impl Iterator<Item = Ratio>) -> Vec<Ratio> {
     })
 }
 
-/// The pairs `+-p` of points, besides 0 and infinity, for `points` points.
+/// The pairs `+-p` of points in addition to 0 and infinity, for `points` points in total.
 ///
-/// Points near 1 in magnitude keep powers, and so rounding errors, small (Alam et al. 2022); with a product of 1 they save a
-/// multiplication. Measured error in docs/algorithms/winograd.md.
+/// Points near 1 in magnitude keep powers small, and so rounding errors (Alam et al. 2022). Pairs whose
+/// product is 1 save a multiplication. The measured errors are in docs/algorithms/winograd.md.
 fn pairs(points: usize) -> Vec<Ratio> {
     let pairs: &[(i128, i128)] = match points {
         4 => &[(1, 1)],
@@ -101,9 +102,9 @@ fn pairs(points: usize) -> Vec<Ratio> {
     pairs.iter().map(|&(n, d)| Ratio::new(n, d)).collect()
 }
 
-/// The matrices of one way of F(m, r).
+/// The matrices of one axis of F(m, r).
 pub(super) struct Matrices {
-    /// Finite points: 0 and each pair.
+    /// The finite points: 0 and both points of each pair.
     finite: Vec<Ratio>,
     pairs: Vec<Ratio>,
     outputs: usize,
@@ -129,15 +130,15 @@ impl Matrices {
         new
     }
 
-    /// The product of all `p - q`.
+    /// The product of all `p - q`, where `q` is another finite point.
     fn divisor(&self, p: Ratio) -> Ratio {
         self.finite.iter().filter(|&&q| q != p).fold(Ratio::ONE, |product, &q| product * (p - q))
     }
 
-    /// What the tiles multiply with: the even and odd parts of `B^T` and `A^T`.
+    /// The coefficients that the tiles use: the even and odd parts of `B^T` and `A^T`.
     pub(super) fn coefficients(&self) -> OneWay {
         let mut c = OneWay::default();
-        // In terms of x^2, whose roots are the squares of the pairs.
+        // As polynomials in x^2, whose roots are the squares of the pairs.
         let squares = |without: Option<usize>| {
             let others = self.pairs.iter().enumerate().filter(move |&(j, _)| Some(j) != without);
             product_of(others.map(|(_, &p)| p * p))
@@ -161,7 +162,7 @@ impl Matrices {
 mod tests {
     use super::*;
 
-    /// `B^T` and `A^T` by their definition.
+    /// `B^T` and `A^T` by their definitions.
     fn whole(matrices: &Matrices) -> (Vec<Vec<Ratio>>, Vec<Vec<Ratio>>) {
         let points = matrices.finite.len() + 1;
         let without = |p: Option<Ratio>| {

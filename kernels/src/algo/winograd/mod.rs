@@ -1,17 +1,18 @@
-//! Winograd convolution (Winograd 1980; Lavin and Gray 2016): tiles of the image and filters are transformed, multiplied
-//! point by point, and the sums transformed back. F(4x4, 3x3) has a quarter of the multiplications of the definition.
+//! Winograd convolution (Winograd 1980; Lavin and Gray 2016). Tiles of the image and the filters are
+//! transformed and multiplied point by point. The sums are transformed back. F(4x4, 3x3) has a quarter of the
+//! multiplications of the definition.
 //!
 //! ```text
 //! for block of tiles, of all images:
 //!     V[point][channel] = B^T d B                    // strips of tiles, a block of channels at a time
 //!     for panel of output channels, for point:       // or, if the weights are large, for point, for panel
-//!         M[panel][point] = V[point] * U             // the GEMM, K in blocks
+//!         M[panel][point] = V[point] * U             // the GEMM, with K in blocks
 //!     for panel:
-//!         Y = A^T M A, epilogue on registers
+//!         Y = A^T M A, epilogue in registers
 //! ```
 //!
-//! What a tile computes depends on where it lies in its image alone: regions begin at whole tiles, so neither blocks
-//! nor threads change a bit.
+//! The result of a tile depends only on its position in its image. Regions begin at whole tiles, so neither
+//! blocks nor threads change a bit of the output.
 
 mod matrices;
 mod phases;
@@ -70,7 +71,7 @@ struct Block<'a> {
 }
 
 impl WinogradConv {
-    /// The driver of `schedule`, with weights in its form.
+    /// Makes the driver of `schedule`, with weights in its form.
     pub(crate) fn new(
         desc: &ConvDesc,
         schedule: WinogradSchedule,
@@ -86,7 +87,7 @@ impl WinogradConv {
         self.schedule.lens(&self.desc)
     }
 
-    /// From one point to the next of transformed tiles, and of products.
+    /// Distance between the points of transformed tiles.
     fn v_point(&self, tiles: usize) -> usize {
         v_point(self.channels, tiles)
     }
@@ -133,7 +134,7 @@ impl WinogradConv {
         }
     }
 
-    /// `V` of all channels of the group.
+    /// Computes `V` of all channels of the group.
     fn transform_input(&self, block: &Block<'_>, slab: &mut Slab<'_>) {
         let count = block.range.len();
         let v_point = self.v_point(count);
@@ -152,8 +153,8 @@ impl WinogradConv {
         }
     }
 
-    /// What a strip reads of a block of channels of a group, from `c` on: the image itself, or the channels of each pixel
-    /// brought together in `memory`.
+    /// The input rows of a strip in one block of channels of a group, from channel `c` on. They are in the
+    /// image itself, or in `memory` if the channels of a pixel are not adjacent in the image.
     fn rows<'a>(
         &self,
         from: &PixelRef<'a>,
@@ -190,7 +191,7 @@ impl WinogradConv {
         rows
     }
 
-    /// Where the pixels of a strip are in the image; the memory is to be added.
+    /// The positions of a strip's pixels in the image. The caller adds the data.
     fn inside(
         &self,
         view: &PixelView,
@@ -199,7 +200,8 @@ impl WinogradConv {
     ) -> InputRows<'static> {
         let (input, pad) = (self.desc.input(), self.desc.pad());
         let columns = self.schedule.tile.columns(strip.tiles);
-        // Columns that are inside: `strip.x + column - pad.left` is.
+        // The columns inside the image: those for which `strip.x + column - pad.left` is a column of the
+        // image.
         let lo = pad.left.saturating_sub(strip.x).min(columns);
         let hi = (input.w + pad.left).saturating_sub(strip.x).min(columns);
         let mut rows = [None; MOST_POINTS];
@@ -212,7 +214,7 @@ impl WinogradConv {
         InputRows { data: &[], rows, step: view.pixel, lo, hi: hi.max(lo), tiles: strip.tiles, channels }
     }
 
-    /// Copies the rows of a strip of NCHW, with the channels of a pixel brought together.
+    /// Copies the rows of a strip of an NCHW image so that the channels of a pixel are adjacent.
     fn gather(
         &self,
         from: &PixelRef<'_>,
@@ -245,12 +247,13 @@ impl WinogradConv {
             tiles,
             channels: self.channels,
             k_block: K_BLOCK,
-            // What stays near from one block to the next has to come there first.
+            // Weights that stay in cache between blocks must be read into it by the first block.
             ahead: self.schedule.ahead || block.range.start == 0,
         }
     }
 
-    /// Few weights: all points of a panel, whose products stay near until they are transformed.
+    /// For few weights: computes all points of a panel. Their products stay in cache until they are
+    /// transformed.
     fn panel_by_panel(&self, block: &Block<'_>, region: &mut OutputRegion<'_>, slab: &mut Slab<'_>) {
         let channels = region.channels.clone();
         for (index, panel) in self.weights.panels.of_group(block.group, &channels) {
@@ -260,7 +263,7 @@ impl WinogradConv {
         }
     }
 
-    /// Many weights: each is read once.
+    /// For many weights: reads each weight once.
     fn point_by_point(&self, block: &Block<'_>, region: &mut OutputRegion<'_>, slab: &mut Slab<'_>) {
         let channels = region.channels.clone();
         let (v_point, m_point) = (self.v_point(block.range.len()), self.m_point(block.range.len()));
@@ -279,7 +282,7 @@ impl WinogradConv {
         }
     }
 
-    /// The products `m` of a panel into the output.
+    /// Transforms the products `m` of a panel and writes the outputs.
     fn transform_output(
         &self,
         block: &Block<'_>,

@@ -1,11 +1,17 @@
-//! Strides: with stride `s` the padded image falls into `s x s` phases, `P[py][px][y][x] = I[s y + py][s x + px]`. Each is a channel
-//! of its own, over which its part of the kernel moves pixel by pixel ("space to depth"): 7x7 at stride 2 with 3 channels is
-//! 4x4 at stride 1 with 12, 11x11 at stride 4 is 3x3 with 48.
+//! Strides: with stride `s`, the padded image splits into `s x s` phases:
+//!
+//! ```text
+//! P[py][px][y][x] = I[s y + py][s x + px]
+//! ```
+//!
+//! Each phase is a channel of its own, and its part of the kernel moves over it with stride 1 ("space to
+//! depth"). A kernel of 7x7 at stride 2 with 3 channels becomes 4x4 at stride 1 with 12 channels. A kernel of
+//! 11x11 at stride 4 with 3 channels becomes 3x3 with 48 channels.
 
 use crate::describe::{BLOCK, ConvDesc, PixelRef};
 use std::ops::Range;
 
-/// The phases of a square stride and a square kernel; one phase, the image itself, if the stride is 1.
+/// The phases of a square stride and a square kernel. With stride 1 there is one phase, the image itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Phases {
     stride: usize,
@@ -25,7 +31,7 @@ impl Phases {
         Self { stride: desc.stride().h, kernel: desc.kernel().h }
     }
 
-    /// Taps of the kernel's part in a phase, one way. What a part has less than that is zero.
+    /// Taps of the kernel's part in a phase, along one axis. A smaller part is padded with zeros.
     pub(super) fn taps(&self) -> usize {
         self.kernel.div_ceil(self.stride)
     }
@@ -35,7 +41,7 @@ impl Phases {
         self.kernel * self.kernel
     }
 
-    /// Phases of a channel.
+    /// Number of phases of a channel.
     pub(super) fn count(&self) -> usize {
         self.stride * self.stride
     }
@@ -45,20 +51,21 @@ impl Phases {
         desc.ins() * self.count()
     }
 
-    /// Which of the image `channel` of the phases is.
+    /// Returns the phase and the image channel of `channel`, a channel of the phases.
     pub(super) fn at(&self, channel: usize) -> Phase {
         let (phase, channel) = (channel % self.count(), channel / self.count());
         Phase { channel, y: phase / self.stride, x: phase % self.stride }
     }
 
-    /// Which weight of the kernel is tap `(y, x)` of a phase, if there is one.
+    /// Returns the weight of the kernel that is tap `(y, x)` of a phase, if there is one.
     pub(super) fn weight(&self, phase: Phase, (y, x): (usize, usize)) -> Option<usize> {
         let (y, x) = (self.stride * y + phase.y, self.stride * x + phase.x);
         (y < self.kernel && x < self.kernel).then_some(y * self.kernel + x)
     }
 
-    /// The pixels of `y` and `x` of up to 16 channels of the phases, brought together: `to[row][column][channel]`, zeros where
-    /// there is no pixel. `first` is the image's channel of phase channel 0.
+    /// Gathers the pixels of rows `y` and columns `x` in up to 16 channels of the phases:
+    /// `to[row][column][channel]`. Places outside the image become zeros. `first` is the image channel of
+    /// phase channel 0.
     pub(super) fn gather(
         &self,
         desc: &ConvDesc,
@@ -73,7 +80,7 @@ impl Phases {
         let mut channel = channels.start;
         while channel < channels.end {
             let phase = self.at(channel);
-            // Phases of one row are neighbours in it, if pixels are.
+            // Phases of one row are adjacent if pixels are adjacent.
             let most = if from.view.pixel == 1 { s - phase.x } else { 1 };
             let run = PhaseRun {
                 lane: channel - channels.start,
@@ -81,13 +88,15 @@ impl Phases {
                 stride: s * from.view.pixel,
             };
             channel += run.len;
-            // Columns where a phase is inside: `s x + phase - pad.left` is a column of the image.
+            // The columns where a phase is inside the image: those for which `s x + phase - pad.left` is a
+            // column of the image.
             let inside = |phase: usize| {
                 let of =
                     |edge: usize| (edge + pad.left).saturating_sub(phase).div_ceil(s).clamp(x.start, x.end);
                 of(0)..of(input.w)
             };
-            // All of them are inside from the first of the first to the last of the last, which are the narrowest.
+            // All phases of the run are inside from the start of the first phase to the end of the last,
+            // which are the tightest bounds.
             let all = inside(phase.x).start..inside(phase.x + run.len - 1).end;
             let mut copy = |run: PhaseRun, phase: Phase, columns: Range<usize>| {
                 if columns.is_empty() {
@@ -113,22 +122,22 @@ impl Phases {
     }
 }
 
-/// Lanes whose pixels are neighbours: those of a row's phases.
+/// Lanes whose pixels are adjacent: the phases of one row.
 #[derive(Debug, Clone, Copy)]
 struct PhaseRun {
     lane: usize,
     len: usize,
-    /// From one column's pixels to the next.
+    /// Distance from the pixels of one column to the next.
     stride: usize,
 }
 
 impl PhaseRun {
-    /// Lane `i` of it alone.
+    /// Lane `i` of the run alone.
     fn one(&self, i: usize) -> Self {
         Self { lane: self.lane + i, len: 1, ..*self }
     }
 
-    /// Copies `columns` of it.
+    /// Copies `columns` columns of the run.
     fn copy(&self, from: &[f32], to: &mut [f32], columns: usize) {
         match self.len {
             1 => self.copy_of::<1>(from, to, columns),

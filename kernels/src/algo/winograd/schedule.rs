@@ -1,4 +1,5 @@
-//! What a Winograd convolution decides before it runs: which tile, which loop is outside, how much at a time.
+//! The decisions of a Winograd convolution before it runs: the tile, the order of the loops, and the size of
+//! a block.
 
 use super::phases::Phases;
 use super::weights::{Order, WinogradForm};
@@ -9,21 +10,23 @@ use crate::describe::{BLOCK, ConvDesc, Layout, Size2, Unsupported};
 use crate::tile::winograd_table::{WinogradKernels, WinogradTile};
 use crate::work::parts::SplitUnits;
 
-/// Bytes of transformed weights up to which panels are outside: what is left of the second cache level beside the tiles.
+/// Maximum bytes of transformed weights for which panels are the outer loop. Then `V` and the products of one
+/// panel stay in the second-level cache.
 const NEAR_WEIGHTS: usize = 4 << 20;
-/// Bytes of transformed weights from which on the next matrix is worth a hint.
+/// Bytes of transformed weights above which the next matrix is prefetched.
 const AHEAD_WEIGHTS: usize = 1 << 20;
-/// Tiles at a time, for each order: the more, the fewer times weights are read; the transformed tiles have to stay near.
+/// Tiles of a block, for each order of the loops. More tiles re-read the weights less often, but the
+/// transformed tiles must stay in cache.
 const TILES_OF_PANELS: usize = 28;
 const TILES_OF_POINTS: usize = 56;
-/// Tiles of a whole problem that are too few to be cut among threads, if their weights do not stay near.
+/// A problem with fewer tiles is not split by tiles among threads if its weights do not stay in cache.
 const FEW_TILES: usize = 112;
-/// Tiles of a row that are transformed at once: their columns fit the first cache level.
+/// Tiles of a row that are transformed at once. Their columns fit the first-level cache.
 pub(super) const MOST_STRIP: usize = 7;
-/// Channels that are summed up by themselves: longer sums lose accuracy.
+/// Channels that are summed before the sum is stored. Longer sums lose accuracy.
 pub(super) const K_BLOCK: usize = 64;
 
-/// Points of tiles of so many outputs.
+/// The points of tiles of `outputs` outputs.
 pub(crate) fn points(desc: &ConvDesc, outputs: Size2) -> Size2 {
     let more = Phases::of(desc).taps() - 1;
     Size2::new(outputs.h + more, outputs.w + more)
@@ -42,14 +45,14 @@ pub(crate) fn supports(desc: &ConvDesc, outputs: Size2) -> Result<(), Unsupporte
     direct::groups_fit_blocks(desc)
 }
 
-/// What is decided before there are weights.
+/// The decisions of a Winograd convolution before there are weights.
 pub(crate) struct WinogradSchedule {
     pub(super) tile: WinogradTile,
     pub(crate) form: WinogradForm,
-    /// Tiles in all, and at a time at most.
+    /// Tiles of the problem, and tiles of a block.
     pub(super) tiles: usize,
     pub(super) block: usize,
-    /// Whether the next matrix of weights is worth a hint.
+    /// Whether the next matrix of weights is prefetched.
     pub(super) ahead: bool,
 }
 
@@ -69,8 +72,10 @@ impl WinogradSchedule {
         Self { tile, form, tiles, block: tiles.min(most), ahead: bytes > AHEAD_WEIGHTS }
     }
 
-    /// Whole rows of tiles of whole panels. Parts that share the image transform all of it: so they rather
-    /// share the weights, unless there are too few tiles for each to be worth reading the weights for.
+    /// Whole rows of tiles and whole panels.
+    ///
+    /// Parts with the same pixels all transform the same image. So parts share the weights instead, unless
+    /// each part would have too few tiles to be worth reading the weights.
     pub(super) fn split_units(&self, desc: &ConvDesc) -> SplitUnits {
         SplitUnits {
             pixels: self.tile.outputs.h * desc.output().w,
@@ -99,27 +104,27 @@ impl WinogradSchedule {
     }
 }
 
-/// From one point to the next of so many transformed tiles.
+/// Distance between the points of `tiles` transformed tiles.
 pub(super) fn v_point(channels: usize, tiles: usize) -> usize {
     odd_lines(channels.next_multiple_of(BLOCK).saturating_mul(tiles))
 }
 
-/// An odd number of cache lines, so that the points do not fall into a few sets of a cache.
+/// Rounds up to an odd number of cache lines, so that the points do not map to a few sets of a cache.
 pub(super) fn odd_lines(len: usize) -> usize {
     (len.div_ceil(BLOCK) | 1).saturating_mul(BLOCK)
 }
 
-/// Elements of the parts of a slab, whole lines each.
+/// Elements of the parts of a slab. Each is a whole number of cache lines.
 pub(super) struct SlabLens {
-    /// Transformed tiles.
+    /// The transformed tiles `V`.
     pub(super) v: usize,
-    /// Products.
+    /// The products `M`.
     pub(super) m: usize,
-    /// For the transform of the input.
+    /// Scratch memory of the input transform.
     pub(super) scratch: usize,
-    /// Rows of NCHW, or of phases, with their channels brought together.
+    /// Rows of NCHW or of phases, with the channels of each pixel adjacent.
     pub(super) rows: usize,
-    /// Outputs and residual of a row of tiles, on their way to NCHW.
+    /// Outputs and residual of a row of tiles, before they are transposed to NCHW.
     pub(super) lines: usize,
 }
 

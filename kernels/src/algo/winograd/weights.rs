@@ -8,7 +8,7 @@ use crate::memory::{Buffer, try_collect};
 use crate::tile::winograd::Coefficients;
 use std::ops::Range;
 
-/// Which loop is the outer one. The matrix that is needed next then follows in memory.
+/// The order of the loops over panels and points. The matrix that is needed next follows in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Order {
     /// `[panel][point][channel][width]`
@@ -17,26 +17,26 @@ pub(super) enum Order {
     Points,
 }
 
-/// How a filter is transformed and packed. No weights are needed to know it.
+/// How a filter is transformed and packed. It does not depend on the values of the weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct WinogradForm {
     /// Outputs of a tile.
     pub(super) outputs: Size2,
     pub(super) phases: Phases,
-    /// Input channels of a group, of the image itself.
+    /// Input channels of a group in the image itself.
     pub(super) ins: usize,
     pub(super) order: Order,
     pub(crate) panels: PanelShape,
 }
 
 impl WinogradForm {
-    /// The numbers that a tile is transformed to.
+    /// The points that a tile is transformed to.
     pub(super) fn points(&self) -> Size2 {
         let more = self.phases.taps() - 1;
         Size2::new(self.outputs.h + more, self.outputs.w + more)
     }
 
-    /// The transforms of both axes.
+    /// The transform matrices of both axes.
     pub(super) fn matrices(&self) -> [Matrices; 2] {
         let (points, outputs) = (self.points(), self.outputs);
         [(points.h, outputs.h), (points.w, outputs.w)].map(|(points, outputs)| Matrices::new(points, outputs))
@@ -52,12 +52,12 @@ impl WinogradForm {
         self.ins * self.phases.count()
     }
 
-    /// Elements of one matrix: the channels of a group by the width of a panel.
+    /// Elements of one matrix: the channels of a group times the width of a panel.
     fn matrix(&self) -> usize {
         self.channels().saturating_mul(self.panels.width)
     }
 
-    /// Elements of the filter, of bias and of slopes.
+    /// Elements of the packed filter, the packed bias and the packed slopes.
     pub(crate) fn lens(&self) -> [usize; 3] {
         let [bias, slope] = self.panels.lens();
         let filter = self.panels.count.saturating_mul(self.products()).saturating_mul(self.matrix());
@@ -65,17 +65,18 @@ impl WinogradForm {
     }
 }
 
-/// `U = G g G^T` of every pair of channels, computed in `f64` and rounded once.
+/// `U = G g G^T` for every pair of channels, computed in `f64` and rounded once.
 pub(crate) struct WinogradWeights {
     pub(super) panels: Panels,
-    /// What tiles of inputs and outputs are transformed with.
+    /// Coefficients of the input and output transforms.
     pub(super) coefficients: Coefficients,
     form: WinogradForm,
     data: Buffer,
 }
 
 impl WinogradWeights {
-    /// The filter in `form`. The buffers are packed, or zeros until [`pack`](Self::pack) and [`fill`](Self::fill).
+    /// Makes a filter in `form`. The buffers are packed already, or zeros until [`pack`](Self::pack) and
+    /// [`fill`](Self::fill).
     pub(crate) fn new(form: WinogradForm, [data, bias, slope]: [Buffer; 3]) -> Result<Self, ConvError> {
         let [y, x] = form.matrices().map(|matrices| matrices.coefficients());
         let panels = Panels::new(&form.panels, [bias, slope])?;
@@ -109,7 +110,7 @@ impl WinogradWeights {
         Ok(())
     }
 
-    /// Where the matrix of a panel and a point begins.
+    /// The start of the matrix of a panel and a point.
     fn start(&self, panel: usize, point: usize) -> usize {
         let panels = self.panels.all().len();
         self.form.matrix()
@@ -119,7 +120,8 @@ impl WinogradWeights {
             }
     }
 
-    /// The matrices of a panel from `point` on: of all points that follow if panels are outside, else that one.
+    /// The matrices of a panel from `point` on. If panels are the outer loop, this includes all later points;
+    /// otherwise it is one matrix.
     pub(super) fn matrices(&self, panel: usize, point: usize) -> &[f32] {
         let start = self.start(panel, point);
         let count = if self.form.order == Order::Panels { self.form.products() - point } else { 1 };
@@ -133,12 +135,12 @@ impl WinogradWeights {
     }
 }
 
-/// The transform of one input channel's filters, for all channels of a panel side by side.
+/// The transform of one input channel's filters, for all output channels of a panel side by side.
 struct Transform {
     phases: Phases,
-    /// Input channels of a group.
+    /// Input channels per group.
     ins: usize,
-    /// `[point][weight]`, down the columns and along the rows.
+    /// `[point][weight]`, for the columns and for the rows.
     g: [Vec<Vec<f64>>; 2],
     width: usize,
     /// `[ky][kx][width]`
@@ -161,12 +163,13 @@ impl Transform {
         Self { phases: form.phases, ins: form.ins, g, width, filters, half, transformed }
     }
 
-    /// Elements of the filter of one output channel.
+    /// Taps of the filter of one output channel.
     fn taps(&self) -> usize {
         self.ins * self.phases.window()
     }
 
-    /// Transforms the filters of channel `c` of the phases of a group. `filter` begins with the panel's first channel.
+    /// Transforms the filters of channel `c` of the phases of a group. `filter` begins at the first channel
+    /// of the panel.
     fn filters(&mut self, filter: &[f32], c: usize, panel: &Panel) {
         let (width, weights, taps) = (self.width, self.g[0][0].len(), self.taps());
         let (phase, window) = (self.phases.at(c), self.phases.window());
@@ -179,7 +182,7 @@ impl Transform {
                 }
             }
         }
-        // Down the columns: sums over ky of all kx at once; then along the rows.
+        // First the columns, as sums over ky for all kx at once, then the rows.
         combine(&self.g[0], &self.filters, weights * width, &mut self.half);
         let rows = self.half.chunks_exact(weights * width);
         for (half, to) in rows.zip(self.transformed.chunks_exact_mut(self.g[1].len() * width)) {

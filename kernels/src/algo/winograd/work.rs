@@ -1,4 +1,4 @@
-//! What a Winograd convolution would do.
+//! The estimate of a Winograd convolution.
 
 use super::phases::Phases;
 use super::schedule::{K_BLOCK, MOST_STRIP, WinogradSchedule};
@@ -10,10 +10,10 @@ use crate::tile::table::KernelSet;
 use crate::tile::winograd_table::WinogradTile;
 use crate::work::{Family, LargestPart, PlanEstimate, Term, ThreadShare, Work};
 
-/// Vectors of an NCHW image that are moved in the time in which one is brought to the phases of its place, lane by lane.
+/// The cost of gathering one vector of phases lane by lane, in units of moving one vector of an NCHW image.
 const PHASES: f64 = 4.0;
 
-/// Everything that the choice wants to know; `desc` must be supported.
+/// Estimates the memory and the work, for the choice. `desc` must be supported.
 pub(crate) fn estimate(
     desc: &ConvDesc,
     schedule: &WinogradSchedule,
@@ -46,14 +46,14 @@ struct Counted<'a> {
 }
 
 impl Counted<'_> {
-    /// Tiles of the part, of all of its images.
+    /// Tiles of the part in all of its images.
     fn tiles(&self) -> f64 {
         let (out, outputs) = (self.desc.output(), self.schedule.tile.outputs);
         let rows = (self.part.pixels / out.w as f64 / outputs.h as f64).ceil();
         self.part.images * rows * out.w.div_ceil(outputs.w) as f64
     }
 
-    /// Times that the weights are gone over.
+    /// Number of passes over the weights.
     fn blocks(&self) -> f64 {
         (self.tiles() / self.schedule.block as f64).ceil()
     }
@@ -67,7 +67,7 @@ impl Counted<'_> {
         let (tiles, blocks) = (self.tiles(), self.blocks());
         let vectors = width as f64 / shape.lanes as f64;
         let panels = part.panels(width);
-        // Register tiles, each as even as can be.
+        // Register tiles of about equal height.
         let of_block = (tiles / blocks).ceil();
         let calls = blocks * (of_block / shape.rows as f64).ceil();
         let rows = even_piece(of_block as usize, shape.rows) as f64;
@@ -76,7 +76,7 @@ impl Counted<'_> {
         let k_blocks = channels.div_ceil(K_BLOCK) as f64;
         work.add(Term::Tile, panels * products * calls * k_blocks);
         work.add(Term::Store, panels * products * tiles * vectors * (2.0 * k_blocks - 1.0));
-        // Each way, a column or row takes about two operations per point.
+        // Along each axis, a column or row takes about two operations per point.
         let blocks_of_16 = channels.div_ceil(BLOCK) as f64;
         let lanes = BLOCK as f64 / shape.lanes as f64;
         let inputs = part.groups * tiles * blocks_of_16 * lanes;
@@ -87,7 +87,7 @@ impl Counted<'_> {
         if desc.layout() == Layout::Nchw {
             moved += inputs * products;
         } else if channels > part.ins {
-            // Lane by lane to the other phases of its place.
+            // The other phases of a pixel are gathered lane by lane.
             moved += PHASES * inputs * (size.h * of_tile.w) as f64;
         }
         if desc.output_layout() == Layout::Nchw {
@@ -113,7 +113,8 @@ impl Counted<'_> {
         let (tiles, blocks) = (self.tiles(), self.blocks());
         traffic.add(weights + once, all, caches);
         traffic.add(weights * (blocks - 1.0), weights + workspace + once / blocks, caches);
-        // Transformed tiles are written and read by every panel, products written and read once.
+        // Transformed tiles are written once and read by every panel. Products are written once and read
+        // once.
         let v = part.groups * products * tiles * self.channels.next_multiple_of(BLOCK) as f64 * float;
         let m = products * tiles * panels * self.width as f64 * float;
         let of_group = panels / part.groups;

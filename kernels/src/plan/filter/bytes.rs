@@ -1,13 +1,17 @@
-//! Packed forms as bytes: versioned, checked, and bound to a machine and to the weights.
+//! The byte format of packed forms. It is versioned, has checksums, and is bound to a machine and to the
+//! weights.
 //!
 //! ```text
-//! magic, version of the library, machine, extents, has bias, has slopes, checksum of the weights, forms, checksum
-//! each form: name, lengths of filter, bias and slopes, checksum, the three of them, checksum
+//! magic, library version, machine, extents, has bias, has slopes, checksum of the weights, number of forms, checksum
+//! for each form: name, lengths of filter, bias and slopes, checksum, filter, bias and slopes, checksum
 //! ```
 //!
-//! Lengths and numbers are little-endian 64-bit words, strings follow their length, and the packed numbers are in the machine's
-//! own order. Each checksum is XXH3 of everything before it. A length is read only after its checksum was right, and memory is
-//! touched only as bytes arrive. So damaged bytes cost an error, not memory.
+//! Lengths and numbers are little-endian 64-bit words. A string follows its length. The packed weights are in
+//! the byte order of the machine. Each checksum is the XXH3 hash of everything before it.
+//!
+//! The reader uses a length only after the checksum that follows it was right, except that a string is
+//! limited to 4096 bytes. It touches memory only as bytes arrive. Damaged bytes therefore cause an error and
+//! not a large allocation.
 
 use super::forms::{Forms, Stored};
 use super::{Filter, REUSE_WITHIN};
@@ -21,7 +25,7 @@ use xxhash_rust::xxh3::Xxh3Default;
 
 const MAGIC: &[u8; 29] = b"convkernels packed weights 1\n";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// Bytes of a string, and forms of a filter, at most.
+/// Maximum bytes of a string.
 const MOST: u64 = 4096;
 
 /// Why packed weights could not be written or read.
@@ -30,7 +34,7 @@ const MOST: u64 = 4096;
 pub enum PackedError {
     /// The reader or the writer failed.
     Io(io::Error),
-    /// The bytes do not begin as packed weights do.
+    /// The bytes do not begin with the magic of this format.
     NotPacked,
     /// Another version of this library wrote the bytes.
     Version {
@@ -46,21 +50,21 @@ pub enum PackedError {
         /// The machine that wrote the bytes.
         got: String,
     },
-    /// The packed filter has other extents, bias or slopes.
+    /// The packed filter has other extents, or differs in whether it has a bias or slopes.
     OtherFilter {
-        /// The extents of the filter that reads.
+        /// The extents of the filter that the bytes are read into.
         expected: FilterShape,
         /// The extents in the bytes.
         got: FilterShape,
     },
-    /// The packed filter has the same extents and other weights.
+    /// The packed filter has the same extents but other weights.
     OtherWeights,
     /// The bytes were changed or cut off.
     Damaged {
-        /// Where: `"header"`, `"form"` or `"weights"`.
+        /// The damaged part: `"header"`, `"form"` or `"weights"`.
         what: &'static str,
     },
-    /// The system has no memory for the packed weights.
+    /// The system refused memory for the packed weights.
     Memory(ConvError),
 }
 
@@ -114,7 +118,7 @@ impl From<ConvError> for PackedError {
     }
 }
 
-/// The checksum of the original weights.
+/// Returns the checksum of the original weights.
 fn checksum(weights: &Weights<'_>) -> u64 {
     let mut hash = Xxh3Default::new();
     for values in [Some(weights.filter), weights.bias, weights.slope].into_iter().flatten() {
@@ -123,7 +127,8 @@ fn checksum(weights: &Weights<'_>) -> u64 {
     hash.digest()
 }
 
-/// The checksum of the weights of `filter`, if it has them or was read from bytes that know it.
+/// Returns the checksum of the original weights of `filter`, if it has them or was read from bytes that
+/// recorded it.
 fn known_checksum(filter: &Filter<'_>) -> Option<u64> {
     filter.weights.as_ref().map(|weights| checksum(&weights.as_weights())).or(filter.checksum)
 }
@@ -155,7 +160,7 @@ pub(super) fn write(filter: &Filter<'_>, to: &mut impl Write) -> Result<(), Pack
     })
 }
 
-/// Reads packed forms into `filter`, if they are those of its weights.
+/// Reads packed forms into `filter`, if they were packed from its weights.
 pub(super) fn read_into(filter: &Filter<'_>, from: &mut impl Read) -> Result<(), PackedError> {
     let mut from = Checked { io: from, hash: Xxh3Default::new() };
     let header = from.read_header()?;
@@ -171,7 +176,7 @@ pub(super) fn read_into(filter: &Filter<'_>, from: &mut impl Read) -> Result<(),
     Ok(())
 }
 
-/// A filter without original weights.
+/// Reads a filter without its original weights.
 pub(super) fn read(from: &mut impl Read) -> Result<Filter<'static>, PackedError> {
     let mut from = Checked { io: from, hash: Xxh3Default::new() };
     let Header { shape, per_channel, checksum, forms } = from.read_header()?;
@@ -185,12 +190,12 @@ pub(super) fn read(from: &mut impl Read) -> Result<Filter<'static>, PackedError>
 struct Header {
     shape: FilterShape,
     per_channel: [bool; 2],
-    /// Of the original weights, if they were there.
+    /// The checksum of the original weights, if the writer knew it.
     checksum: Option<u64>,
     forms: u64,
 }
 
-/// A reader or writer that sums up everything that passes.
+/// A reader or writer that hashes all bytes that pass through it.
 struct Checked<'a, T> {
     io: &'a mut T,
     hash: Xxh3Default,

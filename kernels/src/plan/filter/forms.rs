@@ -1,4 +1,4 @@
-//! [`Forms`]: the packed forms of a filter, the least recently used first.
+//! [`Forms`]: the packed forms of a filter, in least recently used order.
 
 use crate::algo::{Form, Packed};
 use crate::describe::{ConvError, Isa};
@@ -8,28 +8,28 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// The packed forms of a filter.
 pub(super) struct Forms {
     kept: Mutex<Kept>,
-    /// Bytes of packed forms at most.
+    /// Maximum bytes of packed forms.
     most_bytes: usize,
 }
 
 #[derive(Default)]
 struct Kept {
-    /// The least recently used first.
+    /// The least recently used entry comes first.
     entries: Vec<Entry>,
-    /// Forms that were read from bytes and that no plan has asked for yet.
+    /// Forms that were read from bytes and that no plan has requested yet.
     stored: Vec<Stored>,
 }
 
 struct Entry {
     form: Form,
     isa: Isa,
-    /// Locked while the form is packed, so that others wait for it instead of packing it again.
+    /// Locked while the form is packed, so that other threads wait for it instead of packing it again.
     slot: Arc<Mutex<Option<Packed>>>,
-    /// Zero until it is packed.
+    /// Zero until the form is packed.
     bytes: usize,
 }
 
-/// A packed form by its name. The form itself is known when a plan asks for it.
+/// A packed form that is known by name only. The [`Form`] follows when a plan requests it.
 pub(super) struct Stored {
     pub(super) name: String,
     pub(super) buffers: [Buffer; 3],
@@ -41,7 +41,7 @@ impl Stored {
     }
 }
 
-/// What a form is called in bytes: everything that it depends on.
+/// Returns the name of a form in the byte format. It spells out everything that the form depends on.
 pub(super) fn name(form: &Form, isa: Isa) -> String {
     format!("{isa} {form:?}")
 }
@@ -57,19 +57,19 @@ impl Forms {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps at most `bytes` from now on.
+    /// Sets the limit to `bytes` and evicts forms until it holds.
     pub(super) fn limit(&mut self, bytes: usize) {
         self.most_bytes = bytes;
         self.lock().forget(bytes);
     }
 
-    /// Forms that are packed.
+    /// Number of packed forms.
     pub(super) fn len(&self) -> usize {
         let kept = self.lock();
         kept.packed().count() + kept.stored.len()
     }
 
-    /// Bytes of forms that are packed.
+    /// Bytes of packed forms.
     pub(super) fn bytes(&self) -> usize {
         self.lock().bytes()
     }
@@ -79,7 +79,7 @@ impl Forms {
         kept.packed().any(|entry| entry.is(form, isa)) || kept.has_stored(form, isa)
     }
 
-    /// Adds a form that is packed.
+    /// Adds a packed form.
     pub(super) fn keep(&self, form: &Form, packed: &Packed, isa: Isa) {
         let mut kept = self.lock();
         if !kept.entries.iter().any(|entry| entry.is(form, isa)) {
@@ -89,7 +89,7 @@ impl Forms {
         }
     }
 
-    /// Adds forms that were read from bytes, unless they are there.
+    /// Adds forms that were read from bytes, except those that are already here.
     pub(super) fn add_stored(&self, stored: Vec<Stored>) {
         let mut kept = self.lock();
         for stored in stored {
@@ -108,7 +108,8 @@ impl Forms {
             let kept = self.lock();
             kept.packed().map(|entry| (name(&entry.form, entry.isa), entry.slot.clone())).collect()
         };
-        // A thread that packs locks its slot first. So no slot is locked while all forms are.
+        // A thread that packs a form holds its slot and then takes the lock of all forms. A slot must
+        // therefore not be locked while all forms are locked.
         let packed =
             |slot: &Mutex<Option<Packed>>| slot.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let packed: Vec<_> =
@@ -119,7 +120,8 @@ impl Forms {
         work(&packed.chain(stored).collect::<Vec<_>>())
     }
 
-    /// The packed weights in `form`, from `pack` if they are not there; kept if the caller says so.
+    /// Returns the packed weights in `form`. Calls `pack` if they are not here. Keeps the result if `keep` is
+    /// set.
     pub(super) fn get(
         &self,
         form: &Form,
@@ -154,7 +156,7 @@ impl Forms {
                 kept.packed_entry(&slot, packed.bytes());
                 kept.forget(self.most_bytes);
             }
-            // Whoever asks next tries again.
+            // The next request tries again.
             Err(_) => kept.entries.retain(|entry| !Arc::ptr_eq(&entry.slot, &slot)),
         }
         packed
@@ -177,7 +179,7 @@ impl Kept {
         packed + self.stored.iter().map(Stored::bytes).sum::<usize>()
     }
 
-    /// The place of a form that is packed or being packed, which becomes the most recently used.
+    /// Returns the slot of a form that is packed or being packed, and marks it as the most recently used.
     fn use_entry(&mut self, form: &Form, isa: Isa) -> Option<Arc<Mutex<Option<Packed>>>> {
         let index = self.entries.iter().position(|entry| entry.is(form, isa))?;
         let entry = self.entries.remove(index);
@@ -205,7 +207,7 @@ impl Kept {
         }
     }
 
-    /// The form as it was read, if its buffers are as long as they must be.
+    /// Removes and returns the form that was read under this name; `None` if its buffers have wrong lengths.
     fn take_stored(&mut self, form: &Form, isa: Isa) -> Option<Stored> {
         if self.stored.is_empty() {
             return None;
@@ -216,8 +218,8 @@ impl Kept {
         (stored.buffers.each_ref().map(|buffer| buffer.len()) == form.lens()).then_some(stored)
     }
 
-    /// Forgets forms until the others have at most `most` bytes: stored forms that nobody has asked for, then the least
-    /// recently used, but never the newest.
+    /// Evicts forms until at most `most` bytes are left. Stored forms that no plan has requested go first,
+    /// then the least recently used ones. The newest entry always stays.
     fn forget(&mut self, most: usize) {
         while self.bytes() > most {
             if self.stored.pop().is_some() {

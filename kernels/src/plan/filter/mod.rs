@@ -1,4 +1,4 @@
-//! [`Filter`]: weights apart from plans. Each packed form is made once and shared by the plans that run it.
+//! [`Filter`]: weights apart from plans. Each packed form is made once and shared by the plans that use it.
 
 mod bytes;
 mod forms;
@@ -14,10 +14,10 @@ use std::borrow::Cow;
 use std::fmt;
 use std::io::{Read, Write};
 
-/// The weights of a convolution, apart from any batch or image size.
+/// The weights of a convolution, without a batch or an image size.
 ///
-/// A plan reads weights that are packed for its algorithm, instruction set and tile. A filter packs each form once, when
-/// the first plan asks for it, and shares it with all later plans. Such a plan then takes microseconds:
+/// A plan reads weights that are packed for its algorithm, instruction set and tile. A filter packs each form
+/// when the first plan asks for it, and shares it with all later plans. A later plan then takes microseconds:
 ///
 /// ```
 /// use kernels::*;
@@ -33,17 +33,19 @@ use std::io::{Read, Write};
 /// # }
 /// ```
 ///
-/// Packed forms are kept until the filter is dropped, or until they exceed [`max_packed_bytes`](Self::max_packed_bytes).
-/// They can be written to bytes and read back ([`write_packed`](Self::write_packed)), so that a program need not pack
-/// large weights at every start. `Send + Sync`: threads that plan at once wait for each other only while one packs the very form
-/// that the others need.
+/// Packed forms are kept until the filter is dropped, or until they exceed
+/// [`max_packed_bytes`](Self::max_packed_bytes). [`write_packed`](Self::write_packed) writes them to bytes,
+/// so that a program need not pack large weights at every start.
+///
+/// A `Filter` is `Send + Sync`. Two threads that plan at the same time wait for each other only if both need
+/// a form that one of them is packing.
 pub struct Filter<'a> {
     shape: FilterShape,
-    /// Elements of bias and of slopes, where there are any.
+    /// Elements of the bias and of the slopes; `None` where there are none.
     per_channel: [Option<usize>; 2],
-    /// `None` once they are dropped.
+    /// `None` after the original weights were dropped.
     weights: Option<KeptWeights<'a>>,
-    /// The checksum of the weights, where bytes say it and the weights are not there.
+    /// The checksum of the original weights, if they are not here but the bytes that were read recorded it.
     checksum: Option<u64>,
     forms: Forms,
     /// See [`Filter::reuse_within`].
@@ -53,7 +55,7 @@ pub struct Filter<'a> {
 /// See [`Filter::reuse_within`].
 const REUSE_WITHIN: f64 = 1.25;
 
-/// The original numbers, borrowed or owned.
+/// The original weights, borrowed or owned.
 struct KeptWeights<'a> {
     filter: Cow<'a, [f32]>,
     bias: Option<Cow<'a, [f32]>>,
@@ -78,11 +80,12 @@ impl fmt::Debug for Filter<'_> {
 }
 
 impl<'a> Filter<'a> {
-    /// A filter that borrows its weights.
+    /// Makes a filter that borrows its weights.
     ///
     /// # Errors
-    /// As [`FilterShape::elements`]; [`ConvError::BufferLen`] unless there are as many weights as `shape` says, and a bias and a
-    /// slope for each output channel, if there are any.
+    /// - The errors of [`FilterShape::elements`].
+    /// - [`ConvError::BufferLen`] if the number of weights is not the one of `shape`, or if there are not as
+    ///   many biases or slopes as output channels.
     pub fn new(shape: FilterShape, weights: Weights<'a>) -> Result<Self, ConvError> {
         let Weights { filter, bias, slope } = weights;
         let kept =
@@ -90,10 +93,10 @@ impl<'a> Filter<'a> {
         Self::with(shape, kept)
     }
 
-    /// A filter that owns its weights.
+    /// Makes a filter that owns its weights.
     ///
     /// # Errors
-    /// As [`new`](Self::new).
+    /// The errors of [`new`](Self::new).
     pub fn from_vecs(
         shape: FilterShape,
         filter: Vec<f32>,
@@ -129,7 +132,7 @@ impl<'a> Filter<'a> {
         })
     }
 
-    /// The filter whose only packed form is that of `conv`.
+    /// Makes a filter whose only packed form is the form of `conv`.
     pub(super) fn of_packed(conv: &PreparedConv, isa: Isa) -> Filter<'static> {
         let shape = FilterShape::from(&conv.desc);
         let [_, bias, slope] = conv.form.lens();
@@ -139,10 +142,10 @@ impl<'a> Filter<'a> {
         Filter { shape, per_channel, weights: None, checksum: None, forms, reuse_within: REUSE_WITHIN }
     }
 
-    /// The same filter with a copy of its weights, which borrows nothing.
+    /// Returns the same filter with a copy of its weights, so that it borrows nothing.
     ///
     /// # Errors
-    /// [`ConvError::OutOfMemory`].
+    /// [`ConvError::OutOfMemory`] if the system refuses the copy.
     pub fn into_owned(self) -> Result<Filter<'static>, ConvError> {
         let own = |what, values: Cow<'a, [f32]>| {
             Ok(Cow::Owned(match values {
@@ -162,10 +165,12 @@ impl<'a> Filter<'a> {
         Ok(Filter { shape, per_channel, weights, checksum, forms, reuse_within })
     }
 
-    /// With at most `bytes` of packed forms. When a new form exceeds the limit, the filter forgets the forms that were
-    /// not used for the longest time. It always keeps the newest, and everything once its weights are dropped.
+    /// Limits the packed forms to `bytes`. A new form that exceeds the limit evicts the least recently used
+    /// forms. The filter always keeps the newest form. After its original weights are dropped, it keeps all
+    /// forms.
     ///
-    /// A plan keeps its own form, so the memory is free when the last plan of a forgotten form is dropped.
+    /// A plan keeps its own form alive. The memory of an evicted form is freed when the last plan that uses
+    /// it is dropped.
     pub fn max_packed_bytes(mut self, bytes: usize) -> Self {
         if self.has_weights() {
             self.forms.limit(bytes);
@@ -173,18 +178,22 @@ impl<'a> Filter<'a> {
         self
     }
 
-    /// With forms used again as long as the model expects a plan with them to take at most `factor` times as long as one
-    /// with the best form, which would have to be packed: 1.25 by default. With 1, every plan has the best form.
+    /// Sets how much slower than the best plan a plan may be to avoid packing. The default factor is 1.25.
     ///
-    /// Without this, a layer whose image size changes would pack its weights again and again, above all for Fourier transforms
-    /// of other lengths. Which algorithm a plan has, and with it the last bits of its output, may so depend on the plans
-    /// that were made before it. Force an algorithm, or set the factor to 1, where that must not be.
+    /// If the best form is not packed yet, a plan uses an already packed form, provided that the model
+    /// expects at most `factor` times the time of the best form. With a factor of 1, every plan uses the best
+    /// form.
+    ///
+    /// Without this rule, a layer whose image size changes would pack its weights again and again, especially
+    /// for Fourier transforms of other lengths. The algorithm of a plan, and with it the last bits of its
+    /// output, can therefore depend on the plans that were made before. Force an algorithm or set the factor
+    /// to 1 to avoid this.
     pub fn reuse_within(mut self, factor: f64) -> Self {
         self.reuse_within = factor;
         self
     }
 
-    /// Drops the original weights. Later plans can use the forms that are packed by then, and no others.
+    /// Drops the original weights. Later plans can use only the forms that are already packed.
     pub fn drop_weights(&mut self) {
         self.weights = None;
         self.forms.limit(usize::MAX);
@@ -210,7 +219,7 @@ impl<'a> Filter<'a> {
         self.per_channel[1].is_some()
     }
 
-    /// Packed forms that the filter keeps.
+    /// Number of packed forms that the filter keeps.
     pub fn packed_forms(&self) -> usize {
         self.forms.len()
     }
@@ -220,28 +229,32 @@ impl<'a> Filter<'a> {
         self.forms.bytes()
     }
 
-    /// Writes every packed form, with the version of this library, this machine and a checksum.
+    /// Writes every packed form, with the version of this library, the machine and checksums.
     ///
     /// # Errors
-    /// [`PackedError::Io`] of the writer.
+    /// [`PackedError::Io`] if the writer fails.
     pub fn write_packed(&self, to: &mut impl Write) -> Result<(), PackedError> {
         bytes::write(self, to)
     }
 
-    /// Reads forms that [`write_packed`](Self::write_packed) wrote for the same weights, and adds them to those that
-    /// the filter has. `from` is left behind the last byte of this filter, so several filters can share a file.
+    /// Reads forms that [`write_packed`](Self::write_packed) wrote for the same weights, and adds them to the
+    /// filter. The reader is left after the last byte of this filter, so several filters can share a file.
     ///
     /// # Errors
-    /// A [`PackedError`] that says why the bytes are refused: another format, version or machine, other weights, damage. The
-    /// filter is then as it was.
+    /// The filter is unchanged after an error. A [`PackedError`] says why the bytes were refused:
+    /// - another format, library version or machine
+    /// - other weights
+    /// - damaged bytes
+    /// - a reader that fails, or memory that the system refuses
     pub fn read_packed(&self, from: &mut impl Read) -> Result<(), PackedError> {
         bytes::read_into(self, from)
     }
 
-    /// A filter without the original weights, from the bytes that [`write_packed`](Self::write_packed) wrote.
+    /// Makes a filter from the bytes that [`write_packed`](Self::write_packed) wrote. It does not have the
+    /// original weights.
     ///
     /// # Errors
-    /// As [`read_packed`](Self::read_packed).
+    /// The errors of [`read_packed`](Self::read_packed).
     pub fn from_packed(from: &mut impl Read) -> Result<Filter<'static>, PackedError> {
         bytes::read(from)
     }
@@ -264,8 +277,8 @@ impl<'a> Filter<'a> {
         self.forms.keep(form, packed, isa);
     }
 
-    /// The weights in `form`, which is that of `algorithm`: packed now, unless they are already. They are kept for other
-    /// plans only if the filter should `keep` them.
+    /// Returns the weights in `form`, the form of `algorithm`. Packs them if necessary. If `keep` is set, the
+    /// filter keeps the form for other plans.
     pub(super) fn packed(
         &self,
         algorithm: Algorithm,

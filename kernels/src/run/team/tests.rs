@@ -1,4 +1,4 @@
-//! The team with threads of its own: rayon's are in `gather.rs`.
+//! Tests of the team with threads of their own. The tests with rayon's threads are in `gather.rs`.
 
 use super::*;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,7 +8,7 @@ use std::time::Instant;
 
 fn alone(_: usize, _: &(dyn Fn() + Sync)) {}
 
-/// `jobs` jobs of 1 to `parts` parts: every part is called once, and nothing after `run` has returned.
+/// Runs `jobs` jobs of 1 to `parts` parts. Every part must be called once, and none after `run` has returned.
 fn count(team: &Team, jobs: usize, parts: usize) {
     for job in 0..jobs {
         let calls = [const { AtomicU32::new(0) }; MOST_PARTS];
@@ -23,7 +23,8 @@ fn count(team: &Team, jobs: usize, parts: usize) {
     }
 }
 
-/// Calls `work` while the other members serve, then closes the team. Passes panics on, of members too.
+/// Calls `work` while the other members serve, then closes the team. It passes panics on, also those of
+/// members.
 fn with_members<R: Send>(members: usize, work: impl FnOnce(&Team) -> R + Send) -> R {
     struct Close<'a>(&'a Team);
     impl Drop for Close<'_> {
@@ -39,7 +40,7 @@ fn with_members<R: Send>(members: usize, work: impl FnOnce(&Team) -> R + Send) -
     })
 }
 
-/// More members than cores too: the team itself has no limit but its parts.
+/// Also with more members than cores. The team has no limit other than the number of parts.
 #[test]
 fn every_part_is_done_once() {
     let jobs = if cfg!(miri) { 20 } else { 3_000 };
@@ -62,7 +63,7 @@ fn jobs_are_done_after_members_have_left() {
     });
 }
 
-/// Though the team is never closed: its leader may be what waits for this thread.
+/// The team is never closed here, because its leader can be the one that waits for this thread.
 #[test]
 fn a_member_leaves_by_itself() {
     Team::new(2, 0).serve(1);
