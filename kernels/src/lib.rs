@@ -1,34 +1,36 @@
-//! 2-D convolution on CPUs, with SIMD kernels for AVX-512, AVX2 with FMA, and NEON.
+//! 2-D convolution on CPUs, with kernels for AVX-512, AVX2 with FMA, NEON, and portable vectors.
 //!
-//! The library picks a kernel for the machine at run time and an algorithm for the shape of the layer. It
-//! packs the weights once. A run then allocates nothing, never panics on bad arguments, and gives the same
-//! bits with any number of threads.
+//! The library picks an instruction set for the machine at run time, and an algorithm for the shape of the
+//! layer. A plan packs the weights once. A run then allocates nothing and never panics on bad arguments. A plan
+//! gives the same bits with any number of threads.
 //!
 //! # Five steps
-//!
-//! A convolution passes through five steps. Each step uses only the results of the steps before it.
 //!
 //! ```text
 //! describe  ->  choose  ->  plan (pack)  ->  run (split among threads)  ->  tiles (SIMD, epilogue in registers)
 //! ```
 //!
-//! 1. **Describe.** A [`ConvDesc`] is one checked convolution: shapes, stride, dilation, padding, groups and
-//!    layout. Its [`EpilogueSpec`] says what follows the sum: bias, residual and activation.
-//! 2. **Choose.** The library detects the best instruction set of the machine ([`Isa`]) and chooses an
-//!    [`Algorithm`] for the shape. [`PlanOptions`] can force or restrict both choices.
+//! 1. **Describe.** A [`ConvDesc`] describes one convolution: shapes, stride, dilation, padding, groups and
+//!    layout. Building it checks that they fit together. Its epilogue ([`EpilogueSpec`]) is what is applied to each
+//!    output: a bias, a residual (a second tensor to add), and an activation.
+//! 2. **Choose.** The library detects the best instruction set of the machine ([`Isa`]). It chooses an
+//!    [`Algorithm`] with a cost model, or by timing the candidates ([`Select`]). [`PlanOptions`] can force or
+//!    restrict both, and [`Numerics`] limits the rounding error.
 //! 3. **Plan.** [`ConvPlan::new`] packs the weights into the order in which the chosen kernel reads them. The
-//!    plan is immutable and `Send + Sync`. [`ConvPlan::explain`] says what was chosen, and why the other
-//!    algorithms were not.
-//! 4. **Run.** [`ConvPlan::run`] checks every tensor, splits the output among [`Threads`] and computes it.
-//! 5. **Tiles.** A register tile computes one small block of the output. It applies the epilogue before it
-//!    stores the block. Tiles are written once over a small SIMD trait and compiled once per instruction set.
+//!    plan is immutable and `Send + Sync`. [`ConvPlan::explain`] names the chosen algorithm and gives a reason
+//!    against each of the others.
+//! 4. **Run.** [`ConvPlan::run`] checks every tensor. It then splits the output among [`Threads`], and each
+//!    thread computes its part.
+//! 5. **Tiles.** A tile is a function that computes a block of outputs so small that their sums stay in
+//!    registers. It applies the epilogue before it stores them. Each tile is one generic function over a small
+//!    SIMD trait, compiled for every instruction set.
 //!
 //! # Example
 //!
 //! ```
 //! use kernels::*;
 //! # fn main() -> Result<(), ConvError> {
-//! // 8 channels of 32x32 to 16 channels, 3x3 with padding 1, then bias and ReLU.
+//! // A 3x3 convolution with padding 1, from 8 to 16 channels of 32x32, then bias and ReLU.
 //! let desc = ConvDesc::builder(Shape4::new(1, 8, 32, 32), 16, Size2::square(3))
 //!     .pad(Pad2::all(1))
 //!     .epilogue(EpilogueSpec::bias(Activation::Relu))
@@ -47,45 +49,51 @@
 //!     TensorMut::packed(&mut output, desc.output(), desc.layout())?,
 //! );
 //! plan.run(io, &mut workspace, Threads::Seq)?;
-//! assert!((output[33] - 7.7).abs() < 1e-4); // 8 * 9 * 0.1 + 0.5
+//! // output[33] is row 1, column 1: all 8 * 9 taps are inside the image.
+//! assert!((output[33] - (8.0 * 9.0 * 0.1 + 0.5)).abs() < 1e-4);
 //! println!("{}", plan.explain());
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! # Weights apart from plans
+//! # Sharing weights between plans
 //!
-//! A [`ConvPlan`] is made for one batch and one image size. A [`Filter`] holds the weights without these
-//! sizes. It packs each form once and shares it among all plans that need it, so that a plan for another size
-//! takes microseconds. [`Filter::write_packed`] saves the packed forms for the next start of the program.
+//! A [`ConvPlan`] is made for one batch size and one image size. A [`Filter`] holds the weights, independent of
+//! both. Each algorithm reads the weights in a packed form of its own. A filter packs each form at most once and
+//! shares it among its plans. A plan for another size that uses the same form takes some tens of microseconds.
+//! [`Filter::write_packed`] saves the packed forms, so that the next start of the program need not pack them
+//! again.
 //!
-//! A [`Conv`] adds a cache of plans and workspaces to a filter. It takes inputs of any batch and image size.
+//! A [`Conv`] is a filter with a cache of plans and workspaces. It accepts inputs of any batch and image size.
 //!
 //! # Threads
 //!
-//! Each run gets [`Threads`] from its caller: the calling thread alone, a rayon pool (feature `rayon`), or
-//! any other pool through the [`Executor`] trait. A plan is sized for at most [`PlanOptions::max_threads`]
-//! threads; the default is 1. [`Threads::with_team`] keeps the threads of a rayon pool awake between the runs
-//! of a forward pass.
+//! The caller passes [`Threads`] to each run: the calling thread alone, a rayon pool (feature `rayon`), or
+//! any other pool that implements [`Executor`]. A run uses at most [`PlanOptions::max_threads`] threads, even in
+//! a larger pool. **The default is 1.** [`Threads::with_team`] keeps the threads of a rayon pool awake between
+//! the runs of a forward pass, which saves waking them for every layer.
 //!
 //! # Memory
 //!
 //! The caller owns the inputs, the outputs and the scratch memory of a run. An output can be uninitialised
-//! ([`TensorOut`]). Scratch is a [`Workspace`] or any `[f32]` slice of the length that
-//! [`ConvPlan::workspace_req`] asks for. One workspace serves a whole network ([`WorkspaceReq::union`]).
+//! memory: pass a [`TensorOut`] instead of a [`TensorMut`]. The scratch memory is a [`Workspace`], or any `[f32]`
+//! slice of at least [`ConvPlan::workspace_req`] elements. One workspace can serve all layers of a network:
+//! [`WorkspaceReq::union`] is the size that fits every plan.
 //!
-//! If the system refuses an allocation, the call returns [`ConvError::OutOfMemory`].
+//! If the system refuses an allocation that grows with the problem, the function that asked for it returns
+//! [`ConvError::OutOfMemory`].
 //!
 //! # Layouts
 //!
-//! A tensor is NCHW, NHWC or blocked by 16 channels ([`Layout`]). A filter is OIHW in every layout. A tensor
-//! can be a slice of a wider one: [`Pitch`] gives the distance between its images and pixels. A layer can
-//! thus write its part of a concatenation in place.
+//! A tensor is NCHW, NHWC, or Nchw16c, which is NCHW in blocks of 16 channels ([`Layout`]). Whole networks are
+//! fastest in Nchw16c. A filter is always OIHW, whatever the layout of the tensors. A tensor can be some channels
+//! of a wider tensor: [`Pitch`] is the distance from one image to the next and from one pixel to the next. So a
+//! layer can write directly into its part of a concatenated tensor.
 //!
 //! # Other layers
 //!
 //! [`Ops`] has the layers that stand between convolutions: pooling, normalisation, softmax, activations,
-//! sums, and copies between layouts. A [`LinearPlan`] is a fully connected layer.
+//! elementwise sums, and copies between layouts. A [`LinearPlan`] is a fully connected layer.
 //!
 //! # Cargo features
 //!
@@ -94,13 +102,13 @@
 //! | feature | what it adds |
 //! |---|---|
 //! | `ops` | [`Ops`] and [`LinearPlan`] |
-//! | `rayon` | runs in rayon pools, and [`Threads::with_team`]; without it the crate does not depend on rayon |
-//! | `wisdom` | [`Wisdom`] in files; without it, measured times can be kept as text |
+//! | `rayon` | Runs in rayon pools, and [`Threads::with_team`]. The crate depends on rayon only with this feature. |
+//! | `wisdom` | Files of [`Wisdom`], the remembered times of measured choices. Without this feature, a program can store their text itself. |
 //!
 //! # Limits
 //!
-//! The library computes in `f32` only, forward passes only, and 2-D convolutions only. It builds no thread
-//! pool, reads no environment variable, and keeps no global state.
+//! The library computes in `f32`, and forward passes only. Its convolutions are 2-D. It builds no thread pool,
+//! reads no environment variable, and keeps no global state.
 
 #![deny(unsafe_code)]
 #![deny(missing_debug_implementations)]

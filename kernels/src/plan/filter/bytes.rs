@@ -135,10 +135,20 @@ fn known_checksum(filter: &Filter<'_>) -> Option<u64> {
 
 /// Writes `filter` and its packed forms.
 pub(super) fn write(filter: &Filter<'_>, to: &mut impl Write) -> Result<(), PackedError> {
+    write_as(VERSION, &cpu_model(), filter, to)
+}
+
+/// [`write`] under the name of a version and a machine.
+fn write_as(
+    version: &str,
+    machine: &str,
+    filter: &Filter<'_>,
+    to: &mut impl Write,
+) -> Result<(), PackedError> {
     let mut to = Checked { io: to, hash: Xxh3Default::new() };
     to.write(MAGIC)?;
-    to.write_string(VERSION)?;
-    to.write_string(&cpu_model())?;
+    to.write_string(version)?;
+    to.write_string(machine)?;
     let FilterShape { out_channels, in_channels, kernel, groups } = filter.shape;
     let flags = filter.per_channel.map(|has| usize::from(has.is_some()));
     for number in [out_channels, in_channels, kernel.h, kernel.w, groups, flags[0], flags[1]] {
@@ -311,5 +321,35 @@ impl<T: Read> Checked<'_, T> {
 
     fn read_buffer(&mut self, len: usize) -> Result<Buffer, PackedError> {
         Buffer::from_parts("packed weights", len, |part| self.read("weights", cast_slice_mut(part)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(version: &str, machine: &str) -> String {
+        let numbers = [0.5; 16];
+        let shape = FilterShape::new(4, 4, Size2::square(1));
+        let filter = Filter::new(shape, Weights::filter(&numbers)).unwrap();
+        let mut bytes = Vec::new();
+        write_as(version, machine, &filter, &mut bytes).unwrap();
+        filter.read_packed(&mut &bytes[..]).err().map_or(String::new(), |error| error.to_string())
+    }
+
+    #[test]
+    fn bytes_of_another_version_or_machine_are_refused() {
+        let here = cpu_model();
+        assert_eq!(refused(VERSION, &here), "");
+        let version = refused("0.0.1", &here);
+        assert!(
+            version.ends_with(&format!("expected version {VERSION} of the library, got \"0.0.1\"")),
+            "{version}"
+        );
+        let machine = refused(VERSION, "x86_64 Another CPU");
+        assert!(
+            machine.ends_with(&format!("expected machine {here:?}, got \"x86_64 Another CPU\"")),
+            "{machine}"
+        );
     }
 }
