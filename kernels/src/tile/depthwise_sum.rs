@@ -240,7 +240,8 @@ impl<
             let mut ahead = ahead.wrapping_mul(self.step());
             for t in 0..T {
                 if !EDGE || (position as usize) < inner.input {
-                    // SAFETY: the position is inside the input. `EDGE` has checked it, or the caller guarantees it.
+                    // SAFETY: the position is inside the input. `EDGE` has checked it, or the caller guarantees
+                    // it.
                     let x = unsafe { reader.read::<MODE, 0, EDGE>(p.wrapping_add(ahead)) };
                     acc[t][0] = s.mul_add(x, weight, acc[t][0]);
                 }

@@ -116,7 +116,7 @@ impl TileRow {
         Ok(row)
     }
 
-    /// Whether a tile reads the same runs as the tile before it, shifted by the pixels of that tile.
+    /// Whether a tile reads the same runs as the tile before it, shifted by one tile.
     fn continues(&self, size: usize, pixels: usize, before: &[TapRun], runs: &[TapRun]) -> bool {
         let further = |run: &TapRun| TapRun { first: run.first + (pixels * self.stride) as isize, ..*run };
         let same_size = self.tiles.last().is_some_and(|tiles| tiles.size == size);

@@ -96,7 +96,8 @@ unsafe fn split<S: Simd>(s: S, low: *const f32, high: *const f32, to: *mut f32, 
     }
 }
 
-/// Transforms two spectra into `n` times their rows. The rows can be uninitialised before.
+/// Transforms two spectra into `n` times their rows. The former contents of the rows are
+/// not read.
 pub(crate) struct InverseRows;
 
 impl Body for InverseRows {

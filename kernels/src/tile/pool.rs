@@ -3,7 +3,7 @@
 //! ```text
 //! for each output row y:                         // window rows outside the input are skipped
 //!     border pixels: join the taps inside the input one by one
-//!     interior, window KW wide, stride SX:       // a window has KW columns, KW - SX of them from the last one
+//!     interior, window KW wide, stride SX:       // a window shares KW - SX columns with the last one
 //!         columns[0..KW-SX] = columns[SX..KW]
 //!         columns[KW-SX..]  = join over rows of input[row][new column]
 //!         out[x]            = scale * join(columns)

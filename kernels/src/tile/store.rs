@@ -144,7 +144,7 @@ unsafe fn add_tile<S: Simd, const MR: usize, const NV: usize>(
     if whole::<S, NV>(target) {
         for i in 0..MR {
             for j in 0..NV {
-                // SAFETY: every column is valid.
+                // SAFETY: every column is valid, and the caller guarantees valid columns.
                 acc[i][j] = s.add(acc[i][j], unsafe { s.load(base.wrapping_add(at::<S>(row, block, i, j))) });
             }
         }
@@ -153,7 +153,7 @@ unsafe fn add_tile<S: Simd, const MR: usize, const NV: usize>(
             let lanes = lanes_of::<S>(target, j);
             for i in 0..MR {
                 let from = base.wrapping_add(at::<S>(row, block, i, j));
-                // SAFETY: only valid columns are read.
+                // SAFETY: only valid columns are read, and the caller guarantees these.
                 acc[i][j] = s.add(acc[i][j], unsafe { s.load_lanes(from, lanes) });
             }
         }
@@ -199,7 +199,7 @@ pub(crate) unsafe fn finish<S: Simd, const MR: usize, const NV: usize>(
     if whole::<S, NV>(target) {
         for i in 0..MR {
             for j in 0..NV {
-                // SAFETY: every column is valid.
+                // SAFETY: every column is valid, and the caller guarantees valid columns.
                 unsafe { s.store(base.wrapping_add(at::<S>(row, block, i, j)), acc[i][j]) };
             }
         }
@@ -207,14 +207,14 @@ pub(crate) unsafe fn finish<S: Simd, const MR: usize, const NV: usize>(
         for j in 0..NV {
             let lanes = lanes_of::<S>(target, j);
             for i in 0..MR {
-                // SAFETY: only valid columns are written.
+                // SAFETY: only valid columns are written, and the caller guarantees these.
                 unsafe { s.store_lanes(base.wrapping_add(at::<S>(row, block, i, j)), acc[i][j], lanes) };
             }
             let zeros = lanes_between::<S>(target.hi, target.zeros, j);
             if zeros.lo < zeros.hi {
                 for i in 0..MR {
                     let to = base.wrapping_add(at::<S>(row, block, i, j));
-                    // SAFETY: only columns that are set to zero are written.
+                    // SAFETY: only columns that are set to zero are written. The caller guarantees them.
                     unsafe { s.store_lanes(to, s.splat(0.0), zeros) };
                 }
             }

@@ -1,7 +1,7 @@
 //! [`KernelSet`]: one table of function pointers per instruction set, behind safe, length-checked calls.
 //!
-//! [`KernelSet::get`] returns a set only if its features were detected, and the tables of a set are private.
-//! A kernel is therefore never called on a CPU without its features.
+//! The sets are private to this file. [`KernelSet::get`] is the only way to one, and it returns a set only if
+//! its features were detected. A kernel is therefore never called on a CPU without its features.
 
 use super::boundary::{self, Enter, Entry};
 use super::copy_table::{CopyTable, copy_table};
