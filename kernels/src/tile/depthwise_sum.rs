@@ -27,7 +27,7 @@ pub(super) struct Tiles<
 > {
     pub(super) s: S,
     pub(super) args: &'a DepthwiseArgs,
-    /// See [`Axis::inside_before`].
+    /// See [`inside_before`](super::depthwise_read::Axis::inside_before).
     pub(super) inner_inside: usize,
     pub(super) outer_inside: usize,
 }
@@ -240,8 +240,8 @@ impl<
             let mut ahead = ahead.wrapping_mul(self.step());
             for t in 0..T {
                 if !EDGE || (position as usize) < inner.input {
-                    // SAFETY: the position is inside the input. `EDGE` has checked it, or the caller guarantees
-                    // it.
+                    // SAFETY: the position is inside the input. `EDGE` has checked it, or the caller
+                    // guarantees it.
                     let x = unsafe { reader.read::<MODE, 0, EDGE>(p.wrapping_add(ahead)) };
                     acc[t][0] = s.mul_add(x, weight, acc[t][0]);
                 }
