@@ -1,4 +1,4 @@
-//! AVX-512F: sixteen lanes, 32 registers, masked moves.
+//! AVX-512F: sixteen lanes, 32 registers, and masked loads and stores.
 
 use super::forward::{one_intrinsic_each, opaque, x86_hints};
 use super::{Lanes, Simd};
@@ -10,7 +10,7 @@ pub(crate) struct Avx512F(());
 
 impl Avx512F {
     /// # Safety
-    /// The CPU must have the features of `boundary::features!(avx512f)`.
+    /// The CPU must have every feature that `tile/boundary.rs` lists for this token.
     #[inline(always)]
     pub(crate) unsafe fn assume() -> Self {
         Self(())
@@ -22,7 +22,8 @@ fn mask(lanes: Lanes) -> __mmask16 {
     ((1u32 << lanes.hi) - (1u32 << lanes.lo)) as __mmask16
 }
 
-// SAFETY: every intrinsic below is AVX-512F, and the token proves that the CPU has it. Pointers are the caller's promise.
+// SAFETY: every intrinsic below belongs to AVX-512F (or to an older set that it implies), and the token
+// proves that the CPU has it. Callers guarantee that pointers are valid.
 unsafe impl Simd for Avx512F {
     type Index = __m512i;
     const LANES: usize = 16;
@@ -46,22 +47,25 @@ unsafe impl Simd for Avx512F {
     }
     #[inline(always)]
     unsafe fn load_lanes(self, p: *const f32, lanes: Lanes) -> __m512 {
-        // SAFETY: the token; masked-off lanes are not accessed, the others by the caller.
+        // SAFETY: the token proves that the CPU has AVX-512F. Lanes outside the mask are not accessed, and
+        // the caller guarantees the others.
         unsafe { _mm512_maskz_loadu_ps(mask(lanes), p) }
     }
     #[inline(always)]
     unsafe fn store_lanes(self, p: *mut f32, v: __m512, lanes: Lanes) {
-        // SAFETY: the token; masked-off lanes are not accessed, the others by the caller.
+        // SAFETY: the token proves that the CPU has AVX-512F. Lanes outside the mask are not accessed, and
+        // the caller guarantees the others.
         unsafe { _mm512_mask_storeu_ps(p, mask(lanes), v) }
     }
     #[inline(always)]
     fn maximum(self, a: __m512, b: __m512) -> __m512 {
-        // SAFETY: the token. A NaN in `b` comes out of the instruction; a NaN in `a` is not overwritten.
+        // SAFETY: the token proves that the CPU has AVX-512F. `max` returns a NaN of `b`. A NaN of `a` is
+        // masked off and stays.
         unsafe { _mm512_mask_max_ps(a, _mm512_cmp_ps_mask::<_CMP_ORD_Q>(a, a), a, b) }
     }
     #[inline(always)]
     fn even(self, a: __m512, b: __m512) -> __m512 {
-        // SAFETY: the token.
+        // SAFETY: the token proves that the CPU has these instructions.
         unsafe {
             let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
             _mm512_permutex2var_ps(a, even, b)
@@ -69,27 +73,27 @@ unsafe impl Simd for Avx512F {
     }
     #[inline(always)]
     unsafe fn index(self, p: *const u8) -> __m512i {
-        // SAFETY: the token; 16 elements by the caller.
+        // SAFETY: the token proves that the CPU has AVX-512F. The caller guarantees 16 readable bytes.
         unsafe { _mm512_cvtepu8_epi32(_mm_loadu_si128(p.cast())) }
     }
     #[inline(always)]
     fn permute(self, v: __m512, index: __m512i) -> __m512 {
-        // SAFETY: the token.
+        // SAFETY: the token proves that the CPU has these instructions.
         unsafe { _mm512_permutexvar_ps(index, v) }
     }
     #[inline(always)]
     fn where_negative(self, x: __m512, a: __m512, b: __m512) -> __m512 {
-        // SAFETY: the token.
+        // SAFETY: the token proves that the CPU has these instructions.
         unsafe { _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(x, _mm512_setzero_ps()), b, a) }
     }
     #[inline(always)]
     fn round(self, x: __m512) -> __m512 {
-        // SAFETY: the token.
+        // SAFETY: the token proves that the CPU has these instructions.
         unsafe { _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(x) }
     }
     #[inline(always)]
     fn pow2(self, n: __m512) -> __m512 {
-        // SAFETY: the token.
+        // SAFETY: the token proves that the CPU has these instructions.
         unsafe {
             let biased = _mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127));
             _mm512_castsi512_ps(_mm512_slli_epi32::<23>(biased))

@@ -1,20 +1,25 @@
-//! Elementary functions on vectors, and the activations made of them.
+//! Elementary functions on vectors, and the activations that are made of them.
 
 use super::Simd;
 
-/// `exp(x)` and `exp(x) - 1` for `x <= 0`, both to about 1 ulp.
+/// Returns `exp(x)` and `exp(x) - 1` for `x <= 0`, both with an error of about 1 ulp.
 ///
-/// `x = n ln 2 + r` with `|r| <= ln 2 / 2` (two-part constant after Cody and Waite 1980, section 6), then
-/// `exp(r) - 1 = r + r^2 Q(r)` with a degree-4 minimax polynomial (Remez; relative error 1.4e-8), and
-/// `exp(x) - 1 = 2^n (exp(r) - 1) + (2^n - 1)`, which does not cancel near zero.
+/// ```text
+/// x = n ln 2 + r,  |r| <= ln 2 / 2                  // ln 2 in two parts: Cody and Waite 1980, section 6
+/// exp(r) - 1 = r + r^2 Q(r)                         // Q is a minimax polynomial of degree 4
+/// exp(x)     = 2^n (exp(r) - 1) + 2^n
+/// exp(x) - 1 = 2^n (exp(r) - 1) + (2^n - 1)         // does not cancel near zero
+/// ```
+///
+/// The coefficients of Q come from the Remez algorithm. The relative error is 1.4e-8.
 #[inline(always)]
 fn exp_and_expm1<S: Simd>(s: S, x: S::V) -> (S::V, S::V) {
-    /// Below this 2^n would leave the normal numbers; exp is taken as zero there.
+    /// Below this, 2^n is smaller than every normal number, and exp is taken as zero.
     const LOWEST: f32 = -87.336_54;
     const LN2_HI: f32 = 0.693_359_4;
     const LN2_LO: f32 = -2.121_944_4e-4;
     const Q: [f32; 5] = [0.5, 0.166_665_44, 0.041_666_284, 0.008_366_572, 0.001_394_642_7];
-    let clamped = s.max(s.splat(LOWEST), x); // a NaN stays
+    let clamped = s.max(s.splat(LOWEST), x); // a NaN passes through
     let n = s.round(s.mul(clamped, s.splat(std::f32::consts::LOG2_E)));
     let r = s.mul_add(n, s.splat(-LN2_HI), clamped);
     let r = s.mul_add(n, s.splat(-LN2_LO), r);
@@ -55,10 +60,10 @@ fn tanh<S: Simd>(s: S, x: S::V) -> S::V {
     s.where_negative(x, down, s.sub(s.splat(0.0), down))
 }
 
-/// An activation whose kind is a type: what is generic over it is compiled for that kind alone, and not for all of them
-/// until the compiler finds out which of them it is.
+/// An activation whose kind is a type. Code that is generic over it is compiled for one kind only. With the
+/// enum, the compiler would compile every kind and drop the unused ones later.
 pub(crate) trait Known: Copy {
-    /// The activation of one vector. `slope` is read by PReLU only: its slopes, lane by lane.
+    /// Applies the activation to one vector. Only PReLU reads `slope`, which holds one slope per lane.
     fn of<S: Simd>(self, s: S, x: S::V, slope: S::V) -> S::V;
 }
 
@@ -96,7 +101,8 @@ kinds! {
     Silu {} |s, x, _slope| s.mul(x, sigmoid(s, x));
 }
 
-/// Matches the activation, and evaluates the expression with its kind: a copy for each of them.
+/// Matches the activation and evaluates the expression with its kind. The expression is compiled once per
+/// kind.
 macro_rules! with_known {
     ($activation:expr, $known:ident => $value:expr) => {
         with_known!(@match $activation, $known => $value; None {}, Relu {}, LeakyRelu { alpha }, PRelu {}, Clip { lo, hi },

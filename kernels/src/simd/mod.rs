@@ -1,9 +1,15 @@
-//! The operations that kernels are written in, and one token per instruction set that provides them.
+//! The vector operations that kernels are written in, and one token type per instruction set.
 //!
-//! A token is a proof: a value of `Avx512F` exists only where the CPU has AVX-512F, because `tile/boundary.rs` alone
-//! makes them, in functions that are called only after detection. Kernels are generic over [`Simd`], marked
-//! `#[inline(always)]`, carry no `#[target_feature]` themselves, and are entered through the methods of
-//! `tile/boundary.rs` that do carry it: so every intrinsic ends up inlined in a function with the features.
+//! A token is a proof: a value of `Avx512F` exists only on a CPU with AVX-512F. Only `tile/boundary.rs` makes
+//! tokens, inside functions that are called only after the features were detected.
+//!
+//! Kernels are generic over [`Simd`]. They are `#[inline(always)]` and carry no `#[target_feature]` of their
+//! own. A kernel is a [`Body`](crate::tile::boundary::Body), and each body has one entry method per
+//! instruction set that carries the features, for example `enter_avx2fma`. Every intrinsic is therefore
+//! inlined into a function that has its features.
+//!
+//! `avx2`, `avx512`, `neon` and `portable` implement the trait. `forward` has the macros for methods of one
+//! intrinsic each, and `math` has the activations.
 
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code)]
@@ -21,10 +27,10 @@ pub(crate) mod neon;
 #[allow(unsafe_code)]
 pub(crate) mod portable;
 
-/// Elements of a cache line.
+/// Number of elements in a cache line.
 pub(crate) const LINE: usize = 16;
 
-/// Which lanes of a vector are touched: `lo..hi`.
+/// A range of lanes, `lo..hi`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Lanes {
     pub(crate) lo: usize,
@@ -34,81 +40,86 @@ pub(crate) struct Lanes {
 /// A vector of `f32` and the operations on it.
 ///
 /// # Safety
-/// A value of an implementing type may exist only where the CPU has every feature that its methods use. Every
+/// A value of an implementing type must exist only on a CPU with every feature that its methods use. Every
 /// method must be `#[inline(always)]` and must not carry `#[target_feature]`.
 #[allow(unsafe_code)]
 pub(crate) unsafe trait Simd: Copy {
-    /// The vector.
+    /// The vector type.
     type V: Copy;
-    /// Where each lane of a permuted vector comes from.
+    /// For each lane of a permuted vector, the lane that it is taken from.
     type Index: Copy;
-    /// Lanes of a vector; a power of two, at most 16.
+    /// Number of lanes of a vector. It is a power of two and at most 16.
     const LANES: usize;
 
     fn splat(self, x: f32) -> Self::V;
     /// # Safety
-    /// `p` must be valid for reading `LANES` elements; no alignment is needed.
+    /// `p` must be valid for reading `LANES` elements. No alignment is needed.
     unsafe fn load(self, p: *const f32) -> Self::V;
     /// # Safety
-    /// `p` must be valid for writing `LANES` elements; no alignment is needed.
+    /// `p` must be valid for writing `LANES` elements. No alignment is needed.
     unsafe fn store(self, p: *mut f32, v: Self::V);
-    /// Lane `i` of the result is `*p.add(i)` for the lanes asked for and zero elsewhere.
+    /// Loads the selected lanes: lane `i` is `*p.add(i)`. The other lanes are zero, and no
+    /// memory is read for them.
     /// # Safety
-    /// `lanes.lo <= lanes.hi <= LANES`; `p.add(lanes.lo)` must be valid for reading `hi - lo` elements, nothing else is read.
+    /// `lanes.lo <= lanes.hi <= LANES`, and `p.add(lanes.lo)` must be valid for reading `lanes.hi - lanes.lo`
+    /// elements.
     unsafe fn load_lanes(self, p: *const f32, lanes: Lanes) -> Self::V;
-    /// Writes the lanes asked for and touches no other byte.
+    /// Writes the selected lanes and no other byte.
     /// # Safety
-    /// `lanes.lo <= lanes.hi <= LANES`; `p.add(lanes.lo)` must be valid for writing `hi - lo` elements.
+    /// `lanes.lo <= lanes.hi <= LANES`, and `p.add(lanes.lo)` must be valid for writing `lanes.hi - lanes.lo`
+    /// elements.
     unsafe fn store_lanes(self, p: *mut f32, v: Self::V, lanes: Lanes);
 
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
     fn sub(self, a: Self::V, b: Self::V) -> Self::V;
     fn mul(self, a: Self::V, b: Self::V) -> Self::V;
     fn div(self, a: Self::V, b: Self::V) -> Self::V;
-    #[cfg_attr(not(feature = "ops"), allow(dead_code))] // the other layers use it
+    #[cfg_attr(not(feature = "ops"), allow(dead_code))] // used by `ops` only
     fn sqrt(self, x: Self::V) -> Self::V;
-    /// `a * b + c`, rounded once where the hardware can.
+    /// `a * b + c`, rounded once if the hardware has FMA.
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
-    /// `c - a * b`, rounded once where the hardware can.
+    /// `c - a * b`, rounded once if the hardware has FMA.
     fn neg_mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
-    /// The smaller; `b` if the two do not compare, so a NaN in `b` comes out.
+    /// The smaller number, or `b` if either is NaN. A NaN in `b` is therefore returned.
     fn min(self, a: Self::V, b: Self::V) -> Self::V;
-    /// The larger; `b` if the two do not compare, so a NaN in `b` comes out.
+    /// The larger number, or `b` if either is NaN. A NaN in `b` is therefore returned.
     fn max(self, a: Self::V, b: Self::V) -> Self::V;
-    /// The larger; NaN if either is NaN (IEEE 754-2019 `maximum`, but for the sign of zero).
-    #[cfg_attr(not(feature = "ops"), allow(dead_code))] // the other layers use it
+    /// The larger number, or NaN if either is NaN (`maximum` of IEEE 754-2019, except for the sign of zero).
+    #[cfg_attr(not(feature = "ops"), allow(dead_code))] // used by `ops` only
     fn maximum(self, a: Self::V, b: Self::V) -> Self::V;
-    /// Every second lane of `a` and `b` side by side, from the first on.
+    /// The even-numbered lanes of `a`, followed by the even-numbered lanes of `b`.
     fn even(self, a: Self::V, b: Self::V) -> Self::V;
-    /// Every second element from `p` on: `*p`, `*p.add(2)`, ...
+    /// Loads every second element: `*p`, `*p.add(2)`, ...
     /// # Safety
-    /// `p` must be valid for reading `2 * LANES` elements; no alignment is needed.
+    /// `p` must be valid for reading `2 * LANES` elements. No alignment is needed.
     #[inline(always)]
     unsafe fn load_even(self, p: *const f32) -> Self::V {
-        // SAFETY: two vectors by the caller.
+        // SAFETY: the caller guarantees two readable vectors.
         self.even(unsafe { self.load(p) }, unsafe { self.load(p.wrapping_add(Self::LANES)) })
     }
-    /// Lane `i` will be lane `*p.add(i)`.
+    /// Makes an index that takes lane `i` from lane `*p.add(i)`.
     /// # Safety
-    /// `p` must be valid for reading 16 elements, the first `LANES` of them less than `LANES`.
+    /// `p` must be valid for reading 16 elements. The first `LANES` of them must be less than `LANES`.
     unsafe fn index(self, p: *const u8) -> Self::Index;
     /// Lane `i` of the result is lane `index[i]` of `v`.
     fn permute(self, v: Self::V, index: Self::Index) -> Self::V;
-    /// `a` where `x < 0`, `b` elsewhere (and where `x` is NaN).
+    /// `a` where `x < 0`, and `b` elsewhere. Where `x` is NaN, the result is `b`.
     fn where_negative(self, x: Self::V, a: Self::V, b: Self::V) -> Self::V;
-    /// To the nearest integer, ties to even.
+    /// Rounds to the nearest integer, with ties to even.
     fn round(self, x: Self::V) -> Self::V;
-    /// `2^n` for integral `n` in `-126..=127`; any value for any other `n`.
+    /// `2^n` for an integral `n` in `-126..=127`. The value for any other `n` is unspecified.
     fn pow2(self, n: Self::V) -> Self::V;
-    /// `x`, but the compiler cannot know that. It would turn an address that walks into an address for each step, and a
-    /// test of a bit into a variable for each bit: more than there are registers.
+    /// Returns `x`, but hides its value from the compiler. Otherwise the compiler keeps a separate address
+    /// for each step of an advancing pointer, and a separate variable for each tested bit. It then runs out
+    /// of registers.
     #[inline(always)]
     fn opaque(self, x: usize) -> usize {
         x
     }
-    /// Hints the cache line of `p` into the second cache level; never faults, wherever `p` points.
+    /// Prefetches the cache line of `p` into the second-level cache. It never faults, even if `p` is invalid.
     fn prefetch(self, p: *const f32);
-    /// Hints that the cache line of `p` will be written, where there is such a hint; never faults, wherever `p` points.
+    /// Prefetches the cache line of `p` for writing, if the CPU has such a hint. It never faults, even if `p`
+    /// is invalid.
     #[inline(always)]
     fn prefetch_write(self, p: *const f32) {
         let _ = p;

@@ -1,4 +1,5 @@
-//! NEON (Advanced SIMD of AArch64, always there): four lanes, 32 registers, no masked moves.
+//! NEON (Advanced SIMD): four lanes, 32 registers, no masked loads and stores. It belongs to the baseline of
+//! AArch64.
 
 use super::forward::{one_intrinsic_each, opaque};
 use super::{Lanes, Simd};
@@ -10,14 +11,14 @@ pub(crate) struct Neon(());
 
 impl Neon {
     /// # Safety
-    /// The CPU must have the features of `boundary::features!(neon)`.
+    /// The CPU must have every feature that `tile/boundary.rs` lists for this token.
     #[inline(always)]
     pub(crate) unsafe fn assume() -> Self {
         Self(())
     }
 }
 
-/// The statement for each lane, by number: a loop over the lanes would become a call of `memcpy`.
+/// Repeats the statement for each lane, with a constant lane number. A loop would become a call of `memcpy`.
 macro_rules! each_lane {
     ($lane:ident => $statement:stmt) => {{
         const $lane: usize = 0;
@@ -37,9 +38,10 @@ macro_rules! each_lane {
     }};
 }
 
-// SAFETY: every intrinsic below is Advanced SIMD, and the token proves that the CPU has it. Pointers are the caller's promise.
+// SAFETY: every intrinsic below belongs to Advanced SIMD, and the token proves that the CPU has it. Callers
+// guarantee that pointers are valid.
 unsafe impl Simd for Neon {
-    /// Four bytes of a vector for each lane.
+    /// Four byte positions per lane.
     type Index = uint8x16_t;
     const LANES: usize = 4;
 
@@ -62,10 +64,11 @@ unsafe impl Simd for Neon {
     }
     #[inline(always)]
     unsafe fn load_lanes(self, p: *const f32, lanes: Lanes) -> float32x4_t {
-        // SAFETY: the token.
+        // SAFETY: the token proves that the CPU has these instructions.
         let mut v = unsafe { vdupq_n_f32(0.0) };
         each_lane! { LANE => if lanes.lo <= LANE && LANE < lanes.hi {
-            // SAFETY: the token; one of the lanes that the caller vouches for.
+            // SAFETY: the token proves that the CPU has Advanced SIMD. The caller guarantees the selected
+            // lanes.
             v = unsafe { vld1q_lane_f32::<{ LANE as i32 }>(p.wrapping_add(LANE), v) };
         } }
         v
@@ -73,43 +76,44 @@ unsafe impl Simd for Neon {
     #[inline(always)]
     unsafe fn store_lanes(self, p: *mut f32, v: float32x4_t, lanes: Lanes) {
         each_lane! { LANE => if lanes.lo <= LANE && LANE < lanes.hi {
-            // SAFETY: the token; one of the lanes that the caller vouches for.
+            // SAFETY: the token proves that the CPU has Advanced SIMD. The caller guarantees the selected
+            // lanes.
             unsafe { vst1q_lane_f32::<{ LANE as i32 }>(p.wrapping_add(LANE), v) };
         } }
     }
     #[inline(always)]
     fn min(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
-        // SAFETY: the token.
+        // SAFETY: the token proves that the CPU has these instructions.
         unsafe { vbslq_f32(vcltq_f32(a, b), a, b) }
     }
     #[inline(always)]
     fn max(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
-        // SAFETY: the token.
+        // SAFETY: the token proves that the CPU has these instructions.
         unsafe { vbslq_f32(vcgtq_f32(a, b), a, b) }
     }
     #[inline(always)]
     unsafe fn index(self, p: *const u8) -> uint8x16_t {
         let mut bytes = [0u8; 16];
         for i in 0..16 {
-            // SAFETY: more than four elements by the caller.
+            // SAFETY: the caller guarantees 16 readable bytes, and four are read.
             bytes[i] = unsafe { *p.wrapping_add(i / 4) }.wrapping_mul(4).wrapping_add(i as u8 % 4);
         }
-        // SAFETY: the token; sixteen bytes.
+        // SAFETY: the token proves that the CPU has Advanced SIMD. The array has sixteen bytes.
         unsafe { vld1q_u8(bytes.as_ptr()) }
     }
     #[inline(always)]
     fn permute(self, v: float32x4_t, index: uint8x16_t) -> float32x4_t {
-        // SAFETY: the token.
+        // SAFETY: the token proves that the CPU has these instructions.
         unsafe { vreinterpretq_f32_u8(vqtbl1q_u8(vreinterpretq_u8_f32(v), index)) }
     }
     #[inline(always)]
     fn where_negative(self, x: float32x4_t, a: float32x4_t, b: float32x4_t) -> float32x4_t {
-        // SAFETY: the token.
+        // SAFETY: the token proves that the CPU has these instructions.
         unsafe { vbslq_f32(vcltzq_f32(x), a, b) }
     }
     #[inline(always)]
     fn pow2(self, n: float32x4_t) -> float32x4_t {
-        // SAFETY: the token.
+        // SAFETY: the token proves that the CPU has these instructions.
         unsafe {
             let biased = vaddq_s32(vcvtnq_s32_f32(n), vdupq_n_s32(127));
             vreinterpretq_f32_s32(vshlq_n_s32::<23>(biased))
@@ -117,7 +121,7 @@ unsafe impl Simd for Neon {
     }
     #[inline(always)]
     fn prefetch(self, p: *const f32) {
-        // SAFETY: a hint never faults, touches no register and no flag.
+        // SAFETY: a prefetch never faults, and it changes no register and no flag.
         unsafe {
             std::arch::asm!("prfm pldl2keep, [{p}]", p = in(reg) p, options(nostack, readonly, preserves_flags))
         }

@@ -1,24 +1,25 @@
-//! The fallback, on `wide`: eight lanes of whatever the build's baseline offers (two SSE2 or NEON registers).
+//! The fallback: eight lanes of the crate `wide`, which uses the instructions of the build's baseline (two
+//! registers of SSE2 or NEON).
 //!
-//! `wide` picks instructions at compile time, so this token is used outside every feature boundary.
+//! `wide` chooses instructions at compile time, so this token needs no feature boundary.
 
 use super::{Lanes, Simd};
 use wide::f32x8;
 
-/// Needs no proof: there is nothing to prove.
+/// A token that proves nothing, because it needs no feature.
 #[derive(Clone, Copy)]
 pub(crate) struct Portable(());
 
 impl Portable {
     /// # Safety
-    /// None needed; the signature is that of the other tokens.
+    /// There is no requirement. The function is `unsafe` so that all tokens have the same signature.
     #[inline(always)]
     pub(crate) unsafe fn assume() -> Self {
         Self(())
     }
 }
 
-// SAFETY: no feature beyond the build's baseline is used.
+// SAFETY: only features of the build's baseline are used.
 unsafe impl Simd for Portable {
     type V = f32x8;
     type Index = [u8; 8];
@@ -30,22 +31,22 @@ unsafe impl Simd for Portable {
     }
     #[inline(always)]
     unsafe fn load(self, p: *const f32) -> f32x8 {
-        // SAFETY: eight elements by the caller; an array of f32 has the alignment of f32.
+        // SAFETY: the caller guarantees eight elements. An array of `f32` has the alignment of `f32`.
         f32x8::new(unsafe { p.cast::<[f32; 8]>().read() })
     }
     #[inline(always)]
     unsafe fn store(self, p: *mut f32, v: f32x8) {
-        // SAFETY: eight elements by the caller; an array of f32 has the alignment of f32.
+        // SAFETY: the caller guarantees eight elements. An array of `f32` has the alignment of `f32`.
         unsafe { p.cast::<[f32; 8]>().write(v.to_array()) }
     }
     #[inline(always)]
     unsafe fn load_lanes(self, p: *const f32, lanes: Lanes) -> f32x8 {
-        // SAFETY: the caller's promise is the helper's.
+        // SAFETY: the helper has the same contract, which the caller upholds.
         unsafe { tail::load(self, p, lanes) }
     }
     #[inline(always)]
     unsafe fn store_lanes(self, p: *mut f32, v: f32x8, lanes: Lanes) {
-        // SAFETY: the caller's promise is the helper's.
+        // SAFETY: the helper has the same contract, which the caller upholds.
         unsafe { tail::store(self, p, v, lanes) }
     }
     #[inline(always)]
@@ -86,7 +87,8 @@ unsafe impl Simd for Portable {
     }
     #[inline(always)]
     fn maximum(self, a: f32x8, b: f32x8) -> f32x8 {
-        // A NaN in `b` compares with nothing and so is chosen; one in `a` is not equal to itself and stays.
+        // A NaN in `b` compares as not greater, so `b` is selected. A NaN in `a` differs from itself, so `a`
+        // is selected.
         a.simd_eq(a).select(a.simd_gt(b).select(a, b), a)
     }
     #[inline(always)]
@@ -96,7 +98,7 @@ unsafe impl Simd for Portable {
     }
     #[inline(always)]
     unsafe fn index(self, p: *const u8) -> [u8; 8] {
-        // SAFETY: more than eight elements by the caller.
+        // SAFETY: the caller guarantees 16 readable bytes, and eight are read.
         unsafe { p.cast::<[u8; 8]>().read() }
     }
     #[inline(always)]
@@ -110,7 +112,8 @@ unsafe impl Simd for Portable {
     }
     #[inline(always)]
     fn round(self, x: f32x8) -> f32x8 {
-        // Adding and taking away 1.5 * 2^23 rounds any |x| < 2^22 to nearest even: all that callers need.
+        // Adding and subtracting 1.5 * 2^23 rounds any `|x| < 2^22` to the nearest integer, ties to even.
+        // Callers need no larger range.
         const MAGIC: f32 = 12_582_912.0;
         (x + f32x8::splat(MAGIC)) - f32x8::splat(MAGIC)
     }
@@ -125,34 +128,34 @@ unsafe impl Simd for Portable {
     }
 }
 
-/// Tails without masked moves: through a small array on the stack, so that no byte
-/// outside the lanes is ever touched.
-#[allow(clippy::needless_range_loop)] // an adaptor that is not inlined would be compiled without the features
+/// Masked loads and stores through a small array on the stack. No byte outside the selected lanes is
+/// accessed.
+#[allow(clippy::needless_range_loop)] // an iterator adaptor that is not inlined would be compiled without the features
 mod tail {
     use super::{Lanes, Simd};
 
     /// # Safety
-    /// As [`Simd::load_lanes`].
+    /// Same contract as [`Simd::load_lanes`].
     #[inline(always)]
     pub(super) unsafe fn load<S: Simd>(simd: S, p: *const f32, lanes: Lanes) -> S::V {
         let mut stage = [0.0f32; 16];
         for i in lanes.lo..lanes.hi {
-            // SAFETY: `i` is one of the lanes that the caller vouches for.
+            // SAFETY: `i` is a selected lane, and the caller guarantees these.
             stage[i] = unsafe { *p.wrapping_add(i) };
         }
-        // SAFETY: LANES <= 16.
+        // SAFETY: `stage` has 16 elements, and `LANES <= 16`.
         unsafe { simd.load(stage.as_ptr()) }
     }
 
     /// # Safety
-    /// As [`Simd::store_lanes`].
+    /// Same contract as [`Simd::store_lanes`].
     #[inline(always)]
     pub(super) unsafe fn store<S: Simd>(simd: S, p: *mut f32, v: S::V, lanes: Lanes) {
         let mut stage = [0.0f32; 16];
-        // SAFETY: LANES <= 16.
+        // SAFETY: `stage` has 16 elements, and `LANES <= 16`.
         unsafe { simd.store(stage.as_mut_ptr(), v) };
         for i in lanes.lo..lanes.hi {
-            // SAFETY: `i` is one of the lanes that the caller vouches for.
+            // SAFETY: `i` is a selected lane, and the caller guarantees these.
             unsafe { *p.wrapping_add(i) = stage[i] };
         }
     }

@@ -1,4 +1,4 @@
-//! `x = activation(x + y)` in place: the residual connection where no convolution could take it along.
+//! `x = activation(x + y)` in place: a residual connection that no convolution could apply in its epilogue.
 
 use super::boundary::Body;
 use super::output::InPlace;
@@ -6,37 +6,37 @@ use crate::describe::Activation;
 use crate::simd::math::{Known, with_known};
 use crate::simd::{Lanes, Simd};
 
-/// Vectors in flight, as in `tile/elementwise.rs`.
+/// Number of independent vectors per step, as in `tile/elementwise.rs`.
 const FLIGHT: usize = 4;
 
-/// Built and checked by `tile/layer_table.rs`.
+/// Arguments that `tile/layer_table.rs` builds and checks.
 pub(crate) struct AddArgs {
     pub(super) tile: InPlace,
-    /// The tile to be added, with the same columns.
+    /// The tile to add. It has the same columns.
     pub(super) addend: *const f32,
-    /// From one of its rows to the next.
+    /// Distance between rows of the addend.
     pub(super) addend_row: usize,
     pub(super) activation: Activation,
 }
 
-/// The sum of two tiles, in place, through an activation other than PReLU.
+/// Adds a tile to another in place, and applies an activation other than PReLU.
 pub(crate) struct Add;
 
 impl Body for Add {
     type Args = AddArgs;
 
     /// # Safety
-    /// The tile must be valid for reading and writing, its columns neighbours (`block` is not read); the addend for
-    /// reading.
+    /// The tile must be valid for reading and writing, and the addend for reading. The columns of a row must
+    /// be adjacent (`block` is not read).
     #[inline(always)]
     unsafe fn run<S: Simd>(s: S, args: &AddArgs) {
-        // SAFETY: the caller's promise is the same.
+        // SAFETY: the callee has the same contract, which the caller upholds.
         with_known!(args.activation, known => unsafe { add(s, known, args) });
     }
 }
 
 /// # Safety
-/// As [`Add`].
+/// Same contract as [`Add`].
 #[inline(always)]
 unsafe fn add<S: Simd>(s: S, known: impl Known, args: &AddArgs) {
     let columns = args.tile.columns;
@@ -45,7 +45,7 @@ unsafe fn add<S: Simd>(s: S, known: impl Known, args: &AddArgs) {
         let row = args.tile.base.wrapping_add(i * args.tile.row);
         let other = args.addend.wrapping_add(i * args.addend_row);
         let mut c = 0;
-        // SAFETY: all columns below are of this row, and so are those of the addend.
+        // SAFETY: every column below lies in this row of the tile, and in the same row of the addend.
         unsafe {
             while c + FLIGHT * S::LANES <= columns {
                 let mut x = [no_slope; FLIGHT];

@@ -1,29 +1,30 @@
-//! `y = (x - centre) * factor + shift` with numbers per channel: the second half of every normalisation.
+//! `y = (x - centre) * factor + shift` with one set of numbers per channel: the second half of every
+//! normalisation.
 
 use super::boundary::Body;
 use super::output::InPlace;
 use crate::simd::{Lanes, Simd};
 
-/// Rows that share the numbers in registers: so many of them stay in the first cache level while vectors of
+/// Rows that share one load of the numbers. Sixteen rows stay in the first-level cache while the vectors of
 /// columns pass over them.
 const ROWS: usize = 16;
 
-/// Built and checked by `tile/layer_table.rs`.
+/// Arguments that `tile/layer_table.rs` builds and checks.
 pub(crate) struct AffineArgs {
     pub(super) out: InPlace,
-    /// A tile with the same columns; may be the output itself.
+    /// The source: a tile with the same columns. It can be the output itself.
     pub(super) src: *const f32,
-    /// From one of its rows to the next.
+    /// Distance between rows of the source.
     pub(super) src_row: usize,
-    /// Numbers per channel. `centre` is not read unless `CENTRED`.
+    /// One number per channel. `centre` is read only if `CENTRED`.
     pub(super) centre: *const f32,
     pub(super) factor: *const f32,
     pub(super) shift: *const f32,
-    /// Whether channels are rows (NCHW) rather than columns.
+    /// Whether channels are rows (NCHW). Otherwise they are columns.
     pub(super) per_row: bool,
 }
 
-/// The map of one channel, or of a vector of them.
+/// The map of one channel, or of a vector of channels.
 #[derive(Clone, Copy)]
 struct Line<V> {
     centre: V,
@@ -31,18 +32,18 @@ struct Line<V> {
     shift: V,
 }
 
-/// The affine map of a tile; without a centre (batch normalisation at inference) it is a single FMA.
+/// The affine map of a tile. Without a centre (batch normalisation at inference) it is a single FMA.
 pub(crate) struct Affine<const CENTRED: bool>;
 
 impl<const CENTRED: bool> Body for Affine<CENTRED> {
     type Args = AffineArgs;
 
     /// # Safety
-    /// The output must be valid for writing and the source for reading, their columns neighbours (`block` is not
-    /// read), with numbers for each column or row.
+    /// The output must be valid for writing and the source for reading. The columns of a row must be adjacent
+    /// (`block` is not read). Each channel must have its numbers.
     #[inline(always)]
     unsafe fn run<S: Simd>(s: S, args: &AffineArgs) {
-        // SAFETY: the caller's promise is the same.
+        // SAFETY: the callee has the same contract, which the caller upholds.
         unsafe {
             if args.per_row {
                 channels_are_rows::<S, CENTRED>(s, args);
@@ -54,13 +55,13 @@ impl<const CENTRED: bool> Body for Affine<CENTRED> {
 }
 
 /// # Safety
-/// As [`Affine`].
+/// Same contract as [`Affine`].
 #[inline(always)]
 unsafe fn channels_are_rows<S: Simd, const CENTRED: bool>(s: S, args: &AffineArgs) {
     for i in 0..args.out.rows {
         let from = args.src.wrapping_add(i * args.src_row);
         let to = args.out.base.wrapping_add(i * args.out.row);
-        // SAFETY: a number per row, and all columns below are of this row.
+        // SAFETY: each row has its numbers, and every column below lies in this row.
         unsafe {
             let line = Line {
                 centre: s.splat(if CENTRED { *args.centre.add(i) } else { 0.0 }),
@@ -81,7 +82,7 @@ unsafe fn channels_are_rows<S: Simd, const CENTRED: bool>(s: S, args: &AffineArg
 }
 
 /// # Safety
-/// As [`Affine`].
+/// Same contract as [`Affine`].
 #[inline(always)]
 unsafe fn channels_are_columns<S: Simd, const CENTRED: bool>(s: S, args: &AffineArgs) {
     let mut first = 0;
@@ -92,7 +93,7 @@ unsafe fn channels_are_columns<S: Simd, const CENTRED: bool>(s: S, args: &Affine
             let lanes = Lanes { lo: 0, hi: (args.out.columns - c).min(S::LANES) };
             let from = args.src.wrapping_add(c);
             let to = args.out.base.wrapping_add(c);
-            // SAFETY: `lanes` columns from `c` on are in the tile, and have a number each.
+            // SAFETY: the selected columns from `c` on lie in the tile, and each has its numbers.
             unsafe {
                 let number = |numbers: *const f32| s.load_lanes(numbers.wrapping_add(c), lanes);
                 let line = Line {

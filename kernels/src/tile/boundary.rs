@@ -1,43 +1,45 @@
-//! The one place that writes `#[target_feature]`, and the one list of features per instruction set.
+//! The only file with `#[target_feature]`, and the only list of features per instruction set.
 //!
-//! `B::enter_<isa>` is a function with the features of that instruction set whose body is `B::run`, inlined.
-//! Everything below `B::run` must be `#[inline(always)]`: what is not inlined here is compiled without the
-//! features, stays correct and loses all of its speed. `tests/codegen.rs` watches that.
+//! For each [`Body`] and instruction set, `enter_<isa>` is a function with the features of that set. `B::run`
+//! is inlined into it. Everything that `B::run` calls must be `#[inline(always)]`: code that is not inlined
+//! here is compiled without the features. It stays correct but loses all of its speed. `tests/codegen.rs`
+//! checks this.
 //!
-//! The entries are methods of the bodies rather than functions of this file, because rustc compiles a method in the
-//! unit of its type's file. Functions of this file would all be in one unit, which one core would compile alone.
+//! The entries are methods of the bodies, not functions of this file. rustc compiles a method in the unit of
+//! its type's file, so the kernels compile in parallel. Functions of this file would all be in one unit,
+//! which one core would compile alone.
 
 use crate::simd;
 
 /// A kernel body, generic over the instruction set.
 pub(crate) trait Body {
-    /// Passed by reference, because a function pointer takes one argument.
+    /// The arguments. They are passed by reference, because a function pointer takes one argument.
     type Args;
 
     /// # Safety
-    /// What the body says of its arguments.
+    /// Each body states what its arguments must satisfy.
     unsafe fn run<S: simd::Simd>(simd: S, args: &Self::Args);
 }
 
-/// A body behind its boundary.
+/// A function pointer to a body that was compiled for one instruction set.
 pub(crate) type Entry<A> = unsafe fn(&A);
 
-/// For each instruction set with features: detection and boundary, from one list.
+/// Makes, for each instruction set, its detection and its entries from one list of features.
 macro_rules! features {
     ($($arch:literal $token:path, $enter:ident, $detect:ident, $is_detected:ident: [$($feature:tt)+];)+) => {
-        /// A body behind the boundary of each instruction set.
+        /// The entries of a body, one per instruction set.
         pub(crate) trait Enter: Body {
             $(
                 /// Enters the body with the features of this instruction set enabled.
                 /// # Safety
-                /// The CPU must have them, and `args` must satisfy `run`.
+                /// The CPU must have these features, and `args` must satisfy the contract of `run`.
                 #[cfg(target_arch = $arch)]
                 unsafe fn $enter(args: &Self::Args);
             )+
 
-            /// Enters the body on the portable token: no features, no requirement.
+            /// Enters the body with the portable token, which needs no features.
             /// # Safety
-            /// `args` must satisfy `run`.
+            /// `args` must satisfy the contract of `run`.
             unsafe fn enter_portable(args: &Self::Args);
         }
 
@@ -46,13 +48,13 @@ macro_rules! features {
                 #[cfg(target_arch = $arch)]
                 $(#[target_feature(enable = $feature)])+
                 unsafe fn $enter(args: &B::Args) {
-                    // SAFETY: the features are the caller's promise; so are the arguments.
+                    // SAFETY: the caller guarantees the features and the arguments.
                     unsafe { B::run(<$token>::assume(), args) }
                 }
             )+
 
             unsafe fn enter_portable(args: &B::Args) {
-                // SAFETY: the portable token needs nothing; the arguments are the caller's promise.
+                // SAFETY: the portable token needs no feature. The caller guarantees the arguments.
                 unsafe { B::run(simd::portable::Portable::assume(), args) }
             }
         }

@@ -1,29 +1,31 @@
-//! Copies between tensors: with another pitch, or with channels and pixels exchanged.
+//! Copies between tensors, with another pitch or with channels and pixels transposed.
 
 use super::boundary::Body;
 use super::output::InPlace;
 use crate::describe::BLOCK;
 use crate::simd::{Lanes, Simd};
 
-/// Vectors in flight of a plain copy.
+/// Number of independent vectors per step of a plain copy.
 const FLIGHT: usize = 4;
 
-/// Built and checked by `tile/layer_table.rs`.
+/// Arguments that `tile/copy_table.rs` builds and checks.
 pub(crate) struct CopyArgs {
     pub(super) out: InPlace,
     pub(super) src: *const f32,
-    /// From one row of the source to the next. The rows of a source that is transposed are the columns of the output.
+    /// Distance between rows of the source. For a transposition, the rows of the source are the columns of
+    /// the output.
     pub(super) src_row: usize,
 }
 
-/// Rows of neighbours to rows of neighbours.
+/// Copies rows whose columns are adjacent in both tensors.
 pub(crate) struct CopyRows;
 
 impl Body for CopyRows {
     type Args = CopyArgs;
 
     /// # Safety
-    /// The output must be valid for writing, its columns neighbours (`block` is not read); the source for reading.
+    /// The output must be valid for writing and the source for reading. The columns of a row must be adjacent
+    /// (`block` is not read).
     #[inline(always)]
     unsafe fn run<S: Simd>(s: S, args: &CopyArgs) {
         let columns = args.out.columns;
@@ -31,7 +33,7 @@ impl Body for CopyRows {
             let from = args.src.wrapping_add(i * args.src_row);
             let to = args.out.base.wrapping_add(i * args.out.row);
             let mut c = 0;
-            // SAFETY: all columns below are of this row.
+            // SAFETY: every column below lies in this row.
             unsafe {
                 while c + FLIGHT * S::LANES <= columns {
                     let mut x = [s.splat(0.0); FLIGHT];
@@ -53,14 +55,15 @@ impl Body for CopyRows {
     }
 }
 
-/// Columns of the source to rows of the output, in squares of 16 by 16, so that whole cache lines are read and written.
+/// Transposes in squares of 16 by 16, so that whole cache lines are read and written.
 pub(crate) struct Transpose;
 
 impl Body for Transpose {
     type Args = CopyArgs;
 
     /// # Safety
-    /// The output must be valid for writing, its columns neighbours (`block` is not read); the source for reading.
+    /// The output must be valid for writing and the source for reading. The columns of a row must be adjacent
+    /// (`block` is not read).
     #[inline(always)]
     unsafe fn run<S: Simd>(s: S, args: &CopyArgs) {
         let mut i = 0;
@@ -71,7 +74,7 @@ impl Body for Transpose {
                 let columns = (args.out.columns - c).min(BLOCK);
                 let from = args.src.wrapping_add(c * args.src_row + i);
                 let to = args.out.base.wrapping_add(i * args.out.row + c);
-                // SAFETY: the square is in the tile.
+                // SAFETY: the square lies in the tile.
                 unsafe {
                     if rows == BLOCK && columns == BLOCK {
                         square::<S>(s, args, from, to);
@@ -86,14 +89,14 @@ impl Body for Transpose {
     }
 }
 
-/// 16 rows by 16 columns.
+/// Transposes a square of 16 rows by 16 columns.
 ///
 /// # Safety
-/// They must be valid for reading from `from` and writing to `to`.
+/// The square must be valid for reading from `from` and for writing to `to`.
 #[inline(always)]
 unsafe fn square<S: Simd>(s: S, args: &CopyArgs, from: *const f32, to: *mut f32) {
     let mut columns = [[0.0f32; BLOCK]; BLOCK];
-    // SAFETY: by the caller; LANES divides 16.
+    // SAFETY: the caller guarantees the square. `LANES` divides 16, so every vector lies in it.
     unsafe {
         for c in 0..BLOCK {
             for v in 0..BLOCK / S::LANES {
@@ -114,15 +117,15 @@ unsafe fn square<S: Simd>(s: S, args: &CopyArgs, from: *const f32, to: *mut f32)
     }
 }
 
-/// Fewer than that.
+/// Transposes a square of fewer than 16 rows or columns.
 ///
 /// # Safety
-/// As [`square`], of `rows` rows and `columns` columns.
+/// Same contract as [`square`], for `rows` rows and `columns` columns.
 #[inline(always)]
 unsafe fn corner(args: &CopyArgs, from: *const f32, to: *mut f32, rows: usize, columns: usize) {
     for i in 0..rows {
         for c in 0..columns {
-            // SAFETY: by the caller.
+            // SAFETY: the caller upholds the contract of this function.
             unsafe { *to.wrapping_add(i * args.out.row + c) = *from.wrapping_add(c * args.src_row + i) };
         }
     }

@@ -1,6 +1,7 @@
 //! [`CopyTable`]: the kernels of copies behind safe, length-checked calls.
 //!
-//! Part of a [`KernelSet`](super::table::KernelSet), which is handed out only after its features were detected.
+//! The table belongs to a [`KernelSet`](super::table::KernelSet), which is returned only after its features
+//! were detected.
 
 use super::boundary::Entry;
 use super::copy::CopyArgs;
@@ -9,7 +10,7 @@ use super::output::InPlace;
 use super::output::{OutputTile, TileOffset};
 use crate::describe::{BLOCK, Layout, PixelRef};
 
-/// The kernels of one instruction set.
+/// The copy kernels of one instruction set.
 pub(crate) struct CopyTable {
     pub(super) rows: Entry<CopyArgs>,
     pub(super) transpose: Entry<CopyArgs>,
@@ -24,7 +25,7 @@ macro_rules! copy_table {
 }
 pub(super) use copy_table;
 
-/// Memory to be read: where a tile begins in it, and how it goes on.
+/// A tile to read: the memory, and the place of the tile in it.
 #[derive(Clone, Copy)]
 pub(crate) struct InputTile<'a> {
     data: &'a [f32],
@@ -32,7 +33,8 @@ pub(crate) struct InputTile<'a> {
 }
 
 impl<'a> InputTile<'a> {
-    /// From channel `c` of pixel `p` of image `n` on: rows are channels in NCHW, pixels in the other layouts.
+    /// The tile that begins at channel `c` of pixel `p` of image `n`. Its rows are channels in NCHW, and
+    /// pixels in the other layouts.
     pub(crate) fn new(from: &PixelRef<'a>, n: usize, c: usize, p: usize) -> Self {
         let at = match from.view.layout {
             Layout::Nchw => TileOffset::channels_as_rows(&from.view, n, p, c),
@@ -41,10 +43,10 @@ impl<'a> InputTile<'a> {
         Self { data: from.data, at }
     }
 
-    /// The first element of a tile of `rows` by `columns`, none of them 0.
+    /// The first element of a tile of `rows` by `columns`. Neither is 0.
     ///
     /// # Panics
-    /// If it ends outside of the memory: a defect of this library.
+    /// If the tile ends outside the memory. That is a bug in this library.
     pub(super) fn measured(&self, rows: usize, columns: usize) -> *const f32 {
         let Self { data, at } = self;
         let needed = span_of_rows((rows, at.row), (columns, at.block)).saturating_add(at.offset);
@@ -53,21 +55,22 @@ impl<'a> InputTile<'a> {
     }
 }
 
-/// Whether columns are neighbours.
+/// Whether the columns of a row are adjacent.
 pub(super) fn dense(tile: &InPlace) -> bool {
     tile.columns <= BLOCK || tile.block == BLOCK
 }
 
-/// Whether there is anything to do.
+/// Whether the tile has no elements.
 pub(super) fn is_empty(tile: &InPlace) -> bool {
     tile.rows == 0 || tile.columns == 0
 }
 
 impl CopyTable {
-    /// A tile of another tensor; if `transposed`, its rows are the columns of `out`. Columns must be neighbours.
+    /// Copies a tile of another tensor to `out`. If `transposed`, the rows of the source are the columns of
+    /// `out`. The columns of each row must be adjacent.
     ///
     /// # Panics
-    /// If they are not, or the source is too short: a defect of this library.
+    /// If they are not, or if the source is too short. That is a bug in this library.
     pub(crate) fn copy(&self, src: InputTile<'_>, transposed: bool, out: OutputTile<'_>) {
         let mut out = InPlace::of(&out);
         assert!(dense(&out));
@@ -81,7 +84,7 @@ impl CopyTable {
             out = InPlace { columns: rows * columns, rows: 1, ..out };
         }
         let kernel = if transposed { self.transpose } else { self.rows };
-        // SAFETY: the output is a borrowed tile, the source was measured, the columns of both are neighbours; the
+        // SAFETY: the output is a borrowed tile, and the source was measured. Both have adjacent columns. The
         // features were detected.
         unsafe { kernel(&CopyArgs { out, src: from, src_row: src.at.row }) }
     }

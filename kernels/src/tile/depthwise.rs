@@ -1,21 +1,21 @@
-//! The depthwise tile: neighbouring outputs of one vector, a whole row of the kernel at a time.
+//! The depthwise tile: adjacent outputs of one vector. It sums one row of the kernel at a time.
 //!
 //! ```text
-//! for line of outputs (or two of them), for T neighbours on it:
+//! for line of outputs (or two lines), for T adjacent outputs on it:
 //!     acc[ROWS][T] = bias
-//!     for channel of the group:                          // one, if the convolution is depthwise
-//!         for line of the input that a tap is on:        // tile/depthwise_sum.rs
-//!             w[K] = the weights of its taps             // for each of the rows that it is under
+//!     for channel of the group:                          // one channel, if the convolution is depthwise
+//!         for line of the input under a tap:             // tile/depthwise_sum.rs
+//!             w[K] = the weights of its taps             // for each row of outputs under it
 //!             for i in 0..(T - 1) * STRIDE + K:          // positions inside the input
 //!                 x = read(i)                            // tile/depthwise_read.rs; once, for all taps
 //!                 for t in 0..T: acc[..][t] += x * w[..][i - t * STRIDE]
 //!     finish(acc) -> C                                   // tile/store.rs
 //! ```
 //!
-//! Where channels are neighbours in memory (NHWC, Nchw16c) a vector is output channels, the inner axis is the
-//! columns of the image and the outer its rows. Where pixels are (NCHW) a vector is pixels of a row, weights are
-//! broadcast, and the axes change places: so the loads that a vector of pixels shares are those of its rows.
-//! Positions in the padding are skipped, never read and never copied.
+//! If channels are adjacent in memory (NHWC, Nchw16c), a vector holds output channels. The inner axis is then
+//! the columns of the image, and the outer axis its rows. If pixels are adjacent (NCHW), a vector holds
+//! pixels of a row, the weights are broadcast, and the axes are swapped. The loads that the vectors share are
+//! then loads of other rows. Positions in the padding are skipped. They are never read or copied.
 
 use super::boundary::Body;
 use super::depthwise_read::{CHANNELS, DepthwiseArgs, PERMUTED, PIXELS};
@@ -23,10 +23,17 @@ use super::depthwise_sum::Tiles;
 use super::store;
 use crate::simd::Simd;
 
-/// The kernel of one kind of window. `MODE` is how vectors are read. With `K` 0, any window; otherwise `K` inner taps,
-/// no dilation, and a stride of `STRIDE`, at most the number of taps, on both axes. `T` outputs at once on each of `ROWS` lines. Positions of the
-/// input and of the output are `STEP` elements apart, or any number if it is 0. What depends on these alone is decided in
-/// `const` blocks: LLVM is given only the loops that a kernel has, rather than all of them for each of some sixty kernels.
+/// The kernel of one kind of window.
+///
+/// `MODE` is how vectors are read. `T` is the number of outputs computed at once on each of `ROWS` lines.
+/// `STEP` is the distance between positions of the input and of the output in elements. If `STEP` is 0, any
+/// distance is allowed.
+///
+/// If `K` is 0, the kernel takes any window. Otherwise it takes `K` inner taps without dilation and a stride
+/// of `STRIDE` on both axes. The stride is then at most the number of taps.
+///
+/// Branches on these parameters are `const` blocks. LLVM then compiles only the loops that a kernel uses, and
+/// not all loops for each of about sixty kernels.
 pub(crate) struct Depthwise<
     const MODE: u8,
     const K: usize,
@@ -48,8 +55,9 @@ impl<
     type Args = DepthwiseArgs;
 
     /// # Safety
-    /// Every position of the input must be valid for reading as `MODE` does (`Reader::read`), the weights for every
-    /// tap, and the target for every output, as `store` says.
+    /// Every position of the input must be valid for reading in the way of `MODE` (`Reader::read`). The
+    /// weights must be valid for every tap. The target must be valid for every output, in the sense of
+    /// `store`.
     #[inline(always)]
     unsafe fn run<S: Simd>(s: S, args: &DepthwiseArgs) {
         let (inner, outer) = (&args.inner, &args.outer);
@@ -57,14 +65,15 @@ impl<
             s,
             args,
             inner_inside: inner.inside_before(T, 0),
-            // A strided vector of pixels is read with the pixels between them.
+            // A strided vector of pixels is read together with the pixels between them.
             outer_inside: outer.inside_before(S::LANES, outer.stride - 1),
         };
-        // Image rows are the slower loop, whichever axis they are: their lines stay near for the next.
+        // Image rows are the outer loop, whichever axis they are. The input lines then stay in cache for the
+        // next row of outputs.
         if const { MODE == PIXELS } {
             let mut i = inner.start;
             while i < inner.end {
-                // SAFETY: by the caller.
+                // SAFETY: the caller upholds the contract of this function.
                 unsafe { tiles.pixels_of_lines(i) };
                 i = i.wrapping_add(T);
             }
@@ -73,7 +82,7 @@ impl<
             while i < inner.end {
                 let mut o = outer.start;
                 while o < outer.end {
-                    // SAFETY: by the caller.
+                    // SAFETY: the caller upholds the contract of this function.
                     unsafe { tiles.channels(o, i) };
                     o = o.wrapping_add(ROWS);
                 }
@@ -84,7 +93,7 @@ impl<
             while o < outer.end {
                 let mut i = inner.start;
                 while i < inner.end {
-                    // SAFETY: by the caller.
+                    // SAFETY: the caller upholds the contract of this function.
                     unsafe { tiles.channels(o, i) };
                     i = i.wrapping_add(T);
                 }
@@ -104,10 +113,10 @@ impl<
     const STEP: usize,
 > Tiles<'_, S, MODE, K, STRIDE, T, ROWS, STEP>
 {
-    /// NCHW: lines `i..i + T`, a vector of pixels at a time.
+    /// NCHW: computes lines `i..i + T`, one vector of pixels at a time.
     ///
     /// # Safety
-    /// As [`Depthwise::run`].
+    /// Same contract as [`Depthwise::run`].
     #[inline(always)]
     unsafe fn pixels_of_lines(&self, i: usize) {
         let (inner, outer) = (&self.args.inner, &self.args.outer);
@@ -121,7 +130,7 @@ impl<
             target.hi = outer.end.wrapping_sub(o).min(S::LANES);
             let at = (outer.first(o), first);
             let inside = rows_inside && (at.0 as usize) < self.outer_inside;
-            // SAFETY: without an edge every position is inside; the rest by the caller.
+            // SAFETY: without `EDGE`, every position is inside the input. The caller guarantees the rest.
             unsafe {
                 let mut acc = [store::start::<S, T, 1>(self.s, &target); ROWS];
                 if inside {
@@ -135,10 +144,11 @@ impl<
         }
     }
 
-    /// NHWC and Nchw16c: outputs `i..i + T` (or as many as there are) of lines `o..o + ROWS`, vectors of channels.
+    /// NHWC and Nchw16c: computes outputs `i..i + T`, or as many as there are, of lines `o..o + ROWS`.
+    /// Vectors hold channels.
     ///
     /// # Safety
-    /// As [`Depthwise::run`].
+    /// Same contract as [`Depthwise::run`].
     #[inline(always)]
     unsafe fn channels(&self, o: usize, i: usize) {
         let (inner, outer) = (&self.args.inner, &self.args.outer);
@@ -150,7 +160,7 @@ impl<
         let mut target = self.args.target.ahead(done.wrapping_mul(out), done.wrapping_mul(residual));
         target.out.row = out;
         let at = (outer.first(o), inner.first(i));
-        // SAFETY: without an edge every inner position is inside; the rest by the caller.
+        // SAFETY: without `EDGE`, every inner position is inside the input. The caller guarantees the rest.
         unsafe {
             let mut acc = [store::start::<S, T, 1>(self.s, &target); ROWS];
             let inside = (at.1 as usize) < self.inner_inside;

@@ -1,4 +1,5 @@
-//! What a depthwise tile is given, and how it reads the vector of one position: as it lies, permuted, or strided.
+//! The arguments of a depthwise tile, and the ways to read the vector of one position: plain, permuted or
+//! strided.
 
 use super::store::TileTarget;
 use crate::simd::{Lanes, Simd};
@@ -6,23 +7,23 @@ use crate::simd::{Lanes, Simd};
 /// How the vector of a position is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reading {
-    /// A vector of output channels whose input channels are the same ones.
+    /// A vector of output channels. The input channels are the same ones.
     Channels,
-    /// A vector of output channels whose input channels are in one vector, in any order and number.
+    /// A vector of output channels. Its input channels all lie in one vector, in any order, and can repeat.
     Permuted,
-    /// The same, where there are fewer input channels than lanes.
+    /// Like `Permuted`, with fewer input channels than lanes.
     Partial,
-    /// A vector of pixels of a row.
+    /// A vector of pixels of one row.
     Pixels,
 }
 
-// As parameters of kernels.
+// The same as parameters of kernels.
 pub(super) const CHANNELS: u8 = Reading::Channels as u8;
 pub(super) const PERMUTED: u8 = Reading::Permuted as u8;
 pub(super) const PARTIAL: u8 = Reading::Partial as u8;
 pub(super) const PIXELS: u8 = Reading::Pixels as u8;
 
-/// The input channels of a vector of output channels.
+/// The input channels that a vector of output channels reads.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LaneSource {
     block: usize,
@@ -32,41 +33,42 @@ pub(crate) struct LaneSource {
 }
 
 impl LaneSource {
-    /// The `lanes` channels from `lane` of `block` on; blocks are a plane apart.
+    /// The `lanes` channels from `lane` of `block` on. The distance between blocks is a plane.
     pub(crate) fn new(block: usize, lane: usize, lanes: usize) -> Self {
         Self { block, lane, lanes, index: [0; 16] }
     }
 
-    /// Output lane `to` takes channel `from` of the source.
+    /// Makes output lane `to` read channel `from` of the source.
     ///
     /// # Panics
-    /// If the source has no such channel: a defect of this library.
+    /// If the source has no such channel. That is a bug in this library.
     pub(crate) fn take(&mut self, to: usize, from: usize) {
         assert!(from < self.lanes);
         self.index[to] = from as u8;
     }
 
-    /// Channels that are read.
+    /// Number of channels that are read.
     pub(crate) fn lanes(&self) -> usize {
         self.lanes
     }
 
-    /// One past the last channel of the source, from the input's first channel on: `usize::MAX` if that overflows.
+    /// The end of the source, counted from the first channel of the input. It is `usize::MAX` if the sum
+    /// overflows.
     pub(super) fn end(&self, plane: usize) -> usize {
         self.block.saturating_mul(plane).saturating_add(self.lane).saturating_add(self.lanes)
     }
 
-    /// From the input's first channel to that of the source.
+    /// Offset of the source from the first channel of the input.
     #[inline(always)]
     pub(super) fn offset(&self, plane: usize) -> usize {
         self.block.wrapping_mul(plane).wrapping_add(self.lane)
     }
 }
 
-/// One axis of the sliding window, and the outputs along it that are wanted.
+/// One axis of the sliding window, and the range of outputs to compute along it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Axis {
-    /// Positions of the input, and elements from one to the next.
+    /// Number of positions of the input, and the distance between them in elements.
     pub(crate) input: usize,
     pub(crate) step: usize,
     pub(crate) taps: usize,
@@ -80,15 +82,16 @@ pub(crate) struct Axis {
 }
 
 impl Axis {
-    /// The position of the first tap of output `o`; negative in the padding.
+    /// The position of the first tap of output `o`. It is negative in the padding.
     #[inline(always)]
     pub(super) fn first(&self, o: usize) -> isize {
-        // Wrapping: the descriptor has checked every sum that matters.
+        // The sum can wrap, because the descriptor has checked every sum that matters.
         o.wrapping_mul(self.stride).wrapping_sub(self.before) as isize
     }
 
-    /// If the first tap of the first of `outputs` outputs is at a position from 0 to before this one, every tap of
-    /// all of them is inside, and `more` positions after the last.
+    /// The bound on first positions without padding. If the first tap of the first of `outputs` outputs is at
+    /// a position from 0 up to this bound, then every tap of all of them is inside the input, and `more`
+    /// positions after the last tap are too.
     #[inline(always)]
     pub(super) fn inside_before(&self, outputs: usize, more: usize) -> usize {
         let reach = (outputs - 1).saturating_mul(self.stride);
@@ -96,7 +99,7 @@ impl Axis {
         self.input.saturating_sub(reach)
     }
 
-    /// The part of `count` neighbouring positions from `first` on that is inside, counted from there.
+    /// The part of `count` adjacent positions from `first` on that is inside the input, relative to `first`.
     #[inline(always)]
     pub(super) fn positions_inside(&self, first: isize, count: usize) -> (usize, usize) {
         let up_to = |distance: isize| if distance <= 0 { 0 } else { count.min(distance as usize) };
@@ -104,10 +107,11 @@ impl Axis {
         (up_to(first.wrapping_neg()).min(end), end)
     }
 
-    /// Which of `lanes` outputs have a tap inside that is at `position` for the first of them.
+    /// Which of `lanes` outputs have a given tap inside the input. The first output has the tap at
+    /// `position`.
     #[inline(always)]
     pub(super) fn lanes_inside(&self, position: isize, lanes: usize) -> Lanes {
-        // A stride is never zero; `max` lets the compiler know.
+        // A stride is never zero. `max` tells the compiler.
         let stride = self.stride.max(1);
         let up_to = |distance: isize| {
             if distance <= 0 { 0 } else { ((distance as usize - 1) / stride).wrapping_add(1).min(lanes) }
@@ -117,7 +121,7 @@ impl Axis {
     }
 }
 
-/// Everything one call needs; built and checked by `tile/depthwise_table.rs`.
+/// The arguments of one call. `tile/depthwise_table.rs` builds and checks them.
 pub(crate) struct DepthwiseArgs {
     /// The first position of both axes.
     pub(super) input: *const f32,
@@ -125,32 +129,34 @@ pub(crate) struct DepthwiseArgs {
     pub(super) outer: Axis,
     /// Input channels of a group.
     pub(super) channels: usize,
-    /// From one channel (NCHW) or block of them (Nchw16c) to the next.
+    /// Distance between channels (NCHW) or blocks of channels (Nchw16c).
     pub(super) plane: usize,
-    /// One for each channel of the group, where lanes are permuted.
+    /// One source for each channel of the group. It is read only if lanes are permuted.
     pub(super) source: *const LaneSource,
-    /// `[channel][outer tap][inner tap]` of vectors, or of numbers where weights are broadcast.
+    /// Vectors `[channel][outer tap][inner tap]`, or single numbers if weights are broadcast.
     pub(super) weights: *const f32,
-    /// The target of all outputs: `base` is the first, `row` from one output along the inner axis to the next.
+    /// The target of all outputs. `base` is the first output, and `row` is the distance between outputs along
+    /// the inner axis.
     pub(super) target: TileTarget,
 }
 
-/// What is the same for all positions of a channel of the group.
+/// The state that all positions of one channel of the group share.
 #[derive(Clone, Copy)]
 pub(super) struct Reader<S: Simd> {
     s: S,
     index: S::Index,
-    /// From one pixel of a vector of them to the next.
+    /// Distance between the pixels of a vector.
     stride: usize,
-    /// The channels that are read, or the pixels that are inside the input.
+    /// The channels to read, or the pixels that are inside the input.
     pub(super) lanes: Lanes,
 }
 
 impl<S: Simd> Reader<S> {
-    /// The reader of channel `channel` of the group, and what it reads relative to.
+    /// Returns the reader of channel `channel` of the group, and the address that its positions are relative
+    /// to.
     ///
     /// # Safety
-    /// Where lanes are permuted, the source of the channel must be readable.
+    /// If lanes are permuted, the source of the channel must be readable.
     #[inline(always)]
     pub(super) unsafe fn new<const MODE: u8>(
         s: S,
@@ -160,7 +166,7 @@ impl<S: Simd> Reader<S> {
         let mut base = args.input;
         let (mut index, mut lanes) = (&[0; 16], S::LANES);
         if MODE == PERMUTED || MODE == PARTIAL {
-            // SAFETY: by the caller.
+            // SAFETY: the caller guarantees the source of this channel.
             let source = unsafe { &*args.source.wrapping_add(channel) };
             base = base.wrapping_add(source.offset(args.plane));
             (index, lanes) = (&source.index, source.lanes);
@@ -169,7 +175,8 @@ impl<S: Simd> Reader<S> {
         }
         let reader = Self {
             s,
-            // SAFETY: sixteen elements, each of them a lane.
+            // SAFETY: the array has sixteen elements. Each is a lane: `take` checks that it is less than the
+            // number of lanes read, and `tile/depthwise_table.rs` limits that to `LANES`.
             index: unsafe { s.index(index.as_ptr()) },
             stride: args.outer.stride,
             lanes: Lanes { lo: 0, hi: lanes },
@@ -177,11 +184,12 @@ impl<S: Simd> Reader<S> {
         (base, reader)
     }
 
-    /// The vector of the position at `p`. `STRIDE` is that of pixels, or 0 for any.
+    /// Reads the vector of the position at `p`. `STRIDE` is the stride of pixels, or 0 for any stride.
     ///
     /// # Safety
-    /// `p` must be valid for a vector; with [`PARTIAL`], for the lanes; with [`PIXELS`], for the lanes, as far apart as
-    /// the stride, or (without `EDGE`) for all elements up to where the next strided vector begins.
+    /// `p` must be valid for a whole vector. With [`PARTIAL`], it must be valid for the lanes only. With
+    /// [`PIXELS`] and `EDGE`, it must be valid for the lanes, a stride apart. With [`PIXELS`] and without
+    /// `EDGE`, it must be valid for all elements up to the start of the next strided vector.
     #[inline(always)]
     pub(super) unsafe fn read<const MODE: u8, const STRIDE: usize, const EDGE: bool>(
         &self,
@@ -189,15 +197,15 @@ impl<S: Simd> Reader<S> {
     ) -> S::V {
         let s = self.s;
         match MODE {
-            // SAFETY: by the caller.
+            // SAFETY: the caller upholds the contract of this function.
             CHANNELS => unsafe { s.load(p) },
-            // SAFETY: by the caller.
+            // SAFETY: the caller upholds the contract of this function.
             PERMUTED => s.permute(unsafe { s.load(p) }, self.index),
-            // SAFETY: by the caller.
+            // SAFETY: the caller upholds the contract of this function.
             PARTIAL => s.permute(unsafe { s.load_lanes(p, self.lanes) }, self.index),
             _ => {
                 let stride = if STRIDE == 0 { self.stride } else { STRIDE };
-                // SAFETY: by the caller.
+                // SAFETY: the caller upholds the contract of this function.
                 unsafe {
                     match (stride, EDGE) {
                         (1, false) => s.load(p),
@@ -216,11 +224,11 @@ impl<S: Simd> Reader<S> {
     #[inline(always)]
     unsafe fn even_lanes(&self, p: *const f32) -> S::V {
         let (s, Lanes { lo, hi }) = (self.s, self.lanes);
-        // Elements `2 * lo..2 * hi - 1`, cut where the second vector begins.
+        // The elements are `2 * lo..2 * hi - 1`, split where the second vector begins.
         let (lo, hi) = (lo.wrapping_mul(2), hi.wrapping_mul(2).wrapping_sub(1));
         let low = Lanes { lo: lo.min(S::LANES), hi: hi.min(S::LANES) };
         let high = Lanes { lo: lo.max(S::LANES) - S::LANES, hi: hi.max(S::LANES) - S::LANES };
-        // SAFETY: by the caller.
+        // SAFETY: the caller upholds the contract of this function.
         unsafe { s.even(s.load_lanes(p, low), s.load_lanes(p.wrapping_add(S::LANES), high)) }
     }
 
@@ -230,12 +238,12 @@ impl<S: Simd> Reader<S> {
     unsafe fn strided_lanes(&self, p: *const f32) -> S::V {
         let mut stage = [0.0f32; 16];
         for lane in self.lanes.lo..self.lanes.hi {
-            // SAFETY: by the caller; a lane is less than 16.
+            // SAFETY: the caller guarantees the element. A lane is less than 16, the length of `stage`.
             unsafe {
                 *stage.as_mut_ptr().wrapping_add(lane) = *p.wrapping_add(lane.wrapping_mul(self.stride));
             }
         }
-        // SAFETY: LANES <= 16.
+        // SAFETY: `stage` has 16 elements, and `LANES <= 16`.
         unsafe { self.s.load(stage.as_ptr()) }
     }
 }

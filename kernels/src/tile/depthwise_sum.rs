@@ -1,10 +1,10 @@
-//! The sums of a depthwise tile: every tap inside the input, line by line.
+//! The sums of a depthwise tile, one line of the input at a time. Only taps inside the input are summed.
 
 use super::depthwise_read::{CHANNELS, DepthwiseArgs, PIXELS, Reader};
 use crate::simd::Simd;
 
-/// The statement for each of the numbers that is less than `$end`: a loop of so many products is more than the compiler
-/// unrolls of its own accord. The comparison is a constant, so that nothing is compiled for the other numbers.
+/// Repeats the statement for each listed number that is less than `$end`. The compiler does not unroll a loop
+/// with so many products. The comparison is a constant, so nothing is compiled for the other numbers.
 macro_rules! for_each {
     ($i:ident in $($number:literal)+, less than $end:expr => $statement:expr) => {
         $(if const { $number < $end } {
@@ -14,7 +14,7 @@ macro_rules! for_each {
     };
 }
 
-/// The tiles of one call, and what is the same for all of them.
+/// The state that all tiles of one call share.
 pub(super) struct Tiles<
     'a,
     S: Simd,
@@ -27,7 +27,7 @@ pub(super) struct Tiles<
 > {
     pub(super) s: S,
     pub(super) args: &'a DepthwiseArgs,
-    /// See [`Axis::inside_before`].
+    /// See [`inside_before`](super::depthwise_read::Axis::inside_before).
     pub(super) inner_inside: usize,
     pub(super) outer_inside: usize,
 }
@@ -42,20 +42,21 @@ impl<
     const STEP: usize,
 > Tiles<'_, S, MODE, K, STRIDE, T, ROWS, STEP>
 {
-    /// Positions of a line that its taps are on.
+    /// Number of positions of a line that the taps of a tile read.
     const POSITIONS: usize = (T - 1) * STRIDE + K;
 
-    /// From one position of the inner axis to the next.
+    /// Distance between positions of the inner axis.
     #[inline(always)]
     fn step(&self) -> usize {
         if STEP == 0 { self.args.inner.step } else { STEP }
     }
 
-    /// Vectors of channels and a window of `K` inner taps: `rows` lines of outputs from one pass over the lines of the
-    /// input that they share. With `EDGE`, some inner positions are in the padding.
+    /// Sums a window of `K` inner taps over vectors of channels. It computes `rows` lines of outputs in one
+    /// pass over the input lines that they share. With `EDGE`, some inner positions are in the padding.
     ///
     /// # Safety
-    /// As `Depthwise::run`; without `EDGE` every inner position of the tile must be inside the input.
+    /// Same contract as `Depthwise::run`. Without `EDGE`, every inner position of the tile must be inside the
+    /// input.
     #[inline(always)]
     pub(super) unsafe fn lines<const EDGE: bool>(
         &self,
@@ -69,17 +70,19 @@ impl<
         let inside = Inside::of(inner.positions_inside(first.1, Self::POSITIONS));
         let offset = first.0.wrapping_add_unsigned(lo).wrapping_mul(outer.step as isize);
         let offset = offset.wrapping_add(first.1.wrapping_mul(self.step() as isize));
-        // The lines under the first row of outputs, and under the last: the second or again the first.
+        // `last` is the input line where the last row of outputs begins. `both` is the line where the first
+        // row ends. A single row of outputs is both the first and the last.
         let (last, both) = ((rows - 1) * STRIDE, outer.taps);
         let mut weights = args.weights;
         let channels = if MODE == CHANNELS { 1 } else { args.channels };
         for channel in 0..channels {
-            // SAFETY: a channel of the group; the rest by the caller.
+            // SAFETY: `channel` is a channel of the group. The caller guarantees the rest.
             let (base, reader) = unsafe { Reader::<S>::new::<MODE>(self.s, args, channel) };
             let mut p = base.wrapping_offset(offset);
             let mut w = weights.wrapping_add(lo * line_len);
             let mut line = lo;
-            // SAFETY: lines inside the input, each with the weights of its taps; the rest by the caller.
+            // SAFETY: the lines are inside the input, and each has the weights of its taps. The caller
+            // guarantees the rest.
             unsafe {
                 while line < hi && (ROWS == 1 || rows == 1 || line < last) {
                     self.all_taps::<0, 1, EDGE>(acc, &reader, p, w, inside);
@@ -101,11 +104,13 @@ impl<
         }
     }
 
-    /// All `K` inner taps of a line for the rows `FROM..TO`: each position is read once. `w` are the weights of the line
-    /// under the last of the rows; under the one before, it is `STRIDE` lines further.
+    /// Sums all `K` inner taps of a line for rows `FROM..TO`, and reads each position once. `w` points to the
+    /// weights of the line for the last of these rows. The weights for the row before it are `STRIDE` lines
+    /// further on.
     ///
     /// # Safety
-    /// As [`lines`](Self::lines); the line must be inside the input and have these weights.
+    /// Same contract as [`lines`](Self::lines). The line must be inside the input and must have these
+    /// weights.
     #[inline(always)]
     unsafe fn all_taps<const FROM: usize, const TO: usize, const EDGE: bool>(
         &self,
@@ -120,20 +125,20 @@ impl<
         for row in FROM..TO {
             for k in 0..K {
                 let further = (TO - 1 - row) * STRIDE * K * S::LANES;
-                // SAFETY: by the caller.
+                // SAFETY: the caller upholds the contract of this function.
                 line.weights[row][k] = unsafe { weight::<S, MODE>(s, w.wrapping_add(further), k) };
             }
         }
         for_each! { i in 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18, less than Self::POSITIONS =>
-            // SAFETY: by the caller.
+            // SAFETY: the caller upholds the contract of this function.
             unsafe { self.position::<FROM, TO, EDGE>(acc, reader, &mut line, i) }
         }
     }
 
-    /// The products of position `i` of a line, a constant where this is inlined.
+    /// Adds the products of position `i` of a line. After inlining, `i` is a constant.
     ///
     /// # Safety
-    /// As [`all_taps`](Self::all_taps).
+    /// Same contract as [`all_taps`](Self::all_taps).
     #[inline(always)]
     unsafe fn position<const FROM: usize, const TO: usize, const EDGE: bool>(
         &self,
@@ -146,7 +151,7 @@ impl<
             line.inside.bits = self.s.opaque(line.inside.bits);
         }
         if !EDGE || line.inside.has(i) {
-            // SAFETY: the position is inside.
+            // SAFETY: the position is inside the input. `EDGE` has checked it, or the caller guarantees it.
             let x = unsafe { reader.read::<MODE, STRIDE, EDGE>(line.p.wrapping_add(line.ahead)) };
             for row in FROM..TO {
                 for t in 0..T {
@@ -167,11 +172,12 @@ impl<
         if STEP == 0 { self.s.opaque(ahead) } else { ahead }
     }
 
-    /// Any vectors and any window, outer tap by outer tap. With `EDGE`, some positions are in the padding.
+    /// Sums any window, with vectors of any kind, one outer tap at a time. With `EDGE`, some positions are in
+    /// the padding.
     ///
     /// # Safety
-    /// As `Depthwise::run`; without `EDGE` every position of the tile must be inside the input, but for outer ones that
-    /// are not of pixels.
+    /// Same contract as `Depthwise::run`. Without `EDGE`, every inner position of the tile must be inside the
+    /// input. If vectors hold pixels, every outer position must be inside too.
     #[inline(always)]
     pub(super) unsafe fn any<const EDGE: bool>(
         &self,
@@ -183,7 +189,7 @@ impl<
         let inside = Inside::of(inner.positions_inside(first.1, Self::POSITIONS));
         let mut weights = args.weights;
         for channel in 0..args.channels {
-            // SAFETY: a channel of the group; the rest by the caller.
+            // SAFETY: `channel` is a channel of the group. The caller guarantees the rest.
             let (base, mut reader) = unsafe { Reader::<S>::new::<MODE>(self.s, args, channel) };
             let base = base.wrapping_offset(first.1.wrapping_mul(self.step() as isize));
             for tap in 0..outer.taps {
@@ -198,7 +204,7 @@ impl<
                 };
                 if any {
                     let p = base.wrapping_offset(position.wrapping_mul(outer.step as isize));
-                    // SAFETY: a line of the input; the rest by the caller.
+                    // SAFETY: the line is inside the input. The caller guarantees the rest.
                     unsafe {
                         if const { K > 0 } {
                             self.all_taps::<0, 1, EDGE>(acc, &reader, p, weights, inside);
@@ -212,10 +218,10 @@ impl<
         }
     }
 
-    /// The inner taps of one line, one by one, with any stride and dilation.
+    /// Sums the inner taps of one line one by one, with any stride and dilation.
     ///
     /// # Safety
-    /// As [`any`](Self::any); the line must be inside the input and have these weights.
+    /// Same contract as [`any`](Self::any). The line must be inside the input and must have these weights.
     #[inline(always)]
     unsafe fn each_tap<const EDGE: bool>(
         &self,
@@ -227,14 +233,15 @@ impl<
     ) {
         let (s, inner) = (self.s, &self.args.inner);
         for tap in 0..inner.taps {
-            // SAFETY: by the caller.
+            // SAFETY: the caller upholds the contract of this function.
             let weight = unsafe { weight::<S, MODE>(s, w, tap) };
             let ahead = tap.wrapping_mul(inner.dilation);
             let mut position = first.wrapping_add_unsigned(ahead);
             let mut ahead = ahead.wrapping_mul(self.step());
             for t in 0..T {
                 if !EDGE || (position as usize) < inner.input {
-                    // SAFETY: the position is inside.
+                    // SAFETY: the position is inside the input. `EDGE` has checked it, or the caller
+                    // guarantees it.
                     let x = unsafe { reader.read::<MODE, 0, EDGE>(p.wrapping_add(ahead)) };
                     acc[t][0] = s.mul_add(x, weight, acc[t][0]);
                 }
@@ -247,15 +254,15 @@ impl<
 
 /// One line of the input under the kernel.
 struct Line<S: Simd, const K: usize, const ROWS: usize> {
-    /// Of its taps, for each row of outputs.
+    /// The weights of the taps on this line, for each row of outputs.
     weights: [[S::V; K]; ROWS],
-    /// The first position, and from there to the next.
+    /// The first position, and the offset of the current one.
     p: *const f32,
     ahead: usize,
     inside: Inside,
 }
 
-/// Which positions of a tile are inside the input: bit `i` is the `i`-th.
+/// Which positions of a tile are inside the input. Bit `i` stands for position `i`.
 #[derive(Clone, Copy)]
 struct Inside {
     bits: usize,
@@ -274,17 +281,17 @@ impl Inside {
     }
 }
 
-/// The weights of inner tap `tap`.
+/// Returns the weights of inner tap `tap`.
 ///
 /// # Safety
-/// The tap must be one of the line's.
+/// The line must have this tap.
 #[inline(always)]
 unsafe fn weight<S: Simd, const MODE: u8>(s: S, weights: *const f32, tap: usize) -> S::V {
     if MODE == PIXELS {
-        // SAFETY: by the caller.
+        // SAFETY: the caller upholds the contract of this function.
         s.splat(unsafe { *weights.wrapping_add(tap) })
     } else {
-        // SAFETY: by the caller.
+        // SAFETY: the caller upholds the contract of this function.
         unsafe { s.load(weights.wrapping_add(tap.wrapping_mul(S::LANES))) }
     }
 }

@@ -1,6 +1,7 @@
 //! [`DepthwiseKernels`]: the depthwise tiles of one instruction set behind one safe, length-checked call.
 //!
-//! Part of a [`KernelSet`](super::table::KernelSet), which is handed out only after its features were detected.
+//! The table belongs to a [`KernelSet`](super::table::KernelSet), which is returned only after its features
+//! were detected.
 
 use super::boundary::Entry;
 use super::depthwise_read::{Axis, DepthwiseArgs, LaneSource, Reading};
@@ -10,32 +11,32 @@ use super::post::Post;
 use super::store::SumsArgs;
 use crate::describe::BLOCK;
 
-/// The kernels of one way of reading: `(inner taps, stride, entry)`.
+/// The kernels of one way of reading, as `(inner taps, stride, entry)`.
 pub(super) type Windows = &'static [(usize, usize, Entry<DepthwiseArgs>)];
 
 /// The kernels of depthwise convolution and of small groups.
 pub struct DepthwiseKernels {
     pub(super) name: &'static str,
     pub(super) lanes: usize,
-    /// Neighbouring outputs of a line, and lines, if the window is not long.
+    /// Adjacent outputs of a line, and lines, if the window is not long.
     pub(super) tile: (usize, usize),
-    /// By way of reading; those of vectors of channels in NHWC and in Nchw16c.
+    /// Kernels per way of reading. Vectors of channels have separate kernels for NHWC and for Nchw16c.
     pub(super) channels: [Windows; 2],
     pub(super) permuted: [Windows; 2],
     pub(super) pixels: Windows,
-    /// For every other window, in the order of [`Reading`].
+    /// Kernels for all other windows, in the order of [`Reading`].
     pub(super) any: [Entry<DepthwiseArgs>; 4],
     pub(super) activate: Entry<SumsArgs>,
 }
 
-/// The lines that share what they read of the input, of `most`: with long lines of taps there is less to share, and the
-/// weights of two do not leave enough registers.
+/// The number of lines, at most `most`, that share their reads of the input. Long lines of taps share less,
+/// and the weights of two lines would leave too few registers.
 pub(super) const fn lines_of(taps: usize, most: usize) -> usize {
     if taps < 7 { most } else { 1 }
 }
 
-/// `depthwise_kernels!(enter_<isa>, name: outputs of a line by lines of vectors of lanes, by way of reading: windows of
-/// taps / stride)`.
+/// `depthwise_kernels!(enter_<isa>, name: outputs by lines of lanes, ways of reading with their windows)`. A
+/// window is `taps / stride`.
 macro_rules! depthwise_kernels {
     (@windows $enter:ident, $mode:ident, $outputs:literal, $rows:literal, $step:expr, [$($taps:literal / $stride:literal)*]) => {
         &[$(($taps, $stride, <Depthwise<$mode, $taps, $stride, $outputs, { super::depthwise_table::lines_of($taps, $rows) }, { $step }>>::$enter)),*]
@@ -82,16 +83,16 @@ pub(crate) struct Window {
 /// The input of one call.
 #[derive(Clone, Copy)]
 pub(crate) struct Image<'a> {
-    /// From the first position of both axes on.
+    /// The memory from the first position of both axes on.
     pub(crate) data: &'a [f32],
-    /// From one channel (NCHW) or block of them (Nchw16c) to the next.
+    /// Distance between channels (NCHW) or blocks of channels (Nchw16c).
     pub(crate) plane: usize,
-    /// One for each channel of the group, where lanes are permuted.
+    /// One source for each channel of the group, if lanes are permuted.
     pub(crate) sources: &'a [LaneSource],
 }
 
 impl Image<'_> {
-    /// One past the last element that a call may read.
+    /// The end of the elements that a call can read.
     fn reach(&self, window: &Window, lanes: usize) -> usize {
         let Window { inner, outer, channels, .. } = window;
         let positions = [(inner.input, inner.step), (outer.input, outer.step)];
@@ -108,22 +109,23 @@ impl Image<'_> {
 }
 
 impl DepthwiseKernels {
-    /// `depthwise_f32_<outputs times lines>x<lanes>_<isa>`, the same in code, tests, benches and reports.
+    /// `depthwise_f32_<outputs times lines>x<lanes>_<isa>`. Code, tests, benches and reports use this name.
     pub fn name(&self) -> &'static str {
         self.name
     }
 
-    /// Neighbouring outputs of a line.
+    /// Number of adjacent outputs of a line.
     pub fn outputs(&self) -> usize {
         self.tile.0
     }
 
-    /// Lanes of a vector: its channels, or in NCHW its pixels.
+    /// Number of lanes of a vector. They are channels, or pixels in NCHW.
     pub fn lanes(&self) -> usize {
         self.lanes
     }
 
-    /// Whether there is a kernel for just these windows of undilated taps and strides, rather than one for any.
+    /// Whether a kernel exists for exactly these windows of undilated taps and strides. Otherwise a kernel
+    /// for any window is used.
     pub(crate) fn has(&self, reading: Reading, inner: (usize, usize), outer: (usize, usize)) -> bool {
         let dense = outer.1 <= outer.0 && inner.1 == outer.1;
         let fits = |&(taps, stride, _): &(usize, usize, _)| (taps, stride) == inner;
@@ -150,11 +152,11 @@ impl DepthwiseKernels {
         windows.iter().find(fits).map_or(self.any[*reading as usize], |window| window.2)
     }
 
-    /// `out = act(bias + window * weights + residual)`; `weights` is `[channel][outer tap][inner tap][lane]`, without
-    /// lanes in NCHW.
+    /// `out = act(bias + window * weights + residual)`. `weights` is `[channel][outer tap][inner tap][lane]`.
+    /// In NCHW it has no lanes.
     ///
     /// # Panics
-    /// If an operand is too short: a defect of this library.
+    /// If an operand is too short. That is a bug in this library.
     pub(crate) fn run(
         &self,
         window: &Window,
@@ -184,7 +186,7 @@ impl DepthwiseKernels {
         let of_tap = if pixels { 1 } else { self.lanes };
         let needed = product([channels, outer.taps, inner.taps, of_tap]);
         require("weights of a depthwise tile", needed, weights.len());
-        // In NCHW the tile is one row of pixels, cut into lines where the image is.
+        // In NCHW the tile is one row of pixels, which is split at the ends of image rows.
         let outputs = product([along, lines]);
         let (rows, columns) = if pixels { (1, outputs) } else { (outputs, self.lanes) };
         assert!(
@@ -205,8 +207,8 @@ impl DepthwiseKernels {
             weights: weights.as_ptr(),
             target,
         };
-        // SAFETY: the operands were measured above, the output tile is inside a region that this call borrows,
-        // and the set that holds the entry was handed out after its features were detected.
+        // SAFETY: the operands were measured above. The output tile lies in a region that this call borrows.
+        // The set that holds the entry was returned only after its features were detected.
         unsafe { self.entry(window, out.place.row)(&args) }
     }
 }

@@ -1,9 +1,10 @@
-//! The direct-convolution register tile: `T` neighbouring pixels of one output row by `NV` vectors of output channels.
+//! The register tile of direct convolution: `T` adjacent pixels of one output row by `NV` vectors of output
+//! channels.
 //!
 //! ```text
 //! acc[T][NV] = first block of K ? bias : 0                // T * NV vectors, all in registers
 //! for chunk of input channels, kernel row inside the image:
-//!     for run of up to 4 taps whose pixels are neighbours:
+//!     for run of up to 4 taps whose pixels are adjacent:
 //!         for input channel of the chunk:
 //!             w[taps][NV] = weights                       // taps * NV vector loads, kept in registers
 //!             for j in 0..T + taps - 1:
@@ -12,96 +13,103 @@
 //! C (+)= last block of K ? finish(acc) : acc              // tile/store.rs
 //! ```
 //!
-//! Pixel `j` of a run is read by tap `g` for output pixel `j - g`: with three taps and eight pixels 16 loads feed 48
-//! FMAs, a third of a load per FMA (the GEMM tile needs 0.57). The register blocking is that of Georganas et al. 2018,
-//! section II-B, turned round: there weights stream past the pixels that are in registers. A stride does not prevent
-//! it: the taps of a kernel row fall into `stride` classes, and those of a class read every `stride`-th pixel.
+//! Tap `g` reads pixel `j` of a run for output pixel `j - g`. With three taps and eight pixels, 16 loads feed
+//! 48 FMAs. That is a third of a load per FMA, while the GEMM tile needs 0.57. The register blocking is the
+//! one of Georganas et al. 2018, section II-B, with the operands swapped: there, weights stream past pixels
+//! that stay in registers. A stride does not prevent the sharing. The taps of a kernel row then fall into
+//! `stride` classes, and the taps of one class read every `stride`-th pixel.
 //!
-//! Padding is virtual: the pixels of a run that are outside the row are read from a line of zeros, kernel rows outside
-//! the image are skipped.
+//! Padding is virtual. Pixels of a run outside the row are read from a line of zeros. Kernel rows outside the
+//! image are skipped.
 
 use super::boundary::Body;
 use super::store::{self, TileTarget};
 use crate::describe::BLOCK;
 use crate::simd::Simd;
 
-/// Taps of a run at most.
+/// Maximum number of taps of a run.
 pub(crate) const MOST_TAPS: usize = 4;
-/// Pixels of a tile at most.
+/// Maximum number of pixels of a tile.
 pub(crate) const MOST_PIXELS: usize = 16;
 
-/// Pixels that a run reads at most.
+/// Maximum number of pixels that a run reads.
 const REACH: usize = MOST_PIXELS + MOST_TAPS - 1;
 
-/// What is read in place of a pixel in the padding: a pixel of a chunk has so many channels at most.
+/// Zeros that are read in place of a pixel in the padding. A pixel has at most this many channels per chunk.
 static ZEROS: [f32; BLOCK] = [0.0; BLOCK];
 
-/// Taps of one kernel row that read neighbouring pixels: tap `g` of output pixel `i` reads pixel `i + g`.
+/// Taps of one kernel row that read adjacent pixels: tap `g` of output pixel `i` reads pixel `i + g`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TapRun {
-    /// Where pixel 0 is in the image row, in pixels; in the padding, negative.
+    /// Position of pixel 0 in the image row. It is negative in the padding.
     pub(crate) first: isize,
-    /// Which pixels are inside the row.
+    /// The pixels `lo..hi` are inside the row.
     pub(crate) lo: usize,
     pub(crate) hi: usize,
-    /// `1..=MOST_TAPS`.
+    /// Number of taps, in `1..=MOST_TAPS`.
     pub(crate) taps: usize,
 }
 
-/// Everything one call of a tile needs; built and checked by `tile/direct_table.rs`.
+/// The arguments of one call of a tile. `tile/direct_table.rs` builds and checks them.
 pub(crate) struct DirectArgs {
-    /// Pixel 0 of the first kernel row inside the image, first channel.
+    /// The first channel of pixel 0, in the first kernel row that is inside the image.
     pub(crate) image: *const f32,
-    /// From one chunk of channels to the next in the image, from one kernel row, one channel, one pixel, and from one
-    /// pixel of a run to the next.
+    /// Distances in the image, in elements: between chunks of channels, kernel rows, channels, pixels, and
+    /// pixels of a run.
     pub(crate) chunk_step: usize,
     pub(crate) row_step: usize,
     pub(crate) channel_step: usize,
     pub(crate) pixel: usize,
     pub(crate) run_step: usize,
     pub(crate) chunks: usize,
-    /// Channels of a chunk, and of the last one.
+    /// Number of channels of a chunk, and of the last chunk.
     pub(crate) channels: usize,
     pub(crate) last_channels: usize,
-    /// Kernel rows inside the image are `first_row..first_row + rows` of `kernel_rows`.
+    /// The kernel rows inside the image are `first_row..first_row + rows` out of `kernel_rows`.
     pub(crate) first_row: usize,
     pub(crate) rows: usize,
     pub(crate) kernel_rows: usize,
-    /// Tiles that follow each other in the row, with the same runs `T` pixels further each.
+    /// Number of consecutive tiles in the row. Each has the same runs, `T` pixels further on.
     pub(crate) count: usize,
-    /// The runs of one kernel row, and the taps of all of them.
+    /// The runs of one kernel row.
     pub(crate) runs: *const TapRun,
     pub(crate) run_count: usize,
-    /// Whether each run is one tap, one pixel after the run before, and none reads padding: where a pixel is as long as
-    /// a chunk of channels, the taps of a kernel row are then one long run of channels.
+    /// Whether every run is a single tap, one pixel after the run before, and no run reads padding. If a
+    /// pixel is then as long as a chunk of channels, the taps of a kernel row form one long run of channels.
     pub(crate) window: bool,
+    /// Number of taps in all runs of one kernel row.
     pub(crate) row_taps: usize,
-    /// `[chunk][kernel row][run][channel][tap]` or, if packed, `[run][kernel row][channel][tap]`, `w_step` elements each.
+    /// The weights, `[chunk][kernel row][run][channel][tap]`, or `[run][kernel row][channel][tap]` if packed.
+    /// Each entry is `w_step` elements long.
     pub(crate) weights: *const f32,
     pub(crate) w_step: usize,
-    /// Memory that a later call will read: a line is hinted into the second cache level at every channel.
+    /// Memory that a later call will read. Each channel prefetches one line of it into the second-level
+    /// cache.
     pub(crate) hint: *const f32,
     pub(crate) hint_step: usize,
     pub(crate) target: TileTarget,
 }
 
-/// A tile of `T` pixels by `NV` vectors of output channels, for runs of up to `G` taps. If `PACKED`, the pixels of a run
-/// are neighbouring elements and none is padding; else they are `run_step` elements apart and channels are neighbours.
+/// A tile of `T` pixels by `NV` vectors of output channels, for runs of up to `G` taps.
+///
+/// If `PACKED`, the pixels of a run are adjacent elements, and none is padding. Otherwise they are `run_step`
+/// elements apart, and channels are adjacent.
 pub(crate) struct Direct<const T: usize, const NV: usize, const G: usize, const PACKED: bool>;
 
 impl<const T: usize, const NV: usize, const G: usize, const PACKED: bool> Body for Direct<T, NV, G, PACKED> {
     type Args = DirectArgs;
 
     /// # Safety
-    /// Every address named in [`DirectArgs`] must be valid: the image for the pixels `lo..hi` of every run, the weights
-    /// for all of K, the target as `store` says; `T` and the taps within their bounds. The hint may point anywhere.
+    /// Every address in [`DirectArgs`] must be valid: the image for the pixels `lo..hi` of every run, the
+    /// weights for all of K, and the target in the sense of `store`. `T` and the taps must be within their
+    /// bounds. The hint can point anywhere.
     #[inline(always)]
     unsafe fn run<S: Simd>(s: S, args: &DirectArgs) {
         let (mut target, mut image, mut hint) = (args.target, args.image, args.hint);
         for _ in 0..args.count {
-            // SAFETY: the target is valid by the caller.
+            // SAFETY: the caller guarantees the target.
             let mut acc = unsafe { store::start::<S, T, NV>(s, &target) };
-            // SAFETY: by the caller.
+            // SAFETY: the caller upholds the contract of this function.
             hint = unsafe {
                 if PACKED {
                     packed_k::<S, T, NV, G>(s, &mut acc, args, (image, hint))
@@ -109,7 +117,7 @@ impl<const T: usize, const NV: usize, const G: usize, const PACKED: bool> Body f
                     image_k::<S, T, NV, G>(s, &mut acc, args, (image, hint))
                 }
             };
-            // SAFETY: the target is valid by the caller.
+            // SAFETY: the caller guarantees the target.
             unsafe { store::finish(s, acc, &target) };
             image = image.wrapping_add(args.run_step.wrapping_mul(T));
             target.advance(target.out.row.wrapping_mul(T), target.residual.row.wrapping_mul(T));
@@ -117,10 +125,11 @@ impl<const T: usize, const NV: usize, const G: usize, const PACKED: bool> Body f
     }
 }
 
-/// All of K on the image itself, from there on: chunk, kernel row, run, channel. Where hints go on.
+/// Sums all of K for one tile whose pixels are read in the image, in place. The order is chunk, kernel row,
+/// run, channel. Returns the next hint.
 ///
 /// # Safety
-/// As [`Direct::run`].
+/// Same contract as [`Direct::run`].
 #[inline(always)]
 unsafe fn image_k<S: Simd, const T: usize, const NV: usize, const G: usize>(
     s: S,
@@ -137,7 +146,8 @@ unsafe fn image_k<S: Simd, const T: usize, const NV: usize, const G: usize>(
         let window = args.window && channels == args.pixel;
         for _ in 0..args.rows {
             if const { G == 1 } && window {
-                // SAFETY: the first run; all of them are inside the image, and the weights are there, by the caller.
+                // SAFETY: this is the first run. The caller guarantees that all runs are inside the image and
+                // that the weights exist.
                 unsafe {
                     let channels = channels.wrapping_mul(args.run_count);
                     let step = Step { args, run: &*args.runs, row, channels };
@@ -147,7 +157,8 @@ unsafe fn image_k<S: Simd, const T: usize, const NV: usize, const G: usize>(
                 continue;
             }
             for r in 0..args.run_count {
-                // SAFETY: one of the runs; it is inside the image, and the weights are there, by the caller.
+                // SAFETY: `r` is a run. The caller guarantees that it is inside the image and that the
+                // weights exist.
                 unsafe {
                     let step = Step { args, run: &*args.runs.wrapping_add(r), row, channels };
                     (w, hint) = step.any::<S, T, NV, G, false>(s, acc, w, hint);
@@ -161,11 +172,14 @@ unsafe fn image_k<S: Simd, const T: usize, const NV: usize, const G: usize>(
     hint
 }
 
-/// All of K on packed rows, from there on: run, kernel row, channel. Where hints go on. Rows that follow each other closely (no dilation) are one long row
-/// of channels: so few of them, a loop each would cost more than they do.
+/// Sums all of K for one tile whose pixels are read in packed rows. The order is run, kernel row, channel.
+/// Returns the next hint.
+///
+/// Rows that follow each other without a gap (no dilation) are treated as one long row of channels. There are
+/// so few channels that one loop per row would cost more than the work in it.
 ///
 /// # Safety
-/// As [`Direct::run`].
+/// Same contract as [`Direct::run`].
 #[inline(always)]
 unsafe fn packed_k<S: Simd, const T: usize, const NV: usize, const G: usize>(
     s: S,
@@ -178,14 +192,14 @@ unsafe fn packed_k<S: Simd, const T: usize, const NV: usize, const G: usize>(
     let (rows, inner) = if close { (1, args.rows.wrapping_mul(channels)) } else { (args.rows, channels) };
     let mut run_weights = args.weights;
     for r in 0..args.run_count {
-        // SAFETY: one of the runs.
+        // SAFETY: `r` is less than the number of runs.
         let run = unsafe { &*args.runs.wrapping_add(r) };
         let row_weights = channels.wrapping_mul(run.taps).wrapping_mul(args.w_step);
         let mut w = run_weights.wrapping_add(args.first_row.wrapping_mul(row_weights));
         let mut row = image;
         for _ in 0..rows {
             let step = Step { args, run, row, channels: inner };
-            // SAFETY: the run is inside the rows, and the weights are there, by the caller.
+            // SAFETY: the caller guarantees that the run is inside the rows and that the weights exist.
             (w, hint) = unsafe { step.any::<S, T, NV, G, true>(s, acc, w, hint) };
             row = row.wrapping_add(args.row_step);
         }
@@ -194,7 +208,7 @@ unsafe fn packed_k<S: Simd, const T: usize, const NV: usize, const G: usize>(
     hint
 }
 
-/// One run of one kernel row through some channels.
+/// One run of one kernel row, for some channels.
 struct Step<'a> {
     args: &'a DirectArgs,
     run: &'a TapRun,
@@ -202,7 +216,8 @@ struct Step<'a> {
     channels: usize,
 }
 
-/// Where a run is: its pixels of this channel (if packed, the first of them), its weights, and the next hint.
+/// The position in a run: its pixels of the current channel (only the first pixel if packed), its weights,
+/// and the next hint.
 struct Cursor {
     at: [*const f32; REACH],
     w: *const f32,
@@ -210,10 +225,10 @@ struct Cursor {
 }
 
 impl Step<'_> {
-    /// As many taps as the run has; where weights and hints go on.
+    /// Sums the taps of the run, whatever their number. Returns the next weights and the next hint.
     ///
     /// # Safety
-    /// As [`Direct::run`], for this run.
+    /// Same contract as [`Direct::run`], for this run.
     #[inline(always)]
     unsafe fn any<S: Simd, const T: usize, const NV: usize, const G: usize, const PACKED: bool>(
         &self,
@@ -222,9 +237,9 @@ impl Step<'_> {
         w: *const f32,
         hint: *const f32,
     ) -> (*const f32, *const f32) {
-        // SAFETY: by the caller.
+        // SAFETY: the caller upholds the contract of this function.
         unsafe {
-            // Constants, so that runs longer than any of this tile's are not compiled.
+            // Constants, so that runs longer than the longest of this tile are not compiled.
             if const { G >= 4 } && self.run.taps == 4 {
                 self.taps::<S, T, NV, 4, PACKED>(s, acc, w, hint)
             } else if const { G >= 3 } && self.run.taps == 3 {
@@ -237,10 +252,10 @@ impl Step<'_> {
         }
     }
 
-    /// `G` taps. Addresses wrap: they were measured before the call.
+    /// Sums `G` taps. Address arithmetic wraps, because the addresses were measured before the call.
     ///
     /// # Safety
-    /// As [`Direct::run`], for this run.
+    /// Same contract as [`Direct::run`], for this run.
     #[inline(always)]
     unsafe fn taps<S: Simd, const T: usize, const NV: usize, const G: usize, const PACKED: bool>(
         &self,
@@ -251,7 +266,7 @@ impl Step<'_> {
     ) -> (*const f32, *const f32) {
         let Self { args, run, row, channels } = *self;
         if run.lo >= run.hi {
-            // Nothing but padding.
+            // The whole run is padding.
             return (w.wrapping_add(channels.wrapping_mul(G).wrapping_mul(args.w_step)), hint);
         }
         let start = row.wrapping_offset(run.first.wrapping_mul(args.pixel as isize));
@@ -266,8 +281,8 @@ impl Step<'_> {
                 }
             }
         }
-        // A few channels at a time where each is few instructions, so that counting is not most of them; four lanes
-        // are four channels of a pixel in one load (FMLA by element).
+        // If a channel takes only a few instructions, the loop is unrolled, so that its counter is not most
+        // of the work. With four lanes, one load reads four channels of a pixel (FMLA by element).
         let unroll = match (G, S::LANES) {
             (1, 4) => 4,
             (1, _) => 2,
@@ -277,23 +292,23 @@ impl Step<'_> {
         let mut c = 0;
         while c < whole {
             for u in 0..unroll {
-                // SAFETY: a channel of this run by the caller.
+                // SAFETY: `c + u` is a channel of this run, as the caller guarantees.
                 unsafe { self.channel::<S, T, NV, G, PACKED>(s, acc, &mut cursor, c.wrapping_add(u)) };
             }
             c = c.wrapping_add(unroll);
         }
         while c < channels {
-            // SAFETY: a channel of this run by the caller.
+            // SAFETY: `c` is a channel of this run, as the caller guarantees.
             unsafe { self.channel::<S, T, NV, G, PACKED>(s, acc, &mut cursor, c) };
             c = c.wrapping_add(1);
         }
         (cursor.w, cursor.hint)
     }
 
-    /// `G` taps of one input channel.
+    /// Sums `G` taps of one input channel.
     ///
     /// # Safety
-    /// As [`Direct::run`], for this run and channel `c` of it.
+    /// Same contract as [`Direct::run`], for channel `c` of this run.
     #[inline(always)]
     unsafe fn channel<S: Simd, const T: usize, const NV: usize, const G: usize, const PACKED: bool>(
         &self,
@@ -307,18 +322,20 @@ impl Step<'_> {
         let mut weights = [[s.splat(0.0); NV]; G];
         for g in 0..G {
             for v in 0..NV {
-                // SAFETY: by the caller.
+                // SAFETY: the caller upholds the contract of this function.
                 weights[g][v] = unsafe { s.load(cursor.w.wrapping_add(v * S::LANES)) };
             }
             cursor.w = cursor.w.wrapping_add(self.args.w_step);
         }
         for j in 0..T + G - 1 {
-            // What a run may have of padding at its ends is not multiplied; more of it is zeros.
+            // Padding is skipped in the first and the last `G - 1` pixels of a run. Other padding is
+            // multiplied as zeros.
             if !PACKED && ((j + 1 < G && j < self.run.lo) || (j >= T && j >= self.run.hi)) {
                 continue;
             }
             let pixel = if PACKED { cursor.at[0].wrapping_add(j) } else { cursor.at[j].wrapping_add(c) };
-            // SAFETY: pixel `j` of this channel, or a zero in its place, by the caller.
+            // SAFETY: the caller guarantees pixel `j` of this channel. In the padding, a zero takes its
+            // place.
             let x = s.splat(unsafe { *pixel });
             for g in 0..G {
                 if g <= j && j - g < T {

@@ -1,6 +1,8 @@
-//! [`DirectTile`]: the tiles of direct convolution of one instruction set, behind a safe, length-checked call.
+//! [`DirectTile`]: the tiles of direct convolution of one instruction set, behind a safe, length-checked
+//! call.
 //!
-//! Part of a [`KernelSet`](super::table::KernelSet), which is handed out only after its features were detected.
+//! The table belongs to a [`KernelSet`](super::table::KernelSet), which is returned only after its features
+//! were detected.
 
 use super::boundary::Entry;
 use super::direct::{DirectArgs, MOST_PIXELS, MOST_TAPS, TapRun};
@@ -13,66 +15,67 @@ use crate::describe::{BLOCK, ConvError};
 use crate::memory::try_push;
 use crate::simd::LINE;
 
-/// The register tile of direct convolution: some pixels of an output row by vectors of output channels.
+/// The register tile of direct convolution: pixels of an output row by vectors of output channels.
 pub struct DirectTile {
     pub(super) name: &'static str,
     pub(crate) shape: TileShape,
-    /// Taps that share the pixels they read, at most.
+    /// Maximum number of taps that share the pixels they read.
     pub(crate) taps: usize,
-    /// Pixels of the tiles that there are, ascending; the first is 1.
+    /// The available tile sizes in pixels, ascending. The first is 1.
     pub(crate) pixels: &'static [usize],
-    /// By pixels, then by vectors: the image read where it lies.
+    /// Entries that read the image in place, by pixels and then by vectors.
     pub(super) image: &'static [&'static [Entry<DirectArgs>]],
-    /// The same on packed rows.
+    /// Entries that read packed rows, in the same order.
     pub(super) packed: &'static [&'static [Entry<DirectArgs>]],
     pub(super) activate: Entry<SumsArgs>,
 }
 
-/// Tiles of a row of the output that follow each other and read it alike.
+/// Consecutive tiles of an output row that read the image row in the same way.
 #[derive(Debug, PartialEq, Eq)]
 struct TilesOfRow {
     count: usize,
     /// The first output pixel.
     x: usize,
-    /// Which of the sizes there are.
+    /// Index of the tile size.
     size: usize,
-    /// Where the runs of the first begin.
+    /// Index of the first run of the first tile.
     runs: usize,
-    /// Whether its runs are single taps, a pixel apart and all inside the row.
+    /// Whether its runs are single taps, one pixel apart, and all inside the row.
     window: bool,
 }
 
-/// A row of the output, cut into tiles: what each of them reads of a row of the image.
+/// An output row, split into tiles, with what each tile reads of an image row.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct TileRow {
     tiles: Vec<TilesOfRow>,
-    /// Tiles in all.
+    /// Number of tiles.
     tile_count: usize,
-    /// As many for every tile: one after the other.
+    /// The runs of all tiles, in order. Every tile has the same number of runs.
     runs: Vec<TapRun>,
     runs_of_tile: usize,
-    /// Output pixels.
+    /// Number of output pixels.
     pixels: usize,
-    /// Pixels from one pixel of a run to the next.
+    /// Distance between pixels of a run, in pixels.
     stride: usize,
-    /// One past the last pixel that is read; 0 if all are padding.
+    /// The end of the pixels that are read. It is 0 if all of them are padding.
     end: usize,
-    /// Taps of all runs of a tile.
+    /// Number of taps in all runs of a tile.
     taps: usize,
-    /// Taps of the longest.
+    /// Number of taps of the longest run.
     longest: usize,
     /// Whether no pixel is padding.
     inside: bool,
 }
 
 impl TileRow {
-    /// `pixels` are those of each tile, among `sizes`; `runs` are those of the first tile, then those of the second, ..
+    /// Builds the row of tiles with `pixels` pixels each. Every number of pixels must be in `sizes`. `runs`
+    /// has the runs of the first tile, then the runs of the second tile, and so on.
     ///
     /// # Errors
     /// [`ConvError::OutOfMemory`].
     ///
     /// # Panics
-    /// If tiles have different runs, or a run begins before the row: a defect of this library.
+    /// If tiles have different runs, or a run begins before the row. That is a bug in this library.
     pub(crate) fn new(
         sizes: &[usize],
         stride: usize,
@@ -113,14 +116,14 @@ impl TileRow {
         Ok(row)
     }
 
-    /// Whether a tile reads what the one before reads, as many pixels further as that has.
+    /// Whether a tile reads the same runs as the tile before it, shifted by one tile.
     fn continues(&self, size: usize, pixels: usize, before: &[TapRun], runs: &[TapRun]) -> bool {
         let further = |run: &TapRun| TapRun { first: run.first + (pixels * self.stride) as isize, ..*run };
         let same_size = self.tiles.last().is_some_and(|tiles| tiles.size == size);
         same_size && before.iter().map(further).eq(runs.iter().copied())
     }
 
-    /// How far a run of a tile reads.
+    /// Records how far a run of a tile reads.
     fn measure(&mut self, run: &TapRun, pixels: usize) {
         let reach = pixels + run.taps - 1;
         assert!(run.hi <= reach);
@@ -134,67 +137,70 @@ impl TileRow {
         self.inside &= run.lo == 0 && run.hi == reach;
     }
 
-    /// Tiles, and runs of each.
+    /// Number of tiles, and number of runs per tile.
     pub(crate) fn len(&self) -> (usize, usize) {
         (self.tile_count, self.runs_of_tile)
     }
 }
 
-/// The image (or rows packed from it) as a tile reads it.
+/// The image, or rows packed from it, as a tile reads it.
 #[derive(Clone, Copy)]
 pub(crate) struct DirectImage<'a> {
-    /// From pixel 0 of the first kernel row that is inside the image on, first channel.
+    /// The memory from the first channel of pixel 0 on, in the first kernel row inside the image.
     pub(crate) data: &'a [f32],
-    /// From one chunk of channels to the next.
+    /// Distance between chunks of channels.
     pub(crate) chunk: usize,
-    /// From one kernel row to the next.
+    /// Distance between kernel rows.
     pub(crate) row: usize,
-    /// From one channel to the next: 1, but for packed rows.
+    /// Distance between channels. It is 1, except in packed rows.
     pub(crate) channel: usize,
-    /// From one pixel to the next: 1 for packed rows.
+    /// Distance between pixels. It is 1 in packed rows.
     pub(crate) pixel: usize,
-    /// Whether rows are packed: their pixels neighbours, padding among them.
+    /// Whether rows are packed. Packed pixels are adjacent, and the padding is stored.
     pub(crate) packed: bool,
 }
 
-/// How K is cut: chunks of channels, kernel rows, runs.
+/// The blocking of K: chunks of channels, kernel rows, and runs.
 #[derive(Clone, Copy)]
 pub(crate) struct DirectK {
     pub(crate) chunks: usize,
-    /// Channels of a chunk, and of the last one.
+    /// Number of channels of a chunk, and of the last chunk.
     pub(crate) channels: usize,
     pub(crate) last_channels: usize,
-    /// Kernel rows inside the image are `first_row..first_row + rows` of `kernel_rows`.
+    /// The kernel rows inside the image are `first_row..first_row + rows` out of `kernel_rows`.
     pub(crate) first_row: usize,
     pub(crate) rows: usize,
     pub(crate) kernel_rows: usize,
 }
 
-/// The weights of a panel from the first chunk on, and what to look ahead at.
+/// The weights of a panel from the first chunk on, and the memory to prefetch.
 #[derive(Clone, Copy)]
 pub(crate) struct DirectWeights<'a> {
-    /// `[chunk][kernel row][run][channel][tap]` or, of packed rows, `[run][kernel row][channel][tap]`, `step` elements each.
+    /// The weights, `[chunk][kernel row][run][channel][tap]`, or `[run][kernel row][channel][tap]` for packed
+    /// rows. Each entry is `step` elements long.
     pub(crate) data: &'a [f32],
     pub(crate) step: usize,
-    /// Memory to be hinted into the second cache level, one cache line per channel and run. It may end anywhere.
+    /// Memory to prefetch into the second-level cache, one line per channel and run. The prefetches can run
+    /// past its end.
     pub(crate) hint: &'a [f32],
 }
 
 impl DirectTile {
-    /// `direct_f32_<pixels>x<columns>_<isa>`, the same in code, tests, benches and reports.
+    /// `direct_f32_<pixels>x<columns>_<isa>`. Code, tests, benches and reports use this name.
     pub fn name(&self) -> &'static str {
         self.name
     }
 
-    /// Output channels of the widest tile.
+    /// Number of output channels of the widest tile.
     pub fn columns(&self) -> usize {
         self.shape.columns()
     }
 
-    /// `out = act(bias + sum + residual)` over all of `k`, for a row of the output: its pixels are the rows of `out`.
+    /// `out = act(bias + sum + residual)` over all of `k`, for one output row. The pixels of that row are the
+    /// rows of `out`.
     ///
     /// # Panics
-    /// If an operand is too short: a defect of this library.
+    /// If an operand is too short. That is a bug in this library.
     pub(crate) fn run(
         &self,
         row: &TileRow,
@@ -216,7 +222,7 @@ impl DirectTile {
         assert!(row.pixels == pixels && row.longest <= self.taps);
         k.measure(row, &image, &weights, columns);
         let target = post.target(&out, columns, self.activate);
-        // A hint that is not wanted goes to what is near anyway.
+        // Without a hint, the prefetches go to the weights, which are in cache.
         let (hint, hint_step) =
             if weights.hint.is_empty() { (weights.data, 0) } else { (weights.hint, LINE) };
         let hints_of_tile = k.rows * row.runs_of_tile * k.all_channels() * hint_step;
@@ -250,8 +256,9 @@ impl DirectTile {
             args.runs = row.runs[tile.runs..].as_ptr();
             args.window = tile.window;
             args.target = target.ahead(tile.x * target.out.row, tile.x * target.residual.row);
-            // SAFETY: image and weights were measured above for every tile of the row, `out` is inside a region that
-            // this call borrows, and the set that holds this table was handed out after its features were detected.
+            // SAFETY: image and weights were measured above for every tile of the row. `out` lies in a region
+            // that this call borrows. The set that holds this table was returned only after its features were
+            // detected.
             unsafe { table[tile.size][width](&args) };
             args.hint = args.hint.wrapping_add(hints_of_tile * tile.count);
         }
@@ -259,13 +266,15 @@ impl DirectTile {
 }
 
 impl DirectK {
-    /// Channels of all chunks.
+    /// Number of channels of all chunks.
     fn all_channels(&self) -> usize {
         (self.chunks - 1).saturating_mul(self.channels).saturating_add(self.last_channels)
     }
 
+    /// Checks everything that a row of tiles of `columns` columns reads.
+    ///
     /// # Panics
-    /// If what a row of tiles of `columns` columns reads is not all there.
+    /// If an operand is too short.
     fn measure(&self, row: &TileRow, image: &DirectImage<'_>, weights: &DirectWeights<'_>, columns: usize) {
         assert!(self.chunks > 0 && self.rows <= self.kernel_rows);
         assert!(self.first_row <= self.kernel_rows - self.rows);
@@ -289,7 +298,8 @@ impl DirectK {
     }
 }
 
-/// The table of one instruction set: `direct_tile!(enter_isa, name: lanes 16, taps 3, widths [1 2], pixels [1 2 4])`.
+/// The table of one instruction set:
+/// `direct_tile!(enter_isa, name: lanes 16, taps 3, widths [1 2], pixels [1 2 4])`.
 macro_rules! direct_tile {
     (@row $enter:ident, $pixels:literal, $taps:literal, $packed:literal, [$($nv:literal)+]) => {
         &[$(<super::direct::Direct<$pixels, $nv, $taps, $packed>>::$enter as Entry<_>),+]

@@ -1,7 +1,7 @@
 //! Activation and softmax, in place, on tiles of a tensor.
 //!
-//! A tile is `rows` rows of `columns` neighbours: channels of a pixel where those are neighbours (NHWC,
-//! Nchw16c), pixels of a channel where those are (NCHW).
+//! A tile has `rows` rows of `columns` adjacent elements. A row holds channels of a pixel if channels are
+//! adjacent (NHWC, Nchw16c), and pixels of a channel if pixels are adjacent (NCHW).
 
 use super::boundary::Body;
 use super::output::InPlace;
@@ -10,13 +10,14 @@ use crate::describe::{Activation, BLOCK};
 use crate::simd::math::{Known, exp_nonpositive, with_known};
 use crate::simd::{Lanes, Simd};
 
-/// Vectors in flight where each is a long chain of its own (an exponential is about 20 dependent steps).
+/// Number of independent vectors per step. Each is a long dependency chain: an exponential has about 20
+/// steps.
 const FLIGHT: usize = 4;
 
 pub(crate) struct ActivateArgs {
     pub(super) tile: InPlace,
     pub(super) activation: Activation,
-    /// PReLU slopes, one per column or per row; null for every other activation.
+    /// PReLU slopes, one per column or per row. Other activations do not read them.
     pub(super) slope: *const f32,
     pub(super) per_row: bool,
 }
@@ -28,24 +29,24 @@ impl Body for Activate {
     type Args = ActivateArgs;
 
     /// # Safety
-    /// The tile must be valid for reading and writing, its columns neighbours (`block` is not read); `slope` must
-    /// have an element per column or row if the activation is PReLU.
+    /// The tile must be valid for reading and writing. The columns of a row must be adjacent (`block` is not
+    /// read). If the activation is PReLU, `slope` must have an element per column or row.
     #[inline(always)]
     unsafe fn run<S: Simd>(s: S, args: &ActivateArgs) {
-        // SAFETY: the caller's promise is the same.
+        // SAFETY: the callee has the same contract, which the caller upholds.
         with_known!(args.activation, known => unsafe { map(s, known, args) });
     }
 }
 
 /// # Safety
-/// As [`Activate`].
+/// Same contract as [`Activate`].
 #[inline(always)]
 unsafe fn map<S: Simd>(s: S, known: impl Known, args: &ActivateArgs) {
     let columns = args.tile.columns;
     for i in 0..args.tile.rows {
         let row = args.tile.base.wrapping_add(i * args.tile.row);
         let mut c = 0;
-        // SAFETY: all columns below are of this row, and so are their slopes.
+        // SAFETY: every column below lies in this row, and has a slope if the activation is PReLU.
         unsafe {
             while c + FLIGHT * S::LANES <= columns {
                 let mut x = [s.splat(0.0); FLIGHT];
@@ -70,28 +71,28 @@ unsafe fn map<S: Simd>(s: S, known: impl Known, args: &ActivateArgs) {
     }
 }
 
-/// The slopes of row `i`, columns `c..`; zero unless the activation is PReLU.
+/// The slopes of row `i`, columns `c..`. They are zero unless the activation is PReLU.
 ///
 /// # Safety
-/// As [`Activate`].
+/// Same contract as [`Activate`].
 #[inline(always)]
 unsafe fn slopes<S: Simd>(s: S, args: &ActivateArgs, i: usize, c: usize) -> S::V {
     if args.activation != Activation::PRelu {
         return s.splat(0.0);
     }
     let lanes = Lanes { lo: 0, hi: (args.tile.columns - c).min(S::LANES) };
-    // SAFETY: one element per row or column by the caller.
+    // SAFETY: the caller guarantees one slope per row or column.
     unsafe { if args.per_row { s.splat(*args.slope.add(i)) } else { s.load_lanes(args.slope.add(c), lanes) } }
 }
 
-/// Terms that a sum takes in before it is added to the total: the error grows with the number of blocks plus
-/// this, rather than with the number of terms.
+/// Number of terms that are summed before the partial sum is added to the total. The error then grows with
+/// the number of blocks plus this number, and not with the number of terms.
 const SUM_BLOCK: usize = 16;
 
-/// Softmax of each row of the tile: channels are columns.
+/// Softmax of each row of the tile. Channels are columns.
 ///
 /// ```text
-/// m = max(x);  x = exp(x - m), s = sum(x);  x *= 1 / s      // three passes over a row in the first cache level
+/// m = max(x);  x = exp(x - m), s = sum(x);  x *= 1 / s      // three passes over a row in L1
 /// ```
 /// No exponential overflows, and the sum is at least 1 (Goodfellow, Bengio and Courville 2016, section 4.1).
 pub(crate) struct SoftmaxColumns;
@@ -104,22 +105,23 @@ impl Body for SoftmaxColumns {
     #[inline(always)]
     unsafe fn run<S: Simd>(s: S, args: &InPlace) {
         for i in 0..args.rows {
-            // SAFETY: a row of the tile.
+            // SAFETY: the row lies in the tile.
             unsafe { softmax_row(s, args.base.wrapping_add(i * args.row), args.columns, args.block) };
         }
     }
 }
 
 /// # Safety
-/// `columns` elements, in runs of 16 `block` apart, must be valid for reading and writing.
+/// `columns` elements must be valid for reading and writing. They lie in runs of 16, and the runs are `block`
+/// elements apart.
 #[inline(always)]
 unsafe fn softmax_row<S: Simd>(s: S, row: *mut f32, columns: usize, block: usize) {
     let whole = columns / S::LANES * S::LANES;
     let rest = Lanes { lo: 0, hi: columns - whole };
     let at = |c: usize| row.wrapping_add(c / BLOCK * block + c % BLOCK);
-    // SAFETY: LANES divides 16, so a vector lies in one run; every access is below `columns`.
+    // SAFETY: `LANES` divides 16, so every vector lies in one run. Every access is below `columns`.
     unsafe {
-        // In the lanes past the last column -inf, which neither the largest nor the sum notices.
+        // Lanes past the last column hold -inf, which changes neither the maximum nor the sum.
         let tail = load_first::<S, Max>(s, at(whole), rest.hi);
         let mut max = tail;
         let mut c = 0;
@@ -153,18 +155,19 @@ unsafe fn softmax_row<S: Simd>(s: S, row: *mut f32, columns: usize, block: usize
     }
 }
 
-/// Softmax of each column of the tile: channels are rows. Lanes are pixels, so nothing is summed across lanes.
+/// Softmax of each column of the tile. Channels are rows. Lanes are pixels, so no sum crosses lanes.
 pub(crate) struct SoftmaxRows;
 
 impl Body for SoftmaxRows {
     type Args = InPlace;
 
     /// # Safety
-    /// The tile must be valid for reading and writing, its columns neighbours (`block` is not read).
+    /// The tile must be valid for reading and writing. The columns of a row must be adjacent (`block` is not
+    /// read).
     #[inline(always)]
     unsafe fn run<S: Simd>(s: S, args: &InPlace) {
         let mut c = 0;
-        // SAFETY: all columns below are inside the tile.
+        // SAFETY: every column below lies in the tile.
         unsafe {
             while c + FLIGHT * S::LANES <= args.columns {
                 softmax_strip::<S, FLIGHT>(s, args, c, Lanes { lo: 0, hi: S::LANES });
@@ -179,16 +182,16 @@ impl Body for SoftmaxRows {
     }
 }
 
-/// `NV` vectors of columns from `c` on, `lanes` of each.
+/// Computes `NV` vectors of columns from `c` on, and `lanes` of each.
 ///
 /// # Safety
-/// They must be inside the tile.
+/// These columns must lie in the tile.
 #[inline(always)]
 unsafe fn softmax_strip<S: Simd, const NV: usize>(s: S, args: &InPlace, c: usize, lanes: Lanes) {
     let at = |i: usize, v: usize| args.base.wrapping_add(i * args.row + c + v * S::LANES);
     let mut max = [s.splat(Max::IDENTITY); NV];
     let mut total = [s.splat(0.0); NV];
-    // SAFETY: by the caller.
+    // SAFETY: the caller upholds the contract of this function.
     unsafe {
         for i in 0..args.rows {
             for v in 0..NV {

@@ -1,17 +1,18 @@
-//! Discrete Fourier transforms of sixteen channels at once: a lane is a channel, so nothing is ever shuffled.
+//! Discrete Fourier transforms of sixteen channels at once. A lane is a channel, so no lanes are shuffled.
 //!
-//! Stockham's self-sorting passes (Van Loan, *Computational Frameworks for the Fast Fourier Transform*, 1992, section
-//! 1.7), of radix 8, 5, 4 and 3:
+//! The passes are Stockham's self-sorting passes of radix 8, 5, 4 and 3 (Van Loan, *Computational Frameworks
+//! for the Fast Fourier Transform*, 1992, section 1.7):
 //!
 //! ```text
-//! for pass of radix R, m = what is left of n after it, s = the radices before it:
+//! for pass of radix R, m = product of the radices after it, s = product of the radices before it:
 //!     for p in 0..m, q in 0..s:
 //!         a[j] = x[q + s * (p + m * j)]                          // 0 <= j < R
 //!         y[q + s * (R * p + k)] = DFT(a)[k] * exp(-2 pi i p k / (R * m))
 //! ```
 //!
-//! A complex number of sixteen channels is sixteen real parts, then sixteen imaginary parts. With the two exchanged, on
-//! the way in and on the way out, the same passes are the inverse transform (without its factor `1 / n`).
+//! A complex number of sixteen channels is sixteen real parts, followed by sixteen imaginary parts. If the
+//! two are swapped in both the input and the output, the same passes compute the inverse transform (without
+//! its factor `1 / n`).
 
 use crate::describe::BLOCK;
 use crate::simd::Simd;
@@ -20,39 +21,41 @@ use std::f64::consts::TAU;
 /// Elements of a complex number of sixteen channels.
 pub(crate) const COMPLEX: usize = 2 * BLOCK;
 
-/// The most passes of any length.
+/// Maximum number of passes.
 const MOST_PASSES: usize = 4;
 
 /// One pass: `blocks * stride` butterflies of `radix` numbers.
 #[derive(Debug, Clone, Copy, Default)]
 struct Pass {
     radix: usize,
-    /// `m` above.
+    /// `m` in the pseudo-code above.
     blocks: usize,
-    /// `s` above.
+    /// `s` in the pseudo-code above.
     stride: usize,
-    /// Elements of the twiddle factors before its own.
+    /// Offset of the twiddle factors of this pass.
     twiddles: usize,
 }
 
-/// A transform of `n` numbers: its passes and their factors.
+/// A transform of `n` numbers: its passes and their twiddle factors.
 pub(crate) struct Length {
     n: usize,
     passes: [Pass; MOST_PASSES],
     count: usize,
-    /// Of each pass but the last, `[p][k - 1]` of real and imaginary part.
+    /// The factors of each pass except the last, `[p][k - 1]`, as pairs of real and imaginary part.
     twiddles: Vec<f32>,
 }
 
 impl Length {
-    /// For `n`, a multiple of 4 without prime factors but 2, 3 and 5, at most 128.
+    /// Plans the transform of `n` numbers. `n` must be a multiple of 4 with no prime factors other than 2, 3
+    /// and 5, and at most 128.
     ///
     /// # Panics
-    /// If there is no such transform: a defect of this library.
+    /// If there is no such transform. That is a bug in this library.
     pub(crate) fn new(n: usize) -> Self {
         let mut length = Self { n, passes: [Pass::default(); MOST_PASSES], count: 0, twiddles: Vec::new() };
         let mut left = n;
-        // Of the twos as many as can be in eights; a two alone is left to none.
+        // As many factors of 2 as possible go into passes of radix 8, and the others into passes of radix 4.
+        // A single factor of 2 must not remain.
         let fours = [0, 2, 1][n.trailing_zeros() as usize % 3];
         let eights = (n.trailing_zeros() as usize).saturating_sub(2 * fours) / 3;
         let radices = [(8, eights), (4, fours), (5, MOST_PASSES), (3, MOST_PASSES)];
@@ -82,9 +85,10 @@ impl Length {
         }
     }
 
-    /// [`bytes`](Self::bytes) of the transform of `n` numbers, without computing any.
+    /// The [`bytes`](Self::bytes) of a transform of `n` numbers. No factor is computed.
     pub(crate) fn bytes_of(n: usize) -> usize {
-        // The last pass has no factors: it is of the threes, fives, fours or eights, whatever there is first.
+        // The last pass has no twiddle factors. `new` orders the passes by radix 8, 4, 5, 3, so the last
+        // radix is the first of 3, 5, 4 and 8 that `n` has.
         let last = match n {
             n if n.is_multiple_of(3) => 3,
             n if n.is_multiple_of(5) => 5,
@@ -94,27 +98,27 @@ impl Length {
         2 * (n - last) * size_of::<f32>()
     }
 
-    /// Numbers of a transform.
+    /// Length of the transform.
     pub(crate) fn n(&self) -> usize {
         self.n
     }
 
-    /// Numbers of a spectrum of real ones: the others are their conjugates.
+    /// Length of the half spectrum of real numbers. The other half is its complex conjugate.
     pub(crate) fn half(&self) -> usize {
         self.n / 2 + 1
     }
 
-    /// Elements of scratch memory that a transform needs.
+    /// Number of scratch elements that a transform needs.
     pub(crate) fn scratch_len(&self) -> usize {
         Self::scratch_of(self.n)
     }
 
-    /// The same of `n` numbers.
+    /// The [`scratch_len`](Self::scratch_len) of a transform of `n` numbers.
     pub(crate) fn scratch_of(n: usize) -> usize {
         2 * n * COMPLEX
     }
 
-    /// Bytes of its factors.
+    /// Size of the twiddle factors in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.twiddles.len() * size_of::<f32>()
     }
@@ -125,12 +129,12 @@ impl Length {
 pub(super) struct Line {
     pub(super) base: *mut f32,
     pub(super) step: usize,
-    /// Whether imaginary parts are before the real ones.
+    /// Whether the imaginary part of a number precedes its real part.
     pub(super) swapped: bool,
 }
 
 impl Line {
-    /// Real and imaginary part of number 0.
+    /// The addresses of the real and imaginary part of number 0.
     #[inline(always)]
     fn parts(&self) -> [*mut f32; 2] {
         let (re, im) = if self.swapped { (BLOCK, 0) } else { (0, BLOCK) };
@@ -141,25 +145,27 @@ impl Line {
 /// A vector of complex numbers.
 pub(super) type Complex<V> = [V; 2];
 
-/// The transform of the numbers of `from` into `to`, which may be the same.
+/// Transforms the numbers of `from` into `to`, which can be the same line.
 ///
 /// # Safety
-/// `n` numbers of `from` must be valid for reading and of `to` for writing, at least the first `LANES` channels of each;
-/// `scratch` for both, `2 * n` numbers of all channels; `from` and `to` must be the same, or share nothing.
+/// `n` numbers of `from` must be valid for reading, and `n` numbers of `to` for writing, at least in the
+/// first `LANES` channels. `scratch` must be valid for reading and writing `2 * n` numbers of all channels.
+/// `from` and `to` must be the same or must not overlap.
 #[inline(always)]
 pub(super) unsafe fn transform<S: Simd>(s: S, length: &Length, from: Line, to: Line, scratch: *mut f32) {
     let passes = length.passes.as_ptr();
     let mut source = from;
     let mut i = 0;
     while i < length.count {
-        // SAFETY: there are that many passes.
+        // SAFETY: `i` is less than the number of passes.
         let pass = unsafe { &*passes.wrapping_add(i) };
         let last = pass.blocks == 1;
         let half = scratch.wrapping_add((i & 1).wrapping_mul(length.n).wrapping_mul(COMPLEX));
         let target = if last { to } else { Line { base: half, step: COMPLEX, swapped: false } };
         let twiddles = length.twiddles.as_ptr().wrapping_add(pass.twiddles);
-        // SAFETY: every pass reads what the one before has written, or the source, and writes to the other half of the
-        // scratch memory, or the target; a single pass has one butterfly, which reads before it writes.
+        // SAFETY: every pass reads the source or the output of the pass before it. It writes the other half
+        // of the scratch memory, or the target. If there is only one pass, it has a single butterfly, which
+        // reads all its numbers before it writes.
         unsafe {
             match (pass.radix, last) {
                 (8, false) => butterflies::<S, 8, true>(s, pass, source, target, twiddles),
@@ -177,10 +183,10 @@ pub(super) unsafe fn transform<S: Simd>(s: S, length: &Length, from: Line, to: L
     }
 }
 
-/// All butterflies of a pass; `TWIDDLED` unless it is the last.
+/// Computes all butterflies of a pass. `TWIDDLED` is true except in the last pass.
 ///
 /// # Safety
-/// As [`transform`]; `twiddles` must be valid for the factors of the pass.
+/// Same contract as [`transform`]. `twiddles` must be valid for the factors of the pass.
 #[inline(always)]
 unsafe fn butterflies<S: Simd, const R: usize, const TWIDDLED: bool>(
     s: S,
@@ -191,13 +197,13 @@ unsafe fn butterflies<S: Simd, const R: usize, const TWIDDLED: bool>(
 ) {
     let [re, im] = from.parts();
     let [to_re, to_im] = to.parts();
-    // From one number of a butterfly to the next.
+    // Distance between the numbers of a butterfly.
     let apart = pass.stride.wrapping_mul(pass.blocks).wrapping_mul(from.step);
     let to_apart = pass.stride.wrapping_mul(to.step);
     let (mut read, mut write, mut factors) = (0usize, 0usize, twiddles);
     for _ in 0..pass.blocks {
         for _ in 0..pass.stride {
-            // SAFETY: by the caller.
+            // SAFETY: the caller upholds the contract of this function.
             unsafe {
                 let mut a = [[s.splat(0.0); 2]; R];
                 for j in 0..R {
@@ -223,7 +229,7 @@ unsafe fn butterflies<S: Simd, const R: usize, const TWIDDLED: bool>(
     }
 }
 
-/// `a * b`.
+/// The product `a * b`.
 #[inline(always)]
 pub(super) fn product<S: Simd>(s: S, a: Complex<S::V>, b: Complex<S::V>) -> Complex<S::V> {
     [s.neg_mul_add(a[1], b[1], s.mul(a[0], b[0])), s.mul_add(a[1], b[0], s.mul(a[0], b[1]))]
@@ -315,7 +321,7 @@ fn dft4<S: Simd>(s: S, a: [Complex<S::V>; 4]) -> [Complex<S::V>; 4] {
 
 #[inline(always)]
 fn dft5<S: Simd>(s: S, a: [Complex<S::V>; 5]) -> [Complex<S::V>; 5] {
-    // Of 2 pi / 5 and 4 pi / 5.
+    // Cosines and sines of 2 pi / 5 and 4 pi / 5.
     const COS: [f32; 2] = [0.309_016_994_374_947_4_f64 as f32, -0.809_016_994_374_947_4_f64 as f32];
     const SIN: [f32; 2] = [0.951_056_516_295_153_6_f64 as f32, 0.587_785_252_292_473_1_f64 as f32];
     let (cos, sin) = ([s.splat(COS[0]), s.splat(COS[1])], [s.splat(SIN[0]), s.splat(SIN[1])]);

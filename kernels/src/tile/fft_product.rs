@@ -1,39 +1,41 @@
-//! Products of spectra: of every input channel with every output channel, or lane by lane.
+//! Products of spectra: every input channel with every output channel, or lane by lane.
 //!
-//! A complex product is four FMAs on two accumulators. Three would do with the sums `wr + wi` and `wi - wr` beside the
-//! weights (Karatsuba), for half as many weights again; and it is weights that a product of few tiles waits for.
+//! A complex product is four FMAs on two accumulators. Karatsuba's method needs only three multiplications,
+//! if the sums `wr + wi` and `wi - wr` are stored with the weights. The weights are then 1.5 times as
+//! large, and the speed of a product of few tiles is limited by reading them.
 
 use super::boundary::Body;
 use super::fft::{COMPLEX, product};
 use crate::describe::BLOCK;
 use crate::simd::Simd;
 
-/// The operands of a product; built and checked by `tile/fft_table.rs`.
+/// The operands of a product. `tile/fft_table.rs` builds and checks them.
 pub(crate) struct ProductArgs {
     pub(super) bins: usize,
-    /// Input channels.
+    /// Number of input channels.
     pub(super) channels: usize,
-    /// `[block of channels][bin][tile]` of complex numbers.
+    /// The spectra of the image, `[block of channels][bin][tile]`, as complex numbers.
     pub(super) image: *const f32,
-    /// From one block of channels to the next.
+    /// Distance between blocks of channels.
     pub(super) image_block: usize,
-    /// `[bin][channel]` of complex numbers: of sixteen output channels, or of the sixteen lanes themselves.
+    /// The spectra of the weights, `[bin][channel]`, as complex numbers of sixteen output channels, or of the
+    /// sixteen lanes themselves.
     pub(super) weights: *const f32,
-    /// `[bin][tile]` of complex numbers.
+    /// The sums, `[bin][tile]`, as complex numbers.
     pub(super) out: *mut f32,
-    /// Whether to add to what is there; lane by lane only.
+    /// Whether to add to the contents of `out`. Only lane-by-lane products read it.
     pub(super) add: bool,
 }
 
-/// `out[bin][tile] = sum over channels of image[bin][tile] * weights[bin]`, a channel of the image times sixteen of the
-/// output; `T` tiles.
+/// `out[bin][tile] = sum over channels of image[bin][tile] * weights[bin]` for `T` tiles. Each input channel
+/// is multiplied with sixteen output channels.
 pub(crate) struct Product<const T: usize>;
 
 impl<const T: usize> Body for Product<T> {
     type Args = ProductArgs;
 
     /// # Safety
-    /// The operands must be valid for `bins`, `channels` (at least one) and `T` tiles.
+    /// The operands must be valid for `bins`, `channels` and `T` tiles. There must be at least one channel.
     #[inline(always)]
     unsafe fn run<S: Simd>(s: S, args: &ProductArgs) {
         for bin in 0..args.bins {
@@ -42,7 +44,7 @@ impl<const T: usize> Body for Product<T> {
             let out = args.out.wrapping_add(bin.wrapping_mul(T * COMPLEX));
             let mut lane = 0;
             while lane < BLOCK {
-                // SAFETY: by the caller.
+                // SAFETY: the caller upholds the contract of this function.
                 unsafe {
                     let sums = sum::<S, T>(s, args, image, weights.wrapping_add(lane));
                     for t in 0..T {
@@ -57,10 +59,10 @@ impl<const T: usize> Body for Product<T> {
     }
 }
 
-/// The sum over the channels of one bin, for a vector of output channels.
+/// Sums over the channels of one bin, for one vector of output channels.
 ///
 /// # Safety
-/// As [`Product`], from that bin and vector on.
+/// Same contract as [`Product`], from this bin and vector on.
 #[inline(always)]
 unsafe fn sum<S: Simd, const T: usize>(
     s: S,
@@ -70,11 +72,12 @@ unsafe fn sum<S: Simd, const T: usize>(
 ) -> [[S::V; 2]; T] {
     let mut sums = [[s.splat(0.0); 2]; T];
     let mut left = args.channels;
-    // There is at least one: a loop that may be empty would be a call that fills zeros.
+    // There is at least one channel. If the loop could be empty, the compiler would emit a call that fills
+    // memory with zeros.
     loop {
         let channels = left.min(BLOCK);
         for c in 0..channels {
-            // SAFETY: by the caller.
+            // SAFETY: the caller upholds the contract of this function.
             unsafe {
                 let (re, im) = (s.load(weights), s.load(weights.wrapping_add(BLOCK)));
                 let from = image.wrapping_add(c);
@@ -95,14 +98,15 @@ unsafe fn sum<S: Simd, const T: usize>(
     }
 }
 
-/// `out[bin] = image[bin] * weights[bin][0]`, or added to it, lane by lane, of one tile.
+/// `out[bin] = image[bin] * weights[bin][0]`, or adds that product to `out`. It is computed lane by lane, for
+/// one tile.
 pub(crate) struct LaneProduct;
 
 impl Body for LaneProduct {
     type Args = ProductArgs;
 
     /// # Safety
-    /// The operands must be valid for `bins`; weights are `channels` numbers apart.
+    /// The operands must be valid for `bins`. The weights of consecutive bins are `channels` numbers apart.
     #[inline(always)]
     unsafe fn run<S: Simd>(s: S, args: &ProductArgs) {
         for bin in 0..args.bins {
@@ -112,7 +116,7 @@ impl Body for LaneProduct {
                 let weights = bin.wrapping_mul(args.channels).wrapping_mul(COMPLEX).wrapping_add(lane);
                 let (image, out) = (args.image.wrapping_add(at), args.out.wrapping_add(at));
                 let weights = args.weights.wrapping_add(weights);
-                // SAFETY: by the caller.
+                // SAFETY: the caller upholds the contract of this function.
                 unsafe {
                     let image = [s.load(image), s.load(image.wrapping_add(BLOCK))];
                     let mut y = product(s, image, [s.load(weights), s.load(weights.wrapping_add(BLOCK))]);

@@ -1,6 +1,7 @@
-//! [`FftKernels`]: the kernels of convolution by Fourier transforms behind safe, length-checked calls.
+//! [`FftKernels`]: the kernels of FFT convolution behind safe, length-checked calls.
 //!
-//! Part of a [`KernelSet`](super::table::KernelSet), which is handed out only after its features were detected.
+//! The table belongs to a [`KernelSet`](super::table::KernelSet), which is returned only after its features
+//! were detected.
 
 use super::boundary::Entry;
 use super::fft::{COMPLEX, Length};
@@ -13,14 +14,14 @@ use super::post::Post;
 use super::store::SumsArgs;
 use crate::describe::BLOCK;
 
-/// Transforms, products of spectra, and the way out.
+/// Transforms, products of spectra, and the epilogue.
 pub struct FftKernels {
     pub(super) name: &'static str,
     pub(super) lanes: usize,
     pub(super) forward_rows: Entry<RowsArgs>,
     pub(super) inverse_rows: Entry<RowsArgs>,
     pub(super) columns: Entry<ColumnsArgs>,
-    /// By number of tiles, from 1 on.
+    /// Kernels by number of tiles, starting at 1.
     pub(super) products: &'static [Entry<ProductArgs>],
     pub(super) lane_product: Entry<ProductArgs>,
     pub(super) finish: Entry<FinishArgs>,
@@ -46,12 +47,12 @@ macro_rules! fft_kernels {
 }
 pub(super) use fft_kernels;
 
-// What errors call the operands.
+// Names of the operands in errors.
 const IMAGE: &str = "spectra of the image";
 const WEIGHTS: &str = "spectra of the weights";
 const SUMS: &str = "sums of spectra";
 
-/// Columns of complex numbers, `step` elements apart, the columns `column`.
+/// Columns of complex numbers. Numbers are `step` elements apart, and columns are `column` elements apart.
 pub(crate) struct Plane<'a> {
     pub(crate) data: &'a mut [f32],
     pub(crate) step: usize,
@@ -59,47 +60,51 @@ pub(crate) struct Plane<'a> {
 }
 
 impl Plane<'_> {
+    /// Checks that the plane holds `columns` columns of `n` numbers.
+    ///
     /// # Panics
-    /// If it does not hold `columns` columns of `n` numbers: a defect of this library.
+    /// If it does not. That is a bug in this library.
     fn measure(&self, columns: usize, n: usize) {
         let needed = span([(columns, self.column), (n, self.step), (COMPLEX, 1)]);
         require("plane of a transform", needed, self.data.len());
     }
 }
 
-/// What a product reads.
+/// The operands of a product.
 #[derive(Clone, Copy)]
 pub(crate) struct Factors<'a> {
-    /// `[block of channels][bin][tile]` of complex numbers.
+    /// The spectra of the image, `[block of channels][bin][tile]`, as complex numbers.
     pub(crate) image: &'a [f32],
-    /// `[bin][channel]` of complex numbers.
+    /// The spectra of the weights, `[bin][channel]`, as complex numbers.
     pub(crate) weights: &'a [f32],
     pub(crate) bins: usize,
-    /// Input channels: of the sum, or from one bin of the weights to the next.
+    /// Number of input channels to sum. In a lane product, it is the distance between bins of the weights, in
+    /// numbers.
     pub(crate) channels: usize,
 }
 
 impl FftKernels {
-    /// `fft_f32_<tiles of a product>x<channels>_<isa>`, the same in code, tests, benches and reports.
+    /// `fft_f32_<tiles of a product>x<channels>_<isa>`. Code, tests, benches and reports use this name.
     pub fn name(&self) -> &'static str {
         self.name
     }
 
-    /// Tiles of a product at most.
+    /// Maximum number of tiles of a product.
     pub fn tiles(&self) -> usize {
         self.products.len()
     }
 
-    /// Channels of a vector.
+    /// Number of channels of a vector.
     pub fn lanes(&self) -> usize {
         self.lanes
     }
 
-    /// Two rows to twice their half spectra: `rows` is `n` complex numbers, one row its real parts, the next the imaginary
-    /// ones, and is overwritten; `spectra` is two times `n / 2 + 1` numbers.
+    /// Transforms two rows into twice their half spectra. `rows` is `n` complex numbers: one row is the real
+    /// parts, and the other the imaginary parts. It is overwritten. `spectra` is two times `n / 2 + 1`
+    /// numbers.
     ///
     /// # Panics
-    /// If an operand is too short: a defect of this library.
+    /// If an operand is too short. That is a bug in this library.
     pub(crate) fn forward_rows(
         &self,
         length: &Length,
@@ -108,14 +113,15 @@ impl FftKernels {
         scratch: &mut [f32],
     ) {
         let args = rows_args(length, rows, spectra, scratch);
-        // SAFETY: the operands were measured and are borrowed; the features were detected.
+        // SAFETY: the operands were measured and are borrowed. The features were detected.
         unsafe { (self.forward_rows)(&args) }
     }
 
-    /// Two half spectra to `n` times their rows, laid out as for [`forward_rows`](Self::forward_rows).
+    /// Transforms two half spectra into `n` times their rows. The operands have the form of
+    /// [`forward_rows`](Self::forward_rows).
     ///
     /// # Panics
-    /// If an operand is too short: a defect of this library.
+    /// If an operand is too short. That is a bug in this library.
     pub(crate) fn inverse_rows(
         &self,
         length: &Length,
@@ -124,14 +130,14 @@ impl FftKernels {
         scratch: &mut [f32],
     ) {
         let args = rows_args(length, rows, spectra, scratch);
-        // SAFETY: the operands were measured and are borrowed; the features were detected.
+        // SAFETY: the operands were measured and are borrowed. The features were detected.
         unsafe { (self.inverse_rows)(&args) }
     }
 
-    /// Transforms columns of complex numbers; inverse, to `n` times the numbers.
+    /// Transforms columns of complex numbers. The inverse transform gives `n` times the numbers.
     ///
     /// # Panics
-    /// If an operand is too short: a defect of this library.
+    /// If an operand is too short. That is a bug in this library.
     pub(crate) fn columns(
         &self,
         length: &Length,
@@ -156,15 +162,15 @@ impl FftKernels {
             inverse,
             scratch: scratch.as_mut_ptr(),
         };
-        // SAFETY: the operands were measured and are borrowed; the features were detected.
+        // SAFETY: the operands were measured and are borrowed. The features were detected.
         unsafe { (self.columns)(&args) }
     }
 
-    /// `out[bin][tile] = sum over channels of image[bin][tile] * weights[bin]`, each channel of the image times sixteen
-    /// output channels.
+    /// `out[bin][tile] = sum over channels of image[bin][tile] * weights[bin]`. Each input channel is
+    /// multiplied with sixteen output channels.
     ///
     /// # Panics
-    /// If an operand is too short: a defect of this library.
+    /// If an operand is too short. That is a bug in this library.
     pub(crate) fn product(&self, tiles: usize, factors: &Factors<'_>, out: &mut [f32]) {
         let Factors { image, bins, channels, .. } = *factors;
         let block = product([bins, tiles, COMPLEX]);
@@ -173,14 +179,15 @@ impl FftKernels {
         require(WEIGHTS, product([bins, channels, COMPLEX]), factors.weights.len());
         require(SUMS, block, out.len());
         let args = factors.args(block, out, false);
-        // SAFETY: the operands were measured and are borrowed; the features were detected.
+        // SAFETY: the operands were measured and are borrowed. The features were detected.
         unsafe { self.products[tiles - 1](&args) }
     }
 
-    /// `out[bin] = image[bin] * weights[bin][0]`, or added to it: of one tile, each lane by itself.
+    /// `out[bin] = image[bin] * weights[bin][0]`, or adds that product to `out`. It is computed lane by lane,
+    /// for one tile.
     ///
     /// # Panics
-    /// If an operand is too short: a defect of this library.
+    /// If an operand is too short. That is a bug in this library.
     pub(crate) fn lane_product(&self, factors: &Factors<'_>, add: bool, out: &mut [f32]) {
         let block = product([factors.bins, COMPLEX]);
         assert!(factors.channels > 0);
@@ -189,14 +196,15 @@ impl FftKernels {
         require(WEIGHTS, needed, factors.weights.len());
         require(SUMS, block, out.len());
         let args = factors.args(block, out, add);
-        // SAFETY: the operands were measured and are borrowed; the features were detected.
+        // SAFETY: the operands were measured and are borrowed. The features were detected.
         unsafe { (self.lane_product)(&args) }
     }
 
-    /// `out = act(bias + sums * scale + residual)`: pixels of sixteen channels, [`COMPLEX`] elements apart.
+    /// `out = act(bias + sums * scale + residual)` for pixels of sixteen channels, which are [`COMPLEX`]
+    /// elements apart in `sums`.
     ///
     /// # Panics
-    /// If an operand is too short: a defect of this library.
+    /// If an operand is too short. That is a bug in this library.
     pub(crate) fn finish(&self, sums: &[f32], scale: f32, out: OutputTile<'_>, post: &Post<'_>) {
         let pixels = out.rows;
         if pixels == 0 || out.lo >= out.hi {
@@ -207,8 +215,8 @@ impl FftKernels {
         assert!(post.first && post.last && !post.per_row);
         let target = post.target(&out, BLOCK, self.activate);
         let args = FinishArgs { sums: sums.as_ptr(), step: COMPLEX, pixels, scale, target };
-        // SAFETY: the sums were measured, the output is inside a region or a matrix that this call borrows, and
-        // `target` has measured the rest; the features were detected.
+        // SAFETY: the sums were measured. The output lies in a region or a matrix that this call borrows.
+        // `post.target` has measured the residual and the numbers per channel. The features were detected.
         unsafe { (self.finish)(&args) }
     }
 }

@@ -1,36 +1,38 @@
-//! The epilogue on sums that are in memory, sixteen channels of some pixels: what a tile does on registers, for algorithms
-//! whose sums are not a tile's.
+//! The epilogue on sums in memory, for pixels of sixteen channels. Tiles apply the epilogue in registers.
+//! This kernel serves algorithms whose sums do not end in a tile.
 
 use super::boundary::Body;
 use super::store::{self, TileTarget};
 use crate::simd::Simd;
 
-/// Pixels at once.
+/// Number of pixels per step.
 const FLIGHT: usize = 4;
 
-/// Built and checked by `tile/fft_table.rs`.
+/// Arguments that `tile/fft_table.rs` builds and checks.
 pub(crate) struct FinishArgs {
     pub(super) sums: *const f32,
-    /// From one pixel to the next.
+    /// Distance between pixels.
     pub(super) step: usize,
     pub(super) pixels: usize,
-    /// What they are multiplied with.
+    /// The factor of the sums.
     pub(super) scale: f32,
     pub(super) target: TileTarget,
 }
 
-/// Factor, bias, residual, activation and store of rows of `NV` vectors, which are sixteen channels.
+/// Applies factor, bias, residual and activation to rows of `NV` vectors, which hold sixteen channels, and
+/// stores them.
 pub(crate) struct Finish<const NV: usize>;
 
 impl<const NV: usize> Body for Finish<NV> {
     type Args = FinishArgs;
 
     /// # Safety
-    /// The sums must be valid for reading, the target as `store` says, for all pixels.
+    /// For all pixels, the sums must be valid for reading, and the target must be valid in the sense of
+    /// `store`.
     #[inline(always)]
     unsafe fn run<S: Simd>(s: S, args: &FinishArgs) {
         let mut pixel = 0;
-        // SAFETY: by the caller.
+        // SAFETY: the caller upholds the contract of this function.
         unsafe {
             while pixel + FLIGHT <= args.pixels {
                 some::<S, FLIGHT, NV>(s, args, pixel);
@@ -44,16 +46,16 @@ impl<const NV: usize> Body for Finish<NV> {
     }
 }
 
-/// `M` pixels.
+/// Finishes `M` pixels.
 ///
 /// # Safety
-/// As [`Finish`].
+/// Same contract as [`Finish`].
 #[inline(always)]
 unsafe fn some<S: Simd, const M: usize, const NV: usize>(s: S, args: &FinishArgs, pixel: usize) {
     let rows = (args.target.out.row, args.target.residual.row);
     let target = args.target.ahead(pixel.wrapping_mul(rows.0), pixel.wrapping_mul(rows.1));
     let scale = s.splat(args.scale);
-    // SAFETY: by the caller.
+    // SAFETY: the caller upholds the contract of this function.
     unsafe {
         let mut acc = store::start::<S, M, NV>(s, &target);
         for i in 0..M {

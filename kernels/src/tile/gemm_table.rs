@@ -1,6 +1,8 @@
-//! [`GemmTile`]: the register tiles of the matrix product of one instruction set, behind a safe, length-checked call.
+//! [`GemmTile`]: the register tiles of the matrix product for one instruction set, behind a safe,
+//! length-checked call.
 //!
-//! Part of a [`KernelSet`](super::table::KernelSet), which is handed out only after its features were detected.
+//! The table belongs to a [`KernelSet`](super::table::KernelSet), which is returned only after its features
+//! were detected.
 
 use super::boundary::Entry;
 use super::gemm::{GemmArgs, LinesOfChunk, ProductOperands};
@@ -11,48 +13,51 @@ use super::shape::{TileShape, even_piece};
 use super::store::SumsArgs;
 use crate::describe::BLOCK;
 
-/// A GEMM register tile: `rows` rows by `vectors` vectors, in every smaller number of rows too.
+/// A GEMM register tile of `rows` rows by `vectors` vectors. It has a kernel for every smaller number of rows
+/// too.
 pub struct GemmTile {
     pub(super) name: &'static str,
     pub(crate) shape: TileShape,
-    /// By rows, then by ascending number of vectors. Rows of A are 16 elements apart.
+    /// Kernels by number of rows, then by number of vectors, both ascending. Rows of A are 16 elements apart.
     pub(super) packed: &'static [&'static [Entry<GemmArgs>]],
-    /// The same, rows of A any distance apart.
+    /// The same kernels for rows of A that are any distance apart.
     pub(super) strided: &'static [&'static [Entry<GemmArgs>]],
-    /// What finishes a tile whose activation is not done on registers.
+    /// The kernel that applies the activations that are not applied in registers.
     pub(super) activate: Entry<SumsArgs>,
 }
 
-/// The broadcast operand: rows, each in chunks of 16 consecutive steps of K.
+/// The broadcast operand: rows in chunks of 16 consecutive steps of K.
 #[derive(Clone, Copy)]
 pub(crate) struct RowsOf<'a> {
-    /// From the first element on.
+    /// The memory from the first element on.
     pub(crate) data: &'a [f32],
-    /// From one row to the next.
+    /// Distance between rows.
     pub(crate) row: usize,
-    /// From one chunk to the next; `None` if rows are packed tile by tile, `[tile][k / 16][row][16]`.
+    /// Distance between chunks. It is `None` if rows are packed tile by tile, `[tile][k / 16][row][16]`.
     pub(crate) chunk: Option<usize>,
 }
 
-/// The vector operand: a whole tile's width at every step of K.
+/// The vector operand: the whole width of a tile at every step of K.
 #[derive(Clone, Copy)]
 pub(crate) struct ColumnsOf<'a> {
-    /// From the first element on.
+    /// The memory from the first element on.
     pub(crate) data: &'a [f32],
-    /// From one step of K to the next.
+    /// Distance between steps of K.
     pub(crate) step: usize,
-    /// From one tile to the next, where there are more columns than one has.
+    /// Distance between tiles, if there are more columns than one tile has.
     pub(crate) tile: usize,
 }
 
-/// Memory that later tiles will read, to be hinted into the second cache level: while a tile is in chunk `q` of K,
-/// `lines` cache lines from `q * chunk` on. A hint is no access: the last tile's need not end inside `data`.
+/// Memory that later tiles will read. It is prefetched into the second-level cache: during chunk `q` of K,
+/// `lines` cache lines from `q * chunk` on. A prefetch is not an access, so the prefetches of the last tile
+/// can run past the end of `data`.
 #[derive(Clone, Copy)]
 pub(crate) struct Hint<'a> {
     pub(crate) data: &'a [f32],
     pub(crate) chunk: usize,
     pub(crate) lines: usize,
-    /// How far the next tile's hint is from this one's: so much, and so much for each row of this tile.
+    /// Distance from the hint of one tile to the hint of the next. It is `tile`, plus `row` for each row of
+    /// the tile.
     pub(crate) tile: usize,
     pub(crate) row: usize,
 }
@@ -62,26 +67,26 @@ impl Hint<'_> {
 }
 
 impl GemmTile {
-    /// `gemm_f32_<rows>x<columns>_<isa>`, the same in code, tests, benches and reports.
+    /// `gemm_f32_<rows>x<columns>_<isa>`. Code, tests, benches and reports use this name.
     pub fn name(&self) -> &'static str {
         self.name
     }
 
-    /// Rows of C.
+    /// Number of rows of C.
     pub fn rows(&self) -> usize {
         self.shape.rows
     }
 
-    /// Columns of C: whole vectors.
+    /// Number of columns of C. They are whole vectors.
     pub fn columns(&self) -> usize {
         self.shape.columns()
     }
 
-    /// `out = act(bias + a * b + residual)` over `k` steps, for any number of rows, in tiles as even as can be; and, if
-    /// channels are rows, for any number of columns.
+    /// `out = act(bias + a * b + residual)` over `k` steps. It takes any number of rows, which it splits into
+    /// tiles as evenly as possible. If channels are rows, it takes any number of columns too.
     ///
     /// # Panics
-    /// If an operand is too short: a defect of this library.
+    /// If an operand is too short. That is a bug in this library.
     pub(crate) fn run(
         &self,
         k: usize,
@@ -97,7 +102,7 @@ impl GemmTile {
         }
         let whole = self.columns();
         let tiles = hi.div_ceil(whole);
-        // Tiles that follow each other in a row of pixels.
+        // Several tiles must follow each other in a row of pixels.
         assert!(tiles == 1 || (post.per_row && lo == 0 && zeros == 0 && out.place.block == BLOCK));
         a.measure(rows, k);
         let target = post.target(&out, whole.min(self.shape.columns_for(hi)), self.activate);
@@ -130,7 +135,7 @@ impl GemmTile {
         }
     }
 
-    /// Every row of one tile's columns.
+    /// Computes every row for the columns of one tile.
     fn tiles_of_rows(&self, rows: usize, a: &RowsOf<'_>, width: usize, hint: &Hint<'_>, args: &mut GemmArgs) {
         let table = if a.row == BLOCK { self.packed } else { self.strided };
         let packed_row = (args.operands.chunks + usize::from(args.operands.k_tail > 0)) * BLOCK;
@@ -142,8 +147,9 @@ impl GemmTile {
             args.operands.a_chunk = a.chunk.unwrap_or(len * BLOCK);
             args.hint.at = hint.data.as_ptr().wrapping_add(hinted);
             args.hint.lines = if hinted < hint.data.len() { hint.lines } else { 0 };
-            // SAFETY: `run` has measured the operands for all rows and columns, the output is inside a region that it
-            // borrows, and the set that holds this table was handed out after its features were detected.
+            // SAFETY: `run` has measured the operands for all rows and columns. The output lies in a region
+            // that `run` borrows. The set that holds this table was returned only after its features were
+            // detected.
             unsafe { table[len - 1][width](args) };
             args.target.advance(len * args.target.out.row, len * args.target.residual.row);
             start += len;
@@ -153,8 +159,10 @@ impl GemmTile {
 }
 
 impl RowsOf<'_> {
+    /// Checks that there are `k` steps of `rows` rows.
+    ///
     /// # Panics
-    /// If `k` steps of `rows` rows are not all there.
+    /// If there are not.
     fn measure(&self, rows: usize, k: usize) {
         const ROWS: &str = "rows of a product";
         let (chunks, k_tail) = (k / BLOCK, k % BLOCK);

@@ -1,4 +1,4 @@
-//! The kernels of a set one by one, for this workspace's tests and benches: what each is, and where its machine code is.
+//! The single kernels of a set and their machine code, for the tests and benches of this workspace.
 
 use super::boundary::Entry;
 use super::copy_table::CopyTable;
@@ -18,29 +18,30 @@ use crate::describe::{Activation, BLOCK};
 
 /// The machine code of one entry of a table.
 pub struct KernelCode {
-    /// The tile or the table, as reports name it.
+    /// The name of the tile or table in reports.
     pub table: &'static str,
-    /// Which entry of it.
+    /// The entry of that table.
     pub entry: String,
-    /// The first instruction.
+    /// The address of the first instruction.
     pub start: *const u8,
-    /// What its loops must be like.
+    /// The properties that its loops must have.
     pub loops: Loops,
 }
 
-/// What the machine code of a kernel must be like. Nothing is called in any loop.
+/// The properties that the machine code of a kernel must have. No loop may call a function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Loops {
-    /// An innermost loop has at least so many FMAs of whole vectors, one for each sum that it adds to. No vector moves to
-    /// or from the stack in a loop with so many.
+    /// An innermost loop has at least this many FMAs of whole vectors, one for each sum. In a loop with that
+    /// many FMAs, no vector moves to or from the stack.
     Sums(usize),
-    /// There are FMAs of whole vectors. The loops may use the stack: what they work on is more than the registers hold.
+    /// The code has FMAs of whole vectors. Its loops can use the stack, because their data do not fit into
+    /// registers.
     Fmas,
-    /// Whole vectors are moved or computed.
+    /// The code moves or computes whole vectors.
     Vectors,
 }
 
-/// A table whose entries are listed.
+/// The list of the entries of one table.
 struct Listing {
     table: &'static str,
     kernels: Vec<KernelCode>,
@@ -74,25 +75,25 @@ impl KernelSet {
         kernels
     }
 
-    /// Its GEMM tiles.
+    /// The GEMM tiles.
     pub fn gemm_tiles(&self) -> &'static [GemmTile] {
         self.gemm
     }
 
-    /// Its tile of direct convolution.
+    /// The tile of direct convolution.
     pub fn direct_tile(&self) -> &DirectTile {
         &self.direct
     }
 
-    /// Its kernels of Winograd convolution.
+    /// The kernels of Winograd convolution.
     pub fn winograd(&self) -> &WinogradKernels {
         &self.winograd
     }
 }
 
 impl GemmTile {
-    /// `c = a * b`, `k` steps, for the bench of the tile alone: `a` packed `[k / 16][rows][16]`, `b` packed
-    /// `[k][columns]`, `c` row by row.
+    /// Computes `c = a * b` over `k` steps, for a bench of the tile alone. `a` is packed as
+    /// `[k / 16][rows][16]`, and `b` as `[k][columns]`. `c` is row-major.
     ///
     /// # Panics
     /// If an operand is too short.
@@ -114,21 +115,21 @@ impl GemmTile {
 }
 
 impl DirectTile {
-    /// Output pixels of the tiles that there are, ascending.
+    /// The available tile sizes in output pixels, ascending.
     pub fn pixels(&self) -> &'static [usize] {
         self.pixels
     }
 }
 
 impl DepthwiseKernels {
-    /// Lines of a tile, if the window is not long.
+    /// Number of lines of a tile, if the window is not long.
     pub fn lines(&self) -> usize {
         self.tile.1
     }
 }
 
 impl WinogradKernels {
-    /// Tiles of the image of the largest register tile.
+    /// Number of image tiles in the largest register tile.
     pub fn tiles(&self) -> usize {
         self.shape.rows
     }
@@ -181,7 +182,7 @@ fn depthwise_code(kernels: &DepthwiseKernels) -> Vec<KernelCode> {
     {
         list.push(format!("any window, {what} of channels"), code, Loops::Sums(outputs));
     }
-    // Vectors of pixels of any stride are put together on the stack.
+    // Vectors of pixels with any stride are gathered on the stack.
     list.push("any window, vectors of pixels", pixels, Loops::Fmas);
     list.kernels
 }

@@ -1,7 +1,8 @@
-//! [`LayerTable`]: the kernels of normalisation, addition and maxout behind safe, length-checked calls.
+//! [`LayerTable`]: the kernels of addition, normalisation, local response normalisation and maxout, behind
+//! safe, length-checked calls.
 //!
-//! Part of an [`OpsTable`](super::ops_table::OpsTable), and so of a set that is handed out only after its features were
-//! detected.
+//! The table belongs to an [`OpsTable`](super::ops_table::OpsTable), and so to a set that is returned only
+//! after its features were detected.
 
 use super::add::AddArgs;
 use super::affine::AffineArgs;
@@ -18,9 +19,9 @@ use crate::describe::{Activation, BLOCK};
 /// The kernels of one instruction set.
 pub(crate) struct LayerTable {
     pub(super) add: Entry<AddArgs>,
-    /// Without a centre, and with one.
+    /// Without a centre, and with a centre.
     pub(super) affine: [Entry<AffineArgs>; 2],
-    /// Sums alone, and with those of squares.
+    /// Sums alone, and sums with sums of squares.
     pub(super) column_moments: [Entry<MomentsArgs>; 2],
     pub(super) run_moments: [Entry<MomentsArgs>; 2],
     pub(super) lrn_columns: Entry<LrnArgs>,
@@ -50,19 +51,19 @@ macro_rules! layer_table {
 }
 pub(super) use layer_table;
 
-/// One number per channel of a tile.
+/// The numbers of an affine map, one per channel of a tile.
 #[derive(Clone, Copy)]
 pub(crate) struct Lines<'a> {
-    /// What is subtracted first, if anything.
+    /// The numbers to subtract first, if any.
     pub(crate) centre: Option<&'a [f32]>,
     pub(crate) factor: &'a [f32],
     pub(crate) shift: &'a [f32],
 }
 
-/// The channels of a window, and what becomes of their sum of squares.
+/// The channel window of a local response normalisation, and the constants of its formula.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Response {
-    /// Channels of a window before and after its own.
+    /// Number of channels of a window before and after the channel itself.
     pub(crate) before: usize,
     pub(crate) after: usize,
     pub(crate) k: f32,
@@ -72,10 +73,11 @@ pub(crate) struct Response {
 }
 
 impl LayerTable {
-    /// `x = activation(x + addend)` in place, for any activation but PReLU. Columns must be neighbours.
+    /// `x = activation(x + addend)` in place, for any activation except PReLU. The columns of a row must be
+    /// adjacent.
     ///
     /// # Panics
-    /// If they are not, or the addend is too short: a defect of this library.
+    /// If they are not, or if the addend is too short. That is a bug in this library.
     pub(crate) fn add(&self, addend: InputTile<'_>, activation: Activation, tile: OutputTile<'_>) {
         let mut tile = InPlace::of(&tile);
         assert!(dense(&tile) && activation != Activation::PRelu);
@@ -86,37 +88,38 @@ impl LayerTable {
         if tile.row == tile.columns && addend.at.row == tile.columns {
             tile = InPlace { columns: tile.rows * tile.columns, rows: 1, ..tile };
         }
-        // SAFETY: the tile is borrowed, the addend measured, both have neighbours as columns; the features were
-        // detected.
+        // SAFETY: the tile is borrowed, and the addend was measured. Both have adjacent columns. The features
+        // were detected.
         unsafe { (self.add)(&AddArgs { tile, addend: from, addend_row: addend.at.row, activation }) }
     }
 
-    /// `x = x * factor + shift` in place. Columns must be neighbours.
+    /// `x = x * factor + shift` in place. The columns of a row must be adjacent.
     ///
     /// # Panics
-    /// If they are not, or a number is missing: a defect of this library.
+    /// If they are not, or if a number is missing. That is a bug in this library.
     pub(crate) fn scale_shift(&self, factor: &[f32], shift: &[f32], per_row: bool, tile: OutputTile<'_>) {
         let out = InPlace::of(&tile);
         let (src, src_row) = (out.base.cast_const(), out.row);
-        // SAFETY: the source is the tile itself.
+        // SAFETY: the source is the tile itself, which is borrowed.
         unsafe { self.affine(src, src_row, Lines { centre: None, factor, shift }, per_row, out) };
     }
 
-    /// `y = (x - centre) * factor + shift`. Columns must be neighbours.
+    /// `y = (x - centre) * factor + shift`. The columns of a row must be adjacent.
     ///
     /// # Panics
-    /// If they are not, or the source or a number is missing: a defect of this library.
+    /// If they are not, if the source is too short, or if a number is missing. That is a bug in this library.
     pub(crate) fn normalize(&self, src: InputTile<'_>, lines: Lines<'_>, per_row: bool, out: OutputTile<'_>) {
         let out = InPlace::of(&out);
         if !is_empty(&out) {
             let from = src.measured(out.rows, out.columns);
-            // SAFETY: the source was measured.
+            // SAFETY: the output is a borrowed tile, and the source was measured.
             unsafe { self.affine(from, src.at.row, lines, per_row, out) };
         }
     }
 
     /// # Safety
-    /// `out` must be a borrowed tile; `src` must be valid for reading the same columns, its rows `src_row` apart.
+    /// `out` must be a borrowed tile. `src` must be valid for reading the same columns. Its rows are
+    /// `src_row` apart.
     unsafe fn affine(&self, src: *const f32, src_row: usize, lines: Lines<'_>, per_row: bool, out: InPlace) {
         assert!(dense(&out));
         let Lines { centre, factor, shift } = lines;
@@ -134,14 +137,15 @@ impl LayerTable {
             shift: shift.as_ptr(),
             per_row,
         };
-        // SAFETY: source and output by the caller, columns and numbers were checked; the features were detected.
+        // SAFETY: the caller guarantees source and output. Columns and numbers were checked above. The
+        // features were detected.
         unsafe { kernel(&args) }
     }
 
-    /// Sums over `pixels` pixels of up to 16 neighbouring channels; of squares too if there is a centre.
+    /// Sums up to 16 adjacent channels over `pixels` pixels. With a centre, it also sums the squares.
     ///
     /// # Panics
-    /// If the source is too short: a defect of this library.
+    /// If the source is too short. That is a bug in this library.
     pub(crate) fn column_moments(
         &self,
         src: InputTile<'_>,
@@ -160,12 +164,12 @@ impl LayerTable {
             centre: centre.unwrap_or_default(),
             out: &raw mut sums,
         };
-        // SAFETY: the source was measured, and the sums are a local; the features were detected.
+        // SAFETY: the source was measured, and the sums are a local variable. The features were detected.
         unsafe { self.column_moments[usize::from(centre.is_some())](&args) };
         sums
     }
 
-    /// The sum of a run of neighbours, and that of squares if there is a centre.
+    /// Returns the sum of a run of adjacent elements. With a centre, it also returns the sum of squares.
     pub(crate) fn run_moments(&self, run: &[f32], centre: Option<f32>) -> (f32, f32) {
         let mut sums = Sums { plain: [0.0; BLOCK], squares: [0.0; BLOCK] };
         let args = MomentsArgs {
@@ -177,16 +181,16 @@ impl LayerTable {
             centre: [centre.unwrap_or_default(); BLOCK],
             out: &raw mut sums,
         };
-        // SAFETY: the run is borrowed, and the sums are a local; the features were detected.
+        // SAFETY: the run is borrowed, and the sums are a local variable. The features were detected.
         unsafe { self.run_moments[usize::from(centre.is_some())](&args) };
         (sums.plain[0], sums.squares[0])
     }
 
-    /// Local response normalisation of the channels of `out`, `first..` of the `channels` of the source, which
-    /// begins with channel 0 of the same pixel. Channels are rows or columns, as the source has them.
+    /// Local response normalisation of the channels of `out`, which are channels `first..` of `channels`. The
+    /// source begins with channel 0 of the same pixel. Channels are rows or columns, as in the source.
     ///
     /// # Panics
-    /// If the source is too short: a defect of this library.
+    /// If the source is too short. That is a bug in this library.
     pub(crate) fn lrn(
         &self,
         response: &Response,
@@ -217,16 +221,16 @@ impl LayerTable {
             power: response.power,
         };
         let kernel = if per_row { self.lrn_rows } else { self.lrn_columns };
-        // SAFETY: the output is a borrowed tile, and all channels of its pixels were measured; the features were
-        // detected.
+        // SAFETY: the output is a borrowed tile, and all channels of its pixels were measured. The features
+        // were detected.
         unsafe { kernel(&args) }
     }
 
-    /// The largest of `pieces` input channels, for each channel of `out`; the first of them is channel `first` of
-    /// the source, which begins with channel 0 of the same pixel.
+    /// For each channel of `out`, the largest of `pieces` input channels. The first input channel of the
+    /// first output channel is channel `first`. The source begins with channel 0 of the same pixel.
     ///
     /// # Panics
-    /// If the source is too short: a defect of this library.
+    /// If the source is too short. That is a bug in this library.
     pub(crate) fn maxout(
         &self,
         pieces: usize,
@@ -245,13 +249,13 @@ impl LayerTable {
         let base = if per_row { src.measured(end, pixels) } else { src.measured(pixels, end) };
         let (src_row, src_block) = (src.at.row, src.at.block);
         let kernel = if per_row { self.maxout_rows } else { self.maxout_columns };
-        // SAFETY: the output is a borrowed tile, and the input channels of its pixels were measured; the features
-        // were detected.
+        // SAFETY: the output is a borrowed tile, and the input channels of its pixels were measured. The
+        // features were detected.
         unsafe { kernel(&MaxoutArgs { out, src: base, src_row, src_block, first, pieces }) }
     }
 }
 
-/// About the square root of `terms`, even.
+/// About the square root of `terms`, rounded up to a multiple of 16.
 fn part_of(terms: usize) -> usize {
     (terms.isqrt() + 1).next_multiple_of(16)
 }

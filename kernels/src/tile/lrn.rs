@@ -1,21 +1,22 @@
-//! Local response normalisation across channels: `y = x / (k + alpha * sum of x^2 over a window of channels)^beta`.
+//! Local response normalisation across channels:
+//! `y = x / (k + alpha * sum of x^2 over a window of channels)^beta`.
 //!
-//! Every window is summed anew, from its first channel to its last: a running sum would be cheaper by a few FMAs,
-//! which hide behind the root and the quotient, and would carry its rounding errors (or a single infinity) on to
-//! all later channels.
+//! Every window is summed from its first channel to its last. A running sum would save a few FMAs, but they
+//! are hidden by the latency of the root and the division. It would also carry rounding errors, or a single
+//! infinity, on to all later channels.
 
 use super::boundary::Body;
 use super::output::InPlace;
 use crate::describe::BLOCK;
 use crate::simd::{Lanes, Simd};
 
-/// Vectors of pixels in flight where channels are rows.
+/// Number of vectors of pixels per step, if channels are rows.
 const FLIGHT: usize = 2;
 
-/// Pixels that are staged together, so that they have reached the cache when they are read.
+/// Number of pixels that are staged together, so that the stores have reached the cache when they are read.
 const STAGES: usize = 4;
 
-/// The exponent, the common ones without logarithms.
+/// The exponent. The common values need no logarithm.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Power {
     One,
@@ -24,19 +25,19 @@ pub(crate) enum Power {
     Other(f32),
 }
 
-/// Built and checked by `tile/layer_table.rs`.
+/// Arguments that `tile/layer_table.rs` builds and checks.
 pub(crate) struct LrnArgs {
     pub(super) out: InPlace,
-    /// Channel 0 of the tile's first pixel.
+    /// Channel 0 of the first pixel of the tile.
     pub(super) src: *const f32,
-    /// From one pixel to the next if channels are columns, from one channel to the next if they are rows.
+    /// Distance between pixels if channels are columns, or between channels if they are rows.
     pub(super) src_row: usize,
-    /// From one run of 16 channels to the next, if channels are columns.
+    /// Distance between runs of 16 channels, if channels are columns.
     pub(super) src_block: usize,
-    /// The tile's first channel, and all channels there are.
+    /// The first channel of the tile, and the number of channels of the source.
     pub(super) first: usize,
     pub(super) channels: usize,
-    /// Channels of a window before and after its own, each at most `channels`.
+    /// Number of channels of a window before and after the channel itself. Each is at most `channels`.
     pub(super) before: usize,
     pub(super) after: usize,
     pub(super) k: f32,
@@ -44,10 +45,10 @@ pub(crate) struct LrnArgs {
     pub(super) power: Power,
 }
 
-/// One loop per power, in which it is a constant.
+/// Selects a loop by the power, so that the power is a constant in the loop.
 macro_rules! one_loop_each {
     ($loop:ident($s:ident, $args:ident)) => {
-        // SAFETY: the caller's promise is the same.
+        // SAFETY: the loop has the same contract, which the caller upholds.
         unsafe {
             match $args.power {
                 Power::One => $loop::<S, 4>($s, $args),
@@ -66,8 +67,9 @@ impl Body for LrnColumns {
     type Args = LrnArgs;
 
     /// # Safety
-    /// The output must be valid for writing, all channels of its pixels for reading. If the distance of runs is not
-    /// 16, the tile must begin at the beginning of one or end in the one in which it begins.
+    /// The output must be valid for writing, and all channels of its pixels for reading. If the distance
+    /// between runs is not 16, the tile must begin at the start of a run, or end in the run in which it
+    /// begins.
     #[inline(always)]
     unsafe fn run<S: Simd>(s: S, args: &LrnArgs) {
         one_loop_each!(columns(s, args));
@@ -81,7 +83,8 @@ impl Body for LrnRows {
     type Args = LrnArgs;
 
     /// # Safety
-    /// The output must be valid for writing, its columns neighbours; all channels of its pixels for reading.
+    /// The output must be valid for writing, and all channels of its pixels for reading. The columns of a row
+    /// must be adjacent.
     #[inline(always)]
     unsafe fn run<S: Simd>(s: S, args: &LrnArgs) {
         one_loop_each!(rows(s, args));
@@ -89,11 +92,12 @@ impl Body for LrnRows {
 }
 
 /// # Safety
-/// As [`LrnColumns`].
+/// Same contract as [`LrnColumns`].
 #[inline(always)]
 unsafe fn columns<S: Simd, const QUARTERS: usize>(s: S, args: &LrnArgs) {
     let aligned = args.first.is_multiple_of(BLOCK) && args.out.columns <= BLOCK;
-    // SAFETY: the caller's promise is the same.
+    // SAFETY: both functions have the same contract, which the caller upholds. `aligned` makes the tile a
+    // block or a part of one.
     unsafe {
         if args.src_block != BLOCK && aligned && args.before.max(args.after) <= BLOCK {
             staged::<S, QUARTERS>(s, args);
@@ -103,18 +107,18 @@ unsafe fn columns<S: Simd, const QUARTERS: usize>(s: S, args: &LrnArgs) {
     }
 }
 
-/// One block of Nchw16c whose windows reach no further than its neighbours: the channels of all three, side by side on
-/// the stack, are read from any channel on.
+/// Computes one block of Nchw16c whose windows reach no further than the adjacent blocks. The channels of the
+/// three blocks are copied side by side to the stack, where a window can start at any channel.
 ///
 /// # Safety
-/// As [`LrnColumns`]; the tile must be a block, or the first channels of it.
+/// Same contract as [`LrnColumns`]. The tile must be a block, or the first channels of a block.
 #[inline(always)]
 unsafe fn staged<S: Simd, const QUARTERS: usize>(s: S, args: &LrnArgs) {
     let mut stage = [[0.0f32; 3 * BLOCK]; STAGES];
     let mut i = 0;
     while i < args.out.rows {
         let pixels = (args.out.rows - i).min(STAGES);
-        // SAFETY: rows below `rows`, channels below `channels`, three blocks of stage.
+        // SAFETY: rows are less than `rows`, and channels less than `channels`. A stage holds three blocks.
         unsafe {
             for p in 0..pixels {
                 let pixel = args.src.wrapping_add((i + p) * args.src_row);
@@ -154,10 +158,10 @@ unsafe fn staged<S: Simd, const QUARTERS: usize>(s: S, args: &LrnArgs) {
     }
 }
 
-/// Any window: each of its channels is loaded from where it is.
+/// Computes any window. Each of its channels is loaded from the source.
 ///
 /// # Safety
-/// As [`LrnColumns`].
+/// Same contract as [`LrnColumns`].
 #[inline(always)]
 unsafe fn direct<S: Simd, const QUARTERS: usize>(s: S, args: &LrnArgs) {
     for i in 0..args.out.rows {
@@ -168,7 +172,7 @@ unsafe fn direct<S: Simd, const QUARTERS: usize>(s: S, args: &LrnArgs) {
             let lanes = Lanes { lo: 0, hi: (args.out.columns - c).min(S::LANES) };
             let to = args.out.base.wrapping_add(i * args.out.row + c / BLOCK * args.out.block + c % BLOCK);
             let mut sum = s.splat(0.0);
-            // SAFETY: channels that do not exist are not read; `lanes` are columns of the tile.
+            // SAFETY: channels that do not exist are not read. `lanes` are columns of the tile.
             unsafe {
                 for channel in own - args.before as isize..own + args.after as isize + 1 {
                     let x = load_channels(s, pixel, args, channel);
@@ -182,7 +186,7 @@ unsafe fn direct<S: Simd, const QUARTERS: usize>(s: S, args: &LrnArgs) {
     }
 }
 
-/// Channels `first..first + LANES` of a pixel, zero where there are none.
+/// Loads channels `first..first + LANES` of a pixel. Lanes of channels that do not exist are zero.
 ///
 /// # Safety
 /// All channels of the pixel must be valid for reading.
@@ -191,9 +195,9 @@ unsafe fn load_channels<S: Simd>(s: S, pixel: *const f32, args: &LrnArgs, first:
     let (lanes, block) = (S::LANES as isize, BLOCK as isize);
     let column = first.rem_euclid(block);
     let from = pixel.wrapping_offset(first.div_euclid(block) * args.src_block as isize + column);
-    // The first lane of the next run.
+    // The first lane that lies in the next run.
     let next = if args.src_block == BLOCK { lanes } else { lanes.min(block - column) };
-    // SAFETY: the lanes that are read are channels that exist; each part is inside its run.
+    // SAFETY: only lanes of channels that exist are read, and each part lies in one run.
     unsafe {
         if first >= 0 && first + lanes <= args.channels as isize && next == lanes {
             return s.load(from);
@@ -211,11 +215,11 @@ unsafe fn load_channels<S: Simd>(s: S, pixel: *const f32, args: &LrnArgs, first:
 }
 
 /// # Safety
-/// As [`LrnRows`].
+/// Same contract as [`LrnRows`].
 #[inline(always)]
 unsafe fn rows<S: Simd, const QUARTERS: usize>(s: S, args: &LrnArgs) {
     let mut c = 0;
-    // SAFETY: all columns below are inside the tile.
+    // SAFETY: every column below lies in the tile.
     unsafe {
         while c + FLIGHT * S::LANES <= args.out.columns {
             strip::<S, QUARTERS, FLIGHT>(s, args, c, Lanes { lo: 0, hi: S::LANES });
@@ -229,10 +233,10 @@ unsafe fn rows<S: Simd, const QUARTERS: usize>(s: S, args: &LrnArgs) {
     }
 }
 
-/// `NV` vectors of columns from `c` on, `lanes` of each, in all rows.
+/// Computes `NV` vectors of columns from `c` on, and `lanes` of each, in all rows.
 ///
 /// # Safety
-/// They must be inside the tile.
+/// These columns must lie in the tile.
 #[inline(always)]
 unsafe fn strip<S: Simd, const QUARTERS: usize, const NV: usize>(
     s: S,
@@ -244,7 +248,7 @@ unsafe fn strip<S: Simd, const QUARTERS: usize, const NV: usize>(
         let own = args.first + i;
         let window = own.saturating_sub(args.before)..args.channels.min(own + args.after + 1);
         let mut sum = [s.splat(0.0); NV];
-        // SAFETY: the channels exist, the columns are the caller's.
+        // SAFETY: the channels exist, and the caller guarantees the columns.
         unsafe {
             let load = |channel: usize, v: usize| {
                 s.load_lanes(args.src.wrapping_add(channel * args.src_row + c + v * S::LANES), lanes)
@@ -263,7 +267,7 @@ unsafe fn strip<S: Simd, const QUARTERS: usize, const NV: usize>(
     }
 }
 
-/// `x / (k + alpha * sum)^beta`; `QUARTERS` is four times beta, 0 if that is not one of the common ones.
+/// `x / (k + alpha * sum)^beta`. `QUARTERS` is four times beta, or 0 if beta is not a common value.
 #[inline(always)]
 fn scaled<S: Simd, const QUARTERS: usize>(s: S, args: &LrnArgs, x: S::V, sum: S::V) -> S::V {
     let base = s.mul_add(s.splat(args.alpha), sum, s.splat(args.k));
@@ -279,16 +283,16 @@ fn scaled<S: Simd, const QUARTERS: usize>(s: S, args: &LrnArgs, x: S::V, sum: S:
     s.div(x, divisor)
 }
 
-/// Lane by lane, with the standard library's power.
+/// Computes the power lane by lane, with the standard library.
 #[inline(always)]
 fn power<S: Simd>(s: S, base: S::V, power: Power) -> S::V {
     let mut stage = [0.0; 16];
-    // SAFETY: LANES <= 16.
+    // SAFETY: `stage` has 16 elements, and `LANES <= 16`.
     unsafe { s.store(stage.as_mut_ptr(), base) };
     if let Power::Other(beta) = power {
         powers(&mut stage, S::LANES, beta);
     }
-    // SAFETY: LANES <= 16.
+    // SAFETY: `stage` has 16 elements, and `LANES <= 16`.
     unsafe { s.load(stage.as_ptr()) }
 }
 

@@ -1,4 +1,4 @@
-//! Maxout: each output channel is the largest of a run of input channels; NaN if there is one.
+//! Maxout: each output channel is the largest of a run of input channels, or NaN if any of them is NaN.
 
 use super::boundary::Body;
 use super::output::InPlace;
@@ -6,36 +6,37 @@ use super::reduce::{Max, Reduce};
 use crate::describe::BLOCK;
 use crate::simd::{Lanes, Simd};
 
-/// Vectors in flight where channels are rows.
+/// Number of independent vectors per step, if channels are rows.
 const FLIGHT: usize = 4;
 
-/// Built and checked by `tile/layer_table.rs`.
+/// Arguments that `tile/layer_table.rs` builds and checks.
 pub(crate) struct MaxoutArgs {
     pub(super) out: InPlace,
-    /// Channel 0 of the tile's first pixel.
+    /// Channel 0 of the first pixel of the tile.
     pub(super) src: *const f32,
-    /// From one pixel to the next if channels are columns, from one channel to the next if they are rows.
+    /// Distance between pixels if channels are columns, or between channels if they are rows.
     pub(super) src_row: usize,
-    /// From one run of 16 channels to the next, if channels are columns.
+    /// Distance between runs of 16 channels, if channels are columns.
     pub(super) src_block: usize,
-    /// The first input channel of the tile's first output channel.
+    /// The first input channel of the first output channel of the tile.
     pub(super) first: usize,
     pub(super) pieces: usize,
 }
 
-/// Channels are rows (NCHW): whole vectors of pixels.
+/// Channels are rows (NCHW), and vectors hold pixels.
 pub(crate) struct MaxoutRows;
 
 impl Body for MaxoutRows {
     type Args = MaxoutArgs;
 
     /// # Safety
-    /// The output must be valid for writing, its columns neighbours; all input channels of its pixels for reading.
+    /// The output must be valid for writing, and all input channels of its pixels for reading. The columns of
+    /// a row must be adjacent.
     #[inline(always)]
     unsafe fn run<S: Simd>(s: S, args: &MaxoutArgs) {
         for i in 0..args.out.rows {
             let mut c = 0;
-            // SAFETY: all columns below are inside the tile.
+            // SAFETY: every column below lies in the tile.
             unsafe {
                 while c + FLIGHT * S::LANES <= args.out.columns {
                     strip::<S, FLIGHT>(s, args, i, c, Lanes { lo: 0, hi: S::LANES });
@@ -50,16 +51,16 @@ impl Body for MaxoutRows {
     }
 }
 
-/// `NV` vectors of row `i` from column `c` on, `lanes` of each.
+/// Computes `NV` vectors of row `i` from column `c` on, and `lanes` of each.
 ///
 /// # Safety
-/// They must be inside the tile.
+/// These columns must lie in the tile.
 #[inline(always)]
 unsafe fn strip<S: Simd, const NV: usize>(s: S, args: &MaxoutArgs, i: usize, c: usize, lanes: Lanes) {
     let mut from = args.src.wrapping_add((args.first + i * args.pieces) * args.src_row + c);
     let to = args.out.base.wrapping_add(i * args.out.row + c);
     let mut most = [s.splat(Max::IDENTITY); NV];
-    // SAFETY: `pieces` input channels of every output channel, the columns are the caller's.
+    // SAFETY: every output channel has `pieces` input channels. The caller guarantees the columns.
     unsafe {
         for _ in 0..args.pieces {
             for v in 0..NV {
@@ -73,23 +74,26 @@ unsafe fn strip<S: Simd, const NV: usize>(s: S, args: &MaxoutArgs, i: usize, c: 
     }
 }
 
-/// Channels are columns (NHWC, Nchw16c): pairs of neighbours vector by vector, anything else one by one.
+/// Channels are columns (NHWC, Nchw16c). Pairs of adjacent channels are computed in vectors, and other runs
+/// one by one.
 pub(crate) struct MaxoutColumns;
 
 impl Body for MaxoutColumns {
     type Args = MaxoutArgs;
 
     /// # Safety
-    /// The output must be valid for writing, all input channels of its pixels for reading.
+    /// The output must be valid for writing, and all input channels of its pixels for reading.
     #[inline(always)]
     unsafe fn run<S: Simd>(s: S, args: &MaxoutArgs) {
-        // Pairs are read as every second element from the first on and from the second on, the latter one too far.
+        // Pairs are two loads of every second element, at offsets 0 and 1. The second load reads one element
+        // past the pairs.
         let pairs = args.pieces == 2 && args.src_block == BLOCK && args.out.block == BLOCK;
         for i in 0..args.out.rows {
             let pixel = args.src.wrapping_add(i * args.src_row);
             let to = args.out.base.wrapping_add(i * args.out.row);
             let mut c = 0;
-            // SAFETY: `c` is below `columns`; a vector of pairs is followed by another output channel.
+            // SAFETY: `c` is less than `columns`. Another output channel follows each vector of pairs, so the
+            // extra element exists.
             unsafe {
                 while pairs && c + S::LANES < args.out.columns {
                     let from = pixel.add(args.first + 2 * c);
@@ -105,16 +109,16 @@ impl Body for MaxoutColumns {
     }
 }
 
-/// The value of output column `c` of a pixel.
+/// Returns the value of output column `c` of a pixel.
 ///
 /// # Safety
-/// Its input channels must be valid for reading.
+/// The input channels of that column must be valid for reading.
 #[inline(always)]
 unsafe fn largest(args: &MaxoutArgs, pixel: *const f32, c: usize) -> f32 {
     let first = args.first + c * args.pieces;
     let mut most = Max::IDENTITY;
     for channel in first..first + args.pieces {
-        // SAFETY: by the caller.
+        // SAFETY: the caller upholds the contract of this function.
         let x = unsafe { *pixel.add(channel / BLOCK * args.src_block + channel % BLOCK) };
         most = Max::join_scalar(most, x);
     }

@@ -1,13 +1,15 @@
-//! How many elements a call needs of an operand, and the one way to refuse an operand that has fewer.
+//! The number of elements that a call accesses in an operand, and the check that an operand has them.
 //!
-//! Every table measures before it calls a kernel, because kernels work with pointers. A product of sizes that does not
-//! fit into `usize` saturates: no slice has `usize::MAX` elements, so such an operand is refused like any short one. Of
-//! an operand that is long enough, no part of the sum can have overflowed.
+//! Every table measures its operands before it calls a kernel, because kernels work with pointers. The
+//! arithmetic saturates. No slice has `usize::MAX` elements, so an operand whose size does not fit into
+//! `usize` is refused like any other short operand. If an operand is long enough, no part of its size has
+//! overflowed.
 
 use crate::describe::BLOCK;
 
-/// Elements from the first to the last element of a box, both counted. Each axis is `(count, step)`: how many positions
-/// it has, and the distance from one to the next. A box with an empty axis has no elements.
+/// Number of elements from the first to the last element of a box, including both. Each axis is
+/// `(count, step)`: the number of positions, and the distance between them. A box with an empty axis has no
+/// elements.
 #[inline(always)]
 pub(super) fn span<const AXES: usize>(axes: [(usize, usize); AXES]) -> usize {
     let mut last = 0usize;
@@ -20,7 +22,8 @@ pub(super) fn span<const AXES: usize>(axes: [(usize, usize); AXES]) -> usize {
     last.saturating_add(1)
 }
 
-/// As [`span`], of `rows` rows of columns in blocks of 16: neighbours in a block, blocks `block` elements apart.
+/// Like [`span`], for `rows` rows of columns in blocks of 16. Columns of a block are adjacent, and blocks are
+/// `block` apart.
 #[inline(always)]
 pub(super) fn span_of_rows((rows, row): (usize, usize), (columns, block): (usize, usize)) -> usize {
     if columns == 0 {
@@ -36,8 +39,10 @@ pub(super) fn product<const FACTORS: usize>(factors: [usize; FACTORS]) -> usize 
     factors.into_iter().fold(1, usize::saturating_mul)
 }
 
+/// Checks that `operand` has as many elements as a call needs.
+///
 /// # Panics
-/// If `operand` has fewer elements than a call needs: a defect of this library.
+/// If it has fewer. That is a bug in this library.
 #[inline(always)]
 #[track_caller]
 pub(super) fn require(operand: &str, needed: usize, len: usize) {

@@ -1,11 +1,33 @@
-//! Step 5, tiles: the loops that live in registers, behind safe, length-checked calls.
+//! Step 5, tiles: loops whose sums stay in registers, behind safe, length-checked calls.
 //!
-//! A kernel is a [`boundary::Body`]: one generic function over the SIMD token. `boundary` compiles it once per
-//! instruction set, `table` collects the function pointers, and the safe methods there check every slice
-//! before they call one. Nothing above this folder is `unsafe`; in it, the modules that say so are.
+//! A kernel is a [`boundary::Body`]: one generic function over a SIMD token. [`boundary::Enter`] gives every
+//! body one entry per instruction set, `enter_<isa>`, which enables the features of that set and inlines the
+//! body.
 //!
-//! Index loops over const-generic bounds are used on purpose throughout: iterator adaptors are functions of
-//! their own, and one that is not inlined is compiled without the instruction set.
+//! The entries of one family of kernels are function pointers in a `*_table` module. Its safe methods measure
+//! every operand (`measure`) before they call an entry. `table` collects all tables of an instruction set in
+//! a [`table::KernelSet`], and `detect` chooses the set for this machine.
+//!
+//! | family | kernels | safe calls |
+//! |---|---|---|
+//! | matrix product | `gemm` | `gemm_table` |
+//! | direct | `direct` | `direct_table` |
+//! | depthwise | `depthwise`, `depthwise_sum`, `depthwise_read` | `depthwise_table` |
+//! | Winograd | `winograd`, products in `gemm` | `winograd_table` |
+//! | FFT | `fft`, `fft_plane`, `fft_product`, `finish` | `fft_table` |
+//! | copies | `copy` | `copy_table` |
+//! | activation, softmax, pooling | `elementwise`, `pool`, `pool_plane`, `reduce`, `window` | `ops_table` |
+//! | other layers | `add`, `affine`, `moments`, `lrn`, `maxout` | `layer_table` |
+//!
+//! The last two families are compiled only with the feature `ops`. All convolutions share `store` (initial
+//! sums, epilogue and partial tiles) and `post` (the operands of the epilogue). `shape` describes register
+//! tiles. `output` is the only way to write an output tensor. `inspect` lists every entry for tests and
+//! benches, with the feature `internal`. `overflow` tests that tables refuse sizes that overflow.
+//!
+//! Only the modules marked `#[allow(unsafe_code)]` contain unsafe code. docs/unsafe.md lists all of them.
+//!
+//! Index loops over const-generic bounds are deliberate. An iterator adaptor is a separate function. If it is
+//! not inlined, it is compiled without the instruction set.
 #![allow(clippy::needless_range_loop)]
 
 #[allow(unsafe_code)]

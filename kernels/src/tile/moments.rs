@@ -1,51 +1,53 @@
-//! Sums of deviations from a centre, and of their squares: the first half of a normalisation.
+//! Sums of deviations from a centre, and sums of their squares: the first half of a normalisation.
 //!
-//! Sums are taken in parts of about the square root of all terms, which are then added up: the rounding error of a
-//! sum grows with the square root of its length only.
+//! A sum is split into parts, each of about the square root of all terms, and the parts are added up. The
+//! rounding error then grows only with the square root of the number of terms.
 
 use super::boundary::Body;
 use super::reduce::{Sum, fold};
 use crate::describe::BLOCK;
 use crate::simd::{Lanes, Simd};
 
-/// Pixels or vectors of them that are summed side by side, to hide the latency of an addition.
+/// Number of pixels, or of vectors of a run, that are summed independently. This hides the latency of an
+/// addition.
 const FLIGHT: usize = 2;
 
-/// Sums per channel (or in the first place only, of a run).
+/// One sum per channel. The sum of a run is in the first place.
 pub(crate) struct Sums {
-    /// Of `x - centre`.
+    /// Sums of `x - centre`.
     pub(crate) plain: [f32; BLOCK],
-    /// Of `(x - centre)^2`; not written unless asked for.
+    /// Sums of `(x - centre)^2`. They are zero unless squares are summed.
     pub(crate) squares: [f32; BLOCK],
 }
 
-/// Built and checked by `tile/layer_table.rs`.
+/// Arguments that `tile/layer_table.rs` builds and checks.
 pub(crate) struct MomentsArgs {
     pub(super) src: *const f32,
-    /// Pixels of the channels, or elements of the run.
+    /// Number of pixels, or number of elements of the run.
     pub(super) len: usize,
-    /// From one pixel to the next.
+    /// Distance between pixels.
     pub(super) pixel: usize,
-    /// Channels, at most 16.
+    /// Number of channels, at most 16.
     pub(super) columns: usize,
-    /// Terms of a part of a sum.
+    /// Number of terms of a part of a sum.
     pub(super) part: usize,
-    /// What is subtracted from each channel; from every element of a run all 16 are the same.
+    /// The number to subtract from each channel. For a run, all 16 numbers are the same.
     pub(super) centre: [f32; BLOCK],
     pub(super) out: *mut Sums,
 }
 
-/// Sums of up to 16 neighbouring channels over all pixels; `NV` vectors are 16 lanes.
+/// Sums of up to 16 adjacent channels over all pixels. `NV` vectors have 16 lanes.
 pub(crate) struct ColumnMoments<const NV: usize, const SQUARES: bool>;
 
 impl<const NV: usize, const SQUARES: bool> Body for ColumnMoments<NV, SQUARES> {
     type Args = MomentsArgs;
 
     /// # Safety
-    /// Every pixel must be valid for reading `columns` elements, `out` for writing.
+    /// Every pixel must be valid for reading `columns` elements. `out` must be valid for writing.
     #[inline(always)]
     unsafe fn run<S: Simd>(s: S, args: &MomentsArgs) {
-        // SAFETY: the caller's promise is the same; all 16 columns are there in the first case.
+        // SAFETY: the function has the same contract, which the caller upholds. In the first case there are
+        // 16 columns.
         unsafe {
             if args.columns == BLOCK {
                 columns::<S, NV, SQUARES, true>(s, args);
@@ -79,7 +81,7 @@ fn join<S: Simd>(s: S, a: &mut Pair<S::V>, b: Pair<S::V>) {
 }
 
 /// # Safety
-/// As [`ColumnMoments`]; `WHOLE` only if there are 16 columns.
+/// Same contract as [`ColumnMoments`]. `WHOLE` requires 16 columns.
 #[inline(always)]
 unsafe fn columns<S: Simd, const NV: usize, const SQUARES: bool, const WHOLE: bool>(
     s: S,
@@ -89,7 +91,8 @@ unsafe fn columns<S: Simd, const NV: usize, const SQUARES: bool, const WHOLE: bo
     let mut centre = [zero.plain; NV];
     let mut total = [zero; NV];
     let mut p = 0;
-    // SAFETY: every pixel is below `len`; `NV` vectors are 16 lanes.
+    // SAFETY: every pixel is less than `len`. `NV` vectors have 16 lanes, as many as `centre` and each array
+    // of `out`.
     unsafe {
         for v in 0..NV {
             centre[v] = s.load(args.centre.as_ptr().add(v * S::LANES));
@@ -129,21 +132,22 @@ unsafe fn columns<S: Simd, const NV: usize, const SQUARES: bool, const WHOLE: bo
     }
 }
 
-/// Sums of a run of neighbours: a whole group in NCHW.
+/// Sums of a run of adjacent elements, which is a whole group in NCHW.
 pub(crate) struct RunMoments<const SQUARES: bool>;
 
 impl<const SQUARES: bool> Body for RunMoments<SQUARES> {
     type Args = MomentsArgs;
 
     /// # Safety
-    /// `len` elements must be valid for reading, `out` for writing.
+    /// `len` elements must be valid for reading. `out` must be valid for writing.
     #[inline(always)]
     unsafe fn run<S: Simd>(s: S, args: &MomentsArgs) {
         let zero = Pair { plain: s.splat(0.0), squares: s.splat(0.0) };
         let (mut total, step) = (zero, FLIGHT * S::LANES);
         let whole = args.len / S::LANES * S::LANES;
         let mut i = 0;
-        // SAFETY: every vector ends at `len` at the latest.
+        // SAFETY: no vector reaches past `len`, and the last load is masked. `centre` has 16 elements, and
+        // `LANES <= 16`.
         unsafe {
             let centre = s.load(args.centre.as_ptr());
             while i < whole {
@@ -163,7 +167,8 @@ impl<const SQUARES: bool> Body for RunMoments<SQUARES> {
                     join(s, &mut total, part[f]);
                 }
             }
-            // The lanes past the end deviate from nothing.
+            // In the lanes past the end, both the element and the centre are zero, so their deviation is
+            // zero.
             let rest = Lanes { lo: 0, hi: args.len - whole };
             let x = s.load_lanes(args.src.add(whole), rest);
             take::<S, SQUARES>(s, &mut total, x, s.load_lanes(args.centre.as_ptr(), rest));

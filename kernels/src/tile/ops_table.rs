@@ -1,6 +1,7 @@
 //! [`OpsTable`]: the kernels of activation, softmax and pooling behind safe, length-checked calls.
 //!
-//! Part of a [`KernelSet`](super::table::KernelSet), which is handed out only after its features were detected.
+//! The table belongs to a [`KernelSet`](super::table::KernelSet), which is returned only after its features
+//! were detected.
 
 use super::boundary::Entry;
 use super::elementwise::ActivateArgs;
@@ -14,10 +15,11 @@ use super::window::WindowAxis;
 use crate::describe::{Activation, BLOCK};
 use std::ops::Range;
 
-/// Channels of the wide global kernel, for layouts whose channels go on for longer than a block.
+/// Number of channels of the wide kernel of global pooling, for layouts with more than one block of adjacent
+/// channels.
 pub(crate) const WIDE: usize = 4 * BLOCK;
 
-/// What errors call the input of pooling.
+/// Name of the input of pooling in errors.
 const IMAGE: &str = "image of a pooling tile";
 
 /// The kernels of one instruction set.
@@ -32,7 +34,7 @@ pub(crate) struct OpsTable {
 
 /// The pooling kernels of one reduction.
 pub(super) struct PoolTable {
-    /// By width and stride of the window: `(width, stride, kernel)`; the last is for every other window.
+    /// Kernels as `(width, stride, kernel)` of the window. The last one takes every other window.
     pub(super) windows: [(usize, usize, Entry<PoolArgs>); 4],
     pub(super) global: Entry<GlobalArgs>,
     pub(super) global_wide: Entry<GlobalArgs>,
@@ -79,24 +81,24 @@ pub(super) use {ops_table, pool_table};
 /// PReLU slopes of a tile.
 #[derive(Clone, Copy)]
 pub(crate) struct Slopes<'a> {
-    /// One per channel of the tile, empty unless the activation is PReLU.
+    /// One slope per channel of the tile. It is empty unless the activation is PReLU.
     pub(crate) values: &'a [f32],
-    /// Whether channels are rows (NCHW) rather than columns.
+    /// Whether channels are rows (NCHW). Otherwise they are columns.
     pub(crate) per_row: bool,
 }
 
-/// What is joined, and over which windows.
+/// The windows of a pooling layer and their reduction.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct PoolSpec {
     pub(crate) h: WindowAxis,
     pub(crate) w: WindowAxis,
-    /// The largest element, or else the average.
+    /// Whether to take the maximum. Otherwise the average is taken.
     pub(crate) max: bool,
     pub(crate) count_include_pad: bool,
 }
 
 impl PoolSpec {
-    /// Whether one window is the whole image.
+    /// Whether a single window covers the whole image.
     pub(crate) fn is_global(&self) -> bool {
         self.h.is_global() && self.w.is_global()
     }
@@ -107,10 +109,11 @@ impl PoolSpec {
 }
 
 impl OpsTable {
-    /// `x = activation(x)` in place. The tile's columns must be neighbours: one block at most in Nchw16c.
+    /// `x = activation(x)` in place. The columns of a row must be adjacent, so in Nchw16c they are at most
+    /// one block.
     ///
     /// # Panics
-    /// If they are not, or a slope is missing: a defect of this library.
+    /// If they are not, or if a slope is missing. That is a bug in this library.
     pub(crate) fn activate(&self, activation: Activation, slopes: Slopes<'_>, tile: OutputTile<'_>) {
         let mut tile = InPlace::of(&tile);
         assert!(tile.columns <= BLOCK || tile.block == BLOCK);
@@ -118,19 +121,20 @@ impl OpsTable {
         if activation == Activation::PRelu {
             assert!(values.len() >= if per_row { tile.rows } else { tile.columns });
         } else if tile.row == tile.columns {
-            // Rows without a gap, and nothing that differs from one to the next.
+            // There are no gaps between rows, and all rows are treated alike, so they are one long row.
             tile = InPlace { columns: tile.rows * tile.columns, rows: 1, ..tile };
         }
-        // SAFETY: the tile is borrowed, its columns neighbours and the slopes measured; the features were detected.
+        // SAFETY: the tile is borrowed, its columns are adjacent, and the slopes were measured. The features
+        // were detected.
         unsafe { (self.activate)(&ActivateArgs { tile, activation, slope: values.as_ptr(), per_row }) }
     }
 
-    /// Softmax in place: of each column if channels are rows, else of each row.
+    /// Softmax in place. It takes each column if channels are rows, and each row otherwise.
     pub(crate) fn softmax(&self, tile: OutputTile<'_>, channels_are_rows: bool) {
         let tile = InPlace::of(&tile);
         assert!(!channels_are_rows || tile.columns <= BLOCK || tile.block == BLOCK);
         let kernel = if channels_are_rows { self.softmax_rows } else { self.softmax_columns };
-        // SAFETY: the tile is borrowed and its columns are where its block says; the features were detected.
+        // SAFETY: the tile is borrowed, and its columns lie as `block` says. The features were detected.
         unsafe { kernel(&tile) }
     }
 
@@ -138,12 +142,12 @@ impl OpsTable {
         if spec.max { &self.max } else { &self.sum }
     }
 
-    /// Output rows `y` of an image, channels as columns. `input` begins at the first of these channels of the
-    /// image's first pixel; pixels are `pixel` apart. At most [`BLOCK`] columns, or [`WIDE`] neighbours if the
-    /// window is the whole image.
+    /// Computes output rows `y` of an image whose channels are columns. `input` begins at the first of these
+    /// channels in the first pixel of the image. Pixels are `pixel` apart. There are at most [`BLOCK`]
+    /// columns, or [`WIDE`] adjacent columns if the window covers the whole image.
     ///
     /// # Panics
-    /// If an operand is too short: a defect of this library.
+    /// If an operand is too short. That is a bug in this library.
     pub(crate) fn pool_block(
         &self,
         spec: &PoolSpec,
@@ -168,7 +172,8 @@ impl OpsTable {
                 out: out.base,
                 columns: out.columns,
             };
-            // SAFETY: measured above, and the output is a borrowed tile; the features were detected.
+            // SAFETY: the input was measured above, and the output is a borrowed tile. The features were
+            // detected.
             unsafe { kernel(&args) };
             return;
         }
@@ -179,15 +184,16 @@ impl OpsTable {
         });
         let (_, _, kernel) = known.expect("the last is for every window");
         let args = pool_args(spec, input, pixel, y, &out);
-        // SAFETY: measured above, and the output is a borrowed tile; the features were detected.
+        // SAFETY: the input was measured above, and the output is a borrowed tile. The features were
+        // detected.
         unsafe { kernel(&args) }
     }
 
-    /// Output rows `y` of NCHW planes, `plane` apart, the first of which `input` begins with. `out` has a row for each
-    /// plane.
+    /// Computes output rows `y` of NCHW planes. `input` begins with the first plane, and planes are `plane`
+    /// apart. `out` has one row per plane.
     ///
     /// # Panics
-    /// If an operand is too short: a defect of this library.
+    /// If an operand is too short. That is a bug in this library.
     pub(crate) fn pool_planes(
         &self,
         spec: &PoolSpec,
@@ -206,7 +212,8 @@ impl OpsTable {
         let table = self.pool_table(spec);
         let kernel = if spec.is_global() { table.global_planes } else { table.planes };
         let pool = pool_args(spec, input, 1, y, &out);
-        // SAFETY: measured above, and the output is a borrowed tile of neighbours; the features were detected.
+        // SAFETY: the input was measured above. The output is a borrowed tile with adjacent columns. The
+        // features were detected.
         unsafe { kernel(&PlanesArgs { pool, planes: out.rows, plane, out_plane: out.row }) }
     }
 }

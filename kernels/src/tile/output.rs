@@ -1,8 +1,8 @@
 //! [`OutputRegion`]: the only type through which several threads write one buffer.
 //!
-//! A region is a box of the output, `images x channels x pixels`. It is made once from an exclusive borrow of
-//! the whole tensor, and splits by value into boxes that share no element. Every tile that is asked of it is
-//! checked to lie inside its box; so writes of two regions never meet, whatever the drivers compute.
+//! A region is a box of the output, `images x channels x pixels`. It is created once from an exclusive borrow
+//! of the whole tensor. It splits by value into boxes that share no element. Every requested tile is checked
+//! to lie inside its box. Two regions therefore never write the same element, whatever the drivers compute.
 
 use super::measure::{require, span};
 use super::store::TileAddress;
@@ -12,7 +12,7 @@ use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-/// A box of the output that its owner alone may write.
+/// A box of the output. Only its owner can write to it.
 pub(crate) struct OutputRegion<'a> {
     base: *mut f32,
     view: PixelView,
@@ -22,16 +22,19 @@ pub(crate) struct OutputRegion<'a> {
     borrow: PhantomData<&'a mut [f32]>,
 }
 
-// SAFETY: a region owns its box (see the module), so moving it to another thread moves an exclusive borrow.
+// SAFETY: a region owns its box (see the module docs), so sending it to another thread sends an exclusive
+// borrow.
 unsafe impl Send for OutputRegion<'_> {}
 
-/// A tile of the output that may be written: `rows` rows of columns `lo..hi`, and zeros from there to `zeros`.
+/// A tile of the output: `rows` rows of columns `lo..hi`, which can be written, and zeros from `hi` to
+/// `zeros`.
 pub(crate) struct OutputTile<'a> {
     pub(super) place: TileAddress<*mut f32>,
     pub(super) rows: usize,
     pub(super) lo: usize,
     pub(super) hi: usize,
-    /// At least `hi` where there are lanes past the last channel; else anything less.
+    /// The end of the zeros. It is at least `hi` if there are lanes past the last channel. Otherwise it is
+    /// smaller.
     pub(super) zeros: usize,
     borrow: PhantomData<&'a mut [f32]>,
 }
@@ -54,19 +57,19 @@ impl<'a> OutputTile<'a> {
     }
 }
 
-/// A tile to be changed in place. The tables check it before they call a kernel.
+/// A tile that a kernel changes in place. The tables check it before they call a kernel.
 pub(crate) struct InPlace {
     pub(super) base: *mut f32,
     pub(super) rows: usize,
-    /// From one row to the next.
+    /// Distance between rows.
     pub(super) row: usize,
     pub(super) columns: usize,
-    /// From one run of 16 columns to the next.
+    /// Distance between runs of 16 columns.
     pub(super) block: usize,
 }
 
 impl InPlace {
-    /// The tile as rows of columns, all of them valid.
+    /// The tile as rows of columns, which are all valid.
     pub(super) fn of(tile: &OutputTile<'_>) -> Self {
         assert!(tile.lo == 0);
         let place = tile.place;
@@ -74,30 +77,31 @@ impl InPlace {
     }
 }
 
-/// Where a tile begins in a view, and how it goes on; the same for output and residual.
+/// The position of a tile in a view, and its distances. It applies to the output and to the residual.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TileOffset {
-    /// The element of row 0 and column 0, which need not be a valid column.
+    /// The element in row 0 and column 0. That column need not be valid.
     pub(crate) offset: usize,
     pub(crate) row: usize,
     pub(crate) block: usize,
 }
 
 impl TileOffset {
-    /// Pixels are rows, channels `channel..` are columns. In Nchw16c a tile wider than a block begins at one.
+    /// Rows are pixels, and columns are channels `channel..`. In Nchw16c, a tile wider than a block begins at
+    /// a block.
     pub(crate) fn channels_as_columns(view: &PixelView, n: usize, p: usize, channel: usize) -> Self {
         let block = if view.layout == Layout::Nchw16c { view.plane } else { BLOCK };
         Self { offset: view.offset(n, channel, p), row: view.pixel, block }
     }
 
-    /// Channels are rows, pixels `p..` are columns.
+    /// Rows are channels, and columns are pixels `p..`.
     pub(crate) fn channels_as_rows(view: &PixelView, n: usize, p: usize, channel: usize) -> Self {
         Self { offset: view.offset(n, channel, p), row: view.plane, block: BLOCK }
     }
 }
 
-/// Whether columns `lo..hi` of a tile that begins at `channel` are the channels they seem to be: in Nchw16c a
-/// tile that begins inside a block must end in it.
+/// Whether columns `lo..hi` of a tile that begins at `channel` are consecutive channels. In Nchw16c, a tile
+/// that begins inside a block must end in that block.
 fn columns_are_channels(view: &PixelView, channel: usize, hi: usize) -> bool {
     view.channels_last()
         && (view.layout != Layout::Nchw16c || channel.is_multiple_of(BLOCK) || channel % BLOCK + hi <= BLOCK)
@@ -108,7 +112,7 @@ fn inside(inner: &Range<usize>, outer: &Range<usize>) -> bool {
 }
 
 impl<'a> OutputRegion<'a> {
-    /// The whole of `output`, with its images merged or not. Its memory may be uninitialised.
+    /// The whole of `output`. If `merge`, its images are merged. Its memory can be uninitialised.
     pub(crate) fn new(output: impl Into<TensorOut<'a>>, merge: bool) -> Self {
         let output = output.into();
         let view = if merge { output.view().merged() } else { output.view() };
@@ -122,13 +126,13 @@ impl<'a> OutputRegion<'a> {
         }
     }
 
-    /// The memory order; that of the merged view if the images were merged.
-    #[cfg_attr(not(feature = "ops"), allow(dead_code))] // the other layers use it
+    /// The memory layout. If images were merged, it is the layout of the merged view.
+    #[cfg_attr(not(feature = "ops"), allow(dead_code))] // used by `ops` only
     pub(crate) fn layout(&self) -> Layout {
         self.view.layout
     }
 
-    /// Elements along an axis.
+    /// Number of elements along an axis.
     pub(crate) fn len(&self, axis: Axis) -> usize {
         match axis {
             Axis::Images => self.images.len(),
@@ -137,7 +141,7 @@ impl<'a> OutputRegion<'a> {
         }
     }
 
-    /// Two regions: the first `count` elements along `axis`, and the rest.
+    /// Splits into two regions: the first `count` elements along `axis`, and the rest.
     pub(crate) fn split(self, axis: Axis, count: usize) -> (Self, Self) {
         fn cut(range: &Range<usize>, count: usize) -> (Range<usize>, Range<usize>) {
             let middle = range.start + count.min(range.len());
@@ -155,11 +159,12 @@ impl<'a> OutputRegion<'a> {
         (part(images.0, channels.0, pixels.0), part(images.1, channels.1, pixels.1))
     }
 
-    /// Rows are pixels `p..p + rows` of image `n`, columns `lo..hi` are channels `channel + lo..channel + hi`; what writes
-    /// the last channel writes zeros after it, to the end of its block.
+    /// A tile whose rows are pixels `p` of image `n`. Its columns `lo..hi` are channels
+    /// `channel + lo..channel + hi`. The tile with the last channel also writes zeros from there to the end
+    /// of its block.
     ///
     /// # Panics
-    /// If the tile is not inside the region: a defect of this library.
+    /// If the tile is not inside the region. That is a bug in this library.
     pub(crate) fn channels_as_columns(
         &mut self,
         n: usize,
@@ -169,20 +174,20 @@ impl<'a> OutputRegion<'a> {
     ) -> OutputTile<'_> {
         let (lo, hi) = (columns.start, columns.end);
         assert!(self.images.contains(&n) && inside(&p, &self.pixels));
-        // A sum that saturates is inside of no region.
+        // A sum that saturates lies outside every region.
         assert!(inside(&(channel.saturating_add(lo)..channel.saturating_add(hi)), &self.channels));
         assert!(columns_are_channels(&self.view, channel, hi));
         let at = TileOffset::channels_as_columns(&self.view, n, p.start, channel);
-        // The lanes past the last channel belong to whoever has the last channel.
+        // The lanes past the last channel belong to the region that has the last channel.
         let last = self.view.layout == Layout::Nchw16c && channel + hi == self.view.channels;
         let zeros = if last { (channel + hi).next_multiple_of(BLOCK) - channel } else { 0 };
         OutputTile { zeros, ..self.tile(at, p.len(), lo, hi) }
     }
 
-    /// Rows are channels, columns are pixels `p.start..p.end` of image `n`.
+    /// A tile whose rows are channels, and whose columns are pixels `p` of image `n`.
     ///
     /// # Panics
-    /// If the tile is not inside the region: a defect of this library.
+    /// If the tile is not inside the region. That is a bug in this library.
     pub(crate) fn channels_as_rows(
         &mut self,
         n: usize,
@@ -203,35 +208,37 @@ impl<'a> OutputRegion<'a> {
     /// Writes one element.
     ///
     /// # Panics
-    /// If it is not inside the region: a defect of this library.
+    /// If the element is not inside the region. That is a bug in this library.
     pub(crate) fn put(&mut self, n: usize, c: usize, p: usize, value: f32) {
         assert!(self.images.contains(&n) && self.channels.contains(&c) && self.pixels.contains(&p));
-        // SAFETY: the element is in this region's box, inside the buffer that the view was checked against.
+        // SAFETY: the element lies in the box of this region, and the view was checked against the length of
+        // the buffer.
         unsafe { *self.base.add(self.view.offset(n, c, p)) = value };
     }
 
-    /// `len` neighbouring elements, from channel `c` (NHWC, Nchw16c) or pixel `p` (NCHW) on.
+    /// `len` adjacent elements, from channel `c` (NHWC, Nchw16c) or pixel `p` (NCHW) on.
     ///
     /// # Panics
-    /// If they are not inside the region: a defect of this library.
+    /// If they are not inside the region. That is a bug in this library.
     pub(crate) fn run_mut(&mut self, n: usize, c: usize, p: usize, len: usize) -> &mut [MaybeUninit<f32>] {
         assert!(self.images.contains(&n) && self.channels.contains(&c) && self.pixels.contains(&p));
         let last = match self.view.layout {
             Layout::Nchw => p.saturating_add(len) <= self.pixels.end,
             Layout::Nhwc => c.saturating_add(len) <= self.channels.end,
-            // The lanes past the last channel belong to whoever has the last channel.
+            // The lanes past the last channel belong to the region that has the last channel.
             Layout::Nchw16c => {
                 len <= BLOCK - c % BLOCK
                     && (c + len <= self.channels.end || self.channels.end == self.view.channels)
             }
         };
         assert!(last);
-        // SAFETY: the elements are neighbours, in this region's box (or are padding lanes that no other region
-        // has), inside the buffer that the view was checked against; `self` is borrowed as long as they are.
+        // SAFETY: the elements are adjacent. They lie in the box of this region, or are padding lanes that no
+        // other region has. The view was checked against the length of the buffer. The result borrows `self`
+        // for as long as it lives.
         unsafe { std::slice::from_raw_parts_mut(self.base.add(self.view.offset(n, c, p)).cast(), len) }
     }
 
-    /// Writes zero to the lanes of Nchw16c past the last channel, if this region has that channel.
+    /// Writes zeros to the lanes of Nchw16c past the last channel, if this region has that channel.
     pub(crate) fn zero_padding_lanes(&mut self) {
         let channels = self.view.channels;
         let used = channels % BLOCK;

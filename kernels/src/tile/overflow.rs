@@ -1,4 +1,5 @@
-//! Sizes whose products do not fit into `usize` are refused by every table, in a build that does not check arithmetic too.
+//! Every table must refuse sizes whose products do not fit into `usize`, even in a build that does not check
+//! arithmetic.
 
 use super::copy_table::InputTile;
 use super::depthwise_read::{Axis, Reading};
@@ -18,14 +19,15 @@ use super::winograd_table::{InputRows, Products, ProductsOfRow, WinogradTile};
 use crate::describe::{Activation, BLOCK, Isa, Layout, PixelRef, PixelView, Shape4, Size2, TensorMut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Half of all sizes: twice as much is 0 where nothing checks.
+/// Half of the range of `usize`. If nothing checks, twice this number is 0.
 const HALF: usize = 1 << (usize::BITS - 1);
 
 fn set() -> &'static KernelSet {
     KernelSet::get(Isa::Portable).expect("always there")
 }
 
-/// The step with which the second of two rows of `columns` elements would end at element 0.
+/// The step for which the second of two rows of `columns` elements ends at element 0, if the arithmetic
+/// wraps.
 fn back(columns: usize) -> usize {
     (columns - 1).wrapping_neg()
 }
@@ -40,7 +42,8 @@ const POST: Post<'static> = Post {
     last: true,
 };
 
-/// `call` must panic because `operand` is too short, not because an addition of this library does not fit.
+/// Checks that `call` panics because `operand` is too short, and not because an addition of this library
+/// overflows.
 #[track_caller]
 fn refused(operand: &str, call: impl FnOnce()) {
     let panic = catch_unwind(AssertUnwindSafe(call)).expect_err("sizes that overflow are refused");
@@ -125,7 +128,7 @@ fn direct_refuses_operands_that_overflow() {
     refused("weights of a direct tile", || run(k, image, DirectWeights { step: HALF, ..weights }));
 }
 
-/// The distance of 16 points of which the last would begin at element 14.
+/// The distance of 16 points for which the last point begins at element 14, if the arithmetic wraps.
 const AROUND: usize = usize::MAX / 15 + 1;
 
 fn winograd_tile() -> (WinogradTile, Coefficients) {
@@ -224,7 +227,7 @@ fn fft_refuses_planes_and_spectra_that_overflow() {
     refused("spectra of the weights", || fft.lane_product(&factors(2, HALF), false, &mut out));
 }
 
-/// Two windows of one element each, side by side.
+/// Pooling with three adjacent windows of one element each.
 fn pooling() -> PoolSpec {
     let spec = AxisSpec {
         pads: ["before", "after"],

@@ -1,15 +1,15 @@
-//! Pooling where channels are neighbours (NHWC, Nchw16c): a vector is 16 channels of a pixel, or a part of them.
+//! Pooling if channels are adjacent (NHWC, Nchw16c). Vectors hold up to 16 channels of a pixel.
 //!
 //! ```text
 //! for each output row y:                         // window rows outside the input are skipped
-//!     border pixels: join the real taps one by one
-//!     interior, window KW wide, stride SX:       // a window is KW columns, and KW - SX of them were in the last one
+//!     border pixels: join the taps inside the input one by one
+//!     interior, window KW wide, stride SX:       // a window shares KW - SX columns with the last one
 //!         columns[0..KW-SX] = columns[SX..KW]
 //!         columns[KW-SX..]  = join over rows of input[row][new column]
 //!         out[x]            = scale * join(columns)
 //! ```
-//! So 3x3 at stride 1 loads 3 vectors per output rather than 9, at stride 2 it loads 6. A pixel's sum is formed in
-//! the same order whatever the thread's share of the output.
+//! 3x3 pooling therefore loads 3 vectors per output at stride 1, and 6 at stride 2, instead of 9. The order
+//! of a pixel's sum does not depend on how threads share the output.
 
 use super::boundary::Body;
 use super::reduce::Reduce;
@@ -19,47 +19,49 @@ use crate::simd::{Lanes, Simd};
 use std::marker::PhantomData;
 use std::ops::Range;
 
-/// Everything one call needs: a run of output rows of one image and up to 16 channels, or of one NCHW plane.
-/// Built and checked by `tile/ops_table.rs`.
+/// The arguments of one call: output rows of one image and up to 16 channels, or of one NCHW plane.
+/// `tile/ops_table.rs` builds and checks them.
 pub(crate) struct PoolArgs {
     pub(super) h: WindowAxis,
     pub(super) w: WindowAxis,
-    /// Whether padding counts in the divisor of an average.
+    /// Whether the divisor of an average counts padding.
     pub(super) count_include_pad: bool,
     /// The first pixel of the input image.
     pub(super) input: *const f32,
-    /// From one input pixel to the next.
+    /// Distance between input pixels.
     pub(super) pixel: usize,
-    /// Output rows, and the first of them in memory.
+    /// The output rows, and the first of them in memory.
     pub(super) y: Range<usize>,
     pub(super) out: *mut f32,
-    /// From one output pixel to the next.
+    /// Distance between output pixels.
     pub(super) out_pixel: usize,
-    /// Channels, at most 16.
+    /// Number of channels, at most 16.
     pub(super) columns: usize,
 }
 
 impl PoolArgs {
-    /// Elements that a window axis counts for the divisor.
+    /// Number of elements along a window axis that the divisor counts.
     #[inline(always)]
     pub(super) fn counted(&self, taps: Taps) -> f32 {
         (if self.count_include_pad { taps.padded } else { taps.count }) as f32
     }
 }
 
-/// Pooling of windows `KW` wide at stride `SX` without dilation along the row; any other window if `KW` is 0.
-/// `NV` vectors are 16 lanes.
+/// Pooling with windows of width `KW` and stride `SX`, without dilation along the row. If `KW` is 0, it takes
+/// any window. `NV` vectors have 16 lanes.
 pub(crate) struct PoolBlock<R, const NV: usize, const KW: usize, const SX: usize>(PhantomData<R>);
 
 impl<R: Reduce, const NV: usize, const KW: usize, const SX: usize> Body for PoolBlock<R, NV, KW, SX> {
     type Args = PoolArgs;
 
     /// # Safety
-    /// Every pixel of the input image must be valid for reading `columns` elements, every pixel of the output rows
-    /// for writing them. If `KW` is not 0 it must be the width of the window, and `SX` its stride.
+    /// Every pixel of the input image must be valid for reading `columns` elements, and every pixel of the
+    /// output rows for writing them. If `KW` is not 0, it must be the width of the window, and `SX` must be
+    /// its stride.
     #[inline(always)]
     unsafe fn run<S: Simd>(s: S, args: &PoolArgs) {
-        // SAFETY: the caller's promise is the same; all 16 columns are there in the first case.
+        // SAFETY: the function has the same contract, which the caller upholds. In the first case there are
+        // 16 columns.
         unsafe {
             if args.columns == BLOCK {
                 rows::<S, R, NV, KW, SX, true>(s, args);
@@ -81,7 +83,7 @@ struct Patch {
 }
 
 /// # Safety
-/// As [`PoolBlock`]; `WHOLE` only if there are 16 columns.
+/// Same contract as [`PoolBlock`]. `WHOLE` requires 16 columns.
 #[inline(always)]
 unsafe fn rows<S: Simd, R: Reduce, const NV: usize, const KW: usize, const SX: usize, const WHOLE: bool>(
     s: S,
@@ -100,7 +102,8 @@ unsafe fn rows<S: Simd, R: Reduce, const NV: usize, const KW: usize, const SX: u
             column_step: w.dilation() * args.pixel,
         };
         let mut x = 0;
-        // SAFETY: taps are inside the input and x below the output's width; interior windows are whole.
+        // SAFETY: taps are inside the input, and `x` is less than the width of the output. Interior windows
+        // have all their taps.
         unsafe {
             while x < w.output() {
                 if KW > 0 && x == lo && lo < hi {
@@ -122,10 +125,10 @@ unsafe fn rows<S: Simd, R: Reduce, const NV: usize, const KW: usize, const SX: u
     }
 }
 
-/// `count` neighbouring outputs whose windows are whole; the first reads `patch`.
+/// Computes `count` adjacent outputs whose windows have all their taps. The first output reads `patch`.
 ///
 /// # Safety
-/// As [`PoolBlock`].
+/// Same contract as [`PoolBlock`].
 #[inline(always)]
 unsafe fn slide<S: Simd, R: Reduce, const NV: usize, const KW: usize, const SX: usize, const WHOLE: bool>(
     s: S,
@@ -138,7 +141,7 @@ unsafe fn slide<S: Simd, R: Reduce, const NV: usize, const KW: usize, const SX: 
     let kept = KW - SX;
     let mut columns = [[s.splat(R::IDENTITY); NV]; KW];
     let mut next = patch.first;
-    // SAFETY: by the caller; `next` passes over the columns of the interior, each once.
+    // SAFETY: the caller upholds the contract. `next` visits each column of the interior windows once.
     unsafe {
         for j in 0..kept {
             columns[SX + j] = column::<S, R, NV, WHOLE>(s, next, patch, args.columns);
@@ -164,7 +167,7 @@ unsafe fn slide<S: Simd, R: Reduce, const NV: usize, const KW: usize, const SX: 
     }
 }
 
-/// One output pixel, columns first, as `slide` does.
+/// Computes one output pixel, columns first, in the order of `slide`.
 ///
 /// # Safety
 /// Every pixel of the patch must be valid for reading `columns` elements.
@@ -174,7 +177,7 @@ unsafe fn one<S: Simd, R: Reduce, const NV: usize, const WHOLE: bool>(
     patch: Patch,
     columns: usize,
 ) -> [S::V; NV] {
-    // SAFETY: by the caller.
+    // SAFETY: the caller upholds the contract of this function.
     unsafe {
         let mut sum = column::<S, R, NV, WHOLE>(s, patch.first, patch, columns);
         for j in 1..patch.columns {
@@ -188,10 +191,10 @@ unsafe fn one<S: Simd, R: Reduce, const NV: usize, const WHOLE: bool>(
     }
 }
 
-/// One column of a window: `patch.rows` pixels from `p` on, joined.
+/// Joins one column of a window: `patch.rows` pixels from `p` on.
 ///
 /// # Safety
-/// Each must be valid for reading `columns` elements.
+/// Each pixel must be valid for reading `columns` elements.
 #[inline(always)]
 unsafe fn column<S: Simd, R: Reduce, const NV: usize, const WHOLE: bool>(
     s: S,
@@ -199,7 +202,7 @@ unsafe fn column<S: Simd, R: Reduce, const NV: usize, const WHOLE: bool>(
     patch: Patch,
     columns: usize,
 ) -> [S::V; NV] {
-    // SAFETY: by the caller.
+    // SAFETY: the caller upholds the contract of this function.
     unsafe {
         let mut sum = load::<S, NV, WHOLE>(s, p, columns);
         for _ in 1..patch.rows {
@@ -220,7 +223,7 @@ fn lanes_below<S: Simd>(columns: usize, v: usize) -> Lanes {
 }
 
 /// # Safety
-/// `p` must be valid for reading `columns` elements, all of `NV` vectors if `WHOLE`.
+/// `p` must be valid for reading `columns` elements, and for all of `NV` vectors if `WHOLE`.
 #[inline(always)]
 unsafe fn load<S: Simd, const NV: usize, const WHOLE: bool>(
     s: S,
@@ -230,14 +233,14 @@ unsafe fn load<S: Simd, const NV: usize, const WHOLE: bool>(
     let mut x = [s.splat(0.0); NV];
     for v in 0..NV {
         let from = p.wrapping_add(v * S::LANES);
-        // SAFETY: by the caller.
+        // SAFETY: the caller upholds the contract of this function.
         x[v] = unsafe { if WHOLE { s.load(from) } else { s.load_lanes(from, lanes_below::<S>(columns, v)) } };
     }
     x
 }
 
 /// # Safety
-/// `p` must be valid for writing `columns` elements, all of `NV` vectors if `WHOLE`.
+/// `p` must be valid for writing `columns` elements, and for all of `NV` vectors if `WHOLE`.
 #[inline(always)]
 unsafe fn store<S: Simd, R: Reduce, const NV: usize, const WHOLE: bool>(
     s: S,
@@ -249,37 +252,40 @@ unsafe fn store<S: Simd, R: Reduce, const NV: usize, const WHOLE: bool>(
     for v in 0..NV {
         let result = if R::AVERAGE { s.mul(sum[v], s.splat(scale)) } else { sum[v] };
         let to = p.wrapping_add(v * S::LANES);
-        // SAFETY: by the caller.
+        // SAFETY: the caller upholds the contract of this function.
         unsafe {
             if WHOLE { s.store(to, result) } else { s.store_lanes(to, result, lanes_below::<S>(columns, v)) }
         }
     }
 }
 
-/// All pixels of an image joined into one.
+/// The arguments of global pooling, which joins all pixels of an image into one.
 pub(crate) struct GlobalArgs {
     pub(super) input: *const f32,
     pub(super) pixels: usize,
     pub(super) pixel: usize,
-    /// Pixels to be joined before they are added to the total, about the square root of all.
+    /// Number of pixels that are joined before they are added to the total. It is about the square root of
+    /// all pixels.
     pub(super) block: usize,
     pub(super) out: *mut f32,
     pub(super) columns: usize,
 }
 
-/// Global pooling of `NV` vectors of channels; pixels go to `FLIGHT` accumulators in turn, whose joins are
-/// emptied into a total after about the square root of the number of pixels: so the rounding error of a sum
-/// grows with the square root of its length only.
+/// Global pooling of `NV` vectors of channels. Pixels are joined in `FLIGHT` accumulators in turn. The
+/// accumulators are added to a total every `block` pixels, about the square root of all pixels. The rounding
+/// error then grows only with the square root of the number of pixels.
 pub(crate) struct GlobalBlock<R, const NV: usize, const FLIGHT: usize>(PhantomData<R>);
 
 impl<R: Reduce, const NV: usize, const FLIGHT: usize> Body for GlobalBlock<R, NV, FLIGHT> {
     type Args = GlobalArgs;
 
     /// # Safety
-    /// Every pixel must be valid for reading `columns` elements, at most `NV` vectors; the output for writing them.
+    /// Every pixel must be valid for reading `columns` elements, at most `NV` vectors. The output must be
+    /// valid for writing them.
     #[inline(always)]
     unsafe fn run<S: Simd>(s: S, args: &GlobalArgs) {
-        // SAFETY: the caller's promise is the same; all vectors are whole in the first case.
+        // SAFETY: the function has the same contract, which the caller upholds. In the first case all vectors
+        // are whole.
         unsafe {
             if args.columns == NV * S::LANES {
                 global::<S, R, NV, FLIGHT, true>(s, args);
@@ -291,7 +297,7 @@ impl<R: Reduce, const NV: usize, const FLIGHT: usize> Body for GlobalBlock<R, NV
 }
 
 /// # Safety
-/// As [`GlobalBlock`]; `WHOLE` only if all of the vectors are.
+/// Same contract as [`GlobalBlock`]. `WHOLE` requires `NV` whole vectors.
 #[inline(always)]
 unsafe fn global<S: Simd, R: Reduce, const NV: usize, const FLIGHT: usize, const WHOLE: bool>(
     s: S,
@@ -300,7 +306,7 @@ unsafe fn global<S: Simd, R: Reduce, const NV: usize, const FLIGHT: usize, const
     let at = |p: usize| args.input.wrapping_add(p * args.pixel);
     let mut total = [s.splat(R::IDENTITY); NV];
     let mut p = 0;
-    // SAFETY: every pixel is below `pixels`.
+    // SAFETY: every pixel is less than `pixels`.
     unsafe {
         while p < args.pixels {
             let end = args.pixels.min(p + args.block);

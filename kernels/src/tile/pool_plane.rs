@@ -1,12 +1,12 @@
-//! Pooling where pixels are neighbours (NCHW): a vector is 16 pixels of a row, or fewer.
+//! Pooling if pixels are adjacent (NCHW). Vectors hold pixels of a row.
 //!
 //! ```text
 //! for each strip of outputs, for each plane, for each output row y:
 //!     buffer[..] = join over window rows of input[row][columns of the strip]   // vertical, whole vectors
 //!     out[x..]   = scale * join over taps j of buffer[x * stride + j * dilation ..]   // horizontal
 //! ```
-//! The buffer has the padding as identities at its ends, so no window of the strip is a special case. At stride 2
-//! the horizontal step loads every second element, which is one shuffle of two vectors.
+//! The buffer holds identities at its ends in place of the padding, so no window of the strip is a special
+//! case. At stride 2, the horizontal step loads every second element, with one shuffle of two vectors.
 
 use super::boundary::Body;
 use super::pool::PoolArgs;
@@ -15,30 +15,31 @@ use super::window::WindowAxis;
 use crate::simd::{Lanes, Simd};
 use std::marker::PhantomData;
 
-/// Columns of a strip, padding included.
+/// Number of columns of a strip, including padding.
 const BUFFER: usize = 256;
 
-/// What a vector at the end of a strip may read beyond it: 16 lanes at stride 2.
+/// Number of elements that a vector at the end of a strip can read beyond it: 16 lanes at stride 2.
 const SLACK: usize = 32;
 
-/// Output rows whose columns are joined before their windows are: a window's loads straddle the stores of its
-/// columns, and would wait for them to leave the store buffer if they followed at once.
+/// Number of output rows whose columns are joined before their windows are. The loads of a window straddle
+/// the stores of its columns. If they followed at once, they would wait until the stores leave the store
+/// buffer.
 const ROWS: usize = 4;
 
 /// One row of a strip.
 type RowBuffer = [f32; BUFFER + SLACK];
 
-/// Any window, plane by plane.
+/// Pooling with any window, plane by plane.
 pub(crate) struct PoolPlanes<R>(PhantomData<R>);
 
-/// Planes, and the part of each that [`PoolArgs`] describes.
+/// The planes, and the part of each that [`PoolArgs`] describes.
 pub(crate) struct PlanesArgs {
-    /// The first plane; its fields `pixel`, `out_pixel` and `columns` are not read.
+    /// The part of the first plane. The fields `pixel`, `out_pixel` and `columns` are not read.
     pub(super) pool: PoolArgs,
     pub(super) planes: usize,
-    /// From one input plane to the next.
+    /// Distance between input planes.
     pub(super) plane: usize,
-    /// From one output plane to the next.
+    /// Distance between output planes.
     pub(super) out_plane: usize,
 }
 
@@ -46,7 +47,8 @@ impl<R: Reduce> Body for PoolPlanes<R> {
     type Args = PlanesArgs;
 
     /// # Safety
-    /// Every input plane must be valid for reading, every output plane's rows for writing; pixels are packed.
+    /// Every input plane must be valid for reading, and the rows of every output plane for writing. Pixels
+    /// are packed.
     #[inline(always)]
     unsafe fn run<S: Simd>(s: S, args: &PlanesArgs) {
         let (pool, w) = (&args.pool, &args.pool.w);
@@ -54,7 +56,7 @@ impl<R: Reduce> Body for PoolPlanes<R> {
             |c: usize| (pool.input.wrapping_add(c * args.plane), pool.out.wrapping_add(c * args.out_plane));
         if w.extent() > BUFFER {
             for c in 0..args.planes {
-                // SAFETY: the caller's promise is the same.
+                // SAFETY: the function has the same contract, which the caller upholds.
                 unsafe { wide::<S, R>(s, pool, place(c)) };
             }
             return;
@@ -69,10 +71,10 @@ impl<R: Reduce> Body for PoolPlanes<R> {
                     scales[i] = 1.0 / pool.counted(w.taps(x + i));
                 }
             }
-            // What no row of the input is written over is padding.
+            // The columns that no input row overwrites are padding.
             let mut buffer = [[R::IDENTITY; BUFFER + SLACK]; ROWS];
             for c in 0..args.planes {
-                // SAFETY: the strip is inside the rows of every plane, and its columns fit the buffer.
+                // SAFETY: the strip lies in the rows of every plane, and its columns fit into the buffer.
                 unsafe { run_strip::<S, R>(s, pool, place(c), strip, &mut buffer, &scales) };
             }
             x += strip.count;
@@ -80,12 +82,13 @@ impl<R: Reduce> Body for PoolPlanes<R> {
     }
 }
 
-/// Outputs `x..x + count` of every row, and the columns that they need.
+/// The outputs `x..x + count` of every row, and the columns that they read.
 #[derive(Clone, Copy)]
 struct Strip {
     x: usize,
     count: usize,
-    /// Columns: `before` of padding, `real` from input column `first` on, the rest padding.
+    /// The columns are `before` columns of padding, then `real` columns from input column `first` on, then
+    /// padding.
     before: usize,
     first: usize,
     real: usize,
@@ -103,10 +106,10 @@ impl Strip {
     }
 }
 
-/// One strip of one plane, `ROWS` output rows at a time.
+/// Computes one strip of one plane, `ROWS` output rows at a time.
 ///
 /// # Safety
-/// As [`PoolPlanes`]; the strip must fit the buffer.
+/// Same contract as [`PoolPlanes`]. The strip must fit into the buffer.
 #[inline(always)]
 unsafe fn run_strip<S: Simd, R: Reduce>(
     s: S,
@@ -125,13 +128,13 @@ unsafe fn run_strip<S: Simd, R: Reduce>(
             let tall = h.taps(y + i);
             let from = input.wrapping_add(tall.first * w.input() + strip.first);
             let to = &mut buffer[i][columns.clone()];
-            // SAFETY: `real` columns from `first` on are in every input row.
+            // SAFETY: every input row has `real` columns from `first` on.
             unsafe { vertical::<S, R>(s, from, tall.count, h.dilation() * w.input(), to) };
         }
         for i in 0..rows {
             let scale = if R::AVERAGE { 1.0 / args.counted(h.taps(y + i)) } else { 1.0 };
             let to = out.wrapping_add((y + i - args.y.start) * w.output() + strip.x);
-            // SAFETY: `count` outputs from `x` on are in every output row.
+            // SAFETY: every output row has `count` outputs from `x` on.
             unsafe { horizontal::<S, R>(s, args, &buffer[i], strip.count, (scale, scales), to) };
         }
         y += rows;
@@ -147,7 +150,7 @@ unsafe fn vertical<S: Simd, R: Reduce>(s: S, row: *const f32, rows: usize, step:
     const FLIGHT: usize = 4;
     let (count, to) = (to.len(), to.as_mut_ptr());
     let mut i = 0;
-    // SAFETY: every element is below `count`.
+    // SAFETY: every element is less than `count`.
     unsafe {
         while i + FLIGHT * S::LANES <= count {
             vertical_vectors::<S, R, FLIGHT>(s, row.wrapping_add(i), rows, step, to.add(i));
@@ -161,7 +164,7 @@ unsafe fn vertical<S: Simd, R: Reduce>(s: S, row: *const f32, rows: usize, step:
             return;
         }
         if count >= S::LANES {
-            // The last whole vector, part of it a second time.
+            // Computes the last whole vector, which overlaps the vector before it.
             let i = count - S::LANES;
             return vertical_vectors::<S, R, 1>(s, row.wrapping_add(i), rows, step, to.add(i));
         }
@@ -185,7 +188,7 @@ unsafe fn vertical_vectors<S: Simd, R: Reduce, const NV: usize>(
     to: *mut f32,
 ) {
     let mut sum = [s.splat(0.0); NV];
-    // SAFETY: by the caller.
+    // SAFETY: the caller upholds the contract of this function.
     unsafe {
         for v in 0..NV {
             sum[v] = s.load(row.add(v * S::LANES));
@@ -202,10 +205,11 @@ unsafe fn vertical_vectors<S: Simd, R: Reduce, const NV: usize>(
     }
 }
 
-/// `count` outputs from a row of the strip buffer, each scaled by the factor of its row and its own.
+/// Computes `count` outputs from a row of the strip buffer. Each is scaled by the factor of its row and by
+/// its own factor.
 ///
 /// # Safety
-/// The strip must fit the buffer but for its slack; `out` must be valid for writing `count` elements.
+/// The strip must fit into the buffer without its slack. `out` must be valid for writing `count` elements.
 #[inline(always)]
 unsafe fn horizontal<S: Simd, R: Reduce>(
     s: S,
@@ -222,14 +226,15 @@ unsafe fn horizontal<S: Simd, R: Reduce>(
             for j in 1..kernel {
                 sum = R::join_scalar(sum, buffer[x * stride + j * dilation]);
             }
-            // SAFETY: by the caller.
+            // SAFETY: the caller upholds the contract of this function.
             unsafe { *out.add(x) = if R::AVERAGE { sum * (row_scale * scales[x]) } else { sum } };
         }
         return;
     }
     let mut x = 0;
     while x < count {
-        // SAFETY: the taps of the outputs that are left are in the buffer, those of the other lanes in its slack.
+        // SAFETY: the taps of the remaining outputs lie in the buffer. The taps of the other lanes lie in its
+        // slack.
         unsafe {
             let first = buffer.as_ptr().add(x * stride);
             let tap = |p: *const f32| if stride == 1 { s.load(p) } else { s.load_even(p) };
@@ -250,10 +255,10 @@ unsafe fn horizontal<S: Simd, R: Reduce>(
     }
 }
 
-/// Windows wider than the buffer, one at a time.
+/// Computes windows that are wider than the buffer, one at a time.
 ///
 /// # Safety
-/// As [`PoolPlanes`].
+/// Same contract as [`PoolPlanes`].
 #[inline(always)]
 unsafe fn wide<S: Simd, R: Reduce>(s: S, args: &PoolArgs, (input, mut out): (*const f32, *mut f32)) {
     let (h, w) = (&args.h, &args.w);
@@ -269,7 +274,7 @@ unsafe fn wide<S: Simd, R: Reduce>(s: S, args: &PoolArgs, (input, mut out): (*co
                 sum = R::join_scalar(sum, part);
             }
             let scale = if R::AVERAGE { 1.0 / (args.counted(tall) * args.counted(taps)) } else { 1.0 };
-            // SAFETY: inside the output.
+            // SAFETY: `out` is inside the output.
             unsafe { *out = sum * scale };
             out = out.wrapping_add(1);
         }
@@ -283,13 +288,13 @@ impl<R: Reduce> Body for GlobalPlanes<R> {
     type Args = PlanesArgs;
 
     /// # Safety
-    /// Every input plane must be valid for reading, the one element of every output plane for writing.
+    /// Every input plane must be valid for reading, and the one element of every output plane for writing.
     #[inline(always)]
     unsafe fn run<S: Simd>(s: S, args: &PlanesArgs) {
         let pixels = args.pool.h.input() * args.pool.w.input();
         let scale = if R::AVERAGE { 1.0 / pixels as f32 } else { 1.0 };
         for c in 0..args.planes {
-            // SAFETY: by the caller.
+            // SAFETY: the caller upholds the contract of this function.
             unsafe {
                 let sum = run::<S, R>(s, args.pool.input.wrapping_add(c * args.plane), pixels, 1);
                 *args.pool.out.wrapping_add(c * args.out_plane) = sum * scale;
@@ -298,18 +303,18 @@ impl<R: Reduce> Body for GlobalPlanes<R> {
     }
 }
 
-/// `count` elements from `p` on, `step` apart, joined: in four vectors, emptied into a total every 64 steps, so
-/// that the rounding error of a long sum stays that of a short one.
+/// Joins `count` elements from `p` on, `step` apart. It uses four vectors and adds them to a total every 64
+/// steps. The rounding error of a long sum then stays small.
 ///
 /// # Safety
-/// They must be valid for reading.
+/// The elements must be valid for reading.
 #[inline(always)]
 unsafe fn run<S: Simd, R: Reduce>(s: S, p: *const f32, count: usize, step: usize) -> f32 {
     const FLIGHT: usize = 4;
     const STEPS: usize = 64;
     let mut total = s.splat(R::IDENTITY);
     let mut i = 0;
-    // SAFETY: every element is below `count`.
+    // SAFETY: every element is less than `count`.
     unsafe {
         while i < count {
             let mut part = [s.splat(R::IDENTITY); FLIGHT];
@@ -344,17 +349,17 @@ unsafe fn run<S: Simd, R: Reduce>(s: S, p: *const f32, count: usize, step: usize
     fold::<S, R>(s, total)
 }
 
-/// `count` elements from `p` on, `step` apart, the identity in the other lanes.
+/// Loads `count` elements from `p` on, `step` apart. The other lanes hold the identity.
 ///
 /// # Safety
-/// They must be valid for reading; `count <= LANES`.
+/// The elements must be valid for reading, and `count <= LANES`.
 #[inline(always)]
 unsafe fn gather<S: Simd, R: Reduce>(s: S, p: *const f32, count: usize, step: usize) -> S::V {
     let mut stage = [R::IDENTITY; 16];
     for i in 0..count {
-        // SAFETY: by the caller; LANES <= 16.
+        // SAFETY: the caller guarantees the element. `stage` has 16 elements, and `LANES <= 16`.
         unsafe { stage[i] = *p.add(i * step) };
     }
-    // SAFETY: LANES <= 16.
+    // SAFETY: `stage` has 16 elements, and `LANES <= 16`.
     unsafe { s.load(stage.as_ptr()) }
 }

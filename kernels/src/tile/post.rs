@@ -1,4 +1,4 @@
-//! [`Post`]: what surrounds a product, as slices that are measured before a kernel gets pointers to them.
+//! [`Post`]: what surrounds a product, as slices. They are measured before a kernel gets pointers to them.
 
 use super::boundary::Entry;
 use super::measure::{require, span_of_rows};
@@ -6,29 +6,30 @@ use super::output::{OutputTile, TileOffset};
 use super::store::{SumsArgs, TileAddress, TileTarget};
 use crate::describe::Activation;
 
-/// What surrounds the product: one number per channel before, an activation after.
+/// What surrounds a product: the bias before it, and residual and activation after it.
 #[derive(Clone, Copy)]
 pub(crate) struct Post<'a> {
-    /// Bias of the tile's channels, empty if there is none.
+    /// Bias of the channels of the tile. It is empty if there is no bias.
     pub(crate) bias: &'a [f32],
-    /// PReLU slopes of the tile's channels, empty if there are none.
+    /// PReLU slopes of the channels of the tile. It is empty if there are no slopes.
     pub(crate) slope: &'a [f32],
-    /// Whether channels are rows rather than columns.
+    /// Whether channels are rows. Otherwise they are columns.
     pub(crate) per_row: bool,
     pub(crate) activation: Activation,
-    /// The residual and where in it the tile begins.
+    /// The residual, and the position of the tile in it.
     pub(crate) residual: Option<(&'a [f32], TileOffset)>,
-    /// Whether this is the first block of K: the sums start from the bias, and are not added to the output.
+    /// Whether this is the first block of K. Its sums start from the bias. Later sums are added to the
+    /// output.
     pub(crate) first: bool,
-    /// Whether this is the last block of K: residual and activation apply.
+    /// Whether this is the last block of K. Residual and activation apply after it.
     pub(crate) last: bool,
 }
 
 impl Post<'_> {
-    /// The end of a tile of `width` columns in `out`.
+    /// Makes the target of a tile of `width` columns in `out`.
     ///
     /// # Panics
-    /// If the numbers of its channels or the residual are too short: a defect of this library.
+    /// If the numbers per channel or the residual are too short. That is a bug in this library.
     #[inline]
     pub(super) fn target(&self, out: &OutputTile<'_>, width: usize, activate: Entry<SumsArgs>) -> TileTarget {
         let OutputTile { place, rows, lo, hi, zeros, .. } = *out;

@@ -1,12 +1,12 @@
-//! Reductions: what pooling and softmax join elements with, and the steps they share.
+//! The reductions of pooling and softmax, and the steps that they share.
 
 use crate::simd::{Lanes, Simd};
 
-/// An associative operation on `f32`; its order is fixed by the kernels, whatever the threads.
+/// An associative operation on `f32`. The kernels fix its order, so the order does not depend on threads.
 pub(crate) trait Reduce {
-    /// Joined with anything it changes nothing.
+    /// The element that changes nothing when it is joined.
     const IDENTITY: f32;
-    /// 16 zeros, then 16 times the identity.
+    /// 16 zeros, followed by 16 identities.
     const PADDING: &[f32; 32] = &{
         let mut padding = [0.0; 32];
         let mut i = 16;
@@ -16,7 +16,7 @@ pub(crate) trait Reduce {
         }
         padding
     };
-    /// Whether the result is divided by the number of elements. If not, an element may be joined twice.
+    /// Whether the result is divided by the number of elements. If it is not, an element can be joined twice.
     const AVERAGE: bool;
 
     fn join<S: Simd>(s: S, a: S::V, b: S::V) -> S::V;
@@ -24,7 +24,7 @@ pub(crate) trait Reduce {
     fn join_scalar(a: f32, b: f32) -> f32;
 }
 
-/// Sums, for averages.
+/// The sum, for averages.
 pub(crate) struct Sum;
 
 impl Reduce for Sum {
@@ -42,7 +42,7 @@ impl Reduce for Sum {
     }
 }
 
-/// The largest, NaN if there is one.
+/// The maximum, or NaN if an element is NaN.
 pub(crate) struct Max;
 
 impl Reduce for Max {
@@ -60,24 +60,25 @@ impl Reduce for Max {
     }
 }
 
-/// The first `count` elements from `p` on, the identity in the other lanes.
+/// Loads the first `count` elements from `p` on. The other lanes hold the identity.
 ///
 /// # Safety
-/// `count <= LANES`; `p` must be valid for reading `count` elements.
+/// `count <= LANES`, and `p` must be valid for reading `count` elements.
 #[inline(always)]
 pub(super) unsafe fn load_first<S: Simd, R: Reduce>(s: S, p: *const f32, count: usize) -> S::V {
-    // SAFETY: by the caller.
+    // SAFETY: the caller upholds the contract of this function.
     let x = unsafe { s.load_lanes(p, Lanes { lo: 0, hi: count }) };
-    // The other lanes are zero: adding the identity makes them that, and nothing is added to the first ones.
-    // SAFETY: `16 - count + LANES <= 32`.
+    // The other lanes are zero. Adding the identity turns them into the identity, and zero is added to the
+    // first `count` lanes.
+    // SAFETY: `16 - count + LANES <= 32`, the length of `PADDING`.
     if R::IDENTITY == 0.0 { x } else { s.add(x, unsafe { s.load(R::PADDING.as_ptr().add(16 - count)) }) }
 }
 
-/// All lanes joined, as a tree of halves.
+/// Joins all lanes, as a tree of halves.
 #[inline(always)]
 pub(super) fn fold<S: Simd, R: Reduce>(s: S, v: S::V) -> f32 {
     let mut stage = [R::IDENTITY; 16];
-    // SAFETY: LANES <= 16.
+    // SAFETY: `stage` has 16 elements, and `LANES <= 16`.
     unsafe { s.store(stage.as_mut_ptr(), v) };
     let mut half = S::LANES / 2;
     while half > 0 {

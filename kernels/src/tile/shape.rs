@@ -1,38 +1,39 @@
-//! The extents of a register tile, and how a length is cut into tiles.
+//! The extents of a register tile, and the split of a length into tiles.
 
 /// The extents of a register tile.
 pub(crate) struct TileShape {
-    /// Pixels (of a GEMM: rows) at most.
+    /// Maximum number of rows of a GEMM tile, or of pixels of another tile.
     pub(crate) rows: usize,
-    /// Numbers of vectors that there are kernels for, ascending.
+    /// The numbers of vectors that have kernels, ascending.
     pub(crate) vectors: &'static [usize],
-    /// Elements of a vector.
+    /// Number of elements of a vector.
     pub(crate) lanes: usize,
 }
 
 impl TileShape {
-    /// Columns of the whole tile.
+    /// Number of columns of the whole tile.
     pub(crate) fn columns(&self) -> usize {
         self.vectors[self.vectors.len() - 1] * self.lanes
     }
 
-    /// Which of the widths is one of `columns`, whole vectors that there are kernels for.
+    /// Index of the width with `columns` columns, which must be a width that has kernels.
     ///
     /// # Panics
-    /// If there are none: a defect of this library.
+    /// If there is none. That is a bug in this library.
     pub(super) fn index_of(&self, columns: usize) -> usize {
         let width = self.vectors.iter().position(|vectors| vectors * self.lanes == columns);
         width.expect("a width of the table")
     }
 
-    /// The narrowest whole width that covers `columns`, or the whole tile's.
+    /// The narrowest width that covers `columns`. If none does, it is the width of the whole tile.
     pub(crate) fn columns_for(&self, columns: usize) -> usize {
         let mut widths = self.vectors.iter().map(|vectors| vectors * self.lanes);
         widths.find(|&width| columns <= width).unwrap_or(self.columns())
     }
 }
 
-/// The extents of a tile: lanes of a vector, numbers of vectors, numbers of rows, both ascending.
+/// The extents of a tile: lanes of a vector, numbers of vectors, and numbers of rows. Both lists are
+/// ascending.
 macro_rules! tile_shape {
     ($lanes:literal, [$($vectors:literal)+], [$($rows:literal)+]) => {
         TileShape {
@@ -43,7 +44,8 @@ macro_rules! tile_shape {
     };
 }
 
-/// The length of the first piece if `n` is cut into the fewest pieces of at most `most`, all of them as even as can be.
+/// The length of the first piece if `n` is split as evenly as possible into the fewest pieces of at most
+/// `most`.
 pub(crate) fn even_piece(n: usize, most: usize) -> usize {
     n.div_ceil(n.div_ceil(most))
 }

@@ -1,14 +1,14 @@
-//! The two ends of a register tile: where accumulators start, and how they leave.
+//! The start and the end of a register tile: the initial accumulators, and the epilogue with the store.
 //!
-//! The epilogue is applied while the sums are in registers. Edges of the output are a range of valid columns,
-//! moved with masks; there is no second loop for them.
+//! The epilogue is applied while the sums are in registers. At the edges of the output, only a range of
+//! columns is valid. Masked loads and stores handle it, so there is no second loop.
 
 use super::boundary::{Body, Entry};
 use crate::describe::{Activation, BLOCK};
 use crate::simd::math::{Known, Relu, with_known};
 use crate::simd::{Lanes, Simd};
 
-/// Where a tile is: element `(i, j)` at `base + i * row + (j / 16) * block + j % 16`.
+/// The address of a tile. Element `(i, j)` is at `base + i * row + (j / 16) * block + j % 16`.
 #[derive(Clone, Copy)]
 pub(crate) struct TileAddress<P> {
     pub(crate) base: P,
@@ -16,34 +16,36 @@ pub(crate) struct TileAddress<P> {
     pub(crate) block: usize,
 }
 
-/// Where the sums go and what is done to them on the way.
+/// The target of the sums, and the epilogue that is applied to them.
 #[derive(Clone, Copy)]
 pub(crate) struct TileTarget {
     pub(crate) out: TileAddress<*mut f32>,
-    /// Added before the activation; null if there is none.
+    /// Added before the activation. Its base is null if there is no residual.
     pub(crate) residual: TileAddress<*const f32>,
-    /// One number per column (or per row, if `per_row`); null if there is none.
+    /// One number per column, or per row if `per_row`. It is null if there is no bias.
     pub(crate) bias: *const f32,
-    /// Slopes of PReLU, as the bias; null for every other activation.
+    /// Slopes of PReLU, in the form of the bias. It is null for every other activation.
     pub(crate) slope: *const f32,
-    /// Whether channels are rows (NCHW) rather than columns.
+    /// Whether channels are rows (NCHW). Otherwise they are columns.
     pub(crate) per_row: bool,
     pub(crate) activation: Activation,
-    /// [`ActivateSums`] of the instruction set.
+    /// [`ActivateSums`] for the instruction set of the tile.
     pub(crate) activate: Entry<SumsArgs>,
-    /// Valid columns.
+    /// The valid columns.
     pub(crate) lo: usize,
     pub(crate) hi: usize,
-    /// Columns from `hi` up to here are written as zero: the lanes of Nchw16c past the last channel.
+    /// The columns from `hi` up to this one are written as zeros. They are the lanes of Nchw16c past the last
+    /// channel.
     pub(crate) zeros: usize,
-    /// Whether this is the first block of K: its sums start from the bias; others are added to what is in C already.
+    /// Whether this is the first block of K. Its sums start from the bias. Sums of later blocks are added to
+    /// C.
     pub(crate) first: bool,
-    /// Whether this is the last block of K, after which the epilogue applies.
+    /// Whether this is the last block of K. The epilogue applies after it.
     pub(crate) last: bool,
 }
 
 impl TileTarget {
-    /// The target `out` elements of the output and `residual` elements of the residual further on.
+    /// The target that is `out` elements further on in the output and `residual` elements in the residual.
     #[inline(always)]
     pub(crate) fn ahead(&self, out: usize, residual: usize) -> Self {
         let mut target = *self;
@@ -51,18 +53,18 @@ impl TileTarget {
         target
     }
 
-    /// Goes so much further on.
+    /// Advances by `out` elements in the output and `residual` elements in the residual.
     #[inline(always)]
     pub(crate) fn advance(&mut self, out: usize, residual: usize) {
         self.out.base = self.out.base.wrapping_add(out);
-        // The address of no residual stays null.
+        // A null pointer, which stands for no residual, stays null.
         if !self.residual.base.is_null() {
             self.residual.base = self.residual.base.wrapping_add(residual);
         }
     }
 }
 
-/// The lanes of vector `j` that are columns `lo..hi`.
+/// The lanes of vector `j` that belong to columns `lo..hi`.
 #[inline(always)]
 fn lanes_between<S: Simd>(lo: usize, hi: usize, j: usize) -> Lanes {
     let first = j * S::LANES;
@@ -76,40 +78,41 @@ fn lanes_of<S: Simd>(target: &TileTarget, j: usize) -> Lanes {
     lanes_between::<S>(target.lo, target.hi, j)
 }
 
-/// Whether every one of `NV` vectors is whole.
+/// Whether all of `NV` vectors are whole.
 #[inline(always)]
 fn whole<S: Simd, const NV: usize>(target: &TileTarget) -> bool {
     target.lo == 0 && target.hi == NV * S::LANES
 }
 
-/// The distance from a tile's base to element `(i, j * LANES)`.
+/// The distance from the base of a tile to element `(i, j * LANES)`.
 #[inline(always)]
 fn at<S: Simd>(row: usize, block: usize, i: usize, j: usize) -> usize {
     let column = j * S::LANES;
-    // Wrapping, because every sum was measured before the call: see `step` in tile/gemm.rs.
+    // The arithmetic wraps, because every sum was measured before the call (see `step` in tile/gemm.rs).
     i.wrapping_mul(row).wrapping_add((column / BLOCK).wrapping_mul(block)).wrapping_add(column % BLOCK)
 }
 
-/// One vector per accumulator from `p`: the channel's number, whether channels are rows or columns.
+/// The vector of per-channel numbers for accumulator `(i, j)`. Channels are rows if `per_row`, and columns
+/// otherwise.
 ///
 /// # Safety
 /// `p` must be valid for `NV` vectors, or for one element per row if `per_row`.
 #[inline(always)]
 unsafe fn per_channel<S: Simd>(s: S, p: *const f32, per_row: bool, i: usize, j: usize) -> S::V {
     if per_row {
-        // SAFETY: one element per row by the caller.
+        // SAFETY: the caller guarantees one element per row.
         s.splat(unsafe { *p.wrapping_add(i) })
     } else {
-        // SAFETY: whole vectors by the caller.
+        // SAFETY: the caller guarantees whole vectors.
         unsafe { s.load(p.wrapping_add(j * S::LANES)) }
     }
 }
 
-/// The accumulators before the first step: the bias, or zero in later blocks of K. What is in C is added afterwards: sums
-/// of blocks that are added up have less error than one long sum.
+/// The accumulators before the first step: the bias, or zero in later blocks of K. The contents of C are
+/// added at the end. A sum of the sums of blocks has a smaller error than one long sum.
 ///
 /// # Safety
-/// Bias as in [`per_channel`].
+/// The bias must satisfy the contract of [`per_channel`].
 #[inline(always)]
 pub(crate) unsafe fn start<S: Simd, const MR: usize, const NV: usize>(
     s: S,
@@ -119,7 +122,7 @@ pub(crate) unsafe fn start<S: Simd, const MR: usize, const NV: usize>(
     if target.first && !target.bias.is_null() {
         for i in 0..MR {
             for j in 0..NV {
-                // SAFETY: by the caller.
+                // SAFETY: the caller upholds the contract of this function.
                 acc[i][j] = unsafe { per_channel(s, target.bias, target.per_row, i, j) };
             }
         }
@@ -127,7 +130,7 @@ pub(crate) unsafe fn start<S: Simd, const MR: usize, const NV: usize>(
     acc
 }
 
-/// Adds what lies at `place`, zero outside of the valid columns.
+/// Adds the tile at `place` to the accumulators. Columns outside the valid range add zero.
 ///
 /// # Safety
 /// The valid columns of every row must be readable.
@@ -141,7 +144,7 @@ unsafe fn add_tile<S: Simd, const MR: usize, const NV: usize>(
     if whole::<S, NV>(target) {
         for i in 0..MR {
             for j in 0..NV {
-                // SAFETY: every column is valid.
+                // SAFETY: every column is valid, and the caller guarantees valid columns.
                 acc[i][j] = s.add(acc[i][j], unsafe { s.load(base.wrapping_add(at::<S>(row, block, i, j))) });
             }
         }
@@ -150,18 +153,19 @@ unsafe fn add_tile<S: Simd, const MR: usize, const NV: usize>(
             let lanes = lanes_of::<S>(target, j);
             for i in 0..MR {
                 let from = base.wrapping_add(at::<S>(row, block, i, j));
-                // SAFETY: only valid columns are touched.
+                // SAFETY: only valid columns are read, and the caller guarantees these.
                 acc[i][j] = s.add(acc[i][j], unsafe { s.load_lanes(from, lanes) });
             }
         }
     }
 }
 
-/// Earlier blocks of K, residual, activation, store.
+/// Adds earlier blocks of K and the residual, applies the activation, and stores the tile.
 ///
 /// # Safety
-/// The valid columns of every row of `out` (and those that are to be zero) must be writable and, if not `first`,
-/// readable, those of `residual` readable; slopes as the bias.
+/// For every row, the valid columns of `out` and the columns that are set to zero must be writable. If not
+/// `first`, the valid columns of `out` must be readable too. The valid columns of `residual` must be
+/// readable. Slopes must satisfy the contract of the bias in [`start`].
 #[inline(always)]
 pub(crate) unsafe fn finish<S: Simd, const MR: usize, const NV: usize>(
     s: S,
@@ -170,12 +174,12 @@ pub(crate) unsafe fn finish<S: Simd, const MR: usize, const NV: usize>(
 ) {
     if !target.first {
         let TileAddress { base, row, block } = target.out;
-        // SAFETY: by the caller.
+        // SAFETY: the caller upholds the contract of this function.
         unsafe { add_tile(s, &mut acc, TileAddress { base: base.cast_const(), row, block }, target) };
     }
     if target.last {
         if !target.residual.base.is_null() {
-            // SAFETY: by the caller.
+            // SAFETY: the caller upholds the contract of this function.
             unsafe { add_tile(s, &mut acc, target.residual, target) };
         }
         match target.activation {
@@ -187,7 +191,7 @@ pub(crate) unsafe fn finish<S: Simd, const MR: usize, const NV: usize>(
                     }
                 }
             }
-            // SAFETY: slopes by the caller.
+            // SAFETY: the caller guarantees the slopes.
             _ => acc = unsafe { activate_tile::<S, MR, NV>(acc, target) },
         }
     }
@@ -195,7 +199,7 @@ pub(crate) unsafe fn finish<S: Simd, const MR: usize, const NV: usize>(
     if whole::<S, NV>(target) {
         for i in 0..MR {
             for j in 0..NV {
-                // SAFETY: every column is valid.
+                // SAFETY: every column is valid, and the caller guarantees valid columns.
                 unsafe { s.store(base.wrapping_add(at::<S>(row, block, i, j)), acc[i][j]) };
             }
         }
@@ -203,14 +207,14 @@ pub(crate) unsafe fn finish<S: Simd, const MR: usize, const NV: usize>(
         for j in 0..NV {
             let lanes = lanes_of::<S>(target, j);
             for i in 0..MR {
-                // SAFETY: only valid columns are touched.
+                // SAFETY: only valid columns are written, and the caller guarantees these.
                 unsafe { s.store_lanes(base.wrapping_add(at::<S>(row, block, i, j)), acc[i][j], lanes) };
             }
             let zeros = lanes_between::<S>(target.hi, target.zeros, j);
             if zeros.lo < zeros.hi {
                 for i in 0..MR {
                     let to = base.wrapping_add(at::<S>(row, block, i, j));
-                    // SAFETY: only columns that are to be zero are touched.
+                    // SAFETY: only columns that are set to zero are written. The caller guarantees them.
                     unsafe { s.store_lanes(to, s.splat(0.0), zeros) };
                 }
             }
@@ -218,10 +222,10 @@ pub(crate) unsafe fn finish<S: Simd, const MR: usize, const NV: usize>(
     }
 }
 
-/// [`finish`] for the first `count` of `MR` rows.
+/// Runs [`finish`] for the first `count` of `MR` rows.
 ///
 /// # Safety
-/// As [`finish`], for `count` rows.
+/// Same contract as [`finish`], for `count` rows.
 #[inline(always)]
 pub(crate) unsafe fn finish_first<S: Simd, const MR: usize, const NV: usize>(
     s: S,
@@ -230,20 +234,21 @@ pub(crate) unsafe fn finish_first<S: Simd, const MR: usize, const NV: usize>(
     count: usize,
 ) {
     if count >= MR {
-        // SAFETY: by the caller.
+        // SAFETY: the caller upholds the contract of this function.
         return unsafe { finish::<S, MR, NV>(s, acc, target) };
     }
     let sums = acc; // a copy, so that the accumulators themselves need no address
     let mut one = *target;
     for i in 0..count {
-        // SAFETY: fewer than `MR`; the rest by the caller.
+        // SAFETY: `i` is less than `MR`. The caller guarantees the rest.
         unsafe { finish::<S, 1, NV>(s, [*sums.as_ptr().wrapping_add(i)], &one) };
         one.advance(target.out.row, target.residual.row);
     }
 }
 
-/// Every activation but the two above, on a tile that was put on the stack: one function per instruction set, called
-/// through a pointer. Inlined, an exponential would be most of the code of every tile.
+/// Applies every activation other than none and ReLU to a tile on the stack. There is one function per
+/// instruction set, and it is called through a pointer. If it were inlined, an exponential would be most of
+/// the code of every tile.
 pub(crate) struct ActivateSums;
 
 pub(crate) struct SumsArgs {
@@ -259,7 +264,8 @@ impl Body for ActivateSums {
     type Args = SumsArgs;
 
     /// # Safety
-    /// `sums` must be valid for `rows * vectors` vectors; slopes as the bias in [`start`].
+    /// `sums` must be valid for `rows * vectors` vectors. Slopes must satisfy the contract of the bias in
+    /// [`start`].
     #[inline(always)]
     unsafe fn run<S: Simd>(s: S, args: &SumsArgs) {
         for i in 0..args.rows {
@@ -267,11 +273,11 @@ impl Body for ActivateSums {
                 let slope = if args.slope.is_null() {
                     s.splat(0.0)
                 } else {
-                    // SAFETY: by the caller.
+                    // SAFETY: the caller upholds the contract of this function.
                     unsafe { per_channel(s, args.slope, args.per_row, i, j) }
                 };
                 let at = args.sums.wrapping_add((i * args.vectors + j) * S::LANES);
-                // SAFETY: by the caller.
+                // SAFETY: the caller upholds the contract of this function.
                 unsafe { s.store(at, with_known!(args.activation, known => known.of(s, s.load(at), slope))) };
             }
         }
@@ -279,7 +285,8 @@ impl Body for ActivateSums {
 }
 
 /// # Safety
-/// Slopes as the bias in [`start`]; `target.activate` must be of the instruction set of `S`.
+/// Slopes must satisfy the contract of the bias in [`start`]. `target.activate` must belong to the
+/// instruction set of `S`.
 #[inline(always)]
 unsafe fn activate_tile<S: Simd, const MR: usize, const NV: usize>(
     acc: [[S::V; NV]; MR],
@@ -294,7 +301,7 @@ unsafe fn activate_tile<S: Simd, const MR: usize, const NV: usize>(
         slope: target.slope,
         per_row: target.per_row,
     };
-    // SAFETY: an array of arrays of vectors is that many vectors; the rest by the caller.
+    // SAFETY: `sums` is an array of `MR * NV` vectors. The caller guarantees the rest.
     unsafe { (target.activate)(&args) };
     sums
 }

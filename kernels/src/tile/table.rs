@@ -1,7 +1,7 @@
 //! [`KernelSet`]: one table of function pointers per instruction set, behind safe, length-checked calls.
 //!
-//! A set is handed out by [`KernelSet::get`] only after its features were detected, and its tables are private:
-//! so a call through it never meets a CPU without them.
+//! The sets are private to this file. [`KernelSet::get`] is the only way to one, and it returns a set only if
+//! its features were detected. A kernel is therefore never called on a CPU without its features.
 
 use super::boundary::{self, Enter, Entry};
 use super::copy_table::{CopyTable, copy_table};
@@ -19,7 +19,8 @@ use crate::describe::Isa;
 /// The kernels of one instruction set.
 pub struct KernelSet {
     pub(crate) isa: Isa,
-    /// Register tiles of the GEMM; the first is the default, the last is for at most two rows.
+    /// Register tiles of the matrix product. The first is the default. The last is the widest, for products
+    /// of very few rows.
     pub(crate) gemm: &'static [GemmTile],
     /// The register tile of direct convolution.
     pub(crate) direct: DirectTile,
@@ -27,11 +28,11 @@ pub struct KernelSet {
     pub(crate) depthwise: DepthwiseKernels,
     /// Kernels of Winograd convolution.
     pub(crate) winograd: WinogradKernels,
-    /// Kernels of convolution by Fourier transforms.
+    /// Kernels of FFT convolution.
     pub(crate) fft: FftKernels,
-    /// Kernels of copies between layouts.
+    /// Kernels of copies between tensors.
     pub(crate) copy: CopyTable,
-    /// Kernels of the layers that are not convolutions.
+    /// Kernels of the layers other than convolution.
     #[cfg(feature = "ops")]
     pub(crate) ops: OpsTable,
 }
@@ -116,29 +117,31 @@ impl KernelSet {
             Isa::Avx512F => boundary::detect_avx512f().then_some(&AVX512F),
             #[cfg(target_arch = "aarch64")]
             Isa::Neon => boundary::detect_neon().then_some(&NEON),
-            #[allow(unreachable_patterns)] // the instruction sets of other architectures
+            #[allow(unreachable_patterns)] // instruction sets of other architectures
             _ => None,
         }
     }
 
-    /// Which instruction set this is.
+    /// The instruction set of these kernels.
     pub fn isa(&self) -> Isa {
         self.isa
     }
 
-    /// Its kernels of depthwise convolution and of small groups.
+    /// The kernels of depthwise convolution and of small groups.
     pub fn depthwise(&self) -> &DepthwiseKernels {
         &self.depthwise
     }
 
-    /// Its kernels of convolution by Fourier transforms.
+    /// The kernels of FFT convolution.
     pub fn fft(&self) -> &FftKernels {
         &self.fft
     }
 
-    /// The tile for a product of `rows` rows by `columns` columns: with so few rows that the broadcast side is
-    /// nothing, the widest, which streams the other operand; with so few columns that half of every tile would be
-    /// empty, a narrow one with more rows, if there is one.
+    /// The tile for a product of `rows` rows by `columns` columns.
+    ///
+    /// With very few rows, the broadcast operand is tiny, so the widest tile streams the other operand. With
+    /// so few columns that half of every default tile would be empty, it is a narrow tile with more rows, if
+    /// there is one. Otherwise it is the default tile.
     pub(crate) fn gemm_tile_for(&self, rows: usize, columns: usize) -> &'static GemmTile {
         let (default, wide) = (&self.gemm[0], self.gemm.last().expect("a set has tiles"));
         if rows <= wide.rows() {

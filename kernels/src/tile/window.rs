@@ -1,22 +1,22 @@
-//! [`WindowAxis`]: one axis of a pooling window, checked once, and which of its taps are real.
+//! [`WindowAxis`]: one axis of a pooling window, checked once, and the taps of each window inside the input.
 
 use crate::describe::ConvError;
 use std::num::NonZeroUsize;
 
-/// One axis of a sliding window. Every one of its `output` windows has at least one element of the input.
+/// One axis of a sliding window. Each of its `output` windows has at least one element of the input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct WindowAxis {
     input: usize,
     output: usize,
     kernel: usize,
-    /// Divisors, known not to be zero: no kernel has the code of a panic in it.
+    /// The two divisors. Their type excludes zero, so no kernel contains the code of a panic.
     stride: NonZeroUsize,
     dilation: NonZeroUsize,
     before: usize,
     after: usize,
 }
 
-/// The numbers that describe an axis, unchecked, and what errors call it.
+/// The unchecked numbers of an axis, and their names in errors.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AxisSpec {
     /// Names of the two paddings.
@@ -35,18 +35,18 @@ pub(crate) struct AxisSpec {
 /// The part of one window that is inside the input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Taps {
-    /// The input element of the first real tap.
+    /// The input element of the first tap inside the input.
     pub(crate) first: usize,
-    /// Real taps, at least one.
+    /// Number of taps inside the input. It is at least one.
     pub(crate) count: usize,
-    /// Taps inside the padded input.
+    /// Number of taps inside the padded input.
     pub(crate) padded: usize,
 }
 
 impl WindowAxis {
-    /// Checks everything that `spec` can have wrong but zeros, which the caller has refused with better names.
+    /// Checks `spec`, except for zeros, which the caller has refused with better names.
     ///
-    /// `Ok(None)` if there is not one window.
+    /// Returns `Ok(None)` if there is no window.
     pub(crate) fn new(spec: &AxisSpec) -> Result<Option<Self>, ConvError> {
         let AxisSpec { input, kernel, stride, dilation, before, after, .. } = *spec;
         let (Some(step), Some(dilated)) = (NonZeroUsize::new(stride), NonZeroUsize::new(dilation)) else {
@@ -56,7 +56,7 @@ impl WindowAxis {
         let padded = input.checked_add(before).and_then(|sum| sum.checked_add(after));
         let extent = (kernel - 1).checked_mul(dilation).and_then(|last| last.checked_add(1));
         let (Some(padded), Some(extent)) = (padded, extent) else { return Err(overflow) };
-        // Tap positions are isize: no window ends beyond this sum.
+        // Tap positions are `isize`, and no window ends beyond this sum.
         if padded.checked_add(extent).is_none_or(|sum| sum > isize::MAX as usize) {
             return Err(overflow);
         }
@@ -94,18 +94,18 @@ impl WindowAxis {
         self.dilation.get()
     }
 
-    /// Input elements from the first to the last tap, both counted.
+    /// Number of input elements from the first to the last tap, including both.
     pub(crate) fn extent(&self) -> usize {
         (self.kernel - 1) * self.dilation() + 1
     }
 
-    /// Whether the only window is the whole input, element by element.
+    /// Whether the only window is exactly the whole input.
     pub(crate) fn is_global(&self) -> bool {
         let dense = self.dilation() == 1 || self.kernel == 1;
         dense && self.kernel == self.input && self.output == 1 && self.before == 0 && self.after == 0
     }
 
-    /// Where window `o` begins; before the input if negative.
+    /// The position where window `o` begins. It is negative if the window begins before the input.
     #[inline(always)]
     pub(crate) fn start(&self, o: usize) -> isize {
         (o * self.stride()) as isize - self.before as isize
@@ -115,7 +115,7 @@ impl WindowAxis {
     #[inline(always)]
     pub(crate) fn taps(&self, o: usize) -> Taps {
         let start = self.start(o);
-        // Taps below `end`: positions start, start + dilation, ...
+        // Number of taps below `end`. Taps are at `start`, `start + dilation`, ...
         let below = |end: usize| {
             let room = (end as isize - start).max(0) as usize;
             let taps = if self.dilation() == 1 { room } else { div_ceil(room, self.dilation) };
@@ -129,7 +129,7 @@ impl WindowAxis {
         }
     }
 
-    /// The outputs whose windows have real taps only.
+    /// The range of outputs whose windows have all their taps inside the input.
     #[inline(always)]
     pub(crate) fn interior(&self) -> (usize, usize) {
         let lo = div_ceil(self.before, self.stride).min(self.output);
@@ -141,14 +141,14 @@ impl WindowAxis {
     }
 }
 
-/// `usize::div_ceil` that cannot panic.
+/// `usize::div_ceil`, but it cannot panic.
 #[inline(always)]
 fn div_ceil(a: usize, b: NonZeroUsize) -> usize {
     a / b + usize::from(a % b != 0)
 }
 
-/// PyTorch's rule (`pooling_output_shape`): in ceil mode a last window that is cut off counts, unless it begins in
-/// the padding after the input.
+/// Number of outputs. It follows PyTorch's `pooling_output_shape`: in ceil mode, a truncated last window
+/// counts, unless it begins in the padding after the input.
 fn outputs(spec: &AxisSpec, padded: usize, extent: usize) -> Option<usize> {
     let AxisSpec { input, stride, before, .. } = *spec;
     if !spec.ceil {
@@ -156,7 +156,7 @@ fn outputs(spec: &AxisSpec, padded: usize, extent: usize) -> Option<usize> {
     }
     let steps = match padded.checked_sub(extent) {
         Some(room) => room.div_ceil(stride),
-        // One window, if it is less than a stride too long.
+        // A single window is too long, but by less than a stride.
         None if extent - padded < stride => 0,
         None => return None,
     };

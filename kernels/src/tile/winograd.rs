@@ -1,75 +1,83 @@
-//! The transforms of input and output of a Winograd convolution (Winograd 1980; Lavin and Gray 2016, section 4); the
-//! products between them are in `tile/gemm.rs`. Vectors are neighbouring channels throughout, so nothing is permuted.
+//! The input and output transforms of a Winograd convolution (Winograd 1980; Lavin and Gray 2016, section 4).
+//! The products between them are in `tile/gemm.rs`. Vectors hold adjacent channels throughout, so no lanes
+//! are permuted.
 //!
-//! For `P` pairs of points `+-p`, and the points 0 and infinity, there are `N = 2 P + 2` of them, and the tile of the input has
-//! `N` pixels that way. Rows of the transforms of `+p` and `-p` differ in the signs of odd powers only, so each pair shares an
-//! even and an odd part: 12 operations for six points, one way. `algo/winograd/matrices.rs` computes the coefficients.
+//! Along each axis, the points are `P` pairs `+-p`, 0 and infinity. These are `N = 2 P + 2` points, and a
+//! tile of the input has `N` pixels along that axis. The transform rows of `+p` and `-p` differ only in the
+//! signs of odd powers. Each pair therefore shares an even and an odd part, and one axis of a tile with six
+//! points takes 12 operations. `algo/winograd/matrices.rs` computes the coefficients.
 
 use super::boundary::Body;
 use super::store::{self, TileTarget};
 use crate::describe::BLOCK;
 use crate::simd::{Lanes, Simd};
 
-/// Points at most, one way; pairs of them; output pixels of a tile.
+/// Maximum numbers along one axis: points, pairs of points, and output pixels of a tile.
 pub(crate) const MOST_POINTS: usize = 8;
 pub(crate) const MOST_PAIRS: usize = (MOST_POINTS - 2) / 2;
 pub(crate) const MOST_OUTPUTS: usize = 6;
 
-/// What the transforms multiply with, down the columns and along the rows.
+/// The coefficients of the transforms, down the columns and along the rows.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Coefficients {
     pub(crate) y: OneWay,
     pub(crate) x: OneWay,
 }
 
-/// What a transform multiplies with, one way; pair `i` is `+-p[i]`.
+/// The coefficients along one axis. Pair `i` is `+-p[i]`.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct OneWay {
     pub(crate) p: [f32; MOST_PAIRS],
-    /// Product of all `x^2 - p[j]^2` but that of pair `i`: the coefficient of `x^(2 k)`; the highest is 1 and not stored.
+    /// Coefficients of `x^(2 k)` in the product of `x^2 - p[j]^2` over all pairs except `i`. The highest is 1
+    /// and not stored.
     pub(crate) others: [[f32; MOST_PAIRS - 1]; MOST_PAIRS],
-    /// The same of all pairs.
+    /// The same coefficients for the product over all pairs.
     pub(crate) all: [f32; MOST_PAIRS],
-    /// What pair `i` is multiplied with in output `r`.
+    /// The factor of pair `i` in output `r`.
     pub(crate) output: [[f32; MOST_OUTPUTS]; MOST_PAIRS],
 }
 
-/// Where the pixels lie that a row of tiles reads, for some channels: all that [`Input`] needs.
+/// The arguments of [`Input`]: the pixels that a row of tiles reads, for some channels.
 pub(crate) struct InputArgs {
-    /// Column 0 of each of the `NY` rows, and from one column to the next. A row of padding points to zeros, distance 0.
+    /// Column 0 of each of the `NY` rows, and the distance between columns. A row of padding points to zeros
+    /// with distance 0.
     pub(crate) rows: [*const f32; MOST_POINTS],
     pub(crate) steps: [usize; MOST_POINTS],
-    /// Columns that are inside the image.
+    /// The columns `lo..hi` are inside the image.
     pub(crate) lo: usize,
     pub(crate) hi: usize,
     pub(crate) tiles: usize,
-    /// Columns from one tile to the next.
+    /// Distance between tiles in columns.
     pub(crate) outputs: usize,
-    /// Channels, at most a block. Fewer are all that is read; the lanes after them come out as zeros.
+    /// Number of channels, at most a block. Only these are read. In the output, the lanes after them are
+    /// zero.
     pub(crate) channels: usize,
     pub(crate) coefficients: *const Coefficients,
-    /// `[NY][columns][16]`, written and read back.
+    /// Scratch memory, `[NY][columns][16]`.
     pub(crate) scratch: *mut f32,
-    /// Point `i` of tile `t` goes to `i * out_point + t * 16`.
+    /// The output. Point `i` of tile `t` is at `i * out_point + t * 16`.
     pub(crate) out: *mut f32,
     pub(crate) out_point: usize,
 }
 
-/// `V = B^T d B` for a row of tiles and a block of channels: columns first, which neighbouring tiles share.
+/// `V = B^T d B` for a row of tiles and a block of channels. Columns are transformed first, because adjacent
+/// tiles share them.
 pub(crate) struct Input<const NY: usize, const PY: usize, const NX: usize, const PX: usize>;
 
 impl<const NY: usize, const PY: usize, const NX: usize, const PX: usize> Body for Input<NY, PY, NX, PX> {
     type Args = InputArgs;
 
     /// # Safety
-    /// The rows must be readable at columns `lo..hi`, for `channels` elements; scratch and output writable.
+    /// The rows must be readable at columns `lo..hi`, for `channels` elements. Scratch memory and output must
+    /// be writable.
     #[inline(always)]
     unsafe fn run<S: Simd>(s: S, args: &InputArgs) {
         let columns = args.outputs * (args.tiles - 1) + NX;
         for lane in 0..BLOCK / S::LANES {
             let first = lane * S::LANES;
             let lanes = Lanes { lo: 0, hi: args.channels.saturating_sub(first).min(S::LANES) };
-            // SAFETY: valid by the caller; scratch is filled before it is read.
+            // SAFETY: the caller guarantees rows, scratch memory and output. Scratch memory is written before
+            // it is read.
             unsafe {
                 let coefficients = InputCoefficients::<S, PY>::new(s, &(*args.coefficients).y);
                 for x in 0..columns {
@@ -108,7 +116,7 @@ impl<const NY: usize, const PY: usize, const NX: usize, const PX: usize> Body fo
     }
 }
 
-/// The coefficients of the input's transform in registers.
+/// The coefficients of the input transform, in registers.
 struct InputCoefficients<S: Simd, const P: usize> {
     p: [S::V; P],
     minus: [S::V; P],
@@ -133,7 +141,7 @@ impl<S: Simd, const P: usize> InputCoefficients<S, P> {
         new
     }
 
-    /// One way: point 0, each pair, infinity.
+    /// Transforms one axis: point 0, then each pair, then infinity.
     #[inline(always)]
     fn transform<const N: usize>(&self, s: S, d: &[S::V; N]) -> [S::V; N] {
         let mut v = [s.splat(0.0); N];
@@ -157,24 +165,25 @@ impl<S: Simd, const P: usize> InputCoefficients<S, P> {
     }
 }
 
-/// The products of a row of tiles and where their outputs go: all that [`Output`] needs.
+/// The arguments of [`Output`]: the products of a row of tiles, and the target of their outputs.
 pub(crate) struct OutputArgs {
-    /// Point `i` of tile `t` is at `i * m_point + t * NV` vectors.
+    /// The products. Point `i` of tile `t` is at `i * m_point + t * NV` vectors.
     pub(crate) m: *const f32,
     pub(crate) m_point: usize,
     pub(crate) tiles: usize,
-    /// Rows of outputs, and outputs of the last tile in a row, that there are.
+    /// Number of existing rows of outputs, and of existing outputs in each row of the last tile.
     pub(crate) rows: usize,
     pub(crate) last: usize,
     pub(crate) coefficients: *const Coefficients,
-    /// The first output; outputs of a row are rows of this.
+    /// The first output. Outputs of one image row are rows of this target.
     pub(crate) target: TileTarget,
-    /// From one row of outputs to the next, in the output and in the residual.
+    /// Distance between rows of outputs, in the output and in the residual.
     pub(crate) line: usize,
     pub(crate) residual_line: usize,
 }
 
-/// `Y = act(bias + A^T M A + residual)` for a row of tiles and a panel of channels, `RY` by `RX` outputs each.
+/// `Y = act(bias + A^T M A + residual)` for a row of tiles and a panel of channels. A tile has `RY` by `RX`
+/// outputs.
 pub(crate) struct Output<
     const NY: usize,
     const PY: usize,
@@ -198,10 +207,11 @@ impl<
     type Args = OutputArgs;
 
     /// # Safety
-    /// `m` must be valid for all points of all tiles, the target as `store` says for every output that there is.
+    /// `m` must be valid for all points of all tiles. For every existing output, the target must be valid in
+    /// the sense of `store`.
     #[inline(always)]
     unsafe fn run<S: Simd>(s: S, args: &OutputArgs) {
-        // SAFETY: by the caller.
+        // SAFETY: the caller upholds the contract of this function.
         let (down, along) = unsafe {
             (
                 OutputCoefficients::<S, PY, RY>::new(s, &(*args.coefficients).y),
@@ -210,7 +220,7 @@ impl<
         };
         for tile in 0..args.tiles {
             let m = args.m.wrapping_add(tile * NV * S::LANES);
-            // SAFETY: all points are there by the caller.
+            // SAFETY: the caller guarantees all points.
             let half = unsafe { columns::<S, NY, PY, RY, NX, NV>(s, &down, m, args.m_point) };
             let outputs = if tile + 1 == args.tiles { args.last } else { RX };
             expect::<S, RY, RX, NV>(s, args, (tile + LOOK_AHEAD) * RX);
@@ -218,7 +228,7 @@ impl<
             let (out, residual) = (args.target.out.row, args.target.residual.row);
             let mut target = args.target.ahead(done.wrapping_mul(out), done.wrapping_mul(residual));
             for r in 0..args.rows {
-                // SAFETY: the outputs of this row are there by the caller.
+                // SAFETY: the caller guarantees the outputs of this row.
                 unsafe {
                     let mut acc = store::start::<S, RX, NV>(s, &target);
                     for j in 0..NV {
@@ -239,10 +249,11 @@ impl<
     }
 }
 
-/// Tiles from one to that whose outputs are brought near to be written: its lines are on their way while two are computed.
+/// Distance in tiles between the current tile and the tile whose outputs are prefetched for writing. Two
+/// tiles hide the latency.
 const LOOK_AHEAD: usize = 2;
 
-/// Hints that the outputs of the tile from `x` on will be written. They may be of no tile.
+/// Prefetches the outputs of the tile from `x` on for writing. That tile need not exist.
 #[inline(always)]
 fn expect<S: Simd, const RY: usize, const RX: usize, const NV: usize>(s: S, args: &OutputArgs, x: usize) {
     let store::TileAddress { base, row, block } = args.target.out;
@@ -257,7 +268,7 @@ fn expect<S: Simd, const RY: usize, const RX: usize, const NV: usize>(s: S, args
     }
 }
 
-/// The columns of a tile's products, transformed: `RY` rows of `NX` points.
+/// Transforms the columns of a tile's products into `RY` rows of `NX` points.
 ///
 /// # Safety
 /// `m` must be valid for `NY * NX` points of `NV` vectors, `point` apart.
@@ -280,7 +291,7 @@ unsafe fn columns<
         for j in 0..NV {
             let mut d = [s.splat(0.0); NY];
             for y in 0..NY {
-                // SAFETY: by the caller.
+                // SAFETY: the caller upholds the contract of this function.
                 d[y] = unsafe { s.load(m.wrapping_add((y * NX + x).wrapping_mul(point) + j * S::LANES)) };
             }
             let column = coefficients.transform::<NY>(s, &d);
@@ -292,7 +303,7 @@ unsafe fn columns<
     half
 }
 
-/// The coefficients of the output's transform in registers.
+/// The coefficients of the output transform, in registers.
 struct OutputCoefficients<S: Simd, const P: usize, const R: usize> {
     output: [[S::V; R]; P],
 }
@@ -309,7 +320,8 @@ impl<S: Simd, const P: usize, const R: usize> OutputCoefficients<S, P, R> {
         Self { output }
     }
 
-    /// One way: output `r` sums the even parts of the pairs if it is even, else the odd ones.
+    /// Transforms one axis. Output `r` sums the even parts of the pairs if `r` is even, and their odd parts
+    /// otherwise.
     #[inline(always)]
     fn transform<const N: usize>(&self, s: S, m: &[S::V; N]) -> [S::V; R] {
         let mut sums = [[s.splat(0.0); 2]; P];

@@ -1,6 +1,8 @@
-//! [`WinogradKernels`]: the kernels of Winograd convolution of one instruction set, behind safe, length-checked calls.
+//! [`WinogradKernels`]: the kernels of Winograd convolution for one instruction set, behind safe,
+//! length-checked calls.
 //!
-//! Part of a [`KernelSet`](super::table::KernelSet), which is handed out only after its features were detected.
+//! The table belongs to a [`KernelSet`](super::table::KernelSet), which is returned only after its features
+//! were detected.
 
 use super::boundary::Entry;
 use super::gemm::{LineOfStep, ProductArgs, ProductOperands};
@@ -15,9 +17,9 @@ use crate::describe::{BLOCK, Size2};
 /// The kernels of one instruction set.
 pub struct WinogradKernels {
     pub(super) name: &'static str,
-    /// Tiles of the image by vectors of output channels: the register tile of the products.
+    /// The register tile of the products: tiles of the image by vectors of output channels.
     pub(crate) shape: TileShape,
-    /// By tiles, then by vectors.
+    /// Kernels by number of tiles, then by number of vectors.
     pub(super) product: &'static [&'static [Entry<ProductArgs>]],
     pub(super) transforms: &'static [Transforms],
     pub(super) activate: Entry<SumsArgs>,
@@ -27,11 +29,11 @@ pub struct WinogradKernels {
 pub(super) struct Transforms {
     pub(super) tile: WinogradTile,
     pub(super) input: Entry<InputArgs>,
-    /// By vectors.
+    /// Kernels by number of vectors.
     pub(super) output: &'static [Entry<OutputArgs>],
 }
 
-/// F(outputs, kernel): `points = outputs + kernel - 1`, each way.
+/// F(outputs, kernel), where `points = outputs + kernel - 1` along each axis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct WinogradTile {
     pub(crate) points: Size2,
@@ -39,63 +41,63 @@ pub(crate) struct WinogradTile {
 }
 
 impl WinogradTile {
-    /// Matrix products per tile and channel.
+    /// Number of matrix products per tile and channel.
     pub(crate) fn products(&self) -> usize {
         self.points.h * self.points.w
     }
 
-    /// Columns of the image that a row of tiles reads.
+    /// Number of image columns that a row of tiles reads.
     pub(crate) fn columns(&self, tiles: usize) -> usize {
         (tiles - 1).saturating_mul(self.outputs.w).saturating_add(self.points.w)
     }
 }
 
-/// What a row of tiles reads of a block of channels.
+/// The pixels that a row of tiles reads, for one block of channels.
 #[derive(Clone, Copy)]
 pub(crate) struct InputRows<'a> {
     pub(crate) data: &'a [f32],
-    /// Where column `lo` of each row is; `None` for a row of padding.
+    /// The offset of column `lo` in each row. It is `None` for a row of padding.
     pub(crate) rows: [Option<usize>; MOST_POINTS],
-    /// From one column to the next.
+    /// Distance between columns.
     pub(crate) step: usize,
-    /// Columns that are inside the image.
+    /// The columns `lo..hi` are inside the image.
     pub(crate) lo: usize,
     pub(crate) hi: usize,
     pub(crate) tiles: usize,
-    /// At most 16.
+    /// Number of channels, at most 16.
     pub(crate) channels: usize,
 }
 
-/// Transformed tiles, panels and products: how they lie, and which of them are wanted.
+/// The operands of the products: transformed tiles, weights of a panel, and their sizes.
 #[derive(Clone, Copy)]
 pub(crate) struct Products<'a> {
-    /// `[point][channel / 16][tile][16]`.
+    /// Transformed tiles, `[point][channel / 16][tile][16]`.
     pub(crate) v: &'a [f32],
     pub(crate) v_point: usize,
-    /// `[point][channel][width]`.
+    /// Transformed weights, `[point][channel][width]`.
     pub(crate) u: &'a [f32],
     pub(crate) width: usize,
-    /// From one point to the next of `[point][tile][width]`.
+    /// Distance between points of the result, `[point][tile][width]`.
     pub(crate) m_point: usize,
     pub(crate) points: usize,
     pub(crate) tiles: usize,
     pub(crate) channels: usize,
-    /// Channels that are summed up by themselves: whole blocks of 16.
+    /// Number of channels in a block of K, a multiple of 16. Each block is summed separately.
     pub(crate) k_block: usize,
-    /// Whether the matrix after each is worth a hint.
+    /// Whether to prefetch the next matrix of weights during each product.
     pub(crate) ahead: bool,
 }
 
-/// What stands where there is padding.
+/// Zeros that are read in place of padding.
 static ZEROS: [f32; BLOCK] = [0.0; BLOCK];
 
 impl WinogradKernels {
-    /// `winograd_f32_<tiles>x<columns>_<isa>`, the same in code, tests, benches and reports.
+    /// `winograd_f32_<tiles>x<columns>_<isa>`. Code, tests, benches and reports use this name.
     pub fn name(&self) -> &'static str {
         self.name
     }
 
-    /// Output channels of the widest.
+    /// Number of output channels of the widest tile.
     pub fn columns(&self) -> usize {
         self.shape.columns()
     }
@@ -104,11 +106,11 @@ impl WinogradKernels {
         self.transforms.iter().find(|transforms| transforms.tile == tile).expect("a tile that is planned")
     }
 
-    /// Transforms a row of tiles: point `i` of tile `t` goes to `v[i * v_point + t * 16..]`. `scratch` is for as many rows
-    /// as there are points, of [`WinogradTile::columns`] blocks.
+    /// Transforms a row of tiles. Point `i` of tile `t` is written to `v[i * v_point + t * 16..]`. `scratch`
+    /// must have as many rows as the tile has points down a column, each of [`WinogradTile::columns`] blocks.
     ///
     /// # Panics
-    /// If an operand is too short: a defect of this library.
+    /// If an operand is too short. That is a bug in this library.
     pub(crate) fn input(
         &self,
         tile: WinogradTile,
@@ -147,14 +149,14 @@ impl WinogradKernels {
                 args.steps[i] = step;
             }
         }
-        // SAFETY: rows, scratch and output were measured above; the features were detected.
+        // SAFETY: rows, scratch memory and output were measured above. The features were detected.
         unsafe { (self.transforms(tile).input)(&args) }
     }
 
-    /// The products of all points of some tiles by a panel, into `m`.
+    /// Multiplies some tiles with a panel, for all points, and writes the products to `m`.
     ///
     /// # Panics
-    /// If an operand is too short: a defect of this library.
+    /// If an operand is too short. That is a bug in this library.
     pub(crate) fn products(&self, products: &Products<'_>, m: &mut [f32]) {
         let Products { v, v_point, u, width, m_point, points, tiles, channels, k_block, ahead } = *products;
         assert!(tiles > 0 && points > 0 && channels > 0 && k_block > 0 && k_block.is_multiple_of(BLOCK));
@@ -165,7 +167,7 @@ impl WinogradKernels {
         let needed = span([(points, m_point), (tiles, width), (width, 1)]);
         require("products of Winograd tiles", needed, m.len());
         let vectors = self.shape.index_of(width);
-        // The next matrix, spread over the tiles that go through this one.
+        // The prefetches of the next matrix are spread over the tiles that this matrix multiplies.
         let hint_step = width.div_ceil(tiles.div_ceil(self.shape.rows));
         for point in 0..points {
             let (u, m) = (u[point * u_point..].as_ptr(), m[point * m_point..].as_mut_ptr());
@@ -190,7 +192,7 @@ impl WinogradKernels {
                         first: k == 0,
                         hint: LineOfStep { at, step: hint_step },
                     };
-                    // SAFETY: all points, channels and tiles were measured above; the features were detected.
+                    // SAFETY: all points, channels and tiles were measured above. The features were detected.
                     unsafe { self.product[rows - 1][vectors](&args) };
                     hinted += steps * hint_step;
                     tile += rows;
@@ -199,11 +201,12 @@ impl WinogradKernels {
         }
     }
 
-    /// Transforms the products of a row of tiles into `out`, whose rows are the pixels of the image's rows from the first
-    /// output on. There are `rows` rows of outputs, `line` pixels apart, and `last` in each row of the last tile.
+    /// Transforms the products of a row of tiles into `out`. The rows of `out` are pixels of the image, from
+    /// the first output on. There are `rows` rows of outputs, `line` pixels apart. The last tile has `last`
+    /// outputs in each row.
     ///
     /// # Panics
-    /// If an operand is too short: a defect of this library.
+    /// If an operand is too short. That is a bug in this library.
     pub(crate) fn output(
         &self,
         tile: WinogradTile,
@@ -232,37 +235,38 @@ impl WinogradKernels {
             last,
             coefficients,
             target,
-            // Of one row of outputs, `line` may be any number.
+            // With a single row of outputs, `line` can be any number, so the product can wrap.
             line: line.wrapping_mul(target.out.row),
             residual_line: line.wrapping_mul(target.residual.row),
         };
-        // SAFETY: the products and the pixels were measured above, the output is inside a region that this call borrows;
-        // the features were detected.
+        // SAFETY: the products and the pixels were measured above. The output lies in a region that this call
+        // borrows. The features were detected.
         unsafe { self.transforms(tile).output[vectors](&args) }
     }
 }
 
-/// The products of a row of tiles with one panel, and what is wanted of them.
+/// The products of a row of tiles with one panel, and the outputs to compute from them.
 #[derive(Clone, Copy)]
 pub(crate) struct ProductsOfRow<'a> {
-    /// `[point][tile][width]` from the row's first tile on.
+    /// The products `[point][tile][width]`, from the first tile of the row on.
     pub(crate) m: &'a [f32],
     pub(crate) width: usize,
     pub(crate) m_point: usize,
     pub(crate) tiles: usize,
-    /// Rows of outputs, and outputs of the last tile in a row, that are inside the output.
+    /// Number of rows of outputs inside the output, and of outputs in each row of the last tile.
     pub(crate) rows: usize,
     pub(crate) last: usize,
-    /// Pixels from one row of outputs to the next.
+    /// Distance between rows of outputs in pixels.
     pub(crate) line: usize,
 }
 
-/// The table of one instruction set: `winograd_kernels!(enter_isa, name: lanes 16, widths [1 2], tiles [1 2 3 4])`.
+/// The table of one instruction set:
+/// `winograd_kernels!(enter_isa, name: lanes 16, widths [1 2], tiles [1 2 3 4])`.
 macro_rules! winograd_kernels {
     (@row $enter:ident, $mr:literal, [$($nv:literal)+]) => {
         &[$(<super::gemm::Product<$mr, $nv>>::$enter as Entry<_>),+]
     };
-    // Points, pairs of them and outputs, down the columns and along the rows.
+    // Points, pairs of points, and outputs, down the columns and along the rows.
     (@transforms $enter:ident, [$($nv:literal)+], $ny:literal $py:literal $ry:literal, $nx:literal $px:literal $rx:literal) => {
         super::winograd_table::Transforms {
             tile: super::winograd_table::WinogradTile {
