@@ -315,7 +315,10 @@ fn damaged_bytes_are_refused() {
         read(&bytes[..len]);
     }
     changed[bytes.len() - 20] ^= 1;
-    assert_eq!(read(&changed), "packed weights: expected the bytes that were written, got a damaged weights");
+    assert_eq!(
+        read(&changed),
+        "packed weights: expected the bytes that were written, got damaged ones in the weights"
+    );
     assert_eq!(read(b"anything else"), "packed weights: expected bytes of this format, got others");
 }
 

@@ -24,10 +24,10 @@ pub struct Args {
     #[arg(value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Vec<u16>,
     /// Instruction sets: portable, neon, avx2fma or avx512f [default: the best of this machine]
-    #[arg(long, value_name = "ISA,...", value_delimiter = ',')]
+    #[arg(long, value_name = "ISA,...", value_delimiter = ',', value_parser = isa)]
     pub isa: Vec<Isa>,
     /// Layouts: nchw16c, nhwc or nchw. In nchw16c, layers with fewer than 16 input channels read nchw
-    #[arg(long, value_name = "LAYOUT,...", value_delimiter = ',', default_value = "nchw16c")]
+    #[arg(long, value_name = "LAYOUT,...", value_delimiter = ',', default_value = "nchw16c", value_parser = layout)]
     pub layout: Vec<Layout>,
     /// Algorithms to time. auto is the library's choice by its model, measured its choice by timing [default:
     /// auto and every algorithm that can do the layer except the reference; with --assert-choice or
@@ -199,6 +199,15 @@ impl Args {
             Candidate::Forced(algorithm) => options.force(algorithm),
         }
     }
+}
+
+// Where `FromStr` lists all names, these also suggest the nearest one.
+fn isa(text: &str) -> Result<Isa, String> {
+    named(text, Isa::ALL.into_iter(), Isa::name)
+}
+
+fn layout(text: &str) -> Result<Layout, String> {
+    named(text, Layout::ALL.into_iter(), Layout::name)
 }
 
 fn engine(text: &str) -> Result<&'static Engine, String> {

@@ -18,7 +18,7 @@ pub enum Isa {
 
 impl Isa {
     /// Every instruction set, in ascending order of preference.
-    pub(crate) const ALL: [Self; 4] = [Self::Portable, Self::Neon, Self::Avx2Fma, Self::Avx512F];
+    pub const ALL: [Self; 4] = [Self::Portable, Self::Neon, Self::Avx2Fma, Self::Avx512F];
 
     /// The name: `"portable"`, `"neon"`, `"avx2fma"` or `"avx512f"`. Kernel names end with it.
     pub const fn name(self) -> &'static str {

@@ -84,8 +84,7 @@ impl PackedWeights {
     /// # Errors
     /// [`NetError::Packed`] if the bytes were written by another version, on another machine, or are damaged.
     pub fn read(from: &mut impl Read) -> Result<Self, NetError> {
-        Self::read_from(from)
-            .map_err(|cause| NetError::Packed { network: "packed weights".to_owned(), cause })
+        Self::read_from(from).map_err(|cause| NetError::Packed { network: "a network".to_owned(), cause })
     }
 
     fn read_from(from: &mut impl Read) -> Result<Self, PackedError> {

@@ -89,7 +89,10 @@ impl fmt::Display for PackedError {
                 write!(f, "packed weights: expected those of this filter, got those of other weights")
             }
             Self::Damaged { what } => {
-                write!(f, "packed weights: expected the bytes that were written, got a damaged {what}")
+                write!(
+                    f,
+                    "packed weights: expected the bytes that were written, got damaged ones in the {what}"
+                )
             }
             Self::Memory(error) => write!(f, "packed weights: {error}"),
         }
