@@ -177,7 +177,7 @@ fn conv_refuses_what_cannot_be() {
     conv("1x3x8x8", "4", "axb", &[], "expected HxW");
     conv("1x3x8x8", "4", "3", &["--pad", "1,2"], "expected P, PHxPW");
     conv("1x3x8x8", "4", "3", &["--layout", "chwn"], "expected nchw, nhwc or nchw16c, got chwn");
-    conv("1x3x8x8", "4", "3", &["--force", "magic"], "expected one of reference, im2col_gemm");
+    conv("1x3x8x8", "4", "3", &["--force", "magic"], "algorithm: expected reference, im2col_gemm");
     conv("1x3x8x8", "4", "3", &["--force", "pointwise"], "algorithm pointwise cannot do this convolution");
 }
 

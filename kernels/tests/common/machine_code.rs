@@ -16,6 +16,8 @@ pub struct Instruction {
     pub vector: usize,
     /// Whether it reads or writes memory relative to the stack pointer.
     pub stack: bool,
+    /// Whether it does nothing, as what lies between two functions.
+    pub padding: bool,
 }
 
 /// Where execution continues after an instruction.
@@ -53,16 +55,27 @@ impl Instruction {
 }
 
 /// The instructions of the function at `start`, up to the last one that a branch inside it can reach.
+///
+/// Cold code after the last return may end in a call that never returns, a panic. Padding follows it, or the next function,
+/// which x86-64 aligns to 16 bytes.
 pub fn function(start: *const u8) -> Vec<Instruction> {
     let mut decoder = decoder::Decoder::new(start);
-    let (mut instructions, mut reach) = (Vec::new(), 0);
+    let (mut instructions, mut reach): (Vec<Instruction>, u64) = (Vec::new(), 0);
+    let mut returned = false;
     loop {
         let instruction = decoder.decode();
+        let next_function =
+            instruction.padding || (cfg!(target_arch = "x86_64") && instruction.at.is_multiple_of(16));
+        let after_call = instructions.last().is_some_and(Instruction::is_call) && instruction.at > reach;
+        if returned && after_call && next_function {
+            return instructions;
+        }
         if let Flow::Branch { target } | Flow::Jump { target } = instruction.flow {
             reach = reach.max(target);
         }
         instructions.push(instruction);
         let ends = matches!(instruction.flow, Flow::Jump { .. } | Flow::End);
+        returned |= ends;
         if ends && instruction.next > reach {
             return instructions;
         }
@@ -149,6 +162,7 @@ mod decoder {
                 fma: is_fma(i.mnemonic()),
                 vector: registers.map(|o| bytes(i.op_register(o))).max().unwrap_or(0),
                 stack: memory && i.memory_base() == Register::RSP,
+                padding: matches!(i.mnemonic(), Mnemonic::Nop | Mnemonic::Int3),
             }
         }
     }
@@ -190,6 +204,7 @@ mod decoder {
                 fma: is_fma(word),
                 vector,
                 stack: on_stack(word),
+                padding: word == 0xD503_201F,
             }
         }
     }
