@@ -182,7 +182,7 @@ fn blank_paper_is_an_error() {
     let error = digit_from_bytes(&bar(120, 130).png(), "file").unwrap_err();
     assert_eq!(
         error.to_string(),
-        "file: expected a digit that stands out from its background, got an even picture"
+        "file: expected a digit that stands out from its background, got a picture of one shade"
     );
 }
 
