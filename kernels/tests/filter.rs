@@ -412,3 +412,11 @@ fn outputs_may_be_uninitialised_and_scratch_is_any_slice() {
         }
     }
 }
+
+#[test]
+fn filters_and_convolutions_are_shared_between_threads() {
+    fn assert_shareable<T: Send + Sync>() {}
+    assert_shareable::<Filter<'_>>();
+    assert_shareable::<Conv<'_>>();
+    assert_shareable::<ConvPlan>();
+}
