@@ -23,7 +23,8 @@ const COLD_CALLS: [(&str, usize); 4] = [
 
 fn check(isa: Isa, vector: usize) {
     let Some(set) = KernelSet::get(isa) else { return };
-    let kernels: Vec<_> = set.code().into_iter().filter(|kernel| kernel.table == "ops").collect();
+    let kernels: Vec<_> =
+        set.code().into_iter().filter(|kernel| ["copies", "ops"].contains(&kernel.table)).collect();
     println!("{isa}: {} entries", kernels.len());
     assert!(!kernels.is_empty());
     for kernel in kernels {
