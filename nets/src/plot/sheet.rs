@@ -185,7 +185,9 @@ impl Sheet {
 
 fn text_element(x: f64, y: f64, size: f64, colour: &str, text: &str) -> Text {
     let element = Text::new(text).set("x", round(x)).set("y", round(y));
-    element.set("font-size", size).set("fill", colour)
+    // A white outline under the letters keeps them legible where a line of the grid or a roof passes.
+    let outlined = element.set("paint-order", "stroke").set("stroke", "white").set("stroke-width", 3);
+    outlined.set("font-size", size).set("fill", colour)
 }
 
 /// With what a browser shows under the pointer.
