@@ -125,25 +125,21 @@ impl<'a> Problem<'a> {
     pub(super) fn prepare_chosen(&self) -> Result<(Choice, PreparedConv), ConvError> {
         let choice = self.choose()?;
         let (schedule, form) = self.schedule(choice.algorithm);
-        let PlanWeights::Filter(filter) = self.source else {
-            let conv = self.with_weights(choice.algorithm, schedule, form, true)?;
-            return Ok((choice, conv));
+        let packed = match self.source {
+            PlanWeights::Filter(filter) if !filter.has_packed(&form, self.kernels) => {
+                self.fastest_packed(filter, &choice)
+            }
+            _ => None,
         };
-        if filter.has_packed(&form, self.kernels) {
-            let conv = self.with_weights(choice.algorithm, schedule, form, true)?;
-            return Ok((choice, conv));
-        }
-        match self.fastest_packed(filter, &choice) {
+        let (choice, schedule, form) = match packed {
             Some((algorithm, schedule, estimate)) => {
                 let form = schedule.form(self.desc, self.kernels);
-                let conv = self.with_weights(algorithm, schedule, form, true)?;
-                Ok((choice.packed(algorithm, estimate), conv))
+                (choice.packed(algorithm, estimate), schedule, form)
             }
-            None => {
-                let conv = self.with_weights(choice.algorithm, schedule, form, true)?;
-                Ok((choice, conv))
-            }
-        }
+            None => (choice, schedule, form),
+        };
+        let conv = self.with_weights(choice.algorithm, schedule, form, true)?;
+        Ok((choice, conv))
     }
 
     /// Returns the fastest algorithm whose weights are packed, if it is not much slower than the chosen one.

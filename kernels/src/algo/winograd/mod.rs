@@ -33,7 +33,6 @@ use crate::tile::table::KernelSet;
 use crate::tile::winograd::MOST_POINTS;
 use crate::tile::winograd_table::{InputRows, Products, ProductsOfRow, WinogradKernels};
 use crate::work::parts::SplitUnits;
-use phases::Phases;
 use schedule::{K_BLOCK, MOST_STRIP, SlabLens, odd_lines, v_point};
 pub(crate) use schedule::{WinogradSchedule, points, supports};
 use std::ops::Range;
@@ -48,9 +47,6 @@ pub(crate) struct WinogradConv {
     kernels: &'static KernelSet,
     schedule: WinogradSchedule,
     weights: Arc<WinogradWeights>,
-    phases: Phases,
-    /// Channels of the phases of a group.
-    channels: usize,
 }
 
 /// The parts of a slab.
@@ -78,8 +74,12 @@ impl WinogradConv {
         weights: Arc<WinogradWeights>,
         kernels: &'static KernelSet,
     ) -> Self {
-        let phases = Phases::of(desc);
-        Self { desc: *desc, kernels, weights, phases, channels: phases.channels(desc), schedule }
+        Self { desc: *desc, kernels, weights, schedule }
+    }
+
+    /// Channels of the phases of a group.
+    fn channels(&self) -> usize {
+        self.schedule.form.channels()
     }
 
     /// Elements of the parts of a slab.
@@ -89,7 +89,7 @@ impl WinogradConv {
 
     /// Distance between the points of transformed tiles.
     fn v_point(&self, tiles: usize) -> usize {
-        v_point(self.channels, tiles)
+        v_point(self.channels(), tiles)
     }
 
     fn m_point(&self, tiles: usize) -> usize {
@@ -139,7 +139,7 @@ impl WinogradConv {
         let count = block.range.len();
         let v_point = self.v_point(count);
         for strip in block.tiles.strips(&block.range, MOST_STRIP) {
-            for c in (0..self.channels).step_by(BLOCK) {
+            for c in (0..self.channels()).step_by(BLOCK) {
                 let v = &mut slab.v[c * count + strip.index * BLOCK..];
                 let rows = self.rows(&block.operands.input, &strip, (block.group, c), slab.rows);
                 self.kernels().input(
@@ -162,12 +162,13 @@ impl WinogradConv {
         (group, c): (usize, usize),
         memory: &'a mut [f32],
     ) -> InputRows<'a> {
-        let channels = BLOCK.min(self.channels - c);
-        if self.phases.count() > 1 {
+        let channels = BLOCK.min(self.channels() - c);
+        let phases = self.schedule.form.phases;
+        if phases.count() > 1 {
             let (rows, columns) = (self.schedule.tile.points.h, self.schedule.tile.columns(strip.tiles));
             let (y, x) = (strip.y..strip.y + rows, strip.x..strip.x + columns);
-            let first = group * self.channels / self.phases.count();
-            self.phases.gather(&self.desc, from, (strip.n, first), c..c + channels, (y, x), memory);
+            let first = group * self.desc.ins();
+            phases.gather(&self.desc, from, (strip.n, first), c..c + channels, (y, x), memory);
             let starts = std::array::from_fn(|i| (i < rows).then_some(i * columns * BLOCK));
             let (lo, hi) = (0, columns);
             return InputRows {
@@ -180,7 +181,7 @@ impl WinogradConv {
                 channels,
             };
         }
-        let channel = group * self.channels + c;
+        let channel = group * self.channels() + c;
         let mut rows = self.inside(&from.view, strip, (channel, channels));
         if from.view.layout == Layout::Nchw {
             self.gather(from, strip, channel, &mut rows, memory);
@@ -245,7 +246,7 @@ impl WinogradConv {
             m_point: self.m_point(tiles),
             points,
             tiles,
-            channels: self.channels,
+            channels: self.channels(),
             k_block: K_BLOCK,
             // Weights that stay in cache between blocks must be read into it by the first block.
             ahead: self.schedule.ahead || block.range.start == 0,

@@ -8,7 +8,7 @@
 //! depth"). A kernel of 7x7 at stride 2 with 3 channels becomes 4x4 at stride 1 with 12 channels. A kernel of
 //! 11x11 at stride 4 with 3 channels becomes 3x3 with 48 channels.
 
-use crate::describe::{BLOCK, ConvDesc, PixelRef};
+use crate::describe::{BLOCK, ConvDesc, PixelRef, Size2};
 use std::ops::Range;
 
 /// The phases of a square stride and a square kernel. With stride 1 there is one phase, the image itself.
@@ -36,6 +36,12 @@ impl Phases {
         self.kernel.div_ceil(self.stride)
     }
 
+    /// The points that a tile of `outputs` outputs is transformed to.
+    pub(super) fn points(&self, outputs: Size2) -> Size2 {
+        let more = self.taps() - 1;
+        Size2::new(outputs.h + more, outputs.w + more)
+    }
+
     /// Taps of the whole kernel.
     pub(super) fn window(&self) -> usize {
         self.kernel * self.kernel
@@ -46,9 +52,9 @@ impl Phases {
         self.stride * self.stride
     }
 
-    /// Channels of the phases of a group.
-    pub(super) fn channels(&self, desc: &ConvDesc) -> usize {
-        desc.ins() * self.count()
+    /// Channels of the phases of a group with `ins` channels.
+    pub(super) fn channels(&self, ins: usize) -> usize {
+        ins * self.count()
     }
 
     /// Returns the phase and the image channel of `channel`, a channel of the phases.

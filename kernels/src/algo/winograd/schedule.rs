@@ -28,8 +28,7 @@ pub(super) const K_BLOCK: usize = 64;
 
 /// The points of tiles of `outputs` outputs.
 pub(crate) fn points(desc: &ConvDesc, outputs: Size2) -> Size2 {
-    let more = Phases::of(desc).taps() - 1;
-    Size2::new(outputs.h + more, outputs.w + more)
+    Phases::of(desc).points(outputs)
 }
 
 pub(crate) fn supports(desc: &ConvDesc, outputs: Size2) -> Result<(), Unsupported> {
@@ -58,9 +57,9 @@ pub(crate) struct WinogradSchedule {
 
 impl WinogradSchedule {
     pub(crate) fn new(desc: &ConvDesc, outputs: Size2, kernels: &WinogradKernels) -> Self {
-        let tile = WinogradTile { points: points(desc, outputs), outputs };
         let phases = Phases::of(desc);
-        let (channels, per_group) = (phases.channels(desc), desc.outs());
+        let tile = WinogradTile { points: phases.points(outputs), outputs };
+        let (channels, per_group) = (phases.channels(desc.ins()), desc.outs());
         let len = tile.products().saturating_mul(channels).saturating_mul(per_group);
         let bytes = len.saturating_mul(size_of::<f32>());
         let order = if bytes <= NEAR_WEIGHTS { Order::Panels } else { Order::Points };
@@ -86,14 +85,14 @@ impl WinogradSchedule {
 
     /// Elements of the parts of a slab.
     pub(super) fn lens(&self, desc: &ConvDesc) -> SlabLens {
-        let (tile, phases) = (self.tile, Phases::of(desc));
-        let (products, channels) = (tile.products(), phases.channels(desc));
+        let tile = self.tile;
+        let (products, channels) = (tile.products(), self.form.channels());
         let width = self.form.panels.width;
         let panels =
             if self.form.order == Order::Panels { 1 } else { self.form.panels.count / desc.groups() };
         let strip = tile.columns(MOST_STRIP) * BLOCK;
         let pixels = tile.outputs.h * tile.outputs.w * MOST_STRIP;
-        let is_gathered = desc.layout() == Layout::Nchw || phases.count() > 1;
+        let is_gathered = desc.layout() == Layout::Nchw || self.form.phases.count() > 1;
         SlabLens {
             v: products.saturating_mul(v_point(channels, self.block)),
             m: panels.saturating_mul(products * odd_lines(self.block * width)),

@@ -32,8 +32,7 @@ pub(crate) struct WinogradForm {
 impl WinogradForm {
     /// The points that a tile is transformed to.
     pub(super) fn points(&self) -> Size2 {
-        let more = self.phases.taps() - 1;
-        Size2::new(self.outputs.h + more, self.outputs.w + more)
+        self.phases.points(self.outputs)
     }
 
     /// The transform matrices of both axes.
@@ -49,7 +48,7 @@ impl WinogradForm {
 
     /// Channels of the phases of a group.
     pub(super) fn channels(&self) -> usize {
-        self.ins * self.phases.count()
+        self.phases.channels(self.ins)
     }
 
     /// Elements of one matrix: the channels of a group times the width of a panel.

@@ -1,6 +1,5 @@
 //! The estimate of a Winograd convolution.
 
-use super::phases::Phases;
 use super::schedule::{K_BLOCK, MOST_STRIP, WinogradSchedule};
 use super::weights::Order;
 use crate::algo::gemm_schedule::step;
@@ -21,7 +20,7 @@ pub(crate) fn estimate(
     share: &ThreadShare,
 ) -> PlanEstimate {
     let (shape, panels) = (&kernels.winograd.shape, schedule.form.panels);
-    let channels = Phases::of(desc).channels(desc);
+    let channels = schedule.form.channels();
     let workspace_len = schedule.lens(desc).sum();
     let of_panel = (schedule.tile.products() * panels.width).saturating_mul(channels);
     let matrices = panels.count.saturating_mul(of_panel);
