@@ -144,7 +144,11 @@ impl Packed {
 
     /// Bytes of all packed data and of the tables that belong to it.
     pub(crate) fn bytes(&self) -> usize {
-        let tables = if let Self::Depthwise(packed) = self { packed.source_bytes() } else { 0 };
+        let tables = match self {
+            Self::Depthwise(packed) => packed.source_bytes(),
+            Self::Spectra(packed) => packed.table_bytes(),
+            Self::Plain(_) | Self::Gemm(_) | Self::Winograd(_) => 0,
+        };
         self.buffers().into_iter().map(Buffer::bytes).sum::<usize>() + tables
     }
 }

@@ -268,14 +268,6 @@ impl Driver {
         }
     }
 
-    /// Bytes of the tables that the driver has in addition to its packed weights.
-    pub(crate) fn table_bytes(&self) -> usize {
-        match self {
-            Self::Fft(fft) => fft.table_bytes(),
-            _ => 0,
-        }
-    }
-
     pub(crate) fn kernel_name(&self) -> &'static str {
         match self {
             Self::Reference(_) => "reference_f64",

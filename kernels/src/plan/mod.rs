@@ -113,7 +113,7 @@ impl ConvPlan {
             choice,
             isa: problem.kernels.isa(),
             kernel: conv.driver.kernel_name(),
-            packed_bytes: conv.packed.bytes() + conv.driver.table_bytes(),
+            packed_bytes: conv.packed.bytes(),
             workspace_bytes_per_thread: conv.req.per_thread_len * size_of::<f32>(),
             max_threads: conv.req.threads,
         };

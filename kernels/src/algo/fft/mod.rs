@@ -46,7 +46,6 @@ pub(crate) struct FftConv {
     desc: ConvDesc,
     kernels: &'static KernelSet,
     schedule: FftSchedule,
-    transform: Transform,
     spectra: Arc<Spectra>,
 }
 
@@ -109,17 +108,15 @@ impl FftConv {
         spectra: Arc<Spectra>,
         kernels: &'static KernelSet,
     ) -> Self {
-        let transform = Transform::new(schedule.tiling.lengths(), kernels.fft());
-        Self { desc: *desc, kernels, schedule, transform, spectra }
+        Self { desc: *desc, kernels, schedule, spectra }
     }
 
     pub(crate) fn kernels(&self) -> &'static FftKernels {
-        self.transform.kernels()
+        self.kernels.fft()
     }
 
-    /// Bytes of the factors of the transforms.
-    pub(crate) fn table_bytes(&self) -> usize {
-        self.transform.bytes()
+    fn transform(&self) -> Transform<'_> {
+        self.spectra.transform(self.kernels())
     }
 
     pub(crate) fn split_units(&self) -> SplitUnits {
@@ -136,7 +133,7 @@ impl FftConv {
         let (image, slab) = slab.split_at_mut(lens.image);
         let (sums, slab) = slab.split_at_mut(lens.sums);
         let lines = &mut slab[..lens.lines];
-        Memory { scratch: self.transform.scratch(scratch), image, sums, lines }
+        Memory { scratch: self.transform().scratch(scratch), image, sums, lines }
     }
 
     /// Tile `index` of `tiles`.
@@ -240,7 +237,7 @@ impl FftConv {
         let transposed = self.desc.layout() == Layout::Nchw;
         let ys = reads(tile.y, tile.rows, kernel.h, pad.top, size.h, self.schedule.tiling.y.n);
         let xs = reads(tile.x, tile.columns, kernel.w, pad.left, size.w, self.schedule.tiling.x.n);
-        self.transform.forward(scratch, spectrum, step, |y, stage| {
+        self.transform().forward(scratch, spectrum, step, |y, stage| {
             if !ys.contains(&y) {
                 return false;
             }
@@ -270,11 +267,12 @@ impl FftConv {
     ) {
         let Memory { scratch, sums, lines, .. } = memory;
         let width = self.desc.output().w;
-        self.transform.inverse(scratch, &mut sums[t * COMPLEX..], step, tile.rows, |row, sums| {
+        let transform = self.transform();
+        transform.inverse(scratch, &mut sums[t * COMPLEX..], step, tile.rows, |row, sums| {
             let (n, p) = (tile.n, (tile.y + row) * width + tile.x);
             let (channel, columns) = (panel.channel, panel.lo..panel.hi);
             let finish = |out: OutputTile<'_>, residual: Option<(&[f32], TileOffset)>| {
-                self.kernels().finish(sums, self.transform.scale(), out, &self.post(index, residual));
+                self.kernels().finish(sums, transform.scale(), out, &self.post(index, residual));
             };
             if self.desc.output_layout() == Layout::Nchw {
                 let pixels = tile.columns;

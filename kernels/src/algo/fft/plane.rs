@@ -5,12 +5,18 @@ use crate::describe::BLOCK;
 use crate::tile::fft::{COMPLEX, Length};
 use crate::tile::fft_table::{FftKernels, Plane};
 
-/// The transforms of a tile.
-pub(super) struct Transform {
-    kernels: &'static FftKernels,
+/// The factors of the transforms of a tile.
+pub(super) struct Tables {
     lengths: Lengths,
     x: Length,
     y: Length,
+}
+
+/// The transforms of a tile.
+#[derive(Clone, Copy)]
+pub(super) struct Transform<'a> {
+    tables: &'a Tables,
+    kernels: &'static FftKernels,
 }
 
 /// The scratch memory of a transform.
@@ -22,30 +28,33 @@ pub(super) struct Scratch<'a> {
     passes: &'a mut [f32],
 }
 
-impl Transform {
-    pub(super) fn new(lengths: Lengths, kernels: &'static FftKernels) -> Self {
-        Self { kernels, lengths, x: Length::new(lengths.x), y: Length::new(lengths.y) }
-    }
-
-    pub(super) fn kernels(&self) -> &'static FftKernels {
-        self.kernels
+impl Tables {
+    pub(super) fn new(lengths: Lengths) -> Self {
+        Self { lengths, x: Length::new(lengths.x), y: Length::new(lengths.y) }
     }
 
     pub(super) fn bytes(&self) -> usize {
         self.x.bytes() + self.y.bytes()
     }
 
+    /// The transforms as `kernels` compute them.
+    pub(super) fn with(&self, kernels: &'static FftKernels) -> Transform<'_> {
+        Transform { tables: self, kernels }
+    }
+}
+
+impl Transform<'_> {
     /// The factor that is still missing after one transform of the image, one of the weights (each of which
     /// doubles its numbers) and one back. It is applied at the end, because applying it to small weights
     /// would lose accuracy.
     pub(super) fn scale(&self) -> f32 {
-        (1.0 / (4 * self.x.n() * self.y.n()) as f64) as f32
+        (1.0 / (4 * self.tables.x.n() * self.tables.y.n()) as f64) as f32
     }
 
     /// Splits `memory` of [`Lengths::scratch_len`] elements.
     pub(super) fn scratch<'a>(&self, memory: &'a mut [f32]) -> Scratch<'a> {
-        let (rows, memory) = memory.split_at_mut(self.lengths.rows_len());
-        let (plane, passes) = memory.split_at_mut(self.lengths.spectrum_len());
+        let (rows, memory) = memory.split_at_mut(self.tables.lengths.rows_len());
+        let (plane, passes) = memory.split_at_mut(self.tables.lengths.spectrum_len());
         Scratch { rows, plane, passes }
     }
 
@@ -59,21 +68,22 @@ impl Transform {
         step: usize,
         mut fill: impl FnMut(usize, &mut [f32]) -> bool,
     ) {
-        let row = self.x.half() * COMPLEX;
+        let Tables { x, y, .. } = self.tables;
+        let row = x.half() * COMPLEX;
         for (pair, spectra) in scratch.plane.chunks_exact_mut(2 * row).enumerate() {
-            let rows = &mut scratch.rows[..self.lengths.rows_len()];
+            let rows = &mut scratch.rows[..self.tables.lengths.rows_len()];
             rows.fill(0.0);
             let first = fill(2 * pair, rows);
             let second = fill(2 * pair + 1, &mut rows[BLOCK..]);
             if first || second {
-                self.kernels.forward_rows(&self.x, rows, spectra, scratch.passes);
+                self.kernels.forward_rows(x, rows, spectra, scratch.passes);
             } else {
                 spectra.fill(0.0);
             }
         }
         let from = Plane { data: scratch.plane, step: row, column: COMPLEX };
         let to = self.columns(spectrum, step);
-        self.kernels.columns(&self.y, self.x.half(), from, to, false, scratch.passes);
+        self.kernels.columns(y, x.half(), from, to, false, scratch.passes);
     }
 
     /// Transforms a spectrum back, and passes the first `count` rows of the tile to `take`. The numbers of
@@ -86,15 +96,16 @@ impl Transform {
         count: usize,
         mut take: impl FnMut(usize, &[f32]),
     ) {
-        let row = self.x.half() * COMPLEX;
+        let Tables { x, y, .. } = self.tables;
+        let row = x.half() * COMPLEX;
         let to = Plane { data: scratch.plane, step: row, column: COMPLEX };
         let from = self.columns(spectrum, step);
-        self.kernels.columns(&self.y, self.x.half(), from, to, true, scratch.passes);
+        self.kernels.columns(y, x.half(), from, to, true, scratch.passes);
         for (pair, spectra) in scratch.plane.chunks_exact_mut(2 * row).enumerate() {
             if 2 * pair >= count {
                 return;
             }
-            self.kernels.inverse_rows(&self.x, spectra, scratch.rows, scratch.passes);
+            self.kernels.inverse_rows(x, spectra, scratch.rows, scratch.passes);
             take(2 * pair, scratch.rows);
             if 2 * pair + 1 < count {
                 take(2 * pair + 1, &scratch.rows[BLOCK..]);
@@ -104,6 +115,6 @@ impl Transform {
 
     fn columns<'a>(&self, data: &'a mut [f32], step: usize) -> Plane<'a> {
         let step = step * COMPLEX;
-        Plane { data, step, column: self.y.n() * step }
+        Plane { data, step, column: self.tables.y.n() * step }
     }
 }

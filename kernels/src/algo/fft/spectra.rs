@@ -1,6 +1,6 @@
 //! The weight spectra, in panels of sixteen output channels.
 
-use super::plane::{Scratch, Transform};
+use super::plane::{Scratch, Tables, Transform};
 use super::schedule::{self, Channels, FftSchedule, Lanes, Lengths, Tiling};
 use crate::algo::packed::{Panel, PanelShape, Panels, flushed};
 use crate::algo::planes::layout_of_panels;
@@ -57,6 +57,7 @@ pub(crate) struct Spectra {
     /// The panels of each group. If lanes belong to different groups, the panels of all channels.
     pub(super) panels: Panels,
     form: SpectraForm,
+    tables: Tables,
     /// `[panel][bin][input channel of the group]`, complex numbers of sixteen output channels each.
     data: Buffer,
 }
@@ -71,7 +72,8 @@ impl Spectra {
     /// Makes a filter in `form`. The buffers are packed already, or zeros until [`pack`](Self::pack) and
     /// [`fill`](Self::fill).
     pub(crate) fn new(form: SpectraForm, [data, bias, slope]: [Buffer; 3]) -> Result<Self, ConvError> {
-        Ok(Self { panels: Panels::new(&form.panels, [bias, slope])?, form, data })
+        let panels = Panels::new(&form.panels, [bias, slope])?;
+        Ok(Self { panels, form, tables: Tables::new(form.lengths), data })
     }
 
     /// See [`Panels::pack`].
@@ -82,7 +84,7 @@ impl Spectra {
     /// Transforms the whole filter.
     pub(crate) fn fill(&mut self, filter: &[f32], kernels: &'static FftKernels) -> Result<(), ConvError> {
         let SpectraForm { lengths, channels: Channels { ins, .. }, .. } = self.form;
-        let transform = Transform::new(lengths, kernels);
+        let transform = self.tables.with(kernels);
         let (spectrum_len, scratch_len) = (lengths.spectrum_len(), lengths.scratch_len());
         let mut memory = Buffer::zeroed_for("transforms of weights", scratch_len + spectrum_len)?;
         let (scratch, spectrum) = memory.split_at_mut(scratch_len);
@@ -90,7 +92,7 @@ impl Spectra {
         let panels = self.panels.all().iter().zip(self.data.chunks_exact_mut(self.form.panel_len()));
         for (panel, packed) in panels {
             for channel in 0..ins {
-                spectrum_of(&self.form, panel, channel, filter, &transform, (&mut scratch, spectrum));
+                spectrum_of(&self.form, panel, channel, filter, transform, (&mut scratch, spectrum));
                 let bins = packed.chunks_exact_mut(ins * COMPLEX);
                 for (bin, spectrum) in bins.zip(spectrum.chunks_exact(COMPLEX)) {
                     bin[channel * COMPLEX..][..COMPLEX].copy_from_slice(spectrum);
@@ -104,6 +106,16 @@ impl Spectra {
     pub(crate) fn buffers(&self) -> [&Buffer; 3] {
         let [bias, slope] = self.panels.buffers();
         [&self.data, bias, slope]
+    }
+
+    /// Bytes of the factors of the transforms.
+    pub(crate) fn table_bytes(&self) -> usize {
+        self.tables.bytes()
+    }
+
+    /// The transforms of the image and of the products.
+    pub(super) fn transform(&self, kernels: &'static FftKernels) -> Transform<'_> {
+        self.tables.with(kernels)
     }
 
     /// The spectra of panel `index`.
@@ -120,7 +132,7 @@ fn spectrum_of(
     panel: &Panel,
     channel: usize,
     filter: &[f32],
-    transform: &Transform,
+    transform: Transform<'_>,
     (scratch, spectrum): (&mut Scratch<'_>, &mut [f32]),
 ) {
     let kernel = form.kernel;
