@@ -1,0 +1,1 @@
+//! convkernels-candle
