@@ -8,7 +8,7 @@ use crate::shape::ck_shape;
 use crate::status::{Failure, ck_error, ck_status, guard, guard_value};
 use crate::tensor::{Scratch, ck_io};
 use crate::threads::{Workers, ck_threads};
-use kernels::{Conv, ConvDesc, ConvDescBuilder, ConvError, Filter, Select, Weights};
+use kernels::{Conv, ConvDesc, ConvDescBuilder, ConvError, Filter, FilterShape, Select, Weights};
 
 /// A convolution of inputs of any batch and image size. It plans each new shape, which takes microseconds once the
 /// weights are packed, and keeps the plans and workspaces that it used last.
@@ -47,7 +47,12 @@ impl ck_conv {
     }
 
     fn desc(&self, input: ck_shape) -> Result<ConvDesc, Failure> {
-        Ok(self.template.input(input.into()).build()?)
+        let desc = self.template.input(input.into()).build()?;
+        let (expected, got) = (FilterShape::from(&desc), self.conv.filter().shape());
+        if expected != got {
+            return Err(ConvError::FilterMismatch { expected, got }.into());
+        }
+        Ok(desc)
     }
 }
 
