@@ -19,14 +19,14 @@ fail() {
 }
 
 install_library() {
-    make -s install PREFIX="$prefix"
+    make -s install PREFIX="$prefix" CARGOFLAGS=--quiet
     local version
     version=$(pkg-config --modversion convkernels)
     readelf -d "$prefix/lib/libconvkernels.so.$version" | grep -q 'SONAME.*\[libconvkernels\.so\.0\]' ||
         fail "the shared library has another SONAME"
     [[ -e $prefix/lib/libconvkernels.so.0 ]] || fail "no link for the loader"
     # A staged installation must not name the stage.
-    make -s install PREFIX=/opt/ck DESTDIR="$out/stage"
+    make -s install PREFIX=/opt/ck DESTDIR="$out/stage" CARGOFLAGS=--quiet
     ! grep -q "$out" "$out/stage/opt/ck/lib/pkgconfig/convkernels.pc" || fail "the stage is in convkernels.pc"
     make -s uninstall PREFIX=/opt/ck DESTDIR="$out/stage"
     [[ -z $(find "$out/stage" -not -type d) ]] || fail "uninstall leaves files"
@@ -68,14 +68,14 @@ compile() {
     done
 }
 
-# run SUFFIX COMMAND...: every program of that suffix.
+# run SUFFIX COMMAND...: every program of that suffix. Prints the first and the last line of each.
 run() {
     local suffix=$1 source
     shift
     for source in "${programs[@]}"; do
-        echo "-- $(basename "${source%.*}") ($suffix)"
+        echo "-- $1 $(basename "${source%.*}").$suffix"
         "$@" "$out/$(basename "${source%.*}").$suffix" >"$out/output" 2>&1 || { cat "$out/output"; fail "$source ($suffix)"; }
-        tail -n 1 "$out/output"
+        sed -n '1p;$p' "$out/output" | uniq
     done
 }
 
@@ -94,8 +94,8 @@ run static env
 compile sanitized -fsanitize=address,undefined -fno-sanitize-recover=all -- $(pkg-config --libs convkernels)
 run sanitized env ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1:allocator_may_return_null=1
 
-# valgrind knows no AVX-512 and does not report it, so the library runs its AVX2 kernels there.
-run shared valgrind --quiet --error-exitcode=1 --leak-check=full --show-leak-kinds=definite,indirect,possible \
+# valgrind knows no AVX-512 and hides it, so the library runs its AVX2 kernels there. Blocks that are only "possibly
+# lost" are not reported: they belong to the global list that crossbeam, below rayon, keeps of its threads.
+run shared valgrind --quiet --error-exitcode=1 --leak-check=full --show-leak-kinds=definite,indirect \
     --errors-for-leak-kinds=definite,indirect
-valgrind --quiet "$out/resnet_block.shared" | head -n 1
 echo "passed"

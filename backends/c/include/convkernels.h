@@ -13,7 +13,7 @@
  * ck_conv_create and ck_conv_run plan by themselves, for inputs whose batch and image size change.
  *
  * Errors. Every function that can fail returns a ck_status and takes a ck_error as its last argument, which can be
- * NULL. A function that makes a handle writes NULL to it when it fails. There is no global or thread-local state.
+ * NULL. A function that makes a handle writes NULL to it when it fails. Errors are not kept anywhere else.
  *
  * Pointers. A pointer can be NULL only where the function says so; otherwise the result is
  * CK_STATUS_NULL_POINTER. A pointer that is not NULL must point to valid memory of the length that comes with it.
@@ -37,17 +37,6 @@
 #include <stdint.h>
 
 /*
- The alignment in bytes at which tensors and workspaces are fastest. Every address that is a multiple of 4 is
- accepted.
- */
-#define CK_ALIGNMENT 64
-
-/*
- Bytes of the message of a `ck_error`, the final null byte included.
- */
-#define CK_ERROR_MESSAGE_SIZE 512
-
-/*
  The major version that this header belongs to.
  */
 #define CK_VERSION_MAJOR 0
@@ -66,6 +55,43 @@
  The version that this header belongs to, as `ck_version` returns it: 1000000 * major + 1000 * minor + patch.
  */
 #define CK_VERSION 1000
+
+/*
+ Bytes of the message of a `ck_error`, the final null byte included.
+ */
+#define CK_ERROR_MESSAGE_SIZE 512
+
+/*
+ The alignment in bytes at which tensors and workspaces are fastest. Every address that is a multiple of 4 is
+ accepted.
+ */
+#define CK_ALIGNMENT 64
+
+/*
+ The instruction set of the kernels.
+ */
+typedef enum {
+    /*
+     The best instruction set of this machine.
+     */
+    CK_ISA_AUTO = 0,
+    /*
+     What every machine has that the library was compiled for.
+     */
+    CK_ISA_PORTABLE = 1,
+    /*
+     AArch64 Advanced SIMD.
+     */
+    CK_ISA_NEON = 2,
+    /*
+     x86-64 AVX2 with FMA.
+     */
+    CK_ISA_AVX2FMA = 3,
+    /*
+     x86-64 AVX-512 Foundation.
+     */
+    CK_ISA_AVX512F = 4,
+} ck_isa;
 
 /*
  The result of a function that can fail.
@@ -100,32 +126,6 @@ typedef enum {
      */
     CK_STATUS_INTERNAL = 6,
 } ck_status;
-
-/*
- The instruction set of the kernels.
- */
-typedef enum {
-    /*
-     The best instruction set of this machine.
-     */
-    CK_ISA_AUTO = 0,
-    /*
-     What every machine has that the library was compiled for.
-     */
-    CK_ISA_PORTABLE = 1,
-    /*
-     AArch64 Advanced SIMD.
-     */
-    CK_ISA_NEON = 2,
-    /*
-     x86-64 AVX2 with FMA.
-     */
-    CK_ISA_AVX2FMA = 3,
-    /*
-     x86-64 AVX-512 Foundation.
-     */
-    CK_ISA_AVX512F = 4,
-} ck_isa;
 
 /*
  How a convolution is computed.
@@ -307,6 +307,28 @@ typedef struct ck_plan ck_plan;
  A pool of threads that sleep between runs. Any number of threads can use it at the same time.
  */
 typedef struct ck_pool ck_pool;
+
+/*
+ The extents of a tensor, in elements. They do not depend on its layout.
+ */
+typedef struct {
+    /*
+     Number of images.
+     */
+    size_t n;
+    /*
+     Number of channels.
+     */
+    size_t c;
+    /*
+     Number of rows.
+     */
+    size_t h;
+    /*
+     Number of columns.
+     */
+    size_t w;
+} ck_shape;
 
 /*
  Receives the result of a call, and a sentence that says what was wrong, what was expected and what was given.
@@ -496,28 +518,6 @@ typedef struct {
 } ck_weights;
 
 /*
- The extents of a tensor, in elements. They do not depend on its layout.
- */
-typedef struct {
-    /*
-     Number of images.
-     */
-    size_t n;
-    /*
-     Number of channels.
-     */
-    size_t c;
-    /*
-     Number of rows.
-     */
-    size_t h;
-    /*
-     Number of columns.
-     */
-    size_t w;
-} ck_shape;
-
-/*
  Computes the part `index` of `task`. The library passes a function of this type to `ck_parallelize`.
  */
 typedef void (*ck_part)(void *task, size_t index);
@@ -556,6 +556,12 @@ typedef struct {
      */
     const ck_pool *pool;
 } ck_threads;
+
+/*
+ The function that `ck_pool_keep_awake` calls. `threads` are the threads that stay awake; the pointer becomes
+ invalid when the function returns.
+ */
+typedef void (*ck_work)(void *context, const ck_threads *threads);
 
 /*
  A tensor that is read.
@@ -627,97 +633,27 @@ typedef struct {
     ck_tensor residual;
 } ck_io;
 
-/*
- The function that `ck_pool_keep_awake` calls. `threads` are the threads that stay awake; the pointer becomes
- invalid when the function returns.
- */
-typedef void (*ck_work)(void *context, const ck_threads *threads);
-
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
 
 /*
- Allocates `len` floats, all zero.
+ Returns the version of the library that is running: 1000000 * major + 1000 * minor + patch.
+
+ Compare it with `CK_VERSION` to find out whether header and library belong together.
  */
-ck_status ck_buffer_create(size_t len, ck_buffer **buffer, ck_error *error);
+uint32_t ck_version(void);
 
 /*
- Returns the first element. Returns NULL if `buffer` is NULL.
+ Returns the version of the library that is running as text, for example "0.1.0".
  */
-float *ck_buffer_data(const ck_buffer *buffer);
+const char *ck_version_string(void);
 
 /*
- Frees `buffer`. Does nothing if it is NULL.
+ Returns a short text for `status`, a `ck_status`. It is a constant of the library. The sentence about a
+ failed call is in its `ck_error`.
  */
-void ck_buffer_destroy(ck_buffer *buffer);
-
-/*
- Copies `weights` and prepares for inputs of any size. Batch, height and width in `desc` do not matter, and each call
- replaces `max_threads` by its own number of threads.
-
- `plans` is the number of plans to keep, at least 1. 32 suits most programs.
- */
-ck_status ck_conv_create(const ck_conv_desc *desc,
-                         const ck_weights *weights,
-                         size_t plans,
-                         ck_conv **conv,
-                         ck_error *error);
-
-/*
- Writes the shape of the output for an input of shape `input`.
- */
-ck_status ck_conv_output_shape(const ck_conv *conv, const ck_shape *input, ck_shape *output, ck_error *error);
-
-/*
- Makes or finds the plan for inputs of shape `input` on `threads`, which can be NULL. The caller owns the result and
- destroys it.
- */
-ck_status ck_conv_plan(const ck_conv *conv,
-                       const ck_shape *input,
-                       const ck_threads *threads,
-                       ck_plan **plan,
-                       ck_error *error);
-
-/*
- Computes the output for an input of shape `input`. It makes a plan if the shape is new. It allocates nothing if the
- shape and the number of threads are known and a workspace is idle.
-
- `threads` can be NULL.
- */
-ck_status ck_conv_run(const ck_conv *conv,
-                      const ck_shape *input,
-                      const ck_io *io,
-                      const ck_threads *threads,
-                      ck_error *error);
-
-/*
- Returns the bytes of the packed weights and of the idle workspaces. Returns 0 if `conv` is NULL.
- */
-size_t ck_conv_bytes(const ck_conv *conv);
-
-/*
- Frees all plans and idle workspaces that `conv` keeps. Does nothing if it is NULL.
- */
-void ck_conv_clear(const ck_conv *conv);
-
-/*
- Frees `conv`. Does nothing if it is NULL.
- */
-void ck_conv_destroy(ck_conv *conv);
-
-/*
- Sets all fields to their defaults. `struct_size` must be `sizeof(ck_conv_desc)`: it protects callers that were
- compiled with the header of another version.
- */
-ck_status ck_conv_desc_init(ck_conv_desc *desc,
-                            size_t struct_size,
-                            ck_error *error);
-
-/*
- Checks `desc` and writes the shape of its output to `shape`.
- */
-ck_status ck_conv_desc_output_shape(const ck_conv_desc *desc, ck_shape *shape, ck_error *error);
+const char *ck_status_string(uint32_t status);
 
 /*
  Returns the name of `algorithm`, a `ck_algorithm`: "direct", for example. It is a constant of the library.
@@ -733,6 +669,27 @@ const char *ck_isa_name(uint32_t isa);
  Returns the best instruction set of this machine.
  */
 ck_isa ck_isa_detect(void);
+
+/*
+ Writes the number of floats of a packed tensor to `len`. `CK_LAYOUT_NCHW16C` rounds the channels up to a
+ multiple of 16.
+
+ `layout` is a `ck_layout`. A size that overflows the address space is `CK_STATUS_INVALID_ARGUMENT`.
+ */
+ck_status ck_shape_len(const ck_shape *shape, uint32_t layout, size_t *len, ck_error *error);
+
+/*
+ Sets all fields to their defaults. `struct_size` must be `sizeof(ck_conv_desc)`: it protects callers that were
+ compiled with the header of another version.
+ */
+ck_status ck_conv_desc_init(ck_conv_desc *desc,
+                            size_t struct_size,
+                            ck_error *error);
+
+/*
+ Checks `desc` and writes the shape of its output to `shape`.
+ */
+ck_status ck_conv_desc_output_shape(const ck_conv_desc *desc, ck_shape *shape, ck_error *error);
 
 /*
  Copies `weights` for plans of `desc`. Batch and image size in `desc` do not matter.
@@ -758,6 +715,35 @@ size_t ck_filter_packed_bytes(const ck_filter *filter);
  Frees `filter`. Does nothing if it is NULL. Its plans remain usable.
  */
 void ck_filter_destroy(ck_filter *filter);
+
+/*
+ Starts a pool of `threads` threads, at most 1024. 0 stands for one thread for each core that this process can use.
+ */
+ck_status ck_pool_create(size_t threads,
+                         ck_pool **pool,
+                         ck_error *error);
+
+/*
+ Returns the number of threads. Use it for `max_threads` of plans. Returns 0 if `pool` is NULL.
+ */
+size_t ck_pool_threads(const ck_pool *pool);
+
+/*
+ Calls `work(context, threads)` while the pool's idle threads stay awake.
+
+ Runs inside `work` that use `threads` start without waking a thread, which saves tens of microseconds each. Use
+ it around one forward pass: the threads poll for runs and do nothing else. `work` is called on a thread of the
+ pool. It must not throw, and must not leave by `longjmp`.
+ */
+ck_status ck_pool_keep_awake(const ck_pool *pool,
+                             ck_work work,
+                             void *context,
+                             ck_error *error);
+
+/*
+ Ends the threads of `pool` and frees it. Does nothing if it is NULL. No run may use the pool any more.
+ */
+void ck_pool_destroy(ck_pool *pool);
 
 /*
  Chooses an algorithm for `desc`, and packs the weights of `filter` for it unless that was done before.
@@ -834,59 +820,73 @@ ck_status ck_plan_run(const ck_plan *plan,
 void ck_plan_destroy(ck_plan *plan);
 
 /*
- Writes the number of floats of a packed tensor to `len`. `CK_LAYOUT_NCHW16C` rounds the channels up to a
- multiple of 16.
+ Copies `weights` and prepares for inputs of any size. Batch, height and width in `desc` do not matter, and each call
+ replaces `max_threads` by its own number of threads.
 
- `layout` is a `ck_layout`. A size that overflows the address space is `CK_STATUS_INVALID_ARGUMENT`.
+ `plans` is the number of plans to keep, at least 1. 32 suits most programs.
  */
-ck_status ck_shape_len(const ck_shape *shape, uint32_t layout, size_t *len, ck_error *error);
-
-/*
- Returns a short text for `status`, a `ck_status`. It is a constant of the library. The sentence about a
- failed call is in its `ck_error`.
- */
-const char *ck_status_string(uint32_t status);
-
-/*
- Starts a pool of `threads` threads, at most 1024. 0 stands for one thread for each core that this process can use.
- */
-ck_status ck_pool_create(size_t threads,
-                         ck_pool **pool,
+ck_status ck_conv_create(const ck_conv_desc *desc,
+                         const ck_weights *weights,
+                         size_t plans,
+                         ck_conv **conv,
                          ck_error *error);
 
 /*
- Returns the number of threads. Use it for `max_threads` of plans. Returns 0 if `pool` is NULL.
+ Writes the shape of the output for an input of shape `input`.
  */
-size_t ck_pool_threads(const ck_pool *pool);
+ck_status ck_conv_output_shape(const ck_conv *conv, const ck_shape *input, ck_shape *output, ck_error *error);
 
 /*
- Calls `work(context, threads)` while the pool's idle threads stay awake.
-
- Runs inside `work` that use `threads` start without waking a thread, which saves tens of microseconds each. Use
- it around one forward pass: the threads poll for runs and do nothing else. `work` is called on a thread of the
- pool. It must not throw, and must not leave by `longjmp`.
+ Makes or finds the plan for inputs of shape `input` on `threads`, which can be NULL. The caller owns the result and
+ destroys it.
  */
-ck_status ck_pool_keep_awake(const ck_pool *pool,
-                             ck_work work,
-                             void *context,
-                             ck_error *error);
+ck_status ck_conv_plan(const ck_conv *conv,
+                       const ck_shape *input,
+                       const ck_threads *threads,
+                       ck_plan **plan,
+                       ck_error *error);
 
 /*
- Ends the threads of `pool` and frees it. Does nothing if it is NULL. No run may use the pool any more.
+ Computes the output for an input of shape `input`. It makes a plan if the shape is new. It allocates nothing if the
+ shape and the number of threads are known and a workspace is idle.
+
+ `threads` can be NULL.
  */
-void ck_pool_destroy(ck_pool *pool);
+ck_status ck_conv_run(const ck_conv *conv,
+                      const ck_shape *input,
+                      const ck_io *io,
+                      const ck_threads *threads,
+                      ck_error *error);
 
 /*
- Returns the version of the library that is running: 1000000 * major + 1000 * minor + patch.
-
- Compare it with `CK_VERSION` to find out whether header and library belong together.
+ Returns the bytes of the packed weights and of the idle workspaces. Returns 0 if `conv` is NULL.
  */
-uint32_t ck_version(void);
+size_t ck_conv_bytes(const ck_conv *conv);
 
 /*
- Returns the version of the library that is running as text, for example "0.1.0".
+ Frees all plans and idle workspaces that `conv` keeps. Does nothing if it is NULL.
  */
-const char *ck_version_string(void);
+void ck_conv_clear(const ck_conv *conv);
+
+/*
+ Frees `conv`. Does nothing if it is NULL.
+ */
+void ck_conv_destroy(ck_conv *conv);
+
+/*
+ Allocates `len` floats, all zero.
+ */
+ck_status ck_buffer_create(size_t len, ck_buffer **buffer, ck_error *error);
+
+/*
+ Returns the first element. Returns NULL if `buffer` is NULL.
+ */
+float *ck_buffer_data(const ck_buffer *buffer);
+
+/*
+ Frees `buffer`. Does nothing if it is NULL.
+ */
+void ck_buffer_destroy(ck_buffer *buffer);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -158,3 +158,52 @@ pub extern "C" fn ck_status_string(status: u32) -> *const c_char {
     let found = TEXTS.iter().find(|(known, _)| *known as u32 == status);
     found.map_or(c"unknown status", |(_, text)| text).as_ptr()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::mem::MaybeUninit;
+    use std::panic::panic_any;
+
+    /// The status and the message of `work`.
+    fn outcome(work: impl FnOnce() -> Result<(), Failure>) -> (ck_status, String) {
+        let mut error = MaybeUninit::<ck_error>::uninit();
+        let status = guard(error.as_mut_ptr(), work);
+        // SAFETY: `guard` has written the status, and a message with a final null byte.
+        let (written, message) = unsafe {
+            let error = error.as_ptr();
+            ((&raw const (*error).status).read(), CStr::from_ptr((&raw const (*error).message).cast()))
+        };
+        assert_eq!(written, status);
+        (status, message.to_str().unwrap().to_owned())
+    }
+
+    #[test]
+    fn a_panic_becomes_a_status() {
+        assert_eq!(outcome(|| Ok(())), (ck_status::Success, String::new()));
+        let text = "internal error: seven".to_owned();
+        assert_eq!(outcome(|| panic!("seven")), (ck_status::Internal, text.clone()));
+        assert_eq!(outcome(|| panic!("{}", "seven")), (ck_status::Internal, text));
+        let unknown = "internal error: a panic without a message".to_owned();
+        assert_eq!(outcome(|| panic_any(7)), (ck_status::Internal, unknown));
+        assert_eq!(guard(ptr::null_mut(), || panic!("nobody listens")), ck_status::Internal);
+    }
+
+    #[test]
+    fn a_payload_that_panics_when_it_is_dropped_stays_inside() {
+        struct Bomb;
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                panic!("dropped");
+            }
+        }
+        assert_eq!(outcome(|| panic_any(Bomb)).0, ck_status::Internal);
+    }
+
+    #[test]
+    fn a_long_message_is_cut_between_characters() {
+        let message = |len: usize| outcome(move || Err(Failure::invalid("\u{e9}".repeat(len)))).1;
+        assert_eq!(message(255), "\u{e9}".repeat(255));
+        assert_eq!(message(256), "\u{e9}".repeat(255));
+    }
+}

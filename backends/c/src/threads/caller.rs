@@ -89,3 +89,62 @@ unsafe extern "C" fn run_part(task: *mut c_void, index: usize) {
     // The last access of this call to the task. The thread that waits sees everything that the part wrote.
     task.active.fetch_sub(1, Ordering::Release);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ptr;
+    use std::sync::atomic::AtomicBool;
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    fn threads(parallelize: Parallelize, context: *mut c_void) -> CallerThreads {
+        CallerThreads { threads: 2, parallelize, context }
+    }
+
+    /// Starts a thread for the part and returns as soon as the part has begun.
+    unsafe extern "C-unwind" fn returns_early(
+        context: *mut c_void,
+        _: usize,
+        part: ck_part,
+        task: *mut c_void,
+    ) {
+        let task = task.expose_provenance();
+        // SAFETY: the test waits for the call to return, because `run` waits for it.
+        thread::spawn(move || unsafe { part(ptr::with_exposed_provenance_mut(task), 0) });
+        // SAFETY: the test passes a receiver.
+        let begun = unsafe { &*context.cast::<mpsc::Receiver<()>>() };
+        begun.recv().unwrap();
+    }
+
+    #[test]
+    fn a_callback_that_returns_early_is_waited_for() {
+        let (begin, begun) = mpsc::channel();
+        let done = AtomicBool::new(false);
+        let caller = threads(returns_early, (&raw const begun).cast_mut().cast());
+        caller.run(1, &|_| {
+            begin.send(()).unwrap();
+            thread::sleep(Duration::from_millis(50));
+            done.store(true, Ordering::Relaxed);
+        });
+        assert!(done.load(Ordering::Relaxed));
+    }
+
+    unsafe extern "C-unwind" fn one_by_one(_: *mut c_void, parts: usize, part: ck_part, task: *mut c_void) {
+        // SAFETY: the task is the one that came with the part.
+        (0..parts).for_each(|index| unsafe { part(task, index) });
+    }
+
+    #[test]
+    fn a_panic_of_a_part_passes_the_callback_and_not_its_frames() {
+        let caller = threads(one_by_one, ptr::null_mut());
+        let ran = AtomicUsize::new(0);
+        let part = |index: usize| {
+            ran.fetch_add(1, Ordering::Relaxed);
+            assert_ne!(index, 1, "a bug in part {index}");
+        };
+        let payload = catch_unwind(AssertUnwindSafe(|| caller.run(3, &part))).unwrap_err();
+        assert!(payload.downcast_ref::<String>().unwrap().contains("a bug in part 1"));
+        assert_eq!(ran.into_inner(), 3, "the other parts ran all the same");
+    }
+}
