@@ -11,7 +11,7 @@ export PKG_CONFIG_PATH=$prefix/lib/pkgconfig LD_LIBRARY_PATH=$prefix/lib
 strict=(-O1 -g -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror)
 c99=(gcc -std=c99 -D_POSIX_C_SOURCE=200809L "${strict[@]}")
 cpp=(g++ -std=c++17 "${strict[@]}")
-programs=(examples/resnet_block.c examples/changing_sizes.cpp tests/c/descriptors.c tests/c/runs.c)
+programs=(examples/resnet_block.c examples/changing_sizes.cpp tests/c/{descriptors,packed,runs}.c)
 
 fail() {
     echo "FAILED: $*"
@@ -26,7 +26,7 @@ install_library() {
         fail "the shared library has another SONAME"
     [[ -e $prefix/lib/libconvkernels.so.0 ]] || fail "no link for the loader"
     # A staged installation must not name the stage.
-    make -s install PREFIX=/opt/ck DESTDIR="$out/stage" CARGOFLAGS=--quiet
+    make -s install-strip PREFIX=/opt/ck DESTDIR="$out/stage" CARGOFLAGS=--quiet
     ! grep -q "$out" "$out/stage/opt/ck/lib/pkgconfig/convkernels.pc" || fail "the stage is in convkernels.pc"
     make -s uninstall PREFIX=/opt/ck DESTDIR="$out/stage"
     [[ -z $(find "$out/stage" -not -type d) ]] || fail "uninstall leaves files"
@@ -79,9 +79,18 @@ run() {
     done
 }
 
+# The program of the README.
+readme() {
+    sed -n '/^```c$/,/^```$/p' README.md | sed '/^```/d' >"$out/readme.c"
+    grep -q 'int main' "$out/readme.c" || fail "README.md has no program"
+    "${c99[@]}" "$out/readme.c" -o "$out/readme" $(pkg-config --cflags --libs convkernels)
+    "$out/readme"
+}
+
 install_library
 symbols
 headers
+readme
 
 compile shared -- $(pkg-config --libs convkernels)
 ldd "$out/resnet_block.shared" | grep -q 'libconvkernels\.so\.0' || fail "not linked with the shared library"

@@ -21,8 +21,8 @@
  * CK_STATUS_INVALID_ARGUMENT. Fields and arguments of type uint32_t take values of the enum that their description
  * names.
  *
- * Handles. A handle comes from one function whose name ends with _create or _plan and goes to one _destroy, once. No
- * other call may use it during _destroy or afterwards.
+ * Handles. A handle comes from one function whose name contains _create, or from ck_conv_plan, and goes to one
+ * _destroy, once. No other call may use it during _destroy or afterwards.
  *
  * Threads. All functions that take a handle as a pointer to const can be called from any number of threads at the
  * same time, with the same handle. A workspace, an output and a ck_error belong to one call at a time. Callbacks of
@@ -122,9 +122,13 @@ typedef enum {
      */
     CK_STATUS_WORKSPACE_TOO_SMALL = 5,
     /*
+     A callback that reads or writes bytes failed.
+     */
+    CK_STATUS_IO = 6,
+    /*
      A bug in the library, or a panic in a callback that was written in Rust.
      */
-    CK_STATUS_INTERNAL = 6,
+    CK_STATUS_INTERNAL = 7,
 } ck_status;
 
 /*
@@ -518,6 +522,18 @@ typedef struct {
 } ck_weights;
 
 /*
+ Takes `len` bytes and returns how many it could write. Fewer than `len` is a failure. A call of
+ `fwrite(bytes, 1, len, context)` is right.
+ */
+typedef size_t (*ck_write)(void *context, const void *bytes, size_t len);
+
+/*
+ Reads at most `len` bytes and returns how many it has read. 0 is the end, or a failure. A call of
+ `fread(bytes, 1, len, context)` is right.
+ */
+typedef size_t (*ck_read)(void *context, void *bytes, size_t len);
+
+/*
  Computes the part `index` of `task`. The library passes a function of this type to `ck_parallelize`.
  */
 typedef void (*ck_part)(void *task, size_t index);
@@ -715,6 +731,35 @@ size_t ck_filter_packed_bytes(const ck_filter *filter);
  Frees `filter`. Does nothing if it is NULL. Its plans remain usable.
  */
 void ck_filter_destroy(ck_filter *filter);
+
+/*
+ Writes every packed form of `filter`, with the version of the library, the machine and checksums.
+
+ Another process on the same machine can then plan without packing. A write that fails is `CK_STATUS_IO`.
+ */
+ck_status ck_filter_write_packed(const ck_filter *filter, ck_write write, void *context, ck_error *error);
+
+/*
+ Adds forms that `ck_filter_write_packed` wrote for the same weights. It reads exactly the bytes of one filter.
+
+ Bytes of another version or machine are `CK_STATUS_UNSUPPORTED`. Bytes of other weights and damaged bytes are
+ `CK_STATUS_INVALID_ARGUMENT`. The filter is unchanged after a failure.
+ */
+ck_status ck_filter_read_packed(const ck_filter *filter,
+                                ck_read read,
+                                void *context,
+                                ck_error *error);
+
+/*
+ Makes a filter of bytes that `ck_filter_write_packed` wrote. It does not have the original weights, so its plans can
+ only use the forms in the bytes.
+
+ The failures are those of `ck_filter_read_packed`.
+ */
+ck_status ck_filter_create_from_packed(ck_read read,
+                                       void *context,
+                                       ck_filter **filter,
+                                       ck_error *error);
 
 /*
  Starts a pool of `threads` threads, at most 1024. 0 stands for one thread for each core that this process can use.

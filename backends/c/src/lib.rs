@@ -28,6 +28,8 @@ mod desc;
 
 mod filter;
 
+mod packed;
+
 mod tensor;
 
 mod threads;
@@ -45,6 +47,7 @@ pub use conv::*;
 pub use desc::*;
 pub use enums::*;
 pub use filter::*;
+pub use packed::*;
 pub use plan::*;
 pub use shape::*;
 pub use status::*;

@@ -22,8 +22,10 @@ pub enum ck_status {
     OutOfMemory = 4,
     /// The workspace is smaller than `ck_plan_workspace_size`.
     WorkspaceTooSmall = 5,
+    /// A callback that reads or writes bytes failed.
+    Io = 6,
     /// A bug in the library, or a panic in a callback that was written in Rust.
-    Internal = 6,
+    Internal = 7,
 }
 
 /// Bytes of the message of a `ck_error`, the final null byte included.
@@ -146,13 +148,14 @@ unsafe fn write_error(error: *mut ck_error, status: ck_status, message: &str) {
 /// failed call is in its `ck_error`.
 #[unsafe(no_mangle)]
 pub extern "C" fn ck_status_string(status: u32) -> *const c_char {
-    const TEXTS: [(ck_status, &CStr); 7] = [
+    const TEXTS: [(ck_status, &CStr); 8] = [
         (ck_status::Success, c"success"),
         (ck_status::InvalidArgument, c"invalid argument"),
         (ck_status::NullPointer, c"null pointer"),
         (ck_status::Unsupported, c"unsupported"),
         (ck_status::OutOfMemory, c"out of memory"),
         (ck_status::WorkspaceTooSmall, c"workspace too small"),
+        (ck_status::Io, c"input or output failed"),
         (ck_status::Internal, c"internal error"),
     ];
     let found = TEXTS.iter().find(|(known, _)| *known as u32 == status);

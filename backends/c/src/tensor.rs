@@ -106,7 +106,8 @@ fn named(what: &'static str, error: ConvError) -> Failure {
     }
 }
 
-/// Scratch memory of the caller.
+/// Scratch memory of the caller, as `malloc` returned it perhaps. Any bits are a valid `f32`, and a run writes its
+/// scratch before it reads it: the tests let valgrind watch that.
 #[derive(Clone, Copy)]
 pub(crate) struct Scratch {
     pub(crate) start: *mut f32,

@@ -303,6 +303,55 @@ static void test_changing_shapes(void)
     ck_plan_destroy(plan);
 }
 
+/* One of several threads that share a plan and a convolution. */
+typedef struct {
+    const ck_plan *plan;
+    const ck_conv *conv;
+    int right;
+} sharer;
+
+static void *share(void *argument)
+{
+    sharer *self = argument;
+    size_t bytes = ck_plan_workspace_size(self->plan);
+    float *scratch = malloc(bytes), *output = malloc(sizeof right);
+    ck_io io = small_io(output);
+    ck_shape shape = {1, CHANNELS, SIDE, SIDE};
+    ck_error own;
+    self->right = 1;
+    for (int i = 0; i < 20; i++) {
+        memset(output, 0xff, sizeof right);
+        ck_status status = i % 2 == 0 ? ck_plan_run(self->plan, &io, scratch, bytes, NULL, &own)
+                                      : ck_conv_run(self->conv, &shape, &io, NULL, &own);
+        self->right &= status == CK_STATUS_SUCCESS && memcmp(output, right, sizeof right) == 0;
+        self->right &= ck_plan_explain(self->plan)[0] != '\0';
+    }
+    free(output);
+    free(scratch);
+    return NULL;
+}
+
+static void test_sharing(const ck_plan *plan)
+{
+    enum { SHARERS = 4 };
+    ck_conv_desc desc = small_desc();
+    ck_weights weights = small_weights();
+    ck_conv *conv;
+    EXPECT_STATUS(ck_conv_create(&desc, &weights, 1, &conv, &error), CK_STATUS_SUCCESS, "");
+    pthread_t threads[SHARERS];
+    sharer sharers[SHARERS];
+    for (int i = 0; i < SHARERS; i++) {
+        sharer one = {plan, conv, 0};
+        sharers[i] = one;
+        EXPECT(pthread_create(&threads[i], NULL, share, &sharers[i]) == 0);
+    }
+    for (int i = 0; i < SHARERS; i++) {
+        pthread_join(threads[i], NULL);
+        EXPECT(sharers[i].right);
+    }
+    ck_conv_destroy(conv);
+}
+
 int main(void)
 {
     fill_values();
@@ -321,6 +370,7 @@ int main(void)
     test_pools(plan, scratch, bytes);
     test_pitches();
     test_changing_shapes();
+    test_sharing(plan);
     free(scratch);
     ck_plan_destroy(plan);
     return report("runs");
