@@ -523,7 +523,7 @@ typedef struct {
 
 /*
  Takes `len` bytes and returns how many it could write. Fewer than `len` is a failure. A call of
- `fwrite(bytes, 1, len, context)` is right.
+ `fwrite(bytes, 1, len, context)` is right. The callback must not use the filter that is written.
  */
 typedef size_t (*ck_write)(void *context, const void *bytes, size_t len);
 

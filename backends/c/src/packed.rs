@@ -8,7 +8,7 @@ use std::ffi::c_void;
 use std::io::{self, Read, Write};
 
 /// Takes `len` bytes and returns how many it could write. Fewer than `len` is a failure. A call of
-/// `fwrite(bytes, 1, len, context)` is right.
+/// `fwrite(bytes, 1, len, context)` is right. The callback must not use the filter that is written.
 pub type ck_write =
     Option<unsafe extern "C-unwind" fn(context: *mut c_void, bytes: *const c_void, len: usize) -> usize>;
 

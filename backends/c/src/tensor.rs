@@ -68,6 +68,7 @@ impl ck_tensor {
 
     /// # Safety
     /// As [`pointer::slice`].
+    #[inline(always)] // or the tensor is copied twice, which a small layer notices
     unsafe fn view<'a>(&self, what: &'static str, form: Form) -> Result<TensorRef<'a>, Failure> {
         // SAFETY: the caller promises it.
         let data = unsafe { pointer::slice(what, self.data, self.len) }?;
@@ -82,6 +83,7 @@ impl ck_tensor {
 impl ck_tensor_mut {
     /// # Safety
     /// As [`pointer::slice_mut`], except that the elements need not be initialised.
+    #[inline(always)] // as above
     unsafe fn view<'a>(&self, form: Form) -> Result<TensorOut<'a>, Failure> {
         const WHAT: &str = "output";
         // SAFETY: the caller promises it. A `MaybeUninit` may be uninitialised.
@@ -134,6 +136,7 @@ impl ck_io {
     ///
     /// # Safety
     /// The memory of the tensors and of `scratch` must be as the header demands.
+    #[inline(always)] // as above
     pub(crate) unsafe fn borrow<'a>(
         &self,
         (input, output): (Form, Form),
