@@ -36,7 +36,8 @@ install_library() {
 symbols() {
     grep -oE '\bck_[a-z0-9_]+\(' "$prefix/include/convkernels.h" | tr -d '(' | sort -u >"$out/header"
     nm -D --defined-only "$prefix/lib/libconvkernels.so" | awk '{print $3}' | sort >"$out/shared"
-    nm -g --defined-only "$prefix/lib/libconvkernels.a" 2>/dev/null | awk '$3 ~ /^ck_/ {print $3}' | sort -u >"$out/static"
+    nm -g --defined-only "$prefix/lib/libconvkernels.a" 2>/dev/null | awk '$3 ~ /^ck_/ {print $3}' | sort -u \
+        >"$out/static"
     diff -u "$out/header" "$out/shared" || fail "the shared library exports other symbols than the header has"
     diff -u "$out/header" "$out/static" || fail "the static library has other functions than the header"
     echo "symbols: $(wc -l <"$out/header") functions in the header, the shared and the static library"
@@ -74,7 +75,10 @@ run() {
     shift
     for source in "${programs[@]}"; do
         echo "-- $1 $(basename "${source%.*}").$suffix"
-        "$@" "$out/$(basename "${source%.*}").$suffix" >"$out/output" 2>&1 || { cat "$out/output"; fail "$source ($suffix)"; }
+        "$@" "$out/$(basename "${source%.*}").$suffix" >"$out/output" 2>&1 || {
+            cat "$out/output"
+            fail "$source ($suffix)"
+        }
         sed -n '1p;$p' "$out/output" | uniq
     done
 }
@@ -96,7 +100,8 @@ compile shared -- $(pkg-config --libs convkernels)
 ldd "$out/resnet_block.shared" | grep -q 'libconvkernels\.so\.0' || fail "not linked with the shared library"
 run shared env
 
-compile static -- -Wl,-Bstatic $(pkg-config --libs convkernels) -Wl,-Bdynamic $(pkg-config --static --libs-only-l convkernels | sed 's/-lconvkernels//')
+system=$(pkg-config --static --libs-only-l convkernels | sed 's/-lconvkernels//')
+compile static -- -Wl,-Bstatic $(pkg-config --libs convkernels) -Wl,-Bdynamic $system
 ! ldd "$out/resnet_block.static" | grep -q convkernels || fail "not linked with the static library"
 run static env
 
