@@ -1,7 +1,7 @@
 //! Memory that is kept between calls, and outputs.
 
 use crate::error::Error;
-use kernels::{Buffer, ConvDesc, ConvError, ConvPlan, Filter, Layout, PlanOptions, Shape4, Workspace};
+use kernels::{Buffer, ConvDesc, ConvError, ConvPlan, Layout, PlanOptions, PlanWeights, Shape4, Workspace};
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -125,13 +125,17 @@ pub(crate) fn workspace_for<'a>(
 
 /// Plans `desc` for at most `threads` threads. The algorithm is the best one for one thread, because another
 /// algorithm would change the bits of the output.
-pub(crate) fn plan(filter: &Filter<'_>, desc: &ConvDesc, threads: usize) -> Result<ConvPlan, ConvError> {
+pub(crate) fn plan<'a>(
+    weights: impl Into<PlanWeights<'a>>,
+    desc: &ConvDesc,
+    threads: usize,
+) -> Result<ConvPlan, ConvError> {
     let options = PlanOptions::default();
     if threads == 1 {
-        return ConvPlan::new(desc, filter, &options);
+        return ConvPlan::new(desc, weights, &options);
     }
     let algorithm = ConvPlan::choice(desc, &options)?.algorithm;
-    ConvPlan::new(desc, filter, &options.force(algorithm).max_threads(threads))
+    ConvPlan::new(desc, weights, &options.force(algorithm).max_threads(threads))
 }
 
 /// Returns a vector of zeros for an array of `shape`. The system provides zeroed pages, which are not touched

@@ -14,6 +14,7 @@
 //! channel, with a kernel whose columns are dilated by the number of channels.
 
 mod across;
+mod banded;
 mod gather;
 mod stripes;
 mod whole;
@@ -25,8 +26,8 @@ use crate::separable::{self, Factors};
 use crate::threads::Threads;
 use gather::Region;
 use kernels::{
-    Algorithm, ConvDesc, ConvError, ConvIo, ConvPlan, Filter, FilterShape, Layout, Pad2, PlanOptions, Shape4,
-    Size2, TensorMut, TensorRef, Workspace,
+    Algorithm, ConvDesc, ConvError, ConvIo, ConvPlan, Filter, FilterShape, Pad2, PlanOptions, Shape4, Size2,
+    TensorMut, TensorRef, Workspace,
 };
 use ndarray::{ArrayView2, ArrayView3, ArrayViewMut3, Axis};
 use std::sync::Arc;
@@ -49,13 +50,28 @@ pub(crate) struct Engine {
 
 /// The kernel as the library needs it.
 enum Passes {
-    One(Filter<'static>),
+    One(Kernel),
     /// A column, then a row.
     Two {
-        column: Filter<'static>,
-        row: Filter<'static>,
+        column: Kernel,
+        row: Kernel,
         column_sum: f32,
     },
+}
+
+/// A kernel of one channel.
+struct Kernel {
+    weights: Vec<f32>,
+    filter: Filter<'static>,
+}
+
+impl Kernel {
+    fn new((h, w): (usize, usize), weights: Vec<f32>) -> Result<Self, ConvError> {
+        let shape = FilterShape::new(1, 1, Size2::new(h, w));
+        let filter = Filter::from_vecs(shape, weights.clone(), None, None)?;
+        // The plans of a size must not depend on the sizes before it.
+        Ok(Self { weights, filter: filter.reuse_within(1.0) })
+    }
 }
 
 /// What a schedule depends on, besides the kernel.
@@ -84,18 +100,17 @@ impl Engine {
         (border, threads, separable): (Border, Threads, bool),
     ) -> Result<Self, Error> {
         let (h, w) = kernel.dim();
-        let filter = |h, w, values| {
-            let filter = Filter::from_vecs(FilterShape::new(1, 1, Size2::new(h, w)), values, None, None)?;
-            // The plans of a size must not depend on the sizes before it.
-            Ok::<_, ConvError>(filter.reuse_within(1.0))
-        };
         let worth = separable && h > 1 && w > 1 && h * w >= WORTH_TWO_PASSES;
         let passes = match separable::factors(kernel).filter(|_| worth) {
             Some(Factors { column, row }) => {
                 let column_sum = column.iter().map(|&w| f64::from(w)).sum::<f64>() as f32;
-                Passes::Two { column: filter(h, 1, column)?, row: filter(1, w, row)?, column_sum }
+                Passes::Two {
+                    column: Kernel::new((h, 1), column)?,
+                    row: Kernel::new((1, w), row)?,
+                    column_sum,
+                }
             }
-            None => Passes::One(filter(h, w, kernel.iter().copied().collect())?),
+            None => Passes::One(Kernel::new((h, w), kernel.iter().copied().collect())?),
         };
         let kernel = Size2::new(h, w);
         Ok(Self { passes, kernel, pad, border, threads, schedules: Recent::default(), pool: Pool::default() })
@@ -152,10 +167,10 @@ impl Engine {
     fn schedule(&self, geometry: Geometry, threads: usize) -> Result<Schedule, Error> {
         let Geometry { image, lanes, planes } = geometry;
         let as_planes = self.desc(Shape4::new(lanes * planes, 1, image.h, image.w))?;
-        if let Passes::One(filter) = &self.passes {
+        if let Passes::One(kernel) = &self.passes {
             let algorithm = ConvPlan::choice(&as_planes, &PlanOptions::default())?.algorithm;
             if algorithm != Algorithm::Depthwise {
-                return Ok(Schedule::Whole(Whole::new(self, filter, &as_planes, threads)?));
+                return Ok(Schedule::Whole(Whole::new(self, &kernel.filter, &as_planes, threads)?));
             }
         }
         Ok(Schedule::Stripes(Stripes::new(self, geometry, threads)?))
@@ -167,14 +182,15 @@ impl Engine {
     }
 }
 
-/// Runs a plan on packed images.
+/// Runs a plan on packed tensors of its layout.
 fn run_plan(
     plan: &ConvPlan,
     input: &[f32],
     output: &mut [f32],
     (workspace, threads): (&mut Option<Workspace>, kernels::Threads<'_>),
 ) -> Result<(), ConvError> {
-    let input = TensorRef::packed(input, plan.desc().input(), Layout::Nchw)?;
-    let output = TensorMut::packed(output, plan.desc().output(), Layout::Nchw)?;
+    let layout = plan.desc().layout();
+    let input = TensorRef::packed(input, plan.desc().input(), layout)?;
+    let output = TensorMut::packed(output, plan.desc().output(), layout)?;
     plan.run(ConvIo::new(input, output), workspace_for(workspace, plan)?, threads)
 }

@@ -1,10 +1,11 @@
 //! Stripes of rows, for kernels that the library applies as sums of products.
 
 use super::across::Across;
+use super::banded::plan_pass;
 use super::gather::assign;
 use super::{Engine, Geometry, Passes, run_plan};
 use crate::error::Error;
-use crate::memory::{Room, Scratch, plan};
+use crate::memory::{Room, Scratch};
 use kernels::{ConvDesc, ConvError, ConvPlan, Layout, Shape4, Size2, Threads};
 use ndarray::{ArrayView3, ArrayViewMut3, Axis};
 use rayon::prelude::*;
@@ -28,7 +29,10 @@ impl Stripes {
         let Geometry { image, lanes, .. } = geometry;
         let output = engine.output(image)?;
         // Neighbouring stripes read common rows, so a stripe should not be much smaller than the kernel.
-        let rows = (STRIPE / output.w.saturating_mul(lanes)).max(engine.kernel.h / 2).clamp(1, output.h);
+        let rows = (STRIPE / output.w.saturating_mul(lanes)).max(engine.kernel.h / 2);
+        // Whole register tiles of rows.
+        let rows = if rows >= 8 { rows / 8 * 8 } else { rows };
+        let rows = rows.clamp(1, output.h);
         let count = output.h.div_ceil(rows);
         // A single stripe is split among the threads by the library.
         let inside = if count == 1 { threads } else { 1 };
@@ -78,13 +82,13 @@ impl Stripe {
         let width = geometry.image.w * geometry.lanes;
         let inputs = Shape4::new(1, 1, rows.saturating_add(engine.kernel.h - 1), width);
         Ok(match &engine.passes {
-            Passes::One(filter) => {
-                Self { rows, column: None, across: Across::new(engine, filter, geometry, inputs.h, threads)? }
+            Passes::One(kernel) => {
+                Self { rows, column: None, across: Across::new(engine, kernel, geometry, inputs.h, threads)? }
             }
             Passes::Two { column, row, .. } => {
                 let desc = ConvDesc::builder(inputs, 1, Size2::new(engine.kernel.h, 1)).build()?;
                 let across = Across::new(engine, row, geometry, rows, threads)?;
-                Self { rows, column: Some(plan(column, &desc, threads)?), across }
+                Self { rows, column: Some(plan_pass(column, &desc, threads)?), across }
             }
         })
     }
@@ -102,7 +106,7 @@ impl Stripe {
         let input = match &self.column {
             None => input,
             Some(plan) => {
-                let middle = middle.of(plan.desc().output().len(Layout::Nchw)?)?;
+                let middle = middle.of(plan.desc().output().len(plan.desc().layout())?)?;
                 run_plan(plan, input, middle, (workspace, threads))?;
                 middle
             }
