@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use kernels::{Buffer, ConvDesc, ConvError, ConvPlan, Layout, PlanOptions, PlanWeights, Shape4, Workspace};
+use ndarray::{ArrayView, Dimension};
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -136,6 +137,18 @@ pub(crate) fn plan<'a>(
     }
     let algorithm = ConvPlan::choice(desc, &options)?.algorithm;
     ConvPlan::new(desc, weights, &options.force(algorithm).max_threads(threads))
+}
+
+/// Returns a copy of an array's elements in standard order.
+pub(crate) fn copied<D: Dimension>(
+    what: &'static str,
+    array: ArrayView<'_, f32, D>,
+) -> Result<Vec<f32>, ConvError> {
+    let mut copy = Vec::new();
+    let refused = ConvError::OutOfMemory { what, bytes: array.len().saturating_mul(size_of::<f32>()) };
+    copy.try_reserve_exact(array.len()).map_err(|_| refused)?;
+    copy.extend(array.iter());
+    Ok(copy)
 }
 
 /// Returns a vector of zeros for an array of `shape`. The system provides zeroed pages, which are not touched

@@ -255,4 +255,5 @@ fn bad_arguments() {
     let one = Array2::<f32>::zeros((1, 1)).insert_axis(Axis(0)).insert_axis(Axis(0));
     let endless = one.broadcast((1 << 15, 4, 1 << 20, 1 << 20)).unwrap();
     assert!(matches!(conv.run(endless).unwrap_err(), Error::Conv(_)));
+    assert!(matches!(Conv2d::new(endless, &options).unwrap_err(), Error::Conv(_)));
 }

@@ -2,7 +2,7 @@
 //! given. All contenders run in the same rounds, and all outputs are compared with sums in `f64`.
 //!
 //! ```text
-//! cargo bench -p convkernels-ndarray -- [--size 1080x1920] [--rounds 15] [--threads 1,2] [--case 3x3]
+//! cargo bench -p convkernels-ndarray --bench filters -- [--size 1080x1920] [--rounds 15] [--threads 1,2] [--case 3x3]
 //!                                       [--python PATH]
 //! ```
 //!

@@ -130,7 +130,8 @@ mod tests {
     /// The output of every band, and of no band, for a kernel of one row or one column.
     fn outputs(desc: &ConvDesc) -> Vec<Vec<f32>> {
         let (size, input) = (desc.kernel(), desc.input());
-        let numbers = |count: usize| (0..count).map(|n| (n * 37 % 101) as f32 / 50.0 - 1.0).collect::<Vec<_>>();
+        let numbers =
+            |count: usize| (0..count).map(|n| (n * 37 % 101) as f32 / 50.0 - 1.0).collect::<Vec<_>>();
         let kernel = Kernel::new((size.h, size.w), numbers(size.h * size.w)).unwrap();
         let image = numbers(input.h * input.w);
         let run = |plan: ConvPlan| {
@@ -163,13 +164,18 @@ mod tests {
             let column = ConvDesc::builder(Shape4::new(1, 1, taps + 7, 33), 1, Size2::new(taps, 1));
             assert_same(column.build().unwrap(), 1);
             for left in [0, 1, taps / 2, taps - 1] {
-                let pad = |lanes: usize| Pad2 { left: left * lanes, right: (taps - 1 - left) * lanes, ..Pad2::VALID };
+                let pad = |lanes: usize| Pad2 {
+                    left: left * lanes,
+                    right: (taps - 1 - left) * lanes,
+                    ..Pad2::VALID
+                };
                 let row = ConvDesc::builder(Shape4::new(1, 1, 3, 480), 1, Size2::new(1, taps));
                 assert_same(row.pad(pad(1)).build().unwrap(), 6);
                 assert_same(row.pad(pad(3)).dilation(Size2::new(1, 3)).build().unwrap(), 6);
             }
         }
-        let odd = ConvDesc::builder(Shape4::new(1, 1, 3, 479), 1, Size2::new(1, 5)).pad(Pad2::symmetric(0, 2));
+        let odd =
+            ConvDesc::builder(Shape4::new(1, 1, 3, 479), 1, Size2::new(1, 5)).pad(Pad2::symmetric(0, 2));
         assert_same(odd.build().unwrap(), 0);
     }
 }

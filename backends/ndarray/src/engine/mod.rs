@@ -21,13 +21,13 @@ mod whole;
 
 use crate::border::Border;
 use crate::error::Error;
-use crate::memory::{Pool, Recent, workspace_for};
+use crate::memory::{Pool, Recent, copied, workspace_for};
 use crate::separable::{self, Factors};
 use crate::threads::Threads;
 use gather::Region;
 use kernels::{
     Algorithm, ConvDesc, ConvError, ConvIo, ConvPlan, Filter, FilterShape, Pad2, PlanOptions, Shape4, Size2,
-    TensorMut, TensorRef, Workspace,
+    TensorMut, TensorRef, Weights, Workspace,
 };
 use ndarray::{ArrayView2, ArrayView3, ArrayViewMut3, Axis};
 use std::sync::Arc;
@@ -50,13 +50,16 @@ pub(crate) struct Engine {
 
 /// The kernel as the library needs it.
 enum Passes {
-    One(Kernel),
-    /// A column, then a row.
-    Two {
-        column: Kernel,
-        row: Kernel,
-        column_sum: f32,
-    },
+    One(Box<Kernel>),
+    Two(Box<ColumnAndRow>),
+}
+
+/// A column, and a row that is applied to its result.
+struct ColumnAndRow {
+    column: Kernel,
+    row: Kernel,
+    /// The sum of the column's weights.
+    column_sum: f32,
 }
 
 /// A kernel of one channel.
@@ -68,7 +71,7 @@ struct Kernel {
 impl Kernel {
     fn new((h, w): (usize, usize), weights: Vec<f32>) -> Result<Self, ConvError> {
         let shape = FilterShape::new(1, 1, Size2::new(h, w));
-        let filter = Filter::from_vecs(shape, weights.clone(), None, None)?;
+        let filter = Filter::new(shape, Weights::filter(&weights))?.into_owned()?;
         // The plans of a size must not depend on the sizes before it.
         Ok(Self { weights, filter: filter.reuse_within(1.0) })
     }
@@ -87,8 +90,8 @@ struct Geometry {
 
 /// How images of one size are computed.
 enum Schedule {
-    Whole(Whole),
-    Stripes(Stripes),
+    Whole(Box<Whole>),
+    Stripes(Box<Stripes>),
 }
 
 impl Engine {
@@ -101,16 +104,14 @@ impl Engine {
     ) -> Result<Self, Error> {
         let (h, w) = kernel.dim();
         let worth = separable && h > 1 && w > 1 && h * w >= WORTH_TWO_PASSES;
-        let passes = match separable::factors(kernel).filter(|_| worth) {
+        let weights = copied("kernel", kernel)?;
+        let passes = match worth.then(|| separable::factors(kernel)).flatten() {
             Some(Factors { column, row }) => {
                 let column_sum = column.iter().map(|&w| f64::from(w)).sum::<f64>() as f32;
-                Passes::Two {
-                    column: Kernel::new((h, 1), column)?,
-                    row: Kernel::new((1, w), row)?,
-                    column_sum,
-                }
+                let (column, row) = (Kernel::new((h, 1), column)?, Kernel::new((1, w), row)?);
+                Passes::Two(Box::new(ColumnAndRow { column, row, column_sum }))
             }
-            None => Passes::One(Kernel::new((h, w), kernel.iter().copied().collect())?),
+            None => Passes::One(Box::new(Kernel::new((h, w), weights)?)),
         };
         let kernel = Size2::new(h, w);
         Ok(Self { passes, kernel, pad, border, threads, schedules: Recent::default(), pool: Pool::default() })
@@ -118,7 +119,7 @@ impl Engine {
 
     /// Whether the kernel runs as a column and a row.
     pub(crate) fn is_separable(&self) -> bool {
-        matches!(self.passes, Passes::Two { .. })
+        matches!(self.passes, Passes::Two(_))
     }
 
     /// Extents of the output for an image of `image` pixels; an error if there is no output.
@@ -170,10 +171,11 @@ impl Engine {
         if let Passes::One(kernel) = &self.passes {
             let algorithm = ConvPlan::choice(&as_planes, &PlanOptions::default())?.algorithm;
             if algorithm != Algorithm::Depthwise {
-                return Ok(Schedule::Whole(Whole::new(self, &kernel.filter, &as_planes, threads)?));
+                let whole = Whole::new(self, &kernel.filter, &as_planes, threads)?;
+                return Ok(Schedule::Whole(Box::new(whole)));
             }
         }
-        Ok(Schedule::Stripes(Stripes::new(self, geometry, threads)?))
+        Ok(Schedule::Stripes(Box::new(Stripes::new(self, geometry, threads)?)))
     }
 
     /// The rows and columns of the image that a copy consists of, and the values outside of it.

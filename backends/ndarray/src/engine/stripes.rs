@@ -85,10 +85,10 @@ impl Stripe {
             Passes::One(kernel) => {
                 Self { rows, column: None, across: Across::new(engine, kernel, geometry, inputs.h, threads)? }
             }
-            Passes::Two { column, row, .. } => {
+            Passes::Two(passes) => {
                 let desc = ConvDesc::builder(inputs, 1, Size2::new(engine.kernel.h, 1)).build()?;
-                let across = Across::new(engine, row, geometry, rows, threads)?;
-                Self { rows, column: Some(plan_pass(column, &desc, threads)?), across }
+                let across = Across::new(engine, &passes.row, geometry, rows, threads)?;
+                Self { rows, column: Some(plan_pass(&passes.column, &desc, threads)?), across }
             }
         })
     }
@@ -111,8 +111,8 @@ impl Stripe {
                 middle
             }
         };
-        let constant = match engine.passes {
-            Passes::Two { column_sum, .. } => engine.border.constant() * column_sum,
+        let constant = match &engine.passes {
+            Passes::Two(passes) => engine.border.constant() * passes.column_sum,
             Passes::One(_) => engine.border.constant(),
         };
         let mut across = |output: &mut [f32]| -> Result<(), ConvError> {
