@@ -1,7 +1,7 @@
 //! The computation behind every filter: one channel, one kernel, any border, outputs at any offset.
 //!
 //! ```text
-//! if the library would compute the whole image by other means than sums of products (Fourier transforms):
+//! if the library would compute the whole image by Fourier transforms:
 //!     pad the image; one run                                              // whole.rs
 //! else for stripe of rows, small enough for the second-level cache:       // stripes.rs
 //!     rows that the stripe reads: borrowed if they are adjacent in memory, else copied
@@ -170,7 +170,7 @@ impl Engine {
         let as_planes = self.desc(Shape4::new(lanes * planes, 1, image.h, image.w))?;
         if let Passes::One(kernel) = &self.passes {
             let algorithm = ConvPlan::choice(&as_planes, &PlanOptions::default())?.algorithm;
-            if algorithm != Algorithm::Depthwise {
+            if algorithm == Algorithm::Fft {
                 let whole = Whole::new(self, &kernel.filter, &as_planes, threads)?;
                 return Ok(Schedule::Whole(Box::new(whole)));
             }

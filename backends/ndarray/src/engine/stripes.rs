@@ -13,35 +13,33 @@ use rayon::prelude::*;
 /// Elements of a stripe: a quarter of the second-level cache of most cores.
 const STRIPE: usize = 64 << 10;
 
+/// Minimum elements of an image whose outermost rows are stripes of their own.
+const SEPARATE_EDGES: usize = 16 << 10;
+
 /// The stripes of an image. They depend on its size, but not on the threads.
 pub(super) struct Stripes {
-    /// Rows of every stripe but the last.
-    rows: usize,
-    every: Stripe,
-    /// The last stripe, if it has fewer rows.
-    last: Option<Stripe>,
-    count: usize,
+    /// A stripe for each number of rows that occurs.
+    plans: Vec<Stripe>,
+    /// Their indices, from the top of the output to its bottom.
+    order: Vec<usize>,
     threads: usize,
 }
 
 impl Stripes {
     pub(super) fn new(engine: &Engine, geometry: Geometry, threads: usize) -> Result<Self, Error> {
-        let Geometry { image, lanes, .. } = geometry;
-        let output = engine.output(image)?;
-        // Neighbouring stripes read common rows, so a stripe should not be much smaller than the kernel.
-        let rows = (STRIPE / output.w.saturating_mul(lanes)).max(engine.kernel.h / 2);
-        // Whole register tiles of rows.
-        let rows = if rows >= 8 { rows / 8 * 8 } else { rows };
-        let rows = rows.clamp(1, output.h);
-        let count = output.h.div_ceil(rows);
+        let heights = heights(engine, geometry)?;
         // A single stripe is split among the threads by the library.
-        let inside = if count == 1 { threads } else { 1 };
-        let every = Stripe::new(engine, geometry, rows, inside)?;
-        let last = match output.h % rows {
-            0 => None,
-            rest => Some(Stripe::new(engine, geometry, rest, inside)?),
-        };
-        Ok(Self { rows, every, last, count, threads })
+        let inside = if heights.len() == 1 { threads } else { 1 };
+        let mut plans: Vec<Stripe> = Vec::new();
+        let mut order = Vec::with_capacity(heights.len());
+        for rows in heights {
+            let known = plans.iter().position(|stripe| stripe.rows == rows);
+            order.push(known.unwrap_or(plans.len()));
+            if known.is_none() {
+                plans.push(Stripe::new(engine, geometry, rows, inside)?);
+            }
+        }
+        Ok(Self { plans, order, threads })
     }
 
     /// Computes an image of one channel, or an image whose channels are adjacent.
@@ -49,24 +47,58 @@ impl Stripes {
         &self,
         engine: &Engine,
         image: ArrayView3<'_, f32>,
-        mut output: ArrayViewMut3<'_, f32>,
+        output: ArrayViewMut3<'_, f32>,
     ) -> Result<(), Error> {
-        let stripes = output.axis_chunks_iter_mut(Axis(0), self.rows).enumerate();
-        let run = |scratch: &mut Scratch, (index, output): (usize, ArrayViewMut3<'_, f32>), threads| {
-            let last = self.last.as_ref().filter(|_| index + 1 == self.count);
-            last.unwrap_or(&self.every).run(engine, image, index * self.rows, output, (scratch, threads))
-        };
-        if self.count == 1 || self.threads == 1 {
+        let mut rest = Some(output);
+        let mut first = 0;
+        let stripes = self.order.iter().filter_map(|&index| {
+            let stripe = &self.plans[index];
+            let (output, below) = rest.take()?.split_at(Axis(0), stripe.rows);
+            rest = Some(below);
+            first += stripe.rows;
+            Some((stripe, first - stripe.rows, output))
+        });
+        if self.order.len() == 1 || self.threads == 1 {
             let scratch = &mut *engine.pool.lease();
-            for stripe in stripes {
-                run(scratch, stripe, engine.threads.of_library())?;
+            for (stripe, first, output) in stripes {
+                stripe.run(engine, image, first, output, (scratch, engine.threads.of_library()))?;
             }
             return Ok(());
         }
         let stripes: Vec<_> = stripes.collect();
-        let lease = || engine.pool.lease();
-        stripes.into_par_iter().try_for_each_init(lease, |lease, stripe| run(lease, stripe, Threads::Seq))
+        stripes.into_par_iter().try_for_each_init(
+            || engine.pool.lease(),
+            |lease, (stripe, first, output)| {
+                stripe.run(engine, image, first, output, (&mut *lease, Threads::Seq))
+            },
+        )
     }
+}
+
+/// The numbers of output rows of the stripes, from top to bottom.
+///
+/// The outputs that read rows above or below the image are stripes of their own, because their input must be
+/// copied. An image that is small anyway is copied as a whole.
+fn heights(engine: &Engine, Geometry { image, lanes, .. }: Geometry) -> Result<Vec<usize>, Error> {
+    let output = engine.output(image)?;
+    let width = output.w.saturating_mul(lanes);
+    // Neighbouring stripes read common rows, so a stripe should not be much smaller than the kernel.
+    let most = (STRIPE / width).max(engine.kernel.h / 2);
+    // Whole register tiles of rows.
+    let most = if most >= 8 { most / 8 * 8 } else { most.max(1) };
+    let (top, bottom) = (engine.pad.top, engine.pad.bottom);
+    let inner = (image.h + 1).saturating_sub(engine.kernel.h);
+    let segments = if inner > 0 && output.h.saturating_mul(width) >= SEPARATE_EDGES {
+        [top, inner, bottom]
+    } else {
+        [output.h, 0, 0]
+    };
+    let mut heights = Vec::new();
+    for rows in segments {
+        heights.extend(std::iter::repeat_n(most, rows / most));
+        heights.extend(Some(rows % most).filter(|rest| *rest > 0));
+    }
+    Ok(heights)
 }
 
 /// The plans of a stripe.
