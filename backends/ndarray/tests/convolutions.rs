@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::random;
+use common::{config, random};
 use convkernels_ndarray::*;
 use ndarray::{Array1, Array2, Array4, ArrayView4, ArrayViewMut4, Axis, s};
 use proptest::prelude::*;
@@ -138,7 +138,7 @@ fn activation() -> impl Strategy<Value = Activation> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(config(300))]
 
     #[test]
     fn any_convolution(

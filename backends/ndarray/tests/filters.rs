@@ -13,7 +13,7 @@ fn kernel(size: (usize, usize), is_separable: bool, seed: u64) -> Array2<f32> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(config(400))]
 
     #[test]
     fn any_filter(

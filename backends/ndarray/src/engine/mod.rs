@@ -168,7 +168,10 @@ impl Engine {
     fn schedule(&self, geometry: Geometry, threads: usize) -> Result<Schedule, Error> {
         let Geometry { image, lanes, planes } = geometry;
         let as_planes = self.desc(Shape4::new(lanes * planes, 1, image.h, image.w))?;
-        if let Passes::One(kernel) = &self.passes {
+        let thin = self.kernel.h == 1 || self.kernel.w == 1;
+        if let Passes::One(kernel) = &self.passes
+            && !thin
+        {
             let algorithm = ConvPlan::choice(&as_planes, &PlanOptions::default())?.algorithm;
             if algorithm == Algorithm::Fft {
                 let whole = Whole::new(self, &kernel.filter, &as_planes, threads)?;
