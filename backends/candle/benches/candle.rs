@@ -50,7 +50,8 @@ impl Row {
 
     fn print(&self) {
         let Self { name, ours, theirs, difference } = self;
-        let [ours_min, theirs_min] = [ours, theirs].map(|times| times.iter().copied().fold(f64::INFINITY, f64::min));
+        let [ours_min, theirs_min] =
+            [ours, theirs].map(|times| times.iter().copied().fold(f64::INFINITY, f64::min));
         let flag = if *difference <= TOLERANCE { "" } else { "  OUTPUTS DIFFER" };
         println!(
             "| {name} | {:.3} ({theirs_min:.3}) | {:.3} ({ours_min:.3}) | {:.2} | {difference:.1e} |{flag}",
@@ -99,13 +100,18 @@ fn difference(ours: &Tensor, theirs: &Tensor) -> Result<f64> {
 }
 
 fn heading(title: &str) {
-    println!("\n{title}\n\n| | candle ms (minimum) | convkernels ms (minimum) | ratio | difference |\n|---|---:|---:|---:|---:|");
+    println!(
+        "\n{title}\n\n| | candle ms (minimum) | convkernels ms (minimum) | ratio | difference |\n|---|---:|---:|---:|---:|"
+    );
 }
 
 fn mean(title: &str, rows: &[Row]) {
     let logs: f64 = rows.iter().map(|row| row.ratio().ln()).sum();
     let least = rows.iter().map(Row::ratio).fold(f64::INFINITY, f64::min);
-    println!("\n{title}: geometric mean of the ratios {:.2}, least {least:.2}", (logs / rows.len() as f64).exp());
+    println!(
+        "\n{title}: geometric mean of the ratios {:.2}, least {least:.2}",
+        (logs / rows.len() as f64).exp()
+    );
 }
 
 fn measure(limit: Duration) -> Result<()> {
@@ -163,7 +169,8 @@ fn mobilenet() -> Vec<Layer> {
         (512, 14, 1024, 2),
         (1024, 7, 1024, 1),
     ];
-    let pair = |(ins, size, outs, stride)| [(ins, size, ins, 3, stride, ins), (ins, size / stride, outs, 1, 1, 1)];
+    let pair =
+        |(ins, size, outs, stride)| [(ins, size, ins, 3, stride, ins), (ins, size / stride, outs, 1, 1, 1)];
     [(3, 224, 32, 3, 2, 1)].into_iter().chain(pairs.into_iter().flat_map(pair)).collect()
 }
 
@@ -223,7 +230,12 @@ fn training(limit: Duration) -> Result<()> {
         Ok(loss.detach().reshape(1)?)
     };
     let [first, second] = &mut optimizers;
-    row("LeNet-5 training step, batch 64".to_owned(), limit, || step(&ours_net, first), || step(&theirs_net, second))?;
+    row(
+        "LeNet-5 training step, batch 64".to_owned(),
+        limit,
+        || step(&ours_net, first),
+        || step(&theirs_net, second),
+    )?;
     Ok(())
 }
 

@@ -14,7 +14,12 @@ fn main() -> Result<()> {
     let vb = VarBuilder::from_varmap(&variables, DType::F32, &Device::Cpu);
     let image = Tensor::randn(0f32, 1.0, (1, 3, 224, 224), &Device::Cpu)?;
     let resnet = vb.pp("resnet");
-    compare("ResNet-18", &ours::resnet::ResNet18::new(&resnet)?, &theirs::resnet::ResNet18::new(&resnet)?, &image)?;
+    compare(
+        "ResNet-18",
+        &ours::resnet::ResNet18::new(&resnet)?,
+        &theirs::resnet::ResNet18::new(&resnet)?,
+        &image,
+    )?;
     let yolo = vb.pp("yolo");
     compare("YOLO blocks", &ours::yolo::Yolo::new(&yolo)?, &theirs::yolo::Yolo::new(&yolo)?, &image)
 }

@@ -28,17 +28,18 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let without_network = theirs::lenet::LeNet::new(&builder(&without))?;
     copy(&initial, &with)?;
     copy(&initial, &without)?;
-    let mut runs = [
-        Run::new("candle_nn", &without_network, &without)?,
-        Run::new("convkernels", &with_network, &with)?,
-    ];
+    let mut runs =
+        [Run::new("candle_nn", &without_network, &without)?, Run::new("convkernels", &with_network, &with)?];
     for epoch in 1..=epochs {
         for run in &mut runs {
             run.epoch(epoch, &images, &labels)?;
         }
     }
     let [without, with] = runs.map(|run| run.time / run.steps);
-    println!("per step: candle_nn {without:.2?}, convkernels {with:.2?}, {:.2} times as fast", without.as_secs_f64() / with.as_secs_f64());
+    println!(
+        "per step: candle_nn {without:.2?}, convkernels {with:.2?}, {:.2} times as fast",
+        without.as_secs_f64() / with.as_secs_f64()
+    );
     Ok(())
 }
 
@@ -103,7 +104,9 @@ fn digits() -> std::result::Result<(Tensor, Tensor), Box<dyn std::error::Error>>
     let labels: Vec<u32> = LABELS.chars().filter_map(|digit| digit.to_digit(10)).collect();
     let rows = labels.len() / COLUMNS;
     if (info.width as usize, info.height as usize) != (COLUMNS * SIDE, rows * SIDE) {
-        return Err(format!("a sheet of {}x{} pixels for {} labels", info.width, info.height, labels.len()).into());
+        return Err(
+            format!("a sheet of {}x{} pixels for {} labels", info.width, info.height, labels.len()).into()
+        );
     }
     let pixels = pixels[..rows * SIDE * COLUMNS * SIDE].iter().map(|&byte| f32::from(byte) / 255.0);
     let images = Tensor::from_iter(pixels, &Device::Cpu)?;

@@ -1,7 +1,7 @@
 //! [`Spec`]: the parameters of a layer, and [`Problem`]: a layer with the extents of one call, checked.
 
 use candle_core::{Error, Result, bail};
-use kernels::{ConvDesc, ConvDescBuilder, ConvError, FilterShape, Pad2, Shape4, Size2};
+use kernels::{ConvDesc, ConvDescBuilder, ConvError, Pad2, Shape4, Size2};
 
 /// Number of spatial axes. A 1-D convolution runs as a 2-D one of height 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,11 +102,6 @@ impl Problem {
     /// The dimensions of the output.
     pub(crate) fn output_dims(&self) -> Vec<usize> {
         self.spec.dims(self.output)
-    }
-
-    /// The extents of the weight in the order of an ordinary convolution.
-    pub(crate) fn filter_shape(&self) -> FilterShape {
-        FilterShape::new(self.output.c, self.input.c / self.spec.groups, self.kernel).groups(self.spec.groups)
     }
 }
 

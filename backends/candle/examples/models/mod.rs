@@ -2,25 +2,27 @@
 //! `use super::nn::{...}` where a model would say `use candle_nn::{...}`.
 
 /// The models with candle's layers.
+#[path = "."]
 pub mod theirs {
     pub use candle_nn as nn;
 
-    #[path = "../lenet.rs"]
+    #[path = "lenet.rs"]
     pub mod lenet;
-    #[path = "../resnet.rs"]
+    #[path = "resnet.rs"]
     pub mod resnet;
-    #[path = "../yolo.rs"]
+    #[path = "yolo.rs"]
     pub mod yolo;
 }
 
 /// The models with the layers of this crate.
+#[path = "."]
 pub mod ours {
     pub use convkernels_candle as nn;
 
-    #[path = "../lenet.rs"]
+    #[path = "lenet.rs"]
     pub mod lenet;
-    #[path = "../resnet.rs"]
+    #[path = "resnet.rs"]
     pub mod resnet;
-    #[path = "../yolo.rs"]
+    #[path = "yolo.rs"]
     pub mod yolo;
 }

@@ -1,7 +1,9 @@
 //! ResNet-18 (He et al. 2016), with batch norms and activations as layers of their own, as in
 //! `candle-transformers`.
 
-use super::nn::{BatchNorm, Conv2d, Conv2dConfig, Linear, Module, ModuleT, VarBuilder, batch_norm, conv2d_no_bias, linear};
+use super::nn::{
+    BatchNorm, Conv2d, Conv2dConfig, Linear, Module, ModuleT, VarBuilder, batch_norm, conv2d_no_bias, linear,
+};
 use candle_core::{D, Result, Tensor};
 
 /// A convolution and its batch norm.
@@ -67,7 +69,16 @@ impl ResNet18 {
     /// If `vb` does not have the weights.
     pub fn new(vb: &VarBuilder<'_>) -> Result<Self> {
         let stem = ConvNorm::new(3, 64, 7, 2, &vb.pp("stem"))?;
-        let plan = [(64, 64, 1), (64, 64, 1), (64, 128, 2), (128, 128, 1), (128, 256, 2), (256, 256, 1), (256, 512, 2), (512, 512, 1)];
+        let plan = [
+            (64, 64, 1),
+            (64, 64, 1),
+            (64, 128, 2),
+            (128, 128, 1),
+            (128, 256, 2),
+            (256, 256, 1),
+            (256, 512, 2),
+            (512, 512, 1),
+        ];
         let block = |(index, &(ins, outs, stride)): (usize, &(usize, usize, usize))| {
             Block::new(ins, outs, stride, &vb.pp(format!("block{index}")))
         };

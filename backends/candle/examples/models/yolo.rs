@@ -2,8 +2,8 @@
 //! concatenated, pooling at several sizes, and an upsampling by a transposed convolution.
 
 use super::nn::{
-    BatchNorm, Conv2d, Conv2dConfig, ConvTranspose2d, ConvTranspose2dConfig, Module, ModuleT, VarBuilder, batch_norm,
-    conv_transpose2d, conv2d, conv2d_no_bias,
+    BatchNorm, Conv2d, Conv2dConfig, ConvTranspose2d, ConvTranspose2dConfig, Module, ModuleT, VarBuilder,
+    batch_norm, conv_transpose2d, conv2d, conv2d_no_bias,
 };
 use candle_core::{D, Result, Tensor};
 
@@ -74,7 +74,10 @@ impl Yolo {
             Ok((ConvBlock::new(ins, outs, 3, 2, &vb.pp("down"))?, Split::new(outs, &vb.pp("split"))?))
         };
         let backbone = vec![stage(0, 3, 16)?, stage(1, 16, 32)?, stage(2, 32, 64)?, stage(3, 64, 128)?];
-        let pool = (ConvBlock::new(128, 64, 1, 1, &vb.pp("pool0"))?, ConvBlock::new(256, 128, 1, 1, &vb.pp("pool1"))?);
+        let pool = (
+            ConvBlock::new(128, 64, 1, 1, &vb.pp("pool0"))?,
+            ConvBlock::new(256, 128, 1, 1, &vb.pp("pool1"))?,
+        );
         let up = ConvTranspose2dConfig { stride: 2, ..Default::default() };
         let up = conv_transpose2d(128, 64, 2, up, vb.pp("up"))?;
         Ok(Self { backbone, pool, up, head: conv2d(128, 84, 1, Conv2dConfig::default(), vb.pp("head"))? })
@@ -83,7 +86,8 @@ impl Yolo {
     fn pyramid(&self, x: &Tensor) -> Result<Tensor> {
         let mut parts = vec![self.pool.0.forward(x)?];
         for _ in 0..3 {
-            let padded = parts[parts.len() - 1].pad_with_zeros(D::Minus1, 2, 2)?.pad_with_zeros(D::Minus2, 2, 2)?;
+            let padded =
+                parts[parts.len() - 1].pad_with_zeros(D::Minus1, 2, 2)?.pad_with_zeros(D::Minus2, 2, 2)?;
             parts.push(padded.max_pool2d_with_stride(5, 1)?);
         }
         self.pool.1.forward(&Tensor::cat(&parts, 1)?)
