@@ -1,6 +1,7 @@
 //! This crate and candle in turns, in one process per number of threads: layers, ResNet-18, a training step.
 //!
-//! `cargo bench -p convkernels-candle [-- SECONDS]`, where SECONDS (0.5) limits each row of the tables.
+//! `cargo bench -p convkernels-candle [-- SECONDS [NAME]]`: SECONDS (0.5) limits each row of the tables, and only
+//! rows whose name contains NAME run.
 
 #[path = "../examples/models/mod.rs"]
 mod models;
@@ -74,7 +75,11 @@ fn row(
     limit: Duration,
     mut ours: impl FnMut() -> Result<Tensor>,
     mut theirs: impl FnMut() -> Result<Tensor>,
-) -> Result<Row> {
+) -> Result<Option<Row>> {
+    let wanted = std::env::args().skip_while(|argument| argument.parse::<f64>().is_err()).nth(1);
+    if wanted.is_some_and(|wanted| !name.contains(&wanted)) {
+        return Ok(None);
+    }
     let difference = difference(&ours()?, &theirs()?)?;
     let mut row = Row { name, ours: Vec::new(), theirs: Vec::new(), difference };
     let start = Instant::now();
@@ -83,7 +88,7 @@ fn row(
         row.ours.push(milliseconds(&mut ours)?);
     }
     row.print();
-    Ok(row)
+    Ok(Some(row))
 }
 
 fn milliseconds(run: &mut impl FnMut() -> Result<Tensor>) -> Result<f64> {
@@ -106,6 +111,9 @@ fn heading(title: &str) {
 }
 
 fn mean(title: &str, rows: &[Row]) {
+    if rows.is_empty() {
+        return;
+    }
     let logs: f64 = rows.iter().map(|row| row.ratio().ln()).sum();
     let least = rows.iter().map(Row::ratio).fold(f64::INFINITY, f64::min);
     println!(
@@ -123,6 +131,8 @@ fn measure(limit: Duration) -> Result<()> {
     mean("Layers of ResNet-50", &resnet);
     mean("Layers of MobileNet", &mobilenet);
     mean("All layers", &resnet.into_iter().chain(mobilenet).collect::<Vec<_>>());
+    heading("One layer, with weights that are packed once, checked in each call, packed in each call");
+    weights(limit)?;
     heading("Networks, and one training step of LeNet-5");
     networks(limit)
 }
@@ -190,7 +200,26 @@ fn layers(layers: &[Layer], limit: Duration) -> Result<Vec<Row>> {
         let theirs = candle_nn::conv2d(ins, outs, kernel, config, vb)?;
         row(name, limit, || ours.forward(&input), || theirs.forward(&input))
     };
-    layers.iter().map(run).collect()
+    layers.iter().filter_map(|layer| run(layer).transpose()).collect()
+}
+
+/// The same layer with constant weights, with weights that could change, and without a layer that keeps them.
+fn weights(limit: Duration) -> Result<()> {
+    let config = candle_nn::Conv2dConfig { padding: 1, ..Default::default() };
+    for (channels, size) in [(512, 7), (128, 28)] {
+        let input = Tensor::randn(0f32, 1.0, (1, channels, size, size), &Device::Cpu)?;
+        let weight = Tensor::randn(0f32, 0.1, (channels, channels, 3, 3), &Device::Cpu)?;
+        let theirs = candle_nn::Conv2d::new(weight.clone(), None, config);
+        let checked = convkernels_candle::Conv2d::new(weight.clone(), None, config);
+        let once = checked.clone().frozen();
+        let none = convkernels_candle::Fused::None;
+        let each = || convkernels_candle::functional::conv2d(&input, &weight, None, config, none);
+        let name = |how: &str| format!("{channels}x{size}x{size}, 3x3, {how}");
+        row(name("packed once"), limit, || once.forward(&input), || theirs.forward(&input))?;
+        row(name("checked"), limit, || checked.forward(&input), || theirs.forward(&input))?;
+        row(name("packed in each call"), limit, each, || theirs.forward(&input))?;
+    }
+    Ok(())
 }
 
 /// Weights as a file would provide them: tensors that are not variables. `make` asks for all of them.
@@ -227,7 +256,7 @@ fn training(limit: Duration) -> Result<()> {
     let step = |net: &dyn Module, optimizer: &mut SGD| {
         let loss = candle_nn::loss::cross_entropy(&net.forward(&images)?, &labels)?;
         optimizer.backward_step(&loss)?;
-        Ok(loss.detach().reshape(1)?)
+        loss.detach().reshape(1)
     };
     let [first, second] = &mut optimizers;
     row(

@@ -1,8 +1,9 @@
 //! The gradients of a convolution.
 
 use crate::op::{Args, apply};
-use crate::run::{storage, vec_of};
+use crate::run::storage;
 use crate::spec::{Problem, Rank, Spec};
+use crate::threads::{self, PARALLEL};
 use crate::{im2col, view};
 use candle_core::{CpuStorage, CustomOp1, Layout as Strides, Result, Shape, Tensor};
 use kernels::{Activation, Shape4};
@@ -118,16 +119,15 @@ impl CustomOp1 for ChannelSums {
         let (images, channels) = (strides.dims()[0], strides.dims()[1]);
         let values = view::contiguous("gradient", values, strides)?;
         let plane = values.len() / (images * channels).max(1);
-        let mut sums = vec_of(channels)?;
         let sum_of = |channel: usize| {
             let planes = (0..images).map(|image| &values[(image * channels + channel) * plane..][..plane]);
             planes.map(sum).sum::<f32>()
         };
-        (0..channels)
-            .into_par_iter()
-            .with_min_len((1 << 16) / (images * plane).max(1) + 1)
-            .map(sum_of)
-            .collect_into_vec(&mut sums);
+        let sums = if values.len() >= PARALLEL && threads::count() > 1 {
+            (0..channels).into_par_iter().map(sum_of).collect()
+        } else {
+            (0..channels).map(sum_of).collect()
+        };
         Ok((storage(sums), Shape::from(channels)))
     }
 }

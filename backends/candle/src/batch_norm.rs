@@ -1,12 +1,14 @@
 //! [`BatchNorm`]: `candle_nn`'s batch norm, in one pass in evaluation mode.
 
-use crate::run::{storage, vec_of};
-use crate::spec::failed;
-use crate::{threads, view};
+use crate::output::written_by;
+use crate::run::storage;
+use crate::threads::{self, PARALLEL};
+use crate::view;
 use candle_core::{CpuStorage, CustomOp3, DType, Layout as Strides, ModuleT, Result, Shape, Tensor};
 pub use candle_nn::BatchNormConfig;
 use candle_nn::VarBuilder;
-use kernels::{Layout, Ops, Shape4, TensorMut};
+use rayon::prelude::*;
+use std::mem::MaybeUninit;
 use std::ops::Deref;
 
 /// A batch norm with the constructors and methods of [`candle_nn::BatchNorm`], to which it dereferences.
@@ -30,7 +32,7 @@ impl From<candle_nn::BatchNorm> for BatchNorm {
     }
 }
 
-/// Creates a batch norm from `vb`, as [`candle_nn::batch_norm`] does.
+/// Creates a batch norm from `vb`, as [`candle_nn::batch_norm()`] does.
 ///
 /// # Errors
 /// If `vb` does not have the tensors in these shapes, or if `config` has a negative `eps`.
@@ -160,13 +162,24 @@ impl CustomOp3 for ScaleShift {
         let values = view::contiguous("input", x, x_strides)?;
         let scale = view::contiguous("scale", scale, scale_strides)?;
         let shift = view::contiguous("shift", shift, shift_strides)?;
-        let dims = x_strides.dims();
-        let shape = Shape4::new(dims[0], dims[1], 1, dims[2..].iter().product());
-        let mut output = vec_of(values.len())?;
-        output.extend_from_slice(values);
-        let tensor = TensorMut::packed(&mut output, shape, Layout::Nchw).map_err(failed)?;
-        let ops = Ops::new(None).map_err(failed)?;
-        ops.scale_shift(scale, shift, tensor, threads::current()).map_err(failed)?;
+        let plane: usize = x_strides.dims()[2..].iter().product();
+        let fill = |(index, (space, values)): (usize, (&mut [MaybeUninit<f32>], &[f32]))| {
+            let (scale, shift) = (scale[index % scale.len()], shift[index % scale.len()]);
+            for (output, x) in space.iter_mut().zip(values) {
+                output.write(x * scale + shift);
+            }
+        };
+        let write = |space: &mut [MaybeUninit<f32>]| {
+            if values.len() >= PARALLEL && threads::count() > 1 {
+                space.par_chunks_mut(plane).zip(values.par_chunks(plane)).enumerate().for_each(fill);
+            } else {
+                space.chunks_mut(plane).zip(values.chunks(plane)).enumerate().for_each(fill);
+            }
+            Ok(())
+        };
+        // SAFETY: the planes of `values` and of `space` are equally many and equally long, so `fill` writes every
+        // element.
+        let output = unsafe { written_by(values.len(), write)? };
         Ok((storage(output), x_strides.shape().clone()))
     }
 }

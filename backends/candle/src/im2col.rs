@@ -1,16 +1,15 @@
 //! [`Windows`]: the matrix whose rows are taps and whose columns are positions of the kernel.
 
-use crate::run::{storage, vec_of};
+use crate::output::written_by;
+use crate::run::storage;
 use crate::spec::Problem;
-use crate::{threads, view};
+use crate::threads::{self, PARALLEL};
+use crate::view;
 use candle_core::{CpuStorage, CustomOp1, Layout as Strides, Result, Shape};
 use kernels::{Shape4, Size2};
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
 use std::ops::Range;
-
-/// Fewer elements than this are copied by the calling thread.
-const PARALLEL: usize = 1 << 16;
 
 /// Gathers the windows of some images: `[channels * taps][images * positions]`.
 pub(crate) struct Windows {
@@ -57,16 +56,17 @@ impl CustomOp1 for Windows {
         let values = view::contiguous("input", values, strides)?;
         let columns = self.images.len() * self.positions.h * self.positions.w;
         let rows = shape.c * kernel.h * kernel.w;
-        let mut windows = vec_of(rows * columns)?;
-        let space = &mut windows.spare_capacity_mut()[..rows * columns];
         let fill = |(row, space): (usize, &mut [MaybeUninit<f32>])| self.row(row, values, shape, space);
-        if rows * columns >= PARALLEL && threads::count() > 1 {
-            space.par_chunks_mut(columns).enumerate().for_each(fill);
-        } else {
-            space.chunks_mut(columns).enumerate().for_each(fill);
-        }
-        // SAFETY: `row` has written every element of each of the `rows` chunks.
-        unsafe { windows.set_len(rows * columns) };
+        let write = |space: &mut [MaybeUninit<f32>]| {
+            if space.len() >= PARALLEL && threads::count() > 1 {
+                space.par_chunks_mut(columns).enumerate().for_each(fill);
+            } else {
+                space.chunks_mut(columns).enumerate().for_each(fill);
+            }
+            Ok(())
+        };
+        // SAFETY: `row` writes every element of each of the `rows` chunks.
+        let windows = unsafe { written_by(rows * columns, write)? };
         Ok((storage(windows), Shape::from((rows, columns))))
     }
 }

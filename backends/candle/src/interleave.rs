@@ -1,12 +1,9 @@
 //! Puts the phases of a transposed convolution in place.
 
 use crate::subpixel::{Axis, SubPixel};
-use crate::threads;
+use crate::threads::{self, PARALLEL};
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
-
-/// Fewer elements than this are interleaved by the calling thread.
-const PARALLEL: usize = 1 << 16;
 
 /// Writes every element of `output` (NCHW) from `phases`, the output of the ordinary convolution. `rest` is the
 /// value of the outputs of a channel that no tap reaches.

@@ -59,6 +59,7 @@ pub mod functional;
 mod im2col;
 mod interleave;
 mod op;
+mod output;
 mod plans;
 mod run;
 mod spec;

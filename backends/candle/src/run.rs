@@ -1,12 +1,13 @@
 //! Runs the library on candle's storage.
 
+use crate::output::written_by;
 use crate::plans::{Operands, Plans, plan_once};
 use crate::spec::{Problem, failed};
 use crate::{interleave, subpixel, threads, view};
 use candle_core::{CpuStorage, Layout as Strides, Result};
 use kernels::{
-    Activation, ConvDesc, ConvError, ConvIo, ConvPlan, EpilogueSpec, Layout, Ops, Shape4, TensorOut,
-    TensorRef, Workspace,
+    Activation, ConvDesc, ConvIo, ConvPlan, EpilogueSpec, Layout, Ops, Shape4, TensorOut, TensorRef,
+    Workspace,
 };
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -75,15 +76,16 @@ impl Call<'_> {
         if plan.is_output() {
             return Ok(phases);
         }
-        let mut result = vec_for(self.problem.output)?;
-        let space = &mut result.spare_capacity_mut()[..elements(self.problem.output)?];
-        interleave::interleave(&plan, &phases, space, |channel| {
+        let rest = |channel: usize| {
             let sum = self.bias.map_or(0.0, |bias| bias[channel]);
             self.activation.eval(f64::from(sum), 1.0) as f32
-        });
-        // SAFETY: `interleave` has written every element of `space`.
-        unsafe { result.set_len(elements(self.problem.output)?) };
-        Ok(result)
+        };
+        let write = |space: &mut [MaybeUninit<f32>]| {
+            interleave::interleave(&plan, &phases, space, rest);
+            Ok(())
+        };
+        // SAFETY: `interleave` writes every element.
+        unsafe { written_by(elements(self.problem.output)?, write) }
     }
 
     /// Runs the ordinary convolution `desc`, which the weights belong to.
@@ -114,37 +116,22 @@ impl Call<'_> {
 
 fn run_plan(plan: &ConvPlan, input: TensorRef<'_>) -> Result<Vec<f32>> {
     let desc = plan.desc();
-    let mut result = vec_for(desc.output())?;
-    let len = elements(desc.output())?;
-    let space = &mut result.spare_capacity_mut()[..len];
-    let output = TensorOut::packed(space, desc.output(), desc.output_layout()).map_err(failed)?;
-    let mut workspace = WORKSPACE.take().unwrap_or_else(Workspace::empty);
-    let done = workspace
-        .reserve(plan.workspace_req())
-        .and_then(|()| plan.run(ConvIo::new(input, output), &mut workspace, threads::current()));
-    WORKSPACE.set(Some(workspace));
-    done.map_err(failed)?;
-    // SAFETY: the run has returned `Ok`, so it has written all `len` elements.
-    unsafe { result.set_len(len) };
-    Ok(result)
+    let write = |space: &mut [MaybeUninit<f32>]| {
+        let output = TensorOut::packed(space, desc.output(), desc.output_layout()).map_err(failed)?;
+        let mut workspace = WORKSPACE.take().unwrap_or_else(Workspace::empty);
+        let done = workspace
+            .reserve(plan.workspace_req())
+            .and_then(|()| plan.run(ConvIo::new(input, output), &mut workspace, threads::current()));
+        WORKSPACE.set(Some(workspace));
+        done.map_err(failed)
+    };
+    // SAFETY: a run that returns `Ok` has written every element of a packed output.
+    unsafe { written_by(elements(desc.output())?, write) }
 }
 
 /// Number of elements of a packed tensor in NCHW or NHWC.
 fn elements(shape: Shape4) -> Result<usize> {
     shape.len(Layout::Nchw).map_err(failed)
-}
-
-/// An empty vector with room for a tensor.
-pub(crate) fn vec_for(shape: Shape4) -> Result<Vec<f32>> {
-    vec_of(elements(shape)?)
-}
-
-/// An empty vector with room for `len` elements.
-pub(crate) fn vec_of(len: usize) -> Result<Vec<f32>> {
-    let mut vec = Vec::new();
-    let refused = |_| failed(ConvError::OutOfMemory { what: "output", bytes: len * size_of::<f32>() });
-    vec.try_reserve_exact(len).map_err(refused)?;
-    Ok(vec)
 }
 
 /// Copies a packed NHWC tensor to NCHW.
@@ -153,15 +140,13 @@ fn reordered(values: &[f32], shape: Shape4) -> Result<Vec<f32>> {
 }
 
 fn reordered_view(tensor: TensorRef<'_>) -> Result<Vec<f32>> {
-    let len = elements(tensor.shape())?;
-    let mut result = vec_of(len)?;
-    let space: &mut [MaybeUninit<f32>] = &mut result.spare_capacity_mut()[..len];
-    let output = TensorOut::packed(space, tensor.shape(), Layout::Nchw).map_err(failed)?;
-    let ops = Ops::new(None).map_err(failed)?;
-    ops.copy(tensor, output, threads::current()).map_err(failed)?;
-    // SAFETY: the copy has returned `Ok`, so it has written all `len` elements.
-    unsafe { result.set_len(len) };
-    Ok(result)
+    let write = |space: &mut [MaybeUninit<f32>]| {
+        let output = TensorOut::packed(space, tensor.shape(), Layout::Nchw).map_err(failed)?;
+        let ops = Ops::new(None).map_err(failed)?;
+        ops.copy(tensor, output, threads::current()).map_err(failed)
+    };
+    // SAFETY: a copy that returns `Ok` has written every element of a packed output.
+    unsafe { written_by(elements(tensor.shape())?, write) }
 }
 
 /// Wraps a result for candle.

@@ -3,6 +3,9 @@
 use kernels::Threads;
 use std::sync::OnceLock;
 
+/// Fewer elements than this are moved by the calling thread alone.
+pub(crate) const PARALLEL: usize = 1 << 16;
+
 /// candle's number of threads, asked for once: it reads the environment and the machine's description.
 fn candle_threads() -> usize {
     static COUNT: OnceLock<usize> = OnceLock::new();

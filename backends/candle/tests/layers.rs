@@ -20,7 +20,9 @@ fn same_padding() -> Conv2dConfig {
 fn cubes_in_every_order_of_axes() -> Result<()> {
     let weight = tensor(&[5, 4, 3, 3], 1);
     let layer = ours::Conv2d::new(weight.clone(), None, same_padding());
-    for order in [[0, 1, 2, 3], [0, 1, 3, 2], [0, 2, 1, 3], [0, 2, 3, 1], [0, 3, 1, 2], [0, 3, 2, 1], [1, 0, 2, 3]] {
+    for order in
+        [[0, 1, 2, 3], [0, 1, 3, 2], [0, 2, 1, 3], [0, 2, 3, 1], [0, 3, 1, 2], [0, 3, 2, 1], [1, 0, 2, 3]]
+    {
         let input = tensor(&[4, 4, 4, 4], 2).permute(order)?;
         let expected = input.contiguous()?.conv2d(&weight, 1, 1, 1, 1)?;
         assert_close(&layer.forward(&input)?, &expected, TOLERANCE, &format!("{order:?}"));
@@ -117,7 +119,8 @@ fn variables_change() -> Result<()> {
         ours::Conv2d::new(weight.as_tensor().clone(), Some(bias.as_tensor().clone()), same_padding()),
         ours::Conv2d::new(weight.as_detached_tensor(), Some(bias.as_detached_tensor()), same_padding()),
         // The promise has no effect on variables.
-        ours::Conv2d::new(weight.as_tensor().clone(), Some(bias.as_tensor().clone()), same_padding()).frozen(),
+        ours::Conv2d::new(weight.as_tensor().clone(), Some(bias.as_tensor().clone()), same_padding())
+            .frozen(),
     ];
     for step in 0..4 {
         let expected = input.conv2d(&weight, 1, 1, 1, 1)?.broadcast_add(&bias.reshape((1, 4, 1, 1))?)?;
@@ -198,7 +201,12 @@ fn plans_are_bounded() -> Result<()> {
     let layer = ours::Conv2d::new(tensor(&[4, 3, 3, 3], 1), None, same_padding()).frozen();
     for size in 1..40 {
         let input = tensor(&[1, 3, size, 41 - size], 2);
-        assert_close(&layer.forward(&input)?, &input.conv2d(layer.weight(), 1, 1, 1, 1)?, TOLERANCE, "a new shape");
+        assert_close(
+            &layer.forward(&input)?,
+            &input.conv2d(layer.weight(), 1, 1, 1, 1)?,
+            TOLERANCE,
+            "a new shape",
+        );
     }
     assert_eq!(layer.plans(), 16);
     Ok(())
@@ -211,7 +219,12 @@ fn absorbed_batch_norm() -> Result<()> {
     let norm = norm(tensor(&[4], 7), (tensor(&[4], 8).abs()? + 0.5)?)?;
     let layer = ours::Conv2d::new(tensor(&[4, 3, 3, 3], 2), Some(tensor(&[4], 3)), same_padding());
     let apart = layer.forward(&input)?;
-    assert_close(&norm.forward_t(&apart, false)?, &(*norm).forward_t(&apart, false)?, TOLERANCE, "batch norm");
+    assert_close(
+        &norm.forward_t(&apart, false)?,
+        &(*norm).forward_t(&apart, false)?,
+        TOLERANCE,
+        "batch norm",
+    );
     let together = layer.absorb_bn(&norm)?.forward(&input)?;
     assert_close(&together, &norm.forward_t(&apart, false)?, TOLERANCE, "absorbed");
     let train = norm.forward_t(&apart, true)?;
@@ -234,7 +247,8 @@ fn activations() -> Result<()> {
         Fused::Silu,
     ];
     let (input, weight, bias) = (tensor(&[2, 3, 7, 7], 1), tensor(&[5, 3, 3, 3], 2), tensor(&[5], 3));
-    let (up_weight, up) = (tensor(&[3, 5, 2, 2], 4), ConvTranspose2dConfig { stride: 3, ..Default::default() });
+    let (up_weight, up) =
+        (tensor(&[3, 5, 2, 2], 4), ConvTranspose2dConfig { stride: 3, ..Default::default() });
     let variable = Var::from_tensor(&input)?;
     for activation in all {
         let name = activation.name();
@@ -311,7 +325,9 @@ fn many_threads() -> Result<()> {
         let expected = input.conv2d(layer.weight(), 1, 1, 1, 1).expect("candle");
         assert_close(&layer.forward(&input).expect("an output"), &expected, TOLERANCE, "thread");
     };
-    std::thread::scope(|scope| (0..8).for_each(|index| drop(scope.spawn(move || (0..10).for_each(|n| check(index + n))))));
+    std::thread::scope(|scope| {
+        (0..8).for_each(|index| drop(scope.spawn(move || (0..10).for_each(|n| check(index + n)))))
+    });
     (0..64u64).into_par_iter().for_each(check);
     Ok(())
 }
@@ -339,7 +355,10 @@ fn errors_say_what_is_wrong() {
         (conv(&[1, 3, 8, 8], &[4, 3, 3, 3], with(0, 1, 1)), "stride.h: expected at least 1, got 0"),
         (conv(&[1, 3, 8, 8], &[4, 3, 3, 3], with(1, 0, 1)), "dilation.h: expected at least 1, got 0"),
         (conv(&[1, 3, 8, 8], &[4, 3, 3, 3], with(1, 1, 0)), "input channels: expected 0"),
-        (conv(&[1, 6, 8, 8], &[4, 2, 3, 3], with(1, 1, 3)), "groups: expected a divisor of the 4 output channels, got 3"),
+        (
+            conv(&[1, 6, 8, 8], &[4, 2, 3, 3], with(1, 1, 3)),
+            "groups: expected a divisor of the 4 output channels, got 3",
+        ),
         (conv(&[1, 3, 8, 8], &[4, 3, 0, 3], plain), "kernel.h: expected at least 1, got 0"),
         (conv(&[1, 3, 8, 8], &[4, 3, 3, 3], Conv2dConfig { padding: huge, ..plain }), "overflow"),
         (up(&[1, 3, 8, 8], &[4, 2, 3, 3], up_with(0, 1)), "input channels: expected 4"),

@@ -1,6 +1,9 @@
 //! The same model sources, compiled against `candle_nn` and against this crate. Each of them says
 //! `use super::nn::{...}` where a model would say `use candle_nn::{...}`.
 
+#![allow(clippy::duplicate_mod, reason = "each source is compiled against two crates")]
+#![allow(dead_code, reason = "not every program uses every model")]
+
 /// The models with candle's layers.
 #[path = "."]
 pub mod theirs {
