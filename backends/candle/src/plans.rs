@@ -3,7 +3,7 @@
 use crate::spec::failed;
 use crate::threads;
 use candle_core::Result;
-use kernels::{ConvDesc, ConvError, ConvPlan, PlanOptions, Weights};
+use kernels::{Algorithm, ConvDesc, ConvError, ConvPlan, PlanOptions, Weights};
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -29,14 +29,18 @@ pub(crate) struct Plans(Mutex<Kept>);
 #[derive(Default)]
 struct Kept {
     stamp: Option<u64>,
+    /// Whether the weights have changed and were not used twice since then. Packing must be cheap then.
+    changing: bool,
     plans: Vec<Arc<ConvPlan>>,
 }
 
 impl Kept {
-    /// Forgets everything if the weights are others now.
+    /// Forgets the plans if the weights are others now, or if they have settled and deserve better plans.
     fn renew(&mut self, stamp: Option<u64>) {
-        if self.stamp != stamp {
-            *self = Self { stamp, plans: Vec::new() };
+        let changed = self.stamp != stamp;
+        if changed || self.changing {
+            let changing = changed && self.stamp.is_some();
+            *self = Self { stamp, changing, plans: Vec::new() };
         }
     }
 
@@ -57,14 +61,13 @@ impl Plans {
         stamp: Option<u64>,
         operands: impl FnOnce() -> Result<Operands<'a>>,
     ) -> Result<Arc<ConvPlan>> {
-        let options = PlanOptions::default().max_threads(threads::count());
-        let same_form = {
+        let (options, same_form) = {
             let mut kept = self.lock();
             kept.renew(stamp);
-            if let Some(plan) = kept.recall(desc, options.max_threads) {
+            if let Some(plan) = kept.recall(desc, threads::count()) {
                 return Ok(plan);
             }
-            kept.plans.clone()
+            (options(desc, kept.changing), kept.plans.clone())
         };
         // The lock is not held while weights are packed.
         let plan = match sharing(desc, &options, &same_form)? {
@@ -110,6 +113,24 @@ fn sharing(desc: &ConvDesc, options: &PlanOptions, plans: &[Arc<ConvPlan>]) -> R
 
 /// Plans once, without keeping anything.
 pub(crate) fn plan_once(desc: &ConvDesc, operands: &Operands<'_>) -> Result<ConvPlan> {
+    ConvPlan::new(desc, operands.as_weights(), &options(desc, true)).map_err(failed)
+}
+
+/// Output pixels from which on transformed weights pay within one call. Winograd's transform takes about as long
+/// per weight as 400 multiply-accumulates, and saves about half of them.
+const PIXELS_PER_TRANSFORM: usize = 1000;
+
+/// The options of a plan, which will run only once if `once`.
+fn options(desc: &ConvDesc, once: bool) -> PlanOptions {
     let options = PlanOptions::default().max_threads(threads::count());
-    ConvPlan::new(desc, operands.as_weights(), &options).map_err(failed)
+    let output = desc.output();
+    if !once || output.n * output.h * output.w >= PIXELS_PER_TRANSFORM {
+        return options;
+    }
+    Algorithm::ALL.into_iter().filter(transforms_weights).fold(options, PlanOptions::forbid)
+}
+
+fn transforms_weights(algorithm: &Algorithm) -> bool {
+    use Algorithm::{Depthwise, Direct, Im2colGemm, Pointwise, Reference};
+    !matches!(algorithm, Reference | Im2colGemm | Pointwise | Direct | Depthwise)
 }
