@@ -4,7 +4,7 @@ mod common;
 
 use candle_core::{Module, Result, Tensor, Var};
 use candle_nn as theirs;
-use common::{VIEWS, View, assert_close, tensor, viewed};
+use common::{VIEWS, View, assert_close, difference_on_scale, tensor, viewed};
 use convkernels_candle as ours;
 use proptest::prelude::*;
 
@@ -182,13 +182,20 @@ fn check_gradients(case: &Case, transposed: bool) -> Result<()> {
         (output * factors)?.sum_all()?.backward()
     };
     let [ours, theirs] = layers;
-    let ours = gradients(ours.forward(&input)?)?;
+    let output = ours.forward(&input)?;
+    // The sum of the factors' magnitudes, per channel.
+    let magnitude = tensor(output.dims(), case.seed + 3).abs()?.sum_all()?.to_scalar::<f32>()?;
+    let terms = f64::from(magnitude) / output.dim(1)? as f64;
+    let ours = gradients(output)?;
     let theirs = gradients(reference(case, &*theirs, &input)?)?;
     let variables = [("input", Some(&input)), ("weight", Some(&weight)), ("bias", bias.as_ref())];
     for (what, variable) in variables {
         let Some(variable) = variable else { continue };
         let [ours, theirs] = [&ours, &theirs].map(|grads| grads.get(variable).expect("a gradient"));
-        assert_close(ours, theirs, TOLERANCE, what);
+        // Every element of a bias's gradient is a plain sum of factors, most of which cancel.
+        let least = if what == "bias" { terms } else { 1.0 };
+        let difference = difference_on_scale(ours, theirs, least);
+        assert!(difference <= TOLERANCE, "{what}: difference {difference:e}");
     }
     Ok(())
 }
@@ -211,7 +218,7 @@ fn candle_differentiates(case: &Case) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, max_global_rejects: 20_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, max_global_rejects: 20_000, ..ProptestConfig::default() })]
 
     #[test]
     fn convolutions(case in cases()) {

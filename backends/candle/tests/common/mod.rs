@@ -87,13 +87,18 @@ pub fn viewed(dims: &[usize], view: View, seed: u64) -> Result<Tensor> {
 /// The largest difference of two tensors of equal shape, relative to the largest element, but at least to 1: the
 /// terms of every sum in the tests are about 1, so a small sum is a difference of large numbers.
 pub fn difference(ours: &Tensor, theirs: &Tensor) -> f64 {
+    difference_on_scale(ours, theirs, 1.0)
+}
+
+/// The largest difference of two tensors of equal shape, relative to the largest element, but at least to `least`.
+pub fn difference_on_scale(ours: &Tensor, theirs: &Tensor, least: f64) -> f64 {
     assert_eq!(ours.dims(), theirs.dims(), "shapes");
     let flat = |tensor: &Tensor| -> Vec<f64> {
         let tensor = tensor.to_dtype(DType::F64).and_then(|t| t.flatten_all()).expect("numbers");
         tensor.to_vec1().expect("numbers")
     };
     let (ours, theirs) = (flat(ours), flat(theirs));
-    let scale = theirs.iter().fold(1.0f64, |most, x| most.max(x.abs()));
+    let scale = theirs.iter().fold(least, |most, x| most.max(x.abs()));
     let most = ours.iter().zip(&theirs).map(|(a, b)| (a - b).abs());
     // `max` would ignore NaN.
     most.fold(0.0, |worst, x| if x.is_nan() || x > worst { x } else { worst }) / scale
