@@ -10,8 +10,7 @@ use models::{ours, theirs};
 use std::time::Instant;
 
 fn main() -> Result<()> {
-    let variables = VarMap::new();
-    let vb = VarBuilder::from_varmap(&variables, DType::F32, &Device::Cpu);
+    let vb = weights()?;
     let image = Tensor::randn(0f32, 1.0, (1, 3, 224, 224), &Device::Cpu)?;
     let resnet = vb.pp("resnet");
     compare(
@@ -22,6 +21,17 @@ fn main() -> Result<()> {
     )?;
     let yolo = vb.pp("yolo");
     compare("YOLO blocks", &ours::yolo::Yolo::new(&yolo)?, &theirs::yolo::Yolo::new(&yolo)?, &image)
+}
+
+/// Random weights as a file would provide them: tensors that are not variables, so that nothing needs a gradient.
+fn weights() -> Result<VarBuilder<'static>> {
+    let variables = VarMap::new();
+    let vb = VarBuilder::from_varmap(&variables, DType::F32, &Device::Cpu);
+    ours::resnet::ResNet18::new(&vb.pp("resnet"))?;
+    ours::yolo::Yolo::new(&vb.pp("yolo"))?;
+    let data = variables.data().lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let tensors = data.iter().map(|(name, var)| Ok((name.clone(), var.as_tensor().copy()?.detach())));
+    Ok(VarBuilder::from_tensors(tensors.collect::<Result<_>>()?, DType::F32, &Device::Cpu))
 }
 
 /// Runs both networks in turns, and prints the shortest times.
