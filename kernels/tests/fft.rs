@@ -143,6 +143,13 @@ fn lanes_of_tiles() {
         (15, 188, 62, 1, 1, 1),
         (14, 231, 5, 1, 1, 1),
         (14, 250, 90, 1, 1, 1),
+        (13, 310, 10, 1, 1, 1),
+        (13, 380, 4, 1, 1, 1),
+        (12, 470, 9, 1, 1, 1),
+        (12, 505, 7, 1, 1, 1),
+        (12, 630, 9, 1, 1, 1),
+        (12, 760, 7, 1, 1, 1),
+        (12, 1015, 9, 1, 1, 1),
         (1, 400, 21, 3, 1, 1),
         (9, 300, 11, 1, 6, 7),
     ] {
@@ -193,9 +200,9 @@ fn what_it_cannot_do_is_refused_with_a_reason() {
     assert_eq!(refused(many(kernel(3, 130))), Unsupported::KernelTooLarge);
     // With few channels in NCHW, lanes are tiles, whose transforms can be longer.
     let large =
-        |problem: ConvProblem| ConvProblem { input: Shape4 { h: 300, w: 300, ..problem.input }, ..problem };
-    assert_eq!(refused(large(kernel(194, 1))), Unsupported::KernelTooLarge);
-    assert_eq!(Algorithm::Fft.supports(&large(kernel(193, 193)).desc().expect("a valid problem")), Ok(()));
+        |problem: ConvProblem| ConvProblem { input: Shape4 { h: 1100, w: 1100, ..problem.input }, ..problem };
+    assert_eq!(refused(large(kernel(770, 1))), Unsupported::KernelTooLarge);
+    assert_eq!(Algorithm::Fft.supports(&large(kernel(769, 769)).desc().expect("a valid problem")), Ok(()));
     let wide = ConvProblem { input: Shape4::new(1, 8192, 200, 200), out_channels: 8192, ..base };
     assert_eq!(refused(wide), Unsupported::SpectraTooLarge);
     assert!(Unsupported::KernelTooLarge.to_string().contains("128 numbers"));

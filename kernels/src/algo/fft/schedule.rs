@@ -7,8 +7,10 @@ use crate::tile::fft::{COMPLEX, Length};
 use crate::work::parts::SplitUnits;
 
 /// The supported lengths of transforms: multiples of 4 whose other factors are 2, 3 and 5.
-const LENGTHS: [usize; 21] =
-    [8, 12, 16, 20, 24, 32, 36, 40, 48, 60, 64, 72, 80, 96, 120, 128, 144, 160, 192, 240, 256];
+const LENGTHS: [usize; 28] = [
+    8, 12, 16, 20, 24, 32, 36, 40, 48, 60, 64, 72, 80, 96, 120, 128, 144, 160, 192, 240, 256, 320, 384, 480,
+    512, 640, 768, 1024,
+];
 /// The longest transform of tiles in lanes of channels. Their spectra are so large that longer ones never pay.
 const LONGEST_OF_CHANNELS: usize = 128;
 /// Maximum number of input and of output channels per group, if lanes are tiles. With more channels, lanes of

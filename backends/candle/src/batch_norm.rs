@@ -1,0 +1,185 @@
+//! [`BatchNorm`]: `candle_nn`'s batch norm, in one pass in evaluation mode.
+
+use crate::output::written_by;
+use crate::run::storage;
+use crate::threads::{self, PARALLEL};
+use crate::view;
+use candle_core::{CpuStorage, CustomOp3, DType, Layout as Strides, ModuleT, Result, Shape, Tensor};
+pub use candle_nn::BatchNormConfig;
+use candle_nn::VarBuilder;
+use rayon::prelude::*;
+use std::mem::MaybeUninit;
+use std::ops::Deref;
+
+/// A batch norm with the constructors and methods of [`candle_nn::BatchNorm`], to which it dereferences.
+///
+/// In evaluation mode it computes `x * scale + shift` in one pass if the tensors are `f32` on the CPU and none
+/// of them needs a gradient. Everything else is candle's.
+#[derive(Clone, Debug)]
+pub struct BatchNorm(candle_nn::BatchNorm);
+
+impl Deref for BatchNorm {
+    type Target = candle_nn::BatchNorm;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl From<candle_nn::BatchNorm> for BatchNorm {
+    fn from(norm: candle_nn::BatchNorm) -> Self {
+        Self(norm)
+    }
+}
+
+/// Creates a batch norm from `vb`, as [`candle_nn::batch_norm()`] does.
+///
+/// # Errors
+/// If `vb` does not have the tensors in these shapes, or if `config` has a negative `eps`.
+pub fn batch_norm<C: Into<BatchNormConfig>>(
+    num_features: usize,
+    config: C,
+    vb: VarBuilder<'_>,
+) -> Result<BatchNorm> {
+    candle_nn::batch_norm(num_features, config, vb).map(BatchNorm)
+}
+
+impl BatchNorm {
+    /// See [`candle_nn::BatchNorm::new`].
+    ///
+    /// # Errors
+    /// If a tensor does not have `num_features` elements, or if `eps` is negative.
+    pub fn new(
+        num_features: usize,
+        running_mean: Tensor,
+        running_var: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        eps: f64,
+    ) -> Result<Self> {
+        candle_nn::BatchNorm::new(num_features, running_mean, running_var, weight, bias, eps).map(Self)
+    }
+
+    /// See [`candle_nn::BatchNorm::new_no_bias`].
+    ///
+    /// # Errors
+    /// If a tensor does not have `num_features` elements, or if `eps` is negative.
+    pub fn new_no_bias(
+        num_features: usize,
+        running_mean: Tensor,
+        running_var: Tensor,
+        eps: f64,
+    ) -> Result<Self> {
+        candle_nn::BatchNorm::new_no_bias(num_features, running_mean, running_var, eps).map(Self)
+    }
+
+    /// See [`candle_nn::BatchNorm::new_with_momentum`].
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), and if `momentum` is not between 0 and 1.
+    pub fn new_with_momentum(
+        num_features: usize,
+        running_mean: Tensor,
+        running_var: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        eps: f64,
+        momentum: f64,
+    ) -> Result<Self> {
+        let norm = candle_nn::BatchNorm::new_with_momentum;
+        norm(num_features, running_mean, running_var, weight, bias, eps, momentum).map(Self)
+    }
+
+    /// See [`candle_nn::BatchNorm::new_no_bias_with_momentum`].
+    ///
+    /// # Errors
+    /// As [`new_no_bias`](Self::new_no_bias), and if `momentum` is not between 0 and 1.
+    pub fn new_no_bias_with_momentum(
+        num_features: usize,
+        running_mean: Tensor,
+        running_var: Tensor,
+        eps: f64,
+        momentum: f64,
+    ) -> Result<Self> {
+        let norm = candle_nn::BatchNorm::new_no_bias_with_momentum;
+        norm(num_features, running_mean, running_var, eps, momentum).map(Self)
+    }
+
+    /// Scale and shift per channel, if [`ScaleShift`] can compute this.
+    fn affine(&self, x: &Tensor) -> Result<Option<(Tensor, Tensor)>> {
+        let (mean, var) = (self.running_mean().detach(), self.running_var().detach());
+        let parameters = self.weight_and_bias();
+        let fits =
+            |tensor: &Tensor| tensor.dtype() == DType::F32 && tensor.device().is_cpu() && !tensor.track_op();
+        let fit =
+            [x, &mean, &var].into_iter().all(fits) && parameters.is_none_or(|(w, b)| fits(w) && fits(b));
+        let channels = x.rank() >= 2 && x.dims()[1] == mean.elem_count();
+        if !fit || !channels || !x.is_contiguous() || x.elem_count() == 0 {
+            return Ok(None);
+        }
+        let deviation = (var + self.eps())?.sqrt()?;
+        let (scale, shift) = match parameters {
+            None => (deviation.recip()?, None),
+            Some((weight, bias)) => ((weight / deviation)?, Some(bias)),
+        };
+        let moved = (mean * &scale)?;
+        let shift = match shift {
+            None => moved.neg()?,
+            Some(bias) => (bias - moved)?,
+        };
+        Ok(Some((scale.contiguous()?, shift.contiguous()?)))
+    }
+}
+
+impl ModuleT for BatchNorm {
+    /// # Errors
+    /// As [`candle_nn::BatchNorm`].
+    fn forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
+        match if train { None } else { self.affine(x)? } {
+            Some((scale, shift)) => x.apply_op3_no_bwd(&scale, &shift, &ScaleShift),
+            None => self.0.forward_t(x, train),
+        }
+    }
+}
+
+/// `x * scale[c] + shift[c]`, where `c` is the second axis of a contiguous `x`.
+struct ScaleShift;
+
+impl CustomOp3 for ScaleShift {
+    fn name(&self) -> &'static str {
+        "convkernels-scale-shift"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_strides: &Strides,
+        scale: &CpuStorage,
+        scale_strides: &Strides,
+        shift: &CpuStorage,
+        shift_strides: &Strides,
+    ) -> Result<(CpuStorage, Shape)> {
+        let values = view::contiguous("input", x, x_strides)?;
+        let scale = view::contiguous("scale", scale, scale_strides)?;
+        let shift = view::contiguous("shift", shift, shift_strides)?;
+        let plane: usize = x_strides.dims()[2..].iter().product();
+        let fill = |(index, (space, values)): (usize, (&mut [MaybeUninit<f32>], &[f32]))| {
+            let (scale, shift) = (scale[index % scale.len()], shift[index % scale.len()]);
+            for (output, x) in space.iter_mut().zip(values) {
+                output.write(x * scale + shift);
+            }
+        };
+        let write = |space: &mut [MaybeUninit<f32>]| {
+            if values.len() >= PARALLEL && threads::count() > 1 {
+                space.par_chunks_mut(plane).zip(values.par_chunks(plane)).enumerate().for_each(fill);
+            } else {
+                space.chunks_mut(plane).zip(values.chunks(plane)).enumerate().for_each(fill);
+            }
+            Ok(())
+        };
+        // SAFETY: the planes of `values` and of `space` are equally many and equally long, so `fill` writes every
+        // element.
+        let output = unsafe { written_by(values.len(), write)? };
+        Ok((storage(output), x_strides.shape().clone()))
+    }
+}
