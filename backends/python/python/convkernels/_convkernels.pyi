@@ -1,0 +1,50 @@
+"""The native module. Use ``convkernels`` instead: it checks arguments."""
+
+from typing import Any, final
+
+import numpy as np
+import numpy.typing as npt
+
+from ._arguments import Window
+
+__version__: str
+
+_Float32 = npt.NDArray[np.float32]
+_Named = tuple[str, list[float]]
+_Shape = tuple[int, int, int, int]
+
+@final
+class Plan:
+    def __new__(
+        cls,
+        weight: _Float32,
+        bias: _Float32 | None,
+        slope: _Float32 | None,
+        window: Window,
+        groups: int,
+        activation: _Named | None,
+        numerics: str,
+    ) -> Plan: ...
+    def run(
+        self, x: _Float32, out: _Float32 | None, residual: _Float32 | None, threads: int, blocked: bool
+    ) -> _Float32: ...
+    def explain(self, shape: _Shape, threads: int) -> str: ...
+    def output_shape(self, shape: _Shape) -> _Shape: ...
+    @property
+    def packed_bytes(self) -> int: ...
+    @property
+    def planned(self) -> int: ...
+
+def add(x: _Float32, y: _Float32, channels: int, activation: _Named | None, threads: int) -> _Float32: ...
+def block(x: _Float32, threads: int) -> _Float32: ...
+def count(name: str, input: list[int] | None, batch: int) -> dict[str, Any]: ...
+def pool(
+    x: _Float32,
+    channels: int,
+    kind: str,
+    window: tuple[int, int] | None,
+    steps: Window,
+    ceil_mode: bool,
+    threads: int,
+) -> _Float32: ...
+def unblock(x: _Float32, channels: int, threads: int) -> _Float32: ...
