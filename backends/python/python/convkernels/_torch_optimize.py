@@ -1,0 +1,49 @@
+"""``optimize``: a copy of a model whose convolutions are this library's."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+
+from torch import fx, nn
+
+from ._torch_fuse import convolution, fuse
+
+
+def optimize(model: nn.Module) -> nn.Module:
+    """Returns a copy of ``model`` for inference, in which this library computes the convolutions.
+
+    The model is traced with ``torch.fx``. Batch norms are folded into the convolutions before them, and activations
+    and residual sums are fused. A model that cannot be traced keeps its structure: its ``nn.Conv2d`` and
+    ``nn.Conv1d`` modules are replaced one by one, and a warning says why.
+
+    The copy is in evaluation mode and has parameters of its own, under other names than the model's. Tensors that are
+    not float32 on the CPU, and tensors that need gradients, are computed by PyTorch inside the same modules.
+
+    Raises ``TypeError`` if ``model`` is not a module.
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
+    model = copy.deepcopy(model).eval()
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    alone = convolution(model)
+    if alone is not None:
+        return alone.eval()
+    try:
+        traced = fx.symbolic_trace(model)
+    except Exception as error:  # Tracing runs the model's code, which can raise anything.
+        warnings.warn(f"only modules are replaced, because torch.fx cannot trace the model: {error}", stacklevel=2)
+        _replace(model)
+        return model
+    fuse(traced)
+    return traced.eval()
+
+
+def _replace(module: nn.Module) -> None:
+    for name, child in module.named_children():
+        replacement = convolution(child)
+        if replacement is None:
+            _replace(child)
+        else:
+            setattr(module, name, replacement.eval())
