@@ -10,7 +10,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from . import _arguments as arguments
-from ._torch_modules import Convolution, Named
+from ._torch_modules import Convolution, MaxPool2d, Named
 
 _NAMES: dict[Any, str] = {
     nn.ReLU: "relu",
@@ -67,6 +67,9 @@ def fuse(traced: fx.GraphModule) -> int:
         if module is not None:
             _fuse_into(traced, node, module, modules, number)
             number += 1
+        elif type(modules[node.target]) is nn.MaxPool2d and not modules[node.target].return_indices:
+            traced.add_submodule(f"{node.name}_pool", MaxPool2d.of(modules[node.target]))
+            node.target = f"{node.name}_pool"
     traced.graph.eliminate_dead_code()
     traced.delete_all_unused_submodules()
     traced.recompile()

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ._arguments import Window
-from ._convkernels import Plan
+from ._arguments import Window, pair
+from ._convkernels import Plan, pool
 
 Named = tuple[str, list[float]]
 
@@ -83,8 +83,12 @@ class Convolution(nn.Module):
         else:
             x = self._four(x, one)
             added = None if residual is None else self._four(residual, one)
-            if added is not None and not self._is_output(plan, x, added):
-                return self._by_torch(x[:, :, 0] if one else x, residual)
+            if added is not None:
+                if not self._is_output(plan, x, added):
+                    return self._by_torch(x[:, :, 0] if one else x, residual)
+                # The library adds a residual of the output's memory order.
+                last = not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
+                added = added.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
         memory = None if added is None else added.detach().numpy()
         y = torch.from_numpy(plan.run(x.detach().numpy(), None, memory, threads, blocked))
         return y[:, :, 0] if one and not blocked else y
@@ -154,6 +158,26 @@ class Convolution(nn.Module):
     def extra_repr(self) -> str:
         fused = "" if self.activation is None else f", {self.activation[0]}"
         return f"{'x'.join(map(str, self.weight.shape))}, {self.window}, groups={self.groups}{fused}"
+
+
+class MaxPool2d(nn.MaxPool2d):
+    """PyTorch's max pooling, computed by the library for the tensors that ``Convolution`` computes."""
+
+    @classmethod
+    def of(cls, module: nn.MaxPool2d) -> MaxPool2d:
+        """The same pooling."""
+        return cls(module.kernel_size, module.stride, module.padding, module.dilation, False, module.ceil_mode)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dim() != 4 or not runs_here(x):
+            return super().forward(x)
+        kernel = pair("kernel_size", self.kernel_size, 1)
+        (rows, columns) = pair("padding", self.padding, 0)
+        steps = Window(
+            pair("stride", self.stride, 1), (rows, rows, columns, columns), pair("dilation", self.dilation, 1)
+        )
+        threads = torch.get_num_threads()
+        return torch.from_numpy(pool(x.detach().numpy(), x.shape[1], "max", kernel, steps, self.ceil_mode, threads))
 
 
 def _version(x: Tensor) -> int:
