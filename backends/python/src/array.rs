@@ -34,6 +34,11 @@ pub(crate) fn contiguous<'py>(array: Array<'py>) -> PyResult<Array<'py>> {
     if array.is_c_contiguous() && array.is_aligned() { Ok(array) } else { numpy_api::c_copy(&array) }
 }
 
+/// Returns the array if it is aligned, else a copy.
+pub(crate) fn aligned<'py>(array: Array<'py>) -> PyResult<Array<'py>> {
+    if array.is_aligned() { Ok(array) } else { numpy_api::c_copy(&array) }
+}
+
 /// The elements of an array in C order that is aligned.
 pub(crate) fn elements<'a>(array: &'a Array<'_>) -> &'a [f32] {
     debug_assert!(array.is_c_contiguous() && array.is_aligned());

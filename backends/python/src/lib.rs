@@ -16,6 +16,7 @@ mod array;
 mod cache;
 mod count;
 mod error;
+mod filter;
 mod layers;
 mod numpy_api;
 mod plan;
@@ -28,6 +29,8 @@ use pyo3::prelude::*;
 mod _convkernels {
     #[pymodule_export]
     use super::count::count;
+    #[pymodule_export]
+    use super::filter::filter;
     #[pymodule_export]
     use super::layers::{add, block, pool, unblock};
     #[pymodule_export]

@@ -19,9 +19,17 @@ static POOLS: Mutex<BTreeMap<(u32, usize), &'static ThreadPool>> = Mutex::new(BT
 /// # Errors
 /// `ValueError` for a number that is not 1 to 256, `RuntimeError` if the system starts no threads.
 pub(crate) fn threads(count: usize) -> PyResult<Threads<'static>> {
+    Ok(pool_of(count)?.map_or(Threads::Seq, Threads::Pool))
+}
+
+/// Returns the pool of `threads` threads; `None` stands for the calling thread alone.
+///
+/// # Errors
+/// As [`threads`].
+pub(crate) fn pool_of(count: usize) -> PyResult<Option<&'static ThreadPool>> {
     match count {
-        1 => Ok(Threads::Seq),
-        2..=MOST_THREADS => pool(count).map(Threads::Pool),
+        1 => Ok(None),
+        2..=MOST_THREADS => pool(count).map(Some),
         _ => Err(PyValueError::new_err(format!(
             "threads: expected a number from 1 to {MOST_THREADS}, got {count}"
         ))),

@@ -8,6 +8,7 @@
 from ._convkernels import __version__
 from ._count import Count, LayerCount, count
 from ._functions import conv1d, conv2d, explain
+from ._images import convolve2d, filter2D
 from ._plan import ConvPlan
 
 __all__ = [
@@ -17,6 +18,8 @@ __all__ = [
     "__version__",
     "conv1d",
     "conv2d",
+    "convolve2d",
     "count",
     "explain",
+    "filter2D",
 ]

@@ -38,6 +38,15 @@ class Plan:
 def add(x: _Float32, y: _Float32, channels: int, activation: _Named | None, threads: int) -> _Float32: ...
 def block(x: _Float32, threads: int) -> _Float32: ...
 def count(name: str, input: list[int] | None, batch: int) -> dict[str, Any]: ...
+def filter(
+    image: _Float32,
+    kernel: _Float32,
+    mode: str,
+    border: tuple[str, float],
+    anchor: tuple[int, int] | None,
+    flip: bool,
+    threads: int,
+) -> _Float32: ...
 def pool(
     x: _Float32,
     channels: int,
