@@ -70,7 +70,7 @@ def fuse(traced: fx.GraphModule) -> int:
         elif type(modules[node.target]) is nn.MaxPool2d and not modules[node.target].return_indices:
             traced.add_submodule(f"{node.name}_pool", MaxPool2d.of(modules[node.target]))
             node.target = f"{node.name}_pool"
-    traced.graph.eliminate_dead_code()
+    # Nodes without readers stay: some of them change a tensor in place.
     traced.delete_all_unused_submodules()
     traced.recompile()
     return number
@@ -79,14 +79,14 @@ def fuse(traced: fx.GraphModule) -> int:
 def _fuse_into(
     traced: fx.GraphModule, node: fx.Node, module: Convolution, modules: dict[str, nn.Module], number: int
 ) -> None:
-    last, residual = node, None
+    last, residual, place = node, None, node
     after = _only_user(last)
     if after is not None and after.op == "call_module" and _fold(module, modules[after.target]):
         last, after = after, _only_user(after)
     if after is not None and _is_add(after, last):
         other = after.args[1] if after.args[0] is last else after.args[0]
         if isinstance(other, fx.Node) and other is not last and _unchanged_between(node, after, modules):
-            residual, last, after = other, after, _only_user(after)
+            residual, last, place, after = other, after, after, _only_user(after)
     found = None if after is None else _activation(after, modules)
     if found is not None and after is not None:
         last = after
@@ -95,7 +95,8 @@ def _fuse_into(
     name = f"conv{number}_{str(node.target).replace('.', '_')}"
     traced.add_submodule(name, module)
     modules[name] = module
-    with traced.graph.inserting_before(last):
+    # The sum needs both operands. Without one the convolution stays where its input has the right values.
+    with traced.graph.inserting_before(place):
         fused = traced.graph.call_module(name, (node.args[0],) if residual is None else (node.args[0], residual))
     last.replace_all_uses_with(fused)
     while last is not node:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import operator
 import warnings
+from typing import Any, Callable
 
 from torch import fx, nn
 
@@ -31,13 +33,38 @@ def optimize(model: nn.Module) -> nn.Module:
     if alone is not None:
         return alone.eval()
     try:
-        traced = fx.symbolic_trace(model)
+        traced = fx.GraphModule(model, _Tracer().trace(model))
     except Exception as error:  # Tracing runs the model's code, which can raise anything.
         warnings.warn(f"only modules are replaced, because torch.fx cannot trace the model: {error}", stacklevel=2)
         _replace(model)
         return model
     fuse(traced)
     return traced.eval()
+
+
+class _Proxy(fx.Proxy):
+    """Records ``x += y`` as a change of ``x``. A plain proxy records ``x = x + y``, and other names for ``x`` would
+    keep the old values."""
+
+    def __iadd__(self, other: Any) -> fx.Proxy:
+        return self._changed(operator.iadd, other)
+
+    def __isub__(self, other: Any) -> fx.Proxy:
+        return self._changed(operator.isub, other)
+
+    def __imul__(self, other: Any) -> fx.Proxy:
+        return self._changed(operator.imul, other)
+
+    def __itruediv__(self, other: Any) -> fx.Proxy:
+        return self._changed(operator.itruediv, other)
+
+    def _changed(self, function: Callable[[Any, Any], Any], other: Any) -> fx.Proxy:
+        return self.tracer.create_proxy("call_function", function, (self, other), {})
+
+
+class _Tracer(fx.Tracer):
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _Proxy(node, self)
 
 
 def _replace(module: nn.Module) -> None:
