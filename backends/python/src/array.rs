@@ -1,7 +1,7 @@
 //! NumPy arrays as tensors of the library: without a copy where their strides are those of a layout.
 
 use crate::numpy_api;
-use kernels::{BLOCK, ConvError, Layout, Pitch, Shape4, TensorMut, TensorOut, TensorRef};
+use kernels::{ConvError, Layout, Pitch, Shape4, TensorOut, TensorRef};
 use numpy::{PyArrayDyn, PyArrayMethods, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -59,25 +59,19 @@ pub(crate) struct Tensor<'py> {
 }
 
 impl<'py> Tensor<'py> {
-    /// An input: N x C x H x W with the strides of NCHW or NHWC, or N x blocks x H x W x 16 with `channels`
-    /// channels. An array with other strides is copied.
+    /// An input: N x C x H x W with the strides of NCHW or NHWC. An array with other strides is copied.
     ///
     /// # Errors
     /// `TypeError` as [`float32`]; `ValueError` for another number of dimensions.
     ///
     /// The strides of some arrays, for example of one channel, are those of several layouts. Then the layout is
     /// `preferred`.
-    pub(crate) fn input(
-        what: &str,
-        object: &Bound<'py, PyAny>,
-        channels: usize,
-        preferred: Layout,
-    ) -> PyResult<Self> {
+    pub(crate) fn input(what: &str, object: &Bound<'py, PyAny>, preferred: Layout) -> PyResult<Self> {
         let array = float32(what, object)?;
-        match Self::view(what, array.clone(), channels, preferred)? {
+        match Self::view(what, array.clone(), preferred)? {
             Some(tensor) => Ok(tensor),
             None => {
-                let copy = Self::view(what, numpy_api::c_copy(&array)?, channels, preferred)?;
+                let copy = Self::view(what, numpy_api::c_copy(&array)?, preferred)?;
                 copy.ok_or_else(|| {
                     PyValueError::new_err(format!("{what}: expected an array, got no copy of it"))
                 })
@@ -91,7 +85,8 @@ impl<'py> Tensor<'py> {
     /// `TypeError` as [`float32`]; `ValueError` for another shape, other strides, and memory that is read-only.
     pub(crate) fn output(object: &Bound<'py, PyAny>, shape: Shape4, layout: Layout) -> PyResult<Self> {
         let array = float32("out", object)?;
-        let expected = dims(shape, layout);
+        let Shape4 { n, c, h, w } = shape;
+        let expected = [n, c, h, w];
         if array.shape() != expected {
             let text = format!("out: expected shape {expected:?}, got {:?}", array.shape());
             return Err(PyValueError::new_err(text));
@@ -101,8 +96,7 @@ impl<'py> Tensor<'py> {
                 "out: expected an array that can be written, got one that is read-only",
             ));
         }
-        let extents = extents(&array);
-        let pitch = pitch(extents, array.strides(), layout).filter(|_| array.is_aligned());
+        let pitch = pitch(shape, array.strides(), layout).filter(|_| array.is_aligned());
         let Some((pitch, span)) = pitch else {
             let text = format!(
                 "out: expected the strides of a packed array in {layout}, the layout of the input, got {:?} bytes",
@@ -124,35 +118,27 @@ impl<'py> Tensor<'py> {
                 let array = numpy_api::empty(py, &[n, h, w, c])?;
                 array.call_method1("transpose", (0, 3, 1, 2))?.cast_into()?
             }
-            _ => numpy_api::empty(py, &dims(shape, layout))?,
+            _ => numpy_api::empty(py, &[n, c, h, w])?,
         };
-        let (pitch, span) = pitch(extents(&array), array.strides(), layout).ok_or_else(|| {
+        let (pitch, span) = pitch(shape, array.strides(), layout).ok_or_else(|| {
             PyValueError::new_err("out: expected a packed array from NumPy, got other strides")
         })?;
         Ok(Self { array, shape, layout, pitch, span })
     }
 
-    fn view(what: &str, array: Array<'py>, channels: usize, preferred: Layout) -> PyResult<Option<Self>> {
-        let extents = extents(&array);
-        let (shape, layouts): (_, &[Layout]) = match *array.shape() {
-            [n, c, h, w] if preferred == Layout::Nhwc => {
-                (Shape4::new(n, c, h, w), &[Layout::Nhwc, Layout::Nchw])
-            }
-            [n, c, h, w] => (Shape4::new(n, c, h, w), &[Layout::Nchw, Layout::Nhwc]),
-            [n, blocks, h, w, BLOCK] if blocks == channels.div_ceil(BLOCK) => {
-                (Shape4::new(n, channels, h, w), &[Layout::Nchw16c])
-            }
-            ref other => {
-                let text = format!("{what}: expected 4 dimensions (N, C, H, W), got shape {other:?}");
-                return Err(PyValueError::new_err(text));
-            }
+    fn view(what: &str, array: Array<'py>, preferred: Layout) -> PyResult<Option<Self>> {
+        let [n, c, h, w] = *array.shape() else {
+            let text = format!("{what}: expected 4 dimensions (N, C, H, W), got shape {:?}", array.shape());
+            return Err(PyValueError::new_err(text));
         };
+        let shape = Shape4::new(n, c, h, w);
+        let other = if preferred == Layout::Nchw { Layout::Nhwc } else { Layout::Nchw };
         if shape.is_empty() {
             // The descriptor's builder reports it. No element is ever read.
             return Ok(Some(Self {
                 array,
                 shape,
-                layout: layouts[0],
+                layout: preferred,
                 pitch: Pitch { image: 0, pixel: 0 },
                 span: 0,
             }));
@@ -160,8 +146,9 @@ impl<'py> Tensor<'py> {
         if !array.is_aligned() {
             return Ok(None);
         }
-        let found =
-            layouts.iter().find_map(|&layout| Some((layout, pitch(extents, array.strides(), layout)?)));
+        let found = [preferred, other]
+            .into_iter()
+            .find_map(|layout| Some((layout, pitch(shape, array.strides(), layout)?)));
         Ok(found.map(|(layout, (pitch, span))| Self { array, shape, layout, pitch, span }))
     }
 
@@ -191,13 +178,6 @@ impl<'py> Tensor<'py> {
         // check with `overlaps` that no input of the same call is in its memory.
         let data = unsafe { std::slice::from_raw_parts_mut(start, self.span) };
         TensorOut::with_pitch(data, self.shape, self.layout, self.pitch)
-    }
-
-    /// The tensor to change in place.
-    pub(crate) fn as_mut(&mut self) -> Result<TensorMut<'_>, ConvError> {
-        // SAFETY: as in `as_out`, and the caller has filled the tensor before.
-        let data = unsafe { std::slice::from_raw_parts_mut(self.array.data(), self.span) };
-        TensorMut::with_pitch(data, self.shape, self.layout, self.pitch)
     }
 
     /// The interpreter.
@@ -230,25 +210,9 @@ impl<'py> Tensor<'py> {
     }
 }
 
-/// The extents of the array in NumPy.
-fn dims(shape: Shape4, layout: Layout) -> Vec<usize> {
-    let Shape4 { n, c, h, w } = shape;
-    match layout {
-        Layout::Nchw16c => vec![n, c.div_ceil(BLOCK), h, w, BLOCK],
-        _ => vec![n, c, h, w],
-    }
-}
-
-/// N, C, H, W of the array; for blocks, C is their number.
-fn extents(array: &Array<'_>) -> [usize; 4] {
-    let mut extents = [1; 4];
-    extents.iter_mut().zip(array.shape()).for_each(|(to, from)| *to = *from);
-    extents
-}
-
 /// The pitch of an array in `layout` and the number of elements from its first to its last; `None` if its strides
 /// (in bytes) are not those of the layout.
-fn pitch([n, c, h, w]: [usize; 4], strides: &[isize], layout: Layout) -> Option<(Pitch, usize)> {
+fn pitch(Shape4 { n, c, h, w }: Shape4, strides: &[isize], layout: Layout) -> Option<(Pitch, usize)> {
     const SIZE: usize = size_of::<f32>();
     // The stride of an axis of extent 1 means nothing.
     let stride = |axis: usize, extent: usize, expected: usize| {
@@ -268,11 +232,9 @@ fn pitch([n, c, h, w]: [usize; 4], strides: &[isize], layout: Layout) -> Option<
             (pixel, stride(0, n, span)?, (packed && pixel >= c).then_some(span)?)
         }
         _ => {
-            let block = if layout == Layout::Nchw16c { BLOCK } else { 1 };
-            let span = c * h * w * block;
-            let lanes = block == 1 || is(4, BLOCK, 1);
-            let packed = lanes && is(3, w, block) && is(2, h, w * block) && is(1, c, h * w * block);
-            (block, stride(0, n, span)?, packed.then_some(span)?)
+            let span = c * h * w;
+            let packed = is(3, w, 1) && is(2, h, w) && is(1, c, h * w);
+            (1, stride(0, n, span)?, packed.then_some(span)?)
         }
     };
     if image < span {

@@ -14,6 +14,7 @@
 mod activation;
 mod array;
 mod cache;
+mod compile;
 mod count;
 mod error;
 mod filter;
@@ -21,6 +22,8 @@ mod layers;
 mod numpy_api;
 mod plan;
 mod pools;
+mod program;
+mod slots;
 
 use pyo3::prelude::*;
 
@@ -32,9 +35,11 @@ mod _convkernels {
     #[pymodule_export]
     use super::filter::filter;
     #[pymodule_export]
-    use super::layers::{add, block, pool, unblock};
+    use super::layers::pool;
     #[pymodule_export]
     use super::plan::Plan;
+    #[pymodule_export]
+    use super::program::Program;
 
     use super::*;
 

@@ -101,26 +101,25 @@ impl Plan {
         Ok(plan)
     }
 
-    /// Convolves `x`; see `convkernels.ConvPlan.__call__`. `blocked` asks for an output in blocks of 16 channels.
-    #[pyo3(signature = (x, out, residual, threads, blocked))]
+    /// Convolves `x`; see `convkernels.ConvPlan.__call__`.
+    #[pyo3(signature = (x, out, residual, threads))]
     fn run<'py>(
         &self,
         x: &Bound<'py, PyAny>,
         out: Option<&Bound<'py, PyAny>>,
         residual: Option<&Bound<'py, PyAny>>,
         threads: usize,
-        blocked: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = x.py();
         let threads = pools::threads(threads)?;
-        let x = Tensor::input("x", x, self.filter.shape().input_channels(), Layout::Nchw)?;
-        let output_layout = if blocked { Layout::Nchw16c } else { x.layout() };
+        let x = Tensor::input("x", x, Layout::Nchw)?;
+        let output_layout = x.layout();
         let (input, layout) = (x.shape(), x.layout());
         let key =
             Key { input, layout, output_layout, residual: residual.is_some(), threads: threads.count() };
         let plan = py.detach(|| self.plan(key)).map_err(error::conv)?;
         let shape = plan.desc().output();
-        let read = |residual| Tensor::input("residual", residual, shape.c, output_layout);
+        let read = |residual| Tensor::input("residual", residual, output_layout);
         let residual = residual.map(read).transpose()?;
         let mut output = match out {
             Some(out) => Tensor::output(out, shape, output_layout)?,
@@ -202,7 +201,8 @@ impl Plan {
         }
     }
 
-    fn plan(&self, key: Key) -> Result<Arc<ConvPlan>, ConvError> {
+    /// The plan for inputs of `key`, from the cache or newly made.
+    pub(crate) fn plan(&self, key: Key) -> Result<Arc<ConvPlan>, ConvError> {
         self.cache.get(key, || {
             let desc = self.describe(key.input, [key.layout, key.output_layout], key.residual)?;
             ConvPlan::new(&desc, &self.filter, &self.options.max_threads(key.threads))

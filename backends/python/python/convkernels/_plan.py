@@ -86,7 +86,6 @@ class ConvPlan:
             None if out is None else self._expanded("out", out, array.ndim)[added],
             None if residual is None else self._expanded("residual", residual, array.ndim)[added],
             threads,
-            False,
         )
         return out if out is not None else back(result[tuple(0 if axis is None else slice(None) for axis in added)])
 

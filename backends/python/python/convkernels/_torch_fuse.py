@@ -30,7 +30,7 @@ _NAMES: dict[Any, str] = {
     functional.hardswish: "hardswish",
 }
 _METHODS = {"relu": "relu", "relu_": "relu", "sigmoid": "sigmoid", "tanh": "tanh"}
-_ADDS = (operator.add, operator.iadd, torch.add)
+ADDS = (operator.add, operator.iadd, torch.add)
 
 Found = Optional[tuple[Named, Optional[Tensor]]]
 
@@ -87,7 +87,7 @@ def _fuse_into(
         other = after.args[1] if after.args[0] is last else after.args[0]
         if isinstance(other, fx.Node) and other is not last and _unchanged_between(node, after, modules):
             residual, last, place, after = other, after, after, _only_user(after)
-    found = None if after is None else _activation(after, modules)
+    found = None if after is None else activation(after, modules)
     if found is not None and after is not None:
         last = after
         module.activation, slopes = found
@@ -143,7 +143,7 @@ def _fold(module: Convolution, norm: nn.Module) -> bool:
 
 def _is_add(node: fx.Node, operand: fx.Node) -> bool:
     """Whether the node is ``operand + other``, without a factor."""
-    function = node.op == "call_function" and node.target in _ADDS
+    function = node.op == "call_function" and node.target in ADDS
     method = node.op == "call_method" and node.target in ("add", "add_")
     if not (function or method) or len(node.args) != 2 or node.kwargs:
         return False
@@ -156,7 +156,7 @@ def _unchanged_between(first: fx.Node, last: fx.Node, modules: dict[str, nn.Modu
     """Whether no node between the two changes a tensor in place, so that the convolution can run later."""
     node = first.next
     while node is not last:
-        if _in_place(node, modules) and node.args[0] is not first and not _is_on_chain(first, node):
+        if changes_in_place(node, modules) and node.args[0] is not first and not _is_on_chain(first, node):
             return False
         node = node.next
     return True
@@ -169,7 +169,8 @@ def _is_on_chain(first: fx.Node, node: fx.Node) -> bool:
     return at is node
 
 
-def _in_place(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
+def changes_in_place(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
+    """Whether the node can change a tensor that it reads."""
     if node.op == "call_module":
         return any(getattr(module, "inplace", False) for module in modules[node.target].modules())
     if node.op == "call_method":
@@ -180,7 +181,7 @@ def _in_place(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
     return in_place_operator or name.endswith("_") or bool(node.kwargs.get("inplace")) or out
 
 
-def _activation(node: fx.Node, modules: dict[str, nn.Module]) -> Found:
+def activation(node: fx.Node, modules: dict[str, nn.Module]) -> Found:
     """The activation that the node computes, and its slopes."""
     if node.op == "call_module":
         return _of_module(modules[node.target])

@@ -67,35 +67,32 @@ class Convolution(nn.Module):
             parameter = None if value is None else nn.Parameter(value.detach(), requires_grad=False)
             self.register_parameter(name, parameter)
         self.window, self.groups, self.activation = window, groups, activation
-        self._plan: Optional[Plan] = None
+        self.plan: Optional[Plan] = None
         self._packed: Any = None
 
-    def forward(self, x: Tensor, residual: Optional[Tensor] = None, blocked: bool = False) -> Tensor:
+    def forward(self, x: Tensor, residual: Optional[Tensor] = None) -> Tensor:
         if not runs_here(x, residual) or not self._fits(x):
             return self._by_torch(x, residual)
-        plan = self._current_plan()
+        plan = self.current_plan()
         if plan is None:
             return self._by_torch(x, residual)
         one = self.weight.dim() == 3
         threads = torch.get_num_threads()
-        if x.dim() == 5:
-            added = residual
-        else:
-            x = self._four(x, one)
-            added = None if residual is None else self._four(residual, one)
-            if added is not None:
-                if not self._is_output(plan, x, added):
-                    return self._by_torch(x[:, :, 0] if one else x, residual)
-                # The library adds a residual of the output's memory order.
-                last = not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
-                added = added.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+        x = self._four(x, one)
+        added = None if residual is None else self._four(residual, one)
+        if added is not None:
+            if not self._is_output(plan, x, added):
+                return self._by_torch(x[:, :, 0] if one else x, residual)
+            # The library adds a residual of the output's memory order.
+            last = not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
+            added = added.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
         memory = None if added is None else added.detach().numpy()
-        y = torch.from_numpy(plan.run(x.detach().numpy(), None, memory, threads, blocked))
-        return y[:, :, 0] if one and not blocked else y
+        y = torch.from_numpy(plan.run(x.detach().numpy(), None, memory, threads))
+        return y[:, :, 0] if one else y
 
     def _fits(self, x: Tensor) -> bool:
         """Other numbers of dimensions are left to PyTorch, and so are its words for an error."""
-        return x.dim() == self.weight.dim() or x.dim() == 5
+        return x.dim() == self.weight.dim()
 
     @staticmethod
     def _four(x: Tensor, one: bool) -> Tensor:
@@ -109,7 +106,7 @@ class Convolution(nn.Module):
         except ValueError:
             return False
 
-    def _current_plan(self) -> Optional[Plan]:
+    def current_plan(self) -> Optional[Plan]:
         """The plan for the present weights; ``None`` if the library does not compute with them."""
         tensors = (self.weight, self.bias, self.slopes)
         state = [None if x is None else (x.data_ptr(), _version(x)) for x in tensors]
@@ -118,9 +115,9 @@ class Convolution(nn.Module):
                 return None
             weight, bias, slopes = (None if x is None else x.detach().contiguous().numpy() for x in tensors)
             filters = weight[:, :, None, :] if self.weight.dim() == 3 else weight
-            self._plan = Plan(filters, bias, slopes, self.window, self.groups, self.activation, "default")
+            self.plan = Plan(filters, bias, slopes, self.window, self.groups, self.activation, "default")
             self._packed = state
-        return self._plan
+        return self.plan
 
     def _by_torch(self, x: Tensor, residual: Optional[Tensor]) -> Tensor:
         (top, bottom, left, right) = self.window.padding
@@ -145,15 +142,7 @@ class Convolution(nn.Module):
         return _ACTIVATIONS[name](y, *numbers)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_plan": None, "_packed": None}
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Convolution:
-        copies = [None if x is None else x.detach().clone() for x in (self.weight, self.bias, self.slopes)]
-        weight, bias, slopes = copies
-        assert weight is not None
-        copy = type(self)(weight, bias, self.window, self.groups, self.activation, slopes)
-        memo[id(self)] = copy
-        return copy.train(self.training)
+        return {**self.__dict__, "plan": None, "_packed": None}
 
     def extra_repr(self) -> str:
         fused = "" if self.activation is None else f", {self.activation[0]}"
@@ -171,13 +160,15 @@ class MaxPool2d(nn.MaxPool2d):
     def forward(self, x: Tensor) -> Tensor:
         if x.dim() != 4 or not runs_here(x):
             return super().forward(x)
-        kernel = pair("kernel_size", self.kernel_size, 1)
-        (rows, columns) = pair("padding", self.padding, 0)
-        steps = Window(
+        kernel, threads = pair("kernel_size", self.kernel_size, 1), torch.get_num_threads()
+        return torch.from_numpy(pool(x.detach().numpy(), "max", kernel, self.window(), self.ceil_mode, threads))
+
+    def window(self) -> Window:
+        """Stride, padding and dilation."""
+        rows, columns = pair("padding", self.padding, 0)
+        return Window(
             pair("stride", self.stride, 1), (rows, rows, columns, columns), pair("dilation", self.dilation, 1)
         )
-        threads = torch.get_num_threads()
-        return torch.from_numpy(pool(x.detach().numpy(), x.shape[1], "max", kernel, steps, self.ceil_mode, threads))
 
 
 def _version(x: Tensor) -> int:

@@ -10,6 +10,7 @@ from typing import Any, Callable
 from torch import fx, nn
 
 from ._torch_fuse import convolution, fuse
+from ._torch_segments import segment
 
 
 def optimize(model: nn.Module) -> nn.Module:
@@ -39,7 +40,7 @@ def optimize(model: nn.Module) -> nn.Module:
         _replace(model)
         return model
     fuse(traced)
-    return traced.eval()
+    return segment(traced).eval()
 
 
 class _Proxy(fx.Proxy):
