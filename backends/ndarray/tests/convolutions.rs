@@ -233,10 +233,7 @@ fn bad_arguments() {
         run(&input, &Array4::zeros((6, 4, 0, 3)), options),
         "weights: expected at least one element on every axis, got shape [6, 4, 0, 3]"
     );
-    assert_eq!(
-        run(&input, &weights, options.bias(short.view())),
-        "bias: expected shape [6], got [5]"
-    );
+    assert_eq!(run(&input, &weights, options.bias(short.view())), "bias: expected shape [6], got [5]");
     assert_eq!(
         run(&input, &weights, options.activation(Activation::PRelu)),
         "PReLU slopes: expected one, because the descriptor asks for it, got none"
