@@ -1,63 +1,17 @@
-//! Compiles the layers of a program for the shapes of its inputs, and runs them.
+//! Compiles the layers of a program for the shapes of its inputs: plans, layouts and buffers.
 
 use crate::cache::Key;
+use crate::compiled::{Compiled, Operation, Value, What};
 use crate::program::{Kind, Layer, Pool};
 use crate::slots::Slots;
-use kernels::{
-    Activation, BLOCK, Buffer, ConvError, ConvIo, ConvPlan, Layout, Ops, Pitch, PoolDesc, Shape4, TensorMut,
-    TensorOut, TensorRef, Threads, Workspace, WorkspaceReq,
-};
-use std::sync::{Arc, Mutex, PoisonError};
-
-/// Multiply-accumulates that justify waking the threads of a pool, about 50 microseconds.
-const MACS_OF_A_POOL: u64 = 4_000_000;
+use kernels::{Activation, BLOCK, ConvError, ConvPlan, Layout, Ops, PoolDesc, Shape4, WorkspaceReq};
+use std::sync::Mutex;
 
 /// What a compiled program depends on: shape and layout of every input, and the number of threads.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Inputs {
     pub(crate) values: Vec<(Shape4, Layout)>,
     pub(crate) threads: usize,
-}
-
-/// A tensor between two operations. Its slot is `None` for an input of the program.
-#[derive(Debug, Clone, Copy)]
-struct Value {
-    shape: Shape4,
-    layout: Layout,
-    slot: Option<usize>,
-}
-
-struct Operation {
-    what: What,
-    /// Values.
-    reads: Vec<usize>,
-    writes: usize,
-}
-
-enum What {
-    Conv(Arc<ConvPlan>),
-    Pool(PoolDesc),
-    /// The sum of the values read, then the activation. Of one value it is the activation alone.
-    Sum(Activation),
-    Concat,
-}
-
-/// A program for inputs of certain shapes.
-pub(crate) struct Compiled {
-    ops: Ops,
-    values: Vec<Value>,
-    operations: Vec<Operation>,
-    outputs: Vec<usize>,
-    slots: Vec<usize>,
-    workspace: WorkspaceReq,
-    macs: u64,
-    /// One for each call that ran at the same time.
-    idle: Mutex<Vec<Memory>>,
-}
-
-struct Memory {
-    slots: Vec<Buffer>,
-    workspace: Workspace,
 }
 
 /// Plans every layer for the inputs.
@@ -135,7 +89,7 @@ impl Compiler {
             Kind::Pool(pool) => {
                 let x = self.inner(layer.inputs[0])?;
                 let desc = pool.describe(self.values[x].shape, self.layout)?;
-                self.push(What::Pool(desc), vec![x], desc.output())
+                self.push(What::Pool(Box::new(desc)), vec![x], desc.output())
             }
             Kind::Add(activation) => {
                 let reads = self.all_inner(&layer.inputs)?;
@@ -283,125 +237,5 @@ impl Products {
     /// Whether blocks add at most a quarter to the products, the rule of `nets`.
     fn few_are_empty(&self) -> bool {
         self.padded.saturating_mul(4) <= self.real.saturating_mul(5)
-    }
-}
-
-impl Compiled {
-    /// The shapes of the outputs.
-    pub(crate) fn outputs(&self) -> impl Iterator<Item = Shape4> {
-        self.outputs.iter().map(|&value| self.values[value].shape)
-    }
-
-    /// Runs the layers and copies their results to `outputs`.
-    ///
-    /// # Errors
-    /// [`ConvError::OutOfMemory`]. Shapes were checked when the program was compiled.
-    pub(crate) fn run(
-        &self,
-        inputs: &[TensorRef<'_>],
-        outputs: Vec<TensorOut<'_>>,
-        threads: Threads<'_>,
-    ) -> Result<(), ConvError> {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut memory = match idle {
-            Some(memory) => memory,
-            None => self.memory()?,
-        };
-        let threads = if self.macs < MACS_OF_A_POOL { Threads::Seq } else { threads };
-        let result = threads.with_team(|threads| self.forward(inputs, outputs, &mut memory, threads));
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(memory);
-        result
-    }
-
-    fn memory(&self) -> Result<Memory, ConvError> {
-        let slots = self.slots.iter().map(|&len| Buffer::zeroed(len)).collect::<Result<Vec<_>, _>>()?;
-        Ok(Memory { slots, workspace: Workspace::for_req(self.workspace)? })
-    }
-
-    fn forward(
-        &self,
-        inputs: &[TensorRef<'_>],
-        outputs: Vec<TensorOut<'_>>,
-        memory: &mut Memory,
-        threads: Threads<'_>,
-    ) -> Result<(), ConvError> {
-        let Memory { slots, workspace } = memory;
-        for operation in &self.operations {
-            let Value { shape, layout, slot } = self.values[operation.writes];
-            let Some(slot) = slot else { continue };
-            // The slot of the result differs from those of the values read.
-            let mut buffer = std::mem::replace(&mut slots[slot], Buffer::empty());
-            let to = TensorMut::packed(&mut buffer[..shape.len(layout)?], shape, layout)?;
-            let reads: Result<Vec<_>, _> =
-                operation.reads.iter().map(|&value| self.read(value, inputs, slots)).collect();
-            let result =
-                reads.and_then(|reads| self.compute(&operation.what, &reads, to, workspace, threads));
-            slots[slot] = buffer;
-            result?;
-        }
-        for (&value, output) in self.outputs.iter().zip(outputs) {
-            self.ops.copy(self.read(value, inputs, slots)?, output, threads)?;
-        }
-        Ok(())
-    }
-
-    fn read<'a>(
-        &self,
-        value: usize,
-        inputs: &[TensorRef<'a>],
-        slots: &'a [Buffer],
-    ) -> Result<TensorRef<'a>, ConvError> {
-        let Value { shape, layout, slot } = self.values[value];
-        match slot {
-            Some(slot) => TensorRef::packed(&slots[slot][..shape.len(layout)?], shape, layout),
-            None => Ok(inputs[value]),
-        }
-    }
-
-    fn compute(
-        &self,
-        what: &What,
-        reads: &[TensorRef<'_>],
-        mut to: TensorMut<'_>,
-        workspace: &mut Workspace,
-        threads: Threads<'_>,
-    ) -> Result<(), ConvError> {
-        match what {
-            What::Conv(plan) => {
-                let mut io = ConvIo::new(reads[0], to);
-                io.residual = reads.get(1).copied();
-                plan.run(io, workspace, threads)
-            }
-            What::Pool(desc) => self.ops.pool(desc, reads[0], to, threads),
-            What::Sum(activation) => {
-                let (shape, layout) = (to.shape(), to.layout());
-                self.ops.copy(reads[0], TensorMut::packed(to.data_mut(), shape, layout)?, threads)?;
-                match reads.get(1) {
-                    Some(&addend) => self.ops.add(addend, to, *activation, threads),
-                    None => self.ops.activate(*activation, None, to, threads),
-                }
-            }
-            What::Concat => self.concat(reads, to, threads),
-        }
-    }
-
-    fn concat(
-        &self,
-        reads: &[TensorRef<'_>],
-        mut to: TensorMut<'_>,
-        threads: Threads<'_>,
-    ) -> Result<(), ConvError> {
-        let (all, layout) = (to.shape(), to.layout());
-        let image = all.len(layout)? / all.n;
-        let pixel = if layout == Layout::Nchw16c { BLOCK } else { 1 };
-        let mut first = 0;
-        for &part in reads {
-            let start = to.offset(0, first, 0, 0);
-            let data = &mut to.data_mut()[start..];
-            let slice = TensorMut::with_pitch(data, part.shape(), layout, Pitch { image, pixel })?;
-            self.ops.copy(part, slice, threads)?;
-            first += part.shape().c;
-        }
-        Ok(())
     }
 }

@@ -5,63 +5,66 @@ use crate::{error, pools};
 use convkernels_ndarray::{Border, Error, Filter2d, FilterOptions, Mode, Threads};
 use ndarray::{ArrayView, Dimension, Ix2, Ix3};
 use numpy::{PyArray, PyArrayMethods, PyUntypedArrayMethods};
-use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use rayon::ThreadPool;
 
-/// What `filter` does at the border: its name, and the value of a constant one.
-type NamedBorder = (String, f32);
+/// How a kernel is applied: `convkernels._images.Rule`.
+#[derive(FromPyObject)]
+pub(crate) struct Rule {
+    mode: String,
+    /// The name of the border, and the value of a constant one.
+    border: (String, f32),
+    /// Row and column.
+    anchor: Option<(usize, usize)>,
+    flip: bool,
+}
 
 /// Filters `image`, H x W or H x W x C, with `kernel`; see `convkernels.convolve2d` and `convkernels.filter2D`.
 #[pyfunction]
-#[pyo3(signature = (image, kernel, mode, border, anchor, flip, threads))]
 pub(crate) fn filter<'py>(
     image: &Bound<'py, PyAny>,
     kernel: &Bound<'py, PyAny>,
-    mode: &str,
-    border: NamedBorder,
-    anchor: Option<(usize, usize)>,
-    flip: bool,
+    rule: Rule,
     threads: usize,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = image.py();
-    let mut options =
-        FilterOptions::default().mode(parse_mode(mode)?).border(parse_border(border)?).flip(flip);
-    options.anchor = anchor;
-    let threads = pools::pool_of(threads)?;
-    if threads.is_some() {
+    let mut options = FilterOptions::default();
+    options = options.mode(parse_mode(&rule.mode)?).border(parse_border(&rule.border)?).flip(rule.flip);
+    options.anchor = rule.anchor;
+    let (image, kernel) = (aligned(float32("image", image)?)?, aligned(float32("kernel", kernel)?)?);
+    let macs = image.len().saturating_mul(kernel.len()) as u64;
+    let pool = pools::pool_of(threads)?.filter(|_| pools::is_worth_waking(macs));
+    if pool.is_some() {
         options = options.threads(Threads::Rayon);
     }
-    let (image, kernel) = (aligned(float32("image", image)?)?, aligned(float32("kernel", kernel)?)?);
     let kernel = view::<Ix2>("kernel", &kernel)?;
-    let run = |work: &mut (dyn FnMut() + Send)| match threads {
-        Some(pool) => pool.install(work),
-        None => work(),
-    };
     if image.ndim() == 3 {
         let image = view::<Ix3>("image", &image)?;
-        let mut result = None;
-        py.detach(|| {
-            run(&mut || result = Some(Filter2d::new(kernel, &options).and_then(|f| f.run_hwc(image))))
-        });
+        let result = py.detach(|| within(pool, || Filter2d::new(kernel, &options)?.run_hwc(image)));
         return finish(py, result);
     }
     let image = view::<Ix2>("image", &image)?;
-    let mut result = None;
-    py.detach(|| run(&mut || result = Some(Filter2d::new(kernel, &options).and_then(|f| f.run(image)))));
+    let result = py.detach(|| within(pool, || Filter2d::new(kernel, &options)?.run(image)));
     finish(py, result)
+}
+
+/// Calls `work` on a thread of the pool, or here without one.
+fn within<R: Send>(pool: Option<&ThreadPool>, work: impl FnOnce() -> R + Send) -> R {
+    match pool {
+        Some(pool) => pool.install(work),
+        None => work(),
+    }
 }
 
 fn finish<'py, D: Dimension>(
     py: Python<'py>,
-    result: Option<Result<ndarray::Array<f32, D>, Error>>,
+    result: Result<ndarray::Array<f32, D>, Error>,
 ) -> PyResult<Bound<'py, PyAny>> {
     match result {
-        Some(Ok(array)) => Ok(PyArray::from_owned_array(py, array).into_any()),
-        Some(Err(Error::Conv(error))) => Err(error::conv(error)),
-        Some(Err(error)) => Err(PyValueError::new_err(error.to_string())),
-        None => {
-            Err(PyRuntimeError::new_err("threads: expected a pool that runs its jobs, got one that does not"))
-        }
+        Ok(array) => Ok(PyArray::from_owned_array(py, array).into_any()),
+        Err(Error::Conv(error)) => Err(error::conv(error)),
+        Err(error) => Err(PyValueError::new_err(error.to_string())),
     }
 }
 
@@ -88,9 +91,9 @@ fn parse_mode(name: &str) -> PyResult<Mode> {
     }
 }
 
-fn parse_border((name, value): NamedBorder) -> PyResult<Border> {
+fn parse_border((name, value): &(String, f32)) -> PyResult<Border> {
     match name.as_str() {
-        "constant" => Ok(Border::Constant(value)),
+        "constant" => Ok(Border::Constant(*value)),
         "replicate" => Ok(Border::Replicate),
         "reflect" => Ok(Border::Reflect),
         "reflect_101" => Ok(Border::Reflect101),

@@ -15,6 +15,7 @@ mod activation;
 mod array;
 mod cache;
 mod compile;
+mod compiled;
 mod count;
 mod error;
 mod filter;

@@ -53,11 +53,10 @@ pub(crate) struct Plan {
 #[pymethods]
 impl Plan {
     #[new]
-    #[pyo3(signature = (weight, bias, slope, window, groups, activation, numerics))]
+    #[pyo3(signature = (weight, per_channel, window, groups, activation, numerics))]
     fn new(
         weight: &Bound<'_, PyAny>,
-        bias: Option<&Bound<'_, PyAny>>,
-        slope: Option<&Bound<'_, PyAny>>,
+        per_channel: (Option<Bound<'_, PyAny>>, Option<Bound<'_, PyAny>>),
         window: Window,
         groups: usize,
         activation: Option<Named>,
@@ -79,8 +78,9 @@ impl Plan {
             let text = format!("weight: expected 4 dimensions (O, I, KH, KW), got shape {shape:?}");
             return Err(PyValueError::new_err(text));
         };
-        let bias = bias.map(|bias| borrow("bias", bias)).transpose()?.map(|(bias, _)| bias);
-        let slope = slope.map(|slope| borrow("slopes", slope)).transpose()?.map(|(slope, _)| slope);
+        let (bias, slope) = per_channel;
+        let bias = bias.map(|bias| borrow("bias", &bias)).transpose()?.map(|(bias, _)| bias);
+        let slope = slope.map(|slope| borrow("slopes", &slope)).transpose()?.map(|(slope, _)| slope);
         let shape = FilterShape::new(o, i, Size2::new(kh, kw)).groups(groups);
         let filter = Filter::new(shape, Weights { filter, bias, slope }).map_err(error::conv)?;
         let activation = activation::parse(activation)?;
@@ -131,6 +131,7 @@ impl Plan {
         if let Some(residual) = &residual {
             io = io.residual(residual.as_ref().map_err(error::conv)?);
         }
+        let threads = pools::for_work(threads, plan.desc().cost().macs);
         py.detach(|| cache::run(&plan, io, threads)).map_err(error::conv)?;
         Ok(output.into_array().into_any())
     }

@@ -11,6 +11,19 @@ use std::sync::{Mutex, PoisonError};
 /// A pool of more threads is refused: each thread costs a stack.
 const MOST_THREADS: usize = 256;
 
+/// Multiply-accumulates that justify waking the threads of a pool: about 50 microseconds of one core.
+const MACS_OF_A_POOL: u64 = 4_000_000;
+
+/// The threads for this much work: the calling one alone for little work.
+pub(crate) fn for_work(threads: Threads<'_>, macs: u64) -> Threads<'_> {
+    if is_worth_waking(macs) { threads } else { Threads::Seq }
+}
+
+/// Whether this much work justifies waking the threads of a pool.
+pub(crate) fn is_worth_waking(macs: u64) -> bool {
+    macs >= MACS_OF_A_POOL
+}
+
 /// By process and number of threads. A forked child has none of its parent's threads, and makes new pools.
 static POOLS: Mutex<BTreeMap<(u32, usize), &'static ThreadPool>> = Mutex::new(BTreeMap::new());
 

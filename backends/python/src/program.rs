@@ -5,7 +5,8 @@
 
 use crate::activation::{self, Named};
 use crate::array::Tensor;
-use crate::compile::{self, Compiled, Inputs};
+use crate::compile::{self, Inputs};
+use crate::compiled::Compiled;
 use crate::plan::{Plan, Window};
 use crate::{error, pools};
 use kernels::{Activation, Layout, PoolKind, Size2};

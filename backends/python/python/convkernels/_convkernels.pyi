@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ._arguments import Window
+from ._images import Rule
 
 __version__: str
 
@@ -19,8 +20,7 @@ class Plan:
     def __new__(
         cls,
         weight: _Float32,
-        bias: _Float32 | None,
-        slope: _Float32 | None,
+        per_channel: tuple[_Float32 | None, _Float32 | None],
         window: Window,
         groups: int,
         activation: _Named | None,
@@ -40,15 +40,7 @@ class Program:
     def run(self, inputs: Sequence[_Float32], threads: int) -> list[_Float32]: ...
 
 def count(name: str, input: list[int] | None, batch: int) -> dict[str, Any]: ...
-def filter(
-    image: _Float32,
-    kernel: _Float32,
-    mode: str,
-    border: tuple[str, float],
-    anchor: tuple[int, int] | None,
-    flip: bool,
-    threads: int,
-) -> _Float32: ...
+def filter(image: _Float32, kernel: _Float32, rule: Rule, threads: int) -> _Float32: ...
 def pool(
     x: _Float32,
     kind: str,

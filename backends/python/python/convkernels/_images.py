@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from . import _arguments as arguments
 from . import _arrays as arrays
 from ._convkernels import filter as _filter
+
+
+class Rule(NamedTuple):
+    """How a kernel is applied, as the native module takes it."""
+
+    mode: str
+    border: tuple[str, float]
+    anchor: tuple[int, int] | None
+    """Row and column."""
+    flip: bool
+
 
 # SciPy's boundaries under the names of OpenCV's borders.
 _BOUNDARIES = {"fill": "constant", "wrap": "wrap", "symm": "reflect"}
@@ -44,7 +55,7 @@ def convolve2d(
     if mode == "valid" and any(k > n for k, n in zip(kernel.shape, image.shape)):
         image, kernel = kernel, image
     number = _threads(threads, in1)
-    result = _filter(image, kernel, mode, (name, value), None, True, number)
+    result = _filter(image, kernel, Rule(mode, (name, value), None, True), number)
     return arrays.like(in1)(result)
 
 
@@ -75,9 +86,9 @@ def filter2D(
     if image.ndim not in (2, 3):
         raise ValueError(f"src: expected shape (H, W) or (H, W, C), got {image.shape}")
     place = None if anchor is None else arguments.pair("anchor", anchor, 0)[::-1]
-    edge = _border(border), _number("value", value)
+    rule = Rule("same", (_border(border), _number("value", value)), place, False)
     number = _threads(threads, src)
-    result = _filter(image, _matrix("kernel", kernel), "same", edge, place, False, number)
+    result = _filter(image, _matrix("kernel", kernel), rule, number)
     if bytes_:
         return np.clip(np.rint(result, out=result), 0, 255, out=result).astype(np.uint8)
     return arrays.like(src)(result)

@@ -58,7 +58,7 @@ class ConvPlan:
         groups = arguments.integer("groups", groups, 1)
         self._threads = None if threads is None else arguments.threads(threads)
         filters = weight[:, :, None, :] if self._one else weight
-        self._plan = Plan(filters, bias, slopes, window, groups, named, numerics)
+        self._plan = Plan(filters, (bias, slopes), window, groups, named, numerics)
         self._channels = weight.shape[1] * groups
         self._kernel = weight.shape
         # What makes the same plan again, for pickling. The native plan reads the same memory.

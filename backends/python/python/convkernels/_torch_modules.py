@@ -115,7 +115,7 @@ class Convolution(nn.Module):
                 return None
             weight, bias, slopes = (None if x is None else x.detach().contiguous().numpy() for x in tensors)
             filters = weight[:, :, None, :] if self.weight.dim() == 3 else weight
-            self.plan = Plan(filters, bias, slopes, self.window, self.groups, self.activation, "default")
+            self.plan = Plan(filters, (bias, slopes), self.window, self.groups, self.activation, "default")
             self._packed = state
         return self.plan
 
