@@ -161,5 +161,8 @@ def test_objects_that_raise():
     for name in ("stride", "padding", "dilation", "groups"):
         with pytest.raises(RuntimeError, match="index"):
             ck.conv2d(x, weight, **{name: Hostile()})
+        # Longer than Python prints.
+        with pytest.raises(ValueError, match=name):
+            ck.conv2d(x, weight, **{name: 10**5000})
     with pytest.raises(TypeError, match="got Hostile"):
         ck.conv2d(Hostile(), weight)

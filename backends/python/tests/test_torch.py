@@ -303,6 +303,18 @@ def test_a_module_alone_and_others():
         ckt.optimize(3)
 
 
+def test_modules_with_hooks_stay():
+    model, calls, x = trained(Block()), [], tensor((1, 8, 9, 9))
+    model.conv1.register_forward_hook(lambda *_: calls.append("conv1"))
+    model.norm2.register_forward_pre_hook(lambda *_: calls.append("norm2"))
+    optimized = ckt.optimize(model)
+    with torch.inference_mode():
+        y = optimized(x)
+    assert sorted(calls) == ["conv1", "norm2"]
+    with torch.inference_mode():
+        close(y, model(x))
+
+
 def test_other_dtypes_fall_back():
     model, x = trained(Block()), tensor((2, 8, 12, 13))
     optimized = ckt.optimize(model)

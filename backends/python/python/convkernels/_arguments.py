@@ -10,10 +10,13 @@ from typing import Any, NamedTuple, Union
 
 import numpy as np
 
+MOST_THREADS = 256
+"""A pool of the native module has no more."""
+
 Pair = tuple[int, int]
 IntOrPair = Union[int, Pair]
 Padding = Union[int, Pair, str]
-Activation = Union[None, str, tuple]
+Activation = Union[None, str, tuple[Any, ...]]
 
 
 class Window(NamedTuple):
@@ -64,7 +67,7 @@ def single(name: str, value: Any, least: int) -> int:
     return integer(name, value, least)
 
 
-def window(kernel: Pair, stride: Any, padding: Any, dilation: Any) -> Window:
+def window(kernel: tuple[int, ...], stride: Any, padding: Any, dilation: Any) -> Window:
     """The window of a convolution in two dimensions."""
     strides, dilations = pair("stride", stride, 1), pair("dilation", dilation, 1)
     if not isinstance(padding, str):
@@ -119,7 +122,7 @@ def threads(value: Any) -> int:
 
 
 def cores() -> int:
-    """The cores that the process can use, at most 256."""
+    """The cores that the process can use, at most ``MOST_THREADS``."""
     affinity = getattr(os, "sched_getaffinity", None)
     number = len(affinity(0)) if affinity else os.cpu_count() or 1
-    return max(1, min(number, 256))
+    return max(1, min(number, MOST_THREADS))

@@ -7,6 +7,8 @@ from typing import Any, Callable
 
 import numpy as np
 
+from ._arguments import MOST_THREADS
+
 
 def is_tensor(value: Any) -> bool:
     """Whether ``value`` is a tensor of PyTorch."""
@@ -36,7 +38,8 @@ def _memory_of(name: str, tensor: Any) -> np.ndarray:
             f"{name}: expected a tensor without gradients, because a plan computes none; "
             "use convkernels.torch.conv2d, or torch.inference_mode()"
         )
-    return tensor.detach().resolve_neg().numpy()
+    memory: np.ndarray = tensor.detach().resolve_neg().numpy()
+    return memory
 
 
 def like(value: Any) -> Callable[[np.ndarray], Any]:
@@ -50,4 +53,4 @@ def _itself(array: np.ndarray) -> np.ndarray:
 
 def default_threads(value: Any, cores: Callable[[], int]) -> int:
     """PyTorch's number of threads for its tensors, else ``cores()``."""
-    return sys.modules["torch"].get_num_threads() if is_tensor(value) else cores()
+    return min(sys.modules["torch"].get_num_threads(), MOST_THREADS) if is_tensor(value) else cores()

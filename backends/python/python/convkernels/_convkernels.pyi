@@ -9,6 +9,8 @@ import numpy.typing as npt
 from ._arguments import Window
 from ._images import Rule
 
+__all__ = ["Plan", "Program", "__version__", "count", "filter", "pool"]
+
 __version__: str
 
 _Float32 = npt.NDArray[np.float32]

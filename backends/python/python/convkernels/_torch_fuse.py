@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from typing import Any, Callable, Optional, Union
+from typing import Any, Optional
 
 import torch
 from torch import Tensor, fx, nn
@@ -37,15 +37,20 @@ Found = Optional[tuple[Named, Optional[Tensor]]]
 
 def convolution(module: nn.Module) -> Optional[Convolution]:
     """The module as one of this library; ``None`` if it is not a convolution that the library has."""
-    if type(module) not in (nn.Conv1d, nn.Conv2d) or module.padding_mode != "zeros":
+    if not isinstance(module, (nn.Conv1d, nn.Conv2d)) or type(module) not in (nn.Conv1d, nn.Conv2d):
         return None
-    if module.weight.dtype != torch.float32:
+    if module.padding_mode != "zeros" or module.weight.dtype != torch.float32 or _has_hooks(module):
         return None
     if isinstance(module, nn.Conv1d):
         window = arguments.window1d(module.kernel_size[0], module.stride, module.padding, module.dilation)
     else:
         window = arguments.window(module.kernel_size, module.stride, module.padding, module.dilation)
     return Convolution(module.weight, module.bias, window, module.groups)
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    """Whether somebody else's code runs before or after the module. Such a module stays as it is."""
+    return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
 def fuse(traced: fx.GraphModule) -> int:
@@ -57,7 +62,7 @@ def fuse(traced: fx.GraphModule) -> int:
     number = 0
     for node in list(traced.graph.nodes):
         if node.op == "call_module" and isinstance(modules[node.target], (nn.Dropout, nn.Dropout2d, nn.Identity)):
-            if not modules[node.target].training:
+            if not modules[node.target].training and not _has_hooks(modules[node.target]):
                 node.replace_all_uses_with(node.args[0])
                 traced.graph.erase_node(node)
     for node in list(traced.graph.nodes):
@@ -67,13 +72,18 @@ def fuse(traced: fx.GraphModule) -> int:
         if module is not None:
             _fuse_into(traced, node, module, modules, number)
             number += 1
-        elif type(modules[node.target]) is nn.MaxPool2d and not modules[node.target].return_indices:
-            traced.add_submodule(f"{node.name}_pool", MaxPool2d.of(modules[node.target]))
-            node.target = f"{node.name}_pool"
+        elif _is_max_pool(modules[node.target]):
+            name, pool = f"{node.name}_pool", MaxPool2d.of(modules[node.target])
+            traced.add_submodule(name, pool)
+            modules[name], node.target = pool, name
     # Nodes without readers stay: some of them change a tensor in place.
     traced.delete_all_unused_submodules()
     traced.recompile()
     return number
+
+
+def _is_max_pool(module: nn.Module) -> bool:
+    return type(module) is nn.MaxPool2d and not module.return_indices and not _has_hooks(module)
 
 
 def _fuse_into(
@@ -81,7 +91,7 @@ def _fuse_into(
 ) -> None:
     last, residual, place = node, None, node
     after = _only_user(last)
-    if after is not None and after.op == "call_module" and _fold(module, modules[after.target]):
+    if after is not None and after.op == "call_module" and _fold(module, modules[str(after.target)]):
         last, after = after, _only_user(after)
     if after is not None and _is_add(after, last):
         other = after.args[1] if after.args[0] is last else after.args[0]
@@ -124,7 +134,7 @@ def _only_user(node: fx.Node) -> Optional[fx.Node]:
 def _fold(module: Convolution, norm: nn.Module) -> bool:
     """Folds a batch norm into the weights: ``scale * conv(x) + shift``."""
     expected = nn.BatchNorm1d if module.weight.dim() == 3 else nn.BatchNorm2d
-    if type(norm) is not expected or norm.training or norm.running_mean is None or norm.running_var is None:
+    if type(norm) is not expected or _has_hooks(norm) or norm.training or norm.running_mean is None or norm.running_var is None:
         return False
     # In double precision: the factor is rounded once.
     scale = (norm.running_var.double() + norm.eps).rsqrt()
@@ -172,7 +182,7 @@ def _is_on_chain(first: fx.Node, node: fx.Node) -> bool:
 def changes_in_place(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
     """Whether the node can change a tensor that it reads."""
     if node.op == "call_module":
-        return any(getattr(module, "inplace", False) for module in modules[node.target].modules())
+        return any(getattr(module, "inplace", False) for module in modules[str(node.target)].modules())
     if node.op == "call_method":
         return str(node.target).endswith("_") or node.target == "__setitem__"
     name = getattr(node.target, "__name__", "")
@@ -184,7 +194,7 @@ def changes_in_place(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
 def activation(node: fx.Node, modules: dict[str, nn.Module]) -> Found:
     """The activation that the node computes, and its slopes."""
     if node.op == "call_module":
-        return _of_module(modules[node.target])
+        return _of_module(modules[str(node.target)])
     if node.op == "call_method":
         name = _METHODS.get(str(node.target))
         return None if name is None or len(node.args) != 1 or node.kwargs else ((name, []), None)
@@ -197,13 +207,15 @@ def activation(node: fx.Node, modules: dict[str, nn.Module]) -> Found:
 
 
 def _of_module(module: nn.Module) -> Found:
-    kind: Union[type, Callable[..., Any]] = type(module)
+    kind = type(module)
+    if _has_hooks(module):
+        return None
     if kind in _NAMES:
         return (_NAMES[kind], []), None
-    if isinstance(module, nn.LeakyReLU):
+    if isinstance(module, nn.LeakyReLU) and kind is nn.LeakyReLU:
         return ("leaky_relu", [float(module.negative_slope)]), None
-    if kind is nn.ELU:
+    if isinstance(module, nn.ELU) and kind is nn.ELU:
         return ("elu", [float(module.alpha)]), None
-    if kind is nn.Hardtanh:
+    if isinstance(module, nn.Hardtanh) and kind is nn.Hardtanh:
         return ("clip", [float(module.min_val), float(module.max_val)]), None
     return None

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ._arguments import Window, pair
+from ._arguments import MOST_THREADS, Window, pair
 from ._convkernels import Plan, pool
 
 Named = tuple[str, list[float]]
@@ -28,7 +28,7 @@ _ACTIVATIONS: dict[str, Callable[..., Tensor]] = {
 
 def runs_here(*tensors: Optional[Tensor]) -> bool:
     """Whether the library computes with these tensors: float32 on the CPU, without gradients, not being traced."""
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
         return False
     grad = torch.is_grad_enabled()
     for x in tensors:
@@ -42,11 +42,16 @@ def runs_here(*tensors: Optional[Tensor]) -> bool:
     return True
 
 
+def number_of_threads() -> int:
+    """PyTorch's number of threads, up to the most that a pool of this library has."""
+    return min(torch.get_num_threads(), MOST_THREADS)
+
+
 class Convolution(nn.Module):
     """A convolution with everything that is fused into it: ``activation(conv(x) + bias + residual)``.
 
     Its weights are parameters without gradients. It packs them at the first call, and again after they have
-    changed. It calls PyTorch for tensors of other dtypes or devices, tensors that need gradients, and empty ones.
+    changed; a change through ``.data``, which PyTorch does not count, is not seen. It calls PyTorch for tensors of other dtypes or devices, tensors that need gradients, and empty ones.
     """
 
     bias: Optional[nn.Parameter]
@@ -77,7 +82,7 @@ class Convolution(nn.Module):
         if plan is None:
             return self._by_torch(x, residual)
         one = self.weight.dim() == 3
-        threads = torch.get_num_threads()
+        threads = number_of_threads()
         x = self._four(x, one)
         added = None if residual is None else self._four(residual, one)
         if added is not None:
@@ -113,8 +118,8 @@ class Convolution(nn.Module):
         if state != self._packed:
             if not runs_here(*tensors):
                 return None
-            weight, bias, slopes = (None if x is None else x.detach().contiguous().numpy() for x in tensors)
-            filters = weight[:, :, None, :] if self.weight.dim() == 3 else weight
+            bias, slopes = (None if x is None else x.detach().contiguous().numpy() for x in tensors[1:])
+            filters = self._four(self.weight.detach().contiguous(), self.weight.dim() == 3).numpy()
             self.plan = Plan(filters, (bias, slopes), self.window, self.groups, self.activation, "default")
             self._packed = state
         return self.plan
@@ -137,7 +142,7 @@ class Convolution(nn.Module):
         if self.activation is None:
             return y
         name, numbers = self.activation
-        if name == "prelu":
+        if self.slopes is not None:
             return functional.prelu(y, self.slopes)
         return _ACTIVATIONS[name](y, *numbers)
 
@@ -159,8 +164,9 @@ class MaxPool2d(nn.MaxPool2d):
 
     def forward(self, x: Tensor) -> Tensor:
         if x.dim() != 4 or not runs_here(x):
-            return super().forward(x)
-        kernel, threads = pair("kernel_size", self.kernel_size, 1), torch.get_num_threads()
+            pooled: Tensor = super().forward(x)
+            return pooled
+        kernel, threads = pair("kernel_size", self.kernel_size, 1), number_of_threads()
         return torch.from_numpy(pool(x.detach().numpy(), "max", kernel, self.window(), self.ceil_mode, threads))
 
     def window(self) -> Window:

@@ -22,7 +22,8 @@ def _conv2d(
     groups: int,
 ) -> Tensor:
     plan = ConvPlan(weight, bias, tuple(stride), tuple(padding), tuple(dilation), groups)
-    return plan(input)
+    output: Tensor = plan(input)
+    return output
 
 
 @_conv2d.register_fake
@@ -109,7 +110,7 @@ def _call(
         input = torch.nn.functional.pad(input, (left, right, top, bottom))
         top = left = 0
     one = input.dim() == dimensions - 1
-    output = torch.ops.convkernels.conv2d(
+    output: Tensor = torch.ops.convkernels.conv2d(
         input.unsqueeze(0) if one else input,
         weight,
         bias,

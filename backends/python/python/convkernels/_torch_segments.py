@@ -16,7 +16,7 @@ from torch.fx.passes.operator_support import OperatorSupportBase
 from ._arguments import Window, pair
 from ._convkernels import Plan, Program
 from ._torch_fuse import ADDS, activation, changes_in_place
-from ._torch_modules import Convolution, MaxPool2d, Named, runs_here
+from ._torch_modules import Convolution, MaxPool2d, Named, number_of_threads, runs_here
 
 DescribedPool = tuple[str, Optional[tuple[int, int]], Window, bool]
 _ANYWHERE = Window((1, 1), (0, 0, 0, 0), (1, 1))
@@ -48,7 +48,7 @@ class Segment(nn.Module):
         if program is None:
             return self.layers(*inputs)
         try:
-            outputs = program.run([x.detach().numpy() for x in inputs], torch.get_num_threads())
+            outputs = program.run([x.detach().numpy() for x in inputs], number_of_threads())
         except ValueError:
             # A sum that broadcasts, for example. PyTorch computes it, or says what is wrong.
             return self.layers(*inputs)
@@ -61,8 +61,8 @@ class Segment(nn.Module):
     def _current_program(self) -> Optional[Program]:
         """The program for the present weights; ``None`` if the library does not compute with them."""
         modules = [module for module in self.layers.modules() if isinstance(module, Convolution)]
-        plans = [module.current_plan() for module in modules]
-        if any(plan is None for plan in plans):
+        plans = [plan for plan in (module.current_plan() for module in modules) if plan is not None]
+        if len(plans) < len(modules):
             return None
         if self._program is None or any(a is not b for a, b in zip(plans, self._plans)):
             steps, inputs, outputs = _describe(self.layers)
@@ -104,7 +104,8 @@ def _is_worth_it(partition: Partition, modules: dict[str, nn.Module]) -> bool:
 
 def _describe(layers: fx.GraphModule) -> tuple[list[Step], int, list[int]]:
     """The steps of a segment, its number of inputs and the values that it returns."""
-    modules, values, steps = dict(layers.named_modules()), {}, []
+    modules, steps = dict(layers.named_modules()), []
+    values: dict[fx.Node, int] = {}
     inputs = [node for node in layers.graph.nodes if node.op == "placeholder"]
     for node in inputs:
         values[node] = len(values)
@@ -155,6 +156,8 @@ def _concat(node: fx.Node, values: dict[fx.Node, int]) -> Optional[Step]:
 
 
 def _pool(module: nn.Module) -> Optional[DescribedPool]:
+    if module._forward_hooks or module._forward_pre_hooks:
+        return None
     if isinstance(module, MaxPool2d):
         return "max", pair("kernel_size", module.kernel_size, 1), module.window(), module.ceil_mode
     if type(module) is nn.AvgPool2d and module.divisor_override is None:
