@@ -30,7 +30,9 @@ def main() -> int:
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement, of all rivals together")
     options = parser.parse_args()
-    print(f"scipy {scipy.__version__}, opencv {cv2.__version__ if cv2 else 'not installed'}, convkernels {ck.__version__}")
+    print(
+        f"scipy {scipy.__version__}, opencv {cv2.__version__ if cv2 else 'not installed'}, convkernels {ck.__version__}"
+    )
     random = np.random.default_rng(0)
     image = random.standard_normal((512, 512), dtype=np.float32)
     wrong = False
@@ -67,7 +69,10 @@ def compare(title, image, kernel, threads, seconds):
     for name, mine in times.items():
         median, least = statistics.median(mine), min(mine)
         mark = "  OUTPUT DIFFERS" if errors[name] > LIMIT else ""
-        print(f"  {name:26} {1e3 * median:10.3f} {1e3 * least:8.3f} {median / ours:10.2f}  {errors[name]:.1e}{mark}", flush=True)
+        print(
+            f"  {name:26} {1e3 * median:10.3f} {1e3 * least:8.3f} {median / ours:10.2f}  {errors[name]:.1e}{mark}",
+            flush=True,
+        )
     return errors["convkernels"] > LIMIT
 
 

@@ -15,7 +15,7 @@ import convkernels.torch
 import torch
 import torchvision
 
-PEAK = 1e-5
+LIMIT = 1e-5
 
 
 def main() -> int:
@@ -26,7 +26,9 @@ def main() -> int:
     parser.add_argument("--batch", type=int, default=1)
     options = parser.parse_args()
     print(f"torch {torch.__version__}, torchvision {torchvision.__version__}, convkernels {convkernels.__version__}")
-    print(f"{'network':14} {'threads':>7} {'eager ms':>10} {'(least)':>9} {'ours ms':>10} {'(least)':>9} {'ratio':>6}  error")
+    print(
+        f"{'network':14} {'threads':>7} {'eager ms':>10} {'(least)':>9} {'ours ms':>10} {'(least)':>9} {'ratio':>6}  error"
+    )
     wrong = False
     for name in options.networks:
         eager = network(name)
@@ -36,9 +38,12 @@ def main() -> int:
             torch.set_num_threads(threads)
             error, times = measure(eager, optimized, x, options.seconds)
             (a, b), (c, d) = ((1e3 * statistics.median(t), 1e3 * min(t)) for t in times)
-            verdict = "" if error <= PEAK else "  OUTPUTS DIFFER"
-            wrong |= error > PEAK
-            print(f"{name:14} {threads:7} {a:10.2f} {b:9.2f} {c:10.2f} {d:9.2f} {a / c:6.2f}  {error:.1e}{verdict}", flush=True)
+            verdict = "" if error <= LIMIT else "  OUTPUTS DIFFER"
+            wrong |= error > LIMIT
+            print(
+                f"{name:14} {threads:7} {a:10.2f} {b:9.2f} {c:10.2f} {d:9.2f} {a / c:6.2f}  {error:.1e}{verdict}",
+                flush=True,
+            )
     return int(wrong)
 
 

@@ -44,7 +44,11 @@ def test_parameters(arguments, error, words):
 @pytest.mark.parametrize(
     "x, error, words",
     [
-        (X.astype(np.float64), TypeError, r"x: expected dtype float32, got float64; convert it with astype\(numpy.float32\)"),
+        (
+            X.astype(np.float64),
+            TypeError,
+            r"x: expected dtype float32, got float64; convert it with astype\(numpy.float32\)",
+        ),
         (X.astype(np.int64), TypeError, "got int64"),
         (X.astype(">f4"), TypeError, "got >f4"),
         (X.astype(object), TypeError, "got object"),

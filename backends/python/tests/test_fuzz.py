@@ -31,7 +31,9 @@ class Hostile:
 # Sizes are small, or so large that no system has the memory.
 small = st.integers(-1, 4)
 huge = st.sampled_from([2**31 - 1, 2**31, 2**62, 2**63 - 1, 2**63, 2**64, -(2**63), 10**400])
-scalar = st.one_of(small, small, small, huge, st.floats(), st.booleans(), st.none(), st.text(max_size=3), st.binary(max_size=2))
+scalar = st.one_of(
+    small, small, small, huge, st.floats(), st.booleans(), st.none(), st.text(max_size=3), st.binary(max_size=2)
+)
 number = st.one_of(scalar, st.builds(np.int64, small), st.builds(np.float32, st.floats(width=32)))
 sizes = st.one_of(number, number, st.tuples(number, number), st.lists(number, max_size=3))
 paddings = st.one_of(sizes, st.sampled_from(["same", "valid", "SAME", ""]))
@@ -46,7 +48,9 @@ def arrays(draw, dimensions=4):
     count = dimensions if draw(st.integers(0, 7)) else draw(st.integers(0, 6))
     x = random(tuple(draw(extents) for _ in range(count)), draw(st.integers(0, 3)))
     if draw(st.integers(0, 9)) == 0:
-        x = x.astype(draw(st.sampled_from([np.float64, np.float16, np.int32, np.uint8, ">f4", np.complex64, bool, object, "U1"])))
+        x = x.astype(
+            draw(st.sampled_from([np.float64, np.float16, np.int32, np.uint8, ">f4", np.complex64, bool, object, "U1"]))
+        )
     change = draw(st.integers(0, 8))
     if change == 0:
         x = np.asfortranarray(x)
@@ -137,7 +141,13 @@ def test_convolve2d(a, k, mode, boundary, fillvalue):
         assert np.abs(result - expected).max() <= 1e-5 * (1 + largest + scale)
 
 
-@given(arrays(3), arrays(2), st.one_of(st.none(), sizes), st.one_of(st.sampled_from(["reflect_101", "wrap", "constant", "replicate"]), scalar), scalar)
+@given(
+    arrays(3),
+    arrays(2),
+    st.one_of(st.none(), sizes),
+    st.one_of(st.sampled_from(["reflect_101", "wrap", "constant", "replicate"]), scalar),
+    scalar,
+)
 @fuzz
 def test_filter2d(src, kernel, anchor, border, value):
     try:

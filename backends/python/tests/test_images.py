@@ -24,7 +24,12 @@ def test_convolve2d(shape, mode, boundary):
     for value in (0, 1.5) if boundary == "fill" else (0,):
         expected = signal.convolve2d(a.astype(float), k.astype(float), mode, boundary, value)
         close(ck.convolve2d(a, k, mode, boundary, value), expected)
-        close(ck.convolve2d(a[::-1, ::-1], k[::-1, ::-1], mode, boundary, value, threads=2)[::-1, ::-1] if mode != "same" else expected.astype(np.float32), expected)
+        close(
+            ck.convolve2d(a[::-1, ::-1], k[::-1, ::-1], mode, boundary, value, threads=2)[::-1, ::-1]
+            if mode != "same"
+            else expected.astype(np.float32),
+            expected,
+        )
 
 
 def test_a_separable_kernel():
@@ -41,7 +46,16 @@ def test_valid_exchanges_the_arrays():
         ck.convolve2d(random((5, 20)), k, "valid")
 
 
-@pytest.mark.parametrize("border, mode", [("reflect_101", "mirror"), ("reflect", "reflect"), ("replicate", "nearest"), ("wrap", "wrap"), ("constant", "constant")])
+@pytest.mark.parametrize(
+    "border, mode",
+    [
+        ("reflect_101", "mirror"),
+        ("reflect", "reflect"),
+        ("replicate", "nearest"),
+        ("wrap", "wrap"),
+        ("constant", "constant"),
+    ],
+)
 @pytest.mark.parametrize("shape", [(3, 3), (5, 3), (4, 6), (21, 21)])
 def test_filter2d_against_ndimage(border, mode, shape):
     image, kernel = random((30, 33)), random(shape, 1)

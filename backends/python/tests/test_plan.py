@@ -67,13 +67,17 @@ def test_without_a_batch():
     assert_close(out, conv2d(x[None], weight)[0])
 
 
-@pytest.mark.parametrize("stride, padding, dilation, groups", [(1, 0, 1, 1), (2, 3, 2, 1), (1, "same", 2, 2), ((3,), (1,), (1,), 4)])
+@pytest.mark.parametrize(
+    "stride, padding, dilation, groups", [(1, 0, 1, 1), (2, 3, 2, 1), (1, "same", 2, 2), ((3,), (1,), (1,), 4)]
+)
 def test_one_dimension(stride, padding, dilation, groups):
     x, weight, bias = random((2, 4, 30)), random((8, 4 // groups, 4), 1), random(8, 2)
     one = lambda value: value[0] if isinstance(value, tuple) else value
     total = one(dilation) * 3
     left, right = (total // 2, total - total // 2) if padding == "same" else (one(padding), one(padding))
-    expected = conv2d(x[:, :, None], weight[:, :, None], bias, (1, one(stride)), (0, 0, left, right), (1, one(dilation)), groups)
+    expected = conv2d(
+        x[:, :, None], weight[:, :, None], bias, (1, one(stride)), (0, 0, left, right), (1, one(dilation)), groups
+    )
     assert_close(ck.conv1d(x, weight, bias, stride, padding, dilation, groups), expected[:, :, 0])
     plan = ck.ConvPlan(weight, bias, stride, padding, dilation, groups)
     assert_close(plan(x[0]), expected[0, :, 0])
@@ -119,7 +123,9 @@ def test_prelu_and_its_pickle():
 @pytest.mark.parametrize("numerics", ["strict", "default", "fast"])
 def test_numerics(numerics):
     x, weight = random((1, 64, 28, 28)), random((64, 64, 3, 3), 1)
-    assert_close(ck.ConvPlan(weight, padding=1, numerics=numerics)(x), conv2d(x, weight, None, (1, 1), (1,) * 4), numerics)
+    assert_close(
+        ck.ConvPlan(weight, padding=1, numerics=numerics)(x), conv2d(x, weight, None, (1, 1), (1,) * 4), numerics
+    )
 
 
 def test_channels_last_stays_channels_last():
@@ -201,7 +207,11 @@ def test_copies(make):
     weight, x = random((4, 3, 3, 3)), random((1, 3, 9, 9), 1)
     plan = ck.ConvPlan(weight, random(4, 2), 2, "valid", activation="relu", numerics="fast", threads=1)
     other = make(plan)
-    assert repr(other) == repr(plan) == "ConvPlan(4x3x3x3, bias, stride=2, padding='valid', activation='relu', numerics='fast', threads=1)"
+    assert (
+        repr(other)
+        == repr(plan)
+        == "ConvPlan(4x3x3x3, bias, stride=2, padding='valid', activation='relu', numerics='fast', threads=1)"
+    )
     np.testing.assert_array_equal(other(x), plan(x))
 
 

@@ -90,8 +90,8 @@ def test_the_operator_and_its_gradients(stride, padding, dilation, groups):
     factor = tensor(expected.shape, 3)
     (y * factor).sum().backward()
     (expected * factor).sum().backward()
-    for ours, theirs in zip(ours, theirs):
-        close(ours.grad, theirs.grad)
+    for mine, reference in zip(ours, theirs):
+        close(mine.grad, reference.grad)
 
 
 def test_one_dimension():
@@ -124,14 +124,14 @@ def test_errors_of_the_operator():
 class Block(nn.Module):
     """A residual block with every way to write its parts."""
 
-    def __init__(self, channels=8, activation=nn.ReLU(inplace=True), bias=False):
+    def __init__(self, channels=8, activation=None, bias=False):
         super().__init__()
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, bias=bias)
         self.norm1 = nn.BatchNorm2d(channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=bias, groups=2)
         self.norm2 = nn.BatchNorm2d(channels)
         self.shortcut = nn.Sequential(nn.Conv2d(channels, channels, 1), nn.BatchNorm2d(channels))
-        self.activation = activation
+        self.activation = activation or nn.ReLU(inplace=True)
 
     def forward(self, x):
         y = self.activation(self.norm1(self.conv1(x)))
@@ -167,8 +167,18 @@ def compare(model, *inputs, number=None):
 
 
 ACTIVATIONS = [
-    nn.ReLU(inplace=True), nn.ReLU6(), nn.SiLU(), nn.Hardswish(), nn.Sigmoid(), nn.Tanh(), nn.LeakyReLU(0.3), nn.ELU(1.5),
-    nn.Hardtanh(-2, 3), nn.GELU(), nn.PReLU(), nn.Identity(),
+    nn.ReLU(inplace=True),
+    nn.ReLU6(),
+    nn.SiLU(),
+    nn.Hardswish(),
+    nn.Sigmoid(),
+    nn.Tanh(),
+    nn.LeakyReLU(0.3),
+    nn.ELU(1.5),
+    nn.Hardtanh(-2, 3),
+    nn.GELU(),
+    nn.PReLU(),
+    nn.Identity(),
 ]
 
 
@@ -234,8 +244,18 @@ class Shapes(nn.Module):
 
 
 KINDS = [
-    "broadcast", "read twice", "changed in place", "changed before the activation",
-    "changed under another name", "sum with itself", "shared", "factor", "number", "other changes", "method", "in place",
+    "broadcast",
+    "read twice",
+    "changed in place",
+    "changed before the activation",
+    "changed under another name",
+    "sum with itself",
+    "shared",
+    "factor",
+    "number",
+    "other changes",
+    "method",
+    "in place",
 ]
 
 
@@ -246,7 +266,12 @@ def test_what_must_stay_as_it_is(kind):
 
 def test_one_dimensional_model():
     model = nn.Sequential(
-        nn.Conv1d(4, 8, 5, 2, 2), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(), nn.Conv1d(8, 6, 4, padding="same", dilation=2), nn.SiLU()
+        nn.Conv1d(4, 8, 5, 2, 2),
+        nn.BatchNorm1d(8),
+        nn.ReLU(),
+        nn.Dropout(),
+        nn.Conv1d(8, 6, 4, padding="same", dilation=2),
+        nn.SiLU(),
     )
     compare(trained(model), tensor((3, 4, 50)), number=2)
     del model[1]
@@ -263,7 +288,15 @@ def test_channels_last(channels_last):
         assert optimized(x).is_contiguous(memory_format=order)
 
 
-@pytest.mark.parametrize("pool", [nn.MaxPool2d(2), nn.MaxPool2d(3, 2, 1), nn.MaxPool2d((2, 3), (1, 2), (1, 0), (2, 1)), nn.MaxPool2d(3, 2, ceil_mode=True)])
+@pytest.mark.parametrize(
+    "pool",
+    [
+        nn.MaxPool2d(2),
+        nn.MaxPool2d(3, 2, 1),
+        nn.MaxPool2d((2, 3), (1, 2), (1, 0), (2, 1)),
+        nn.MaxPool2d(3, 2, ceil_mode=True),
+    ],
+)
 def test_max_pool(pool):
     model = nn.Sequential(nn.Conv2d(4, 4, 1), pool).eval()
     compare(model, tensor((2, 4, 13, 14)))
@@ -419,7 +452,21 @@ def test_eight_threads_run_one_model():
     assert not wrong
 
 
-@pytest.mark.parametrize("name", ["resnet18", "vgg11_bn", "mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0", "densenet121", "shufflenet_v2_x1_0", "squeezenet1_1", "googlenet", "convnext_tiny"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "resnet18",
+        "vgg11_bn",
+        "mobilenet_v2",
+        "mobilenet_v3_small",
+        "efficientnet_b0",
+        "densenet121",
+        "shufflenet_v2_x1_0",
+        "squeezenet1_1",
+        "googlenet",
+        "convnext_tiny",
+    ],
+)
 def test_torchvision(name):
     torchvision = pytest.importorskip("torchvision")
     torch.manual_seed(0)

@@ -55,9 +55,7 @@ class Count:
         return 2 * self.macs
 
 
-def count(
-    network: str | os.PathLike[str], input: tuple[int, ...] | None = None, batch: int = 1
-) -> Count:
+def count(network: str | os.PathLike[str], input: tuple[int, ...] | None = None, batch: int = 1) -> Count:
     """Counts a built-in network such as ``"resnet50"``, or an ONNX file.
 
     ``input`` is the shape ``(C, H, W)`` of one image, if it is not the published one or the one in the file.

@@ -134,7 +134,13 @@ def _only_user(node: fx.Node) -> Optional[fx.Node]:
 def _fold(module: Convolution, norm: nn.Module) -> bool:
     """Folds a batch norm into the weights: ``scale * conv(x) + shift``."""
     expected = nn.BatchNorm1d if module.weight.dim() == 3 else nn.BatchNorm2d
-    if type(norm) is not expected or _has_hooks(norm) or norm.training or norm.running_mean is None or norm.running_var is None:
+    if (
+        type(norm) is not expected
+        or _has_hooks(norm)
+        or norm.training
+        or norm.running_mean is None
+        or norm.running_var is None
+    ):
         return False
     # In double precision: the factor is rounded once.
     scale = (norm.running_var.double() + norm.eps).rsqrt()

@@ -37,9 +37,7 @@ def _(
     groups: int,
 ) -> Tensor:
     # PyTorch's own operator infers the same shape, on tensors without memory. The memory order is that of the input.
-    output = torch.ops.aten.convolution(
-        input, weight, bias, stride, padding, dilation, False, [0, 0], groups
-    )
+    output = torch.ops.aten.convolution(input, weight, bias, stride, padding, dilation, False, [0, 0], groups)
     channels_last = input.is_contiguous(memory_format=torch.channels_last) and not input.is_contiguous()
     order = torch.channels_last if channels_last else torch.contiguous_format
     return torch.empty_like(output, memory_format=order)
