@@ -90,7 +90,9 @@ def filter2D(
     number = _threads(threads, src)
     result = _filter(image, _matrix("kernel", kernel), rule, number)
     if bytes_:
-        return np.clip(np.rint(result, out=result), 0, 255, out=result).astype(np.uint8)
+        # NaN becomes 0, as in OpenCV.
+        limited = np.fmin(np.fmax(np.rint(result, out=result), 0, out=result), 255, out=result)
+        return limited.astype(np.uint8)
     return arrays.like(src)(result)
 
 
