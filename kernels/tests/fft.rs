@@ -68,7 +68,7 @@ fn errors_are_of_the_order_of_those_of_direct_convolution() {
 fn every_length() {
     let epilogue = EpilogueSpec { bias: true, residual: true, activation: Activation::PRelu };
     for isa in Isa::available() {
-        for (index, w) in (1..=140).enumerate() {
+        for (index, w) in (1..=140).chain((144..=270).step_by(9)).enumerate() {
             for taps in [1, 6, 33, 96] {
                 // The padding fits into one transform, is on one side, or is absent.
                 let (left, right) = [(taps / 2, taps / 2), (taps - 1, 0), (0, taps), (0, 0)][index % 4];
@@ -128,6 +128,51 @@ fn channels_and_tiles() {
     }
 }
 
+/// Images of one tile up to the longest transform, and of several, so that lanes are tiles of different images,
+/// rows and columns; few channels in both directions; residuals, slopes, and tensors with gaps.
+#[test]
+fn lanes_of_tiles() {
+    let pools = pools();
+    let epilogue = EpilogueSpec { bias: true, residual: true, activation: Activation::PRelu };
+    for (n, side, taps, groups, ins, outs) in [
+        (19, 9, 3, 1, 1, 1),
+        (16, 40, 6, 1, 1, 2),
+        (17, 75, 31, 2, 2, 1),
+        (15, 139, 9, 1, 1, 1),
+        (16, 157, 40, 1, 3, 1),
+        (15, 188, 62, 1, 1, 1),
+        (14, 231, 5, 1, 1, 1),
+        (14, 250, 90, 1, 1, 1),
+        (1, 400, 21, 3, 1, 1),
+        (9, 300, 11, 1, 6, 7),
+    ] {
+        let tall = ConvProblem {
+            input: Shape4::new(n, groups * ins, side, 11),
+            out_channels: groups * outs,
+            groups,
+            kernel: Size2::new(taps, 2),
+            pad: Pad2 { top: taps / 2, bottom: 1, left: 0, right: taps / 3 },
+            epilogue,
+            slack: n % 3,
+            ..ConvProblem::simple()
+        };
+        let wide = ConvProblem {
+            input: Shape4 { h: 7, w: side, ..tall.input },
+            kernel: Size2::new(3, taps),
+            pad: Pad2 { top: 2, bottom: 0, left: taps / 3, right: taps / 2 },
+            ..tall
+        };
+        for (problem, isa) in [tall, wide].into_iter().flat_map(|p| Isa::available().map(move |isa| (p, isa)))
+        {
+            let options = PlanOptions::default().force(Algorithm::Fft).isa(isa);
+            let plan = problem.plan(&problem.data(), &options).expect("a valid problem");
+            assert_eq!(plan.explain().kernel, format!("fft_f32_16tiles_{isa}"), "{problem:?}");
+            let outcome = problem.check(Algorithm::Fft, isa, &pools);
+            outcome.unwrap_or_else(|what| panic!("{problem:?}: {what}"));
+        }
+    }
+}
+
 #[test]
 fn what_it_cannot_do_is_refused_with_a_reason() {
     let base = same(4, 1, 200, 7);
@@ -139,13 +184,23 @@ fn what_it_cannot_do_is_refused_with_a_reason() {
     assert_eq!(refused(ConvProblem { stride: Size2::new(1, 2), ..base }), Unsupported::Strided);
     assert_eq!(refused(ConvProblem { dilation: two, ..base }), Unsupported::Dilated);
     let kernel = |h, w| ConvProblem { kernel: Size2::new(h, w), pad: Pad2::VALID, ..base };
-    assert_eq!(refused(kernel(98, 1)), Unsupported::KernelTooLarge);
-    assert_eq!(refused(kernel(3, 130)), Unsupported::KernelTooLarge);
+    let many = |problem: ConvProblem| ConvProblem {
+        input: Shape4 { c: 16, ..problem.input },
+        out_channels: 16,
+        ..problem
+    };
+    assert_eq!(refused(many(kernel(98, 1))), Unsupported::KernelTooLarge);
+    assert_eq!(refused(many(kernel(3, 130))), Unsupported::KernelTooLarge);
+    // With few channels in NCHW, lanes are tiles, whose transforms can be longer.
+    let large =
+        |problem: ConvProblem| ConvProblem { input: Shape4 { h: 300, w: 300, ..problem.input }, ..problem };
+    assert_eq!(refused(large(kernel(194, 1))), Unsupported::KernelTooLarge);
+    assert_eq!(Algorithm::Fft.supports(&large(kernel(193, 193)).desc().expect("a valid problem")), Ok(()));
     let wide = ConvProblem { input: Shape4::new(1, 8192, 200, 200), out_channels: 8192, ..base };
     assert_eq!(refused(wide), Unsupported::SpectraTooLarge);
-    assert!(Unsupported::KernelTooLarge.to_string().contains("128x128"));
+    assert!(Unsupported::KernelTooLarge.to_string().contains("128 numbers"));
     // Dilation of a single tap has no effect.
     let column = ConvProblem { dilation: Size2::new(1, 5), ..kernel(9, 1) };
     assert_eq!(Algorithm::Fft.supports(&column.desc().expect("a valid problem")), Ok(()));
-    assert_eq!(Algorithm::Fft.supports(&kernel(97, 97).desc().expect("a valid problem")), Ok(()));
+    assert_eq!(Algorithm::Fft.supports(&many(kernel(97, 97)).desc().expect("a valid problem")), Ok(()));
 }

@@ -67,6 +67,7 @@ fn names_follow_the_grammar_and_lead_back() {
         );
         let fft = KernelSet::get(isa).expect("available").fft();
         assert_eq!(fft.name(), format!("fft_f32_{}x{}_{isa}", fft.tiles(), fft.lanes()));
+        assert_eq!(fft.tiles_name(), format!("fft_f32_16tiles_{isa}"));
         let direct = KernelSet::get(isa).expect("available").direct_tile();
         let pixels = direct.pixels().last().expect("there are tiles");
         assert_eq!(direct.name(), format!("direct_f32_{pixels}x{}_{isa}", direct.columns()));

@@ -122,11 +122,11 @@ impl Schedule {
         forms: &[Form],
     ) -> Option<Self> {
         if algorithm.kind() == AlgorithmKind::Fft {
-            let lengths = forms.iter().filter_map(|form| match form {
-                Form::Spectra(form) => Some(form.lengths()),
+            let forms = forms.iter().filter_map(|form| match form {
+                Form::Spectra(form) => Some(form),
                 _ => None,
             });
-            return fft::schedule_of(desc, kernels.fft(), typical, lengths).map(Self::Fft);
+            return fft::schedule_of(desc, kernels.fft(), typical, forms).map(Self::Fft);
         }
         let schedule = Self::new(algorithm, desc, kernels, typical);
         forms.contains(&schedule.form(desc, kernels)).then_some(schedule)
@@ -275,7 +275,7 @@ impl Driver {
             Self::Direct(direct) => direct.tile().name(),
             Self::Depthwise(depthwise) => depthwise.kernels().name(),
             Self::Winograd(winograd) => winograd.kernels().name(),
-            Self::Fft(fft) => fft.kernels().name(),
+            Self::Fft(fft) => fft.kernel_name(),
         }
     }
 }

@@ -99,7 +99,7 @@ impl<'a> Machine<'a> {
             Family::DepthwiseChannels | Family::DepthwisePermuted | Family::DepthwisePixels => {
                 Terms { arithmetic: arithmetic + pack, edges: edges + gather, ..terms }
             }
-            Family::Winograd | Family::Fft | Family::FftGroups => {
+            Family::Winograd | Family::Fft | Family::FftGroups | Family::FftTiles => {
                 Terms { transforms: pack, packing: gather, ..terms }
             }
             _ => Terms { packing: pack + gather, ..terms },

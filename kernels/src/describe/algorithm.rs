@@ -180,7 +180,8 @@ impl fmt::Display for Unsupported {
             Self::Strided => "it needs stride 1",
             Self::Dilated => "it needs a kernel without dilation",
             Self::KernelTooLarge => {
-                "the kernel leaves less than a quarter of the largest transform, 128x128, for outputs"
+                "the kernel leaves less than a quarter of the longest transform (128 numbers, or 256 in NCHW with at \
+                 most 15 channels per group) for outputs"
             }
             Self::SpectraTooLarge => "the transforms of the weights would need more than 1 GiB",
         })

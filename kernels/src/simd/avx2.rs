@@ -82,6 +82,14 @@ unsafe impl Simd for Avx2Fma {
         }
     }
     #[inline(always)]
+    fn odd(self, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: the token proves that the CPU has these instructions.
+        unsafe {
+            let pairs = _mm256_shuffle_ps::<0b11_01_11_01>(a, b);
+            _mm256_castpd_ps(_mm256_permute4x64_pd::<0b11_01_10_00>(_mm256_castps_pd(pairs)))
+        }
+    }
+    #[inline(always)]
     unsafe fn index(self, p: *const u8) -> __m256i {
         // SAFETY: the token proves that the CPU has AVX2. The caller guarantees 16 readable bytes.
         unsafe { _mm256_cvtepu8_epi32(_mm_loadu_si128(p.cast())) }

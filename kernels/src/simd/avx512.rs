@@ -72,6 +72,14 @@ unsafe impl Simd for Avx512F {
         }
     }
     #[inline(always)]
+    fn odd(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: the token proves that the CPU has these instructions.
+        unsafe {
+            let odd = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+            _mm512_permutex2var_ps(a, odd, b)
+        }
+    }
+    #[inline(always)]
     unsafe fn index(self, p: *const u8) -> __m512i {
         // SAFETY: the token proves that the CPU has AVX-512F. The caller guarantees 16 readable bytes.
         unsafe { _mm512_cvtepu8_epi32(_mm_loadu_si128(p.cast())) }

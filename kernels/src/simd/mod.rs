@@ -89,6 +89,8 @@ pub(crate) unsafe trait Simd: Copy {
     fn maximum(self, a: Self::V, b: Self::V) -> Self::V;
     /// The even-numbered lanes of `a`, followed by the even-numbered lanes of `b`.
     fn even(self, a: Self::V, b: Self::V) -> Self::V;
+    /// The odd-numbered lanes of `a`, followed by the odd-numbered lanes of `b`.
+    fn odd(self, a: Self::V, b: Self::V) -> Self::V;
     /// Loads every second element: `*p`, `*p.add(2)`, ...
     /// # Safety
     /// `p` must be valid for reading `2 * LANES` elements. No alignment is needed.

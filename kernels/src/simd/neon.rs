@@ -55,6 +55,7 @@ unsafe impl Simd for Neon {
         neg_mul_add(a, b, c) = vfmsq_f32(c, a, b);
         maximum(a, b) = vmaxq_f32(a, b);
         even(a, b) = vuzp1q_f32(a, b);
+        odd(a, b) = vuzp2q_f32(a, b);
         round(x) = vrndnq_f32(x);
     }
 

@@ -97,6 +97,11 @@ unsafe impl Simd for Portable {
         f32x8::new([a[0], a[2], a[4], a[6], b[0], b[2], b[4], b[6]])
     }
     #[inline(always)]
+    fn odd(self, a: f32x8, b: f32x8) -> f32x8 {
+        let (a, b) = (a.to_array(), b.to_array());
+        f32x8::new([a[1], a[3], a[5], a[7], b[1], b[3], b[5], b[7]])
+    }
+    #[inline(always)]
     unsafe fn index(self, p: *const u8) -> [u8; 8] {
         // SAFETY: the caller guarantees 16 readable bytes, and eight are read.
         unsafe { p.cast::<[u8; 8]>().read() }

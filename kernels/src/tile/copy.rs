@@ -2,6 +2,7 @@
 
 use super::boundary::Body;
 use super::output::InPlace;
+use super::transpose::transpose;
 use crate::describe::BLOCK;
 use crate::simd::{Lanes, Simd};
 
@@ -95,23 +96,19 @@ impl Body for Transpose {
 /// The square must be valid for reading from `from` and for writing to `to`.
 #[inline(always)]
 unsafe fn square<S: Simd>(s: S, args: &CopyArgs, from: *const f32, to: *mut f32) {
-    let mut columns = [[0.0f32; BLOCK]; BLOCK];
-    // SAFETY: the caller guarantees the square. `LANES` divides 16, so every vector lies in it.
-    unsafe {
-        for c in 0..BLOCK {
-            for v in 0..BLOCK / S::LANES {
-                let x = s.load(from.wrapping_add(c * args.src_row + v * S::LANES));
-                s.store(columns[c].as_mut_ptr().add(v * S::LANES), x);
-            }
-        }
-        for i in 0..BLOCK {
-            let mut row = [0.0f32; BLOCK];
-            for c in 0..BLOCK {
-                row[c] = columns[c][i];
-            }
-            for v in 0..BLOCK / S::LANES {
-                let x = s.load(row.as_ptr().add(v * S::LANES));
-                s.store(to.wrapping_add(i * args.out.row + v * S::LANES), x);
+    for i in (0..BLOCK).step_by(S::LANES) {
+        for c in (0..BLOCK).step_by(S::LANES) {
+            let (from, to) = (from.wrapping_add(c * args.src_row + i), to.wrapping_add(i * args.out.row + c));
+            let mut part = [s.splat(0.0); BLOCK];
+            // SAFETY: the caller guarantees the square. `LANES` divides 16, so every vector lies in it.
+            unsafe {
+                for v in 0..S::LANES {
+                    part[v] = s.load(from.wrapping_add(v * args.src_row));
+                }
+                transpose(s, &mut part);
+                for v in 0..S::LANES {
+                    s.store(to.wrapping_add(v * args.out.row), part[v]);
+                }
             }
         }
     }

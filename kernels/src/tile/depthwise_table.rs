@@ -124,12 +124,28 @@ impl DepthwiseKernels {
         self.lanes
     }
 
-    /// Whether a kernel exists for exactly these windows of undilated taps and strides. Otherwise a kernel
-    /// for any window is used.
-    pub(crate) fn has(&self, reading: Reading, inner: (usize, usize), outer: (usize, usize)) -> bool {
-        let dense = outer.1 <= outer.0 && inner.1 == outer.1;
-        let fits = |&(taps, stride, _): &(usize, usize, _)| (taps, stride) == inner;
-        dense && self.windows(reading, 0).iter().any(fits)
+    /// Whether a kernel exists for exactly this window. Otherwise a kernel for any window is used. Each axis is
+    /// given as its taps, its stride and its dilation.
+    pub(crate) fn has(&self, reading: Reading, inner: [usize; 3], outer: [usize; 3]) -> bool {
+        self.special(reading, inner, outer, 0).is_some()
+    }
+
+    fn special(
+        &self,
+        reading: Reading,
+        inner: [usize; 3],
+        outer: [usize; 3],
+        blocked: usize,
+    ) -> Option<Entry<DepthwiseArgs>> {
+        let ([taps, stride, 1], [outer_taps, outer_stride, dilation]) = (inner, outer) else { return None };
+        // Vectors of channels: every line between two rows of outputs must be under a tap. Vectors of pixels read
+        // each outer tap on its own, so the distance between taps does not matter.
+        let dense = dilation == 1 && outer_stride <= outer_taps;
+        if stride != outer_stride || !(dense || reading == Reading::Pixels) {
+            return None;
+        }
+        let fits = |window: &&(usize, usize, _)| (window.0, window.1) == (taps, stride);
+        Some(self.windows(reading, blocked).iter().find(fits)?.2)
     }
 
     fn windows(&self, reading: Reading, blocked: usize) -> Windows {
@@ -141,15 +157,11 @@ impl DepthwiseKernels {
         }
     }
 
-    fn entry(&self, Window { reading, inner, outer, .. }: &Window, row: usize) -> Entry<DepthwiseArgs> {
+    fn entry(&self, window: &Window, row: usize) -> Entry<DepthwiseArgs> {
+        let Window { reading, inner, outer, .. } = *window;
         let blocked = usize::from(inner.step == BLOCK && row == BLOCK);
-        let windows = self.windows(*reading, blocked);
-        // Every line between two rows of outputs must be under a tap.
-        let dense = inner.dilation == 1 && outer.dilation == 1 && outer.stride <= outer.taps;
-        let fits = |&&(taps, stride, _): &&(usize, usize, _)| {
-            dense && (taps, stride, stride) == (inner.taps, inner.stride, outer.stride)
-        };
-        windows.iter().find(fits).map_or(self.any[*reading as usize], |window| window.2)
+        let of = |axis: Axis| [axis.taps, axis.stride, axis.dilation];
+        self.special(reading, of(inner), of(outer), blocked).unwrap_or(self.any[reading as usize])
     }
 
     /// `out = act(bias + window * weights + residual)`. `weights` is `[channel][outer tap][inner tap][lane]`.

@@ -47,7 +47,7 @@ pub(crate) struct Length {
 
 impl Length {
     /// Plans the transform of `n` numbers. `n` must be a multiple of 4 with no prime factors other than 2, 3
-    /// and 5, and at most 128.
+    /// and 5, and at most 256.
     ///
     /// # Panics
     /// If there is no such transform. That is a bug in this library.

@@ -5,6 +5,7 @@
 
 use super::boundary::Entry;
 use super::fft::{COMPLEX, Length};
+use super::fft_lanes::{ColumnArgs, GatherArgs, LaneRow, ScatterArgs};
 use super::fft_plane::{ColumnsArgs, RowsArgs};
 use super::fft_product::ProductArgs;
 use super::finish::FinishArgs;
@@ -17,6 +18,7 @@ use crate::describe::BLOCK;
 /// Transforms, products of spectra, and the epilogue.
 pub struct FftKernels {
     pub(super) name: &'static str,
+    pub(super) tiles_name: &'static str,
     pub(super) lanes: usize,
     pub(super) forward_rows: Entry<RowsArgs>,
     pub(super) inverse_rows: Entry<RowsArgs>,
@@ -24,22 +26,29 @@ pub struct FftKernels {
     /// Kernels by number of tiles, starting at 1.
     pub(super) products: &'static [Entry<ProductArgs>],
     pub(super) lane_product: Entry<ProductArgs>,
+    pub(super) column_product: Entry<ColumnArgs>,
+    pub(super) gather_rows: Entry<GatherArgs>,
+    pub(super) scatter_rows: Entry<ScatterArgs>,
     pub(super) finish: Entry<FinishArgs>,
     pub(super) activate: Entry<SumsArgs>,
 }
 
-/// `fft_kernels!(enter_<isa>, name: lanes, tiles of a product)`.
+/// `fft_kernels!(enter_<isa>, name, name if lanes are tiles: lanes, tiles of a product)`.
 macro_rules! fft_kernels {
-    ($enter:ident, $name:literal: lanes $lanes:literal, tiles [$($tiles:literal)+]) => {{
-        use super::{fft_plane, fft_product, finish};
+    ($enter:ident, $name:literal $tiles_name:literal: lanes $lanes:literal, tiles [$($tiles:literal)+]) => {{
+        use super::{fft_lanes, fft_plane, fft_product, finish};
         FftKernels {
             name: $name,
+            tiles_name: $tiles_name,
             lanes: $lanes,
             forward_rows: fft_plane::ForwardRows::$enter,
             inverse_rows: fft_plane::InverseRows::$enter,
             columns: fft_plane::Columns::$enter,
             products: &[$(<fft_product::Product<$tiles>>::$enter),+],
             lane_product: fft_product::LaneProduct::$enter,
+            column_product: fft_lanes::ColumnProduct::$enter,
+            gather_rows: fft_lanes::GatherRows::$enter,
+            scatter_rows: fft_lanes::ScatterRows::$enter,
             finish: <finish::Finish<{ crate::describe::BLOCK / $lanes }>>::$enter,
             activate: super::store::ActivateSums::$enter,
         }
@@ -87,6 +96,11 @@ impl FftKernels {
     /// `fft_f32_<tiles of a product>x<channels>_<isa>`. Code, tests, benches and reports use this name.
     pub fn name(&self) -> &'static str {
         self.name
+    }
+
+    /// `fft_f32_16tiles_<isa>`: the name if the lanes of the transforms are tiles.
+    pub fn tiles_name(&self) -> &'static str {
+        self.tiles_name
     }
 
     /// Maximum number of tiles of a product.
@@ -198,6 +212,76 @@ impl FftKernels {
         let args = factors.args(block, out, add);
         // SAFETY: the operands were measured and are borrowed. The features were detected.
         unsafe { (self.lane_product)(&args) }
+    }
+
+    /// `out[number] = sum over channels of image[channel][number] * weights[channel][number]`, for a column of
+    /// `n` numbers in sixteen tiles. A weight is one complex number for all tiles.
+    ///
+    /// # Panics
+    /// If an operand is too short. That is a bug in this library.
+    pub(crate) fn column_product(&self, n: usize, image: &[f32], weights: &[f32], out: &mut [f32]) {
+        let channels = weights.len() / (2 * n);
+        assert!(channels > 0);
+        require(IMAGE, product([channels, n, COMPLEX]), image.len());
+        require(SUMS, product([n, COMPLEX]), out.len());
+        let (image, weights, out) = (image.as_ptr(), weights.as_ptr(), out.as_mut_ptr());
+        let args = ColumnArgs { n, channels, image, weights, out };
+        // SAFETY: the operands were measured and are borrowed. The features were detected.
+        unsafe { (self.column_product)(&args) }
+    }
+
+    /// Writes the rows of sixteen tiles to the real (or imaginary) parts of the `n` complex numbers that begin
+    /// at `out`. Numbers outside a row are zero. The rows that are `ahead` elements further on are prefetched.
+    ///
+    /// # Panics
+    /// If a row or the output is too short. That is a bug in this library.
+    pub(crate) fn gather_rows(&self, rows: &[LaneRow<'_>; BLOCK], n: usize, ahead: usize, out: &mut [f32]) {
+        assert!(rows.iter().all(|row| row.at <= n && row.data.len() <= n - row.at));
+        require("rows of a transform", span([(n, COMPLEX), (BLOCK, 1)]), out.len());
+        let args = GatherArgs { rows: rows.as_ptr().cast(), n, ahead, out: out.as_mut_ptr() };
+        // SAFETY: the operands were measured and are borrowed. The features were detected.
+        unsafe { (self.gather_rows)(&args) }
+    }
+
+    /// Writes the real (or imaginary) parts of `count` complex numbers to sixteen rows of `row` elements, one
+    /// for each tile.
+    ///
+    /// # Panics
+    /// If an operand is too short. That is a bug in this library.
+    pub(crate) fn scatter_rows(&self, sums: &[f32], count: usize, row: usize, out: &mut [f32]) {
+        require(SUMS, span([(count, COMPLEX), (BLOCK, 1)]), sums.len());
+        assert!(row >= count.next_multiple_of(BLOCK));
+        require("rows of tiles", product([BLOCK, row]), out.len());
+        let args = ScatterArgs { sums: sums.as_ptr(), count, out: out.as_mut_ptr(), row };
+        // SAFETY: the operands were measured and are borrowed. The features were detected.
+        unsafe { (self.scatter_rows)(&args) }
+    }
+
+    /// `out = act(bias + sums * scale + residual)` for adjacent pixels of one channel. `post` has sixteen
+    /// copies of the bias and of the slope.
+    ///
+    /// # Panics
+    /// If an operand is too short. That is a bug in this library.
+    pub(crate) fn finish_row(&self, sums: &[f32], scale: f32, out: OutputTile<'_>, post: &Post<'_>) {
+        let pixels = out.hi;
+        assert!(out.rows == 1 && out.lo == 0 && out.zeros == 0);
+        require(SUMS, pixels.next_multiple_of(BLOCK), sums.len());
+        assert!(post.first && post.last && !post.per_row);
+        let mut target = post.target(&out, BLOCK, self.activate);
+        (target.out.row, target.residual.row) = (BLOCK, BLOCK);
+        let (whole, rest) = (pixels / BLOCK, pixels % BLOCK);
+        for (first, rows, hi) in [(0, whole, BLOCK), (whole * BLOCK, 1, rest)] {
+            if rows == 0 || hi == 0 {
+                continue;
+            }
+            let mut target = target.ahead(first, first);
+            target.hi = hi;
+            let sums = sums[first..].as_ptr();
+            let args = FinishArgs { sums, step: BLOCK, pixels: rows, scale, target };
+            // SAFETY: as in `finish`. Rows of sixteen pixels follow each other in the sums, the output and the
+            // residual, all of which were measured.
+            unsafe { (self.finish)(&args) };
+        }
     }
 
     /// `out = act(bias + sums * scale + residual)` for pixels of sixteen channels, which are [`COMPLEX`]

@@ -225,6 +225,9 @@ fn fft_code(kernels: &FftKernels) -> Vec<KernelCode> {
     list.push("inverse rows", kernels.inverse_rows, Loops::Vectors);
     list.push("columns", kernels.columns, Loops::Vectors);
     list.push("product of lanes", kernels.lane_product, Loops::Vectors);
+    list.push("product of a column", kernels.column_product, Loops::Vectors);
+    list.push("gather rows", kernels.gather_rows, Loops::Vectors);
+    list.push("scatter rows", kernels.scatter_rows, Loops::Vectors);
     list.push("finish", kernels.finish, Loops::Fmas);
     list.kernels
 }

@@ -61,6 +61,8 @@ pub(crate) mod elementwise;
 #[allow(unsafe_code)]
 pub(crate) mod fft;
 #[allow(unsafe_code)]
+pub(crate) mod fft_lanes;
+#[allow(unsafe_code)]
 mod fft_plane;
 #[allow(unsafe_code)]
 mod fft_product;
@@ -108,6 +110,7 @@ pub(crate) mod shape;
 #[allow(unsafe_code)]
 pub(crate) mod store;
 pub(crate) mod table;
+mod transpose;
 #[cfg(feature = "ops")]
 pub(crate) mod window;
 #[allow(unsafe_code)]

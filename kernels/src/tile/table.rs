@@ -51,7 +51,7 @@ static AVX512F: KernelSet = KernelSet {
         channels [3/1 3/2 5/1 5/2 7/1 7/2], permuted [3/1 3/2 5/1 5/2], pixels [3/1 3/2 5/1 5/2 7/1 7/2]),
     winograd: winograd_kernels!(enter_avx512f, "winograd_f32_14x32_avx512f": lanes 16, widths [1 2],
         tiles [1 2 3 4 5 6 7 8 9 10 11 12 13 14]),
-    fft: fft_kernels!(enter_avx512f, "fft_f32_12x16_avx512f": lanes 16, tiles [1 2 3 4 5 6 7 8 9 10 11 12]),
+    fft: fft_kernels!(enter_avx512f, "fft_f32_12x16_avx512f" "fft_f32_16tiles_avx512f": lanes 16, tiles [1 2 3 4 5 6 7 8 9 10 11 12]),
     copy: copy_table!(enter_avx512f),
     #[cfg(feature = "ops")]
     ops: ops_table!(enter_avx512f, 1),
@@ -68,7 +68,7 @@ static AVX2FMA: KernelSet = KernelSet {
     depthwise: depthwise_kernels!(enter_avx2fma, "depthwise_f32_7x8_avx2fma": 7 by 1 of 8,
         channels [3/1 3/2 5/1 5/2 7/1 7/2], permuted [3/1 3/2 5/1 5/2], pixels [3/1 3/2 5/1 7/1]),
     winograd: winograd_kernels!(enter_avx2fma, "winograd_f32_6x16_avx2fma": lanes 8, widths [1 2], tiles [1 2 3 4 5 6]),
-    fft: fft_kernels!(enter_avx2fma, "fft_f32_5x8_avx2fma": lanes 8, tiles [1 2 3 4 5]),
+    fft: fft_kernels!(enter_avx2fma, "fft_f32_5x8_avx2fma" "fft_f32_16tiles_avx2fma": lanes 8, tiles [1 2 3 4 5]),
     copy: copy_table!(enter_avx2fma),
     #[cfg(feature = "ops")]
     ops: ops_table!(enter_avx2fma, 2),
@@ -85,7 +85,7 @@ static NEON: KernelSet = KernelSet {
     depthwise: depthwise_kernels!(enter_neon, "depthwise_f32_14x4_neon": 7 by 2 of 4,
         channels [3/1 3/2 5/1 5/2 7/1 7/2], permuted [3/1 3/2 5/1 5/2], pixels [3/1 3/2 5/1 5/2 7/1 7/2]),
     winograd: winograd_kernels!(enter_neon, "winograd_f32_6x16_neon": lanes 4, widths [1 2 4], tiles [1 2 3 4 5 6]),
-    fft: fft_kernels!(enter_neon, "fft_f32_12x4_neon": lanes 4, tiles [1 2 3 4 5 6 7 8 9 10 11 12]),
+    fft: fft_kernels!(enter_neon, "fft_f32_12x4_neon" "fft_f32_16tiles_neon": lanes 4, tiles [1 2 3 4 5 6 7 8 9 10 11 12]),
     copy: copy_table!(enter_neon),
     #[cfg(feature = "ops")]
     ops: ops_table!(enter_neon, 4),
@@ -100,7 +100,7 @@ static PORTABLE: KernelSet = KernelSet {
     direct: direct_tile!(enter_portable, "direct_f32_4x8_portable": lanes 8, taps 1, widths [1], pixels [1 2 3 4]),
     depthwise: depthwise_kernels!(enter_portable, "depthwise_f32_2x8_portable": 2 by 1 of 8, channels [], permuted [], pixels []),
     winograd: winograd_kernels!(enter_portable, "winograd_f32_4x8_portable": lanes 8, widths [1], tiles [1 2 3 4]),
-    fft: fft_kernels!(enter_portable, "fft_f32_2x8_portable": lanes 8, tiles [1 2]),
+    fft: fft_kernels!(enter_portable, "fft_f32_2x8_portable" "fft_f32_16tiles_portable": lanes 8, tiles [1 2]),
     copy: copy_table!(enter_portable),
     #[cfg(feature = "ops")]
     ops: ops_table!(enter_portable, 2),

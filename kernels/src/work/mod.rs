@@ -31,10 +31,12 @@ pub(crate) enum Family {
     Fft,
     /// Each lane belongs to a different group.
     FftGroups,
+    /// Each lane is a tile of the image.
+    FftTiles,
 }
 
 impl Family {
-    pub(crate) const COUNT: usize = 13;
+    pub(crate) const COUNT: usize = 14;
 
     /// Names in reports and in the fitted table.
     #[cfg(feature = "internal")]
@@ -52,6 +54,7 @@ impl Family {
         "winograd",
         "fft",
         "fft groups",
+        "fft tiles",
     ];
 }
 

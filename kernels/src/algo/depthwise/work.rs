@@ -1,7 +1,7 @@
 //! The estimate of a depthwise convolution.
 
 use super::{DepthwiseForm, Reading, split_units};
-use crate::describe::{ConvDesc, Size2};
+use crate::describe::ConvDesc;
 use crate::tile::table::KernelSet;
 use crate::work::{Family, LargestPart, PlanEstimate, Term, ThreadShare, Work};
 
@@ -29,9 +29,10 @@ pub(crate) fn estimate(desc: &ConvDesc, kernels: &'static KernelSet, share: &Thr
     let rows = part.images * part.pixels / width as f64;
     let of_row = if pixels { width.div_ceil(lanes) } else { width } as f64;
     let (kernel, stride) = (desc.kernel(), desc.stride());
-    let (y, x) = ((kernel.h, stride.h), (kernel.w, stride.w));
+    let dilation = desc.dilation();
+    let (y, x) = ([kernel.h, stride.h, dilation.h], [kernel.w, stride.w, dilation.w]);
     let (inner, outer) = if pixels { (y, x) } else { (x, y) };
-    let special = desc.dilation() == Size2::square(1) && kernels.has(reading, inner, outer);
+    let special = kernels.has(reading, inner, outer);
     // A special kernel keeps the taps of a line in registers.
     let term = if special { Term::Fma } else { Term::Pack };
     let products = vectors * rows * desc.taps() as f64;

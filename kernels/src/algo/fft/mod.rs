@@ -11,7 +11,8 @@
 //! ```
 //!
 //! If groups have so few channels that most lanes of a panel would be empty, a panel has channels of several
-//! groups. Each lane is then multiplied with the channels of its own group.
+//! groups. Each lane is then multiplied with the channels of its own group. Or the lanes are tiles
+//! (`tiles.rs`).
 //!
 //! The tiles split the whole output, and not the part of a thread. A sum runs over the channels in their
 //! order. So neither the threads nor the batches change a bit of the output.
@@ -19,6 +20,7 @@
 mod plane;
 mod schedule;
 mod spectra;
+mod tiles;
 mod work;
 
 use super::grid::TileGrid;
@@ -111,8 +113,15 @@ impl FftConv {
         Self { desc: *desc, kernels, schedule, spectra }
     }
 
-    pub(crate) fn kernels(&self) -> &'static FftKernels {
+    fn kernels(&self) -> &'static FftKernels {
         self.kernels.fft()
+    }
+
+    pub(crate) fn kernel_name(&self) -> &'static str {
+        match self.schedule.channels.lanes {
+            Lanes::Tiles => self.kernels().tiles_name(),
+            Lanes::Outputs | Lanes::Groups => self.kernels().name(),
+        }
     }
 
     fn transform(&self) -> Transform<'_> {
@@ -145,10 +154,11 @@ impl FftConv {
 
     pub(crate) fn run(&self, operands: &Operands<'_>, region: &mut OutputRegion<'_>, slab: &mut [f32]) {
         let tiles = TileGrid::of(region, self.desc.output().w, self.schedule.tiling.outputs());
-        let mut memory = self.memory(slab);
         match self.schedule.channels.lanes {
-            Lanes::Groups => self.every_lane(operands, region, &tiles, &mut memory),
+            Lanes::Tiles => self.run_tiles(operands, region, &tiles, slab),
+            Lanes::Groups => self.every_lane(operands, region, &tiles, &mut self.memory(slab)),
             Lanes::Outputs => {
+                let mut memory = self.memory(slab);
                 for group in self.desc.groups_of(&region.channels) {
                     for first in (0..tiles.len()).step_by(self.schedule.batch) {
                         let batch = first..tiles.len().min(first + self.schedule.batch);

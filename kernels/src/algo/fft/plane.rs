@@ -22,10 +22,10 @@ pub(super) struct Transform<'a> {
 /// The scratch memory of a transform.
 pub(super) struct Scratch<'a> {
     /// Two rows of the tile.
-    rows: &'a mut [f32],
+    pub(super) rows: &'a mut [f32],
     /// The half spectra of all rows.
-    plane: &'a mut [f32],
-    passes: &'a mut [f32],
+    pub(super) plane: &'a mut [f32],
+    pub(super) passes: &'a mut [f32],
 }
 
 impl Tables {
@@ -68,22 +68,51 @@ impl Transform<'_> {
         step: usize,
         mut fill: impl FnMut(usize, &mut [f32]) -> bool,
     ) {
+        self.forward_rows(scratch, |y, stage| {
+            if y.is_multiple_of(2) {
+                stage.fill(0.0);
+            }
+            fill(y, stage)
+        });
         let Tables { x, y, .. } = self.tables;
-        let row = x.half() * COMPLEX;
-        for (pair, spectra) in scratch.plane.chunks_exact_mut(2 * row).enumerate() {
-            let rows = &mut scratch.rows[..self.tables.lengths.rows_len()];
-            rows.fill(0.0);
-            let first = fill(2 * pair, rows);
-            let second = fill(2 * pair + 1, &mut rows[BLOCK..]);
+        let from = Plane { data: scratch.plane, step: x.half() * COMPLEX, column: COMPLEX };
+        let to = self.columns(spectrum, step);
+        self.kernels.columns(y, x.half(), from, to, false, scratch.passes);
+    }
+
+    /// Transforms the rows of a tile to the plane. `fill` writes row `y` to sixteen of every [`COMPLEX`]
+    /// elements, and returns whether the row exists. An even row comes before the odd one after it.
+    pub(super) fn forward_rows(
+        &self,
+        scratch: &mut Scratch<'_>,
+        mut fill: impl FnMut(usize, &mut [f32]) -> bool,
+    ) {
+        let x = &self.tables.x;
+        for (pair, spectra) in scratch.plane.chunks_exact_mut(2 * x.half() * COMPLEX).enumerate() {
+            let first = fill(2 * pair, scratch.rows);
+            let second = fill(2 * pair + 1, &mut scratch.rows[BLOCK..]);
             if first || second {
-                self.kernels.forward_rows(x, rows, spectra, scratch.passes);
+                self.kernels.forward_rows(x, scratch.rows, spectra, scratch.passes);
             } else {
                 spectra.fill(0.0);
             }
         }
-        let from = Plane { data: scratch.plane, step: row, column: COMPLEX };
-        let to = self.columns(spectrum, step);
-        self.kernels.columns(y, x.half(), from, to, false, scratch.passes);
+    }
+
+    /// Transforms column `x` of the plane to `spectrum`.
+    pub(super) fn forward_column(&self, scratch: &mut Scratch<'_>, x: usize, spectrum: &mut [f32]) {
+        let row = self.tables.x.half() * COMPLEX;
+        let from = Plane { data: &mut scratch.plane[x * COMPLEX..], step: row, column: 0 };
+        let to = Plane { data: spectrum, step: COMPLEX, column: 0 };
+        self.kernels.columns(&self.tables.y, 1, from, to, false, scratch.passes);
+    }
+
+    /// Transforms `spectrum` back to column `x` of the plane.
+    pub(super) fn inverse_column(&self, scratch: &mut Scratch<'_>, x: usize, spectrum: &mut [f32]) {
+        let row = self.tables.x.half() * COMPLEX;
+        let to = Plane { data: &mut scratch.plane[x * COMPLEX..], step: row, column: 0 };
+        let from = Plane { data: spectrum, step: COMPLEX, column: 0 };
+        self.kernels.columns(&self.tables.y, 1, from, to, true, scratch.passes);
     }
 
     /// Transforms a spectrum back, and passes the first `count` rows of the tile to `take`. The numbers of
@@ -94,14 +123,24 @@ impl Transform<'_> {
         spectrum: &mut [f32],
         step: usize,
         count: usize,
-        mut take: impl FnMut(usize, &[f32]),
+        take: impl FnMut(usize, &[f32]),
     ) {
         let Tables { x, y, .. } = self.tables;
-        let row = x.half() * COMPLEX;
-        let to = Plane { data: scratch.plane, step: row, column: COMPLEX };
+        let to = Plane { data: scratch.plane, step: x.half() * COMPLEX, column: COMPLEX };
         let from = self.columns(spectrum, step);
         self.kernels.columns(y, x.half(), from, to, true, scratch.passes);
-        for (pair, spectra) in scratch.plane.chunks_exact_mut(2 * row).enumerate() {
+        self.inverse_rows(scratch, count, take);
+    }
+
+    /// Transforms the plane back, and passes the first `count` rows of the tile to `take`.
+    pub(super) fn inverse_rows(
+        &self,
+        scratch: &mut Scratch<'_>,
+        count: usize,
+        mut take: impl FnMut(usize, &[f32]),
+    ) {
+        let x = &self.tables.x;
+        for (pair, spectra) in scratch.plane.chunks_exact_mut(2 * x.half() * COMPLEX).enumerate() {
             if 2 * pair >= count {
                 return;
             }

@@ -2,12 +2,18 @@
 //! (`work.rs`).
 
 use crate::algo::planes::matrices_len;
-use crate::describe::{BLOCK, ConvDesc, Size2, Unsupported};
+use crate::describe::{BLOCK, ConvDesc, Layout, Size2, Unsupported};
 use crate::tile::fft::{COMPLEX, Length};
 use crate::work::parts::SplitUnits;
 
 /// The supported lengths of transforms: multiples of 4 whose other factors are 2, 3 and 5.
-const LENGTHS: [usize; 16] = [8, 12, 16, 20, 24, 32, 36, 40, 48, 60, 64, 72, 80, 96, 120, 128];
+const LENGTHS: [usize; 21] =
+    [8, 12, 16, 20, 24, 32, 36, 40, 48, 60, 64, 72, 80, 96, 120, 128, 144, 160, 192, 240, 256];
+/// The longest transform of tiles in lanes of channels. Their spectra are so large that longer ones never pay.
+const LONGEST_OF_CHANNELS: usize = 128;
+/// Maximum number of input and of output channels per group, if lanes are tiles. With more channels, lanes of
+/// channels are well filled.
+const MOST_OF_TILES: usize = 15;
 /// At least one in this many numbers of a transform must be an output, unless one transform computes all
 /// outputs of an axis.
 const LEAST_PART: usize = 4;
@@ -46,16 +52,25 @@ impl Lengths {
         self.bins() * COMPLEX
     }
 
+    /// Elements of a column of the spectrum.
+    pub(crate) fn column_len(&self) -> usize {
+        self.y * COMPLEX
+    }
+
     /// Elements of a pair of rows that are transformed together.
     pub(crate) fn rows_len(&self) -> usize {
         self.x * COMPLEX
     }
 
+    /// Elements of the scratch memory of the passes of the longer axis.
+    pub(crate) fn passes_len(&self) -> usize {
+        Length::scratch_of(self.x).max(Length::scratch_of(self.y))
+    }
+
     /// Elements of the scratch memory of a transform: a pair of rows, the half spectra of all rows, and the
-    /// passes of the longer axis.
+    /// passes.
     pub(crate) fn scratch_len(&self) -> usize {
-        let passes = Length::scratch_of(self.x).max(Length::scratch_of(self.y));
-        self.rows_len() + self.spectrum_len() + passes
+        self.rows_len() + self.spectrum_len() + self.passes_len()
     }
 }
 
@@ -127,6 +142,8 @@ pub(crate) enum Lanes {
     /// Lanes are sixteen output channels of any groups. Each lane is multiplied with the first, the second,
     /// ... channel of its own group.
     Groups,
+    /// Lanes are sixteen tiles of the image, in one channel at a time. Groups have few channels.
+    Tiles,
 }
 
 /// The channels and their assignment to lanes.
@@ -140,7 +157,18 @@ pub(crate) struct Channels {
 }
 
 impl Channels {
-    pub(crate) fn of(desc: &ConvDesc) -> Self {
+    /// All assignments that can compute the problem.
+    pub(crate) fn all(desc: &ConvDesc) -> impl Iterator<Item = Self> + use<> {
+        let channels = Self::of(desc);
+        // A row of a tile is read and written as adjacent pixels.
+        let planes = desc.layout() == Layout::Nchw && desc.output_layout() == Layout::Nchw;
+        let few = channels.ins.max(channels.outs) <= MOST_OF_TILES;
+        let tiles = (planes && few).then_some(Self { lanes: Lanes::Tiles, ..channels });
+        std::iter::once(channels).chain(tiles)
+    }
+
+    /// The better assignment of channels.
+    fn of(desc: &ConvDesc) -> Self {
         let groups = desc.groups();
         let (ins, outs) = (desc.ins(), desc.outs());
         // Each assignment repeats the transforms of one side. Lanes that must be gathered cost as much as
@@ -153,12 +181,31 @@ impl Channels {
         Self { lanes, ins, outs, groups }
     }
 
-    /// Number of vectors of sixteen output channels, all groups together.
+    /// Output channels of all groups together.
+    pub(crate) fn all_outs(&self) -> usize {
+        self.groups * self.outs
+    }
+
+    /// Number of vectors of sixteen output channels, all groups together. If lanes are tiles, it is the number
+    /// of output channels, because weights are not vectors.
     pub(crate) fn panels(&self) -> f64 {
         match self.lanes {
             Lanes::Outputs => self.groups as f64 * self.outs.div_ceil(BLOCK) as f64,
-            Lanes::Groups => (self.groups * self.outs).div_ceil(BLOCK) as f64,
+            Lanes::Groups => self.all_outs().div_ceil(BLOCK) as f64,
+            Lanes::Tiles => self.all_outs() as f64,
         }
+    }
+
+    /// Elements of the weight spectra of one of these panels.
+    pub(crate) fn panel_len(&self, lengths: &Lengths) -> usize {
+        let number = if self.lanes == Lanes::Tiles { 2 } else { COMPLEX };
+        self.ins.saturating_mul(lengths.bins() * number)
+    }
+
+    /// The lengths of transforms, the shortest first.
+    fn lengths(&self) -> impl Iterator<Item = usize> + Clone + use<> {
+        let longest = if self.lanes == Lanes::Tiles { usize::MAX } else { LONGEST_OF_CHANNELS };
+        LENGTHS.into_iter().take_while(move |&n| n <= longest)
     }
 
     /// Number of blocks of sixteen input channels whose transforms are kept for all output channels of their
@@ -167,13 +214,15 @@ impl Channels {
         match self.lanes {
             Lanes::Outputs => self.ins.div_ceil(BLOCK),
             Lanes::Groups => 1,
+            // The spectra of the outputs replace those of the inputs.
+            Lanes::Tiles => self.ins.max(self.outs),
         }
     }
 }
 
 /// Whether the weight spectra are so large that this algorithm never pays.
 fn is_too_large(channels: &Channels, tiling: &Tiling) -> bool {
-    let numbers = channels.panels() * channels.ins as f64 * tiling.spectrum_len() as f64;
+    let numbers = channels.panels() * channels.panel_len(&tiling.lengths()) as f64;
     numbers * size_of::<f32>() as f64 > MOST_SPECTRA
 }
 
@@ -191,9 +240,11 @@ pub(crate) struct SlabLens {
     pub(crate) scratch: usize,
     /// Spectra of the image.
     pub(crate) image: usize,
-    /// Spectra of sixteen output channels.
+    /// Spectra of sixteen output channels. If lanes are tiles: a column of the spectra of all input channels,
+    /// and of one output channel.
     pub(crate) sums: usize,
-    /// Outputs and residual of a row of a tile, before they are transposed to NCHW.
+    /// Outputs and residual of a row of a tile, before they are transposed to NCHW. If lanes are tiles: a row
+    /// of sixteen tiles.
     pub(crate) lines: usize,
 }
 
@@ -205,9 +256,18 @@ impl SlabLens {
 
 impl FftSchedule {
     pub(crate) fn lens(&self, desc: &ConvDesc) -> SlabLens {
+        let lengths = self.tiling.lengths();
+        if self.channels.lanes == Lanes::Tiles {
+            return SlabLens {
+                scratch: lengths.rows_len() + lengths.passes_len(),
+                image: self.channels.kept() * lengths.spectrum_len(),
+                sums: (self.channels.ins + 1) * lengths.column_len(),
+                lines: BLOCK * self.tiling.x.outputs.next_multiple_of(BLOCK),
+            };
+        }
         let sums = self.batch * self.tiling.spectrum_len();
         SlabLens {
-            scratch: self.tiling.lengths().scratch_len(),
+            scratch: lengths.scratch_len(),
             image: self.channels.kept().saturating_mul(sums),
             sums,
             lines: matrices_len(desc, self.tiling.x.outputs, BLOCK),
@@ -216,28 +276,29 @@ impl FftSchedule {
 }
 
 /// All tilings of a supported problem.
-pub(crate) fn all(desc: &ConvDesc, channels: &Channels) -> impl Iterator<Item = Tiling> {
+pub(crate) fn all(desc: &ConvDesc, channels: Channels) -> impl Iterator<Item = Tiling> + use<> {
     let (y, x) = axes(desc);
-    let of_rows = LENGTHS.into_iter().filter_map(move |n| y.tiling(n));
-    let cuts = of_rows
-        .flat_map(move |y| LENGTHS.into_iter().filter_map(move |n| Some(Tiling { y, x: x.tiling(n)? })));
-    cuts.filter(|tiling| !is_too_large(channels, tiling))
+    let lengths = channels.lengths();
+    let of_rows = lengths.clone().filter_map(move |n| y.tiling(n));
+    let cuts =
+        of_rows.flat_map(move |y| lengths.clone().filter_map(move |n| Some(Tiling { y, x: x.tiling(n)? })));
+    cuts.filter(move |tiling| !is_too_large(&channels, tiling))
 }
 
 /// The tilings that can be the fastest. Of all transforms that split an axis into the same number of tiles,
 /// this keeps the shortest, because all counted work grows with the length.
-pub(super) fn worthwhile(desc: &ConvDesc, channels: &Channels) -> impl Iterator<Item = Tiling> {
+pub(super) fn worthwhile(desc: &ConvDesc, channels: Channels) -> impl Iterator<Item = Tiling> + use<> {
     let (y, x) = axes(desc);
-    let shortest = |axis: AxisExtents| {
+    let shortest = move |axis: AxisExtents| {
         let mut tiles = None;
-        LENGTHS.into_iter().filter_map(move |n| axis.tiling(n)).filter(move |tiling| {
+        channels.lengths().filter_map(move |n| axis.tiling(n)).filter(move |tiling| {
             let is_first = tiles != Some(tiling.tiles);
             tiles = Some(tiling.tiles);
             is_first
         })
     };
     let cuts = shortest(y).flat_map(move |y| shortest(x).map(move |x| Tiling { y, x }));
-    cuts.filter(|tiling| !is_too_large(channels, tiling))
+    cuts.filter(move |tiling| !is_too_large(&channels, tiling))
 }
 
 /// The tiling with transforms of these lengths, if they can compute the problem.
@@ -275,10 +336,14 @@ pub(crate) fn supports(desc: &ConvDesc) -> Result<(), Unsupported> {
         return Err(Unsupported::Dilated);
     }
     let (y, x) = axes(desc);
-    let shortest = |axis: AxisExtents| LENGTHS.into_iter().find_map(|n| axis.tiling(n));
-    let (Some(y), Some(x)) = (shortest(y), shortest(x)) else { return Err(Unsupported::KernelTooLarge) };
-    if is_too_large(&Channels::of(desc), &Tiling { y, x }) {
-        return Err(Unsupported::SpectraTooLarge);
+    let mut is_transformed = false;
+    for channels in Channels::all(desc) {
+        let shortest = |axis: AxisExtents| channels.lengths().find_map(|n| axis.tiling(n));
+        let (Some(y), Some(x)) = (shortest(y), shortest(x)) else { continue };
+        if !is_too_large(&channels, &Tiling { y, x }) {
+            return Ok(());
+        }
+        is_transformed = true;
     }
-    Ok(())
+    Err(if is_transformed { Unsupported::SpectraTooLarge } else { Unsupported::KernelTooLarge })
 }

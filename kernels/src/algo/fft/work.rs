@@ -1,6 +1,6 @@
 //! The estimate of a convolution by Fourier transforms, and the search for the fastest tiling.
 
-use super::schedule::{self, Channels, FftSchedule, Lanes, Lengths, Tiling};
+use super::schedule::{self, Channels, FftSchedule, Lanes, Tiling};
 use super::spectra::SpectraForm;
 use crate::describe::{BLOCK, ConvDesc, Layout};
 use crate::tile::fft::Length;
@@ -20,7 +20,7 @@ pub(crate) fn estimate(
     let lens = SpectraForm::new(desc, schedule).lens();
     let factors = Length::bytes_of(schedule.tiling.y.n) + Length::bytes_of(schedule.tiling.x.n);
     let part = LargestPart::new(desc, &schedule.tiling.split_units(desc), false, share.parts);
-    let counted = Counted { desc, channels: &schedule.channels, lanes: kernels.fft().lanes(), part: &part };
+    let counted = Counted { desc, channels: schedule.channels, lanes: kernels.fft().lanes(), part: &part };
     PlanEstimate {
         packed_bytes: lens.iter().sum::<usize>() * size_of::<f32>() + factors,
         workspace_len: schedule.lens(desc).sum(),
@@ -28,50 +28,62 @@ pub(crate) fn estimate(
     }
 }
 
-/// Returns the tiling and the batch whose work takes the least time on one thread of a `typical` machine.
-/// `desc` must be supported.
+/// Returns the lanes, the tiling and the batch whose work takes the least time on one thread of a `typical`
+/// machine. `desc` must be supported.
 pub(crate) fn schedule(desc: &ConvDesc, kernels: &FftKernels, typical: &Typical) -> FftSchedule {
-    let channels = Channels::of(desc);
-    let cuts = schedule::worthwhile(desc, &channels);
+    let of = |channels| schedule::worthwhile(desc, channels).map(move |tiling| (channels, tiling));
+    let cuts = Channels::all(desc).flat_map(of);
     fastest(desc, kernels, typical, cuts).expect("only what is supported is planned")
 }
 
-/// Like [`schedule()`], with transforms of one of these lengths, if they can compute the problem.
-pub(crate) fn schedule_of(
+/// Like [`schedule()`], with weights in one of these forms, if they can compute the problem.
+pub(crate) fn schedule_of<'a>(
     desc: &ConvDesc,
     kernels: &FftKernels,
     typical: &Typical,
-    lengths: impl Iterator<Item = Lengths>,
+    forms: impl Iterator<Item = &'a SpectraForm>,
 ) -> Option<FftSchedule> {
-    fastest(desc, kernels, typical, lengths.filter_map(|lengths| schedule::by_lengths(desc, &lengths)))
+    let cuts = forms.filter_map(|form| {
+        let channels = Channels::all(desc).find(|&channels| channels == form.channels())?;
+        Some((channels, schedule::by_lengths(desc, &form.lengths())?))
+    });
+    fastest(desc, kernels, typical, cuts)
+}
+
+/// Maximum number of tiles in a batch.
+fn most_tiles(channels: &Channels, kernels: &FftKernels) -> usize {
+    match channels.lanes {
+        Lanes::Outputs => kernels.tiles(),
+        Lanes::Groups | Lanes::Tiles => 1,
+    }
 }
 
 fn fastest(
     desc: &ConvDesc,
     kernels: &FftKernels,
     typical: &Typical,
-    cuts: impl Iterator<Item = Tiling>,
+    cuts: impl Iterator<Item = (Channels, Tiling)>,
 ) -> Option<FftSchedule> {
-    let channels = Channels::of(desc);
     let part = &LargestPart::new(desc, &SplitUnits::new(1, 1), false, 1);
-    let counted = Counted { desc, channels: &channels, lanes: kernels.lanes(), part };
-    let most = if channels.lanes == Lanes::Groups { 1 } else { kernels.tiles() };
+    let counted = |channels| Counted { desc, channels, lanes: kernels.lanes(), part };
     // A lower bound: a smaller batch computes no less, and the traffic takes no negative time.
-    let at_least = |tiling: Tiling| {
-        let batch = most.min(tiling.tiles(desc.input().n));
-        (typical.prices.total(&counted.compute(&FftSchedule { channels, tiling, batch })), tiling, batch)
+    let at_least = |(channels, tiling): (Channels, Tiling)| {
+        let batch = most_tiles(&channels, kernels).min(tiling.tiles(desc.input().n));
+        let schedule = FftSchedule { channels, tiling, batch };
+        (typical.prices.total(&counted(channels).compute(&schedule)), schedule)
     };
     let mut cuts: Vec<_> = cuts.map(at_least).collect();
     cuts.sort_by(|a, b| a.0.total_cmp(&b.0));
     let mut best: Option<(f64, FftSchedule)> = None;
-    for (at_least, tiling, most) in cuts {
+    for (at_least, largest) in cuts {
         if best.is_some_and(|best| best.0 <= at_least) {
             break;
         }
         // Of batches that take the same time, the largest reads the weights least often.
-        for batch in (1..=most).rev() {
-            let schedule = FftSchedule { channels, tiling, batch };
-            let seconds = typical.prices.total(&counted.work(&schedule, &typical.caches));
+        for batch in (1..=largest.batch).rev() {
+            let schedule = FftSchedule { batch, ..largest };
+            let work = counted(largest.channels).work(&schedule, &typical.caches);
+            let seconds = typical.prices.total(&work);
             if best.is_none_or(|best| seconds < best.0) {
                 best = Some((seconds, schedule));
             }
@@ -83,7 +95,7 @@ fn fastest(
 /// The part of a problem whose work is counted.
 struct Counted<'a> {
     desc: &'a ConvDesc,
-    channels: &'a Channels,
+    channels: Channels,
     /// Lanes of a vector.
     lanes: usize,
     part: &'a LargestPart,
@@ -103,15 +115,20 @@ impl Counted<'_> {
         (self.tiles(schedule) / schedule.batch as f64).ceil()
     }
 
-    /// Numbers of blocks of sixteen input channels that are transformed, and of sixteen output channels.
+    /// Numbers of blocks of sixteen input channels that are transformed, and of sixteen output channels. If
+    /// lanes are tiles: numbers of channels.
     fn blocks(&self) -> (f64, f64) {
         let part = self.part;
-        if self.is_of_groups() {
-            let panels = (part.groups * part.outs as f64 / BLOCK as f64).ceil();
-            (panels * part.ins as f64, panels)
-        } else {
-            let blocks = |channels: usize| part.groups * channels.div_ceil(BLOCK) as f64;
-            (blocks(part.ins), blocks(part.outs))
+        match self.channels.lanes {
+            Lanes::Groups => {
+                let panels = (part.groups * part.outs as f64 / BLOCK as f64).ceil();
+                (panels * part.ins as f64, panels)
+            }
+            Lanes::Outputs => {
+                let blocks = |channels: usize| part.groups * channels.div_ceil(BLOCK) as f64;
+                (blocks(part.ins), blocks(part.outs))
+            }
+            Lanes::Tiles => (part.groups * part.ins as f64, part.groups * part.outs as f64),
         }
     }
 
@@ -123,6 +140,9 @@ impl Counted<'_> {
 
     /// Counts everything except the traffic.
     fn compute(&self, schedule: &FftSchedule) -> Work {
+        if self.channels.lanes == Lanes::Tiles {
+            return self.compute_tiles(schedule);
+        }
         let Self { desc, channels, part, .. } = *self;
         let of_groups = self.is_of_groups();
         let mut work = Work::new(if of_groups { Family::FftGroups } else { Family::Fft });
@@ -148,13 +168,43 @@ impl Counted<'_> {
         work
     }
 
+    /// Like [`compute`](Self::compute), if lanes are tiles: vectors of products, transforms, transposed numbers,
+    /// and rows of tiles.
+    fn compute_tiles(&self, schedule: &FftSchedule) -> Work {
+        let Self { desc, channels, part, .. } = *self;
+        let mut work = Work::new(Family::FftTiles);
+        let tiling = &schedule.tiling;
+        let vectors = (self.tiles(schedule) / BLOCK as f64).ceil() * BLOCK as f64 / self.lanes as f64;
+        let (ins, outs) = (part.groups * part.ins as f64, part.groups * part.outs as f64);
+        let numbers = (tiling.y.n * tiling.x.n) as f64;
+        let products = tiling.bins() as f64 * ins * part.outs as f64;
+        work.add(Term::Fma, 4.0 * vectors * products);
+        work.add(Term::Pack, vectors * (ins + outs) * numbers * numbers.log2());
+        work.add(Term::Gather, vectors * (ins + outs) * numbers);
+        let rows = ins * tiling.y.n as f64 + outs * tiling.y.outputs as f64;
+        work.add(Term::Call, self.tiles(schedule) * rows + vectors * (ins + outs) * tiling.x.n as f64);
+        let products = channels.panels() * (channels.ins * tiling.bins()) as f64;
+        work.flops = 8.0 * products * tiling.tiles(desc.input().n) as f64;
+        work
+    }
+
     fn traffic(&self, schedule: &FftSchedule, caches: &Caches, work: &mut Work) {
         let Self { channels, part, .. } = *self;
         let (tiles, (ins, panels)) = (self.tiles(schedule), self.blocks());
         let spectrum = (schedule.tiling.spectrum_len() * size_of::<f32>()) as f64;
-        let weights = panels * part.ins as f64 * spectrum;
-        let set = spectrum * (1.0 + schedule.batch as f64 * (channels.kept() + 1) as f64);
+        let of_panel = (channels.panel_len(&schedule.tiling.lengths()) * size_of::<f32>()) as f64;
+        let weights = panels * of_panel;
         let once = part.input_bytes + part.output_bytes;
+        if channels.lanes == Lanes::Tiles {
+            let sets = (tiles / BLOCK as f64).ceil();
+            let planes = channels.kept() as f64 * spectrum;
+            let group = weights / part.groups;
+            work.traffic.add(once, once + planes, caches);
+            work.traffic.add(weights * sets, planes + group, caches);
+            work.traffic.add(sets * 2.0 * spectrum * (ins + panels), planes + group, caches);
+            return;
+        }
+        let set = spectrum * (1.0 + schedule.batch as f64 * (channels.kept() + 1) as f64);
         // Spectra are many times as large as the weights of other algorithms. In a network, other layers
         // evict them before their next use. They would stay in cache only if one layer were run again and
         // again.
@@ -191,17 +241,19 @@ mod tests {
         ] {
             let builder = ConvDesc::builder(Shape4::new(1, c, side, side), o, Size2::square(kernel));
             let desc = builder.pad(Pad2::all(kernel / 2)).groups(groups).build().expect("valid");
-            let channels = Channels::of(&desc);
             let part = &LargestPart::new(&desc, &SplitUnits::new(1, 1), false, 1);
-            let counted = Counted { desc: &desc, channels: &channels, lanes: kernels.lanes(), part };
-            let seconds = |schedule: &FftSchedule| prices.total(&counted.work(schedule, &caches));
+            let seconds = |schedule: &FftSchedule| {
+                let counted =
+                    Counted { desc: &desc, channels: schedule.channels, lanes: kernels.lanes(), part };
+                prices.total(&counted.work(schedule, &caches))
+            };
             let planned = schedule(&desc, kernels, &typical);
-            for tiling in schedule::all(&desc, &channels) {
-                let most =
-                    if channels.lanes == Lanes::Groups { 1 } else { kernels.tiles().min(tiling.tiles(1)) };
-                for batch in 1..=most {
-                    let other = FftSchedule { channels, tiling, batch };
-                    assert!(seconds(&planned) <= seconds(&other), "{planned:?}, {other:?}: {desc}");
+            for channels in Channels::all(&desc) {
+                for tiling in schedule::all(&desc, channels) {
+                    for batch in 1..=most_tiles(&channels, kernels).min(tiling.tiles(1)) {
+                        let other = FftSchedule { channels, tiling, batch };
+                        assert!(seconds(&planned) <= seconds(&other), "{planned:?}, {other:?}: {desc}");
+                    }
                 }
             }
         }

@@ -229,7 +229,8 @@ impl<'a> Filter<'a> {
         self.forms.bytes()
     }
 
-    /// Writes every packed form, with the version of this library, the machine and checksums.
+    /// Writes every packed form, with the version of this library, the machine and checksums. The filter can be
+    /// locked meanwhile, so the writer must not use it.
     ///
     /// # Errors
     /// [`PackedError::Io`] if the writer fails.
