@@ -1,8 +1,9 @@
 //! Filters of images: `convolve2d` of SciPy and `filter2D` of OpenCV, computed by the crate for `ndarray`.
 
 use crate::array::{Array, aligned, float32};
+use crate::prepared::prepared;
 use crate::{error, pools};
-use convkernels_ndarray::{Border, Error, Filter2d, FilterOptions, Mode, Threads};
+use convkernels_ndarray::{Border, Error, FilterOptions, Mode, Threads};
 use ndarray::{ArrayView, Dimension, Ix2, Ix3};
 use numpy::{PyArray, PyArrayMethods, PyUntypedArrayMethods};
 use pyo3::exceptions::PyValueError;
@@ -41,11 +42,11 @@ pub(crate) fn filter<'py>(
     let kernel = view::<Ix2>("kernel", &kernel)?;
     if image.ndim() == 3 {
         let image = view::<Ix3>("image", &image)?;
-        let result = py.detach(|| within(pool, || Filter2d::new(kernel, &options)?.run_hwc(image)));
+        let result = py.detach(|| within(pool, || prepared(kernel, &options)?.run_hwc(image)));
         return finish(py, result);
     }
     let image = view::<Ix2>("image", &image)?;
-    let result = py.detach(|| within(pool, || Filter2d::new(kernel, &options)?.run(image)));
+    let result = py.detach(|| within(pool, || prepared(kernel, &options)?.run(image)));
     finish(py, result)
 }
 

@@ -23,6 +23,7 @@ mod layers;
 mod numpy_api;
 mod plan;
 mod pools;
+mod prepared;
 mod program;
 mod slots;
 

@@ -39,6 +39,17 @@ def test_a_separable_kernel():
     close(ck.convolve2d(a, k, "same"), signal.convolve2d(a.astype(float), k.astype(float), "same"))
 
 
+def test_kernels_that_are_kept_are_told_apart():
+    """More kernels than are kept, in turn, and one array that changes in place."""
+    image, changing = random((20, 20)), random((3, 3), 99)
+    for turn in range(24):
+        kernel = random((3, 3), 1 + turn % 12)
+        changing[1, 1] += 1
+        for k in (kernel, changing, kernel.T):
+            for mode in ("same", "valid"):
+                close(ck.convolve2d(image, k, mode), signal.convolve2d(image.astype(float), k.astype(float), mode))
+
+
 def test_valid_exchanges_the_arrays():
     a, k = random((5, 4)), random((9, 9), 1)
     close(ck.convolve2d(a, k, "valid"), signal.convolve2d(a.astype(float), k.astype(float), "valid"))
