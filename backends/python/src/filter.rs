@@ -1,12 +1,12 @@
 //! Filters of images: `convolve2d` of SciPy and `filter2D` of OpenCV, computed by the crate for `ndarray`.
 
-use crate::array::{Array, aligned, float32};
+use crate::array::{Array, aligned, contiguous, float32};
 use crate::prepared::prepared;
 use crate::{error, pools};
 use convkernels_ndarray::{Border, Error, FilterOptions, Mode, Threads};
 use ndarray::{ArrayView, Dimension, Ix2, Ix3};
 use numpy::{PyArray, PyArrayMethods, PyUntypedArrayMethods};
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyMemoryError, PyValueError};
 use pyo3::prelude::*;
 use rayon::ThreadPool;
 
@@ -33,7 +33,9 @@ pub(crate) fn filter<'py>(
     let mut options = FilterOptions::default();
     options = options.mode(parse_mode(&rule.mode)?).border(parse_border(&rule.border)?).flip(rule.flip);
     options.anchor = rule.anchor;
-    let (image, kernel) = (aligned(float32("image", image)?)?, aligned(float32("kernel", kernel)?)?);
+    // A kernel that is broadcast to a huge one fails here, where NumPy copies it.
+    let (image, kernel) = (aligned(float32("image", image)?)?, contiguous(float32("kernel", kernel)?)?);
+    check_memory(kernel.len())?;
     let macs = image.len().saturating_mul(kernel.len()) as u64;
     let pool = pools::pool_of(threads)?.filter(|_| pools::is_worth_waking(macs));
     if pool.is_some() {
@@ -48,6 +50,19 @@ pub(crate) fn filter<'py>(
     let image = view::<Ix2>("image", &image)?;
     let result = py.detach(|| within(pool, || prepared(kernel, &options)?.run(image)));
     finish(py, result)
+}
+
+/// Preparing a kernel takes memory whose failure would end the process: some copies in double precision. Asks
+/// the system for as much before.
+///
+/// # Errors
+/// `MemoryError`.
+fn check_memory(elements: usize) -> PyResult<()> {
+    const COPIES: usize = 4;
+    let asked = Vec::<[f64; COPIES]>::new().try_reserve_exact(elements);
+    asked.map_err(|_| {
+        PyMemoryError::new_err(format!("kernel: expected memory for {elements} elements, got none"))
+    })
 }
 
 /// Calls `work` on a thread of the pool, or here without one.
