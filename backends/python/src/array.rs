@@ -175,7 +175,7 @@ impl<'py> Tensor<'py> {
     pub(crate) fn as_out(&mut self) -> Result<TensorOut<'_>, ConvError> {
         let start = self.array.data().cast::<MaybeUninit<f32>>();
         // SAFETY: as in `as_ref`. The array is new, or `output` has checked that it can be written, and callers
-        // check with `overlaps` that no input of the same call is in its memory.
+        // check with `check_apart` that no input of the same call is in its memory.
         let data = unsafe { std::slice::from_raw_parts_mut(start, self.span) };
         TensorOut::with_pitch(data, self.shape, self.layout, self.pitch)
     }
