@@ -139,7 +139,11 @@ impl Fused {
         }
         if let Some(op) = node.op_as::<ElementWiseOp>() {
             let activation = activation(op)?;
-            if self.activation != Activation::None || self.after.is_some() {
+            let saturates = matches!(activation, Activation::Sigmoid | Activation::Tanh);
+            let is_output = model.outputs.contains(&OutletId::new(node.id, 0));
+            // tract approximates these where they saturate, with an absolute error of 4.5e-7. A network whose
+            // outputs are all that small would seem to be wrong if it did not keep tract's approximation.
+            if self.activation != Activation::None || self.after.is_some() || (saturates && is_output) {
                 return None;
             }
             self.activation = activation;

@@ -5,7 +5,7 @@ use crate::recognise::recognise;
 use crate::report::{FellBack, Report};
 use crate::view::View;
 use crate::window::Window;
-use kernels::{Activation, BLOCK, PoolKind};
+use kernels::{Activation, BLOCK, PoolKind, Size2};
 use std::collections::{HashMap, HashSet};
 use tract_core::internal::*;
 use tract_core::ops::array::{Slice, TypedConcat};
@@ -29,6 +29,7 @@ pub(crate) enum Layer {
     Add { inputs: [OutletId; 2], activation: Activation },
     ScaleShift { input: OutletId, scale: Vec<f32>, shift: Vec<f32> },
     ScaleBy { input: OutletId, scales: OutletId, plus: f32 },
+    Upsample { input: OutletId, scale: Size2 },
     /// An operator of tract that works on blocks as well, with other axes.
     Blocked { inputs: TVec<OutletId>, op: Box<dyn TypedOp> },
 }
@@ -105,7 +106,7 @@ impl Layers {
         if let Some((layer, nodes, last, blockable)) = self
             .pool(node, input)
             .or_else(|| self.sum(model, node, input))
-            .or_else(|| self.elementwise(node, input))
+            .or_else(|| self.elementwise(model, node, input))
             .or_else(|| self.binary(model, node))
             .or_else(|| self.concat(node))
             .or_else(|| self.slice(node, input))
@@ -163,9 +164,12 @@ impl Layers {
         Some((Layer::Sum { input, factor }, nodes, last, None))
     }
 
-    fn elementwise(&self, node: &TypedNode, input: OutletId) -> Option<Between> {
+    fn elementwise(&self, model: &TypedModel, node: &TypedNode, input: OutletId) -> Option<Between> {
         let activation = activation(node.op_as::<ElementWiseOp>()?)?;
         let blockable = self.of(input)?;
+        if model.outputs.contains(&OutletId::new(node.id, 0)) {
+            return None;
+        }
         Some((Layer::Activate { input, activation }, vec![node.id], None, Some(blockable)))
     }
 
@@ -274,7 +278,7 @@ impl Layers {
         let op = node.op_as::<NearestUpsample>()?;
         let blockable = self.of(input)?;
         let spatial = blockable.0.spatial_axis();
-        if op.scales[..spatial].iter().any(|scale| *scale != 1) {
+        if op.scales[..spatial].iter().any(|scale| *scale != 1) || op.scales.contains(&0) {
             return None;
         }
         let (h, w) = match op.scales[spatial..] {
@@ -282,8 +286,7 @@ impl Layers {
             [h, w] => (h, w),
             _ => return None,
         };
-        let op = Box::new(NearestUpsample { scales: tvec!(1, 1, h, w, 1) });
-        let layer = Layer::Blocked { inputs: tvec!(input), op };
+        let layer = Layer::Upsample { input, scale: Size2::new(h, w) };
         Some((layer, vec![node.id], None, Some(blockable)))
     }
 }

@@ -9,6 +9,7 @@ use crate::ops::interleave::Interleave;
 use crate::ops::pointwise::{Kind, Pointwise};
 use crate::ops::pool::{GlobalMean, Pool};
 use crate::ops::reorder::Reorder;
+use crate::ops::upsample::Upsample;
 use crate::plans::{Plans, PlansSpec};
 use crate::recognise::Found;
 use crate::report::{Replaced, Report};
@@ -232,6 +233,11 @@ impl<'a> Rewrite<'a> {
                 let new = self.new.wire_node(&node.name, op, &[image, scales])?[0];
                 self.set_blocked(output, new);
                 "product with a value per channel".to_string()
+            }
+            Layer::Upsample { input, scale } => {
+                let port = self.port(input)?;
+                self.wire_blocked(output, &[input], Box::new(Upsample { port, scale }))?;
+                format!("nearest upsampling {scale}")
             }
             Layer::Blocked { inputs, op } => {
                 let name = op.name().into_owned();

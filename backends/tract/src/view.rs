@@ -146,20 +146,24 @@ impl OutDim {
         dims.iter().map(extent).collect()
     }
 
-    /// The axes of a tensor with one axis per part of `view`, or the axes of the input where the view joins
+    /// The axes of a tensor with this view and number of channels: those of the input where the view joins
     /// several.
     pub(crate) fn of_view(view: View, channels: usize) -> TVec<Self> {
-        let spatial = |at: usize| match view.spatial - at {
-            1 => Self::Columns,
-            2 if view.spatial == 2 => Self::Rows,
-            _ => Self::Input(view.spatial_axis() + at),
-        };
-        let lead = (0..view.lead).map(|axis| if view.lead == 1 { Self::Images } else { Self::Input(axis) });
-        let (channels, spatial) = (std::iter::once(Self::Fixed(channels)), (0..view.spatial).map(spatial));
-        if view.channels_last {
-            lead.chain(spatial).chain(channels).collect()
+        (0..view.rank()).map(|axis| Self::of_axis(view, axis, channels)).collect()
+    }
+
+    /// One axis of a tensor with this view.
+    pub(crate) fn of_axis(view: View, axis: usize, channels: usize) -> Self {
+        let spatial = view.spatial_axis()..view.spatial_axis() + view.spatial;
+        let channel = view.channel_axis()..view.channel_axis() + view.channels;
+        if channel.contains(&axis) && view.channels == 1 {
+            Self::Fixed(channels)
+        } else if spatial.contains(&axis) && view.spatial <= 2 {
+            if axis + 1 == spatial.end { Self::Columns } else { Self::Rows }
+        } else if axis < view.lead && view.lead == 1 {
+            Self::Images
         } else {
-            lead.chain(channels).chain(spatial).collect()
+            Self::Input(axis)
         }
     }
 }

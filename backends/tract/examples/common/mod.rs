@@ -112,7 +112,7 @@ fn time(model: &Arc<TypedRunnableModel>, inputs: &TVec<TValue>) -> TractResult<D
 }
 
 /// Numbers between -1 and 1 in the shape of an input, the same in every run.
-fn random_input(model: &TypedModel, index: usize) -> TractResult<TValue> {
+pub fn random_input(model: &TypedModel, index: usize) -> TractResult<TValue> {
     let fact = model.input_fact(index)?;
     let name = &model.node(model.inputs[index].node).name;
     if fact.datum_type != f32::datum_type() {
@@ -133,7 +133,7 @@ fn random_input(model: &TypedModel, index: usize) -> TractResult<TValue> {
 }
 
 /// The relative distance of two sets of outputs in the Euclidean norm. A NaN on one side counts as infinite.
-fn difference(with: &[TValue], without: &[TValue]) -> TractResult<f64> {
+pub fn difference(with: &[TValue], without: &[TValue]) -> TractResult<f64> {
     let mut worst = 0.0f64;
     for (with, without) in with.iter().zip(without) {
         ensure!(with.shape() == without.shape(), "Shapes differ: {with:?} and {without:?}");

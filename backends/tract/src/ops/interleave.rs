@@ -1,8 +1,9 @@
 //! The second half of a transposed convolution whose taps do not overlap.
 
-use crate::tensors::{empty, tensor_elements_mut};
+use crate::tensors::{empty, fill_planes};
 use crate::view::{Extents, OutDim, Port};
 use kernels::{BLOCK, Size2};
+use std::mem::MaybeUninit;
 use tract_core::internal::*;
 
 /// Spreads the taps of every pixel over a rectangle of `taps.h x taps.w` pixels.
@@ -42,11 +43,24 @@ impl Interleave {
         if self.input.blocked { tap * planes + plane } else { plane * self.taps.h * self.taps.w + tap }
     }
 
-    /// Copies one row of all taps: `from(tap)` is the input row of a tap of this row of the kernel.
-    fn copy_row<'a>(&self, to: &mut [f32], lanes: usize, from: impl Fn(usize) -> &'a [f32]) {
-        for tap in 0..self.taps.w {
-            let to = to.chunks_exact_mut(lanes).skip(tap).step_by(self.taps.w);
-            to.zip(from(tap).chunks_exact(lanes)).for_each(|(to, from)| to.copy_from_slice(from));
+    /// Fills one plane of the output from its taps in an image of the input.
+    fn fill_plane<const LANES: usize>(
+        &self,
+        to: &mut [MaybeUninit<f32>],
+        from: &[f32],
+        (plane, planes): (usize, usize),
+        extents: &Extents<usize>,
+    ) {
+        let row = extents.w * LANES;
+        for (y, to) in to.chunks_exact_mut(row * self.taps.w).enumerate() {
+            let (y, tap_row) = (y / self.taps.h, y % self.taps.h);
+            let (to, _) = to.as_chunks_mut::<LANES>();
+            for tap in 0..self.taps.w {
+                let plane = self.input_plane(planes, plane, tap_row * self.taps.w + tap);
+                let (from, _) = from[(plane * extents.h + y) * row..][..row].as_chunks::<LANES>();
+                let to = to.iter_mut().skip(tap).step_by(self.taps.w);
+                to.zip(from).for_each(|(to, from)| *to = from.map(MaybeUninit::new));
+            }
         }
     }
 }
@@ -65,35 +79,25 @@ impl EvalOp for Interleave {
     fn eval(&self, _ctx: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
         let input = args_1!(inputs);
         let (extents, (output, shape)) = (self.input.extents(input.shape())?, self.output(input.shape())?);
-        let mut result = empty(&shape)?;
         if output.is_empty() {
-            return Ok(tvec!(result.into_tvalue()));
+            return Ok(tvec!(empty(&shape)?.into_tvalue()));
         }
         let lanes = if self.output.blocked { BLOCK } else { 1 };
         let planes = self.output.channels.div_ceil(lanes);
-        let taps = self.taps.h * self.taps.w;
-        let (from, row) = (input.try_as_plain_ram()?.as_slice::<f32>()?, extents.w * lanes);
-        let (plane_len, row_len) = (output.h * output.w * lanes, output.w * lanes);
-        let per_image = planes * taps * extents.h * row;
-        tract_linalg::multithread::par_chunks_mut(
-            tensor_elements_mut(&mut result)?,
-            plane_len,
-            from.len(),
-            |first, chunk| {
-                for (at, to) in chunk.chunks_exact_mut(plane_len).enumerate() {
-                    let (image, plane) = ((first + at) / planes, (first + at) % planes);
-                    let from = &from[image * per_image..][..per_image];
-                    for (y, to) in to.chunks_exact_mut(row_len).enumerate() {
-                        let (y, tap_row) = (y / self.taps.h, y % self.taps.h);
-                        self.copy_row(to, lanes, |tap| {
-                            let plane = self.input_plane(planes, plane, tap_row * self.taps.w + tap);
-                            &from[(plane * extents.h + y) * row..][..row]
-                        });
-                    }
-                }
-                Ok(())
-            },
-        )?;
+        let from = input.try_as_plain_ram()?.as_slice::<f32>()?;
+        let per_image = planes * self.taps.h * self.taps.w * extents.h * extents.w * lanes;
+        ensure!(from.len() == per_image * extents.n, "Expected {per_image} elements per image in {input:?}");
+        let write = |at: usize, to: &mut [MaybeUninit<f32>]| {
+            let from = &from[at / planes * per_image..][..per_image];
+            let plane = (at % planes, planes);
+            match lanes {
+                1 => self.fill_plane::<1>(to, from, plane, &extents),
+                _ => self.fill_plane::<BLOCK>(to, from, plane, &extents),
+            }
+        };
+        // SAFETY: a plane has `extents.h * taps.h` rows of `extents.w * taps.w` pixels, and `fill_plane` writes
+        // every pixel of every row.
+        let result = unsafe { fill_planes(&shape, output.h * output.w * lanes, write)? };
         Ok(tvec!(result.into_tvalue()))
     }
 }

@@ -5,6 +5,7 @@ pub(crate) mod interleave;
 pub(crate) mod pointwise;
 pub(crate) mod pool;
 pub(crate) mod reorder;
+pub(crate) mod upsample;
 
 use kernels::Ops;
 use std::sync::OnceLock;

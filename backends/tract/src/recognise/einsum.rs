@@ -142,11 +142,10 @@ impl Product<'_> {
 
     /// Where the extents of the output come from.
     fn dims(&self, y: &[(&Axis, Part)], input_view: View) -> TVec<OutDim> {
-        let from_input = OutDim::of_view(input_view, 0);
         let dim = |(at, (axis, part)): (usize, &(&Axis, Part))| match part {
             Part::New => OutDim::Fixed(self.output[at].to_usize().unwrap_or(1)),
             Part::Kept => Self::at(axis, InOut::In(1 - self.slot))
-                .map_or(OutDim::Fixed(1), |x| from_input[x].clone()),
+                .map_or(OutDim::Fixed(1), |x| OutDim::of_axis(input_view, x, 0)),
             Part::Sum | Part::Unit => OutDim::Fixed(1),
         };
         y.iter().enumerate().map(dim).collect()
