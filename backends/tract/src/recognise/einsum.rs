@@ -59,8 +59,8 @@ impl Product<'_> {
     fn part(&self, axis: &Axis) -> Option<Part> {
         let (x, w) = (Self::at(axis, InOut::In(1 - self.slot)), Self::at(axis, InOut::In(self.slot)));
         let y = Self::at(axis, InOut::Out(0));
-        // An axis of the weights with the extent 1 can be left out of them.
-        let w = w.filter(|w| self.weights.shape()[*w] != 1 || (x.is_some() && y.is_none()));
+        // An axis of extent 1 can be left out of the weights, unless it is their inputs or their outputs.
+        let w = w.filter(|w| self.weights.shape()[*w] != 1 || x.is_some() != y.is_some());
         match (x, w, y) {
             (Some(_), Some(_), None) => Some(Part::Sum),
             (None, Some(_), Some(_)) => Some(Part::New),
