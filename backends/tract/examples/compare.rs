@@ -24,7 +24,9 @@ fn main() -> TractResult<()> {
         }
     }
     ensure!(!files.is_empty(), "{USAGE}");
-    println!("network                        threads  without ms (min)     with ms (min)  ratio  error   left");
+    println!(
+        "network                        threads  without ms (min)     with ms (min)  ratio  error   left"
+    );
     let (mut failed, mut logarithms) = (vec![], vec![vec![]; threads.len()]);
     for file in &files {
         if let Err(error) = compare(file, &threads, &mut logarithms) {

@@ -22,16 +22,43 @@ pub(crate) type Blockable = (View, usize);
 #[derive(Debug)]
 pub(crate) enum Layer {
     Conv(Box<Fused>),
-    Pool { input: OutletId, window: Window, kind: PoolKind },
+    Pool {
+        input: OutletId,
+        window: Window,
+        kind: PoolKind,
+    },
     /// The sum over all pixels, times a factor.
-    Sum { input: OutletId, factor: f32 },
-    Activate { input: OutletId, activation: Activation },
-    Add { inputs: [OutletId; 2], activation: Activation },
-    ScaleShift { input: OutletId, scale: Vec<f32>, shift: Vec<f32> },
-    ScaleBy { input: OutletId, scales: OutletId, plus: f32 },
-    Upsample { input: OutletId, scale: Size2 },
+    Sum {
+        input: OutletId,
+        factor: f32,
+    },
+    Activate {
+        input: OutletId,
+        activation: Activation,
+    },
+    Add {
+        inputs: [OutletId; 2],
+        activation: Activation,
+    },
+    ScaleShift {
+        input: OutletId,
+        scale: Vec<f32>,
+        shift: Vec<f32>,
+    },
+    ScaleBy {
+        input: OutletId,
+        scales: OutletId,
+        plus: f32,
+    },
+    Upsample {
+        input: OutletId,
+        scale: Size2,
+    },
     /// An operator of tract that works on blocks as well, with other axes.
-    Blocked { inputs: TVec<OutletId>, op: Box<dyn TypedOp> },
+    Blocked {
+        inputs: TVec<OutletId>,
+        op: Box<dyn TypedOp>,
+    },
 }
 
 /// All layers of a model.
@@ -212,7 +239,8 @@ impl Layers {
         inputs: [OutletId; 2],
         blockable: Blockable,
     ) -> Between {
-        let (mut nodes, mut last, mut activation) = (vec![node.id], OutletId::new(node.id, 0), Activation::None);
+        let (mut nodes, mut last, mut activation) =
+            (vec![node.id], OutletId::new(node.id, 0), Activation::None);
         while let Some((next, slot)) = only_reader(model, last)
             && let Some(op) = next.op_as::<TypedBinOp>()
             && (op.0.is::<Max>() || op.0.is::<Min>())
@@ -298,7 +326,6 @@ type Between = (Layer, Vec<usize>, Option<OutletId>, Option<Blockable>);
 fn is_one_pixel(scales: &ShapeFact, shape: &ShapeFact, view: View) -> bool {
     let spatial = view.spatial_axis();
     scales.rank() == shape.rank()
-        && (0..scales.rank()).all(|axis| {
-            if axis < spatial { scales[axis] == shape[axis] } else { scales[axis].is_one() }
-        })
+        && (0..scales.rank())
+            .all(|axis| if axis < spatial { scales[axis] == shape[axis] } else { scales[axis].is_one() })
 }

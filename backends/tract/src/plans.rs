@@ -52,11 +52,8 @@ struct Kept {
 impl Plans {
     pub(crate) fn new(spec: PlansSpec) -> TractResult<Self> {
         let shape = spec.shape;
-        let epilogue = EpilogueSpec {
-            bias: spec.bias.is_some(),
-            residual: spec.residual,
-            activation: spec.activation,
-        };
+        let epilogue =
+            EpilogueSpec { bias: spec.bias.is_some(), residual: spec.residual, activation: spec.activation };
         let input = Shape4::new(1, shape.input_channels(), shape.kernel.h, shape.kernel.w);
         let template = ConvDesc::builder(input, shape.out_channels, shape.kernel)
             .groups(shape.groups)

@@ -68,7 +68,8 @@ impl<'a> Rewrite<'a> {
             let node = self.old.node(id);
             if let Some(layer) = self.layers.by_output.remove(&id) {
                 self.layer(node, layer).with_context(|| format!("replacing {}", node.name))?;
-            } else if !self.layers.owner.contains_key(&id) && !self.old.inputs.contains(&OutletId::new(id, 0)) {
+            } else if !self.layers.owner.contains_key(&id) && !self.old.inputs.contains(&OutletId::new(id, 0))
+            {
                 self.copy(node)?;
             }
         }
@@ -179,14 +180,15 @@ impl<'a> Rewrite<'a> {
     fn prefers_blocks(&self, outlet: OutletId) -> bool {
         let mut votes = [0, 0];
         for reader in self.old.outlet_successors(outlet) {
-            let takes = match self.layers.owner.get(&reader.node).map(|owner| self.layers.by_output.get(owner)) {
-                Some(Some(Layer::Conv(conv))) => {
-                    conv.residual == Some(outlet) || conv.found.input_view.can_block()
-                }
-                Some(Some(Layer::ScaleBy { scales, .. })) => *scales != outlet,
-                Some(_) => true,
-                None => false,
-            };
+            let takes =
+                match self.layers.owner.get(&reader.node).map(|owner| self.layers.by_output.get(owner)) {
+                    Some(Some(Layer::Conv(conv))) => {
+                        conv.residual == Some(outlet) || conv.found.input_view.can_block()
+                    }
+                    Some(Some(Layer::ScaleBy { scales, .. })) => *scales != outlet,
+                    Some(_) => true,
+                    None => false,
+                };
             votes[usize::from(takes)] += 1;
         }
         votes[0] += usize::from(self.old.outputs.contains(&outlet));
@@ -335,8 +337,7 @@ impl<'a> Rewrite<'a> {
                 output: Port { view: found.output_view, channels, blocked },
                 dims: found.dims,
             };
-            let name =
-                if after.is_none() { node.name.clone() } else { self.name(&node.name, "interleave") };
+            let name = if after.is_none() { node.name.clone() } else { self.name(&node.name, "interleave") };
             wire = self.new.wire_node(name, interleave, &[wire])?[0];
         }
         if let Some((scale, shift)) = after {
@@ -428,7 +429,8 @@ fn pad_taps(found: &mut Found) {
 
 /// Whether `x * scale + shift` is `x` but for rounding errors.
 fn is_identity(scale: &[f32], shift: &[f32]) -> bool {
-    scale.iter().all(|scale| (scale - 1.0).abs() <= 2.0 * f32::EPSILON) && shift.iter().all(|shift| *shift == 0.0)
+    scale.iter().all(|scale| (scale - 1.0).abs() <= 2.0 * f32::EPSILON)
+        && shift.iter().all(|shift| *shift == 0.0)
 }
 
 /// The axes of a tensor with one pixel.

@@ -92,7 +92,9 @@ impl Port {
     /// Images, channels, rows and columns of a tensor of this shape at this port.
     pub(crate) fn extents<D: DimLike>(&self, shape: &[D]) -> TractResult<Extents<D>> {
         let extents = if self.blocked {
-            let [n, _, h, w, _] = shape else { bail!("Expected a tensor in blocks of channels, got {shape:?}") };
+            let [n, _, h, w, _] = shape else {
+                bail!("Expected a tensor in blocks of channels, got {shape:?}")
+            };
             Extents { n: n.clone(), c: self.channels.into(), h: h.clone(), w: w.clone() }
         } else {
             self.view.extents(shape)?

@@ -77,8 +77,7 @@ impl Window {
     pub(crate) fn output<D: DimLike>(&self, input: &Extents<D>) -> ((D, D), [D; 4]) {
         let columns = self.axes - 1;
         let (h, top, bottom) = if self.axes == 2 {
-            let rows =
-                self.padding.compute_one(0, &input.h, self.kernel.h, self.dilation.h, self.stride.h);
+            let rows = self.padding.compute_one(0, &input.h, self.kernel.h, self.dilation.h, self.stride.h);
             (rows.convoluted, rows.pad_before, rows.pad_after)
         } else {
             (input.h.clone(), D::zero(), D::zero())

@@ -35,32 +35,40 @@ struct Problem {
 fn problem() -> impl Strategy<Value = Problem> {
     let axes = |range: std::ops::Range<usize>, rank| prop::collection::vec(range, rank);
     (1..=2usize).prop_flat_map(move |rank| {
-        let shape = (1..4usize, axes(1..14, rank), prop_oneof![3 => Just(1), 1 => 1..20usize], 1..20usize, 1..20usize);
+        let shape = (
+            1..4usize,
+            axes(1..14, rank),
+            prop_oneof![3 => Just(1), 1 => 1..20usize],
+            1..20usize,
+            1..20usize,
+        );
         let kernel = (axes(1..6, rank), axes(1..4, rank), axes(1..3, rank), 0..4usize, axes(0..4, 2 * rank));
         let formats = (0..4usize, 0..3usize, 0..3usize, 0..4usize);
         let followers = prop::collection::vec(0..14usize, 0..5);
-        (any::<u64>(), shape, kernel, formats, followers).prop_map(|(seed, shape, kernel, formats, followers)| {
-            let (batch, spatial, groups, ins_per_group, outs_per_group) = shape;
-            let (kernel, stride, dilation, padding, pads) = kernel;
-            Problem {
-                seed,
-                batch,
-                spatial,
-                groups,
-                ins_per_group: if groups > 4 { 1 } else { ins_per_group },
-                outs_per_group: if groups > 4 { 1 } else { outs_per_group },
-                kernel,
-                stride,
-                dilation,
-                padding,
-                pads,
-                format: [DataFormat::NCHW, DataFormat::NHWC, DataFormat::CHW, DataFormat::HWC][formats.0],
-                kernel_format: [KernelFormat::OIHW, KernelFormat::HWIO, KernelFormat::OHWI][formats.1],
-                bias: formats.2,
-                symbols: formats.3,
-                followers,
-            }
-        })
+        (any::<u64>(), shape, kernel, formats, followers).prop_map(
+            |(seed, shape, kernel, formats, followers)| {
+                let (batch, spatial, groups, ins_per_group, outs_per_group) = shape;
+                let (kernel, stride, dilation, padding, pads) = kernel;
+                Problem {
+                    seed,
+                    batch,
+                    spatial,
+                    groups,
+                    ins_per_group: if groups > 4 { 1 } else { ins_per_group },
+                    outs_per_group: if groups > 4 { 1 } else { outs_per_group },
+                    kernel,
+                    stride,
+                    dilation,
+                    padding,
+                    pads,
+                    format: [DataFormat::NCHW, DataFormat::NHWC, DataFormat::CHW, DataFormat::HWC][formats.0],
+                    kernel_format: [KernelFormat::OIHW, KernelFormat::HWIO, KernelFormat::OHWI][formats.1],
+                    bias: formats.2,
+                    symbols: formats.3,
+                    followers,
+                }
+            },
+        )
     })
 }
 
@@ -159,14 +167,16 @@ impl Problem {
         let spatial = vec![1; self.kernel.len()];
         let per_channel = self.shape(1, outs, &spatial);
         let rank = per_channel.len();
-        let mut constant = |model: &mut TypedModel, tensor: Tensor| {
+        let constant = |model: &mut TypedModel, tensor: Tensor| {
             model.add_const(format!("{name}.constant"), tensor).map(|constant| tvec!(wire[0], constant))
         };
         let scalar = |value: f32| Tensor::from_shape(&vec![1; rank], &[value]);
         match follower {
             0 => constant(model, scalar(0.0)?).and_then(|wires| model.wire_node(&name, math::max(), &wires)),
             1 => constant(model, scalar(0.5)?).and_then(|wires| model.wire_node(&name, math::min(), &wires)),
-            2 => constant(model, scalar(-0.25)?).and_then(|wires| model.wire_node(&name, math::max(), &wires)),
+            2 => {
+                constant(model, scalar(-0.25)?).and_then(|wires| model.wire_node(&name, math::max(), &wires))
+            }
             3 => constant(model, numbers.tensor(&per_channel))
                 .and_then(|wires| model.wire_node(&name, math::add(), &wires)),
             4 => constant(model, numbers.tensor(&per_channel))

@@ -86,7 +86,8 @@ impl Pair {
         };
         multithread_tract_scope(executor, || {
             // The first run of each packs weights and touches memory.
-            let (with, without) = (self.with.run(self.inputs.clone())?, self.without.run(self.inputs.clone())?);
+            let (with, without) =
+                (self.with.run(self.inputs.clone())?, self.without.run(self.inputs.clone())?);
             let error = difference(&with, &without)?;
             drop((with, without));
             let mut outcome = Outcome { error, with: vec![], without: vec![] };

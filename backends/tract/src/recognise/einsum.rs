@@ -28,7 +28,8 @@ pub(super) fn recognise(model: &TypedModel, node: &TypedNode, op: &EinSum) -> Re
     if op.operating_dt != f32::datum_type() || node.inputs.len() != 2 {
         return Err(format!("a product of {} tensors in {:?}", node.inputs.len(), op.operating_dt));
     }
-    let is_constant = |slot: usize| model.outlet_fact(node.inputs[slot]).is_ok_and(|fact| fact.konst.is_some());
+    let is_constant =
+        |slot: usize| model.outlet_fact(node.inputs[slot]).is_ok_and(|fact| fact.konst.is_some());
     let slot = match (is_constant(0), is_constant(1)) {
         (false, true) => 1,
         (true, false) => 0,
@@ -91,8 +92,10 @@ impl Product<'_> {
         let (x, y) = (self.axes(InOut::In(1 - self.slot))?, self.axes(InOut::Out(0))?);
         let input_view = view(&x, Part::Sum)?;
         let output_view = view(&y, Part::New)?;
-        let sums: Vec<&Axis> = x.iter().filter(|(_, part)| *part == Part::Sum).map(|(axis, _)| *axis).collect();
-        let news: Vec<&Axis> = y.iter().filter(|(_, part)| *part == Part::New).map(|(axis, _)| *axis).collect();
+        let sums: Vec<&Axis> =
+            x.iter().filter(|(_, part)| *part == Part::Sum).map(|(axis, _)| *axis).collect();
+        let news: Vec<&Axis> =
+            y.iter().filter(|(_, part)| *part == Part::New).map(|(axis, _)| *axis).collect();
         // The axes that are kept must stay in order, on the same side of the channels.
         if self.kept(&x, Part::Sum) != self.kept(&y, Part::New) {
             return None;

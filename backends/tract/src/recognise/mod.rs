@@ -100,7 +100,8 @@ fn only_read_by<'m>(
 ) -> Option<(&'m TypedNode, &'m Downsample)> {
     let node = model.node(outlet.node);
     let readers = model.outlet_successors(outlet);
-    let private = readers.iter().all(|reader| nodes.contains(&reader.node)) && !model.outputs.contains(&outlet);
+    let private =
+        readers.iter().all(|reader| nodes.contains(&reader.node)) && !model.outputs.contains(&outlet);
     private.then(|| Some((node, node.op_as::<Downsample>()?))).flatten()
 }
 
@@ -118,10 +119,7 @@ fn constant(model: &TypedModel, outlet: OutletId, what: &str) -> Result<Arc<Tens
 
 /// The elements of a plain tensor of `f32`.
 fn elements(tensor: &Tensor) -> Result<&[f32], String> {
-    tensor
-        .try_as_plain_ram()
-        .and_then(|plain| plain.as_slice::<f32>())
-        .map_err(|error| error.to_string())
+    tensor.try_as_plain_ram().and_then(|plain| plain.as_slice::<f32>()).map_err(|error| error.to_string())
 }
 
 /// An error unless the input is `f32`.

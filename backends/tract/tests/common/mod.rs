@@ -30,15 +30,15 @@ impl Numbers {
     }
 }
 
-/// The relative distance of two tensors, which must have the same shape.
+/// The distance of two tensors of the same shape, relative to the second, or to a tensor of ones if that is larger.
+/// An activation that saturates makes outputs small without making the rounding errors of its argument small.
 pub fn distance(with: &Tensor, without: &Tensor) -> f64 {
     assert_eq!(with.shape(), without.shape());
     let (with, without) = (with.view(), without.view());
     let (with, without) = (with.as_slice::<f32>().unwrap(), without.as_slice::<f32>().unwrap());
     let norm: f64 = without.iter().map(|x| f64::from(*x).powi(2)).sum();
-    let distance: f64 =
-        with.iter().zip(without).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum();
-    if distance == 0.0 { 0.0 } else { (distance / norm).sqrt() }
+    let distance: f64 = with.iter().zip(without).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum();
+    (distance / norm.max(without.len().max(1) as f64)).sqrt()
 }
 
 /// Checks that the transformed model has the same outputs as tract's own, for each of the inputs.
