@@ -115,7 +115,7 @@ fn time(model: &Arc<TypedRunnableModel>, inputs: &TVec<TValue>) -> TractResult<D
 /// A page with lines of words made of strokes, and some noise, in the shape of an input; the same in every run.
 ///
 /// Text detection answers noise alone with probabilities of 1e-7, whose relative differences say nothing.
-pub fn page(model: &TypedModel, index: usize) -> TractResult<TValue> {
+fn page(model: &TypedModel, index: usize) -> TractResult<TValue> {
     let fact = model.input_fact(index)?;
     let name = &model.node(model.inputs[index].node).name;
     if fact.datum_type != f32::datum_type() {
@@ -145,7 +145,7 @@ pub fn page(model: &TypedModel, index: usize) -> TractResult<TValue> {
 }
 
 /// The relative distance of two sets of outputs in the Euclidean norm. A NaN on one side counts as infinite.
-pub fn difference(with: &[TValue], without: &[TValue]) -> TractResult<f64> {
+fn difference(with: &[TValue], without: &[TValue]) -> TractResult<f64> {
     let mut worst = 0.0f64;
     for (with, without) in with.iter().zip(without) {
         ensure!(with.shape() == without.shape(), "Shapes differ: {with:?} and {without:?}");

@@ -1,27 +1,20 @@
 //! Builds the new model: layers of the library in place of tract's nodes, and copies between layouts where a
 //! tensor is needed in another one.
 
+mod conv;
+
 use crate::Options;
-use crate::fuse::Fused;
 use crate::layers::{Blockable, Layer, Layers};
-use crate::ops::conv::Conv;
-use crate::ops::interleave::Interleave;
 use crate::ops::pointwise::{Kind, Pointwise};
 use crate::ops::pool::{GlobalMean, Pool};
 use crate::ops::reorder::Reorder;
 use crate::ops::upsample::Upsample;
-use crate::plans::{Plans, PlansSpec};
-use crate::recognise::Found;
 use crate::report::{Replaced, Report};
 use crate::view::{OutDim, Port, View};
-use kernels::{Activation, BLOCK, FilterShape, Size2};
 use std::collections::{HashMap, HashSet};
 use tract_core::internal::*;
 use tract_core::ops::konst::Const;
 use tract_core::ops::source::TypedSource;
-
-/// The fewest output channels of a transposed convolution that is computed in blocks.
-const FEW_CHANNELS: usize = BLOCK / 2;
 
 /// A tensor of the old model in the new one: plain, in blocks of channels, or both.
 #[derive(Clone, Copy, Default)]
@@ -284,153 +277,6 @@ impl<'a> Rewrite<'a> {
         self.set_blocked(output, new);
         Ok(())
     }
-
-    fn conv(&mut self, fused: Fused) -> TractResult<()> {
-        let Fused { mut found, residual, activation, after, output } = fused;
-        let after = after.filter(|(scale, shift)| !is_identity(scale, shift));
-        let node = self.old.node(output.node);
-        let channels = found.channels();
-        let taps = found.taps;
-        let form = self.form(&found, output);
-        let image = (found.input_view, found.shape.input_channels());
-        let input_wire = match form {
-            Form { input: true, .. } => self.blocked(found.input, image)?,
-            Form { input: false, .. } => self.plain(found.input)?,
-        };
-        let mut wires = tvec!(input_wire);
-        if let Some(residual) = residual {
-            wires.push(match form.output {
-                true => self.blocked(residual, (found.output_view, channels))?,
-                false => self.plain(residual)?,
-            });
-        }
-        let label = label(&found, activation, residual.is_some(), after.is_some());
-        let in_blocks = taps.is_some() && form.output && channels >= FEW_CHANNELS;
-        if in_blocks {
-            pad_taps(&mut found);
-        }
-        let outs = found.shape.out_channels;
-        let input = Port { view: image.0, channels: image.1, blocked: form.input };
-        let port = Port { view: found.output_view, channels: outs, blocked: form.output };
-        let dims = if taps.is_some() { OutDim::of_view(found.output_view, outs) } else { found.dims.clone() };
-        let conv = Conv {
-            plans: Arc::new(self.plans(&mut found, input, form, activation, residual.is_some())?),
-            window: found.window,
-            input,
-            output: port,
-            dims,
-            residual: residual.is_some(),
-            label: label.clone(),
-        };
-        let is_last = taps.is_none() && after.is_none();
-        let name = if is_last { node.name.clone() } else { self.name(&node.name, "conv") };
-        let mut wire = self.new.wire_node(name, conv, &wires)?[0];
-        let mut blocked = form.output;
-        if let Some(taps) = taps {
-            if blocked && !in_blocks {
-                wire = self.reorder(&node.name, wire, (found.output_view, outs), false)?;
-                blocked = false;
-            }
-            let interleave = Interleave {
-                taps,
-                input: Port { blocked, ..port },
-                output: Port { view: found.output_view, channels, blocked },
-                dims: found.dims,
-            };
-            let name = if after.is_none() { node.name.clone() } else { self.name(&node.name, "interleave") };
-            wire = self.new.wire_node(name, interleave, &[wire])?[0];
-        }
-        if let Some((scale, shift)) = after {
-            let kind = Kind::ScaleShift { scale: scale.into(), shift: shift.into() };
-            let port = Port { view: found.output_view, channels, blocked };
-            wire = self.new.wire_node(&node.name, Pointwise { kind, port }, &[wire])?[0];
-        }
-        if blocked {
-            self.set_blocked(output, wire);
-        } else {
-            self.set_plain(output, wire);
-        }
-        self.note(node, label);
-        Ok(())
-    }
-
-    /// Whether a convolution reads and makes tensors in blocks.
-    fn form(&self, found: &Found, output: OutletId) -> Form {
-        let input_can = found.input_view.can_block();
-        let output_can = found.output_can_block();
-        let is_blocked = self.value(found.input).blocked.is_some()
-            && self.layers.blockable.get(&found.input)
-                == Some(&(found.input_view, found.shape.input_channels()));
-        if !self.options.blocks || !input_can || !output_can {
-            return Form { input: false, output: false };
-        }
-        let has_plain = self.value(found.input).plain.is_some();
-        let prefers = self.prefers_blocks(output);
-        if is_blocked && (prefers || !has_plain) {
-            return Form { input: true, output: true };
-        }
-        // Kernels of more than one pixel can read plain channels and write blocks.
-        let mixed = !found.window.is_point() && found.shape.groups == 1;
-        Form { input: prefers && !mixed, output: prefers }
-    }
-
-    fn plans(
-        &self,
-        found: &mut Found,
-        input: Port,
-        form: Form,
-        activation: Activation,
-        residual: bool,
-    ) -> TractResult<Plans> {
-        let output_layout = if form.output { kernels::Layout::Nchw16c } else { input.layout() };
-        Plans::new(PlansSpec {
-            shape: found.shape,
-            weights: std::mem::take(&mut found.weights),
-            bias: found.bias.take(),
-            stride: found.window.stride,
-            dilation: found.window.dilation,
-            activation,
-            residual,
-            layout: input.layout(),
-            output_layout,
-            capacity: self.options.plans,
-            options: self.options.plan,
-        })
-    }
-}
-
-/// Whether the input and the output of a convolution are in blocks.
-#[derive(Clone, Copy)]
-struct Form {
-    input: bool,
-    output: bool,
-}
-
-/// Reorders the weights of a transposed convolution from `[channel][tap]` to `[tap][channel]`, with zeros for the
-/// channels that fill the last block.
-fn pad_taps(found: &mut Found) {
-    let (channels, count) = (found.channels(), found.shape.out_channels / found.channels());
-    let (padded, ins) = (channels.next_multiple_of(BLOCK), found.shape.in_channels);
-    let mut weights = vec![0.0; count * padded * ins];
-    for (row, from) in found.weights.chunks_exact(ins).enumerate() {
-        let (channel, tap) = (row / count, row % count);
-        weights[(tap * padded + channel) * ins..][..ins].copy_from_slice(from);
-    }
-    if let Some(bias) = &mut found.bias {
-        let mut padded_bias = vec![0.0; count * padded];
-        for (row, value) in bias.iter().enumerate() {
-            padded_bias[row % count * padded + row / count] = *value;
-        }
-        *bias = padded_bias;
-    }
-    found.weights = weights;
-    found.shape = FilterShape::new(count * padded, ins, Size2::square(1));
-}
-
-/// Whether `x * scale + shift` is `x` but for rounding errors.
-fn is_identity(scale: &[f32], shift: &[f32]) -> bool {
-    scale.iter().all(|scale| (scale - 1.0).abs() <= 2.0 * f32::EPSILON)
-        && shift.iter().all(|shift| *shift == 0.0)
 }
 
 /// The axes of a tensor with one pixel.
@@ -438,28 +284,4 @@ fn ones(view: View, channels: usize) -> TVec<OutDim> {
     let mut dims = OutDim::of_view(view, channels);
     dims[view.spatial_axis()..].fill(OutDim::Fixed(1));
     dims
-}
-
-fn label(found: &Found, activation: Activation, residual: bool, after: bool) -> String {
-    let FilterShape { out_channels, groups, kernel, .. } = found.shape;
-    let mut label = match found.taps {
-        Some(taps) => format!("transposed convolution {taps} to {} channels", found.channels()),
-        None => format!("convolution {kernel} to {out_channels} channels"),
-    };
-    if groups > 1 {
-        label += &format!(" in {groups} groups");
-    }
-    if found.bias.is_some() {
-        label += ", bias";
-    }
-    if residual {
-        label += ", residual";
-    }
-    if activation != Activation::None {
-        label += &format!(", {activation}");
-    }
-    if after {
-        label += ", scale and shift";
-    }
-    label
 }
