@@ -60,14 +60,24 @@ impl Found {
 
 /// What a node is: `None` if it is no convolution, or the reason why the library cannot take it.
 pub(crate) fn recognise(model: &TypedModel, node: &TypedNode) -> Option<Result<Found, String>> {
-    if let Some(op) = node.op_as::<Conv>() {
-        Some(conv::recognise(model, node, op))
+    let found = if let Some(op) = node.op_as::<Conv>() {
+        conv::recognise(model, node, op)
     } else if let Some(op) = node.op_as::<Deconv>() {
-        Some(deconv::recognise(model, node, op))
+        deconv::recognise(model, node, op)
     } else {
         let op = node.op_as::<EinSum>()?;
-        Some(einsum::recognise(model, node, op).map(|found| with_stride(model, found)))
+        einsum::recognise(model, node, op).map(|found| with_stride(model, found))
+    };
+    Some(found.and_then(check_weights))
+}
+
+/// An error for weights of an extent that the library refuses, such as zero.
+fn check_weights(found: Found) -> Result<Found, String> {
+    let expected = found.shape.elements().map_err(|error| error.to_string())?;
+    if found.weights.len() != expected {
+        return Err(format!("{} weights, where {expected} are expected", found.weights.len()));
     }
+    Ok(found)
 }
 
 /// Turns `Downsample` nodes before a 1x1 convolution into its stride. tract's declutter does the reverse.
