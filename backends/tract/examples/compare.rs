@@ -5,6 +5,7 @@
 mod common;
 
 use common::{Pair, median, parse_shape};
+use convkernels_tract::Options;
 use std::path::Path;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::{ensure, format_err};
@@ -50,7 +51,7 @@ fn compare(file: &str, threads: &[usize], logarithms: &mut [Vec<f64>]) -> TractR
         Some((path, shape)) => (path, vec![parse_shape(shape)?]),
         None => (file, vec![]),
     };
-    let pair = Pair::load(Path::new(path), &shapes)?;
+    let pair = Pair::load(Path::new(path), &shapes, &Options::default())?;
     let name = Path::new(path).file_stem().map_or(path.into(), |name| name.to_string_lossy());
     let mut worst = 0.0f64;
     for (threads, logarithms) in threads.iter().zip(logarithms) {

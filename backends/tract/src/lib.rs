@@ -31,7 +31,6 @@ mod plans;
 mod recognise;
 mod report;
 mod rewrite;
-#[allow(unsafe_code)]
 mod tensors;
 mod threads;
 mod view;

@@ -52,8 +52,12 @@ pub fn parse_shape(text: &str) -> TractResult<(Option<String>, Vec<usize>)> {
 }
 
 impl Pair {
-    /// Loads a file. `shapes` replaces the shapes of inputs; an unknown batch size becomes 1.
-    pub fn load(path: &Path, shapes: &[(Option<String>, Vec<usize>)]) -> TractResult<Self> {
+    /// Loads a file. `shapes` replaces the shapes of inputs, which must be known.
+    pub fn load(
+        path: &Path,
+        shapes: &[(Option<String>, Vec<usize>)],
+        options: &Options,
+    ) -> TractResult<Self> {
         let mut model = tract_onnx::onnx().model_for_path(path)?;
         for index in 0..model.inputs.len() {
             let name = model.node(model.inputs[index].node).name.clone();
@@ -73,7 +77,7 @@ impl Pair {
         let inputs = (0..model.inputs.len()).map(|index| page(&model, index));
         let inputs = inputs.collect::<TractResult<TVec<TValue>>>()?;
         let without = model.clone().into_optimized()?.into_runnable()?;
-        let (with, report) = accelerate_with_report(model, &Options::default())?;
+        let (with, report) = accelerate_with_report(model, options)?;
         let with = with.into_optimized()?.into_runnable()?;
         Ok(Self { with, without, inputs, report })
     }
