@@ -1,11 +1,7 @@
 //! [`Conv2d`]: convolutions of batches with many channels, as in neural networks.
 
 use crate::error::{Error, check_filled, check_shape};
-<<<<<<< HEAD
 use crate::memory::{Pool, Recent, Room, Scratch, copied, plan, workspace_for, zeros};
-=======
-use crate::memory::{Pool, Recent, Room, Scratch, plan, workspace_for, zeros};
->>>>>>> b-python
 use crate::threads::Threads;
 use kernels::{
     Activation, ConvDesc, ConvError, ConvIo, ConvPlan, EpilogueSpec, Filter, FilterShape, Layout, Pad2,
@@ -355,14 +351,9 @@ fn filter<'a>(
             Filter::new(shape, Weights { filter, bias: slice(bias), slope: slice(slopes) })
         }
         _ => {
-<<<<<<< HEAD
             let vec = |what, values: Option<ArrayView1<'a, f32>>| values.map(|v| copied(what, v)).transpose();
             let (bias, slopes) = (vec("bias", bias)?, vec("slopes", slopes)?);
             Filter::from_vecs(shape, copied("weights", weights)?, bias, slopes)
-=======
-            let vec = |values: Option<ArrayView1<'a, f32>>| values.map(|values| values.to_vec());
-            Filter::from_vecs(shape, weights.iter().copied().collect(), vec(bias), vec(slopes))
->>>>>>> b-python
         }
     }
 }

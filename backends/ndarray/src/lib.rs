@@ -1,4 +1,3 @@
-<<<<<<< HEAD
 //! Convolutions and image filters of [`ndarray`] arrays in `f32`, computed by [`kernels`].
 //!
 //! - [`filter2d`] applies one kernel to an image, with any [`Border`], as OpenCV's `filter2D` does.
@@ -41,9 +40,6 @@
 //! same tile of a Fourier transform, and those in up to 64 columns and one stripe of rows around it if the
 //! kernel is separable.
 
-=======
-//! Fast convolutions and image filters for [`ndarray`], computed by `convkernels`.
->>>>>>> b-python
 #![deny(unsafe_code)]
 
 mod border;
@@ -63,11 +59,8 @@ pub use error::Error;
 pub use filter::{Filter2d, FilterOptions, Mode, filter2d, filter2d_chw, filter2d_hwc};
 pub use kernels::{Activation, ConvError, Pad2, Size2};
 pub use threads::Threads;
-<<<<<<< HEAD
 
 /// Compiles the code of the README.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
-=======
->>>>>>> b-python

@@ -1,12 +1,8 @@
 //! Memory that is kept between calls, and outputs.
 
 use crate::error::Error;
-<<<<<<< HEAD
 use kernels::{Buffer, ConvDesc, ConvError, ConvPlan, Layout, PlanOptions, PlanWeights, Shape4, Workspace};
 use ndarray::{ArrayView, Dimension};
-=======
-use kernels::{Buffer, ConvDesc, ConvError, ConvPlan, Filter, Layout, PlanOptions, Shape4, Workspace};
->>>>>>> b-python
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -130,7 +126,6 @@ pub(crate) fn workspace_for<'a>(
 
 /// Plans `desc` for at most `threads` threads. The algorithm is the best one for one thread, because another
 /// algorithm would change the bits of the output.
-<<<<<<< HEAD
 pub(crate) fn plan<'a>(
     weights: impl Into<PlanWeights<'a>>,
     desc: &ConvDesc,
@@ -154,15 +149,6 @@ pub(crate) fn copied<D: Dimension>(
     copy.try_reserve_exact(array.len()).map_err(|_| refused)?;
     copy.extend(array.iter());
     Ok(copy)
-=======
-pub(crate) fn plan(filter: &Filter<'_>, desc: &ConvDesc, threads: usize) -> Result<ConvPlan, ConvError> {
-    let options = PlanOptions::default();
-    if threads == 1 {
-        return ConvPlan::new(desc, filter, &options);
-    }
-    let algorithm = ConvPlan::choice(desc, &options)?.algorithm;
-    ConvPlan::new(desc, filter, &options.force(algorithm).max_threads(threads))
->>>>>>> b-python
 }
 
 /// Returns a vector of zeros for an array of `shape`. The system provides zeroed pages, which are not touched

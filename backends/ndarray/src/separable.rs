@@ -1,10 +1,6 @@
 //! Kernels of rank 1: outer products of a column and a row, such as box and Gaussian blurs.
 
-<<<<<<< HEAD
 use ndarray::{ArrayView1, ArrayView2};
-=======
-use ndarray::ArrayView2;
->>>>>>> b-python
 
 /// Maximum sum of the deviations from an outer product, as a fraction of the sum of the kernel's magnitudes.
 ///
@@ -22,21 +18,13 @@ pub(crate) struct Factors {
 
 /// Returns the factors of `kernel` if it has rank 1 within the rounding of `f32`.
 pub(crate) fn factors(kernel: ArrayView2<'_, f32>) -> Option<Factors> {
-<<<<<<< HEAD
     let ((pivot, _), &peak) = kernel.indexed_iter().max_by(|a, b| a.1.abs().total_cmp(&b.1.abs()))?;
     let magnitude: f64 = kernel.iter().map(|w| f64::from(w.abs())).sum();
     if peak == 0.0 || !magnitude.is_finite() {
-=======
-    let exact = kernel.mapv(f64::from);
-    let magnitude: f64 = exact.iter().map(|w| w.abs()).sum();
-    let ((pivot, _), &largest) = exact.indexed_iter().max_by(|a, b| a.1.abs().total_cmp(&b.1.abs()))?;
-    if largest == 0.0 || !magnitude.is_finite() {
->>>>>>> b-python
         return None;
     }
     // Least squares for one factor and then for the other: the pivot's row alone would have its rounding
     // errors in every entry of the product.
-<<<<<<< HEAD
     let first: Vec<f64> = kernel.row(pivot).iter().map(|&w| f64::from(w) / f64::from(peak)).collect();
     let row = fitted(kernel.t(), &fitted(kernel, &first));
     let column = fitted(kernel, &row);
@@ -60,21 +48,6 @@ fn fitted(kernel: ArrayView2<'_, f32>, row: &[f64]) -> Vec<f64> {
         weights.iter().zip(row).map(|(&w, v)| f64::from(w) * v).sum()
     };
     kernel.rows().into_iter().map(|weights| product(weights) / norm).collect()
-=======
-    let mut row = exact.row(pivot).mapv(|w| w / largest);
-    let mut column = exact.dot(&row) / row.dot(&row);
-    row = column.dot(&exact) / column.dot(&column);
-    column = exact.dot(&row) / row.dot(&row);
-
-    // The factors get similar magnitudes, so that neither overflows. A power of two changes no digit.
-    let largest = |values: &ndarray::Array1<f64>| values.iter().fold(0.0, |most: f64, v| most.max(v.abs()));
-    let scale = (largest(&column) / largest(&row)).sqrt().log2().round().exp2();
-    let rounded = |values: ndarray::Array1<f64>| values.iter().map(|&v| v as f32).collect::<Vec<f32>>();
-    let (column, row) = (rounded(column / scale), rounded(row * scale));
-    let deviation: f64 =
-        exact.indexed_iter().map(|((y, x), w)| (w - f64::from(column[y]) * f64::from(row[x])).abs()).sum();
-    (deviation <= MOST_DEVIATION * magnitude).then_some(Factors { column, row })
->>>>>>> b-python
 }
 
 #[cfg(test)]

@@ -3,11 +3,7 @@
 
 mod common;
 
-<<<<<<< HEAD
 use common::{config, random};
-=======
-use common::random;
->>>>>>> b-python
 use convkernels_ndarray::*;
 use ndarray::{Array1, Array2, Array4, ArrayView4, ArrayViewMut4, Axis, s};
 use proptest::prelude::*;
@@ -142,11 +138,7 @@ fn activation() -> impl Strategy<Value = Activation> {
 }
 
 proptest! {
-<<<<<<< HEAD
     #![proptest_config(config(300))]
-=======
-    #![proptest_config(ProptestConfig::with_cases(300))]
->>>>>>> b-python
 
     #[test]
     fn any_convolution(
@@ -263,8 +255,5 @@ fn bad_arguments() {
     let one = Array2::<f32>::zeros((1, 1)).insert_axis(Axis(0)).insert_axis(Axis(0));
     let endless = one.broadcast((1 << 15, 4, 1 << 20, 1 << 20)).unwrap();
     assert!(matches!(conv.run(endless).unwrap_err(), Error::Conv(_)));
-<<<<<<< HEAD
     assert!(matches!(Conv2d::new(endless, &options).unwrap_err(), Error::Conv(_)));
-=======
->>>>>>> b-python
 }

@@ -22,11 +22,7 @@ fn definition(
 }
 
 proptest! {
-<<<<<<< HEAD
     #![proptest_config(config(300))]
-=======
-    #![proptest_config(ProptestConfig::with_cases(300))]
->>>>>>> b-python
 
     #[test]
     fn two_axes(

@@ -13,11 +13,7 @@ fn kernel(size: (usize, usize), is_separable: bool, seed: u64) -> Array2<f32> {
 }
 
 proptest! {
-<<<<<<< HEAD
     #![proptest_config(config(400))]
-=======
-    #![proptest_config(ProptestConfig::with_cases(400))]
->>>>>>> b-python
 
     #[test]
     fn any_filter(
@@ -92,15 +88,10 @@ proptest! {
 /// Images of several stripes, kernels of every path, every border: also on threads, with the same bits.
 #[test]
 fn large_images_on_any_threads() {
-<<<<<<< HEAD
     // Passes over a row of 416 pixels can run as products of blocks, passes over 411 cannot.
     for (size, order) in
         [((230, 411), Order::Standard), ((200, 416), Order::Standard), ((200, 416), Order::EverySecond)]
     {
-=======
-    let size = (230, 411);
-    for order in [Order::Standard, Order::EverySecond] {
->>>>>>> b-python
         let base = random(order.base(size), 5);
         let image = order.view(&base, size);
         for (kernel, border) in [
@@ -206,8 +197,5 @@ fn bad_arguments() {
     let one = Array2::from_elem((1, 1), 1.0f32);
     let endless = one.broadcast((1 << 31, 1 << 31)).unwrap();
     assert!(matches!(filter.run(endless).unwrap_err(), Error::Conv(_)));
-<<<<<<< HEAD
     assert!(matches!(filter2d(image.view(), endless, Border::Zero).unwrap_err(), Error::Conv(_)));
-=======
->>>>>>> b-python
 }

@@ -96,12 +96,8 @@ impl Reference {
     pub fn error(&self, output: &Array2<f32>, interior_only: bool) -> f64 {
         let (mut difference, mut magnitude) = (0.0, 0.0);
         for &((y, x), value) in &self.places {
-<<<<<<< HEAD
             let inside =
                 |at: usize, border: usize, len: usize| (border..len.saturating_sub(border)).contains(&at);
-=======
-            let inside = |at: usize, border: usize, len: usize| (border..len - border).contains(&at);
->>>>>>> b-python
             let interior = inside(y, self.border.0, self.size.0) && inside(x, self.border.1, self.size.1);
             if interior || !interior_only {
                 difference += (f64::from(output[(y, x)]) - value).powi(2);

@@ -61,7 +61,6 @@ impl<'a> Contender<'a> {
     }
 }
 
-<<<<<<< HEAD
 /// Seconds that a contender runs again and again in each round.
 pub const REPEATED: f64 = 0.03;
 
@@ -81,8 +80,6 @@ fn timed<T>(mut work: impl FnMut() -> Result<T, Box<dyn Error>>) -> Result<(T, f
     }
 }
 
-=======
->>>>>>> b-python
 /// A contender that returns a new image.
 fn new_output<'a>(
     name: &str,
@@ -90,13 +87,7 @@ fn new_output<'a>(
     mut compute: impl FnMut() -> Result<Array2<f32>, Box<dyn Error>> + 'a,
 ) -> Contender<'a> {
     let run = move |output: &mut Array2<f32>, _: Option<&mut Worker>| {
-<<<<<<< HEAD
         let (result, seconds) = timed(&mut compute)?;
-=======
-        let start = Instant::now();
-        let result = compute()?;
-        let seconds = start.elapsed().as_secs_f64();
->>>>>>> b-python
         output.assign(&result);
         Ok(seconds)
     };
@@ -156,14 +147,8 @@ fn ours<'a>(
 fn into_output<'a>(name: &str, image: &'a Array2<f32>, filter: Filter2d, crew: &Crew) -> Contender<'a> {
     let crew = crew.clone();
     let run = move |output: &mut Array2<f32>, _: Option<&mut Worker>| {
-<<<<<<< HEAD
         let ((), seconds) = timed(|| Ok(crew.run(|| filter.run_into(image.view(), output.view_mut()))?))?;
         Ok(seconds)
-=======
-        let start = Instant::now();
-        crew.run(|| filter.run_into(image.view(), output.view_mut()))?;
-        Ok(start.elapsed().as_secs_f64())
->>>>>>> b-python
     };
     Contender::new(name, Kind::Ours, Box::new(run))
 }
@@ -185,14 +170,11 @@ fn imageproc<'a>(
     let weights = case.kernel.as_slice().ok_or("a kernel in standard order")?;
     let (crew, input) = (crew.clone(), gray.clone());
     let threads = crew.threads;
-<<<<<<< HEAD
     /// Larger kernels take a minute: their threads write the same cache lines.
     const LARGEST_IN_PARALLEL: u32 = 15;
     if threads > 1 && side > LARGEST_IN_PARALLEL {
         return Ok(contenders);
     }
-=======
->>>>>>> b-python
     contenders.push(new_output("imageproc filter", Kind::Peer, move || {
         let kernel = Kernel::new(weights, side, side);
         let one = || imageproc::filter::filter::<_, _, _, Luma<f32>>(&input, kernel, |sum| sum);

@@ -1,16 +1,9 @@
 //! Filters of one image by this crate, by other crates, and by OpenCV and SciPy if a Python interpreter is
-<<<<<<< HEAD
 //! given. All contenders run in the same rounds, fast ones several times per round, and all outputs are
 //! compared with sums in `f64`.
 //!
 //! ```text
 //! cargo bench -p convkernels-ndarray --bench filters -- [--size 1080x1920] [--rounds 15] [--threads 1,2] [--case 3x3]
-=======
-//! given. All contenders run in the same rounds, and all outputs are compared with sums in `f64`.
-//!
-//! ```text
-//! cargo bench -p convkernels-ndarray -- [--size 1080x1920] [--rounds 15] [--threads 1,2] [--case 3x3]
->>>>>>> b-python
 //!                                       [--python PATH]
 //! ```
 //!

@@ -1,11 +1,7 @@
 //! A worker process in Python, which runs OpenCV and SciPy. The protocol is described in `worker.py`.
 
 use crate::cases::Case;
-<<<<<<< HEAD
 use crate::contenders::{Contender, Kind, REPEATED};
-=======
-use crate::contenders::{Contender, Kind};
->>>>>>> b-python
 use ndarray::Array2;
 use std::error::Error;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -48,11 +44,7 @@ impl Worker {
         };
         let contender = |name: &String| {
             let kind = if name == "oaconvolve" { Kind::ZeroBorder } else { Kind::Peer };
-<<<<<<< HEAD
             let command = format!("run {name} {threads} {REPEATED}");
-=======
-            let command = format!("run {name} {threads}");
->>>>>>> b-python
             let run = move |output: &mut Array2<f32>, worker: Option<&mut Worker>| {
                 worker.ok_or("no worker")?.run(&command, output)
             };

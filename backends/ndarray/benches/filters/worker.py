@@ -4,12 +4,8 @@ The first line of the output names the functions, and the versions as NAME=VERSI
 line on the input:
 
     image HEIGHT WIDTH, kernel HEIGHT WIDTH    followed by the numbers as little-endian f32; no answer
-<<<<<<< HEAD
     run FUNCTION THREADS SECONDS               answer: a line with the median of the times of runs that take so
                                                many seconds together, then the output as f32
-=======
-    run FUNCTION THREADS                       answer: a line with the seconds, then the output as f32
->>>>>>> b-python
 """
 
 import sys
@@ -57,7 +53,6 @@ def read_array(stdin, height, width):
     return np.frombuffer(data, "<f4").reshape(height, width).astype(np.float32)
 
 
-<<<<<<< HEAD
 def timed(work, budget):
     """Returns the last result, and the median of the times without the first run if there are more."""
     began, seconds = time.perf_counter(), []
@@ -70,8 +65,6 @@ def timed(work, budget):
             return result, warm[len(warm) // 2]
 
 
-=======
->>>>>>> b-python
 def main():
     stdin, stdout = sys.stdin.buffer, sys.stdout.buffer
     found, versions = functions()
@@ -90,17 +83,9 @@ def main():
             row = whole.sum(axis=0, dtype=np.float64).astype(np.float32)
             kernel = {"all": whole, "row": row, "column": column, "flipped": whole[::-1, ::-1].copy()}
         else:
-<<<<<<< HEAD
             name, threads, budget = words
             set_threads(int(threads))
             result, seconds = timed(lambda: found[name](image, kernel, output), float(budget))
-=======
-            name, threads = words
-            set_threads(int(threads))
-            start = time.perf_counter()
-            result = found[name](image, kernel, output)
-            seconds = time.perf_counter() - start
->>>>>>> b-python
             stdout.write(f"{seconds!r}\n".encode())
             stdout.write(np.ascontiguousarray(result, "<f4").tobytes())
             stdout.flush()

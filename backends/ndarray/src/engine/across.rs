@@ -1,17 +1,10 @@
 //! The pass of a stripe that reads neighbouring columns.
 
-<<<<<<< HEAD
 use super::banded::plan_pass;
 use super::{Engine, Geometry, Kernel, run_plan};
 use crate::memory::{Edges, plan};
 use kernels::{
     ConvDesc, ConvDescBuilder, ConvError, ConvPlan, Layout, Pad2, Shape4, Size2, Threads, Workspace,
-=======
-use super::{Engine, Geometry, run_plan};
-use crate::memory::{Edges, plan};
-use kernels::{
-    ConvDesc, ConvDescBuilder, ConvError, ConvPlan, Filter, Layout, Pad2, Shape4, Size2, Threads, Workspace,
->>>>>>> b-python
 };
 use std::ops::Range;
 
@@ -38,27 +31,16 @@ struct Edge {
 impl Across {
     pub(super) fn new(
         engine: &Engine,
-<<<<<<< HEAD
         kernel: &Kernel,
-=======
-        filter: &Filter<'_>,
->>>>>>> b-python
         Geometry { image, lanes, .. }: Geometry,
         rows: usize,
         threads: usize,
     ) -> Result<Self, ConvError> {
-<<<<<<< HEAD
         let (filter, Pad2 { left, right, .. }) = (&kernel.filter, engine.pad);
         let size = filter.shape().kernel;
         let input = Size2::new(rows, image.w);
         let desc = |columns: usize| -> ConvDescBuilder {
             ConvDesc::builder(Shape4::new(1, 1, rows, columns * lanes), 1, size)
-=======
-        let (kernel, Pad2 { left, right, .. }) = (filter.shape().kernel, engine.pad);
-        let input = Size2::new(rows, image.w);
-        let desc = |columns: usize| -> ConvDescBuilder {
-            ConvDesc::builder(Shape4::new(1, 1, rows, columns * lanes), 1, kernel)
->>>>>>> b-python
                 .dilation(Size2::new(1, lanes))
         };
         let overflow = ConvError::SizeOverflow { what: "border" };
@@ -73,11 +55,7 @@ impl Across {
             let first_right = output.w.saturating_sub(right).max(left);
             for columns in [0..left.min(output.w), first_right..output.w] {
                 if !columns.is_empty() {
-<<<<<<< HEAD
                     let read = columns.len() + size.w - 1;
-=======
-                    let read = columns.len() + kernel.w - 1;
->>>>>>> b-python
                     let plan = plan(filter, &desc(read).build()?, threads)?;
                     let source = |x: usize| {
                         engine.border.source((columns.start + x) as isize - left as isize, image.w)
@@ -88,11 +66,7 @@ impl Across {
             }
         }
         let at_edges: usize = edges.iter().map(|edge| edge.columns.len()).sum();
-<<<<<<< HEAD
         let main = if at_edges < output.w { Some(plan_pass(kernel, &main, threads)?) } else { None };
-=======
-        let main = if at_edges < output.w { Some(plan(filter, &main, threads)?) } else { None };
->>>>>>> b-python
         Ok(Self { lanes, input, output, main, edges })
     }
 

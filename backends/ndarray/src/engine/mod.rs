@@ -1,11 +1,7 @@
 //! The computation behind every filter: one channel, one kernel, any border, outputs at any offset.
 //!
 //! ```text
-<<<<<<< HEAD
 //! if the library would compute the whole image by Fourier transforms:
-=======
-//! if the library would compute the whole image by other means than sums of products (Fourier transforms):
->>>>>>> b-python
 //!     pad the image; one run                                              // whole.rs
 //! else for stripe of rows, small enough for the second-level cache:       // stripes.rs
 //!     rows that the stripe reads: borrowed if they are adjacent in memory, else copied
@@ -18,32 +14,20 @@
 //! channel, with a kernel whose columns are dilated by the number of channels.
 
 mod across;
-<<<<<<< HEAD
 mod banded;
-=======
->>>>>>> b-python
 mod gather;
 mod stripes;
 mod whole;
 
 use crate::border::Border;
 use crate::error::Error;
-<<<<<<< HEAD
 use crate::memory::{Pool, Recent, copied, workspace_for};
-=======
-use crate::memory::{Pool, Recent, workspace_for};
->>>>>>> b-python
 use crate::separable::{self, Factors};
 use crate::threads::Threads;
 use gather::Region;
 use kernels::{
-<<<<<<< HEAD
     Algorithm, ConvDesc, ConvError, ConvIo, ConvPlan, Filter, FilterShape, Pad2, PlanOptions, Shape4, Size2,
     TensorMut, TensorRef, Weights, Workspace,
-=======
-    Algorithm, ConvDesc, ConvError, ConvIo, ConvPlan, Filter, FilterShape, Layout, Pad2, PlanOptions, Shape4,
-    Size2, TensorMut, TensorRef, Workspace,
->>>>>>> b-python
 };
 use ndarray::{ArrayView2, ArrayView3, ArrayViewMut3, Axis};
 use std::sync::Arc;
@@ -66,7 +50,6 @@ pub(crate) struct Engine {
 
 /// The kernel as the library needs it.
 enum Passes {
-<<<<<<< HEAD
     One(Box<Kernel>),
     Two(Box<ColumnAndRow>),
 }
@@ -92,15 +75,6 @@ impl Kernel {
         // The plans of a size must not depend on the sizes before it.
         Ok(Self { weights, filter: filter.reuse_within(1.0) })
     }
-=======
-    One(Filter<'static>),
-    /// A column, then a row.
-    Two {
-        column: Filter<'static>,
-        row: Filter<'static>,
-        column_sum: f32,
-    },
->>>>>>> b-python
 }
 
 /// What a schedule depends on, besides the kernel.
@@ -116,13 +90,8 @@ struct Geometry {
 
 /// How images of one size are computed.
 enum Schedule {
-<<<<<<< HEAD
     Whole(Box<Whole>),
     Stripes(Box<Stripes>),
-=======
-    Whole(Whole),
-    Stripes(Stripes),
->>>>>>> b-python
 }
 
 impl Engine {
@@ -134,7 +103,6 @@ impl Engine {
         (border, threads, separable): (Border, Threads, bool),
     ) -> Result<Self, Error> {
         let (h, w) = kernel.dim();
-<<<<<<< HEAD
         let worth = separable && h > 1 && w > 1 && h * w >= WORTH_TWO_PASSES;
         let weights = copied("kernel", kernel)?;
         let passes = match worth.then(|| separable::factors(kernel)).flatten() {
@@ -144,20 +112,6 @@ impl Engine {
                 Passes::Two(Box::new(ColumnAndRow { column, row, column_sum }))
             }
             None => Passes::One(Box::new(Kernel::new((h, w), weights)?)),
-=======
-        let filter = |h, w, values| {
-            let filter = Filter::from_vecs(FilterShape::new(1, 1, Size2::new(h, w)), values, None, None)?;
-            // The plans of a size must not depend on the sizes before it.
-            Ok::<_, ConvError>(filter.reuse_within(1.0))
-        };
-        let worth = separable && h > 1 && w > 1 && h * w >= WORTH_TWO_PASSES;
-        let passes = match separable::factors(kernel).filter(|_| worth) {
-            Some(Factors { column, row }) => {
-                let column_sum = column.iter().map(|&w| f64::from(w)).sum::<f64>() as f32;
-                Passes::Two { column: filter(h, 1, column)?, row: filter(1, w, row)?, column_sum }
-            }
-            None => Passes::One(filter(h, w, kernel.iter().copied().collect())?),
->>>>>>> b-python
         };
         let kernel = Size2::new(h, w);
         Ok(Self { passes, kernel, pad, border, threads, schedules: Recent::default(), pool: Pool::default() })
@@ -165,11 +119,7 @@ impl Engine {
 
     /// Whether the kernel runs as a column and a row.
     pub(crate) fn is_separable(&self) -> bool {
-<<<<<<< HEAD
         matches!(self.passes, Passes::Two(_))
-=======
-        matches!(self.passes, Passes::Two { .. })
->>>>>>> b-python
     }
 
     /// Extents of the output for an image of `image` pixels; an error if there is no output.
@@ -218,7 +168,6 @@ impl Engine {
     fn schedule(&self, geometry: Geometry, threads: usize) -> Result<Schedule, Error> {
         let Geometry { image, lanes, planes } = geometry;
         let as_planes = self.desc(Shape4::new(lanes * planes, 1, image.h, image.w))?;
-<<<<<<< HEAD
         let thin = self.kernel.h == 1 || self.kernel.w == 1;
         if let Passes::One(kernel) = &self.passes
             && !thin
@@ -230,15 +179,6 @@ impl Engine {
             }
         }
         Ok(Schedule::Stripes(Box::new(Stripes::new(self, geometry, threads)?)))
-=======
-        if let Passes::One(filter) = &self.passes {
-            let algorithm = ConvPlan::choice(&as_planes, &PlanOptions::default())?.algorithm;
-            if algorithm != Algorithm::Depthwise {
-                return Ok(Schedule::Whole(Whole::new(self, filter, &as_planes, threads)?));
-            }
-        }
-        Ok(Schedule::Stripes(Stripes::new(self, geometry, threads)?))
->>>>>>> b-python
     }
 
     /// The rows and columns of the image that a copy consists of, and the values outside of it.
@@ -247,24 +187,15 @@ impl Engine {
     }
 }
 
-<<<<<<< HEAD
 /// Runs a plan on packed tensors of its layout.
-=======
-/// Runs a plan on packed images.
->>>>>>> b-python
 fn run_plan(
     plan: &ConvPlan,
     input: &[f32],
     output: &mut [f32],
     (workspace, threads): (&mut Option<Workspace>, kernels::Threads<'_>),
 ) -> Result<(), ConvError> {
-<<<<<<< HEAD
     let layout = plan.desc().layout();
     let input = TensorRef::packed(input, plan.desc().input(), layout)?;
     let output = TensorMut::packed(output, plan.desc().output(), layout)?;
-=======
-    let input = TensorRef::packed(input, plan.desc().input(), Layout::Nchw)?;
-    let output = TensorMut::packed(output, plan.desc().output(), Layout::Nchw)?;
->>>>>>> b-python
     plan.run(ConvIo::new(input, output), workspace_for(workspace, plan)?, threads)
 }

@@ -1,18 +1,11 @@
 //! Stripes of rows, for kernels that the library applies as sums of products.
 
 use super::across::Across;
-<<<<<<< HEAD
 use super::banded::plan_pass;
 use super::gather::assign;
 use super::{Engine, Geometry, Passes, run_plan};
 use crate::error::Error;
 use crate::memory::{Room, Scratch};
-=======
-use super::gather::assign;
-use super::{Engine, Geometry, Passes, run_plan};
-use crate::error::Error;
-use crate::memory::{Room, Scratch, plan};
->>>>>>> b-python
 use kernels::{ConvDesc, ConvError, ConvPlan, Layout, Shape4, Size2, Threads};
 use ndarray::{ArrayView3, ArrayViewMut3, Axis};
 use rayon::prelude::*;
@@ -20,7 +13,6 @@ use rayon::prelude::*;
 /// Elements of a stripe: a quarter of the second-level cache of most cores.
 const STRIPE: usize = 64 << 10;
 
-<<<<<<< HEAD
 /// Minimum elements of an image whose outermost rows are stripes of their own.
 const SEPARATE_EDGES: usize = 16 << 10;
 
@@ -30,22 +22,11 @@ pub(super) struct Stripes {
     plans: Vec<Stripe>,
     /// Their indices, from the top of the output to its bottom.
     order: Vec<usize>,
-=======
-/// The stripes of an image. They depend on its size, but not on the threads.
-pub(super) struct Stripes {
-    /// Rows of every stripe but the last.
-    rows: usize,
-    every: Stripe,
-    /// The last stripe, if it has fewer rows.
-    last: Option<Stripe>,
-    count: usize,
->>>>>>> b-python
     threads: usize,
 }
 
 impl Stripes {
     pub(super) fn new(engine: &Engine, geometry: Geometry, threads: usize) -> Result<Self, Error> {
-<<<<<<< HEAD
         let heights = heights(engine, geometry)?;
         // A single stripe is split among the threads by the library.
         let inside = if heights.len() == 1 { threads } else { 1 };
@@ -59,21 +40,6 @@ impl Stripes {
             }
         }
         Ok(Self { plans, order, threads })
-=======
-        let Geometry { image, lanes, .. } = geometry;
-        let output = engine.output(image)?;
-        // Neighbouring stripes read common rows, so a stripe should not be much smaller than the kernel.
-        let rows = (STRIPE / output.w.saturating_mul(lanes)).max(engine.kernel.h / 2).clamp(1, output.h);
-        let count = output.h.div_ceil(rows);
-        // A single stripe is split among the threads by the library.
-        let inside = if count == 1 { threads } else { 1 };
-        let every = Stripe::new(engine, geometry, rows, inside)?;
-        let last = match output.h % rows {
-            0 => None,
-            rest => Some(Stripe::new(engine, geometry, rest, inside)?),
-        };
-        Ok(Self { rows, every, last, count, threads })
->>>>>>> b-python
     }
 
     /// Computes an image of one channel, or an image whose channels are adjacent.
@@ -81,7 +47,6 @@ impl Stripes {
         &self,
         engine: &Engine,
         image: ArrayView3<'_, f32>,
-<<<<<<< HEAD
         output: ArrayViewMut3<'_, f32>,
     ) -> Result<(), Error> {
         let mut rest = Some(output);
@@ -97,24 +62,10 @@ impl Stripes {
             let scratch = &mut *engine.pool.lease();
             for (stripe, first, output) in stripes {
                 stripe.run(engine, image, first, output, (scratch, engine.threads.of_library()))?;
-=======
-        mut output: ArrayViewMut3<'_, f32>,
-    ) -> Result<(), Error> {
-        let stripes = output.axis_chunks_iter_mut(Axis(0), self.rows).enumerate();
-        let run = |scratch: &mut Scratch, (index, output): (usize, ArrayViewMut3<'_, f32>), threads| {
-            let last = self.last.as_ref().filter(|_| index + 1 == self.count);
-            last.unwrap_or(&self.every).run(engine, image, index * self.rows, output, (scratch, threads))
-        };
-        if self.count == 1 || self.threads == 1 {
-            let scratch = &mut *engine.pool.lease();
-            for stripe in stripes {
-                run(scratch, stripe, engine.threads.of_library())?;
->>>>>>> b-python
             }
             return Ok(());
         }
         let stripes: Vec<_> = stripes.collect();
-<<<<<<< HEAD
         stripes.into_par_iter().try_for_each_init(
             || engine.pool.lease(),
             |lease, (stripe, first, output)| {
@@ -150,13 +101,6 @@ fn heights(engine: &Engine, Geometry { image, lanes, .. }: Geometry) -> Result<V
     Ok(heights)
 }
 
-=======
-        let lease = || engine.pool.lease();
-        stripes.into_par_iter().try_for_each_init(lease, |lease, stripe| run(lease, stripe, Threads::Seq))
-    }
-}
-
->>>>>>> b-python
 /// The plans of a stripe.
 struct Stripe {
     /// Number of output rows.
@@ -170,7 +114,6 @@ impl Stripe {
         let width = geometry.image.w * geometry.lanes;
         let inputs = Shape4::new(1, 1, rows.saturating_add(engine.kernel.h - 1), width);
         Ok(match &engine.passes {
-<<<<<<< HEAD
             Passes::One(kernel) => {
                 Self { rows, column: None, across: Across::new(engine, kernel, geometry, inputs.h, threads)? }
             }
@@ -178,15 +121,6 @@ impl Stripe {
                 let desc = ConvDesc::builder(inputs, 1, Size2::new(engine.kernel.h, 1)).build()?;
                 let across = Across::new(engine, &passes.row, geometry, rows, threads)?;
                 Self { rows, column: Some(plan_pass(&passes.column, &desc, threads)?), across }
-=======
-            Passes::One(filter) => {
-                Self { rows, column: None, across: Across::new(engine, filter, geometry, inputs.h, threads)? }
-            }
-            Passes::Two { column, row, .. } => {
-                let desc = ConvDesc::builder(inputs, 1, Size2::new(engine.kernel.h, 1)).build()?;
-                let across = Across::new(engine, row, geometry, rows, threads)?;
-                Self { rows, column: Some(plan(column, &desc, threads)?), across }
->>>>>>> b-python
             }
         })
     }
@@ -204,22 +138,13 @@ impl Stripe {
         let input = match &self.column {
             None => input,
             Some(plan) => {
-<<<<<<< HEAD
                 let middle = middle.of(plan.desc().output().len(plan.desc().layout())?)?;
-=======
-                let middle = middle.of(plan.desc().output().len(Layout::Nchw)?)?;
->>>>>>> b-python
                 run_plan(plan, input, middle, (workspace, threads))?;
                 middle
             }
         };
-<<<<<<< HEAD
         let constant = match &engine.passes {
             Passes::Two(passes) => engine.border.constant() * passes.column_sum,
-=======
-        let constant = match engine.passes {
-            Passes::Two { column_sum, .. } => engine.border.constant() * column_sum,
->>>>>>> b-python
             Passes::One(_) => engine.border.constant(),
         };
         let mut across = |output: &mut [f32]| -> Result<(), ConvError> {

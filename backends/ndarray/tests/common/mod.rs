@@ -158,15 +158,12 @@ impl Order {
     }
 }
 
-<<<<<<< HEAD
 /// `cases` random cases, or as many as the environment variable `PROPTEST_CASES` says.
 pub fn config(cases: u32) -> ProptestConfig {
     let default = ProptestConfig::default();
     if std::env::var_os("PROPTEST_CASES").is_some() { default } else { ProptestConfig { cases, ..default } }
 }
 
-=======
->>>>>>> b-python
 pub fn order() -> impl Strategy<Value = Order> {
     prop::sample::select(&ORDERS[..])
 }
