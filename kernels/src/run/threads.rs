@@ -116,6 +116,15 @@ fn with_team_of_current_pool<R: Send>(work: impl FnOnce(Threads<'_>) -> R + Send
     }
 }
 
+/// Offers all parts but one to the threads of a pool, and computes that one here.
+#[cfg(feature = "rayon")]
+fn in_place<'scope>(scope: &rayon::Scope<'scope>, parts: usize, part: &'scope (dyn Fn(usize) + Sync)) {
+    (1..parts).for_each(|number| scope.spawn(move |_| part(number)));
+    if parts > 0 {
+        part(0);
+    }
+}
+
 /// A partition of the output into `parts` boxes. Each box has its own slab of the workspace.
 pub(crate) struct Split {
     pub(crate) parts: usize,
@@ -141,6 +150,24 @@ impl Split {
             Threads::Seq => self.run_on(|parts, part| (0..parts).for_each(part), whole, work),
             #[cfg(feature = "rayon")]
             Threads::Team(team) => self.run_on(|parts, part| gather::run(team, parts, &part), whole, work),
+            // A thread outside of any pool computes a part itself. If it slept while the pool computed, one thread
+            // more would have to be woken, and the system often starts that thread on the core of the waking one.
+            #[cfg(feature = "rayon")]
+            Threads::Pool(pool) if self.is_outside() => {
+                self.run_on(
+                    |parts, part| pool.in_place_scope(|scope| in_place(scope, parts, part)),
+                    whole,
+                    work,
+                );
+            }
+            #[cfg(feature = "rayon")]
+            Threads::Current if self.is_outside() => {
+                self.run_on(
+                    |parts, part| rayon::in_place_scope(|scope| in_place(scope, parts, part)),
+                    whole,
+                    work,
+                );
+            }
             #[cfg(feature = "rayon")]
             Threads::Pool(pool) => pool.install(|| self.fork(whole, work)),
             #[cfg(feature = "rayon")]
@@ -149,6 +176,12 @@ impl Split {
                 self.run_on(|parts, part| executor.run(parts, part), whole, work);
             }
         }
+    }
+
+    /// Whether this thread belongs to no pool, and can take a part in one.
+    #[cfg(feature = "rayon")]
+    fn is_outside(&self) -> bool {
+        self.parts <= MOST_PARTS && rayon::current_thread_index().is_none()
     }
 
     /// Splits the box in two and offers one half to the other threads of the pool. Repeats this for each

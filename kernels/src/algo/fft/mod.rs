@@ -129,7 +129,7 @@ impl FftConv {
     }
 
     pub(crate) fn split_units(&self) -> SplitUnits {
-        self.schedule.tiling.split_units(&self.desc)
+        self.schedule.split_units(&self.desc)
     }
 
     pub(crate) fn workspace_len(&self) -> usize {

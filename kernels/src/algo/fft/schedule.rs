@@ -19,6 +19,10 @@ const MOST_OF_TILES: usize = 15;
 /// At least one in this many numbers of a transform must be an output, unless one transform computes all
 /// outputs of an axis.
 const LEAST_PART: usize = 4;
+/// Transforms that are longer than this are used only if they are at most this many times as long as the kernel.
+/// Otherwise a few long tiles would leave threads without work, and would not stay in any cache.
+const LONG: usize = 256;
+const MOST_KERNELS: usize = 4;
 /// Bytes of weight spectra above which this algorithm never pays.
 const MOST_SPECTRA: f64 = (1u64 << 30) as f64;
 /// One axis: transforms of `n` numbers. Each computes `outputs` adjacent outputs; the last can compute fewer.
@@ -93,6 +97,9 @@ impl AxisExtents {
     /// shorter. Its last outputs then wrap around and read the zeros of the padding before the first input.
     /// The padding after the last input can share these zeros.
     fn tiling(&self, n: usize) -> Option<AxisTiling> {
+        if n > LONG && n > self.kernel.saturating_mul(MOST_KERNELS) {
+            return None;
+        }
         let padded = self.input.saturating_add(self.before.max(self.after));
         if n >= padded.max(self.kernel).max(self.output) {
             return Some(AxisTiling { n, outputs: self.output, tiles: 1 });
@@ -122,11 +129,6 @@ impl Tiling {
     /// See [`Lengths::spectrum_len`].
     pub(crate) fn spectrum_len(&self) -> usize {
         self.lengths().spectrum_len()
-    }
-
-    /// Whole rows of tiles and panels of sixteen channels.
-    pub(crate) fn split_units(&self, desc: &ConvDesc) -> SplitUnits {
-        SplitUnits::new(self.y.outputs.saturating_mul(desc.output().w), BLOCK)
     }
 
     /// Number of tiles in `images` images.
@@ -257,6 +259,17 @@ impl SlabLens {
 }
 
 impl FftSchedule {
+    /// Whole rows of tiles, and panels of sixteen channels. If lanes are tiles: as many rows of tiles as fill the
+    /// lanes, and groups.
+    pub(crate) fn split_units(&self, desc: &ConvDesc) -> SplitUnits {
+        let (rows, channels) = match self.channels.lanes {
+            Lanes::Outputs | Lanes::Groups => (1, BLOCK),
+            Lanes::Tiles => (BLOCK.div_ceil(self.tiling.x.tiles), self.channels.outs),
+        };
+        let row = self.tiling.y.outputs.saturating_mul(desc.output().w);
+        SplitUnits::new(row.saturating_mul(rows), channels)
+    }
+
     pub(crate) fn lens(&self, desc: &ConvDesc) -> SlabLens {
         let lengths = self.tiling.lengths();
         if self.channels.lanes == Lanes::Tiles {

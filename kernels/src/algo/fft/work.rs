@@ -19,7 +19,7 @@ pub(crate) fn estimate(
 ) -> PlanEstimate {
     let lens = SpectraForm::new(desc, schedule).lens();
     let factors = Length::bytes_of(schedule.tiling.y.n) + Length::bytes_of(schedule.tiling.x.n);
-    let part = LargestPart::new(desc, &schedule.tiling.split_units(desc), false, share.parts);
+    let part = LargestPart::new(desc, &schedule.split_units(desc), false, share.parts);
     let counted = Counted { desc, channels: schedule.channels, lanes: kernels.fft().lanes(), part: &part };
     PlanEstimate {
         packed_bytes: lens.iter().sum::<usize>() * size_of::<f32>() + factors,
