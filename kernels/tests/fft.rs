@@ -151,7 +151,7 @@ fn lanes_of_tiles() {
         (12, 660, 200, 1, 1, 1),
         (12, 880, 256, 1, 1, 1),
         (1, 400, 21, 3, 1, 1),
-        (9, 300, 11, 1, 6, 7),
+        (20, 300, 11, 1, 3, 4),
     ] {
         let tall = ConvProblem {
             input: Shape4::new(n, groups * ins, side, 11),
