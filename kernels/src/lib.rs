@@ -143,6 +143,8 @@ pub use ops::{LinearPlan, LrnSpec, NormSpec, Ops, PoolDesc, PoolDescBuilder, Poo
 pub use plan::{
     Conv, ConvBuilder, ConvPlan, Filter, PackedError, Packing, PlanOptions, PlanReport, PlanWeights, conv2d,
 };
+#[cfg(not(all(test, loom)))]
+pub use run::Helpers;
 #[cfg(feature = "rayon")]
 pub use run::Team;
 pub use run::{ConvIo, Executor, Threads};

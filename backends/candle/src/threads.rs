@@ -1,6 +1,6 @@
 //! The threads that candle computes with.
 
-use kernels::Threads;
+use kernels::{Helpers, Threads};
 use std::sync::OnceLock;
 
 /// Fewer elements than this are moved by the calling thread alone.
@@ -20,7 +20,18 @@ pub(crate) fn count() -> usize {
     }
 }
 
-/// The threads of a run.
+/// The threads of a run. In a rayon pool they are its threads. Elsewhere they are this crate's own, which stay awake
+/// between the layers of a model: candle calls one layer after another, and waking a thread for each of them would
+/// take as long as a small layer.
 pub(crate) fn current() -> Threads<'static> {
-    if count() == 1 { Threads::Seq } else { Threads::Current }
+    static HELPERS: OnceLock<Option<Helpers>> = OnceLock::new();
+    if count() == 1 {
+        return Threads::Seq;
+    }
+    if rayon::current_thread_index().is_some() {
+        return Threads::Current;
+    }
+    // Where the system refuses threads, rayon's may still be there.
+    let helpers = HELPERS.get_or_init(|| Helpers::new(candle_threads()).ok());
+    helpers.as_ref().map_or(Threads::Current, |helpers| Threads::Executor(helpers))
 }

@@ -5,12 +5,12 @@ mod cores;
 mod executor;
 #[cfg(feature = "rayon")]
 mod gather;
+#[cfg(not(all(test, loom)))]
+mod helpers;
 #[cfg(all(test, loom))]
 mod models;
-#[cfg(feature = "rayon")]
 mod sync;
 #[allow(unsafe_code)]
-#[cfg(feature = "rayon")]
 mod team;
 pub(crate) mod threads;
 
@@ -19,6 +19,8 @@ use crate::describe::{ConvDesc, ConvError, Layout, Shape4, TensorOut, TensorRef}
 use crate::memory::WorkspaceReq;
 use crate::tile::output::OutputRegion;
 pub use executor::Executor;
+#[cfg(not(all(test, loom)))]
+pub use helpers::Helpers;
 #[cfg(feature = "rayon")]
 pub use team::Team;
 pub use threads::Threads;

@@ -77,6 +77,23 @@ fn a_member_comes_and_goes() {
     });
 }
 
+/// The member leaves when no job has come for a while, and comes back at any time during the jobs.
+#[test]
+fn a_member_comes_back() {
+    explore("a member comes back", Some(2), || {
+        let team = Arc::new(Team::new(2, 0));
+        let member = spawn(&team, |team| {
+            team.serve(1);
+            team.come_back();
+            team.serve(1);
+        });
+        job(&team, 2, alone);
+        job(&team, 2, alone);
+        team.close();
+        member.join().unwrap();
+    });
+}
+
 #[test]
 fn two_members() {
     explore("two members", Some(1), || {

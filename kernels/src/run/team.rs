@@ -23,6 +23,7 @@
 #[cfg(all(test, not(loom)))]
 mod tests;
 
+#[cfg(feature = "rayon")]
 use super::cores;
 use super::executor::MOST_PARTS;
 use super::sync::{
@@ -49,6 +50,7 @@ const LONGEST_STAY: Duration = Duration::from_millis(500);
 pub struct Team {
     members: usize,
     /// The thread that gathered the team, identified by an address of its own.
+    #[cfg_attr(not(feature = "rayon"), allow(dead_code))]
     home: usize,
     /// Everything that a waiting member polls.
     board: CacheLine<Board>,
@@ -103,6 +105,7 @@ impl fmt::Debug for Team {
 impl Team {
     /// Returns the maximum number of threads of a team: the number of cores that the process can use now. A
     /// plan for more threads gains nothing.
+    #[cfg(feature = "rayon")]
     pub fn most_members() -> usize {
         cores::for_pools().min(MOST_PARTS)
     }
@@ -125,11 +128,13 @@ impl Team {
     }
 
     /// The number of threads to split a job for.
+    #[cfg(feature = "rayon")]
     pub(super) fn members(&self) -> usize {
         self.members
     }
 
     /// The thread that gathered the team, identified by an address of its own.
+    #[cfg(feature = "rayon")]
     pub(super) fn home(&self) -> usize {
         self.home
     }
@@ -224,6 +229,7 @@ impl Team {
     }
 
     /// Works on the published job until no part is unclaimed.
+    #[cfg(feature = "rayon")]
     pub(super) fn help(&self, preferred: usize) {
         while let Some(part) = self.claim(preferred) {
             self.do_claimed(part);
@@ -231,8 +237,14 @@ impl Team {
     }
 
     /// Leaves the team at once, in place of [`serve`](Self::serve).
+    #[cfg(feature = "rayon")]
     pub(super) fn decline(&self) {
         drop(Leave(self));
+    }
+
+    /// Takes back that a member has left, before it [serves](Self::serve) again.
+    pub(super) fn come_back(&self) {
+        self.left_early.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Tells the members that no more jobs will come.
