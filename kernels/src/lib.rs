@@ -71,7 +71,8 @@
 //! The caller passes [`Threads`] to each run: the calling thread alone, a rayon pool (feature `rayon`), or
 //! any other pool that implements [`Executor`]. A run uses at most [`PlanOptions::max_threads`] threads, even in
 //! a larger pool. **The default is 1.** [`Threads::with_team`] keeps the threads of a rayon pool awake between
-//! the runs of a forward pass, which saves waking them for every layer.
+//! the runs of a forward pass, which saves waking them for every layer. [`Helpers`] are threads of the library's
+//! own that do the same where each layer is a call of its own.
 //!
 //! # Memory
 //!
@@ -107,8 +108,8 @@
 //!
 //! # Limits
 //!
-//! The library computes in `f32`, and forward passes only. Its convolutions are 2-D. It builds no thread pool,
-//! reads no environment variable, and keeps no global state.
+//! The library computes in `f32`, and forward passes only. Its convolutions are 2-D. It starts no thread
+//! except for [`Helpers`], reads no environment variable, and keeps no global state.
 
 #![deny(unsafe_code)]
 #![deny(missing_debug_implementations)]

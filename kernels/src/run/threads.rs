@@ -18,12 +18,15 @@ pub enum Threads<'a> {
     /// The calling thread alone.
     #[default]
     Seq,
-    /// The rayon pool that the caller is in, or rayon's global pool outside of any pool. While this thread
-    /// waits for others, it can execute other jobs of the pool, as in `rayon::join`.
+    /// The rayon pool that the caller is in. While this thread waits for others, it can execute other jobs of the
+    /// pool, as in `rayon::join`. Outside of any pool, this thread computes one part, and rayon's global pool the
+    /// others.
     #[cfg(feature = "rayon")]
     Current,
-    /// A rayon pool. Entering a pool from outside wakes a thread. For several runs, enter the pool once with
-    /// [`with_team`](Self::with_team) or [`install`](rayon::ThreadPool::install).
+    /// A rayon pool. If the caller is in no pool, it computes one part itself, and threads of the pool are woken for
+    /// the others, each with a small allocation. For several runs, enter the pool once with
+    /// [`with_team`](Self::with_team) or [`install`](rayon::ThreadPool::install), or use
+    /// [`Helpers`](crate::Helpers).
     #[cfg(feature = "rayon")]
     Pool(&'a rayon::ThreadPool),
     /// Threads that stay awake between runs. [`with_team`](Self::with_team) passes them to its closure.
