@@ -107,27 +107,45 @@ impl BatchNorm {
 
     /// Scale and shift per channel, if [`ScaleShift`] can compute this.
     fn affine(&self, x: &Tensor) -> Result<Option<(Tensor, Tensor)>> {
-        let (mean, var) = (self.running_mean().detach(), self.running_var().detach());
-        let parameters = self.weight_and_bias();
         let fits =
             |tensor: &Tensor| tensor.dtype() == DType::F32 && tensor.device().is_cpu() && !tensor.track_op();
-        let fit =
-            [x, &mean, &var].into_iter().all(fits) && parameters.is_none_or(|(w, b)| fits(w) && fits(b));
-        let channels = x.rank() >= 2 && x.dims()[1] == mean.elem_count();
+        let moments = [self.running_mean().detach(), self.running_var().detach()];
+        let parameters = self.weight_and_bias();
+        let fit = fits(x) && moments.iter().all(fits) && parameters.is_none_or(|(w, b)| fits(w) && fits(b));
+        let channels = x.rank() >= 2 && x.dims()[1] == self.running_mean().elem_count();
         if !fit || !channels || !x.is_contiguous() || x.elem_count() == 0 {
             return Ok(None);
         }
-        let deviation = (var + self.eps())?.sqrt()?;
-        let (scale, shift) = match parameters {
-            None => (deviation.recip()?, None),
-            Some((weight, bias)) => ((weight / deviation)?, Some(bias)),
-        };
-        let moved = (mean * &scale)?;
-        let shift = match shift {
-            None => moved.neg()?,
-            Some(bias) => (bias - moved)?,
-        };
+        let (scale, shift) = scale_and_shift(self, None)?;
         Ok(Some((scale.contiguous()?, shift.contiguous()?)))
+    }
+}
+
+/// The numbers per channel with which `x * scale + shift` is `norm` of `x + bias` in evaluation mode.
+///
+/// They have gradients to the weight and bias of `norm` and to `bias`. candle keeps the moments in variables, which
+/// no optimizer changes, so they count as constants here.
+pub(crate) fn scale_and_shift(
+    norm: &candle_nn::BatchNorm,
+    bias: Option<&Tensor>,
+) -> Result<(Tensor, Tensor)> {
+    let (mean, var) = (norm.running_mean().detach(), norm.running_var().detach());
+    let mean = match bias {
+        None => mean,
+        Some(bias) => (mean - bias)?,
+    };
+    let deviation = (var + norm.eps())?.sqrt()?;
+    match norm.weight_and_bias() {
+        None => {
+            let scale = deviation.recip()?;
+            let shift = (mean * &scale)?.neg()?;
+            Ok((scale, shift))
+        }
+        Some((weight, bias)) => {
+            let scale = (weight / deviation)?;
+            let shift = (bias - (mean * &scale)?)?;
+            Ok((scale, shift))
+        }
     }
 }
 

@@ -19,6 +19,7 @@
 //! the memory of a variable ([`Tensor::detach`]). It reads the weights once and is several times faster than
 //! packing them. `frozen` skips it.
 
+use crate::batch_norm::scale_and_shift;
 use crate::op::{Args, Kept, apply};
 use crate::plans::Plans;
 use crate::spec::{Rank, Spec};
@@ -189,13 +190,24 @@ impl Conv2d {
     /// Returns the layer that computes this convolution and then `bn` in evaluation mode. It keeps the
     /// activation of this layer.
     ///
+    /// The new weights have gradients to the variables among the weights and biases of both. The running mean and
+    /// variance have no gradients.
+    ///
     /// # Errors
     /// If `bn` has no weight and bias, or another number of channels.
     pub fn absorb_bn(&self, bn: &BatchNorm) -> Result<Self> {
-        let plain = candle_nn::Conv2d::new(self.weight().clone(), self.bias().cloned(), self.config);
-        let absorbed = plain.absorb_bn(bn)?;
-        let layer = Self::loaded(absorbed.weight(), absorbed.bias(), &self.config);
-        Ok(layer.with_activation(self.activation()))
+        if bn.weight_and_bias().is_none() {
+            candle_core::bail!("batch norm: expected one with a weight and a bias, got one without");
+        }
+        let (outputs, channels) = (self.weight().dims4()?.0, bn.running_mean().elem_count());
+        if channels != outputs {
+            candle_core::bail!(
+                "batch norm: expected the {outputs} channels of the convolution, got {channels}"
+            );
+        }
+        let (scale, shift) = scale_and_shift(bn, self.bias())?;
+        let weight = self.weight().broadcast_mul(&scale.reshape((channels, 1, 1, 1))?)?;
+        Ok(Self::loaded(&weight, Some(&shift), &self.config).with_activation(self.activation()))
     }
 }
 
