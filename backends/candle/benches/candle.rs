@@ -6,7 +6,7 @@
 #[path = "../examples/models/mod.rs"]
 mod models;
 
-use candle_core::{DType, Device, Module, Result, Tensor};
+use candle_core::{DType, Device, Module, ModuleT, Result, Tensor};
 use candle_nn::{Optimizer, SGD, VarBuilder, VarMap};
 use models::{ours, theirs};
 use std::collections::HashMap;
@@ -133,6 +133,8 @@ fn measure(limit: Duration) -> Result<()> {
     mean("All layers", &resnet.into_iter().chain(mobilenet).collect::<Vec<_>>());
     heading("One layer, with weights that are packed once, checked in each call, packed in each call");
     weights(limit)?;
+    heading("Batch norm in evaluation mode");
+    norms(limit)?;
     heading("Networks, and one training step of LeNet-5");
     networks(limit)
 }
@@ -218,6 +220,29 @@ fn weights(limit: Duration) -> Result<()> {
         row(name("packed once"), limit, || once.forward(&input), || theirs.forward(&input))?;
         row(name("checked"), limit, || checked.forward(&input), || theirs.forward(&input))?;
         row(name("packed in each call"), limit, each, || theirs.forward(&input))?;
+    }
+    Ok(())
+}
+
+/// Matrices, one pixel per image, small planes and large ones.
+fn norms(limit: Duration) -> Result<()> {
+    let shapes: [&[usize]; 7] = [
+        &[256, 512],
+        &[16384, 16],
+        &[1, 1024, 1, 1],
+        &[64, 1024, 1, 1],
+        &[1, 1024, 3, 3],
+        &[64, 512, 3, 3],
+        &[1, 64, 56, 56],
+    ];
+    for dims in shapes {
+        let input = Tensor::randn(0f32, 1.0, dims, &Device::Cpu)?;
+        let [mean, weight, bias] = [(); 3].map(|()| Tensor::randn(0f32, 1.0, dims[1], &Device::Cpu));
+        let var = Tensor::rand(0.5f32, 1.0, dims[1], &Device::Cpu)?;
+        let theirs = candle_nn::BatchNorm::new(dims[1], mean?, var, weight?, bias?, 1e-5)?;
+        let ours = convkernels_candle::BatchNorm::from(theirs.clone());
+        let forward = || ours.forward_t(&input, false);
+        row(format!("batch norm of {dims:?}"), limit, forward, || theirs.forward_t(&input, false))?;
     }
     Ok(())
 }

@@ -8,13 +8,14 @@ use candle_core::{CpuStorage, CustomOp3, DType, Layout as Strides, ModuleT, Resu
 pub use candle_nn::BatchNormConfig;
 use candle_nn::VarBuilder;
 use rayon::prelude::*;
+use std::iter::repeat_n;
 use std::mem::MaybeUninit;
 use std::ops::Deref;
 
 /// A batch norm with the constructors and methods of [`candle_nn::BatchNorm`], to which it dereferences.
 ///
-/// In evaluation mode it computes `x * scale + shift` in one pass if the tensors are `f32` on the CPU and none
-/// of them needs a gradient. Everything else is candle's.
+/// In evaluation mode it computes `x * scale + shift` in one pass if the tensors are `f32` on the CPU, none of them
+/// needs a gradient, and there are at least four elements per channel. Everything else is candle's.
 #[derive(Clone, Debug)]
 pub struct BatchNorm(candle_nn::BatchNorm);
 
@@ -105,7 +106,7 @@ impl BatchNorm {
         norm(num_features, running_mean, running_var, eps, momentum).map(Self)
     }
 
-    /// Scale and shift per channel, if [`ScaleShift`] can compute this.
+    /// Scale and shift per channel, if [`ScaleShift`] can compute this, and faster than candle.
     fn affine(&self, x: &Tensor) -> Result<Option<(Tensor, Tensor)>> {
         let fits =
             |tensor: &Tensor| tensor.dtype() == DType::F32 && tensor.device().is_cpu() && !tensor.track_op();
@@ -113,7 +114,9 @@ impl BatchNorm {
         let parameters = self.weight_and_bias();
         let fit = fits(x) && moments.iter().all(fits) && parameters.is_none_or(|(w, b)| fits(w) && fits(b));
         let channels = x.rank() >= 2 && x.dims()[1] == self.running_mean().elem_count();
-        if !fit || !channels || !x.is_contiguous() || x.elem_count() == 0 {
+        // candle passes over `x` four times, and scale and shift take as many passes over the channels.
+        let pays = x.elem_count() >= 4 * self.running_mean().elem_count().max(1);
+        if !fit || !channels || !x.is_contiguous() || !pays {
             return Ok(None);
         }
         let (scale, shift) = scale_and_shift(self, None)?;
@@ -160,6 +163,12 @@ impl ModuleT for BatchNorm {
     }
 }
 
+/// Planes of fewer elements are not worth a loop of their own: whole images are multiplied element by element.
+const SMALL: usize = 16;
+
+/// Least number of elements that are multiplied at once where planes are small.
+const BLOCK: usize = 1024;
+
 /// `x * scale[c] + shift[c]`, where `c` is the second axis of a contiguous `x`.
 struct ScaleShift;
 
@@ -181,23 +190,57 @@ impl CustomOp3 for ScaleShift {
         let scale = view::contiguous("scale", scale, scale_strides)?;
         let shift = view::contiguous("shift", shift, shift_strides)?;
         let plane: usize = x_strides.dims()[2..].iter().product();
-        let fill = |(index, (space, values)): (usize, (&mut [MaybeUninit<f32>], &[f32]))| {
-            let (scale, shift) = (scale[index % scale.len()], shift[index % scale.len()]);
-            for (output, x) in space.iter_mut().zip(values) {
-                output.write(x * scale + shift);
-            }
-        };
         let write = |space: &mut [MaybeUninit<f32>]| {
-            if values.len() >= PARALLEL && threads::count() > 1 {
-                space.par_chunks_mut(plane).zip(values.par_chunks(plane)).enumerate().for_each(fill);
+            if plane < SMALL {
+                let images = BLOCK.div_ceil(plane * scale.len());
+                let len = (images * plane * scale.len()).min(values.len());
+                let (scale, shift) = (spread(scale, plane, len), spread(shift, plane, len));
+                for_chunks(space, values, len, |_, space, values| {
+                    let factors = scale.iter().zip(&shift);
+                    for ((output, x), (scale, shift)) in space.iter_mut().zip(values).zip(factors) {
+                        output.write(x * scale + shift);
+                    }
+                });
             } else {
-                space.chunks_mut(plane).zip(values.chunks(plane)).enumerate().for_each(fill);
+                for_chunks(space, values, plane, |index, space, values| {
+                    let (scale, shift) = (scale[index % scale.len()], shift[index % scale.len()]);
+                    for (output, x) in space.iter_mut().zip(values) {
+                        output.write(x * scale + shift);
+                    }
+                });
             }
             Ok(())
         };
-        // SAFETY: the planes of `values` and of `space` are equally many and equally long, so `fill` writes every
-        // element.
+        // SAFETY: `space` has the length of `values`, `for_chunks` visits all of both, and the loops write every
+        // element of a chunk: no chunk is longer than the factors of `spread`.
         let output = unsafe { written_by(values.len(), write)? };
         Ok((storage(output), x_strides.shape().clone()))
     }
+}
+
+/// Calls `fill` with the number and the elements of each chunk of `space` and `values`, which are equally long.
+fn for_chunks(
+    space: &mut [MaybeUninit<f32>],
+    values: &[f32],
+    len: usize,
+    fill: impl Fn(usize, &mut [MaybeUninit<f32>], &[f32]) + Sync,
+) {
+    if values.len() >= PARALLEL && threads::count() > 1 {
+        let chunks = space.par_chunks_mut(len).zip(values.par_chunks(len));
+        chunks.enumerate().for_each(|(index, (space, values))| fill(index, space, values));
+    } else {
+        let chunks = space.chunks_mut(len).zip(values.chunks(len));
+        chunks.enumerate().for_each(|(index, (space, values))| fill(index, space, values));
+    }
+}
+
+/// One number per channel for each element of planes, image after image, `len` numbers in all.
+fn spread(channels: &[f32], plane: usize, len: usize) -> Vec<f32> {
+    let mut factors = Vec::new();
+    channels.iter().for_each(|number| factors.extend(repeat_n(*number, plane)));
+    let image = factors.len();
+    while factors.len() < len {
+        factors.extend_from_within(..image.min(len - factors.len()));
+    }
+    factors
 }
