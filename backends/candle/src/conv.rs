@@ -46,6 +46,15 @@ impl Layer {
         Self { weight, bias, activation: Activation::None, frozen: false, plans: Arc::default() }
     }
 
+    /// Plans belong to the checksum of their weights, and a frozen layer has none. A clone that is not frozen would
+    /// discard the plans of this layer in each call, and the reverse.
+    fn freeze(&mut self) {
+        if !self.frozen {
+            self.frozen = true;
+            self.plans = Arc::default();
+        }
+    }
+
     fn forward(&self, spec: Spec, input: &Tensor) -> Result<Tensor> {
         let tracked = self.weight.track_op() || self.bias.as_ref().is_some_and(Tensor::track_op);
         let kept = Kept { plans: self.plans.clone(), constant: self.frozen && !tracked };
@@ -115,11 +124,12 @@ macro_rules! layer {
             /// has no effect while the weight or the bias is a variable or computed from one.
             #[must_use]
             pub fn frozen(mut self) -> Self {
-                self.layer.frozen = true;
+                self.layer.freeze();
                 self
             }
 
-            /// Number of plans that the layer keeps: one for each input shape, at most 16. Clones share them.
+            /// Number of plans that the layer keeps: one for each input shape, at most 16. Clones share them,
+            /// but a layer that is not frozen shares none with its frozen clones.
             pub fn plans(&self) -> usize {
                 self.layer.plans.len()
             }

@@ -212,6 +212,27 @@ fn plans_are_bounded() -> Result<()> {
     Ok(())
 }
 
+/// A layer that checks its weights and one that trusts them do not discard each other's plans.
+#[test]
+fn frozen_clones_have_plans_of_their_own() -> Result<()> {
+    let layer = ours::Conv2d::new(tensor(&[4, 3, 3, 3], 1), None, same_padding());
+    let inputs = [6, 7, 8].map(|size| tensor(&[1, 3, size, size], 2));
+    for input in &inputs {
+        layer.forward(input)?;
+    }
+    let frozen = layer.clone().frozen();
+    for _ in 0..2 {
+        let output = frozen.forward(&inputs[0])?;
+        assert_eq!((layer.plans(), frozen.plans()), (3, 1));
+        assert_close(&output, &layer.forward(&inputs[0])?, TOLERANCE, "frozen");
+    }
+    // What is frozen already keeps its plans.
+    let again = frozen.clone().frozen();
+    again.forward(&inputs[1])?;
+    assert_eq!(frozen.plans(), 2);
+    Ok(())
+}
+
 /// Every activation, fused and as candle's operators, with the same result.
 #[test]
 fn activations() -> Result<()> {
