@@ -16,28 +16,30 @@ def is_tensor(value: Any) -> bool:
     return torch is not None and isinstance(value, torch.Tensor)
 
 
-def as_numpy(name: str, value: Any) -> np.ndarray:
-    """The array itself, or the memory of a tensor on the CPU."""
+def as_numpy(name: str, value: Any, also_bytes: bool = False) -> np.ndarray:
+    """The array itself, or the memory of a tensor on the CPU, which is float32 or, if allowed, uint8."""
     if isinstance(value, np.ndarray):
         return value
     if is_tensor(value):
-        return _memory_of(name, value)
+        return _memory_of(name, value, also_bytes)
     raise TypeError(f"{name}: expected a numpy array or a tensor of PyTorch, got {type(value).__name__}")
 
 
-def _memory_of(name: str, tensor: Any) -> np.ndarray:
+def _memory_of(name: str, tensor: Any, also_bytes: bool) -> np.ndarray:
     torch = sys.modules["torch"]
     if tensor.device.type != "cpu":
         raise ValueError(f"{name}: expected a tensor on the CPU, got one on {tensor.device}; move it with .cpu()")
     if tensor.layout != torch.strided:
         raise TypeError(f"{name}: expected a dense tensor, got layout {tensor.layout}")
-    if tensor.dtype != torch.float32:
+    if tensor.dtype != torch.float32 and not (also_bytes and tensor.dtype == torch.uint8):
         raise TypeError(f"{name}: expected dtype float32, got {tensor.dtype}; convert it with .float()")
     if tensor.requires_grad and torch.is_grad_enabled():
         raise ValueError(
             f"{name}: expected a tensor without gradients, because a plan computes none; "
             "use convkernels.torch.conv2d, or torch.inference_mode()"
         )
+    if torch.autograd.forward_ad.unpack_dual(tensor).tangent is not None:
+        raise ValueError(f"{name}: expected a tensor without a tangent, because a plan computes none")
     memory: np.ndarray = tensor.detach().resolve_neg().numpy()
     return memory
 

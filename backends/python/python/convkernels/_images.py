@@ -19,6 +19,8 @@ class Rule(NamedTuple):
     anchor: tuple[int, int] | None
     """Row and column."""
     flip: bool
+    separable: bool
+    """Whether a kernel that is a column times a row is applied as two passes."""
 
 
 # SciPy's boundaries under the names of OpenCV's borders.
@@ -34,13 +36,14 @@ def convolve2d(
     boundary: str = "fill",
     fillvalue: float = 0,
     *,
+    separable: bool = True,
     threads: int | None = None,
 ) -> Any:
     """``scipy.signal.convolve2d`` for float32 arrays and tensors: the kernel ``in2`` is flipped.
 
     The result is float32 and has the shape that SciPy gives it. ``'same'`` is centred in ``'full'`` and has the shape
     of ``in1``. In mode ``'valid'`` one of the arrays must be at least as large as the other on both axes. A kernel
-    that is a column times a row is applied as two passes.
+    that is a column times a row is applied as two passes, unless ``separable=False``.
 
     Other dtypes are refused: SciPy computes in the dtype of its inputs, and this library in float32 only.
 
@@ -55,7 +58,7 @@ def convolve2d(
     if mode == "valid" and any(k > n for k, n in zip(kernel.shape, image.shape)):
         image, kernel = kernel, image
     number = _threads(threads, in1)
-    result = _filter(image, kernel, Rule(mode, (name, value), None, True), number)
+    result = _filter(image, kernel, Rule(mode, (name, value), None, True, _bool("separable", separable)), number)
     return arrays.like(in1)(result)
 
 
@@ -66,34 +69,43 @@ def filter2D(
     border: str | int = "reflect_101",
     *,
     value: float = 0,
+    separable: bool = True,
     threads: int | None = None,
 ) -> Any:
     """OpenCV's ``filter2D``: the correlation of an image with a kernel, which is not flipped.
 
-    ``src`` has the shape ``(H, W)`` or ``(H, W, C)`` and is float32 or uint8. The result has its shape and dtype. A
+    ``src`` has the shape ``(H, W)`` or ``(H, W, C)`` and is a float32 or uint8 array or tensor. The result has its shape and dtype. A
     uint8 image is computed in float32; the result is rounded to the nearest integer, ties to even, and limited to
     0 to 255, which is what OpenCV does with ``ddepth=-1``. ``kernel`` is a float32 matrix.
 
     ``anchor`` is the ``(x, y)`` of the kernel's element that lies on the output's pixel, by default the centre
-    ``(KW // 2, KH // 2)``. ``border`` is ``'reflect_101'``, ``'reflect'``, ``'replicate'``, ``'wrap'``, ``'constant'``
+    ``(KW // 2, KH // 2)``; -1 stands for the centre of its axis. ``border`` is ``'reflect_101'``, ``'reflect'``, ``'replicate'``, ``'wrap'``, ``'constant'``
     (with ``value``), or one of OpenCV's constants for them. A kernel that is a column times a row is applied as two
-    passes.
+    passes, unless ``separable=False``.
 
     Raises ``TypeError`` for other objects and dtypes, ``ValueError`` for arguments that do not fit, ``MemoryError``.
     """
-    bytes_ = isinstance(src, np.ndarray) and src.dtype == np.uint8
-    image = src.astype(np.float32) if bytes_ else arrays.as_numpy("src", src)
+    image = arrays.as_numpy("src", src, also_bytes=True)
+    bytes_ = image.dtype == np.uint8
     if image.ndim not in (2, 3):
         raise ValueError(f"src: expected shape (H, W) or (H, W, C), got {image.shape}")
-    place = None if anchor is None else arguments.pair("anchor", anchor, 0)[::-1]
-    rule = Rule("same", (_border(border), _number("value", value)), place, False)
-    number = _threads(threads, src)
-    result = _filter(image, _matrix("kernel", kernel), rule, number)
+    taps = _matrix("kernel", kernel)
+    place = None if anchor is None else _place(anchor, taps)
+    outside = _border(border), _number("value", value)
+    rule = Rule("same", outside, place, False, _bool("separable", separable))
+    result = _filter(image.astype(np.float32) if bytes_ else image, taps, rule, _threads(threads, src))
     if bytes_:
         # NaN becomes 0, as in OpenCV.
         limited = np.fmin(np.fmax(np.rint(result, out=result), 0, out=result), 255, out=result)
-        return limited.astype(np.uint8)
+        result = limited.astype(np.uint8)
     return arrays.like(src)(result)
+
+
+def _place(anchor: Any, kernel: np.ndarray) -> tuple[int, int]:
+    """Row and column of OpenCV's ``(x, y)``, in which -1 is the centre."""
+    columns, rows = arguments.pair("anchor", anchor, -1)
+    height, width = kernel.shape
+    return height // 2 if rows < 0 else rows, width // 2 if columns < 0 else columns
 
 
 def _matrix(name: str, value: Any) -> np.ndarray:
@@ -118,6 +130,12 @@ def _text(name: str, value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{name}: expected a str, got {arguments.shown(value)}")
     return value
+
+
+def _bool(name: str, value: Any) -> bool:
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name}: expected a bool, got {arguments.shown(value)}")
+    return bool(value)
 
 
 def _number(name: str, value: Any) -> float:

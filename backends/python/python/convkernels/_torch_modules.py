@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Optional
+from typing import Any, Callable, NamedTuple, Optional
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,8 @@ def runs_here(*tensors: Optional[Tensor]) -> bool:
     """Whether the library computes with these tensors: float32 on the CPU, without gradients, not being traced."""
     if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
         return False
+    if _is_transformed():
+        return False
     grad = torch.is_grad_enabled()
     for x in tensors:
         if x is None:
@@ -42,6 +44,16 @@ def runs_here(*tensors: Optional[Tensor]) -> bool:
     return True
 
 
+def _is_transformed() -> bool:
+    """Whether PyTorch computes tangents, or a function inside ``torch.func`` (``vmap``, ``jvp``, ``grad``).
+
+    Both are private names of PyTorch. A version without them has no such state that could be read.
+    """
+    level = getattr(torch.autograd.forward_ad, "_current_level", -1)
+    stack = getattr(getattr(torch._C, "_functorch", None), "peek_interpreter_stack", None)
+    return level >= 0 or (stack is not None and stack() is not None)
+
+
 def number_of_threads() -> int:
     """PyTorch's number of threads, up to the most that a pool of this library has."""
     return min(torch.get_num_threads(), MOST_THREADS)
@@ -51,7 +63,8 @@ class Convolution(nn.Module):
     """A convolution with everything that is fused into it: ``activation(conv(x) + bias + residual)``.
 
     Its weights are parameters without gradients. It packs them at the first call, and again after they have
-    changed; a change through ``.data``, which PyTorch does not count, is not seen. It calls PyTorch for tensors of other dtypes or devices, tensors that need gradients, and empty ones.
+    changed; a change through ``.data``, which PyTorch does not count, is not seen. It calls PyTorch for tensors of
+    other dtypes or devices, tensors that need gradients, and empty ones.
     """
 
     bias: Optional[nn.Parameter]
@@ -67,41 +80,27 @@ class Convolution(nn.Module):
         slopes: Optional[Tensor] = None,
     ) -> None:
         super().__init__()
-        self.weight = nn.Parameter(weight.detach(), requires_grad=False)
+        self.weight = parameter(weight)
         for name, value in (("bias", bias), ("slopes", slopes)):
-            parameter = None if value is None else nn.Parameter(value.detach(), requires_grad=False)
-            self.register_parameter(name, parameter)
+            self.register_parameter(name, None if value is None else parameter(value))
         self.window, self.groups, self.activation = window, groups, activation
-        self.plan: Optional[Plan] = None
-        self._packed: Any = None
+        # One attribute, because several threads can call the module.
+        self._packed: Optional[tuple[Plan, list[Optional[_Kept]]]] = None
 
-    def forward(self, x: Tensor, residual: Optional[Tensor] = None) -> Tensor:
-        if not runs_here(x, residual) or not self._fits(x):
-            return self._by_torch(x, residual)
-        plan = self.current_plan()
+    def forward(self, input: Tensor, residual: Optional[Tensor] = None) -> Tensor:
+        # Other numbers of dimensions are left to PyTorch, and so are its words for an error.
+        fits = input.dim() == self.weight.dim() and (residual is None or residual.dim() == input.dim())
+        plan = self.current_plan() if fits and runs_here(input, residual) else None
         if plan is None:
-            return self._by_torch(x, residual)
+            return self._by_torch(input, residual)
         one = self.weight.dim() == 3
-        threads = number_of_threads()
-        x = self._four(x, one)
-        added = None if residual is None else self._four(residual, one)
-        if added is not None:
-            if not self._is_output(plan, x, added):
-                return self._by_torch(x[:, :, 0] if one else x, residual)
-            # The library adds a residual of the output's memory order.
-            last = not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
-            added = added.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+        x = input.unsqueeze(2) if one else input
+        added = residual.unsqueeze(2) if one and residual is not None else residual
+        if added is not None and not self._is_output(plan, x, added):
+            return self._by_torch(input, residual)
         memory = None if added is None else added.detach().numpy()
-        y = torch.from_numpy(plan.run(x.detach().numpy(), None, memory, threads))
+        y = torch.from_numpy(plan.run(x.detach().numpy(), None, memory, number_of_threads()))
         return y[:, :, 0] if one else y
-
-    def _fits(self, x: Tensor) -> bool:
-        """Other numbers of dimensions are left to PyTorch, and so are its words for an error."""
-        return x.dim() == self.weight.dim()
-
-    @staticmethod
-    def _four(x: Tensor, one: bool) -> Tensor:
-        return x.unsqueeze(2) if one else x
 
     @staticmethod
     def _is_output(plan: Plan, x: Tensor, residual: Tensor) -> bool:
@@ -114,15 +113,24 @@ class Convolution(nn.Module):
     def current_plan(self) -> Optional[Plan]:
         """The plan for the present weights; ``None`` if the library does not compute with them."""
         tensors = (self.weight, self.bias, self.slopes)
-        state = [None if x is None else (x.data_ptr(), _version(x)) for x in tensors]
-        if state != self._packed:
-            if not runs_here(*tensors):
-                return None
-            bias, slopes = (None if x is None else x.detach().contiguous().numpy() for x in tensors[1:])
-            filters = self._four(self.weight.detach().contiguous(), self.weight.dim() == 3).numpy()
-            self.plan = Plan(filters, (bias, slopes), self.window, self.groups, self.activation, "default")
-            self._packed = state
-        return self.plan
+        packed = self._packed
+        if packed is not None and all(map(_is_kept, tensors, packed[1])):
+            return packed[0]
+        self._packed = None  # The memory of weights that are gone is freed first.
+        if not runs_here(*tensors):
+            return None
+        kept = [None if x is None else _Kept.of(x) for x in tensors]
+        weight, bias, slopes = (None if x is None else x.memory.contiguous().numpy() for x in kept)
+        filters = weight[:, :, None] if self.weight.dim() == 3 else weight  # type: ignore[index]
+        plan = Plan(filters, (bias, slopes), self.window, self.groups, self.activation, "default")
+        self._packed = plan, kept
+        return plan
+
+    @property
+    def plan(self) -> Optional[Plan]:
+        """The plan of the last call; ``None`` before the first one, and if PyTorch computed it."""
+        packed = self._packed
+        return None if packed is None else packed[0]
 
     def _by_torch(self, x: Tensor, residual: Optional[Tensor]) -> Tensor:
         (top, bottom, left, right) = self.window.padding
@@ -146,8 +154,14 @@ class Convolution(nn.Module):
             return functional.prelu(y, self.slopes)
         return _ACTIVATIONS[name](y, *numbers)
 
+    def _apply(self, *arguments: Any, **named: Any) -> Convolution:
+        # `to`, `double` and others. The packed weights are of no use for another dtype or device.
+        self._packed = None
+        super()._apply(*arguments, **named)
+        return self
+
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "plan": None, "_packed": None}
+        return {**self.__dict__, "_packed": None}
 
     def extra_repr(self) -> str:
         fused = "" if self.activation is None else f", {self.activation[0]}"
@@ -162,12 +176,12 @@ class MaxPool2d(nn.MaxPool2d):
         """The same pooling."""
         return cls(module.kernel_size, module.stride, module.padding, module.dilation, False, module.ceil_mode)
 
-    def forward(self, x: Tensor) -> Tensor:
-        if x.dim() != 4 or not runs_here(x):
-            pooled: Tensor = super().forward(x)
+    def forward(self, input: Tensor) -> Tensor:
+        if input.dim() != 4 or not runs_here(input):
+            pooled: Tensor = super().forward(input)
             return pooled
         kernel, threads = pair("kernel_size", self.kernel_size, 1), number_of_threads()
-        return torch.from_numpy(pool(x.detach().numpy(), "max", kernel, self.window(), self.ceil_mode, threads))
+        return torch.from_numpy(pool(input.detach().numpy(), "max", kernel, self.window(), self.ceil_mode, threads))
 
     def window(self) -> Window:
         """Stride, padding and dilation."""
@@ -177,6 +191,36 @@ class MaxPool2d(nn.MaxPool2d):
         )
 
 
-def _version(x: Tensor) -> int:
-    """Counts changes in place. Tensors made in inference mode have no counter and cannot be changed outside."""
-    return 0 if x.is_inference() else x._version
+def parameter(x: Tensor) -> nn.Parameter:
+    """A parameter without gradients. Its changes are counted, also if ``x`` was made in inference mode."""
+    with torch.inference_mode(False):
+        return nn.Parameter(x.clone() if x.is_inference() else x.detach(), requires_grad=False)
+
+
+class _Kept(NamedTuple):
+    """A tensor whose numbers are packed, as it was then."""
+
+    tensor: Tensor
+    memory: Tensor
+    """The numbers. They keep the memory alive, so that no other tensor gets its address."""
+    version: Optional[int]
+    """PyTorch's number of changes; ``None`` for a tensor made in inference mode, of which ``memory`` is a copy."""
+
+    @classmethod
+    def of(cls, x: Tensor) -> _Kept:
+        return cls(x, x.clone(), None) if x.is_inference() else cls(x, x.detach(), x._version)
+
+
+def _is_kept(x: Optional[Tensor], kept: Optional[_Kept]) -> bool:
+    """Whether the tensor is the packed one and has not changed."""
+    if x is None or kept is None:
+        return x is kept
+    if x is not kept.tensor or x.dtype != kept.memory.dtype or x.shape != kept.memory.shape:
+        return False
+    if x.requires_grad and torch.is_grad_enabled():
+        return False
+    if kept.version is None:
+        # PyTorch does not count the changes. The bits are compared, because a NaN differs from itself.
+        return torch.equal(x.view(torch.int32), kept.memory.view(torch.int32))
+    same_memory = x.data_ptr() == kept.memory.data_ptr() and x.stride() == kept.memory.stride()
+    return same_memory and x._version == kept.version
