@@ -23,7 +23,8 @@ def _conv2d(
 ) -> Tensor:
     plan = ConvPlan(weight, bias, tuple(stride), tuple(padding), tuple(dilation), groups)
     output: Tensor = plan(input)
-    return output
+    # Nearly always the plan has chosen this order as well, and nothing is copied.
+    return output.contiguous(memory_format=_order(input))
 
 
 @_conv2d.register_fake
@@ -36,11 +37,16 @@ def _(
     dilation: list[int],
     groups: int,
 ) -> Tensor:
-    # PyTorch's own operator infers the same shape, on tensors without memory. The memory order is that of the input.
+    # PyTorch's own operator infers the same shape, on tensors without memory.
     output = torch.ops.aten.convolution(input, weight, bias, stride, padding, dilation, False, [0, 0], groups)
-    channels_last = input.is_contiguous(memory_format=torch.channels_last) and not input.is_contiguous()
-    order = torch.channels_last if channels_last else torch.contiguous_format
-    return torch.empty_like(output, memory_format=order)
+    return torch.empty_like(output, memory_format=_order(input))
+
+
+def _order(input: Tensor) -> torch.memory_format:
+    """The memory order of the result: channels-last if the input's is, also if it is some channels of a wider one."""
+    (_, channels, _, width), (_, channel, row, pixel) = input.shape, input.stride()
+    last = not input.is_contiguous() and channel == 1 and pixel >= channels and row == width * pixel
+    return torch.channels_last if last else torch.contiguous_format
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
