@@ -10,7 +10,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from . import _arguments as arguments
-from ._torch_modules import Convolution, MaxPool2d, Named
+from ._torch_modules import Convolution, MaxPool2d, Named, parameter
 
 _NAMES: dict[Any, str] = {
     nn.ReLU: "relu",
@@ -39,7 +39,7 @@ def convolution(module: nn.Module) -> Optional[Convolution]:
     """The module as one of this library; ``None`` if it is not a convolution that the library has."""
     if not isinstance(module, (nn.Conv1d, nn.Conv2d)) or type(module) not in (nn.Conv1d, nn.Conv2d):
         return None
-    if module.padding_mode != "zeros" or module.weight.dtype != torch.float32 or _has_hooks(module):
+    if module.padding_mode != "zeros" or module.weight.dtype != torch.float32 or has_hooks(module):
         return None
     if isinstance(module, nn.Conv1d):
         window = arguments.window1d(module.kernel_size[0], module.stride, module.padding, module.dilation)
@@ -48,9 +48,10 @@ def convolution(module: nn.Module) -> Optional[Convolution]:
     return Convolution(module.weight, module.bias, window, module.groups)
 
 
-def _has_hooks(module: nn.Module) -> bool:
+def has_hooks(module: nn.Module) -> bool:
     """Whether somebody else's code runs before or after the module. Such a module stays as it is."""
-    return bool(module._forward_hooks or module._forward_pre_hooks)
+    forward = module._forward_hooks or module._forward_pre_hooks
+    return bool(forward or module._backward_hooks or module._backward_pre_hooks)
 
 
 def fuse(traced: fx.GraphModule) -> int:
@@ -62,8 +63,8 @@ def fuse(traced: fx.GraphModule) -> int:
     number = 0
     for node in list(traced.graph.nodes):
         if node.op == "call_module" and isinstance(modules[node.target], (nn.Dropout, nn.Dropout2d, nn.Identity)):
-            if not modules[node.target].training and not _has_hooks(modules[node.target]):
-                node.replace_all_uses_with(node.args[0])
+            if not modules[node.target].training and not has_hooks(modules[node.target]):
+                node.replace_all_uses_with(node.all_input_nodes[0])
                 traced.graph.erase_node(node)
     for node in list(traced.graph.nodes):
         if node.op != "call_module" or len(node.args) != 1 or node.kwargs:
@@ -83,7 +84,7 @@ def fuse(traced: fx.GraphModule) -> int:
 
 
 def _is_max_pool(module: nn.Module) -> bool:
-    return type(module) is nn.MaxPool2d and not module.return_indices and not _has_hooks(module)
+    return type(module) is nn.MaxPool2d and not module.return_indices and not has_hooks(module)
 
 
 def _fuse_into(
@@ -101,7 +102,7 @@ def _fuse_into(
     if found is not None and after is not None:
         last = after
         module.activation, slopes = found
-        module.slopes = None if slopes is None else nn.Parameter(slopes.detach(), requires_grad=False)
+        module.slopes = None if slopes is None else parameter(slopes)
     name = f"conv{number}_{str(node.target).replace('.', '_')}"
     traced.add_submodule(name, module)
     modules[name] = module
@@ -136,7 +137,7 @@ def _fold(module: Convolution, norm: nn.Module) -> bool:
     expected = nn.BatchNorm1d if module.weight.dim() == 3 else nn.BatchNorm2d
     if (
         type(norm) is not expected
-        or _has_hooks(norm)
+        or has_hooks(norm)
         or norm.training
         or norm.running_mean is None
         or norm.running_var is None
@@ -152,8 +153,8 @@ def _fold(module: Convolution, norm: nn.Module) -> bool:
     if module.bias is not None:
         shift = shift + module.bias.detach().double() * scale
     weight = module.weight.detach().double() * scale.reshape(-1, *[1] * (module.weight.dim() - 1))
-    module.weight = nn.Parameter(weight.float().contiguous(), requires_grad=False)
-    module.bias = nn.Parameter(shift.float(), requires_grad=False)
+    module.weight = parameter(weight.float().contiguous())
+    module.bias = parameter(shift.float())
     return True
 
 
@@ -172,7 +173,7 @@ def _unchanged_between(first: fx.Node, last: fx.Node, modules: dict[str, nn.Modu
     """Whether no node between the two changes a tensor in place, so that the convolution can run later."""
     node = first.next
     while node is not last:
-        if changes_in_place(node, modules) and node.args[0] is not first and not _is_on_chain(first, node):
+        if changes_in_place(node, modules) and changed(node) is not first and not _is_on_chain(first, node):
             return False
         node = node.next
     return True
@@ -188,13 +189,22 @@ def _is_on_chain(first: fx.Node, node: fx.Node) -> bool:
 def changes_in_place(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
     """Whether the node can change a tensor that it reads."""
     if node.op == "call_module":
-        return any(getattr(module, "inplace", False) for module in modules[str(node.target)].modules())
+        # A hook can change what it sees.
+        inside = modules[str(node.target)].modules()
+        return any(getattr(module, "inplace", False) or has_hooks(module) for module in inside)
     if node.op == "call_method":
         return str(node.target).endswith("_") or node.target == "__setitem__"
     name = getattr(node.target, "__name__", "")
     in_place_operator = name in ("iadd", "isub", "imul", "itruediv", "setitem")
     out = "out" in node.kwargs
     return in_place_operator or name.endswith("_") or bool(node.kwargs.get("inplace")) or out
+
+
+def changed(node: fx.Node) -> Any:
+    """What the node changes, if it changes anything: its first argument, or ``out``."""
+    if "out" in node.kwargs:
+        return node.kwargs["out"]
+    return node.args[0] if node.args else next(iter(node.kwargs.values()), None)
 
 
 def activation(node: fx.Node, modules: dict[str, nn.Module]) -> Found:
@@ -214,7 +224,7 @@ def activation(node: fx.Node, modules: dict[str, nn.Module]) -> Found:
 
 def _of_module(module: nn.Module) -> Found:
     kind = type(module)
-    if _has_hooks(module):
+    if has_hooks(module):
         return None
     if kind in _NAMES:
         return (_NAMES[kind], []), None

@@ -15,7 +15,7 @@ from torch.fx.passes.operator_support import OperatorSupportBase
 
 from ._arguments import Window, pair
 from ._convkernels import Plan, Program
-from ._torch_fuse import ADDS, activation, changes_in_place
+from ._torch_fuse import ADDS, activation, changes_in_place, has_hooks
 from ._torch_modules import Convolution, MaxPool2d, Named, number_of_threads, runs_here
 
 DescribedPool = tuple[str, Optional[tuple[int, int]], Window, bool]
@@ -156,7 +156,7 @@ def _concat(node: fx.Node, values: dict[fx.Node, int]) -> Optional[Step]:
 
 
 def _pool(module: nn.Module) -> Optional[DescribedPool]:
-    if module._forward_hooks or module._forward_pre_hooks:
+    if has_hooks(module):
         return None
     if isinstance(module, MaxPool2d):
         return "max", pair("kernel_size", module.kernel_size, 1), module.window(), module.ceil_mode
