@@ -2,7 +2,7 @@
 
 use crate::error::{Error, check_filled};
 use crate::filter::{Filter2d, FilterOptions, Mode};
-use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis, s};
+use ndarray::{Array, Array1, Array2, ArrayView1, ArrayView2, Axis, Dimension};
 
 /// Correlates two arrays with zeros outside of `image`, as SciPy's `correlate2d` does.
 ///
@@ -21,10 +21,7 @@ pub fn correlate2d(
     mode: Mode,
 ) -> Result<Array2<f32>, Error> {
     if swaps(image.dim(), kernel.dim(), mode) {
-        let mut output = correlate2d(kernel, image, mode)?;
-        output.invert_axis(Axis(0));
-        output.invert_axis(Axis(1));
-        return Ok(output.as_standard_layout().into_owned());
+        return correlate2d(kernel, image, mode).map(rotated);
     }
     let (h, w) = kernel.dim();
     let options =
@@ -56,6 +53,12 @@ fn swaps(image: (usize, usize), kernel: (usize, usize), mode: Mode) -> bool {
     mode != Mode::Same && kernel.0 >= image.0 && kernel.1 >= image.1 && kernel != image
 }
 
+/// Reverses every axis of a new array in place.
+fn rotated<D: Dimension>(mut array: Array<f32, D>) -> Array<f32, D> {
+    array.as_slice_mut().expect("a new array in standard order").reverse();
+    array
+}
+
 /// Correlates two sequences, as NumPy's `correlate` does: output `k` of [`Mode::Full`] is the sum of
 /// `a[i + k - (v.len() - 1)] * v[i]`.
 ///
@@ -67,8 +70,7 @@ fn swaps(image: (usize, usize), kernel: (usize, usize), mode: Mode) -> bool {
 /// - [`Error::Conv`] if a size overflows, or if the system refuses memory.
 pub fn correlate1d(a: ArrayView1<'_, f32>, v: ArrayView1<'_, f32>, mode: Mode) -> Result<Array1<f32>, Error> {
     if v.len() > a.len() {
-        let output = correlate1d(v, a, mode)?;
-        return Ok(output.slice_move(s![..;-1]).as_standard_layout().into_owned());
+        return correlate1d(v, a, mode).map(rotated);
     }
     filter1d(a, v, mode, false)
 }

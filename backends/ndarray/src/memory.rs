@@ -56,6 +56,15 @@ pub(crate) struct Scratch {
     pub(crate) output: Room,
 }
 
+impl Scratch {
+    /// Number of elements.
+    fn len(&self) -> usize {
+        let workspace = self.workspace.as_ref().map_or(0, Workspace::len);
+        let rooms = [&self.block, &self.middle, &self.edges.input, &self.edges.output, &self.output];
+        workspace + rooms.map(Room::len).iter().sum::<usize>()
+    }
+}
+
 /// Columns at an edge of an image.
 #[derive(Default)]
 pub(crate) struct Edges {
@@ -71,13 +80,22 @@ pub(crate) struct Room(Option<Buffer>);
 impl Room {
     /// Returns `len` elements of any contents.
     pub(crate) fn of(&mut self, len: usize) -> Result<&mut [f32], ConvError> {
-        let buffer = match self.0.take() {
-            Some(buffer) if buffer.len() >= len => buffer,
-            _ => Buffer::zeroed(len)?,
+        // A buffer that is too small is freed before the larger one is there.
+        let buffer = match self.0.take().filter(|buffer| buffer.len() >= len) {
+            Some(buffer) => buffer,
+            None => Buffer::zeroed(len)?,
         };
         Ok(&mut self.0.insert(buffer)[..len])
     }
+
+    fn len(&self) -> usize {
+        self.0.as_ref().map_or(0, |buffer| buffer.len())
+    }
 }
+
+/// Maximum number of elements that a [`Pool`] keeps: 256 MiB. A single huge image would otherwise hold its
+/// memory for as long as the filter lives.
+const MOST_KEPT: usize = (256 << 20) / size_of::<f32>();
 
 /// Scratch memory that calls leave for later calls.
 #[derive(Default)]
@@ -110,7 +128,11 @@ impl DerefMut for Lease<'_> {
 
 impl Drop for Lease<'_> {
     fn drop(&mut self) {
-        lock(&self.pool.0).push(std::mem::take(&mut self.scratch));
+        let scratch = std::mem::take(&mut self.scratch);
+        let mut kept = lock(&self.pool.0);
+        if kept.iter().map(Scratch::len).sum::<usize>() + scratch.len() <= MOST_KEPT {
+            kept.push(scratch);
+        }
     }
 }
 
@@ -139,16 +161,30 @@ pub(crate) fn plan<'a>(
     ConvPlan::new(desc, weights, &options.force(algorithm).max_threads(threads))
 }
 
+/// Returns an empty vector with room for `len` elements.
+pub(crate) fn reserved<T>(what: &'static str, len: usize) -> Result<Vec<T>, ConvError> {
+    let mut vec = Vec::new();
+    let refused = ConvError::OutOfMemory { what, bytes: len.saturating_mul(size_of::<T>()) };
+    vec.try_reserve_exact(len).map_err(|_| refused)?;
+    Ok(vec)
+}
+
+/// Like [`Iterator::collect`], which aborts if there is not enough memory.
+pub(crate) fn collected<T>(
+    what: &'static str,
+    items: impl ExactSizeIterator<Item = T>,
+) -> Result<Vec<T>, ConvError> {
+    let mut all = reserved(what, items.len())?;
+    all.extend(items);
+    Ok(all)
+}
+
 /// Returns a copy of an array's elements in standard order.
 pub(crate) fn copied<D: Dimension>(
     what: &'static str,
     array: ArrayView<'_, f32, D>,
 ) -> Result<Vec<f32>, ConvError> {
-    let mut copy = Vec::new();
-    let refused = ConvError::OutOfMemory { what, bytes: array.len().saturating_mul(size_of::<f32>()) };
-    copy.try_reserve_exact(array.len()).map_err(|_| refused)?;
-    copy.extend(array.iter());
-    Ok(copy)
+    collected(what, array.iter().copied())
 }
 
 /// Returns a vector of zeros for an array of `shape`. The system provides zeroed pages, which are not touched
@@ -156,7 +192,37 @@ pub(crate) fn copied<D: Dimension>(
 pub(crate) fn zeros(shape: Shape4) -> Result<Vec<f32>, ConvError> {
     let len = shape.len(Layout::Nchw)?;
     // `vec!` aborts if there is not enough memory, so it is asked for in advance.
-    let refused = ConvError::OutOfMemory { what: "output", bytes: len * size_of::<f32>() };
-    Vec::<f32>::new().try_reserve_exact(len).map_err(|_| refused)?;
+    reserved::<f32>("output", len)?;
     Ok(vec![0.0; len])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pool_keeps_scratch_up_to_a_limit() {
+        let pool = Pool::default();
+        let used = |len: usize| pool.lease().block.of(len).map(|room| room.len());
+        let kept = || lock(&pool.0).iter().map(Scratch::len).collect::<Vec<_>>();
+        assert_eq!(used(MOST_KEPT / 2), Ok(MOST_KEPT / 2));
+        assert_eq!(kept(), [MOST_KEPT / 2]);
+        {
+            let (mut first, mut second) = (pool.lease(), pool.lease());
+            first.middle.of(100).unwrap();
+            second.output.of(MOST_KEPT / 2).unwrap();
+            second.edges.input.of(1).unwrap();
+        }
+        assert_eq!(kept(), [MOST_KEPT / 2 + 1], "both of them would be more than the limit");
+        assert_eq!(used(MOST_KEPT + 1), Ok(MOST_KEPT + 1), "a call can use more");
+        assert!(kept().is_empty());
+    }
+
+    #[test]
+    fn refused_memory_is_an_error() {
+        let refused = |what, bytes| ConvError::OutOfMemory { what, bytes };
+        assert_eq!(collected("row", (0..usize::MAX).map(|_| 0.5f64)), Err(refused("row", usize::MAX)));
+        assert_eq!(reserved::<f32>("copy", 1 << 61).unwrap_err(), refused("copy", 1 << 63));
+        assert_eq!(Room::default().of(1 << 61).unwrap_err(), refused("buffer", 1 << 63));
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::banded::plan_pass;
 use super::{Engine, Geometry, Kernel, run_plan};
-use crate::memory::{Edges, plan};
+use crate::memory::{Edges, collected, plan};
 use kernels::{
     ConvDesc, ConvDescBuilder, ConvError, ConvPlan, Layout, Pad2, Shape4, Size2, Threads, Workspace,
 };
@@ -60,7 +60,7 @@ impl Across {
                     let source = |x: usize| {
                         engine.border.source((columns.start + x) as isize - left as isize, image.w)
                     };
-                    let sources = (0..read).map(source).collect();
+                    let sources = collected("columns at an edge", (0..read).map(source))?;
                     edges.push(Edge { plan, columns, sources });
                 }
             }

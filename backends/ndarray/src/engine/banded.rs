@@ -12,7 +12,7 @@
 //! The library's estimates decide whether this is faster.
 
 use super::Kernel;
-use crate::memory::plan;
+use crate::memory::{plan, reserved};
 use kernels::{ConvDesc, ConvError, ConvPlan, Layout, Pad2, PlanOptions, Shape4, Size2, Weights};
 
 /// Pixels of a block: multiples of a quarter of the longest vector.
@@ -36,7 +36,7 @@ pub(super) fn plan_pass(kernel: &Kernel, desc: &ConvDesc, threads: usize) -> Res
     match best.1 {
         None => plan(&kernel.filter, desc, threads),
         Some((band, banded)) => {
-            plan(Weights::filter(&band.weights(&kernel.weights, desc, &banded)), &banded, threads)
+            plan(Weights::filter(&band.weights(&kernel.weights, desc, &banded)?), &banded, threads)
         }
     }
 }
@@ -95,14 +95,14 @@ impl Band {
     }
 
     /// The band's filter in OIHW order: the kernel's weights, and zeros beside them.
-    fn weights(&self, kernel: &[f32], desc: &ConvDesc, banded: &ConvDesc) -> Vec<f32> {
+    fn weights(&self, kernel: &[f32], desc: &ConvDesc, banded: &ConvDesc) -> Result<Vec<f32>, ConvError> {
         // The weight that multiplies the input `distance` elements after the first one of the window.
         let at = |distance: Option<usize>, dilation: usize| {
             let tap = distance.filter(|distance| distance.is_multiple_of(dilation))? / dilation;
             kernel.get(tap).copied()
         };
         let (outs, ins, taps) = (banded.output().c, banded.input().c, banded.kernel().w);
-        let mut weights = Vec::with_capacity(banded.filter_len());
+        let mut weights = reserved("band", banded.filter_len())?;
         for o in 0..outs {
             for i in 0..ins {
                 for t in 0..taps {
@@ -117,7 +117,7 @@ impl Band {
                 }
             }
         }
-        weights
+        Ok(weights)
     }
 }
 
@@ -141,7 +141,7 @@ mod tests {
         };
         let banded = Band::all(desc).into_iter().map(|band| {
             let banded = band.desc(desc).unwrap();
-            let weights = band.weights(&kernel.weights, desc, &banded);
+            let weights = band.weights(&kernel.weights, desc, &banded).unwrap();
             run(plan(Weights::filter(&weights), &banded, 1).unwrap())
         });
         std::iter::once(run(plan(&kernel.filter, desc, 1).unwrap())).chain(banded).collect()

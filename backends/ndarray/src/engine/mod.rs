@@ -105,7 +105,7 @@ impl Engine {
         let (h, w) = kernel.dim();
         let worth = separable && h > 1 && w > 1 && h * w >= WORTH_TWO_PASSES;
         let weights = copied("kernel", kernel)?;
-        let passes = match worth.then(|| separable::factors(kernel)).flatten() {
+        let passes = match if worth { separable::factors(kernel)? } else { None } {
             Some(Factors { column, row }) => {
                 let column_sum = column.iter().map(|&w| f64::from(w)).sum::<f64>() as f32;
                 let (column, row) = (Kernel::new((h, 1), column)?, Kernel::new((1, w), row)?);

@@ -5,7 +5,7 @@ use super::banded::plan_pass;
 use super::gather::assign;
 use super::{Engine, Geometry, Passes, run_plan};
 use crate::error::Error;
-use crate::memory::{Room, Scratch};
+use crate::memory::{Room, Scratch, collected, reserved};
 use kernels::{ConvDesc, ConvError, ConvPlan, Layout, Shape4, Size2, Threads};
 use ndarray::{ArrayView3, ArrayViewMut3, Axis};
 use rayon::prelude::*;
@@ -31,7 +31,7 @@ impl Stripes {
         // A single stripe is split among the threads by the library.
         let inside = if heights.len() == 1 { threads } else { 1 };
         let mut plans: Vec<Stripe> = Vec::new();
-        let mut order = Vec::with_capacity(heights.len());
+        let mut order = reserved("stripes", heights.len())?;
         for rows in heights {
             let known = plans.iter().position(|stripe| stripe.rows == rows);
             order.push(known.unwrap_or(plans.len()));
@@ -51,12 +51,13 @@ impl Stripes {
     ) -> Result<(), Error> {
         let mut rest = Some(output);
         let mut first = 0;
-        let stripes = self.order.iter().filter_map(|&index| {
+        let stripes = self.order.iter().map(|&index| {
             let stripe = &self.plans[index];
-            let (output, below) = rest.take()?.split_at(Axis(0), stripe.rows);
+            let whole = rest.take().expect("what the stripe before left");
+            let (output, below) = whole.split_at(Axis(0), stripe.rows);
             rest = Some(below);
             first += stripe.rows;
-            Some((stripe, first - stripe.rows, output))
+            (stripe, first - stripe.rows, output)
         });
         if self.order.len() == 1 || self.threads == 1 {
             let scratch = &mut *engine.pool.lease();
@@ -65,7 +66,7 @@ impl Stripes {
             }
             return Ok(());
         }
-        let stripes: Vec<_> = stripes.collect();
+        let stripes = collected("stripes", stripes)?;
         stripes.into_par_iter().try_for_each_init(
             || engine.pool.lease(),
             |lease, (stripe, first, output)| {
@@ -93,7 +94,7 @@ fn heights(engine: &Engine, Geometry { image, lanes, .. }: Geometry) -> Result<V
     } else {
         [output.h, 0, 0]
     };
-    let mut heights = Vec::new();
+    let mut heights = reserved("stripes", segments.iter().map(|rows| rows.div_ceil(most)).sum())?;
     for rows in segments {
         heights.extend(std::iter::repeat_n(most, rows / most));
         heights.extend(Some(rows % most).filter(|rest| *rest > 0));
