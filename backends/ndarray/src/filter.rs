@@ -37,6 +37,9 @@ pub struct FilterOptions {
     /// anchor is a place in the rotated kernel.
     pub flip: bool,
     /// Whether a kernel that is a column times a row is applied as two passes. The default is `true`.
+    ///
+    /// A kernel counts as such if the deviations of all entries sum up to at most 5e-7 of the sum of the
+    /// magnitudes, and if each entry deviates by at most 1e-5 of itself plus 1e-12 of the largest entry.
     pub separable: bool,
     /// Who computes. The default is the calling thread.
     pub threads: Threads,

@@ -141,6 +141,26 @@ fn channels_on_any_threads() {
     }
 }
 
+/// A kernel that needs transforms of more than 256 numbers: every seventh row and every fifth column of the output
+/// against what the library promises, an L2 error of 2e-6 and no output off by more than 5e-6 of the largest.
+#[test]
+fn a_kernel_of_201_rows_and_columns() {
+    let (image, kernel) = (random((300, 280), 1), random((201, 201), 2));
+    for border in [Border::Reflect, Border::Zero] {
+        let got = filter2d(image.view(), kernel.view(), border).unwrap();
+        let expected = correlation(image.view(), kernel.view(), (100, 100), border);
+        let (mut squares, mut errors, mut largest, mut worst) = (0.0f64, 0.0f64, 0.0f64, 0.0f64);
+        for (at, got) in got.indexed_iter().filter(|((y, x), _)| y % 7 == 0 && x % 5 == 0) {
+            let value = expected(at).0;
+            let error = (f64::from(*got) - value).abs();
+            (squares, errors) = (squares + value * value, errors + error * error);
+            (largest, worst) = (largest.max(value.abs()), worst.max(error));
+        }
+        assert!(errors.sqrt() <= 2e-6 * squares.sqrt(), "{border:?}: L2 error {}", (errors / squares).sqrt());
+        assert!(worst <= 5e-6 * largest, "{border:?}: {worst} beside {largest}");
+    }
+}
+
 /// Threads that share a filter do not disturb each other.
 #[test]
 fn calls_at_the_same_time() {

@@ -50,6 +50,16 @@ pub fn correlated(
     output: (usize, usize),
     border: Border,
 ) -> Array2<(f64, f64)> {
+    Array2::from_shape_fn(output, correlation(image, kernel, before, border))
+}
+
+/// Computes one output of [`correlated`].
+pub fn correlation(
+    image: ArrayView2<'_, f32>,
+    kernel: ArrayView2<'_, f32>,
+    before: (usize, usize),
+    border: Border,
+) -> impl Fn((usize, usize)) -> (f64, f64) {
     let kernel64 = kernel.mapv(f64::from);
     let most = |values: &mut dyn Iterator<Item = f64>| values.fold(0.0, |most: f64, v| most.max(v.abs()));
     let constant = if let Border::Constant(value) = border { f64::from(value) } else { 0.0 };
@@ -57,7 +67,7 @@ pub fn correlated(
     let sum: f64 = kernel64.iter().map(|w| w.abs()).sum();
     let norm = kernel64.iter().map(|w| w * w).sum::<f64>().sqrt();
     let taps = kernel.len() as f64;
-    Array2::from_shape_fn(output, |(y, x)| {
+    move |(y, x)| {
         let (mut value, mut magnitude) = (0.0, 0.0);
         for ((j, i), w) in kernel64.indexed_iter() {
             let at = ((y + j) as isize - before.0 as isize, (x + i) as isize - before.1 as isize);
@@ -67,12 +77,12 @@ pub fn correlated(
         }
         let eps = f64::from(f32::EPSILON);
         // docs/numerics.md: sums in any order. Then what two passes may deviate, and what Fourier transforms
-        // of up to 128x128 numbers may add.
+        // may add. The images of these tests are small, and their transforms have up to 128x128 numbers.
         let summed = (taps + 4.0) * eps * magnitude;
         let two_passes = 5e-7 * sum * brightest;
         let transforms = if taps > 30.0 { 43.0 * eps * norm * brightest * 128.0 } else { 0.0 };
         (value, summed + two_passes + transforms + f64::from(f32::MIN_POSITIVE))
-    })
+    }
 }
 
 pub fn assert_close(got: ArrayView2<'_, f32>, expected: &Array2<(f64, f64)>, what: &str) {
