@@ -46,8 +46,8 @@ impl Layer {
         Self { weight, bias, activation: Activation::None, frozen: false, plans: Arc::default() }
     }
 
-    /// Plans belong to the checksum of their weights, and a frozen layer has none. A clone that is not frozen would
-    /// discard the plans of this layer in each call, and the reverse.
+    /// Trusts the weights. The plans of a layer belong to the checksum of its weights, and trusted weights have none:
+    /// a clone that checks and one that trusts would discard each other's plans in each call.
     fn freeze(&mut self) {
         if !self.frozen {
             self.frozen = true;
@@ -231,28 +231,79 @@ fn check_groups(spec: &Spec) -> Result<()> {
 
 impl From<Conv1dConfig> for Spec {
     fn from(config: Conv1dConfig) -> Self {
-        let Conv1dConfig { padding, stride, dilation, groups, cudnn_fwd_algo: _ } = config;
-        Self { rank: Rank::One, transposed: false, padding, output_padding: 0, stride, dilation, groups }
+        let Conv1dConfig { padding, stride, dilation, groups, cudnn_fwd_algo } = config;
+        Self {
+            rank: Rank::One,
+            transposed: false,
+            padding,
+            output_padding: 0,
+            stride,
+            dilation,
+            groups,
+            cudnn_fwd_algo,
+        }
     }
 }
 
 impl From<Conv2dConfig> for Spec {
     fn from(config: Conv2dConfig) -> Self {
-        let Conv2dConfig { padding, stride, dilation, groups, cudnn_fwd_algo: _ } = config;
-        Self { rank: Rank::Two, transposed: false, padding, output_padding: 0, stride, dilation, groups }
+        let Conv2dConfig { padding, stride, dilation, groups, cudnn_fwd_algo } = config;
+        Self {
+            rank: Rank::Two,
+            transposed: false,
+            padding,
+            output_padding: 0,
+            stride,
+            dilation,
+            groups,
+            cudnn_fwd_algo,
+        }
     }
 }
 
 impl From<ConvTranspose1dConfig> for Spec {
     fn from(config: ConvTranspose1dConfig) -> Self {
         let ConvTranspose1dConfig { padding, output_padding, stride, dilation, groups } = config;
-        Self { rank: Rank::One, transposed: true, padding, output_padding, stride, dilation, groups }
+        Self {
+            rank: Rank::One,
+            transposed: true,
+            padding,
+            output_padding,
+            stride,
+            dilation,
+            groups,
+            cudnn_fwd_algo: None,
+        }
     }
 }
 
 impl From<ConvTranspose2dConfig> for Spec {
     fn from(config: ConvTranspose2dConfig) -> Self {
         let ConvTranspose2dConfig { padding, output_padding, stride, dilation } = config;
-        Self { rank: Rank::Two, transposed: true, padding, output_padding, stride, dilation, groups: 1 }
+        Self {
+            rank: Rank::Two,
+            transposed: true,
+            padding,
+            output_padding,
+            stride,
+            dilation,
+            groups: 1,
+            cudnn_fwd_algo: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::conv::CudnnFwdAlgo;
+
+    /// The fallback reads it from here. No output shows it without a GPU.
+    #[test]
+    fn the_algorithm_for_cudnn_is_kept() {
+        let cudnn_fwd_algo = Some(CudnnFwdAlgo::Winograd);
+        let one = Spec::from(Conv1dConfig { cudnn_fwd_algo, ..Default::default() });
+        let two = Spec::from(Conv2dConfig { cudnn_fwd_algo, ..Default::default() });
+        assert_eq!([one.cudnn_fwd_algo, two.cudnn_fwd_algo], [cudnn_fwd_algo; 2]);
     }
 }

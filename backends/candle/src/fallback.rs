@@ -9,7 +9,8 @@ use kernels::Activation;
 pub(crate) fn forward(problem: &Problem, args: Args<'_>, activation: Activation) -> Result<Tensor> {
     let Args { input, weight, bias } = args;
     let outputs = problem.output_dims();
-    let Spec { rank, transposed, padding, output_padding, stride, dilation, groups } = problem.spec;
+    let Spec { rank, transposed, padding, output_padding, stride, dilation, groups, cudnn_fwd_algo } =
+        problem.spec;
     if transposed && crops_first(problem) {
         let unpadded = Spec { padding: 0, ..problem.spec };
         let problem = Problem::new(unpadded, input.dims(), weight.dims())?;
@@ -20,8 +21,12 @@ pub(crate) fn forward(problem: &Problem, args: Args<'_>, activation: Activation)
         return output.contiguous();
     }
     let sum = match (rank, transposed) {
-        (Rank::One, false) => input.conv1d(weight, padding, stride, dilation, groups),
-        (Rank::Two, false) => input.conv2d(weight, padding, stride, dilation, groups),
+        (Rank::One, false) => {
+            input.conv1d_with_algo(weight, padding, stride, dilation, groups, cudnn_fwd_algo)
+        }
+        (Rank::Two, false) => {
+            input.conv2d_with_algo(weight, padding, stride, dilation, groups, cudnn_fwd_algo)
+        }
         (Rank::One, true) => {
             input.conv_transpose1d(weight, padding, output_padding, stride, dilation, groups)
         }

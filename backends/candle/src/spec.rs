@@ -1,5 +1,6 @@
 //! [`Spec`]: the parameters of a layer, and [`Problem`]: a layer with the extents of one call, checked.
 
+use candle_core::conv::CudnnFwdAlgo;
 use candle_core::{Error, Result, bail};
 use kernels::{ConvDesc, ConvDescBuilder, ConvError, Pad2, Shape4, Size2};
 
@@ -21,6 +22,8 @@ pub(crate) struct Spec {
     pub(crate) stride: usize,
     pub(crate) dilation: usize,
     pub(crate) groups: usize,
+    /// Only of an ordinary convolution on a GPU, which candle computes.
+    pub(crate) cudnn_fwd_algo: Option<CudnnFwdAlgo>,
 }
 
 /// The extents of one call. They fit together, and the output is not empty.
