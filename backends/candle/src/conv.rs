@@ -2,7 +2,7 @@
 //!
 //! `new`, the free functions, `config`, `weight`, `bias`, `absorb_bn` and `forward` mean what they mean in
 //! [`candle_nn::conv`]. The free functions create tensors through [`VarBuilder`] under the names `weight` and
-//! `bias`, with candle's initial values.
+//! `bias`, with candle's initial values. `From` converts a layer of candle.
 //!
 //! # When packed weights are kept
 //!
@@ -18,6 +18,9 @@
 //! variables of a `VarMap`, which an optimizer changes in place, and tensors given to `new`, which may share
 //! the memory of a variable ([`Tensor::detach`]). It reads the weights once and is several times faster than
 //! packing them. `frozen` skips it.
+//!
+//! candle keeps the running mean and variance of a batch norm in variables. `absorb_bn` takes their values as they
+//! are, so its weights are variables only if a weight or a bias is one.
 
 use crate::batch_norm::scale_and_shift;
 use crate::op::{Args, Kept, apply};
@@ -136,6 +139,14 @@ macro_rules! layer {
 
             fn loaded(weight: &Tensor, bias: Option<&Tensor>, config: &$config) -> Self {
                 Self::new(weight.clone(), bias.cloned(), *config).frozen()
+            }
+        }
+
+        impl From<candle_nn::$name> for $name {
+            /// Returns the layer with the same tensors and configuration. Each call checks its weights, unless
+            /// [`frozen`](Self::frozen) promises that they do not change.
+            fn from(layer: candle_nn::$name) -> Self {
+                Self::new(layer.weight().clone(), layer.bias().cloned(), *layer.config())
             }
         }
 

@@ -196,6 +196,31 @@ fn var_builder_round_trip() -> Result<()> {
     Ok(())
 }
 
+/// candle's layers, converted: the same tensors and configuration, and weights that are checked in each call.
+#[test]
+fn layers_of_candle() -> Result<()> {
+    let (line, image) = (tensor(&[1, 4, 9], 1), tensor(&[1, 4, 9, 9], 2));
+    macro_rules! check {
+        ($layer:ident, $config:expr, $weight:expr, $input:expr) => {
+            let weight = Var::from_tensor(&tensor($weight, 3))?;
+            let (shared, bias) = (weight.as_detached_tensor(), Some(tensor(&[6], 4)));
+            let theirs = candle_nn::$layer::new(shared, bias, $config);
+            let ours = ours::$layer::from(theirs.clone());
+            assert_eq!((ours.config(), ours.bias().is_some()), (theirs.config(), true));
+            for seed in 5..7 {
+                assert_close(&ours.forward($input)?, &theirs.forward($input)?, TOLERANCE, stringify!($layer));
+                weight.set(&tensor($weight, seed))?;
+            }
+            assert_close(&ours.forward($input)?, &theirs.forward($input)?, TOLERANCE, stringify!($layer));
+        };
+    }
+    check!(Conv1d, Conv1dConfig { groups: 2, ..Default::default() }, &[6, 2, 3], &line);
+    check!(Conv2d, same_padding(), &[6, 4, 3, 3], &image);
+    check!(ConvTranspose1d, ConvTranspose1dConfig { stride: 2, ..Default::default() }, &[4, 6, 3], &line);
+    check!(ConvTranspose2d, ConvTranspose2dConfig { stride: 2, ..Default::default() }, &[4, 6, 3, 3], &image);
+    Ok(())
+}
+
 #[test]
 fn plans_are_bounded() -> Result<()> {
     let layer = ours::Conv2d::new(tensor(&[4, 3, 3, 3], 1), None, same_padding()).frozen();
