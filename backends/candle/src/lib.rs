@@ -31,7 +31,7 @@
 //! - The gradients of the layers. A transposed 1-D convolution has gradients too, which it does not have in
 //!   candle.
 //!
-//! [`functional`] has the same convolutions for tensors.
+//! `From` converts layers that candle has made. [`functional`] has the same convolutions for tensors.
 //!
 //! # What falls back to candle
 //!
@@ -47,9 +47,15 @@
 //!
 //! # Threads
 //!
-//! A convolution runs in the current rayon pool, as candle's own do, with at most
-//! [`get_num_threads`](candle_core::utils::get_num_threads) threads. With `RAYON_NUM_THREADS=1` it runs on the
-//! calling thread. It can be called from any number of threads, and from inside a job of the pool.
+//! Outside of a rayon pool, convolutions run on the calling thread and on threads of this crate
+//! (`kernels::Helpers`), which stay awake for up to 10 ms between layers. Inside a rayon pool, they run on its
+//! threads. The number of threads is [`get_num_threads`](candle_core::utils::get_num_threads), or the pool's if that
+//! is smaller, and `RAYON_NUM_THREADS` limits it. With `RAYON_NUM_THREADS=1` all of this runs on the calling thread.
+//!
+//! Large batch norms, the interleaving of a transposed convolution, and the windows and sums of gradients run in the current
+//! rayon pool.
+//!
+//! Layers can be called from any number of threads, and from inside a job of a pool.
 
 mod backward;
 pub mod batch_norm;
