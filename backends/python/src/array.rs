@@ -152,6 +152,19 @@ impl<'py> Tensor<'py> {
         Ok(found.map(|(layout, (pitch, span))| Self { array, shape, layout, pitch, span }))
     }
 
+    /// The tensor in `layout`: itself, or a copy.
+    ///
+    /// # Errors
+    /// `MemoryError`.
+    pub(crate) fn in_layout(self, layout: Layout) -> PyResult<Self> {
+        if self.layout == layout || self.shape.is_empty() {
+            return Ok(self);
+        }
+        let copy = Self::new(self.py(), self.shape, layout)?;
+        copy.array.set_item(self.py().Ellipsis(), &self.array)?;
+        Ok(copy)
+    }
+
     /// Extents.
     pub(crate) fn shape(&self) -> Shape4 {
         self.shape

@@ -14,7 +14,8 @@ pub(crate) struct Inputs {
     pub(crate) threads: usize,
 }
 
-/// Plans every layer for the inputs.
+/// Plans every layer for the inputs: in blocks of 16 channels, or in NCHW if many lanes of the blocks were empty or if
+/// a layer does not work on blocks.
 ///
 /// # Errors
 /// The errors of the layers, if the shapes do not fit.
@@ -31,8 +32,8 @@ pub(crate) fn compile(layers: &[Layer], outputs: &[usize], inputs: &Inputs) -> R
         products: Products::default(),
     };
     let begin = compiler.clone_inputs();
-    layers.iter().try_for_each(|layer| compiler.add(layer))?;
-    if compiler.products.few_are_empty() {
+    let blocks = layers.iter().try_for_each(|layer| compiler.add(layer));
+    if blocks.is_ok() && compiler.products.few_are_empty() {
         return compiler.finish(outputs);
     }
     compiler = Compiler { layout: Layout::Nchw, ..begin };
@@ -84,6 +85,10 @@ impl Compiler {
                 self.workspace = self.workspace.union(conv.workspace_req());
                 self.products.add(&conv, x < self.inputs);
                 let shape = conv.desc().output();
+                if let Some(got) = residual.map(|value| self.values[value].shape).filter(|&got| got != shape)
+                {
+                    return Err(ConvError::ShapeMismatch { what: "residual", expected: shape, got });
+                }
                 self.push(What::Conv(conv), [Some(x), residual].into_iter().flatten().collect(), shape)
             }
             Kind::Pool(pool) => {

@@ -19,6 +19,8 @@ pub(crate) struct Rule {
     /// Row and column.
     anchor: Option<(usize, usize)>,
     flip: bool,
+    /// Whether a kernel that is a column times a row is applied as two passes.
+    separable: bool,
 }
 
 /// Filters `image`, H x W or H x W x C, with `kernel`; see `convkernels.convolve2d` and `convkernels.filter2D`.
@@ -32,6 +34,7 @@ pub(crate) fn filter<'py>(
     let py = image.py();
     let mut options = FilterOptions::default();
     options = options.mode(parse_mode(&rule.mode)?).border(parse_border(&rule.border)?).flip(rule.flip);
+    options = options.separable(rule.separable);
     options.anchor = rule.anchor;
     // A kernel that is broadcast to a huge one fails here, where NumPy copies it.
     let (image, kernel) = (aligned(float32("image", image)?)?, contiguous(float32("kernel", kernel)?)?);

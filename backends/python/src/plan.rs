@@ -119,7 +119,7 @@ impl Plan {
             Key { input, layout, output_layout, residual: residual.is_some(), threads: threads.count() };
         let plan = py.detach(|| self.plan(key)).map_err(error::conv)?;
         let shape = plan.desc().output();
-        let read = |residual| Tensor::input("residual", residual, output_layout);
+        let read = |residual| Tensor::input("residual", residual, output_layout)?.in_layout(output_layout);
         let residual = residual.map(read).transpose()?;
         let mut output = match out {
             Some(out) => Tensor::output(out, shape, output_layout)?,
@@ -144,7 +144,7 @@ impl Plan {
         threads: usize,
     ) -> PyResult<String> {
         let (n, c, h, w) = shape;
-        let threads = pools::threads(threads)?.count();
+        pools::check(threads)?;
         let (input, layout) = (Shape4::new(n, c, h, w), Layout::Nchw);
         let key = Key { input, layout, output_layout: layout, residual: false, threads };
         let plan = py.detach(|| self.plan(key)).map_err(error::conv)?;

@@ -40,13 +40,20 @@ pub(crate) fn threads(count: usize) -> PyResult<Threads<'static>> {
 /// # Errors
 /// As [`threads`].
 pub(crate) fn pool_of(count: usize) -> PyResult<Option<&'static ThreadPool>> {
-    match count {
-        1 => Ok(None),
-        2..=MOST_THREADS => pool(count).map(Some),
-        _ => Err(PyValueError::new_err(format!(
-            "threads: expected a number from 1 to {MOST_THREADS}, got {count}"
-        ))),
+    check(count)?;
+    (count > 1).then(|| pool(count)).transpose()
+}
+
+/// Checks a number of threads, and starts none.
+///
+/// # Errors
+/// `ValueError` for a number that is not 1 to 256.
+pub(crate) fn check(count: usize) -> PyResult<()> {
+    if (1..=MOST_THREADS).contains(&count) {
+        return Ok(());
     }
+    let text = format!("threads: expected a number from 1 to {MOST_THREADS}, got {count}");
+    Err(PyValueError::new_err(text))
 }
 
 fn pool(threads: usize) -> PyResult<&'static ThreadPool> {

@@ -9,7 +9,7 @@ use crate::compile::{self, Inputs};
 use crate::compiled::Compiled;
 use crate::plan::{Plan, Window};
 use crate::{error, pools};
-use kernels::{Activation, Layout, PoolKind, Size2};
+use kernels::{Activation, ConvError, Layout, PoolKind, Size2};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -63,8 +63,11 @@ pub(crate) struct Program {
     inputs: usize,
     layers: Vec<Layer>,
     outputs: Vec<usize>,
-    compiled: Mutex<Vec<(Inputs, Arc<Compiled>)>>,
+    compiled: Mutex<Vec<(Inputs, Kept)>>,
 }
+
+/// The compiled layers, or why they do not fit the inputs, so that the next call need not find out again.
+type Kept = Result<Arc<Compiled>, ConvError>;
 
 #[pymethods]
 impl Program {
@@ -118,23 +121,26 @@ impl Program {
 
 impl Program {
     /// The compiled form for these inputs. The least recently used one comes first.
-    fn compiled(&self, key: Inputs) -> Result<Arc<Compiled>, kernels::ConvError> {
+    fn compiled(&self, key: Inputs) -> Kept {
         {
             let mut kept = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(index) = kept.iter().position(|(other, _)| *other == key) {
                 kept[index..].rotate_left(1);
                 if let Some((_, compiled)) = kept.last() {
-                    return Ok(compiled.clone());
+                    return compiled.clone();
                 }
             }
         }
-        let compiled = Arc::new(compile::compile(&self.layers, &self.outputs, &key)?);
+        let compiled = compile::compile(&self.layers, &self.outputs, &key).map(Arc::new);
         let mut kept = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() >= COMPILED {
             kept.remove(0);
         }
-        kept.push((key, compiled.clone()));
-        Ok(compiled)
+        // Another time there can be memory.
+        if !matches!(compiled, Err(ConvError::OutOfMemory { .. })) {
+            kept.push((key, compiled.clone()));
+        }
+        compiled
     }
 }
 

@@ -124,3 +124,37 @@ def test_anchor_and_border():
         ck.convolve2d(image, kernel, boundary="mirror")
     with pytest.raises(ValueError, match="mode"):
         ck.convolve2d(image, kernel, "circular")
+
+
+def test_minus_one_is_the_centre_of_its_axis():
+    cv2 = pytest.importorskip("cv2")
+    image, kernel = random((12, 15)), random((4, 5), 1)
+    for anchor in ((-1, -1), (-1, 0), (4, -1)):
+        close(ck.filter2D(image, kernel, anchor), cv2.filter2D(image, -1, kernel, anchor=anchor).astype(float))
+    with pytest.raises(ValueError, match="anchor: expected an int from -1"):
+        ck.filter2D(image, kernel, (-2, 0))
+
+
+def test_bytes_of_tensors():
+    torch = pytest.importorskip("torch")
+    image, kernel = (np.abs(random((9, 8, 3))) * 90).clip(0, 255).astype(np.uint8), random((3, 3), 1)
+    result = ck.filter2D(torch.from_numpy(image), torch.from_numpy(kernel))
+    assert result.dtype == torch.uint8
+    np.testing.assert_array_equal(result.numpy(), ck.filter2D(image, kernel))
+    with pytest.raises(TypeError, match="expected dtype float32, got torch.uint8"):
+        ck.convolve2d(torch.from_numpy(image[:, :, 0]), torch.from_numpy(kernel))
+    with pytest.raises(TypeError, match="expected dtype float32, got torch.int32"):
+        ck.filter2D(torch.from_numpy(image.astype(np.int32)), torch.from_numpy(kernel))
+
+
+@pytest.mark.parametrize("function", [ck.convolve2d, ck.filter2D])
+def test_one_or_two_passes(function):
+    image, kernel = random((40, 200)), np.outer(random(9, 1), random(9, 2))
+    two, one = function(image, kernel), function(image, kernel, separable=False)
+    close(two, one.astype(float))
+    assert (two != one).any(), "they round in different places"
+    # An infinite pixel reaches only the outputs that read it, if the kernel is applied as it is.
+    image[20, 100] = np.inf
+    assert (~np.isfinite(function(image, kernel, separable=False))).sum() == kernel.size
+    with pytest.raises(TypeError, match="separable: expected a bool, got 1"):
+        function(image, kernel, separable=1)

@@ -1,6 +1,7 @@
 """ConvPlan, conv2d and conv1d on NumPy arrays."""
 
 import copy
+import os
 import pickle
 import subprocess
 import sys
@@ -281,3 +282,21 @@ raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 def test_importing_does_not_import_torch():
     code = "import convkernels, sys; raise SystemExit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_explain_starts_no_threads():
+    code = (
+        "import convkernels as ck, numpy as np, os\n"
+        "plan, tasks = ck.ConvPlan(np.ones((64, 64, 3, 3), np.float32)), lambda: len(os.listdir('/proc/self/task'))\n"
+        "before = tasks()\n"
+        "plan.explain((1, 64, 56, 56), threads=64)\n"
+        "assert tasks() == before, tasks()\n"
+        "plan = ck.ConvPlan(np.ones((64, 64, 3, 3), np.float32), threads=3)\n"
+        "plan(np.ones((1, 64, 56, 56), np.float32))\n"
+        "assert tasks() == before + 3\n"
+    )
+    if not os.path.exists("/proc/self/task"):
+        pytest.skip("the number of threads is counted in /proc")
+    subprocess.run([sys.executable, "-c", code], check=True)
+    with pytest.raises(ValueError, match="threads: expected a number from 1 to 256, got 257"):
+        ck.ConvPlan(np.ones((4, 4, 3, 3), np.float32)).explain((1, 4, 9, 9), threads=257)

@@ -121,7 +121,8 @@ class Convolution(nn.Module):
             return None
         kept = [None if x is None else _Kept.of(x) for x in tensors]
         weight, bias, slopes = (None if x is None else x.memory.contiguous().numpy() for x in kept)
-        filters = weight[:, :, None] if self.weight.dim() == 3 else weight  # type: ignore[index]
+        assert weight is not None
+        filters = weight[:, :, None] if self.weight.dim() == 3 else weight
         plan = Plan(filters, (bias, slopes), self.window, self.groups, self.activation, "default")
         self._packed = plan, kept
         return plan
@@ -157,7 +158,7 @@ class Convolution(nn.Module):
     def _apply(self, *arguments: Any, **named: Any) -> Convolution:
         # `to`, `double` and others. The packed weights are of no use for another dtype or device.
         self._packed = None
-        super()._apply(*arguments, **named)
+        super()._apply(*arguments, **named)  # type: ignore[no-untyped-call]
         return self
 
     def __getstate__(self) -> dict[str, Any]:
@@ -203,24 +204,29 @@ class _Kept(NamedTuple):
     tensor: Tensor
     memory: Tensor
     """The numbers. They keep the memory alive, so that no other tensor gets its address."""
+    place: tuple[Any, ...]
     version: Optional[int]
     """PyTorch's number of changes; ``None`` for a tensor made in inference mode, of which ``memory`` is a copy."""
 
     @classmethod
     def of(cls, x: Tensor) -> _Kept:
-        return cls(x, x.clone(), None) if x.is_inference() else cls(x, x.detach(), x._version)
+        if x.is_inference():
+            return cls(x, x.clone(), (), None)
+        return cls(x, x.detach(), _place(x), x._version)
+
+
+def _place(x: Tensor) -> tuple[Any, ...]:
+    return x.data_ptr(), x.shape, x.stride(), x.dtype
 
 
 def _is_kept(x: Optional[Tensor], kept: Optional[_Kept]) -> bool:
     """Whether the tensor is the packed one and has not changed."""
     if x is None or kept is None:
-        return x is kept
-    if x is not kept.tensor or x.dtype != kept.memory.dtype or x.shape != kept.memory.shape:
+        return x is None and kept is None
+    if x is not kept.tensor or (x.requires_grad and torch.is_grad_enabled()):
         return False
-    if x.requires_grad and torch.is_grad_enabled():
-        return False
-    if kept.version is None:
-        # PyTorch does not count the changes. The bits are compared, because a NaN differs from itself.
-        return torch.equal(x.view(torch.int32), kept.memory.view(torch.int32))
-    same_memory = x.data_ptr() == kept.memory.data_ptr() and x.stride() == kept.memory.stride()
-    return same_memory and x._version == kept.version
+    if kept.version is not None:
+        return x._version == kept.version and _place(x) == kept.place
+    # PyTorch does not count the changes. The bits are compared, because a NaN differs from itself.
+    same_kind = x.dtype == kept.memory.dtype and x.shape == kept.memory.shape
+    return same_kind and torch.equal(x.view(torch.int32), kept.memory.view(torch.int32))

@@ -13,7 +13,6 @@ from torch import fx, nn
 from ._torch_fuse import changed, changes_in_place, convolution, fuse, has_hooks
 from ._torch_segments import segment
 
-
 # What a module that is replaced alone still tells about itself.
 _ATTRIBUTES = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
 # They return new tensors, never a view of the first operand. PyTorch calls methods for operators of a real tensor.
