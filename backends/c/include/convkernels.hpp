@@ -95,20 +95,26 @@ struct Desc : ck_conv_desc {
     }
 };
 
-// The weights of a convolution, borrowed from vectors. Empty vectors stand for none.
-struct Weights : ck_weights {
-    explicit Weights(const std::vector<float> &kernels, const std::vector<float> &biases = {},
-                     const std::vector<float> &slopes = {})
-        : ck_weights{kernels.data(),         kernels.size(),   or_null(biases),
-                     biases.size(), or_null(slopes), slopes.size()} {}
+// Numbers of a vector that outlives this object.
+class Borrowed {
+  public:
+    Borrowed() = default;
+    Borrowed(const std::vector<float> &values) : data_(values.empty() ? nullptr : values.data()), size_(values.size()) {}
+    // A temporary would be gone before anybody reads it.
+    Borrowed(const std::vector<float> &&) = delete;
 
-    // They would be gone before anybody reads them.
-    explicit Weights(std::vector<float> &&, const std::vector<float> & = {}, const std::vector<float> & = {}) = delete;
+    const float *data() const noexcept { return data_; }
+    std::size_t size() const noexcept { return size_; }
 
   private:
-    static const float *or_null(const std::vector<float> &values) {
-        return values.empty() ? nullptr : values.data();
-    }
+    const float *data_ = nullptr;
+    std::size_t size_ = 0;
+};
+
+// The weights of a convolution, borrowed from vectors. Empty vectors and {} stand for none.
+struct Weights : ck_weights {
+    explicit Weights(Borrowed kernels, Borrowed biases = {}, Borrowed slopes = {})
+        : ck_weights{kernels.data(), kernels.size(), biases.data(), biases.size(), slopes.data(), slopes.size()} {}
 };
 
 // Packed tensors for a run.
