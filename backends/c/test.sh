@@ -22,9 +22,13 @@ install_library() {
     make -s install PREFIX="$prefix" CARGOFLAGS=--quiet
     local version
     version=$(pkg-config --modversion convkernels)
-    readelf -d "$prefix/lib/libconvkernels.so.$version" | grep -q 'SONAME.*\[libconvkernels\.so\.0\]' ||
-        fail "the shared library has another SONAME"
-    [[ -e $prefix/lib/libconvkernels.so.0 ]] || fail "no link for the loader"
+    # Before version 1.0, another minor version is incompatible.
+    soname=libconvkernels.so.$(sed -E 's/^(0\.[0-9]+|[1-9][0-9]*)\..*/\1/' <<<"$version")
+    [[ $(readelf -d "$prefix/lib/libconvkernels.so.$version") == *"SONAME"*"[$soname]"* ]] ||
+        fail "the shared library has another SONAME than $soname"
+    [[ $(readlink -f "$prefix/lib/$soname") == "$prefix/lib/libconvkernels.so.$version" ]] ||
+        fail "no link for the loader"
+    echo "installed: $soname"
     # A staged installation must not name the stage.
     make -s install-strip PREFIX=/opt/ck DESTDIR="$out/stage" CARGOFLAGS=--quiet
     ! grep -q "$out" "$out/stage/opt/ck/lib/pkgconfig/convkernels.pc" || fail "the stage is in convkernels.pc"
@@ -43,9 +47,9 @@ symbols() {
     echo "symbols: $(wc -l <"$out/header") functions in the header, the shared and the static library"
 }
 
-# The headers alone, as C and as C++, with and without exceptions.
+# The headers alone, as C and as C++, with and without exceptions, and what must not compile.
 headers() {
-    local flags
+    local flags language
     flags=$(pkg-config --cflags convkernels)
     for standard in c99 c11 c17; do
         echo '#include <convkernels.h>' | gcc -std=$standard "${strict[@]}" $flags -xc -fsyntax-only -
@@ -53,6 +57,12 @@ headers() {
     echo '#include <convkernels.h>' | g++ -std=c++11 "${strict[@]}" $flags -xc++ -fsyntax-only -
     echo '#include <convkernels.hpp>' | g++ -std=c++17 -fno-exceptions "${strict[@]}" $flags -xc++ -fsyntax-only -
     echo '#include <convkernels.hpp>' | g++ -std=c++20 "${strict[@]}" $flags -xc++ -fsyntax-only -
+    "${cpp[@]}" $flags -fsyntax-only tests/c/weights.cpp
+    for language in c c++; do
+        ! echo '#include <convkernels.h>' | gcc -fshort-enums $flags -x$language -fsyntax-only - 2>"$out/short" ||
+            fail "short enums compile as $language"
+        grep -q ck_enums_have_four_bytes "$out/short" || fail "short enums fail without their reason"
+    done
 }
 
 # compile SUFFIX FLAG... -- LIBRARY...: every program to $out/NAME.SUFFIX.
@@ -97,7 +107,7 @@ headers
 readme
 
 compile shared -- $(pkg-config --libs convkernels)
-ldd "$out/resnet_block.shared" | grep -q 'libconvkernels\.so\.0' || fail "not linked with the shared library"
+ldd "$out/resnet_block.shared" | grep -qF "$soname => $prefix/" || fail "not linked with the shared library"
 run shared env
 
 system=$(pkg-config --static --libs-only-l convkernels | sed 's/-lconvkernels//')

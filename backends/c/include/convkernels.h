@@ -938,3 +938,10 @@ void ck_buffer_destroy(ck_buffer *buffer);
 #endif  // __cplusplus
 
 #endif  /* CONVKERNELS_H */
+
+
+/*
+ * An array of -1 elements is an error: the enums of the library have four bytes, but a compiler with -fshort-enums
+ * makes them smaller. Compile with -fno-short-enums.
+ */
+extern const char ck_enums_have_four_bytes[sizeof(ck_status) == 4 ? 1 : -1];
