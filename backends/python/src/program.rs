@@ -134,7 +134,7 @@ impl Program {
         let compiled = compile::compile(&self.layers, &self.outputs, &key).map(Arc::new);
         let mut kept = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() >= COMPILED {
-            kept.remove(0);
+            drop(kept.remove(0));
         }
         // Another time there can be memory.
         if !matches!(compiled, Err(ConvError::OutOfMemory { .. })) {

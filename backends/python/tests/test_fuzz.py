@@ -201,23 +201,23 @@ def test_convolve2d(arguments):
 
 @st.composite
 def correlations(draw):
-    """Image, kernel, anchor, border and value."""
+    """Image, kernel, anchor, border, value and whether two passes are allowed."""
     channels = draw(st.sampled_from([(), (1,), (3,)]))
     image = random((draw(st.integers(1, 9)), draw(st.integers(1, 9)), *channels))
     image = (image * 90).clip(0, 255).astype(np.uint8) if draw(st.booleans()) else unusual(draw, image)
     kernel = unusual(draw, random((draw(st.integers(1, 5)), draw(st.integers(1, 5))), 1))
-    anchor = (draw(st.integers(0, kernel.shape[1] - 1)), draw(st.integers(0, kernel.shape[0] - 1)))
+    anchor = (draw(st.integers(-1, kernel.shape[1] - 1)), draw(st.integers(-1, kernel.shape[0] - 1)))
     border = draw(st.sampled_from(["reflect_101", "reflect", "wrap", "constant", "replicate", 0, 4]))
-    values = image, kernel, draw(st.sampled_from([None, anchor])), border, draw(st.integers(-2, 2))
-    return tuple(mostly(draw, v, bad) for v, bad in zip(values, [arrays(), arrays(), sizes, scalar, scalar]))
+    values = image, kernel, draw(st.sampled_from([None, anchor])), border, draw(st.integers(-2, 2)), draw(st.booleans())
+    return tuple(mostly(draw, v, bad) for v, bad in zip(values, [arrays(), arrays(), sizes, *[scalar] * 3]))
 
 
 @given(correlations())
 @fuzz
 def test_filter2d(arguments):
-    src, kernel, anchor, border, value = arguments
+    src, kernel, anchor, border, value, separable = arguments
     try:
-        result = ck.filter2D(src, kernel, anchor, border, value=value, threads=1)
+        result = ck.filter2D(src, kernel, anchor, border, value=value, separable=separable, threads=1)
     except RAISES:
         return
     COMPUTED["filter2D"] += 1
