@@ -52,8 +52,8 @@
 //! threads. The number of threads is [`get_num_threads`](candle_core::utils::get_num_threads), or the pool's if that
 //! is smaller, and `RAYON_NUM_THREADS` limits it. With `RAYON_NUM_THREADS=1` all of this runs on the calling thread.
 //!
-//! Large batch norms, the interleaving of a transposed convolution, and the windows and sums of gradients run in the current
-//! rayon pool.
+//! Large batch norms, the interleaving of a transposed convolution, and the windows and sums of gradients run in the
+//! current rayon pool.
 //!
 //! Layers can be called from any number of threads, and from inside a job of a pool.
 
