@@ -60,12 +60,27 @@ pub(crate) fn only_reader(model: &TypedModel, outlet: OutletId) -> Option<(&Type
 }
 
 /// The value of a constant whose elements are all the same.
-pub(crate) fn scalar(model: &TypedModel, outlet: OutletId) -> Option<f32> {
+fn scalar(model: &TypedModel, outlet: OutletId) -> Option<f32> {
     let fact = model.outlet_fact(outlet).ok()?;
     let values = fact.konst.as_ref().filter(|tensor| tensor.datum_type() == f32::datum_type())?;
     let values = values.as_plain_ram()?.as_slice::<f32>().ok()?;
     let (first, rest) = values.split_first()?;
     rest.iter().all(|value| value == first).then_some(*first)
+}
+
+/// The scalar constant that `node` combines with its input `slot`, if the output has the shape of that input.
+pub(crate) fn scalar_with(model: &TypedModel, node: &TypedNode, slot: usize) -> Option<f32> {
+    let value = scalar(model, node.inputs[1 - slot])?;
+    let input = model.outlet_fact(node.inputs[slot]).ok()?;
+    (input.shape == node.outputs[0].fact.shape).then_some(value)
+}
+
+/// The binary operator that is the only reader of `outlet`, its node, and its other input: a scalar constant that does
+/// not change the shape.
+pub(crate) fn scalar_reader(model: &TypedModel, outlet: OutletId) -> Option<(&TypedNode, &TypedBinOp, f32)> {
+    let (node, slot) = only_reader(model, outlet)?;
+    let op = node.op_as::<TypedBinOp>()?;
+    Some((node, op, scalar_with(model, node, slot)?))
 }
 
 /// One value per channel of a constant that is added to or multiplied with a tensor of this rank.
@@ -101,6 +116,22 @@ pub(crate) fn activation(op: &ElementWiseOp) -> Option<Activation> {
         let alpha = op.downcast_ref::<LeakyRelu>()?.alpha;
         alpha.is_finite().then_some(Activation::LeakyRelu { alpha })
     }
+}
+
+/// Whether an activation that tract approximates where it saturates makes an output of the model at `outlet`, perhaps
+/// with other axes. The absolute error is 4.5e-7. A network whose outputs are all that small would seem to be wrong
+/// if it did not keep tract's approximation.
+pub(crate) fn is_approximate_output(model: &TypedModel, activation: Activation, outlet: OutletId) -> bool {
+    matches!(activation, Activation::Sigmoid | Activation::Tanh) && makes_output(model, outlet)
+}
+
+/// Whether a tensor is an output of the model, or becomes one in nodes that change nothing but its axes.
+fn makes_output(model: &TypedModel, outlet: OutletId) -> bool {
+    let changes_axes = |reader: &InletId| {
+        let node = model.node(reader.node);
+        node.op_is::<AxisOp>() && makes_output(model, OutletId::new(node.id, 0))
+    };
+    model.outputs.contains(&outlet) || model.outlet_successors(outlet).iter().any(changes_axes)
 }
 
 /// `activation`, followed by `max(x, bound)` or `min(x, bound)`, if that is an activation too.
@@ -139,11 +170,8 @@ impl Fused {
         }
         if let Some(op) = node.op_as::<ElementWiseOp>() {
             let activation = activation(op)?;
-            let saturates = matches!(activation, Activation::Sigmoid | Activation::Tanh);
-            let is_output = model.outputs.contains(&OutletId::new(node.id, 0));
-            // tract approximates these where they saturate, with an absolute error of 4.5e-7. A network whose
-            // outputs are all that small would seem to be wrong if it did not keep tract's approximation.
-            if self.activation != Activation::None || self.after.is_some() || (saturates && is_output) {
+            let stays = is_approximate_output(model, activation, OutletId::new(node.id, 0));
+            if self.activation != Activation::None || self.after.is_some() || stays {
                 return None;
             }
             self.activation = activation;
@@ -152,7 +180,7 @@ impl Fused {
         let op = &node.op_as::<TypedBinOp>()?.0;
         let other = node.inputs[1 - slot];
         if op.is::<Max>() || op.is::<Min>() {
-            let bound = scalar(model, other).filter(|_| self.after.is_none())?;
+            let bound = scalar_with(model, node, slot).filter(|_| self.after.is_none())?;
             self.activation = clamp(self.activation, bound, op.is::<Max>())?;
             return Some(Step::of(node));
         }
@@ -264,7 +292,7 @@ fn hard_swish_of(model: &TypedModel, x: OutletId) -> Option<(Vec<usize>, OutletI
             continue;
         }
         let gate = model.node(product.node).inputs[1 - product.slot];
-        let Some((mut nodes, [a, b, lo, hi])) = gate_of(model, x, *start, gate) else { continue };
+        let Some((mut nodes, [a, b, lo, hi])) = gate_of(model, *start, gate) else { continue };
         let near = |value: f32, expected: f32| (value - expected).abs() <= TOLERANCE * expected.abs();
         if lo == 0.0 && hi > 0.0 && hi.is_finite() && near(a, hi / 6.0) && near(b, hi / 2.0) {
             nodes.push(product.node);
@@ -274,20 +302,15 @@ fn hard_swish_of(model: &TypedModel, x: OutletId) -> Option<(Vec<usize>, OutletI
     None
 }
 
-/// Follows scalar operators from the reader `start` of `x` to `gate`. Returns the nodes and `[a, b, lo, hi]` of
+/// Follows scalar operators from the reader `start` of a tensor `x` to `gate`. Returns the nodes and `[a, b, lo, hi]` of
 /// `clip(a * x + b, lo, hi)`.
-fn gate_of(
-    model: &TypedModel,
-    x: OutletId,
-    start: InletId,
-    gate: OutletId,
-) -> Option<(Vec<usize>, [f32; 4])> {
+fn gate_of(model: &TypedModel, start: InletId, gate: OutletId) -> Option<(Vec<usize>, [f32; 4])> {
     let (mut a, mut b, mut lo, mut hi) = (1.0, 0.0, f32::NEG_INFINITY, f32::INFINITY);
     let (mut nodes, mut reader) = (vec![], start);
     loop {
         let node = model.node(reader.node);
         let op = &node.op_as::<TypedBinOp>()?.0;
-        let value = scalar(model, node.inputs[1 - reader.slot])?;
+        let value = scalar_with(model, node, reader.slot)?;
         let unbounded = lo == f32::NEG_INFINITY && hi == f32::INFINITY;
         if op.is::<Max>() {
             lo = value.max(lo);
@@ -304,12 +327,11 @@ fn gate_of(
         }
         nodes.push(node.id);
         let output = OutletId::new(node.id, 0);
-        let shape_kept = model.outlet_fact(output).ok()?.shape == model.outlet_fact(x).ok()?.shape;
-        let (_, slot) = only_reader(model, output).filter(|_| shape_kept && lo <= hi)?;
+        let (next, slot) = only_reader(model, output).filter(|_| lo <= hi)?;
         if output == gate {
             return Some((nodes, [a, b, lo, hi]));
         }
-        reader = InletId::new(model.outlet_successors(output)[0].node, slot);
+        reader = InletId::new(next.id, slot);
     }
 }
 

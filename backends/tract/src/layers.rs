@@ -1,6 +1,9 @@
 //! Which nodes become layers of the library: convolutions, and what stands between them.
 
-use crate::fuse::{Fused, activation, clamp, fuse, only_reader, scalar, scale_and_shift};
+use crate::fuse::{
+    Fused, activation, clamp, fuse, is_approximate_output, only_reader, scalar_reader, scalar_with,
+    scale_and_shift,
+};
 use crate::recognise::recognise;
 use crate::report::{FellBack, Report};
 use crate::view::View;
@@ -73,10 +76,12 @@ pub(crate) struct Layers {
 }
 
 impl Layers {
-    /// Finds the layers of a decluttered model. What cannot be taken is noted in the report.
+    /// Finds the layers of a decluttered model: convolutions only, without `blocks` between them. What cannot be
+    /// taken is noted in the report.
     pub(crate) fn find(
         model: &TypedModel,
         skip: &dyn Fn(&str) -> bool,
+        blocks: bool,
         report: &mut Report,
     ) -> TractResult<Self> {
         let mut layers = Self::default();
@@ -104,16 +109,8 @@ impl Layers {
             let fused = fuse(model, conv, &taken);
             layers.add(fused.output, fused.found.nodes.clone(), Layer::Conv(Box::new(fused)));
         }
-        for &id in &order {
-            match layers.by_output.get(&id) {
-                Some(Layer::Conv(fused)) if fused.found.output_can_block() => {
-                    let blockable = (fused.found.output_view, fused.found.channels());
-                    layers.blockable.insert(fused.output, blockable);
-                }
-                Some(_) => (),
-                None if layers.owner.contains_key(&id) => (),
-                None => layers.find_between(model, model.node(id)),
-            }
+        if blocks {
+            layers.find_all_between(model, &order);
         }
         Ok(layers)
     }
@@ -121,6 +118,21 @@ impl Layers {
     fn add(&mut self, output: OutletId, nodes: Vec<usize>, layer: Layer) {
         self.owner.extend(nodes.into_iter().map(|node| (node, output.node)));
         self.by_output.insert(output.node, layer);
+    }
+
+    /// Finds what can be in blocks: outputs of convolutions, and the layers that read these or each other's.
+    fn find_all_between(&mut self, model: &TypedModel, order: &[usize]) {
+        for &id in order {
+            match self.by_output.get(&id) {
+                Some(Layer::Conv(fused)) if fused.found.output_can_block() => {
+                    let blockable = (fused.found.output_view, fused.found.channels());
+                    self.blockable.insert(fused.output, blockable);
+                }
+                Some(_) => (),
+                None if self.owner.contains_key(&id) => (),
+                None => self.find_between(model, model.node(id)),
+            }
+        }
     }
 
     /// Adds the layer of one node that is no convolution, if its input can be in blocks.
@@ -131,7 +143,7 @@ impl Layers {
             return;
         }
         if let Some((layer, nodes, last, blockable)) = self
-            .pool(node, input)
+            .pool(model, node, input)
             .or_else(|| self.sum(model, node, input))
             .or_else(|| self.elementwise(model, node, input))
             .or_else(|| self.binary(model, node))
@@ -150,7 +162,7 @@ impl Layers {
         self.blockable.get(&outlet).copied()
     }
 
-    fn pool(&self, node: &TypedNode, input: OutletId) -> Option<Between> {
+    fn pool(&self, model: &TypedModel, node: &TypedNode, input: OutletId) -> Option<Between> {
         let blockable = self.of(input)?;
         let (spec, kind) = if let Some(op) = node.op_as::<MaxPool>() {
             if op.with_index_outputs.is_some() {
@@ -163,9 +175,16 @@ impl Layers {
         };
         let window = Window::of(spec).ok()?;
         let format = crate::recognise::view_of(spec.data_format, spec.rank());
-        let ceil = window.rounds_up() && kind != PoolKind::Max;
-        if format != blockable.0 || !window.pads_less_than_kernel() || ceil {
+        if format != blockable.0 || !window.pads_less_than_kernel() {
             return None;
+        }
+        // The divisor is that of the padding as it is, which `Window::concrete` can extend.
+        let counts_pad = kind == PoolKind::Average { count_include_pad: true };
+        if window.rounds_up() && counts_pad {
+            let shape = &model.outlet_fact(input).ok()?.shape;
+            if !window.fits(&blockable.0.extents(shape).ok()?) {
+                return None;
+            }
         }
         Some((Layer::Pool { input, window, kind }, vec![node.id], None, Some(blockable)))
     }
@@ -179,11 +198,9 @@ impl Layers {
         }
         let output = OutletId::new(node.id, 0);
         let (mut nodes, mut last, mut factor) = (vec![node.id], None, 1.0);
-        if let Some((next, slot)) = only_reader(model, output)
-            && next.op_as::<TypedBinOp>().is_some_and(|op| op.0.is::<Mul>())
+        if let Some((next, op, by)) = scalar_reader(model, output)
+            && op.0.is::<Mul>()
             && !self.owner.contains_key(&next.id)
-            && let Some(by) = scalar(model, next.inputs[1 - slot])
-            && next.outputs[0].fact.shape == node.outputs[0].fact.shape
         {
             nodes.push(next.id);
             (last, factor) = (Some(OutletId::new(next.id, 0)), by);
@@ -194,7 +211,8 @@ impl Layers {
     fn elementwise(&self, model: &TypedModel, node: &TypedNode, input: OutletId) -> Option<Between> {
         let activation = activation(node.op_as::<ElementWiseOp>()?)?;
         let blockable = self.of(input)?;
-        if model.outputs.contains(&OutletId::new(node.id, 0)) {
+        let output = OutletId::new(node.id, 0);
+        if model.outputs.contains(&output) || is_approximate_output(model, activation, output) {
             return None;
         }
         Some((Layer::Activate { input, activation }, vec![node.id], None, Some(blockable)))
@@ -211,7 +229,7 @@ impl Layers {
         let (view, channels) = self.of(input)?;
         let blockable = Some((view, channels));
         if op.is::<Max>() || op.is::<Min>() {
-            let activation = clamp(Activation::None, scalar(model, other)?, op.is::<Max>())?;
+            let activation = clamp(Activation::None, scalar_with(model, node, slot)?, op.is::<Max>())?;
             return Some((Layer::Activate { input, activation }, vec![node.id], None, blockable));
         }
         let axis = (view.channel_axis(), channels);
@@ -241,10 +259,8 @@ impl Layers {
     ) -> Between {
         let (mut nodes, mut last, mut activation) =
             (vec![node.id], OutletId::new(node.id, 0), Activation::None);
-        while let Some((next, slot)) = only_reader(model, last)
-            && let Some(op) = next.op_as::<TypedBinOp>()
+        while let Some((next, op, bound)) = scalar_reader(model, last)
             && (op.0.is::<Max>() || op.0.is::<Min>())
-            && let Some(bound) = scalar(model, next.inputs[1 - slot])
             && let Some(clamped) = clamp(activation, bound, op.0.is::<Max>())
         {
             nodes.push(next.id);

@@ -54,7 +54,8 @@ pub struct Options {
     /// The options of all plans: instruction set, algorithms, numerics. The number of threads is replaced by
     /// that of tract's executor.
     pub plan: PlanOptions,
-    /// Whether tensors between convolutions can be in blocks of 16 channels. The default is true.
+    /// Whether tensors between convolutions can be in blocks of 16 channels. The default is true. Otherwise only
+    /// convolutions and products are replaced, with what is fused into them.
     pub blocks: bool,
     /// Parts of the names of nodes that stay with tract.
     pub exclude: Vec<String>,
@@ -80,7 +81,7 @@ impl fmt::Debug for Options {
 /// Replaces the convolutions of a model. Run it before `into_optimized`; it declutters the model itself.
 ///
 /// # Errors
-/// tract's errors, if the model is not consistent.
+/// tract's errors, if the model is not consistent. A layer that cannot be made is no error: it stays with tract.
 pub fn accelerate(model: TypedModel, options: &Options) -> TractResult<TypedModel> {
     Ok(accelerate_with_report(model, options)?.0)
 }
@@ -93,7 +94,7 @@ pub fn accelerate_with_report(model: TypedModel, options: &Options) -> TractResu
     let model = model.into_decluttered()?;
     let mut report = Report::default();
     let skip = |name: &str| options.exclude.iter().any(|part| name.contains(part.as_str()));
-    let layers = layers::Layers::find(&model, &skip, &mut report)?;
+    let layers = layers::Layers::find(&model, &skip, options.blocks, &mut report)?;
     rewrite::Rewrite::run(&model, layers, options, report)
 }
 
@@ -110,7 +111,8 @@ impl ModelTransform for Accelerate {
     }
 
     fn transform(&self, model: &mut TypedModel) -> TractResult<()> {
-        *model = accelerate(std::mem::take(model), &self.options)?;
+        // A clone shares the constants. It keeps the model as it was if there is an error.
+        *model = accelerate(model.clone(), &self.options)?;
         Ok(())
     }
 }

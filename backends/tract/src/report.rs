@@ -32,7 +32,7 @@ pub struct FellBack {
 pub struct Report {
     /// The layers that were replaced, in the order of their evaluation.
     pub replaced: Vec<Replaced>,
-    /// The convolutions and products that stay with tract.
+    /// The convolutions and products that stay with tract, and layers between them that could not be made.
     pub fell_back: Vec<FellBack>,
     /// Number of copies between layouts that were inserted.
     pub reorders: usize,

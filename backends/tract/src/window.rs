@@ -69,6 +69,21 @@ impl Window {
             }
     }
 
+    /// Whether the padding holds the window. An extent that is not known counts as 1.
+    pub(crate) fn fits(&self, input: &Extents<TDim>) -> bool {
+        let least = |extent: &TDim| extent.to_usize().unwrap_or(1);
+        let least = Extents { n: 1, c: 1, h: least(&input.h), w: least(&input.w) };
+        let (_, [top, bottom, left, right]) = self.output(&least);
+        let reach = self.reach();
+        top + least.h + bottom >= reach.h && left + least.w + right >= reach.w
+    }
+
+    /// Elements of the input from the first to the last of a window, including both.
+    fn reach(&self) -> Size2 {
+        let reach = |kernel: usize, dilation: usize| (kernel - 1) * dilation + 1;
+        Size2::new(reach(self.kernel.h, self.dilation.h), reach(self.kernel.w, self.dilation.w))
+    }
+
     pub(crate) fn is_point(&self) -> bool {
         self.kernel == Size2::square(1)
     }
@@ -86,9 +101,16 @@ impl Window {
         ((h, w.convoluted), [top, bottom, w.pad_before, w.pad_after])
     }
 
-    /// The padding around a concrete input, and the rows and columns of its output.
+    /// The padding around a concrete input, and the rows and columns of its output. With ONNX's padding, tract
+    /// gives one output even where the window is larger than the padded input. The padding after such an input is
+    /// extended to hold the window, as the library requires.
     pub(crate) fn concrete(&self, input: &Extents<usize>) -> (Size2, Pad2) {
-        let ((h, w), [top, bottom, left, right]) = self.output(input);
+        let ((h, w), [top, mut bottom, left, mut right]) = self.output(input);
+        if matches!(self.padding, PaddingSpec::ExplicitOnnxPool(..)) {
+            let reach = self.reach();
+            bottom = bottom.max(reach.h.saturating_sub(top + input.h));
+            right = right.max(reach.w.saturating_sub(left + input.w));
+        }
         (Size2::new(h, w), Pad2 { top, bottom, left, right })
     }
 }

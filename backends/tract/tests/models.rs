@@ -1,104 +1,26 @@
 //! Small models with everything that stands between convolutions, and the ways to call the transformation.
 
+mod builder;
 mod common;
 
+use builder::{Builder, POINT, SAME, image};
 use common::{Numbers, PROMISED, check, check_with, distance};
 use convkernels_tract::{NAME, Options, accelerate, accelerate_with_report};
 use tract_core::internal::*;
 use tract_core::ops::array::{Slice, TypedConcat};
-use tract_core::ops::cnn::{Conv, Deconv, KernelFormat, MaxPool, PaddingSpec, PoolSpec, SumPool};
-use tract_core::ops::nn::{DataFormat, NearestUpsample, Reduce, Reducer};
+use tract_core::ops::cnn::{Conv, Deconv, KernelFormat, MaxPool, SumPool};
+use tract_core::ops::nn::{NearestUpsample, Reduce, Reducer};
 use tract_core::ops::{math, nn};
 use tract_core::transform::get_transform;
 
-/// Builds a model of NCHW images.
-struct Builder {
-    model: TypedModel,
-    numbers: Numbers,
-    nodes: usize,
+fn deconv(b: &mut Builder, wire: OutletId, outs: usize) -> OutletId {
+    let pool_spec = b.spec(wire, outs, (2, 2, 0));
+    let kernel = b.numbers.tensor(&[outs, pool_spec.input_channels, 2, 2]);
+    let bias = b.numbers.tensor(&[outs]);
+    let (kernel, bias) = (b.constant(kernel), b.constant(bias));
+    let op = Deconv { pool_spec, kernel_format: KernelFormat::OIHW, adjustments: tvec!(0, 0), group: 1 };
+    b.wire(op, &[wire, kernel, bias])
 }
-
-impl Builder {
-    fn new() -> Self {
-        Self { model: TypedModel::default(), numbers: Numbers::new(7), nodes: 0 }
-    }
-
-    fn name(&mut self) -> String {
-        self.nodes += 1;
-        format!("node.{}", self.nodes)
-    }
-
-    fn input(&mut self, shape: impl Into<ShapeFact>) -> OutletId {
-        let name = self.name();
-        self.model.add_source(name, f32::fact(shape)).unwrap()
-    }
-
-    fn wire(&mut self, op: impl Into<Box<dyn TypedOp>>, inputs: &[OutletId]) -> OutletId {
-        let name = self.name();
-        self.model.wire_node(name, op, inputs).unwrap()[0]
-    }
-
-    fn constant(&mut self, tensor: Tensor) -> OutletId {
-        let name = self.name();
-        self.model.add_const(name, tensor).unwrap()
-    }
-
-    fn scalar(&mut self, value: f32) -> OutletId {
-        self.constant(Tensor::from_shape(&[1, 1, 1, 1], &[value]).unwrap())
-    }
-
-    fn channels(&self, wire: OutletId) -> usize {
-        self.model.outlet_fact(wire).unwrap().shape[1].to_usize().unwrap()
-    }
-
-    fn spec(&self, wire: OutletId, outs: usize, (kernel, stride, pad): (usize, usize, usize)) -> PoolSpec {
-        PoolSpec {
-            data_format: DataFormat::NCHW,
-            kernel_shape: tvec!(kernel, kernel),
-            padding: PaddingSpec::Explicit(tvec!(pad, pad), tvec!(pad, pad)),
-            dilations: None,
-            strides: Some(tvec!(stride, stride)),
-            input_channels: self.channels(wire),
-            output_channels: outs,
-        }
-    }
-
-    fn conv(&mut self, wire: OutletId, outs: usize, window: (usize, usize, usize), group: usize) -> OutletId {
-        let pool_spec = self.spec(wire, outs, window);
-        let shape = [outs, pool_spec.input_channels / group, window.0, window.0];
-        let (kernel, bias) = (self.numbers.tensor(&shape), self.numbers.tensor(&[outs]));
-        let (kernel, bias) = (self.constant(kernel), self.constant(bias));
-        let op = Conv { pool_spec, kernel_fmt: KernelFormat::OIHW, group, q_params: None };
-        self.wire(op, &[wire, kernel, bias])
-    }
-
-    fn relu(&mut self, wire: OutletId) -> OutletId {
-        let zero = self.scalar(0.0);
-        self.wire(math::max(), &[wire, zero])
-    }
-
-    fn deconv(&mut self, wire: OutletId, outs: usize) -> OutletId {
-        let pool_spec = self.spec(wire, outs, (2, 2, 0));
-        let kernel = self.numbers.tensor(&[outs, pool_spec.input_channels, 2, 2]);
-        let bias = self.numbers.tensor(&[outs]);
-        let (kernel, bias) = (self.constant(kernel), self.constant(bias));
-        let op = Deconv { pool_spec, kernel_format: KernelFormat::OIHW, adjustments: tvec!(0, 0), group: 1 };
-        self.wire(op, &[wire, kernel, bias])
-    }
-
-    fn build(mut self, outputs: &[OutletId]) -> TypedModel {
-        self.model.select_output_outlets(outputs).unwrap();
-        self.model
-    }
-}
-
-fn image(shape: &[usize]) -> TVec<Tensor> {
-    tvec!(Numbers::new(3).tensor(shape))
-}
-
-/// A convolution of 3x3 pixels with padding.
-const SAME: (usize, usize, usize) = (3, 1, 1);
-const POINT: (usize, usize, usize) = (1, 1, 0);
 
 #[test]
 fn a_residual_block_is_three_layers() {
@@ -179,7 +101,7 @@ fn transposed_convolutions_agree() {
         let mut b = Builder::new();
         let x = b.input([2, 3, 5, 6]);
         let x = b.conv(x, 16, SAME, 1);
-        let x = b.deconv(x, outs);
+        let x = deconv(&mut b, x, outs);
         let scale = b.numbers.tensor(&[1, outs, 1, 1]);
         let scale = b.constant(scale);
         let x = b.wire(math::mul(), &[x, scale]);

@@ -57,6 +57,7 @@ impl EvalOp for Pool {
             .stride(self.window.stride)
             .dilation(self.window.dilation)
             .pad(pad)
+            .ceil_mode(self.window.rounds_up())
             .layout(Layout::Nchw16c)
             .build()?;
         let layers = layers()?;

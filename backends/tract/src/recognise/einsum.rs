@@ -39,6 +39,7 @@ pub(super) fn recognise(model: &TypedModel, node: &TypedNode, op: &EinSum) -> Re
     let weights = constant(model, node.inputs[slot], "the weights")?;
     let output = &node.outputs[0].fact.shape;
     let product = Product { op, slot, input: &input.shape, weights: &weights, output };
+    product.check_sums()?;
     product.found(node).ok_or_else(|| "a product with other axes than a 1x1 convolution has".into())
 }
 
@@ -86,6 +87,19 @@ impl Product<'_> {
             }
         }
         axes.into_iter().collect()
+    }
+
+    /// An error unless each axis that is summed over has one known extent. tract broadcasts an extent of 1.
+    fn check_sums(&self) -> Result<(), String> {
+        for axis in self.op.axes.iter_all_axes().filter(|axis| self.part(axis) == Some(Part::Sum)) {
+            let (x, w) = (Self::at(axis, InOut::In(1 - self.slot)), Self::at(axis, InOut::In(self.slot)));
+            let (x, w) = (x.map(|x| &self.input[x]), w.map(|w| self.weights.shape()[w].to_dim()));
+            if x != w.as_ref() {
+                let [x, w] = [x, w.as_ref()].map(|extent| extent.map_or(String::new(), TDim::to_string));
+                return Err(format!("a product that sums {x} elements of the input and {w} of the weights"));
+            }
+        }
+        Ok(())
     }
 
     fn found(&self, node: &TypedNode) -> Option<Found> {

@@ -58,6 +58,11 @@ impl Found {
     }
 }
 
+/// Whether a node is one of those that [`recognise`] looks at.
+pub(crate) fn is_convolution(node: &TypedNode) -> bool {
+    node.op_is::<Conv>() || node.op_is::<Deconv>() || node.op_is::<EinSum>()
+}
+
 /// What a node is: `None` if it is no convolution, or the reason why the library cannot take it.
 pub(crate) fn recognise(model: &TypedModel, node: &TypedNode) -> Option<Result<Found, String>> {
     let found = if let Some(op) = node.op_as::<Conv>() {

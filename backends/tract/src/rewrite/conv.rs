@@ -58,10 +58,10 @@ impl Rewrite<'_> {
         let is_last = taps.is_none() && finish.after.is_none();
         let name = if is_last { node.name.clone() } else { self.name(&node.name, "conv") };
         let wire = self.new.wire_node(name, conv, &wires)?[0];
-        let blocked = finish.port.blocked;
+        let (blocked, blockable) = (finish.port.blocked, (view, channels));
         let wire = self.finish(node, wire, port, finish)?;
         if blocked {
-            self.set_blocked(output, wire);
+            self.set_blocked(output, blockable, wire);
         } else {
             self.set_plain(output, wire);
         }
@@ -157,13 +157,13 @@ impl Rewrite<'_> {
     fn form(&self, found: &Found, output: OutletId) -> Form {
         let input_can = found.input_view.can_block();
         let output_can = found.output_can_block();
-        let is_blocked = self.value(found.input).blocked.is_some()
-            && self.layers.blockable.get(&found.input)
-                == Some(&(found.input_view, found.shape.input_channels()));
+        let value = self.values.get(&found.input);
+        let seen = (found.input_view, found.shape.input_channels());
+        let is_blocked = value.is_some_and(|value| value.blocked(seen).is_some());
         if !self.options.blocks || !input_can || !output_can {
             return Form { input: false, output: false };
         }
-        let has_plain = self.value(found.input).plain.is_some();
+        let has_plain = value.is_some_and(|value| value.plain.is_some());
         let prefers = self.prefers_blocks(output);
         if is_blocked && (prefers || !has_plain) {
             return Form { input: true, output: true };

@@ -2,6 +2,8 @@
 //! tensor is needed in another one.
 
 mod conv;
+#[cfg(test)]
+mod tests;
 
 use crate::Options;
 use crate::layers::{Blockable, Layer, Layers};
@@ -9,7 +11,8 @@ use crate::ops::pointwise::{Kind, Pointwise};
 use crate::ops::pool::{GlobalMean, Pool};
 use crate::ops::reorder::Reorder;
 use crate::ops::upsample::Upsample;
-use crate::report::{Replaced, Report};
+use crate::recognise::is_convolution;
+use crate::report::{FellBack, Replaced, Report};
 use crate::view::{OutDim, Port, View};
 use std::collections::{HashMap, HashSet};
 use tract_core::internal::*;
@@ -17,10 +20,17 @@ use tract_core::ops::konst::Const;
 use tract_core::ops::source::TypedSource;
 
 /// A tensor of the old model in the new one: plain, in blocks of channels, or both.
-#[derive(Clone, Copy, Default)]
+#[derive(Default)]
 struct Value {
     plain: Option<OutletId>,
-    blocked: Option<OutletId>,
+    /// One tensor for each way in which readers see its axes. The first is the one that the layer made, if it did.
+    blocked: TVec<(Blockable, OutletId)>,
+}
+
+impl Value {
+    fn blocked(&self, blockable: Blockable) -> Option<OutletId> {
+        self.blocked.iter().find(|(seen, _)| *seen == blockable).map(|(_, outlet)| *outlet)
+    }
 }
 
 pub(crate) struct Rewrite<'a> {
@@ -57,10 +67,13 @@ impl<'a> Rewrite<'a> {
             let outlet = self.new.add_source(&node.name, node.outputs[input.slot].fact.clone())?;
             self.set_plain(*input, outlet);
         }
-        for id in self.old.eval_order()? {
+        let order = self.old.eval_order()?;
+        for &id in &order {
             let node = self.old.node(id);
             if let Some(layer) = self.layers.by_output.remove(&id) {
-                self.layer(node, layer).with_context(|| format!("replacing {}", node.name))?;
+                if let Err(error) = self.layer(node, layer) {
+                    self.fall_back(node, &error, &order)?;
+                }
             } else if !self.layers.owner.contains_key(&id) && !self.old.inputs.contains(&OutletId::new(id, 0))
             {
                 self.copy(node)?;
@@ -74,6 +87,23 @@ impl<'a> Rewrite<'a> {
                 self.new.set_outlet_label(plain, label.clone())?;
             }
         }
+        Ok(())
+    }
+
+    /// Leaves all nodes of a layer to tract that could not be made.
+    fn fall_back(&mut self, output: &TypedNode, error: &TractError, order: &[usize]) -> TractResult<()> {
+        let owners = &self.layers.owner;
+        let is_part = |id: &&usize| owners.get(id) == Some(&output.id);
+        let nodes: Vec<&TypedNode> = order.iter().filter(is_part).map(|id| self.old.node(*id)).collect();
+        for node in &nodes {
+            self.copy(node)?;
+        }
+        let named = nodes.into_iter().find(|node| is_convolution(node)).unwrap_or(output);
+        self.report.fell_back.push(FellBack {
+            node: named.name.clone(),
+            operator: named.op.name().into_owned(),
+            reason: format!("{error:#}"),
+        });
         Ok(())
     }
 
@@ -96,12 +126,8 @@ impl<'a> Rewrite<'a> {
         self.values.entry(old).or_default().plain = Some(new);
     }
 
-    fn set_blocked(&mut self, old: OutletId, new: OutletId) {
-        self.values.entry(old).or_default().blocked = Some(new);
-    }
-
-    fn value(&self, outlet: OutletId) -> Value {
-        self.values.get(&outlet).copied().unwrap_or_default()
+    fn set_blocked(&mut self, old: OutletId, blockable: Blockable, new: OutletId) {
+        self.values.entry(old).or_default().blocked.push((blockable, new));
     }
 
     /// A name that no node has.
@@ -116,38 +142,29 @@ impl<'a> Rewrite<'a> {
     /// The plain tensor of an outlet of the old model.
     fn plain(&mut self, outlet: OutletId) -> TractResult<OutletId> {
         let node = self.old.node(outlet.node);
-        match self.value(outlet) {
-            Value { plain: Some(plain), .. } => Ok(plain),
-            Value { blocked: Some(blocked), .. } => {
-                let (view, channels) = self.layers.blockable[&outlet];
-                let plain = self.reorder(&node.name, blocked, (view, channels), false)?;
-                self.set_plain(outlet, plain);
-                Ok(plain)
-            }
-            _ => {
-                let op = node.op_as::<Const>().with_context(|| format!("{} has no value yet", node.name))?;
-                let plain = self.new.wire_node(&node.name, op.clone(), &[])?[0];
-                self.set_plain(outlet, plain);
-                Ok(plain)
-            }
+        let value = self.values.get(&outlet);
+        if let Some(plain) = value.and_then(|value| value.plain) {
+            return Ok(plain);
         }
+        let plain = match value.and_then(|value| value.blocked.first()) {
+            Some(&(blockable, blocked)) => self.reorder(&node.name, blocked, blockable, false)?,
+            None => {
+                let op = node.op_as::<Const>().with_context(|| format!("{} has no value yet", node.name))?;
+                self.new.wire_node(&node.name, op.clone(), &[])?[0]
+            }
+        };
+        self.set_plain(outlet, plain);
+        Ok(plain)
     }
 
-    /// The tensor of an outlet in blocks of channels.
+    /// The tensor of an outlet in blocks of channels. A reader that sees other axes gets another copy.
     fn blocked(&mut self, outlet: OutletId, blockable: Blockable) -> TractResult<OutletId> {
-        let existing = self.value(outlet).blocked;
-        if let Some(blocked) = existing
-            && self.layers.blockable.get(&outlet) == Some(&blockable)
-        {
+        if let Some(blocked) = self.values.get(&outlet).and_then(|value| value.blocked(blockable)) {
             return Ok(blocked);
         }
         let plain = self.plain(outlet)?;
         let blocked = self.reorder(&self.old.node(outlet.node).name, plain, blockable, true)?;
-        // A reader that sees other axes in the same tensor gets a copy of its own.
-        if existing.is_none() {
-            self.layers.blockable.insert(outlet, blockable);
-            self.set_blocked(outlet, blocked);
-        }
+        self.set_blocked(outlet, blockable, blocked);
         Ok(blocked)
     }
 
@@ -226,7 +243,7 @@ impl<'a> Rewrite<'a> {
                 let scales = self.plain(scales)?;
                 let op = Pointwise { kind: Kind::ScaleBy { plus }, port };
                 let new = self.new.wire_node(&node.name, op, &[image, scales])?[0];
-                self.set_blocked(output, new);
+                self.set_blocked(output, (port.view, port.channels), new);
                 "product with a value per channel".to_string()
             }
             Layer::Upsample { input, scale } => {
@@ -273,8 +290,9 @@ impl<'a> Rewrite<'a> {
             let Port { view, channels, .. } = self.port(*input)?;
             wires.push(self.blocked(*input, (view, channels))?);
         }
+        let Port { view, channels, .. } = self.port(output)?;
         let new = self.new.wire_node(&self.old.node(output.node).name, op, &wires)?[0];
-        self.set_blocked(output, new);
+        self.set_blocked(output, (view, channels), new);
         Ok(())
     }
 }
