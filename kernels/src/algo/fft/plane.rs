@@ -99,20 +99,13 @@ impl Transform<'_> {
         }
     }
 
-    /// Transforms column `x` of the plane to `spectrum`.
-    pub(super) fn forward_column(&self, scratch: &mut Scratch<'_>, x: usize, spectrum: &mut [f32]) {
+    /// Transforms column `x` of the plane to `spectrum`, or back if `inverse`.
+    pub(super) fn column(&self, scratch: &mut Scratch<'_>, x: usize, spectrum: &mut [f32], inverse: bool) {
         let row = self.tables.x.half() * COMPLEX;
-        let from = Plane { data: &mut scratch.plane[x * COMPLEX..], step: row, column: 0 };
-        let to = Plane { data: spectrum, step: COMPLEX, column: 0 };
-        self.kernels.columns(&self.tables.y, 1, from, to, false, scratch.passes);
-    }
-
-    /// Transforms `spectrum` back to column `x` of the plane.
-    pub(super) fn inverse_column(&self, scratch: &mut Scratch<'_>, x: usize, spectrum: &mut [f32]) {
-        let row = self.tables.x.half() * COMPLEX;
-        let to = Plane { data: &mut scratch.plane[x * COMPLEX..], step: row, column: 0 };
-        let from = Plane { data: spectrum, step: COMPLEX, column: 0 };
-        self.kernels.columns(&self.tables.y, 1, from, to, true, scratch.passes);
+        let of_plane = Plane { data: &mut scratch.plane[x * COMPLEX..], step: row, column: 0 };
+        let spectrum = Plane { data: spectrum, step: COMPLEX, column: 0 };
+        let (from, to) = if inverse { (spectrum, of_plane) } else { (of_plane, spectrum) };
+        self.kernels.columns(&self.tables.y, 1, from, to, inverse, scratch.passes);
     }
 
     /// Transforms a spectrum back, and passes the first `count` rows of the tile to `take`. The numbers of

@@ -75,6 +75,16 @@ pub(crate) struct Spectra {
     data: Buffer,
 }
 
+/// A number of a channel for all lanes, if there is one.
+pub(super) struct Copies(Option<[f32; BLOCK]>);
+
+impl Copies {
+    /// Sixteen copies, or none.
+    pub(super) fn all(&self) -> &[f32] {
+        self.0.as_ref().map_or(&[], |copies| copies)
+    }
+}
+
 /// The split of the output channels into panels. If lanes are tiles, only bias and slopes are in panels.
 fn panels(desc: &ConvDesc, channels: &Channels) -> PanelShape {
     let groups = if channels.lanes == Lanes::Outputs { desc.groups() } else { 1 };
@@ -156,10 +166,10 @@ impl Spectra {
         &self.of(index)[column * each..][..each]
     }
 
-    /// The bias and the slope of a channel, sixteen times each; empty where there are none.
-    pub(super) fn copies(&self, channel: usize) -> [([f32; BLOCK], usize); 2] {
+    /// The bias and the slope of a channel.
+    pub(super) fn copies(&self, channel: usize) -> [Copies; 2] {
         let (bias, slope) = self.panels.per_channel(channel / BLOCK, channel % BLOCK);
-        [bias, slope].map(|of| of.first().map_or(([0.0; BLOCK], 0), |&number| ([number; BLOCK], BLOCK)))
+        [bias, slope].map(|of| Copies(of.first().map(|&number| [number; BLOCK])))
     }
 }
 

@@ -15,6 +15,7 @@
 
 use super::plane::Scratch;
 use super::schedule::Channels;
+use super::spectra::Copies;
 use super::{FftConv, Tile, reads};
 use crate::algo::grid::TileGrid;
 use crate::algo::operands::Operands;
@@ -36,6 +37,20 @@ struct Memory<'a> {
     sum: &'a mut [f32],
     /// A row of outputs of each tile.
     lines: &'a mut [f32],
+}
+
+/// The tile of a lane, and the numbers of its transform that are inputs.
+struct Lane {
+    tile: Tile,
+    ys: Range<usize>,
+    xs: Range<usize>,
+}
+
+/// An output channel, with its bias and slope.
+struct Channel {
+    index: usize,
+    bias: Copies,
+    slope: Copies,
 }
 
 impl Memory<'_> {
@@ -67,13 +82,21 @@ impl FftConv {
         let mut memory = self.memory_of_tiles(slab);
         for group in self.desc.groups_of(&region.channels) {
             for first in (0..grid.len()).step_by(BLOCK) {
-                let mut tiles = [None; BLOCK];
-                for (tile, index) in tiles.iter_mut().zip(first..grid.len()) {
-                    *tile = Some(self.tile(grid, index));
+                let mut lanes = [const { None }; BLOCK];
+                for (lane, index) in lanes.iter_mut().zip(first..grid.len()) {
+                    *lane = Some(self.lane(self.tile(grid, index)));
                 }
-                self.sixteen_tiles(operands, region, group, &tiles, &mut memory);
+                self.sixteen_tiles(operands, region, group, &lanes, &mut memory);
             }
         }
+    }
+
+    fn lane(&self, tile: Tile) -> Lane {
+        let (size, kernel, pad) = (self.desc.input(), self.desc.kernel(), self.desc.pad());
+        let tiling = &self.schedule.tiling;
+        let ys = reads(tile.y, tile.rows, kernel.h, pad.top, size.h, tiling.y.n);
+        let xs = reads(tile.x, tile.columns, kernel.w, pad.left, size.w, tiling.x.n);
+        Lane { tile, ys, xs }
     }
 
     fn sixteen_tiles(
@@ -81,25 +104,27 @@ impl FftConv {
         operands: &Operands<'_>,
         region: &mut OutputRegion<'_>,
         group: usize,
-        tiles: &[Option<Tile>; BLOCK],
+        lanes: &[Option<Lane>; BLOCK],
         memory: &mut Memory<'_>,
     ) {
         let Channels { ins, outs, .. } = self.schedule.channels;
         let (transform, plane_len) = (self.transform(), self.schedule.tiling.spectrum_len());
         for c in 0..ins {
             transform.forward_rows(&mut memory.with_plane(c, plane_len), |y, stage| {
-                self.gather(&operands.input, group * ins + c, tiles, y, stage)
+                self.gather(&operands.input, group * ins + c, lanes, y, stage)
             });
         }
         let channels = group * outs..(group + 1) * outs;
         let channels = channels.start.max(region.channels.start)..channels.end.min(region.channels.end);
         self.multiply(&channels, memory);
         for (plane, channel) in channels.enumerate() {
-            let rows = tiles.iter().flatten().map(|tile| tile.rows).max().unwrap_or(0);
+            let rows = lanes.iter().flatten().map(|lane| lane.tile.rows).max().unwrap_or(0);
+            let [bias, slope] = self.spectra.copies(channel);
+            let channel = Channel { index: channel, bias, slope };
             let Memory { rows: stage, passes, planes, lines, .. } = memory;
             let plane = &mut planes[plane * plane_len..][..plane_len];
             transform.inverse_rows(&mut Scratch { rows: stage, plane, passes }, rows, |row, sums| {
-                self.scatter(operands, region, channel, (tiles, row), (sums, lines));
+                self.scatter(operands, region, &channel, (lanes, row), (sums, lines));
             });
         }
     }
@@ -112,11 +137,11 @@ impl FftConv {
         for x in 0..lengths.x / 2 + 1 {
             let columns_of_inputs = columns.chunks_exact_mut(lengths.column_len());
             for (column, plane) in columns_of_inputs.zip(planes.chunks_exact_mut(plane_len)) {
-                transform.forward_column(&mut Scratch { rows, plane, passes }, x, column);
+                transform.column(&mut Scratch { rows, plane, passes }, x, column, false);
             }
             for (channel, plane) in channels.clone().zip(planes.chunks_exact_mut(plane_len)) {
                 self.kernels().column_product(lengths.y, columns, self.spectra.of_column(channel, x), sum);
-                transform.inverse_column(&mut Scratch { rows, plane, passes }, x, sum);
+                transform.column(&mut Scratch { rows, plane, passes }, x, sum, true);
             }
         }
     }
@@ -126,18 +151,15 @@ impl FftConv {
         &self,
         input: &PixelRef<'_>,
         channel: usize,
-        tiles: &[Option<Tile>; BLOCK],
+        lanes: &[Option<Lane>; BLOCK],
         y: usize,
         stage: &mut [f32],
     ) -> bool {
-        let (size, kernel, pad) = (self.desc.input(), self.desc.kernel(), self.desc.pad());
-        let tiling = &self.schedule.tiling;
+        let (size, pad) = (self.desc.input(), self.desc.pad());
         let mut rows = [LaneRow::default(); BLOCK];
         let mut any = false;
-        for (row, tile) in rows.iter_mut().zip(tiles) {
-            let Some(tile) = tile else { continue };
-            let ys = reads(tile.y, tile.rows, kernel.h, pad.top, size.h, tiling.y.n);
-            let xs = reads(tile.x, tile.columns, kernel.w, pad.left, size.w, tiling.x.n);
+        for (row, lane) in rows.iter_mut().zip(lanes) {
+            let Some(Lane { tile, ys, xs }) = lane else { continue };
             if !ys.contains(&y) || xs.is_empty() {
                 continue;
             }
@@ -148,7 +170,7 @@ impl FftConv {
         }
         // The other row of the pair may exist, so a row that does not exist is written as zeros.
         let next_pair = 2 * size.w;
-        self.kernels().gather_rows(&rows, tiling.x.n, next_pair, stage);
+        self.kernels().gather_rows(&rows, self.schedule.tiling.x.n, next_pair, stage);
         any
     }
 
@@ -157,26 +179,29 @@ impl FftConv {
         &self,
         operands: &Operands<'_>,
         region: &mut OutputRegion<'_>,
-        channel: usize,
-        (tiles, row): (&[Option<Tile>; BLOCK], usize),
+        channel: &Channel,
+        (lanes, row): (&[Option<Lane>; BLOCK], usize),
         (sums, lines): (&[f32], &mut [f32]),
     ) {
         let each = lines.len() / BLOCK;
         self.kernels().scatter_rows(sums, self.schedule.tiling.x.outputs, each, lines);
-        let [bias, slope] = self.spectra.copies(channel);
-        for (tile, line) in tiles.iter().zip(lines.chunks_exact(each)) {
-            let Some(tile) = tile.filter(|tile| row < tile.rows) else { continue };
+        let c = channel.index;
+        for (lane, line) in lanes.iter().zip(lines.chunks_exact(each)) {
+            let Some(Lane { tile, .. }) = lane else { continue };
+            if row >= tile.rows {
+                continue;
+            }
             let p = (tile.y + row) * self.desc.output().w + tile.x;
             let post = Post {
-                bias: &bias.0[..bias.1],
-                slope: &slope.0[..slope.1],
+                bias: channel.bias.all(),
+                slope: channel.slope.all(),
                 per_row: false,
                 activation: self.desc.epilogue().activation,
-                residual: operands.residual_as_rows(tile.n, p, channel),
+                residual: operands.residual_as_rows(tile.n, p, c),
                 first: true,
                 last: true,
             };
-            let out = region.channels_as_rows(tile.n, channel..channel + 1, p..p + tile.columns);
+            let out = region.channels_as_rows(tile.n, c..c + 1, p..p + tile.columns);
             self.kernels().finish_row(line, self.transform().scale(), out, &post);
         }
     }
