@@ -23,12 +23,12 @@ fn layers(criterion: &mut Criterion) {
                 layer
             };
             let mut rivals = vec![planned(&options)];
-            if rivals[0].plan().algorithm() != Algorithm::Im2colGemm {
+            if rivals[0].method() != Algorithm::Im2colGemm {
                 rivals.push(planned(&options.force(Algorithm::Im2colGemm)));
             }
             for mut layer in rivals {
                 group.throughput(Throughput::Elements(problem.desc.cost().flops));
-                let bench = BenchmarkId::new(layer.plan().algorithm().name(), layout);
+                let bench = BenchmarkId::new(layer.method().to_string(), layout);
                 group.bench_function(bench, |bencher| bencher.iter(|| layer.run(Threads::Seq)));
             }
         }

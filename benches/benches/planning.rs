@@ -91,7 +91,7 @@ fn of_network(name: &str, threads: usize, rounds: usize) -> anyhow::Result<()> {
     for _ in 0..rounds {
         crew.enter(|| {
             stages[0].time(&layers, |layer| ConvPlan::choice(&layer.desc, &options))?;
-            let chosen = |index: usize| options.force(choices[index].algorithm);
+            let chosen = |index: usize| options.force(choices[index].method);
             let mut index = 0..;
             stages[1].time(&layers, |layer| {
                 ConvPlan::new(&layer.desc, layer.weights(), &chosen(index.next().unwrap_or(0)))

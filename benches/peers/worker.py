@@ -98,13 +98,13 @@ class OnnxRuntime:
 
 
 class OpenVino:
-    def __init__(self, threads):
+    def __init__(self, threads, precision="f32"):
         import openvino
 
         self.library, self.core = openvino, openvino.Core()
         # Without the first, machines with tiles for bfloat16 would use them.
         self.settings = {
-            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_PRECISION_HINT": precision,
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
@@ -126,10 +126,13 @@ class OpenVino:
 
     def network(self, model, x):
         settings = {**self.settings, "PERF_COUNT": False}
-        self.request = self.core.compile_model(model, "CPU", settings).create_infer_request()
+        compiled = self.core.compile_model(model, "CPU", settings)
+        self.request = compiled.create_infer_request()
         self.x = x
         self.request.set_input_tensor(self.library.Tensor(x, shared_memory=True))
-        return f"openvino {self.library.__version__.split('-')[0]}"
+        # On a CPU without such products, the hint is not followed.
+        precision = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        return f"openvino {self.library.__version__.split('-')[0]} {precision}"
 
     def call(self):
         self.request.infer()
@@ -140,20 +143,29 @@ class OpenVino:
 
 
 class Torch:
-    def __init__(self, threads, channels_last=False, compiled=False, double=False):
+    """Input and output are f32 unless the whole engine is f64: conversions to bf16 and back are part of a call."""
+
+    def __init__(self, threads, channels_last=False, compiled=False, dtype="float32"):
         import torch
 
         self.torch, self.compiled = torch, compiled
         torch.set_num_threads(threads)
         torch.set_grad_enabled(False)
         self.format = torch.channels_last if channels_last else torch.contiguous_format
-        self.dtype = torch.float64 if double else torch.float32
+        self.dtype = getattr(torch, dtype)
+
+    def with_casts(self, compute, x):
+        if self.dtype == self.torch.bfloat16:
+            return lambda: compute(x.to(self.dtype)).float()
+        x = x.to(self.dtype)
+        return lambda: compute(x)
 
     def prepare(self, layer):
         as_tensor = lambda array: self.torch.from_numpy(array).to(memory_format=self.format)
-        x, weight = as_tensor(layer.x), as_tensor(layer.filter)
+        x, weight = as_tensor(layer.x), as_tensor(layer.filter).to(self.dtype)
         conv2d = self.torch.nn.functional.conv2d
-        self.convolve = lambda: conv2d(x, weight, None, layer.stride, layer.pad, layer.dilation, layer.groups)
+        compute = lambda x: conv2d(x, weight, None, layer.stride, layer.pad, layer.dilation, layer.groups)
+        self.convolve = self.with_casts(compute, x)
         return f"torch {self.torch.__version__}"
 
     def network(self, model, x):
@@ -165,8 +177,7 @@ class Torch:
 
             torch._inductor.config.freezing = True
             net = self.torch.compile(net)
-        x = self.torch.from_numpy(x).to(dtype=self.dtype, memory_format=self.format)
-        self.convolve = lambda: net(x)
+        self.convolve = self.with_casts(net, self.torch.from_numpy(x).to(memory_format=self.format))
         return f"torch {self.torch.__version__}"
 
     def call(self):
@@ -275,10 +286,14 @@ class Mnn:
 ENGINES = {
     "ort": OnnxRuntime,
     "openvino": OpenVino,
+    "openvino-bf16": lambda threads: OpenVino(threads, "bf16"),
     "torch": Torch,
     "torch-channels-last": lambda threads: Torch(threads, channels_last=True),
     "torch-compile": lambda threads: Torch(threads, channels_last=True, compiled=True),
-    "torch-f64": lambda threads: Torch(threads, double=True),
+    # A model in bf16, not autocast: that converts weights again in every call. Channels last is the faster format.
+    "torch-bf16": lambda threads: Torch(threads, channels_last=True, dtype="bfloat16"),
+    "torch-compile-bf16": lambda threads: Torch(threads, channels_last=True, compiled=True, dtype="bfloat16"),
+    "torch-f64": lambda threads: Torch(threads, dtype="float64"),
     "ncnn": Ncnn,
     "mnn": Mnn,
 }

@@ -116,12 +116,12 @@ pub(crate) fn once_each<T: PartialEq + Copy>(values: &[T]) -> Vec<T> {
 pub(crate) fn named<T: Copy>(
     text: &str,
     known: impl Iterator<Item = T>,
-    name: fn(T) -> &'static str,
+    name: impl Fn(T) -> String,
 ) -> Result<T, String> {
     let known: Vec<T> = known.collect();
-    let names: Vec<&'static str> = known.iter().map(|&known| name(known)).collect();
-    let found = known.into_iter().find(|&known| name(known) == text);
+    let names: Vec<String> = known.iter().map(|&known| name(known)).collect();
+    let found = names.iter().position(|name| name == text).map(|index| known[index]);
     found.ok_or_else(|| {
-        format!("expected one of {}{}", names.join(", "), nearest(text, names.iter().copied()))
+        format!("expected one of {}{}", names.join(", "), nearest(text, names.iter().map(String::as_str)))
     })
 }

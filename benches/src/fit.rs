@@ -9,7 +9,7 @@ use crate::turns::geometric_mean;
 use crate::{layers, random};
 use anyhow::Context;
 use kernels::internal::{KernelSet, choice_with, parts_of};
-use kernels::{Algorithm, ConvDesc, ConvPlan, Isa, Layout, Numerics, PlanOptions, Profile};
+use kernels::{Algorithm, ConvDesc, ConvPlan, Isa, Layout, Method, Numerics, PlanOptions, Products, Profile};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -43,7 +43,7 @@ struct Setting {
 /// The terms and the measured time of one run, in seconds.
 struct TimedRun {
     problem: Setting,
-    algorithm: Algorithm,
+    method: Method,
     parts: Vec<f64>,
     seconds: f64,
 }
@@ -92,8 +92,10 @@ pub fn run(files: &[PathBuf], verbose: bool, check: bool) -> anyhow::Result<Stri
         if verbose {
             text += &worst(&family.samples, &fitted);
         }
-        let is_allowed =
-            |sample: &&TimedRun| sample.algorithm.numerics(&sample.problem.desc) <= Numerics::Default;
+        let is_allowed = |sample: &&TimedRun| {
+            let Method { products, .. } = sample.method;
+            products == Products::F32 && sample.method.numerics(&sample.problem.desc) <= Numerics::Default
+        };
         for sample in family.samples.iter().filter(is_allowed) {
             contests.entry(&sample.problem.name).or_default().push((predicted(sample, &fitted), sample));
         }
@@ -106,8 +108,8 @@ pub fn run(files: &[PathBuf], verbose: bool, check: bool) -> anyhow::Result<Stri
 type Keyed = ((String, &'static str), TimedRun, Vec<f64>);
 
 fn sample(row: &TimedRow) -> anyhow::Result<Option<Keyed>> {
-    let named = Algorithm::ALL.into_iter().find(|algorithm| algorithm.name() == row.algorithm);
-    let (Some(algorithm), Some(ms)) = (named, row.ms_min) else { return Ok(None) };
+    let named = row.algorithm.parse::<Method>().ok();
+    let (Some(method), Some(ms)) = (named, row.ms_min) else { return Ok(None) };
     let listed = layers::all().iter().find(|layer| layer.id == row.layer).cloned();
     let spec =
         listed.or_else(|| random::by_id(&row.layer)).with_context(|| format!("no layer {}", row.layer))?;
@@ -118,10 +120,10 @@ fn sample(row: &TimedRow) -> anyhow::Result<Option<Keyed>> {
     let kernels = KernelSet::get(isa).with_context(|| format!("this machine has no {isa}"))?;
     let worth = desc.cost().macs / PlanOptions::default().macs_per_thread;
     let threads = (worth as usize).clamp(1, row.threads);
-    let (family, parts, constants) = parts_of(&desc, algorithm, kernels, &Profile::typical(isa), threads);
+    let (family, parts, constants) = parts_of(&desc, method, kernels, &Profile::typical(isa), threads);
     let name = format!("{} {} {} {}", row.isa, row.threads, row.layout, row.layer);
     let problem = Setting { name, desc, kernels, threads };
-    let sample = TimedRun { problem, algorithm, parts, seconds: ms * 1e-3 };
+    let sample = TimedRun { problem, method, parts, seconds: ms * 1e-3 };
     Ok(Some(((row.isa.clone(), family), sample, constants)))
 }
 
@@ -189,19 +191,19 @@ fn regret(
     let mut runs: BTreeMap<String, Vec<(f64, String)>> = BTreeMap::new();
     for (contest, samples) in contests.iter().filter(|(_, samples)| samples.len() > 1) {
         let algorithm = chosen(samples, constants);
-        let chosen = samples.iter().find(|(_, sample)| Some(sample.algorithm) == algorithm);
+        let chosen = samples.iter().find(|(_, sample)| Some(sample.method.algorithm) == algorithm);
         let best = samples.iter().min_by(|a, b| a.1.seconds.total_cmp(&b.1.seconds));
         let (Some((_, chosen)), Some((_, best))) = (chosen, best) else { continue };
         let ratio = chosen.seconds / best.seconds;
         let run = contest.split(' ').take(3).collect::<Vec<_>>().join(" ");
         let times: Vec<String> = samples
             .iter()
-            .map(|(t, s)| format!("{} {:.4} for {:.4}", s.algorithm, 1e3 * t, 1e3 * s.seconds))
+            .map(|(t, s)| format!("{} {:.4} for {:.4}", s.method, 1e3 * t, 1e3 * s.seconds))
             .collect();
         let line = format!(
             "      {ratio:6.2} {contest}: {} for {}; {}\n",
-            chosen.algorithm,
-            best.algorithm,
+            chosen.method,
+            best.method,
             times.join(", ")
         );
         runs.entry(run).or_default().push((ratio, line));
@@ -225,7 +227,7 @@ fn regret(
 fn chosen(samples: &[(f64, &TimedRun)], constants: &Constants<'_>) -> Option<Algorithm> {
     let Setting { desc, kernels, threads, .. } = &samples.first()?.1.problem;
     let profile = Profile::typical(kernels.isa());
-    let among: Vec<Algorithm> = samples.iter().map(|(_, sample)| sample.algorithm).collect();
+    let among: Vec<Algorithm> = samples.iter().map(|(_, sample)| sample.method.algorithm).collect();
     choice_with(desc, kernels, &profile, *threads, &among, constants.get(kernels.isa().name())?)
 }
 
@@ -237,8 +239,8 @@ fn worst(samples: &[TimedRun], constants: &[f64]) -> String {
     let line = |(ratio, sample): &(f64, &TimedRun)| {
         let parts = sample.parts.iter().zip(constants).map(|(a, b)| format!("{:.4}", 1e3 * a * b));
         let parts = parts.collect::<Vec<_>>().join(" ");
-        let TimedRun { problem: Setting { name, .. }, algorithm, seconds, .. } = sample;
-        format!("      {ratio:6.2} of {:.4} ms  {name} {algorithm}  [{parts}]\n", 1e3 * seconds)
+        let TimedRun { problem: Setting { name, .. }, method, seconds, .. } = sample;
+        format!("      {ratio:6.2} of {:.4} ms  {name} {method}  [{parts}]\n", 1e3 * seconds)
     };
     sorted.iter().take(12).map(line).collect()
 }
@@ -270,19 +272,26 @@ mod tests {
             ConvPlan::choice(&desc, &PlanOptions::default().isa(Isa::Portable).max_threads(1)).unwrap();
         let supported = Algorithm::ALL.into_iter().filter(|algorithm| algorithm.supports(&desc).is_ok());
         let samples: Vec<TimedRun> = supported
-            .map(|algorithm| TimedRun { problem: problem(), algorithm, parts: Vec::new(), seconds: 1.0 })
+            .map(|algorithm| TimedRun {
+                problem: problem(),
+                method: algorithm.into(),
+                parts: Vec::new(),
+                seconds: 1.0,
+            })
             .collect();
         let samples: Vec<(f64, &TimedRun)> = samples.iter().map(|sample| (0.0, sample)).collect();
         let mut constants = Constants::from([("portable", BTreeMap::new())]);
-        assert_eq!(chosen(&samples, &constants), Some(choice.algorithm));
+        assert_eq!(chosen(&samples, &constants), Some(choice.method.algorithm));
         // The choice falls back to the other algorithms if the first choice was not timed. A constant of zero
         // makes a family win.
         let mut others = samples.clone();
-        others.retain(|(_, sample)| sample.algorithm != choice.algorithm);
-        assert!(others.iter().any(|(_, sample)| Some(sample.algorithm) == chosen(&others, &constants)));
+        others.retain(|(_, sample)| sample.method != choice.method);
+        assert!(
+            others.iter().any(|(_, sample)| Some(sample.method.algorithm) == chosen(&others, &constants))
+        );
         let kernels = problem().kernels;
         let (family, parts, _) =
-            parts_of(&desc, Algorithm::Im2colGemm, kernels, &Profile::typical(Isa::Portable), 1);
+            parts_of(&desc, Algorithm::Im2colGemm.into(), kernels, &Profile::typical(Isa::Portable), 1);
         constants.insert("portable", BTreeMap::from([(family, vec![0.0; parts.len()])]));
         assert_eq!(chosen(&samples, &constants), Some(Algorithm::Im2colGemm));
     }
@@ -296,7 +305,7 @@ mod tests {
             .chunks_exact(4)
             .map(|parts| TimedRun {
                 problem: problem(),
-                algorithm: Algorithm::Direct,
+                method: Algorithm::Direct.into(),
                 parts: parts.to_vec(),
                 seconds: parts.iter().zip(constants).map(|(a, b)| a * b).sum(),
             })

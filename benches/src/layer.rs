@@ -3,8 +3,8 @@
 
 use crate::problem::{Errors, Problem};
 use kernels::{
-    Buffer, ConvDesc, ConvDescBuilder, ConvError, ConvIo, ConvPlan, Layout, PlanOptions, Shape4, TensorMut,
-    TensorRef, Threads, Weights, Workspace,
+    Buffer, ConvDesc, ConvDescBuilder, ConvError, ConvIo, ConvPlan, Layout, Method, PlanOptions, Shape4,
+    TensorMut, TensorRef, Threads, Weights, Workspace,
 };
 use std::time::{Duration, Instant};
 
@@ -105,8 +105,8 @@ impl<'a> Layer<'a> {
         let planning = start.elapsed();
         let (input_len, output_len) = (desc.input().len(layouts.input)?, desc.output().len(layouts.output)?);
         let slots = memory.slots((input_len + output_len) * size_of::<f32>() + first.packed_bytes());
-        // The other slots force the algorithm of the first one. A choice by timing could differ from plan to plan.
-        let same = options.force(first.algorithm());
+        // The other slots force the method of the first one. A choice by timing could differ from plan to plan.
+        let same = options.force(method(&first));
         let others = (1..slots).map(|_| ConvPlan::new(&desc, weights(), &same));
         let plans = std::iter::once(Ok(first)).chain(others).collect::<Result<Vec<_>, _>>()?;
         let mut inputs = Buffer::zeroed(slots * pitch(input_len))?;
@@ -122,6 +122,11 @@ impl<'a> Layer<'a> {
     /// The plan of the first slot. The other slots have the same plan.
     pub fn plan(&self) -> &ConvPlan {
         &self.plans[0]
+    }
+
+    /// The method of the plan.
+    pub fn method(&self) -> Method {
+        method(self.plan())
     }
 
     /// The time to plan the first slot: choosing, including any timing, and packing.
@@ -170,9 +175,9 @@ impl<'a> Layer<'a> {
         self.problem.errors(|[n, c, y, x]| first[tensor.offset(n, c, y, x)])
     }
 
-    /// The relative L2 error above which the output is wrong, by the promise of the algorithm that ran.
+    /// The relative L2 error above which the output is wrong, by the promise of the method that ran.
     pub fn tolerance(&self) -> f64 {
-        self.problem.tolerance(self.plan().algorithm().numerics(self.plan().desc()))
+        self.problem.tolerance(self.method().numerics(self.plan().desc()))
     }
 
     /// Asserts that the output is right. Benches call it before they time a layer.
@@ -180,9 +185,8 @@ impl<'a> Layer<'a> {
     /// # Panics
     /// If an output is wrong, or if a slot has not run.
     pub fn assert_right(&self) {
-        let (error, plan) = (self.errors().l2, self.plan());
-        let (id, algorithm) = (&self.problem.spec.id, plan.algorithm());
-        assert!(error < self.tolerance(), "{id}, {algorithm}: relative L2 error {error}");
+        let (error, id, method) = (self.errors().l2, &self.problem.spec.id, self.method());
+        assert!(error < self.tolerance(), "{id}, {method}: relative L2 error {error}");
     }
 
     /// Number of elements of one input and of one output.
@@ -191,6 +195,10 @@ impl<'a> Layer<'a> {
         let len = |shape: Shape4, layout| shape.len(layout).expect("it was planned");
         (len(desc.input(), self.layouts.input), len(desc.output(), self.layouts.output))
     }
+}
+
+fn method(plan: &ConvPlan) -> Method {
+    Method::new(plan.algorithm(), plan.products())
 }
 
 /// Distance between slots: whole cache lines plus one, so that not all slots begin in the same cache set.
@@ -216,7 +224,7 @@ fn fill(to: &mut [f32], nchw: &[f32], shape: Shape4, layout: Layout) -> Result<(
 mod tests {
     use super::*;
     use crate::layers::by_id;
-    use kernels::{Algorithm, Numerics};
+    use kernels::{Algorithm, Numerics, Products};
 
     fn layer(problem: &Problem, layout: Layout, memory: Memory) -> Layer<'_> {
         let options = PlanOptions::default().max_threads(1);
@@ -236,17 +244,20 @@ mod tests {
     }
 
     #[test]
-    fn the_tolerance_is_the_promise_of_the_algorithm_that_runs() {
+    fn the_tolerance_is_the_promise_of_the_method_that_runs() {
         let problem = Problem::bare(by_id("resnet18.s1.3x3"));
-        let tolerance = |algorithm| {
-            let options = PlanOptions::default().max_threads(1).force(algorithm);
+        let tolerance = |method: Method| {
+            let options = PlanOptions::default().max_threads(1).force(method);
             let layer = Layer::new(&problem, Layouts::same(Layout::Nchw), &options, Memory::Warm);
             layer.unwrap().tolerance()
         };
         let plain = problem.tolerance(Numerics::Strict);
-        assert_eq!(tolerance(Algorithm::Direct), plain);
-        assert_eq!(tolerance(Algorithm::Winograd4x4), plain);
-        assert!((tolerance(Algorithm::Winograd6x6) - plain - 4e-6).abs() < 1e-12);
+        assert_eq!(tolerance(Algorithm::Direct.into()), plain);
+        assert_eq!(tolerance(Algorithm::Winograd4x4.into()), plain);
+        assert!((tolerance(Algorithm::Winograd6x6.into()) - plain - 4e-6).abs() < 1e-12);
+        let direct = |products| tolerance(Method::new(Algorithm::Direct, products));
+        assert_eq!(direct(Products::Bf16x6), plain);
+        assert!((direct(Products::Bf16) - plain - 3.998e-3).abs() < 1e-12);
     }
 
     #[test]

@@ -4,11 +4,10 @@
 use benches::layer::Layouts;
 use benches::{layers, random};
 use kernels::{
-    Algorithm, Choice, ConvDesc, ConvError, ConvPlan, Difference, Isa, Layout, Numerics, PlanOptions,
-    Rejection, Weights,
+    Algorithm, Choice, ConvDesc, ConvError, ConvPlan, Difference, Isa, Layout, Method, Numerics, PlanOptions,
+    Products, Rejection, Weights,
 };
 
-const NUMERICS: [Numerics; 3] = [Numerics::Strict, Numerics::Default, Numerics::Fast];
 /// Maximum weights that this test packs, which limits its time under an emulator.
 const PACKED: usize = 1 << 13;
 
@@ -24,24 +23,32 @@ fn descs() -> impl Iterator<Item = (String, ConvDesc)> {
     })
 }
 
+/// The numerics that differ on `isa`: without bf16 products, the two loosest allow nothing more.
+fn levels(isa: Isa) -> &'static [Numerics] {
+    if isa.products() == [Products::F32] { &Numerics::ALL[..3] } else { &Numerics::ALL }
+}
+
 /// All combinations of options without memory limits.
 fn options() -> impl Iterator<Item = PlanOptions> {
     let isas = Isa::available().flat_map(|isa| [1, 2].map(|threads| (isa, threads)));
     isas.flat_map(|(isa, threads)| {
-        NUMERICS.map(|numerics| PlanOptions::default().isa(isa).max_threads(threads).numerics(numerics))
+        let options = PlanOptions::default().isa(isa).max_threads(threads);
+        levels(isa).iter().map(move |&numerics| options.numerics(numerics))
     })
 }
 
-/// Checks that `choice` respects `options` and gives a reason for every algorithm.
+/// Checks that `choice` respects `options` and gives a reason for every method.
 #[track_caller]
 fn assert_valid(name: &str, desc: &ConvDesc, options: &PlanOptions, choice: &Choice) {
-    let algorithm = choice.algorithm;
-    assert_eq!(algorithm.supports(desc), Ok(()), "{name}: {algorithm}, {options:?}");
-    assert!(algorithm.numerics(desc) <= options.numerics, "{name}: {algorithm}, {options:?}");
-    let mut known = vec![algorithm];
+    let method = choice.method;
+    assert_eq!(method.supports(desc), Ok(()), "{name}: {method}, {options:?}");
+    assert!(method.numerics(desc) <= options.numerics, "{name}: {method}, {options:?}");
+    let mut known = vec![method];
     known.extend(choice.rejected.iter().map(|&(other, _)| other));
-    let each_once = Algorithm::ALL.iter().all(|one| known.iter().filter(|other| *other == one).count() == 1);
-    assert!(each_once && known.len() == Algorithm::ALL.len(), "{name}: {choice:?}");
+    known.sort();
+    let mut all: Vec<Method> = Method::all(options.isa.expect("it is set").products()).collect();
+    all.sort();
+    assert_eq!(known, all, "{name}: {choice:?}");
     let estimate = choice.candidate().unwrap_or_else(|| panic!("{name}: {choice:?}")).estimate;
     assert!(estimate.seconds.is_finite() && estimate.seconds > 0.0, "{name}: {choice:?}");
     assert!(
@@ -58,7 +65,7 @@ fn every_layer_has_a_valid_choice() {
             let choice = ConvPlan::choice(&desc, &options);
             let choice = choice.unwrap_or_else(|error| panic!("{name}: {error}, {options:?}"));
             assert_valid(&name, &desc, &options, &choice);
-            assert_ne!(choice.algorithm, Algorithm::Reference, "{name}, {options:?}");
+            assert_ne!(choice.method.algorithm, Algorithm::Reference, "{name}, {options:?}");
         }
     }
 }
@@ -68,8 +75,7 @@ fn caps_below_what_was_chosen_lead_to_another_choice_or_an_error() {
     for (name, desc) in descs() {
         for options in options() {
             let free = ConvPlan::choice(&desc, &options).unwrap_or_else(|error| panic!("{name}: {error}"));
-            let needed =
-                free.candidates.iter().find(|c| c.algorithm == free.algorithm).expect("the chosen one");
+            let needed = free.candidate().expect("the chosen one");
             let (workspace, packed) = (needed.estimate.workspace_bytes, needed.estimate.packed_bytes);
             let mut capped = Vec::new();
             if workspace > 0 {
@@ -82,7 +88,7 @@ fn caps_below_what_was_chosen_lead_to_another_choice_or_an_error() {
             for options in capped {
                 match ConvPlan::choice(&desc, &options) {
                     Ok(choice) => {
-                        assert_ne!(choice.algorithm, free.algorithm, "{name}, {options:?}");
+                        assert_ne!(choice.method, free.method, "{name}, {options:?}");
                         assert_valid(&name, &desc, &options, &choice);
                     }
                     Err(error) => assert!(matches!(error, ConvError::TooLarge { .. }), "{name}: {error}"),
@@ -140,15 +146,15 @@ fn every_reason_against_a_layer_of_resnet_50_adds_up_and_explains_the_ranking() 
         for options in options() {
             let choice = ConvPlan::choice(&desc, &options).expect("it can be done");
             let slower = choice.rejected.iter().filter(|(_, why)| *why == Rejection::Slower);
-            for &(algorithm, _) in slower {
-                let comparison = choice.comparison(algorithm).expect("it can do the problem");
-                let reason = choice.against(algorithm).expect("it is rejected");
+            for &(method, _) in slower {
+                let comparison = choice.comparison(method).expect("it can do the problem");
+                let reason = choice.against(method).expect("it is rejected");
                 assert_eq!(reason, format!("slower: {comparison}"));
-                let time = |algorithm| {
-                    let candidate = choice.candidates.iter().find(|c| c.algorithm == algorithm);
+                let time = |method: Method| {
+                    let candidate = choice.candidates.iter().find(|c| c.method == method);
                     candidate.expect("it can do the problem").estimate.seconds
                 };
-                let (other, chosen) = (time(algorithm), time(choice.algorithm));
+                let (other, chosen) = (time(method), time(choice.method));
                 let all = comparison.differences();
                 let sum = |of: fn(&Difference) -> f64| all.iter().map(of).sum::<f64>();
                 assert!((sum(|d| d.other) / other - 1.0).abs() < 1e-9, "{}: {reason}", spec.id);

@@ -3,10 +3,16 @@
 mod common;
 
 use common::Program;
+use kernels::{Isa, Products};
 use serde_json::Value;
 
 const NETBENCH: Program = Program("netbench");
 const QUICK: [&str; 6] = ["--nets", "lenet5", "--seconds", "0.02", "--rounds", "2"];
+
+/// Whether the best instruction set of this machine has products of bf16 numbers.
+fn has_bf16() -> bool {
+    Isa::detect().products().contains(&Products::Bf16)
+}
 
 fn quick(more: &[&str]) -> String {
     NETBENCH.stdout(&[&QUICK[..], more].concat())
@@ -49,7 +55,10 @@ fn a_file_is_a_network_too() {
 fn every_format_and_precision_has_its_row() {
     assert!(quick(&["--format", "csv"]).starts_with("net,batch,threads,engine,ms_min,ms_median,gflops,"));
     assert!(quick(&["--format", "markdown"]).contains("| lenet5"));
-    assert!(quick(&["--numerics", "fast"]).contains("ours-fast"));
+    let text = quick(&["--numerics", "bf16,strict,fast,tf32"]);
+    let at = |engine: &str| text.find(engine).unwrap_or_else(|| panic!("{engine}: {text}"));
+    assert!(at("ours-strict") < at("ours-fast") && at("ours-fast") < at("ours-tf32"));
+    assert!(at("ours-tf32") < at("ours-bf16") && !text.contains("ANOTHER OUTPUT"), "{text}");
     let text = quick(&["--threads", "1,2,4", "--numerics", "strict"]);
     assert!(text.contains("ours-strict") && text.contains("/ 2 threads"), "{text}");
 }
@@ -72,6 +81,7 @@ fn bad_arguments_are_one_line_and_exit_2() {
     assert!(refusal(&["--peers", empty]).contains("setup.sh"));
     assert!(refusal(&["--peers", empty, "--engines", "onednn"]).contains("expected one of ort"));
     assert!(refusal(&["--peers", empty, "--engines", "ncnn"]).contains("ncnn is not in"));
+    assert!(refusal(&["--peers", empty, "--engines", "openvino-bf16"]).contains("openvino-bf16 is not in"));
     assert!(refusal(&["--peers", empty, "--accuracy"]).contains("torch-f64 is not in"));
 }
 
@@ -83,6 +93,22 @@ fn a_worker_answers_every_request_with_a_line() {
     assert_eq!(text.lines().count(), 3, "{text}");
     assert!(text.lines().all(|line| line.starts_with("error ")), "{text}");
     NETBENCH.command(&["worker", "theirs", "1"]).assert().code(2);
+}
+
+/// The reference of distances is an output in `f32`, also if no such engine is timed.
+#[test]
+fn rounded_products_are_compared_with_f32() {
+    let distance = |numerics: &str| {
+        let rows: Value =
+            serde_json::from_str(&quick(&["--numerics", numerics, "--format", "json"])).unwrap();
+        let rows = rows.as_array().unwrap();
+        assert!(rows.len() == 1 && rows[0]["ms_median"].is_f64(), "{rows:?}");
+        assert_eq!(rows[0]["bf16_roof_gflops"].is_f64(), has_bf16(), "{rows:?}");
+        rows[0]["rel_l2_distance"].as_f64().unwrap()
+    };
+    assert_eq!(distance("default"), 0.0);
+    let of_bf16 = distance("bf16");
+    assert!(if has_bf16() { (1e-5..4e-2).contains(&of_bf16) } else { of_bf16 < 1e-5 }, "{of_bf16}");
 }
 
 #[cfg(unix)]

@@ -5,6 +5,7 @@ mod common;
 mod picture;
 
 use common::Program;
+use kernels::{Isa, Products};
 use picture::Picture;
 use serde_json::Value;
 
@@ -16,6 +17,11 @@ fn stdout(arguments: &[&str]) -> String {
 
 fn refusal(arguments: &[&str]) -> String {
     SHOOTOUT.refusal(arguments)
+}
+
+/// Whether the best instruction set of this machine has products of bf16 numbers.
+fn has_bf16() -> bool {
+    Isa::detect().products().contains(&Products::Bf16)
 }
 
 #[test]
@@ -32,6 +38,7 @@ fn json_is_one_array_of_flat_objects() {
         let fields: Vec<&str> = row.as_object().unwrap().keys().map(String::as_str).collect();
         let expected = [
             "algorithm",
+            "bf16_roof_gflops",
             "gflops",
             "isa",
             "layer",
@@ -47,6 +54,7 @@ fn json_is_one_array_of_flat_objects() {
         let number = |field: &str| row[field].as_f64().unwrap();
         assert!(0.0 < number("ms_min") && number("ms_min") <= number("ms_median"), "{row}");
         assert!(number("rel_l2_error") < 2e-6 && row["threads"] == 1, "{row}");
+        assert_eq!(row["bf16_roof_gflops"].is_f64(), has_bf16(), "{row}");
     }
     assert!(!rows.iter().any(|row| row["algorithm"] == "reference"));
 }
@@ -84,10 +92,30 @@ fn every_row_is_held_to_the_promise_of_its_own_algorithm() {
     assert!(error > 2.6e-6 && rows[0]["ms_median"].is_f64(), "{json}");
 }
 
+/// Products of bf16 numbers are timed if they are fast and allowed, or if they are named.
+#[test]
+fn bf16_products_are_candidates_where_they_are_allowed_and_fast() {
+    let named = |more: &[&str]| -> Vec<String> {
+        let arguments = ["--filter", "lenet5.c3", "--rounds", "1", "--turn", "1", "--format", "json"];
+        let rows: Value = serde_json::from_str(&stdout(&[&arguments[..], more].concat())).unwrap();
+        let rows = rows.as_array().unwrap();
+        assert!(rows.iter().all(|row| row["ms_median"].is_f64()), "{rows:?}");
+        rows.iter().map(|row| row["algorithm"].as_str().unwrap().to_owned()).collect()
+    };
+    let has = |names: &[String], name: &str| names.iter().any(|other| other == name);
+    let (strict, loose) = (named(&["--numerics", "strict"]), named(&["--numerics", "bf16"]));
+    assert!(strict.iter().all(|name| !name.contains('+')), "{strict:?}");
+    assert!(strict.iter().all(|name| has(&loose, name)), "{strict:?}, {loose:?}");
+    assert_eq!(has(&loose, "direct+bf16"), has_bf16(), "{loose:?}");
+    let both = named(&["--algorithm", "direct+bf16x3,direct", "--isa", "portable"]);
+    assert_eq!(both, ["direct+bf16x3", "direct"]);
+}
+
 #[test]
 fn roofs_alone() {
     let text = stdout(&["--roofs"]);
     assert!(text.contains("cores") && text.contains("DRAM"), "{text}");
+    assert_eq!(text.contains("; bf16 roof "), has_bf16(), "{text}");
 }
 
 #[test]
@@ -111,6 +139,7 @@ lenet5.c1,auto,avx2fma,nchw16c,1,0.01,0.02,12.5,25,1e-7,1e-7
 lenet5.c1,direct,avx2fma,nchw16c,1,0.01,0.02,12.5,25,1e-7,1e-7
 lenet5.c1,peer:onednn,avx2fma,own,1,0.01,0.04,6.25,12.5,1e-7,1e-7
 lenet5.c1,peer:mnn,avx2fma,own,1,0.01,0.001,250,500,1e-2,1e-2
+lenet5.c1,peer:torch-bf16,avx2fma,own,1,0.01,0.05,5,10,2e-3,2e-3
 lenet5.c3,auto,avx2fma,nchw16c,1,0.03,0.04,20,40,1e-7,1e-7
 lenet5.c3,fft,avx2fma,nchw16c,1,0.05,0.06,13.3,26.7,1e-7,1e-7
 lenet5.c3,peer:onednn,avx2fma,own,1,0.01,0.02,40,80,1e-7,1e-7
@@ -197,6 +226,7 @@ fn choices_are_judged_drawn_and_written_layer_by_layer() {
 fn bad_arguments_are_one_line_and_exit_2() {
     assert!(refusal(&["--filter", "vgg.conv3_3"]).contains("did you mean vgg.conv3_"));
     assert!(refusal(&["--algorithm", "im2col"]).contains("did you mean im2col_gemm?"));
+    assert!(refusal(&["--algorithm", "fft+bf16"]).contains("expected one of auto, measured, "));
     assert!(refusal(&["--isa", "avx512"]).contains("did you mean avx512f?"));
     assert!(refusal(&["--layout", "nchw16"]).contains("did you mean nchw16c?"));
     assert!(refusal(&["--threads", "0"]).contains("1..=1024"));
@@ -207,6 +237,9 @@ fn bad_arguments_are_one_line_and_exit_2() {
     let empty = folder.path().to_str().unwrap();
     assert!(refusal(&["--peers", empty]).contains("setup.sh"));
     assert!(refusal(&["--peers", empty, "--engines", "ort"]).contains("ort is not in"));
+    let of_bf16 = ["--peers", empty, "--engines", "torch-bf16"];
+    assert!(refusal(&of_bf16).contains("torch-bf16 does not have the precision of --numerics default"));
+    assert!(refusal(&[&of_bf16[..], &["--numerics", "bf16"]].concat()).contains("torch-bf16 is not in"));
     let no_folder = format!("{empty}/none/plot.svg");
     for option in ["--plot", "--out"] {
         assert!(

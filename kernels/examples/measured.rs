@@ -23,6 +23,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // The cost model can use a profile of this machine. Measuring the profile takes less than 300 ms.
     let profile = Profile::measure(Isa::detect())?;
     let by_model = ConvPlan::choice(&desc, &PlanOptions::default().profile(profile))?;
-    println!("timed: {}; by the model of this machine: {}", plan.algorithm(), by_model.algorithm);
+    println!("timed: {}; by the model of this machine: {}", plan.algorithm(), by_model.method);
     Ok(())
 }

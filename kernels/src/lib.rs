@@ -134,8 +134,8 @@ pub use choose::{
 };
 pub use describe::{
     Activation, Algorithm, Algorithms, BLOCK, ConvDesc, ConvDescBuilder, ConvError, Cost, EpilogueSpec,
-    FilterShape, Isa, Layout, Pad2, Pitch, Shape4, Size2, TensorMut, TensorOut, TensorRef, Unsupported,
-    Weights,
+    FilterShape, Isa, Layout, Method, Pad2, Pitch, Products, ProductsSet, Shape4, Size2, TensorMut,
+    TensorOut, TensorRef, Unsupported, Weights,
 };
 
 pub use memory::{Buffer, Workspace, WorkspaceReq};
@@ -157,6 +157,8 @@ pub use work::Traffic;
 #[doc(hidden)]
 pub mod internal {
     pub use crate::choose::{choice_with, parts_of};
+    #[cfg(target_arch = "x86_64")]
+    pub use crate::tile::amx::emulation;
     pub use crate::tile::direct_table::DirectTile;
     pub use crate::tile::gemm_table::GemmTile;
     pub use crate::tile::inspect::{KernelCode, Loops};

@@ -40,7 +40,7 @@ proptest! {
             strategy::depthwise_problem(),
             strategy::large_kernel_problem(),
         ],
-        numerics in prop::sample::select(vec![Numerics::Strict, Numerics::Default, Numerics::Fast]),
+        numerics in prop::sample::select(vec![Numerics::Strict, Numerics::Default, Numerics::Fast, Numerics::Tf32, Numerics::Bf16]),
         threads in 1usize..5,
         caps in (0u32..24, 0u32..24),
     ) {
@@ -49,20 +49,21 @@ proptest! {
             let options = PlanOptions::default().isa(isa).numerics(numerics).max_threads(threads).macs_per_thread(1000);
             let chosen = plan(&problem, &options).expect("something can do every problem");
             let report = chosen.explain();
-            prop_assert_eq!(report.lines().count(), Algorithm::ALL.len());
-            prop_assert_eq!(report.choice.rejected.len() + 1, Algorithm::ALL.len());
-            prop_assert!(report.choice.algorithm.supports(&desc).is_ok());
-            prop_assert!(report.choice.algorithm.numerics(&desc) <= numerics);
+            let methods = Method::all(isa.products()).count();
+            prop_assert_eq!(report.lines().count(), methods);
+            prop_assert_eq!(report.choice.rejected.len() + 1, methods);
+            prop_assert!(report.choice.method.supports(&desc).is_ok());
+            prop_assert!(report.choice.method.numerics(&desc) <= numerics);
             let again = plan(&problem, &options).expect("as before");
             prop_assert_eq!(&report.choice, &again.explain().choice);
             for candidate in &report.choice.candidates {
                 let estimate = candidate.estimate;
                 prop_assert!(estimate.seconds.is_finite() && estimate.seconds > 0.0, "{:?}", candidate);
                 assert_adds_up(candidate);
-                let forced = plan(&problem, &options.force(candidate.algorithm)).expect("it can");
-                prop_assert_eq!(estimate.packed_bytes, forced.packed_bytes(), "{} {}", candidate.algorithm, desc);
+                let forced = plan(&problem, &options.force(candidate.method)).expect("it can");
+                prop_assert_eq!(estimate.packed_bytes, forced.packed_bytes(), "{} {}", candidate.method, desc);
                 let workspace = forced.workspace_req().len() * size_of::<f32>();
-                prop_assert_eq!(estimate.workspace_bytes, workspace, "{} {}", candidate.algorithm, desc);
+                prop_assert_eq!(estimate.workspace_bytes, workspace, "{} {}", candidate.method, desc);
             }
             let (most_workspace, most_packed) = (1 << caps.0, 1 << caps.1);
             let capped = options.max_workspace_bytes(most_workspace).max_packed_bytes(most_packed);
@@ -102,7 +103,7 @@ fn caps_are_explained() {
     let forced = PlanOptions::default().force(Algorithm::Fft).max_workspace_bytes(0);
     assert!(matches!(
         plan(&problem, &forced),
-        Err(ConvError::TooLarge { algorithm: Algorithm::Fft, what: "workspace", limit: 0, .. })
+        Err(ConvError::TooLarge { method, what: "workspace", limit: 0, .. }) if method == Algorithm::Fft
     ));
 }
 
@@ -111,6 +112,7 @@ fn faster_machines_are_predicted_to_be_faster_and_change_nothing_else() {
     let problem = ConvProblem::simple();
     let profile = Profile::typical(Isa::detect());
     let mut faster = profile;
+    faster.bf16_mflops = 2 * profile.bf16_mflops;
     (faster.fma_mflops, faster.l2_mbs, faster.l3_mbs, faster.dram_mbs) =
         (2 * profile.fma_mflops, 2 * profile.l2_mbs, 2 * profile.l3_mbs, 2 * profile.dram_mbs);
     let choice = |profile| {
@@ -118,7 +120,7 @@ fn faster_machines_are_predicted_to_be_faster_and_change_nothing_else() {
         plan(&problem, &options).expect("valid").explain().choice.clone()
     };
     let (slow, fast) = (choice(profile), choice(faster));
-    assert_eq!(slow.algorithm, fast.algorithm);
+    assert_eq!(slow.method, fast.method);
     for (slow, fast) in slow.candidates.iter().zip(&fast.candidates) {
         assert!((fast.estimate.seconds * 2.0 / slow.estimate.seconds - 1.0).abs() < 1e-9);
         assert_eq!(slow.estimate.packed_bytes, fast.estimate.packed_bytes);
@@ -151,7 +153,7 @@ fn every_algorithm_but_the_oracle_is_chosen_for_some_usual_layer() {
         for desc in usual_layers() {
             for numerics in [Numerics::Default, Numerics::Fast] {
                 let options = PlanOptions::default().isa(isa).max_threads(1).numerics(numerics);
-                let algorithm = ConvPlan::choice(&desc, &options).expect("it can be done").algorithm;
+                let algorithm = ConvPlan::choice(&desc, &options).expect("it can be done").method.algorithm;
                 assert_ne!(algorithm, Algorithm::Reference, "{desc}");
                 if !chosen.contains(&algorithm) {
                     println!("{isa} {algorithm}: {desc} {numerics:?}");

@@ -15,7 +15,8 @@ use machine_code::{Flow, Instruction, function, innermost_loops};
 use std::collections::BTreeMap;
 
 /// Bytes per vector of each instruction set.
-const VECTORS: [(Isa, usize); 3] = [(Isa::Avx512F, 64), (Isa::Avx2Fma, 32), (Isa::Neon, 16)];
+const VECTORS: [(Isa, usize); 5] =
+    [(Isa::Avx512F, 64), (Isa::Avx512Bf16, 64), (Isa::Amx, 64), (Isa::Avx2Fma, 32), (Isa::Neon, 16)];
 
 /// Minimum number of full-width vector instructions in a kernel without sums.
 const LEAST_WHOLE: usize = 8;
@@ -51,6 +52,12 @@ fn faults(kernel: &KernelCode, vector: usize, found: &mut Found) -> Vec<String> 
             let whole = code.iter().filter(|i| i.vector == vector).count();
             if whole < LEAST_WHOLE {
                 faults.push(format!("{whole} instructions with full-width vectors"));
+            }
+        }
+        Loops::Tiles(expected) => {
+            let products = code.iter().filter(|i| i.tiles).count();
+            if products != expected {
+                faults.push(format!("{products} products of tiles, expected {expected}"));
             }
         }
         Loops::Fmas if fmas == 0 => faults.push("no full-width FMA".into()),
@@ -124,6 +131,19 @@ fn check(isa: Isa) {
 #[test]
 fn avx512_tiles_are_whole() {
     check(Isa::Avx512F);
+}
+
+#[test]
+fn dot_products_are_whole() {
+    check(Isa::Avx512Bf16);
+}
+
+/// The code of the matrix tiles is read, not run, so a CPU without them can check it.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn matrix_tiles_are_multiplied_as_planned() {
+    kernels::internal::emulation::start();
+    check(Isa::Amx);
 }
 
 #[test]

@@ -128,7 +128,7 @@ fn options_are_checked() {
     assert_eq!(field(with(PlanOptions::default().macs_per_thread(0))).0, "macs_per_thread");
     assert_eq!(
         with(PlanOptions::default().force(Algorithm::Pointwise)),
-        ConvError::Unsupported { algorithm: Algorithm::Pointwise, reason: Unsupported::NotPointwise }
+        ConvError::Unsupported { method: Algorithm::Pointwise.into(), reason: Unsupported::NotPointwise }
     );
     assert_eq!(
         with(PlanOptions::default().max_threads(usize::MAX)),

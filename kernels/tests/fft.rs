@@ -170,7 +170,8 @@ fn lanes_of_tiles() {
             pad: Pad2 { top: 2, bottom: 0, left: taps / 3, right: taps / 2 },
             ..tall
         };
-        for (problem, isa) in [tall, wide].into_iter().flat_map(|p| Isa::available().map(move |isa| (p, isa)))
+        for (problem, isa) in
+            [tall, wide].into_iter().flat_map(|p| common::isas_of_f32().map(move |isa| (p, isa)))
         {
             let options = PlanOptions::default().force(Algorithm::Fft).isa(isa);
             let plan = problem.plan(&problem.data(), &options).expect("a valid problem");
@@ -184,7 +185,7 @@ fn lanes_of_tiles() {
             outcome.unwrap_or_else(|what| panic!("{problem:?}: {what}"));
         }
     }
-    for isa in Isa::available() {
+    for isa in common::isas_of_f32() {
         let count = of_tiles.get(isa.name()).copied().unwrap_or(0);
         assert!(count >= 17, "{count} of 34 problems with lanes of tiles on {isa}");
     }

@@ -211,7 +211,7 @@ fn without_the_original_weights_the_packed_forms_still_serve() {
     assert_eq!(plan.algorithm(), Algorithm::Direct);
     assert!(plan.explain().to_string().contains("its weights are not packed yet"), "{}", plan.explain());
     let refused = ConvPlan::new(&desc, &filter, &im2col).err();
-    assert_eq!(refused, Some(ConvError::WeightsDropped { algorithm: Algorithm::Im2colGemm }));
+    assert_eq!(refused, Some(ConvError::WeightsDropped { method: Algorithm::Im2colGemm.into() }));
     let mut nothing = layer.filter();
     nothing.drop_weights();
     let refused = ConvPlan::new(&desc, &nothing, &auto).err();

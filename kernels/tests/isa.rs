@@ -37,7 +37,7 @@ fn the_best_is_detected_and_is_the_default() {
 
 #[test]
 fn what_the_cpu_lacks_is_an_error() {
-    for isa in [Isa::Portable, Isa::Neon, Isa::Avx2Fma, Isa::Avx512F] {
+    for isa in Isa::ALL {
         let problem = ConvProblem::simple();
         let plan = problem.plan(&problem.data(), &PlanOptions::default().isa(isa));
         if Isa::available().any(|there| there == isa) {
@@ -53,24 +53,25 @@ fn what_the_cpu_lacks_is_an_error() {
 fn names_follow_the_grammar_and_lead_back() {
     for isa in Isa::available() {
         assert_eq!(isa.name().parse(), Ok(isa));
+        let of_f32 = isa.of_f32();
         for tile in KernelSet::get(isa).expect("available").gemm_tiles() {
-            let name = format!("gemm_f32_{}x{}_{isa}", tile.rows(), tile.columns());
+            let name = format!("gemm_f32_{}x{}_{of_f32}", tile.rows(), tile.columns());
             assert_eq!(tile.name(), name);
         }
         let depthwise = KernelSet::get(isa).expect("available").depthwise();
         let pixels = depthwise.outputs() * depthwise.lines();
-        assert_eq!(depthwise.name(), format!("depthwise_f32_{pixels}x{}_{isa}", depthwise.lanes()));
+        assert_eq!(depthwise.name(), format!("depthwise_f32_{pixels}x{}_{of_f32}", depthwise.lanes()));
         let winograd = KernelSet::get(isa).expect("available").winograd();
         assert_eq!(
             winograd.name(),
-            format!("winograd_f32_{}x{}_{isa}", winograd.tiles(), winograd.columns())
+            format!("winograd_f32_{}x{}_{of_f32}", winograd.tiles(), winograd.columns())
         );
         let fft = KernelSet::get(isa).expect("available").fft();
-        assert_eq!(fft.name(), format!("fft_f32_{}x{}_{isa}", fft.tiles(), fft.lanes()));
-        assert_eq!(fft.tiles_name(), format!("fft_f32_16tiles_{isa}"));
+        assert_eq!(fft.name(), format!("fft_f32_{}x{}_{of_f32}", fft.tiles(), fft.lanes()));
+        assert_eq!(fft.tiles_name(), format!("fft_f32_16tiles_{of_f32}"));
         let direct = KernelSet::get(isa).expect("available").direct_tile();
         let pixels = direct.pixels().last().expect("there are tiles");
-        assert_eq!(direct.name(), format!("direct_f32_{pixels}x{}_{isa}", direct.columns()));
+        assert_eq!(direct.name(), format!("direct_f32_{pixels}x{}_{of_f32}", direct.columns()));
     }
     assert!("sse9".parse::<Isa>().is_err());
 }

@@ -91,6 +91,14 @@ typedef enum {
      x86-64 AVX-512 Foundation.
      */
     CK_ISA_AVX512F = 4,
+    /*
+     AVX-512 with dot products of bf16 numbers.
+     */
+    CK_ISA_AVX512BF16 = 5,
+    /*
+     AVX-512 with matrix tiles of bf16 numbers.
+     */
+    CK_ISA_AMX = 6,
 } ck_isa;
 
 /*
@@ -191,6 +199,35 @@ typedef enum {
 } ck_algorithm;
 
 /*
+ The numbers that a convolution multiplies. Tensors and sums are always `float`. The bf16 products split each
+ operand into one, two or three bf16 numbers and multiply these.
+ */
+typedef enum {
+    /*
+     With `CK_ALGORITHM_AUTO` and `CK_ALGORITHM_MEASURED`, the fastest that `numerics` permits and the instruction
+     set is made for. With any other algorithm, `CK_PRODUCTS_F32`.
+     */
+    CK_PRODUCTS_AUTO = 0,
+    /*
+     Products of `float`.
+     */
+    CK_PRODUCTS_F32 = 1,
+    /*
+     Six products of three bf16 numbers, about as accurate as those of `float`. The choice takes them only from
+     `CK_NUMERICS_DEFAULT` on.
+     */
+    CK_PRODUCTS_BF16X6 = 2,
+    /*
+     Three products of two bf16 numbers. The choice takes them only from `CK_NUMERICS_FAST` on.
+     */
+    CK_PRODUCTS_BF16X3 = 3,
+    /*
+     One product of operands that are rounded to bf16. The choice takes it only with `CK_NUMERICS_BF16`.
+     */
+    CK_PRODUCTS_BF16 = 4,
+} ck_products;
+
+/*
  The order of a tensor's elements in memory. Filters are always `[out_channels][channels / groups][kernel_h][kernel_w]`.
  */
 typedef enum {
@@ -275,6 +312,14 @@ typedef enum {
      At most 6e-6 relative L2 error, and no output off by more than 2e-5 of the largest output.
      */
     CK_NUMERICS_FAST = 2,
+    /*
+     At most 5e-4 relative L2 error, and no output off by more than 2e-3 of the largest output.
+     */
+    CK_NUMERICS_TF32 = 3,
+    /*
+     At most 4e-3 relative L2 error, and no output off by more than 2e-2 of the largest output.
+     */
+    CK_NUMERICS_BF16 = 4,
 } ck_numerics;
 
 /*
@@ -489,6 +534,12 @@ typedef struct {
      The most bytes of packed weights. The default is `SIZE_MAX`: no limit.
      */
     size_t max_packed_bytes;
+    /*
+     A `ck_products`. The default is `CK_PRODUCTS_AUTO`. Any other value forbids all other products. The choice
+     takes only products that `numerics` permits and the instruction set is made for; a forced algorithm computes
+     with any that it has, on any machine. If nothing is left, the result is `CK_STATUS_UNSUPPORTED`.
+     */
+    uint32_t products;
 } ck_conv_desc;
 
 /*
@@ -677,6 +728,11 @@ const char *ck_status_string(uint32_t status);
 const char *ck_algorithm_name(uint32_t algorithm);
 
 /*
+ Returns the name of `products`, a `ck_products`: "bf16x3", for example. It is a constant of the library.
+ */
+const char *ck_products_name(uint32_t products);
+
+/*
  Returns the name of `isa`, a `ck_isa`: "avx2fma", for example. It is a constant of the library.
  */
 const char *ck_isa_name(uint32_t isa);
@@ -834,12 +890,18 @@ size_t ck_plan_output_len(const ck_plan *plan);
 ck_algorithm ck_plan_algorithm(const ck_plan *plan);
 
 /*
+ Returns the products that the plan computes with. Returns `CK_PRODUCTS_AUTO` if `plan` is NULL.
+ */
+ck_products ck_plan_products(const ck_plan *plan);
+
+/*
  Returns the instruction set of the kernels. Returns `CK_ISA_AUTO` if `plan` is NULL.
  */
 ck_isa ck_plan_isa(const ck_plan *plan);
 
 /*
- Returns a table of all algorithms, their predicted times, and the reason against each that was not chosen.
+ Returns a table of all algorithms with their products: the predicted times, and the reason against each that was
+ not chosen.
 
  The text belongs to the plan. It is empty if `plan` is NULL.
  */

@@ -241,6 +241,7 @@ class Plan : public detail::Handle<ck_plan, ck_plan_destroy> {
     ck_shape output_shape() const noexcept { return ck_plan_output_shape(get()); }
     std::string explain() const { return ck_plan_explain(get()); }
     const char *algorithm() const noexcept { return ck_algorithm_name(ck_plan_algorithm(get())); }
+    const char *products() const noexcept { return ck_products_name(ck_plan_products(get())); }
 
     bool run(const ck_io &io, const Buffer &workspace, const Threads &threads = Threads(),
              ck_error *error = nullptr) const {

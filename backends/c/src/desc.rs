@@ -1,12 +1,13 @@
 //! [`ck_conv_desc`]: a convolution and the options of its plan.
 
-use crate::enums::{self, NUMERICS, ck_activation, ck_algorithm, ck_isa, ck_layout, ck_numerics, known};
+use crate::enums::{self, NUMERICS, known};
+use crate::enums::{ck_activation, ck_algorithm, ck_isa, ck_layout, ck_numerics, ck_products};
 use crate::pointer;
 use crate::shape::ck_shape;
 use crate::status::{Failure, ck_error, ck_status, guard};
 use kernels::{
-    Activation, ConvDesc, ConvDescBuilder, ConvError, EpilogueSpec, FilterShape, Layout, Pad2, PlanOptions,
-    Select, Shape4, Size2,
+    Activation, ConvDesc, ConvDescBuilder, ConvError, EpilogueSpec, FilterShape, Layout, Method, Pad2,
+    PlanOptions, Products, Select, Shape4, Size2,
 };
 
 /// A convolution: `output = activation(sum + bias + residual)`. The sum is a cross-correlation, so the kernel is
@@ -83,6 +84,12 @@ pub struct ck_conv_desc {
     pub max_workspace_bytes: usize,
     /// The most bytes of packed weights. The default is `SIZE_MAX`: no limit.
     pub max_packed_bytes: usize,
+    // Not among the other numbers of four bytes: there it would fill a gap, and the size of the struct would not tell
+    // this version from the one without it.
+    /// A `ck_products`. The default is `CK_PRODUCTS_AUTO`. Any other value forbids all other products. The choice
+    /// takes only products that `numerics` permits and the instruction set is made for; a forced algorithm computes
+    /// with any that it has, on any machine. If nothing is left, the result is `CK_STATUS_UNSUPPORTED`.
+    pub products: u32,
 }
 
 /// Sets all fields to their defaults. `struct_size` must be `sizeof(ck_conv_desc)`: it protects callers that were
@@ -169,6 +176,7 @@ impl ck_conv_desc {
             macs_per_thread: options.macs_per_thread,
             max_workspace_bytes: usize::MAX,
             max_packed_bytes: usize::MAX,
+            products: ck_products::Auto as u32,
         }
     }
 
@@ -269,10 +277,11 @@ impl ck_conv_desc {
     pub(crate) fn options(&self) -> Result<PlanOptions, Failure> {
         const AUTO: u32 = ck_algorithm::Auto as u32;
         const MEASURED: u32 = ck_algorithm::Measured as u32;
+        let products = enums::products(self.products)?;
         let select = match self.algorithm {
             AUTO => Select::Auto,
             MEASURED => Select::Measured,
-            forced => Select::Force(enums::algorithm(forced)?),
+            forced => Select::Force(Method::new(enums::algorithm(forced)?, products.unwrap_or_default())),
         };
         // Measuring several threads would start rayon's global pool.
         if select == Select::Measured && self.max_threads != 1 {
@@ -282,7 +291,11 @@ impl ck_conv_desc {
             );
             return Err(Failure { status: ck_status::Unsupported, message });
         }
-        let mut options = PlanOptions::default()
+        let is_forbidden = |other: &Products| products.is_some_and(|only| only != *other);
+        let mut options = Products::ALL
+            .into_iter()
+            .filter(is_forbidden)
+            .fold(PlanOptions::default(), PlanOptions::forbid_products)
             .select(select)
             .numerics(known("numerics", "ck_numerics", &NUMERICS, self.numerics)?)
             .max_threads(self.max_threads)

@@ -1,7 +1,7 @@
 //! The enums of the header. C passes them as numbers, which are looked up in tables and never cast to an enum.
 
 use crate::status::{Failure, guard_value};
-use kernels::{Algorithm, Isa, Layout, Numerics};
+use kernels::{Algorithm, Isa, Layout, Numerics, Products};
 use std::ffi::{CStr, c_char};
 
 /// The order of a tensor's elements in memory. Filters are always `[out_channels][channels / groups][kernel_h][kernel_w]`.
@@ -55,6 +55,10 @@ pub enum ck_numerics {
     Default = 1,
     /// At most 6e-6 relative L2 error, and no output off by more than 2e-5 of the largest output.
     Fast = 2,
+    /// At most 5e-4 relative L2 error, and no output off by more than 2e-3 of the largest output.
+    Tf32 = 3,
+    /// At most 4e-3 relative L2 error, and no output off by more than 2e-2 of the largest output.
+    Bf16 = 4,
 }
 
 /// How a convolution is computed.
@@ -90,6 +94,25 @@ pub enum ck_algorithm {
     Fft = 12,
 }
 
+/// The numbers that a convolution multiplies. Tensors and sums are always `float`. The bf16 products split each
+/// operand into one, two or three bf16 numbers and multiply these.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ck_products {
+    /// With `CK_ALGORITHM_AUTO` and `CK_ALGORITHM_MEASURED`, the fastest that `numerics` permits and the instruction
+    /// set is made for. With any other algorithm, `CK_PRODUCTS_F32`.
+    Auto = 0,
+    /// Products of `float`.
+    F32 = 1,
+    /// Six products of three bf16 numbers, about as accurate as those of `float`. The choice takes them only from
+    /// `CK_NUMERICS_DEFAULT` on.
+    Bf16x6 = 2,
+    /// Three products of two bf16 numbers. The choice takes them only from `CK_NUMERICS_FAST` on.
+    Bf16x3 = 3,
+    /// One product of operands that are rounded to bf16. The choice takes it only with `CK_NUMERICS_BF16`.
+    Bf16 = 4,
+}
+
 /// The instruction set of the kernels.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,6 +127,10 @@ pub enum ck_isa {
     Avx2fma = 3,
     /// x86-64 AVX-512 Foundation.
     Avx512f = 4,
+    /// AVX-512 with dot products of bf16 numbers.
+    Avx512bf16 = 5,
+    /// AVX-512 with matrix tiles of bf16 numbers.
+    Amx = 6,
 }
 
 pub(crate) const LAYOUTS: [(u32, Layout); 3] = [
@@ -112,10 +139,12 @@ pub(crate) const LAYOUTS: [(u32, Layout); 3] = [
     (ck_layout::Nchw16c as u32, Layout::Nchw16c),
 ];
 
-pub(crate) const NUMERICS: [(u32, Numerics); 3] = [
+pub(crate) const NUMERICS: [(u32, Numerics); 5] = [
     (ck_numerics::Strict as u32, Numerics::Strict),
     (ck_numerics::Default as u32, Numerics::Default),
     (ck_numerics::Fast as u32, Numerics::Fast),
+    (ck_numerics::Tf32 as u32, Numerics::Tf32),
+    (ck_numerics::Bf16 as u32, Numerics::Bf16),
 ];
 
 type Named<C, T> = (C, T, &'static CStr);
@@ -134,11 +163,20 @@ const ALGORITHMS: [Named<ck_algorithm, Algorithm>; 11] = [
     (ck_algorithm::Fft, Algorithm::Fft, c"fft"),
 ];
 
-const ISAS: [Named<ck_isa, Isa>; 4] = [
+const PRODUCTS: [Named<ck_products, Products>; 4] = [
+    (ck_products::F32, Products::F32, c"f32"),
+    (ck_products::Bf16x6, Products::Bf16x6, c"bf16x6"),
+    (ck_products::Bf16x3, Products::Bf16x3, c"bf16x3"),
+    (ck_products::Bf16, Products::Bf16, c"bf16"),
+];
+
+const ISAS: [Named<ck_isa, Isa>; 6] = [
     (ck_isa::Portable, Isa::Portable, c"portable"),
     (ck_isa::Neon, Isa::Neon, c"neon"),
     (ck_isa::Avx2fma, Isa::Avx2Fma, c"avx2fma"),
     (ck_isa::Avx512f, Isa::Avx512F, c"avx512f"),
+    (ck_isa::Avx512bf16, Isa::Avx512Bf16, c"avx512bf16"),
+    (ck_isa::Amx, Isa::Amx, c"amx"),
 ];
 
 /// Returns what `number` stands for in `table`.
@@ -165,6 +203,18 @@ pub(crate) fn algorithm(number: u32) -> Result<Algorithm, Failure> {
     })
 }
 
+/// The products of a number; `None` for those of the choice.
+pub(crate) fn products(number: u32) -> Result<Option<Products>, Failure> {
+    if number == ck_products::Auto as u32 {
+        return Ok(None);
+    }
+    let found = PRODUCTS.iter().find(|(known, ..)| *known as u32 == number);
+    found.map(|&(_, products, _)| Some(products)).ok_or_else(|| {
+        let numbers = [ck_products::Auto, ck_products::Bf16].into_iter().map(|known| known as u32);
+        unknown("products", "ck_products", numbers, number)
+    })
+}
+
 /// The instruction set of a number; `None` for the best one.
 pub(crate) fn isa(number: u32) -> Result<Option<Isa>, Failure> {
     if number == ck_isa::Auto as u32 {
@@ -172,13 +222,17 @@ pub(crate) fn isa(number: u32) -> Result<Option<Isa>, Failure> {
     }
     let found = ISAS.iter().find(|(known, ..)| *known as u32 == number);
     found.map(|&(_, isa, _)| Some(isa)).ok_or_else(|| {
-        let numbers = [ck_isa::Auto, ck_isa::Avx512f].into_iter().map(|known| known as u32);
+        let numbers = [ck_isa::Auto, ck_isa::Amx].into_iter().map(|known| known as u32);
         unknown("isa", "ck_isa", numbers, number)
     })
 }
 
 pub(crate) fn ck_algorithm_of(algorithm: Algorithm) -> Option<ck_algorithm> {
     ALGORITHMS.iter().find(|(_, known, _)| *known == algorithm).map(|&(number, ..)| number)
+}
+
+pub(crate) fn ck_products_of(products: Products) -> Option<ck_products> {
+    PRODUCTS.iter().find(|(_, known, _)| *known == products).map(|&(number, ..)| number)
 }
 
 pub(crate) fn ck_isa_of(isa: Isa) -> Option<ck_isa> {
@@ -194,6 +248,15 @@ pub extern "C" fn ck_algorithm_name(algorithm: u32) -> *const c_char {
         1 => c"measured",
         _ => found.map_or(c"unknown", |&(.., name)| name),
     };
+    name.as_ptr()
+}
+
+/// Returns the name of `products`, a `ck_products`: "bf16x3", for example. It is a constant of the library.
+#[unsafe(no_mangle)]
+pub extern "C" fn ck_products_name(products: u32) -> *const c_char {
+    let found = PRODUCTS.iter().find(|(known, ..)| *known as u32 == products);
+    let is_auto = products == ck_products::Auto as u32;
+    let name = if is_auto { c"auto" } else { found.map_or(c"unknown", |&(.., name)| name) };
     name.as_ptr()
 }
 
@@ -217,11 +280,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_algorithm_isa_layout_and_level_has_a_number() {
+    fn everything_with_a_name_has_a_number() {
         for algorithm in Algorithm::ALL {
             let (number, _, name) = ALGORITHMS.iter().find(|(_, known, _)| *known == algorithm).unwrap();
             assert_eq!(name.to_str(), Ok(algorithm.name()));
             assert_eq!(super::algorithm(*number as u32).unwrap(), algorithm);
+        }
+        for products in Products::ALL {
+            let (number, _, name) = PRODUCTS.iter().find(|(_, known, _)| *known == products).unwrap();
+            assert_eq!(name.to_str(), Ok(products.name()));
+            assert_eq!(super::products(*number as u32).unwrap(), Some(products));
+            assert_eq!(ck_products_of(products), Some(*number));
         }
         for isa in Isa::ALL {
             let (number, _, name) = ISAS.iter().find(|(_, known, _)| *known == isa).unwrap();
@@ -240,6 +309,7 @@ mod tests {
             text(algorithm(13).unwrap_err()),
             "algorithm: expected a ck_algorithm from 0 to 12, got 13"
         );
-        assert_eq!(text(isa(5).unwrap_err()), "isa: expected a ck_isa from 0 to 4, got 5");
+        assert_eq!(text(products(5).unwrap_err()), "products: expected a ck_products from 0 to 4, got 5");
+        assert_eq!(text(isa(7).unwrap_err()), "isa: expected a ck_isa from 0 to 6, got 7");
     }
 }

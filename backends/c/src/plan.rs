@@ -1,7 +1,7 @@
 //! [`ck_plan`]: a convolution that is ready to run.
 
 use crate::desc::ck_conv_desc;
-use crate::enums::{ck_algorithm, ck_algorithm_of, ck_isa, ck_isa_of};
+use crate::enums::{ck_algorithm, ck_algorithm_of, ck_isa, ck_isa_of, ck_products, ck_products_of};
 use crate::filter::{ck_filter, ck_weights};
 use crate::pointer;
 use crate::shape::ck_shape;
@@ -132,6 +132,14 @@ pub unsafe extern "C" fn ck_plan_algorithm(plan: *const ck_plan) -> ck_algorithm
     unsafe { get(plan, ck_algorithm::Auto, algorithm) }
 }
 
+/// Returns the products that the plan computes with. Returns `CK_PRODUCTS_AUTO` if `plan` is NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ck_plan_products(plan: *const ck_plan) -> ck_products {
+    let products = |plan: &ck_plan| ck_products_of(plan.plan.products()).unwrap_or(ck_products::Auto);
+    // SAFETY: the header's introduction says what the caller promises about pointers.
+    unsafe { get(plan, ck_products::Auto, products) }
+}
+
 /// Returns the instruction set of the kernels. Returns `CK_ISA_AUTO` if `plan` is NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ck_plan_isa(plan: *const ck_plan) -> ck_isa {
@@ -140,7 +148,8 @@ pub unsafe extern "C" fn ck_plan_isa(plan: *const ck_plan) -> ck_isa {
     unsafe { get(plan, ck_isa::Auto, isa) }
 }
 
-/// Returns a table of all algorithms, their predicted times, and the reason against each that was not chosen.
+/// Returns a table of all algorithms with their products: the predicted times, and the reason against each that was
+/// not chosen.
 ///
 /// The text belongs to the plan. It is empty if `plan` is NULL.
 #[unsafe(no_mangle)]

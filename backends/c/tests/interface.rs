@@ -2,9 +2,9 @@
 
 use convkernels::*;
 use kernels::{
-    Activation, ConvDesc, ConvIo, ConvPlan, EpilogueSpec, Layout, Pad2, PlanOptions, Shape4, Size2,
+    Activation, Algorithm, ConvDesc, ConvIo, ConvPlan, EpilogueSpec, Layout, Method, Numerics, Pad2,
 };
-use kernels::{TensorMut, TensorRef, Threads, Weights, Workspace};
+use kernels::{PlanOptions, Products, Shape4, Size2, TensorMut, TensorRef, Threads, Weights, Workspace};
 use std::ffi::{CStr, c_void};
 use std::mem::{MaybeUninit, zeroed};
 use std::ptr;
@@ -98,11 +98,15 @@ impl Problem {
         noise(self.rust.output().len(self.rust.output_layout()).unwrap())
     }
 
-    fn run_rust(&self) -> Vec<f32> {
-        let ([filter, bias, slope], desc) = (self.weights(), &self.rust);
+    fn rust_plan(&self) -> ConvPlan {
+        let [filter, bias, slope] = self.weights();
         let weights =
             Weights { filter: &filter, bias: Some(&bias), slope: self.has_slope().then_some(&slope[..]) };
-        let plan = ConvPlan::new(desc, weights, &self.options).unwrap();
+        ConvPlan::new(&self.rust, weights, &self.options).unwrap()
+    }
+
+    fn run_rust(&self) -> Vec<f32> {
+        let (plan, desc) = (self.rust_plan(), &self.rust);
         let (input, residual) = (self.input(), self.residual());
         let mut output = vec![f32::NAN; residual.len()];
         let io = ConvIo::new(
@@ -193,6 +197,58 @@ fn both_interfaces_compute_the_same_bits() {
                 // SAFETY: the plan is not used again.
                 unsafe { ck_plan_destroy(plan) };
             }
+        }
+    }
+}
+
+const PRODUCTS: [(ck_products, Products); 4] = [
+    (ck_products::F32, Products::F32),
+    (ck_products::Bf16x6, Products::Bf16x6),
+    (ck_products::Bf16x3, Products::Bf16x3),
+    (ck_products::Bf16, Products::Bf16),
+];
+
+#[test]
+fn a_forced_algorithm_has_the_products_of_the_descriptor() {
+    let mut outputs = Vec::new();
+    for (number, products) in PRODUCTS {
+        let mut problem = Problem::new(ACTIVATIONS[0], LAYOUTS[0], 1);
+        problem.options = problem.options.force(Method::new(Algorithm::Im2colGemm, products));
+        (problem.c.algorithm, problem.c.products) = (ck_algorithm::Im2colGemm as u32, number as u32);
+        let (plan, mut error) = (problem.plan(), no_error());
+        let output = bits(&problem.run_c(plan, ptr::null(), &mut error));
+        checked(error.status, &error);
+        assert!(output == bits(&problem.run_rust()), "{products}");
+        assert!(!outputs.contains(&output), "{products}: other products compute the same");
+        outputs.push(output);
+        // SAFETY: the plan is not used again.
+        unsafe {
+            assert_eq!(ck_plan_products(plan), number);
+            ck_plan_destroy(plan);
+        }
+    }
+}
+
+#[test]
+fn the_choice_has_the_products_of_the_descriptor() {
+    for only in [None, Some(PRODUCTS[0])] {
+        let mut problem = Problem::new(ACTIVATIONS[0], LAYOUTS[0], 1);
+        problem.c.numerics = ck_numerics::Bf16 as u32;
+        problem.options = problem.options.numerics(Numerics::Bf16);
+        if let Some((number, products)) = only {
+            problem.c.products = number as u32;
+            for other in Products::ALL.into_iter().filter(|&other| other != products) {
+                problem.options = problem.options.forbid_products(other);
+            }
+        }
+        let chosen = problem.rust_plan().products();
+        assert!(only.is_none_or(|(_, products)| products == chosen), "{only:?}: {chosen}");
+        let plan = problem.plan();
+        // SAFETY: the plan is not used again.
+        unsafe {
+            let expected = PRODUCTS.iter().find(|(_, products)| *products == chosen);
+            assert_eq!(Some(ck_plan_products(plan)), expected.map(|&(number, _)| number), "{only:?}");
+            ck_plan_destroy(plan);
         }
     }
 }

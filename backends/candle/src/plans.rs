@@ -3,7 +3,7 @@
 use crate::spec::failed;
 use crate::threads;
 use candle_core::Result;
-use kernels::{Algorithm, ConvDesc, ConvError, ConvPlan, PlanOptions, Weights};
+use kernels::{Algorithm, ConvDesc, ConvError, ConvPlan, Method, PlanOptions, Weights};
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -95,14 +95,16 @@ impl Plans {
     }
 }
 
-/// A plan with the packed weights of one of `plans`, if one of them has the best algorithm's form.
+/// A plan with the packed weights of one of `plans`, if one of them has the form of the best algorithm and its
+/// products.
 fn sharing(desc: &ConvDesc, options: &PlanOptions, plans: &[Arc<ConvPlan>]) -> Result<Option<ConvPlan>> {
     if plans.is_empty() {
         return Ok(None);
     }
-    let algorithm = ConvPlan::choice(desc, options).map_err(failed)?.algorithm;
-    for donor in plans.iter().rev().filter(|plan| plan.algorithm() == algorithm) {
-        match ConvPlan::new(desc, &donor.filter(), &options.force(algorithm)) {
+    let best = ConvPlan::choice(desc, options).map_err(failed)?.method;
+    let runs_it = |plan: &&Arc<ConvPlan>| Method::new(plan.algorithm(), plan.products()) == best;
+    for donor in plans.iter().rev().filter(runs_it) {
+        match ConvPlan::new(desc, &donor.filter(), &options.force(best)) {
             Ok(plan) => return Ok(Some(plan)),
             Err(ConvError::WeightsDropped { .. }) => (),
             Err(error) => return Err(failed(error)),

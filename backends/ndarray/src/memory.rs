@@ -146,8 +146,8 @@ pub(crate) fn workspace_for<'a>(
     Ok(workspace)
 }
 
-/// Plans `desc` for at most `threads` threads. The algorithm is the best one for one thread, because another
-/// algorithm would change the bits of the output.
+/// Plans `desc` for at most `threads` threads. The algorithm and its products are the best ones for one thread, because
+/// others would change the bits of the output.
 pub(crate) fn plan<'a>(
     weights: impl Into<PlanWeights<'a>>,
     desc: &ConvDesc,
@@ -157,8 +157,8 @@ pub(crate) fn plan<'a>(
     if threads == 1 {
         return ConvPlan::new(desc, weights, &options);
     }
-    let algorithm = ConvPlan::choice(desc, &options)?.algorithm;
-    ConvPlan::new(desc, weights, &options.force(algorithm).max_threads(threads))
+    let method = ConvPlan::choice(desc, &options)?.method;
+    ConvPlan::new(desc, weights, &options.force(method).max_threads(threads))
 }
 
 /// Returns an empty vector with room for `len` elements.

@@ -121,7 +121,7 @@ def test_prelu_and_its_pickle():
         ck.ConvPlan(weight, activation="prelu")
 
 
-@pytest.mark.parametrize("numerics", ["strict", "default", "fast"])
+@pytest.mark.parametrize("numerics", ["strict", "default", "fast", "tf32", "bf16"])
 def test_numerics(numerics):
     x, weight = random((1, 64, 28, 28)), random((64, 64, 3, 3), 1)
     assert_close(
@@ -206,12 +206,12 @@ def test_the_plan_has_a_copy_of_the_weights():
 @pytest.mark.parametrize("make", [lambda p: pickle.loads(pickle.dumps(p)), copy.copy, copy.deepcopy])
 def test_copies(make):
     weight, x = random((4, 3, 3, 3)), random((1, 3, 9, 9), 1)
-    plan = ck.ConvPlan(weight, random(4, 2), 2, "valid", activation="relu", numerics="fast", threads=1)
+    plan = ck.ConvPlan(weight, random(4, 2), 2, "valid", activation="relu", numerics="bf16", threads=1)
     other = make(plan)
     assert (
         repr(other)
         == repr(plan)
-        == "ConvPlan(4x3x3x3, bias, stride=2, padding='valid', activation='relu', numerics='fast', threads=1)"
+        == "ConvPlan(4x3x3x3, bias, stride=2, padding='valid', activation='relu', numerics='bf16', threads=1)"
     )
     np.testing.assert_array_equal(other(x), plan(x))
 
@@ -220,6 +220,16 @@ def test_explain_names_the_choice():
     text = ck.ConvPlan(random((64, 64, 3, 3)), padding=1).explain((1, 64, 56, 56))
     assert text.startswith("1x64x56x56 -> 64 3x3 pad 1x1 nchw\n  chosen ")
     assert ck.explain((1, 64, 56, 56), (64, 64, 3, 3), padding=1) == text
+
+
+def test_explain_names_products():
+    strict, loose = (ck.explain((1, 64, 56, 56), (64, 64, 3, 3), numerics=level) for level in ("strict", "bf16"))
+    chosen = strict.splitlines()[1].split()[1]
+    assert "+" not in chosen
+    # Only instruction sets with bf16 products have lines for them.
+    if "+bf16" in loose:
+        line = next(line for line in strict.splitlines() if line.split()[0].endswith("+bf16"))
+        assert "its rounding error requires numerics bf16" in line
 
 
 def test_eight_threads_run_one_plan():

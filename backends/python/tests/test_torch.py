@@ -166,6 +166,20 @@ def compare(model, *inputs, number=None):
     return optimized
 
 
+@pytest.mark.parametrize("level, bound", [("strict", 2e-6), ("tf32", 5e-4), ("bf16", 4e-3)])
+def test_numerics(level, bound):
+    model, x = trained(Block()), tensor((2, 8, 12, 13))
+    optimized = ckt.optimize(model, numerics=level)
+    assert [c.numerics for c in convolutions(copy.deepcopy(optimized))] == 3 * [level]
+    assert ckt.optimize(nn.Conv2d(3, 3, 3), numerics=level).numerics == level
+    with torch.inference_mode():
+        close(optimized(x), model(x), 10 * bound)
+    with pytest.raises(ValueError, match="numerics: expected one of"):
+        ckt.optimize(model, numerics="exact")
+    with pytest.raises(TypeError, match="numerics: expected one of"):
+        ckt.optimize(model, numerics=torch.bfloat16)
+
+
 ACTIVATIONS = [
     nn.ReLU(inplace=True),
     nn.ReLU6(),

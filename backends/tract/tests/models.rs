@@ -6,6 +6,7 @@ mod common;
 use builder::{Builder, POINT, SAME, image};
 use common::{Numbers, PROMISED, check, check_with, distance};
 use convkernels_tract::{NAME, Options, accelerate, accelerate_with_report};
+use kernels::{Algorithm, Method, Numerics, PlanOptions, Products};
 use tract_core::internal::*;
 use tract_core::ops::array::{Slice, TypedConcat};
 use tract_core::ops::cnn::{Conv, Deconv, KernelFormat, MaxPool, SumPool};
@@ -250,6 +251,32 @@ fn tract_finds_the_transformation_by_its_name() {
     let (with, without) =
         (runnable.run(tvec!(input.clone().into_tvalue())), plain.run(tvec!(input.into_tvalue())));
     assert!(distance(&with.unwrap()[0], &without.unwrap()[0]) <= PROMISED);
+}
+
+/// Two layers, each with the error that a level of numerics promises.
+#[test]
+fn layers_have_the_numerics_and_the_products_of_the_options() {
+    let (model, input) = network();
+    let run = |model: TypedModel| {
+        let runnable = model.into_optimized().unwrap().into_runnable().unwrap();
+        runnable.run(tvec!(input.clone().into_tvalue())).unwrap().remove(0)
+    };
+    let without = run(model.clone());
+    let with = |plan: PlanOptions| {
+        let mut options = Options::default();
+        options.plan = plan;
+        let (model, report) = accelerate_with_report(model.clone(), &options).unwrap();
+        assert_eq!(report.replaced.len(), 2, "{report}");
+        distance(&run(model), &without)
+    };
+    let forced = |products| with(PlanOptions::default().force(Method::new(Algorithm::Im2colGemm, products)));
+    for (numerics, promised) in [(Numerics::Tf32, 5e-4), (Numerics::Bf16, 4e-3)] {
+        let distance = with(PlanOptions::default().numerics(numerics));
+        assert!(distance <= 2.0 * promised, "{numerics}: {distance:e}");
+    }
+    assert!(forced(Products::Bf16x6) <= PROMISED);
+    let distance = forced(Products::Bf16);
+    assert!(distance > 5e-4 && distance <= 8e-3, "{distance:e}");
 }
 
 #[test]

@@ -24,9 +24,10 @@ pub struct Args {
     #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "1")]
     #[arg(value_parser = clap::value_parser!(u16).range(1..))]
     pub batch: Vec<u16>,
-    /// Maximum rounding error that the library's algorithms may add
-    #[arg(long, default_value = "default")]
-    pub numerics: Numerics,
+    /// Maximum rounding errors that the library's algorithms may add: strict, default, fast, tf32 or bf16. Each is
+    /// an engine of its own
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "default")]
+    pub numerics: Vec<Numerics>,
     /// Seconds per engine and network, over all rounds together
     #[arg(long, value_name = "S", default_value = "2", value_parser = seconds)]
     pub seconds: Duration,
@@ -45,7 +46,7 @@ pub struct Args {
     /// Also time the peers that benches/peers/setup.sh installed in this folder
     #[arg(long, value_name = "DIR")]
     pub peers: Option<PathBuf>,
-    /// Peers to time [default: all that are installed]
+    /// Peers to time [default: all of the precisions of --numerics that are installed]
     #[arg(long, value_name = "A,B,...", value_delimiter = ',', value_parser = engine, requires = "peers")]
     pub engines: Vec<&'static Engine>,
 }
@@ -91,19 +92,14 @@ impl Args {
         self.seconds / self.rounds
     }
 
-    /// The engine that stands for the library.
-    pub(super) fn ours(&self) -> &'static Engine {
-        let [strict, default, fast] = &Engine::OURS;
-        match self.numerics {
-            Numerics::Strict => strict,
-            Numerics::Default => default,
-            _ => fast,
-        }
+    /// The engines that stand for the library, the most accurate first.
+    pub(super) fn ours(&self) -> impl Iterator<Item = &'static Engine> {
+        Engine::OURS.iter().filter(|engine| self.numerics.contains(&engine.numerics))
     }
 }
 
 fn engine(text: &str) -> Result<&'static Engine, String> {
-    named(text, Engine::of(Task::Network), |engine| engine.name)
+    named(text, Engine::of(Task::Network), |engine| engine.name.to_owned())
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -3,11 +3,11 @@
 use super::args::Args;
 use super::model::{Model, distance};
 use super::row::{NetRow, megabytes};
-use crate::peak::{self, SUSTAINED};
+use crate::peak::{self, Arithmetic, SUSTAINED};
 use crate::peers::{Engine, Worker};
 use crate::pin::Crew;
 use crate::turns::{Rival, take_turns};
-use kernels::Isa;
+use kernels::{Isa, Numerics};
 use std::path::Path;
 
 /// An engine on the threads of one crew.
@@ -25,6 +25,7 @@ impl<'a> Contestant<'a> {
             batch: model.batch,
             threads: crew.threads(),
             engine: engine.name.to_owned(),
+            numerics: engine.numerics,
             is_wrong: true,
             ..NetRow::default()
         };
@@ -78,19 +79,32 @@ pub(super) fn contest(
     let folder = args.peers.as_deref().unwrap_or(Path::new(""));
     let mut entries: Vec<Contestant<'_>> = Vec::new();
     for crew in crews.iter().enumerate() {
-        let all = std::iter::once(args.ours()).chain(engines.iter().copied());
+        let all = args.ours().chain(engines.iter().copied());
         entries.extend(all.map(|engine| Contestant::new(engine, folder, crew, model)));
     }
-    compare(&mut entries, crews)?;
+    let reference = reference(args, model, &crews[0])?;
+    compare(&mut entries, crews, reference)?;
     time(args, &mut entries, crews);
     // Each process reports its memory peak before it times layers alone, which would raise the peak.
     entries.iter_mut().for_each(|entry| entry.footprint(args));
     Ok(entries.into_iter().map(|entry| entry.row).collect())
 }
 
-/// Compares every output with the library's first output.
-fn compare(entries: &mut [Contestant<'_>], crews: &[Crew]) -> anyhow::Result<()> {
-    let mut ours: Option<Vec<f32>> = None;
+/// The library's output in `f32`, if no timed engine of the library computes it. Its process ends here.
+fn reference(args: &Args, model: &Model, crew: &Crew) -> anyhow::Result<Option<Vec<f32>>> {
+    if args.numerics.iter().any(|&numerics| numerics <= Numerics::Fast) {
+        return Ok(None);
+    }
+    let [_, default, ..] = &Engine::OURS;
+    let mut entry = Contestant::new(default, Path::new(""), (0, crew), model);
+    match entry.output(crew) {
+        Some(output) => Ok(Some(output)),
+        None => anyhow::bail!("{}: {}", entry.row.net, entry.row.note),
+    }
+}
+
+/// Compares every output with `ours`, or with the library's first output.
+fn compare(entries: &mut [Contestant<'_>], crews: &[Crew], mut ours: Option<Vec<f32>>) -> anyhow::Result<()> {
     for entry in entries {
         let output = entry.output(&crews[entry.crew]);
         match (&ours, output) {
@@ -111,14 +125,13 @@ fn time(args: &Args, entries: &mut [Contestant<'_>], crews: &[Crew]) {
     let slice = args.slice();
     let sustained = slice.max(SUSTAINED / args.rounds);
     let mut rivals: Vec<Rival<'_>> = Vec::new();
-    // The roof of each crew, if the instruction set has one.
-    let roofs: Vec<Option<usize>> = crews
-        .iter()
-        .map(|crew| {
-            rivals.push(peak::roof_of_crew(Isa::detect(), crew)?.with_slice(sustained));
-            Some(rivals.len() - 1)
-        })
-        .collect();
+    // The roofs of each crew, if the instruction set has them.
+    let mut roof = |crew, arithmetic| {
+        rivals.push(peak::roof_of_crew(arithmetic, Isa::detect(), crew)?.with_slice(sustained));
+        Some(rivals.len() - 1)
+    };
+    let roofs: Vec<[Option<usize>; 2]> =
+        crews.iter().map(|crew| Arithmetic::ALL.map(|arithmetic| roof(crew, arithmetic))).collect();
     let first = rivals.len();
     let mut timed = Vec::new();
     for entry in entries.iter_mut().filter(|entry| entry.row.rel_l2_distance.is_some()) {
@@ -129,6 +142,6 @@ fn time(args: &Args, entries: &mut [Contestant<'_>], crews: &[Crew]) {
     take_turns(&mut rivals, args.rounds as usize, slice);
     let (of_roofs, of_engines) = rivals.split_at(first);
     for ((crew, row), rival) in timed.into_iter().zip(of_engines) {
-        row.timed(rival, roofs[crew].map(|index| &of_roofs[index]));
+        row.timed(rival, roofs[crew].map(|index| index.map(|index| &of_roofs[index])));
     }
 }

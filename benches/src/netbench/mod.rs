@@ -31,8 +31,8 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     if args.accuracy {
         return accuracy::run(args, &networks);
     }
-    let engines = args.peers.as_deref().map(|folder| peers::installed(folder, &args.engines, Task::Network));
-    let engines: Vec<&'static Engine> = engines.transpose()?.unwrap_or_default();
+    let found = |folder| peers::installed(folder, &args.engines, Task::Network, &args.numerics);
+    let engines: Vec<&'static Engine> = args.peers.as_deref().map(found).transpose()?.unwrap_or_default();
     let crews = args.thread_counts().into_iter().map(Crew::new).collect::<Result<Vec<_>, _>>()?;
     // Peers run with one number of threads at a time. All their processes together could exceed memory.
     let groups: Vec<&[Crew]> = if engines.is_empty() { vec![&crews] } else { crews.chunks(1).collect() };

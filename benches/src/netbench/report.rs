@@ -12,7 +12,7 @@ pub(super) struct NetReport {
     pub(super) rows: Vec<NetRow>,
 }
 
-/// A row of the library, and the rows of the peers with the same output.
+/// A row of the library, and the rows of the peers with the same precision and output.
 struct NetRatio<'a> {
     ours: &'a NetRow,
     peers: Vec<&'a NetRow>,
@@ -20,10 +20,10 @@ struct NetRatio<'a> {
 
 impl<'a> NetRatio<'a> {
     fn all(rows: &'a [NetRow]) -> Vec<Self> {
-        let same = |a: &NetRow, b: &NetRow| (&a.net, a.batch, a.threads) == (&b.net, b.batch, b.threads);
         let of = |ours: &'a NetRow| {
             let is_right = |row: &&NetRow| !row.is_ours() && !row.is_wrong && row.ms_median.is_some();
-            Self { ours, peers: rows.iter().filter(is_right).filter(|row| same(row, ours)).collect() }
+            let is_meant = |row: &&NetRow| row.is_same_run(ours) && row.is_comparable(ours);
+            Self { ours, peers: rows.iter().filter(is_right).filter(is_meant).collect() }
         };
         rows.iter().filter(|row| row.is_ours()).map(of).collect()
     }
@@ -37,14 +37,15 @@ impl<'a> NetRatio<'a> {
 }
 
 impl NetReport {
-    /// Number of outputs of the library that are not finite or that no peer agrees with.
+    /// Number of outputs of the library that are too far from its output in `f32`, or that no peer of the same precision
+    /// agrees with.
     pub(super) fn wrong(&self) -> usize {
         let is_wrong = |ratio: &&NetRatio<'_>| {
-            let compared = self
-                .rows
-                .iter()
-                .filter(|row| !row.is_ours() && (&row.net, row.batch) == (&ratio.ours.net, ratio.ours.batch));
-            let compared: Vec<&NetRow> = compared.filter(|row| row.rel_l2_distance.is_some()).collect();
+            let is_compared = |row: &&NetRow| {
+                let is_same = (&row.net, row.batch) == (&ratio.ours.net, ratio.ours.batch);
+                !row.is_ours() && is_same && row.is_comparable(ratio.ours) && row.rel_l2_distance.is_some()
+            };
+            let compared: Vec<&NetRow> = self.rows.iter().filter(is_compared).collect();
             ratio.ours.is_wrong || !compared.is_empty() && compared.iter().all(|row| row.is_wrong)
         };
         NetRatio::all(&self.rows).iter().filter(is_wrong).count()
@@ -88,11 +89,12 @@ impl NetReport {
             "median ms",
             "GFLOP/s",
             "% roof",
+            "bf16 roof",
             "distance",
             "peak MB",
             "",
         ];
-        let mut table = table(&header, &[1, 2, 4, 5, 6, 7, 8, 9], format);
+        let mut table = table(&header, &[1, 2, 4, 5, 6, 7, 8, 9, 10], format);
         for row in &self.rows {
             table.add_row([
                 row.net.clone(),
@@ -103,6 +105,7 @@ impl NetReport {
                 number(row.ms_median, 3),
                 number(row.gflops, 1),
                 number(row.roof_percent, 1),
+                number(row.bf16_roof_gflops, 1),
                 row.rel_l2_distance.map_or("-".to_owned(), |distance| format!("{distance:.1e}")),
                 number(row.peak_mb, 0),
                 remark(row),
@@ -114,8 +117,8 @@ impl NetReport {
     /// The library's times by number of threads, if there is more than one number.
     fn threads(&self, format: Format) -> Option<Table> {
         let mut table = table(
-            &["network", "batch", "threads", "median ms", "/ 1 thread", "/ 2 threads"],
-            &[1, 2, 3, 4, 5],
+            &["network", "batch", "engine", "threads", "median ms", "/ 1 thread", "/ 2 threads"],
+            &[1, 3, 4, 5, 6],
             format,
         );
         let ours = || self.rows.iter().filter(|row| row.is_ours());
@@ -126,13 +129,15 @@ impl NetReport {
         for row in ours().filter(|row| row.threads > 1) {
             let by = |threads: usize| {
                 let same = |other: &&NetRow| {
-                    (&other.net, other.batch, other.threads) == (&row.net, row.batch, threads)
+                    let key = |row: &NetRow| (row.net.clone(), row.batch, row.numerics);
+                    key(other) == key(row) && other.threads == threads
                 };
                 Some(row.ms_median? / ours().find(same)?.ms_median?)
             };
             table.add_row([
                 row.net.clone(),
                 row.batch.to_string(),
+                row.engine.clone(),
                 row.threads.to_string(),
                 number(row.ms_median, 3),
                 number(by(1), 3),
@@ -166,6 +171,7 @@ fn ratio_table(ratios: &[NetRatio<'_>], format: Format) -> Table {
         "network",
         "batch",
         "threads",
+        "engine",
         "min ms",
         "median ms",
         "best by minimum",
@@ -173,7 +179,7 @@ fn ratio_table(ratios: &[NetRatio<'_>], format: Format) -> Table {
         "best by median",
         "ratio",
     ];
-    let mut table = table(&header, &[1, 2, 3, 4, 6, 8], format);
+    let mut table = table(&header, &[1, 2, 4, 5, 7, 9], format);
     for ratio in ratios.iter().filter(|ratio| !ratio.peers.is_empty()) {
         let (least, by_least) = ratio.best(|row| row.ms_min).unzip();
         let (median, by_median) = ratio.best(|row| row.ms_median).unzip();
@@ -181,6 +187,7 @@ fn ratio_table(ratios: &[NetRatio<'_>], format: Format) -> Table {
             ratio.ours.net.clone(),
             ratio.ours.batch.to_string(),
             ratio.ours.threads.to_string(),
+            ratio.ours.engine.clone(),
             number(ratio.ours.ms_min, 3),
             number(ratio.ours.ms_median, 3),
             least.unwrap_or_default().to_owned(),
@@ -197,6 +204,7 @@ fn memory_table(ratios: &[NetRatio<'_>], format: Format) -> Table {
         "network",
         "batch",
         "threads",
+        "engine",
         "compile ms",
         "weights MB",
         "memory MB",
@@ -207,13 +215,14 @@ fn memory_table(ratios: &[NetRatio<'_>], format: Format) -> Table {
         "outside %",
         "pass by layers",
     ];
-    let mut table = table(&header, &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11], format);
+    let mut table = table(&header, &[1, 2, 4, 5, 6, 7, 8, 9, 10, 11, 12], format);
     for NetRatio { ours, peers } in ratios {
         let least = peers.iter().filter_map(|row| row.peak_mb).min_by(f64::total_cmp);
         table.add_row([
             ours.net.clone(),
             ours.batch.to_string(),
             ours.threads.to_string(),
+            ours.engine.clone(),
             number(ours.compile_ms, 1),
             number(ours.packed_mb, 1),
             number(ours.memory_mb, 1),
@@ -231,6 +240,7 @@ fn memory_table(ratios: &[NetRatio<'_>], format: Format) -> Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kernels::Numerics;
 
     fn row(engine: &str, threads: usize, ms: f64, distance: f64) -> NetRow {
         let mut row = NetRow {
@@ -262,6 +272,32 @@ mod tests {
         assert_eq!(report.wrong(), 0);
         let text = report.write(Format::Text).unwrap();
         assert!(text.contains("ANOTHER OUTPUT") && text.contains("0.600"), "{text}");
+    }
+
+    #[test]
+    fn ratios_compare_equal_precision() {
+        let at = |numerics: Numerics, engine: &str, ms: f64, distance: f64| {
+            let mut row = NetRow { numerics, ..row(engine, 1, ms, 0.0) };
+            row.compared(distance);
+            row
+        };
+        let rows = vec![
+            at(Numerics::Default, "ours", 2.0, 0.0),
+            at(Numerics::Tf32, "ours-tf32", 1.5, 1e-3),
+            at(Numerics::Bf16, "ours-bf16", 1.0, 1e-2),
+            at(Numerics::Default, "ort", 3.0, 1e-6),
+            at(Numerics::Bf16, "torch-bf16", 1.2, 1e-2),
+            at(Numerics::Bf16, "openvino-bf16", 0.1, 1e-1),
+        ];
+        let ratios = NetRatio::all(&rows);
+        let best: Vec<_> = ratios.iter().map(|ratio| ratio.best(|row| row.ms_median).unwrap()).collect();
+        assert_eq!(best, [("ort", 1.5), ("ort", 2.0), ("torch-bf16", 1.2)]);
+        let wrong = |rows: &[NetRow]| NetReport { machine: String::new(), rows: rows.to_vec() }.wrong();
+        // A peer of another precision says nothing about an output.
+        assert_eq!((wrong(&rows), wrong(&rows[..3])), (0, 0));
+        assert_eq!(wrong(&[rows[0].clone(), rows[5].clone()]), 0);
+        assert_eq!(wrong(&[rows[2].clone(), rows[5].clone()]), 1);
+        assert_eq!(wrong(&[at(Numerics::Tf32, "ours-tf32", 1.0, 1e-2)]), 1);
     }
 
     #[test]

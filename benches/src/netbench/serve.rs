@@ -61,9 +61,8 @@ struct Prepared {
 
 impl Server {
     fn new(engine: &str, threads: &str) -> Result<Self> {
-        let numerics = [Numerics::Strict, Numerics::Default, Numerics::Fast];
-        let found = Engine::OURS.iter().zip(numerics).find(|(ours, _)| ours.name == engine);
-        let (_, numerics) = found.with_context(|| format!("unknown engine {engine}"))?;
+        let found = Engine::OURS.iter().find(|ours| ours.name == engine);
+        let Engine { numerics, .. } = *found.with_context(|| format!("unknown engine {engine}"))?;
         let crew = Crew::new(threads.parse()?)?;
         Ok(Self { numerics, crew, program_bytes: peak_bytes("self").unwrap_or(0), prepared: None })
     }

@@ -1,28 +1,24 @@
 //! The two loops that need intrinsics: FMAs in registers, and reads of whole vectors.
 
+use super::{CHAINS, STEPS, Work};
 use kernels::Isa;
 
-/// Independent chains: more than latency times throughput on every current core (4 cycles, 4 pipes).
-const CHAINS: usize = 24;
-/// FMAs per chain and call: about 10 microseconds.
-const STEPS: usize = 2_000;
-
-/// The floating-point operations of one call, and the call, if this machine has the instruction set.
-pub(super) fn fma_chains(isa: Isa) -> Option<(f64, fn())> {
+/// The FMAs of the `f32` kernels of `isa`, if this machine has that instruction set.
+pub(super) fn fma_chains(isa: Isa) -> Option<Work> {
     if !Isa::available().any(|available| available == isa) {
         return None;
     }
-    let flops = |lanes: usize| (2 * CHAINS * STEPS * lanes) as f64;
-    match isa {
+    let work = |lanes: usize, call| Some(Work { flops: (2 * CHAINS * STEPS * lanes) as f64, call });
+    match isa.of_f32() {
         // SAFETY: this CPU has the instruction set.
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512F => Some((flops(16), || unsafe { x86::fma_512() })),
+        Isa::Avx512F => work(16, || unsafe { x86::fma_512() }),
         // SAFETY: this CPU has the instruction set.
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2Fma => Some((flops(8), || unsafe { x86::fma_256() })),
+        Isa::Avx2Fma => work(8, || unsafe { x86::fma_256() }),
         // SAFETY: this CPU has the instruction set.
         #[cfg(target_arch = "aarch64")]
-        Isa::Neon => Some((flops(4), || unsafe { arm::fma_128() })),
+        Isa::Neon => work(4, || unsafe { arm::fma_128() }),
         _ => None,
     }
 }
@@ -30,7 +26,7 @@ pub(super) fn fma_chains(isa: Isa) -> Option<(f64, fn())> {
 /// Reads all of `data` once, with the widest loads of this machine.
 pub(super) fn read(data: &[f32]) {
     #[cfg(target_arch = "x86_64")]
-    match Isa::detect() {
+    match Isa::detect().of_f32() {
         // SAFETY: the instruction set was just detected.
         Isa::Avx512F => return unsafe { x86::read_512(data) },
         // SAFETY: the instruction set was just detected.
@@ -53,7 +49,7 @@ fn read_plain(data: &[f32]) {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{CHAINS, STEPS};
+    use crate::peak::{CHAINS, STEPS};
     use std::arch::x86_64::*;
     use std::hint::black_box;
 
@@ -111,7 +107,7 @@ mod x86 {
 
 #[cfg(target_arch = "aarch64")]
 mod arm {
-    use super::{CHAINS, STEPS};
+    use crate::peak::{CHAINS, STEPS};
     use std::arch::aarch64::*;
     use std::hint::black_box;
 

@@ -1,6 +1,7 @@
 //! The peer engines, and how their processes are started.
 
-use kernels::Isa;
+use super::tolerance;
+use kernels::{Isa, Numerics};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -11,6 +12,8 @@ pub struct Engine {
     pub name: &'static str,
     program: Program,
     tasks: &'static [Task],
+    /// The rounding error of its products.
+    pub(crate) numerics: Numerics,
 }
 
 /// A task that an engine can perform.
@@ -48,16 +51,19 @@ pub(crate) const WORKER: &str = "worker";
 
 impl Engine {
     /// All peer engines, oneDNN first.
-    pub const ALL: [Self; 14] = {
+    pub const ALL: [Self; 17] = {
         use Task::{Layer, Network, Truth};
         [
             Self::new("onednn", Program::OneDnn("onednn-worker"), &[Layer]),
             Self::new("onednn-winograd", Program::OneDnn("onednn-debian-worker"), &[Layer]),
             Self::new("ort", Program::Python("onnxruntime"), &[Layer, Network]),
             Self::new("openvino", Program::Python("openvino"), &[Layer, Network]),
+            Self::new("openvino-bf16", Program::Python("openvino"), &[Layer, Network]).with(Numerics::Bf16),
             Self::new("torch", Program::Python("torch"), &[Layer, Network]),
             Self::new("torch-channels-last", Program::Python("torch"), &[Layer, Network]),
             Self::new("torch-compile", Program::Python("torch"), &[Network]),
+            Self::new("torch-bf16", Program::Python("torch"), &[Layer, Network]).with(Numerics::Bf16),
+            Self::new("torch-compile-bf16", Program::Python("torch"), &[Network]).with(Numerics::Bf16),
             Self::new("ncnn", Program::Python("ncnn"), &[Layer, Network]),
             Self::new("mnn", Program::Python("MNN"), &[Layer, Network]),
             Self::new("tract", Program::Rust, &[Layer, Network]),
@@ -68,15 +74,37 @@ impl Engine {
         ]
     };
 
-    /// This library with strict, default and fast numerics, as engines.
-    pub(crate) const OURS: [Self; 3] = [
-        Self::new("ours-strict", Program::Own, &[Task::Network]),
-        Self::new("ours", Program::Own, &[Task::Network]),
-        Self::new("ours-fast", Program::Own, &[Task::Network]),
+    /// This library with each numerics, as engines.
+    pub(crate) const OURS: [Self; 5] = [
+        Self::ours("ours-strict", Numerics::Strict),
+        Self::ours("ours", Numerics::Default),
+        Self::ours("ours-fast", Numerics::Fast),
+        Self::ours("ours-tf32", Numerics::Tf32),
+        Self::ours("ours-bf16", Numerics::Bf16),
     ];
 
     const fn new(name: &'static str, program: Program, tasks: &'static [Task]) -> Self {
-        Self { name, program, tasks }
+        Self { name, program, tasks, numerics: Numerics::Default }
+    }
+
+    const fn with(self, numerics: Numerics) -> Self {
+        Self { numerics, ..self }
+    }
+
+    const fn ours(name: &'static str, numerics: Numerics) -> Self {
+        Self::new(name, Program::Own, &[Task::Network]).with(numerics)
+    }
+
+    /// Whether a ratio with this library at `numerics` compares equal precision: bf16 with bf16, and everything else
+    /// with `f32`.
+    pub(crate) fn is_comparable(&self, numerics: Numerics) -> bool {
+        is_comparable(self.numerics, numerics)
+    }
+
+    /// Relative L2 error of a layer above which the peer called `name` is excluded from the comparison.
+    pub(crate) fn layer_tolerance(name: &str) -> f64 {
+        let engine = Self::ALL.iter().find(|engine| engine.name == name);
+        tolerance::of_layer(engine.map_or(Numerics::Default, |engine| engine.numerics))
     }
 
     /// The peer engines that support `task`.
@@ -88,7 +116,11 @@ impl Engine {
     /// instruction set than the best, and only its worker has a ring for cold memory.
     pub(crate) fn takes_part(&self, isa: Isa, is_cold: bool) -> bool {
         let is_onednn = matches!(self.program, Program::OneDnn(_));
-        (isa == Isa::detect() || isa == Isa::Avx2Fma && is_onednn) && (is_onednn || !is_cold)
+        let is_best = match self.numerics {
+            Numerics::Bf16 => isa == Isa::detect(),
+            _ => isa.of_f32() == Isa::detect().of_f32(),
+        };
+        (is_best || isa == Isa::Avx2Fma && is_onednn) && (is_onednn || !is_cold)
     }
 
     /// Whether `setup.sh` has installed the engine in `folder`.
@@ -142,6 +174,11 @@ impl Engine {
     }
 }
 
+/// Whether products with the rounding errors of `a` and `b` have the same precision: both bf16, or neither.
+pub(crate) fn is_comparable(a: Numerics, b: Numerics) -> bool {
+    (a == Numerics::Bf16) == (b == Numerics::Bf16)
+}
+
 fn python_worker(folder: &Path) -> PathBuf {
     folder.join("worker.py")
 }
@@ -150,7 +187,8 @@ fn rust_worker(folder: &Path) -> PathBuf {
     folder.join("rust-worker")
 }
 
-/// The engines to time: `wanted`, or if that is empty, all that support `task` and are installed in `folder`.
+/// The engines to time: `wanted`, or if that is empty, all that support `task`, can be compared with this library at
+/// one of `levels`, and are installed in `folder`.
 ///
 /// # Errors
 /// A wanted engine that is not installed, or no installed engine at all.
@@ -158,6 +196,7 @@ pub(crate) fn installed(
     folder: &Path,
     wanted: &[&'static Engine],
     task: Task,
+    levels: &[Numerics],
 ) -> anyhow::Result<Vec<&'static Engine>> {
     if let Some(missing) = wanted.iter().find(|engine| !engine.is_installed(folder)) {
         let (name, folder) = (missing.name, folder.display());
@@ -166,11 +205,13 @@ pub(crate) fn installed(
     if !wanted.is_empty() {
         return Ok(wanted.to_vec());
     }
-    let found: Vec<_> = Engine::of(task).filter(|engine| engine.is_installed(folder)).collect();
+    let is_meant = |engine: &&Engine| levels.iter().any(|&level| engine.is_comparable(level));
+    let found: Vec<_> =
+        Engine::of(task).filter(is_meant).filter(|engine| engine.is_installed(folder)).collect();
     let folder = folder.display();
     anyhow::ensure!(
         !found.is_empty(),
-        "no peers are in {folder}; benches/peers/setup.sh {folder} installs them"
+        "no peers of this precision are in {folder}; benches/peers/setup.sh {folder} installs them"
     );
     Ok(found)
 }

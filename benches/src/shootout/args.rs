@@ -7,7 +7,8 @@ use crate::peers::{Engine, Task};
 use crate::problem::Numbers;
 use crate::random;
 use clap::Parser;
-use kernels::{Algorithm, ConvDesc, Isa, Layout, Numerics, PlanOptions, Select};
+use kernels::{Algorithm, ConvDesc, Isa, Layout, Method, Numerics, PlanOptions, Products, Select};
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -23,18 +24,20 @@ pub struct Args {
     #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "1")]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Vec<u16>,
-    /// Instruction sets: portable, neon, avx2fma or avx512f [default: the best of this machine]
+    /// Instruction sets: portable, neon, avx2fma, avx512f, avx512bf16 or amx [default: the best of this machine]
     #[arg(long, value_name = "ISA,...", value_delimiter = ',', value_parser = isa)]
     pub isa: Vec<Isa>,
     /// Layouts: nchw16c, nhwc or nchw. In nchw16c, layers with fewer than 16 input channels read nchw
     #[arg(long, value_name = "LAYOUT,...", value_delimiter = ',', default_value = "nchw16c", value_parser = layout)]
     pub layout: Vec<Layout>,
-    /// Algorithms to time. auto is the library's choice by its model, measured its choice by timing [default:
-    /// auto and every algorithm that can do the layer except the reference; with --assert-choice or
-    /// --measured also measured]
+    /// Algorithms to time, such as direct, or with bf16 products direct+bf16x3. auto is the library's choice by
+    /// its model, measured its choice by timing [default: auto and every algorithm that can do the layer except
+    /// the reference, also with the bf16 products of the instruction set that --numerics allows; with
+    /// --assert-choice or --measured also measured]
     #[arg(long, value_name = "A,B,...", value_delimiter = ',', value_parser = Candidate::parse)]
     pub algorithm: Vec<Candidate>,
-    /// Maximum rounding error that an algorithm may add
+    /// Maximum rounding error that an algorithm may add: strict, default, fast, tf32 or bf16. With bf16, peers
+    /// use bf16 products, too
     #[arg(long, default_value = "default")]
     pub numerics: Numerics,
     /// Distribution of weights and inputs
@@ -84,7 +87,7 @@ pub struct Args {
     /// Also time the peers that benches/peers/setup.sh installed in this folder
     #[arg(long, value_name = "DIR")]
     pub peers: Option<PathBuf>,
-    /// Peers to time [default: all that are installed]
+    /// Peers to time [default: all of the precision of --numerics that are installed]
     #[arg(long, value_name = "A,B,...", value_delimiter = ',', value_parser = engine, requires = "peers")]
     pub engines: Vec<&'static Engine>,
 }
@@ -96,32 +99,34 @@ pub enum Candidate {
     Auto,
     /// The library chooses by timing the layer, on the threads of the crew.
     Measured,
-    /// This algorithm is forced.
-    Forced(Algorithm),
+    /// This method is forced.
+    Forced(Method),
+}
+
+impl fmt::Display for Candidate {
+    /// The name in arguments and rows: `auto`, `measured`, or the method.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.pad("auto"),
+            Self::Measured => f.pad("measured"),
+            Self::Forced(method) => method.fmt(f),
+        }
+    }
 }
 
 impl Candidate {
-    /// The name in arguments and rows: `auto`, `measured`, or the name of the algorithm.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Measured => "measured",
-            Self::Forced(algorithm) => algorithm.name(),
-        }
-    }
-
     /// Whether the library chooses.
     pub const fn is_choice(self) -> bool {
         matches!(self, Self::Auto | Self::Measured)
     }
 
-    /// All candidates, choices first: an algorithm that a choice selects is not timed again.
-    fn all() -> impl Iterator<Item = Self> {
-        [Self::Auto, Self::Measured].into_iter().chain(Algorithm::ALL.map(Self::Forced))
+    /// All candidates with these products, choices first: a method that a choice selects is not timed again.
+    fn all(products: &[Products]) -> impl Iterator<Item = Self> {
+        [Self::Auto, Self::Measured].into_iter().chain(Method::all(products).map(Self::Forced))
     }
 
     pub(super) fn parse(text: &str) -> Result<Self, String> {
-        named(text, Self::all(), Self::name)
+        named(text, Self::all(&Products::ALL), |candidate| candidate.to_string())
     }
 }
 
@@ -153,14 +158,19 @@ impl Args {
         Ok(layers)
     }
 
-    /// The candidates without duplicates.
-    pub(super) fn candidates(&self) -> Vec<Candidate> {
+    /// The candidates for `desc` on `isa`, without duplicates. By default, `f32` methods are timed even if
+    /// `--numerics` does not allow them.
+    pub(super) fn candidates(&self, isa: Isa, desc: &ConvDesc) -> Vec<Candidate> {
         if self.algorithm.is_empty() {
             let is_timed = |candidate: &Candidate| match candidate {
+                Candidate::Auto => true,
                 Candidate::Measured => self.measured || self.assert_choice.is_some(),
-                other => *other != Candidate::Forced(Algorithm::Reference),
+                Candidate::Forced(Method { algorithm: Algorithm::Reference, .. }) => false,
+                Candidate::Forced(method) => {
+                    method.products == Products::F32 || self.allows(*candidate, desc)
+                }
             };
-            return Candidate::all().filter(is_timed).collect();
+            return Candidate::all(isa.products()).filter(is_timed).collect();
         }
         let (choices, forced): (Vec<_>, Vec<_>) =
             once_each(&self.algorithm).into_iter().partition(|candidate| candidate.is_choice());
@@ -187,7 +197,7 @@ impl Args {
     pub(super) fn allows(&self, candidate: Candidate, desc: &ConvDesc) -> bool {
         match candidate {
             Candidate::Auto | Candidate::Measured => true,
-            Candidate::Forced(algorithm) => algorithm.numerics(desc) <= self.numerics,
+            Candidate::Forced(method) => method.numerics(desc) <= self.numerics,
         }
     }
 
@@ -196,20 +206,20 @@ impl Args {
         match candidate {
             Candidate::Auto => options,
             Candidate::Measured => options.select(Select::Measured),
-            Candidate::Forced(algorithm) => options.force(algorithm),
+            Candidate::Forced(method) => options.force(method),
         }
     }
 }
 
 // Where `FromStr` lists all names, these also suggest the nearest one.
 fn isa(text: &str) -> Result<Isa, String> {
-    named(text, Isa::ALL.into_iter(), Isa::name)
+    named(text, Isa::ALL.into_iter(), |isa| isa.to_string())
 }
 
 fn layout(text: &str) -> Result<Layout, String> {
-    named(text, Layout::ALL.into_iter(), Layout::name)
+    named(text, Layout::ALL.into_iter(), |layout| layout.to_string())
 }
 
 fn engine(text: &str) -> Result<&'static Engine, String> {
-    named(text, Engine::of(Task::Layer), |engine| engine.name)
+    named(text, Engine::of(Task::Layer), |engine| engine.name.to_owned())
 }

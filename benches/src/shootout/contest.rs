@@ -6,8 +6,8 @@ use super::roofs::Roof;
 use super::row::LayerRow;
 use crate::layer::Memory;
 use crate::layers::LayerSpec;
-use crate::peak::{self, SUSTAINED};
-use crate::peers::{Worker, write};
+use crate::peak::{Arithmetic, SUSTAINED};
+use crate::peers::{Worker, tolerance, write};
 use crate::pin::Crew;
 use crate::problem::Problem;
 use crate::turns::{Rival, take_turns};
@@ -15,9 +15,6 @@ use kernels::Isa;
 use std::path::Path;
 use std::time::Duration;
 use tempfile::TempDir;
-
-/// Relative L2 error above which a peer is excluded from the comparison.
-pub(super) const PEER_TOLERANCE: f64 = 1e-4;
 
 /// The state shared by the contests of all layers on one crew.
 pub(super) struct Arena<'a> {
@@ -79,7 +76,8 @@ impl Arena<'_> {
             let ran = prepared.and_then(|note| Ok((note, worker.output(&output)?)));
             match ran {
                 Ok((note, output)) => {
-                    row.checked(problem.errors_of_nchw(&output), PEER_TOLERANCE);
+                    let tolerance = tolerance::of_layer(worker.engine.numerics);
+                    row.checked(problem.errors_of_nchw(&output), tolerance);
                     row.note = note;
                 }
                 Err(error) => row.note = error,
@@ -97,8 +95,7 @@ impl Arena<'_> {
             None => SUSTAINED / self.args.rounds,
             Some(_) => Duration::ZERO,
         };
-        let roof = |roof: &Roof| peak::roof_of_crew(roof.isa, self.crew);
-        let roofs = self.roofs.iter().filter_map(roof);
+        let roofs = self.roofs.iter().filter_map(|roof| roof.rival(self.crew));
         let mut rivals: Vec<_> =
             roofs.map(|rival| rival.with_slice(sustained.max(self.args.slice()))).collect();
         let roof_count = rivals.len();
@@ -116,9 +113,12 @@ impl Arena<'_> {
         }
         self.crew.enter(|| take_turns(&mut rivals, rounds, self.args.slice()));
         let (roofs, others) = rivals.split_at(roof_count);
-        let roof_of = |isa: &str| self.roofs.iter().zip(roofs).find(|(roof, _)| roof.isa.name() == isa);
+        let roof_of = |isa: &str, arithmetic: Arithmetic| {
+            let is_meant = |roof: &Roof| (roof.isa.name(), roof.arithmetic) == (isa, arithmetic);
+            self.roofs.iter().zip(roofs).find(|(roof, _)| is_meant(roof)).map(|(_, rival)| rival)
+        };
         for (row, rival) in timed.into_iter().zip(others) {
-            row.timed(rival, roof_of(row.isa).map(|(_, roof)| roof));
+            row.timed(rival, Arithmetic::ALL.map(|arithmetic| roof_of(row.isa, arithmetic)));
         }
         for (roof, rival) in self.roofs.iter_mut().zip(roofs) {
             roof.extend(rival);

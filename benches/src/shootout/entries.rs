@@ -1,11 +1,11 @@
-//! The library's own rows for one layer. Candidates with the same algorithm share a plan.
+//! The library's own rows for one layer. Candidates with the same method share a plan.
 
 use super::args::{Args, Candidate};
 use super::row::LayerRow;
 use crate::layer::{Layer, Layouts};
 use crate::pin::Crew;
 use crate::problem::Problem;
-use kernels::{Algorithm, ConvError, Isa, Layout};
+use kernels::{ConvError, Isa, Layout, Method};
 
 /// The library's rows for one layer, with the layers that run behind them.
 #[derive(Default)]
@@ -13,7 +13,7 @@ pub(super) struct Entries<'a> {
     pub(super) rows: Vec<LayerRow>,
     /// Parallel to `rows`.
     pub(super) layers: Vec<Layer<'a>>,
-    /// The rows of the results. An algorithm that a choice has selected is not timed again.
+    /// The rows of the results. A method that a choice has selected is not timed again.
     order: Vec<NamedEntry>,
 }
 
@@ -37,13 +37,13 @@ impl<'a> Entries<'a> {
         let runs = isas.iter().flat_map(|&isa| args.layouts().into_iter().map(move |layout| (isa, layout)));
         for run in runs {
             let first = entries.rows.len();
-            for candidate in args.candidates() {
+            for candidate in args.candidates(run.0, &problem.desc) {
                 // The choice is compared only with algorithms that it could have selected.
                 if args.assert_choice.is_some() && !args.allows(candidate, &problem.desc) {
                     continue;
                 }
-                if let Candidate::Forced(algorithm) = candidate
-                    && let Some(row) = entries.same(first, algorithm)
+                if let Candidate::Forced(method) = candidate
+                    && let Some(row) = entries.same(first, method)
                 {
                     entries.order.push(NamedEntry { row, candidate, plan_ms: 0.0 });
                     continue;
@@ -54,10 +54,11 @@ impl<'a> Entries<'a> {
                     Err(error) => return Err(anyhow::Error::new(error).context(problem.spec.id.clone())),
                 };
                 let plan_ms = layer.planning().as_secs_f64() * 1e3;
-                let row = match entries.same(first, layer.plan().algorithm()) {
+                let row = match entries.same(first, layer.method()) {
                     Some(row) => row,
-                    None => entries
-                        .add(LayerRow::new(problem, candidate.name().to_owned(), run.0, run.1.name()), layer),
+                    None => {
+                        entries.add(LayerRow::new(problem, candidate.to_string(), run.0, run.1.name()), layer)
+                    }
                 };
                 entries.order.push(NamedEntry { row, candidate, plan_ms });
             }
@@ -65,9 +66,9 @@ impl<'a> Entries<'a> {
         Ok(entries)
     }
 
-    /// The row with this algorithm, among those from `first` on.
-    fn same(&self, first: usize, algorithm: Algorithm) -> Option<usize> {
-        (first..self.rows.len()).find(|&row| self.layers[row].plan().algorithm() == algorithm)
+    /// The row with this method, among those from `first` on.
+    fn same(&self, first: usize, method: Method) -> Option<usize> {
+        (first..self.rows.len()).find(|&row| self.layers[row].method() == method)
     }
 
     fn add(&mut self, row: LayerRow, layer: Layer<'a>) -> usize {
@@ -79,12 +80,12 @@ impl<'a> Entries<'a> {
     /// The rows of the results, each under its own name.
     pub(super) fn named(&self) -> Vec<LayerRow> {
         let named = |&NamedEntry { row, candidate, plan_ms }: &NamedEntry| {
-            let plan = self.layers[row].plan();
+            let layer = &self.layers[row];
             let note = match candidate.is_choice() {
-                true => format!("{}, {}", plan.algorithm(), plan.explain().kernel),
+                true => format!("{}, {}", layer.method(), layer.plan().explain().kernel),
                 false => String::new(),
             };
-            LayerRow { algorithm: candidate.name().to_owned(), note, plan_ms, ..self.rows[row].clone() }
+            LayerRow { algorithm: candidate.to_string(), note, plan_ms, ..self.rows[row].clone() }
         };
         self.order.iter().map(named).collect()
     }

@@ -47,10 +47,13 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     if let Some(file) = &args.redraw {
         return redrawn(args, file);
     }
+    if let Some(other) = args.engines.iter().find(|engine| !engine.is_comparable(args.numerics)) {
+        anyhow::bail!("{} does not have the precision of --numerics {}", other.name, args.numerics);
+    }
     let engines = args
         .peers
         .as_deref()
-        .map(|folder| peers::installed(folder, &args.engines, Task::Layer))
+        .map(|folder| peers::installed(folder, &args.engines, Task::Layer, &[args.numerics]))
         .transpose()?;
     let engines = engines.unwrap_or_default();
     if let Some(idle) =
@@ -71,7 +74,7 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
             crew: &crew,
             isas: &isas,
             workers: workers(args, &engines, &isas, threads),
-            roofs: isas.iter().filter_map(|&isa| Roof::new(isa)).collect(),
+            roofs: Roof::all(&isas),
         };
         let mut of_crew_rows = of_layers(&layers, &mut arena, &progress, log.as_mut())?;
         let of_crew = roofs::measure(&arena.roofs, &crew);

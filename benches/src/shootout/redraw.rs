@@ -1,9 +1,9 @@
 //! `--redraw`: rows that an earlier run has written.
 
 use super::args::Candidate;
-use super::contest::PEER_TOLERANCE;
 use super::row::LayerRow;
 use crate::layers;
+use crate::peers::Engine;
 use crate::turns::median;
 use anyhow::Context;
 use kernels::{Isa, Layout};
@@ -23,6 +23,7 @@ struct Line {
     ms_median: Option<f64>,
     gflops: Option<f64>,
     roof_percent: Option<f64>,
+    bf16_roof_gflops: Option<f64>,
     rel_l2_error: Option<f64>,
     max_error: Option<f64>,
 }
@@ -62,9 +63,10 @@ fn row(line: Line) -> anyhow::Result<LayerRow> {
         Layout::ALL.into_iter().find(|layout| layout.name() == line.layout).map_or("own", Layout::name);
     let error = line.rel_l2_error.unwrap_or(f64::NAN);
     let (intensity, bytes) = moved(&line.layer)?;
+    // Wrong outputs of the library are not timed.
+    let tolerance = line.algorithm.strip_prefix("peer:").map_or(f64::INFINITY, Engine::layer_tolerance);
     Ok(LayerRow {
-        // Wrong outputs of the library are not timed.
-        is_wrong: line.ms_median.is_none() || error.is_nan() || error > PEER_TOLERANCE,
+        is_wrong: line.ms_median.is_none() || error.is_nan() || error > tolerance,
         layer: line.layer,
         algorithm: line.algorithm,
         isa: isa.name(),
@@ -74,6 +76,7 @@ fn row(line: Line) -> anyhow::Result<LayerRow> {
         ms_median: line.ms_median,
         gflops: line.gflops,
         roof_percent: line.roof_percent,
+        bf16_roof_gflops: line.bf16_roof_gflops,
         rel_l2_error: error,
         max_error: line.max_error.unwrap_or(f64::NAN),
         note: String::new(),

@@ -43,8 +43,9 @@ impl<'a> Judgement<'a> {
         for row in rows.iter().filter(|row| row.ms_min.is_some() && row.peer().is_none()) {
             contests.entry((row.threads, row.isa, row.layout, &row.layer)).or_default().push(row);
         }
+        let name = choice.to_string();
         let regret = |rows: Vec<&'a LayerRow>| {
-            let chosen = rows.iter().find(|row| row.algorithm == choice.name())?;
+            let chosen = rows.iter().find(|row| row.algorithm == name)?;
             let best = rows.iter().min_by(|a, b| time(a).total_cmp(&time(b)))?;
             Some(Regret { chosen, best, ratio: time(chosen) / time(best) })
         };
@@ -70,8 +71,7 @@ impl<'a> Judgement<'a> {
 
     /// A line per run, the time of planning, and a table of the layers with the largest losses.
     pub(super) fn text(&self) -> String {
-        let mut text =
-            format!("Time of {}'s choice relative to the fastest algorithm:\n", self.choice.name());
+        let mut text = format!("Time of {}'s choice relative to the fastest algorithm:\n", self.choice);
         for ((threads, isa, layout), regrets) in &self.runs() {
             text += &format!("  {threads} thread(s), {isa}, {layout}: {}\n", summary(regrets));
         }

@@ -49,7 +49,7 @@ fn curves(judgements: &[Judgement<'_>]) -> Vec<Curve> {
     let of = |judgement: &Judgement<'_>| -> Vec<Curve> {
         let runs = judgement.runs().into_iter().enumerate();
         runs.map(|(run, ((threads, isa, layout), regrets))| Curve {
-            name: format!("{}, {isa}, {layout}, {threads} thread(s)", judgement.choice.name()),
+            name: format!("{}, {isa}, {layout}, {threads} thread(s)", judgement.choice),
             is_measured: judgement.choice == Candidate::Measured,
             run,
             ratios: regrets.iter().rev().map(|regret| regret.ratio).collect(),

@@ -1,7 +1,7 @@
 //! The roofs of one run: their measurement and their text.
 
 use super::plot::Roofs;
-use crate::peak::{self, Bandwidth, SUSTAINED};
+use crate::peak::{self, Arithmetic, Bandwidth, SUSTAINED};
 use crate::pin::Crew;
 use crate::turns::{Rival, least, median, take_turns};
 use kernels::Isa;
@@ -10,9 +10,10 @@ use kernels::Isa;
 /// smaller.
 const BUSY: f64 = 1.15;
 
-/// The rounds of the FMA roof of one instruction set.
+/// The rounds of one roof of one instruction set.
 pub(super) struct Roof {
     pub(super) isa: Isa,
+    pub(super) arithmetic: Arithmetic,
     /// Floating-point operations per call.
     flops: f64,
     /// Seconds per call, over all rounds of all layers so far.
@@ -20,9 +21,20 @@ pub(super) struct Roof {
 }
 
 impl Roof {
-    /// An unmeasured roof, or `None` if the instruction set has none.
-    pub(super) fn new(isa: Isa) -> Option<Self> {
-        peak::roof(isa).map(|rival| Self { isa, flops: rival.flops, seconds: Vec::new() })
+    /// The unmeasured roofs of `isas`: none, one or two of each.
+    pub(super) fn all(isas: &[Isa]) -> Vec<Self> {
+        let kinds = isas.iter().flat_map(|&isa| Arithmetic::ALL.map(|arithmetic| (isa, arithmetic)));
+        kinds.filter_map(|(isa, arithmetic)| Self::new(isa, arithmetic)).collect()
+    }
+
+    fn new(isa: Isa, arithmetic: Arithmetic) -> Option<Self> {
+        let Rival { flops, .. } = peak::roof(arithmetic, isa)?;
+        Some(Self { isa, arithmetic, flops, seconds: Vec::new() })
+    }
+
+    /// The roof of all threads of `crew`, to be timed in the next rounds.
+    pub(super) fn rival<'a>(&self, crew: &'a Crew) -> Option<Rival<'a>> {
+        peak::roof_of_crew(self.arithmetic, self.isa, crew)
     }
 
     /// Adds the rounds of `rival`.
@@ -30,18 +42,33 @@ impl Roof {
         self.flops = rival.flops;
         self.seconds.extend(&rival.seconds);
     }
+
+    fn gflops(&self) -> Gflops {
+        Gflops {
+            median: self.flops / median(&self.seconds) / 1e9,
+            best: self.flops / least(&self.seconds) / 1e9,
+        }
+    }
+}
+
+/// 10^9 operations per second over all rounds of all layers. The percentages in rows use only the rounds of their
+/// layer.
+#[derive(Clone, Copy)]
+pub(super) struct Gflops {
+    pub(super) median: f64,
+    /// In the fastest round.
+    best: f64,
 }
 
 /// The measured roofs of one instruction set and number of threads.
 pub(super) struct MeasuredRoof {
     pub(super) isa: Isa,
     pub(super) threads: usize,
-    /// GFLOP/s as the median over all rounds of all layers. The percentages in rows use only the rounds of
-    /// their layer.
-    pub(super) gflops: f64,
-    /// GFLOP/s of the fastest round.
-    best: f64,
+    pub(super) fma: Gflops,
+    /// 10^9 operations per second of FMAs in a burst.
     burst: f64,
+    /// If the instruction set has products of bf16 numbers.
+    bf16: Option<Gflops>,
     pub(super) bandwidths: [Bandwidth; 3],
 }
 
@@ -51,7 +78,7 @@ impl MeasuredRoof {
         Roofs {
             isa: self.isa.name(),
             threads: self.threads,
-            gflops: self.gflops,
+            gflops: self.fma.median,
             bandwidths: &self.bandwidths,
         }
     }
@@ -62,29 +89,30 @@ impl MeasuredRoof {
         let holds = |level: &&Bandwidth| !cold && bytes <= (2 * level.bytes * self.threads) as f64;
         let [.., memory] = &self.bandwidths;
         let level = self.bandwidths.iter().find(holds).unwrap_or(memory);
-        self.gflops.min(intensity * level.gbs)
+        self.fma.median.min(intensity * level.gbs)
     }
 }
 
 /// Measures all remaining roofs of `crew`, after the rounds of `roofs`.
 pub(super) fn measure(roofs: &[Roof], crew: &Crew) -> Vec<MeasuredRoof> {
     let bandwidths = crew.enter(|| peak::bandwidths(crew));
+    let of_bf16 = |isa: Isa| roofs.iter().find(|roof| (roof.isa, roof.arithmetic) == (isa, Arithmetic::Bf16));
     let measured = |roof: &Roof| MeasuredRoof {
         isa: roof.isa,
         threads: crew.threads(),
-        gflops: roof.flops / median(&roof.seconds) / 1e9,
-        best: roof.flops / least(&roof.seconds) / 1e9,
-        burst: crew.enter(|| peak::burst(roof.isa, crew)).unwrap_or(f64::NAN),
+        fma: roof.gflops(),
+        burst: crew.enter(|| peak::burst(Arithmetic::Fma, roof.isa, crew)).unwrap_or(f64::NAN),
+        bf16: of_bf16(roof.isa).map(Roof::gflops),
         bandwidths,
     };
-    roofs.iter().map(measured).collect()
+    roofs.iter().filter(|roof| roof.arithmetic == Arithmetic::Fma).map(measured).collect()
 }
 
 /// Measures the roofs alone, in turns with each other.
 pub(super) fn survey(isas: &[Isa], crew: &Crew) -> Vec<MeasuredRoof> {
     const ROUNDS: u32 = 15;
-    let mut roofs: Vec<Roof> = isas.iter().filter_map(|&isa| Roof::new(isa)).collect();
-    let mut rivals: Vec<_> = roofs.iter().filter_map(|roof| peak::roof_of_crew(roof.isa, crew)).collect();
+    let mut roofs = Roof::all(isas);
+    let mut rivals: Vec<_> = roofs.iter().filter_map(|roof| roof.rival(crew)).collect();
     crew.enter(|| take_turns(&mut rivals, ROUNDS as usize, SUSTAINED / ROUNDS));
     roofs.iter_mut().zip(&rivals).for_each(|(roof, rival)| roof.extend(rival));
     measure(&roofs, crew)
@@ -93,16 +121,19 @@ pub(super) fn survey(isas: &[Isa], crew: &Crew) -> Vec<MeasuredRoof> {
 /// One line per instruction set, and one line for memory.
 pub(super) fn lines(measured: &[MeasuredRoof]) -> Vec<String> {
     let of_isa = |roof: &MeasuredRoof| {
-        let MeasuredRoof { isa, threads, gflops, best, burst, .. } = roof;
+        let MeasuredRoof { isa, threads, fma: Gflops { median, best }, burst, bf16, .. } = roof;
         // A register-only loop has no stalls of its own, so a large spread means that another process was running.
-        let busy = if best / gflops > BUSY {
+        let busy = if best / median > BUSY {
             "; WARNING: the machine is busy, the times are unreliable"
         } else {
             ""
         };
+        let bf16 = bf16.map_or(String::new(), |Gflops { median, best }| {
+            format!("; bf16 roof {median:.1} GFLOP/s sustained, {best:.1} in the best round")
+        });
         format!(
-            "{threads} thread(s), {isa}: FMA roof {gflops:.1} GFLOP/s sustained, {best:.1} in the best round, \
-             {burst:.1} in a burst{busy}"
+            "{threads} thread(s), {isa}: FMA roof {median:.1} GFLOP/s sustained, {best:.1} in the best round, \
+             {burst:.1} in a burst{bf16}{busy}"
         )
     };
     let of_memory = |roof: &MeasuredRoof| {
@@ -134,9 +165,9 @@ mod tests {
         let roof = MeasuredRoof {
             isa: Isa::Portable,
             threads: 1,
-            gflops: 150.0,
-            best: 150.0,
+            fma: Gflops { median: 150.0, best: 150.0 },
             burst: 150.0,
+            bf16: None,
             bandwidths,
         };
         for (intensity, bytes, cold, expected) in [

@@ -27,6 +27,9 @@ pub struct LayerRow {
     /// Per cent of the sustained FMA roof with the same instruction set and threads. Algorithms that save
     /// operations can exceed 100.
     pub roof_percent: Option<f64>,
+    /// The roof of bf16 products with the same instruction set and threads, in 10^9 operations per second. `None`
+    /// if the instruction set has no such products.
+    pub bf16_roof_gflops: Option<f64>,
     /// Relative L2 error against sums in `f64`; NaN if an element was not written.
     pub rel_l2_error: f64,
     /// The largest absolute error, as a fraction of the largest expected value.
@@ -64,6 +67,7 @@ impl LayerRow {
             ms_median: None,
             gflops: None,
             roof_percent: None,
+            bf16_roof_gflops: None,
             rel_l2_error: f64::NAN,
             max_error: f64::NAN,
             note: String::new(),
@@ -82,17 +86,20 @@ impl LayerRow {
         self.is_wrong = errors.l2.is_nan() || errors.l2 > tolerance;
     }
 
-    /// Records the times of `rival` and of the roof in the same rounds, unless a turn failed.
-    pub(super) fn timed(&mut self, rival: &Rival<'_>, roof: Option<&Rival<'_>>) {
-        if let Some(Figures { ms_min, ms_median, gflops, roof_percent }) = rival.figures(roof) {
+    /// Records the times of `rival` and of the roofs in the same rounds, of FMAs and of bf16 products, unless a
+    /// turn failed.
+    pub(super) fn timed(&mut self, rival: &Rival<'_>, [fma, bf16]: [Option<&Rival<'_>>; 2]) {
+        if let Some(Figures { ms_min, ms_median, gflops, roof_percent }) = rival.figures(fma) {
             (self.ms_min, self.ms_median) = (Some(ms_min), Some(ms_median));
             (self.gflops, self.roof_percent) = (Some(gflops), roof_percent);
+            self.bf16_roof_gflops = bf16.map(Rival::median_gflops);
         }
     }
 
     /// Removes the times, because the output is wrong.
     pub(super) fn untimed(&mut self) {
-        (self.ms_min, self.ms_median, self.gflops, self.roof_percent) = (None, None, None, None);
+        (self.ms_min, self.ms_median, self.gflops) = (None, None, None);
+        (self.roof_percent, self.bf16_roof_gflops) = (None, None);
     }
 
     /// Whether both rows have the times of the same run of the same layer. The library's choice is not timed again under
@@ -122,12 +129,14 @@ mod tests {
         rival.seconds = vec![2e-3, 1e-3, 3e-3];
         let mut roof = Rival::new("roof", 1.2e6, || {});
         roof.seconds = vec![1e-3];
-        row.timed(&rival, Some(&roof));
+        let mut bf16 = Rival::new("bf16", 3e6, || {});
+        bf16.seconds = vec![1e-3];
+        row.timed(&rival, [Some(&roof), Some(&bf16)]);
         let json = serde_json::to_value(&row).unwrap();
         let expected = serde_json::json!({
             "layer": "lenet5.c3", "algorithm": "auto", "isa": "portable", "layout": "nchw16c", "threads": 1,
-            "ms_min": 1.0, "ms_median": 2.0, "gflops": 0.24, "roof_percent": 20.0, "rel_l2_error": 1e-7,
-            "max_error": 3e-7,
+            "ms_min": 1.0, "ms_median": 2.0, "gflops": 0.24, "roof_percent": 20.0, "bf16_roof_gflops": 3.0,
+            "rel_l2_error": 1e-7, "max_error": 3e-7,
         });
         assert_eq!(json, expected);
     }
@@ -142,7 +151,7 @@ mod tests {
         }
         let mut rival = Rival::new("auto", 1.0, || {});
         rival.seconds = vec![1.0, f64::NAN];
-        row.timed(&rival, None);
+        row.timed(&rival, [None; 2]);
         assert!(row.ms_median.is_none());
         let json = serde_json::to_value(LayerRow { rel_l2_error: f64::NAN, ..row }).unwrap();
         assert!(json["rel_l2_error"].is_null() && json["ms_min"].is_null());

@@ -7,6 +7,7 @@
 use super::depthwise::{DepthwiseForm, DepthwiseWeights};
 use super::fft::{Spectra, SpectraForm};
 use super::packed::{GemmForm, GemmWeights, PACKED};
+use super::parts::{PartsForm, PartsWeights};
 use super::reference::{PlainForm, PlainWeights};
 use super::winograd::{WinogradForm, WinogradWeights};
 use crate::describe::{ConvError, Weights};
@@ -24,6 +25,7 @@ pub(crate) enum Form {
     Depthwise(DepthwiseForm),
     Winograd(WinogradForm),
     Spectra(SpectraForm),
+    Parts(PartsForm),
 }
 
 /// A packed filter, shared by the plans that use it.
@@ -34,6 +36,7 @@ pub(crate) enum Packed {
     Depthwise(Arc<DepthwiseWeights>),
     Winograd(Arc<WinogradWeights>),
     Spectra(Arc<Spectra>),
+    Parts(Arc<PartsWeights>),
 }
 
 impl Form {
@@ -45,6 +48,7 @@ impl Form {
             Self::Depthwise(form) => form.lens(),
             Self::Winograd(form) => form.lens(),
             Self::Spectra(form) => form.lens(),
+            Self::Parts(form) => form.lens(),
         }
     }
 
@@ -79,12 +83,18 @@ impl Form {
             Self::Depthwise(form) => Packed::Depthwise(Arc::new(DepthwiseWeights::new(form, buffers)?)),
             Self::Winograd(form) => Packed::Winograd(Arc::new(WinogradWeights::new(form, buffers)?)),
             Self::Spectra(form) => Packed::Spectra(Arc::new(Spectra::new(form, buffers)?)),
+            Self::Parts(form) => Packed::Parts(Arc::new(PartsWeights::new(form, buffers)?)),
         })
     }
 
     /// Whether a filter can be packed in parts of a few output channels.
     pub(crate) fn takes_parts(&self) -> bool {
-        !matches!(self, Self::Depthwise(_) | Self::Spectra(_))
+        match self {
+            Self::Depthwise(_) | Self::Spectra(_) => false,
+            Self::Parts(form) => form.panels.are_whole(),
+            Self::Winograd(form) => form.panels.are_whole() || form.is_f32(),
+            Self::Plain(_) | Self::Gemm(_) => true,
+        }
     }
 
     /// Unit of the output channels of a part. With whole units, no panel is packed twice.
@@ -92,6 +102,7 @@ impl Form {
         match self {
             Self::Gemm(form) => form.panels.width,
             Self::Winograd(form) => form.panels.width,
+            Self::Parts(form) => form.panels.width,
             Self::Plain(_) | Self::Depthwise(_) | Self::Spectra(_) => 1,
         }
     }
@@ -110,6 +121,7 @@ impl Packed {
             Self::Depthwise(packed) => unshared(packed).pack(weights),
             Self::Winograd(packed) => unshared(packed).pack(weights),
             Self::Spectra(packed) => unshared(packed).pack(weights),
+            Self::Parts(packed) => unshared(packed).pack(weights),
         }
     }
 
@@ -125,8 +137,9 @@ impl Packed {
             Self::Plain(packed) => unshared(packed).fill(channels, filters),
             Self::Gemm(packed) => unshared(packed).fill(channels, filters)?,
             Self::Depthwise(packed) => unshared(packed).fill(filters),
-            Self::Winograd(packed) => unshared(packed).fill(channels, filters)?,
+            Self::Winograd(packed) => unshared(packed).fill(channels, filters, kernels)?,
             Self::Spectra(packed) => unshared(packed).fill(filters, kernels.fft())?,
+            Self::Parts(packed) => unshared(packed).fill(channels, filters, kernels)?,
         }
         Ok(())
     }
@@ -139,6 +152,7 @@ impl Packed {
             Self::Depthwise(packed) => packed.buffers(),
             Self::Winograd(packed) => packed.buffers(),
             Self::Spectra(packed) => packed.buffers(),
+            Self::Parts(packed) => packed.buffers(),
         }
     }
 
@@ -147,7 +161,7 @@ impl Packed {
         let tables = match self {
             Self::Depthwise(packed) => packed.source_bytes(),
             Self::Spectra(packed) => packed.table_bytes(),
-            Self::Plain(_) | Self::Gemm(_) | Self::Winograd(_) => 0,
+            Self::Plain(_) | Self::Gemm(_) | Self::Winograd(_) | Self::Parts(_) => 0,
         };
         self.buffers().into_iter().map(Buffer::bytes).sum::<usize>() + tables
     }

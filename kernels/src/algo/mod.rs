@@ -14,6 +14,7 @@ pub(crate) mod grid;
 pub(crate) mod im2col;
 mod operands;
 pub(crate) mod packed;
+pub(crate) mod parts;
 pub(crate) mod pixels;
 pub(crate) mod planes;
 pub(crate) mod pointwise;
@@ -21,7 +22,9 @@ pub(crate) mod reference;
 mod tap_order;
 pub(crate) mod winograd;
 
-use crate::describe::{Algorithm, AlgorithmKind, BLOCK, ConvDesc, ConvError, PixelView, Unsupported};
+use crate::describe::{
+    Algorithm, AlgorithmKind, BLOCK, ConvDesc, ConvError, Method, PixelView, Products, Unsupported,
+};
 use crate::simd::LINE;
 use crate::tile::output::OutputRegion;
 use crate::tile::table::KernelSet;
@@ -34,11 +37,12 @@ use fft::{FftSchedule, SpectraForm};
 pub(crate) use form::{Form, Packed};
 use gemm_schedule::GemmSchedule;
 pub(crate) use operands::Operands;
+use parts::PartsSchedule;
 use reference::PlainForm;
 use winograd::WinogradSchedule;
 
 impl Algorithm {
-    /// Whether this algorithm can compute `desc`.
+    /// Whether this algorithm can compute `desc` with `f32` products.
     ///
     /// # Errors
     /// The reason why it cannot.
@@ -54,6 +58,23 @@ impl Algorithm {
     }
 }
 
+impl Method {
+    /// Whether this method can compute `desc`.
+    ///
+    /// # Errors
+    /// The reason why it cannot.
+    pub fn supports(self, desc: &ConvDesc) -> Result<(), Unsupported> {
+        if !self.exists() {
+            return Err(Unsupported::OnlyF32);
+        }
+        self.algorithm.supports(desc)?;
+        match (self.products, self.algorithm.kind()) {
+            (Products::F32, _) | (_, AlgorithmKind::Winograd(_)) => Ok(()),
+            _ => parts::supports(self.algorithm, desc),
+        }
+    }
+}
+
 /// Everything that an algorithm decides before it sees weights, with one variant per driver.
 pub(crate) enum Schedule {
     Reference,
@@ -62,26 +83,32 @@ pub(crate) enum Schedule {
     Depthwise,
     Winograd(WinogradSchedule),
     Fft(FftSchedule),
+    Parts(PartsSchedule),
 }
 
 impl Schedule {
-    /// Makes the schedule of `algorithm`, which must support `desc`. It splits the problem into the parts
+    /// Makes the schedule of `method`, which must support `desc`. It splits the problem into the parts
     /// that are fastest on a `typical` machine.
     pub(crate) fn new(
-        algorithm: Algorithm,
+        method: Method,
         desc: &ConvDesc,
         kernels: &'static KernelSet,
         typical: &Typical,
     ) -> Self {
+        let Method { algorithm, products } = method;
         match algorithm.kind() {
+            AlgorithmKind::Winograd(outputs) => {
+                let outputs_and_products = (outputs, products);
+                Self::Winograd(WinogradSchedule::new(desc, outputs_and_products, kernels, &typical.caches))
+            }
+            _ if products != Products::F32 => {
+                Self::Parts(PartsSchedule::new(algorithm, products, desc, kernels, &typical.caches))
+            }
             AlgorithmKind::Reference => Self::Reference,
             AlgorithmKind::Im2colGemm => Self::Gemm(im2col::schedule(desc, kernels)),
             AlgorithmKind::Pointwise => Self::Gemm(pointwise::schedule(desc, kernels)),
             AlgorithmKind::Direct => Self::Direct(DirectSchedule::new(desc, kernels)),
             AlgorithmKind::Depthwise => Self::Depthwise,
-            AlgorithmKind::Winograd(outputs) => {
-                Self::Winograd(WinogradSchedule::new(desc, outputs, &kernels.winograd))
-            }
             AlgorithmKind::Fft => Self::Fft(fft::schedule(desc, kernels.fft(), typical)),
         }
     }
@@ -95,40 +122,41 @@ impl Schedule {
             Self::Depthwise => Form::Depthwise(DepthwiseForm::new(desc, kernels.depthwise().lanes())),
             Self::Winograd(schedule) => Form::Winograd(schedule.form),
             Self::Fft(schedule) => Form::Spectra(SpectraForm::new(desc, schedule)),
+            Self::Parts(schedule) => Form::Parts(schedule.form),
         }
     }
 
-    /// Returns the forms that `algorithm` can use. It must support `desc`. Only Fourier transforms have more
+    /// Returns the forms that `method` can use. It must support `desc`. Only Fourier transforms have more
     /// than one form, one for each choice of transform lengths.
     pub(crate) fn forms(
-        algorithm: Algorithm,
+        method: Method,
         desc: &ConvDesc,
         kernels: &'static KernelSet,
         typical: &Typical,
     ) -> Vec<Form> {
-        match algorithm.kind() {
+        match method.algorithm.kind() {
             AlgorithmKind::Fft => SpectraForm::all(desc).into_iter().map(Form::Spectra).collect(),
-            _ => vec![Self::new(algorithm, desc, kernels, typical).form(desc, kernels)],
+            _ => vec![Self::new(method, desc, kernels, typical).form(desc, kernels)],
         }
     }
 
-    /// Returns the fastest schedule of `algorithm` whose form is one of `forms`. The algorithm must support
+    /// Returns the fastest schedule of `method` whose form is one of `forms`. The method must support
     /// `desc`.
     pub(crate) fn among(
-        algorithm: Algorithm,
+        method: Method,
         desc: &ConvDesc,
         kernels: &'static KernelSet,
         typical: &Typical,
         forms: &[Form],
     ) -> Option<Self> {
-        if algorithm.kind() == AlgorithmKind::Fft {
+        if method.algorithm.kind() == AlgorithmKind::Fft {
             let forms = forms.iter().filter_map(|form| match form {
                 Form::Spectra(form) => Some(form),
                 _ => None,
             });
             return fft::schedule_of(desc, kernels.fft(), typical, forms).map(Self::Fft);
         }
-        let schedule = Self::new(algorithm, desc, kernels, typical);
+        let schedule = Self::new(method, desc, kernels, typical);
         forms.contains(&schedule.form(desc, kernels)).then_some(schedule)
     }
 
@@ -146,6 +174,7 @@ impl Schedule {
             Self::Depthwise => depthwise::estimate(desc, kernels, share),
             Self::Winograd(schedule) => winograd::estimate(desc, schedule, kernels, share),
             Self::Fft(schedule) => fft::estimate(desc, schedule, kernels, share),
+            Self::Parts(schedule) => parts::estimate(desc, schedule, share),
         };
         estimate.workspace_len = whole_lines(estimate.workspace_len);
         estimate
@@ -175,10 +204,13 @@ impl Schedule {
                 Driver::Depthwise(depthwise::Depthwise::new(desc, weights, kernels))
             }
             (Self::Winograd(schedule), Packed::Winograd(weights)) => {
-                Driver::Winograd(Box::new(winograd::WinogradConv::new(desc, schedule, weights, kernels)))
+                Driver::Winograd(Box::new(winograd::WinogradConv::new(desc, schedule, weights, kernels)?))
             }
             (Self::Fft(schedule), Packed::Spectra(spectra)) => {
                 Driver::Fft(Box::new(fft::FftConv::new(desc, schedule, spectra, kernels)))
+            }
+            (Self::Parts(schedule), Packed::Parts(weights)) => {
+                Driver::Parts(Box::new(parts::PartsConv::new(desc, schedule, weights, kernels)?))
             }
             _ => unreachable!("weights are packed in the form of the schedule"),
         })
@@ -193,6 +225,7 @@ pub(crate) enum Driver {
     Depthwise(depthwise::Depthwise),
     Winograd(Box<winograd::WinogradConv>),
     Fft(Box<fft::FftConv>),
+    Parts(Box<parts::PartsConv>),
 }
 
 /// Rounds a slab up to whole cache lines, so that each slab begins at one.
@@ -208,6 +241,7 @@ impl Driver {
                 false
             }
             Self::Gemm(gemm) => gemm.merges(views),
+            Self::Parts(parts) => parts.merges(views),
         }
     }
 
@@ -219,6 +253,7 @@ impl Driver {
             Self::Depthwise(depthwise) => depthwise.split_units(),
             Self::Winograd(winograd) => winograd.split_units(),
             Self::Fft(fft) => fft.split_units(),
+            Self::Parts(parts) => parts.split_units(),
         }
     }
 
@@ -244,10 +279,14 @@ impl Driver {
             }
             Self::Winograd(winograd) => {
                 winograd.run(operands, &mut region, slab);
-                winograd.kernels().columns()
+                winograd.columns()
             }
             Self::Fft(fft) => {
                 fft.run(operands, &mut region, slab);
+                BLOCK
+            }
+            Self::Parts(parts) => {
+                parts.run(operands, &mut region, slab);
                 BLOCK
             }
         };
@@ -265,6 +304,7 @@ impl Driver {
             Self::Direct(direct) => whole_lines(direct.workspace_len()),
             Self::Winograd(winograd) => whole_lines(winograd.workspace_len()),
             Self::Fft(fft) => whole_lines(fft.workspace_len()),
+            Self::Parts(parts) => whole_lines(parts.workspace_len()),
         }
     }
 
@@ -274,8 +314,9 @@ impl Driver {
             Self::Gemm(gemm) => gemm.schedule.tile.name(),
             Self::Direct(direct) => direct.tile().name(),
             Self::Depthwise(depthwise) => depthwise.kernels().name(),
-            Self::Winograd(winograd) => winograd.kernels().name(),
+            Self::Winograd(winograd) => winograd.kernel_name(),
             Self::Fft(fft) => fft.kernel_name(),
+            Self::Parts(parts) => parts.kernel_name(),
         }
     }
 }

@@ -109,6 +109,11 @@ impl PanelShape {
         (start / self.align * self.align..end).step_by(self.width)
     }
 
+    /// Whether every multiple of the width of a panel is the start of a panel.
+    pub(crate) fn are_whole(&self) -> bool {
+        self.groups == 1 || self.per_group.is_multiple_of(self.width)
+    }
+
     /// Elements of the packed bias and of the packed slopes.
     pub(crate) fn lens(&self) -> [usize; 2] {
         self.per_channel.lens(self.count.saturating_mul(self.width))

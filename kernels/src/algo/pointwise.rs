@@ -36,7 +36,7 @@ pub(crate) fn supports(desc: &ConvDesc) -> Result<(), Unsupported> {
 }
 
 /// Whether the image has one output pixel whose taps are the whole NCHW image, element by element.
-fn covers_image(desc: &ConvDesc) -> bool {
+pub(super) fn covers_image(desc: &ConvDesc) -> bool {
     let dense = desc.dilation() == Size2::square(1) || desc.kernel() == Size2::square(1);
     desc.layout() == Layout::Nchw && desc.groups() == 1 && desc.kernel() == desc.input().size() && dense
 }

@@ -12,7 +12,7 @@ const fn row(terms: [f64; TERMS], memory: [f64; 3]) -> Constants {
 /// The constants of an instruction set. Sets that were not measured borrow another set's constants, in slots
 /// of their own FMA pipes: NEON those of AVX-512, which also has 32 registers, and Portable those of AVX2.
 pub(super) fn of(isa: Isa) -> &'static Table {
-    if matches!(isa, Isa::Avx512F | Isa::Neon) { &AVX512F } else { &AVX2FMA }
+    if matches!(isa.of_f32(), Isa::Avx512F | Isa::Neon) { &AVX512F } else { &AVX2FMA }
 }
 
 #[rustfmt::skip]
@@ -45,6 +45,12 @@ static AVX512F: Table = [
     row([3.196, 69.447, 0.000, 0.000, 48.038, 0.000], [1.568, 2.788, 1.000]),
     // fft tiles
     row([1.000, 0.000, 0.000, 5.500, 3.000, 200.000], [0.500, 1.000, 1.000]),
+    // parts
+    row([1.050, 60.000, 2.000, 1.200, 1.500, 200.000], [0.300, 0.600, 1.000]),
+    // parts matrix
+    row([1.050, 60.000, 2.000, 1.200, 1.500, 200.000], [0.300, 0.600, 1.000]),
+    // winograd parts
+    row([1.050, 60.000, 2.000, 3.254, 11.945, 341.602], [0.684, 0.683, 0.880]),
 ];
 
 #[rustfmt::skip]
@@ -77,4 +83,10 @@ static AVX2FMA: Table = [
     row([5.039, 126.387, 0.000, 0.000, 39.943, 0.000], [2.660, 1.984, 1.000]),
     // fft tiles
     row([1.000, 0.000, 0.000, 4.400, 2.000, 200.000], [0.500, 1.000, 1.000]),
+    // parts
+    row([1.050, 60.000, 2.000, 10.000, 1.500, 200.000], [0.300, 0.600, 1.000]),
+    // parts matrix
+    row([1.050, 60.000, 2.000, 10.000, 1.500, 200.000], [0.300, 0.600, 1.000]),
+    // winograd parts
+    row([1.050, 60.000, 2.000, 10.000, 11.945, 341.602], [0.684, 0.683, 0.880]),
 ];

@@ -10,7 +10,7 @@ use super::constants::of;
 use super::profile::Profile;
 use super::terms::{Bound, Terms};
 use crate::algo::Schedule;
-use crate::describe::{Algorithm, ConvDesc};
+use crate::describe::{ConvDesc, Isa, Method};
 use crate::tile::table::KernelSet;
 use crate::work::prices::{Prices, Typical};
 use crate::work::{Caches, Family, Term, ThreadShare, Traffic, Work};
@@ -60,9 +60,14 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// Predicts `algorithm`, which must support `desc`.
-    pub(crate) fn estimate(&self, algorithm: Algorithm, desc: &ConvDesc) -> Estimate {
-        let schedule = Schedule::new(algorithm, desc, self.kernels, &self.share.typical);
+    /// The instruction set of the kernels.
+    pub(super) fn isa(&self) -> Isa {
+        self.kernels.isa()
+    }
+
+    /// Predicts `method`, which must support `desc`.
+    pub(crate) fn estimate(&self, method: Method, desc: &ConvDesc) -> Estimate {
+        let schedule = Schedule::new(method, desc, self.kernels, &self.share.typical);
         self.estimate_schedule(&schedule, desc)
     }
 
@@ -87,7 +92,8 @@ impl<'a> Machine<'a> {
         let [fma, tile, store, pack, gather, call, l2, l3, dram] = self.prices.seconds(work);
         // FMA slots of the busiest thread if every lane contributed to an output.
         let lanes = self.kernels.gemm[0].shape.lanes as f64;
-        let needed = work.flops / self.share.parts as f64 / (2.0 * lanes);
+        let of_slot = if work.family.is_bf16() { f64::from(2 * 32 * 16) } else { 2.0 * lanes };
+        let needed = work.flops / self.share.parts as f64 / of_slot;
         let slots = work.terms()[Term::Fma as usize];
         let useful = if slots > needed { needed / slots } else { 1.0 };
         let (arithmetic, edges) = (fma * useful, fma * (1.0 - useful));
@@ -99,7 +105,7 @@ impl<'a> Machine<'a> {
             Family::DepthwiseChannels | Family::DepthwisePermuted | Family::DepthwisePixels => {
                 Terms { arithmetic: arithmetic + pack, edges: edges + gather, ..terms }
             }
-            Family::Winograd | Family::Fft | Family::FftGroups | Family::FftTiles => {
+            Family::Winograd | Family::WinogradParts | Family::Fft | Family::FftGroups | Family::FftTiles => {
                 Terms { transforms: pack, packing: gather, ..terms }
             }
             _ => Terms { packing: pack + gather, ..terms },
@@ -113,6 +119,7 @@ fn prices(kernels: &'static KernelSet, profile: &Profile, parts: usize) -> Price
     Prices {
         constants: of(kernels.isa()),
         slot: 2.0 * lanes / (profile.fma_mflops as f64 * 1e6),
+        bf16_row: f64::from(2 * 32 * 16) / (profile.bf16_mflops as f64 * 1e6),
         bytes: profile.rates(parts).map(|rate| 1.0 / (rate * 1e9)),
     }
 }

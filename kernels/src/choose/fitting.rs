@@ -5,22 +5,22 @@ use super::cost::Machine;
 use super::model::{Limits, Numerics, Select, choose};
 use super::profile::Profile;
 use crate::algo::Schedule;
-use crate::describe::{Algorithm, Algorithms, ConvDesc, Isa};
+use crate::describe::{Algorithm, Algorithms, ConvDesc, Isa, Method, ProductsSet};
 use crate::tile::table::KernelSet;
 use crate::work::Family;
 use crate::work::prices::{Constants, Table};
 use std::collections::BTreeMap;
 
-/// The family of `algorithm`, the parts of its time in seconds before constants, and the constants.
+/// The family of `method`, the parts of its time in seconds before constants, and the constants.
 pub fn parts_of(
     desc: &ConvDesc,
-    algorithm: Algorithm,
+    method: Method,
     kernels: &'static KernelSet,
     profile: &Profile,
     parts: usize,
 ) -> (&'static str, Vec<f64>, Vec<f64>) {
     let machine = Machine::new(kernels, profile, parts, parts);
-    let schedule = Schedule::new(algorithm, desc, kernels, &machine.share.typical);
+    let schedule = Schedule::new(method, desc, kernels, &machine.share.typical);
     let work = schedule.estimate(desc, kernels, &machine.share).work;
     let Constants { terms, memory } = &machine.prices.constants[work.family as usize];
     let constants = terms.iter().chain(memory).copied().collect();
@@ -41,6 +41,7 @@ pub fn choice_with(
     let limits = Limits {
         select: Select::Auto,
         numerics: Numerics::Default,
+        forbidden_products: ProductsSet::NONE,
         forbidden: others.fold(Algorithms::NONE, Algorithms::with),
         max_workspace_bytes: None,
         max_packed_bytes: None,
@@ -48,7 +49,7 @@ pub fn choice_with(
     let constants = constants_with(kernels.isa(), fitted);
     let mut machine = Machine::new(kernels, profile, parts, parts);
     machine.prices.constants = &constants;
-    choose(desc, &limits, &machine).ok().map(|choice| choice.algorithm)
+    choose(desc, &limits, &machine).ok().map(|choice| choice.method.algorithm)
 }
 
 /// The constants of an instruction set, with the families in `fitted` replaced. Each vector holds the terms,

@@ -4,7 +4,8 @@ use super::cost::{Estimate, Machine};
 use super::terms::{Comparison, Milliseconds};
 use crate::algo::winograd;
 use crate::describe::{
-    Algorithm, AlgorithmKind, Algorithms, ConvDesc, ConvError, Size2, Unsupported, by_name,
+    Algorithm, AlgorithmKind, Algorithms, ConvDesc, ConvError, Method, Products, ProductsSet, Size2,
+    Unsupported, by_name,
 };
 use std::fmt;
 use std::str::FromStr;
@@ -25,18 +26,26 @@ pub enum Numerics {
     Default,
     /// At most 6e-6 relative L2 error, and no output off by more than 2e-5 of the largest output.
     Fast,
+    /// At most 5e-4 relative L2 error, and no output off by more than 2e-3 of the largest output. This is the
+    /// error of TF32, with which GPUs compute convolutions.
+    Tf32,
+    /// At most 4e-3 relative L2 error, and no output off by more than 2e-2 of the largest output. This is the
+    /// error of operands that are rounded to bf16.
+    Bf16,
 }
 
 impl Numerics {
     /// Every level, the strictest first.
-    pub const ALL: [Self; 3] = [Self::Strict, Self::Default, Self::Fast];
+    pub const ALL: [Self; 5] = [Self::Strict, Self::Default, Self::Fast, Self::Tf32, Self::Bf16];
 
-    /// `"strict"`, `"default"` or `"fast"`.
+    /// `"strict"`, `"default"`, `"fast"`, `"tf32"` or `"bf16"`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Strict => "strict",
             Self::Default => "default",
             Self::Fast => "fast",
+            Self::Tf32 => "tf32",
+            Self::Bf16 => "bf16",
         }
     }
 }
@@ -68,6 +77,21 @@ impl Algorithm {
     }
 }
 
+impl Method {
+    /// The strictest [`Numerics`] under which this method can be chosen for `desc`.
+    pub fn numerics(self, desc: &ConvDesc) -> Numerics {
+        let of_products = match (self.products, self.algorithm.kind()) {
+            (Products::F32, _) => Numerics::Strict,
+            (Products::Bf16x6, _) => Numerics::Default,
+            // The transforms amplify what three products leave out.
+            (Products::Bf16x3, AlgorithmKind::Winograd(_)) => Numerics::Tf32,
+            (Products::Bf16x3, _) => Numerics::Fast,
+            (Products::Bf16, _) => Numerics::Bf16,
+        };
+        of_products.max(self.algorithm.numerics(desc))
+    }
+}
+
 /// Who chooses the algorithm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -79,24 +103,18 @@ pub enum Select {
     /// takes some milliseconds in total, or once per problem with a [`Wisdom`](super::Wisdom). Several
     /// threads run in the rayon pool of the caller.
     Measured,
-    /// The caller chooses. If the algorithm cannot do the problem, planning fails; there is no fallback.
-    Force(Algorithm),
-}
-
-impl Select {
-    /// `"auto"`, `"measured"`, or the name of the forced algorithm.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Measured => "measured",
-            Self::Force(algorithm) => algorithm.name(),
-        }
-    }
+    /// The caller chooses. If the method cannot do the problem, planning fails; there is no fallback.
+    Force(Method),
 }
 
 impl fmt::Display for Select {
+    /// Writes `auto`, `measured`, or the forced method.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
+        match self {
+            Self::Auto => f.pad("auto"),
+            Self::Measured => f.pad("measured"),
+            Self::Force(method) => method.fmt(f),
+        }
     }
 }
 
@@ -105,9 +123,16 @@ impl FromStr for Select {
 
     /// As `Display` writes it.
     fn from_str(text: &str) -> Result<Self, ConvError> {
-        let all: Vec<Self> =
-            [Self::Auto, Self::Measured].into_iter().chain(Algorithm::ALL.map(Self::Force)).collect();
-        by_name("select", &all, Self::name, text)
+        match text {
+            "auto" => Ok(Self::Auto),
+            "measured" => Ok(Self::Measured),
+            _ if text.contains('+') => text.parse().map(Self::Force),
+            _ => {
+                let names: Vec<&str> =
+                    ["auto", "measured"].into_iter().chain(Algorithm::ALL.map(Algorithm::name)).collect();
+                by_name("select", &names, |name| name, text)?.parse().map(Self::Force)
+            }
+        }
     }
 }
 
@@ -165,8 +190,8 @@ impl fmt::Display for Rejection {
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct Candidate {
-    /// The algorithm.
-    pub algorithm: Algorithm,
+    /// The method.
+    pub method: Method,
     /// The model's prediction.
     pub estimate: Estimate,
     /// Seconds of one run if it was timed, now or when the wisdom was recorded.
@@ -177,13 +202,13 @@ pub struct Candidate {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Choice {
-    /// The algorithm that will run.
-    pub algorithm: Algorithm,
+    /// The method that will run.
+    pub method: Method,
     /// Whether the caller, the model or measured times decided. The candidates' terms hold the model's
     /// numbers.
     pub reason: &'static str,
     /// Every other algorithm, with the reason against it.
-    pub rejected: Vec<(Algorithm, Rejection)>,
+    pub rejected: Vec<(Method, Rejection)>,
     /// Every algorithm that can do the problem, fastest first: those that were timed, then the others as predicted.
     pub candidates: Vec<Candidate>,
 }
@@ -191,58 +216,59 @@ pub struct Choice {
 impl Choice {
     /// The candidate that was chosen.
     pub fn candidate(&self) -> Option<&Candidate> {
-        self.of(self.algorithm)
+        self.of(self.method)
     }
 
-    fn of(&self, algorithm: Algorithm) -> Option<&Candidate> {
-        self.candidates.iter().find(|candidate| candidate.algorithm == algorithm)
+    fn of(&self, method: Method) -> Option<&Candidate> {
+        self.candidates.iter().find(|candidate| candidate.method == method)
     }
 
     /// The chosen algorithm and those that are only slower by the model: the fastest first.
     pub(crate) fn allowed(&self) -> impl Iterator<Item = &Candidate> {
         self.candidates.iter().filter(|candidate| {
-            let against = self.rejected.iter().find(|&&(other, _)| other == candidate.algorithm);
+            let against = self.rejected.iter().find(|&&(other, _)| other == candidate.method);
             matches!(against, None | Some((_, Rejection::Slower)))
         })
     }
 
-    /// The choice of `algorithm`, whose weights are packed already, in place of a faster one, whose weights are not. The
+    /// The choice of `method`, whose weights are packed already, in place of a faster one, whose weights are not. The
     /// estimate is that for the form in which they are packed.
-    pub(crate) fn packed(mut self, algorithm: Algorithm, estimate: Estimate) -> Self {
-        for candidate in self.candidates.iter_mut().filter(|candidate| candidate.algorithm == algorithm) {
+    pub(crate) fn packed(mut self, method: Method, estimate: Estimate) -> Self {
+        for candidate in self.candidates.iter_mut().filter(|candidate| candidate.method == method) {
             candidate.estimate = estimate;
         }
         let faster = |candidate: &&Candidate| candidate.estimate.seconds < estimate.seconds;
-        let unpacked: Vec<Algorithm> =
-            self.allowed().filter(faster).map(|candidate| candidate.algorithm).collect();
+        let unpacked: Vec<Method> = self.allowed().filter(faster).map(|candidate| candidate.method).collect();
         self.reason = "the fastest whose weights are packed";
-        self.rejected.retain(|(other, _)| *other != algorithm && !unpacked.contains(other));
-        if self.algorithm != algorithm && !unpacked.contains(&self.algorithm) {
-            self.rejected.push((self.algorithm, Rejection::Slower));
+        self.rejected.retain(|(other, _)| *other != method && !unpacked.contains(other));
+        if self.method != method && !unpacked.contains(&self.method) {
+            self.rejected.push((self.method, Rejection::Slower));
         }
         self.rejected.extend(unpacked.into_iter().map(|other| (other, Rejection::NotPacked)));
-        self.rejected.sort_by_key(|&(algorithm, _)| algorithm as u8);
+        self.rejected.sort_by_key(|&(method, _)| method);
         self.candidates.sort_by(|a, b| a.estimate.seconds.total_cmp(&b.estimate.seconds));
-        self.algorithm = algorithm;
+        self.method = method;
         self
     }
 
-    /// Compares the prediction of `algorithm` with that of the chosen one. Returns `None` if `algorithm`
+    /// Compares the prediction of `method` with that of the chosen one. Returns `None` if `method`
     /// cannot do the problem or is the chosen one.
-    pub fn comparison(&self, algorithm: Algorithm) -> Option<Comparison> {
-        let (other, chosen) = (self.of(algorithm)?, self.candidate()?);
-        (algorithm != self.algorithm).then(|| Comparison::new(other.estimate.terms, chosen.estimate.terms))
+    pub fn comparison(&self, method: impl Into<Method>) -> Option<Comparison> {
+        let method = method.into();
+        let (other, chosen) = (self.of(method)?, self.candidate()?);
+        (method != self.method).then(|| Comparison::new(other.estimate.terms, chosen.estimate.terms))
     }
 
-    /// The reason against `algorithm` in words and numbers: its measured or predicted time, the time of the
+    /// The reason against `method` in words and numbers: its measured or predicted time, the time of the
     /// chosen algorithm, and the model terms that make the difference. Returns `None` for the chosen
     /// algorithm.
-    pub fn against(&self, algorithm: Algorithm) -> Option<String> {
-        let &(_, rejection) = self.rejected.iter().find(|&&(other, _)| other == algorithm)?;
+    pub fn against(&self, method: impl Into<Method>) -> Option<String> {
+        let method = method.into();
+        let &(_, rejection) = self.rejected.iter().find(|&&(other, _)| other == method)?;
         let measured = |candidate: Option<&Candidate>| Some(Milliseconds(candidate?.measured?));
-        Some(match (rejection, self.comparison(algorithm)) {
+        Some(match (rejection, self.comparison(method)) {
             (Rejection::Slower, Some(comparison)) => format!("slower: {comparison}"),
-            (Rejection::Measured, _) => match measured(self.of(algorithm)).zip(measured(self.candidate())) {
+            (Rejection::Measured, _) => match measured(self.of(method)).zip(measured(self.candidate())) {
                 Some((other, chosen)) => format!("{rejection}: {other} ms to {chosen}"),
                 None => rejection.to_string(),
             },
@@ -258,15 +284,16 @@ pub(crate) struct Limits {
     pub(crate) select: Select,
     pub(crate) numerics: Numerics,
     pub(crate) forbidden: Algorithms,
+    pub(crate) forbidden_products: ProductsSet,
     pub(crate) max_workspace_bytes: Option<usize>,
     pub(crate) max_packed_bytes: Option<usize>,
 }
 
 impl Limits {
-    /// Why `algorithm` must not be chosen, or `None` if it can be.
-    fn against(&self, desc: &ConvDesc, algorithm: Algorithm, estimate: &Estimate) -> Option<Rejection> {
-        let needed = algorithm.numerics(desc);
-        if self.forbidden.contains(algorithm) {
+    /// Why `method` must not be chosen, or `None` if it can be.
+    fn against(&self, desc: &ConvDesc, method: Method, estimate: &Estimate) -> Option<Rejection> {
+        let needed = method.numerics(desc);
+        if self.forbidden.contains(method.algorithm) || self.forbidden_products.contains(method.products) {
             Some(Rejection::Forbidden)
         } else if needed > self.numerics {
             Some(Rejection::Inaccurate(needed))
@@ -288,78 +315,84 @@ impl Limits {
 
     /// The error if no algorithm is left. If more memory would help, it names the algorithm that needs the
     /// least.
-    fn nothing(&self, rejected: &[(Algorithm, Rejection)]) -> ConvError {
-        let needs = |&&(_, rejection): &&(Algorithm, Rejection)| match rejection {
+    fn nothing(&self, rejected: &[(Method, Rejection)]) -> ConvError {
+        let needs = |&&(_, rejection): &&(Method, Rejection)| match rejection {
             Rejection::Workspace { bytes } | Rejection::Packed { bytes } => bytes,
             _ => usize::MAX,
         };
         let least = rejected.iter().min_by_key(needs);
-        least.map_or(ConvError::NothingAllowed, |&(algorithm, rejection)| self.error(algorithm, rejection))
+        least.map_or(ConvError::NothingAllowed, |&(method, rejection)| self.error(method, rejection))
     }
 
-    /// The error for `algorithm`, the closest candidate, which `rejection` excludes.
-    fn error(&self, algorithm: Algorithm, rejection: Rejection) -> ConvError {
+    /// The error for `method`, the closest candidate, which `rejection` excludes.
+    fn error(&self, method: Method, rejection: Rejection) -> ConvError {
         let (what, needed, limit) = match rejection {
             Rejection::Workspace { bytes } => ("workspace", bytes, self.max_workspace_bytes),
             Rejection::Packed { bytes } => ("packed weights", bytes, self.max_packed_bytes),
             _ => return ConvError::NothingAllowed,
         };
-        ConvError::TooLarge { algorithm, what, needed, limit: limit.unwrap_or(usize::MAX) }
+        ConvError::TooLarge { method, what, needed, limit: limit.unwrap_or(usize::MAX) }
     }
 }
 
 /// Chooses the algorithm for `desc` that the model predicts to be fastest within `limits`, unless one is
 /// forced.
 pub(crate) fn choose(desc: &ConvDesc, limits: &Limits, machine: &Machine<'_>) -> Result<Choice, ConvError> {
-    if let Select::Force(algorithm) = limits.select {
-        algorithm.supports(desc).map_err(|reason| ConvError::Unsupported { algorithm, reason })?;
+    if let Select::Force(method) = limits.select {
+        method.supports(desc).map_err(|reason| ConvError::Unsupported { method, reason })?;
     }
-    let mut candidates = Vec::with_capacity(Algorithm::ALL.len());
-    let mut rejected = Vec::with_capacity(Algorithm::ALL.len());
-    for algorithm in Algorithm::ALL {
-        match algorithm.supports(desc) {
-            Err(reason) => rejected.push((algorithm, Rejection::Unsupported(reason))),
+    let mut methods: Vec<Method> = Method::all(machine.isa().products()).collect();
+    if let Select::Force(method) = limits.select
+        && !methods.contains(&method)
+    {
+        methods.push(method);
+    }
+    let mut candidates = Vec::with_capacity(methods.len());
+    let mut rejected = Vec::with_capacity(methods.len());
+    for method in methods.iter().copied() {
+        match method.supports(desc) {
+            Err(reason) => rejected.push((method, Rejection::Unsupported(reason))),
             Ok(()) => {
-                let estimate = machine.estimate(algorithm, desc);
-                candidates.push(Candidate { algorithm, estimate, measured: None });
+                let estimate = machine.estimate(method, desc);
+                candidates.push(Candidate { method, estimate, measured: None });
             }
         }
     }
     not_before_pointwise(desc, &mut candidates);
     // The oracle is the last resort, even for tiny problems where it would finish before another one starts.
-    let is_oracle = |candidate: &Candidate| candidate.algorithm == Algorithm::Reference;
+    let is_oracle = |candidate: &Candidate| candidate.method.algorithm == Algorithm::Reference;
     candidates.sort_by(|a, b| {
         let seconds = a.estimate.seconds.total_cmp(&b.estimate.seconds);
         is_oracle(a).cmp(&is_oracle(b)).then(seconds)
     });
-    if let Select::Force(algorithm) = limits.select {
-        let forced = candidates.iter().find(|candidate| candidate.algorithm == algorithm);
+    if let Select::Force(method) = limits.select {
+        let forced = candidates.iter().find(|candidate| candidate.method == method);
         if let Some(rejection) = forced.and_then(|forced| limits.too_large(&forced.estimate)) {
-            return Err(limits.error(algorithm, rejection));
+            return Err(limits.error(method, rejection));
         }
-        let others = Algorithm::ALL.into_iter().filter(|&other| other != algorithm);
+        let others = methods.into_iter().filter(|&other| other != method);
         let rejected = others.map(|other| (other, Rejection::NotForced)).collect();
-        return Ok(Choice { algorithm, reason: "forced by the caller", rejected, candidates });
+        return Ok(Choice { method, reason: "forced by the caller", rejected, candidates });
     }
     let mut chosen: Option<&Candidate> = None;
     for candidate in &candidates {
-        let against = limits.against(desc, candidate.algorithm, &candidate.estimate);
+        let against = limits.against(desc, candidate.method, &candidate.estimate);
         match (against, chosen) {
-            (Some(rejection), _) => rejected.push((candidate.algorithm, rejection)),
+            (Some(rejection), _) => rejected.push((candidate.method, rejection)),
             (None, None) => chosen = Some(candidate),
             (None, Some(chosen)) if candidate.estimate.seconds < chosen.estimate.seconds => {
-                rejected.push((candidate.algorithm, Rejection::LastResort));
+                rejected.push((candidate.method, Rejection::LastResort));
             }
-            (None, Some(_)) => rejected.push((candidate.algorithm, Rejection::Slower)),
+            (None, Some(_)) => rejected.push((candidate.method, Rejection::Slower)),
         }
     }
-    let Some(&Candidate { algorithm, .. }) = chosen else { return Err(limits.nothing(&rejected)) };
-    rejected.sort_by_key(|&(algorithm, _)| algorithm as u8);
-    let reason = match algorithm {
+    let Some(&Candidate { method, .. }) = chosen else { return Err(limits.nothing(&rejected)) };
+    rejected.sort_by_key(|&(method, _)| method);
+    let reason = match method.algorithm {
         Algorithm::Reference => "nothing else is allowed",
         _ => "the fastest by the model",
     };
-    Ok(Choice { algorithm, reason, rejected, candidates })
+    Ok(Choice { method, reason, rejected, candidates })
 }
 
 /// Keeps Pointwise first for 1x1 kernels at stride 1. There, every other algorithm does the work of Pointwise
@@ -367,16 +400,20 @@ pub(crate) fn choose(desc: &ConvDesc, limits: &Limits, machine: &Machine<'_>) ->
 /// is the exception: it takes another route if there are several groups. With a stride, the rule does not
 /// hold: copied pixels fill the tiles that would otherwise end at each row.
 fn not_before_pointwise(desc: &ConvDesc, candidates: &mut [Candidate]) {
-    let pointwise = candidates.iter().find(|candidate| candidate.algorithm == Algorithm::Pointwise);
-    let Some(least) = pointwise.map(|candidate| 1.01 * candidate.estimate.seconds) else { return };
     if desc.stride() != Size2::square(1) {
         return;
     }
-    for candidate in candidates {
-        let is_another_way = candidate.algorithm == Algorithm::Depthwise && desc.groups() > 1;
-        if candidate.algorithm != Algorithm::Pointwise && !is_another_way {
-            let terms = candidate.estimate.terms.raised_to(least);
-            (candidate.estimate.terms, candidate.estimate.seconds) = (terms, terms.total());
+    for products in Products::ALL {
+        let pointwise = Method::new(Algorithm::Pointwise, products);
+        let pointwise = candidates.iter().find(|candidate| candidate.method == pointwise);
+        let Some(least) = pointwise.map(|candidate| 1.01 * candidate.estimate.seconds) else { continue };
+        for candidate in candidates.iter_mut().filter(|candidate| candidate.method.products == products) {
+            let algorithm = candidate.method.algorithm;
+            let is_another_way = algorithm == Algorithm::Depthwise && desc.groups() > 1;
+            if algorithm != Algorithm::Pointwise && !is_another_way {
+                let terms = candidate.estimate.terms.raised_to(least);
+                (candidate.estimate.terms, candidate.estimate.seconds) = (terms, terms.total());
+            }
         }
     }
 }

@@ -29,6 +29,9 @@ pub struct Profile {
     pub l3_bytes: usize,
     /// Peak rate of fused multiply-adds of one thread, in 10^6 floating-point operations per second.
     pub fma_mflops: u64,
+    /// Peak rate of products of bf16 numbers of one thread, in 10^6 floating-point operations per second: that of
+    /// matrix tiles or of dot products, if the instruction set has them.
+    pub bf16_mflops: u64,
     /// Bandwidth of one thread reading from the second-level cache, in 10^6 bytes per second.
     pub l2_mbs: u64,
     /// Bandwidth of one thread reading from the third-level cache, in 10^6 bytes per second.
@@ -55,12 +58,13 @@ macro_rules! field {
     };
 }
 
-const FIELDS: [Field; 12] = [
+const FIELDS: [Field; 13] = [
     field!(cores as usize),
     field!(l1_bytes as usize),
     field!(l2_bytes as usize),
     field!(l3_bytes as usize),
     field!(fma_mflops as u64),
+    field!(bf16_mflops as u64),
     field!(l2_mbs as u64),
     field!(l3_mbs as u64),
     field!(dram_mbs as u64),
@@ -79,7 +83,8 @@ impl Profile {
         // Per thread: a server core at about 3 GHz with two AVX-512 pipes; the same with half the vector
         // width; a core with two NEON pipes.
         let (fma_mflops, l1_bytes, l2_bytes) = match isa {
-            Isa::Avx512F => (185_000, 48 << 10, 2 << 20),
+            Isa::Avx512F | Isa::Amx => (185_000, 48 << 10, 2 << 20),
+            Isa::Avx512Bf16 => (185_000, 48 << 10, 1 << 20),
             Isa::Avx2Fma => (105_000, 32 << 10, 1 << 20),
             Isa::Neon => (48_000, 64 << 10, 1 << 20),
             Isa::Portable => (25_000, 32 << 10, 512 << 10),
@@ -91,6 +96,12 @@ impl Profile {
             l2_bytes,
             l3_bytes: 32 << 20,
             fma_mflops,
+            bf16_mflops: match isa {
+                Isa::Amx => 2_250_000,
+                Isa::Avx512Bf16 => 2 * fma_mflops,
+                // Plain loops.
+                _ => fma_mflops / 32,
+            },
             l2_mbs: 160_000,
             l3_mbs: 28_000,
             dram_mbs: 14_000,

@@ -12,7 +12,7 @@ mod file;
 mod key;
 mod text;
 
-use crate::describe::Algorithm;
+use crate::describe::Method;
 pub(crate) use cpu::model as cpu_model;
 pub(crate) use key::WisdomKey;
 use std::collections::HashMap;
@@ -24,10 +24,10 @@ use std::{io, path::Path};
 /// Default limit on entries: enough for a few dozen networks.
 const CAPACITY: usize = 4096;
 /// Maximum number of times in one entry.
-const MOST_TIMES: usize = Algorithm::ALL.len();
+const MOST_TIMES: usize = Method::COUNT;
 
 /// Measured times of one problem, in seconds.
-pub(crate) type Times = Vec<(Algorithm, f64)>;
+pub(crate) type Times = Vec<(Method, f64)>;
 
 /// Measured times of convolutions on this machine.
 ///

@@ -4,7 +4,7 @@ use super::shape::Size2;
 use std::fmt;
 
 /// A convolution algorithm.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Algorithm {
     /// Plain loops that accumulate in `f64`: the slow, accurate oracle of the tests.
@@ -158,6 +158,11 @@ pub enum Unsupported {
     KernelTooLarge,
     /// The Fourier transforms of the weights would need more than a gibibyte.
     SpectraTooLarge,
+    /// This algorithm has no bf16 products, or not these. Winograd has them with at most six points, in two
+    /// or three parts.
+    OnlyF32,
+    /// The rows of one output row would need more than a gibibyte once they are split into bf16 parts.
+    PartsTooLarge,
 }
 
 impl fmt::Display for Unsupported {
@@ -184,6 +189,8 @@ impl fmt::Display for Unsupported {
                  most 15 channels per group) for outputs"
             }
             Self::SpectraTooLarge => "the transforms of the weights would need more than 1 GiB",
+            Self::OnlyF32 => "it has no such products",
+            Self::PartsTooLarge => "the bf16 parts of the rows for one output row would need more than 1 GiB",
         })
     }
 }

@@ -1,7 +1,8 @@
 //! [`ConvError`]: what was wrong, what was expected, and what was given.
 
-use super::algorithm::{Algorithm, Unsupported};
+use super::algorithm::Unsupported;
 use super::isa::Isa;
+use super::products::Method;
 use super::shape::{Layout, Shape4, Size2};
 use super::weights::FilterShape;
 use std::fmt;
@@ -69,7 +70,7 @@ pub enum ConvError {
     /// The forced algorithm cannot do this problem.
     Unsupported {
         /// The forced algorithm.
-        algorithm: Algorithm,
+        method: Method,
         /// The reason.
         reason: Unsupported,
     },
@@ -78,7 +79,7 @@ pub enum ConvError {
     /// The algorithms that are allowed, or the forced one, need more memory than the limit.
     TooLarge {
         /// The algorithm that needs the least memory.
-        algorithm: Algorithm,
+        method: Method,
         /// The kind of memory: `"workspace"` or `"packed weights"`.
         what: &'static str,
         /// Bytes that it needs.
@@ -96,7 +97,7 @@ pub enum ConvError {
     /// A [`Filter`](crate::Filter) has dropped its weights, and did not pack them for this before.
     WeightsDropped {
         /// The algorithm that was asked for, or the fastest one that the options allow.
-        algorithm: Algorithm,
+        method: Method,
     },
     /// This machine does not have the requested instruction set.
     IsaUnavailable {
@@ -155,8 +156,8 @@ impl fmt::Display for ConvError {
             Self::EpilogueMismatch { what, planned: false } => {
                 write!(f, "{what}: expected none, because the descriptor has none, got one")
             }
-            Self::Unsupported { algorithm, reason } => {
-                write!(f, "algorithm {algorithm} cannot do this convolution: {reason}")
+            Self::Unsupported { method, reason } => {
+                write!(f, "algorithm {method} cannot do this convolution: {reason}")
             }
             Self::NothingAllowed => {
                 write!(
@@ -164,16 +165,16 @@ impl fmt::Display for ConvError {
                     "algorithms: expected at least one that can do this convolution, got only forbidden ones"
                 )
             }
-            Self::TooLarge { algorithm, what, needed, limit } => write!(
+            Self::TooLarge { method, what, needed, limit } => write!(
                 f,
-                "{what}: expected an algorithm that needs at most {limit} bytes, got {algorithm}, which needs {needed}"
+                "{what}: expected an algorithm that needs at most {limit} bytes, got {method}, which needs {needed}"
             ),
             Self::FilterMismatch { expected, got } => {
                 write!(f, "filter: expected extents {expected}, got {got}")
             }
-            Self::WeightsDropped { algorithm } => write!(
+            Self::WeightsDropped { method } => write!(
                 f,
-                "filter: expected weights packed for {algorithm}, got none, and the original weights were dropped"
+                "filter: expected weights packed for {method}, got none, and the original weights were dropped"
             ),
             Self::IsaUnavailable { isa, best } => {
                 write!(

@@ -129,7 +129,7 @@ mod tests {
         );
         assert_eq!(
             "avx".parse::<Isa>().unwrap_err().to_string(),
-            "isa: expected portable, neon, avx2fma or avx512f, got avx"
+            "isa: expected portable, neon, avx2fma, avx512f, avx512bf16 or amx, got avx"
         );
         assert_eq!(refused("relu:1".parse()), "activation: expected a name without parameters, got relu:1");
         assert_eq!(refused("clip:1".parse()), "activation: expected clip:LO:HI, got clip:1");

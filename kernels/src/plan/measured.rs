@@ -3,7 +3,7 @@
 
 use super::prepare::Problem;
 use crate::choose::{Candidate, Choice, Rejection, Wisdom, WisdomKey};
-use crate::describe::{Algorithm, ConvDesc, ConvError, TensorMut, TensorRef};
+use crate::describe::{ConvDesc, ConvError, Method, TensorMut, TensorRef};
 use crate::memory::{Buffer, Workspace, WorkspaceReq};
 use crate::run::{ConvIo, PreparedConv, Threads};
 use std::time::{Duration, Instant};
@@ -27,7 +27,7 @@ const BEATEN: [f64; 2] = [1.5, 1.15];
 
 /// A candidate that is timed.
 struct Rival {
-    algorithm: Algorithm,
+    method: Method,
     conv: PreparedConv,
     calls: u32,
     seconds: f64,
@@ -40,7 +40,7 @@ pub(super) fn fastest(
 ) -> Result<(Choice, PreparedConv), ConvError> {
     let choice = problem.choose()?;
     let prepared = |choice: Choice| {
-        let conv = problem.prepare(choice.algorithm, true)?;
+        let conv = problem.prepare(choice.method, true)?;
         Ok((choice, conv))
     };
     let rivals = rivals(&choice);
@@ -51,18 +51,18 @@ pub(super) fn fastest(
     let key = WisdomKey::new(problem.desc, problem.kernels.isa(), &problem.options.limits(), threads);
     let known = wisdom.and_then(|wisdom| wisdom.recall(&key));
     // A stored entry can be wrong. It must not lead to a plan that the options forbid.
-    if let Some(times) = known.filter(|times| times.iter().all(|(algorithm, _)| rivals.contains(algorithm)))
+    if let Some(times) = known.filter(|times| times.iter().all(|(method, _)| rivals.contains(method)))
         && let Some(choice) = judged(&choice, &times)
     {
         return prepared(choice);
     }
     let timed = time(problem, &rivals)?;
-    let times: Vec<(Algorithm, f64)> = timed.iter().map(|rival| (rival.algorithm, rival.seconds)).collect();
+    let times: Vec<(Method, f64)> = timed.iter().map(|rival| (rival.method, rival.seconds)).collect();
     let judged = judged(&choice, &times).unwrap_or(choice);
     if let Some(wisdom) = wisdom {
         wisdom.remember(key, times);
     }
-    match timed.into_iter().find(|rival| rival.algorithm == judged.algorithm) {
+    match timed.into_iter().find(|rival| rival.method == judged.method) {
         Some(Rival { conv, .. }) => {
             problem.keep(&conv);
             Ok((judged, conv))
@@ -72,35 +72,35 @@ pub(super) fn fastest(
 }
 
 /// Returns the allowed algorithms that have a chance, fastest by the model first.
-fn rivals(choice: &Choice) -> Vec<Algorithm> {
+fn rivals(choice: &Choice) -> Vec<Method> {
     let allowed: Vec<&Candidate> = choice.allowed().collect();
     let least = allowed.first().map_or(0.0, |candidate| candidate.estimate.seconds);
     let has_chance = |candidate: &&&Candidate| candidate.estimate.seconds <= HOPELESS * least;
-    allowed.iter().filter(has_chance).take(MOST_CANDIDATES).map(|candidate| candidate.algorithm).collect()
+    allowed.iter().filter(has_chance).take(MOST_CANDIDATES).map(|candidate| candidate.method).collect()
 }
 
 /// Returns `choice`, decided by the measured `times`.
-fn judged(choice: &Choice, times: &[(Algorithm, f64)]) -> Option<Choice> {
-    let &(algorithm, _) = times.iter().min_by(|a, b| a.1.total_cmp(&b.1))?;
+fn judged(choice: &Choice, times: &[(Method, f64)]) -> Option<Choice> {
+    let &(method, _) = times.iter().min_by(|a, b| a.1.total_cmp(&b.1))?;
     let mut judged = choice.clone();
-    let time = |algorithm: Algorithm| times.iter().find(|time| time.0 == algorithm).map(|time| time.1);
+    let time = |method: Method| times.iter().find(|time| time.0 == method).map(|time| time.1);
     for candidate in &mut judged.candidates {
-        candidate.measured = time(candidate.algorithm);
+        candidate.measured = time(candidate.method);
     }
     // Timed candidates come first, in the order of their measured times.
     let order = |c: &Candidate| (c.measured.is_none(), c.measured.unwrap_or(c.estimate.seconds));
     judged.candidates.sort_by(|a, b| order(a).partial_cmp(&order(b)).unwrap_or(std::cmp::Ordering::Equal));
-    if algorithm != choice.algorithm {
-        judged.algorithm = algorithm;
-        judged.rejected.retain(|&(other, _)| other != algorithm);
-        judged.rejected.push((choice.algorithm, Rejection::Measured));
+    if method != choice.method {
+        judged.method = method;
+        judged.rejected.retain(|&(other, _)| other != method);
+        judged.rejected.push((choice.method, Rejection::Measured));
     }
     for (other, rejection) in &mut judged.rejected {
         if time(*other).is_some() {
             *rejection = Rejection::Measured;
         }
     }
-    judged.rejected.sort_by_key(|&(algorithm, _)| algorithm as u8);
+    judged.rejected.sort_by_key(|&(method, _)| method);
     judged.reason = "the fastest of those that were timed";
     Some(judged)
 }
@@ -171,9 +171,9 @@ impl Tensors {
 }
 
 /// Times all rivals in turns: each at least once, and all together for about [`BUDGET`].
-fn time(problem: &Problem<'_>, rivals: &[Algorithm]) -> Result<Vec<Rival>, ConvError> {
-    let prepare = |&algorithm: &Algorithm| {
-        Ok(Rival { algorithm, conv: problem.prepare(algorithm, false)?, calls: 1, seconds: f64::INFINITY })
+fn time(problem: &Problem<'_>, rivals: &[Method]) -> Result<Vec<Rival>, ConvError> {
+    let prepare = |&method: &Method| {
+        Ok(Rival { method, conv: problem.prepare(method, false)?, calls: 1, seconds: f64::INFINITY })
     };
     let mut prepared = rivals.iter().map(prepare).collect::<Result<Vec<_>, ConvError>>()?;
     let workspace = prepared.iter().fold(WorkspaceReq::default(), |all, rival| all.union(rival.conv.req));

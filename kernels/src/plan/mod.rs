@@ -11,7 +11,7 @@ mod prepare;
 mod report;
 
 use crate::choose::{Choice, Select, Wisdom};
-use crate::describe::{Algorithm, ConvDesc, ConvError, Isa, Weights};
+use crate::describe::{Algorithm, ConvDesc, ConvError, Isa, Products, Weights};
 use crate::memory::WorkspaceReq;
 use crate::run::{ConvIo, PreparedConv, Threads};
 pub use conv::{Conv, ConvBuilder};
@@ -166,7 +166,12 @@ impl ConvPlan {
 
     /// The algorithm that the plan runs.
     pub fn algorithm(&self) -> Algorithm {
-        self.report.choice.algorithm
+        self.report.choice.method.algorithm
+    }
+
+    /// The products that the plan computes with.
+    pub fn products(&self) -> Products {
+        self.report.choice.method.products
     }
 
     /// The instruction set whose kernels the plan runs.

@@ -1,7 +1,7 @@
 //! [`PlanOptions`]: limits and preferences of a plan.
 
 use crate::choose::{Limits, Numerics, Profile, Select};
-use crate::describe::{Algorithm, Algorithms, Isa};
+use crate::describe::{Algorithm, Algorithms, Isa, Method, Products, ProductsSet};
 use crate::run::Threads;
 
 /// Limits and preferences of a plan. [`PlanOptions::default`] asks for the fastest plan for one thread.
@@ -14,6 +14,8 @@ pub struct PlanOptions {
     pub numerics: Numerics,
     /// Algorithms that must not be chosen, except by [`Select::Force`].
     pub forbidden: Algorithms,
+    /// Products that must not be chosen, except by [`Select::Force`].
+    pub forbidden_products: ProductsSet,
     /// The instruction set; `None` stands for the best one of this machine.
     pub isa: Option<Isa>,
     /// Maximum number of threads of a run. The workspace is sized for it. The default is 1, which fits
@@ -39,6 +41,7 @@ impl Default for PlanOptions {
             select: Select::Auto,
             numerics: Numerics::Default,
             forbidden: Algorithms::NONE,
+            forbidden_products: ProductsSet::NONE,
             isa: None,
             max_threads: 1,
             macs_per_thread: MACS_PER_THREAD,
@@ -56,9 +59,10 @@ impl PlanOptions {
         self
     }
 
-    /// Forces `algorithm`. Planning fails if it does not support the problem.
-    pub const fn force(self, algorithm: Algorithm) -> Self {
-        self.select(Select::Force(algorithm))
+    /// Forces a method: an [`Algorithm`] with `f32` products, or a [`Method`] with any products. Planning fails
+    /// if it does not support the problem.
+    pub fn force(self, method: impl Into<Method>) -> Self {
+        self.select(Select::Force(method.into()))
     }
 
     /// Sets how much rounding error the algorithm may add.
@@ -70,6 +74,12 @@ impl PlanOptions {
     /// Forbids `algorithm`, unless it is forced. Call it once per algorithm.
     pub const fn forbid(mut self, algorithm: Algorithm) -> Self {
         self.forbidden = self.forbidden.with(algorithm);
+        self
+    }
+
+    /// Forbids `products`, unless they are forced. Call it once per kind of products.
+    pub const fn forbid_products(mut self, products: Products) -> Self {
+        self.forbidden_products = self.forbidden_products.with(products);
         self
     }
 
@@ -119,6 +129,7 @@ impl PlanOptions {
             select: self.select,
             numerics: self.numerics,
             forbidden: self.forbidden,
+            forbidden_products: self.forbidden_products,
             max_workspace_bytes: self.max_workspace_bytes,
             max_packed_bytes: self.max_packed_bytes,
         }

@@ -86,7 +86,7 @@ impl Packing {
         let mut step = (PART / desc.taps().saturating_mul(size_of::<f32>())).max(1);
         let room = match options.select {
             Select::Measured => None,
-            _ => problem.room(choice.algorithm, weights)?,
+            _ => problem.room(choice.method, weights)?,
         };
         let state = if let Some((schedule, form, packed)) = room {
             step = step.next_multiple_of(form.channels_of_part());

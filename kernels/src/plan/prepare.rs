@@ -4,7 +4,7 @@ use super::filter::Filter;
 use super::options::PlanOptions;
 use crate::algo::{Form, Packed, Schedule};
 use crate::choose::{Candidate, Choice, Estimate, Machine, Profile, choose, typical};
-use crate::describe::{Activation, Algorithm, ConvDesc, ConvError, FilterShape, Weights};
+use crate::describe::{Activation, ConvDesc, ConvError, FilterShape, Method, Weights};
 use crate::memory::WorkspaceReq;
 use crate::run::PreparedConv;
 use crate::tile::detect::kernels;
@@ -111,9 +111,9 @@ impl<'a> Problem<'a> {
         choose(self.desc, &self.options.limits(), &self.machine())
     }
 
-    /// Returns the schedule of `algorithm` and the form of its weights. `algorithm` must support the problem.
-    fn schedule(&self, algorithm: Algorithm) -> (Schedule, Form) {
-        let schedule = Schedule::new(algorithm, self.desc, self.kernels, &typical(self.kernels));
+    /// Returns the schedule of `method` and the form of its weights. `method` must support the problem.
+    fn schedule(&self, method: Method) -> (Schedule, Form) {
+        let schedule = Schedule::new(method, self.desc, self.kernels, &typical(self.kernels));
         let form = schedule.form(self.desc, self.kernels);
         (schedule, form)
     }
@@ -124,7 +124,7 @@ impl<'a> Problem<'a> {
     /// than the best one. If the original weights were dropped, only packed forms are considered.
     pub(super) fn prepare_chosen(&self) -> Result<(Choice, PreparedConv), ConvError> {
         let choice = self.choose()?;
-        let (schedule, form) = self.schedule(choice.algorithm);
+        let (schedule, form) = self.schedule(choice.method);
         let packed = match self.source {
             PlanWeights::Filter(filter) if !filter.has_packed(&form, self.kernels) => {
                 self.fastest_packed(filter, &choice)
@@ -132,56 +132,52 @@ impl<'a> Problem<'a> {
             _ => None,
         };
         let (choice, schedule, form) = match packed {
-            Some((algorithm, schedule, estimate)) => {
+            Some((method, schedule, estimate)) => {
                 let form = schedule.form(self.desc, self.kernels);
-                (choice.packed(algorithm, estimate), schedule, form)
+                (choice.packed(method, estimate), schedule, form)
             }
             None => (choice, schedule, form),
         };
-        let conv = self.with_weights(choice.algorithm, schedule, form, true)?;
+        let conv = self.with_weights(choice.method, schedule, form, true)?;
         Ok((choice, conv))
     }
 
     /// Returns the fastest algorithm whose weights are packed, if it is not much slower than the chosen one.
-    fn fastest_packed(
-        &self,
-        filter: &Filter<'_>,
-        choice: &Choice,
-    ) -> Option<(Algorithm, Schedule, Estimate)> {
+    fn fastest_packed(&self, filter: &Filter<'_>, choice: &Choice) -> Option<(Method, Schedule, Estimate)> {
         let chosen = choice.candidate()?.estimate.seconds;
         let most = if filter.has_weights() { filter.reuse_factor() * chosen } else { f64::INFINITY };
         let (typical, machine) = (typical(self.kernels), self.machine());
         let packed = |candidate: &Candidate| {
-            let algorithm = candidate.algorithm;
-            let forms: Vec<Form> = Schedule::forms(algorithm, self.desc, self.kernels, &typical)
+            let method = candidate.method;
+            let forms: Vec<Form> = Schedule::forms(method, self.desc, self.kernels, &typical)
                 .into_iter()
                 .filter(|form| filter.has_packed(form, self.kernels))
                 .collect();
-            let schedule = Schedule::among(algorithm, self.desc, self.kernels, &typical, &forms)?;
+            let schedule = Schedule::among(method, self.desc, self.kernels, &typical, &forms)?;
             let estimate = machine.estimate_schedule(&schedule, self.desc);
-            (estimate.seconds <= most).then_some((algorithm, schedule, estimate))
+            (estimate.seconds <= most).then_some((method, schedule, estimate))
         };
         let allowed = choice.allowed().filter(|candidate| candidate.estimate.seconds <= most);
         allowed.filter_map(packed).min_by(|a, b| a.2.seconds.total_cmp(&b.2.seconds))
     }
 
-    /// Prepares `algorithm`, which must support the problem. If `keep` is set, a filter keeps the packed
+    /// Prepares `method`, which must support the problem. If `keep` is set, a filter keeps the packed
     /// weights for other plans.
-    pub(super) fn prepare(&self, algorithm: Algorithm, keep: bool) -> Result<PreparedConv, ConvError> {
-        let (schedule, form) = self.schedule(algorithm);
-        self.with_weights(algorithm, schedule, form, keep)
+    pub(super) fn prepare(&self, method: Method, keep: bool) -> Result<PreparedConv, ConvError> {
+        let (schedule, form) = self.schedule(method);
+        self.with_weights(method, schedule, form, keep)
     }
 
     fn with_weights(
         &self,
-        algorithm: Algorithm,
+        method: Method,
         schedule: Schedule,
         form: Form,
         keep: bool,
     ) -> Result<PreparedConv, ConvError> {
         let packed = match self.source {
             PlanWeights::Weights(weights) => form.pack(&weights, self.desc.output().c, self.kernels)?,
-            PlanWeights::Filter(filter) => filter.packed(algorithm, &form, self.kernels, keep)?,
+            PlanWeights::Filter(filter) => filter.packed(method, &form, self.kernels, keep)?,
         };
         self.with_packed(schedule, form, packed)
     }
@@ -203,13 +199,13 @@ impl<'a> Problem<'a> {
         }
     }
 
-    /// Allocates the packed weights of `algorithm`; `None` if its form cannot be packed in parts.
+    /// Allocates the packed weights of `method`; `None` if its form cannot be packed in parts.
     pub(super) fn room(
         &self,
-        algorithm: Algorithm,
+        method: Method,
         weights: &Weights<'_>,
     ) -> Result<Option<(Schedule, Form, Packed)>, ConvError> {
-        let (schedule, form) = self.schedule(algorithm);
+        let (schedule, form) = self.schedule(method);
         if !form.takes_parts() {
             return Ok(None);
         }

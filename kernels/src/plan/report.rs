@@ -1,7 +1,7 @@
 //! [`PlanReport`]: the choice of a plan and its reasons, as a value and as a table.
 
 use crate::choose::{Candidate, Choice, Rejection};
-use crate::describe::{Algorithm, ConvDesc, Isa};
+use crate::describe::{ConvDesc, Isa, Method};
 use std::fmt;
 
 /// The choice of a plan, its reasons and its costs. `println!("{}", plan.explain())` prints it as a table.
@@ -29,23 +29,23 @@ impl PlanReport {
     ///
     /// The candidates come first, in the order of their times. The algorithms that cannot compute the problem
     /// follow without an estimate. The chosen algorithm has no reason against it.
-    pub fn lines(&self) -> impl Iterator<Item = (Algorithm, Option<&Candidate>, Option<Rejection>)> {
+    pub fn lines(&self) -> impl Iterator<Item = (Method, Option<&Candidate>, Option<Rejection>)> {
         let Choice { candidates, rejected, .. } = &self.choice;
-        let against = |algorithm: Algorithm| {
-            rejected.iter().find(|&&(other, _)| other == algorithm).map(|&(_, rejection)| rejection)
+        let against = |method: Method| {
+            rejected.iter().find(|&&(other, _)| other == method).map(|&(_, rejection)| rejection)
         };
-        let can = candidates.iter().map(move |c| (c.algorithm, Some(c), against(c.algorithm)));
-        let is_candidate = |algorithm: Algorithm| candidates.iter().any(|c| c.algorithm == algorithm);
-        let cannot = rejected.iter().filter(move |&&(algorithm, _)| !is_candidate(algorithm));
-        can.chain(cannot.map(|&(algorithm, rejection)| (algorithm, None, Some(rejection))))
+        let can = candidates.iter().map(move |c| (c.method, Some(c), against(c.method)));
+        let is_candidate = |method: Method| candidates.iter().any(|c| c.method == method);
+        let cannot = rejected.iter().filter(move |&&(method, _)| !is_candidate(method));
+        can.chain(cannot.map(|&(method, rejection)| (method, None, Some(rejection))))
     }
 }
 
 impl fmt::Display for PlanReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Choice { algorithm, reason, .. } = &self.choice;
+        let Choice { method, reason, .. } = &self.choice;
         writeln!(f, "{}", self.desc)?;
-        writeln!(f, "  chosen    {algorithm} with {}: {reason}", self.kernel)?;
+        writeln!(f, "  chosen    {method} with {}: {reason}", self.kernel)?;
         if let Some(Candidate { estimate, .. }) = self.choice.candidate() {
             writeln!(f, "  predicted {:.4} ms: {}", 1e3 * estimate.seconds, estimate.terms)?;
         }
@@ -56,11 +56,11 @@ impl fmt::Display for PlanReport {
         )?;
         writeln!(
             f,
-            "  {:13} {:>12} {:>8} {:>11} {:>11} {:>11}",
+            "  {:19} {:>12} {:>8} {:>11} {:>11} {:>11}",
             "algorithm", "predicted ms", "bound", "measured ms", "workspace", "packed"
         )?;
-        for (algorithm, candidate, _) in self.lines() {
-            write!(f, "  {:13} ", algorithm.name())?;
+        for (method, candidate, _) in self.lines() {
+            write!(f, "  {:19} ", method.to_string())?;
             match candidate {
                 Some(Candidate { estimate, measured, .. }) => {
                     let measured = measured.map_or("-".to_owned(), |seconds| format!("{:.4}", 1e3 * seconds));
@@ -75,7 +75,7 @@ impl fmt::Display for PlanReport {
                 }
                 None => write!(f, "{:>12} {:>8} {:>11} {:>11} {:>11}", "-", "-", "-", "-", "-")?,
             }
-            match self.choice.against(algorithm) {
+            match self.choice.against(method) {
                 None => writeln!(f, "  chosen")?,
                 Some(reason) => writeln!(f, "  rejected: {reason}")?,
             }

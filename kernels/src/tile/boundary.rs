@@ -71,5 +71,6 @@ macro_rules! features {
 features! {
     "x86_64" simd::avx2::Avx2Fma, enter_avx2fma, detect_avx2fma, is_x86_feature_detected: ["avx2" "fma"];
     "x86_64" simd::avx512::Avx512F, enter_avx512f, detect_avx512f, is_x86_feature_detected: ["avx512f" "avx2" "fma"];
+    "x86_64" simd::avx512::Avx512F, enter_avx512bf16, detect_avx512bf16, is_x86_feature_detected: ["avx512f" "avx2" "fma" "avx512bw" "avx512bf16"];
     "aarch64" simd::neon::Neon, enter_neon, detect_neon, is_aarch64_feature_detected: ["neon"];
 }

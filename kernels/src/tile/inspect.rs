@@ -11,6 +11,7 @@ use super::layer_table::LayerTable;
 #[cfg(feature = "ops")]
 use super::ops_table::{OpsTable, PoolTable};
 use super::output::OutputTile;
+use super::parts_table::PartsKernels;
 use super::post::Post;
 use super::table::KernelSet;
 use super::winograd_table::{Transforms, WinogradKernels, WinogradTile};
@@ -39,6 +40,8 @@ pub enum Loops {
     Fmas,
     /// The code moves or computes whole vectors.
     Vectors,
+    /// The code has this many products of matrix tiles.
+    Tiles(usize),
 }
 
 /// The list of the entries of one table.
@@ -66,6 +69,7 @@ impl KernelSet {
         kernels.extend(depthwise_code(&self.depthwise));
         kernels.extend(winograd_code(&self.winograd));
         kernels.extend(fft_code(&self.fft));
+        kernels.extend(parts_code(&self.parts));
         kernels.extend(copy_code(&self.copy));
         #[cfg(feature = "ops")]
         kernels.extend(ops_code(&self.ops));
@@ -229,6 +233,31 @@ fn fft_code(kernels: &FftKernels) -> Vec<KernelCode> {
     list.push("gather rows", kernels.gather_rows, Loops::Vectors);
     list.push("scatter rows", kernels.scatter_rows, Loops::Vectors);
     list.push("finish", kernels.finish, Loops::Fmas);
+    list.kernels
+}
+
+/// The kernels of bf16 products, unless they are plain loops.
+fn parts_code(kernels: &PartsKernels) -> Vec<KernelCode> {
+    let mut list = Listing::new(kernels.names[0]);
+    if kernels.names[0].ends_with("plain") {
+        return list.kernels;
+    }
+    // Rounding to one part is four instructions, too few to tell whole vectors from lost ones.
+    for (parts, &code) in kernels.split.iter().enumerate().skip(1) {
+        list.push(format!("split into {} parts", parts + 1), code, Loops::Vectors);
+    }
+    for (rows, entries) in kernels.products[0].iter().enumerate() {
+        for (what, &code) in ["packed", "strided"].iter().zip(entries) {
+            // On tiles, two tiles of pixels meet two of weights, and in another loop one meets two.
+            let loops = if kernels.together == 2 { Loops::Tiles(6) } else { Loops::Sums(2 * (rows + 1)) };
+            list.push(format!("products of {} {what} rows", rows + 1), code, loops);
+        }
+    }
+    if kernels.together == 2 {
+        list.push("three products of two parts", kernels.products[1][0][0], Loops::Tiles(18));
+        list.push("six products of three parts", kernels.products[2][0][0], Loops::Tiles(36));
+    }
+    list.push("finish", kernels.finish, Loops::Vectors);
     list.kernels
 }
 

@@ -15,6 +15,7 @@
 //! | depthwise | `depthwise`, `depthwise_sum`, `depthwise_read` | `depthwise_table` |
 //! | Winograd | `winograd`, products in `gemm` | `winograd_table` |
 //! | FFT | `fft`, `fft_plane`, `fft_product`, `finish` | `fft_table` |
+//! | bf16 products | `parts`, `amx`, `parts_plain` | `parts_table` |
 //! | copies | `copy` | `copy_table` |
 //! | activation, softmax, pooling | `elementwise`, `pool`, `pool_plane`, `reduce`, `window` | `ops_table` |
 //! | other layers | `add`, `affine`, `moments`, `lrn`, `maxout` | `layer_table` |
@@ -36,6 +37,9 @@ pub(crate) mod add;
 #[allow(unsafe_code)]
 #[cfg(feature = "ops")]
 pub(crate) mod affine;
+#[allow(unsafe_code)]
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod amx;
 #[allow(unsafe_code)]
 pub(crate) mod boundary;
 #[allow(unsafe_code)]
@@ -96,6 +100,12 @@ pub(crate) mod ops_table;
 pub(crate) mod output;
 #[cfg(all(test, feature = "ops"))]
 mod overflow;
+#[allow(unsafe_code)]
+pub(crate) mod parts;
+#[allow(unsafe_code)]
+mod parts_plain;
+#[allow(unsafe_code)]
+pub(crate) mod parts_table;
 #[allow(unsafe_code)]
 #[cfg(feature = "ops")]
 pub(crate) mod pool;

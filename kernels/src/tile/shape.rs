@@ -1,5 +1,7 @@
 //! The extents of a register tile, and the split of a length into tiles.
 
+use crate::describe::BLOCK;
+
 /// The extents of a register tile.
 pub(crate) struct TileShape {
     /// Maximum number of rows of a GEMM tile, or of pixels of another tile.
@@ -49,4 +51,9 @@ macro_rules! tile_shape {
 pub(crate) fn even_piece(n: usize, most: usize) -> usize {
     n.div_ceil(n.div_ceil(most))
 }
+/// Rounds up to an odd number of cache lines, so that the points do not map to a few sets of a cache.
+pub(crate) fn odd_lines(len: usize) -> usize {
+    (len.div_ceil(BLOCK) | 1).saturating_mul(BLOCK)
+}
+
 pub(super) use tile_shape;

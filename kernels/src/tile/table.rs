@@ -11,6 +11,7 @@ use super::fft_table::{FftKernels, fft_kernels};
 use super::gemm_table::{GemmTile, tile};
 #[cfg(feature = "ops")]
 use super::ops_table::{OpsTable, ops_table};
+use super::parts_table::{PartsKernels, parts_kernels};
 use super::shape::{TileShape, tile_shape};
 use super::store::ActivateSums;
 use super::winograd_table::{WinogradKernels, winograd_kernels};
@@ -30,6 +31,8 @@ pub struct KernelSet {
     pub(crate) winograd: WinogradKernels,
     /// Kernels of FFT convolution.
     pub(crate) fft: FftKernels,
+    /// Kernels of bf16 products.
+    pub(crate) parts: PartsKernels,
     /// Kernels of copies between tensors.
     pub(crate) copy: CopyTable,
     /// Kernels of the layers other than convolution.
@@ -38,7 +41,7 @@ pub struct KernelSet {
 }
 
 #[cfg(target_arch = "x86_64")]
-static AVX512F: KernelSet = KernelSet {
+const AVX512F: KernelSet = KernelSet {
     isa: Isa::Avx512F,
     gemm: &[
         tile!(enter_avx512f, "gemm_f32_14x32_avx512f": lanes 16, widths [1 2], rows [1 2 3 4 5 6 7 8 9 10 11 12 13 14]),
@@ -52,10 +55,23 @@ static AVX512F: KernelSet = KernelSet {
     winograd: winograd_kernels!(enter_avx512f, "winograd_f32_14x32_avx512f": lanes 16, widths [1 2],
         tiles [1 2 3 4 5 6 7 8 9 10 11 12 13 14]),
     fft: fft_kernels!(enter_avx512f, "fft_f32_12x16_avx512f" "fft_f32_16tiles_avx512f": lanes 16, tiles [1 2 3 4 5 6 7 8 9 10 11 12]),
+    parts: parts_kernels!(plain enter_avx512f, 2),
     copy: copy_table!(enter_avx512f),
     #[cfg(feature = "ops")]
     ops: ops_table!(enter_avx512f, 1),
 };
+
+/// Three sets share the `f32` kernels of AVX-512.
+#[cfg(target_arch = "x86_64")]
+static OF_AVX512: [KernelSet; 3] = [
+    AVX512F,
+    KernelSet {
+        isa: Isa::Avx512Bf16,
+        parts: parts_kernels!(dots [1 2 3 4 5 6 7 8 9 10 11 12 13 14]),
+        ..AVX512F
+    },
+    KernelSet { isa: Isa::Amx, parts: parts_kernels!(tiles), ..AVX512F },
+];
 
 #[cfg(target_arch = "x86_64")]
 static AVX2FMA: KernelSet = KernelSet {
@@ -69,6 +85,7 @@ static AVX2FMA: KernelSet = KernelSet {
         channels [3/1 3/2 5/1 5/2 7/1 7/2], permuted [3/1 3/2 5/1 5/2], pixels [3/1 3/2 5/1 7/1]),
     winograd: winograd_kernels!(enter_avx2fma, "winograd_f32_6x16_avx2fma": lanes 8, widths [1 2], tiles [1 2 3 4 5 6]),
     fft: fft_kernels!(enter_avx2fma, "fft_f32_5x8_avx2fma" "fft_f32_16tiles_avx2fma": lanes 8, tiles [1 2 3 4 5]),
+    parts: parts_kernels!(plain enter_avx2fma, 4),
     copy: copy_table!(enter_avx2fma),
     #[cfg(feature = "ops")]
     ops: ops_table!(enter_avx2fma, 2),
@@ -86,6 +103,7 @@ static NEON: KernelSet = KernelSet {
         channels [3/1 3/2 5/1 5/2 7/1 7/2], permuted [3/1 3/2 5/1 5/2], pixels [3/1 3/2 5/1 5/2 7/1 7/2]),
     winograd: winograd_kernels!(enter_neon, "winograd_f32_6x16_neon": lanes 4, widths [1 2 4], tiles [1 2 3 4 5 6]),
     fft: fft_kernels!(enter_neon, "fft_f32_12x4_neon" "fft_f32_16tiles_neon": lanes 4, tiles [1 2 3 4 5 6 7 8 9 10 11 12]),
+    parts: parts_kernels!(plain enter_neon, 8),
     copy: copy_table!(enter_neon),
     #[cfg(feature = "ops")]
     ops: ops_table!(enter_neon, 4),
@@ -101,6 +119,7 @@ static PORTABLE: KernelSet = KernelSet {
     depthwise: depthwise_kernels!(enter_portable, "depthwise_f32_2x8_portable": 2 by 1 of 8, channels [], permuted [], pixels []),
     winograd: winograd_kernels!(enter_portable, "winograd_f32_4x8_portable": lanes 8, widths [1], tiles [1 2 3 4]),
     fft: fft_kernels!(enter_portable, "fft_f32_2x8_portable" "fft_f32_16tiles_portable": lanes 8, tiles [1 2]),
+    parts: parts_kernels!(plain enter_portable, 4),
     copy: copy_table!(enter_portable),
     #[cfg(feature = "ops")]
     ops: ops_table!(enter_portable, 2),
@@ -114,7 +133,11 @@ impl KernelSet {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2Fma => boundary::detect_avx2fma().then_some(&AVX2FMA),
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512F => boundary::detect_avx512f().then_some(&AVX512F),
+            Isa::Avx512F => boundary::detect_avx512f().then_some(&OF_AVX512[0]),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512Bf16 => boundary::detect_avx512bf16().then_some(&OF_AVX512[1]),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Amx => (boundary::detect_avx512bf16() && super::amx::detect()).then_some(&OF_AVX512[2]),
             #[cfg(target_arch = "aarch64")]
             Isa::Neon => boundary::detect_neon().then_some(&NEON),
             #[allow(unreachable_patterns)] // instruction sets of other architectures

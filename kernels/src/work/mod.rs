@@ -33,10 +33,21 @@ pub(crate) enum Family {
     FftGroups,
     /// Each lane is a tile of the image.
     FftTiles,
+    /// bf16 products.
+    Parts,
+    /// bf16 products of pixels that are gathered first.
+    PartsMatrix,
+    /// Winograd with bf16 products.
+    WinogradParts,
 }
 
 impl Family {
-    pub(crate) const COUNT: usize = 14;
+    pub(crate) const COUNT: usize = 17;
+
+    /// Whether its multiplications are those of bf16 numbers.
+    pub(crate) fn is_bf16(self) -> bool {
+        matches!(self, Self::Parts | Self::PartsMatrix | Self::WinogradParts)
+    }
 
     /// Names in reports and in the fitted table.
     #[cfg(feature = "internal")]
@@ -55,6 +66,9 @@ impl Family {
         "fft",
         "fft groups",
         "fft tiles",
+        "parts",
+        "parts matrix",
+        "winograd parts",
     ];
 }
 

@@ -1,11 +1,11 @@
 //! The cost of the units of [`Work`] on a machine.
 
-use super::{Caches, Family, TERMS, Traffic, Work};
+use super::{Caches, Family, TERMS, Term, Traffic, Work};
 
 /// Cost factors of a loop family, per unit of work.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Constants {
-    /// FMA slots per unit, in the order of [`Term`](super::Term).
+    /// FMA slots per unit, in the order of [`Term`].
     pub(crate) terms: [f64; TERMS],
     /// Fraction of the time for a byte from the second level, the third level and memory that other work does
     /// not hide.
@@ -24,6 +24,8 @@ pub(crate) struct Prices<'a> {
     pub(crate) constants: &'a Table,
     /// Seconds per FMA slot.
     pub(crate) slot: f64,
+    /// Seconds per row of 32 by 16 products of bf16 numbers.
+    pub(crate) bf16_row: f64,
     /// Seconds per byte from the second level, the third level and memory.
     pub(crate) bytes: [f64; 3],
 }
@@ -34,6 +36,9 @@ impl Prices<'_> {
         let mut seconds = [0.0; TERMS + 3];
         for (seconds, count) in seconds.iter_mut().zip(work.terms()) {
             *seconds = count * self.slot;
+        }
+        if work.family.is_bf16() {
+            seconds[Term::Fma as usize] *= self.bf16_row / self.slot;
         }
         let Traffic { l2, l3, dram } = work.traffic;
         for ((seconds, bytes), price) in seconds[TERMS..].iter_mut().zip([l2, l3, dram]).zip(self.bytes) {

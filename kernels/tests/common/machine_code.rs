@@ -10,8 +10,10 @@ pub struct Instruction {
     /// The address of the next instruction.
     pub next: u64,
     pub flow: Flow,
-    /// Whether it is a fused multiply-add (or subtract) of `f32` lanes.
+    /// Whether it is a fused multiply-add (or subtract) of `f32` lanes, or a dot product of bf16 lanes.
     pub fma: bool,
+    /// Whether it is a product of matrix tiles of bf16 numbers.
+    pub tiles: bool,
     /// Size in bytes of the largest vector register that it names; 0 if it names none.
     pub vector: usize,
     /// Whether it reads or writes memory relative to the stack pointer.
@@ -160,6 +162,7 @@ mod decoder {
                     FlowControl::Return | FlowControl::Exception => Flow::End,
                 },
                 fma: is_fma(i.mnemonic()),
+                tiles: i.mnemonic() == Mnemonic::Tdpbf16ps,
                 vector: registers.map(|o| bytes(i.op_register(o))).max().unwrap_or(0),
                 stack: memory && i.memory_base() == Register::RSP,
                 padding: matches!(i.mnemonic(), Mnemonic::Nop | Mnemonic::Int3),
@@ -169,7 +172,7 @@ mod decoder {
 
     fn is_fma(mnemonic: Mnemonic) -> bool {
         use Mnemonic::*;
-        let added = matches!(mnemonic, Vfmadd132ps | Vfmadd213ps | Vfmadd231ps);
+        let added = matches!(mnemonic, Vfmadd132ps | Vfmadd213ps | Vfmadd231ps | Vdpbf16ps);
         added || matches!(mnemonic, Vfnmadd132ps | Vfnmadd213ps | Vfnmadd231ps)
     }
 
@@ -202,6 +205,7 @@ mod decoder {
                 next: at + 4,
                 flow: flow(word, at),
                 fma: is_fma(word),
+                tiles: false,
                 vector,
                 stack: on_stack(word),
                 padding: word == 0xD503_201F,

@@ -10,11 +10,13 @@ mod placed;
 mod pool;
 mod random;
 pub mod strategy;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub mod tiles;
 mod winograd;
 
 use kernels::{
-    Activation, Algorithm, ConvDesc, ConvError, ConvIo, ConvPlan, EpilogueSpec, Isa, Layout, Pad2,
-    PlanOptions, Shape4, Size2, Threads, Weights, Workspace,
+    Activation, Algorithm, ConvDesc, ConvError, ConvIo, ConvPlan, EpilogueSpec, Isa, Layout, Method, Pad2,
+    PlanOptions, Products, Shape4, Size2, Threads, Weights, Workspace,
 };
 pub use placed::Placed;
 #[allow(unused_imports)] // as each test binary uses its part
@@ -80,6 +82,24 @@ pub struct Data {
     pub bias: Option<Vec<f32>>,
     pub slope: Option<Vec<f32>>,
     pub residual: Option<Vec<f32>>,
+}
+
+/// The instruction sets of this machine that have `f32` kernels of their own.
+pub fn isas_of_f32() -> impl Iterator<Item = Isa> {
+    Isa::available().filter(|isa| isa.of_f32() == *isa)
+}
+
+/// The instruction sets of this machine that have kernels of bf16 products of their own. Where the machine has
+/// no matrix tiles, they are emulated.
+pub fn isas_of_parts() -> Vec<Isa> {
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    tiles::emulate_if_missing();
+    Isa::available().filter(|isa| *isa == Isa::Portable || isa.products().len() > 1).collect()
+}
+
+/// Every method with bf16 products.
+pub fn methods_of_parts() -> impl Iterator<Item = Method> {
+    Method::all(&Products::ALL).filter(|method| method.products != Products::F32)
 }
 
 impl Rng {
@@ -180,16 +200,17 @@ impl ConvProblem {
         output.plain()
     }
 
-    /// Checks one algorithm on one instruction set against the oracle, and that the bits do not depend on the
+    /// Checks one method on one instruction set against the oracle, and that the bits do not depend on the
     /// threads.
-    pub fn check(&self, algorithm: Algorithm, isa: Isa, pools: &[Pool]) -> Result<(), String> {
+    pub fn check(&self, method: impl Into<Method>, isa: Isa, pools: &[Pool]) -> Result<(), String> {
+        let method = method.into();
         let data = self.data();
-        let options = PlanOptions::default().force(algorithm).isa(isa).max_threads(8).macs_per_thread(1);
+        let options = PlanOptions::default().force(method).isa(isa).max_threads(8).macs_per_thread(1);
         let plan = self.plan(&data, &options).map_err(|error| error.to_string())?;
-        assert_eq!((plan.isa(), plan.algorithm()), (isa, algorithm));
-        let context = |what: String| format!("{algorithm} on {isa} with {}: {what}", plan.explain().kernel);
+        assert_eq!((plan.isa(), plan.algorithm(), plan.products()), (isa, method.algorithm, method.products));
+        let context = |what: String| format!("{method} on {isa} with {}: {what}", plan.explain().kernel);
         let sequential = self.run(&plan, &data, Threads::Seq).map_err(context)?;
-        oracle::compare(plan.desc(), algorithm, &data, &sequential).map_err(context)?;
+        oracle::compare(plan.desc(), method, &data, &sequential).map_err(context)?;
         for pool in pools {
             let parallel = self.run(&plan, &data, pool.threads()).map_err(context)?;
             let differ = sequential.iter().zip(&parallel).position(|(a, b)| a.to_bits() != b.to_bits());
@@ -201,16 +222,16 @@ impl ConvProblem {
         Ok(())
     }
 
-    /// [`check`](Self::check) for every algorithm and instruction set of this machine. Unsupported problems
-    /// must be errors.
+    /// [`check`](Self::check) for every algorithm with `f32` products and every instruction set of this machine.
+    /// Unsupported problems must be errors.
     pub fn check_everything(&self, pools: &[Pool]) -> Result<(), String> {
         let desc = self.desc().map_err(|error| error.to_string())?;
         for algorithm in Algorithm::ALL {
             match algorithm.supports(&desc) {
-                Ok(()) => Isa::available().try_for_each(|isa| self.check(algorithm, isa, pools))?,
+                Ok(()) => isas_of_f32().try_for_each(|isa| self.check(algorithm, isa, pools))?,
                 Err(reason) => {
                     let plan = self.plan(&self.data(), &PlanOptions::default().force(algorithm));
-                    let expected = ConvError::Unsupported { algorithm, reason };
+                    let expected = ConvError::Unsupported { method: algorithm.into(), reason };
                     if plan.err() != Some(expected) {
                         return Err(format!("{algorithm} should have been refused: {reason}"));
                     }

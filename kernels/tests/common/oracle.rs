@@ -2,7 +2,7 @@
 
 use super::Data;
 use super::winograd::Tile;
-use kernels::{Activation, Algorithm, ConvDesc};
+use kernels::{Activation, Algorithm, ConvDesc, Method, Products};
 
 /// The factor by which an activation can amplify an error of its argument: its Lipschitz constant.
 fn spread(activation: Activation, slope: f64) -> f64 {
@@ -43,7 +43,20 @@ fn of_transforms(desc: &ConvDesc, data: &Data, n: usize, o: usize) -> f64 {
     (3.0 * 14.0 + channels as f64) * f64::from(f32::EPSILON) * products.sum::<f64>()
 }
 
-/// Compares `got` with the definition in `f64`, with the error bound of `algorithm`.
+/// The relative error of a product of two numbers in parts, and the number of products that are summed.
+///
+/// Three parts by truncation hold 8 bits each and leave out `a1 b2 + a2 b1 + a2 b2`. Two rounded parts leave a
+/// remainder of 2^-16 of each number, and the product of the second parts. One part is off by 2^-8.
+fn of_parts(products: Products) -> (f64, f64) {
+    match products {
+        Products::Bf16x6 => (2f64.powf(-20.9), 6.0),
+        Products::Bf16x3 => (3.1 * 2f64.powi(-16), 3.0),
+        Products::Bf16 => (2.1 * 2f64.powi(-8), 1.0),
+        _ => (0.0, 1.0),
+    }
+}
+
+/// Compares `got` with the definition in `f64`, with the error bound of `method`.
 ///
 /// The bound holds for any order of summation in `f32` (Higham 2002, section 4.2, doubled for products that
 /// are rounded separately): `(K + 4) * eps * (sum |w x| + |bias| + |residual|)`, plus the possible
@@ -51,7 +64,9 @@ fn of_transforms(desc: &ConvDesc, data: &Data, n: usize, o: usize) -> f64 {
 ///
 /// Winograd convolution multiplies sums of neighbours. Its error is relative to the largest pixel of the
 /// tile, whether or not the output depends on that pixel. Fourier transforms add [`of_transforms`].
-pub fn compare(desc: &ConvDesc, algorithm: Algorithm, data: &Data, got: &[f32]) -> Result<(), String> {
+pub fn compare(desc: &ConvDesc, method: Method, data: &Data, got: &[f32]) -> Result<(), String> {
+    let Method { algorithm, products } = method;
+    let (left_out, summed) = of_parts(products);
     let tile = Tile::of(algorithm, desc);
     let (input, output, kernel) = (desc.input(), desc.output(), desc.kernel());
     let (channels, per_group) = (input.c / desc.groups(), output.c / desc.groups());
@@ -63,7 +78,8 @@ pub fn compare(desc: &ConvDesc, algorithm: Algorithm, data: &Data, got: &[f32]) 
             let spread_out = if algorithm == Algorithm::Fft { of_transforms(desc, data, n, o) } else { 0.0 };
             for y in 0..output.h {
                 for x in 0..output.w {
-                    let (mut sum, mut magnitude, mut largest) = (0.0f64, 0.0f64, 0.0f64);
+                    let (mut sum, mut magnitude) = (0.0f64, 0.0f64);
+                    let (mut largest, mut heaviest) = (0.0f64, 0.0f64);
                     for c in 0..channels {
                         for i in 0..kernel.h {
                             for j in 0..kernel.w {
@@ -86,6 +102,7 @@ pub fn compare(desc: &ConvDesc, algorithm: Algorithm, data: &Data, got: &[f32]) 
                                 sum += product;
                                 magnitude += product.abs();
                                 largest = largest.max(f64::from(value).abs());
+                                heaviest = heaviest.max(f64::from(weight).abs());
                             }
                         }
                     }
@@ -100,8 +117,13 @@ pub fn compare(desc: &ConvDesc, algorithm: Algorithm, data: &Data, got: &[f32]) 
                     let slope = data.slope.as_ref().map_or(0.0, |s| f64::from(s[o]));
                     let activation = desc.epilogue().activation;
                     let expected = activation.eval(sum, slope);
-                    let flushed = k as f64 * f64::from(f32::MIN_POSITIVE) * (largest + 1.0);
-                    let summation = (k as f64 + 4.0) * eps * magnitude + flushed + spread_out;
+                    let mut flushed = k as f64 * f64::from(f32::MIN_POSITIVE) * (largest + 1.0);
+                    if products != Products::F32 {
+                        // bf16 units also take subnormal parts of pixels and subnormal sums for zero.
+                        flushed += 4.0 * summed * k as f64 * f64::from(f32::MIN_POSITIVE) * (heaviest + 1.0);
+                    }
+                    let summation =
+                        ((summed * k as f64 + 4.0) * eps + left_out) * magnitude + flushed + spread_out;
                     let tolerance = spread(activation, slope) * summation + evaluation(activation, expected);
                     let error = (f64::from(got[at]) - expected).abs();
                     if error.is_nan() || error > tolerance {

@@ -45,6 +45,7 @@ struct ConvRow<'a> {
     name: &'a str,
     problem: String,
     algorithm: &'static str,
+    products: &'static str,
     reason: &'a str,
     kernel: &'static str,
     isa: &'static str,
@@ -58,6 +59,7 @@ struct ConvRow<'a> {
 #[derive(Serialize)]
 struct Rejected {
     algorithm: &'static str,
+    products: &'static str,
     reason: String,
 }
 
@@ -65,6 +67,7 @@ struct Rejected {
 #[derive(Serialize)]
 struct CandidateLine {
     algorithm: &'static str,
+    products: &'static str,
     predicted_ms: f64,
     /// Milliseconds per term of the prediction.
     terms: BTreeMap<&'static str, f64>,
@@ -79,16 +82,17 @@ struct CandidateLine {
 
 impl CandidateLine {
     fn new(report: &PlanReport, candidate: &Candidate) -> Self {
-        let Candidate { algorithm, estimate, measured, .. } = candidate;
+        let Candidate { method, estimate, measured, .. } = candidate;
         Self {
-            algorithm: algorithm.name(),
+            algorithm: method.algorithm.name(),
+            products: method.products.name(),
             predicted_ms: 1e3 * estimate.seconds,
             terms: estimate.terms.all().map(|(name, seconds)| (name, 1e3 * seconds)).into(),
             bound: estimate.bound.name(),
             workspace_bytes: estimate.workspace_bytes,
             packed_bytes: estimate.packed_bytes,
             measured_ms: measured.map(|seconds| 1e3 * seconds),
-            rejected: report.choice.against(*algorithm),
+            rejected: report.choice.against(*method),
         }
     }
 }
@@ -96,14 +100,15 @@ impl CandidateLine {
 impl<'a> ConvRow<'a> {
     fn new(name: &'a str, report: &'a PlanReport) -> Self {
         let choice = &report.choice;
-        let rejected = choice.rejected.iter().map(|&(algorithm, rejection)| {
-            let reason = choice.against(algorithm).unwrap_or_else(|| rejection.to_string());
-            Rejected { algorithm: algorithm.name(), reason }
+        let rejected = choice.rejected.iter().map(|&(method, rejection)| {
+            let reason = choice.against(method).unwrap_or_else(|| rejection.to_string());
+            Rejected { algorithm: method.algorithm.name(), products: method.products.name(), reason }
         });
         Self {
             name,
             problem: report.desc.to_string(),
-            algorithm: choice.algorithm.name(),
+            algorithm: choice.method.algorithm.name(),
+            products: choice.method.products.name(),
             reason: choice.reason,
             kernel: report.kernel,
             isa: report.isa.name(),

@@ -51,6 +51,7 @@ static void test_null_pointers(void)
     EXPECT(ck_plan_workspace_size(NULL) == 0 && ck_plan_packed_bytes(NULL) == 0);
     EXPECT(ck_plan_input_len(NULL) == 0 && ck_plan_output_len(NULL) == 0 && ck_plan_output_shape(NULL).n == 0);
     EXPECT(ck_plan_algorithm(NULL) == CK_ALGORITHM_AUTO && ck_plan_isa(NULL) == CK_ISA_AUTO);
+    EXPECT(ck_plan_products(NULL) == CK_PRODUCTS_AUTO);
     EXPECT(ck_plan_explain(NULL)[0] == '\0');
     EXPECT(ck_filter_packed_bytes(NULL) == 0 && ck_conv_bytes(NULL) == 0);
     EXPECT(ck_pool_threads(NULL) == 0 && ck_buffer_data(NULL) == NULL);
@@ -93,9 +94,10 @@ static void test_enums(void)
         {offsetof(ck_conv_desc, layout), "layout: expected a ck_layout from 1 to 3, got"},
         {offsetof(ck_conv_desc, output_layout), "output_layout: expected a ck_layout"},
         {offsetof(ck_conv_desc, activation), "activation: expected a ck_activation from 0 to 9"},
-        {offsetof(ck_conv_desc, numerics), "numerics: expected a ck_numerics from 0 to 2"},
+        {offsetof(ck_conv_desc, numerics), "numerics: expected a ck_numerics from 0 to 4"},
         {offsetof(ck_conv_desc, algorithm), "algorithm: expected a ck_algorithm from 0 to 12"},
-        {offsetof(ck_conv_desc, isa), "isa: expected a ck_isa from 0 to 4"},
+        {offsetof(ck_conv_desc, isa), "isa: expected a ck_isa from 0 to 6"},
+        {offsetof(ck_conv_desc, products), "products: expected a ck_products from 0 to 4"},
         {offsetof(ck_conv_desc, has_bias), "has_bias: expected a flag from 0 to 1"},
         {offsetof(ck_conv_desc, has_residual), "has_residual: expected a flag from 0 to 1"},
     };
@@ -112,8 +114,12 @@ static void test_enums(void)
     EXPECT_STATUS(ck_shape_len(&shape, CK_LAYOUT_AS_INPUT, &len, &error), CK_STATUS_INVALID_ARGUMENT, "layout");
     EXPECT(strcmp(ck_status_string(99), "unknown status") == 0);
     EXPECT(strcmp(ck_algorithm_name(UINT32_MAX), "unknown") == 0);
+    EXPECT(strcmp(ck_products_name(UINT32_MAX), "unknown") == 0);
     EXPECT(strcmp(ck_isa_name(UINT32_MAX), "unknown") == 0);
     EXPECT(strcmp(ck_algorithm_name(CK_ALGORITHM_FFT), "fft") == 0);
+    EXPECT(strcmp(ck_products_name(CK_PRODUCTS_AUTO), "auto") == 0);
+    EXPECT(strcmp(ck_products_name(CK_PRODUCTS_BF16X3), "bf16x3") == 0);
+    EXPECT(strcmp(ck_isa_name(CK_ISA_AVX512BF16), "avx512bf16") == 0 && strcmp(ck_isa_name(CK_ISA_AMX), "amx") == 0);
 }
 
 static void test_extents(void)
@@ -182,6 +188,31 @@ static void test_options(void)
     EXPECT_STATUS(plan_status(&desc), CK_STATUS_UNSUPPORTED, "instruction set");
 }
 
+static void test_products(void)
+{
+    ck_conv_desc desc = small_desc();
+    desc.algorithm = CK_ALGORITHM_FFT;
+    desc.products = CK_PRODUCTS_BF16;
+    EXPECT_STATUS(plan_status(&desc), CK_STATUS_UNSUPPORTED, "algorithm fft+bf16 cannot do this convolution");
+    desc.products = CK_PRODUCTS_F32;
+    EXPECT_STATUS(plan_status(&desc), CK_STATUS_SUCCESS, "");
+    desc.algorithm = CK_ALGORITHM_AUTO;
+    for (uint32_t numerics = CK_NUMERICS_STRICT; numerics <= CK_NUMERICS_BF16; numerics++) {
+        desc.numerics = numerics;
+        EXPECT_STATUS(plan_status(&desc), CK_STATUS_SUCCESS, "");
+    }
+    desc.isa = CK_ISA_PORTABLE;
+    desc.products = CK_PRODUCTS_BF16;
+    EXPECT_STATUS(plan_status(&desc), CK_STATUS_UNSUPPORTED, "got only forbidden ones");
+    desc.isa = CK_ISA_AUTO;
+    desc.numerics = CK_NUMERICS_DEFAULT;
+    EXPECT_STATUS(plan_status(&desc), CK_STATUS_UNSUPPORTED, "got only forbidden ones");
+    if (ck_isa_detect() == CK_ISA_AVX512BF16 || ck_isa_detect() == CK_ISA_AMX) {
+        desc.numerics = CK_NUMERICS_BF16;
+        EXPECT_STATUS(plan_status(&desc), CK_STATUS_SUCCESS, "");
+    }
+}
+
 static void test_weights(void)
 {
     ck_conv_desc desc = small_desc();
@@ -245,6 +276,7 @@ int main(void)
     test_enums();
     test_extents();
     test_options();
+    test_products();
     test_weights();
     test_memory();
     return report("descriptors");

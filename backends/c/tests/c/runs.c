@@ -258,6 +258,25 @@ static void test_pitches(void)
     ck_plan_destroy(plan);
 }
 
+/* All weights and inputs are bf16 numbers, and all sums are exact, so every kind of products computes the same. */
+static void test_products(void)
+{
+    static const ck_products all[] = {CK_PRODUCTS_F32, CK_PRODUCTS_BF16X6, CK_PRODUCTS_BF16X3, CK_PRODUCTS_BF16};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        ck_conv_desc desc = small_desc();
+        desc.products = (uint32_t)all[i];
+        ck_plan *plan = small_plan(&desc);
+        size_t bytes = ck_plan_workspace_size(plan);
+        float *scratch = malloc(bytes), output[INPUT];
+        ck_io io = small_io(output);
+        EXPECT(ck_plan_algorithm(plan) == CK_ALGORITHM_IM2COL_GEMM && ck_plan_products(plan) == all[i]);
+        EXPECT_STATUS(ck_plan_run(plan, &io, scratch, bytes, NULL, &error), CK_STATUS_SUCCESS, "");
+        EXPECT(memcmp(output, right, sizeof right) == 0);
+        free(scratch);
+        ck_plan_destroy(plan);
+    }
+}
+
 static void test_changing_shapes(void)
 {
     ck_conv_desc desc = small_desc();
@@ -369,6 +388,7 @@ int main(void)
     test_callbacks(plan, scratch, bytes);
     test_pools(plan, scratch, bytes);
     test_pitches();
+    test_products();
     test_changing_shapes();
     test_sharing(plan);
     free(scratch);

@@ -172,8 +172,8 @@ impl Engine {
         if let Passes::One(kernel) = &self.passes
             && !thin
         {
-            let algorithm = ConvPlan::choice(&as_planes, &PlanOptions::default())?.algorithm;
-            if algorithm == Algorithm::Fft {
+            let method = ConvPlan::choice(&as_planes, &PlanOptions::default())?.method;
+            if method == Algorithm::Fft {
                 let whole = Whole::new(self, &kernel.filter, &as_planes, threads)?;
                 return Ok(Schedule::Whole(Box::new(whole)));
             }

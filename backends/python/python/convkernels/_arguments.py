@@ -13,6 +13,9 @@ import numpy as np
 MOST_THREADS = 256
 """A pool of the native module has no more."""
 
+NUMERICS = ("strict", "default", "fast", "tf32", "bf16")
+"""The levels of rounding errors, the strictest first."""
+
 Pair = tuple[int, int]
 IntOrPair = Union[int, Pair]
 Padding = Union[int, Pair, str]
@@ -105,6 +108,16 @@ def activation(value: Any) -> tuple[tuple[str, list[float]] | None, Any]:
         return (name, [float(number) for number in numbers]), None
     except (TypeError, ValueError):
         raise TypeError(f"activation: expected numbers after the name, got {shown(numbers)}") from None
+
+
+def numerics(value: Any) -> str:
+    """The name of a level of rounding errors."""
+    words = f"numerics: expected one of {', '.join(map(repr, NUMERICS))}, got {shown(value)}"
+    if not isinstance(value, str):
+        raise TypeError(words)
+    if value not in NUMERICS:
+        raise ValueError(words)
+    return value
 
 
 def shape(name: str, value: Any, dimensions: int) -> tuple[int, ...]:

@@ -68,7 +68,7 @@ def explain(
     numerics: str = "default",
     threads: int | None = None,
 ) -> str:
-    """The algorithm that a ``ConvPlan`` of these shapes uses, and why.
+    """The algorithm and the products that a ``ConvPlan`` of these shapes uses, and why: see ``ConvPlan.explain``.
 
     ``input_shape`` is ``(N, C, H, W)`` and ``weight_shape`` ``(O, C / groups, KH, KW)``. It packs weights of zeros.
     """

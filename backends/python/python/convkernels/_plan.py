@@ -20,7 +20,8 @@ class ConvPlan:
 
     ``activation`` is applied to each sum: ``'relu'``, ``'relu6'``, ``'sigmoid'``, ``'tanh'``, ``'silu'``,
     ``'hardswish'``, ``('leaky_relu', alpha)``, ``('elu', alpha)``, ``('clip', lo, hi)`` or ``('prelu', slopes)``.
-    ``numerics`` is ``'strict'``, ``'default'`` or ``'fast'``: how much rounding error an algorithm can add.
+    ``numerics`` is ``'strict'``, ``'default'``, ``'fast'``, ``'tf32'`` or ``'bf16'``: how much rounding error an
+    algorithm and its products can add. Arrays are float32 with each of them.
     ``threads=None`` stands for the cores that the process can use, and for tensors for PyTorch's number of threads.
 
     A plan is immutable. Any number of threads can call it at the same time. It can be pickled and copied.
@@ -53,8 +54,7 @@ class ConvPlan:
         if slopes is not None:
             slopes = _vector("slopes", slopes)
             activation = ("prelu", slopes)
-        if not isinstance(numerics, str):
-            raise TypeError(f"numerics: expected 'strict', 'default' or 'fast', got {arguments.shown(numerics)}")
+        numerics = arguments.numerics(numerics)
         groups = arguments.integer("groups", groups, 1)
         self._threads = None if threads is None else arguments.threads(threads)
         filters = weight[:, :, None, :] if self._one else weight
@@ -106,7 +106,11 @@ class ConvPlan:
         return array
 
     def explain(self, shape: tuple[int, ...], threads: int | None = None) -> str:
-        """The algorithm for inputs of ``shape``, why it was chosen, and the reasons against the others."""
+        """The algorithm for inputs of ``shape``, why it was chosen, and the reasons against the others.
+
+        An algorithm that computes with other products than those of float32 has their name behind its own:
+        ``direct+bf16x3``.
+        """
         number = arguments.threads(self._threads if threads is None else threads)
         return self._plan.explain(self._four(shape), number)
 

@@ -69,6 +69,8 @@ class Convolution(nn.Module):
 
     bias: Optional[nn.Parameter]
     slopes: Optional[nn.Parameter]
+    numerics: str = "default"
+    """How much rounding error the library's algorithms and products can add: see ``ConvPlan``."""
 
     def __init__(
         self,
@@ -123,7 +125,7 @@ class Convolution(nn.Module):
         weight, bias, slopes = (None if x is None else x.memory.contiguous().numpy() for x in kept)
         assert weight is not None
         filters = weight[:, :, None] if self.weight.dim() == 3 else weight
-        plan = Plan(filters, (bias, slopes), self.window, self.groups, self.activation, "default")
+        plan = Plan(filters, (bias, slopes), self.window, self.groups, self.activation, self.numerics)
         self._packed = plan, kept
         return plan
 

@@ -10,7 +10,9 @@ from typing import Any, Callable
 import torch
 from torch import fx, nn
 
+from . import _arguments as arguments
 from ._torch_fuse import changed, changes_in_place, convolution, fuse, has_hooks
+from ._torch_modules import Convolution
 from ._torch_segments import segment
 
 # What a module that is replaced alone still tells about itself.
@@ -19,7 +21,7 @@ _ATTRIBUTES = ("in_channels", "out_channels", "kernel_size", "stride", "padding"
 _NEW = {operator.add, operator.sub, operator.mul, operator.truediv, operator.pow, "add", "sub", "mul", "div", "pow"}
 
 
-def optimize(model: nn.Module) -> nn.Module:
+def optimize(model: nn.Module, *, numerics: str = "default") -> nn.Module:
     """Returns a copy of ``model`` for inference, in which this library computes the convolutions.
 
     The model is traced with ``torch.fx``. Batch norms are folded into the convolutions before them, and activations
@@ -30,10 +32,22 @@ def optimize(model: nn.Module) -> nn.Module:
     The copy is in evaluation mode and has parameters of its own, under other names than the model's. Tensors that are
     not float32 on the CPU, and tensors that need gradients, are computed by PyTorch inside the same modules.
 
-    Raises ``TypeError`` if ``model`` is not a module.
+    ``numerics`` is that of ``ConvPlan``, for each of the convolutions. Parameters and results are float32 with every
+    level.
+
+    Raises ``TypeError`` if ``model`` is not a module, and ``ValueError`` for an unknown level.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
+    numerics = arguments.numerics(numerics)
+    optimized = _optimized(model)
+    for module in optimized.modules():
+        if isinstance(module, Convolution):
+            module.numerics = numerics
+    return optimized
+
+
+def _optimized(model: nn.Module) -> nn.Module:
     # Tensors made in inference mode do not count their changes.
     with torch.inference_mode(False), torch.no_grad():
         alone = convolution(model)
@@ -42,7 +56,7 @@ def optimize(model: nn.Module) -> nn.Module:
         try:
             traced = _trace(_copy(model))
         except Exception as error:  # Tracing runs the model's code, which can raise anything.
-            warnings.warn(f"only modules are replaced, because torch.fx cannot trace the model: {error}", stacklevel=2)
+            warnings.warn(f"only modules are replaced, because torch.fx cannot trace the model: {error}", stacklevel=3)
             # Another copy: tracing can have left its traces in the first one.
             model = _copy(model)
             _replace(model)

@@ -228,7 +228,8 @@ mod tests {
     /// The tilings that the search skips are not faster by the same model.
     #[test]
     fn no_cut_takes_less_than_the_one_that_is_planned() {
-        let prices = Prices { constants: &CONSTANTS, slot: 1.7e-10, bytes: [6e-12, 35e-12, 70e-12] };
+        let prices =
+            Prices { constants: &CONSTANTS, slot: 1.7e-10, bf16_row: 1e-9, bytes: [6e-12, 35e-12, 70e-12] };
         let caches = Caches { l1: 48e3, l2: 2e6, l3: 32e6 };
         let typical = Typical { prices, caches };
         let kernels = KernelSet::get(crate::describe::Isa::Portable).expect("always there").fft();

@@ -15,8 +15,10 @@
 //! blocks nor threads change a bit of the output.
 
 mod matrices;
+mod parts;
 mod phases;
 mod schedule;
+mod split;
 mod weights;
 mod work;
 
@@ -24,16 +26,17 @@ use super::grid::{Strip, TileGrid};
 use super::operands::Operands;
 use super::planes::PlaneRows;
 use crate::algo::packed::Panel;
-use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef, PixelView};
+use crate::describe::{BLOCK, ConvDesc, ConvError, Layout, PixelRef, PixelView};
 use crate::tile::copy_table::InputTile;
 use crate::tile::output::{OutputRegion, OutputTile};
+use crate::tile::parts_table::Offsets;
 use crate::tile::post::Post;
-use crate::tile::shape::even_piece;
+use crate::tile::shape::{even_piece, odd_lines};
 use crate::tile::table::KernelSet;
 use crate::tile::winograd::MOST_POINTS;
 use crate::tile::winograd_table::{InputRows, Products, ProductsOfRow, WinogradKernels};
 use crate::work::parts::SplitUnits;
-use schedule::{K_BLOCK, MOST_STRIP, SlabLens, odd_lines, v_point};
+use schedule::{K_BLOCK, MOST_STRIP, SlabLens, v_point};
 pub(crate) use schedule::{WinogradSchedule, points, supports};
 use std::ops::Range;
 use std::sync::Arc;
@@ -47,12 +50,16 @@ pub(crate) struct WinogradConv {
     kernels: &'static KernelSet,
     schedule: WinogradSchedule,
     weights: Arc<WinogradWeights>,
+    /// The steps of K of a product of bf16 parts.
+    steps: Offsets,
 }
 
 /// The parts of a slab.
 struct Slab<'a> {
     v: &'a mut [f32],
     m: &'a mut [f32],
+    pair: &'a mut [f32],
+    sums: &'a mut [f32],
     scratch: &'a mut [f32],
     rows: &'a mut [f32],
     lines: &'a mut [f32],
@@ -73,8 +80,9 @@ impl WinogradConv {
         schedule: WinogradSchedule,
         weights: Arc<WinogradWeights>,
         kernels: &'static KernelSet,
-    ) -> Self {
-        Self { desc: *desc, kernels, weights, schedule }
+    ) -> Result<Self, ConvError> {
+        let steps = split::steps(schedule.parts.as_ref())?;
+        Ok(Self { desc: *desc, kernels, weights, steps, schedule })
     }
 
     /// Channels of the phases of a group.
@@ -89,11 +97,27 @@ impl WinogradConv {
 
     /// Distance between the points of transformed tiles.
     fn v_point(&self, tiles: usize) -> usize {
-        v_point(self.channels(), tiles)
+        self.schedule.parts.as_ref().map_or(v_point(self.channels(), tiles), |parts| parts.v_point)
     }
 
     fn m_point(&self, tiles: usize) -> usize {
-        odd_lines(tiles * self.weights.panels.width())
+        let rows = self.schedule.parts.as_ref().map_or(tiles, |parts| parts.rows_of(tiles));
+        odd_lines(rows * self.weights.panels.width())
+    }
+
+    /// Output channels of a tile of products.
+    pub(crate) fn columns(&self) -> usize {
+        match self.schedule.parts {
+            None => self.kernels().columns(),
+            Some(_) => self.weights.panels.width(),
+        }
+    }
+
+    pub(crate) fn kernel_name(&self) -> &'static str {
+        match self.schedule.parts {
+            None => self.kernels().name(),
+            Some(_) => self.kernels.parts.name(self.schedule.form.products),
+        }
     }
 
     pub(crate) fn kernels(&self) -> &'static WinogradKernels {
@@ -117,15 +141,20 @@ impl WinogradConv {
         let lens = self.lens();
         let (v, rest) = slab.split_at_mut(lens.v);
         let (m, rest) = rest.split_at_mut(lens.m);
+        let (pair, rest) = rest.split_at_mut(lens.pair);
+        let (sums, rest) = rest.split_at_mut(lens.sums);
         let (scratch, rest) = rest.split_at_mut(lens.scratch);
         let (rows, rest) = rest.split_at_mut(lens.rows);
-        let mut slab = Slab { v, m, scratch, rows, lines: &mut rest[..lens.lines] };
+        let mut slab = Slab { v, m, pair, sums, scratch, rows, lines: &mut rest[..lens.lines] };
         let block = even_piece(tiles.len(), self.schedule.block);
         for start in (0..tiles.len()).step_by(block) {
             let range = start..tiles.len().min(start + block);
             for group in self.desc.groups_of(&region.channels) {
                 let block = Block { operands, tiles: &tiles, group, range: range.clone() };
-                self.transform_input(&block, &mut slab);
+                match &self.schedule.parts {
+                    None => self.transform_input(&block, &mut slab),
+                    Some(parts) => self.transform_and_split(parts, &block, &mut slab),
+                }
                 match self.schedule.form.order {
                     Order::Panels => self.panel_by_panel(&block, region, &mut slab),
                     Order::Points => self.point_by_point(&block, region, &mut slab),
@@ -236,6 +265,20 @@ impl WinogradConv {
         rows.step = BLOCK;
     }
 
+    /// Multiplies `points` points of the transformed tiles with a panel of weights.
+    fn multiply(
+        &self,
+        block: &Block<'_>,
+        (v, u): (&[f32], &[f32]),
+        points: usize,
+        (m, sums): (&mut [f32], &mut [f32]),
+    ) {
+        match &self.schedule.parts {
+            None => self.kernels().products(&self.products(block, v, u, points), m),
+            Some(parts) => self.multiply_parts(parts, block, (v, u), points, (m, sums)),
+        }
+    }
+
     fn products<'a>(&'a self, block: &Block<'_>, v: &'a [f32], u: &'a [f32], points: usize) -> Products<'a> {
         let tiles = block.range.len();
         Products {
@@ -259,7 +302,7 @@ impl WinogradConv {
         let channels = region.channels.clone();
         for (index, panel) in self.weights.panels.of_group(block.group, &channels) {
             let u = self.weights.matrices(index, 0);
-            self.kernels().products(&self.products(block, slab.v, u, self.schedule.tile.products()), slab.m);
+            self.multiply(block, (slab.v, u), self.schedule.tile.products(), (slab.m, slab.sums));
             self.transform_output(block, region, (index, panel), slab.m, slab.lines);
         }
     }
@@ -274,7 +317,7 @@ impl WinogradConv {
             let panels = self.weights.panels.of_group(block.group, &channels);
             for ((index, _), m) in panels.zip(slab.m.chunks_exact_mut(of_panel)) {
                 let u = self.weights.matrices(index, point);
-                self.kernels().products(&self.products(block, v, u, 1), &mut m[point * m_point..]);
+                self.multiply(block, (v, u), 1, (&mut m[point * m_point..], slab.sums));
             }
         }
         let panels = self.weights.panels.of_group(block.group, &channels);

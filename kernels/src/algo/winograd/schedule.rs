@@ -2,12 +2,16 @@
 //! a block.
 
 use super::phases::Phases;
+use super::split::{self, PartsLayer};
 use super::weights::{Order, WinogradForm};
 use crate::algo::direct;
 use crate::algo::packed::PanelShape;
 use crate::algo::planes::{layout_of_panels, matrices_len};
-use crate::describe::{BLOCK, ConvDesc, Layout, Size2, Unsupported};
-use crate::tile::winograd_table::{WinogradKernels, WinogradTile};
+use crate::describe::{BLOCK, ConvDesc, Layout, Products, Size2, Unsupported};
+use crate::tile::shape::odd_lines;
+use crate::tile::table::KernelSet;
+use crate::tile::winograd_table::WinogradTile;
+use crate::work::Caches;
 use crate::work::parts::SplitUnits;
 
 /// Maximum bytes of transformed weights for which panels are the outer loop. Then `V` and the products of one
@@ -53,22 +57,40 @@ pub(crate) struct WinogradSchedule {
     pub(super) block: usize,
     /// Whether the next matrix of weights is prefetched.
     pub(super) ahead: bool,
+    /// How transformed tiles are split into bf16 parts, if they are.
+    pub(super) parts: Option<PartsLayer>,
 }
 
 impl WinogradSchedule {
-    pub(crate) fn new(desc: &ConvDesc, outputs: Size2, kernels: &WinogradKernels) -> Self {
+    pub(crate) fn new(
+        desc: &ConvDesc,
+        (outputs, products): (Size2, Products),
+        kernels: &KernelSet,
+        caches: &Caches,
+    ) -> Self {
         let phases = Phases::of(desc);
         let tile = WinogradTile { points: phases.points(outputs), outputs };
         let (channels, per_group) = (phases.channels(desc.ins()), desc.outs());
         let len = tile.products().saturating_mul(channels).saturating_mul(per_group);
-        let bytes = len.saturating_mul(size_of::<f32>());
+        let bytes = len.saturating_mul(if products == Products::F32 {
+            size_of::<f32>()
+        } else {
+            2 * products.parts()
+        });
         let order = if bytes <= NEAR_WEIGHTS { Order::Panels } else { Order::Points };
         let most = if order == Order::Panels { TILES_OF_PANELS } else { TILES_OF_POINTS };
         let out = desc.output();
         let tiles = out.n.saturating_mul(out.h.div_ceil(outputs.h)).saturating_mul(out.w.div_ceil(outputs.w));
-        let panels = PanelShape::new(desc, &kernels.shape, layout_of_panels(desc));
-        let form = WinogradForm { outputs, phases, ins: desc.ins(), order, panels };
-        Self { tile, form, tiles, block: tiles.min(most), ahead: bytes > AHEAD_WEIGHTS }
+        let panels = PanelShape::new(desc, &kernels.winograd.shape, layout_of_panels(desc));
+        let form = WinogradForm { outputs, phases, ins: desc.ins(), order, products, panels };
+        let (most, parts) = match products {
+            Products::F32 => (most, None),
+            _ => {
+                let most = split::tiles_of_block(&form, caches);
+                (most, Some(PartsLayer::new(&form, tiles.min(most), &kernels.parts)))
+            }
+        };
+        Self { tile, form, tiles, block: tiles.min(most), ahead: bytes > AHEAD_WEIGHTS, parts }
     }
 
     /// Whole rows of tiles and whole panels.
@@ -93,9 +115,18 @@ impl WinogradSchedule {
         let strip = tile.columns(MOST_STRIP) * BLOCK;
         let pixels = tile.outputs.h * tile.outputs.w * MOST_STRIP;
         let is_gathered = desc.layout() == Layout::Nchw || self.form.phases.count() > 1;
+        let (v, m, pair, sums) = match &self.parts {
+            None => (v_point(channels, self.block), self.block * width, 0, 0),
+            Some(parts) => {
+                let pair = 2 * products * MOST_STRIP * BLOCK;
+                (parts.v_point, parts.most_rows * width, pair, parts.sums_len(width))
+            }
+        };
         SlabLens {
-            v: products.saturating_mul(v_point(channels, self.block)),
-            m: panels.saturating_mul(products * odd_lines(self.block * width)),
+            v: products.saturating_mul(v),
+            m: panels.saturating_mul(products * odd_lines(m)),
+            pair,
+            sums,
             scratch: tile.points.h * strip,
             rows: if is_gathered { tile.points.h * strip } else { 0 },
             lines: matrices_len(desc, pixels, width),
@@ -108,17 +139,16 @@ pub(super) fn v_point(channels: usize, tiles: usize) -> usize {
     odd_lines(channels.next_multiple_of(BLOCK).saturating_mul(tiles))
 }
 
-/// Rounds up to an odd number of cache lines, so that the points do not map to a few sets of a cache.
-pub(super) fn odd_lines(len: usize) -> usize {
-    (len.div_ceil(BLOCK) | 1).saturating_mul(BLOCK)
-}
-
 /// Elements of the parts of a slab. Each is a whole number of cache lines.
 pub(super) struct SlabLens {
     /// The transformed tiles `V`.
     pub(super) v: usize,
     /// The products `M`.
     pub(super) m: usize,
+    /// Transformed tiles of two blocks of channels, before they are split into bf16 parts.
+    pub(super) pair: usize,
+    /// Products of a panel that is narrower than the kernels of bf16 parts.
+    pub(super) sums: usize,
     /// Scratch memory of the input transform.
     pub(super) scratch: usize,
     /// Rows of NCHW or of phases, with the channels of each pixel adjacent.
@@ -129,6 +159,8 @@ pub(super) struct SlabLens {
 
 impl SlabLens {
     pub(super) fn sum(&self) -> usize {
-        [self.m, self.scratch, self.rows, self.lines].into_iter().fold(self.v, usize::saturating_add)
+        [self.m, self.pair, self.sums, self.scratch, self.rows, self.lines]
+            .into_iter()
+            .fold(self.v, usize::saturating_add)
     }
 }

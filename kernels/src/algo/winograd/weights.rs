@@ -3,8 +3,11 @@
 use super::matrices::{Matrices, Ratio};
 use super::phases::Phases;
 use crate::algo::packed::{Panel, PanelShape, Panels, flushed};
-use crate::describe::{ConvError, Size2, Weights};
-use crate::memory::{Buffer, try_collect};
+use crate::describe::{ConvError, Products, Size2, Weights};
+use crate::memory::{Buffer, try_collect, try_vec};
+use crate::tile::parts::{PART_WORDS, ROW, ROW_WORDS};
+use crate::tile::parts_table::{SplitRows, SplitTo};
+use crate::tile::table::KernelSet;
 use crate::tile::winograd::Coefficients;
 use std::ops::Range;
 
@@ -26,10 +29,16 @@ pub(crate) struct WinogradForm {
     /// Input channels of a group in the image itself.
     pub(super) ins: usize,
     pub(super) order: Order,
+    pub(super) products: Products,
     pub(crate) panels: PanelShape,
 }
 
 impl WinogradForm {
+    /// Whether the products are those of `f32`.
+    pub(crate) fn is_f32(&self) -> bool {
+        self.products == Products::F32
+    }
+
     /// The points that a tile is transformed to.
     pub(super) fn points(&self) -> Size2 {
         self.phases.points(self.outputs)
@@ -42,7 +51,7 @@ impl WinogradForm {
     }
 
     /// Products per tile and channel.
-    fn products(&self) -> usize {
+    pub(super) fn products(&self) -> usize {
         self.points().h * self.points().w
     }
 
@@ -51,9 +60,12 @@ impl WinogradForm {
         self.phases.channels(self.ins)
     }
 
-    /// Elements of one matrix: the channels of a group times the width of a panel.
-    fn matrix(&self) -> usize {
-        self.channels().saturating_mul(self.panels.width)
+    /// Elements of one matrix: the channels of a group times the width of a panel, or their bf16 parts.
+    pub(super) fn matrix(&self) -> usize {
+        match self.products {
+            Products::F32 => self.channels().saturating_mul(self.panels.width),
+            products => self.channels().div_ceil(ROW).saturating_mul(products.parts() * PART_WORDS),
+        }
     }
 
     /// Elements of the packed filter, the packed bias and the packed slopes.
@@ -88,7 +100,15 @@ impl WinogradWeights {
     }
 
     /// Transforms and packs the filters of some output channels.
-    pub(crate) fn fill(&mut self, channels: Range<usize>, filters: &[f32]) -> Result<(), ConvError> {
+    pub(crate) fn fill(
+        &mut self,
+        channels: Range<usize>,
+        filters: &[f32],
+        kernels: &'static KernelSet,
+    ) -> Result<(), ConvError> {
+        if self.form.products != Products::F32 {
+            return self.fill_parts(channels, filters, kernels);
+        }
         let (width, points) = (self.form.panels.width, self.form.products());
         let mut transform = Transform::new(&self.form, width);
         let panels = try_collect("panels", self.panels.of_channels(&channels))?;
@@ -103,6 +123,52 @@ impl WinogradWeights {
                     for (to, &from) in self.data[at..][lanes.clone()].iter_mut().zip(from) {
                         *to = flushed(from as f32);
                     }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Transforms the filters of some output channels, and splits them into bf16 parts. A panel is packed as a
+    /// whole.
+    fn fill_parts(
+        &mut self,
+        channels: Range<usize>,
+        filters: &[f32],
+        kernels: &'static KernelSet,
+    ) -> Result<(), ConvError> {
+        let (width, points, all) = (self.form.panels.width, self.form.products(), self.form.channels());
+        let (floats, words) = (2 * PART_WORDS, self.form.products.parts() * PART_WORDS);
+        let mut transform = Transform::new(&self.form, width);
+        let mut steps = try_vec("transformed weights", points * floats)?;
+        let panels = try_collect("panels", self.panels.of_channels(&channels))?;
+        for (index, panel) in panels {
+            let first = panel.channel + panel.lo - channels.start;
+            for step in 0..all.div_ceil(ROW) {
+                steps.clear();
+                steps.resize(points * floats, 0.0);
+                for k in 0..ROW.min(all - step * ROW) {
+                    transform.filters(&filters[first * transform.taps()..], step * ROW + k, &panel);
+                    for point in 0..points {
+                        let from = &transform.transformed[point * width..][..width];
+                        for (i, &weight) in from.iter().enumerate().take(panel.hi).skip(panel.lo) {
+                            // Half, pair of channels, output channel, and number of the pair.
+                            let at = i / 16 * PART_WORDS + k / 2 * 32 + i % 16 * 2 + k % 2;
+                            steps[point * floats + at] = flushed(weight as f32);
+                        }
+                    }
+                }
+                for point in 0..points {
+                    let rows = SplitRows {
+                        data: &steps[point * floats..],
+                        halves: [(0, 16), (16, 16)],
+                        step: ROW,
+                        rows: PART_WORDS / ROW_WORDS,
+                        blocks: (1, 0),
+                    };
+                    let at = self.start(index, point) + step * words;
+                    let place = SplitTo { row: ROW_WORDS, part: PART_WORDS, block: 0 };
+                    kernels.parts.split(self.form.products, &rows, &mut self.data[at..], place);
                 }
             }
         }

@@ -22,7 +22,7 @@ pub(crate) fn estimate(
     let (shape, panels) = (&kernels.winograd.shape, schedule.form.panels);
     let channels = schedule.form.channels();
     let workspace_len = schedule.lens(desc).sum();
-    let of_panel = (schedule.tile.products() * panels.width).saturating_mul(channels);
+    let of_panel = schedule.tile.products().saturating_mul(schedule.form.matrix());
     let matrices = panels.count.saturating_mul(of_panel);
     let part = LargestPart::new(desc, &schedule.split_units(desc), false, share.parts);
     let run = Counted { desc, schedule, shape, width: panels.width, channels, part: &part };
@@ -60,7 +60,8 @@ impl Counted<'_> {
     fn work(&self, workspace: f64, share: &ThreadShare) -> Work {
         let Self { desc, schedule, shape, width, channels, part } = *self;
         let WinogradTile { points: size, outputs: of_tile } = schedule.tile;
-        let mut work = Work::new(Family::Winograd);
+        let family = if schedule.parts.is_some() { Family::WinogradParts } else { Family::Winograd };
+        let mut work = Work::new(family);
         let products = schedule.tile.products() as f64;
         let taps = of_tile.h * of_tile.w * desc.kernel().h * desc.kernel().w;
         let (tiles, blocks) = (self.tiles(), self.blocks());
@@ -68,11 +69,23 @@ impl Counted<'_> {
         let panels = part.panels(width);
         // Register tiles of about equal height.
         let of_block = (tiles / blocks).ceil();
-        let calls = blocks * (of_block / shape.rows as f64).ceil();
-        let rows = even_piece(of_block as usize, shape.rows) as f64;
-        let multiplied = panels * products * channels as f64 * calls * step(rows, vectors);
-        work.add(Term::Fma, multiplied);
-        let k_blocks = channels.div_ceil(K_BLOCK) as f64;
+        let (calls, _, steps, k_blocks) = match &schedule.parts {
+            None => {
+                let rows = even_piece(of_block as usize, shape.rows) as f64;
+                let steps = channels as f64 * step(rows, vectors);
+                (
+                    blocks * (of_block / shape.rows as f64).ceil(),
+                    rows,
+                    steps,
+                    channels.div_ceil(K_BLOCK) as f64,
+                )
+            }
+            Some(parts) => {
+                let (count, rows) = parts.register_tiles(of_block as usize);
+                (blocks * count as f64, rows as f64, parts.rows_of_steps(rows), 1.0)
+            }
+        };
+        work.add(Term::Fma, panels * products * calls * steps);
         work.add(Term::Tile, panels * products * calls * k_blocks);
         work.add(Term::Store, panels * products * tiles * vectors * (2.0 * k_blocks - 1.0));
         // Along each axis, a column or row takes about two operations per point.
@@ -81,6 +94,9 @@ impl Counted<'_> {
         let inputs = part.groups * tiles * blocks_of_16 * lanes;
         let outputs = tiles * panels * vectors;
         work.add(Term::Pack, inputs * 2.0 * 2.0 * products);
+        if let Some(parts) = &schedule.parts {
+            work.add(Term::Pack, inputs * products * parts.operations_of_split());
+        }
         work.add(Term::Pack, outputs * 2.0 * (products + (size.w * of_tile.h) as f64));
         let mut moved = 0.0;
         if desc.layout() == Layout::Nchw {
@@ -104,7 +120,7 @@ impl Counted<'_> {
         let Self { schedule, part, .. } = *self;
         let (caches, float) = (&share.caches, size_of::<f32>() as f64);
         let products = schedule.tile.products() as f64;
-        let matrix = (self.channels * self.width) as f64 * float;
+        let matrix = schedule.form.matrix() as f64 * float;
         let weights = panels * products * matrix;
         let once = part.input_bytes + part.output_bytes;
         let all = weights + once + workspace;
@@ -114,7 +130,9 @@ impl Counted<'_> {
         traffic.add(weights * (blocks - 1.0), weights + workspace + once / blocks, caches);
         // Transformed tiles are written once and read by every panel. Products are written once and read
         // once.
-        let v = part.groups * products * tiles * self.channels.next_multiple_of(BLOCK) as f64 * float;
+        let bytes =
+            if schedule.parts.is_some() { 2.0 * schedule.form.products.parts() as f64 } else { float };
+        let v = part.groups * products * tiles * self.channels.next_multiple_of(BLOCK) as f64 * bytes;
         let m = products * tiles * panels * self.width as f64 * float;
         let of_group = panels / part.groups;
         match schedule.form.order {

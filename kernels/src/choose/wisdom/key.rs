@@ -6,7 +6,8 @@
 
 use crate::choose::model::{Limits, Numerics};
 use crate::describe::{
-    Activation, Algorithm, Algorithms, ConvDesc, EpilogueSpec, Isa, Layout, Pad2, Shape4, Size2,
+    Activation, Algorithm, Algorithms, ConvDesc, EpilogueSpec, Isa, Layout, Pad2, Products, ProductsSet,
+    Shape4, Size2,
 };
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -23,6 +24,7 @@ pub(crate) struct WisdomKey {
     macs_per_thread: u64,
     numerics: Numerics,
     forbidden: Algorithms,
+    forbidden_products: ProductsSet,
     max_workspace_bytes: Option<usize>,
     max_packed_bytes: Option<usize>,
 }
@@ -52,9 +54,6 @@ const FIELDS: [&str; 18] = [
 /// The value of an absent field.
 const NONE: &str = "-";
 
-const NUMERICS: [(&str, Numerics); 3] =
-    [("strict", Numerics::Strict), ("default", Numerics::Default), ("fast", Numerics::Fast)];
-
 impl WisdomKey {
     /// The key of `desc` on the kernels of `isa`. Each of at most `max_threads` threads needs
     /// `macs_per_thread` multiply-accumulates.
@@ -64,7 +63,8 @@ impl WisdomKey {
         limits: &Limits,
         (max_threads, macs_per_thread): (usize, u64),
     ) -> Self {
-        let Limits { numerics, forbidden, max_workspace_bytes, max_packed_bytes, .. } = *limits;
+        let Limits { numerics, forbidden, forbidden_products, max_workspace_bytes, max_packed_bytes, .. } =
+            *limits;
         Self {
             desc: *desc,
             isa,
@@ -72,6 +72,7 @@ impl WisdomKey {
             macs_per_thread,
             numerics,
             forbidden,
+            forbidden_products,
             max_workspace_bytes,
             max_packed_bytes,
         }
@@ -85,9 +86,10 @@ impl WisdomKey {
         let size = |size: Size2| format!("{}x{}", size.h, size.w);
         let flag = |flag: bool| u8::from(flag).to_string();
         let cap = |bytes: Option<usize>| bytes.map_or(NONE.to_owned(), |bytes| bytes.to_string());
-        let numerics = NUMERICS.iter().find(|(_, numerics)| *numerics == self.numerics);
-        let without: Vec<&str> =
-            Algorithm::ALL.iter().filter(|a| self.forbidden.contains(**a)).map(|a| a.name()).collect();
+        let algorithms =
+            Algorithm::ALL.into_iter().filter(|&a| self.forbidden.contains(a)).map(Algorithm::name);
+        let products = Products::ALL.into_iter().filter(|&p| self.forbidden_products.contains(p));
+        let without: Vec<&str> = algorithms.chain(products.map(Products::name)).collect();
         [
             format!("{n}x{c}x{h}x{w}"),
             desc.output().c.to_string(),
@@ -103,7 +105,7 @@ impl WisdomKey {
             self.isa.to_string(),
             self.max_threads.to_string(),
             self.macs_per_thread.to_string(),
-            numerics.map_or(NONE, |(name, _)| name).to_owned(),
+            self.numerics.to_string(),
             if without.is_empty() { NONE.to_owned() } else { without.join(",") },
             cap(self.max_workspace_bytes),
             cap(self.max_packed_bytes),
@@ -136,20 +138,21 @@ impl WisdomKey {
             .output_layout(layout(output_layout)?)
             .epilogue(epilogue)
             .build();
-        let algorithm = |name: &str| Algorithm::ALL.into_iter().find(|algorithm| algorithm.name() == name);
-        let forbidden = match without {
-            NONE => Algorithms::NONE,
-            names => {
-                names.split(',').try_fold(Algorithms::NONE, |all, name| Some(all.with(algorithm(name)?)))?
+        let (mut forbidden, mut forbidden_products) = (Algorithms::NONE, ProductsSet::NONE);
+        for name in without.split(',').filter(|&name| name != NONE) {
+            match name.parse::<Products>() {
+                Ok(products) => forbidden_products = forbidden_products.with(products),
+                Err(_) => forbidden = forbidden.with(name.parse().ok()?),
             }
-        };
+        }
         Some(Self {
             desc: desc.ok()?,
             isa: isa.parse().ok()?,
             max_threads: threads.parse().ok()?,
             macs_per_thread: macs.parse().ok()?,
-            numerics: NUMERICS.iter().find(|(name, _)| *name == numerics)?.1,
+            numerics: numerics.parse().ok()?,
             forbidden,
+            forbidden_products,
             max_workspace_bytes: cap(workspace)?,
             max_packed_bytes: cap(packed)?,
         })
@@ -243,6 +246,7 @@ mod tests {
             select: Select::Measured,
             numerics: Numerics::Default,
             forbidden: Algorithms::NONE,
+            forbidden_products: ProductsSet::NONE,
             max_workspace_bytes: None,
             max_packed_bytes: None,
         }

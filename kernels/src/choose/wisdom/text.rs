@@ -1,7 +1,7 @@
 //! The text form of wisdom.
 
 use super::{Loaded, MOST_TIMES, Times, Wisdom, WisdomKey};
-use crate::describe::Algorithm;
+use crate::describe::Method;
 use std::fmt;
 
 /// The first line. Every incompatible format has another number.
@@ -81,23 +81,22 @@ fn entry(line: &[u8], cpu: &str) -> Result<(WisdomKey, Times), String> {
     Ok((key, times))
 }
 
-fn time(text: &str) -> Result<(Algorithm, f64), String> {
+fn time(text: &str) -> Result<(Method, f64), String> {
     let (name, nanoseconds) = text.split_once('=').ok_or_else(|| format!("expected a time, got {text:?}"))?;
-    let algorithm = Algorithm::ALL.into_iter().find(|algorithm| algorithm.name() == name);
-    let algorithm = algorithm.ok_or_else(|| format!("there is no algorithm {name:?}"))?;
+    let method: Method = name.parse().map_err(|_| format!("there is no algorithm {name:?}"))?;
     let number: Option<u64> = nanoseconds.parse().ok();
     let number = number.filter(|number| (1..=MOST_NANOSECONDS).contains(number));
     let number = number.ok_or_else(|| format!("expected nanoseconds, got {nanoseconds:?}"))?;
-    Ok((algorithm, number as f64 * 1e-9))
+    Ok((method, number as f64 * 1e-9))
 }
 
 pub(super) fn write(wisdom: &Wisdom, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     writeln!(f, "{HEADER}")?;
     for (key, times) in wisdom.in_order() {
         write!(f, "{VERSION}\t{}\t{key}\t", wisdom.cpu)?;
-        for (index, (algorithm, seconds)) in times.iter().enumerate() {
+        for (index, (method, seconds)) in times.iter().enumerate() {
             let nanoseconds = ((seconds * 1e9) as u64).clamp(1, MOST_NANOSECONDS);
-            write!(f, "{}{algorithm}={nanoseconds}", if index > 0 { "," } else { "" })?;
+            write!(f, "{}{method}={nanoseconds}", if index > 0 { "," } else { "" })?;
         }
         writeln!(f)?;
     }

@@ -4,7 +4,7 @@ mod bytes;
 mod forms;
 
 use crate::algo::{Form, Packed};
-use crate::describe::{Algorithm, ConvError, FilterShape, Isa, Weights};
+use crate::describe::{ConvError, FilterShape, Isa, Method, Weights};
 use crate::memory::try_copy;
 use crate::run::PreparedConv;
 use crate::tile::table::KernelSet;
@@ -278,18 +278,18 @@ impl<'a> Filter<'a> {
         self.forms.keep(form, packed, isa);
     }
 
-    /// Returns the weights in `form`, the form of `algorithm`. Packs them if necessary. If `keep` is set, the
+    /// Returns the weights in `form`, the form of `method`. Packs them if necessary. If `keep` is set, the
     /// filter keeps the form for other plans.
     pub(super) fn packed(
         &self,
-        algorithm: Algorithm,
+        method: Method,
         form: &Form,
         kernels: &'static KernelSet,
         keep: bool,
     ) -> Result<Packed, ConvError> {
         let pack = || match &self.weights {
             Some(weights) => form.pack(&weights.as_weights(), self.shape.out_channels, kernels),
-            None => Err(ConvError::WeightsDropped { algorithm }),
+            None => Err(ConvError::WeightsDropped { method }),
         };
         self.forms.get(form, kernels.isa(), keep, pack)
     }

@@ -1,0 +1,225 @@
+//! Convolution with bf16 products: on matrix tiles, or with dot products of bf16 numbers. The image and the
+//! weights are split into bf16 parts (Henry, Tang and Heinecke 2019).
+//!
+//! ```text
+//! for image, group, stretch of the output:
+//!     split the pixels that the stretch reads          // into a slab that stays in the second-level cache
+//!     for panel of 32 output channels:
+//!         for block of K:                              // its weights stay in the second-level cache
+//!             for tile of the stretch, step of the block:
+//!                 sums[tile] += pixels * weights       // up to six products of parts
+//!         epilogue, store
+//! ```
+//!
+//! A step of K is 32 input channels of one tap. In the slab, the rows of the pixels of a tile are evenly
+//! spaced, and the taps of a window are different addresses (`lower`). So one kernel computes any window,
+//! stride and dilation. The order of the sum depends only on the problem, and not on tiles, regions or
+//! threads.
+
+mod balance;
+mod lower;
+mod schedule;
+mod weights;
+mod work;
+
+use super::operands::Operands;
+use super::planes::PlaneRows;
+use crate::algo::packed::Panel;
+use crate::describe::{ConvDesc, ConvError, Layout, PixelView};
+use crate::tile::output::{OutputRegion, OutputTile, TileOffset};
+use crate::tile::parts::{COLUMNS, PART_WORDS, ROW_WORDS};
+use crate::tile::parts_table::{Offsets, PixelParts, SplitRows, SplitTo, WeightParts};
+use crate::tile::post::Post;
+use crate::tile::table::KernelSet;
+use crate::work::parts::SplitUnits;
+use lower::Lowered;
+use schedule::{MOST_TILES, Slab};
+pub(crate) use schedule::{PartsSchedule, supports};
+use std::ops::Range;
+use std::sync::Arc;
+use weights::Stored;
+pub(crate) use weights::{PartsForm, PartsWeights};
+pub(crate) use work::estimate;
+
+/// A planned convolution with bf16 products.
+pub(crate) struct PartsConv {
+    desc: ConvDesc,
+    kernels: &'static KernelSet,
+    schedule: PartsSchedule,
+    weights: Arc<PartsWeights>,
+    /// The steps of a whole block of K, and of the last block.
+    steps: [Offsets; 2],
+}
+
+/// A stretch of the output of one image and one group.
+struct Stretch<'a> {
+    operands: &'a Operands<'a>,
+    n: usize,
+    group: usize,
+    pixels: Range<usize>,
+}
+
+impl PartsConv {
+    /// Makes the driver of `schedule`, with weights in its form.
+    pub(crate) fn new(
+        desc: &ConvDesc,
+        schedule: PartsSchedule,
+        weights: Arc<PartsWeights>,
+        kernels: &'static KernelSet,
+    ) -> Result<Self, ConvError> {
+        let all = schedule.form.steps();
+        let last = all - (all - 1) / schedule.block * schedule.block;
+        let offsets = |count: usize| Offsets::new((0..count).map(|step| schedule.step_offset(step)));
+        let steps = [offsets(schedule.block.min(all))?, offsets(last)?];
+        Ok(Self { desc: *desc, kernels, weights, steps, schedule })
+    }
+
+    pub(crate) fn merges(&self, views: &[PixelView]) -> bool {
+        self.schedule.mergeable && views.iter().all(PixelView::can_merge)
+    }
+
+    pub(crate) fn split_units(&self) -> SplitUnits {
+        self.schedule.split_units()
+    }
+
+    pub(crate) fn workspace_len(&self) -> usize {
+        self.schedule.lens(&self.desc).sum()
+    }
+
+    pub(crate) fn kernel_name(&self) -> &'static str {
+        self.kernels.parts.name(self.schedule.form.products)
+    }
+
+    pub(crate) fn run(&self, operands: &Operands<'_>, region: &mut OutputRegion<'_>, slab: &mut [f32]) {
+        let (images, channels, pixels) =
+            (region.images.clone(), region.channels.clone(), region.pixels.clone());
+        let mut slab = self.schedule.lens(&self.desc).cut(slab);
+        for n in images {
+            for group in self.desc.groups_of(&channels) {
+                for start in pixels.clone().step_by(self.schedule.stretch) {
+                    let pixels = start..pixels.end.min(start + self.schedule.stretch);
+                    let stretch = Stretch { operands, n, group, pixels };
+                    let lowered =
+                        Lowered { desc: &self.desc, schedule: &self.schedule, kernels: self.kernels };
+                    lowered.fill(&operands.input, (n, group), &stretch.pixels, &mut slab);
+                    self.panels(&stretch, region, &mut slab);
+                }
+            }
+        }
+    }
+
+    /// Multiplies every panel of output channels with the pixels of a stretch.
+    fn panels(&self, stretch: &Stretch<'_>, region: &mut OutputRegion<'_>, slab: &mut Slab<'_>) {
+        let mut tiles = [0; MOST_TILES];
+        let (count, rows) = self.schedule.tiles_of(stretch.pixels.len(), &mut tiles);
+        let a = self.schedule.pixel_parts(slab.pixels, &tiles[..count], rows);
+        let len = count * rows * COLUMNS;
+        for (index, panel) in self.weights.panels.of_group(stretch.group, &region.channels.clone()) {
+            self.sum(index, &a, len, (slab.weights, slab.sums, slab.more));
+            self.finish(stretch, (index, panel), region, (&slab.sums[..len], rows), slab.lines);
+        }
+    }
+
+    /// Sums all products of a panel.
+    fn sum(
+        &self,
+        panel: usize,
+        a: &PixelParts<'_>,
+        len: usize,
+        (split, sums, more): (&mut [f32], &mut [f32], &mut [f32]),
+    ) {
+        let (form, kernels) = (&self.schedule.form, &self.kernels.parts);
+        let all = form.steps();
+        for first in (0..all).step_by(self.schedule.block) {
+            let count = self.schedule.block.min(all - first);
+            let steps = &self.steps[usize::from(first + count == all)];
+            let stored = self.weights.steps(panel, first);
+            let data = match form.stored {
+                Stored::Parts => stored,
+                Stored::Floats => {
+                    self.split_weights(stored, count, split);
+                    &*split
+                }
+            };
+            let a = PixelParts { data: &a.data[self.schedule.step_offset(first)..], ..*a };
+            let b = WeightParts { data, ahead: form.stored == Stored::Parts && self.schedule.ahead };
+            if first == 0 || !self.schedule.blocks_apart {
+                kernels.product(form.products, &a, steps, &b, &mut sums[..len], first == 0);
+            } else {
+                kernels.product(form.products, &a, steps, &b, &mut more[..len], true);
+                kernels.accumulate(&mut sums[..len], &more[..len]);
+            }
+        }
+    }
+
+    /// Splits the weights of `count` steps, which are stored as floats.
+    fn split_weights(&self, from: &[f32], count: usize, to: &mut [f32]) {
+        let products = self.schedule.form.products;
+        let (floats, words) = (2 * PART_WORDS, products.parts() * PART_WORDS);
+        for (from, to) in from.chunks_exact(floats).zip(to.chunks_exact_mut(words)).take(count) {
+            let rows = SplitRows {
+                data: from,
+                halves: [(0, 16), (16, 16)],
+                step: 2 * ROW_WORDS,
+                rows: PART_WORDS / ROW_WORDS,
+                blocks: (1, 0),
+            };
+            self.kernels.parts.split(
+                products,
+                &rows,
+                to,
+                SplitTo { row: ROW_WORDS, part: PART_WORDS, block: 0 },
+            );
+        }
+    }
+
+    /// Applies the epilogue to the sums of a panel and writes the outputs.
+    fn finish(
+        &self,
+        stretch: &Stretch<'_>,
+        (index, panel): (usize, Panel),
+        region: &mut OutputRegion<'_>,
+        (sums, rows): (&[f32], usize),
+        lines: &mut [f32],
+    ) {
+        let (bias, slope) = self.weights.panels.per_channel(index, 0);
+        let post = Post {
+            bias,
+            slope,
+            per_row: false,
+            activation: self.desc.epilogue().activation,
+            residual: None,
+            first: true,
+            last: true,
+        };
+        let Panel { channel, lo, hi } = panel;
+        let (p, len) = (stretch.pixels.start, stretch.pixels.len());
+        let (kernels, operands, n) = (&self.kernels.parts, stretch.operands, stretch.n);
+        if self.schedule.planes {
+            let place = PlaneRows { n, p, rows: 1, pixels: len, line: len, panel, columns: COLUMNS };
+            let (residual, copy) = (operands.residual.as_ref(), &self.kernels.copy);
+            let lines = &mut lines[..2 * len * COLUMNS];
+            place.write(residual, copy, region, lines, |matrix, residual| {
+                for run in self.schedule.runs_of(len, rows) {
+                    let first = run.pixel * COLUMNS;
+                    let out = OutputTile::of_matrix_columns(&mut matrix[first..], run.len, COLUMNS, lo..hi);
+                    let ahead = |at: TileOffset| TileOffset { offset: at.offset + first, ..at };
+                    let residual = residual.map(|(data, at)| (data, ahead(at)));
+                    kernels.finish(&sums[run.row * COLUMNS..], out, &Post { residual, ..post });
+                }
+            });
+            return;
+        }
+        for run in self.schedule.runs_of(len, rows) {
+            let pixels = p + run.pixel..p + run.pixel + run.len;
+            let residual = operands.residual_as_columns(n, pixels.start, channel);
+            let out = region.channels_as_columns(n, pixels, channel, lo..hi);
+            kernels.finish(&sums[run.row * COLUMNS..], out, &Post { residual, ..post });
+        }
+    }
+}
+
+/// Whether the driver writes the output as rows of channels that are transposed to planes.
+fn writes_planes(desc: &ConvDesc, covers: bool) -> bool {
+    desc.output_layout() == Layout::Nchw && !covers
+}
