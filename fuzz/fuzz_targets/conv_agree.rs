@@ -1,4 +1,4 @@
-//! Compares every algorithm on every instruction set, with one and with several threads, with loops in `f64`.
+//! Compares every method on every instruction set, with one and with several threads, with loops in `f64`.
 //!
 //! Tensors without slack are heap blocks of exactly their length, so AddressSanitizer detects an access one
 //! element past the end.
@@ -17,7 +17,8 @@ fuzz_target!(|bytes: &[u8]| -> Corpus {
     // One pool per run. With all pools, waking threads would be most of the work.
     let pool = usize::from(u.arbitrary::<u8>().unwrap_or(0)) % (POOLS.len() + 1);
     let pools = POOLS.get(pool..=pool).unwrap_or_default();
-    if let Err(what) = problem.check_everything(pools) {
+    let outcome = problem.check_everything(pools).and_then(|()| problem.check_parts(pools));
+    if let Err(what) = outcome {
         panic!("{what}\n{problem:#?}");
     }
     Corpus::Keep

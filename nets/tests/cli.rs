@@ -13,6 +13,15 @@ fn data(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("data").join(file)
 }
 
+/// The best instruction set of this machine says it.
+fn bf16_unit() -> Option<&'static str> {
+    match kernels::Isa::detect() {
+        kernels::Isa::Amx => Some("matrix tiles"),
+        kernels::Isa::Avx512Bf16 => Some("dot products"),
+        _ => None,
+    }
+}
+
 #[test]
 fn no_arguments_run_the_demo() {
     let text = success(&[]);
@@ -20,19 +29,42 @@ fn no_arguments_run_the_demo() {
     {
         assert!(text.contains(part), "no `{part}` in:\n{text}");
     }
+    assert!(text.contains(&format!("bf16 unit  {}\n", bf16_unit().unwrap_or("none"))), "{text}");
+    for level in kernels::Numerics::ALL {
+        assert!(text.contains(&format!("\n  {level:8} 99.")), "no line of {level} in:\n{text}");
+    }
 }
 
 #[test]
 fn demo_json() {
     let report = json(&["demo", "--format", "json", "--threads", "2"]);
     let keys: Vec<&String> = report.as_object().unwrap().keys().collect();
-    let mut expected =
-        ["isa", "threads", "digits", "accuracy", "images_per_second", "params", "macs", "layers"];
+    let mut expected = [
+        "isa",
+        "threads",
+        "digits",
+        "accuracy",
+        "numerics",
+        "accuracy_at",
+        "bf16_unit",
+        "images_per_second",
+        "params",
+        "macs",
+        "layers",
+    ];
     expected.sort_unstable();
     assert_eq!(keys, expected);
     assert_eq!((&report["threads"], &report["digits"]), (&2.into(), &1000.into()));
     assert_eq!((&report["params"], &report["macs"]), (&61_706.into(), &416_520.into()));
     assert!(report["accuracy"].as_f64().unwrap() >= 0.98);
+    assert_eq!(report["accuracy_at"].as_object().unwrap().len(), 5);
+    for level in kernels::Numerics::ALL {
+        let accuracy = &report["accuracy_at"][level.name()];
+        assert!(accuracy.as_f64().is_some_and(|share| (0.98..=1.0).contains(&share)), "{level}: {accuracy}");
+    }
+    assert_eq!(report["numerics"], "default");
+    assert_eq!(report["accuracy"], report["accuracy_at"]["default"]);
+    assert_eq!(report["bf16_unit"].as_str(), bf16_unit());
     assert!(report["images_per_second"].as_f64().unwrap() > 0.0);
     let layers = report["layers"].as_array().unwrap();
     let sum = |field: &str| layers.iter().map(|layer| layer[field].as_u64().unwrap()).sum::<u64>();
@@ -41,6 +73,10 @@ fn demo_json() {
     assert_eq!(layers[0]["op"], "conv+tanh");
     assert_eq!(layers[0]["output"], serde_json::json!([6, 28, 28]));
     assert!(layers[0]["algorithm"].is_string() && layers[0]["kernel"].is_string());
+    assert!(layers[0]["products"].is_string());
+    let report = json(&["demo", "--format", "json", "--numerics", "bf16"]);
+    assert_eq!(report["numerics"], "bf16");
+    assert_eq!(report["accuracy"], report["accuracy_at"]["bf16"]);
 }
 
 #[test]
@@ -76,6 +112,9 @@ fn samples_are_read() {
         let probabilities = report["probabilities"].as_array().unwrap();
         let sum: f64 = probabilities.iter().map(|p| p.as_f64().unwrap()).sum();
         assert!(probabilities.len() == 10 && (sum - 1.0).abs() < 1e-5, "{file}: {sum}");
+        let bf16 = json(&["run", "lenet5", "--image", path, "--format", "json", "--numerics", "bf16"]);
+        assert_eq!((&report["numerics"], &bf16["numerics"]), (&"default".into(), &"bf16".into()));
+        assert_eq!(bf16["class"], class, "{file}");
         let text = success(&["run", "lenet5", "--image", path]);
         assert!(text.contains(&format!("It is a {class} (")), "{text}");
         assert!(text.contains("@@") && text.contains("####"), "{text}");
@@ -129,7 +168,18 @@ fn bad_arguments_are_one_clear_line() {
     fails_with(&["run", "lenet5"], "--image");
     fails_with(&["dmeo"], "dmeo");
     fails_with(&["demo", "--fast"], "--fast");
-    fails_with(&["demo", "--isa", "sse9"], "expected portable, neon, avx2fma or avx512f, got sse9");
+    fails_with(
+        &["demo", "--isa", "sse9"],
+        "expected portable, neon, avx2fma, avx512f, avx512bf16 or amx, got sse9",
+    );
+    for command in
+        [&["demo"][..], &["run", "lenet5", "--image", image], &["bench", "lenet5"], &["explain", "lenet5"]]
+    {
+        fails_with(
+            &[command, &["--numerics", "f16"]].concat(),
+            "expected strict, default, fast, tf32 or bf16, got f16",
+        );
+    }
     fails_with(&["demo", "--threads", "0"], "1..=1024");
     fails_with(&["demo", "--threads", "99999999999"], "1..=1024");
     fails_with(&["demo", "--batch", "0"], "1..=1000");
@@ -151,6 +201,8 @@ fn conv_explains() {
         let input = ["conv", "--input", "2x32x7x7", "--out", "32", "--kernel", "1", "--layout", layout];
         assert!(success(&input).contains(layout));
     }
+    let forced = ["conv", "--input", "1x8x15x15", "--out", "8", "--kernel", "3", "--force", "direct+bf16x3"];
+    assert!(success(&forced).contains("chosen    direct+bf16x3 with "));
 }
 
 #[test]
@@ -178,6 +230,9 @@ fn conv_refuses_what_cannot_be() {
     conv("1x3x8x8", "4", "3", &["--pad", "1,2"], "expected P, PHxPW");
     conv("1x3x8x8", "4", "3", &["--layout", "chwn"], "expected nchw, nhwc or nchw16c, got chwn");
     conv("1x3x8x8", "4", "3", &["--force", "magic"], "algorithm: expected reference, im2col_gemm");
+    conv("1x3x8x8", "4", "3", &["--force", "direct+f16"], "products: expected f32, bf16x6, bf16x3 or bf16");
+    conv("1x3x8x8", "4", "3", &["--force", "fft+bf16"], "expected an algorithm that has these products");
+    conv("1x3x8x8", "4", "3", &["--numerics", "exact"], "expected strict, default, fast, tf32 or bf16");
     conv("1x3x8x8", "4", "3", &["--force", "pointwise"], "algorithm pointwise cannot do this convolution");
 }
 
@@ -334,6 +389,13 @@ fn help_and_version() {
         [&["--help"][..], &["demo", "--help"], &["count", "--help"], &["run", "--help"], &["conv", "--help"]]
     {
         assert!(success(arguments).contains("Example"), "{arguments:?}");
+    }
+    for command in ["demo", "run", "bench", "explain", "conv"] {
+        let help = success(&[command, "--help"]);
+        let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        for names in ["strict, default, fast, tf32 or bf16", "neon, avx2fma, avx512f, avx512bf16 or amx"] {
+            assert!(help.contains(names), "{command} does not say `{names}`:\n{help}");
+        }
     }
     assert!(success(&["--version"]).starts_with("nets "));
 }

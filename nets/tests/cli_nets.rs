@@ -29,12 +29,46 @@ fn bench_json_has_every_layer() {
         let first = &layers[0];
         assert!(first["name"].is_string() && first["op"] == "conv+batch_norm+relu", "{first}");
         assert!(first["algorithm"].is_string() && first["bytes"].as_u64().unwrap() > 0);
+        assert_eq!(first["products"], "f32");
         for key in ["ms", "gflops", "roof_percent"] {
             assert!(first[key].as_f64().unwrap() > 0.0, "{key}");
         }
         let pool = layers.iter().find(|layer| layer["op"] == "global_avg_pool").unwrap();
-        assert!(pool["gflops"].is_null() && pool["algorithm"].is_null());
+        assert!(pool["gflops"].is_null() && pool["algorithm"].is_null() && pool["products"].is_null());
     }
+}
+
+/// Products other than f32 stand beside the algorithm in text, and in a field of their own in JSON and CSV.
+#[test]
+fn bench_and_explain_name_products() {
+    let level = ["--numerics", "bf16", "--per-layer"];
+    let runs = json(&bench("1", &[&level[..], &["--format", "json"]].concat()));
+    assert_eq!(runs[0]["numerics"], "bf16");
+    let text = success(&bench("1", &level));
+    let csv = success(&bench("1", &[&level[..], &["--format", "csv"]].concat()));
+    let explain = ["explain", "resnet20-cifar", "--threads", "1", "--numerics", "bf16"];
+    let explained = success(&explain);
+    let rows = json(&[&explain[..], &["--json"]].concat());
+    let mut rows = rows.as_array().unwrap().iter();
+    let mut bf16_layers = 0;
+    for layer in runs[0]["layers"].as_array().unwrap().iter().filter(|layer| !layer["algorithm"].is_null()) {
+        let row = rows.next().unwrap();
+        for key in ["name", "algorithm", "products"] {
+            assert_eq!(layer[key], row[key]);
+        }
+        let [name, algorithm, products] =
+            ["name", "algorithm", "products"].map(|key| layer[key].as_str().unwrap());
+        let is_f32 = products == "f32";
+        bf16_layers += usize::from(!is_f32);
+        let method = if is_f32 { algorithm.to_owned() } else { format!("{algorithm}+{products}") };
+        let line = text.lines().find(|line| line.split_whitespace().next() == Some(name)).unwrap();
+        assert!(line.split_whitespace().any(|word| word == method), "no {method} in {line}");
+        let line = csv.lines().find(|line| line.contains(&format!(",{name},"))).unwrap();
+        assert!(line.contains(&format!(",{algorithm},")) && line.ends_with(&format!(",{products}")), "{line}");
+        assert!(explained.contains(&format!("chosen    {method} with ")), "no {method} in:\n{explained}");
+    }
+    let has_unit = kernels::Isa::detect().products().len() > 1;
+    assert_eq!(bf16_layers > 0, has_unit);
 }
 
 #[test]
@@ -49,7 +83,7 @@ fn bench_in_every_format() {
     assert!(success(&bench("1", &["--layout", "nchw", "--per-layer"])).contains(" nchw "));
     let csv = success(&bench("1", &["--per-layer", "--format", "csv"]));
     let mut lines = csv.lines();
-    let header = "net,batch,threads,isa,numerics,ms_min,ms_median,layer,op,algorithm,kernel,ms,gflops,roof_percent,bytes";
+    let header = "net,batch,threads,isa,numerics,ms_min,ms_median,layer,op,algorithm,kernel,ms,gflops,roof_percent,bytes,products";
     assert_eq!(lines.next(), Some(header));
     assert!(lines.all(|line| line.split(',').count() == header.split(',').count()));
     assert_eq!(success(&bench("1", &["--format", "csv"])).lines().count(), 2);
@@ -73,7 +107,7 @@ fn bench_refuses() {
     fails_with(&["bench", "none.onnx"], "cannot read none.onnx");
     fails_with(&["bench", "lenet5", "--threads", "1,0"], "1..=1024");
     fails_with(&["bench", "lenet5", "--batch", "0"], "--batch");
-    fails_with(&["bench", "lenet5", "--numerics", "exact"], "expected strict, default or fast, got exact");
+    fails_with(&["bench", "lenet5", "--numerics", "exact"], "expected strict, default, fast, tf32 or bf16, got exact");
     fails_with(&["bench", "lenet5", "--seconds", "0"], "expected seconds, above 0");
     fails_with(
         &["bench", "lenet5", "--seconds", "0.01", "--layout", "nhwc"],
@@ -158,6 +192,10 @@ fn photographs_are_classified() {
     {
         assert!(text.contains(part), "no `{part}` in:\n{text}");
     }
+    assert_eq!(report["numerics"], "default");
+    let bf16 = json(&[&start[..], &["--format", "json", "--numerics", "bf16"]].concat());
+    assert_eq!(bf16["numerics"], "bf16");
+    assert!(text.contains(" kernels, numerics default\n"), "{text}");
     // A single image leads to the same numbers.
     let alone = json(&["run", "resnet20-cifar", "--seed", "3", "--image", &b, "--format", "json"]);
     assert_eq!(alone["images"][0]["top"][0]["class"], images[1]["top"][0]["class"]);

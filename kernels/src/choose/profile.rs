@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn text_leads_back() {
-        for isa in [Isa::Portable, Isa::Neon, Isa::Avx2Fma, Isa::Avx512F] {
+        for isa in Isa::ALL {
             for profile in [Profile::typical(isa), Profile::detect(isa)] {
                 assert_eq!(Profile::parse(&profile.to_string()), Ok(profile));
                 assert_eq!(Profile::parse(&format!("# measured\n\n{profile}\n")), Ok(profile));

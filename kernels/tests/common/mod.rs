@@ -102,6 +102,13 @@ pub fn methods_of_parts() -> impl Iterator<Item = Method> {
     Method::all(&Products::ALL).filter(|method| method.products != Products::F32)
 }
 
+/// Every method on each instruction set that has kernels of its own for it.
+pub fn methods_on_isas() -> impl Iterator<Item = (Method, Isa)> {
+    let of_f32 = isas_of_f32().flat_map(|isa| Algorithm::ALL.map(|algorithm| (algorithm.into(), isa)));
+    let of_parts = isas_of_parts().into_iter();
+    of_f32.chain(of_parts.flat_map(|isa| methods_of_parts().map(move |method| (method, isa))))
+}
+
 impl Rng {
     pub fn values(&mut self, kind: Values, len: usize) -> Vec<f32> {
         (0..len)
@@ -237,6 +244,16 @@ impl ConvProblem {
                     }
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// [`check`](Self::check) for every method with bf16 products.
+    pub fn check_parts(&self, pools: &[Pool]) -> Result<(), String> {
+        let desc = self.desc().map_err(|error| error.to_string())?;
+        let isas = isas_of_parts();
+        for method in methods_of_parts().filter(|method| method.supports(&desc).is_ok()) {
+            isas.iter().try_for_each(|&isa| self.check(method, isa, pools))?;
         }
         Ok(())
     }

@@ -4,11 +4,10 @@ use super::child::note;
 use super::common::strategy::{
     conv_problem, depthwise_problem, large_kernel_problem, pointwise_problem, winograd_problem,
 };
-use super::common::{ConvProblem, Data, Placed};
+use super::common::{ConvProblem, Data, Placed, methods_on_isas};
 use super::pages::{Guarded, allocations};
 use kernels::{
-    Activation, Algorithm, ConvPlan, EpilogueSpec, Isa, Layout, Pad2, PlanOptions, Shape4, Size2, Threads,
-    Weights,
+    Activation, ConvPlan, EpilogueSpec, Layout, Pad2, PlanOptions, Shape4, Size2, Threads, Weights,
 };
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
@@ -82,23 +81,21 @@ fn plan(problem: &ConvProblem, data: &Data, options: &PlanOptions) -> ConvPlan {
 /// Runs the problem with all operands between guard pages. Their alignment must not change any bit.
 fn check(problem: &ConvProblem, pool: &rayon::ThreadPool) {
     let (desc, data) = (problem.desc().expect("a valid problem"), problem.data());
-    for algorithm in Algorithm::ALL.into_iter().filter(|algorithm| algorithm.supports(&desc).is_ok()) {
-        for isa in Isa::available() {
-            note(&format!("{algorithm} on {isa}, being packed: {problem:?}"));
-            let options = PlanOptions::default().force(algorithm).isa(isa).max_threads(2).macs_per_thread(1);
-            let plan = plan(problem, &data, &options);
-            let kernel = &plan.explain().kernel;
-            note(&format!("{algorithm} on {isa} with {kernel}, operands elsewhere: {problem:?}"));
-            let expected = problem.run(&plan, &data, Threads::Seq).expect("a valid run");
-            for (threads, many) in [(Threads::Seq, "one thread"), (Threads::Pool(pool), "two threads")] {
-                note(&format!("{algorithm} on {isa} with {kernel}, {many}: {problem:?}"));
-                let place = |shape, layout, plain: Option<&[f32]>| {
-                    Placed::tight(shape, layout, problem.slack, plain, Guarded::new)
-                };
-                let got = problem.run_in(&plan, &data, threads, place).expect("a valid run");
-                let same = expected.iter().zip(&got).all(|(a, b)| a.to_bits() == b.to_bits());
-                assert!(same, "the bits depend on where operands lie");
-            }
+    for (method, isa) in methods_on_isas().filter(|(method, _)| method.supports(&desc).is_ok()) {
+        note(&format!("{method} on {isa}, being packed: {problem:?}"));
+        let options = PlanOptions::default().force(method).isa(isa).max_threads(2).macs_per_thread(1);
+        let plan = plan(problem, &data, &options);
+        let kernel = &plan.explain().kernel;
+        note(&format!("{method} on {isa} with {kernel}, operands elsewhere: {problem:?}"));
+        let expected = problem.run(&plan, &data, Threads::Seq).expect("a valid run");
+        for (threads, many) in [(Threads::Seq, "one thread"), (Threads::Pool(pool), "two threads")] {
+            note(&format!("{method} on {isa} with {kernel}, {many}: {problem:?}"));
+            let place = |shape, layout, plain: Option<&[f32]>| {
+                Placed::tight(shape, layout, problem.slack, plain, Guarded::new)
+            };
+            let got = problem.run_in(&plan, &data, threads, place).expect("a valid run");
+            let same = expected.iter().zip(&got).all(|(a, b)| a.to_bits() == b.to_bits());
+            assert!(same, "the bits depend on where operands lie");
         }
     }
 }

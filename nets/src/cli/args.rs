@@ -1,7 +1,7 @@
 //! Arguments that several commands share, and their parsers.
 
 use clap::{Args, ValueEnum};
-use kernels::{Isa, Shape4, Size2, Threads};
+use kernels::{Isa, Numerics, Shape4, Size2, Threads};
 use nets::{NetOptions, Shape};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
@@ -38,15 +38,33 @@ pub(crate) fn image(text: &str) -> Result<Shape, String> {
     }
 }
 
-/// The threads and the instruction set of the kernels.
+/// The instruction set of the kernels, and how exact they are.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub(crate) struct Kernels {
+    /// Instruction set: portable, neon, avx2fma, avx512f, avx512bf16 or amx [default: the best of this machine]
+    #[arg(long)]
+    pub(crate) isa: Option<Isa>,
+    /// Maximum rounding error that methods may add: strict, default, fast, tf32 or bf16
+    #[arg(long, value_name = "LEVEL", default_value_t)]
+    pub(crate) numerics: Numerics,
+}
+
+impl Kernels {
+    pub(crate) fn options(self) -> NetOptions {
+        let mut options = NetOptions::default().numerics(self.numerics);
+        options.isa = self.isa;
+        options
+    }
+}
+
+/// The threads, and the kernels that they run.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Hardware {
     /// Number of threads [default: one per physical core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
-    /// Instruction set: portable, neon, avx2fma or avx512f [default: the best of this machine]
-    #[arg(long)]
-    isa: Option<Isa>,
+    #[command(flatten)]
+    kernels: Kernels,
 }
 
 impl Hardware {
@@ -55,8 +73,11 @@ impl Hardware {
     }
 
     pub(crate) fn options(&self, batch: usize) -> NetOptions {
-        let options = NetOptions::default().batch(batch).max_threads(self.threads());
-        self.isa.map_or(options, |isa| options.isa(isa))
+        self.kernels.options().batch(batch).max_threads(self.threads())
+    }
+
+    pub(crate) fn numerics(&self) -> Numerics {
+        self.kernels.numerics
     }
 
     /// Creates the threads; see [`Pool::threads`].

@@ -1,9 +1,9 @@
 //! `nets conv`: explains how one convolution would be computed. It runs nothing and limits allocations.
 
-use super::args;
+use super::args::{self, Kernels};
 use super::text::thousands;
 use clap::Args;
-use kernels::{Algorithm, ConvDesc, ConvPlan, Isa, Layout, Pad2, PlanOptions, Shape4, Size2, Weights};
+use kernels::{ConvDesc, ConvPlan, Layout, Method, Pad2, PlanOptions, Shape4, Size2, Weights};
 use nets::{MEMORY_LIMIT, NetError};
 use std::fmt::Write as _;
 
@@ -36,12 +36,11 @@ pub(crate) struct Conv {
     /// Memory layout: nchw, nhwc or nchw16c
     #[arg(long, default_value = "nchw")]
     layout: Layout,
-    /// Instruction set: portable, neon, avx2fma or avx512f [default: the best of this machine]
-    #[arg(long)]
-    isa: Option<Isa>,
-    /// Use this algorithm, or report why it cannot be used
-    #[arg(long, value_name = "ALGORITHM")]
-    force: Option<Algorithm>,
+    #[command(flatten)]
+    kernels: Kernels,
+    /// Use this algorithm, also with products as in direct+bf16x3, or report why it cannot be used
+    #[arg(long, value_name = "METHOD")]
+    force: Option<Method>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -69,10 +68,10 @@ impl Conv {
     pub(super) fn execute(&self) -> anyhow::Result<String> {
         let desc = self.desc()?;
         check_memory(&desc)?;
-        let mut options = PlanOptions::default();
-        options.isa = self.isa;
-        if let Some(algorithm) = self.force {
-            options = options.force(algorithm);
+        let mut options = PlanOptions::default().numerics(self.kernels.numerics);
+        options.isa = self.kernels.isa;
+        if let Some(method) = self.force {
+            options = options.force(method);
         }
         // The choice does not depend on the values of the weights.
         let plan = ConvPlan::new(&desc, Weights::filter(&vec![0.0; desc.filter_len()]), &options)?;

@@ -1,8 +1,19 @@
-//! What this machine's processor calls itself.
+//! What this machine's processor calls itself, and its unit for bf16 products.
+
+use kernels::Isa;
 
 /// The model, or the architecture where the system does not say as Linux does.
 pub(super) fn name() -> String {
     model().unwrap_or_else(|| format!("{} processor", std::env::consts::ARCH))
+}
+
+/// The unit with which an instruction set computes bf16 products, if it has one.
+pub(super) fn bf16_unit(isa: Isa) -> Option<&'static str> {
+    match isa {
+        Isa::Amx => Some("matrix tiles"),
+        Isa::Avx512Bf16 => Some("dot products"),
+        _ => None,
+    }
 }
 
 fn model() -> Option<String> {

@@ -1,19 +1,19 @@
 //! `nets explain`: explains how each convolution of a network would be computed, and why. It runs nothing,
 //! except for timing algorithms on request.
 
-use super::args;
+use super::args::{self, Hardware};
 use super::planning::Planning;
 use super::source::{Loaded, Network, Wanted};
 use clap::Args;
-use kernels::{Candidate, Isa, Numerics, PlanReport};
-use nets::{NetOptions, Shape};
+use kernels::{Candidate, PlanReport};
+use nets::Shape;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  nets explain resnet50\n  nets explain model.onnx --batch 8 --json\n  nets explain resnet50 --measured --wisdom times.txt"
+    after_help = "Examples:\n  nets explain resnet50\n  nets explain model.onnx --batch 8 --json\n  nets explain alexnet --numerics bf16\n  nets explain resnet50 --measured --wisdom times.txt"
 )]
 pub(crate) struct Explain {
     /// A network of the zoo or an .onnx file
@@ -24,15 +24,8 @@ pub(crate) struct Explain {
     /// Images per forward pass
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     batch: u16,
-    /// Number of threads [default: one per physical core]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    threads: Option<u16>,
-    /// Instruction set: portable, neon, avx2fma or avx512f [default: the best of this machine]
-    #[arg(long)]
-    isa: Option<Isa>,
-    /// Maximum rounding error that algorithms may add: strict, default or fast
-    #[arg(long, default_value = "default")]
-    numerics: Numerics,
+    #[command(flatten)]
+    hardware: Hardware,
     #[command(flatten)]
     planning: Planning,
     /// Print a JSON array of objects instead of text
@@ -129,11 +122,7 @@ impl Explain {
     pub(super) fn execute(&self) -> anyhow::Result<String> {
         let wanted = Wanted { input: self.input, batch: self.batch.into(), ..Wanted::default() };
         let Loaded { graph, weights, .. } = Network::named(&self.network)?.load(wanted)?;
-        let mut options = NetOptions::default().batch(self.batch.into()).numerics(self.numerics);
-        options.isa = self.isa;
-        if let Some(threads) = self.threads {
-            options.max_threads = threads.into();
-        }
+        let options = self.hardware.options(self.batch.into());
         let pool = self.planning.pool(options.max_threads)?;
         let net = self.planning.compile(&graph, &*weights, options, &pool)?;
         if self.json {

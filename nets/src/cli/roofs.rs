@@ -1,5 +1,6 @@
 //! What this machine can do at best, measured.
 
+use super::cpu;
 use kernels::{
     Algorithm, ConvDesc, ConvIo, ConvPlan, Isa, Layout, PlanOptions, Profile, Shape4, Size2, TensorMut,
     TensorRef, Threads, Weights, Workspace,
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 const ROOF: Duration = Duration::from_millis(200);
 
 pub(super) const MULTIPLY_ADDS: &str = "multiply-adds";
+pub(super) const BF16: &str = "bf16 products";
 
 /// The roofline of some threads (S. Williams, A. Waterman and D. Patterson, "Roofline", 2009).
 #[derive(Debug, Clone, Copy)]
@@ -20,6 +22,8 @@ pub(super) struct Roofs {
     pub(super) gflops: f64,
     /// What is so fast.
     pub(super) arithmetic: &'static str,
+    /// 10^9 operations per second of bf16 products, if the machine has a unit for them.
+    pub(super) bf16_gflops: Option<f64>,
     /// 10^9 bytes per second from memory.
     pub(super) gbs: f64,
 }
@@ -30,8 +34,13 @@ impl Roofs {
         let profile = Profile::measure(isa)?;
         let threads = threads.min(profile.cores) as u64;
         let mbs = (threads * profile.dram_mbs).min(profile.dram_mbs_all.max(profile.dram_mbs));
-        let gflops = (threads * profile.fma_mflops) as f64 / 1e3;
-        Ok(Self { gflops, arithmetic: MULTIPLY_ADDS, gbs: mbs as f64 / 1e3 })
+        let gflops = |mflops: u64| (threads * mflops) as f64 / 1e3;
+        Ok(Self {
+            gflops: gflops(profile.fma_mflops),
+            arithmetic: MULTIPLY_ADDS,
+            bf16_gflops: cpu::bf16_unit(isa).map(|_| gflops(profile.bf16_mflops)),
+            gbs: mbs as f64 / 1e3,
+        })
     }
 
     /// 10^9 operations per second that so many operations per byte allow.

@@ -201,6 +201,7 @@ impl Step {
             macs: sum(|layer| layer.macs),
             bytes: self.bytes(),
             algorithm: self.plan().map(ConvPlan::algorithm),
+            products: self.plan().map(ConvPlan::products),
             kernel: self.plan().map(|plan| plan.explain().kernel),
         }
     }

@@ -24,7 +24,7 @@ use crate::graph::Graph;
 use crate::shape::Shape;
 use crate::weights::{MEMORY_LIMIT, WeightSource};
 pub use compiled::{CompiledNet, Memory};
-use kernels::{Algorithm, Isa, Layout, Numerics, Select, Threads};
+use kernels::{Algorithm, Isa, Layout, Method, Numerics, Products, Select, Threads};
 pub use packed::PackedWeights;
 
 /// Options for compiling a network.
@@ -38,7 +38,7 @@ pub struct NetOptions {
     /// Maximum number of threads of [`CompiledNet::run`], which has memory for so many. It is limited to the
     /// cores that the process may use when the network is compiled. At least 1.
     pub max_threads: usize,
-    /// Maximum rounding error that the algorithms of convolutions may add.
+    /// Maximum rounding error that the methods of convolutions and fully connected layers may add.
     pub numerics: Numerics,
     /// How the algorithms of convolutions are chosen. [`Select::Measured`] times equal problems once, and
     /// runs several threads in the rayon pool of the caller. Fully connected layers always use the model,
@@ -118,8 +118,17 @@ pub struct StepReport {
     pub bytes: u64,
     /// The algorithm, if there is a choice.
     pub algorithm: Option<Algorithm>,
+    /// The products of the algorithm.
+    pub products: Option<Products>,
     /// The name of the register tile, if there is one.
     pub kernel: Option<&'static str>,
+}
+
+impl StepReport {
+    /// The algorithm with its products, if there is a choice.
+    pub fn method(&self) -> Option<Method> {
+        Some(Method::new(self.algorithm?, self.products?))
+    }
 }
 
 impl TryFrom<CompiledNet> for Net {

@@ -9,7 +9,7 @@ use crate::memory::try_vec;
 
 /// A weight is rounded the other way only if its error is more than this fraction of the distance between
 /// representable numbers. Half is the most.
-const LEAST: f32 = 0.35;
+const LEAST: f32 = 0.4;
 
 /// Rounds the weights of one output channel to what the parts of `products` can represent. Three parts represent
 /// any weight.
@@ -30,11 +30,7 @@ impl Balance {
             return;
         }
         self.candidates.clear();
-        let mut sum = 0.0f64;
-        for weight in weights.iter_mut() {
-            let rounded = self.nearest(*weight);
-            sum += f64::from(*weight) - f64::from(rounded);
-        }
+        let mut sum: f64 = weights.iter().map(|&weight| f64::from(weight) - f64::from(self.nearest(weight))).sum();
         for (index, weight) in weights.iter_mut().enumerate() {
             let rounded = self.nearest(*weight);
             let (error, step) = (*weight - rounded, self.step(*weight));

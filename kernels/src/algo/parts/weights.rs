@@ -148,18 +148,19 @@ impl PartsWeights {
             let packed = &mut data[index * form.panel_len()..][..form.panel_len()];
             let of_panel = (panel.channel + panel.lo - channels.start) * taps;
             rounded.clear();
-            rounded.extend_from_slice(&filters[of_panel..][..(panel.hi - panel.lo) * taps]);
+            let filters = &filters[of_panel..][..(panel.hi - panel.lo) * taps];
+            rounded.extend(filters.iter().map(|&weight| flushed(weight)));
             rounded.chunks_exact_mut(taps).for_each(|filter| balance.round(filter));
             for (step, to) in (0..steps).zip(packed.chunks_exact_mut(words)) {
                 floats.clear();
                 floats.resize(2 * PART_WORDS, 0.0);
-                for i in panel.lo..panel.hi {
-                    let filter = &rounded[(i - panel.lo) * taps..][..taps];
-                    for k in 0..ROW {
-                        if let Some(tap) = form.order.tap(step, k) {
-                            // Half, pair of K, channel, and number of the pair.
-                            floats[i / 16 * PART_WORDS + k / 2 * 32 + i % 16 * 2 + k % 2] =
-                                flushed(filter[tap]);
+                let of_step: [Option<usize>; ROW] = std::array::from_fn(|k| form.order.tap(step, k));
+                for (filter, i) in rounded.chunks_exact(taps).zip(panel.lo..) {
+                    // Half, pair of K, channel, and number of the pair.
+                    let column = &mut floats[i / 16 * PART_WORDS + i % 16 * 2..];
+                    for (k, tap) in of_step.iter().enumerate() {
+                        if let &Some(tap) = tap {
+                            column[k / 2 * 32 + k % 2] = filter[tap];
                         }
                     }
                 }

@@ -1,11 +1,14 @@
-//! Measures rates with the library's own kernels: multiply-adds of the most used tile, and reads of vectors.
+//! Measures rates with the library's own kernels: multiply-adds of the most used tile, products of bf16 numbers, and
+//! reads of vectors.
 
 use super::Profile;
-use crate::describe::{Activation, ConvError, Isa};
+use crate::describe::{Activation, ConvError, Isa, Products};
 use crate::memory::Buffer;
 use crate::tile::detect::kernels;
 use crate::tile::gemm_table::{ColumnsOf, Hint, RowsOf};
 use crate::tile::output::OutputTile;
+use crate::tile::parts::{COLUMNS, PART_WORDS, ROW, ROW_WORDS};
+use crate::tile::parts_table::{Offsets, PixelParts, WeightParts};
 use crate::tile::post::Post;
 use crate::tile::table::KernelSet;
 use std::hint::black_box;
@@ -26,6 +29,9 @@ pub(super) fn measure(isa: Isa) -> Result<Profile, ConvError> {
     let threads = profile.cores.min(pool_threads()).max(1);
     profile.cores = threads;
     profile.fma_mflops = (multiply_adds(kernels)? / OF_PEAK / 1e6) as u64;
+    if isa.products().contains(&Products::Bf16) {
+        profile.bf16_mflops = (bf16_products(kernels)? / OF_PEAK / 1e6) as u64;
+    }
     let l2 = profile.l2_bytes / 2;
     let l3 = (profile.l3_bytes / 4).clamp(2 * profile.l2_bytes, 4 * profile.l2_bytes);
     let dram = (2 * profile.l3_bytes).min(MOST_READ / threads).max(l3);
@@ -43,7 +49,7 @@ pub(super) fn measure(isa: Isa) -> Result<Profile, ConvError> {
     if let Some(nanoseconds) = region() {
         profile.region_ns = nanoseconds;
     }
-    for rate in [&mut profile.fma_mflops, &mut profile.region_ns] {
+    for rate in [&mut profile.fma_mflops, &mut profile.bf16_mflops, &mut profile.region_ns] {
         *rate = (*rate).max(1);
     }
     Ok(profile)
@@ -78,6 +84,26 @@ fn multiply_adds(kernels: &'static KernelSet) -> Result<f64, ConvError> {
         }
     });
     Ok((64 * 2 * rows * columns * K) as f64 / seconds)
+}
+
+/// Floating-point operations per second of products of bf16 numbers, with operands in the first-level cache.
+fn bf16_products(kernels: &'static KernelSet) -> Result<f64, ConvError> {
+    const STEPS: usize = 8;
+    let parts = &kernels.parts;
+    let (count, rows) = (parts.together(), parts.rows());
+    let a = zeroed(count * rows * ROW_WORDS)?;
+    let b = zeroed(STEPS * PART_WORDS)?;
+    let mut sums = zeroed(count * rows * COLUMNS)?;
+    let steps = Offsets::new((0..STEPS).map(|_| 0))?;
+    let tiles: Vec<usize> = (0..count).map(|tile| tile * rows * ROW_WORDS).collect();
+    let seconds = least(SUSTAINED, || {
+        for _ in 0..64 {
+            let a = PixelParts { data: &a, part: 0, row: ROW_WORDS, tiles: &tiles, rows };
+            let b = WeightParts { data: &b, ahead: false };
+            parts.product(Products::Bf16, &a, &steps, &b, &mut sums, true);
+        }
+    });
+    Ok((64 * 2 * count * rows * COLUMNS * STEPS * ROW) as f64 / seconds)
 }
 
 /// Bytes per second when one thread per part repeatedly reads the first `len` elements of its part.

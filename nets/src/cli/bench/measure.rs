@@ -1,7 +1,7 @@
 //! Runs a network repeatedly, and reads the clock after each layer.
 
 use crate::cli::roofs;
-use kernels::{Isa, Threads};
+use kernels::{Isa, Products, Threads};
 use nets::{CompiledNet, NetError, StepReport};
 use rayon::ThreadPool;
 use std::time::{Duration, Instant};
@@ -50,6 +50,12 @@ impl Measured {
     pub(super) fn gflops(&self, layer: &Layer) -> Option<f64> {
         let flops = 2.0 * layer.step.macs as f64 * self.batch as f64;
         (flops > 0.0 && layer.ms > 0.0).then(|| flops / layer.ms / 1e6)
+    }
+
+    /// Whether any layer multiplies bf16 numbers.
+    pub(super) fn has_bf16(&self) -> bool {
+        let is_bf16 = |layer: &Layer| layer.step.products.is_some_and(|products| products != Products::F32);
+        self.layers.iter().any(is_bf16)
     }
 
     /// Per cent of a pass in layers that are neither convolutions nor fully connected.

@@ -5,13 +5,13 @@ mod plot;
 mod report;
 mod trace;
 
-use super::args::{self, Pool};
+use super::args::{self, Kernels, Pool};
 use super::planning::Planning;
 use super::source::{Loaded, Network, Wanted};
 use clap::{Args, ValueEnum};
-use kernels::{Isa, Layout, Numerics};
+use kernels::Layout;
 use measure::Measured;
-use nets::{NetOptions, Shape};
+use nets::Shape;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -20,6 +20,7 @@ const EXAMPLES: &str = "Examples:
   nets bench resnet50 --threads 1,2 --batch 1,8
   nets bench googlenet --threads 1 --per-layer
   nets bench model.onnx --per-layer --format csv
+  nets bench resnet50 --numerics bf16 --per-layer
   nets bench resnet50 --measured --wisdom times.txt
   nets bench vgg16 --threads 1 --plot vgg16.svg --trace vgg16.json     (open the trace in ui.perfetto.dev)";
 
@@ -37,12 +38,8 @@ pub(crate) struct Bench {
     /// Images of one forward pass, one measurement for each number
     #[arg(long, value_name = "N,N,..", value_delimiter = ',', default_value = "1", value_parser = clap::value_parser!(u16).range(1..))]
     batch: Vec<u16>,
-    /// How much rounding error algorithms may add: strict, default or fast
-    #[arg(long, default_value = "default")]
-    numerics: Numerics,
-    /// Instruction set: portable, neon, avx2fma or avx512f [default: the best of this machine]
-    #[arg(long)]
-    isa: Option<Isa>,
+    #[command(flatten)]
+    kernels: Kernels,
     /// Memory order of feature maps between layers: nchw or nchw16c [default: the library's rule]
     #[arg(long)]
     layout: Option<Layout>,
@@ -102,8 +99,8 @@ impl Bench {
         for &(batch, threads) in &runs {
             let done = results.len();
             progress(&format!("{done}/{} {}: {batch} x {threads} threads", runs.len(), graph.name()));
-            let mut options = NetOptions::default().batch(batch).max_threads(threads).numerics(self.numerics);
-            (options.isa, options.layout) = (self.isa, self.layout);
+            let mut options = self.kernels.options().batch(batch).max_threads(threads);
+            options.layout = self.layout;
             let pool = Pool::new(threads)?;
             let start = Instant::now();
             let net = self.planning.compile(&graph, &*weights, options, &pool)?;
@@ -117,7 +114,7 @@ impl Bench {
         if let Some(path) = &self.trace {
             nets::write(path, trace::json(graph.name(), &results)?.as_bytes())?;
         }
-        let report = report::BenchReport::new(graph.name(), self.numerics, &results);
+        let report = report::BenchReport::new(graph.name(), self.kernels.numerics, &results);
         Ok(match self.format {
             Format::Text => report.text(self.per_layer),
             Format::Json => report.json()?,

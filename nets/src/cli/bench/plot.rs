@@ -16,7 +16,8 @@ pub(super) fn svg(name: &str, results: &[Measured]) -> Result<String, NetError> 
     let mut charts = Vec::new();
     for run in results {
         let memory = Roofs::measure(run.isa, run.threads)?;
-        let roofs = Roofs { gflops: run.roof_gflops, arithmetic: OWN_ROOF, ..memory };
+        let bf16_gflops = memory.bf16_gflops.filter(|_| run.has_bf16());
+        let roofs = Roofs { gflops: run.roof_gflops, arithmetic: OWN_ROOF, bf16_gflops, ..memory };
         charts.extend([Chart::Bars(bars(run)), Chart::Plane(roofline(run, &roofs))]);
     }
     Ok(page(&format!("{name}: the time of each layer"), &[], &charts))
@@ -54,8 +55,8 @@ fn row(run: &Measured, layers: &[&Layer], block: Block) -> Row {
         layers().filter(|layer| (layer.step.macs > 0) == has_macs).map(|layer| layer.ms).sum()
     };
     let (products, others): (f64, f64) = (ms(true), ms(false));
-    let algorithms: Vec<&str> =
-        layers().filter_map(|layer| layer.step.algorithm).map(|algorithm| algorithm.name()).collect();
+    let methods: Vec<String> =
+        layers().filter_map(|layer| layer.step.method()).map(|method| method.to_string()).collect();
     let time = Bar {
         parts: vec![Part { series: 0, value: products }, Part { series: 1, value: others }],
         figure: format!(
@@ -63,7 +64,7 @@ fn row(run: &Measured, layers: &[&Layer], block: Block) -> Row {
             short(products + others),
             100.0 * (products + others) / run.layers_ms()
         ),
-        note: algorithms.join(", "),
+        note: methods.join(", "),
     };
     let flops: f64 = layers().map(|layer| 2.0 * layer.step.macs as f64 * run.batch as f64).sum();
     let speed = if products > 0.0 { vec![Bar::plain(0, flops / products / 1e6)] } else { Vec::new() };
@@ -78,8 +79,8 @@ fn roofline(run: &Measured, roofs: &Roofs) -> PlaneChart {
     let point = |(layer, gflops): (&Layer, f64)| {
         let step = &layer.step;
         let intensity = 2.0 * step.macs as f64 * run.batch as f64 / step.bytes.max(1) as f64;
-        let algorithm = step.algorithm.map_or("", |algorithm| algorithm.name());
-        let note = format!("{} GFLOP/s, {} ms, {algorithm}", short(gflops), short(layer.ms));
+        let method = step.method().map_or(String::new(), |method| method.to_string());
+        let note = format!("{} GFLOP/s, {} ms, {method}", short(gflops), short(layer.ms));
         Point { name: step.name.clone(), note, series: 0, at: (intensity, gflops) }
     };
     let notes = vec![

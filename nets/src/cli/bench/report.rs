@@ -41,6 +41,7 @@ struct BenchLayer<'a> {
     name: &'a str,
     op: &'a str,
     algorithm: Option<&'static str>,
+    products: Option<&'static str>,
     kernel: Option<&'static str>,
     layout: Option<&'static str>,
     ms: f64,
@@ -57,6 +58,7 @@ impl<'a> BenchLayer<'a> {
             name: &step.name,
             op: &step.op,
             algorithm: step.algorithm.map(|algorithm| algorithm.name()),
+            products: step.products.map(|products| products.name()),
             kernel: step.kernel,
             layout: step.layout.map(|layout| layout.name()),
             ms: rounded(layer.ms, 1e6),
@@ -69,7 +71,7 @@ impl<'a> BenchLayer<'a> {
 
 impl BenchLayer<'_> {
     /// The fields for CSV. Values that do not apply are empty.
-    fn fields(&self) -> [String; 8] {
+    fn fields(&self) -> [String; 9] {
         let number = |number: Option<f64>| number.map_or(String::new(), |number| number.to_string());
         [
             self.name.to_owned(),
@@ -80,9 +82,14 @@ impl BenchLayer<'_> {
             number(self.gflops),
             number(self.roof_percent),
             self.bytes.to_string(),
+            self.products.unwrap_or_default().to_owned(),
         ]
     }
 }
+
+/// The columns of [`BenchLayer::fields`].
+const LAYER: [&str; 9] =
+    ["layer", "op", "algorithm", "kernel", "ms", "gflops", "roof_percent", "bytes", "products"];
 
 /// Rounds to the precision of the clock.
 fn rounded(number: f64, per_unit: f64) -> f64 {
@@ -126,8 +133,7 @@ impl<'a> BenchReport<'a> {
             |names: &[&'static str]| names.iter().map(|&name| (name, Align::Left, 0)).collect::<Vec<_>>();
         let mut columns = plain(&["net", "batch", "threads", "isa", "numerics", "ms_min", "ms_median"]);
         if per_layer {
-            let layer = ["layer", "op", "algorithm", "kernel", "ms", "gflops", "roof_percent", "bytes"];
-            columns.extend(plain(&layer));
+            columns.extend(plain(&LAYER));
         }
         let mut rows = Rows::new(&columns);
         for run in self.results.iter().map(|run| self.run(run)) {
@@ -217,7 +223,7 @@ fn layers(run: &Measured) -> String {
             row.op.to_owned(),
             layer.step.output.to_string(),
             row.layout.unwrap_or("-").to_owned(),
-            row.algorithm.unwrap_or("-").to_owned(),
+            layer.step.method().map_or("-".to_owned(), |method| method.to_string()),
             row.kernel.unwrap_or("-").to_owned(),
             format!("{:.3}", row.ms),
             format!("{:.1}", 100.0 * row.ms / total),
@@ -227,7 +233,7 @@ fn layers(run: &Measured) -> String {
         ]);
     }
     format!(
-        "\nBatch {}, {} thread(s); the roof is {:.0} GFLOP/s, the library's own 3x3 convolution in cache\n\n{}\n\
+        "\nBatch {}, {} thread(s); the roof is {:.0} GFLOP/s, the library's own f32 3x3 convolution in cache\n\n{}\n\
          {total:.3} ms in total, {:.3} ms ({:.1} %) of it outside convolutions and fully connected layers\n",
         run.batch,
         run.threads,

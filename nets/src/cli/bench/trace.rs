@@ -19,7 +19,8 @@ pub(super) fn json(name: &str, results: &[Measured]) -> serde_json::Result<Strin
                 "ts": start.as_secs_f64() * 1e6, "dur": duration.as_secs_f64() * 1e6,
                 "args": {
                     "op": step.op, "output": step.output.to_string(), "macs": step.macs,
-                    "algorithm": step.algorithm.map(|algorithm| algorithm.name()), "kernel": step.kernel,
+                    "algorithm": step.algorithm.map(|algorithm| algorithm.name()),
+                    "products": step.products.map(|products| products.name()), "kernel": step.kernel,
                 }
             }));
         }

@@ -106,7 +106,8 @@ impl Count {
     /// The roofs, and where they come from. What is not given is measured.
     fn roofs(&self) -> Result<(Roofs, &'static str), NetError> {
         if let (Some(gflops), Some(gbs)) = (self.roof_gflops, self.roof_gbs) {
-            return Ok((Roofs { gflops, arithmetic: MULTIPLY_ADDS, gbs }, "as given on the command line"));
+            let roofs = Roofs { gflops, arithmetic: MULTIPLY_ADDS, bf16_gflops: None, gbs };
+            return Ok((roofs, "as given on the command line"));
         }
         let measured = Roofs::measure(Isa::detect(), 1)?;
         let source = match (self.roof_gflops, self.roof_gbs) {
@@ -120,7 +121,8 @@ impl Count {
         };
         let (gflops, gbs) =
             (self.roof_gflops.unwrap_or(measured.gflops), self.roof_gbs.unwrap_or(measured.gbs));
-        Ok((Roofs { gflops, gbs, ..measured }, source))
+        let bf16_gflops = measured.bf16_gflops.filter(|_| self.roof_gflops.is_none());
+        Ok((Roofs { gflops, bf16_gflops, gbs, ..measured }, source))
     }
 
     fn count(&self, network: &str) -> anyhow::Result<Counted> {

@@ -11,7 +11,7 @@ const EXAMPLES: &str = "Examples:
   nets run resnet50 --weights resnet50.safetensors --image dog.jpg cat.png --labels imagenet.txt --top 5
   nets run resnet50 --weights resnet50.safetensors --input x.npy --output y.npy
   nets run resnet50 --seed 7 --input x.npy --output y.npy
-  nets run model.onnx --input x.npy --output y.npy";
+  nets run model.onnx --input x.npy --output y.npy --numerics bf16";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]

@@ -21,6 +21,7 @@ struct DigitRun {
     network: &'static str,
     image: String,
     isa: &'static str,
+    numerics: &'static str,
     class: usize,
     probabilities: Vec<f32>,
 }
@@ -42,6 +43,7 @@ pub(super) fn execute(run: &RunArgs, network: &Network) -> anyhow::Result<String
             network: "lenet5",
             image: image.display().to_string(),
             isa: net.isa().name(),
+            numerics: run.hardware.numerics().name(),
             class: most_likely(&probabilities),
             probabilities,
         };

@@ -17,6 +17,7 @@ use std::time::Instant;
 struct PhotoRun {
     network: String,
     isa: &'static str,
+    numerics: &'static str,
     preprocessing: Preprocessing,
     milliseconds: f64,
     images: Vec<Photo>,
@@ -91,6 +92,7 @@ pub(super) fn execute(run: &RunArgs, network: &Network) -> anyhow::Result<String
     let report = PhotoRun {
         network: graph.name().to_owned(),
         isa: net.isa().name(),
+        numerics: run.hardware.numerics().name(),
         preprocessing: Preprocessing { resize, crop: [crop.h, crop.w], mean, std },
         milliseconds,
         images: guesses.collect(),
@@ -140,12 +142,13 @@ impl PhotoRun {
         // Writing to a string cannot fail.
         let _ = writeln!(
             out,
-            "{}: {} image(s) in {:.2} ms on {} kernels\nshorter side to {resize}, {h}x{w} from the middle, mean \
+            "{}: {} image(s) in {:.2} ms on {} kernels, numerics {}\nshorter side to {resize}, {h}x{w} from the middle, mean \
              {mean:?}, deviation {std:?}",
             self.network,
             self.images.len(),
             self.milliseconds,
-            self.isa
+            self.isa,
+            self.numerics
         );
         for Photo { image, top } in &self.images {
             let _ = writeln!(out, "\n{image}");

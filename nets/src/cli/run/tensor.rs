@@ -17,6 +17,7 @@ use std::time::Instant;
 struct TensorRun {
     network: String,
     isa: &'static str,
+    numerics: &'static str,
     batch: usize,
     input: Vec<usize>,
     output: Vec<usize>,
@@ -46,7 +47,8 @@ pub(super) fn execute(run: &RunArgs, network: &Network, path: &Path) -> anyhow::
     });
     let largest = largest.collect();
     let (network, isa) = (graph.name().to_owned(), net.isa().name());
-    let report = TensorRun { network, isa, batch, input: dims, output, milliseconds, largest };
+    let numerics = run.hardware.numerics().name();
+    let report = TensorRun { network, isa, numerics, batch, input: dims, output, milliseconds, largest };
     Ok(match run.format {
         Plain::Json => serde_json::to_string(&report)? + "\n",
         Plain::Text => report.text(&net),
@@ -113,12 +115,13 @@ impl TensorRun {
     fn text(&self, net: &Net) -> String {
         let (params, macs) = (text::thousands(net.count().params), text::thousands(net.count().macs));
         let mut out = format!(
-            "{}: {params} parameters, {macs} MACs per image\n{} of {} in {:.2} ms on {} kernels\n",
+            "{}: {params} parameters, {macs} MACs per image\n{} of {} in {:.2} ms on {} kernels, numerics {}\n",
             self.network,
             if self.batch == 1 { "1 image".to_owned() } else { format!("{} images", self.batch) },
             net.input(),
             self.milliseconds,
-            self.isa
+            self.isa,
+            self.numerics
         );
         for (image, (class, value)) in self.largest.iter().enumerate() {
             out += &format!(
