@@ -1,4 +1,5 @@
-//! 2-D convolution on CPUs, with kernels for AVX-512, AVX2 with FMA, NEON, and portable vectors.
+//! 2-D convolution on CPUs, with kernels for AVX-512, AVX2 with FMA, NEON, portable vectors, and the bf16 units of
+//! x86 (matrix tiles and dot products).
 //!
 //! The library picks an instruction set for the machine at run time, and an algorithm for the shape of the
 //! layer. A plan packs the weights once. A run then allocates nothing and never panics on bad arguments. A plan
@@ -15,7 +16,8 @@
 //!    output: a bias, a residual (a second tensor to add), and an activation.
 //! 2. **Choose.** The library detects the best instruction set of the machine ([`Isa`]). It chooses an
 //!    [`Algorithm`] with a cost model, or by timing the candidates ([`Select`]). [`PlanOptions`] can force or
-//!    restrict both, and [`Numerics`] limits the rounding error.
+//!    restrict both, and [`Numerics`] limits the rounding error. Where the machine has a bf16 unit and the limit
+//!    allows it, the algorithm multiplies bf16 numbers ([`Products`]); both together are a [`Method`].
 //! 3. **Plan.** [`ConvPlan::new`] packs the weights into the order in which the chosen kernel reads them. The
 //!    plan is immutable and `Send + Sync`. [`ConvPlan::explain`] names the chosen algorithm and gives a reason
 //!    against each of the others.
@@ -91,6 +93,8 @@
 //! of a wider tensor: [`Pitch`] is the distance from one image to the next and from one pixel to the next. So a
 //! layer can write directly into its part of a concatenated tensor.
 //!
+//! Between two convolutions with bf16 products, a tensor can hold bf16 numbers: [`Layout::Nchw32cBf16`].
+//!
 //! # Other layers
 //!
 //! [`Ops`] has the layers that stand between convolutions: pooling, normalisation, softmax, activations,
@@ -108,8 +112,9 @@
 //!
 //! # Limits
 //!
-//! The library computes in `f32`, and forward passes only. Its convolutions are 2-D. It starts no thread
-//! except for [`Helpers`], reads no environment variable, and keeps no global state.
+//! The library computes on `f32` tensors, and forward passes only. Its convolutions are 2-D. It starts no thread
+//! except for [`Helpers`], reads no environment variable, and keeps no global state
+//! except whether the machine has matrix tiles: on Linux it asks for the permission to use them once per process.
 
 #![deny(unsafe_code)]
 #![deny(missing_debug_implementations)]

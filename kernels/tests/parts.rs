@@ -147,3 +147,132 @@ fn levels_and_the_caller_limit_the_products() {
         assert_eq!(least, *isa.products().last().expect("every set has f32"), "{isa}");
     }
 }
+
+/// A bf16 number: `x` rounded to nearest, ties to even.
+fn rounded(x: f32) -> u16 {
+    let bits = x.to_bits();
+    ((bits + 0x7fff + (bits >> 16 & 1)) >> 16) as u16
+}
+
+/// The words of a tensor in Nchw32cBf16, from one in Nchw16c whose channels are a multiple of 32.
+fn words(blocked: &[f32], shape: Shape4) -> Vec<f32> {
+    let pixels = shape.h * shape.w;
+    let mut words = Vec::new();
+    for image in blocked.chunks(shape.c * pixels) {
+        for blocks in image.chunks(32 * pixels) {
+            let (first, second) = blocks.split_at(16 * pixels);
+            for (a, b) in first.chunks(16).zip(second.chunks(16)) {
+                for pair in a.chunks(2).chain(b.chunks(2)) {
+                    let bits = u32::from(rounded(pair[0])) | u32::from(rounded(pair[1])) << 16;
+                    words.push(f32::from_bits(bits));
+                }
+            }
+        }
+    }
+    words
+}
+
+/// A convolution on bf16 tensors gives the same bits as on `f32` tensors with the same numbers.
+#[test]
+fn tensors_of_bf16_numbers() {
+    let pools = pools();
+    let shapes =
+        [(1, 32, 1, 1), (2, 64, 5, 7), (1, 96, 14, 14), (1, 64, 15, 9), (3, 32, 7, 7), (1, 64, 1, 40)];
+    let windows = [(1, 1, 0), (1, 2, 0), (3, 1, 1), (3, 2, 1), (5, 1, 2)];
+    for ((n, c, h, w), (kernel, stride, pad)) in shapes.into_iter().flat_map(|s| windows.map(|w| (s, w))) {
+        for (outs, residual, activation) in [(32, false, Activation::None), (96, true, Activation::Relu)] {
+            let shape = Shape4::new(n, c, h, w);
+            let builder = |input: Layout, output: Layout| {
+                ConvDesc::builder(shape, outs, Size2::square(kernel))
+                    .stride(Size2::square(stride))
+                    .pad(Pad2::all(pad))
+                    .layout(input)
+                    .output_layout(output)
+                    .epilogue(EpilogueSpec { bias: true, residual, activation })
+                    .build()
+            };
+            let plain = builder(Layout::Nchw16c, Layout::Nchw16c).expect("a valid problem");
+            let mut rng = common::Rng(u64::from(c as u32) + 7);
+            let mut uniform = |len| rng.values(common::Values::Uniform, len);
+            let (filter, bias) = (uniform(plain.filter_len()), uniform(outs));
+            let weights = Weights::with_bias(&filter, &bias);
+            let input = uniform(shape.len(Layout::Nchw16c).unwrap());
+            let addend: Vec<f32> = uniform(plain.output().len(Layout::Nchw16c).unwrap())
+                .into_iter()
+                .map(|x| f32::from_bits(u32::from(rounded(x)) << 16))
+                .collect();
+            let (input_words, addend_words) = (words(&input, shape), words(&addend, plain.output()));
+            for method in [Algorithm::Pointwise, Algorithm::Direct].map(|a| Method::new(a, Products::Bf16)) {
+                for isa in isas_of_parts() {
+                    let run = |desc: &ConvDesc, narrow_residual: bool, threads: Threads<'_>| {
+                        let options =
+                            PlanOptions::default().force(method).isa(isa).max_threads(2).macs_per_thread(1);
+                        let plan = ConvPlan::new(desc, weights, &options).expect("a plan");
+                        let of = |layout| if layout == Layout::Nchw16c { &input } else { &input_words };
+                        let layout = desc.output_layout();
+                        let mut output = vec![common::JUNK; desc.output().len(layout).unwrap()];
+                        let mut io = ConvIo::new(
+                            TensorRef::packed(of(desc.layout()), shape, desc.layout()).unwrap(),
+                            TensorMut::packed(&mut output, desc.output(), layout).unwrap(),
+                        );
+                        if residual {
+                            let (data, layout) = match narrow_residual {
+                                true => (&addend_words, Layout::Nchw32cBf16),
+                                false => (&addend, Layout::Nchw16c),
+                            };
+                            io = io.residual(TensorRef::packed(data, desc.output(), layout).unwrap());
+                        }
+                        let mut workspace = Workspace::for_req(plan.workspace_req()).unwrap();
+                        workspace.as_mut_slice().fill(common::JUNK);
+                        plan.run(io, &mut workspace, threads).expect("a run");
+                        output
+                    };
+                    if method.supports(&plain).is_err() {
+                        continue;
+                    }
+                    let expected = run(&plain, false, Threads::Seq);
+                    let narrow = words(&expected, plain.output());
+                    let same = |got: &[f32], expected: &[f32], what: &str| {
+                        let differ = got.iter().zip(expected).position(|(a, b)| a.to_bits() != b.to_bits());
+                        assert_eq!(differ, None, "{method} on {isa}: {plain}, {what}");
+                    };
+                    let narrow_in = builder(Layout::Nchw32cBf16, Layout::Nchw16c).expect("a valid problem");
+                    same(&run(&narrow_in, false, Threads::Seq), &expected, "input");
+                    same(&run(&narrow_in, true, Threads::Seq), &expected, "input and residual");
+                    let narrow_out = builder(Layout::Nchw16c, Layout::Nchw32cBf16).expect("a valid problem");
+                    same(&run(&narrow_out, false, Threads::Seq), &narrow, "output");
+                    same(&run(&narrow_out, true, Threads::Seq), &narrow, "output and residual");
+                    let both = builder(Layout::Nchw32cBf16, Layout::Nchw32cBf16).expect("a valid problem");
+                    for pool in &pools {
+                        same(&run(&both, true, pool.threads()), &narrow, "all, on several threads");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Everything else refuses tensors of bf16 numbers.
+#[test]
+fn tensors_of_bf16_numbers_are_refused_elsewhere() {
+    let shape = Shape4::new(1, 32, 4, 4);
+    let builder = ConvDesc::builder(shape, 32, Size2::square(3)).layout(Layout::Nchw32cBf16);
+    let desc = builder.build().expect("a valid problem");
+    for method in Method::all(&Products::ALL) {
+        let is_direct = method == Method::new(Algorithm::Direct, Products::Bf16);
+        assert_eq!(method.supports(&desc).is_ok(), is_direct, "{method}");
+    }
+    let field = |result: Result<ConvDesc, ConvError>| result.expect_err("refused").to_string();
+    assert!(field(builder.groups(2).build()).contains("a multiple of 32 in one group"));
+    let narrow =
+        ConvDesc::builder(Shape4::new(1, 48, 4, 4), 32, Size2::square(1)).layout(Layout::Nchw32cBf16);
+    assert!(field(narrow.build()).starts_with("input.c: expected a multiple of 32"));
+    let mut data = vec![0.0; shape.len(Layout::Nchw32cBf16).unwrap()];
+    assert_eq!(data.len(), 16 * 16);
+    let ops = Ops::new(None).expect("the best set");
+    let tensor = TensorMut::packed(&mut data, shape, Layout::Nchw32cBf16).unwrap();
+    let error = ops.activate(Activation::Relu, None, tensor, Threads::Seq).expect_err("refused");
+    assert_eq!(error.to_string(), "layout: expected a layout of f32 numbers, got nchw32c_bf16");
+    let tensor = TensorMut::packed(&mut data, shape, Layout::Nchw32cBf16).unwrap();
+    assert!(ops.softmax(tensor, Threads::Seq).is_err());
+}

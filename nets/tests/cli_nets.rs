@@ -64,7 +64,10 @@ fn bench_and_explain_name_products() {
         let line = text.lines().find(|line| line.split_whitespace().next() == Some(name)).unwrap();
         assert!(line.split_whitespace().any(|word| word == method), "no {method} in {line}");
         let line = csv.lines().find(|line| line.contains(&format!(",{name},"))).unwrap();
-        assert!(line.contains(&format!(",{algorithm},")) && line.ends_with(&format!(",{products}")), "{line}");
+        assert!(
+            line.contains(&format!(",{algorithm},")) && line.ends_with(&format!(",{products}")),
+            "{line}"
+        );
         assert!(explained.contains(&format!("chosen    {method} with ")), "no {method} in:\n{explained}");
     }
     let has_unit = kernels::Isa::detect().products().len() > 1;
@@ -107,7 +110,10 @@ fn bench_refuses() {
     fails_with(&["bench", "none.onnx"], "cannot read none.onnx");
     fails_with(&["bench", "lenet5", "--threads", "1,0"], "1..=1024");
     fails_with(&["bench", "lenet5", "--batch", "0"], "--batch");
-    fails_with(&["bench", "lenet5", "--numerics", "exact"], "expected strict, default, fast, tf32 or bf16, got exact");
+    fails_with(
+        &["bench", "lenet5", "--numerics", "exact"],
+        "expected strict, default, fast, tf32 or bf16, got exact",
+    );
     fails_with(&["bench", "lenet5", "--seconds", "0"], "expected seconds, above 0");
     fails_with(
         &["bench", "lenet5", "--seconds", "0.01", "--layout", "nhwc"],

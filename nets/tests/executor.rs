@@ -9,14 +9,6 @@ use nets::{
     SeededWeights, Shape, WeightSet, zoo,
 };
 
-/// `|a - b| / |b|`.
-fn relative_l2(a: &[f32], b: &[f32]) -> f64 {
-    assert_eq!(a.len(), b.len());
-    let square = |x: f64| x * x;
-    let difference: f64 = a.iter().zip(b).map(|(&a, &b)| square(f64::from(a) - f64::from(b))).sum();
-    (difference / b.iter().map(|&b| square(b.into())).sum::<f64>()).sqrt()
-}
-
 fn run(graph: &Graph, weights: &WeightSet, options: &NetOptions, input: &[f32]) -> Vec<f32> {
     Net::new(graph, weights, options).unwrap().run(input, Threads::Seq).unwrap().to_vec()
 }
@@ -47,7 +39,7 @@ fn check_graph(graph: &Graph) {
         let options = NetOptions::default().numerics(numerics);
         let mut net = Net::new(graph, &weights, &options.batch(2).max_threads(3)).unwrap();
         let got = net.run(&input, Threads::Seq).unwrap().to_vec();
-        let error = relative_l2(&got, &expected);
+        let error = common::relative_l2(&got, &expected);
         assert!(error <= bound, "{name}, {numerics:?}: {error:e}");
         // Each algorithm is split among threads in its own way. The rest of the network is the same for all
         // numerics, so only one of them is tested with two threads.
@@ -62,7 +54,7 @@ fn check_graph(graph: &Graph) {
         }
         // Without the rest of the network, the branches are merged differently.
         let first = run(graph, &weights, &options, &input[..half]);
-        let error = relative_l2(&first, &expected[..first.len()]);
+        let error = common::relative_l2(&first, &expected[..first.len()]);
         assert!(error <= bound, "{name} alone, {numerics:?}: {error:e}");
     }
 }
@@ -122,7 +114,7 @@ fn instruction_sets_and_layouts_agree() {
         for isa in Isa::available() {
             for layout in [Layout::Nchw, Layout::Nchw16c] {
                 let options = NetOptions::default().isa(isa).layout(layout);
-                let error = relative_l2(&run(&graph, &weights, &options, &input), &expected);
+                let error = common::relative_l2(&run(&graph, &weights, &options, &input), &expected);
                 assert!(error <= 1e-5, "{name} on {isa} in {layout}: {error:e}");
             }
         }

@@ -1,6 +1,6 @@
 //! Packed weights of a network: shared with another batch, and in a file.
 
-use kernels::{PackedError, Threads};
+use kernels::{Algorithm, Method, Numerics, PackedError, Products, Select, Threads};
 use nets::{CompiledNet, Init, NetError, NetOptions, PackedWeights, SeededWeights, WeightSet, zoo};
 
 fn run(net: &CompiledNet) -> Vec<f32> {
@@ -37,6 +37,21 @@ fn networks_compiled_with_packed_weights_give_the_same_bits() {
         let close = |(a, b): (&f32, &f32)| (a - b).abs() <= 1e-4 * b.abs().max(1.0);
         assert!(run(&packed).iter().zip(&run(&own)).all(close), "{name}");
     }
+}
+
+/// Weights that are packed for products of bf16 are not used at a stricter level.
+#[test]
+fn packed_weights_of_a_looser_level_are_packed_anew() {
+    let graph = zoo::find("resnet20-cifar").unwrap().graph().unwrap();
+    let weights = SeededWeights::new(&graph, Init::He, 3).unwrap();
+    let strict = NetOptions::default().max_threads(1).numerics(Numerics::Strict);
+    let bf16 = strict.select(Select::Force(Method::new(Algorithm::Im2colGemm, Products::Bf16)));
+    let packed = CompiledNet::new(&graph, &weights, &bf16).unwrap().packed_weights(&graph, &weights).unwrap();
+    let again = CompiledNet::with_packed(&graph, &weights, &bf16, &packed).unwrap();
+    assert!(again.steps().filter_map(|step| step.products).all(|products| products == Products::Bf16));
+    let again = CompiledNet::with_packed(&graph, &weights, &strict, &packed).unwrap();
+    assert!(again.steps().filter_map(|step| step.products).all(|products| products == Products::F32));
+    assert!(run(&again) == run(&CompiledNet::new(&graph, &weights, &strict).unwrap()));
 }
 
 #[test]

@@ -4,6 +4,7 @@
 mod picture;
 mod program;
 
+use kernels::Isa;
 use nets::plot::{Axis, Bar, BarChart, Chart, Column, Line, PlaneChart, Point, Row, blocks, page, short};
 use picture::Picture;
 use program::{fails_with, json, success};
@@ -66,6 +67,17 @@ fn roofs_are_measured_unless_they_are_given() {
         text[name.len()..].split(' ').next().unwrap().parse().unwrap()
     };
     assert!(roof(&picture, "multiply-adds, ") > 1.0 && roof(&picture, "memory, ") > 0.1);
+    let has_bf16 = |picture: &Picture| picture.texts().any(|text| text.starts_with("bf16 products, "));
+    let has_unit = Isa::detect().products().len() > 1;
+    assert_eq!(has_bf16(&picture), has_unit);
+    let bench = ["bench", "resnet20-cifar", "--seconds", "0.01", "--threads", "1", "--numerics"];
+    for (level, expected) in [("strict", false), ("bf16", has_unit)] {
+        let picture = drawn(&[&bench[..], &[level]].concat());
+        picture.check();
+        assert_eq!(has_bf16(&picture), expected, "{level}");
+    }
+    let picture = drawn(&["count", "mlp", "--roof-gflops", "150"]);
+    assert!(picture.has("multiply-adds, 150 GFLOP/s") && !has_bf16(&picture));
     let picture = drawn(&["count", "mlp", "--roof-gbs", "7"]);
     assert!(
         picture.has("memory, 7.0 GB/s")

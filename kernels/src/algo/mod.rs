@@ -23,7 +23,7 @@ mod tap_order;
 pub(crate) mod winograd;
 
 use crate::describe::{
-    Algorithm, AlgorithmKind, BLOCK, ConvDesc, ConvError, Method, PixelView, Products, Unsupported,
+    Algorithm, AlgorithmKind, BLOCK, ConvDesc, ConvError, Layout, Method, PixelView, Products, Unsupported,
 };
 use crate::simd::LINE;
 use crate::tile::output::OutputRegion;
@@ -47,6 +47,9 @@ impl Algorithm {
     /// # Errors
     /// The reason why it cannot.
     pub fn supports(self, desc: &ConvDesc) -> Result<(), Unsupported> {
+        if parts::has_bf16_tensor(desc) {
+            return Err(Unsupported::Bf16Layout);
+        }
         match self.kind() {
             AlgorithmKind::Reference | AlgorithmKind::Im2colGemm => Ok(()),
             AlgorithmKind::Pointwise => pointwise::supports(desc),
@@ -66,6 +69,9 @@ impl Method {
     pub fn supports(self, desc: &ConvDesc) -> Result<(), Unsupported> {
         if !self.exists() {
             return Err(Unsupported::OnlyF32);
+        }
+        if parts::has_bf16_tensor(desc) {
+            return parts::supports_bf16_tensor(self, desc);
         }
         self.algorithm.supports(desc)?;
         match (self.products, self.algorithm.kind()) {
@@ -242,6 +248,14 @@ impl Driver {
             }
             Self::Gemm(gemm) => gemm.merges(views),
             Self::Parts(parts) => parts.merges(views),
+        }
+    }
+
+    /// The layout that a residual can have besides that of the output.
+    pub(crate) fn other_residuals(&self) -> Option<Layout> {
+        match self {
+            Self::Parts(parts) => parts.other_residuals(),
+            _ => None,
         }
     }
 

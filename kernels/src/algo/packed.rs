@@ -85,7 +85,7 @@ impl PanelShape {
                 let align = BLOCK.min(shape.columns());
                 (shape.columns_for(per_group + align), align)
             }
-            Layout::Nchw16c | Layout::Nhwc => (shape.columns_for(per_group), 1),
+            Layout::Nchw16c | Layout::Nhwc | Layout::Nchw32cBf16 => (shape.columns_for(per_group), 1),
         };
         let per_channel = PerChannel::of(&desc.epilogue());
         let panels = Self { width, align, count: 0, groups, per_group, per_channel };

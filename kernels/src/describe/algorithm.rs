@@ -161,6 +161,9 @@ pub enum Unsupported {
     /// This algorithm has no bf16 products, or not these. Winograd has them with at most six points, in two
     /// or three parts.
     OnlyF32,
+    /// A tensor in [`Layout::Nchw32cBf16`](super::Layout::Nchw32cBf16) is accepted only by direct and pointwise
+    /// convolution with [`Products::Bf16`](super::Products::Bf16).
+    Bf16Layout,
     /// The rows of one output row would need more than a gibibyte once they are split into bf16 parts.
     PartsTooLarge,
 }
@@ -190,6 +193,7 @@ impl fmt::Display for Unsupported {
             }
             Self::SpectraTooLarge => "the transforms of the weights would need more than 1 GiB",
             Self::OnlyF32 => "it has no such products",
+            Self::Bf16Layout => "a tensor holds bf16 numbers, which only direct+bf16 and pointwise+bf16 accept",
             Self::PartsTooLarge => "the bf16 parts of the rows for one output row would need more than 1 GiB",
         })
     }

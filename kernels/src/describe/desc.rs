@@ -1,7 +1,7 @@
 //! [`ConvDesc`]: a checked 2-D convolution.
 
 use super::{
-    Activation, Cost, EpilogueSpec, Layout, Pad2, Shape4, Size2, check_positive, checked_product,
+    Activation, Cost, EpilogueSpec, Layout, Pad2, Shape4, Size2, WIDE_BLOCK, check_positive, checked_product,
     window_output,
 };
 use crate::describe::ConvError;
@@ -218,8 +218,8 @@ impl ConvDescBuilder {
         self
     }
 
-    /// Sets another memory layout for output and residual. The only conversion is from NCHW or NHWC to
-    /// [`Layout::Nchw16c`], for the first layer of a network. It costs no extra pass.
+    /// Sets another memory layout for output and residual: [`Layout::Nchw16c`], for the first layer of a network,
+    /// or to or from [`Layout::Nchw32cBf16`]. It costs no extra pass.
     pub const fn output_layout(mut self, layout: Layout) -> Self {
         self.output_layout = Some(layout);
         self
@@ -241,7 +241,8 @@ impl ConvDescBuilder {
     pub fn build(self) -> Result<ConvDesc, ConvError> {
         let Self { input, out_channels, kernel, stride, pad, dilation, groups, layout, epilogue, .. } = self;
         let output_layout = self.output_layout.unwrap_or(layout);
-        if output_layout != layout && output_layout != Layout::Nchw16c {
+        let converted = matches!(output_layout, Layout::Nchw16c | Layout::Nchw32cBf16);
+        if output_layout != layout && !converted {
             let expected = format!("{layout}, as the input, or {}", Layout::Nchw16c);
             return Err(ConvError::field("output_layout", expected, output_layout));
         }
@@ -263,6 +264,14 @@ impl ConvDescBuilder {
             if !channels.is_multiple_of(groups) {
                 let expected = format!("a divisor of the {channels} {what} channels");
                 return Err(ConvError::field("groups", expected, groups));
+            }
+        }
+        for (layout, channels, what) in
+            [(layout, input.c, "input.c"), (output_layout, out_channels, "out_channels")]
+        {
+            if layout == Layout::Nchw32cBf16 && (groups > 1 || !channels.is_multiple_of(WIDE_BLOCK)) {
+                let expected = format!("a multiple of {WIDE_BLOCK} in one group, for {layout}");
+                return Err(ConvError::field(what, expected, format!("{channels} in {groups}")));
             }
         }
         epilogue.activation.check()?;

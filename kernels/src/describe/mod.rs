@@ -23,6 +23,7 @@ pub use error::ConvError;
 pub use isa::Isa;
 pub(crate) use names::by_name;
 pub use products::{Method, Products, ProductsSet};
+pub(crate) use shape::WIDE_BLOCK;
 pub use shape::{BLOCK, Layout, Pad2, Shape4, Size2};
 pub(crate) use sizes::{check_positive, checked_product, window_output};
 pub use tensor::{Pitch, TensorMut, TensorOut, TensorRef};

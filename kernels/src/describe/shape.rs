@@ -5,6 +5,9 @@ use std::fmt;
 /// Channels per block of [`Layout::Nchw16c`]: one AVX-512 vector, two AVX2 vectors or four NEON vectors.
 pub const BLOCK: usize = 16;
 
+/// Channels per block of [`Layout::Nchw32cBf16`].
+pub(crate) const WIDE_BLOCK: usize = 32;
+
 /// Height and width, in elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Size2 {
@@ -151,18 +154,23 @@ pub enum Layout {
     /// `[n][ceil(c/16)][h][w][16]`: the blocked layout for running a whole network. The padding lanes after
     /// the last channel are ignored on input and written as zero on output.
     Nchw16c,
+    /// `[n][c/32][h][w][32]` in bf16, two numbers to an element of `f32`: what convolutions with
+    /// [`Products::Bf16`](super::Products::Bf16) read in place. Channels are a multiple of 32. Only these
+    /// convolutions and copies accept it.
+    Nchw32cBf16,
 }
 
 impl Layout {
-    /// Every layout, for tests and tables.
+    /// Every layout of `f32` numbers, for tests and tables.
     pub const ALL: [Self; 3] = [Self::Nchw, Self::Nhwc, Self::Nchw16c];
 
-    /// The name: `"nchw"`, `"nhwc"` or `"nchw16c"`.
+    /// The name: `"nchw"`, `"nhwc"`, `"nchw16c"` or `"nchw32c_bf16"`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Nchw => "nchw",
             Self::Nhwc => "nhwc",
             Self::Nchw16c => "nchw16c",
+            Self::Nchw32cBf16 => "nchw32c_bf16",
         }
     }
 }

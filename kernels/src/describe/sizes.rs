@@ -1,20 +1,21 @@
 //! Arithmetic on extents. Only this file multiplies sizes, so only this file can overflow.
 
 use super::error::ConvError;
-use super::shape::{BLOCK, Layout, Pad2, Shape4, Size2};
+use super::shape::{BLOCK, Layout, Pad2, Shape4, Size2, WIDE_BLOCK};
 
 impl Shape4 {
     /// Number of elements of a packed tensor of this shape. `Nchw16c` rounds the channels up to a multiple of
-    /// 16.
+    /// 16, and `Nchw32cBf16` to a multiple of 32, two of which are one element.
     ///
     /// # Errors
     /// [`ConvError::SizeOverflow`] if the tensor would exceed `isize::MAX` bytes.
     pub fn len(&self, layout: Layout) -> Result<usize, ConvError> {
+        let too_many = ConvError::SizeOverflow { what: "channels" };
         let c = match layout {
             Layout::Nchw | Layout::Nhwc => self.c,
-            Layout::Nchw16c => {
-                self.c.checked_next_multiple_of(BLOCK).ok_or(ConvError::SizeOverflow { what: "channels" })?
-            }
+            Layout::Nchw16c => self.c.checked_next_multiple_of(BLOCK).ok_or(too_many)?,
+            // Two numbers to an element.
+            Layout::Nchw32cBf16 => self.c.checked_next_multiple_of(WIDE_BLOCK).ok_or(too_many)? / 2,
         };
         checked_product("elements of a tensor", &[self.n, c, self.h, self.w])
     }

@@ -1,6 +1,6 @@
 //! Borrowed tensors with a pitch, and the view of them that all drivers use.
 
-use super::shape::BLOCK;
+use super::shape::{BLOCK, WIDE_BLOCK};
 use super::sizes::checked_product;
 use super::{Layout, Shape4};
 use crate::describe::ConvError;
@@ -23,7 +23,7 @@ pub struct Pitch {
 /// A tensor seen as `images x channels x pixels`, with pixels in row-major order.
 ///
 /// Element `(n, c, p)` is at `n * image + (c / block) * plane + c % block + p * pixel`, where `block` is 1
-/// for NCHW, 16 for Nchw16c and C for NHWC.
+/// for NCHW, 16 for Nchw16c and C for NHWC. In Nchw32cBf16, an element holds two channels, and `block` is 32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PixelView {
     pub(crate) layout: Layout,
@@ -47,6 +47,8 @@ impl PixelView {
             Layout::Nchw => c * self.plane,
             Layout::Nhwc => c,
             Layout::Nchw16c => c / BLOCK * self.plane + c % BLOCK,
+            // Drivers address whole words.
+            Layout::Nchw32cBf16 => c / WIDE_BLOCK * self.plane + c % WIDE_BLOCK / 2,
         };
         n * self.image + in_image + p * self.pixel
     }
@@ -57,7 +59,7 @@ impl PixelView {
         match self.layout {
             Layout::Nchw => true,
             Layout::Nhwc => self.pixels == 1 || self.image == self.pixels * self.pixel,
-            Layout::Nchw16c => self.pixels == 1,
+            Layout::Nchw16c | Layout::Nchw32cBf16 => self.pixels == 1,
         }
     }
 
@@ -70,7 +72,7 @@ impl PixelView {
                 Self { layout: Layout::Nhwc, channels: self.channels * self.pixels, plane: 1, ..row }
             }
             Layout::Nhwc => Self { pixels: self.images * self.pixels, pixel: self.pixel_of_row(), ..row },
-            Layout::Nchw16c => row,
+            Layout::Nchw16c | Layout::Nchw32cBf16 => row,
         }
     }
 
@@ -96,7 +98,8 @@ fn check(
     let packed_pixel = match layout {
         Layout::Nchw => 1,
         Layout::Nhwc => shape.c,
-        Layout::Nchw16c => BLOCK,
+        // A pixel of a block is 16 elements in both: 16 numbers, or 32 in pairs.
+        Layout::Nchw16c | Layout::Nchw32cBf16 => BLOCK,
     };
     let Pitch { image, pixel } = match pitch {
         None => {
@@ -119,7 +122,7 @@ fn check(
         return Err(ConvError::field("pitch.pixel", format!("{packed_pixel} in {layout}"), pixel));
     }
     let span = match layout {
-        Layout::Nchw | Layout::Nchw16c => packed_image,
+        Layout::Nchw | Layout::Nchw16c | Layout::Nchw32cBf16 => packed_image,
         Layout::Nhwc => checked_product("pitch.pixel", &[pixels - 1, pixel])?
             .checked_add(shape.c)
             .ok_or(ConvError::SizeOverflow { what: "pitch.pixel" })?,
@@ -140,7 +143,7 @@ fn check(
     let plane = match layout {
         Layout::Nchw => pixels,
         Layout::Nhwc => 1,
-        Layout::Nchw16c => pixels * BLOCK,
+        Layout::Nchw16c | Layout::Nchw32cBf16 => pixels * BLOCK,
     };
     Ok(PixelView { layout, images: shape.n, channels: shape.c, pixels, image, plane, pixel })
 }

@@ -30,6 +30,7 @@ impl Ops {
         if activation == Activation::PRelu {
             return Err(ConvError::field("activation", "one without slopes per channel", activation.name()));
         }
+        super::check_layout(tensor.layout())?;
         check("addend", (tensor.shape(), tensor.layout()), (addend.shape(), addend.layout()))?;
         let merge = merges(&addend.view()) && merges(&tensor.view());
         let addend = addend.pixels().merged_if(merge);

@@ -22,6 +22,8 @@ impl Ops {
         threads: Threads<'_>,
     ) -> Result<(), ConvError> {
         let output = output.into();
+        super::check_layout(input.layout())?;
+        super::check_layout(output.layout())?;
         let (expected, got) = (input.shape(), output.shape());
         if expected != got {
             return Err(ConvError::ShapeMismatch { what: "output", expected, got });

@@ -75,6 +75,7 @@ impl Ops {
     ) -> Result<(), ConvError> {
         let output = output.into();
         let response = spec.check()?;
+        super::check_layout(input.layout())?;
         check("output", (input.shape(), input.layout()), (output.shape(), output.layout()))?;
         let channels = input.shape().c;
         let per_element = 8 + spec.size.min(channels) as u64;

@@ -32,6 +32,7 @@ impl Ops {
             return Err(ConvError::field("pieces", expected, pieces));
         }
         let expected = Shape4 { c: shape.c / pieces, ..shape };
+        super::check_layout(input.layout())?;
         check("output", (expected, input.layout()), (output.shape(), output.layout()))?;
         let merge = merges(&input.view()) && merges(&output.view());
         let input = input.pixels().merged_if(merge);

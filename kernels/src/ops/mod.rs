@@ -71,6 +71,7 @@ impl Ops {
         threads: Threads<'_>,
     ) -> Result<(), ConvError> {
         activation.check()?;
+        check_layout(tensor.layout())?;
         let planned = activation == Activation::PRelu;
         if planned != slope.is_some() {
             return Err(ConvError::EpilogueMismatch { what: "PReLU slopes", planned });
@@ -102,8 +103,9 @@ impl Ops {
     /// a NaN, or whose largest element is an infinity of either sign, becomes NaN, as in other frameworks.
     ///
     /// # Errors
-    /// None at present. It returns a `Result` like the other layers.
+    /// [`ConvError::InvalidField`] for [`Layout::Nchw32cBf16`], as for every layer.
     pub fn softmax(&self, tensor: TensorMut<'_>, threads: Threads<'_>) -> Result<(), ConvError> {
+        check_layout(tensor.layout())?;
         let work = elements(tensor.shape()).saturating_mul(16);
         let merge = merges(&tensor.view());
         let region = OutputRegion::new(tensor, merge);
@@ -127,6 +129,14 @@ impl Ops {
             self.kernels.ops.softmax(tile, channels_are_rows);
         }
         region.zero_padding_lanes();
+    }
+}
+
+/// Checks that a tensor in `layout` holds `f32` numbers.
+fn check_layout(layout: Layout) -> Result<(), ConvError> {
+    match layout {
+        Layout::Nchw32cBf16 => Err(ConvError::field("layout", "a layout of f32 numbers", layout)),
+        _ => Ok(()),
     }
 }
 
@@ -168,7 +178,7 @@ fn tiles(region: &mut OutputRegion<'_>, step: usize, mut run: impl FnMut(OutputT
 fn elementwise_split_units(layout: Layout) -> SplitUnits {
     match layout {
         Layout::Nchw => SplitUnits::new(4096, 1),
-        Layout::Nhwc | Layout::Nchw16c => SplitUnits::new(64, BLOCK),
+        Layout::Nhwc | Layout::Nchw16c | Layout::Nchw32cBf16 => SplitUnits::new(64, BLOCK),
     }
 }
 

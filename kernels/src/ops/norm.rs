@@ -67,6 +67,7 @@ impl Ops {
         let channels = tensor.shape().c;
         check_len("scale", Some(scale), channels)?;
         check_len("shift", Some(shift), channels)?;
+        super::check_layout(tensor.layout())?;
         let work = elements(tensor.shape()).saturating_mul(2);
         let merge = merges(&tensor.view());
         let region = OutputRegion::new(tensor, merge);
@@ -118,6 +119,7 @@ impl Ops {
         }
         check_len("scale", scale, shape.c)?;
         check_len("shift", shift, shape.c)?;
+        super::check_layout(input.layout())?;
         check("output", (shape, input.layout()), (output.shape(), output.layout()))?;
         let size = shape.c / groups;
         let norm = Norm { input: input.pixels(), size, eps: f64::from(eps), scale, shift };

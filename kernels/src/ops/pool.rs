@@ -204,6 +204,7 @@ impl PoolDescBuilder {
     /// - [`ConvError::SizeOverflow`] if a size overflows the address space.
     pub fn build(self) -> Result<PoolDesc, ConvError> {
         let Self { input, window, kind, stride, pad, dilation, layout, .. } = self;
+        super::check_layout(layout)?;
         check_positive(&[
             ("input.n", input.n),
             ("input.c", input.c),
@@ -282,7 +283,7 @@ impl Ops {
         let channels = match desc.layout {
             Layout::Nchw => 1,
             Layout::Nhwc if desc.spec.is_global() => WIDE,
-            Layout::Nhwc | Layout::Nchw16c => BLOCK,
+            Layout::Nhwc | Layout::Nchw16c | Layout::Nchw32cBf16 => BLOCK,
         };
         // Parts are whole rows, because the windows of a row share their vertical clipping.
         let split_units = SplitUnits::new(desc.output.w, channels);
@@ -317,7 +318,9 @@ impl Ops {
                         self.pool_blocks(spec, input, &mut region, n, rows);
                     }
                 }
-                Layout::Nchw16c => self.pool_blocks(spec, input, &mut region, n, y.clone()),
+                Layout::Nchw16c | Layout::Nchw32cBf16 => {
+                    self.pool_blocks(spec, input, &mut region, n, y.clone())
+                }
             }
         }
         region.zero_padding_lanes();

@@ -33,7 +33,8 @@ pub struct ConvIo<'a> {
     /// The output, in the descriptor's output shape and layout. A run writes every element. A
     /// [`TensorMut`](crate::TensorMut) converts by `into()`.
     pub output: TensorOut<'a>,
-    /// The residual, in the output's shape and layout, if and only if the epilogue has one.
+    /// The residual, in the output's shape and layout, if and only if the epilogue has one. With bf16 products, one of
+    /// output and residual can be in [`Layout::Nchw16c`] and the other in [`Layout::Nchw32cBf16`].
     pub residual: Option<TensorRef<'a>>,
 }
 
@@ -79,6 +80,8 @@ impl PreparedConv {
             return Err(ConvError::EpilogueMismatch { what: "residual", planned });
         }
         if let Some(residual) = &residual {
+            let other = self.driver.other_residuals().filter(|&other| other == residual.layout());
+            let layout = other.unwrap_or(layout);
             check("residual", (desc.output(), layout), (residual.shape(), residual.layout()))?;
         }
         let (expected, got) = (self.req.len(), scratch.len());

@@ -38,7 +38,9 @@ impl<'a> InputTile<'a> {
     pub(crate) fn new(from: &PixelRef<'a>, n: usize, c: usize, p: usize) -> Self {
         let at = match from.view.layout {
             Layout::Nchw => TileOffset::channels_as_rows(&from.view, n, p, c),
-            Layout::Nhwc | Layout::Nchw16c => TileOffset::channels_as_columns(&from.view, n, p, c),
+            Layout::Nhwc | Layout::Nchw16c | Layout::Nchw32cBf16 => {
+                TileOffset::channels_as_columns(&from.view, n, p, c)
+            }
         };
         Self { data: from.data, at }
     }

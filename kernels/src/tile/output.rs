@@ -6,7 +6,7 @@
 
 use super::measure::{require, span};
 use super::store::TileAddress;
-use crate::describe::{BLOCK, Layout, PixelView, TensorOut};
+use crate::describe::{BLOCK, Layout, PixelView, TensorOut, WIDE_BLOCK};
 use crate::work::parts::Axis;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
@@ -200,6 +200,20 @@ impl<'a> OutputRegion<'a> {
         self.tile(at, channels.len(), 0, p.len())
     }
 
+    /// A tile of bf16 numbers in [`Layout::Nchw32cBf16`]: the 32 channels from `channel` on of pixels `p` of image
+    /// `n`. Its rows are pixels, and its columns 16 elements of two numbers each.
+    ///
+    /// # Panics
+    /// If the tile is not inside the region. That is a bug in this library.
+    pub(crate) fn words(&mut self, n: usize, p: Range<usize>, channel: usize) -> OutputTile<'_> {
+        assert!(self.view.layout == Layout::Nchw32cBf16 && channel.is_multiple_of(WIDE_BLOCK));
+        assert!(self.images.contains(&n) && inside(&p, &self.pixels));
+        assert!(inside(&(channel..channel.saturating_add(WIDE_BLOCK)), &self.channels));
+        let at =
+            TileOffset { offset: self.view.offset(n, channel, p.start), row: self.view.pixel, block: BLOCK };
+        self.tile(at, p.len(), 0, WIDE_BLOCK / 2)
+    }
+
     fn tile(&mut self, at: TileOffset, rows: usize, lo: usize, hi: usize) -> OutputTile<'_> {
         let place = TileAddress { base: self.base.wrapping_add(at.offset), row: at.row, block: at.block };
         OutputTile { place, rows, lo, hi, zeros: 0, borrow: PhantomData }
@@ -226,6 +240,8 @@ impl<'a> OutputRegion<'a> {
             Layout::Nchw => p.saturating_add(len) <= self.pixels.end,
             Layout::Nhwc => c.saturating_add(len) <= self.channels.end,
             // The lanes past the last channel belong to the region that has the last channel.
+            // Such a tensor is written in whole rows (`words`).
+            Layout::Nchw32cBf16 => false,
             Layout::Nchw16c => {
                 len <= BLOCK - c % BLOCK
                     && (c + len <= self.channels.end || self.channels.end == self.view.channels)

@@ -280,3 +280,29 @@ impl Body for Accumulate {
         }
     }
 }
+
+/// The arguments of [`Widen`].
+pub(crate) struct WidenArgs {
+    pub(super) from: *const f32,
+    pub(super) to: *mut f32,
+    /// Number of rows of 32 numbers. They are adjacent.
+    pub(super) rows: usize,
+}
+
+/// Converts rows of bf16 numbers to `f32`.
+pub(crate) struct Widen;
+
+impl Body for Widen {
+    type Args = WidenArgs;
+
+    /// # Safety
+    /// `from` must have 16 words for each row, and `to` 32 elements.
+    #[inline(always)]
+    unsafe fn run<S: Simd>(_: S, args: &WidenArgs) {
+        let from = args.from.cast::<u16>();
+        for i in 0..args.rows * ROW {
+            // SAFETY: the caller guarantees the rows. A word is aligned to both of its halves.
+            unsafe { *args.to.add(i) = f32::from_bits(u32::from(*from.add(i)) << 16) };
+        }
+    }
+}

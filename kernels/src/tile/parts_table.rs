@@ -6,7 +6,9 @@
 use super::boundary::Entry;
 use super::measure::{product, require, span};
 use super::output::OutputTile;
-use super::parts::{AccumulateArgs, COLUMNS, FinishArgs, PART_WORDS, ProductArgs, ROW_WORDS, SplitArgs};
+use super::parts::{
+    AccumulateArgs, COLUMNS, FinishArgs, PART_WORDS, ProductArgs, ROW, ROW_WORDS, SplitArgs, WidenArgs,
+};
 use super::post::Post;
 use super::store::SumsArgs;
 use crate::describe::{BLOCK, ConvError, Products};
@@ -25,6 +27,7 @@ pub(crate) struct PartsKernels {
     /// last entry takes any greater number of pixels.
     pub(super) products: [&'static [[Entry<ProductArgs>; 2]]; 3],
     pub(super) accumulate: Entry<AccumulateArgs>,
+    pub(super) widen: Entry<WidenArgs>,
     pub(super) finish: Entry<FinishArgs>,
     pub(super) activate: Entry<SumsArgs>,
 }
@@ -93,6 +96,37 @@ pub(crate) struct SplitTo {
     pub(crate) block: usize,
 }
 
+impl SplitRows<'_> {
+    /// The arguments that split these rows to `to`.
+    ///
+    /// # Panics
+    /// If the source is too short. That is a bug in this library.
+    fn measured(&self, to: *mut f32, place: SplitTo) -> SplitArgs {
+        let Self { data, halves, step, rows, blocks: (blocks, block) } = *self;
+        for (first, len) in halves {
+            assert!(len <= BLOCK);
+            let needed = if len == 0 {
+                0
+            } else {
+                span([(blocks, block), (rows, step), (len, 1)]).saturating_add(first)
+            };
+            require("rows to split", needed, data.len());
+        }
+        SplitArgs {
+            halves: halves.map(|(first, _)| data.as_ptr().wrapping_add(first)),
+            lens: halves.map(|(_, len)| len),
+            step,
+            rows,
+            blocks,
+            block,
+            to_block: place.block,
+            to,
+            to_row: place.row,
+            to_part: place.part,
+        }
+    }
+}
+
 impl PartsKernels {
     /// `parts_bf16x6_<pixels>x32_<isa>` and so on.
     pub(crate) fn name(&self, products: Products) -> &'static str {
@@ -114,38 +148,43 @@ impl PartsKernels {
     /// # Panics
     /// If an operand is too short. That is a bug in this library.
     pub(crate) fn split(&self, products: Products, from: &SplitRows<'_>, to: &mut [f32], place: SplitTo) {
-        let (parts, (blocks, block)) = (products.parts(), from.blocks);
+        let (parts, (blocks, _)) = (products.parts(), from.blocks);
+        let SplitTo { row, part, block } = place;
         if from.rows == 0 || blocks == 0 {
             return;
         }
-        require(
-            "words of parts",
-            span([(blocks, place.block), (from.rows, place.row), (parts, place.part), (ROW_WORDS, 1)]),
-            to.len(),
-        );
-        for (first, len) in from.halves {
-            assert!(len <= BLOCK);
-            let needed = if len == 0 {
-                0
-            } else {
-                span([(blocks, block), (from.rows, from.step), (len, 1)]).saturating_add(first)
-            };
-            require("rows to split", needed, from.data.len());
-        }
-        let args = SplitArgs {
-            halves: from.halves.map(|(first, _)| from.data.as_ptr().wrapping_add(first)),
-            lens: from.halves.map(|(_, len)| len),
-            step: from.step,
-            rows: from.rows,
-            blocks,
-            block,
-            to_block: place.block,
-            to: to.as_mut_ptr(),
-            to_row: place.row,
-            to_part: place.part,
-        };
+        let needed = span([(blocks, block), (from.rows, row), (parts, part), (ROW_WORDS, 1)]);
+        require("words of parts", needed, to.len());
+        let args = from.measured(to.as_mut_ptr(), place);
         // SAFETY: both operands were measured. The features were detected.
         unsafe { self.split[parts - 1](&args) }
+    }
+
+    /// Rounds rows to bf16 and writes them to `out`, whose columns are words.
+    ///
+    /// # Panics
+    /// If an operand is too short, or `out` has other rows. That is a bug in this library.
+    pub(crate) fn round(&self, from: &SplitRows<'_>, out: OutputTile<'_>) {
+        assert!(from.rows == out.rows && from.blocks.0 == 1 && (out.lo, out.hi) == (0, ROW_WORDS));
+        if from.rows == 0 {
+            return;
+        }
+        let args = from.measured(out.place.base, SplitTo { row: out.place.row, part: 0, block: 0 });
+        // SAFETY: the source was measured. The output lies in a region that this call borrows. The features
+        // were detected.
+        unsafe { self.split[0](&args) }
+    }
+
+    /// Converts `rows` adjacent rows of bf16 numbers to `f32`.
+    ///
+    /// # Panics
+    /// If an operand is too short. That is a bug in this library.
+    pub(crate) fn widen(&self, from: &[f32], to: &mut [f32], rows: usize) {
+        require("rows of bf16", product([rows, ROW_WORDS]), from.len());
+        require("rows of f32", product([rows, ROW]), to.len());
+        let args = WidenArgs { from: from.as_ptr(), to: to.as_mut_ptr(), rows };
+        // SAFETY: both operands were measured. The features were detected.
+        unsafe { (self.widen)(&args) }
     }
 
     /// Multiplies tiles of pixels with 32 output channels, over the `steps` of a block of K. The sums
@@ -270,6 +309,7 @@ macro_rules! parts_kernels {
                 parts_kernels!(@dots $rows), parts_kernels!(@plain enter_avx512f, 2), parts_kernels!(@plain enter_avx512f, 3)
             ],
             accumulate: super::parts::Accumulate::enter_avx512f,
+            widen: super::parts::Widen::enter_avx512f,
             finish: <super::parts::Finish<2>>::enter_avx512f,
             activate: ActivateSums::enter_avx512f,
         }
@@ -282,6 +322,7 @@ macro_rules! parts_kernels {
             split: parts_kernels!(@split),
             products: [parts_kernels!(@tiles 1), parts_kernels!(@tiles 2), parts_kernels!(@tiles 3)],
             accumulate: super::parts::Accumulate::enter_avx512f,
+            widen: super::parts::Widen::enter_avx512f,
             finish: <super::parts::Finish<2>>::enter_avx512f,
             activate: ActivateSums::enter_avx512f,
         }
@@ -300,6 +341,7 @@ macro_rules! parts_kernels {
                 parts_kernels!(@plain $enter, 1), parts_kernels!(@plain $enter, 2), parts_kernels!(@plain $enter, 3)
             ],
             accumulate: super::parts::Accumulate::$enter,
+            widen: super::parts::Widen::$enter,
             finish: <super::parts::Finish<$vectors>>::$enter,
             activate: ActivateSums::$enter,
         }

@@ -5,6 +5,7 @@ use super::compiled::CompiledNet;
 use super::kernel::{Kernels, Known};
 use super::lower::{Arg, INPUT, Op, Program, Work, lower};
 use super::merge::merge;
+use super::narrow::narrow;
 use super::packed::PackedWeights;
 use super::step::{Kernel, Operand, Place, Step};
 use super::{NetOptions, layout};
@@ -77,14 +78,15 @@ fn net(
     let layout = options.layout.unwrap_or_else(|| layout::of_network(graph));
     let mut program = lower(graph, options.batch, layout)?;
     merge(graph, &mut program);
-    let places = Places::of(&program);
-    within_limit(graph, options, (places.len as u64).saturating_mul(size_of::<f32>() as u64))?;
-
     let plan_options = PlanOptions::default()
         .isa(ops.isa())
         .max_threads(options.max_threads.min(Team::most_members()))
         .numerics(options.numerics)
         .select(options.select);
+    narrow(graph, &mut program, &plan_options);
+    let places = Places::of(&program);
+    within_limit(graph, options, (places.len as u64).saturating_mul(size_of::<f32>() as u64))?;
+
     let part = RefCell::default();
     let kernels = Kernels { graph, weights, program: &program, options: plan_options, known, part };
     let mut steps = Vec::with_capacity(program.ops.len());
@@ -251,7 +253,7 @@ impl Places {
         let pitch = match layout {
             // The images become the pixels of one row.
             Layout::Nhwc => Pitch { image: shape.w * image, pixel: image },
-            Layout::Nchw16c => Pitch { image, pixel: layout::BLOCK },
+            Layout::Nchw16c | Layout::Nchw32cBf16 => Pitch { image, pixel: layout::BLOCK },
             _ => Pitch { image, pixel: 1 },
         };
         Operand { place, shape, layout, pitch }

@@ -5,7 +5,9 @@ use super::step::{Context, Operand, Step};
 use crate::count::{LayerCount, NetCount};
 use crate::error::NetError;
 use crate::shape::Shape;
-use kernels::{Buffer, ConvPlan, Isa, Layout, Ops, PlanReport, Shape4, Threads, Workspace, WorkspaceReq};
+use kernels::{
+    Buffer, ConvPlan, Isa, Layout, Ops, PlanReport, Products, Shape4, Threads, Workspace, WorkspaceReq,
+};
 
 /// A network that is ready to run: all layers are planned, weights packed, and activations placed.
 ///
@@ -219,15 +221,24 @@ impl Step {
         }
     }
 
-    /// Bytes moved: inputs, weights and output, each counted once.
+    /// Bytes moved: inputs, weights and output, each counted once. Weights are in bf16 parts for bf16 products.
     fn bytes(&self) -> u64 {
         let tensor = |operand: &Operand| {
             let Shape4 { n, c, h, w } = operand.shape;
             [n, c, h, w].iter().fold(size_of::<f32>() as u64, |bytes, &extent| bytes * extent as u64)
         };
         let moved: u64 = self.sources.iter().chain(&self.target).map(tensor).sum();
-        let weights = self.plan().map_or(0, |plan| plan.desc().filter_len() * size_of::<f32>());
+        let weights = self.plan().map_or(0, |plan| plan.desc().filter_len() * weight_bytes(plan.products()));
         if self.target.is_some() { moved + weights as u64 } else { 0 }
+    }
+}
+
+/// Bytes of one weight: an `f32`, or its bf16 parts.
+fn weight_bytes(products: Products) -> usize {
+    match products {
+        Products::Bf16 => 2,
+        Products::Bf16x6 => 6,
+        _ => 4,
     }
 }
 

@@ -13,6 +13,7 @@ mod kernel;
 mod layout;
 mod lower;
 mod merge;
+mod narrow;
 mod packed;
 mod plain;
 mod step;
@@ -114,7 +115,7 @@ pub struct StepReport {
     pub params: u64,
     /// Multiply-accumulates per image.
     pub macs: u64,
-    /// Bytes of inputs, weights and output for all images, each counted once.
+    /// Bytes of inputs, weights and output for all images, each counted once. Weights have the bytes of their products.
     pub bytes: u64,
     /// The algorithm, if there is a choice.
     pub algorithm: Option<Algorithm>,

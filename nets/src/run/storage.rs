@@ -42,6 +42,12 @@ impl Storages {
         self.values[value]
     }
 
+    /// Sets the layout of a value that is alone in its storage.
+    pub(super) fn set_layout(&mut self, value: usize, layout: Layout) {
+        debug_assert!(self.is_alone(value), "a part of another tensor");
+        self.values[value].layout = layout;
+    }
+
     /// Number of storages that were ever created, an upper bound of their indices.
     pub(super) fn len(&self) -> usize {
         self.channels.len()
@@ -91,7 +97,7 @@ impl Storages {
     pub(super) fn len_of(&self, value: usize) -> (usize, usize) {
         let Value { shape, layout } = self.values[value];
         let channels = self.channels[self.of(value)].len();
-        let image = channels.next_multiple_of(block(layout)) * shape.h * shape.w;
+        let image = elements(layout, channels) * shape.h * shape.w;
         (shape.n * image, image)
     }
 
@@ -101,7 +107,7 @@ impl Storages {
         let (_, image) = self.len_of(value);
         let before = (self.homes[value].channel - self.channels[self.of(value)].start) as usize;
         let start = before * shape.h * shape.w;
-        let own = shape.c.next_multiple_of(block(layout)) * shape.h * shape.w;
+        let own = elements(layout, shape.c) * shape.h * shape.w;
         start..start + (shape.n - 1) * image + own
     }
 
@@ -111,9 +117,18 @@ impl Storages {
     }
 }
 
-/// Number of adjacent channels of a pixel.
+/// Number of adjacent elements of a pixel.
 fn block(layout: Layout) -> usize {
-    if layout == Layout::Nchw16c { BLOCK } else { 1 }
+    if matches!(layout, Layout::Nchw16c | Layout::Nchw32cBf16) { BLOCK } else { 1 }
+}
+
+/// Elements of `channels` channels of a pixel.
+fn elements(layout: Layout, channels: usize) -> usize {
+    match layout {
+        // Two numbers to an element.
+        Layout::Nchw32cBf16 => channels.next_multiple_of(2 * BLOCK) / 2,
+        _ => channels.next_multiple_of(block(layout)),
+    }
 }
 
 #[cfg(test)]

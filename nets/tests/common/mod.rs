@@ -34,6 +34,14 @@ impl Value {
     }
 }
 
+/// `|a - b| / |b|`.
+pub fn relative_l2(a: &[f32], b: &[f32]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    let square = |x: f64| x * x;
+    let difference: f64 = a.iter().zip(b).map(|(&a, &b)| square(f64::from(a) - f64::from(b))).sum();
+    (difference / b.iter().map(|&b| square(b.into())).sum::<f64>()).sqrt()
+}
+
 /// Runs the forward pass of one image.
 pub fn forward(graph: &Graph, weights: &WeightSet, image: &[f32]) -> Vec<Value> {
     let mut values: Vec<Vec<Value>> = Vec::new();

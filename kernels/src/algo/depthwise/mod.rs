@@ -114,7 +114,7 @@ impl Depthwise {
         let together = match self.desc.layout() {
             Layout::Nchw => return (1, usize::MAX),
             Layout::Nhwc => TOGETHER,
-            Layout::Nchw16c => BLOCK,
+            Layout::Nchw16c | Layout::Nchw32cBf16 => BLOCK,
         };
         if input.c.min(together) <= self.kernels.lanes() {
             return (1, usize::MAX);

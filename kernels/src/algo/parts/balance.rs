@@ -30,7 +30,8 @@ impl Balance {
             return;
         }
         self.candidates.clear();
-        let mut sum: f64 = weights.iter().map(|&weight| f64::from(weight) - f64::from(self.nearest(weight))).sum();
+        let mut sum: f64 =
+            weights.iter().map(|&weight| f64::from(weight) - f64::from(self.nearest(weight))).sum();
         for (index, weight) in weights.iter_mut().enumerate() {
             let rounded = self.nearest(*weight);
             let (error, step) = (*weight - rounded, self.step(*weight));

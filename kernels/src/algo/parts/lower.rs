@@ -37,6 +37,9 @@ impl Lowered<'_> {
         pixels: &Range<usize>,
         slab: &mut Slab<'_>,
     ) {
+        if self.schedule.in_place.is_some() {
+            return;
+        }
         for channels in 0..self.schedule.form.order.groups() {
             let at = (n, group, channels);
             match self.schedule.layer {
@@ -77,6 +80,15 @@ impl Lowered<'_> {
         let len = ROW.min(all - channels * ROW);
         let lens = [len.min(BLOCK), len.saturating_sub(BLOCK)];
         let view = &input.view;
+        if view.layout == Layout::Nchw32cBf16 {
+            let from = &input.data[view.offset(n, first, run.from)..];
+            let to = slab[run.to * ROW_WORDS..].chunks_exact_mut(ROW_WORDS);
+            let step = run.step * view.pixel;
+            to.take(run.len)
+                .enumerate()
+                .for_each(|(i, to)| to.copy_from_slice(&from[i * step..][..ROW_WORDS]));
+            return;
+        }
         let rows = if view.layout == Layout::Nchw {
             let pixels = (run.len - 1) * run.step + 1;
             let to = OutputTile::of_matrix_columns(scratch, pixels, ROW, 0..len);

@@ -25,7 +25,7 @@ mod work;
 use super::operands::Operands;
 use super::planes::PlaneRows;
 use crate::algo::packed::Panel;
-use crate::describe::{ConvDesc, ConvError, Layout, PixelView};
+use crate::describe::{BLOCK, ConvDesc, ConvError, Layout, PixelView, Products};
 use crate::tile::output::{OutputRegion, OutputTile, TileOffset};
 use crate::tile::parts::{COLUMNS, PART_WORDS, ROW_WORDS};
 use crate::tile::parts_table::{Offsets, PixelParts, SplitRows, SplitTo, WeightParts};
@@ -33,8 +33,8 @@ use crate::tile::post::Post;
 use crate::tile::table::KernelSet;
 use crate::work::parts::SplitUnits;
 use lower::Lowered;
-use schedule::{MOST_TILES, Slab};
-pub(crate) use schedule::{PartsSchedule, supports};
+use schedule::{MOST_TILES, ROUNDED_ROWS, Slab};
+pub(crate) use schedule::{PartsSchedule, has_bf16_tensor, supports, supports_bf16_tensor};
 use std::ops::Range;
 use std::sync::Arc;
 use weights::Stored;
@@ -78,6 +78,16 @@ impl PartsConv {
         self.schedule.mergeable && views.iter().all(PixelView::can_merge)
     }
 
+    /// The layout that a residual can have besides that of the output: bf16 numbers are added to `f32` sums, and
+    /// `f32` numbers to sums that are rounded to bf16.
+    pub(crate) fn other_residuals(&self) -> Option<Layout> {
+        match self.desc.output_layout() {
+            Layout::Nchw16c if self.schedule.form.products == Products::Bf16 => Some(Layout::Nchw32cBf16),
+            Layout::Nchw32cBf16 => Some(Layout::Nchw16c),
+            _ => None,
+        }
+    }
+
     pub(crate) fn split_units(&self) -> SplitUnits {
         self.schedule.split_units()
     }
@@ -112,7 +122,14 @@ impl PartsConv {
     fn panels(&self, stretch: &Stretch<'_>, region: &mut OutputRegion<'_>, slab: &mut Slab<'_>) {
         let mut tiles = [0; MOST_TILES];
         let (count, rows) = self.schedule.tiles_of(stretch.pixels.len(), &mut tiles);
-        let a = self.schedule.pixel_parts(slab.pixels, &tiles[..count], rows);
+        let data = match self.schedule.in_place {
+            Some(_) => {
+                let input = &stretch.operands.input;
+                &input.data[input.view.offset(stretch.n, 0, stretch.pixels.start)..]
+            }
+            None => &*slab.pixels,
+        };
+        let a = self.schedule.pixel_parts(data, &tiles[..count], rows);
         let len = count * rows * COLUMNS;
         for (index, panel) in self.weights.panels.of_group(stretch.group, &region.channels.clone()) {
             self.sum(index, &a, len, (slab.weights, slab.sums, slab.more));
@@ -212,9 +229,52 @@ impl PartsConv {
         }
         for run in self.schedule.runs_of(len, rows) {
             let pixels = p + run.pixel..p + run.pixel + run.len;
+            let sums = &sums[run.row * COLUMNS..];
+            let widens = operands.residual.is_some_and(|r| r.view.layout == Layout::Nchw32cBf16);
+            if self.schedule.rounds || widens {
+                self.finish_bf16(stretch, (pixels, panel), region, (sums, lines), &post);
+                continue;
+            }
             let residual = operands.residual_as_columns(n, pixels.start, channel);
             let out = region.channels_as_columns(n, pixels, channel, lo..hi);
-            kernels.finish(&sums[run.row * COLUMNS..], out, &Post { residual, ..post });
+            kernels.finish(sums, out, &Post { residual, ..post });
+        }
+    }
+
+    /// Like [`finish`](Self::finish), if the output or the residual holds bf16 numbers. Some rows at a time are
+    /// `f32` in `lines`.
+    fn finish_bf16(
+        &self,
+        stretch: &Stretch<'_>,
+        (pixels, panel): (Range<usize>, Panel),
+        region: &mut OutputRegion<'_>,
+        (sums, lines): (&[f32], &mut [f32]),
+        post: &Post<'_>,
+    ) {
+        let (kernels, n, Panel { channel, lo, hi }) = (&self.kernels.parts, stretch.n, panel);
+        let (matrix, addend) = lines.split_at_mut(ROUNDED_ROWS * COLUMNS);
+        let at = TileOffset { offset: 0, row: COLUMNS, block: BLOCK };
+        for start in pixels.clone().step_by(ROUNDED_ROWS) {
+            let some = start..pixels.end.min(start + ROUNDED_ROWS);
+            let sums = &sums[(start - pixels.start) * COLUMNS..];
+            let residual = match &stretch.operands.residual {
+                Some(from) if from.view.layout == Layout::Nchw32cBf16 => {
+                    let rows = &from.data[from.view.offset(n, channel, start)..];
+                    kernels.widen(rows, addend, some.len());
+                    Some((&*addend, at))
+                }
+                _ => stretch.operands.residual_as_columns(n, start, channel),
+            };
+            let post = Post { residual, ..*post };
+            if !self.schedule.rounds {
+                kernels.finish(sums, region.channels_as_columns(n, some, channel, lo..hi), &post);
+                continue;
+            }
+            let out = OutputTile::of_matrix_columns(matrix, some.len(), COLUMNS, lo..hi);
+            kernels.finish(sums, out, &post);
+            let halves = [(0, BLOCK), (BLOCK, BLOCK)];
+            let rows = SplitRows { data: matrix, halves, step: COLUMNS, rows: some.len(), blocks: (1, 0) };
+            kernels.round(&rows, region.words(n, some, channel));
         }
     }
 }

@@ -2,10 +2,11 @@
 
 use super::weights::{KOrder, PartsForm, Stored};
 use super::writes_planes;
+use crate::algo::direct::groups_fit_blocks;
 use crate::algo::packed::PanelShape;
 use crate::algo::planes::matrices_len;
 use crate::algo::pointwise::covers_image;
-use crate::describe::{Algorithm, BLOCK, ConvDesc, Layout, Products, Size2, Unsupported};
+use crate::describe::{Algorithm, BLOCK, ConvDesc, Layout, Method, Products, Size2, Unsupported};
 use crate::tile::parts::{COLUMNS, PART_WORDS, ROW, ROW_WORDS};
 use crate::tile::parts_table::{PixelParts, rows_of_step};
 use crate::tile::shape::TileShape;
@@ -25,6 +26,8 @@ const BLOCK_OF_SIX: usize = 36;
 /// Pixels below which six products take `f32` weights and split them as they are read. The stream of weights
 /// takes longer than the products there, and split weights are half as large again.
 const FEW_PIXELS: usize = 64;
+/// Rows of outputs that are rounded to bf16 together, from the first-level cache.
+pub(super) const ROUNDED_ROWS: usize = 64;
 /// Maximum number of words of a slab.
 const MOST_WORDS: usize = 1 << 28;
 /// Output width below which tiles do not end with the rows of the output.
@@ -55,6 +58,11 @@ pub(crate) struct PartsSchedule {
     pub(super) mergeable: bool,
     /// Whether outputs are transposed to planes.
     pub(super) planes: bool,
+    /// Whether pixels are read in place, because they are bf16 numbers in the order of the outputs; then the words
+    /// from one block of 32 channels to the next.
+    pub(super) in_place: Option<usize>,
+    /// Whether outputs are rounded to bf16.
+    pub(super) rounds: bool,
     /// Steps of a block of K.
     pub(super) block: usize,
     /// Whether the sums of each block start from zero. Otherwise they continue those of the block before.
@@ -101,6 +109,31 @@ pub(crate) fn supports(algorithm: Algorithm, desc: &ConvDesc) -> Result<(), Unsu
         return Err(Unsupported::PartsTooLarge);
     }
     Ok(())
+}
+
+/// Whether a tensor of `desc` holds bf16 numbers.
+pub(crate) fn has_bf16_tensor(desc: &ConvDesc) -> bool {
+    [desc.layout(), desc.output_layout()].contains(&Layout::Nchw32cBf16)
+}
+
+/// Whether `method` can compute `desc`, which has a tensor of bf16 numbers.
+pub(crate) fn supports_bf16_tensor(method: Method, desc: &ConvDesc) -> Result<(), Unsupported> {
+    let is_1x1 = desc.kernel() == Size2::square(1) && desc.pad().is_zero();
+    match method {
+        Method { algorithm: Algorithm::Pointwise, products: Products::Bf16 } if !is_1x1 => {
+            Err(Unsupported::NotPointwise)
+        }
+        Method { algorithm: Algorithm::Pointwise | Algorithm::Direct, products: Products::Bf16 } => {
+            groups_fit_blocks(desc)?;
+            supports(method.algorithm, desc)
+        }
+        _ => Err(Unsupported::Bf16Layout),
+    }
+}
+
+/// Whether all images can be one row of pixels in the layouts of `desc`.
+fn merges(desc: &ConvDesc) -> bool {
+    desc.layout() == desc.output_layout() && !matches!(desc.layout(), Layout::Nchw | Layout::Nchw32cBf16)
 }
 
 /// Input rows from the first row of a window to its last.
@@ -152,8 +185,11 @@ impl PartsSchedule {
         let mut schedule = Self {
             form,
             layer,
-            mergeable: covers || (layer == Layer::Pixels && unit_stride && desc.layout() != Layout::Nchw),
+            mergeable: covers || (layer == Layer::Pixels && unit_stride && merges(desc)),
             planes: writes_planes(desc, covers),
+            in_place: (layer == Layer::Pixels && unit_stride && desc.layout() == Layout::Nchw32cBf16)
+                .then(|| desc.input().h * desc.input().w * ROW_WORDS),
+            rounds: desc.output_layout() == Layout::Nchw32cBf16,
             block,
             blocks_apart,
             stretch: 0,
@@ -228,6 +264,9 @@ impl PartsSchedule {
     }
 
     fn words_of(&self, positions: usize) -> usize {
+        if self.in_place.is_some() {
+            return 0;
+        }
         let groups = self.form.order.groups().saturating_mul(self.form.products.parts());
         groups.saturating_mul(positions).saturating_mul(ROW_WORDS)
     }
@@ -256,6 +295,8 @@ impl PartsSchedule {
                 Layer::Rows { pitch } => {
                     tile / in_row * self.stride.h * pitch + tile % in_row * rows * self.stride.w
                 }
+                // Nothing follows the pixels of a tensor, so its last tile ends with them.
+                _ if self.in_place.is_some() => (tile * rows).min(pixels - rows),
                 _ => tile * rows,
             };
             *words = position * ROW_WORDS;
@@ -265,6 +306,9 @@ impl PartsSchedule {
 
     /// The pixels of a stretch as an operand.
     pub(super) fn pixel_parts<'a>(&self, data: &'a [f32], tiles: &'a [usize], rows: usize) -> PixelParts<'a> {
+        if self.in_place.is_some() {
+            return PixelParts { data, part: 0, row: ROW_WORDS, tiles, rows };
+        }
         let apart = if let Layer::Rows { .. } = self.layer { self.stride.w } else { 1 };
         PixelParts { data, part: self.positions * ROW_WORDS, row: apart * ROW_WORDS, tiles, rows }
     }
@@ -275,7 +319,14 @@ impl PartsSchedule {
         let of_row = width.div_ceil(self.most_rows) * rows;
         let split = matches!(self.layer, Layer::Rows { .. }) && of_row != width;
         let (count, len) = if split { (pixels / width, width) } else { (1, pixels) };
-        (0..count).map(move |i| Run { row: i * of_row, pixel: i * width, len })
+        // The last tile of pixels that are read in place repeats some of those before it.
+        let whole = pixels / rows * rows;
+        let rest = (self.in_place.is_some() && whole < pixels).then(|| {
+            let len = pixels - whole;
+            Run { row: whole + rows - len, pixel: whole, len }
+        });
+        let len = if rest.is_some() { whole } else { len };
+        (0..count).map(move |i| Run { row: i * of_row, pixel: i * width, len }).chain(rest)
     }
 
     /// Words of the split pixels of a stretch.
@@ -292,6 +343,9 @@ impl PartsSchedule {
     pub(super) fn step_offset(&self, step: usize) -> usize {
         let (window, parts) = (self.form.order.window(), self.form.products.parts());
         let (group, tap) = (step / window, step % window);
+        if let Some(plane) = self.in_place {
+            return group * plane;
+        }
         let (kh, kw) = if window == 1 { (0, 0) } else { (tap / self.kernel.w, tap % self.kernel.w) };
         let position = match self.layer {
             Layer::Rows { pitch } => kh * self.dilation.h * pitch + kw * self.dilation.w,
@@ -331,7 +385,11 @@ impl PartsSchedule {
                 _ if desc.layout() == Layout::Nchw && !(self.mergeable) => ROW * width,
                 _ => 0,
             },
-            lines: if self.planes { matrices_len(desc, self.stretch, COLUMNS) } else { 0 },
+            lines: match () {
+                () if self.planes => matrices_len(desc, self.stretch, COLUMNS),
+                () if self.form.products == Products::Bf16 => 2 * ROUNDED_ROWS * COLUMNS,
+                () => 0,
+            },
         }
     }
 

@@ -84,7 +84,7 @@ fn roofline(run: &Measured, roofs: &Roofs) -> PlaneChart {
         Point { name: step.name.clone(), note, series: 0, at: (intensity, gflops) }
     };
     let notes = vec![
-        "Both roofs were measured in this run: arithmetic as the library's own 3x3 convolution in cache, memory as \
+        "The roofs were measured in this run: arithmetic as the library's own 3x3 convolution in cache, memory as \
          reads. Winograd and Fourier transforms save operations of the definition and can pass the flat roof; data \
          still in cache can pass the slope."
             .to_owned(),
