@@ -158,8 +158,8 @@ pub enum Unsupported {
     KernelTooLarge,
     /// The Fourier transforms of the weights would need more than a gibibyte.
     SpectraTooLarge,
-    /// This algorithm has no bf16 products, or not these. Winograd has them with at most six points, in two
-    /// or three parts.
+    /// This algorithm has no bf16 products, or not these. Winograd has them for tiles of 2x2, 4x2 and 4x4 outputs,
+    /// in two or three parts.
     OnlyF32,
     /// A tensor in [`Layout::Nchw32cBf16`](super::Layout::Nchw32cBf16) is accepted only by direct and pointwise
     /// convolution with [`Products::Bf16`](super::Products::Bf16).

@@ -15,7 +15,8 @@ pub enum Isa {
     Avx2Fma,
     /// x86-64 AVX-512 Foundation.
     Avx512F,
-    /// AVX-512 with dot products of bf16 numbers (AVX512-BF16). Its `f32` kernels are those of
+    /// AVX-512 with dot products of bf16 numbers (AVX512-BF16), on CPUs where these are faster than multiply-adds:
+    /// AMD's. Its `f32` kernels are those of
     /// [`Avx512F`](Self::Avx512F).
     Avx512Bf16,
     /// AVX-512 with matrix tiles of bf16 numbers (AMX-BF16). Its `f32` kernels are those of

@@ -92,7 +92,7 @@ impl Method {
         match (self.products, self.algorithm) {
             (Products::F32, _) => true,
             (_, Algorithm::Im2colGemm | Algorithm::Pointwise | Algorithm::Direct) => true,
-            // Six points amplify rounding errors less than eight. Plain bf16 loses too much in any transform.
+            // Plain bf16 loses too much in any transform.
             (
                 Products::Bf16x6 | Products::Bf16x3,
                 Algorithm::Winograd2x2 | Algorithm::Winograd4x2 | Algorithm::Winograd4x4,

@@ -1,4 +1,4 @@
-//! Matrix tiles (AMX): their detection, and the product of tiles of bf16 numbers.
+//! Matrix tiles (AMX): the detection of bf16 units, and the product of tiles of bf16 numbers.
 //!
 //! Stable Rust has no intrinsics for tiles. What a tile register holds between two blocks of assembly is not
 //! promised either, so one block configures the tiles, computes all sums of a call and stores them.
@@ -24,6 +24,13 @@ pub(super) fn detect() -> bool {
 #[cfg(not(target_os = "linux"))]
 pub(super) fn detect() -> bool {
     false
+}
+
+/// Whether dot products of bf16 numbers do twice the work of multiply-adds. On Intel's CPUs they do half of it (a
+/// Xeon of the fourth generation: 87 to 176 GFLOP/s), on AMD's twice (Zen 5: 532 to 268).
+pub(super) fn has_fast_dot_products() -> bool {
+    let std::arch::x86_64::CpuidResult { ebx, ecx, edx, .. } = std::arch::x86_64::__cpuid(0);
+    [ebx, edx, ecx].map(u32::to_le_bytes).concat() == b"AuthenticAMD"
 }
 
 /// Whether the CPU has AMX-TILE and AMX-BF16 (CPUID leaf 7, EDX bits 24 and 22).

@@ -135,7 +135,10 @@ impl KernelSet {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512F => boundary::detect_avx512f().then_some(&OF_AVX512[0]),
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512Bf16 => boundary::detect_avx512bf16().then_some(&OF_AVX512[1]),
+            Isa::Avx512Bf16 => {
+                let is_useful = boundary::detect_avx512bf16() && super::amx::has_fast_dot_products();
+                is_useful.then_some(&OF_AVX512[1])
+            }
             #[cfg(target_arch = "x86_64")]
             Isa::Amx => (boundary::detect_avx512bf16() && super::amx::detect()).then_some(&OF_AVX512[2]),
             #[cfg(target_arch = "aarch64")]

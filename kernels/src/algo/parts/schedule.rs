@@ -6,7 +6,7 @@ use crate::algo::direct::groups_fit_blocks;
 use crate::algo::packed::PanelShape;
 use crate::algo::planes::matrices_len;
 use crate::algo::pointwise::covers_image;
-use crate::describe::{Algorithm, BLOCK, ConvDesc, Layout, Method, Products, Size2, Unsupported};
+use crate::describe::{Algorithm, ConvDesc, Layout, Method, Products, Size2, Unsupported};
 use crate::tile::parts::{COLUMNS, PART_WORDS, ROW, ROW_WORDS};
 use crate::tile::parts_table::{PixelParts, rows_of_step};
 use crate::tile::shape::TileShape;
@@ -15,7 +15,11 @@ use crate::work::Caches;
 use crate::work::parts::SplitUnits;
 
 /// Maximum number of tiles of a stretch.
-pub(super) const MOST_TILES: usize = 64;
+pub(super) const MOST_TILES: usize = 256;
+/// Tiles of a stretch, unless one row of the output has more. Their sums stay in the second-level cache.
+const NEAR_TILES: usize = 64;
+/// The pixels of the smallest of the largest tiles of any instruction set.
+const FEWEST_ROWS: usize = 14;
 /// The share of the second-level cache for the split pixels of a stretch, and for the weights of a block of K.
 /// The weights of the next block, the sums and the outputs take the rest.
 const PIXELS_SHARE: f64 = 3.0 / 8.0;
@@ -103,9 +107,10 @@ pub(crate) fn supports(algorithm: Algorithm, desc: &ConvDesc) -> Result<(), Unsu
     };
     let taps = if algorithm == Algorithm::Direct { 1 } else { window };
     let values = desc.ins().next_multiple_of(ROW).saturating_mul(taps).saturating_mul(pixels);
-    if values.saturating_mul(2) > MOST_WORDS
-        || rows.div_ceil(BLOCK) > MOST_TILES / 2 && algorithm == Algorithm::Direct
-    {
+    if algorithm == Algorithm::Direct && rows > MOST_TILES * FEWEST_ROWS {
+        return Err(Unsupported::RowsTooLong);
+    }
+    if values.saturating_mul(2) > MOST_WORDS {
         return Err(Unsupported::PartsTooLarge);
     }
     Ok(())
@@ -217,12 +222,12 @@ impl PartsSchedule {
         let units = all.div_ceil(unit);
         let fits = |units: usize| {
             let pixels = units * unit;
-            let words = self.words_of(self.positions_of(pixels));
+            let words = self.split_words(self.positions_of(pixels));
             let (tiles, _) = self.count_tiles(pixels);
-            tiles <= MOST_TILES && words <= most
+            tiles <= NEAR_TILES && words <= most
         };
         // Tiles of a row end with the row, so whole rows are counted.
-        let (mut low, mut high) = (1, units.min(MOST_TILES * self.most_rows));
+        let (mut low, mut high) = (1, units.min(NEAR_TILES * self.most_rows));
         while low < high {
             let middle = (low + high).div_ceil(2);
             if fits(middle) { low = middle } else { high = middle - 1 }
@@ -263,10 +268,12 @@ impl PartsSchedule {
         }
     }
 
+    /// Words of pixels that are read in place are not in the slab.
     fn words_of(&self, positions: usize) -> usize {
-        if self.in_place.is_some() {
-            return 0;
-        }
+        if self.in_place.is_some() { 0 } else { self.split_words(positions) }
+    }
+
+    fn split_words(&self, positions: usize) -> usize {
         let groups = self.form.order.groups().saturating_mul(self.form.products.parts());
         groups.saturating_mul(positions).saturating_mul(ROW_WORDS)
     }

@@ -41,7 +41,7 @@ thread_local! {
 /// Emulates tiles if the CPU does not have them but has everything else that their kernels need.
 pub fn emulate_if_missing() {
     use kernels::Isa;
-    if Isa::available().all(|isa| isa != Isa::Amx) && Isa::available().any(|isa| isa == Isa::Avx512Bf16) {
+    if Isa::available().all(|isa| isa != Isa::Amx) && std::arch::is_x86_feature_detected!("avx512bf16") {
         install();
         kernels::internal::emulation::start();
     }
