@@ -306,3 +306,67 @@ impl Body for Widen {
         }
     }
 }
+
+/// The arguments of [`FinishWords`].
+pub(crate) struct FinishWordsArgs {
+    /// `rows` rows of 32 sums.
+    pub(super) sums: *const f32,
+    pub(super) rows: usize,
+    /// 32 numbers, or null.
+    pub(super) bias: *const f32,
+    /// Rows of 32 bf16 numbers to add, or null. They are `residual_row` words apart.
+    pub(super) residual: *const f32,
+    pub(super) residual_row: usize,
+    /// Whether the smallest result is zero.
+    pub(super) relu: bool,
+    pub(super) out: *mut f32,
+    pub(super) out_row: usize,
+}
+
+/// Applies the most common epilogues to rows of sums, and rounds them to bf16: [`Finish`] and [`Split`] without a
+/// store between them.
+#[cfg(target_arch = "x86_64")]
+pub(crate) struct FinishWords;
+
+#[cfg(target_arch = "x86_64")]
+impl Body for FinishWords {
+    type Args = FinishWordsArgs;
+
+    /// # Safety
+    /// Sums, bias and residual must be readable, and `rows` rows of 16 words writable. The CPU must have
+    /// AVX512-BF16.
+    #[inline(always)]
+    #[allow(clippy::disallowed_methods)] // transmutes between types of one register
+    unsafe fn run<S: Simd>(_: S, args: &FinishWordsArgs) {
+        use std::arch::x86_64::*;
+        // SAFETY: the caller guarantees the features and the operands.
+        unsafe {
+            let zero = _mm512_setzero_ps();
+            let bias = [0, 16].map(|at| match args.bias.is_null() {
+                true => zero,
+                false => _mm512_loadu_ps(args.bias.wrapping_add(at)),
+            });
+            for i in 0..args.rows {
+                let sums = args.sums.wrapping_add(i * COLUMNS);
+                let mut x = [
+                    _mm512_add_ps(bias[0], _mm512_loadu_ps(sums)),
+                    _mm512_add_ps(bias[1], _mm512_loadu_ps(sums.wrapping_add(16))),
+                ];
+                if !args.residual.is_null() {
+                    let words = _mm512_loadu_si512(args.residual.wrapping_add(i * args.residual_row).cast());
+                    let halves = [_mm512_castsi512_si256(words), _mm512_extracti64x4_epi64::<1>(words)];
+                    for j in 0..2 {
+                        let wide = _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves[j]));
+                        x[j] = _mm512_add_ps(x[j], _mm512_castsi512_ps(wide));
+                    }
+                }
+                if args.relu {
+                    // The second operand is returned if it is NaN.
+                    x = x.map(|x| _mm512_max_ps(zero, x));
+                }
+                let words = std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(x[1], x[0]));
+                _mm512_storeu_si512(args.out.wrapping_add(i * args.out_row).cast(), words);
+            }
+        }
+    }
+}

@@ -7,11 +7,11 @@ use super::boundary::Entry;
 use super::measure::{product, require, span};
 use super::output::OutputTile;
 use super::parts::{
-    AccumulateArgs, COLUMNS, FinishArgs, PART_WORDS, ProductArgs, ROW, ROW_WORDS, SplitArgs, WidenArgs,
+    AccumulateArgs, COLUMNS, FinishArgs, FinishWordsArgs, PART_WORDS, ProductArgs, ROW, ROW_WORDS, SplitArgs, WidenArgs,
 };
 use super::post::Post;
 use super::store::SumsArgs;
-use crate::describe::{BLOCK, ConvError, Products};
+use crate::describe::{Activation, BLOCK, ConvError, Products};
 use crate::memory::{try_push, try_vec};
 
 /// The kernels of bf16 products.
@@ -29,6 +29,8 @@ pub(crate) struct PartsKernels {
     pub(super) accumulate: Entry<AccumulateArgs>,
     pub(super) widen: Entry<WidenArgs>,
     pub(super) finish: Entry<FinishArgs>,
+    /// [`finish`](Self::finish) and rounding in one pass, if there is such a kernel.
+    pub(super) finish_words: Option<Entry<FinishWordsArgs>>,
     pub(super) activate: Entry<SumsArgs>,
 }
 
@@ -175,6 +177,45 @@ impl PartsKernels {
         unsafe { self.split[0](&args) }
     }
 
+    /// Applies the epilogue to rows of 32 sums, adds a residual of bf16 numbers, and rounds the results to `out`, whose
+    /// columns are words. Returns whether there is a kernel for this epilogue; otherwise it does nothing.
+    ///
+    /// # Panics
+    /// If an operand is too short. That is a bug in this library.
+    pub(crate) fn finish_words(
+        &self,
+        sums: &[f32],
+        residual: Option<(&[f32], usize)>,
+        out: &OutputTile<'_>,
+        post: &Post<'_>,
+    ) -> bool {
+        let relu = post.activation == Activation::Relu;
+        let Some(kernel) = self.finish_words.filter(|_| relu || post.activation == Activation::None) else {
+            return false;
+        };
+        assert!((out.lo, out.hi) == (0, ROW_WORDS) && post.residual.is_none() && post.first && post.last);
+        require("sums", product([out.rows, COLUMNS]), sums.len());
+        require("bias", if post.bias.is_empty() { 0 } else { COLUMNS }, post.bias.len());
+        let (data, residual_row) = residual.unwrap_or((&[], 0));
+        let needed = if residual.is_some() { span([(out.rows, residual_row), (ROW_WORDS, 1)]) } else { 0 };
+        require("residual", needed, data.len());
+        let pointer = |numbers: &[f32]| if numbers.is_empty() { std::ptr::null() } else { numbers.as_ptr() };
+        let args = FinishWordsArgs {
+            sums: sums.as_ptr(),
+            rows: out.rows,
+            bias: pointer(post.bias),
+            residual: pointer(data),
+            residual_row,
+            relu,
+            out: out.place.base,
+            out_row: out.place.row,
+        };
+        // SAFETY: all operands were measured. The output lies in a region that the tile borrows. The features
+        // were detected.
+        unsafe { kernel(&args) };
+        true
+    }
+
     /// Converts `rows` adjacent rows of bf16 numbers to `f32`.
     ///
     /// # Panics
@@ -311,6 +352,7 @@ macro_rules! parts_kernels {
             accumulate: super::parts::Accumulate::enter_avx512f,
             widen: super::parts::Widen::enter_avx512f,
             finish: <super::parts::Finish<2>>::enter_avx512f,
+            finish_words: Some(super::parts::FinishWords::enter_avx512bf16),
             activate: ActivateSums::enter_avx512f,
         }
     };
@@ -324,6 +366,7 @@ macro_rules! parts_kernels {
             accumulate: super::parts::Accumulate::enter_avx512f,
             widen: super::parts::Widen::enter_avx512f,
             finish: <super::parts::Finish<2>>::enter_avx512f,
+            finish_words: Some(super::parts::FinishWords::enter_avx512bf16),
             activate: ActivateSums::enter_avx512f,
         }
     };
@@ -343,6 +386,7 @@ macro_rules! parts_kernels {
             accumulate: super::parts::Accumulate::$enter,
             widen: super::parts::Widen::$enter,
             finish: <super::parts::Finish<$vectors>>::$enter,
+            finish_words: None,
             activate: ActivateSums::$enter,
         }
     };

@@ -252,18 +252,26 @@ impl PartsConv {
         post: &Post<'_>,
     ) {
         let (kernels, n, Panel { channel, lo, hi }) = (&self.kernels.parts, stretch.n, panel);
+        let residual = stretch.operands.residual.as_ref();
+        let words = residual.filter(|from| from.view.layout == Layout::Nchw32cBf16);
+        if self.schedule.rounds && words.is_some() == residual.is_some() {
+            let residual = words.map(|r| (&r.data[r.view.offset(n, channel, pixels.start)..], r.view.pixel));
+            if kernels.finish_words(sums, residual, &region.words(n, pixels.clone(), channel), post) {
+                return;
+            }
+        }
         let (matrix, addend) = lines.split_at_mut(ROUNDED_ROWS * COLUMNS);
         let at = TileOffset { offset: 0, row: COLUMNS, block: BLOCK };
         for start in pixels.clone().step_by(ROUNDED_ROWS) {
             let some = start..pixels.end.min(start + ROUNDED_ROWS);
             let sums = &sums[(start - pixels.start) * COLUMNS..];
-            let residual = match &stretch.operands.residual {
-                Some(from) if from.view.layout == Layout::Nchw32cBf16 => {
+            let residual = match words {
+                Some(from) => {
                     let rows = &from.data[from.view.offset(n, channel, start)..];
                     kernels.widen(rows, addend, some.len());
                     Some((&*addend, at))
                 }
-                _ => stretch.operands.residual_as_columns(n, start, channel),
+                None => stretch.operands.residual_as_columns(n, start, channel),
             };
             let post = Post { residual, ..*post };
             if !self.schedule.rounds {
