@@ -7,7 +7,8 @@ use super::boundary::Entry;
 use super::measure::{product, require, span};
 use super::output::OutputTile;
 use super::parts::{
-    AccumulateArgs, COLUMNS, FinishArgs, FinishWordsArgs, PART_WORDS, ProductArgs, ROW, ROW_WORDS, SplitArgs, WidenArgs,
+    AccumulateArgs, COLUMNS, FinishArgs, FinishWordsArgs, PART_WORDS, ProductArgs, ROW, ROW_WORDS, SplitArgs,
+    WidenArgs,
 };
 use super::post::Post;
 use super::store::SumsArgs;

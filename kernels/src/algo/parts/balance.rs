@@ -9,12 +9,14 @@ use crate::memory::try_vec;
 
 /// A weight is rounded the other way only if its error is more than this fraction of the distance between
 /// representable numbers. Half is the most.
-const LEAST: f32 = 0.4;
+const LEAST: f32 = 0.45;
 
 /// Rounds the weights of one output channel to what the parts of `products` can represent. Three parts represent
 /// any weight.
 pub(super) struct Balance {
     products: Products,
+    /// The errors of the nearest numbers.
+    errors: Vec<f32>,
     /// The cost of rounding a weight the other way, its index, and the change.
     candidates: Vec<(f32, usize, f32)>,
 }
@@ -22,25 +24,34 @@ pub(super) struct Balance {
 impl Balance {
     /// For filters of `k` weights.
     pub(super) fn new(products: Products, k: usize) -> Result<Self, ConvError> {
-        Ok(Self { products, candidates: try_vec("weights to round", k)? })
+        let what = "weights to round";
+        Ok(Self { products, errors: try_vec(what, k)?, candidates: try_vec(what, k)? })
     }
 
     pub(super) fn round(&mut self, weights: &mut [f32]) {
-        if self.products == Products::Bf16x6 {
-            return;
+        match self.products {
+            Products::Bf16x6 => {}
+            Products::Bf16x3 => self.round_to(weights, |x| bf16(x) + bf16(x - bf16(x)), |x| x - bf16(x)),
+            _ => self.round_to(weights, bf16, |x| x),
         }
-        self.candidates.clear();
+    }
+
+    /// Rounds each weight to a number that `nearest` returns. `last` returns the part of a weight that is rounded.
+    fn round_to(&mut self, weights: &mut [f32], nearest: impl Fn(f32) -> f32, last: impl Fn(f32) -> f32) {
+        self.errors.clear();
+        self.errors.extend(weights.iter().map(|&weight| weight - nearest(weight)));
+        // What is not finite has no error.
         let mut sum: f64 =
-            weights.iter().map(|&weight| f64::from(weight) - f64::from(self.nearest(weight))).sum();
-        for (index, weight) in weights.iter_mut().enumerate() {
-            let rounded = self.nearest(*weight);
-            let (error, step) = (*weight - rounded, self.step(*weight));
+            self.errors.iter().filter(|error| error.is_finite()).map(|&error| f64::from(error)).sum();
+        self.candidates.clear();
+        let sign = if sum > 0.0 { 1.0 } else { -1.0 };
+        for (index, (weight, &error)) in weights.iter_mut().zip(&self.errors).enumerate() {
             // Rounding the other way moves the weight by a step towards the sign of its error.
-            let helps = f64::from(error) * sum > 0.0 && step.is_finite();
-            if helps && error.abs() > LEAST * step {
+            let step = step(last(*weight));
+            if sign * error > LEAST * step {
                 self.candidates.push((step - 2.0 * error.abs(), index, step.copysign(error)));
             }
-            *weight = rounded;
+            *weight = nearest(*weight);
         }
         self.candidates.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         for &(_, index, change) in &self.candidates {
@@ -51,41 +62,35 @@ impl Balance {
             }
         }
     }
-
-    /// The nearest number that the parts represent, with ties to even.
-    fn nearest(&self, x: f32) -> f32 {
-        let first = bf16(x);
-        match self.products {
-            Products::Bf16x3 => first + bf16(x - first),
-            _ => first,
-        }
-    }
-
-    /// The distance between the representable numbers around `x`; infinite if `x` has none.
-    fn step(&self, x: f32) -> f32 {
-        let first = bf16(x);
-        let last = if self.products == Products::Bf16x3 { x - first } else { x };
-        // The last of the eight bits of the part.
-        let exponent = last.to_bits() & 0x7f80_0000;
-        if exponent <= 8 << 23 || exponent == 0x7f80_0000 {
-            return f32::INFINITY;
-        }
-        f32::from_bits(exponent - (7 << 23))
-    }
 }
 
-/// The nearest bf16 number. What is not a normal number stays as it is.
+/// The distance between the bf16 numbers around `x`; infinite if `x` has no normal number around it.
+fn step(x: f32) -> f32 {
+    const LEAST_EXPONENT: u32 = 8 << 23;
+    let exponent = x.to_bits() & INFINITY;
+    // The last of the eight bits.
+    let step = f32::from_bits(exponent.wrapping_sub(7 << 23));
+    if exponent > LEAST_EXPONENT && exponent < INFINITY { step } else { f32::INFINITY }
+}
+
+/// The nearest bf16 number, with ties to even. What is not a normal number stays as it is.
 fn bf16(x: f32) -> f32 {
-    if !x.is_normal() {
-        return x;
-    }
     let bits = x.to_bits();
-    f32::from_bits((bits + 0x7fff + (bits >> 16 & 1)) & 0xffff_0000)
+    let exponent = bits & INFINITY;
+    let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) & 0xffff_0000;
+    f32::from_bits(if exponent > 0 && exponent < INFINITY { rounded } else { bits })
 }
+
+/// The bits of infinity, which are all those of the exponent.
+const INFINITY: u32 = 0x7f80_0000;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn nearest(products: Products, x: f32) -> f32 {
+        if products == Products::Bf16 { bf16(x) } else { bf16(x) + bf16(x - bf16(x)) }
+    }
 
     fn weights(len: usize) -> Vec<f32> {
         let mut state = 7u64;
@@ -108,15 +113,15 @@ mod tests {
                     let each = values.iter().zip(&exact).map(|(&a, &b)| f64::from(a) - f64::from(b));
                     each.fold((0.0, 0.0), |(sum, squares), e| (sum + e, squares + e * e))
                 };
-                let nearest: Vec<f32> = exact.iter().map(|&x| balance.nearest(x)).collect();
-                let ((before, least), (after, squares)) = (errors(&nearest), errors(&rounded));
+                let closest: Vec<f32> = exact.iter().map(|&x| nearest(products, x)).collect();
+                let ((before, least), (after, squares)) = (errors(&closest), errors(&rounded));
                 assert!(after.abs() <= before.abs(), "{products} {len}: {before:e} {after:e}");
                 // What is left is less than a step of a large weight.
                 let step = if products == Products::Bf16 { 2f64.powi(-8) } else { 2f64.powi(-17) };
                 assert!(after.abs() <= step, "{products} {len}: {before:e} {after:e}");
                 assert!(squares <= 1.1 * least, "{products} {len}: {least:e} {squares:e}");
                 // Every weight is what its parts represent.
-                assert!(rounded.iter().all(|&x| balance.nearest(x) == x), "{products} {len}");
+                assert!(rounded.iter().all(|&x| nearest(products, x) == x), "{products} {len}");
             }
         }
     }
