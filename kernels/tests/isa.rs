@@ -4,23 +4,30 @@ mod common;
 
 use common::ConvProblem;
 use kernels::internal::KernelSet;
-use kernels::{Algorithm, ConvError, Isa, Layout, Numerics, Pad2, PlanOptions, Shape4, Size2};
+use kernels::{
+    Algorithm, ConvError, Isa, Layout, Method, Numerics, Pad2, PlanOptions, Products, Shape4, Size2,
+};
 
 /// `KERNELS_REQUIRE_ISA=avx512f,avx2fma` makes a missing instruction set a failure instead of a skip.
 #[test]
 fn required_instruction_sets_are_present_and_used() {
     let required = std::env::var("KERNELS_REQUIRE_ISA").unwrap_or_else(|_| "portable".into());
     for name in required.split(',') {
-        let isa = name.trim().parse().unwrap_or_else(|error| panic!("KERNELS_REQUIRE_ISA: {error}"));
+        let isa: Isa = name.trim().parse().unwrap_or_else(|error| panic!("KERNELS_REQUIRE_ISA: {error}"));
         assert!(
             Isa::available().any(|there| there == isa),
             "{isa} was not detected, so it could not be tested"
         );
         let problem = ConvProblem::simple();
-        let plan =
-            problem.plan(&problem.data(), &PlanOptions::default().isa(isa)).expect("the machine has it");
-        assert_eq!(plan.isa(), isa);
-        assert!(plan.explain().kernel.ends_with(isa.name()), "{}", plan.explain().kernel);
+        let options = PlanOptions::default().isa(isa);
+        let forced = |products| options.force(Method::new(Algorithm::Direct, products));
+        for &products in isa.products() {
+            let plan = problem.plan(&problem.data(), &forced(products)).expect("the machine has it");
+            assert_eq!(plan.isa(), isa);
+            let of_kernel = if products == Products::F32 { isa.of_f32() } else { isa };
+            let kernel = plan.explain().kernel;
+            assert!(kernel.ends_with(&format!("_{of_kernel}")), "{kernel}");
+        }
     }
 }
 

@@ -7,7 +7,8 @@ use super::common::strategy::{
 use super::common::{ConvProblem, Data, Placed, methods_on_isas};
 use super::pages::{Guarded, allocations};
 use kernels::{
-    Activation, ConvPlan, EpilogueSpec, Layout, Pad2, PlanOptions, Shape4, Size2, Threads, Weights,
+    Activation, ConvPlan, EpilogueSpec, Isa, Layout, Method, Pad2, PlanOptions, Products, Shape4, Size2,
+    Threads, Weights,
 };
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
@@ -78,10 +79,14 @@ fn plan(problem: &ConvProblem, data: &Data, options: &PlanOptions) -> ConvPlan {
     ConvPlan::new(&problem.desc().expect("a valid problem"), weights, options).expect("a plan")
 }
 
-/// Runs the problem with all operands between guard pages. Their alignment must not change any bit.
-fn check(problem: &ConvProblem, pool: &rayon::ThreadPool) {
+/// Runs the problem with all operands between guard pages. Their alignment must not change any bit. Where tiles are
+/// emulated, bf16 products take most of the time, so not every problem is run with them.
+fn check(problem: &ConvProblem, pool: &rayon::ThreadPool, with_parts: bool) {
     let (desc, data) = (problem.desc().expect("a valid problem"), problem.data());
-    for (method, isa) in methods_on_isas().filter(|(method, _)| method.supports(&desc).is_ok()) {
+    let able = |(method, _): &(Method, Isa)| {
+        method.supports(&desc).is_ok() && (with_parts || method.products == Products::F32)
+    };
+    for (method, isa) in methods_on_isas().filter(able) {
         note(&format!("{method} on {isa}, being packed: {problem:?}"));
         let options = PlanOptions::default().force(method).isa(isa).max_threads(2).macs_per_thread(1);
         let plan = plan(problem, &data, &options);
@@ -108,6 +113,6 @@ pub fn all() {
         .chain(random(depthwise_problem()))
         .chain(random(winograd_problem()))
         .chain(random(large_kernel_problem()));
-    problems.for_each(|problem| check(&problem, &pool));
+    problems.enumerate().for_each(|(index, problem)| check(&problem, &pool, index % 8 == 0));
     assert!(allocations() > 0, "no buffer was between guard pages");
 }
