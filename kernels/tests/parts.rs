@@ -276,3 +276,25 @@ fn tensors_of_bf16_numbers_are_refused_elsewhere() {
     let tensor = TensorMut::packed(&mut data, shape, Layout::Nchw32cBf16).unwrap();
     assert!(ops.softmax(tensor, Threads::Seq).is_err());
 }
+
+/// Where few pixels meet many weights, six products split the weights as they are read.
+#[test]
+fn weights_that_are_split_as_they_are_read() {
+    let method = Method::new(Algorithm::Direct, Products::Bf16x6);
+    let problem = ConvProblem {
+        input: Shape4::new(1, 512, 4, 5),
+        out_channels: 99,
+        layout: Layout::Nchw16c,
+        ..ConvProblem::simple()
+    };
+    for isa in isas_of_parts() {
+        let plan =
+            problem.plan(&problem.data(), &PlanOptions::default().force(method).isa(isa)).expect("a plan");
+        assert_eq!(plan.explain().weights, "f32, split as they are read", "{isa}");
+        assert!(plan.explain().to_string().contains("bytes of weights (f32, split as they are read)"));
+        problem.check(method, isa, &pools()).unwrap_or_else(|what| panic!("{what}"));
+    }
+    let few = ConvProblem { input: Shape4::new(1, 32, 4, 5), ..problem };
+    let plan = few.plan(&few.data(), &PlanOptions::default().force(method)).expect("a plan");
+    assert_eq!(plan.explain().weights, "bf16 parts");
+}

@@ -52,6 +52,15 @@ impl Form {
         }
     }
 
+    /// How the weights are stored, in words.
+    pub(crate) fn stored(&self) -> &'static str {
+        match self {
+            Self::Parts(form) => form.stored_as(),
+            Self::Winograd(form) if !form.is_f32() => "bf16 parts",
+            _ => "f32",
+        }
+    }
+
     /// Packs `weights` of `channels` output channels. They must fit the problem that the form was made for.
     pub(crate) fn pack(
         &self,

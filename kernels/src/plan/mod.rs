@@ -114,6 +114,7 @@ impl ConvPlan {
             isa: problem.kernels.isa(),
             kernel: conv.driver.kernel_name(),
             packed_bytes: conv.packed.bytes(),
+            weights: conv.form.stored(),
             workspace_bytes_per_thread: conv.req.per_thread_len * size_of::<f32>(),
             max_threads: conv.req.threads,
         };

@@ -18,6 +18,8 @@ pub struct PlanReport {
     pub kernel: &'static str,
     /// Bytes of packed weights and of the tables of the algorithm.
     pub packed_bytes: usize,
+    /// How the weights are stored: `"f32"`, `"bf16 parts"`, or `"f32, split as they are read"`.
+    pub weights: &'static str,
     /// Bytes of workspace for one thread.
     pub workspace_bytes_per_thread: usize,
     /// Number of threads that the workspace is sized for.
@@ -51,8 +53,8 @@ impl fmt::Display for PlanReport {
         }
         writeln!(
             f,
-            "  memory    {} bytes of weights, {} of workspace for each of {} threads",
-            self.packed_bytes, self.workspace_bytes_per_thread, self.max_threads
+            "  memory    {} bytes of weights ({}), {} of workspace for each of {} threads",
+            self.packed_bytes, self.weights, self.workspace_bytes_per_thread, self.max_threads
         )?;
         writeln!(
             f,

@@ -88,6 +88,14 @@ impl PartsForm {
         self.order.steps()
     }
 
+    /// How the weights are stored, in words.
+    pub(crate) fn stored_as(&self) -> &'static str {
+        match self.stored {
+            Stored::Parts => "bf16 parts",
+            Stored::Floats => "f32, split as they are read",
+        }
+    }
+
     /// Words of a step of a panel.
     fn step_words(&self) -> usize {
         match self.stored {
