@@ -17,7 +17,11 @@ fuzz_target!(|bytes: &[u8]| -> Corpus {
     // One pool per run. With all pools, waking threads would be most of the work.
     let pool = usize::from(u.arbitrary::<u8>().unwrap_or(0)) % (POOLS.len() + 1);
     let pools = POOLS.get(pool..=pool).unwrap_or_default();
-    let outcome = problem.check_everything(pools).and_then(|()| problem.check_parts(pools));
+    // Where tiles are emulated, bf16 products take most of the time.
+    let outcome = match u.arbitrary::<u8>().unwrap_or(0) % 4 {
+        0 => problem.check_parts(pools),
+        _ => problem.check_everything(pools),
+    };
     if let Err(what) = outcome {
         panic!("{what}\n{problem:#?}");
     }
