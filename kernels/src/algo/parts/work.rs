@@ -12,7 +12,7 @@
 use super::schedule::{Layer, PartsSchedule};
 use super::weights::Stored;
 use crate::describe::{BLOCK, ConvDesc, Layout};
-use crate::tile::parts::{COLUMNS, PART_WORDS, ROW, ROW_WORDS};
+use crate::tile::parts::{COLUMNS, PART_WORDS, ROW_WORDS};
 use crate::work::{Family, LargestPart, PlanEstimate, Term, ThreadShare, Work};
 
 /// Estimates the memory and the work, for the choice. `desc` must be supported.
@@ -66,7 +66,15 @@ fn split(
     let vectors = (2 + 4 * form.products.parts()) as f64;
     work.add(Term::Pack, rows * vectors);
     match schedule.layer {
-        Layer::Matrix => work.add(Term::Gather, rows * ROW as f64),
+        Layer::Matrix => {
+            // Runs of channels of a tap, or single elements where channels are not adjacent.
+            let runs = match desc.layout() {
+                Layout::Nchw => part.ins,
+                _ => part.ins.div_ceil(BLOCK),
+            };
+            let window = desc.kernel().h * desc.kernel().w;
+            work.add(Term::Gather, part.groups * part.images * part.pixels * (window * runs) as f64);
+        }
         _ if desc.layout() == Layout::Nchw && !schedule.mergeable => work.add(Term::Gather, rows * 4.0),
         _ => {}
     }
