@@ -19,6 +19,7 @@ pub(crate) const COLUMNS: usize = 32;
 /// Words of one part of the weights of a step: two halves of 16 output channels, `[half][pair of K][channel]`.
 pub(crate) const PART_WORDS: usize = COLUMNS * ROW_WORDS;
 /// Words of one half.
+#[cfg(target_arch = "x86_64")]
 const HALF_WORDS: usize = PART_WORDS / 2;
 
 /// The arguments of the kernels that split rows.
@@ -42,6 +43,7 @@ pub(crate) struct SplitArgs {
 
 /// The arguments of the kernels that multiply tiles.
 #[derive(Clone, Copy)]
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))] // plain loops prefetch nothing
 pub(crate) struct ProductArgs {
     /// The pixels, from the first part of the first row on.
     pub(super) a: *const f32,
@@ -308,6 +310,7 @@ impl Body for Widen {
 }
 
 /// The arguments of [`FinishWords`].
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))] // the kernel exists on x86-64 only
 pub(crate) struct FinishWordsArgs {
     /// `rows` rows of 32 sums.
     pub(super) sums: *const f32,
