@@ -163,6 +163,17 @@ impl PartsKernels {
         unsafe { self.split[parts - 1](&args) }
     }
 
+    /// Splits the weights of a step, `[half][pair of K][16 channels][2]`, into `[part]` of the same order.
+    ///
+    /// # Panics
+    /// If an operand is too short. That is a bug in this library.
+    pub(crate) fn split_step(&self, products: Products, floats: &[f32], to: &mut [f32]) {
+        let halves = [(0, BLOCK), (BLOCK, BLOCK)];
+        let rows = PART_WORDS / ROW_WORDS;
+        let rows = SplitRows { data: floats, halves, step: ROW, rows, blocks: (1, 0) };
+        self.split(products, &rows, to, SplitTo { row: ROW_WORDS, part: PART_WORDS, block: 0 });
+    }
+
     /// Rounds rows to bf16 and writes them to `out`, whose columns are words.
     ///
     /// # Panics
@@ -306,6 +317,22 @@ impl PartsKernels {
         // detected.
         unsafe { (self.finish)(&FinishArgs { sums: sums.as_ptr(), rows, target }) }
     }
+}
+
+/// The position of value `k` of K of output channel `channel` among the weights of a step.
+pub(crate) fn position_in_step(channel: usize, k: usize) -> usize {
+    channel / BLOCK * PART_WORDS + k / 2 * (2 * BLOCK) + channel % BLOCK * 2 + k % 2
+}
+
+/// Splits `pixels` into tiles of at most `most` pixels: their number, and the pixels of each. Tiles that are multiplied
+/// `together` share loads, so their number is a multiple of that if there are several.
+pub(crate) fn tiles_of_pixels(pixels: usize, most: usize, together: usize) -> (usize, usize) {
+    let mut tiles = pixels.div_ceil(most);
+    if tiles > 1 {
+        tiles = tiles.next_multiple_of(together);
+    }
+    let rows = pixels.div_ceil(tiles);
+    (pixels.div_ceil(rows), rows)
 }
 
 /// The time that a step takes in a tile of `rows` pixels, in rows of 32 by 16 products, if `together` tiles share

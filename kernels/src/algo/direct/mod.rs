@@ -32,7 +32,7 @@ use crate::tile::post::Post;
 use crate::tile::table::KernelSet;
 use crate::work::parts::SplitUnits;
 use rows::KernelRows;
-pub(crate) use schedule::{DirectSchedule, groups_fit_blocks, supports};
+pub(crate) use schedule::{DirectSchedule, groups_fit_blocks, span, supports};
 use schedule::{ImageSource, WEIGHTS_SHARE};
 use std::ops::Range;
 use std::sync::Arc;

@@ -40,7 +40,7 @@ fn in_place(desc: &ConvDesc) -> bool {
 }
 
 /// Input rows from the first row of a window to its last.
-fn span(desc: &ConvDesc) -> usize {
+pub(crate) fn span(desc: &ConvDesc) -> usize {
     (desc.kernel().h - 1).saturating_mul(desc.dilation().h).saturating_add(1)
 }
 

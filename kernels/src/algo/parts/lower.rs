@@ -1,7 +1,9 @@
 //! [`Lowered`]: the pixels that a stretch of the output reads, split into parts. In the slab, the rows of the
 //! pixels of a tile are evenly spaced, and each tap of a window is at a fixed distance.
 
-use super::schedule::{Layer, PartsSchedule, Slab};
+use super::schedule::{Layer, PartsSchedule};
+use super::slab::Slab;
+use crate::algo::direct::span;
 use crate::algo::pixels::{PixelTiles, pack_rows};
 use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef};
 use crate::tile::copy_table::InputTile;
@@ -126,11 +128,10 @@ impl Lowered<'_> {
         let (shape, pad) = (desc.input(), desc.pad());
         let first = pixels.start / width * desc.stride().h;
         let outputs = pixels.len() / width;
-        let span = (desc.kernel().h - 1) * desc.dilation().h + 1;
         let to = self.of_channels(at.2, slab.pixels);
         let left = pad.left.min(pitch);
         let len = shape.w.min(pitch - left);
-        for row in 0..(outputs - 1) * desc.stride().h + span {
+        for row in 0..(outputs - 1) * desc.stride().h + span(desc) {
             let start = row * pitch;
             let y = (first + row).wrapping_sub(pad.top);
             if y >= shape.h {

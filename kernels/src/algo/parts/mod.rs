@@ -19,6 +19,7 @@
 mod balance;
 mod lower;
 mod schedule;
+mod slab;
 mod weights;
 mod work;
 
@@ -27,14 +28,15 @@ use super::planes::PlaneRows;
 use crate::algo::packed::Panel;
 use crate::describe::{BLOCK, ConvDesc, ConvError, Layout, PixelView, Products};
 use crate::tile::output::{OutputRegion, OutputTile, TileOffset};
-use crate::tile::parts::{COLUMNS, PART_WORDS, ROW_WORDS};
-use crate::tile::parts_table::{Offsets, PixelParts, SplitRows, SplitTo, WeightParts};
+use crate::tile::parts::{COLUMNS, PART_WORDS};
+use crate::tile::parts_table::{Offsets, PixelParts, SplitRows, WeightParts};
 use crate::tile::post::Post;
 use crate::tile::table::KernelSet;
 use crate::work::parts::SplitUnits;
 use lower::Lowered;
-use schedule::{MOST_TILES, ROUNDED_ROWS, Slab};
+use schedule::{MOST_TILES, ROUNDED_ROWS};
 pub(crate) use schedule::{PartsSchedule, has_bf16_tensor, supports, supports_bf16_tensor};
+use slab::Slab;
 use std::ops::Range;
 use std::sync::Arc;
 use weights::Stored;
@@ -174,19 +176,7 @@ impl PartsConv {
         let products = self.schedule.form.products;
         let (floats, words) = (2 * PART_WORDS, products.parts() * PART_WORDS);
         for (from, to) in from.chunks_exact(floats).zip(to.chunks_exact_mut(words)).take(count) {
-            let rows = SplitRows {
-                data: from,
-                halves: [(0, 16), (16, 16)],
-                step: 2 * ROW_WORDS,
-                rows: PART_WORDS / ROW_WORDS,
-                blocks: (1, 0),
-            };
-            self.kernels.parts.split(
-                products,
-                &rows,
-                to,
-                SplitTo { row: ROW_WORDS, part: PART_WORDS, block: 0 },
-            );
+            self.kernels.parts.split_step(products, from, to);
         }
     }
 

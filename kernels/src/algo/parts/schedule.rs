@@ -1,14 +1,15 @@
 //! The decisions of a convolution with bf16 products before it runs.
 
+use super::slab::SlabLens;
 use super::weights::{KOrder, PartsForm, Stored};
 use super::writes_planes;
-use crate::algo::direct::groups_fit_blocks;
+use crate::algo::direct::{groups_fit_blocks, span};
 use crate::algo::packed::PanelShape;
-use crate::algo::planes::matrices_len;
+use crate::algo::planes::{layout_of_panels, matrices_len};
 use crate::algo::pointwise::covers_image;
 use crate::describe::{Algorithm, ConvDesc, Layout, Method, Products, Size2, Unsupported};
 use crate::tile::parts::{COLUMNS, PART_WORDS, ROW, ROW_WORDS};
-use crate::tile::parts_table::{PixelParts, rows_of_step};
+use crate::tile::parts_table::{PixelParts, rows_of_step, tiles_of_pixels};
 use crate::tile::shape::TileShape;
 use crate::tile::table::KernelSet;
 use crate::work::Caches;
@@ -141,11 +142,6 @@ fn merges(desc: &ConvDesc) -> bool {
     desc.layout() == desc.output_layout() && !matches!(desc.layout(), Layout::Nchw | Layout::Nchw32cBf16)
 }
 
-/// Input rows from the first row of a window to its last.
-fn span(desc: &ConvDesc) -> usize {
-    (desc.kernel().h - 1).saturating_mul(desc.dilation().h).saturating_add(1)
-}
-
 impl PartsSchedule {
     /// The schedule of `algorithm`, which must support `desc`.
     pub(crate) fn new(
@@ -165,11 +161,7 @@ impl PartsSchedule {
             Layer::Pixels => KOrder::Steps { channels: desc.taps(), window: 1 },
             _ => KOrder::Steps { channels: desc.ins(), window: desc.kernel().h * desc.kernel().w },
         };
-        let panel_layout = match desc.output_layout() {
-            Layout::Nchw => Layout::Nhwc,
-            other => other,
-        };
-        let panels = PanelShape::new(desc, &PANEL, panel_layout);
+        let panels = PanelShape::new(desc, &PANEL, layout_of_panels(desc));
         let few = output.n * output.h * output.w <= FEW_PIXELS;
         let weights =
             order.steps().saturating_mul(panels.count).saturating_mul(products.parts() * PART_WORDS * 4);
@@ -284,12 +276,7 @@ impl PartsSchedule {
             let in_row = self.output_width.div_ceil(self.most_rows);
             return (pixels / self.output_width * in_row, self.output_width.div_ceil(in_row));
         }
-        let mut tiles = pixels.div_ceil(self.most_rows);
-        if tiles > 1 {
-            tiles = tiles.next_multiple_of(self.together);
-        }
-        let rows = pixels.div_ceil(tiles);
-        (pixels.div_ceil(rows), rows)
+        tiles_of_pixels(pixels, self.most_rows, self.together)
     }
 
     /// Writes the words before each tile of a stretch to `tiles`. Returns their number, and the pixels of
@@ -425,46 +412,5 @@ fn layer(algorithm: Algorithm, desc: &ConvDesc) -> Layer {
             Layer::Columns { classes, rows: last / stride.h }
         }
         _ => Layer::Rows { pitch: (width - 1) * stride.w + (kernel.w - 1) * dilation.w + 1 },
-    }
-}
-
-/// Elements of the parts of a slab. Each is a whole number of cache lines.
-pub(super) struct SlabLens {
-    /// The split pixels.
-    pixels: usize,
-    /// The sums of a stretch and a panel, and those of a later block of K.
-    sums: usize,
-    more: usize,
-    /// The split weights of a block, if they are stored as floats.
-    weights: usize,
-    /// Rows of pixels before they are split.
-    rows: usize,
-    /// Outputs and residual before they are transposed to NCHW.
-    lines: usize,
-}
-
-/// The parts of a slab.
-pub(super) struct Slab<'a> {
-    pub(super) pixels: &'a mut [f32],
-    pub(super) sums: &'a mut [f32],
-    pub(super) more: &'a mut [f32],
-    pub(super) weights: &'a mut [f32],
-    pub(super) rows: &'a mut [f32],
-    pub(super) lines: &'a mut [f32],
-}
-
-impl SlabLens {
-    pub(super) fn sum(&self) -> usize {
-        let Self { pixels, sums, more, weights, rows, lines } = *self;
-        [sums, more, weights, rows, lines].into_iter().fold(pixels, usize::saturating_add)
-    }
-
-    pub(super) fn cut(self, slab: &mut [f32]) -> Slab<'_> {
-        let (pixels, rest) = slab.split_at_mut(self.pixels);
-        let (sums, rest) = rest.split_at_mut(self.sums);
-        let (more, rest) = rest.split_at_mut(self.more);
-        let (weights, rest) = rest.split_at_mut(self.weights);
-        let (rows, rest) = rest.split_at_mut(self.rows);
-        Slab { pixels, sums, more, weights, rows, lines: &mut rest[..self.lines] }
     }
 }

@@ -4,8 +4,8 @@ use super::balance::Balance;
 use crate::algo::packed::{PanelShape, Panels, flushed};
 use crate::describe::{ConvError, Products, Weights};
 use crate::memory::{Buffer, try_vec};
-use crate::tile::parts::{PART_WORDS, ROW, ROW_WORDS};
-use crate::tile::parts_table::{SplitRows, SplitTo};
+use crate::tile::parts::{PART_WORDS, ROW};
+use crate::tile::parts_table::position_in_step;
 use crate::tile::table::KernelSet;
 use std::ops::Range;
 
@@ -164,31 +164,15 @@ impl PartsWeights {
                 floats.resize(2 * PART_WORDS, 0.0);
                 let of_step: [Option<usize>; ROW] = std::array::from_fn(|k| form.order.tap(step, k));
                 for (filter, i) in rounded.chunks_exact(taps).zip(panel.lo..) {
-                    // Half, pair of K, channel, and number of the pair.
-                    let column = &mut floats[i / 16 * PART_WORDS + i % 16 * 2..];
                     for (k, tap) in of_step.iter().enumerate() {
                         if let &Some(tap) = tap {
-                            column[k / 2 * 32 + k % 2] = filter[tap];
+                            floats[position_in_step(i, k)] = filter[tap];
                         }
                     }
                 }
                 match form.stored {
                     Stored::Floats => to.copy_from_slice(&floats),
-                    Stored::Parts => {
-                        let rows = SplitRows {
-                            data: &floats,
-                            halves: [(0, 16), (16, 16)],
-                            step: ROW,
-                            rows: PART_WORDS / ROW_WORDS,
-                            blocks: (1, 0),
-                        };
-                        kernels.parts.split(
-                            form.products,
-                            &rows,
-                            to,
-                            SplitTo { row: ROW_WORDS, part: PART_WORDS, block: 0 },
-                        );
-                    }
+                    Stored::Parts => kernels.parts.split_step(form.products, &floats, to),
                 }
             }
         }

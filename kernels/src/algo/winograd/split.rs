@@ -3,7 +3,7 @@
 use super::weights::WinogradForm;
 use crate::describe::{BLOCK, ConvError, Products};
 use crate::tile::parts::{COLUMNS, ROW, ROW_WORDS};
-use crate::tile::parts_table::{Offsets, PartsKernels, rows_of_step};
+use crate::tile::parts_table::{Offsets, PartsKernels, rows_of_step, tiles_of_pixels};
 use crate::tile::shape::odd_lines;
 use crate::work::Caches;
 
@@ -50,12 +50,7 @@ impl PartsLayer {
 
     /// Register tiles of a block of `tiles` tiles, and the rows of each.
     pub(super) fn register_tiles(&self, tiles: usize) -> (usize, usize) {
-        let mut count = tiles.div_ceil(self.tile_rows);
-        if count > 1 {
-            count = count.next_multiple_of(self.together);
-        }
-        let rows = tiles.div_ceil(count);
-        (tiles.div_ceil(rows), rows)
+        tiles_of_pixels(tiles, self.tile_rows, self.together)
     }
 
     /// Rows of products of a block of `tiles` tiles: whole register tiles.

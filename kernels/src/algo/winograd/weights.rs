@@ -5,8 +5,8 @@ use super::phases::Phases;
 use crate::algo::packed::{Panel, PanelShape, Panels, flushed};
 use crate::describe::{ConvError, Products, Size2, Weights};
 use crate::memory::{Buffer, try_collect, try_vec};
-use crate::tile::parts::{PART_WORDS, ROW, ROW_WORDS};
-use crate::tile::parts_table::{SplitRows, SplitTo};
+use crate::tile::parts::{PART_WORDS, ROW};
+use crate::tile::parts_table::position_in_step;
 use crate::tile::table::KernelSet;
 use crate::tile::winograd::Coefficients;
 use std::ops::Range;
@@ -152,23 +152,14 @@ impl WinogradWeights {
                     for point in 0..points {
                         let from = &transform.transformed[point * width..][..width];
                         for (i, &weight) in from.iter().enumerate().take(panel.hi).skip(panel.lo) {
-                            // Half, pair of channels, output channel, and number of the pair.
-                            let at = i / 16 * PART_WORDS + k / 2 * 32 + i % 16 * 2 + k % 2;
-                            steps[point * floats + at] = flushed(weight as f32);
+                            steps[point * floats + position_in_step(i, k)] = flushed(weight as f32);
                         }
                     }
                 }
                 for point in 0..points {
-                    let rows = SplitRows {
-                        data: &steps[point * floats..],
-                        halves: [(0, 16), (16, 16)],
-                        step: ROW,
-                        rows: PART_WORDS / ROW_WORDS,
-                        blocks: (1, 0),
-                    };
                     let at = self.start(index, point) + step * words;
-                    let place = SplitTo { row: ROW_WORDS, part: PART_WORDS, block: 0 };
-                    kernels.parts.split(self.form.products, &rows, &mut self.data[at..], place);
+                    let from = &steps[point * floats..][..floats];
+                    kernels.parts.split_step(self.form.products, from, &mut self.data[at..]);
                 }
             }
         }
