@@ -163,3 +163,16 @@ fn an_instruction_set_that_is_not_there_is_an_error() {
     assert_eq!(error, ConvError::IsaUnavailable { isa: foreign, best: Isa::detect() });
     assert_eq!(Ops::new(None).unwrap().isa(), Isa::detect());
 }
+
+#[test]
+fn tensors_of_bf16_numbers_are_an_error() {
+    let shape = Shape4::new(1, 32, 4, 4);
+    let mut data = vec![0.0; shape.len(Layout::Nchw32cBf16).unwrap()];
+    assert_eq!(data.len(), 16 * 16);
+    let ops = Ops::new(None).expect("the best set");
+    let tensor = TensorMut::packed(&mut data, shape, Layout::Nchw32cBf16).unwrap();
+    let error = ops.activate(Activation::Relu, None, tensor, Threads::Seq).expect_err("refused");
+    assert_eq!(error.to_string(), "layout: expected a layout of f32 numbers, got nchw32c_bf16");
+    let tensor = TensorMut::packed(&mut data, shape, Layout::Nchw32cBf16).unwrap();
+    assert!(ops.softmax(tensor, Threads::Seq).is_err());
+}
