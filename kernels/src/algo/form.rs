@@ -10,7 +10,7 @@ use super::packed::{GemmForm, GemmWeights, PACKED};
 use super::parts::{PartsForm, PartsWeights};
 use super::reference::{PlainForm, PlainWeights};
 use super::winograd::{WinogradForm, WinogradWeights};
-use crate::describe::{ConvError, Weights};
+use crate::describe::{ConvError, FilterCut, Weights, taps_left};
 use crate::memory::Buffer;
 use crate::tile::table::KernelSet;
 use std::ops::Range;
@@ -18,7 +18,15 @@ use std::sync::Arc;
 
 /// How a filter is packed. It does not depend on the values of the weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Form {
+pub(crate) struct Form {
+    /// The taps that are packed, if not all of them are.
+    pub(crate) cut: Option<FilterCut>,
+    pub(crate) kind: FormKind,
+}
+
+/// How the taps are packed, with one variant for each kind of packed weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum FormKind {
     Plain(PlainForm),
     /// The form of im2col, pointwise and direct convolution.
     Gemm(GemmForm),
@@ -42,21 +50,21 @@ pub(crate) enum Packed {
 impl Form {
     /// Elements of the packed filter, the packed bias and the packed slopes.
     pub(crate) fn lens(&self) -> [usize; 3] {
-        match self {
-            Self::Plain(form) => form.lens(),
-            Self::Gemm(form) => form.lens(),
-            Self::Depthwise(form) => form.lens(),
-            Self::Winograd(form) => form.lens(),
-            Self::Spectra(form) => form.lens(),
-            Self::Parts(form) => form.lens(),
+        match &self.kind {
+            FormKind::Plain(form) => form.lens(),
+            FormKind::Gemm(form) => form.lens(),
+            FormKind::Depthwise(form) => form.lens(),
+            FormKind::Winograd(form) => form.lens(),
+            FormKind::Spectra(form) => form.lens(),
+            FormKind::Parts(form) => form.lens(),
         }
     }
 
     /// How the weights are stored, in words.
     pub(crate) fn stored(&self) -> &'static str {
-        match self {
-            Self::Parts(form) => form.stored_as(),
-            Self::Winograd(form) if !form.is_f32() => "bf16 parts",
+        match &self.kind {
+            FormKind::Parts(form) => form.stored_as(),
+            FormKind::Winograd(form) if !form.is_f32() => "bf16 parts",
             _ => "f32",
         }
     }
@@ -69,8 +77,20 @@ impl Form {
         kernels: &'static KernelSet,
     ) -> Result<Packed, ConvError> {
         let mut packed = self.room(weights)?;
-        packed.fill(0..channels, weights.filter, kernels)?;
+        self.fill(&mut packed, 0..channels, weights.filter, kernels)?;
         Ok(packed)
+    }
+
+    /// Packs the filters of some output channels, with all of their taps. A form that does not
+    /// [take parts](Self::takes_parts) needs all channels.
+    pub(crate) fn fill(
+        &self,
+        packed: &mut Packed,
+        channels: Range<usize>,
+        filters: &[f32],
+        kernels: &'static KernelSet,
+    ) -> Result<(), ConvError> {
+        packed.fill(channels, &taps_left(self.cut, filters)?, kernels)
     }
 
     /// Allocates the packed filter, and packs the bias and the slopes of `weights`.
@@ -83,36 +103,36 @@ impl Form {
         Ok(packed)
     }
 
-    /// Makes the packed filter from buffers of [`lens`](Self::lens) elements.
+    /// Makes the packed filter from buffers of [`lens`](FormKind::lens) elements.
     pub(crate) fn with(&self, buffers: [Buffer; 3]) -> Result<Packed, ConvError> {
         debug_assert_eq!(buffers.each_ref().map(|buffer| buffer.len()), self.lens());
-        Ok(match *self {
-            Self::Plain(form) => Packed::Plain(Arc::new(PlainWeights::new(form, buffers))),
-            Self::Gemm(form) => Packed::Gemm(Arc::new(GemmWeights::new(form, buffers)?)),
-            Self::Depthwise(form) => Packed::Depthwise(Arc::new(DepthwiseWeights::new(form, buffers)?)),
-            Self::Winograd(form) => Packed::Winograd(Arc::new(WinogradWeights::new(form, buffers)?)),
-            Self::Spectra(form) => Packed::Spectra(Arc::new(Spectra::new(form, buffers)?)),
-            Self::Parts(form) => Packed::Parts(Arc::new(PartsWeights::new(form, buffers)?)),
+        Ok(match self.kind {
+            FormKind::Plain(form) => Packed::Plain(Arc::new(PlainWeights::new(form, buffers))),
+            FormKind::Gemm(form) => Packed::Gemm(Arc::new(GemmWeights::new(form, buffers)?)),
+            FormKind::Depthwise(form) => Packed::Depthwise(Arc::new(DepthwiseWeights::new(form, buffers)?)),
+            FormKind::Winograd(form) => Packed::Winograd(Arc::new(WinogradWeights::new(form, buffers)?)),
+            FormKind::Spectra(form) => Packed::Spectra(Arc::new(Spectra::new(form, buffers)?)),
+            FormKind::Parts(form) => Packed::Parts(Arc::new(PartsWeights::new(form, buffers)?)),
         })
     }
 
     /// Whether a filter can be packed in parts of a few output channels.
     pub(crate) fn takes_parts(&self) -> bool {
-        match self {
-            Self::Depthwise(_) | Self::Spectra(_) => false,
-            Self::Parts(form) => form.panels.are_whole(),
-            Self::Winograd(form) => form.panels.are_whole() || form.is_f32(),
-            Self::Plain(_) | Self::Gemm(_) => true,
+        match &self.kind {
+            FormKind::Depthwise(_) | FormKind::Spectra(_) => false,
+            FormKind::Parts(form) => form.panels.are_whole(),
+            FormKind::Winograd(form) => form.panels.are_whole() || form.is_f32(),
+            FormKind::Plain(_) | FormKind::Gemm(_) => true,
         }
     }
 
     /// Unit of the output channels of a part. With whole units, no panel is packed twice.
     pub(crate) fn channels_of_part(&self) -> usize {
-        match self {
-            Self::Gemm(form) => form.panels.width,
-            Self::Winograd(form) => form.panels.width,
-            Self::Parts(form) => form.panels.width,
-            Self::Plain(_) | Self::Depthwise(_) | Self::Spectra(_) => 1,
+        match &self.kind {
+            FormKind::Gemm(form) => form.panels.width,
+            FormKind::Winograd(form) => form.panels.width,
+            FormKind::Parts(form) => form.panels.width,
+            FormKind::Plain(_) | FormKind::Depthwise(_) | FormKind::Spectra(_) => 1,
         }
     }
 }
@@ -134,9 +154,8 @@ impl Packed {
         }
     }
 
-    /// Packs the filters of some output channels. A form that does not [take parts](Form::takes_parts) needs
-    /// all of them.
-    pub(crate) fn fill(
+    /// Packs the taps that are left of the filters of some output channels.
+    fn fill(
         &mut self,
         channels: Range<usize>,
         filters: &[f32],

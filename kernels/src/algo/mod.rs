@@ -34,7 +34,7 @@ use crate::work::{PlanEstimate, ThreadShare};
 use depthwise::DepthwiseForm;
 use direct::DirectSchedule;
 use fft::{FftSchedule, SpectraForm};
-pub(crate) use form::{Form, Packed};
+pub(crate) use form::{Form, FormKind, Packed};
 use gemm_schedule::GemmSchedule;
 pub(crate) use operands::Operands;
 use parts::PartsSchedule;
@@ -47,6 +47,11 @@ impl Algorithm {
     /// # Errors
     /// The reason why it cannot.
     pub fn supports(self, desc: &ConvDesc) -> Result<(), Unsupported> {
+        self.supports_reduced(&desc.reduced().desc)
+    }
+
+    /// [`supports`](Self::supports) for a problem that is reduced already.
+    fn supports_reduced(self, desc: &ConvDesc) -> Result<(), Unsupported> {
         if parts::has_bf16_tensor(desc) {
             return Err(Unsupported::Bf16Layout);
         }
@@ -67,13 +72,18 @@ impl Method {
     /// # Errors
     /// The reason why it cannot.
     pub fn supports(self, desc: &ConvDesc) -> Result<(), Unsupported> {
+        self.supports_reduced(&desc.reduced().desc)
+    }
+
+    /// [`supports`](Self::supports) for a problem that is reduced already.
+    pub(crate) fn supports_reduced(self, desc: &ConvDesc) -> Result<(), Unsupported> {
         if !self.exists() {
             return Err(Unsupported::OnlyF32);
         }
         if parts::has_bf16_tensor(desc) {
             return parts::supports_bf16_tensor(self, desc);
         }
-        self.algorithm.supports(desc)?;
+        self.algorithm.supports_reduced(desc)?;
         match (self.products, self.algorithm.kind()) {
             (Products::F32, _) | (_, AlgorithmKind::Winograd(_)) => Ok(()),
             _ => parts::supports(self.algorithm, desc),
@@ -120,15 +130,15 @@ impl Schedule {
     }
 
     /// The form in which the driver reads the weights.
-    pub(crate) fn form(&self, desc: &ConvDesc, kernels: &'static KernelSet) -> Form {
+    pub(crate) fn form(&self, desc: &ConvDesc, kernels: &'static KernelSet) -> FormKind {
         match self {
-            Self::Reference => Form::Plain(PlainForm::new(desc)),
-            Self::Gemm(schedule) => Form::Gemm(schedule.form),
-            Self::Direct(schedule) => Form::Gemm(schedule.form),
-            Self::Depthwise => Form::Depthwise(DepthwiseForm::new(desc, kernels.depthwise().lanes())),
-            Self::Winograd(schedule) => Form::Winograd(schedule.form),
-            Self::Fft(schedule) => Form::Spectra(SpectraForm::new(desc, schedule)),
-            Self::Parts(schedule) => Form::Parts(schedule.form),
+            Self::Reference => FormKind::Plain(PlainForm::new(desc)),
+            Self::Gemm(schedule) => FormKind::Gemm(schedule.form),
+            Self::Direct(schedule) => FormKind::Gemm(schedule.form),
+            Self::Depthwise => FormKind::Depthwise(DepthwiseForm::new(desc, kernels.depthwise().lanes())),
+            Self::Winograd(schedule) => FormKind::Winograd(schedule.form),
+            Self::Fft(schedule) => FormKind::Spectra(SpectraForm::new(desc, schedule)),
+            Self::Parts(schedule) => FormKind::Parts(schedule.form),
         }
     }
 
@@ -139,9 +149,9 @@ impl Schedule {
         desc: &ConvDesc,
         kernels: &'static KernelSet,
         typical: &Typical,
-    ) -> Vec<Form> {
+    ) -> Vec<FormKind> {
         match method.algorithm.kind() {
-            AlgorithmKind::Fft => SpectraForm::all(desc).into_iter().map(Form::Spectra).collect(),
+            AlgorithmKind::Fft => SpectraForm::all(desc).into_iter().map(FormKind::Spectra).collect(),
             _ => vec![Self::new(method, desc, kernels, typical).form(desc, kernels)],
         }
     }
@@ -153,11 +163,11 @@ impl Schedule {
         desc: &ConvDesc,
         kernels: &'static KernelSet,
         typical: &Typical,
-        forms: &[Form],
+        forms: &[FormKind],
     ) -> Option<Self> {
         if method.algorithm.kind() == AlgorithmKind::Fft {
             let forms = forms.iter().filter_map(|form| match form {
-                Form::Spectra(form) => Some(form),
+                FormKind::Spectra(form) => Some(form),
                 _ => None,
             });
             return fft::schedule_of(desc, kernels.fft(), typical, forms).map(Self::Fft);

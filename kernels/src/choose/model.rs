@@ -70,7 +70,7 @@ impl Algorithm {
     pub fn numerics(self, desc: &ConvDesc) -> Numerics {
         match self.kind() {
             // With eight points per axis the transforms amplify rounding errors too much.
-            AlgorithmKind::Winograd(outputs) if winograd::points(desc, outputs).h > 6 => Numerics::Fast,
+            AlgorithmKind::Winograd(outputs) if winograd::points(&desc.reduced().desc, outputs).h > 6 => Numerics::Fast,
             AlgorithmKind::Winograd(_) | AlgorithmKind::Fft => Numerics::Default,
             _ => Numerics::Strict,
         }
@@ -335,11 +335,11 @@ impl Limits {
     }
 }
 
-/// Chooses the algorithm for `desc` that the model predicts to be fastest within `limits`, unless one is
+/// Chooses the algorithm for `desc`, which is reduced already, that the model predicts to be fastest within `limits`, unless one is
 /// forced.
 pub(crate) fn choose(desc: &ConvDesc, limits: &Limits, machine: &Machine<'_>) -> Result<Choice, ConvError> {
     if let Select::Force(method) = limits.select {
-        method.supports(desc).map_err(|reason| ConvError::Unsupported { method, reason })?;
+        method.supports_reduced(desc).map_err(|reason| ConvError::Unsupported { method, reason })?;
     }
     let mut methods: Vec<Method> = Method::all(machine.isa().products()).collect();
     if let Select::Force(method) = limits.select
@@ -350,7 +350,7 @@ pub(crate) fn choose(desc: &ConvDesc, limits: &Limits, machine: &Machine<'_>) ->
     let mut candidates = Vec::with_capacity(methods.len());
     let mut rejected = Vec::with_capacity(methods.len());
     for method in methods.iter().copied() {
-        match method.supports(desc) {
+        match method.supports_reduced(desc) {
             Err(reason) => rejected.push((method, Rejection::Unsupported(reason))),
             Ok(()) => {
                 let estimate = machine.estimate(method, desc);

@@ -110,6 +110,7 @@ impl ConvPlan {
     fn of(problem: &Problem<'_>, choice: Choice, conv: PreparedConv) -> Self {
         let report = PlanReport {
             desc: *problem.desc,
+            computed: *problem.computed(choice.method).0,
             choice,
             isa: problem.kernels.isa(),
             kernel: conv.driver.kernel_name(),

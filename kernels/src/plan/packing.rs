@@ -125,7 +125,10 @@ impl Packing {
         check_len("filters of the next channels", channels.len() * self.desc().taps(), filters.len())?;
         let end = channels.end;
         match &mut self.state {
-            State::Room(room) => room.packed.fill(channels, filters, kernels(room.options.isa)?)?,
+            State::Room(room) => {
+                let Room { form, packed, options, .. } = &mut **room;
+                form.fill(packed, channels, filters, kernels(options.isa)?)?;
+            }
             State::Whole(whole) => whole.filter.extend_from_slice(filters),
         }
         self.done = end;
@@ -156,7 +159,7 @@ impl Packing {
             State::Room(room) => {
                 let Room { desc, options, choice, schedule, form, packed } = *room;
                 let problem = Problem::new(&desc, Weights::filter(&[]).into(), &options)?;
-                let conv = problem.with_packed(schedule, form, packed)?;
+                let conv = problem.with_packed(choice.method, schedule, (form, packed))?;
                 Ok(ConvPlan::of(&problem, choice, conv))
             }
             State::Whole(whole) => {

@@ -2,9 +2,11 @@
 
 use super::filter::Filter;
 use super::options::PlanOptions;
-use crate::algo::{Form, Packed, Schedule};
+use crate::algo::{Form, FormKind, Packed, Schedule};
 use crate::choose::{Candidate, Choice, Estimate, Machine, Profile, choose, typical};
-use crate::describe::{Activation, ConvDesc, ConvError, FilterShape, Method, Weights};
+use crate::describe::{
+    Activation, Algorithm, ConvDesc, ConvError, FilterCut, FilterShape, Method, Reduced, Weights,
+};
 use crate::memory::WorkspaceReq;
 use crate::run::PreparedConv;
 use crate::tile::detect::kernels;
@@ -35,6 +37,8 @@ impl<'a> From<&'a Filter<'a>> for PlanWeights<'a> {
 /// Everything that the candidates of a problem share.
 pub(super) struct Problem<'a> {
     pub(super) desc: &'a ConvDesc,
+    /// The smaller problem that every algorithm but the reference computes.
+    reduced: Reduced,
     pub(super) source: PlanWeights<'a>,
     pub(super) options: &'a PlanOptions,
     pub(super) kernels: &'static KernelSet,
@@ -56,9 +60,11 @@ impl<'a> Problem<'a> {
             return Err(ConvError::field("macs_per_thread", "at least 1", 0));
         }
         let kernels = kernels(options.isa)?;
-        let worth = usize::try_from(desc.cost().macs / options.macs_per_thread).unwrap_or(usize::MAX);
+        let reduced = desc.reduced();
+        let macs = reduced.desc.cost().macs;
+        let worth = usize::try_from(macs / options.macs_per_thread).unwrap_or(usize::MAX);
         let parts = worth.clamp(1, options.max_threads);
-        Ok(Self { desc, source, options, kernels, parts })
+        Ok(Self { desc, reduced, source, options, kernels, parts })
     }
 
     /// Checks that the weights fit the descriptor.
@@ -108,14 +114,24 @@ impl<'a> Problem<'a> {
 
     /// Chooses an algorithm by the cost model.
     pub(super) fn choose(&self) -> Result<Choice, ConvError> {
-        choose(self.desc, &self.options.limits(), &self.machine())
+        choose(&self.reduced.desc, &self.options.limits(), &self.machine())
     }
 
     /// Returns the schedule of `method` and the form of its weights. `method` must support the problem.
     fn schedule(&self, method: Method) -> (Schedule, Form) {
-        let schedule = Schedule::new(method, self.desc, self.kernels, &typical(self.kernels));
-        let form = schedule.form(self.desc, self.kernels);
-        (schedule, form)
+        let (desc, cut) = self.computed(method);
+        let schedule = Schedule::new(method, desc, self.kernels, &typical(self.kernels));
+        let kind = schedule.form(desc, self.kernels);
+        (schedule, Form { cut, kind })
+    }
+
+    /// The problem that `method` computes, and the taps that are left of the filter. The reference computes
+    /// the definition.
+    pub(super) fn computed(&self, method: Method) -> (&ConvDesc, Option<FilterCut>) {
+        match method.algorithm {
+            Algorithm::Reference => (self.desc, None),
+            _ => (&self.reduced.desc, self.reduced.cut),
+        }
     }
 
     /// Chooses an algorithm by the cost model and prepares it.
@@ -133,8 +149,9 @@ impl<'a> Problem<'a> {
         };
         let (choice, schedule, form) = match packed {
             Some((method, schedule, estimate)) => {
-                let form = schedule.form(self.desc, self.kernels);
-                (choice.packed(method, estimate), schedule, form)
+                let (desc, cut) = self.computed(method);
+                let kind = schedule.form(desc, self.kernels);
+                (choice.packed(method, estimate), schedule, Form { cut, kind })
             }
             None => (choice, schedule, form),
         };
@@ -149,12 +166,13 @@ impl<'a> Problem<'a> {
         let (typical, machine) = (typical(self.kernels), self.machine());
         let packed = |candidate: &Candidate| {
             let method = candidate.method;
-            let forms: Vec<Form> = Schedule::forms(method, self.desc, self.kernels, &typical)
+            let (desc, cut) = self.computed(method);
+            let forms: Vec<FormKind> = Schedule::forms(method, desc, self.kernels, &typical)
                 .into_iter()
-                .filter(|form| filter.has_packed(form, self.kernels))
+                .filter(|&kind| filter.has_packed(&Form { cut, kind }, self.kernels))
                 .collect();
-            let schedule = Schedule::among(method, self.desc, self.kernels, &typical, &forms)?;
-            let estimate = machine.estimate_schedule(&schedule, self.desc);
+            let schedule = Schedule::among(method, desc, self.kernels, &typical, &forms)?;
+            let estimate = machine.estimate_schedule(&schedule, desc);
             (estimate.seconds <= most).then_some((method, schedule, estimate))
         };
         let allowed = choice.allowed().filter(|candidate| candidate.estimate.seconds <= most);
@@ -179,7 +197,7 @@ impl<'a> Problem<'a> {
             PlanWeights::Weights(weights) => form.pack(&weights, self.desc.output().c, self.kernels)?,
             PlanWeights::Filter(filter) => filter.packed(method, &form, self.kernels, keep)?,
         };
-        self.with_packed(schedule, form, packed)
+        self.with_packed(method, schedule, (form, packed))
     }
 
     /// Whether any algorithm can be prepared. A filter without its original weights has only its packed
@@ -216,11 +234,12 @@ impl<'a> Problem<'a> {
     /// Prepares the convolution of `schedule` with packed weights.
     pub(super) fn with_packed(
         &self,
+        method: Method,
         schedule: Schedule,
-        form: Form,
-        packed: Packed,
+        (form, packed): (Form, Packed),
     ) -> Result<PreparedConv, ConvError> {
-        let driver = schedule.driver(self.desc, self.kernels, packed.clone())?;
+        let (desc, _) = self.computed(method);
+        let driver = schedule.driver(desc, self.kernels, packed.clone())?;
         let req = WorkspaceReq { per_thread_len: driver.workspace_len(), threads: self.options.max_threads };
         if req.len() > isize::MAX as usize / size_of::<f32>() {
             return Err(ConvError::SizeOverflow { what: "workspace" });

@@ -10,6 +10,9 @@ use std::fmt;
 pub struct PlanReport {
     /// The convolution that the plan computes.
     pub desc: ConvDesc,
+    /// The smaller convolution that is computed in its place: without taps that only meet padding, and with the rows of
+    /// a map of one column as columns. Usually it is `desc`.
+    pub computed: ConvDesc,
     /// The chosen algorithm and the reasons against the others.
     pub choice: Choice,
     /// The instruction set of the kernels.
@@ -47,6 +50,9 @@ impl fmt::Display for PlanReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Choice { method, reason, .. } = &self.choice;
         writeln!(f, "{}", self.desc)?;
+        if self.computed != self.desc {
+            writeln!(f, "  computed  as {}", self.computed)?;
+        }
         writeln!(f, "  chosen    {method} with {}: {reason}", self.kernel)?;
         if let Some(Candidate { estimate, .. }) = self.choice.candidate() {
             writeln!(f, "  predicted {:.4} ms: {}", 1e3 * estimate.seconds, estimate.terms)?;

@@ -68,6 +68,11 @@ unsafe impl Simd for Avx2Fma {
         unsafe { _mm256_maskstore_ps(p, mask(lanes), v) }
     }
     #[inline(always)]
+    fn keep(self, v: __m256, lanes: Lanes) -> __m256 {
+        // SAFETY: the token proves that the CPU has these instructions.
+        unsafe { _mm256_and_ps(v, _mm256_castsi256_ps(mask(lanes))) }
+    }
+    #[inline(always)]
     fn maximum(self, a: __m256, b: __m256) -> __m256 {
         // SAFETY: the token proves that the CPU has AVX2. `max` returns a NaN of `b`. Where `a` is NaN, the
         // comparison sets all bits, which is a NaN too.

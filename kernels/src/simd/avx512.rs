@@ -58,6 +58,11 @@ unsafe impl Simd for Avx512F {
         unsafe { _mm512_mask_storeu_ps(p, mask(lanes), v) }
     }
     #[inline(always)]
+    fn keep(self, v: __m512, lanes: Lanes) -> __m512 {
+        // SAFETY: the token proves that the CPU has these instructions.
+        unsafe { _mm512_maskz_mov_ps(mask(lanes), v) }
+    }
+    #[inline(always)]
     fn maximum(self, a: __m512, b: __m512) -> __m512 {
         // SAFETY: the token proves that the CPU has AVX-512F. `max` returns a NaN of `b`. A NaN of `a` is
         // masked off and stays.

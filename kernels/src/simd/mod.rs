@@ -70,6 +70,17 @@ pub(crate) unsafe trait Simd: Copy {
     /// elements.
     unsafe fn store_lanes(self, p: *mut f32, v: Self::V, lanes: Lanes);
 
+    /// `v` with zeros in the other lanes. `lanes.lo <= lanes.hi <= LANES`.
+    #[inline(always)]
+    fn keep(self, v: Self::V, lanes: Lanes) -> Self::V {
+        let mut all = [0.0; LINE];
+        // SAFETY: the array has at least `LANES` elements.
+        unsafe {
+            self.store(all.as_mut_ptr(), v);
+            self.load_lanes(all.as_ptr(), lanes)
+        }
+    }
+
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
     fn sub(self, a: Self::V, b: Self::V) -> Self::V;
     fn mul(self, a: Self::V, b: Self::V) -> Self::V;

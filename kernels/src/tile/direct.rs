@@ -50,12 +50,22 @@ pub(crate) struct TapRun {
     pub(crate) taps: usize,
 }
 
+/// The kernel rows `first..first + rows` that are inside the image for one output row, and the input row of the
+/// first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct KernelRows {
+    pub(crate) first: usize,
+    pub(crate) rows: usize,
+    pub(crate) input_row: usize,
+}
+
 /// The arguments of one call of a tile. `tile/direct_table.rs` builds and checks them.
 pub(crate) struct DirectArgs {
-    /// The first channel of pixel 0, in the first kernel row that is inside the image.
+    /// The first channel of pixel 0 in row 0 of the image. It can point anywhere if no line reads that row.
     pub(crate) image: *const f32,
-    /// Distances in the image, in elements: between chunks of channels, kernel rows, channels, pixels, and
-    /// pixels of a run.
+    /// Distances in the image, in elements: between rows, chunks of channels, kernel rows, channels, pixels,
+    /// and pixels of a run.
+    pub(crate) line_step: usize,
     pub(crate) chunk_step: usize,
     pub(crate) row_step: usize,
     pub(crate) channel_step: usize,
@@ -65,11 +75,13 @@ pub(crate) struct DirectArgs {
     /// Number of channels of a chunk, and of the last chunk.
     pub(crate) channels: usize,
     pub(crate) last_channels: usize,
-    /// The kernel rows inside the image are `first_row..first_row + rows` out of `kernel_rows`.
-    pub(crate) first_row: usize,
-    pub(crate) rows: usize,
+    /// The kernel rows that each output row reads, out of `kernel_rows`.
+    pub(crate) lines: *const KernelRows,
+    pub(crate) line_count: usize,
     pub(crate) kernel_rows: usize,
-    /// Number of consecutive tiles in the row. Each has the same runs, `T` pixels further on.
+    /// Distance between output rows, in pixels.
+    pub(crate) width: usize,
+    /// Number of consecutive tiles in a row. Each has the same runs, `T` pixels further on.
     pub(crate) count: usize,
     /// The runs of one kernel row.
     pub(crate) runs: *const TapRun,
@@ -105,22 +117,30 @@ impl<const T: usize, const NV: usize, const G: usize, const PACKED: bool> Body f
     /// bounds. The hint can point anywhere.
     #[inline(always)]
     unsafe fn run<S: Simd>(s: S, args: &DirectArgs) {
-        let (mut target, mut image, mut hint) = (args.target, args.image, args.hint);
-        for _ in 0..args.count {
-            // SAFETY: the caller guarantees the target.
-            let mut acc = unsafe { store::start::<S, T, NV>(s, &target) };
-            // SAFETY: the caller upholds the contract of this function.
-            hint = unsafe {
-                if PACKED {
-                    packed_k::<S, T, NV, G>(s, &mut acc, args, (image, hint))
-                } else {
-                    image_k::<S, T, NV, G>(s, &mut acc, args, (image, hint))
-                }
-            };
-            // SAFETY: the caller guarantees the target.
-            unsafe { store::finish(s, acc, &target) };
-            image = image.wrapping_add(args.run_step.wrapping_mul(T));
-            target.advance(target.out.row.wrapping_mul(T), target.residual.row.wrapping_mul(T));
+        let mut hint = args.hint;
+        for l in 0..args.line_count {
+            // SAFETY: `l` is less than the number of lines.
+            let line = unsafe { &*args.lines.wrapping_add(l) };
+            let mut image = args.image.wrapping_add(line.input_row.wrapping_mul(args.line_step));
+            let pixel = l.wrapping_mul(args.width);
+            let (out, residual) = (args.target.out.row, args.target.residual.row);
+            let mut target = args.target.ahead(pixel.wrapping_mul(out), pixel.wrapping_mul(residual));
+            for _ in 0..args.count {
+                // SAFETY: the caller guarantees the target.
+                let mut acc = unsafe { store::start::<S, T, NV>(s, &target) };
+                // SAFETY: the caller upholds the contract of this function.
+                hint = unsafe {
+                    if PACKED {
+                        packed_k::<S, T, NV, G>(s, &mut acc, (args, line), (image, hint))
+                    } else {
+                        image_k::<S, T, NV, G>(s, &mut acc, (args, line), (image, hint))
+                    }
+                };
+                // SAFETY: the caller guarantees the target.
+                unsafe { store::finish(s, acc, &target) };
+                image = image.wrapping_add(args.run_step.wrapping_mul(T));
+                target.advance(out.wrapping_mul(T), residual.wrapping_mul(T));
+            }
         }
     }
 }
@@ -134,17 +154,17 @@ impl<const T: usize, const NV: usize, const G: usize, const PACKED: bool> Body f
 unsafe fn image_k<S: Simd, const T: usize, const NV: usize, const G: usize>(
     s: S,
     acc: &mut [[S::V; NV]; T],
-    args: &DirectArgs,
+    (args, line): (&DirectArgs, &KernelRows),
     (mut chunk, mut hint): (*const f32, *const f32),
 ) -> *const f32 {
     let mut chunk_weights = args.weights;
     for q in 0..args.chunks {
         let channels = if q + 1 == args.chunks { args.last_channels } else { args.channels };
         let row_weights = channels.wrapping_mul(args.row_taps).wrapping_mul(args.w_step);
-        let mut w = chunk_weights.wrapping_add(args.first_row.wrapping_mul(row_weights));
+        let mut w = chunk_weights.wrapping_add(line.first.wrapping_mul(row_weights));
         let mut row = chunk;
         let window = args.window && channels == args.pixel;
-        for _ in 0..args.rows {
+        for _ in 0..line.rows {
             if const { G == 1 } && window {
                 // SAFETY: this is the first run. The caller guarantees that all runs are inside the image and
                 // that the weights exist.
@@ -184,18 +204,18 @@ unsafe fn image_k<S: Simd, const T: usize, const NV: usize, const G: usize>(
 unsafe fn packed_k<S: Simd, const T: usize, const NV: usize, const G: usize>(
     s: S,
     acc: &mut [[S::V; NV]; T],
-    args: &DirectArgs,
+    (args, line): (&DirectArgs, &KernelRows),
     (image, mut hint): (*const f32, *const f32),
 ) -> *const f32 {
     let channels = args.last_channels;
     let close = args.row_step == channels.wrapping_mul(args.channel_step);
-    let (rows, inner) = if close { (1, args.rows.wrapping_mul(channels)) } else { (args.rows, channels) };
+    let (rows, inner) = if close { (1, line.rows.wrapping_mul(channels)) } else { (line.rows, channels) };
     let mut run_weights = args.weights;
     for r in 0..args.run_count {
         // SAFETY: `r` is less than the number of runs.
         let run = unsafe { &*args.runs.wrapping_add(r) };
         let row_weights = channels.wrapping_mul(run.taps).wrapping_mul(args.w_step);
-        let mut w = run_weights.wrapping_add(args.first_row.wrapping_mul(row_weights));
+        let mut w = run_weights.wrapping_add(line.first.wrapping_mul(row_weights));
         let mut row = image;
         for _ in 0..rows {
             let step = Step { args, run, row, channels: inner };

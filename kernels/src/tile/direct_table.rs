@@ -5,7 +5,7 @@
 //! were detected.
 
 use super::boundary::Entry;
-use super::direct::{DirectArgs, MOST_PIXELS, MOST_TAPS, TapRun};
+use super::direct::{DirectArgs, KernelRows, MOST_PIXELS, MOST_TAPS, TapRun};
 use super::measure::{product, require, span};
 use super::output::OutputTile;
 use super::post::Post;
@@ -146,8 +146,11 @@ impl TileRow {
 /// The image, or rows packed from it, as a tile reads it.
 #[derive(Clone, Copy)]
 pub(crate) struct DirectImage<'a> {
-    /// The memory from the first channel of pixel 0 on, in the first kernel row inside the image.
+    /// The memory from the first channel of pixel 0 on, in row `origin` of the image.
     pub(crate) data: &'a [f32],
+    pub(crate) origin: usize,
+    /// Distance between rows of the image.
+    pub(crate) line: usize,
     /// Distance between chunks of channels.
     pub(crate) chunk: usize,
     /// Distance between kernel rows.
@@ -162,14 +165,13 @@ pub(crate) struct DirectImage<'a> {
 
 /// The blocking of K: chunks of channels, kernel rows, and runs.
 #[derive(Clone, Copy)]
-pub(crate) struct DirectK {
+pub(crate) struct DirectK<'a> {
     pub(crate) chunks: usize,
     /// Number of channels of a chunk, and of the last chunk.
     pub(crate) channels: usize,
     pub(crate) last_channels: usize,
-    /// The kernel rows inside the image are `first_row..first_row + rows` out of `kernel_rows`.
-    pub(crate) first_row: usize,
-    pub(crate) rows: usize,
+    /// For each output row, the kernel rows inside the image, out of `kernel_rows`.
+    pub(crate) lines: &'a [KernelRows],
     pub(crate) kernel_rows: usize,
 }
 
@@ -196,7 +198,7 @@ impl DirectTile {
         self.shape.columns()
     }
 
-    /// `out = act(bias + sum + residual)` over all of `k`, for one output row. The pixels of that row are the
+    /// `out = act(bias + sum + residual)` over all of `k`, for some output rows. The pixels of these rows are the
     /// rows of `out`.
     ///
     /// # Panics
@@ -204,7 +206,7 @@ impl DirectTile {
     pub(crate) fn run(
         &self,
         row: &TileRow,
-        k: &DirectK,
+        k: &DirectK<'_>,
         image: DirectImage<'_>,
         weights: DirectWeights<'_>,
         mut out: OutputTile<'_>,
@@ -219,16 +221,18 @@ impl DirectTile {
         let width =
             self.shape.vectors.iter().position(|&most| most >= wanted).expect("at most the whole width");
         let columns = self.shape.vectors[width] * self.shape.lanes;
-        assert!(row.pixels == pixels && row.longest <= self.taps);
+        assert!(pixels == k.lines.len() * row.pixels && row.longest <= self.taps);
         k.measure(row, &image, &weights, columns);
         let target = post.target(&out, columns, self.activate);
         // Without a hint, the prefetches go to the weights, which are in cache.
         let (hint, hint_step) =
             if weights.hint.is_empty() { (weights.data, 0) } else { (weights.hint, LINE) };
-        let hints_of_tile = k.rows * row.runs_of_tile * k.all_channels() * hint_step;
+        let all_rows: usize = k.lines.iter().map(|line| line.rows).sum();
+        let hints_of_tile = all_rows * row.runs_of_tile * k.all_channels() * hint_step;
         let table = if image.packed { self.packed } else { self.image };
         let mut args = DirectArgs {
-            image: image.data.as_ptr(),
+            image: image.data.as_ptr().wrapping_sub(image.origin.wrapping_mul(image.line)),
+            line_step: image.line,
             chunk_step: image.chunk,
             row_step: image.row,
             channel_step: image.channel,
@@ -237,9 +241,10 @@ impl DirectTile {
             chunks: k.chunks,
             channels: k.channels,
             last_channels: k.last_channels,
-            first_row: k.first_row,
-            rows: k.rows,
+            lines: k.lines.as_ptr(),
+            line_count: k.lines.len(),
             kernel_rows: k.kernel_rows,
+            width: row.pixels,
             runs: row.runs.as_ptr(),
             count: 0,
             run_count: row.runs_of_tile,
@@ -265,33 +270,39 @@ impl DirectTile {
     }
 }
 
-impl DirectK {
+impl DirectK<'_> {
     /// Number of channels of all chunks.
     fn all_channels(&self) -> usize {
         (self.chunks - 1).saturating_mul(self.channels).saturating_add(self.last_channels)
     }
 
-    /// Checks everything that a row of tiles of `columns` columns reads.
+    /// Checks everything that rows of tiles of `columns` columns read.
     ///
     /// # Panics
     /// If an operand is too short.
     fn measure(&self, row: &TileRow, image: &DirectImage<'_>, weights: &DirectWeights<'_>, columns: usize) {
-        assert!(self.chunks > 0 && self.rows <= self.kernel_rows);
-        assert!(self.first_row <= self.kernel_rows - self.rows);
-        assert!(self.last_channels > 0 && self.last_channels <= self.channels);
+        assert!(self.chunks > 0 && self.last_channels > 0 && self.last_channels <= self.channels);
         if image.packed {
             assert!(image.pixel == 1 && row.stride == 1 && row.inside && self.chunks == 1);
         } else {
             assert!(image.channel == 1 && (row.inside || self.channels <= BLOCK));
         }
-        if self.rows > 0 && row.end > 0 {
+        let mut needed = 0;
+        for line in self.lines {
+            assert!(line.rows <= self.kernel_rows && line.first <= self.kernel_rows - line.rows);
+            if line.rows > 0 && row.end > 0 {
+                let ahead = line.input_row.checked_sub(image.origin).expect("no row before the first");
+                let before = ahead.saturating_mul(image.line);
+                needed = needed.max((line.rows - 1).saturating_mul(image.row).saturating_add(before));
+            }
+        }
+        if self.lines.iter().any(|line| line.rows > 0) && row.end > 0 {
             let span_of = |chunks, channels| {
-                let positions = [(self.rows, image.row), (row.end, image.pixel)];
-                span([positions[0], positions[1], (chunks, image.chunk), (channels, image.channel)])
+                span([(row.end, image.pixel), (chunks, image.chunk), (channels, image.channel)])
             };
             let whole = span_of(self.chunks - 1, self.channels);
-            let needed = whole.max(span_of(self.chunks, self.last_channels));
-            require("image of a direct tile", needed, image.data.len());
+            let of_row = whole.max(span_of(self.chunks, self.last_channels));
+            require("image of a direct tile", needed.saturating_add(of_row), image.data.len());
         }
         let steps = product([self.all_channels(), self.kernel_rows, row.taps]);
         require("weights of a direct tile", span([(steps, weights.step), (columns, 1)]), weights.data.len());

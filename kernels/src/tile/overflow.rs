@@ -4,7 +4,7 @@
 use super::copy_table::InputTile;
 use super::depthwise_read::{Axis, Reading};
 use super::depthwise_table::{Image, Window};
-use super::direct::TapRun;
+use super::direct::{KernelRows, TapRun};
 use super::direct_table::{DirectImage, DirectK, DirectWeights, TileRow};
 use super::fft::{COMPLEX, Length};
 use super::fft_table::{Factors, Plane};
@@ -114,8 +114,10 @@ fn direct_refuses_operands_that_overflow() {
     let data = [0.0; 64];
     let run = TapRun { first: 0, lo: 0, hi: 2, taps: 1 };
     let row = TileRow::new(set().direct.pixels, 1, &[2], vec![run]).expect("memory for one run");
-    let k = DirectK { chunks: 1, channels: 2, last_channels: 2, first_row: 0, rows: 2, kernel_rows: 2 };
-    let image = DirectImage { data: &data, chunk: 0, row: 2, channel: 1, pixel: 2, packed: false };
+    let lines = [KernelRows { first: 0, rows: 2, input_row: 0 }];
+    let k = DirectK { chunks: 1, channels: 2, last_channels: 2, lines: &lines, kernel_rows: 2 };
+    let (origin, line) = (0, 2);
+    let image = DirectImage { data: &data, origin, line, chunk: 0, row: 2, channel: 1, pixel: 2, packed: false };
     let weights = DirectWeights { data: &data, step: 8, hint: &[] };
     let run = |k, image, weights| {
         let mut c = [0.0; 16];
@@ -123,6 +125,9 @@ fn direct_refuses_operands_that_overflow() {
     };
     refused("image of a direct tile", || run(k, DirectImage { row: back(4), ..image }, weights));
     refused("image of a direct tile", || run(k, DirectImage { pixel: back(4), ..image }, weights));
+    let below = [KernelRows { input_row: HALF, ..lines[0] }];
+    let below = DirectK { lines: &below, ..k };
+    refused("image of a direct tile", || run(below, DirectImage { line: 4, ..image }, weights));
     let chunks = DirectK { chunks: 2, ..k };
     refused("image of a direct tile", || run(chunks, DirectImage { chunk: back(6), ..image }, weights));
     refused("weights of a direct tile", || run(k, image, DirectWeights { step: HALF, ..weights }));

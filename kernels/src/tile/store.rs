@@ -206,11 +206,19 @@ pub(crate) unsafe fn finish<S: Simd, const MR: usize, const NV: usize>(
     } else {
         for j in 0..NV {
             let lanes = lanes_of::<S>(target, j);
+            let zeros = lanes_between::<S>(target.hi, target.zeros, j);
+            if lanes.lo == 0 && zeros.lo == lanes.hi && zeros.hi == S::LANES {
+                for i in 0..MR {
+                    let to = base.wrapping_add(at::<S>(row, block, i, j));
+                    // SAFETY: every column is valid or set to zero, and the caller guarantees these.
+                    unsafe { s.store(to, s.keep(acc[i][j], lanes)) };
+                }
+                continue;
+            }
             for i in 0..MR {
                 // SAFETY: only valid columns are written, and the caller guarantees these.
                 unsafe { s.store_lanes(base.wrapping_add(at::<S>(row, block, i, j)), acc[i][j], lanes) };
             }
-            let zeros = lanes_between::<S>(target.hi, target.zeros, j);
             if zeros.lo < zeros.hi {
                 for i in 0..MR {
                     let to = base.wrapping_add(at::<S>(row, block, i, j));

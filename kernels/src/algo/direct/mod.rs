@@ -26,17 +26,20 @@ use crate::algo::packed::{GemmWeights, Panel};
 use crate::algo::tap_order::KernelRuns;
 use crate::describe::{BLOCK, ConvDesc, ConvError, Layout};
 use crate::memory::try_collect;
+use crate::tile::direct::KernelRows;
 use crate::tile::direct_table::{DirectImage, DirectK, DirectTile, DirectWeights, TileRow};
 use crate::tile::output::{OutputRegion, OutputTile, TileOffset};
 use crate::tile::post::Post;
 use crate::tile::table::KernelSet;
 use crate::work::parts::SplitUnits;
-use rows::KernelRows;
 pub(crate) use schedule::{DirectSchedule, groups_fit_blocks, span, supports};
 use schedule::{ImageSource, WEIGHTS_SHARE};
 use std::ops::Range;
 use std::sync::Arc;
 pub(crate) use work::estimate;
+
+/// Maximum number of output rows of one call.
+const MOST_ROWS: usize = 16;
 
 /// A planned direct convolution.
 pub(crate) struct DirectConv {
@@ -129,31 +132,35 @@ impl DirectConv {
         for (index, panel) in self.weights.panels(block.group, &region.channels.clone()) {
             let columns = self.weights.columns(index, start);
             let mut hint = if self.ahead { self.weights.next_columns(index, start) } else { &[] };
-            for y in block.ys.clone() {
+            let is_planes = desc.output_layout() == Layout::Nchw;
+            let most = if is_planes { 1 } else { MOST_ROWS };
+            for y in block.ys.clone().step_by(most) {
+                let ys = y..block.ys.end.min(y + most);
                 let weights = DirectWeights { data: columns.data, step: columns.step, hint };
-                let row = OutputRow { y, panel, index, weights };
-                if desc.output_layout() == Layout::Nchw {
-                    self.row_of_planes(block, &row, region, lines);
-                } else {
-                    self.row_of_channels(block, &row, region);
-                }
                 // Each tile prefetches one line per channel and run.
                 let (tiles, runs) = self.tiles.len();
-                let hinted = tiles * KernelRows::of(desc, y).rows * runs * block.c.len() * BLOCK;
+                let kernel_rows: usize = ys.clone().map(|y| KernelRows::of(desc, y).rows).sum();
+                let hinted = tiles * kernel_rows * runs * block.c.len() * BLOCK;
+                let rows = OutputRows { ys, panel, index, weights };
+                if is_planes {
+                    self.row_of_planes(block, &rows, region, lines);
+                } else {
+                    self.rows_of_channels(block, &rows, region);
+                }
                 hint = &hint[hinted.min(hint.len())..];
             }
         }
     }
 
-    /// Computes one row of NHWC or Nchw16c output for one panel.
-    fn row_of_channels(&self, block: &Block<'_>, row: &OutputRow<'_>, region: &mut OutputRegion<'_>) {
-        let Panel { channel, lo, hi } = row.panel;
+    /// Computes some rows of NHWC or Nchw16c output for one panel.
+    fn rows_of_channels(&self, block: &Block<'_>, rows: &OutputRows<'_>, region: &mut OutputRegion<'_>) {
+        let Panel { channel, lo, hi } = rows.panel;
         let width = self.desc.output().w;
-        let p = row.y * width..(row.y + 1) * width;
+        let p = rows.ys.start * width..rows.ys.end * width;
         let residual = block.operands.residual_as_columns(block.n, p.start, channel);
         for kernel in self.kernel_blocks() {
             let out = region.channels_as_columns(block.n, p.clone(), channel, lo..hi);
-            self.call(block, row, &kernel, out, residual);
+            self.call(block, rows, &kernel, out, residual);
         }
     }
 
@@ -163,28 +170,31 @@ impl DirectConv {
         (0..rows).step_by(step).map(move |first| first..rows.min(first + step))
     }
 
-    /// Computes one row of the output for one panel and some rows of the kernel.
+    /// Computes some rows of the output for one panel and some rows of the kernel.
     fn call(
         &self,
         block: &Block<'_>,
-        row: &OutputRow<'_>,
+        rows: &OutputRows<'_>,
         kernel: &Range<usize>,
         out: OutputTile<'_>,
         residual: Option<(&[f32], TileOffset)>,
     ) {
         let desc = &self.desc;
-        let rows = KernelRows::of(desc, row.y).within(desc, kernel);
+        let mut lines = [KernelRows::default(); MOST_ROWS];
+        let lines = &mut lines[..rows.ys.len()];
+        for (line, y) in lines.iter_mut().zip(rows.ys.clone()) {
+            *line = KernelRows::of(desc, y).within(desc, kernel);
+        }
         let channels = block.c.len();
         let chunk = self.schedule.chunk.min(channels);
         let k = DirectK {
             chunks: channels.div_ceil(chunk),
             channels: chunk,
             last_channels: (channels - 1) % chunk + 1,
-            first_row: rows.first,
-            rows: rows.rows,
+            lines,
             kernel_rows: desc.kernel().h,
         };
-        let (bias, slope) = self.weights.per_channel(row.index, 0);
+        let (bias, slope) = self.weights.per_channel(rows.index, 0);
         let post = Post {
             bias,
             slope,
@@ -194,21 +204,24 @@ impl DirectConv {
             first: block.c.start == 0 && kernel.start == 0,
             last: block.c.end == self.channels && kernel.end == desc.kernel().h,
         };
-        self.tile().run(&self.tiles, &k, self.image(block, &rows), row.weights, out, &post);
+        self.tile().run(&self.tiles, &k, self.image(block), rows.weights, out, &post);
     }
 
-    /// The image or its packed rows, from the first kernel row inside the image on.
-    fn image<'a>(&self, block: &Block<'a>, rows: &KernelRows) -> DirectImage<'a> {
+    /// The image or its packed rows.
+    fn image<'a>(&self, block: &Block<'a>) -> DirectImage<'a> {
         let input = &block.operands.input;
         let (width, dilation) = (self.desc.input().w, self.desc.dilation().h);
         match self.schedule.source {
             ImageSource::Image => {
                 let view = &input.view;
                 let channel = block.group * self.channels + block.c.start;
+                let line = width * view.pixel;
                 DirectImage {
-                    data: &input.data[view.offset(block.n, channel, rows.input_row * width)..],
+                    data: &input.data[view.offset(block.n, channel, 0)..],
+                    origin: 0,
+                    line,
                     chunk: if view.layout == Layout::Nchw16c { view.plane } else { BLOCK },
-                    row: dilation * width * view.pixel,
+                    row: dilation * line,
                     channel: 1,
                     pixel: view.pixel,
                     packed: false,
@@ -216,12 +229,13 @@ impl DirectConv {
             }
             ImageSource::Rows(packed) => {
                 let channel = packed.channel_len();
-                let row = self.channels * channel;
-                let first = rows.input_row.saturating_sub(block.packed_rows.start) * row;
+                let line = self.channels * channel;
                 DirectImage {
-                    data: &block.packed[first..],
+                    data: block.packed,
+                    origin: block.packed_rows.start,
+                    line,
                     chunk: 0,
-                    row: dilation * row,
+                    row: dilation * line,
                     channel,
                     pixel: 1,
                     packed: true,
@@ -235,13 +249,13 @@ impl DirectConv {
     fn row_of_planes(
         &self,
         block: &Block<'_>,
-        row: &OutputRow<'_>,
+        row: &OutputRows<'_>,
         region: &mut OutputRegion<'_>,
         lines: &mut [f32],
     ) {
         let (width, columns, panel) = (self.desc.output().w, self.weights.width(), row.panel);
         let place =
-            PlaneRows { n: block.n, p: row.y * width, rows: 1, pixels: width, line: width, panel, columns };
+            PlaneRows { n: block.n, p: row.ys.start * width, rows: 1, pixels: width, line: width, panel, columns };
         let (residual, copy) = (block.operands.residual.as_ref(), &self.kernels.copy);
         let lines = &mut lines[..self.schedule.lines_len(&self.desc)];
         place.write(residual, copy, region, lines, |line, residual| {
@@ -266,9 +280,9 @@ struct Block<'a> {
     packed_rows: Range<usize>,
 }
 
-/// One row of the output and one panel.
-struct OutputRow<'a> {
-    y: usize,
+/// Some rows of the output and one panel.
+struct OutputRows<'a> {
+    ys: Range<usize>,
     panel: Panel,
     /// The index of the panel.
     index: usize,

@@ -4,7 +4,7 @@
 use crate::algo::tap_order::KernelRun;
 use crate::describe::{BLOCK, ConvDesc, ConvError, Layout, PixelRef};
 use crate::memory::{try_collect, try_push, try_vec};
-use crate::tile::direct::TapRun;
+use crate::tile::direct::{KernelRows, TapRun};
 use crate::tile::direct_table::TileRow;
 use std::ops::Range;
 
@@ -143,15 +143,6 @@ fn copy_every<const N: usize>(from: &[f32], to: &mut [f32]) {
     let (head, tail) = to.split_at_mut(both);
     head.iter_mut().zip(whole).for_each(|(to, chunk)| *to = chunk[0]);
     tail.iter_mut().zip(firsts.skip(both)).for_each(|(to, from)| *to = from);
-}
-
-/// The kernel rows `first..first + rows` that are inside the image for one output row, and the input row of
-/// the first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct KernelRows {
-    pub(crate) first: usize,
-    pub(crate) rows: usize,
-    pub(crate) input_row: usize,
 }
 
 impl KernelRows {
