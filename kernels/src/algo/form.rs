@@ -5,6 +5,7 @@
 //! packed filter.
 
 use super::depthwise::{DepthwiseForm, DepthwiseWeights};
+use super::few::{FewForm, FewWeightsOf};
 use super::fft::{Spectra, SpectraForm};
 use super::packed::{GemmForm, GemmWeights, PACKED};
 use super::parts::{PartsForm, PartsWeights};
@@ -30,6 +31,8 @@ pub(crate) enum FormKind {
     Plain(PlainForm),
     /// The form of im2col, pointwise and direct convolution.
     Gemm(GemmForm),
+    /// The form of direct convolution with few output channels.
+    Few(FewForm),
     Depthwise(DepthwiseForm),
     Winograd(WinogradForm),
     Spectra(SpectraForm),
@@ -41,6 +44,7 @@ pub(crate) enum FormKind {
 pub(crate) enum Packed {
     Plain(Arc<PlainWeights>),
     Gemm(Arc<GemmWeights>),
+    Few(Arc<FewWeightsOf>),
     Depthwise(Arc<DepthwiseWeights>),
     Winograd(Arc<WinogradWeights>),
     Spectra(Arc<Spectra>),
@@ -53,6 +57,7 @@ impl Form {
         match &self.kind {
             FormKind::Plain(form) => form.lens(),
             FormKind::Gemm(form) => form.lens(),
+            FormKind::Few(form) => form.lens(),
             FormKind::Depthwise(form) => form.lens(),
             FormKind::Winograd(form) => form.lens(),
             FormKind::Spectra(form) => form.lens(),
@@ -109,6 +114,7 @@ impl Form {
         Ok(match self.kind {
             FormKind::Plain(form) => Packed::Plain(Arc::new(PlainWeights::new(form, buffers))),
             FormKind::Gemm(form) => Packed::Gemm(Arc::new(GemmWeights::new(form, buffers)?)),
+            FormKind::Few(form) => Packed::Few(Arc::new(FewWeightsOf::new(form, buffers))),
             FormKind::Depthwise(form) => Packed::Depthwise(Arc::new(DepthwiseWeights::new(form, buffers)?)),
             FormKind::Winograd(form) => Packed::Winograd(Arc::new(WinogradWeights::new(form, buffers)?)),
             FormKind::Spectra(form) => Packed::Spectra(Arc::new(Spectra::new(form, buffers)?)),
@@ -119,7 +125,7 @@ impl Form {
     /// Whether a filter can be packed in parts of a few output channels.
     pub(crate) fn takes_parts(&self) -> bool {
         match &self.kind {
-            FormKind::Depthwise(_) | FormKind::Spectra(_) => false,
+            FormKind::Few(_) | FormKind::Depthwise(_) | FormKind::Spectra(_) => false,
             FormKind::Parts(form) => form.panels.are_whole(),
             FormKind::Winograd(form) => form.panels.are_whole() || form.is_f32(),
             FormKind::Plain(_) | FormKind::Gemm(_) => true,
@@ -132,7 +138,7 @@ impl Form {
             FormKind::Gemm(form) => form.panels.width,
             FormKind::Winograd(form) => form.panels.width,
             FormKind::Parts(form) => form.panels.width,
-            FormKind::Plain(_) | FormKind::Depthwise(_) | FormKind::Spectra(_) => 1,
+            FormKind::Plain(_) | FormKind::Few(_) | FormKind::Depthwise(_) | FormKind::Spectra(_) => 1,
         }
     }
 }
@@ -147,6 +153,7 @@ impl Packed {
         match self {
             Self::Plain(packed) => unshared(packed).pack(weights),
             Self::Gemm(packed) => unshared(packed).pack(weights),
+            Self::Few(packed) => unshared(packed).pack(weights),
             Self::Depthwise(packed) => unshared(packed).pack(weights),
             Self::Winograd(packed) => unshared(packed).pack(weights),
             Self::Spectra(packed) => unshared(packed).pack(weights),
@@ -164,6 +171,7 @@ impl Packed {
         match self {
             Self::Plain(packed) => unshared(packed).fill(channels, filters),
             Self::Gemm(packed) => unshared(packed).fill(channels, filters)?,
+            Self::Few(packed) => unshared(packed).fill(filters),
             Self::Depthwise(packed) => unshared(packed).fill(filters),
             Self::Winograd(packed) => unshared(packed).fill(channels, filters, kernels)?,
             Self::Spectra(packed) => unshared(packed).fill(filters, kernels.fft())?,
@@ -177,6 +185,7 @@ impl Packed {
         match self {
             Self::Plain(packed) => packed.buffers(),
             Self::Gemm(packed) => packed.buffers(),
+            Self::Few(packed) => packed.buffers(),
             Self::Depthwise(packed) => packed.buffers(),
             Self::Winograd(packed) => packed.buffers(),
             Self::Spectra(packed) => packed.buffers(),
@@ -189,7 +198,7 @@ impl Packed {
         let tables = match self {
             Self::Depthwise(packed) => packed.source_bytes(),
             Self::Spectra(packed) => packed.table_bytes(),
-            Self::Plain(_) | Self::Gemm(_) | Self::Winograd(_) | Self::Parts(_) => 0,
+            Self::Plain(_) | Self::Gemm(_) | Self::Few(_) | Self::Winograd(_) | Self::Parts(_) => 0,
         };
         self.buffers().into_iter().map(Buffer::bytes).sum::<usize>() + tables
     }

@@ -6,6 +6,7 @@
 
 pub(crate) mod depthwise;
 pub(crate) mod direct;
+pub(crate) mod few;
 pub(crate) mod fft;
 mod form;
 pub(crate) mod gemm;
@@ -33,6 +34,7 @@ use crate::work::prices::Typical;
 use crate::work::{PlanEstimate, ThreadShare};
 use depthwise::DepthwiseForm;
 use direct::DirectSchedule;
+use few::FewForm;
 use fft::{FftSchedule, SpectraForm};
 pub(crate) use form::{Form, FormKind, Packed};
 use gemm_schedule::GemmSchedule;
@@ -96,6 +98,7 @@ pub(crate) enum Schedule {
     Reference,
     Gemm(GemmSchedule),
     Direct(DirectSchedule),
+    Few,
     Depthwise,
     Winograd(WinogradSchedule),
     Fft(FftSchedule),
@@ -123,6 +126,7 @@ impl Schedule {
             AlgorithmKind::Reference => Self::Reference,
             AlgorithmKind::Im2colGemm => Self::Gemm(im2col::schedule(desc, kernels)),
             AlgorithmKind::Pointwise => Self::Gemm(pointwise::schedule(desc, kernels)),
+            AlgorithmKind::Direct if few::fits(desc) => Self::Few,
             AlgorithmKind::Direct => Self::Direct(DirectSchedule::new(desc, kernels)),
             AlgorithmKind::Depthwise => Self::Depthwise,
             AlgorithmKind::Fft => Self::Fft(fft::schedule(desc, kernels.fft(), typical)),
@@ -135,6 +139,7 @@ impl Schedule {
             Self::Reference => FormKind::Plain(PlainForm::new(desc)),
             Self::Gemm(schedule) => FormKind::Gemm(schedule.form),
             Self::Direct(schedule) => FormKind::Gemm(schedule.form),
+            Self::Few => FormKind::Few(FewForm::new(desc)),
             Self::Depthwise => FormKind::Depthwise(DepthwiseForm::new(desc, kernels.depthwise().lanes())),
             Self::Winograd(schedule) => FormKind::Winograd(schedule.form),
             Self::Fft(schedule) => FormKind::Spectra(SpectraForm::new(desc, schedule)),
@@ -187,6 +192,7 @@ impl Schedule {
             Self::Reference => reference::estimate(desc, share),
             Self::Gemm(schedule) => schedule.estimate(desc, share),
             Self::Direct(schedule) => direct::estimate(desc, schedule, kernels, share),
+            Self::Few => few::estimate(desc, &kernels.few, share),
             Self::Depthwise => depthwise::estimate(desc, kernels, share),
             Self::Winograd(schedule) => winograd::estimate(desc, schedule, kernels, share),
             Self::Fft(schedule) => fft::estimate(desc, schedule, kernels, share),
@@ -216,6 +222,7 @@ impl Schedule {
             (Self::Direct(schedule), Packed::Gemm(weights)) => {
                 Driver::Direct(direct::DirectConv::new(desc, schedule, weights, kernels)?)
             }
+            (Self::Few, Packed::Few(weights)) => Driver::Few(few::FewConv::new(desc, weights, &kernels.few)),
             (Self::Depthwise, Packed::Depthwise(weights)) => {
                 Driver::Depthwise(depthwise::Depthwise::new(desc, weights, kernels))
             }
@@ -238,6 +245,7 @@ pub(crate) enum Driver {
     Reference(reference::Reference),
     Gemm(gemm::GemmConv),
     Direct(direct::DirectConv),
+    Few(few::FewConv),
     Depthwise(depthwise::Depthwise),
     Winograd(Box<winograd::WinogradConv>),
     Fft(Box<fft::FftConv>),
@@ -253,9 +261,12 @@ impl Driver {
     /// Whether all images can be treated as one long row of pixels, given the views of the actual tensors.
     pub(crate) fn merges(&self, views: &[PixelView]) -> bool {
         match self {
-            Self::Reference(_) | Self::Direct(_) | Self::Depthwise(_) | Self::Winograd(_) | Self::Fft(_) => {
-                false
-            }
+            Self::Reference(_)
+            | Self::Direct(_)
+            | Self::Few(_)
+            | Self::Depthwise(_)
+            | Self::Winograd(_)
+            | Self::Fft(_) => false,
             Self::Gemm(gemm) => gemm.merges(views),
             Self::Parts(parts) => parts.merges(views),
         }
@@ -274,6 +285,7 @@ impl Driver {
             Self::Reference(_) => SplitUnits::new(1, 1),
             Self::Gemm(gemm) => gemm.split_units(),
             Self::Direct(direct) => direct.split_units(),
+            Self::Few(few) => few.split_units(),
             Self::Depthwise(depthwise) => depthwise.split_units(),
             Self::Winograd(winograd) => winograd.split_units(),
             Self::Fft(fft) => fft.split_units(),
@@ -297,8 +309,12 @@ impl Driver {
                 direct.run(operands, &mut region, slab);
                 direct.tile().columns()
             }
+            Self::Few(few) => {
+                few.run(operands, &mut region, slab);
+                few.kernels().lanes()
+            }
             Self::Depthwise(depthwise) => {
-                depthwise.run(operands, &mut region);
+                depthwise.run(operands, &mut region, slab);
                 depthwise.kernels().lanes()
             }
             Self::Winograd(winograd) => {
@@ -323,7 +339,9 @@ impl Driver {
     /// Elements of workspace per thread, a whole number of cache lines.
     pub(crate) fn workspace_len(&self) -> usize {
         match self {
-            Self::Reference(_) | Self::Depthwise(_) => 0,
+            Self::Reference(_) => 0,
+            Self::Few(few) => whole_lines(few.workspace_len()),
+            Self::Depthwise(depthwise) => whole_lines(depthwise.workspace_len()),
             Self::Gemm(gemm) => whole_lines(gemm.workspace_len()),
             Self::Direct(direct) => whole_lines(direct.workspace_len()),
             Self::Winograd(winograd) => whole_lines(winograd.workspace_len()),
@@ -337,6 +355,7 @@ impl Driver {
             Self::Reference(_) => "reference_f64",
             Self::Gemm(gemm) => gemm.schedule.tile.name(),
             Self::Direct(direct) => direct.tile().name(),
+            Self::Few(few) => few.kernels().name(),
             Self::Depthwise(depthwise) => depthwise.kernels().name(),
             Self::Winograd(winograd) => winograd.kernel_name(),
             Self::Fft(fft) => fft.kernel_name(),

@@ -70,7 +70,9 @@ impl Algorithm {
     pub fn numerics(self, desc: &ConvDesc) -> Numerics {
         match self.kind() {
             // With eight points per axis the transforms amplify rounding errors too much.
-            AlgorithmKind::Winograd(outputs) if winograd::points(&desc.reduced().desc, outputs).h > 6 => Numerics::Fast,
+            AlgorithmKind::Winograd(outputs) if winograd::points(&desc.reduced().desc, outputs).h > 6 => {
+                Numerics::Fast
+            }
             AlgorithmKind::Winograd(_) | AlgorithmKind::Fft => Numerics::Default,
             _ => Numerics::Strict,
         }

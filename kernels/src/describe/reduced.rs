@@ -93,14 +93,13 @@ impl Axis {
         }
         let mut met = (0..self.taps).filter(|&tap| self.meets_input(tap));
         let first = met.next().unwrap_or(0);
-        let last = met.last().unwrap_or(first);
+        let last = met.next_back().unwrap_or(first);
         // The padding cannot be negative.
         let first = first.min(self.before / self.dilation);
         let cut = self.cut(first, last + 1 - first);
         let once = Self { stride: 1, ..cut };
-        let is_other = |axis: &Self| {
-            (axis.taps, axis.stride, axis.dilation) != (self.taps, self.stride, self.dilation)
-        };
+        let is_other =
+            |axis: &Self| (axis.taps, axis.stride, axis.dilation) != (self.taps, self.stride, self.dilation);
         let same_outputs = |axis: &Self| axis.outputs() == Some(self.output);
         let best = [once, cut].into_iter().find(|axis| is_other(axis) && same_outputs(axis));
         best.map_or((self, 0), |axis| (axis, first))
@@ -115,8 +114,7 @@ impl ConvDesc {
         let along = |input, output, taps, stride, dilation, (before, after)| {
             Axis { input, output, taps, stride, dilation, before, after }.reduced()
         };
-        let (mut y, top) =
-            along(input.h, output.h, kernel.h, stride.h, dilation.h, (pad.top, pad.bottom));
+        let (mut y, top) = along(input.h, output.h, kernel.h, stride.h, dilation.h, (pad.top, pad.bottom));
         let (mut x, left) = along(input.w, output.w, kernel.w, stride.w, dilation.w, (pad.left, pad.right));
         let (first, kept) = (Size2::new(top, left), Size2::new(y.taps, x.taps));
         let cut = (kept != kernel).then_some(FilterCut { kernel, first, kept });
@@ -147,7 +145,12 @@ mod tests {
     use super::*;
     use crate::describe::ConvDescBuilder;
 
-    fn reduced(h: usize, w: usize, kernel: Size2, set: fn(ConvDescBuilder) -> ConvDescBuilder) -> (String, Option<FilterCut>) {
+    fn reduced(
+        h: usize,
+        w: usize,
+        kernel: Size2,
+        set: fn(ConvDescBuilder) -> ConvDescBuilder,
+    ) -> (String, Option<FilterCut>) {
         let desc = set(ConvDesc::builder(Shape4::new(1, 2, h, w), 3, kernel)).build().unwrap();
         let Reduced { desc, cut } = desc.reduced();
         (desc.to_string(), cut)
@@ -164,7 +167,8 @@ mod tests {
         assert_eq!(centre.of(&filters).unwrap(), [40.0, 121.0]);
         let (desc, _) = reduced(2, 3, nine, |builder| builder.pad(Pad2::all(4)));
         assert_eq!(desc, "1x2x2x3 -> 3 3x5 pad 1x2 nchw");
-        let (desc, _) = reduced(3, 3, Size2::square(11), |builder| builder.pad(Pad2::all(5)).stride(Size2::square(3)));
+        let (desc, _) =
+            reduced(3, 3, Size2::square(11), |builder| builder.pad(Pad2::all(5)).stride(Size2::square(3)));
         assert_eq!(desc, "1x2x3x3 -> 3 3x3 nchw");
     }
 
@@ -181,16 +185,22 @@ mod tests {
 
     #[test]
     fn a_column_becomes_a_row() {
-        let (desc, cut) = reduced(40, 1, Size2::new(5, 1), |builder| builder.pad(Pad2 { top: 2, bottom: 1, left: 0, right: 0 }));
+        let (desc, cut) = reduced(40, 1, Size2::new(5, 1), |builder| {
+            builder.pad(Pad2 { top: 2, bottom: 1, left: 0, right: 0 })
+        });
         assert_eq!((desc.as_str(), cut), ("1x2x1x40 -> 3 1x5 pad [0,2,0,1] nchw", None));
-        let (desc, _) = reduced(40, 1, Size2::square(3), |builder| builder.pad(Pad2::all(1)).stride(Size2::square(2)));
+        let (desc, _) =
+            reduced(40, 1, Size2::square(3), |builder| builder.pad(Pad2::all(1)).stride(Size2::square(2)));
         assert_eq!(desc, "1x2x1x40 -> 3 1x3 stride 1x2 pad 0x1 nchw");
     }
 
     #[test]
     fn other_convolutions_stay_as_they_are() {
-        for (h, w, kernel, pad, stride) in [(56, 56, 3, 1, 1), (56, 56, 3, 1, 2), (5, 4, 3, 0, 1), (1, 9, 1, 0, 1), (9, 9, 2, 1, 3)] {
-            let desc = ConvDesc::builder(Shape4::new(1, 2, h, w), 3, Size2::square(kernel)).pad(Pad2::all(pad));
+        for (h, w, kernel, pad, stride) in
+            [(56, 56, 3, 1, 1), (56, 56, 3, 1, 2), (5, 4, 3, 0, 1), (1, 9, 1, 0, 1), (9, 9, 2, 1, 3)]
+        {
+            let desc =
+                ConvDesc::builder(Shape4::new(1, 2, h, w), 3, Size2::square(kernel)).pad(Pad2::all(pad));
             let desc = desc.stride(Size2::square(stride)).build().unwrap();
             assert_eq!(desc.reduced(), Reduced { desc, cut: None }, "{desc}");
         }

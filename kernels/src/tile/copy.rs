@@ -16,6 +16,8 @@ pub(crate) struct CopyArgs {
     /// Distance between rows of the source. For a transposition, the rows of the source are the columns of
     /// the output.
     pub(super) src_row: usize,
+    /// A transposition also writes zeros to the columns from the last one of the output up to this one.
+    pub(super) zeros: usize,
 }
 
 /// Copies rows whose columns are adjacent in both tensors.
@@ -71,8 +73,9 @@ impl Body for Transpose {
         while i < args.out.rows {
             let rows = (args.out.rows - i).min(BLOCK);
             let mut c = 0;
-            while c < args.out.columns {
-                let columns = (args.out.columns - c).min(BLOCK);
+            while c < args.out.columns.max(args.zeros) {
+                let columns = args.out.columns.saturating_sub(c).min(BLOCK);
+                let zeros = args.zeros.saturating_sub(c).min(BLOCK);
                 let from = args.src.wrapping_add(c * args.src_row + i);
                 let to = args.out.base.wrapping_add(i * args.out.row + c);
                 // SAFETY: the square lies in the tile.
@@ -80,7 +83,7 @@ impl Body for Transpose {
                     if rows == BLOCK && columns == BLOCK {
                         square::<S>(s, args, from, to);
                     } else {
-                        corner(args, from, to, rows, columns);
+                        corner::<S>(s, args, (from, rows), (to, columns, zeros));
                     }
                 }
                 c += BLOCK;
@@ -114,16 +117,44 @@ unsafe fn square<S: Simd>(s: S, args: &CopyArgs, from: *const f32, to: *mut f32)
     }
 }
 
-/// Transposes a square of fewer than 16 rows or columns.
+/// Transposes a square of fewer than 16 rows or columns, and writes zeros to the columns up to `zeros`.
 ///
 /// # Safety
-/// Same contract as [`square`], for `rows` rows and `columns` columns.
+/// Same contract as [`square`], for `rows` rows and `columns` columns, and for the zeros.
 #[inline(always)]
-unsafe fn corner(args: &CopyArgs, from: *const f32, to: *mut f32, rows: usize, columns: usize) {
-    for i in 0..rows {
-        for c in 0..columns {
-            // SAFETY: the caller upholds the contract of this function.
-            unsafe { *to.wrapping_add(i * args.out.row + c) = *from.wrapping_add(c * args.src_row + i) };
+unsafe fn corner<S: Simd>(
+    s: S,
+    args: &CopyArgs,
+    (from, rows): (*const f32, usize),
+    (to, columns, zeros): (*mut f32, usize, usize),
+) {
+    let part_of = |count: usize, first: usize| count.saturating_sub(first).min(S::LANES);
+    for i in (0..rows).step_by(S::LANES) {
+        for c in (0..columns.max(zeros)).step_by(S::LANES) {
+            let (from, to) = (from.wrapping_add(c * args.src_row + i), to.wrapping_add(i * args.out.row + c));
+            let (read, written) = (part_of(columns, c), part_of(columns.max(zeros), c));
+            let rows = part_of(rows, i);
+            let mut part = [s.splat(0.0); BLOCK];
+            // SAFETY: the caller guarantees the square and the zeros. `LANES` divides 16, so every vector lies in
+            // them.
+            unsafe {
+                for v in 0..S::LANES {
+                    if v < read {
+                        part[v] =
+                            s.load_lanes(from.wrapping_add(v * args.src_row), Lanes { lo: 0, hi: rows });
+                    }
+                }
+                transpose(s, &mut part);
+                for v in 0..S::LANES {
+                    if v < rows {
+                        s.store_lanes(
+                            to.wrapping_add(v * args.out.row),
+                            part[v],
+                            Lanes { lo: 0, hi: written },
+                        );
+                    }
+                }
+            }
         }
     }
 }

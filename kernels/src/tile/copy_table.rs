@@ -69,13 +69,14 @@ pub(super) fn is_empty(tile: &InPlace) -> bool {
 
 impl CopyTable {
     /// Copies a tile of another tensor to `out`. If `transposed`, the rows of the source are the columns of
-    /// `out`. The columns of each row must be adjacent.
+    /// `out`, and the lanes of Nchw16c past the last channel are set to zero. The columns of each row must be adjacent.
     ///
     /// # Panics
     /// If they are not, or if the source is too short. That is a bug in this library.
     pub(crate) fn copy(&self, src: InputTile<'_>, transposed: bool, out: OutputTile<'_>) {
+        let zeros = if transposed { out.zeros } else { 0 };
         let mut out = InPlace::of(&out);
-        assert!(dense(&out));
+        assert!(dense(&out) && zeros <= out.columns.next_multiple_of(BLOCK));
         if is_empty(&out) {
             return;
         }
@@ -88,6 +89,6 @@ impl CopyTable {
         let kernel = if transposed { self.transpose } else { self.rows };
         // SAFETY: the output is a borrowed tile, and the source was measured. Both have adjacent columns. The
         // features were detected.
-        unsafe { kernel(&CopyArgs { out, src: from, src_row: src.at.row }) }
+        unsafe { kernel(&CopyArgs { out, src: from, src_row: src.at.row, zeros }) }
     }
 }

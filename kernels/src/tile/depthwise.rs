@@ -29,7 +29,7 @@ use crate::simd::Simd;
 /// `STEP` is the distance between positions of the input and of the output in elements. If `STEP` is 0, any
 /// distance is allowed.
 ///
-/// If `K` is 0, the kernel takes any window. Otherwise it takes `K` inner taps without dilation and a stride
+/// If `K` is 0, the kernel takes any window, up to four inner taps at a time. Otherwise it takes `K` inner taps without dilation and a stride
 /// of `STRIDE` on both axes. The stride is then at most the number of taps.
 ///
 /// Branches on these parameters are `const` blocks. LLVM then compiles only the loops that a kernel uses, and
@@ -83,7 +83,7 @@ impl<
                 let mut o = outer.start;
                 while o < outer.end {
                     // SAFETY: the caller upholds the contract of this function.
-                    unsafe { tiles.channels(o, i) };
+                    unsafe { tiles.channels(o, inner.tile_at::<T>(i)) };
                     o = o.wrapping_add(ROWS);
                 }
                 i = i.wrapping_add(T);
@@ -94,7 +94,7 @@ impl<
                 let mut i = inner.start;
                 while i < inner.end {
                     // SAFETY: the caller upholds the contract of this function.
-                    unsafe { tiles.channels(o, i) };
+                    unsafe { tiles.channels(o, inner.tile_at::<T>(i)) };
                     i = i.wrapping_add(T);
                 }
                 o = o.wrapping_add(ROWS);

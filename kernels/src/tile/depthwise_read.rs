@@ -89,6 +89,15 @@ impl Axis {
         o.wrapping_mul(self.stride).wrapping_sub(self.before) as isize
     }
 
+    /// The first output of the tile of `T` outputs that begins at output `o`. The last tile of a line begins earlier
+    /// if it would reach past the end: it then computes some outputs again, with the same bits, instead of a few
+    /// outputs one by one.
+    #[inline(always)]
+    pub(super) fn tile_at<const T: usize>(&self, o: usize) -> usize {
+        let last = self.end.wrapping_sub(T);
+        if o > last && self.end.wrapping_sub(self.start) >= T { last } else { o }
+    }
+
     /// The bound on first positions without padding. If the first tap of the first of `outputs` outputs is at
     /// a position from 0 up to this bound, then every tap of all of them is inside the input, and `more`
     /// positions after the last tap are too.

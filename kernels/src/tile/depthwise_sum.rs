@@ -209,7 +209,14 @@ impl<
                         if const { K > 0 } {
                             self.all_taps::<0, 1, EDGE>(acc, &reader, p, weights, inside);
                         } else {
-                            self.each_tap::<EDGE>(&mut acc[0], &reader, p, weights, first.1);
+                            let line = LineOf { reader: &reader, p, w: weights, first: first.1 };
+                            // A vector of pixels is read with the stride of the other axis.
+                            let same = MODE != PIXELS || inner.stride == outer.stride;
+                            match (inner.dilation, inner.stride) {
+                                (1, 1) if same => self.runs::<1, EDGE>(acc, &line),
+                                (1, 2) if same => self.runs::<2, EDGE>(acc, &line),
+                                _ => self.each_tap::<EDGE>(&mut acc[0], &line),
+                            }
                         }
                     }
                 }
@@ -218,19 +225,63 @@ impl<
         }
     }
 
+    /// Sums the inner taps of one line, up to four at a time, without dilation and with a stride of `BY`.
+    ///
+    /// # Safety
+    /// Same contract as [`any`](Self::any). The line must be inside the input and must have these weights.
+    #[inline(always)]
+    unsafe fn runs<const BY: usize, const EDGE: bool>(
+        &self,
+        acc: &mut [[[S::V; 1]; T]; ROWS],
+        line: &LineOf<'_, S>,
+    ) {
+        let of_tap = if MODE == PIXELS { 1 } else { S::LANES };
+        let mut tap = 0;
+        while tap < self.args.inner.taps {
+            // SAFETY: the caller upholds the contract of this function.
+            unsafe {
+                let rest = LineOf {
+                    p: line.p.wrapping_add(tap.wrapping_mul(self.step())),
+                    w: line.w.wrapping_add(tap.wrapping_mul(of_tap)),
+                    first: line.first.wrapping_add_unsigned(tap),
+                    ..*line
+                };
+                match self.args.inner.taps.wrapping_sub(tap) {
+                    1 => self.run_of::<1, BY, EDGE>(acc, &rest),
+                    2 => self.run_of::<2, BY, EDGE>(acc, &rest),
+                    3 => self.run_of::<3, BY, EDGE>(acc, &rest),
+                    _ => self.run_of::<4, BY, EDGE>(acc, &rest),
+                }
+            }
+            tap = tap.wrapping_add(4);
+        }
+    }
+
+    /// Sums the first `N` inner taps of a line.
+    ///
+    /// # Safety
+    /// Same contract as [`runs`](Self::runs).
+    #[inline(always)]
+    unsafe fn run_of<const N: usize, const BY: usize, const EDGE: bool>(
+        &self,
+        acc: &mut [[[S::V; 1]; T]; ROWS],
+        line: &LineOf<'_, S>,
+    ) {
+        let Self { s, args, inner_inside, outer_inside } = *self;
+        let tiles = Tiles::<S, MODE, N, BY, T, ROWS, STEP> { s, args, inner_inside, outer_inside };
+        let positions = (T - 1) * BY + N;
+        let inside = Inside::of(args.inner.positions_inside(line.first, positions));
+        // SAFETY: the caller upholds the contract of this function.
+        unsafe { tiles.all_taps::<0, 1, EDGE>(acc, line.reader, line.p, line.w, inside) };
+    }
+
     /// Sums the inner taps of one line one by one, with any stride and dilation.
     ///
     /// # Safety
     /// Same contract as [`any`](Self::any). The line must be inside the input and must have these weights.
     #[inline(always)]
-    unsafe fn each_tap<const EDGE: bool>(
-        &self,
-        acc: &mut [[S::V; 1]; T],
-        reader: &Reader<S>,
-        p: *const f32,
-        w: *const f32,
-        first: isize,
-    ) {
+    unsafe fn each_tap<const EDGE: bool>(&self, acc: &mut [[S::V; 1]; T], line: &LineOf<'_, S>) {
+        let LineOf { reader, p, w, first } = *line;
         let (s, inner) = (self.s, &self.args.inner);
         for tap in 0..inner.taps {
             // SAFETY: the caller upholds the contract of this function.
@@ -250,6 +301,17 @@ impl<
             }
         }
     }
+}
+
+/// A line of the input from the first inner tap of a tile on.
+#[derive(Clone, Copy)]
+struct LineOf<'a, S: Simd> {
+    reader: &'a Reader<S>,
+    p: *const f32,
+    /// The weights of the taps.
+    w: *const f32,
+    /// The position of the first tap.
+    first: isize,
 }
 
 /// One line of the input under the kernel.

@@ -4,6 +4,7 @@ use super::boundary::Entry;
 use super::copy_table::CopyTable;
 use super::depthwise_table::{DepthwiseKernels, Windows};
 use super::direct_table::DirectTile;
+use super::few_table::FewKernels;
 use super::fft_table::FftKernels;
 use super::gemm_table::{ColumnsOf, GemmTile, Hint, RowsOf};
 #[cfg(feature = "ops")]
@@ -66,6 +67,7 @@ impl KernelSet {
     pub fn code(&self) -> Vec<KernelCode> {
         let mut kernels: Vec<_> = self.gemm.iter().flat_map(gemm_code).collect();
         kernels.extend(direct_code(&self.direct));
+        kernels.extend(few_code(&self.few));
         kernels.extend(depthwise_code(&self.depthwise));
         kernels.extend(winograd_code(&self.winograd));
         kernels.extend(fft_code(&self.fft));
@@ -161,6 +163,16 @@ fn direct_code(tile: &DirectTile) -> Vec<KernelCode> {
                 list.push(entry, code, Loops::Sums(pixels * vectors));
             }
         }
+    }
+    list.kernels
+}
+
+fn few_code(kernels: &FewKernels) -> Vec<KernelCode> {
+    let mut list = Listing::new(kernels.name);
+    for (index, &(pixels, large, single)) in kernels.tiles.iter().enumerate() {
+        let outputs = index + 1;
+        list.push(format!("{pixels} pixels by {outputs} outputs"), large, Loops::Sums(pixels * outputs));
+        list.push(format!("one pixel by {outputs} outputs"), single, Loops::Sums(outputs));
     }
     list.kernels
 }

@@ -63,6 +63,10 @@ pub(crate) mod direct_table;
 #[cfg(feature = "ops")]
 pub(crate) mod elementwise;
 #[allow(unsafe_code)]
+pub(crate) mod few;
+#[allow(unsafe_code)]
+pub(crate) mod few_table;
+#[allow(unsafe_code)]
 pub(crate) mod fft;
 #[allow(unsafe_code)]
 pub(crate) mod fft_lanes;

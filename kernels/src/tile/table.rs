@@ -7,6 +7,7 @@ use super::boundary::{self, Enter, Entry};
 use super::copy_table::{CopyTable, copy_table};
 use super::depthwise_table::{DepthwiseKernels, depthwise_kernels};
 use super::direct_table::{DirectTile, direct_tile};
+use super::few_table::{FewKernels, few_kernels};
 use super::fft_table::{FftKernels, fft_kernels};
 use super::gemm_table::{GemmTile, tile};
 #[cfg(feature = "ops")]
@@ -25,6 +26,8 @@ pub struct KernelSet {
     pub(crate) gemm: &'static [GemmTile],
     /// The register tile of direct convolution.
     pub(crate) direct: DirectTile,
+    /// Tiles of direct convolution with few output channels.
+    pub(crate) few: FewKernels,
     /// Kernels of depthwise convolution and of small groups.
     pub(crate) depthwise: DepthwiseKernels,
     /// Kernels of Winograd convolution.
@@ -50,8 +53,9 @@ const AVX512F: KernelSet = KernelSet {
         tile!(enter_avx512f, "gemm_f32_2x128_avx512f": lanes 16, widths [8], rows [1 2]),
     ],
     direct: direct_tile!(enter_avx512f, "direct_f32_8x32_avx512f": lanes 16, taps 4, widths [1 2], pixels [1 2 4 6 7 8]),
+    few: few_kernels!(enter_avx512f, "few_f32_4x4_avx512f": lanes 16, pixels [8 8 4 4]),
     depthwise: depthwise_kernels!(enter_avx512f, "depthwise_f32_14x16_avx512f": 7 by 2 of 16,
-        channels [3/1 3/2 5/1 5/2 7/1 7/2], permuted [3/1 3/2 5/1 5/2], pixels [3/1 3/2 5/1 5/2 7/1 7/2]),
+        channels [1/1 2/1 2/2 3/1 3/2 5/1 5/2 7/1 7/2], permuted [3/1 3/2 5/1 5/2], pixels [3/1 3/2 5/1 5/2 7/1 7/2]),
     winograd: winograd_kernels!(enter_avx512f, "winograd_f32_14x32_avx512f": lanes 16, widths [1 2],
         tiles [1 2 3 4 5 6 7 8 9 10 11 12 13 14]),
     fft: fft_kernels!(enter_avx512f, "fft_f32_12x16_avx512f" "fft_f32_16tiles_avx512f": lanes 16, tiles [1 2 3 4 5 6 7 8 9 10 11 12]),
@@ -81,8 +85,9 @@ static AVX2FMA: KernelSet = KernelSet {
         tile!(enter_avx2fma, "gemm_f32_1x64_avx2fma": lanes 8, widths [8], rows [1]),
     ],
     direct: direct_tile!(enter_avx2fma, "direct_f32_6x16_avx2fma": lanes 8, taps 1, widths [1 2], pixels [1 2 3 4 5 6]),
+    few: few_kernels!(enter_avx2fma, "few_f32_2x4_avx2fma": lanes 8, pixels [8 4 2 2]),
     depthwise: depthwise_kernels!(enter_avx2fma, "depthwise_f32_7x8_avx2fma": 7 by 1 of 8,
-        channels [3/1 3/2 5/1 5/2 7/1 7/2], permuted [3/1 3/2 5/1 5/2], pixels [3/1 3/2 5/1 7/1]),
+        channels [1/1 2/1 2/2 3/1 3/2 5/1 5/2 7/1 7/2], permuted [3/1 3/2 5/1 5/2], pixels [3/1 3/2 5/1 7/1]),
     winograd: winograd_kernels!(enter_avx2fma, "winograd_f32_6x16_avx2fma": lanes 8, widths [1 2], tiles [1 2 3 4 5 6]),
     fft: fft_kernels!(enter_avx2fma, "fft_f32_5x8_avx2fma" "fft_f32_16tiles_avx2fma": lanes 8, tiles [1 2 3 4 5]),
     parts: parts_kernels!(plain enter_avx2fma, 4),
@@ -99,6 +104,7 @@ static NEON: KernelSet = KernelSet {
         tile!(enter_neon, "gemm_f32_2x32_neon": lanes 4, widths [8], rows [1 2]),
     ],
     direct: direct_tile!(enter_neon, "direct_f32_5x16_neon": lanes 4, taps 1, widths [2 4], pixels [1 2 3 4 5]),
+    few: few_kernels!(enter_neon, "few_f32_4x4_neon": lanes 4, pixels [8 4 4 4]),
     depthwise: depthwise_kernels!(enter_neon, "depthwise_f32_14x4_neon": 7 by 2 of 4,
         channels [3/1 3/2 5/1 5/2 7/1 7/2], permuted [3/1 3/2 5/1 5/2], pixels [3/1 3/2 5/1 5/2 7/1 7/2]),
     winograd: winograd_kernels!(enter_neon, "winograd_f32_6x16_neon": lanes 4, widths [1 2 4], tiles [1 2 3 4 5 6]),
@@ -116,6 +122,7 @@ static PORTABLE: KernelSet = KernelSet {
         tile!(enter_portable, "gemm_f32_1x32_portable": lanes 8, widths [4], rows [1]),
     ],
     direct: direct_tile!(enter_portable, "direct_f32_4x8_portable": lanes 8, taps 1, widths [1], pixels [1 2 3 4]),
+    few: few_kernels!(enter_portable, "few_f32_1x4_portable": lanes 8, pixels [2 2 1 1]),
     depthwise: depthwise_kernels!(enter_portable, "depthwise_f32_2x8_portable": 2 by 1 of 8, channels [], permuted [], pixels []),
     winograd: winograd_kernels!(enter_portable, "winograd_f32_4x8_portable": lanes 8, widths [1], tiles [1 2 3 4]),
     fft: fft_kernels!(enter_portable, "fft_f32_2x8_portable" "fft_f32_16tiles_portable": lanes 8, tiles [1 2]),

@@ -23,6 +23,8 @@ pub(crate) enum Family {
     DirectImage,
     /// Rows are copied first.
     DirectRows,
+    /// Few output channels: vectors hold input channels.
+    DirectFew,
     DepthwiseChannels,
     /// Lanes take their channels from other lanes.
     DepthwisePermuted,
@@ -42,7 +44,7 @@ pub(crate) enum Family {
 }
 
 impl Family {
-    pub(crate) const COUNT: usize = 17;
+    pub(crate) const COUNT: usize = 18;
 
     /// Whether its multiplications are those of bf16 numbers.
     pub(crate) fn is_bf16(self) -> bool {
@@ -59,6 +61,7 @@ impl Family {
         "im2col rows",
         "direct image",
         "direct rows",
+        "direct few",
         "depthwise channels",
         "depthwise permuted",
         "depthwise pixels",

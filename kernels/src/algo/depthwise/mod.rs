@@ -12,14 +12,16 @@
 //! plan therefore makes a list of [`LaneSource`](crate::tile::depthwise_read::LaneSource)s once, one for each
 //! vector and each channel of a group. A vector ends where its inputs no longer fit one vector of the input.
 
+mod blocks;
 mod weights;
 mod work;
 
 use super::operands::Operands;
 use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef, PixelView, Unsupported};
+use crate::tile::copy_table::CopyTable;
 use crate::tile::depthwise_read::{Axis, Reading};
 use crate::tile::depthwise_table::{DepthwiseKernels, Image, Window};
-use crate::tile::output::OutputRegion;
+use crate::tile::output::{OutputRegion, OutputTile, TileOffset};
 use crate::tile::post::Post;
 use crate::tile::table::KernelSet;
 use crate::work::parts::SplitUnits;
@@ -47,10 +49,12 @@ pub(crate) struct Depthwise {
     kernels: &'static DepthwiseKernels,
     reading: Reading,
     weights: Arc<DepthwiseWeights>,
+    copy: &'static CopyTable,
 }
 
 pub(crate) fn supports(desc: &ConvDesc) -> Result<(), Unsupported> {
-    if desc.layout() != desc.output_layout() {
+    let is_mixed = desc.layout() != desc.output_layout();
+    if is_mixed && (desc.layout(), desc.output_layout()) != (Layout::Nchw, Layout::Nchw16c) {
         return Err(Unsupported::MixedLayouts);
     }
     let (ins, outs) = (desc.ins(), desc.outs());
@@ -67,8 +71,9 @@ pub(crate) fn supports(desc: &ConvDesc) -> Result<(), Unsupported> {
 
 /// Whole rows of the output. In NCHW, whole tiles of rows.
 fn split_units(desc: &ConvDesc, reading: Reading, kernels: &DepthwiseKernels) -> SplitUnits {
+    let channels = if desc.output_layout() == Layout::Nchw { 1 } else { BLOCK };
     match reading {
-        Reading::Pixels => SplitUnits::new(desc.output().w * kernels.outputs(), 1),
+        Reading::Pixels => SplitUnits::new(desc.output().w * kernels.outputs(), channels),
         _ => SplitUnits::new(desc.output().w, BLOCK),
     }
 }
@@ -76,7 +81,8 @@ fn split_units(desc: &ConvDesc, reading: Reading, kernels: &DepthwiseKernels) ->
 impl Depthwise {
     /// Makes the driver of a problem that it [`supports`], with weights in the form for its layout.
     pub(crate) fn new(desc: &ConvDesc, weights: Arc<DepthwiseWeights>, kernels: &'static KernelSet) -> Self {
-        Self { desc: *desc, kernels: kernels.depthwise(), reading: weights.form.reading(), weights }
+        let reading = weights.form.reading();
+        Self { desc: *desc, kernels: kernels.depthwise(), reading, weights, copy: &kernels.copy }
     }
 
     pub(crate) fn kernels(&self) -> &'static DepthwiseKernels {
@@ -87,7 +93,15 @@ impl Depthwise {
         split_units(&self.desc, self.reading, self.kernels)
     }
 
-    pub(crate) fn run(&self, operands: &Operands<'_>, region: &mut OutputRegion<'_>) {
+    /// Elements of workspace.
+    pub(crate) fn workspace_len(&self) -> usize {
+        blocks::workspace_len(&self.desc, self.kernels)
+    }
+
+    pub(crate) fn run(&self, operands: &Operands<'_>, region: &mut OutputRegion<'_>, slab: &mut [f32]) {
+        if self.desc.layout() != self.desc.output_layout() {
+            return self.run_blocks(operands, region, slab);
+        }
         let (channels, width) = (region.channels.clone(), self.desc.output().w);
         let rows = region.pixels.start / width..region.pixels.end / width;
         let (together, stretch) = self.order();
@@ -141,6 +155,22 @@ impl Depthwise {
             Reading::Pixels => operands.residual_as_rows(n, pixels.start, first),
             _ => operands.residual_as_columns(n, pixels.start, first),
         };
+        let out = match self.reading {
+            Reading::Pixels => region.channels_as_rows(n, first..first + 1, pixels),
+            _ => region.channels_as_columns(n, pixels, first, lo..hi),
+        };
+        self.call(operands, (n, number), rows, out, residual);
+    }
+
+    /// Computes `rows` of vector `number` of image `n`.
+    fn call(
+        &self,
+        operands: &Operands<'_>,
+        (n, number): (usize, usize),
+        rows: Range<usize>,
+        out: OutputTile<'_>,
+        residual: Option<(&[f32], TileOffset)>,
+    ) {
         let (bias, slope) = self.weights.per_channel(number);
         let post = Post {
             bias,
@@ -154,10 +184,6 @@ impl Depthwise {
         let weights = self.weights.weights(number);
         let (window, image) =
             (self.window(&operands.input.view, rows), self.image(&operands.input, n, number));
-        let out = match self.reading {
-            Reading::Pixels => region.channels_as_rows(n, first..first + 1, pixels),
-            _ => region.channels_as_columns(n, pixels, first, lo..hi),
-        };
         self.kernels.run(&window, image, weights, out, &post);
     }
 

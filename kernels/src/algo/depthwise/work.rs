@@ -1,7 +1,8 @@
 //! The estimate of a depthwise convolution.
 
+use super::blocks::workspace_len;
 use super::{DepthwiseForm, Reading, split_units};
-use crate::describe::ConvDesc;
+use crate::describe::{BLOCK, ConvDesc};
 use crate::tile::table::KernelSet;
 use crate::work::{Family, LargestPart, PlanEstimate, Term, ThreadShare, Work};
 
@@ -49,8 +50,13 @@ pub(crate) fn estimate(desc: &ConvDesc, kernels: &'static KernelSet, share: &Thr
     work.add(Term::Tile, vectors * rows * desc.kernel().h as f64 * ins as f64);
     work.add(Term::Store, vectors * rows * of_row);
     work.add(Term::Call, vectors * part.images);
+    if desc.layout() != desc.output_layout() {
+        // The planes are read and transposed.
+        let blocks = (part.groups * part.outs as f64 / BLOCK as f64).ceil();
+        work.add(Term::Store, 2.0 * part.images * part.pixels * blocks);
+    }
     let once = part.input_bytes + part.output_bytes;
     work.traffic.add(once, once, &share.caches);
     work.flops = 2.0 * desc.cost().macs as f64;
-    PlanEstimate { packed_bytes: form.bytes(), workspace_len: 0, work }
+    PlanEstimate { packed_bytes: form.bytes(), workspace_len: workspace_len(desc, kernels), work }
 }

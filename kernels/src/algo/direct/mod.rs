@@ -254,8 +254,15 @@ impl DirectConv {
         lines: &mut [f32],
     ) {
         let (width, columns, panel) = (self.desc.output().w, self.weights.width(), row.panel);
-        let place =
-            PlaneRows { n: block.n, p: row.ys.start * width, rows: 1, pixels: width, line: width, panel, columns };
+        let place = PlaneRows {
+            n: block.n,
+            p: row.ys.start * width,
+            rows: 1,
+            pixels: width,
+            line: width,
+            panel,
+            columns,
+        };
         let (residual, copy) = (block.operands.residual.as_ref(), &self.kernels.copy);
         let lines = &mut lines[..self.schedule.lines_len(&self.desc)];
         place.write(residual, copy, region, lines, |line, residual| {

@@ -34,9 +34,10 @@ const MOST_STEPS: usize = 2560;
 /// accuracy.
 const K_BLOCK: usize = 128;
 
-/// Whether the image can be read in place, with enough adjacent channels to be worth it.
+/// Whether the image can be read in place, with enough adjacent channels to be worth it. Groups that begin inside
+/// a block are copied.
 fn in_place(desc: &ConvDesc) -> bool {
-    desc.layout() != Layout::Nchw && desc.ins() >= BLOCK / 2
+    desc.layout() != Layout::Nchw && desc.ins() >= BLOCK / 2 && rows::groups_are_blocks(desc, desc.layout())
 }
 
 /// Input rows from the first row of a window to its last.
@@ -55,7 +56,6 @@ pub(crate) fn groups_fit_blocks(desc: &ConvDesc) -> Result<(), Unsupported> {
 }
 
 pub(crate) fn supports(desc: &ConvDesc) -> Result<(), Unsupported> {
-    groups_fit_blocks(desc)?;
     let rows = PackedRows::new(desc).channel_len();
     let len = rows.saturating_mul(desc.ins()).saturating_mul(span(desc).min(desc.input().h));
     let (kernel, width) = (desc.kernel(), desc.output().w);
