@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn random_layers_reach_every_kind_but_those_of_whole_blocks() {
+    fn the_list_and_random_layers_reach_every_kind() {
         let mut missing: HashSet<&str> = Kind::ALL.iter().map(|kind| kind.name).collect();
         for layer in layers::all().iter().cloned().chain(random::layers(2000, 1)) {
             missing.remove(Kind::of(&layer).name);

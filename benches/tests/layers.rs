@@ -142,9 +142,12 @@ fn a_bad_file_or_layer_is_one_line_that_names_the_fault() {
 fn a_run_is_redrawn_from_its_rows_alone() {
     let (folder, layers) = file("n,c,h,w,o,kh,kw,id\n1,8,9,9,8,3,3,mine\n");
     let out = folder.path().join("rows.csv").to_str().unwrap().to_owned();
-    let text = ["--layer", "1x3x9x9 -> 8 3x3", "--format", "csv", "--out", &out];
+    let plot = folder.path().join("plot.svg").to_str().unwrap().to_owned();
+    let text = ["--layer", "1x3x9x9 -> 8 3x3", "--format", "csv", "--out", &out, "--plot", &plot];
     let first = SHOOTOUT.stdout(&[&QUICK[..], &["--layers", &layers], &text].concat());
     assert_eq!(fs::read_to_string(&out).unwrap(), first);
+    let drawn = fs::read_to_string(&plot).unwrap();
+    assert!(drawn.contains("mine") && drawn.contains("layer.1x3x9x9-8-3x3-s1-p0-g1"), "{drawn}");
     assert_eq!(SHOOTOUT.stdout(&["--redraw", &out, "--format", "csv"]), first);
     let mine = SHOOTOUT.stdout(&["--redraw", &out, "--format", "csv", "--filter", "mine"]);
     assert_eq!((mine.matches("mine,auto,").count(), mine.matches("layer.").count()), (1, 0), "{mine}");

@@ -13,8 +13,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Times every algorithm on every layer of benches/layers.csv, in turns with the FMA roof of the machine and
-/// with the peers, and checks every output
+/// Times every algorithm on the layers of benches/layers.csv, or on given or random layers, in turns with the FMA
+/// roof of the machine and with the peers, and checks every output
 #[derive(Debug, Clone, Parser)]
 #[command(name = "shootout", version)]
 pub struct Args {
