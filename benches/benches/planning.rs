@@ -37,7 +37,7 @@ fn of_layers(rounds: usize) -> anyhow::Result<()> {
         let options = PlanOptions::default().isa(isa).max_threads(1);
         let mut microseconds = Vec::with_capacity(specs.len());
         for spec in &specs {
-            let desc = Layouts::of_network(Layout::Nchw16c, spec.c).on(spec.builder()).build()?;
+            let desc = Layouts::of_network(Layout::Nchw16c, spec).on(spec.builder()).build()?;
             let mut of_layer = Vec::with_capacity(rounds);
             for _ in 0..rounds {
                 let (seconds, _) = timed(|| ConvPlan::choice(&desc, &options))?;

@@ -6,7 +6,7 @@
 
 use crate::layer::Layouts;
 use crate::turns::geometric_mean;
-use crate::{layers, random};
+use crate::{described, layers};
 use anyhow::Context;
 use kernels::internal::{KernelSet, choice_with, parts_of};
 use kernels::{Algorithm, ConvDesc, ConvPlan, Isa, Layout, Method, Numerics, PlanOptions, Products, Profile};
@@ -29,6 +29,8 @@ struct TimedRow {
     layout: String,
     threads: usize,
     ms_min: Option<f64>,
+    /// Missing in the results of older versions.
+    shape: Option<String>,
 }
 
 /// A layer with its layout, instruction set and number of threads.
@@ -110,11 +112,11 @@ type Keyed = ((String, &'static str), TimedRun, Vec<f64>);
 fn sample(row: &TimedRow) -> anyhow::Result<Option<Keyed>> {
     let named = row.algorithm.parse::<Method>().ok();
     let (Some(method), Some(ms)) = (named, row.ms_min) else { return Ok(None) };
-    let listed = layers::all().iter().find(|layer| layer.id == row.layer).cloned();
-    let spec =
-        listed.or_else(|| random::by_id(&row.layer)).with_context(|| format!("no layer {}", row.layer))?;
+    let spec = described::of_row(&row.layer, row.shape.as_deref())
+        .with_context(|| format!("no layer {}", row.layer))?
+        .map_err(anyhow::Error::msg)?;
     let layout = Layout::ALL.into_iter().find(|layout| layout.name() == row.layout);
-    let layouts = Layouts::of_network(layout.with_context(|| row.layout.clone())?, spec.c);
+    let layouts = Layouts::of_network(layout.with_context(|| row.layout.clone())?, &spec);
     let desc = layouts.on(spec.builder()).build()?;
     let isa: Isa = row.isa.parse()?;
     let kernels = KernelSet::get(isa).with_context(|| format!("this machine has no {isa}"))?;

@@ -1,6 +1,7 @@
 //! One planned layer that can run repeatedly, either on the same memory (warm) or on memory that has been
 //! evicted from the inner caches since its last turn (cold).
 
+use crate::layers::LayerSpec;
 use crate::problem::{Errors, Problem};
 use kernels::{
     Buffer, ConvDesc, ConvDescBuilder, ConvError, ConvIo, ConvPlan, Layout, Method, PlanOptions, Shape4,
@@ -44,11 +45,12 @@ pub struct Layouts {
 
 impl Layouts {
     /// The layouts of a layer in a network that uses `layout`. The first layer of a blocked network reads an
-    /// NCHW image, as in the peers.
-    pub fn of_network(layout: Layout, channels: usize) -> Self {
+    /// NCHW image, as in the peers: a dense layer with fewer channels than a block is taken for it. A layer with
+    /// groups stands inside a network and reads the blocks that its producer wrote, however few channels it has.
+    pub fn of_network(layout: Layout, layer: &LayerSpec) -> Self {
         /// Channels per block.
         const BLOCK: usize = 16;
-        let is_first = layout == Layout::Nchw16c && channels < BLOCK;
+        let is_first = layout == Layout::Nchw16c && layer.groups == 1 && layer.c < BLOCK;
         Self { input: if is_first { Layout::Nchw } else { layout }, output: layout }
     }
 
@@ -223,6 +225,7 @@ fn fill(to: &mut [f32], nchw: &[f32], shape: Shape4, layout: Layout) -> Result<(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::described::by_text;
     use crate::layers::by_id;
     use kernels::{Algorithm, Numerics, Products};
 
@@ -240,6 +243,31 @@ mod tests {
                 layer.run(Threads::Seq);
                 assert!(layer.errors().l2 < 2e-6, "{layout}: {}", layer.errors().l2);
             }
+        }
+    }
+
+    #[test]
+    fn only_a_dense_layer_of_few_channels_reads_an_image() {
+        let input = |text: &str, layout| Layouts::of_network(layout, &by_text(text).unwrap()).input;
+        let (image, channelwise) = ("1x3x9x9 -> 16 3x3", "1x3x9x9 -> 3 3x3 g3");
+        assert_eq!(input(image, Layout::Nchw16c), Layout::Nchw);
+        assert_eq!(input(image, Layout::Nhwc), Layout::Nhwc);
+        assert_eq!(input("1x16x9x9 -> 16 3x3", Layout::Nchw16c), Layout::Nchw16c);
+        assert_eq!(input("1x4x9x9 -> 8 3x3 g2", Layout::Nchw16c), Layout::Nchw16c);
+        assert_eq!(input(channelwise, Layout::Nchw16c), Layout::Nchw16c);
+        // Every algorithm that accepts such a layer reads its blocks correctly.
+        for text in [channelwise, "2x4x9x9 -> 8 3x3 g2 p1 s2", "1x7x9x9 -> 14 5x5 g7 p2"] {
+            let problem = Problem::bare(&by_text(text).unwrap());
+            let layouts = Layouts::of_network(Layout::Nchw16c, &problem.spec);
+            let mut count = 0;
+            for algorithm in Algorithm::ALL {
+                let options = PlanOptions::default().max_threads(1).force(algorithm);
+                let Ok(mut layer) = Layer::new(&problem, layouts, &options, Memory::Warm) else { continue };
+                layer.run(Threads::Seq);
+                layer.assert_right();
+                count += 1;
+            }
+            assert!(count > 1, "{text}");
         }
     }
 

@@ -4,6 +4,11 @@ use kernels::{ConvDesc, ConvDescBuilder, Pad2, Shape4, Size2};
 use serde::Deserialize;
 use std::sync::LazyLock;
 
+/// The network of layers that occur in none.
+const OFFNET: &str = "offnet";
+/// The name that selects every layer.
+const EVERY: &str = "all";
+
 /// One row of the list.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct LayerSpec {
@@ -40,6 +45,25 @@ pub struct LayerSpec {
 }
 
 impl LayerSpec {
+    /// A layer that is not in the list, with the values of [`extents`](Self::extents). Its id is `prefix` and its
+    /// [`shape`](Self::shape). Its multiply-accumulates are 0 until somebody counts them.
+    pub(crate) fn unlisted(prefix: &str, extents: [usize; 11]) -> Self {
+        let [n, c, h, w, o, kh, kw, stride, pad, dilation, groups] = extents;
+        let (id, net, count) = (String::new(), OFFNET.to_owned(), "1".to_owned());
+        let mut layer =
+            Self { id, net, n, c, h, w, o, kh, kw, stride, pad, dilation, groups, count, macs: 0 };
+        layer.id = format!("{prefix}.{}", layer.shape());
+        layer
+    }
+
+    /// The extents as text without spaces, such as `1x64x56x56-128-3x3-s1-p1-g1`, followed by `-d2` if the
+    /// dilation is 2. [`described`](crate::described) parses it.
+    pub fn shape(&self) -> String {
+        let [n, c, h, w, o, kh, kw, stride, pad, dilation, groups] = self.extents();
+        let dilated = if dilation == 1 { String::new() } else { format!("-d{dilation}") };
+        format!("{n}x{c}x{h}x{w}-{o}-{kh}x{kw}-s{stride}-p{pad}-g{groups}{dilated}")
+    }
+
     /// The problem in NCHW without an epilogue.
     pub fn builder(&self) -> ConvDescBuilder {
         ConvDesc::builder(Shape4::new(self.n, self.c, self.h, self.w), self.o, Size2::new(self.kh, self.kw))
@@ -60,9 +84,9 @@ impl LayerSpec {
         [n, c, h, w, o, kh, kw, stride, pad, dilation, groups]
     }
 
-    /// Whether `name` is a prefix of the id or the name of one of its networks.
+    /// Whether `name` is a prefix of the id, the name of one of its networks, or `all`.
     fn is_among(&self, name: &str) -> bool {
-        self.id.starts_with(name) || self.net.split('+').any(|net| net == name)
+        name == EVERY || self.id.starts_with(name) || self.net.split('+').any(|net| net == name)
     }
 }
 
@@ -98,28 +122,40 @@ pub fn by_id(id: &str) -> &'static LayerSpec {
     all().iter().find(|layer| layer.id == id).unwrap_or_else(|| panic!("no layer {id} in layers.csv"))
 }
 
-/// The layers that `names` select: each name is an id, a prefix of ids, or a network. No names select all layers.
+/// The layers of the list that `names` select: each name is an id, a prefix of ids, a network, or `all`. No names
+/// select all layers.
 ///
 /// # Errors
 /// A name that selects nothing; the message suggests the nearest name.
 pub fn select(names: &[String]) -> Result<Vec<&'static LayerSpec>, String> {
+    select_from(all(), names).map_err(|error| format!("{error}; benches/layers.csv lists them"))
+}
+
+/// [`select`] among the layers `known`.
+///
+/// # Errors
+/// As [`select`].
+pub(crate) fn select_from<'a>(
+    known: &'a [LayerSpec],
+    names: &[String],
+) -> Result<Vec<&'a LayerSpec>, String> {
     if names.is_empty() {
-        return Ok(all().iter().collect());
+        return Ok(known.iter().collect());
     }
-    let mut meant = vec![false; all().len()];
+    let mut meant = vec![false; known.len()];
     for name in names {
         // A complete id selects only that layer, even if it is a prefix of others.
-        let exact = all().iter().position(|layer| layer.id == *name);
-        let among = || (0..all().len()).filter(|&index| all()[index].is_among(name)).collect();
+        let exact = known.iter().position(|layer| layer.id == *name);
+        let among = || (0..known.len()).filter(|&index| known[index].is_among(name)).collect();
         let indices: Vec<usize> = exact.map_or_else(among, |index| vec![index]);
         if indices.is_empty() {
-            let nets = all().iter().flat_map(|layer| layer.net.split('+'));
-            let hint = nearest(name, all().iter().map(|layer| layer.id.as_str()).chain(nets));
-            return Err(format!("no layer or network is called {name}{hint}; benches/layers.csv lists them"));
+            let nets = known.iter().flat_map(|layer| layer.net.split('+'));
+            let hint = nearest(name, known.iter().map(|layer| layer.id.as_str()).chain(nets));
+            return Err(format!("no layer or network is called {name}{hint}"));
         }
         indices.into_iter().for_each(|index| meant[index] = true);
     }
-    Ok(all().iter().zip(meant).filter_map(|(layer, meant)| meant.then_some(layer)).collect())
+    Ok(known.iter().zip(meant).filter_map(|(layer, meant)| meant.then_some(layer)).collect())
 }
 
 /// The suggestion `, did you mean NAME?` for a misspelled `name`, or an empty text if no known name is
@@ -160,6 +196,7 @@ mod tests {
         // Listed under another network, which comes first in the list.
         assert!(ids("resnet152").contains(&"googlenet.conv1"));
         assert_eq!(select(&[]).unwrap().len(), all().len());
+        assert_eq!(select(&names("lenet5.c1,all")).unwrap().len(), all().len());
         let error = select(&names("vgg.conv3_2,vgg.con3_2x")).unwrap_err();
         assert!(error.contains("vgg.con3_2x, did you mean vgg.conv3_2?"), "{error}");
         assert!(!select(&names("zzz")).unwrap_err().contains("did you mean"));

@@ -2,7 +2,9 @@
 //! the programs `shootout`, `netbench` and `fit`.
 
 pub mod cli;
+pub mod described;
 pub mod fit;
+pub mod kind;
 pub mod layer;
 pub mod layers;
 pub mod netbench;

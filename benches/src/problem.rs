@@ -134,7 +134,8 @@ impl Problem {
         if self.spec.macs <= PRODUCTS {
             return (0..all).map(position).collect();
         }
-        let count = (PRODUCTS as f64 / self.spec.macs as f64 * all as f64) as usize;
+        // One output alone can have more products than the limit.
+        let count = ((PRODUCTS as f64 / self.spec.macs as f64 * all as f64) as usize).max(1);
         let random = values(count, 4).into_iter().map(|value| (f64::from(value) + 1.0) / 2.0);
         random.map(|value| position(((value * all as f64) as usize).min(all - 1))).collect()
     }

@@ -3,38 +3,12 @@
 use crate::layers::LayerSpec;
 use crate::splitmix::SplitMix64;
 
+/// The prefix of ids of random layers.
+pub(crate) const PREFIX: &str = "random";
 /// Maximum multiply-accumulates of a layer, which bounds the time of a run.
 pub const MOST_MACS: u64 = 1 << 30;
 /// Maximum elements of all tensors together.
 const MOST_NUMBERS: usize = 64 << 20;
-
-/// Parses the id of a random layer.
-pub fn by_id(id: &str) -> Option<LayerSpec> {
-    let parts: Vec<&str> = id.strip_prefix("random.")?.split('-').collect();
-    let [input, o, kernel, stride, pad, groups] = parts[..] else { return None };
-    let extents = |text: &str| text.split('x').map(|n| n.parse().ok()).collect::<Option<Vec<usize>>>();
-    let (&[n, c, h, w], &[kh, kw]) = (&extents(input)?[..], &extents(kernel)?[..]) else { return None };
-    let number = |text: &str, letter| text.strip_prefix(letter)?.parse().ok();
-    let mut layer = LayerSpec {
-        id: id.to_owned(),
-        net: "offnet".to_owned(),
-        n,
-        c,
-        h,
-        w,
-        o: o.parse().ok()?,
-        kh,
-        kw,
-        stride: number(stride, 's')?,
-        pad: number(pad, 'p')?,
-        dilation: 1,
-        groups: number(groups, 'g')?,
-        count: "1".to_owned(),
-        macs: 0,
-    };
-    layer.macs = layer.builder().build().ok()?.cost().macs;
-    Some(layer)
-}
 
 /// A generator of random layers.
 struct Generator(SplitMix64);
@@ -75,10 +49,7 @@ impl Generator {
         };
         (c, o) = (c / groups * groups, o.div_ceil(groups) * groups);
         let n = self.log_uniform(8);
-        let id = format!("random.{n}x{c}x{h}x{w}-{o}-{kh}x{kw}-s{stride}-p{pad}-g{groups}");
-        let (net, count) = ("offnet".to_owned(), "1".to_owned());
-        let mut layer =
-            LayerSpec { id, net, n, c, h, w, o, kh, kw, stride, pad, dilation: 1, groups, count, macs: 0 };
+        let mut layer = LayerSpec::unlisted(PREFIX, [n, c, h, w, o, kh, kw, stride, pad, 1, groups]);
         let desc = layer.builder().build().ok()?;
         let output = desc.output();
         layer.macs = desc.cost().macs;
@@ -98,6 +69,7 @@ pub fn layers(count: usize, seed: u64) -> Vec<LayerSpec> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::described::by_id;
 
     #[test]
     fn layers_are_valid_varied_and_the_same_again() {
@@ -108,7 +80,7 @@ mod tests {
         for layer in &all {
             assert_eq!(layer.builder().build().unwrap().cost().macs, layer.macs, "{}", layer.id);
             assert!(layer.macs <= MOST_MACS);
-            assert_eq!(by_id(&layer.id).as_ref(), Some(layer));
+            assert_eq!(by_id(&layer.id), Some(Ok(layer.clone())));
         }
         let some = |has: fn(&LayerSpec) -> bool| all.iter().filter(|layer| has(layer)).count();
         for (what, count) in [

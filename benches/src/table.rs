@@ -41,7 +41,8 @@ pub(crate) fn report<T: Serialize>(
     })
 }
 
-fn csv<T: Serialize>(rows: &[T]) -> anyhow::Result<String> {
+/// The rows as comma-separated values, with a header.
+pub(crate) fn csv<T: Serialize>(rows: &[T]) -> anyhow::Result<String> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     for row in rows {
         writer.serialize(row)?;

@@ -16,7 +16,7 @@ fn descs() -> impl Iterator<Item = (String, ConvDesc)> {
     let specs = layers::all().iter().cloned().chain(random::layers(300, 7));
     specs.flat_map(|spec| {
         Layout::ALL.map(|layout| {
-            let desc = Layouts::of_network(layout, spec.c).on(spec.builder()).build();
+            let desc = Layouts::of_network(layout, &spec).on(spec.builder()).build();
             let name = format!("{} in {layout}", spec.id);
             (name.clone(), desc.unwrap_or_else(|error| panic!("{name}: {error}")))
         })
@@ -142,7 +142,7 @@ fn every_reason_against_a_layer_of_resnet_50_adds_up_and_explains_the_ranking() 
     let specs = layers::select(&["resnet50".to_owned()]).expect("a network of the list");
     let mut checked = 0;
     for (spec, layout) in specs.iter().flat_map(|spec| Layout::ALL.map(|layout| (spec, layout))) {
-        let desc = Layouts::of_network(layout, spec.c).on(spec.builder()).build().expect("valid");
+        let desc = Layouts::of_network(layout, spec).on(spec.builder()).build().expect("valid");
         for options in options() {
             let choice = ConvPlan::choice(&desc, &options).expect("it can be done");
             let slower = choice.rejected.iter().filter(|(_, why)| *why == Rejection::Slower);

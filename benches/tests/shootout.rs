@@ -39,6 +39,7 @@ fn json_is_one_array_of_flat_objects() {
         let expected = [
             "algorithm",
             "bf16_roof_gflops",
+            "chosen",
             "gflops",
             "isa",
             "layer",
@@ -48,6 +49,7 @@ fn json_is_one_array_of_flat_objects() {
             "ms_min",
             "rel_l2_error",
             "roof_percent",
+            "shape",
             "threads",
         ];
         assert_eq!(fields, expected);
@@ -55,6 +57,8 @@ fn json_is_one_array_of_flat_objects() {
         assert!(0.0 < number("ms_min") && number("ms_min") <= number("ms_median"), "{row}");
         assert!(number("rel_l2_error") < 2e-6 && row["threads"] == 1, "{row}");
         assert_eq!(row["bf16_roof_gflops"].is_f64(), has_bf16(), "{row}");
+        assert_eq!(row["chosen"].is_string(), row["algorithm"] == "auto", "{row}");
+        assert_eq!(row["shape"], "1x6x14x14-16-5x5-s1-p0-g1");
     }
     assert!(!rows.iter().any(|row| row["algorithm"] == "reference"));
 }

@@ -1,8 +1,9 @@
 //! The arguments of `shootout`.
 
 use crate::cli::{Format, named, once_each};
+use crate::described;
 use crate::layer::Memory;
-use crate::layers::{self, LayerSpec};
+use crate::layers::LayerSpec;
 use crate::peers::{Engine, Task};
 use crate::problem::Numbers;
 use crate::random;
@@ -12,14 +13,23 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Times every algorithm on every layer of benches/layers.csv, in turns with the FMA roof of the machine and
-/// with the peers, and checks every output
+/// Times every algorithm on the layers of benches/layers.csv, or on given or random layers, in turns with the FMA
+/// roof of the machine and with the peers, and checks every output
 #[derive(Debug, Clone, Parser)]
 #[command(name = "shootout", version)]
 pub struct Args {
-    /// Layers to time: ids, prefixes of ids, or networks [default: all]
+    /// Layers of the list to time: ids, prefixes of ids, networks, or all; also ids of random layers [default: all,
+    /// or none with --layer, --layers or --random]
     #[arg(long, value_name = "A,B,...", value_delimiter = ',')]
     pub filter: Vec<String>,
+    /// Time this layer, such as "1x64x56x56 -> 128 3x3 s1 p1 g1 d1": stride, padding, groups and dilation are
+    /// optional. Repeat the option for several layers
+    #[arg(long, value_name = "NxCxHxW -> O KHxKW", value_parser = described::by_text)]
+    pub layer: Vec<LayerSpec>,
+    /// Time the layers of this file: columns n, c, h, w, o, kh and kw, and optionally stride, pad, dilation, groups
+    /// and id
+    #[arg(long, value_name = "FILE.csv")]
+    pub layers: Vec<PathBuf>,
     /// Numbers of threads
     #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "1")]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -27,7 +37,7 @@ pub struct Args {
     /// Instruction sets: portable, neon, avx2fma, avx512f, avx512bf16 or amx [default: the best of this machine]
     #[arg(long, value_name = "ISA,...", value_delimiter = ',', value_parser = isa)]
     pub isa: Vec<Isa>,
-    /// Layouts: nchw16c, nhwc or nchw. In nchw16c, layers with fewer than 16 input channels read nchw
+    /// Layouts: nchw16c, nhwc or nchw. In nchw16c, layers with fewer than 16 input channels and no groups read nchw
     #[arg(long, value_name = "LAYOUT,...", value_delimiter = ',', default_value = "nchw16c", value_parser = layout)]
     pub layout: Vec<Layout>,
     /// Algorithms to time, such as direct, or with bf16 products direct+bf16x3. auto is the library's choice by
@@ -65,7 +75,7 @@ pub struct Args {
     /// Also time the library's choice by timing
     #[arg(long)]
     pub measured: bool,
-    /// Also time this many random layers
+    /// Time this many random layers
     #[arg(long, value_name = "N", default_value = "0")]
     #[arg(value_parser = clap::value_parser!(u32).range(0..=100_000))]
     pub random: u32,
@@ -79,11 +89,14 @@ pub struct Args {
     #[arg(long, value_name = "FILE.svg")]
     pub plot: Option<PathBuf>,
     /// Time nothing, and redraw the rows that an earlier run wrote with --out or --format csv
-    #[arg(long, value_name = "FILE.csv", conflicts_with_all = ["peers", "out", "random", "roofs"])]
+    #[arg(long, value_name = "FILE.csv", conflicts_with_all = ["peers", "out", "random", "layer", "layers", "roofs"])]
     pub redraw: Option<PathBuf>,
     /// Also write the rows as comma-separated values, after each layer, so that an interrupted run keeps its results
     #[arg(long, value_name = "FILE.csv")]
     pub out: Option<PathBuf>,
+    /// Also write the comparison with the peers by kind of layer as comma-separated values
+    #[arg(long, value_name = "FILE.csv")]
+    pub summary: Option<PathBuf>,
     /// Also time the peers that benches/peers/setup.sh installed in this folder
     #[arg(long, value_name = "DIR")]
     pub peers: Option<PathBuf>,
@@ -144,18 +157,26 @@ impl Args {
         Ok(if self.isa.is_empty() { vec![Isa::detect()] } else { once_each(&self.isa) })
     }
 
-    /// The selected layers of the list, then the random ones.
+    /// The selected layers of the list, then the given ones, then the random ones. Without a filter, given or random
+    /// layers replace the list.
     ///
     /// # Errors
-    /// A name that selects nothing.
+    /// A name that selects nothing, a file of layers that is invalid, or two layers with the same id.
     pub(super) fn layers(&self) -> anyhow::Result<Vec<LayerSpec>> {
-        let listed = layers::select(&self.filter).map_err(anyhow::Error::msg)?;
-        let mut layers: Vec<LayerSpec> = listed.into_iter().cloned().collect();
+        let mut others = self.layer.clone();
+        for file in &self.layers {
+            others.extend(described::in_file(file)?);
+        }
+        others.extend(random::layers(self.random as usize, self.seed));
+        let mut layers = match self.filter.is_empty() && !others.is_empty() {
+            true => Vec::new(),
+            false => described::select(&self.filter).map_err(anyhow::Error::msg)?,
+        };
         if self.assert_choice.is_some() {
             layers.retain(|layer| layer.macs <= random::MOST_MACS);
         }
-        layers.extend(random::layers(self.random as usize, self.seed));
-        Ok(layers)
+        layers.extend(others);
+        described::distinct(layers).map_err(anyhow::Error::msg)
     }
 
     /// The candidates for `desc` on `isa`, without duplicates. By default, `f32` methods are timed even if

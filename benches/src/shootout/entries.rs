@@ -81,11 +81,10 @@ impl<'a> Entries<'a> {
     pub(super) fn named(&self) -> Vec<LayerRow> {
         let named = |&NamedEntry { row, candidate, plan_ms }: &NamedEntry| {
             let layer = &self.layers[row];
-            let note = match candidate.is_choice() {
-                true => format!("{}, {}", layer.method(), layer.plan().explain().kernel),
-                false => String::new(),
-            };
-            LayerRow { algorithm: candidate.to_string(), note, plan_ms, ..self.rows[row].clone() }
+            let chosen = candidate.is_choice().then(|| layer.method().to_string());
+            let kernel = layer.plan().explain().kernel;
+            let note = chosen.as_ref().map_or(String::new(), |method| format!("{method}, {kernel}"));
+            LayerRow { algorithm: candidate.to_string(), chosen, note, plan_ms, ..self.rows[row].clone() }
         };
         self.order.iter().map(named).collect()
     }
@@ -99,7 +98,7 @@ fn layer<'a>(
     problem: &'a Problem,
 ) -> Result<Layer<'a>, ConvError> {
     let options = args.options(candidate, isa, crew.threads());
-    let (layouts, memory) = (Layouts::of_network(layout, problem.spec.c), args.memory());
+    let (layouts, memory) = (Layouts::of_network(layout, &problem.spec), args.memory());
     let plan = || Layer::new(problem, layouts, &options, memory);
     match candidate {
         // Timing during planning uses the same threads as the run.

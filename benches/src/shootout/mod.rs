@@ -12,6 +12,7 @@ mod regret_plot;
 mod report;
 mod roofs;
 mod row;
+mod summary;
 
 use crate::cli::{Format, Outcome, progress};
 use crate::layers::LayerSpec;
@@ -32,20 +33,22 @@ pub(crate) use roofs::machine;
 pub use row::LayerRow;
 use std::fs::File;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Runs the program with `args`. Progress and roofs go to standard error.
 ///
 /// # Errors
 /// Unknown names, instruction sets that this machine does not have, and peers that are not installed.
 pub fn run(args: &Args) -> anyhow::Result<Outcome> {
-    let layers = args.layers()?;
     let isas = args.isas()?;
-    if args.roofs {
-        return roofs_alone(&isas);
-    }
+    // The layers of a redrawn file need not be in the list.
     if let Some(file) = &args.redraw {
         return redrawn(args, file);
+    }
+    anyhow::ensure!(args.summary.is_none() || args.peers.is_some(), "--summary needs --peers or --redraw");
+    let layers = args.layers()?;
+    if args.roofs {
+        return roofs_alone(&isas);
     }
     if let Some(other) = args.engines.iter().find(|engine| !engine.is_comparable(args.numerics)) {
         anyhow::bail!("{} does not have the precision of --numerics {}", other.name, args.numerics);
@@ -62,7 +65,7 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
         anyhow::bail!("{} supports neither another instruction set than the best nor --cold", idle.name);
     }
     // Open the files before the measurements, which can take hours.
-    let plot_file = args.plot.as_deref().map(create).transpose()?;
+    let files = Files::new(args)?;
     let mut log =
         args.out.as_deref().map(|file| Ok::<_, anyhow::Error>(Log::new(create(file)?))).transpose()?;
     let (mut rows, mut measured, mut machine) = (Vec::new(), Vec::new(), vec![roofs::machine()]);
@@ -90,31 +93,34 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     progress.finish_and_clear();
     machine.push(memory_line(args));
     let roofs: Vec<Roofs<'_>> = measured.iter().map(roofs::MeasuredRoof::drawn).collect();
-    outcome(args, LayerReport { machine, rows }, &roofs, plot_file)
+    outcome(args, LayerReport { machine, rows }, &roofs, files)
 }
 
 /// The same from the rows of an earlier run.
 fn redrawn(args: &Args, file: &Path) -> anyhow::Result<Outcome> {
     let rows = redraw::rows(file, &args.filter)?;
-    let plot_file = args.plot.as_deref().map(create).transpose()?;
+    let files = Files::new(args)?;
     let roofs = redraw::roofs(&rows);
     let drawn = |&(isa, threads, gflops): &_| Roofs { isa, threads, gflops, bandwidths: &[] };
     let roofs: Vec<Roofs<'_>> = roofs.iter().map(drawn).collect();
-    outcome(
-        args,
-        LayerReport { machine: vec![format!("rows of {}", file.display())], rows },
-        &roofs,
-        plot_file,
-    )
+    outcome(args, LayerReport { machine: vec![format!("rows of {}", file.display())], rows }, &roofs, files)
+}
+
+/// The files of results that are written at the end.
+struct Files {
+    plot: Option<File>,
+    summary: Option<File>,
+}
+
+impl Files {
+    fn new(args: &Args) -> anyhow::Result<Self> {
+        let created = |path: &Option<PathBuf>| path.as_deref().map(create).transpose();
+        Ok(Self { plot: created(&args.plot)?, summary: created(&args.summary)? })
+    }
 }
 
 /// Plots, judges and formats the results.
-fn outcome(
-    args: &Args,
-    report: LayerReport,
-    roofs: &[Roofs<'_>],
-    plot_file: Option<File>,
-) -> anyhow::Result<Outcome> {
+fn outcome(args: &Args, report: LayerReport, roofs: &[Roofs<'_>], files: Files) -> anyhow::Result<Outcome> {
     let rows = &report.rows;
     if matches!(args.format, Format::Json | Format::Csv) {
         report.machine.iter().for_each(|line| eprintln!("{line}"));
@@ -123,7 +129,10 @@ fn outcome(
         Some(_) => Judgement::all(rows),
         None => Vec::new(),
     };
-    if let Some(mut file) = plot_file {
+    if let Some(mut file) = files.summary {
+        file.write_all(report.summary()?.as_bytes()).context("cannot write the summary")?;
+    }
+    if let Some(mut file) = files.plot {
         let svg = match args.assert_choice {
             Some(_) => regret_plot::svg(&judgements),
             None => plot::svg(rows, roofs),
@@ -142,7 +151,7 @@ fn outcome(
     });
     let text = match args.format {
         Format::Json | Format::Csv => {
-            eprint!("{notes}");
+            eprint!("{}{notes}", report.comparison(Format::Text));
             report.write(args.format)?
         }
         _ => report.write(args.format)? + "\n" + &notes,

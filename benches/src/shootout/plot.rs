@@ -197,10 +197,9 @@ fn fastest<'a>(rows: &[&'a LayerRow]) -> Option<&'a LayerRow> {
     rows.iter().copied().min_by(|a, b| ms(a).total_cmp(&ms(b)))
 }
 
-/// The peer, or the algorithm; of the library's choice, its note names it.
+/// The peer, or the method.
 fn computed_by(row: &LayerRow) -> &str {
-    let note = row.note.split(',').next().filter(|name| !name.is_empty() && row.algorithm == "auto");
-    note.or(row.peer()).unwrap_or(&row.algorithm)
+    row.peer().unwrap_or(row.method())
 }
 
 /// From the least to the greatest, with room around.

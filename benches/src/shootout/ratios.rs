@@ -1,31 +1,41 @@
 //! Compares peers with the library's own choice: their times divided by the library's.
 
 use super::row::LayerRow;
-use crate::cli::once_each;
-use crate::peers::Engine;
-use crate::turns::geometric_mean;
+use std::collections::BTreeMap;
 
-/// One layer with one instruction set and number of threads.
+/// One layer with one instruction set, layout and number of threads.
 pub(super) struct LayerRatio<'a> {
-    /// The row of the library's choice, in the first layout.
+    /// The row of the library's choice.
     pub(super) ours: &'a LayerRow,
-    /// The rows of the peers with a right output.
-    pub(super) peers: Vec<&'a LayerRow>,
+    /// The rows of the peers with a right output. Peers have their own layouts, so every layout of the library is
+    /// compared with the same rows.
+    peers: Vec<&'a LayerRow>,
+}
+
+/// The peer that keeps its tensors like this library does in `layout`.
+pub(super) fn layout_peer(layout: &str) -> Option<&'static str> {
+    match layout {
+        "nchw16c" => Some("onednn"),
+        "nchw" => Some("ort"),
+        "nhwc" => Some("torch-channels-last"),
+        _ => None,
+    }
 }
 
 impl<'a> LayerRatio<'a> {
     /// All comparisons, in the order of the rows.
     pub(super) fn all(rows: &'a [LayerRow]) -> Vec<Self> {
-        let same = |a: &LayerRow, b: &LayerRow| (&a.layer, a.isa, a.threads) == (&b.layer, b.isa, b.threads);
-        let mut ratios: Vec<Self> = Vec::new();
-        for ours in rows.iter().filter(|row| row.algorithm == "auto" && row.ms_median.is_some()) {
-            let is_right = |row: &&LayerRow| row.peer().is_some() && row.ms_median.is_some() && !row.is_wrong;
-            let peers: Vec<_> = rows.iter().filter(is_right).filter(|row| same(row, ours)).collect();
-            if !peers.is_empty() && !ratios.iter().any(|ratio| same(ratio.ours, ours)) {
-                ratios.push(Self { ours, peers });
-            }
+        let is_right = |row: &&LayerRow| row.peer().is_some() && row.ms_median.is_some() && !row.is_wrong;
+        let mut peers: BTreeMap<_, Vec<&LayerRow>> = BTreeMap::new();
+        for row in rows.iter().filter(is_right) {
+            peers.entry((&row.layer, row.isa, row.threads)).or_default().push(row);
         }
-        ratios
+        let ours = rows.iter().filter(|row| row.algorithm == "auto" && row.ms_median.is_some());
+        let ratio = |ours: &'a LayerRow| {
+            let peers = peers.get(&(&ours.layer, ours.isa, ours.threads))?.clone();
+            Some(Self { ours, peers })
+        };
+        ours.filter_map(ratio).collect()
     }
 
     /// The peer's median divided by the library's: above 1, the library is faster.
@@ -43,75 +53,61 @@ impl<'a> LayerRatio<'a> {
     pub(super) fn engine(&self, name: &str) -> Option<f64> {
         self.peers.iter().find(|row| row.peer() == Some(name)).and_then(|row| self.of(row))
     }
-}
 
-/// One line of the summary: the number of layers, the geometric mean of their ratios, and the number of
-/// layers on which the library is at least as fast.
-#[derive(Debug, PartialEq)]
-pub(super) struct Mean {
-    pub(super) against: &'static str,
-    pub(super) isa: &'static str,
-    pub(super) threads: usize,
-    pub(super) layers: usize,
-    pub(super) ratio: f64,
-    pub(super) won: usize,
-}
-
-/// The means over the best peer and over each peer, for every instruction set and number of threads.
-pub(super) fn means(ratios: &[LayerRatio<'_>]) -> Vec<Mean> {
-    let runs: Vec<_> = ratios.iter().map(|ratio| (ratio.ours.isa, ratio.ours.threads)).collect();
-    let runs = once_each(&runs);
-    let names = || std::iter::once("best peer").chain(Engine::ALL.iter().map(|engine| engine.name));
-    let mean = |(isa, threads): (&'static str, usize), against: &'static str| {
-        let of_run = ratios.iter().filter(|ratio| (ratio.ours.isa, ratio.ours.threads) == (isa, threads));
-        let value = |ratio: &LayerRatio<'_>| match against {
-            "best peer" => ratio.best().map(|(_, value)| value),
-            name => ratio.engine(name),
-        };
-        let values: Vec<f64> = of_run.filter_map(value).collect();
-        let ratio = geometric_mean(values.iter().copied());
-        let won = values.iter().filter(|&&value| value >= 1.0).count();
-        Mean { against, isa, threads, layers: values.len(), ratio, won }
-    };
-    let all = runs.iter().flat_map(|&run| names().map(move |against| mean(run, against)));
-    all.filter(|mean| mean.layers > 0).collect()
+    /// The peer of the layout, and its ratio if its output is right.
+    pub(super) fn of_layout(&self) -> Option<(&'static str, f64)> {
+        let name = layout_peer(self.ours.layout)?;
+        Some((name, self.engine(name)?))
+    }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::layers::by_id;
     use crate::problem::{Errors, Problem};
     use kernels::Isa;
 
+    /// A row of one thread in the layout nchw16c.
+    pub(in super::super) fn row(layer: &str, algorithm: &str, ms: f64, error: f64) -> LayerRow {
+        let problem = Problem::bare(by_id(layer));
+        let mut row = LayerRow::new(&problem, algorithm.to_owned(), Isa::Portable, "nchw16c");
+        row.checked(Errors::all(error), 1e-4);
+        row.ms_median = Some(ms);
+        row
+    }
+
     #[test]
     fn only_right_peers_of_the_same_run_count() {
-        let row = |layer: &str, algorithm: &str, ms: f64, error: f64| {
-            let problem = Problem::bare(by_id(layer));
-            let mut row = LayerRow::new(&problem, algorithm.to_owned(), Isa::Portable, "nchw16c");
-            row.checked(Errors::all(error), 1e-4);
-            row.ms_median = Some(ms);
-            row
-        };
-        let mut other_run = row("lenet5.c1", "peer:ort", 0.1, 1e-7);
-        other_run.threads = 2;
         let rows = [
             row("lenet5.c1", "auto", 1.0, 1e-7),
             row("lenet5.c1", "peer:onednn", 4.0, 1e-7),
             row("lenet5.c1", "peer:ort", 2.0, 1e-7),
             row("lenet5.c1", "peer:mnn", 0.5, 1e-2),
-            other_run,
+            LayerRow { threads: 2, ..row("lenet5.c1", "peer:ort", 0.1, 1e-7) },
             row("lenet5.c3", "auto", 1.0, 1e-7),
             row("lenet5.c3", "peer:onednn", 0.25, 1e-7),
+            row("lenet5.c5", "auto", 1.0, 1e-7),
         ];
         let ratios = LayerRatio::all(&rows);
         assert_eq!(ratios.len(), 2);
-        assert_eq!((ratios[0].best(), ratios[0].engine("onednn")), (Some(("ort", 2.0)), Some(4.0)));
+        assert_eq!((ratios[0].best(), ratios[0].of_layout()), (Some(("ort", 2.0)), Some(("onednn", 4.0))));
         assert_eq!(ratios[0].engine("mnn"), None);
-        let means = means(&ratios);
-        let mean = |against: &str| means.iter().find(|mean| mean.against == against).unwrap();
-        assert!((mean("best peer").ratio - 0.5f64.sqrt()).abs() < 1e-12);
-        assert!((mean("onednn").ratio - 1.0).abs() < 1e-12);
-        assert_eq!((mean("onednn").layers, mean("onednn").won, mean("ort").layers), (2, 1, 1));
+    }
+
+    #[test]
+    fn every_layout_is_compared_with_its_peer() {
+        let rows = [
+            row("lenet5.c1", "auto", 1.0, 1e-7),
+            LayerRow { layout: "nchw", ..row("lenet5.c1", "auto", 2.0, 1e-7) },
+            LayerRow { layout: "nhwc", ..row("lenet5.c1", "auto", 4.0, 1e-7) },
+            row("lenet5.c1", "peer:onednn", 4.0, 1e-7),
+            row("lenet5.c1", "peer:ort", 8.0, 1e-7),
+        ];
+        let ratios = LayerRatio::all(&rows);
+        let of_layout: Vec<_> = ratios.iter().map(LayerRatio::of_layout).collect();
+        assert_eq!(of_layout, [Some(("onednn", 4.0)), Some(("ort", 4.0)), None]);
+        let best: Vec<_> = ratios.iter().map(LayerRatio::best).collect();
+        assert_eq!(best, [4.0, 2.0, 1.0].map(|ratio| Some(("onednn", ratio))));
     }
 }

@@ -2,7 +2,9 @@
 
 use super::args::Candidate;
 use super::row::LayerRow;
-use crate::layers;
+use crate::described;
+use crate::kind::Kind;
+use crate::layers::{self, LayerSpec};
 use crate::peers::Engine;
 use crate::turns::median;
 use anyhow::Context;
@@ -26,43 +28,68 @@ struct Line {
     bf16_roof_gflops: Option<f64>,
     rel_l2_error: Option<f64>,
     max_error: Option<f64>,
+    /// Missing in files of older versions, like `chosen`.
+    shape: Option<String>,
+    chosen: Option<String>,
 }
 
 /// The rows of `file` on layers that `filter` means.
 ///
 /// # Errors
-/// A file that cannot be read, or has other rows.
+/// A file that cannot be read, or has other rows, or no row that `filter` means.
 pub(super) fn rows(file: &Path, filter: &[String]) -> anyhow::Result<Vec<LayerRow>> {
     let name = || file.display().to_string();
-    let selected = layers::select(filter).map_err(anyhow::Error::msg)?;
-    let is_meant = |line: &Line| filter.is_empty() || selected.iter().any(|layer| layer.id == line.layer);
     let mut reader = csv::Reader::from_path(file).with_context(|| format!("cannot read {}", name()))?;
-    let lines = reader.deserialize().collect::<Result<Vec<Line>, _>>().with_context(name)?;
+    let mut lines = reader.deserialize().collect::<Result<Vec<Line>, _>>().with_context(name)?;
+    let specs = specs(&lines).with_context(name)?;
+    if !filter.is_empty() {
+        let known: Vec<LayerSpec> = specs.values().flatten().cloned().collect();
+        let meant = layers::select_from(&known, filter).map_err(anyhow::Error::msg).with_context(name)?;
+        lines.retain(|line| meant.iter().any(|layer| layer.id == line.layer));
+    }
     let mut rows: Vec<LayerRow> = lines
         .into_iter()
-        .filter(is_meant)
-        .map(|line| row(line).with_context(name))
+        .map(|line| {
+            let spec = specs.get(&line.layer).and_then(Option::as_ref);
+            row(line, spec).with_context(name)
+        })
         .collect::<Result<_, _>>()?;
     name_choices(&mut rows);
     Ok(rows)
 }
 
-/// The file does not say what the library has chosen, but which algorithm has the same times.
+/// The layer behind each name, or `None` for a name that older files do not explain.
+fn specs(lines: &[Line]) -> anyhow::Result<BTreeMap<String, Option<LayerSpec>>> {
+    let mut specs = BTreeMap::new();
+    for line in lines {
+        if !specs.contains_key(&line.layer) {
+            let spec = described::of_row(&line.layer, line.shape.as_deref());
+            specs.insert(line.layer.clone(), spec.transpose().map_err(anyhow::Error::msg)?);
+        }
+    }
+    Ok(specs)
+}
+
+/// Older files do not say what the library has chosen, but the chosen algorithm has the same times.
 fn name_choices(rows: &mut [LayerRow]) {
     let is_choice = |row: &LayerRow| Candidate::parse(&row.algorithm).is_ok_and(Candidate::is_choice);
-    for index in (0..rows.len()).filter(|&index| is_choice(&rows[index])).collect::<Vec<_>>() {
+    let is_unnamed = |row: &LayerRow| is_choice(row) && row.chosen.is_none();
+    for index in (0..rows.len()).filter(|&index| is_unnamed(&rows[index])).collect::<Vec<_>>() {
         let chosen = rows.iter().find(|row| !is_choice(row) && row.is_same_run(&rows[index]));
-        rows[index].note = chosen.map_or(String::new(), |chosen| chosen.algorithm.clone());
+        rows[index].chosen = chosen.map(|chosen| chosen.algorithm.clone());
+    }
+    for row in rows {
+        row.note = row.chosen.clone().unwrap_or_default();
     }
 }
 
-fn row(line: Line) -> anyhow::Result<LayerRow> {
+fn row(line: Line, spec: Option<&LayerSpec>) -> anyhow::Result<LayerRow> {
     let isa: Isa =
         line.isa.parse().map_err(|_| anyhow::anyhow!("no instruction set is called {}", line.isa))?;
     let layout =
         Layout::ALL.into_iter().find(|layout| layout.name() == line.layout).map_or("own", Layout::name);
     let error = line.rel_l2_error.unwrap_or(f64::NAN);
-    let (intensity, bytes) = moved(&line.layer)?;
+    let (intensity, bytes) = moved(spec)?;
     // Wrong outputs of the library are not timed.
     let tolerance = line.algorithm.strip_prefix("peer:").map_or(f64::INFINITY, Engine::layer_tolerance);
     Ok(LayerRow {
@@ -79,7 +106,10 @@ fn row(line: Line) -> anyhow::Result<LayerRow> {
         bf16_roof_gflops: line.bf16_roof_gflops,
         rel_l2_error: error,
         max_error: line.max_error.unwrap_or(f64::NAN),
+        shape: spec.map(LayerSpec::shape),
+        chosen: line.chosen,
         note: String::new(),
+        kind: spec.map(|spec| Kind::of(spec).name),
         intensity,
         bytes,
         bound_ratio: None,
@@ -87,9 +117,9 @@ fn row(line: Line) -> anyhow::Result<LayerRow> {
     })
 }
 
-/// Operations per byte, and bytes; zeros of a layer that is not in the list.
-fn moved(layer: &str) -> anyhow::Result<(f64, f64)> {
-    let Some(spec) = layers::all().iter().find(|spec| spec.id == layer) else { return Ok((0.0, 0.0)) };
+/// Operations per byte, and bytes; zeros of a layer whose extents are unknown.
+fn moved(spec: Option<&LayerSpec>) -> anyhow::Result<(f64, f64)> {
+    let Some(spec) = spec else { return Ok((0.0, 0.0)) };
     let cost = spec.builder().build()?.cost();
     Ok((cost.intensity(), cost.min_bytes as f64))
 }

@@ -100,20 +100,15 @@ impl<'a> Judgement<'a> {
                 chosen.isa.to_owned(),
                 chosen.layout.to_owned(),
                 chosen.threads.to_string(),
-                algorithm(chosen),
+                chosen.method().to_owned(),
                 format!("{:.4}", time(chosen)),
-                algorithm(best),
+                best.method().to_owned(),
                 format!("{:.4}", time(best)),
                 format!("{ratio:.2}"),
             ]);
         }
         table.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
     }
-}
-
-/// The algorithm of a row. For a choice, its note names it.
-fn algorithm(row: &LayerRow) -> String {
-    row.note.split(',').next().filter(|name| !name.is_empty()).unwrap_or(&row.algorithm).to_owned()
 }
 
 /// The milliseconds to compare: those of the fastest round, which other load disturbs least.

@@ -1,9 +1,10 @@
 //! The results as text, Markdown, JSON or CSV.
 
-use super::ratios::{LayerRatio, means};
+use super::ratios::LayerRatio;
 use super::row::LayerRow;
+use super::summary::{Summary, written_table};
 use crate::cli::Format;
-use crate::table::{number, report, table, written};
+use crate::table::{csv, number, report, table, written};
 use comfy_table::Table;
 
 /// The rows, and a description of the machine.
@@ -20,17 +21,29 @@ impl LayerReport {
     }
 
     fn page(&self, format: Format) -> String {
+        let machine = self.machine.iter().map(|line| format!("{line}\n")).collect();
+        let mut parts = vec![machine, written(&self.table(format), format)];
         let ratios = LayerRatio::all(&self.rows);
-        let mut parts = vec![self.machine.iter().map(|line| format!("{line}\n")).collect()];
-        parts.push(written(&self.table(format), format));
         if !ratios.is_empty() {
-            parts.push(
-                "Median time of the peer divided by that of auto: above 1, auto is faster.\n".to_owned(),
-            );
-            parts.push(written(&ratio_table(&ratios, format), format));
-            parts.push(written(&mean_table(&ratios, format), format));
+            let what = "Median time of the peer divided by that of auto: above 1, auto is faster.\n";
+            parts.extend([what.to_owned(), written(&ratio_table(&ratios, format), format)]);
+            parts.push(self.comparison(format));
         }
         parts.join("\n")
+    }
+
+    /// The tables of the comparison with the peers, by kind of layer and over all layers. Empty without peers.
+    pub(super) fn comparison(&self, format: Format) -> String {
+        let ratios = LayerRatio::all(&self.rows);
+        let tables = [Summary::by_kind(&ratios), Summary::totals(&ratios)];
+        let tables = tables.iter().filter(|summaries| !summaries.is_empty());
+        tables.map(|summaries| written_table(summaries, format)).collect::<Vec<_>>().join("\n")
+    }
+
+    /// The lines of both tables as comma-separated values.
+    pub(super) fn summary(&self) -> anyhow::Result<String> {
+        let ratios = LayerRatio::all(&self.rows);
+        csv(&[Summary::by_kind(&ratios), Summary::totals(&ratios)].concat())
     }
 
     fn table(&self, format: Format) -> Table {
@@ -79,34 +92,22 @@ impl LayerReport {
 }
 
 fn ratio_table(ratios: &[LayerRatio<'_>], format: Format) -> Table {
-    let header = ["layer", "isa", "threads", "auto ms", "best peer", "ratio", "to onednn"];
-    let mut table = table(&header, &[2, 3, 5, 6], format);
+    let header =
+        ["layer", "isa", "layout", "threads", "auto ms", "best peer", "ratio", "layout's peer", "ratio"];
+    let mut table = table(&header, &[3, 4, 6, 8], format);
     for ratio in ratios {
         let (best, value) = ratio.best().unzip();
+        let (of_layout, of_layout_value) = ratio.of_layout().unzip();
         table.add_row([
             ratio.ours.layer.clone(),
             ratio.ours.isa.to_owned(),
+            ratio.ours.layout.to_owned(),
             ratio.ours.threads.to_string(),
             number(ratio.ours.ms_median, 4),
-            best.unwrap_or_default().to_owned(),
+            best.unwrap_or("-").to_owned(),
             number(value, 2),
-            number(ratio.engine("onednn"), 2),
-        ]);
-    }
-    table
-}
-
-fn mean_table(ratios: &[LayerRatio<'_>], format: Format) -> Table {
-    let header = ["auto against", "isa", "threads", "layers", "geometric mean", "as fast or faster"];
-    let mut table = table(&header, &[2, 3, 4, 5], format);
-    for mean in means(ratios) {
-        table.add_row([
-            mean.against.to_owned(),
-            mean.isa.to_owned(),
-            mean.threads.to_string(),
-            mean.layers.to_string(),
-            number(Some(mean.ratio), 3),
-            mean.won.to_string(),
+            of_layout.unwrap_or("-").to_owned(),
+            number(of_layout_value, 2),
         ]);
     }
     table

@@ -1,5 +1,6 @@
 //! The results of one rival on one layer.
 
+use crate::kind::Kind;
 use crate::problem::{Errors, Problem};
 use crate::turns::{Figures, Rival};
 use kernels::Isa;
@@ -34,9 +35,16 @@ pub struct LayerRow {
     pub rel_l2_error: f64,
     /// The largest absolute error, as a fraction of the largest expected value.
     pub max_error: f64,
-    /// The algorithm that the library chose, or what a peer says about itself.
+    /// The extents of the layer, as in [`LayerSpec::shape`](crate::layers::LayerSpec::shape). `None` in the rows of older files.
+    pub shape: Option<String>,
+    /// The method that the library chose, if it chose one.
+    pub chosen: Option<String>,
+    /// The chosen method and its kernel, or what a peer says about itself.
     #[serde(skip)]
     pub note: String,
+    /// The kind of layer. `None` if the extents are unknown.
+    #[serde(skip)]
+    pub kind: Option<&'static str>,
     /// Whether the error exceeds the tolerance.
     #[serde(skip)]
     pub is_wrong: bool,
@@ -70,7 +78,10 @@ impl LayerRow {
             bf16_roof_gflops: None,
             rel_l2_error: f64::NAN,
             max_error: f64::NAN,
+            shape: Some(problem.spec.shape()),
+            chosen: None,
             note: String::new(),
+            kind: Some(Kind::of(&problem.spec).name),
             is_wrong: true,
             intensity: problem.desc.cost().intensity(),
             bytes: problem.desc.cost().min_bytes as f64,
@@ -109,6 +120,11 @@ impl LayerRow {
         self.layer == other.layer && self.ms_median.is_some() && key(self) == key(other)
     }
 
+    /// The method that computed the layer: of a choice, the chosen one if it is known.
+    pub(super) fn method(&self) -> &str {
+        self.chosen.as_deref().unwrap_or(&self.algorithm)
+    }
+
     /// The name of the engine, if the row belongs to a peer.
     pub fn peer(&self) -> Option<&str> {
         self.algorithm.strip_prefix("peer:")
@@ -132,11 +148,12 @@ mod tests {
         let mut bf16 = Rival::new("bf16", 3e6, || {});
         bf16.seconds = vec![1e-3];
         row.timed(&rival, [Some(&roof), Some(&bf16)]);
+        row.chosen = Some("direct".to_owned());
         let json = serde_json::to_value(&row).unwrap();
         let expected = serde_json::json!({
             "layer": "lenet5.c3", "algorithm": "auto", "isa": "portable", "layout": "nchw16c", "threads": 1,
             "ms_min": 1.0, "ms_median": 2.0, "gflops": 0.24, "roof_percent": 20.0, "bf16_roof_gflops": 3.0,
-            "rel_l2_error": 1e-7, "max_error": 3e-7,
+            "rel_l2_error": 1e-7, "max_error": 3e-7, "shape": "1x6x14x14-16-5x5-s1-p0-g1", "chosen": "direct",
         });
         assert_eq!(json, expected);
     }

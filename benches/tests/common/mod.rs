@@ -1,4 +1,5 @@
 //! Runs a program of this crate through its command line, and builds fake peers.
+#![allow(dead_code)] // each test uses a part
 
 use assert_cmd::Command;
 

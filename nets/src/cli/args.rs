@@ -4,6 +4,7 @@ use clap::{Args, ValueEnum};
 use kernels::{Isa, Numerics, Shape4, Size2, Threads};
 use nets::{NetOptions, Shape};
 use rayon::{ThreadPool, ThreadPoolBuilder};
+use std::time::Duration;
 
 /// The format of results that are not tables.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -110,6 +111,13 @@ impl Pool {
     pub(crate) fn threads(&self) -> Threads<'_> {
         self.0.as_ref().map_or(Threads::Seq, Threads::Pool)
     }
+}
+
+/// Parses a duration in seconds.
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("expected seconds, above 0 and at most 3600, got {text}");
+    let seconds: f64 = text.parse().map_err(|_| wrong())?;
+    if seconds > 0.0 && seconds <= 3600.0 { Ok(Duration::from_secs_f64(seconds)) } else { Err(wrong()) }
 }
 
 /// Parses `1x64x56x56`.

@@ -33,9 +33,12 @@ pub(crate) struct Explain {
     json: bool,
 }
 
+/// The plan of one convolution.
 #[derive(Serialize)]
-struct ConvRow<'a> {
-    name: &'a str,
+pub(super) struct ConvRow<'a> {
+    /// The layer. `None` if the convolution stands in no network.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
     problem: String,
     algorithm: &'static str,
     products: &'static str,
@@ -91,7 +94,7 @@ impl CandidateLine {
 }
 
 impl<'a> ConvRow<'a> {
-    fn new(name: &'a str, report: &'a PlanReport) -> Self {
+    pub(super) fn new(name: Option<&'a str>, report: &'a PlanReport) -> Self {
         let choice = &report.choice;
         let rejected = choice.rejected.iter().map(|&(method, rejection)| {
             let reason = choice.against(method).unwrap_or_else(|| rejection.to_string());
@@ -127,7 +130,7 @@ impl Explain {
         let net = self.planning.compile(&graph, &*weights, options, &pool)?;
         if self.json {
             let rows: Vec<ConvRow<'_>> =
-                net.explain().map(|(name, report)| ConvRow::new(name, report)).collect();
+                net.explain().map(|(name, report)| ConvRow::new(Some(name), report)).collect();
             return Ok(serde_json::to_string(&rows)? + "\n");
         }
         let mut out = String::new();

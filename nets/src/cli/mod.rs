@@ -15,6 +15,7 @@ mod rows;
 mod run;
 mod source;
 mod text;
+mod timing;
 
 use clap::{Parser, Subcommand};
 
@@ -34,7 +35,7 @@ const EXAMPLES: &str = "Without a command, `nets` runs `nets demo`.\n\n\
     nets count model.onnx --format json\n  \
     nets bench googlenet --threads 1 --per-layer\n  \
     nets explain resnet50\n  \
-    nets conv --input 1x64x56x56 --out 128 --kernel 3 --pad 1";
+    nets conv --input 1x64x56x56 --out 128 --kernel 3 --pad 1 --time";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -50,7 +51,7 @@ enum Command {
     Export(export::Export),
     /// Explain how each convolution of a network is computed, without running it
     Explain(explain::Explain),
-    /// Explain how one convolution would be computed and what it costs, without running it
+    /// Explain how one convolution would be computed and what it costs, and time it on request
     Conv(conv::Conv),
 }
 

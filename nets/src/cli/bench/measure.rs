@@ -1,11 +1,14 @@
 //! Runs a network repeatedly, and reads the clock after each layer.
 
 use crate::cli::roofs;
+use crate::cli::timing::{median, noise};
 use kernels::{Isa, Products, Threads};
 use nets::{CompiledNet, NetError, StepReport};
 use rayon::ThreadPool;
 use std::time::{Duration, Instant};
 
+/// How long the roof is measured.
+const ROOF: Duration = Duration::from_millis(200);
 /// Minimum number of passes.
 const FEWEST: usize = 5;
 
@@ -74,14 +77,6 @@ impl Measured {
     }
 }
 
-fn median(ascending: &[f64]) -> f64 {
-    let middle = ascending.len() / 2;
-    match ascending.len() % 2 {
-        0 => (ascending[middle - 1] + ascending[middle]) / 2.0,
-        _ => ascending[middle],
-    }
-}
-
 /// Runs `net`, which was compiled in `compile_ms`, on noise: one pass to warm up, then passes for about `time`.
 pub(super) fn measure(
     (net, compile_ms): (&CompiledNet, f64),
@@ -90,7 +85,7 @@ pub(super) fn measure(
 ) -> Result<Measured, NetError> {
     let threads = pool.map_or(Threads::Seq, Threads::Pool);
     let (mut memory, mut output) = (net.memory()?, vec![0.0; net.output_len()]);
-    let input: Vec<f32> = (0..net.input_len()).map(|i| (i * 37 % 113) as f32 / 56.0 - 1.0).collect();
+    let input: Vec<f32> = noise(net.input_len()).collect();
     net.run(&input, &mut output, &mut memory, threads)?;
 
     let steps: Vec<StepReport> = net.steps().collect();
@@ -120,7 +115,7 @@ pub(super) fn measure(
     let layers = steps.into_iter().zip(times).zip(best.1).map(layer).collect();
     let peak_bytes = nets::peak_bytes("self");
     let count = pool.map_or(1, ThreadPool::current_num_threads);
-    let roof_gflops = roofs::convolution_gflops(net.isa(), pool)?;
+    let roof_gflops = roofs::convolution_gflops(net.isa(), pool, ROOF)?;
     Ok(Measured {
         batch: net.batch(),
         threads: count,

@@ -49,7 +49,7 @@ pub(crate) struct Bench {
     #[arg(long, value_name = "FILE.safetensors")]
     weights: Option<PathBuf>,
     /// How long each measurement goes on, at least five passes
-    #[arg(long, value_name = "S", default_value = "1", value_parser = seconds)]
+    #[arg(long, value_name = "S", default_value = "1", value_parser = args::seconds)]
     seconds: Duration,
     /// Also list every layer (JSON always does)
     #[arg(long)]
@@ -74,12 +74,6 @@ enum Format {
     Json,
     /// Comma-separated values
     Csv,
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("expected seconds, above 0 and at most 3600, got {text}");
-    let seconds: f64 = text.parse().map_err(|_| wrong())?;
-    if seconds > 0.0 && seconds <= 3600.0 { Ok(Duration::from_secs_f64(seconds)) } else { Err(wrong()) }
 }
 
 impl Bench {

@@ -3,6 +3,7 @@
 use super::measure::{Layer, Measured};
 use crate::cli::rows::{Align, Rows};
 use crate::cli::text;
+use crate::cli::timing::rounded;
 use kernels::Numerics;
 use serde::Serialize;
 
@@ -90,11 +91,6 @@ impl BenchLayer<'_> {
 /// The columns of [`BenchLayer::fields`].
 const LAYER: [&str; 9] =
     ["layer", "op", "algorithm", "kernel", "ms", "gflops", "roof_percent", "bytes", "products"];
-
-/// Rounds to the precision of the clock.
-fn rounded(number: f64, per_unit: f64) -> f64 {
-    (number * per_unit).round() / per_unit
-}
 
 impl<'a> BenchReport<'a> {
     pub(super) fn new(name: &'a str, numerics: Numerics, results: &'a [Measured]) -> Self {
