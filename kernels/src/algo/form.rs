@@ -11,8 +11,8 @@ use super::packed::{GemmForm, GemmWeights, PACKED};
 use super::parts::{PartsForm, PartsWeights};
 use super::reference::{PlainForm, PlainWeights};
 use super::winograd::{WinogradForm, WinogradWeights};
-use crate::describe::{ConvError, FilterCut, Weights, taps_left};
-use crate::memory::Buffer;
+use crate::describe::{ConvError, FilterCut, Weights};
+use crate::memory::{Buffer, try_vec};
 use crate::tile::table::KernelSet;
 use std::ops::Range;
 use std::sync::Arc;
@@ -95,7 +95,10 @@ impl Form {
         filters: &[f32],
         kernels: &'static KernelSet,
     ) -> Result<(), ConvError> {
-        packed.fill(channels, &taps_left(self.cut, filters)?, kernels)
+        let Some(cut) = self.cut else { return packed.fill(channels, filters, kernels) };
+        let mut left = try_vec("taps of a filter", cut.count(filters.len()))?;
+        cut.rows(filters).for_each(|row| left.extend_from_slice(row));
+        packed.fill(channels, &left, kernels)
     }
 
     /// Allocates the packed filter, and packs the bias and the slopes of `weights`.

@@ -20,6 +20,7 @@ pub fn parts_of(
     parts: usize,
 ) -> (&'static str, Vec<f64>, Vec<f64>) {
     let machine = Machine::new(kernels, profile, parts, parts);
+    let desc = &desc.reduced().desc;
     let schedule = Schedule::new(method, desc, kernels, &machine.share.typical);
     let work = schedule.estimate(desc, kernels, &machine.share).work;
     let Constants { terms, memory } = &machine.prices.constants[work.family as usize];
@@ -49,7 +50,7 @@ pub fn choice_with(
     let constants = constants_with(kernels.isa(), fitted);
     let mut machine = Machine::new(kernels, profile, parts, parts);
     machine.prices.constants = &constants;
-    choose(desc, &limits, &machine).ok().map(|choice| choice.method.algorithm)
+    choose(desc, &desc.reduced().desc, &limits, &machine).ok().map(|choice| choice.method.algorithm)
 }
 
 /// The constants of an instruction set, with the families in `fitted` replaced. Each vector holds the terms,

@@ -337,11 +337,16 @@ impl Limits {
     }
 }
 
-/// Chooses the algorithm for `desc`, which is reduced already, that the model predicts to be fastest within `limits`, unless one is
-/// forced.
-pub(crate) fn choose(desc: &ConvDesc, limits: &Limits, machine: &Machine<'_>) -> Result<Choice, ConvError> {
+/// Chooses the algorithm that the model predicts to be fastest within `limits`, unless one is forced. Every algorithm
+/// but the reference computes `reduced`, the smaller problem.
+pub(crate) fn choose(
+    desc: &ConvDesc,
+    reduced: &ConvDesc,
+    limits: &Limits,
+    machine: &Machine<'_>,
+) -> Result<Choice, ConvError> {
     if let Select::Force(method) = limits.select {
-        method.supports_reduced(desc).map_err(|reason| ConvError::Unsupported { method, reason })?;
+        method.supports_reduced(reduced).map_err(|reason| ConvError::Unsupported { method, reason })?;
     }
     let mut methods: Vec<Method> = Method::all(machine.isa().products()).collect();
     if let Select::Force(method) = limits.select
@@ -352,15 +357,16 @@ pub(crate) fn choose(desc: &ConvDesc, limits: &Limits, machine: &Machine<'_>) ->
     let mut candidates = Vec::with_capacity(methods.len());
     let mut rejected = Vec::with_capacity(methods.len());
     for method in methods.iter().copied() {
-        match method.supports_reduced(desc) {
+        match method.supports_reduced(reduced) {
             Err(reason) => rejected.push((method, Rejection::Unsupported(reason))),
             Ok(()) => {
-                let estimate = machine.estimate(method, desc);
+                let is_oracle = method.algorithm == Algorithm::Reference;
+                let estimate = machine.estimate(method, if is_oracle { desc } else { reduced });
                 candidates.push(Candidate { method, estimate, measured: None });
             }
         }
     }
-    not_before_pointwise(desc, &mut candidates);
+    not_before_pointwise(reduced, &mut candidates);
     // The oracle is the last resort, even for tiny problems where it would finish before another one starts.
     let is_oracle = |candidate: &Candidate| candidate.method.algorithm == Algorithm::Reference;
     candidates.sort_by(|a, b| {
@@ -378,7 +384,7 @@ pub(crate) fn choose(desc: &ConvDesc, limits: &Limits, machine: &Machine<'_>) ->
     }
     let mut chosen: Option<&Candidate> = None;
     for candidate in &candidates {
-        let against = limits.against(desc, candidate.method, &candidate.estimate);
+        let against = limits.against(reduced, candidate.method, &candidate.estimate);
         match (against, chosen) {
             (Some(rejection), _) => rejected.push((candidate.method, rejection)),
             (None, None) => chosen = Some(candidate),

@@ -24,7 +24,7 @@ pub use error::ConvError;
 pub use isa::Isa;
 pub(crate) use names::by_name;
 pub use products::{Method, Products, ProductsSet};
-pub(crate) use reduced::{FilterCut, Reduced, taps_left};
+pub(crate) use reduced::{FilterCut, Reduced};
 pub(crate) use shape::WIDE_BLOCK;
 pub use shape::{BLOCK, Layout, Pad2, Shape4, Size2};
 pub(crate) use sizes::{check_positive, checked_product, window_output};

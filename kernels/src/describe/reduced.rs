@@ -4,9 +4,7 @@
 //! and dilations that nothing depends on, because there is one output or one tap. Maps of one column: their rows become
 //! the columns of a map of one row, which has the same memory order in every layout.
 
-use super::{ConvDesc, ConvError, Pad2, Shape4, Size2};
-use crate::memory::try_vec;
-use std::borrow::Cow;
+use super::{ConvDesc, Pad2, Shape4, Size2};
 
 /// Maximum extent of a kernel whose taps are visited one by one.
 const MOST_TAPS: usize = 1 << 12;
@@ -29,26 +27,19 @@ pub(crate) struct FilterCut {
 }
 
 impl FilterCut {
-    /// Returns the taps that are left of `filters`, which are whole kernels of any number of channels.
-    pub(crate) fn of(self, filters: &[f32]) -> Result<Vec<f32>, ConvError> {
+    /// The kernel rows that are left of `filters`, which are whole kernels of any number of channels, without the taps
+    /// that were removed.
+    pub(crate) fn rows(self, filters: &[f32]) -> impl Iterator<Item = &[f32]> {
         let Self { kernel, first, kept } = self;
-        let kernels = filters.chunks_exact(kernel.h * kernel.w);
-        let mut left = try_vec("taps of a filter", kernels.len() * kept.h * kept.w)?;
-        for kernel_taps in kernels {
-            for row in kernel_taps.chunks_exact(kernel.w).skip(first.h).take(kept.h) {
-                left.extend_from_slice(&row[first.w..][..kept.w]);
-            }
-        }
-        Ok(left)
+        let rows_of = move |taps| <[f32]>::chunks_exact(taps, kernel.w).skip(first.h).take(kept.h);
+        let rows = filters.chunks_exact(kernel.h * kernel.w).flat_map(rows_of);
+        rows.map(move |row| &row[first.w..][..kept.w])
     }
-}
 
-/// The taps of `filters` that `cut` leaves; all of them if there is none.
-pub(crate) fn taps_left(cut: Option<FilterCut>, filters: &[f32]) -> Result<Cow<'_, [f32]>, ConvError> {
-    Ok(match cut {
-        None => Cow::Borrowed(filters),
-        Some(cut) => Cow::Owned(cut.of(filters)?),
-    })
+    /// Number of taps that are left of `taps` taps.
+    pub(crate) fn count(self, taps: usize) -> usize {
+        taps / (self.kernel.h * self.kernel.w) * (self.kept.h * self.kept.w)
+    }
 }
 
 /// A window along one axis.
@@ -164,7 +155,8 @@ mod tests {
         let centre = FilterCut { kernel: nine, first: Size2::square(4), kept: Size2::square(1) };
         assert_eq!(cut, Some(centre));
         let filters: Vec<f32> = (0..162).map(|i| i as f32).collect();
-        assert_eq!(centre.of(&filters).unwrap(), [40.0, 121.0]);
+        assert_eq!(centre.rows(&filters).collect::<Vec<_>>().concat(), [40.0, 121.0]);
+        assert_eq!(centre.count(filters.len()), 2);
         let (desc, _) = reduced(2, 3, nine, |builder| builder.pad(Pad2::all(4)));
         assert_eq!(desc, "1x2x2x3 -> 3 3x5 pad 1x2 nchw");
         let (desc, _) =

@@ -114,7 +114,7 @@ impl<'a> Problem<'a> {
 
     /// Chooses an algorithm by the cost model.
     pub(super) fn choose(&self) -> Result<Choice, ConvError> {
-        choose(&self.reduced.desc, &self.options.limits(), &self.machine())
+        choose(self.desc, &self.reduced.desc, &self.options.limits(), &self.machine())
     }
 
     /// Returns the schedule of `method` and the form of its weights. `method` must support the problem.

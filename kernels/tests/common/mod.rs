@@ -217,7 +217,8 @@ impl ConvProblem {
         assert_eq!((plan.isa(), plan.algorithm(), plan.products()), (isa, method.algorithm, method.products));
         let context = |what: String| format!("{method} on {isa} with {}: {what}", plan.explain().kernel);
         let sequential = self.run(&plan, &data, Threads::Seq).map_err(context)?;
-        oracle::compare(plan.desc(), method, &data, &sequential).map_err(context)?;
+        oracle::compare((plan.desc(), &plan.explain().computed), method, &data, &sequential)
+            .map_err(context)?;
         for pool in pools {
             let parallel = self.run(&plan, &data, pool.threads()).map_err(context)?;
             let differ = sequential.iter().zip(&parallel).position(|(a, b)| a.to_bits() != b.to_bits());

@@ -56,7 +56,8 @@ fn of_parts(products: Products) -> (f64, f64) {
     }
 }
 
-/// Compares `got` with the definition in `f64`, with the error bound of `method`.
+/// Compares `got` with the definition of `desc` in `f64`, with the error bound of `method`, which computed the smaller
+/// convolution `computed`.
 ///
 /// The bound holds for any order of summation in `f32` (Higham 2002, section 4.2, doubled for products that
 /// are rounded separately): `(K + 4) * eps * (sum |w x| + |bias| + |residual|)`, plus the possible
@@ -64,10 +65,15 @@ fn of_parts(products: Products) -> (f64, f64) {
 ///
 /// Winograd convolution multiplies sums of neighbours. Its error is relative to the largest pixel of the
 /// tile, whether or not the output depends on that pixel. Fourier transforms add [`of_transforms`].
-pub fn compare(desc: &ConvDesc, method: Method, data: &Data, got: &[f32]) -> Result<(), String> {
+pub fn compare(
+    (desc, computed): (&ConvDesc, &ConvDesc),
+    method: Method,
+    data: &Data,
+    got: &[f32],
+) -> Result<(), String> {
     let Method { algorithm, products } = method;
     let (left_out, summed) = of_parts(products);
-    let tile = Tile::of(algorithm, desc);
+    let tile = Tile::of(algorithm, computed);
     let (input, output, kernel) = (desc.input(), desc.output(), desc.kernel());
     let (channels, per_group) = (input.c / desc.groups(), output.c / desc.groups());
     let k = channels * kernel.h * kernel.w;
@@ -107,7 +113,7 @@ pub fn compare(desc: &ConvDesc, method: Method, data: &Data, got: &[f32]) -> Res
                         }
                     }
                     if let Some(tile) = &tile {
-                        (magnitude, largest) = tile.magnitude(desc, data, (n, o, y, x));
+                        (magnitude, largest) = tile.magnitude((desc, computed), data, (n, o, y, x));
                     }
                     for addend in [data.bias.as_ref().map(|b| b[o]), data.residual.as_ref().map(|r| r[at])] {
                         let addend = f64::from(addend.unwrap_or(0.0));

@@ -31,10 +31,11 @@ impl Tile {
     }
 
     /// The scale of the error at output `(n, o, y, x)`: the sum over channels of the largest pixel that its
-    /// tile reads times all weights, amplified. Also the largest of these pixels, amplified.
+    /// tile reads times all weights, amplified. Also the largest of these pixels, amplified. `computed` is the smaller
+    /// convolution that was computed for `desc`.
     pub fn magnitude(
         &self,
-        desc: &ConvDesc,
+        (desc, computed): (&ConvDesc, &ConvDesc),
         data: &Data,
         (n, o, y, x): (usize, usize, usize, usize),
     ) -> (f64, f64) {
@@ -42,7 +43,7 @@ impl Tile {
         let channels = input.c / desc.groups();
         let group = o / (desc.output().c / desc.groups());
         let taps = desc.kernel().h * desc.kernel().w;
-        let stride = desc.stride().h;
+        let stride = computed.stride().h;
         let start = |at: usize, outputs: usize| at / outputs * outputs * stride;
         let top = start(y, self.outputs.h).wrapping_sub(desc.pad().top);
         let left = start(x, self.outputs.w).wrapping_sub(desc.pad().left);
@@ -50,6 +51,11 @@ impl Tile {
         for c in 0..channels {
             let plane = &data.input[(n * input.c + group * channels + c) * input.h * input.w..];
             let mut largest = 0.0f64;
+            if computed != desc {
+                // Its tiles lie elsewhere. No tile has a larger pixel than the plane.
+                let plane = &plane[..input.h * input.w];
+                largest = plane.iter().fold(0.0, |most, &value| most.max(f64::from(value).abs()));
+            }
             for row in (0..self.points.h * stride).map(|i| top.wrapping_add(i)).filter(|&row| row < input.h) {
                 for column in (0..self.points.w * stride)
                     .map(|j| left.wrapping_add(j))
