@@ -5,7 +5,7 @@
 
 use super::boundary::{Body, Entry};
 use crate::describe::{Activation, BLOCK};
-use crate::simd::math::{Known, Relu, with_known};
+use crate::simd::math::{Clip, Known, Relu, with_known};
 use crate::simd::{Lanes, Simd};
 
 /// The address of a tile. Element `(i, j)` is at `base + i * row + (j / 16) * block + j % 16`.
@@ -184,13 +184,8 @@ pub(crate) unsafe fn finish<S: Simd, const MR: usize, const NV: usize>(
         }
         match target.activation {
             Activation::None => {}
-            Activation::Relu => {
-                for i in 0..MR {
-                    for j in 0..NV {
-                        acc[i][j] = Relu {}.of(s, acc[i][j], s.splat(0.0));
-                    }
-                }
-            }
+            Activation::Relu => activate_in_registers(s, &mut acc, Relu {}),
+            Activation::Clip { lo, hi } => activate_in_registers(s, &mut acc, Clip { lo, hi }),
             // SAFETY: the caller guarantees the slopes.
             _ => acc = unsafe { activate_tile::<S, MR, NV>(acc, target) },
         }
@@ -230,6 +225,20 @@ pub(crate) unsafe fn finish<S: Simd, const MR: usize, const NV: usize>(
     }
 }
 
+/// Applies an activation without slopes that takes few instructions.
+#[inline(always)]
+fn activate_in_registers<S: Simd, const MR: usize, const NV: usize>(
+    s: S,
+    acc: &mut [[S::V; NV]; MR],
+    known: impl Known,
+) {
+    for i in 0..MR {
+        for j in 0..NV {
+            acc[i][j] = known.of(s, acc[i][j], s.splat(0.0));
+        }
+    }
+}
+
 /// Runs [`finish`] for the first `count` of `MR` rows.
 ///
 /// # Safety
@@ -254,7 +263,7 @@ pub(crate) unsafe fn finish_first<S: Simd, const MR: usize, const NV: usize>(
     }
 }
 
-/// Applies every activation other than none and ReLU to a tile on the stack. There is one function per
+/// Applies every activation other than none, ReLU and clipping to a tile on the stack. There is one function per
 /// instruction set, and it is called through a pointer. If it were inlined, an exponential would be most of
 /// the code of every tile.
 pub(crate) struct ActivateSums;

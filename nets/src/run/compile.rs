@@ -2,6 +2,7 @@
 
 use super::arena::{self, Need};
 use super::compiled::CompiledNet;
+use super::in_place::in_place;
 use super::kernel::{Kernels, Known};
 use super::lower::{Arg, INPUT, Op, Program, Work, lower};
 use super::merge::merge;
@@ -84,6 +85,7 @@ fn net(
         .numerics(options.numerics)
         .select(options.select);
     narrow(graph, &mut program, &plan_options);
+    in_place(graph, &mut program);
     let places = Places::of(&program);
     within_limit(graph, options, (places.len as u64).saturating_mul(size_of::<f32>() as u64))?;
 
@@ -276,13 +278,16 @@ mod tests {
     use super::*;
     use crate::zoo;
 
-    /// The condition for sharing memory: no step writes to memory that it reads.
+    /// The condition for sharing memory: no step writes to memory that it reads, except that an operation in place
+    /// writes exactly where its first operand is.
     fn targets_are_apart(program: &Program) -> bool {
         let places = Places::of(program);
         let op_is_fine = |op: &Op| {
             let Some(write) = op.write else { return true };
             let target = places.target(program, op, write).place;
-            op.reads.iter().map(|arg| places.operand(program, arg).place).all(|source| {
+            let sources = op.reads.iter().map(|arg| places.operand(program, arg).place).enumerate();
+            let is_in_place = |index: usize, source: &Place| index == 0 && *source == target;
+            sources.filter(|(index, source)| !is_in_place(*index, source)).all(|(_, source)| {
                 match (&target, source) {
                     (Place::Arena(target), Place::Arena(source)) => {
                         source.end <= target.start || target.end <= source.start
@@ -302,6 +307,7 @@ mod tests {
             {
                 let mut program = lower(&graph, batch, layout).unwrap();
                 merge(&graph, &mut program);
+                in_place(&graph, &mut program);
                 assert!(targets_are_apart(&program), "{} x {batch} in {layout}", entry.name);
             }
         }

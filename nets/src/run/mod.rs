@@ -9,6 +9,7 @@ mod compile;
 mod compiled;
 mod filter;
 mod fuse;
+mod in_place;
 mod kernel;
 mod layout;
 mod lower;

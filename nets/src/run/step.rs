@@ -35,7 +35,7 @@ pub(super) enum Kernel {
         activation: Activation,
         slope: Option<Vec<f32>>,
     },
-    ScaleShift(ScaleShift),
+    ScaleShift(ScaleShift, Activation),
     Normalize {
         spec: NormSpec,
         scale: Option<Vec<f32>>,
@@ -135,7 +135,8 @@ impl Step {
     ) -> Result<(), ConvError> {
         let Some(target) = &self.target else { return Ok(()) };
         let input = context.input;
-        // The target does not overlap a source, so every source lies before or behind it.
+        // The target is the first source of an operation in place. It does not overlap any other source, so these lie
+        // before or behind it.
         let (sources, data) = match &target.place {
             Place::Arena(range) => {
                 let (before, rest) = arena.split_at_mut(range.start);
@@ -189,6 +190,9 @@ impl Step {
                 ops.pool(desc, input()?, target.tensor_mut(data)?, threads)?;
                 ops.scale_shift(scale, shift, target.tensor_mut(data)?, threads)
             }
+            Kernel::ScaleShift(ScaleShift { scale, shift }, activation) => {
+                ops.affine((scale, shift), *activation, input()?, target.tensor_mut(data)?, threads)
+            }
             Kernel::Lrn(spec) => ops.lrn(*spec, input()?, target.tensor_mut(data)?, threads),
             Kernel::Maxout(pieces) => ops.maxout(*pieces, input()?, target.tensor_mut(data)?, threads),
             Kernel::Normalize { spec, scale, shift } => {
@@ -201,7 +205,9 @@ impl Step {
                 Ok(())
             }
             _ => {
-                ops.copy(input()?, target.tensor_mut(data)?, threads)?;
+                if source.place != target.place {
+                    ops.copy(input()?, target.tensor_mut(data)?, threads)?;
+                }
                 self.in_place(kernel, context, sources, data)
             }
         }
@@ -220,7 +226,7 @@ impl Step {
         }
     }
 
-    /// Copies the first source to the target and changes it there.
+    /// Changes the target, which holds the first source.
     fn in_place(
         &self,
         kernel: &Kernel,
@@ -234,17 +240,11 @@ impl Step {
             Kernel::Activation { activation, slope } => {
                 ops.activate(*activation, slope.as_deref(), target.tensor_mut(data)?, threads)
             }
-            Kernel::ScaleShift(ScaleShift { scale, shift }) => {
-                ops.scale_shift(scale, shift, target.tensor_mut(data)?, threads)
-            }
             Kernel::Softmax => ops.softmax(target.tensor_mut(data)?, threads),
             Kernel::Mul => {
                 let factor = &self.sources[1];
-                let images = factor.images(sources.get(factor)).zip(target.images_mut(data));
-                images.for_each(|(from, to)| {
-                    plain::multiply((from, factor.image()), (to, target.image()));
-                });
-                Ok(())
+                let factor = factor.tensor(sources.get(factor))?;
+                ops.multiply(factor, target.tensor_mut(data)?, threads)
             }
             Kernel::Add(activation) => {
                 let addends = &self.sources[1..];
@@ -270,7 +270,7 @@ impl Step {
     }
 }
 
-/// The memory that a step may read: everything except its target.
+/// The memory that a step may read through a source: everything except its target.
 struct Sources<'a> {
     input: &'a [f32],
     before: &'a [f32],
