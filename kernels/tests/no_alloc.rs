@@ -48,7 +48,7 @@ fn assert_ops_allocate_nothing(layout: Layout, isa: Isa, threads: Threads<'_>) {
     let x = TensorRef::packed(&input, SHAPE, layout).expect("it fits");
     let relu = Activation::Relu;
     type Layer<'a> = &'a dyn Fn(TensorMut<'_>) -> Result<(), ConvError>;
-    let layers: [(&str, usize, Layout, Layer<'_>); 10] = [
+    let layers: [(&str, usize, Layout, Layer<'_>); 12] = [
         ("activate", 40, layout, &|y| ops.activate(Activation::PRelu, Some(&numbers), y, threads)),
         ("softmax", 40, layout, &|y| ops.softmax(y, threads)),
         ("pool", 40, layout, &|y| ops.pool(&pool, x, y, threads)),
@@ -56,6 +56,8 @@ fn assert_ops_allocate_nothing(layout: Layout, isa: Isa, threads: Threads<'_>) {
         ("scale_shift", 40, layout, &|y| ops.scale_shift(&numbers, &numbers, y, threads)),
         ("normalize", 40, layout, &|y| ops.normalize(norm, Some(&numbers), None, x, y, threads)),
         ("add", 40, layout, &|y| ops.add(x, y, relu, threads)),
+        ("multiply", 40, layout, &|y| ops.multiply(x, y, threads)),
+        ("affine", 40, layout, &|y| ops.affine((&numbers, &numbers), relu, x, y, threads)),
         ("maxout", 20, layout, &|y| ops.maxout(2, x, y, threads)),
         ("copy", 40, layout, &|y| ops.copy(x, y, threads)),
         ("reorder", 40, other, &|y| ops.copy(x, y, threads)),

@@ -97,6 +97,9 @@ zoo! {
     bottlenecks: "resnet50-v1", "resnet50";
     deep_bottlenecks: "resnet101-v1", "resnet101";
     deepest_bottlenecks: "resnet152-v1", "resnet152";
+    grouped_bottlenecks: "resnext50-32x4d";
+    dense_networks: "densenet121";
+    mobile_networks: "mobilenet-v2", "efficientnet-b0";
 }
 
 #[test]
@@ -106,6 +109,10 @@ fn instruction_sets_and_layouts_agree() {
         ("googlenet", Shape::map(3, 96, 96)),
         ("resnet50", Shape::map(3, 64, 64)),
         ("resnet20-cifar", Shape::map(3, 32, 32)),
+        ("densenet121", Shape::map(3, 64, 64)),
+        ("mobilenet-v2", Shape::map(3, 64, 64)),
+        ("efficientnet-b0", Shape::map(3, 64, 64)),
+        ("resnext50-32x4d", Shape::map(3, 64, 64)),
     ] {
         let graph = zoo::find(name).unwrap().graph_for(input).unwrap();
         let weights = common::weights(&graph);

@@ -25,7 +25,7 @@ fn published() -> Vec<Published> {
 #[test]
 fn every_published_count_is_exact() {
     let rows = published();
-    assert_eq!(rows.len(), 29);
+    assert_eq!(rows.len(), 33);
     let mut wrong = Vec::new();
     for row in rows {
         let entry = zoo::find(row.name).unwrap();
@@ -71,4 +71,13 @@ fn tensors_are_named_as_in_torchvision() {
     has("googlenet-torchvision-aux", "aux2.conv.conv.weight", &[128, 528, 1, 1]);
     has("resnet50", "layer4.0.downsample.0.weight", &[2048, 1024, 1, 1]);
     has("resnet18", "layer4.0.downsample.1.running_mean", &[512]);
+    has("resnext50-32x4d", "layer1.0.conv2.weight", &[128, 4, 3, 3]);
+    has("resnext50-32x4d", "layer4.2.conv2.weight", &[1024, 32, 3, 3]);
+    has("densenet121", "features.denseblock3.denselayer24.conv1.weight", &[128, 992, 1, 1]);
+    has("densenet121", "features.transition1.norm.running_var", &[256]);
+    has("mobilenet-v2", "features.1.conv.1.weight", &[16, 32, 1, 1]);
+    has("mobilenet-v2", "features.17.conv.1.0.weight", &[960, 1, 3, 3]);
+    has("efficientnet-b0", "features.1.0.block.1.fc1.weight", &[8, 32, 1, 1]);
+    has("efficientnet-b0", "features.7.0.block.2.fc2.bias", &[1152]);
+    has("efficientnet-b0", "features.8.1.weight", &[1280]);
 }

@@ -42,6 +42,10 @@ NETWORKS = [
     ("resnet50", "resnet50", {}),
     ("resnet101", "resnet101", {}),
     ("resnet152", "resnet152", {}),
+    ("resnext50-32x4d", "resnext50_32x4d", {}),
+    ("densenet121", "densenet121", {}),
+    ("mobilenet-v2", "mobilenet_v2", {}),
+    ("efficientnet-b0", "efficientnet_b0", {}),
 ]
 
 

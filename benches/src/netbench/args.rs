@@ -52,7 +52,7 @@ pub struct Args {
 }
 
 /// The networks of the committed results.
-const USUAL: [&str; 11] = [
+const USUAL: [&str; 15] = [
     "lenet5",
     "nin",
     "alexnet-torchvision",
@@ -64,6 +64,10 @@ const USUAL: [&str; 11] = [
     "resnet152",
     "vgg16",
     "vgg19",
+    "mobilenet-v2",
+    "efficientnet-b0",
+    "resnext50-32x4d",
+    "densenet121",
 ];
 
 impl Args {

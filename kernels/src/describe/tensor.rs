@@ -6,6 +6,7 @@ use super::{Layout, Shape4};
 use crate::describe::ConvError;
 use std::fmt;
 use std::mem::MaybeUninit;
+use std::ops::Range;
 
 /// Distances between the parts of a tensor, in elements.
 ///
@@ -57,7 +58,7 @@ impl PixelView {
     /// pixel, and its `channels * pixels` elements become the channels of that pixel.
     pub(crate) fn can_merge(&self) -> bool {
         match self.layout {
-            Layout::Nchw => true,
+            Layout::Nchw => self.plane == self.pixels,
             Layout::Nhwc => self.pixels == 1 || self.image == self.pixels * self.pixel,
             Layout::Nchw16c | Layout::Nchw32cBf16 => self.pixels == 1,
         }
@@ -233,14 +234,48 @@ tensor! {
     TensorMut, &'a mut [f32]
 }
 
+/// The view of some rows of all images, and the offset of their first element.
+fn view_of_rows(
+    view: PixelView,
+    shape: Shape4,
+    rows: &Range<usize>,
+) -> Result<(PixelView, Shape4, usize), ConvError> {
+    if rows.is_empty() || rows.end > shape.h {
+        let expected = format!("at least one of the {} rows", shape.h);
+        return Err(ConvError::field("rows", expected, format!("{rows:?}")));
+    }
+    let view_of_rows = PixelView { pixels: rows.len() * shape.w, ..view };
+    Ok((view_of_rows, Shape4 { h: rows.len(), ..shape }, rows.start * shape.w * view.pixel))
+}
+
 impl TensorMut<'_> {
     /// The memory, in which elements are at their [`offset`](Self::offset).
     pub fn data_mut(&mut self) -> &mut [f32] {
         self.data
     }
+
+    /// Borrows some rows of every image as a tensor of their own.
+    ///
+    /// A convolution can so compute an image in parts, with a plan for a part and the padding that it has at its edges.
+    ///
+    /// # Errors
+    /// [`ConvError::InvalidField`] unless `rows` is a range of at least one row of the tensor.
+    pub fn rows(&mut self, rows: Range<usize>) -> Result<TensorMut<'_>, ConvError> {
+        let (view, shape, offset) = view_of_rows(self.view, self.shape, &rows)?;
+        Ok(TensorMut { data: &mut self.data[offset..], shape, view })
+    }
 }
 
 impl<'a> TensorRef<'a> {
+    /// Some rows of every image as a tensor of their own. See [`TensorMut::rows`].
+    ///
+    /// # Errors
+    /// [`ConvError::InvalidField`] unless `rows` is a range of at least one row of the tensor.
+    pub fn rows(self, rows: Range<usize>) -> Result<Self, ConvError> {
+        let (view, shape, offset) = view_of_rows(self.view, self.shape, &rows)?;
+        Ok(Self { data: &self.data[offset..], shape, view })
+    }
+
     /// The view together with the data that it was checked against.
     pub(crate) fn pixels(&self) -> PixelRef<'a> {
         PixelRef { data: self.data, view: self.view }

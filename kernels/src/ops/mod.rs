@@ -4,7 +4,7 @@
 //! Every function checks all arguments before it writes the first element. It does not allocate, and its
 //! result is the same to the bit for every number of threads.
 
-mod add;
+mod combine;
 mod copy;
 mod linear;
 mod lrn;
@@ -136,6 +136,17 @@ impl Ops {
 fn check_layout(layout: Layout) -> Result<(), ConvError> {
     match layout {
         Layout::Nchw32cBf16 => Err(ConvError::field("layout", "a layout of f32 numbers", layout)),
+        _ => Ok(()),
+    }
+}
+
+/// Checks an activation of a layer that has no slopes per channel.
+fn check_without_slopes(activation: Activation) -> Result<(), ConvError> {
+    activation.check()?;
+    match activation {
+        Activation::PRelu => {
+            Err(ConvError::field("activation", "one without slopes per channel", activation.name()))
+        }
         _ => Ok(()),
     }
 }

@@ -1,7 +1,7 @@
 //! Normalisation: batch norm at inference, and group norm, which includes layer norm and instance norm.
 
-use super::{Ops, elements, elementwise_split_units, merges, split, tiles};
-use crate::describe::{BLOCK, ConvError, Layout, PixelRef, TensorMut, TensorOut, TensorRef};
+use super::{Ops, cost, elements, elementwise_split_units, merges, split, tiles};
+use crate::describe::{Activation, BLOCK, ConvError, Layout, PixelRef, TensorMut, TensorOut, TensorRef};
 use crate::run::{Threads, check};
 use crate::tile::copy_table::InputTile;
 use crate::tile::layer_table::Lines;
@@ -74,9 +74,53 @@ impl Ops {
         let split_units = elementwise_split_units(region.layout());
         split(region, split_units, work, threads, &|mut region| {
             tiles(&mut region, usize::MAX, |tile, at| {
-                let (scale, shift) = (&scale[at.channels.clone()], &shift[at.channels]);
-                self.kernels.ops.layers.scale_shift(scale, shift, at.per_row, tile);
+                let (factor, shift) = (&scale[at.channels.clone()], &shift[at.channels]);
+                let lines = Lines { shift: Some(shift), ..Lines::of_factor(factor) };
+                self.kernels.ops.layers.normalize_in_place(lines, at.per_row, tile);
             });
+        });
+        Ok(())
+    }
+
+    /// Computes `output = activation(input * scale[c] + shift[c])` in one pass: batch normalisation that no convolution
+    /// can absorb because other layers read its input too, as in dense blocks (Huang et al. 2017, section 3).
+    ///
+    /// `scale` and `shift` are as in [`scale_shift`](Self::scale_shift). The padding lanes of Nchw16c are set to zero.
+    ///
+    /// # Errors
+    /// - [`ConvError::BufferLen`] unless `scale` and `shift` have one element per channel.
+    /// - [`ConvError::ShapeMismatch`] or [`ConvError::LayoutMismatch`] unless the output has the shape and layout of
+    ///   the input.
+    /// - [`ConvError::InvalidField`] for PReLU, which has no slopes here, and for invalid activation parameters.
+    ///
+    /// On an error the output is unchanged.
+    pub fn affine<'a>(
+        &self,
+        (scale, shift): (&[f32], &[f32]),
+        activation: Activation,
+        input: TensorRef<'_>,
+        output: impl Into<TensorOut<'a>>,
+        threads: Threads<'_>,
+    ) -> Result<(), ConvError> {
+        let output = output.into();
+        super::check_without_slopes(activation)?;
+        super::check_layout(input.layout())?;
+        check_len("scale", Some(scale), input.shape().c)?;
+        check_len("shift", Some(shift), input.shape().c)?;
+        check("output", (input.shape(), input.layout()), (output.shape(), output.layout()))?;
+        let work = elements(input.shape()).saturating_mul(2 + cost(activation));
+        let merge = merges(&input.view()) && merges(&output.view());
+        let input = input.pixels().merged_if(merge);
+        let region = OutputRegion::new(output, merge);
+        let split_units = elementwise_split_units(region.layout());
+        split(region, split_units, work, threads, &|mut region| {
+            tiles(&mut region, usize::MAX, |tile, at| {
+                let source = InputTile::new(&input, at.n, at.channels.start, at.p);
+                let (factor, shift) = (&scale[at.channels.clone()], Some(&shift[at.channels]));
+                let lines = Lines { centre: None, factor, shift, activation };
+                self.kernels.ops.layers.normalize(source, lines, at.per_row, tile);
+            });
+            region.zero_padding_lanes();
         });
         Ok(())
     }
@@ -160,7 +204,12 @@ impl Ops {
                 let shifted = norm.shift.map_or(0.0, |shift| f64::from(shift[c]));
                 shift[i] = (shifted - moments.rest[group] * scale) as f32;
             }
-            let lines = Lines { centre: Some(&centre), factor: &factor, shift: &shift };
+            let lines = Lines {
+                centre: Some(&centre),
+                factor: &factor,
+                shift: Some(&shift),
+                activation: Activation::None,
+            };
             let pixels = region.pixels.clone();
             let source = InputTile::new(&norm.input, n, part.start, 0);
             let tile = if per_row {

@@ -2,6 +2,13 @@
 
 use super::Simd;
 
+/// ln 2 in two parts. The product of the first with an integer below 2^13 is exact.
+const LN2_HI: f32 = 0.693_359_4;
+const LN2_LO: f32 = -2.121_944_4e-4;
+
+/// `(exp(r) - 1 - r) / r^2` for `|r| <= ln 2 / 2`: coefficients of the Remez algorithm.
+const Q: [f32; 5] = [0.5, 0.166_665_44, 0.041_666_284, 0.008_366_572, 0.001_394_642_7];
+
 /// Returns `exp(x)` and `exp(x) - 1` for `x <= 0`, both with an error of about 1 ulp.
 ///
 /// ```text
@@ -11,14 +18,11 @@ use super::Simd;
 /// exp(x) - 1 = 2^n (exp(r) - 1) + (2^n - 1)         // does not cancel near zero
 /// ```
 ///
-/// The coefficients of Q come from the Remez algorithm. The relative error is 1.4e-8.
+/// The relative error of the polynomial is 1.4e-8.
 #[inline(always)]
 fn exp_and_expm1<S: Simd>(s: S, x: S::V) -> (S::V, S::V) {
     /// Below this, 2^n is smaller than every normal number, and exp is taken as zero.
     const LOWEST: f32 = -87.336_54;
-    const LN2_HI: f32 = 0.693_359_4;
-    const LN2_LO: f32 = -2.121_944_4e-4;
-    const Q: [f32; 5] = [0.5, 0.166_665_44, 0.041_666_284, 0.008_366_572, 0.001_394_642_7];
     let clamped = s.max(s.splat(LOWEST), x); // a NaN passes through
     let n = s.round(s.mul(clamped, s.splat(std::f32::consts::LOG2_E)));
     let r = s.mul_add(n, s.splat(-LN2_HI), clamped);
@@ -45,11 +49,29 @@ fn negative_abs<S: Simd>(s: S, x: S::V) -> S::V {
     s.min(s.sub(s.splat(0.0), x), x)
 }
 
+/// Returns `1 + exp(-x)`, the divisor of the logistic function, with an error of about 2 ulp. It is infinity where
+/// `exp(-x)` overflows.
+///
+/// ```text
+/// -x = n ln 2 + r,  |r| <= ln 2 / 2                 // as in exp_and_expm1
+/// 1 + exp(-x) = 2^n (1 + r + r^2 Q(r)) + 1          // 2^128 is infinity
+/// ```
 #[inline(always)]
-fn sigmoid<S: Simd>(s: S, x: S::V) -> S::V {
+fn one_plus_exp_of_negative<S: Simd>(s: S, x: S::V) -> S::V {
+    /// Above this, exp(-x) is less than half an ulp of 1. A larger x would leave |r| without a bound.
+    const HIGHEST: f32 = 87.0;
     let one = s.splat(1.0);
-    let e = exp_nonpositive(s, negative_abs(s, x));
-    s.div(s.where_negative(x, e, one), s.add(one, e))
+    let x = s.min(s.splat(HIGHEST), x); // a NaN passes through
+    let n = s.round(s.min(s.splat(128.0), s.mul(x, s.splat(-std::f32::consts::LOG2_E))));
+    // -r, and 1 - (-r) + (-r)^2 Q. Below n = 128, where 2^n is infinity, the sum is positive for any r.
+    let r = s.mul_add(n, s.splat(LN2_HI), x);
+    let r = s.mul_add(n, s.splat(LN2_LO), r);
+    let mut q = s.splat(Q[4]);
+    for coefficient in [Q[3], Q[2], Q[1], Q[0]] {
+        q = s.neg_mul_add(q, r, s.splat(coefficient));
+    }
+    let exp = s.neg_mul_add(s.neg_mul_add(q, r, one), r, one);
+    s.mul_add(s.pow2(n), exp, one)
 }
 
 /// `tanh |x| = -t / (t + 2)` with `t = exp(-2|x|) - 1`.
@@ -88,7 +110,7 @@ kinds! {
     LeakyRelu { alpha } |s, x, _slope| s.where_negative(x, s.mul(x, s.splat(alpha)), x);
     PRelu {} |s, x, slope| s.where_negative(x, s.mul(x, slope), x);
     Clip { lo, hi } |s, x, _slope| s.min(s.splat(hi), s.max(s.splat(lo), x));
-    Sigmoid {} |s, x, _slope| sigmoid(s, x);
+    Sigmoid {} |s, x, _slope| s.div(s.splat(1.0), one_plus_exp_of_negative(s, x));
     Tanh {} |s, x, _slope| tanh(s, x);
     Elu { alpha } |s, x, _slope| {
         let below = exp_and_expm1(s, s.min(s.splat(0.0), x)).1;
@@ -98,7 +120,7 @@ kinds! {
         let gate = s.min(s.splat(6.0), s.max(s.splat(0.0), s.add(x, s.splat(3.0))));
         s.mul(x, s.mul(gate, s.splat(1.0 / 6.0)))
     };
-    Silu {} |s, x, _slope| s.mul(x, sigmoid(s, x));
+    Silu {} |s, x, _slope| s.div(x, one_plus_exp_of_negative(s, x));
 }
 
 /// Matches the activation and evaluates the expression with its kind. The expression is compiled once per

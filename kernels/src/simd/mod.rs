@@ -120,7 +120,7 @@ pub(crate) unsafe trait Simd: Copy {
     fn where_negative(self, x: Self::V, a: Self::V, b: Self::V) -> Self::V;
     /// Rounds to the nearest integer, with ties to even.
     fn round(self, x: Self::V) -> Self::V;
-    /// `2^n` for an integral `n` in `-126..=127`. The value for any other `n` is unspecified.
+    /// `2^n` for an integral `n` in `-126..=128`, where `2^128` is infinity. The value for any other `n` is unspecified.
     fn pow2(self, n: Self::V) -> Self::V;
     /// Returns `x`, but hides its value from the compiler. Otherwise the compiler keeps a separate address
     /// for each step of an advancing pointer, and a separate variable for each tested bit. It then runs out

@@ -1,8 +1,10 @@
-//! `y = (x - centre) * factor + shift` with one set of numbers per channel: the second half of every
+//! `y = activation((x - centre) * factor + shift)` with one set of numbers per channel: the second half of every
 //! normalisation.
 
 use super::boundary::Body;
 use super::output::InPlace;
+use crate::describe::Activation;
+use crate::simd::math::{self, Known, with_known};
 use crate::simd::{Lanes, Simd};
 
 /// Rows that share one load of the numbers. Sixteen rows stay in the first-level cache while the vectors of
@@ -19,7 +21,10 @@ pub(crate) struct AffineArgs {
     /// One number per channel. `centre` is read only if `CENTRED`.
     pub(super) centre: *const f32,
     pub(super) factor: *const f32,
+    /// It is null if nothing is added.
     pub(super) shift: *const f32,
+    /// Any except PReLU. It is read only without a centre.
+    pub(super) activation: Activation,
     /// Whether channels are rows (NCHW). Otherwise they are columns.
     pub(super) per_row: bool,
 }
@@ -32,7 +37,8 @@ struct Line<V> {
     shift: V,
 }
 
-/// The affine map of a tile. Without a centre (batch normalisation at inference) it is a single FMA.
+/// The affine map of a tile. Without a centre (batch normalisation at inference) it is a single FMA, and an activation
+/// can follow.
 pub(crate) struct Affine<const CENTRED: bool>;
 
 impl<const CENTRED: bool> Body for Affine<CENTRED> {
@@ -44,12 +50,10 @@ impl<const CENTRED: bool> Body for Affine<CENTRED> {
     #[inline(always)]
     unsafe fn run<S: Simd>(s: S, args: &AffineArgs) {
         // SAFETY: the callee has the same contract, which the caller upholds.
-        unsafe {
-            if args.per_row {
-                channels_are_rows::<S, CENTRED>(s, args);
-            } else {
-                channels_are_columns::<S, CENTRED>(s, args);
-            }
+        if CENTRED {
+            unsafe { tile::<S, CENTRED>(s, math::None {}, args) };
+        } else {
+            with_known!(args.activation, known => unsafe { tile::<S, CENTRED>(s, known, args) });
         }
     }
 }
@@ -57,7 +61,21 @@ impl<const CENTRED: bool> Body for Affine<CENTRED> {
 /// # Safety
 /// Same contract as [`Affine`].
 #[inline(always)]
-unsafe fn channels_are_rows<S: Simd, const CENTRED: bool>(s: S, args: &AffineArgs) {
+unsafe fn tile<S: Simd, const CENTRED: bool>(s: S, known: impl Known, args: &AffineArgs) {
+    // SAFETY: the callees have the same contract, which the caller upholds.
+    unsafe {
+        if args.per_row {
+            channels_are_rows::<S, CENTRED>(s, known, args);
+        } else {
+            channels_are_columns::<S, CENTRED>(s, known, args);
+        }
+    }
+}
+
+/// # Safety
+/// Same contract as [`Affine`].
+#[inline(always)]
+unsafe fn channels_are_rows<S: Simd, const CENTRED: bool>(s: S, known: impl Known, args: &AffineArgs) {
     for i in 0..args.out.rows {
         let from = args.src.wrapping_add(i * args.src_row);
         let to = args.out.base.wrapping_add(i * args.out.row);
@@ -66,16 +84,16 @@ unsafe fn channels_are_rows<S: Simd, const CENTRED: bool>(s: S, args: &AffineArg
             let line = Line {
                 centre: s.splat(if CENTRED { *args.centre.add(i) } else { 0.0 }),
                 factor: s.splat(*args.factor.add(i)),
-                shift: s.splat(*args.shift.add(i)),
+                shift: s.splat(if args.shift.is_null() { 0.0 } else { *args.shift.add(i) }),
             };
             let mut c = 0;
             while c + S::LANES <= args.out.columns {
-                s.store(to.add(c), map::<S, CENTRED>(s, line, s.load(from.add(c))));
+                s.store(to.add(c), map::<S, CENTRED>(s, known, line, s.load(from.add(c))));
                 c += S::LANES;
             }
             let rest = Lanes { lo: 0, hi: args.out.columns - c };
             if rest.hi > 0 {
-                s.store_lanes(to.add(c), map::<S, CENTRED>(s, line, s.load_lanes(from.add(c), rest)), rest);
+                s.store_lanes(to.add(c), map::<S, CENTRED>(s, known, line, s.load_lanes(from.add(c), rest)), rest);
             }
         }
     }
@@ -84,7 +102,7 @@ unsafe fn channels_are_rows<S: Simd, const CENTRED: bool>(s: S, args: &AffineArg
 /// # Safety
 /// Same contract as [`Affine`].
 #[inline(always)]
-unsafe fn channels_are_columns<S: Simd, const CENTRED: bool>(s: S, args: &AffineArgs) {
+unsafe fn channels_are_columns<S: Simd, const CENTRED: bool>(s: S, known: impl Known, args: &AffineArgs) {
     let mut first = 0;
     while first < args.out.rows {
         let end = args.out.rows.min(first + ROWS);
@@ -99,19 +117,19 @@ unsafe fn channels_are_columns<S: Simd, const CENTRED: bool>(s: S, args: &Affine
                 let line = Line {
                     centre: if CENTRED { number(args.centre) } else { s.splat(0.0) },
                     factor: number(args.factor),
-                    shift: number(args.shift),
+                    shift: if args.shift.is_null() { s.splat(0.0) } else { number(args.shift) },
                 };
                 if lanes.hi == S::LANES {
                     for i in first..end {
                         let x = s.load(from.wrapping_add(i * args.src_row));
-                        s.store(to.wrapping_add(i * args.out.row), map::<S, CENTRED>(s, line, x));
+                        s.store(to.wrapping_add(i * args.out.row), map::<S, CENTRED>(s, known, line, x));
                     }
                 } else {
                     for i in first..end {
                         let x = s.load_lanes(from.wrapping_add(i * args.src_row), lanes);
                         s.store_lanes(
                             to.wrapping_add(i * args.out.row),
-                            map::<S, CENTRED>(s, line, x),
+                            map::<S, CENTRED>(s, known, line, x),
                             lanes,
                         );
                     }
@@ -124,6 +142,7 @@ unsafe fn channels_are_columns<S: Simd, const CENTRED: bool>(s: S, args: &Affine
 }
 
 #[inline(always)]
-fn map<S: Simd, const CENTRED: bool>(s: S, line: Line<S::V>, x: S::V) -> S::V {
-    s.mul_add(if CENTRED { s.sub(x, line.centre) } else { x }, line.factor, line.shift)
+fn map<S: Simd, const CENTRED: bool>(s: S, known: impl Known, line: Line<S::V>, x: S::V) -> S::V {
+    let y = s.mul_add(if CENTRED { s.sub(x, line.centre) } else { x }, line.factor, line.shift);
+    known.of(s, y, s.splat(0.0))
 }

@@ -303,7 +303,8 @@ fn ops_code(ops: &OpsTable) -> Vec<KernelCode> {
 
 #[cfg(feature = "ops")]
 fn layers_code(layers: &LayerTable, list: &mut Listing) {
-    list.push("add", layers.add, Loops::Vectors);
+    list.push("add", layers.combine[0], Loops::Vectors);
+    list.push("multiply", layers.combine[1], Loops::Vectors);
     list.push("scale_shift", layers.affine[0], Loops::Vectors);
     list.push("normalize", layers.affine[1], Loops::Vectors);
     list.push("column_sums", layers.column_moments[0], Loops::Vectors);

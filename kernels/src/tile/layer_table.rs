@@ -1,10 +1,10 @@
-//! [`LayerTable`]: the kernels of addition, normalisation, local response normalisation and maxout, behind
+//! [`LayerTable`]: the kernels of sums, products, normalisation, local response normalisation and maxout, behind
 //! safe, length-checked calls.
 //!
 //! The table belongs to an [`OpsTable`](super::ops_table::OpsTable), and so to a set that is returned only
 //! after its features were detected.
 
-use super::add::AddArgs;
+use super::combine::CombineArgs;
 use super::affine::AffineArgs;
 use super::boundary::Entry;
 use super::copy_table::{InputTile, dense, is_empty};
@@ -18,7 +18,8 @@ use crate::describe::{Activation, BLOCK};
 
 /// The kernels of one instruction set.
 pub(crate) struct LayerTable {
-    pub(super) add: Entry<AddArgs>,
+    /// Sums, and products.
+    pub(super) combine: [Entry<CombineArgs>; 2],
     /// Without a centre, and with a centre.
     pub(super) affine: [Entry<AffineArgs>; 2],
     /// Sums alone, and sums with sums of squares.
@@ -33,9 +34,9 @@ pub(crate) struct LayerTable {
 /// `layer_table!(enter_<isa>, vectors of a block)`.
 macro_rules! layer_table {
     ($enter:ident, $block:literal) => {{
-        use super::{add, affine, lrn, maxout, moments};
+        use super::{affine, combine, lrn, maxout, moments};
         super::layer_table::LayerTable {
-            add: add::Add::$enter,
+            combine: [<combine::Combine<false>>::$enter, <combine::Combine<true>>::$enter],
             affine: [<affine::Affine<false>>::$enter, <affine::Affine<true>>::$enter],
             column_moments: [
                 <moments::ColumnMoments<$block, false>>::$enter,
@@ -57,7 +58,17 @@ pub(crate) struct Lines<'a> {
     /// The numbers to subtract first, if any.
     pub(crate) centre: Option<&'a [f32]>,
     pub(crate) factor: &'a [f32],
-    pub(crate) shift: &'a [f32],
+    /// The numbers to add, if any.
+    pub(crate) shift: Option<&'a [f32]>,
+    /// Any except PReLU. Without effect if there is a centre.
+    pub(crate) activation: Activation,
+}
+
+impl<'a> Lines<'a> {
+    /// A factor per channel, and nothing else.
+    pub(crate) fn of_factor(factor: &'a [f32]) -> Self {
+        Self { centre: None, factor, shift: None, activation: Activation::None }
+    }
 }
 
 /// The channel window of a local response normalisation, and the constants of its formula.
@@ -79,32 +90,50 @@ impl LayerTable {
     /// # Panics
     /// If they are not, or if the addend is too short. That is a bug in this library.
     pub(crate) fn add(&self, addend: InputTile<'_>, activation: Activation, tile: OutputTile<'_>) {
+        self.combine(self.combine[0], addend, activation, tile);
+    }
+
+    /// `x = x * factor` in place. The columns of a row must be adjacent.
+    ///
+    /// # Panics
+    /// If they are not, or if the factor is too short. That is a bug in this library.
+    pub(crate) fn multiply(&self, factor: InputTile<'_>, tile: OutputTile<'_>) {
+        self.combine(self.combine[1], factor, Activation::None, tile);
+    }
+
+    fn combine(
+        &self,
+        kernel: Entry<CombineArgs>,
+        other: InputTile<'_>,
+        activation: Activation,
+        tile: OutputTile<'_>,
+    ) {
         let mut tile = InPlace::of(&tile);
         assert!(dense(&tile) && activation != Activation::PRelu);
         if is_empty(&tile) {
             return;
         }
-        let from = addend.measured(tile.rows, tile.columns);
-        if tile.row == tile.columns && addend.at.row == tile.columns {
+        let from = other.measured(tile.rows, tile.columns);
+        if tile.row == tile.columns && other.at.row == tile.columns {
             tile = InPlace { columns: tile.rows * tile.columns, rows: 1, ..tile };
         }
-        // SAFETY: the tile is borrowed, and the addend was measured. Both have adjacent columns. The features
+        // SAFETY: the tile is borrowed, and the other tile was measured. Both have adjacent columns. The features
         // were detected.
-        unsafe { (self.add)(&AddArgs { tile, addend: from, addend_row: addend.at.row, activation }) }
+        unsafe { kernel(&CombineArgs { tile, other: from, other_row: other.at.row, activation }) }
     }
 
-    /// `x = x * factor + shift` in place. The columns of a row must be adjacent.
+    /// `x = activation((x - centre) * factor + shift)` in place. The columns of a row must be adjacent.
     ///
     /// # Panics
     /// If they are not, or if a number is missing. That is a bug in this library.
-    pub(crate) fn scale_shift(&self, factor: &[f32], shift: &[f32], per_row: bool, tile: OutputTile<'_>) {
+    pub(crate) fn normalize_in_place(&self, lines: Lines<'_>, per_row: bool, tile: OutputTile<'_>) {
         let out = InPlace::of(&tile);
         let (src, src_row) = (out.base.cast_const(), out.row);
         // SAFETY: the source is the tile itself, which is borrowed.
-        unsafe { self.affine(src, src_row, Lines { centre: None, factor, shift }, per_row, out) };
+        unsafe { self.affine(src, src_row, lines, per_row, out) };
     }
 
-    /// `y = (x - centre) * factor + shift`. The columns of a row must be adjacent.
+    /// `y = activation((x - centre) * factor + shift)`. The columns of a row must be adjacent.
     ///
     /// # Panics
     /// If they are not, if the source is too short, or if a number is missing. That is a bug in this library.
@@ -121,10 +150,10 @@ impl LayerTable {
     /// `out` must be a borrowed tile. `src` must be valid for reading the same columns. Its rows are
     /// `src_row` apart.
     unsafe fn affine(&self, src: *const f32, src_row: usize, lines: Lines<'_>, per_row: bool, out: InPlace) {
-        assert!(dense(&out));
-        let Lines { centre, factor, shift } = lines;
+        let Lines { centre, factor, shift, activation } = lines;
+        assert!(dense(&out) && activation != Activation::PRelu);
         let channels = if per_row { out.rows } else { out.columns };
-        for numbers in [centre.unwrap_or(factor), factor, shift] {
+        for numbers in [centre.unwrap_or(factor), factor, shift.unwrap_or(factor)] {
             assert!(numbers.len() >= channels);
         }
         let kernel = self.affine[usize::from(centre.is_some())];
@@ -134,7 +163,8 @@ impl LayerTable {
             src_row,
             centre: centre.unwrap_or_default().as_ptr(),
             factor: factor.as_ptr(),
-            shift: shift.as_ptr(),
+            shift: shift.map_or(std::ptr::null(), <[f32]>::as_ptr),
+            activation,
             per_row,
         };
         // SAFETY: the caller guarantees source and output. Columns and numbers were checked above. The

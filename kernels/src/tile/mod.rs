@@ -18,7 +18,7 @@
 //! | bf16 products | `parts`, `amx`, `parts_plain` | `parts_table` |
 //! | copies | `copy` | `copy_table` |
 //! | activation, softmax, pooling | `elementwise`, `pool`, `pool_plane`, `reduce`, `window` | `ops_table` |
-//! | other layers | `add`, `affine`, `moments`, `lrn`, `maxout` | `layer_table` |
+//! | other layers | `affine`, `combine`, `moments`, `lrn`, `maxout` | `layer_table` |
 //!
 //! The last two families are compiled only with the feature `ops`. All convolutions share `store` (initial
 //! sums, epilogue and partial tiles) and `post` (the operands of the epilogue). `shape` describes register
@@ -33,15 +33,15 @@
 
 #[allow(unsafe_code)]
 #[cfg(feature = "ops")]
-pub(crate) mod add;
-#[allow(unsafe_code)]
-#[cfg(feature = "ops")]
 pub(crate) mod affine;
 #[allow(unsafe_code)]
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod amx;
 #[allow(unsafe_code)]
 pub(crate) mod boundary;
+#[allow(unsafe_code)]
+#[cfg(feature = "ops")]
+pub(crate) mod combine;
 #[allow(unsafe_code)]
 pub(crate) mod copy;
 #[allow(unsafe_code)]

@@ -5,7 +5,7 @@
 
 use super::boundary::{Body, Entry};
 use crate::describe::{Activation, BLOCK};
-use crate::simd::math::{Known, Relu, with_known};
+use crate::simd::math::{Clip, Known, Relu, with_known};
 use crate::simd::{Lanes, Simd};
 
 /// The address of a tile. Element `(i, j)` is at `base + i * row + (j / 16) * block + j % 16`.
@@ -172,29 +172,73 @@ pub(crate) unsafe fn finish<S: Simd, const MR: usize, const NV: usize>(
     mut acc: [[S::V; NV]; MR],
     target: &TileTarget,
 ) {
+    // SAFETY: the caller upholds the contract of the callees.
+    unsafe {
+        add_earlier(s, &mut acc, target);
+        if target.last {
+            acc = activate(s, acc, target, MR);
+        }
+        store_tile(s, acc, target);
+    }
+}
+
+/// Adds earlier blocks of K, and in the last block the residual.
+///
+/// # Safety
+/// Same contract as [`finish`].
+#[inline(always)]
+unsafe fn add_earlier<S: Simd, const MR: usize, const NV: usize>(
+    s: S,
+    acc: &mut [[S::V; NV]; MR],
+    target: &TileTarget,
+) {
     if !target.first {
         let TileAddress { base, row, block } = target.out;
         // SAFETY: the caller upholds the contract of this function.
-        unsafe { add_tile(s, &mut acc, TileAddress { base: base.cast_const(), row, block }, target) };
+        unsafe { add_tile(s, acc, TileAddress { base: base.cast_const(), row, block }, target) };
     }
-    if target.last {
-        if !target.residual.base.is_null() {
-            // SAFETY: the caller upholds the contract of this function.
-            unsafe { add_tile(s, &mut acc, target.residual, target) };
-        }
-        match target.activation {
-            Activation::None => {}
-            Activation::Relu => {
-                for i in 0..MR {
-                    for j in 0..NV {
-                        acc[i][j] = Relu {}.of(s, acc[i][j], s.splat(0.0));
-                    }
-                }
-            }
-            // SAFETY: the caller guarantees the slopes.
-            _ => acc = unsafe { activate_tile::<S, MR, NV>(acc, target) },
-        }
+    if target.last && !target.residual.base.is_null() {
+        // SAFETY: the caller upholds the contract of this function.
+        unsafe { add_tile(s, acc, target.residual, target) };
     }
+}
+
+/// Applies the activation to the first `rows` rows, and possibly to the others.
+///
+/// # Safety
+/// Slopes must satisfy the contract of the bias in [`start`], for `rows` rows.
+#[inline(always)]
+unsafe fn activate<S: Simd, const MR: usize, const NV: usize>(
+    s: S,
+    mut acc: [[S::V; NV]; MR],
+    target: &TileTarget,
+    rows: usize,
+) -> [[S::V; NV]; MR] {
+    match target.activation {
+        Activation::None => acc,
+        Activation::Relu => {
+            activate_in_registers(s, &mut acc, Relu {});
+            acc
+        }
+        Activation::Clip { lo, hi } => {
+            activate_in_registers(s, &mut acc, Clip { lo, hi });
+            acc
+        }
+        // SAFETY: the caller guarantees the slopes.
+        _ => unsafe { activate_tile::<S, MR, NV>(acc, target, rows) },
+    }
+}
+
+/// Stores the valid columns, and the columns that are set to zero.
+///
+/// # Safety
+/// They must be writable.
+#[inline(always)]
+unsafe fn store_tile<S: Simd, const MR: usize, const NV: usize>(
+    s: S,
+    acc: [[S::V; NV]; MR],
+    target: &TileTarget,
+) {
     let TileAddress { base, row, block } = target.out;
     if whole::<S, NV>(target) {
         for i in 0..MR {
@@ -230,6 +274,20 @@ pub(crate) unsafe fn finish<S: Simd, const MR: usize, const NV: usize>(
     }
 }
 
+/// Applies an activation without slopes that takes few instructions.
+#[inline(always)]
+fn activate_in_registers<S: Simd, const MR: usize, const NV: usize>(
+    s: S,
+    acc: &mut [[S::V; NV]; MR],
+    known: impl Known,
+) {
+    for i in 0..MR {
+        for j in 0..NV {
+            acc[i][j] = known.of(s, acc[i][j], s.splat(0.0));
+        }
+    }
+}
+
 /// Runs [`finish`] for the first `count` of `MR` rows.
 ///
 /// # Safety
@@ -245,16 +303,28 @@ pub(crate) unsafe fn finish_first<S: Simd, const MR: usize, const NV: usize>(
         // SAFETY: the caller upholds the contract of this function.
         return unsafe { finish::<S, MR, NV>(s, acc, target) };
     }
-    let sums = acc; // a copy, so that the accumulators themselves need no address
+    let mut sums = acc; // a copy, so that the accumulators themselves need no address
+    let at = |sums: &mut [[S::V; NV]; MR], i: usize| sums.as_mut_ptr().wrapping_add(i).cast::<[[S::V; NV]; 1]>();
     let mut one = *target;
     for i in 0..count {
         // SAFETY: `i` is less than `MR`. The caller guarantees the rest.
-        unsafe { finish::<S, 1, NV>(s, [*sums.as_ptr().wrapping_add(i)], &one) };
+        unsafe { add_earlier::<S, 1, NV>(s, &mut *at(&mut sums, i), &one) };
+        one.advance(target.out.row, target.residual.row);
+    }
+    if target.last {
+        // All rows at once: an exponential of one vector takes as long as one of several.
+        // SAFETY: the caller guarantees the slopes of `count` rows.
+        sums = unsafe { activate(s, sums, target, count) };
+    }
+    one = *target;
+    for i in 0..count {
+        // SAFETY: as above.
+        unsafe { store_tile::<S, 1, NV>(s, *at(&mut sums, i), &one) };
         one.advance(target.out.row, target.residual.row);
     }
 }
 
-/// Applies every activation other than none and ReLU to a tile on the stack. There is one function per
+/// Applies every activation other than none, ReLU and clipping to a tile on the stack. There is one function per
 /// instruction set, and it is called through a pointer. If it were inlined, an exponential would be most of
 /// the code of every tile.
 pub(crate) struct ActivateSums;
@@ -276,34 +346,44 @@ impl Body for ActivateSums {
     /// [`start`].
     #[inline(always)]
     unsafe fn run<S: Simd>(s: S, args: &SumsArgs) {
-        for i in 0..args.rows {
-            for j in 0..args.vectors {
+        // SAFETY: the callee has the same contract, which the caller upholds.
+        with_known!(args.activation, known => unsafe { activate_sums(s, known, args) });
+    }
+}
+
+/// # Safety
+/// Same contract as [`ActivateSums`].
+#[inline(always)]
+unsafe fn activate_sums<S: Simd>(s: S, known: impl Known, args: &SumsArgs) {
+    for i in 0..args.rows {
+        for j in 0..args.vectors {
+            let at = args.sums.wrapping_add((i * args.vectors + j) * S::LANES);
+            // SAFETY: the caller upholds the contract of this function.
+            unsafe {
                 let slope = if args.slope.is_null() {
                     s.splat(0.0)
                 } else {
-                    // SAFETY: the caller upholds the contract of this function.
-                    unsafe { per_channel(s, args.slope, args.per_row, i, j) }
+                    per_channel(s, args.slope, args.per_row, i, j)
                 };
-                let at = args.sums.wrapping_add((i * args.vectors + j) * S::LANES);
-                // SAFETY: the caller upholds the contract of this function.
-                unsafe { s.store(at, with_known!(args.activation, known => known.of(s, s.load(at), slope))) };
+                s.store(at, known.of(s, s.load(at), slope));
             }
         }
     }
 }
 
 /// # Safety
-/// Slopes must satisfy the contract of the bias in [`start`]. `target.activate` must belong to the
-/// instruction set of `S`.
+/// Slopes must satisfy the contract of the bias in [`start`], for the first `rows` rows, which are at most `MR`.
+/// `target.activate` must belong to the instruction set of `S`.
 #[inline(always)]
 unsafe fn activate_tile<S: Simd, const MR: usize, const NV: usize>(
     acc: [[S::V; NV]; MR],
     target: &TileTarget,
+    rows: usize,
 ) -> [[S::V; NV]; MR] {
     let mut sums = acc;
     let args = SumsArgs {
         sums: sums.as_mut_ptr().cast(),
-        rows: MR,
+        rows,
         vectors: NV,
         activation: target.activation,
         slope: target.slope,

@@ -1,9 +1,9 @@
 //! The layers other than convolution, on every instruction set of this machine, compared with naive loops in `f64`.
 
 mod activation;
-mod add;
 mod cases;
 mod codegen;
+mod combine;
 mod copy;
 mod linear;
 mod lrn;

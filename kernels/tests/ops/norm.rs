@@ -2,7 +2,7 @@
 
 use crate::cases::{Case, cases, config, error_of, field_of, large_cases, on_every_isa};
 use crate::{Noise, Tensor, UNIT, UNWRITTEN, indices};
-use kernels::{ConvError, Layout, NormSpec, Shape4, TensorRef, Threads};
+use kernels::{Activation, ConvError, Layout, NormSpec, Shape4, TensorRef, Threads};
 use proptest::prelude::*;
 
 fn check_scale_shift(case: Case) {
@@ -19,6 +19,28 @@ fn check_scale_shift(case: Case) {
             let bound = UNIT * (want.abs() + 2.0 * product.abs());
             let error = (f64::from(result.get(n, c, y, x)) - want).abs();
             assert!(error <= bound, "{case:?} at {n} {c} {y} {x}: {want}, error {error:e}");
+        }
+    }
+}
+
+/// The affine map with an activation, to another tensor.
+fn check_affine(case: Case, activation: Activation) {
+    let input = case.input(3.0, 0.0);
+    let mut noise = Noise::new(!case.seed);
+    let (scale, shift) = (noise.vec(case.shape.c), noise.vec(case.shape.c));
+    let output = Tensor::filled(case.shape, case.layout, case.gaps[1], UNWRITTEN);
+    let results = on_every_isa(&output, true, |ops, tensor, threads| {
+        ops.affine((&scale, &shift), activation, input.view(), tensor, threads)
+    });
+    for result in results {
+        for (n, c, y, x) in indices(case.shape) {
+            let product = f64::from(input.get(n, c, y, x)) * f64::from(scale[c]);
+            let sum = product + f64::from(shift[c]);
+            let want = activation.eval(sum, 0.0);
+            // Two roundings without FMA, which no activation here enlarges by more than a tenth, and its own.
+            let bound = 1.1 * UNIT * (sum.abs() + 2.0 * product.abs()) + 7.0 * UNIT * want.abs();
+            let error = (f64::from(result.get(n, c, y, x)) - want).abs();
+            assert!(error <= bound, "{case:?} {activation:?} at {n} {c} {y} {x}: {want}, error {error:e}");
         }
     }
 }
@@ -84,6 +106,14 @@ proptest! {
     }
 
     #[test]
+    fn random_affine_maps_agree(
+        case in cases(),
+        activation in prop::sample::select(vec![Activation::None, Activation::Relu, Activation::RELU6, Activation::Silu]),
+    ) {
+        check_affine(case, activation);
+    }
+
+    #[test]
     fn random_norms_agree(
         case in cases(),
         choice in 0usize..10,
@@ -99,6 +129,31 @@ proptest! {
 #[test]
 fn bits_of_scales_do_not_depend_on_threads() {
     large_cases().for_each(check_scale_shift);
+}
+
+#[test]
+fn bits_of_affine_maps_do_not_depend_on_threads() {
+    large_cases().for_each(|case| check_affine(case, Activation::Relu));
+}
+
+#[test]
+fn affine_maps_that_do_not_fit_are_errors() {
+    let shape = Shape4::new(1, 2, 3, 4);
+    let data = vec![0.0; shape.len(Layout::Nchw).unwrap()];
+    let affine = |of: Shape4, lens: [usize; 2], activation| {
+        let numbers = vec![1.0; 9];
+        error_of([1, 2, 3, 4], Layout::Nchw, |ops, tensor| {
+            let input = TensorRef::packed(&data[..of.len(Layout::Nchw).unwrap()], of, Layout::Nchw).unwrap();
+            ops.affine((&numbers[..lens[0]], &numbers[..lens[1]]), activation, input, tensor, Threads::Seq)
+        })
+    };
+    let len = |what, got| ConvError::BufferLen { what, expected: 2, got };
+    assert_eq!(affine(shape, [3, 2], Activation::Relu), len("scale", 3));
+    assert_eq!(affine(shape, [2, 1], Activation::Relu), len("shift", 1));
+    assert_eq!(field_of(affine(shape, [2, 2], Activation::PRelu)), "activation");
+    let other = Shape4::new(1, 2, 4, 3);
+    let expected = ConvError::ShapeMismatch { what: "output", expected: other, got: shape };
+    assert_eq!(affine(other, [2, 2], Activation::Relu), expected);
 }
 
 #[test]

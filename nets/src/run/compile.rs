@@ -1,7 +1,9 @@
 //! Compiles a graph to an executable network: lower, merge, assign memory, plan.
 
 use super::arena::{self, Need};
+use super::chain::{self, Chain, Described, Planned};
 use super::compiled::CompiledNet;
+use super::in_place::in_place;
 use super::kernel::{Kernels, Known};
 use super::lower::{Arg, INPUT, Op, Program, Work, lower};
 use super::merge::merge;
@@ -16,6 +18,7 @@ use crate::shape::Shape;
 use crate::weights::WeightSource;
 use kernels::{Layout, Ops, Pitch, PlanOptions, Select, Shape4, Team, Wisdom, WorkspaceReq};
 use std::cell::RefCell;
+use std::ops::Range;
 
 impl CompiledNet {
     /// Plans every layer of `graph` for a batch size and packs its weights.
@@ -84,31 +87,82 @@ fn net(
         .numerics(options.numerics)
         .select(options.select);
     narrow(graph, &mut program, &plan_options);
-    let places = Places::of(&program);
-    within_limit(graph, options, (places.len as u64).saturating_mul(size_of::<f32>() as u64))?;
+    in_place(graph, &mut program);
+    let bytes = |places: &Places| (places.len as u64).saturating_mul(size_of::<f32>() as u64);
+    within_limit(graph, options, bytes(&Places::of(&program, &[])))?;
 
     let part = RefCell::default();
     let kernels = Kernels { graph, weights, program: &program, options: plan_options, known, part };
-    let mut steps = Vec::with_capacity(program.ops.len());
-    let mut workspace = WorkspaceReq::default();
-    for (op, kernel) in program.ops.iter().zip(largest_first(graph, &program, &kernels)?) {
-        let sources: Vec<Operand> = op.reads.iter().map(|arg| places.operand(&program, arg)).collect();
-        let target = op.write.map(|write| places.target(&program, op, write));
-        let (nodes, shape) = described(graph, &program, op);
-        let step = Step { name: name(graph, &nodes, op), nodes, kernel, sources, target, shape };
-        workspace = workspace.union(step.plan().map_or_else(WorkspaceReq::default, |p| p.workspace_req()));
-        steps.push(step);
-    }
+    let kernels = largest_first(graph, &program, &kernels)?;
+    let chains = chain::find(&program, &kernels);
+    let (steps, places) = steps(graph, &program, kernels, chains, &plan_options);
+    let plans = steps.iter().flat_map(Step::runs);
+    let workspace = plans.fold(WorkspaceReq::default(), |all, plan| all.union(plan.workspace_req()));
     Ok(CompiledNet {
         input: graph.input(),
         output: graph.output(),
         batch: options.batch,
         ops,
-        steps,
         arena_len: places.len,
+        bands_len: steps.iter().map(Step::bands_len).max().unwrap_or_default(),
         workspace,
+        steps,
         count: count(graph)?,
     })
+}
+
+/// The steps, one for each chain and one for each other operation, and their places.
+fn steps(
+    graph: &Graph,
+    program: &Program,
+    kernels: Vec<Kernel>,
+    mut chains: Vec<Range<usize>>,
+    options: &PlanOptions,
+) -> (Vec<Step>, Places) {
+    let mut planned: Vec<Option<Planned>> =
+        chains.iter().map(|chain| Chain::plan(&kernels[chain.clone()], options)).collect();
+    let mut is_planned = planned.iter().map(Option::is_some).collect::<Vec<_>>().into_iter();
+    chains.retain(|_| is_planned.next().unwrap_or_default());
+    planned.retain(Option::is_some);
+    let places = Places::of(program, &chains);
+    let mut chains = chains.into_iter().zip(planned.into_iter().flatten()).peekable();
+    let mut kernels = kernels.into_iter().enumerate();
+    let mut steps = Vec::with_capacity(program.ops.len());
+    while let Some((index, kernel)) = kernels.next() {
+        let chain = chains.next_if(|(ops, _)| ops.start == index);
+        let (ops, kernel) = match chain {
+            None => (index..index + 1, kernel),
+            Some((ops, planned)) => {
+                let all = std::iter::once(kernel).chain(kernels.by_ref().take(ops.len() - 1).map(|(_, kernel)| kernel));
+                let link = |(op, kernel)| (link_of(graph, program, op), kernel);
+                let links = program.ops[ops.clone()].iter().zip(all).map(link);
+                (ops, Kernel::Chain(Box::new(planned.finish(links))))
+            }
+        };
+        steps.push(step(graph, program, &places, ops, kernel));
+    }
+    (steps, places)
+}
+
+/// The name and the layers of one convolution of a chain.
+fn link_of(graph: &Graph, program: &Program, op: &Op) -> Described {
+    let (nodes, _) = described(graph, program, op);
+    Described { name: name(graph, &nodes, op), nodes }
+}
+
+/// The step of one operation, or of a chain of them.
+fn step(graph: &Graph, program: &Program, places: &Places, ops: Range<usize>, kernel: Kernel) -> Step {
+    let ops = &program.ops[ops];
+    let (first, last) = (&ops[0], &ops[ops.len() - 1]);
+    // In a chain, the first operand of every operation but the first is an inner value.
+    let reads = first.reads.iter().chain(ops[1..].iter().flat_map(|op| &op.reads[1..]));
+    let sources: Vec<Operand> = reads.map(|arg| places.operand(program, arg)).collect();
+    let target = last.write.map(|write| places.target(program, last, write));
+    let links: Vec<Described> = ops.iter().map(|op| link_of(graph, program, op)).collect();
+    let names: Vec<&str> = links.iter().map(|link| link.name.as_str()).collect();
+    let name = names.join(" > ");
+    let nodes = links.into_iter().flat_map(|link| link.nodes).collect();
+    Step { name, nodes, kernel, sources, target, shape: described(graph, program, last).1 }
 }
 
 /// Builds the kernel of each operation, those with the most weights first.
@@ -219,17 +273,23 @@ struct Places {
 }
 
 impl Places {
-    /// A storage lives from the first operation that writes it to the last one that reads it.
-    fn of(program: &Program) -> Self {
+    /// A storage lives from the first operation that writes it to the last one that reads it. The operations of a chain
+    /// run at the same time, and their inner values have memory of their own.
+    fn of(program: &Program, chains: &[Range<usize>]) -> Self {
         let storages = &program.storages;
         let (input, output) = (storages.of(INPUT), storages.of(program.output));
+        let inner = chains.iter().flat_map(|chain| chain::inner_values(program, chain));
+        let without: Vec<usize> = inner.map(|value| storages.of(value)).chain([input, output]).collect();
         let mut needs: Vec<Option<Need>> = vec![None; storages.len()];
         for (step, op) in program.ops.iter().enumerate() {
+            let chain = chains.iter().find(|chain| chain.contains(&step));
+            let (first, last) = chain.map_or((step, step), |chain| (chain.start, chain.end - 1));
             for value in op.write.into_iter().chain(op.reads.iter().map(|arg| arg.value)) {
                 let storage = storages.of(value);
-                if storage != input && storage != output {
+                if !without.contains(&storage) {
                     let len = storages.len_of(value).0;
-                    needs[storage].get_or_insert(Need { len, first: step, last: step }).last = step;
+                    let need = needs[storage].get_or_insert(Need { len, first, last });
+                    need.last = need.last.max(last);
                 }
             }
         }
@@ -276,13 +336,16 @@ mod tests {
     use super::*;
     use crate::zoo;
 
-    /// The condition for sharing memory: no step writes to memory that it reads.
+    /// The condition for sharing memory: no step writes to memory that it reads, except that an operation in place
+    /// writes exactly where its first operand is.
     fn targets_are_apart(program: &Program) -> bool {
-        let places = Places::of(program);
+        let places = Places::of(program, &[]);
         let op_is_fine = |op: &Op| {
             let Some(write) = op.write else { return true };
             let target = places.target(program, op, write).place;
-            op.reads.iter().map(|arg| places.operand(program, arg).place).all(|source| {
+            let sources = op.reads.iter().map(|arg| places.operand(program, arg).place).enumerate();
+            let is_in_place = |index: usize, source: &Place| index == 0 && *source == target;
+            sources.filter(|(index, source)| !is_in_place(*index, source)).all(|(_, source)| {
                 match (&target, source) {
                     (Place::Arena(target), Place::Arena(source)) => {
                         source.end <= target.start || target.end <= source.start
@@ -302,6 +365,7 @@ mod tests {
             {
                 let mut program = lower(&graph, batch, layout).unwrap();
                 merge(&graph, &mut program);
+                in_place(&graph, &mut program);
                 assert!(targets_are_apart(&program), "{} x {batch} in {layout}", entry.name);
             }
         }

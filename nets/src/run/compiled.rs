@@ -1,9 +1,10 @@
 //! [`CompiledNet`]: the shared plan of a network. [`Memory`]: the buffers of one run.
 
 use super::StepReport;
-use super::step::{Context, Operand, Step};
+use super::step::{Context, Kernel, Operand, Step};
 use crate::count::{LayerCount, NetCount};
 use crate::error::NetError;
+use crate::graph::NodeId;
 use crate::shape::Shape;
 use kernels::{
     Buffer, ConvPlan, Isa, Layout, Ops, PlanReport, Products, Shape4, Threads, Workspace, WorkspaceReq,
@@ -21,20 +22,23 @@ pub struct CompiledNet {
     pub(super) steps: Vec<Step>,
     pub(super) arena_len: usize,
     pub(super) workspace: WorkspaceReq,
+    /// Elements of the bands of convolutions in turns.
+    pub(super) bands_len: usize,
     pub(super) count: NetCount,
 }
 
-/// The buffers of one run except the output: the activations, in one buffer on huge pages, and the workspace
-/// of the kernels.
+/// The buffers of one run except the output: the activations, in one buffer on huge pages, rows of activations that no
+/// other step needs, and the workspace of the kernels.
 pub struct Memory {
     arena: Buffer,
+    bands: Buffer,
     workspace: Workspace,
 }
 
 impl Memory {
     /// Bytes of activations.
     pub fn activation_bytes(&self) -> usize {
-        self.arena.len() * size_of::<f32>()
+        (self.arena.len() + self.bands.len()) * size_of::<f32>()
     }
 
     /// Bytes of workspace.
@@ -49,7 +53,8 @@ impl CompiledNet {
     /// # Errors
     /// [`NetError::Kernel`] if the system cannot provide the memory.
     pub fn memory(&self) -> Result<Memory, NetError> {
-        Ok(Memory { arena: Buffer::zeroed(self.arena_len)?, workspace: Workspace::for_req(self.workspace)? })
+        let (arena, bands) = (Buffer::zeroed(self.arena_len)?, Buffer::zeroed(self.bands_len)?);
+        Ok(Memory { arena, bands, workspace: Workspace::for_req(self.workspace)? })
     }
 
     /// Images per forward pass.
@@ -79,7 +84,7 @@ impl CompiledNet {
 
     /// Bytes of packed weights.
     pub fn packed_bytes(&self) -> usize {
-        self.steps.iter().filter_map(Step::plan).map(ConvPlan::packed_bytes).sum()
+        self.plans().map(|(_, plan)| plan.packed_bytes()).sum()
     }
 
     /// The instruction set of the kernels.
@@ -99,7 +104,11 @@ impl CompiledNet {
 
     /// For every convolution and fully connected layer, its name and the report of its plan.
     pub fn explain(&self) -> impl Iterator<Item = (&str, &PlanReport)> {
-        self.steps.iter().filter_map(|step| Some((step.name.as_str(), step.plan()?.explain())))
+        self.plans().map(|(name, plan)| (name, plan.explain()))
+    }
+
+    fn plans(&self) -> impl Iterator<Item = (&str, &ConvPlan)> {
+        self.steps.iter().flat_map(Step::convolutions).map(|(name, _, plan)| (name, plan))
     }
 
     /// Runs one forward pass. `input` and `output` hold `batch` images in NCHW order.
@@ -152,6 +161,7 @@ impl CompiledNet {
         }
         for (what, expected, got) in [
             ("activations", self.arena_len, memory.arena.len()),
+            ("bands", self.bands_len, memory.bands.len()),
             ("workspace", self.workspace.len(), memory.workspace.len()),
         ] {
             if got < expected {
@@ -170,9 +180,9 @@ impl CompiledNet {
         done: &mut (dyn FnMut(usize) + Send),
     ) -> Result<(), NetError> {
         let context = Context { ops: &self.ops, threads, input };
-        let Memory { arena, workspace } = memory;
+        let Memory { arena, bands, workspace } = memory;
         for (number, step) in self.steps.iter().enumerate() {
-            step.run(&context, arena, output, workspace)
+            step.run(&context, arena, output, (workspace, bands))
                 .map_err(|error| NetError::layer(&step.name, error))?;
             done(number);
         }
@@ -196,7 +206,7 @@ impl Step {
         let sum = |number: fn(&LayerCount) -> u64| layers().map(number).sum();
         StepReport {
             name: self.name.clone(),
-            op: self.op(&layers().map(|layer| layer.op.as_str()).collect::<Vec<_>>()),
+            op: self.op(count),
             output: self.shape,
             layout: self.target.as_ref().map(|target| seen_layout(target.layout)),
             params: sum(|layer| layer.params),
@@ -208,8 +218,21 @@ impl Step {
         }
     }
 
-    /// The kind in reports, such as `conv+relu`, also for merged layers.
-    fn op(&self, ops: &[&str]) -> String {
+    /// The kind in reports, such as `conv+relu`, also for merged layers. Convolutions in turns have `>` between them.
+    fn op(&self, count: &NetCount) -> String {
+        let of_layers = |nodes: &[NodeId]| {
+            let ops: Vec<&str> = nodes.iter().map(|node| count.layers[node.index()].op.as_str()).collect();
+            self.op_of(&ops)
+        };
+        match &self.kernel {
+            Kernel::Chain(chain) => {
+                chain.links.iter().map(|link| of_layers(&link.nodes)).collect::<Vec<_>>().join(" > ")
+            }
+            _ => of_layers(&self.nodes),
+        }
+    }
+
+    fn op_of(&self, ops: &[&str]) -> String {
         let from = self.sources.first().map(|source| source.layout);
         match (ops, &self.target) {
             ([], Some(target)) if from != Some(target.layout) => "reorder".to_owned(),
@@ -228,7 +251,8 @@ impl Step {
             [n, c, h, w].iter().fold(size_of::<f32>() as u64, |bytes, &extent| bytes * extent as u64)
         };
         let moved: u64 = self.sources.iter().chain(&self.target).map(tensor).sum();
-        let weights = self.plan().map_or(0, |plan| plan.desc().filter_len() * weight_bytes(plan.products()));
+        let bytes = |(_, _, plan): (&str, &[NodeId], &ConvPlan)| plan.desc().filter_len() * weight_bytes(plan.products());
+        let weights: usize = self.convolutions().map(bytes).sum();
         if self.target.is_some() { moved + weights as u64 } else { 0 }
     }
 }

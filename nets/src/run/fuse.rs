@@ -1,4 +1,5 @@
-//! Fusion: a convolution computes the normalisation, the residual addition and the activation that follow it.
+//! Fusion: a convolution computes the normalisation, the residual addition and the activation that follow it. A sum, a
+//! batch normalisation and a scaling compute the activation that follows them.
 
 use crate::graph::{Graph, Node, NodeId};
 use crate::layer::{Layer, Norm, NormKind};
@@ -73,7 +74,7 @@ pub(super) fn fuse(graph: &Graph, readers: &Readers, id: NodeId, known: impl Fn(
             Layer::Activation(activation) if convolution || matches!(node.layer, Layer::Linear(_)) => {
                 fused.activation = Some((reader, *activation));
             }
-            Layer::Activation(activation) if node.layer == Layer::Add && *activation != Activation::PRelu => {
+            Layer::Activation(activation) if applies_activations(&node.layer) && *activation != Activation::PRelu => {
                 fused.activation = Some((reader, *activation));
             }
             _ => break,
@@ -85,4 +86,13 @@ pub(super) fn fuse(graph: &Graph, readers: &Readers, id: NodeId, known: impl Fn(
         }
     }
     fused
+}
+
+/// Whether a layer other than convolutions and fully connected layers applies activations without slopes.
+fn applies_activations(layer: &Layer) -> bool {
+    match layer {
+        Layer::Add | Layer::Scale { .. } => true,
+        Layer::Norm(norm) => norm.kind == NormKind::Batch,
+        _ => false,
+    }
 }

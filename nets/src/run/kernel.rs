@@ -91,14 +91,14 @@ impl<'a> Kernels<'a> {
                 let slope = (activation == Activation::PRelu).then(|| self.tensor(node, "weight"));
                 Kernel::Activation { activation, slope: slope.transpose()?.map(Cow::into_owned) }
             }
-            Layer::Norm(norm) => self.norm(node, norm, input.c)?,
+            Layer::Norm(norm) => self.norm(node, norm, input.c, activation(fused))?,
             Layer::Scale { scale, shift } => {
                 let part = |wanted: bool, name, absent: f32| match wanted {
                     true => self.tensor(node, name).map(Cow::into_owned),
                     false => Ok(vec![absent; input.c]),
                 };
                 let (scale, shift) = (part(*scale, "weight", 1.0)?, part(*shift, "bias", 0.0)?);
-                Kernel::ScaleShift(ScaleShift { scale, shift })
+                Kernel::ScaleShift(ScaleShift { scale, shift }, activation(fused))
             }
             Layer::Lrn(lrn) => {
                 Kernel::Lrn(LrnSpec { size: lrn.size, alpha: lrn.alpha, beta: lrn.beta, k: lrn.k })
@@ -120,9 +120,16 @@ impl<'a> Kernels<'a> {
         })
     }
 
-    fn norm(&self, node: &Node, norm: &Norm, channels: usize) -> Result<Kernel, Problem> {
+    /// `activation` follows batch normalisation only.
+    fn norm(
+        &self,
+        node: &Node,
+        norm: &Norm,
+        channels: usize,
+        activation: Activation,
+    ) -> Result<Kernel, Problem> {
         let Some(groups) = norm.groups(channels) else {
-            return Ok(Kernel::ScaleShift(self.scale_shift(node, norm)?));
+            return Ok(Kernel::ScaleShift(self.scale_shift(node, norm)?, activation));
         };
         let spec = NormSpec { groups, eps: norm.eps };
         let part = |name| norm.affine.then(|| self.tensor(node, name).map(Cow::into_owned)).transpose();

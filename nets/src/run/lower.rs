@@ -14,6 +14,7 @@ use crate::layer::Layer;
 use crate::shape::Shape;
 use kernels::{Layout, Shape4};
 use std::collections::HashMap;
+use std::ops::Range;
 
 /// The value of the caller's input.
 pub(super) const INPUT: usize = 0;
@@ -236,7 +237,8 @@ impl Lowering<'_> {
     }
 
     /// The sources become channel ranges of the result. A source with its own memory is placed there
-    /// directly, so that nothing is copied. Any other source, such as the caller's input, is copied.
+    /// directly, and so are sources that lie next to each other already, so that nothing is copied. Any other
+    /// source, such as the caller's input, is copied.
     fn concat(&mut self, id: NodeId, node: &Node, shape: Shape) -> usize {
         let sources: Vec<Seen> = node.inputs.iter().map(|&id| self.at(id)).collect();
         let wanted = sources.iter().map(|&source| self.kept(source));
@@ -254,7 +256,14 @@ impl Lowering<'_> {
         let layout = if aligned { wanted } else { Layout::Nchw };
         let whole = self.storages.add(Value { shape: shape.batched(self.batch), layout });
         let args: Vec<Arg> = sources.iter().map(|&source| self.demand(source, layout)).collect();
-        for (arg, channel) in args.iter().zip(starts) {
+        let placed = self.longest_run(&args);
+        if !placed.is_empty() {
+            self.storages.join(whole, args[placed.start].value, -(starts[placed.start] as isize));
+        }
+        for (index, (arg, channel)) in args.iter().zip(starts).enumerate() {
+            if placed.contains(&index) {
+                continue;
+            }
             let once = args.iter().filter(|other| other.value == arg.value).count() == 1;
             let part =
                 if once && self.can_move(arg, whole) { arg.value } else { self.part(*arg, whole, layout) };
@@ -262,6 +271,37 @@ impl Lowering<'_> {
         }
         self.ops.push(Op { work: Work::View, node: id, reads: Vec::new(), write: None });
         whole
+    }
+
+    /// The longest run of `args` that lie next to each other already, with room before and after it for the others.
+    ///
+    /// In a dense block every concatenation begins with the one before it. It takes over the memory of the earlier one
+    /// and adds to it, so that the whole block is one tensor and nothing is copied.
+    fn longest_run(&self, args: &[Arg]) -> Range<usize> {
+        let is_placed = |arg: &Arg| {
+            let Value { shape, layout } = self.storages.value(arg.value);
+            (shape, layout) == (arg.shape, arg.layout) && arg.value != INPUT
+        };
+        let has_room = |run: &Range<usize>| {
+            let (low, _) = self.storages.is_at_edge(args[run.start].value);
+            let (_, high) = self.storages.is_at_edge(args[run.end - 1].value);
+            (run.start == 0 || low) && (run.end == args.len() || high)
+        };
+        let (mut longest, mut start) = (0..0, 0);
+        for end in 1..=args.len() {
+            let goes_on = args.get(end).is_some_and(|next| {
+                is_placed(next) && self.storages.follows(args[end - 1].value, next.value)
+            });
+            if goes_on && is_placed(&args[start]) {
+                continue;
+            }
+            let run = start..end;
+            if is_placed(&args[start]) && run.len() > longest.len() && has_room(&run) {
+                longest = run;
+            }
+            start = end;
+        }
+        longest
     }
 
     /// Whether the memory of `arg` can become a part of `whole`.

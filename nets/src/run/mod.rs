@@ -1,14 +1,16 @@
 //! Runs graphs. A graph is compiled once for a batch size, and then runs without planning or allocating.
 //!
 //! ```text
-//! Graph  ->  fuse, lower (layouts, concatenations)  ->  merge  ->  assign memory  ->  plan  ->  CompiledNet
+//! Graph  ->  fuse, lower (layouts, concatenations)  ->  merge  ->  in place  ->  assign memory  ->  plan  ->  CompiledNet
 //! ```
 
 mod arena;
+mod chain;
 mod compile;
 mod compiled;
 mod filter;
 mod fuse;
+mod in_place;
 mod kernel;
 mod layout;
 mod lower;
@@ -18,6 +20,7 @@ mod packed;
 mod plain;
 mod step;
 mod storage;
+mod stripes;
 
 use crate::count::NetCount;
 use crate::error::NetError;

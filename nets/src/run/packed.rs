@@ -3,9 +3,9 @@
 use super::compiled::CompiledNet;
 use super::step::Step;
 use crate::error::NetError;
-use crate::graph::Graph;
+use crate::graph::{Graph, NodeId};
 use crate::weights::WeightSource;
-use kernels::{Filter, PackedError};
+use kernels::{ConvPlan, Filter, PackedError};
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hasher};
 use std::io::{Read, Write};
@@ -31,11 +31,12 @@ pub struct PackedWeights {
 
 impl PackedWeights {
     fn of(net: &CompiledNet, graph: &Graph, weights: &dyn WeightSource) -> Result<Self, NetError> {
-        let filter = |step: &Step| {
-            let first = graph.node(*step.nodes.first()?);
-            Some((first.name.clone(), step.plan()?.filter()))
+        let convolutions = net.steps.iter().flat_map(Step::convolutions);
+        let filter = |(_, nodes, plan): (&str, &[NodeId], &ConvPlan)| {
+            let first = graph.node(*nodes.first()?);
+            Some((first.name.clone(), plan.filter()))
         };
-        let filters = net.steps.iter().filter_map(filter).collect();
+        let filters = convolutions.filter_map(filter).collect();
         Ok(Self { network: graph.name().to_owned(), fingerprint: fingerprint(graph, weights)?, filters })
     }
 

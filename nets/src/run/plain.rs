@@ -52,19 +52,6 @@ pub(super) fn shortcut(source: (&[f32], Image), stride: usize, target: (&mut [f3
     }
 }
 
-/// Multiplies elementwise. `factor` can have one pixel per map, which is used for all pixels of the map.
-pub(super) fn multiply(factor: (&[f32], Image), target: (&mut [f32], Image)) {
-    let ((factor, from), (target, to)) = (factor, target);
-    if from.size == to.size {
-        return target.iter_mut().zip(factor).for_each(|(x, factor)| *x *= factor);
-    }
-    for (factor, target) in factor.chunks_exact(from.lanes).zip(target.chunks_exact_mut(to.plane())) {
-        for pixel in target.chunks_exact_mut(to.lanes) {
-            pixel.iter_mut().zip(factor).for_each(|(x, factor)| *x *= factor);
-        }
-    }
-}
-
 /// Squared distances from a row to each of the codes.
 pub(super) fn rbf(row: &[f32], codes: &[f32], distances: &mut [f32]) {
     for (code, distance) in codes.chunks_exact(row.len()).zip(distances) {

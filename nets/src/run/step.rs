@@ -1,5 +1,6 @@
 //! [`Step`]: one operation of a forward pass.
 
+use super::chain::{Chain, Link};
 use super::layout::BLOCK;
 use super::plain::{self, Image};
 use crate::graph::NodeId;
@@ -27,6 +28,8 @@ pub(super) struct Step {
 pub(super) enum Kernel {
     /// Also a fully connected layer. A second source is the residual.
     Conv(Box<ConvPlan>),
+    /// Convolutions in turns. All sources but the first are residuals.
+    Chain(Box<Chain>),
     Pool(PoolDesc),
     AdaptivePool,
     /// Pooling, followed by a scale and a shift.
@@ -35,7 +38,7 @@ pub(super) enum Kernel {
         activation: Activation,
         slope: Option<Vec<f32>>,
     },
-    ScaleShift(ScaleShift),
+    ScaleShift(ScaleShift, Activation),
     Normalize {
         spec: NormSpec,
         scale: Option<Vec<f32>>,
@@ -90,6 +93,24 @@ impl Operand {
         TensorMut::with_pitch(data, self.shape, self.layout, self.pitch)
     }
 
+    /// One image as a tensor.
+    pub(super) fn image_tensor<'a>(&self, data: &'a [f32], image: usize) -> Result<TensorRef<'a>, ConvError> {
+        TensorRef::with_pitch(&data[image * self.pitch.image..], self.one_image(), self.layout, self.pitch)
+    }
+
+    /// One image as a tensor to write.
+    pub(super) fn image_tensor_mut<'a>(
+        &self,
+        data: &'a mut [f32],
+        image: usize,
+    ) -> Result<TensorMut<'a>, ConvError> {
+        TensorMut::with_pitch(&mut data[image * self.pitch.image..], self.one_image(), self.layout, self.pitch)
+    }
+
+    fn one_image(&self) -> Shape4 {
+        Shape4 { n: 1, ..self.shape }
+    }
+
     fn image(&self) -> Image {
         let lanes = if self.layout == Layout::Nchw16c { BLOCK } else { 1 };
         Image { size: self.shape.size(), lanes }
@@ -131,11 +152,12 @@ impl Step {
         context: &Context<'_>,
         arena: &mut [f32],
         output: &mut [f32],
-        workspace: &mut Workspace,
+        (workspace, bands): (&mut Workspace, &mut [f32]),
     ) -> Result<(), ConvError> {
         let Some(target) = &self.target else { return Ok(()) };
         let input = context.input;
-        // The target does not overlap a source, so every source lies before or behind it.
+        // The target is the first source of an operation in place. It does not overlap any other source, so these lie
+        // before or behind it.
         let (sources, data) = match &target.place {
             Place::Arena(range) => {
                 let (before, rest) = arena.split_at_mut(range.start);
@@ -151,6 +173,7 @@ impl Step {
         };
         match &self.kernel {
             Kernel::Conv(plan) => self.conv(plan, context, &sources, data, workspace),
+            Kernel::Chain(chain) => chain.run(self, context, &sources, data, (workspace, bands)),
             kernel => self.layer(kernel, context, &sources, data),
         }
     }
@@ -189,6 +212,9 @@ impl Step {
                 ops.pool(desc, input()?, target.tensor_mut(data)?, threads)?;
                 ops.scale_shift(scale, shift, target.tensor_mut(data)?, threads)
             }
+            Kernel::ScaleShift(ScaleShift { scale, shift }, activation) => {
+                ops.affine((scale, shift), *activation, input()?, target.tensor_mut(data)?, threads)
+            }
             Kernel::Lrn(spec) => ops.lrn(*spec, input()?, target.tensor_mut(data)?, threads),
             Kernel::Maxout(pieces) => ops.maxout(*pieces, input()?, target.tensor_mut(data)?, threads),
             Kernel::Normalize { spec, scale, shift } => {
@@ -201,7 +227,9 @@ impl Step {
                 Ok(())
             }
             _ => {
-                ops.copy(input()?, target.tensor_mut(data)?, threads)?;
+                if source.place != target.place {
+                    ops.copy(input()?, target.tensor_mut(data)?, threads)?;
+                }
                 self.in_place(kernel, context, sources, data)
             }
         }
@@ -220,7 +248,7 @@ impl Step {
         }
     }
 
-    /// Copies the first source to the target and changes it there.
+    /// Changes the target, which holds the first source.
     fn in_place(
         &self,
         kernel: &Kernel,
@@ -234,17 +262,11 @@ impl Step {
             Kernel::Activation { activation, slope } => {
                 ops.activate(*activation, slope.as_deref(), target.tensor_mut(data)?, threads)
             }
-            Kernel::ScaleShift(ScaleShift { scale, shift }) => {
-                ops.scale_shift(scale, shift, target.tensor_mut(data)?, threads)
-            }
             Kernel::Softmax => ops.softmax(target.tensor_mut(data)?, threads),
             Kernel::Mul => {
                 let factor = &self.sources[1];
-                let images = factor.images(sources.get(factor)).zip(target.images_mut(data));
-                images.for_each(|(from, to)| {
-                    plain::multiply((from, factor.image()), (to, target.image()));
-                });
-                Ok(())
+                let factor = factor.tensor(sources.get(factor))?;
+                ops.multiply(factor, target.tensor_mut(data)?, threads)
             }
             Kernel::Add(activation) => {
                 let addends = &self.sources[1..];
@@ -262,16 +284,42 @@ impl Step {
         }
     }
 
+    /// The plan of the convolution, or of the first one in turns.
     pub(super) fn plan(&self) -> Option<&ConvPlan> {
+        self.convolutions().next().map(|(_, _, plan)| plan)
+    }
+
+    /// The name, the layers and the plan of each convolution.
+    pub(super) fn convolutions(&self) -> impl Iterator<Item = (&str, &[NodeId], &ConvPlan)> {
+        let (one, links) = match &self.kernel {
+            Kernel::Conv(plan) => (Some((self.name.as_str(), &self.nodes[..], &**plan)), &[][..]),
+            Kernel::Chain(chain) => (None, &chain.links[..]),
+            _ => (None, &[][..]),
+        };
+        one.into_iter().chain(links.iter().map(Link::convolution))
+    }
+
+    /// The plans that a run uses.
+    pub(super) fn runs(&self) -> impl Iterator<Item = &ConvPlan> {
+        let (one, links) = match &self.kernel {
+            Kernel::Conv(plan) => (Some(&**plan), &[][..]),
+            Kernel::Chain(chain) => (None, &chain.links[..]),
+            _ => (None, &[][..]),
+        };
+        one.into_iter().chain(links.iter().flat_map(Link::runs))
+    }
+
+    /// Elements of the bands of convolutions in turns.
+    pub(super) fn bands_len(&self) -> usize {
         match &self.kernel {
-            Kernel::Conv(plan) => Some(plan),
-            _ => None,
+            Kernel::Chain(chain) => chain.len,
+            _ => 0,
         }
     }
 }
 
-/// The memory that a step may read: everything except its target.
-struct Sources<'a> {
+/// The memory that a step may read through a source: everything except its target.
+pub(super) struct Sources<'a> {
     input: &'a [f32],
     before: &'a [f32],
     behind: &'a [f32],
@@ -279,7 +327,7 @@ struct Sources<'a> {
 }
 
 impl<'a> Sources<'a> {
-    fn get(&self, operand: &Operand) -> &'a [f32] {
+    pub(super) fn get(&self, operand: &Operand) -> &'a [f32] {
         match &operand.place {
             Place::Arena(range) if range.end <= self.before.len() => &self.before[range.clone()],
             Place::Arena(range) => {

@@ -74,6 +74,11 @@ impl Storages {
         (own.start == all.start, own.end == all.end)
     }
 
+    /// Whether `next` begins where `value` ends.
+    pub(super) fn follows(&self, value: usize, next: usize) -> bool {
+        self.of(value) == self.of(next) && self.span(value).end == self.span(next).start
+    }
+
     /// Whether a tensor in this layout can begin at this channel of another tensor.
     pub(super) fn is_aligned(layout: Layout, channel: usize) -> bool {
         layout == Layout::Nchw || channel.is_multiple_of(BLOCK)

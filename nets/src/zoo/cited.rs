@@ -115,3 +115,21 @@ const V1_5: &str = "the stride is in the 3x3: three 1x1 layers still see the lar
 pub(super) const RESNET20: &[Cited] = &[Cited::params("0.27M", 0.27e6, 1e4, HE_6)];
 pub(super) const RESNET56: &[Cited] = &[Cited::params("0.85M", 0.85e6, 1e4, HE_6)];
 pub(super) const RESNET110: &[Cited] = &[Cited::params("1.7M", 1.7e6, 1e5, HE_6)];
+pub(super) const RESNEXT50: &[Cited] = &[
+    Cited::params("25.0M", 25.0e6, 1e5, "Xie et al. 2017, table 1"),
+    Cited::macs("4.2e9", 4.2e9, 1e8, "Xie et al. 2017, table 1"),
+    Cited::macs("4.23e9", 4.23e9, 1e7, TORCHVISION),
+];
+pub(super) const DENSENET121: &[Cited] = &[Cited::macs("2.834e9", 2.834e9, 1e6, TORCHVISION)];
+pub(super) const MOBILENET_V2: &[Cited] = &[
+    Cited::params("3.4M", 3.4e6, 1e5, "Sandler et al. 2018, table 4")
+        .because("3,470,760 without batch normalisation, which rounds down to the paper's figure"),
+    Cited::macs("300M", 300e6, 1e6, "Sandler et al. 2018, table 4")
+        .because("the paper rounds down"),
+    Cited::macs("0.301e9", 0.301e9, 1e6, TORCHVISION),
+];
+pub(super) const EFFICIENTNET_B0: &[Cited] = &[
+    Cited::params("5.3M", 5.3e6, 1e5, "Tan and Le 2019, table 2"),
+    Cited::macs("0.39e9", 0.39e9, 1e7, "Tan and Le 2019, table 2"),
+    Cited::macs("0.386e9", 0.386e9, 1e6, TORCHVISION),
+];

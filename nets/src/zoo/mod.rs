@@ -2,9 +2,12 @@
 
 mod alexnet;
 mod cited;
+mod densenet;
+mod efficientnet;
 mod googlenet;
 mod lenet5;
 mod mlp;
+mod mobilenet;
 mod nin;
 mod resnet;
 mod vgg;
@@ -68,7 +71,7 @@ const DIGIT: Shape = Shape::map(1, 32, 32);
 
 /// Blocks per stage, from the columns of table 1 of the ResNet paper.
 const B18: [usize; 4] = [2, 2, 2, 2];
-const B34: [usize; 4] = [3, 4, 6, 3]; // also ResNet-50
+const B34: [usize; 4] = [3, 4, 6, 3]; // also ResNet-50 and ResNeXt-50
 const B101: [usize; 4] = [3, 4, 23, 3];
 const B152: [usize; 4] = [3, 8, 36, 3];
 
@@ -184,6 +187,16 @@ pub const ALL: &[Entry] = &[
         Column::bottleneck(B152, false).build(name, input)
     })
     .cited(cited::RESNET152),
+    Entry::new("resnext50-32x4d", "ResNeXt-50, 32 groups of 4 channels (2017)", IMAGENET, |name, input| {
+        Column::grouped(B34, 32, 4).build(name, input)
+    })
+    .cited(cited::RESNEXT50),
+    Entry::new("densenet121", "DenseNet-121 (2017)", IMAGENET, densenet::densenet121)
+        .cited(cited::DENSENET121),
+    Entry::new("mobilenet-v2", "MobileNet-v2, width 1.0 (2018)", IMAGENET, mobilenet::v2)
+        .cited(cited::MOBILENET_V2),
+    Entry::new("efficientnet-b0", "EfficientNet-B0 (2019)", IMAGENET, efficientnet::b0)
+        .cited(cited::EFFICIENTNET_B0),
     Entry::new("resnet20-cifar", "20 layers for CIFAR-10, shortcuts A", CIFAR, |name, input| {
         resnet::cifar(name, input, 20, Shortcut::A)
     })

@@ -1,12 +1,16 @@
 //! Residual networks and their plain counterparts: K. He, X. Zhang, S. Ren and J. Sun, "Deep residual
 //! learning for image recognition", CVPR 2016, table 1 (ImageNet) and section 4.2 (CIFAR-10). Tensor names
-//! are torchvision's.
+//! are torchvision's. ResNeXt: S. Xie, R. Girshick, P. Dollár, Z. Tu and K. He, "Aggregated residual transformations
+//! for deep neural networks", CVPR 2017, table 1.
 
 use crate::error::NetError;
 use crate::graph::{Graph, GraphBuilder, NodeId};
 use crate::layer::{Conv, Layer, Linear, Norm, Pool};
 use crate::shape::Shape;
 use kernels::Activation::Relu;
+
+/// Channels of the first stage of the networks for ImageNet.
+const STAGE_1: usize = 64;
 
 /// The shortcut around the convolutions of a block.
 #[derive(Clone, Copy, PartialEq)]
@@ -27,6 +31,9 @@ pub(super) enum Block {
     /// 1x1, 3x3, and 1x1 with four times the channels. The stride is in the first convolution, or in the
     /// second as in torchvision ("v1.5").
     Bottleneck { stride_first: bool },
+    /// A bottleneck whose second convolution has groups. In the first stage each group has `width` channels, and every
+    /// later stage doubles that. The stride is in the second convolution.
+    Grouped { groups: usize, width: usize },
 }
 
 /// A column of table 1: the number of blocks in each stage, and their kind.
@@ -44,6 +51,10 @@ impl Column {
 
     pub(super) const fn bottleneck(blocks: [usize; 4], stride_first: bool) -> Self {
         Self { blocks, block: Block::Bottleneck { stride_first }, shortcut: Shortcut::B }
+    }
+
+    pub(super) const fn grouped(blocks: [usize; 4], groups: usize, width: usize) -> Self {
+        Self { blocks, block: Block::Grouped { groups, width }, shortcut: Shortcut::B }
     }
 
     /// Builds the network for ImageNet.
@@ -78,6 +89,11 @@ impl Column {
                     true => vec![one.stride(stride), three, last],
                     false => vec![one, three.stride(stride), last],
                 }
+            }
+            Block::Grouped { groups, width } => {
+                let inner = groups * width * channels / STAGE_1;
+                let three = Conv { out_channels: inner, ..three }.stride(stride).groups(groups);
+                vec![Conv::new(inner, 1), three, Conv::new(4 * channels, 1)]
             }
         };
         for (number, &layer) in (1..).zip(&layers) {

@@ -1,4 +1,4 @@
-//! Sums of two tensors, against `f64`.
+//! Sums and products of two tensors, against `f64`.
 
 use crate::cases::{Case, cases, config, error_of, field_of, large_cases, on_every_isa};
 use crate::{Noise, Tensor, UNIT, indices};
@@ -72,6 +72,58 @@ fn error_with(addend: (Shape4, Layout), activation: Activation) -> ConvError {
         let addend = TensorRef::packed(&data, addend.0, addend.1).unwrap();
         ops.add(addend, tensor, activation, Threads::Seq)
     })
+}
+
+/// A product with a tensor of the same shape, or with one pixel per image.
+fn check_product(case: Case, one_pixel: bool) {
+    let before = case.input(3.0, 0.0);
+    let mut noise = Noise::new(!case.seed);
+    let shape = if one_pixel { Shape4 { h: 1, w: 1, ..case.shape } } else { case.shape };
+    let factor = Tensor::from_fn(shape, case.layout, case.gaps[1], |_| 3.0 * noise.next());
+    let results =
+        on_every_isa(&before, false, |ops, tensor, threads| ops.multiply(factor.view(), tensor, threads));
+    for result in results {
+        for (n, c, y, x) in indices(case.shape) {
+            let (fy, fx) = if one_pixel { (0, 0) } else { (y, x) };
+            let want = before.get(n, c, y, x) * factor.get(n, c, fy, fx);
+            assert_eq!(result.get(n, c, y, x), want, "{case:?} at {n} {c} {y} {x}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(config(300))]
+
+    #[test]
+    fn random_products_agree(case in cases(), one_pixel in any::<bool>()) {
+        check_product(case, one_pixel);
+    }
+}
+
+#[test]
+fn bits_of_products_do_not_depend_on_threads() {
+    for case in large_cases() {
+        check_product(case, false);
+        check_product(case, true);
+    }
+}
+
+#[test]
+fn a_factor_of_another_shape_is_an_error() {
+    let multiply = |shape: Shape4, layout| {
+        let data = vec![0.0; shape.len(layout).unwrap()];
+        error_of([1, 2, 3, 4], Layout::Nchw, |ops, tensor| {
+            ops.multiply(TensorRef::packed(&data, shape, layout).unwrap(), tensor, Threads::Seq)
+        })
+    };
+    for got in [Shape4::new(1, 2, 4, 3), Shape4::new(1, 1, 1, 1), Shape4::new(2, 2, 1, 1)] {
+        let expected = ConvError::ShapeMismatch { what: "factor", expected: SHAPE, got };
+        assert_eq!(multiply(got, Layout::Nchw), expected);
+    }
+    for shape in [SHAPE, Shape4::new(1, 2, 1, 1)] {
+        let (expected, got) = (Layout::Nchw, Layout::Nchw16c);
+        assert_eq!(multiply(shape, got), ConvError::LayoutMismatch { what: "factor", expected, got });
+    }
 }
 
 const SHAPE: Shape4 = Shape4::new(1, 2, 3, 4);
