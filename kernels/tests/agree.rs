@@ -5,7 +5,8 @@ mod common;
 use common::persist::config;
 use common::pools;
 use common::strategy::{
-    conv_problem, depthwise_problem, large_kernel_problem, pointwise_problem, winograd_problem,
+    conv_problem, depthwise_problem, few_outputs_problem, large_kernel_problem, pointwise_problem,
+    winograd_problem,
 };
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -36,6 +37,11 @@ fn any_pointwise_convolution() {
 #[test]
 fn any_depthwise_convolution() {
     agree(depthwise_problem(), 600);
+}
+
+#[test]
+fn any_convolution_with_few_outputs() {
+    agree(few_outputs_problem(), 300);
 }
 
 #[test]

@@ -93,7 +93,11 @@ unsafe fn channels_are_rows<S: Simd, const CENTRED: bool>(s: S, known: impl Know
             }
             let rest = Lanes { lo: 0, hi: args.out.columns - c };
             if rest.hi > 0 {
-                s.store_lanes(to.add(c), map::<S, CENTRED>(s, known, line, s.load_lanes(from.add(c), rest)), rest);
+                s.store_lanes(
+                    to.add(c),
+                    map::<S, CENTRED>(s, known, line, s.load_lanes(from.add(c), rest)),
+                    rest,
+                );
             }
         }
     }

@@ -23,7 +23,7 @@ use crate::simd::{Lanes, Simd};
 
 /// Maximum number of output channels of a tile.
 pub(crate) const MOST_OUTPUTS: usize = 4;
-/// Chunks that a tile of one pixel sums apart.
+/// Maximum number of chunks that a tile of one pixel sums apart.
 const APART: usize = 4;
 
 /// The arguments of one call of a tile. `tile/few_table.rs` builds and checks them.
@@ -115,13 +115,15 @@ unsafe fn all_taps<S: Simd, const T: usize, const O: usize>(
             // SAFETY: the caller guarantees all chunks of this tap.
             unsafe {
                 if const { T == 1 } {
-                    while left >= APART {
-                        for u in 0..APART {
+                    // Sixteen registers hold the sums of two chunks of four outputs, next to the weights.
+                    let together = const { if S::LANES == 8 && O > 2 { 2 } else { APART } };
+                    while left >= together {
+                        for u in 0..together {
                             chunk::<S, 1, O>(s, std::array::from_mut(&mut apart[u]), args, p, w);
                             p = p.wrapping_add(args.chunk_step);
                             w = w.wrapping_add(O * BLOCK);
                         }
-                        left -= APART;
+                        left -= together;
                     }
                 }
                 while left > 0 {

@@ -250,25 +250,14 @@ unsafe fn store_tile<S: Simd, const MR: usize, const NV: usize>(
     } else {
         for j in 0..NV {
             let lanes = lanes_of::<S>(target, j);
-            let zeros = lanes_between::<S>(target.hi, target.zeros, j);
-            if lanes.lo == 0 && zeros.lo == lanes.hi && zeros.hi == S::LANES {
-                for i in 0..MR {
-                    let to = base.wrapping_add(at::<S>(row, block, i, j));
-                    // SAFETY: every column is valid or set to zero, and the caller guarantees these.
-                    unsafe { s.store(to, s.keep(acc[i][j], lanes)) };
-                }
-                continue;
-            }
+            // Zeros follow the last valid column.
+            let written =
+                Lanes { lo: lanes.lo, hi: lanes_between::<S>(target.hi, target.zeros, j).hi.max(lanes.hi) };
             for i in 0..MR {
-                // SAFETY: only valid columns are written, and the caller guarantees these.
-                unsafe { s.store_lanes(base.wrapping_add(at::<S>(row, block, i, j)), acc[i][j], lanes) };
-            }
-            if zeros.lo < zeros.hi {
-                for i in 0..MR {
-                    let to = base.wrapping_add(at::<S>(row, block, i, j));
-                    // SAFETY: only columns that are set to zero are written. The caller guarantees them.
-                    unsafe { s.store_lanes(to, s.splat(0.0), zeros) };
-                }
+                let to = base.wrapping_add(at::<S>(row, block, i, j));
+                // SAFETY: only valid columns and columns that are set to zero are written. The caller guarantees
+                // these.
+                unsafe { s.store_lanes(to, s.keep(acc[i][j], lanes), written) };
             }
         }
     }
@@ -304,7 +293,8 @@ pub(crate) unsafe fn finish_first<S: Simd, const MR: usize, const NV: usize>(
         return unsafe { finish::<S, MR, NV>(s, acc, target) };
     }
     let mut sums = acc; // a copy, so that the accumulators themselves need no address
-    let at = |sums: &mut [[S::V; NV]; MR], i: usize| sums.as_mut_ptr().wrapping_add(i).cast::<[[S::V; NV]; 1]>();
+    let at =
+        |sums: &mut [[S::V; NV]; MR], i: usize| sums.as_mut_ptr().wrapping_add(i).cast::<[[S::V; NV]; 1]>();
     let mut one = *target;
     for i in 0..count {
         // SAFETY: `i` is less than `MR`. The caller guarantees the rest.

@@ -164,11 +164,23 @@ pub fn winograd_problem() -> impl Strategy<Value = ConvProblem> {
     )
 }
 
+/// Convolutions with few output channels and many input channels. Long rows are summed in several blocks of channels.
+pub fn few_outputs_problem() -> impl Strategy<Value = ConvProblem> {
+    let map = prop_oneof![3 => (1..=9usize, 1..=20usize), 1 => (Just(1usize), 600..=900usize)];
+    (conv_problem(), 16..=70usize, 1..=9usize, map).prop_map(|(mut p, channels, outputs, (h, w))| {
+        (p.input.c, p.out_channels, p.groups) = (channels, outputs, 1);
+        let reach = |k: usize, d: usize, pad: usize| (d * (k - 1) + 1).saturating_sub(pad).max(1);
+        p.input.h = h.max(reach(p.kernel.h, p.dilation.h, p.pad.top + p.pad.bottom));
+        p.input.w = w.max(reach(p.kernel.w, p.dilation.w, p.pad.left + p.pad.right));
+        affordable(p)
+    })
+}
+
 /// Convolutions that the depthwise algorithm supports: one or a few channels per group, with any number of outputs.
 pub fn depthwise_problem() -> impl Strategy<Value = ConvProblem> {
     let kernel = prop_oneof![
         4 => select(vec![3usize, 5, 7]).prop_map(Size2::square),
-        1 => size(1..=9usize),
+        1 => size(1..=11usize),
     ];
     let stride = prop_oneof![3 => (1..=3usize).prop_map(Size2::square), 1 => size(1..=3usize)];
     let dilation = prop_oneof![3 => Just(Size2::square(1)), 1 => size(1..=3usize)];
@@ -181,7 +193,10 @@ pub fn depthwise_problem() -> impl Strategy<Value = ConvProblem> {
         |(mut p, kernel, stride, dilation, (ins, outs), channels)| {
             p.groups = channels.div_ceil(ins);
             (p.input.c, p.out_channels) = (p.groups * ins, p.groups * outs);
-            (p.kernel, p.stride, p.dilation, p.output_layout) = (kernel, stride, dilation, None);
+            (p.kernel, p.stride, p.dilation) = (kernel, stride, dilation);
+            if p.layout != Layout::Nchw {
+                p.output_layout = None;
+            }
             let fits = |extent: usize, k: usize, d: usize, pad: usize| {
                 extent.max((d * (k - 1) + 1).saturating_sub(pad)).max(1)
             };

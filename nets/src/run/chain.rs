@@ -9,7 +9,8 @@ use super::step::{Context, Kernel, Sources, Step};
 use super::stripes::{Action, Geometry, Part, Schedule};
 use crate::graph::NodeId;
 use kernels::{
-    Algorithm, ConvDesc, ConvError, ConvIo, ConvPlan, Layout, Pad2, PlanOptions, Shape4, TensorMut, TensorRef, Workspace,
+    Algorithm, ConvDesc, ConvError, ConvIo, ConvPlan, Layout, Pad2, PlanOptions, Shape4, TensorMut,
+    TensorRef, Workspace,
 };
 use std::ops::Range;
 
@@ -84,7 +85,9 @@ pub(super) fn find(program: &Program, kernels: &[Kernel]) -> Vec<Range<usize>> {
 
 /// Whether operation `first` writes a large map that only the next one reads, and one of them is depthwise.
 fn is_pair(program: &Program, kernels: &[Kernel], first: usize) -> bool {
-    let (Kernel::Conv(writer), Kernel::Conv(reader)) = (&kernels[first], &kernels[first + 1]) else { return false };
+    let (Kernel::Conv(writer), Kernel::Conv(reader)) = (&kernels[first], &kernels[first + 1]) else {
+        return false;
+    };
     let runs_in_rows = |plan: &ConvPlan| {
         matches!(plan.algorithm(), Algorithm::Depthwise | Algorithm::Direct | Algorithm::Pointwise)
     };
@@ -93,7 +96,8 @@ fn is_pair(program: &Program, kernels: &[Kernel], first: usize) -> bool {
     let (held, read) = (storages.value(value), program.ops[first + 1].reads[0]);
     let passes_on = read.value == value && (read.shape, read.layout) == (held.shape, held.layout);
     let storage = storages.of(value);
-    let readers = program.ops.iter().flat_map(|op| &op.reads).filter(|arg| storages.of(arg.value) == storage).count();
+    let readers =
+        program.ops.iter().flat_map(|op| &op.reads).filter(|arg| storages.of(arg.value) == storage).count();
     let is_own = storages.is_alone(value) && storage != storages.of(program.output) && readers == 1;
     passes_on
         && is_own
@@ -111,7 +115,10 @@ fn is_apart(program: &Program, ops: &[Op]) -> bool {
 }
 
 /// The values between the operations of a chain.
-pub(super) fn inner_values<'a>(program: &'a Program, chain: &Range<usize>) -> impl Iterator<Item = usize> + 'a {
+pub(super) fn inner_values<'a>(
+    program: &'a Program,
+    chain: &Range<usize>,
+) -> impl Iterator<Item = usize> + 'a {
     program.ops[chain.start..chain.end - 1].iter().filter_map(|op| op.write)
 }
 
@@ -151,7 +158,8 @@ impl Chain {
             };
             turns.push(Turn { action, plan });
         }
-        let parts = parts.into_iter().map(|parts| parts.into_iter().map(|(_, plan)| plan).collect()).collect();
+        let parts =
+            parts.into_iter().map(|parts| parts.into_iter().map(|(_, plan)| plan).collect()).collect();
         Some(Planned { parts, turns, bands: schedule.bands })
     }
 }
@@ -210,16 +218,17 @@ fn number_of(
         return Some(number);
     }
     let desc = whole.desc();
-    let rows = ConvDesc::builder(Shape4 { n: 1, h: part.rows, ..desc.input() }, desc.output().c, desc.kernel())
-        .stride(desc.stride())
-        .pad(Pad2 { top: part.top, bottom: part.bottom, ..desc.pad() })
-        .dilation(desc.dilation())
-        .groups(desc.groups())
-        .layout(desc.layout())
-        .output_layout(desc.output_layout())
-        .epilogue(desc.epilogue())
-        .build()
-        .ok()?;
+    let rows =
+        ConvDesc::builder(Shape4 { n: 1, h: part.rows, ..desc.input() }, desc.output().c, desc.kernel())
+            .stride(desc.stride())
+            .pad(Pad2 { top: part.top, bottom: part.bottom, ..desc.pad() })
+            .dilation(desc.dilation())
+            .groups(desc.groups())
+            .layout(desc.layout())
+            .output_layout(desc.output_layout())
+            .epilogue(desc.epilogue())
+            .build()
+            .ok()?;
     // The same method: the bits do not depend on the stripes, and the packed weights fit.
     let options = options.force(whole.explain().choice.method);
     parts.push((part, ConvPlan::new(&rows, &whole.filter(), &options).ok()?));
@@ -247,8 +256,9 @@ impl Chain {
                     }
                     Action::Run { link, source, target: rows, .. } => {
                         let link_of = &self.links[*link];
-                        let source_of =
-                            |number: usize| step.sources[number].image_tensor(sources.get(&step.sources[number]), image);
+                        let source_of = |number: usize| {
+                            step.sources[number].image_tensor(sources.get(&step.sources[number]), image)
+                        };
                         let (input, output) = match (self.before(*link), link_of.band) {
                             (None, None) => (source_of(0)?, target.image_tensor_mut(data, image)?),
                             (None, Some(to)) => (source_of(0)?, to.tensor_mut(&mut bands[to.start..])?),

@@ -133,7 +133,8 @@ fn steps(
         let (ops, kernel) = match chain {
             None => (index..index + 1, kernel),
             Some((ops, planned)) => {
-                let all = std::iter::once(kernel).chain(kernels.by_ref().take(ops.len() - 1).map(|(_, kernel)| kernel));
+                let all = std::iter::once(kernel)
+                    .chain(kernels.by_ref().take(ops.len() - 1).map(|(_, kernel)| kernel));
                 let link = |(op, kernel)| (link_of(graph, program, op), kernel);
                 let links = program.ops[ops.clone()].iter().zip(all).map(link);
                 (ops, Kernel::Chain(Box::new(planned.finish(links))))

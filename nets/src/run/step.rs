@@ -104,7 +104,12 @@ impl Operand {
         data: &'a mut [f32],
         image: usize,
     ) -> Result<TensorMut<'a>, ConvError> {
-        TensorMut::with_pitch(&mut data[image * self.pitch.image..], self.one_image(), self.layout, self.pitch)
+        TensorMut::with_pitch(
+            &mut data[image * self.pitch.image..],
+            self.one_image(),
+            self.layout,
+            self.pitch,
+        )
     }
 
     fn one_image(&self) -> Shape4 {
