@@ -3,7 +3,8 @@
 mod common;
 
 use common::ConvProblem;
-use kernels::{Algorithm, ConvPlan, Layout, Pad2, PlanOptions, Shape4, Size2, Threads};
+use kernels::{Algorithm, ConvPlan, Executor, Layout, Pad2, PlanOptions, Shape4, Size2, Threads};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 fn assert_shareable<T: Send + Sync>() {}
 
@@ -120,4 +121,50 @@ fn many_teams_of_one_pool() {
             });
         }
     });
+}
+
+/// Pretends to have many threads, and keeps the number of parts of the last run.
+struct ManyThreads {
+    threads: usize,
+    parts: AtomicUsize,
+}
+
+impl Executor for ManyThreads {
+    fn threads(&self) -> usize {
+        self.threads
+    }
+
+    fn run(&self, parts: usize, part: &(dyn Fn(usize) + Sync)) {
+        self.parts.store(parts, Ordering::Relaxed);
+        (0..parts).for_each(part);
+    }
+}
+
+/// A run has up to 1,024 parts, in lists of three lengths.
+#[test]
+fn more_than_64_threads_share_a_run() {
+    for layout in Layout::ALL {
+        let problem = ConvProblem {
+            input: Shape4::new(1, 8, 64, 64),
+            out_channels: 40,
+            layout,
+            ..ConvProblem::simple()
+        };
+        let data = problem.data();
+        for algorithm in [Algorithm::Im2colGemm, Algorithm::Reference] {
+            let options = PlanOptions::default().max_threads(3000).macs_per_thread(1).force(algorithm);
+            let plan = problem.plan(&data, &options).expect("a valid problem");
+            let alone = problem.run(&plan, &data, Threads::Seq).expect("a valid run");
+            for threads in [64, 65, 100, 256, 257, 1024, 3000] {
+                let many = ManyThreads { threads, parts: AtomicUsize::new(0) };
+                let shared = problem.run(&plan, &data, Threads::Executor(&many)).expect("a valid run");
+                assert!(alone == shared, "{} with {threads} threads", plan.desc());
+                let (parts, most) = (many.parts.into_inner(), threads.min(1024));
+                assert!(parts <= most, "{parts} parts for {threads} threads");
+                // The reference splits between any two outputs.
+                let all = algorithm == Algorithm::Reference;
+                assert!(if all { parts == most } else { parts > 32 }, "{parts} parts for {threads} threads");
+            }
+        }
+    }
 }

@@ -47,11 +47,17 @@ impl GemmSchedule {
     }
 
     pub(crate) fn split_units(&self, desc: &ConvDesc) -> SplitUnits {
-        let (pixels, channels) = (self.tile_pixels(), self.form.panels.width);
+        let channels = self.form.panels.width;
+        // Tiles of channels as columns can have any number of pixels. With few pixels, an FMA waits for the previous one.
+        let (pixels, few_pixels) = match self.form.side {
+            Side::Columns => (1, (LATENCY as usize * self.tile.shape.lanes).div_ceil(channels)),
+            Side::Rows => (self.tile_pixels(), 1),
+        };
         // Two parts with the same pixels would both pack them, so parts share pixels only if nothing is
         // packed.
         let in_place = self.source != PixelSource::Packed;
-        SplitUnits { pixels, channels, channels_first: in_place && self.form.outweighs_image(desc) }
+        let channels_first = in_place && self.form.outweighs_image(desc);
+        SplitUnits { pixels, channels, few_pixels, channels_first }
     }
 
     /// Elements of workspace: a packed stretch. A 1x1 convolution on NCHW packs one tile at a time, and only
@@ -180,10 +186,12 @@ impl GemmSchedule {
     }
 }
 
+/// Slots of two FMA pipes between two steps of the same sum: four cycles.
+const LATENCY: f64 = 8.0;
+
 /// Slots of two FMA pipes that one step of K takes in a tile of `rows` by `vectors`. Two loads take the time
-/// of two FMAs. Each sum depends on the same sum of the step before, which takes four cycles.
+/// of two FMAs. Each sum depends on the same sum of the step before.
 pub(crate) fn step(rows: f64, vectors: f64) -> f64 {
-    const LATENCY: f64 = 8.0;
     (rows * vectors).max(rows + vectors).max(LATENCY)
 }
 

@@ -202,6 +202,22 @@ impl Schedule {
         estimate
     }
 
+    /// The granularity at which the output is split among threads, and whether all images can form one row of
+    /// pixels.
+    #[cfg(feature = "internal")]
+    pub(crate) fn split_units(&self, desc: &ConvDesc, kernels: &'static KernelSet) -> (SplitUnits, bool) {
+        match self {
+            Self::Reference => (SplitUnits::new(1, 1), false),
+            Self::Gemm(schedule) => (schedule.split_units(desc), schedule.mergeable),
+            Self::Direct(schedule) => (schedule.split_units(desc), false),
+            Self::Few => (few::split_units(desc), false),
+            Self::Depthwise => (depthwise::split_units_of(desc, kernels), false),
+            Self::Winograd(schedule) => (schedule.split_units(desc), false),
+            Self::Fft(schedule) => (schedule.split_units(desc), false),
+            Self::Parts(schedule) => (schedule.split_units(), schedule.mergeable),
+        }
+    }
+
     /// Makes the driver, with weights `packed` in its [`form`](Self::form).
     ///
     /// # Panics

@@ -1,11 +1,12 @@
 //! [`Executor`]: the caller's own threads.
 
-/// Maximum number of parts into which a run is split for an [`Executor`] or a team.
-pub(super) const MOST_PARTS: usize = u64::BITS as usize;
+/// Maximum number of parts into which a run is split for an [`Executor`] or a team. A run keeps its parts on the stack
+/// of the calling thread, because it allocates nothing.
+pub(super) const MOST_PARTS: usize = if cfg!(all(test, loom)) { 64 } else { 1024 };
 
 /// A pool of threads that the caller owns: anything that can call a function several times at once.
 ///
-/// A run asks for the number of threads, splits its output into at most as many parts (at most 64), and calls
+/// A run asks for the number of threads, splits its output into at most as many parts (at most 1024), and calls
 /// [`run`](Self::run) once. The bits of the output depend neither on the number of threads nor on which
 /// thread computes which part.
 ///

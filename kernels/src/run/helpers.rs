@@ -58,8 +58,7 @@ struct Bell {
 }
 
 impl Helpers {
-    /// Starts `threads - 1` helpers, so that with the calling thread there are `threads` threads. At most 64 take
-    /// part in a run.
+    /// Starts `threads - 1` helpers, so that with the calling thread there are `threads` threads, at most 1024.
     ///
     /// # Errors
     /// If the system cannot start a thread.
@@ -91,8 +90,7 @@ impl Executor for Helpers {
                 *panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(payload);
             }
         };
-        (MOST_PARTS..parts).for_each(work);
-        self.shared.team.run(parts.min(MOST_PARTS), &work, |missing, lead| {
+        self.shared.team.run(parts, &work, |missing, lead| {
             self.shared.wake(missing);
             lead();
         });
@@ -183,7 +181,7 @@ mod tests {
         for threads in [0, 1, 2, 3, 5] {
             let helpers = Helpers::new(threads).expect("threads can start");
             assert_eq!(helpers.threads(), threads.max(1));
-            for parts in [0, 1, 2, 3, 7, 64, 100] {
+            for parts in [0, 1, 2, 3, 7, 64, 100, 1025] {
                 assert_eq!(counts(&helpers, parts), vec![1; parts], "{threads} threads");
             }
         }

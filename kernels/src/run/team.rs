@@ -68,13 +68,18 @@ pub struct Team {
     pub(super) fails_to_publish: std::sync::atomic::AtomicBool,
 }
 
+/// Parts in a word of bits.
+const WORD_PARTS: usize = u64::BITS as usize;
+
+/// In this order, a team of up to [`WORD_PARTS`] members polls only the first of its cache lines.
+#[repr(C)]
 struct Board {
-    /// Parts of the published job that no thread has claimed, one bit each.
-    unclaimed: AtomicU64,
     /// Number of published jobs.
     jobs: AtomicUsize,
     /// Whether no more jobs will come.
     closed: AtomicBool,
+    /// Parts of the published job that no thread has claimed, one bit each.
+    unclaimed: [AtomicU64; MOST_PARTS / WORD_PARTS],
 }
 
 /// A value on cache lines of its own.
@@ -103,8 +108,8 @@ impl fmt::Debug for Team {
 }
 
 impl Team {
-    /// Returns the maximum number of threads of a team: the number of cores that the process can use now. A
-    /// plan for more threads gains nothing.
+    /// Returns the maximum number of threads of a team: the number of cores that the process can use now, at most
+    /// 1024. A plan for more threads gains nothing.
     #[cfg(feature = "rayon")]
     pub fn most_members() -> usize {
         cores::for_pools().min(MOST_PARTS)
@@ -112,8 +117,11 @@ impl Team {
 
     /// A team of `members` threads, including the thread at `home` that gathers the others.
     pub(super) fn new(members: usize, home: usize) -> Self {
-        let board =
-            Board { unclaimed: AtomicU64::new(0), jobs: AtomicUsize::new(0), closed: AtomicBool::new(false) };
+        let board = Board {
+            jobs: AtomicUsize::new(0),
+            closed: AtomicBool::new(false),
+            unclaimed: std::array::from_fn(|_| AtomicU64::new(0)),
+        };
         Self {
             members,
             home,
@@ -139,8 +147,15 @@ impl Team {
         self.home
     }
 
+    /// The words of unclaimed parts that have a bit for each member. A job uses no others.
+    fn unclaimed(&self) -> &[AtomicU64] {
+        let words = &self.board.0.unclaimed;
+        &words[..self.members.div_ceil(WORD_PARTS).clamp(1, words.len())]
+    }
+
     /// Calls `work` once for each part, on this thread and the members, and returns when all calls have
-    /// returned. If another thread already leads, this thread makes all calls by itself.
+    /// returned. If another thread already leads, this thread makes all calls by itself. It also computes the parts
+    /// that have no bit, because they are more than the members.
     ///
     /// If members have left and the job lacks helpers, this calls `recruit` with their number and a function
     /// that leads the job. `recruit` calls that function while other threads [`help`](Self::help). It returns
@@ -154,7 +169,6 @@ impl Team {
         work: &F,
         recruit: impl FnOnce(usize, &(dyn Fn() + Sync)),
     ) {
-        assert!(parts <= MOST_PARTS);
         let leads = || self.has_leader.0.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed);
         if parts < 2 || leads().is_err() {
             return (0..parts).for_each(work);
@@ -162,8 +176,9 @@ impl Team {
         // Created before the job is published. Whatever happens, this call does not return before all claimed
         // parts of `work` are done, and no part stays unclaimed.
         let _finish = FinishJob(self);
-        self.publish(parts, work);
-        let missing = self.missing(parts);
+        let shared = parts.min(self.unclaimed().len() * WORD_PARTS);
+        self.publish(shared, work);
+        let missing = self.missing(shared);
         if missing > 0 {
             recruit(missing, &|| {
                 self.lead(work);
@@ -172,6 +187,7 @@ impl Team {
             });
         }
         self.lead(work);
+        (shared..parts).for_each(work);
     }
 
     /// Returns the number of helpers that a job of `parts` parts lacks because members have left.
@@ -196,7 +212,10 @@ impl Team {
         board.jobs.store(board.jobs.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         // A late member can be trying to claim a part of the previous job. A plain store would suffice, but
         // loom orders only read-modify-writes with each other.
-        board.unclaimed.swap(u64::MAX >> (MOST_PARTS - parts), Ordering::Release);
+        for (word, first) in self.unclaimed().iter().zip((0..parts).step_by(WORD_PARTS)) {
+            let parts = (parts - first).min(WORD_PARTS);
+            word.swap(u64::MAX >> (WORD_PARTS - parts), Ordering::Release);
+        }
         #[cfg(test)]
         if self.fails_to_publish.load(Ordering::Relaxed) {
             std::panic::resume_unwind(Box::new("as the test asked for"));
@@ -262,20 +281,14 @@ impl Team {
         unsafe { call(captured, part) };
     }
 
-    /// Claims a part that no other thread has claimed: `preferred` if possible.
+    /// Claims a part that no other thread has claimed: `preferred` if possible, otherwise one of the same word.
     fn claim(&self, preferred: usize) -> Option<usize> {
-        let unclaimed = &self.board.0.unclaimed;
-        loop {
-            let now = unclaimed.load(Ordering::Relaxed);
-            let first = now & now.wrapping_neg();
-            let bit = if now >> preferred & 1 == 1 { 1 << preferred } else { first };
-            if bit == 0 {
-                return None;
-            }
-            if unclaimed.fetch_and(!bit, Ordering::Acquire) & bit != 0 {
-                return Some(bit.trailing_zeros() as usize);
-            }
-        }
+        let words = self.unclaimed();
+        let (word, bit) = (preferred / WORD_PARTS, preferred % WORD_PARTS);
+        (word..word + words.len()).map(|word| word % words.len()).find_map(|word| {
+            let part = claim_bit(&words[word], bit)?;
+            Some(word * WORD_PARTS + part)
+        })
     }
 
     fn wait_until_finished(&self) {
@@ -283,6 +296,21 @@ impl Team {
         while self.unfinished.0.load(Ordering::Acquire) > 0 {
             turn += 1;
             if turn < SPINS { spin_loop() } else { yield_now() }
+        }
+    }
+}
+
+/// Clears a bit that is set: `preferred` if possible. Returns its number.
+fn claim_bit(unclaimed: &AtomicU64, preferred: usize) -> Option<usize> {
+    loop {
+        let now = unclaimed.load(Ordering::Relaxed);
+        let first = now & now.wrapping_neg();
+        let bit = if now >> preferred & 1 == 1 { 1 << preferred } else { first };
+        if bit == 0 {
+            return None;
+        }
+        if unclaimed.fetch_and(!bit, Ordering::Acquire) & bit != 0 {
+            return Some(bit.trailing_zeros() as usize);
         }
     }
 }
@@ -351,9 +379,11 @@ struct FinishJob<'a>(&'a Team);
 
 impl Drop for FinishJob<'_> {
     fn drop(&mut self) {
-        let Team { board, unfinished, has_leader, .. } = self.0;
-        let unclaimed = board.0.unclaimed.swap(0, Ordering::Relaxed).count_ones();
-        unfinished.0.fetch_sub(unclaimed as usize, Ordering::Relaxed);
+        let Team { unfinished, has_leader, .. } = self.0;
+        for word in self.0.unclaimed() {
+            let unclaimed = word.swap(0, Ordering::Relaxed).count_ones();
+            unfinished.0.fetch_sub(unclaimed as usize, Ordering::Relaxed);
+        }
         self.0.wait_until_finished();
         has_leader.0.store(false, Ordering::Release);
     }

@@ -7,7 +7,7 @@ use super::executor::{Executor, MOST_PARTS};
 #[cfg(feature = "rayon")]
 use super::{gather, team::Team};
 use crate::tile::output::OutputRegion;
-use crate::work::parts::{Axis, SplitUnits, first_half, split_axis};
+use crate::work::parts::{Cut, Sharing, SplitUnits};
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
@@ -147,7 +147,7 @@ impl Split {
     ) where
         F: Fn(OutputRegion<'a>, &mut [f32]) + Sync,
     {
-        let whole = Assignment { threads: self.parts, region, slabs };
+        let whole = Assignment { sharing: Sharing::among(self.parts), region, slabs };
         match threads {
             _ if self.parts <= 1 => work(whole.region, &mut whole.slabs[..self.slab_len]),
             Threads::Seq => self.run_on(|parts, part| (0..parts).for_each(part), whole, work),
@@ -201,7 +201,7 @@ impl Split {
         rayon::join(|| self.fork(first, work), || self.fork(second, work));
     }
 
-    /// Assigns each box to the number of a part, then lets `execute` call all parts.
+    /// [`run_in`](Self::run_in) with a list that is not much longer than necessary. It is on the stack.
     fn run_on<'a, F>(
         &self,
         execute: impl FnOnce(usize, &(dyn Fn(usize) + Sync)),
@@ -210,10 +210,26 @@ impl Split {
     ) where
         F: Fn(OutputRegion<'a>, &mut [f32]) + Sync,
     {
+        match self.parts {
+            0..=64 => self.run_in::<64, F>(execute, whole, work),
+            65..=256 => self.run_in::<256, F>(execute, whole, work),
+            _ => self.run_in::<MOST_PARTS, F>(execute, whole, work),
+        }
+    }
+
+    /// Assigns each box to the number of a part, then lets `execute` call all parts. There are at most `MOST` parts.
+    fn run_in<'a, const MOST: usize, F>(
+        &self,
+        execute: impl FnOnce(usize, &(dyn Fn(usize) + Sync)),
+        whole: Assignment<'a, '_>,
+        work: &F,
+    ) where
+        F: Fn(OutputRegion<'a>, &mut [f32]) + Sync,
+    {
         let mut parts = 0;
-        let mut assigned = [const { Mutex::new(None) }; MOST_PARTS];
-        self.for_each_box(whole, &mut |part| {
-            assigned[parts] = Mutex::new(Some(part));
+        let mut assigned = [const { Mutex::new(None) }; MOST];
+        self.for_each_box(whole, &mut |Assignment { region, slabs, .. }| {
+            assigned[parts] = Mutex::new(Some((region, slabs)));
             parts += 1;
         });
         let assigned = &assigned[..parts];
@@ -221,7 +237,7 @@ impl Split {
             // A caller's executor can call a part twice, or a part that does not exist.
             let assigned = assigned.get(number);
             let part = assigned.and_then(|part| part.lock().unwrap_or_else(PoisonError::into_inner).take());
-            if let Some(Assignment { region, slabs, .. }) = part {
+            if let Some((region, slabs)) = part {
                 work(region, &mut slabs[..self.slab_len]);
             }
         };
@@ -240,34 +256,38 @@ impl Split {
     }
 
     /// Returns where to split a box in two; `None` if it cannot be split.
-    fn split_point(&self, assigned: &Assignment<'_, '_>) -> Option<SplitPoint> {
-        let (axis, unit) = split_axis(&self.split_units, assigned.threads, |axis| assigned.region.len(axis))?;
-        let (threads, count) = first_half(assigned.region.len(axis), unit, assigned.threads);
-        Some(SplitPoint { axis, count, threads })
+    fn split_point(&self, assigned: &Assignment<'_, '_>) -> Option<Cut> {
+        assigned.sharing.cut(&self.split_units, |axis| assigned.region.len(axis))
     }
 }
 
-/// A box of the output, the number of threads that share it, and their slabs.
+/// A box of the output, how threads share it, and their slabs.
 struct Assignment<'a, 's> {
-    threads: usize,
+    sharing: Sharing,
     region: OutputRegion<'a>,
     slabs: &'s mut [f32],
 }
 
-/// The extent of the first of two boxes along `axis`, and the number of threads that share it.
-struct SplitPoint {
-    axis: Axis,
-    count: usize,
-    threads: usize,
+impl Assignment<'_, '_> {
+    fn split(self, cut: Cut, slab_len: usize) -> (Self, Self) {
+        let (first, second) = self.region.split(cut.axis, cut.count);
+        let (first_slabs, second_slabs) = self.slabs.split_at_mut(cut.first.threads() * slab_len);
+        (
+            Self { sharing: cut.first, region: first, slabs: first_slabs },
+            Self { sharing: cut.second, region: second, slabs: second_slabs },
+        )
+    }
 }
 
-impl Assignment<'_, '_> {
-    fn split(self, SplitPoint { axis, count, threads }: SplitPoint, slab_len: usize) -> (Self, Self) {
-        let (first, second) = self.region.split(axis, count);
-        let (first_slabs, second_slabs) = self.slabs.split_at_mut(threads * slab_len);
-        (
-            Self { threads, region: first, slabs: first_slabs },
-            Self { threads: self.threads - threads, region: second, slabs: second_slabs },
-        )
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// A thread of the caller can have a small stack.
+    #[test]
+    fn the_list_of_parts_is_small() {
+        type Part<'a> = Mutex<Option<(OutputRegion<'a>, &'a mut [f32])>>;
+        let sizes = [64, 256, MOST_PARTS].map(|parts| parts * size_of::<Part<'_>>());
+        assert!(sizes[0] <= 12 << 10 && sizes[1] <= 47 << 10 && sizes[2] <= 188 << 10, "{sizes:?}");
     }
 }

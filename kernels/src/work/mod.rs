@@ -6,7 +6,7 @@ pub(crate) mod parts;
 pub(crate) mod prices;
 
 use crate::describe::ConvDesc;
-use parts::{BoxExtents, SplitUnits};
+use parts::{OutputBox, SplitUnits};
 use prices::Typical;
 
 /// A family of similar loops. Each family has its own constants in the cost model.
@@ -197,24 +197,25 @@ impl LargestPart {
     pub(crate) fn new(desc: &ConvDesc, split_units: &SplitUnits, merged: bool, parts: usize) -> Self {
         let (input, output) = (desc.input(), desc.output());
         let pixels = output.h * output.w;
-        let (images, all) = if merged { (1, output.n * pixels) } else { (output.n, pixels) };
-        let whole = BoxExtents { images, pixels: all, channels: output.c };
+        let whole = OutputBox::whole(desc, merged);
+        let (images, all) = (whole.images.len(), whole.pixels.len());
         let part = whole.largest_part(split_units, parts);
-        let groups = part.channels.div_ceil(desc.outs());
-        let share = part.images as f64 / images as f64 * part.pixels as f64 / all as f64;
+        let channels = part.channels.len();
+        let groups = channels.div_ceil(desc.outs());
+        let share = part.images.len() as f64 / images as f64 * part.pixels.len() as f64 / all as f64;
         let bytes = |elements: f64| elements * size_of::<f32>() as f64;
         let ins = desc.ins();
         let image = (input.n * input.h * input.w) as f64;
         // A column stride skips pixels but touches the same cache lines. Only a row stride saves traffic.
         let rows = (desc.kernel().h as f64 / desc.stride().h as f64).min(1.0);
         Self {
-            images: part.images as f64,
-            pixels: part.pixels as f64,
+            images: part.images.len() as f64,
+            pixels: part.pixels.len() as f64,
             groups: groups as f64,
-            outs: part.channels.min(desc.outs()),
+            outs: channels.min(desc.outs()),
             ins,
             input_bytes: bytes(image * rows * share * (groups * ins) as f64),
-            output_bytes: bytes((output.n * pixels * part.channels) as f64 * share),
+            output_bytes: bytes((output.n * pixels * channels) as f64 * share),
         }
     }
 

@@ -78,6 +78,13 @@ fn split_units(desc: &ConvDesc, reading: Reading, kernels: &DepthwiseKernels) ->
     }
 }
 
+/// The granularity at which the output of `desc` is split.
+#[cfg(feature = "internal")]
+pub(crate) fn split_units_of(desc: &ConvDesc, kernels: &KernelSet) -> SplitUnits {
+    let kernels = kernels.depthwise();
+    split_units(desc, DepthwiseForm::new(desc, kernels.lanes()).reading(), kernels)
+}
+
 impl Depthwise {
     /// Makes the driver of a problem that it [`supports`], with weights in the form for its layout.
     pub(crate) fn new(desc: &ConvDesc, weights: Arc<DepthwiseWeights>, kernels: &'static KernelSet) -> Self {

@@ -110,12 +110,13 @@ impl DirectSchedule {
     }
 
     /// Whole rows of the output.
-    pub(super) fn split_units(&self, desc: &ConvDesc) -> SplitUnits {
+    pub(crate) fn split_units(&self, desc: &ConvDesc) -> SplitUnits {
         let (pixels, channels) = (desc.output().w, self.form.panels.width);
         // Two parts with the same pixels would both pack them, so parts share pixels only if nothing is
         // packed.
         let in_place = matches!(self.source, ImageSource::Image);
-        SplitUnits { pixels, channels, channels_first: in_place && self.form.outweighs_image(desc) }
+        let channels_first = in_place && self.form.outweighs_image(desc);
+        SplitUnits { channels_first, ..SplitUnits::new(pixels, channels) }
     }
 
     pub(super) fn workspace_len(&self, desc: &ConvDesc) -> usize {

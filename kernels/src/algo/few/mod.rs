@@ -166,7 +166,7 @@ impl FewConv {
 }
 
 /// Whole rows of the output, and all channels.
-fn split_units(desc: &ConvDesc) -> SplitUnits {
+pub(crate) fn split_units(desc: &ConvDesc) -> SplitUnits {
     SplitUnits::new(desc.output().w, BLOCK)
 }
 

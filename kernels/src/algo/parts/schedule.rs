@@ -60,7 +60,7 @@ pub(crate) struct PartsSchedule {
     pub(crate) form: PartsForm,
     pub(super) layer: Layer,
     /// Whether the layout allows all images to be one row of pixels.
-    pub(super) mergeable: bool,
+    pub(crate) mergeable: bool,
     /// Whether outputs are transposed to planes.
     pub(super) planes: bool,
     /// Whether pixels are read in place, because they are bf16 numbers in the order of the outputs; then the words
@@ -238,9 +238,11 @@ impl PartsSchedule {
     }
 
     /// Whole rows, or whole tiles, and whole panels.
-    pub(super) fn split_units(&self) -> SplitUnits {
-        let (pixels, channels) = (self.unit(), self.form.panels.width);
-        SplitUnits { pixels, channels, channels_first: self.channels_first }
+    pub(crate) fn split_units(&self) -> SplitUnits {
+        SplitUnits {
+            channels_first: self.channels_first,
+            ..SplitUnits::new(self.unit(), self.form.panels.width)
+        }
     }
 
     /// Pixels of one part of 32 channels that a stretch of `pixels` outputs reads, with those that are

@@ -97,11 +97,10 @@ impl WinogradSchedule {
     ///
     /// Parts with the same pixels all transform the same image. So parts share the weights instead, unless
     /// each part would have too few tiles to be worth reading the weights.
-    pub(super) fn split_units(&self, desc: &ConvDesc) -> SplitUnits {
+    pub(crate) fn split_units(&self, desc: &ConvDesc) -> SplitUnits {
         SplitUnits {
-            pixels: self.tile.outputs.h * desc.output().w,
-            channels: self.form.panels.width,
             channels_first: self.ahead && self.tiles < FEW_TILES,
+            ..SplitUnits::new(self.tile.outputs.h * desc.output().w, self.form.panels.width)
         }
     }
 

@@ -40,7 +40,7 @@ fn with_members<R: Send>(members: usize, work: impl FnOnce(&Team) -> R + Send) -
     })
 }
 
-/// Also with more members than cores. The team has no limit other than the number of parts.
+/// Also with more members than cores, and with more members than bits of a word.
 #[test]
 fn every_part_is_done_once() {
     let jobs = if cfg!(miri) { 20 } else { 3_000 };
@@ -48,6 +48,8 @@ fn every_part_is_done_once() {
         with_members(members, |team| count(team, jobs, members + 2));
     }
     with_members(2, |team| count(team, jobs / 10, MOST_PARTS));
+    let many = if cfg!(miri) { 66 } else { 150 };
+    with_members(many, |team| count(team, jobs / 10, many + 1));
 }
 
 #[test]
@@ -113,8 +115,12 @@ fn a_panic_while_a_job_is_published_leaves_nothing_behind() {
     team.fails_to_publish.store(true, Ordering::Relaxed);
     let result = catch_unwind(AssertUnwindSafe(|| team.run(2, &|_| (), alone)));
     assert!(result.is_err(), "it fails as asked for");
-    let unclaimed = team.board.0.unclaimed.load(Ordering::Relaxed);
-    assert_eq!(unclaimed, 0, "parts that members would claim of a closure that is gone");
+    let unclaimed = team.board.0.unclaimed.each_ref().map(|word| word.load(Ordering::Relaxed));
+    assert_eq!(
+        unclaimed,
+        [0; MOST_PARTS / WORD_PARTS],
+        "parts that members would claim of a closure that is gone"
+    );
     assert!(!team.has_leader.0.load(Ordering::Relaxed), "the team has a leader that is gone");
     team.fails_to_publish.store(false, Ordering::Relaxed);
     count(&team, 10, 2);
