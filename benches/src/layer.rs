@@ -48,9 +48,14 @@ impl Layouts {
     /// NCHW image, as in the peers: a dense layer with fewer channels than a block is taken for it. A layer with
     /// groups stands inside a network and reads the blocks that its producer wrote, however few channels it has.
     pub fn of_network(layout: Layout, layer: &LayerSpec) -> Self {
+        Self::of_channels(layout, layer.c, layer.groups)
+    }
+
+    /// [`of_network`](Self::of_network) for a layer with this number of input channels in `groups` groups.
+    pub fn of_channels(layout: Layout, channels: usize, groups: usize) -> Self {
         /// Channels per block.
         const BLOCK: usize = 16;
-        let is_first = layout == Layout::Nchw16c && layer.groups == 1 && layer.c < BLOCK;
+        let is_first = layout == Layout::Nchw16c && groups == 1 && channels < BLOCK;
         Self { input: if is_first { Layout::Nchw } else { layout }, output: layout }
     }
 

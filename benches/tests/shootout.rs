@@ -25,6 +25,47 @@ fn has_bf16() -> bool {
 }
 
 #[test]
+fn the_balance_has_all_formats() {
+    let balance = |format: &str| {
+        stdout(&["--balance", "--filter", "resnet18,b8.lenet5.c3", "--isa", "portable", "--format", format])
+    };
+    let rows: Value = serde_json::from_str(&balance("json")).unwrap();
+    let rows = rows.as_array().unwrap();
+    for threads in [4, 8, 16, 32, 64, 128] {
+        let groups =
+            rows.iter().filter(|row| row["threads"] == threads).map(|row| row["group"].as_str().unwrap());
+        let groups: Vec<&str> = groups.collect();
+        assert!(
+            ["56 wide", "28 wide", "14 wide", "7 wide", "batches", "resnet18"]
+                .iter()
+                .all(|g| groups.contains(g))
+        );
+    }
+    for row in rows {
+        let number = |field: &str| row[field].as_f64().unwrap();
+        assert!(0.0 < number("worst") && number("worst") <= number("balance") + 1e-9, "{row}");
+        assert!(number("balance_of_all") <= number("balance") + 1e-9 && number("balance") <= 1.0, "{row}");
+        assert!(number("region_percent") <= number("region_percent_linear"), "{row}");
+    }
+    let (csv, text, markdown) = (balance("csv"), balance("text"), balance("markdown"));
+    assert_eq!(csv.lines().count(), rows.len() + 1, "{csv}");
+    assert!(
+        csv.starts_with("isa,threads,group,layers,used,balance,balance_of_all,worst,worst_layer,"),
+        "{csv}"
+    );
+    assert!(text.contains("a parallel region takes") && text.contains("worst layer"), "{text}");
+    assert_eq!(
+        markdown.lines().filter(|line| line.starts_with("| portable")).count(),
+        rows.len(),
+        "{markdown}"
+    );
+    for other in [["--threads", "2"], ["--plot", "x.svg"], ["--algorithm", "fft"]] {
+        let error = refusal(&[&["--balance"], &other[..]].concat());
+        assert!(error.contains("--balance") && error.contains(other[0]), "{error}");
+    }
+}
+
+#[test]
 fn json_is_one_array_of_flat_objects() {
     let arguments =
         ["--filter", "lenet5.c3", "--rounds", "1", "--format", "json", "--layout", "nchw16c,nchw,nhwc"];

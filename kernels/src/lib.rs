@@ -162,6 +162,7 @@ pub use work::Traffic;
 #[doc(hidden)]
 pub mod internal {
     pub use crate::choose::{choice_with, parts_of};
+    pub use crate::plan::{Cuts, cuts};
     #[cfg(target_arch = "x86_64")]
     pub use crate::tile::amx::emulation;
     pub use crate::tile::direct_table::DirectTile;
@@ -169,4 +170,5 @@ pub mod internal {
     pub use crate::tile::inspect::{KernelCode, Loops};
     pub use crate::tile::table::KernelSet;
     pub use crate::tile::winograd_table::WinogradKernels;
+    pub use crate::work::parts::OutputBox;
 }

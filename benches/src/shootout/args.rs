@@ -85,6 +85,11 @@ pub struct Args {
     /// Only measure the roofs of this machine, with one thread and with one thread per core
     #[arg(long)]
     pub roofs: bool,
+    /// Time no layer, and report how evenly 4 to 128 threads would share each layer, computed from where the output
+    /// is split. Reports avx512f and avx2fma unless --isa names others
+    #[arg(long)]
+    #[arg(conflicts_with_all = ["peers", "out", "plot", "redraw", "roofs", "algorithm", "assert_choice", "threads", "cold", "summary"])]
+    pub balance: bool,
     /// Also draw the results as bars and a roofline; with --assert-choice, draw the loss of the choices
     #[arg(long, value_name = "FILE.svg")]
     pub plot: Option<PathBuf>,

@@ -1,6 +1,7 @@
 //! The program `shootout`: one table of layers by algorithm, instruction set, layout and number of threads.
 
 mod args;
+mod balance;
 mod contest;
 mod entries;
 mod log;
@@ -47,6 +48,9 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     }
     anyhow::ensure!(args.summary.is_none() || args.peers.is_some(), "--summary needs --peers or --redraw");
     let layers = args.layers()?;
+    if args.balance {
+        return balance::run(args, &layers);
+    }
     if args.roofs {
         return roofs_alone(&isas);
     }

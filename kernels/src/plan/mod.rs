@@ -2,6 +2,8 @@
 //! happens here.
 
 mod conv;
+#[cfg(feature = "internal")]
+mod cuts;
 mod filter;
 mod measured;
 mod oneshot;
@@ -15,6 +17,8 @@ use crate::describe::{Algorithm, ConvDesc, ConvError, Isa, Products, Weights};
 use crate::memory::WorkspaceReq;
 use crate::run::{ConvIo, PreparedConv, Threads};
 pub use conv::{Conv, ConvBuilder};
+#[cfg(feature = "internal")]
+pub use cuts::{Cuts, cuts};
 pub use filter::{Filter, PackedError};
 pub use oneshot::conv2d;
 pub use options::PlanOptions;

@@ -107,9 +107,13 @@ impl<'a> Problem<'a> {
         Ok(())
     }
 
+    /// The machine that times are estimated for.
+    pub(super) fn profile(&self) -> Profile {
+        self.options.profile.unwrap_or(Profile::typical(self.kernels.isa()))
+    }
+
     fn machine(&self) -> Machine<'static> {
-        let profile = self.options.profile.unwrap_or(Profile::typical(self.kernels.isa()));
-        Machine::new(self.kernels, &profile, self.parts, self.options.max_threads)
+        Machine::new(self.kernels, &self.profile(), self.parts, self.options.max_threads)
     }
 
     /// Chooses an algorithm by the cost model.
@@ -118,7 +122,7 @@ impl<'a> Problem<'a> {
     }
 
     /// Returns the schedule of `method` and the form of its weights. `method` must support the problem.
-    fn schedule(&self, method: Method) -> (Schedule, Form) {
+    pub(super) fn schedule(&self, method: Method) -> (Schedule, Form) {
         let (desc, cut) = self.computed(method);
         let schedule = Schedule::new(method, desc, self.kernels, &typical(self.kernels));
         let kind = schedule.form(desc, self.kernels);
