@@ -3,6 +3,7 @@
 use super::blocks::workspace_len;
 use super::{DepthwiseForm, Reading, split_units};
 use crate::describe::{BLOCK, ConvDesc};
+use crate::tile::depthwise_table::DepthwiseKernels;
 use crate::tile::table::KernelSet;
 use crate::work::{Family, LargestPart, PlanEstimate, Term, ThreadShare, Work};
 
@@ -28,27 +29,22 @@ pub(crate) fn estimate(desc: &ConvDesc, kernels: &'static KernelSet, share: &Thr
     let vectors = count as f64 * channels;
     let width = desc.output().w;
     let rows = part.images * part.pixels / width as f64;
-    let of_row = if pixels { width.div_ceil(lanes) } else { width } as f64;
-    let (kernel, stride) = (desc.kernel(), desc.stride());
-    let dilation = desc.dilation();
-    let (y, x) = ([kernel.h, stride.h, dilation.h], [kernel.w, stride.w, dilation.w]);
-    let (inner, outer) = if pixels { (y, x) } else { (x, y) };
-    let special = kernels.has(reading, inner, outer);
-    // A special kernel keeps the taps of a line in registers.
-    let term = if special { Term::Fma } else { Term::Pack };
-    let products = vectors * rows * desc.taps() as f64;
-    // These outputs are slow: columns whose window crosses the border, and vectors of pixels that are not
-    // whole or not adjacent.
-    let slow = if pixels {
-        if stride.w > 1 && !special { of_row } else { of_row - (width / lanes) as f64 }
+    let tiles = Tiles::new(desc, kernels, reading);
+    // Tiles are computed whole, whether or not all of their outputs exist.
+    let (lines, along) = if pixels {
+        let of_image = part.pixels / width as f64;
+        (part.images * (of_image / tiles.outputs).ceil(), width.div_ceil(lanes) as f64)
     } else {
-        let border = desc.pad().left + desc.pad().right;
-        border.div_ceil(stride.w).min(width) as f64
+        (rows, (width as f64 / tiles.outputs).ceil())
     };
-    work.add(term, products * (of_row - slow));
-    work.add(Term::Gather, products * slow);
-    work.add(Term::Tile, vectors * rows * desc.kernel().h as f64 * ins as f64);
-    work.add(Term::Store, vectors * rows * of_row);
+    let all = vectors * lines * along * tiles.outer_taps * ins as f64;
+    // A special kernel keeps the taps of a line in registers.
+    let term = if tiles.special { Term::Fma } else { Term::Pack };
+    work.add(term, all * tiles.slots);
+    work.add(Term::Gather, all * tiles.slots * tiles.border(desc, lanes) / along);
+    work.add(Term::Gather, all * tiles.scattered);
+    work.add(Term::Tile, vectors * lines * along + all);
+    work.add(Term::Store, vectors * rows * if pixels { along } else { width as f64 });
     work.add(Term::Call, vectors * part.images);
     if desc.layout() != desc.output_layout() {
         // The planes are read and transposed.
@@ -59,4 +55,55 @@ pub(crate) fn estimate(desc: &ConvDesc, kernels: &'static KernelSet, share: &Thr
     work.traffic.add(once, once, &share.caches);
     work.flops = 2.0 * desc.cost().macs as f64;
     PlanEstimate { packed_bytes: form.bytes(), workspace_len: workspace_len(desc, kernels), work }
+}
+
+/// What one tile does for one outer tap of one channel.
+struct Tiles {
+    /// Outputs of a tile along the inner axis.
+    outputs: f64,
+    outer_taps: f64,
+    /// Whether there is a kernel for exactly this window.
+    special: bool,
+    /// Slots of the FMA pipes: products, or the loads for them.
+    slots: f64,
+    /// Elements that are read one by one, because neither their distance nor that of the outputs is known to a kernel.
+    scattered: f64,
+    pixels: bool,
+}
+
+impl Tiles {
+    fn new(desc: &ConvDesc, kernels: &DepthwiseKernels, reading: Reading) -> Self {
+        let (kernel, stride, dilation) = (desc.kernel(), desc.stride(), desc.dilation());
+        let (y, x) = ([kernel.h, stride.h, dilation.h], [kernel.w, stride.w, dilation.w]);
+        let pixels = reading == Reading::Pixels;
+        let (inner, outer) = if pixels { (y, x) } else { (x, y) };
+        let [taps, step, apart] = inner;
+        let outputs = kernels.outputs();
+        let special = kernels.has(reading, inner, outer);
+        let in_runs = apart == 1 && step <= 2 && (!pixels || stride.h == stride.w);
+        let run = match (special, in_runs) {
+            (true, _) => taps,
+            (false, true) => taps.min(4),
+            (false, false) => 1,
+        };
+        let positions = if run == 1 { outputs } else { (outputs - 1) * step + run };
+        let runs = taps as f64 / run as f64;
+        // As many loads as FMAs are issued at a time: a vector for each position, and the weights.
+        let slots = (outputs * run).max(positions + run) as f64 * runs;
+        let is_scattered = pixels && (stride.w > 2 || (stride.w == 2 && !special && !in_runs));
+        let scattered = if is_scattered { (positions * kernels.lanes()) as f64 * runs } else { 0.0 };
+        Self { outputs: outputs as f64, outer_taps: outer[0] as f64, special, slots, scattered, pixels }
+    }
+
+    /// The slow tiles of a line: those whose window crosses the border, and vectors of pixels that are not whole.
+    fn border(&self, desc: &ConvDesc, lanes: usize) -> f64 {
+        let width = desc.output().w;
+        if self.pixels {
+            let partial = width.div_ceil(lanes) - width / lanes;
+            let padded = desc.pad().left > 0 || desc.pad().right > 0;
+            return partial.max(usize::from(padded)) as f64;
+        }
+        let border = desc.pad().left + desc.pad().right;
+        (border.div_ceil(desc.stride().w).min(width) as f64 / self.outputs).ceil()
+    }
 }

@@ -1,5 +1,6 @@
 //! The estimate of a direct convolution.
 
+use super::MOST_ROWS;
 use super::schedule::{DirectSchedule, ImageSource};
 use crate::describe::{BLOCK, ConvDesc, Layout, Size2};
 use crate::tile::table::KernelSet;
@@ -47,10 +48,14 @@ fn work(
     let blocks = k_blocks * kernel.h.div_ceil(schedule.row_block) as f64;
     // Each tile restarts at every run of every kernel row of every chunk.
     let chunks = part.ins.div_ceil(schedule.chunk) as f64;
-    let runs = inside(desc) * schedule.runs as f64 * chunks;
+    let is_packed = matches!(schedule.source, ImageSource::Rows(_));
+    // Packed kernel rows that follow each other are one long row.
+    let kernel_rows = if is_packed && desc.dilation().h == 1 { 1.0 } else { inside(desc) };
+    let runs = kernel_rows * schedule.runs as f64 * chunks;
     work.add(Term::Tile, rows * panels * tiles * (runs + blocks));
     work.add(Term::Store, rows * panels * width as f64 * vectors * (2.0 * blocks - 1.0));
-    work.add(Term::Call, rows * panels * blocks);
+    let of_call = if desc.output_layout() == Layout::Nchw { 1 } else { MOST_ROWS.min(schedule.stretch) };
+    work.add(Term::Call, rows / of_call as f64 * panels * blocks);
     let stretches = part.images * (part.pixels / width as f64 / schedule.stretch as f64).ceil();
     pack(desc, schedule, part, stretches, &mut work);
     traffic(desc, schedule, part, (stretches, panels), share, &mut work);
