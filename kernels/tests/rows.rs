@@ -4,8 +4,8 @@
 mod random;
 
 use kernels::{
-    Activation, Algorithm, ConvDesc, ConvError, ConvIo, ConvPlan, EpilogueSpec, Layout, Ops, Pad2, PlanOptions, Shape4,
-    Size2, TensorMut, TensorRef, Threads, Weights, Workspace,
+    Activation, Algorithm, ConvDesc, ConvError, ConvIo, ConvPlan, EpilogueSpec, Layout, Ops, Pad2,
+    PlanOptions, Shape4, Size2, TensorMut, TensorRef, Threads, Weights, Workspace,
 };
 use random::Rng;
 use std::ops::Range;

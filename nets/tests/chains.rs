@@ -17,7 +17,8 @@ fn check(graph: &Graph, options: &NetOptions) {
     let len = graph.input().len().unwrap();
     let input = common::noise(options.batch * len, 3);
     let images = input.chunks_exact(len);
-    let expected: Vec<f32> = images.flat_map(|image| common::layer_by_layer(graph, &weights, image)).collect();
+    let expected: Vec<f32> =
+        images.flat_map(|image| common::layer_by_layer(graph, &weights, image)).collect();
     let mut net = Net::new(graph, &weights, options).unwrap();
     // Twice, because no state may be left from the first run.
     for _ in 0..2 {

@@ -49,10 +49,11 @@ impl<const CENTRED: bool> Body for Affine<CENTRED> {
     /// (`block` is not read). Each channel must have its numbers.
     #[inline(always)]
     unsafe fn run<S: Simd>(s: S, args: &AffineArgs) {
-        // SAFETY: the callee has the same contract, which the caller upholds.
         if CENTRED {
+            // SAFETY: the callee has the same contract, which the caller upholds.
             unsafe { tile::<S, CENTRED>(s, math::None {}, args) };
         } else {
+            // SAFETY: as above.
             with_known!(args.activation, known => unsafe { tile::<S, CENTRED>(s, known, args) });
         }
     }
@@ -93,7 +94,11 @@ unsafe fn channels_are_rows<S: Simd, const CENTRED: bool>(s: S, known: impl Know
             }
             let rest = Lanes { lo: 0, hi: args.out.columns - c };
             if rest.hi > 0 {
-                s.store_lanes(to.add(c), map::<S, CENTRED>(s, known, line, s.load_lanes(from.add(c), rest)), rest);
+                s.store_lanes(
+                    to.add(c),
+                    map::<S, CENTRED>(s, known, line, s.load_lanes(from.add(c), rest)),
+                    rest,
+                );
             }
         }
     }

@@ -4,9 +4,9 @@
 //! The table belongs to an [`OpsTable`](super::ops_table::OpsTable), and so to a set that is returned only
 //! after its features were detected.
 
-use super::combine::CombineArgs;
 use super::affine::AffineArgs;
 use super::boundary::Entry;
+use super::combine::CombineArgs;
 use super::copy_table::{InputTile, dense, is_empty};
 use super::lrn::{LrnArgs, Power};
 use super::maxout::MaxoutArgs;

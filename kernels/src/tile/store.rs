@@ -304,7 +304,8 @@ pub(crate) unsafe fn finish_first<S: Simd, const MR: usize, const NV: usize>(
         return unsafe { finish::<S, MR, NV>(s, acc, target) };
     }
     let mut sums = acc; // a copy, so that the accumulators themselves need no address
-    let at = |sums: &mut [[S::V; NV]; MR], i: usize| sums.as_mut_ptr().wrapping_add(i).cast::<[[S::V; NV]; 1]>();
+    let at =
+        |sums: &mut [[S::V; NV]; MR], i: usize| sums.as_mut_ptr().wrapping_add(i).cast::<[[S::V; NV]; 1]>();
     let mut one = *target;
     for i in 0..count {
         // SAFETY: `i` is less than `MR`. The caller guarantees the rest.

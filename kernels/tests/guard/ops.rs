@@ -56,6 +56,14 @@ where
     numbers.copy_from_slice(&Rng(8).values(Values::Uniform, shape.c));
     let (x, numbers) = (input.tensor(), &numbers[..]);
 
+    let first_pixel = Placed::tight(
+        Shape4 { h: 1, w: 1, ..shape },
+        layout,
+        slack,
+        Some(&plain[..shape.n * shape.c]),
+        memory,
+    );
+    let gate = first_pixel.tensor();
     let mut layers: Vec<Layer<'_>> = Vec::new();
     let mut layer = |name: String, output, in_place, run| {
         layers.push(Layer { name, output, in_place, run });
@@ -73,10 +81,9 @@ where
         layer(format!("add, {}", activation.name()), same, true, run);
     }
     layer("multiply".into(), same, true, Box::new(move |y| ops.multiply(x, y, threads)));
-    let first_pixel = Placed::tight(Shape4 { h: 1, w: 1, ..shape }, layout, slack, Some(&plain[..shape.n * shape.c]), memory);
-    let gate = first_pixel.tensor();
     layer("multiply by a pixel".into(), same, true, Box::new(move |y| ops.multiply(gate, y, threads)));
-    let run = Box::new(move |y: TensorMut<'_>| ops.affine((numbers, numbers), Activation::Relu, x, y, threads));
+    let run =
+        Box::new(move |y: TensorMut<'_>| ops.affine((numbers, numbers), Activation::Relu, x, y, threads));
     layer("affine".into(), same, false, run);
     for (size, beta) in [(5, 0.75), (4, 0.5), (1, 1.0), (33, 0.6)] {
         let spec = LrnSpec { size, alpha: 1e-2, beta, k: 1.0 };

@@ -1,7 +1,8 @@
 //! [`CompiledNet`]: the shared plan of a network. [`Memory`]: the buffers of one run.
 
 use super::StepReport;
-use super::step::{Context, Kernel, Operand, Step};
+use super::operand::{Context, Operand};
+use super::step::{Kernel, Step};
 use crate::count::{LayerCount, NetCount};
 use crate::error::NetError;
 use crate::graph::NodeId;
@@ -251,7 +252,9 @@ impl Step {
             [n, c, h, w].iter().fold(size_of::<f32>() as u64, |bytes, &extent| bytes * extent as u64)
         };
         let moved: u64 = self.sources.iter().chain(&self.target).map(tensor).sum();
-        let bytes = |(_, _, plan): (&str, &[NodeId], &ConvPlan)| plan.desc().filter_len() * weight_bytes(plan.products());
+        let bytes = |(_, _, plan): (&str, &[NodeId], &ConvPlan)| {
+            plan.desc().filter_len() * weight_bytes(plan.products())
+        };
         let weights: usize = self.convolutions().map(bytes).sum();
         if self.target.is_some() { moved + weights as u64 } else { 0 }
     }

@@ -74,7 +74,9 @@ pub(super) fn fuse(graph: &Graph, readers: &Readers, id: NodeId, known: impl Fn(
             Layer::Activation(activation) if convolution || matches!(node.layer, Layer::Linear(_)) => {
                 fused.activation = Some((reader, *activation));
             }
-            Layer::Activation(activation) if applies_activations(&node.layer) && *activation != Activation::PRelu => {
+            Layer::Activation(activation)
+                if applies_activations(&node.layer) && *activation != Activation::PRelu =>
+            {
                 fused.activation = Some((reader, *activation));
             }
             _ => break,

@@ -19,15 +19,18 @@ pub(super) fn in_place(graph: &Graph, program: &mut Program) {
 fn pair(graph: &Graph, program: &Program, index: usize) -> Option<(usize, usize)> {
     let Program { ops, storages, output } = program;
     let Op { work: Work::Layers(layers), reads, write: Some(write), .. } = &ops[index] else { return None };
-    let works_in_place =
-        matches!(graph.node(layers[0].nodes[0]).layer, Layer::Mul | Layer::Add | Layer::Activation(_) | Layer::Softmax);
+    let works_in_place = matches!(
+        graph.node(layers[0].nodes[0]).layer,
+        Layer::Mul | Layer::Add | Layer::Activation(_) | Layer::Softmax
+    );
     let (first, others) = reads.split_first()?;
     let own = storages.of(first.value);
     let inside = |arg: &Arg| storages.of(arg.value) == own;
-    let is_free = ![own, storages.of(*write)].iter().any(|&storage| {
-        storage == storages.of(INPUT) || storage == storages.of(*output)
-    });
-    let is_last = !others.iter().any(inside) && !ops[index + 1..].iter().any(|op| op.reads.iter().any(inside));
+    let is_free = ![own, storages.of(*write)]
+        .iter()
+        .any(|&storage| storage == storages.of(INPUT) || storage == storages.of(*output));
+    let is_last =
+        !others.iter().any(inside) && !ops[index + 1..].iter().any(|op| op.reads.iter().any(inside));
     let fits = works_in_place && is_free && is_last && is_same(storages, first, *write);
     fits.then_some((first.value, *write))
 }
@@ -35,6 +38,7 @@ fn pair(graph: &Graph, program: &Program, index: usize) -> Option<(usize, usize)
 /// Whether `arg` and `write` have the same elements in the same order, and no other tensor shares their memory.
 fn is_same(storages: &Storages, arg: &Arg, write: usize) -> bool {
     let Value { shape, layout } = storages.value(write);
-    let is_whole = |value: usize| storages.is_alone(value) && storages.value(value) == Value { shape, layout };
+    let is_whole =
+        |value: usize| storages.is_alone(value) && storages.value(value) == Value { shape, layout };
     (arg.shape, arg.layout) == (shape, layout) && is_whole(arg.value) && is_whole(write)
 }

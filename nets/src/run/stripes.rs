@@ -55,7 +55,8 @@ impl Geometry {
     /// only.
     fn source(&self, rows: &Range<usize>) -> Option<(Range<usize>, Part)> {
         let (first, end) = (rows.start * self.stride, (rows.end - 1) * self.stride + self.extent);
-        let (top, bottom) = (self.pad.top.saturating_sub(first), end.saturating_sub(self.input + self.pad.top));
+        let (top, bottom) =
+            (self.pad.top.saturating_sub(first), end.saturating_sub(self.input + self.pad.top));
         let source = self.row(first)..self.row(end);
         let part = Part { rows: source.len(), top, bottom };
         (!source.is_empty()).then_some((source, part))
@@ -142,7 +143,8 @@ mod tests {
                         let got = if link == 0 { row } else { bands[link - 1][row] };
                         assert_eq!(got as isize, first + (part.top + number) as isize);
                     }
-                    let outputs = (part.rows + part.top + part.bottom - links[link].extent) / links[link].stride + 1;
+                    let outputs =
+                        (part.rows + part.top + part.bottom - links[link].extent) / links[link].stride + 1;
                     assert_eq!(outputs, target.len());
                     if link < last {
                         rows.clone().zip(target.clone()).for_each(|(row, place)| bands[link][place] = row);

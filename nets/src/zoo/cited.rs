@@ -124,8 +124,7 @@ pub(super) const DENSENET121: &[Cited] = &[Cited::macs("2.834e9", 2.834e9, 1e6, 
 pub(super) const MOBILENET_V2: &[Cited] = &[
     Cited::params("3.4M", 3.4e6, 1e5, "Sandler et al. 2018, table 4")
         .because("3,470,760 without batch normalisation, which rounds down to the paper's figure"),
-    Cited::macs("300M", 300e6, 1e6, "Sandler et al. 2018, table 4")
-        .because("the paper rounds down"),
+    Cited::macs("300M", 300e6, 1e6, "Sandler et al. 2018, table 4").because("the paper rounds down"),
     Cited::macs("0.301e9", 0.301e9, 1e6, TORCHVISION),
 ];
 pub(super) const EFFICIENTNET_B0: &[Cited] = &[

@@ -45,7 +45,8 @@ fn dense_block(net: &mut GraphBuilder, name: &str, layers: usize) {
 /// Halves the channels and the extents.
 fn transition(net: &mut GraphBuilder, name: &str) {
     let channels = net.shape(net.last()).channels();
-    normalised(net, &format!("{name}.norm")).then(&format!("{name}.conv"), Conv::new(channels / 2, 1).no_bias());
+    normalised(net, &format!("{name}.norm"))
+        .then(&format!("{name}.conv"), Conv::new(channels / 2, 1).no_bias());
     net.then(&format!("{name}.pool"), Pool::average(2, 2));
 }
 

@@ -20,7 +20,8 @@ const TABLE_2: [[usize; 4]; 7] = [
 
 pub(super) fn v2(name: &str, input: Shape) -> Result<Graph, NetError> {
     let mut net = GraphBuilder::new(name, input); //                                3@224x224
-    conv(&mut net, ["features.0.0", "features.0.1"], Conv::new(32, 3).stride(2).pad(1)).act(Activation::RELU6); // 32@112x112
+    conv(&mut net, ["features.0.0", "features.0.1"], Conv::new(32, 3).stride(2).pad(1))
+        .act(Activation::RELU6); // 32@112x112
     let mut block = 1;
     for [expansion, channels, blocks, first_stride] in TABLE_2 {
         for stride in [first_stride].into_iter().chain(std::iter::repeat_n(1, blocks - 1)) {
