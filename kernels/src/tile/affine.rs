@@ -49,10 +49,11 @@ impl<const CENTRED: bool> Body for Affine<CENTRED> {
     /// (`block` is not read). Each channel must have its numbers.
     #[inline(always)]
     unsafe fn run<S: Simd>(s: S, args: &AffineArgs) {
-        // SAFETY: the callee has the same contract, which the caller upholds.
         if CENTRED {
+            // SAFETY: the callee has the same contract, which the caller upholds.
             unsafe { tile::<S, CENTRED>(s, math::None {}, args) };
         } else {
+            // SAFETY: as above.
             with_known!(args.activation, known => unsafe { tile::<S, CENTRED>(s, known, args) });
         }
     }

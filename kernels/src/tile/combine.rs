@@ -31,11 +31,12 @@ impl<const PRODUCT: bool> Body for Combine<PRODUCT> {
     /// be adjacent (`block` is not read).
     #[inline(always)]
     unsafe fn run<S: Simd>(s: S, args: &CombineArgs) {
-        // SAFETY: the callee has the same contract, which the caller upholds.
         if PRODUCT {
             // Products have no activation.
+            // SAFETY: the callee has the same contract, which the caller upholds.
             unsafe { combine::<S, PRODUCT>(s, math::None {}, args) };
         } else {
+            // SAFETY: as above.
             with_known!(args.activation, known => unsafe { combine::<S, PRODUCT>(s, known, args) });
         }
     }

@@ -56,6 +56,14 @@ where
     numbers.copy_from_slice(&Rng(8).values(Values::Uniform, shape.c));
     let (x, numbers) = (input.tensor(), &numbers[..]);
 
+    let first_pixel = Placed::tight(
+        Shape4 { h: 1, w: 1, ..shape },
+        layout,
+        slack,
+        Some(&plain[..shape.n * shape.c]),
+        memory,
+    );
+    let gate = first_pixel.tensor();
     let mut layers: Vec<Layer<'_>> = Vec::new();
     let mut layer = |name: String, output, in_place, run| {
         layers.push(Layer { name, output, in_place, run });
@@ -73,14 +81,6 @@ where
         layer(format!("add, {}", activation.name()), same, true, run);
     }
     layer("multiply".into(), same, true, Box::new(move |y| ops.multiply(x, y, threads)));
-    let first_pixel = Placed::tight(
-        Shape4 { h: 1, w: 1, ..shape },
-        layout,
-        slack,
-        Some(&plain[..shape.n * shape.c]),
-        memory,
-    );
-    let gate = first_pixel.tensor();
     layer("multiply by a pixel".into(), same, true, Box::new(move |y| ops.multiply(gate, y, threads)));
     let run =
         Box::new(move |y: TensorMut<'_>| ops.affine((numbers, numbers), Activation::Relu, x, y, threads));

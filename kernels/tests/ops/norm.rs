@@ -141,7 +141,7 @@ fn affine_maps_that_do_not_fit_are_errors() {
     let shape = Shape4::new(1, 2, 3, 4);
     let data = vec![0.0; shape.len(Layout::Nchw).unwrap()];
     let affine = |of: Shape4, lens: [usize; 2], activation| {
-        let numbers = vec![1.0; 9];
+        let numbers = [1.0; 9];
         error_of([1, 2, 3, 4], Layout::Nchw, |ops, tensor| {
             let input = TensorRef::packed(&data[..of.len(Layout::Nchw).unwrap()], of, Layout::Nchw).unwrap();
             ops.affine((&numbers[..lens[0]], &numbers[..lens[1]]), activation, input, tensor, Threads::Seq)

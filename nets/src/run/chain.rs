@@ -5,7 +5,7 @@
 //! the convolution that writes them and the one that reads them.
 
 use super::lower::{Op, Program};
-use super::step::{Context, Kernel, Sources, Step};
+use super::operand::{Context, Operand, Sources};
 use super::stripes::{Action, Geometry, Part, Schedule};
 use crate::graph::NodeId;
 use kernels::{
@@ -19,6 +19,9 @@ const LARGE: usize = 1 << 18;
 /// Elements of all bands of a chain for each thread: three quarters of that cache. On a Zen 5 core with 1 MB, MobileNet-v2
 /// takes 3.24 ms without chains, and 3.27, 3.19, 3.14 and 3.16 ms with 256, 512, 768 and 1024 KB.
 const BANDS: usize = 3 << 16;
+
+/// Number of schedules that are tried at most.
+const MOST_TRIES: usize = 8;
 
 /// Convolutions that run in turns.
 pub(super) struct Chain {
@@ -66,17 +69,18 @@ struct Turn {
     plan: usize,
 }
 
-/// The convolutions that chains run: for each chain, a range of operations.
-pub(super) fn find(program: &Program, kernels: &[Kernel]) -> Vec<Range<usize>> {
+/// Plans all chains, in the order of their operations. `plans` has the plan of each operation that is a convolution.
+pub(super) fn plan(program: &Program, plans: &[Option<&ConvPlan>], options: &PlanOptions) -> Vec<Planned> {
     let mut chains = Vec::new();
     let mut start = 0;
-    while start < kernels.len() {
+    while start < plans.len() {
         let mut end = start + 1;
-        while end < kernels.len() && is_pair(program, kernels, end - 1) {
+        while end < plans.len() && is_pair(program, plans, end - 1) {
             end += 1;
         }
         if end > start + 1 && is_apart(program, &program.ops[start..end]) {
-            chains.push(start..end);
+            let links: Vec<&ConvPlan> = plans[start..end].iter().flatten().copied().collect();
+            chains.extend(Planned::new(&links, options).map(|chain| Planned { ops: start..end, ..chain }));
         }
         start = end;
     }
@@ -84,10 +88,8 @@ pub(super) fn find(program: &Program, kernels: &[Kernel]) -> Vec<Range<usize>> {
 }
 
 /// Whether operation `first` writes a large map that only the next one reads, and one of them is depthwise.
-fn is_pair(program: &Program, kernels: &[Kernel], first: usize) -> bool {
-    let (Kernel::Conv(writer), Kernel::Conv(reader)) = (&kernels[first], &kernels[first + 1]) else {
-        return false;
-    };
+fn is_pair(program: &Program, plans: &[Option<&ConvPlan>], first: usize) -> bool {
+    let (Some(writer), Some(reader)) = (plans[first], plans[first + 1]) else { return false };
     let runs_in_rows = |plan: &ConvPlan| {
         matches!(plan.algorithm(), Algorithm::Depthwise | Algorithm::Direct | Algorithm::Pointwise)
     };
@@ -114,41 +116,43 @@ fn is_apart(program: &Program, ops: &[Op]) -> bool {
     ops.iter().flat_map(|op| &op.reads).all(|arg| Some(program.storages.of(arg.value)) != target)
 }
 
-/// The values between the operations of a chain.
-pub(super) fn inner_values<'a>(
-    program: &'a Program,
-    chain: &Range<usize>,
-) -> impl Iterator<Item = usize> + 'a {
-    program.ops[chain.start..chain.end - 1].iter().filter_map(|op| op.write)
-}
-
 /// The name and the layers of a convolution.
 pub(super) struct Described {
     pub(super) name: String,
     pub(super) nodes: Vec<NodeId>,
 }
 
-impl Chain {
+/// A chain without the plans for whole images.
+pub(super) struct Planned {
+    /// The operations.
+    pub(super) ops: Range<usize>,
+    parts: Vec<Vec<ConvPlan>>,
+    turns: Vec<Turn>,
+    bands: Vec<usize>,
+}
+
+impl Planned {
     /// Plans a chain of convolutions; `None` if they cannot run in rows.
-    pub(super) fn plan(kernels: &[Kernel], options: &PlanOptions) -> Option<Planned> {
-        let plan = |kernel| match kernel {
-            &Kernel::Conv(ref plan) => Some(&**plan),
-            _ => None,
-        };
-        let plans: Vec<&ConvPlan> = kernels.iter().map(plan).collect::<Option<_>>()?;
+    fn new(plans: &[&ConvPlan], options: &PlanOptions) -> Option<Self> {
         let links: Vec<Geometry> = plans.iter().map(|plan| geometry(plan.desc())).collect();
         let row = |plan: &ConvPlan| {
             let Shape4 { c, w, .. } = plan.desc().output();
             c.next_multiple_of(kernels::BLOCK) * w
         };
-        let bytes = |schedule: &Schedule| {
-            schedule.bands.iter().zip(&plans).map(|(rows, plan)| rows * row(plan)).sum::<usize>()
+        let elements = |schedule: &Schedule| {
+            schedule.bands.iter().zip(plans).map(|(rows, plan)| rows * row(plan)).sum::<usize>()
         };
         let most = BANDS * options.max_threads;
-        // More rows to a stripe need more memory, so the last schedule that fits has the most.
-        let fitting = (1..=links[links.len() - 1].output)
-            .map_while(|rows| Schedule::new(&links, rows).filter(|schedule| bytes(schedule) <= most));
-        let schedule = fitting.last()?;
+        // More rows to a stripe need more memory, so the last schedules that fit have the most.
+        let fitting: Vec<Schedule> = (1..=links[links.len() - 1].output)
+            .map_while(|rows| Schedule::new(&links, rows).filter(|schedule| elements(schedule) <= most))
+            .collect();
+        fitting.into_iter().rev().take(MOST_TRIES).find_map(|schedule| Self::of(schedule, plans, options))
+    }
+
+    /// Plans the parts of a schedule; `None` if one of them cannot use the packed weights. A last stripe of one row can be
+    /// such a part, because taps that only meet padding are not computed.
+    fn of(schedule: Schedule, plans: &[&ConvPlan], options: &PlanOptions) -> Option<Self> {
         let mut parts: Vec<Vec<(Part, ConvPlan)>> = plans.iter().map(|_| Vec::new()).collect();
         let mut turns = Vec::new();
         for action in schedule.actions {
@@ -160,25 +164,17 @@ impl Chain {
         }
         let parts =
             parts.into_iter().map(|parts| parts.into_iter().map(|(_, plan)| plan).collect()).collect();
-        Some(Planned { parts, turns, bands: schedule.bands })
+        Some(Self { ops: 0..plans.len(), parts, turns, bands: schedule.bands })
     }
-}
 
-/// A chain without the plans for whole images.
-pub(super) struct Planned {
-    parts: Vec<Vec<ConvPlan>>,
-    turns: Vec<Turn>,
-    bands: Vec<usize>,
-}
+    /// The values between the operations.
+    pub(super) fn inner_values<'a>(&self, program: &'a Program) -> impl Iterator<Item = usize> + use<'a> {
+        program.ops[self.ops.start..self.ops.end - 1].iter().filter_map(|op| op.write)
+    }
 
-impl Planned {
     /// The chain. Its step has the first input and then all residuals as sources.
-    pub(super) fn finish(self, links: impl Iterator<Item = (Described, Kernel)>) -> Chain {
+    pub(super) fn finish(self, plans: impl Iterator<Item = (Described, ConvPlan)>) -> Chain {
         let (mut len, mut sources, mut bands) = (0, 1, self.bands.into_iter());
-        let plans = links.filter_map(|(described, kernel)| match kernel {
-            Kernel::Conv(plan) => Some((described, *plan)),
-            _ => None,
-        });
         let links = plans.zip(self.parts).map(|((Described { name, nodes }, plan), parts)| {
             let band = bands.next().map(|rows| {
                 let shape = Shape4 { n: 1, h: rows, ..plan.desc().output() };
@@ -236,51 +232,44 @@ fn number_of(
 }
 
 impl Chain {
-    /// Computes all images of the target of `step`. `bands` has at least [`len`](Self::len) elements.
+    /// Computes all images of `target` from `operands`: the first input and then all residuals. `bands` has at least
+    /// `len` elements.
     pub(super) fn run(
         &self,
-        step: &Step,
+        (operands, target): (&[Operand], &Operand),
         context: &Context<'_>,
         sources: &Sources<'_>,
         data: &mut [f32],
         (workspace, bands): (&mut Workspace, &mut [f32]),
     ) -> Result<(), ConvError> {
-        let Some(target) = &step.target else { return Ok(()) };
         for image in 0..target.shape.n {
             for Turn { action, plan } in &self.turns {
-                match action {
+                let (number, source, rows) = match action {
                     Action::Keep { link, rows } => {
                         if let Some(band) = &self.links[*link].band {
                             band.keep(bands, rows);
                         }
+                        continue;
                     }
-                    Action::Run { link, source, target: rows, .. } => {
-                        let link_of = &self.links[*link];
-                        let source_of = |number: usize| {
-                            step.sources[number].image_tensor(sources.get(&step.sources[number]), image)
-                        };
-                        let (input, output) = match (self.before(*link), link_of.band) {
-                            (None, None) => (source_of(0)?, target.image_tensor_mut(data, image)?),
-                            (None, Some(to)) => (source_of(0)?, to.tensor_mut(&mut bands[to.start..])?),
-                            (Some(from), None) => {
-                                (from.tensor(&bands[from.start..])?, target.image_tensor_mut(data, image)?)
-                            }
-                            (Some(from), Some(to)) => {
-                                // The band of an earlier map lies before that of a later one.
-                                let (before, behind) = bands.split_at_mut(to.start);
-                                (from.tensor(&before[from.start..])?, to.tensor_mut(behind)?)
-                            }
-                        };
-                        let mut output = output;
-                        let residual = link_of.residual.map(|number| source_of(number)?.rows(rows.clone()));
-                        let io = ConvIo {
-                            input: input.rows(source.clone())?,
-                            output: output.rows(rows.clone())?.into(),
-                            residual: residual.transpose()?,
-                        };
-                        link_of.parts[*plan].run(io, workspace, context.threads)?;
-                    }
-                }
+                    Action::Run { link, source, target, .. } => (*link, source.clone(), target.clone()),
+                };
+                let link = &self.links[number];
+                let operand =
+                    |number: usize| operands[number].image_tensor(sources.get(&operands[number]), image);
+                // The band that it reads lies before the band that it writes.
+                let (before, behind) = bands.split_at_mut(link.band.map_or(self.len, |band| band.start));
+                let input = match self.before(number) {
+                    Some(band) => band.tensor(&before[band.start..])?,
+                    None => operand(0)?,
+                };
+                let mut output = match link.band {
+                    Some(band) => band.tensor_mut(behind)?,
+                    None => target.image_tensor_mut(data, image)?,
+                };
+                let residual = link.residual.map(|number| operand(number)?.rows(rows.clone()));
+                let (input, output, residual) =
+                    (input.rows(source)?, output.rows(rows)?.into(), residual.transpose()?);
+                link.parts[*plan].run(ConvIo { input, output, residual }, workspace, context.threads)?;
             }
         }
         Ok(())

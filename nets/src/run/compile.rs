@@ -1,22 +1,23 @@
 //! Compiles a graph to an executable network: lower, merge, assign memory, plan.
 
 use super::arena::{self, Need};
-use super::chain::{self, Chain, Described, Planned};
+use super::chain::{self, Described, Planned};
 use super::compiled::CompiledNet;
 use super::in_place::in_place;
 use super::kernel::{Kernels, Known};
 use super::lower::{Arg, INPUT, Op, Program, Work, lower};
 use super::merge::merge;
 use super::narrow::narrow;
+use super::operand::{Operand, Place};
 use super::packed::PackedWeights;
-use super::step::{Kernel, Operand, Place, Step};
+use super::step::{Kernel, Step};
 use super::{NetOptions, layout};
 use crate::count::{count, count_batch};
 use crate::error::{LayerError, NetError};
 use crate::graph::{Graph, NodeId};
 use crate::shape::Shape;
 use crate::weights::WeightSource;
-use kernels::{Layout, Ops, Pitch, PlanOptions, Select, Shape4, Team, Wisdom, WorkspaceReq};
+use kernels::{ConvPlan, Layout, Ops, Pitch, PlanOptions, Select, Shape4, Team, Wisdom, WorkspaceReq};
 use std::cell::RefCell;
 use std::ops::Range;
 
@@ -94,8 +95,10 @@ fn net(
     let part = RefCell::default();
     let kernels = Kernels { graph, weights, program: &program, options: plan_options, known, part };
     let kernels = largest_first(graph, &program, &kernels)?;
-    let chains = chain::find(&program, &kernels);
-    let (steps, places) = steps(graph, &program, kernels, chains, &plan_options);
+    let plans: Vec<Option<&ConvPlan>> = kernels.iter().map(Kernel::plan).collect();
+    let chains = chain::plan(&program, &plans, &plan_options);
+    let places = Places::of(&program, &chains);
+    let steps = steps(graph, &program, &places, kernels, chains);
     let plans = steps.iter().flat_map(Step::runs);
     let workspace = plans.fold(WorkspaceReq::default(), |all, plan| all.union(plan.workspace_req()));
     Ok(CompiledNet {
@@ -111,38 +114,30 @@ fn net(
     })
 }
 
-/// The steps, one for each chain and one for each other operation, and their places.
+/// The steps, one for each chain and one for each other operation.
 fn steps(
     graph: &Graph,
     program: &Program,
+    places: &Places,
     kernels: Vec<Kernel>,
-    mut chains: Vec<Range<usize>>,
-    options: &PlanOptions,
-) -> (Vec<Step>, Places) {
-    let mut planned: Vec<Option<Planned>> =
-        chains.iter().map(|chain| Chain::plan(&kernels[chain.clone()], options)).collect();
-    let mut is_planned = planned.iter().map(Option::is_some).collect::<Vec<_>>().into_iter();
-    chains.retain(|_| is_planned.next().unwrap_or_default());
-    planned.retain(Option::is_some);
-    let places = Places::of(program, &chains);
-    let mut chains = chains.into_iter().zip(planned.into_iter().flatten()).peekable();
+    chains: Vec<Planned>,
+) -> Vec<Step> {
+    let mut chains = chains.into_iter().peekable();
     let mut kernels = kernels.into_iter().enumerate();
     let mut steps = Vec::with_capacity(program.ops.len());
     while let Some((index, kernel)) = kernels.next() {
-        let chain = chains.next_if(|(ops, _)| ops.start == index);
-        let (ops, kernel) = match chain {
-            None => (index..index + 1, kernel),
-            Some((ops, planned)) => {
-                let all = std::iter::once(kernel)
-                    .chain(kernels.by_ref().take(ops.len() - 1).map(|(_, kernel)| kernel));
-                let link = |(op, kernel)| (link_of(graph, program, op), kernel);
-                let links = program.ops[ops.clone()].iter().zip(all).map(link);
-                (ops, Kernel::Chain(Box::new(planned.finish(links))))
-            }
+        let Some(chain) = chains.next_if(|chain| chain.ops.start == index) else {
+            steps.push(step(graph, program, places, index..index + 1, kernel));
+            continue;
         };
-        steps.push(step(graph, program, &places, ops, kernel));
+        let ops = chain.ops.clone();
+        let others = kernels.by_ref().take(ops.len() - 1).map(|(_, kernel)| kernel);
+        let plans = std::iter::once(kernel).chain(others).filter_map(Kernel::into_plan);
+        let links = program.ops[ops.clone()].iter().map(|op| link_of(graph, program, op)).zip(plans);
+        let kernel = Kernel::Chain(Box::new(chain.finish(links)));
+        steps.push(step(graph, program, places, ops, kernel));
     }
-    (steps, places)
+    steps
 }
 
 /// The name and the layers of one convolution of a chain.
@@ -276,15 +271,15 @@ struct Places {
 impl Places {
     /// A storage lives from the first operation that writes it to the last one that reads it. The operations of a chain
     /// run at the same time, and their inner values have memory of their own.
-    fn of(program: &Program, chains: &[Range<usize>]) -> Self {
+    fn of(program: &Program, chains: &[Planned]) -> Self {
         let storages = &program.storages;
         let (input, output) = (storages.of(INPUT), storages.of(program.output));
-        let inner = chains.iter().flat_map(|chain| chain::inner_values(program, chain));
+        let inner = chains.iter().flat_map(|chain| chain.inner_values(program));
         let without: Vec<usize> = inner.map(|value| storages.of(value)).chain([input, output]).collect();
         let mut needs: Vec<Option<Need>> = vec![None; storages.len()];
         for (step, op) in program.ops.iter().enumerate() {
-            let chain = chains.iter().find(|chain| chain.contains(&step));
-            let (first, last) = chain.map_or((step, step), |chain| (chain.start, chain.end - 1));
+            let chain = chains.iter().map(|chain| &chain.ops).find(|ops| ops.contains(&step));
+            let (first, last) = chain.map_or((step, step), |ops| (ops.start, ops.end - 1));
             for value in op.write.into_iter().chain(op.reads.iter().map(|arg| arg.value)) {
                 let storage = storages.of(value);
                 if !without.contains(&storage) {

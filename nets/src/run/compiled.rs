@@ -1,7 +1,8 @@
 //! [`CompiledNet`]: the shared plan of a network. [`Memory`]: the buffers of one run.
 
 use super::StepReport;
-use super::step::{Context, Kernel, Operand, Step};
+use super::operand::{Context, Operand};
+use super::step::{Kernel, Step};
 use crate::count::{LayerCount, NetCount};
 use crate::error::NetError;
 use crate::graph::NodeId;

@@ -16,6 +16,7 @@ mod layout;
 mod lower;
 mod merge;
 mod narrow;
+mod operand;
 mod packed;
 mod plain;
 mod step;

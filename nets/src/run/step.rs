@@ -1,15 +1,11 @@
 //! [`Step`]: one operation of a forward pass.
 
 use super::chain::{Chain, Link};
-use super::layout::BLOCK;
-use super::plain::{self, Image};
+use super::operand::{Context, Operand, Place, Sources};
+use super::plain;
 use crate::graph::NodeId;
 use crate::shape::Shape;
-use kernels::{
-    Activation, ConvError, ConvIo, ConvPlan, Layout, LrnSpec, NormSpec, Ops, Pad2, Pitch, PoolDesc, Shape4,
-    TensorMut, TensorRef, Threads, Workspace,
-};
-use std::ops::Range;
+use kernels::{Activation, ConvError, ConvIo, ConvPlan, LrnSpec, NormSpec, Pad2, PoolDesc, Workspace};
 
 /// One operation of a forward pass.
 pub(super) struct Step {
@@ -58,96 +54,28 @@ pub(super) enum Kernel {
     View,
 }
 
+impl Kernel {
+    /// The plan of a single convolution.
+    pub(super) fn plan(&self) -> Option<&ConvPlan> {
+        match self {
+            Self::Conv(plan) => Some(plan),
+            _ => None,
+        }
+    }
+
+    /// As [`plan`](Self::plan).
+    pub(super) fn into_plan(self) -> Option<ConvPlan> {
+        match self {
+            Self::Conv(plan) => Some(*plan),
+            _ => None,
+        }
+    }
+}
+
 /// A factor and a summand for each channel.
 pub(super) struct ScaleShift {
     pub(super) scale: Vec<f32>,
     pub(super) shift: Vec<f32>,
-}
-
-/// The memory that holds a tensor.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Place {
-    /// The caller's input.
-    Input,
-    /// A range of the caller's output, which no step reads.
-    Output(Range<usize>),
-    /// A range of the network's own memory.
-    Arena(Range<usize>),
-}
-
-/// A tensor that a step reads or writes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Operand {
-    pub(super) place: Place,
-    pub(super) shape: Shape4,
-    pub(super) layout: Layout,
-    pub(super) pitch: Pitch,
-}
-
-impl Operand {
-    fn tensor<'a>(&self, data: &'a [f32]) -> Result<TensorRef<'a>, ConvError> {
-        TensorRef::with_pitch(data, self.shape, self.layout, self.pitch)
-    }
-
-    fn tensor_mut<'a>(&self, data: &'a mut [f32]) -> Result<TensorMut<'a>, ConvError> {
-        TensorMut::with_pitch(data, self.shape, self.layout, self.pitch)
-    }
-
-    /// One image as a tensor.
-    pub(super) fn image_tensor<'a>(&self, data: &'a [f32], image: usize) -> Result<TensorRef<'a>, ConvError> {
-        TensorRef::with_pitch(&data[image * self.pitch.image..], self.one_image(), self.layout, self.pitch)
-    }
-
-    /// One image as a tensor to write.
-    pub(super) fn image_tensor_mut<'a>(
-        &self,
-        data: &'a mut [f32],
-        image: usize,
-    ) -> Result<TensorMut<'a>, ConvError> {
-        TensorMut::with_pitch(
-            &mut data[image * self.pitch.image..],
-            self.one_image(),
-            self.layout,
-            self.pitch,
-        )
-    }
-
-    fn one_image(&self) -> Shape4 {
-        Shape4 { n: 1, ..self.shape }
-    }
-
-    fn image(&self) -> Image {
-        let lanes = if self.layout == Layout::Nchw16c { BLOCK } else { 1 };
-        Image { size: self.shape.size(), lanes }
-    }
-
-    /// The number of elements of one image, and the distance between images.
-    fn image_len(&self) -> (usize, usize) {
-        let Shape4 { c, h, w, .. } = self.shape;
-        match self.layout {
-            // The images of a row are its pixels.
-            Layout::Nhwc => (c, self.pitch.pixel),
-            Layout::Nchw16c => (c.next_multiple_of(BLOCK) * h * w, self.pitch.image),
-            _ => (c * h * w, self.pitch.image),
-        }
-    }
-
-    fn images<'a>(&self, data: &'a [f32]) -> impl Iterator<Item = &'a [f32]> {
-        let (len, pitch) = self.image_len();
-        data.chunks(pitch.max(1)).map(move |image| &image[..len])
-    }
-
-    fn images_mut<'a>(&self, data: &'a mut [f32]) -> impl Iterator<Item = &'a mut [f32]> {
-        let (len, pitch) = self.image_len();
-        data.chunks_mut(pitch.max(1)).map(move |image| &mut image[..len])
-    }
-}
-
-/// The surroundings of a run.
-pub(super) struct Context<'a> {
-    pub(super) ops: &'a Ops,
-    pub(super) threads: Threads<'a>,
-    pub(super) input: &'a [f32],
 }
 
 impl Step {
@@ -178,7 +106,9 @@ impl Step {
         };
         match &self.kernel {
             Kernel::Conv(plan) => self.conv(plan, context, &sources, data, workspace),
-            Kernel::Chain(chain) => chain.run(self, context, &sources, data, (workspace, bands)),
+            Kernel::Chain(chain) => {
+                chain.run((&self.sources, target), context, &sources, data, (workspace, bands))
+            }
             kernel => self.layer(kernel, context, &sources, data),
         }
     }
@@ -319,26 +249,6 @@ impl Step {
         match &self.kernel {
             Kernel::Chain(chain) => chain.len,
             _ => 0,
-        }
-    }
-}
-
-/// The memory that a step may read through a source: everything except its target.
-pub(super) struct Sources<'a> {
-    input: &'a [f32],
-    before: &'a [f32],
-    behind: &'a [f32],
-    behind_start: usize,
-}
-
-impl<'a> Sources<'a> {
-    pub(super) fn get(&self, operand: &Operand) -> &'a [f32] {
-        match &operand.place {
-            Place::Arena(range) if range.end <= self.before.len() => &self.before[range.clone()],
-            Place::Arena(range) => {
-                &self.behind[range.start - self.behind_start..range.end - self.behind_start]
-            }
-            Place::Input | Place::Output(_) => self.input,
         }
     }
 }
