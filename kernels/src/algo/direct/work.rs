@@ -55,7 +55,8 @@ fn work(
     work.add(Term::Tile, rows * panels * tiles * (runs + blocks));
     work.add(Term::Store, rows * panels * width as f64 * vectors * (2.0 * blocks - 1.0));
     let of_call = if desc.output_layout() == Layout::Nchw { 1 } else { MOST_ROWS.min(schedule.stretch) };
-    work.add(Term::Call, rows / of_call as f64 * panels * blocks);
+    let calls = part.images * (part.pixels / width as f64 / of_call as f64).ceil();
+    work.add(Term::Call, calls * panels * blocks);
     let stretches = part.images * (part.pixels / width as f64 / schedule.stretch as f64).ceil();
     pack(desc, schedule, part, stretches, &mut work);
     traffic(desc, schedule, part, (stretches, panels), share, &mut work);

@@ -35,8 +35,8 @@ pub(crate) fn estimate(desc: &ConvDesc, kernels: &FewKernels, share: &ThreadShar
     let panels = desc.output().c.div_ceil(MOST_OUTPUTS) as f64;
     let once = part.input_bytes + part.output_bytes;
     work.traffic.add(once, once + packed as f64, &share.caches);
-    // Each kernel row reads the input row again, and so does each panel.
-    let again = panels * kernel.h as f64 - 1.0;
+    // Kernel rows that overlap read an input row again, and so does each panel.
+    let again = panels * (kernel.h as f64 / desc.stride().h as f64).max(1.0) - 1.0;
     let row = block_of_channels(desc).min(desc.input().c) * desc.input().w * size_of::<f32>();
     work.traffic.add(part.input_bytes * again, (row * kernel.h) as f64, &share.caches);
     work.traffic.add(packed as f64 * (rows - 1.0).max(0.0), packed as f64, &share.caches);
