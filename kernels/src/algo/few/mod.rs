@@ -27,17 +27,22 @@ use std::sync::Arc;
 pub(crate) use weights::{FewForm, FewWeightsOf};
 pub(crate) use work::estimate;
 
-/// Maximum number of output channels: with more, a vector of output channels is used well enough.
-const MOST: usize = 2 * MOST_OUTPUTS;
+/// Maximum number of output channels: with more, a vector of output channels is used well enough. It is so with
+/// [`MOST_NARROW`] if rows are short, because outputs at the borders are computed one by one.
+const MOST: usize = 3 * MOST_OUTPUTS;
+const MOST_NARROW: usize = 2 * MOST_OUTPUTS;
+/// Minimum number of outputs of a row that is not short.
+const LONG: usize = 20;
 /// Bytes of the input rows of a block of channels.
 const NEAR: usize = 128 << 10;
 
 /// Whether this driver computes `desc`, which the direct algorithm must support.
 pub(crate) fn fits(desc: &ConvDesc) -> bool {
+    let most = if desc.output().w < LONG { MOST_NARROW } else { MOST };
     desc.layout() != Layout::Nchw
         && desc.layout() == desc.output_layout()
         && desc.groups() == 1
-        && desc.output().c <= MOST
+        && desc.output().c <= most
         && desc.input().c >= BLOCK
 }
 
