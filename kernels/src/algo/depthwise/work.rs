@@ -88,8 +88,10 @@ impl Tiles {
         };
         let positions = if run == 1 { outputs } else { (outputs - 1) * step + run };
         let runs = taps as f64 / run as f64;
-        // As many loads as FMAs are issued at a time: a vector for each position, and the weights.
-        let slots = (outputs * run).max(positions + run) as f64 * runs;
+        // As many loads as FMAs are issued at a time: a vector for each position, and the weights. Every second pixel
+        // is read with two loads and a permutation.
+        let loads = if pixels && stride.w == 2 { 3 * positions } else { positions } + run;
+        let slots = (outputs * run).max(loads) as f64 * runs;
         let is_scattered = pixels && (stride.w > 2 || (stride.w == 2 && !special && !in_runs));
         // Such an element takes about three times as long as one that is read with a mask.
         let scattered = if is_scattered { (3 * positions * kernels.lanes()) as f64 * runs } else { 0.0 };
