@@ -1,5 +1,5 @@
 //! The constants of the cost model, fitted by `cargo run --release -p benches --bin fit` (docs/choice.md). Those of
-//! "pointwise columns", "im2col columns", "direct image" and "winograd" are from an Intel Emerald Rapids. The others are
+//! "pointwise columns", "im2col columns", "direct image" and "winograd" are from an Intel Sapphire Rapids (2026-11-22). The others are
 //! from an AMD EPYC (Zen 5, 2026-11-28). Its times were multiplied by 1.45 (AVX2: 1.65), which makes the first families
 //! equally fast on both. Those of "winograd parts" were set by hand: no machine with matrix tiles was there.
 
