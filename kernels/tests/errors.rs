@@ -165,7 +165,8 @@ fn run_checks_everything_before_it_writes() {
         ..ConvProblem::simple()
     };
     let (data, desc) = (problem.data(), problem.desc().unwrap());
-    let plan = problem.plan(&data, &PlanOptions::default()).unwrap();
+    // An algorithm that needs a workspace.
+    let plan = problem.plan(&data, &PlanOptions::default().force(Algorithm::Im2colGemm)).unwrap();
     let residual_data = data.residual.clone().unwrap();
     let (input_shape, shape) = (desc.input(), desc.output());
     let input = || TensorRef::packed(&data.input, input_shape, Layout::Nchw).unwrap();

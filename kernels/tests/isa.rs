@@ -129,6 +129,18 @@ fn every_fast_algorithm_can_be_chosen() {
             Numerics::Default,
         ),
         (ConvProblem { kernel: Size2::square(4), ..channels(64, 38) }, Numerics::Default),
+        // Patches of a small map: a row of outputs is too short for a direct tile.
+        (
+            ConvProblem {
+                input: Shape4::new(1, 64, 8, 8),
+                out_channels: 256,
+                kernel: Size2::square(2),
+                stride: Size2::square(2),
+                layout: Layout::Nchw16c,
+                ..simple
+            },
+            Numerics::Default,
+        ),
     ]
     .map(|(problem, numerics)| {
         // Products of bf16 parts would replace some algorithms.

@@ -49,8 +49,8 @@ fn negative_abs<S: Simd>(s: S, x: S::V) -> S::V {
     s.min(s.sub(s.splat(0.0), x), x)
 }
 
-/// Returns `1 + exp(-x)`, the divisor of the logistic function, with an error of about 2 ulp. It is infinity where
-/// `exp(-x)` overflows.
+/// Returns `1 + exp(-x)`, the divisor of the logistic function, with an error of about 2 ulp. It is infinity above
+/// 2^126, so that no quotient of 1 is subnormal.
 ///
 /// ```text
 /// -x = n ln 2 + r,  |r| <= ln 2 / 2                 // as in exp_and_expm1
@@ -60,6 +60,7 @@ fn negative_abs<S: Simd>(s: S, x: S::V) -> S::V {
 fn one_plus_exp_of_negative<S: Simd>(s: S, x: S::V) -> S::V {
     /// Above this, exp(-x) is less than half an ulp of 1. A larger x would leave |r| without a bound.
     const HIGHEST: f32 = 87.0;
+    const LARGEST: f32 = 1.0 / f32::MIN_POSITIVE;
     let one = s.splat(1.0);
     let x = s.min(s.splat(HIGHEST), x); // a NaN passes through
     let n = s.round(s.min(s.splat(128.0), s.mul(x, s.splat(-std::f32::consts::LOG2_E))));
@@ -71,7 +72,9 @@ fn one_plus_exp_of_negative<S: Simd>(s: S, x: S::V) -> S::V {
         q = s.neg_mul_add(q, r, s.splat(coefficient));
     }
     let exp = s.neg_mul_add(s.neg_mul_add(q, r, one), r, one);
-    s.mul_add(s.pow2(n), exp, one)
+    let sum = s.mul_add(s.pow2(n), exp, one);
+    let left = s.sub(s.splat(LARGEST), sum); // a NaN passes through
+    s.where_negative(left, s.splat(f32::INFINITY), sum)
 }
 
 /// `tanh |x| = -t / (t + 2)` with `t = exp(-2|x|) - 1`.

@@ -9,6 +9,9 @@ use crate::describe::ConvDesc;
 use std::ops::Range;
 use strips::{Strips, best_strips};
 
+/// Maximum number of parts that the cost model visits one by one. A plan can be made for any number of threads.
+const MOST_VISITED: usize = 1024;
+
 /// An axis along which a region is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Axis {
@@ -153,10 +156,10 @@ impl OutputBox {
         second.each_part(cut.second, split_units, each);
     }
 
-    /// The largest part of `threads` threads.
+    /// The largest part of `threads` threads, at most [`MOST_VISITED`].
     pub(crate) fn largest_part(self, split_units: &SplitUnits, threads: usize) -> Self {
         let mut largest: Option<Self> = None;
-        self.clone().each_part(Sharing::among(threads), split_units, &mut |part| {
+        self.clone().each_part(Sharing::among(threads.min(MOST_VISITED)), split_units, &mut |part| {
             if largest.as_ref().is_none_or(|largest| largest.size() < part.size()) {
                 largest = Some(part);
             }

@@ -5,6 +5,9 @@ use super::{Axis, Cut, Sharing, SplitUnits};
 /// A cut is even enough if the threads are busy 97 % of the time: 993 of 1024.
 const EVEN: usize = 993;
 
+/// Maximum number of strips of a grid. Every number is tried, so it bounds the time of planning for any number of threads.
+const MOST_STRIPS: usize = 128;
+
 /// Strips of a box along one axis. Some threads share each strip.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Strips {
@@ -88,7 +91,7 @@ pub(super) fn best_strips(
     let all = axes.iter().fold(1, |all: usize, axis| all.saturating_mul(axis.size(axis.units)));
     let strips = (0..3).map(|of| (of, None, axes[of].units.min(threads)));
     let grids = GRIDS.into_iter().filter(|&(_, other)| axes[other].units > 1).flat_map(|(of, other)| {
-        let most = axes[of].units.min(threads - 1);
+        let most = axes[of].units.min(threads - 1).min(MOST_STRIPS);
         (2..=most).map(move |count| (of, Some(other), if of == 2 { count } else { most + 2 - count }))
     });
     let mut best: Option<(usize, Strips)> = None;
