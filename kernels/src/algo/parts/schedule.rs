@@ -108,8 +108,11 @@ pub(crate) fn supports(algorithm: Algorithm, desc: &ConvDesc) -> Result<(), Unsu
     };
     let taps = if algorithm == Algorithm::Direct { 1 } else { window };
     let values = desc.ins().next_multiple_of(ROW).saturating_mul(taps).saturating_mul(pixels);
-    if algorithm == Algorithm::Direct && rows > MOST_TILES * FEWEST_ROWS {
-        return Err(Unsupported::RowsTooLong);
+    if algorithm == Algorithm::Direct {
+        groups_fit_blocks(desc)?;
+        if rows > MOST_TILES * FEWEST_ROWS {
+            return Err(Unsupported::RowsTooLong);
+        }
     }
     if values.saturating_mul(2) > MOST_WORDS {
         return Err(Unsupported::PartsTooLarge);
@@ -130,7 +133,6 @@ pub(crate) fn supports_bf16_tensor(method: Method, desc: &ConvDesc) -> Result<()
             Err(Unsupported::NotPointwise)
         }
         Method { algorithm: Algorithm::Pointwise | Algorithm::Direct, products: Products::Bf16 } => {
-            groups_fit_blocks(desc)?;
             supports(method.algorithm, desc)
         }
         _ => Err(Unsupported::Bf16Layout),
