@@ -74,9 +74,11 @@ proptest! {
                 }
                 Err(error) => {
                     prop_assert!(matches!(error, ConvError::TooLarge { .. }), "{}", error);
+                    // A method that is too inaccurate is not chosen, even if it needs the least memory.
                     let fits = |c: &Candidate| {
                         let Estimate { workspace_bytes, packed_bytes, .. } = c.estimate;
-                        workspace_bytes <= most_workspace && packed_bytes <= most_packed
+                        let is_accurate = c.method.numerics(&desc) <= numerics;
+                        is_accurate && workspace_bytes <= most_workspace && packed_bytes <= most_packed
                     };
                     prop_assert!(!report.choice.candidates.iter().any(fits), "{}", error);
                 }
