@@ -91,6 +91,12 @@ fn every_fast_algorithm_can_be_chosen() {
         out_channels: c,
         ..simple
     };
+    let blocked = |c: usize, out_channels: usize, side: usize| ConvProblem {
+        out_channels,
+        pad: Pad2::all(1),
+        layout: Layout::Nchw16c,
+        ..channels(c, side)
+    };
     let chosen = [
         (simple, Numerics::Default),
         (ConvProblem { kernel: Size2::square(1), ..simple }, Numerics::Default),
@@ -129,6 +135,11 @@ fn every_fast_algorithm_can_be_chosen() {
             Numerics::Default,
         ),
         (ConvProblem { kernel: Size2::square(4), ..channels(64, 38) }, Numerics::Default),
+        // The same with more weights, and maps of 13x13.
+        (blocked(160, 320, 14), Numerics::Default),
+        (blocked(256, 256, 14), Numerics::Default),
+        (blocked(384, 256, 13), Numerics::Default),
+        (blocked(512, 512, 14), Numerics::Default),
         // Patches of a small map: a row of outputs is too short for a direct tile.
         (
             ConvProblem {

@@ -1,6 +1,6 @@
 //! The sums of a depthwise tile, one line of the input at a time. Only taps inside the input are summed.
 
-use super::depthwise_read::{CHANNELS, DepthwiseArgs, PIXELS, Reader};
+use super::depthwise_read::{CHANNELS, DepthwiseArgs, PARTIAL, PIXELS, Reader};
 use crate::simd::Simd;
 
 /// Repeats the statement for each listed number that is less than `$end`. The compiler does not unroll a loop
@@ -210,8 +210,9 @@ impl<
                             self.all_taps::<0, 1, EDGE>(acc, &reader, p, weights, inside);
                         } else {
                             let line = LineOf { reader: &reader, p, w: weights, first: first.1 };
-                            // A vector of pixels is read with the stride of the other axis.
-                            let same = MODE != PIXELS || inner.stride == outer.stride;
+                            // A vector of pixels is read with the stride of the other axis. Partial vectors are read
+                            // lane by lane, which leaves nothing to share.
+                            let same = MODE != PARTIAL && (MODE != PIXELS || inner.stride == outer.stride);
                             match (inner.dilation, inner.stride) {
                                 (1, 1) if same => self.runs::<1, EDGE>(acc, &line),
                                 (1, 2) if same => self.runs::<2, EDGE>(acc, &line),
