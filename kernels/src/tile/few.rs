@@ -119,7 +119,7 @@ unsafe fn all_taps<S: Simd, const T: usize, const O: usize>(
                     let together = const { if S::LANES == 8 && O > 2 { 2 } else { APART } };
                     while left >= together {
                         for u in 0..together {
-                            chunk::<S, 1, O>(s, std::array::from_mut(&mut apart[u]), args, p, w);
+                            chunk::<S, 1, O, true>(s, std::array::from_mut(&mut apart[u]), args, p, w);
                             p = p.wrapping_add(args.chunk_step);
                             w = w.wrapping_add(O * BLOCK);
                         }
@@ -127,13 +127,13 @@ unsafe fn all_taps<S: Simd, const T: usize, const O: usize>(
                     }
                 }
                 while left > 0 {
-                    chunk::<S, T, O>(s, acc, args, p, w);
+                    chunk::<S, T, O, true>(s, acc, args, p, w);
                     p = p.wrapping_add(args.chunk_step);
                     w = w.wrapping_add(O * BLOCK);
                     left -= 1;
                 }
                 if args.tail > 0 {
-                    last_channels::<S, T, O>(s, acc, args, p, w);
+                    chunk::<S, T, O, false>(s, acc, args, p, w);
                 }
             }
         }
@@ -146,40 +146,12 @@ unsafe fn all_taps<S: Simd, const T: usize, const O: usize>(
     }
 }
 
-/// Sums one chunk of sixteen channels.
+/// Sums one chunk: sixteen channels if `WHOLE`, otherwise `args.tail`. Lanes past the last channel are not read.
 ///
 /// # Safety
-/// `p` must be valid for the chunk of every pixel, and `w` for its weights.
+/// `p` must be valid for these channels of every pixel, and `w` for the weights of sixteen channels.
 #[inline(always)]
-unsafe fn chunk<S: Simd, const T: usize, const O: usize>(
-    s: S,
-    acc: &mut [[S::V; O]; T],
-    args: &FewArgs,
-    p: *const f32,
-    w: *const f32,
-) {
-    for part in (0..BLOCK).step_by(S::LANES) {
-        let mut weights = [s.splat(0.0); O];
-        for o in 0..O {
-            // SAFETY: the caller upholds the contract of this function.
-            weights[o] = unsafe { s.load(w.wrapping_add(o * BLOCK + part)) };
-        }
-        for t in 0..T {
-            // SAFETY: the caller upholds the contract of this function.
-            let x = unsafe { s.load(p.wrapping_add(t.wrapping_mul(args.pixel)).wrapping_add(part)) };
-            for o in 0..O {
-                acc[t][o] = s.mul_add(x, weights[o], acc[t][o]);
-            }
-        }
-    }
-}
-
-/// Sums the channels after the last whole chunk. Lanes past the last channel are not read.
-///
-/// # Safety
-/// Same contract as [`chunk`], for `args.tail` channels.
-#[inline(always)]
-unsafe fn last_channels<S: Simd, const T: usize, const O: usize>(
+unsafe fn chunk<S: Simd, const T: usize, const O: usize, const WHOLE: bool>(
     s: S,
     acc: &mut [[S::V; O]; T],
     args: &FewArgs,
@@ -188,14 +160,17 @@ unsafe fn last_channels<S: Simd, const T: usize, const O: usize>(
 ) {
     for part in (0..BLOCK).step_by(S::LANES) {
         let lanes = Lanes { lo: 0, hi: args.tail.saturating_sub(part).min(S::LANES) };
+        let mut weights = [s.splat(0.0); O];
+        for o in 0..O {
+            // SAFETY: the caller upholds the contract of this function.
+            weights[o] = unsafe { s.load(w.wrapping_add(o * BLOCK + part)) };
+        }
         for t in 0..T {
             let pixel = p.wrapping_add(t.wrapping_mul(args.pixel)).wrapping_add(part);
             // SAFETY: the caller upholds the contract of this function.
-            unsafe {
-                let x = s.load_lanes(pixel, lanes);
-                for o in 0..O {
-                    acc[t][o] = s.mul_add(x, s.load(w.wrapping_add(o * BLOCK + part)), acc[t][o]);
-                }
+            let x = unsafe { if WHOLE { s.load(pixel) } else { s.load_lanes(pixel, lanes) } };
+            for o in 0..O {
+                acc[t][o] = s.mul_add(x, weights[o], acc[t][o]);
             }
         }
     }

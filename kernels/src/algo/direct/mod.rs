@@ -32,6 +32,7 @@ use crate::tile::output::{OutputRegion, OutputTile, TileOffset};
 use crate::tile::post::Post;
 use crate::tile::table::KernelSet;
 use crate::work::parts::SplitUnits;
+pub(crate) use rows::taps_inside;
 pub(crate) use schedule::{DirectSchedule, groups_fit_blocks, span, supports};
 use schedule::{ImageSource, WEIGHTS_SHARE};
 use std::ops::Range;
@@ -137,17 +138,19 @@ impl DirectConv {
             for y in block.ys.clone().step_by(most) {
                 let ys = y..block.ys.end.min(y + most);
                 let weights = DirectWeights { data: columns.data, step: columns.step, hint };
-                // Each tile prefetches one line per channel and run.
-                let (tiles, runs) = self.tiles.len();
-                let kernel_rows: usize = ys.clone().map(|y| KernelRows::of(desc, y).rows).sum();
-                let hinted = tiles * kernel_rows * runs * block.c.len() * BLOCK;
-                let rows = OutputRows { ys, panel, index, weights };
+                let rows = OutputRows { ys: ys.clone(), panel, index, weights };
                 if is_planes {
                     self.row_of_planes(block, &rows, region, lines);
                 } else {
                     self.rows_of_channels(block, &rows, region);
                 }
-                hint = &hint[hinted.min(hint.len())..];
+                if !hint.is_empty() {
+                    // Each tile has prefetched one line per channel and run.
+                    let (tiles, runs) = self.tiles.len();
+                    let kernel_rows: usize = ys.map(|y| KernelRows::of(desc, y).rows).sum();
+                    let hinted = tiles * kernel_rows * runs * block.c.len() * BLOCK;
+                    hint = &hint[hinted.min(hint.len())..];
+                }
             }
         }
     }

@@ -145,13 +145,24 @@ fn copy_every<const N: usize>(from: &[f32], to: &mut [f32]) {
     tail.iter_mut().zip(firsts.skip(both)).for_each(|(to, from)| *to = from);
 }
 
+/// The taps of one axis that are inside the input. Tap 0 is at position `at` of the padded input, which begins with
+/// `before` positions of padding.
+pub(crate) fn taps_inside(
+    at: usize,
+    (before, input): (usize, usize),
+    (taps, dilation): (usize, usize),
+) -> Range<usize> {
+    let first = before.saturating_sub(at).div_ceil(dilation).min(taps);
+    // Position `at + i * dilation` is inside if it is below `before + input`.
+    let end = (before + input).saturating_sub(at).div_ceil(dilation).clamp(first, taps);
+    first..end
+}
+
 impl KernelRows {
     pub(crate) fn of(desc: &ConvDesc, y: usize) -> Self {
         let (dilation, top) = (desc.dilation().h, desc.pad().top);
         let at = y * desc.stride().h;
-        let first = top.saturating_sub(at).div_ceil(dilation).min(desc.kernel().h);
-        // Row `at + i * dilation` of the padded image is inside if it is below `top + height`.
-        let end = (top + desc.input().h).saturating_sub(at).div_ceil(dilation).clamp(first, desc.kernel().h);
+        let Range { start: first, end } = taps_inside(at, (top, desc.input().h), (desc.kernel().h, dilation));
         let rows = end - first;
         let input_row = if rows == 0 { 0 } else { at + first * dilation - top };
         Self { first, rows, input_row }

@@ -15,6 +15,7 @@
 mod weights;
 mod work;
 
+use super::direct::taps_inside;
 use super::operands::Operands;
 use crate::describe::{BLOCK, ConvDesc, Layout};
 use crate::tile::direct::KernelRows;
@@ -94,8 +95,9 @@ impl FewConv {
         let step = block_of_channels(&self.desc);
         for n in region.images.clone() {
             for y in rows.clone() {
+                let kernel = KernelRows::of(&self.desc, y);
                 for first in (0..channels).step_by(step) {
-                    let row = Row { n, y, channels: first..channels.min(first + step) };
+                    let row = Row { n, y, kernel, channels: first..channels.min(first + step) };
                     self.row(operands, &row, region, slab);
                 }
             }
@@ -119,11 +121,8 @@ impl FewConv {
     /// The taps of a kernel row that are inside the row for output `x`.
     fn taps_inside(&self, x: usize) -> Range<usize> {
         let desc = &self.desc;
-        let (dilation, left) = (desc.dilation().w, desc.pad().left);
-        let at = x * desc.stride().w;
-        let first = left.saturating_sub(at).div_ceil(dilation).min(desc.kernel().w);
-        let end = (left + desc.input().w).saturating_sub(at).div_ceil(dilation).min(desc.kernel().w);
-        first..end.max(first)
+        let (row, kernel) = ((desc.pad().left, desc.input().w), (desc.kernel().w, desc.dilation().w));
+        taps_inside(x * desc.stride().w, row, kernel)
     }
 
     /// Adds the taps `taps` of outputs `xs` of a row. For all of them, these taps are inside the row.
@@ -137,7 +136,7 @@ impl FewConv {
         sums: &mut [f32],
     ) {
         let (desc, view) = (&self.desc, &operands.input.view);
-        let rows = KernelRows::of(desc, row.y);
+        let rows = row.kernel;
         let column = (xs.start * desc.stride().w + taps.start * desc.dilation().w)
             .saturating_sub(desc.pad().left)
             .min(desc.input().w - 1);
@@ -189,5 +188,7 @@ fn inside(desc: &ConvDesc) -> Range<usize> {
 struct Row {
     n: usize,
     y: usize,
+    /// The kernel rows inside the image.
+    kernel: KernelRows,
     channels: Range<usize>,
 }
