@@ -45,6 +45,9 @@ def convolve2d(
     of ``in1``. In mode ``'valid'`` one of the arrays must be at least as large as the other on both axes. A kernel
     that is a column times a row is applied as two passes, unless ``separable=False``.
 
+    An infinite or NaN pixel reaches every output that reads it. Two passes, and the Fourier transforms that large kernels
+    use, spoil outputs beside those too.
+
     Other dtypes are refused: SciPy computes in the dtype of its inputs, and this library in float32 only.
 
     Raises ``TypeError`` for other objects and dtypes, ``ValueError`` for arguments that do not fit, ``MemoryError``.
@@ -81,7 +84,8 @@ def filter2D(
     ``anchor`` is the ``(x, y)`` of the kernel's element that lies on the output's pixel, by default the centre
     ``(KW // 2, KH // 2)``; -1 stands for the centre of its axis. ``border`` is ``'reflect_101'``, ``'reflect'``, ``'replicate'``, ``'wrap'``, ``'constant'``
     (with ``value``), or one of OpenCV's constants for them. A kernel that is a column times a row is applied as two
-    passes, unless ``separable=False``.
+    passes, unless ``separable=False``. An infinite or NaN pixel can spoil outputs beside those that read it, as in
+    ``convolve2d``.
 
     Raises ``TypeError`` for other objects and dtypes, ``ValueError`` for arguments that do not fit, ``MemoryError``.
     """
