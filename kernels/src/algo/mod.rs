@@ -20,6 +20,7 @@ pub(crate) mod pixels;
 pub(crate) mod planes;
 pub(crate) mod pointwise;
 pub(crate) mod reference;
+pub(crate) mod rows;
 mod tap_order;
 pub(crate) mod winograd;
 
@@ -41,6 +42,7 @@ use gemm_schedule::GemmSchedule;
 pub(crate) use operands::Operands;
 use parts::PartsSchedule;
 use reference::PlainForm;
+use rows::RowsSchedule;
 use winograd::WinogradSchedule;
 
 impl Algorithm {
@@ -60,7 +62,8 @@ impl Algorithm {
         match self.kind() {
             AlgorithmKind::Reference | AlgorithmKind::Im2colGemm => Ok(()),
             AlgorithmKind::Pointwise => pointwise::supports(desc),
-            AlgorithmKind::Direct => direct::supports(desc),
+            AlgorithmKind::Direct if direct::reads_in_place(desc) => direct::supports(desc),
+            AlgorithmKind::Direct => rows::supports(desc),
             AlgorithmKind::Depthwise => depthwise::supports(desc),
             AlgorithmKind::Winograd(outputs) => winograd::supports(desc, outputs),
             AlgorithmKind::Fft => fft::supports(desc),
@@ -98,6 +101,7 @@ pub(crate) enum Schedule {
     Reference,
     Gemm(GemmSchedule),
     Direct(DirectSchedule),
+    Rows(RowsSchedule),
     Few,
     Depthwise,
     Winograd(WinogradSchedule),
@@ -127,7 +131,10 @@ impl Schedule {
             AlgorithmKind::Im2colGemm => Self::Gemm(im2col::schedule(desc, kernels)),
             AlgorithmKind::Pointwise => Self::Gemm(pointwise::schedule(desc, kernels)),
             AlgorithmKind::Direct if few::fits(desc) => Self::Few,
-            AlgorithmKind::Direct => Self::Direct(DirectSchedule::new(desc, kernels)),
+            AlgorithmKind::Direct if direct::reads_in_place(desc) => {
+                Self::Direct(DirectSchedule::new(desc, kernels))
+            }
+            AlgorithmKind::Direct => Self::Rows(RowsSchedule::new(desc, &kernels.rows)),
             AlgorithmKind::Depthwise => Self::Depthwise,
             AlgorithmKind::Fft => Self::Fft(fft::schedule(desc, kernels.fft(), typical)),
         }
@@ -139,6 +146,7 @@ impl Schedule {
             Self::Reference => FormKind::Plain(PlainForm::new(desc)),
             Self::Gemm(schedule) => FormKind::Gemm(schedule.form),
             Self::Direct(schedule) => FormKind::Gemm(schedule.form),
+            Self::Rows(schedule) => FormKind::Gemm(schedule.form),
             Self::Few => FormKind::Few(FewForm::new(desc)),
             Self::Depthwise => FormKind::Depthwise(DepthwiseForm::new(desc, kernels.depthwise().lanes())),
             Self::Winograd(schedule) => FormKind::Winograd(schedule.form),
@@ -192,6 +200,7 @@ impl Schedule {
             Self::Reference => reference::estimate(desc, share),
             Self::Gemm(schedule) => schedule.estimate(desc, share),
             Self::Direct(schedule) => direct::estimate(desc, schedule, kernels, share),
+            Self::Rows(schedule) => rows::estimate(desc, schedule, &kernels.rows, share),
             Self::Few => few::estimate(desc, &kernels.few, share),
             Self::Depthwise => depthwise::estimate(desc, kernels, share),
             Self::Winograd(schedule) => winograd::estimate(desc, schedule, kernels, share),
@@ -210,6 +219,7 @@ impl Schedule {
             Self::Reference => (SplitUnits::new(1, 1), false),
             Self::Gemm(schedule) => (schedule.split_units(desc), schedule.mergeable),
             Self::Direct(schedule) => (schedule.split_units(desc), false),
+            Self::Rows(schedule) => (schedule.split_units(desc), false),
             Self::Few => (few::split_units(desc), false),
             Self::Depthwise => (depthwise::split_units_of(desc, kernels), false),
             Self::Winograd(schedule) => (schedule.split_units(desc), false),
@@ -238,6 +248,9 @@ impl Schedule {
             (Self::Direct(schedule), Packed::Gemm(weights)) => {
                 Driver::Direct(direct::DirectConv::new(desc, schedule, weights, kernels)?)
             }
+            (Self::Rows(schedule), Packed::Gemm(weights)) => {
+                Driver::Rows(Box::new(rows::RowsConv::new(*desc, schedule, weights, kernels)?))
+            }
             (Self::Few, Packed::Few(weights)) => Driver::Few(few::FewConv::new(desc, weights, &kernels.few)),
             (Self::Depthwise, Packed::Depthwise(weights)) => {
                 Driver::Depthwise(depthwise::Depthwise::new(desc, weights, kernels))
@@ -261,6 +274,7 @@ pub(crate) enum Driver {
     Reference(reference::Reference),
     Gemm(gemm::GemmConv),
     Direct(direct::DirectConv),
+    Rows(Box<rows::RowsConv>),
     Few(few::FewConv),
     Depthwise(depthwise::Depthwise),
     Winograd(Box<winograd::WinogradConv>),
@@ -279,6 +293,7 @@ impl Driver {
         match self {
             Self::Reference(_)
             | Self::Direct(_)
+            | Self::Rows(_)
             | Self::Few(_)
             | Self::Depthwise(_)
             | Self::Winograd(_)
@@ -301,6 +316,7 @@ impl Driver {
             Self::Reference(_) => SplitUnits::new(1, 1),
             Self::Gemm(gemm) => gemm.split_units(),
             Self::Direct(direct) => direct.split_units(),
+            Self::Rows(rows) => rows.split_units(),
             Self::Few(few) => few.split_units(),
             Self::Depthwise(depthwise) => depthwise.split_units(),
             Self::Winograd(winograd) => winograd.split_units(),
@@ -324,6 +340,10 @@ impl Driver {
             Self::Direct(direct) => {
                 direct.run(operands, &mut region, slab);
                 direct.tile().columns()
+            }
+            Self::Rows(rows) => {
+                rows.run(operands, &mut region, slab);
+                rows.tile().columns()
             }
             Self::Few(few) => {
                 few.run(operands, &mut region, slab);
@@ -356,6 +376,7 @@ impl Driver {
     pub(crate) fn workspace_len(&self) -> usize {
         match self {
             Self::Reference(_) => 0,
+            Self::Rows(rows) => whole_lines(rows.workspace_len()),
             Self::Few(few) => whole_lines(few.workspace_len()),
             Self::Depthwise(depthwise) => whole_lines(depthwise.workspace_len()),
             Self::Gemm(gemm) => whole_lines(gemm.workspace_len()),
@@ -371,6 +392,7 @@ impl Driver {
             Self::Reference(_) => "reference_f64",
             Self::Gemm(gemm) => gemm.schedule.tile.name(),
             Self::Direct(direct) => direct.tile().name(),
+            Self::Rows(rows) => rows.tile().name(),
             Self::Few(few) => few.kernels().name(),
             Self::Depthwise(depthwise) => depthwise.kernels().name(),
             Self::Winograd(winograd) => winograd.kernel_name(),

@@ -2,7 +2,6 @@
 
 use crate::describe::{BLOCK, ConvDesc, ConvError, Layout, Size2};
 use crate::memory::try_vec;
-use std::ops::Range;
 
 /// The order of the taps of one output channel in a packed panel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -18,6 +17,12 @@ pub(crate) enum TapOrder {
     },
     /// The order in which the direct tiles read.
     Runs(RunOrder),
+    /// `(kh, c, kw)`: the channels of a kernel row are adjacent.
+    KernelRows {
+        /// Input channels per group.
+        channels: usize,
+        kernel: Size2,
+    },
 }
 
 /// The order of the direct tiles, which read the taps of a kernel row in runs.
@@ -27,8 +32,6 @@ pub(crate) struct RunOrder {
     channels: usize,
     kernel: Size2,
     runs: KernelRuns,
-    /// Whether the image is read in place. K is then split into chunks of sixteen channels.
-    in_place: bool,
 }
 
 impl TapOrder {
@@ -44,9 +47,16 @@ impl TapOrder {
     }
 
     /// The order of the direct tiles, whose runs have at most `most` taps.
-    pub(crate) fn of_direct(desc: &ConvDesc, most: usize, in_place: bool) -> Self {
+    pub(crate) fn of_direct(desc: &ConvDesc, most: usize) -> Self {
         let (channels, kernel) = (desc.ins(), desc.kernel());
-        Self::Runs(RunOrder { channels, kernel, runs: KernelRuns::new(desc, most), in_place })
+        Self::Runs(RunOrder { channels, kernel, runs: KernelRuns::new(desc, most) })
+    }
+
+    /// The order of the tiles that read rows with their padding.
+    pub(crate) fn of_rows(desc: &ConvDesc) -> Self {
+        let (channels, kernel) = (desc.ins(), desc.kernel());
+        // Orders that are the same must compare equal.
+        if channels == 1 || kernel.h == 1 { Self::Filter } else { Self::KernelRows { channels, kernel } }
     }
 
     /// Returns the tap of the filter for each step of K.
@@ -58,32 +68,31 @@ impl TapOrder {
                 order.extend((0..k).map(|step| step % channels * window + step / channels));
             }
             Self::Runs(runs) => runs.extend(&mut order),
+            Self::KernelRows { channels, kernel } => {
+                let rows = (0..kernel.h).flat_map(|row| (0..channels).map(move |channel| (row, channel)));
+                order.extend(rows.flat_map(|(row, channel)| {
+                    let first = (channel * kernel.h + row) * kernel.w;
+                    first..first + kernel.w
+                }));
+            }
         }
         Ok(order)
     }
 }
 
 impl RunOrder {
-    /// Appends the order: `[chunk][kernel row][run][channel][tap]` on the image,
-    /// `[run][kernel row][channel][tap]` on packed rows.
+    /// Appends the order: `[chunk][kernel row][run][channel][tap]`. A chunk has sixteen channels.
     fn extend(&self, order: &mut Vec<usize>) {
-        let Self { channels, kernel, runs, in_place } = *self;
-        let mut row_of_run = |channels: Range<usize>, row: usize, run: &KernelRun| {
-            for channel in channels {
-                let columns = (0..run.taps).map(|tap| run.first + tap * run.step);
-                order.extend(columns.map(|column| (channel * kernel.h + row) * kernel.w + column));
-            }
-        };
-        if !in_place {
-            for run in runs.iter() {
-                (0..kernel.h).for_each(|row| row_of_run(0..channels, row, &run));
-            }
-            return;
-        }
+        let Self { channels, kernel, runs } = *self;
         for first in (0..channels).step_by(BLOCK) {
+            let chunk = first..channels.min(first + BLOCK);
             for row in 0..kernel.h {
-                let chunk = first..channels.min(first + BLOCK);
-                runs.iter().for_each(|run| row_of_run(chunk.clone(), row, &run));
+                for run in runs.iter() {
+                    for channel in chunk.clone() {
+                        let columns = (0..run.taps).map(|tap| run.first + tap * run.step);
+                        order.extend(columns.map(|column| (channel * kernel.h + row) * kernel.w + column));
+                    }
+                }
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Copies between tensors, with another pitch or with channels and pixels transposed.
+//! Copies between tensors, with another pitch, with padding, or with channels and pixels transposed.
 
 use super::boundary::Body;
 use super::output::InPlace;
@@ -53,6 +53,59 @@ impl Body for CopyRows {
                     s.store_lanes(to.add(c), s.load_lanes(from.add(c), lanes), lanes);
                     c += S::LANES;
                 }
+            }
+        }
+    }
+}
+
+/// Arguments of [`PadRows`], which `tile/copy_table.rs` builds and checks.
+pub(crate) struct PadArgs {
+    pub(super) src: *const f32,
+    /// The numbers of rows and of planes, and the distances between them in the source.
+    pub(super) rows: (usize, usize),
+    pub(super) planes: (usize, usize),
+    /// The zeros before the elements of a row, and the number of these elements.
+    pub(super) before: usize,
+    pub(super) width: usize,
+    pub(super) to: *mut f32,
+    /// Length of a line of the target.
+    pub(super) line: usize,
+}
+
+/// Copies rows of planes with zeros on both sides. The lines follow each other: `[row][plane][element]`.
+pub(crate) struct PadRows;
+
+impl Body for PadRows {
+    type Args = PadArgs;
+
+    /// # Safety
+    /// The source must be valid for reading every row of every plane. The target must be valid for writing every
+    /// line, and one vector more.
+    #[inline(always)]
+    unsafe fn run<S: Simd>(s: S, args: &PadArgs) {
+        let end = args.before.wrapping_add(args.width);
+        let mut to = args.to;
+        for row in 0..args.rows.0 {
+            for plane in 0..args.planes.0 {
+                let ahead = row.wrapping_mul(args.rows.1).wrapping_add(plane.wrapping_mul(args.planes.1));
+                let from = args.src.wrapping_add(ahead).wrapping_sub(args.before);
+                let mut x = 0;
+                while x < args.line {
+                    let lo = args.before.saturating_sub(x).min(S::LANES);
+                    let hi = end.saturating_sub(x).min(S::LANES);
+                    // SAFETY: the lanes `lo..hi` are elements of the row. A vector that reaches past its line is
+                    // written before the next line is, or into the vector after the last.
+                    unsafe {
+                        let v = if lo == 0 && hi == S::LANES {
+                            s.load(from.wrapping_add(x))
+                        } else {
+                            s.load_lanes(from.wrapping_add(x), Lanes { lo, hi })
+                        };
+                        s.store(to.wrapping_add(x), v);
+                    }
+                    x = x.wrapping_add(S::LANES);
+                }
+                to = to.wrapping_add(args.line);
             }
         }
     }

@@ -4,8 +4,8 @@
 //! were detected.
 
 use super::boundary::Entry;
-use super::copy::CopyArgs;
-use super::measure::{require, span_of_rows};
+use super::copy::{CopyArgs, PadArgs};
+use super::measure::{product, require, span, span_of_rows};
 use super::output::InPlace;
 use super::output::{OutputTile, TileOffset};
 use crate::describe::{BLOCK, Layout, PixelRef};
@@ -14,13 +14,18 @@ use crate::describe::{BLOCK, Layout, PixelRef};
 pub(crate) struct CopyTable {
     pub(super) rows: Entry<CopyArgs>,
     pub(super) transpose: Entry<CopyArgs>,
+    pub(super) pad: Entry<PadArgs>,
 }
 
 /// `copy_table!(enter_<isa>)`.
 macro_rules! copy_table {
     ($enter:ident) => {{
         use super::copy;
-        super::copy_table::CopyTable { rows: copy::CopyRows::$enter, transpose: copy::Transpose::$enter }
+        super::copy_table::CopyTable {
+            rows: copy::CopyRows::$enter,
+            transpose: copy::Transpose::$enter,
+            pad: copy::PadRows::$enter,
+        }
     }};
 }
 pub(super) use copy_table;
@@ -57,6 +62,21 @@ impl<'a> InputTile<'a> {
     }
 }
 
+/// Rows of planes that are copied with zeros on both sides.
+#[derive(Clone, Copy)]
+pub(crate) struct Padded<'a> {
+    /// The memory from the first row of the first plane on.
+    pub(crate) data: &'a [f32],
+    /// The numbers of rows and of planes, and the distances between them.
+    pub(crate) rows: (usize, usize),
+    pub(crate) planes: (usize, usize),
+    /// Number of elements of a row, and of the zeros before them.
+    pub(crate) width: usize,
+    pub(crate) before: usize,
+    /// Length of a row with its zeros. Elements past it are not copied.
+    pub(crate) line: usize,
+}
+
 /// Whether the columns of a row are adjacent.
 pub(super) fn dense(tile: &InPlace) -> bool {
     tile.columns <= BLOCK || tile.block == BLOCK
@@ -90,5 +110,23 @@ impl CopyTable {
         // SAFETY: the output is a borrowed tile, and the source was measured. Both have adjacent columns. The
         // features were detected.
         unsafe { kernel(&CopyArgs { out, src: from, src_row: src.at.row, zeros }) }
+    }
+    /// Copies rows with their padding to `to`, in the order `[row][plane][element]`. The sixteen elements after them
+    /// are overwritten too.
+    ///
+    /// # Panics
+    /// If the source or `to` is too short. That is a bug in this library.
+    pub(crate) fn pad(&self, from: &Padded<'_>, to: &mut [f32]) {
+        let Padded { data, rows, planes, width, before, line } = *from;
+        if product([rows.0, planes.0, line]) == 0 {
+            return;
+        }
+        require("source of padded rows", span([rows, planes, (width, 1)]), data.len());
+        let lines = product([rows.0, planes.0, line]).saturating_add(BLOCK);
+        require("target of padded rows", lines, to.len());
+        let (src, to) = (data.as_ptr(), to.as_mut_ptr());
+        // SAFETY: both operands were measured, and no vector is longer than sixteen elements. The features were
+        // detected.
+        unsafe { (self.pad)(&PadArgs { src, rows, planes, before, width, to, line }) }
     }
 }

@@ -63,12 +63,11 @@ pub(crate) struct KernelRows {
 pub(crate) struct DirectArgs {
     /// The first channel of pixel 0 in row 0 of the image. It can point anywhere if no line reads that row.
     pub(crate) image: *const f32,
-    /// Distances in the image, in elements: between rows, chunks of channels, kernel rows, channels, pixels,
-    /// and pixels of a run.
+    /// Distances in the image, in elements: between rows, chunks of channels, kernel rows, pixels, and pixels of a
+    /// run.
     pub(crate) line_step: usize,
     pub(crate) chunk_step: usize,
     pub(crate) row_step: usize,
-    pub(crate) channel_step: usize,
     pub(crate) pixel: usize,
     pub(crate) run_step: usize,
     pub(crate) chunks: usize,
@@ -91,8 +90,7 @@ pub(crate) struct DirectArgs {
     pub(crate) window: bool,
     /// Number of taps in all runs of one kernel row.
     pub(crate) row_taps: usize,
-    /// The weights, `[chunk][kernel row][run][channel][tap]`, or `[run][kernel row][channel][tap]` if packed.
-    /// Each entry is `w_step` elements long.
+    /// The weights, `[chunk][kernel row][run][channel][tap]`. Each entry is `w_step` elements long.
     pub(crate) weights: *const f32,
     pub(crate) w_step: usize,
     /// Memory that a later call will read. Each channel prefetches one line of it into the second-level
@@ -103,12 +101,9 @@ pub(crate) struct DirectArgs {
 }
 
 /// A tile of `T` pixels by `NV` vectors of output channels, for runs of up to `G` taps.
-///
-/// If `PACKED`, the pixels of a run are adjacent elements, and none is padding. Otherwise they are `run_step`
-/// elements apart, and channels are adjacent.
-pub(crate) struct Direct<const T: usize, const NV: usize, const G: usize, const PACKED: bool>;
+pub(crate) struct Direct<const T: usize, const NV: usize, const G: usize>;
 
-impl<const T: usize, const NV: usize, const G: usize, const PACKED: bool> Body for Direct<T, NV, G, PACKED> {
+impl<const T: usize, const NV: usize, const G: usize> Body for Direct<T, NV, G> {
     type Args = DirectArgs;
 
     /// # Safety
@@ -129,13 +124,7 @@ impl<const T: usize, const NV: usize, const G: usize, const PACKED: bool> Body f
                 // SAFETY: the caller guarantees the target.
                 let mut acc = unsafe { store::start::<S, T, NV>(s, &target) };
                 // SAFETY: the caller upholds the contract of this function.
-                hint = unsafe {
-                    if PACKED {
-                        packed_k::<S, T, NV, G>(s, &mut acc, (args, line), (image, hint))
-                    } else {
-                        image_k::<S, T, NV, G>(s, &mut acc, (args, line), (image, hint))
-                    }
-                };
+                hint = unsafe { sum::<S, T, NV, G>(s, &mut acc, (args, line), (image, hint)) };
                 // SAFETY: the caller guarantees the target.
                 unsafe { store::finish(s, acc, &target) };
                 image = image.wrapping_add(args.run_step.wrapping_mul(T));
@@ -145,13 +134,12 @@ impl<const T: usize, const NV: usize, const G: usize, const PACKED: bool> Body f
     }
 }
 
-/// Sums all of K for one tile whose pixels are read in the image, in place. The order is chunk, kernel row,
-/// run, channel. Returns the next hint.
+/// Sums all of K for one tile. The order is chunk, kernel row, run, channel. Returns the next hint.
 ///
 /// # Safety
 /// Same contract as [`Direct::run`].
 #[inline(always)]
-unsafe fn image_k<S: Simd, const T: usize, const NV: usize, const G: usize>(
+unsafe fn sum<S: Simd, const T: usize, const NV: usize, const G: usize>(
     s: S,
     acc: &mut [[S::V; NV]; T],
     (args, line): (&DirectArgs, &KernelRows),
@@ -171,7 +159,7 @@ unsafe fn image_k<S: Simd, const T: usize, const NV: usize, const G: usize>(
                 unsafe {
                     let channels = channels.wrapping_mul(args.run_count);
                     let step = Step { args, run: &*args.runs, row, channels };
-                    (w, hint) = step.any::<S, T, NV, G, false>(s, acc, w, hint);
+                    (w, hint) = step.any::<S, T, NV, G>(s, acc, w, hint);
                 }
                 row = row.wrapping_add(args.row_step);
                 continue;
@@ -181,49 +169,13 @@ unsafe fn image_k<S: Simd, const T: usize, const NV: usize, const G: usize>(
                 // weights exist.
                 unsafe {
                     let step = Step { args, run: &*args.runs.wrapping_add(r), row, channels };
-                    (w, hint) = step.any::<S, T, NV, G, false>(s, acc, w, hint);
+                    (w, hint) = step.any::<S, T, NV, G>(s, acc, w, hint);
                 }
             }
             row = row.wrapping_add(args.row_step);
         }
         chunk = chunk.wrapping_add(args.chunk_step);
         chunk_weights = chunk_weights.wrapping_add(args.kernel_rows.wrapping_mul(row_weights));
-    }
-    hint
-}
-
-/// Sums all of K for one tile whose pixels are read in packed rows. The order is run, kernel row, channel.
-/// Returns the next hint.
-///
-/// Rows that follow each other without a gap (no dilation) are treated as one long row of channels. There are
-/// so few channels that one loop per row would cost more than the work in it.
-///
-/// # Safety
-/// Same contract as [`Direct::run`].
-#[inline(always)]
-unsafe fn packed_k<S: Simd, const T: usize, const NV: usize, const G: usize>(
-    s: S,
-    acc: &mut [[S::V; NV]; T],
-    (args, line): (&DirectArgs, &KernelRows),
-    (image, mut hint): (*const f32, *const f32),
-) -> *const f32 {
-    let channels = args.last_channels;
-    let close = args.row_step == channels.wrapping_mul(args.channel_step);
-    let (rows, inner) = if close { (1, line.rows.wrapping_mul(channels)) } else { (line.rows, channels) };
-    let mut run_weights = args.weights;
-    for r in 0..args.run_count {
-        // SAFETY: `r` is less than the number of runs.
-        let run = unsafe { &*args.runs.wrapping_add(r) };
-        let row_weights = channels.wrapping_mul(run.taps).wrapping_mul(args.w_step);
-        let mut w = run_weights.wrapping_add(line.first.wrapping_mul(row_weights));
-        let mut row = image;
-        for _ in 0..rows {
-            let step = Step { args, run, row, channels: inner };
-            // SAFETY: the caller guarantees that the run is inside the rows and that the weights exist.
-            (w, hint) = unsafe { step.any::<S, T, NV, G, true>(s, acc, w, hint) };
-            row = row.wrapping_add(args.row_step);
-        }
-        run_weights = run_weights.wrapping_add(args.kernel_rows.wrapping_mul(row_weights));
     }
     hint
 }
@@ -236,8 +188,7 @@ struct Step<'a> {
     channels: usize,
 }
 
-/// The position in a run: its pixels of the current channel (only the first pixel if packed), its weights,
-/// and the next hint.
+/// The position in a run: its pixels, its weights, and the next hint.
 struct Cursor {
     at: [*const f32; REACH],
     w: *const f32,
@@ -250,7 +201,7 @@ impl Step<'_> {
     /// # Safety
     /// Same contract as [`Direct::run`], for this run.
     #[inline(always)]
-    unsafe fn any<S: Simd, const T: usize, const NV: usize, const G: usize, const PACKED: bool>(
+    unsafe fn any<S: Simd, const T: usize, const NV: usize, const G: usize>(
         &self,
         s: S,
         acc: &mut [[S::V; NV]; T],
@@ -261,13 +212,13 @@ impl Step<'_> {
         unsafe {
             // Constants, so that runs longer than the longest of this tile are not compiled.
             if const { G >= 4 } && self.run.taps == 4 {
-                self.taps::<S, T, NV, 4, PACKED>(s, acc, w, hint)
+                self.taps::<S, T, NV, 4>(s, acc, w, hint)
             } else if const { G >= 3 } && self.run.taps == 3 {
-                self.taps::<S, T, NV, 3, PACKED>(s, acc, w, hint)
+                self.taps::<S, T, NV, 3>(s, acc, w, hint)
             } else if const { G >= 2 } && self.run.taps == 2 {
-                self.taps::<S, T, NV, 2, PACKED>(s, acc, w, hint)
+                self.taps::<S, T, NV, 2>(s, acc, w, hint)
             } else {
-                self.taps::<S, T, NV, 1, PACKED>(s, acc, w, hint)
+                self.taps::<S, T, NV, 1>(s, acc, w, hint)
             }
         }
     }
@@ -277,7 +228,7 @@ impl Step<'_> {
     /// # Safety
     /// Same contract as [`Direct::run`], for this run.
     #[inline(always)]
-    unsafe fn taps<S: Simd, const T: usize, const NV: usize, const G: usize, const PACKED: bool>(
+    unsafe fn taps<S: Simd, const T: usize, const NV: usize, const G: usize>(
         &self,
         s: S,
         acc: &mut [[S::V; NV]; T],
@@ -291,14 +242,10 @@ impl Step<'_> {
         }
         let start = row.wrapping_offset(run.first.wrapping_mul(args.pixel as isize));
         let mut cursor = Cursor { at: [ZEROS.as_ptr(); REACH], w, hint };
-        if PACKED {
-            cursor.at[0] = start;
-        } else {
-            let inside = run.lo == 0 && run.hi == T + G - 1;
-            for j in 0..T + G - 1 {
-                if inside || (run.lo <= j && j < run.hi) {
-                    cursor.at[j] = start.wrapping_add(j.wrapping_mul(args.run_step));
-                }
+        let inside = run.lo == 0 && run.hi == T + G - 1;
+        for j in 0..T + G - 1 {
+            if inside || (run.lo <= j && j < run.hi) {
+                cursor.at[j] = start.wrapping_add(j.wrapping_mul(args.run_step));
             }
         }
         // If a channel takes only a few instructions, the loop is unrolled, so that its counter is not most
@@ -313,13 +260,13 @@ impl Step<'_> {
         while c < whole {
             for u in 0..unroll {
                 // SAFETY: `c + u` is a channel of this run, as the caller guarantees.
-                unsafe { self.channel::<S, T, NV, G, PACKED>(s, acc, &mut cursor, c.wrapping_add(u)) };
+                unsafe { self.channel::<S, T, NV, G>(s, acc, &mut cursor, c.wrapping_add(u)) };
             }
             c = c.wrapping_add(unroll);
         }
         while c < channels {
             // SAFETY: `c` is a channel of this run, as the caller guarantees.
-            unsafe { self.channel::<S, T, NV, G, PACKED>(s, acc, &mut cursor, c) };
+            unsafe { self.channel::<S, T, NV, G>(s, acc, &mut cursor, c) };
             c = c.wrapping_add(1);
         }
         (cursor.w, cursor.hint)
@@ -330,7 +277,7 @@ impl Step<'_> {
     /// # Safety
     /// Same contract as [`Direct::run`], for channel `c` of this run.
     #[inline(always)]
-    unsafe fn channel<S: Simd, const T: usize, const NV: usize, const G: usize, const PACKED: bool>(
+    unsafe fn channel<S: Simd, const T: usize, const NV: usize, const G: usize>(
         &self,
         s: S,
         acc: &mut [[S::V; NV]; T],
@@ -350,13 +297,12 @@ impl Step<'_> {
         for j in 0..T + G - 1 {
             // Padding is skipped in the first and the last `G - 1` pixels of a run. Other padding is
             // multiplied as zeros.
-            if !PACKED && ((j + 1 < G && j < self.run.lo) || (j >= T && j >= self.run.hi)) {
+            if (j + 1 < G && j < self.run.lo) || (j >= T && j >= self.run.hi) {
                 continue;
             }
-            let pixel = if PACKED { cursor.at[0].wrapping_add(j) } else { cursor.at[j].wrapping_add(c) };
             // SAFETY: the caller guarantees pixel `j` of this channel. In the padding, a zero takes its
             // place.
-            let x = s.splat(unsafe { *pixel });
+            let x = s.splat(unsafe { *cursor.at[j].wrapping_add(c) });
             for g in 0..G {
                 if g <= j && j - g < T {
                     for v in 0..NV {
@@ -364,9 +310,6 @@ impl Step<'_> {
                     }
                 }
             }
-        }
-        if PACKED {
-            cursor.at[0] = cursor.at[0].wrapping_add(self.args.channel_step);
         }
     }
 }

@@ -23,10 +23,8 @@ pub struct DirectTile {
     pub(crate) taps: usize,
     /// The available tile sizes in pixels, ascending. The first is 1.
     pub(crate) pixels: &'static [usize],
-    /// Entries that read the image in place, by pixels and then by vectors.
-    pub(super) image: &'static [&'static [Entry<DirectArgs>]],
-    /// Entries that read packed rows, in the same order.
-    pub(super) packed: &'static [&'static [Entry<DirectArgs>]],
+    /// The entries, by pixels and then by vectors.
+    pub(super) entries: &'static [&'static [Entry<DirectArgs>]],
     pub(super) activate: Entry<SumsArgs>,
 }
 
@@ -143,24 +141,19 @@ impl TileRow {
     }
 }
 
-/// The image, or rows packed from it, as a tile reads it.
+/// The image as a tile reads it. The channels of a pixel are adjacent.
 #[derive(Clone, Copy)]
 pub(crate) struct DirectImage<'a> {
-    /// The memory from the first channel of pixel 0 on, in row `origin` of the image.
+    /// The memory from the first channel of pixel 0 on.
     pub(crate) data: &'a [f32],
-    pub(crate) origin: usize,
     /// Distance between rows of the image.
     pub(crate) line: usize,
     /// Distance between chunks of channels.
     pub(crate) chunk: usize,
     /// Distance between kernel rows.
     pub(crate) row: usize,
-    /// Distance between channels. It is 1, except in packed rows.
-    pub(crate) channel: usize,
-    /// Distance between pixels. It is 1 in packed rows.
+    /// Distance between pixels.
     pub(crate) pixel: usize,
-    /// Whether rows are packed. Packed pixels are adjacent, and the padding is stored.
-    pub(crate) packed: bool,
 }
 
 /// The blocking of K: chunks of channels, kernel rows, and runs.
@@ -178,8 +171,7 @@ pub(crate) struct DirectK<'a> {
 /// The weights of a panel from the first chunk on, and the memory to prefetch.
 #[derive(Clone, Copy)]
 pub(crate) struct DirectWeights<'a> {
-    /// The weights, `[chunk][kernel row][run][channel][tap]`, or `[run][kernel row][channel][tap]` for packed
-    /// rows. Each entry is `step` elements long.
+    /// The weights, `[chunk][kernel row][run][channel][tap]`. Each entry is `step` elements long.
     pub(crate) data: &'a [f32],
     pub(crate) step: usize,
     /// Memory to prefetch into the second-level cache, one line per channel and run. The prefetches can run
@@ -229,13 +221,11 @@ impl DirectTile {
             if weights.hint.is_empty() { (weights.data, 0) } else { (weights.hint, LINE) };
         let all_rows: usize = k.lines.iter().map(|line| line.rows).sum();
         let hints_of_tile = all_rows * row.runs_of_tile * k.all_channels() * hint_step;
-        let table = if image.packed { self.packed } else { self.image };
         let mut args = DirectArgs {
-            image: image.data.as_ptr().wrapping_sub(image.origin.wrapping_mul(image.line)),
+            image: image.data.as_ptr(),
             line_step: image.line,
             chunk_step: image.chunk,
             row_step: image.row,
-            channel_step: image.channel,
             pixel: image.pixel,
             run_step: row.stride * image.pixel,
             chunks: k.chunks,
@@ -264,7 +254,7 @@ impl DirectTile {
             // SAFETY: image and weights were measured above for every tile of the row. `out` lies in a region
             // that this call borrows. The set that holds this table was returned only after its features were
             // detected.
-            unsafe { table[tile.size][width](&args) };
+            unsafe { self.entries[tile.size][width](&args) };
             args.hint = args.hint.wrapping_add(hints_of_tile * tile.count);
         }
     }
@@ -282,24 +272,18 @@ impl DirectK<'_> {
     /// If an operand is too short.
     fn measure(&self, row: &TileRow, image: &DirectImage<'_>, weights: &DirectWeights<'_>, columns: usize) {
         assert!(self.chunks > 0 && self.last_channels > 0 && self.last_channels <= self.channels);
-        if image.packed {
-            assert!(image.pixel == 1 && row.stride == 1 && row.inside && self.chunks == 1);
-        } else {
-            assert!(image.channel == 1 && (row.inside || self.channels <= BLOCK));
-        }
+        assert!(row.inside || self.channels <= BLOCK);
         let mut needed = 0;
         for line in self.lines {
             assert!(line.rows <= self.kernel_rows && line.first <= self.kernel_rows - line.rows);
             if line.rows > 0 && row.end > 0 {
-                let ahead = line.input_row.checked_sub(image.origin).expect("no row before the first");
-                let before = ahead.saturating_mul(image.line);
+                let before = line.input_row.saturating_mul(image.line);
                 needed = needed.max((line.rows - 1).saturating_mul(image.row).saturating_add(before));
             }
         }
         if self.lines.iter().any(|line| line.rows > 0) && row.end > 0 {
-            let span_of = |chunks, channels| {
-                span([(row.end, image.pixel), (chunks, image.chunk), (channels, image.channel)])
-            };
+            let span_of =
+                |chunks, channels| span([(row.end, image.pixel), (chunks, image.chunk), (channels, 1)]);
             let whole = span_of(self.chunks - 1, self.channels);
             let of_row = whole.max(span_of(self.chunks, self.last_channels));
             require("image of a direct tile", needed.saturating_add(of_row), image.data.len());
@@ -312,11 +296,11 @@ impl DirectK<'_> {
 /// The table of one instruction set:
 /// `direct_tile!(enter_isa, name: lanes 16, taps 3, widths [1 2], pixels [1 2 4])`.
 macro_rules! direct_tile {
-    (@row $enter:ident, $pixels:literal, $taps:literal, $packed:literal, [$($nv:literal)+]) => {
-        &[$(<super::direct::Direct<$pixels, $nv, $taps, $packed>>::$enter as Entry<_>),+]
+    (@row $enter:ident, $pixels:literal, $taps:literal, [$($nv:literal)+]) => {
+        &[$(<super::direct::Direct<$pixels, $nv, $taps>>::$enter as Entry<_>),+]
     };
-    (@table $enter:ident, $taps:literal, $packed:literal, $widths:tt, [$($pixels:literal)+]) => {
-        &[$(direct_tile!(@row $enter, $pixels, $taps, $packed, $widths)),+]
+    (@table $enter:ident, $taps:literal, $widths:tt, [$($pixels:literal)+]) => {
+        &[$(direct_tile!(@row $enter, $pixels, $taps, $widths)),+]
     };
     (@list [$($pixels:literal)+]) => { &[$($pixels),+] };
     ($enter:ident, $name:literal: lanes $lanes:literal, taps $taps:literal, widths $widths:tt, pixels $pixels:tt) => {
@@ -325,8 +309,7 @@ macro_rules! direct_tile {
             shape: tile_shape!($lanes, $widths, $pixels),
             taps: $taps,
             pixels: direct_tile!(@list $pixels),
-            image: direct_tile!(@table $enter, $taps, false, $widths, $pixels),
-            packed: direct_tile!(@table $enter, $taps, true, $widths, $pixels),
+            entries: direct_tile!(@table $enter, $taps, $widths, $pixels),
             activate: ActivateSums::$enter,
         }
     };

@@ -14,6 +14,7 @@ use super::ops_table::{OpsTable, PoolTable};
 use super::output::OutputTile;
 use super::parts_table::PartsKernels;
 use super::post::Post;
+use super::rows_table::RowsTile;
 use super::table::KernelSet;
 use super::winograd_table::{Transforms, WinogradKernels, WinogradTile};
 use crate::describe::{Activation, BLOCK};
@@ -67,6 +68,7 @@ impl KernelSet {
     pub fn code(&self) -> Vec<KernelCode> {
         let mut kernels: Vec<_> = self.gemm.iter().flat_map(gemm_code).collect();
         kernels.extend(direct_code(&self.direct));
+        kernels.extend(rows_code(&self.rows));
         kernels.extend(few_code(&self.few));
         kernels.extend(depthwise_code(&self.depthwise));
         kernels.extend(winograd_code(&self.winograd));
@@ -156,11 +158,21 @@ fn gemm_code(tile: &GemmTile) -> Vec<KernelCode> {
 
 fn direct_code(tile: &DirectTile) -> Vec<KernelCode> {
     let mut list = Listing::new(tile.name);
-    for (what, table) in [("of the image", tile.image), ("of packed rows", tile.packed)] {
-        for (widths, pixels) in table.iter().zip(tile.pixels) {
+    for (widths, pixels) in tile.entries.iter().zip(tile.pixels) {
+        for (&code, vectors) in widths.iter().zip(tile.shape.vectors) {
+            list.push(format!("{pixels} pixels by {vectors} vectors"), code, Loops::Sums(pixels * vectors));
+        }
+    }
+    list.kernels
+}
+
+fn rows_code(tile: &RowsTile) -> Vec<KernelCode> {
+    let mut list = Listing::new(tile.name);
+    for (what, table) in [("adjacent", tile.adjacent), ("separate", tile.apart)] {
+        for (widths, outputs) in table.iter().zip(1..) {
             for (&code, vectors) in widths.iter().zip(tile.shape.vectors) {
-                let entry = format!("{pixels} pixels {what} by {vectors} vectors");
-                list.push(entry, code, Loops::Sums(pixels * vectors));
+                let entry = format!("{outputs} {what} outputs by {vectors} vectors");
+                list.push(entry, code, Loops::Sums(outputs * vectors));
             }
         }
     }
@@ -276,6 +288,7 @@ fn parts_code(kernels: &PartsKernels) -> Vec<KernelCode> {
 fn copy_code(copies: &CopyTable) -> Vec<KernelCode> {
     let mut list = Listing::new("copies");
     list.push("copy_rows", copies.rows, Loops::Vectors);
+    list.push("pad_rows", copies.pad, Loops::Vectors);
     list.push("transpose", copies.transpose, Loops::Vectors);
     list.kernels
 }

@@ -11,7 +11,7 @@
 //! | family | kernels | safe calls |
 //! |---|---|---|
 //! | matrix product | `gemm` | `gemm_table` |
-//! | direct | `direct` | `direct_table` |
+//! | direct | `direct`, `rows`, `few` | `direct_table`, `rows_table`, `few_table` |
 //! | depthwise | `depthwise`, `depthwise_sum`, `depthwise_read` | `depthwise_table` |
 //! | Winograd | `winograd`, products in `gemm` | `winograd_table` |
 //! | FFT | `fft`, `fft_plane`, `fft_product`, `finish` | `fft_table` |
@@ -120,6 +120,10 @@ pub(crate) mod post;
 #[allow(unsafe_code)]
 #[cfg(feature = "ops")]
 mod reduce;
+#[allow(unsafe_code)]
+pub(crate) mod rows;
+#[allow(unsafe_code)]
+pub(crate) mod rows_table;
 pub(crate) mod shape;
 #[allow(unsafe_code)]
 pub(crate) mod store;

@@ -13,6 +13,7 @@ use super::gemm_table::{GemmTile, tile};
 #[cfg(feature = "ops")]
 use super::ops_table::{OpsTable, ops_table};
 use super::parts_table::{PartsKernels, parts_kernels};
+use super::rows_table::{RowsTile, rows_tile};
 use super::shape::{TileShape, tile_shape};
 use super::store::ActivateSums;
 use super::winograd_table::{WinogradKernels, winograd_kernels};
@@ -26,6 +27,8 @@ pub struct KernelSet {
     pub(crate) gemm: &'static [GemmTile],
     /// The register tile of direct convolution.
     pub(crate) direct: DirectTile,
+    /// The register tile of direct convolution over rows that store their padding.
+    pub(crate) rows: RowsTile,
     /// Tiles of direct convolution with few output channels.
     pub(crate) few: FewKernels,
     /// Kernels of depthwise convolution and of small groups.
@@ -53,6 +56,7 @@ const AVX512F: KernelSet = KernelSet {
         tile!(enter_avx512f, "gemm_f32_2x128_avx512f": lanes 16, widths [8], rows [1 2]),
     ],
     direct: direct_tile!(enter_avx512f, "direct_f32_8x32_avx512f": lanes 16, taps 4, widths [1 2], pixels [1 2 4 6 7 8]),
+    rows: rows_tile!(enter_avx512f, "rows_f32_14x32_avx512f": lanes 16, widths [1 2], outputs [1 2 3 4 5 6 7 8 9 10 11 12 13 14]),
     few: few_kernels!(enter_avx512f, "few_f32_4x4_avx512f": lanes 16, pixels [8 8 4 4]),
     depthwise: depthwise_kernels!(enter_avx512f, "depthwise_f32_14x16_avx512f": 7 by 2 of 16,
         channels [1/1 2/1 2/2 3/1 3/2 5/1 5/2 7/1 7/2], permuted [3/1 3/2 5/1 5/2], pixels [3/1 3/2 5/1 5/2 7/1 7/2]),
@@ -85,6 +89,7 @@ static AVX2FMA: KernelSet = KernelSet {
         tile!(enter_avx2fma, "gemm_f32_1x64_avx2fma": lanes 8, widths [8], rows [1]),
     ],
     direct: direct_tile!(enter_avx2fma, "direct_f32_6x16_avx2fma": lanes 8, taps 1, widths [1 2], pixels [1 2 3 4 5 6]),
+    rows: rows_tile!(enter_avx2fma, "rows_f32_6x16_avx2fma": lanes 8, widths [1 2], outputs [1 2 3 4 5 6]),
     few: few_kernels!(enter_avx2fma, "few_f32_2x4_avx2fma": lanes 8, pixels [8 4 2 2]),
     depthwise: depthwise_kernels!(enter_avx2fma, "depthwise_f32_7x8_avx2fma": 7 by 1 of 8,
         channels [1/1 2/1 2/2 3/1 3/2 5/1 5/2 7/1 7/2], permuted [3/1 3/2 5/1 5/2], pixels [3/1 3/2 5/1 7/1]),
@@ -104,6 +109,7 @@ static NEON: KernelSet = KernelSet {
         tile!(enter_neon, "gemm_f32_2x32_neon": lanes 4, widths [8], rows [1 2]),
     ],
     direct: direct_tile!(enter_neon, "direct_f32_5x16_neon": lanes 4, taps 1, widths [2 4], pixels [1 2 3 4 5]),
+    rows: rows_tile!(enter_neon, "rows_f32_6x16_neon": lanes 4, widths [2 4], outputs [1 2 3 4 5 6]),
     few: few_kernels!(enter_neon, "few_f32_4x4_neon": lanes 4, pixels [8 4 4 4]),
     depthwise: depthwise_kernels!(enter_neon, "depthwise_f32_14x4_neon": 7 by 2 of 4,
         channels [3/1 3/2 5/1 5/2 7/1 7/2], permuted [3/1 3/2 5/1 5/2], pixels [3/1 3/2 5/1 5/2 7/1 7/2]),
@@ -122,6 +128,7 @@ static PORTABLE: KernelSet = KernelSet {
         tile!(enter_portable, "gemm_f32_1x32_portable": lanes 8, widths [4], rows [1]),
     ],
     direct: direct_tile!(enter_portable, "direct_f32_4x8_portable": lanes 8, taps 1, widths [1], pixels [1 2 3 4]),
+    rows: rows_tile!(enter_portable, "rows_f32_4x8_portable": lanes 8, widths [1], outputs [1 2 3 4]),
     few: few_kernels!(enter_portable, "few_f32_1x4_portable": lanes 8, pixels [2 2 1 1]),
     depthwise: depthwise_kernels!(enter_portable, "depthwise_f32_2x8_portable": 2 by 1 of 8, channels [], permuted [], pixels []),
     winograd: winograd_kernels!(enter_portable, "winograd_f32_4x8_portable": lanes 8, widths [1], tiles [1 2 3 4]),

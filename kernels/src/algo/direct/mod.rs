@@ -9,9 +9,9 @@
 //!                 C[tile, panel] (+)= window * weights
 //! ```
 //!
-//! The image is read in place if channels are adjacent and there are enough of them. Otherwise (few channels,
-//! as in a first layer, or NCHW), rows of a stretch are first copied into the workspace with their padding.
-//! NCHW output is computed row by row in the workspace and transposed from there.
+//! The image is read in place: channels must be adjacent, and there must be enough of them. Other images (few
+//! channels, as in a first layer, or NCHW) are read as rows that store their padding (`algo/rows`). NCHW output is
+//! computed row by row in the workspace and transposed from there.
 //!
 //! K is split into blocks of at most about two thousand products. The order of the sum depends only on the
 //! problem, and not on tiles, regions or threads.
@@ -33,11 +33,11 @@ use crate::tile::post::Post;
 use crate::tile::table::KernelSet;
 use crate::work::parts::SplitUnits;
 pub(crate) use rows::taps_inside;
-pub(crate) use schedule::{DirectSchedule, groups_fit_blocks, span, supports};
-use schedule::{ImageSource, WEIGHTS_SHARE};
+use schedule::WEIGHTS_SHARE;
+pub(crate) use schedule::{DirectSchedule, groups_fit_blocks, reads_in_place, span, supports};
 use std::ops::Range;
 use std::sync::Arc;
-pub(crate) use work::estimate;
+pub(crate) use work::{estimate, inside};
 
 /// Maximum number of output rows of one call.
 const MOST_ROWS: usize = 16;
@@ -65,14 +65,10 @@ impl DirectConv {
     ) -> Result<Self, ConvError> {
         let tile = &kernels.direct;
         let runs = try_collect("runs of a kernel row", KernelRuns::new(desc, tile.taps).iter())?;
-        let packed = match schedule.source {
-            ImageSource::Image => None,
-            ImageSource::Rows(rows) => Some(rows),
-        };
         Ok(Self {
             desc: *desc,
             kernels,
-            tiles: rows::tile_row(desc, tile.pixels, &runs, packed)?,
+            tiles: rows::tile_row(desc, tile.pixels, &runs)?,
             channels: desc.ins(),
             weights,
             ahead: schedule.form.bytes() > WEIGHTS_SHARE,
@@ -89,7 +85,7 @@ impl DirectConv {
     }
 
     pub(crate) fn workspace_len(&self) -> usize {
-        self.schedule.workspace_len(&self.desc)
+        self.schedule.lines_len(&self.desc)
     }
 
     pub(crate) fn run(&self, operands: &Operands<'_>, region: &mut OutputRegion<'_>, slab: &mut [f32]) {
@@ -97,29 +93,13 @@ impl DirectConv {
             (region.images.clone(), region.channels.clone(), region.pixels.clone());
         let width = self.desc.output().w;
         let rows = pixels.start / width..pixels.end.div_ceil(width);
-        let (packed, lines) = slab.split_at_mut(self.schedule.packed_len(&self.desc));
         for n in images {
             for group in self.desc.groups_of(&channels) {
                 for y in rows.clone().step_by(self.schedule.stretch) {
                     let ys = y..rows.end.min(y.saturating_add(self.schedule.stretch));
-                    let first = group * self.channels;
-                    let packed_rows = KernelRows::input_rows(&self.desc, &ys);
-                    if let ImageSource::Rows(rows) = self.schedule.source {
-                        let channels = first..first + self.channels;
-                        rows.pack(&self.desc, &operands.input, n, channels, packed_rows.clone(), packed);
-                    }
                     for c in (0..self.channels).step_by(self.schedule.k_block) {
                         let c = c..self.channels.min(c.saturating_add(self.schedule.k_block));
-                        let block = Block {
-                            operands,
-                            n,
-                            group,
-                            ys: ys.clone(),
-                            c,
-                            packed,
-                            packed_rows: packed_rows.clone(),
-                        };
-                        self.panels(&block, region, lines);
+                        self.panels(&Block { operands, n, group, ys: ys.clone(), c }, region, slab);
                     }
                 }
             }
@@ -189,7 +169,7 @@ impl DirectConv {
             *line = KernelRows::of(desc, y).within(desc, kernel);
         }
         let channels = block.c.len();
-        let chunk = self.schedule.chunk.min(channels);
+        let chunk = BLOCK.min(channels);
         let k = DirectK {
             chunks: channels.div_ceil(chunk),
             channels: chunk,
@@ -210,40 +190,18 @@ impl DirectConv {
         self.tile().run(&self.tiles, &k, self.image(block), rows.weights, out, &post);
     }
 
-    /// The image or its packed rows.
+    /// The image from the first channel of a block on.
     fn image<'a>(&self, block: &Block<'a>) -> DirectImage<'a> {
         let input = &block.operands.input;
-        let (width, dilation) = (self.desc.input().w, self.desc.dilation().h);
-        match self.schedule.source {
-            ImageSource::Image => {
-                let view = &input.view;
-                let channel = block.group * self.channels + block.c.start;
-                let line = width * view.pixel;
-                DirectImage {
-                    data: &input.data[view.offset(block.n, channel, 0)..],
-                    origin: 0,
-                    line,
-                    chunk: if view.layout == Layout::Nchw16c { view.plane } else { BLOCK },
-                    row: dilation * line,
-                    channel: 1,
-                    pixel: view.pixel,
-                    packed: false,
-                }
-            }
-            ImageSource::Rows(packed) => {
-                let channel = packed.channel_len();
-                let line = self.channels * channel;
-                DirectImage {
-                    data: block.packed,
-                    origin: block.packed_rows.start,
-                    line,
-                    chunk: 0,
-                    row: dilation * line,
-                    channel,
-                    pixel: 1,
-                    packed: true,
-                }
-            }
+        let view = &input.view;
+        let channel = block.group * self.channels + block.c.start;
+        let line = self.desc.input().w * view.pixel;
+        DirectImage {
+            data: &input.data[view.offset(block.n, channel, 0)..],
+            line,
+            chunk: if view.layout == Layout::Nchw16c { view.plane } else { BLOCK },
+            row: self.desc.dilation().h * line,
+            pixel: view.pixel,
         }
     }
 
@@ -285,9 +243,6 @@ struct Block<'a> {
     ys: Range<usize>,
     /// Input channels of the group in this block.
     c: Range<usize>,
-    packed: &'a [f32],
-    /// The packed input rows.
-    packed_rows: Range<usize>,
 }
 
 /// Some rows of the output and one panel.

@@ -1,8 +1,7 @@
-//! One output row of a direct convolution: its tiles, the pixels that each tile reads, and the packed rows of
-//! an image that cannot be read in place.
+//! One output row of a direct convolution: its tiles, and the pixels that each tile reads.
 
 use crate::algo::tap_order::KernelRun;
-use crate::describe::{BLOCK, ConvDesc, ConvError, Layout, PixelRef};
+use crate::describe::{BLOCK, ConvDesc, ConvError, Layout};
 use crate::memory::{try_collect, try_push, try_vec};
 use crate::tile::direct::{KernelRows, TapRun};
 use crate::tile::direct_table::TileRow;
@@ -33,24 +32,16 @@ fn tile_sizes(width: usize, sizes: &[usize]) -> Result<Vec<usize>, ConvError> {
     Ok(tiles)
 }
 
-/// Makes the tiles of an output row, on the image itself or on `packed` rows.
-pub(crate) fn tile_row(
-    desc: &ConvDesc,
-    sizes: &[usize],
-    kernel: &[KernelRun],
-    packed: Option<PackedRows>,
-) -> Result<TileRow, ConvError> {
+/// Makes the tiles of an output row.
+pub(crate) fn tile_row(desc: &ConvDesc, sizes: &[usize], kernel: &[KernelRun]) -> Result<TileRow, ConvError> {
     let pixels = tile_sizes(desc.output().w, sizes)?;
     let mut runs = try_vec("runs of a row", pixels.len().saturating_mul(kernel.len()))?;
     let mut x = 0;
     for &pixels in &pixels {
-        runs.extend(kernel.iter().map(|run| match packed {
-            None => image_run(desc, run, x, pixels),
-            Some(rows) => rows.run(desc, run, x, pixels),
-        }));
+        runs.extend(kernel.iter().map(|run| image_run(desc, run, x, pixels)));
         x += pixels;
     }
-    TileRow::new(sizes, if packed.is_some() { 1 } else { desc.stride().w }, &pixels, runs)
+    TileRow::new(sizes, desc.stride().w, &pixels, runs)
 }
 
 /// A run of pixels of the image row, clipped to the image.
@@ -60,89 +51,6 @@ fn image_run(desc: &ConvDesc, run: &KernelRun, x: usize, pixels: usize) -> TapRu
     let reach = pixels + run.taps - 1;
     let before = |end: isize| if end > 0 { (end as usize).div_ceil(stride).min(reach) } else { 0 };
     TapRun { first, lo: before(-first), hi: before(width as isize - first), taps: run.taps }
-}
-
-/// Rows of the image with their padding, channel by channel. Every `stride`-th pixel is stored together:
-/// `[input row][channel][pixel % stride][pixel / stride]`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct PackedRows {
-    stride: usize,
-    /// Pixels in each of the `stride` classes.
-    columns: usize,
-}
-
-impl PackedRows {
-    pub(crate) fn new(desc: &ConvDesc) -> Self {
-        let stride = desc.stride().w;
-        let columns = desc.output().w + (desc.kernel().w - 1) * desc.dilation().w / stride;
-        Self { stride, columns }
-    }
-
-    /// Elements of one row of one channel.
-    pub(crate) fn channel_len(&self) -> usize {
-        self.stride.saturating_mul(self.columns)
-    }
-
-    fn run(&self, desc: &ConvDesc, run: &KernelRun, x: usize, pixels: usize) -> TapRun {
-        let from = run.first * desc.dilation().w;
-        let first = from % self.stride * self.columns + from / self.stride + x;
-        TapRun { first: first as isize, lo: 0, hi: pixels + run.taps - 1, taps: run.taps }
-    }
-
-    /// Packs `channels` of `rows` of image `n`.
-    pub(crate) fn pack(
-        &self,
-        desc: &ConvDesc,
-        input: &PixelRef<'_>,
-        n: usize,
-        channels: Range<usize>,
-        rows: Range<usize>,
-        slab: &mut [f32],
-    ) {
-        let width = desc.input().w;
-        let mut lines = slab.chunks_exact_mut(self.columns);
-        for row in rows {
-            for channel in channels.clone() {
-                let from = &input.data[input.view.offset(n, channel, row * width)..];
-                for class in 0..self.stride {
-                    let line = lines.next().expect("the slab is as long as was asked for");
-                    self.line(desc, class, from, input.view.pixel, line);
-                }
-            }
-        }
-    }
-
-    /// Copies every `stride`-th pixel of a padded row, from `class` on. Pixels of `from` are `apart` elements
-    /// apart.
-    fn line(&self, desc: &ConvDesc, class: usize, from: &[f32], apart: usize, line: &mut [f32]) {
-        let (left, width) = (desc.pad().left, desc.input().w);
-        // The first pixel of the line that is not padding, and the end of these pixels.
-        let lo = left.saturating_sub(class).div_ceil(self.stride).min(line.len());
-        let hi = (left + width).saturating_sub(class).div_ceil(self.stride).clamp(lo, line.len());
-        line[..lo].fill(0.0);
-        line[hi..].fill(0.0);
-        if lo < hi {
-            let source = &from[(lo * self.stride + class - left) * apart..];
-            let line = &mut line[lo..hi];
-            match self.stride * apart {
-                1 => line.copy_from_slice(&source[..hi - lo]),
-                2 => copy_every::<2>(source, line),
-                4 => copy_every::<4>(source, line),
-                step => line.iter_mut().zip(source.iter().step_by(step)).for_each(|(to, &from)| *to = from),
-            }
-        }
-    }
-}
-
-/// Copies every `N`-th element of `from`. With a constant distance, the compiler uses vector moves and
-/// shuffles.
-fn copy_every<const N: usize>(from: &[f32], to: &mut [f32]) {
-    let (whole, rest) = from.as_chunks::<N>();
-    let firsts = whole.iter().map(|chunk| chunk[0]).chain(rest.first().copied());
-    let both = to.len().min(whole.len());
-    let (head, tail) = to.split_at_mut(both);
-    head.iter_mut().zip(whole).for_each(|(to, chunk)| *to = chunk[0]);
-    tail.iter_mut().zip(firsts.skip(both)).for_each(|(to, from)| *to = from);
 }
 
 /// The taps of one axis that are inside the input. Tap 0 is at position `at` of the padded input, which begins with

@@ -1,7 +1,7 @@
 //! The estimate of a direct convolution.
 
 use super::MOST_ROWS;
-use super::schedule::{DirectSchedule, ImageSource};
+use super::schedule::DirectSchedule;
 use crate::describe::{BLOCK, ConvDesc, Layout, Size2};
 use crate::tile::table::KernelSet;
 use crate::work::{Family, LargestPart, PlanEstimate, Term, ThreadShare, Work};
@@ -16,7 +16,7 @@ pub(crate) fn estimate(
     let part = LargestPart::new(desc, &schedule.split_units(desc), false, share.parts);
     PlanEstimate {
         packed_bytes: schedule.form.bytes(),
-        workspace_len: schedule.workspace_len(desc),
+        workspace_len: schedule.lines_len(desc),
         work: work(desc, schedule, kernels, &part, share),
     }
 }
@@ -28,11 +28,7 @@ fn work(
     part: &LargestPart,
     share: &ThreadShare,
 ) -> Work {
-    let mut work = Work::new(if schedule.source == ImageSource::Image {
-        Family::DirectImage
-    } else {
-        Family::DirectRows
-    });
+    let mut work = Work::new(Family::DirectImage);
     let (kernel, width) = (desc.kernel(), desc.output().w);
     let rows = part.images * part.pixels / width as f64;
     let panels = part.panels(schedule.form.panels.width);
@@ -41,24 +37,24 @@ fn work(
     let most = *kernels.direct.pixels.last().expect("there are tiles");
     let tiles = width.div_ceil(most) as f64;
     let pixels = width as f64 / tiles;
-    let row_taps = inside(desc) * row_taps(desc, schedule, most) * part.ins as f64;
+    let row_taps = inside(desc) * row_taps(desc, most) * part.ins as f64;
     let step = tiles * (pixels.max(8.0 / vectors) * vectors).max(4.0 + vectors);
     work.add(Term::Fma, rows * panels * row_taps * step);
     let k_blocks = part.ins.div_ceil(schedule.k_block) as f64;
     let blocks = k_blocks * kernel.h.div_ceil(schedule.row_block) as f64;
     // Each tile restarts at every run of every kernel row of every chunk.
-    let chunks = part.ins.div_ceil(schedule.chunk) as f64;
-    let is_packed = matches!(schedule.source, ImageSource::Rows(_));
-    // Packed kernel rows that follow each other are one long row.
-    let kernel_rows = if is_packed && desc.dilation().h == 1 { 1.0 } else { inside(desc) };
-    let runs = kernel_rows * schedule.runs as f64 * chunks;
+    let chunks = part.ins.div_ceil(BLOCK) as f64;
+    let runs = inside(desc) * schedule.runs as f64 * chunks;
     work.add(Term::Tile, rows * panels * tiles * (runs + blocks));
     work.add(Term::Store, rows * panels * width as f64 * vectors * (2.0 * blocks - 1.0));
     let of_call = if desc.output_layout() == Layout::Nchw { 1 } else { MOST_ROWS.min(schedule.stretch) };
     let calls = part.images * (part.pixels / width as f64 / of_call as f64).ceil();
     work.add(Term::Call, calls * panels * blocks);
     let stretches = part.images * (part.pixels / width as f64 / schedule.stretch as f64).ceil();
-    pack(desc, schedule, part, stretches, &mut work);
+    if desc.output_layout() == Layout::Nchw {
+        let columns = part.groups * part.outs.next_multiple_of(BLOCK) as f64;
+        work.add(Term::Pack, part.images * part.pixels * columns / BLOCK as f64);
+    }
     traffic(desc, schedule, part, (stretches, panels), share, &mut work);
     work.flops = 2.0 * desc.cost().macs as f64;
     work
@@ -86,7 +82,7 @@ fn of_columns(desc: &ConvDesc) -> impl Iterator<Item = usize> {
 }
 
 /// Average number of kernel rows that are inside the image.
-fn inside(desc: &ConvDesc) -> f64 {
+pub(crate) fn inside(desc: &ConvDesc) -> f64 {
     of_rows(desc).sum::<usize>() as f64 / desc.output().h as f64
 }
 
@@ -99,29 +95,12 @@ fn live(desc: &ConvDesc) -> f64 {
 
 /// Taps of a kernel row that a tile of `pixels` visits. If a whole row fits one tile of the image, taps that
 /// are always in the padding are skipped.
-fn row_taps(desc: &ConvDesc, schedule: &DirectSchedule, pixels: usize) -> f64 {
+fn row_taps(desc: &ConvDesc, pixels: usize) -> f64 {
     let (taps, width) = (desc.kernel().w, desc.output().w);
-    if schedule.source != ImageSource::Image || width > pixels {
+    if width > pixels {
         return taps as f64;
     }
     of_columns(desc).filter(|&outputs| outputs > 0).count().max(1) as f64
-}
-
-/// Counts the rows that are copied, and the NCHW outputs that are transposed.
-fn pack(desc: &ConvDesc, schedule: &DirectSchedule, part: &LargestPart, stretches: f64, work: &mut Work) {
-    if let ImageSource::Rows(rows) = schedule.source {
-        let lines = part.groups * stretches * (schedule.input_rows(desc) * part.ins) as f64;
-        let elements = lines * rows.channel_len() as f64;
-        if desc.layout() == Layout::Nchw && desc.stride().w == 1 {
-            work.add(Term::Pack, lines + elements / BLOCK as f64);
-        } else {
-            work.add(Term::Gather, elements);
-        }
-    }
-    if desc.output_layout() == Layout::Nchw {
-        let columns = part.groups * part.outs.next_multiple_of(BLOCK) as f64;
-        work.add(Term::Pack, part.images * part.pixels * columns / BLOCK as f64);
-    }
 }
 
 fn traffic(
@@ -134,7 +113,7 @@ fn traffic(
 ) {
     let (caches, float) = (&share.caches, size_of::<f32>() as f64);
     let weights = live(desc) * panels * (schedule.form.k * schedule.form.panels.width) as f64 * float;
-    let workspace = schedule.workspace_len(desc) as f64 * float;
+    let workspace = schedule.lines_len(desc) as f64 * float;
     let once = weights + part.input_bytes + part.output_bytes;
     let traffic = &mut work.traffic;
     traffic.add(once, once + workspace, caches);

@@ -1,0 +1,244 @@
+//! Direct convolution over rows that store their padding (`tile/rows.rs`): images with few channels, such as the
+//! input of a network, NCHW, and groups that begin inside a block.
+//!
+//! ```text
+//! for image, group, stretch of output rows:
+//!     copy the input rows of the stretch, with their padding      // unless the image can be read in place
+//!     for panel of output channels:
+//!         for some rows of the stretch, block of kernel rows:
+//!             C[rows, panel] (+)= window * weights
+//! ```
+//!
+//! An image with few channels and no padding is read in place. Short rows of outputs are treated as one line, so that
+//! tiles are not cut off at the end of each. NCHW output is computed as a matrix in the workspace and transposed from
+//! there.
+//!
+//! The order of the sum depends only on the problem, and not on tiles, regions or threads.
+
+mod padded;
+mod schedule;
+mod work;
+
+use super::operands::Operands;
+use super::planes::PlaneRows;
+use crate::algo::packed::{GemmWeights, Panel};
+use crate::describe::{ConvDesc, ConvError, Layout};
+use crate::tile::direct::KernelRows;
+use crate::tile::output::{OutputRegion, OutputTile, TileOffset};
+use crate::tile::post::Post;
+use crate::tile::rows_table::{Places, RowsTile, RowsWindow};
+use crate::tile::table::KernelSet;
+use crate::work::parts::SplitUnits;
+use padded::PaddedRows;
+use schedule::MOST_ROWS;
+pub(crate) use schedule::{RowsSchedule, supports};
+use std::ops::Range;
+use std::sync::Arc;
+pub(crate) use work::estimate;
+
+/// A planned direct convolution over rows.
+pub(crate) struct RowsConv {
+    desc: ConvDesc,
+    kernels: &'static KernelSet,
+    weights: Arc<GemmWeights>,
+    schedule: RowsSchedule,
+    /// The places of outputs and taps in copied rows, and in an image without gaps if it is read in place.
+    packed: Places,
+    in_place: Option<Places>,
+}
+
+impl RowsConv {
+    /// Makes the driver of `schedule`, with weights in its form.
+    pub(crate) fn new(
+        desc: ConvDesc,
+        schedule: RowsSchedule,
+        weights: Arc<GemmWeights>,
+        kernels: &'static KernelSet,
+    ) -> Result<Self, ConvError> {
+        let kernel = (desc.kernel(), desc.ins());
+        let steps = schedule.packed_steps(&desc);
+        let packed = Places::new(kernel, steps, schedule.pixels(&desc, steps.line, schedule.rows.steps().1))?;
+        let in_place = if schedule.in_place {
+            let (steps, pixel) = schedule::steps_in_place(&desc);
+            Some(Places::new(kernel, steps, schedule.pixels(&desc, steps.line, pixel))?)
+        } else {
+            None
+        };
+        Ok(Self { desc, kernels, weights, schedule, packed, in_place })
+    }
+
+    pub(crate) fn tile(&self) -> &'static RowsTile {
+        &self.kernels.rows
+    }
+
+    pub(crate) fn split_units(&self) -> SplitUnits {
+        self.schedule.split_units(&self.desc)
+    }
+
+    pub(crate) fn workspace_len(&self) -> usize {
+        self.schedule.workspace_len(&self.desc)
+    }
+
+    pub(crate) fn run(&self, operands: &Operands<'_>, region: &mut OutputRegion<'_>, slab: &mut [f32]) {
+        let (channels, width) = (region.channels.clone(), self.desc.output().w);
+        let rows = region.pixels.start / width..region.pixels.end.div_ceil(width);
+        let (packed, lines) = slab.split_at_mut(self.schedule.packed_len(&self.desc));
+        for n in region.images.clone() {
+            for group in self.desc.groups_of(&channels) {
+                for y in rows.clone().step_by(self.schedule.stretch) {
+                    let ys = y..rows.end.min(y.saturating_add(self.schedule.stretch));
+                    let source = self.source(operands, (n, group, ys.clone()), packed);
+                    self.panels(&Stretch { operands, n, group, ys, source }, region, lines);
+                }
+            }
+        }
+    }
+
+    /// The image of a stretch, in place or copied to `packed`.
+    fn source<'a>(
+        &'a self,
+        operands: &Operands<'a>,
+        (n, group, ys): (usize, usize, Range<usize>),
+        packed: &'a mut [f32],
+    ) -> Source<'a> {
+        let (desc, input) = (&self.desc, &operands.input);
+        let channel = group * desc.ins();
+        if let Some(places) = &self.in_place
+            && schedule::steps_in_place(desc).1 == input.view.pixel
+            && (desc.layout() != Layout::Nchw || input.view.plane == input.view.pixels)
+        {
+            return Source { places, image: &input.data[input.view.offset(n, channel, 0)..], origin: 0 };
+        }
+        // If tiles read padding, rows are counted from the first row of it.
+        let (top, first) = (desc.pad().top, ys.start * desc.stride().h);
+        let rows = if self.schedule.flat {
+            first..(ys.end - 1) * desc.stride().h + super::direct::span(desc)
+        } else {
+            let inside = KernelRows::input_rows(desc, &ys);
+            top + inside.start..top + inside.end
+        };
+        let origin = if self.schedule.flat { first } else { rows.start - top };
+        self.schedule.rows.pack(desc, &self.kernels.copy, input, (n, channel, rows), packed);
+        Source { places: &self.packed, image: packed, origin }
+    }
+
+    /// Computes every panel of output channels for a stretch.
+    fn panels(&self, stretch: &Stretch<'_>, region: &mut OutputRegion<'_>, lines: &mut [f32]) {
+        let is_planes = self.desc.output_layout() == Layout::Nchw;
+        for (index, panel) in self.weights.panels(stretch.group, &region.channels.clone()) {
+            for y in stretch.ys.clone().step_by(self.schedule.of_call) {
+                let ys = y..stretch.ys.end.min(y + self.schedule.of_call);
+                let rows = OutputRows { ys, panel, index };
+                if is_planes {
+                    self.planes(stretch, &rows, region, lines);
+                } else {
+                    self.channels(stretch, &rows, region);
+                }
+            }
+        }
+    }
+
+    /// Computes some rows of NHWC or Nchw16c output for one panel.
+    fn channels(&self, stretch: &Stretch<'_>, rows: &OutputRows, region: &mut OutputRegion<'_>) {
+        let Panel { channel, lo, hi } = rows.panel;
+        let width = self.desc.output().w;
+        let p = rows.ys.start * width..rows.ys.end * width;
+        let residual = stretch.operands.residual_as_columns(stretch.n, p.start, channel);
+        for block in self.kernel_blocks() {
+            let out = region.channels_as_columns(stretch.n, p.clone(), channel, lo..hi);
+            self.call(stretch, rows, block, out, residual);
+        }
+    }
+
+    /// Computes some rows of NCHW output for one panel: first a matrix of pixels by channels in `lines`, then its
+    /// transposition.
+    fn planes(
+        &self,
+        stretch: &Stretch<'_>,
+        rows: &OutputRows,
+        region: &mut OutputRegion<'_>,
+        lines: &mut [f32],
+    ) {
+        let (columns, panel) = (self.weights.width(), rows.panel);
+        let (width, p) = (self.desc.output().w, rows.ys.start * self.desc.output().w);
+        let pixels = rows.ys.len() * width;
+        let place = PlaneRows { n: stretch.n, p, rows: 1, pixels, line: pixels, panel, columns };
+        let (residual, copy) = (stretch.operands.residual.as_ref(), &self.kernels.copy);
+        let lines = &mut lines[..self.schedule.lines_len(&self.desc)];
+        place.write(residual, copy, region, lines, |matrix, residual| {
+            for block in self.kernel_blocks() {
+                let out = OutputTile::of_matrix_columns(matrix, pixels, columns, panel.lo..panel.hi);
+                self.call(stretch, rows, block, out, residual);
+            }
+        });
+    }
+
+    /// The blocks of kernel rows. Each block is accumulated separately.
+    fn kernel_blocks(&self) -> impl Iterator<Item = (usize, usize)> {
+        let (rows, step) = (self.desc.kernel().h, self.schedule.row_block);
+        (0..rows).step_by(step).map(move |first| (first, rows.min(first + step)))
+    }
+
+    /// Computes some rows of the output for one panel and one block of kernel rows.
+    fn call(
+        &self,
+        stretch: &Stretch<'_>,
+        rows: &OutputRows,
+        block: (usize, usize),
+        out: OutputTile<'_>,
+        residual: Option<(&[f32], TileOffset)>,
+    ) {
+        let desc = &self.desc;
+        let mut lines = [KernelRows::default(); MOST_ROWS];
+        let lines = if self.schedule.flat {
+            lines[0] =
+                KernelRows { first: 0, rows: desc.kernel().h, input_row: rows.ys.start * desc.stride().h };
+            &lines[..1]
+        } else {
+            for (line, y) in lines.iter_mut().zip(rows.ys.clone()) {
+                *line = KernelRows::of(desc, y);
+            }
+            &lines[..rows.ys.len()]
+        };
+        let Source { places, image, origin } = stretch.source;
+        let width = rows.ys.len() * desc.output().w / lines.len();
+        let window = RowsWindow { places, image, origin, lines, width, block };
+        let (bias, slope) = self.weights.per_channel(rows.index, 0);
+        let post = Post {
+            bias,
+            slope,
+            per_row: false,
+            activation: desc.epilogue().activation,
+            residual,
+            first: block.0 == 0,
+            last: block.1 == desc.kernel().h,
+        };
+        let weights = self.weights.columns(rows.index, 0);
+        self.tile().run(&window, (weights.data, weights.step), out, &post);
+    }
+}
+
+/// One stretch of rows of one group.
+struct Stretch<'a> {
+    operands: &'a Operands<'a>,
+    n: usize,
+    group: usize,
+    ys: Range<usize>,
+    source: Source<'a>,
+}
+
+/// An image or copied rows. Row `origin` is the first.
+#[derive(Clone, Copy)]
+struct Source<'a> {
+    places: &'a Places,
+    image: &'a [f32],
+    origin: usize,
+}
+
+/// Some rows of the output and one panel.
+struct OutputRows {
+    ys: Range<usize>,
+    panel: Panel,
+    /// The index of the panel.
+    index: usize,
+}

@@ -1,0 +1,99 @@
+//! The estimate of a direct convolution over rows.
+
+use super::schedule::RowsSchedule;
+use crate::algo::direct::inside;
+use crate::describe::{BLOCK, ConvDesc, Layout};
+use crate::tile::rows_table::RowsTile;
+use crate::work::{Family, LargestPart, PlanEstimate, Term, ThreadShare, Work};
+
+/// Estimates the memory and the work, for the choice. `desc` must be supported.
+pub(crate) fn estimate(
+    desc: &ConvDesc,
+    schedule: &RowsSchedule,
+    tile: &RowsTile,
+    share: &ThreadShare,
+) -> PlanEstimate {
+    let part = LargestPart::new(desc, &schedule.split_units(desc), false, share.parts);
+    PlanEstimate {
+        packed_bytes: schedule.form.bytes(),
+        workspace_len: schedule.workspace_len(desc),
+        work: work(desc, schedule, tile, &part, share),
+    }
+}
+
+fn work(
+    desc: &ConvDesc,
+    schedule: &RowsSchedule,
+    tile: &RowsTile,
+    part: &LargestPart,
+    share: &ThreadShare,
+) -> Work {
+    let mut work = Work::new(Family::DirectRows);
+    let (kernel, width) = (desc.kernel(), desc.output().w);
+    let rows = part.images * part.pixels / width as f64;
+    let panels = part.panels(schedule.form.panels.width);
+    let vectors = (schedule.form.panels.width / tile.shape.lanes) as f64;
+    let stretches = part.images * (part.pixels / width as f64 / schedule.stretch as f64).ceil();
+    let (lines, outputs, kernel_rows) = if schedule.flat {
+        (stretches, schedule.stretch * width, kernel.h as f64)
+    } else {
+        (rows, width, inside(desc))
+    };
+    let tiles = outputs.div_ceil(tile.shape.rows) as f64;
+    let outputs = outputs as f64 / tiles;
+    // With few sums in flight, an FMA waits for the previous one. A core loads two vectors in the time of two FMAs.
+    let of_tap = (outputs * vectors).max(8.0).max(outputs + vectors + 1.0);
+    let taps = kernel_rows * kernel.w as f64 * part.ins as f64;
+    work.add(Term::Fma, lines * panels * tiles * taps * of_tap);
+    let blocks = kernel.h.div_ceil(schedule.row_block) as f64;
+    work.add(Term::Tile, lines * panels * tiles * blocks);
+    work.add(Term::Store, rows * panels * width as f64 * vectors * (2.0 * blocks - 1.0));
+    let of_call = schedule.of_call.min(schedule.stretch) as f64;
+    let calls = part.images * (part.pixels / width as f64 / of_call).ceil();
+    work.add(Term::Call, calls * panels * blocks);
+    pack(desc, schedule, part, stretches, &mut work);
+    traffic(desc, schedule, part, (stretches, panels), share, &mut work);
+    work.flops = 2.0 * desc.cost().macs as f64;
+    work
+}
+
+/// Counts the rows that are copied, and the NCHW outputs that are transposed.
+fn pack(desc: &ConvDesc, schedule: &RowsSchedule, part: &LargestPart, stretches: f64, work: &mut Work) {
+    if !schedule.in_place {
+        let rows = part.groups * stretches * schedule.input_rows(desc) as f64;
+        let (lines, elements) = (rows * schedule.rows.lines() as f64, rows * schedule.rows.row_len() as f64);
+        if schedule.rows.is_plain(desc.layout()) {
+            work.add(Term::Pack, lines + elements / BLOCK as f64);
+        } else {
+            work.add(Term::Gather, elements);
+        }
+    }
+    if desc.output_layout() == Layout::Nchw {
+        let columns = part.groups * part.outs.next_multiple_of(BLOCK) as f64;
+        work.add(Term::Pack, part.images * part.pixels * columns / BLOCK as f64);
+    }
+}
+
+fn traffic(
+    desc: &ConvDesc,
+    schedule: &RowsSchedule,
+    part: &LargestPart,
+    (stretches, panels): (f64, f64),
+    share: &ThreadShare,
+    work: &mut Work,
+) {
+    let (caches, float) = (&share.caches, size_of::<f32>() as f64);
+    let panel = (schedule.form.k * schedule.form.panels.width) as f64 * float;
+    let weights = panels * panel;
+    let workspace = schedule.workspace_len(desc) as f64 * float;
+    let once = weights + part.input_bytes + part.output_bytes;
+    let traffic = &mut work.traffic;
+    traffic.add(once, once + workspace, caches);
+    let of_stretch = (part.input_bytes + part.output_bytes) / stretches;
+    traffic.add(weights * (stretches - 1.0).max(0.0), weights + of_stretch, caches);
+    // Every panel re-reads the stretch, and every tile of the stretch re-reads the panel.
+    let packed = workspace.max(part.input_bytes / stretches);
+    traffic.add(part.input_bytes * (panels / part.groups - 1.0), packed + panel, caches);
+    let rows = part.images * part.pixels / desc.output().w as f64;
+    traffic.add(weights * (rows - stretches).max(0.0), 2.0 * panel, caches);
+}

@@ -1,0 +1,219 @@
+//! [`RowsTile`]: the tiles of direct convolution over rows that store their padding, behind a safe, length-checked
+//! call.
+//!
+//! The table belongs to a [`KernelSet`](super::table::KernelSet), which is returned only after its features were
+//! detected.
+
+use super::boundary::Entry;
+use super::direct::KernelRows;
+use super::measure::{product, require, span};
+use super::output::OutputTile;
+use super::post::Post;
+use super::rows::RowsArgs;
+use super::shape::{TileShape, even_piece};
+use super::store::SumsArgs;
+use crate::describe::{ConvError, Size2};
+use crate::memory::try_collect;
+
+/// The register tile: outputs of a line by vectors of output channels.
+pub struct RowsTile {
+    pub(super) name: &'static str,
+    pub(crate) shape: TileShape,
+    /// Entries for outputs that are adjacent in the image, by outputs (from one on) and then by vectors.
+    pub(super) adjacent: &'static [&'static [Entry<RowsArgs>]],
+    /// Entries for outputs anywhere, in the same order.
+    pub(super) apart: &'static [&'static [Entry<RowsArgs>]],
+    pub(super) activate: Entry<SumsArgs>,
+}
+
+/// The distances in an image: between rows of it, kernel rows, channels, and taps of a kernel row.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Steps {
+    pub(crate) line: usize,
+    pub(crate) row: usize,
+    pub(crate) channel: usize,
+    pub(crate) tap: usize,
+}
+
+/// Where the outputs of a line and their taps are in an image.
+pub(crate) struct Places {
+    steps: Steps,
+    /// Offsets of the taps, `[kernel row][channel][kernel column]`.
+    taps: Vec<u32>,
+    /// Number of taps of a kernel row, in all channels, and the last offset of the first row.
+    of_row: usize,
+    last_of_row: usize,
+    /// Offsets of the outputs of a line. The list is empty if the offset of output `x` is `x`.
+    pixels: Vec<u32>,
+    /// Number of outputs.
+    width: usize,
+}
+
+impl Places {
+    /// The taps of `channels` channels of a kernel, and outputs at the offsets `pixels`.
+    ///
+    /// # Errors
+    /// [`ConvError::OutOfMemory`].
+    ///
+    /// # Panics
+    /// If an offset does not fit 32 bits, or a later output comes before an earlier. The schedule has checked that.
+    pub(crate) fn new(
+        (kernel, channels): (Size2, usize),
+        steps: Steps,
+        pixels: impl ExactSizeIterator<Item = usize> + Clone,
+    ) -> Result<Self, ConvError> {
+        let short = |offset: usize| u32::try_from(offset).expect("a near tap");
+        let of_row = channels * kernel.w;
+        let taps = (0..kernel.h * of_row).map(|k| {
+            let (row, channel, column) = (k / of_row, k % of_row / kernel.w, k % kernel.w);
+            short(row * steps.row + channel * steps.channel + column * steps.tap)
+        });
+        let width = pixels.len();
+        assert!(pixels.clone().is_sorted());
+        let adjacent = pixels.clone().enumerate().all(|(x, at)| x == at);
+        let listed = if adjacent { 0 } else { width };
+        Ok(Self {
+            steps,
+            taps: try_collect("offsets of taps", taps)?,
+            of_row,
+            last_of_row: (channels - 1) * steps.channel + (kernel.w - 1) * steps.tap,
+            pixels: try_collect("offsets of outputs", pixels.take(listed).map(short))?,
+            width,
+        })
+    }
+}
+
+/// The lines of outputs of a call, and their image.
+#[derive(Clone, Copy)]
+pub(crate) struct RowsWindow<'a> {
+    pub(crate) places: &'a Places,
+    /// The memory from the first tap of the first output on, in row `origin` of the image.
+    pub(crate) image: &'a [f32],
+    pub(crate) origin: usize,
+    /// The kernel rows of each line.
+    pub(crate) lines: &'a [KernelRows],
+    /// Number of outputs of each line: at most those that have places.
+    pub(crate) width: usize,
+    /// The kernel rows of this block of K.
+    pub(crate) block: (usize, usize),
+}
+
+impl RowsTile {
+    /// `rows_f32_<outputs>x<columns>_<isa>`. Code, tests, benches and reports use this name.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Number of output channels of the widest tile.
+    pub fn columns(&self) -> usize {
+        self.shape.columns()
+    }
+
+    /// Number of outputs of the tiles that split a line of `width` outputs evenly, at most.
+    pub(crate) fn outputs(&self, width: usize) -> usize {
+        even_piece(width, self.shape.rows)
+    }
+
+    /// `out = act(bias + sum + residual)` over a block of K, for lines of outputs. Their outputs are the rows of
+    /// `out`. `weights` has `step` elements for each tap of all of K.
+    ///
+    /// # Panics
+    /// If an operand is too short. That is a bug in this library.
+    pub(crate) fn run(
+        &self,
+        window: &RowsWindow<'_>,
+        (weights, step): (&[f32], usize),
+        mut out: OutputTile<'_>,
+        post: &Post<'_>,
+    ) {
+        let (width, Places { steps, taps, of_row, pixels, .. }) = (window.width, window.places);
+        let OutputTile { rows, lo, hi, zeros, .. } = out;
+        if lo >= hi {
+            return;
+        }
+        out.zeros = zeros.min(self.columns());
+        let wanted = hi.max(out.zeros).div_ceil(self.shape.lanes);
+        let vectors =
+            self.shape.vectors.iter().position(|&most| most >= wanted).expect("at most the whole width");
+        let columns = self.shape.vectors[vectors] * self.shape.lanes;
+        assert!(rows == product([window.lines.len(), width]));
+        window.measure();
+        require("weights of a tile of rows", span([(taps.len(), step), (columns, 1)]), weights.len());
+        let mut args = RowsArgs {
+            image: window.image.as_ptr().wrapping_sub(window.origin.wrapping_mul(steps.line)),
+            lines: window.lines.as_ptr(),
+            line_count: window.lines.len(),
+            line_step: steps.line,
+            row_step: steps.row,
+            taps: taps.as_ptr(),
+            of_row: *of_row,
+            block: window.block,
+            pixels: pixels.as_ptr(),
+            width,
+            first: 0,
+            count: 0,
+            weights: weights.as_ptr(),
+            w_step: step,
+            target: post.target(&out, columns, self.activate),
+        };
+        let table = if pixels.is_empty() { self.adjacent } else { self.apart };
+        // A line is split evenly: first the larger tiles, then those with one output less.
+        let tiles = width.div_ceil(self.shape.rows);
+        let size = self.outputs(width);
+        let larger = width - tiles * (size - 1);
+        for (count, size) in [(larger, size), (tiles - larger, size - 1)] {
+            if count > 0 {
+                args.count = count;
+                // SAFETY: the image, the lists and the weights were measured above for every output of the lines.
+                // `out` lies in a region that this call borrows. The features were detected.
+                unsafe { table[size - 1][vectors](&args) };
+                args.first += count * size;
+            }
+        }
+    }
+}
+
+impl RowsWindow<'_> {
+    /// Checks everything that the outputs of the lines read.
+    ///
+    /// # Panics
+    /// If the image is too short.
+    fn measure(&self) {
+        let Places { steps, taps, of_row, last_of_row, pixels, .. } = self.places;
+        let rows = taps.len() / of_row;
+        let mut needed = 0;
+        for line in self.lines {
+            assert!(line.rows <= rows && line.first <= rows - line.rows);
+            if line.rows > 0 {
+                let ahead = line.input_row.checked_sub(self.origin).expect("no row before the first");
+                needed = needed.max(span([(ahead + 1, steps.line), (line.rows, steps.row)]));
+            }
+        }
+        assert!(self.block.1 <= rows && 0 < self.width && self.width <= self.places.width);
+        if needed > 0 {
+            let last = pixels.get(self.width - 1).map_or(self.width - 1, |&pixel| pixel as usize);
+            let of_row = last_of_row.saturating_add(last);
+            require("image of a tile of rows", needed.saturating_add(of_row), self.image.len());
+        }
+    }
+}
+
+/// The table of one instruction set: `rows_tile!(enter_isa, name: lanes 16, widths [1 2], outputs [1 2 3])`.
+macro_rules! rows_tile {
+    (@row $enter:ident, $outputs:literal, $adjacent:literal, [$($nv:literal)+]) => {
+        &[$(<super::rows::Rows<$outputs, $nv, $adjacent>>::$enter as Entry<_>),+]
+    };
+    (@table $enter:ident, $adjacent:literal, $widths:tt, [$($outputs:literal)+]) => {
+        &[$(rows_tile!(@row $enter, $outputs, $adjacent, $widths)),+]
+    };
+    ($enter:ident, $name:literal: lanes $lanes:literal, widths $widths:tt, outputs $outputs:tt) => {
+        RowsTile {
+            name: $name,
+            shape: tile_shape!($lanes, $widths, $outputs),
+            adjacent: rows_tile!(@table $enter, true, $widths, $outputs),
+            apart: rows_tile!(@table $enter, false, $widths, $outputs),
+            activate: ActivateSums::$enter,
+        }
+    };
+}
+pub(super) use rows_tile;
