@@ -97,6 +97,8 @@ pub(crate) struct DirectArgs {
     /// cache.
     pub(crate) hint: *const f32,
     pub(crate) hint_step: usize,
+    /// Whether each tile prefetches the pixels of the next one.
+    pub(crate) fetch: bool,
     pub(crate) target: TileTarget,
 }
 
@@ -246,6 +248,11 @@ impl Step<'_> {
         for j in 0..T + G - 1 {
             if inside || (run.lo <= j && j < run.hi) {
                 cursor.at[j] = start.wrapping_add(j.wrapping_mul(args.run_step));
+            }
+        }
+        if args.fetch {
+            for j in T..2 * T {
+                s.prefetch(start.wrapping_add(j.wrapping_mul(args.run_step)));
             }
         }
         // If a channel takes only a few instructions, the loop is unrolled, so that its counter is not most

@@ -154,6 +154,8 @@ pub(crate) struct DirectImage<'a> {
     pub(crate) row: usize,
     /// Distance between pixels.
     pub(crate) pixel: usize,
+    /// Whether each tile prefetches the pixels of the next one into the second-level cache.
+    pub(crate) fetch: bool,
 }
 
 /// The blocking of K: chunks of channels, kernel rows, and runs.
@@ -244,6 +246,7 @@ impl DirectTile {
             w_step: weights.step,
             hint: hint.as_ptr(),
             hint_step,
+            fetch: image.fetch,
             target,
         };
         for tile in &row.tiles {

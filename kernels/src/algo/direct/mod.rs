@@ -110,6 +110,9 @@ impl DirectConv {
     fn panels(&self, block: &Block<'_>, region: &mut OutputRegion<'_>, lines: &mut [f32]) {
         let desc = &self.desc;
         let start = block.c.start * desc.kernel().h * desc.kernel().w;
+        // Hardware prefetchers follow the short strided pieces of many rows and blocks badly. The first panel reads them
+        // from far away, the others from the second-level cache.
+        let mut fetch = desc.stride().w > 1;
         for (index, panel) in self.weights.panels(block.group, &region.channels.clone()) {
             let columns = self.weights.columns(index, start);
             let mut hint = if self.ahead { self.weights.next_columns(index, start) } else { &[] };
@@ -118,7 +121,7 @@ impl DirectConv {
             for y in block.ys.clone().step_by(most) {
                 let ys = y..block.ys.end.min(y + most);
                 let weights = DirectWeights { data: columns.data, step: columns.step, hint };
-                let rows = OutputRows { ys: ys.clone(), panel, index, weights };
+                let rows = OutputRows { ys: ys.clone(), panel, index, weights, fetch };
                 if is_planes {
                     self.row_of_planes(block, &rows, region, lines);
                 } else {
@@ -132,6 +135,7 @@ impl DirectConv {
                     hint = &hint[hinted.min(hint.len())..];
                 }
             }
+            fetch = false;
         }
     }
 
@@ -187,11 +191,11 @@ impl DirectConv {
             first: block.c.start == 0 && kernel.start == 0,
             last: block.c.end == self.channels && kernel.end == desc.kernel().h,
         };
-        self.tile().run(&self.tiles, &k, self.image(block), rows.weights, out, &post);
+        self.tile().run(&self.tiles, &k, self.image(block, rows.fetch), rows.weights, out, &post);
     }
 
     /// The image from the first channel of a block on.
-    fn image<'a>(&self, block: &Block<'a>) -> DirectImage<'a> {
+    fn image<'a>(&self, block: &Block<'a>, fetch: bool) -> DirectImage<'a> {
         let input = &block.operands.input;
         let view = &input.view;
         let channel = block.group * self.channels + block.c.start;
@@ -202,6 +206,7 @@ impl DirectConv {
             chunk: if view.layout == Layout::Nchw16c { view.plane } else { BLOCK },
             row: self.desc.dilation().h * line,
             pixel: view.pixel,
+            fetch,
         }
     }
 
@@ -252,4 +257,6 @@ struct OutputRows<'a> {
     /// The index of the panel.
     index: usize,
     weights: DirectWeights<'a>,
+    /// Whether pixels are prefetched.
+    fetch: bool,
 }
