@@ -77,7 +77,8 @@ impl Depthwise {
             let at = TileOffset { offset: i * len, row: len, block: BLOCK };
             let residual = operands.residual.is_some().then_some((&*addend, at));
             let out = OutputTile::of_matrix_columns(plane, 1, len, 0..len);
-            self.call(operands, (n, channel), rows.clone(), out, residual);
+            let window = self.window(&operands.input.view, rows.clone());
+            self.call(channel, &window, self.image(&operands.input, n, channel), out, residual);
         }
         let view = PixelView {
             layout: Layout::Nchw,

@@ -13,6 +13,7 @@
 //! vector and each channel of a group. A vector ends where its inputs no longer fit one vector of the input.
 
 mod blocks;
+mod transposed;
 mod weights;
 mod work;
 
@@ -27,6 +28,7 @@ use crate::tile::table::KernelSet;
 use crate::work::parts::SplitUnits;
 use std::ops::Range;
 use std::sync::Arc;
+use transposed::transposes;
 use weights::Vector;
 pub(crate) use weights::{DepthwiseForm, DepthwiseWeights};
 pub(crate) use work::estimate;
@@ -69,6 +71,11 @@ pub(crate) fn supports(desc: &ConvDesc) -> Result<(), Unsupported> {
     Ok(())
 }
 
+/// Elements of workspace.
+fn workspace_len(desc: &ConvDesc, kernels: &DepthwiseKernels) -> usize {
+    if transposes(desc) { transposed::workspace_len(desc) } else { blocks::workspace_len(desc, kernels) }
+}
+
 /// Whole rows of the output. In NCHW, whole tiles of rows.
 fn split_units(desc: &ConvDesc, reading: Reading, kernels: &DepthwiseKernels) -> SplitUnits {
     let channels = if desc.output_layout() == Layout::Nchw { 1 } else { BLOCK };
@@ -102,10 +109,13 @@ impl Depthwise {
 
     /// Elements of workspace.
     pub(crate) fn workspace_len(&self) -> usize {
-        blocks::workspace_len(&self.desc, self.kernels)
+        workspace_len(&self.desc, self.kernels)
     }
 
     pub(crate) fn run(&self, operands: &Operands<'_>, region: &mut OutputRegion<'_>, slab: &mut [f32]) {
+        if transposes(&self.desc) {
+            return self.run_transposed(operands, region, slab);
+        }
         if self.desc.layout() != self.desc.output_layout() {
             return self.run_blocks(operands, region, slab);
         }
@@ -154,9 +164,7 @@ impl Depthwise {
         rows: Range<usize>,
     ) {
         let width = self.desc.output().w;
-        let Vector { first, lo, hi } = self.weights.vectors[number];
-        let lo = lo.max(region.channels.start.saturating_sub(first));
-        let hi = hi.min(region.channels.end.saturating_sub(first));
+        let Vector { first, lo, hi } = self.weights.vector_in(number, &region.channels);
         let pixels = rows.start * width..rows.end * width;
         let residual = match self.reading {
             Reading::Pixels => operands.residual_as_rows(n, pixels.start, first),
@@ -166,15 +174,16 @@ impl Depthwise {
             Reading::Pixels => region.channels_as_rows(n, first..first + 1, pixels),
             _ => region.channels_as_columns(n, pixels, first, lo..hi),
         };
-        self.call(operands, (n, number), rows, out, residual);
+        let window = self.window(&operands.input.view, rows);
+        self.call(number, &window, self.image(&operands.input, n, number), out, residual);
     }
 
-    /// Computes `rows` of vector `number` of image `n`.
+    /// Computes the outputs of `window` for vector `number`.
     fn call(
         &self,
-        operands: &Operands<'_>,
-        (n, number): (usize, usize),
-        rows: Range<usize>,
+        number: usize,
+        window: &Window,
+        image: Image<'_>,
         out: OutputTile<'_>,
         residual: Option<(&[f32], TileOffset)>,
     ) {
@@ -188,10 +197,7 @@ impl Depthwise {
             first: true,
             last: true,
         };
-        let weights = self.weights.weights(number);
-        let (window, image) =
-            (self.window(&operands.input.view, rows), self.image(&operands.input, n, number));
-        self.kernels.run(&window, image, weights, out, &post);
+        self.kernels.run(window, image, self.weights.weights(number), out, &post);
     }
 
     /// The window of `rows` of the output.

@@ -1,5 +1,6 @@
 //! [`DepthwiseWeights`]: output channels as vectors, the sources of their lanes, and their weights.
 
+use super::transposed::transposes;
 use crate::algo::packed::{PerChannel, flushed};
 use crate::describe::{BLOCK, ConvDesc, ConvError, Layout, Size2, Weights};
 use crate::memory::{Buffer, try_push, try_vec};
@@ -19,6 +20,7 @@ pub(super) struct Vector {
 /// How a filter is packed. It does not depend on the values of the weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct DepthwiseForm {
+    /// The layout that the kernels read.
     layout: Layout,
     /// Output channels, all groups together.
     channels: usize,
@@ -37,7 +39,8 @@ impl DepthwiseForm {
     /// The form for vectors of `lanes` lanes.
     pub(crate) fn new(desc: &ConvDesc, lanes: usize) -> Self {
         Self {
-            layout: desc.layout(),
+            // Planes that are transposed are read like blocks.
+            layout: if transposes(desc) { Layout::Nchw16c } else { desc.layout() },
             channels: desc.output().c,
             ins: desc.ins(),
             all_ins: desc.input().c,
@@ -226,6 +229,14 @@ impl DepthwiseWeights {
     pub(super) fn of_channels(&self, channels: &Range<usize>) -> Range<usize> {
         let first = self.vectors.partition_point(|vector| vector.first + vector.hi <= channels.start);
         first..self.vectors.partition_point(|vector| vector.first + vector.lo < channels.end)
+    }
+
+    /// Vector `number`, with those of its lanes that are in `channels`.
+    pub(super) fn vector_in(&self, number: usize, channels: &Range<usize>) -> Vector {
+        let Vector { first, lo, hi } = self.vectors[number];
+        let lo = lo.max(channels.start.saturating_sub(first));
+        let hi = hi.min(channels.end.saturating_sub(first));
+        Vector { first, lo, hi }
     }
 
     /// The lane sources of vector `number`.

@@ -1,11 +1,13 @@
 //! The estimate of a depthwise convolution.
 
-use super::blocks::workspace_len;
-use super::{DepthwiseForm, Reading, split_units};
-use crate::describe::{BLOCK, ConvDesc};
+use super::{DepthwiseForm, Reading, split_units, transposes, workspace_len};
+use crate::describe::{BLOCK, ConvDesc, Layout};
 use crate::tile::depthwise_table::DepthwiseKernels;
 use crate::tile::table::KernelSet;
 use crate::work::{Family, LargestPart, PlanEstimate, Term, ThreadShare, Work};
+
+/// The transposition of a vector, in stores.
+const TRANSPOSITION: f64 = 2.0;
 
 /// Estimates the memory and the work, for the choice. `desc` must be supported.
 pub(crate) fn estimate(desc: &ConvDesc, kernels: &'static KernelSet, share: &ThreadShare) -> PlanEstimate {
@@ -46,7 +48,12 @@ pub(crate) fn estimate(desc: &ConvDesc, kernels: &'static KernelSet, share: &Thr
     work.add(Term::Tile, vectors * lines * along + all);
     work.add(Term::Store, vectors * rows * if pixels { along } else { width as f64 });
     work.add(Term::Call, vectors * part.images);
-    if desc.layout() != desc.output_layout() {
+    if transposes(desc) {
+        let blocks = (part.groups / BLOCK as f64).ceil();
+        let read = part.images * (desc.input().h * desc.input().w) as f64;
+        let written = if desc.output_layout() == Layout::Nchw { part.images * part.pixels } else { 0.0 };
+        work.add(Term::Store, TRANSPOSITION * blocks * (read + written));
+    } else if desc.layout() != desc.output_layout() {
         // The planes are read and transposed.
         let blocks = (part.groups * part.outs as f64 / BLOCK as f64).ceil();
         work.add(Term::Store, 2.0 * part.images * part.pixels * blocks);
