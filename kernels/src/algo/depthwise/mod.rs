@@ -18,7 +18,7 @@ mod weights;
 mod work;
 
 use super::operands::Operands;
-use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef, PixelView, Unsupported};
+use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef, PixelView, Size2, Unsupported};
 use crate::tile::copy_table::CopyTable;
 use crate::tile::depthwise_read::{Axis, Reading};
 use crate::tile::depthwise_table::{DepthwiseKernels, Image, Window};
@@ -40,6 +40,8 @@ const MOST_PER_GROUP: usize = 16;
 const TOGETHER: usize = 4 * BLOCK;
 /// Bytes of the input in these rows: a part of the second-level cache.
 const NEAR: usize = 128 << 10;
+/// Pixels of a line of a plane that is scaled: some vectors.
+const LINE_OF_PLANE: usize = 4 * BLOCK;
 /// Minimum number of rows per call.
 const MIN_STRETCH: usize = 4;
 /// Minimum number of useful lanes in a vector of sixteen.
@@ -90,6 +92,13 @@ fn split_units(desc: &ConvDesc, reading: Reading, kernels: &DepthwiseKernels) ->
 pub(crate) fn split_units_of(desc: &ConvDesc, kernels: &KernelSet) -> SplitUnits {
     let kernels = kernels.depthwise();
     split_units(desc, DepthwiseForm::new(desc, kernels.lanes()).reading(), kernels)
+}
+
+/// Whether a plane is scaled: a kernel of one tap, without padding or stride. The image is then one row.
+fn scales(desc: &ConvDesc) -> bool {
+    let one = Size2::new(1, 1);
+    let (input, output) = (desc.input().size(), desc.output().size());
+    desc.kernel() == one && desc.stride() == one && output == input && output.h == 1
 }
 
 impl Depthwise {
@@ -163,6 +172,9 @@ impl Depthwise {
         (n, number): (usize, usize),
         rows: Range<usize>,
     ) {
+        if self.reading == Reading::Pixels && scales(&self.desc) {
+            return self.plane(operands, region, (n, number));
+        }
         let width = self.desc.output().w;
         let Vector { first, lo, hi } = self.weights.vector_in(number, &region.channels);
         let pixels = rows.start * width..rows.end * width;
@@ -176,6 +188,33 @@ impl Depthwise {
         };
         let window = self.window(&operands.input.view, rows);
         self.call(number, &window, self.image(&operands.input, n, number), out, residual);
+    }
+
+    /// Computes the plane of a kernel of one tap. Tiles have several lines, so the row is split into lines.
+    fn plane(&self, operands: &Operands<'_>, region: &mut OutputRegion<'_>, (n, number): (usize, usize)) {
+        let (first, pixels) = (self.weights.vectors[number].first, region.pixels.clone());
+        let lines = pixels.len() / LINE_OF_PLANE;
+        let whole = pixels.start + lines * LINE_OF_PLANE;
+        let parts = [(pixels.start, lines, LINE_OF_PLANE), (whole, 1, pixels.end - whole)];
+        for (start, lines, width) in parts {
+            let axis = |input, step| Axis {
+                input,
+                step,
+                taps: 1,
+                stride: 1,
+                dilation: 1,
+                before: 0,
+                start: 0,
+                end: input,
+            };
+            let (inner, outer) = (axis(lines, width), axis(width, 1));
+            let window = Window { reading: self.reading, inner, outer, channels: self.desc.ins() };
+            let residual = operands.residual_as_rows(n, start, first);
+            let out = region.channels_as_rows(n, first..first + 1, start..start + lines * width);
+            let mut image = self.image(&operands.input, n, number);
+            image.data = &image.data[start..];
+            self.call(number, &window, image, out, residual);
+        }
     }
 
     /// Computes the outputs of `window` for vector `number`.

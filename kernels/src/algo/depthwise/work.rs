@@ -1,6 +1,6 @@
 //! The estimate of a depthwise convolution.
 
-use super::{DepthwiseForm, Reading, split_units, transposes, workspace_len};
+use super::{DepthwiseForm, LINE_OF_PLANE, Reading, scales, split_units, transposes, workspace_len};
 use crate::describe::{BLOCK, ConvDesc, Layout};
 use crate::tile::depthwise_table::DepthwiseKernels;
 use crate::tile::table::KernelSet;
@@ -34,6 +34,7 @@ pub(crate) fn estimate(desc: &ConvDesc, kernels: &'static KernelSet, share: &Thr
     let tiles = Tiles::new(desc, kernels, reading);
     // Tiles are computed whole, whether or not all of their outputs exist.
     let (lines, along) = if pixels {
+        let width = if scales(desc) { LINE_OF_PLANE } else { width };
         let of_image = part.pixels / width as f64;
         (part.images * (of_image / tiles.outputs).ceil(), width.div_ceil(lanes) as f64)
     } else {
