@@ -13,6 +13,13 @@
 //! one lane of sixteen is useful. Here the lanes are input channels. They are summed at the end, for up to sixteen
 //! sums at once: the sums are transposed, and the vectors are added.
 //!
+//! A group of channels can begin and end inside a block of sixteen. Then its first and its last chunk are [`Piece`]s of
+//! blocks, and only their lanes are read. A zero weight would not do: if a channel of another group is infinite, its
+//! product with zero is NaN.
+//!
+//! A tile at an edge has fewer than `T` pixels, or pixels with taps beyond the border. For each tap it has one bit per
+//! pixel, and skips the pixels without it.
+//!
 //! A tile of one pixel has few sums in flight. It therefore sums [`APART`] chunks apart, and joins them at the end.
 
 use super::boundary::Body;
@@ -26,43 +33,79 @@ pub(crate) const MOST_OUTPUTS: usize = 4;
 /// Maximum number of chunks that a tile of one pixel sums apart.
 const APART: usize = 4;
 
+/// Adjacent lanes of a block of sixteen channels.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Piece {
+    /// The block, counted from the first block of the group.
+    pub(crate) block: usize,
+    pub(crate) lanes: Lanes,
+}
+
+/// The chunks of a block of K. First come whole blocks of channels. The other chunks have lanes of one or two blocks.
+/// The lanes of the two do not overlap. If there is only one, the lanes of the second are empty.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FewChunks {
+    /// The first whole block, and the number of whole blocks.
+    pub(crate) first: usize,
+    pub(crate) whole: usize,
+    pub(crate) partial: [[Piece; 2]; 2],
+    /// Number of partial chunks.
+    pub(crate) partials: usize,
+}
+
+/// Where the taps of a tile are inside a row of the image.
+#[derive(Clone, Copy)]
+pub(crate) struct Columns {
+    /// The column of tap 0 of pixel 0. It wraps if it is left of the image.
+    pub(crate) first: usize,
+    /// Distances between output pixels and between taps.
+    pub(crate) stride: usize,
+    pub(crate) dilation: usize,
+    /// Number of columns of the image.
+    pub(crate) count: usize,
+    /// Pixels of the tile that exist.
+    pub(crate) pixels: usize,
+}
+
 /// The arguments of one call of a tile. `tile/few_table.rs` builds and checks them.
 pub(crate) struct FewArgs {
-    /// The first channel of the first tap of pixel 0.
+    /// Lane 0 of the first block of tap 0 of pixel 0. It can be left of the image at an edge.
     pub(crate) image: *const f32,
-    /// Distances in the image, in elements: between output pixels, taps, kernel rows and chunks of channels.
+    /// Distances in the image, in elements: between output pixels, taps, kernel rows and blocks of channels.
     pub(crate) pixel: usize,
     pub(crate) tap_step: usize,
     pub(crate) row_step: usize,
-    pub(crate) chunk_step: usize,
+    pub(crate) block_step: usize,
     pub(crate) taps: usize,
     pub(crate) rows: usize,
-    /// Whole chunks of sixteen channels, and the channels after them.
-    pub(crate) chunks: usize,
-    pub(crate) tail: usize,
+    pub(crate) chunks: FewChunks,
+    /// Tiles that are not at an edge do not use it.
+    pub(crate) columns: Columns,
     /// Weights of the first tap, `[kernel row][tap][chunk][O][16]`, and the distances of rows and taps.
     pub(crate) weights: *const f32,
     pub(crate) w_row: usize,
     pub(crate) w_tap: usize,
-    /// Number of tiles.
+    /// Number of tiles. At an edge it is one.
     pub(crate) count: usize,
     /// Partial sums of all tiles, `[pixel][O][lane]`, between blocks of K.
     pub(crate) sums: *mut f32,
     pub(crate) target: TileTarget,
 }
 
-/// A tile of `T` pixels by `O` output channels.
-pub(crate) struct Few<const T: usize, const O: usize>;
+/// A tile of `T` pixels by `O` output channels. Only at an `EDGE` can pixels or their taps be missing.
+pub(crate) struct Few<const T: usize, const O: usize, const EDGE: bool>;
 
-impl<const T: usize, const O: usize> Body for Few<T, O> {
+impl<const T: usize, const O: usize, const EDGE: bool> Body for Few<T, O, EDGE> {
     type Args = FewArgs;
 
     /// # Safety
-    /// Every address in [`FewArgs`] must be valid: the image for all pixels, taps, rows and channels, the weights for
-    /// all of K, the sums for all pixels if there is more than one block of K, and the target in the sense of `store`.
+    /// Every address in [`FewArgs`] must be valid: the image for the rows, the channels, and the taps of all pixels, at
+    /// an edge for those inside the row; the weights for all of K, the sums for all pixels if there is more than one
+    /// block of K, and the target in the sense of `store`.
     #[inline(always)]
     unsafe fn run<S: Simd>(s: S, args: &FewArgs) {
         let (mut image, mut sums, mut target) = (args.image, args.sums, args.target);
+        let pixels = if EDGE { args.columns.pixels } else { T };
         for _ in 0..args.count {
             // SAFETY: the caller upholds the contract of this function.
             unsafe {
@@ -70,17 +113,21 @@ impl<const T: usize, const O: usize> Body for Few<T, O> {
                 if !target.first {
                     for t in 0..T {
                         for o in 0..O {
-                            acc[t][o] = s.load(sums.wrapping_add((t * O + o) * S::LANES));
+                            if t < pixels {
+                                acc[t][o] = s.load(sums.wrapping_add((t * O + o) * S::LANES));
+                            }
                         }
                     }
                 }
-                all_taps::<S, T, O>(s, &mut acc, args, image);
+                all_taps::<S, T, O, EDGE>(s, &mut acc, args, image);
                 if target.last {
-                    finish::<S, T, O>(s, &acc, &target);
+                    finish::<S, T, O>(s, &acc, &target, pixels);
                 } else {
                     for t in 0..T {
                         for o in 0..O {
-                            s.store(sums.wrapping_add((t * O + o) * S::LANES), acc[t][o]);
+                            if t < pixels {
+                                s.store(sums.wrapping_add((t * O + o) * S::LANES), acc[t][o]);
+                            }
                         }
                     }
                 }
@@ -92,12 +139,35 @@ impl<const T: usize, const O: usize> Body for Few<T, O> {
     }
 }
 
+/// A tap of a tile.
+#[derive(Clone, Copy)]
+struct Tap {
+    /// Lane 0 of the first block of pixel 0.
+    image: *const f32,
+    /// The weights of the next chunk.
+    weights: *const f32,
+    /// At an edge, bit `t` says whether pixel `t` has this tap.
+    bits: usize,
+}
+
+/// The pixels that have tap `tap`.
+#[inline(always)]
+fn pixels_inside<const T: usize>(columns: &Columns, tap: usize) -> usize {
+    let first = columns.first.wrapping_add(tap.wrapping_mul(columns.dilation));
+    let mut bits = 0;
+    for t in 0..T {
+        let is_inside = first.wrapping_add(t.wrapping_mul(columns.stride)) < columns.count;
+        bits |= usize::from(is_inside && t < columns.pixels) << t;
+    }
+    bits
+}
+
 /// Sums all taps of a tile.
 ///
 /// # Safety
 /// Same contract as [`Few::run`].
 #[inline(always)]
-unsafe fn all_taps<S: Simd, const T: usize, const O: usize>(
+unsafe fn all_taps<S: Simd, const T: usize, const O: usize, const EDGE: bool>(
     s: S,
     acc: &mut [[S::V; O]; T],
     args: &FewArgs,
@@ -106,12 +176,18 @@ unsafe fn all_taps<S: Simd, const T: usize, const O: usize>(
     // The sums of chunks that a tile of one pixel keeps apart; the first is `acc` itself.
     let mut apart = [[s.splat(0.0); O]; APART];
     for row in 0..args.rows {
-        for tap in 0..args.taps {
-            let mut p = image.wrapping_add(row.wrapping_mul(args.row_step));
-            p = p.wrapping_add(tap.wrapping_mul(args.tap_step));
-            let mut w = args.weights.wrapping_add(row.wrapping_mul(args.w_row));
-            w = w.wrapping_add(tap.wrapping_mul(args.w_tap));
-            let mut left = args.chunks;
+        for number in 0..args.taps {
+            let at = row.wrapping_mul(args.row_step).wrapping_add(number.wrapping_mul(args.tap_step));
+            let w_at = row.wrapping_mul(args.w_row).wrapping_add(number.wrapping_mul(args.w_tap));
+            let bits = if EDGE { pixels_inside::<T>(&args.columns, number) } else { usize::MAX };
+            if EDGE && bits == 0 {
+                continue;
+            }
+            let image = image.wrapping_add(at);
+            let weights = args.weights.wrapping_add(w_at);
+            let first = image.wrapping_add(args.chunks.first.wrapping_mul(args.block_step));
+            let mut tap = Tap { image: first, weights, bits: s.opaque(bits) };
+            let mut left = args.chunks.whole;
             // SAFETY: the caller guarantees all chunks of this tap.
             unsafe {
                 if const { T == 1 } {
@@ -119,21 +195,19 @@ unsafe fn all_taps<S: Simd, const T: usize, const O: usize>(
                     let together = const { if S::LANES == 8 && O > 2 { 2 } else { APART } };
                     while left >= together {
                         for u in 0..together {
-                            chunk::<S, 1, O, true>(s, std::array::from_mut(&mut apart[u]), args, p, w);
-                            p = p.wrapping_add(args.chunk_step);
-                            w = w.wrapping_add(O * BLOCK);
+                            let one = std::array::from_mut(&mut apart[u]);
+                            whole_chunk::<S, 1, O, EDGE>(s, one, args, &mut tap);
                         }
                         left -= together;
                     }
                 }
                 while left > 0 {
-                    chunk::<S, T, O, true>(s, acc, args, p, w);
-                    p = p.wrapping_add(args.chunk_step);
-                    w = w.wrapping_add(O * BLOCK);
+                    whole_chunk::<S, T, O, EDGE>(s, acc, args, &mut tap);
                     left -= 1;
                 }
-                if args.tail > 0 {
-                    chunk::<S, T, O, false>(s, acc, args, p, w);
+                tap.image = image;
+                for i in 0..args.chunks.partials {
+                    partial_chunk::<S, T, O, EDGE>(s, acc, args, &mut tap, i);
                 }
             }
         }
@@ -146,43 +220,129 @@ unsafe fn all_taps<S: Simd, const T: usize, const O: usize>(
     }
 }
 
-/// Sums one chunk: sixteen channels if `WHOLE`, otherwise `args.tail`. Lanes past the last channel are not read.
+/// Sums the block of sixteen channels at `tap`, and advances it to the next block.
 ///
 /// # Safety
-/// `p` must be valid for these channels of every pixel, and `w` for the weights of sixteen channels.
+/// `tap` must be valid for the block of every pixel that has this tap, and for the weights of sixteen channels.
 #[inline(always)]
-unsafe fn chunk<S: Simd, const T: usize, const O: usize, const WHOLE: bool>(
+unsafe fn whole_chunk<S: Simd, const T: usize, const O: usize, const EDGE: bool>(
     s: S,
     acc: &mut [[S::V; O]; T],
     args: &FewArgs,
-    p: *const f32,
-    w: *const f32,
+    tap: &mut Tap,
 ) {
     for part in (0..BLOCK).step_by(S::LANES) {
-        let lanes = Lanes { lo: 0, hi: args.tail.saturating_sub(part).min(S::LANES) };
-        let mut weights = [s.splat(0.0); O];
-        for o in 0..O {
-            // SAFETY: the caller upholds the contract of this function.
-            weights[o] = unsafe { s.load(w.wrapping_add(o * BLOCK + part)) };
+        let all = Lanes { lo: 0, hi: S::LANES };
+        let source = Source { at: part, lanes: all };
+        // SAFETY: the caller upholds the contract of this function.
+        unsafe { products::<S, T, O, EDGE, true>(s, acc, (args.pixel, tap, part), [source; 2]) };
+    }
+    tap.image = tap.image.wrapping_add(args.block_step);
+    tap.weights = tap.weights.wrapping_add(O * BLOCK);
+}
+
+/// Sums partial chunk `i`, and advances `tap` to the weights of the next chunk.
+///
+/// # Safety
+/// `tap` must be valid for the pieces of this chunk, for every pixel that has this tap, and for the weights of sixteen
+/// channels.
+#[inline(always)]
+unsafe fn partial_chunk<S: Simd, const T: usize, const O: usize, const EDGE: bool>(
+    s: S,
+    acc: &mut [[S::V; O]; T],
+    args: &FewArgs,
+    tap: &mut Tap,
+    i: usize,
+) {
+    let [first, second] = args.chunks.partial[i & 1];
+    for part in (0..BLOCK).step_by(S::LANES) {
+        let sources =
+            [Source::of::<S>(first, args.block_step, part), Source::of::<S>(second, args.block_step, part)];
+        if sources[0].is_empty() && sources[1].is_empty() {
+            continue;
         }
-        for t in 0..T {
-            let pixel = p.wrapping_add(t.wrapping_mul(args.pixel)).wrapping_add(part);
-            // SAFETY: the caller upholds the contract of this function.
-            let x = unsafe { if WHOLE { s.load(pixel) } else { s.load_lanes(pixel, lanes) } };
-            for o in 0..O {
-                acc[t][o] = s.mul_add(x, weights[o], acc[t][o]);
+        // SAFETY: the caller upholds the contract of this function.
+        unsafe { products::<S, T, O, EDGE, false>(s, acc, (args.pixel, tap, part), sources) };
+    }
+    tap.weights = tap.weights.wrapping_add(O * BLOCK);
+}
+
+/// Where some lanes of a vector come from.
+#[derive(Clone, Copy)]
+struct Source {
+    /// The distance of lane 0 from the first block.
+    at: usize,
+    lanes: Lanes,
+}
+
+impl Source {
+    /// The lanes of a piece that are in the vector from lane `part` on.
+    #[inline(always)]
+    fn of<S: Simd>(piece: Piece, block_step: usize, part: usize) -> Self {
+        let of = |lane: usize| lane.max(part).min(part + S::LANES) - part;
+        let lanes = Lanes { lo: of(piece.lanes.lo), hi: of(piece.lanes.hi) };
+        Self { at: piece.block.wrapping_mul(block_step).wrapping_add(part), lanes }
+    }
+
+    #[inline(always)]
+    fn is_empty(self) -> bool {
+        self.lanes.lo >= self.lanes.hi
+    }
+}
+
+/// Sums one vector of each pixel. It is whole, or has the lanes of two sources.
+///
+/// # Safety
+/// The tap must be valid for the lanes of the sources, for every pixel that has it, and for the weights of the part.
+#[inline(always)]
+unsafe fn products<S: Simd, const T: usize, const O: usize, const EDGE: bool, const WHOLE: bool>(
+    s: S,
+    acc: &mut [[S::V; O]; T],
+    (pixel, tap, part): (usize, &Tap, usize),
+    [first, second]: [Source; 2],
+) {
+    let mut weights = [s.splat(0.0); O];
+    for o in 0..O {
+        // SAFETY: the caller upholds the contract of this function.
+        weights[o] = unsafe { s.load(tap.weights.wrapping_add(o * BLOCK + part)) };
+    }
+    for t in 0..T {
+        // A tile of one pixel visits only taps that the pixel has.
+        if const { EDGE && T > 1 } && tap.bits >> t & 1 == 0 {
+            continue;
+        }
+        let p = tap.image.wrapping_add(t.wrapping_mul(pixel));
+        // SAFETY: the caller upholds the contract of this function.
+        let x = unsafe {
+            if WHOLE {
+                s.load(p.wrapping_add(first.at))
+            } else {
+                let x = s.load_lanes(p.wrapping_add(first.at), first.lanes);
+                if second.is_empty() {
+                    x
+                } else {
+                    s.add(x, s.load_lanes(p.wrapping_add(second.at), second.lanes))
+                }
             }
+        };
+        for o in 0..O {
+            acc[t][o] = s.mul_add(x, weights[o], acc[t][o]);
         }
     }
 }
 
-/// Sums the lanes of all accumulators, adds the bias, and finishes the tile. Its rows are pixels, and the columns
-/// of its only vector are output channels.
+/// Sums the lanes of all accumulators, adds the bias, and finishes the first `pixels` pixels of the tile. Its rows are
+/// pixels, and the columns of its only vector are output channels.
 ///
 /// # Safety
 /// Same contract as [`Few::run`].
 #[inline(always)]
-unsafe fn finish<S: Simd, const T: usize, const O: usize>(s: S, acc: &[[S::V; O]; T], target: &TileTarget) {
+unsafe fn finish<S: Simd, const T: usize, const O: usize>(
+    s: S,
+    acc: &[[S::V; O]; T],
+    target: &TileTarget,
+    pixels: usize,
+) {
     let mut stage = [0.0f32; 2 * BLOCK];
     let mut first = 0;
     while first < T * O {
@@ -213,6 +373,6 @@ unsafe fn finish<S: Simd, const T: usize, const O: usize>(s: S, acc: &[[S::V; O]
             let sums = s.load_lanes(stage.as_ptr().wrapping_add(t * O), Lanes { lo: 0, hi: O });
             rows[t][0] = s.add(rows[t][0], sums);
         }
-        store::finish::<S, T, 1>(s, rows, &target);
+        store::finish_first::<S, T, 1>(s, rows, &target, pixels);
     }
 }
