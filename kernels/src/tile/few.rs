@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! acc[T][O] = first block of K ? 0 : sums                 // vectors of partial sums
-//! for kernel row inside the image, tap inside the row:
-//!     for chunk of 16 input channels:
+//! for kernel row inside the image:
+//!     for tap inside the row, chunk of 16 input channels:  // or for chunk, tap: the longer loop is inside
 //!         w[O] = weights of the chunk
 //!         for t in 0..T: x = the chunk of pixel t; acc[t][..] += x * w[..]
 //! last block of K ? C = finish(bias + lanes of acc, summed) : sums = acc
@@ -17,10 +17,10 @@
 //! blocks, and only their lanes are read. A zero weight would not do: if a channel of another group is infinite, its
 //! product with zero is NaN.
 //!
-//! A tile at an edge has fewer than `T` pixels, or pixels with taps beyond the border. For each tap it has one bit per
-//! pixel, and skips the pixels without it.
+//! A tile at an edge has fewer than `T` pixels, or pixels with taps beyond the border. It compares the column of each
+//! pixel, and skips the pixels that are outside.
 //!
-//! A tile of one pixel has few sums in flight. It therefore sums [`APART`] chunks apart, and joins them at the end.
+//! A tile of one pixel has few sums in flight. It therefore sums [`APART`] steps apart, and joins them at the end.
 
 use super::boundary::Body;
 use super::store::{self, TileTarget};
@@ -30,8 +30,12 @@ use crate::simd::{Lanes, Simd};
 
 /// Maximum number of output channels of a tile.
 pub(crate) const MOST_OUTPUTS: usize = 4;
-/// Maximum number of chunks that a tile of one pixel sums apart.
+/// Maximum number of pixels of a tile.
+pub(crate) const MOST_PIXELS: usize = 8;
+/// Maximum number of steps that a tile of one pixel sums apart.
 const APART: usize = 4;
+/// The column of a pixel that does not exist. It and those of its taps are outside every image.
+pub(crate) const NO_COLUMN: usize = 1 << (usize::BITS - 1);
 
 /// Adjacent lanes of a block of sixteen channels.
 #[derive(Debug, Clone, Copy)]
@@ -53,20 +57,6 @@ pub(crate) struct FewChunks {
     pub(crate) partials: usize,
 }
 
-/// Where the taps of a tile are inside a row of the image.
-#[derive(Clone, Copy)]
-pub(crate) struct Columns {
-    /// The column of tap 0 of pixel 0. It wraps if it is left of the image.
-    pub(crate) first: usize,
-    /// Distances between output pixels and between taps.
-    pub(crate) stride: usize,
-    pub(crate) dilation: usize,
-    /// Number of columns of the image.
-    pub(crate) count: usize,
-    /// Pixels of the tile that exist.
-    pub(crate) pixels: usize,
-}
-
 /// The arguments of one call of a tile. `tile/few_table.rs` builds and checks them.
 pub(crate) struct FewArgs {
     /// Lane 0 of the first block of tap 0 of pixel 0. It can be left of the image at an edge.
@@ -79,8 +69,13 @@ pub(crate) struct FewArgs {
     pub(crate) taps: usize,
     pub(crate) rows: usize,
     pub(crate) chunks: FewChunks,
-    /// Tiles that are not at an edge do not use it.
-    pub(crate) columns: Columns,
+    /// Columns of the image, and distance between taps in columns.
+    pub(crate) width: usize,
+    pub(crate) dilation: usize,
+    /// Pixels of a tile that exist, and the columns of their first taps. They wrap if they are left of the image. Only
+    /// tiles at an edge use them.
+    pub(crate) pixels: usize,
+    pub(crate) columns: [usize; MOST_PIXELS],
     /// Weights of the first tap, `[kernel row][tap][chunk][O][16]`, and the distances of rows and taps.
     pub(crate) weights: *const f32,
     pub(crate) w_row: usize,
@@ -105,7 +100,7 @@ impl<const T: usize, const O: usize, const EDGE: bool> Body for Few<T, O, EDGE> 
     #[inline(always)]
     unsafe fn run<S: Simd>(s: S, args: &FewArgs) {
         let (mut image, mut sums, mut target) = (args.image, args.sums, args.target);
-        let pixels = if EDGE { args.columns.pixels } else { T };
+        let pixels = if EDGE { args.pixels } else { T };
         for _ in 0..args.count {
             // SAFETY: the caller upholds the contract of this function.
             unsafe {
@@ -119,7 +114,7 @@ impl<const T: usize, const O: usize, const EDGE: bool> Body for Few<T, O, EDGE> 
                         }
                     }
                 }
-                all_taps::<S, T, O, EDGE>(s, &mut acc, args, image);
+                acc = all_taps::<S, T, O, EDGE>(s, acc, args, image);
                 if target.last {
                     finish::<S, T, O>(s, &acc, &target, pixels);
                 } else {
@@ -139,138 +134,45 @@ impl<const T: usize, const O: usize, const EDGE: bool> Body for Few<T, O, EDGE> 
     }
 }
 
-/// A tap of a tile.
+/// The sums of a tile.
+struct Sums<V, const T: usize, const O: usize> {
+    tile: [[V; O]; T],
+    /// The sums of the steps that a tile of one pixel keeps apart.
+    apart: [[V; O]; APART],
+}
+
+/// The operands of a step of K.
 #[derive(Clone, Copy)]
-struct Tap {
+struct Place {
     /// Lane 0 of the first block of pixel 0.
     image: *const f32,
-    /// The weights of the next chunk.
     weights: *const f32,
-    /// At an edge, bit `t` says whether pixel `t` has this tap.
-    bits: usize,
+    /// Columns from the first tap of a pixel.
+    column: usize,
 }
 
-/// The pixels that have tap `tap`.
-#[inline(always)]
-fn pixels_inside<const T: usize>(columns: &Columns, tap: usize) -> usize {
-    let first = columns.first.wrapping_add(tap.wrapping_mul(columns.dilation));
-    let mut bits = 0;
-    for t in 0..T {
-        let is_inside = first.wrapping_add(t.wrapping_mul(columns.stride)) < columns.count;
-        bits |= usize::from(is_inside && t < columns.pixels) << t;
-    }
-    bits
+/// Steps of K at a constant distance.
+#[derive(Clone, Copy)]
+struct Steps {
+    count: usize,
+    image: usize,
+    weights: usize,
+    column: usize,
 }
 
-/// Sums all taps of a tile.
-///
-/// # Safety
-/// Same contract as [`Few::run`].
-#[inline(always)]
-unsafe fn all_taps<S: Simd, const T: usize, const O: usize, const EDGE: bool>(
-    s: S,
-    acc: &mut [[S::V; O]; T],
-    args: &FewArgs,
-    image: *const f32,
-) {
-    // The sums of chunks that a tile of one pixel keeps apart; the first is `acc` itself.
-    let mut apart = [[s.splat(0.0); O]; APART];
-    for row in 0..args.rows {
-        for number in 0..args.taps {
-            let at = row.wrapping_mul(args.row_step).wrapping_add(number.wrapping_mul(args.tap_step));
-            let w_at = row.wrapping_mul(args.w_row).wrapping_add(number.wrapping_mul(args.w_tap));
-            let bits = if EDGE { pixels_inside::<T>(&args.columns, number) } else { usize::MAX };
-            if EDGE && bits == 0 {
-                continue;
-            }
-            let image = image.wrapping_add(at);
-            let weights = args.weights.wrapping_add(w_at);
-            let first = image.wrapping_add(args.chunks.first.wrapping_mul(args.block_step));
-            let mut tap = Tap { image: first, weights, bits: s.opaque(bits) };
-            let mut left = args.chunks.whole;
-            // SAFETY: the caller guarantees all chunks of this tap.
-            unsafe {
-                if const { T == 1 } {
-                    // Sixteen registers hold the sums of two chunks of four outputs, next to the weights.
-                    let together = const { if S::LANES == 8 && O > 2 { 2 } else { APART } };
-                    while left >= together {
-                        for u in 0..together {
-                            let one = std::array::from_mut(&mut apart[u]);
-                            whole_chunk::<S, 1, O, EDGE>(s, one, args, &mut tap);
-                        }
-                        left -= together;
-                    }
-                }
-                while left > 0 {
-                    whole_chunk::<S, T, O, EDGE>(s, acc, args, &mut tap);
-                    left -= 1;
-                }
-                tap.image = image;
-                for i in 0..args.chunks.partials {
-                    partial_chunk::<S, T, O, EDGE>(s, acc, args, &mut tap, i);
-                }
-            }
-        }
+impl Place {
+    #[inline(always)]
+    fn advance(&mut self, steps: Steps) {
+        self.image = self.image.wrapping_add(steps.image);
+        self.weights = self.weights.wrapping_add(steps.weights);
+        self.column = self.column.wrapping_add(steps.column);
     }
-    if const { T == 1 } {
-        for o in 0..O {
-            let pairs = s.add(s.add(apart[0][o], apart[1][o]), s.add(apart[2][o], apart[3][o]));
-            acc[0][o] = s.add(acc[0][o], pairs);
-        }
-    }
-}
-
-/// Sums the block of sixteen channels at `tap`, and advances it to the next block.
-///
-/// # Safety
-/// `tap` must be valid for the block of every pixel that has this tap, and for the weights of sixteen channels.
-#[inline(always)]
-unsafe fn whole_chunk<S: Simd, const T: usize, const O: usize, const EDGE: bool>(
-    s: S,
-    acc: &mut [[S::V; O]; T],
-    args: &FewArgs,
-    tap: &mut Tap,
-) {
-    for part in (0..BLOCK).step_by(S::LANES) {
-        let all = Lanes { lo: 0, hi: S::LANES };
-        let source = Source { at: part, lanes: all };
-        // SAFETY: the caller upholds the contract of this function.
-        unsafe { products::<S, T, O, EDGE, true>(s, acc, (args.pixel, tap, part), [source; 2]) };
-    }
-    tap.image = tap.image.wrapping_add(args.block_step);
-    tap.weights = tap.weights.wrapping_add(O * BLOCK);
-}
-
-/// Sums partial chunk `i`, and advances `tap` to the weights of the next chunk.
-///
-/// # Safety
-/// `tap` must be valid for the pieces of this chunk, for every pixel that has this tap, and for the weights of sixteen
-/// channels.
-#[inline(always)]
-unsafe fn partial_chunk<S: Simd, const T: usize, const O: usize, const EDGE: bool>(
-    s: S,
-    acc: &mut [[S::V; O]; T],
-    args: &FewArgs,
-    tap: &mut Tap,
-    i: usize,
-) {
-    let [first, second] = args.chunks.partial[i & 1];
-    for part in (0..BLOCK).step_by(S::LANES) {
-        let sources =
-            [Source::of::<S>(first, args.block_step, part), Source::of::<S>(second, args.block_step, part)];
-        if sources[0].is_empty() && sources[1].is_empty() {
-            continue;
-        }
-        // SAFETY: the caller upholds the contract of this function.
-        unsafe { products::<S, T, O, EDGE, false>(s, acc, (args.pixel, tap, part), sources) };
-    }
-    tap.weights = tap.weights.wrapping_add(O * BLOCK);
 }
 
 /// Where some lanes of a vector come from.
 #[derive(Clone, Copy)]
 struct Source {
-    /// The distance of lane 0 from the first block.
+    /// The distance of lane 0 from the place.
     at: usize,
     lanes: Lanes,
 }
@@ -281,7 +183,7 @@ impl Source {
     fn of<S: Simd>(piece: Piece, block_step: usize, part: usize) -> Self {
         let of = |lane: usize| lane.max(part).min(part + S::LANES) - part;
         let lanes = Lanes { lo: of(piece.lanes.lo), hi: of(piece.lanes.hi) };
-        Self { at: piece.block.wrapping_mul(block_step).wrapping_add(part), lanes }
+        Self { at: piece.block.wrapping_mul(block_step), lanes }
     }
 
     #[inline(always)]
@@ -290,45 +192,167 @@ impl Source {
     }
 }
 
-/// Sums one vector of each pixel. It is whole, or has the lanes of two sources.
+/// Sums all taps of a tile.
 ///
 /// # Safety
-/// The tap must be valid for the lanes of the sources, for every pixel that has it, and for the weights of the part.
+/// Same contract as [`Few::run`].
 #[inline(always)]
-unsafe fn products<S: Simd, const T: usize, const O: usize, const EDGE: bool, const WHOLE: bool>(
+unsafe fn all_taps<S: Simd, const T: usize, const O: usize, const EDGE: bool>(
+    s: S,
+    acc: [[S::V; O]; T],
+    args: &FewArgs,
+    image: *const f32,
+) -> [[S::V; O]; T] {
+    let mut sums = Sums { tile: acc, apart: [[s.splat(0.0); O]; APART] };
+    let chunks = &args.chunks;
+    let by_tap = Steps { count: args.taps, image: args.tap_step, weights: args.w_tap, column: args.dilation };
+    let by_chunk = Steps { count: chunks.whole, image: args.block_step, weights: O * BLOCK, column: 0 };
+    let (outer, inner) = if by_chunk.count < by_tap.count { (by_chunk, by_tap) } else { (by_tap, by_chunk) };
+    let mut line = Place { image, weights: args.weights, column: 0 };
+    for _ in 0..args.rows {
+        let mut place = line;
+        place.image = place.image.wrapping_add(chunks.first.wrapping_mul(args.block_step));
+        for _ in 0..outer.count {
+            // SAFETY: the caller guarantees whole blocks of every tap.
+            unsafe { steps::<S, T, O, EDGE, 0>(s, &mut sums, args, place, inner, &[]) };
+            place.advance(outer);
+        }
+        let mut place = line;
+        place.weights = place.weights.wrapping_add(chunks.whole.wrapping_mul(O * BLOCK));
+        for i in 0..chunks.partials {
+            // SAFETY: the caller guarantees the pieces of every tap.
+            unsafe { partial_chunk::<S, T, O, EDGE>(s, &mut sums, args, (place, by_tap), i) };
+            place.weights = place.weights.wrapping_add(O * BLOCK);
+        }
+        line.image = line.image.wrapping_add(args.row_step);
+        line.weights = line.weights.wrapping_add(args.w_row);
+    }
+    if const { T == 1 } {
+        for o in 0..O {
+            let apart = &sums.apart;
+            let pairs = [s.add(apart[0][o], apart[1][o]), s.add(apart[2][o], apart[3][o])];
+            sums.tile[0][o] = s.add(sums.tile[0][o], s.add(pairs[0], pairs[1]));
+        }
+    }
+    sums.tile
+}
+
+/// Sums partial chunk `i` of every tap of a row.
+///
+/// # Safety
+/// The place must be valid for the pieces of this chunk, for every tap and every pixel that has it, and for the weights
+/// of sixteen channels.
+#[inline(always)]
+unsafe fn partial_chunk<S: Simd, const T: usize, const O: usize, const EDGE: bool>(
+    s: S,
+    sums: &mut Sums<S::V, T, O>,
+    args: &FewArgs,
+    (mut place, by_tap): (Place, Steps),
+    i: usize,
+) {
+    let [first, second] = args.chunks.partial[i & 1];
+    for part in (0..BLOCK).step_by(S::LANES) {
+        let first = Source::of::<S>(first, args.block_step, part);
+        let second = Source::of::<S>(second, args.block_step, part);
+        // SAFETY: the caller upholds the contract of this function.
+        unsafe {
+            match (first.is_empty(), second.is_empty()) {
+                (true, true) => {}
+                (false, true) => steps::<S, T, O, EDGE, 1>(s, sums, args, place, by_tap, &[first]),
+                (true, false) => steps::<S, T, O, EDGE, 1>(s, sums, args, place, by_tap, &[second]),
+                (false, false) => steps::<S, T, O, EDGE, 2>(s, sums, args, place, by_tap, &[first, second]),
+            }
+        }
+        place.image = place.image.wrapping_add(S::LANES);
+        place.weights = place.weights.wrapping_add(S::LANES);
+    }
+}
+
+/// Sums some steps of K from `place` on: whole blocks of sixteen channels, or one vector of `PIECES` pieces.
+///
+/// # Safety
+/// Every step must be valid for these channels of every pixel that has its tap, and for their weights.
+#[inline(always)]
+unsafe fn steps<S: Simd, const T: usize, const O: usize, const EDGE: bool, const PIECES: usize>(
+    s: S,
+    sums: &mut Sums<S::V, T, O>,
+    args: &FewArgs,
+    mut place: Place,
+    by: Steps,
+    sources: &[Source; PIECES],
+) {
+    let mut left = by.count;
+    // SAFETY: the caller upholds the contract of this function.
+    unsafe {
+        if const { T == 1 } {
+            // Sixteen registers hold the sums of two chunks of four outputs, next to the weights.
+            let together = const { if S::LANES == 8 && O > 2 { 2 } else { APART } };
+            while left >= together {
+                for u in 0..together {
+                    let one = std::array::from_mut(&mut sums.apart[u]);
+                    step::<S, 1, O, EDGE, PIECES>(s, one, args, place, sources);
+                    place.advance(by);
+                }
+                left -= together;
+            }
+        }
+        while left > 0 {
+            step::<S, T, O, EDGE, PIECES>(s, &mut sums.tile, args, place, sources);
+            place.advance(by);
+            left -= 1;
+        }
+    }
+}
+
+/// Sums one step of K.
+///
+/// # Safety
+/// Same contract as [`steps`].
+#[inline(always)]
+unsafe fn step<S: Simd, const T: usize, const O: usize, const EDGE: bool, const PIECES: usize>(
     s: S,
     acc: &mut [[S::V; O]; T],
-    (pixel, tap, part): (usize, &Tap, usize),
-    [first, second]: [Source; 2],
+    args: &FewArgs,
+    place: Place,
+    sources: &[Source; PIECES],
 ) {
-    let mut weights = [s.splat(0.0); O];
-    for o in 0..O {
-        // SAFETY: the caller upholds the contract of this function.
-        weights[o] = unsafe { s.load(tap.weights.wrapping_add(o * BLOCK + part)) };
-    }
-    for t in 0..T {
-        // A tile of one pixel visits only taps that the pixel has.
-        if const { EDGE && T > 1 } && tap.bits >> t & 1 == 0 {
-            continue;
+    let lanes = if PIECES == 0 { BLOCK } else { S::LANES };
+    for part in (0..lanes).step_by(S::LANES) {
+        let mut weights = [s.splat(0.0); O];
+        for o in 0..O {
+            // SAFETY: the caller upholds the contract of this function.
+            weights[o] = unsafe { s.load(place.weights.wrapping_add(o * BLOCK + part)) };
         }
-        let p = tap.image.wrapping_add(t.wrapping_mul(pixel));
-        // SAFETY: the caller upholds the contract of this function.
-        let x = unsafe {
-            if WHOLE {
-                s.load(p.wrapping_add(first.at))
-            } else {
-                let x = s.load_lanes(p.wrapping_add(first.at), first.lanes);
-                if second.is_empty() {
-                    x
-                } else {
-                    s.add(x, s.load_lanes(p.wrapping_add(second.at), second.lanes))
+        for t in 0..T {
+            if !EDGE || args.columns[t].wrapping_add(place.column) < args.width {
+                let p = place.image.wrapping_add(t.wrapping_mul(args.pixel)).wrapping_add(part);
+                // SAFETY: the pixel has this tap. The caller upholds the contract of this function.
+                let x = unsafe { vector::<S, PIECES>(s, p, sources) };
+                for o in 0..O {
+                    acc[t][o] = s.mul_add(x, weights[o], acc[t][o]);
                 }
             }
-        };
-        for o in 0..O {
-            acc[t][o] = s.mul_add(x, weights[o], acc[t][o]);
         }
     }
+}
+
+/// Loads the vector at `p`, or the lanes of its pieces.
+///
+/// # Safety
+/// `p` must be valid for the vector, or for the lanes of the pieces.
+#[inline(always)]
+unsafe fn vector<S: Simd, const PIECES: usize>(s: S, p: *const f32, sources: &[Source; PIECES]) -> S::V {
+    if PIECES == 0 {
+        // SAFETY: the caller upholds the contract of this function.
+        return unsafe { s.load(p) };
+    }
+    let mut x = s.splat(0.0);
+    for i in 0..PIECES {
+        // SAFETY: as above.
+        let piece = unsafe { s.load_lanes(p.wrapping_add(sources[i].at), sources[i].lanes) };
+        x = if i == 0 { piece } else { s.add(x, piece) };
+    }
+    x
 }
 
 /// Sums the lanes of all accumulators, adds the bias, and finishes the first `pixels` pixels of the tile. Its rows are

@@ -4,7 +4,7 @@
 //! detected.
 
 use super::boundary::Entry;
-use super::few::{Columns, FewArgs};
+use super::few::{FewArgs, MOST_PIXELS, NO_COLUMN};
 pub(crate) use super::few::{FewChunks, MOST_OUTPUTS, Piece};
 use super::measure::{product, require, span};
 use super::output::OutputTile;
@@ -66,6 +66,13 @@ pub(crate) struct FewWeights<'a> {
 }
 
 impl FewWindow<'_> {
+    /// The taps inside the row of a pixel whose first tap is in `column`, which wraps.
+    fn taps_inside(&self, column: usize) -> Range<usize> {
+        let has = |tap: &usize| column.wrapping_add(tap.wrapping_mul(self.dilation)) < self.width;
+        let first = (0..self.taps).find(has).unwrap_or(0);
+        first..(first..self.taps).find(|tap| !has(tap)).unwrap_or(self.taps)
+    }
+
     /// Checks that the image has all elements that a row of `pixels` outputs reads.
     ///
     /// # Panics
@@ -75,7 +82,10 @@ impl FewWindow<'_> {
         assert!(
             inside.start <= inside.end && inside.end <= pixels && chunks.partials <= chunks.partial.len()
         );
-        // At an edge, a tile tests every column. Inside, it does not.
+        // At an edge, a tile tests every column. A pixel that does not exist must not wrap into the image.
+        let reach = span([(self.taps, self.dilation)]);
+        assert!(reach <= NO_COLUMN && self.width <= NO_COLUMN);
+        // Inside, it tests nothing.
         let last = span([(inside.end, self.stride), (self.taps, self.dilation)]);
         let fits = inside.start.saturating_mul(self.stride) >= self.before
             && last <= self.width.saturating_add(self.before);
@@ -145,15 +155,7 @@ impl FewKernels {
         require("partial sums", if partial { self.sums_len(pixels) } else { 0 }, sums.len());
         // A vector has at least as many lanes as there are outputs.
         let target = post.target(&out, self.lanes, self.activate);
-        let before = window.before.wrapping_neg();
-        let columns = Columns {
-            first: before,
-            stride: window.stride,
-            dilation: window.dilation,
-            count: window.width,
-            pixels: 0,
-        };
-        let mut args = FewArgs {
+        let args = FewArgs {
             image: window.image.as_ptr(),
             pixel: window.stride.wrapping_mul(window.column),
             tap_step: window.dilation.wrapping_mul(window.column),
@@ -162,7 +164,10 @@ impl FewKernels {
             taps: window.taps,
             rows: window.rows,
             chunks: *chunks,
-            columns,
+            width: window.width,
+            dilation: window.dilation,
+            pixels: 0,
+            columns: [NO_COLUMN; MOST_PIXELS],
             weights: weights.data.as_ptr(),
             w_row: weights.row,
             w_tap: weights.tap,
@@ -170,15 +175,29 @@ impl FewKernels {
             sums: sums.as_mut_ptr(),
             target,
         };
+        self.tiles_of_row(args, (pixels, outputs), window);
+    }
+
+    /// Calls the tiles of a row. `args` has everything that they have in common.
+    fn tiles_of_row(&self, mut args: FewArgs, (pixels, outputs): (usize, usize), window: &FewWindow<'_>) {
+        let FewArgs { image, weights, sums, target, .. } = args;
         for Tiles { entry, start, count, pixels, .. } in self.of_row(outputs, pixels, window.inside.clone()) {
+            let column = |x: usize| x.wrapping_mul(window.stride).wrapping_sub(window.before);
+            // One pixel visits only the taps that it has.
+            let taps =
+                if pixels == 1 && count == 1 { window.taps_inside(column(start)) } else { 0..window.taps };
+            let ahead = taps.start.wrapping_mul(window.dilation);
+            let first = |t: usize| column(start + t).wrapping_add(ahead);
             args.count = count;
-            args.columns.pixels = pixels;
-            args.columns.first = before.wrapping_add(start.wrapping_mul(window.stride));
-            args.image = window.image.as_ptr().wrapping_add(args.columns.first.wrapping_mul(window.column));
-            args.sums = sums.as_mut_ptr().wrapping_add(start * outputs * self.lanes);
+            args.pixels = pixels;
+            args.columns = std::array::from_fn(|t| if t < pixels { first(t) } else { NO_COLUMN });
+            args.taps = taps.len();
+            args.image = image.wrapping_add(first(0).wrapping_mul(window.column));
+            args.weights = weights.wrapping_add(taps.start * args.w_tap);
+            args.sums = sums.wrapping_add(start * outputs * self.lanes);
             args.target = target.ahead(start * target.out.row, start * target.residual.row);
-            // SAFETY: the operands were measured above. The output tile lies in a region that this call borrows. The
-            // set that holds this table was returned only after its features were detected.
+            // SAFETY: `run` measured the operands. The output tile lies in a region that its call borrows. The set that
+            // holds this table was returned only after its features were detected.
             unsafe { entry(&args) };
         }
     }
@@ -228,7 +247,7 @@ macro_rules! few_kernels {
                     pixels: $pixels,
                     large: <Few<$pixels, $outputs, false>>::$enter,
                     edge: <Few<$pixels, $outputs, true>>::$enter,
-                    single: <Few<1, $outputs, true>>::$enter,
+                    single: <Few<1, $outputs, false>>::$enter,
                 }
             };
         }
