@@ -10,8 +10,8 @@
 //! ```
 //!
 //! The tiles of `tile/direct.rs` hold a vector of output channels, and broadcast each input. With one output channel,
-//! one lane of sixteen is useful. Here the lanes are input channels. They are summed at the end, for up to sixteen
-//! sums at once: the sums are transposed, and the vectors are added.
+//! one lane of sixteen is useful. Here the lanes are input channels. They are added at the end, for up to sixteen sums at
+//! once.
 //!
 //! A group of channels can begin and end inside a block of sixteen. Then its first and its last chunk are [`Piece`]s of
 //! blocks, and only their lanes are read. A zero weight would not do: if a channel of another group is infinite, its
@@ -24,7 +24,6 @@
 
 use super::boundary::Body;
 use super::store::{self, TileTarget};
-use super::transpose::transpose;
 use crate::describe::BLOCK;
 use crate::simd::{Lanes, Simd};
 
@@ -370,22 +369,24 @@ unsafe fn finish<S: Simd, const T: usize, const O: usize>(
     let mut stage = [0.0f32; 2 * BLOCK];
     let mut first = 0;
     while first < T * O {
-        let mut square = [s.splat(0.0); BLOCK];
-        for i in 0..S::LANES {
-            if first + i < T * O {
-                square[i] = acc[(first + i) / O][(first + i) % O];
-            }
+        let mut left = if T * O - first < S::LANES { T * O - first } else { S::LANES };
+        let mut sums = [s.splat(0.0); BLOCK];
+        for i in 0..left {
+            sums[i] = acc[(first + i) / O][(first + i) % O];
         }
-        transpose(s, &mut square);
-        let mut half = S::LANES / 2;
-        while half > 0 {
-            for i in 0..half {
-                square[i] = s.add(square[i], square[i + half]);
+        // Each pass adds neighbouring lanes of two vectors, so that half as many vectors are left.
+        let mut lanes = S::LANES;
+        while lanes > 1 {
+            for i in 0..left.div_ceil(2) {
+                // The last vector can be alone. The lanes for its partner are not used.
+                let (a, b) = (sums[2 * i], sums[if 2 * i + 1 < left { 2 * i + 1 } else { 2 * i }]);
+                sums[i] = s.add(s.even(a, b), s.odd(a, b));
             }
-            half /= 2;
+            left = left.div_ceil(2);
+            lanes /= 2;
         }
         // SAFETY: `first` is less than sixteen, so a vector fits.
-        unsafe { s.store(stage.as_mut_ptr().wrapping_add(first), square[0]) };
+        unsafe { s.store(stage.as_mut_ptr().wrapping_add(first), sums[0]) };
         first += S::LANES;
     }
     // All sums are here, so nothing is added to the output.
