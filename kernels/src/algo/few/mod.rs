@@ -32,27 +32,46 @@ use weights::panels;
 pub(crate) use weights::{FewForm, FewWeightsOf};
 pub(crate) use work::estimate;
 
-/// Maximum number of output channels: with more, a vector of output channels is used well enough. It is so with
-/// [`MOST_NARROW`] if rows are short, because outputs at the borders are computed one by one.
+/// Maximum number of output channels of a group: with more, a vector of output channels is used well enough. It is so
+/// with [`MOST_NARROW`] if rows are short, because a tile at an edge is seldom whole.
 const MOST: usize = 3 * MOST_OUTPUTS;
 const MOST_NARROW: usize = 2 * MOST_OUTPUTS;
 /// Minimum number of outputs of a row that is not short.
-const LONG: usize = 20;
+const LONG: usize = 10;
+/// The same if there are groups: tiles at an edge take a larger share of the time of their shorter sums.
+const LONG_OF_GROUP: usize = 16;
 /// Minimum number of input channels, of all groups and of one group.
 const LEAST: usize = BLOCK;
 const LEAST_OF_GROUP: usize = BLOCK / 2;
+/// The lanes of a sum are added in the time of about this number of steps of K.
+const FINISH: usize = 15;
 /// Bytes of the input rows of a block of channels.
 const NEAR: usize = 128 << 10;
 
 /// Whether this driver computes `desc`, which the direct algorithm must support.
 pub(crate) fn fits(desc: &ConvDesc) -> bool {
-    let most = if desc.output().w < LONG { MOST_NARROW } else { MOST };
-    let most = std::env::var("FEW_MOST").ok().map_or(most, |v| v.parse().unwrap());
     desc.layout() != Layout::Nchw
         && desc.layout() == desc.output_layout()
-        && desc.outs() <= most
         && desc.input().c >= LEAST
-        && desc.ins() >= LEAST_OF_GROUP
+        && if desc.groups() == 1 { has_few_outputs(desc) } else { has_few_outputs_per_group(desc) }
+}
+
+fn has_few_outputs(desc: &ConvDesc) -> bool {
+    desc.outs() <= if desc.output().w < LONG { MOST_NARROW } else { MOST }
+}
+
+/// Whether the steps of K of all outputs of a group take less time here than in the other driver of direct convolution,
+/// which takes one step per input channel and tap. These limits were measured.
+fn has_few_outputs_per_group(desc: &ConvDesc) -> bool {
+    let (ins, outs) = (desc.ins(), desc.outs());
+    let taps = desc.kernel().h.saturating_mul(desc.kernel().w);
+    let here = outs.saturating_mul(Chunks::count(ins).saturating_mul(taps).saturating_add(FINISH));
+    let there = ins.saturating_mul(taps);
+    // The other driver is slower if groups begin inside a block: it copies rows, or its panels are wider.
+    let are_blocks = ins.is_multiple_of(BLOCK) && BLOCK.is_multiple_of(outs);
+    let percent = if desc.layout() == Layout::Nchw16c && !are_blocks { 72 } else { 100 };
+    let percent = if desc.output().w < LONG_OF_GROUP { percent + 15 } else { percent };
+    ins >= LEAST_OF_GROUP && outs <= MOST && here.saturating_mul(percent) <= there.saturating_mul(100)
 }
 
 /// Chunks of input channels in a block: those whose rows under the kernel stay near.
