@@ -206,14 +206,22 @@ unsafe fn all_taps<S: Simd, const T: usize, const O: usize, const EDGE: bool>(
     let chunks = &args.chunks;
     let by_tap = Steps { count: args.taps, image: args.tap_step, weights: args.w_tap, column: args.dilation };
     let by_chunk = Steps { count: chunks.whole, image: args.block_step, weights: O * BLOCK, column: 0 };
-    let (outer, inner) = if by_chunk.count < by_tap.count { (by_chunk, by_tap) } else { (by_tap, by_chunk) };
     let mut line = Place { image, weights: args.weights, column: 0 };
     for _ in 0..args.rows {
         let mut place = line;
         place.image = place.image.wrapping_add(chunks.first.wrapping_mul(args.block_step));
+        // The longer loop is inside. With a loop for each order, the distance of the weights of chunks is a constant.
+        let (outer, chunks_outside) =
+            if by_chunk.count < by_tap.count { (by_chunk, true) } else { (by_tap, false) };
         for _ in 0..outer.count {
             // SAFETY: the caller guarantees whole blocks of every tap.
-            unsafe { steps::<S, T, O, EDGE, 0>(s, &mut sums, args, place, inner, &[]) };
+            unsafe {
+                if chunks_outside {
+                    steps::<S, T, O, EDGE, 0>(s, &mut sums, args, place, by_tap, &[]);
+                } else {
+                    steps::<S, T, O, EDGE, 0>(s, &mut sums, args, place, by_chunk, &[]);
+                }
+            }
             place.advance(outer);
         }
         let mut place = line;

@@ -30,6 +30,8 @@ pub(super) struct FewTiles {
     pub(super) large: Entry<FewArgs>,
     pub(super) edge: Entry<FewArgs>,
     pub(super) single: Entry<FewArgs>,
+    /// Fewer pixels at an edge are computed one by one.
+    pub(super) least_at_edge: usize,
 }
 
 /// The windows of a row of output pixels.
@@ -226,7 +228,7 @@ impl FewTiles {
             let (entry, count, pixels) = match left {
                 0 => return None,
                 _ if large => (self.large, count, self.pixels),
-                1 => (self.single, 1, 1),
+                _ if left < self.least_at_edge => (self.single, 1, 1),
                 _ => (self.edge, 1, left.min(self.pixels)),
             };
             let tiles = Tiles { entry, start, count, pixels, large };
@@ -242,19 +244,26 @@ macro_rules! few_kernels {
         use super::few::Few;
         use super::few_table::FewTiles;
         macro_rules! tiles {
-            ($pixels:literal, $outputs:literal) => {
+            ($pixels:literal, $outputs:literal, $least_at_edge:expr) => {
                 FewTiles {
                     pixels: $pixels,
                     large: <Few<$pixels, $outputs, false>>::$enter,
                     edge: <Few<$pixels, $outputs, true>>::$enter,
                     single: <Few<1, $outputs, false>>::$enter,
+                    least_at_edge: $least_at_edge,
                 }
             };
         }
         super::few_table::FewKernels {
             name: $name,
             lanes: $lanes,
-            tiles: [tiles!($one, 1), tiles!($two, 2), tiles!($three, 3), tiles!($four, 4)],
+            // With one output, the tests of the columns take longer than the products.
+            tiles: [
+                tiles!($one, 1, $one / 2 + 1),
+                tiles!($two, 2, 2),
+                tiles!($three, 3, 2),
+                tiles!($four, 4, 2),
+            ],
             activate: super::store::ActivateSums::$enter,
         }
     }};

@@ -176,11 +176,8 @@ fn few_code(kernels: &FewKernels) -> Vec<KernelCode> {
             tiles.large,
             Loops::Sums(pixels * outputs),
         );
-        list.push(
-            format!("{pixels} pixels at an edge by {outputs} outputs"),
-            tiles.edge,
-            Loops::Sums(pixels * outputs),
-        );
+        let edge = format!("{pixels} pixels at an edge by {outputs} outputs");
+        list.push(edge, tiles.edge, Loops::Sums(pixels * outputs));
         list.push(format!("one pixel by {outputs} outputs"), tiles.single, Loops::Sums(outputs));
     }
     list.kernels
