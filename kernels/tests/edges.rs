@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{ConvProblem, JUNK, Values, pools};
+use common::{ConvProblem, JUNK, Values, isas_of_f32, pools};
 use kernels::internal::KernelSet;
 use kernels::{
     Activation, Algorithm, ConvDesc, ConvError, ConvIo, ConvPlan, EpilogueSpec, Isa, Layout, Pad2, Pitch,
@@ -128,6 +128,35 @@ fn around_every_depthwise_tile() {
                         .unwrap_or_else(|what| panic!("{problem:?}: {what}"));
                 }
             }
+        }
+    }
+}
+
+/// Groups with few outputs that begin and end in any lane of a block, of the input and of the output. Rows are shorter and
+/// longer than a tile, with padding at both sides.
+#[test]
+fn around_every_group_of_few_outputs() {
+    for isa in isas_of_f32() {
+        for (layout, ins) in
+            [Layout::Nhwc, Layout::Nchw16c].into_iter().flat_map(|l| (8..=50).map(move |i| (l, i)))
+        {
+            let outs = 1 + ins / 12 % 4;
+            let problem = ConvProblem {
+                input: Shape4::new(1, 17 * ins, 4, 3 + ins % 14),
+                out_channels: 17 * outs,
+                groups: 17,
+                kernel: Size2::new(4, 5),
+                stride: Size2::new(2, 1 + ins % 2),
+                pad: Pad2 { top: 1, bottom: 0, left: 2, right: 3 },
+                layout,
+                epilogue: EpilogueSpec { bias: true, residual: true, activation: Activation::PRelu },
+                slack: ins % 3,
+                ..ConvProblem::simple()
+            };
+            let options = PlanOptions::default().force(Algorithm::Direct).isa(isa);
+            let plan = problem.plan(&problem.data(), &options).expect("a valid problem");
+            assert!(plan.explain().kernel.starts_with("few_"), "{problem:?}: {}", plan.explain().kernel);
+            problem.check(Algorithm::Direct, isa, &[]).unwrap_or_else(|what| panic!("{problem:?}: {what}"));
         }
     }
 }

@@ -4,7 +4,7 @@
 mod common;
 
 use common::{ConvProblem, Data};
-use kernels::{Algorithm, ConvPlan, Isa, Layout, PlanOptions, Shape4, Size2, Threads};
+use kernels::{Algorithm, ConvPlan, Isa, Layout, Pad2, PlanOptions, Shape4, Size2, Threads};
 
 const PAGE: &str = include_str!("../../docs/numerics.md");
 
@@ -126,5 +126,45 @@ fn fourier_transforms_spoil_no_more_than_a_tile() {
         let far = reach(Algorithm::Fft, window, 260, 3).expect("it can do that");
         println!("{window:?}: {far}");
         assert!((1..LONGEST).contains(&far), "{window:?}: {far} outputs away");
+    }
+}
+
+/// With few outputs per group, lanes are input channels, and a block has channels of two groups. An infinity in any
+/// channel reaches all outputs of its group that depend on it, and no output of another group.
+#[test]
+fn few_outputs_keep_an_infinity_in_its_group() {
+    let (groups, outs, side) = (3, 2, 5);
+    for (layout, ins) in
+        [Layout::Nhwc, Layout::Nchw16c].into_iter().flat_map(|l| [10, 21, 24, 39].map(|i| (l, i)))
+    {
+        let problem = ConvProblem {
+            input: Shape4::new(1, groups * ins, side, side),
+            out_channels: groups * outs,
+            groups,
+            kernel: Size2::square(side),
+            pad: Pad2::all(2),
+            layout,
+            ..ConvProblem::simple()
+        };
+        let data = problem.data();
+        for isa in common::isas_of_f32() {
+            let options = PlanOptions::default().force(Algorithm::Direct).isa(isa);
+            let plan = problem.plan(&data, &options).expect("a plan");
+            assert!(plan.explain().kernel.starts_with("few_"), "{}", plan.explain().kernel);
+            for channel in 0..groups * ins {
+                let mut data = problem.data();
+                // The pixel in the middle is in every window.
+                data.input[(channel * side + side / 2) * side + side / 2] = f32::INFINITY;
+                let got = problem.run(&plan, &data, Threads::Seq).expect("a valid run");
+                for (at, result) in got.iter().enumerate() {
+                    let own = at / (side * side) / outs == channel / ins;
+                    assert_eq!(
+                        own,
+                        !result.is_finite(),
+                        "channel {channel}, output {at} of {problem:?} on {isa}"
+                    );
+                }
+            }
+        }
     }
 }

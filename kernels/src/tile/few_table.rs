@@ -4,40 +4,59 @@
 //! detected.
 
 use super::boundary::Entry;
-use super::few::FewArgs;
-pub(crate) use super::few::MOST_OUTPUTS;
+use super::few::{FewArgs, MOST_PIXELS, NO_COLUMN};
+pub(crate) use super::few::{FewChunks, MOST_OUTPUTS, Piece};
 use super::measure::{product, require, span};
 use super::output::OutputTile;
 use super::post::Post;
 use super::store::SumsArgs;
 use crate::describe::BLOCK;
+use std::ops::Range;
 
 /// The tiles of one instruction set.
 pub struct FewKernels {
     pub(super) name: &'static str,
     pub(super) lanes: usize,
-    /// For each number of output channels: the pixels of the large tile, that tile, and the tile of one pixel.
-    pub(super) tiles: [(usize, Entry<FewArgs>, Entry<FewArgs>); MOST_OUTPUTS],
+    /// For each number of output channels.
+    pub(super) tiles: [FewTiles; MOST_OUTPUTS],
     pub(super) activate: Entry<SumsArgs>,
 }
 
-/// The taps of some adjacent output pixels of a row.
-#[derive(Clone, Copy)]
-pub(crate) struct FewWindow<'a> {
-    /// The memory from the first channel of the first tap of pixel 0 on.
-    pub(crate) image: &'a [f32],
-    /// Distances in the image: between output pixels, taps, kernel rows and chunks of channels.
-    pub(crate) pixel: usize,
-    pub(crate) tap: usize,
-    pub(crate) row: usize,
-    pub(crate) chunk: usize,
-    pub(crate) taps: usize,
-    pub(crate) rows: usize,
-    /// Input channels of this block of K.
-    pub(crate) channels: usize,
+/// The tiles of one number of output channels.
+pub(super) struct FewTiles {
+    /// Pixels of the large tile.
+    pub(super) pixels: usize,
+    /// The large tile, the same at an edge, and the tile of one pixel, anywhere.
+    pub(super) large: Entry<FewArgs>,
+    pub(super) edge: Entry<FewArgs>,
+    pub(super) single: Entry<FewArgs>,
+    /// Fewer pixels at an edge are computed one by one.
+    pub(super) least_at_edge: usize,
 }
 
-/// The weights of a panel from the first tap on, `[kernel row][tap][chunk][output][16]`.
+/// The windows of a row of output pixels.
+pub(crate) struct FewWindow<'a> {
+    /// The memory from the first block of the group on, in column 0 of the first kernel row.
+    pub(crate) image: &'a [f32],
+    /// Columns of a row, and columns of padding to the left of it.
+    pub(crate) width: usize,
+    pub(crate) before: usize,
+    /// Distances in columns: between output pixels and between taps.
+    pub(crate) stride: usize,
+    pub(crate) dilation: usize,
+    /// Distances in elements: between columns, kernel rows and blocks of channels.
+    pub(crate) column: usize,
+    pub(crate) row: usize,
+    pub(crate) block: usize,
+    pub(crate) taps: usize,
+    pub(crate) rows: usize,
+    /// The output pixels whose taps are all inside the row.
+    pub(crate) inside: Range<usize>,
+    /// The channels of this block of K.
+    pub(crate) chunks: FewChunks,
+}
+
+/// The weights of a panel from the first kernel row on, `[kernel row][tap][chunk][output][16]`.
 #[derive(Clone, Copy)]
 pub(crate) struct FewWeights<'a> {
     pub(crate) data: &'a [f32],
@@ -46,6 +65,43 @@ pub(crate) struct FewWeights<'a> {
     pub(crate) tap: usize,
     /// Output channels.
     pub(crate) outputs: usize,
+}
+
+impl FewWindow<'_> {
+    /// The taps inside the row of a pixel whose first tap is in `column`, which wraps.
+    fn taps_inside(&self, column: usize) -> Range<usize> {
+        let has = |tap: &usize| column.wrapping_add(tap.wrapping_mul(self.dilation)) < self.width;
+        let first = (0..self.taps).find(has).unwrap_or(0);
+        first..(first..self.taps).find(|tap| !has(tap)).unwrap_or(self.taps)
+    }
+
+    /// Checks that the image has all elements that a row of `pixels` outputs reads.
+    ///
+    /// # Panics
+    /// If it has not. That is a bug in this library.
+    fn check(&self, pixels: usize) {
+        let Self { inside, chunks, .. } = self;
+        assert!(
+            inside.start <= inside.end && inside.end <= pixels && chunks.partials <= chunks.partial.len()
+        );
+        // At an edge, a tile tests every column. A pixel that does not exist must not wrap into the image.
+        let reach = span([(self.taps, self.dilation)]);
+        assert!(reach <= NO_COLUMN && self.width <= NO_COLUMN);
+        // Inside, it tests nothing.
+        let last = span([(inside.end, self.stride), (self.taps, self.dilation)]);
+        let fits = inside.start.saturating_mul(self.stride) >= self.before
+            && last <= self.width.saturating_add(self.before);
+        assert!(inside.is_empty() || fits, "taps outside the row");
+        let rows = [(self.width, self.column), (self.rows, self.row)];
+        let of = |blocks, lanes| span([rows[0], rows[1], (blocks, self.block), (lanes, 1)]);
+        let whole = if chunks.whole > 0 { chunks.first.saturating_add(chunks.whole) } else { 0 };
+        let mut needed = of(whole, BLOCK);
+        for piece in chunks.partial[..chunks.partials].as_flattened() {
+            assert!(piece.lanes.hi <= BLOCK);
+            needed = needed.max(of(piece.block.saturating_add(1), piece.lanes.hi));
+        }
+        require("image of a tile of few outputs", needed, self.image.len());
+    }
 }
 
 impl FewKernels {
@@ -65,12 +121,18 @@ impl FewKernels {
         pixels.saturating_mul(MOST_OUTPUTS * self.lanes)
     }
 
-    /// Pixels of the large tile for `outputs` output channels.
-    pub(crate) fn pixels(&self, outputs: usize) -> usize {
-        self.tiles[outputs - 1].0
+    /// The tiles of `outputs` output channels for a row of `pixels` pixels. The taps of the pixels `inside` are all
+    /// inside the image.
+    pub(crate) fn of_row(
+        &self,
+        outputs: usize,
+        pixels: usize,
+        inside: Range<usize>,
+    ) -> impl Iterator<Item = Tiles> {
+        self.tiles[outputs - 1].of_row(pixels, inside)
     }
 
-    /// `out = act(bias + window * weights + residual)` for adjacent pixels, the rows of `out`. Between blocks of K, the
+    /// `out = act(bias + window * weights + residual)` for a row of pixels, the rows of `out`. Between blocks of K, the
     /// sums are in `sums`.
     ///
     /// # Panics
@@ -83,20 +145,11 @@ impl FewKernels {
         out: OutputTile<'_>,
         post: &Post<'_>,
     ) {
-        let (pixels, outputs) = (out.rows, weights.outputs);
-        if pixels == 0 {
-            return;
-        }
-        assert!(out.hi <= outputs && outputs <= MOST_OUTPUTS && !post.per_row && window.channels > 0);
-        let (chunks, tail) = (window.channels / BLOCK, window.channels % BLOCK);
+        let (pixels, outputs, chunks) = (out.rows, weights.outputs, &window.chunks);
+        assert!(out.hi <= outputs && (1..=MOST_OUTPUTS).contains(&outputs) && !post.per_row);
+        window.check(pixels);
         if window.rows > 0 && window.taps > 0 {
-            let of = |chunks, channels| {
-                let across = [(pixels, window.pixel), (window.taps, window.tap), (window.rows, window.row)];
-                span([across[0], across[1], across[2], (chunks, window.chunk), (channels, 1)])
-            };
-            let needed = of(chunks, BLOCK).max(of(chunks + 1, tail));
-            require("image of a tile of few outputs", needed, window.image.len());
-            let of_tap = product([window.channels.div_ceil(BLOCK), outputs, BLOCK]);
+            let of_tap = product([chunks.whole.saturating_add(chunks.partials), outputs, BLOCK]);
             let needed = span([(window.rows, weights.row), (window.taps, weights.tap), (of_tap, 1)]);
             require("weights of a tile of few outputs", needed, weights.data.len());
         }
@@ -104,16 +157,19 @@ impl FewKernels {
         require("partial sums", if partial { self.sums_len(pixels) } else { 0 }, sums.len());
         // A vector has at least as many lanes as there are outputs.
         let target = post.target(&out, self.lanes, self.activate);
-        let mut args = FewArgs {
+        let args = FewArgs {
             image: window.image.as_ptr(),
-            pixel: window.pixel,
-            tap_step: window.tap,
+            pixel: window.stride.wrapping_mul(window.column),
+            tap_step: window.dilation.wrapping_mul(window.column),
             row_step: window.row,
-            chunk_step: window.chunk,
+            block_step: window.block,
             taps: window.taps,
             rows: window.rows,
-            chunks,
-            tail,
+            chunks: *chunks,
+            width: window.width,
+            dilation: window.dilation,
+            pixels: 0,
+            columns: [NO_COLUMN; MOST_PIXELS],
             weights: weights.data.as_ptr(),
             w_row: weights.row,
             w_tap: weights.tap,
@@ -121,18 +177,64 @@ impl FewKernels {
             sums: sums.as_mut_ptr(),
             target,
         };
-        let (of_tile, large, single) = self.tiles[outputs - 1];
-        let mut start = 0;
-        for (entry, of_tile) in [(large, of_tile), (single, 1)] {
-            args.count = (pixels - start) / of_tile;
-            args.image = window.image.as_ptr().wrapping_add(start.wrapping_mul(window.pixel));
-            args.sums = sums.as_mut_ptr().wrapping_add(start * outputs * self.lanes);
+        self.tiles_of_row(args, (pixels, outputs), window);
+    }
+
+    /// Calls the tiles of a row. `args` has everything that they have in common.
+    fn tiles_of_row(&self, mut args: FewArgs, (pixels, outputs): (usize, usize), window: &FewWindow<'_>) {
+        let FewArgs { image, weights, sums, target, .. } = args;
+        for Tiles { entry, start, count, pixels, .. } in self.of_row(outputs, pixels, window.inside.clone()) {
+            let column = |x: usize| x.wrapping_mul(window.stride).wrapping_sub(window.before);
+            // One pixel visits only the taps that it has.
+            let taps =
+                if pixels == 1 && count == 1 { window.taps_inside(column(start)) } else { 0..window.taps };
+            let ahead = taps.start.wrapping_mul(window.dilation);
+            let first = |t: usize| column(start + t).wrapping_add(ahead);
+            args.count = count;
+            args.pixels = pixels;
+            args.columns = std::array::from_fn(|t| if t < pixels { first(t) } else { NO_COLUMN });
+            args.taps = taps.len();
+            args.image = image.wrapping_add(first(0).wrapping_mul(window.column));
+            args.weights = weights.wrapping_add(taps.start * args.w_tap);
+            args.sums = sums.wrapping_add(start * outputs * self.lanes);
             args.target = target.ahead(start * target.out.row, start * target.residual.row);
-            // SAFETY: the operands were measured above. The output tile lies in a region that this call borrows. The
-            // set that holds this table was returned only after its features were detected.
+            // SAFETY: `run` measured the operands. The output tile lies in a region that its call borrows. The set that
+            // holds this table was returned only after its features were detected.
             unsafe { entry(&args) };
-            start += args.count * of_tile;
         }
+    }
+}
+
+/// Adjacent tiles of a row.
+pub(crate) struct Tiles {
+    entry: Entry<FewArgs>,
+    start: usize,
+    pub(crate) count: usize,
+    /// Pixels of each tile.
+    pub(crate) pixels: usize,
+    /// Whether they are the large tiles inside the row.
+    pub(crate) large: bool,
+}
+
+impl FewTiles {
+    /// The tiles of a row of `pixels` outputs: tiles at the left edge, large tiles inside, and tiles at the right edge.
+    fn of_row(&self, pixels: usize, inside: Range<usize>) -> impl Iterator<Item = Tiles> {
+        let count = inside.len() / self.pixels;
+        let first = if count > 0 { inside.start } else { pixels };
+        let mut start = 0;
+        std::iter::from_fn(move || {
+            let large = start == first;
+            let left = if start < first { first } else { pixels } - start;
+            let (entry, count, pixels) = match left {
+                0 => return None,
+                _ if large => (self.large, count, self.pixels),
+                _ if left < self.least_at_edge => (self.single, 1, 1),
+                _ => (self.edge, 1, left.min(self.pixels)),
+            };
+            let tiles = Tiles { entry, start, count, pixels, large };
+            start += count * pixels;
+            Some(tiles)
+        })
     }
 }
 
@@ -140,14 +242,27 @@ impl FewKernels {
 macro_rules! few_kernels {
     ($enter:ident, $name:literal: lanes $lanes:literal, pixels [$one:literal $two:literal $three:literal $four:literal]) => {{
         use super::few::Few;
+        use super::few_table::FewTiles;
+        macro_rules! tiles {
+            ($pixels:literal, $outputs:literal, $least_at_edge:expr) => {
+                FewTiles {
+                    pixels: $pixels,
+                    large: <Few<$pixels, $outputs, false>>::$enter,
+                    edge: <Few<$pixels, $outputs, true>>::$enter,
+                    single: <Few<1, $outputs, false>>::$enter,
+                    least_at_edge: $least_at_edge,
+                }
+            };
+        }
         super::few_table::FewKernels {
             name: $name,
             lanes: $lanes,
+            // With one output, the tests of the columns take longer than the products.
             tiles: [
-                ($one, <Few<$one, 1>>::$enter, <Few<1, 1>>::$enter),
-                ($two, <Few<$two, 2>>::$enter, <Few<1, 2>>::$enter),
-                ($three, <Few<$three, 3>>::$enter, <Few<1, 3>>::$enter),
-                ($four, <Few<$four, 4>>::$enter, <Few<1, 4>>::$enter),
+                tiles!($one, 1, $one / 2 + 1),
+                tiles!($two, 2, 2),
+                tiles!($three, 3, 2),
+                tiles!($four, 4, 2),
             ],
             activate: super::store::ActivateSums::$enter,
         }

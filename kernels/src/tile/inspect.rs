@@ -181,10 +181,16 @@ fn rows_code(tile: &RowsTile) -> Vec<KernelCode> {
 
 fn few_code(kernels: &FewKernels) -> Vec<KernelCode> {
     let mut list = Listing::new(kernels.name);
-    for (index, &(pixels, large, single)) in kernels.tiles.iter().enumerate() {
-        let outputs = index + 1;
-        list.push(format!("{pixels} pixels by {outputs} outputs"), large, Loops::Sums(pixels * outputs));
-        list.push(format!("one pixel by {outputs} outputs"), single, Loops::Sums(outputs));
+    for (index, tiles) in kernels.tiles.iter().enumerate() {
+        let (pixels, outputs) = (tiles.pixels, index + 1);
+        list.push(
+            format!("{pixels} pixels by {outputs} outputs"),
+            tiles.large,
+            Loops::Sums(pixels * outputs),
+        );
+        let edge = format!("{pixels} pixels at an edge by {outputs} outputs");
+        list.push(edge, tiles.edge, Loops::Sums(pixels * outputs));
+        list.push(format!("one pixel by {outputs} outputs"), tiles.single, Loops::Sums(outputs));
     }
     list.kernels
 }

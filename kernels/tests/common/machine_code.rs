@@ -100,12 +100,14 @@ struct Loop {
     body: BTreeSet<usize>,
 }
 
-/// For each backward jump, the instructions that lead to it without passing its target. If the start of the
-/// function is among them, the jump is not a loop, but returns from code that was moved out of line.
+/// For each way back to an instruction, the instructions that lead there without passing it. A backward jump can be a way
+/// back, and so can a step to the next instruction, because a loop can be entered in the middle of its code. If the start
+/// of the function is among the instructions, there is no loop: the jump returns from code that was moved out of line.
 fn natural_loops(code: &[Instruction]) -> Vec<Loop> {
     let at: BTreeMap<u64, usize> =
         code.iter().enumerate().map(|(i, instruction)| (instruction.at, i)).collect();
     let mut before = vec![Vec::new(); code.len()];
+    let mut backs = Vec::new();
     for (i, instruction) in code.iter().enumerate() {
         let (next, target) = match instruction.flow {
             Flow::Next | Flow::Call | Flow::IndirectCall => (Some(i + 1), None),
@@ -114,18 +116,27 @@ fn natural_loops(code: &[Instruction]) -> Vec<Loop> {
             Flow::End => (None, None),
         };
         next.into_iter().chain(target).filter(|&to| to < code.len()).for_each(|to| before[to].push(i));
+        backs.extend(instruction.backward().and_then(|to| Some((*at.get(&to)?, i))));
     }
-    let back = code.iter().enumerate().filter_map(|(end, jump)| Some((*at.get(&jump.backward()?)?, end)));
-    let loops = back.map(|(header, end)| {
-        let (mut body, mut left) = (BTreeSet::from([header]), vec![end]);
+    for (header, from) in before.iter().enumerate().filter(|(header, from)| *header > 0 && from.len() > 1) {
+        backs.extend(from.contains(&(header - 1)).then_some((header, header - 1)));
+    }
+    let loops = backs.into_iter().map(|(header, end)| {
+        let (mut body, mut left, mut is_closed) = (BTreeSet::from([header]), vec![end], header == end);
         while let Some(i) = left.pop() {
             if body.insert(i) {
+                is_closed |= before[i].contains(&header);
                 left.extend(&before[i]);
             }
+            // From the start, every instruction leads here: there is nothing more to learn.
+            if header != 0 && i == 0 {
+                break;
+            }
         }
-        Loop { header, end, body }
+        (Loop { header, end, body }, is_closed)
     });
-    loops.filter(|found| found.header == 0 || !found.body.contains(&0)).collect()
+    let is_loop = |found: &Loop| found.header == 0 || !found.body.contains(&0);
+    loops.filter(|(found, is_closed)| *is_closed && is_loop(found)).map(|(found, _)| found).collect()
 }
 
 #[cfg(target_arch = "x86_64")]

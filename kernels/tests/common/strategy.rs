@@ -165,15 +165,22 @@ pub fn winograd_problem() -> impl Strategy<Value = ConvProblem> {
 }
 
 /// Convolutions with few output channels and many input channels. Long rows are summed in several blocks of channels.
+/// Groups begin and end anywhere in a block.
 pub fn few_outputs_problem() -> impl Strategy<Value = ConvProblem> {
     let map = prop_oneof![3 => (1..=9usize, 1..=20usize), 1 => (Just(1usize), 600..=900usize)];
-    (conv_problem(), 16..=70usize, 1..=9usize, map).prop_map(|(mut p, channels, outputs, (h, w))| {
-        (p.input.c, p.out_channels, p.groups) = (channels, outputs, 1);
-        let reach = |k: usize, d: usize, pad: usize| (d * (k - 1) + 1).saturating_sub(pad).max(1);
-        p.input.h = h.max(reach(p.kernel.h, p.dilation.h, p.pad.top + p.pad.bottom));
-        p.input.w = w.max(reach(p.kernel.w, p.dilation.w, p.pad.left + p.pad.right));
-        affordable(p)
-    })
+    let groups = prop_oneof![1 => Just(1usize), 1 => 2..=18usize];
+    (conv_problem(), 16..=70usize, 1..=9usize, groups, map).prop_map(
+        |(mut p, channels, outputs, groups, (h, w))| {
+            // Many groups have few channels each.
+            let channels = if groups > 4 { channels.div_ceil(2) } else { channels };
+            let outputs = if groups > 4 { outputs.div_ceil(2) } else { outputs };
+            (p.input.c, p.out_channels, p.groups) = (groups * channels, groups * outputs, groups);
+            let reach = |k: usize, d: usize, pad: usize| (d * (k - 1) + 1).saturating_sub(pad).max(1);
+            p.input.h = h.max(reach(p.kernel.h, p.dilation.h, p.pad.top + p.pad.bottom));
+            p.input.w = w.max(reach(p.kernel.w, p.dilation.w, p.pad.left + p.pad.right));
+            affordable(p)
+        },
+    )
 }
 
 /// Convolutions that the depthwise algorithm supports: one or a few channels per group, with any number of outputs.

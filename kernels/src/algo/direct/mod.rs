@@ -32,12 +32,11 @@ use crate::tile::output::{OutputRegion, OutputTile, TileOffset};
 use crate::tile::post::Post;
 use crate::tile::table::KernelSet;
 use crate::work::parts::SplitUnits;
-pub(crate) use rows::taps_inside;
 use schedule::WEIGHTS_SHARE;
 pub(crate) use schedule::{DirectSchedule, groups_fit_blocks, reads_in_place, span, supports};
 use std::ops::Range;
 use std::sync::Arc;
-pub(crate) use work::{estimate, inside};
+pub(crate) use work::{estimate, kernel_rows_inside, outputs_of_columns};
 
 /// Maximum number of output rows of one call.
 const MOST_ROWS: usize = 16;

@@ -55,11 +55,7 @@ fn image_run(desc: &ConvDesc, run: &KernelRun, x: usize, pixels: usize) -> TapRu
 
 /// The taps of one axis that are inside the input. Tap 0 is at position `at` of the padded input, which begins with
 /// `before` positions of padding.
-pub(crate) fn taps_inside(
-    at: usize,
-    (before, input): (usize, usize),
-    (taps, dilation): (usize, usize),
-) -> Range<usize> {
+fn taps_inside(at: usize, (before, input): (usize, usize), (taps, dilation): (usize, usize)) -> Range<usize> {
     let first = before.saturating_sub(at).div_ceil(dilation).min(taps);
     // Position `at + i * dilation` is inside if it is below `before + input`.
     let end = (before + input).saturating_sub(at).div_ceil(dilation).clamp(first, taps);

@@ -37,14 +37,14 @@ fn work(
     let most = *kernels.direct.pixels.last().expect("there are tiles");
     let tiles = width.div_ceil(most) as f64;
     let pixels = width as f64 / tiles;
-    let row_taps = inside(desc) * row_taps(desc, most) * part.ins as f64;
+    let row_taps = kernel_rows_inside(desc) * row_taps(desc, most) * part.ins as f64;
     let step = tiles * (pixels.max(8.0 / vectors) * vectors).max(4.0 + vectors);
     work.add(Term::Fma, rows * panels * row_taps * step);
     let k_blocks = part.ins.div_ceil(schedule.k_block) as f64;
     let blocks = k_blocks * kernel.h.div_ceil(schedule.row_block) as f64;
     // Each tile restarts at every run of every kernel row of every chunk.
     let chunks = part.ins.div_ceil(BLOCK) as f64;
-    let runs = inside(desc) * schedule.runs as f64 * chunks;
+    let runs = kernel_rows_inside(desc) * schedule.runs as f64 * chunks;
     work.add(Term::Tile, rows * panels * tiles * (runs + blocks));
     work.add(Term::Store, rows * panels * width as f64 * vectors * (2.0 * blocks - 1.0));
     let of_call = if desc.output_layout() == Layout::Nchw { 1 } else { MOST_ROWS.min(schedule.stretch) };
@@ -77,19 +77,20 @@ fn of_rows(desc: &ConvDesc) -> impl Iterator<Item = usize> {
     outputs_of_taps(desc, |size| size.h, desc.pad().top)
 }
 
-fn of_columns(desc: &ConvDesc) -> impl Iterator<Item = usize> {
+/// For each tap of a kernel row, the number of outputs of a row for which it is inside the image.
+pub(crate) fn outputs_of_columns(desc: &ConvDesc) -> impl Iterator<Item = usize> {
     outputs_of_taps(desc, |size| size.w, desc.pad().left)
 }
 
 /// Average number of kernel rows that are inside the image.
-pub(crate) fn inside(desc: &ConvDesc) -> f64 {
+pub(crate) fn kernel_rows_inside(desc: &ConvDesc) -> f64 {
     of_rows(desc).sum::<usize>() as f64 / desc.output().h as f64
 }
 
 /// The fraction of the weights that is multiplied with anything other than padding.
 fn live(desc: &ConvDesc) -> f64 {
     let rows = of_rows(desc).filter(|&outputs| outputs > 0).count();
-    let columns = of_columns(desc).filter(|&outputs| outputs > 0).count();
+    let columns = outputs_of_columns(desc).filter(|&outputs| outputs > 0).count();
     (rows * columns) as f64 / (desc.kernel().h * desc.kernel().w) as f64
 }
 
@@ -100,7 +101,7 @@ fn row_taps(desc: &ConvDesc, pixels: usize) -> f64 {
     if width > pixels {
         return taps as f64;
     }
-    of_columns(desc).filter(|&outputs| outputs > 0).count().max(1) as f64
+    outputs_of_columns(desc).filter(|&outputs| outputs > 0).count().max(1) as f64
 }
 
 fn traffic(

@@ -1,21 +1,23 @@
-//! Direct convolution with few output channels and many input channels: dot products along the channels
+//! Direct convolution with few output channels and many input channels, in each group: dot products along the channels
 //! (`tile/few.rs`).
 //!
 //! ```text
-//! for image, row of outputs:
+//! for group, image, row of outputs:
 //!     for block of input channels:                   // its rows stay in the second-level cache
 //!         for panel of up to four output channels:
-//!             outputs at the left border, one by one: only the taps inside the row
+//!             outputs at the left border, in tiles that skip taps outside the row
 //!             outputs inside, in tiles
 //!             outputs at the right border
 //! ```
 //!
 //! Between blocks, the sums of a row are in the workspace, as vectors.
+//!
+//! A group need not begin at a block of sixteen channels. [`chunks`] says which lanes of which blocks are its own.
 
+mod chunks;
 mod weights;
 mod work;
 
-use super::direct::taps_inside;
 use super::operands::Operands;
 use crate::describe::{BLOCK, ConvDesc, Layout};
 use crate::tile::direct::KernelRows;
@@ -23,43 +25,75 @@ use crate::tile::few_table::{FewKernels, FewWindow, MOST_OUTPUTS};
 use crate::tile::output::OutputRegion;
 use crate::tile::post::Post;
 use crate::work::parts::SplitUnits;
+use chunks::Chunks;
 use std::ops::Range;
 use std::sync::Arc;
+use weights::panels;
 pub(crate) use weights::{FewForm, FewWeightsOf};
 pub(crate) use work::estimate;
 
-/// Maximum number of output channels: with more, a vector of output channels is used well enough. It is so with
-/// [`MOST_NARROW`] if rows are short, because outputs at the borders are computed one by one.
+/// Maximum number of output channels of a group: with more, a vector of output channels is used well enough. It is so
+/// with [`MOST_NARROW`] if rows are short, because a tile at an edge is seldom whole.
 const MOST: usize = 3 * MOST_OUTPUTS;
 const MOST_NARROW: usize = 2 * MOST_OUTPUTS;
 /// Minimum number of outputs of a row that is not short.
-const LONG: usize = 20;
+const LONG: usize = 10;
+/// The same if there are groups: tiles at an edge take a larger share of the time of their shorter sums.
+const LONG_OF_GROUP: usize = 16;
+/// Minimum number of input channels, of all groups and of one group.
+const LEAST: usize = BLOCK;
+const LEAST_OF_GROUP: usize = BLOCK / 2;
+/// The lanes of a sum are added in the time of about this number of steps of K.
+const FINISH: usize = 15;
 /// Bytes of the input rows of a block of channels.
 const NEAR: usize = 128 << 10;
 
 /// Whether this driver computes `desc`, which the direct algorithm must support.
 pub(crate) fn fits(desc: &ConvDesc) -> bool {
-    let most = if desc.output().w < LONG { MOST_NARROW } else { MOST };
     desc.layout() != Layout::Nchw
         && desc.layout() == desc.output_layout()
-        && desc.groups() == 1
-        && desc.output().c <= most
-        && desc.input().c >= BLOCK
+        && desc.input().c >= LEAST
+        && if desc.groups() == 1 { has_few_outputs(desc) } else { has_few_outputs_per_group(desc) }
 }
 
-/// Input channels of a block: whole chunks whose rows under the kernel stay near.
-fn block_of_channels(desc: &ConvDesc) -> usize {
+fn has_few_outputs(desc: &ConvDesc) -> bool {
+    desc.outs() <= if desc.output().w < LONG { MOST_NARROW } else { MOST }
+}
+
+/// Whether the steps of K of all outputs of a group take less time here than in the other driver of direct convolution,
+/// which takes one step per input channel and tap. These limits were measured.
+fn has_few_outputs_per_group(desc: &ConvDesc) -> bool {
+    let (ins, outs) = (desc.ins(), desc.outs());
+    let taps = desc.kernel().h.saturating_mul(desc.kernel().w);
+    let here = outs.saturating_mul(Chunks::count(ins).saturating_mul(taps).saturating_add(FINISH));
+    let there = ins.saturating_mul(taps);
+    // The other driver is slower if groups begin inside a block: it copies rows, or its panels are wider.
+    let are_blocks = ins.is_multiple_of(BLOCK) && BLOCK.is_multiple_of(outs);
+    let percent = if desc.layout() == Layout::Nchw16c && !are_blocks { 72 } else { 100 };
+    let percent = if desc.output().w < LONG_OF_GROUP { percent + 15 } else { percent };
+    ins >= LEAST_OF_GROUP && outs <= MOST && here.saturating_mul(percent) <= there.saturating_mul(100)
+}
+
+/// Chunks of input channels in a block: those whose rows under the kernel stay near.
+fn chunks_of_block(desc: &ConvDesc) -> usize {
     let rows = desc.kernel().h.min(desc.input().h).saturating_mul(desc.input().w);
     let chunk = rows.saturating_mul(BLOCK * size_of::<f32>());
-    (NEAR / chunk.max(1)).max(1) * BLOCK
+    (NEAR / chunk.max(1)).max(1)
 }
 
-/// Elements of the sums of a row of one panel.
+/// Number of blocks of input channels.
+fn blocks(desc: &ConvDesc) -> usize {
+    Chunks::count(desc.ins()).div_ceil(chunks_of_block(desc))
+}
+
+/// Elements of the sums of a row of all panels of a group.
 fn workspace_len(desc: &ConvDesc, kernels: &FewKernels) -> usize {
-    if block_of_channels(desc) >= desc.input().c {
+    if blocks(desc) == 1 {
         return 0;
     }
-    kernels.sums_len(desc.output().w).saturating_mul(desc.output().c.div_ceil(MOST_OUTPUTS))
+    // A block of output channels can end inside a group.
+    let panels = desc.outs().div_ceil(MOST_OUTPUTS) + usize::from(desc.groups() > 1);
+    kernels.sums_len(desc.output().w).saturating_mul(panels)
 }
 
 /// A planned convolution with few output channels.
@@ -90,86 +124,88 @@ impl FewConv {
     }
 
     pub(crate) fn run(&self, operands: &Operands<'_>, region: &mut OutputRegion<'_>, slab: &mut [f32]) {
-        let (channels, width) = (self.desc.input().c, self.desc.output().w);
+        let width = self.desc.output().w;
         let rows = region.pixels.start / width..region.pixels.end.div_ceil(width);
-        let step = block_of_channels(&self.desc);
-        for n in region.images.clone() {
-            for y in rows.clone() {
-                let kernel = KernelRows::of(&self.desc, y);
-                for first in (0..channels).step_by(step) {
-                    let row = Row { n, y, kernel, channels: first..channels.min(first + step) };
-                    self.row(operands, &row, region, slab);
+        for group in self.desc.groups_of(&region.channels) {
+            for n in region.images.clone() {
+                for y in rows.clone() {
+                    self.row(operands, (group, n, y), region, slab);
                 }
             }
         }
     }
 
-    /// Adds a block of input channels to a row of all output channels.
-    fn row(&self, operands: &Operands<'_>, row: &Row, region: &mut OutputRegion<'_>, slab: &mut [f32]) {
-        let (width, taps) = (self.desc.output().w, self.desc.kernel().w);
-        // With one block of channels there are no sums between blocks.
-        let of_panel = if slab.is_empty() { 0 } else { self.kernels.sums_len(width) };
-        for (index, panel) in self.weights.panels().enumerate() {
-            let sums = &mut slab[index * of_panel..][..of_panel];
-            for x in (0..self.inside.start).chain(self.inside.end..width) {
-                self.pixels(operands, row, (index, &panel), (x..x + 1, self.taps_inside(x)), region, sums);
-            }
-            self.pixels(operands, row, (index, &panel), (self.inside.clone(), 0..taps), region, sums);
+    /// Computes a row of the output channels of a group that are in the region.
+    fn row(
+        &self,
+        operands: &Operands<'_>,
+        (group, n, y): (usize, usize, usize),
+        region: &mut OutputRegion<'_>,
+        slab: &mut [f32],
+    ) {
+        let desc = &self.desc;
+        let (kernel, chunks) = (KernelRows::of(desc, y), Chunks::of(group, desc.ins()));
+        let (count, step) = (Chunks::count(desc.ins()), chunks_of_block(desc));
+        let view = &operands.input.view;
+        let from = view.offset(n, group * desc.ins() / BLOCK * BLOCK, kernel.input_row * desc.input().w);
+        for first in (0..count).step_by(step) {
+            let of_block = first..count.min(first + step);
+            let window = FewWindow {
+                image: &operands.input.data[from..],
+                width: desc.input().w,
+                before: desc.pad().left,
+                stride: desc.stride().w,
+                dilation: desc.dilation().w,
+                column: view.pixel,
+                row: desc.dilation().h * desc.input().w * view.pixel,
+                block: if view.layout == Layout::Nchw16c { view.plane } else { BLOCK },
+                taps: desc.kernel().w,
+                rows: kernel.rows,
+                inside: self.inside.clone(),
+                chunks: chunks.within(&of_block),
+            };
+            let row = Row { n, y, group, first_row: kernel.first, chunks: of_block };
+            self.panels(operands, &row, &window, region, slab);
         }
     }
 
-    /// The taps of a kernel row that are inside the row for output `x`.
-    fn taps_inside(&self, x: usize) -> Range<usize> {
-        let desc = &self.desc;
-        let (row, kernel) = ((desc.pad().left, desc.input().w), (desc.kernel().w, desc.dilation().w));
-        taps_inside(x * desc.stride().w, row, kernel)
-    }
-
-    /// Adds the taps `taps` of outputs `xs` of a row. For all of them, these taps are inside the row.
-    fn pixels(
+    /// Adds a block of input channels to a row of all output channels of a group.
+    fn panels(
         &self,
         operands: &Operands<'_>,
         row: &Row,
-        (index, panel): (usize, &Range<usize>),
-        (xs, taps): (Range<usize>, Range<usize>),
+        window: &FewWindow<'_>,
         region: &mut OutputRegion<'_>,
-        sums: &mut [f32],
+        slab: &mut [f32],
     ) {
-        let (desc, view) = (&self.desc, &operands.input.view);
-        let rows = row.kernel;
-        let column = (xs.start * desc.stride().w + taps.start * desc.dilation().w)
-            .saturating_sub(desc.pad().left)
-            .min(desc.input().w - 1);
-        let first = view.offset(row.n, row.channels.start, rows.input_row * desc.input().w + column);
-        let window = FewWindow {
-            image: &operands.input.data[first..],
-            pixel: desc.stride().w * view.pixel,
-            tap: desc.dilation().w * view.pixel,
-            row: desc.dilation().h * desc.input().w * view.pixel,
-            chunk: if view.layout == Layout::Nchw16c { view.plane } else { BLOCK },
-            taps: taps.len(),
-            rows: rows.rows,
-            channels: row.channels.len(),
-        };
-        let weights = self.weights.of_panel(index, (rows.first, taps.start, row.channels.start));
-        let (bias, slope) = self.weights.per_channel(index);
-        let p = row.y * desc.output().w + xs.start;
-        let post = Post {
-            bias,
-            slope,
-            per_row: false,
-            activation: desc.epilogue().activation,
-            residual: operands.residual_as_columns(row.n, p, panel.start),
-            first: row.channels.start == 0,
-            last: row.channels.end == desc.input().c,
-        };
-        let out = region.channels_as_columns(row.n, p..p + xs.len(), panel.start, 0..panel.len());
-        let from = if sums.is_empty() { 0 } else { self.kernels.sums_len(xs.start) };
-        self.kernels.run(&window, weights, &mut sums[from..], out, &post);
+        let desc = &self.desc;
+        // With one block of channels there are no sums between blocks.
+        let of_panel = if slab.is_empty() { 0 } else { self.kernels.sums_len(desc.output().w) };
+        let p = row.y * desc.output().w..(row.y + 1) * desc.output().w;
+        for (index, panel) in panels(row.group * desc.outs()..(row.group + 1) * desc.outs()).enumerate() {
+            // A region ends at a multiple of sixteen channels, so it has all of a panel or nothing.
+            if !region.channels.contains(&panel.start) {
+                continue;
+            }
+            let (bias, slope) = self.weights.per_channel(&panel);
+            let post = Post {
+                bias,
+                slope,
+                per_row: false,
+                activation: desc.epilogue().activation,
+                residual: operands.residual_as_columns(row.n, p.start, panel.start),
+                first: row.chunks.start == 0,
+                last: row.chunks.end == Chunks::count(desc.ins()),
+            };
+            let weights = self.weights.of_panel(&panel, (row.first_row, row.chunks.start));
+            let sums = &mut slab[index * of_panel..][..of_panel];
+            let out = region.channels_as_columns(row.n, p.clone(), panel.start, 0..panel.len());
+            self.kernels.run(window, weights, sums, out, &post);
+        }
     }
 }
 
-/// Whole rows of the output, and all channels.
+/// Whole rows of the output, and whole panels.
 pub(crate) fn split_units(desc: &ConvDesc) -> SplitUnits {
     SplitUnits::new(desc.output().w, BLOCK)
 }
@@ -184,11 +220,13 @@ fn inside(desc: &ConvDesc) -> Range<usize> {
     first..end.max(first)
 }
 
-/// A row of outputs and a block of input channels.
+/// A row of outputs of a group, and a block of its input channels.
 struct Row {
     n: usize,
     y: usize,
-    /// The kernel rows inside the image.
-    kernel: KernelRows,
-    channels: Range<usize>,
+    group: usize,
+    /// The first kernel row inside the image.
+    first_row: usize,
+    /// The chunks of the block.
+    chunks: Range<usize>,
 }

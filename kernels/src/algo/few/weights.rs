@@ -1,15 +1,30 @@
 //! [`FewWeightsOf`]: the weights of few output channels, with the input channels in the lanes.
 
+use super::chunks::Chunks;
 use crate::algo::packed::{PerChannel, flushed};
 use crate::describe::{BLOCK, ConvDesc, Size2, Weights};
 use crate::memory::Buffer;
 use crate::tile::few_table::{FewWeights, MOST_OUTPUTS};
+use crate::tile::shape::even_piece;
 use std::ops::Range;
+
+/// The output channels `channels` in panels, as evenly as possible. No panel crosses a multiple of sixteen channels,
+/// where a block of the output or the part of a thread can end.
+pub(super) fn panels(channels: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+    let blocks = channels.start / BLOCK..channels.end.div_ceil(BLOCK);
+    blocks.flat_map(move |block| {
+        let (start, end) = (channels.start.max(block * BLOCK), channels.end.min((block + 1) * BLOCK));
+        let width = even_piece(end - start, MOST_OUTPUTS);
+        (start..end).step_by(width).map(move |first| first..end.min(first + width))
+    })
+}
 
 /// How a filter is packed: `[panel][kernel row][tap][chunk][output][16]`. It does not depend on the values of the
 /// weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct FewForm {
+    groups: usize,
+    /// Output channels and input channels of a group.
     outs: usize,
     ins: usize,
     kernel: Size2,
@@ -19,32 +34,21 @@ pub(crate) struct FewForm {
 impl FewForm {
     pub(crate) fn new(desc: &ConvDesc) -> Self {
         let per_channel = PerChannel::of(&desc.epilogue());
-        Self { outs: desc.output().c, ins: desc.input().c, kernel: desc.kernel(), per_channel }
-    }
-
-    /// The output channels of each panel, as evenly as possible.
-    pub(super) fn panels(self) -> impl ExactSizeIterator<Item = Range<usize>> {
-        let width = self.outs.div_ceil(self.count());
-        (0..self.count()).map(move |index| index * width..self.outs.min((index + 1) * width))
-    }
-
-    fn count(self) -> usize {
-        self.outs.div_ceil(MOST_OUTPUTS)
-    }
-
-    fn chunks(self) -> usize {
-        self.ins.div_ceil(BLOCK)
+        Self { groups: desc.groups(), outs: desc.outs(), ins: desc.ins(), kernel: desc.kernel(), per_channel }
     }
 
     /// Elements of the weights of one output channel.
     fn len_of_output(self) -> usize {
-        self.kernel.h.saturating_mul(self.kernel.w).saturating_mul(self.chunks()).saturating_mul(BLOCK)
+        let chunks = Chunks::count(self.ins);
+        self.kernel.h.saturating_mul(self.kernel.w).saturating_mul(chunks).saturating_mul(BLOCK)
     }
 
-    /// Elements of the packed filter, the packed bias and the packed slopes.
+    /// Elements of the packed filter, the packed bias and the packed slopes. A tile reads a vector of biases from its
+    /// first channel on.
     pub(crate) fn lens(&self) -> [usize; 3] {
-        let [bias, slope] = self.per_channel.lens(self.count() * BLOCK);
-        [self.len_of_output().saturating_mul(self.outs), bias, slope]
+        let outputs = self.groups * self.outs;
+        let [bias, slope] = self.per_channel.lens(outputs.saturating_add(BLOCK));
+        [self.len_of_output().saturating_mul(outputs), bias, slope]
     }
 }
 
@@ -63,28 +67,29 @@ impl FewWeightsOf {
 
     /// Packs the bias and the slopes of `weights`.
     pub(crate) fn pack(&mut self, weights: &Weights<'_>) {
-        let Self { form, buffers: [_, bias, slope] } = self;
+        let [_, bias, slope] = &mut self.buffers;
         for (to, from) in [(bias, weights.bias), (slope, weights.slope)] {
             let Some(from) = from else { continue };
-            for (to, panel) in to.chunks_exact_mut(BLOCK).zip(form.panels()) {
-                to[..panel.len()].copy_from_slice(&from[panel]);
-            }
+            to[..from.len()].copy_from_slice(from);
         }
     }
 
     /// Packs the filters of all output channels.
     pub(crate) fn fill(&mut self, filters: &[f32]) {
-        let FewForm { ins, kernel, .. } = self.form;
-        let mut packed = self.buffers[0].iter_mut();
-        for panel in self.form.panels() {
-            for (row, column) in (0..kernel.h).flat_map(|row| (0..kernel.w).map(move |column| (row, column)))
-            {
-                for first in (0..ins).step_by(BLOCK) {
-                    for output in panel.clone() {
-                        for channel in first..first + BLOCK {
-                            let to = packed.next().expect("the form counts all of them");
-                            let at = ((output * ins + channel) * kernel.h + row) * kernel.w + column;
-                            *to = if channel < ins { flushed(filters[at]) } else { 0.0 };
+        let FewForm { groups, outs, ins, kernel, .. } = self.form;
+        let mut packed = self.buffers[0].chunks_exact_mut(BLOCK);
+        for group in 0..groups {
+            let chunks = Chunks::of(group, ins);
+            for panel in panels(group * outs..(group + 1) * outs) {
+                for tap in 0..kernel.h * kernel.w {
+                    for chunk in 0..Chunks::count(ins) {
+                        for output in panel.clone() {
+                            let packed = packed.next().expect("the form counts all of them");
+                            for (lane, to) in packed.iter_mut().enumerate() {
+                                let Some(channel) = chunks.channel(chunk, lane) else { continue };
+                                let at = (output * ins + channel) * kernel.h * kernel.w + tap;
+                                *to = flushed(filters[at]);
+                            }
                         }
                     }
                 }
@@ -97,29 +102,19 @@ impl FewWeightsOf {
         self.buffers.each_ref()
     }
 
-    pub(super) fn panels(&self) -> impl ExactSizeIterator<Item = Range<usize>> + use<> {
-        self.form.panels()
-    }
-
-    /// Panel `index` from a kernel row, a tap and an input channel on.
-    pub(super) fn of_panel(
-        &self,
-        index: usize,
-        (row, tap, channel): (usize, usize, usize),
-    ) -> FewWeights<'_> {
-        let panel = self.form.panels().nth(index).expect("a panel");
+    /// The weights of a panel from a kernel row and a chunk on.
+    pub(super) fn of_panel(&self, panel: &Range<usize>, (row, chunk): (usize, usize)) -> FewWeights<'_> {
         let outputs = panel.len();
-        let of_tap = self.form.chunks() * outputs * BLOCK;
+        let of_tap = Chunks::count(self.form.ins) * outputs * BLOCK;
         let of_row = self.form.kernel.w * of_tap;
-        let first = panel.start * self.form.len_of_output();
-        let at = first + row * of_row + tap * of_tap + channel / BLOCK * outputs * BLOCK;
+        let at = panel.start * self.form.len_of_output() + row * of_row + chunk * outputs * BLOCK;
         let data = &self.buffers[0];
         FewWeights { data: &data[at.min(data.len())..], row: of_row, tap: of_tap, outputs }
     }
 
-    /// The bias and the slopes of panel `index`; empty where there are none.
-    pub(super) fn per_channel(&self, index: usize) -> (&[f32], &[f32]) {
-        let of = |buffer: &Buffer| if buffer.is_empty() { 0..0 } else { index * BLOCK..(index + 1) * BLOCK };
+    /// The bias and the slopes from the first channel of a panel on; empty where there are none.
+    pub(super) fn per_channel(&self, panel: &Range<usize>) -> (&[f32], &[f32]) {
+        let of = |buffer: &Buffer| if buffer.is_empty() { 0..0 } else { panel.start..panel.start + BLOCK };
         let [_, bias, slope] = &self.buffers;
         (&bias[of(bias)], &slope[of(slope)])
     }

@@ -1,7 +1,7 @@
 //! The decisions of a direct convolution over rows, before there are weights.
 
 use super::PaddedRows;
-use crate::algo::direct::{inside, span};
+use crate::algo::direct::{kernel_rows_inside, span};
 use crate::algo::packed::GemmForm;
 use crate::algo::planes::{layout_of_panels, matrices_len};
 use crate::algo::tap_order::TapOrder;
@@ -162,7 +162,8 @@ fn is_flat(desc: &ConvDesc, tile: &RowsTile, vectors: usize) -> bool {
         let sums = (outputs as f64 / tiles as f64 * vectors as f64 * apart).max(8.0);
         tiles as f64 * (kernel_rows * (desc.ins() * desc.kernel().w) as f64 * sums + TILE)
     };
-    let rows = height as f64 * time(width, inside(desc), if desc.stride().w == 1 { 1.0 } else { APART });
+    let rows =
+        height as f64 * time(width, kernel_rows_inside(desc), if desc.stride().w == 1 { 1.0 } else { APART });
     time(height * width, desc.kernel().h as f64, APART) < rows
 }
 

@@ -1,7 +1,7 @@
 //! The estimate of a direct convolution over rows.
 
 use super::schedule::RowsSchedule;
-use crate::algo::direct::inside;
+use crate::algo::direct::kernel_rows_inside;
 use crate::describe::{BLOCK, ConvDesc, Layout};
 use crate::tile::rows_table::RowsTile;
 use crate::work::{Family, LargestPart, PlanEstimate, Term, ThreadShare, Work};
@@ -37,7 +37,7 @@ fn work(
     let (lines, outputs, kernel_rows) = if schedule.flat {
         (stretches, schedule.stretch * width, kernel.h as f64)
     } else {
-        (rows, width, inside(desc))
+        (rows, width, kernel_rows_inside(desc))
     };
     let tiles = outputs.div_ceil(tile.shape.rows) as f64;
     let outputs = outputs as f64 / tiles;
