@@ -81,6 +81,8 @@ pub(crate) struct FewArgs {
     pub(crate) w_tap: usize,
     /// Number of tiles. At an edge it is one.
     pub(crate) count: usize,
+    /// Whether each tile prefetches the pixels of the next one.
+    pub(crate) fetch: bool,
     /// Partial sums of all tiles, `[pixel][O][lane]`, between blocks of K.
     pub(crate) sums: *mut f32,
     pub(crate) target: TileTarget,
@@ -333,6 +335,9 @@ unsafe fn step<S: Simd, const T: usize, const O: usize, const EDGE: bool, const 
         for t in 0..T {
             if !EDGE || args.columns[t].wrapping_add(place.column) < args.width {
                 let p = place.image.wrapping_add(t.wrapping_mul(args.pixel)).wrapping_add(part);
+                if !EDGE && PIECES == 0 && args.fetch {
+                    s.prefetch(p.wrapping_add(args.pixel.wrapping_mul(T)));
+                }
                 // SAFETY: the pixel has this tap. The caller upholds the contract of this function.
                 let x = unsafe { vector::<S, PIECES>(s, p, sources) };
                 for o in 0..O {

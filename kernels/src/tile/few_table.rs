@@ -54,6 +54,8 @@ pub(crate) struct FewWindow<'a> {
     pub(crate) inside: Range<usize>,
     /// The channels of this block of K.
     pub(crate) chunks: FewChunks,
+    /// Whether each tile prefetches the pixels of the next one.
+    pub(crate) fetch: bool,
 }
 
 /// The weights of a panel from the first kernel row on, `[kernel row][tap][chunk][output][16]`.
@@ -174,6 +176,7 @@ impl FewKernels {
             w_row: weights.row,
             w_tap: weights.tap,
             count: 0,
+            fetch: window.fetch,
             sums: sums.as_mut_ptr(),
             target,
         };

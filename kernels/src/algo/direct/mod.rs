@@ -41,6 +41,13 @@ pub(crate) use work::{estimate, kernel_rows_inside, outputs_of_columns};
 /// Maximum number of output rows of one call.
 const MOST_ROWS: usize = 16;
 
+/// Whether tiles prefetch the pixels of the next one. Hardware prefetchers follow strided pieces of many rows and blocks
+/// badly. With one tap, or with many that read the same pixels, prefetching was measured not to help.
+pub(crate) fn fetches(desc: &ConvDesc) -> bool {
+    let (stride, taps) = (desc.stride().w, desc.kernel().w);
+    stride > 1 && taps > 1 && taps <= 2 * stride
+}
+
 /// A planned direct convolution.
 pub(crate) struct DirectConv {
     desc: ConvDesc,
@@ -109,9 +116,8 @@ impl DirectConv {
     fn panels(&self, block: &Block<'_>, region: &mut OutputRegion<'_>, lines: &mut [f32]) {
         let desc = &self.desc;
         let start = block.c.start * desc.kernel().h * desc.kernel().w;
-        // Hardware prefetchers follow the short strided pieces of many rows and blocks badly. The first panel reads them
-        // from far away, the others from the second-level cache.
-        let mut fetch = desc.stride().w > 1;
+        // The first panel reads the image from far away, the others from the second-level cache.
+        let mut fetch = fetches(desc);
         for (index, panel) in self.weights.panels(block.group, &region.channels.clone()) {
             let columns = self.weights.columns(index, start);
             let mut hint = if self.ahead { self.weights.next_columns(index, start) } else { &[] };

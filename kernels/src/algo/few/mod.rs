@@ -18,6 +18,7 @@ mod chunks;
 mod weights;
 mod work;
 
+use super::direct::fetches;
 use super::operands::Operands;
 use crate::describe::{BLOCK, ConvDesc, Layout};
 use crate::tile::direct::KernelRows;
@@ -163,6 +164,7 @@ impl FewConv {
                 rows: kernel.rows,
                 inside: self.inside.clone(),
                 chunks: chunks.within(&of_block),
+                fetch: fetches(desc),
             };
             let row = Row { n, y, group, first_row: kernel.first, chunks: of_block };
             self.panels(operands, &row, &window, region, slab);
