@@ -26,12 +26,11 @@ pub struct FewKernels {
 pub(super) struct FewTiles {
     /// Pixels of the large tile.
     pub(super) pixels: usize,
-    /// The large tile, the same at an edge, and the tile of one pixel, anywhere.
     pub(super) large: Entry<FewArgs>,
-    pub(super) edge: Entry<FewArgs>,
+    /// The large tile at an edge. Without it, the pixels there are computed one by one.
+    pub(super) edge: Option<Entry<FewArgs>>,
+    /// The tile of one pixel, anywhere.
     pub(super) single: Entry<FewArgs>,
-    /// Fewer pixels at an edge are computed one by one.
-    pub(super) least_at_edge: usize,
 }
 
 /// The windows of a row of output pixels.
@@ -228,11 +227,11 @@ impl FewTiles {
         std::iter::from_fn(move || {
             let large = start == first;
             let left = if start < first { first } else { pixels } - start;
-            let (entry, count, pixels) = match left {
-                0 => return None,
+            let (entry, count, pixels) = match (left, self.edge) {
+                (0, _) => return None,
                 _ if large => (self.large, count, self.pixels),
-                _ if left < self.least_at_edge => (self.single, 1, 1),
-                _ => (self.edge, 1, left.min(self.pixels)),
+                (2.., Some(edge)) => (edge, 1, left.min(self.pixels)),
+                _ => (self.single, 1, 1),
             };
             let tiles = Tiles { entry, start, count, pixels, large };
             start += count * pixels;
@@ -247,25 +246,24 @@ macro_rules! few_kernels {
         use super::few::Few;
         use super::few_table::FewTiles;
         macro_rules! tiles {
-            ($pixels:literal, $outputs:literal, $least_at_edge:expr) => {
+            ($pixels:literal, $outputs:literal, $edge:expr) => {
                 FewTiles {
                     pixels: $pixels,
                     large: <Few<$pixels, $outputs, false>>::$enter,
-                    edge: <Few<$pixels, $outputs, true>>::$enter,
+                    edge: $edge,
                     single: <Few<1, $outputs, false>>::$enter,
-                    least_at_edge: $least_at_edge,
                 }
             };
         }
         super::few_table::FewKernels {
             name: $name,
             lanes: $lanes,
-            // With one output, the tests of the columns take longer than the products.
             tiles: [
-                tiles!($one, 1, $one / 2 + 1),
-                tiles!($two, 2, 2),
-                tiles!($three, 3, 2),
-                tiles!($four, 4, 2),
+                // With one output, the tests of the columns would take longer than the products.
+                tiles!($one, 1, None),
+                tiles!($two, 2, Some(<Few<$two, 2, true>>::$enter)),
+                tiles!($three, 3, Some(<Few<$three, 3, true>>::$enter)),
+                tiles!($four, 4, Some(<Few<$four, 4, true>>::$enter)),
             ],
             activate: super::store::ActivateSums::$enter,
         }

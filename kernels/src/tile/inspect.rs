@@ -188,8 +188,10 @@ fn few_code(kernels: &FewKernels) -> Vec<KernelCode> {
             tiles.large,
             Loops::Sums(pixels * outputs),
         );
-        let edge = format!("{pixels} pixels at an edge by {outputs} outputs");
-        list.push(edge, tiles.edge, Loops::Sums(pixels * outputs));
+        if let Some(edge) = tiles.edge {
+            let entry = format!("{pixels} pixels at an edge by {outputs} outputs");
+            list.push(entry, edge, Loops::Sums(pixels * outputs));
+        }
         list.push(format!("one pixel by {outputs} outputs"), tiles.single, Loops::Sums(outputs));
     }
     list.kernels
