@@ -85,8 +85,8 @@ fn known_calls(kernel: &KernelCode, through_pointers: usize) -> usize {
 }
 
 /// Known spills in loops. On NEON, the compiler orders the products of a permuted line of five taps by weight
-/// instead of by position, so that all positions occupy registers at once. On AVX2, a run of four taps with permuted
-/// lanes needs one register more than there are.
+/// instead of by position, so that all positions occupy registers at once. On AVX2, the kernel for any window of permuted
+/// lanes moves two vectors.
 fn known_spills(kernel: &KernelCode) -> usize {
     let known = [
         ("depthwise_f32_14x4_neon", "NHWC, permuted, 5 taps, stride 2"),
