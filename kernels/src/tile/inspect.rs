@@ -168,10 +168,10 @@ fn direct_code(tile: &DirectTile) -> Vec<KernelCode> {
 
 fn rows_code(tile: &RowsTile) -> Vec<KernelCode> {
     let mut list = Listing::new(tile.name);
-    for (what, table) in [("adjacent", tile.adjacent), ("separate", tile.apart)] {
+    for (step, table) in tile.entries.iter().enumerate() {
         for (widths, outputs) in table.iter().zip(1..) {
             for (&code, vectors) in widths.iter().zip(tile.shape.vectors) {
-                let entry = format!("{outputs} {what} outputs by {vectors} vectors");
+                let entry = format!("{outputs} outputs, {step} apart, by {vectors} vectors");
                 list.push(entry, code, Loops::Sums(outputs * vectors));
             }
         }

@@ -46,10 +46,10 @@ pub(crate) struct RowsArgs {
     pub(crate) target: TileTarget,
 }
 
-/// A tile of `T` outputs by `NV` vectors. If `ADJACENT`, the offset of output `x` is `x`.
-pub(crate) struct Rows<const T: usize, const NV: usize, const ADJACENT: bool>;
+/// A tile of `T` outputs by `NV` vectors. The offset of output `x` is `x * STEP`. If `STEP` is 0, it is listed.
+pub(crate) struct Rows<const T: usize, const NV: usize, const STEP: usize>;
 
-impl<const T: usize, const NV: usize, const ADJACENT: bool> Body for Rows<T, NV, ADJACENT> {
+impl<const T: usize, const NV: usize, const STEP: usize> Body for Rows<T, NV, STEP> {
     type Args = RowsArgs;
 
     /// # Safety
@@ -72,7 +72,7 @@ impl<const T: usize, const NV: usize, const ADJACENT: bool> Body for Rows<T, NV,
                 // SAFETY: the caller upholds the contract of this function.
                 unsafe {
                     let mut acc = store::start::<S, T, NV>(s, &target);
-                    sum::<S, T, NV, ADJACENT>(s, &mut acc, args, (image, x), (first, end));
+                    sum::<S, T, NV, STEP>(s, &mut acc, args, (image, x), (first, end));
                     store::finish(s, acc, &target);
                 }
                 x = x.wrapping_add(T);
@@ -87,7 +87,7 @@ impl<const T: usize, const NV: usize, const ADJACENT: bool> Body for Rows<T, NV,
 /// # Safety
 /// Same contract as [`Rows::run`].
 #[inline(always)]
-unsafe fn sum<S: Simd, const T: usize, const NV: usize, const ADJACENT: bool>(
+unsafe fn sum<S: Simd, const T: usize, const NV: usize, const STEP: usize>(
     s: S,
     acc: &mut [[S::V; NV]; T],
     args: &RowsArgs,
@@ -108,9 +108,9 @@ unsafe fn sum<S: Simd, const T: usize, const NV: usize, const ADJACENT: bool>(
             // and vectors are, too.
             let pixels = s.opaque(args.pixels.wrapping_add(x).addr());
             let pixels = args.pixels.with_addr(pixels);
-            let at = image.wrapping_add(tap);
+            let at = image.wrapping_add(tap).wrapping_add(x.wrapping_mul(STEP));
             for t in 0..T {
-                let ahead = if ADJACENT { x.wrapping_add(t) } else { *pixels.wrapping_add(t) as usize };
+                let ahead = if STEP == 0 { *pixels.wrapping_add(t) as usize } else { t * STEP };
                 let pixel = s.splat(*at.wrapping_add(ahead));
                 for v in 0..NV {
                     acc[t][v] = s.mul_add(pixel, weights[v], acc[t][v]);

@@ -15,14 +15,16 @@ use super::store::SumsArgs;
 use crate::describe::{ConvError, Size2};
 use crate::memory::try_collect;
 
+/// Number of distances between outputs that have entries, from 0 on.
+pub(super) const STEPS: usize = 5;
+
 /// The register tile: outputs of a line by vectors of output channels.
 pub struct RowsTile {
     pub(super) name: &'static str,
     pub(crate) shape: TileShape,
-    /// Entries for outputs that are adjacent in the image, by outputs (from one on) and then by vectors.
-    pub(super) adjacent: &'static [&'static [Entry<RowsArgs>]],
-    /// Entries for outputs anywhere, in the same order.
-    pub(super) apart: &'static [&'static [Entry<RowsArgs>]],
+    /// Entries by the distance between outputs in the image, then by outputs (from one on), and then by vectors. The first
+    /// are for listed outputs.
+    pub(super) entries: [&'static [&'static [Entry<RowsArgs>]]; STEPS],
     pub(super) activate: Entry<SumsArgs>,
 }
 
@@ -43,8 +45,9 @@ pub(crate) struct Places {
     /// Number of taps of a kernel row, in all channels, and the last offset of the first row.
     of_row: usize,
     last_of_row: usize,
-    /// Offsets of the outputs of a line. The list is empty if the offset of output `x` is `x`.
+    /// Offsets of the outputs of a line. The list is empty if the offset of output `x` is `x * step`.
     pixels: Vec<u32>,
+    step: usize,
     /// Number of outputs.
     width: usize,
 }
@@ -70,14 +73,17 @@ impl Places {
         });
         let width = pixels.len();
         assert!(pixels.clone().is_sorted());
-        let adjacent = pixels.clone().enumerate().all(|(x, at)| x == at);
-        let listed = if adjacent { 0 } else { width };
+        // One output has any distance.
+        let apart = pixels.clone().nth(1).unwrap_or(1);
+        let is_even = apart < STEPS && pixels.clone().enumerate().all(|(x, at)| x * apart == at);
+        let (step, listed) = if is_even { (apart, 0) } else { (0, width) };
         Ok(Self {
             steps,
             taps: try_collect("offsets of taps", taps)?,
             of_row,
             last_of_row: (channels - 1) * steps.channel + (kernel.w - 1) * steps.tap,
             pixels: try_collect("offsets of outputs", pixels.take(listed).map(short))?,
+            step,
             width,
         })
     }
@@ -156,7 +162,7 @@ impl RowsTile {
             w_step: step,
             target: post.target(&out, columns, self.activate),
         };
-        let table = if pixels.is_empty() { self.adjacent } else { self.apart };
+        let table = self.entries[window.places.step];
         // A line is split evenly: first the larger tiles, then those with one output less.
         let tiles = width.div_ceil(self.shape.rows);
         let size = self.outputs(width);
@@ -179,7 +185,7 @@ impl RowsWindow<'_> {
     /// # Panics
     /// If the image is too short.
     fn measure(&self) {
-        let Places { steps, taps, of_row, last_of_row, pixels, .. } = self.places;
+        let Places { steps, taps, of_row, last_of_row, pixels, step, .. } = self.places;
         let rows = taps.len() / of_row;
         let mut needed = 0;
         for line in self.lines {
@@ -191,7 +197,7 @@ impl RowsWindow<'_> {
         }
         assert!(self.block.1 <= rows && 0 < self.width && self.width <= self.places.width);
         if needed > 0 {
-            let last = pixels.get(self.width - 1).map_or(self.width - 1, |&pixel| pixel as usize);
+            let last = pixels.get(self.width - 1).map_or((self.width - 1) * step, |&pixel| pixel as usize);
             let of_row = last_of_row.saturating_add(last);
             require("image of a tile of rows", needed.saturating_add(of_row), self.image.len());
         }
@@ -200,18 +206,23 @@ impl RowsWindow<'_> {
 
 /// The table of one instruction set: `rows_tile!(enter_isa, name: lanes 16, widths [1 2], outputs [1 2 3])`.
 macro_rules! rows_tile {
-    (@row $enter:ident, $outputs:literal, $adjacent:literal, [$($nv:literal)+]) => {
-        &[$(<super::rows::Rows<$outputs, $nv, $adjacent>>::$enter as Entry<_>),+]
+    (@row $enter:ident, $outputs:literal, $step:literal, [$($nv:literal)+]) => {
+        &[$(<super::rows::Rows<$outputs, $nv, $step>>::$enter as Entry<_>),+]
     };
-    (@table $enter:ident, $adjacent:literal, $widths:tt, [$($outputs:literal)+]) => {
-        &[$(rows_tile!(@row $enter, $outputs, $adjacent, $widths)),+]
+    (@table $enter:ident, $step:literal, $widths:tt, [$($outputs:literal)+]) => {
+        &[$(rows_tile!(@row $enter, $outputs, $step, $widths)),+]
     };
     ($enter:ident, $name:literal: lanes $lanes:literal, widths $widths:tt, outputs $outputs:tt) => {
         RowsTile {
             name: $name,
             shape: tile_shape!($lanes, $widths, $outputs),
-            adjacent: rows_tile!(@table $enter, true, $widths, $outputs),
-            apart: rows_tile!(@table $enter, false, $widths, $outputs),
+            entries: [
+                rows_tile!(@table $enter, 0, $widths, $outputs),
+                rows_tile!(@table $enter, 1, $widths, $outputs),
+                rows_tile!(@table $enter, 2, $widths, $outputs),
+                rows_tile!(@table $enter, 3, $widths, $outputs),
+                rows_tile!(@table $enter, 4, $widths, $outputs),
+            ],
             activate: ActivateSums::$enter,
         }
     };
