@@ -169,8 +169,8 @@ fn direct_code(tile: &DirectTile) -> Vec<KernelCode> {
 fn rows_code(tile: &RowsTile) -> Vec<KernelCode> {
     let mut list = Listing::new(tile.name);
     for (step, table) in tile.entries.iter().enumerate() {
-        for (widths, outputs) in table.iter().zip(1..) {
-            for (&code, vectors) in widths.iter().zip(tile.shape.vectors) {
+        for (sizes, vectors) in table.iter().zip(tile.shape.vectors) {
+            for (&code, outputs) in sizes.iter().zip(1..) {
                 let entry = format!("{outputs} outputs, {step} apart, by {vectors} vectors");
                 list.push(entry, code, Loops::Sums(outputs * vectors));
             }

@@ -22,7 +22,7 @@ pub(super) const STEPS: usize = 5;
 pub struct RowsTile {
     pub(super) name: &'static str,
     pub(crate) shape: TileShape,
-    /// Entries by the distance between outputs in the image, then by outputs (from one on), and then by vectors. The first
+    /// Entries by the distance between outputs in the image, then by vectors, and then by outputs (from one on). The first
     /// are for listed outputs.
     pub(super) entries: [&'static [&'static [Entry<RowsArgs>]]; STEPS],
     pub(super) activate: Entry<SumsArgs>,
@@ -115,9 +115,9 @@ impl RowsTile {
         self.shape.columns()
     }
 
-    /// Number of outputs of the tiles that split a line of `width` outputs evenly, at most.
-    pub(crate) fn outputs(&self, width: usize) -> usize {
-        even_piece(width, self.shape.rows)
+    /// Maximum number of outputs of a tile of `columns` output channels.
+    pub(crate) fn most_outputs(&self, columns: usize) -> usize {
+        self.entries[0][self.shape.index_of(columns)].len()
     }
 
     /// `out = act(bias + sum + residual)` over a block of K, for lines of outputs. Their outputs are the rows of
@@ -162,17 +162,17 @@ impl RowsTile {
             w_step: step,
             target: post.target(&out, columns, self.activate),
         };
-        let table = self.entries[window.places.step];
+        let table = self.entries[window.places.step][vectors];
         // A line is split evenly: first the larger tiles, then those with one output less.
-        let tiles = width.div_ceil(self.shape.rows);
-        let size = self.outputs(width);
+        let tiles = width.div_ceil(table.len());
+        let size = even_piece(width, table.len());
         let larger = width - tiles * (size - 1);
         for (count, size) in [(larger, size), (tiles - larger, size - 1)] {
             if count > 0 {
                 args.count = count;
                 // SAFETY: the image, the lists and the weights were measured above for every output of the lines.
                 // `out` lies in a region that this call borrows. The features were detected.
-                unsafe { table[size - 1][vectors](&args) };
+                unsafe { table[size - 1](&args) };
                 args.first += count * size;
             }
         }
@@ -204,24 +204,34 @@ impl RowsWindow<'_> {
     }
 }
 
-/// The table of one instruction set: `rows_tile!(enter_isa, name: lanes 16, widths [1 2], outputs [1 2 3])`.
+/// The table of one instruction set: `rows_tile!(enter_isa, name: lanes 16, vectors 1 [1 2 3] vectors 2 [1 2])`. For each
+/// number of vectors, the list has the numbers of outputs.
 macro_rules! rows_tile {
-    (@row $enter:ident, $outputs:literal, $step:literal, [$($nv:literal)+]) => {
+    (@row $enter:ident, $step:literal, $nv:literal, [$($outputs:literal)+]) => {
         &[$(<super::rows::Rows<$outputs, $nv, $step>>::$enter as Entry<_>),+]
     };
-    (@table $enter:ident, $step:literal, $widths:tt, [$($outputs:literal)+]) => {
-        &[$(rows_tile!(@row $enter, $outputs, $step, $widths)),+]
+    (@table $enter:ident, $step:literal, $($nv:literal $outputs:tt)+) => {
+        &[$(rows_tile!(@row $enter, $step, $nv, $outputs)),+]
     };
-    ($enter:ident, $name:literal: lanes $lanes:literal, widths $widths:tt, outputs $outputs:tt) => {
+    (@rows [$($outputs:literal)+]) => {
+        [$($outputs),+].len()
+    };
+    (@last $only:tt) => {
+        rows_tile!(@rows $only)
+    };
+    (@last $first:tt $($others:tt)+) => {
+        rows_tile!(@last $($others)+)
+    };
+    ($enter:ident, $name:literal: lanes $lanes:literal, $(vectors $nv:literal $outputs:tt)+) => {
         RowsTile {
             name: $name,
-            shape: tile_shape!($lanes, $widths, $outputs),
+            shape: TileShape { rows: rows_tile!(@last $($outputs)+), vectors: &[$($nv),+], lanes: $lanes },
             entries: [
-                rows_tile!(@table $enter, 0, $widths, $outputs),
-                rows_tile!(@table $enter, 1, $widths, $outputs),
-                rows_tile!(@table $enter, 2, $widths, $outputs),
-                rows_tile!(@table $enter, 3, $widths, $outputs),
-                rows_tile!(@table $enter, 4, $widths, $outputs),
+                rows_tile!(@table $enter, 0, $($nv $outputs)+),
+                rows_tile!(@table $enter, 1, $($nv $outputs)+),
+                rows_tile!(@table $enter, 2, $($nv $outputs)+),
+                rows_tile!(@table $enter, 3, $($nv $outputs)+),
+                rows_tile!(@table $enter, 4, $($nv $outputs)+),
             ],
             activate: ActivateSums::$enter,
         }

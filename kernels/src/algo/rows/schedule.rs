@@ -54,8 +54,7 @@ impl RowsSchedule {
     pub(crate) fn new(desc: &ConvDesc, tile: &RowsTile) -> Self {
         let rows = PaddedRows::new(desc);
         let form = GemmForm::new(desc, &tile.shape, layout_of_panels(desc), TapOrder::of_rows(desc));
-        let vectors = form.panels.width / tile.shape.lanes;
-        let flat = is_flat(desc, tile, vectors);
+        let flat = is_flat(desc, tile, form.panels.width);
         let in_place = fits_in_place(desc, &rows, flat);
         let row_block = even_piece(desc.kernel().h, (MOST_STEPS / (desc.ins() * desc.kernel().w)).max(1));
         let transposed = (MOST_TRANSPOSED / desc.output().w).max(1);
@@ -148,17 +147,18 @@ fn fits_in_place(desc: &ConvDesc, rows: &PaddedRows, flat: bool) -> bool {
 
 /// Whether tiles that run over several rows take less time than tiles that end with each row. They have more outputs,
 /// but multiply the padding above and below.
-fn is_flat(desc: &ConvDesc, tile: &RowsTile, vectors: usize) -> bool {
+fn is_flat(desc: &ConvDesc, tile: &RowsTile, columns: usize) -> bool {
     /// The start and the end of a tile, in FMAs.
     const TILE: f64 = 60.0;
     /// Outputs that are not adjacent take more loads.
     const APART: f64 = 1.1;
     let (height, width) = (desc.output().h, desc.output().w);
-    if height == 1 || width >= 2 * tile.shape.rows {
+    let (most, vectors) = (tile.most_outputs(columns), columns / tile.shape.lanes);
+    if height == 1 || width >= 2 * most {
         return false;
     }
     let time = |outputs: usize, kernel_rows: f64, apart: f64| {
-        let tiles = outputs.div_ceil(tile.shape.rows);
+        let tiles = outputs.div_ceil(most);
         let sums = (outputs as f64 / tiles as f64 * vectors as f64 * apart).max(8.0);
         tiles as f64 * (kernel_rows * (desc.ins() * desc.kernel().w) as f64 * sums + TILE)
     };

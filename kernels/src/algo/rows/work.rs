@@ -39,7 +39,7 @@ fn work(
     } else {
         (rows, width, kernel_rows_inside(desc))
     };
-    let tiles = outputs.div_ceil(tile.shape.rows) as f64;
+    let tiles = outputs.div_ceil(tile.most_outputs(schedule.form.panels.width)) as f64;
     let outputs = outputs as f64 / tiles;
     // With few sums in flight, an FMA waits for the previous one. A core loads two vectors in the time of two FMAs.
     let of_tap = (outputs * vectors).max(8.0).max(outputs + vectors + 1.0);
