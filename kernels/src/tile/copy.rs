@@ -9,6 +9,9 @@ use crate::simd::{Lanes, Simd};
 /// Number of independent vectors per step of a plain copy.
 const FLIGHT: usize = 4;
 
+/// Maximum number of vectors of a short line.
+const SHORT_LINE: usize = 4;
+
 /// Arguments that `tile/copy_table.rs` builds and checks.
 pub(crate) struct CopyArgs {
     pub(super) out: InPlace,
@@ -83,30 +86,61 @@ impl Body for PadRows {
     /// line, and one vector more.
     #[inline(always)]
     unsafe fn run<S: Simd>(s: S, args: &PadArgs) {
-        let end = args.before.wrapping_add(args.width);
+        let vectors = args.line.div_ceil(S::LANES);
+        if vectors <= SHORT_LINE {
+            // All lines column by column: the lanes of a column are the same. From right to left: a vector that reaches
+            // past its line is overwritten by the first of the next line.
+            for v in (0..vectors).rev() {
+                let x = v.wrapping_mul(S::LANES);
+                // SAFETY: the caller upholds the contract of this function.
+                unsafe { pad_column(s, args, (args.src, args.to), (args.rows.0, args.planes.0), x) };
+            }
+            return;
+        }
         let mut to = args.to;
         for row in 0..args.rows.0 {
             for plane in 0..args.planes.0 {
                 let ahead = row.wrapping_mul(args.rows.1).wrapping_add(plane.wrapping_mul(args.planes.1));
-                let from = args.src.wrapping_add(ahead).wrapping_sub(args.before);
-                let mut x = 0;
-                while x < args.line {
-                    let lo = args.before.saturating_sub(x).min(S::LANES);
-                    let hi = end.saturating_sub(x).min(S::LANES);
-                    // SAFETY: the lanes `lo..hi` are elements of the row. A vector that reaches past its line is
-                    // written before the next line is, or into the vector after the last.
-                    unsafe {
-                        let v = if lo == 0 && hi == S::LANES {
-                            s.load(from.wrapping_add(x))
-                        } else {
-                            s.load_lanes(from.wrapping_add(x), Lanes { lo, hi })
-                        };
-                        s.store(to.wrapping_add(x), v);
-                    }
-                    x = x.wrapping_add(S::LANES);
+                for v in 0..vectors {
+                    let (from, x) = (args.src.wrapping_add(ahead), v.wrapping_mul(S::LANES));
+                    // SAFETY: the caller upholds the contract of this function.
+                    unsafe { pad_column(s, args, (from, to), (1, 1), x) };
                 }
                 to = to.wrapping_add(args.line);
             }
+        }
+    }
+}
+
+/// Copies one vector of each line, from element `x` on.
+///
+/// # Safety
+/// Same contract as [`PadRows::run`], for these rows and planes from `from` and `to` on.
+#[inline(always)]
+unsafe fn pad_column<S: Simd>(
+    s: S,
+    args: &PadArgs,
+    (from, mut to): (*const f32, *mut f32),
+    (rows, planes): (usize, usize),
+    x: usize,
+) {
+    let end = args.before.wrapping_add(args.width);
+    let lanes =
+        Lanes { lo: args.before.saturating_sub(x).min(S::LANES), hi: end.saturating_sub(x).min(S::LANES) };
+    let whole = lanes.lo == 0 && lanes.hi == S::LANES;
+    let from = from.wrapping_sub(args.before).wrapping_add(x);
+    to = to.wrapping_add(x);
+    for row in 0..rows {
+        let mut from = from.wrapping_add(row.wrapping_mul(args.rows.1));
+        for _ in 0..planes {
+            // SAFETY: the lanes are elements of the row. A vector that reaches past its line is in the next line or in
+            // the vector after the last.
+            unsafe {
+                let v = if whole { s.load(from) } else { s.load_lanes(from, lanes) };
+                s.store(to, v);
+            }
+            from = from.wrapping_add(args.planes.1);
+            to = to.wrapping_add(args.line);
         }
     }
 }
