@@ -88,6 +88,46 @@ fn around_every_direct_tile() {
     }
 }
 
+/// Every tile of direct convolution over rows: each number of outputs of a row, one vector of output channels and more,
+/// outputs at each distance, in place and copied, and several short rows in one tile.
+#[test]
+fn around_every_tile_of_rows() {
+    let epilogue = EpilogueSpec { bias: true, residual: true, activation: Activation::PRelu };
+    for isa in isas_of_f32() {
+        let tile = KernelSet::get(isa).expect("available").rows_tile();
+        let widest = tile.most_outputs(tile.lanes()).max(tile.most_outputs(tile.columns()));
+        for (layout, output_layout) in Layout::ALL
+            .map(|layout| (layout, None))
+            .into_iter()
+            .chain([(Layout::Nchw, Some(Layout::Nchw16c))])
+        {
+            for (pixels, stride) in (1..=widest + 2).flat_map(|pixels| [1, 2, 3, 4, 5].map(|s| (pixels, s))) {
+                // Short rows are computed together.
+                let rows = if pixels < 6 { 3 * widest / pixels } else { 2 };
+                let pad = if pixels % 2 == 0 { Pad2::all(0) } else { Pad2::all(1) };
+                let extent = |outputs: usize, kernel: usize, stride: usize| {
+                    ((outputs - 1) * stride + kernel).saturating_sub(2 * pad.top).max(1)
+                };
+                let problem = ConvProblem {
+                    input: Shape4::new(2, 1 + pixels % 3, extent(rows, 2, 1), extent(pixels, 3, stride)),
+                    out_channels: [tile.lanes() - 1, tile.columns(), tile.columns() + 1][pixels % 3],
+                    kernel: Size2::new(2, 3),
+                    stride: Size2::new(1, stride),
+                    pad,
+                    layout,
+                    output_layout,
+                    epilogue,
+                    slack: stride % 2,
+                    ..ConvProblem::simple()
+                };
+                problem
+                    .check(Algorithm::Direct, isa, &[])
+                    .unwrap_or_else(|what| panic!("{problem:?}: {what}"));
+            }
+        }
+    }
+}
+
 /// Numbers of outputs around the tiles of depthwise convolution on both axes, and channels around its
 /// vectors. Some windows have a specialised kernel, others do not.
 #[test]

@@ -4,7 +4,7 @@ use super::cost::{Estimate, Machine};
 use super::terms::{Comparison, Milliseconds};
 use crate::algo::winograd;
 use crate::describe::{
-    Algorithm, AlgorithmKind, Algorithms, ConvDesc, ConvError, Method, Products, ProductsSet, Size2,
+    Algorithm, AlgorithmKind, Algorithms, ConvDesc, ConvError, Layout, Method, Products, ProductsSet, Size2,
     Unsupported, by_name,
 };
 use std::fmt;
@@ -404,9 +404,10 @@ pub(crate) fn choose(
 }
 
 /// Keeps Pointwise first for 1x1 kernels at stride 1. There, every other algorithm does the work of Pointwise
-/// and more, so a smaller prediction is an error of constants that were fitted to other problems. Depthwise
-/// is the exception: it takes another route if there are several groups. With a stride, the rule does not
-/// hold: copied pixels fill the tiles that would otherwise end at each row.
+/// and more, so a smaller prediction is an error of constants that were fitted to other problems. Two algorithms
+/// take another route: Depthwise if there are several groups, and Direct in NCHW, where its vectors are channels and
+/// those of Pointwise are pixels. With a stride, the rule does not hold: copied pixels fill the tiles that would
+/// otherwise end at each row.
 fn not_before_pointwise(desc: &ConvDesc, candidates: &mut [Candidate]) {
     if desc.stride() != Size2::square(1) {
         return;
@@ -417,7 +418,11 @@ fn not_before_pointwise(desc: &ConvDesc, candidates: &mut [Candidate]) {
         let Some(least) = pointwise.map(|candidate| 1.01 * candidate.estimate.seconds) else { continue };
         for candidate in candidates.iter_mut().filter(|candidate| candidate.method.products == products) {
             let algorithm = candidate.method.algorithm;
-            let is_another_way = algorithm == Algorithm::Depthwise && desc.groups() > 1;
+            let is_another_way = match algorithm {
+                Algorithm::Depthwise => desc.groups() > 1,
+                Algorithm::Direct => desc.layout() == Layout::Nchw,
+                _ => false,
+            };
             if algorithm != Algorithm::Pointwise && !is_another_way {
                 let terms = candidate.estimate.terms.raised_to(least);
                 (candidate.estimate.terms, candidate.estimate.seconds) = (terms, terms.total());

@@ -138,6 +138,8 @@ pub(crate) struct DepthwiseArgs {
     pub(super) outer: Axis,
     /// Input channels of a group.
     pub(super) channels: usize,
+    /// Whether the taps of the next line of outputs are prefetched.
+    pub(super) fetch: bool,
     /// Distance between channels (NCHW) or blocks of channels (Nchw16c).
     pub(super) plane: usize,
     /// One source for each channel of the group. It is read only if lanes are permuted.

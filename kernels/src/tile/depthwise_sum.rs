@@ -283,7 +283,9 @@ impl<
     #[inline(always)]
     unsafe fn each_tap<const EDGE: bool>(&self, acc: &mut [[S::V; 1]; T], line: &LineOf<'_, S>) {
         let LineOf { reader, p, w, first } = *line;
-        let (s, inner) = (self.s, &self.args.inner);
+        let (s, inner, outer) = (self.s, &self.args.inner, &self.args.outer);
+        // The distance to the tap of the next line of outputs.
+        let next = outer.stride.wrapping_mul(outer.step);
         for tap in 0..inner.taps {
             // SAFETY: the caller upholds the contract of this function.
             let weight = unsafe { weight::<S, MODE>(s, w, tap) };
@@ -295,6 +297,9 @@ impl<
                     // SAFETY: the position is inside the input. `EDGE` has checked it, or the caller
                     // guarantees it.
                     let x = unsafe { reader.read::<MODE, 0, EDGE>(p.wrapping_add(ahead)) };
+                    if const { MODE != PIXELS } && self.args.fetch {
+                        s.prefetch(p.wrapping_add(ahead).wrapping_add(next));
+                    }
                     acc[t][0] = s.mul_add(x, weight, acc[t][0]);
                 }
                 position = position.wrapping_add_unsigned(inner.stride);

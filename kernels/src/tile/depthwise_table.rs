@@ -78,6 +78,8 @@ pub(crate) struct Window {
     pub(crate) outer: Axis,
     /// Input channels of a group.
     pub(crate) channels: usize,
+    /// Whether strided vectors of channels are prefetched. Hardware prefetchers follow strided lines badly.
+    pub(crate) fetch: bool,
 }
 
 /// The input of one call.
@@ -177,7 +179,7 @@ impl DepthwiseKernels {
         out: OutputTile<'_>,
         post: &Post<'_>,
     ) {
-        let Window { reading, inner, outer, channels } = *window;
+        let Window { reading, inner, outer, channels, fetch } = *window;
         if inner.start >= inner.end || outer.start >= outer.end || out.lo >= out.hi {
             return;
         }
@@ -214,6 +216,7 @@ impl DepthwiseKernels {
             inner,
             outer,
             channels,
+            fetch,
             plane: image.plane,
             source: image.sources.as_ptr(),
             weights: weights.as_ptr(),

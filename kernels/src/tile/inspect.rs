@@ -88,6 +88,11 @@ impl KernelSet {
         self.gemm
     }
 
+    /// The tile of direct convolution over rows that store their padding.
+    pub fn rows_tile(&self) -> &RowsTile {
+        &self.rows
+    }
+
     /// The tile of direct convolution.
     pub fn direct_tile(&self) -> &DirectTile {
         &self.direct

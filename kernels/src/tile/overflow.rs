@@ -198,8 +198,13 @@ fn winograd_refuses_outputs_that_overflow() {
 fn depthwise_refuses_operands_that_overflow() {
     let data = [0.0; 64];
     let axis = Axis { input: 2, step: 8, taps: 1, stride: 1, dilation: 1, before: 0, start: 0, end: 1 };
-    let window =
-        Window { reading: Reading::Channels, inner: axis, outer: Axis { end: 2, ..axis }, channels: 1 };
+    let window = Window {
+        reading: Reading::Channels,
+        inner: axis,
+        outer: Axis { end: 2, ..axis },
+        channels: 1,
+        fetch: false,
+    };
     let run = |window: Window, plane| {
         let mut c = [0.0; 16];
         let image = Image { data: &data, plane, sources: &[] };

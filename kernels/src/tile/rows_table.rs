@@ -115,8 +115,13 @@ impl RowsTile {
         self.shape.columns()
     }
 
-    /// Maximum number of outputs of a tile of `columns` output channels.
-    pub(crate) fn most_outputs(&self, columns: usize) -> usize {
+    /// Number of lanes of a vector.
+    pub fn lanes(&self) -> usize {
+        self.shape.lanes
+    }
+
+    /// Maximum number of outputs of a tile of `columns` output channels, one of its widths.
+    pub fn most_outputs(&self, columns: usize) -> usize {
         self.entries[0][self.shape.index_of(columns)].len()
     }
 

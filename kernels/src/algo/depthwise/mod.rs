@@ -40,6 +40,8 @@ const MOST_PER_GROUP: usize = 16;
 const TOGETHER: usize = 4 * BLOCK;
 /// Bytes of the input in these rows: a part of the second-level cache.
 const NEAR: usize = 128 << 10;
+/// Bytes of an input that does not stay in the second-level cache.
+const FAR: usize = 2 << 20;
 /// Pixels of a line of a plane that is scaled: some vectors.
 const LINE_OF_PLANE: usize = 4 * BLOCK;
 /// Minimum number of rows per call.
@@ -92,6 +94,14 @@ fn split_units(desc: &ConvDesc, reading: Reading, kernels: &DepthwiseKernels) ->
 pub(crate) fn split_units_of(desc: &ConvDesc, kernels: &KernelSet) -> SplitUnits {
     let kernels = kernels.depthwise();
     split_units(desc, DepthwiseForm::new(desc, kernels.lanes()).reading(), kernels)
+}
+
+/// Whether a strided input is read from behind the second-level cache. Prefetching what is near takes longer than it
+/// saves.
+fn is_far(desc: &ConvDesc) -> bool {
+    let input = desc.input();
+    let bytes = (input.n * input.c).saturating_mul(input.h * input.w).saturating_mul(size_of::<f32>());
+    desc.stride().h > 1 && bytes > FAR
 }
 
 /// Whether a plane is scaled: a kernel of one tap, without padding or stride. The image is then one row.
@@ -208,7 +218,8 @@ impl Depthwise {
                 end: input,
             };
             let (inner, outer) = (axis(lines, width), axis(width, 1));
-            let window = Window { reading: self.reading, inner, outer, channels: self.desc.ins() };
+            let window =
+                Window { reading: self.reading, inner, outer, channels: self.desc.ins(), fetch: false };
             let residual = operands.residual_as_rows(n, start, first);
             let out = region.channels_as_rows(n, first..first + 1, start..start + lines * width);
             let mut image = self.image(&operands.input, n, number);
@@ -263,7 +274,7 @@ impl Depthwise {
             end: desc.output().w,
         };
         let (inner, outer) = if self.reading == Reading::Pixels { (y, x) } else { (x, y) };
-        Window { reading: self.reading, inner, outer, channels: desc.ins() }
+        Window { reading: self.reading, inner, outer, channels: desc.ins(), fetch: is_far(desc) }
     }
 
     /// The input of vector `number` in image `n`.

@@ -4,6 +4,7 @@
 
 use super::Depthwise;
 use super::weights::Vector;
+use crate::algo::direct::span;
 use crate::algo::operands::Operands;
 use crate::algo::packed::Panel;
 use crate::algo::planes::{PlaneRows, matrices_len};
@@ -35,11 +36,6 @@ pub(super) fn transposes(desc: &ConvDesc) -> bool {
         taps > FEW_TAPS && 4 * idle <= channels
     };
     desc.layout() == Layout::Nchw && desc.ins() == 1 && desc.outs() == 1 && worth && inside
-}
-
-/// Input rows from the first row of a window to its last.
-fn span(desc: &ConvDesc) -> usize {
-    (desc.kernel().h - 1).saturating_mul(desc.dilation().h).saturating_add(1)
 }
 
 /// Elements of a row of a block of the input, and of the output.
@@ -173,5 +169,5 @@ fn transposed_window(desc: &ConvDesc, rows: &Range<usize>) -> (Window, Range<usi
         start: 0,
         end: desc.output().w,
     };
-    (Window { reading: Reading::Channels, inner: x, outer: y, channels: 1 }, read)
+    (Window { reading: Reading::Channels, inner: x, outer: y, channels: 1, fetch: false }, read)
 }

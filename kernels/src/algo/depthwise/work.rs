@@ -98,7 +98,13 @@ impl Tiles {
         let runs = taps as f64 / run as f64;
         // As many loads as FMAs are issued at a time: a vector for each position, and the weights. Every second pixel
         // is read with two loads and a permutation.
-        let loads = if pixels && stride.w == 2 { 3 * positions } else { positions } + run;
+        let of_position = match reading {
+            Reading::Pixels if stride.w == 2 => 3,
+            // A permutation takes as long as two loads.
+            Reading::Permuted | Reading::Partial => 2,
+            _ => 1,
+        };
+        let loads = of_position * positions + run;
         let slots = (outputs * run).max(loads) as f64 * runs;
         let is_scattered = pixels && (stride.w > 2 || (stride.w == 2 && !special && !in_runs));
         // Such an element takes about three times as long as one that is read with a mask.

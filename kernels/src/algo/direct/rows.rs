@@ -53,20 +53,20 @@ fn image_run(desc: &ConvDesc, run: &KernelRun, x: usize, pixels: usize) -> TapRu
     TapRun { first, lo: before(-first), hi: before(width as isize - first), taps: run.taps }
 }
 
-/// The taps of one axis that are inside the input. Tap 0 is at position `at` of the padded input, which begins with
-/// `before` positions of padding.
-fn taps_inside(at: usize, (before, input): (usize, usize), (taps, dilation): (usize, usize)) -> Range<usize> {
-    let first = before.saturating_sub(at).div_ceil(dilation).min(taps);
-    // Position `at + i * dilation` is inside if it is below `before + input`.
-    let end = (before + input).saturating_sub(at).div_ceil(dilation).clamp(first, taps);
-    first..end
+/// Input rows from the first row of a window to its last.
+pub(crate) fn span(desc: &ConvDesc) -> usize {
+    (desc.kernel().h - 1).saturating_mul(desc.dilation().h).saturating_add(1)
 }
 
 impl KernelRows {
     pub(crate) fn of(desc: &ConvDesc, y: usize) -> Self {
-        let (dilation, top) = (desc.dilation().h, desc.pad().top);
+        let (dilation, kernel, top) = (desc.dilation().h, desc.kernel().h, desc.pad().top);
+        // A division takes as long as the sums of a tiny row, and mostly nothing is dilated.
+        let rows_within = |len: usize| if dilation == 1 { len } else { len.div_ceil(dilation) };
         let at = y * desc.stride().h;
-        let Range { start: first, end } = taps_inside(at, (top, desc.input().h), (desc.kernel().h, dilation));
+        let first = rows_within(top.saturating_sub(at)).min(kernel);
+        // Kernel row `i` is inside if `at + i * dilation` is below `top + input`.
+        let end = rows_within((top + desc.input().h).saturating_sub(at)).clamp(first, kernel);
         let rows = end - first;
         let input_row = if rows == 0 { 0 } else { at + first * dilation - top };
         Self { first, rows, input_row }
@@ -82,14 +82,13 @@ impl KernelRows {
         Self { first, rows, input_row: self.input_row + (first - self.first) * desc.dilation().h }
     }
 
-    /// The range of input rows that output rows `ys` read, including rows in between.
+    /// The range of input rows from the first to the last that the windows of output rows `ys` cover.
     pub(crate) fn input_rows(desc: &ConvDesc, ys: &Range<usize>) -> Range<usize> {
-        let dilation = desc.dilation().h;
-        let inside = ys.clone().map(|y| Self::of(desc, y)).filter(|rows| rows.rows > 0);
-        inside.fold(0..0, |all, rows| {
-            let end = rows.input_row + (rows.rows - 1) * dilation + 1;
-            if all.is_empty() { rows.input_row..end } else { all.start.min(rows.input_row)..all.end.max(end) }
-        })
+        let (stride, top) = (desc.stride().h, desc.pad().top);
+        let end = (ys.end - 1).saturating_mul(stride).saturating_add(span(desc)).saturating_sub(top);
+        let (start, end) = (ys.start * stride, end.min(desc.input().h));
+        let start = start.saturating_sub(top);
+        if start < end { start..end } else { 0..0 }
     }
 }
 

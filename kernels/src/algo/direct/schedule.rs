@@ -34,11 +34,6 @@ pub(crate) fn reads_in_place(desc: &ConvDesc) -> bool {
     desc.layout() != Layout::Nchw && desc.ins() >= BLOCK / 2 && rows::groups_are_blocks(desc, desc.layout())
 }
 
-/// Input rows from the first row of a window to its last.
-pub(crate) fn span(desc: &ConvDesc) -> usize {
-    (desc.kernel().h - 1).saturating_mul(desc.dilation().h).saturating_add(1)
-}
-
 /// Checks that every group begins at a block in the input and the output, if their layouts have blocks.
 pub(crate) fn groups_fit_blocks(desc: &ConvDesc) -> Result<(), Unsupported> {
     let out_blocks =

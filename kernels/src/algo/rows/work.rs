@@ -52,7 +52,7 @@ fn work(
     let calls = part.images * (part.pixels / width as f64 / of_call).ceil();
     work.add(Term::Call, calls * panels * blocks);
     pack(desc, schedule, part, stretches, &mut work);
-    traffic(desc, schedule, part, (stretches, panels), share, &mut work);
+    traffic((desc, schedule), part, (stretches, panels, lines * tiles), share, &mut work);
     work.flops = 2.0 * desc.cost().macs as f64;
     work
 }
@@ -74,11 +74,11 @@ fn pack(desc: &ConvDesc, schedule: &RowsSchedule, part: &LargestPart, stretches:
     }
 }
 
+/// Counts the bytes. `tiles` is the number of tiles of a panel.
 fn traffic(
-    desc: &ConvDesc,
-    schedule: &RowsSchedule,
+    (desc, schedule): (&ConvDesc, &RowsSchedule),
     part: &LargestPart,
-    (stretches, panels): (f64, f64),
+    (stretches, panels, tiles): (f64, f64, f64),
     share: &ThreadShare,
     work: &mut Work,
 ) {
@@ -91,9 +91,9 @@ fn traffic(
     traffic.add(once, once + workspace, caches);
     let of_stretch = (part.input_bytes + part.output_bytes) / stretches;
     traffic.add(weights * (stretches - 1.0).max(0.0), weights + of_stretch, caches);
-    // Every panel re-reads the stretch, and every tile of the stretch re-reads the panel.
+    // Every panel re-reads the stretch, and every tile of the stretch re-reads the block of K.
     let packed = workspace.max(part.input_bytes / stretches);
     traffic.add(part.input_bytes * (panels / part.groups - 1.0), packed + panel, caches);
-    let rows = part.images * part.pixels / desc.output().w as f64;
-    traffic.add(weights * (rows - stretches).max(0.0), 2.0 * panel, caches);
+    let block = panel * schedule.row_block as f64 / desc.kernel().h as f64;
+    traffic.add(weights * (tiles - stretches).max(0.0), 2.0 * block, caches);
 }
