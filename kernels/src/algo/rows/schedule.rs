@@ -25,7 +25,7 @@ const MOST_STEPS: usize = 2560;
 /// Maximum number of output rows of one call.
 pub(super) const MOST_ROWS: usize = 16;
 /// Outputs that are transposed together to NCHW.
-const MOST_TRANSPOSED: usize = 64;
+const MOST_TRANSPOSED: usize = 256;
 
 /// Whether the rows can be copied and the lists made.
 pub(crate) fn supports(desc: &ConvDesc) -> Result<(), Unsupported> {
