@@ -116,6 +116,7 @@ impl RowsTile {
     }
 
     /// Number of lanes of a vector.
+    #[cfg(feature = "internal")]
     pub fn lanes(&self) -> usize {
         self.shape.lanes
     }
