@@ -28,9 +28,8 @@ use crate::tile::table::KernelSet;
 use crate::work::parts::SplitUnits;
 use std::ops::Range;
 use std::sync::Arc;
-use transposed::transposes;
-use weights::Vector;
 pub(crate) use weights::{DepthwiseForm, DepthwiseWeights};
+use weights::{Vector, transposes};
 pub(crate) use work::estimate;
 
 /// Maximum number of input channels of a group. With more channels, a matrix product has enough to sum.

@@ -17,27 +17,6 @@ use std::ops::Range;
 
 /// Elements of the transposed input and of the outputs of a stretch, which stay in the second-level cache.
 const NEAR: usize = 32 << 10;
-/// Minimum number of channels if pixels would have to be gathered.
-const LEAST_GATHERED: usize = 4;
-/// Maximum number of taps that are so few that transposing takes longer than summing.
-const FEW_TAPS: usize = 3;
-
-/// Whether the planes are transposed.
-pub(super) fn transposes(desc: &ConvDesc) -> bool {
-    // Every window begins and ends inside the image, so that each stretch reads some of its rows.
-    let (pad, span) = (desc.pad(), span(desc));
-    let inside = pad.top < span && pad.bottom < span;
-    let (channels, taps) = (desc.output().c, desc.kernel().h * desc.kernel().w);
-    let worth = if desc.stride().w > 2 {
-        channels >= LEAST_GATHERED
-    } else {
-        // Most lanes of the vectors of channels are used.
-        let idle = (BLOCK - channels % BLOCK) % BLOCK;
-        taps > FEW_TAPS && 4 * idle <= channels
-    };
-    desc.layout() == Layout::Nchw && desc.ins() == 1 && desc.outs() == 1 && worth && inside
-}
-
 /// Elements of a row of a block of the input, and of the output.
 fn row_lens(desc: &ConvDesc) -> [usize; 2] {
     [desc.input().w, desc.output().w].map(|width| width.saturating_mul(BLOCK))

@@ -1,11 +1,32 @@
 //! [`DepthwiseWeights`]: output channels as vectors, the sources of their lanes, and their weights.
 
-use super::transposed::transposes;
+use crate::algo::direct::span;
 use crate::algo::packed::{PerChannel, flushed};
 use crate::describe::{BLOCK, ConvDesc, ConvError, Layout, Size2, Weights};
 use crate::memory::{Buffer, try_push, try_vec};
 use crate::tile::depthwise_read::{LaneSource, Reading};
 use std::ops::Range;
+
+/// Minimum number of channels if pixels would have to be gathered.
+const LEAST_GATHERED: usize = 4;
+/// Maximum number of taps that are so few that transposing takes longer than summing.
+const FEW_TAPS: usize = 3;
+
+/// Whether the planes are transposed.
+pub(super) fn transposes(desc: &ConvDesc) -> bool {
+    // Every window begins and ends inside the image, so that each stretch reads some of its rows.
+    let (pad, span) = (desc.pad(), span(desc));
+    let inside = pad.top < span && pad.bottom < span;
+    let (channels, taps) = (desc.output().c, desc.kernel().h * desc.kernel().w);
+    let worth = if desc.stride().w > 2 {
+        channels >= LEAST_GATHERED
+    } else {
+        // Most lanes of the vectors of channels are used.
+        let idle = (BLOCK - channels % BLOCK) % BLOCK;
+        taps > FEW_TAPS && 4 * idle <= channels
+    };
+    desc.layout() == Layout::Nchw && desc.ins() == 1 && desc.outs() == 1 && worth && inside
+}
 
 /// A vector of output channels. In NCHW, one channel.
 #[derive(Debug, Clone, Copy)]
