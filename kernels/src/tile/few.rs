@@ -335,7 +335,8 @@ unsafe fn step<S: Simd, const T: usize, const O: usize, const EDGE: bool, const 
         for t in 0..T {
             if !EDGE || args.columns[t].wrapping_add(place.column) < args.width {
                 let p = place.image.wrapping_add(t.wrapping_mul(args.pixel)).wrapping_add(part);
-                if !EDGE && PIECES == 0 && args.fetch {
+                // Once for the sixteen channels of a pixel. With vectors of four, there are no registers left for it.
+                if const { !EDGE && PIECES == 0 && S::LANES > 4 } && part == 0 && args.fetch {
                     s.prefetch(p.wrapping_add(args.pixel.wrapping_mul(T)));
                 }
                 // SAFETY: the pixel has this tap. The caller upholds the contract of this function.
