@@ -294,8 +294,8 @@ unsafe fn steps<S: Simd, const T: usize, const O: usize, const EDGE: bool, const
     // SAFETY: the caller upholds the contract of this function.
     unsafe {
         if const { T == 1 } {
-            // Sixteen registers hold the sums of two chunks of four outputs, next to the weights.
-            let together = const { if S::LANES == 8 && O > 2 { 2 } else { APART } };
+            // The sums of two chunks of four outputs fit the registers of AVX2 and NEON, next to the weights.
+            let together = const { if S::LANES < 16 && O > 2 { 2 } else { APART } };
             while left >= together {
                 for u in 0..together {
                     let one = std::array::from_mut(&mut sums.apart[u]);

@@ -116,7 +116,7 @@ static NEON: KernelSet = KernelSet {
     rows: rows_tile!(enter_neon, "rows_f32_6x16_neon": lanes 4,
         vectors 2 [1 2 3 4 5 6 7 8 9 10 11 12]
         vectors 4 [1 2 3 4 5 6]),
-    few: few_kernels!(enter_neon, "few_f32_4x4_neon": lanes 4, pixels [8 4 4 4]),
+    few: few_kernels!(enter_neon, "few_f32_2x4_neon": lanes 4, pixels [8 4 4 2]),
     depthwise: depthwise_kernels!(enter_neon, "depthwise_f32_14x4_neon": 7 by 2 of 4,
         channels [3/1 3/2 5/1 5/2 7/1 7/2], permuted [3/1 3/2 5/1 5/2], pixels [1/1 3/1 3/2 5/1 5/2 7/1 7/2]),
     winograd: winograd_kernels!(enter_neon, "winograd_f32_6x16_neon": lanes 4, widths [1 2 4], tiles [1 2 3 4 5 6]),
