@@ -89,10 +89,12 @@ fn known_calls(kernel: &KernelCode, through_pointers: usize) -> usize {
 /// lanes moves two vectors.
 fn known_spills(kernel: &KernelCode) -> usize {
     let known = [
-        ("depthwise_f32_14x4_neon", "NHWC, permuted, 5 taps, stride 2"),
-        ("depthwise_f32_7x8_avx2fma", "any window, permuted vectors of channels"),
+        ("depthwise_f32_14x4_neon", "NHWC, permuted, 5 taps, stride 2", 20),
+        ("depthwise_f32_7x8_avx2fma", "any window, permuted vectors of channels", 2),
     ];
-    if known.contains(&(kernel.table, kernel.entry.as_str())) { 2 } else { 0 }
+    let of_kernel =
+        known.into_iter().find(|&(table, entry, _)| (table, entry) == (kernel.table, kernel.entry.as_str()));
+    of_kernel.map_or(0, |(_, _, spills)| spills)
 }
 
 fn whole_fmas(code: &[Instruction], vector: usize) -> usize {
