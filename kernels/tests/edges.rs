@@ -95,7 +95,7 @@ fn around_every_tile_of_rows() {
     let epilogue = EpilogueSpec { bias: true, residual: true, activation: Activation::PRelu };
     for isa in isas_of_f32() {
         let tile = KernelSet::get(isa).expect("available").rows_tile();
-        let widest = tile.most_outputs(tile.lanes()).max(tile.most_outputs(tile.columns()));
+        let widest = tile.longest();
         for (layout, output_layout) in Layout::ALL
             .map(|layout| (layout, None))
             .into_iter()

@@ -121,8 +121,14 @@ impl RowsTile {
         self.shape.lanes
     }
 
+    /// Maximum number of outputs of any tile.
+    #[cfg(feature = "internal")]
+    pub fn longest(&self) -> usize {
+        self.entries[0].iter().map(|sizes| sizes.len()).max().unwrap_or(0)
+    }
+
     /// Maximum number of outputs of a tile of `columns` output channels, one of its widths.
-    pub fn most_outputs(&self, columns: usize) -> usize {
+    pub(crate) fn most_outputs(&self, columns: usize) -> usize {
         self.entries[0][self.shape.index_of(columns)].len()
     }
 
