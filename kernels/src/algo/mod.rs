@@ -338,7 +338,7 @@ impl Driver {
                 gemm.schedule.tile.columns()
             }
             Self::Direct(direct) => {
-                direct.run(operands, &mut region, slab);
+                direct.run(operands, &mut region);
                 direct.tile().columns()
             }
             Self::Rows(rows) => {
@@ -375,12 +375,11 @@ impl Driver {
     /// Elements of workspace per thread, a whole number of cache lines.
     pub(crate) fn workspace_len(&self) -> usize {
         match self {
-            Self::Reference(_) => 0,
+            Self::Reference(_) | Self::Direct(_) => 0,
             Self::Rows(rows) => whole_lines(rows.workspace_len()),
             Self::Few(few) => whole_lines(few.workspace_len()),
             Self::Depthwise(depthwise) => whole_lines(depthwise.workspace_len()),
             Self::Gemm(gemm) => whole_lines(gemm.workspace_len()),
-            Self::Direct(direct) => whole_lines(direct.workspace_len()),
             Self::Winograd(winograd) => whole_lines(winograd.workspace_len()),
             Self::Fft(fft) => whole_lines(fft.workspace_len()),
             Self::Parts(parts) => whole_lines(parts.workspace_len()),

@@ -405,9 +405,9 @@ pub(crate) fn choose(
 
 /// Keeps Pointwise first for 1x1 kernels at stride 1. There, every other algorithm does the work of Pointwise
 /// and more, so a smaller prediction is an error of constants that were fitted to other problems. Two algorithms
-/// take another route: Depthwise if there are several groups, and Direct in NCHW, where its vectors are channels. Those
-/// of Pointwise are pixels, of which a small map has few. With a stride, the rule does not hold: copied pixels fill the tiles that would
-/// otherwise end at each row.
+/// take another route: Depthwise if there are several groups, and Direct in NCHW, where its vectors are channels.
+/// Those of Pointwise are pixels, of which a small map has few. With a stride, the rule does not hold: copied
+/// pixels fill the tiles that would otherwise end at each row.
 fn not_before_pointwise(desc: &ConvDesc, candidates: &mut [Candidate]) {
     if desc.stride() != Size2::square(1) {
         return;

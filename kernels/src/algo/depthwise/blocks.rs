@@ -77,7 +77,7 @@ impl Depthwise {
             let at = TileOffset { offset: i * len, row: len, block: BLOCK };
             let residual = operands.residual.is_some().then_some((&*addend, at));
             let out = OutputTile::of_matrix_columns(plane, 1, len, 0..len);
-            let window = self.window(&operands.input.view, rows.clone());
+            let window = self.window(operands.input.view.pixel, rows.clone());
             self.call(channel, &window, self.image(&operands.input, n, channel), out, residual);
         }
         let view = PixelView {

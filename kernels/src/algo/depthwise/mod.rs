@@ -18,7 +18,7 @@ mod weights;
 mod work;
 
 use super::operands::Operands;
-use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef, PixelView, Size2, Unsupported};
+use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef, Size2, Unsupported};
 use crate::tile::copy_table::CopyTable;
 use crate::tile::depthwise_read::{Axis, Reading};
 use crate::tile::depthwise_table::{DepthwiseKernels, Image, Window};
@@ -55,6 +55,8 @@ pub(crate) struct Depthwise {
     reading: Reading,
     weights: Arc<DepthwiseWeights>,
     copy: &'static CopyTable,
+    /// Whether strided vectors of channels are prefetched.
+    fetch: bool,
 }
 
 pub(crate) fn supports(desc: &ConvDesc) -> Result<(), Unsupported> {
@@ -114,7 +116,8 @@ impl Depthwise {
     /// Makes the driver of a problem that it [`supports`], with weights in the form for its layout.
     pub(crate) fn new(desc: &ConvDesc, weights: Arc<DepthwiseWeights>, kernels: &'static KernelSet) -> Self {
         let reading = weights.form.reading();
-        Self { desc: *desc, kernels: kernels.depthwise(), reading, weights, copy: &kernels.copy }
+        let fetch = is_far(desc);
+        Self { desc: *desc, kernels: kernels.depthwise(), reading, weights, copy: &kernels.copy, fetch }
     }
 
     pub(crate) fn kernels(&self) -> &'static DepthwiseKernels {
@@ -195,7 +198,7 @@ impl Depthwise {
             Reading::Pixels => region.channels_as_rows(n, first..first + 1, pixels),
             _ => region.channels_as_columns(n, pixels, first, lo..hi),
         };
-        let window = self.window(&operands.input.view, rows);
+        let window = self.window(operands.input.view.pixel, rows);
         self.call(number, &window, self.image(&operands.input, n, number), out, residual);
     }
 
@@ -249,12 +252,12 @@ impl Depthwise {
         self.kernels.run(window, image, self.weights.weights(number), out, &post);
     }
 
-    /// The window of `rows` of the output.
-    fn window(&self, view: &PixelView, rows: Range<usize>) -> Window {
+    /// The window of `rows` of the output, on an image whose pixels are `pixel` elements apart.
+    fn window(&self, pixel: usize, rows: Range<usize>) -> Window {
         let desc = &self.desc;
         let y = Axis {
             input: desc.input().h,
-            step: desc.input().w * view.pixel,
+            step: desc.input().w * pixel,
             taps: desc.kernel().h,
             stride: desc.stride().h,
             dilation: desc.dilation().h,
@@ -264,7 +267,7 @@ impl Depthwise {
         };
         let x = Axis {
             input: desc.input().w,
-            step: view.pixel,
+            step: pixel,
             taps: desc.kernel().w,
             stride: desc.stride().w,
             dilation: desc.dilation().w,
@@ -273,7 +276,7 @@ impl Depthwise {
             end: desc.output().w,
         };
         let (inner, outer) = if self.reading == Reading::Pixels { (y, x) } else { (x, y) };
-        Window { reading: self.reading, inner, outer, channels: desc.ins(), fetch: is_far(desc) }
+        Window { reading: self.reading, inner, outer, channels: desc.ins(), fetch: self.fetch }
     }
 
     /// The input of vector `number` in image `n`.

@@ -10,7 +10,7 @@ use crate::algo::packed::Panel;
 use crate::algo::planes::{PlaneRows, matrices_len};
 use crate::describe::{BLOCK, ConvDesc, Layout};
 use crate::tile::copy_table::InputTile;
-use crate::tile::depthwise_read::{Axis, Reading};
+use crate::tile::depthwise_read::Axis;
 use crate::tile::depthwise_table::{Image, Window};
 use crate::tile::output::{OutputRegion, OutputTile, TileOffset};
 use std::ops::Range;
@@ -32,9 +32,10 @@ fn stretch(desc: &ConvDesc) -> usize {
 
 /// Elements of the transposed rows, and of the outputs and their residual before they are transposed.
 fn lens(desc: &ConvDesc) -> [usize; 2] {
-    let rows = (stretch(desc) - 1).saturating_mul(desc.stride().h).saturating_add(span(desc));
+    let stretch = stretch(desc);
+    let rows = (stretch - 1).saturating_mul(desc.stride().h).saturating_add(span(desc));
     let input = rows.min(desc.input().h).saturating_mul(row_lens(desc)[0]);
-    [input, matrices_len(desc, stretch(desc).saturating_mul(desc.output().w), BLOCK)]
+    [input, matrices_len(desc, stretch.saturating_mul(desc.output().w), BLOCK)]
 }
 
 pub(super) fn workspace_len(desc: &ConvDesc) -> usize {
@@ -51,13 +52,13 @@ impl Depthwise {
         slab: &mut [f32],
     ) {
         let (desc, channels) = (&self.desc, region.channels.clone());
-        let width = desc.output().w;
+        let (width, step) = (desc.output().w, stretch(desc));
         let rows = region.pixels.start / width..region.pixels.end / width;
         for n in region.images.clone() {
             // Vectors begin at multiples of a block.
             for block in (channels.start / BLOCK * BLOCK..channels.end).step_by(BLOCK) {
-                for start in rows.clone().step_by(stretch(desc)) {
-                    let rows = start..rows.end.min(start + stretch(desc));
+                for start in rows.clone().step_by(step) {
+                    let rows = start..rows.end.min(start + step);
                     self.stretch_of_block(operands, region, (n, block, rows), slab);
                 }
             }
@@ -74,7 +75,7 @@ impl Depthwise {
         let desc = &self.desc;
         let channels = region.channels.start.max(block)..region.channels.end.min(block + BLOCK);
         let (transposed, lines) = slab.split_at_mut(lens(desc)[0]);
-        let (window, input_rows) = transposed_window(desc, &rows);
+        let (window, input_rows) = self.transposed_window(&rows);
         let (first, pixels) = (input_rows.start * desc.input().w, input_rows.len() * desc.input().w);
         let to = &mut transposed[channels.start - block..];
         let to = OutputTile::of_matrix_columns(to, pixels, BLOCK, 0..channels.len());
@@ -107,6 +108,19 @@ impl Depthwise {
         });
     }
 
+    /// The window of `rows` of the output in transposed rows, and the input rows that are transposed for it.
+    fn transposed_window(&self, rows: &Range<usize>) -> (Window, Range<usize>) {
+        let (desc, stride) = (&self.desc, self.desc.stride().h);
+        // The first row of the first window, and the end of the last, in the padded input.
+        let (first, top) = (rows.start * stride, desc.pad().top);
+        let end = (rows.end - 1) * stride + span(desc);
+        let read = first.saturating_sub(top)..(end - top).min(desc.input().h);
+        let window = self.window(BLOCK, 0..rows.len());
+        let outer = Axis { input: read.len(), before: top.saturating_sub(first), ..window.outer };
+        // The transposition has brought the rows near.
+        (Window { outer, fetch: false, ..window }, read)
+    }
+
     /// Computes vector `number` of channels from rows that are transposed.
     fn vector(
         &self,
@@ -119,34 +133,4 @@ impl Depthwise {
         let image = Image { data: image, plane: 0, sources: &[] };
         self.call(number, window, image, out, residual);
     }
-}
-
-/// The window of `rows` of the output, and the input rows that they read.
-fn transposed_window(desc: &ConvDesc, rows: &Range<usize>) -> (Window, Range<usize>) {
-    let (input, kernel, stride, dilation) = (desc.input(), desc.kernel(), desc.stride(), desc.dilation());
-    // The first row of the first window, and the end of the last, in the padded input.
-    let (first, top) = (rows.start * stride.h, desc.pad().top);
-    let end = (rows.end - 1) * stride.h + span(desc);
-    let read = first.saturating_sub(top)..(end - top).min(input.h);
-    let y = Axis {
-        input: read.len(),
-        step: input.w * BLOCK,
-        taps: kernel.h,
-        stride: stride.h,
-        dilation: dilation.h,
-        before: top.saturating_sub(first),
-        start: 0,
-        end: rows.len(),
-    };
-    let x = Axis {
-        input: input.w,
-        step: BLOCK,
-        taps: kernel.w,
-        stride: stride.w,
-        dilation: dilation.w,
-        before: desc.pad().left,
-        start: 0,
-        end: desc.output().w,
-    };
-    (Window { reading: Reading::Channels, inner: x, outer: y, channels: 1, fetch: false }, read)
 }

@@ -10,8 +10,7 @@
 //! ```
 //!
 //! The image is read in place: channels must be adjacent, and there must be enough of them. Other images (few
-//! channels, as in a first layer, or NCHW) are read as rows that store their padding (`algo/rows`). NCHW output is
-//! computed row by row in the workspace and transposed from there.
+//! channels, as in a first layer, or NCHW) are read as rows that store their padding (`algo/rows`).
 //!
 //! K is split into blocks of at most about two thousand products. The order of the sum depends only on the
 //! problem, and not on tiles, regions or threads.
@@ -21,7 +20,6 @@ mod schedule;
 mod work;
 
 use super::operands::Operands;
-use super::planes::PlaneRows;
 use crate::algo::packed::{GemmWeights, Panel};
 use crate::algo::tap_order::KernelRuns;
 use crate::describe::{BLOCK, ConvDesc, ConvError, Layout};
@@ -33,11 +31,12 @@ use crate::tile::post::Post;
 use crate::tile::table::KernelSet;
 use crate::work::parts::SplitUnits;
 pub(crate) use rows::span;
-use schedule::WEIGHTS_SHARE;
-pub(crate) use schedule::{DirectSchedule, groups_fit_blocks, reads_in_place, supports};
+pub(crate) use schedule::{
+    DirectSchedule, WEIGHTS_SHARE, groups_fit_blocks, kernel_blocks, reads_in_place, row_block, supports,
+};
 use std::ops::Range;
 use std::sync::Arc;
-pub(crate) use work::{estimate, kernel_rows_inside, outputs_of_columns};
+pub(crate) use work::{Passes, estimate, kernel_rows_inside, outputs_of_columns};
 
 /// Maximum number of output rows of one call.
 const MOST_ROWS: usize = 16;
@@ -91,11 +90,7 @@ impl DirectConv {
         self.schedule.split_units(&self.desc)
     }
 
-    pub(crate) fn workspace_len(&self) -> usize {
-        self.schedule.lines_len(&self.desc)
-    }
-
-    pub(crate) fn run(&self, operands: &Operands<'_>, region: &mut OutputRegion<'_>, slab: &mut [f32]) {
+    pub(crate) fn run(&self, operands: &Operands<'_>, region: &mut OutputRegion<'_>) {
         let (images, channels, pixels) =
             (region.images.clone(), region.channels.clone(), region.pixels.clone());
         let width = self.desc.output().w;
@@ -106,7 +101,7 @@ impl DirectConv {
                     let ys = y..rows.end.min(y.saturating_add(self.schedule.stretch));
                     for c in (0..self.channels).step_by(self.schedule.k_block) {
                         let c = c..self.channels.min(c.saturating_add(self.schedule.k_block));
-                        self.panels(&Block { operands, n, group, ys: ys.clone(), c }, region, slab);
+                        self.panels(&Block { operands, n, group, ys: ys.clone(), c }, region);
                     }
                 }
             }
@@ -114,7 +109,7 @@ impl DirectConv {
     }
 
     /// Multiplies every panel of output channels with every row of a block.
-    fn panels(&self, block: &Block<'_>, region: &mut OutputRegion<'_>, lines: &mut [f32]) {
+    fn panels(&self, block: &Block<'_>, region: &mut OutputRegion<'_>) {
         let desc = &self.desc;
         let start = block.c.start * desc.kernel().h * desc.kernel().w;
         // The first panel reads the image from far away, the others from the second-level cache.
@@ -122,17 +117,11 @@ impl DirectConv {
         for (index, panel) in self.weights.panels(block.group, &region.channels.clone()) {
             let columns = self.weights.columns(index, start);
             let mut hint = if self.ahead { self.weights.next_columns(index, start) } else { &[] };
-            let is_planes = desc.output_layout() == Layout::Nchw;
-            let most = if is_planes { 1 } else { MOST_ROWS };
-            for y in block.ys.clone().step_by(most) {
-                let ys = y..block.ys.end.min(y + most);
+            for y in block.ys.clone().step_by(MOST_ROWS) {
+                let ys = y..block.ys.end.min(y + MOST_ROWS);
                 let weights = DirectWeights { data: columns.data, step: columns.step, hint };
                 let rows = OutputRows { ys: ys.clone(), panel, index, weights, fetch };
-                if is_planes {
-                    self.row_of_planes(block, &rows, region, lines);
-                } else {
-                    self.rows_of_channels(block, &rows, region);
-                }
+                self.rows(block, &rows, region);
                 if !hint.is_empty() {
                     // Each tile has prefetched one line per channel and run.
                     let (tiles, runs) = self.tiles.len();
@@ -145,22 +134,16 @@ impl DirectConv {
         }
     }
 
-    /// Computes some rows of NHWC or Nchw16c output for one panel.
-    fn rows_of_channels(&self, block: &Block<'_>, rows: &OutputRows<'_>, region: &mut OutputRegion<'_>) {
+    /// Computes some rows of the output for one panel.
+    fn rows(&self, block: &Block<'_>, rows: &OutputRows<'_>, region: &mut OutputRegion<'_>) {
         let Panel { channel, lo, hi } = rows.panel;
         let width = self.desc.output().w;
         let p = rows.ys.start * width..rows.ys.end * width;
         let residual = block.operands.residual_as_columns(block.n, p.start, channel);
-        for kernel in self.kernel_blocks() {
+        for kernel in kernel_blocks(&self.desc, self.schedule.row_block) {
             let out = region.channels_as_columns(block.n, p.clone(), channel, lo..hi);
             self.call(block, rows, &kernel, out, residual);
         }
-    }
-
-    /// The blocks of kernel rows. Each block is accumulated separately.
-    fn kernel_blocks(&self) -> impl Iterator<Item = Range<usize>> {
-        let (rows, step) = (self.desc.kernel().h, self.schedule.row_block);
-        (0..rows).step_by(step).map(move |first| first..rows.min(first + step))
     }
 
     /// Computes some rows of the output for one panel and some rows of the kernel.
@@ -214,35 +197,6 @@ impl DirectConv {
             pixel: view.pixel,
             fetch,
         }
-    }
-
-    /// Computes one row of NCHW output: first a matrix of pixels by channels in `lines`, then its
-    /// transposition.
-    fn row_of_planes(
-        &self,
-        block: &Block<'_>,
-        row: &OutputRows<'_>,
-        region: &mut OutputRegion<'_>,
-        lines: &mut [f32],
-    ) {
-        let (width, columns, panel) = (self.desc.output().w, self.weights.width(), row.panel);
-        let place = PlaneRows {
-            n: block.n,
-            p: row.ys.start * width,
-            rows: 1,
-            pixels: width,
-            line: width,
-            panel,
-            columns,
-        };
-        let (residual, copy) = (block.operands.residual.as_ref(), &self.kernels.copy);
-        let lines = &mut lines[..self.schedule.lines_len(&self.desc)];
-        place.write(residual, copy, region, lines, |line, residual| {
-            for kernel in self.kernel_blocks() {
-                let out = OutputTile::of_matrix_columns(line, width, columns, panel.lo..panel.hi);
-                self.call(block, row, &kernel, out, residual);
-            }
-        });
     }
 }
 

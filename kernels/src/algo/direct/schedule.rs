@@ -3,12 +3,12 @@
 
 use super::rows;
 use crate::algo::packed::GemmForm;
-use crate::algo::planes::{layout_of_panels, matrices_len};
 use crate::algo::tap_order::{KernelRuns, TapOrder};
 use crate::describe::{BLOCK, ConvDesc, Layout, Unsupported};
 use crate::tile::shape::even_piece;
 use crate::tile::table::KernelSet;
 use crate::work::parts::SplitUnits;
+use std::ops::Range;
 
 /// Maximum number of output columns, kernel columns and kernel rows. Planning visits the tiles and runs of a
 /// row, and the rows of a kernel, one by one.
@@ -18,7 +18,7 @@ const MOST_PLANNED: usize = 1 << 24;
 /// Bytes of the image that a stretch of rows can read: the image's share of the second-level cache.
 const IMAGE_SHARE: usize = 512 << 10;
 /// Bytes of weights that stay in the second-level cache next to the image.
-pub(super) const WEIGHTS_SHARE: usize = 1 << 20;
+pub(crate) const WEIGHTS_SHARE: usize = 1 << 20;
 /// Output pixels of a stretch if the weights stay in the second-level cache.
 const STRETCH_PIXELS: usize = 64;
 /// Products that are summed before the sum is stored in the output. Longer sums lose accuracy.
@@ -69,9 +69,9 @@ impl DirectSchedule {
     pub(crate) fn new(desc: &ConvDesc, kernels: &'static KernelSet) -> Self {
         let tile = &kernels.direct;
         let order = TapOrder::of_direct(desc, tile.taps);
-        let form = GemmForm::new(desc, &tile.shape, layout_of_panels(desc), order);
+        let form = GemmForm::new(desc, &tile.shape, desc.output_layout(), order);
         let (k_block, stretch) = image_blocks(desc, form.bytes());
-        let row_block = even_piece(desc.kernel().h, (MOST_STEPS / (k_block * desc.kernel().w)).max(1));
+        let row_block = row_block(desc, k_block);
         let runs = KernelRuns::new(desc, tile.taps).iter().count();
         Self { form, k_block, row_block, stretch, runs }
     }
@@ -81,11 +81,17 @@ impl DirectSchedule {
         let (pixels, channels) = (desc.output().w, self.form.panels.width);
         SplitUnits { channels_first: self.form.outweighs_image(desc), ..SplitUnits::new(pixels, channels) }
     }
+}
 
-    /// Elements of one output row of a panel and of its residual, before they are transposed to NCHW.
-    pub(super) fn lines_len(&self, desc: &ConvDesc) -> usize {
-        matrices_len(desc, desc.output().w, self.form.panels.width)
-    }
+/// Kernel rows of a block of K that has `channels` input channels.
+pub(crate) fn row_block(desc: &ConvDesc, channels: usize) -> usize {
+    even_piece(desc.kernel().h, (MOST_STEPS / (channels * desc.kernel().w)).max(1))
+}
+
+/// The blocks of `step` kernel rows. Each block is accumulated separately.
+pub(crate) fn kernel_blocks(desc: &ConvDesc, step: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+    let rows = desc.kernel().h;
+    (0..rows).step_by(step).map(move |first| first..rows.min(first + step))
 }
 
 /// Returns the channels per block of K, and the output rows per stretch.

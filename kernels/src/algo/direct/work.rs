@@ -2,7 +2,7 @@
 
 use super::MOST_ROWS;
 use super::schedule::DirectSchedule;
-use crate::describe::{BLOCK, ConvDesc, Layout, Size2};
+use crate::describe::{BLOCK, ConvDesc, Size2};
 use crate::tile::table::KernelSet;
 use crate::work::{Family, LargestPart, PlanEstimate, Term, ThreadShare, Work};
 
@@ -16,7 +16,7 @@ pub(crate) fn estimate(
     let part = LargestPart::new(desc, &schedule.split_units(desc), false, share.parts);
     PlanEstimate {
         packed_bytes: schedule.form.bytes(),
-        workspace_len: schedule.lines_len(desc),
+        workspace_len: 0,
         work: work(desc, schedule, kernels, &part, share),
     }
 }
@@ -47,15 +47,16 @@ fn work(
     let runs = kernel_rows_inside(desc) * schedule.runs as f64 * chunks;
     work.add(Term::Tile, rows * panels * tiles * (runs + blocks));
     work.add(Term::Store, rows * panels * width as f64 * vectors * (2.0 * blocks - 1.0));
-    let of_call = if desc.output_layout() == Layout::Nchw { 1 } else { MOST_ROWS.min(schedule.stretch) };
+    let of_call = MOST_ROWS.min(schedule.stretch);
     let calls = part.images * (part.pixels / width as f64 / of_call as f64).ceil();
     work.add(Term::Call, calls * panels * blocks);
     let stretches = part.images * (part.pixels / width as f64 / schedule.stretch as f64).ceil();
-    if desc.output_layout() == Layout::Nchw {
-        let columns = part.groups * part.outs.next_multiple_of(BLOCK) as f64;
-        work.add(Term::Pack, part.images * part.pixels * columns / BLOCK as f64);
-    }
-    traffic(desc, schedule, part, (stretches, panels), share, &mut work);
+    let all = panels * (schedule.form.k * schedule.form.panels.width * size_of::<f32>()) as f64;
+    let weights = live(desc) * all;
+    let panel = weights / panels * (schedule.k_block as f64 / part.ins as f64);
+    // Every row of a stretch re-reads a panel.
+    Passes { stretches, panels, of_panel: rows, weights, panel, block: panel, workspace: 0.0 }
+        .add(part, share, &mut work);
     work.flops = 2.0 * desc.cost().macs as f64;
     work
 }
@@ -104,27 +105,32 @@ fn row_taps(desc: &ConvDesc, pixels: usize) -> f64 {
     outputs_of_columns(desc).filter(|&outputs| outputs > 0).count().max(1) as f64
 }
 
-fn traffic(
-    desc: &ConvDesc,
-    schedule: &DirectSchedule,
-    part: &LargestPart,
-    (stretches, panels): (f64, f64),
-    share: &ThreadShare,
-    work: &mut Work,
-) {
-    let (caches, float) = (&share.caches, size_of::<f32>() as f64);
-    let weights = live(desc) * panels * (schedule.form.k * schedule.form.panels.width) as f64 * float;
-    let workspace = schedule.lines_len(desc) as f64 * float;
-    let once = weights + part.input_bytes + part.output_bytes;
-    let traffic = &mut work.traffic;
-    traffic.add(once, once + workspace, caches);
-    let of_stretch = (part.input_bytes + part.output_bytes) / stretches;
-    traffic.add(weights * (stretches - 1.0).max(0.0), weights + of_stretch, caches);
-    // Every panel re-reads the stretch, and every row of the stretch re-reads the panel.
-    let of_group = panels / part.groups;
-    let panel = weights / panels * (schedule.k_block as f64 / part.ins as f64);
-    let packed = workspace.max(part.input_bytes / stretches);
-    traffic.add(part.input_bytes * (of_group - 1.0), packed + panel, caches);
-    let rows = part.images * part.pixels / desc.output().w as f64;
-    traffic.add(weights * (rows - stretches).max(0.0), 2.0 * panel, caches);
+/// The bytes of a convolution that computes stretches of rows one after another, each with all panels.
+pub(crate) struct Passes {
+    pub(crate) stretches: f64,
+    /// Panels of all groups.
+    pub(crate) panels: f64,
+    /// How often each panel of weights is read, in all stretches.
+    pub(crate) of_panel: f64,
+    /// Bytes of all weights, of a panel, and of the part of a panel that is read again and again.
+    pub(crate) weights: f64,
+    pub(crate) panel: f64,
+    pub(crate) block: f64,
+    pub(crate) workspace: f64,
+}
+
+impl Passes {
+    /// Counts the bytes.
+    pub(crate) fn add(&self, part: &LargestPart, share: &ThreadShare, work: &mut Work) {
+        let Self { stretches, panels, of_panel, weights, panel, block, workspace } = *self;
+        let (caches, traffic) = (&share.caches, &mut work.traffic);
+        let once = weights + part.input_bytes + part.output_bytes;
+        traffic.add(once, once + workspace, caches);
+        let of_stretch = (part.input_bytes + part.output_bytes) / stretches;
+        traffic.add(weights * (stretches - 1.0).max(0.0), weights + of_stretch, caches);
+        // Every panel re-reads the stretch.
+        let near = workspace.max(part.input_bytes / stretches);
+        traffic.add(part.input_bytes * (panels / part.groups - 1.0), near + panel, caches);
+        traffic.add(weights * (of_panel - stretches).max(0.0), 2.0 * block, caches);
+    }
 }

@@ -19,6 +19,7 @@ mod padded;
 mod schedule;
 mod work;
 
+use super::direct::{kernel_blocks, span};
 use super::operands::Operands;
 use super::planes::PlaneRows;
 use crate::algo::packed::{GemmWeights, Panel};
@@ -110,14 +111,13 @@ impl RowsConv {
             return Source { places, image: &input.data[input.view.offset(n, channel, 0)..], origin: 0 };
         }
         // If tiles read padding, rows are counted from the first row of it.
-        let (top, first) = (desc.pad().top, ys.start * desc.stride().h);
-        let rows = if self.schedule.flat {
-            first..(ys.end - 1) * desc.stride().h + super::direct::span(desc)
+        let (rows, origin) = if self.schedule.flat {
+            let first = ys.start * desc.stride().h;
+            (first..(ys.end - 1) * desc.stride().h + span(desc), first)
         } else {
-            let inside = KernelRows::input_rows(desc, &ys);
-            top + inside.start..top + inside.end
+            let (inside, top) = (KernelRows::input_rows(desc, &ys), desc.pad().top);
+            (top + inside.start..top + inside.end, inside.start)
         };
-        let origin = if self.schedule.flat { first } else { rows.start - top };
         self.schedule.rows.pack(desc, &self.kernels.copy, input, (n, channel, rows), packed);
         Source { places: &self.packed, image: packed, origin }
     }
@@ -144,9 +144,9 @@ impl RowsConv {
         let width = self.desc.output().w;
         let p = rows.ys.start * width..rows.ys.end * width;
         let residual = stretch.operands.residual_as_columns(stretch.n, p.start, channel);
-        for block in self.kernel_blocks() {
+        for block in kernel_blocks(&self.desc, self.schedule.row_block) {
             let out = region.channels_as_columns(stretch.n, p.clone(), channel, lo..hi);
-            self.call(stretch, rows, block, out, residual);
+            self.call(stretch, rows, &block, out, residual);
         }
     }
 
@@ -166,17 +166,11 @@ impl RowsConv {
         let (residual, copy) = (stretch.operands.residual.as_ref(), &self.kernels.copy);
         let lines = &mut lines[..self.schedule.lines_len(&self.desc)];
         place.write(residual, copy, region, lines, |matrix, residual| {
-            for block in self.kernel_blocks() {
+            for block in kernel_blocks(&self.desc, self.schedule.row_block) {
                 let out = OutputTile::of_matrix_columns(matrix, pixels, columns, panel.lo..panel.hi);
-                self.call(stretch, rows, block, out, residual);
+                self.call(stretch, rows, &block, out, residual);
             }
         });
-    }
-
-    /// The blocks of kernel rows. Each block is accumulated separately.
-    fn kernel_blocks(&self) -> impl Iterator<Item = (usize, usize)> {
-        let (rows, step) = (self.desc.kernel().h, self.schedule.row_block);
-        (0..rows).step_by(step).map(move |first| (first, rows.min(first + step)))
     }
 
     /// Computes some rows of the output for one panel and one block of kernel rows.
@@ -184,7 +178,7 @@ impl RowsConv {
         &self,
         stretch: &Stretch<'_>,
         rows: &OutputRows,
-        block: (usize, usize),
+        block: &Range<usize>,
         out: OutputTile<'_>,
         residual: Option<(&[f32], TileOffset)>,
     ) {
@@ -202,7 +196,7 @@ impl RowsConv {
         };
         let Source { places, image, origin } = stretch.source;
         let width = rows.ys.len() * desc.output().w / lines.len();
-        let window = RowsWindow { places, image, origin, lines, width, block };
+        let window = RowsWindow { places, image, origin, lines, width, block: (block.start, block.end) };
         let (bias, slope) = self.weights.per_channel(rows.index, 0);
         let post = Post {
             bias,
@@ -210,8 +204,8 @@ impl RowsConv {
             per_row: false,
             activation: desc.epilogue().activation,
             residual,
-            first: block.0 == 0,
-            last: block.1 == desc.kernel().h,
+            first: block.start == 0,
+            last: block.end == desc.kernel().h,
         };
         let weights = self.weights.columns(rows.index, 0);
         self.tile().run(&window, (weights.data, weights.step), out, &post);

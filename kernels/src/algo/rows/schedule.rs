@@ -1,13 +1,12 @@
 //! The decisions of a direct convolution over rows, before there are weights.
 
 use super::PaddedRows;
-use crate::algo::direct::{kernel_rows_inside, span};
+use crate::algo::direct::{WEIGHTS_SHARE, kernel_rows_inside, row_block, span};
 use crate::algo::packed::GemmForm;
 use crate::algo::planes::{layout_of_panels, matrices_len};
 use crate::algo::tap_order::TapOrder;
 use crate::describe::{BLOCK, ConvDesc, Layout, Unsupported};
 use crate::tile::rows_table::{RowsTile, Steps};
-use crate::tile::shape::even_piece;
 use crate::work::parts::SplitUnits;
 
 /// Maximum number of outputs of a row, whose offsets are listed.
@@ -18,10 +17,6 @@ const MOST_PACKED: usize = 1 << 20;
 const STRETCH_LEN: usize = 64 << 10;
 /// Elements of the rows of a stretch if every stretch re-reads evicted weights.
 const LONG_STRETCH_LEN: usize = 160 << 10;
-/// Bytes of weights that stay in the second-level cache next to the image.
-const WEIGHTS_SHARE: usize = 1 << 20;
-/// Products that are summed before the sum is stored in the output. Longer sums lose accuracy.
-const MOST_STEPS: usize = 2560;
 /// Maximum number of output rows of one call.
 pub(super) const MOST_ROWS: usize = 16;
 /// Outputs that are transposed together to NCHW.
@@ -56,7 +51,7 @@ impl RowsSchedule {
         let form = GemmForm::new(desc, &tile.shape, layout_of_panels(desc), TapOrder::of_rows(desc));
         let flat = is_flat(desc, tile, form.panels.width);
         let in_place = fits_in_place(desc, &rows, flat);
-        let row_block = even_piece(desc.kernel().h, (MOST_STEPS / (desc.ins() * desc.kernel().w)).max(1));
+        let row_block = row_block(desc, desc.ins());
         let transposed = (MOST_TRANSPOSED / desc.output().w).max(1);
         let is_planes = desc.output_layout() == Layout::Nchw;
         let most = if is_planes { transposed } else { usize::MAX };

@@ -1,7 +1,7 @@
 //! The estimate of a direct convolution over rows.
 
 use super::schedule::RowsSchedule;
-use crate::algo::direct::kernel_rows_inside;
+use crate::algo::direct::{Passes, kernel_rows_inside};
 use crate::describe::{BLOCK, ConvDesc, Layout};
 use crate::tile::rows_table::RowsTile;
 use crate::work::{Family, LargestPart, PlanEstimate, Term, ThreadShare, Work};
@@ -52,7 +52,18 @@ fn work(
     let calls = part.images * (part.pixels / width as f64 / of_call).ceil();
     work.add(Term::Call, calls * panels * blocks);
     pack(desc, schedule, part, stretches, &mut work);
-    traffic((desc, schedule), part, (stretches, panels, lines * tiles), share, &mut work);
+    let panel = (schedule.form.k * schedule.form.panels.width * size_of::<f32>()) as f64;
+    let passes = Passes {
+        stretches,
+        panels,
+        // Every tile reads the panel.
+        of_panel: lines * tiles,
+        weights: panels * panel,
+        panel,
+        block: panel * schedule.row_block as f64 / kernel.h as f64,
+        workspace: schedule.workspace_len(desc) as f64 * size_of::<f32>() as f64,
+    };
+    passes.add(part, share, &mut work);
     work.flops = 2.0 * desc.cost().macs as f64;
     work
 }
@@ -72,28 +83,4 @@ fn pack(desc: &ConvDesc, schedule: &RowsSchedule, part: &LargestPart, stretches:
         let columns = part.groups * part.outs.next_multiple_of(BLOCK) as f64;
         work.add(Term::Pack, part.images * part.pixels * columns / BLOCK as f64);
     }
-}
-
-/// Counts the bytes. `tiles` is the number of tiles of a panel.
-fn traffic(
-    (desc, schedule): (&ConvDesc, &RowsSchedule),
-    part: &LargestPart,
-    (stretches, panels, tiles): (f64, f64, f64),
-    share: &ThreadShare,
-    work: &mut Work,
-) {
-    let (caches, float) = (&share.caches, size_of::<f32>() as f64);
-    let panel = (schedule.form.k * schedule.form.panels.width) as f64 * float;
-    let weights = panels * panel;
-    let workspace = schedule.workspace_len(desc) as f64 * float;
-    let once = weights + part.input_bytes + part.output_bytes;
-    let traffic = &mut work.traffic;
-    traffic.add(once, once + workspace, caches);
-    let of_stretch = (part.input_bytes + part.output_bytes) / stretches;
-    traffic.add(weights * (stretches - 1.0).max(0.0), weights + of_stretch, caches);
-    // Every panel re-reads the stretch, and every tile of the stretch re-reads the block of K.
-    let packed = workspace.max(part.input_bytes / stretches);
-    traffic.add(part.input_bytes * (panels / part.groups - 1.0), packed + panel, caches);
-    let block = panel * schedule.row_block as f64 / desc.kernel().h as f64;
-    traffic.add(weights * (tiles - stretches).max(0.0), 2.0 * block, caches);
 }
