@@ -2,7 +2,7 @@
 
 use super::cost::{Estimate, Machine};
 use super::terms::{Comparison, Milliseconds};
-use crate::algo::winograd;
+use crate::algo::{few, winograd};
 use crate::describe::{
     Algorithm, AlgorithmKind, Algorithms, BLOCK, ConvDesc, ConvError, Layout, Method, Products, ProductsSet,
     Size2, Unsupported, by_name,
@@ -405,8 +405,9 @@ pub(crate) fn choose(
 
 /// Keeps Pointwise first for 1x1 kernels at stride 1. There, every other algorithm does the work of Pointwise
 /// and more, so a smaller prediction is an error of constants that were fitted to other problems. Two algorithms
-/// take another route: Depthwise if there are several groups, and Direct in NCHW, where its vectors are channels.
-/// Those of Pointwise are pixels, of which a small map has few. With a stride, the rule does not hold: copied
+/// take another route: Depthwise if there are several groups, and Direct with few output channels, where its vectors are
+/// input channels, or in NCHW, where they are output channels. Those of Pointwise are output channels or, in NCHW,
+/// pixels, of which a small map has few. With a stride, the rule does not hold: copied
 /// pixels fill the tiles that would otherwise end at each row.
 fn not_before_pointwise(desc: &ConvDesc, candidates: &mut [Candidate]) {
     if desc.stride() != Size2::square(1) {
@@ -421,7 +422,7 @@ fn not_before_pointwise(desc: &ConvDesc, candidates: &mut [Candidate]) {
             let algorithm = candidate.method.algorithm;
             let is_another_way = match algorithm {
                 Algorithm::Depthwise => desc.groups() > 1,
-                Algorithm::Direct => desc.layout() == Layout::Nchw && pixels <= BLOCK,
+                Algorithm::Direct => few::fits(desc) || (desc.layout() == Layout::Nchw && pixels <= BLOCK),
                 _ => false,
             };
             if algorithm != Algorithm::Pointwise && !is_another_way {

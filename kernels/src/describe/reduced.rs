@@ -1,10 +1,11 @@
 //! [`Reduced`]: a smaller convolution that computes the same output in the same tensors.
 //!
-//! Three things are removed. Taps that meet only padding: of a 9x9 kernel on a map of one pixel, one tap is left. Strides
+//! Four things are removed. Taps that meet only padding: of a 9x9 kernel on a map of one pixel, one tap is left. Strides
 //! and dilations that nothing depends on, because there is one output or one tap. Maps of one column: their rows become
-//! the columns of a map of one row, which has the same memory order in every layout.
+//! the columns of a map of one row, which has the same memory order in every layout. Images of one pixel, in NCHW and NHWC:
+//! they become the pixels of one image in NHWC.
 
-use super::{ConvDesc, Pad2, Shape4, Size2};
+use super::{ConvDesc, Layout, Pad2, Shape4, Size2};
 
 /// Maximum extent of a kernel whose taps are visited one by one.
 const MOST_TAPS: usize = 1 << 12;
@@ -15,6 +16,8 @@ pub(crate) struct Reduced {
     pub(crate) desc: ConvDesc,
     /// The taps that are left, if some were removed.
     pub(crate) cut: Option<FilterCut>,
+    /// Whether the images are the pixels of one image: the views of all tensors are merged.
+    pub(crate) merged: bool,
 }
 
 /// The part of a filter that is left: rows `first.h..first.h + kept.h` and columns `first.w..first.w + kept.w` of each
@@ -114,20 +117,24 @@ impl ConvDesc {
             (y, x) = (x, y);
         }
         let pad = Pad2 { top: y.before, bottom: y.after, left: x.before, right: x.after };
-        let desc = Self::builder(
-            Shape4::new(input.n, input.c, y.input, x.input),
-            output.c,
-            Size2::new(y.taps, x.taps),
-        )
-        .stride(Size2::new(y.stride, x.stride))
-        .pad(pad)
-        .dilation(Size2::new(y.dilation, x.dilation))
-        .groups(self.groups())
-        .layout(self.layout())
-        .output_layout(self.output_layout())
-        .epilogue(self.epilogue())
-        .build();
-        desc.map_or(Reduced { desc: *self, cut: None }, |desc| Reduced { desc, cut })
+        let is_pixel = is_column(&x) && is_column(&y) && pad == Pad2::all(0);
+        let merged = is_pixel
+            && self.layout() == self.output_layout()
+            && matches!(self.layout(), Layout::Nchw | Layout::Nhwc);
+        let (images, width) = if merged { (1, input.n) } else { (input.n, x.input) };
+        let layout = |layout| if merged { Layout::Nhwc } else { layout };
+        let desc =
+            Self::builder(Shape4::new(images, input.c, y.input, width), output.c, Size2::new(y.taps, x.taps))
+                .stride(Size2::new(y.stride, x.stride))
+                .pad(pad)
+                .dilation(Size2::new(y.dilation, x.dilation))
+                .groups(self.groups())
+                .layout(layout(self.layout()))
+                .output_layout(layout(self.output_layout()))
+                .epilogue(self.epilogue())
+                .build();
+        let same = Reduced { desc: *self, cut: None, merged: false };
+        desc.map_or(same, |desc| Reduced { desc, cut, merged })
     }
 }
 
@@ -143,7 +150,7 @@ mod tests {
         set: fn(ConvDescBuilder) -> ConvDescBuilder,
     ) -> (String, Option<FilterCut>) {
         let desc = set(ConvDesc::builder(Shape4::new(1, 2, h, w), 3, kernel)).build().unwrap();
-        let Reduced { desc, cut } = desc.reduced();
+        let Reduced { desc, cut, .. } = desc.reduced();
         (desc.to_string(), cut)
     }
 
@@ -151,7 +158,7 @@ mod tests {
     fn taps_that_only_meet_padding_are_removed() {
         let nine = Size2::square(9);
         let (desc, cut) = reduced(1, 1, nine, |builder| builder.pad(Pad2::all(4)));
-        assert_eq!(desc, "1x2x1x1 -> 3 1x1 nchw");
+        assert_eq!(desc, "1x2x1x1 -> 3 1x1 nhwc");
         let centre = FilterCut { kernel: nine, first: Size2::square(4), kept: Size2::square(1) };
         assert_eq!(cut, Some(centre));
         let filters: Vec<f32> = (0..162).map(|i| i as f32).collect();
@@ -187,6 +194,22 @@ mod tests {
     }
 
     #[test]
+    fn images_of_one_pixel_become_the_pixels_of_an_image() {
+        let builder = |layout| {
+            ConvDesc::builder(Shape4::new(5, 2, 1, 1), 4, Size2::square(3)).pad(Pad2::all(1)).layout(layout)
+        };
+        for layout in [Layout::Nchw, Layout::Nhwc] {
+            let reduced = builder(layout).build().unwrap().reduced();
+            assert_eq!((reduced.desc.to_string().as_str(), reduced.merged), ("1x2x1x5 -> 4 1x1 nhwc", true));
+        }
+        // Of blocks of channels, each is a tensor of its own.
+        let blocked = builder(Layout::Nchw16c).build().unwrap().reduced();
+        assert_eq!((blocked.desc.to_string().as_str(), blocked.merged), ("5x2x1x1 -> 4 1x1 nchw16c", false));
+        let mixed = builder(Layout::Nchw).output_layout(Layout::Nchw16c).build().unwrap().reduced();
+        assert!(!mixed.merged);
+    }
+
+    #[test]
     fn other_convolutions_stay_as_they_are() {
         for (h, w, kernel, pad, stride) in
             [(56, 56, 3, 1, 1), (56, 56, 3, 1, 2), (5, 4, 3, 0, 1), (1, 9, 1, 0, 1), (9, 9, 2, 1, 3)]
@@ -194,7 +217,7 @@ mod tests {
             let desc =
                 ConvDesc::builder(Shape4::new(1, 2, h, w), 3, Size2::square(kernel)).pad(Pad2::all(pad));
             let desc = desc.stride(Size2::square(stride)).build().unwrap();
-            assert_eq!(desc.reduced(), Reduced { desc, cut: None }, "{desc}");
+            assert_eq!(desc.reduced(), Reduced { desc, cut: None, merged: false }, "{desc}");
         }
     }
 }

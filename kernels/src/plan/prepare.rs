@@ -248,7 +248,8 @@ impl<'a> Problem<'a> {
         if req.len() > isize::MAX as usize / size_of::<f32>() {
             return Err(ConvError::SizeOverflow { what: "workspace" });
         }
-        Ok(PreparedConv { desc: *self.desc, form, packed, driver, req, parts: self.parts })
+        let merged = method.algorithm != Algorithm::Reference && self.reduced.merged;
+        Ok(PreparedConv { desc: *self.desc, merged, form, packed, driver, req, parts: self.parts })
     }
 }
 

@@ -54,6 +54,8 @@ impl<'a> ConvIo<'a> {
 /// A convolution with packed weights and a sized workspace. A plan wraps it.
 pub(crate) struct PreparedConv {
     pub(crate) desc: ConvDesc,
+    /// Whether the driver computes all images as the pixels of one image.
+    pub(crate) merged: bool,
     pub(crate) form: Form,
     pub(crate) packed: Packed,
     pub(crate) driver: Driver,
@@ -90,7 +92,7 @@ impl PreparedConv {
         }
 
         let views = [input.view(), output.view(), residual.map_or(output.view(), |r| r.view())];
-        let merge = self.driver.merges(&views);
+        let merge = self.merged || self.driver.merges(&views);
         let operands = Operands {
             input: input.pixels().merged_if(merge),
             residual: residual.map(|residual| residual.pixels().merged_if(merge)),

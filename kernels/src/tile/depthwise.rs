@@ -55,11 +55,33 @@ impl<
     type Args = DepthwiseArgs;
 
     /// # Safety
-    /// Every position of the input must be valid for reading in the way of `MODE` (`Reader::read`). The
-    /// weights must be valid for every tap. The target must be valid for every output, in the sense of
-    /// `store`.
+    /// Every position of the input must be valid for reading in the way of `MODE` (`Reader::read`), for every vector.
+    /// The weights must be valid for every tap. The target must be valid for every output, in the sense of `store`.
     #[inline(always)]
     unsafe fn run<S: Simd>(s: S, args: &DepthwiseArgs) {
+        for vector in 0..args.vectors {
+            let args = args.at_vector::<S, MODE>(vector);
+            // SAFETY: the caller upholds the contract of this function.
+            unsafe { Self::vector(s, &args) };
+        }
+    }
+}
+
+impl<
+    const MODE: u8,
+    const K: usize,
+    const STRIDE: usize,
+    const T: usize,
+    const ROWS: usize,
+    const STEP: usize,
+> Depthwise<MODE, K, STRIDE, T, ROWS, STEP>
+{
+    /// Computes one vector of channels, or one channel.
+    ///
+    /// # Safety
+    /// Same contract as [`run`](Self::run), for this vector.
+    #[inline(always)]
+    unsafe fn vector<S: Simd>(s: S, args: &DepthwiseArgs) {
         let (inner, outer) = (&args.inner, &args.outer);
         let tiles = Tiles::<S, MODE, K, STRIDE, T, ROWS, STEP> {
             s,

@@ -2,6 +2,7 @@
 //! strided.
 
 use super::store::TileTarget;
+use crate::describe::BLOCK;
 use crate::simd::{Lanes, Simd};
 
 /// How the vector of a position is read.
@@ -131,6 +132,7 @@ impl Axis {
 }
 
 /// The arguments of one call. `tile/depthwise_table.rs` builds and checks them.
+#[derive(Clone, Copy)]
 pub(crate) struct DepthwiseArgs {
     /// The first position of both axes.
     pub(super) input: *const f32,
@@ -146,9 +148,41 @@ pub(crate) struct DepthwiseArgs {
     pub(super) source: *const LaneSource,
     /// Vectors `[channel][outer tap][inner tap]`, or single numbers if weights are broadcast.
     pub(super) weights: *const f32,
+    /// Number of vectors of channels, which follow each other in blocks of sixteen channels. In NCHW, number of output
+    /// channels.
+    pub(super) vectors: usize,
+    /// NCHW: output channels of a group, and those of the first group that come before the first vector.
+    pub(super) outs: usize,
+    pub(super) skip: usize,
     /// The target of all outputs. `base` is the first output, and `row` is the distance between outputs along
-    /// the inner axis.
+    /// the inner axis. `block` is the distance between blocks of channels, or in NCHW between channels.
     pub(super) target: TileTarget,
+}
+
+impl DepthwiseArgs {
+    /// The arguments of vector `vector` alone.
+    #[inline(always)]
+    pub(super) fn at_vector<S: Simd, const MODE: u8>(&self, vector: usize) -> Self {
+        let taps = self.inner.taps.wrapping_mul(self.outer.taps);
+        let first = vector.wrapping_mul(S::LANES);
+        if MODE == PIXELS {
+            let group = self.skip.wrapping_add(vector) / self.outs.max(1);
+            let weights = vector.wrapping_mul(self.channels).wrapping_mul(taps);
+            return Self {
+                input: self.input.wrapping_add(group.wrapping_mul(self.channels).wrapping_mul(self.plane)),
+                weights: self.weights.wrapping_add(weights),
+                target: self.target.of_plane(vector, first),
+                ..*self
+            };
+        }
+        let ahead = (first / BLOCK).wrapping_mul(self.plane).wrapping_add(first % BLOCK);
+        Self {
+            input: self.input.wrapping_add(ahead),
+            weights: self.weights.wrapping_add(first.wrapping_mul(taps)),
+            target: self.target.at_column(first),
+            ..*self
+        }
+    }
 }
 
 /// The state that all positions of one channel of the group share.

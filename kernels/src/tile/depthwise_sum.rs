@@ -129,7 +129,7 @@ impl<
                 line.weights[row][k] = unsafe { weight::<S, MODE>(s, w.wrapping_add(further), k) };
             }
         }
-        for_each! { i in 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18, less than Self::POSITIONS =>
+        for_each! { i in 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27, less than Self::POSITIONS =>
             // SAFETY: the caller upholds the contract of this function.
             unsafe { self.position::<FROM, TO, EDGE>(acc, reader, &mut line, i) }
         }
@@ -216,6 +216,8 @@ impl<
                             match (inner.dilation, inner.stride) {
                                 (1, 1) if same => self.runs::<1, EDGE>(acc, &line),
                                 (1, 2) if same => self.runs::<2, EDGE>(acc, &line),
+                                (1, 3) if same && MODE != PIXELS => self.runs::<3, EDGE>(acc, &line),
+                                (1, 4) if same && MODE != PIXELS => self.runs::<4, EDGE>(acc, &line),
                                 _ => self.each_tap::<EDGE>(&mut acc[0], &line),
                             }
                         }

@@ -78,6 +78,12 @@ pub(crate) struct Window {
     pub(crate) outer: Axis,
     /// Input channels of a group.
     pub(crate) channels: usize,
+    /// Number of vectors of channels, or of output channels in NCHW. With several vectors of channels, all of their lanes
+    /// are outputs.
+    pub(crate) vectors: usize,
+    /// NCHW: output channels of a group, and those of the first group that come before the first one here.
+    pub(crate) outs: usize,
+    pub(crate) skip: usize,
     /// Whether strided vectors of channels are prefetched. Hardware prefetchers follow strided lines badly.
     pub(crate) fetch: bool,
 }
@@ -87,7 +93,7 @@ pub(crate) struct Window {
 pub(crate) struct Image<'a> {
     /// The memory from the first position of both axes on.
     pub(crate) data: &'a [f32],
-    /// Distance between channels (NCHW) or blocks of channels (Nchw16c).
+    /// Distance between channels (NCHW) or blocks of channels.
     pub(crate) plane: usize,
     /// One source for each channel of the group, if lanes are permuted.
     pub(crate) sources: &'a [LaneSource],
@@ -96,16 +102,22 @@ pub(crate) struct Image<'a> {
 impl Image<'_> {
     /// The end of the elements that a call can read.
     fn reach(&self, window: &Window, lanes: usize) -> usize {
-        let Window { inner, outer, channels, .. } = window;
+        let &Window { inner, outer, channels, vectors, outs, skip, .. } = window;
         let positions = [(inner.input, inner.step), (outer.input, outer.step)];
         let of_all = |(count, step)| span([positions[0], positions[1], (count, step)]);
         match window.reading {
-            Reading::Channels => of_all((lanes, 1)),
+            Reading::Channels => {
+                let last = product([vectors, lanes]) - 1;
+                of_all(((last / BLOCK).saturating_mul(self.plane).saturating_add(last % BLOCK + 1), 1))
+            }
             Reading::Permuted | Reading::Partial => {
                 let sources = self.sources.iter().map(|source| source.end(self.plane));
                 of_all((sources.max().unwrap_or(0), 1))
             }
-            Reading::Pixels => of_all((*channels, self.plane)),
+            Reading::Pixels => {
+                let groups = (skip.saturating_add(vectors) - 1) / outs + 1;
+                of_all((product([groups, channels]), self.plane))
+            }
         }
     }
 }
@@ -179,14 +191,15 @@ impl DepthwiseKernels {
         out: OutputTile<'_>,
         post: &Post<'_>,
     ) {
-        let Window { reading, inner, outer, channels, fetch } = *window;
+        let Window { reading, inner, outer, channels, vectors, outs, skip, fetch } = *window;
         if inner.start >= inner.end || outer.start >= outer.end || out.lo >= out.hi {
             return;
         }
         let (along, lines) = (inner.end - inner.start, outer.end - outer.start);
         let pixels = reading == Reading::Pixels;
         assert!(inner.taps > 0 && outer.taps > 0 && inner.stride > 0 && outer.stride > 0);
-        assert!(inner.input > 0 && outer.input > 0 && channels > 0);
+        assert!(inner.input > 0 && outer.input > 0 && channels > 0 && vectors > 0 && outs > 0);
+        assert!(vectors == 1 || pixels || (reading == Reading::Channels && image.plane >= BLOCK));
         require("image of a depthwise tile", image.reach(window, self.lanes), image.data.len());
         let permuted = |least: usize| {
             image.sources.len() == channels
@@ -198,17 +211,24 @@ impl DepthwiseKernels {
             Reading::Channels | Reading::Pixels => true,
         });
         let of_tap = if pixels { 1 } else { self.lanes };
-        let needed = product([channels, outer.taps, inner.taps, of_tap]);
+        let needed = product([vectors, channels, outer.taps, inner.taps, of_tap]);
         require("weights of a depthwise tile", needed, weights.len());
-        // In NCHW the tile is one row of pixels, which is split at the ends of image rows.
+        // In NCHW, each row of the tile is the pixels of a channel, which are split at the ends of image rows.
         let outputs = product([along, lines]);
-        let (rows, columns) = if pixels { (1, outputs) } else { (outputs, self.lanes) };
+        let of_vectors = product([vectors, self.lanes]);
+        let (rows, columns) = if pixels { (vectors, outputs) } else { (outputs, of_vectors) };
         assert!(
             rows <= out.rows && if pixels { columns <= out.hi && out.lo == 0 } else { out.hi <= columns }
         );
         assert!(post.first && post.last && !post.per_row);
-        let mut target = post.target(&out, self.lanes, self.activate);
+        assert!(vectors == 1 || pixels || (out.lo == 0 && out.hi == of_vectors));
+        let mut target = post.target(&out, of_vectors, self.activate);
+        if vectors > 1 {
+            // Each vector has all of its lanes.
+            (target.hi, target.zeros) = (self.lanes, 0);
+        }
         if pixels {
+            (target.out.block, target.residual.block) = (target.out.row, target.residual.row);
             (target.out.row, target.residual.row) = (lines, lines);
         }
         let args = DepthwiseArgs {
@@ -216,6 +236,9 @@ impl DepthwiseKernels {
             inner,
             outer,
             channels,
+            vectors,
+            outs,
+            skip,
             fetch,
             plane: image.plane,
             source: image.sources.as_ptr(),

@@ -203,6 +203,9 @@ fn depthwise_refuses_operands_that_overflow() {
         inner: axis,
         outer: Axis { end: 2, ..axis },
         channels: 1,
+        vectors: 1,
+        outs: 1,
+        skip: 0,
         fetch: false,
     };
     let run = |window: Window, plane| {
@@ -216,6 +219,9 @@ fn depthwise_refuses_operands_that_overflow() {
     refused("weights of a depthwise tile", || run(outer(Axis { taps: HALF, ..window.outer }), 0));
     let pixels = Window { reading: Reading::Pixels, channels: 3, ..window };
     refused("image of a depthwise tile", || run(pixels, HALF));
+    refused("image of a depthwise tile", || run(Window { vectors: HALF, ..pixels }, 16));
+    refused("image of a depthwise tile", || run(Window { skip: HALF, ..pixels }, 16));
+    refused("image of a depthwise tile", || run(Window { vectors: HALF, ..window }, 16));
 }
 
 #[test]

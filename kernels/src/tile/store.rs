@@ -53,6 +53,31 @@ impl TileTarget {
         target
     }
 
+    /// The target from column `column` on. Its channels are columns.
+    #[inline(always)]
+    pub(crate) fn at_column(&self, column: usize) -> Self {
+        let ahead = |block: usize| (column / BLOCK).wrapping_mul(block).wrapping_add(column % BLOCK);
+        self.ahead(ahead(self.out.block), ahead(self.residual.block)).with_numbers_from(column)
+    }
+
+    /// The target of plane `plane`, if planes are a `block` apart. Its numbers per channel begin at `first`.
+    #[inline(always)]
+    pub(crate) fn of_plane(&self, plane: usize, first: usize) -> Self {
+        let ahead = |block: usize| plane.wrapping_mul(block);
+        self.ahead(ahead(self.out.block), ahead(self.residual.block)).with_numbers_from(first)
+    }
+
+    /// The same target, whose bias and slopes begin at element `first`.
+    #[inline(always)]
+    fn with_numbers_from(mut self, first: usize) -> Self {
+        for numbers in [&mut self.bias, &mut self.slope] {
+            if !numbers.is_null() {
+                *numbers = numbers.wrapping_add(first);
+            }
+        }
+        self
+    }
+
     /// Advances by `out` elements in the output and `residual` elements in the residual.
     #[inline(always)]
     pub(crate) fn advance(&mut self, out: usize, residual: usize) {

@@ -78,7 +78,7 @@ impl Depthwise {
             let residual = operands.residual.is_some().then_some((&*addend, at));
             let out = OutputTile::of_matrix_columns(plane, 1, len, 0..len);
             let window = self.window(operands.input.view.pixel, rows.clone());
-            self.call(channel, &window, self.image(&operands.input, n, channel), out, residual);
+            self.call(channel..channel + 1, &window, self.image(&operands.input, n, channel), out, residual);
         }
         let view = PixelView {
             layout: Layout::Nchw,

@@ -43,6 +43,8 @@ const NEAR: usize = 128 << 10;
 const FAR: usize = 2 << 20;
 /// Pixels of a line of a plane that is scaled: some vectors.
 const LINE_OF_PLANE: usize = 4 * BLOCK;
+/// Maximum number of outputs of a vector that take so little time that several vectors share a call.
+const FEW_OUTPUTS: usize = 64;
 /// Minimum number of rows per call.
 const MIN_STRETCH: usize = 4;
 /// Minimum number of useful lanes in a vector of sixteen.
@@ -142,8 +144,13 @@ impl Depthwise {
         }
         let (channels, width) = (region.channels.clone(), self.desc.output().w);
         let rows = region.pixels.start / width..region.pixels.end / width;
+        let mut numbers = self.weights.of_channels(&channels);
+        let together = numbers.start..self.end_of_whole(&numbers, &channels, rows.len() * width);
+        for n in region.images.clone() {
+            self.rows_of_vectors(operands, region, (n, together.clone()), rows.clone());
+        }
+        numbers.start = together.end;
         let (together, stretch) = self.order();
-        let numbers = self.weights.of_channels(&channels);
         for n in region.images.clone() {
             for first in numbers.clone().step_by(together) {
                 for start in rows.clone().step_by(stretch) {
@@ -177,6 +184,49 @@ impl Depthwise {
         (together / self.kernels.lanes(), stretch)
     }
 
+    /// The end of the first of `numbers` that one call computes. Their outputs are all lanes, in order. Vectors of channels
+    /// with many outputs have calls of their own, in the [`order`](Self::order) of their cache lines.
+    fn end_of_whole(&self, numbers: &Range<usize>, channels: &Range<usize>, outputs: usize) -> usize {
+        match self.reading {
+            Reading::Pixels => numbers.end,
+            // The last vector has idle lanes, or begins inside the one before it (NHWC).
+            Reading::Channels if outputs <= FEW_OUTPUTS => {
+                (channels.end / self.kernels.lanes()).max(numbers.start)
+            }
+            _ => numbers.start,
+        }
+    }
+
+    /// Computes `rows` of several vectors with all of their lanes, in one call.
+    fn rows_of_vectors(
+        &self,
+        operands: &Operands<'_>,
+        region: &mut OutputRegion<'_>,
+        (n, numbers): (usize, Range<usize>),
+        rows: Range<usize>,
+    ) {
+        if numbers.is_empty() {
+            return;
+        }
+        let width = self.desc.output().w;
+        let pixels = rows.start * width..rows.end * width;
+        let first = self.weights.vectors[numbers.start].first;
+        if self.reading != Reading::Pixels {
+            let residual = operands.residual_as_columns(n, pixels.start, first);
+            let out = region.channels_as_columns(n, pixels, first, 0..numbers.len() * self.kernels.lanes());
+            let window = self.window(operands.input.view.pixel, rows);
+            self.call(numbers.clone(), &window, self.image(&operands.input, n, numbers.start), out, residual);
+        } else if scales(&self.desc) {
+            self.planes(operands, region, (n, numbers));
+        } else {
+            let residual = operands.residual_as_rows(n, pixels.start, first);
+            let out = region.channels_as_rows(n, first..first + numbers.len(), pixels);
+            let window = self.window(operands.input.view.pixel, rows);
+            self.call(numbers.clone(), &window, self.image(&operands.input, n, numbers.start), out, residual);
+        }
+    }
+
+    /// Computes `rows` of a vector of channels, which can have idle lanes.
     fn rows_of_vector(
         &self,
         operands: &Operands<'_>,
@@ -184,27 +234,23 @@ impl Depthwise {
         (n, number): (usize, usize),
         rows: Range<usize>,
     ) {
-        if self.reading == Reading::Pixels && scales(&self.desc) {
-            return self.plane(operands, region, (n, number));
-        }
         let width = self.desc.output().w;
         let Vector { first, lo, hi } = self.weights.vector_in(number, &region.channels);
         let pixels = rows.start * width..rows.end * width;
-        let residual = match self.reading {
-            Reading::Pixels => operands.residual_as_rows(n, pixels.start, first),
-            _ => operands.residual_as_columns(n, pixels.start, first),
-        };
-        let out = match self.reading {
-            Reading::Pixels => region.channels_as_rows(n, first..first + 1, pixels),
-            _ => region.channels_as_columns(n, pixels, first, lo..hi),
-        };
+        let residual = operands.residual_as_columns(n, pixels.start, first);
+        let out = region.channels_as_columns(n, pixels, first, lo..hi);
         let window = self.window(operands.input.view.pixel, rows);
-        self.call(number, &window, self.image(&operands.input, n, number), out, residual);
+        self.call(number..number + 1, &window, self.image(&operands.input, n, number), out, residual);
     }
 
-    /// Computes the plane of a kernel of one tap. Tiles have several lines, so the row is split into lines.
-    fn plane(&self, operands: &Operands<'_>, region: &mut OutputRegion<'_>, (n, number): (usize, usize)) {
-        let (first, pixels) = (self.weights.vectors[number].first, region.pixels.clone());
+    /// Computes the planes of a kernel of one tap. Tiles have several lines, so the row is split into lines.
+    fn planes(
+        &self,
+        operands: &Operands<'_>,
+        region: &mut OutputRegion<'_>,
+        (n, numbers): (usize, Range<usize>),
+    ) {
+        let (first, pixels) = (self.weights.vectors[numbers.start].first, region.pixels.clone());
         let lines = pixels.len() / LINE_OF_PLANE;
         let whole = pixels.start + lines * LINE_OF_PLANE;
         let parts = [(pixels.start, lines, LINE_OF_PLANE), (whole, 1, pixels.end - whole)];
@@ -220,26 +266,25 @@ impl Depthwise {
                 end: input,
             };
             let (inner, outer) = (axis(lines, width), axis(width, 1));
-            let window =
-                Window { reading: self.reading, inner, outer, channels: self.desc.ins(), fetch: false };
+            let window = Window { inner, outer, ..self.window(1, 0..1) };
             let residual = operands.residual_as_rows(n, start, first);
-            let out = region.channels_as_rows(n, first..first + 1, start..start + lines * width);
-            let mut image = self.image(&operands.input, n, number);
+            let out = region.channels_as_rows(n, first..first + numbers.len(), start..start + lines * width);
+            let mut image = self.image(&operands.input, n, numbers.start);
             image.data = &image.data[start..];
-            self.call(number, &window, image, out, residual);
+            self.call(numbers.clone(), &window, image, out, residual);
         }
     }
 
-    /// Computes the outputs of `window` for vector `number`.
+    /// Computes the outputs of `window` for some vectors.
     fn call(
         &self,
-        number: usize,
+        numbers: Range<usize>,
         window: &Window,
         image: Image<'_>,
         out: OutputTile<'_>,
         residual: Option<(&[f32], TileOffset)>,
     ) {
-        let (bias, slope) = self.weights.per_channel(number);
+        let (bias, slope) = self.weights.per_channel(numbers.clone());
         let post = Post {
             bias,
             slope,
@@ -249,7 +294,9 @@ impl Depthwise {
             first: true,
             last: true,
         };
-        self.kernels.run(window, image, self.weights.weights(number), out, &post);
+        let skip = self.weights.vectors[numbers.start].first % self.desc.outs();
+        let window = Window { vectors: numbers.len(), skip, ..*window };
+        self.kernels.run(&window, image, self.weights.weights(numbers), out, &post);
     }
 
     /// The window of `rows` of the output, on an image whose pixels are `pixel` elements apart.
@@ -276,7 +323,8 @@ impl Depthwise {
             end: desc.output().w,
         };
         let (inner, outer) = if self.reading == Reading::Pixels { (y, x) } else { (x, y) };
-        Window { reading: self.reading, inner, outer, channels: desc.ins(), fetch: self.fetch }
+        let (reading, channels, outs, fetch) = (self.reading, desc.ins(), desc.outs(), self.fetch);
+        Window { reading, inner, outer, channels, outs, skip: 0, vectors: 1, fetch }
     }
 
     /// The input of vector `number` in image `n`.
@@ -290,7 +338,7 @@ impl Depthwise {
         };
         Image {
             data: &input.data[input.view.offset(n, channel, 0)..],
-            plane: input.view.plane,
+            plane: if self.desc.layout() == Layout::Nhwc { BLOCK } else { input.view.plane },
             sources: self.weights.sources(number),
         }
     }

@@ -131,6 +131,6 @@ impl Depthwise {
         residual: Option<(&[f32], TileOffset)>,
     ) {
         let image = Image { data: image, plane: 0, sources: &[] };
-        self.call(number, window, image, out, residual);
+        self.call(number..number + 1, window, image, out, residual);
     }
 }

@@ -23,7 +23,8 @@ pub(super) fn transposes(desc: &ConvDesc) -> bool {
     } else {
         // Most lanes of the vectors of channels are used.
         let idle = (BLOCK - channels % BLOCK) % BLOCK;
-        taps > FEW_TAPS && 4 * idle <= channels
+        let few_pixels = desc.output().h * desc.output().w <= BLOCK;
+        (taps > FEW_TAPS || few_pixels) && 4 * idle <= channels
     };
     desc.layout() == Layout::Nchw && desc.ins() == 1 && desc.outs() == 1 && worth && inside
 }
@@ -262,23 +263,23 @@ impl DepthwiseWeights {
 
     /// The lane sources of vector `number`.
     pub(super) fn sources(&self, number: usize) -> &[LaneSource] {
-        self.of_vector(&self.sources, number)
+        self.of_vectors(&self.sources, number..number + 1)
     }
 
-    /// The weights of vector `number`.
-    pub(super) fn weights(&self, number: usize) -> &[f32] {
-        self.of_vector(&self.data, number)
+    /// The weights of some vectors.
+    pub(super) fn weights(&self, numbers: Range<usize>) -> &[f32] {
+        self.of_vectors(&self.data, numbers)
     }
 
-    /// The bias and the slopes of vector `number`; empty where there are none.
-    pub(super) fn per_channel(&self, number: usize) -> (&[f32], &[f32]) {
-        (self.of_vector(&self.bias, number), self.of_vector(&self.slope, number))
+    /// The bias and the slopes of some vectors; empty where there are none.
+    pub(super) fn per_channel(&self, numbers: Range<usize>) -> (&[f32], &[f32]) {
+        (self.of_vectors(&self.bias, numbers.clone()), self.of_vectors(&self.slope, numbers))
     }
 
-    /// The part of vector `number` in `of_all`, which has an equal part for each vector, or is empty.
-    fn of_vector<'a, X>(&self, of_all: &'a [X], number: usize) -> &'a [X] {
+    /// The part of some vectors in `of_all`, which has an equal part for each vector, or is empty.
+    fn of_vectors<'a, X>(&self, of_all: &'a [X], numbers: Range<usize>) -> &'a [X] {
         let each = of_all.len() / self.vectors.len();
-        &of_all[number * each..(number + 1) * each]
+        &of_all[numbers.start * each..numbers.end * each]
     }
 
     /// The packed filter, bias and slopes.

@@ -88,13 +88,13 @@ impl Tiles {
         let [taps, step, apart] = inner;
         let outputs = kernels.outputs();
         let special = kernels.has(reading, inner, outer);
-        let in_runs = apart == 1 && step <= 2 && (!pixels || stride.h == stride.w);
+        let in_runs = apart == 1 && if pixels { step <= 2 && stride.h == stride.w } else { step <= 4 };
         let run = match (special, in_runs) {
             (true, _) => taps,
             (false, true) => taps.min(4),
             (false, false) => 1,
         };
-        let positions = if run == 1 { outputs } else { (outputs - 1) * step + run };
+        let positions = ((outputs - 1) * step + run).min(outputs * run);
         let runs = taps as f64 / run as f64;
         // As many loads as FMAs are issued at a time: a vector for each position, and the weights. Every second pixel
         // is read with two loads and a permutation.

@@ -54,8 +54,10 @@ fn work(
     let all = panels * (schedule.form.k * schedule.form.panels.width * size_of::<f32>()) as f64;
     let weights = live(desc) * all;
     let panel = weights / panels * (schedule.k_block as f64 / part.ins as f64);
-    // Every row of a stretch re-reads a panel.
-    Passes { stretches, panels, of_panel: rows, weights, panel, block: panel, workspace: 0.0 }
+    // Every row of a stretch re-reads the kernel rows of a panel that are inside the image for it.
+    let live_rows = of_rows(desc).filter(|&outputs| outputs > 0).count().max(1) as f64;
+    let of_panel = rows * kernel_rows_inside(desc) / live_rows;
+    Passes { stretches, panels, of_panel, weights, panel, block: panel, workspace: 0.0 }
         .add(part, share, &mut work);
     work.flops = 2.0 * desc.cost().macs as f64;
     work
