@@ -129,7 +129,7 @@ impl<
                 line.weights[row][k] = unsafe { weight::<S, MODE>(s, w.wrapping_add(further), k) };
             }
         }
-        for_each! { i in 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27, less than Self::POSITIONS =>
+        for_each! { i in 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25, less than Self::POSITIONS =>
             // SAFETY: the caller upholds the contract of this function.
             unsafe { self.position::<FROM, TO, EDGE>(acc, reader, &mut line, i) }
         }
@@ -228,7 +228,8 @@ impl<
         }
     }
 
-    /// Sums the inner taps of one line, up to four at a time, without dilation and with a stride of `BY`.
+    /// Sums the inner taps of one line, without dilation and with a stride of `BY`: up to four at a time, or up to two if
+    /// the outputs share so few positions that all of them would be in registers at once.
     ///
     /// # Safety
     /// Same contract as [`any`](Self::any). The line must be inside the input and must have these weights.
@@ -251,12 +252,12 @@ impl<
                 };
                 match self.args.inner.taps.wrapping_sub(tap) {
                     1 => self.run_of::<1, BY, EDGE>(acc, &rest),
-                    2 => self.run_of::<2, BY, EDGE>(acc, &rest),
+                    taps if taps == 2 || BY > 2 => self.run_of::<2, BY, EDGE>(acc, &rest),
                     3 => self.run_of::<3, BY, EDGE>(acc, &rest),
                     _ => self.run_of::<4, BY, EDGE>(acc, &rest),
                 }
             }
-            tap = tap.wrapping_add(4);
+            tap = tap.wrapping_add(if BY > 2 { 2 } else { 4 });
         }
     }
 

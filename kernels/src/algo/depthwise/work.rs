@@ -91,7 +91,7 @@ impl Tiles {
         let in_runs = apart == 1 && if pixels { step <= 2 && stride.h == stride.w } else { step <= 4 };
         let run = match (special, in_runs) {
             (true, _) => taps,
-            (false, true) => taps.min(4),
+            (false, true) => taps.min(if step > 2 { 2 } else { 4 }),
             (false, false) => 1,
         };
         let positions = ((outputs - 1) * step + run).min(outputs * run);
