@@ -140,14 +140,15 @@ pub use choose::{
 pub use describe::{
     Activation, Algorithm, Algorithms, BLOCK, ConvDesc, ConvDescBuilder, ConvError, Cost, EpilogueSpec,
     FilterShape, Isa, Layout, Method, Pad2, Pitch, Products, ProductsSet, Shape4, Size2, TensorMut,
-    TensorOut, TensorRef, Unsupported, Weights,
+    TensorOut, TensorRef, TransposedDesc, TransposedDescBuilder, Unsupported, Weights,
 };
 
 pub use memory::{Buffer, Workspace, WorkspaceReq};
 #[cfg(feature = "ops")]
 pub use ops::{LinearPlan, LrnSpec, NormSpec, Ops, PoolDesc, PoolDescBuilder, PoolKind};
 pub use plan::{
-    Conv, ConvBuilder, ConvPlan, Filter, PackedError, Packing, PlanOptions, PlanReport, PlanWeights, conv2d,
+    BackwardData, BackwardDataIo, Conv, ConvBuilder, ConvPlan, DataSpec, Filter, PackedError, Packing,
+    PlanOptions, PlanReport, PlanWeights, TransposedPlan, conv2d,
 };
 #[cfg(not(all(test, loom)))]
 pub use run::Helpers;

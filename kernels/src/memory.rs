@@ -143,18 +143,26 @@ pub struct WorkspaceReq {
     pub per_thread_len: usize,
     /// Number of threads that can run at the same time.
     pub threads: usize,
+    /// Elements that all threads share.
+    pub shared_len: usize,
 }
 
 impl WorkspaceReq {
     /// A requirement of `per_thread_len` elements for each of `threads` threads.
     pub const fn new(per_thread_len: usize, threads: usize) -> Self {
-        Self { per_thread_len, threads }
+        Self { per_thread_len, threads, shared_len: 0 }
     }
 
-    /// Elements of all threads together. A product that overflows becomes `usize::MAX`, which no system can
-    /// allocate.
+    /// Adds `len` elements that all threads share.
+    pub const fn shared(mut self, len: usize) -> Self {
+        self.shared_len = self.shared_len.saturating_add(len);
+        self
+    }
+
+    /// Elements of all threads together, and those that they share. A sum that overflows becomes `usize::MAX`, which no
+    /// system can allocate.
     pub const fn len(self) -> usize {
-        self.per_thread_len.saturating_mul(self.threads)
+        self.per_thread_len.saturating_mul(self.threads).saturating_add(self.shared_len)
     }
 
     /// Whether no workspace is needed.
@@ -168,6 +176,7 @@ impl WorkspaceReq {
         Self {
             per_thread_len: self.per_thread_len.max(other.per_thread_len),
             threads: self.threads.max(other.threads),
+            shared_len: self.shared_len.max(other.shared_len),
         }
     }
 }

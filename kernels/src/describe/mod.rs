@@ -2,6 +2,7 @@
 //! cost; algorithms, instruction sets and errors.
 
 mod algorithm;
+mod backwards;
 mod cost;
 mod desc;
 mod epilogue;
@@ -13,10 +14,12 @@ mod reduced;
 mod shape;
 mod sizes;
 mod tensor;
+mod transposed;
 mod weights;
 
 pub(crate) use algorithm::AlgorithmKind;
 pub use algorithm::{Algorithm, Algorithms, Unsupported};
+pub(crate) use backwards::{Backwards, Phase};
 pub use cost::Cost;
 pub use desc::{ConvDesc, ConvDescBuilder};
 pub use epilogue::{Activation, EpilogueSpec};
@@ -30,4 +33,5 @@ pub use shape::{BLOCK, Layout, Pad2, Shape4, Size2};
 pub(crate) use sizes::{check_positive, checked_product, window_output};
 pub use tensor::{Pitch, TensorMut, TensorOut, TensorRef};
 pub(crate) use tensor::{PixelRef, PixelView};
+pub use transposed::{TransposedDesc, TransposedDescBuilder};
 pub use weights::{FilterShape, Weights};

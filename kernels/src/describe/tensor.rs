@@ -249,6 +249,11 @@ fn view_of_rows(
 }
 
 impl TensorMut<'_> {
+    /// The same tensor, to be read.
+    pub(crate) fn as_ref(&self) -> TensorRef<'_> {
+        TensorRef { data: self.data, shape: self.shape, view: self.view }
+    }
+
     /// The memory, in which elements are at their [`offset`](Self::offset).
     pub fn data_mut(&mut self) -> &mut [f32] {
         self.data
@@ -384,6 +389,15 @@ impl<'a> TensorOut<'a> {
 
     pub(crate) fn view(&self) -> PixelView {
         self.view
+    }
+
+    /// The same tensor, to be written in parts.
+    pub(crate) fn reborrow(&mut self) -> TensorOut<'_> {
+        let data = match &mut self.data {
+            OutData::Init(data) => OutData::Init(data),
+            OutData::Uninit(data) => OutData::Uninit(data),
+        };
+        TensorOut { data, shape: self.shape, view: self.view }
     }
 
     /// The first element. The memory may be uninitialised, so nothing may read it before it was written.

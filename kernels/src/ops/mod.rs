@@ -12,12 +12,12 @@ mod maxout;
 mod norm;
 mod pool;
 
-use crate::describe::{Activation, BLOCK, ConvError, Isa, Layout, PixelView, Shape4, TensorMut};
+use crate::describe::{Activation, BLOCK, ConvError, Isa, Layout, TensorMut};
 use crate::run::Threads;
-use crate::run::threads::Split;
+use crate::run::elementwise::{elements, merges, split, split_units as elementwise_split_units, tiles};
 use crate::tile::detect::kernels;
 use crate::tile::ops_table::Slopes;
-use crate::tile::output::{OutputRegion, OutputTile};
+use crate::tile::output::OutputRegion;
 use crate::tile::table::KernelSet;
 use crate::work::parts::SplitUnits;
 pub use linear::LinearPlan;
@@ -25,7 +25,6 @@ pub use lrn::LrnSpec;
 pub use norm::NormSpec;
 pub use pool::{PoolDesc, PoolDescBuilder, PoolKind};
 use std::fmt;
-use std::ops::Range;
 
 /// Layers that need no plan, with the kernels of one instruction set.
 #[derive(Clone, Copy)]
@@ -151,69 +150,8 @@ fn check_without_slopes(activation: Activation) -> Result<(), ConvError> {
     }
 }
 
-/// Whether all images can be seen as one row of pixels with the same channels.
-fn merges(view: &PixelView) -> bool {
-    view.can_merge() && (view.channels_last() || view.pixels == 1)
-}
-
-/// The position of a tile in its tensor.
-struct Spot {
-    n: usize,
-    channels: Range<usize>,
-    /// The first pixel.
-    p: usize,
-    /// Whether channels are the rows of the tile (NCHW) rather than its columns.
-    per_row: bool,
-}
-
-/// Calls `run` with every tile of `region`. A tile has all pixels of at most `step` channels of one image; in
-/// Nchw16c, of at most one block.
-fn tiles(region: &mut OutputRegion<'_>, step: usize, mut run: impl FnMut(OutputTile<'_>, Spot)) {
-    let (pixels, Range { start, end }) = (region.pixels.clone(), region.channels.clone());
-    let per_row = region.layout() == Layout::Nchw;
-    let step = if region.layout() == Layout::Nchw16c { step.min(BLOCK) } else { step };
-    for n in region.images.clone() {
-        for c in (start..end).step_by(step) {
-            let channels = c..end.min(c.saturating_add(step));
-            let tile = if per_row {
-                region.channels_as_rows(n, channels.clone(), pixels.clone())
-            } else {
-                region.channels_as_columns(n, pixels.clone(), c, 0..channels.len())
-            };
-            run(tile, Spot { n, channels, p: pixels.start, per_row });
-        }
-    }
-}
-
-/// The granularity at which an elementwise layer can be cut.
-fn elementwise_split_units(layout: Layout) -> SplitUnits {
-    match layout {
-        Layout::Nchw => SplitUnits::new(4096, 1),
-        Layout::Nhwc | Layout::Nchw16c | Layout::Nchw32cBf16 => SplitUnits::new(64, BLOCK),
-    }
-}
-
 /// Estimated operations per element of an in-place activation.
 fn cost(activation: Activation) -> u64 {
     use Activation::{Elu, Sigmoid, Silu, Tanh};
     if matches!(activation, Sigmoid | Tanh | Elu { .. } | Silu) { 16 } else { 2 }
-}
-
-/// Number of elements. The tensor exists, so the product cannot overflow.
-fn elements(shape: Shape4) -> u64 {
-    [shape.n, shape.c, shape.h, shape.w].iter().fold(1, |product, &extent| product * extent as u64)
-}
-
-/// Element operations that justify waking one more thread: about 2 microseconds on one core.
-const WORTH_A_THREAD: u64 = 100_000;
-
-/// Cuts `region` into parts for at most `threads`, as many as `work` element operations justify, and runs
-/// them.
-fn split<'a, F>(region: OutputRegion<'a>, split_units: SplitUnits, work: u64, threads: Threads<'_>, run: &F)
-where
-    F: Fn(OutputRegion<'a>) + Sync,
-{
-    let worth = usize::try_from(work / WORTH_A_THREAD).unwrap_or(usize::MAX).max(1);
-    let split = Split { parts: threads.count().min(worth), split_units, slab_len: 0 };
-    split.run(threads, region, &mut [], &|region, _| run(region));
 }

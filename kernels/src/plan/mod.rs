@@ -1,6 +1,7 @@
 //! Step 3, plan: chooses an algorithm, packs the weights and sizes the workspace. Everything that allocates
 //! happens here.
 
+mod backward_data;
 mod conv;
 #[cfg(feature = "internal")]
 mod cuts;
@@ -9,13 +10,16 @@ mod measured;
 mod oneshot;
 mod options;
 mod packing;
+mod phased;
 mod prepare;
 mod report;
+mod transposed;
 
 use crate::choose::{Choice, Select, Wisdom};
 use crate::describe::{Algorithm, ConvDesc, ConvError, Isa, Products, Weights};
 use crate::memory::WorkspaceReq;
 use crate::run::{ConvIo, PreparedConv, Threads};
+pub use backward_data::{BackwardData, BackwardDataIo, DataSpec};
 pub use conv::{Conv, ConvBuilder};
 #[cfg(feature = "internal")]
 pub use cuts::{Cuts, cuts};
@@ -27,6 +31,7 @@ pub use prepare::PlanWeights;
 use prepare::Problem;
 pub use report::PlanReport;
 use std::fmt;
+pub use transposed::TransposedPlan;
 
 /// A convolution that is ready to run. It holds the chosen algorithm, the packed weights and the size of the
 /// workspace.

@@ -244,7 +244,7 @@ impl<'a> Problem<'a> {
     ) -> Result<PreparedConv, ConvError> {
         let (desc, _) = self.computed(method);
         let driver = schedule.driver(desc, self.kernels, packed.clone())?;
-        let req = WorkspaceReq { per_thread_len: driver.workspace_len(), threads: self.options.max_threads };
+        let req = WorkspaceReq::new(driver.workspace_len(), self.options.max_threads);
         if req.len() > isize::MAX as usize / size_of::<f32>() {
             return Err(ConvError::SizeOverflow { what: "workspace" });
         }

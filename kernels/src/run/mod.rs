@@ -1,7 +1,9 @@
 //! Step 4, run: checks all arguments, splits the output among threads, and calls one driver on each part.
 
+pub(crate) mod copies;
 #[cfg(feature = "rayon")]
 mod cores;
+pub(crate) mod elementwise;
 mod executor;
 #[cfg(feature = "rayon")]
 mod gather;

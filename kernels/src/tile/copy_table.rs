@@ -50,6 +50,11 @@ impl<'a> InputTile<'a> {
         Self { data: from.data, at }
     }
 
+    /// The same tile with every `step`-th row.
+    pub(crate) fn every(self, step: usize) -> Self {
+        Self { at: TileOffset { row: self.at.row.saturating_mul(step), ..self.at }, ..self }
+    }
+
     /// The first element of a tile of `rows` by `columns`. Neither is 0.
     ///
     /// # Panics

@@ -127,7 +127,6 @@ impl<'a> OutputRegion<'a> {
     }
 
     /// The memory layout. If images were merged, it is the layout of the merged view.
-    #[cfg_attr(not(feature = "ops"), allow(dead_code))] // used by `ops` only
     pub(crate) fn layout(&self) -> Layout {
         self.view.layout
     }
@@ -182,6 +181,26 @@ impl<'a> OutputRegion<'a> {
         let last = self.view.layout == Layout::Nchw16c && channel + hi == self.view.channels;
         let zeros = if last { (channel + hi).next_multiple_of(BLOCK) - channel } else { 0 };
         OutputTile { zeros, ..self.tile(at, p.len(), lo, hi) }
+    }
+
+    /// A tile like that of [`channels_as_columns`](Self::channels_as_columns), of `count` pixels `first`, `first + step`, ...
+    /// of image `n` and `columns` channels.
+    ///
+    /// # Panics
+    /// If the tile is not inside the region. That is a bug in this library.
+    pub(crate) fn pixels_apart(
+        &mut self,
+        n: usize,
+        (first, step, count): (usize, usize, usize),
+        channel: usize,
+        columns: usize,
+    ) -> OutputTile<'_> {
+        // A product that saturates lies outside every region.
+        let end = first.saturating_add(count.saturating_sub(1).saturating_mul(step)).saturating_add(1);
+        assert!(count > 0 && step > 0 && inside(&(first..end), &self.pixels));
+        let first = self.channels_as_columns(n, first..first + 1, channel, 0..columns);
+        let place = TileAddress { row: step * first.place.row, ..first.place };
+        OutputTile { place, rows: count, ..first }
     }
 
     /// A tile whose rows are channels, and whose columns are pixels `p` of image `n`.

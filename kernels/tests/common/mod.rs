@@ -4,6 +4,7 @@
 //! that a kernel must not touch are compared bit by bit.
 #![allow(dead_code)] // each test binary uses its part
 
+pub mod backwards;
 mod oracle;
 pub mod persist;
 mod placed;

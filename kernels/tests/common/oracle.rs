@@ -5,7 +5,7 @@ use super::winograd::Tile;
 use kernels::{Activation, Algorithm, ConvDesc, Method, Products};
 
 /// The factor by which an activation can amplify an error of its argument: its Lipschitz constant.
-fn spread(activation: Activation, slope: f64) -> f64 {
+pub fn spread(activation: Activation, slope: f64) -> f64 {
     match activation {
         Activation::LeakyRelu { alpha } | Activation::Elu { alpha } => f64::from(alpha).abs().max(1.0),
         Activation::PRelu => slope.abs().max(1.0),
@@ -17,7 +17,7 @@ fn spread(activation: Activation, slope: f64) -> f64 {
 
 /// The error of evaluating the activation itself: 4 units in the last place of the result, or of 1 where the
 /// result is a difference from 1.
-fn evaluation(activation: Activation, result: f64) -> f64 {
+pub fn evaluation(activation: Activation, result: f64) -> f64 {
     let eps = f64::from(f32::EPSILON);
     match activation {
         Activation::None | Activation::Relu | Activation::Clip { .. } => 0.0,
