@@ -183,7 +183,7 @@ impl fmt::Display for Unsupported {
             }
             Self::NotWinograd => {
                 "it needs dilation 1 and a 3x3 or 5x5 kernel in each phase of the stride (3x3 only for tiles of 4x2 and \
-                 6x6 outputs, 4x4 only for 3x3)"
+                 6x6 outputs, 2x2 and 4x4 only for 3x3)"
             }
             Self::Strided => "it needs stride 1",
             Self::Dilated => "it needs a kernel without dilation",

@@ -286,6 +286,7 @@ macro_rules! winograd_kernels {
             product: &[$(winograd_kernels!(@row $enter, $mr, $widths)),+],
             transforms: &[
                 winograd_kernels!(@transforms $enter, $widths, 4 1 2, 4 1 2),
+                winograd_kernels!(@transforms $enter, $widths, 4 1 3, 4 1 3),
                 winograd_kernels!(@transforms $enter, $widths, 6 2 4, 6 2 4),
                 winograd_kernels!(@transforms $enter, $widths, 6 2 4, 4 1 2),
                 winograd_kernels!(@transforms $enter, $widths, 6 2 3, 6 2 3),

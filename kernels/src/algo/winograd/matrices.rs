@@ -182,7 +182,7 @@ mod tests {
         (bt, (0..matrices.outputs).map(row).collect())
     }
 
-    const KINDS: [(usize, usize); 6] = [(4, 2), (6, 4), (6, 3), (6, 2), (8, 6), (8, 4)];
+    const KINDS: [(usize, usize); 7] = [(4, 2), (4, 3), (6, 4), (6, 3), (6, 2), (8, 6), (8, 4)];
 
     #[test]
     fn the_transforms_are_a_convolution() {

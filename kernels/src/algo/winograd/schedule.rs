@@ -37,7 +37,7 @@ pub(crate) fn points(desc: &ConvDesc, outputs: Size2) -> Size2 {
 
 pub(crate) fn supports(desc: &ConvDesc, outputs: Size2) -> Result<(), Unsupported> {
     let taps: &[usize] = match (outputs.h, outputs.w) {
-        (3, 3) => &[4],
+        (3, 3) => &[2, 4],
         (6, 6) | (4, 2) => &[3],
         _ => &[3, 5],
     };
