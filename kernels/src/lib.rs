@@ -100,6 +100,11 @@
 //! [`Ops`] has the layers that stand between convolutions: pooling, normalisation, softmax, activations,
 //! elementwise sums, and copies between layouts. A [`LinearPlan`] is a fully connected layer.
 //!
+//! # Gradients
+//!
+//! [`BackwardData`] computes the gradient of a convolution with respect to its input. [`TransposedPlan`] is a transposed
+//! convolution. Both are made of ordinary plans, so every algorithm serves them.
+//!
 //! # Cargo features
 //!
 //! All three features are enabled by default.
@@ -112,7 +117,7 @@
 //!
 //! # Limits
 //!
-//! The library computes on `f32` tensors, and forward passes only. Its convolutions are 2-D. It starts no thread
+//! The library computes on `f32` tensors. Its convolutions are 2-D. It starts no thread
 //! except for [`Helpers`], reads no environment variable, and keeps no global state
 //! except whether the machine has matrix tiles: on Linux it asks for the permission to use them once per process.
 

@@ -105,8 +105,18 @@ fn run(desc: &ConvDesc, options: &PlanOptions, input: &[f32], filter: &[f32]) ->
 fn every_algorithm_keeps_its_promise() {
     let of = |kernel, stride| move |channels| (channels, kernel, stride);
     let stride_1 = [16, 64, 256, 512, 1024].map(of(3, 1)).into_iter().chain([16, 64, 256].map(of(5, 1)));
-    let others =
-        [(64, 4, 1), (512, 4, 1), (64, 7, 1), (16, 13, 1), (3, 7, 2), (64, 7, 2), (3, 11, 4), (64, 5, 2)];
+    let others = [
+        (64, 2, 1),
+        (512, 2, 1),
+        (64, 4, 1),
+        (512, 4, 1),
+        (64, 7, 1),
+        (16, 13, 1),
+        (3, 7, 2),
+        (64, 7, 2),
+        (3, 11, 4),
+        (64, 5, 2),
+    ];
     for (channels, kernel, stride) in stride_1.chain(others) {
         let problem = ConvProblem {
             input: Shape4::new(1, channels, 9, 10),

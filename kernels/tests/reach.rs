@@ -9,8 +9,8 @@ use kernels::{Algorithm, ConvPlan, Isa, Layout, Pad2, PlanOptions, Shape4, Size2
 const PAGE: &str = include_str!("../../docs/numerics.md");
 
 /// Kernels and strides: every number of taps that a phase of a Winograd tile can have, and others.
-const WINDOWS: [(usize, usize); 11] =
-    [(1, 1), (3, 1), (4, 1), (5, 1), (7, 1), (5, 2), (6, 2), (7, 2), (9, 2), (9, 3), (11, 4)];
+const WINDOWS: [(usize, usize); 12] =
+    [(1, 1), (2, 1), (3, 1), (4, 1), (5, 1), (7, 1), (5, 2), (6, 2), (7, 2), (9, 2), (9, 3), (11, 4)];
 
 /// Outputs per side: enough for whole tiles of every kind on all sides of the pixel.
 const OUTPUTS: usize = 24;

@@ -26,8 +26,8 @@ pub enum Algorithm {
     /// All Winograd variants also support a stride `s`, by working on the `s x s` phases of the image. The
     /// kernel can then be `s` times as large.
     Winograd2x2,
-    /// Winograd with tiles of 3x3 outputs: 4x4 kernels with 1/4 of the multiplications, 7x7 at stride 2 with
-    /// 48/147.
+    /// Winograd with tiles of 3x3 outputs: 2x2 kernels with 4/9 of the multiplications, 4x4 kernels with 1/4, 7x7 at
+    /// stride 2 with 48/147.
     Winograd3x3,
     /// Winograd with tiles of 4x2 outputs: 3x3 kernels with 1/3 of the multiplications. On a 14x14 map it
     /// wastes fewer edge outputs than 4x4 tiles, and it reads fewer weights per output than 2x2 tiles.
