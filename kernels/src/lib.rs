@@ -126,6 +126,8 @@ mod describe;
 mod memory;
 #[cfg(feature = "ops")]
 mod ops;
+#[cfg(feature = "ops")]
+mod ops_grad;
 mod plan;
 mod run;
 mod simd;
@@ -146,6 +148,10 @@ pub use describe::{
 pub use memory::{Buffer, Workspace, WorkspaceReq};
 #[cfg(feature = "ops")]
 pub use ops::{LinearPlan, LrnSpec, NormSpec, Ops, PoolDesc, PoolDescBuilder, PoolKind};
+#[cfg(feature = "ops")]
+pub use ops_grad::{
+    ActivationValue, BatchNormSpec, BatchStatistics, Gradient, LinearGradient, NormGradients, SliceGradient,
+};
 pub use plan::{
     BackwardData, BackwardDataIo, Conv, ConvBuilder, ConvPlan, DataSpec, Filter, PackedError, Packing,
     PlanOptions, PlanReport, PlanWeights, TransposedPlan, conv2d,
