@@ -103,7 +103,8 @@
 //! # Gradients
 //!
 //! [`BackwardData`] computes the gradient of a convolution with respect to its input. [`TransposedPlan`] is a transposed
-//! convolution. Both are made of ordinary plans, so every algorithm serves them.
+//! convolution. Both are made of ordinary plans, so every algorithm serves them. With the feature `ops`, [`Ops`] and
+//! [`LinearGradient`] compute the gradients of the other layers.
 //!
 //! # Cargo features
 //!
@@ -131,6 +132,8 @@ mod describe;
 mod memory;
 #[cfg(feature = "ops")]
 mod ops;
+#[cfg(feature = "ops")]
+mod ops_grad;
 mod plan;
 mod run;
 mod simd;
@@ -151,6 +154,10 @@ pub use describe::{
 pub use memory::{Buffer, Workspace, WorkspaceReq};
 #[cfg(feature = "ops")]
 pub use ops::{LinearPlan, LrnSpec, NormSpec, Ops, PoolDesc, PoolDescBuilder, PoolKind};
+#[cfg(feature = "ops")]
+pub use ops_grad::{
+    ActivationValue, BatchNormSpec, BatchStatistics, Gradient, LinearGradient, NormGradients, SliceGradient,
+};
 pub use plan::{
     BackwardData, BackwardDataIo, Conv, ConvBuilder, ConvPlan, DataSpec, Filter, PackedError, Packing,
     PlanOptions, PlanReport, PlanWeights, TransposedPlan, conv2d,

@@ -119,8 +119,10 @@ fn check(isa: Isa) {
     let Some(set) = KernelSet::get(isa) else { return };
     let (_, vector) = VECTORS.into_iter().find(|&(known, _)| known == isa).expect("its vectors have a size");
     let (mut tables, mut wrong) = (BTreeMap::<_, Found>::new(), Vec::new());
-    // The kernels of other layers and of copies may call functions outside of loops; see tests/ops/codegen.rs.
-    for kernel in set.code().iter().filter(|kernel| !["copies", "ops"].contains(&kernel.table)) {
+    // The kernels of other layers, their gradients and copies may call functions outside of loops; see
+    // tests/ops/codegen.rs.
+    let elsewhere = ["copies", "ops", "gradients"];
+    for kernel in set.code().iter().filter(|kernel| !elsewhere.contains(&kernel.table)) {
         let found = tables.entry(kernel.table).or_default();
         for fault in faults(kernel, vector, found) {
             wrong.push(format!("{}, {}: {fault}", kernel.table, kernel.entry));

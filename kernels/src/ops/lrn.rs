@@ -28,7 +28,7 @@ pub struct LrnSpec {
 }
 
 impl LrnSpec {
-    fn check(&self) -> Result<Response, ConvError> {
+    pub(crate) fn check(&self) -> Result<Response, ConvError> {
         let Self { size, alpha, beta, k } = *self;
         if size == 0 {
             return Err(ConvError::field("lrn.size", "at least 1", size));

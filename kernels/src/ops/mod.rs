@@ -1,5 +1,5 @@
 //! Layers other than convolution: activation, softmax, pooling, fully connected, normalisation, sums and
-//! copies.
+//! copies. `ops_grad` has their gradients.
 //!
 //! Every function checks all arguments before it writes the first element. It does not allocate, and its
 //! result is the same to the bit for every number of threads.
@@ -9,7 +9,7 @@ mod copy;
 mod linear;
 mod lrn;
 mod maxout;
-mod norm;
+pub(crate) mod norm;
 mod pool;
 
 use crate::describe::{Activation, BLOCK, ConvError, Isa, Layout, TensorMut};
@@ -45,6 +45,10 @@ impl Ops {
     /// [`ConvError::IsaUnavailable`] if this CPU does not have `isa`.
     pub fn new(isa: Option<Isa>) -> Result<Self, ConvError> {
         Ok(Self { kernels: kernels(isa)? })
+    }
+
+    pub(crate) fn kernels(&self) -> &'static KernelSet {
+        self.kernels
     }
 
     /// The instruction set of the kernels.
@@ -132,7 +136,7 @@ impl Ops {
 }
 
 /// Checks that a tensor in `layout` holds `f32` numbers.
-fn check_layout(layout: Layout) -> Result<(), ConvError> {
+pub(crate) fn check_layout(layout: Layout) -> Result<(), ConvError> {
     match layout {
         Layout::Nchw32cBf16 => Err(ConvError::field("layout", "a layout of f32 numbers", layout)),
         _ => Ok(()),
@@ -140,7 +144,7 @@ fn check_layout(layout: Layout) -> Result<(), ConvError> {
 }
 
 /// Checks an activation of a layer that has no slopes per channel.
-fn check_without_slopes(activation: Activation) -> Result<(), ConvError> {
+pub(crate) fn check_without_slopes(activation: Activation) -> Result<(), ConvError> {
     activation.check()?;
     match activation {
         Activation::PRelu => {
@@ -151,7 +155,7 @@ fn check_without_slopes(activation: Activation) -> Result<(), ConvError> {
 }
 
 /// Estimated operations per element of an in-place activation.
-fn cost(activation: Activation) -> u64 {
+pub(crate) fn cost(activation: Activation) -> u64 {
     use Activation::{Elu, Sigmoid, Silu, Tanh};
     if matches!(activation, Sigmoid | Tanh | Elu { .. } | Silu) { 16 } else { 2 }
 }

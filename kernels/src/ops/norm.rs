@@ -19,28 +19,47 @@ pub struct NormSpec {
     pub eps: f32,
 }
 
+impl NormSpec {
+    /// Checks the parameters, and returns the number of channels per group.
+    pub(crate) fn check(&self, channels: usize) -> Result<usize, ConvError> {
+        let Self { groups, eps } = *self;
+        if groups == 0 || !channels.is_multiple_of(groups) {
+            let expected = format!("a divisor of the {channels} channels");
+            return Err(ConvError::field("norm.groups", expected, groups));
+        }
+        if !(eps.is_finite() && eps >= 0.0) {
+            return Err(ConvError::field("norm.eps", "a finite number, at least 0", eps));
+        }
+        Ok(channels / groups)
+    }
+}
+
 /// A checked problem.
-struct Norm<'a> {
-    input: PixelRef<'a>,
+pub(crate) struct Norm<'a> {
+    pub(crate) input: PixelRef<'a>,
     /// Channels per group.
-    size: usize,
-    eps: f64,
-    scale: Option<&'a [f32]>,
-    shift: Option<&'a [f32]>,
+    pub(crate) size: usize,
+    pub(crate) eps: f64,
+    pub(crate) scale: Option<&'a [f32]>,
+    pub(crate) shift: Option<&'a [f32]>,
 }
 
 /// Mean and deviation of up to 16 groups, one per array element.
-struct Moments {
+pub(crate) struct Moments {
     /// The mean rounded to `f32`. It is subtracted before squaring.
-    centre: [f32; BLOCK],
+    pub(crate) centre: [f32; BLOCK],
     /// The mean of the deviations from `centre`.
-    rest: [f64; BLOCK],
+    pub(crate) rest: [f64; BLOCK],
     /// `1 / sqrt(variance + eps)`.
-    inverse: [f64; BLOCK],
+    pub(crate) inverse: [f64; BLOCK],
 }
 
 /// Checks that `numbers`, if given, has one element per channel.
-fn check_len(what: &'static str, numbers: Option<&[f32]>, channels: usize) -> Result<(), ConvError> {
+pub(crate) fn check_len(
+    what: &'static str,
+    numbers: Option<&[f32]>,
+    channels: usize,
+) -> Result<(), ConvError> {
     match numbers.map_or(channels, <[f32]>::len) {
         got if got == channels => Ok(()),
         got => Err(ConvError::BufferLen { what, expected: channels, got }),
@@ -152,21 +171,13 @@ impl Ops {
         threads: Threads<'_>,
     ) -> Result<(), ConvError> {
         let output = output.into();
-        let NormSpec { groups, eps } = spec;
         let shape = input.shape();
-        if groups == 0 || !shape.c.is_multiple_of(groups) {
-            let expected = format!("a divisor of the {} channels", shape.c);
-            return Err(ConvError::field("norm.groups", expected, groups));
-        }
-        if !(eps.is_finite() && eps >= 0.0) {
-            return Err(ConvError::field("norm.eps", "a finite number, at least 0", eps));
-        }
+        let size = spec.check(shape.c)?;
         check_len("scale", scale, shape.c)?;
         check_len("shift", shift, shape.c)?;
         super::check_layout(input.layout())?;
         check("output", (shape, input.layout()), (output.shape(), output.layout()))?;
-        let size = shape.c / groups;
-        let norm = Norm { input: input.pixels(), size, eps: f64::from(eps), scale, shift };
+        let norm = Norm { input: input.pixels(), size, eps: f64::from(spec.eps), scale, shift };
         let work = elements(shape).saturating_mul(6);
         let region = OutputRegion::new(output, false);
         let split_units = SplitUnits::new(region.pixels.end, size);
@@ -223,7 +234,7 @@ impl Ops {
 
     /// The corrected two-pass algorithm (Chan, Golub and LeVeque 1983, eq. 1.7): the second pass also
     /// averages the deviations from the rounded mean, and subtracts that error from both results.
-    fn moments(&self, norm: &Norm<'_>, n: usize, channels: Range<usize>) -> Moments {
+    pub(crate) fn moments(&self, norm: &Norm<'_>, n: usize, channels: Range<usize>) -> Moments {
         let count = norm.size as f64 * norm.input.view.pixels as f64;
         let [means, _] = self.group_sums(norm, n, &channels, None);
         let centre = means.map(|sum| (sum / count) as f32);
@@ -269,7 +280,7 @@ impl Ops {
 }
 
 /// Splits `channels` at block boundaries. The channels of a run are adjacent in every channels-last layout.
-fn runs(channels: &Range<usize>) -> impl Iterator<Item = Range<usize>> {
+pub(crate) fn runs(channels: &Range<usize>) -> impl Iterator<Item = Range<usize>> {
     let Range { mut start, end } = *channels;
     std::iter::from_fn(move || {
         let run = start..end.min((start / BLOCK + 1) * BLOCK);

@@ -110,6 +110,14 @@ impl PoolDesc {
         Self::builder(input, input.size(), kind).layout(layout).build()
     }
 
+    /// Describes the sums of blocks of `factor` elements, which do not overlap: the gradient of upsampling an image to
+    /// `input`.
+    pub(crate) fn sums_of_blocks(input: Shape4, factor: Size2, layout: Layout) -> Result<Self, ConvError> {
+        let kind = PoolKind::Average { count_include_pad: false };
+        let desc = Self::builder(input, factor, kind).stride(factor).layout(layout).build()?;
+        Ok(Self { spec: PoolSpec { sum: true, ..desc.spec }, ..desc })
+    }
+
     /// The shape of the input.
     pub fn input(&self) -> Shape4 {
         self.input
@@ -148,6 +156,10 @@ impl PoolDesc {
     /// Memory layout of input and output.
     pub fn layout(&self) -> Layout {
         self.layout
+    }
+
+    pub(crate) fn spec(&self) -> &PoolSpec {
+        &self.spec
     }
 }
 
@@ -231,7 +243,7 @@ impl PoolDescBuilder {
         input.len(Layout::Nchw16c)?;
         output.len(Layout::Nchw16c)?;
         let count_include_pad = kind == PoolKind::Average { count_include_pad: true };
-        let spec = PoolSpec { h, w, max: kind == PoolKind::Max, count_include_pad };
+        let spec = PoolSpec { h, w, max: kind == PoolKind::Max, count_include_pad, sum: false };
         Ok(PoolDesc { input, output, window, stride, pad, kind, layout, spec })
     }
 

@@ -55,7 +55,7 @@ pub(crate) fn elements(shape: Shape4) -> u64 {
 }
 
 /// Element operations that justify waking one more thread: about 2 microseconds on one core.
-const WORTH_A_THREAD: u64 = 100_000;
+pub(crate) const WORTH_A_THREAD: u64 = 100_000;
 
 /// Cuts `region` into parts for at most `threads`, as many as `work` element operations justify, and runs
 /// them.

@@ -110,6 +110,14 @@ unsafe impl Simd for Avx2Fma {
         unsafe { _mm256_blendv_ps(b, a, _mm256_cmp_ps::<_CMP_LT_OQ>(x, _mm256_setzero_ps())) }
     }
     #[inline(always)]
+    fn where_equal(self, x: __m256, y: __m256, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: the token proves that the CPU has these instructions.
+        unsafe {
+            let equal = _mm256_or_ps(_mm256_cmp_ps::<_CMP_EQ_OQ>(x, y), _mm256_cmp_ps::<_CMP_UNORD_Q>(x, x));
+            _mm256_blendv_ps(b, a, equal)
+        }
+    }
+    #[inline(always)]
     fn round(self, x: __m256) -> __m256 {
         // SAFETY: the token proves that the CPU has these instructions.
         unsafe { _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(x) }

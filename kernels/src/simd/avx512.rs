@@ -100,6 +100,14 @@ unsafe impl Simd for Avx512F {
         unsafe { _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(x, _mm512_setzero_ps()), b, a) }
     }
     #[inline(always)]
+    fn where_equal(self, x: __m512, y: __m512, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: the token proves that the CPU has these instructions.
+        unsafe {
+            let equal = _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(x, y) | _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x, x);
+            _mm512_mask_blend_ps(equal, b, a)
+        }
+    }
+    #[inline(always)]
     fn round(self, x: __m512) -> __m512 {
         // SAFETY: the token proves that the CPU has these instructions.
         unsafe { _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(x) }

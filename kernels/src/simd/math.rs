@@ -20,7 +20,7 @@ const Q: [f32; 5] = [0.5, 0.166_665_44, 0.041_666_284, 0.008_366_572, 0.001_394_
 ///
 /// The relative error of the polynomial is 1.4e-8.
 #[inline(always)]
-fn exp_and_expm1<S: Simd>(s: S, x: S::V) -> (S::V, S::V) {
+pub(super) fn exp_and_expm1<S: Simd>(s: S, x: S::V) -> (S::V, S::V) {
     /// Below this, 2^n is smaller than every normal number, and exp is taken as zero.
     const LOWEST: f32 = -87.336_54;
     let clamped = s.max(s.splat(LOWEST), x); // a NaN passes through
@@ -45,7 +45,7 @@ pub(crate) fn exp_nonpositive<S: Simd>(s: S, x: S::V) -> S::V {
 }
 
 #[inline(always)]
-fn negative_abs<S: Simd>(s: S, x: S::V) -> S::V {
+pub(super) fn negative_abs<S: Simd>(s: S, x: S::V) -> S::V {
     s.min(s.sub(s.splat(0.0), x), x)
 }
 

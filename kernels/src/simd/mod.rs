@@ -9,7 +9,7 @@
 //! inlined into a function that has its features.
 //!
 //! `avx2`, `avx512`, `neon` and `portable` implement the trait. `forward` has the macros for methods of one
-//! intrinsic each, and `math` has the activations.
+//! intrinsic each. `math` has the activations, and `slope` their gradients.
 
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code)]
@@ -26,6 +26,8 @@ pub(crate) mod math;
 pub(crate) mod neon;
 #[allow(unsafe_code)]
 pub(crate) mod portable;
+#[cfg(feature = "ops")]
+pub(crate) mod slope;
 
 /// Number of elements in a cache line.
 pub(crate) const LINE: usize = 16;
@@ -118,6 +120,9 @@ pub(crate) unsafe trait Simd: Copy {
     fn permute(self, v: Self::V, index: Self::Index) -> Self::V;
     /// `a` where `x < 0`, and `b` elsewhere. Where `x` is NaN, the result is `b`.
     fn where_negative(self, x: Self::V, a: Self::V, b: Self::V) -> Self::V;
+    /// `a` where `x` equals `y` or is NaN, and `b` elsewhere.
+    #[cfg_attr(not(feature = "ops"), allow(dead_code))] // used by `ops` only
+    fn where_equal(self, x: Self::V, y: Self::V, a: Self::V, b: Self::V) -> Self::V;
     /// Rounds to the nearest integer, with ties to even.
     fn round(self, x: Self::V) -> Self::V;
     /// `2^n` for an integral `n` in `-126..=128`, where `2^128` is infinity. The value for any other `n` is unspecified.

@@ -113,6 +113,11 @@ unsafe impl Simd for Neon {
         unsafe { vbslq_f32(vcltzq_f32(x), a, b) }
     }
     #[inline(always)]
+    fn where_equal(self, x: float32x4_t, y: float32x4_t, a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        // SAFETY: the token proves that the CPU has these instructions.
+        unsafe { vbslq_f32(vceqq_f32(x, y), a, vbslq_f32(vceqq_f32(x, x), b, a)) }
+    }
+    #[inline(always)]
     fn pow2(self, n: float32x4_t) -> float32x4_t {
         // SAFETY: the token proves that the CPU has these instructions.
         unsafe {

@@ -116,6 +116,10 @@ unsafe impl Simd for Portable {
         x.simd_lt(f32x8::ZERO).select(a, b)
     }
     #[inline(always)]
+    fn where_equal(self, x: f32x8, y: f32x8, a: f32x8, b: f32x8) -> f32x8 {
+        x.simd_eq(y).select(a, x.simd_eq(x).select(b, a))
+    }
+    #[inline(always)]
     fn round(self, x: f32x8) -> f32x8 {
         // Adding and subtracting 1.5 * 2^23 rounds any `|x| < 2^22` to the nearest integer, ties to even.
         // Callers need no larger range.

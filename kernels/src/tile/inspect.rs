@@ -8,6 +8,8 @@ use super::few_table::FewKernels;
 use super::fft_table::FftKernels;
 use super::gemm_table::{ColumnsOf, GemmTile, Hint, RowsOf};
 #[cfg(feature = "ops")]
+use super::grad::table::GradTable;
+#[cfg(feature = "ops")]
 use super::layer_table::LayerTable;
 #[cfg(feature = "ops")]
 use super::ops_table::{OpsTable, PoolTable};
@@ -77,6 +79,8 @@ impl KernelSet {
         kernels.extend(copy_code(&self.copy));
         #[cfg(feature = "ops")]
         kernels.extend(ops_code(&self.ops));
+        #[cfg(feature = "ops")]
+        kernels.extend(grad_code(&self.grad));
         let mut epilogue = Listing::new("epilogue");
         epilogue.push("activations of sums", self.direct.activate, Loops::Vectors);
         kernels.extend(epilogue.kernels);
@@ -341,4 +345,26 @@ fn layers_code(layers: &LayerTable, list: &mut Listing) {
     list.push("lrn_rows", layers.lrn_rows, Loops::Vectors);
     list.push("maxout_columns", layers.maxout_columns, Loops::Vectors);
     list.push("maxout_rows", layers.maxout_rows, Loops::Vectors);
+}
+
+#[cfg(feature = "ops")]
+fn grad_code(grad: &GradTable) -> Vec<KernelCode> {
+    let mut list = Listing::new("gradients");
+    list.push("activate_gradient by input", grad.activate[0], Loops::Vectors);
+    list.push("activate_gradient by output", grad.activate[1], Loops::Vectors);
+    list.push("normalize_gradient", grad.affine, Loops::Vectors);
+    for (of, what) in ["products", "negatives"].into_iter().enumerate() {
+        list.push(format!("column_sums of {what}"), grad.column_sums[of], Loops::Vectors);
+        list.push(format!("run_sums of {what}"), grad.run_sums[of], Loops::Vectors);
+    }
+    for (of, what) in ["average", "max"].into_iter().enumerate() {
+        list.push(format!("{what}_pool_gradient_planes"), grad.pool_planes[of], Loops::Vectors);
+    }
+    let windows = ["average, any window", "max, any window", "max, 2x2", "max, 3x3"];
+    for (window, code) in windows.into_iter().zip(grad.pool_block) {
+        list.push(format!("pool_gradient, {window}"), code, Loops::Vectors);
+    }
+    list.push("loss_columns", grad.loss_columns, Loops::Vectors);
+    list.push("loss_rows", grad.loss_rows, Loops::Vectors);
+    list.kernels
 }

@@ -286,6 +286,6 @@ impl LayerTable {
 }
 
 /// About the square root of `terms`, rounded up to a multiple of 16.
-fn part_of(terms: usize) -> usize {
+pub(super) fn part_of(terms: usize) -> usize {
     (terms.isqrt() + 1).next_multiple_of(16)
 }

@@ -19,8 +19,9 @@
 //! | copies | `copy` | `copy_table` |
 //! | activation, softmax, pooling | `elementwise`, `pool`, `pool_plane`, `reduce`, `window` | `ops_table` |
 //! | other layers | `affine`, `combine`, `moments`, `lrn`, `maxout` | `layer_table` |
+//! | gradients of the layers | `grad` | `grad::table` |
 //!
-//! The last two families are compiled only with the feature `ops`. All convolutions share `store` (initial
+//! The last three families are compiled only with the feature `ops`. All convolutions share `store` (initial
 //! sums, epilogue and partial tiles) and `post` (the operands of the epilogue). `shape` describes register
 //! tiles. `output` is the only way to write an output tensor. `inspect` lists every entry for tests and
 //! benches, with the feature `internal`. `overflow` tests that tables refuse sizes that overflow.
@@ -82,6 +83,8 @@ mod finish;
 pub(crate) mod gemm;
 #[allow(unsafe_code)]
 pub(crate) mod gemm_table;
+#[cfg(feature = "ops")]
+pub(crate) mod grad;
 #[cfg(feature = "internal")]
 pub(crate) mod inspect;
 #[allow(unsafe_code)]

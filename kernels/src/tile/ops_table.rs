@@ -95,6 +95,8 @@ pub(crate) struct PoolSpec {
     /// Whether to take the maximum. Otherwise the average is taken.
     pub(crate) max: bool,
     pub(crate) count_include_pad: bool,
+    /// Whether an average is multiplied by its divisor, which makes it a sum.
+    pub(crate) sum: bool,
 }
 
 impl PoolSpec {
@@ -169,6 +171,7 @@ impl OpsTable {
                 pixels,
                 pixel,
                 block: (pixels.isqrt() + 1).next_multiple_of(16),
+                scale: if spec.sum { 1.0 } else { 1.0 / pixels as f32 },
                 out: out.base,
                 columns: out.columns,
             };
@@ -223,6 +226,7 @@ fn pool_args(spec: &PoolSpec, input: &[f32], pixel: usize, y: Range<usize>, out:
         h: spec.h,
         w: spec.w,
         count_include_pad: spec.count_include_pad,
+        sum: spec.sum,
         input: input.as_ptr(),
         pixel,
         y,

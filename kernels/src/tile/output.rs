@@ -19,6 +19,8 @@ pub(crate) struct OutputRegion<'a> {
     pub(crate) images: Range<usize>,
     pub(crate) channels: Range<usize>,
     pub(crate) pixels: Range<usize>,
+    /// Whether every part has all images.
+    all_images: bool,
     borrow: PhantomData<&'a mut [f32]>,
 }
 
@@ -121,9 +123,16 @@ impl<'a> OutputRegion<'a> {
             images: 0..view.images,
             channels: 0..view.channels,
             pixels: 0..view.pixels,
+            all_images: false,
             view,
             borrow: PhantomData,
         }
+    }
+
+    /// The whole of `output`, to be cut along channels and pixels only: for sums over all images.
+    #[cfg_attr(not(feature = "ops"), allow(dead_code))] // used by `ops` only
+    pub(crate) fn of_all_images(output: impl Into<TensorOut<'a>>, merge: bool) -> Self {
+        Self { all_images: true, ..Self::new(output, merge) }
     }
 
     /// The memory layout. If images were merged, it is the layout of the merged view.
@@ -131,9 +140,10 @@ impl<'a> OutputRegion<'a> {
         self.view.layout
     }
 
-    /// Number of elements along an axis.
+    /// Number of elements along an axis, as far as it can be cut.
     pub(crate) fn len(&self, axis: Axis) -> usize {
         match axis {
+            Axis::Images if self.all_images => 1,
             Axis::Images => self.images.len(),
             Axis::Channels => self.channels.len(),
             Axis::Pixels => self.pixels.len(),

@@ -9,7 +9,8 @@ use super::direct_table::{DirectImage, DirectK, DirectWeights, TileRow};
 use super::fft::{COMPLEX, Length};
 use super::fft_table::{Factors, Plane};
 use super::gemm_table::{ColumnsOf, Hint, RowsOf};
-use super::ops_table::PoolSpec;
+use super::grad::table::{GradLines, GradTiles, LossOf, SumOf};
+use super::ops_table::{PoolSpec, Slopes};
 use super::output::{OutputRegion, OutputTile, TileOffset};
 use super::post::Post;
 use super::table::KernelSet;
@@ -256,7 +257,7 @@ fn pooling() -> PoolSpec {
         ceil: false,
     };
     let axis = |input| WindowAxis::new(&AxisSpec { input, ..spec }).expect("valid").expect("a window");
-    PoolSpec { h: axis(1), w: axis(3), max: true, count_include_pad: false }
+    PoolSpec { h: axis(1), w: axis(3), max: true, count_include_pad: false, sum: false }
 }
 
 #[test]
@@ -295,4 +296,69 @@ fn layers_refuse_sources_that_overflow() {
         let source = InputTile::new(&PixelRef { data: &data, view: blocked }, 0, 0, 0);
         set().ops.layers.maxout(2, source, 32, false, two_rows(&mut c));
     });
+}
+
+fn grad_tiles<'c, 'a>(c: &'c mut [f32], gradient: InputTile<'a>, value: InputTile<'a>) -> GradTiles<'c, 'a> {
+    GradTiles { out: two_rows(c), add: false, gradient, value }
+}
+
+#[test]
+fn gradients_refuse_sources_that_overflow() {
+    let data = [0.0; 64];
+    let of = |pixel| {
+        let view =
+            PixelView { layout: Layout::Nhwc, images: 1, channels: 8, pixels: 2, image: 16, plane: 1, pixel };
+        InputTile::new(&PixelRef { data: &data, view }, 0, 0, 0)
+    };
+    let (good, bad, grad) = (of(8), of(back(8)), &set().grad);
+    let mut c = [0.0; 16];
+    for (gradient, value) in [(good, bad), (bad, good)] {
+        refused("source of a layer", || {
+            let slopes = Slopes { values: &[], per_row: false };
+            grad.activate(Activation::Relu, slopes, false, grad_tiles(&mut c, gradient, value));
+        });
+        refused("source of a layer", || {
+            let lines = GradLines { centre: &data, factor: &data, slope: &data, shift: &data };
+            grad.affine(lines, false, grad_tiles(&mut c, gradient, value));
+        });
+        refused("source of a layer", || {
+            grad.column_sums(SumOf::Products, [gradient, value], (2, 8), [0.0; BLOCK]);
+        });
+    }
+    refused("source of a layer", || {
+        let of = LossOf { labels: &[0, 0], weight: 1.0, per_row: false };
+        grad.loss(&of, grad_tiles(&mut c, good, bad), &mut [0.0; 2]);
+    });
+}
+
+#[test]
+fn gradients_of_pooling_refuse_sources_that_overflow() {
+    let data = [0.0; 64];
+    let view =
+        PixelView { layout: Layout::Nhwc, images: 1, channels: 8, pixels: 2, image: 16, plane: 1, pixel: 8 };
+    let source = InputTile::new(&PixelRef { data: &data, view }, 0, 0, 0);
+    let mut c = [0.0; 16];
+    let axis = |input| {
+        let spec = AxisSpec {
+            pads: ["", ""],
+            dilation_name: "",
+            input,
+            kernel: 1,
+            stride: 1,
+            dilation: 1,
+            before: 0,
+            after: 0,
+            ceil: false,
+        };
+        WindowAxis::new(&spec).expect("a valid axis").expect("an output")
+    };
+    let (h, w) = (axis(2), axis(1));
+    let spec = PoolSpec { h, w, max: true, count_include_pad: false, sum: false };
+    let view = PixelView { pixel: back(8), ..view };
+    let bad = InputTile::new(&PixelRef { data: &data, view }, 0, 0, 0);
+    for (gradient, value) in [(source, bad), (bad, source)] {
+        refused("source of a layer", || {
+            set().grad.pool(&spec, false, grad_tiles(&mut c, gradient, value));
+        });
+    }
 }

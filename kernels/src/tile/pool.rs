@@ -26,6 +26,8 @@ pub(crate) struct PoolArgs {
     pub(super) w: WindowAxis,
     /// Whether the divisor of an average counts padding.
     pub(super) count_include_pad: bool,
+    /// Whether there is no divisor.
+    pub(super) sum: bool,
     /// The first pixel of the input image.
     pub(super) input: *const f32,
     /// Distance between input pixels.
@@ -43,7 +45,8 @@ impl PoolArgs {
     /// Number of elements along a window axis that the divisor counts.
     #[inline(always)]
     pub(super) fn counted(&self, taps: Taps) -> f32 {
-        (if self.count_include_pad { taps.padded } else { taps.count }) as f32
+        let counted = if self.count_include_pad { taps.padded } else { taps.count };
+        if self.sum { 1.0 } else { counted as f32 }
     }
 }
 
@@ -267,6 +270,8 @@ pub(crate) struct GlobalArgs {
     /// Number of pixels that are joined before they are added to the total. It is about the square root of
     /// all pixels.
     pub(super) block: usize,
+    /// The factor of an average.
+    pub(super) scale: f32,
     pub(super) out: *mut f32,
     pub(super) columns: usize,
 }
@@ -333,6 +338,6 @@ unsafe fn global<S: Simd, R: Reduce, const NV: usize, const FLIGHT: usize, const
                 }
             }
         }
-        store::<S, R, NV, WHOLE>(s, args.out, total, 1.0 / args.pixels as f32, args.columns);
+        store::<S, R, NV, WHOLE>(s, args.out, total, args.scale, args.columns);
     }
 }

@@ -292,7 +292,7 @@ impl<R: Reduce> Body for GlobalPlanes<R> {
     #[inline(always)]
     unsafe fn run<S: Simd>(s: S, args: &PlanesArgs) {
         let pixels = args.pool.h.input() * args.pool.w.input();
-        let scale = if R::AVERAGE { 1.0 / pixels as f32 } else { 1.0 };
+        let scale = if R::AVERAGE && !args.pool.sum { 1.0 / pixels as f32 } else { 1.0 };
         for c in 0..args.planes {
             // SAFETY: the caller upholds the contract of this function.
             unsafe {

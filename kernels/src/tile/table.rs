@@ -11,6 +11,8 @@ use super::few_table::{FewKernels, few_kernels};
 use super::fft_table::{FftKernels, fft_kernels};
 use super::gemm_table::{GemmTile, tile};
 #[cfg(feature = "ops")]
+use super::grad::table::{GradTable, grad_table};
+#[cfg(feature = "ops")]
 use super::ops_table::{OpsTable, ops_table};
 use super::parts_table::{PartsKernels, parts_kernels};
 use super::rows_table::{RowsTile, rows_tile};
@@ -44,6 +46,9 @@ pub struct KernelSet {
     /// Kernels of the layers other than convolution.
     #[cfg(feature = "ops")]
     pub(crate) ops: OpsTable,
+    /// Gradients of the other layers.
+    #[cfg(feature = "ops")]
+    pub(crate) grad: GradTable,
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -69,6 +74,8 @@ const AVX512F: KernelSet = KernelSet {
     copy: copy_table!(enter_avx512f),
     #[cfg(feature = "ops")]
     ops: ops_table!(enter_avx512f, 1),
+    #[cfg(feature = "ops")]
+    grad: grad_table!(enter_avx512f, 1),
 };
 
 /// Three sets share the `f32` kernels of AVX-512.
@@ -103,6 +110,8 @@ static AVX2FMA: KernelSet = KernelSet {
     copy: copy_table!(enter_avx2fma),
     #[cfg(feature = "ops")]
     ops: ops_table!(enter_avx2fma, 2),
+    #[cfg(feature = "ops")]
+    grad: grad_table!(enter_avx2fma, 2),
 };
 
 #[cfg(target_arch = "aarch64")]
@@ -125,6 +134,8 @@ static NEON: KernelSet = KernelSet {
     copy: copy_table!(enter_neon),
     #[cfg(feature = "ops")]
     ops: ops_table!(enter_neon, 4),
+    #[cfg(feature = "ops")]
+    grad: grad_table!(enter_neon, 4),
 };
 
 static PORTABLE: KernelSet = KernelSet {
@@ -144,6 +155,8 @@ static PORTABLE: KernelSet = KernelSet {
     copy: copy_table!(enter_portable),
     #[cfg(feature = "ops")]
     ops: ops_table!(enter_portable, 2),
+    #[cfg(feature = "ops")]
+    grad: grad_table!(enter_portable, 2),
 };
 
 impl KernelSet {

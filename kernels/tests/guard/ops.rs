@@ -4,8 +4,9 @@ use super::child::note;
 use super::common::{ACTIVATIONS, Placed, Rng, Values};
 use super::pages::Guarded;
 use kernels::{
-    Activation, ConvError, EpilogueSpec, Isa, Layout, LinearPlan, LrnSpec, NormSpec, Ops, Pad2, PlanOptions,
-    PoolDesc, PoolKind, Shape4, Size2, TensorMut, Threads, Weights, Workspace,
+    Activation, ActivationValue, BatchNormSpec, BatchStatistics, ConvError, EpilogueSpec, Gradient, Isa,
+    Layout, LinearPlan, LrnSpec, NormGradients, NormSpec, Ops, Pad2, PlanOptions, PoolDesc, PoolKind, Shape4,
+    Size2, SliceGradient, TensorMut, Threads, Weights, Workspace,
 };
 use std::ops::DerefMut;
 
@@ -109,6 +110,72 @@ where
     for desc in pools(shape, layout) {
         let run = Box::new(move |y: TensorMut<'_>| ops.pool(&desc, x, y, threads));
         layer(desc.to_string(), (desc.output(), layout), false, run);
+    }
+
+    for activation in ACTIVATIONS.into_iter().filter(|of| *of != Activation::PRelu) {
+        let value = ActivationValue::Input(x);
+        let run = Box::new(move |y: TensorMut<'_>| {
+            ops.activate_gradient(activation, value, x, Gradient::Add(y), threads)
+        });
+        layer(format!("gradient of {}", activation.name()), same, true, run);
+    }
+    layer("gradient of PReLU".into(), same, false, {
+        let run = move |y: TensorMut<'_>| {
+            let mut slopes = memory(shape.c);
+            ops.prelu_gradient(numbers, x, x, y, &mut slopes[..], threads)
+        };
+        Box::new(run)
+    });
+    let norm = move |y: TensorMut<'_>, groups: Option<usize>| {
+        let (mut scale, mut shift) = (memory(shape.c), memory(shape.c));
+        let into = NormGradients {
+            input: y.into(),
+            scale: Some(SliceGradient::Write(&mut scale)),
+            shift: Some(SliceGradient::Write(&mut shift)),
+        };
+        let Some(groups) = groups else {
+            return ops.batch_norm_gradient(Some(numbers), (numbers, numbers), (x, x), into, threads);
+        };
+        let mut scratch = memory(Ops::normalize_gradient_scratch_len(shape)?);
+        let spec = NormSpec { groups, eps: 1e-5 };
+        ops.normalize_gradient(spec, Some(numbers), (x, x), into, &mut scratch, threads)
+    };
+    for groups in [None, Some(1), Some(shape.c)] {
+        layer(format!("gradient of norm, {groups:?}"), same, false, Box::new(move |y| norm(y, groups)));
+    }
+    if shape.n * shape.h * shape.w > 1 {
+        let run = move |y: TensorMut<'_>| {
+            let (mut mean, mut inverse) = (memory(shape.c), memory(shape.c));
+            let statistics = BatchStatistics { mean: &mut mean, inverse: &mut inverse, running: None };
+            let spec = BatchNormSpec { eps: 1e-5, momentum: 0.1 };
+            ops.batch_norm(spec, (Some(numbers), Some(numbers)), x, y, statistics, threads)
+        };
+        layer("batch norm".into(), same, false, Box::new(run));
+    }
+    layer("gradient of lrn".into(), same, false, {
+        let run = move |y: TensorMut<'_>| {
+            let spec = LrnSpec { size: 5, alpha: 1e-2, beta: 0.75, k: 1.0 };
+            let mut scratch = memory(Ops::lrn_gradient_workspace(shape, threads.count()).len());
+            ops.lrn_gradient(spec, (x, x), y, &mut scratch[..], threads)
+        };
+        Box::new(run)
+    });
+    for add in [false, true] {
+        let run = move |y: TensorMut<'_>| {
+            let examples = shape.n * shape.h * shape.w;
+            let labels: Vec<u32> = (0..examples).map(|i| (i % shape.c) as u32).collect();
+            let to = if add { Gradient::Add(y) } else { y.into() };
+            ops.cross_entropy(x, &labels, 0.5, &mut memory(examples), to, threads).map(|_| ())
+        };
+        layer(format!("cross-entropy, add: {add}"), same, true, Box::new(run));
+    }
+    for desc in pools(shape, layout) {
+        let of_output = desc.output();
+        let len = of_output.n * of_output.c * of_output.h * of_output.w;
+        let gradient = Placed::tight(of_output, layout, slack, Some(&vec![0.75; len]), memory);
+        let value = (desc.kind() == PoolKind::Max).then_some(x);
+        let run = move |y: TensorMut<'_>| ops.pool_gradient(&desc, value, gradient.tensor(), y, threads);
+        layer(format!("gradient of {desc}"), same, false, Box::new(run));
     }
 
     let output_of = |Layer { name, output: (shape, layout), in_place, run }: &Layer<'_>| {

@@ -13,8 +13,11 @@ use machine_code::{Instruction, function, innermost_loops};
 /// Calls outside of loops over pixels. `pool_planes` clears the buffer of an average with `memset` once per
 /// strip, and panics on a wrong index. Code that ends in a panic ends in a call, so calls of the next
 /// function in memory are counted too, and their number varies. Local response normalisation clears its stage
-/// with `memset` once per tile, and calls `powf` for unusual exponents.
-const COLD_CALLS: [(&str, usize); 4] = [
+/// with `memset` once per tile, and calls `powf` for unusual exponents. Gradients of planes clear their buffers with
+/// `memset` once per strip.
+const COLD_CALLS: [(&str, usize); 6] = [
+    ("average_pool_gradient_planes", 1),
+    ("max_pool_gradient_planes", 2),
     ("average_pool_planes", 20),
     ("max_pool_planes", 20),
     ("lrn_columns", if cfg!(target_arch = "aarch64") { 9 } else { 7 }),
@@ -23,8 +26,11 @@ const COLD_CALLS: [(&str, usize); 4] = [
 
 fn check(isa: Isa, vector: usize) {
     let Some(set) = KernelSet::get(isa) else { return };
-    let kernels: Vec<_> =
-        set.code().into_iter().filter(|kernel| ["copies", "ops"].contains(&kernel.table)).collect();
+    let kernels: Vec<_> = set
+        .code()
+        .into_iter()
+        .filter(|kernel| ["copies", "ops", "gradients"].contains(&kernel.table))
+        .collect();
     println!("{isa}: {} entries", kernels.len());
     assert!(!kernels.is_empty());
     for kernel in kernels {

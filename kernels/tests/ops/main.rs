@@ -5,6 +5,7 @@ mod cases;
 mod codegen;
 mod combine;
 mod copy;
+mod grad;
 mod linear;
 mod lrn;
 mod maxout;

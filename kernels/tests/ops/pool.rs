@@ -71,7 +71,7 @@ fn input_of(desc: &PoolDesc, gap: usize, seed: u64) -> Tensor {
 prop_compose! {
     /// Sizes around all edges: vectors of 4, 8 and 16 lanes, blocks of 16 channels, and the wide kernel's 64
     /// channels.
-    fn problems()(
+    pub(crate) fn problems()(
         n in 1usize..3,
         c in prop::sample::select(vec![1usize, 2, 4, 15, 16, 17, 33, 63, 64, 65, 80]),
         size in (1usize..20, 1usize..40),
@@ -118,7 +118,7 @@ proptest! {
     }
 }
 
-const KINDS: [PoolKind; 3] = [
+pub(crate) const KINDS: [PoolKind; 3] = [
     PoolKind::Max,
     PoolKind::Average { count_include_pad: true },
     PoolKind::Average { count_include_pad: false },

@@ -1,0 +1,130 @@
+//! Gradients of activations, and of the slopes of PReLU.
+
+use super::channels::{BAND, bands, channels_alone};
+use super::{Gradient, Shared, SliceGradient, Sources, finish, tile_of};
+use crate::describe::{Activation, ConvError, Layout, TensorRef};
+use crate::ops::norm::check_len;
+use crate::ops::{Ops, check_without_slopes, cost};
+use crate::run::Threads;
+use crate::run::elementwise::{elements, split, split_units as elementwise_split_units, tiles};
+use crate::tile::grad::table::SumOf;
+use crate::tile::ops_table::Slopes;
+use crate::tile::output::OutputRegion;
+
+/// What is known of an activation that was applied: its input or its output.
+///
+/// Where the activation worked in place, only its output is left.
+#[derive(Debug, Clone, Copy)]
+pub enum ActivationValue<'a> {
+    /// The input. The gradient of every activation can be computed from it.
+    Input(TensorRef<'a>),
+    /// The output. It is enough for ReLU, clips, sigmoid and tanh, and for leaky ReLU and ELU with a positive `alpha`.
+    Output(TensorRef<'a>),
+}
+
+impl ActivationValue<'_> {
+    /// Checks that the gradient of `activation` can be computed from this.
+    fn check(&self, activation: Activation) -> Result<(), ConvError> {
+        use Activation::{Clip, Elu, LeakyRelu, None, Relu, Sigmoid, Tanh};
+        let enough = match (self, activation) {
+            (Self::Input(_), _) => true,
+            (Self::Output(_), LeakyRelu { alpha } | Elu { alpha }) => alpha > 0.0,
+            (Self::Output(_), kind) => matches!(kind, None | Relu | Clip { .. } | Sigmoid | Tanh),
+        };
+        if enough {
+            return Ok(());
+        }
+        let got = format!("the output of {}", activation.name());
+        Err(ConvError::field("value", "the input, because the output does not determine it", got))
+    }
+}
+
+impl Ops {
+    /// The gradient of an activation: `dx = gradient * act'(x)`.
+    ///
+    /// Where an activation bends, its derivative is the one that PyTorch takes: zero at 0 for ReLU and at both ends of a
+    /// clip, and `alpha` at 0 for leaky ReLU and ELU. A NaN in the value of a piecewise linear activation counts as a
+    /// negative input.
+    ///
+    /// # Errors
+    /// - [`ConvError::InvalidField`] for PReLU, which has [`prelu_gradient`](Self::prelu_gradient), for an output that does
+    ///   not determine the gradient, and for invalid activation parameters.
+    /// - [`ConvError::ShapeMismatch`] or [`ConvError::LayoutMismatch`] unless all tensors have one shape and layout.
+    ///
+    /// On an error `dx` is unchanged.
+    pub fn activate_gradient<'a>(
+        &self,
+        activation: Activation,
+        value: ActivationValue<'_>,
+        gradient: TensorRef<'_>,
+        dx: impl Into<Gradient<'a>>,
+        threads: Threads<'_>,
+    ) -> Result<(), ConvError> {
+        let dx = dx.into();
+        check_without_slopes(activation)?;
+        value.check(activation)?;
+        let by_output = matches!(value, ActivationValue::Output(_));
+        let (ActivationValue::Input(value) | ActivationValue::Output(value)) = value;
+        let (sources, merge) = Sources::new(gradient, value, &dx)?;
+        let work = elements(value.shape()).saturating_mul(1 + cost(activation));
+        let add = dx.adds();
+        let region = OutputRegion::new(dx.into_tensor(), merge);
+        let split_units = elementwise_split_units(region.layout());
+        split(region, split_units, work, threads, &|mut region| {
+            tiles(&mut region, usize::MAX, |out, at| {
+                let place = (at.n, at.channels.start, at.p);
+                let slopes = Slopes { values: &[], per_row: at.per_row };
+                let tiles = sources.tiles(out, add, place);
+                self.kernels().grad.activate(activation, slopes, by_output, tiles);
+            });
+            finish(&mut region, add);
+        });
+        Ok(())
+    }
+
+    /// The gradient of PReLU and of its slopes: `dx = gradient * (x > 0 ? 1 : slope[c])`, and
+    /// `dslope[c] = sum of gradient * min(x, 0)` over images and pixels.
+    ///
+    /// Threads divide the channels.
+    ///
+    /// # Errors
+    /// - [`ConvError::BufferLen`] unless `slope` and its gradient have one element per channel.
+    /// - [`ConvError::ShapeMismatch`] or [`ConvError::LayoutMismatch`] unless all tensors have one shape and layout.
+    ///
+    /// On an error the gradients are unchanged.
+    pub fn prelu_gradient<'a, 's>(
+        &self,
+        slope: &[f32],
+        input: TensorRef<'_>,
+        gradient: TensorRef<'_>,
+        dx: impl Into<Gradient<'a>>,
+        dslope: impl Into<SliceGradient<'s>>,
+        threads: Threads<'_>,
+    ) -> Result<(), ConvError> {
+        let (dx, dslope) = (dx.into(), dslope.into());
+        let channels = input.shape().c;
+        check_len("PReLU slopes", Some(slope), channels)?;
+        dslope.check("gradient of the PReLU slopes", channels)?;
+        let (sources, merge) = Sources::new(gradient, input, &dx)?;
+        let (add, dslope) = (dx.adds(), Shared::new(dslope));
+        let work = elements(input.shape()).saturating_mul(3);
+        let region = OutputRegion::of_all_images(dx.into_tensor(), merge);
+        let per_row = region.layout() == Layout::Nchw;
+        let split_units = channels_alone(&region);
+        split(region, split_units, work, threads, &|mut region| {
+            for band in bands(region.layout(), &region.channels.clone()) {
+                let [sums, _] = self.band_sums(SumOf::Negatives, &sources, &band, &[0.0; BAND]);
+                let sums = sums.map(|sum| sum as f32);
+                dslope.with(|dslope| dslope.put(band.start, &sums[..band.len()]));
+                for n in region.images.clone() {
+                    let slopes = Slopes { values: &slope[band.clone()], per_row };
+                    let out = tile_of(&mut region, n, band.clone());
+                    let tiles = sources.tiles(out, add, (n, band.start, 0));
+                    self.kernels().grad.activate(Activation::PRelu, slopes, false, tiles);
+                }
+            }
+            finish(&mut region, add);
+        });
+        Ok(())
+    }
+}
