@@ -3,21 +3,13 @@
 
 mod common;
 
-use common::backwards::{After, Geometry, len};
+use common::backwards::{check_data, check_transposed, len, poisoned};
 use common::persist::config;
 use common::strategy::{conv_problem, depthwise_problem, pointwise_problem, winograd_problem};
-use common::{ConvProblem, JUNK, Placed, Pool, Rng, Values, isas_of_f32, pools};
+use common::{ConvProblem, JUNK, Pool, Rng, Values, pools};
 use kernels::*;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
-
-/// The options to test on one instruction set: every algorithm that can be forced, and the choice.
-fn all_options() -> impl Iterator<Item = PlanOptions> {
-    isas_of_f32().flat_map(|isa| {
-        let options = PlanOptions::default().isa(isa).max_threads(8).macs_per_thread(1);
-        Algorithm::ALL.into_iter().map(move |algorithm| options.force(algorithm)).chain([options])
-    })
-}
 
 fn check(
     problem: impl Strategy<Value = ConvProblem>,
@@ -31,123 +23,6 @@ fn check(
     if let Err(failure) = outcome {
         panic!("{failure}");
     }
-}
-
-/// Runs `run` with the calling thread and with every pool, on poisoned memory, and compares the bits.
-fn same_bits(
-    pools: &[Pool],
-    mut run: impl FnMut(Threads<'_>) -> Result<Vec<f32>, String>,
-) -> Result<Vec<f32>, String> {
-    let sequential = run(Threads::Seq)?;
-    for pool in pools {
-        let parallel = run(pool.threads())?;
-        if let Some(at) = sequential.iter().zip(&parallel).position(|(a, b)| a.to_bits() != b.to_bits()) {
-            return Err(format!("other bits with {} threads, at element {at}", pool.threads().count()));
-        }
-    }
-    Ok(sequential)
-}
-
-fn poisoned(req: WorkspaceReq) -> Workspace {
-    let mut workspace = Workspace::for_req(req).unwrap();
-    workspace.as_mut_slice().fill(JUNK);
-    workspace
-}
-
-/// Checks the gradient of the input of one problem.
-fn check_data(problem: &ConvProblem, pools: &[Pool]) -> Result<(), String> {
-    let problem = ConvProblem { epilogue: EpilogueSpec::NONE, ..*problem };
-    let desc = problem.desc().map_err(|error| error.to_string())?;
-    let mut rng = Rng(problem.seed);
-    let grad_output = rng.values(problem.values, len(desc.output()));
-    let filter = rng.values(Values::Uniform, desc.filter_len());
-    let old = rng.values(Values::Uniform, len(desc.input()));
-    let sums = Geometry::from(&desc).sums(&grad_output, &filter);
-    let mut planned = 0;
-    for options in all_options() {
-        for accumulate in [false, true] {
-            let plan = match BackwardData::new(&desc, &filter, DataSpec { accumulate }, &options) {
-                Err(ConvError::Unsupported { .. }) => continue,
-                plan => plan.map_err(|error| error.to_string())?,
-            };
-            planned += 1;
-            let context = |what: String| format!("{plan}accumulate {accumulate}: {what}");
-            let run = |threads: Threads<'_>| {
-                let layouts = (desc.output_layout(), desc.layout());
-                let from = Placed::new(desc.output(), layouts.0, problem.slack, Some(&grad_output));
-                let mut to =
-                    Placed::new(desc.input(), layouts.1, problem.slack, accumulate.then_some(&old[..]));
-                let io = BackwardDataIo { grad_output: from.tensor(), grad_input: to.tensor_mut() };
-                let mut workspace = poisoned(plan.workspace_req());
-                plan.run(io, &mut workspace, threads).map_err(|error| error.to_string())?;
-                to.plain()
-            };
-            let got = same_bits(pools, run).map_err(context)?;
-            let after = After { addend: accumulate.then_some(&old[..]), ..After::NOTHING };
-            let plans = plan.phases().map(|(_, plan)| plan);
-            sums.compare(after, plans, &got).map_err(context)?;
-        }
-    }
-    // im2col computes everything, and the choice always finds something.
-    if planned < 4 { Err(format!("only {planned} plans")) } else { Ok(()) }
-}
-
-/// The transposed convolution with the parameters of a problem; `None` if it has no output.
-fn transposed(problem: &ConvProblem) -> Option<TransposedDesc> {
-    let most = |stride: usize, dilation: usize| (problem.seed as usize / 7) % stride.max(dilation);
-    let builder = TransposedDesc::builder(problem.input, problem.out_channels, problem.kernel)
-        .stride(problem.stride)
-        .pad(problem.pad)
-        .output_pad(Size2::new(
-            most(problem.stride.h, problem.dilation.h),
-            most(problem.stride.w, problem.dilation.w),
-        ))
-        .dilation(problem.dilation)
-        .groups(problem.groups)
-        .layout(problem.layout)
-        .epilogue(problem.epilogue);
-    builder.build().ok()
-}
-
-/// Checks a transposed convolution.
-fn check_transposed(problem: &ConvProblem, pools: &[Pool]) -> Result<(), String> {
-    let Some(desc) = transposed(problem) else { return Ok(()) };
-    let mut rng = Rng(problem.seed);
-    let (epilogue, channels) = (desc.epilogue(), desc.output().c);
-    let input = rng.values(problem.values, len(desc.input()));
-    let filter = rng.values(Values::Uniform, desc.filter_len());
-    let bias = epilogue.bias.then(|| rng.values(Values::Uniform, channels));
-    let slope = (epilogue.activation == Activation::PRelu).then(|| rng.values(Values::Uniform, channels));
-    let residual = epilogue.residual.then(|| rng.values(Values::Uniform, len(desc.output())));
-    let sums = Geometry::from(&desc).sums(&input, &filter);
-    let weights = Weights { filter: &filter, bias: bias.as_deref(), slope: slope.as_deref() };
-    for options in all_options() {
-        let plan = match TransposedPlan::new(&desc, weights, &options) {
-            Err(ConvError::Unsupported { .. }) => continue,
-            plan => plan.map_err(|error| error.to_string())?,
-        };
-        let context = |what: String| format!("{plan}{:?}: {what}", desc.epilogue());
-        let run = |threads: Threads<'_>| {
-            let place = |shape, plain| Placed::new(shape, desc.layout(), problem.slack, plain);
-            let (from, mut to) = (place(desc.input(), Some(&input[..])), place(desc.output(), None));
-            let residual = residual.as_ref().map(|residual| place(desc.output(), Some(&residual[..])));
-            let residual = residual.as_ref().map(Placed::tensor);
-            let io = ConvIo { input: from.tensor(), output: to.tensor_mut().into(), residual };
-            let mut workspace = poisoned(plan.workspace_req());
-            plan.run(io, &mut workspace, threads).map_err(|error| error.to_string())?;
-            to.plain()
-        };
-        let got = same_bits(pools, run).map_err(context)?;
-        let after = After {
-            bias: bias.as_deref(),
-            slope: slope.as_deref(),
-            addend: residual.as_deref(),
-            activation: epilogue.activation,
-        };
-        let plans = plan.phases().map(|(_, plan)| plan);
-        sums.compare(after, plans, &got).map_err(context)?;
-    }
-    Ok(())
 }
 
 #[test]
