@@ -248,6 +248,13 @@ fn view_of_rows(
     Ok((view_of_rows, Shape4 { h: rows.len(), ..shape }, rows.start * shape.w * view.pixel))
 }
 
+/// The view of some images, and the offset of their first element.
+fn view_of_images(view: PixelView, shape: Shape4, images: Range<usize>) -> (PixelView, Shape4, usize) {
+    debug_assert!(images.start < images.end && images.end <= shape.n);
+    let n = images.len();
+    (PixelView { images: n, ..view }, Shape4 { n, ..shape }, images.start * view.image)
+}
+
 impl TensorMut<'_> {
     /// The same tensor, to be read.
     pub(crate) fn as_ref(&self) -> TensorRef<'_> {
@@ -279,6 +286,12 @@ impl<'a> TensorRef<'a> {
     pub fn rows(self, rows: Range<usize>) -> Result<Self, ConvError> {
         let (view, shape, offset) = view_of_rows(self.view, self.shape, &rows)?;
         Ok(Self { data: &self.data[offset..], shape, view })
+    }
+
+    /// Some of the images, as a tensor of their own. There must be some, of those of this tensor.
+    pub(crate) fn images(self, images: Range<usize>) -> Self {
+        let (view, shape, offset) = view_of_images(self.view, self.shape, images);
+        Self { data: &self.data[offset..], shape, view }
     }
 
     /// The view together with the data that it was checked against.
@@ -391,13 +404,14 @@ impl<'a> TensorOut<'a> {
         self.view
     }
 
-    /// The same tensor, to be written in parts.
-    pub(crate) fn reborrow(&mut self) -> TensorOut<'_> {
+    /// Some of the images, as a tensor of their own. There must be some, of those of this tensor.
+    pub(crate) fn images(&mut self, images: Range<usize>) -> TensorOut<'_> {
+        let (view, shape, offset) = view_of_images(self.view, self.shape, images);
         let data = match &mut self.data {
-            OutData::Init(data) => OutData::Init(data),
-            OutData::Uninit(data) => OutData::Uninit(data),
+            OutData::Init(data) => OutData::Init(&mut data[offset..]),
+            OutData::Uninit(data) => OutData::Uninit(&mut data[offset..]),
         };
-        TensorOut { data, shape: self.shape, view: self.view }
+        TensorOut { data, shape, view }
     }
 
     /// The first element. The memory may be uninitialised, so nothing may read it before it was written.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! convert the small tensor, if its layout is not that of the phases
-//! for phase:
+//! for some images, for phase:                    // so many that the output of a phase stays in the second-level cache
 //!     copy the rows and columns that it reads, if it does not read all
 //!     gather the residual of its outputs
 //!     convolve                                   // an ordinary plan: any algorithm
@@ -26,6 +26,9 @@ use crate::tile::detect::kernels;
 /// Elements of a cache line, at which each part of the shared workspace begins.
 const LINE: usize = 16;
 
+/// Bytes of the output of a phase, for each thread, that stay in the second-level cache until they are scattered.
+const NEAR: usize = 512 << 10;
+
 /// The problem of a [`PhasedPlan`].
 pub(super) struct Phased<'a> {
     pub(super) of: Backwards,
@@ -45,6 +48,8 @@ pub(super) struct PhasedPlan {
     /// Layout in which the phases are computed.
     inner: Layout,
     has_residual: bool,
+    /// Number of images that all phases compute before those of the next images, a divisor of all.
+    images: usize,
     phases: Vec<PhasePlan>,
     /// Applies the epilogue to zeros, if some outputs have no taps.
     fill: Option<ConvPlan>,
@@ -130,9 +135,10 @@ impl PhasedPlan {
         } else {
             Layout::Nchw16c
         };
+        let images = if is_whole { of.small.n } else { images_together(&of, inner, options.max_threads)? };
         let mut phases = try_vec("phases", of.phases().count())?;
         for phase in of.phases() {
-            let plan = Self::phase(problem, &phase, inner, options)?;
+            let plan = Self::phase(problem, (&phase, images), inner, options)?;
             try_push("phases", &mut phases, PhasePlan { plan, phase })?;
         }
         let covered: usize = of.phases().map(|phase| phase.size.h * phase.size.w).sum();
@@ -147,6 +153,7 @@ impl PhasedPlan {
             layouts,
             inner,
             has_residual: epilogue.residual,
+            images,
             phases,
             fill,
             copies,
@@ -157,15 +164,15 @@ impl PhasedPlan {
         Ok(plan)
     }
 
-    /// The plan of one phase.
+    /// The plan of one phase of some images.
     fn phase(
         problem: &Phased<'_>,
-        phase: &Phase,
+        (phase, images): (&Phase, usize),
         layout: Layout,
         options: &PlanOptions,
     ) -> Result<ConvPlan, ConvError> {
         let Phased { of, epilogue, weights, .. } = problem;
-        let input = Shape4 { h: phase.read.1.h, w: phase.read.1.w, ..of.small };
+        let input = Shape4 { n: images, h: phase.read.1.h, w: phase.read.1.w, ..of.small };
         let desc = ConvDesc::builder(input, of.large.c, phase.turn.taps)
             .pad(phase.pad)
             .dilation(phase.dilation)
@@ -311,10 +318,16 @@ impl PhasedPlan {
         if let Some(fill) = &self.fill {
             zeros.fill(0.0);
             let input = TensorRef::packed(zeros, fill.desc().input(), fill.desc().layout())?;
-            fill.run(ConvIo { input, output: large.reborrow(), residual }, parts.slabs, threads)?;
+            let output = large.images(0..self.large.n);
+            fill.run(ConvIo { input, output, residual }, parts.slabs, threads)?;
         }
-        for of in &self.phases {
-            self.compute_phase(of, (small, residual), large.reborrow(), parts, threads)?;
+        for first in (0..self.large.n).step_by(self.images) {
+            let images = first..first + self.images;
+            let (small, residual) =
+                (small.images(images.clone()), residual.map(|all| all.images(images.clone())));
+            for of in &self.phases {
+                self.compute_phase(of, (small, residual), large.images(images.clone()), parts, threads)?;
+            }
         }
         Ok(())
     }
@@ -364,6 +377,15 @@ impl PhasedPlan {
         gather(self.copies, map, lattice, TensorMut::packed(room, shape, self.inner)?.into(), threads);
         TensorRef::packed(room, shape, self.inner)
     }
+}
+
+/// The number of images whose outputs of a phase stay near, a divisor of all images.
+fn images_together(of: &Backwards, layout: Layout, threads: usize) -> Result<usize, ConvError> {
+    let image = |phase: Phase| Shape4 { n: 1, h: phase.size.h, w: phase.size.w, ..of.large }.len(layout);
+    let largest = of.phases().try_fold(1, |most, phase| image(phase).map(|len| len.max(most)))?;
+    let most = NEAR.saturating_mul(threads) / size_of::<f32>() / largest;
+    let fits = (1..=of.small.n.min(most)).rev().find(|images| of.small.n.is_multiple_of(*images));
+    Ok(fits.unwrap_or(1))
 }
 
 /// The parts of the workspace that every phase uses.
