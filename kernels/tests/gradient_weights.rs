@@ -232,3 +232,22 @@ fn the_choice_is_explained() {
     assert!(text.contains(&format!("chosen    {} with {}", plan.algorithm(), report.kernel)), "{text}");
     assert_eq!(text.matches("rejected: ").count(), Algorithm::ALL.len() - 1, "{text}");
 }
+
+/// Direct computes everything that im2col does, and is faster. Im2col stays as its baseline.
+#[test]
+fn every_fast_method_can_be_chosen() {
+    let chosen = |input, out_channels, kernel, groups| {
+        let conv = ConvProblem {
+            input,
+            out_channels,
+            kernel: Size2::square(kernel),
+            groups,
+            ..ConvProblem::simple()
+        };
+        let desc = conv.desc().expect("a valid problem");
+        BackwardWeights::choice(&desc, &PlanOptions::default()).expect("a choice").method.algorithm
+    };
+    assert_eq!(chosen(Shape4::new(1, 64, 28, 28), 64, 3, 1), Algorithm::Direct);
+    assert_eq!(chosen(Shape4::new(1, 64, 28, 28), 64, 1, 1), Algorithm::Pointwise);
+    assert_eq!(chosen(Shape4::new(1, 64, 28, 28), 64, 3, 64), Algorithm::Depthwise);
+}

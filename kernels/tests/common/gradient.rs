@@ -2,9 +2,10 @@
 
 use super::{ConvProblem, Data, JUNK, Placed, Pool};
 use kernels::{
-    Algorithm, BackwardWeights, BackwardWeightsIo, ConvDesc, Isa, PlanOptions, Threads, WeightsSpec,
-    Workspace,
+    Algorithm, BackwardWeights, BackwardWeightsIo, ConvDesc, Isa, Layout, PlanOptions, Shape4, Threads,
+    WeightsSpec, Workspace,
 };
+use std::ops::DerefMut;
 
 /// Sums of products and sums of their magnitudes.
 #[derive(Debug, Clone, PartialEq)]
@@ -124,12 +125,25 @@ impl WeightsProblem {
         data: &WeightsData,
         threads: Threads<'_>,
     ) -> Result<Gradients, String> {
+        let place = |shape, layout, plain: &[f32]| Placed::new(shape, layout, self.conv.slack, Some(plain));
+        self.run_in(plan, data, threads, place, <[f32]>::to_vec)
+    }
+
+    /// [`run`](Self::run) on tensors that `place` builds, and on gradients in memory that `copy` makes.
+    pub fn run_in<M: DerefMut<Target = [f32]>>(
+        &self,
+        plan: &BackwardWeights,
+        data: &WeightsData,
+        threads: Threads<'_>,
+        place: impl Fn(Shape4, Layout, &[f32]) -> Placed<M>,
+        copy: impl Fn(&[f32]) -> M,
+    ) -> Result<Gradients, String> {
         let (desc, conv) = (self.desc(), &self.conv);
-        let input = Placed::new(conv.input, conv.layout, conv.slack, Some(&data.input));
-        let grad_output = Placed::new(desc.output(), conv.layout_out(), conv.slack, Some(&data.grad_output));
+        let input = place(conv.input, conv.layout, &data.input);
+        let grad_output = place(desc.output(), conv.layout_out(), &data.grad_output);
         let mut workspace = Workspace::for_req(plan.workspace_req()).unwrap();
         workspace.as_mut_slice().fill(JUNK);
-        let begin = |old: &Vec<f32>| if self.accumulate { old.clone() } else { vec![JUNK; old.len()] };
+        let begin = |old: &Vec<f32>| if self.accumulate { copy(old) } else { copy(&vec![JUNK; old.len()]) };
         let (mut filter, mut bias) = (begin(&data.old.0), data.old.1.as_ref().map(begin));
         let io = BackwardWeightsIo {
             input: input.tensor(),
@@ -138,7 +152,7 @@ impl WeightsProblem {
             grad_bias: bias.as_deref_mut(),
         };
         plan.run(io, &mut workspace, threads).map_err(|error| error.to_string())?;
-        Ok((filter, bias))
+        Ok((filter.to_vec(), bias.map(|bias| bias.to_vec())))
     }
 
     /// Checks one algorithm on one instruction set against the definition, and that the bits do not depend on the threads.

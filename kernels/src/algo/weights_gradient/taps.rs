@@ -34,6 +34,9 @@ pub(super) struct TapsGradient {
     kernel_rows: usize,
 }
 
+/// Sums that keep the FMA pipes busy.
+const IN_FLIGHT: usize = 8;
+
 /// The parts of the slab.
 struct Slab<'a> {
     /// `[input channel][kernel row][kernel column][output channel]`, for the channels and kernel rows of a block.
@@ -103,13 +106,16 @@ impl TapsGradient {
         self.in_place
     }
 
-    /// Number of calls for one kernel row of one panel with `ins` input channels.
-    pub(super) fn calls(&self, ins: usize) -> f64 {
-        let of_run = |run: KernelRun| {
+    /// For one kernel row of one panel with `ins` input channels: the number of calls, and the slots in which all of them
+    /// wait for sums in flight at each pixel.
+    pub(super) fn calls(&self, ins: usize) -> (f64, f64) {
+        let of_run = |(calls, stalls): (f64, f64), run: KernelRun| {
             let vectors = self.tile.vectors(run.taps, self.panel);
-            ins.div_ceil(self.tile.channels(run.taps, vectors))
+            let pieces = ins.div_ceil(self.tile.channels(run.taps, vectors));
+            let sums = run.taps * vectors * ins / pieces;
+            (calls + pieces as f64, stalls + (pieces * IN_FLIGHT.saturating_sub(sums)) as f64)
         };
-        self.runs.iter().map(of_run).sum::<usize>() as f64
+        self.runs.iter().fold((0.0, 0.0), of_run)
     }
 
     /// Elements of the parts of the slab.

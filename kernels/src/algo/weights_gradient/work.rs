@@ -22,6 +22,8 @@ const SCALAR: f64 = 30.0;
 /// Slots to copy one element of a window, and one vector of gradients.
 const WINDOW: f64 = 5.0;
 const VECTOR: f64 = 4.0;
+/// Slots to copy one channel of a pixel to a lane.
+const GATHERED: f64 = 10.0;
 /// Slots that a line of a tile takes besides its products.
 const LINE: f64 = 12.0;
 
@@ -55,12 +57,14 @@ impl WeightsGradient {
             WeightsDriver::Taps(taps) => {
                 let vectors = outs.div_ceil(taps.tile.lanes) as f64;
                 let panels = outs.div_ceil(taps.panel) as f64;
-                let calls_of = taps.calls(ins) * windows.kernel.h as f64 * panels * groups;
+                let kernel_rows = windows.kernel.h as f64 * panels * groups;
+                let (calls, stalls) = taps.calls(ins);
+                let calls_of = calls * kernel_rows;
                 let lines = stretches * windows.segments_of_stretch() as f64;
                 let packed = if taps.is_in_place() { 0.0 } else { ins.div_ceil(taps.ins) as f64 };
                 WeightsWork {
                     products: of_taps * vectors,
-                    edges: LINE * lines * calls_of,
+                    edges: LINE * lines * calls_of + stalls * pixels * kernel_rows,
                     packing: VECTOR * packed * pixels * groups * vectors,
                     calls: stretches * calls_of,
                     flops,
@@ -70,7 +74,12 @@ impl WeightsGradient {
                 let vectors = desc.output().c.div_ceil(depthwise.tile.lanes) as f64;
                 let products = pixels * windows.taps() as f64 * vectors;
                 let calls = self.stretches as f64 * vectors * depthwise.calls(windows);
-                let packed = if depthwise.is_in_place() { 0.0 } else { 3.0 * VECTOR };
+                let gathered = GATHERED * depthwise.tile.lanes as f64;
+                let packed = match outs {
+                    1 if depthwise.is_in_place() => 0.0,
+                    1 => 3.0 * VECTOR,
+                    _ => 3.0 * VECTOR + gathered,
+                };
                 WeightsWork {
                     products,
                     // Both operands come from memory.
