@@ -61,7 +61,8 @@ fn exact(conv: ConvProblem) {
         let filter = truth(&filter.sums, &data.old.0);
         let bias = truth(&bias.sums, data.old.1.as_ref().expect("it is asked for"));
         for algorithm in Algorithm::ALL.into_iter().filter(|a| BackwardWeights::supports(*a, &desc).is_ok()) {
-            for isa in common::isas_of_f32() {
+            let instruction_sets = if algorithm == Algorithm::Reference { 1 } else { usize::MAX };
+            for isa in common::isas_of_f32().take(instruction_sets) {
                 let plan = problem.plan(&PlanOptions::default().force(algorithm).isa(isa));
                 let (got, got_bias) = problem.run(&plan, &data, Threads::Seq).expect("a valid run");
                 let kernel = plan.explain().kernel;
@@ -81,9 +82,9 @@ fn integers_are_exact() {
         ..ConvProblem::simple()
     };
     let pad = Pad2::all(1);
-    exact(ConvProblem { pad, ..plain(2, 19, 31, 150, 35, 3) });
-    exact(ConvProblem { pad, stride: Size2::square(2), ..plain(2, 5, 33, 260, 70, 3) });
-    exact(plain(3, 40, 21, 20, 70, 1));
+    exact(ConvProblem { pad, ..plain(2, 19, 7, 300, 35, 3) });
+    exact(ConvProblem { pad, stride: Size2::square(2), ..plain(2, 5, 9, 540, 70, 3) });
+    exact(plain(3, 33, 21, 20, 70, 1));
     exact(plain(600, 33, 1, 1, 20, 1));
     exact(ConvProblem { pad, groups: 9, ..plain(2, 9, 50, 70, 18, 3) });
     exact(ConvProblem { pad: Pad2::all(3), stride: Size2::square(2), ..plain(1, 3, 64, 64, 33, 7) });
