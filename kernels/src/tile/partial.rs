@@ -7,6 +7,9 @@ use crate::simd::{Lanes, Simd};
 /// Maximum number of partial sums of one element.
 pub(crate) const MOST_PARTIALS: usize = 64;
 
+/// Levels of pairs of [`MOST_PARTIALS`]. Indices are taken modulo this number, which needs no check that could panic.
+const LEVELS: usize = 7;
+
 /// Arguments that `tile/taps_table.rs` builds and checks.
 pub(crate) struct PartialArgs {
     pub(super) out: InPlace,
@@ -57,19 +60,26 @@ impl Body for AddPartials {
 /// Same contract as [`AddPartials::run`], for these lanes from `from` on.
 #[inline(always)]
 unsafe fn sum_of<S: Simd>(s: S, args: &PartialArgs, from: *const f32, lanes: Lanes) -> S::V {
-    let mut parts = [s.splat(0.0); MOST_PARTIALS];
+    // Level `l` holds a sum of `2^l` partial sums if that bit of the number of sums so far is set.
+    let mut levels = [s.splat(0.0); LEVELS];
     for k in 0..args.count {
         // SAFETY: the caller guarantees every partial sum.
-        parts[k] = unsafe { s.load_lanes(from.wrapping_add(k.wrapping_mul(args.step)), lanes) };
-    }
-    let mut apart = 1;
-    while apart < args.count {
-        let mut k = 0;
-        while k + apart < args.count {
-            parts[k] = s.add(parts[k], parts[k + apart]);
-            k += 2 * apart;
+        let mut sum = unsafe { s.load_lanes(from.wrapping_add(k.wrapping_mul(args.step)), lanes) };
+        let mut level = 0;
+        while k >> level & 1 == 1 {
+            sum = s.add(levels[level % LEVELS], sum);
+            level += 1;
         }
-        apart *= 2;
+        levels[level % LEVELS] = sum;
     }
-    parts[0]
+    let mut level = args.count.trailing_zeros() as usize;
+    let mut sum = levels[level % LEVELS];
+    level += 1;
+    while args.count >> level > 0 {
+        if args.count >> level & 1 == 1 {
+            sum = s.add(levels[level % LEVELS], sum);
+        }
+        level += 1;
+    }
+    sum
 }

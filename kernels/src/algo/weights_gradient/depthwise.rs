@@ -280,7 +280,9 @@ impl DepthwiseGradient {
                             sums_row: windows.kernel.w * lanes,
                         };
                         let sums = &mut sums[(kh.start * windows.kernel.w + kw.start) * lanes..];
-                        self.tile.run(extents, go, x.from(at, windows.stride), taps, sums);
+                        let x = x.from(at, windows.stride);
+                        let (extents, go, x) = along_the_longer(extents, go, x);
+                        self.tile.run(extents, go, x, taps, sums);
                     }
                 }
             }
@@ -383,6 +385,23 @@ impl DepthwiseGradient {
             first: Size2::new(ys.start, xs.start),
         }
     }
+}
+
+/// Swaps the rows and the pixels of a box with more rows than pixels, such as an edge of an image. The inner loop is then the
+/// longer one.
+fn along_the_longer<'a>(
+    [images, rows, pixels]: [usize; 3],
+    go: BoxPixels<'a>,
+    x: BoxPixels<'a>,
+) -> ([usize; 3], BoxPixels<'a>, BoxPixels<'a>) {
+    if pixels >= rows {
+        return ([images, rows, pixels], go, x);
+    }
+    let turned = |pixels: BoxPixels<'a>| {
+        let [image, row, pixel] = pixels.steps;
+        BoxPixels { steps: [image, pixel, row], ..pixels }
+    };
+    ([images, pixels, rows], turned(go), turned(x))
 }
 
 /// Images, rows and columns that are copied.
