@@ -159,14 +159,14 @@ pub use ops_grad::{
     ActivationValue, BatchNormSpec, BatchStatistics, Gradient, LinearGradient, NormGradients, SliceGradient,
 };
 pub use plan::{
-    BackwardData, BackwardDataIo, Conv, ConvBuilder, ConvPlan, DataSpec, Filter, PackedError, Packing,
-    PlanOptions, PlanReport, PlanWeights, TransposedPlan, conv2d,
+    BackwardData, BackwardDataIo, BackwardWeights, Conv, ConvBuilder, ConvPlan, DataSpec, Filter,
+    PackedError, Packing, PlanOptions, PlanReport, PlanWeights, TransposedPlan, WeightsSpec, conv2d,
 };
 #[cfg(not(all(test, loom)))]
 pub use run::Helpers;
 #[cfg(feature = "rayon")]
 pub use run::Team;
-pub use run::{ConvIo, Executor, Threads};
+pub use run::{BackwardWeightsIo, ConvIo, Executor, Threads};
 pub use work::Traffic;
 
 /// The register tiles and parts of the cost model, for this workspace's tests and benches. Not a public

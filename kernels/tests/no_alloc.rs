@@ -5,11 +5,12 @@ mod common;
 mod counting;
 
 use common::ConvProblem;
+use common::gradient::WeightsProblem;
 use counting::counted;
 use kernels::{
-    Activation, Algorithm, Buffer, ConvError, ConvIo, EpilogueSpec, Isa, Layout, LinearPlan, LrnSpec,
-    NormSpec, Ops, Pad2, PlanOptions, PoolDesc, PoolKind, Shape4, Size2, TensorMut, TensorRef, Threads,
-    Weights, Workspace,
+    Activation, Algorithm, BackwardWeights, BackwardWeightsIo, Buffer, ConvError, ConvIo, EpilogueSpec, Isa,
+    Layout, LinearPlan, LrnSpec, NormSpec, Ops, Pad2, PlanOptions, PoolDesc, PoolKind, Shape4, Size2,
+    TensorMut, TensorRef, Threads, Weights, Workspace,
 };
 
 /// Allocations of all threads during ten runs.
@@ -31,6 +32,54 @@ fn allocations(problem: &ConvProblem, algorithm: Algorithm, isa: Isa, threads: T
         plan.run(io, &mut workspace, threads).expect("a valid run");
     };
     counted(&mut run)
+}
+
+/// Allocations of all threads during ten runs of a gradient of weights.
+fn allocations_of_gradient(
+    problem: &ConvProblem,
+    algorithm: Algorithm,
+    isa: Isa,
+    threads: Threads<'_>,
+) -> usize {
+    let problem = WeightsProblem::new(*problem, true, true);
+    let (desc, layout) = (problem.desc(), problem.conv.layout);
+    let options = PlanOptions::default().force(algorithm).isa(isa).max_threads(2).macs_per_thread(1);
+    let plan = problem.plan(&options);
+    let input = Buffer::zeroed(desc.input().len(layout).expect("it fits")).unwrap();
+    let grad_output = Buffer::zeroed(desc.output().len(layout).expect("it fits")).unwrap();
+    let (mut filter, mut bias) = (vec![0.0; desc.filter_len()], vec![0.0; desc.output().c]);
+    let mut workspace = Workspace::for_req(plan.workspace_req()).unwrap();
+    counted(&mut || {
+        let io = BackwardWeightsIo::new(
+            TensorRef::packed(&input, desc.input(), layout).expect("it fits"),
+            TensorRef::packed(&grad_output, desc.output(), layout).expect("it fits"),
+            &mut filter,
+        );
+        plan.run(io.bias(&mut bias), &mut workspace, threads).expect("a valid run");
+    })
+}
+
+/// Checks the gradients of weights of a layer of 20 channels in all layouts.
+fn assert_gradients_allocate_nothing(base: ConvProblem, pool: &rayon::ThreadPool) {
+    for (kernel, groups) in [(1, 1), (3, 1), (3, 20)] {
+        let pad = Pad2::all(kernel / 2);
+        let problem = ConvProblem {
+            kernel: Size2::square(kernel),
+            groups,
+            pad,
+            out_channels: 2 * base.input.c,
+            ..base
+        };
+        let desc = WeightsProblem::new(problem, true, true).desc();
+        for algorithm in Algorithm::ALL.into_iter().filter(|a| BackwardWeights::supports(*a, &desc).is_ok()) {
+            for isa in common::isas_of_f32() {
+                let alone = allocations_of_gradient(&problem, algorithm, isa, Threads::Seq);
+                assert_eq!(alone, 0, "weights of {desc}: {algorithm} on {isa}");
+                let run = || allocations_of_gradient(&problem, algorithm, isa, Threads::Current);
+                assert_eq!(pool.install(run), 0, "weights of {desc}: {algorithm} on {isa} inside a pool");
+            }
+        }
+    }
 }
 
 /// Checks every layer other than convolution, on tensors that are large enough to be split in two.
@@ -95,6 +144,7 @@ fn main() {
     let base =
         ConvProblem { input: Shape4::new(2, 20, 9, 11), out_channels: 36, epilogue, ..ConvProblem::simple() };
     for layout in Layout::ALL {
+        assert_gradients_allocate_nothing(ConvProblem { layout, ..base }, &pool);
         for (kernel, groups) in [(1, 1), (3, 1), (3, 4)] {
             let pad = Pad2::all(kernel / 2);
             let problem = ConvProblem { layout, kernel: Size2::square(kernel), groups, pad, ..base };

@@ -22,6 +22,7 @@ pub(crate) mod pointwise;
 pub(crate) mod reference;
 pub(crate) mod rows;
 mod tap_order;
+pub(crate) mod weights_gradient;
 pub(crate) mod winograd;
 
 use crate::describe::{

@@ -123,7 +123,11 @@ pub(crate) struct KernelRuns {
 
 impl KernelRuns {
     pub(crate) fn new(desc: &ConvDesc, most: usize) -> Self {
-        let (width, stride, dilation) = (desc.kernel().w, desc.stride().w, desc.dilation().w);
+        Self::of_row(desc.kernel().w, desc.stride().w, desc.dilation().w, most)
+    }
+
+    /// The runs of a row of `width` taps.
+    pub(crate) fn of_row(width: usize, stride: usize, dilation: usize, most: usize) -> Self {
         let (step, most) = if stride.is_multiple_of(dilation) { (stride / dilation, most) } else { (1, 1) };
         Self { width, step: step.min(width), most }
     }

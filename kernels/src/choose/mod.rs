@@ -7,6 +7,7 @@ mod fitting;
 mod model;
 mod profile;
 mod terms;
+mod weights;
 mod wisdom;
 
 pub use cost::Estimate;
@@ -17,5 +18,6 @@ pub use model::{Candidate, Choice, Numerics, Rejection, Select};
 pub(crate) use model::{Limits, choose};
 pub use profile::Profile;
 pub use terms::{Bound, Comparison, Difference, Terms};
+pub(crate) use weights::choose_weights;
 pub use wisdom::{Loaded, Wisdom};
 pub(crate) use wisdom::{WisdomKey, cpu_model};

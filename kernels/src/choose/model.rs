@@ -292,9 +292,8 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    /// Why `method` must not be chosen, or `None` if it can be.
-    fn against(&self, desc: &ConvDesc, method: Method, estimate: &Estimate) -> Option<Rejection> {
-        let needed = method.numerics(desc);
+    /// Why `method`, which needs these [`Numerics`], must not be chosen, or `None` if it can be.
+    fn against(&self, method: Method, needed: Numerics, estimate: &Estimate) -> Option<Rejection> {
         if self.forbidden.contains(method.algorithm) || self.forbidden_products.contains(method.products) {
             Some(Rejection::Forbidden)
         } else if needed > self.numerics {
@@ -367,6 +366,16 @@ pub(crate) fn choose(
         }
     }
     not_before_pointwise(reduced, &mut candidates);
+    decide(limits, (candidates, rejected), |method| method.numerics(reduced))
+}
+
+/// Decides among `candidates`. `rejected` are the methods that cannot do the problem. `numerics` returns the strictest
+/// [`Numerics`] under which a method can be chosen.
+pub(super) fn decide(
+    limits: &Limits,
+    (mut candidates, mut rejected): (Vec<Candidate>, Vec<(Method, Rejection)>),
+    numerics: impl Fn(Method) -> Numerics,
+) -> Result<Choice, ConvError> {
     // The oracle is the last resort, even for tiny problems where it would finish before another one starts.
     let is_oracle = |candidate: &Candidate| candidate.method.algorithm == Algorithm::Reference;
     candidates.sort_by(|a, b| {
@@ -378,13 +387,16 @@ pub(crate) fn choose(
         if let Some(rejection) = forced.and_then(|forced| limits.too_large(&forced.estimate)) {
             return Err(limits.error(method, rejection));
         }
-        let others = methods.into_iter().filter(|&other| other != method);
-        let rejected = others.map(|other| (other, Rejection::NotForced)).collect();
+        let unsupported = rejected.into_iter().map(|(other, _)| other);
+        let others = candidates.iter().map(|candidate| candidate.method).chain(unsupported);
+        let others = others.filter(|&other| other != method);
+        let mut rejected: Vec<_> = others.map(|other| (other, Rejection::NotForced)).collect();
+        rejected.sort_by_key(|&(method, _)| method);
         return Ok(Choice { method, reason: "forced by the caller", rejected, candidates });
     }
     let mut chosen: Option<&Candidate> = None;
     for candidate in &candidates {
-        let against = limits.against(reduced, candidate.method, &candidate.estimate);
+        let against = limits.against(candidate.method, numerics(candidate.method), &candidate.estimate);
         match (against, chosen) {
             (Some(rejection), _) => rejected.push((candidate.method, rejection)),
             (None, None) => chosen = Some(candidate),

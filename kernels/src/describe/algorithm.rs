@@ -166,6 +166,10 @@ pub enum Unsupported {
     Bf16Layout,
     /// The rows of one output row would need more than a gibibyte once they are split into bf16 parts.
     PartsTooLarge,
+    /// A group has several input channels.
+    SeveralInputs,
+    /// This algorithm does not compute the gradient of a filter.
+    NoWeightsGradient,
 }
 
 impl fmt::Display for Unsupported {
@@ -195,6 +199,8 @@ impl fmt::Display for Unsupported {
             Self::OnlyF32 => "it has no such products",
             Self::Bf16Layout => "a tensor holds bf16 numbers, which only direct+bf16 and pointwise+bf16 accept",
             Self::PartsTooLarge => "the bf16 parts of the rows for one output row would need more than 1 GiB",
+            Self::SeveralInputs => "it needs groups of one input channel",
+            Self::NoWeightsGradient => "it does not compute the gradient of a filter",
         })
     }
 }

@@ -2,6 +2,7 @@
 //! happens here.
 
 mod backward_data;
+mod backward_weights;
 mod conv;
 #[cfg(feature = "internal")]
 mod cuts;
@@ -20,6 +21,7 @@ use crate::describe::{Algorithm, ConvDesc, ConvError, Isa, Products, Weights};
 use crate::memory::WorkspaceReq;
 use crate::run::{ConvIo, PreparedConv, Threads};
 pub use backward_data::{BackwardData, BackwardDataIo, DataSpec};
+pub use backward_weights::{BackwardWeights, WeightsSpec};
 pub use conv::{Conv, ConvBuilder};
 #[cfg(feature = "internal")]
 pub use cuts::{Cuts, cuts};

@@ -15,6 +15,7 @@ mod sync;
 #[allow(unsafe_code)]
 mod team;
 pub(crate) mod threads;
+pub(crate) mod weights;
 
 use crate::algo::{Driver, Form, Operands, Packed};
 use crate::describe::{ConvDesc, ConvError, Layout, Shape4, TensorOut, TensorRef};
@@ -26,6 +27,7 @@ pub use helpers::Helpers;
 #[cfg(feature = "rayon")]
 pub use team::Team;
 pub use threads::Threads;
+pub use weights::BackwardWeightsIo;
 
 /// The tensors of one run. The output never overlaps the inputs, because it is borrowed mutably.
 #[derive(Debug)]

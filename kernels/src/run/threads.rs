@@ -6,8 +6,7 @@
 use super::executor::{Executor, MOST_PARTS};
 #[cfg(feature = "rayon")]
 use super::{gather, team::Team};
-use crate::tile::output::OutputRegion;
-use crate::work::parts::{Cut, Sharing, SplitUnits};
+use crate::work::parts::{Cut, Region, Sharing, SplitUnits};
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
@@ -138,14 +137,10 @@ pub(crate) struct Split {
 impl Split {
     /// Splits the region in two, as evenly as whole tiles allow, and each half again, until there are `parts`
     /// boxes. Then runs `work` on each box.
-    pub(crate) fn run<'a, F>(
-        &self,
-        threads: Threads<'_>,
-        region: OutputRegion<'a>,
-        slabs: &mut [f32],
-        work: &F,
-    ) where
-        F: Fn(OutputRegion<'a>, &mut [f32]) + Sync,
+    pub(crate) fn run<R, F>(&self, threads: Threads<'_>, region: R, slabs: &mut [f32], work: &F)
+    where
+        R: Region + Send,
+        F: Fn(R, &mut [f32]) + Sync,
     {
         let whole = Assignment { sharing: Sharing::among(self.parts), region, slabs };
         match threads {
@@ -190,9 +185,10 @@ impl Split {
     /// Splits the box in two and offers one half to the other threads of the pool. Repeats this for each
     /// half.
     #[cfg(feature = "rayon")]
-    fn fork<'a, F>(&self, assigned: Assignment<'a, '_>, work: &F)
+    fn fork<R, F>(&self, assigned: Assignment<'_, R>, work: &F)
     where
-        F: Fn(OutputRegion<'a>, &mut [f32]) + Sync,
+        R: Region + Send,
+        F: Fn(R, &mut [f32]) + Sync,
     {
         let Some(point) = self.split_point(&assigned) else {
             return work(assigned.region, &mut assigned.slabs[..self.slab_len]);
@@ -202,29 +198,31 @@ impl Split {
     }
 
     /// [`run_in`](Self::run_in) with a list that is not much longer than necessary. It is on the stack.
-    fn run_on<'a, F>(
+    fn run_on<R, F>(
         &self,
         execute: impl FnOnce(usize, &(dyn Fn(usize) + Sync)),
-        whole: Assignment<'a, '_>,
+        whole: Assignment<'_, R>,
         work: &F,
     ) where
-        F: Fn(OutputRegion<'a>, &mut [f32]) + Sync,
+        R: Region + Send,
+        F: Fn(R, &mut [f32]) + Sync,
     {
         match self.parts {
-            0..=64 => self.run_in::<64, F>(execute, whole, work),
-            65..=256 => self.run_in::<256, F>(execute, whole, work),
-            _ => self.run_in::<MOST_PARTS, F>(execute, whole, work),
+            0..=64 => self.run_in::<64, R, F>(execute, whole, work),
+            65..=256 => self.run_in::<256, R, F>(execute, whole, work),
+            _ => self.run_in::<MOST_PARTS, R, F>(execute, whole, work),
         }
     }
 
     /// Assigns each box to the number of a part, then lets `execute` call all parts. There are at most `MOST` parts.
-    fn run_in<'a, const MOST: usize, F>(
+    fn run_in<const MOST: usize, R, F>(
         &self,
         execute: impl FnOnce(usize, &(dyn Fn(usize) + Sync)),
-        whole: Assignment<'a, '_>,
+        whole: Assignment<'_, R>,
         work: &F,
     ) where
-        F: Fn(OutputRegion<'a>, &mut [f32]) + Sync,
+        R: Region + Send,
+        F: Fn(R, &mut [f32]) + Sync,
     {
         let mut parts = 0;
         let mut assigned = [const { Mutex::new(None) }; MOST];
@@ -246,7 +244,11 @@ impl Split {
         (0..parts).for_each(part);
     }
 
-    fn for_each_box<'a, 's>(&self, assigned: Assignment<'a, 's>, each: &mut impl FnMut(Assignment<'a, 's>)) {
+    fn for_each_box<'s, R: Region>(
+        &self,
+        assigned: Assignment<'s, R>,
+        each: &mut impl FnMut(Assignment<'s, R>),
+    ) {
         let Some(point) = self.split_point(&assigned) else {
             return each(assigned);
         };
@@ -256,19 +258,19 @@ impl Split {
     }
 
     /// Returns where to split a box in two; `None` if it cannot be split.
-    fn split_point(&self, assigned: &Assignment<'_, '_>) -> Option<Cut> {
+    fn split_point(&self, assigned: &Assignment<'_, impl Region>) -> Option<Cut> {
         assigned.sharing.cut(&self.split_units, |axis| assigned.region.len(axis))
     }
 }
 
 /// A box of the output, how threads share it, and their slabs.
-struct Assignment<'a, 's> {
+struct Assignment<'s, R> {
     sharing: Sharing,
-    region: OutputRegion<'a>,
+    region: R,
     slabs: &'s mut [f32],
 }
 
-impl Assignment<'_, '_> {
+impl<R: Region> Assignment<'_, R> {
     fn split(self, cut: Cut, slab_len: usize) -> (Self, Self) {
         let (first, second) = self.region.split(cut.axis, cut.count);
         let (first_slabs, second_slabs) = self.slabs.split_at_mut(cut.first.threads() * slab_len);
@@ -282,12 +284,16 @@ impl Assignment<'_, '_> {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use crate::algo::weights_gradient::GradientRegion;
+    use crate::tile::output::OutputRegion;
 
     /// A thread of the caller can have a small stack.
     #[test]
     fn the_list_of_parts_is_small() {
-        type Part<'a> = Mutex<Option<(OutputRegion<'a>, &'a mut [f32])>>;
-        let sizes = [64, 256, MOST_PARTS].map(|parts| parts * size_of::<Part<'_>>());
+        type Part<'a, R> = Mutex<Option<(R, &'a mut [f32])>>;
+        let sizes = [64, 256, MOST_PARTS].map(|parts| parts * size_of::<Part<'_, OutputRegion<'_>>>());
         assert!(sizes[0] <= 12 << 10 && sizes[1] <= 47 << 10 && sizes[2] <= 188 << 10, "{sizes:?}");
+        // A gradient of weights has two regions, and at most this many parts.
+        assert!(256 * size_of::<Part<'_, GradientRegion<'_>>>() <= 94 << 10);
     }
 }

@@ -18,6 +18,7 @@ use super::parts_table::PartsKernels;
 use super::post::Post;
 use super::rows_table::RowsTile;
 use super::table::KernelSet;
+use super::taps_table::GradientKernels;
 use super::winograd_table::{Transforms, WinogradKernels, WinogradTile};
 use crate::describe::{Activation, BLOCK};
 
@@ -75,6 +76,7 @@ impl KernelSet {
         kernels.extend(depthwise_code(&self.depthwise));
         kernels.extend(winograd_code(&self.winograd));
         kernels.extend(fft_code(&self.fft));
+        kernels.extend(gradient_code(&self.gradient));
         kernels.extend(parts_code(&self.parts));
         kernels.extend(copy_code(&self.copy));
         #[cfg(feature = "ops")]
@@ -274,6 +276,29 @@ fn fft_code(kernels: &FftKernels) -> Vec<KernelCode> {
     list.push("gather rows", kernels.gather_rows, Loops::Vectors);
     list.push("scatter rows", kernels.scatter_rows, Loops::Vectors);
     list.push("finish", kernels.finish, Loops::Fmas);
+    list.kernels
+}
+
+fn gradient_code(kernels: &GradientKernels) -> Vec<KernelCode> {
+    let tile = &kernels.taps;
+    let mut list = Listing::new(tile.name);
+    for (of_run, taps) in tile.runs.iter().zip(1..) {
+        for (row, vectors) in of_run.entries.iter().zip(of_run.vectors) {
+            for (&code, channels) in row.iter().zip(1..) {
+                let entry = format!("{taps} taps by {channels} channels by {vectors} vectors");
+                list.push(entry, code, Loops::Sums(taps * channels * vectors));
+            }
+        }
+    }
+    list.push("partial sums", kernels.partials, Loops::Vectors);
+    let mut of_boxes = Listing::new(kernels.depthwise.name);
+    for (row, kernel_rows) in kernels.depthwise.entries.iter().zip(1..) {
+        for (&code, kernel_columns) in row.iter().zip(1..) {
+            let entry = format!("{kernel_rows} by {kernel_columns} taps");
+            of_boxes.push(entry, code, Loops::Sums(kernel_rows * kernel_columns));
+        }
+    }
+    list.kernels.extend(of_boxes.kernels);
     list.kernels
 }
 

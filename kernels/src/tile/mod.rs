@@ -15,6 +15,7 @@
 //! | depthwise | `depthwise`, `depthwise_sum`, `depthwise_read` | `depthwise_table` |
 //! | Winograd | `winograd`, products in `gemm` | `winograd_table` |
 //! | FFT | `fft`, `fft_plane`, `fft_product`, `finish` | `fft_table` |
+//! | gradient of a filter | `taps`, `taps_depthwise`, `partial` | `taps_table` |
 //! | bf16 products | `parts`, `amx`, `parts_plain` | `parts_table` |
 //! | copies | `copy` | `copy_table` |
 //! | activation, softmax, pooling | `elementwise`, `pool`, `pool_plane`, `reduce`, `window` | `ops_table` |
@@ -108,6 +109,8 @@ pub(crate) mod output;
 #[cfg(all(test, feature = "ops"))]
 mod overflow;
 #[allow(unsafe_code)]
+pub(crate) mod partial;
+#[allow(unsafe_code)]
 pub(crate) mod parts;
 #[allow(unsafe_code)]
 mod parts_plain;
@@ -131,6 +134,12 @@ pub(crate) mod shape;
 #[allow(unsafe_code)]
 pub(crate) mod store;
 pub(crate) mod table;
+#[allow(unsafe_code)]
+pub(crate) mod taps;
+#[allow(unsafe_code)]
+pub(crate) mod taps_depthwise;
+#[allow(unsafe_code)]
+pub(crate) mod taps_table;
 mod transpose;
 #[cfg(feature = "ops")]
 pub(crate) mod window;

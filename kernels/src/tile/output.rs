@@ -7,7 +7,7 @@
 use super::measure::{require, span};
 use super::store::TileAddress;
 use crate::describe::{BLOCK, Layout, PixelView, TensorOut, WIDE_BLOCK};
-use crate::work::parts::Axis;
+use crate::work::parts::{Axis, Region};
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -27,6 +27,16 @@ pub(crate) struct OutputRegion<'a> {
 // SAFETY: a region owns its box (see the module docs), so sending it to another thread sends an exclusive
 // borrow.
 unsafe impl Send for OutputRegion<'_> {}
+
+impl Region for OutputRegion<'_> {
+    fn len(&self, axis: Axis) -> usize {
+        self.len(axis)
+    }
+
+    fn split(self, axis: Axis, count: usize) -> (Self, Self) {
+        self.split(axis, count)
+    }
+}
 
 /// A tile of the output: `rows` rows of columns `lo..hi`, which can be written, and zeros from `hi` to
 /// `zeros`.

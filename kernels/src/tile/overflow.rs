@@ -14,6 +14,8 @@ use super::ops_table::{PoolSpec, Slopes};
 use super::output::{OutputRegion, OutputTile, TileOffset};
 use super::post::Post;
 use super::table::KernelSet;
+use super::taps::TapsLine;
+use super::taps_table::{BoxPixels, BoxTaps, ImagePixels, OutputPixels, Partials, TapsSums};
 use super::window::{AxisSpec, WindowAxis};
 use super::winograd::{Coefficients, MOST_POINTS, OneWay};
 use super::winograd_table::{InputRows, Products, ProductsOfRow, WinogradTile};
@@ -361,4 +363,40 @@ fn gradients_of_pooling_refuse_sources_that_overflow() {
             set().grad.pool(&spec, false, grad_tiles(&mut c, gradient, value));
         });
     }
+}
+
+#[test]
+fn gradients_refuse_operands_that_overflow() {
+    let (kernels, data) = (&set().gradient, [0.0; 64]);
+    let line = TapsLine { go: 0, x: 0, lo: 0, hi: 2, count: 2 };
+    let go = OutputPixels { data: &data, pixel: 8, block: BLOCK };
+    let x = ImagePixels { data: &data, pixel: 1, channels: (2, 1) };
+    let run = |line, go, x, channel| {
+        let mut sums = [0.0; 64];
+        kernels.taps.run(1, &[line], go, x, TapsSums { data: &mut sums, taps: (1, 0), channel });
+    };
+    refused("gradients of a tile", || run(TapsLine { go: usize::MAX, ..line }, go, x, 8));
+    refused("gradients of a tile", || run(line, OutputPixels { pixel: back(8), ..go }, x, 8));
+    refused("pixels of a tile", || run(TapsLine { x: usize::MAX, ..line }, go, x, 8));
+    refused("pixels of a tile", || run(line, go, ImagePixels { pixel: back(2), ..x }, 8));
+    refused("sums of a tile", || run(line, go, x, back(8)));
+    let add = |row, parts| {
+        let mut c = [0.0; 16];
+        kernels.add_partials(&Partials { data: &data, row, parts }, false, two_rows(&mut c));
+    };
+    refused("partial sums", || add(back(8), (1, 8)));
+    refused("partial sums", || add(8, (2, usize::MAX)));
+}
+
+#[test]
+fn gradients_of_boxes_refuse_operands_that_overflow() {
+    let (tile, data) = (&set().gradient.depthwise, [0.0; 64]);
+    let pixels = BoxPixels { data: &data, steps: [8, 8, 8] };
+    let taps = BoxTaps { counts: [2, 2], steps: [8, 8], sums_row: 16 };
+    let run = |extents, go, x, taps| tile.run(extents, go, x, taps, &mut [0.0; 64]);
+    let wrong = BoxPixels { steps: [8, back(8), 8], ..pixels };
+    refused("gradients of a box", || run([1, 2, 1], wrong, pixels, taps));
+    refused("pixels of a box", || run([1, 2, 1], pixels, wrong, taps));
+    refused("pixels of a box", || run([1, 1, 1], pixels, pixels, BoxTaps { steps: [8, back(8)], ..taps }));
+    refused("sums of a box", || run([1, 1, 1], pixels, pixels, BoxTaps { sums_row: back(16), ..taps }));
 }

@@ -18,6 +18,7 @@ use super::parts_table::{PartsKernels, parts_kernels};
 use super::rows_table::{RowsTile, rows_tile};
 use super::shape::{TileShape, tile_shape};
 use super::store::ActivateSums;
+use super::taps_table::{GradientKernels, gradient_kernels};
 use super::winograd_table::{WinogradKernels, winograd_kernels};
 use crate::describe::Isa;
 
@@ -41,6 +42,8 @@ pub struct KernelSet {
     pub(crate) fft: FftKernels,
     /// Kernels of bf16 products.
     pub(crate) parts: PartsKernels,
+    /// Kernels of the gradient of a filter.
+    pub(crate) gradient: GradientKernels,
     /// Kernels of copies between tensors.
     pub(crate) copy: CopyTable,
     /// Kernels of the layers other than convolution.
@@ -71,6 +74,10 @@ const AVX512F: KernelSet = KernelSet {
         tiles [1 2 3 4 5 6 7 8 9 10 11 12 13 14]),
     fft: fft_kernels!(enter_avx512f, "fft_f32_12x16_avx512f" "fft_f32_16tiles_avx512f": lanes 16, tiles [1 2 3 4 5 6 7 8 9 10 11 12]),
     parts: parts_kernels!(plain enter_avx512f, 2),
+    gradient: gradient_kernels!(enter_avx512f, "taps_f32_12x32_avx512f" "depthwise_taps_f32_12x16_avx512f": lanes 16,
+        taps 1 [1 by [1 2 3 4 5 6 7 8] 2 by [1 2 3 4 5 6 7 8] 4 by [1 2 3 4 5 6]]
+        taps 2 [1 by [1 2 3 4 5 6 7 8] 2 by [1 2 3 4 5 6]]
+        taps 3 [1 by [1 2 3 4 5 6] 2 by [1 2 3 4]]),
     copy: copy_table!(enter_avx512f),
     #[cfg(feature = "ops")]
     ops: ops_table!(enter_avx512f, 1),
@@ -107,6 +114,10 @@ static AVX2FMA: KernelSet = KernelSet {
     winograd: winograd_kernels!(enter_avx2fma, "winograd_f32_6x16_avx2fma": lanes 8, widths [1 2], tiles [1 2 3 4 5 6]),
     fft: fft_kernels!(enter_avx2fma, "fft_f32_5x8_avx2fma" "fft_f32_16tiles_avx2fma": lanes 8, tiles [1 2 3 4 5]),
     parts: parts_kernels!(plain enter_avx2fma, 4),
+    gradient: gradient_kernels!(enter_avx2fma, "taps_f32_12x8_avx2fma" "depthwise_taps_f32_12x8_avx2fma": lanes 8,
+        taps 1 [1 by [1 2 3 4 5 6 7 8] 2 by [1 2 3 4 5 6]]
+        taps 2 [1 by [1 2 3 4 5]]
+        taps 3 [1 by [1 2 3]]),
     copy: copy_table!(enter_avx2fma),
     #[cfg(feature = "ops")]
     ops: ops_table!(enter_avx2fma, 2),
@@ -131,6 +142,10 @@ static NEON: KernelSet = KernelSet {
     winograd: winograd_kernels!(enter_neon, "winograd_f32_6x16_neon": lanes 4, widths [1 2 4], tiles [1 2 3 4 5 6]),
     fft: fft_kernels!(enter_neon, "fft_f32_12x4_neon" "fft_f32_16tiles_neon": lanes 4, tiles [1 2 3 4 5 6 7 8 9 10 11 12]),
     parts: parts_kernels!(plain enter_neon, 8),
+    gradient: gradient_kernels!(enter_neon, "taps_f32_12x8_neon" "depthwise_taps_f32_12x4_neon": lanes 4,
+        taps 1 [1 by [1 2 3 4 5 6 7 8] 2 by [1 2 3 4 5 6 7 8] 4 by [1 2 3 4 5 6]]
+        taps 2 [1 by [1 2 3 4 5 6 7 8] 2 by [1 2 3 4 5 6]]
+        taps 3 [1 by [1 2 3 4 5 6 7 8] 2 by [1 2 3 4]]),
     copy: copy_table!(enter_neon),
     #[cfg(feature = "ops")]
     ops: ops_table!(enter_neon, 4),
@@ -152,6 +167,10 @@ static PORTABLE: KernelSet = KernelSet {
     winograd: winograd_kernels!(enter_portable, "winograd_f32_4x8_portable": lanes 8, widths [1], tiles [1 2 3 4]),
     fft: fft_kernels!(enter_portable, "fft_f32_2x8_portable" "fft_f32_16tiles_portable": lanes 8, tiles [1 2]),
     parts: parts_kernels!(plain enter_portable, 4),
+    gradient: gradient_kernels!(enter_portable, "taps_f32_2x8_portable" "depthwise_taps_f32_12x8_portable": lanes 8,
+        taps 1 [1 by [1 2]]
+        taps 2 [1 by [1 2]]
+        taps 3 [1 by [1 2]]),
     copy: copy_table!(enter_portable),
     #[cfg(feature = "ops")]
     ops: ops_table!(enter_portable, 2),

@@ -5,6 +5,7 @@
 #![allow(dead_code)] // each test binary uses its part
 
 pub mod backwards;
+pub mod gradient;
 mod oracle;
 pub mod persist;
 mod placed;

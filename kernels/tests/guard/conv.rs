@@ -19,13 +19,13 @@ fn cases() -> usize {
 }
 
 /// Random problems that are the same on every machine.
-fn random(strategy: impl Strategy<Value = ConvProblem>) -> impl Iterator<Item = ConvProblem> {
+pub fn random(strategy: impl Strategy<Value = ConvProblem>) -> impl Iterator<Item = ConvProblem> {
     let mut runner = TestRunner::deterministic();
     (0..cases()).map(move |_| strategy.new_tree(&mut runner).expect("no value is rejected").current())
 }
 
 /// Shapes at their limits, in every layout, with and without conversion to the blocked layout.
-fn limits() -> impl Iterator<Item = ConvProblem> {
+pub fn limits() -> impl Iterator<Item = ConvProblem> {
     let epilogue = EpilogueSpec { bias: true, residual: true, activation: Activation::PRelu };
     let base = ConvProblem { epilogue, pad: Pad2::all(1), ..ConvProblem::simple() };
     let (one, two) = (Size2::square(1), Size2::square(2));

@@ -9,6 +9,8 @@ mod common;
 #[cfg(target_os = "linux")]
 mod conv;
 #[cfg(target_os = "linux")]
+mod gradients;
+#[cfg(target_os = "linux")]
 mod ops;
 #[cfg(target_os = "linux")]
 mod pages;
@@ -23,7 +25,11 @@ fn main() {
     use pages::Side;
     guards_are_there();
     let mut failures = 0;
-    for (name, work) in [("convolutions", conv::all as fn()), ("other layers", ops::all)] {
+    for (name, work) in [
+        ("convolutions", conv::all as fn()),
+        ("gradients of weights", gradients::all),
+        ("other layers", ops::all),
+    ] {
         let children = [Side::Below, Side::Above].map(|side| {
             let child = child::Child::start(move || {
                 pages::lie(side);

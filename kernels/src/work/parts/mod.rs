@@ -20,6 +20,15 @@ pub(crate) enum Axis {
     Pixels,
 }
 
+/// A box that can be cut in two along an axis.
+pub(crate) trait Region: Sized {
+    /// Number of elements along an axis.
+    fn len(&self, axis: Axis) -> usize;
+
+    /// Splits into two regions: the first `count` elements along `axis`, and the rest.
+    fn split(self, axis: Axis, count: usize) -> (Self, Self);
+}
+
 /// The granularity at which a box can be cut among threads without splitting tiles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SplitUnits {

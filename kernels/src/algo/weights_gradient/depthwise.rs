@@ -1,0 +1,471 @@
+//! The gradient of a filter whose groups have one input channel. Vectors are channels.
+//!
+//! ```text
+//! for chunk, block of channels:
+//!     for box of output pixels:                       // some hundred pixels, whose sums stay in registers
+//!         for vector of channels:
+//!             copy its pixels, unless they are whole vectors already
+//!             for part of the box where the same taps are inside the image:
+//!                 for batch of these taps: sums[taps] += box
+//! ```
+
+use super::windows::{Windows, part_of};
+use super::{GradientRegion, WeightsGradient, WeightsOperands, sums};
+use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef, Size2};
+use crate::tile::copy_table::InputTile;
+use crate::tile::output::OutputTile;
+use crate::tile::shape::even_piece;
+use crate::tile::taps_table::{BoxPixels, BoxTaps, DepthwiseTapsTile};
+use std::ops::Range;
+
+/// Maximum number of output pixels of a box.
+const MOST_PIXELS: usize = 512;
+/// Sums of a block of channels, unless one vector has more.
+const MOST_SUMS: usize = 32 << 10;
+
+pub(super) struct DepthwiseGradient {
+    pub(super) tile: &'static DepthwiseTapsTile,
+    /// Output channels per group.
+    outs: usize,
+    /// Whether vectors of channels are adjacent in both tensors, except for the last one in NHWC.
+    in_place: bool,
+    /// Images, rows and columns of the largest box.
+    most: [usize; 3],
+    /// Vectors of a block of channels.
+    vectors: usize,
+}
+
+/// A box of output pixels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct OutputPixels {
+    images: Range<usize>,
+    ys: Range<usize>,
+    xs: Range<usize>,
+}
+
+/// Outputs along one axis that read the image with the same taps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Inside {
+    outputs: Range<usize>,
+    taps: Range<usize>,
+}
+
+/// One axis of the windows.
+#[derive(Debug, Clone, Copy)]
+struct Axis {
+    input: usize,
+    taps: usize,
+    stride: usize,
+    dilation: usize,
+    before: usize,
+}
+
+impl Axis {
+    fn of(windows: &Windows) -> [Self; 2] {
+        let Windows { input, kernel, stride, dilation, before, .. } = *windows;
+        let along = |extent: fn(Size2) -> usize| Self {
+            input: extent(input),
+            taps: extent(kernel),
+            stride: extent(stride),
+            dilation: extent(dilation),
+            before: extent(before),
+        };
+        [along(|size| size.h), along(|size| size.w)]
+    }
+
+    /// The taps of output `at` that are inside the image.
+    fn taps_of(&self, at: usize) -> Range<usize> {
+        let at = at * self.stride;
+        let first = self.before.saturating_sub(at).div_ceil(self.dilation).min(self.taps);
+        let end = (self.before + self.input).saturating_sub(at).div_ceil(self.dilation);
+        first..end.clamp(first, self.taps)
+    }
+
+    /// Cuts `outputs` where the taps inside the image change. All outputs that have every tap are together.
+    fn cut(self, outputs: Range<usize>) -> impl Iterator<Item = Inside> {
+        let whole_from = self.before.div_ceil(self.stride);
+        let reach = self.dilation * (self.taps - 1);
+        let whole_to = (self.before + self.input).saturating_sub(reach).div_ceil(self.stride);
+        let mut next = outputs.start;
+        std::iter::from_fn(move || {
+            if next >= outputs.end {
+                return None;
+            }
+            let start = next;
+            next =
+                if start >= whole_from && start < whole_to { whole_to.min(outputs.end) } else { start + 1 };
+            Some(Inside { outputs: start..next, taps: self.taps_of(start) })
+        })
+    }
+
+    /// The position in the image that output `at` reads with tap `tap`, which is inside.
+    fn position(&self, at: usize, tap: usize) -> usize {
+        at * self.stride + tap * self.dilation - self.before
+    }
+
+    /// The part of the image that `outputs` read.
+    fn inputs(&self, outputs: &Range<usize>) -> Range<usize> {
+        let start = (outputs.start * self.stride).saturating_sub(self.before).min(self.input);
+        let reach = (outputs.end - 1) * self.stride + (self.taps - 1) * self.dilation + 1;
+        start..reach.saturating_sub(self.before).clamp(start, self.input)
+    }
+
+    /// Most positions of the image that `outputs` outputs read.
+    fn most_inputs(&self, outputs: usize) -> usize {
+        ((outputs - 1) * self.stride + (self.taps - 1) * self.dilation + 1).min(self.input)
+    }
+}
+
+/// The pixels of one vector of channels in one tensor. They begin at pixel `(first.h, first.w)` of image `image`.
+struct Vector<'a> {
+    pixels: BoxPixels<'a>,
+    image: usize,
+    first: Size2,
+}
+
+impl<'a> Vector<'a> {
+    /// The pixels from pixel `(y, x)` of image `n` on, with these distances between rows and pixels.
+    fn from(&self, (n, y, x): (usize, usize, usize), stride: Size2) -> BoxPixels<'a> {
+        let [image, row, pixel] = self.pixels.steps;
+        let at = (n - self.image) * image + (y - self.first.h) * row + (x - self.first.w) * pixel;
+        BoxPixels { data: &self.pixels.data[at..], steps: [image, stride.h * row, stride.w * pixel] }
+    }
+}
+
+impl DepthwiseGradient {
+    pub(super) fn new(desc: &ConvDesc, windows: &Windows, tile: &'static DepthwiseTapsTile) -> Self {
+        let Size2 { h, w } = windows.output;
+        let columns = even_piece(w, MOST_PIXELS);
+        let rows = if columns < w { 1 } else { even_piece(h, (MOST_PIXELS / w).max(1)) };
+        let images =
+            if rows < h || columns < w { 1 } else { (MOST_PIXELS / (h * w)).clamp(1, windows.images) };
+        let vectors = (MOST_SUMS / (windows.taps() + 1) / tile.lanes).max(1);
+        let layouts = [desc.layout(), desc.output_layout()];
+        let in_place = desc.outs() == 1 && !layouts.contains(&Layout::Nchw);
+        // Blocks of channels are read plane by plane, as prefetchers expect.
+        let are_planes = desc.outs() == 1 && layouts == [Layout::Nchw16c; 2];
+        let vectors = if are_planes { 1 } else { vectors.min(desc.output().c.div_ceil(tile.lanes)) };
+        Self { tile, outs: desc.outs(), in_place, most: [images, rows, columns], vectors }
+    }
+
+    /// Whether tensors are read where they are.
+    pub(super) fn is_in_place(&self) -> bool {
+        self.in_place
+    }
+
+    /// Number of boxes of each axis.
+    fn counts(&self, windows: &Windows) -> [usize; 3] {
+        let extents = [windows.images, windows.output.h, windows.output.w];
+        std::array::from_fn(|axis| extents[axis].div_ceil(self.most[axis]))
+    }
+
+    /// Number of boxes.
+    pub(super) fn boxes(&self, windows: &Windows) -> usize {
+        self.counts(windows).iter().product()
+    }
+
+    fn box_of(&self, windows: &Windows, index: usize) -> OutputPixels {
+        let [_, rows, columns] = self.counts(windows);
+        let images = index / columns / rows * self.most[0];
+        OutputPixels {
+            images: images..windows.images.min(images + self.most[0]),
+            ys: part_of(windows.output.h, index / columns % rows, rows),
+            xs: part_of(windows.output.w, index % columns, columns),
+        }
+    }
+
+    /// Number of calls for one vector of a box.
+    pub(super) fn calls(&self, windows: &Windows) -> f64 {
+        let most = self.tile.most();
+        let batches = windows.kernel.h.div_ceil(most[0]) * windows.kernel.w.div_ceil(most[1]);
+        let edges = |before, kernel: usize, of_box, all| {
+            let edges = 1.0 + if before > 0 { (kernel - 1) as f64 } else { 0.0 };
+            1.0 + (edges - 1.0) * (of_box as f64 / all as f64)
+        };
+        let Windows { before, kernel, output, .. } = *windows;
+        let [_, rows, columns] = self.most;
+        let parts = edges(before.h, kernel.h, rows, output.h) * edges(before.w, kernel.w, columns, output.w);
+        parts * batches as f64
+    }
+
+    /// Elements of the parts of the slab: sums, sums of the bias, gradients and pixels.
+    fn lens(&self, windows: &Windows) -> [usize; 4] {
+        let (lanes, [images, rows, columns]) = (self.tile.lanes, self.most);
+        let [y, x] = Axis::of(windows);
+        let inputs = y.most_inputs(rows) * x.most_inputs(columns);
+        let of_vectors = self.vectors * lanes;
+        [
+            of_vectors * windows.taps(),
+            of_vectors,
+            images * rows * columns * lanes,
+            images.saturating_mul(inputs).saturating_mul(lanes),
+        ]
+    }
+
+    pub(super) fn workspace_len(&self, windows: &Windows) -> usize {
+        self.lens(windows).iter().fold(0, |all, len| all.saturating_add(*len))
+    }
+
+    pub(super) fn run(
+        &self,
+        gradient: &WeightsGradient,
+        operands: &WeightsOperands<'_>,
+        region: &mut GradientRegion<'_>,
+        slab: &mut [f32],
+    ) {
+        let windows = &gradient.windows;
+        let (taps, lanes) = (windows.taps(), self.tile.lanes);
+        let [sums, bias, gradients, _] = self.lens(windows);
+        let (sums, rest) = slab.split_at_mut(sums);
+        let (bias, rest) = rest.split_at_mut(bias);
+        let (gradients, pixels) = rest.split_at_mut(gradients);
+        let channels = region.filter.channels.clone();
+        for chunk in region.filter.images.clone() {
+            for block in channels.clone().step_by(self.vectors * lanes) {
+                let block = block..channels.end.min(block + self.vectors * lanes);
+                sums.fill(0.0);
+                bias.fill(0.0);
+                for index in gradient.stretches_of(chunk) {
+                    let pixels_of = self.box_of(windows, index);
+                    for (v, o) in block.clone().step_by(lanes).enumerate() {
+                        let channels = o..block.end.min(o + lanes);
+                        let go = self.gradients(gradient, operands, &pixels_of, &channels, gradients);
+                        let x = self.pixels(gradient, operands, &pixels_of, &channels, pixels);
+                        let of_vector = &mut sums[v * taps * lanes..][..taps * lanes];
+                        self.sum(windows, &pixels_of, (&go, &x), of_vector);
+                        if region.bias.is_some() {
+                            self.sum_bias(&pixels_of, &go, &mut bias[v * lanes..]);
+                        }
+                    }
+                }
+                for (v, o) in block.clone().step_by(lanes).enumerate() {
+                    let (channels, of_vector) = (o..block.end.min(o + lanes), &sums[v * taps * lanes..]);
+                    sums::write(
+                        gradient.kernels,
+                        (of_vector, lanes),
+                        &mut region.filter,
+                        chunk,
+                        channels,
+                        0..taps,
+                    );
+                }
+                sums::write_bias(region, chunk, block, bias);
+            }
+        }
+    }
+
+    /// Adds the products of one vector of a box.
+    fn sum(
+        &self,
+        windows: &Windows,
+        pixels: &OutputPixels,
+        (go, x): (&Vector<'_>, &Vector<'_>),
+        sums: &mut [f32],
+    ) {
+        let ([y_axis, x_axis], lanes) = (Axis::of(windows), self.tile.lanes);
+        let (most, n) = (self.tile.most(), pixels.images.start);
+        let [_, row, pixel] = x.pixels.steps;
+        let steps = [windows.dilation.h * row, windows.dilation.w * pixel];
+        for rows in y_axis.cut(pixels.ys.clone()) {
+            for columns in x_axis.cut(pixels.xs.clone()) {
+                let extents = [pixels.images.len(), rows.outputs.len(), columns.outputs.len()];
+                let (y, column) = (rows.outputs.start, columns.outputs.start);
+                let go = go.from((n, y, column), Size2::square(1));
+                for kh in batches(&rows.taps, most[0]) {
+                    for kw in batches(&columns.taps, most[1]) {
+                        let at = (n, y_axis.position(y, kh.start), x_axis.position(column, kw.start));
+                        let taps = BoxTaps {
+                            counts: [kh.len(), kw.len()],
+                            steps,
+                            sums_row: windows.kernel.w * lanes,
+                        };
+                        let sums = &mut sums[(kh.start * windows.kernel.w + kw.start) * lanes..];
+                        let x = x.from(at, windows.stride);
+                        let (extents, go, x) = along_the_longer(extents, go, x);
+                        self.tile.run(extents, go, x, taps, sums);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Adds the gradients of one vector of a box: the products with ones.
+    fn sum_bias(&self, pixels: &OutputPixels, go: &Vector<'_>, sums: &mut [f32]) {
+        let extents = [pixels.images.len(), pixels.ys.len(), pixels.xs.len()];
+        let ones = BoxPixels { data: &[1.0; BLOCK], steps: [0; 3] };
+        let taps = BoxTaps { counts: [1, 1], steps: [0, 0], sums_row: 0 };
+        let first = (pixels.images.start, pixels.ys.start, pixels.xs.start);
+        self.tile.run(extents, go.from(first, Size2::square(1)), ones, taps, sums);
+    }
+
+    /// Whether a vector of channels `channels` is whole in `view`.
+    fn is_whole(&self, layout: Layout, channels: &Range<usize>) -> bool {
+        layout == Layout::Nchw16c || layout == Layout::Nhwc && channels.len() == self.tile.lanes
+    }
+
+    /// The gradients of one vector of channels.
+    fn gradients<'a>(
+        &self,
+        gradient: &WeightsGradient,
+        operands: &WeightsOperands<'a>,
+        pixels: &OutputPixels,
+        channels: &Range<usize>,
+        to: &'a mut [f32],
+    ) -> Vector<'a> {
+        let (go, width) = (&operands.grad_output, gradient.windows.output.w);
+        if self.is_whole(go.view.layout, channels) {
+            return in_place(go, width, channels.start);
+        }
+        let copied = (&pixels.images, &pixels.ys, &pixels.xs);
+        self.copy(gradient, (go, width), copied, channels, to)
+    }
+
+    /// The pixels of the image for one vector of output channels.
+    fn pixels<'a>(
+        &self,
+        gradient: &WeightsGradient,
+        operands: &WeightsOperands<'a>,
+        pixels: &OutputPixels,
+        channels: &Range<usize>,
+        to: &'a mut [f32],
+    ) -> Vector<'a> {
+        let (input, width) = (&operands.input, gradient.windows.input.w);
+        if self.outs == 1 && self.is_whole(input.view.layout, channels) {
+            return in_place(input, width, channels.start);
+        }
+        let [y, x] = Axis::of(&gradient.windows);
+        let (ys, xs) = (y.inputs(&pixels.ys), x.inputs(&pixels.xs));
+        let copied = (&pixels.images, &ys, &xs);
+        if self.outs == 1 {
+            return self.copy(gradient, (input, width), copied, channels, to);
+        }
+        let vector = self.copied(copied);
+        let lanes = self.tile.lanes;
+        for (index, (n, y, x)) in each(copied).enumerate() {
+            for (lane, o) in channels.clone().enumerate() {
+                let at = input.view.offset(n, o / self.outs, y * width + x);
+                to[index * lanes + lane] = input.data[at];
+            }
+        }
+        Vector { pixels: BoxPixels { data: to, ..vector.pixels }, ..vector }
+    }
+
+    /// Copies some channels of a box of pixels.
+    fn copy<'a>(
+        &self,
+        gradient: &WeightsGradient,
+        (from, width): (&PixelRef<'_>, usize),
+        copied: Copied<'_>,
+        channels: &Range<usize>,
+        to: &'a mut [f32],
+    ) -> Vector<'a> {
+        let lanes = self.tile.lanes;
+        let (images, ys, xs) = copied;
+        let mut row = 0;
+        for n in images.clone() {
+            for y in ys.clone() {
+                let out =
+                    OutputTile::of_matrix_columns(&mut to[row * lanes..], xs.len(), lanes, 0..channels.len());
+                let tile = InputTile::new(from, n, channels.start, y * width + xs.start);
+                gradient.kernels.copy.copy(tile, from.view.layout == Layout::Nchw, out);
+                row += xs.len();
+            }
+        }
+        let vector = self.copied(copied);
+        Vector { pixels: BoxPixels { data: to, ..vector.pixels }, ..vector }
+    }
+
+    /// The place of copied pixels, without their data.
+    fn copied(&self, (images, ys, xs): Copied<'_>) -> Vector<'static> {
+        let lanes = self.tile.lanes;
+        let row = xs.len() * lanes;
+        Vector {
+            pixels: BoxPixels { data: &[], steps: [ys.len() * row, row, lanes] },
+            image: images.start,
+            first: Size2::new(ys.start, xs.start),
+        }
+    }
+}
+
+/// Swaps the rows and the pixels of a box with more rows than pixels, such as an edge of an image. The inner loop is then the
+/// longer one.
+fn along_the_longer<'a>(
+    [images, rows, pixels]: [usize; 3],
+    go: BoxPixels<'a>,
+    x: BoxPixels<'a>,
+) -> ([usize; 3], BoxPixels<'a>, BoxPixels<'a>) {
+    if pixels >= rows {
+        return ([images, rows, pixels], go, x);
+    }
+    let turned = |pixels: BoxPixels<'a>| {
+        let [image, row, pixel] = pixels.steps;
+        BoxPixels { steps: [image, pixel, row], ..pixels }
+    };
+    ([images, pixels, rows], turned(go), turned(x))
+}
+
+/// Images, rows and columns that are copied.
+type Copied<'a> = (&'a Range<usize>, &'a Range<usize>, &'a Range<usize>);
+
+/// Every pixel of a box.
+fn each((images, ys, xs): Copied<'_>) -> impl Iterator<Item = (usize, usize, usize)> {
+    images.clone().flat_map(move |n| ys.clone().flat_map(move |y| xs.clone().map(move |x| (n, y, x))))
+}
+
+/// The vector that begins at channel `channel`, where it is in memory.
+fn in_place<'a>(tensor: &PixelRef<'a>, width: usize, channel: usize) -> Vector<'a> {
+    let view = &tensor.view;
+    let data = &tensor.data[view.offset(0, channel, 0)..];
+    let steps = [view.image, width * view.pixel, view.pixel];
+    Vector { pixels: BoxPixels { data, steps }, image: 0, first: Size2::square(0) }
+}
+
+/// Splits taps into even batches of at most `most`.
+fn batches(taps: &Range<usize>, most: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+    let (start, len) = (taps.start, taps.len());
+    let count = len.div_ceil(most);
+    (0..count).map(move |batch| {
+        let part = part_of(len, batch, count);
+        start + part.start..start + part.end
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every output is in one part, and its taps are those inside the image.
+    #[test]
+    fn outputs_are_cut_where_their_taps_change() {
+        for input in 1..9 {
+            for (taps, stride, dilation, before) in [
+                (3, 1, 1, 1),
+                (3, 2, 1, 1),
+                (3, 1, 2, 3),
+                (5, 1, 1, 2),
+                (7, 2, 1, 3),
+                (2, 3, 1, 4),
+                (1, 1, 1, 0),
+            ] {
+                let axis = Axis { input, taps, stride, dilation, before };
+                let mut next = 1;
+                for Inside { outputs, taps: inside } in axis.cut(1..9) {
+                    assert_eq!(outputs.start, next);
+                    next = outputs.end;
+                    for at in outputs.clone() {
+                        let reads = |tap: &usize| {
+                            let position = (at * stride + tap * dilation).checked_sub(before);
+                            position.is_some_and(|position| position < input)
+                        };
+                        let expected: Vec<usize> = (0..taps).filter(reads).collect();
+                        assert_eq!(inside.clone().collect::<Vec<_>>(), expected, "{axis:?}, output {at}");
+                        let read = axis.inputs(&outputs);
+                        let inside = |&tap: &usize| read.contains(&axis.position(at, tap));
+                        assert!(expected.iter().all(inside) && read.len() <= axis.most_inputs(outputs.len()));
+                    }
+                }
+                assert_eq!(next, 9);
+            }
+        }
+    }
+}

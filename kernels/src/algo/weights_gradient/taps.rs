@@ -1,0 +1,356 @@
+//! The gradient of a filter with the tile of `tile/taps.rs`, which reads the image in place.
+//!
+//! ```text
+//! for chunk, block of the filter:
+//!     for stretch:
+//!         for panel of output channels:
+//!             pack its gradients, unless they are whole vectors already
+//!             for kernel row, run of taps, piece of input channels:
+//!                 sums[channels, taps, panel] += lines of the stretch
+//! ```
+
+use super::windows::{MOST_SEGMENTS, Segment, Windows, channels_of_block};
+use super::{GradientRegion, WeightsGradient, WeightsOperands, gradients, sums};
+use crate::algo::tap_order::{KernelRun, KernelRuns};
+use crate::describe::{BLOCK, ConvDesc, Layout};
+use crate::tile::shape::even_piece;
+use crate::tile::taps::TapsLine;
+use crate::tile::taps_table::{ImagePixels, OutputPixels, TapsSums, TapsTile};
+use std::ops::Range;
+
+/// Sums of a block: 160 KB of the second-level cache, unless the kernel is very wide.
+const MOST_SUMS: usize = 40 << 10;
+
+pub(super) struct TapsGradient {
+    pub(super) tile: &'static TapsTile,
+    runs: KernelRuns,
+    /// Output channels of a panel: the widest tile that every run has.
+    pub(super) panel: usize,
+    /// Whether the gradients of a panel are whole vectors in memory.
+    in_place: bool,
+    /// Output channels, input channels and kernel rows of a block.
+    outs: usize,
+    pub(super) ins: usize,
+    kernel_rows: usize,
+}
+
+/// Sums that keep the FMA pipes busy.
+const IN_FLIGHT: usize = 8;
+
+/// The parts of the slab.
+struct Slab<'a> {
+    /// `[input channel][kernel row][kernel column][output channel]`, for the channels and kernel rows of a block.
+    sums: &'a mut [f32],
+    bias: &'a mut [f32],
+    /// `[pixel][channel of the panel]`.
+    gradients: &'a mut [f32],
+}
+
+/// A block of the filter.
+struct Block {
+    group: usize,
+    /// Output channels.
+    outs: Range<usize>,
+    /// Input channels of the group.
+    ins: Range<usize>,
+    kernel_rows: Range<usize>,
+    bias: bool,
+}
+
+/// One panel of one stretch.
+struct Panel<'a> {
+    /// Columns of the sums.
+    columns: Range<usize>,
+    go: OutputPixels<'a>,
+    /// Distances from one image and one pixel to the next. If the gradients are packed, there is one image.
+    image: usize,
+    packed: bool,
+}
+
+impl TapsGradient {
+    pub(super) fn new(desc: &ConvDesc, windows: &Windows, tile: &'static TapsTile) -> Self {
+        let (width, stride, dilation) = (windows.kernel.w, windows.stride.w, windows.dilation.w);
+        let runs = KernelRuns::of_row(width, stride, dilation, tile.runs.len());
+        let widest = |run: KernelRun| tile.vectors(run.taps, usize::MAX);
+        let vectors = runs.iter().map(widest).min().expect("a kernel row has taps");
+        let vectors = vectors.min(desc.outs().div_ceil(tile.lanes));
+        let panel = vectors * tile.lanes;
+        let whole = desc.groups() == 1 || desc.outs().is_multiple_of(BLOCK);
+        let in_place = desc.output_layout() == Layout::Nchw16c && whole;
+        let (mut outs, mut ins, mut kernel_rows) = (panel, desc.ins().min(BLOCK), windows.kernel.h);
+        let sums = |outs, ins, rows| outs * ins * rows * width;
+        while sums(outs, ins, kernel_rows) > MOST_SUMS && kernel_rows > 1 {
+            kernel_rows = kernel_rows.div_ceil(2);
+        }
+        let all_outs = desc.outs().next_multiple_of(panel);
+        loop {
+            let more_ins = desc.ins().min(2 * ins);
+            let more_outs = all_outs.min(2 * outs);
+            let ins_first = ins <= outs && more_ins > ins || more_outs == outs;
+            let next = if ins_first { (outs, more_ins) } else { (more_outs, ins) };
+            if next == (outs, ins) || sums(next.0, next.1, kernel_rows) > MOST_SUMS {
+                break;
+            }
+            (outs, ins) = next;
+        }
+        Self { tile, runs, panel, in_place, outs, ins, kernel_rows }
+    }
+
+    /// Output channels of a panel.
+    pub(super) fn columns(&self) -> usize {
+        self.panel
+    }
+
+    /// Whether the gradients of the output are read where they are.
+    pub(super) fn is_in_place(&self) -> bool {
+        self.in_place
+    }
+
+    /// For one kernel row of one panel with `ins` input channels: the number of calls, and the slots in which all of them
+    /// wait for sums in flight at each pixel.
+    pub(super) fn calls(&self, ins: usize) -> (f64, f64) {
+        let of_run = |(calls, stalls): (f64, f64), run: KernelRun| {
+            let vectors = self.tile.vectors(run.taps, self.panel);
+            let pieces = ins.div_ceil(self.tile.channels(run.taps, vectors));
+            let sums = run.taps * vectors * ins / pieces;
+            (calls + pieces as f64, stalls + (pieces * IN_FLIGHT.saturating_sub(sums)) as f64)
+        };
+        self.runs.iter().fold((0.0, 0.0), of_run)
+    }
+
+    /// Elements of the parts of the slab.
+    fn lens(&self, windows: &Windows) -> [usize; 3] {
+        let sums = self.outs * self.ins * self.kernel_rows * windows.kernel.w;
+        let packed = if self.in_place { 0 } else { windows.pixels_of_stretch() * self.panel };
+        [sums, self.outs, packed]
+    }
+
+    pub(super) fn workspace_len(&self, windows: &Windows) -> usize {
+        self.lens(windows).iter().sum()
+    }
+
+    pub(super) fn run(
+        &self,
+        gradient: &WeightsGradient,
+        operands: &WeightsOperands<'_>,
+        region: &mut GradientRegion<'_>,
+        slab: &mut [f32],
+    ) {
+        let (desc, windows) = (&gradient.desc, &gradient.windows);
+        let [sums, bias, _] = self.lens(windows);
+        let (sums, rest) = slab.split_at_mut(sums);
+        let (bias, gradients) = rest.split_at_mut(bias);
+        let mut slab = Slab { sums, bias, gradients };
+        let taps = windows.taps();
+        let channels = region.filter.channels.clone();
+        let ins = region.filter.pixels.start / taps..region.filter.pixels.end / taps;
+        for chunk in region.filter.images.clone() {
+            for group in desc.groups_of(&channels) {
+                let (first, end) = (group * desc.outs(), (group + 1) * desc.outs());
+                let outs = channels.start.max(first)..channels.end.min(end);
+                for o in outs.clone().step_by(self.outs) {
+                    let outs = o..outs.end.min(o + self.outs);
+                    for c in ins.clone().step_by(self.ins) {
+                        for kh in (0..windows.kernel.h).step_by(self.kernel_rows) {
+                            let block = Block {
+                                group,
+                                outs: outs.clone(),
+                                ins: c..ins.end.min(c + self.ins),
+                                kernel_rows: kh..windows.kernel.h.min(kh + self.kernel_rows),
+                                bias: region.bias.is_some() && c == ins.start && kh == 0,
+                            };
+                            self.block(gradient, operands, (&block, chunk), &mut slab);
+                            self.write(gradient, &block, chunk, region, &slab);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Writes the sums of a block.
+    fn write(
+        &self,
+        gradient: &WeightsGradient,
+        block: &Block,
+        chunk: usize,
+        region: &mut GradientRegion<'_>,
+        slab: &Slab<'_>,
+    ) {
+        let windows = &gradient.windows;
+        let (taps, width) = (windows.taps(), windows.kernel.w);
+        let mut write = |sums: &[f32], taps| {
+            let (filter, outs) = (&mut region.filter, block.outs.clone());
+            sums::write(gradient.kernels, (sums, self.outs), filter, chunk, outs, taps);
+        };
+        if block.kernel_rows.len() == windows.kernel.h {
+            write(slab.sums, block.ins.start * taps..block.ins.end * taps);
+        } else {
+            let rows = block.kernel_rows.start * width..block.kernel_rows.end * width;
+            for (c, sums) in block.ins.clone().zip(slab.sums.chunks(rows.len() * self.outs)) {
+                write(sums, c * taps + rows.start..c * taps + rows.end);
+            }
+        }
+        if block.bias {
+            sums::write_bias(region, chunk, block.outs.clone(), slab.bias);
+        }
+    }
+
+    /// Sums a block over a chunk.
+    fn block(
+        &self,
+        gradient: &WeightsGradient,
+        operands: &WeightsOperands<'_>,
+        (block, chunk): (&Block, usize),
+        slab: &mut Slab<'_>,
+    ) {
+        let windows = &gradient.windows;
+        let taps = block.kernel_rows.len() * windows.kernel.w;
+        slab.sums[..block.ins.len() * taps * self.outs].fill(0.0);
+        slab.bias.fill(0.0);
+        for stretch in gradient.stretches_of(chunk) {
+            for o in block.outs.clone().step_by(self.panel) {
+                let channels = o..block.outs.end.min(o + self.panel);
+                let columns = o - block.outs.start..channels.end - block.outs.start;
+                let Slab { sums, bias, gradients } = slab;
+                let panel = self.panel(gradient, operands, (channels, columns), stretch, gradients);
+                if block.bias {
+                    self.bias(windows, &panel, stretch, bias);
+                }
+                for kh in block.kernel_rows.clone() {
+                    for run in self.runs.iter() {
+                        self.taps(gradient, operands, (block, &panel), (stretch, kh, run), sums);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The gradients of a panel. They are packed into `to` unless they are read in place.
+    fn panel<'a>(
+        &self,
+        gradient: &WeightsGradient,
+        operands: &WeightsOperands<'a>,
+        (channels, columns): (Range<usize>, Range<usize>),
+        stretch: usize,
+        to: &'a mut [f32],
+    ) -> Panel<'a> {
+        let go = &operands.grad_output;
+        if self.in_place {
+            let data = &go.data[go.view.offset(0, channels.start, 0)..];
+            let pixels = OutputPixels { data, pixel: go.view.pixel, block: go.view.plane };
+            return Panel { columns, go: pixels, image: go.view.image, packed: false };
+        }
+        let windows = (&gradient.windows, stretch);
+        gradients::pack(&gradient.kernels.copy, go, windows, &channels, self.panel, to);
+        let pixels = OutputPixels { data: to, pixel: self.panel, block: BLOCK };
+        Panel { columns, go: pixels, image: 0, packed: true }
+    }
+
+    /// Sums the gradients of a panel: the products with an image of ones.
+    fn bias(&self, windows: &Windows, panel: &Panel<'_>, stretch: usize, sums: &mut [f32]) {
+        let mut lines = [TapsLine::default(); MOST_SEGMENTS];
+        let mut count = 0;
+        for (go, segment) in panel.places(windows, stretch) {
+            lines[count] = TapsLine { go, x: 0, lo: 0, hi: segment.xs.len(), count: segment.xs.len() };
+            count += 1;
+        }
+        let x = ImagePixels { data: &[1.0], pixel: 0, channels: (1, 0) };
+        self.each_width(1, panel, |vectors, column, go| {
+            let data = &mut sums[panel.columns.start + column..];
+            self.tile.run(vectors, &lines[..count], go, x, TapsSums { data, taps: (1, 0), channel: 0 });
+        });
+    }
+
+    /// Adds the products of one run of taps in kernel row `kh`.
+    fn taps(
+        &self,
+        gradient: &WeightsGradient,
+        operands: &WeightsOperands<'_>,
+        (block, panel): (&Block, &Panel<'_>),
+        (stretch, kh, run): (usize, usize, KernelRun),
+        sums: &mut [f32],
+    ) {
+        let (windows, view) = (&gradient.windows, &operands.input.view);
+        let mut lines = [TapsLine::default(); MOST_SEGMENTS];
+        let mut count = 0;
+        for (go, segment) in panel.places(windows, stretch) {
+            if let Some(line) = line_of(windows, &segment, kh, run) {
+                // The line has the position of the pixel in the image.
+                let x = segment.n * view.image + line.x * view.pixel;
+                lines[count] = TapsLine { go, x, ..line };
+                count += 1;
+            }
+        }
+        if count == 0 {
+            return;
+        }
+        let width = windows.kernel.w;
+        let row_of = |c: usize| {
+            let of_channel = (c - block.ins.start) * block.kernel_rows.len() + (kh - block.kernel_rows.start);
+            of_channel * width + run.first
+        };
+        let channel = block.kernel_rows.len() * width * self.outs;
+        let first = block.group * gradient.desc.ins();
+        let all = first + block.ins.start..first + block.ins.end;
+        let step = if view.channels_last() { 1 } else { view.plane };
+        self.each_width(run.taps, panel, |vectors, column, go| {
+            let most = self.tile.channels(run.taps, vectors);
+            let mut left = all.clone();
+            while !left.is_empty() {
+                let len = even_piece(channels_of_block(view, &left).len(), most);
+                let data = &operands.input.data[view.offset(0, left.start, 0)..];
+                let x = ImagePixels { data, pixel: windows.stride.w * view.pixel, channels: (len, step) };
+                let at = row_of(left.start - first) * self.outs + panel.columns.start + column;
+                let taps = (run.taps, run.step * self.outs);
+                let sums = TapsSums { data: &mut sums[at..], taps, channel };
+                self.tile.run(vectors, &lines[..count], go, x, sums);
+                left.start += len;
+            }
+        });
+    }
+
+    /// Calls `each` with every tile of a panel: its vectors, its first column in the panel, and its gradients.
+    fn each_width(
+        &self,
+        taps: usize,
+        panel: &Panel<'_>,
+        mut each: impl FnMut(usize, usize, OutputPixels<'_>),
+    ) {
+        let (lanes, all) = (self.tile.lanes, panel.columns.len());
+        let mut column = 0;
+        while column < all {
+            let vectors = self.tile.vectors(taps, all - column);
+            let start = column / BLOCK * panel.go.block + column % BLOCK;
+            each(vectors, column, OutputPixels { data: &panel.go.data[start..], ..panel.go });
+            column += vectors * lanes;
+        }
+    }
+}
+
+impl Panel<'_> {
+    /// The segments of a stretch, each with the offset of its first pixel.
+    fn places(&self, windows: &Windows, stretch: usize) -> impl Iterator<Item = (usize, Segment)> {
+        let (windows, packed, image, pixel) = (*windows, self.packed, self.image, self.go.pixel);
+        windows.stretch(stretch).scan(0, move |row, segment| {
+            let p = if packed { *row } else { segment.y * windows.output.w + segment.xs.start };
+            let offset = if packed { 0 } else { segment.n * image };
+            *row += segment.xs.len();
+            Some((offset + p * pixel, segment))
+        })
+    }
+}
+
+/// What a run of taps in kernel row `kh` reads for a segment. `x` is the position of its first pixel in the image.
+/// Returns `None` if it reads padding only.
+fn line_of(windows: &Windows, segment: &Segment, kh: usize, run: KernelRun) -> Option<TapsLine> {
+    let row = windows.row(segment.y, kh)?;
+    let (count, stride) = (segment.xs.len(), windows.stride.w);
+    // Pixel `j` of the run is in column `ahead + j * stride - before`.
+    let (ahead, before) = (segment.xs.start * stride + run.first * windows.dilation.w, windows.before.w);
+    let reach = count + run.taps - 1;
+    let lo = before.saturating_sub(ahead).div_ceil(stride).min(reach);
+    let hi = (before + windows.input.w).saturating_sub(ahead).div_ceil(stride).min(reach);
+    let x = row * windows.input.w + (ahead + lo * stride).checked_sub(before)?;
+    (lo < hi).then_some(TapsLine { go: 0, x, lo, hi, count })
+}

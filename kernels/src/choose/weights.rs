@@ -1,0 +1,70 @@
+//! The choice of a method for the gradient of a filter.
+
+use super::cost::Estimate;
+use super::model::{Candidate, Choice, Limits, Numerics, Rejection, Select, decide};
+use super::profile::Profile;
+use super::terms::Terms;
+use crate::algo::weights_gradient::{WeightsGradient, WeightsWork, supports};
+use crate::describe::{ConvDesc, ConvError, Method, Products};
+use crate::tile::table::KernelSet;
+use crate::work::Traffic;
+
+/// Slots of the FMA pipes that one call takes.
+const CALL: f64 = 60.0;
+
+/// Chooses the method that is predicted to be fastest within `limits`, unless one is forced. `threads` is the number of
+/// threads with a workspace and the number that the problem is large enough for.
+pub(crate) fn choose_weights(
+    desc: &ConvDesc,
+    kernels: &'static KernelSet,
+    limits: &Limits,
+    profile: &Profile,
+    threads: (usize, usize),
+) -> Result<Choice, ConvError> {
+    if let Select::Force(method) = limits.select {
+        supports(method, desc).map_err(|reason| ConvError::Unsupported { method, reason })?;
+    }
+    let (mut candidates, mut rejected) = (Vec::new(), Vec::new());
+    for method in Method::all(&[Products::F32]) {
+        match supports(method, desc) {
+            Err(reason) => rejected.push((method, Rejection::Unsupported(reason))),
+            Ok(()) => {
+                let gradient = WeightsGradient::new(method.algorithm, desc, kernels);
+                let estimate = estimate(&gradient, kernels, profile, threads);
+                candidates.push(Candidate { method, estimate, measured: None });
+            }
+        }
+    }
+    // Every method only reorders sums.
+    decide(limits, (candidates, rejected), |_| Numerics::Strict)
+}
+
+fn estimate(
+    gradient: &WeightsGradient,
+    kernels: &KernelSet,
+    profile: &Profile,
+    (threads, parts): (usize, usize),
+) -> Estimate {
+    let WeightsWork { products, edges, packing, calls, flops } = gradient.work();
+    let lanes = kernels.gemm[0].shape.lanes as f64;
+    let slot = 2.0 * lanes / (profile.fma_mflops as f64 * 1e6) / parts as f64;
+    let region = if parts > 1 { profile.region_ns as f64 * 1e-9 } else { 0.0 };
+    let needed = (flops / (2.0 * lanes)).min(products);
+    let terms = Terms {
+        arithmetic: slot * needed,
+        edges: slot * (products - needed + edges),
+        packing: slot * packing,
+        calls: slot * CALL * calls + region,
+        ..Terms::default()
+    };
+    let slabs = gradient.workspace_len().saturating_mul(threads);
+    Estimate {
+        seconds: terms.total(),
+        terms,
+        bound: terms.bound(),
+        flops,
+        traffic: Traffic::default(),
+        workspace_bytes: slabs.saturating_add(gradient.shared_len(false)).saturating_mul(size_of::<f32>()),
+        packed_bytes: 0,
+    }
+}

@@ -1,0 +1,210 @@
+//! The gradient of weights by its definition, in `f64`. It shares no code with the library.
+
+use super::{ConvProblem, Data, JUNK, Placed, Pool};
+use kernels::{
+    Algorithm, BackwardWeights, BackwardWeightsIo, ConvDesc, Isa, Layout, PlanOptions, Shape4, Threads,
+    WeightsSpec, Workspace,
+};
+use std::ops::DerefMut;
+
+/// Sums of products and sums of their magnitudes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sums {
+    pub sums: Vec<f64>,
+    pub magnitudes: Vec<f64>,
+    /// Maximum number of products of a sum.
+    pub products: usize,
+}
+
+impl Sums {
+    fn new(len: usize, products: usize) -> Self {
+        Self { sums: vec![0.0; len], magnitudes: vec![0.0; len], products }
+    }
+
+    fn add(&mut self, at: usize, product: f64) {
+        self.sums[at] += product;
+        self.magnitudes[at] += product.abs();
+    }
+
+    /// Compares `got` with these sums, added to `old`.
+    ///
+    /// The bound holds for any order of summation in `f32` (Higham 2002, section 4.2, doubled for products that are rounded
+    /// separately): `(K + 4) * eps * (sum |products| + |old|)`. Products that underflow lose up to the smallest normal
+    /// number each.
+    pub fn compare(&self, what: &str, old: Option<&[f32]>, got: &[f32]) -> Result<(), String> {
+        assert_eq!(got.len(), self.sums.len());
+        for (at, &got) in got.iter().enumerate() {
+            let old = old.map_or(0.0, |old| f64::from(old[at]));
+            let (expected, magnitude) = (self.sums[at] + old, self.magnitudes[at] + old.abs());
+            let k = self.products as f64;
+            let flushed = k * f64::from(f32::MIN_POSITIVE);
+            let tolerance = (k + 4.0) * f64::from(f32::EPSILON) * magnitude + flushed;
+            let error = (f64::from(got) - expected).abs();
+            if error.is_nan() || error > tolerance {
+                return Err(format!(
+                    "{what}[{at}] is {got}, expected {expected}: off by {error:e}, tolerance {tolerance:e}"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The gradients of filter and bias, from an input and a gradient of the output in NCHW order.
+pub fn weights(desc: &ConvDesc, input: &[f32], grad_output: &[f32]) -> (Sums, Sums) {
+    let (shape, output, kernel) = (desc.input(), desc.output(), desc.kernel());
+    let (ins, outs) = (shape.c / desc.groups(), output.c / desc.groups());
+    let pixels = output.n * output.h * output.w;
+    let (mut filter, mut bias) = (Sums::new(desc.filter_len(), pixels), Sums::new(output.c, pixels));
+    for (at, &go) in grad_output.iter().enumerate() {
+        let (x, y) = (at % output.w, at / output.w % output.h);
+        let (o, n) = (at / (output.w * output.h) % output.c, at / (output.w * output.h * output.c));
+        bias.add(o, f64::from(go));
+        for tap in 0..ins * kernel.h * kernel.w {
+            let (c, i, j) = (tap / (kernel.h * kernel.w), tap / kernel.w % kernel.h, tap % kernel.w);
+            let row = (y * desc.stride().h + i * desc.dilation().h).wrapping_sub(desc.pad().top);
+            let column = (x * desc.stride().w + j * desc.dilation().w).wrapping_sub(desc.pad().left);
+            if row < shape.h && column < shape.w {
+                let channel = o / outs * ins + c;
+                let pixel = input[((n * shape.c + channel) * shape.h + row) * shape.w + column];
+                filter.add(o * ins * kernel.h * kernel.w + tap, f64::from(pixel) * f64::from(go));
+            }
+        }
+    }
+    (filter, bias)
+}
+
+/// A problem, what its gradient computes, and the numbers that it reads.
+#[derive(Debug, Clone, Copy)]
+pub struct WeightsProblem {
+    pub conv: ConvProblem,
+    pub bias: bool,
+    pub accumulate: bool,
+}
+
+/// The gradients of filter and bias.
+pub type Gradients = (Vec<f32>, Option<Vec<f32>>);
+
+/// Input, gradient of the output, and the contents of the gradients before a run.
+pub struct WeightsData {
+    pub input: Vec<f32>,
+    pub grad_output: Vec<f32>,
+    pub old: Gradients,
+}
+
+impl WeightsProblem {
+    pub fn new(conv: ConvProblem, bias: bool, accumulate: bool) -> Self {
+        let epilogue = kernels::EpilogueSpec::NONE;
+        Self { conv: ConvProblem { epilogue, ..conv }, bias, accumulate }
+    }
+
+    pub fn desc(&self) -> ConvDesc {
+        self.conv.desc().expect("a valid problem")
+    }
+
+    pub fn data(&self) -> WeightsData {
+        let (desc, values) = (self.desc(), self.conv.values);
+        let mut rng = super::Rng(self.conv.seed ^ 0x5bd1_e995);
+        let output = desc.output();
+        let grad_output = rng.values(values, output.n * output.c * output.h * output.w);
+        let old = (rng.values(values, desc.filter_len()), self.bias.then(|| rng.values(values, output.c)));
+        let Data { input, .. } = self.conv.data();
+        WeightsData { input, grad_output, old }
+    }
+
+    pub fn plan(&self, options: &PlanOptions) -> BackwardWeights {
+        let mut spec = WeightsSpec::default();
+        (spec.bias, spec.accumulate) = (self.bias, self.accumulate);
+        BackwardWeights::new(&self.desc(), &spec, options).expect("a plan")
+    }
+
+    /// Runs `plan` on poisoned memory.
+    pub fn run(
+        &self,
+        plan: &BackwardWeights,
+        data: &WeightsData,
+        threads: Threads<'_>,
+    ) -> Result<Gradients, String> {
+        let place = |shape, layout, plain: &[f32]| Placed::new(shape, layout, self.conv.slack, Some(plain));
+        self.run_in(plan, data, threads, place, <[f32]>::to_vec)
+    }
+
+    /// [`run`](Self::run) on tensors that `place` builds, and on gradients in memory that `copy` makes.
+    pub fn run_in<M: DerefMut<Target = [f32]>>(
+        &self,
+        plan: &BackwardWeights,
+        data: &WeightsData,
+        threads: Threads<'_>,
+        place: impl Fn(Shape4, Layout, &[f32]) -> Placed<M>,
+        copy: impl Fn(&[f32]) -> M,
+    ) -> Result<Gradients, String> {
+        let (desc, conv) = (self.desc(), &self.conv);
+        let input = place(conv.input, conv.layout, &data.input);
+        let grad_output = place(desc.output(), conv.layout_out(), &data.grad_output);
+        let mut workspace = Workspace::for_req(plan.workspace_req()).unwrap();
+        workspace.as_mut_slice().fill(JUNK);
+        let begin = |old: &Vec<f32>| if self.accumulate { copy(old) } else { copy(&vec![JUNK; old.len()]) };
+        let (mut filter, mut bias) = (begin(&data.old.0), data.old.1.as_ref().map(begin));
+        let io = BackwardWeightsIo {
+            input: input.tensor(),
+            grad_output: grad_output.tensor(),
+            grad_filter: &mut filter,
+            grad_bias: bias.as_deref_mut(),
+        };
+        plan.run(io, &mut workspace, threads).map_err(|error| error.to_string())?;
+        Ok((filter.to_vec(), bias.map(|bias| bias.to_vec())))
+    }
+
+    /// Checks one algorithm on one instruction set against the definition, and that the bits do not depend on the threads.
+    pub fn check(
+        &self,
+        algorithm: Algorithm,
+        isa: Isa,
+        truth: &(Sums, Sums),
+        pools: &[Pool],
+    ) -> Result<(), String> {
+        let options = PlanOptions::default().force(algorithm).isa(isa).max_threads(8).macs_per_thread(1);
+        let (plan, data) = (self.plan(&options), self.data());
+        assert_eq!((plan.isa(), plan.algorithm()), (isa, algorithm));
+        let context = |what: String| format!("{algorithm} on {isa} with {}: {what}", plan.explain().kernel);
+        let sequential = self.run(&plan, &data, Threads::Seq).map_err(context)?;
+        let old = self.accumulate.then_some(&data.old);
+        truth.0.compare("filter", old.map(|old| &old.0[..]), &sequential.0).map_err(context)?;
+        if let Some(bias) = &sequential.1 {
+            truth.1.compare("bias", old.and_then(|old| old.1.as_deref()), bias).map_err(context)?;
+        }
+        let bits = |(filter, bias): &Gradients| -> Vec<u32> {
+            filter.iter().chain(bias.iter().flatten()).map(|value| value.to_bits()).collect()
+        };
+        for pool in pools {
+            let parallel = self.run(&plan, &data, pool.threads()).map_err(context)?;
+            if bits(&parallel) != bits(&sequential) {
+                return Err(context(format!("other bits with {} threads", pool.threads().count())));
+            }
+        }
+        Ok(())
+    }
+
+    /// [`check`](Self::check) for every algorithm and every instruction set of this machine. Unsupported problems must be
+    /// errors.
+    pub fn check_everything(&self, pools: &[Pool]) -> Result<(), String> {
+        let (desc, data) = (self.desc(), self.data());
+        let truth = weights(&desc, &data.input, &data.grad_output);
+        for algorithm in Algorithm::ALL {
+            match BackwardWeights::supports(algorithm, &desc) {
+                Ok(()) => {
+                    super::isas_of_f32().try_for_each(|isa| self.check(algorithm, isa, &truth, pools))?;
+                }
+                Err(reason) => {
+                    let options = PlanOptions::default().force(algorithm);
+                    let plan = BackwardWeights::new(&desc, &WeightsSpec::default(), &options);
+                    let expected = kernels::ConvError::Unsupported { method: algorithm.into(), reason };
+                    if plan.err() != Some(expected) {
+                        return Err(format!("{algorithm} should have been refused: {reason}"));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
