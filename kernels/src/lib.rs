@@ -102,9 +102,9 @@
 //!
 //! # Gradients
 //!
-//! [`BackwardData`] computes the gradient of a convolution with respect to its input. [`TransposedPlan`] is a transposed
-//! convolution. Both are made of ordinary plans, so every algorithm serves them. With the feature `ops`, [`Ops`] and
-//! [`LinearGradient`] compute the gradients of the other layers.
+//! [`BackwardData`] and [`BackwardWeights`] compute the gradients of a convolution with respect to its input, its filter and
+//! its bias. [`TransposedPlan`] is a transposed convolution, which is made of ordinary plans, as [`BackwardData`] is. With
+//! the feature `ops`, [`Ops`] and [`LinearGradient`] compute the gradients of the other layers.
 //!
 //! # Cargo features
 //!
