@@ -8,9 +8,9 @@ use common::ConvProblem;
 use common::gradient::WeightsProblem;
 use counting::counted;
 use kernels::{
-    Activation, Algorithm, BackwardWeights, BackwardWeightsIo, Buffer, ConvError, ConvIo, EpilogueSpec, Isa,
-    Layout, LinearPlan, LrnSpec, NormSpec, Ops, Pad2, PlanOptions, PoolDesc, PoolKind, Shape4, Size2,
-    TensorMut, TensorRef, Threads, Weights, Workspace,
+    Activation, Algorithm, BackwardData, BackwardDataIo, BackwardWeights, BackwardWeightsIo, Buffer,
+    ConvError, ConvIo, DataSpec, EpilogueSpec, Isa, Layout, LinearPlan, LrnSpec, NormSpec, Ops, Pad2,
+    PlanOptions, PoolDesc, PoolKind, Shape4, Size2, TensorMut, TensorRef, Threads, Weights, Workspace,
 };
 
 /// Allocations of all threads during ten runs.
@@ -82,6 +82,33 @@ fn assert_gradients_allocate_nothing(base: ConvProblem, pool: &rayon::ThreadPool
     }
 }
 
+/// Checks the gradient of the input, with one phase and with several, in all layouts.
+fn assert_gradients_of_inputs_allocate_nothing(base: ConvProblem, pool: &rayon::ThreadPool) {
+    for (stride, accumulate) in [(1, false), (1, true), (2, false), (2, true)] {
+        let epilogue = EpilogueSpec::NONE;
+        let desc = ConvProblem { stride: Size2::square(stride), epilogue, ..base }.desc().expect("valid");
+        let filter = vec![0.5; desc.filter_len()];
+        let options = PlanOptions::default().max_threads(2).macs_per_thread(1);
+        let plan = BackwardData::new(&desc, &filter, DataSpec { accumulate }, &options).expect("a plan");
+        let grad_output = Buffer::zeroed(desc.output().len(desc.layout()).expect("it fits")).unwrap();
+        let mut grad_input = Buffer::zeroed(desc.input().len(desc.layout()).expect("it fits")).unwrap();
+        let mut workspace = Workspace::for_req(plan.workspace_req()).unwrap();
+        let mut run = |threads: Threads<'_>| {
+            counted(&mut || {
+                let io = BackwardDataIo {
+                    grad_output: TensorRef::packed(&grad_output, desc.output(), desc.layout())
+                        .expect("it fits"),
+                    grad_input: TensorMut::packed(&mut grad_input, desc.input(), desc.layout())
+                        .expect("it fits"),
+                };
+                plan.run(io, &mut workspace, threads).expect("a valid run");
+            })
+        };
+        assert_eq!(run(Threads::Seq), 0, "{plan}");
+        assert_eq!(pool.install(|| run(Threads::Current)), 0, "{plan}inside a pool");
+    }
+}
+
 /// Checks every layer other than convolution, on tensors that are large enough to be split in two.
 fn assert_ops_allocate_nothing(layout: Layout, isa: Isa, threads: Threads<'_>) {
     const SHAPE: Shape4 = Shape4::new(2, 40, 63, 65);
@@ -145,6 +172,7 @@ fn main() {
         ConvProblem { input: Shape4::new(2, 20, 9, 11), out_channels: 36, epilogue, ..ConvProblem::simple() };
     for layout in Layout::ALL {
         assert_gradients_allocate_nothing(ConvProblem { layout, ..base }, &pool);
+        assert_gradients_of_inputs_allocate_nothing(ConvProblem { layout, ..base }, &pool);
         for (kernel, groups) in [(1, 1), (3, 1), (3, 4)] {
             let pad = Pad2::all(kernel / 2);
             let problem = ConvProblem { layout, kernel: Size2::square(kernel), groups, pad, ..base };

@@ -1,7 +1,7 @@
 //! [`ConvDesc`]: a checked 2-D convolution.
 
 use super::{
-    Activation, Cost, EpilogueSpec, Layout, Pad2, Shape4, Size2, WIDE_BLOCK, check_positive, checked_product,
+    Activation, Cost, EpilogueSpec, Layout, Pad2, Shape4, Size2, WIDE_BLOCK, check_extents, checked_product,
     window_output,
 };
 use crate::describe::ConvError;
@@ -246,26 +246,7 @@ impl ConvDescBuilder {
             let expected = format!("{layout}, as the input, or {}", Layout::Nchw16c);
             return Err(ConvError::field("output_layout", expected, output_layout));
         }
-        check_positive(&[
-            ("input.n", input.n),
-            ("input.c", input.c),
-            ("input.h", input.h),
-            ("input.w", input.w),
-            ("out_channels", out_channels),
-            ("kernel.h", kernel.h),
-            ("kernel.w", kernel.w),
-            ("stride.h", stride.h),
-            ("stride.w", stride.w),
-            ("dilation.h", dilation.h),
-            ("dilation.w", dilation.w),
-            ("groups", groups),
-        ])?;
-        for (channels, what) in [(input.c, "input"), (out_channels, "output")] {
-            if !channels.is_multiple_of(groups) {
-                let expected = format!("a divisor of the {channels} {what} channels");
-                return Err(ConvError::field("groups", expected, groups));
-            }
-        }
+        check_extents(input, out_channels, [kernel, stride, dilation], groups)?;
         for (layout, channels, what) in
             [(layout, input.c, "input.c"), (output_layout, out_channels, "out_channels")]
         {

@@ -30,7 +30,7 @@ pub use products::{Method, Products, ProductsSet};
 pub(crate) use reduced::{FilterCut, Reduced};
 pub(crate) use shape::WIDE_BLOCK;
 pub use shape::{BLOCK, Layout, Pad2, Shape4, Size2};
-pub(crate) use sizes::{check_positive, checked_product, window_output};
+pub(crate) use sizes::{check_extents, check_positive, checked_product, window_output};
 pub use tensor::{Pitch, TensorMut, TensorOut, TensorRef};
 pub(crate) use tensor::{PixelRef, PixelView};
 pub use transposed::{TransposedDesc, TransposedDescBuilder};

@@ -29,6 +29,38 @@ pub(crate) fn check_positive(fields: &[(&'static str, usize)]) -> Result<(), Con
     }
 }
 
+/// Checks that no extent of a convolution is zero, and that its groups divide the channels of both tensors. `window` is
+/// kernel, stride and dilation.
+pub(crate) fn check_extents(
+    input: Shape4,
+    out_channels: usize,
+    window: [Size2; 3],
+    groups: usize,
+) -> Result<(), ConvError> {
+    let [kernel, stride, dilation] = window;
+    check_positive(&[
+        ("input.n", input.n),
+        ("input.c", input.c),
+        ("input.h", input.h),
+        ("input.w", input.w),
+        ("out_channels", out_channels),
+        ("kernel.h", kernel.h),
+        ("kernel.w", kernel.w),
+        ("stride.h", stride.h),
+        ("stride.w", stride.w),
+        ("dilation.h", dilation.h),
+        ("dilation.w", dilation.w),
+        ("groups", groups),
+    ])?;
+    for (channels, what) in [(input.c, "input"), (out_channels, "output")] {
+        if !channels.is_multiple_of(groups) {
+            let expected = format!("a divisor of the {channels} {what} channels");
+            return Err(ConvError::field("groups", expected, groups));
+        }
+    }
+    Ok(())
+}
+
 /// The product of `factors`, or an error if that many `f32` elements exceed the address space.
 pub(crate) fn checked_product(what: &'static str, factors: &[usize]) -> Result<usize, ConvError> {
     const MOST: usize = isize::MAX as usize / size_of::<f32>();

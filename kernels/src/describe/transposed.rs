@@ -1,7 +1,7 @@
 //! [`TransposedDesc`]: a checked transposed 2-D convolution.
 
 use super::backwards::Backwards;
-use super::{ConvError, EpilogueSpec, Layout, Pad2, Shape4, Size2, check_positive, checked_product};
+use super::{ConvError, EpilogueSpec, Layout, Pad2, Shape4, Size2, check_extents, checked_product};
 use std::fmt;
 
 /// A checked transposed 2-D convolution, which up-samples by its stride. It is the gradient of a convolution with
@@ -196,26 +196,7 @@ impl TransposedDescBuilder {
     pub fn build(self) -> Result<TransposedDesc, ConvError> {
         let Self { input, out_channels, kernel, stride, pad, output_pad, dilation, groups, layout, epilogue } =
             self;
-        check_positive(&[
-            ("input.n", input.n),
-            ("input.c", input.c),
-            ("input.h", input.h),
-            ("input.w", input.w),
-            ("out_channels", out_channels),
-            ("kernel.h", kernel.h),
-            ("kernel.w", kernel.w),
-            ("stride.h", stride.h),
-            ("stride.w", stride.w),
-            ("dilation.h", dilation.h),
-            ("dilation.w", dilation.w),
-            ("groups", groups),
-        ])?;
-        for (channels, what) in [(input.c, "input"), (out_channels, "output")] {
-            if !channels.is_multiple_of(groups) {
-                let expected = format!("a divisor of the {channels} {what} channels");
-                return Err(ConvError::field("groups", expected, groups));
-            }
-        }
+        check_extents(input, out_channels, [kernel, stride, dilation], groups)?;
         if layout == Layout::Nchw32cBf16 {
             return Err(ConvError::field("layout", "a layout of f32 numbers", layout));
         }

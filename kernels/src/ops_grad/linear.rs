@@ -1,7 +1,7 @@
 //! Gradients of fully connected layers, as matrix products.
 
 use super::SliceGradient;
-use crate::describe::{Activation, BLOCK, ConvError, Isa, Layout, Shape4, TensorMut, TensorRef};
+use crate::describe::{BLOCK, ConvError, Isa, Layout, Shape4, TensorMut, TensorRef};
 use crate::memory::WorkspaceReq;
 use crate::ops::Ops;
 use crate::run::Threads;
@@ -232,15 +232,7 @@ impl Product<'_> {
     ) {
         let (a, b) = slab.split_at_mut(rows.len() * k.len().next_multiple_of(BLOCK));
         self.pack_rows(&rows, &k, a);
-        let post = Post {
-            bias: &[],
-            slope: &[],
-            per_row: false,
-            activation: Activation::None,
-            residual: None,
-            first: k.start == 0 && !self.add,
-            last: k.end == self.k,
-        };
+        let post = Post { first: k.start == 0 && !self.add, last: k.end == self.k, ..Post::NONE };
         let (width, Range { start, end }) = (self.tile.columns(), region.channels.clone());
         for panels in (start..end).step_by(PANELS * width) {
             let columns = panels..end.min(panels + PANELS * width);

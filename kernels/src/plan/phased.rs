@@ -55,7 +55,7 @@ pub(super) struct PhasedPlan {
     fill: Option<ConvPlan>,
     copies: &'static CopyTable,
     rooms: Rooms,
-    max_threads: usize,
+    req: WorkspaceReq,
 }
 
 /// The plan of a phase.
@@ -128,8 +128,10 @@ impl PhasedPlan {
                 return Err(ConvError::field("layout", "a layout of f32 numbers", layout));
             }
         }
-        let whole = |phase: &Phase| phase.read.1 == of.small.size() && phase.size == of.large.size();
-        let is_whole = of.phases().all(|phase| whole(&phase)) && of.phases().count() == 1;
+        // One phase that reads and writes everything: nothing is copied.
+        let mut all = of.phases();
+        let whole = |phase: Phase| phase.read.1 == of.small.size() && phase.size == of.large.size();
+        let is_whole = all.next().is_some_and(whole) && all.next().is_none();
         let inner = if layouts.0 == layouts.1 && (is_whole || layouts.0 == Layout::Nhwc) {
             layouts.0
         } else {
@@ -158,9 +160,11 @@ impl PhasedPlan {
             fill,
             copies,
             rooms: Rooms::default(),
-            max_threads: options.max_threads,
+            req: WorkspaceReq::new(0, options.max_threads),
         };
         plan.rooms = plan.rooms()?;
+        let of_plans = plan.plans().fold(plan.req, |all, plan| all.union(plan.workspace_req()));
+        plan.req = of_plans.shared(plan.rooms.len());
         Ok(plan)
     }
 
@@ -207,8 +211,8 @@ impl PhasedPlan {
         ConvPlan::new(&desc, Weights { filter: &filter, ..weights }, &options)
     }
 
-    /// Whether the only phase writes the whole large tensor.
-    fn is_whole(&self) -> bool {
+    /// Whether the only phase writes the whole large tensor. It can still read a part of the small one.
+    fn writes_whole(&self) -> bool {
         self.fill.is_none() && self.phases.len() == 1
     }
 
@@ -223,7 +227,7 @@ impl PhasedPlan {
         let (mut read, mut part) = (0, 0);
         for PhasePlan { plan, phase } in &self.phases {
             read = read.max(len(self.reads_part(phase), plan.desc().input(), inner)?);
-            part = part.max(len(!self.is_whole(), plan.desc().output(), inner)?);
+            part = part.max(len(!self.writes_whole(), plan.desc().output(), inner)?);
         }
         let zeros = self.fill.as_ref().map(ConvPlan::desc);
         Ok(Rooms {
@@ -252,9 +256,7 @@ impl PhasedPlan {
     }
 
     pub(super) fn workspace_req(&self) -> WorkspaceReq {
-        let none = WorkspaceReq::new(0, self.max_threads);
-        let of_plans = self.plans().fold(none, |all, plan| all.union(plan.workspace_req()));
-        of_plans.shared(self.rooms.len())
+        self.req
     }
 
     /// Computes the large tensor. The caller has checked all tensors.
@@ -270,7 +272,7 @@ impl PhasedPlan {
         if got < expected {
             return Err(ConvError::WorkspaceTooSmall { expected, got });
         }
-        let threads = if self.max_threads == 1 { Threads::Seq } else { threads };
+        let threads = if self.req.threads == 1 { Threads::Seq } else { threads };
         let (room, slabs) = self.rooms.split(scratch);
         let Room { small: own_small, read, residual: own_residual, addend, part, large: own_large, zeros } =
             room;
@@ -348,7 +350,7 @@ impl PhasedPlan {
         } else {
             small
         };
-        if self.is_whole() {
+        if self.writes_whole() {
             return plan.run(ConvIo { input, output: large, residual }, *slabs, threads);
         }
         let lattice = Lattice { first: phase.first, step: self.stride, size: phase.size };

@@ -3,7 +3,7 @@
 use super::backward_data::write_phases;
 use super::phased::{Phased, PhasedPlan};
 use super::{ConvPlan, PlanOptions};
-use crate::describe::{Activation, ConvError, Size2, TransposedDesc, Weights};
+use crate::describe::{ConvError, Size2, TransposedDesc, Weights};
 use crate::memory::WorkspaceReq;
 use crate::run::{ConvIo, Threads, check};
 use std::fmt;
@@ -52,18 +52,6 @@ impl TransposedPlan {
     ) -> Result<Self, ConvError> {
         let epilogue = desc.epilogue();
         super::prepare::check_len("filter", desc.filter_len(), weights.filter.len())?;
-        let operands = [
-            ("bias", epilogue.bias, weights.bias),
-            ("PReLU slopes", epilogue.activation == Activation::PRelu, weights.slope),
-        ];
-        for (what, planned, given) in operands {
-            if planned != given.is_some() {
-                return Err(ConvError::EpilogueMismatch { what, planned });
-            }
-            if let Some(given) = given {
-                super::prepare::check_len(what, desc.output().c, given.len())?;
-            }
-        }
         let layouts = (desc.layout(), desc.layout());
         let phased = PhasedPlan::new(&Phased { of: desc.backwards(), layouts, epilogue, weights }, options)?;
         Ok(Self { desc: *desc, phased })

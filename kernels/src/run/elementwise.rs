@@ -19,6 +19,7 @@ pub(crate) struct Spot {
     /// The first pixel.
     pub(crate) p: usize,
     /// Whether channels are the rows of the tile (NCHW) rather than its columns.
+    #[cfg_attr(not(feature = "ops"), allow(dead_code))] // copies do not ask
     pub(crate) per_row: bool,
 }
 

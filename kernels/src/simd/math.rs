@@ -39,6 +39,7 @@ pub(super) fn exp_and_expm1<S: Simd>(s: S, x: S::V) -> (S::V, S::V) {
 }
 
 /// `exp(x)` for `x <= 0`.
+#[cfg_attr(not(feature = "ops"), allow(dead_code))] // softmax uses it
 #[inline(always)]
 pub(crate) fn exp_nonpositive<S: Simd>(s: S, x: S::V) -> S::V {
     exp_and_expm1(s, x).0

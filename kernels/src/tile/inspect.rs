@@ -20,7 +20,7 @@ use super::rows_table::RowsTile;
 use super::table::KernelSet;
 use super::taps_table::GradientKernels;
 use super::winograd_table::{Transforms, WinogradKernels, WinogradTile};
-use crate::describe::{Activation, BLOCK};
+use crate::describe::BLOCK;
 
 /// The machine code of one entry of a table.
 pub struct KernelCode {
@@ -119,15 +119,7 @@ impl GemmTile {
     pub fn multiply(&self, k: usize, a: &[f32], b: &[f32], c: &mut [f32]) {
         let (rows, columns) = (self.rows(), self.columns());
         let a = RowsOf { data: a, row: BLOCK, chunk: Some(rows * BLOCK) };
-        let post = Post {
-            bias: &[],
-            slope: &[],
-            per_row: true,
-            activation: Activation::None,
-            residual: None,
-            first: true,
-            last: true,
-        };
+        let post = Post { per_row: true, ..Post::NONE };
         let out = OutputTile::of_matrix_columns(c, rows, columns, 0..columns);
         self.run(k, a, ColumnsOf { data: b, step: columns, tile: 0 }, out, &post, Hint::NONE);
     }

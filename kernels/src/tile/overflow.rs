@@ -35,16 +35,6 @@ fn back(columns: usize) -> usize {
     (columns - 1).wrapping_neg()
 }
 
-const POST: Post<'static> = Post {
-    bias: &[],
-    slope: &[],
-    per_row: false,
-    activation: Activation::None,
-    residual: None,
-    first: true,
-    last: true,
-};
-
 /// Checks that `call` panics because `operand` is too short, and not because an addition of this library
 /// overflows.
 #[track_caller]
@@ -73,7 +63,7 @@ fn gemm_refuses_operands_that_overflow() {
     let columns = ColumnsOf { data: &data, step: 8, tile: 0 };
     let run = |k, a, b| {
         let mut c = [0.0; 16];
-        tile.run(k, a, b, two_rows(&mut c), &POST, Hint::NONE);
+        tile.run(k, a, b, two_rows(&mut c), &Post::NONE, Hint::NONE);
     };
     refused("rows of a product", || run(2, RowsOf { row: back(2), chunk: Some(0), ..packed }, columns));
     refused("rows of a product", || run(32, RowsOf { chunk: Some(back(32)), ..packed }, columns));
@@ -89,7 +79,7 @@ fn tiles_of_a_matrix_and_their_residual_refuse_rows_that_overflow() {
     });
     let data = [0.0; 16];
     let at = TileOffset { offset: 0, row: back(8), block: BLOCK };
-    let post = Post { residual: Some((&data, at)), ..POST };
+    let post = Post { residual: Some((&data, at)), ..Post::NONE };
     let out = two_rows(&mut c);
     refused("residual", || {
         post.target(&out, 8, set().direct.activate);
@@ -123,7 +113,7 @@ fn direct_refuses_operands_that_overflow() {
     let weights = DirectWeights { data: &data, step: 8, hint: &[] };
     let run = |k, image, weights| {
         let mut c = [0.0; 16];
-        set().direct.run(&row, &k, image, weights, two_rows(&mut c), &POST);
+        set().direct.run(&row, &k, image, weights, two_rows(&mut c), &Post::NONE);
     };
     refused("image of a direct tile", || run(k, DirectImage { row: back(4), ..image }, weights));
     refused("image of a direct tile", || run(k, DirectImage { pixel: back(4), ..image }, weights));
@@ -191,7 +181,7 @@ fn winograd_refuses_outputs_that_overflow() {
     let m = ProductsOfRow { m: &data, width: 8, m_point: 8, tiles: 1, rows: 2, last: 1, line: 1 };
     let output = |m: ProductsOfRow<'_>| {
         let mut c = [0.0; 16];
-        set().winograd.output(tile, &coefficients, &m, two_rows(&mut c), &POST);
+        set().winograd.output(tile, &coefficients, &m, two_rows(&mut c), &Post::NONE);
     };
     refused("products of Winograd tiles", || output(ProductsOfRow { m_point: AROUND, ..m }));
     refused("pixels of Winograd tiles", || output(ProductsOfRow { line: back(2), ..m }));
@@ -214,7 +204,7 @@ fn depthwise_refuses_operands_that_overflow() {
     let run = |window: Window, plane| {
         let mut c = [0.0; 16];
         let image = Image { data: &data, plane, sources: &[] };
-        set().depthwise.run(&window, image, &data, two_rows(&mut c), &POST);
+        set().depthwise.run(&window, image, &data, two_rows(&mut c), &Post::NONE);
     };
     let outer = |outer| Window { outer, ..window };
     refused("image of a depthwise tile", || run(outer(Axis { step: back(16), ..window.outer }), 0));

@@ -25,6 +25,19 @@ pub(crate) struct Post<'a> {
     pub(crate) last: bool,
 }
 
+impl Post<'static> {
+    /// Nothing: the sums of one block of K are the output.
+    pub(crate) const NONE: Self = Self {
+        bias: &[],
+        slope: &[],
+        per_row: false,
+        activation: Activation::None,
+        residual: None,
+        first: true,
+        last: true,
+    };
+}
+
 impl Post<'_> {
     /// Makes the target of a tile of `width` columns in `out`.
     ///

@@ -156,7 +156,7 @@ impl Depthwise {
                 for start in rows.clone().step_by(stretch) {
                     let rows = start..rows.end.min(start.saturating_add(stretch));
                     for vector in first..numbers.end.min(first + together) {
-                        self.rows_of_vector(operands, region, (n, vector), rows.clone());
+                        self.rows_of_vectors(operands, region, (n, vector..vector + 1), rows.clone());
                     }
                 }
             }
@@ -197,7 +197,7 @@ impl Depthwise {
         }
     }
 
-    /// Computes `rows` of several vectors with all of their lanes, in one call.
+    /// Computes `rows` of some vectors in one call. Of several vectors of channels, all lanes are outputs.
     fn rows_of_vectors(
         &self,
         operands: &Operands<'_>,
@@ -208,39 +208,24 @@ impl Depthwise {
         if numbers.is_empty() {
             return;
         }
-        let width = self.desc.output().w;
-        let pixels = rows.start * width..rows.end * width;
-        let first = self.weights.vectors[numbers.start].first;
-        if self.reading != Reading::Pixels {
-            let residual = operands.residual_as_columns(n, pixels.start, first);
-            let out = region.channels_as_columns(n, pixels, first, 0..numbers.len() * self.kernels.lanes());
-            let window = self.window(operands.input.view.pixel, rows);
-            self.call(numbers.clone(), &window, self.image(&operands.input, n, numbers.start), out, residual);
-        } else if scales(&self.desc) {
-            self.planes(operands, region, (n, numbers));
-        } else {
-            let residual = operands.residual_as_rows(n, pixels.start, first);
-            let out = region.channels_as_rows(n, first..first + numbers.len(), pixels);
-            let window = self.window(operands.input.view.pixel, rows);
-            self.call(numbers.clone(), &window, self.image(&operands.input, n, numbers.start), out, residual);
+        if self.reading == Reading::Pixels && scales(&self.desc) {
+            return self.planes(operands, region, (n, numbers));
         }
-    }
-
-    /// Computes `rows` of a vector of channels, which can have idle lanes.
-    fn rows_of_vector(
-        &self,
-        operands: &Operands<'_>,
-        region: &mut OutputRegion<'_>,
-        (n, number): (usize, usize),
-        rows: Range<usize>,
-    ) {
         let width = self.desc.output().w;
-        let Vector { first, lo, hi } = self.weights.vector_in(number, &region.channels);
         let pixels = rows.start * width..rows.end * width;
-        let residual = operands.residual_as_columns(n, pixels.start, first);
-        let out = region.channels_as_columns(n, pixels, first, lo..hi);
+        let Vector { first, lo, hi } = self.weights.vector_in(numbers.start, &region.channels);
+        let others = numbers.len() - 1;
+        let (residual, out) = if self.reading == Reading::Pixels {
+            let channels = first..first + 1 + others;
+            (operands.residual_as_rows(n, pixels.start, first), region.channels_as_rows(n, channels, pixels))
+        } else {
+            let columns = lo..hi + others * self.kernels.lanes();
+            let residual = operands.residual_as_columns(n, pixels.start, first);
+            (residual, region.channels_as_columns(n, pixels, first, columns))
+        };
         let window = self.window(operands.input.view.pixel, rows);
-        self.call(number..number + 1, &window, self.image(&operands.input, n, number), out, residual);
+        let image = self.image(&operands.input, n, numbers.start);
+        self.call(numbers, &window, image, out, residual);
     }
 
     /// Computes the planes of a kernel of one tap. Tiles have several lines, so the row is split into lines.

@@ -55,8 +55,7 @@ fn work(
     let weights = live(desc) * all;
     let panel = weights / panels * (schedule.k_block as f64 / part.ins as f64);
     // Every row of a stretch re-reads the kernel rows of a panel that are inside the image for it.
-    let live_rows = of_rows(desc).filter(|&outputs| outputs > 0).count().max(1) as f64;
-    let of_panel = rows * kernel_rows_inside(desc) / live_rows;
+    let of_panel = rows * kernel_rows_inside(desc) / live_rows(desc).max(1) as f64;
     Passes { stretches, panels, of_panel, weights, panel, block: panel, workspace: 0.0 }
         .add(part, share, &mut work);
     work.flops = 2.0 * desc.cost().macs as f64;
@@ -90,9 +89,14 @@ pub(crate) fn kernel_rows_inside(desc: &ConvDesc) -> f64 {
     of_rows(desc).sum::<usize>() as f64 / desc.output().h as f64
 }
 
+/// Number of kernel rows that are inside the image for any output.
+fn live_rows(desc: &ConvDesc) -> usize {
+    of_rows(desc).filter(|&outputs| outputs > 0).count()
+}
+
 /// The fraction of the weights that is multiplied with anything other than padding.
 fn live(desc: &ConvDesc) -> f64 {
-    let rows = of_rows(desc).filter(|&outputs| outputs > 0).count();
+    let rows = live_rows(desc);
     let columns = outputs_of_columns(desc).filter(|&outputs| outputs > 0).count();
     (rows * columns) as f64 / (desc.kernel().h * desc.kernel().w) as f64
 }

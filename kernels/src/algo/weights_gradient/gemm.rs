@@ -5,7 +5,7 @@
 
 use super::windows::{Segment, Windows};
 use super::{GradientRegion, WeightsGradient, WeightsOperands, gradients, sums};
-use crate::describe::{Activation, BLOCK, ConvDesc, PixelRef};
+use crate::describe::{BLOCK, ConvDesc, PixelRef};
 use crate::tile::gemm_table::{ColumnsOf, GemmTile, Hint, RowsOf};
 use crate::tile::output::OutputTile;
 use crate::tile::post::Post;
@@ -83,10 +83,8 @@ impl GemmGradient {
         let (windows, gradients) = rest.split_at_mut(windows);
         let mut slab = Slab { sums, windows, gradients };
         let (channels, taps) = (region.filter.channels.clone(), region.filter.pixels.clone());
-        let outs = gradient.desc.outs();
         for chunk in region.filter.images.clone() {
-            for group in gradient.desc.groups_of(&channels) {
-                let of_group = channels.start.max(group * outs)..channels.end.min((group + 1) * outs);
+            for (group, of_group) in gradient.in_groups(&channels) {
                 for o in of_group.clone().step_by(self.columns) {
                     for first in taps.clone().step_by(self.taps) {
                         let block = Block {
@@ -138,15 +136,7 @@ impl GemmGradient {
                 let b = ColumnsOf { data: slab.gradients, step: columns, tile: 0 };
                 let sums = &mut slab.sums[o - block.channels.start..];
                 let out = OutputTile::of_matrix_columns(sums, block.rows(), self.columns, 0..channels.len());
-                let post = Post {
-                    bias: &[],
-                    slope: &[],
-                    per_row: false,
-                    activation: Activation::None,
-                    residual: None,
-                    first: false,
-                    last: true,
-                };
+                let post = Post { first: false, ..Post::NONE };
                 self.tile.run(pixels, a, b, out, &post, Hint::NONE);
             }
         }

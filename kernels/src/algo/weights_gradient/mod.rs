@@ -19,6 +19,7 @@
 //! The filter is one matrix, `[o][c * kh * kw]`. Threads split it, and the chunks. They never split a sum.
 
 mod depthwise;
+mod edges;
 mod gemm;
 mod gradients;
 mod reference;
@@ -141,6 +142,13 @@ impl WeightsGradient {
     /// The stretches of a chunk.
     fn stretches_of(&self, chunk: usize) -> Range<usize> {
         part_of(self.stretches, chunk, self.chunks)
+    }
+
+    /// Cuts output channels where groups end. Each part comes with its group.
+    fn in_groups(&self, channels: &Range<usize>) -> impl Iterator<Item = (usize, Range<usize>)> + use<> {
+        let (outs, Range { start, end }) = (self.desc.outs(), channels.clone());
+        let part = move |group| (group, start.max(group * outs)..end.min((group + 1) * outs));
+        self.desc.groups_of(channels).map(part)
     }
 
     /// Whether the views of the tensors are merged.

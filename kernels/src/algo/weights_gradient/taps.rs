@@ -136,7 +136,7 @@ impl TapsGradient {
         region: &mut GradientRegion<'_>,
         slab: &mut [f32],
     ) {
-        let (desc, windows) = (&gradient.desc, &gradient.windows);
+        let windows = &gradient.windows;
         let [sums, bias, _] = self.lens(windows);
         let (sums, rest) = slab.split_at_mut(sums);
         let (bias, gradients) = rest.split_at_mut(bias);
@@ -145,9 +145,7 @@ impl TapsGradient {
         let channels = region.filter.channels.clone();
         let ins = region.filter.pixels.start / taps..region.filter.pixels.end / taps;
         for chunk in region.filter.images.clone() {
-            for group in desc.groups_of(&channels) {
-                let (first, end) = (group * desc.outs(), (group + 1) * desc.outs());
-                let outs = channels.start.max(first)..channels.end.min(end);
+            for (group, outs) in gradient.in_groups(&channels) {
                 for o in outs.clone().step_by(self.outs) {
                     let outs = o..outs.end.min(o + self.outs);
                     for c in ins.clone().step_by(self.ins) {

@@ -2,7 +2,7 @@
 //! reads of vectors.
 
 use super::Profile;
-use crate::describe::{Activation, ConvError, Isa, Products};
+use crate::describe::{ConvError, Isa, Products};
 use crate::memory::Buffer;
 use crate::tile::detect::kernels;
 use crate::tile::gemm_table::{ColumnsOf, Hint, RowsOf};
@@ -66,15 +66,7 @@ fn multiply_adds(kernels: &'static KernelSet) -> Result<f64, ConvError> {
     let (rows, columns) = (tile.shape.rows, tile.shape.columns());
     let (a, b) = (zeroed(rows * K)?, zeroed(columns * K)?);
     let mut c = zeroed(rows * columns)?;
-    let post = Post {
-        bias: &[],
-        slope: &[],
-        per_row: false,
-        activation: Activation::None,
-        residual: None,
-        first: true,
-        last: true,
-    };
+    let post = Post::NONE;
     let seconds = least(SUSTAINED, || {
         for _ in 0..64 {
             let a = RowsOf { data: &a, row: crate::describe::BLOCK, chunk: None };
