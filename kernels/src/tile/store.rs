@@ -200,14 +200,16 @@ pub(crate) unsafe fn finish<S: Simd, const MR: usize, const NV: usize>(
     // SAFETY: the caller upholds the contract of the callees.
     unsafe {
         add_earlier(s, &mut acc, target);
+        // One condition: where it is tested twice, the compiler may copy the call of an activation.
         if target.last {
+            add_residual(s, &mut acc, target);
             acc = activate(s, acc, target, MR);
         }
         store_tile(s, acc, target);
     }
 }
 
-/// Adds earlier blocks of K, and in the last block the residual.
+/// Adds earlier blocks of K.
 ///
 /// # Safety
 /// Same contract as [`finish`].
@@ -222,7 +224,19 @@ unsafe fn add_earlier<S: Simd, const MR: usize, const NV: usize>(
         // SAFETY: the caller upholds the contract of this function.
         unsafe { add_tile(s, acc, TileAddress { base: base.cast_const(), row, block }, target) };
     }
-    if target.last && !target.residual.base.is_null() {
+}
+
+/// Adds the residual, if there is one.
+///
+/// # Safety
+/// Same contract as [`finish`].
+#[inline(always)]
+unsafe fn add_residual<S: Simd, const MR: usize, const NV: usize>(
+    s: S,
+    acc: &mut [[S::V; NV]; MR],
+    target: &TileTarget,
+) {
+    if !target.residual.base.is_null() {
         // SAFETY: the caller upholds the contract of this function.
         unsafe { add_tile(s, acc, target.residual, target) };
     }
@@ -323,7 +337,12 @@ pub(crate) unsafe fn finish_first<S: Simd, const MR: usize, const NV: usize>(
     let mut one = *target;
     for i in 0..count {
         // SAFETY: `i` is less than `MR`. The caller guarantees the rest.
-        unsafe { add_earlier::<S, 1, NV>(s, &mut *at(&mut sums, i), &one) };
+        unsafe {
+            add_earlier::<S, 1, NV>(s, &mut *at(&mut sums, i), &one);
+            if target.last {
+                add_residual::<S, 1, NV>(s, &mut *at(&mut sums, i), &one);
+            }
+        }
         one.advance(target.out.row, target.residual.row);
     }
     if target.last {
