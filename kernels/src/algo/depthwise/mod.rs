@@ -22,8 +22,8 @@ use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef, Size2, Unsupported};
 use crate::tile::copy_table::CopyTable;
 use crate::tile::depthwise_read::{Axis, Reading};
 use crate::tile::depthwise_table::{DepthwiseKernels, Image, Window};
-use crate::tile::output::{OutputRegion, OutputTile, TileOffset};
-use crate::tile::post::Post;
+use crate::tile::output::{OutputRegion, OutputTile};
+use crate::tile::post::{Addend, Post};
 use crate::tile::table::KernelSet;
 use crate::work::parts::SplitUnits;
 use std::ops::Range;
@@ -197,8 +197,23 @@ impl Depthwise {
         }
     }
 
-    /// Computes `rows` of some vectors in one call. Of several vectors of channels, all lanes are outputs.
+    /// Computes `rows` of some vectors, in one call if they are evenly spaced. Of several vectors of channels, all lanes are
+    /// outputs.
     fn rows_of_vectors(
+        &self,
+        operands: &Operands<'_>,
+        region: &mut OutputRegion<'_>,
+        (n, numbers): (usize, Range<usize>),
+        rows: Range<usize>,
+    ) {
+        let most = region.even_rows(self.desc.output().w, rows.len());
+        for start in rows.clone().step_by(most.max(1)) {
+            let rows = start..rows.end.min(start.saturating_add(most));
+            self.even_rows_of_vectors(operands, region, (n, numbers.clone()), rows);
+        }
+    }
+
+    fn even_rows_of_vectors(
         &self,
         operands: &Operands<'_>,
         region: &mut OutputRegion<'_>,
@@ -267,7 +282,7 @@ impl Depthwise {
         window: &Window,
         image: Image<'_>,
         out: OutputTile<'_>,
-        residual: Option<(&[f32], TileOffset)>,
+        residual: Addend<'_>,
     ) {
         let (bias, slope) = self.weights.per_channel(numbers.clone());
         let post = Post {
