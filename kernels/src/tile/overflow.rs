@@ -199,6 +199,7 @@ fn depthwise_refuses_operands_that_overflow() {
         vectors: 1,
         outs: 1,
         skip: 0,
+        line: 1,
         fetch: false,
     };
     let run = |window: Window, plane| {
@@ -210,6 +211,7 @@ fn depthwise_refuses_operands_that_overflow() {
     refused("image of a depthwise tile", || run(outer(Axis { step: back(16), ..window.outer }), 0));
     refused("image of a depthwise tile", || run(outer(Axis { input: HALF, step: 16, ..window.outer }), 0));
     refused("weights of a depthwise tile", || run(outer(Axis { taps: HALF, ..window.outer }), 0));
+    refused("outputs of a depthwise tile", || run(Window { line: usize::MAX, ..window }, 0));
     let pixels = Window { reading: Reading::Pixels, channels: 3, ..window };
     refused("image of a depthwise tile", || run(pixels, HALF));
     refused("image of a depthwise tile", || run(Window { vectors: HALF, ..pixels }, 16));
