@@ -5,7 +5,9 @@ mod common;
 
 use common::gradient::{WeightsProblem, weights};
 use common::persist::config;
-use common::strategy::{conv_problem, depthwise_problem, large_kernel_problem, pointwise_problem};
+use common::strategy::{
+    conv_problem, depthwise_problem, large_kernel_problem, pointwise_problem, winograd_problem,
+};
 use common::{ConvProblem, Values, pools};
 use kernels::{
     Activation, Algorithm, BackwardWeights, BackwardWeightsIo, ConvError, EpilogueSpec, Layout, Pad2,
@@ -47,6 +49,46 @@ fn any_convolution_with_a_large_kernel() {
     agree(large_kernel_problem(), 100);
 }
 
+/// The 3x3 filters of stride 1 that Winograd computes, with every remainder of its tiles on both axes.
+#[test]
+fn any_winograd_convolution() {
+    let three = |p: ConvProblem| ConvProblem { kernel: Size2::square(3), stride: Size2::square(1), ..p };
+    agree(
+        winograd_problem().prop_map(three).prop_filter("the padded input has a window", |p| p.desc().is_ok()),
+        300,
+    );
+}
+
+/// The relative error (L2) of a filter's gradient by Winograd keeps the promise of `Numerics::Default`, with sums over few
+/// pixels and over many.
+#[test]
+fn winograd_is_as_accurate_as_default_numerics_promise() {
+    for (n, c, extent, o) in [(1, 16, 14, 16), (2, 40, 28, 24), (2, 8, 112, 17)] {
+        let conv = ConvProblem {
+            input: Shape4::new(n, c, extent, extent),
+            out_channels: o,
+            kernel: Size2::square(3),
+            pad: Pad2::all(1),
+            layout: Layout::Nchw16c,
+            values: Values::Uniform,
+            seed: 7,
+            ..ConvProblem::simple()
+        };
+        let problem = WeightsProblem::new(conv, true, false);
+        let (desc, data) = (problem.desc(), problem.data());
+        let (truth, _) = weights(&desc, &data.input, &data.grad_output);
+        for isa in common::isas_of_f32() {
+            let plan = problem.plan(&PlanOptions::default().force(Algorithm::Winograd3x3).isa(isa));
+            let (got, _) = problem.run(&plan, &data, Threads::Seq).expect("a valid run");
+            let squares = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>();
+            let errors = squares(&mut got.iter().zip(&truth.sums).map(|(&got, sum)| f64::from(got) - sum));
+            let error = (errors / squares(&mut truth.sums.iter().copied())).sqrt();
+            println!("{desc} on {isa}: {error:.2e}");
+            assert!(error < 2e-6, "{desc} on {isa}: {error:e}");
+        }
+    }
+}
+
 /// Sums of small integers are exact in every order, so every bit must be right.
 fn exact(conv: ConvProblem) {
     for layout in Layout::ALL {
@@ -60,7 +102,10 @@ fn exact(conv: ConvProblem) {
         };
         let filter = truth(&filter.sums, &data.old.0);
         let bias = truth(&bias.sums, data.old.1.as_ref().expect("it is asked for"));
-        for algorithm in Algorithm::ALL.into_iter().filter(|a| BackwardWeights::supports(*a, &desc).is_ok()) {
+        // The transforms of Winograd multiply by fractions.
+        let sums =
+            |a: &Algorithm| *a != Algorithm::Winograd3x3 && BackwardWeights::supports(*a, &desc).is_ok();
+        for algorithm in Algorithm::ALL.into_iter().filter(sums) {
             let instruction_sets = if algorithm == Algorithm::Reference { 1 } else { usize::MAX };
             for isa in common::isas_of_f32().take(instruction_sets) {
                 let plan = problem.plan(&PlanOptions::default().force(algorithm).isa(isa));

@@ -38,6 +38,16 @@ impl TileGrid {
         }
     }
 
+    /// All tiles of `outputs` outputs of some maps.
+    pub(crate) fn of_maps(images: usize, size: Size2, outputs: Size2) -> Self {
+        Self {
+            images: 0..images,
+            rows: 0..size.h.div_ceil(outputs.h),
+            columns: size.w.div_ceil(outputs.w),
+            outputs,
+        }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.images.len() * self.rows.len() * self.columns
     }

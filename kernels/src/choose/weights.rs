@@ -1,7 +1,7 @@
 //! The choice of a method for the gradient of a filter.
 
 use super::cost::Estimate;
-use super::model::{Candidate, Choice, Limits, Numerics, Rejection, Select, decide};
+use super::model::{Candidate, Choice, Limits, Rejection, Select, decide};
 use super::profile::Profile;
 use super::terms::Terms;
 use crate::algo::weights_gradient::{WeightsGradient, WeightsWork, supports};
@@ -35,8 +35,8 @@ pub(crate) fn choose_weights(
             }
         }
     }
-    // Every method only reorders sums.
-    decide(limits, (candidates, rejected), |_| Numerics::Strict)
+    // Transforms aside, every method only reorders sums.
+    decide(limits, (candidates, rejected), |method| method.numerics(desc))
 }
 
 fn estimate(

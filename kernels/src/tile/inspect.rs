@@ -251,6 +251,7 @@ fn winograd_code(kernels: &WinogradKernels) -> Vec<KernelCode> {
             list.push(format!("output of {tile} by {vectors} vectors"), code, Loops::Fmas);
         }
     }
+    list.push("filter of F(3x3, 4x4)", kernels.filter, Loops::Fmas);
     list.kernels
 }
 

@@ -146,4 +146,6 @@ pub(crate) mod window;
 #[allow(unsafe_code)]
 pub(crate) mod winograd;
 #[allow(unsafe_code)]
+mod winograd_filter;
+#[allow(unsafe_code)]
 pub(crate) mod winograd_table;

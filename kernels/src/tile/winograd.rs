@@ -28,6 +28,9 @@ pub(crate) struct Coefficients {
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct OneWay {
     pub(crate) p: [f32; MOST_PAIRS],
+    pub(crate) squares: [f32; MOST_PAIRS],
+    /// The factor of the first weight in point 0.
+    pub(crate) zero: f32,
     /// Coefficients of `x^(2 k)` in the product of `x^2 - p[j]^2` over all pairs except `i`. The highest is 1
     /// and not stored.
     pub(crate) others: [[f32; MOST_PAIRS - 1]; MOST_PAIRS],

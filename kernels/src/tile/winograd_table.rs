@@ -12,6 +12,7 @@ use super::post::Post;
 use super::shape::{TileShape, even_piece};
 use super::store::SumsArgs;
 use super::winograd::{Coefficients, InputArgs, MOST_OUTPUTS, MOST_POINTS, OutputArgs};
+use super::winograd_filter::FilterArgs;
 use crate::describe::{BLOCK, Size2};
 
 /// The kernels of one instruction set.
@@ -22,6 +23,8 @@ pub struct WinogradKernels {
     /// Kernels by number of tiles, then by number of vectors.
     pub(super) product: &'static [&'static [Entry<ProductArgs>]],
     pub(super) transforms: &'static [Transforms],
+    /// The transform of tiles of 4x4 pixels to 6x6 points.
+    pub(super) filter: Entry<FilterArgs>,
     pub(super) activate: Entry<SumsArgs>,
 }
 
@@ -88,6 +91,12 @@ pub(crate) struct Products<'a> {
     pub(crate) ahead: bool,
 }
 
+/// The tile of the gradient of a 3x3 filter, whose outputs are the filter: F(3x3, 4x4).
+pub(crate) const GRADIENT_TILE: WinogradTile =
+    WinogradTile { points: Size2::square(6), outputs: Size2::square(3) };
+/// Pixels of the second operand of [`GRADIENT_TILE`] along each axis.
+pub(crate) const GRADIENT_PIXELS: usize = 4;
+
 /// Zeros that are read in place of padding.
 static ZEROS: [f32; BLOCK] = [0.0; BLOCK];
 
@@ -119,16 +128,17 @@ impl WinogradKernels {
         scratch: &mut [f32],
         (v, v_point): (&mut [f32], usize),
     ) {
-        let InputRows { data, step, lo, hi, tiles, channels, .. } = *rows;
+        let InputRows { lo, hi, tiles, channels, .. } = *rows;
         assert!(tiles > 0 && channels <= BLOCK && tile.points.h <= MOST_POINTS);
         let columns = tile.columns(tiles);
         assert!(hi <= columns);
         require("scratch of a Winograd tile", product([tile.points.h, columns, BLOCK]), scratch.len());
         let needed = span([(tile.products(), v_point), (tiles, BLOCK), (BLOCK, 1)]);
         require("transformed tiles", needed, v.len());
-        let mut args = InputArgs {
-            rows: [ZEROS.as_ptr(); MOST_POINTS],
-            steps: [0; MOST_POINTS],
+        let (rows, steps) = measured_rows(rows);
+        let args = InputArgs {
+            rows,
+            steps,
             lo,
             hi,
             tiles,
@@ -139,18 +149,38 @@ impl WinogradKernels {
             out: v.as_mut_ptr(),
             out_point: v_point,
         };
-        for (i, row) in rows.rows.iter().enumerate() {
-            if let Some(first) = *row
-                && lo < hi
-            {
-                let needed = span([(hi - lo, step), (channels, 1)]).saturating_add(first);
-                require("rows of a Winograd tile", needed, data.len());
-                args.rows[i] = data.as_ptr().wrapping_add(first).wrapping_sub(lo.wrapping_mul(step));
-                args.steps[i] = step;
-            }
-        }
         // SAFETY: rows, scratch memory and output were measured above. The features were detected.
         unsafe { (self.transforms(tile).input)(&args) }
+    }
+
+    /// Transforms a row of tiles of [`GRADIENT_PIXELS`] pixels along each axis, which do not overlap. Rows begin with
+    /// their first tile. Point `i` of tile `t` is written to `u[i * u_point + t * 16..]`.
+    ///
+    /// # Panics
+    /// If an operand is too short. That is a bug in this library.
+    pub(crate) fn filter(
+        &self,
+        coefficients: &Coefficients,
+        rows: &InputRows<'_>,
+        (u, u_point): (&mut [f32], usize),
+    ) {
+        let InputRows { lo, hi, tiles, channels, .. } = *rows;
+        assert!(tiles > 0 && channels <= BLOCK && lo == 0);
+        let needed = span([(GRADIENT_TILE.products(), u_point), (tiles, BLOCK), (BLOCK, 1)]);
+        require("transformed tiles", needed, u.len());
+        let (rows, steps) = measured_rows(rows);
+        let args = FilterArgs {
+            rows,
+            steps,
+            columns: hi,
+            tiles,
+            channels,
+            coefficients,
+            out: u.as_mut_ptr(),
+            out_point: u_point,
+        };
+        // SAFETY: rows and output were measured above. The features were detected.
+        unsafe { (self.filter)(&args) }
     }
 
     /// Multiplies some tiles with a panel, for all points, and writes the products to `m`.
@@ -245,6 +275,26 @@ impl WinogradKernels {
     }
 }
 
+/// The address of column 0 of each row, and the distance between its columns. A row of padding is zeros with distance 0.
+///
+/// # Panics
+/// If a row is too short.
+fn measured_rows(rows: &InputRows<'_>) -> ([*const f32; MOST_POINTS], [usize; MOST_POINTS]) {
+    let InputRows { data, step, lo, hi, channels, .. } = *rows;
+    let (mut starts, mut steps) = ([ZEROS.as_ptr(); MOST_POINTS], [0; MOST_POINTS]);
+    for (i, row) in rows.rows.iter().enumerate() {
+        if let Some(first) = *row
+            && lo < hi
+        {
+            let needed = span([(hi - lo, step), (channels, 1)]).saturating_add(first);
+            require("rows of a Winograd tile", needed, data.len());
+            starts[i] = data.as_ptr().wrapping_add(first).wrapping_sub(lo.wrapping_mul(step));
+            steps[i] = step;
+        }
+    }
+    (starts, steps)
+}
+
 /// The products of a row of tiles with one panel, and the outputs to compute from them.
 #[derive(Clone, Copy)]
 pub(crate) struct ProductsOfRow<'a> {
@@ -294,6 +344,7 @@ macro_rules! winograd_kernels {
                 winograd_kernels!(@transforms $enter, $widths, 8 3 6, 8 3 6),
                 winograd_kernels!(@transforms $enter, $widths, 8 3 4, 8 3 4),
             ],
+            filter: <super::winograd_filter::FilterTiles<4, 6, 2>>::$enter,
             activate: ActivateSums::$enter,
         }
     };

@@ -1,6 +1,6 @@
 //! The gradient of weights by its definition, in `f64`. It shares no code with the library.
 
-use super::{ConvProblem, Data, JUNK, Placed, Pool};
+use super::{ConvProblem, Data, JUNK, Placed, Pool, winograd};
 use kernels::{
     Algorithm, BackwardWeights, BackwardWeightsIo, ConvDesc, Isa, Layout, PlanOptions, Shape4, Threads,
     WeightsSpec, Workspace,
@@ -31,11 +31,20 @@ impl Sums {
     /// The bound holds for any order of summation in `f32` (Higham 2002, section 4.2, doubled for products that are rounded
     /// separately): `(K + 4) * eps * (sum |products| + |old|)`. Products that underflow lose up to the smallest normal
     /// number each.
-    pub fn compare(&self, what: &str, old: Option<&[f32]>, got: &[f32]) -> Result<(), String> {
+    ///
+    /// `scales` are other magnitudes, to which errors are relative, if the products are not those of the definition.
+    pub fn compare(
+        &self,
+        what: &str,
+        old: Option<&[f32]>,
+        got: &[f32],
+        scales: Option<&[f64]>,
+    ) -> Result<(), String> {
         assert_eq!(got.len(), self.sums.len());
         for (at, &got) in got.iter().enumerate() {
             let old = old.map_or(0.0, |old| f64::from(old[at]));
-            let (expected, magnitude) = (self.sums[at] + old, self.magnitudes[at] + old.abs());
+            let scale = scales.map_or(self.magnitudes[at], |scales| scales[at]);
+            let (expected, magnitude) = (self.sums[at] + old, scale + old.abs());
             let k = self.products as f64;
             let flushed = k * f64::from(f32::MIN_POSITIVE);
             let tolerance = (k + 4.0) * f64::from(f32::EPSILON) * magnitude + flushed;
@@ -72,6 +81,41 @@ pub fn weights(desc: &ConvDesc, input: &[f32], grad_output: &[f32]) -> (Sums, Su
         }
     }
     (filter, bias)
+}
+
+/// The magnitudes to which the errors of F(3x3, 4x4) are relative: for each pair of channels, the sum over tiles of the
+/// largest pixel that a tile reads times all gradients of the tile, amplified by the transforms.
+fn winograd_scales(desc: &ConvDesc, data: &WeightsData) -> Vec<f64> {
+    let (shape, output, pad) = (desc.input(), desc.output(), desc.pad());
+    let (ins, outs) = (shape.c / desc.groups(), output.c / desc.groups());
+    let amplification = winograd::one_way(3, 4) * winograd::one_way(3, 4);
+    let tiles = |n: usize| {
+        let rows = (0..output.h).step_by(4);
+        rows.flat_map(move |y| (0..output.w).step_by(4).map(move |x| (n, y, x)))
+    };
+    let largest = |c: usize, (n, y, x): (usize, usize, usize)| {
+        let of_row = |row: usize| {
+            let columns =
+                (x..x + 6).filter_map(|column| column.checked_sub(pad.left)).filter(|&x| x < shape.w);
+            columns
+                .map(move |column| data.input[((n * shape.c + c) * shape.h + row) * shape.w + column].abs())
+        };
+        let rows = (y..y + 6).filter_map(|row| row.checked_sub(pad.top)).filter(|&y| y < shape.h);
+        f64::from(rows.flat_map(of_row).fold(0.0f32, f32::max))
+    };
+    let gradients = |o: usize, (n, y, x): (usize, usize, usize)| -> f64 {
+        let at = |y: usize, x: usize| ((n * output.c + o) * output.h + y) * output.w + x;
+        let of_row = |y: usize| (x..output.w.min(x + 4)).map(move |x| at(y, x));
+        (y..output.h.min(y + 4)).flat_map(of_row).map(|at| f64::from(data.grad_output[at].abs())).sum()
+    };
+    let scale = |o: usize, c: usize| -> f64 {
+        let all = (0..shape.n).flat_map(tiles);
+        all.map(|tile| largest(o / outs * ins + c, tile) * gradients(o, tile)).sum::<f64>() * amplification
+    };
+    (0..output.c)
+        .flat_map(|o| (0..ins).flat_map(move |c| std::iter::repeat_n((o, c), 9)))
+        .map(|(o, c)| scale(o, c))
+        .collect()
 }
 
 /// A problem, what its gradient computes, and the numbers that it reads.
@@ -169,9 +213,13 @@ impl WeightsProblem {
         let context = |what: String| format!("{algorithm} on {isa} with {}: {what}", plan.explain().kernel);
         let sequential = self.run(&plan, &data, Threads::Seq).map_err(context)?;
         let old = self.accumulate.then_some(&data.old);
-        truth.0.compare("filter", old.map(|old| &old.0[..]), &sequential.0).map_err(context)?;
+        let scales = (algorithm == Algorithm::Winograd3x3).then(|| winograd_scales(&self.desc(), &data));
+        truth
+            .0
+            .compare("filter", old.map(|old| &old.0[..]), &sequential.0, scales.as_deref())
+            .map_err(context)?;
         if let Some(bias) = &sequential.1 {
-            truth.1.compare("bias", old.and_then(|old| old.1.as_deref()), bias).map_err(context)?;
+            truth.1.compare("bias", old.and_then(|old| old.1.as_deref()), bias, None).map_err(context)?;
         }
         let bits = |(filter, bias): &Gradients| -> Vec<u32> {
             filter.iter().chain(bias.iter().flatten()).map(|value| value.to_bits()).collect()

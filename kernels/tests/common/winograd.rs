@@ -73,7 +73,7 @@ impl Tile {
 }
 
 /// `max over i of sum over points of |A[i][p]| * max |G[p]| * sum |B[p]|` for the points 0, `+-pairs`, infinity.
-fn one_way(outputs: usize, weights: usize) -> f64 {
+pub fn one_way(outputs: usize, weights: usize) -> f64 {
     let pairs: &[f64] = match outputs + weights - 1 {
         4 => &[1.0],
         6 => &[2.0 / 3.0, 1.5],

@@ -26,8 +26,10 @@ mod reference;
 mod sums;
 mod taps;
 mod windows;
+mod winograd;
 mod work;
 
+use crate::algo::direct::groups_fit_blocks;
 use crate::describe::{
     Algorithm, BLOCK, ConvDesc, Layout, Method, Pad2, PixelRef, Products, Size2, Unsupported,
 };
@@ -41,6 +43,7 @@ use std::ops::Range;
 pub(crate) use sums::add_partials;
 use taps::TapsGradient;
 use windows::{Windows, chunks_of, part_of};
+use winograd::WinogradGradient;
 pub(crate) use work::WeightsWork;
 
 /// The tensors that a driver reads. If the windows are merged, so are the views.
@@ -94,6 +97,7 @@ enum WeightsDriver {
     Gemm(GemmGradient),
     Taps(TapsGradient),
     Depthwise(DepthwiseGradient),
+    Winograd(Box<WinogradGradient>),
 }
 
 /// Whether `method` can compute the gradient of the filter of `desc`.
@@ -113,8 +117,18 @@ pub(crate) fn supports(method: Method, desc: &ConvDesc) -> Result<(), Unsupporte
         Algorithm::Pointwise => Err(Unsupported::NotPointwise),
         Algorithm::Depthwise if desc.ins() == 1 => Ok(()),
         Algorithm::Depthwise => Err(Unsupported::SeveralInputs),
+        Algorithm::Winograd3x3 => supports_winograd(desc),
         _ => Err(Unsupported::NoWeightsGradient),
     }
+}
+
+/// Winograd computes 3x3 filters of stride 1. Blocks of transformed channels must not span two groups.
+fn supports_winograd(desc: &ConvDesc) -> Result<(), Unsupported> {
+    let one = [desc.stride(), desc.dilation()].iter().all(|&size| size == Size2::square(1));
+    if !one || desc.kernel() != Size2::square(3) {
+        return Err(Unsupported::NotWinograd);
+    }
+    groups_fit_blocks(desc)
 }
 
 impl WeightsGradient {
@@ -127,12 +141,14 @@ impl WeightsGradient {
             Algorithm::Depthwise => {
                 WeightsDriver::Depthwise(DepthwiseGradient::new(desc, &windows, &kernels.gradient.depthwise))
             }
+            Algorithm::Winograd3x3 => WeightsDriver::Winograd(Box::new(WinogradGradient::new(desc, kernels))),
             _ => WeightsDriver::Taps(TapsGradient::new(desc, &windows, &kernels.gradient.taps)),
         };
         let stretches = match &driver {
             WeightsDriver::Reference => 1,
             WeightsDriver::Gemm(_) | WeightsDriver::Taps(_) => windows.stretches(),
             WeightsDriver::Depthwise(depthwise) => depthwise.boxes(&windows),
+            WeightsDriver::Winograd(_) => winograd::stretches(&windows),
         };
         let gradient = Self { desc: *desc, windows, kernels, chunks: 1, stretches, driver };
         let chunks = chunks_of(stretches, gradient.units(), desc.filter_len());
@@ -169,6 +185,7 @@ impl WeightsGradient {
             WeightsDriver::Gemm(gemm) => SplitUnits::new(block, gemm.columns()),
             WeightsDriver::Taps(taps) => SplitUnits::new(block, taps.columns()),
             WeightsDriver::Depthwise(_) => SplitUnits::new(self.windows.taps(), BLOCK),
+            WeightsDriver::Winograd(winograd) => SplitUnits::new(block, winograd.columns()),
         }
     }
 
@@ -192,6 +209,7 @@ impl WeightsGradient {
             WeightsDriver::Gemm(gemm) => gemm.workspace_len(&self.windows),
             WeightsDriver::Taps(taps) => taps.workspace_len(&self.windows),
             WeightsDriver::Depthwise(depthwise) => depthwise.workspace_len(&self.windows),
+            WeightsDriver::Winograd(winograd) => winograd.workspace_len(self),
         };
         len.checked_next_multiple_of(LINE).unwrap_or(usize::MAX)
     }
@@ -216,6 +234,7 @@ impl WeightsGradient {
             WeightsDriver::Gemm(gemm) => gemm.tile.name(),
             WeightsDriver::Taps(taps) => taps.tile.name(),
             WeightsDriver::Depthwise(depthwise) => depthwise.tile.name(),
+            WeightsDriver::Winograd(winograd) => winograd.tile.name(),
         }
     }
 
@@ -231,6 +250,7 @@ impl WeightsGradient {
             WeightsDriver::Gemm(gemm) => gemm.run(self, operands, &mut region, slab),
             WeightsDriver::Taps(taps) => taps.run(self, operands, &mut region, slab),
             WeightsDriver::Depthwise(depthwise) => depthwise.run(self, operands, &mut region, slab),
+            WeightsDriver::Winograd(winograd) => winograd.run(self, operands, &mut region, slab),
         }
     }
 }

@@ -1,6 +1,8 @@
 //! The work of a gradient, for the choice.
 
-use super::{WeightsDriver, WeightsGradient};
+use super::{WeightsDriver, WeightsGradient, winograd};
+use crate::describe::BLOCK;
+use crate::tile::winograd_table::GRADIENT_TILE;
 
 /// What a gradient computes, of all threads together.
 #[derive(Debug, Clone, Copy, Default)]
@@ -26,6 +28,11 @@ const VECTOR: f64 = 4.0;
 const GATHERED: f64 = 10.0;
 /// Slots that a line of a tile takes besides its products.
 const LINE: f64 = 12.0;
+
+/// Slots to transform one vector of a tile of the image, of a tile of gradients, and of the sums of a filter.
+const IMAGE_TILE: f64 = 300.0;
+const GRADIENTS_TILE: f64 = 170.0;
+const FILTER_TILE: f64 = 250.0;
 
 /// Slots to read one vector of both tensors from memory.
 const MEMORY: f64 = 12.0;
@@ -86,6 +93,27 @@ impl WeightsGradient {
                     edges: 0.1 * products + MEMORY * pixels * vectors,
                     packing: packed * pixels * vectors,
                     calls,
+                    flops,
+                }
+            }
+            WeightsDriver::Winograd(of) => {
+                let tiles = winograd::tiles(windows).len() as f64 * groups;
+                let (panel_outs, panel_ins) = of.block_of();
+                let vectors =
+                    |channels: usize| channels.next_multiple_of(BLOCK) as f64 / of.tile.lanes as f64;
+                let (outs_of, ins_of) = (vectors(outs), vectors(ins));
+                let blocks = [outs.div_ceil(panel_outs), ins.div_ceil(panel_ins)].map(|count| count as f64);
+                let products = GRADIENT_TILE.products() as f64;
+                // Every chunk has sums of its own, which are cleared and transformed.
+                let filter = self.chunks as f64 * groups * ins as f64 * outs_of;
+                let (tile, lanes) = (of.tile, of.tile.lanes);
+                let widest = tile.vectors(1, outs);
+                let pieces = ins.div_ceil(tile.channels(1, widest)) * outs.div_ceil(widest * lanes);
+                WeightsWork {
+                    products: products * tiles * ins as f64 * outs_of,
+                    edges: FILTER_TILE * filter,
+                    packing: tiles * (IMAGE_TILE * ins_of * blocks[0] + GRADIENTS_TILE * outs_of * blocks[1]),
+                    calls: self.stretches as f64 * groups * products * pieces as f64,
                     flops,
                 }
             }

@@ -14,7 +14,8 @@
 //! does not add a rounding error to each weight. The divisor of point 0 is part of G, because in A it would
 //! cost a multiplication that is not needed otherwise.
 
-use crate::tile::winograd::{MOST_OUTPUTS, MOST_PAIRS, OneWay};
+use crate::tile::winograd::{Coefficients, MOST_OUTPUTS, MOST_PAIRS, OneWay};
+use crate::tile::winograd_table::WinogradTile;
 use std::ops::{Add, Mul, Neg, Sub};
 
 /// An exact fraction in lowest terms, with a positive denominator.
@@ -102,6 +103,13 @@ fn pairs(points: usize) -> Vec<Ratio> {
     pairs.iter().map(|&(n, d)| Ratio::new(n, d)).collect()
 }
 
+/// The coefficients of a tile.
+pub(crate) fn coefficients(tile: WinogradTile) -> Coefficients {
+    let WinogradTile { points, outputs } = tile;
+    let of = |points, outputs| Matrices::new(points, outputs).coefficients();
+    Coefficients { y: of(points.h, outputs.h), x: of(points.w, outputs.w) }
+}
+
 /// The matrices of one axis of F(m, r).
 pub(super) struct Matrices {
     /// The finite points: 0 and both points of each pair.
@@ -135,7 +143,7 @@ impl Matrices {
         self.finite.iter().filter(|&&q| q != p).fold(Ratio::ONE, |product, &q| product * (p - q))
     }
 
-    /// The coefficients that the tiles use: the even and odd parts of `B^T` and `A^T`.
+    /// The coefficients that the tiles use: the even and odd parts of `B^T` and `A^T`, and those of `G`.
     pub(super) fn coefficients(&self) -> OneWay {
         let mut c = OneWay::default();
         // As polynomials in x^2, whose roots are the squares of the pairs.
@@ -144,9 +152,10 @@ impl Matrices {
             product_of(others.map(|(_, &p)| p * p))
         };
         let f32 = |x: Ratio| x.to_f64() as f32;
+        c.zero = f32(self.g[0][0]);
         assert!(self.pairs.len() <= MOST_PAIRS && self.outputs <= MOST_OUTPUTS);
         for (i, &p) in self.pairs.iter().enumerate() {
-            c.p[i] = f32(p);
+            (c.p[i], c.squares[i]) = (f32(p), f32(p * p));
             let others = squares(Some(i));
             others[..others.len() - 1].iter().enumerate().for_each(|(k, &x)| c.others[i][k] = f32(x));
             for r in 0..self.outputs {
@@ -212,8 +221,10 @@ mod tests {
             for k in 0..MOST_PAIRS.min(matrices.pairs.len()) {
                 assert_eq!([c.all[k]; 2], [f32(bt[0][2 * k]), f32(bt[points - 1][2 * k + 1])]);
             }
+            assert_eq!(c.zero, f32(matrices.g[0][0]));
             for (i, &p) in matrices.pairs.iter().enumerate() {
                 let rows = [2 * i + 1, 2 * i + 2];
+                assert_eq!([c.p[i], c.squares[i]], [f32(matrices.g[rows[0]][1]), f32(p * p)]);
                 for k in 0..matrices.pairs.len() - 1 {
                     for (row, sign) in rows.into_iter().zip([p, -p]) {
                         assert_eq!(f32(bt[row][2 * k + 2]), c.others[i][k]);

@@ -17,6 +17,7 @@
 mod matrices;
 mod parts;
 mod phases;
+mod pixels;
 mod schedule;
 mod split;
 mod weights;
@@ -26,16 +27,16 @@ use super::grid::{Strip, TileGrid};
 use super::operands::Operands;
 use super::planes::PlaneRows;
 use crate::algo::packed::Panel;
-use crate::describe::{BLOCK, ConvDesc, ConvError, Layout, PixelRef, PixelView};
-use crate::tile::copy_table::InputTile;
+use crate::describe::{BLOCK, ConvDesc, ConvError, Layout, PixelRef, Size2};
 use crate::tile::output::{OutputRegion, OutputTile, PixelBox};
 use crate::tile::parts_table::Offsets;
 use crate::tile::post::{Addend, Post};
 use crate::tile::shape::{even_piece, odd_lines};
 use crate::tile::table::KernelSet;
-use crate::tile::winograd::MOST_POINTS;
 use crate::tile::winograd_table::{InputRows, Products, ProductsOfRow, WinogradKernels};
 use crate::work::parts::SplitUnits;
+pub(crate) use matrices::coefficients;
+pub(crate) use pixels::TiledMap;
 use schedule::{K_BLOCK, MOST_STRIP, SlabLens, v_point};
 pub(crate) use schedule::{WinogradSchedule, points, supports};
 use std::ops::Range;
@@ -210,59 +211,15 @@ impl WinogradConv {
                 channels,
             };
         }
-        let channel = group * self.channels() + c;
-        let mut rows = self.inside(&from.view, strip, (channel, channels));
-        if from.view.layout == Layout::Nchw {
-            self.gather(from, strip, channel, &mut rows, memory);
-            rows.data = memory;
-        } else {
-            rows.data = from.data;
-        }
-        rows
-    }
-
-    /// The positions of a strip's pixels in the image. The caller adds the data.
-    fn inside(
-        &self,
-        view: &PixelView,
-        strip: &Strip,
-        (channel, channels): (usize, usize),
-    ) -> InputRows<'static> {
         let (input, pad) = (self.desc.input(), self.desc.pad());
+        let map = TiledMap {
+            size: input.size(),
+            before: Size2::new(pad.top, pad.left),
+            rows: self.schedule.tile.points.h,
+        };
         let columns = self.schedule.tile.columns(strip.tiles);
-        // The columns inside the image: those for which `strip.x + column - pad.left` is a column of the
-        // image.
-        let lo = pad.left.saturating_sub(strip.x).min(columns);
-        let hi = (input.w + pad.left).saturating_sub(strip.x).min(columns);
-        let mut rows = [None; MOST_POINTS];
-        for (i, row) in rows.iter_mut().take(self.schedule.tile.points.h).enumerate() {
-            let y = (strip.y + i).wrapping_sub(pad.top);
-            if y < input.h && lo < hi {
-                *row = Some(view.offset(strip.n, channel, y * input.w + (strip.x + lo - pad.left)));
-            }
-        }
-        InputRows { data: &[], rows, step: view.pixel, lo, hi: hi.max(lo), tiles: strip.tiles, channels }
-    }
-
-    /// Copies the rows of a strip of an NCHW image so that the channels of a pixel are adjacent.
-    fn gather(
-        &self,
-        from: &PixelRef<'_>,
-        strip: &Strip,
-        channel: usize,
-        rows: &mut InputRows<'_>,
-        to: &mut [f32],
-    ) {
-        let columns = rows.hi - rows.lo;
-        for (i, row) in rows.rows.iter_mut().enumerate() {
-            let Some(first) = *row else { continue };
-            let p = first - from.view.offset(strip.n, channel, 0);
-            let start = i * columns * BLOCK;
-            let to = OutputTile::of_matrix_columns(&mut to[start..], columns, BLOCK, 0..rows.channels);
-            self.kernels.copy.copy(InputTile::new(from, strip.n, channel, p), true, to);
-            *row = Some(start);
-        }
-        rows.step = BLOCK;
+        let channel = group * self.channels() + c;
+        map.rows(from, (strip, columns), (channel, channels), &self.kernels.copy, memory)
     }
 
     /// Multiplies `points` points of the transformed tiles with a panel of weights.

@@ -1,6 +1,6 @@
 //! [`WinogradWeights`]: transformed filters, in the order in which the products read them.
 
-use super::matrices::{Matrices, Ratio};
+use super::matrices::{Matrices, Ratio, coefficients};
 use super::phases::Phases;
 use crate::algo::packed::{Panel, PanelShape, Panels, flushed};
 use crate::describe::{ConvError, Products, Size2, Weights};
@@ -9,6 +9,7 @@ use crate::tile::parts::{PART_WORDS, ROW};
 use crate::tile::parts_table::position_in_step;
 use crate::tile::table::KernelSet;
 use crate::tile::winograd::Coefficients;
+use crate::tile::winograd_table::WinogradTile;
 use std::ops::Range;
 
 /// The order of the loops over panels and points. The matrix that is needed next follows in memory.
@@ -89,9 +90,9 @@ impl WinogradWeights {
     /// Makes a filter in `form`. The buffers are packed already, or zeros until [`pack`](Self::pack) and
     /// [`fill`](Self::fill).
     pub(crate) fn new(form: WinogradForm, [data, bias, slope]: [Buffer; 3]) -> Result<Self, ConvError> {
-        let [y, x] = form.matrices().map(|matrices| matrices.coefficients());
+        let tile = WinogradTile { points: form.points(), outputs: form.outputs };
         let panels = Panels::new(&form.panels, [bias, slope])?;
-        Ok(Self { panels, coefficients: Coefficients { y, x }, form, data })
+        Ok(Self { panels, coefficients: coefficients(tile), form, data })
     }
 
     /// See [`Panels::pack`].
