@@ -95,12 +95,10 @@ fn assert_gradients_of_inputs_allocate_nothing(base: ConvProblem, pool: &rayon::
         let mut workspace = Workspace::for_req(plan.workspace_req()).unwrap();
         let mut run = |threads: Threads<'_>| {
             counted(&mut || {
-                let io = BackwardDataIo {
-                    grad_output: TensorRef::packed(&grad_output, desc.output(), desc.layout())
-                        .expect("it fits"),
-                    grad_input: TensorMut::packed(&mut grad_input, desc.input(), desc.layout())
-                        .expect("it fits"),
-                };
+                let io = BackwardDataIo::new(
+                    TensorRef::packed(&grad_output, desc.output(), desc.layout()).expect("it fits"),
+                    TensorMut::packed(&mut grad_input, desc.input(), desc.layout()).expect("it fits"),
+                );
                 plan.run(io, &mut workspace, threads).expect("a valid run");
             })
         };

@@ -107,6 +107,15 @@ impl Activation {
         }
     }
 
+    /// Whether the output determines the gradient of the input.
+    pub(crate) fn is_known_by_output(self) -> bool {
+        match self {
+            Self::LeakyRelu { alpha } | Self::Elu { alpha } => alpha > 0.0,
+            Self::None | Self::Relu | Self::Clip { .. } | Self::Sigmoid | Self::Tanh => true,
+            Self::PRelu | Self::HardSwish | Self::Silu => false,
+        }
+    }
+
     pub(crate) fn check(self) -> Result<(), ConvError> {
         match self {
             Self::Clip { lo, hi } if !matches!(lo.partial_cmp(&hi), Some(o) if o.is_le()) => {

@@ -1,7 +1,8 @@
 //! Sums and products of two tensors: residual connections and gates that no convolution can absorb.
 
-use super::{Ops, cost, elements, elementwise_split_units, merges, split, tiles};
+use super::{Ops, elements, elementwise_split_units, merges, split, tiles};
 use crate::describe::{Activation, ConvError, PixelRef, Shape4, TensorMut, TensorRef};
+use crate::run::elementwise::cost;
 use crate::run::{Threads, check};
 use crate::tile::copy_table::InputTile;
 use crate::tile::layer_table::Lines;

@@ -14,7 +14,7 @@ mod pool;
 
 use crate::describe::{Activation, BLOCK, ConvError, Isa, Layout, TensorMut};
 use crate::run::Threads;
-use crate::run::elementwise::{elements, merges, split, split_units as elementwise_split_units, tiles};
+use crate::run::elementwise::{cost, elements, merges, split, split_units as elementwise_split_units, tiles};
 use crate::tile::detect::kernels;
 use crate::tile::ops_table::Slopes;
 use crate::tile::output::OutputRegion;
@@ -152,10 +152,4 @@ pub(crate) fn check_without_slopes(activation: Activation) -> Result<(), ConvErr
         }
         _ => Ok(()),
     }
-}
-
-/// Estimated operations per element of an in-place activation.
-pub(crate) fn cost(activation: Activation) -> u64 {
-    use Activation::{Elu, Sigmoid, Silu, Tanh};
-    if matches!(activation, Sigmoid | Tanh | Elu { .. } | Silu) { 16 } else { 2 }
 }

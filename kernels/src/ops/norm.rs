@@ -1,7 +1,8 @@
 //! Normalisation: batch norm at inference, and group norm, which includes layer norm and instance norm.
 
-use super::{Ops, cost, elements, elementwise_split_units, merges, split, tiles};
+use super::{Ops, elements, elementwise_split_units, merges, split, tiles};
 use crate::describe::{Activation, BLOCK, ConvError, Layout, PixelRef, TensorMut, TensorOut, TensorRef};
+use crate::run::elementwise::cost;
 use crate::run::{Threads, check};
 use crate::tile::copy_table::InputTile;
 use crate::tile::layer_table::Lines;

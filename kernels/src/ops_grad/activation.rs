@@ -4,9 +4,10 @@ use super::channels::{BAND, bands, channels_alone};
 use super::{Gradient, Shared, SliceGradient, Sources, finish, tile_of};
 use crate::describe::{Activation, ConvError, Layout, TensorRef};
 use crate::ops::norm::check_len;
-use crate::ops::{Ops, check_without_slopes, cost};
+use crate::ops::{Ops, check_without_slopes};
 use crate::run::Threads;
-use crate::run::elementwise::{elements, split, split_units as elementwise_split_units, tiles};
+use crate::run::elementwise::{elements, split};
+use crate::run::slopes::{Applied, activation_gradient};
 use crate::tile::grad::table::SumOf;
 use crate::tile::ops_table::Slopes;
 use crate::tile::output::OutputRegion;
@@ -25,13 +26,7 @@ pub enum ActivationValue<'a> {
 impl ActivationValue<'_> {
     /// Checks that the gradient of `activation` can be computed from this.
     fn check(&self, activation: Activation) -> Result<(), ConvError> {
-        use Activation::{Clip, Elu, LeakyRelu, None, Relu, Sigmoid, Tanh};
-        let enough = match (self, activation) {
-            (Self::Input(_), _) => true,
-            (Self::Output(_), LeakyRelu { alpha } | Elu { alpha }) => alpha > 0.0,
-            (Self::Output(_), kind) => matches!(kind, None | Relu | Clip { .. } | Sigmoid | Tanh),
-        };
-        if enough {
+        if matches!(self, Self::Input(_)) || activation.is_known_by_output() {
             return Ok(());
         }
         let got = format!("the output of {}", activation.name());
@@ -65,20 +60,10 @@ impl Ops {
         value.check(activation)?;
         let by_output = matches!(value, ActivationValue::Output(_));
         let (ActivationValue::Input(value) | ActivationValue::Output(value)) = value;
-        let (sources, merge) = Sources::new(gradient, value, &dx)?;
-        let work = elements(value.shape()).saturating_mul(1 + cost(activation));
+        Sources::new(gradient, value, &dx)?;
         let add = dx.adds();
-        let region = OutputRegion::new(dx.into_tensor(), merge);
-        let split_units = elementwise_split_units(region.layout());
-        split(region, split_units, work, threads, &|mut region| {
-            tiles(&mut region, usize::MAX, |out, at| {
-                let place = (at.n, at.channels.start, at.p);
-                let slopes = Slopes { values: &[], per_row: at.per_row };
-                let tiles = sources.tiles(out, add, place);
-                self.kernels().grad.activate(activation, slopes, by_output, tiles);
-            });
-            finish(&mut region, add);
-        });
+        let applied = Applied { activation, value, by_output };
+        activation_gradient(&self.kernels().grad, applied, gradient, (dx.into_tensor(), add), threads);
         Ok(())
     }
 

@@ -1,9 +1,10 @@
 //! [`BackwardData`]: the gradient of a convolution with respect to its input.
 
+use super::applied::OwnActivation;
 use super::phased::{Added, Phased, PhasedPlan};
 use super::{ConvPlan, PlanOptions};
 use crate::describe::{
-    Activation, Backwards, ConvDesc, ConvError, EpilogueSpec, Shape4, Size2, TensorMut, TensorRef, Weights,
+    Backwards, ConvDesc, ConvError, EpilogueSpec, Shape4, Size2, TensorMut, TensorRef, Weights,
 };
 use crate::memory::WorkspaceReq;
 use crate::run::copies::copy;
@@ -25,8 +26,24 @@ pub struct DataSpec {
 pub struct BackwardDataIo<'a> {
     /// The gradient of the output, in the output's shape and layout.
     pub grad_output: TensorRef<'a>,
+    /// The output of the convolution, if and only if it has an activation, in the output's shape and layout. The gradient of
+    /// the output is then that after the activation.
+    pub output: Option<TensorRef<'a>>,
     /// The gradient of the input, in the input's shape and layout.
     pub grad_input: TensorMut<'a>,
+}
+
+impl<'a> BackwardDataIo<'a> {
+    /// The tensors of a convolution without an activation.
+    pub fn new(grad_output: TensorRef<'a>, grad_input: TensorMut<'a>) -> Self {
+        Self { grad_output, output: None, grad_input }
+    }
+
+    /// Adds the output of the convolution, which its activation needs.
+    pub fn output(mut self, output: TensorRef<'a>) -> Self {
+        self.output = Some(output);
+        self
+    }
 }
 
 /// The gradient of a convolution with respect to its input, ready to run: *backward data*.
@@ -50,10 +67,10 @@ pub struct BackwardDataIo<'a> {
 /// let plan = BackwardData::new(&desc, &filter, DataSpec::default(), &PlanOptions::default())?;
 /// let grad_output = vec![1.0; 3 * 3 * 3];
 /// let mut grad_input = vec![0.0; 2 * 5 * 5];
-/// let io = BackwardDataIo {
-///     grad_output: TensorRef::packed(&grad_output, desc.output(), desc.layout())?,
-///     grad_input: TensorMut::packed(&mut grad_input, desc.input(), desc.layout())?,
-/// };
+/// let io = BackwardDataIo::new(
+///     TensorRef::packed(&grad_output, desc.output(), desc.layout())?,
+///     TensorMut::packed(&mut grad_input, desc.input(), desc.layout())?,
+/// );
 /// plan.run(io, &mut Workspace::for_req(plan.workspace_req())?, Threads::Seq)?;
 /// // The middle of the image is read by one output of each of three channels; its corner, too.
 /// assert_eq!((grad_input[12], grad_input[0]), (1.5, 1.5));
@@ -66,6 +83,7 @@ pub struct BackwardData {
     desc: ConvDesc,
     spec: DataSpec,
     phased: PhasedPlan,
+    activation: OwnActivation,
     copies: &'static CopyTable,
     /// Elements of the copy of the previous gradient, if it is not added to in place.
     old: usize,
@@ -77,8 +95,11 @@ impl BackwardData {
     /// `filter` is that of the convolution: `[O][C / groups][KH][KW]`. The bias and the residual of `desc` do not
     /// influence the gradient of the input. Limits on memory in `options` apply to each phase.
     ///
+    /// With an activation, a run first multiplies the gradient of the output by its derivative, in the workspace. The output
+    /// of ReLU, clips, sigmoid and tanh determines it, and that of leaky ReLU and ELU with a positive `alpha`.
+    ///
     /// # Errors
-    /// - [`ConvError::InvalidField`] if `desc` has an activation: the caller multiplies `grad_output` by its derivative
+    /// - [`ConvError::InvalidField`] if `desc` has another activation: the caller multiplies `grad_output` by its derivative
     ///   first. Also for tensors of bf16 numbers.
     /// - The errors of [`ConvPlan::new`], for the phases.
     pub fn new(
@@ -87,11 +108,8 @@ impl BackwardData {
         spec: DataSpec,
         options: &PlanOptions,
     ) -> Result<Self, ConvError> {
-        if desc.epilogue().activation != Activation::None {
-            let expected =
-                "none: multiply the gradient of the output by the derivative of the activation first";
-            return Err(ConvError::field("epilogue.activation", expected, desc.epilogue().activation.name()));
-        }
+        let kernels = kernels(options.isa)?;
+        let activation = OwnActivation::new(desc, kernels)?;
         super::prepare::check_len("filter", desc.filter_len(), filter.len())?;
         let problem = Phased {
             of: Backwards::from(desc),
@@ -102,7 +120,7 @@ impl BackwardData {
         let phased = PhasedPlan::new(&problem, options)?;
         let copies_old = spec.accumulate && !phased.adds_in_place();
         let old = if copies_old { desc.input().len(desc.layout())?.next_multiple_of(16) } else { 0 };
-        Ok(Self { desc: *desc, spec, phased, copies: &kernels(options.isa)?.copy, old })
+        Ok(Self { desc: *desc, spec, phased, activation, copies: &kernels.copy, old })
     }
 
     /// Computes the gradient. It allocates nothing, and the bits do not depend on the number of threads.
@@ -110,6 +128,8 @@ impl BackwardData {
     /// # Errors
     /// The tensors are unchanged after an error.
     /// - [`ConvError::ShapeMismatch`] or [`ConvError::LayoutMismatch`] if a tensor does not fit the descriptor.
+    /// - [`ConvError::EpilogueMismatch`] if the output is missing although the convolution has an activation, or given
+    ///   although it has none.
     /// - [`ConvError::WorkspaceTooSmall`] if `scratch` is shorter than [`workspace_req`](Self::workspace_req)`.len()`.
     pub fn run(
         &self,
@@ -117,15 +137,17 @@ impl BackwardData {
         scratch: &mut (impl AsMut<[f32]> + ?Sized),
         threads: Threads<'_>,
     ) -> Result<(), ConvError> {
-        let BackwardDataIo { grad_output, grad_input } = io;
+        let BackwardDataIo { grad_output, output: activated, grad_input } = io;
         let (desc, scratch) = (&self.desc, scratch.as_mut());
         let (output, input) = ((desc.output(), desc.output_layout()), (desc.input(), desc.layout()));
         check("grad_output", output, (grad_output.shape(), grad_output.layout()))?;
         check("grad_input", input, (grad_input.shape(), grad_input.layout()))?;
+        self.activation.check(desc, activated.as_ref())?;
         let (expected, got) = (self.workspace_req().len(), scratch.len());
         if got < expected {
             return Err(ConvError::WorkspaceTooSmall { expected, got });
         }
+        let (grad_output, scratch) = self.activation.before(grad_output, activated, scratch, threads)?;
         if !self.spec.accumulate {
             return self.phased.run(grad_output, Added::Nothing, grad_input.into(), scratch, threads);
         }
@@ -147,7 +169,7 @@ impl BackwardData {
 
     /// The workspace that [`run`](Self::run) needs.
     pub fn workspace_req(&self) -> WorkspaceReq {
-        self.phased.workspace_req().shared(self.old)
+        self.activation.workspace_req(self.phased.workspace_req().shared(self.old))
     }
 
     /// Bytes of packed weights of all phases.

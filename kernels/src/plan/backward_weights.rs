@@ -1,10 +1,11 @@
 //! [`BackwardWeights`]: the gradient of a filter and of a bias.
 
+use super::applied::OwnActivation;
 use super::options::PlanOptions;
 use super::report::PlanReport;
 use crate::algo::weights_gradient::WeightsGradient;
 use crate::choose::{Choice, Profile, choose_weights};
-use crate::describe::{Activation, Algorithm, ConvDesc, ConvError, Isa, Unsupported};
+use crate::describe::{Algorithm, ConvDesc, ConvError, Isa, Unsupported};
 use crate::memory::WorkspaceReq;
 use crate::run::Threads;
 use crate::run::weights::{BackwardWeightsIo, PreparedWeights};
@@ -40,7 +41,8 @@ impl WeightsSpec {
 ///
 /// With `y = conv(x, w) + b` and the gradient `gy` of a loss with respect to `y`, it computes the gradients with respect
 /// to `w` and `b`. It packs nothing. It takes every convolution that [`ConvPlan`](crate::ConvPlan) takes, except those
-/// with an activation and those with bf16 tensors.
+/// with bf16 tensors and those with an activation whose output does not determine its derivative (PReLU, hard swish, SiLU).
+/// With another activation, `gy` is the gradient after it.
 ///
 /// ```
 /// use kernels::*;
@@ -68,6 +70,7 @@ impl WeightsSpec {
 /// ```
 pub struct BackwardWeights {
     prepared: PreparedWeights,
+    activation: OwnActivation,
     report: PlanReport,
 }
 
@@ -90,11 +93,6 @@ fn parts(desc: &ConvDesc, options: &PlanOptions) -> Result<usize, ConvError> {
 }
 
 fn choose(desc: &ConvDesc, kernels: &'static KernelSet, options: &PlanOptions) -> Result<Choice, ConvError> {
-    let activation = desc.epilogue().activation;
-    if activation != Activation::None {
-        let expected = "none: grad_output is the gradient before the activation";
-        return Err(ConvError::field("epilogue.activation", expected, activation.name()));
-    }
     let profile = options.profile.unwrap_or(Profile::typical(kernels.isa()));
     let threads = (options.max_threads, parts(desc, options)?);
     choose_weights(desc, kernels, &options.limits(), &profile, threads)
@@ -105,7 +103,7 @@ impl BackwardWeights {
     /// by the cost model. Bias and residual of the descriptor's epilogue do not matter.
     ///
     /// # Errors
-    /// - [`ConvError::InvalidField`] if `desc` has an activation, or a number of threads or of multiply-accumulates per
+    /// - [`ConvError::InvalidField`] if `desc` has an activation whose output does not determine its derivative, or a number of threads or of multiply-accumulates per
     ///   thread is zero.
     /// - [`ConvError::IsaUnavailable`] if this machine does not have the requested instruction set.
     /// - [`ConvError::Unsupported`] if [`Select::Force`](crate::Select::Force) names a method that cannot compute the
@@ -115,6 +113,7 @@ impl BackwardWeights {
     /// - [`ConvError::SizeOverflow`] if the address space cannot hold the workspace.
     pub fn new(desc: &ConvDesc, spec: &WeightsSpec, options: &PlanOptions) -> Result<Self, ConvError> {
         let kernels = kernels(options.isa)?;
+        let activation = OwnActivation::new(desc, kernels)?;
         let choice = choose(desc, kernels, options)?;
         let gradient = WeightsGradient::new(choice.method.algorithm, desc, kernels);
         let req = WorkspaceReq::new(gradient.workspace_len(), options.max_threads)
@@ -136,7 +135,7 @@ impl BackwardWeights {
         let WeightsSpec { bias, accumulate } = *spec;
         let parts = parts(desc, options)?;
         let prepared = PreparedWeights { desc: *desc, gradient, kernels, bias, accumulate, req, parts };
-        Ok(Self { prepared, report })
+        Ok(Self { prepared, activation, report })
     }
 
     /// Computes the gradients. It allocates nothing and keeps no state. The bits of the gradients do not depend on the
@@ -149,7 +148,8 @@ impl BackwardWeights {
     /// The gradients are unchanged after an error.
     /// - [`ConvError::ShapeMismatch`] or [`ConvError::LayoutMismatch`] if a tensor does not fit the descriptor.
     /// - [`ConvError::BufferLen`] if a gradient has the wrong length.
-    /// - [`ConvError::EpilogueMismatch`] if the gradient of the bias is missing, or given although it was not planned.
+    /// - [`ConvError::EpilogueMismatch`] if the gradient of the bias is missing, or given although it was not planned; the
+    ///   same for the output, which a convolution with an activation needs.
     /// - [`ConvError::WorkspaceTooSmall`] if `scratch` is too short.
     pub fn run(
         &self,
@@ -157,7 +157,17 @@ impl BackwardWeights {
         scratch: &mut (impl AsMut<[f32]> + ?Sized),
         threads: Threads<'_>,
     ) -> Result<(), ConvError> {
-        self.prepared.run(io, scratch.as_mut(), threads)
+        let BackwardWeightsIo { input, grad_output, output, grad_filter, grad_bias } = io;
+        let (desc, scratch) = (&self.prepared.desc, scratch.as_mut());
+        self.activation.check(desc, output.as_ref())?;
+        let io = BackwardWeightsIo { input, grad_output, output, grad_filter, grad_bias };
+        self.prepared.check(&io)?;
+        let (expected, got) = (self.workspace_req().len(), scratch.len());
+        if got < expected {
+            return Err(ConvError::WorkspaceTooSmall { expected, got });
+        }
+        let (grad_output, scratch) = self.activation.before(grad_output, output, scratch, threads)?;
+        self.prepared.run(BackwardWeightsIo { grad_output, ..io }, scratch, threads)
     }
 
     /// Returns what [`new`](Self::new) would choose.
@@ -193,7 +203,7 @@ impl BackwardWeights {
 
     /// The size of the workspace of a run. Its shared part holds partial sums.
     pub fn workspace_req(&self) -> WorkspaceReq {
-        self.prepared.req
+        self.activation.workspace_req(self.prepared.req)
     }
 
     /// The chosen algorithm, and the reasons against the others.

@@ -2,6 +2,8 @@
 
 use super::Threads;
 use super::threads::Split;
+#[cfg(feature = "ops")]
+use crate::describe::Activation;
 use crate::describe::{BLOCK, Layout, PixelView, Shape4};
 use crate::tile::output::{OutputRegion, OutputTile};
 use crate::work::parts::SplitUnits;
@@ -72,4 +74,11 @@ pub(crate) fn split<'a, F>(
     let worth = usize::try_from(work / WORTH_A_THREAD).unwrap_or(usize::MAX).max(1);
     let split = Split { parts: threads.count().min(worth), split_units, slab_len: 0 };
     split.run(threads, region, &mut [], &|region, _| run(region));
+}
+
+/// Estimated operations per element of an in-place activation.
+#[cfg(feature = "ops")]
+pub(crate) fn cost(activation: Activation) -> u64 {
+    use Activation::{Elu, Sigmoid, Silu, Tanh};
+    if matches!(activation, Sigmoid | Tanh | Elu { .. } | Silu) { 16 } else { 2 }
 }

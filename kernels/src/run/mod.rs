@@ -11,6 +11,8 @@ mod gather;
 mod helpers;
 #[cfg(all(test, loom))]
 mod models;
+#[cfg(feature = "ops")]
+pub(crate) mod slopes;
 mod sync;
 #[allow(unsafe_code)]
 mod team;

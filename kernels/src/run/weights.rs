@@ -19,6 +19,9 @@ pub struct BackwardWeightsIo<'a> {
     pub input: TensorRef<'a>,
     /// The gradient of the output of the convolution, in the descriptor's output shape and layout.
     pub grad_output: TensorRef<'a>,
+    /// The output of the convolution, if and only if it has an activation, in the output's shape and layout. The gradient of
+    /// the output is then that after the activation.
+    pub output: Option<TensorRef<'a>>,
     /// The gradient of the filter, in OIHW order.
     pub grad_filter: &'a mut [f32],
     /// The gradient of the bias, one number per output channel, if and only if the plan computes it.
@@ -38,7 +41,13 @@ impl fmt::Debug for BackwardWeightsIo<'_> {
 impl<'a> BackwardWeightsIo<'a> {
     /// The gradient of a filter alone.
     pub fn new(input: TensorRef<'a>, grad_output: TensorRef<'a>, grad_filter: &'a mut [f32]) -> Self {
-        Self { input, grad_output, grad_filter, grad_bias: None }
+        Self { input, grad_output, output: None, grad_filter, grad_bias: None }
+    }
+
+    /// Adds the output of the convolution, which its activation needs.
+    pub fn output(mut self, output: TensorRef<'a>) -> Self {
+        self.output = Some(output);
+        self
     }
 
     /// Adds the gradient of the bias.
@@ -61,9 +70,9 @@ pub(crate) struct PreparedWeights {
 }
 
 impl PreparedWeights {
-    fn check(&self, io: &BackwardWeightsIo<'_>, scratch: &[f32]) -> Result<(), ConvError> {
+    pub(crate) fn check(&self, io: &BackwardWeightsIo<'_>) -> Result<(), ConvError> {
         let desc = &self.desc;
-        let BackwardWeightsIo { input, grad_output, grad_filter, grad_bias } = io;
+        let BackwardWeightsIo { input, grad_output, grad_filter, grad_bias, .. } = io;
         check("input", (desc.input(), desc.layout()), (input.shape(), input.layout()))?;
         let planned = (desc.output(), desc.output_layout());
         check("grad_output", planned, (grad_output.shape(), grad_output.layout()))?;
@@ -77,21 +86,17 @@ impl PreparedWeights {
         if let Some(bias) = grad_bias {
             check_len("grad_bias", desc.output().c, bias.len())?;
         }
-        let (expected, got) = (self.req.len(), scratch.len());
-        if got < expected {
-            return Err(ConvError::WorkspaceTooSmall { expected, got });
-        }
         Ok(())
     }
 
-    /// See [`BackwardWeights::run`](crate::BackwardWeights::run).
+    /// See [`BackwardWeights::run`](crate::BackwardWeights::run). The caller has [checked](Self::check) everything, and
+    /// `io.grad_output` is the gradient before the activation.
     pub(crate) fn run(
         &self,
         io: BackwardWeightsIo<'_>,
         scratch: &mut [f32],
         threads: Threads<'_>,
     ) -> Result<(), ConvError> {
-        self.check(&io, scratch)?;
         let merged = self.gradient.merged();
         let operands = WeightsOperands {
             input: io.input.pixels().merged_if(merged),

@@ -211,7 +211,7 @@ pub fn check_data(problem: &ConvProblem, pools: &[Pool]) -> Result<(), String> {
                 let from = Placed::new(desc.output(), layouts.0, problem.slack, Some(&grad_output));
                 let mut to =
                     Placed::new(desc.input(), layouts.1, problem.slack, accumulate.then_some(&old[..]));
-                let io = BackwardDataIo { grad_output: from.tensor(), grad_input: to.tensor_mut() };
+                let io = BackwardDataIo::new(from.tensor(), to.tensor_mut());
                 let mut workspace = poisoned(plan.workspace_req());
                 plan.run(io, &mut workspace, threads).map_err(|error| error.to_string())?;
                 to.plain()

@@ -192,6 +192,7 @@ impl WeightsProblem {
         let io = BackwardWeightsIo {
             input: input.tensor(),
             grad_output: grad_output.tensor(),
+            output: None,
             grad_filter: &mut filter,
             grad_bias: bias.as_deref_mut(),
         };
