@@ -146,9 +146,10 @@ pub use choose::{
     Terms, Wisdom,
 };
 pub use describe::{
-    Activation, Algorithm, Algorithms, BLOCK, ConvDesc, ConvDescBuilder, ConvError, Cost, EpilogueSpec,
-    FilterShape, Isa, Layout, Method, Pad2, Pitch, Products, ProductsSet, Shape4, Size2, TensorMut,
-    TensorOut, TensorRef, TransposedDesc, TransposedDescBuilder, Unsupported, Weights,
+    Activation, Algorithm, Algorithms, BLOCK, Conv1dDesc, Conv1dDescBuilder, ConvDesc, ConvDescBuilder,
+    ConvError, Cost, EpilogueSpec, FilterShape, Isa, Layout, Method, Pad1, Pad2, Pitch, Products,
+    ProductsSet, Shape3, Shape4, Size2, TensorMut, TensorOut, TensorRef, Transposed1dDesc,
+    Transposed1dDescBuilder, TransposedDesc, TransposedDescBuilder, Unsupported, Weights,
 };
 
 pub use memory::{Buffer, Workspace, WorkspaceReq};
@@ -159,8 +160,9 @@ pub use ops_grad::{
     ActivationValue, BatchNormSpec, BatchStatistics, Gradient, LinearGradient, NormGradients, SliceGradient,
 };
 pub use plan::{
-    BackwardData, BackwardDataIo, BackwardWeights, Conv, ConvBuilder, ConvPlan, DataSpec, Filter,
-    PackedError, Packing, PlanOptions, PlanReport, PlanWeights, TransposedPlan, WeightsSpec, conv2d,
+    BackwardData, BackwardData1d, BackwardDataIo, BackwardWeights, BackwardWeights1d, Conv, Conv1dPlan,
+    ConvBuilder, ConvPlan, DataSpec, Filter, PackedError, Packing, PlanOptions, PlanReport, PlanWeights,
+    Transposed1dPlan, TransposedPlan, WeightsSpec, conv2d,
 };
 #[cfg(not(all(test, loom)))]
 pub use run::Helpers;

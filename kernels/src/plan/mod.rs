@@ -14,6 +14,7 @@ mod packing;
 mod phased;
 mod prepare;
 mod report;
+mod signal;
 mod transposed;
 
 use crate::choose::{Choice, Select, Wisdom};
@@ -32,6 +33,7 @@ pub use packing::Packing;
 pub use prepare::PlanWeights;
 use prepare::Problem;
 pub use report::PlanReport;
+pub use signal::{BackwardData1d, BackwardWeights1d, Conv1dPlan, Transposed1dPlan};
 use std::fmt;
 pub use transposed::TransposedPlan;
 
