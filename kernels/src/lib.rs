@@ -146,10 +146,11 @@ pub use choose::{
     Terms, Wisdom,
 };
 pub use describe::{
-    Activation, Algorithm, Algorithms, BLOCK, Conv1dDesc, Conv1dDescBuilder, ConvDesc, ConvDescBuilder,
-    ConvError, Cost, EpilogueSpec, FilterShape, Isa, Layout, Method, Pad1, Pad2, Pitch, Products,
-    ProductsSet, Shape3, Shape4, Size2, TensorMut, TensorOut, TensorRef, Transposed1dDesc,
-    Transposed1dDescBuilder, TransposedDesc, TransposedDescBuilder, Unsupported, Weights,
+    Activation, Algorithm, Algorithms, BLOCK, Conv1dDesc, Conv1dDescBuilder, Conv3dDesc, Conv3dDescBuilder,
+    ConvDesc, ConvDescBuilder, ConvError, Cost, EpilogueSpec, FilterShape, Isa, Layout, Method, Pad1, Pad2,
+    Pad3, Pitch, Products, ProductsSet, Shape3, Shape4, Shape5, Size2, Size3, TensorMut, TensorOut,
+    TensorRef, Transposed1dDesc, Transposed1dDescBuilder, Transposed3dDesc, Transposed3dDescBuilder,
+    TransposedDesc, TransposedDescBuilder, Unsupported, VolumeLayout, VolumeMut, VolumeRef, Weights,
 };
 
 pub use memory::{Buffer, Workspace, WorkspaceReq};
@@ -160,9 +161,10 @@ pub use ops_grad::{
     ActivationValue, BatchNormSpec, BatchStatistics, Gradient, LinearGradient, NormGradients, SliceGradient,
 };
 pub use plan::{
-    BackwardData, BackwardData1d, BackwardDataIo, BackwardWeights, BackwardWeights1d, Conv, Conv1dPlan,
+    BackwardData, BackwardData1d, BackwardData3d, BackwardData3dIo, BackwardDataIo, BackwardWeights,
+    BackwardWeights1d, BackwardWeights3d, BackwardWeights3dIo, Conv, Conv1dPlan, Conv3dIo, Conv3dPlan,
     ConvBuilder, ConvPlan, DataSpec, Filter, PackedError, Packing, PlanOptions, PlanReport, PlanWeights,
-    Transposed1dPlan, TransposedPlan, WeightsSpec, conv2d,
+    Transposed1dPlan, Transposed3dPlan, TransposedPlan, VolumeReport, WeightsSpec, conv2d,
 };
 #[cfg(not(all(test, loom)))]
 pub use run::Helpers;

@@ -1,7 +1,8 @@
 //! Borrowed tensors with a pitch, and the view of them that all drivers use.
 
-use super::shape::{BLOCK, WIDE_BLOCK};
+use super::shape::BLOCK;
 use super::sizes::checked_product;
+use super::view::{PixelRef, PixelView};
 use super::{Layout, Shape4};
 use crate::describe::ConvError;
 use std::fmt;
@@ -19,68 +20,6 @@ pub struct Pitch {
     /// Distance between neighbouring pixels: at least C in NHWC, exactly 1 in NCHW, and exactly 16 in
     /// Nchw16c.
     pub pixel: usize,
-}
-
-/// A tensor seen as `images x channels x pixels`, with pixels in row-major order.
-///
-/// Element `(n, c, p)` is at `n * image + (c / block) * plane + c % block + p * pixel`, where `block` is 1
-/// for NCHW, 16 for Nchw16c and C for NHWC. In Nchw32cBf16, an element holds two channels, and `block` is 32.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct PixelView {
-    pub(crate) layout: Layout,
-    pub(crate) images: usize,
-    pub(crate) channels: usize,
-    pub(crate) pixels: usize,
-    pub(crate) image: usize,
-    pub(crate) plane: usize,
-    pub(crate) pixel: usize,
-}
-
-impl PixelView {
-    /// Whether neighbouring channels of a pixel are adjacent in memory.
-    pub(crate) fn channels_last(&self) -> bool {
-        self.layout != Layout::Nchw
-    }
-
-    /// The offset of an element from the first one.
-    pub(crate) fn offset(&self, n: usize, c: usize, p: usize) -> usize {
-        let in_image = match self.layout {
-            Layout::Nchw => c * self.plane,
-            Layout::Nhwc => c,
-            Layout::Nchw16c => c / BLOCK * self.plane + c % BLOCK,
-            // Drivers address whole words.
-            Layout::Nchw32cBf16 => c / WIDE_BLOCK * self.plane + c % WIDE_BLOCK / 2,
-        };
-        n * self.image + in_image + p * self.pixel
-    }
-
-    /// Whether all images can be seen as one row of evenly spaced pixels. In NCHW each image then becomes one
-    /// pixel, and its `channels * pixels` elements become the channels of that pixel.
-    pub(crate) fn can_merge(&self) -> bool {
-        match self.layout {
-            Layout::Nchw => self.plane == self.pixels,
-            Layout::Nhwc => self.pixels == 1 || self.image == self.pixels * self.pixel,
-            Layout::Nchw16c | Layout::Nchw32cBf16 => self.pixels == 1,
-        }
-    }
-
-    /// The row of pixels that [`can_merge`](Self::can_merge) allows.
-    pub(crate) fn merged(self) -> Self {
-        debug_assert!(self.can_merge());
-        let row = Self { images: 1, pixels: self.images, pixel: self.image, ..self };
-        match self.layout {
-            Layout::Nchw => {
-                Self { layout: Layout::Nhwc, channels: self.channels * self.pixels, plane: 1, ..row }
-            }
-            Layout::Nhwc => Self { pixels: self.images * self.pixels, pixel: self.pixel_of_row(), ..row },
-            Layout::Nchw16c | Layout::Nchw32cBf16 => row,
-        }
-    }
-
-    /// The pixel pitch of a merged row of NHWC images, which have one pixel each or are packed.
-    fn pixel_of_row(&self) -> usize {
-        if self.pixels == 1 { self.image } else { self.pixel }
-    }
 }
 
 /// Checks shape, layout and pitch against the length of the data, for shared and mutable borrows.
@@ -146,11 +85,12 @@ fn check(
         Layout::Nhwc => 1,
         Layout::Nchw16c | Layout::Nchw32cBf16 => pixels * BLOCK,
     };
-    Ok(PixelView { layout, images: shape.n, channels: shape.c, pixels, image, plane, pixel })
+    let (images, channels) = (shape.n, shape.c);
+    Ok(PixelView { layout, images, channels, pixels, image, plane, pixel, series: images, volume: 0 })
 }
 
 macro_rules! tensor {
-    ($(#[$doc:meta])* $name:ident, $data:ty) => {
+    ($(#[$doc:meta])* $name:ident, $data:ty, $written:literal) => {
         $(#[$doc])*
         pub struct $name<'a> {
             data: $data,
@@ -215,7 +155,16 @@ macro_rules! tensor {
                 self.view.offset(n, c, y * self.shape.w + x)
             }
 
-            #[cfg_attr(not(feature = "ops"), allow(dead_code))] // the other layers use it
+            /// A tensor whose elements are anywhere in `data`, as `view` says.
+            ///
+            /// # Errors
+            /// [`ConvError::BufferLen`] if one is outside. Of a tensor that is written, [`ConvError::InvalidField`] if
+            /// two of them can be the same.
+            pub(crate) fn of_view(data: $data, shape: Shape4, view: PixelView) -> Result<Self, ConvError> {
+                view.check(shape, data.len(), $written)?;
+                Ok(Self { data, shape, view })
+            }
+
             pub(crate) fn view(&self) -> PixelView {
                 self.view
             }
@@ -226,12 +175,12 @@ macro_rules! tensor {
 tensor! {
     /// A borrowed activation tensor.
     #[derive(Clone, Copy)]
-    TensorRef, &'a [f32]
+    TensorRef, &'a [f32], false
 }
 
 tensor! {
     /// A mutably borrowed activation tensor. The borrow checker guarantees that it does not alias an input.
-    TensorMut, &'a mut [f32]
+    TensorMut, &'a mut [f32], true
 }
 
 /// The view of some rows of all images, and the offset of their first element.
@@ -251,8 +200,9 @@ fn view_of_rows(
 /// The view of some images, and the offset of their first element.
 fn view_of_images(view: PixelView, shape: Shape4, images: Range<usize>) -> (PixelView, Shape4, usize) {
     debug_assert!(images.start < images.end && images.end <= shape.n);
-    let n = images.len();
-    (PixelView { images: n, ..view }, Shape4 { n, ..shape }, images.start * view.image)
+    let (n, place) = (images.len(), images.start % view.series);
+    debug_assert!(place == 0 || place + n <= view.series, "the images are not at the distances of the view");
+    (PixelView { images: n, ..view }, Shape4 { n, ..shape }, view.image_at(images.start))
 }
 
 impl TensorMut<'_> {
@@ -297,20 +247,6 @@ impl<'a> TensorRef<'a> {
     /// The view together with the data that it was checked against.
     pub(crate) fn pixels(&self) -> PixelRef<'a> {
         PixelRef { data: self.data, view: self.view }
-    }
-}
-
-/// A view and its data.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct PixelRef<'a> {
-    pub(crate) data: &'a [f32],
-    pub(crate) view: PixelView,
-}
-
-impl PixelRef<'_> {
-    /// The view, merged by [`PixelView::merged`] if `merge`.
-    pub(crate) fn merged_if(self, merge: bool) -> Self {
-        if merge { Self { view: self.view.merged(), ..self } } else { self }
     }
 }
 

@@ -14,8 +14,10 @@ mod packing;
 mod phased;
 mod prepare;
 mod report;
+mod rooms;
 mod signal;
 mod transposed;
+mod volume;
 
 use crate::choose::{Choice, Select, Wisdom};
 use crate::describe::{Algorithm, ConvDesc, ConvError, Isa, Products, Weights};
@@ -36,6 +38,10 @@ pub use report::PlanReport;
 pub use signal::{BackwardData1d, BackwardWeights1d, Conv1dPlan, Transposed1dPlan};
 use std::fmt;
 pub use transposed::TransposedPlan;
+pub use volume::{
+    BackwardData3d, BackwardData3dIo, BackwardWeights3d, BackwardWeights3dIo, Conv3dIo, Conv3dPlan,
+    Transposed3dPlan, VolumeReport,
+};
 
 /// A convolution that is ready to run. It holds the chosen algorithm, the packed weights and the size of the
 /// workspace.

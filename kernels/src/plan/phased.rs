@@ -12,6 +12,7 @@
 //!
 //! With stride 1 there is one phase. It writes the large tensor itself, and nothing is copied.
 
+use super::rooms::{rooms, rooms_len};
 use super::{ConvPlan, PlanOptions};
 use crate::describe::{
     Backwards, ConvDesc, ConvError, EpilogueSpec, Layout, Pad2, Phase, Shape4, Size2, TensorMut, TensorOut,
@@ -23,9 +24,6 @@ use crate::run::{ConvIo, Threads};
 use crate::tile::copy_table::CopyTable;
 use crate::tile::detect::kernels;
 
-/// Elements of a cache line, at which each part of the shared workspace begins.
-const LINE: usize = 16;
-
 /// Bytes of the output of a phase, for each thread, that stay in the second-level cache until they are scattered.
 const NEAR: usize = 512 << 10;
 
@@ -35,6 +33,8 @@ pub(super) struct Phased<'a> {
     /// Layouts of the small and of the large tensor.
     pub(super) layouts: (Layout, Layout),
     pub(super) epilogue: EpilogueSpec,
+    /// Images of a volume. Images that are computed together belong to one volume.
+    pub(super) series: usize,
     /// In the order `[small.c][large.c / groups][kh][kw]`, with bias and slopes for the channels of the large tensor.
     pub(super) weights: Weights<'a>,
 }
@@ -101,27 +101,19 @@ impl Rooms {
     }
 
     fn len(&self) -> usize {
-        self.all()
-            .into_iter()
-            .fold(0, |sum, len| sum.saturating_add(len.saturating_add(LINE - 1) / LINE * LINE))
+        rooms_len(&self.all())
     }
 
     /// Splits `scratch` into the rooms and the rest.
     fn split<'w>(&self, scratch: &'w mut [f32]) -> (Room<'w>, &'w mut [f32]) {
-        let mut rest = scratch;
-        let mut next = |len: usize| {
-            let (room, after) = std::mem::take(&mut rest).split_at_mut(len.next_multiple_of(LINE));
-            rest = after;
-            &mut room[..len]
-        };
-        let [small, read, residual, addend, part, large, zeros] = self.all().map(&mut next);
+        let ([small, read, residual, addend, part, large, zeros], rest) = rooms(scratch, self.all());
         (Room { small, read, residual, addend, part, large, zeros }, rest)
     }
 }
 
 impl PhasedPlan {
     pub(super) fn new(problem: &Phased<'_>, options: &PlanOptions) -> Result<Self, ConvError> {
-        let &Phased { of, layouts, epilogue, weights } = problem;
+        let &Phased { of, layouts, epilogue, series, weights } = problem;
         let copies = &kernels(options.isa)?.copy;
         for layout in [layouts.0, layouts.1] {
             if layout == Layout::Nchw32cBf16 {
@@ -129,15 +121,14 @@ impl PhasedPlan {
             }
         }
         // One phase that reads and writes everything: nothing is copied.
-        let mut all = of.phases();
-        let whole = |phase: Phase| phase.read.1 == of.small.size() && phase.size == of.large.size();
-        let is_whole = all.next().is_some_and(whole) && all.next().is_none();
+        let is_whole = of.whole().is_some();
         let inner = if layouts.0 == layouts.1 && (is_whole || layouts.0 == Layout::Nhwc) {
             layouts.0
         } else {
             Layout::Nchw16c
         };
-        let images = if is_whole { of.small.n } else { images_together(&of, inner, options.max_threads)? };
+        let images =
+            if is_whole { of.small.n } else { images_together(&of, series, (inner, options.max_threads))? };
         let mut phases = try_vec("phases", of.phases().count())?;
         for phase in of.phases() {
             let plan = Self::phase(problem, (&phase, images), inner, options)?;
@@ -176,21 +167,14 @@ impl PhasedPlan {
         options: &PlanOptions,
     ) -> Result<ConvPlan, ConvError> {
         let Phased { of, epilogue, weights, .. } = problem;
-        let input = Shape4 { n: images, h: phase.read.1.h, w: phase.read.1.w, ..of.small };
-        let desc = ConvDesc::builder(input, of.large.c, phase.turn.taps)
-            .pad(phase.pad)
-            .dilation(phase.dilation)
-            .groups(of.groups)
-            .layout(layout)
-            .epilogue(*epilogue)
-            .build()?;
+        let desc = phase.desc(of, images, layout, *epilogue)?;
         let mut filter = try_vec("filter of a phase", desc.filter_len())?;
         filter.extend(phase.turn.filter(of, weights.filter));
         ConvPlan::new(&desc, Weights { filter: &filter, ..*weights }, options)
     }
 
     /// A 1x1 convolution of a channel of zeros: the epilogue alone.
-    fn fill(
+    pub(super) fn fill(
         large: Shape4,
         epilogue: EpilogueSpec,
         weights: Weights<'_>,
@@ -381,12 +365,16 @@ impl PhasedPlan {
     }
 }
 
-/// The number of images whose outputs of a phase stay near, a divisor of all images.
-fn images_together(of: &Backwards, layout: Layout, threads: usize) -> Result<usize, ConvError> {
+/// The number of images whose outputs of a phase stay near, a divisor of the `series` images of a volume.
+fn images_together(
+    of: &Backwards,
+    series: usize,
+    (layout, threads): (Layout, usize),
+) -> Result<usize, ConvError> {
     let image = |phase: Phase| Shape4 { n: 1, h: phase.size.h, w: phase.size.w, ..of.large }.len(layout);
     let largest = of.phases().try_fold(1, |most, phase| image(phase).map(|len| len.max(most)))?;
     let most = NEAR.saturating_mul(threads) / size_of::<f32>() / largest;
-    let fits = (1..=of.small.n.min(most)).rev().find(|images| of.small.n.is_multiple_of(*images));
+    let fits = (1..=series.min(most)).rev().find(|images| series.is_multiple_of(*images));
     Ok(fits.unwrap_or(1))
 }
 

@@ -271,6 +271,8 @@ fn layers_refuse_sources_that_overflow() {
     let view = PixelView {
         layout: Layout::Nhwc,
         images: 1,
+        series: 1,
+        volume: 0,
         channels: 8,
         pixels: 2,
         image: 16,
@@ -298,8 +300,17 @@ fn grad_tiles<'c, 'a>(c: &'c mut [f32], gradient: InputTile<'a>, value: InputTil
 fn gradients_refuse_sources_that_overflow() {
     let data = [0.0; 64];
     let of = |pixel| {
-        let view =
-            PixelView { layout: Layout::Nhwc, images: 1, channels: 8, pixels: 2, image: 16, plane: 1, pixel };
+        let view = PixelView {
+            layout: Layout::Nhwc,
+            images: 1,
+            series: 1,
+            volume: 0,
+            channels: 8,
+            pixels: 2,
+            image: 16,
+            plane: 1,
+            pixel,
+        };
         InputTile::new(&PixelRef { data: &data, view }, 0, 0, 0)
     };
     let (good, bad, grad) = (of(8), of(back(8)), &set().grad);
@@ -326,8 +337,17 @@ fn gradients_refuse_sources_that_overflow() {
 #[test]
 fn gradients_of_pooling_refuse_sources_that_overflow() {
     let data = [0.0; 64];
-    let view =
-        PixelView { layout: Layout::Nhwc, images: 1, channels: 8, pixels: 2, image: 16, plane: 1, pixel: 8 };
+    let view = PixelView {
+        layout: Layout::Nhwc,
+        images: 1,
+        series: 1,
+        volume: 0,
+        channels: 8,
+        pixels: 2,
+        image: 16,
+        plane: 1,
+        pixel: 8,
+    };
     let source = InputTile::new(&PixelRef { data: &data, view }, 0, 0, 0);
     let mut c = [0.0; 16];
     let axis = |input| {
