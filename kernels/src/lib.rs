@@ -139,6 +139,7 @@ mod run;
 mod simd;
 #[allow(missing_debug_implementations)] // function pointers, and not public
 mod tile;
+mod volume;
 mod work;
 
 pub use choose::{
@@ -155,22 +156,29 @@ pub use describe::{
 
 pub use memory::{Buffer, Workspace, WorkspaceReq};
 #[cfg(feature = "ops")]
-pub use ops::{LinearPlan, LrnSpec, NormSpec, Ops, PoolDesc, PoolDescBuilder, PoolKind};
+pub use ops::{
+    LinearPlan, LrnSpec, NormSpec, Ops, Pool1dDesc, Pool1dDescBuilder, Pool3dDesc, Pool3dDescBuilder,
+    PoolDesc, PoolDescBuilder, PoolKind,
+};
 #[cfg(feature = "ops")]
 pub use ops_grad::{
     ActivationValue, BatchNormSpec, BatchStatistics, Gradient, LinearGradient, NormGradients, SliceGradient,
+    VolumeGradient,
 };
 pub use plan::{
-    BackwardData, BackwardData1d, BackwardData3d, BackwardData3dIo, BackwardDataIo, BackwardWeights,
-    BackwardWeights1d, BackwardWeights3d, BackwardWeights3dIo, Conv, Conv1dPlan, Conv3dIo, Conv3dPlan,
+    BackwardData, BackwardData1d, BackwardDataIo, BackwardWeights, BackwardWeights1d, Conv, Conv1dPlan,
     ConvBuilder, ConvPlan, DataSpec, Filter, PackedError, Packing, PlanOptions, PlanReport, PlanWeights,
-    Transposed1dPlan, Transposed3dPlan, TransposedPlan, VolumeReport, WeightsSpec, conv2d,
+    Transposed1dPlan, TransposedPlan, WeightsSpec, conv2d,
 };
 #[cfg(not(all(test, loom)))]
 pub use run::Helpers;
 #[cfg(feature = "rayon")]
 pub use run::Team;
 pub use run::{BackwardWeightsIo, ConvIo, Executor, Threads};
+pub use volume::{
+    BackwardData3d, BackwardData3dIo, BackwardWeights3d, BackwardWeights3dIo, Conv3dIo, Conv3dPlan,
+    Transposed3dPlan, VolumeReport,
+};
 pub use work::Traffic;
 
 /// The register tiles and parts of the cost model, for this workspace's tests and benches. Not a public

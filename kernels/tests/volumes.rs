@@ -194,6 +194,35 @@ fn layers_of_networks() {
     }
 }
 
+/// Outputs of one pixel, whose kernel covers the whole slice in NCDHW: plans see such images as the pixels of one row, which
+/// slices whose planes are far apart are not.
+#[test]
+fn kernels_that_cover_a_slice() {
+    let problem = Spatial {
+        n: 2,
+        ins: 3,
+        outs: 5,
+        groups: 1,
+        size: [2, 1, 1],
+        kernel: [1, 4, 2],
+        stride: [1, 1, 3],
+        dilation: [1; 3],
+        before: [0, 2, 0],
+        after: [0, 2, 1],
+        layouts: (0, 0),
+        epilogue: EpilogueSpec::NONE,
+        accumulate: false,
+        seed: 0,
+    };
+    let covering =
+        Spatial { size: [4, 3, 5], kernel: [2, 3, 5], stride: [1; 3], before: [0; 3], after: [0; 3], ..problem };
+    for problem in [problem, covering] {
+        for check in [check_forward, check_data, check_weights, check_transposed] {
+            check(&problem, &[]).unwrap();
+        }
+    }
+}
+
 /// An infinite element reaches the outputs whose windows have it, and no others: no algorithm that Auto may not choose here
 /// multiplies it by a padding of zeros.
 #[test]

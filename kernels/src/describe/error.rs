@@ -4,7 +4,7 @@ use super::algorithm::Unsupported;
 use super::isa::Isa;
 use super::products::Method;
 use super::shape::{Layout, Shape4, Size2};
-use super::volume::{Shape5, VolumeLayout};
+use super::volume_shape::{Shape5, VolumeLayout};
 use super::weights::FilterShape;
 use std::fmt;
 

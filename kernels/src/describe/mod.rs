@@ -17,7 +17,12 @@ mod sizes;
 mod tensor;
 mod transposed;
 mod view;
-mod volume;
+mod volume_backwards;
+mod volume_depth;
+mod volume_desc;
+mod volume_shape;
+mod volume_tensor;
+mod volume_transposed;
 mod weights;
 
 pub(crate) use algorithm::AlgorithmKind;
@@ -39,9 +44,11 @@ pub use tensor::{Pitch, TensorMut, TensorOut, TensorRef};
 pub(crate) use transposed::extent as transposed_extent;
 pub use transposed::{TransposedDesc, TransposedDescBuilder};
 pub(crate) use view::{PixelRef, PixelView};
-pub use volume::{
-    Conv3dDesc, Conv3dDescBuilder, Pad3, Shape5, Size3, Transposed3dDesc, Transposed3dDescBuilder,
-    VolumeLayout, VolumeMut, VolumeRef,
-};
-pub(crate) use volume::{DepthRun, Sequence, Slices, Taps, VolumeBackwards, VolumeView, runs_of};
+pub(crate) use volume_backwards::VolumeBackwards;
+pub(crate) use volume_depth::{DepthRun, Sequence, runs_of};
+pub use volume_desc::{Conv3dDesc, Conv3dDescBuilder};
+pub use volume_shape::{Pad3, Shape5, Size3, VolumeLayout};
+pub(crate) use volume_tensor::{Slices, Taps, VolumeView, check_volume};
+pub use volume_tensor::{VolumeMut, VolumeRef};
+pub use volume_transposed::{Transposed3dDesc, Transposed3dDescBuilder};
 pub use weights::{FilterShape, Weights};

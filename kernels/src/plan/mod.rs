@@ -11,13 +11,12 @@ mod measured;
 mod oneshot;
 mod options;
 mod packing;
-mod phased;
-mod prepare;
+pub(crate) mod phased;
+pub(crate) mod prepare;
 mod report;
-mod rooms;
+pub(crate) mod rooms;
 mod signal;
 mod transposed;
-mod volume;
 
 use crate::choose::{Choice, Select, Wisdom};
 use crate::describe::{Algorithm, ConvDesc, ConvError, Isa, Products, Weights};
@@ -38,10 +37,6 @@ pub use report::PlanReport;
 pub use signal::{BackwardData1d, BackwardWeights1d, Conv1dPlan, Transposed1dPlan};
 use std::fmt;
 pub use transposed::TransposedPlan;
-pub use volume::{
-    BackwardData3d, BackwardData3dIo, BackwardWeights3d, BackwardWeights3dIo, Conv3dIo, Conv3dPlan,
-    Transposed3dPlan, VolumeReport,
-};
 
 /// A convolution that is ready to run. It holds the chosen algorithm, the packed weights and the size of the
 /// workspace.

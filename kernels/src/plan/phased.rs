@@ -28,19 +28,19 @@ use crate::tile::detect::kernels;
 const NEAR: usize = 512 << 10;
 
 /// The problem of a [`PhasedPlan`].
-pub(super) struct Phased<'a> {
-    pub(super) of: Backwards,
+pub(crate) struct Phased<'a> {
+    pub(crate) of: Backwards,
     /// Layouts of the small and of the large tensor.
-    pub(super) layouts: (Layout, Layout),
-    pub(super) epilogue: EpilogueSpec,
+    pub(crate) layouts: (Layout, Layout),
+    pub(crate) epilogue: EpilogueSpec,
     /// Images of a volume. Images that are computed together belong to one volume.
-    pub(super) series: usize,
+    pub(crate) series: usize,
     /// In the order `[small.c][large.c / groups][kh][kw]`, with bias and slopes for the channels of the large tensor.
-    pub(super) weights: Weights<'a>,
+    pub(crate) weights: Weights<'a>,
 }
 
 /// The plans of all phases.
-pub(super) struct PhasedPlan {
+pub(crate) struct PhasedPlan {
     small: Shape4,
     large: Shape4,
     stride: Size2,
@@ -112,7 +112,7 @@ impl Rooms {
 }
 
 impl PhasedPlan {
-    pub(super) fn new(problem: &Phased<'_>, options: &PlanOptions) -> Result<Self, ConvError> {
+    pub(crate) fn new(problem: &Phased<'_>, options: &PlanOptions) -> Result<Self, ConvError> {
         let &Phased { of, layouts, epilogue, series, weights } = problem;
         let copies = &kernels(options.isa)?.copy;
         for layout in [layouts.0, layouts.1] {
@@ -174,7 +174,7 @@ impl PhasedPlan {
     }
 
     /// A 1x1 convolution of a channel of zeros: the epilogue alone.
-    pub(super) fn fill(
+    pub(crate) fn fill(
         large: Shape4,
         epilogue: EpilogueSpec,
         weights: Weights<'_>,
@@ -230,21 +230,21 @@ impl PhasedPlan {
     }
 
     /// The plans of the phases, each with the first row and column that it writes.
-    pub(super) fn phases(&self) -> impl Iterator<Item = (Size2, &ConvPlan)> {
+    pub(crate) fn phases(&self) -> impl Iterator<Item = (Size2, &ConvPlan)> {
         self.phases.iter().map(|PhasePlan { plan, phase }| (phase.first, plan))
     }
 
     /// Bytes of packed weights.
-    pub(super) fn packed_bytes(&self) -> usize {
+    pub(crate) fn packed_bytes(&self) -> usize {
         self.plans().map(ConvPlan::packed_bytes).sum()
     }
 
-    pub(super) fn workspace_req(&self) -> WorkspaceReq {
+    pub(crate) fn workspace_req(&self) -> WorkspaceReq {
         self.req
     }
 
     /// Computes the large tensor. The caller has checked all tensors.
-    pub(super) fn run(
+    pub(crate) fn run(
         &self,
         small: TensorRef<'_>,
         residual: Option<TensorRef<'_>>,

@@ -2,10 +2,11 @@
 
 use super::problem::{Problem, Way};
 use super::report::VolumeReport;
-use super::slices::{VolumePlan, check_volume};
+use super::slices::VolumePlan;
 use super::source::convert;
 use crate::describe::{
     Activation, Conv3dDesc, ConvError, EpilogueSpec, VolumeBackwards, VolumeMut, VolumeRef, Weights,
+    check_volume,
 };
 use crate::memory::WorkspaceReq;
 use crate::plan::prepare::check_len;

@@ -1,7 +1,7 @@
 //! Borrowed tensors of volumes, and the views of their slices.
 
-use super::extents::{Shape5, VolumeLayout, planes};
-use crate::describe::{BLOCK, ConvError, Layout, PixelView, Shape4, TensorMut, TensorRef};
+use super::volume_shape::{Shape5, VolumeLayout, planes};
+use super::{BLOCK, ConvError, Layout, PixelView, Shape4, TensorMut, TensorRef};
 use std::fmt;
 
 /// Where the slices of volumes are in memory. The slices have a 2-D layout; its planes can be far apart.
@@ -212,6 +212,12 @@ volume! {
 }
 
 impl<'a> VolumeRef<'a> {
+    /// The memory.
+    #[cfg_attr(not(feature = "ops"), allow(dead_code))] // used by `ops` only
+    pub(crate) fn data(&self) -> &'a [f32] {
+        self.data
+    }
+
     /// See [`VolumeView::maps`].
     pub(crate) fn maps(
         &self,
@@ -235,7 +241,13 @@ impl<'a> VolumeRef<'a> {
     }
 }
 
-impl VolumeMut<'_> {
+impl<'a> VolumeMut<'a> {
+    /// The memory.
+    #[cfg_attr(not(feature = "ops"), allow(dead_code))] // used by `ops` only
+    pub(crate) fn into_data(self) -> &'a mut [f32] {
+        self.data
+    }
+
     /// The same tensor, to be read.
     pub(crate) fn as_ref(&self) -> VolumeRef<'_> {
         VolumeRef { data: self.data, layout: self.layout, view: self.view }
@@ -261,4 +273,19 @@ impl VolumeMut<'_> {
         let (first, shape, view) = self.view.planes_apart(volume, slices, planes);
         TensorMut::of_view(&mut self.data[first..], shape, view)
     }
+}
+
+/// Checks shape and layout of a tensor.
+pub(crate) fn check_volume(
+    what: &'static str,
+    (shape, layout): (Shape5, VolumeLayout),
+    given: (Shape5, VolumeLayout),
+) -> Result<(), ConvError> {
+    if shape != given.0 {
+        return Err(ConvError::VolumeMismatch { what, expected: shape, got: given.0 });
+    }
+    if layout != given.1 {
+        return Err(ConvError::VolumeLayoutMismatch { what, expected: layout, got: given.1 });
+    }
+    Ok(())
 }

@@ -64,8 +64,8 @@ pub(super) struct Given<'a> {
     pub(super) layout: VolumeLayout,
     pub(super) groups: usize,
     pub(super) sequences: &'a [Sequence],
-    /// Whether the slices of both tensors have one pixel.
-    pub(super) pixels: bool,
+    /// Whether an output slice has one pixel.
+    pub(super) one_pixel: bool,
     /// Whether images of several volumes must not be computed together.
     pub(super) volumes_apart: bool,
     pub(super) threads: usize,
@@ -74,15 +74,15 @@ pub(super) struct Given<'a> {
 impl Source {
     /// The source of images in `layout`.
     pub(super) fn new(given: &Given<'_>, layout: Layout) -> Self {
-        let &Given { shape, groups, sequences, pixels, .. } = given;
+        let &Given { shape, groups, sequences, one_pixel, .. } = given;
         let several = sequences.iter().filter(|sequence| sequence.taps > 1);
         let apart = several.map(|sequence| sequence.apart).max();
         let taps = apart.map_or(Taps::ONE, |apart| Taps { count: 2, apart });
         let view = VolumeView::packed(shape, given.layout);
         let fits = view.layout == layout;
         let mode = match groups {
-            // Of images of one pixel, plans can see the pixels as one row. They must be packed then.
-            1 if fits && view.has_maps(taps) && !pixels => Mode::InPlace,
+            // Plans can see outputs of one pixel as the pixels of one row. Images must be packed then.
+            1 if fits && view.has_maps(taps) && !one_pixel => Mode::InPlace,
             1 => Mode::Staged,
             _ => Mode::Gathered { staged: !fits },
         };
@@ -92,7 +92,7 @@ impl Source {
             mode,
             apart: taps.apart,
             groups,
-            together: groups == 1 && !pixels && !given.volumes_apart,
+            together: groups == 1 && !one_pixel && !given.volumes_apart,
         }
     }
 

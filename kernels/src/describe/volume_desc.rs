@@ -1,9 +1,9 @@
 //! [`Conv3dDesc`]: a checked 3-D convolution.
 
-use super::depth::Sequence;
-use super::extents::{Pad3, Shape5, Size3, VolumeLayout};
-use super::tensor::Slices;
-use crate::describe::{ConvDesc, ConvError, EpilogueSpec, Layout, Shape4, check_positive, checked_product};
+use super::volume_depth::Sequence;
+use super::volume_shape::{Pad3, Shape5, Size3, VolumeLayout};
+use super::volume_tensor::Slices;
+use super::{ConvDesc, ConvError, EpilogueSpec, Layout, Shape4, check_positive, checked_product};
 use std::fmt;
 
 /// A checked 3-D cross-correlation.

@@ -9,7 +9,7 @@
 //! are the channels of one image, and each output slice is an image. Taps in the padding belong to no run that reads them, so
 //! that no zero is multiplied.
 
-use super::tensor::Slices;
+use super::volume_tensor::Slices;
 use std::ops::Range;
 
 /// Output slices at equal distances that read the input slices in the same way.

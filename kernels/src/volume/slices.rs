@@ -12,6 +12,7 @@ use super::source::{Given, Run, Source, convert};
 use crate::choose::Choice;
 use crate::describe::{
     ConvError, Layout, Shape4, Shape5, Slices, Taps, TensorRef, VolumeLayout, VolumeMut, VolumeRef,
+    check_volume,
 };
 use crate::memory::{WorkspaceReq, try_push, try_vec};
 use crate::plan::phased::PhasedPlan;
@@ -86,7 +87,7 @@ impl VolumePlan {
             layout: layouts.0,
             groups,
             sequences: &sequences.all,
-            pixels: [input, output].iter().all(|shape| shape.h * shape.w == 1),
+            one_pixel: output.h * output.w == 1,
             volumes_apart: false,
             threads: options.max_threads,
         };
@@ -271,24 +272,9 @@ fn same_plan(one: &Run, other: &Run) -> bool {
     of(one) == of(other)
 }
 
-/// Checks shape and layout of a tensor.
-pub(super) fn check_volume(
-    what: &'static str,
-    (shape, layout): (Shape5, VolumeLayout),
-    given: (Shape5, VolumeLayout),
-) -> Result<(), ConvError> {
-    if shape != given.0 {
-        return Err(ConvError::VolumeMismatch { what, expected: shape, got: given.0 });
-    }
-    if layout != given.1 {
-        return Err(ConvError::VolumeLayoutMismatch { what, expected: layout, got: given.1 });
-    }
-    Ok(())
-}
-
 /// Whether a tensor in `layout` is not written by images in `inner`.
-pub(super) fn is_staged(layout: VolumeLayout, inner: Layout, pixels: bool) -> bool {
-    layout.of_slices() != inner || pixels
+pub(super) fn is_staged(layout: VolumeLayout, inner: Layout, one_pixel: bool) -> bool {
+    layout.of_slices() != inner || one_pixel
 }
 
 /// Estimated seconds of the copies of a tensor of `shape`.
@@ -322,7 +308,7 @@ fn candidate(
 ) -> Result<Candidate, ConvError> {
     let source = Source::new(given, inner.0);
     let runs = source.runs(given)?;
-    let stages_output = is_staged(problem.layouts.1, inner.1, given.pixels);
+    let stages_output = is_staged(problem.layouts.1, inner.1, given.one_pixel);
     let mut seconds = source.copies(&runs).map(seconds_of_copy).sum::<f64>();
     if stages_output {
         seconds += seconds_of_copy(problem.output) * if problem.epilogue.residual { 2.0 } else { 1.0 };

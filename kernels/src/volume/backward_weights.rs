@@ -8,12 +8,12 @@
 
 use super::backward_data::check_activation;
 use super::ranges::{Ranges, TapRange};
-use super::slices::{check_volume, is_staged, seconds_of_copy};
+use super::slices::{is_staged, seconds_of_copy};
 use super::source::{Given, Run, Source, convert};
 use crate::choose::Choice;
 use crate::describe::{
     Conv3dDesc, ConvDesc, ConvError, Layout, Sequence, Size3, Slices, Taps, VolumeLayout, VolumeMut,
-    VolumeRef,
+    VolumeRef, check_volume,
 };
 use crate::memory::{WorkspaceReq, try_push, try_vec};
 use crate::plan::prepare::check_len;
@@ -109,7 +109,7 @@ impl Candidate {
         let source = Source::new(given, inner.0);
         let runs = source.runs(given)?;
         let mut seconds: f64 = source.copies(&runs).map(seconds_of_copy).sum();
-        if is_staged(desc.output_layout(), inner.1, given.pixels) {
+        if is_staged(desc.output_layout(), inner.1, given.one_pixel) {
             seconds += seconds_of_copy(desc.output());
         }
         let times = source.volumes().0.count() as f64;
@@ -202,7 +202,7 @@ impl BackwardWeights3d {
             };
             parts_of.push((range, plan));
         }
-        let stages_output = is_staged(desc.output_layout(), inner.1, given.pixels);
+        let stages_output = is_staged(desc.output_layout(), inner.1, given.one_pixel);
         let (input, gathered) = source.rooms(&runs)?;
         let staged = VolumeLayout::of_maps(inner.1);
         let output = if stages_output { desc.output().len(staged)? } else { 0 };
@@ -233,7 +233,7 @@ impl BackwardWeights3d {
             layout: desc.layout(),
             groups: desc.groups(),
             sequences,
-            pixels: [desc.input(), desc.output()].iter().all(|shape| shape.h * shape.w == 1),
+            one_pixel: desc.output().h * desc.output().w == 1,
             // The driver of groups of one channel reads images at equal distances.
             volumes_apart: desc.input().c == 1,
             threads: options.max_threads,

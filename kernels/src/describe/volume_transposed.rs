@@ -1,11 +1,9 @@
 //! [`Transposed3dDesc`]: a checked transposed 3-D convolution.
 
-use super::backwards::VolumeBackwards;
-use super::desc::check_depth;
-use super::extents::{Pad3, Shape5, Size3, VolumeLayout};
-use crate::describe::{
-    ConvError, EpilogueSpec, Layout, Shape4, TransposedDesc, checked_product, transposed_extent,
-};
+use super::volume_backwards::VolumeBackwards;
+use super::volume_desc::check_depth;
+use super::volume_shape::{Pad3, Shape5, Size3, VolumeLayout};
+use super::{ConvError, EpilogueSpec, Layout, Shape4, TransposedDesc, checked_product, transposed_extent};
 use std::fmt;
 
 /// A checked transposed 3-D convolution, which up-samples volumes by its stride.

@@ -3,11 +3,11 @@
 //! The slices of the large tensor have phases as its rows and columns do (`describe/backwards.rs`). Each phase of the depth is
 //! a [`Sequence`] of stride 1, whose taps are some taps of the kernel in reverse order.
 
-use super::depth::Sequence;
-use super::desc::Conv3dDesc;
-use super::extents::{Shape5, Size3};
-use super::tensor::Slices;
-use crate::describe::{Axis, Backwards, Size2};
+use super::volume_depth::Sequence;
+use super::volume_desc::Conv3dDesc;
+use super::volume_shape::{Shape5, Size3};
+use super::volume_tensor::Slices;
+use super::{Axis, Backwards, Size2};
 
 /// The extents of a 3-D convolution that is run backwards.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -1,6 +1,6 @@
 //! Extents and memory layouts of volumes.
 
-use crate::describe::{BLOCK, ConvError, Layout, Pad2, Shape4, Size2, checked_product};
+use super::{BLOCK, ConvError, Layout, Pad2, Shape4, Size2, checked_product};
 use std::fmt;
 
 /// Depth, height and width, in elements.
