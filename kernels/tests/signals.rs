@@ -37,6 +37,37 @@ fn any_gradients_of_signals() {
     check(90, 6, 40, check_gradients);
 }
 
+/// Signals that are cut into segments, with a part at each end.
+#[test]
+fn any_long_signal() {
+    let pools = pools();
+    let base = Spatial {
+        n: 2,
+        ins: 5,
+        outs: 3,
+        groups: 1,
+        size: [1, 1, 40_000],
+        kernel: [1, 1, 3],
+        stride: [1; 3],
+        dilation: [1, 1, 300],
+        before: [0, 0, 600],
+        after: [0; 3],
+        layouts: (0, 1),
+        epilogue: EpilogueSpec { bias: true, residual: true, activation: Activation::Relu },
+        accumulate: true,
+        seed: 5,
+    };
+    let strided = Spatial { stride: [1, 1, 3], size: [1, 1, 100_001], after: [0, 0, 77], ..base };
+    for problem in [base, Spatial { layouts: (1, 1), ..base }, Spatial { layouts: (0, 0), ..strided }] {
+        let desc = problem.conv1d(EpilogueSpec::NONE).unwrap();
+        let filter = vec![0.0; problem.filter_len()];
+        let plan = Conv1dPlan::new(&desc, Weights::filter(&filter), &PlanOptions::default()).unwrap();
+        assert!(plan.plans().count() > 1, "{desc}");
+        check_forward(&problem, &pools).unwrap();
+        check_gradients(&problem, &pools).unwrap();
+    }
+}
+
 #[test]
 fn any_transposed_signal() {
     check(60, 6, 80, check_transposed);

@@ -214,8 +214,14 @@ fn kernels_that_cover_a_slice() {
         accumulate: false,
         seed: 0,
     };
-    let covering =
-        Spatial { size: [4, 3, 5], kernel: [2, 3, 5], stride: [1; 3], before: [0; 3], after: [0; 3], ..problem };
+    let covering = Spatial {
+        size: [4, 3, 5],
+        kernel: [2, 3, 5],
+        stride: [1; 3],
+        before: [0; 3],
+        after: [0; 3],
+        ..problem
+    };
     for problem in [problem, covering] {
         for check in [check_forward, check_data, check_weights, check_transposed] {
             check(&problem, &[]).unwrap();

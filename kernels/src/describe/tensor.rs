@@ -197,6 +197,22 @@ fn view_of_rows(
     Ok((view_of_rows, Shape4 { h: rows.len(), ..shape }, rows.start * shape.w * view.pixel))
 }
 
+/// The view of segments of the rows of a tensor of one row, as images: pixels `first..first + len` of each row, and
+/// `count - 1` more segments at distances of `step` pixels.
+fn view_of_segments(
+    view: PixelView,
+    shape: Shape4,
+    (first, len): (usize, usize),
+    (step, count): (usize, usize),
+) -> (PixelView, Shape4, usize) {
+    debug_assert!(shape.h == 1 && first + (count - 1) * step + len <= shape.w);
+    let images = shape.n * count;
+    // Of one segment per row, the rows are images at equal distances.
+    let (image, series) = if count == 1 { (view.image, images) } else { (step * view.pixel, count) };
+    let segments = PixelView { images, pixels: len, image, series, volume: view.image, ..view };
+    (segments, Shape4 { n: images, w: len, ..shape }, first * view.pixel)
+}
+
 /// The view of some images, and the offset of their first element.
 fn view_of_images(view: PixelView, shape: Shape4, images: Range<usize>) -> (PixelView, Shape4, usize) {
     debug_assert!(images.start < images.end && images.end <= shape.n);
@@ -244,6 +260,16 @@ impl<'a> TensorRef<'a> {
         Self { data: &self.data[offset..], shape, view }
     }
 
+    /// See [`view_of_segments`].
+    pub(crate) fn segments(
+        self,
+        pixels: (usize, usize),
+        segments: (usize, usize),
+    ) -> Result<Self, ConvError> {
+        let (view, shape, offset) = view_of_segments(self.view, self.shape, pixels, segments);
+        Self::of_view(&self.data[offset..], shape, view)
+    }
+
     /// The view together with the data that it was checked against.
     pub(crate) fn pixels(&self) -> PixelRef<'a> {
         PixelRef { data: self.data, view: self.view }
@@ -284,6 +310,23 @@ pub struct TensorOut<'a> {
 enum OutData<'a> {
     Init(&'a mut [f32]),
     Uninit(&'a mut [MaybeUninit<f32>]),
+}
+
+impl OutData<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Self::Init(data) => data.len(),
+            Self::Uninit(data) => data.len(),
+        }
+    }
+
+    /// The elements from `offset` on.
+    fn from(&mut self, offset: usize) -> OutData<'_> {
+        match self {
+            Self::Init(data) => OutData::Init(&mut data[offset..]),
+            Self::Uninit(data) => OutData::Uninit(&mut data[offset..]),
+        }
+    }
 }
 
 impl fmt::Debug for TensorOut<'_> {
@@ -343,11 +386,19 @@ impl<'a> TensorOut<'a> {
     /// Some of the images, as a tensor of their own. There must be some, of those of this tensor.
     pub(crate) fn images(&mut self, images: Range<usize>) -> TensorOut<'_> {
         let (view, shape, offset) = view_of_images(self.view, self.shape, images);
-        let data = match &mut self.data {
-            OutData::Init(data) => OutData::Init(&mut data[offset..]),
-            OutData::Uninit(data) => OutData::Uninit(&mut data[offset..]),
-        };
-        TensorOut { data, shape, view }
+        TensorOut { data: self.data.from(offset), shape, view }
+    }
+
+    /// See [`view_of_segments`].
+    pub(crate) fn segments(
+        &mut self,
+        pixels: (usize, usize),
+        segments: (usize, usize),
+    ) -> Result<TensorOut<'_>, ConvError> {
+        let (view, shape, offset) = view_of_segments(self.view, self.shape, pixels, segments);
+        let data = self.data.from(offset);
+        view.check(shape, data.len(), true)?;
+        Ok(TensorOut { data, shape, view })
     }
 
     /// The first element. The memory may be uninitialised, so nothing may read it before it was written.

@@ -15,6 +15,7 @@ pub(crate) mod phased;
 pub(crate) mod prepare;
 mod report;
 pub(crate) mod rooms;
+mod segments;
 mod signal;
 mod transposed;
 

@@ -13,6 +13,7 @@
 //! With stride 1 there is one phase. It writes the large tensor itself, and nothing is copied.
 
 use super::rooms::{rooms, rooms_len};
+use super::segments::SegmentedPlan;
 use super::{ConvPlan, PlanOptions};
 use crate::describe::{
     Backwards, ConvDesc, ConvError, EpilogueSpec, Layout, Pad2, Phase, Shape4, Size2, TensorMut, TensorOut,
@@ -60,7 +61,7 @@ pub(crate) struct PhasedPlan {
 
 /// The plan of a phase.
 struct PhasePlan {
-    plan: ConvPlan,
+    plan: SegmentedPlan,
     phase: Phase,
 }
 
@@ -165,12 +166,12 @@ impl PhasedPlan {
         (phase, images): (&Phase, usize),
         layout: Layout,
         options: &PlanOptions,
-    ) -> Result<ConvPlan, ConvError> {
+    ) -> Result<SegmentedPlan, ConvError> {
         let Phased { of, epilogue, weights, .. } = problem;
         let desc = phase.desc(of, images, layout, *epilogue)?;
         let mut filter = try_vec("filter of a phase", desc.filter_len())?;
         filter.extend(phase.turn.filter(of, weights.filter));
-        ConvPlan::new(&desc, Weights { filter: &filter, ..*weights }, options)
+        SegmentedPlan::new(&desc, Weights { filter: &filter, ..*weights }.into(), options)
     }
 
     /// A 1x1 convolution of a channel of zeros: the epilogue alone.
@@ -226,12 +227,13 @@ impl PhasedPlan {
     }
 
     fn plans(&self) -> impl Iterator<Item = &ConvPlan> {
-        self.phases.iter().map(|phase| &phase.plan).chain(&self.fill)
+        self.phases.iter().flat_map(|phase| phase.plan.plans()).chain(self.fill.iter())
     }
 
-    /// The plans of the phases, each with the first row and column that it writes.
+    /// The plans of the phases, each with the first row and column that it writes. Of a long row, it is the plan of most
+    /// outputs.
     pub(crate) fn phases(&self) -> impl Iterator<Item = (Size2, &ConvPlan)> {
-        self.phases.iter().map(|PhasePlan { plan, phase }| (phase.first, plan))
+        self.phases.iter().map(|PhasePlan { plan, phase }| (phase.first, plan.main()))
     }
 
     /// Bytes of packed weights.

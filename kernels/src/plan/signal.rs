@@ -1,6 +1,7 @@
 //! Plans of 1-D convolutions. Each holds the plan of the same convolution of maps of one row, so signals share every
 //! algorithm and driver of the 2-D convolution.
 
+use super::segments::SegmentedPlan;
 use super::{
     BackwardData, BackwardDataIo, BackwardWeights, ConvPlan, DataSpec, PlanOptions, PlanReport, PlanWeights,
     TransposedPlan, WeightsSpec,
@@ -33,7 +34,7 @@ use std::fmt;
 /// ```
 pub struct Conv1dPlan {
     desc: Conv1dDesc,
-    row: ConvPlan,
+    row: SegmentedPlan,
 }
 
 /// The gradient of a 1-D convolution with respect to its input. See [`BackwardData`].
@@ -103,7 +104,7 @@ pub struct Transposed1dPlan {
     row: TransposedPlan,
 }
 
-/// What all four have.
+/// What the plans of the gradients and of transposed convolution have.
 macro_rules! plan_of_signals {
     ($name:ident, $desc:ident, $row:ident, $io:ident) => {
         impl $name {
@@ -144,7 +145,6 @@ macro_rules! plan_of_signals {
     };
 }
 
-plan_of_signals!(Conv1dPlan, Conv1dDesc, ConvPlan, ConvIo);
 plan_of_signals!(BackwardData1d, Conv1dDesc, BackwardData, BackwardDataIo);
 plan_of_signals!(BackwardWeights1d, Conv1dDesc, BackwardWeights, BackwardWeightsIo);
 plan_of_signals!(Transposed1dPlan, Transposed1dDesc, TransposedPlan, ConvIo);
@@ -159,12 +159,52 @@ impl Conv1dPlan {
         weights: impl Into<PlanWeights<'a>>,
         options: &PlanOptions,
     ) -> Result<Self, ConvError> {
-        Ok(Self { desc: *desc, row: ConvPlan::new(desc.as_2d(), weights, options)? })
+        Ok(Self { desc: *desc, row: SegmentedPlan::new(desc.as_2d(), weights.into(), options)? })
     }
 
-    /// Reports what was chosen, and why.
+    /// Computes every element of `io.output`. It allocates nothing, and the bits do not depend on the number of threads.
+    ///
+    /// # Errors
+    /// As [`ConvPlan::run`].
+    pub fn run(
+        &self,
+        io: ConvIo<'_>,
+        scratch: &mut (impl AsMut<[f32]> + ?Sized),
+        threads: Threads<'_>,
+    ) -> Result<(), ConvError> {
+        self.row.run(io, scratch.as_mut(), threads)
+    }
+
+    /// The convolution that this plan computes.
+    pub fn desc(&self) -> &Conv1dDesc {
+        &self.desc
+    }
+
+    /// The plans of maps of one row that compute it. A long signal in NCW or NWC is computed as many overlapping segments, and
+    /// its ends, whose windows reach into the padding, apart from them.
+    pub fn plans(&self) -> impl Iterator<Item = &ConvPlan> {
+        self.row.plans()
+    }
+
+    /// The workspace that [`run`](Self::run) needs.
+    pub fn workspace_req(&self) -> WorkspaceReq {
+        self.row.workspace_req()
+    }
+
+    /// Bytes of packed weights of all plans.
+    pub fn packed_bytes(&self) -> usize {
+        self.row.packed_bytes()
+    }
+
+    /// Reports what was chosen for most of the outputs, and why.
     pub fn explain(&self) -> &PlanReport {
-        self.row.explain()
+        self.row.main().explain()
+    }
+}
+
+impl fmt::Debug for Conv1dPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Conv1dPlan").field("desc", &self.desc).finish_non_exhaustive()
     }
 }
 
