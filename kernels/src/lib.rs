@@ -1,4 +1,4 @@
-//! 2-D convolution on CPUs, with kernels for AVX-512, AVX2 with FMA, NEON, portable vectors, and the bf16 units of
+//! 1-D, 2-D and 3-D convolution on CPUs, with kernels for AVX-512, AVX2 with FMA, NEON, portable vectors, and the bf16 units of
 //! x86 (matrix tiles and dot products).
 //!
 //! The library picks an instruction set for the machine at run time, and an algorithm for the shape of the
@@ -106,6 +106,14 @@
 //! its bias. [`TransposedPlan`] is a transposed convolution, which is made of ordinary plans, as [`BackwardData`] is. With
 //! the feature `ops`, [`Ops`] and [`LinearGradient`] compute the gradients of the other layers.
 //!
+//! # Signals and volumes
+//!
+//! [`Conv1dPlan`] and [`Conv3dPlan`] are convolutions of signals (`N x C x W`) and of volumes (`N x C x D x H x W`), made of 2-D
+//! plans. [`BackwardData1d`], [`BackwardWeights1d`], [`BackwardData3d`] and [`BackwardWeights3d`] are their gradients, and
+//! [`Transposed1dPlan`] and [`Transposed3dPlan`] the transposed convolutions. Signals are tensors of one row. Volumes are a
+//! [`VolumeRef`] or [`VolumeMut`] in a [`VolumeLayout`]. With the feature `ops`, [`Pool1dDesc`] and [`Pool3dDesc`] describe
+//! their pooling.
+//!
 //! # Cargo features
 //!
 //! All three features are enabled by default.
@@ -118,7 +126,7 @@
 //!
 //! # Limits
 //!
-//! The library computes on `f32` tensors. Its convolutions are 2-D. It starts no thread
+//! The library computes on `f32` tensors. It starts no thread
 //! except for [`Helpers`], reads no environment variable, and keeps no global state
 //! except whether the machine has matrix tiles: on Linux it asks for the permission to use them once per process.
 

@@ -165,6 +165,7 @@ macro_rules! tensor {
                 Ok(Self { data, shape, view })
             }
 
+            #[cfg_attr(not(feature = "ops"), allow(dead_code))] // the other layers use it
             pub(crate) fn view(&self) -> PixelView {
                 self.view
             }

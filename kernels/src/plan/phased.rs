@@ -337,7 +337,7 @@ impl PhasedPlan {
             small
         };
         if self.writes_whole() {
-            return plan.run(ConvIo { input, output: large, residual }, *slabs, threads);
+            return plan.run(ConvIo { input, output: large, residual }, slabs, threads);
         }
         let lattice = Lattice { first: phase.first, step: self.stride, size: phase.size };
         let residual = match residual {
@@ -347,7 +347,7 @@ impl PhasedPlan {
         let shape = plan.desc().output();
         let part = &mut part[..shape.len(self.inner)?];
         let output = TensorMut::packed(part, shape, self.inner)?;
-        plan.run(ConvIo { input, output: output.into(), residual }, *slabs, threads)?;
+        plan.run(ConvIo { input, output: output.into(), residual }, slabs, threads)?;
         scatter(self.copies, TensorRef::packed(part, shape, self.inner)?, lattice, large, threads);
         Ok(())
     }

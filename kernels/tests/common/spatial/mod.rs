@@ -210,6 +210,17 @@ impl Sums {
     }
 }
 
+impl Sums {
+    /// The relative error in the 2-norm.
+    pub fn relative_error(&self, got: &[f32]) -> f64 {
+        assert_eq!(got.len(), self.of.len());
+        let of = |each: fn(f64, f64) -> f64| {
+            self.of.iter().zip(got).map(|(&(sum, _), &got)| each(sum, f64::from(got)).powi(2)).sum::<f64>()
+        };
+        (of(|sum, got| sum - got) / of(|sum, _| sum)).sqrt()
+    }
+}
+
 /// A workspace of junk.
 pub fn junk(req: WorkspaceReq) -> Workspace {
     let mut workspace = Workspace::for_req(req).expect("memory");
