@@ -1,4 +1,4 @@
-//! 2-D convolution on CPUs, with kernels for AVX-512, AVX2 with FMA, NEON, portable vectors, and the bf16 units of
+//! 1-D, 2-D and 3-D convolution on CPUs, with kernels for AVX-512, AVX2 with FMA, NEON, portable vectors, and the bf16 units of
 //! x86 (matrix tiles and dot products).
 //!
 //! The library picks an instruction set for the machine at run time, and an algorithm for the shape of the
@@ -106,6 +106,14 @@
 //! its bias. [`TransposedPlan`] is a transposed convolution, which is made of ordinary plans, as [`BackwardData`] is. With
 //! the feature `ops`, [`Ops`] and [`LinearGradient`] compute the gradients of the other layers.
 //!
+//! # Signals and volumes
+//!
+//! [`Conv1dPlan`] and [`Conv3dPlan`] are convolutions of signals (`N x C x W`) and of volumes (`N x C x D x H x W`), made of 2-D
+//! plans. [`BackwardData1d`], [`BackwardWeights1d`], [`BackwardData3d`] and [`BackwardWeights3d`] are their gradients, and
+//! [`Transposed1dPlan`] and [`Transposed3dPlan`] the transposed convolutions. Signals are tensors of one row. Volumes are a
+//! [`VolumeRef`] or [`VolumeMut`] in a [`VolumeLayout`]. With the feature `ops`, [`Pool1dDesc`] and [`Pool3dDesc`] describe
+//! their pooling.
+//!
 //! # Cargo features
 //!
 //! All three features are enabled by default.
@@ -118,7 +126,7 @@
 //!
 //! # Limits
 //!
-//! The library computes on `f32` tensors. Its convolutions are 2-D. It starts no thread
+//! The library computes on `f32` tensors. It starts no thread
 //! except for [`Helpers`], reads no environment variable, and keeps no global state
 //! except whether the machine has matrix tiles: on Linux it asks for the permission to use them once per process.
 
@@ -139,6 +147,7 @@ mod run;
 mod simd;
 #[allow(missing_debug_implementations)] // function pointers, and not public
 mod tile;
+mod volume;
 mod work;
 
 pub use choose::{
@@ -146,27 +155,38 @@ pub use choose::{
     Terms, Wisdom,
 };
 pub use describe::{
-    Activation, Algorithm, Algorithms, BLOCK, ConvDesc, ConvDescBuilder, ConvError, Cost, EpilogueSpec,
-    FilterShape, Isa, Layout, Method, Pad2, Pitch, Products, ProductsSet, Shape4, Size2, TensorMut,
-    TensorOut, TensorRef, TransposedDesc, TransposedDescBuilder, Unsupported, Weights,
+    Activation, Algorithm, Algorithms, BLOCK, Conv1dDesc, Conv1dDescBuilder, Conv3dDesc, Conv3dDescBuilder,
+    ConvDesc, ConvDescBuilder, ConvError, Cost, EpilogueSpec, FilterShape, Isa, Layout, Method, Pad1, Pad2,
+    Pad3, Pitch, Products, ProductsSet, Shape3, Shape4, Shape5, Size2, Size3, TensorMut, TensorOut,
+    TensorRef, Transposed1dDesc, Transposed1dDescBuilder, Transposed3dDesc, Transposed3dDescBuilder,
+    TransposedDesc, TransposedDescBuilder, Unsupported, VolumeLayout, VolumeMut, VolumeRef, Weights,
 };
 
 pub use memory::{Buffer, Workspace, WorkspaceReq};
 #[cfg(feature = "ops")]
-pub use ops::{LinearPlan, LrnSpec, NormSpec, Ops, PoolDesc, PoolDescBuilder, PoolKind};
+pub use ops::{
+    LinearPlan, LrnSpec, NormSpec, Ops, Pool1dDesc, Pool1dDescBuilder, Pool3dDesc, Pool3dDescBuilder,
+    PoolDesc, PoolDescBuilder, PoolKind,
+};
 #[cfg(feature = "ops")]
 pub use ops_grad::{
     ActivationValue, BatchNormSpec, BatchStatistics, Gradient, LinearGradient, NormGradients, SliceGradient,
+    VolumeGradient,
 };
 pub use plan::{
-    BackwardData, BackwardDataIo, BackwardWeights, Conv, ConvBuilder, ConvPlan, DataSpec, Filter,
-    PackedError, Packing, PlanOptions, PlanReport, PlanWeights, TransposedPlan, WeightsSpec, conv2d,
+    BackwardData, BackwardData1d, BackwardDataIo, BackwardWeights, BackwardWeights1d, Conv, Conv1dPlan,
+    ConvBuilder, ConvPlan, DataSpec, Filter, PackedError, Packing, PlanOptions, PlanReport, PlanWeights,
+    Transposed1dPlan, TransposedPlan, WeightsSpec, conv2d,
 };
 #[cfg(not(all(test, loom)))]
 pub use run::Helpers;
 #[cfg(feature = "rayon")]
 pub use run::Team;
 pub use run::{BackwardWeightsIo, ConvIo, Executor, Threads};
+pub use volume::{
+    BackwardData3d, BackwardData3dIo, BackwardWeights3d, BackwardWeights3dIo, Conv3dIo, Conv3dPlan,
+    Transposed3dPlan, VolumeReport,
+};
 pub use work::Traffic;
 
 /// The register tiles and parts of the cost model, for this workspace's tests and benches. Not a public

@@ -61,6 +61,8 @@ impl PlaneRows {
         let view = PixelView {
             layout: Layout::Nhwc,
             images: 1,
+            series: 1,
+            volume: 0,
             channels: columns,
             pixels: all,
             image,

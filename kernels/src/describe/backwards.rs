@@ -10,7 +10,7 @@
 //! *phase*: a convolution of the small tensor with stride 1, whose kernel is those taps in reverse order (Dumoulin and
 //! Visin 2016, chapter 4, inserts zeros instead and multiplies them). Both axes have phases. A phase without taps is zero.
 
-use super::{ConvDesc, Pad2, Shape4, Size2};
+use super::{ConvDesc, ConvError, EpilogueSpec, Layout, Pad2, Shape4, Size2};
 
 /// The extents of a convolution that is run backwards.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -70,32 +70,35 @@ impl Turn {
 }
 
 /// An axis of a convolution that is run backwards.
-#[derive(Debug, Clone, Copy)]
-struct Axis {
-    small: usize,
-    large: usize,
-    taps: usize,
-    stride: usize,
-    dilation: usize,
-    before: usize,
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Axis {
+    pub(crate) small: usize,
+    pub(crate) large: usize,
+    pub(crate) taps: usize,
+    pub(crate) stride: usize,
+    pub(crate) dilation: usize,
+    pub(crate) before: usize,
 }
 
 /// A phase of an axis.
 #[derive(Debug, Clone, Copy)]
-struct AxisPhase {
-    first: usize,
-    size: usize,
-    read: (usize, usize),
-    pad: (usize, usize),
-    dilation: usize,
-    first_tap: usize,
-    step: usize,
-    taps: usize,
+pub(crate) struct AxisPhase {
+    /// The first element that the phase writes, and how many.
+    pub(crate) first: usize,
+    pub(crate) size: usize,
+    /// The first element that it reads, and how many.
+    pub(crate) read: (usize, usize),
+    pub(crate) pad: (usize, usize),
+    pub(crate) dilation: usize,
+    /// Its taps in reverse order: the last one, the distance between them, and how many.
+    pub(crate) first_tap: usize,
+    pub(crate) step: usize,
+    pub(crate) taps: usize,
 }
 
 impl Axis {
     /// The phases with taps. Those of the other remainders are zero.
-    fn phases(self) -> impl Iterator<Item = AxisPhase> {
+    pub(crate) fn phases(self) -> impl Iterator<Item = AxisPhase> {
         let between = self.stride / gcd(self.stride, self.dilation);
         // Taps that are fewer than `between` apart belong to different phases.
         (0..self.taps.min(between)).filter_map(move |first_tap| self.phase(first_tap, between))
@@ -158,6 +161,15 @@ impl Backwards {
     }
 }
 
+impl Backwards {
+    /// The phase that reads and writes every element, if there is no other.
+    pub(crate) fn whole(&self) -> Option<Phase> {
+        let mut all = self.phases();
+        let is_whole = |phase: &Phase| phase.read.1 == self.small.size() && phase.size == self.large.size();
+        all.next().filter(is_whole).filter(|_| all.next().is_none())
+    }
+}
+
 impl From<&ConvDesc> for Backwards {
     fn from(desc: &ConvDesc) -> Self {
         let pad = desc.pad();
@@ -174,6 +186,24 @@ impl From<&ConvDesc> for Backwards {
 }
 
 impl Phase {
+    /// The convolution of `images` images that computes this phase of `of`.
+    pub(crate) fn desc(
+        &self,
+        of: &Backwards,
+        images: usize,
+        layout: Layout,
+        epilogue: EpilogueSpec,
+    ) -> Result<ConvDesc, ConvError> {
+        let input = Shape4 { n: images, h: self.read.1.h, w: self.read.1.w, ..of.small };
+        ConvDesc::builder(input, of.large.c, self.turn.taps)
+            .pad(self.pad)
+            .dilation(self.dilation)
+            .groups(of.groups)
+            .layout(layout)
+            .epilogue(epilogue)
+            .build()
+    }
+
     fn of(y: AxisPhase, x: AxisPhase) -> Self {
         let both = |of: fn(AxisPhase) -> usize| Size2::new(of(y), of(x));
         Self {

@@ -4,6 +4,7 @@ use super::algorithm::Unsupported;
 use super::isa::Isa;
 use super::products::Method;
 use super::shape::{Layout, Shape4, Size2};
+use super::volume_shape::{Shape5, VolumeLayout};
 use super::weights::FilterShape;
 use std::fmt;
 
@@ -26,6 +27,13 @@ pub enum ConvError {
         padded_input: Size2,
         /// Kernel extents with dilation: `dilation * (k - 1) + 1`.
         dilated_kernel: Size2,
+    },
+    /// The dilated kernel of a 3-D convolution has more slices than the padded input, so the output is empty.
+    EmptyDepth {
+        /// Input slices plus padding.
+        padded_input: usize,
+        /// Kernel slices with dilation: `dilation * (k - 1) + 1`.
+        dilated_kernel: usize,
     },
     /// A product or sum of extents exceeds the address space.
     SizeOverflow {
@@ -58,6 +66,24 @@ pub enum ConvError {
         expected: Layout,
         /// The layout of the tensor.
         got: Layout,
+    },
+    /// The shape of a tensor of volumes differs from the descriptor.
+    VolumeMismatch {
+        /// The tensor.
+        what: &'static str,
+        /// The shape in the descriptor.
+        expected: Shape5,
+        /// The shape of the tensor.
+        got: Shape5,
+    },
+    /// The layout of a tensor of volumes differs from the descriptor.
+    VolumeLayoutMismatch {
+        /// The tensor.
+        what: &'static str,
+        /// The layout in the descriptor.
+        expected: VolumeLayout,
+        /// The layout of the tensor.
+        got: VolumeLayout,
     },
     /// Bias, PReLU slopes or residual are missing although the descriptor asks for them, or given although it
     /// does not.
@@ -138,6 +164,10 @@ impl fmt::Display for ConvError {
                 f,
                 "the output is empty: the dilated kernel is {dilated_kernel}, the padded input is only {padded_input}"
             ),
+            Self::EmptyDepth { padded_input, dilated_kernel } => write!(
+                f,
+                "the output is empty: the dilated kernel has {dilated_kernel} slices, the padded input only {padded_input}"
+            ),
             Self::SizeOverflow { what } => {
                 write!(f, "{what}: expected a size that fits the address space, got an overflow")
             }
@@ -148,6 +178,12 @@ impl fmt::Display for ConvError {
                 write!(f, "{what}: expected shape {expected}, got {got}")
             }
             Self::LayoutMismatch { what, expected, got } => {
+                write!(f, "{what}: expected layout {expected}, got {got}")
+            }
+            Self::VolumeMismatch { what, expected, got } => {
+                write!(f, "{what}: expected shape {expected}, got {got}")
+            }
+            Self::VolumeLayoutMismatch { what, expected, got } => {
                 write!(f, "{what}: expected layout {expected}, got {got}")
             }
             Self::EpilogueMismatch { what, planned: true } => {

@@ -1,14 +1,107 @@
-//! Borrowed tensors with a pitch.
+//! Borrowed tensors with a pitch, and the view of them that all drivers use.
 
-use super::view::{Lattice, Pitch, PixelView, check};
+use super::shape::BLOCK;
+use super::sizes::checked_product;
+use super::view::{Lattice, PixelRef, PixelView};
 use super::{Layout, Shape4};
 use crate::describe::ConvError;
 use std::fmt;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
+/// Distances between the parts of a tensor, in elements.
+///
+/// A pitch larger than packed describes a channel slice of a wider tensor. With it, an Inception branch
+/// writes directly into the concatenation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pitch {
+    /// Distance between neighbouring images.
+    pub image: usize,
+    /// Distance between neighbouring pixels: at least C in NHWC, exactly 1 in NCHW, and exactly 16 in
+    /// Nchw16c.
+    pub pixel: usize,
+}
+
+/// Checks shape, layout and pitch against the length of the data, for shared and mutable borrows.
+fn check(
+    data_len: usize,
+    shape: Shape4,
+    layout: Layout,
+    pitch: Option<Pitch>,
+) -> Result<PixelView, ConvError> {
+    if shape.is_empty() {
+        return Err(ConvError::field("tensor shape", "every extent at least 1", shape));
+    }
+    let packed_len = shape.len(layout)?;
+    let pixels = shape.h * shape.w;
+    let packed_image = packed_len / shape.n;
+    let packed_pixel = match layout {
+        Layout::Nchw => 1,
+        Layout::Nhwc => shape.c,
+        // A pixel of a block is 16 elements in both: 16 numbers, or 32 in pairs.
+        Layout::Nchw16c | Layout::Nchw32cBf16 => BLOCK,
+    };
+    let Pitch { image, pixel } = match pitch {
+        None => {
+            if data_len != packed_len {
+                return Err(ConvError::BufferLen { what: "tensor", expected: packed_len, got: data_len });
+            }
+            Pitch { image: packed_image, pixel: packed_pixel }
+        }
+        Some(pitch) => pitch,
+    };
+    if layout == Layout::Nhwc {
+        if pixel < packed_pixel {
+            return Err(ConvError::field(
+                "pitch.pixel",
+                format!("at least the {packed_pixel} channels"),
+                pixel,
+            ));
+        }
+    } else if pixel != packed_pixel {
+        return Err(ConvError::field("pitch.pixel", format!("{packed_pixel} in {layout}"), pixel));
+    }
+    let span = match layout {
+        Layout::Nchw | Layout::Nchw16c | Layout::Nchw32cBf16 => packed_image,
+        Layout::Nhwc => checked_product("pitch.pixel", &[pixels - 1, pixel])?
+            .checked_add(shape.c)
+            .ok_or(ConvError::SizeOverflow { what: "pitch.pixel" })?,
+    };
+    if image < span {
+        return Err(ConvError::field("pitch.image", format!("at least {span}, one image"), image));
+    }
+    let expected = checked_product("pitch.image", &[shape.n - 1, image])?
+        .checked_add(span)
+        .ok_or(ConvError::SizeOverflow { what: "pitch.image" })?;
+    if data_len < expected {
+        return Err(ConvError::BufferLen { what: "tensor", expected, got: data_len });
+    }
+    // A pitch of an axis of extent 1 is never used, so the caller can pass any number. Replace it by one that
+    // cannot overflow.
+    let image = if shape.n == 1 { span } else { image };
+    let pixel = if pixels == 1 { packed_pixel } else { pixel };
+    let plane = match layout {
+        Layout::Nchw => pixels,
+        Layout::Nhwc => 1,
+        Layout::Nchw16c | Layout::Nchw32cBf16 => pixels * BLOCK,
+    };
+    let (images, channels) = (shape.n, shape.c);
+    Ok(PixelView {
+        layout,
+        images,
+        channels,
+        pixels,
+        image,
+        plane,
+        pixel,
+        series: images,
+        volume: 0,
+        lines: None,
+    })
+}
+
 macro_rules! tensor {
-    ($(#[$doc:meta])* $name:ident, $data:ty) => {
+    ($(#[$doc:meta])* $name:ident, $data:ty, $written:literal) => {
         $(#[$doc])*
         pub struct $name<'a> {
             data: $data,
@@ -73,6 +166,16 @@ macro_rules! tensor {
                 self.view.offset(n, c, y * self.shape.w + x)
             }
 
+            /// A tensor whose elements are anywhere in `data`, as `view` says.
+            ///
+            /// # Errors
+            /// [`ConvError::BufferLen`] if one is outside. Of a tensor that is written, [`ConvError::InvalidField`] if
+            /// two of them can be the same.
+            pub(crate) fn of_view(data: $data, shape: Shape4, view: PixelView) -> Result<Self, ConvError> {
+                view.check(shape, data.len(), $written)?;
+                Ok(Self { data, shape, view })
+            }
+
             #[cfg_attr(not(feature = "ops"), allow(dead_code))] // the other layers use it
             pub(crate) fn view(&self) -> PixelView {
                 self.view
@@ -84,12 +187,12 @@ macro_rules! tensor {
 tensor! {
     /// A borrowed activation tensor.
     #[derive(Clone, Copy)]
-    TensorRef, &'a [f32]
+    TensorRef, &'a [f32], false
 }
 
 tensor! {
     /// A mutably borrowed activation tensor. The borrow checker guarantees that it does not alias an input.
-    TensorMut, &'a mut [f32]
+    TensorMut, &'a mut [f32], true
 }
 
 /// The view of some rows of all images, and the offset of their first element.
@@ -106,11 +209,28 @@ fn view_of_rows(
     Ok((view_of_rows, Shape4 { h: rows.len(), ..shape }, rows.start * shape.w * view.pixel))
 }
 
+/// The view of segments of the rows of a tensor of one row, as images: pixels `first..first + len` of each row, and
+/// `count - 1` more segments at distances of `step` pixels.
+fn view_of_segments(
+    view: PixelView,
+    shape: Shape4,
+    (first, len): (usize, usize),
+    (step, count): (usize, usize),
+) -> (PixelView, Shape4, usize) {
+    debug_assert!(shape.h == 1 && first + (count - 1) * step + len <= shape.w);
+    let images = shape.n * count;
+    // Of one segment per row, the rows are images at equal distances.
+    let (image, series) = if count == 1 { (view.image, images) } else { (step * view.pixel, count) };
+    let segments = PixelView { images, pixels: len, image, series, volume: view.image, ..view };
+    (segments, Shape4 { n: images, w: len, ..shape }, first * view.pixel)
+}
+
 /// The view of some images, and the offset of their first element.
 fn view_of_images(view: PixelView, shape: Shape4, images: Range<usize>) -> (PixelView, Shape4, usize) {
     debug_assert!(images.start < images.end && images.end <= shape.n);
-    let n = images.len();
-    (PixelView { images: n, ..view }, Shape4 { n, ..shape }, images.start * view.image)
+    let (n, place) = (images.len(), images.start % view.series);
+    debug_assert!(place == 0 || place + n <= view.series, "the images are not at the distances of the view");
+    (PixelView { images: n, ..view }, Shape4 { n, ..shape }, view.image_at(images.start))
 }
 
 /// The view of the pixels of `lattice`, and the offset of the first.
@@ -164,23 +284,19 @@ impl<'a> TensorRef<'a> {
         Some(Self { data: &self.data[offset..], shape, view })
     }
 
+    /// See [`view_of_segments`].
+    pub(crate) fn segments(
+        self,
+        pixels: (usize, usize),
+        segments: (usize, usize),
+    ) -> Result<Self, ConvError> {
+        let (view, shape, offset) = view_of_segments(self.view, self.shape, pixels, segments);
+        Self::of_view(&self.data[offset..], shape, view)
+    }
+
     /// The view together with the data that it was checked against.
     pub(crate) fn pixels(&self) -> PixelRef<'a> {
         PixelRef { data: self.data, view: self.view }
-    }
-}
-
-/// A view and its data.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct PixelRef<'a> {
-    pub(crate) data: &'a [f32],
-    pub(crate) view: PixelView,
-}
-
-impl PixelRef<'_> {
-    /// The view, merged by [`PixelView::merged`] if `merge`.
-    pub(crate) fn merged_if(self, merge: bool) -> Self {
-        if merge { Self { view: self.view.merged(), ..self } } else { self }
     }
 }
 
@@ -218,6 +334,23 @@ pub struct TensorOut<'a> {
 enum OutData<'a> {
     Init(&'a mut [f32]),
     Uninit(&'a mut [MaybeUninit<f32>]),
+}
+
+impl OutData<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Self::Init(data) => data.len(),
+            Self::Uninit(data) => data.len(),
+        }
+    }
+
+    /// The elements from `offset` on.
+    fn from(&mut self, offset: usize) -> OutData<'_> {
+        match self {
+            Self::Init(data) => OutData::Init(&mut data[offset..]),
+            Self::Uninit(data) => OutData::Uninit(&mut data[offset..]),
+        }
+    }
 }
 
 impl fmt::Debug for TensorOut<'_> {
@@ -277,20 +410,25 @@ impl<'a> TensorOut<'a> {
     /// Some of the images, as a tensor of their own. There must be some, of those of this tensor.
     pub(crate) fn images(&mut self, images: Range<usize>) -> TensorOut<'_> {
         let (view, shape, offset) = view_of_images(self.view, self.shape, images);
-        TensorOut { data: self.data_from(offset), shape, view }
+        TensorOut { data: self.data.from(offset), shape, view }
     }
 
     /// Some pixels of every image, as a tensor of their own. `None` if no view can express them.
     pub(crate) fn lattice(&mut self, lattice: &Lattice) -> Option<TensorOut<'_>> {
         let (view, shape, offset) = view_of_lattice(self.view, self.shape, lattice)?;
-        Some(TensorOut { data: self.data_from(offset), shape, view })
+        Some(TensorOut { data: self.data.from(offset), shape, view })
     }
 
-    fn data_from(&mut self, offset: usize) -> OutData<'_> {
-        match &mut self.data {
-            OutData::Init(data) => OutData::Init(&mut data[offset..]),
-            OutData::Uninit(data) => OutData::Uninit(&mut data[offset..]),
-        }
+    /// See [`view_of_segments`].
+    pub(crate) fn segments(
+        &mut self,
+        pixels: (usize, usize),
+        segments: (usize, usize),
+    ) -> Result<TensorOut<'_>, ConvError> {
+        let (view, shape, offset) = view_of_segments(self.view, self.shape, pixels, segments);
+        let data = self.data.from(offset);
+        view.check(shape, data.len(), true)?;
+        Ok(TensorOut { data, shape, view })
     }
 
     /// The first element. The memory may be uninitialised, so nothing may read it before it was written.

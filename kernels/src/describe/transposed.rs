@@ -112,6 +112,7 @@ impl TransposedDesc {
         self.input.c * (self.output.c / self.groups) * self.kernel.h * self.kernel.w
     }
 
+    /// The convolution whose gradient this is.
     pub(crate) fn backwards(&self) -> Backwards {
         Backwards {
             small: self.input,
@@ -229,7 +230,7 @@ impl TransposedDescBuilder {
 }
 
 /// The output extent along one axis.
-fn extent(
+pub(crate) fn extent(
     input: usize,
     kernel: usize,
     stride: usize,

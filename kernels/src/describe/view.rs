@@ -1,37 +1,31 @@
-//! [`PixelView`]: the view of a tensor that all drivers use, and the check that it fits the data.
+//! [`PixelView`]: the view of a tensor that all drivers use.
 
 use super::shape::{BLOCK, WIDE_BLOCK};
-use super::sizes::checked_product;
 use super::{ConvError, Layout, Shape4, Size2};
 use std::ops::Range;
 
-/// Distances between the parts of a tensor, in elements.
-///
-/// A pitch larger than packed describes a channel slice of a wider tensor. With it, an Inception branch
-/// writes directly into the concatenation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pitch {
-    /// Distance between neighbouring images.
-    pub image: usize,
-    /// Distance between neighbouring pixels: at least C in NHWC, exactly 1 in NCHW, and exactly 16 in
-    /// Nchw16c.
-    pub pixel: usize,
-}
-
 /// A tensor seen as `images x channels x pixels`, with pixels in row-major order.
 ///
-/// Element `(n, c, p)` is at `n * image + (c / block) * plane + c % block + place(p) * pixel`, where
-/// `block` is 1 for NCHW, 16 for Nchw16c and C for NHWC. In Nchw32cBf16, an element holds two channels, and `block` is 32.
+/// Element `(n, c, p)` is at `image_at(n) + (c / block) * plane + c % block + place(p) * pixel`, where `block` is 1
+/// for NCHW, 16 for Nchw16c and C for NHWC. In Nchw32cBf16, an element holds two channels, and `block` is 32.
 /// The place of a pixel is its number, unless rows are further apart than their pixels.
+///
+/// Images can overlap where they are only read: the slices of a volume that one output slice reads are the channels of an
+/// image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PixelView {
     pub(crate) layout: Layout,
     pub(crate) images: usize,
     pub(crate) channels: usize,
     pub(crate) pixels: usize,
+    /// Distance between the images of a volume.
     pub(crate) image: usize,
     pub(crate) plane: usize,
     pub(crate) pixel: usize,
+    /// Images of a volume. Of a tensor of maps, all images.
+    pub(crate) series: usize,
+    /// Distance between volumes.
+    pub(crate) volume: usize,
     /// How the rows of a map are apart, if not all pixels are evenly spaced.
     pub(crate) lines: Option<Lines>,
 }
@@ -60,6 +54,15 @@ impl PixelView {
         self.layout != Layout::Nchw
     }
 
+    /// The offset of image `n` from the first one.
+    pub(crate) fn image_at(&self, n: usize) -> usize {
+        if n < self.series {
+            n * self.image
+        } else {
+            n / self.series * self.volume + n % self.series * self.image
+        }
+    }
+
     /// The offset of an element from the first one.
     pub(crate) fn offset(&self, n: usize, c: usize, p: usize) -> usize {
         let in_image = match self.layout {
@@ -69,7 +72,7 @@ impl PixelView {
             // Drivers address whole words.
             Layout::Nchw32cBf16 => c / WIDE_BLOCK * self.plane + c % WIDE_BLOCK / 2,
         };
-        n * self.image + in_image + self.place(p) * self.pixel
+        self.image_at(n) + in_image + self.place(p) * self.pixel
     }
 
     /// The place of pixel `p`, in distances between two pixels.
@@ -113,12 +116,12 @@ impl PixelView {
     /// Whether all images can be seen as one row of evenly spaced pixels. In NCHW each image then becomes one
     /// pixel, and its `channels * pixels` elements become the channels of that pixel.
     pub(crate) fn can_merge(&self) -> bool {
-        self.lines.is_none()
-            && match self.layout {
-                Layout::Nchw => self.plane == self.pixels,
-                Layout::Nhwc => self.pixels == 1 || self.image == self.pixels * self.pixel,
-                Layout::Nchw16c | Layout::Nchw32cBf16 => self.pixels == 1,
-            }
+        let pixels_are_evenly_spaced = match self.layout {
+            Layout::Nchw => self.plane == self.pixels,
+            Layout::Nhwc => self.pixels == 1 || self.image == self.pixels * self.pixel,
+            Layout::Nchw16c | Layout::Nchw32cBf16 => self.pixels == 1,
+        };
+        self.lines.is_none() && pixels_are_evenly_spaced && self.images <= self.series
     }
 
     /// The row of pixels that [`can_merge`](Self::can_merge) allows.
@@ -138,70 +141,120 @@ impl PixelView {
     fn pixel_of_row(&self) -> usize {
         if self.pixels == 1 { self.image } else { self.pixel }
     }
+
+    /// The axes as numbers of steps and their lengths. The innermost one is a run of adjacent channels.
+    fn axes(&self) -> [(usize, usize); 6] {
+        let (run, planes) = match self.layout {
+            Layout::Nchw => (1, self.channels),
+            Layout::Nhwc => (self.channels, 1),
+            Layout::Nchw16c => (BLOCK, self.channels.div_ceil(BLOCK)),
+            Layout::Nchw32cBf16 => (WIDE_BLOCK / 2, self.channels.div_ceil(WIDE_BLOCK)),
+        };
+        let volumes = self.images.div_ceil(self.series);
+        let Lines { width, step } =
+            self.lines.unwrap_or(Lines { width: self.pixels.max(1), step: self.pixels });
+        [
+            (run, 1),
+            (width.min(self.pixels), self.pixel),
+            (self.pixels.div_ceil(width), step.saturating_mul(self.pixel)),
+            (planes, self.plane),
+            (self.images.min(self.series), self.image),
+            (volumes, self.volume),
+        ]
+    }
+
+    /// Checks that the view has the extents of `shape`, and that its elements lie in `len` elements of memory. If they are
+    /// `written`, no two of them can be the same.
+    pub(crate) fn check(&self, shape: Shape4, len: usize, written: bool) -> Result<(), ConvError> {
+        let extents = (self.images, self.channels, Some(self.pixels));
+        if shape.is_empty() || extents != (shape.n, shape.c, shape.h.checked_mul(shape.w)) || self.series == 0
+        {
+            return Err(ConvError::field("tensor shape", "the extents of the view", shape));
+        }
+        let mut axes = self.axes();
+        axes.sort_unstable_by_key(|&(_, step)| step);
+        let overflow = ConvError::SizeOverflow { what: "elements of a tensor" };
+        let mut expected = 1usize;
+        for (count, step) in axes.into_iter().filter(|&(count, _)| count > 1) {
+            // An axis whose steps are longer than everything inside of it meets no element twice.
+            if written && step < expected {
+                return Err(ConvError::field("pitch", format!("at least {expected}"), step));
+            }
+            let reach = (count - 1).checked_mul(step).and_then(|reach| reach.checked_add(expected));
+            expected = reach.ok_or(overflow.clone())?;
+        }
+        if len < expected { Err(ConvError::BufferLen { what: "tensor", expected, got: len }) } else { Ok(()) }
+    }
 }
 
-/// Checks shape, layout and pitch against the length of the data, for shared and mutable borrows.
-pub(super) fn check(
-    data_len: usize,
-    shape: Shape4,
-    layout: Layout,
-    pitch: Option<Pitch>,
-) -> Result<PixelView, ConvError> {
-    if shape.is_empty() {
-        return Err(ConvError::field("tensor shape", "every extent at least 1", shape));
+/// A view and its data.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PixelRef<'a> {
+    pub(crate) data: &'a [f32],
+    pub(crate) view: PixelView,
+}
+
+impl PixelRef<'_> {
+    /// The view, merged by [`PixelView::merged`] if `merge`.
+    pub(crate) fn merged_if(self, merge: bool) -> Self {
+        if merge { Self { view: self.view.merged(), ..self } } else { self }
     }
-    let packed_len = shape.len(layout)?;
-    let pixels = shape.h * shape.w;
-    let packed_image = packed_len / shape.n;
-    let packed_pixel = match layout {
-        Layout::Nchw => 1,
-        Layout::Nhwc => shape.c,
-        // A pixel of a block is 16 elements in both: 16 numbers, or 32 in pairs.
-        Layout::Nchw16c | Layout::Nchw32cBf16 => BLOCK,
-    };
-    let Pitch { image, pixel } = match pitch {
-        None => {
-            if data_len != packed_len {
-                return Err(ConvError::BufferLen { what: "tensor", expected: packed_len, got: data_len });
-            }
-            Pitch { image: packed_image, pixel: packed_pixel }
-        }
-        Some(pitch) => pitch,
-    };
-    if layout == Layout::Nhwc {
-        if pixel < packed_pixel {
-            return Err(ConvError::field(
-                "pitch.pixel",
-                format!("at least the {packed_pixel} channels"),
-                pixel,
-            ));
-        }
-    } else if pixel != packed_pixel {
-        return Err(ConvError::field("pitch.pixel", format!("{packed_pixel} in {layout}"), pixel));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two volumes of three slices of four pixels and two channels, in the order `[n][c][d][p]`.
+    fn slices() -> (Shape4, PixelView) {
+        let view = PixelView {
+            layout: Layout::Nchw,
+            images: 6,
+            channels: 2,
+            pixels: 4,
+            image: 4,
+            plane: 12,
+            pixel: 1,
+            series: 3,
+            volume: 24,
+            lines: None,
+        };
+        (Shape4::new(6, 2, 2, 2), view)
     }
-    let span = match layout {
-        Layout::Nchw | Layout::Nchw16c | Layout::Nchw32cBf16 => packed_image,
-        Layout::Nhwc => checked_product("pitch.pixel", &[pixels - 1, pixel])?
-            .checked_add(shape.c)
-            .ok_or(ConvError::SizeOverflow { what: "pitch.pixel" })?,
-    };
-    if image < span {
-        return Err(ConvError::field("pitch.image", format!("at least {span}, one image"), image));
+
+    #[test]
+    fn slices_of_volumes_are_images() {
+        let (shape, view) = slices();
+        let mut offsets: Vec<usize> = (0..6)
+            .flat_map(|n| (0..2).flat_map(move |c| (0..4).map(move |p| view.offset(n, c, p))))
+            .collect();
+        assert_eq!((view.offset(2, 1, 3), view.offset(4, 0, 1)), (23, 29));
+        offsets.sort_unstable();
+        assert_eq!(offsets, (0..48).collect::<Vec<_>>());
+        assert_eq!(view.check(shape, 48, true), Ok(()));
+        assert!(!view.can_merge());
     }
-    let expected = checked_product("pitch.image", &[shape.n - 1, image])?
-        .checked_add(span)
-        .ok_or(ConvError::SizeOverflow { what: "pitch.image" })?;
-    if data_len < expected {
-        return Err(ConvError::BufferLen { what: "tensor", expected, got: data_len });
+
+    #[test]
+    fn views_outside_of_their_data_are_refused() {
+        let (shape, view) = slices();
+        let short = ConvError::BufferLen { what: "tensor", expected: 48, got: 47 };
+        assert_eq!(view.check(shape, 47, false), Err(short));
+        let far = PixelView { volume: usize::MAX, ..view };
+        assert_eq!(
+            far.check(shape, 48, false),
+            Err(ConvError::SizeOverflow { what: "elements of a tensor" })
+        );
+        assert!(view.check(Shape4 { n: 7, ..shape }, 480, false).is_err());
     }
-    // A pitch of an axis of extent 1 is never used, so the caller can pass any number. Replace it by one that
-    // cannot overflow.
-    let image = if shape.n == 1 { span } else { image };
-    let pixel = if pixels == 1 { packed_pixel } else { pixel };
-    let plane = match layout {
-        Layout::Nchw => pixels,
-        Layout::Nhwc => 1,
-        Layout::Nchw16c | Layout::Nchw32cBf16 => pixels * BLOCK,
-    };
-    Ok(PixelView { layout, images: shape.n, channels: shape.c, pixels, image, plane, pixel, lines: None })
+
+    #[test]
+    fn written_elements_differ() {
+        let (shape, view) = slices();
+        // Slices that overlap can be read.
+        let overlapping = PixelView { image: 2, ..view };
+        assert_eq!(overlapping.check(shape, 48, false), Ok(()));
+        assert!(overlapping.check(shape, 48, true).is_err());
+        assert!(PixelView { volume: 11, ..view }.check(shape, 48, true).is_err());
+    }
 }

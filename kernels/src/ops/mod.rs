@@ -11,6 +11,8 @@ mod lrn;
 mod maxout;
 pub(crate) mod norm;
 mod pool;
+mod pool_signal;
+mod pool_volume;
 
 use crate::describe::{Activation, BLOCK, ConvError, Isa, Layout, TensorMut};
 use crate::run::Threads;
@@ -24,6 +26,8 @@ pub use linear::LinearPlan;
 pub use lrn::LrnSpec;
 pub use norm::NormSpec;
 pub use pool::{PoolDesc, PoolDescBuilder, PoolKind};
+pub use pool_signal::{Pool1dDesc, Pool1dDescBuilder};
+pub use pool_volume::{Pool3dDesc, Pool3dDescBuilder};
 use std::fmt;
 
 /// Layers that need no plan, with the kernels of one instruction set.

@@ -11,6 +11,7 @@ mod loss;
 mod lrn;
 mod norm;
 mod pool;
+mod pool_volume;
 mod upsample;
 
 use crate::describe::{ConvError, Layout, PixelRef, PixelView, Shape4, TensorMut, TensorOut, TensorRef};
@@ -24,6 +25,7 @@ pub use activation::ActivationValue;
 pub use batch_norm::{BatchNormSpec, BatchStatistics};
 pub use linear::LinearGradient;
 pub use norm::NormGradients;
+pub use pool_volume::VolumeGradient;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 

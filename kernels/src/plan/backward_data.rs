@@ -115,6 +115,7 @@ impl BackwardData {
             of: Backwards::from(desc),
             layouts: (desc.output_layout(), desc.layout()),
             epilogue: EpilogueSpec { residual: spec.accumulate, ..EpilogueSpec::NONE },
+            series: desc.output().n,
             weights: Weights::filter(filter),
         };
         let phased = PhasedPlan::new(&problem, options)?;

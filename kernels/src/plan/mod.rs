@@ -12,9 +12,12 @@ mod measured;
 mod oneshot;
 mod options;
 mod packing;
-mod phased;
-mod prepare;
+pub(crate) mod phased;
+pub(crate) mod prepare;
 mod report;
+pub(crate) mod rooms;
+mod segments;
+mod signal;
 mod transposed;
 
 use crate::choose::{Choice, Select, Wisdom};
@@ -33,6 +36,7 @@ pub use packing::Packing;
 pub use prepare::PlanWeights;
 use prepare::Problem;
 pub use report::PlanReport;
+pub use signal::{BackwardData1d, BackwardWeights1d, Conv1dPlan, Transposed1dPlan};
 use std::fmt;
 pub use transposed::TransposedPlan;
 

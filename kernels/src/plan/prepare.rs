@@ -253,6 +253,6 @@ impl<'a> Problem<'a> {
     }
 }
 
-pub(super) fn check_len(what: &'static str, expected: usize, got: usize) -> Result<(), ConvError> {
+pub(crate) fn check_len(what: &'static str, expected: usize, got: usize) -> Result<(), ConvError> {
     if expected == got { Ok(()) } else { Err(ConvError::BufferLen { what, expected, got }) }
 }

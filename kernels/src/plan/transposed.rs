@@ -53,7 +53,9 @@ impl TransposedPlan {
         let epilogue = desc.epilogue();
         super::prepare::check_len("filter", desc.filter_len(), weights.filter.len())?;
         let layouts = (desc.layout(), desc.layout());
-        let phased = PhasedPlan::new(&Phased { of: desc.backwards(), layouts, epilogue, weights }, options)?;
+        let of = desc.backwards();
+        let phased =
+            PhasedPlan::new(&Phased { of, layouts, epilogue, series: of.small.n, weights }, options)?;
         Ok(Self { desc: *desc, phased })
     }
 

@@ -273,6 +273,8 @@ fn layers_refuse_sources_that_overflow() {
     let view = PixelView {
         layout: Layout::Nhwc,
         images: 1,
+        series: 1,
+        volume: 0,
         channels: 8,
         pixels: 2,
         image: 16,
@@ -304,6 +306,8 @@ fn gradients_refuse_sources_that_overflow() {
         let view = PixelView {
             layout: Layout::Nhwc,
             images: 1,
+            series: 1,
+            volume: 0,
             channels: 8,
             pixels: 2,
             image: 16,
@@ -340,6 +344,8 @@ fn gradients_of_pooling_refuse_sources_that_overflow() {
     let view = PixelView {
         layout: Layout::Nhwc,
         images: 1,
+        series: 1,
+        volume: 0,
         channels: 8,
         pixels: 2,
         image: 16,

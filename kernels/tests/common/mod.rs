@@ -11,6 +11,7 @@ pub mod persist;
 mod placed;
 mod pool;
 mod random;
+pub mod spatial;
 pub mod strategy;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod tiles;

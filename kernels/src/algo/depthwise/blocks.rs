@@ -87,6 +87,8 @@ impl Depthwise {
         let view = PixelView {
             layout: Layout::Nchw,
             images: 1,
+            series: 1,
+            volume: 0,
             channels: block.len(),
             pixels: len,
             image: planes.len(),

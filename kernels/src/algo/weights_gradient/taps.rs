@@ -12,7 +12,7 @@
 use super::windows::{MOST_SEGMENTS, Segment, Windows, channels_of_block};
 use super::{GradientRegion, WeightsGradient, WeightsOperands, gradients, sums};
 use crate::algo::tap_order::{KernelRun, KernelRuns};
-use crate::describe::{BLOCK, ConvDesc, Layout};
+use crate::describe::{BLOCK, ConvDesc, Layout, PixelView};
 use crate::tile::shape::even_piece;
 use crate::tile::taps::TapsLine;
 use crate::tile::taps_table::{ImagePixels, OutputPixels, TapsSums, TapsTile};
@@ -62,8 +62,8 @@ struct Panel<'a> {
     /// Columns of the sums.
     columns: Range<usize>,
     go: OutputPixels<'a>,
-    /// Distances from one image and one pixel to the next. If the gradients are packed, there is one image.
-    image: usize,
+    /// The view of all gradients, for those that are read in place. Packed gradients have one image.
+    view: PixelView,
     packed: bool,
 }
 
@@ -237,12 +237,12 @@ impl TapsGradient {
         if self.in_place {
             let data = &go.data[go.view.offset(0, channels.start, 0)..];
             let pixels = OutputPixels { data, pixel: go.view.pixel, block: go.view.plane };
-            return Panel { columns, go: pixels, image: go.view.image, packed: false };
+            return Panel { columns, go: pixels, view: go.view, packed: false };
         }
         let windows = (&gradient.windows, stretch);
         gradients::pack(&gradient.kernels.copy, go, windows, &channels, self.panel, to);
         let pixels = OutputPixels { data: to, pixel: self.panel, block: BLOCK };
-        Panel { columns, go: pixels, image: 0, packed: true }
+        Panel { columns, go: pixels, view: go.view, packed: true }
     }
 
     /// Sums the gradients of a panel: the products with an image of ones.
@@ -275,7 +275,7 @@ impl TapsGradient {
         for (go, segment) in panel.places(windows, stretch) {
             if let Some(line) = line_of(windows, &segment, kh, run) {
                 // The line has the position of the pixel in the image.
-                let x = segment.n * view.image + line.x * view.pixel;
+                let x = view.image_at(segment.n) + line.x * view.pixel;
                 lines[count] = TapsLine { go, x, ..line };
                 count += 1;
             }
@@ -329,10 +329,10 @@ impl TapsGradient {
 impl Panel<'_> {
     /// The segments of a stretch, each with the offset of its first pixel.
     fn places(&self, windows: &Windows, stretch: usize) -> impl Iterator<Item = (usize, Segment)> {
-        let (windows, packed, image, pixel) = (*windows, self.packed, self.image, self.go.pixel);
+        let (windows, packed, view, pixel) = (*windows, self.packed, self.view, self.go.pixel);
         windows.stretch(stretch).scan(0, move |row, segment| {
             let p = if packed { *row } else { segment.y * windows.output.w + segment.xs.start };
-            let offset = if packed { 0 } else { segment.n * image };
+            let offset = if packed { 0 } else { view.image_at(segment.n) };
             *row += segment.xs.len();
             Some((offset + p * pixel, segment))
         })

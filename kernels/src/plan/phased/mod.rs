@@ -13,6 +13,7 @@
 
 mod rooms;
 
+use super::segments::SegmentedPlan;
 use super::{ConvPlan, PlanOptions};
 use crate::describe::{
     Backwards, ConvDesc, ConvError, EpilogueSpec, Lattice, Layout, Pad2, Phase, Shape4, Size2, TensorMut,
@@ -32,7 +33,7 @@ const NEAR: usize = 512 << 10;
 
 /// What is added to the outputs.
 #[derive(Clone, Copy)]
-pub(super) enum Added<'a> {
+pub(crate) enum Added<'a> {
     Nothing,
     Residual(TensorRef<'a>),
     /// What the large tensor holds. Only if the plan [adds in place](PhasedPlan::adds_in_place).
@@ -40,17 +41,19 @@ pub(super) enum Added<'a> {
 }
 
 /// The problem of a [`PhasedPlan`].
-pub(super) struct Phased<'a> {
-    pub(super) of: Backwards,
+pub(crate) struct Phased<'a> {
+    pub(crate) of: Backwards,
     /// Layouts of the small and of the large tensor.
-    pub(super) layouts: (Layout, Layout),
-    pub(super) epilogue: EpilogueSpec,
+    pub(crate) layouts: (Layout, Layout),
+    pub(crate) epilogue: EpilogueSpec,
+    /// Images of a volume. Images that are computed together belong to one volume.
+    pub(crate) series: usize,
     /// In the order `[small.c][large.c / groups][kh][kw]`, with bias and slopes for the channels of the large tensor.
-    pub(super) weights: Weights<'a>,
+    pub(crate) weights: Weights<'a>,
 }
 
 /// The plans of all phases.
-pub(super) struct PhasedPlan {
+pub(crate) struct PhasedPlan {
     small: Shape4,
     large: Shape4,
     stride: Size2,
@@ -72,15 +75,15 @@ pub(super) struct PhasedPlan {
 
 /// The plan of a phase.
 struct PhasePlan {
-    plan: ConvPlan,
+    plan: SegmentedPlan,
     phase: Phase,
     /// Whether it writes the large tensor in place.
     in_place: bool,
 }
 
 impl PhasedPlan {
-    pub(super) fn new(problem: &Phased<'_>, options: &PlanOptions) -> Result<Self, ConvError> {
-        let &Phased { of, layouts, epilogue, weights } = problem;
+    pub(crate) fn new(problem: &Phased<'_>, options: &PlanOptions) -> Result<Self, ConvError> {
+        let &Phased { of, layouts, epilogue, series, weights } = problem;
         let copies = &kernels(options.isa)?.copy;
         for layout in [layouts.0, layouts.1] {
             if layout == Layout::Nchw32cBf16 {
@@ -88,19 +91,18 @@ impl PhasedPlan {
             }
         }
         // One phase that reads and writes everything: nothing is copied.
-        let mut all = of.phases();
-        let whole = |phase: Phase| phase.read.1 == of.small.size() && phase.size == of.large.size();
-        let is_whole = all.next().is_some_and(whole) && all.next().is_none();
+        let is_whole = of.whole().is_some();
         let inner = if layouts.0 == layouts.1 && (is_whole || layouts.0 == Layout::Nhwc) {
             layouts.0
         } else {
             Layout::Nchw16c
         };
-        let images = if is_whole { of.small.n } else { images_together(&of, inner, options.max_threads)? };
+        let images =
+            if is_whole { of.small.n } else { images_together(&of, series, (inner, options.max_threads))? };
         let mut phases = try_vec("phases", of.phases().count())?;
         for phase in of.phases() {
             let plan = Self::phase(problem, (&phase, images), inner, options)?;
-            let lines = plan.conv.driver.writes_lines() && is_expressible(&of, &phase);
+            let lines = plan.writes_lines() && is_expressible(&of, &phase);
             let in_place = lines || phase.size == of.large.size();
             try_push("phases", &mut phases, PhasePlan { plan, phase, in_place })?;
         }
@@ -124,7 +126,7 @@ impl PhasedPlan {
             rooms: Rooms::default(),
             req: WorkspaceReq::new(0, options.max_threads),
         };
-        let adds = |phase: &PhasePlan| phase.in_place && phase.plan.conv.driver.adds_in_place();
+        let adds = |phase: &PhasePlan| phase.in_place && phase.plan.adds_in_place();
         plan.adds_in_place = inner != Layout::Nchw && layouts.1 == inner && plan.phases.iter().all(adds);
         plan.rooms = plan.rooms()?;
         let of_plans = plan.plans().fold(plan.req, |all, plan| all.union(plan.workspace_req()));
@@ -138,23 +140,16 @@ impl PhasedPlan {
         (phase, images): (&Phase, usize),
         layout: Layout,
         options: &PlanOptions,
-    ) -> Result<ConvPlan, ConvError> {
+    ) -> Result<SegmentedPlan, ConvError> {
         let Phased { of, epilogue, weights, .. } = problem;
-        let input = Shape4 { n: images, h: phase.read.1.h, w: phase.read.1.w, ..of.small };
-        let desc = ConvDesc::builder(input, of.large.c, phase.turn.taps)
-            .pad(phase.pad)
-            .dilation(phase.dilation)
-            .groups(of.groups)
-            .layout(layout)
-            .epilogue(*epilogue)
-            .build()?;
+        let desc = phase.desc(of, images, layout, *epilogue)?;
         let mut filter = try_vec("filter of a phase", desc.filter_len())?;
         filter.extend(phase.turn.filter(of, weights.filter));
-        ConvPlan::new(&desc, Weights { filter: &filter, ..*weights }, options)
+        SegmentedPlan::new(&desc, Weights { filter: &filter, ..*weights }.into(), options)
     }
 
     /// A 1x1 convolution of a channel of zeros: the epilogue alone.
-    fn fill(
+    pub(crate) fn fill(
         large: Shape4,
         epilogue: EpilogueSpec,
         weights: Weights<'_>,
@@ -206,25 +201,26 @@ impl PhasedPlan {
     }
 
     fn plans(&self) -> impl Iterator<Item = &ConvPlan> {
-        self.phases.iter().map(|phase| &phase.plan).chain(&self.fill)
+        self.phases.iter().flat_map(|phase| phase.plan.plans()).chain(self.fill.iter())
     }
 
-    /// The plans of the phases, each with the first row and column that it writes.
-    pub(super) fn phases(&self) -> impl Iterator<Item = (Size2, &ConvPlan)> {
-        self.phases.iter().map(|PhasePlan { plan, phase, .. }| (phase.first, plan))
+    /// The plans of the phases, each with the first row and column that it writes. Of a long row, it is the plan of most
+    /// outputs.
+    pub(crate) fn phases(&self) -> impl Iterator<Item = (Size2, &ConvPlan)> {
+        self.phases.iter().map(|PhasePlan { plan, phase, .. }| (phase.first, plan.main()))
     }
 
     /// Bytes of packed weights.
-    pub(super) fn packed_bytes(&self) -> usize {
+    pub(crate) fn packed_bytes(&self) -> usize {
         self.plans().map(ConvPlan::packed_bytes).sum()
     }
 
-    pub(super) fn workspace_req(&self) -> WorkspaceReq {
+    pub(crate) fn workspace_req(&self) -> WorkspaceReq {
         self.req
     }
 
     /// Computes the large tensor. The caller has checked all tensors.
-    pub(super) fn run(
+    pub(crate) fn run(
         &self,
         small: TensorRef<'_>,
         added: Added<'_>,
@@ -353,8 +349,8 @@ impl PhasedPlan {
                 tensor => tensor,
             };
             return match added {
-                Added::Large => plan.conv.add_to(input, output, slabs, threads),
-                _ => plan.run(ConvIo { input, output, residual }, *slabs, threads),
+                Added::Large => plan.add_to(input, output, slabs, threads),
+                _ => plan.run(ConvIo { input, output, residual }, slabs, threads),
             };
         }
         let residual = match added.tensor() {
@@ -364,7 +360,7 @@ impl PhasedPlan {
         let shape = plan.desc().output();
         let part = &mut part[..shape.len(self.inner)?];
         let output = TensorMut::packed(part, shape, self.inner)?;
-        plan.run(ConvIo { input, output: output.into(), residual }, *slabs, threads)?;
+        plan.run(ConvIo { input, output: output.into(), residual }, slabs, threads)?;
         scatter(self.copies, TensorRef::packed(part, shape, self.inner)?, lattice, large, threads);
         Ok(())
     }
@@ -400,11 +396,15 @@ fn is_expressible(of: &Backwards, phase: &Phase) -> bool {
 }
 
 /// The number of images that stay near while all phases read them, or until the output of a phase is copied: a divisor of
-/// all images.
-fn images_together(of: &Backwards, layout: Layout, threads: usize) -> Result<usize, ConvError> {
+/// the `series` images of a volume.
+fn images_together(
+    of: &Backwards,
+    series: usize,
+    (layout, threads): (Layout, usize),
+) -> Result<usize, ConvError> {
     let image = |phase: Phase| Shape4 { n: 1, h: phase.size.h, w: phase.size.w, ..of.large }.len(layout);
     let largest = of.phases().try_fold(1, |most, phase| image(phase).map(|len| len.max(most)))?;
     let most = NEAR.saturating_mul(threads) / size_of::<f32>() / largest;
-    let fits = (1..=of.small.n.min(most)).rev().find(|images| of.small.n.is_multiple_of(*images));
+    let fits = (1..=series.min(most)).rev().find(|images| series.is_multiple_of(*images));
     Ok(fits.unwrap_or(1))
 }

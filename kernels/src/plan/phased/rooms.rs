@@ -1,7 +1,6 @@
 //! [`Rooms`]: the tensors that a [`PhasedPlan`](super::PhasedPlan) keeps in the shared workspace.
 
-/// Elements of a cache line, at which each room begins.
-const LINE: usize = 16;
+use crate::plan::rooms::{rooms, rooms_len};
 
 /// Elements of the shared workspace for each tensor that is kept there; 0 if none is.
 #[derive(Debug, Clone, Copy, Default)]
@@ -47,20 +46,12 @@ impl Rooms {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.all()
-            .into_iter()
-            .fold(0, |sum, len| sum.saturating_add(len.saturating_add(LINE - 1) / LINE * LINE))
+        rooms_len(&self.all())
     }
 
     /// Splits `scratch` into the rooms and the rest.
     pub(super) fn split<'w>(&self, scratch: &'w mut [f32]) -> Room<'w> {
-        let mut rest = scratch;
-        let mut next = |len: usize| {
-            let (room, after) = std::mem::take(&mut rest).split_at_mut(len.next_multiple_of(LINE));
-            rest = after;
-            &mut room[..len]
-        };
-        let [small, read, residual, addend, part, large, zeros] = self.all().map(&mut next);
-        Room { small, residual, large, zeros, parts: Parts { read, addend, part, slabs: rest } }
+        let ([small, read, residual, addend, part, large, zeros], slabs) = rooms(scratch, self.all());
+        Room { small, residual, large, zeros, parts: Parts { read, addend, part, slabs } }
     }
 }
