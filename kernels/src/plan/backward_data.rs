@@ -76,11 +76,14 @@ impl BackwardData {
     ///
     /// `filter` is that of the convolution: `[O][C / groups][KH][KW]`. The bias and the residual of `desc` do not
     /// influence the gradient of the input. Limits on memory in `options` apply to each phase.
+    /// [`Select::Force`](crate::Select::Force) applies to the phases that the method can compute, and the model chooses for
+    /// the others.
     ///
     /// # Errors
     /// - [`ConvError::InvalidField`] if `desc` has an activation: the caller multiplies `grad_output` by its derivative
     ///   first. Also for tensors of bf16 numbers.
-    /// - The errors of [`ConvPlan::new`], for the phases.
+    /// - The errors of [`ConvPlan::new`], for the phases. [`ConvError::Unsupported`] means that a forced method can
+    ///   compute no phase.
     pub fn new(
         desc: &ConvDesc,
         filter: &[f32],

@@ -13,6 +13,7 @@
 //! With stride 1 there is one phase. It writes the large tensor itself, and nothing is copied.
 
 use super::{ConvPlan, PlanOptions};
+use crate::choose::Select;
 use crate::describe::{
     Backwards, ConvDesc, ConvError, EpilogueSpec, Layout, Pad2, Phase, Shape4, Size2, TensorMut, TensorOut,
     TensorRef, Weights,
@@ -120,6 +121,7 @@ impl Rooms {
 }
 
 impl PhasedPlan {
+    /// A forced method computes the phases that it can. The model chooses for the others.
     pub(super) fn new(problem: &Phased<'_>, options: &PlanOptions) -> Result<Self, ConvError> {
         let &Phased { of, layouts, epilogue, weights } = problem;
         let copies = &kernels(options.isa)?.copy;
@@ -139,9 +141,23 @@ impl PhasedPlan {
         };
         let images = if is_whole { of.small.n } else { images_together(&of, inner, options.max_threads)? };
         let mut phases = try_vec("phases", of.phases().count())?;
+        let mut refused = None;
         for phase in of.phases() {
-            let plan = Self::phase(problem, (&phase, images), inner, options)?;
+            let plan = match Self::phase(problem, (&phase, images), inner, options) {
+                Err(error @ ConvError::Unsupported { .. }) => {
+                    refused = refused.or(Some(error));
+                    Self::phase(problem, (&phase, images), inner, &chosen(options))?
+                }
+                plan => plan?,
+            };
             try_push("phases", &mut phases, PhasePlan { plan, phase })?;
+        }
+        let is_forced =
+            |phase: &PhasePlan| options.select == Select::Force(phase.plan.explain().choice.method);
+        if let Some(error) = refused
+            && !phases.iter().any(is_forced)
+        {
+            return Err(error);
         }
         let covered: usize = of.phases().map(|phase| phase.size.h * phase.size.w).sum();
         let fill = match covered < of.large.h * of.large.w {
@@ -207,8 +223,7 @@ impl PhasedPlan {
         let mut filter = try_vec("filter of zeros", large.c)?;
         filter.resize(large.c, 0.0);
         // A forced algorithm need not support it.
-        let options = PlanOptions { select: Default::default(), ..*options };
-        ConvPlan::new(&desc, Weights { filter: &filter, ..weights }, &options)
+        ConvPlan::new(&desc, Weights { filter: &filter, ..weights }, &chosen(options))
     }
 
     /// Whether the only phase writes the whole large tensor. It can still read a part of the small one.
@@ -379,6 +394,11 @@ impl PhasedPlan {
         gather(self.copies, map, lattice, TensorMut::packed(room, shape, self.inner)?.into(), threads);
         TensorRef::packed(room, shape, self.inner)
     }
+}
+
+/// The same options without a forced method.
+fn chosen(options: &PlanOptions) -> PlanOptions {
+    PlanOptions { select: Select::Auto, ..*options }
 }
 
 /// The number of images whose outputs of a phase stay near, a divisor of all images.
