@@ -48,7 +48,7 @@ fn every_direction_has_the_choice_and_its_rivals_in_every_layout() {
                 rows.iter().filter(is_meant).count()
             };
             assert_eq!((count("auto"), count("direct")), (2, 2), "{direction}, {layout}");
-            assert_eq!(count("depthwise"), 1, "{direction}, {layout}");
+            assert!(count("depthwise") > 0, "{direction}, {layout}");
         }
     }
     let chosen = |direction: &str| {
@@ -89,7 +89,8 @@ fn choices_are_judged_by_direction() {
         assert_eq!(lines(&format!("data, {threads} thread(s)")), 2, "{text}");
         assert_eq!(lines(&format!("weights, {threads} thread(s)")), 1, "{text}");
     }
-    let failed = SHOOTOUT.command(&[&QUICK[..], &["--direction", "weights", "--assert-choice=-1"]].concat());
+    let mut failed =
+        SHOOTOUT.command(&[&QUICK[..], &["--direction", "weights", "--assert-choice=-1"]].concat());
     failed.assert().code(1);
 }
 
@@ -160,15 +161,15 @@ fn peers_get_the_request_of_the_direction() {
 
 /// Rows of two directions of one layer, whose peers must not be mixed.
 const STORED: &str =
-    "layer,algorithm,isa,layout,threads,ms_min,ms_median,rel_l2_error,max_error,shape,chosen,direction
-lenet5.c1,auto,avx2fma,nchw,1,1,1,1e-7,1e-7,,direct,data
-lenet5.c1,peer:torch,avx2fma,own,1,2,2,1e-7,1e-7,,,data
-lenet5.c1,peer:torch-channels-last,avx2fma,own,1,3,3,1e-7,1e-7,,,data
-lenet5.c1,auto,avx2fma,nchw,1,1,1,1e-7,1e-7,,direct,weights
-lenet5.c1,peer:torch,avx2fma,own,1,0.5,0.5,1e-7,1e-7,,,weights
-lenet5.c1,peer:torch-channels-last,avx2fma,own,1,0.25,0.25,1e-7,1e-7,,,weights
-lenet5.c1,auto,avx2fma,nchw,1,1,1,1e-7,1e-7,,direct,
-lenet5.c1,peer:ort,avx2fma,own,1,8,8,1e-7,1e-7,,,forward
+    "layer,algorithm,isa,layout,threads,ms_min,ms_median,rel_l2_error,max_error,shape,chosen,direction,gflops
+lenet5.c1,auto,avx2fma,nchw,1,1,1,1e-7,1e-7,,direct,data,10
+lenet5.c1,peer:torch,avx2fma,own,1,2,2,1e-7,1e-7,,,data,10
+lenet5.c1,peer:torch-channels-last,avx2fma,own,1,3,3,1e-7,1e-7,,,data,10
+lenet5.c1,auto,avx2fma,nchw,1,1,1,1e-7,1e-7,,direct,weights,10
+lenet5.c1,peer:torch,avx2fma,own,1,0.5,0.5,1e-7,1e-7,,,weights,10
+lenet5.c1,peer:torch-channels-last,avx2fma,own,1,0.25,0.25,1e-7,1e-7,,,weights,10
+lenet5.c1,auto,avx2fma,nchw,1,1,1,1e-7,1e-7,,direct,,10
+lenet5.c1,peer:ort,avx2fma,own,1,8,8,1e-7,1e-7,,,forward,10
 ";
 
 #[test]

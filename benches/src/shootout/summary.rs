@@ -27,7 +27,6 @@ pub(super) struct Summary<'a> {
     against: &'static str,
     isa: &'static str,
     threads: usize,
-    direction: Direction,
     /// Number of layers on which the output of the peer was right.
     layers: usize,
     geometric_mean: f64,
@@ -38,6 +37,7 @@ pub(super) struct Summary<'a> {
     below_0_9: usize,
     percent_below_0_9: f64,
     as_fast_or_faster: usize,
+    direction: Direction,
 }
 
 impl<'a> Summary<'a> {
