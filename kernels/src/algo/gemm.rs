@@ -21,7 +21,7 @@ use crate::describe::{BLOCK, ConvDesc, PixelView};
 use crate::simd::LINE;
 use crate::tile::gemm_table::{ColumnsOf, Hint, RowsOf};
 use crate::tile::output::OutputRegion;
-use crate::tile::post::Post;
+use crate::tile::post::{Addend, Post};
 use crate::work::parts::SplitUnits;
 use std::ops::Range;
 use std::sync::Arc;
@@ -87,10 +87,11 @@ impl GemmConv {
         group * self.desc.ins()
     }
 
-    fn tiles(&self, pixels: &Range<usize>) -> PixelTiles {
+    /// The tiles of a stretch. `even` output pixels are evenly spaced.
+    fn tiles(&self, pixels: &Range<usize>, even: usize) -> PixelTiles {
         let unbroken = match self.schedule.source {
-            PixelSource::Image(access) => access.unbroken,
-            PixelSource::Packed => usize::MAX,
+            PixelSource::Image(access) => access.unbroken.min(even),
+            PixelSource::Packed => even,
         };
         PixelTiles {
             pixels: pixels.clone(),
@@ -107,7 +108,7 @@ impl GemmConv {
             slope,
             per_row: self.schedule.form.side == Side::Rows,
             activation: self.desc.epilogue().activation,
-            residual: None,
+            residual: Addend::None,
             first: block.k.start == 0,
             last: block.k.end == self.schedule.form.k,
         }
@@ -118,7 +119,7 @@ impl GemmConv {
     fn channels_as_columns(&self, block: &Block<'_>, region: &mut OutputRegion<'_>, slab: &mut [f32]) {
         let Block { operands, n, group, ref pixels, ref k } = *block;
         let chunks = k.len().div_ceil(BLOCK);
-        let tiles = self.tiles(pixels);
+        let tiles = self.tiles(pixels, region.even_pixels());
         if self.schedule.source == PixelSource::Packed {
             pack_rows(&self.desc, &operands.input, (n, group), tiles.clone(), k, slab);
         }
@@ -146,8 +147,9 @@ impl GemmConv {
                     }
                     _ => None,
                 };
-                let packed = RowsOf { data: slab, row: BLOCK, chunk: None };
-                let a = image(p.start).unwrap_or(packed);
+                let before = (p.start - pixels.start) * chunks * BLOCK;
+                let packed = || RowsOf { data: &slab[before..], row: BLOCK, chunk: None };
+                let a = image(p.start).unwrap_or_else(packed);
                 let tiles = p.len().div_ceil(self.schedule.tile.rows());
                 let hint = ahead.hint(chunks, tiles, || image(p.start.saturating_add(self.schedule.stretch)));
                 let residual = operands.residual_as_columns(n, p.start, channel);
@@ -176,7 +178,8 @@ impl GemmConv {
             self.row_panels(block, region, &here, columns);
         }
         if !rest.is_empty() {
-            pack_columns(&self.desc, &operands.input, (n, group), self.tiles(&rest), k, (width, slab));
+            let tiles = self.tiles(&rest, usize::MAX);
+            pack_columns(&self.desc, &operands.input, (n, group), tiles, k, (width, slab));
             let columns = ColumnsOf { data: slab, step: width, tile: k.len() * width };
             self.row_panels(block, region, &rest, columns);
         }

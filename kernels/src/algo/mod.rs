@@ -40,7 +40,7 @@ use few::FewForm;
 use fft::{FftSchedule, SpectraForm};
 pub(crate) use form::{Form, FormKind, Packed};
 use gemm_schedule::GemmSchedule;
-pub(crate) use operands::Operands;
+pub(crate) use operands::{Operands, Residual};
 use parts::PartsSchedule;
 use reference::PlainForm;
 use rows::RowsSchedule;
@@ -302,6 +302,28 @@ impl Driver {
             Self::Gemm(gemm) => gemm.merges(views),
             Self::Parts(parts) => parts.merges(views),
         }
+    }
+
+    /// Whether the driver can write rows of pixels that are further apart than the pixels, as those of a
+    /// [lattice](PixelView::lattice).
+    pub(crate) fn writes_lines(&self) -> bool {
+        match self {
+            Self::Reference(_)
+            | Self::Gemm(_)
+            | Self::Direct(_)
+            | Self::Few(_)
+            | Self::Depthwise(_)
+            | Self::Winograd(_)
+            | Self::Fft(_) => true,
+            Self::Rows(rows) => rows.writes_lines(),
+            Self::Parts(_) => false,
+        }
+    }
+
+    /// Whether the driver can add to what a tensor of channels-last pixels holds.
+    pub(crate) fn adds_in_place(&self) -> bool {
+        // The last tile of a depthwise row can overlap the one before it, and would add to its outputs again.
+        !matches!(self, Self::Reference(_) | Self::Depthwise(_) | Self::Parts(_))
     }
 
     /// The layout that a residual can have besides that of the output.

@@ -5,6 +5,7 @@ use crate::algo::packed::Panel;
 use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef, PixelView};
 use crate::tile::copy_table::{CopyTable, InputTile};
 use crate::tile::output::{OutputRegion, OutputTile, TileOffset};
+use crate::tile::post::Addend;
 
 /// The output layout as seen by a driver whose panels are always columns. For NCHW it is NHWC, and the
 /// transposition follows.
@@ -41,7 +42,7 @@ impl PlaneRows {
         copy: &CopyTable,
         region: &mut OutputRegion<'_>,
         lines: &mut [f32],
-        compute: impl FnOnce(&mut [f32], Option<(&[f32], TileOffset)>),
+        compute: impl FnOnce(&mut [f32], Addend<'_>),
     ) {
         let Self { n, pixels, columns, .. } = *self;
         let Panel { channel, lo, hi } = self.panel;
@@ -54,7 +55,7 @@ impl PlaneRows {
             }
         }
         let at = TileOffset { offset: 0, row: columns, block: BLOCK };
-        compute(matrix, residual.map(|_| (&*addend, at)));
+        compute(matrix, if residual.is_some() { Addend::Tile(addend, at) } else { Addend::None });
         let all = self.rows * pixels;
         let image = all * columns;
         let view = PixelView {
@@ -65,6 +66,7 @@ impl PlaneRows {
             image,
             plane: 1,
             pixel: columns,
+            lines: None,
         };
         let matrix = PixelRef { data: matrix, view };
         for row in 0..self.rows {

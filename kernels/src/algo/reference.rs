@@ -96,7 +96,7 @@ impl Reference {
                 for p in region.pixels.clone() {
                     let mut sum = self.sum(operands, n, o, p / width, p % width);
                     sum += bias.get(o).copied().map_or(0.0, f64::from);
-                    if let Some(residual) = &operands.residual {
+                    if let Some(residual) = operands.residual.tensor() {
                         sum += f64::from(residual.data[residual.view.offset(n, o, p)]);
                     }
                     let slope = slope.get(o).copied().map_or(0.0, f64::from);

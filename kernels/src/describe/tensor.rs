@@ -1,153 +1,11 @@
-//! Borrowed tensors with a pitch, and the view of them that all drivers use.
+//! Borrowed tensors with a pitch.
 
-use super::shape::{BLOCK, WIDE_BLOCK};
-use super::sizes::checked_product;
+use super::view::{Lattice, Pitch, PixelView, check};
 use super::{Layout, Shape4};
 use crate::describe::ConvError;
 use std::fmt;
 use std::mem::MaybeUninit;
 use std::ops::Range;
-
-/// Distances between the parts of a tensor, in elements.
-///
-/// A pitch larger than packed describes a channel slice of a wider tensor. With it, an Inception branch
-/// writes directly into the concatenation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pitch {
-    /// Distance between neighbouring images.
-    pub image: usize,
-    /// Distance between neighbouring pixels: at least C in NHWC, exactly 1 in NCHW, and exactly 16 in
-    /// Nchw16c.
-    pub pixel: usize,
-}
-
-/// A tensor seen as `images x channels x pixels`, with pixels in row-major order.
-///
-/// Element `(n, c, p)` is at `n * image + (c / block) * plane + c % block + p * pixel`, where `block` is 1
-/// for NCHW, 16 for Nchw16c and C for NHWC. In Nchw32cBf16, an element holds two channels, and `block` is 32.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct PixelView {
-    pub(crate) layout: Layout,
-    pub(crate) images: usize,
-    pub(crate) channels: usize,
-    pub(crate) pixels: usize,
-    pub(crate) image: usize,
-    pub(crate) plane: usize,
-    pub(crate) pixel: usize,
-}
-
-impl PixelView {
-    /// Whether neighbouring channels of a pixel are adjacent in memory.
-    pub(crate) fn channels_last(&self) -> bool {
-        self.layout != Layout::Nchw
-    }
-
-    /// The offset of an element from the first one.
-    pub(crate) fn offset(&self, n: usize, c: usize, p: usize) -> usize {
-        let in_image = match self.layout {
-            Layout::Nchw => c * self.plane,
-            Layout::Nhwc => c,
-            Layout::Nchw16c => c / BLOCK * self.plane + c % BLOCK,
-            // Drivers address whole words.
-            Layout::Nchw32cBf16 => c / WIDE_BLOCK * self.plane + c % WIDE_BLOCK / 2,
-        };
-        n * self.image + in_image + p * self.pixel
-    }
-
-    /// Whether all images can be seen as one row of evenly spaced pixels. In NCHW each image then becomes one
-    /// pixel, and its `channels * pixels` elements become the channels of that pixel.
-    pub(crate) fn can_merge(&self) -> bool {
-        match self.layout {
-            Layout::Nchw => self.plane == self.pixels,
-            Layout::Nhwc => self.pixels == 1 || self.image == self.pixels * self.pixel,
-            Layout::Nchw16c | Layout::Nchw32cBf16 => self.pixels == 1,
-        }
-    }
-
-    /// The row of pixels that [`can_merge`](Self::can_merge) allows.
-    pub(crate) fn merged(self) -> Self {
-        debug_assert!(self.can_merge());
-        let row = Self { images: 1, pixels: self.images, pixel: self.image, ..self };
-        match self.layout {
-            Layout::Nchw => {
-                Self { layout: Layout::Nhwc, channels: self.channels * self.pixels, plane: 1, ..row }
-            }
-            Layout::Nhwc => Self { pixels: self.images * self.pixels, pixel: self.pixel_of_row(), ..row },
-            Layout::Nchw16c | Layout::Nchw32cBf16 => row,
-        }
-    }
-
-    /// The pixel pitch of a merged row of NHWC images, which have one pixel each or are packed.
-    fn pixel_of_row(&self) -> usize {
-        if self.pixels == 1 { self.image } else { self.pixel }
-    }
-}
-
-/// Checks shape, layout and pitch against the length of the data, for shared and mutable borrows.
-fn check(
-    data_len: usize,
-    shape: Shape4,
-    layout: Layout,
-    pitch: Option<Pitch>,
-) -> Result<PixelView, ConvError> {
-    if shape.is_empty() {
-        return Err(ConvError::field("tensor shape", "every extent at least 1", shape));
-    }
-    let packed_len = shape.len(layout)?;
-    let pixels = shape.h * shape.w;
-    let packed_image = packed_len / shape.n;
-    let packed_pixel = match layout {
-        Layout::Nchw => 1,
-        Layout::Nhwc => shape.c,
-        // A pixel of a block is 16 elements in both: 16 numbers, or 32 in pairs.
-        Layout::Nchw16c | Layout::Nchw32cBf16 => BLOCK,
-    };
-    let Pitch { image, pixel } = match pitch {
-        None => {
-            if data_len != packed_len {
-                return Err(ConvError::BufferLen { what: "tensor", expected: packed_len, got: data_len });
-            }
-            Pitch { image: packed_image, pixel: packed_pixel }
-        }
-        Some(pitch) => pitch,
-    };
-    if layout == Layout::Nhwc {
-        if pixel < packed_pixel {
-            return Err(ConvError::field(
-                "pitch.pixel",
-                format!("at least the {packed_pixel} channels"),
-                pixel,
-            ));
-        }
-    } else if pixel != packed_pixel {
-        return Err(ConvError::field("pitch.pixel", format!("{packed_pixel} in {layout}"), pixel));
-    }
-    let span = match layout {
-        Layout::Nchw | Layout::Nchw16c | Layout::Nchw32cBf16 => packed_image,
-        Layout::Nhwc => checked_product("pitch.pixel", &[pixels - 1, pixel])?
-            .checked_add(shape.c)
-            .ok_or(ConvError::SizeOverflow { what: "pitch.pixel" })?,
-    };
-    if image < span {
-        return Err(ConvError::field("pitch.image", format!("at least {span}, one image"), image));
-    }
-    let expected = checked_product("pitch.image", &[shape.n - 1, image])?
-        .checked_add(span)
-        .ok_or(ConvError::SizeOverflow { what: "pitch.image" })?;
-    if data_len < expected {
-        return Err(ConvError::BufferLen { what: "tensor", expected, got: data_len });
-    }
-    // A pitch of an axis of extent 1 is never used, so the caller can pass any number. Replace it by one that
-    // cannot overflow.
-    let image = if shape.n == 1 { span } else { image };
-    let pixel = if pixels == 1 { packed_pixel } else { pixel };
-    let plane = match layout {
-        Layout::Nchw => pixels,
-        Layout::Nhwc => 1,
-        Layout::Nchw16c | Layout::Nchw32cBf16 => pixels * BLOCK,
-    };
-    Ok(PixelView { layout, images: shape.n, channels: shape.c, pixels, image, plane, pixel })
-}
 
 macro_rules! tensor {
     ($(#[$doc:meta])* $name:ident, $data:ty) => {
@@ -255,6 +113,12 @@ fn view_of_images(view: PixelView, shape: Shape4, images: Range<usize>) -> (Pixe
     (PixelView { images: n, ..view }, Shape4 { n, ..shape }, images.start * view.image)
 }
 
+/// The view of the pixels of `lattice`, and the offset of the first.
+fn view_of_lattice(view: PixelView, shape: Shape4, lattice: &Lattice) -> Option<(PixelView, Shape4, usize)> {
+    let (of_lattice, offset) = view.lattice(lattice, shape.w)?;
+    Some((of_lattice, Shape4 { h: lattice.size.h, w: lattice.size.w, ..shape }, offset))
+}
+
 impl TensorMut<'_> {
     /// The same tensor, to be read.
     pub(crate) fn as_ref(&self) -> TensorRef<'_> {
@@ -292,6 +156,12 @@ impl<'a> TensorRef<'a> {
     pub(crate) fn images(self, images: Range<usize>) -> Self {
         let (view, shape, offset) = view_of_images(self.view, self.shape, images);
         Self { data: &self.data[offset..], shape, view }
+    }
+
+    /// Some pixels of every image, as a tensor of their own. `None` if no view can express them.
+    pub(crate) fn lattice(self, lattice: &Lattice) -> Option<Self> {
+        let (view, shape, offset) = view_of_lattice(self.view, self.shape, lattice)?;
+        Some(Self { data: &self.data[offset..], shape, view })
     }
 
     /// The view together with the data that it was checked against.
@@ -407,11 +277,20 @@ impl<'a> TensorOut<'a> {
     /// Some of the images, as a tensor of their own. There must be some, of those of this tensor.
     pub(crate) fn images(&mut self, images: Range<usize>) -> TensorOut<'_> {
         let (view, shape, offset) = view_of_images(self.view, self.shape, images);
-        let data = match &mut self.data {
+        TensorOut { data: self.data_from(offset), shape, view }
+    }
+
+    /// Some pixels of every image, as a tensor of their own. `None` if no view can express them.
+    pub(crate) fn lattice(&mut self, lattice: &Lattice) -> Option<TensorOut<'_>> {
+        let (view, shape, offset) = view_of_lattice(self.view, self.shape, lattice)?;
+        Some(TensorOut { data: self.data_from(offset), shape, view })
+    }
+
+    fn data_from(&mut self, offset: usize) -> OutData<'_> {
+        match &mut self.data {
             OutData::Init(data) => OutData::Init(&mut data[offset..]),
             OutData::Uninit(data) => OutData::Uninit(&mut data[offset..]),
-        };
-        TensorOut { data, shape, view }
+        }
     }
 
     /// The first element. The memory may be uninitialised, so nothing may read it before it was written.

@@ -109,7 +109,7 @@ impl Ops {
         let layout = if per_row { Layout::Nchw } else { Layout::Nhwc };
         let (plane, pixel) = if per_row { (lanes, 1) } else { (1, channels) };
         let image = channels * lanes;
-        let view = PixelView { layout, images: 1, channels, pixels: lanes, image, plane, pixel };
+        let view = PixelView { layout, images: 1, channels, pixels: lanes, image, plane, pixel, lines: None };
         let result = PixelRef { data: columns.sum, view };
         let step = if region.layout() == Layout::Nchw16c { BLOCK } else { channels };
         for c in (0..channels).step_by(step) {

@@ -1,6 +1,6 @@
 //! [`BackwardData`]: the gradient of a convolution with respect to its input.
 
-use super::phased::{Phased, PhasedPlan};
+use super::phased::{Added, Phased, PhasedPlan};
 use super::{ConvPlan, PlanOptions};
 use crate::describe::{
     Activation, Backwards, ConvDesc, ConvError, EpilogueSpec, Shape4, Size2, TensorMut, TensorRef, Weights,
@@ -67,7 +67,7 @@ pub struct BackwardData {
     spec: DataSpec,
     phased: PhasedPlan,
     copies: &'static CopyTable,
-    /// Elements of the copy of the previous gradient.
+    /// Elements of the copy of the previous gradient, if it is not added to in place.
     old: usize,
 }
 
@@ -103,7 +103,8 @@ impl BackwardData {
             weights: Weights::filter(filter),
         };
         let phased = PhasedPlan::new(&problem, options)?;
-        let old = if spec.accumulate { desc.input().len(desc.layout())?.next_multiple_of(16) } else { 0 };
+        let copies_old = spec.accumulate && !phased.adds_in_place();
+        let old = if copies_old { desc.input().len(desc.layout())?.next_multiple_of(16) } else { 0 };
         Ok(Self { desc: *desc, spec, phased, copies: &kernels(options.isa)?.copy, old })
     }
 
@@ -129,14 +130,17 @@ impl BackwardData {
             return Err(ConvError::WorkspaceTooSmall { expected, got });
         }
         if !self.spec.accumulate {
-            return self.phased.run(grad_output, None, grad_input.into(), scratch, threads);
+            return self.phased.run(grad_output, Added::Nothing, grad_input.into(), scratch, threads);
+        }
+        if self.phased.adds_in_place() {
+            return self.phased.run(grad_output, Added::Large, grad_input.into(), scratch, threads);
         }
         let (old, scratch) = scratch.split_at_mut(self.old);
         let old = &mut old[..desc.input().len(desc.layout())?];
         let copied = TensorMut::packed(old, desc.input(), desc.layout())?;
         copy(self.copies, grad_input.as_ref(), copied.into(), threads);
         let old = TensorRef::packed(old, desc.input(), desc.layout())?;
-        self.phased.run(grad_output, Some(old), grad_input.into(), scratch, threads)
+        self.phased.run(grad_output, Added::Residual(old), grad_input.into(), scratch, threads)
     }
 
     /// The convolution whose gradient this is.

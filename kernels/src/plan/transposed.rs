@@ -1,7 +1,7 @@
 //! [`TransposedPlan`]: transposed convolution.
 
 use super::backward_data::write_phases;
-use super::phased::{Phased, PhasedPlan};
+use super::phased::{Added, Phased, PhasedPlan};
 use super::{ConvPlan, PlanOptions};
 use crate::describe::{ConvError, Size2, TransposedDesc, Weights};
 use crate::memory::WorkspaceReq;
@@ -81,7 +81,8 @@ impl TransposedPlan {
         if let Some(residual) = &residual {
             check("residual", (desc.output(), layout), (residual.shape(), residual.layout()))?;
         }
-        self.phased.run(input, residual, output, scratch.as_mut(), threads)
+        let added = residual.map_or(Added::Nothing, Added::Residual);
+        self.phased.run(input, added, output, scratch.as_mut(), threads)
     }
 
     /// The transposed convolution that this plan computes.

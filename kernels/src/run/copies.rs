@@ -2,7 +2,7 @@
 
 use super::Threads;
 use super::elementwise::{elements, merges, split, split_units, tiles};
-use crate::describe::{BLOCK, Layout, Size2, TensorOut, TensorRef};
+use crate::describe::{BLOCK, Lattice, Layout, TensorOut, TensorRef};
 use crate::tile::copy_table::{CopyTable, InputTile};
 use crate::tile::output::OutputRegion;
 use crate::work::parts::SplitUnits;
@@ -30,15 +30,6 @@ pub(crate) fn copy(copies: &CopyTable, input: TensorRef<'_>, output: TensorOut<'
         });
         region.zero_padding_lanes();
     });
-}
-
-/// Some rows and columns of a map, at equal distances.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Lattice {
-    pub(crate) first: Size2,
-    pub(crate) step: Size2,
-    /// Numbers of rows and columns.
-    pub(crate) size: Size2,
 }
 
 /// Copies the pixels of `lattice` in `map` to `output`, which has its size. Both have the same layout, in which channels are

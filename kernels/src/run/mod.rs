@@ -17,7 +17,7 @@ mod team;
 pub(crate) mod threads;
 pub(crate) mod weights;
 
-use crate::algo::{Driver, Form, Operands, Packed};
+use crate::algo::{Driver, Form, Operands, Packed, Residual};
 use crate::describe::{ConvDesc, ConvError, Layout, Shape4, TensorOut, TensorRef};
 use crate::memory::WorkspaceReq;
 use crate::tile::output::OutputRegion;
@@ -79,8 +79,6 @@ impl PreparedConv {
         let ConvIo { input, output, residual } = io;
         let desc = &self.desc;
         let layout = desc.output_layout();
-        check("input", (desc.input(), desc.layout()), (input.shape(), input.layout()))?;
-        check("output", (desc.output(), layout), (output.shape(), output.layout()))?;
         let planned = desc.epilogue().residual;
         if planned != residual.is_some() {
             return Err(ConvError::EpilogueMismatch { what: "residual", planned });
@@ -90,17 +88,42 @@ impl PreparedConv {
             let layout = other.unwrap_or(layout);
             check("residual", (desc.output(), layout), (residual.shape(), residual.layout()))?;
         }
+        let residual = residual.map_or(Residual::None, |residual| Residual::Tensor(residual.pixels()));
+        self.compute(input, output, residual, scratch, threads)
+    }
+
+    /// Adds the convolution to `output`, as its residual. The driver must [add in place](Driver::adds_in_place).
+    pub(crate) fn add_to(
+        &self,
+        input: TensorRef<'_>,
+        output: TensorOut<'_>,
+        scratch: &mut [f32],
+        threads: Threads<'_>,
+    ) -> Result<(), ConvError> {
+        debug_assert!(self.desc.epilogue().residual && self.driver.adds_in_place());
+        self.compute(input, output, Residual::Output, scratch, threads)
+    }
+
+    fn compute(
+        &self,
+        input: TensorRef<'_>,
+        output: TensorOut<'_>,
+        residual: Residual<'_>,
+        scratch: &mut [f32],
+        threads: Threads<'_>,
+    ) -> Result<(), ConvError> {
+        let desc = &self.desc;
+        check("input", (desc.input(), desc.layout()), (input.shape(), input.layout()))?;
+        check("output", (desc.output(), desc.output_layout()), (output.shape(), output.layout()))?;
         let (expected, got) = (self.req.len(), scratch.len());
         if got < expected {
             return Err(ConvError::WorkspaceTooSmall { expected, got });
         }
 
-        let views = [input.view(), output.view(), residual.map_or(output.view(), |r| r.view())];
+        let views = [input.view(), output.view(), residual.view().unwrap_or(output.view())];
         let merge = self.merged || self.driver.merges(&views);
-        let operands = Operands {
-            input: input.pixels().merged_if(merge),
-            residual: residual.map(|residual| residual.pixels().merged_if(merge)),
-        };
+        let operands =
+            Operands { input: input.pixels().merged_if(merge), residual: residual.merged_if(merge) };
         let region = OutputRegion::new(output, merge);
         let split = threads::Split {
             parts: threads.count().min(self.parts),

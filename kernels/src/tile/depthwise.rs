@@ -175,7 +175,7 @@ impl<
     unsafe fn channels(&self, o: usize, i: usize) {
         let (inner, outer) = (&self.args.inner, &self.args.outer);
         let rows = outer.end.wrapping_sub(o).min(ROWS);
-        let line = inner.end.wrapping_sub(inner.start);
+        let line = self.args.line;
         let (out, residual) = (self.args.target.out.row, self.args.target.residual.row);
         let out = if STEP == 0 { out } else { STEP };
         let done = o.wrapping_sub(outer.start).wrapping_mul(line).wrapping_add(i.wrapping_sub(inner.start));

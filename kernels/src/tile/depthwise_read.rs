@@ -154,6 +154,8 @@ pub(crate) struct DepthwiseArgs {
     /// NCHW: output channels of a group, and those of the first group that come before the first vector.
     pub(super) outs: usize,
     pub(super) skip: usize,
+    /// Vectors of channels: distance between two lines of outputs, in distances between two outputs.
+    pub(super) line: usize,
     /// The target of all outputs. `base` is the first output, and `row` is the distance between outputs along
     /// the inner axis. `block` is the distance between blocks of channels, or in NCHW between channels.
     pub(super) target: TileTarget,

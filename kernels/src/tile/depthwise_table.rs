@@ -84,6 +84,8 @@ pub(crate) struct Window {
     /// NCHW: output channels of a group, and those of the first group that come before the first one here.
     pub(crate) outs: usize,
     pub(crate) skip: usize,
+    /// Vectors of channels: distance between two lines of outputs, in distances between two outputs.
+    pub(crate) line: usize,
     /// Whether strided vectors of channels are prefetched. Hardware prefetchers follow strided lines badly.
     pub(crate) fetch: bool,
 }
@@ -191,7 +193,7 @@ impl DepthwiseKernels {
         out: OutputTile<'_>,
         post: &Post<'_>,
     ) {
-        let Window { reading, inner, outer, channels, vectors, outs, skip, fetch } = *window;
+        let Window { reading, inner, outer, channels, vectors, outs, skip, line, fetch } = *window;
         if inner.start >= inner.end || outer.start >= outer.end || out.lo >= out.hi {
             return;
         }
@@ -214,12 +216,11 @@ impl DepthwiseKernels {
         let needed = product([vectors, channels, outer.taps, inner.taps, of_tap]);
         require("weights of a depthwise tile", needed, weights.len());
         // In NCHW, each row of the tile is the pixels of a channel, which are split at the ends of image rows.
-        let outputs = product([along, lines]);
+        let outputs = if pixels { product([along, lines]) } else { span([(lines, line), (along, 1)]) };
         let of_vectors = product([vectors, self.lanes]);
         let (rows, columns) = if pixels { (vectors, outputs) } else { (outputs, of_vectors) };
-        assert!(
-            rows <= out.rows && if pixels { columns <= out.hi && out.lo == 0 } else { out.hi <= columns }
-        );
+        require("outputs of a depthwise tile", rows, out.rows);
+        assert!(if pixels { columns <= out.hi && out.lo == 0 } else { out.hi <= columns });
         assert!(post.first && post.last && !post.per_row);
         assert!(vectors == 1 || pixels || (out.lo == 0 && out.hi == of_vectors));
         let mut target = post.target(&out, of_vectors, self.activate);
@@ -239,6 +240,7 @@ impl DepthwiseKernels {
             vectors,
             outs,
             skip,
+            line,
             fetch,
             plane: image.plane,
             source: image.sources.as_ptr(),

@@ -9,7 +9,7 @@ pub(crate) use super::few::{FewChunks, MOST_OUTPUTS, Piece};
 use super::measure::{product, require, span};
 use super::output::OutputTile;
 use super::post::Post;
-use super::store::SumsArgs;
+use super::store::{SumsArgs, TileTarget};
 use crate::describe::BLOCK;
 use std::ops::Range;
 
@@ -157,7 +157,9 @@ impl FewKernels {
         let partial = !(post.first && post.last);
         require("partial sums", if partial { self.sums_len(pixels) } else { 0 }, sums.len());
         // A vector has at least as many lanes as there are outputs.
-        let target = post.target(&out, self.lanes, self.activate);
+        // Sums of earlier blocks are not in the output, so the last block is the first to be written.
+        let written = Post { first: true, ..*post }.target(&out, self.lanes, self.activate);
+        let target = TileTarget { first: post.first, ..written };
         let args = FewArgs {
             image: window.image.as_ptr(),
             pixel: window.stride.wrapping_mul(window.column),

@@ -112,6 +112,16 @@ impl TileOffset {
     }
 }
 
+/// Some rows of a map that is `width` pixels wide, and `pixels` pixels of each.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PixelBox {
+    pub(crate) first: usize,
+    /// At least one.
+    pub(crate) rows: usize,
+    pub(crate) pixels: usize,
+    pub(crate) width: usize,
+}
+
 /// Whether columns `lo..hi` of a tile that begins at `channel` are consecutive channels. In Nchw16c, a tile
 /// that begins inside a block must end in that block.
 fn columns_are_channels(view: &PixelView, channel: usize, hi: usize) -> bool {
@@ -192,7 +202,7 @@ impl<'a> OutputRegion<'a> {
         columns: Range<usize>,
     ) -> OutputTile<'_> {
         let (lo, hi) = (columns.start, columns.end);
-        assert!(self.images.contains(&n) && inside(&p, &self.pixels));
+        assert!(self.images.contains(&n) && inside(&p, &self.pixels) && self.view.are_even(&p));
         // A sum that saturates lies outside every region.
         assert!(inside(&(channel.saturating_add(lo)..channel.saturating_add(hi)), &self.channels));
         assert!(columns_are_channels(&self.view, channel, hi));
@@ -201,6 +211,43 @@ impl<'a> OutputRegion<'a> {
         let last = self.view.layout == Layout::Nchw16c && channel + hi == self.view.channels;
         let zeros = if last { (channel + hi).next_multiple_of(BLOCK) - channel } else { 0 };
         OutputTile { zeros, ..self.tile(at, p.len(), lo, hi) }
+    }
+
+    /// A tile like that of [`channels_as_columns`](Self::channels_as_columns), of the pixels of a box. Returns also the
+    /// distance between the rows of the map, in rows of the tile.
+    ///
+    /// # Panics
+    /// If the box is not inside the region. That is a bug in this library.
+    pub(crate) fn box_as_columns(
+        &mut self,
+        n: usize,
+        of: PixelBox,
+        channel: usize,
+        columns: Range<usize>,
+    ) -> (OutputTile<'_>, usize) {
+        let PixelBox { first, rows, pixels, width } = of;
+        // A product that saturates lies outside every region.
+        let last = first.saturating_add((rows - 1).saturating_mul(width));
+        assert!(inside(&(last..last.saturating_add(pixels)), &self.pixels));
+        let line = match self.view.lines {
+            None => width,
+            Some(lines) => {
+                assert!(lines.width == width && first % width + pixels <= width);
+                lines.step
+            }
+        };
+        let tile = self.channels_as_columns(n, first..first + 1, channel, columns);
+        (OutputTile { rows: (rows - 1) * line + pixels, ..tile }, line)
+    }
+
+    /// The most pixels from the beginning of a row on that are evenly spaced.
+    pub(crate) fn even_pixels(&self) -> usize {
+        self.view.lines.map_or(usize::MAX, |lines| lines.width)
+    }
+
+    /// The most rows of `width` pixels whose pixels are evenly spaced, at most `most`.
+    pub(crate) fn even_rows(&self, width: usize, most: usize) -> usize {
+        most.min(self.even_pixels() / width)
     }
 
     /// A tile like that of [`channels_as_columns`](Self::channels_as_columns), of `count` pixels `first`, `first + step`, ...
@@ -218,6 +265,7 @@ impl<'a> OutputRegion<'a> {
         // A product that saturates lies outside every region.
         let end = first.saturating_add(count.saturating_sub(1).saturating_mul(step)).saturating_add(1);
         assert!(count > 0 && step > 0 && inside(&(first..end), &self.pixels));
+        assert!(self.view.lines.is_none());
         let first = self.channels_as_columns(n, first..first + 1, channel, 0..columns);
         let place = TileAddress { row: step * first.place.row, ..first.place };
         OutputTile { place, rows: count, ..first }
@@ -233,7 +281,7 @@ impl<'a> OutputRegion<'a> {
         channels: Range<usize>,
         p: Range<usize>,
     ) -> OutputTile<'_> {
-        assert!(self.images.contains(&n) && inside(&p, &self.pixels));
+        assert!(self.images.contains(&n) && inside(&p, &self.pixels) && self.view.are_even(&p));
         assert!(inside(&channels, &self.channels) && !self.view.channels_last());
         let at = TileOffset::channels_as_rows(&self.view, n, p.start, channels.start);
         self.tile(at, channels.len(), 0, p.len())
@@ -246,7 +294,7 @@ impl<'a> OutputRegion<'a> {
     /// If the tile is not inside the region. That is a bug in this library.
     pub(crate) fn words(&mut self, n: usize, p: Range<usize>, channel: usize) -> OutputTile<'_> {
         assert!(self.view.layout == Layout::Nchw32cBf16 && channel.is_multiple_of(WIDE_BLOCK));
-        assert!(self.images.contains(&n) && inside(&p, &self.pixels));
+        assert!(self.images.contains(&n) && inside(&p, &self.pixels) && self.view.are_even(&p));
         assert!(inside(&(channel..channel.saturating_add(WIDE_BLOCK)), &self.channels));
         let at =
             TileOffset { offset: self.view.offset(n, channel, p.start), row: self.view.pixel, block: BLOCK };
@@ -276,7 +324,7 @@ impl<'a> OutputRegion<'a> {
     pub(crate) fn run_mut(&mut self, n: usize, c: usize, p: usize, len: usize) -> &mut [MaybeUninit<f32>] {
         assert!(self.images.contains(&n) && self.channels.contains(&c) && self.pixels.contains(&p));
         let last = match self.view.layout {
-            Layout::Nchw => p.saturating_add(len) <= self.pixels.end,
+            Layout::Nchw => p.saturating_add(len) <= self.pixels.end && self.view.lines.is_none(),
             Layout::Nhwc => c.saturating_add(len) <= self.channels.end,
             // The lanes past the last channel belong to the region that has the last channel.
             // Such a tensor is written in whole rows (`words`).

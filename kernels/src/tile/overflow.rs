@@ -12,7 +12,7 @@ use super::gemm_table::{ColumnsOf, Hint, RowsOf};
 use super::grad::table::{GradLines, GradTiles, LossOf, SumOf};
 use super::ops_table::{PoolSpec, Slopes};
 use super::output::{OutputRegion, OutputTile, TileOffset};
-use super::post::Post;
+use super::post::{Addend, Post};
 use super::table::KernelSet;
 use super::taps::TapsLine;
 use super::taps_table::{BoxPixels, BoxTaps, ImagePixels, OutputPixels, Partials, TapsSums};
@@ -79,7 +79,7 @@ fn tiles_of_a_matrix_and_their_residual_refuse_rows_that_overflow() {
     });
     let data = [0.0; 16];
     let at = TileOffset { offset: 0, row: back(8), block: BLOCK };
-    let post = Post { residual: Some((&data, at)), ..Post::NONE };
+    let post = Post { residual: Addend::Tile(&data, at), ..Post::NONE };
     let out = two_rows(&mut c);
     refused("residual", || {
         post.target(&out, 8, set().direct.activate);
@@ -199,6 +199,7 @@ fn depthwise_refuses_operands_that_overflow() {
         vectors: 1,
         outs: 1,
         skip: 0,
+        line: 1,
         fetch: false,
     };
     let run = |window: Window, plane| {
@@ -210,6 +211,7 @@ fn depthwise_refuses_operands_that_overflow() {
     refused("image of a depthwise tile", || run(outer(Axis { step: back(16), ..window.outer }), 0));
     refused("image of a depthwise tile", || run(outer(Axis { input: HALF, step: 16, ..window.outer }), 0));
     refused("weights of a depthwise tile", || run(outer(Axis { taps: HALF, ..window.outer }), 0));
+    refused("outputs of a depthwise tile", || run(Window { line: usize::MAX, ..window }, 0));
     let pixels = Window { reading: Reading::Pixels, channels: 3, ..window };
     refused("image of a depthwise tile", || run(pixels, HALF));
     refused("image of a depthwise tile", || run(Window { vectors: HALF, ..pixels }, 16));
@@ -276,6 +278,7 @@ fn layers_refuse_sources_that_overflow() {
         image: 16,
         plane: 1,
         pixel: back(8),
+        lines: None,
     };
     let mut c = [0.0; 16];
     refused("source of a layer", || {
@@ -298,8 +301,16 @@ fn grad_tiles<'c, 'a>(c: &'c mut [f32], gradient: InputTile<'a>, value: InputTil
 fn gradients_refuse_sources_that_overflow() {
     let data = [0.0; 64];
     let of = |pixel| {
-        let view =
-            PixelView { layout: Layout::Nhwc, images: 1, channels: 8, pixels: 2, image: 16, plane: 1, pixel };
+        let view = PixelView {
+            layout: Layout::Nhwc,
+            images: 1,
+            channels: 8,
+            pixels: 2,
+            image: 16,
+            plane: 1,
+            pixel,
+            lines: None,
+        };
         InputTile::new(&PixelRef { data: &data, view }, 0, 0, 0)
     };
     let (good, bad, grad) = (of(8), of(back(8)), &set().grad);
@@ -326,8 +337,16 @@ fn gradients_refuse_sources_that_overflow() {
 #[test]
 fn gradients_of_pooling_refuse_sources_that_overflow() {
     let data = [0.0; 64];
-    let view =
-        PixelView { layout: Layout::Nhwc, images: 1, channels: 8, pixels: 2, image: 16, plane: 1, pixel: 8 };
+    let view = PixelView {
+        layout: Layout::Nhwc,
+        images: 1,
+        channels: 8,
+        pixels: 2,
+        image: 16,
+        plane: 1,
+        pixel: 8,
+        lines: None,
+    };
     let source = InputTile::new(&PixelRef { data: &data, view }, 0, 0, 0);
     let mut c = [0.0; 16];
     let axis = |input| {

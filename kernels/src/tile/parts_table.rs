@@ -10,7 +10,7 @@ use super::parts::{
     AccumulateArgs, COLUMNS, FinishArgs, FinishWordsArgs, PART_WORDS, ProductArgs, ROW, ROW_WORDS, SplitArgs,
     WidenArgs,
 };
-use super::post::Post;
+use super::post::{Addend, Post};
 use super::store::SumsArgs;
 use crate::describe::{Activation, BLOCK, ConvError, Products};
 use crate::memory::{try_push, try_vec};
@@ -205,7 +205,12 @@ impl PartsKernels {
         let Some(kernel) = self.finish_words.filter(|_| relu || post.activation == Activation::None) else {
             return false;
         };
-        assert!((out.lo, out.hi) == (0, ROW_WORDS) && post.residual.is_none() && post.first && post.last);
+        assert!(
+            (out.lo, out.hi) == (0, ROW_WORDS)
+                && matches!(post.residual, Addend::None)
+                && post.first
+                && post.last
+        );
         require("sums", product([out.rows, COLUMNS]), sums.len());
         require("bias", if post.bias.is_empty() { 0 } else { COLUMNS }, post.bias.len());
         let (data, residual_row) = residual.unwrap_or((&[], 0));

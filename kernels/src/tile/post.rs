@@ -16,13 +16,32 @@ pub(crate) struct Post<'a> {
     /// Whether channels are rows. Otherwise they are columns.
     pub(crate) per_row: bool,
     pub(crate) activation: Activation,
-    /// The residual, and the position of the tile in it.
-    pub(crate) residual: Option<(&'a [f32], TileOffset)>,
+    pub(crate) residual: Addend<'a>,
     /// Whether this is the first block of K. Its sums start from the bias. Later sums are added to the
     /// output.
     pub(crate) first: bool,
     /// Whether this is the last block of K. Residual and activation apply after it.
     pub(crate) last: bool,
+}
+
+/// What is added to the sums of a tile before the activation.
+#[derive(Clone, Copy)]
+pub(crate) enum Addend<'a> {
+    None,
+    /// A tile of a residual: its data, and the position in it.
+    Tile(&'a [f32], TileOffset),
+    /// What the output holds where the sums are written.
+    Output,
+}
+
+impl Addend<'_> {
+    /// The same residual, `elements` further on. What the output holds moves with the output.
+    pub(crate) fn ahead(self, elements: usize) -> Self {
+        match self {
+            Self::Tile(data, at) => Self::Tile(data, TileOffset { offset: at.offset + elements, ..at }),
+            Self::None | Self::Output => self,
+        }
+    }
 }
 
 impl Post<'static> {
@@ -32,7 +51,7 @@ impl Post<'static> {
         slope: &[],
         per_row: false,
         activation: Activation::None,
-        residual: None,
+        residual: Addend::None,
         first: true,
         last: true,
     };
@@ -52,12 +71,16 @@ impl Post<'_> {
         }
         let pointer = |numbers: &[f32]| if numbers.is_empty() { std::ptr::null() } else { numbers.as_ptr() };
         let residual = match self.residual {
-            None => TileAddress { base: std::ptr::null(), row: 0, block: 0 },
-            Some((data, at)) => {
+            // The first block of K overwrites the output, so it adds what the output holds.
+            Addend::Output if self.first => {
+                TileAddress { base: place.base.cast_const(), row: place.row, block: place.block }
+            }
+            Addend::Tile(data, at) if self.last => {
                 let needed = span_of_rows((rows, at.row), (hi, at.block)).saturating_add(at.offset);
                 require("residual", needed, data.len());
                 TileAddress { base: data.as_ptr().wrapping_add(at.offset), row: at.row, block: at.block }
             }
+            _ => TileAddress { base: std::ptr::null(), row: 0, block: 0 },
         };
         TileTarget {
             out: place,

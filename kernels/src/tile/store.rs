@@ -20,7 +20,7 @@ pub(crate) struct TileAddress<P> {
 #[derive(Clone, Copy)]
 pub(crate) struct TileTarget {
     pub(crate) out: TileAddress<*mut f32>,
-    /// Added before the activation. Its base is null if there is no residual.
+    /// Added to the sums of this block of K. Its base is null if there is no residual.
     pub(crate) residual: TileAddress<*const f32>,
     /// One number per column, or per row if `per_row`. It is null if there is no bias.
     pub(crate) bias: *const f32,
@@ -40,7 +40,7 @@ pub(crate) struct TileTarget {
     /// Whether this is the first block of K. Its sums start from the bias. Sums of later blocks are added to
     /// C.
     pub(crate) first: bool,
-    /// Whether this is the last block of K. The epilogue applies after it.
+    /// Whether this is the last block of K. The activation applies after it.
     pub(crate) last: bool,
 }
 
@@ -200,16 +200,14 @@ pub(crate) unsafe fn finish<S: Simd, const MR: usize, const NV: usize>(
     // SAFETY: the caller upholds the contract of the callees.
     unsafe {
         add_earlier(s, &mut acc, target);
-        // One condition: where it is tested twice, the compiler may copy the call of an activation.
         if target.last {
-            add_residual(s, &mut acc, target);
             acc = activate(s, acc, target, MR);
         }
         store_tile(s, acc, target);
     }
 }
 
-/// Adds earlier blocks of K.
+/// Adds earlier blocks of K, and the residual.
 ///
 /// # Safety
 /// Same contract as [`finish`].
@@ -223,19 +221,7 @@ unsafe fn add_earlier<S: Simd, const MR: usize, const NV: usize>(
         let TileAddress { base, row, block } = target.out;
         // SAFETY: the caller upholds the contract of this function.
         unsafe { add_tile(s, acc, TileAddress { base: base.cast_const(), row, block }, target) };
-    }
-}
-
-/// Adds the residual, if there is one.
-///
-/// # Safety
-/// Same contract as [`finish`].
-#[inline(always)]
-unsafe fn add_residual<S: Simd, const MR: usize, const NV: usize>(
-    s: S,
-    acc: &mut [[S::V; NV]; MR],
-    target: &TileTarget,
-) {
+    } // Not only in the last block: a condition that is tested again before the activation would let the compiler copy its call.
     if !target.residual.base.is_null() {
         // SAFETY: the caller upholds the contract of this function.
         unsafe { add_tile(s, acc, target.residual, target) };
@@ -337,12 +323,7 @@ pub(crate) unsafe fn finish_first<S: Simd, const MR: usize, const NV: usize>(
     let mut one = *target;
     for i in 0..count {
         // SAFETY: `i` is less than `MR`. The caller guarantees the rest.
-        unsafe {
-            add_earlier::<S, 1, NV>(s, &mut *at(&mut sums, i), &one);
-            if target.last {
-                add_residual::<S, 1, NV>(s, &mut *at(&mut sums, i), &one);
-            }
-        }
+        unsafe { add_earlier::<S, 1, NV>(s, &mut *at(&mut sums, i), &one) };
         one.advance(target.out.row, target.residual.row);
     }
     if target.last {

@@ -7,6 +7,7 @@ use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef, PixelView};
 use crate::tile::copy_table::InputTile;
 use crate::tile::depthwise_table::DepthwiseKernels;
 use crate::tile::output::{OutputRegion, OutputTile, TileOffset};
+use crate::tile::post::Addend;
 use std::ops::Range;
 
 /// Maximum elements of the planes of a block, which stay in the first-level cache.
@@ -67,7 +68,7 @@ impl Depthwise {
         let pixels = rows.start * width..rows.end * width;
         let len = pixels.len();
         let (planes, addend) = slab.split_at_mut(block.len() * len);
-        if let Some(residual) = &operands.residual {
+        if let Some(residual) = operands.residual.tensor() {
             let from = InputTile::new(residual, n, block.start, pixels.start);
             let to = OutputTile::of_matrix_columns(addend, block.len(), len, 0..len);
             self.copy.copy(from, true, to);
@@ -75,7 +76,10 @@ impl Depthwise {
         for (i, channel) in block.clone().enumerate() {
             let plane = &mut planes[i * len..][..len];
             let at = TileOffset { offset: i * len, row: len, block: BLOCK };
-            let residual = operands.residual.is_some().then_some((&*addend, at));
+            let residual = match operands.residual.tensor() {
+                Some(_) => Addend::Tile(addend, at),
+                None => Addend::None,
+            };
             let out = OutputTile::of_matrix_columns(plane, 1, len, 0..len);
             let window = self.window(operands.input.view.pixel, rows.clone());
             self.call(channel..channel + 1, &window, self.image(&operands.input, n, channel), out, residual);
@@ -88,6 +92,7 @@ impl Depthwise {
             image: planes.len(),
             plane: len,
             pixel: 1,
+            lines: None,
         };
         let planes = PixelRef { data: planes, view };
         let out = region.channels_as_columns(n, pixels, block.start, 0..block.len());

@@ -22,8 +22,8 @@ use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef, Size2, Unsupported};
 use crate::tile::copy_table::CopyTable;
 use crate::tile::depthwise_read::{Axis, Reading};
 use crate::tile::depthwise_table::{DepthwiseKernels, Image, Window};
-use crate::tile::output::{OutputRegion, OutputTile, TileOffset};
-use crate::tile::post::Post;
+use crate::tile::output::{OutputRegion, OutputTile, PixelBox};
+use crate::tile::post::{Addend, Post};
 use crate::tile::table::KernelSet;
 use crate::work::parts::SplitUnits;
 use std::ops::Range;
@@ -205,13 +205,14 @@ impl Depthwise {
         (n, numbers): (usize, Range<usize>),
         rows: Range<usize>,
     ) {
-        if numbers.is_empty() {
+        if numbers.is_empty() || rows.is_empty() {
             return;
         }
         if self.reading == Reading::Pixels && scales(&self.desc) {
             return self.planes(operands, region, (n, numbers));
         }
         let width = self.desc.output().w;
+        let mut window = self.window(operands.input.view.pixel, rows.clone());
         let pixels = rows.start * width..rows.end * width;
         let Vector { first, lo, hi } = self.weights.vector_in(numbers.start, &region.channels);
         let others = numbers.len() - 1;
@@ -221,9 +222,11 @@ impl Depthwise {
         } else {
             let columns = lo..hi + others * self.kernels.lanes();
             let residual = operands.residual_as_columns(n, pixels.start, first);
-            (residual, region.channels_as_columns(n, pixels, first, columns))
+            let of = PixelBox { first: pixels.start, rows: rows.len(), pixels: width, width };
+            let (out, line) = region.box_as_columns(n, of, first, columns);
+            window.line = line;
+            (residual, out)
         };
-        let window = self.window(operands.input.view.pixel, rows);
         let image = self.image(&operands.input, n, numbers.start);
         self.call(numbers, &window, image, out, residual);
     }
@@ -267,7 +270,7 @@ impl Depthwise {
         window: &Window,
         image: Image<'_>,
         out: OutputTile<'_>,
-        residual: Option<(&[f32], TileOffset)>,
+        residual: Addend<'_>,
     ) {
         let (bias, slope) = self.weights.per_channel(numbers.clone());
         let post = Post {
@@ -309,7 +312,8 @@ impl Depthwise {
         };
         let (inner, outer) = if self.reading == Reading::Pixels { (y, x) } else { (x, y) };
         let (reading, channels, outs, fetch) = (self.reading, desc.ins(), desc.outs(), self.fetch);
-        Window { reading, inner, outer, channels, outs, skip: 0, vectors: 1, fetch }
+        let line = desc.output().w;
+        Window { reading, inner, outer, channels, outs, skip: 0, vectors: 1, line, fetch }
     }
 
     /// The input of vector `number` in image `n`.

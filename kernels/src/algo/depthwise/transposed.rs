@@ -12,7 +12,8 @@ use crate::describe::{BLOCK, ConvDesc, Layout};
 use crate::tile::copy_table::InputTile;
 use crate::tile::depthwise_read::Axis;
 use crate::tile::depthwise_table::{Image, Window};
-use crate::tile::output::{OutputRegion, OutputTile, TileOffset};
+use crate::tile::output::{OutputRegion, OutputTile};
+use crate::tile::post::Addend;
 use std::ops::Range;
 
 /// Elements of the transposed input and of the outputs of a stretch, which stay in the second-level cache.
@@ -95,13 +96,12 @@ impl Depthwise {
             return;
         }
         let place = PlaneRows { n, p, rows: 1, pixels, line: pixels, panel, columns: BLOCK };
-        let residual = operands.residual.as_ref();
+        let residual = operands.residual.tensor();
         place.write(residual, self.copy, region, lines, |matrix, residual| {
             for number in self.weights.of_channels(&channels) {
                 let Vector { first, lo, hi } = self.weights.vector_in(number, &channels);
                 let ahead = first - block;
-                let residual =
-                    residual.map(|(data, at)| (data, TileOffset { offset: at.offset + ahead, ..at }));
+                let residual = residual.ahead(ahead);
                 let out = OutputTile::of_matrix_columns(&mut matrix[ahead..], pixels, BLOCK, lo..hi);
                 self.vector(number, &window, &image[ahead..], out, residual);
             }
@@ -128,7 +128,7 @@ impl Depthwise {
         window: &Window,
         image: &[f32],
         out: OutputTile<'_>,
-        residual: Option<(&[f32], TileOffset)>,
+        residual: Addend<'_>,
     ) {
         let image = Image { data: image, plane: 0, sources: &[] };
         self.call(number..number + 1, window, image, out, residual);

@@ -26,8 +26,8 @@ use crate::describe::{BLOCK, ConvDesc, ConvError, Layout};
 use crate::memory::try_collect;
 use crate::tile::direct::KernelRows;
 use crate::tile::direct_table::{DirectImage, DirectK, DirectTile, DirectWeights, TileRow};
-use crate::tile::output::{OutputRegion, OutputTile, TileOffset};
-use crate::tile::post::Post;
+use crate::tile::output::{OutputRegion, OutputTile};
+use crate::tile::post::{Addend, Post};
 use crate::tile::table::KernelSet;
 use crate::work::parts::SplitUnits;
 pub(crate) use rows::span;
@@ -114,11 +114,13 @@ impl DirectConv {
         let start = block.c.start * desc.kernel().h * desc.kernel().w;
         // The first panel reads the image from far away, the others from the second-level cache.
         let mut fetch = fetches(desc);
+        // The rows of a call are evenly spaced.
+        let most = region.even_rows(desc.output().w, MOST_ROWS);
         for (index, panel) in self.weights.panels(block.group, &region.channels.clone()) {
             let columns = self.weights.columns(index, start);
             let mut hint = if self.ahead { self.weights.next_columns(index, start) } else { &[] };
-            for y in block.ys.clone().step_by(MOST_ROWS) {
-                let ys = y..block.ys.end.min(y + MOST_ROWS);
+            for y in block.ys.clone().step_by(most) {
+                let ys = y..block.ys.end.min(y + most);
                 let weights = DirectWeights { data: columns.data, step: columns.step, hint };
                 let rows = OutputRows { ys: ys.clone(), panel, index, weights, fetch };
                 self.rows(block, &rows, region);
@@ -153,7 +155,7 @@ impl DirectConv {
         rows: &OutputRows<'_>,
         kernel: &Range<usize>,
         out: OutputTile<'_>,
-        residual: Option<(&[f32], TileOffset)>,
+        residual: Addend<'_>,
     ) {
         let desc = &self.desc;
         let mut lines = [KernelRows::default(); MOST_ROWS];

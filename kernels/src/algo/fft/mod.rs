@@ -31,8 +31,8 @@ use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef};
 use crate::tile::copy_table::InputTile;
 use crate::tile::fft::COMPLEX;
 use crate::tile::fft_table::{Factors, FftKernels};
-use crate::tile::output::{OutputRegion, OutputTile, TileOffset};
-use crate::tile::post::Post;
+use crate::tile::output::{OutputRegion, OutputTile};
+use crate::tile::post::{Addend, Post};
 use crate::tile::table::KernelSet;
 use crate::work::parts::SplitUnits;
 use plane::{Scratch, Transform};
@@ -281,13 +281,13 @@ impl FftConv {
         transform.inverse(scratch, &mut sums[t * COMPLEX..], step, tile.rows, |row, sums| {
             let (n, p) = (tile.n, (tile.y + row) * width + tile.x);
             let (channel, columns) = (panel.channel, panel.lo..panel.hi);
-            let finish = |out: OutputTile<'_>, residual: Option<(&[f32], TileOffset)>| {
+            let finish = |out: OutputTile<'_>, residual: Addend<'_>| {
                 self.kernels().finish(sums, transform.scale(), out, &self.post(index, residual));
             };
             if self.desc.output_layout() == Layout::Nchw {
                 let pixels = tile.columns;
                 let place = PlaneRows { n, p, rows: 1, pixels, line: width, panel, columns: BLOCK };
-                let (residual, copy) = (operands.residual.as_ref(), &self.kernels.copy);
+                let (residual, copy) = (operands.residual.tensor(), &self.kernels.copy);
                 place.write(residual, copy, region, lines, |matrix, residual| {
                     finish(OutputTile::of_matrix_columns(matrix, pixels, BLOCK, columns), residual);
                 });
@@ -298,7 +298,7 @@ impl FftConv {
         });
     }
 
-    fn post<'a>(&'a self, index: usize, residual: Option<(&'a [f32], TileOffset)>) -> Post<'a> {
+    fn post<'a>(&'a self, index: usize, residual: Addend<'a>) -> Post<'a> {
         let (bias, slope) = self.spectra.panels.per_channel(index, 0);
         let activation = self.desc.epilogue().activation;
         Post { bias, slope, per_row: false, activation, residual, first: true, last: true }

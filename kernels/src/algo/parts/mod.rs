@@ -30,7 +30,7 @@ use crate::describe::{BLOCK, ConvDesc, ConvError, Layout, PixelView, Products};
 use crate::tile::output::{OutputRegion, OutputTile, TileOffset};
 use crate::tile::parts::{COLUMNS, PART_WORDS};
 use crate::tile::parts_table::{Offsets, PixelParts, SplitRows, WeightParts};
-use crate::tile::post::Post;
+use crate::tile::post::{Addend, Post};
 use crate::tile::table::KernelSet;
 use crate::work::parts::SplitUnits;
 use lower::Lowered;
@@ -195,7 +195,7 @@ impl PartsConv {
             slope,
             per_row: false,
             activation: self.desc.epilogue().activation,
-            residual: None,
+            residual: Addend::None,
             first: true,
             last: true,
         };
@@ -204,14 +204,13 @@ impl PartsConv {
         let (kernels, operands, n) = (&self.kernels.parts, stretch.operands, stretch.n);
         if self.schedule.planes {
             let place = PlaneRows { n, p, rows: 1, pixels: len, line: len, panel, columns: COLUMNS };
-            let (residual, copy) = (operands.residual.as_ref(), &self.kernels.copy);
+            let (residual, copy) = (operands.residual.tensor(), &self.kernels.copy);
             let lines = &mut lines[..2 * len * COLUMNS];
             place.write(residual, copy, region, lines, |matrix, residual| {
                 for run in self.schedule.runs_of(len, rows) {
                     let first = run.pixel * COLUMNS;
                     let out = OutputTile::of_matrix_columns(&mut matrix[first..], run.len, COLUMNS, lo..hi);
-                    let ahead = |at: TileOffset| TileOffset { offset: at.offset + first, ..at };
-                    let residual = residual.map(|(data, at)| (data, ahead(at)));
+                    let residual = residual.ahead(first);
                     kernels.finish(&sums[run.row * COLUMNS..], out, &Post { residual, ..post });
                 }
             });
@@ -220,7 +219,7 @@ impl PartsConv {
         for run in self.schedule.runs_of(len, rows) {
             let pixels = p + run.pixel..p + run.pixel + run.len;
             let sums = &sums[run.row * COLUMNS..];
-            let widens = operands.residual.is_some_and(|r| r.view.layout == Layout::Nchw32cBf16);
+            let widens = operands.residual.tensor().is_some_and(|r| r.view.layout == Layout::Nchw32cBf16);
             if self.schedule.rounds || widens {
                 self.finish_bf16(stretch, (pixels, panel), region, (sums, lines), &post);
                 continue;
@@ -242,7 +241,7 @@ impl PartsConv {
         post: &Post<'_>,
     ) {
         let (kernels, n, Panel { channel, lo, hi }) = (&self.kernels.parts, stretch.n, panel);
-        let residual = stretch.operands.residual.as_ref();
+        let residual = stretch.operands.residual.tensor();
         let words = residual.filter(|from| from.view.layout == Layout::Nchw32cBf16);
         if self.schedule.rounds && words.is_some() == residual.is_some() {
             let residual = words.map(|r| (&r.data[r.view.offset(n, channel, pixels.start)..], r.view.pixel));
@@ -259,7 +258,7 @@ impl PartsConv {
                 Some(from) => {
                     let rows = &from.data[from.view.offset(n, channel, start)..];
                     kernels.widen(rows, addend, some.len());
-                    Some((&*addend, at))
+                    Addend::Tile(&*addend, at)
                 }
                 None => stretch.operands.residual_as_columns(n, start, channel),
             };

@@ -25,8 +25,8 @@ use super::planes::PlaneRows;
 use crate::algo::packed::{GemmWeights, Panel};
 use crate::describe::{ConvDesc, ConvError, Layout};
 use crate::tile::direct::KernelRows;
-use crate::tile::output::{OutputRegion, OutputTile, TileOffset};
-use crate::tile::post::Post;
+use crate::tile::output::{OutputRegion, OutputTile};
+use crate::tile::post::{Addend, Post};
 use crate::tile::rows_table::{Places, RowsTile, RowsWindow};
 use crate::tile::table::KernelSet;
 use crate::work::parts::SplitUnits;
@@ -70,6 +70,11 @@ impl RowsConv {
 
     pub(crate) fn tile(&self) -> &'static RowsTile {
         &self.kernels.rows
+    }
+
+    /// Whether each row of the output is written on its own. Otherwise all rows of a stretch are one line of pixels.
+    pub(crate) fn writes_lines(&self) -> bool {
+        !self.schedule.flat
     }
 
     pub(crate) fn split_units(&self) -> SplitUnits {
@@ -125,9 +130,11 @@ impl RowsConv {
     /// Computes every panel of output channels for a stretch.
     fn panels(&self, stretch: &Stretch<'_>, region: &mut OutputRegion<'_>, lines: &mut [f32]) {
         let is_planes = self.desc.output_layout() == Layout::Nchw;
+        // The rows of a call are evenly spaced.
+        let most = region.even_rows(self.desc.output().w, self.schedule.of_call);
         for (index, panel) in self.weights.panels(stretch.group, &region.channels.clone()) {
-            for y in stretch.ys.clone().step_by(self.schedule.of_call) {
-                let ys = y..stretch.ys.end.min(y + self.schedule.of_call);
+            for y in stretch.ys.clone().step_by(most) {
+                let ys = y..stretch.ys.end.min(y + most);
                 let rows = OutputRows { ys, panel, index };
                 if is_planes {
                     self.planes(stretch, &rows, region, lines);
@@ -163,7 +170,7 @@ impl RowsConv {
         let (width, p) = (self.desc.output().w, rows.ys.start * self.desc.output().w);
         let pixels = rows.ys.len() * width;
         let place = PlaneRows { n: stretch.n, p, rows: 1, pixels, line: pixels, panel, columns };
-        let (residual, copy) = (stretch.operands.residual.as_ref(), &self.kernels.copy);
+        let (residual, copy) = (stretch.operands.residual.tensor(), &self.kernels.copy);
         let lines = &mut lines[..self.schedule.lines_len(&self.desc)];
         place.write(residual, copy, region, lines, |matrix, residual| {
             for block in kernel_blocks(&self.desc, self.schedule.row_block) {
@@ -180,7 +187,7 @@ impl RowsConv {
         rows: &OutputRows,
         block: &Range<usize>,
         out: OutputTile<'_>,
-        residual: Option<(&[f32], TileOffset)>,
+        residual: Addend<'_>,
     ) {
         let desc = &self.desc;
         let mut lines = [KernelRows::default(); MOST_ROWS];

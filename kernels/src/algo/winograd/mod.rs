@@ -28,9 +28,9 @@ use super::planes::PlaneRows;
 use crate::algo::packed::Panel;
 use crate::describe::{BLOCK, ConvDesc, ConvError, Layout, PixelRef, PixelView};
 use crate::tile::copy_table::InputTile;
-use crate::tile::output::{OutputRegion, OutputTile};
+use crate::tile::output::{OutputRegion, OutputTile, PixelBox};
 use crate::tile::parts_table::Offsets;
-use crate::tile::post::Post;
+use crate::tile::post::{Addend, Post};
 use crate::tile::shape::{even_piece, odd_lines};
 use crate::tile::table::KernelSet;
 use crate::tile::winograd::MOST_POINTS;
@@ -342,7 +342,7 @@ impl WinogradConv {
             slope,
             per_row: false,
             activation: self.desc.epilogue().activation,
-            residual: None,
+            residual: Addend::None,
             first: true,
             last: true,
         };
@@ -366,7 +366,7 @@ impl WinogradConv {
                 let (rows, pixels) = (products.rows, x_end - strip.x);
                 let place =
                     PlaneRows { n: strip.n, p: first, rows, pixels, line: output.w, panel, columns: width };
-                let (residual, copy) = (block.operands.residual.as_ref(), &self.kernels.copy);
+                let (residual, copy) = (block.operands.residual.tensor(), &self.kernels.copy);
                 place.write(residual, copy, region, lines, |matrix, residual| {
                     let out = OutputTile::of_matrix_columns(matrix, rows * pixels, width, lo..hi);
                     let products = ProductsOfRow { line: pixels, ..products };
@@ -374,9 +374,11 @@ impl WinogradConv {
                 });
                 continue;
             }
-            let end = (strip.y + products.rows - 1) * output.w + x_end;
+            let (rows, pixels) = (products.rows, x_end - strip.x);
+            let of = PixelBox { first, rows, pixels, width: output.w };
             let residual = block.operands.residual_as_columns(strip.n, first, channel);
-            let out = region.channels_as_columns(strip.n, first..end, channel, lo..hi);
+            let (out, line) = region.box_as_columns(strip.n, of, channel, lo..hi);
+            let products = ProductsOfRow { line, ..products };
             self.kernels().output(tile, coefficients, &products, out, &Post { residual, ..post });
         }
     }

@@ -2,33 +2,43 @@
 //!
 //! ```text
 //! convert the small tensor, if its layout is not that of the phases
-//! for some images, for phase:                    // so many that the output of a phase stays in the second-level cache
+//! for some images, for phase:                    // so many that the phases find them in the second-level cache
 //!     copy the rows and columns that it reads, if it does not read all
-//!     gather the residual of its outputs
 //!     convolve                                   // an ordinary plan: any algorithm
-//!     scatter its outputs to every stride-th row and column of the large tensor
 //! convert the large tensor, if its layout is not that of the phases
 //! ```
 //!
-//! With stride 1 there is one phase. It writes the large tensor itself, and nothing is copied.
+//! A phase writes every stride-th row and column of the large tensor in place. A few drivers cannot write rows that are
+//! further apart than their pixels. Their outputs go to the workspace, and are copied from there.
+
+mod rooms;
 
 use super::{ConvPlan, PlanOptions};
 use crate::choose::Select;
 use crate::describe::{
-    Backwards, ConvDesc, ConvError, EpilogueSpec, Layout, Pad2, Phase, Shape4, Size2, TensorMut, TensorOut,
-    TensorRef, Weights,
+    Backwards, ConvDesc, ConvError, EpilogueSpec, Lattice, Layout, Pad2, Phase, Shape4, Size2, TensorMut,
+    TensorOut, TensorRef, Weights,
 };
 use crate::memory::{WorkspaceReq, try_push, try_vec};
-use crate::run::copies::{Lattice, copy, gather, scatter};
+use crate::run::copies::{copy, gather, scatter};
 use crate::run::{ConvIo, Threads};
 use crate::tile::copy_table::CopyTable;
 use crate::tile::detect::kernels;
+use crate::tile::output::OutputRegion;
+use rooms::{Parts, Room, Rooms};
 
-/// Elements of a cache line, at which each part of the shared workspace begins.
-const LINE: usize = 16;
-
-/// Bytes of the output of a phase, for each thread, that stay in the second-level cache until they are scattered.
+/// Bytes for each thread that stay in the second-level cache: of the images that all phases read, or of the output of a
+/// phase that is copied.
 const NEAR: usize = 512 << 10;
+
+/// What is added to the outputs.
+#[derive(Clone, Copy)]
+pub(super) enum Added<'a> {
+    Nothing,
+    Residual(TensorRef<'a>),
+    /// What the large tensor holds. Only if the plan [adds in place](PhasedPlan::adds_in_place).
+    Large,
+}
 
 /// The problem of a [`PhasedPlan`].
 pub(super) struct Phased<'a> {
@@ -49,6 +59,8 @@ pub(super) struct PhasedPlan {
     /// Layout in which the phases are computed.
     inner: Layout,
     has_residual: bool,
+    /// Whether the phases can add to what the large tensor holds.
+    adds_in_place: bool,
     /// Number of images that all phases compute before those of the next images, a divisor of all.
     images: usize,
     phases: Vec<PhasePlan>,
@@ -63,65 +75,11 @@ pub(super) struct PhasedPlan {
 struct PhasePlan {
     plan: ConvPlan,
     phase: Phase,
-}
-
-/// Elements of the shared workspace for each tensor that is kept there; 0 if none is.
-#[derive(Debug, Clone, Copy, Default)]
-struct Rooms {
-    /// The small tensor, in the layout of the phases.
-    small: usize,
-    /// The part of it that a phase reads.
-    read: usize,
-    /// The residual, in the layout of the phases.
-    residual: usize,
-    /// The residual of a phase.
-    addend: usize,
-    /// The output of a phase.
-    part: usize,
-    /// The large tensor, in the layout of the phases.
-    large: usize,
-    /// The image of zeros that [`PhasedPlan::fill`] reads.
-    zeros: usize,
-}
-
-/// The tensors of [`Rooms`].
-struct Room<'w> {
-    small: &'w mut [f32],
-    read: &'w mut [f32],
-    residual: &'w mut [f32],
-    addend: &'w mut [f32],
-    part: &'w mut [f32],
-    large: &'w mut [f32],
-    zeros: &'w mut [f32],
-}
-
-impl Rooms {
-    fn all(&self) -> [usize; 7] {
-        let Self { small, read, residual, addend, part, large, zeros } = *self;
-        [small, read, residual, addend, part, large, zeros]
-    }
-
-    fn len(&self) -> usize {
-        self.all()
-            .into_iter()
-            .fold(0, |sum, len| sum.saturating_add(len.saturating_add(LINE - 1) / LINE * LINE))
-    }
-
-    /// Splits `scratch` into the rooms and the rest.
-    fn split<'w>(&self, scratch: &'w mut [f32]) -> (Room<'w>, &'w mut [f32]) {
-        let mut rest = scratch;
-        let mut next = |len: usize| {
-            let (room, after) = std::mem::take(&mut rest).split_at_mut(len.next_multiple_of(LINE));
-            rest = after;
-            &mut room[..len]
-        };
-        let [small, read, residual, addend, part, large, zeros] = self.all().map(&mut next);
-        (Room { small, read, residual, addend, part, large, zeros }, rest)
-    }
+    /// Whether it writes the large tensor in place.
+    in_place: bool,
 }
 
 impl PhasedPlan {
-    /// A forced method computes the phases that it can. The model chooses for the others.
     pub(super) fn new(problem: &Phased<'_>, options: &PlanOptions) -> Result<Self, ConvError> {
         let &Phased { of, layouts, epilogue, weights } = problem;
         let copies = &kernels(options.isa)?.copy;
@@ -140,28 +98,10 @@ impl PhasedPlan {
             Layout::Nchw16c
         };
         let images = if is_whole { of.small.n } else { images_together(&of, inner, options.max_threads)? };
-        let mut phases = try_vec("phases", of.phases().count())?;
-        let mut refused = None;
-        for phase in of.phases() {
-            let plan = match Self::phase(problem, (&phase, images), inner, options) {
-                Err(error @ ConvError::Unsupported { .. }) => {
-                    refused = refused.or(Some(error));
-                    Self::phase(problem, (&phase, images), inner, &chosen(options))?
-                }
-                plan => plan?,
-            };
-            try_push("phases", &mut phases, PhasePlan { plan, phase })?;
-        }
-        let is_forced =
-            |phase: &PhasePlan| options.select == Select::Force(phase.plan.explain().choice.method);
-        if let Some(error) = refused
-            && !phases.iter().any(is_forced)
-        {
-            return Err(error);
-        }
+        let phases = Self::planned(problem, images, inner, options)?;
         let covered: usize = of.phases().map(|phase| phase.size.h * phase.size.w).sum();
         let fill = match covered < of.large.h * of.large.w {
-            true => Some(Self::fill(of.large, epilogue, weights, inner, options)?),
+            true => Some(Self::fill(Shape4 { n: images, ..of.large }, epilogue, weights, inner, options)?),
             false => None,
         };
         let mut plan = Self {
@@ -171,6 +111,7 @@ impl PhasedPlan {
             layouts,
             inner,
             has_residual: epilogue.residual,
+            adds_in_place: false,
             images,
             phases,
             fill,
@@ -178,10 +119,43 @@ impl PhasedPlan {
             rooms: Rooms::default(),
             req: WorkspaceReq::new(0, options.max_threads),
         };
+        let adds = |phase: &PhasePlan| phase.in_place && phase.plan.conv.driver.adds_in_place();
+        plan.adds_in_place = inner != Layout::Nchw && layouts.1 == inner && plan.phases.iter().all(adds);
         plan.rooms = plan.rooms()?;
         let of_plans = plan.plans().fold(plan.req, |all, plan| all.union(plan.workspace_req()));
         plan.req = of_plans.shared(plan.rooms.len());
         Ok(plan)
+    }
+
+    /// The plans of all phases. A forced method computes those that it can, and the model chooses for the others.
+    fn planned(
+        problem: &Phased<'_>,
+        images: usize,
+        layout: Layout,
+        options: &PlanOptions,
+    ) -> Result<Vec<PhasePlan>, ConvError> {
+        let of = &problem.of;
+        let mut phases = try_vec("phases", of.phases().count())?;
+        let (mut refused, mut is_obeyed) = (None, false);
+        for phase in of.phases() {
+            let plan = match Self::phase(problem, (&phase, images), layout, options) {
+                Err(error @ ConvError::Unsupported { .. }) => {
+                    refused = refused.or(Some(error));
+                    Self::phase(problem, (&phase, images), layout, &chosen(options))?
+                }
+                plan => {
+                    is_obeyed = true;
+                    plan?
+                }
+            };
+            let lines = plan.conv.driver.writes_lines() && is_expressible(of, &phase);
+            let in_place = lines || phase.size == of.large.size();
+            try_push("phases", &mut phases, PhasePlan { plan, phase, in_place })?;
+        }
+        match refused {
+            Some(error) if !is_obeyed => Err(error),
+            _ => Ok(phases),
+        }
     }
 
     /// The plan of one phase of some images.
@@ -226,9 +200,9 @@ impl PhasedPlan {
         ConvPlan::new(&desc, Weights { filter: &filter, ..weights }, &chosen(options))
     }
 
-    /// Whether the only phase writes the whole large tensor. It can still read a part of the small one.
-    fn writes_whole(&self) -> bool {
-        self.fill.is_none() && self.phases.len() == 1
+    /// Whether the phases can add to what the large tensor holds. Otherwise it is copied, and is their residual.
+    pub(super) fn adds_in_place(&self) -> bool {
+        self.adds_in_place
     }
 
     /// Whether a phase reads a part of the small tensor.
@@ -240,9 +214,9 @@ impl PhasedPlan {
         let Self { small, large, inner, layouts, has_residual, .. } = *self;
         let len = |needed: bool, shape: Shape4, layout| if needed { shape.len(layout) } else { Ok(0) };
         let (mut read, mut part) = (0, 0);
-        for PhasePlan { plan, phase } in &self.phases {
+        for PhasePlan { plan, phase, in_place } in &self.phases {
             read = read.max(len(self.reads_part(phase), plan.desc().input(), inner)?);
-            part = part.max(len(!self.writes_whole(), plan.desc().output(), inner)?);
+            part = part.max(len(!in_place, plan.desc().output(), inner)?);
         }
         let zeros = self.fill.as_ref().map(ConvPlan::desc);
         Ok(Rooms {
@@ -262,7 +236,7 @@ impl PhasedPlan {
 
     /// The plans of the phases, each with the first row and column that it writes.
     pub(super) fn phases(&self) -> impl Iterator<Item = (Size2, &ConvPlan)> {
-        self.phases.iter().map(|PhasePlan { plan, phase }| (phase.first, plan))
+        self.phases.iter().map(|PhasePlan { plan, phase, .. }| (phase.first, plan))
     }
 
     /// Bytes of packed weights.
@@ -278,7 +252,7 @@ impl PhasedPlan {
     pub(super) fn run(
         &self,
         small: TensorRef<'_>,
-        residual: Option<TensorRef<'_>>,
+        added: Added<'_>,
         large: TensorOut<'_>,
         scratch: &mut [f32],
         threads: Threads<'_>,
@@ -288,20 +262,20 @@ impl PhasedPlan {
             return Err(ConvError::WorkspaceTooSmall { expected, got });
         }
         let threads = if self.req.threads == 1 { Threads::Seq } else { threads };
-        let (room, slabs) = self.rooms.split(scratch);
-        let Room { small: own_small, read, residual: own_residual, addend, part, large: own_large, zeros } =
-            room;
+        let Room { small: own_small, residual, large: own_large, zeros, mut parts } =
+            self.rooms.split(scratch);
         let small = self.converted(small, self.layouts.0, own_small, threads)?;
-        let residual = match residual {
-            Some(residual) => Some(self.converted(residual, self.layouts.1, own_residual, threads)?),
-            None => None,
+        let added = match added {
+            Added::Residual(tensor) => {
+                Added::Residual(self.converted(tensor, self.layouts.1, residual, threads)?)
+            }
+            others => others,
         };
-        let mut parts = Parts { read, addend, part, slabs };
         if self.layouts.1 == self.inner {
-            return self.compute(small, residual, large, &mut parts, zeros, threads);
+            return self.compute(small, added, large, &mut parts, zeros, threads);
         }
         let inner = TensorMut::packed(own_large, self.large, self.inner)?;
-        self.compute(small, residual, inner.into(), &mut parts, zeros, threads)?;
+        self.compute(small, added, inner.into(), &mut parts, zeros, threads)?;
         let inner = TensorRef::packed(own_large, self.large, self.inner)?;
         copy(self.copies, inner, large, threads);
         Ok(())
@@ -326,34 +300,63 @@ impl PhasedPlan {
     fn compute(
         &self,
         small: TensorRef<'_>,
-        residual: Option<TensorRef<'_>>,
+        added: Added<'_>,
         mut large: TensorOut<'_>,
         parts: &mut Parts<'_>,
         zeros: &mut [f32],
         threads: Threads<'_>,
     ) -> Result<(), ConvError> {
-        if let Some(fill) = &self.fill {
-            zeros.fill(0.0);
-            let input = TensorRef::packed(zeros, fill.desc().input(), fill.desc().layout())?;
-            let output = large.images(0..self.large.n);
-            fill.run(ConvIo { input, output, residual }, parts.slabs, threads)?;
-        }
+        zeros.fill(0.0);
         for first in (0..self.large.n).step_by(self.images) {
             let images = first..first + self.images;
-            let (small, residual) =
-                (small.images(images.clone()), residual.map(|all| all.images(images.clone())));
+            let small = small.images(images.clone());
+            let added = match added {
+                Added::Residual(tensor) => Added::Residual(tensor.images(images.clone())),
+                others => others,
+            };
+            let mut large = large.images(images);
+            if let Some(fill) = &self.fill {
+                self.compute_without_taps(
+                    fill,
+                    added,
+                    large.images(0..self.images),
+                    (zeros, parts.slabs),
+                    threads,
+                )?;
+            }
             for of in &self.phases {
-                self.compute_phase(of, (small, residual), large.images(images.clone()), parts, threads)?;
+                self.compute_phase(of, (small, added), large.images(0..self.images), parts, threads)?;
             }
         }
         Ok(())
     }
 
+    /// Computes all outputs as if they had no taps. If others are added to what they hold, they keep it.
+    fn compute_without_taps(
+        &self,
+        fill: &ConvPlan,
+        added: Added<'_>,
+        output: TensorOut<'_>,
+        (zeros, slabs): (&[f32], &mut [f32]),
+        threads: Threads<'_>,
+    ) -> Result<(), ConvError> {
+        let residual = match added {
+            Added::Large => {
+                OutputRegion::new(output, false).zero_padding_lanes();
+                return Ok(());
+            }
+            Added::Residual(tensor) => Some(tensor),
+            Added::Nothing => None,
+        };
+        let input = TensorRef::packed(zeros, fill.desc().input(), fill.desc().layout())?;
+        fill.run(ConvIo { input, output, residual }, slabs, threads)
+    }
+
     fn compute_phase(
         &self,
-        PhasePlan { plan, phase }: &PhasePlan,
-        (small, residual): (TensorRef<'_>, Option<TensorRef<'_>>),
-        large: TensorOut<'_>,
+        PhasePlan { plan, phase, in_place }: &PhasePlan,
+        (small, added): (TensorRef<'_>, Added<'_>),
+        mut large: TensorOut<'_>,
         parts: &mut Parts<'_>,
         threads: Threads<'_>,
     ) -> Result<(), ConvError> {
@@ -365,11 +368,21 @@ impl PhasedPlan {
         } else {
             small
         };
-        if self.writes_whole() {
-            return plan.run(ConvIo { input, output: large, residual }, *slabs, threads);
-        }
         let lattice = Lattice { first: phase.first, step: self.stride, size: phase.size };
-        let residual = match residual {
+        if *in_place {
+            let whole = phase.size == self.large.size();
+            let output = if whole { Some(large) } else { large.lattice(&lattice) };
+            let output = output.expect("the plan has checked that a view can express it");
+            let residual = match added.tensor() {
+                Some(tensor) if !whole => tensor.lattice(&lattice),
+                tensor => tensor,
+            };
+            return match added {
+                Added::Large => plan.conv.add_to(input, output, slabs, threads),
+                _ => plan.run(ConvIo { input, output, residual }, *slabs, threads),
+            };
+        }
+        let residual = match added.tensor() {
             Some(residual) => Some(self.gathered(residual, lattice, addend, threads)?),
             None => None,
         };
@@ -401,19 +414,27 @@ fn chosen(options: &PlanOptions) -> PlanOptions {
     PlanOptions { select: Select::Auto, ..*options }
 }
 
-/// The number of images whose outputs of a phase stay near, a divisor of all images.
+impl<'a> Added<'a> {
+    fn tensor(self) -> Option<TensorRef<'a>> {
+        match self {
+            Self::Residual(tensor) => Some(tensor),
+            Self::Nothing | Self::Large => None,
+        }
+    }
+}
+
+/// Whether a view can express the rows and columns that a phase writes: see [`TensorOut::lattice`].
+fn is_expressible(of: &Backwards, phase: &Phase) -> bool {
+    let apart = of.stride.h.checked_mul(of.large.w);
+    phase.size.h == 1 || phase.size.w == 1 || apart.is_some_and(|apart| apart.is_multiple_of(of.stride.w))
+}
+
+/// The number of images that stay near while all phases read them, or until the output of a phase is copied: a divisor of
+/// all images.
 fn images_together(of: &Backwards, layout: Layout, threads: usize) -> Result<usize, ConvError> {
     let image = |phase: Phase| Shape4 { n: 1, h: phase.size.h, w: phase.size.w, ..of.large }.len(layout);
     let largest = of.phases().try_fold(1, |most, phase| image(phase).map(|len| len.max(most)))?;
     let most = NEAR.saturating_mul(threads) / size_of::<f32>() / largest;
     let fits = (1..=of.small.n.min(most)).rev().find(|images| of.small.n.is_multiple_of(*images));
     Ok(fits.unwrap_or(1))
-}
-
-/// The parts of the workspace that every phase uses.
-struct Parts<'w> {
-    read: &'w mut [f32],
-    addend: &'w mut [f32],
-    part: &'w mut [f32],
-    slabs: &'w mut [f32],
 }
