@@ -6,7 +6,7 @@ use benches::layer::{Layer, Layouts, Memory};
 use benches::layers::{SAMPLE, by_id};
 use benches::problem::Problem;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use kernels::{Algorithm, Layout, PlanOptions, Threads};
+use kernels::{Algorithm, Layout, Method, PlanOptions, Threads};
 use std::time::Duration;
 
 fn layers(criterion: &mut Criterion) {
@@ -23,12 +23,12 @@ fn layers(criterion: &mut Criterion) {
                 layer
             };
             let mut rivals = vec![planned(&options)];
-            if rivals[0].method() != Algorithm::Im2colGemm {
+            if rivals[0].methods() != [Method::from(Algorithm::Im2colGemm)] {
                 rivals.push(planned(&options.force(Algorithm::Im2colGemm)));
             }
             for mut layer in rivals {
                 group.throughput(Throughput::Elements(problem.desc.cost().flops));
-                let bench = BenchmarkId::new(layer.method().to_string(), layout);
+                let bench = BenchmarkId::new(layer.method(), layout);
                 group.bench_function(bench, |bencher| bencher.iter(|| layer.run(Threads::Seq)));
             }
         }

@@ -29,10 +29,22 @@ class Layer:
     groups: int
     x: np.ndarray = None
     filter: np.ndarray = None
+    y: np.ndarray = None
 
-    def load(self, x_file, filter_file):
-        self.x = np.fromfile(x_file, np.float32).reshape(self.n, self.c, self.h, self.w)
-        self.filter = np.fromfile(filter_file, np.float32).reshape(self.o, self.c // self.groups, self.kh, self.kw)
+    def out(self, size, taps):
+        return (size + 2 * self.pad - self.dilation * (taps - 1) - 1) // self.stride + 1
+
+    def shapes(self):
+        """The extents of input, filter and output."""
+        return {
+            "x": (self.n, self.c, self.h, self.w),
+            "filter": (self.o, self.c // self.groups, self.kh, self.kw),
+            "y": (self.n, self.o, self.out(self.h, self.kh), self.out(self.w, self.kw)),
+        }
+
+    def load(self, names, files):
+        for name, file in zip(names, files):
+            setattr(self, name, np.fromfile(file, np.float32).reshape(self.shapes()[name]))
 
 
 def onnx_model(layer):
@@ -165,7 +177,42 @@ class Torch:
         x, weight = as_tensor(layer.x), as_tensor(layer.filter).to(self.dtype)
         conv2d = self.torch.nn.functional.conv2d
         compute = lambda x: conv2d(x, weight, None, layer.stride, layer.pad, layer.dilation, layer.groups)
-        self.convolve = self.with_casts(compute, x)
+        self.convolve = self.call = self.with_casts(compute, x)
+        return f"torch {self.torch.__version__}"
+
+    def gradient(self, layer, mask):
+        """What the backward pass of a convolution calls: the gradients of input, filter and bias that `mask` names."""
+        empty = lambda name: self.torch.empty(layer.shapes()[name]).to(memory_format=self.format)
+        as_tensor = lambda array: self.torch.from_numpy(array).to(memory_format=self.format)
+        y = as_tensor(layer.y)
+        # The operand whose gradient is computed gives its extents only.
+        x = empty("x") if layer.x is None else as_tensor(layer.x)
+        weight = empty("filter") if layer.filter is None else as_tensor(layer.filter)
+        both = lambda extent: [extent] * 2
+        backward = self.torch.ops.aten.convolution_backward
+        geometry = (both(layer.stride), both(layer.pad), both(layer.dilation), False, both(0), layer.groups)
+        wanted = lambda: [grad for grad in backward(y, x, weight, [layer.o], *geometry, mask) if grad is not None]
+        # In NCHW and OIHW: the filter first, then the bias.
+        self.convolve = lambda: self.torch.cat([grad.contiguous().flatten() for grad in wanted()])
+        self.call = wanted
+        return f"torch {self.torch.__version__}"
+
+    def data(self, layer):
+        return self.gradient(layer, [True, False, False])
+
+    def weights(self, layer):
+        return self.gradient(layer, [False, True, True])
+
+    def transposed(self, layer):
+        as_tensor = lambda array: self.torch.from_numpy(array).to(memory_format=self.format)
+        y, weight = as_tensor(layer.y), as_tensor(layer.filter)
+        # The rows and columns at the end that no output reads.
+        left = lambda size, taps: (size + 2 * layer.pad - layer.dilation * (taps - 1) - 1) % layer.stride
+        rest = [left(layer.h, layer.kh), left(layer.w, layer.kw)]
+        conv_transpose2d = self.torch.nn.functional.conv_transpose2d
+        geometry = (layer.stride, layer.pad, rest, layer.groups, layer.dilation)
+        self.convolve = lambda: conv_transpose2d(y, weight, None, *geometry)
+        self.call = self.convolve
         return f"torch {self.torch.__version__}"
 
     def network(self, model, x):
@@ -177,11 +224,8 @@ class Torch:
 
             torch._inductor.config.freezing = True
             net = self.torch.compile(net)
-        self.convolve = self.with_casts(net, self.torch.from_numpy(x).to(memory_format=self.format))
+        self.convolve = self.call = self.with_casts(net, self.torch.from_numpy(x).to(memory_format=self.format))
         return f"torch {self.torch.__version__}"
-
-    def call(self):
-        self.convolve()
 
     def output(self):
         return self.convolve().contiguous().numpy()
@@ -299,15 +343,21 @@ ENGINES = {
 }
 
 
+# What the files of the requests that prepare a layer hold.
+OPERANDS = {"prepare": ("x", "filter"), "data": ("y", "filter"), "weights": ("x", "y"), "transposed": ("y", "filter")}
+
+
 def answer(engine, request):
     verb, *words = request.split()
-    if verb == "prepare":
-        x_file, filter_file, ring, *extents = words
+    if verb in OPERANDS:
+        *files, ring = words[:3]
         if ring != "0":
             raise ValueError("there is no ring for these engines")
-        layer = Layer(*map(int, extents))
-        layer.load(x_file, filter_file)
-        return engine.prepare(layer)
+        if not hasattr(engine, verb):
+            raise ValueError("this engine computes no gradients")
+        layer = Layer(*map(int, words[3:]))
+        layer.load(OPERANDS[verb], files)
+        return getattr(engine, verb)(layer)
     if verb == "network":
         model, x_file, *shape = words
         return engine.network(model, np.fromfile(x_file, np.float32).reshape(*map(int, shape)))

@@ -4,7 +4,7 @@
 //! (dilation) with a number. An id is a prefix and the same parts separated by `-`, as in
 //! `random.1x5x73x73-17-1x1-s1-p0-g1`.
 
-use crate::layers::{self, LayerSpec};
+use crate::layers::{self, LayerSpec, List};
 use anyhow::Context;
 use csv::{ReaderBuilder, StringRecord, Trim};
 use std::path::Path;
@@ -53,7 +53,7 @@ pub fn by_id(id: &str) -> Option<Result<LayerSpec, String>> {
 /// The layer of a row of results: the one in the list, or the one that its shape or its id describes. `None` if
 /// the row does not say.
 pub(crate) fn of_row(id: &str, shape: Option<&str>) -> Option<Result<LayerSpec, String>> {
-    let listed = layers::all().iter().find(|layer| layer.id == id);
+    let listed = layers::listed(id);
     match (listed, shape) {
         (Some(listed), None) => Some(Ok(listed.clone())),
         (Some(listed), Some(shape)) if listed.shape() == shape => Some(Ok(listed.clone())),
@@ -62,11 +62,11 @@ pub(crate) fn of_row(id: &str, shape: Option<&str>) -> Option<Result<LayerSpec, 
     }
 }
 
-/// The layers that `names` select: those of [`layers::select`], then those that a name describes as its id.
+/// The layers that `names` select: those of [`layers::select`] in `list`, then those that a name describes as its id.
 ///
 /// # Errors
 /// A name that selects nothing, or an invalid description.
-pub fn select(names: &[String]) -> Result<Vec<LayerSpec>, String> {
+pub fn select(list: List, names: &[String]) -> Result<Vec<LayerSpec>, String> {
     let (mut described, mut listed) = (Vec::new(), Vec::new());
     for name in names {
         match by_id(name) {
@@ -76,7 +76,7 @@ pub fn select(names: &[String]) -> Result<Vec<LayerSpec>, String> {
     }
     let mut layers = Vec::new();
     if described.is_empty() || !listed.is_empty() {
-        layers.extend(layers::select(&listed)?.into_iter().cloned());
+        layers.extend(layers::select_from(list.layers(), &listed)?.into_iter().cloned());
     }
     layers.append(&mut described);
     Ok(layers)
@@ -284,15 +284,15 @@ mod tests {
     fn ids_select_layers_beside_names() {
         let names = |text: &str| text.split(',').map(str::to_owned).collect::<Vec<_>>();
         let ids = |text: &str| {
-            let layers = select(&names(text)).unwrap();
+            let layers = select(List::Networks, &names(text)).unwrap();
             layers.into_iter().map(|layer| layer.id).collect::<Vec<_>>()
         };
         let id = "random.1x5x73x73-17-1x1-s1-p0-g1";
         assert_eq!(ids(id), [id]);
         assert_eq!(ids(&format!("{id},lenet5.c3")), ["lenet5.c3", id]);
-        assert_eq!(select(&names("all")).unwrap().len(), layers::all().len());
-        assert_eq!(select(&[]).unwrap().len(), layers::all().len());
-        let error = select(&names("random.1x5x73")).unwrap_err();
+        assert_eq!(select(List::Networks, &names("all")).unwrap().len(), layers::all().len());
+        assert_eq!(select(List::Networks, &[]).unwrap().len(), layers::all().len());
+        let error = select(List::Networks, &names("random.1x5x73")).unwrap_err();
         assert!(error.contains("random.1x5x73: expected the input NxCxHxW"), "{error}");
     }
 

@@ -4,6 +4,7 @@
 //! sum of the squared logarithms of predicted over measured time. It uses coordinate descent with iteratively renewed
 //! weights. Large errors get less weight, so that a few disturbed rows do not dominate.
 
+use crate::direction::Direction;
 use crate::layer::Layouts;
 use crate::turns::geometric_mean;
 use crate::{described, layers};
@@ -29,8 +30,9 @@ struct TimedRow {
     layout: String,
     threads: usize,
     ms_min: Option<f64>,
-    /// Missing in the results of older versions.
+    /// Missing in the results of older versions, like `direction`.
     shape: Option<String>,
+    direction: Option<Direction>,
 }
 
 /// A layer with its layout, instruction set and number of threads.
@@ -112,6 +114,10 @@ type Keyed = ((String, &'static str), TimedRun, Vec<f64>);
 fn sample(row: &TimedRow) -> anyhow::Result<Option<Keyed>> {
     let named = row.algorithm.parse::<Method>().ok();
     let (Some(method), Some(ms)) = (named, row.ms_min) else { return Ok(None) };
+    // The phases of a gradient are forward convolutions, and a gradient of weights has constants of its own.
+    if row.direction.is_some_and(|direction| direction != Direction::Forward) {
+        return Ok(None);
+    }
     let spec = described::of_row(&row.layer, row.shape.as_deref())
         .with_context(|| format!("no layer {}", row.layer))?
         .map_err(anyhow::Error::msg)?;

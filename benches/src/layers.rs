@@ -1,5 +1,7 @@
-//! The list of layers (`benches/layers.csv`): the layers of the networks, and shapes that occur in none.
+//! The lists of layers: `benches/layers.csv` has the layers of the networks, and shapes that occur in none, and the files
+//! in `benches/lists` have others.
 
+use clap::ValueEnum;
 use kernels::{ConvDesc, ConvDescBuilder, Pad2, Shape4, Size2};
 use serde::Deserialize;
 use std::sync::LazyLock;
@@ -64,6 +66,26 @@ impl LayerSpec {
         format!("{n}x{c}x{h}x{w}-{o}-{kh}x{kw}-s{stride}-p{pad}-g{groups}{dilated}")
     }
 
+    /// The layer with `n` images. Its id says so, unless the layer had as many.
+    pub(crate) fn at_batch(mut self, n: usize) -> Self {
+        if n == self.n {
+            return self;
+        }
+        let before = self.shape();
+        self.macs = self.macs / self.n as u64 * n as u64;
+        self.n = n;
+        self.id = match self.id.strip_suffix(&before) {
+            Some(prefix) => format!("{prefix}{}", self.shape()),
+            None => {
+                let is_batch =
+                    |prefix: &str| prefix.strip_prefix('b').is_some_and(|n| n.parse::<usize>().is_ok());
+                let other = self.id.split_once('.').filter(|(prefix, _)| is_batch(prefix));
+                format!("b{n}.{}", other.map_or(&*self.id, |(_, name)| name))
+            }
+        };
+        self
+    }
+
     /// The problem in NCHW without an epilogue.
     pub fn builder(&self) -> ConvDescBuilder {
         ConvDesc::builder(Shape4::new(self.n, self.c, self.h, self.w), self.o, Size2::new(self.kh, self.kw))
@@ -90,14 +112,58 @@ impl LayerSpec {
     }
 }
 
-static ALL: LazyLock<Vec<LayerSpec>> = LazyLock::new(|| {
-    let rows = csv::Reader::from_reader(include_str!("../layers.csv").as_bytes()).into_deserialize();
-    rows.collect::<Result<_, _>>().expect("layers.csv is checked by a test")
-});
+/// A list of layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum List {
+    /// The layers of the networks, most of them at batch 1, and shapes that occur in none
+    Networks,
+    /// At batch 8: the layers of ResNet-50, the depthwise layers of MobileNet, and the transposed layers of a U-Net and a
+    /// DCGAN, each as the convolution that it inverts
+    Training,
+    /// Convolutions along one axis, as images of one row: WaveNet and the first layers of speech networks
+    Sequences,
+}
 
-/// Every layer, in the order of the list.
+impl List {
+    /// Every list.
+    pub const ALL: [Self; 3] = [Self::Networks, Self::Training, Self::Sequences];
+
+    /// The layers, in their order.
+    pub fn layers(self) -> &'static [LayerSpec] {
+        static NETWORKS: LazyLock<Vec<LayerSpec>> = LazyLock::new(|| read(include_str!("../layers.csv")));
+        static TRAINING: LazyLock<Vec<LayerSpec>> = LazyLock::new(|| {
+            let resnet = NETWORKS.iter().filter(|layer| layer.is_among(RESNET)).cloned();
+            let others = read(include_str!("../lists/training.csv"));
+            resnet.map(|layer| layer.at_batch(TRAINING_BATCH)).chain(others).collect()
+        });
+        static SEQUENCES: LazyLock<Vec<LayerSpec>> =
+            LazyLock::new(|| read(include_str!("../lists/sequences.csv")));
+        match self {
+            Self::Networks => &NETWORKS,
+            Self::Training => &TRAINING,
+            Self::Sequences => &SEQUENCES,
+        }
+    }
+}
+
+/// The network whose layers are trained.
+const RESNET: &str = "resnet50";
+/// Images of the layers of [`List::Training`].
+const TRAINING_BATCH: usize = 8;
+
+fn read(text: &str) -> Vec<LayerSpec> {
+    let rows = csv::Reader::from_reader(text.as_bytes()).into_deserialize();
+    rows.collect::<Result<_, _>>().expect("the lists are checked by a test")
+}
+
+/// Every layer of the networks, in the order of the list.
 pub fn all() -> &'static [LayerSpec] {
-    &ALL
+    List::Networks.layers()
+}
+
+/// The layer with this id in any list.
+pub(crate) fn listed(id: &str) -> Option<&'static LayerSpec> {
+    List::ALL.into_iter().flat_map(List::layers).find(|layer| layer.id == id)
 }
 
 /// A cross-section of the list: what the cargo benches time.
@@ -114,21 +180,21 @@ pub const SAMPLE: [&str; 10] = [
     "group32.3x3.128.56",
 ];
 
-/// The layer with this id.
+/// The layer with this id in any list.
 ///
 /// # Panics
 /// If there is none. Ids in code are checked by running it.
 pub fn by_id(id: &str) -> &'static LayerSpec {
-    all().iter().find(|layer| layer.id == id).unwrap_or_else(|| panic!("no layer {id} in layers.csv"))
+    listed(id).unwrap_or_else(|| panic!("no layer {id} in the lists"))
 }
 
-/// The layers of the list that `names` select: each name is an id, a prefix of ids, a network, or `all`. No names
+/// The layers of the networks that `names` select: each name is an id, a prefix of ids, a network, or `all`. No names
 /// select all layers.
 ///
 /// # Errors
 /// A name that selects nothing; the message suggests the nearest name.
 pub fn select(names: &[String]) -> Result<Vec<&'static LayerSpec>, String> {
-    select_from(all(), names).map_err(|error| format!("{error}; benches/layers.csv lists them"))
+    select_from(all(), names)
 }
 
 /// [`select`] among the layers `known`.
@@ -170,17 +236,46 @@ pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::HashSet;
+    use std::collections::{HashMap, HashSet};
 
     #[test]
     fn the_list_parses_and_its_macs_are_those_of_the_library() {
-        for layer in all() {
+        for layer in List::ALL.into_iter().flat_map(List::layers) {
             let desc = layer.builder().build().unwrap_or_else(|error| panic!("{}: {error}", layer.id));
             assert_eq!(desc.cost().macs, layer.macs, "{}", layer.id);
             assert_eq!(layer.net.matches('+').count(), layer.count.matches('+').count(), "{}", layer.id);
         }
-        let ids: HashSet<&str> = all().iter().map(|layer| layer.id.as_str()).collect();
-        assert_eq!(ids.len(), all().len(), "an id is there twice");
+        let all = List::ALL.into_iter().flat_map(List::layers);
+        let mut by_id: HashMap<&str, [usize; 11]> = HashMap::new();
+        for layer in all {
+            // A layer at another batch can be in two lists.
+            let known = *by_id.entry(&layer.id).or_insert(layer.extents());
+            assert_eq!(known, layer.extents(), "{} is there twice", layer.id);
+        }
+        for list in List::ALL {
+            let ids: HashSet<&str> = list.layers().iter().map(|layer| layer.id.as_str()).collect();
+            assert_eq!(ids.len(), list.layers().len(), "an id is there twice in {list:?}");
+        }
+    }
+
+    #[test]
+    fn a_batch_is_in_the_id_and_in_the_work() {
+        let batch = |id: &str, n| by_id(id).clone().at_batch(n);
+        for (id, n, expected) in [
+            ("lenet5.c3", 4, "b4.lenet5.c3"),
+            ("lenet5.c3", 1, "lenet5.c3"),
+            ("b8.lenet5.c3", 2, "b2.lenet5.c3"),
+        ] {
+            let layer = batch(id, n);
+            assert_eq!((layer.id.as_str(), layer.n), (expected, n));
+            assert_eq!(layer.builder().build().unwrap().cost().macs, layer.macs);
+        }
+        let described = LayerSpec::unlisted("layer", [1, 3, 9, 9, 4, 1, 1, 1, 0, 1, 1]).at_batch(2);
+        assert_eq!(described.id, "layer.2x3x9x9-4-1x1-s1-p0-g1");
+        let trained = List::Training.layers();
+        assert!(trained.iter().all(|layer| layer.n == 8));
+        assert!(trained.iter().any(|layer| layer.id == "b8.resnet50.s2.3x3s2"));
+        assert!(List::Sequences.layers().iter().all(|layer| layer.h == 1));
     }
 
     #[test]

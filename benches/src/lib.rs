@@ -3,6 +3,7 @@
 
 pub mod cli;
 pub mod described;
+pub mod direction;
 pub mod fit;
 pub mod kind;
 pub mod layer;

@@ -81,6 +81,7 @@ fn json_is_one_array_of_flat_objects() {
             "algorithm",
             "bf16_roof_gflops",
             "chosen",
+            "direction",
             "gflops",
             "isa",
             "layer",

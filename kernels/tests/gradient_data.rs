@@ -145,6 +145,34 @@ fn strides_larger_than_the_kernel() {
     }
 }
 
+/// The phases of a 3x3 kernel at stride 2 are 2x2, 2x1, 1x2 and 1x1.
+#[test]
+fn a_forced_method_computes_the_phases_that_it_can() {
+    let desc = ConvDesc::builder(Shape4::new(1, 4, 9, 9), 8, Size2::square(3))
+        .stride(Size2::square(2))
+        .pad(Pad2::all(1))
+        .build()
+        .unwrap();
+    let filter = vec![0.5; desc.filter_len()];
+    let methods = |algorithm: Algorithm| {
+        let options = PlanOptions::default().force(algorithm);
+        let plan = BackwardData::new(&desc, &filter, DataSpec::default(), &options)?;
+        let of_kernels = |(_, phase): (Size2, &ConvPlan)| (phase.desc().kernel(), phase.algorithm());
+        Ok::<_, ConvError>(plan.phases().map(of_kernels).collect::<Vec<_>>())
+    };
+    for algorithm in [Algorithm::Pointwise, Algorithm::Winograd3x3, Algorithm::Im2colGemm] {
+        for (kernel, used) in methods(algorithm).unwrap() {
+            let can = match algorithm {
+                Algorithm::Pointwise => kernel == Size2::square(1),
+                Algorithm::Winograd3x3 => kernel == Size2::square(2),
+                _ => true,
+            };
+            assert_eq!(used == algorithm, can, "{algorithm} for {kernel}: {used}");
+        }
+    }
+    assert!(matches!(methods(Algorithm::Depthwise), Err(ConvError::Unsupported { .. })));
+}
+
 #[test]
 fn bad_calls_are_refused() {
     let desc = ConvDesc::builder(Shape4::new(1, 4, 6, 6), 8, Size2::square(3)).build().unwrap();

@@ -46,7 +46,7 @@ pub(super) fn run(args: &Args, networks: &[Network]) -> anyhow::Result<Outcome> 
     let folder = args.peers.as_deref().unwrap_or(Path::new(""));
     let by_name = |name: &str| Engine::ALL.iter().find(|engine| engine.name == name);
     let truth: Vec<&'static Engine> = Engine::of(Task::Truth).collect();
-    let truth = installed(folder, &truth, Task::Truth, &[])?[0];
+    let truth = installed(folder, &truth, &[Task::Truth], &[])?[0];
     let crew = Crew::new(1)?;
     let progress = progress(networks.len());
     let mut rows = Vec::new();

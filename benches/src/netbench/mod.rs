@@ -31,7 +31,7 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     if args.accuracy {
         return accuracy::run(args, &networks);
     }
-    let found = |folder| peers::installed(folder, &args.engines, Task::Network, &args.numerics);
+    let found = |folder| peers::installed(folder, &args.engines, &[Task::Network], &args.numerics);
     let engines: Vec<&'static Engine> = args.peers.as_deref().map(found).transpose()?.unwrap_or_default();
     let crews = args.thread_counts().into_iter().map(Crew::new).collect::<Result<Vec<_>, _>>()?;
     // Peers run with one number of threads at a time. All their processes together could exceed memory.

@@ -1,6 +1,7 @@
 //! The peer engines, and how their processes are started.
 
 use super::tolerance;
+use crate::direction::Direction;
 use kernels::{Isa, Numerics};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -21,10 +22,22 @@ pub struct Engine {
 pub enum Task {
     /// A bare convolution.
     Layer,
+    /// The gradients of a bare convolution, and the transposed one.
+    Gradient,
     /// A network from an ONNX file.
     Network,
     /// A network from an ONNX file, computed in `f64` as ground truth.
     Truth,
+}
+
+impl Task {
+    /// The task of computing one layer in `direction`.
+    pub(crate) const fn of_layer(direction: Direction) -> Self {
+        match direction {
+            Direction::Forward => Self::Layer,
+            Direction::Data | Direction::Weights | Direction::Transposed => Self::Gradient,
+        }
+    }
 }
 
 /// The program that runs an engine.
@@ -52,15 +65,15 @@ pub(crate) const WORKER: &str = "worker";
 impl Engine {
     /// All peer engines, oneDNN first.
     pub const ALL: [Self; 17] = {
-        use Task::{Layer, Network, Truth};
+        use Task::{Gradient, Layer, Network, Truth};
         [
-            Self::new("onednn", Program::OneDnn("onednn-worker"), &[Layer]),
+            Self::new("onednn", Program::OneDnn("onednn-worker"), &[Layer, Gradient]),
             Self::new("onednn-winograd", Program::OneDnn("onednn-debian-worker"), &[Layer]),
             Self::new("ort", Program::Python("onnxruntime"), &[Layer, Network]),
             Self::new("openvino", Program::Python("openvino"), &[Layer, Network]),
             Self::new("openvino-bf16", Program::Python("openvino"), &[Layer, Network]).with(Numerics::Bf16),
-            Self::new("torch", Program::Python("torch"), &[Layer, Network]),
-            Self::new("torch-channels-last", Program::Python("torch"), &[Layer, Network]),
+            Self::new("torch", Program::Python("torch"), &[Layer, Gradient, Network]),
+            Self::new("torch-channels-last", Program::Python("torch"), &[Layer, Gradient, Network]),
             Self::new("torch-compile", Program::Python("torch"), &[Network]),
             Self::new("torch-bf16", Program::Python("torch"), &[Layer, Network]).with(Numerics::Bf16),
             Self::new("torch-compile-bf16", Program::Python("torch"), &[Network]).with(Numerics::Bf16),
@@ -109,7 +122,12 @@ impl Engine {
 
     /// The peer engines that support `task`.
     pub(crate) fn of(task: Task) -> impl Iterator<Item = &'static Self> {
-        Self::ALL.iter().filter(move |engine| engine.tasks.contains(&task))
+        Self::ALL.iter().filter(move |engine| engine.supports(task))
+    }
+
+    /// Whether the engine can perform `task`.
+    pub(crate) fn supports(&self, task: Task) -> bool {
+        self.tasks.contains(&task)
     }
 
     /// Whether the engine can be compared with kernels of `isa`. Only oneDNN can be limited to a smaller
@@ -187,27 +205,36 @@ fn rust_worker(folder: &Path) -> PathBuf {
     folder.join("rust-worker")
 }
 
-/// The engines to time: `wanted`, or if that is empty, all that support `task`, can be compared with this library at
-/// one of `levels`, and are installed in `folder`.
+/// The engines to time: `wanted`, or if that is empty, all that support one of `tasks`, can be compared with this library
+/// at one of `levels`, and are installed in `folder`.
 ///
 /// # Errors
-/// A wanted engine that is not installed, or no installed engine at all.
+/// A wanted engine that is not installed or supports none of `tasks`, or no installed engine at all.
 pub(crate) fn installed(
     folder: &Path,
     wanted: &[&'static Engine],
-    task: Task,
+    tasks: &[Task],
     levels: &[Numerics],
 ) -> anyhow::Result<Vec<&'static Engine>> {
     if let Some(missing) = wanted.iter().find(|engine| !engine.is_installed(folder)) {
         let (name, folder) = (missing.name, folder.display());
         anyhow::bail!("{name} is not in {folder}; benches/peers/setup.sh {folder} installs it");
     }
+    let is_able = |engine: &&Engine| tasks.iter().any(|&task| engine.supports(task));
+    if let Some(unable) = wanted.iter().find(|engine| !is_able(engine)) {
+        let able: Vec<&str> = Engine::ALL.iter().filter(is_able).map(|engine| engine.name).collect();
+        anyhow::bail!("{} computes no gradients, expected one of {}", unable.name, able.join(", "));
+    }
     if !wanted.is_empty() {
         return Ok(wanted.to_vec());
     }
     let is_meant = |engine: &&Engine| levels.iter().any(|&level| engine.is_comparable(level));
-    let found: Vec<_> =
-        Engine::of(task).filter(is_meant).filter(|engine| engine.is_installed(folder)).collect();
+    let found: Vec<_> = Engine::ALL
+        .iter()
+        .filter(is_able)
+        .filter(is_meant)
+        .filter(|engine| engine.is_installed(folder))
+        .collect();
     let folder = folder.display();
     anyhow::ensure!(
         !found.is_empty(),

@@ -2,17 +2,23 @@
 //! answer is one line:
 //!
 //! ```text
-//! prepare INPUT FILTER COLD n c h w o kh kw stride pad dilation groups  ->  ok WHAT IT USES
-//! network MODEL INPUT EXTENT...                                         ->  ok WHAT IT USES
-//! output FILE                                                           ->  ok
-//! time CALLS                                                            ->  ok SECONDS
+//! prepare INPUT FILTER COLD n c h w o kh kw stride pad dilation groups     ->  ok WHAT IT USES
+//! data GRADIENT FILTER COLD n c h w o kh kw stride pad dilation groups     ->  ok WHAT IT USES
+//! weights INPUT GRADIENT COLD n c h w o kh kw stride pad dilation groups   ->  ok WHAT IT USES
+//! transposed OUTPUT FILTER COLD n c h w o kh kw stride pad dilation groups ->  ok WHAT IT USES
+//! network MODEL INPUT EXTENT...                                            ->  ok WHAT IT USES
+//! output FILE                                                              ->  ok
+//! time CALLS                                                               ->  ok SECONDS
 //! ```
 //!
-//! Files are raw `f32`: input and output in NCHW, filters in OIHW. MODEL is an ONNX file. COLD is the size of
-//! the ring in bytes, or 0 for warm memory. `time` makes one untimed call first. Any answer can be
+//! Files are raw `f32`: input, output and their gradients in NCHW, filters in OIHW. The extents are those of the
+//! convolution. `data` and `transposed` compute a tensor with the shape of its input from one with the shape of its output.
+//! The result of `weights` is the gradient of the filter, followed by that of a bias. MODEL is an ONNX file. COLD is the
+//! size of the ring in bytes, or 0 for warm memory. `time` makes one untimed call first. Any answer can be
 //! `error MESSAGE` instead.
 
 use super::Engine;
+use crate::direction::Direction;
 use crate::pin::Crew;
 use kernels::Isa;
 use std::io::{BufRead, BufReader, Write};
@@ -122,6 +128,14 @@ impl Worker {
             ("ok", rest) => Ok(rest.to_owned()),
             (_, rest) => Err(rest.to_owned()),
         }
+    }
+}
+
+/// The request that prepares a layer in `direction`.
+pub(crate) const fn request(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Forward => "prepare",
+        Direction::Data | Direction::Weights | Direction::Transposed => direction.name(),
     }
 }
 

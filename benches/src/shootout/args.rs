@@ -2,8 +2,9 @@
 
 use crate::cli::{Format, named, once_each};
 use crate::described;
+use crate::direction::Direction;
 use crate::layer::Memory;
-use crate::layers::LayerSpec;
+use crate::layers::{LayerSpec, List};
 use crate::peers::{Engine, Task};
 use crate::problem::Numbers;
 use crate::random;
@@ -13,11 +14,20 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Times every algorithm on the layers of benches/layers.csv, or on given or random layers, in turns with the FMA
-/// roof of the machine and with the peers, and checks every output
+/// Times every algorithm on the layers of a list, or on given or random layers, in turns with the FMA roof of the
+/// machine and with the peers, and checks every output
 #[derive(Debug, Clone, Parser)]
 #[command(name = "shootout", version)]
 pub struct Args {
+    /// What to compute of each layer
+    #[arg(long, value_enum, value_name = "D,...", value_delimiter = ',', default_value = "forward")]
+    pub direction: Vec<Direction>,
+    /// The list of layers
+    #[arg(long, value_enum, default_value = "networks")]
+    pub list: List,
+    /// Time every layer with this number of images
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub batch: Option<u16>,
     /// Layers of the list to time: ids, prefixes of ids, networks, or all; also ids of random layers [default: all,
     /// or none with --layer, --layers or --random]
     #[arg(long, value_name = "A,B,...", value_delimiter = ',')]
@@ -88,13 +98,13 @@ pub struct Args {
     /// Time no layer, and report how evenly 4 to 128 threads would share each layer, computed from where the output
     /// is split. Reports avx512f and avx2fma unless --isa names others
     #[arg(long)]
-    #[arg(conflicts_with_all = ["peers", "out", "plot", "redraw", "roofs", "algorithm", "assert_choice", "threads", "cold", "summary"])]
+    #[arg(conflicts_with_all = ["peers", "out", "plot", "redraw", "roofs", "algorithm", "assert_choice", "threads", "cold", "summary", "direction"])]
     pub balance: bool,
     /// Also draw the results as bars and a roofline; with --assert-choice, draw the loss of the choices
     #[arg(long, value_name = "FILE.svg")]
     pub plot: Option<PathBuf>,
     /// Time nothing, and redraw the rows that an earlier run wrote with --out or --format csv
-    #[arg(long, value_name = "FILE.csv", conflicts_with_all = ["peers", "out", "random", "layer", "layers", "roofs"])]
+    #[arg(long, value_name = "FILE.csv", conflicts_with_all = ["peers", "out", "random", "layer", "layers", "roofs", "direction", "list", "batch"])]
     pub redraw: Option<PathBuf>,
     /// Also write the rows as comma-separated values, after each layer, so that an interrupted run keeps its results
     #[arg(long, value_name = "FILE.csv")]
@@ -175,22 +185,54 @@ impl Args {
         others.extend(random::layers(self.random as usize, self.seed));
         let mut layers = match self.filter.is_empty() && !others.is_empty() {
             true => Vec::new(),
-            false => described::select(&self.filter).map_err(anyhow::Error::msg)?,
+            false => described::select(self.list, &self.filter).map_err(anyhow::Error::msg)?,
         };
+        layers = self.at_batch(layers);
         if self.assert_choice.is_some() {
             layers.retain(|layer| layer.macs <= random::MOST_MACS);
         }
-        layers.extend(others);
+        layers.extend(self.at_batch(others));
         described::distinct(layers).map_err(anyhow::Error::msg)
     }
 
-    /// The candidates for `desc` on `isa`, without duplicates. By default, `f32` methods are timed even if
-    /// `--numerics` does not allow them.
-    pub(super) fn candidates(&self, isa: Isa, desc: &ConvDesc) -> Vec<Candidate> {
+    fn at_batch(&self, layers: Vec<LayerSpec>) -> Vec<LayerSpec> {
+        match self.batch {
+            Some(n) => layers.into_iter().map(|layer| layer.at_batch(n.into())).collect(),
+            None => layers,
+        }
+    }
+
+    /// The directions without duplicates.
+    ///
+    /// # Errors
+    /// A choice by timing, if a direction has none.
+    pub(super) fn directions(&self) -> anyhow::Result<Vec<Direction>> {
+        let directions = once_each(&self.direction);
+        let asked = self.measured || self.algorithm.contains(&Candidate::Measured);
+        if let Some(other) = directions.iter().find(|&&direction| asked && !self.can_measure(direction)) {
+            anyhow::bail!(
+                "measured: expected a direction with a choice by timing, got {other}{}",
+                if self.cold { " with --cold" } else { "" }
+            );
+        }
+        Ok(directions)
+    }
+
+    /// Whether the library can choose by timing. The gradient of weights is chosen by the model alone. The phases of a
+    /// stride can be timed differently in each slot of a ring, whose slots must compute the same.
+    fn can_measure(&self, direction: Direction) -> bool {
+        direction != Direction::Weights && !(self.cold && direction.has_phases())
+    }
+
+    /// The candidates for `desc` in `direction` on `isa`, without duplicates. By default, `f32` methods are timed even
+    /// if `--numerics` does not allow them.
+    pub(super) fn candidates(&self, isa: Isa, direction: Direction, desc: &ConvDesc) -> Vec<Candidate> {
         if self.algorithm.is_empty() {
             let is_timed = |candidate: &Candidate| match candidate {
                 Candidate::Auto => true,
-                Candidate::Measured => self.measured || self.assert_choice.is_some(),
+                Candidate::Measured => {
+                    self.can_measure(direction) && (self.measured || self.assert_choice.is_some())
+                }
                 Candidate::Forced(Method { algorithm: Algorithm::Reference, .. }) => false,
                 Candidate::Forced(method) => {
                     method.products == Products::F32 || self.allows(*candidate, desc)

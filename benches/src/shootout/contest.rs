@@ -4,10 +4,11 @@ use super::args::Args;
 use super::entries::Entries;
 use super::roofs::Roof;
 use super::row::LayerRow;
+use crate::direction::Direction;
 use crate::layer::Memory;
 use crate::layers::LayerSpec;
 use crate::peak::{Arithmetic, SUSTAINED};
-use crate::peers::{Worker, tolerance, write};
+use crate::peers::{Task, Worker, request, tolerance, write};
 use crate::pin::Crew;
 use crate::problem::Problem;
 use crate::turns::{Rival, take_turns};
@@ -26,14 +27,18 @@ pub(super) struct Arena<'a> {
 }
 
 impl Arena<'_> {
-    /// The rows of layer `spec`.
-    pub(super) fn contest(&mut self, spec: &LayerSpec) -> anyhow::Result<Vec<LayerRow>> {
-        let problem = Problem::of(spec, self.args.numbers);
+    /// The rows of layer `spec` in `direction`.
+    pub(super) fn contest(
+        &mut self,
+        spec: &LayerSpec,
+        direction: Direction,
+    ) -> anyhow::Result<Vec<LayerRow>> {
+        let problem = Problem::of(spec, direction, self.args.numbers);
         let mut ours = Entries::plan(self.args, self.crew, self.isas, &problem)?;
         self.check(&mut ours);
         let files = TempDir::new()?;
         let mut guests = self.prepare(&problem, files.path())?;
-        self.time(spec, &mut ours, &mut guests);
+        self.time(&problem, &mut ours, &mut guests);
         for (row, layer) in ours.rows.iter_mut().zip(&ours.layers).filter(|(row, _)| !row.is_wrong) {
             row.checked(layer.errors(), layer.tolerance());
         }
@@ -60,24 +65,26 @@ impl Arena<'_> {
         if self.workers.is_empty() {
             return Ok(Vec::new());
         }
-        let (input, filter, output) = (files.join("input"), files.join("filter"), files.join("output"));
-        write(&input, &problem.input)?;
-        write(&filter, &problem.filter)?;
+        let (first, second, output) = (files.join("first"), files.join("second"), files.join("output"));
+        let operands = problem.operands();
+        write(&first, operands[0])?;
+        write(&second, operands[1])?;
         let ring = match self.args.memory() {
             Memory::Warm => 0,
             Memory::Cold(bytes) => bytes,
         };
         let extents = problem.spec.extents().map(|extent| extent.to_string()).join(" ");
-        let request = format!("prepare {} {} {ring} {extents}", input.display(), filter.display());
+        let request = request(problem.direction);
+        let request = format!("{request} {} {} {ring} {extents}", first.display(), second.display());
         let mut rows = Vec::new();
-        for worker in &mut self.workers {
+        for worker in able(&mut self.workers, problem.direction) {
             let mut row = LayerRow::new(problem, format!("peer:{}", worker.engine.name), worker.isa, "own");
             let prepared = worker.prepare(self.crew, &request);
             let ran = prepared.and_then(|note| Ok((note, worker.output(&output)?)));
             match ran {
                 Ok((note, output)) => {
                     let tolerance = tolerance::of_layer(worker.engine.numerics);
-                    row.checked(problem.errors_of_nchw(&output), tolerance);
+                    row.checked(problem.errors_of_plain(&output), tolerance);
                     row.note = note;
                 }
                 Err(error) => row.note = error,
@@ -88,7 +95,8 @@ impl Arena<'_> {
     }
 
     /// Times the library's rows that are right, and every peer that has run.
-    fn time(&mut self, spec: &LayerSpec, ours: &mut Entries<'_>, guests: &mut [LayerRow]) {
+    fn time(&mut self, problem: &Problem, ours: &mut Entries<'_>, guests: &mut [LayerRow]) {
+        let flops = problem.spec.flops();
         let rounds = self.args.rounds as usize;
         // If only algorithms are compared with each other, a short turn of the roof is enough.
         let sustained = match self.args.assert_choice {
@@ -102,13 +110,14 @@ impl Arena<'_> {
         let mut timed: Vec<&mut LayerRow> = Vec::new();
         let threads = self.crew.plan_threads();
         for (row, layer) in ours.rows.iter_mut().zip(&mut ours.layers).filter(|(row, _)| !row.is_wrong) {
-            rivals.push(Rival::new(&row.algorithm, spec.flops(), move || layer.run(threads)));
+            rivals.push(Rival::new(&row.algorithm, flops, move || layer.run(threads)));
             timed.push(row);
         }
+        let workers = able(&mut self.workers, problem.direction);
         let has_run = |(row, _): &(&mut LayerRow, &mut Worker)| row.rel_l2_error.is_finite();
-        for (row, worker) in guests.iter_mut().zip(&mut self.workers).filter(has_run) {
+        for (row, worker) in guests.iter_mut().zip(workers).filter(has_run) {
             let turn = move |slice: Duration| worker.turn(slice);
-            rivals.push(Rival::external(&row.algorithm, spec.flops(), turn));
+            rivals.push(Rival::external(&row.algorithm, flops, turn));
             timed.push(row);
         }
         self.crew.enter(|| take_turns(&mut rivals, rounds, self.args.slice()));
@@ -124,4 +133,9 @@ impl Arena<'_> {
             roof.extend(rival);
         }
     }
+}
+
+/// The workers of engines that can compute `direction`.
+fn able(workers: &mut [Worker], direction: Direction) -> impl Iterator<Item = &mut Worker> {
+    workers.iter_mut().filter(move |worker| worker.engine.supports(Task::of_layer(direction)))
 }

@@ -37,13 +37,13 @@ impl<'a> Entries<'a> {
         let runs = isas.iter().flat_map(|&isa| args.layouts().into_iter().map(move |layout| (isa, layout)));
         for run in runs {
             let first = entries.rows.len();
-            for candidate in args.candidates(run.0, &problem.desc) {
+            for candidate in args.candidates(run.0, problem.direction, &problem.desc) {
                 // The choice is compared only with algorithms that it could have selected.
                 if args.assert_choice.is_some() && !args.allows(candidate, &problem.desc) {
                     continue;
                 }
                 if let Candidate::Forced(method) = candidate
-                    && let Some(row) = entries.same(first, method)
+                    && let Some(row) = entries.same(first, &[method])
                 {
                     entries.order.push(NamedEntry { row, candidate, plan_ms: 0.0 });
                     continue;
@@ -54,7 +54,7 @@ impl<'a> Entries<'a> {
                     Err(error) => return Err(anyhow::Error::new(error).context(problem.spec.id.clone())),
                 };
                 let plan_ms = layer.planning().as_secs_f64() * 1e3;
-                let row = match entries.same(first, layer.method()) {
+                let row = match entries.same(first, &layer.methods()) {
                     Some(row) => row,
                     None => {
                         entries.add(LayerRow::new(problem, candidate.to_string(), run.0, run.1.name()), layer)
@@ -66,9 +66,9 @@ impl<'a> Entries<'a> {
         Ok(entries)
     }
 
-    /// The row with this method, among those from `first` on.
-    fn same(&self, first: usize, method: Method) -> Option<usize> {
-        (first..self.rows.len()).find(|&row| self.layers[row].method() == method)
+    /// The row with these methods, among those from `first` on.
+    fn same(&self, first: usize, methods: &[Method]) -> Option<usize> {
+        (first..self.rows.len()).find(|&row| self.layers[row].methods() == methods)
     }
 
     fn add(&mut self, row: LayerRow, layer: Layer<'a>) -> usize {
@@ -81,9 +81,11 @@ impl<'a> Entries<'a> {
     pub(super) fn named(&self) -> Vec<LayerRow> {
         let named = |&NamedEntry { row, candidate, plan_ms }: &NamedEntry| {
             let layer = &self.layers[row];
-            let chosen = candidate.is_choice().then(|| layer.method().to_string());
-            let kernel = layer.plan().explain().kernel;
-            let note = chosen.as_ref().map_or(String::new(), |method| format!("{method}, {kernel}"));
+            // A forced method leaves phases to the choice that it cannot compute.
+            let method = layer.method();
+            let chosen = (candidate.is_choice() || method != candidate.to_string()).then_some(method);
+            let note =
+                chosen.as_ref().map_or(String::new(), |method| format!("{method}, {}", layer.kernel()));
             LayerRow { algorithm: candidate.to_string(), chosen, note, plan_ms, ..self.rows[row].clone() }
         };
         self.order.iter().map(named).collect()
@@ -98,7 +100,8 @@ fn layer<'a>(
     problem: &'a Problem,
 ) -> Result<Layer<'a>, ConvError> {
     let options = args.options(candidate, isa, crew.threads());
-    let (layouts, memory) = (Layouts::of_network(layout, &problem.spec), args.memory());
+    let layouts = Layouts::of_direction(layout, &problem.spec, problem.direction);
+    let memory = args.memory();
     let plan = || Layer::new(problem, layouts, &options, memory);
     match candidate {
         // Timing during planning uses the same threads as the run.

@@ -16,6 +16,7 @@ mod row;
 mod summary;
 
 use crate::cli::{Format, Outcome, progress};
+use crate::direction::Direction;
 use crate::layers::LayerSpec;
 pub use crate::peers::Engine;
 use crate::peers::{self, Task, Worker};
@@ -57,10 +58,12 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     if let Some(other) = args.engines.iter().find(|engine| !engine.is_comparable(args.numerics)) {
         anyhow::bail!("{} does not have the precision of --numerics {}", other.name, args.numerics);
     }
+    let directions = args.directions()?;
+    let tasks: Vec<Task> = directions.iter().map(|&direction| Task::of_layer(direction)).collect();
     let engines = args
         .peers
         .as_deref()
-        .map(|folder| peers::installed(folder, &args.engines, Task::Layer, &[args.numerics]))
+        .map(|folder| peers::installed(folder, &args.engines, &tasks, &[args.numerics]))
         .transpose()?;
     let engines = engines.unwrap_or_default();
     if let Some(idle) =
@@ -73,7 +76,9 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let mut log =
         args.out.as_deref().map(|file| Ok::<_, anyhow::Error>(Log::new(create(file)?))).transpose()?;
     let (mut rows, mut measured, mut machine) = (Vec::new(), Vec::new(), vec![roofs::machine()]);
-    let progress = progress(layers.len() * args.thread_counts().len());
+    let passes: Vec<(&LayerSpec, Direction)> =
+        layers.iter().flat_map(|layer| directions.iter().map(move |&direction| (layer, direction))).collect();
+    let progress = progress(passes.len() * args.thread_counts().len());
     for threads in args.thread_counts() {
         let crew = Crew::new(threads)?;
         let mut arena = Arena {
@@ -83,7 +88,7 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
             workers: workers(args, &engines, &isas, threads),
             roofs: Roof::all(&isas),
         };
-        let mut of_crew_rows = of_layers(&layers, &mut arena, &progress, log.as_mut())?;
+        let mut of_crew_rows = of_layers(&passes, &mut arena, &progress, log.as_mut())?;
         let of_crew = roofs::measure(&arena.roofs, &crew);
         for row in &mut of_crew_rows {
             let roof = of_crew.iter().find(|roof| roof.isa.name() == row.isa);
@@ -179,20 +184,20 @@ fn roofs_alone(isas: &[Isa]) -> anyhow::Result<Outcome> {
 }
 
 fn of_layers(
-    layers: &[LayerSpec],
+    passes: &[(&LayerSpec, Direction)],
     arena: &mut Arena<'_>,
     progress: &ProgressBar,
     mut log: Option<&mut Log>,
 ) -> anyhow::Result<Vec<LayerRow>> {
     let mut rows = Vec::new();
-    for layer in layers {
+    for &(layer, direction) in passes {
         progress.set_message(layer.id.clone());
-        let of_layer = arena.contest(layer)?;
+        let of_layer = arena.contest(layer, direction)?;
         // If standard error is a log file, print each layer's result as it is done.
         if progress.is_hidden() {
             let fastest = of_layer.iter().filter_map(|row| Some((row.gflops?, row.algorithm.as_str())));
             let (gflops, name) = fastest.max_by(|a, b| a.0.total_cmp(&b.0)).unwrap_or((f64::NAN, "none"));
-            eprintln!("{}: fastest {name}, {gflops:.1} GFLOP/s", layer.id);
+            eprintln!("{}, {direction}: fastest {name}, {gflops:.1} GFLOP/s", layer.id);
         }
         if let Some(log) = &mut log {
             log.write(&of_layer)?;

@@ -1,7 +1,7 @@
 //! `--plot`: how much of the roof the library reaches on each layer, beside the fastest peer, and the layers under the
-//! roofline; a pair of charts for each instruction set, layout and number of threads.
+//! roofline; a pair of charts for each direction, instruction set, layout and number of threads.
 
-use super::row::LayerRow;
+use super::row::{LayerRow, Run};
 use crate::cli::once_each;
 use crate::peak::Bandwidth;
 use nets::plot::{Axis, Bar, BarChart, Chart, Column, Line, Mark, PlaneChart, Point, Row, page, short};
@@ -16,11 +16,9 @@ pub(super) struct Roofs<'a> {
     pub(super) bandwidths: &'a [Bandwidth],
 }
 
-/// Rows of one instruction set, layout and number of threads.
-struct Run<'a> {
-    isa: &'a str,
-    layout: &'a str,
-    threads: usize,
+/// The rows of one run.
+struct Drawing<'a> {
+    run: Run,
     contests: Vec<Contest<'a>>,
     roofs: Option<&'a Roofs<'a>>,
     /// Whom the library is compared with.
@@ -36,28 +34,21 @@ struct Contest<'a> {
 /// The picture as text.
 pub(super) fn svg(rows: &[LayerRow], roofs: &[Roofs<'_>]) -> String {
     let right: Vec<&LayerRow> = rows.iter().filter(|row| row.gflops.is_some() && !row.is_wrong).collect();
-    let keys: Vec<(&str, &str, usize)> = right
-        .iter()
-        .filter(|row| row.peer().is_none())
-        .map(|row| (row.isa, row.layout, row.threads))
-        .collect();
-    let charts = once_each(&keys).into_iter().flat_map(|key| {
-        let run = Run::new(key, &right, roofs);
-        [Chart::Bars(run.bars()), Chart::Plane(run.roofline())]
+    let runs: Vec<Run> = right.iter().filter(|row| row.peer().is_none()).map(|row| row.run()).collect();
+    let charts = once_each(&runs).into_iter().flat_map(|run| {
+        let drawing = Drawing::new(run, &right, roofs);
+        [Chart::Bars(drawing.bars()), Chart::Plane(drawing.roofline())]
     });
     page("The speed of each layer", &[], &charts.collect::<Vec<_>>())
 }
 
-impl<'a> Run<'a> {
-    fn new(
-        (isa, layout, threads): (&'a str, &'a str, usize),
-        right: &[&'a LayerRow],
-        roofs: &'a [Roofs<'a>],
-    ) -> Self {
-        let of_run = |row: &&&LayerRow| (row.isa, row.threads) == (isa, threads);
+impl<'a> Drawing<'a> {
+    fn new(run: Run, right: &[&'a LayerRow], roofs: &'a [Roofs<'a>]) -> Self {
+        // Peers have layouts of their own.
+        let of_run = |row: &&&LayerRow| Run { layout: run.layout, ..row.run() } == run;
         let (peers, own): (Vec<&LayerRow>, Vec<&LayerRow>) =
             right.iter().filter(of_run).partition(|row| row.peer().is_some());
-        let own: Vec<&LayerRow> = own.into_iter().filter(|row| row.layout == layout).collect();
+        let own: Vec<&LayerRow> = own.into_iter().filter(|row| row.layout == run.layout).collect();
         let layers = once_each(&own.iter().map(|row| row.layer.as_str()).collect::<Vec<_>>());
         let contest = |layer: &str| {
             let of_layer = |rows: &[&'a LayerRow]| -> Vec<&'a LayerRow> {
@@ -70,11 +61,9 @@ impl<'a> Run<'a> {
             Some(Contest { ours, rival })
         };
         Self {
-            isa,
-            layout,
-            threads,
+            run,
             contests: layers.into_iter().filter_map(contest).collect(),
-            roofs: roofs.iter().find(|roofs| (roofs.isa, roofs.threads) == (isa, threads)),
+            roofs: roofs.iter().find(|roofs| (roofs.isa, roofs.threads) == (run.isa, run.threads)),
             rival: if peers.is_empty() { "its fastest other algorithm" } else { "the fastest peer" },
         }
     }
@@ -84,7 +73,8 @@ impl<'a> Run<'a> {
     }
 
     fn title(&self, what: &str) -> String {
-        format!("{what}: {}, {}, {} thread(s)", self.isa, self.layout, self.threads)
+        let run = &self.run;
+        format!("{what}: {}{}, {}, {} thread(s)", run.prefix(), run.isa, run.layout, run.threads)
     }
 
     fn bars(&self) -> BarChart {

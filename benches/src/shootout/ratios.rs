@@ -1,9 +1,10 @@
 //! Compares peers with the library's own choice: their times divided by the library's.
 
 use super::row::LayerRow;
+use crate::direction::Direction;
 use std::collections::BTreeMap;
 
-/// One layer with one instruction set, layout and number of threads.
+/// One layer in one direction, with one instruction set, layout and number of threads.
 pub(super) struct LayerRatio<'a> {
     /// The row of the library's choice.
     pub(super) ours: &'a LayerRow,
@@ -12,11 +13,15 @@ pub(super) struct LayerRatio<'a> {
     peers: Vec<&'a LayerRow>,
 }
 
+/// PyTorch in both of its layouts.
+pub(super) const TORCH: [&str; 2] = ["torch", "torch-channels-last"];
+
 /// The peer that keeps its tensors like this library does in `layout`.
-pub(super) fn layout_peer(layout: &str) -> Option<&'static str> {
+pub(super) fn layout_peer(layout: &str, direction: Direction) -> Option<&'static str> {
     match layout {
         "nchw16c" => Some("onednn"),
-        "nchw" => Some("ort"),
+        "nchw" if direction == Direction::Forward => Some("ort"),
+        "nchw" => Some("torch"),
         "nhwc" => Some("torch-channels-last"),
         _ => None,
     }
@@ -28,11 +33,11 @@ impl<'a> LayerRatio<'a> {
         let is_right = |row: &&LayerRow| row.peer().is_some() && row.ms_median.is_some() && !row.is_wrong;
         let mut peers: BTreeMap<_, Vec<&LayerRow>> = BTreeMap::new();
         for row in rows.iter().filter(is_right) {
-            peers.entry((&row.layer, row.isa, row.threads)).or_default().push(row);
+            peers.entry((&row.layer, row.direction, row.isa, row.threads)).or_default().push(row);
         }
         let ours = rows.iter().filter(|row| row.algorithm == "auto" && row.ms_median.is_some());
         let ratio = |ours: &'a LayerRow| {
-            let peers = peers.get(&(&ours.layer, ours.isa, ours.threads))?.clone();
+            let peers = peers.get(&(&ours.layer, ours.direction, ours.isa, ours.threads))?.clone();
             Some(Self { ours, peers })
         };
         ours.filter_map(ratio).collect()
@@ -49,6 +54,12 @@ impl<'a> LayerRatio<'a> {
         ratios.min_by(|a, b| a.1.total_cmp(&b.1))
     }
 
+    /// The ratio of PyTorch in the layout in which it is faster, if both outputs are right.
+    pub(super) fn better_torch(&self) -> Option<f64> {
+        let [plain, last] = TORCH.map(|name| self.engine(name));
+        Some(plain?.min(last?))
+    }
+
     /// The ratio of the engine called `name`, if its output is right.
     pub(super) fn engine(&self, name: &str) -> Option<f64> {
         self.peers.iter().find(|row| row.peer() == Some(name)).and_then(|row| self.of(row))
@@ -56,7 +67,7 @@ impl<'a> LayerRatio<'a> {
 
     /// The peer of the layout, and its ratio if its output is right.
     pub(super) fn of_layout(&self) -> Option<(&'static str, f64)> {
-        let name = layout_peer(self.ours.layout)?;
+        let name = layout_peer(self.ours.layout, self.ours.direction)?;
         Some((name, self.engine(name)?))
     }
 }

@@ -3,6 +3,7 @@
 use super::args::Candidate;
 use super::row::LayerRow;
 use crate::described;
+use crate::direction::Direction;
 use crate::kind::Kind;
 use crate::layers::{self, LayerSpec};
 use crate::peers::Engine;
@@ -28,9 +29,10 @@ struct Line {
     bf16_roof_gflops: Option<f64>,
     rel_l2_error: Option<f64>,
     max_error: Option<f64>,
-    /// Missing in files of older versions, like `chosen`.
+    /// Missing in files of older versions, like `chosen` and `direction`.
     shape: Option<String>,
     chosen: Option<String>,
+    direction: Option<Direction>,
 }
 
 /// The rows of `file` on layers that `filter` means.
@@ -108,6 +110,7 @@ fn row(line: Line, spec: Option<&LayerSpec>) -> anyhow::Result<LayerRow> {
         max_error: line.max_error.unwrap_or(f64::NAN),
         shape: spec.map(LayerSpec::shape),
         chosen: line.chosen,
+        direction: line.direction.unwrap_or(Direction::Forward),
         note: String::new(),
         kind: spec.map(|spec| Kind::of(spec).name),
         intensity,

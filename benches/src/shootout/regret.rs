@@ -1,7 +1,7 @@
 //! `--assert-choice`: compares the library's choices with the fastest algorithm that it could have selected.
 
 use super::args::Candidate;
-use super::row::LayerRow;
+use super::row::{LayerRow, Run};
 use crate::turns::{geometric_mean, median};
 use comfy_table::{Table, presets};
 use std::collections::BTreeMap;
@@ -16,9 +16,6 @@ pub(super) struct Regret<'a> {
     /// The time of the choice divided by the time of the fastest algorithm; at least 1.
     pub(super) ratio: f64,
 }
-
-/// Number of threads, instruction set and layout.
-pub(super) type RunKey<'a> = (usize, &'a str, &'a str);
 
 /// The losses of one way to choose.
 pub(super) struct Judgement<'a> {
@@ -41,7 +38,7 @@ impl<'a> Judgement<'a> {
     fn of(rows: &'a [LayerRow], choice: Candidate) -> Self {
         let mut contests: BTreeMap<_, Vec<&LayerRow>> = BTreeMap::new();
         for row in rows.iter().filter(|row| row.ms_min.is_some() && row.peer().is_none()) {
-            contests.entry((row.threads, row.isa, row.layout, &row.layer)).or_default().push(row);
+            contests.entry((row.run(), &row.layer)).or_default().push(row);
         }
         let name = choice.to_string();
         let regret = |rows: Vec<&'a LayerRow>| {
@@ -60,11 +57,10 @@ impl<'a> Judgement<'a> {
     }
 
     /// The losses by run, largest first.
-    pub(super) fn runs(&self) -> BTreeMap<RunKey<'a>, Vec<&Regret<'a>>> {
+    pub(super) fn runs(&self) -> BTreeMap<Run, Vec<&Regret<'a>>> {
         let mut runs: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for regret in &self.regrets {
-            let row = regret.chosen;
-            runs.entry((row.threads, row.isa, row.layout)).or_default().push(regret);
+            runs.entry(regret.chosen.run()).or_default().push(regret);
         }
         runs
     }
@@ -72,8 +68,8 @@ impl<'a> Judgement<'a> {
     /// A line per run, the time of planning, and a table of the layers with the largest losses.
     pub(super) fn text(&self) -> String {
         let mut text = format!("Time of {}'s choice relative to the fastest algorithm:\n", self.choice);
-        for ((threads, isa, layout), regrets) in &self.runs() {
-            text += &format!("  {threads} thread(s), {isa}, {layout}: {}\n", summary(regrets));
+        for (Run { direction, threads, isa, layout }, regrets) in &self.runs() {
+            text += &format!("  {direction}, {threads} thread(s), {isa}, {layout}: {}\n", summary(regrets));
         }
         text += &format!("  all: {}\n", summary(&self.regrets.iter().collect::<Vec<_>>()));
         let planning: Vec<f64> = self.regrets.iter().map(|regret| regret.chosen.plan_ms).collect();
@@ -91,12 +87,24 @@ impl<'a> Judgement<'a> {
     fn worst(&self) -> String {
         let mut table = Table::new();
         table.load_style(presets::NOTHING);
-        let header = ["worst layers", "isa", "layout", "threads", "chosen", "ms", "fastest", "ms", "ratio"];
+        let header = [
+            "worst layers",
+            "direction",
+            "isa",
+            "layout",
+            "threads",
+            "chosen",
+            "ms",
+            "fastest",
+            "ms",
+            "ratio",
+        ];
         table.set_header(header);
         for regret in self.regrets.iter().take(NAMED) {
             let Regret { chosen, best, ratio } = regret;
             table.add_row([
                 chosen.layer.clone(),
+                chosen.direction.to_string(),
                 chosen.isa.to_owned(),
                 chosen.layout.to_owned(),
                 chosen.threads.to_string(),
@@ -171,7 +179,7 @@ mod tests {
         assert_eq!((ratios(auto), ratios(measured)), (vec![2.0, 1.0], vec![1.5, 1.0]));
         let text = auto.text() + &measured.text();
         assert!(text.contains("auto's choice") && text.contains("measured's choice"), "{text}");
-        assert!(text.contains("1 thread(s), portable, nchw: geometric mean 1.4142"), "{text}");
+        assert!(text.contains("forward, 1 thread(s), portable, nchw: geometric mean 1.4142"), "{text}");
         assert_eq!(Judgement::all(&rows[3..4]).len(), 0);
     }
 }

@@ -48,10 +48,17 @@ pub(super) fn svg(judgements: &[Judgement<'_>]) -> String {
 fn curves(judgements: &[Judgement<'_>]) -> Vec<Curve> {
     let of = |judgement: &Judgement<'_>| -> Vec<Curve> {
         let runs = judgement.runs().into_iter().enumerate();
-        runs.map(|(run, ((threads, isa, layout), regrets))| Curve {
-            name: format!("{}, {isa}, {layout}, {threads} thread(s)", judgement.choice),
+        runs.map(|(number, (run, regrets))| Curve {
+            name: format!(
+                "{}, {}{}, {}, {} thread(s)",
+                judgement.choice,
+                run.prefix(),
+                run.isa,
+                run.layout,
+                run.threads
+            ),
             is_measured: judgement.choice == Candidate::Measured,
-            run,
+            run: number,
             ratios: regrets.iter().rev().map(|regret| regret.ratio).collect(),
         })
         .collect()

@@ -50,6 +50,7 @@ impl LayerReport {
         let header = [
             "layer",
             "algorithm",
+            "direction",
             "isa",
             "layout",
             "threads",
@@ -62,7 +63,7 @@ impl LayerReport {
             "largest",
             "",
         ];
-        let mut table = table(&header, &[4, 5, 6, 7, 8, 9, 10, 11], format);
+        let mut table = table(&header, &[5, 6, 7, 8, 9, 10, 11, 12], format);
         for row in &self.rows {
             let mark = match (row.is_wrong, row.ms_median) {
                 // A peer that does not support the layer.
@@ -74,6 +75,7 @@ impl LayerReport {
             table.add_row([
                 row.layer.clone(),
                 row.algorithm.clone(),
+                row.direction.to_string(),
                 row.isa.to_owned(),
                 row.layout.to_owned(),
                 row.threads.to_string(),
@@ -92,14 +94,26 @@ impl LayerReport {
 }
 
 fn ratio_table(ratios: &[LayerRatio<'_>], format: Format) -> Table {
-    let header =
-        ["layer", "isa", "layout", "threads", "auto ms", "best peer", "ratio", "layout's peer", "ratio"];
-    let mut table = table(&header, &[3, 4, 6, 8], format);
+    let header = [
+        "layer",
+        "direction",
+        "isa",
+        "layout",
+        "threads",
+        "auto ms",
+        "best peer",
+        "ratio",
+        "layout's peer",
+        "ratio",
+        "better torch",
+    ];
+    let mut table = table(&header, &[4, 5, 7, 9, 10], format);
     for ratio in ratios {
         let (best, value) = ratio.best().unzip();
         let (of_layout, of_layout_value) = ratio.of_layout().unzip();
         table.add_row([
             ratio.ours.layer.clone(),
+            ratio.ours.direction.to_string(),
             ratio.ours.isa.to_owned(),
             ratio.ours.layout.to_owned(),
             ratio.ours.threads.to_string(),
@@ -108,6 +122,7 @@ fn ratio_table(ratios: &[LayerRatio<'_>], format: Format) -> Table {
             number(value, 2),
             of_layout.unwrap_or("-").to_owned(),
             number(of_layout_value, 2),
+            number(ratio.better_torch(), 2),
         ]);
     }
     table

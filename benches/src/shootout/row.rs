@@ -1,5 +1,6 @@
 //! The results of one rival on one layer.
 
+use crate::direction::Direction;
 use crate::kind::Kind;
 use crate::problem::{Errors, Problem};
 use crate::turns::{Figures, Rival};
@@ -37,8 +38,10 @@ pub struct LayerRow {
     pub max_error: f64,
     /// The extents of the layer, as in [`LayerSpec::shape`](crate::layers::LayerSpec::shape). `None` in the rows of older files.
     pub shape: Option<String>,
-    /// The method that the library chose, if it chose one.
+    /// The methods that the library chose, if it chose any: one, or one for each phase.
     pub chosen: Option<String>,
+    /// What was computed of the layer.
+    pub direction: Direction,
     /// The chosen method and its kernel, or what a peer says about itself.
     #[serde(skip)]
     pub note: String,
@@ -80,6 +83,7 @@ impl LayerRow {
             max_error: f64::NAN,
             shape: Some(problem.spec.shape()),
             chosen: None,
+            direction: problem.direction,
             note: String::new(),
             kind: Some(Kind::of(&problem.spec).name),
             is_wrong: true,
@@ -113,10 +117,16 @@ impl LayerRow {
         (self.roof_percent, self.bf16_roof_gflops) = (None, None);
     }
 
+    /// What the row has in common with the rows of other layers that it is compared with.
+    pub(super) fn run(&self) -> Run {
+        let Self { direction, threads, isa, layout, .. } = *self;
+        Run { direction, threads, isa, layout }
+    }
+
     /// Whether both rows have the times of the same run of the same layer. The library's choice is not timed again under
     /// the name of its algorithm.
     pub(super) fn is_same_run(&self, other: &Self) -> bool {
-        let key = |row: &Self| (row.isa, row.layout, row.threads, row.ms_min, row.ms_median);
+        let key = |row: &Self| (row.run(), row.ms_min, row.ms_median);
         self.layer == other.layer && self.ms_median.is_some() && key(self) == key(other)
     }
 
@@ -128,6 +138,25 @@ impl LayerRow {
     /// The name of the engine, if the row belongs to a peer.
     pub fn peer(&self) -> Option<&str> {
         self.algorithm.strip_prefix("peer:")
+    }
+}
+
+/// A direction, number of threads, instruction set and layout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Run {
+    pub(super) direction: Direction,
+    pub(super) threads: usize,
+    pub(super) isa: &'static str,
+    pub(super) layout: &'static str,
+}
+
+impl Run {
+    /// The direction before the rest of a title, unless it is the usual one.
+    pub(super) fn prefix(&self) -> String {
+        match self.direction {
+            Direction::Forward => String::new(),
+            other => format!("{other}, "),
+        }
     }
 }
 
@@ -154,6 +183,7 @@ mod tests {
             "layer": "lenet5.c3", "algorithm": "auto", "isa": "portable", "layout": "nchw16c", "threads": 1,
             "ms_min": 1.0, "ms_median": 2.0, "gflops": 0.24, "roof_percent": 20.0, "bf16_roof_gflops": 3.0,
             "rel_l2_error": 1e-7, "max_error": 3e-7, "shape": "1x6x14x14-16-5x5-s1-p0-g1", "chosen": "direct",
+            "direction": "forward",
         });
         assert_eq!(json, expected);
     }

@@ -1,7 +1,9 @@
 //! Summarises the comparison with the peers: over all layers, and by kind of layer.
 
 use super::ratios::{LayerRatio, layout_peer};
+use super::row::Run;
 use crate::cli::{Format, once_each};
+use crate::direction::Direction;
 use crate::kind::Kind;
 use crate::peers::Engine;
 use crate::table::{number, table, written};
@@ -10,6 +12,8 @@ use serde::Serialize;
 
 /// The fastest peer of each layer, as the name of a peer.
 const BEST: &str = "best peer";
+/// PyTorch in the layout in which it is faster on a layer, as the name of a peer.
+const BETTER_TORCH: &str = "better torch";
 /// The kind of a summary over all layers.
 const ALL: &str = "all";
 /// The ratios below which a layer is slow, or clearly slower.
@@ -33,23 +37,26 @@ pub(super) struct Summary<'a> {
     below_0_9: usize,
     percent_below_0_9: f64,
     as_fast_or_faster: usize,
+    direction: Direction,
 }
 
-/// Instruction set, layout and number of threads.
-type RunKey = (&'static str, &'static str, usize);
-
 impl<'a> Summary<'a> {
-    /// The summaries over all layers: for every run, the best peer and each peer.
+    /// The summaries over all layers: for every run, the best peer, the better of both layouts of
+    /// PyTorch, and each peer.
     pub(super) fn totals(ratios: &[LayerRatio<'a>]) -> Vec<Self> {
-        let names = || std::iter::once(BEST).chain(Engine::ALL.iter().map(|engine| engine.name));
+        let names = || [BEST, BETTER_TORCH].into_iter().chain(Engine::ALL.iter().map(|engine| engine.name));
         let pairs = runs(ratios).into_iter().flat_map(|run| names().map(move |against| (run, against)));
         pairs.filter_map(|(run, against)| Self::of(ratios, run, against, None)).collect()
     }
 
-    /// The summaries of each kind: for every run, the peer of its layout and the best peer.
+    /// The summaries of each kind: for every run, the peer of its layout and the best peer, and for gradients the better
+    /// of both layouts of PyTorch.
     pub(super) fn by_kind(ratios: &[LayerRatio<'a>]) -> Vec<Self> {
-        let names = |layout| layout_peer(layout).into_iter().chain([BEST]);
-        let pairs = runs(ratios).into_iter().flat_map(|run| names(run.1).map(move |against| (run, against)));
+        let names = |Run { layout, direction, .. }| {
+            let torch = (direction != Direction::Forward).then_some(BETTER_TORCH);
+            layout_peer(layout, direction).into_iter().chain([BEST]).chain(torch)
+        };
+        let pairs = runs(ratios).into_iter().flat_map(|run| names(run).map(move |against| (run, against)));
         let keys = pairs.flat_map(|pair| Kind::ALL.map(|kind| (pair, kind.name)));
         keys.filter_map(|((run, against), kind)| Self::of(ratios, run, against, Some(kind))).collect()
     }
@@ -57,14 +64,18 @@ impl<'a> Summary<'a> {
     /// One line; `None` if no layer was compared.
     fn of(
         ratios: &[LayerRatio<'a>],
-        run: RunKey,
+        run: Run,
         against: &'static str,
         kind: Option<&'static str>,
     ) -> Option<Self> {
         let is_meant =
-            |ratio: &&LayerRatio<'_>| key(ratio) == run && (kind.is_none() || ratio.ours.kind == kind);
+            |ratio: &&LayerRatio<'_>| ratio.ours.run() == run && (kind.is_none() || ratio.ours.kind == kind);
         let value = |ratio: &LayerRatio<'a>| {
-            let value = if against == BEST { ratio.best().map(|best| best.1) } else { ratio.engine(against) };
+            let value = match against {
+                BEST => ratio.best().map(|best| best.1),
+                BETTER_TORCH => ratio.better_torch(),
+                engine => ratio.engine(engine),
+            };
             Some((value?, ratio.ours.layer.as_str()))
         };
         let values: Vec<(f64, &'a str)> = ratios.iter().filter(is_meant).filter_map(value).collect();
@@ -72,13 +83,14 @@ impl<'a> Summary<'a> {
         let below = |limit: f64| values.iter().filter(|value| value.0 < limit).count();
         let percent = |count: usize| 100.0 * count as f64 / values.len() as f64;
         let [slow, slower] = LIMITS.map(below);
-        let (isa, layout, threads) = run;
+        let Run { direction, threads, isa, layout } = run;
         Some(Self {
             kind: kind.unwrap_or(ALL),
             layout,
             against,
             isa,
             threads,
+            direction,
             layers: values.len(),
             geometric_mean: geometric_mean(values.iter().map(|value| value.0)),
             worst,
@@ -92,18 +104,15 @@ impl<'a> Summary<'a> {
     }
 }
 
-fn key(ratio: &LayerRatio<'_>) -> RunKey {
-    (ratio.ours.isa, ratio.ours.layout, ratio.ours.threads)
-}
-
-fn runs(ratios: &[LayerRatio<'_>]) -> Vec<RunKey> {
-    once_each(&ratios.iter().map(key).collect::<Vec<_>>())
+fn runs(ratios: &[LayerRatio<'_>]) -> Vec<Run> {
+    once_each(&ratios.iter().map(|ratio| ratio.ours.run()).collect::<Vec<_>>())
 }
 
 /// The summaries as a table.
 pub(super) fn written_table(summaries: &[Summary<'_>], format: Format) -> String {
     let header = [
         "kind",
+        "direction",
         "layout",
         "auto against",
         "isa",
@@ -118,10 +127,11 @@ pub(super) fn written_table(summaries: &[Summary<'_>], format: Format) -> String
         "as fast or faster",
         "worst layer",
     ];
-    let mut table = table(&header, &[4, 5, 6, 7, 8, 9, 10, 11, 12], format);
+    let mut table = table(&header, &[5, 6, 7, 8, 9, 10, 11, 12, 13], format);
     for summary in summaries {
         table.add_row([
             summary.kind.to_owned(),
+            summary.direction.to_string(),
             summary.layout.to_owned(),
             summary.against.to_owned(),
             summary.isa.to_owned(),

@@ -37,6 +37,7 @@ pub fn fake_peer(program: &std::path::Path, bytes: usize, is_dead: bool) {
     let body = format!(
         "while read -r verb file; do case $verb in
         prepare | network) echo ok fake ;;
+        data | weights | transposed) echo ok fake $verb ;;
         output) head -c {bytes} /dev/zero > $file; echo ok ;;
         time) echo ok 1e-4 ;;
         esac; done"

@@ -9,9 +9,6 @@ use crate::describe::{ConvDesc, ConvError, Method, Products};
 use crate::tile::table::KernelSet;
 use crate::work::Traffic;
 
-/// Slots of the FMA pipes that one call takes.
-const CALL: f64 = 60.0;
-
 /// Chooses the method that is predicted to be fastest within `limits`, unless one is forced. `threads` is the number of
 /// threads with a workspace and the number that the problem is large enough for.
 pub(crate) fn choose_weights(
@@ -54,7 +51,7 @@ fn estimate(
         arithmetic: slot * needed,
         edges: slot * (products - needed + edges),
         packing: slot * packing,
-        calls: slot * CALL * calls + region,
+        calls: slot * calls + region,
         ..Terms::default()
     };
     let slabs = gradient.workspace_len().saturating_mul(threads);

@@ -94,6 +94,8 @@ impl BackwardData {
     ///
     /// `filter` is that of the convolution: `[O][C / groups][KH][KW]`. The bias and the residual of `desc` do not
     /// influence the gradient of the input. Limits on memory in `options` apply to each phase.
+    /// [`Select::Force`](crate::Select::Force) applies to the phases that the method can compute, and the model chooses for
+    /// the others.
     ///
     /// With an activation, a run first multiplies the gradient of the output by its derivative, in the workspace. The output
     /// of ReLU, clips, sigmoid and tanh determines it, and that of leaky ReLU and ELU with a positive `alpha`.
@@ -101,7 +103,8 @@ impl BackwardData {
     /// # Errors
     /// - [`ConvError::InvalidField`] if `desc` has another activation: the caller multiplies `grad_output` by its derivative
     ///   first. Also for tensors of bf16 numbers.
-    /// - The errors of [`ConvPlan::new`], for the phases.
+    /// - The errors of [`ConvPlan::new`], for the phases. [`ConvError::Unsupported`] means that a forced method can
+    ///   compute no phase.
     pub fn new(
         desc: &ConvDesc,
         filter: &[f32],

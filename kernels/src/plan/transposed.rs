@@ -42,9 +42,12 @@ impl TransposedPlan {
     ///
     /// The filter is in the order `[C][O / groups][KH][KW]`, where C are the channels of the input, as in PyTorch and ONNX.
     /// Bias and slopes are those of the O output channels. Limits on memory in `options` apply to each phase.
+    /// [`Select::Force`](crate::Select::Force) applies to the phases that the method can compute, and the model chooses for
+    /// the others.
     ///
     /// # Errors
-    /// The errors of [`ConvPlan::new`], for `desc` and for the phases.
+    /// The errors of [`ConvPlan::new`], for `desc` and for the phases. [`ConvError::Unsupported`] means that a forced
+    /// method can compute no phase.
     pub fn new(
         desc: &TransposedDesc,
         weights: Weights<'_>,

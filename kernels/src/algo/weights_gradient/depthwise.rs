@@ -36,6 +36,17 @@ pub(super) struct DepthwiseGradient {
     vectors: usize,
 }
 
+/// What the gradient of one vector of channels computes, without padding.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct DepthwiseWork {
+    /// Multiply-adds of vectors.
+    pub(super) products: f64,
+    pub(super) calls: f64,
+    pub(super) boxes: f64,
+    /// Pixels of the image that all boxes read.
+    pub(super) inputs: f64,
+}
+
 /// A box of output pixels.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct OutputPixels {
@@ -102,18 +113,30 @@ impl DepthwiseGradient {
         }
     }
 
-    /// Number of calls for one vector of a box.
-    pub(super) fn calls(&self, windows: &Windows) -> f64 {
-        let most = self.tile.most();
-        let batches = windows.kernel.h.div_ceil(most[0]) * windows.kernel.w.div_ceil(most[1]);
-        let edges = |before, kernel: usize, of_box, all| {
-            let edges = 1.0 + if before > 0 { (kernel - 1) as f64 } else { 0.0 };
-            1.0 + (edges - 1.0) * (of_box as f64 / all as f64)
+    /// Adds up what one vector of channels computes.
+    pub(super) fn work(&self, windows: &Windows) -> DepthwiseWork {
+        let ([y, x], most) = (Axis::of(windows), self.tile.most());
+        let [images, rows, columns] = self.counts(windows);
+        let along = |axis: Axis, len: usize, boxes: usize, most: usize| {
+            let mut sums = [0.0; 3];
+            for outputs in (0..boxes).map(|index| part_of(len, index, boxes)) {
+                sums[2] += axis.inputs(&outputs).len() as f64;
+                for inside in axis.cut(outputs) {
+                    sums[0] += (inside.outputs.len() * inside.taps.len()) as f64;
+                    sums[1] += inside.taps.len().div_ceil(most) as f64;
+                }
+            }
+            sums
         };
-        let Windows { before, kernel, output, .. } = *windows;
-        let [_, rows, columns] = self.most;
-        let parts = edges(before.h, kernel.h, rows, output.h) * edges(before.w, kernel.w, columns, output.w);
-        parts * batches as f64
+        let of_rows = along(y, windows.output.h, rows, most[0]);
+        let of_columns = along(x, windows.output.w, columns, most[1]);
+        let all = windows.images as f64;
+        DepthwiseWork {
+            products: all * of_rows[0] * of_columns[0],
+            calls: images as f64 * of_rows[1] * of_columns[1],
+            boxes: (images * rows * columns) as f64,
+            inputs: all * of_rows[2] * of_columns[2],
+        }
     }
 
     /// Elements of the parts of the slab: sums, sums of the bias, gradients and pixels.

@@ -20,7 +20,7 @@ const MOST_COLUMNS: usize = 96;
 pub(super) struct GemmGradient {
     pub(super) tile: &'static GemmTile,
     /// Taps and output channels of a block. The channels are whole tiles.
-    taps: usize,
+    pub(super) taps: usize,
     columns: usize,
 }
 

@@ -25,17 +25,44 @@ pub(super) struct TapsGradient {
     pub(super) tile: &'static TapsTile,
     runs: KernelRuns,
     /// Output channels of a panel: the widest tile that every run has.
-    pub(super) panel: usize,
+    panel: usize,
     /// Whether the gradients of a panel are whole vectors in memory.
     in_place: bool,
     /// Output channels, input channels and kernel rows of a block.
     outs: usize,
-    pub(super) ins: usize,
+    ins: usize,
     kernel_rows: usize,
 }
 
 /// Sums that keep the FMA pipes busy.
-const IN_FLIGHT: usize = 8;
+const IN_FLIGHT: f64 = 8.0;
+
+/// What the gradient of one group computes, without padding.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct TapsWork {
+    /// Multiply-adds of vectors.
+    pub(super) products: f64,
+    /// Multiply-adds that would be needed to hide the latency of those in flight.
+    pub(super) stalls: f64,
+    /// Pixels of the image that belong to fewer outputs than there are taps in a run, for each call.
+    pub(super) edges: f64,
+    /// Lines of all calls, and calls.
+    pub(super) lines: f64,
+    pub(super) calls: f64,
+    /// Vectors of gradients that are copied, and segments of which they are copied.
+    pub(super) packed: f64,
+    pub(super) packed_rows: f64,
+}
+
+/// What a run of taps visits in a row.
+#[derive(Debug, Clone, Copy, Default)]
+struct Visited {
+    /// Pairs of an output pixel and a tap.
+    products: f64,
+    /// Pixels of the image that belong to as many outputs as there are taps, and the others.
+    whole: f64,
+    edges: f64,
+}
 
 /// The parts of the slab.
 struct Slab<'a> {
@@ -101,21 +128,57 @@ impl TapsGradient {
         self.panel
     }
 
-    /// Whether the gradients of the output are read where they are.
-    pub(super) fn is_in_place(&self) -> bool {
-        self.in_place
+    /// Adds up what the gradient of one group computes.
+    pub(super) fn work(&self, desc: &ConvDesc, windows: &Windows) -> TapsWork {
+        let (outs, ins) = (desc.outs(), desc.ins());
+        let inside = (0..windows.kernel.h).map(|kh| windows.images.saturating_mul(windows.rows_inside(kh)));
+        let (mut rows, mut stretches) = (0.0, 0.0);
+        for of_row in inside {
+            rows += of_row as f64;
+            stretches += windows.stretches().min(of_row.saturating_mul(windows.segments_of_row())) as f64;
+        }
+        let mut work = TapsWork::default();
+        for run in self.runs.iter() {
+            let line = self.visited(windows, run);
+            // All panels are alike, except for the last one.
+            let panels = [(outs / self.panel, self.panel), (1, outs % self.panel)];
+            for (panels, columns) in panels {
+                for (_, vectors) in self.widths(run.taps, columns) {
+                    let most = self.tile.channels(run.taps, vectors);
+                    let pieces = (ins / BLOCK * BLOCK.div_ceil(most) + (ins % BLOCK).div_ceil(most)) as f64;
+                    let calls = panels as f64 * pieces;
+                    let sums = (run.taps * vectors * ins) as f64 / pieces;
+                    work.products += panels as f64 * rows * line.products * (vectors * ins) as f64;
+                    work.stalls += calls * rows * line.whole * (IN_FLIGHT - sums).max(0.0);
+                    work.edges += calls * rows * line.edges;
+                    work.lines += calls * rows * windows.segments_of_row() as f64;
+                    work.calls += calls * stretches;
+                }
+            }
+        }
+        let pixels = (windows.images * windows.output.h * windows.output.w) as f64;
+        if !self.in_place {
+            let blocks = ins.div_ceil(self.ins) as f64;
+            work.packed = blocks * pixels * outs.div_ceil(self.tile.lanes) as f64;
+            work.packed_rows = blocks * windows.segments() as f64 * outs.div_ceil(self.panel) as f64;
+        }
+        work
     }
 
-    /// For one kernel row of one panel with `ins` input channels: the number of calls, and the slots in which all of them
-    /// wait for sums in flight at each pixel.
-    pub(super) fn calls(&self, ins: usize) -> (f64, f64) {
-        let of_run = |(calls, stalls): (f64, f64), run: KernelRun| {
-            let vectors = self.tile.vectors(run.taps, self.panel);
-            let pieces = ins.div_ceil(self.tile.channels(run.taps, vectors));
-            let sums = run.taps * vectors * ins / pieces;
-            (calls + pieces as f64, stalls + (pieces * IN_FLIGHT.saturating_sub(sums)) as f64)
-        };
-        self.runs.iter().fold((0.0, 0.0), of_run)
+    /// What one run of taps visits in the segments of a row.
+    fn visited(&self, windows: &Windows, run: KernelRun) -> Visited {
+        let mut visited = Visited::default();
+        for segment in windows.row_segments() {
+            let (lo, hi) = inside(windows, &segment, run);
+            let count = segment.len();
+            let of_tap =
+                |tap: usize| count.min(hi.saturating_sub(tap)).saturating_sub(lo.saturating_sub(tap));
+            visited.products += (0..run.taps).map(of_tap).sum::<usize>() as f64;
+            let whole = hi.min(count).saturating_sub(lo.max(run.taps - 1));
+            visited.whole += whole as f64;
+            visited.edges += (hi.saturating_sub(lo) - whole) as f64;
+        }
+        visited
     }
 
     /// Elements of the parts of the slab.
@@ -315,14 +378,22 @@ impl TapsGradient {
         panel: &Panel<'_>,
         mut each: impl FnMut(usize, usize, OutputPixels<'_>),
     ) {
-        let (lanes, all) = (self.tile.lanes, panel.columns.len());
-        let mut column = 0;
-        while column < all {
-            let vectors = self.tile.vectors(taps, all - column);
+        for (column, vectors) in self.widths(taps, panel.columns.len()) {
             let start = column / BLOCK * panel.go.block + column % BLOCK;
             each(vectors, column, OutputPixels { data: &panel.go.data[start..], ..panel.go });
-            column += vectors * lanes;
         }
+    }
+
+    /// The tiles of a panel of `all` channels: the first column and the vectors of each.
+    fn widths(&self, taps: usize, all: usize) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let tile = self.tile;
+        let mut next = 0;
+        std::iter::from_fn(move || {
+            let column = next;
+            let vectors = (column < all).then(|| tile.vectors(taps, all - column))?;
+            next += vectors * tile.lanes;
+            Some((column, vectors))
+        })
     }
 }
 
@@ -343,12 +414,20 @@ impl Panel<'_> {
 /// Returns `None` if it reads padding only.
 fn line_of(windows: &Windows, segment: &Segment, kh: usize, run: KernelRun) -> Option<TapsLine> {
     let row = windows.row(segment.y, kh)?;
-    let (count, stride) = (segment.xs.len(), windows.stride.w);
+    let (lo, hi) = inside(windows, &segment.xs, run);
+    let column = segment.xs.start * windows.stride.w + run.first * windows.dilation.w + lo * windows.stride.w;
+    let x = row * windows.input.w + column.checked_sub(windows.before.w)?;
+    (lo < hi).then_some(TapsLine { go: 0, x, lo, hi, count: segment.xs.len() })
+}
+
+/// The pixels of a run of taps, for the outputs `xs` of a row, that are inside the image. If the first is not less than the
+/// second, there are none.
+fn inside(windows: &Windows, xs: &Range<usize>, run: KernelRun) -> (usize, usize) {
+    let stride = windows.stride.w;
     // Pixel `j` of the run is in column `ahead + j * stride - before`.
-    let (ahead, before) = (segment.xs.start * stride + run.first * windows.dilation.w, windows.before.w);
-    let reach = count + run.taps - 1;
+    let (ahead, before) = (xs.start * stride + run.first * windows.dilation.w, windows.before.w);
+    let reach = xs.len() + run.taps - 1;
     let lo = before.saturating_sub(ahead).div_ceil(stride).min(reach);
     let hi = (before + windows.input.w).saturating_sub(ahead).div_ceil(stride).min(reach);
-    let x = row * windows.input.w + (ahead + lo * stride).checked_sub(before)?;
-    (lo < hi).then_some(TapsLine { go: 0, x, lo, hi, count })
+    (lo, hi)
 }

@@ -91,12 +91,13 @@ impl Windows {
         self.kernel.h * self.kernel.w
     }
 
-    fn segments_of_row(&self) -> usize {
+    /// Number of segments of an output row.
+    pub(super) fn segments_of_row(&self) -> usize {
         self.output.w.div_ceil(MOST_PIXELS)
     }
 
     /// Number of segments of all rows of all images.
-    fn segments(&self) -> usize {
+    pub(super) fn segments(&self) -> usize {
         self.images.saturating_mul(self.output.h).saturating_mul(self.segments_of_row())
     }
 
@@ -105,6 +106,12 @@ impl Windows {
         let (row, part) = (index / of_row, index % of_row);
         let xs = part_of(self.output.w, part, of_row);
         Segment { n: row / self.output.h, y: row % self.output.h, xs }
+    }
+
+    /// The output columns of the segments of a row.
+    pub(super) fn row_segments(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+        let (len, parts) = (self.output.w, self.segments_of_row());
+        (0..parts).map(move |part| part_of(len, part, parts))
     }
 
     /// Segments of one stretch.
@@ -135,6 +142,14 @@ impl Windows {
     pub(super) fn column(&self, x: usize, tap: usize) -> Option<usize> {
         let column = (x * self.stride.w + tap * self.dilation.w).checked_sub(self.before.w)?;
         (column < self.input.w).then_some(column)
+    }
+
+    /// Number of output rows whose kernel row `tap` is inside the image.
+    pub(super) fn rows_inside(&self, tap: usize) -> usize {
+        let ahead = tap * self.dilation.h;
+        let first = self.before.h.saturating_sub(ahead).div_ceil(self.stride.h);
+        let end = (self.before.h + self.input.h).saturating_sub(ahead).div_ceil(self.stride.h);
+        end.min(self.output.h).saturating_sub(first)
     }
 
     /// Like [`column`](Self::column), for rows.
@@ -201,6 +216,19 @@ mod tests {
                     assert!(len > 0 && len <= windows.pixels_of_stretch().min(MOST_PIXELS));
                 }
                 assert_eq!(next, pixels, "{windows:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn rows_inside_are_those_that_are_read() {
+        for (height, kernel, pad, stride) in
+            [(5, 3, 1, 1), (9, 4, 2, 2), (1, 11, 5, 1), (7, 3, 0, 3), (2, 6, 3, 2)]
+        {
+            let windows = windows(Shape4::new(1, 2, height, 8), Size2::square(kernel), pad, stride);
+            for tap in 0..kernel {
+                let read = (0..windows.output.h).filter(|&y| windows.row(y, tap).is_some());
+                assert_eq!(windows.rows_inside(tap), read.count(), "{windows:?}, tap {tap}");
             }
         }
     }

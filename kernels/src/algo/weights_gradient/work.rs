@@ -1,17 +1,22 @@
 //! The work of a gradient, for the choice.
+//!
+//! Products with padding are not counted: a kernel that exceeds its map computes a small part of the products that the
+//! definition has.
 
+use super::gemm::GemmGradient;
+use super::winograd::WinogradGradient;
 use super::{WeightsDriver, WeightsGradient, winograd};
 use crate::describe::BLOCK;
 use crate::tile::winograd_table::GRADIENT_TILE;
 
-/// What a gradient computes, of all threads together.
+/// What a gradient computes, of all threads together, in slots of the FMA pipes.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct WeightsWork {
     /// Multiplications of whole vectors.
     pub(crate) products: f64,
-    /// Slots of the FMA pipes that other instructions take.
+    /// Other instructions of the kernels, and waiting.
     pub(crate) edges: f64,
-    /// The same for copies.
+    /// Copies of both tensors, and of the sums to the filter.
     pub(crate) packing: f64,
     /// Calls of kernels.
     pub(crate) calls: f64,
@@ -19,104 +24,125 @@ pub(crate) struct WeightsWork {
     pub(crate) flops: f64,
 }
 
-/// Slots of one scalar product of the reference.
-const SCALAR: f64 = 30.0;
-/// Slots to copy one element of a window, and one vector of gradients.
-const WINDOW: f64 = 5.0;
-const VECTOR: f64 = 4.0;
-/// Slots to copy one channel of a pixel to a lane.
-const GATHERED: f64 = 10.0;
-/// Slots that a line of a tile takes besides its products.
-const LINE: f64 = 12.0;
+// The constants are slots of one multiply-add of vectors. They were fitted to the times of 169 random layers in all layouts
+// (seeds 31 to 33), with AVX-512 on one thread of an AMD EPYC (Zen 4), 2026-11-29. docs/results/2026-11-29-gradients.md has
+// the command, and what the choice loses on other layers.
 
-/// Slots to transform one vector of a tile of the image, of a tile of gradients, and of the sums of a filter.
+/// One scalar product of the reference.
+const SCALAR: f64 = 30.0;
+/// One element of the filter, from the sums to its place, for each chunk.
+const SUM: f64 = 0.6;
+
+/// `direct` and `pointwise`: a multiply-add that is missing to hide the latency of others, a pixel at the end of a line, a
+/// line, a call, a copied vector of gradients, the row of pixels that it belongs to, and a run.
+const STALL: f64 = 0.45;
+const EDGE: f64 = 2.5;
+const LINE: f64 = 20.0;
+const CALL: f64 = 200.0;
+const VECTOR: f64 = 6.0;
+const ROW: f64 = 220.0;
+const RUN: f64 = 2400.0;
+
+/// `depthwise`: a multiply-add, whose operands come from memory, a call, the box of a vector, a copied vector, a channel that
+/// is copied to a lane, and a run.
+const LOADED: f64 = 2.1;
+const DEPTHWISE_CALL: f64 = 80.0;
+const BOX: f64 = 800.0;
+const PIXEL: f64 = 9.0;
+const LANE: f64 = 3.2;
+const DEPTHWISE_RUN: f64 = 1600.0;
+
+/// `im2col_gemm`: an element of a window, a tile of sums, a copied vector of gradients, and a run.
+const WINDOW: f64 = 8.5;
+const TILE: f64 = 450.0;
+const GRADIENT: f64 = 8.0;
+const GEMM_RUN: f64 = 1900.0;
+
+/// `winograd_3x3`: to transform one vector of a tile of the image, of a tile of gradients, and of the sums of a filter. They are
+/// the instructions of the kernels, not fitted.
 const IMAGE_TILE: f64 = 300.0;
 const GRADIENTS_TILE: f64 = 170.0;
 const FILTER_TILE: f64 = 250.0;
 
-/// Slots to read one vector of both tensors from memory.
-const MEMORY: f64 = 12.0;
-
 impl WeightsGradient {
     pub(crate) fn work(&self) -> WeightsWork {
         let (desc, windows) = (&self.desc, &self.windows);
-        let pixels = (windows.images * windows.output.h * windows.output.w) as f64;
-        let stretches = windows.stretches() as f64;
-        let (groups, outs, ins) = (desc.groups() as f64, desc.outs(), desc.ins());
+        let groups = desc.groups() as f64;
         let flops = 2.0 * desc.cost().macs as f64;
-        let of_taps = pixels * groups * desc.taps() as f64;
+        let written = SUM * self.chunks as f64 * desc.filter_len() as f64;
         match &self.driver {
             WeightsDriver::Reference => {
                 WeightsWork { products: SCALAR * flops / 2.0, flops, ..Default::default() }
             }
-            WeightsDriver::Gemm(gemm) => {
-                let lanes = gemm.tile.shape.lanes;
-                let vectors = outs.div_ceil(lanes) as f64;
-                let blocks = outs.div_ceil(gemm.columns()) as f64;
-                WeightsWork {
-                    products: of_taps * vectors,
-                    edges: 0.1 * of_taps * vectors,
-                    packing: WINDOW * of_taps * blocks + VECTOR * pixels * groups * vectors,
-                    calls: stretches * groups * outs.div_ceil(gemm.tile.columns()) as f64,
-                    flops,
-                }
-            }
+            WeightsDriver::Gemm(gemm) => self.gemm_work(gemm, written, flops),
             WeightsDriver::Taps(taps) => {
-                let vectors = outs.div_ceil(taps.tile.lanes) as f64;
-                let panels = outs.div_ceil(taps.panel) as f64;
-                let kernel_rows = windows.kernel.h as f64 * panels * groups;
-                let (calls, stalls) = taps.calls(ins);
-                let calls_of = calls * kernel_rows;
-                let lines = stretches * windows.segments_of_stretch() as f64;
-                let packed = if taps.is_in_place() { 0.0 } else { ins.div_ceil(taps.ins) as f64 };
+                let work = taps.work(desc, windows);
                 WeightsWork {
-                    products: of_taps * vectors,
-                    edges: LINE * lines * calls_of + stalls * pixels * kernel_rows,
-                    packing: VECTOR * packed * pixels * groups * vectors,
-                    calls: stretches * calls_of,
+                    products: groups * work.products,
+                    edges: groups * (STALL * work.stalls + EDGE * work.edges + LINE * work.lines),
+                    packing: groups * (VECTOR * work.packed + ROW * work.packed_rows) + written,
+                    calls: RUN + groups * CALL * work.calls,
                     flops,
                 }
             }
             WeightsDriver::Depthwise(depthwise) => {
                 let vectors = desc.output().c.div_ceil(depthwise.tile.lanes) as f64;
-                let products = pixels * windows.taps() as f64 * vectors;
-                let calls = self.stretches as f64 * vectors * depthwise.calls(windows);
-                let gathered = GATHERED * depthwise.tile.lanes as f64;
-                let packed = match outs {
+                let work = depthwise.work(windows);
+                let outputs = (windows.images * windows.output.h * windows.output.w) as f64;
+                let copied = match desc.outs() {
                     1 if depthwise.is_in_place() => 0.0,
-                    1 => 3.0 * VECTOR,
-                    _ => 3.0 * VECTOR + gathered,
+                    1 => PIXEL * (work.inputs + outputs),
+                    _ => LANE * depthwise.tile.lanes as f64 * work.inputs,
                 };
                 WeightsWork {
-                    products,
-                    // Both operands come from memory.
-                    edges: 0.1 * products + MEMORY * pixels * vectors,
-                    packing: packed * pixels * vectors,
-                    calls,
+                    products: vectors * work.products,
+                    edges: vectors * (LOADED - 1.0) * work.products,
+                    packing: vectors * copied + written,
+                    calls: DEPTHWISE_RUN + vectors * (DEPTHWISE_CALL * work.calls + BOX * work.boxes),
                     flops,
                 }
             }
-            WeightsDriver::Winograd(of) => {
-                let tiles = winograd::tiles(windows).len() as f64 * groups;
-                let (panel_outs, panel_ins) = of.block_of();
-                let vectors =
-                    |channels: usize| channels.next_multiple_of(BLOCK) as f64 / of.tile.lanes as f64;
-                let (outs_of, ins_of) = (vectors(outs), vectors(ins));
-                let blocks = [outs.div_ceil(panel_outs), ins.div_ceil(panel_ins)].map(|count| count as f64);
-                let products = GRADIENT_TILE.products() as f64;
-                // Every chunk has sums of its own, which are cleared and transformed.
-                let filter = self.chunks as f64 * groups * ins as f64 * outs_of;
-                let (tile, lanes) = (of.tile, of.tile.lanes);
-                let widest = tile.vectors(1, outs);
-                let pieces = ins.div_ceil(tile.channels(1, widest)) * outs.div_ceil(widest * lanes);
-                WeightsWork {
-                    products: products * tiles * ins as f64 * outs_of,
-                    edges: FILTER_TILE * filter,
-                    packing: tiles * (IMAGE_TILE * ins_of * blocks[0] + GRADIENTS_TILE * outs_of * blocks[1]),
-                    calls: self.stretches as f64 * groups * products * pieces as f64,
-                    flops,
-                }
-            }
+            WeightsDriver::Winograd(winograd) => self.winograd_work(winograd, written, flops),
+        }
+    }
+
+    fn gemm_work(&self, gemm: &GemmGradient, written: f64, flops: f64) -> WeightsWork {
+        let (desc, windows) = (&self.desc, &self.windows);
+        let (groups, outs, taps) = (desc.groups() as f64, desc.outs(), desc.taps());
+        let pixels = (windows.images * windows.output.h * windows.output.w) as f64;
+        let vectors = outs.div_ceil(gemm.tile.shape.lanes) as f64;
+        // The bias is one more row of each block of taps.
+        let blocks = taps.div_ceil(gemm.taps);
+        let tiles = (taps + blocks).div_ceil(gemm.tile.rows()) * outs.div_ceil(gemm.tile.columns());
+        WeightsWork {
+            products: groups * pixels * vectors * (taps + blocks) as f64,
+            edges: 0.0,
+            packing: groups * pixels * WINDOW * (taps * outs.div_ceil(gemm.columns())) as f64
+                + groups * pixels * GRADIENT * vectors * blocks as f64
+                + written,
+            calls: GEMM_RUN + groups * TILE * (windows.stretches() * tiles) as f64,
+            flops,
+        }
+    }
+
+    fn winograd_work(&self, winograd: &WinogradGradient, written: f64, flops: f64) -> WeightsWork {
+        let (groups, outs, ins) = (self.desc.groups() as f64, self.desc.outs(), self.desc.ins());
+        let [tile, points] = [winograd.tile.lanes, GRADIENT_TILE.products()];
+        let vectors = |channels: usize| (channels.next_multiple_of(BLOCK) / tile) as f64;
+        let tiles = groups * winograd::tiles(&self.windows).len() as f64;
+        // Each channel is transformed for every block of the other side, and every chunk has sums of its own.
+        let (block_outs, block_ins) = winograd.block_of();
+        let image = vectors(ins) * outs.div_ceil(block_outs) as f64;
+        let gradients = vectors(outs) * ins.div_ceil(block_ins) as f64;
+        let sums = self.chunks as f64 * groups * ins as f64 * vectors(outs);
+        let widest = winograd.tile.vectors(1, outs);
+        let pieces = ins.div_ceil(winograd.tile.channels(1, widest)) * outs.div_ceil(widest * tile);
+        WeightsWork {
+            products: tiles * (points * ins) as f64 * vectors(outs),
+            edges: FILTER_TILE * sums,
+            packing: tiles * (IMAGE_TILE * image + GRADIENTS_TILE * gradients) + written,
+            calls: RUN + groups * CALL * (self.stretches * points * pieces) as f64,
+            flops,
         }
     }
 }

@@ -15,6 +15,7 @@ mod rooms;
 
 use super::segments::SegmentedPlan;
 use super::{ConvPlan, PlanOptions};
+use crate::choose::Select;
 use crate::describe::{
     Backwards, ConvDesc, ConvError, EpilogueSpec, Lattice, Layout, Pad2, Phase, Shape4, Size2, TensorMut,
     TensorOut, TensorRef, Weights,
@@ -99,13 +100,7 @@ impl PhasedPlan {
         };
         let images =
             if is_whole { of.small.n } else { images_together(&of, series, (inner, options.max_threads))? };
-        let mut phases = try_vec("phases", of.phases().count())?;
-        for phase in of.phases() {
-            let plan = Self::phase(problem, (&phase, images), inner, options)?;
-            let lines = plan.writes_lines() && is_expressible(&of, &phase);
-            let in_place = lines || phase.size == of.large.size();
-            try_push("phases", &mut phases, PhasePlan { plan, phase, in_place })?;
-        }
+        let phases = Self::planned(problem, images, inner, options)?;
         let covered: usize = of.phases().map(|phase| phase.size.h * phase.size.w).sum();
         let fill = match covered < of.large.h * of.large.w {
             true => Some(Self::fill(Shape4 { n: images, ..of.large }, epilogue, weights, inner, options)?),
@@ -132,6 +127,37 @@ impl PhasedPlan {
         let of_plans = plan.plans().fold(plan.req, |all, plan| all.union(plan.workspace_req()));
         plan.req = of_plans.shared(plan.rooms.len());
         Ok(plan)
+    }
+
+    /// The plans of all phases. A forced method computes those that it can, and the model chooses for the others.
+    fn planned(
+        problem: &Phased<'_>,
+        images: usize,
+        layout: Layout,
+        options: &PlanOptions,
+    ) -> Result<Vec<PhasePlan>, ConvError> {
+        let of = &problem.of;
+        let mut phases = try_vec("phases", of.phases().count())?;
+        let (mut refused, mut is_obeyed) = (None, false);
+        for phase in of.phases() {
+            let plan = match Self::phase(problem, (&phase, images), layout, options) {
+                Err(error @ ConvError::Unsupported { .. }) => {
+                    refused = refused.or(Some(error));
+                    Self::phase(problem, (&phase, images), layout, &chosen(options))?
+                }
+                plan => {
+                    is_obeyed = true;
+                    plan?
+                }
+            };
+            let lines = plan.writes_lines() && is_expressible(of, &phase);
+            let in_place = lines || phase.size == of.large.size();
+            try_push("phases", &mut phases, PhasePlan { plan, phase, in_place })?;
+        }
+        match refused {
+            Some(error) if !is_obeyed => Err(error),
+            _ => Ok(phases),
+        }
     }
 
     /// The plan of one phase of some images.
@@ -166,8 +192,7 @@ impl PhasedPlan {
         let mut filter = try_vec("filter of zeros", large.c)?;
         filter.resize(large.c, 0.0);
         // A forced algorithm need not support it.
-        let options = PlanOptions { select: Default::default(), ..*options };
-        ConvPlan::new(&desc, Weights { filter: &filter, ..weights }, &options)
+        ConvPlan::new(&desc, Weights { filter: &filter, ..weights }, &chosen(options))
     }
 
     /// Whether the phases can add to what the large tensor holds. Otherwise it is copied, and is their residual.
@@ -378,6 +403,11 @@ impl PhasedPlan {
         gather(self.copies, map, lattice, TensorMut::packed(room, shape, self.inner)?.into(), threads);
         TensorRef::packed(room, shape, self.inner)
     }
+}
+
+/// The same options without a forced method.
+fn chosen(options: &PlanOptions) -> PlanOptions {
+    PlanOptions { select: Select::Auto, ..*options }
 }
 
 impl<'a> Added<'a> {

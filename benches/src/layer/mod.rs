@@ -1,12 +1,16 @@
 //! One planned layer that can run repeatedly, either on the same memory (warm) or on memory that has been
 //! evicted from the inner caches since its last turn (cold).
 
+mod pass;
+
+use crate::direction::Direction;
 use crate::layers::LayerSpec;
 use crate::problem::{Errors, Problem};
 use kernels::{
-    Buffer, ConvDesc, ConvDescBuilder, ConvError, ConvIo, ConvPlan, Layout, Method, PlanOptions, Shape4,
-    TensorMut, TensorRef, Threads, Weights, Workspace,
+    Buffer, ConvDesc, ConvDescBuilder, ConvError, Layout, Method, Numerics, PlanOptions, TensorRef, Threads,
+    Workspace,
 };
+use pass::{Pass, Place};
 use std::time::{Duration, Instant};
 
 /// Maximum slots of a ring. Even layers of a few kilobytes then exceed a second-level cache.
@@ -59,6 +63,11 @@ impl Layouts {
         Self { input: if is_first { Layout::Nchw } else { layout }, output: layout }
     }
 
+    /// [`of_network`](Self::of_network) for `direction`: both tensors of a transposed convolution have the same layout.
+    pub fn of_direction(layout: Layout, layer: &LayerSpec, direction: Direction) -> Self {
+        if direction == Direction::Transposed { Self::same(layout) } else { Self::of_network(layout, layer) }
+    }
+
     /// The same layout for input and output.
     pub fn same(layout: Layout) -> Self {
         Self { input: layout, output: layout }
@@ -69,7 +78,7 @@ impl Layouts {
         builder.layout(self.input).output_layout(self.output)
     }
 
-    /// Describes the problem in these layouts.
+    /// Describes the convolution in these layouts.
     ///
     /// # Errors
     /// Those of [`ConvDescBuilder::build`].
@@ -78,62 +87,74 @@ impl Layouts {
     }
 }
 
-/// A ring of plans, each with its own weights, input and output. Warm memory is a ring of one slot.
+/// A ring of plans, each with its own weights, tensors and result. Warm memory is a ring of one slot.
 pub struct Layer<'a> {
     problem: &'a Problem,
-    layouts: Layouts,
-    plans: Vec<ConvPlan>,
-    /// The tensors of all slots, each aligned to a cache line.
-    inputs: Buffer,
-    outputs: Buffer,
+    passes: Vec<Pass>,
+    /// The tensors that are read and the results, slot after slot, each aligned to a cache line.
+    tensors: Buffer,
+    results: Buffer,
+    /// Elements of the tensors of a slot, and of a result without what separates it from the next one.
+    lens: (usize, usize),
     workspace: Workspace,
     next: usize,
     planning: Duration,
 }
 
 impl<'a> Layer<'a> {
-    /// Plans `problem`. All outputs are NaN until they are computed.
+    /// Plans `problem`. All results are NaN until they are computed.
     ///
     /// # Errors
-    /// Those of [`ConvPlan::new`], for example if an algorithm cannot do the problem.
+    /// Those of the plan of its direction, for example if an algorithm cannot do the problem.
     pub fn new(
         problem: &'a Problem,
         layouts: Layouts,
         options: &PlanOptions,
         memory: Memory,
     ) -> Result<Self, ConvError> {
-        let desc = layouts.describe(problem)?;
-        let weights = || match problem.bias.as_slice() {
-            [] => Weights::filter(&problem.filter),
-            bias => Weights::with_bias(&problem.filter, bias),
-        };
         let start = Instant::now();
-        let first = ConvPlan::new(&desc, weights(), options)?;
+        let first = Pass::new(problem, layouts, options)?;
         let planning = start.elapsed();
-        let (input_len, output_len) = (desc.input().len(layouts.input)?, desc.output().len(layouts.output)?);
-        let slots = memory.slots((input_len + output_len) * size_of::<f32>() + first.packed_bytes());
+        let reads = first.reads();
+        let read_len = reads.iter().map(|place| pitch(place.len())).sum();
+        let result_len = first.writes().map_or(problem.result_len(), Place::len);
+        let slots = memory.slots((read_len + result_len) * size_of::<f32>() + first.packed_bytes());
         // The other slots force the method of the first one. A choice by timing could differ from plan to plan.
-        let same = options.force(method(&first));
-        let others = (1..slots).map(|_| ConvPlan::new(&desc, weights(), &same));
-        let plans = std::iter::once(Ok(first)).chain(others).collect::<Result<Vec<_>, _>>()?;
-        let mut inputs = Buffer::zeroed(slots * pitch(input_len))?;
-        let (image, rest) = inputs.split_at_mut(pitch(input_len));
-        fill(&mut image[..input_len], &problem.input, desc.input(), layouts.input)?;
-        rest.chunks_exact_mut(pitch(input_len)).for_each(|slot| slot.copy_from_slice(image));
-        let mut outputs = Buffer::zeroed(slots * pitch(output_len))?;
-        outputs.fill(f32::NAN);
-        let workspace = Workspace::for_req(plans[0].workspace_req())?;
-        Ok(Self { problem, layouts, plans, inputs, outputs, workspace, next: 0, planning })
+        let same = match &methods(&first)[..] {
+            [method] => options.force(*method),
+            _ => *options,
+        };
+        let others = (1..slots).map(|_| Pass::new(problem, layouts, &same));
+        let passes = std::iter::once(Ok(first)).chain(others).collect::<Result<Vec<_>, _>>()?;
+        let mut tensors = Buffer::zeroed(slots * read_len)?;
+        let (slot, rest) = tensors.split_at_mut(read_len);
+        let mut to = &mut *slot;
+        for (place, plain) in reads.into_iter().zip(read_by(problem)) {
+            let (tensor, after) = to.split_at_mut(pitch(place.len()));
+            fill(&mut tensor[..place.len()], plain, place)?;
+            to = after;
+        }
+        rest.chunks_exact_mut(read_len).for_each(|other| other.copy_from_slice(slot));
+        let mut results = Buffer::zeroed(slots * pitch(result_len))?;
+        results.fill(f32::NAN);
+        let workspace = Workspace::for_req(passes[0].workspace_req())?;
+        let lens = (read_len, result_len);
+        Ok(Self { problem, passes, tensors, results, lens, workspace, next: 0, planning })
     }
 
-    /// The plan of the first slot. The other slots have the same plan.
-    pub fn plan(&self) -> &ConvPlan {
-        &self.plans[0]
+    /// The methods that run: one, or one for each phase of a gradient of the input or a transposed convolution.
+    pub fn methods(&self) -> Vec<Method> {
+        methods(&self.passes[0])
     }
 
-    /// The method of the plan.
-    pub fn method(&self) -> Method {
-        method(self.plan())
+    /// The methods in one word, such as `direct`, or `winograd_3x3_2x2/direct` if the phases differ.
+    pub fn method(&self) -> String {
+        joined(self.methods().iter().map(Method::to_string))
+    }
+
+    /// The names of the kernels, like [`method`](Self::method).
+    pub fn kernel(&self) -> String {
+        joined(self.passes[0].reports().iter().map(|report| report.kernel.to_owned()))
     }
 
     /// The time to plan the first slot: choosing, including any timing, and packing.
@@ -143,7 +164,7 @@ impl<'a> Layer<'a> {
 
     /// Number of slots in the ring.
     pub fn slots(&self) -> usize {
-        self.plans.len()
+        self.passes.len()
     }
 
     /// Runs the layer once, in the next slot.
@@ -151,25 +172,21 @@ impl<'a> Layer<'a> {
     /// # Panics
     /// Never: the tensors have the shapes of the plan.
     pub fn run(&mut self, threads: Threads<'_>) {
-        let plan = &self.plans[self.next];
-        let desc = plan.desc();
-        let (input_len, output_len) = self.lens();
-        let input = &self.inputs[self.next * pitch(input_len)..][..input_len];
-        let output = &mut self.outputs[self.next * pitch(output_len)..][..output_len];
-        let input = TensorRef::packed(input, desc.input(), self.layouts.input).expect("it fits");
-        let output = TensorMut::packed(output, desc.output(), self.layouts.output).expect("it fits");
-        plan.run(ConvIo::new(input, output), &mut self.workspace, threads).expect("a valid run");
-        self.next = (self.next + 1) % self.plans.len();
+        let (read_len, result_len) = self.lens;
+        let slot = &self.tensors[self.next * read_len..][..read_len];
+        let result = &mut self.results[self.next * pitch(result_len)..][..result_len];
+        self.passes[self.next].run((slot, result), &mut self.workspace, threads).expect("a valid run");
+        self.next = (self.next + 1) % self.passes.len();
     }
 
-    /// The errors of the outputs. They are NaN if an element of any slot is NaN, which includes a slot that
+    /// The errors of the results. They are NaN if an element of any slot is NaN, which includes a slot that
     /// has not run. They are infinite if two slots differ, because all slots compute the same.
     ///
     /// # Panics
     /// Never: the tensors have the shapes of the plan.
     pub fn errors(&self) -> Errors {
-        let (_, len) = self.lens();
-        let slot = |index: usize| &self.outputs[index * pitch(len)..][..len];
+        let (_, len) = self.lens;
+        let slot = |index: usize| &self.results[index * pitch(len)..][..len];
         let first = slot(0);
         if (0..self.slots()).any(|index| slot(index).iter().any(|value| value.is_nan())) {
             return Errors::all(f64::NAN);
@@ -177,35 +194,51 @@ impl<'a> Layer<'a> {
         if (1..self.slots()).any(|index| slot(index) != first) {
             return Errors::all(f64::INFINITY);
         }
-        let shape = self.plan().desc().output();
-        let tensor = TensorRef::packed(first, shape, self.layouts.output).expect("it fits");
-        self.problem.errors(|[n, c, y, x]| first[tensor.offset(n, c, y, x)])
+        let Some(Place { shape, layout }) = self.passes[0].writes() else {
+            return self.problem.errors_of_plain(first);
+        };
+        let tensor = TensorRef::packed(first, shape, layout).expect("it fits");
+        self.problem.errors(|index| {
+            let (row, x) = (index / shape.w, index % shape.w);
+            let (channel, y) = (row / shape.h, row % shape.h);
+            first[tensor.offset(channel / shape.c, channel % shape.c, y, x)]
+        })
     }
 
-    /// The relative L2 error above which the output is wrong, by the promise of the method that ran.
+    /// The relative L2 error above which the result is wrong, by the promises of the methods that ran.
     pub fn tolerance(&self) -> f64 {
-        self.problem.tolerance(self.method().numerics(self.plan().desc()))
+        let reports = self.passes[0].reports();
+        let numerics = reports.iter().map(|report| report.choice.method.numerics(&report.desc));
+        self.problem.tolerance(numerics.max().unwrap_or(Numerics::Strict))
     }
 
-    /// Asserts that the output is right. Benches call it before they time a layer.
+    /// Asserts that the result is right. Benches call it before they time a layer.
     ///
     /// # Panics
-    /// If an output is wrong, or if a slot has not run.
+    /// If a result is wrong, or if a slot has not run.
     pub fn assert_right(&self) {
         let (error, id, method) = (self.errors().l2, &self.problem.spec.id, self.method());
         assert!(error < self.tolerance(), "{id}, {method}: relative L2 error {error}");
     }
-
-    /// Number of elements of one input and of one output.
-    fn lens(&self) -> (usize, usize) {
-        let desc = self.plans[0].desc();
-        let len = |shape: Shape4, layout| shape.len(layout).expect("it was planned");
-        (len(desc.input(), self.layouts.input), len(desc.output(), self.layouts.output))
-    }
 }
 
-fn method(plan: &ConvPlan) -> Method {
-    Method::new(plan.algorithm(), plan.products())
+fn methods(pass: &Pass) -> Vec<Method> {
+    pass.reports().iter().map(|report| report.choice.method).collect()
+}
+
+/// Names in one word. Names that are all the same are written once.
+fn joined(names: impl Iterator<Item = String>) -> String {
+    let mut names: Vec<String> = names.collect();
+    if names.iter().all(|name| *name == names[0]) {
+        names.truncate(1);
+    }
+    if names.is_empty() { "zero".to_owned() } else { names.join("/") }
+}
+
+/// The tensors of `problem` that a pass reads in each run, in the order of [`Pass::reads`].
+fn read_by(problem: &Problem) -> Vec<&[f32]> {
+    let [first, second] = problem.operands();
+    if problem.direction == Direction::Weights { vec![first, second] } else { vec![first] }
 }
 
 /// Distance between slots: whole cache lines plus one, so that not all slots begin in the same cache set.
@@ -214,7 +247,7 @@ fn pitch(len: usize) -> usize {
 }
 
 /// Writes an NCHW image in another layout. Padding lanes keep their values.
-fn fill(to: &mut [f32], nchw: &[f32], shape: Shape4, layout: Layout) -> Result<(), ConvError> {
+fn fill(to: &mut [f32], nchw: &[f32], Place { shape, layout }: Place) -> Result<(), ConvError> {
     // The offsets of a tensor do not depend on its data.
     let nothing = vec![0.0; to.len()];
     let tensor = TensorRef::packed(&nothing, shape, layout)?;
@@ -232,6 +265,7 @@ mod tests {
     use super::*;
     use crate::described::by_text;
     use crate::layers::by_id;
+    use crate::problem::Numbers;
     use kernels::{Algorithm, Numerics, Products};
 
     fn layer(problem: &Problem, layout: Layout, memory: Memory) -> Layer<'_> {
@@ -249,6 +283,57 @@ mod tests {
                 assert!(layer.errors().l2 < 2e-6, "{layout}: {}", layer.errors().l2);
             }
         }
+    }
+
+    #[test]
+    fn every_direction_is_right_warm_and_cold() {
+        let texts = ["2x18x9x8 -> 20 3x3 s2 p1", "1x16x7x7 -> 16 3x3 p1 g16", "2x4x9x9 -> 8 1x1 s2 g2"];
+        for (text, direction) in
+            texts.iter().flat_map(|text| Direction::ALL.map(|direction| (text, direction)))
+        {
+            let spec = by_text(text).unwrap();
+            let problem = Problem::of(&spec, direction, Numbers::Uniform);
+            for (layout, memory) in Layout::ALL
+                .into_iter()
+                .flat_map(|layout| [Memory::Warm, Memory::Cold(1)].map(|memory| (layout, memory)))
+            {
+                let layouts = Layouts::of_direction(layout, &spec, direction);
+                let options = PlanOptions::default().max_threads(1);
+                let mut layer = Layer::new(&problem, layouts, &options, memory).unwrap();
+                for _ in 0..layer.slots() {
+                    assert!(layer.errors().l2.is_nan());
+                    layer.run(Threads::Seq);
+                }
+                let (error, tolerance) = (layer.errors().l2, layer.tolerance());
+                assert!(error < tolerance, "{text}, {direction}, {layout}: {error}");
+                // The last result: a weight, a bias, or an element or a padding lane of a tensor.
+                let last = layer.lens.1 - 1;
+                layer.results[last] = f32::NAN;
+                assert!(layer.errors().l2.is_nan());
+            }
+        }
+    }
+
+    #[test]
+    fn methods_of_phases_are_one_word() {
+        let method = |text: &str, direction, algorithm: Option<Algorithm>| {
+            let spec = by_text(text).unwrap();
+            let problem = Problem::of(&spec, direction, Numbers::Uniform);
+            let options = PlanOptions::default().max_threads(1);
+            let options = algorithm.map_or(options, |algorithm| options.force(algorithm));
+            let layer = Layer::new(&problem, Layouts::same(Layout::Nhwc), &options, Memory::Warm);
+            layer.map(|layer| (layer.method(), layer.methods().len()))
+        };
+        let strided = "1x32x12x12 -> 32 3x3 s2 p1";
+        let direct = || ("direct".to_owned(), 4);
+        assert_eq!(method(strided, Direction::Data, Some(Algorithm::Direct)).unwrap(), direct());
+        // Three of the four phases are not 1x1, and choose for themselves.
+        let (mixed, phases) = method(strided, Direction::Transposed, Some(Algorithm::Pointwise)).unwrap();
+        assert!(mixed.split('/').count() == 4 && mixed.contains("pointwise") && phases == 4, "{mixed}");
+        assert!(method(strided, Direction::Data, Some(Algorithm::Depthwise)).is_err());
+        let weights = method(strided, Direction::Weights, Some(Algorithm::Im2colGemm)).unwrap();
+        assert_eq!(weights, ("im2col_gemm".to_owned(), 1));
+        assert!(method(strided, Direction::Weights, Some(Algorithm::Fft)).is_err());
     }
 
     #[test]
@@ -315,8 +400,8 @@ mod tests {
         assert!(layer.errors().l2.is_nan());
         layer.run(Threads::Seq);
         assert!(layer.errors().l2 < 2e-6);
-        let last = layer.outputs.len() - 2 * LINE;
-        layer.outputs[last] += 1.0;
+        let last = layer.results.len() - 2 * LINE;
+        layer.results[last] += 1.0;
         assert!(layer.errors().l2.is_infinite());
     }
 
