@@ -56,7 +56,9 @@ def main() -> int:
     parser.add_argument("--size", type=int, default=56)
     options = parser.parse_args()
     print(f"torch {torch.__version__}, convkernels {convkernels.__version__}, {options}")
-    print(f"{'model':13} {'order':13} {'threads':>7} {'plain ms':>9} {'(least)':>9} {'ours ms':>9} {'(least)':>9} ratio error")
+    print(
+        f"{'model':13} {'order':13} {'threads':>7} {'plain ms':>9} {'(least)':>9} {'ours ms':>9} {'(least)':>9} ratio error"
+    )
     wrong = False
     for kind in (Block, Convolutions):
         for order in (torch.contiguous_format, torch.channels_last):

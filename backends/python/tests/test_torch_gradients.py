@@ -63,9 +63,7 @@ def test_gradients_of_conv2d(case, last):
     exact = F.conv2d(x.double(), weight.double(), bias.double(), *window)
     factor = tensor(exact.shape, 3)
     output, mine = gradients(lambda *t: ckt.conv2d(*t, *window), (x, weight, bias), factor)
-    exact, theirs = gradients(
-        lambda *t: F.conv2d(*t, *window), (x.double(), weight.double(), bias.double()), factor
-    )
+    exact, theirs = gradients(lambda *t: F.conv2d(*t, *window), (x.double(), weight.double(), bias.double()), factor)
     taps, pixels = kernel[0] * kernel[1], output.numel() // 24
     close(output, exact, 16 // groups * taps)
     for got, expected, terms in zip(mine, theirs, (24 // groups * taps, pixels, pixels)):
@@ -131,9 +129,9 @@ def test_functional_jacobians():
             close(a, b, 18)
         vector = tensor(mine(x, weight, bias).shape, 3)
         got = torch.autograd.functional.vjp(mine, (x, weight, bias), vector)[1]
-        exact = torch.autograd.functional.vjp(
-            reference, (x.double(), weight.double(), bias.double()), vector.double()
-        )[1]
+        exact = torch.autograd.functional.vjp(reference, (x.double(), weight.double(), bias.double()), vector.double())[
+            1
+        ]
         for a, b in zip(got, exact):
             close(a, b, 60)
 
@@ -141,6 +139,7 @@ def test_functional_jacobians():
 @pytest.mark.parametrize("name", ["conv2d", "conv_transpose2d"])
 def test_gradients_of_gradients(name):
     """A Hessian-vector product of a function that is not linear in anything."""
+
     def of(function):
         return lambda x, w, b: function(x, w, b, 2).square().sum()
 

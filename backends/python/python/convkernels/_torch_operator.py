@@ -239,12 +239,12 @@ def _keep_transposed(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _backward_transposed(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
     input, weight = ctx.saved_tensors
-    reached = _reached(_like(gradient, input), input, weight, ctx.window)
+    reached, window = _reached(_like(gradient, input), input, weight, ctx.window)
     of_input = of_weight = of_bias = None
     if ctx.needs_input_grad[0]:
-        of_input = _conv2d(reached, weight, None, *ctx.window)
+        of_input = _conv2d(reached, weight, None, *window)
     if ctx.needs_input_grad[1]:
-        of_weight, _ = _conv2d_weight(reached, input, list(weight.shape), False, *ctx.window)
+        of_weight, _ = _conv2d_weight(reached, input, list(weight.shape), False, *window)
     if ctx.has_bias and ctx.needs_input_grad[2]:
         of_bias = gradient.sum((0, 2, 3))
     return of_input, of_weight, of_bias, None, None, None, None, None
@@ -255,19 +255,22 @@ def _like(gradient: Tensor, other: Tensor) -> Tensor:
     return gradient.contiguous(memory_format=_order(other))
 
 
-def _reached(large: Tensor, small: Tensor, weight: Tensor, window: _Window) -> Tensor:
-    """The rows and columns of a transposed convolution's output that a tap reaches.
+def _reached(large: Tensor, small: Tensor, weight: Tensor, window: _Window) -> tuple[Tensor, _Window]:
+    """The output of a transposed convolution and the window of the convolution from it to the input.
 
-    Others exist if the output padding exceeds the padding. They have no part in the gradients. If there are as many as
-    a stride, the convolution would have more outputs than the input that it is the gradient of.
+    Output padding of a stride or more would give that convolution more outputs than the input has. The padding at the end
+    is then smaller than the one at the beginning, and both are added here. It can be negative: no tap reaches these rows.
     """
-    stride, padding, dilation, _ = window
-    for axis in (0, 1):
+    stride, padding, dilation, groups = window
+    pads = []
+    for axis in (1, 0):
         steps, taps = (small.shape[2 + axis] - 1) * stride[axis], (weight.shape[2 + axis] - 1) * dilation[axis]
-        extent = steps + taps + 1 - padding[axis]
-        if large.shape[2 + axis] >= extent + stride[axis]:
-            large = large.narrow(2 + axis, 0, extent)
-    return large
+        after = steps + taps + 1 - padding[axis] - large.shape[2 + axis]
+        pads += [padding[axis], after]
+    (left, right, top, bottom) = pads
+    if top - bottom < stride[0] and left - right < stride[1]:
+        return large, window
+    return torch.nn.functional.pad(large, pads), (stride, [0, 0], dilation, groups)
 
 
 _conv2d.register_autograd(_backward, setup_context=_keep)
