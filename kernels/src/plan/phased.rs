@@ -56,6 +56,8 @@ pub(super) struct PhasedPlan {
     copies: &'static CopyTable,
     rooms: Rooms,
     req: WorkspaceReq,
+    /// Room for the filter of a phase, from the first [`PhasedPlan::repack`] on.
+    filter: Vec<f32>,
 }
 
 /// The plan of a phase.
@@ -161,6 +163,7 @@ impl PhasedPlan {
             copies,
             rooms: Rooms::default(),
             req: WorkspaceReq::new(0, options.max_threads),
+            filter: Vec::new(),
         };
         plan.rooms = plan.rooms()?;
         let of_plans = plan.plans().fold(plan.req, |all, plan| all.union(plan.workspace_req()));
@@ -209,6 +212,25 @@ impl PhasedPlan {
         // A forced algorithm need not support it.
         let options = PlanOptions { select: Default::default(), ..*options };
         ConvPlan::new(&desc, Weights { filter: &filter, ..weights }, &options)
+    }
+
+    /// Packs other weights in the place of the present ones; see [`ConvPlan::repack`]. `of` is the problem of the plan.
+    pub(super) fn repack(&mut self, of: &Backwards, weights: Weights<'_>) -> Result<(), ConvError> {
+        let Self { phases, fill, filter, .. } = self;
+        let most = phases.iter().map(|phase| &phase.plan).chain(&*fill).map(|plan| plan.desc().filter_len());
+        let most = most.max().unwrap_or(0);
+        if filter.capacity() < most {
+            *filter = try_vec("filter of a phase", most)?;
+        }
+        for PhasePlan { plan, phase } in phases {
+            filter.clear();
+            filter.extend(phase.turn.filter(of, weights.filter));
+            plan.repack(Weights { filter, ..weights })?;
+        }
+        let Some(fill) = fill else { return Ok(()) };
+        filter.clear();
+        filter.resize(fill.desc().filter_len(), 0.0);
+        fill.repack(Weights { filter, ..weights })
     }
 
     /// Whether the only phase writes the whole large tensor. It can still read a part of the small one.
