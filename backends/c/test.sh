@@ -11,7 +11,7 @@ export PKG_CONFIG_PATH=$prefix/lib/pkgconfig LD_LIBRARY_PATH=$prefix/lib
 strict=(-O1 -g -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror)
 c99=(gcc -std=c99 -D_POSIX_C_SOURCE=200809L "${strict[@]}")
 cpp=(g++ -std=c++17 "${strict[@]}")
-programs=(examples/resnet_block.c examples/changing_sizes.cpp tests/c/{descriptors,packed,runs}.c)
+programs=(examples/{resnet_block,training_step}.c examples/changing_sizes.cpp tests/c/{descriptors,gradients,packed,runs}.c)
 
 fail() {
     echo "FAILED: $*"

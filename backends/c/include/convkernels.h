@@ -12,6 +12,9 @@
  *
  * ck_conv_create and ck_conv_run plan by themselves, for inputs whose batch and image size change.
  *
+ * Training: ck_backward_data_create and ck_backward_weights_create plan the gradients of the convolution that a
+ * ck_conv_desc describes. ck_transposed_create plans a transposed convolution. They run as plans do.
+ *
  * Errors. Every function that can fail returns a ck_status and takes a ck_error as its last argument, which can be
  * NULL. A function that makes a handle writes NULL to it when it fails. Errors are not kept anywhere else.
  *
@@ -323,6 +326,20 @@ typedef enum {
 } ck_numerics;
 
 /*
+ The gradient of a convolution with respect to its input, ready to run: *backward data*.
+
+ It never changes. Any number of threads can run it at the same time, each with its own workspace.
+ */
+typedef struct ck_backward_data ck_backward_data;
+
+/*
+ The gradient of a convolution with respect to its filter and its bias, ready to run: *backward weights*.
+
+ It never changes. Any number of threads can run it at the same time, each with its own workspace.
+ */
+typedef struct ck_backward_weights ck_backward_weights;
+
+/*
  Aligned memory for tensors and workspaces, on huge pages where the system has them. Using it is optional: all
  functions accept any memory.
  */
@@ -356,6 +373,14 @@ typedef struct ck_plan ck_plan;
  A pool of threads that sleep between runs. Any number of threads can use it at the same time.
  */
 typedef struct ck_pool ck_pool;
+
+/*
+ A transposed convolution of one shape that is ready to run. It up-samples by its stride: each input value, times each
+ tap, is added to an output.
+
+ It never changes. Any number of threads can run it at the same time, each with its own workspace.
+ */
+typedef struct ck_transposed ck_transposed;
 
 /*
  The extents of a tensor, in elements. They do not depend on its layout.
@@ -700,6 +725,54 @@ typedef struct {
     ck_tensor residual;
 } ck_io;
 
+/*
+ The tensors of `ck_backward_data_run`. Set the whole struct to zero first.
+
+ The gradient of the input must not overlap the other gradient or the workspace.
+ */
+typedef struct {
+    /*
+     The gradient of the output, in the output's shape and layout.
+     */
+    ck_tensor grad_output;
+    /*
+     The gradient of the input, in the input's shape and layout.
+     */
+    ck_tensor_mut grad_input;
+} ck_backward_data_io;
+
+/*
+ The tensors of `ck_backward_weights_run`. Set the whole struct to zero first.
+
+ The gradients of filter and bias must not overlap each other, the tensors or the workspace.
+ */
+typedef struct {
+    /*
+     The input of the convolution.
+     */
+    ck_tensor input;
+    /*
+     The gradient of the output, in the output's shape and layout.
+     */
+    ck_tensor grad_output;
+    /*
+     The gradient of the filter, `[out_channels][channels / groups][kernel_h][kernel_w]`.
+     */
+    float *grad_filter;
+    /*
+     Number of floats of the filter.
+     */
+    size_t grad_filter_len;
+    /*
+     The gradient of the bias, if the plan computes it; else NULL.
+     */
+    float *grad_bias;
+    /*
+     Number of floats of the bias: the output channels, or 0.
+     */
+    size_t grad_bias_len;
+} ck_backward_weights_io;
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -979,6 +1052,137 @@ void ck_conv_clear(const ck_conv *conv);
  Frees `conv`. Does nothing if it is NULL.
  */
 void ck_conv_destroy(ck_conv *conv);
+
+/*
+ Chooses algorithms for the transposed convolution that `desc` describes, and packs `weights` for them.
+
+ `desc` has the channels and the size of the input, which is the smaller tensor if there is a stride. Stride and
+ dilation count elements of the output. Padding is cut from the output, and `output_pad_h` rows and `output_pad_w` columns
+ are added at its end. They must be less than the larger of stride and dilation. The filter is
+ `[channels][out_channels / groups][kernel_h][kernel_w]`. Each extent of the output is
+ `(in - 1) * stride - before - after + dilation * (kernel - 1) + 1 + output_pad`.
+ */
+ck_status ck_transposed_create(const ck_conv_desc *desc,
+                               const ck_weights *weights,
+                               size_t output_pad_h,
+                               size_t output_pad_w,
+                               ck_transposed **transposed,
+                               ck_error *error);
+
+/*
+ Returns the bytes of workspace that a run needs. Returns 0 if `transposed` is NULL.
+ */
+size_t ck_transposed_workspace_size(const ck_transposed *transposed);
+
+/*
+ Returns the bytes of the packed weights. Returns 0 if `transposed` is NULL.
+ */
+size_t ck_transposed_packed_bytes(const ck_transposed *transposed);
+
+/*
+ Returns the shape of the output. All extents are 0 if `transposed` is NULL.
+ */
+ck_shape ck_transposed_output_shape(const ck_transposed *transposed);
+
+/*
+ Returns the number of floats of the packed output. Returns 0 if `transposed` is NULL.
+ */
+size_t ck_transposed_output_len(const ck_transposed *transposed);
+
+/*
+ Computes the output. It allocates nothing.
+
+ Tensors, `workspace` and `threads` are as for `ck_plan_run`.
+ */
+ck_status ck_transposed_run(const ck_transposed *transposed,
+                            const ck_io *io,
+                            void *workspace,
+                            size_t workspace_bytes,
+                            const ck_threads *threads,
+                            ck_error *error);
+
+/*
+ Frees `transposed`. Does nothing if it is NULL.
+ */
+void ck_transposed_destroy(ck_transposed *transposed);
+
+/*
+ Chooses algorithms for the gradient of the input of `desc`, and packs the filter of `weights` for them.
+
+ `desc` describes the convolution itself. It must have no activation: multiply the gradient of the output by the derivative
+ of the activation first. Bias and residual do not matter. The gradient is added to the contents of `grad_input` if
+ `accumulate` is 1, and replaces them if it is 0.
+ */
+ck_status ck_backward_data_create(const ck_conv_desc *desc,
+                                  const ck_weights *weights,
+                                  uint32_t accumulate,
+                                  ck_backward_data **backward,
+                                  ck_error *error);
+
+/*
+ Returns the bytes of workspace that a run needs. Returns 0 if `backward` is NULL.
+ */
+size_t ck_backward_data_workspace_size(const ck_backward_data *backward);
+
+/*
+ Returns the bytes of the packed weights. Returns 0 if `backward` is NULL.
+ */
+size_t ck_backward_data_packed_bytes(const ck_backward_data *backward);
+
+/*
+ Computes the gradient of the input. It allocates nothing.
+
+ `workspace` and `threads` are as for `ck_plan_run`. A run that fails leaves the gradient unchanged, unless the status is
+ `CK_STATUS_INTERNAL`.
+ */
+ck_status ck_backward_data_run(const ck_backward_data *backward,
+                               const ck_backward_data_io *io,
+                               void *workspace,
+                               size_t workspace_bytes,
+                               const ck_threads *threads,
+                               ck_error *error);
+
+/*
+ Frees `backward`. Does nothing if it is NULL.
+ */
+void ck_backward_data_destroy(ck_backward_data *backward);
+
+/*
+ Chooses an algorithm for the gradient of the filter of `desc`, and of its bias if `has_bias` of `desc` is 1.
+
+ `desc` describes the convolution itself. It must have no activation. The residual does not matter. The gradients are added
+ to their contents if `accumulate` is 1, and replace them if it is 0.
+
+ The gradient of the filter of a transposed convolution is that of the ordinary convolution from its output to its input:
+ the gradient of its output is `input`, and its input is `grad_output`.
+ */
+ck_status ck_backward_weights_create(const ck_conv_desc *desc,
+                                     uint32_t accumulate,
+                                     ck_backward_weights **backward,
+                                     ck_error *error);
+
+/*
+ Returns the bytes of workspace that a run needs. Returns 0 if `backward` is NULL.
+ */
+size_t ck_backward_weights_workspace_size(const ck_backward_weights *backward);
+
+/*
+ Computes the gradients of the filter and of the bias. It allocates nothing.
+
+ `workspace` and `threads` are as for `ck_plan_run`. The gradients do not depend on the number of threads. A run that fails
+ leaves them unchanged, unless the status is `CK_STATUS_INTERNAL`.
+ */
+ck_status ck_backward_weights_run(const ck_backward_weights *backward,
+                                  const ck_backward_weights_io *io,
+                                  void *workspace,
+                                  size_t workspace_bytes,
+                                  const ck_threads *threads,
+                                  ck_error *error);
+
+/*
+ Frees `backward`. Does nothing if it is NULL.
+ */
+void ck_backward_weights_destroy(ck_backward_weights *backward);
 
 /*
  Allocates `len` floats, all zero.

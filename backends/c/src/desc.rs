@@ -135,7 +135,7 @@ fn check_size(field: &str, got: usize) -> Result<(), Failure> {
     )))
 }
 
-fn flag(field: &str, number: u32) -> Result<bool, Failure> {
+pub(crate) fn flag(field: &str, number: u32) -> Result<bool, Failure> {
     known(field, "flag", &[(0, false), (1, true)], number)
 }
 

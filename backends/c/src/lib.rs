@@ -38,6 +38,10 @@ mod plan;
 
 mod conv;
 
+mod transposed;
+
+mod gradients;
+
 mod buffer;
 
 mod pointer;
@@ -47,10 +51,12 @@ pub use conv::*;
 pub use desc::*;
 pub use enums::*;
 pub use filter::*;
+pub use gradients::*;
 pub use packed::*;
 pub use plan::*;
 pub use shape::*;
 pub use status::*;
 pub use tensor::*;
 pub use threads::*;
+pub use transposed::*;
 pub use version::*;

@@ -2,7 +2,7 @@
 
 use crate::pointer;
 use crate::status::Failure;
-use kernels::{ConvError, ConvIo, Layout, Pitch, Shape4, TensorOut, TensorRef};
+use kernels::{ConvError, ConvIo, Layout, Pitch, Shape4, TensorMut, TensorOut, TensorRef};
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
@@ -57,8 +57,29 @@ pub struct ck_io {
 /// The shape and the layout that a tensor should have.
 pub(crate) type Form = (Shape4, Layout);
 
+/// The name of memory, and its addresses.
+pub(crate) type Span = (&'static str, Range<usize>);
+
+/// An error if memory that is written overlaps other memory of the same call. A slice must not overlap a mutable one, so
+/// this comes before any slice is made.
+pub(crate) fn check_apart(written: &[Span], read: &[Span]) -> Result<(), Failure> {
+    for (index, one) in written.iter().enumerate() {
+        for other in written[index + 1..].iter().chain(read) {
+            let (start, end) = (one.1.start.max(other.1.start), one.1.end.min(other.1.end));
+            if start < end {
+                let bytes = end - start;
+                return Err(Failure::invalid(format!(
+                    "{}: expected memory apart from the {}, got an overlap of {bytes} bytes",
+                    one.0, other.0
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
 impl ck_tensor {
-    fn span(&self, what: &str) -> Result<Range<usize>, Failure> {
+    pub(crate) fn span(&self, what: &str) -> Result<Range<usize>, Failure> {
         pointer::span(what, self.data, self.len)
     }
 
@@ -69,7 +90,7 @@ impl ck_tensor {
     /// # Safety
     /// As [`pointer::slice`].
     #[inline(always)] // or the tensor is copied twice, which a small layer notices
-    unsafe fn view<'a>(&self, what: &'static str, form: Form) -> Result<TensorRef<'a>, Failure> {
+    pub(crate) unsafe fn view<'a>(&self, what: &'static str, form: Form) -> Result<TensorRef<'a>, Failure> {
         // SAFETY: the caller promises it.
         let data = unsafe { pointer::slice(what, self.data, self.len) }?;
         match pitch(self.image_pitch, self.pixel_pitch) {
@@ -93,6 +114,28 @@ impl ck_tensor_mut {
             Some(pitch) => TensorOut::with_pitch(data, form.0, form.1, pitch),
         }
         .map_err(|error| named(WHAT, error))
+    }
+
+    pub(crate) fn span(&self, what: &str) -> Result<Range<usize>, Failure> {
+        pointer::span(what, self.data, self.len)
+    }
+
+    /// The tensor to read and write. Any bits are a valid `f32`. A run that does not accumulate writes them first.
+    ///
+    /// # Safety
+    /// As [`pointer::slice_mut`].
+    pub(crate) unsafe fn view_mut<'a>(
+        &self,
+        what: &'static str,
+        form: Form,
+    ) -> Result<TensorMut<'a>, Failure> {
+        // SAFETY: the caller promises it.
+        let data = unsafe { pointer::slice_mut(what, self.data, self.len) }?;
+        match pitch(self.image_pitch, self.pixel_pitch) {
+            None => TensorMut::packed(data, form.0, form.1),
+            Some(pitch) => TensorMut::with_pitch(data, form.0, form.1, pitch),
+        }
+        .map_err(|error| named(what, error))
     }
 }
 
@@ -129,6 +172,11 @@ impl Scratch {
         }
         Ok(Self { start: start.cast(), len: needed })
     }
+
+    /// Its addresses.
+    pub(crate) fn span(&self) -> Result<Span, Failure> {
+        Ok(("workspace", pointer::span("workspace", self.start, self.len)?))
+    }
 }
 
 impl ck_io {
@@ -142,7 +190,6 @@ impl ck_io {
         (input, output): (Form, Form),
         scratch: Scratch,
     ) -> Result<(ConvIo<'a>, &'a mut [f32]), Failure> {
-        // A slice must not overlap a mutable one, so this comes before any slice is made.
         self.check_overlap(scratch)?;
         // SAFETY: the caller promises valid memory. The mutable slices overlap nothing, as checked.
         unsafe {
@@ -156,26 +203,9 @@ impl ck_io {
     }
 
     fn check_overlap(&self, scratch: Scratch) -> Result<(), Failure> {
-        let output = ("output", pointer::span("output", self.output.data, self.output.len)?);
-        let scratch = ("workspace", pointer::span("workspace", scratch.start, scratch.len)?);
+        let output = ("output", self.output.span("output")?);
         let input = ("input", self.input.span("input")?);
         let residual = ("residual", self.residual.span("residual")?);
-        for (one, other) in [
-            (&output, &input),
-            (&output, &residual),
-            (&output, &scratch),
-            (&scratch, &input),
-            (&scratch, &residual),
-        ] {
-            let (start, end) = (one.1.start.max(other.1.start), one.1.end.min(other.1.end));
-            if start < end {
-                let bytes = end - start;
-                return Err(Failure::invalid(format!(
-                    "{}: expected memory apart from the {}, got an overlap of {bytes} bytes",
-                    one.0, other.0
-                )));
-            }
-        }
-        Ok(())
+        check_apart(&[output, scratch.span()?], &[input, residual])
     }
 }

@@ -135,6 +135,8 @@ fn measure(limit: Duration) -> Result<()> {
     weights(limit)?;
     heading("Batch norm in evaluation mode");
     norms(limit)?;
+    heading("Training of one layer");
+    training_layers(limit)?;
     heading("Networks, and one training step of LeNet-5");
     networks(limit)
 }
@@ -267,6 +269,35 @@ fn networks(limit: Duration) -> Result<()> {
     let image = Tensor::randn(0f32, 1.0, (1, 3, 320, 320), &Device::Cpu)?;
     row("YOLO blocks, 320x320".to_owned(), limit * 4, || ours.forward(&image), || theirs.forward(&image))?;
     training(limit * 4)
+}
+
+/// Forward and backward of one layer. The rows compare the gradients of the weights.
+fn training_layers(limit: Duration) -> Result<()> {
+    for (channels, size, transposed) in [(64, 56, false), (128, 28, false), (64, 28, true)] {
+        let input = candle_core::Var::randn(0f32, 1.0, (8, channels, size, size), &Device::Cpu)?;
+        let kernel = if transposed { 4 } else { 3 };
+        let weight = candle_core::Var::randn(0f32, 0.1, (channels, channels, kernel, kernel), &Device::Cpu)?;
+        let bias = candle_core::Var::randn(0f32, 0.1, channels, &Device::Cpu)?;
+        let step = |layer: &dyn Module| {
+            let grads = layer.forward(&input)?.sum_all()?.backward()?;
+            grads.get(&weight).map_or_else(|| weight.zeros_like(), |grad| Ok(grad.clone()))
+        };
+        let tensors = || (weight.as_tensor().clone(), Some(bias.as_tensor().clone()));
+        let ((w, b), (u, c)) = (tensors(), tensors());
+        let name = format!("{channels}x{size}x{size}, {kernel}x{kernel}, batch 8, forward and backward");
+        if transposed {
+            let config = candle_nn::ConvTranspose2dConfig { padding: 1, stride: 2, ..Default::default() };
+            let ours = convkernels_candle::ConvTranspose2d::new(w, b, config);
+            let theirs = candle_nn::ConvTranspose2d::new(u, c, config);
+            row(name + ", transposed / 2", limit, || step(&ours), || step(&theirs))?;
+        } else {
+            let config = candle_nn::Conv2dConfig { padding: 1, ..Default::default() };
+            let ours = convkernels_candle::Conv2d::new(w, b, config);
+            let theirs = candle_nn::Conv2d::new(u, c, config);
+            row(name, limit, || step(&ours), || step(&theirs))?;
+        }
+    }
+    Ok(())
 }
 
 /// Steps of two networks that begin with equal weights. The rows compare their losses.

@@ -1,113 +1,202 @@
-//! The gradients of a convolution.
+//! [`Gradients`]: the gradients of a convolution, by `BackwardData` and `BackwardWeights` of the library.
+//!
+//! A transposed convolution is the gradient of an ordinary one from its output to its input
+//! ([`Problem::ordinary`]). So the gradient of its input is that ordinary convolution of the output's gradient, and the
+//! gradient of its weight is that of the ordinary convolution with the roles of both tensors exchanged.
 
-use crate::op::{Args, apply};
-use crate::run::storage;
-use crate::spec::{Problem, Rank, Spec};
+use crate::output::{written_by, zeros};
+use crate::plans::options;
+use crate::run::{storage, with_workspace};
+use crate::spec::{Problem, failed};
 use crate::threads::{self, PARALLEL};
-use crate::{im2col, view};
-use candle_core::{CpuStorage, CustomOp1, Layout as Strides, Result, Shape, Tensor};
-use kernels::{Activation, Shape4};
+use crate::view;
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout as Strides, Result, Shape, Tensor};
+use kernels::{
+    BackwardData, BackwardDataIo, BackwardWeights, BackwardWeightsIo, ConvDesc, ConvIo, ConvPlan, DataSpec,
+    Layout, PlanOptions, Shape4, TensorMut, TensorOut, TensorRef, Weights, WeightsSpec,
+};
 use rayon::prelude::*;
+use std::mem::MaybeUninit;
 
-/// The gradient of the input: of an ordinary convolution a transposed one with the same weight, and the
-/// reverse. `None` if the input needs none.
-pub(crate) fn input(
-    problem: &Problem,
-    input: &Tensor,
-    weight: &Tensor,
-    grad: &Tensor,
-) -> Result<Option<Tensor>> {
-    if !input.track_op() {
-        return Ok(None);
-    }
-    let Problem { spec, input: shape, kernel, output } = *problem;
-    // Inputs that no window of the forward convolution reached are the output padding of the transposed one.
-    let rest = |length: usize, taps: usize, positions: usize| {
-        let reached = (positions - 1) * spec.stride + (taps - 1) * spec.dilation + 1;
-        (length + 2 * spec.padding).saturating_sub(reached)
-    };
-    let of_width = rest(shape.w, kernel.w, output.w);
-    let output_padding = match spec.rank {
-        Rank::Two if !spec.transposed => of_width.max(rest(shape.h, kernel.h, output.h)),
-        _ => of_width,
-    };
-    let reverse = Spec {
-        transposed: !spec.transposed,
-        output_padding: if spec.transposed { 0 } else { output_padding },
-        ..spec
-    };
-    let args = Args { input: &grad.detach(), weight: &weight.detach(), bias: None };
-    let result = apply(reverse, args, Activation::None, None)?;
-    cropped(&result, &spec, shape).map(Some)
+/// The gradients of one call, from the gradient of its output.
+pub(crate) struct Gradients {
+    problem: Problem,
+    /// The convolution whose gradients they are.
+    desc: ConvDesc,
+    /// The whole gradient of the output, contiguous.
+    grad: Tensor,
 }
 
-/// The first rows and columns of a gradient that has some too many.
-fn cropped(grad: &Tensor, spec: &Spec, shape: Shape4) -> Result<Tensor> {
-    let mut result = grad.clone();
-    for (axis, &length) in spec.dims(shape).iter().enumerate().skip(2) {
-        if result.dims()[axis] > length {
-            result = result.narrow(axis, 0, length)?;
+impl Gradients {
+    pub(crate) fn new(problem: &Problem, grad: &Tensor) -> Result<Self> {
+        Ok(Self { problem: *problem, desc: problem.ordinary()?, grad: grad.detach().contiguous()? })
+    }
+
+    /// The gradient of the input; `None` if the input needs none.
+    pub(crate) fn input(&self, input: &Tensor, weight: &Tensor) -> Result<Option<Tensor>> {
+        if !input.track_op() {
+            return Ok(None);
+        }
+        let weight = weight.detach();
+        let op = Data { problem: self.problem, desc: self.desc };
+        self.reached()?.apply_op2_no_bwd(&weight, &op).map(Some)
+    }
+
+    /// The gradient of the weight; `None` if the weight needs none.
+    pub(crate) fn weight(&self, input: &Tensor, weight: &Tensor) -> Result<Option<Tensor>> {
+        if !weight.track_op() {
+            return Ok(None);
+        }
+        self.filter(input, false)?.reshape(weight.dims()).map(Some)
+    }
+
+    /// The gradients of the weight and of the bias; `None` for each that needs none.
+    pub(crate) fn weight_and_bias(
+        &self,
+        input: &Tensor,
+        weight: &Tensor,
+        bias: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let together = weight.track_op() && bias.track_op() && !self.problem.spec.transposed;
+        if !together {
+            let sums = || bias.track_op().then(|| self.grad.apply_op1_no_bwd(&ChannelSums)).transpose();
+            return Ok((self.weight(input, weight)?, sums()?));
+        }
+        let (both, len) = (self.filter(input, true)?, self.desc.filter_len());
+        let of_bias = both.narrow(0, len, self.problem.output.c)?;
+        Ok((Some(both.narrow(0, 0, len)?.reshape(weight.dims())?), Some(of_bias)))
+    }
+
+    /// The gradient of the filter, followed by that of the bias if `bias`, as one vector.
+    fn filter(&self, input: &Tensor, bias: bool) -> Result<Tensor> {
+        let op = Filter { desc: self.desc, bias };
+        let input = input.detach().contiguous()?;
+        match self.problem.spec.transposed {
+            true => self.reached()?.apply_op2_no_bwd(&input, &op),
+            false => input.apply_op2_no_bwd(&self.grad, &op),
         }
     }
-    result.contiguous()
+
+    /// The output's gradient without the last rows and columns of a transposed convolution that no tap reaches.
+    fn reached(&self) -> Result<Tensor> {
+        let mut grad = self.grad.clone();
+        if self.problem.spec.transposed {
+            for (axis, extent) in self.problem.spec.dims(self.desc.input()).into_iter().enumerate().skip(2) {
+                grad = grad.narrow(axis, 0, extent)?;
+            }
+        }
+        grad.contiguous()
+    }
 }
 
-/// Elements of the matrix of windows that are made at once: 16 MB.
-const WINDOWS: usize = 1 << 22;
+/// A contiguous tensor of candle in NCHW.
+fn packed<'a>(
+    what: &str,
+    (storage, strides): (&'a CpuStorage, &Strides),
+    shape: Shape4,
+) -> Result<TensorRef<'a>> {
+    TensorRef::packed(view::contiguous(what, storage, strides)?, shape, Layout::Nchw).map_err(failed)
+}
 
-/// The gradient of the weight: for each group, the matrix product of the output's gradient, `O x pixels`, and
-/// the windows of the input, `pixels x taps`. `None` if the weight needs none.
-pub(crate) fn weight(
-    problem: &Problem,
-    input: &Tensor,
-    weight: &Tensor,
-    grad: &Tensor,
-) -> Result<Option<Tensor>> {
-    if !weight.track_op() {
-        return Ok(None);
+/// The gradient of the input, from the gradient of the output and the weight.
+struct Data {
+    problem: Problem,
+    desc: ConvDesc,
+}
+
+impl Data {
+    /// Options for weights that are packed for this call only.
+    fn options(&self) -> PlanOptions {
+        options(self.desc.output(), true)
     }
-    let spec = problem.spec;
-    // A transposed convolution exchanges the roles of the input and of the output.
-    let (scanned, moved, scanned_shape, moved_shape) = if spec.transposed {
-        (grad, input, problem.output, problem.input)
-    } else {
-        (input, grad, problem.input, problem.output)
-    };
-    let (scanned, moved) = (scanned.detach().contiguous()?, moved.detach());
-    let pixels = moved_shape.h * moved_shape.w;
-    let taps = scanned_shape.c / spec.groups * problem.kernel.h * problem.kernel.w;
-    let per_image = taps.saturating_mul(spec.groups).saturating_mul(pixels).max(1);
-    let step = (WINDOWS / per_image).clamp(1, moved_shape.n);
-    let mut total: Option<Tensor> = None;
-    for first in (0..moved_shape.n).step_by(step) {
-        let count = step.min(moved_shape.n - first);
-        let windows = im2col::Windows {
-            problem: *problem,
-            positions: moved_shape.size(),
-            images: first..first + count,
+
+    /// The gradient of an ordinary convolution's input.
+    fn of_ordinary(&self, grad: TensorRef<'_>, weight: &[f32]) -> Result<Vec<f32>> {
+        let desc = &self.desc;
+        let plan = BackwardData::new(desc, weight, DataSpec::default(), &self.options()).map_err(failed)?;
+        let mut values = zeros(desc.input().len(Layout::Nchw).map_err(failed)?)?;
+        let grad_input = TensorMut::packed(&mut values, desc.input(), Layout::Nchw).map_err(failed)?;
+        let io = BackwardDataIo::new(grad, grad_input);
+        with_workspace(plan.workspace_req(), |workspace| plan.run(io, workspace, threads::current()))?;
+        Ok(values)
+    }
+
+    /// The gradient of a transposed convolution's input: an ordinary convolution.
+    fn of_transposed(&self, grad: TensorRef<'_>, weight: &[f32]) -> Result<Vec<f32>> {
+        let desc = &self.desc;
+        let plan = ConvPlan::new(desc, Weights::filter(weight), &self.options()).map_err(failed)?;
+        let write = |space: &mut [MaybeUninit<f32>]| {
+            let output = TensorOut::packed(space, desc.output(), Layout::Nchw).map_err(failed)?;
+            let io = ConvIo::new(grad, output);
+            with_workspace(plan.workspace_req(), |workspace| plan.run(io, workspace, threads::current()))
         };
-        let windows = scanned.apply_op1_no_bwd(&windows)?;
-        let windows = windows.reshape((spec.groups, taps, count * pixels))?;
-        let rows = moved.narrow(0, first, count)?.transpose(0, 1)?.contiguous()?;
-        let rows = rows.reshape((spec.groups, moved_shape.c / spec.groups, count * pixels))?;
-        let product = rows.matmul(&windows.transpose(1, 2)?)?;
-        total = Some(match total {
-            None => product,
-            Some(total) => (total + product)?,
-        });
+        // SAFETY: a run that returns `Ok` has written every element of a packed output.
+        unsafe { written_by(desc.output().len(Layout::Nchw).map_err(failed)?, write) }
     }
-    total.map(|total| total.reshape(weight.dims())).transpose()
 }
 
-/// The gradient of the bias: a sum over images and pixels. `None` if the bias needs none.
-pub(crate) fn bias(bias: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-    if !bias.track_op() {
-        return Ok(None);
+impl CustomOp2 for Data {
+    fn name(&self) -> &'static str {
+        "convkernels-gradient-of-input"
     }
-    grad.detach().contiguous()?.apply_op1_no_bwd(&ChannelSums).map(Some)
+
+    fn cpu_fwd(
+        &self,
+        grad: &CpuStorage,
+        grad_strides: &Strides,
+        weight: &CpuStorage,
+        weight_strides: &Strides,
+    ) -> Result<(CpuStorage, Shape)> {
+        let Problem { spec, input, .. } = self.problem;
+        let weight = view::contiguous("weight", weight, weight_strides)?;
+        let grad = (grad, grad_strides);
+        let values = if spec.transposed {
+            self.of_transposed(packed("gradient", grad, self.desc.input())?, weight)?
+        } else {
+            self.of_ordinary(packed("gradient", grad, self.desc.output())?, weight)?
+        };
+        Ok((storage(values), Shape::from(spec.dims(input))))
+    }
 }
 
-/// Sums a contiguous tensor over all axes but the second one.
+/// The gradients of the filter and of the bias, from the input and the gradient of the output of the ordinary convolution.
+struct Filter {
+    desc: ConvDesc,
+    bias: bool,
+}
+
+impl CustomOp2 for Filter {
+    fn name(&self) -> &'static str {
+        "convkernels-gradient-of-weight"
+    }
+
+    fn cpu_fwd(
+        &self,
+        input: &CpuStorage,
+        input_strides: &Strides,
+        grad: &CpuStorage,
+        grad_strides: &Strides,
+    ) -> Result<(CpuStorage, Shape)> {
+        let Self { desc, bias } = *self;
+        let input = packed("input", (input, input_strides), desc.input())?;
+        let grad = packed("gradient", (grad, grad_strides), desc.output())?;
+        let spec = if bias { WeightsSpec::default().bias() } else { WeightsSpec::default() };
+        let options = PlanOptions::default().max_threads(threads::count());
+        let plan = BackwardWeights::new(&desc, &spec, &options).map_err(failed)?;
+        let len = desc.filter_len();
+        let mut values = zeros(len + if bias { desc.output().c } else { 0 })?;
+        let (of_filter, of_bias) = values.split_at_mut(len);
+        let mut io = BackwardWeightsIo::new(input, grad, of_filter);
+        if bias {
+            io = io.bias(of_bias);
+        }
+        with_workspace(plan.workspace_req(), |workspace| plan.run(io, workspace, threads::current()))?;
+        let shape = Shape::from(values.len());
+        Ok((storage(values), shape))
+    }
+}
+
+/// Sums a contiguous tensor over all axes but the second one: the gradient of a bias alone.
 struct ChannelSums;
 
 impl CustomOp1 for ChannelSums {

@@ -28,8 +28,8 @@
 //! - The layers of [`conv`]: `Conv1d`, `Conv2d`, `ConvTranspose1d` and `ConvTranspose2d`. Bias and, if asked for,
 //!   an activation ([`Fused`]) are fused.
 //! - [`BatchNorm`] in evaluation mode, which becomes one pass over the tensor.
-//! - The gradients of the layers. A transposed 1-D convolution has gradients too, which it does not have in
-//!   candle.
+//! - The gradients of the layers, computed by `kernels::BackwardData` and `kernels::BackwardWeights`. A transposed
+//!   1-D convolution has gradients too, which it does not have in candle.
 //!
 //! `From` converts layers that candle has made. [`functional`] has the same convolutions for tensors.
 //!
@@ -52,8 +52,8 @@
 //! threads. The number of threads is [`get_num_threads`](candle_core::utils::get_num_threads), or the pool's if that
 //! is smaller, and `RAYON_NUM_THREADS` limits it. With `RAYON_NUM_THREADS=1` all of this runs on the calling thread.
 //!
-//! Large batch norms, the interleaving of a transposed convolution, and the windows and sums of gradients run in the
-//! current rayon pool.
+//! Large batch norms, and the gradient of a bias whose weight has no gradient, run in the current rayon pool. So does the
+//! gradient of the bias of a transposed convolution.
 //!
 //! Layers can be called from any number of threads, and from inside a job of a pool.
 
@@ -62,14 +62,11 @@ pub mod batch_norm;
 pub mod conv;
 mod fallback;
 pub mod functional;
-mod im2col;
-mod interleave;
 mod op;
 mod output;
 mod plans;
 mod run;
 mod spec;
-mod subpixel;
 mod threads;
 mod view;
 

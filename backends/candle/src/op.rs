@@ -1,9 +1,10 @@
 //! [`ConvOp`]: the operator that candle runs and differentiates.
 
+use crate::backward::Gradients;
 use crate::plans::Plans;
 use crate::run::{Call, Keep, call, storage};
 use crate::spec::{Problem, Rank, Spec};
-use crate::{backward, fallback, view};
+use crate::{fallback, view};
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, DType, Layout as Strides, Result, Shape, Tensor};
 use kernels::Activation;
 use std::sync::{Arc, OnceLock};
@@ -50,6 +51,9 @@ pub(crate) fn apply(
         let sum = apply(spec, Args { bias: None, ..args }, Activation::None, kept)?;
         return fallback::activate(&fallback::add_bias(&sum, bias)?, activation);
     }
+    if problem.excess() > 0 {
+        return with_excess(&problem, args, activation, kept);
+    }
     let input = match view::layout_of(&spec, input.layout()) {
         Some(_) => input.clone(),
         None => input.contiguous()?,
@@ -71,13 +75,37 @@ pub(crate) fn apply(
     }
 }
 
+/// A transposed convolution with more output padding than the library takes. No tap reaches the last rows and columns.
+fn with_excess(
+    problem: &Problem,
+    args: Args<'_>,
+    activation: Activation,
+    kept: Option<&Kept>,
+) -> Result<Tensor> {
+    let (spec, excess) = (problem.spec, problem.excess());
+    let reached = Spec { output_padding: spec.output_padding - excess, ..spec };
+    if Problem::new(reached, args.input.dims(), args.weight.dims()).is_err() {
+        // All of the output is padding.
+        return fallback::forward(problem, args, activation);
+    }
+    let mut sum = apply(reached, Args { bias: None, ..args }, Activation::None, kept)?;
+    for axis in 2..sum.rank() {
+        sum = sum.pad_with_zeros(axis, 0, excess)?;
+    }
+    let sum = match args.bias {
+        None => sum,
+        Some(bias) => fallback::add_bias(&sum, bias)?,
+    };
+    fallback::activate(&sum, activation)
+}
+
 impl<'a> Args<'a> {
     fn tensors(self) -> impl Iterator<Item = &'a Tensor> {
         [self.input, self.weight].into_iter().chain(self.bias)
     }
 }
 
-/// Whether candle differentiates gradients again. [`backward`] cannot.
+/// Whether candle differentiates gradients again. [`Gradients`] cannot.
 fn gradients_stay_attached() -> bool {
     static ATTACHED: OnceLock<bool> = OnceLock::new();
     *ATTACHED
@@ -127,8 +155,8 @@ impl CustomOp2 for ConvOp {
         _output: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let of_input = backward::input(&self.problem, input, weight, grad)?;
-        Ok((of_input, backward::weight(&self.problem, input, weight, grad)?))
+        let gradients = Gradients::new(&self.problem, grad)?;
+        Ok((gradients.input(input, weight)?, gradients.weight(input, weight)?))
     }
 }
 
@@ -155,10 +183,11 @@ impl CustomOp3 for ConvOp {
         input: &Tensor,
         weight: &Tensor,
         bias: &Tensor,
-        output: &Tensor,
+        _output: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let (of_input, of_weight) = CustomOp2::bwd(self, input, weight, output, grad)?;
-        Ok((of_input, of_weight, backward::bias(bias, grad)?))
+        let gradients = Gradients::new(&self.problem, grad)?;
+        let (of_weight, of_bias) = gradients.weight_and_bias(input, weight, bias)?;
+        Ok((gradients.input(input, weight)?, of_weight, of_bias))
     }
 }

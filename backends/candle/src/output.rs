@@ -14,6 +14,13 @@ fn reserved(len: usize) -> Result<Vec<f32>> {
     Ok(vec)
 }
 
+/// `len` zeros, for gradients: the library takes no uninitialised memory for them.
+pub(crate) fn zeros(len: usize) -> Result<Vec<f32>> {
+    let mut vec = reserved(len)?;
+    vec.resize(len, 0.0);
+    Ok(vec)
+}
+
 /// Returns `len` elements that `write` writes.
 ///
 /// # Safety

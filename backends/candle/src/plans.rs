@@ -3,22 +3,72 @@
 use crate::spec::failed;
 use crate::threads;
 use candle_core::Result;
-use kernels::{Algorithm, ConvDesc, ConvError, ConvPlan, Method, PlanOptions, Weights};
-use std::borrow::Cow;
+use kernels::{
+    Algorithm, ConvDesc, ConvError, ConvIo, ConvPlan, Layout, Method, PlanOptions, Shape4, Threads,
+    TransposedDesc, TransposedPlan, Weights, Workspace, WorkspaceReq,
+};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Maximum number of plans that a layer keeps.
 const CAPACITY: usize = 16;
 
-/// Weights in the order in which the library packs them.
-pub(crate) struct Operands<'a> {
-    pub(crate) filter: Cow<'a, [f32]>,
-    pub(crate) bias: Option<Cow<'a, [f32]>>,
+/// What a layer computes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Desc {
+    Ordinary(ConvDesc),
+    Transposed(TransposedDesc),
 }
 
-impl Operands<'_> {
-    fn as_weights(&self) -> Weights<'_> {
-        Weights { filter: &self.filter, bias: self.bias.as_deref(), slope: None }
+/// A layer that is ready to run.
+pub(crate) enum Plan {
+    Ordinary(Box<ConvPlan>),
+    Transposed(Box<TransposedPlan>),
+}
+
+impl Desc {
+    /// The shape and the layout of the output.
+    pub(crate) fn output(&self) -> (Shape4, Layout) {
+        match self {
+            Self::Ordinary(desc) => (desc.output(), desc.output_layout()),
+            Self::Transposed(desc) => (desc.output(), desc.layout()),
+        }
+    }
+
+    /// Chooses the algorithms and packs `weights`. They will run only once if `once`.
+    pub(crate) fn plan(&self, weights: Weights<'_>, once: bool) -> Result<Plan> {
+        match self {
+            Self::Ordinary(desc) => {
+                let options = options(desc.output(), once);
+                ConvPlan::new(desc, weights, &options).map(|plan| Plan::Ordinary(Box::new(plan)))
+            }
+            Self::Transposed(desc) => {
+                // Each phase has about as many pixels as the input.
+                let options = options(desc.input(), once);
+                TransposedPlan::new(desc, weights, &options).map(|plan| Plan::Transposed(Box::new(plan)))
+            }
+        }
+        .map_err(failed)
+    }
+}
+
+impl Plan {
+    pub(crate) fn workspace_req(&self) -> WorkspaceReq {
+        match self {
+            Self::Ordinary(plan) => plan.workspace_req(),
+            Self::Transposed(plan) => plan.workspace_req(),
+        }
+    }
+
+    pub(crate) fn run(
+        &self,
+        io: ConvIo<'_>,
+        workspace: &mut Workspace,
+        threads: Threads<'_>,
+    ) -> std::result::Result<(), ConvError> {
+        match self {
+            Self::Ordinary(plan) => plan.run(io, workspace, threads),
+            Self::Transposed(plan) => plan.run(io, workspace, threads),
+        }
     }
 }
 
@@ -31,7 +81,14 @@ struct Kept {
     stamp: Option<u64>,
     /// Whether the weights have changed and were not used twice since then. Packing must be cheap then.
     changing: bool,
-    plans: Vec<Arc<ConvPlan>>,
+    plans: Vec<Entry>,
+}
+
+#[derive(Clone)]
+struct Entry {
+    desc: Desc,
+    threads: usize,
+    plan: Arc<Plan>,
 }
 
 impl Kept {
@@ -44,35 +101,34 @@ impl Kept {
         }
     }
 
-    fn recall(&mut self, desc: &ConvDesc, threads: usize) -> Option<Arc<ConvPlan>> {
-        let fits = |plan: &Arc<ConvPlan>| plan.desc() == desc && plan.explain().max_threads == threads;
-        let index = self.plans.iter().position(fits)?;
+    fn recall(&mut self, desc: &Desc, threads: usize) -> Option<Arc<Plan>> {
+        let index = self.plans.iter().position(|entry| entry.desc == *desc && entry.threads == threads)?;
         self.plans[index..].rotate_left(1);
-        self.plans.last().cloned()
+        self.plans.last().map(|entry| entry.plan.clone())
     }
 }
 
 impl Plans {
-    /// Returns the plan of `desc`, kept or new. `stamp` identifies the weights; `operands` provides them if
-    /// they must be packed.
-    pub(crate) fn plan<'a>(
-        &self,
-        desc: &ConvDesc,
-        stamp: Option<u64>,
-        operands: impl FnOnce() -> Result<Operands<'a>>,
-    ) -> Result<Arc<ConvPlan>> {
-        let (options, same_form) = {
+    /// Returns the plan of `desc`, kept or new. `stamp` identifies the weights.
+    pub(crate) fn plan(&self, desc: &Desc, stamp: Option<u64>, weights: Weights<'_>) -> Result<Arc<Plan>> {
+        let threads = threads::count();
+        let (changing, others) = {
             let mut kept = self.lock();
             kept.renew(stamp);
-            if let Some(plan) = kept.recall(desc, threads::count()) {
+            if let Some(plan) = kept.recall(desc, threads) {
                 return Ok(plan);
             }
-            (options(desc, kept.changing), kept.plans.clone())
+            (kept.changing, kept.plans.clone())
         };
         // The lock is not held while weights are packed.
-        let plan = match sharing(desc, &options, &same_form)? {
-            Some(plan) => plan,
-            None => ConvPlan::new(desc, operands()?.as_weights(), &options).map_err(failed)?,
+        let shared = match desc {
+            Desc::Ordinary(desc) => sharing(desc, &options(desc.output(), changing), &others)?,
+            // Their phases do not share packed weights.
+            Desc::Transposed(_) => None,
+        };
+        let plan = match shared {
+            Some(plan) => Plan::Ordinary(Box::new(plan)),
+            None => desc.plan(weights, changing)?,
         };
         let plan = Arc::new(plan);
         let mut kept = self.lock();
@@ -80,7 +136,7 @@ impl Plans {
             if kept.plans.len() >= CAPACITY {
                 kept.plans.remove(0);
             }
-            kept.plans.push(plan.clone());
+            kept.plans.push(Entry { desc: *desc, threads, plan: plan.clone() });
         }
         Ok(plan)
     }
@@ -95,16 +151,19 @@ impl Plans {
     }
 }
 
-/// A plan with the packed weights of one of `plans`, if one of them has the form of the best algorithm and its
+/// A plan with the packed weights of one of `others`, if one of them has the form of the best algorithm and its
 /// products.
-fn sharing(desc: &ConvDesc, options: &PlanOptions, plans: &[Arc<ConvPlan>]) -> Result<Option<ConvPlan>> {
-    if plans.is_empty() {
+fn sharing(desc: &ConvDesc, options: &PlanOptions, others: &[Entry]) -> Result<Option<ConvPlan>> {
+    if others.is_empty() {
         return Ok(None);
     }
     let best = ConvPlan::choice(desc, options).map_err(failed)?.method;
-    let runs_it = |plan: &&Arc<ConvPlan>| Method::new(plan.algorithm(), plan.products()) == best;
-    for donor in plans.iter().rev().filter(runs_it) {
-        match ConvPlan::new(desc, &donor.filter(), &options.force(best)) {
+    for donor in others.iter().rev() {
+        let Plan::Ordinary(plan) = &*donor.plan else { continue };
+        if Method::new(plan.algorithm(), plan.products()) != best {
+            continue;
+        }
+        match ConvPlan::new(desc, &plan.filter(), &options.force(best)) {
             Ok(plan) => return Ok(Some(plan)),
             Err(ConvError::WeightsDropped { .. }) => (),
             Err(error) => return Err(failed(error)),
@@ -113,19 +172,13 @@ fn sharing(desc: &ConvDesc, options: &PlanOptions, plans: &[Arc<ConvPlan>]) -> R
     Ok(None)
 }
 
-/// Plans once, without keeping anything.
-pub(crate) fn plan_once(desc: &ConvDesc, operands: &Operands<'_>) -> Result<ConvPlan> {
-    ConvPlan::new(desc, operands.as_weights(), &options(desc, true)).map_err(failed)
-}
-
 /// Output pixels from which on transformed weights pay within one call. Winograd's transform takes about as long
 /// per weight as 400 multiply-accumulates, and saves about half of them.
 const PIXELS_PER_TRANSFORM: usize = 1000;
 
-/// The options of a plan, which will run only once if `once`.
-fn options(desc: &ConvDesc, once: bool) -> PlanOptions {
+/// The options of a plan for an output of this shape, which will run only once if `once`.
+pub(crate) fn options(output: Shape4, once: bool) -> PlanOptions {
     let options = PlanOptions::default().max_threads(threads::count());
-    let output = desc.output();
     if !once || output.n * output.h * output.w >= PIXELS_PER_TRANSFORM {
         return options;
     }

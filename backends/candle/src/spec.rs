@@ -1,8 +1,11 @@
 //! [`Spec`]: the parameters of a layer, and [`Problem`]: a layer with the extents of one call, checked.
 
+use crate::plans::Desc;
 use candle_core::conv::CudnnFwdAlgo;
 use candle_core::{Error, Result, bail};
-use kernels::{ConvDesc, ConvDescBuilder, ConvError, Pad2, Shape4, Size2};
+use kernels::{
+    ConvDesc, ConvDescBuilder, ConvError, EpilogueSpec, Layout, Pad2, Shape4, Size2, TransposedDesc,
+};
 
 /// Number of spatial axes. A 1-D convolution runs as a 2-D one of height 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,6 +103,64 @@ impl Problem {
             spec.desc(image, weight.n, kernel).build().map_err(failed)?.output()
         };
         Ok(Self { spec, input, kernel, output: Shape4 { n: input.n, ..output } })
+    }
+
+    /// What the library computes for an input in `layout`.
+    pub(crate) fn desc(&self, layout: Layout, epilogue: EpilogueSpec) -> Result<Desc> {
+        let Self { spec, input, kernel, output } = *self;
+        if !spec.transposed {
+            let desc = spec.desc(input, output.c, kernel).layout(layout).epilogue(epilogue).build();
+            return desc.map(Desc::Ordinary).map_err(failed);
+        }
+        let Spec { padding, output_padding, .. } = spec;
+        // Rows that are added at the end, and rows that are cut there, cancel.
+        let (before, after) = (spec.size(padding, 0), spec.size(padding.saturating_sub(output_padding), 0));
+        let desc = TransposedDesc::builder(input, output.c, kernel)
+            .stride(spec.size(spec.stride, 1))
+            .pad(Pad2 { top: before.h, bottom: after.h, left: before.w, right: after.w })
+            .output_pad(spec.size(output_padding.saturating_sub(padding), 0))
+            .dilation(spec.size(spec.dilation, 1))
+            .groups(spec.groups)
+            .layout(layout)
+            .epilogue(epilogue)
+            .build();
+        desc.map(Desc::Transposed).map_err(failed)
+    }
+
+    /// Rows of output padding that the library's transposed convolution does not take: it takes fewer than a stride
+    /// or a dilation. No tap reaches them.
+    pub(crate) fn excess(&self) -> usize {
+        let Spec { transposed, padding, output_padding, stride, dilation, .. } = self.spec;
+        if transposed { output_padding.saturating_sub(padding + stride.max(dilation) - 1) } else { 0 }
+    }
+
+    /// The ordinary convolution whose gradients are those of this layer. A transposed convolution is the gradient of
+    /// an ordinary one from its output to its input. The input of the result has only those last rows and columns
+    /// of this output that a tap reaches, where its extents would otherwise belong to more positions of the kernel.
+    pub(crate) fn ordinary(&self) -> Result<ConvDesc> {
+        let Self { spec, input, kernel, output } = *self;
+        if !spec.transposed {
+            return spec.desc(input, output.c, kernel).build().map_err(failed);
+        }
+        let [stride, dilation] = [spec.stride, spec.dilation].map(|value| spec.size(value, 1));
+        let before = spec.size(spec.padding, 0);
+        // `desc` has checked the extents, so nothing overflows, and some outputs are reached.
+        let reached = |inputs: usize, taps: usize, stride: usize, dilation: usize, before: usize| {
+            ((inputs - 1) * stride + (taps - 1) * dilation + 1).saturating_sub(before)
+        };
+        let h = reached(input.h, kernel.h, stride.h, dilation.h, before.h);
+        let w = reached(input.w, kernel.w, stride.w, dilation.w, before.w);
+        let extent = |reached: usize, outputs: usize, stride: usize| {
+            if outputs >= reached + stride { reached } else { outputs }
+        };
+        let large = Shape4 { h: extent(h, output.h, stride.h), w: extent(w, output.w, stride.w), ..output };
+        let pad = Pad2 {
+            top: before.h,
+            bottom: h.saturating_sub(output.h),
+            left: before.w,
+            right: w.saturating_sub(output.w),
+        };
+        spec.desc(large, input.c, kernel).pad(pad).build().map_err(failed)
     }
 
     /// The dimensions of the output.

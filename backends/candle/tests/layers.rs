@@ -294,52 +294,6 @@ fn activations() -> Result<()> {
     Ok(())
 }
 
-/// An input without gradients gets none, and the weight's is right.
-#[test]
-fn constant_inputs_have_no_gradient() -> Result<()> {
-    let (input, weight) = (tensor(&[2, 3, 7, 7], 1), Var::from_tensor(&tensor(&[5, 3, 3, 3], 2))?);
-    let layer = ours::Conv2d::new(weight.as_tensor().clone(), None, same_padding());
-    let ours = layer.forward(&input)?.sqr()?.sum_all()?.backward()?;
-    let theirs = input.conv2d(&weight, 1, 1, 1, 1)?.sqr()?.sum_all()?.backward()?;
-    assert!(ours.get(&input).is_none());
-    let [ours, theirs] = [ours, theirs].map(|grads| grads.get(&weight).cloned().expect("a gradient"));
-    assert!((difference(&ours, &theirs)) < TOLERANCE);
-    Ok(())
-}
-
-/// candle's transposed 1-D convolution has no gradient; its 2-D one with one row has.
-#[test]
-fn gradient_of_a_transposed_1d_convolution() -> Result<()> {
-    let input = Var::from_tensor(&tensor(&[2, 3, 7], 1))?;
-    let weight = Var::from_tensor(&tensor(&[3, 4, 5], 2))?;
-    let config = ConvTranspose1dConfig { stride: 2, ..Default::default() };
-    let line = functional::conv_transpose1d(&input, &weight, None, config, Fused::None)?;
-    let image = input.unsqueeze(2)?.conv_transpose2d(&weight.unsqueeze(2)?, 0, 0, 2, 1)?;
-    assert_close(&line, &image.squeeze(2)?, TOLERANCE, "output");
-    let (ours, theirs) = (line.sqr()?.sum_all()?.backward()?, image.sqr()?.sum_all()?.backward()?);
-    for variable in [&input, &weight] {
-        let [ours, theirs] = [&ours, &theirs].map(|grads| grads.get(variable).expect("a gradient"));
-        assert_close(ours, theirs, TOLERANCE, "gradient");
-    }
-    Ok(())
-}
-
-/// Images in several groups of the gradient's matrix product.
-#[test]
-fn gradient_of_a_large_batch() -> Result<()> {
-    let input = Var::from_tensor(&tensor(&[5, 32, 64, 64], 1))?;
-    let weight = Var::from_tensor(&tensor(&[8, 32, 3, 3], 2))?;
-    let output = functional::conv2d(&input, &weight, None, same_padding(), Fused::None)?;
-    let factors = tensor(output.dims(), 3);
-    let ours = (output * &factors)?.sum_all()?.backward()?;
-    let theirs = (input.conv2d(&weight, 1, 1, 1, 1)? * &factors)?.sum_all()?.backward()?;
-    for variable in [&input, &weight] {
-        let [ours, theirs] = [&ours, &theirs].map(|grads| grads.get(variable).expect("a gradient"));
-        assert_close(ours, theirs, TOLERANCE, "gradient");
-    }
-    Ok(())
-}
-
 /// One layer in many threads and in jobs of rayon, with several shapes, while it makes its plans.
 #[test]
 fn many_threads() -> Result<()> {

@@ -322,7 +322,7 @@ impl<'a> Conv2d<'a> {
 }
 
 /// The axes of an array of images, channels, rows and columns, in the order of the layout.
-fn axes(layout: Layout) -> [usize; 4] {
+pub(crate) fn axes(layout: Layout) -> [usize; 4] {
     match layout {
         Layout::Nhwc => [0, 2, 3, 1],
         _ => [0, 1, 2, 3],

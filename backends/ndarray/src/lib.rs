@@ -4,7 +4,8 @@
 //!   [`filter2d_hwc`] and [`filter2d_chw`] take images with channels.
 //! - [`correlate2d`], [`convolve2d`], [`correlate1d`] and [`convolve1d`] have the sizes of SciPy and NumPy.
 //! - [`Filter2d`] prepares a kernel once. It has all options, and writes to the caller's memory.
-//! - [`conv2d`] and [`Conv2d`] convolve batches of many channels, as neural networks do.
+//! - [`conv2d`] and [`Conv2d`] convolve batches of many channels, as neural networks do. [`conv2d_input_gradient`] and
+//!   [`conv2d_weight_gradients`] are its gradients, and [`conv_transpose2d`] is the transposed convolution.
 //!
 //! ```
 //! use convkernels_ndarray::{Border, Mode, convolve2d, filter2d};
@@ -48,6 +49,7 @@ mod correlate;
 mod engine;
 mod error;
 mod filter;
+mod gradients;
 mod memory;
 mod separable;
 mod threads;
@@ -57,6 +59,7 @@ pub use conv::{Conv2d, ConvOptions, conv2d};
 pub use correlate::{convolve1d, convolve2d, correlate1d, correlate2d};
 pub use error::Error;
 pub use filter::{Filter2d, FilterOptions, Mode, filter2d, filter2d_chw, filter2d_hwc};
+pub use gradients::{WeightGradients, conv_transpose2d, conv2d_input_gradient, conv2d_weight_gradients};
 pub use kernels::{Activation, ConvError, Pad2, Size2};
 pub use threads::Threads;
 

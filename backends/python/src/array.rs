@@ -1,7 +1,7 @@
 //! NumPy arrays as tensors of the library: without a copy where their strides are those of a layout.
 
 use crate::numpy_api;
-use kernels::{ConvError, Layout, Pitch, Shape4, TensorOut, TensorRef};
+use kernels::{ConvError, Layout, Pitch, Shape4, TensorMut, TensorOut, TensorRef};
 use numpy::{PyArrayDyn, PyArrayMethods, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -112,13 +112,30 @@ impl<'py> Tensor<'py> {
     /// # Errors
     /// `MemoryError`.
     pub(crate) fn new(py: Python<'py>, shape: Shape4, layout: Layout) -> PyResult<Self> {
+        Self::made(py, shape, layout, numpy_api::empty)
+    }
+
+    /// A new output of zeros.
+    ///
+    /// # Errors
+    /// `MemoryError`.
+    pub(crate) fn zeros(py: Python<'py>, shape: Shape4, layout: Layout) -> PyResult<Self> {
+        Self::made(py, shape, layout, numpy_api::zeros)
+    }
+
+    fn made(
+        py: Python<'py>,
+        shape: Shape4,
+        layout: Layout,
+        make: fn(Python<'py>, &[usize]) -> PyResult<Array<'py>>,
+    ) -> PyResult<Self> {
         let Shape4 { n, c, h, w } = shape;
         let array = match layout {
             Layout::Nhwc => {
-                let array = numpy_api::empty(py, &[n, h, w, c])?;
+                let array = make(py, &[n, h, w, c])?;
                 array.call_method1("transpose", (0, 3, 1, 2))?.cast_into()?
             }
-            _ => numpy_api::empty(py, &[n, c, h, w])?,
+            _ => make(py, &[n, c, h, w])?,
         };
         let (pitch, span) = pitch(shape, array.strides(), layout).ok_or_else(|| {
             PyValueError::new_err("out: expected a packed array from NumPy, got other strides")
@@ -191,6 +208,13 @@ impl<'py> Tensor<'py> {
         // check with `check_apart` that no input of the same call is in its memory.
         let data = unsafe { std::slice::from_raw_parts_mut(start, self.span) };
         TensorOut::with_pitch(data, self.shape, self.layout, self.pitch)
+    }
+
+    /// The tensor to read and write, of [`zeros`](Self::zeros).
+    pub(crate) fn as_mut(&mut self) -> Result<TensorMut<'_>, ConvError> {
+        // SAFETY: as in `as_out`. Callers have made the array of zeros, so its elements are initialised.
+        let data = unsafe { std::slice::from_raw_parts_mut(self.array.data(), self.span) };
+        TensorMut::with_pitch(data, self.shape, self.layout, self.pitch)
     }
 
     /// The interpreter.

@@ -1,6 +1,6 @@
 //! Plans that were used last, and workspaces that all plans share.
 
-use kernels::{ConvError, ConvIo, ConvPlan, Layout, Shape4, Threads, Workspace};
+use kernels::{ConvError, ConvIo, ConvPlan, Layout, Shape4, Threads, Workspace, WorkspaceReq};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Plans that one convolution keeps.
@@ -64,12 +64,17 @@ static IDLE: Mutex<Vec<Workspace>> = Mutex::new(Vec::new());
 
 /// Runs `plan` with an idle workspace.
 pub(crate) fn run(plan: &ConvPlan, io: ConvIo<'_>, threads: Threads<'_>) -> Result<(), ConvError> {
+    with_workspace(plan.workspace_req(), |workspace| plan.run(io, workspace, threads))
+}
+
+/// Calls `run` with an idle workspace of at least the size `req`.
+pub(crate) fn with_workspace(
+    req: WorkspaceReq,
+    run: impl FnOnce(&mut Workspace) -> Result<(), ConvError>,
+) -> Result<(), ConvError> {
     let idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner).pop();
     let mut workspace = idle.unwrap_or_else(Workspace::empty);
-    let result = match workspace.reserve(plan.workspace_req()) {
-        Ok(()) => plan.run(io, &mut workspace, threads),
-        Err(error) => Err(error),
-    };
+    let result = workspace.reserve(req).and_then(|()| run(&mut workspace));
     if workspace.len() <= KEPT_WORKSPACE {
         IDLE.lock().unwrap_or_else(PoisonError::into_inner).push(workspace);
     }

@@ -19,6 +19,7 @@ mod compiled;
 mod count;
 mod error;
 mod filter;
+mod gradients;
 mod layers;
 mod numpy_api;
 mod plan;
@@ -36,6 +37,8 @@ mod _convkernels {
     use super::count::count;
     #[pymodule_export]
     use super::filter::filter;
+    #[pymodule_export]
+    use super::gradients::{input_gradient, transposed, weight_gradient};
     #[pymodule_export]
     use super::layers::pool;
     #[pymodule_export]

@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
 static EMPTY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+static ZEROS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 static ARRAY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 static FLOAT32: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
@@ -15,6 +16,16 @@ static FLOAT32: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 pub(crate) fn empty<'py>(py: Python<'py>, shape: &[usize]) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
     let array =
         EMPTY.import(py, "numpy", "empty")?.call1((shape, FLOAT32.import(py, "numpy", "float32")?))?;
+    Ok(array.cast_into()?)
+}
+
+/// An array of zeros in C order. The system provides large ones without writing them.
+///
+/// # Errors
+/// As [`empty`].
+pub(crate) fn zeros<'py>(py: Python<'py>, shape: &[usize]) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
+    let array =
+        ZEROS.import(py, "numpy", "zeros")?.call1((shape, FLOAT32.import(py, "numpy", "float32")?))?;
     Ok(array.cast_into()?)
 }
 

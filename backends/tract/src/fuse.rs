@@ -199,7 +199,7 @@ impl Fused {
         let free = self.residual.is_none() && self.activation == Activation::None && self.after.is_none();
         let (this, that) = (model.outlet_fact(self.output).ok()?, model.outlet_fact(other).ok()?);
         let fits = this.shape == that.shape && that.datum_type == f32::datum_type() && other != self.output;
-        if !is_add || !free || !fits || self.found.taps.is_some() || that.konst.is_some() {
+        if !is_add || !free || !fits || that.konst.is_some() {
             return None;
         }
         self.residual = Some(other);
@@ -245,10 +245,7 @@ impl Fused {
             weights.iter_mut().for_each(|weight| *weight *= by);
         }
         if let Some(bias) = &mut found.bias {
-            let taps = bias.len() / by.len();
-            for (bias, by) in bias.chunks_exact_mut(taps).zip(by) {
-                bias.iter_mut().for_each(|bias| *bias *= by);
-            }
+            bias.iter_mut().zip(by).for_each(|(bias, by)| *bias *= by);
         }
         Some(())
     }
@@ -256,10 +253,7 @@ impl Fused {
     fn add_bias(&mut self, by: &[f32]) {
         let found = &mut self.found;
         let bias = found.bias.get_or_insert_with(|| vec![0.0; found.shape.out_channels]);
-        let taps = bias.len() / by.len();
-        for (bias, by) in bias.chunks_exact_mut(taps).zip(by) {
-            bias.iter_mut().for_each(|bias| *bias += by);
-        }
+        bias.iter_mut().zip(by).for_each(|(bias, by)| *bias += by);
     }
 
     /// Fuses `x * clip(a * x + b, 0, hi)` if it is a multiple of hard-swish.

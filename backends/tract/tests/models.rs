@@ -114,6 +114,22 @@ fn transposed_convolutions_agree() {
 }
 
 #[test]
+fn a_transposed_convolution_takes_a_residual() {
+    let mut b = Builder::new();
+    let x = b.input([2, 3, 5, 6]);
+    let x = b.conv(x, 16, SAME, 1);
+    let skip = deconv(&mut b, x, 20);
+    let y = deconv(&mut b, x, 20);
+    let sum = b.wire(math::add(), &[y, skip]);
+    let sum = b.relu(sum);
+    let last = b.conv(sum, 4, SAME, 1);
+    let report = check(b.build(&[last]), &[image(&[2, 3, 5, 6])]);
+    assert!(report.fell_back.is_empty(), "{report}");
+    let fused = |layer: &str| layer.contains("transposed convolution") && layer.contains("residual, relu");
+    assert!(report.replaced.iter().any(|replaced| fused(&replaced.layer)), "{report}");
+}
+
+#[test]
 fn hard_swish_of_its_parts_is_fused() {
     let mut b = Builder::new();
     let x = b.input([1, 6, 8, 8]);

@@ -4,6 +4,7 @@
 //! does not depend on the batch, and usually not on the image size. Plans for many shapes therefore share one
 //! packed filter.
 
+use super::Driver;
 use super::depthwise::{DepthwiseForm, DepthwiseWeights};
 use super::few::{FewForm, FewWeightsOf};
 use super::fft::{Spectra, SpectraForm};
@@ -95,10 +96,35 @@ impl Form {
         filters: &[f32],
         kernels: &'static KernelSet,
     ) -> Result<(), ConvError> {
+        self.fill_unshared(packed.unshared(), channels, filters, kernels)
+    }
+
+    fn fill_unshared(
+        &self,
+        packed: PackedMut<'_>,
+        channels: Range<usize>,
+        filters: &[f32],
+        kernels: &'static KernelSet,
+    ) -> Result<(), ConvError> {
         let Some(cut) = self.cut else { return packed.fill(channels, filters, kernels) };
         let mut left = try_vec("taps of a filter", cut.count(filters.len()))?;
         cut.rows(filters).for_each(|row| left.extend_from_slice(row));
         packed.fill(channels, &left, kernels)
+    }
+
+    /// Packs `weights` of `channels` output channels over the weights of a driver. Returns whether they were not shared;
+    /// otherwise nothing changes.
+    pub(crate) fn repack(
+        &self,
+        driver: &mut Driver,
+        weights: &Weights<'_>,
+        channels: usize,
+        kernels: &'static KernelSet,
+    ) -> Result<bool, ConvError> {
+        let Some(mut packed) = driver.weights_mut() else { return Ok(false) };
+        packed.pack_per_channel(weights);
+        self.fill_unshared(packed, 0..channels, weights.filter, kernels)?;
+        Ok(true)
     }
 
     /// Allocates the packed filter, and packs the bias and the slopes of `weights`.
@@ -107,7 +133,7 @@ impl Form {
         let per_channel = |len| Buffer::zeroed_for("bias and slopes", len);
         let buffers = [Buffer::zeroed_for(PACKED, filter)?, per_channel(bias)?, per_channel(slope)?];
         let mut packed = self.with(buffers)?;
-        packed.pack_per_channel(weights);
+        packed.unshared().pack_per_channel(weights);
         Ok(packed)
     }
 
@@ -146,41 +172,65 @@ impl Form {
     }
 }
 
-/// Mutable access to weights that no plan shares yet.
-fn unshared<T>(weights: &mut Arc<T>) -> &mut T {
-    Arc::get_mut(weights).expect("weights are shared after they are packed")
+/// Packed weights that nothing else shares.
+pub(crate) enum PackedMut<'a> {
+    Plain(&'a mut PlainWeights),
+    Gemm(&'a mut GemmWeights),
+    Few(&'a mut FewWeightsOf),
+    Depthwise(&'a mut DepthwiseWeights),
+    Winograd(&'a mut WinogradWeights),
+    Spectra(&'a mut Spectra),
+    Parts(&'a mut PartsWeights),
 }
 
-impl Packed {
+impl PackedMut<'_> {
     fn pack_per_channel(&mut self, weights: &Weights<'_>) {
         match self {
-            Self::Plain(packed) => unshared(packed).pack(weights),
-            Self::Gemm(packed) => unshared(packed).pack(weights),
-            Self::Few(packed) => unshared(packed).pack(weights),
-            Self::Depthwise(packed) => unshared(packed).pack(weights),
-            Self::Winograd(packed) => unshared(packed).pack(weights),
-            Self::Spectra(packed) => unshared(packed).pack(weights),
-            Self::Parts(packed) => unshared(packed).pack(weights),
+            Self::Plain(packed) => packed.pack(weights),
+            Self::Gemm(packed) => packed.pack(weights),
+            Self::Few(packed) => packed.pack(weights),
+            Self::Depthwise(packed) => packed.pack(weights),
+            Self::Winograd(packed) => packed.pack(weights),
+            Self::Spectra(packed) => packed.pack(weights),
+            Self::Parts(packed) => packed.pack(weights),
         }
     }
 
     /// Packs the taps that are left of the filters of some output channels.
     fn fill(
-        &mut self,
+        self,
         channels: Range<usize>,
         filters: &[f32],
         kernels: &'static KernelSet,
     ) -> Result<(), ConvError> {
         match self {
-            Self::Plain(packed) => unshared(packed).fill(channels, filters),
-            Self::Gemm(packed) => unshared(packed).fill(channels, filters)?,
-            Self::Few(packed) => unshared(packed).fill(filters),
-            Self::Depthwise(packed) => unshared(packed).fill(filters),
-            Self::Winograd(packed) => unshared(packed).fill(channels, filters, kernels)?,
-            Self::Spectra(packed) => unshared(packed).fill(filters, kernels.fft())?,
-            Self::Parts(packed) => unshared(packed).fill(channels, filters, kernels)?,
+            Self::Plain(packed) => packed.fill(channels, filters),
+            Self::Gemm(packed) => packed.fill(channels, filters)?,
+            Self::Few(packed) => packed.fill(filters),
+            Self::Depthwise(packed) => packed.fill(filters),
+            Self::Winograd(packed) => packed.fill(channels, filters, kernels)?,
+            Self::Spectra(packed) => packed.fill(filters, kernels.fft())?,
+            Self::Parts(packed) => packed.fill(channels, filters, kernels)?,
         }
         Ok(())
+    }
+}
+
+impl Packed {
+    /// Mutable access to weights that no plan shares yet.
+    fn unshared(&mut self) -> PackedMut<'_> {
+        fn of<T>(weights: &mut Arc<T>) -> &mut T {
+            Arc::get_mut(weights).expect("weights are shared after they are packed")
+        }
+        match self {
+            Self::Plain(packed) => PackedMut::Plain(of(packed)),
+            Self::Gemm(packed) => PackedMut::Gemm(of(packed)),
+            Self::Few(packed) => PackedMut::Few(of(packed)),
+            Self::Depthwise(packed) => PackedMut::Depthwise(of(packed)),
+            Self::Winograd(packed) => PackedMut::Winograd(of(packed)),
+            Self::Spectra(packed) => PackedMut::Spectra(of(packed)),
+            Self::Parts(packed) => PackedMut::Parts(of(packed)),
+        }
     }
 
     /// The packed filter, bias and slopes.

@@ -12,6 +12,7 @@ mod form;
 pub(crate) mod gemm;
 pub(crate) mod gemm_schedule;
 pub(crate) mod grid;
+mod held;
 pub(crate) mod im2col;
 mod operands;
 pub(crate) mod packed;

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 pub(crate) struct Reference {
     desc: ConvDesc,
-    weights: Arc<PlainWeights>,
+    pub(super) weights: Arc<PlainWeights>,
 }
 
 /// A filter in its original order. It does not depend on the values of the weights.

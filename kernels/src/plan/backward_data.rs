@@ -166,6 +166,16 @@ impl BackwardData {
         self.phased.run(grad_output, Added::Residual(old), grad_input.into(), scratch, threads)
     }
 
+    /// Packs another filter of the same convolution in the place of the present one; see [`ConvPlan::repack`].
+    ///
+    /// # Errors
+    /// - [`ConvError::BufferLen`] if the filter has the wrong length.
+    /// - [`ConvError::OutOfMemory`] if the system refuses a table. The plan is unusable until a call succeeds.
+    pub fn repack(&mut self, filter: &[f32]) -> Result<(), ConvError> {
+        super::prepare::check_len("filter", self.desc.filter_len(), filter.len())?;
+        self.phased.repack(&Backwards::from(&self.desc), Weights::filter(filter))
+    }
+
     /// The convolution whose gradient this is.
     pub fn desc(&self) -> &ConvDesc {
         &self.desc

@@ -24,6 +24,7 @@ use crate::choose::{Choice, Select, Wisdom};
 use crate::describe::{Algorithm, ConvDesc, ConvError, Isa, Products, Weights};
 use crate::memory::WorkspaceReq;
 use crate::run::{ConvIo, PreparedConv, Threads};
+use crate::tile::detect::kernels;
 pub use backward_data::{BackwardData, BackwardDataIo, DataSpec};
 pub use backward_weights::{BackwardWeights, WeightsSpec};
 pub use conv::{Conv, ConvBuilder};
@@ -130,7 +131,7 @@ impl ConvPlan {
             choice,
             isa: problem.kernels.isa(),
             kernel: conv.driver.kernel_name(),
-            packed_bytes: conv.packed.bytes(),
+            packed_bytes: conv.driver.packed().bytes(),
             weights: conv.form.stored(),
             workspace_bytes_per_thread: conv.req.per_thread_len * size_of::<f32>(),
             max_threads: conv.req.threads,
@@ -159,6 +160,27 @@ impl ConvPlan {
         threads: Threads<'_>,
     ) -> Result<(), ConvError> {
         self.conv.run(io, scratch.as_mut(), threads)
+    }
+
+    /// Packs other weights of the same convolution in the place of the present ones, for training: the weights change in each
+    /// step, and the algorithm and the memory can stay. The results are those of a plan that [`new`](Self::new) makes with
+    /// these weights and the same algorithm.
+    ///
+    /// The packed weights stay where they are. Small tables can be allocated.
+    ///
+    /// # Errors
+    /// - [`ConvError::BufferLen`] or [`ConvError::EpilogueMismatch`] if the weights do not fit the descriptor.
+    /// - [`ConvError::InvalidField`] if a [`Filter`] or another plan shares the packed weights.
+    /// - [`ConvError::OutOfMemory`] if the system refuses a table. The plan is unusable until a call succeeds.
+    pub fn repack(&mut self, weights: Weights<'_>) -> Result<(), ConvError> {
+        let Self { conv, report } = self;
+        prepare::check_weights(&conv.desc, &weights)?;
+        let kernels = kernels(Some(report.isa))?;
+        if conv.form.repack(&mut conv.driver, &weights, conv.desc.output().c, kernels)? {
+            return Ok(());
+        }
+        let expected = "packed weights that no filter and no other plan shares";
+        Err(ConvError::field("weights", expected, "shared ones"))
     }
 
     /// Returns what [`new`](Self::new) would choose by the cost model, without packing anything. Under

@@ -85,26 +85,11 @@ impl<'a> Problem<'a> {
 
     /// Checks the bias and the slopes only.
     pub(super) fn check_per_channel(&self) -> Result<(), ConvError> {
-        let epilogue = self.desc.epilogue();
-        let [bias, slope] = match self.source {
-            PlanWeights::Weights(weights) => {
-                [weights.bias, weights.slope].map(|values| values.map(<[f32]>::len))
-            }
+        let lens = match self.source {
+            PlanWeights::Weights(weights) => per_channel_lens(&weights),
             PlanWeights::Filter(filter) => filter.per_channel_lens(),
         };
-        let operands = [
-            ("bias", epilogue.bias, bias),
-            ("PReLU slopes", epilogue.activation == Activation::PRelu, slope),
-        ];
-        for (what, planned, given) in operands {
-            if planned != given.is_some() {
-                return Err(ConvError::EpilogueMismatch { what, planned });
-            }
-            if let Some(len) = given {
-                check_len(what, self.desc.output().c, len)?;
-            }
-        }
-        Ok(())
+        check_per_channel(self.desc, lens)
     }
 
     /// The machine that times are estimated for.
@@ -217,7 +202,7 @@ impl<'a> Problem<'a> {
     /// [`prepare`](Self::prepare) that did not keep them.
     pub(super) fn keep(&self, conv: &PreparedConv) {
         if let PlanWeights::Filter(filter) = self.source {
-            filter.keep(&conv.form, &conv.packed, self.kernels.isa());
+            filter.keep(&conv.form, &conv.driver.packed(), self.kernels.isa());
         }
     }
 
@@ -243,14 +228,40 @@ impl<'a> Problem<'a> {
         (form, packed): (Form, Packed),
     ) -> Result<PreparedConv, ConvError> {
         let (desc, _) = self.computed(method);
-        let driver = schedule.driver(desc, self.kernels, packed.clone())?;
+        let driver = schedule.driver(desc, self.kernels, packed)?;
         let req = WorkspaceReq::new(driver.workspace_len(), self.options.max_threads);
         if req.len() > isize::MAX as usize / size_of::<f32>() {
             return Err(ConvError::SizeOverflow { what: "workspace" });
         }
         let merged = method.algorithm != Algorithm::Reference && self.reduced.merged;
-        Ok(PreparedConv { desc: *self.desc, merged, form, packed, driver, req, parts: self.parts })
+        Ok(PreparedConv { desc: *self.desc, merged, form, driver, req, parts: self.parts })
     }
+}
+
+/// Checks that weights fit a descriptor.
+pub(super) fn check_weights(desc: &ConvDesc, weights: &Weights<'_>) -> Result<(), ConvError> {
+    check_len("filter", desc.filter_len(), weights.filter.len())?;
+    check_per_channel(desc, per_channel_lens(weights))
+}
+
+/// Lengths of the bias and of the slopes.
+fn per_channel_lens(weights: &Weights<'_>) -> [Option<usize>; 2] {
+    [weights.bias, weights.slope].map(|values| values.map(<[f32]>::len))
+}
+
+fn check_per_channel(desc: &ConvDesc, [bias, slope]: [Option<usize>; 2]) -> Result<(), ConvError> {
+    let epilogue = desc.epilogue();
+    let operands =
+        [("bias", epilogue.bias, bias), ("PReLU slopes", epilogue.activation == Activation::PRelu, slope)];
+    for (what, planned, given) in operands {
+        if planned != given.is_some() {
+            return Err(ConvError::EpilogueMismatch { what, planned });
+        }
+        if let Some(len) = given {
+            check_len(what, desc.output().c, len)?;
+        }
+    }
+    Ok(())
 }
 
 pub(crate) fn check_len(what: &'static str, expected: usize, got: usize) -> Result<(), ConvError> {

@@ -9,7 +9,7 @@
 //! ```
 
 use super::{ConvPlan, PlanOptions, PlanWeights};
-use crate::describe::{ConvDesc, ConvError, Layout, Pad2, Shape4, TensorOut, TensorRef};
+use crate::describe::{ConvDesc, ConvError, Layout, Pad2, Shape4, TensorOut, TensorRef, Weights};
 use crate::memory::{WorkspaceReq, try_push, try_vec};
 use crate::run::{ConvIo, Threads, check};
 
@@ -153,6 +153,11 @@ impl SegmentedPlan {
         let mut all = self.plans().map(ConvPlan::workspace_req);
         let first = all.next().unwrap_or_default();
         all.fold(first, WorkspaceReq::union)
+    }
+
+    /// See [`ConvPlan::repack`].
+    pub(crate) fn repack(&mut self, weights: Weights<'_>) -> Result<(), ConvError> {
+        self.parts.iter_mut().try_for_each(|part| part.plan.repack(weights))
     }
 
     pub(crate) fn packed_bytes(&self) -> usize {

@@ -87,6 +87,16 @@ impl TransposedPlan {
         self.phased.run(input, added, output, scratch.as_mut(), threads)
     }
 
+    /// Packs other weights of the same transposed convolution in the place of the present ones; see [`ConvPlan::repack`].
+    ///
+    /// # Errors
+    /// - [`ConvError::BufferLen`] or [`ConvError::EpilogueMismatch`] if the weights do not fit the descriptor.
+    /// - [`ConvError::OutOfMemory`] if the system refuses a table. The plan is unusable until a call succeeds.
+    pub fn repack(&mut self, weights: Weights<'_>) -> Result<(), ConvError> {
+        super::prepare::check_len("filter", self.desc.filter_len(), weights.filter.len())?;
+        self.phased.repack(&self.desc.backwards(), weights)
+    }
+
     /// The transposed convolution that this plan computes.
     pub fn desc(&self) -> &TransposedDesc {
         &self.desc

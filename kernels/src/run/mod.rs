@@ -19,7 +19,7 @@ mod team;
 pub(crate) mod threads;
 pub(crate) mod weights;
 
-use crate::algo::{Driver, Form, Operands, Packed, Residual};
+use crate::algo::{Driver, Form, Operands, Residual};
 use crate::describe::{ConvDesc, ConvError, Layout, Shape4, TensorOut, TensorRef};
 use crate::memory::WorkspaceReq;
 use crate::tile::output::OutputRegion;
@@ -63,7 +63,6 @@ pub(crate) struct PreparedConv {
     /// Whether the driver computes all images as the pixels of one image.
     pub(crate) merged: bool,
     pub(crate) form: Form,
-    pub(crate) packed: Packed,
     pub(crate) driver: Driver,
     pub(crate) req: WorkspaceReq,
     /// Number of threads that the amount of work justifies, at most as many as the workspace is sized for.

@@ -1,6 +1,6 @@
 /* Hostile descriptors, weights and handles: every call returns a status and a sentence. */
 
-#include "expect.h"
+#include "small.h"
 
 #include <stdint.h>
 #include <stdlib.h>

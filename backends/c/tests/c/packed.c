@@ -1,6 +1,6 @@
 /* Packed weights as bytes: written, read, and damaged in every way. */
 
-#include "expect.h"
+#include "small.h"
 
 #include <stdint.h>
 #include <stdlib.h>

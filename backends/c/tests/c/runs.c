@@ -1,6 +1,6 @@
 /* Hostile tensors, workspaces and callbacks, and what a run must do right. */
 
-#include "expect.h"
+#include "small.h"
 #include "thread_pool.h"
 
 #include <stdint.h>

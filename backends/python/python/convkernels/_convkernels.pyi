@@ -9,13 +9,24 @@ import numpy.typing as npt
 from ._arguments import Window
 from ._images import Rule
 
-__all__ = ["Plan", "Program", "__version__", "count", "filter", "pool"]
+__all__ = [
+    "Plan",
+    "Program",
+    "__version__",
+    "count",
+    "filter",
+    "input_gradient",
+    "pool",
+    "transposed",
+    "weight_gradient",
+]
 
 __version__: str
 
 _Float32 = npt.NDArray[np.float32]
 _Named = tuple[str, list[float]]
 _Shape = tuple[int, int, int, int]
+_Common = tuple[Window, int, int]
 
 @final
 class Plan:
@@ -43,6 +54,7 @@ class Program:
 
 def count(name: str, input: list[int] | None, batch: int) -> dict[str, Any]: ...
 def filter(image: _Float32, kernel: _Float32, rule: Rule, threads: int) -> _Float32: ...
+def input_gradient(gradient: _Float32, weight: _Float32, size: _Shape, common: _Common) -> _Float32: ...
 def pool(
     x: _Float32,
     kind: str,
@@ -51,3 +63,9 @@ def pool(
     ceil_mode: bool,
     threads: int,
 ) -> _Float32: ...
+def transposed(
+    x: _Float32, weight: _Float32, bias: _Float32 | None, output_padding: tuple[int, int], common: _Common
+) -> _Float32: ...
+def weight_gradient(
+    x: _Float32, gradient: _Float32, size: _Shape, bias: bool, common: _Common
+) -> tuple[_Float32, _Float32 | None]: ...

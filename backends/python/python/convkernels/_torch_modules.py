@@ -30,7 +30,7 @@ def runs_here(*tensors: Optional[Tensor]) -> bool:
     """Whether the library computes with these tensors: float32 on the CPU, without gradients, not being traced."""
     if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
         return False
-    if _is_transformed():
+    if is_transformed():
         return False
     grad = torch.is_grad_enabled()
     for x in tensors:
@@ -44,7 +44,7 @@ def runs_here(*tensors: Optional[Tensor]) -> bool:
     return True
 
 
-def _is_transformed() -> bool:
+def is_transformed() -> bool:
     """Whether PyTorch computes tangents, or a function inside ``torch.func`` (``vmap``, ``jvp``, ``grad``).
 
     Both are private names of PyTorch. A version without them has no such state that could be read.

@@ -1,4 +1,4 @@
-//! A convolution with its bias, residual and activation.
+//! A convolution, ordinary or transposed, with its bias, residual and activation.
 
 use crate::plans::{Plans, run};
 use crate::tensors::{borrow, empty, fill};
@@ -9,7 +9,7 @@ use kernels::{ConvIo, Layout, TensorRef};
 use std::sync::Arc;
 use tract_core::internal::*;
 
-/// A convolution or a product with constant weights. Inputs: the image, and the residual if there is one.
+/// A convolution, a transposed convolution or a product with constant weights. Inputs: the image, and the residual if there is one.
 #[derive(Clone, Debug)]
 pub(crate) struct Conv {
     pub(crate) plans: Arc<Plans>,
@@ -55,8 +55,9 @@ impl Conv {
     fn run(&self, inputs: &[TValue]) -> TractResult<Tensor> {
         let expected = 1 + usize::from(self.residual);
         ensure!(inputs.len() == expected, "Expected {expected} inputs, got {}", inputs.len());
-        let (output, shape) = self.output(inputs[0].shape())?;
         let input = self.input.extents(inputs[0].shape())?;
+        self.window.check(&input)?;
+        let (output, shape) = self.output(inputs[0].shape())?;
         if output.is_empty() {
             return empty(&shape);
         }
@@ -116,7 +117,12 @@ impl TypedOp for Conv {
     }
 
     fn cost(&self, inputs: &[&TypedFact]) -> TractResult<TVec<(Cost, TDim)>> {
-        let (output, _) = self.output(&inputs[0].shape.to_tvec())?;
+        let shape = inputs[0].shape.to_tvec();
+        // Each tap meets every output of an ordinary convolution, and every input of a transposed one.
+        let output = match self.window.is_transposed() {
+            true => self.input.extents(&shape)?,
+            false => self.output(&shape)?.0,
+        };
         let shape = self.plans.shape();
         let products = shape.out_channels * shape.in_channels * shape.kernel.h * shape.kernel.w;
         Ok(tvec!((Cost::FMA(f32::datum_type()), output.n * output.h * output.w * products)))

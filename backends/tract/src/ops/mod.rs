@@ -1,7 +1,6 @@
 //! The operators that take the place of tract's.
 
 pub(crate) mod conv;
-pub(crate) mod interleave;
 pub(crate) mod pointwise;
 pub(crate) mod pool;
 pub(crate) mod reorder;

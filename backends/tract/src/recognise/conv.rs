@@ -36,7 +36,6 @@ pub(super) fn recognise(model: &TypedModel, node: &TypedNode, op: &Conv) -> Resu
         input_view: view,
         output_view: view,
         dims: OutDim::of_view(view, channels),
-        taps: None,
     })
 }
 

@@ -126,7 +126,6 @@ impl Product<'_> {
             input_view,
             output_view,
             dims: self.dims(&y, input_view),
-            taps: None,
         })
     }
 

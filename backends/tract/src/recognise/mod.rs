@@ -30,15 +30,12 @@ pub(crate) struct Found {
     pub(crate) output_view: View,
     /// The axes of the output.
     pub(crate) dims: TVec<OutDim>,
-    /// The kernel of a transposed convolution. The weights then are those of a 1x1 convolution to
-    /// `[channel][tap]`.
-    pub(crate) taps: Option<Size2>,
 }
 
 impl Found {
     /// Number of output channels.
     pub(crate) fn channels(&self) -> usize {
-        self.shape.out_channels / self.taps.map_or(1, |taps| taps.h * taps.w)
+        self.shape.out_channels
     }
 
     /// Whether the output in blocks of channels has the images, rows and columns that its axes say.

@@ -55,7 +55,7 @@ pub(crate) struct Depthwise {
     desc: ConvDesc,
     kernels: &'static DepthwiseKernels,
     reading: Reading,
-    weights: Arc<DepthwiseWeights>,
+    pub(super) weights: Arc<DepthwiseWeights>,
     copy: &'static CopyTable,
     /// Whether strided vectors of channels are prefetched.
     fetch: bool,

@@ -52,7 +52,7 @@ pub(crate) fn fetches(desc: &ConvDesc) -> bool {
 pub(crate) struct DirectConv {
     desc: ConvDesc,
     kernels: &'static KernelSet,
-    weights: Arc<GemmWeights>,
+    pub(super) weights: Arc<GemmWeights>,
     schedule: DirectSchedule,
     tiles: TileRow,
     /// Input channels per group.

@@ -101,7 +101,7 @@ fn workspace_len(desc: &ConvDesc, kernels: &FewKernels) -> usize {
 pub(crate) struct FewConv {
     desc: ConvDesc,
     kernels: &'static FewKernels,
-    weights: Arc<FewWeightsOf>,
+    pub(super) weights: Arc<FewWeightsOf>,
     /// The outputs of a row whose taps are all inside it.
     inside: Range<usize>,
 }

@@ -48,7 +48,7 @@ pub(crate) struct FftConv {
     desc: ConvDesc,
     kernels: &'static KernelSet,
     schedule: FftSchedule,
-    spectra: Arc<Spectra>,
+    pub(super) spectra: Arc<Spectra>,
 }
 
 /// One tile of one image: its first output and its extents.

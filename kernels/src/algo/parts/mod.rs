@@ -48,7 +48,7 @@ pub(crate) struct PartsConv {
     desc: ConvDesc,
     kernels: &'static KernelSet,
     schedule: PartsSchedule,
-    weights: Arc<PartsWeights>,
+    pub(super) weights: Arc<PartsWeights>,
     /// The steps of a whole block of K, and of the last block.
     steps: [Offsets; 2],
 }

@@ -41,7 +41,7 @@ pub(crate) use work::estimate;
 pub(crate) struct RowsConv {
     desc: ConvDesc,
     kernels: &'static KernelSet,
-    weights: Arc<GemmWeights>,
+    pub(super) weights: Arc<GemmWeights>,
     schedule: RowsSchedule,
     /// The places of outputs and taps in copied rows, and in an image without gaps if it is read in place.
     packed: Places,

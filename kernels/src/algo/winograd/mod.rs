@@ -50,7 +50,7 @@ pub(crate) struct WinogradConv {
     desc: ConvDesc,
     kernels: &'static KernelSet,
     schedule: WinogradSchedule,
-    weights: Arc<WinogradWeights>,
+    pub(super) weights: Arc<WinogradWeights>,
     /// The steps of K of a product of bf16 parts.
     steps: Offsets,
 }

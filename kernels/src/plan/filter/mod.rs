@@ -138,7 +138,7 @@ impl<'a> Filter<'a> {
         let [_, bias, slope] = conv.form.lens();
         let per_channel = [bias, slope].map(|len| (len > 0).then_some(shape.out_channels));
         let forms = Forms::default();
-        forms.keep(&conv.form, &conv.packed, isa);
+        forms.keep(&conv.form, &conv.driver.packed(), isa);
         Filter { shape, per_channel, weights: None, checksum: None, forms, reuse_within: REUSE_WITHIN }
     }
 

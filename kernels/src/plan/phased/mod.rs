@@ -72,6 +72,8 @@ pub(crate) struct PhasedPlan {
     copies: &'static CopyTable,
     rooms: Rooms,
     req: WorkspaceReq,
+    /// Room for the filter of a phase, from the first [`PhasedPlan::repack`] on.
+    filter: Vec<f32>,
 }
 
 /// The plan of a phase.
@@ -120,6 +122,7 @@ impl PhasedPlan {
             copies,
             rooms: Rooms::default(),
             req: WorkspaceReq::new(0, options.max_threads),
+            filter: Vec::new(),
         };
         let adds = |phase: &PhasePlan| phase.in_place && phase.plan.adds_in_place();
         plan.adds_in_place = inner != Layout::Nchw && layouts.1 == inner && plan.phases.iter().all(adds);
@@ -193,6 +196,26 @@ impl PhasedPlan {
         filter.resize(large.c, 0.0);
         // A forced algorithm need not support it.
         ConvPlan::new(&desc, Weights { filter: &filter, ..weights }, &chosen(options))
+    }
+
+    /// Packs other weights in the place of the present ones; see [`ConvPlan::repack`]. `of` is the problem of the plan.
+    pub(super) fn repack(&mut self, of: &Backwards, weights: Weights<'_>) -> Result<(), ConvError> {
+        let Self { phases, fill, filter, .. } = self;
+        let lens = phases.iter().map(|phase| phase.plan.desc().filter_len());
+        let most = lens.chain(fill.iter().map(|plan| plan.desc().filter_len()));
+        let most = most.max().unwrap_or(0);
+        if filter.capacity() < most {
+            *filter = try_vec("filter of a phase", most)?;
+        }
+        for PhasePlan { plan, phase, .. } in phases {
+            filter.clear();
+            filter.extend(phase.turn.filter(of, weights.filter));
+            plan.repack(Weights { filter, ..weights })?;
+        }
+        let Some(fill) = fill else { return Ok(()) };
+        filter.clear();
+        filter.resize(fill.desc().filter_len(), 0.0);
+        fill.repack(Weights { filter, ..weights })
     }
 
     /// Whether the phases can add to what the large tensor holds. Otherwise it is copied, and is their residual.
