@@ -233,7 +233,7 @@ impl Conv3dDescBuilder {
                 .build()
         };
         let one = plane(input.slice())?;
-        plane(Shape4 { c: of_taps(input.c.next_multiple_of(groups))?, ..input.slice() })?;
+        plane(Shape4 { c: of_taps(input.c)?, ..input.slice() })?;
         let d = output_depth(input.d, (kernel.d, dilation.d), stride.d, (pad.front, pad.back))?;
         let size = one.output();
         let output = Shape5::new(input.n, out_channels, d, size.h, size.w);

@@ -101,10 +101,12 @@ impl VolumeView {
         let Shape5 { c, h, w, .. } = self.shape;
         let channels = Self::channels_of(self.layout, c, taps.count);
         let images = volumes.1 * slices.count;
-        // Of one slice per volume, the volumes are images at equal distances.
-        let (image, series) = match slices.count {
-            1 => (self.volume, images),
-            count => (slices.step * self.slice, count),
+        let (image, series) = match (slices.count, slices.step * self.slice) {
+            // Of one slice per volume, the volumes are images at equal distances.
+            (1, _) => (self.volume, images),
+            // So are the slices of volumes that follow each other.
+            (count, step) if count * step == self.volume => (step, images),
+            (count, step) => (step, count),
         };
         let view = PixelView {
             layout: self.layout,

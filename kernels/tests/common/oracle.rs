@@ -3,6 +3,7 @@
 use super::Data;
 use super::winograd::Tile;
 use kernels::{Activation, Algorithm, ConvDesc, Method, Products};
+use std::ops::Range;
 
 /// The factor by which an activation can amplify an error of its argument: its Lipschitz constant.
 pub fn spread(activation: Activation, slope: f64) -> f64 {
@@ -29,16 +30,17 @@ pub fn evaluation(activation: Activation, result: f64) -> f64 {
 /// The error of Fourier transforms at every output of a channel, independent of the size of that output. The
 /// error of a transform of N numbers is below about `log2 N` roundings of their norm (Higham 2002, theorem
 /// 24.2). There are three transforms in sequence, N is at most 128 * 128, and no sum of products exceeds the
-/// product of the norms (Cauchy-Schwarz).
-fn of_transforms(desc: &ConvDesc, data: &Data, n: usize, o: usize) -> f64 {
+/// product of the norms (Cauchy-Schwarz). `images` are transformed together.
+fn of_transforms(desc: &ConvDesc, data: &Data, images: Range<usize>, o: usize) -> f64 {
     let (input, output, kernel) = (desc.input(), desc.output(), desc.kernel());
     let (channels, per_group) = (input.c / desc.groups(), output.c / desc.groups());
-    let norm = |values: &[f32]| values.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt();
+    let squares = |values: &[f32]| values.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>();
     let (pixels, window) = (input.h * input.w, kernel.h * kernel.w);
     let products = (0..channels).map(|c| {
-        let image = (n * input.c + o / per_group * channels + c) * pixels;
+        let image = |n: usize| (n * input.c + o / per_group * channels + c) * pixels;
         let weights = (o * channels + c) * window;
-        norm(&data.input[image..image + pixels]) * norm(&data.filter[weights..weights + window])
+        let of_images = images.clone().map(|n| squares(&data.input[image(n)..image(n) + pixels]));
+        (of_images.sum::<f64>() * squares(&data.filter[weights..weights + window])).sqrt()
     });
     (3.0 * 14.0 + channels as f64) * f64::from(f32::EPSILON) * products.sum::<f64>()
 }
@@ -81,7 +83,11 @@ pub fn compare(
     let mut at = 0;
     for n in 0..output.n {
         for o in 0..output.c {
-            let spread_out = if algorithm == Algorithm::Fft { of_transforms(desc, data, n, o) } else { 0.0 };
+            // Images of one pixel can be the pixels of one image.
+            let merged = computed.input().n < input.n;
+            let images = if merged { 0..input.n } else { n..n + 1 };
+            let spread_out =
+                if algorithm == Algorithm::Fft { of_transforms(desc, data, images, o) } else { 0.0 };
             for y in 0..output.h {
                 for x in 0..output.w {
                     let (mut sum, mut magnitude) = (0.0f64, 0.0f64);

@@ -5,7 +5,7 @@ pub mod strategy;
 pub mod volume;
 
 use super::oracle::{evaluation, spread};
-use super::{JUNK, Rng, Values};
+use super::{JUNK, Rng, Values, isas_of_f32};
 use kernels::*;
 
 /// Extents along depth, height and width.
@@ -247,8 +247,9 @@ pub fn supported<T>(planned: Result<T, ConvError>) -> Result<Option<T>, String> 
     }
 }
 
-/// Auto, and every algorithm that can be forced.
+/// Auto on every instruction set, and every algorithm that can be forced.
 pub fn selections() -> impl Iterator<Item = PlanOptions> {
     let base = PlanOptions::default().max_threads(8).macs_per_thread(1);
-    std::iter::once(base).chain(Algorithm::ALL.into_iter().map(move |algorithm| base.force(algorithm)))
+    let auto = isas_of_f32().map(move |isa| base.isa(isa));
+    auto.chain(Algorithm::ALL.into_iter().map(move |algorithm| base.force(algorithm)))
 }

@@ -92,7 +92,7 @@ pub fn check_forward(problem: &Spatial, pools: &[Pool]) -> Result<(), String> {
                 plan.plans().any(|plan| transforms(plan.algorithm())),
                 &plain(memory.layouts.1, output, &got, true)?,
             )
-            .map_err(|fault| format!("{desc} {:?}: {fault}", options.select))?;
+            .map_err(|fault| format!("{desc} {options:?}: {fault}"))?;
     }
     Ok(())
 }
@@ -102,7 +102,7 @@ pub fn check_gradients(problem: &Spatial, pools: &[Pool]) -> Result<(), String> 
     for options in selections() {
         check_data(problem, &desc, &options, pools)
             .and_then(|()| check_weights(problem, &desc, &options, pools))
-            .map_err(|fault| format!("{desc} {:?}: {fault}", options.select))?;
+            .map_err(|fault| format!("{desc} {options:?}: {fault}"))?;
     }
     Ok(())
 }

@@ -130,7 +130,7 @@ pub fn check_forward(problem: &Spatial, pools: &[Pool]) -> Result<(), String> {
             let transformed = plan.explain().plans().any(|plan| transforms(plan.algorithm()));
             truth.compare(after, transformed, &plain(to, output, &got, true)?)
         });
-        compared.map_err(|fault| format!("{:?}: {fault}\n{}", options.select, plan.explain()))?;
+        compared.map_err(|fault| format!("{options:?}: {fault}\n{}", plan.explain()))?;
     }
     Ok(())
 }
@@ -171,7 +171,7 @@ pub fn check_data(problem: &Spatial, pools: &[Pool]) -> Result<(), String> {
             let transformed = plan.explain().plans().any(|plan| transforms(plan.algorithm()));
             truth.compare(after, transformed, &plain(from, problem.input(), &got, !problem.accumulate)?)
         });
-        compared.map_err(|fault| format!("{:?}: {fault}\n{}", options.select, plan.explain()))?;
+        compared.map_err(|fault| format!("{options:?}: {fault}\n{}", plan.explain()))?;
     }
     Ok(())
 }
@@ -206,7 +206,7 @@ pub fn check_weights(problem: &Spatial, pools: &[Pool]) -> Result<(), String> {
             truth.compare(after, false, gw)?;
             if spec.bias { compare_bias(problem, &data, gb) } else { Ok(()) }
         });
-        compared.map_err(|fault| format!("{:?}: {fault}\n{plan}", options.select))?;
+        compared.map_err(|fault| format!("{options:?}: {fault}\n{plan}"))?;
     }
     Ok(())
 }
@@ -267,7 +267,7 @@ pub fn check_transposed(problem: &Spatial, pools: &[Pool]) -> Result<(), String>
             let transformed = plan.explain().plans().any(|plan| transforms(plan.algorithm()));
             truth.compare(after, transformed, &plain(layout, problem.input(), &got, true)?)
         });
-        compared.map_err(|fault| format!("{:?}: {fault}\n{}", options.select, plan.explain()))?;
+        compared.map_err(|fault| format!("{options:?}: {fault}\n{}", plan.explain()))?;
     }
     Ok(())
 }
