@@ -8,8 +8,8 @@ use common::persist::config;
 use common::strategy::{conv_problem, depthwise_problem, large_kernel_problem, pointwise_problem};
 use common::{ConvProblem, Values, pools};
 use kernels::{
-    Activation, Algorithm, BackwardWeights, BackwardWeightsIo, ConvError, EpilogueSpec, Layout, Pad2,
-    PlanOptions, Shape4, Size2, TensorRef, Threads, WeightsSpec, Workspace,
+    Activation, Algorithm, BackwardWeights, BackwardWeightsIo, ConvDesc, ConvError, EpilogueSpec, Layout,
+    Pad2, PlanOptions, Shape4, Size2, TensorRef, Threads, WeightsSpec, Workspace,
 };
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
