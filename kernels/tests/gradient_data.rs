@@ -148,7 +148,7 @@ fn strides_larger_than_the_kernel() {
 /// The phases of a 3x3 kernel at stride 2 are 2x2, 2x1, 1x2 and 1x1.
 #[test]
 fn a_forced_method_computes_the_phases_that_it_can() {
-    let desc = ConvDesc::builder(Shape4::new(1, 4, 9, 9), 8, Size2::square(3))
+    let desc = ConvDesc::builder(Shape4::new(1, 32, 9, 9), 32, Size2::square(3))
         .stride(Size2::square(2))
         .pad(Pad2::all(1))
         .build()
