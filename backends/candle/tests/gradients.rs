@@ -107,11 +107,7 @@ fn gradients_of_some_tensors() -> Result<()> {
         let theirs = of(0).conv2d(of(1), 1, 1, 1, 1)?.broadcast_add(&of(2).reshape((1, 5, 1, 1))?)?;
         let (ours, theirs) = (ours.sqr()?.sum_all()?.backward()?, theirs.sqr()?.sum_all()?.backward()?);
         for (index, variable) in variables.iter().enumerate() {
-            assert_eq!(
-                ours.get(of(index)).is_some(),
-                variable.is_some(),
-                "{wanted:b}, tensor {index}"
-            );
+            assert_eq!(ours.get(of(index)).is_some(), variable.is_some(), "{wanted:b}, tensor {index}");
             if let (Some(ours), Some(theirs)) = (ours.get(of(index)), theirs.get(of(index))) {
                 assert_close(ours, theirs, TOLERANCE, "gradient");
             }
