@@ -5,18 +5,19 @@
 //! gradient of its weight is that of the ordinary convolution with the roles of both tensors exchanged.
 
 use crate::output::{written_by, zeros};
-use crate::plans::options;
+use crate::plans::{Plans, new_gradient, options};
 use crate::run::{storage, with_workspace};
 use crate::spec::{Problem, failed};
 use crate::threads::{self, PARALLEL};
 use crate::view;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout as Strides, Result, Shape, Tensor};
 use kernels::{
-    BackwardData, BackwardDataIo, BackwardWeights, BackwardWeightsIo, ConvDesc, ConvIo, ConvPlan, DataSpec,
-    Layout, PlanOptions, Shape4, TensorMut, TensorOut, TensorRef, Weights, WeightsSpec,
+    BackwardDataIo, BackwardWeights, BackwardWeightsIo, ConvDesc, ConvIo, ConvPlan, Layout, PlanOptions,
+    Shape4, TensorMut, TensorOut, TensorRef, Weights, WeightsSpec,
 };
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
+use std::sync::Arc;
 
 /// The gradients of one call, from the gradient of its output.
 pub(crate) struct Gradients {
@@ -25,11 +26,13 @@ pub(crate) struct Gradients {
     desc: ConvDesc,
     /// The whole gradient of the output, contiguous.
     grad: Tensor,
+    /// Keeps plans for the next step.
+    plans: Option<Arc<Plans>>,
 }
 
 impl Gradients {
-    pub(crate) fn new(problem: &Problem, grad: &Tensor) -> Result<Self> {
-        Ok(Self { problem: *problem, desc: problem.ordinary()?, grad: grad.detach().contiguous()? })
+    pub(crate) fn new(problem: &Problem, grad: &Tensor, plans: Option<Arc<Plans>>) -> Result<Self> {
+        Ok(Self { problem: *problem, desc: problem.ordinary()?, grad: grad.detach().contiguous()?, plans })
     }
 
     /// The gradient of the input; `None` if the input needs none.
@@ -38,7 +41,7 @@ impl Gradients {
             return Ok(None);
         }
         let weight = weight.detach();
-        let op = Data { problem: self.problem, desc: self.desc };
+        let op = Data { problem: self.problem, desc: self.desc, plans: self.plans.clone() };
         self.reached()?.apply_op2_no_bwd(&weight, &op).map(Some)
     }
 
@@ -102,29 +105,32 @@ fn packed<'a>(
 struct Data {
     problem: Problem,
     desc: ConvDesc,
+    plans: Option<Arc<Plans>>,
 }
 
 impl Data {
-    /// Options for weights that are packed for this call only.
-    fn options(&self) -> PlanOptions {
-        options(self.desc.output(), true)
-    }
-
     /// The gradient of an ordinary convolution's input.
     fn of_ordinary(&self, grad: TensorRef<'_>, weight: &[f32]) -> Result<Vec<f32>> {
         let desc = &self.desc;
-        let plan = BackwardData::new(desc, weight, DataSpec::default(), &self.options()).map_err(failed)?;
+        let plan = match &self.plans {
+            Some(plans) => plans.gradient(desc, weight)?,
+            None => new_gradient(desc, weight)?,
+        };
         let mut values = zeros(desc.input().len(Layout::Nchw).map_err(failed)?)?;
         let grad_input = TensorMut::packed(&mut values, desc.input(), Layout::Nchw).map_err(failed)?;
         let io = BackwardDataIo::new(grad, grad_input);
         with_workspace(plan.workspace_req(), |workspace| plan.run(io, workspace, threads::current()))?;
+        if let Some(plans) = &self.plans {
+            plans.keep_gradient(plan);
+        }
         Ok(values)
     }
 
     /// The gradient of a transposed convolution's input: an ordinary convolution.
     fn of_transposed(&self, grad: TensorRef<'_>, weight: &[f32]) -> Result<Vec<f32>> {
         let desc = &self.desc;
-        let plan = ConvPlan::new(desc, Weights::filter(weight), &self.options()).map_err(failed)?;
+        let plan =
+            ConvPlan::new(desc, Weights::filter(weight), &options(desc.output(), true)).map_err(failed)?;
         let write = |space: &mut [MaybeUninit<f32>]| {
             let output = TensorOut::packed(space, desc.output(), Layout::Nchw).map_err(failed)?;
             let io = ConvIo::new(grad, output);

@@ -122,6 +122,11 @@ impl ConvOp {
         }
     }
 
+    /// The plans of the layer.
+    fn plans(&self) -> Option<Arc<Plans>> {
+        self.kept.as_ref().map(|kept| kept.plans.clone())
+    }
+
     fn forward(&self, call: Result<Call<'_>>) -> Result<(CpuStorage, Shape)> {
         let keep = match &self.kept {
             None => Keep::Nothing,
@@ -155,7 +160,7 @@ impl CustomOp2 for ConvOp {
         _output: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let gradients = Gradients::new(&self.problem, grad)?;
+        let gradients = Gradients::new(&self.problem, grad, self.plans())?;
         Ok((gradients.input(input, weight)?, gradients.weight(input, weight)?))
     }
 }
@@ -186,7 +191,7 @@ impl CustomOp3 for ConvOp {
         _output: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let gradients = Gradients::new(&self.problem, grad)?;
+        let gradients = Gradients::new(&self.problem, grad, self.plans())?;
         let (of_weight, of_bias) = gradients.weight_and_bias(input, weight, bias)?;
         Ok((gradients.input(input, weight)?, of_weight, of_bias))
     }

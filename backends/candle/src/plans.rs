@@ -4,9 +4,10 @@ use crate::spec::failed;
 use crate::threads;
 use candle_core::Result;
 use kernels::{
-    Algorithm, ConvDesc, ConvError, ConvIo, ConvPlan, Layout, Method, PlanOptions, Shape4, Threads,
-    TransposedDesc, TransposedPlan, Weights, Workspace, WorkspaceReq,
+    Algorithm, BackwardData, ConvDesc, ConvError, ConvIo, ConvPlan, DataSpec, Layout, Method, PlanOptions,
+    Shape4, Threads, TransposedDesc, TransposedPlan, Weights, Workspace, WorkspaceReq,
 };
+use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Maximum number of plans that a layer keeps.
@@ -52,6 +53,15 @@ impl Desc {
 }
 
 impl Plan {
+    /// Packs other weights in the place of the present ones. Returns whether it could.
+    fn repack(&mut self, weights: Weights<'_>) -> bool {
+        match self {
+            Self::Ordinary(plan) => plan.repack(weights),
+            Self::Transposed(plan) => plan.repack(weights),
+        }
+        .is_ok()
+    }
+
     pub(crate) fn workspace_req(&self) -> WorkspaceReq {
         match self {
             Self::Ordinary(plan) => plan.workspace_req(),
@@ -74,7 +84,11 @@ impl Plan {
 
 /// The plans of one layer, least recently used first. All have the weights that `stamp` identifies.
 #[derive(Default)]
-pub(crate) struct Plans(Mutex<Kept>);
+pub(crate) struct Plans {
+    kept: Mutex<Kept>,
+    /// Gradients of the input, each with the number of its threads. Their weights are out of date.
+    gradients: Mutex<Vec<(usize, BackwardData)>>,
+}
 
 #[derive(Default)]
 struct Kept {
@@ -82,6 +96,8 @@ struct Kept {
     /// Whether the weights have changed and were not used twice since then. Packing must be cheap then.
     changing: bool,
     plans: Vec<Entry>,
+    /// Plans of weights that have changed, chosen for weights that change. They are packed again in the same memory.
+    outdated: Vec<Entry>,
 }
 
 #[derive(Clone)]
@@ -95,10 +111,23 @@ impl Kept {
     /// Forgets the plans if the weights are others now, or if they have settled and deserve better plans.
     fn renew(&mut self, stamp: Option<u64>) {
         let changed = self.stamp != stamp;
-        if changed || self.changing {
-            let changing = changed && self.stamp.is_some();
-            *self = Self { stamp, changing, plans: Vec::new() };
+        if !changed && !self.changing {
+            return;
         }
+        let changing = changed && self.stamp.is_some();
+        let mut outdated = Vec::new();
+        if changing && self.changing {
+            outdated = mem::take(&mut self.outdated);
+            outdated.append(&mut self.plans);
+            outdated.drain(..outdated.len().saturating_sub(CAPACITY));
+        }
+        *self = Self { stamp, changing, plans: Vec::new(), outdated };
+    }
+
+    /// A plan of `desc` that nothing else uses, with other weights.
+    fn outdated(&mut self, desc: &Desc, threads: usize) -> Option<Plan> {
+        let index = self.outdated.iter().position(|entry| entry.desc == *desc && entry.threads == threads)?;
+        Arc::into_inner(self.outdated.remove(index).plan)
     }
 
     fn recall(&mut self, desc: &Desc, threads: usize) -> Option<Arc<Plan>> {
@@ -112,23 +141,19 @@ impl Plans {
     /// Returns the plan of `desc`, kept or new. `stamp` identifies the weights.
     pub(crate) fn plan(&self, desc: &Desc, stamp: Option<u64>, weights: Weights<'_>) -> Result<Arc<Plan>> {
         let threads = threads::count();
-        let (changing, others) = {
+        let (changing, others, outdated) = {
             let mut kept = self.lock();
             kept.renew(stamp);
             if let Some(plan) = kept.recall(desc, threads) {
                 return Ok(plan);
             }
-            (kept.changing, kept.plans.clone())
+            (kept.changing, kept.plans.clone(), kept.outdated(desc, threads))
         };
         // The lock is not held while weights are packed.
-        let shared = match desc {
-            Desc::Ordinary(desc) => sharing(desc, &options(desc.output(), changing), &others)?,
-            // Their phases do not share packed weights.
-            Desc::Transposed(_) => None,
-        };
-        let plan = match shared {
-            Some(plan) => Plan::Ordinary(Box::new(plan)),
-            None => desc.plan(weights, changing)?,
+        let repacked = outdated.and_then(|mut plan| plan.repack(weights).then_some(plan));
+        let plan = match repacked {
+            Some(plan) => plan,
+            None => Self::made(desc, weights, changing, &others)?,
         };
         let plan = Arc::new(plan);
         let mut kept = self.lock();
@@ -141,14 +166,56 @@ impl Plans {
         Ok(plan)
     }
 
+    /// A new plan, with the packed weights of one of `others` if possible.
+    fn made(desc: &Desc, weights: Weights<'_>, changing: bool, others: &[Entry]) -> Result<Plan> {
+        let shared = match desc {
+            Desc::Ordinary(desc) => sharing(desc, &options(desc.output(), changing), others)?,
+            // Their phases do not share packed weights.
+            Desc::Transposed(_) => None,
+        };
+        match shared {
+            Some(plan) => Ok(Plan::Ordinary(Box::new(plan))),
+            None => desc.plan(weights, changing),
+        }
+    }
+
+    /// The gradient of the input of `desc`: a kept one, packed again in the same memory, or a new one. The caller gives it
+    /// back to [`keep_gradient`](Self::keep_gradient).
+    pub(crate) fn gradient(&self, desc: &ConvDesc, weight: &[f32]) -> Result<BackwardData> {
+        let threads = threads::count();
+        let kept = {
+            let mut gradients = self.gradients.lock().unwrap_or_else(PoisonError::into_inner);
+            let fits = |(count, plan): &(usize, BackwardData)| *count == threads && plan.desc() == desc;
+            gradients.iter().position(fits).map(|index| gradients.remove(index).1)
+        };
+        match kept.and_then(|mut plan| plan.repack(weight).is_ok().then_some(plan)) {
+            Some(plan) => Ok(plan),
+            None => new_gradient(desc, weight),
+        }
+    }
+
+    /// Keeps a gradient for the next step.
+    pub(crate) fn keep_gradient(&self, plan: BackwardData) {
+        let mut gradients = self.gradients.lock().unwrap_or_else(PoisonError::into_inner);
+        if gradients.len() >= CAPACITY {
+            gradients.remove(0);
+        }
+        gradients.push((threads::count(), plan));
+    }
+
     /// Number of plans.
     pub(crate) fn len(&self) -> usize {
         self.lock().plans.len()
     }
 
     fn lock(&self) -> MutexGuard<'_, Kept> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The gradient of the input of `desc`, for weights that are packed for one step.
+pub(crate) fn new_gradient(desc: &ConvDesc, weight: &[f32]) -> Result<BackwardData> {
+    BackwardData::new(desc, weight, DataSpec::default(), &options(desc.output(), true)).map_err(failed)
 }
 
 /// A plan with the packed weights of one of `others`, if one of them has the form of the best algorithm and its
