@@ -45,10 +45,10 @@ pub struct Conv1dPlan {
 /// let desc = Conv1dDesc::builder(Shape3::new(1, 1, 5), 1, 2).stride(3).build()?;
 /// let plan = BackwardData1d::new(&desc, &[2.0, 3.0], DataSpec::default(), &PlanOptions::default())?;
 /// let (grad_output, mut grad_input) = ([1.0, 10.0], [9.0; 5]);
-/// let io = BackwardDataIo {
-///     grad_output: TensorRef::packed(&grad_output, desc.output().into(), desc.layout())?,
-///     grad_input: TensorMut::packed(&mut grad_input, desc.input().into(), desc.layout())?,
-/// };
+/// let io = BackwardDataIo::new(
+///     TensorRef::packed(&grad_output, desc.output().into(), desc.layout())?,
+///     TensorMut::packed(&mut grad_input, desc.input().into(), desc.layout())?,
+/// );
 /// plan.run(io, &mut Workspace::for_req(plan.workspace_req())?, Threads::Seq)?;
 /// assert_eq!(grad_input, [2.0, 3.0, 0.0, 20.0, 30.0]);
 /// # Ok(())
