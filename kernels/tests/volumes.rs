@@ -305,7 +305,7 @@ fn slices_of_whole_blocks_are_read_in_place() {
 fn layouts_are_what_their_documentation_says() {
     let mut rng = Rng(3);
     let extents = common::spatial::Extents { n: 2, c: 19, size: [3, 4, 5] };
-    let values = rng.values(Values::Uniform, extents.len());
+    let values = rng.values(Values::Uniform, extents.elements());
     for layout in VolumeLayout::ALL {
         let data = placed(layout, extents, &values);
         assert_eq!(plain(layout, extents, &data, false).unwrap(), values);
@@ -357,7 +357,7 @@ fn bad_volumes_are_refused() {
     };
     let mut scratch = vec![0.0; plan.workspace_req().len()];
     let (expected, got) = (desc.input(), Shape5::new(1, 4, 6, 3, 6));
-    let wrong = ConvError::VolumeMismatch { what: "input", expected, got };
+    let wrong = ConvError::VolumeMismatch { what: "input", expected: expected.into(), got: got.into() };
     assert_eq!(run(got, VolumeLayout::Ncdhw, &mut scratch), Err(wrong));
     let (expected, got) = (VolumeLayout::Ncdhw, VolumeLayout::Ndhwc);
     let wrong = ConvError::VolumeLayoutMismatch { what: "input", expected, got };

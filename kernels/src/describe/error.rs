@@ -71,10 +71,10 @@ pub enum ConvError {
     VolumeMismatch {
         /// The tensor.
         what: &'static str,
-        /// The shape in the descriptor.
-        expected: Shape5,
+        /// The shape in the descriptor. It is boxed, so that other errors stay small.
+        expected: Box<Shape5>,
         /// The shape of the tensor.
-        got: Shape5,
+        got: Box<Shape5>,
     },
     /// The layout of a tensor of volumes differs from the descriptor.
     VolumeLayoutMismatch {

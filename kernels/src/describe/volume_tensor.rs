@@ -285,7 +285,7 @@ pub(crate) fn check_volume(
     given: (Shape5, VolumeLayout),
 ) -> Result<(), ConvError> {
     if shape != given.0 {
-        return Err(ConvError::VolumeMismatch { what, expected: shape, got: given.0 });
+        return Err(ConvError::VolumeMismatch { what, expected: shape.into(), got: given.0.into() });
     }
     if layout != given.1 {
         return Err(ConvError::VolumeLayoutMismatch { what, expected: layout, got: given.1 });

@@ -51,7 +51,8 @@ pub struct Extents {
 }
 
 impl Extents {
-    pub fn len(&self) -> usize {
+    /// Number of elements.
+    pub fn elements(&self) -> usize {
         self.n * self.c * self.size.iter().product::<usize>()
     }
 
@@ -61,7 +62,7 @@ impl Extents {
 
     /// Every element, as image, channel and place.
     pub fn each(self) -> impl Iterator<Item = (usize, usize, Axes)> {
-        (0..self.len()).map(move |index| {
+        (0..self.elements()).map(move |index| {
             let [_, h, w] = self.size;
             let pixels: usize = self.size.iter().product();
             let (place, channel) = (index % pixels, index / pixels);
@@ -92,7 +93,7 @@ impl Spatial {
 
     /// Products, those with padding included.
     pub fn most_products(&self) -> usize {
-        let outputs = self.output().map_or(0, |output| output.len());
+        let outputs = self.output().map_or(0, |output| output.elements());
         outputs * self.ins * self.kernel.iter().product::<usize>()
     }
 
@@ -101,9 +102,9 @@ impl Spatial {
         let output = self.output().expect("a valid problem");
         let mut values = |len| rng.values(Values::Uniform, len);
         SpatialData {
-            input: values(self.input().len()),
+            input: values(self.input().elements()),
             filter: values(self.filter_len()),
-            output: values(output.len()),
+            output: values(output.elements()),
             bias: values(output.c),
             slope: values(output.c),
         }

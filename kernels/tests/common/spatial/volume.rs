@@ -219,7 +219,7 @@ pub fn compare_bias(problem: &Spatial, data: &SpatialData, got: &[f32]) -> Resul
         sums[c].0 += f64::from(value);
         sums[c].1 += f64::from(value.abs());
     }
-    let count = (output.len() / output.c) as f64;
+    let count = (output.elements() / output.c) as f64;
     for (channel, (&got, (sum, magnitude))) in got.iter().zip(sums).enumerate() {
         let old = if problem.accumulate { f64::from(data.bias[channel]) } else { 0.0 };
         let tolerance = (count + 5.0) * f64::from(f32::EPSILON) * (magnitude + old.abs());
