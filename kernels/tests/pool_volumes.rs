@@ -90,8 +90,9 @@ impl Pooling {
         let extents = self.extents();
         let Shape5 { d, h, w, .. } = desc.output();
         let output = Extents { size: [d, h, w], ..extents };
-        let (x, g) = (self.values(extents.len(), self.seed), self.values(output.len(), self.seed ^ 1));
-        let (old, is_max) = (self.values(extents.len(), self.seed ^ 2), self.kind == PoolKind::Max);
+        let (x, g) =
+            (self.values(extents.elements(), self.seed), self.values(output.elements(), self.seed ^ 1));
+        let (old, is_max) = (self.values(extents.elements(), self.seed ^ 2), self.kind == PoolKind::Max);
         let mut pooled = Vec::new();
         let mut gradient: Vec<f64> = old.iter().map(|&v| if self.add { f64::from(v) } else { 0.0 }).collect();
         for ((n, c, at), &g) in output.each().zip(&g) {
