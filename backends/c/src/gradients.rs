@@ -7,7 +7,8 @@ use crate::status::{Failure, ck_error, ck_status, guard, guard_value};
 use crate::tensor::{Scratch, Span, check_apart, ck_tensor, ck_tensor_mut};
 use crate::threads::{Workers, ck_threads};
 use kernels::{
-    BackwardData, BackwardDataIo, BackwardWeights, BackwardWeightsIo, DataSpec, WeightsSpec, WorkspaceReq,
+    Activation, BackwardData, BackwardDataIo, BackwardWeights, BackwardWeightsIo, ConvDesc, ConvError,
+    DataSpec, WeightsSpec, WorkspaceReq,
 };
 use std::ffi::c_void;
 
@@ -53,6 +54,17 @@ pub struct ck_backward_weights_io {
     pub grad_bias_len: usize,
 }
 
+/// `desc`, which must have no activation: the library would need the output of the convolution, too.
+fn without_activation(desc: ConvDesc) -> Result<ConvDesc, ConvError> {
+    let activation = desc.epilogue().activation;
+    if activation == Activation::None {
+        return Ok(desc);
+    }
+    let expected = "none: multiply the gradient of the output by the derivative of the activation first";
+    let (expected, got) = (expected.to_string(), activation.name().to_string());
+    Err(ConvError::InvalidField { field: "epilogue.activation", expected, got })
+}
+
 fn bytes(req: WorkspaceReq) -> usize {
     req.len().saturating_mul(size_of::<f32>())
 }
@@ -77,7 +89,8 @@ pub unsafe extern "C" fn ck_backward_data_create(
                 let desc = ck_conv_desc::read(desc)?;
                 let filter = ck_weights::read(weights)?.filter;
                 let spec = DataSpec { accumulate: flag("accumulate", accumulate)? };
-                let plan = BackwardData::new(&desc.checked()?, filter, spec, &desc.options()?)?;
+                let checked = without_activation(desc.checked()?)?;
+                let plan = BackwardData::new(&checked, filter, spec, &desc.options()?)?;
                 Ok(ck_backward_data(plan))
             })
         }
@@ -169,7 +182,8 @@ pub unsafe extern "C" fn ck_backward_weights_create(
                 let mut spec = WeightsSpec::default();
                 spec.bias = desc.epilogue()?.bias;
                 spec.accumulate = flag("accumulate", accumulate)?;
-                let plan = BackwardWeights::new(&desc.checked()?, &spec, &desc.options()?)?;
+                let checked = without_activation(desc.checked()?)?;
+                let plan = BackwardWeights::new(&checked, &spec, &desc.options()?)?;
                 Ok(ck_backward_weights(plan))
             })
         }

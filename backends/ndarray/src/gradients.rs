@@ -4,9 +4,9 @@ use crate::conv::{ConvOptions, axes};
 use crate::error::{Error, check_filled, check_shape};
 use crate::memory::{copied, zeros};
 use kernels::{
-    BackwardData, BackwardDataIo, BackwardWeights, BackwardWeightsIo, ConvDesc, ConvError, ConvIo, DataSpec,
-    EpilogueSpec, Layout, PlanOptions, Shape4, Size2, TensorMut, TensorRef, TransposedDesc, TransposedPlan,
-    Weights, WeightsSpec, Workspace,
+    Activation, BackwardData, BackwardDataIo, BackwardWeights, BackwardWeightsIo, ConvDesc, ConvError,
+    ConvIo, DataSpec, EpilogueSpec, Layout, PlanOptions, Shape4, Size2, TensorMut, TensorRef, TransposedDesc,
+    TransposedPlan, Weights, WeightsSpec, Workspace,
 };
 use ndarray::{Array1, Array4, ArrayView1, ArrayView4};
 use std::borrow::Cow;
@@ -82,9 +82,13 @@ fn describe(
         .pad(options.padding)
         .dilation(options.dilation)
         .groups(options.groups)
-        .layout(layout)
-        // The library says what it expects in the place of an activation.
-        .epilogue(EpilogueSpec { activation: options.activation, ..EpilogueSpec::NONE });
+        .layout(layout);
+    if options.activation != Activation::None {
+        // The library would need the output of the convolution, too.
+        let expected = "none: multiply the gradient of the output by the derivative of the activation first";
+        let (expected, got) = (expected.to_string(), options.activation.name().to_string());
+        return Err(ConvError::InvalidField { field: "activation", expected, got }.into());
+    }
     Ok(desc.build()?)
 }
 
