@@ -2,6 +2,7 @@
 
 use super::shape::{BLOCK, WIDE_BLOCK};
 use super::{ConvError, Layout, Shape4, Size2};
+use std::num::NonZeroUsize;
 use std::ops::Range;
 
 /// A tensor seen as `images x channels x pixels`, with pixels in row-major order.
@@ -33,8 +34,8 @@ pub(crate) struct PixelView {
 /// Rows of pixels that are further apart than their pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Lines {
-    /// Pixels of a row.
-    pub(crate) width: usize,
+    /// Pixels of a row. With it, an optional `Lines` needs no tag of its own.
+    pub(crate) width: NonZeroUsize,
     /// From the first pixel of a row to that of the next, in distances between two pixels.
     pub(crate) step: usize,
 }
@@ -79,13 +80,13 @@ impl PixelView {
     fn place(&self, p: usize) -> usize {
         match self.lines {
             None => p,
-            Some(Lines { width, step }) => p / width * step + p % width,
+            Some(Lines { width, step }) => p / width * step + p % width.get(),
         }
     }
 
     /// Whether `pixels` are evenly spaced.
     pub(crate) fn are_even(&self, pixels: &Range<usize>) -> bool {
-        self.lines.is_none_or(|Lines { width, .. }| pixels.len() <= width - pixels.start % width)
+        self.lines.is_none_or(|Lines { width, .. }| pixels.len() <= width.get() - pixels.start % width)
     }
 
     /// The pixels of `lattice`, of a map of evenly spaced pixels that is `width` pixels wide, and the offset of the first.
@@ -106,8 +107,8 @@ impl PixelView {
                 if !row.is_multiple_of(step.w) {
                     return None;
                 }
-                let lines = Lines { width: size.w, step: row / step.w };
-                (step.w, (lines.step != lines.width).then_some(lines))
+                let lines = Lines { width: NonZeroUsize::new(size.w)?, step: row / step.w };
+                (step.w, (lines.step != size.w).then_some(lines))
             }
         };
         Some((Self { pixels, pixel: apart * self.pixel, lines, ..self }, first))
@@ -151,8 +152,8 @@ impl PixelView {
             Layout::Nchw32cBf16 => (WIDE_BLOCK / 2, self.channels.div_ceil(WIDE_BLOCK)),
         };
         let volumes = self.images.div_ceil(self.series);
-        let Lines { width, step } =
-            self.lines.unwrap_or(Lines { width: self.pixels.max(1), step: self.pixels });
+        let (width, step) =
+            self.lines.map_or((self.pixels.max(1), self.pixels), |lines| (lines.width.get(), lines.step));
         [
             (run, 1),
             (width.min(self.pixels), self.pixel),

@@ -232,7 +232,7 @@ impl<'a> OutputRegion<'a> {
         let line = match self.view.lines {
             None => width,
             Some(lines) => {
-                assert!(lines.width == width && first % width + pixels <= width);
+                assert!(lines.width.get() == width && first % width + pixels <= width);
                 lines.step
             }
         };
@@ -242,7 +242,7 @@ impl<'a> OutputRegion<'a> {
 
     /// The most pixels from the beginning of a row on that are evenly spaced.
     pub(crate) fn even_pixels(&self) -> usize {
-        self.view.lines.map_or(usize::MAX, |lines| lines.width)
+        self.view.lines.map_or(usize::MAX, |lines| lines.width.get())
     }
 
     /// The most rows of `width` pixels whose pixels are evenly spaced, at most `most`.
