@@ -203,7 +203,8 @@ pub fn check_weights(problem: &Spatial, pools: &[Pool]) -> Result<(), String> {
         });
         let compared = got.and_then(|got| {
             let (gw, gb) = got.split_at(data.filter.len());
-            truth.compare(after, false, gw)?;
+            let transformed = plan.plans().any(|plan| transforms(plan.algorithm()));
+            truth.compare(after, transformed, gw)?;
             if spec.bias { compare_bias(problem, &data, gb) } else { Ok(()) }
         });
         compared.map_err(|fault| format!("{options:?}: {fault}\n{plan}"))?;
