@@ -3,7 +3,7 @@
 use super::volume_depth::Sequence;
 use super::volume_shape::{Pad3, Shape5, Size3, VolumeLayout};
 use super::volume_tensor::Slices;
-use super::{ConvDesc, ConvError, EpilogueSpec, Layout, Shape4, check_positive, checked_product};
+use super::{BLOCK, ConvDesc, ConvError, EpilogueSpec, Layout, Shape4, check_positive, checked_product};
 use std::fmt;
 
 /// A checked 3-D cross-correlation.
@@ -222,7 +222,6 @@ impl Conv3dDescBuilder {
             ("dilation.d", dilation.d),
         ])?;
         // A slice, with the channels of all taps.
-        let of_taps = |channels| checked_product("channels of a volume", &[channels, kernel.d]);
         let plane = |input| {
             ConvDesc::builder(input, out_channels, kernel.plane())
                 .stride(stride.plane())
@@ -233,17 +232,12 @@ impl Conv3dDescBuilder {
                 .build()
         };
         let one = plane(input.slice())?;
-        plane(Shape4 { c: of_taps(input.c)?, ..input.slice() })?;
+        let channels = checked_product("channels of a volume", &[input.c, kernel.d])?;
+        plane(Shape4 { c: channels, ..input.slice() })?;
         let d = output_depth(input.d, (kernel.d, dilation.d), stride.d, (pad.front, pad.back))?;
         let size = one.output();
         let output = Shape5::new(input.n, out_channels, d, size.h, size.w);
-        // The views of images whose channels are those of all taps, in the largest layout.
-        for shape in [input, output] {
-            let images = checked_product("elements of a tensor", &[shape.n, shape.d])?;
-            let channels =
-                shape.c.checked_next_multiple_of(16).ok_or(ConvError::SizeOverflow { what: "channels" })?;
-            Shape4::new(images, of_taps(channels)?, shape.h, shape.w).len(Layout::Nchw16c)?;
-        }
+        check_images([input, output], kernel.d)?;
         Ok(Conv3dDesc {
             input,
             output,
@@ -266,6 +260,19 @@ pub(super) fn check_depth(fields: &[(&'static str, usize)]) -> Result<(), ConvEr
         Some(&(what, _)) => Err(ConvError::SizeOverflow { what }),
         None => Ok(()),
     }
+}
+
+/// Checks that the views of `volumes` can be counted: of images whose channels are those of `taps` slices, in the largest
+/// layout.
+pub(super) fn check_images(volumes: [Shape5; 2], taps: usize) -> Result<(), ConvError> {
+    for shape in volumes {
+        let images = checked_product("elements of a tensor", &[shape.n, shape.d])?;
+        let blocks =
+            shape.c.checked_next_multiple_of(BLOCK).ok_or(ConvError::SizeOverflow { what: "channels" })?;
+        let channels = checked_product("channels of a volume", &[blocks, taps])?;
+        Shape4::new(images, channels, shape.h, shape.w).len(Layout::Nchw16c)?;
+    }
+    Ok(())
 }
 
 /// The number of output slices.

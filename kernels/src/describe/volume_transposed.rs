@@ -1,9 +1,9 @@
 //! [`Transposed3dDesc`]: a checked transposed 3-D convolution.
 
 use super::volume_backwards::VolumeBackwards;
-use super::volume_desc::check_depth;
+use super::volume_desc::{check_depth, check_images};
 use super::volume_shape::{Pad3, Shape5, Size3, VolumeLayout};
-use super::{ConvError, EpilogueSpec, Layout, Shape4, TransposedDesc, checked_product, transposed_extent};
+use super::{ConvError, EpilogueSpec, TransposedDesc, checked_product, transposed_extent};
 use std::fmt;
 
 /// A checked transposed 3-D convolution, which up-samples volumes by its stride.
@@ -193,14 +193,7 @@ impl Transposed3dDescBuilder {
             transposed_extent(input.d, kernel.d, stride.d, dilation.d, output_pad.d, (pad.front, pad.back))?;
         let size = plane.output();
         let output = Shape5::new(input.n, out_channels, d, size.h, size.w);
-        // The views of images whose channels are those of all taps, in the largest layout.
-        for shape in [input, output] {
-            let images = checked_product("elements of a tensor", &[shape.n, shape.d])?;
-            let blocks =
-                shape.c.checked_next_multiple_of(16).ok_or(ConvError::SizeOverflow { what: "channels" })?;
-            let channels = checked_product("channels of a volume", &[blocks, kernel.d])?;
-            Shape4::new(images, channels, shape.h, shape.w).len(Layout::Nchw16c)?;
-        }
+        check_images([input, output], kernel.d)?;
         checked_product("filter", &[input.c, out_channels / groups, kernel.d, kernel.h, kernel.w])?;
         Ok(Transposed3dDesc { input, output, kernel, stride, pad, dilation, groups, layout, epilogue })
     }
