@@ -174,7 +174,8 @@ impl ConvPlan {
     /// - [`ConvError::OutOfMemory`] if the system refuses a table. The plan is unusable until a call succeeds.
     pub fn repack(&mut self, weights: Weights<'_>) -> Result<(), ConvError> {
         let Self { conv, report } = self;
-        prepare::check_weights(&conv.desc, &weights)?;
+        let desc = &conv.desc;
+        prepare::check_weights(desc.filter_len(), (desc.epilogue(), desc.output().c), &weights)?;
         let kernels = kernels(Some(report.isa))?;
         if conv.form.repack(&mut conv.driver, &weights, conv.desc.output().c, kernels)? {
             return Ok(());

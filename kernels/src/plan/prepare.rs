@@ -5,7 +5,8 @@ use super::options::PlanOptions;
 use crate::algo::{Form, FormKind, Packed, Schedule};
 use crate::choose::{Candidate, Choice, Estimate, Machine, Profile, choose, typical};
 use crate::describe::{
-    Activation, Algorithm, ConvDesc, ConvError, FilterCut, FilterShape, Method, Reduced, Weights,
+    Activation, Algorithm, ConvDesc, ConvError, EpilogueSpec, FilterCut, FilterShape, Method, Reduced,
+    Weights,
 };
 use crate::memory::WorkspaceReq;
 use crate::run::PreparedConv;
@@ -89,7 +90,7 @@ impl<'a> Problem<'a> {
             PlanWeights::Weights(weights) => per_channel_lens(&weights),
             PlanWeights::Filter(filter) => filter.per_channel_lens(),
         };
-        check_per_channel(self.desc, lens)
+        check_per_channel((self.desc.epilogue(), self.desc.output().c), lens)
     }
 
     /// The machine that times are estimated for.
@@ -238,10 +239,15 @@ impl<'a> Problem<'a> {
     }
 }
 
-/// Checks that weights fit a descriptor.
-pub(super) fn check_weights(desc: &ConvDesc, weights: &Weights<'_>) -> Result<(), ConvError> {
-    check_len("filter", desc.filter_len(), weights.filter.len())?;
-    check_per_channel(desc, per_channel_lens(weights))
+/// Checks that weights fit a descriptor with a filter of `filter_len` elements, this epilogue and this number of output
+/// channels.
+pub(crate) fn check_weights(
+    filter_len: usize,
+    outputs: (EpilogueSpec, usize),
+    weights: &Weights<'_>,
+) -> Result<(), ConvError> {
+    check_len("filter", filter_len, weights.filter.len())?;
+    check_per_channel(outputs, per_channel_lens(weights))
 }
 
 /// Lengths of the bias and of the slopes.
@@ -249,8 +255,10 @@ fn per_channel_lens(weights: &Weights<'_>) -> [Option<usize>; 2] {
     [weights.bias, weights.slope].map(|values| values.map(<[f32]>::len))
 }
 
-fn check_per_channel(desc: &ConvDesc, [bias, slope]: [Option<usize>; 2]) -> Result<(), ConvError> {
-    let epilogue = desc.epilogue();
+fn check_per_channel(
+    (epilogue, channels): (EpilogueSpec, usize),
+    [bias, slope]: [Option<usize>; 2],
+) -> Result<(), ConvError> {
     let operands =
         [("bias", epilogue.bias, bias), ("PReLU slopes", epilogue.activation == Activation::PRelu, slope)];
     for (what, planned, given) in operands {
@@ -258,7 +266,7 @@ fn check_per_channel(desc: &ConvDesc, [bias, slope]: [Option<usize>; 2]) -> Resu
             return Err(ConvError::EpilogueMismatch { what, planned });
         }
         if let Some(len) = given {
-            check_len(what, desc.output().c, len)?;
+            check_len(what, channels, len)?;
         }
     }
     Ok(())

@@ -3,10 +3,10 @@
 use super::problem::{Problem, Way};
 use super::report::VolumeReport;
 use super::slices::VolumePlan;
-use crate::describe::{Activation, Conv3dDesc, ConvError, EpilogueSpec, VolumeMut, VolumeRef, Weights};
+use crate::describe::{Conv3dDesc, ConvError, VolumeMut, VolumeRef, Weights};
 use crate::memory::WorkspaceReq;
 use crate::plan::PlanOptions;
-use crate::plan::prepare::check_len;
+use crate::plan::prepare::check_weights;
 use crate::run::Threads;
 use std::fmt;
 
@@ -71,8 +71,7 @@ impl Conv3dPlan {
     /// # Errors
     /// Those of [`ConvPlan::new`](crate::ConvPlan::new), for `desc` and for the 2-D plans.
     pub fn new(desc: &Conv3dDesc, weights: Weights<'_>, options: &PlanOptions) -> Result<Self, ConvError> {
-        check_len("filter", desc.filter_len(), weights.filter.len())?;
-        check_per_channel(desc.epilogue(), desc.output().c, &weights)?;
+        check_weights(desc.filter_len(), (desc.epilogue(), desc.output().c), &weights)?;
         let problem = Problem {
             input: desc.input(),
             output: desc.output(),
@@ -128,23 +127,4 @@ impl fmt::Debug for Conv3dPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Conv3dPlan").field("desc", &self.desc).finish_non_exhaustive()
     }
-}
-
-/// Checks the bias and the slopes, of `channels` output channels.
-pub(super) fn check_per_channel(
-    epilogue: EpilogueSpec,
-    channels: usize,
-    weights: &Weights<'_>,
-) -> Result<(), ConvError> {
-    let operands = [
-        ("bias", epilogue.bias, weights.bias),
-        ("PReLU slopes", epilogue.activation == Activation::PRelu, weights.slope),
-    ];
-    for (what, planned, given) in operands {
-        if planned != given.is_some() {
-            return Err(ConvError::EpilogueMismatch { what, planned });
-        }
-        given.map_or(Ok(()), |values| check_len(what, channels, values.len()))?;
-    }
-    Ok(())
 }

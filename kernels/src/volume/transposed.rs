@@ -1,13 +1,13 @@
 //! [`Transposed3dPlan`]: transposed 3-D convolution.
 
-use super::conv::{Conv3dIo, check_per_channel};
+use super::conv::Conv3dIo;
 use super::problem::{Problem, Way};
 use super::report::VolumeReport;
 use super::slices::VolumePlan;
 use crate::describe::{ConvError, Transposed3dDesc, Weights};
 use crate::memory::WorkspaceReq;
 use crate::plan::PlanOptions;
-use crate::plan::prepare::check_len;
+use crate::plan::prepare::check_weights;
 use crate::run::Threads;
 use std::fmt;
 
@@ -49,8 +49,7 @@ impl Transposed3dPlan {
         weights: Weights<'_>,
         options: &PlanOptions,
     ) -> Result<Self, ConvError> {
-        check_len("filter", desc.filter_len(), weights.filter.len())?;
-        check_per_channel(desc.epilogue(), desc.output().c, &weights)?;
+        check_weights(desc.filter_len(), (desc.epilogue(), desc.output().c), &weights)?;
         let back = desc.backwards();
         let problem = Problem {
             input: desc.input(),
