@@ -165,6 +165,12 @@ impl WorkspaceReq {
         self.per_thread_len.saturating_mul(self.threads).saturating_add(self.shared_len)
     }
 
+    /// Checks that `scratch` has as many elements.
+    pub(crate) fn check(self, scratch: &[f32]) -> Result<(), ConvError> {
+        let (expected, got) = (self.len(), scratch.len());
+        if got < expected { Err(ConvError::WorkspaceTooSmall { expected, got }) } else { Ok(()) }
+    }
+
     /// Whether no workspace is needed.
     pub const fn is_empty(self) -> bool {
         self.len() == 0
@@ -231,6 +237,24 @@ impl AsMut<[f32]> for Workspace {
     fn as_mut(&mut self) -> &mut [f32] {
         self.as_mut_slice()
     }
+}
+
+/// Splits `memory` into parts of `lens` elements and the rest. Each part begins at a multiple of `unit` elements.
+///
+/// # Panics
+/// If `memory` is too short.
+pub(crate) fn split_memory<const COUNT: usize>(
+    memory: &mut [f32],
+    lens: [usize; COUNT],
+    unit: usize,
+) -> ([&mut [f32]; COUNT], &mut [f32]) {
+    let mut rest = memory;
+    let parts = lens.map(|len| {
+        let (part, after) = std::mem::take(&mut rest).split_at_mut(len.next_multiple_of(unit));
+        rest = after;
+        &mut part[..len]
+    });
+    (parts, rest)
 }
 
 /// An empty vector with room for `capacity` elements.

@@ -14,7 +14,7 @@ use crate::describe::{
     BLOCK, ConvError, Layout, Pad2, Pad3, Shape4, Shape5, Size2, Size3, TensorMut, TensorRef, VolumeLayout,
     VolumeMut, VolumeRef, check_positive, check_volume, checked_product,
 };
-use crate::memory::WorkspaceReq;
+use crate::memory::{WorkspaceReq, split_memory};
 use crate::run::Threads;
 use crate::tile::window::{AxisSpec, WindowAxis};
 use std::fmt;
@@ -130,12 +130,7 @@ impl Pool3dDesc {
         if got < expected {
             return Err(ConvError::WorkspaceTooSmall { expected, got });
         }
-        let mut rest = scratch;
-        Ok([(); PARTS].map(|()| {
-            let (part, after) = std::mem::take(&mut rest).split_at_mut(len);
-            rest = after;
-            part
-        }))
+        Ok(split_memory(scratch, [len; PARTS], 1).0)
     }
 }
 

@@ -147,10 +147,7 @@ impl BackwardData {
         check("grad_output", output, (grad_output.shape(), grad_output.layout()))?;
         check("grad_input", input, (grad_input.shape(), grad_input.layout()))?;
         self.activation.check(desc, activated.as_ref())?;
-        let (expected, got) = (self.workspace_req().len(), scratch.len());
-        if got < expected {
-            return Err(ConvError::WorkspaceTooSmall { expected, got });
-        }
+        self.workspace_req().check(scratch)?;
         let (grad_output, scratch) = self.activation.before(grad_output, activated, scratch, threads)?;
         if !self.spec.accumulate {
             return self.phased.run(grad_output, Added::Nothing, grad_input.into(), scratch, threads);

@@ -163,10 +163,7 @@ impl BackwardWeights {
         self.activation.check(desc, output.as_ref())?;
         let io = BackwardWeightsIo { input, grad_output, output, grad_filter, grad_bias };
         self.prepared.check(&io)?;
-        let (expected, got) = (self.workspace_req().len(), scratch.len());
-        if got < expected {
-            return Err(ConvError::WorkspaceTooSmall { expected, got });
-        }
+        self.workspace_req().check(scratch)?;
         let (grad_output, scratch) = self.activation.before(grad_output, output, scratch, threads)?;
         self.prepared.run(BackwardWeightsIo { grad_output, ..io }, scratch, threads)
     }

@@ -1,5 +1,6 @@
 //! Tensors that are kept in the shared workspace, each from a cache line on.
 
+use crate::memory::split_memory;
 use crate::simd::LINE;
 
 /// Elements of rooms of `lens` elements, each of which begins at a cache line. A sum that overflows becomes `usize::MAX`.
@@ -12,11 +13,5 @@ pub(crate) fn rooms<const COUNT: usize>(
     scratch: &mut [f32],
     lens: [usize; COUNT],
 ) -> ([&mut [f32]; COUNT], &mut [f32]) {
-    let mut rest = scratch;
-    let rooms = lens.map(|len| {
-        let (room, after) = std::mem::take(&mut rest).split_at_mut(len.next_multiple_of(LINE));
-        rest = after;
-        &mut room[..len]
-    });
-    (rooms, rest)
+    split_memory(scratch, lens, LINE)
 }

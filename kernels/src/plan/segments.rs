@@ -207,10 +207,7 @@ impl SegmentedPlan {
         if let Some(residual) = &residual {
             check("residual", of_output, (residual.shape(), residual.layout()))?;
         }
-        let (expected, got) = (self.workspace_req().len(), scratch.len());
-        if got < expected {
-            return Err(ConvError::WorkspaceTooSmall { expected, got });
-        }
+        self.workspace_req().check(scratch)?;
         for Part { cut, plan } in &self.parts {
             let (step, segments) = (cut.len * desc.stride().w, cut.segments);
             let of_output = (cut.first, cut.len);

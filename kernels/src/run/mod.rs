@@ -116,10 +116,7 @@ impl PreparedConv {
         let desc = &self.desc;
         check("input", (desc.input(), desc.layout()), (input.shape(), input.layout()))?;
         check("output", (desc.output(), desc.output_layout()), (output.shape(), output.layout()))?;
-        let (expected, got) = (self.req.len(), scratch.len());
-        if got < expected {
-            return Err(ConvError::WorkspaceTooSmall { expected, got });
-        }
+        self.req.check(scratch)?;
 
         let views = [input.view(), output.view(), residual.view().unwrap_or(output.view())];
         let merge = self.merged || self.driver.merges(&views);
@@ -131,7 +128,7 @@ impl PreparedConv {
             split_units: self.driver.split_units(),
             slab_len: self.req.per_thread_len,
         };
-        let slabs = &mut scratch[..expected];
+        let slabs = &mut scratch[..self.req.len()];
         split.run(threads, region, slabs, &|region, slab| self.driver.run(&operands, region, slab));
         Ok(())
     }

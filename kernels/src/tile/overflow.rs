@@ -267,10 +267,9 @@ fn pooling_refuses_operands_that_overflow() {
     });
 }
 
-#[test]
-fn layers_refuse_sources_that_overflow() {
-    let data = [0.0; 64];
-    let view = PixelView {
+/// An image of two pixels in NHWC with eight channels, `pixel` elements apart.
+fn two_pixels(pixel: usize) -> PixelView {
+    PixelView {
         layout: Layout::Nhwc,
         images: 1,
         series: 1,
@@ -279,9 +278,15 @@ fn layers_refuse_sources_that_overflow() {
         pixels: 2,
         image: 16,
         plane: 1,
-        pixel: back(8),
+        pixel,
         lines: None,
-    };
+    }
+}
+
+#[test]
+fn layers_refuse_sources_that_overflow() {
+    let data = [0.0; 64];
+    let view = two_pixels(back(8));
     let mut c = [0.0; 16];
     refused("source of a layer", || {
         let source = InputTile::new(&PixelRef { data: &data, view }, 0, 0, 0);
@@ -303,18 +308,7 @@ fn grad_tiles<'c, 'a>(c: &'c mut [f32], gradient: InputTile<'a>, value: InputTil
 fn gradients_refuse_sources_that_overflow() {
     let data = [0.0; 64];
     let of = |pixel| {
-        let view = PixelView {
-            layout: Layout::Nhwc,
-            images: 1,
-            series: 1,
-            volume: 0,
-            channels: 8,
-            pixels: 2,
-            image: 16,
-            plane: 1,
-            pixel,
-            lines: None,
-        };
+        let view = two_pixels(pixel);
         InputTile::new(&PixelRef { data: &data, view }, 0, 0, 0)
     };
     let (good, bad, grad) = (of(8), of(back(8)), &set().grad);
@@ -341,18 +335,7 @@ fn gradients_refuse_sources_that_overflow() {
 #[test]
 fn gradients_of_pooling_refuse_sources_that_overflow() {
     let data = [0.0; 64];
-    let view = PixelView {
-        layout: Layout::Nhwc,
-        images: 1,
-        series: 1,
-        volume: 0,
-        channels: 8,
-        pixels: 2,
-        image: 16,
-        plane: 1,
-        pixel: 8,
-        lines: None,
-    };
+    let view = two_pixels(8);
     let source = InputTile::new(&PixelRef { data: &data, view }, 0, 0, 0);
     let mut c = [0.0; 16];
     let axis = |input| {

@@ -111,10 +111,7 @@ impl BackwardData3d {
         check_volume("grad_output", of_output, (grad_output.shape(), grad_output.layout()))?;
         let of_input = (desc.input(), desc.layout());
         check_volume("grad_input", of_input, (grad_input.shape(), grad_input.layout()))?;
-        let (expected, got) = (self.workspace_req().len(), scratch.len());
-        if got < expected {
-            return Err(ConvError::WorkspaceTooSmall { expected, got });
-        }
+        self.workspace_req().check(scratch)?;
         if !self.spec.accumulate {
             return self.plan.run(grad_output, None, grad_input, scratch, threads);
         }

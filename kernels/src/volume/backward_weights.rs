@@ -256,11 +256,7 @@ impl BackwardWeights3d {
         if let Some(bias) = grad_bias {
             check_len("grad_bias", desc.output().c, bias.len())?;
         }
-        let (expected, got) = (self.req.len(), scratch.len());
-        if got < expected {
-            return Err(ConvError::WorkspaceTooSmall { expected, got });
-        }
-        Ok(())
+        self.req.check(scratch)
     }
 
     /// Computes the gradients. It allocates nothing, and the bits do not depend on the number of threads.

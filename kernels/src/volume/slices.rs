@@ -158,10 +158,7 @@ impl VolumePlan {
         scratch: &mut [f32],
         threads: Threads<'_>,
     ) -> Result<(), ConvError> {
-        let (expected, got) = (self.req.len(), scratch.len());
-        if got < expected {
-            return Err(ConvError::WorkspaceTooSmall { expected, got });
-        }
+        self.req.check(scratch)?;
         let threads = if self.req.threads == 1 { Threads::Seq } else { threads };
         let ([own_input, gathered, own_residual, own_output, zeros], slabs) =
             rooms(scratch, self.rooms.all());

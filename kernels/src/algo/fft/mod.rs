@@ -28,6 +28,7 @@ use super::operands::Operands;
 use super::planes::PlaneRows;
 use crate::algo::packed::Panel;
 use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef};
+use crate::memory::split_memory;
 use crate::tile::copy_table::InputTile;
 use crate::tile::fft::COMPLEX;
 use crate::tile::fft_table::{Factors, FftKernels};
@@ -138,10 +139,8 @@ impl FftConv {
 
     fn memory<'a>(&self, slab: &'a mut [f32]) -> Memory<'a> {
         let lens = self.schedule.lens(&self.desc);
-        let (scratch, slab) = slab.split_at_mut(lens.scratch);
-        let (image, slab) = slab.split_at_mut(lens.image);
-        let (sums, slab) = slab.split_at_mut(lens.sums);
-        let lines = &mut slab[..lens.lines];
+        let lens = [lens.scratch, lens.image, lens.sums, lens.lines];
+        let ([scratch, image, sums, lines], _) = split_memory(slab, lens, 1);
         Memory { scratch: self.transform().scratch(scratch), image, sums, lines }
     }
 

@@ -1,5 +1,7 @@
 //! The parts of a slab of workspace.
 
+use crate::memory::split_memory;
+
 /// Elements of the parts of a slab. Each is a whole number of cache lines.
 pub(super) struct SlabLens {
     /// The split pixels.
@@ -32,11 +34,9 @@ impl SlabLens {
     }
 
     pub(super) fn cut(self, slab: &mut [f32]) -> Slab<'_> {
-        let (pixels, rest) = slab.split_at_mut(self.pixels);
-        let (sums, rest) = rest.split_at_mut(self.sums);
-        let (more, rest) = rest.split_at_mut(self.more);
-        let (weights, rest) = rest.split_at_mut(self.weights);
-        let (rows, rest) = rest.split_at_mut(self.rows);
-        Slab { pixels, sums, more, weights, rows, lines: &mut rest[..self.lines] }
+        let Self { pixels, sums, more, weights, rows, lines } = self;
+        let (parts, _) = split_memory(slab, [pixels, sums, more, weights, rows, lines], 1);
+        let [pixels, sums, more, weights, rows, lines] = parts;
+        Slab { pixels, sums, more, weights, rows, lines }
     }
 }

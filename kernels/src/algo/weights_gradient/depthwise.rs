@@ -13,6 +13,7 @@ use super::edges::Axis;
 use super::windows::{Windows, part_of};
 use super::{GradientRegion, WeightsGradient, WeightsOperands, sums};
 use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef, Size2};
+use crate::memory::split_memory;
 use crate::tile::copy_table::InputTile;
 use crate::tile::output::OutputTile;
 use crate::tile::shape::even_piece;
@@ -166,10 +167,7 @@ impl DepthwiseGradient {
     ) {
         let windows = &gradient.windows;
         let (taps, lanes) = (windows.taps(), self.tile.lanes);
-        let [sums, bias, gradients, _] = self.lens(windows);
-        let (sums, rest) = slab.split_at_mut(sums);
-        let (bias, rest) = rest.split_at_mut(bias);
-        let (gradients, pixels) = rest.split_at_mut(gradients);
+        let ([sums, bias, gradients, pixels], _) = split_memory(slab, self.lens(windows), 1);
         let channels = region.filter.channels.clone();
         for chunk in region.filter.images.clone() {
             for block in channels.clone().step_by(self.vectors * lanes) {

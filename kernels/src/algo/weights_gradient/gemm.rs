@@ -6,6 +6,7 @@
 use super::windows::{Segment, Windows};
 use super::{GradientRegion, WeightsGradient, WeightsOperands, gradients, sums};
 use crate::describe::{BLOCK, ConvDesc, PixelRef};
+use crate::memory::split_memory;
 use crate::tile::gemm_table::{ColumnsOf, GemmTile, Hint, RowsOf};
 use crate::tile::output::OutputTile;
 use crate::tile::post::Post;
@@ -78,9 +79,7 @@ impl GemmGradient {
         region: &mut GradientRegion<'_>,
         slab: &mut [f32],
     ) {
-        let [sums, windows, _] = self.lens(&gradient.windows);
-        let (sums, rest) = slab.split_at_mut(sums);
-        let (windows, gradients) = rest.split_at_mut(windows);
+        let ([sums, windows, gradients], _) = split_memory(slab, self.lens(&gradient.windows), 1);
         let mut slab = Slab { sums, windows, gradients };
         let (channels, taps) = (region.filter.channels.clone(), region.filter.pixels.clone());
         for chunk in region.filter.images.clone() {

@@ -13,6 +13,7 @@ use super::windows::{MOST_SEGMENTS, Segment, Windows, channels_of_block};
 use super::{GradientRegion, WeightsGradient, WeightsOperands, gradients, sums};
 use crate::algo::tap_order::{KernelRun, KernelRuns};
 use crate::describe::{BLOCK, ConvDesc, Layout, PixelView};
+use crate::memory::split_memory;
 use crate::tile::shape::even_piece;
 use crate::tile::taps::TapsLine;
 use crate::tile::taps_table::{ImagePixels, OutputPixels, TapsSums, TapsTile};
@@ -200,9 +201,7 @@ impl TapsGradient {
         slab: &mut [f32],
     ) {
         let windows = &gradient.windows;
-        let [sums, bias, _] = self.lens(windows);
-        let (sums, rest) = slab.split_at_mut(sums);
-        let (bias, gradients) = rest.split_at_mut(bias);
+        let ([sums, bias, gradients], _) = split_memory(slab, self.lens(windows), 1);
         let mut slab = Slab { sums, bias, gradients };
         let taps = windows.taps();
         let channels = region.filter.channels.clone();

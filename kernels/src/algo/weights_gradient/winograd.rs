@@ -18,6 +18,7 @@ use super::{GradientRegion, WeightsGradient, WeightsOperands, sums};
 use crate::algo::grid::{Strip, TileGrid};
 use crate::algo::winograd::{TiledMap, coefficients};
 use crate::describe::{BLOCK, ConvDesc, PixelRef, Size2};
+use crate::memory::split_memory;
 use crate::tile::output::OutputTile;
 use crate::tile::post::Post;
 use crate::tile::shape::{even_piece, odd_lines};
@@ -47,17 +48,6 @@ pub(super) struct WinogradGradient {
     /// Output channels of a block, a multiple of a panel, and input channels.
     outs: usize,
     ins: usize,
-}
-
-/// Elements of the parts of a slab.
-struct Lens {
-    v: usize,
-    u: usize,
-    sums: usize,
-    scratch: usize,
-    rows: usize,
-    filter: usize,
-    bias: usize,
 }
 
 /// The parts of a slab.
@@ -122,26 +112,26 @@ impl WinogradGradient {
         odd_lines(self.ins * self.outs)
     }
 
-    fn lens(&self, gradient: &WeightsGradient) -> Lens {
+    /// Elements of the parts of a [`Slab`], in its order.
+    fn lens(&self, gradient: &WeightsGradient) -> [usize; 7] {
         let points = GRADIENT_TILE.products();
         let columns = IMAGE_TILE.columns(MOST_STRIP);
         let [image, output] = maps(gradient);
         let [of_image, of_output] = [gradient.desc.layout(), gradient.desc.output_layout()];
         let rows = image.memory_len(of_image, columns).max(output.memory_len(of_output, columns));
-        Lens {
-            v: points * Self::point_of(self.ins),
-            u: points * Self::point_of(self.outs),
-            sums: points * self.sums_point(),
-            scratch: GRADIENT_TILE.points.h * columns * BLOCK,
+        [
+            points * Self::point_of(self.ins),
+            points * Self::point_of(self.outs),
+            points * self.sums_point(),
+            GRADIENT_TILE.points.h * columns * BLOCK,
             rows,
-            filter: self.ins * gradient.windows.taps() * self.outs,
-            bias: self.outs,
-        }
+            self.ins * gradient.windows.taps() * self.outs,
+            self.outs,
+        ]
     }
 
     pub(super) fn workspace_len(&self, gradient: &WeightsGradient) -> usize {
-        let Lens { v, u, sums, scratch, rows, filter, bias } = self.lens(gradient);
-        [v, u, sums, scratch, rows, filter, bias].into_iter().sum()
+        self.lens(gradient).iter().sum()
     }
 
     pub(super) fn run(
@@ -151,7 +141,8 @@ impl WinogradGradient {
         region: &mut GradientRegion<'_>,
         slab: &mut [f32],
     ) {
-        let mut slab = Slab::of(&self.lens(gradient), slab);
+        let ([v, u, sums, scratch, rows, filter, bias], _) = split_memory(slab, self.lens(gradient), 1);
+        let mut slab = Slab { v, u, sums, scratch, rows, filter, bias };
         let taps = gradient.windows.taps();
         let channels = region.filter.channels.clone();
         let ins = region.filter.pixels.start / taps..region.filter.pixels.end / taps;
@@ -312,18 +303,6 @@ impl WinogradGradient {
         if block.bias {
             sums::write_bias(region, chunk, block.outs.clone(), slab.bias);
         }
-    }
-}
-
-impl<'a> Slab<'a> {
-    fn of(lens: &Lens, slab: &'a mut [f32]) -> Self {
-        let (v, rest) = slab.split_at_mut(lens.v);
-        let (u, rest) = rest.split_at_mut(lens.u);
-        let (sums, rest) = rest.split_at_mut(lens.sums);
-        let (scratch, rest) = rest.split_at_mut(lens.scratch);
-        let (rows, rest) = rest.split_at_mut(lens.rows);
-        let (filter, rest) = rest.split_at_mut(lens.filter);
-        Self { v, u, sums, scratch, rows, filter, bias: &mut rest[..lens.bias] }
     }
 }
 

@@ -28,6 +28,7 @@ use super::operands::Operands;
 use super::planes::PlaneRows;
 use crate::algo::packed::Panel;
 use crate::describe::{BLOCK, ConvDesc, ConvError, Layout, PixelRef, Size2};
+use crate::memory::split_memory;
 use crate::tile::output::{OutputRegion, OutputTile, PixelBox};
 use crate::tile::parts_table::Offsets;
 use crate::tile::post::{Addend, Post};
@@ -139,14 +140,10 @@ impl WinogradConv {
         if tiles.len() == 0 {
             return;
         }
-        let lens = self.lens();
-        let (v, rest) = slab.split_at_mut(lens.v);
-        let (m, rest) = rest.split_at_mut(lens.m);
-        let (pair, rest) = rest.split_at_mut(lens.pair);
-        let (sums, rest) = rest.split_at_mut(lens.sums);
-        let (scratch, rest) = rest.split_at_mut(lens.scratch);
-        let (rows, rest) = rest.split_at_mut(lens.rows);
-        let mut slab = Slab { v, m, pair, sums, scratch, rows, lines: &mut rest[..lens.lines] };
+        let SlabLens { v, m, pair, sums, scratch, rows, lines } = self.lens();
+        let (parts, _) = split_memory(slab, [v, m, pair, sums, scratch, rows, lines], 1);
+        let [v, m, pair, sums, scratch, rows, lines] = parts;
+        let mut slab = Slab { v, m, pair, sums, scratch, rows, lines };
         let block = even_piece(tiles.len(), self.schedule.block);
         for start in (0..tiles.len()).step_by(block) {
             let range = start..tiles.len().min(start + block);

@@ -18,10 +18,7 @@ impl PhasedPlan {
         scratch: &mut [f32],
         threads: Threads<'_>,
     ) -> Result<(), ConvError> {
-        let (expected, got) = (self.workspace_req().len(), scratch.len());
-        if got < expected {
-            return Err(ConvError::WorkspaceTooSmall { expected, got });
-        }
+        self.workspace_req().check(scratch)?;
         let threads = if self.req.threads == 1 { Threads::Seq } else { threads };
         let Room { small: own_small, residual, large: own_large, zeros, mut parts } =
             self.rooms.split(scratch);
