@@ -45,6 +45,7 @@ pub mod plot;
 mod process;
 mod run;
 mod shape;
+pub mod train;
 mod weights;
 pub mod zoo;
 
