@@ -1,5 +1,6 @@
 //! Weights in safetensors files. The tensors must match the graph exactly; errors name the tensor.
 
+use super::statistics::{DEVIATION, MEAN};
 use super::{Tensor, WeightSet, checked_bytes};
 use crate::error::{NetError, WeightsError};
 use crate::graph::Graph;
@@ -52,7 +53,8 @@ impl WeightSet {
         let tensors = tensors.collect::<Result<_, WeightsError>>()?;
         let set = Self { network: graph.name().to_owned(), tensors };
         // Take the first in alphabetical order, so that the same file always gives the same message.
-        let unknown = |name: &&str| set.get(name).is_none() && !name.ends_with(IGNORED);
+        let is_known = |name: &str| name.ends_with(IGNORED) || [MEAN, DEVIATION].contains(&name);
+        let unknown = |name: &&str| set.get(name).is_none() && !is_known(name);
         if let Some(tensor) = file.names().into_iter().filter(unknown).min() {
             let (origin, tensor) = (origin.to_owned(), tensor.to_owned());
             return Err(WeightsError::Unknown { origin, tensor, network: set.network }.into());

@@ -3,9 +3,11 @@
 
 mod file;
 mod init;
+mod statistics;
 
 pub use file::{to_safetensors, write};
 pub use init::{Init, SeededWeights};
+pub use statistics::InputStatistics;
 
 use crate::count::count;
 use crate::error::{NetError, WeightsError};
@@ -71,6 +73,10 @@ pub struct Tensor {
 }
 
 impl Tensor {
+    fn vector(numbers: &[f32]) -> Self {
+        Self { dims: vec![numbers.len()], data: numbers.to_vec() }
+    }
+
     /// Extents, outermost first.
     pub fn dims(&self) -> &[usize] {
         &self.dims
