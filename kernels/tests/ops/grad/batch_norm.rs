@@ -157,10 +157,9 @@ fn check_backward(case: Case, affine: bool, adds: bool, activation: Activation) 
     let is_near_a_bend = |y: f64| passed(activation, y - 1e-5) != passed(activation, y + 1e-5);
     let gradient = Tensor::from_fn(case.shape, case.layout, case.gaps[1], |at| {
         let g = noise.next();
-        if is_near_a_bend(y(at.into())) { 0.0 } else { g }
+        if is_near_a_bend(y(at)) { 0.0 } else { g }
     });
-    let behind = Tensor::from_fn(case.shape, case.layout, 0, |at| {
-        let [n, c, i, j]: [usize; 4] = at.into();
+    let behind = Tensor::from_fn(case.shape, case.layout, 0, |[n, c, i, j]| {
         gradient.get(n, c, i, j) * passed(activation, y([n, c, i, j])) as f32
     });
     let truth: Vec<_> = (0..channels)
