@@ -104,7 +104,7 @@ fn layer(criterion: &mut Criterion, name: &str, operands: &mut Operands) -> Resu
     let run_data = |operands: &Operands, gx: &mut [f32], workspace: &mut Workspace| {
         let grad_output = VolumeRef::packed(&operands.y, desc.output(), to)?;
         let grad_input = VolumeMut::packed(gx, desc.input(), from)?;
-        data.run(BackwardData3dIo { grad_output, grad_input }, workspace, Threads::Seq)
+        data.run(BackwardData3dIo::new(grad_output, grad_input), workspace, Threads::Seq)
     };
     let run_weights = |operands: &Operands, gw: &mut [f32], workspace: &mut Workspace| {
         let input = VolumeRef::packed(&operands.x, desc.input(), from)?;

@@ -4,9 +4,10 @@ mod common;
 
 use common::{Rng, Values};
 use kernels::{
-    Activation, ActivationValue, BackwardData, BackwardDataIo, BackwardWeights, BackwardWeightsIo, ConvDesc,
-    ConvError, DataSpec, EpilogueSpec, Layout, Ops, Pad2, PlanOptions, Shape4, Size2, TensorMut, TensorRef,
-    Threads, WeightsSpec, Workspace, WorkspaceReq,
+    Activation, ActivationValue, BackwardData, BackwardData3d, BackwardData3dIo, BackwardDataIo,
+    BackwardWeights, BackwardWeights3d, BackwardWeights3dIo, BackwardWeightsIo, Conv3dDesc, ConvDesc,
+    ConvError, DataSpec, EpilogueSpec, Layout, Ops, Pad2, Pad3, PlanOptions, Shape4, Shape5, Size2, Size3,
+    TensorMut, TensorRef, Threads, VolumeLayout, VolumeMut, VolumeRef, WeightsSpec, Workspace, WorkspaceReq,
 };
 
 /// The activations whose outputs determine their derivatives.
@@ -115,6 +116,63 @@ fn gradients_go_through_the_activation() {
             let got = weights(&fused, &tensors, &tensors.go, Some(&tensors.output)).unwrap();
             assert_eq!(got, expected, "{fused}");
         }
+    }
+}
+
+/// The gradients of the input, the filter and the bias of a volume.
+fn of_volume(
+    desc: &Conv3dDesc,
+    [input, filter, go]: [&[f32]; 3],
+    output: Option<&[f32]>,
+) -> Result<[Vec<f32>; 3], ConvError> {
+    let options = PlanOptions::default();
+    let nan = |len| vec![f32::NAN; len];
+    let (mut gx, mut gw, mut gb) = (nan(input.len()), nan(desc.filter_len()), nan(desc.output().c));
+    let of_output = |data| VolumeRef::packed(data, desc.output(), desc.output_layout());
+    let plan = BackwardData3d::new(desc, filter, DataSpec::default(), &options)?;
+    let to = VolumeMut::packed(&mut gx, desc.input(), desc.layout())?;
+    let mut io = BackwardData3dIo::new(of_output(go)?, to);
+    io.output = output.map(of_output).transpose()?;
+    plan.run(io, &mut poisoned(plan.workspace_req()), Threads::Seq)?;
+    let plan = BackwardWeights3d::new(desc, &WeightsSpec::default().bias(), &options)?;
+    let input = VolumeRef::packed(input, desc.input(), desc.layout())?;
+    let mut io = BackwardWeights3dIo::new(input, of_output(go)?, &mut gw).bias(&mut gb);
+    io.output = output.map(of_output).transpose()?;
+    plan.run(io, &mut poisoned(plan.workspace_req()), Threads::Seq)?;
+    Ok([gx, gw, gb])
+}
+
+/// Volumes, too, and the gradient of the activation is the product with its derivative.
+#[test]
+fn gradients_of_volumes_go_through_the_activation() {
+    for (layout, stride) in VolumeLayout::ALL.into_iter().flat_map(|layout| [(layout, 1), (layout, 2)]) {
+        let volume = |activation| {
+            let builder = Conv3dDesc::builder(Shape5::new(2, 5, 4, 5, 6), 19, Size3::cube(3));
+            let epilogue = EpilogueSpec { activation, ..EpilogueSpec::NONE };
+            let builder = builder.stride(Size3::cube(stride)).pad(Pad3::all(1)).layout(layout);
+            builder.epilogue(epilogue).build().unwrap()
+        };
+        let (fused, plain) = (volume(Activation::Tanh), volume(Activation::None));
+        let mut rng = Rng(11);
+        let mut values = |len| rng.values(Values::Uniform, len);
+        let (input, filter) = (values(fused.input().len(layout).unwrap()), values(fused.filter_len()));
+        let len = fused.output().len(layout).unwrap();
+        let (go, output) = (values(len), values(len));
+        let product: Vec<f32> = go.iter().zip(&output).map(|(g, y)| g * (1.0 - y * y)).collect();
+        let expected = of_volume(&plain, [&input, &filter, &product], None).unwrap();
+        let got = of_volume(&fused, [&input, &filter, &go], Some(&output)).unwrap();
+        for (got, expected) in got.iter().zip(&expected) {
+            let largest = expected.iter().fold(0.0, |most: f32, x| most.max(x.abs()));
+            let is_near = |(got, expected): (&f32, &f32)| (got - expected).abs() <= 2e-6 * largest;
+            assert!(largest > 0.0 && got.iter().zip(expected).all(is_near), "{fused}");
+        }
+        let missing = of_volume(&fused, [&input, &filter, &go], None).unwrap_err();
+        let planned = |planned| ConvError::EpilogueMismatch { what: "output of the activation", planned };
+        assert_eq!(missing, planned(true));
+        let surplus = of_volume(&plain, [&input, &filter, &go], Some(&output)).unwrap_err();
+        assert_eq!(surplus, planned(false));
+        let unknown = of_volume(&volume(Activation::Silu), [&input, &filter, &go], None).unwrap_err();
+        assert!(unknown.to_string().contains("derivative"), "{unknown}");
     }
 }
 

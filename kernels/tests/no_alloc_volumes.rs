@@ -30,7 +30,7 @@ fn assert_convolution(desc: &Conv3dDesc, threads: Threads<'_>) {
     let count = counted(&mut || {
         let grad_output = VolumeRef::packed(&y, desc.output(), to).expect("it fits");
         let grad_input = VolumeMut::packed(&mut x, desc.input(), layout).expect("it fits");
-        let io = BackwardData3dIo { grad_output, grad_input };
+        let io = BackwardData3dIo::new(grad_output, grad_input);
         plan.run(io, &mut workspace, threads).expect("a valid run");
     });
     assert_eq!(count, 0, "gradient of the input of {desc}, {threads:?}");

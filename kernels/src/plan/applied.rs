@@ -1,7 +1,9 @@
 //! [`OwnActivation`]: the activation that a convolution applied, whose derivative multiplies the gradient of its output
 //! before the gradients of the convolution are computed.
 
-use crate::describe::{Activation, ConvDesc, ConvError, TensorMut, TensorRef};
+use crate::describe::{
+    Activation, ConvDesc, ConvError, Layout, Shape4, TensorMut, TensorRef, VolumeLayout, VolumeRef,
+};
 use crate::memory::WorkspaceReq;
 #[cfg(feature = "ops")]
 use crate::run::slopes::{Applied, activation_gradient};
@@ -12,7 +14,7 @@ use crate::tile::table::KernelSet;
 const LINE: usize = 16;
 
 /// The activation of a convolution whose gradients are computed.
-pub(super) struct OwnActivation {
+pub(crate) struct OwnActivation {
     activation: Activation,
     #[cfg_attr(not(feature = "ops"), allow(dead_code))] // without them there is no activation
     kernels: &'static KernelSet,
@@ -21,17 +23,20 @@ pub(super) struct OwnActivation {
 }
 
 impl OwnActivation {
-    /// The activation of `desc`.
+    /// `activation` of a convolution whose output has `output_len` elements.
     ///
     /// # Errors
     /// [`ConvError::InvalidField`] if its output does not determine its derivative, or the crate is compiled without the
     /// feature `ops`.
-    pub(super) fn new(desc: &ConvDesc, kernels: &'static KernelSet) -> Result<Self, ConvError> {
-        let activation = desc.epilogue().activation;
+    pub(crate) fn new(
+        activation: Activation,
+        output_len: usize,
+        kernels: &'static KernelSet,
+    ) -> Result<Self, ConvError> {
         let len = match activation {
             Activation::None => 0,
             _ if cfg!(feature = "ops") && activation.is_known_by_output() => {
-                desc.output().len(desc.output_layout())?.next_multiple_of(LINE)
+                output_len.next_multiple_of(LINE)
             }
             _ => {
                 let expected = "none, or one whose output determines its derivative (with the feature `ops`): otherwise \
@@ -43,16 +48,22 @@ impl OwnActivation {
     }
 
     /// `req`, and the memory of the multiplied gradient.
-    pub(super) fn workspace_req(&self, req: WorkspaceReq) -> WorkspaceReq {
+    pub(crate) fn workspace_req(&self, req: WorkspaceReq) -> WorkspaceReq {
         req.shared(self.len)
     }
 
     /// Checks that the output of the convolution is given if and only if it is needed.
-    pub(super) fn check(&self, desc: &ConvDesc, output: Option<&TensorRef<'_>>) -> Result<(), ConvError> {
+    pub(crate) fn check_given(&self, is_given: bool) -> Result<(), ConvError> {
         let planned = self.activation != Activation::None;
-        if planned != output.is_some() {
+        if planned != is_given {
             return Err(ConvError::EpilogueMismatch { what: "output of the activation", planned });
         }
+        Ok(())
+    }
+
+    /// Checks that the output of the convolution is given if and only if it is needed, and has its shape.
+    pub(super) fn check(&self, desc: &ConvDesc, output: Option<&TensorRef<'_>>) -> Result<(), ConvError> {
+        self.check_given(output.is_some())?;
         output.map_or(Ok(()), |output| {
             check("output", (desc.output(), desc.output_layout()), (output.shape(), output.layout()))
         })
@@ -70,14 +81,45 @@ impl OwnActivation {
         let (shape, layout) = (grad_output.shape(), grad_output.layout());
         let (room, rest) = scratch.split_at_mut(self.len);
         let room = &mut room[..shape.len(layout)?];
-        let product = TensorMut::packed(room, shape, layout)?;
+        self.multiply(grad_output, output, TensorMut::packed(room, shape, layout)?, threads);
+        Ok((TensorRef::packed(room, shape, layout)?, rest))
+    }
+
+    /// The same for volumes.
+    pub(crate) fn before_volume<'t>(
+        &self,
+        grad_output: VolumeRef<'t>,
+        output: Option<VolumeRef<'_>>,
+        scratch: &'t mut [f32],
+        threads: Threads<'_>,
+    ) -> Result<(VolumeRef<'t>, &'t mut [f32]), ConvError> {
+        let Some(output) = output else { return Ok((grad_output, scratch)) };
+        let (shape, layout): (_, VolumeLayout) = (grad_output.shape(), grad_output.layout());
+        let len = shape.len(layout)?;
+        let (room, rest) = scratch.split_at_mut(self.len);
+        let room = &mut room[..len];
+        // Volumes are packed, and have the same order. So they are signals of one channel here.
+        let flat = Shape4::new(1, 1, 1, len);
+        let [gradient, output] =
+            [grad_output, output].map(|volume| TensorRef::packed(&volume.data()[..len], flat, Layout::Nchw));
+        self.multiply(gradient?, output?, TensorMut::packed(room, flat, Layout::Nchw)?, threads);
+        Ok((VolumeRef::packed(room, shape, layout)?, rest))
+    }
+
+    /// `product = grad_output * act'`, by the output of the activation.
+    fn multiply(
+        &self,
+        grad_output: TensorRef<'_>,
+        output: TensorRef<'_>,
+        product: TensorMut<'_>,
+        threads: Threads<'_>,
+    ) {
         #[cfg(feature = "ops")]
         {
             let applied = Applied { activation: self.activation, value: output, by_output: true };
             activation_gradient(&self.kernels.grad, applied, grad_output, (product.into(), false), threads);
         }
         #[cfg(not(feature = "ops"))]
-        let _ = (product, output, threads);
-        Ok((TensorRef::packed(room, shape, layout)?, rest))
+        let _ = (grad_output, output, product, threads);
     }
 }

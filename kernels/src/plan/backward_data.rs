@@ -112,7 +112,8 @@ impl BackwardData {
         options: &PlanOptions,
     ) -> Result<Self, ConvError> {
         let kernels = kernels(options.isa)?;
-        let activation = OwnActivation::new(desc, kernels)?;
+        let output_len = desc.output().len(desc.output_layout())?;
+        let activation = OwnActivation::new(desc.epilogue().activation, output_len, kernels)?;
         super::prepare::check_len("filter", desc.filter_len(), filter.len())?;
         let problem = Phased {
             of: Backwards::from(desc),

@@ -114,7 +114,8 @@ impl BackwardWeights {
     /// - [`ConvError::SizeOverflow`] if the address space cannot hold the workspace.
     pub fn new(desc: &ConvDesc, spec: &WeightsSpec, options: &PlanOptions) -> Result<Self, ConvError> {
         let kernels = kernels(options.isa)?;
-        let activation = OwnActivation::new(desc, kernels)?;
+        let output_len = desc.output().len(desc.output_layout())?;
+        let activation = OwnActivation::new(desc.epilogue().activation, output_len, kernels)?;
         let choice = choose(desc, kernels, options)?;
         let gradient = WeightsGradient::new(choice.method.algorithm, desc, kernels);
         let req = WorkspaceReq::new(gradient.workspace_len(), options.max_threads)

@@ -1,7 +1,7 @@
 //! Step 3, plan: chooses an algorithm, packs the weights and sizes the workspace. Everything that allocates
 //! happens here.
 
-mod applied;
+pub(crate) mod applied;
 mod backward_data;
 mod backward_weights;
 mod conv;

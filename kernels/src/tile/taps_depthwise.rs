@@ -5,11 +5,14 @@
 //! for image, row, pixel of a box:
 //!     g = go[pixel]
 //!     for each tap: acc[kh][kw] += g * x[pixel + kh * row + kw * tap]
+//!     total += g
 //! sums[kh][kw] += acc
+//! bias += total
 //! ```
 //!
 //! Every tap reads the image for every pixel of the box. The driver cuts the output into boxes for which that is so. Each
-//! FMA needs one load, which most instruction sets do in the same instruction.
+//! FMA needs one load, which most instruction sets do in the same instruction. Loads bound the loop, so the sum of the bias is
+//! free in it.
 
 use super::boundary::Body;
 use crate::simd::Simd;
@@ -31,6 +34,8 @@ pub(crate) struct DepthwiseTapsArgs {
     /// The sums: a vector for each tap, and the distance between kernel rows.
     pub(super) sums: *mut f32,
     pub(super) sums_row: usize,
+    /// The sums of the gradients, or null.
+    pub(super) bias: *mut f32,
 }
 
 /// `KH` by `KW` taps.
@@ -41,10 +46,11 @@ impl<const KH: usize, const KW: usize> Body for DepthwiseTaps<KH, KW> {
 
     /// # Safety
     /// One vector must be readable at every pixel of the box in `go`, and at every tap of it in `x`. The sums must be valid
-    /// for reading and writing.
+    /// for reading and writing, and those of the bias too, unless they are null.
     #[inline(always)]
     unsafe fn run<S: Simd>(s: S, args: &DepthwiseTapsArgs) {
         let mut acc = [[s.splat(0.0); KW]; KH];
+        let mut total = s.splat(0.0);
         let [kernel_row, kernel_column] = args.tap_steps;
         for n in 0..args.images {
             for y in 0..args.rows {
@@ -55,6 +61,7 @@ impl<const KH: usize, const KW: usize> Body for DepthwiseTaps<KH, KW> {
                 for _ in 0..args.pixels {
                     // SAFETY: the caller guarantees this pixel of the box.
                     let g = unsafe { s.load(go) };
+                    total = s.add(total, g);
                     for i in 0..KH {
                         let row = x.wrapping_add(i.wrapping_mul(kernel_row));
                         for j in 0..KW {
@@ -74,6 +81,10 @@ impl<const KH: usize, const KW: usize> Body for DepthwiseTaps<KH, KW> {
                 // SAFETY: the caller guarantees the sums.
                 unsafe { s.store(at, s.add(s.load(at), acc[i][j])) };
             }
+        }
+        if !args.bias.is_null() {
+            // SAFETY: the caller guarantees the sums of the bias.
+            unsafe { s.store(args.bias, s.add(s.load(args.bias), total)) };
         }
     }
 }

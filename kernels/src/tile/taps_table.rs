@@ -59,8 +59,15 @@ pub(crate) struct BoxTaps {
     pub(crate) counts: [usize; 2],
     /// Distances between kernel rows and columns in the image.
     pub(crate) steps: [usize; 2],
-    /// Distance between kernel rows in the sums.
-    pub(crate) sums_row: usize,
+}
+
+/// The sums of a box. Each is a vector.
+pub(crate) struct BoxSums<'a> {
+    /// The sums of the taps, and the distance between kernel rows.
+    pub(crate) taps: &'a mut [f32],
+    pub(crate) row: usize,
+    /// The sum of the gradients, if it is wanted.
+    pub(crate) bias: Option<&'a mut [f32]>,
 }
 
 /// The gradient of the output, as a tile reads it.
@@ -179,7 +186,7 @@ impl DepthwiseTapsTile {
         [self.entries.len(), self.entries[0].len()]
     }
 
-    /// `sums += gradients * pixels` for a box of `images`, `rows` and `pixels` output pixels.
+    /// `sums += gradients * pixels`, and `bias += gradients`, for a box of `images`, `rows` and `pixels` output pixels.
     ///
     /// # Panics
     /// If an operand is too short, or no kernel has this number of taps. That is a bug in this library.
@@ -189,7 +196,7 @@ impl DepthwiseTapsTile {
         go: BoxPixels<'_>,
         x: BoxPixels<'_>,
         taps: BoxTaps,
-        sums: &mut [f32],
+        sums: BoxSums<'_>,
     ) {
         let [kernel_rows, kernel_columns] = taps.counts;
         let kernel = self.entries[kernel_rows - 1][kernel_columns - 1];
@@ -203,7 +210,11 @@ impl DepthwiseTapsTile {
             span([(images, image), (rows, row), (pixels, pixel), of_taps[0], of_taps[1], (self.lanes, 1)]);
         require("pixels of a box", needed, x.data.len());
         let columns = kernel_columns.saturating_mul(self.lanes);
-        require("sums of a box", span([(kernel_rows, taps.sums_row), (columns, 1)]), sums.len());
+        require("sums of a box", span([(kernel_rows, sums.row), (columns, 1)]), sums.taps.len());
+        let bias = sums.bias.map_or(std::ptr::null_mut(), |bias| {
+            require("sums of a bias", self.lanes, bias.len());
+            bias.as_mut_ptr()
+        });
         let args = DepthwiseTapsArgs {
             images,
             rows,
@@ -213,8 +224,9 @@ impl DepthwiseTapsTile {
             x: x.data.as_ptr(),
             x_steps: x.steps,
             tap_steps: taps.steps,
-            sums: sums.as_mut_ptr(),
-            sums_row: taps.sums_row,
+            sums: sums.taps.as_mut_ptr(),
+            sums_row: sums.row,
+            bias,
         };
         // SAFETY: every operand was measured. The set that holds this table was returned only after its features were
         // detected.

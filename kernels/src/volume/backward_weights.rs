@@ -6,7 +6,6 @@
 //! add the gradients of all runs, in the order of the filter
 //! ```
 
-use super::backward_data::check_activation;
 use super::ranges::{Ranges, TapRange};
 use super::slices::{is_staged, seconds_of_copy};
 use super::source::{Given, Run, Source, convert};
@@ -16,6 +15,7 @@ use crate::describe::{
     VolumeRef, check_volume,
 };
 use crate::memory::{WorkspaceReq, try_push, try_vec};
+use crate::plan::applied::OwnActivation;
 use crate::plan::prepare::check_len;
 use crate::plan::rooms::{rooms, rooms_len};
 use crate::plan::{BackwardWeights, PlanOptions, WeightsSpec};
@@ -31,6 +31,9 @@ pub struct BackwardWeights3dIo<'a> {
     pub input: VolumeRef<'a>,
     /// The gradient of the output of the convolution, in the descriptor's output shape and layout.
     pub grad_output: VolumeRef<'a>,
+    /// The output of the convolution, if and only if it has an activation, in the descriptor's output shape and layout. The
+    /// gradient of the output is then that after the activation.
+    pub output: Option<VolumeRef<'a>>,
     /// The gradient of the filter, in OIDHW order.
     pub grad_filter: &'a mut [f32],
     /// The gradient of the bias, one number per output channel, if and only if the plan computes it.
@@ -38,9 +41,15 @@ pub struct BackwardWeights3dIo<'a> {
 }
 
 impl<'a> BackwardWeights3dIo<'a> {
-    /// The gradient of a filter alone.
+    /// The gradient of a filter alone, of a convolution without an activation.
     pub fn new(input: VolumeRef<'a>, grad_output: VolumeRef<'a>, grad_filter: &'a mut [f32]) -> Self {
-        Self { input, grad_output, grad_filter, grad_bias: None }
+        Self { input, grad_output, output: None, grad_filter, grad_bias: None }
+    }
+
+    /// Adds the output of the convolution, which its activation needs.
+    pub fn output(mut self, output: VolumeRef<'a>) -> Self {
+        self.output = Some(output);
+        self
     }
 
     /// Adds the gradient of the bias.
@@ -81,6 +90,7 @@ pub struct BackwardWeights3d {
     /// Layouts of the images of the input and of the gradient of the output.
     inner: (Layout, Layout),
     source: Source,
+    activation: OwnActivation,
     stages_output: bool,
     runs: Vec<Run>,
     /// The numbers of the range of taps and of the plan of each run.
@@ -166,11 +176,12 @@ impl BackwardWeights3d {
     /// Chooses a method for each run of slices. Bias and residual of the descriptor's epilogue do not matter.
     ///
     /// # Errors
-    /// - [`ConvError::InvalidField`] if `desc` has an activation.
+    /// - [`ConvError::InvalidField`] if `desc` has an activation whose output does not determine its derivative.
     /// - Those of [`BackwardWeights::new`], for the 2-D problems.
     pub fn new(desc: &Conv3dDesc, spec: &WeightsSpec, options: &PlanOptions) -> Result<Self, ConvError> {
-        check_activation(desc)?;
-        let copies = &kernels(options.isa)?.copy;
+        let kernels = kernels(options.isa)?;
+        let output_len = desc.output().len(desc.output_layout())?;
+        let activation = OwnActivation::new(desc.epilogue().activation, output_len, kernels)?;
         let sequences = [desc.sequence()];
         let given = Self::given(desc, &sequences, options);
         let Candidate { inner, source, runs, .. } = Candidate::fastest(desc, &given, options)?;
@@ -210,19 +221,20 @@ impl BackwardWeights3d {
         let rooms = [input, gathered, output, ranges.len()?];
         let req = WorkspaceReq::new(0, options.max_threads);
         let req = plans.iter().fold(req, |req, plan| req.union(plan.workspace_req()));
-        let req = req.shared(rooms_len(&rooms));
+        let req = activation.workspace_req(req.shared(rooms_len(&rooms)));
         let (desc, spec) = (*desc, *spec);
         Ok(Self {
             desc,
             spec,
             inner,
             source,
+            activation,
             stages_output,
             runs,
             parts_of,
             ranges,
             plans,
-            copies,
+            copies: &kernels.copy,
             rooms,
             req,
         })
@@ -242,10 +254,15 @@ impl BackwardWeights3d {
     }
 
     fn check(&self, io: &BackwardWeights3dIo<'_>, scratch: &[f32]) -> Result<(), ConvError> {
-        let (desc, BackwardWeights3dIo { input, grad_output, grad_filter, grad_bias }) = (&self.desc, io);
+        let BackwardWeights3dIo { input, grad_output, output, grad_filter, grad_bias } = io;
+        let desc = &self.desc;
         check_volume("input", (desc.input(), desc.layout()), (input.shape(), input.layout()))?;
         let of_output = (desc.output(), desc.output_layout());
         check_volume("grad_output", of_output, (grad_output.shape(), grad_output.layout()))?;
+        self.activation.check_given(output.is_some())?;
+        if let Some(output) = output {
+            check_volume("output", of_output, (output.shape(), output.layout()))?;
+        }
         check_len("grad_filter", desc.filter_len(), grad_filter.len())?;
         if self.spec.bias != grad_bias.is_some() {
             return Err(ConvError::EpilogueMismatch {
@@ -265,7 +282,8 @@ impl BackwardWeights3d {
     /// The gradients are unchanged after an error.
     /// - [`ConvError::VolumeMismatch`] or [`ConvError::VolumeLayoutMismatch`] if a tensor does not fit the descriptor.
     /// - [`ConvError::BufferLen`] if a gradient has the wrong number of elements.
-    /// - [`ConvError::EpilogueMismatch`] if the gradient of the bias is missing, or was not planned.
+    /// - [`ConvError::EpilogueMismatch`] if the gradient of the bias is missing, or was not planned. The same for the output,
+    ///   which a convolution with an activation needs.
     /// - [`ConvError::WorkspaceTooSmall`] if `scratch` is shorter than [`workspace_req`](Self::workspace_req)`.len()`.
     pub fn run(
         &self,
@@ -276,7 +294,8 @@ impl BackwardWeights3d {
         let scratch = scratch.as_mut();
         self.check(&io, scratch)?;
         let threads = if self.req.threads == 1 { Threads::Seq } else { threads };
-        let BackwardWeights3dIo { input, grad_output, grad_filter, grad_bias } = io;
+        let BackwardWeights3dIo { input, grad_output, output, grad_filter, grad_bias } = io;
+        let (grad_output, scratch) = self.activation.before_volume(grad_output, output, scratch, threads)?;
         let ([own_input, gathered, own_output, sums], slabs) = rooms(scratch, self.rooms);
         let input = self.source.prepared(self.copies, input, own_input, threads)?;
         let grad_output = if self.stages_output {

@@ -201,6 +201,18 @@ pub enum LayerError {
         /// The name of the operation.
         op: String,
     },
+    /// It can be run but not trained.
+    #[error("expected a layer that can be trained, got `{op}`")]
+    NoGradient {
+        /// The name of the operation.
+        op: String,
+    },
+    /// It does not take the mask.
+    #[error("expected a dropout layer and a mask of its length, got {}", got.map_or("no mask".to_owned(), |len| format!("{len} elements")))]
+    NoMask {
+        /// Number of elements of the mask, if there was one.
+        got: Option<usize>,
+    },
     /// ONNX has no operator for it.
     #[error("expected a layer that is an operator of ONNX, got `{op}`")]
     NoOperator {

@@ -1,6 +1,7 @@
 //! [`TrainOptions`].
 
 use super::loss::Loss;
+use crate::error::NetError;
 use crate::weights::MEMORY_LIMIT;
 use kernels::{Isa, Layout};
 
@@ -67,6 +68,38 @@ impl Default for TrainOptions {
 }
 
 impl TrainOptions {
+    pub(super) fn check(&self) -> Result<(), NetError> {
+        let wrong = |option, expected: &str, got: String| {
+            Err(NetError::Option { option, expected: expected.to_owned(), got })
+        };
+        for (option, value) in
+            [("batch", self.batch), ("threads", self.max_threads), ("accumulate", self.accumulate)]
+        {
+            if value == 0 {
+                return wrong(option, "at least 1", value.to_string());
+            }
+        }
+        for (option, value) in [("dropout", self.dropout), ("drop_connect", self.drop_connect)] {
+            if !(0.0..1.0).contains(&value) {
+                return wrong(option, "a number from 0 to below 1", value.to_string());
+            }
+        }
+        for (option, value) in [("survival", self.survival), ("momentum", self.momentum)] {
+            if !(0.0..=1.0).contains(&value) {
+                return wrong(option, "a number from 0 to 1", value.to_string());
+            }
+        }
+        if !(self.side_weight.is_finite() && self.side_weight >= 0.0) {
+            return wrong("side_weight", "a finite number, at least 0", self.side_weight.to_string());
+        }
+        match self.layout {
+            Some(layout) if ![Layout::Nchw, Layout::Nchw16c].contains(&layout) => {
+                wrong("layout", &format!("{} or {}", Layout::Nchw, Layout::Nchw16c), layout.to_string())
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Sets the number of images per batch.
     pub fn batch(self, batch: usize) -> Self {
         Self { batch, ..self }

@@ -113,6 +113,15 @@ impl WeightSet {
 }
 
 impl WeightSet {
+    /// The set of these tensors: names, extents and elements.
+    pub(crate) fn from_tensors(
+        network: &str,
+        tensors: impl Iterator<Item = (String, Vec<usize>, Vec<f32>)>,
+    ) -> Self {
+        let tensors = tensors.map(|(name, dims, data)| (name, Tensor { dims, data })).collect();
+        Self { network: network.to_owned(), tensors }
+    }
+
     /// Loads all tensors of `graph` from `source` into memory.
     ///
     /// # Errors

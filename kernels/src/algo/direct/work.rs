@@ -37,7 +37,7 @@ fn work(
     let most = *kernels.direct.pixels.last().expect("there are tiles");
     let tiles = width.div_ceil(most) as f64;
     let pixels = width as f64 / tiles;
-    let row_taps = kernel_rows_inside(desc) * row_taps(desc, most) * part.ins as f64;
+    let row_taps = kernel_rows_inside(desc) * row_taps(desc) * part.ins as f64;
     let step = tiles * (pixels.max(8.0 / vectors) * vectors).max(4.0 + vectors);
     work.add(Term::Fma, rows * panels * row_taps * step);
     let k_blocks = part.ins.div_ceil(schedule.k_block) as f64;
@@ -101,14 +101,9 @@ fn live(desc: &ConvDesc) -> f64 {
     (rows * columns) as f64 / (desc.kernel().h * desc.kernel().w) as f64
 }
 
-/// Taps of a kernel row that a tile of `pixels` visits. If a whole row fits one tile of the image, taps that
-/// are always in the padding are skipped.
-fn row_taps(desc: &ConvDesc, pixels: usize) -> f64 {
-    let (taps, width) = (desc.kernel().w, desc.output().w);
-    if width > pixels {
-        return taps as f64;
-    }
-    outputs_of_columns(desc).filter(|&outputs| outputs > 0).count().max(1) as f64
+/// Average number of taps of a kernel row that are inside the image. Tiles skip pixels of the padding.
+fn row_taps(desc: &ConvDesc) -> f64 {
+    outputs_of_columns(desc).sum::<usize>() as f64 / desc.output().w as f64
 }
 
 /// The bytes of a convolution that computes stretches of rows one after another, each with all panels.

@@ -17,7 +17,7 @@ use crate::memory::split_memory;
 use crate::tile::copy_table::InputTile;
 use crate::tile::output::OutputTile;
 use crate::tile::shape::even_piece;
-use crate::tile::taps_table::{BoxPixels, BoxTaps, DepthwiseTapsTile};
+use crate::tile::taps_table::{BoxPixels, BoxSums, BoxTaps, DepthwiseTapsTile};
 use std::ops::Range;
 
 /// Maximum number of output pixels of a box.
@@ -180,11 +180,12 @@ impl DepthwiseGradient {
                         let channels = o..block.end.min(o + lanes);
                         let go = self.gradients(gradient, operands, &pixels_of, &channels, gradients);
                         let x = self.pixels(gradient, operands, &pixels_of, &channels, pixels);
-                        let of_vector = &mut sums[v * taps * lanes..][..taps * lanes];
+                        let of_vector = BoxSums {
+                            taps: &mut sums[v * taps * lanes..][..taps * lanes],
+                            row: windows.kernel.w * lanes,
+                            bias: region.bias.is_some().then_some(&mut bias[v * lanes..]),
+                        };
                         self.sum(windows, &pixels_of, (&go, &x), of_vector);
-                        if region.bias.is_some() {
-                            self.sum_bias(&pixels_of, &go, &mut bias[v * lanes..]);
-                        }
                     }
                 }
                 for (v, o) in block.clone().step_by(lanes).enumerate() {
@@ -209,7 +210,7 @@ impl DepthwiseGradient {
         windows: &Windows,
         pixels: &OutputPixels,
         (go, x): (&Vector<'_>, &Vector<'_>),
-        sums: &mut [f32],
+        mut sums: BoxSums<'_>,
     ) {
         let ([y_axis, x_axis], lanes) = (Axis::of(windows), self.tile.lanes);
         let (most, n) = (self.tile.most(), pixels.images.start);
@@ -220,31 +221,32 @@ impl DepthwiseGradient {
                 let extents = [pixels.images.len(), rows.outputs.len(), columns.outputs.len()];
                 let (y, column) = (rows.outputs.start, columns.outputs.start);
                 let go = go.from((n, y, column), Size2::square(1));
+                // The first batch of taps adds the gradients to the bias.
+                let mut bias = sums.bias.as_deref_mut();
                 for kh in batches(&rows.taps, most[0]) {
                     for kw in batches(&columns.taps, most[1]) {
                         let at = (n, y_axis.position(y, kh.start), x_axis.position(column, kw.start));
-                        let taps = BoxTaps {
-                            counts: [kh.len(), kw.len()],
-                            steps,
-                            sums_row: windows.kernel.w * lanes,
-                        };
-                        let sums = &mut sums[(kh.start * windows.kernel.w + kw.start) * lanes..];
+                        let taps = BoxTaps { counts: [kh.len(), kw.len()], steps };
+                        let first = kh.start * sums.row + kw.start * lanes;
                         let x = x.from(at, windows.stride);
                         let (extents, go, x) = along_the_longer(extents, go, x);
+                        let of_taps = &mut sums.taps[first..];
+                        let sums = BoxSums { taps: of_taps, row: sums.row, bias: bias.take() };
                         self.tile.run(extents, go, x, taps, sums);
                     }
+                }
+                if let Some(bias) = bias {
+                    self.sum_bias(extents, go, bias);
                 }
             }
         }
     }
 
-    /// Adds the gradients of one vector of a box: the products with ones.
-    fn sum_bias(&self, pixels: &OutputPixels, go: &Vector<'_>, sums: &mut [f32]) {
-        let extents = [pixels.images.len(), pixels.ys.len(), pixels.xs.len()];
+    /// Adds the gradients of outputs that read only padding: the products with ones.
+    fn sum_bias(&self, extents: [usize; 3], go: BoxPixels<'_>, bias: &mut [f32]) {
         let ones = BoxPixels { data: &[1.0; BLOCK], steps: [0; 3] };
-        let taps = BoxTaps { counts: [1, 1], steps: [0, 0], sums_row: 0 };
-        let first = (pixels.images.start, pixels.ys.start, pixels.xs.start);
-        self.tile.run(extents, go.from(first, Size2::square(1)), ones, taps, sums);
+        let taps = BoxTaps { counts: [1, 1], steps: [0, 0] };
+        self.tile.run(extents, go, ones, taps, BoxSums { taps: bias, row: 0, bias: None });
     }
 
     /// Whether a vector of channels `channels` is whole in `view`.

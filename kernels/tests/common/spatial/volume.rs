@@ -160,10 +160,10 @@ pub fn check_data(problem: &Spatial, pools: &[Pool]) -> Result<(), String> {
         };
         let got = with_threads(pools, |threads| {
             let mut gx = if problem.accumulate { old.clone() } else { vec![JUNK; old.len()] };
-            let io = BackwardData3dIo {
-                grad_output: VolumeRef::packed(&go, desc.output(), to)?,
-                grad_input: VolumeMut::packed(&mut gx, desc.input(), from)?,
-            };
+            let io = BackwardData3dIo::new(
+                VolumeRef::packed(&go, desc.output(), to)?,
+                VolumeMut::packed(&mut gx, desc.input(), from)?,
+            );
             plan.run(io, &mut junk(plan.workspace_req()), threads)?;
             Ok(gx)
         });
