@@ -37,7 +37,7 @@ pub enum Rule {
     /// RMSProp (Tieleman and Hinton 2012): `s = d s + (1 - d) g^2`, `w -= a g / (sqrt(s) + e)`.
     RmsProp {
         /// The share `d` of the old squares.
-        decay: f32,
+        decay: f64,
         /// The number `e` that keeps divisions finite.
         epsilon: f32,
     },
@@ -45,7 +45,7 @@ pub enum Rule {
     /// `w -= a m' / (sqrt(s') + e)`, where `m' = m / (1 - b1^t)` and `s' = s / (1 - b2^t)` in step `t`.
     Adam {
         /// The shares `b1` and `b2` of the old mean and of the old squares.
-        betas: (f32, f32),
+        betas: (f64, f64),
         /// The number `e` that keeps divisions finite.
         epsilon: f32,
         /// Whether `m` and `s`, which start at zero, are divided by their missing part.
@@ -55,7 +55,7 @@ pub enum Rule {
     /// step of [`Adam`](Self::Adam).
     AdamW {
         /// As in [`Adam`](Self::Adam).
-        betas: (f32, f32),
+        betas: (f64, f64),
         /// As in [`Adam`](Self::Adam).
         epsilon: f32,
         /// The decay `l`. It applies to the weights that a [`Penalty`] applies to.
@@ -64,7 +64,7 @@ pub enum Rule {
 }
 
 /// The betas that Kingma and Ba recommend.
-const BETAS: (f32, f32) = (0.9, 0.999);
+const BETAS: (f64, f64) = (0.9, 0.999);
 const EPSILON: f32 = 1e-8;
 
 impl Rule {
@@ -115,7 +115,7 @@ impl FromStr for Rule {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let mut fields = Fields::new(text, Self::NAMES)?;
-        let share = 0.0..1.0;
+        let (share, share64) = (0.0..1.0, 0.0..1.0);
         let positive = f32::MIN_POSITIVE..1.0;
         let rule = match fields.name {
             "sgd" => Self::Sgd,
@@ -124,17 +124,17 @@ impl FromStr for Rule {
             "look-ahead" => Self::LookAhead { momentum: fields.float("momentum", 0.9, &share)? },
             "adagrad" => Self::AdaGrad { epsilon: fields.float("epsilon", 1e-10, &positive)? },
             "rmsprop" => Self::RmsProp {
-                decay: fields.float("decay", 0.99, &share)?,
+                decay: fields.number("decay", 0.99, &share64)?,
                 epsilon: fields.float("epsilon", EPSILON, &positive)?,
             },
             name @ ("adam" | "adam-uncorrected") => Self::Adam {
-                betas: (fields.float("beta 1", BETAS.0, &share)?, fields.float("beta 2", BETAS.1, &share)?),
+                betas: (fields.number("beta 1", BETAS.0, &share64)?, fields.number("beta 2", BETAS.1, &share64)?),
                 epsilon: fields.float("epsilon", EPSILON, &positive)?,
                 correction: name == "adam",
             },
             "adamw" => Self::AdamW {
                 decay: fields.float("decay", 0.01, &share)?,
-                betas: (fields.float("beta 1", BETAS.0, &share)?, fields.float("beta 2", BETAS.1, &share)?),
+                betas: (fields.number("beta 1", BETAS.0, &share64)?, fields.number("beta 2", BETAS.1, &share64)?),
                 epsilon: fields.float("epsilon", EPSILON, &positive)?,
             },
             _ => return Err(fields.unknown()),

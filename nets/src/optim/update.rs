@@ -31,7 +31,7 @@ pub(super) fn update(
         Rule::LookAhead { momentum } => look_ahead(step, momentum, (weights, gradient, first, second)),
         Rule::AdaGrad { epsilon } => squares(step, (1.0, 1.0), epsilon, (weights, gradient, first)),
         Rule::RmsProp { decay, epsilon } => {
-            squares(step, (decay, 1.0 - decay), epsilon, (weights, gradient, first));
+            squares(step, (decay as f32, (1.0 - decay) as f32), epsilon, (weights, gradient, first));
         }
         Rule::Adam { betas, epsilon, correction } => {
             let adam = Adam::new(step, betas, epsilon, correction);
@@ -91,7 +91,7 @@ fn squares(step: Step, (old, new): (f32, f32), epsilon: f32, slices: Three<'_>) 
 /// The numbers of a step of Adam.
 struct Adam {
     penalty: Penalty,
-    betas: (f32, f32),
+    betas: (f64, f64),
     epsilon: f32,
     /// What each weight is multiplied by first: 1, or with AdamW a little less.
     keep: f32,
@@ -102,10 +102,10 @@ struct Adam {
 }
 
 impl Adam {
-    fn new(step: Step, betas: (f32, f32), epsilon: f32, correction: bool) -> Self {
+    fn new(step: Step, betas: (f64, f64), epsilon: f32, correction: bool) -> Self {
         // In double precision, because the second beta is near 1.
-        let missing = |beta: f32| match correction {
-            true => 1.0 - f64::from(beta).powi(i32::try_from(step.count).unwrap_or(i32::MAX)),
+        let missing = |beta: f64| match correction {
+            true => 1.0 - beta.powi(i32::try_from(step.count).unwrap_or(i32::MAX)),
             false => 1.0,
         };
         let rate = (f64::from(step.rate) / missing(betas.0)) as f32;
@@ -116,8 +116,8 @@ impl Adam {
 
     fn run(&self, slices: Four<'_>) {
         let (weights, gradient, means, squares) = slices;
-        let (b1, b2) = self.betas;
-        let (c1, c2) = (1.0 - b1, 1.0 - b2);
+        let [b1, b2] = [self.betas.0, self.betas.1].map(|beta| beta as f32);
+        let [c1, c2] = [self.betas.0, self.betas.1].map(|beta| (1.0 - beta) as f32);
         for (((weight, &gradient), mean), square) in weights.iter_mut().zip(gradient).zip(means).zip(squares)
         {
             let gradient = self.penalty.gradient(gradient, *weight);
