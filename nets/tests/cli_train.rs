@@ -145,7 +145,10 @@ fn an_interrupted_training_saves_and_says_how_to_continue() {
     let message = fails(folder.path(), "train lenet5 --epochs 1");
     assert!(message.contains("lenet5.checkpoint: expected --resume to continue this training"), "{message}");
     let message = fails(folder.path(), "train lenet5-1998 --resume lenet5.checkpoint");
-    assert!(message.ends_with("expected a checkpoint of network `lenet5-1998`, got one of network `lenet5`"), "{message}");
+    assert!(
+        message.ends_with("expected a checkpoint of network `lenet5-1998`, got one of network `lenet5`"),
+        "{message}"
+    );
     std::fs::write(&checkpoint, b"no checkpoint").unwrap();
     let message = fails(folder.path(), "train lenet5 --resume");
     assert!(message.contains("expected a checkpoint of `nets train`, got another file"), "{message}");
@@ -173,7 +176,10 @@ fn bad_requests_are_one_line() {
 fn a_training_that_diverges_says_where() {
     let folder = corners();
     let message = fails(folder.path(), &format!("{TRAIN} --optimizer sgd --lr 1e30 --schedule constant"));
-    assert!(message.contains("the training diverged") && message.contains("expected finite numbers, got"), "{message}");
+    assert!(
+        message.contains("the training diverged") && message.contains("expected finite numbers, got"),
+        "{message}"
+    );
 }
 
 #[test]
@@ -186,7 +192,8 @@ fn a_full_disk_is_reported_and_loses_nothing() {
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2), "{stderr}");
     assert!(stderr.lines().last().unwrap().contains("cannot write mlp.checkpoint"), "{stderr}");
-    let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let left: Vec<_> =
+        std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["pictures"], "no half of a file is left");
 }
 
@@ -208,11 +215,15 @@ fn a_new_last_layer_and_frozen_others() {
 #[test]
 fn a_search_sorts_and_continues() {
     let folder = corners();
-    let search = "search mlp --data pictures --input 3x8x8 --epochs 2 --batch 9 --threads 1 --range lr=1e-5..1e-1";
+    let search =
+        "search mlp --data pictures --input 3x8x8 --epochs 2 --batch 9 --threads 1 --range lr=1e-5..1e-1";
     let random = format!("{search} --trials 3 --rounds 2 --table table.csv");
     let first = succeeds(folder.path(), &random);
-    let accuracies: Vec<f64> =
-        first.lines().skip(1).map(|row| row.trim_start().split(' ').next().unwrap().parse().unwrap()).collect();
+    let accuracies: Vec<f64> = first
+        .lines()
+        .skip(1)
+        .map(|row| row.trim_start().split(' ').next().unwrap().parse().unwrap())
+        .collect();
     assert!(accuracies.len() == 6 && accuracies.is_sorted_by(|a, b| a >= b), "{first}");
     // Without two of its rows, the table is completed to the same one.
     let path = folder.path().join("table.csv");

@@ -33,7 +33,7 @@ const BATCH: usize = 50;
 
 impl EnsembleArgs {
     pub(super) fn execute(&self) -> anyhow::Result<String> {
-        let parts = parts(self.source.data_name(), 0)?;
+        let parts = parts(self.source.data_name())?;
         let graph = self.source.graph(&parts)?;
         let data = &parts.validation;
         let classes = parts.training.classes().len();

@@ -72,7 +72,7 @@ impl Search {
         let mut base = usual(self.source.network(), data);
         base.epochs = DEFAULT_EPOCHS;
         let base = self.recipe.recipe(base)?;
-        let folds = self.folds(parts(data, base.seed)?.training, base.seed);
+        let folds = self.folds(parts(data)?.training, base.seed);
         let pool = self.source.pool()?;
         let mut space = Space(self.range.clone());
         let mut all = self.read()?;

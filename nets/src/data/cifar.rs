@@ -1,7 +1,8 @@
 //! CIFAR-10 in binary form: records of a label and the bytes of a picture, in the order channel, row, column.
 
 use super::dataset::{Dataset, Pictures, Store};
-use super::files::{Parts, damaged, file, read_rest};
+use super::parts::Parts;
+use super::reading::{damaged, file, read_error, read_rest};
 use crate::error::NetError;
 use kernels::Size2;
 use std::path::Path;
@@ -37,7 +38,7 @@ pub(super) fn read(directory: &Path) -> Result<Parts, NetError> {
 
 fn append(path: &Path, labels: &mut Vec<u32>, bytes: &mut Vec<u8>) -> Result<(), NetError> {
     let file = file(path)?;
-    let len = file.metadata().map_err(super::files::read_error(path))?.len();
+    let len = file.metadata().map_err(read_error(path))?.len();
     if len == 0 || !len.is_multiple_of(RECORD as u64) {
         return Err(damaged(path, format!("records of {RECORD} bytes"), format!("{len} bytes")));
     }

@@ -1,7 +1,7 @@
 //! Folders of pictures, one for each class.
 
 use super::dataset::{Dataset, Pictures, Store};
-use super::files::{damaged, read_error};
+use super::reading::{damaged, read_error};
 use crate::error::NetError;
 use std::path::{Path, PathBuf};
 

@@ -4,7 +4,8 @@
 //! four bytes each, the most significant byte first. Then come the elements.
 
 use super::dataset::{Dataset, Pictures, Store};
-use super::files::{Parts, damaged, file, read_error, read_rest};
+use super::parts::Parts;
+use super::reading::{damaged, file, read_error, read_rest};
 use crate::error::NetError;
 use flate2::read::MultiGzDecoder;
 use kernels::Size2;

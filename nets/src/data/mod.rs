@@ -17,11 +17,14 @@ mod files;
 mod folder;
 mod idx;
 mod normalise;
+mod parts;
 mod random;
+mod reading;
 
 pub use augment::Augment;
 pub use dataset::{Dataset, Frame};
 pub use feed::{Batch, Batches, Feed, Span};
-pub use files::{Parts, open};
+pub use files::open;
 pub use normalise::{Normalisation, Normalise};
+pub use parts::Parts;
 pub use random::{Purpose, Random};

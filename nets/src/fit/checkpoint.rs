@@ -143,15 +143,14 @@ impl Checkpoint {
         safetensors::serialize(views, Some(metadata)).expect("headers of names and extents can be written")
     }
 
-    /// The name of the data, and the recipe, in a file.
+    /// The name of the data in a file.
     ///
     /// # Errors
     /// As [`load`](Self::load).
-    pub fn peek(path: &Path) -> Result<(String, Recipe), NetError> {
+    pub fn data_of(path: &Path) -> Result<String, NetError> {
         let bytes = read(path)?;
-        let header =
-            Header::of(&bytes).and_then(|header| Ok((header.text("data")?.clone(), header.recipe()?)));
-        header.map_err(|wrong| error(path, wrong))
+        let data = Header::of(&bytes).and_then(|header| header.text("data").cloned());
+        data.map_err(|wrong| error(path, wrong))
     }
 
     /// Reads the file of a training of `graph`.

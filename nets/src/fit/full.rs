@@ -1,6 +1,6 @@
 //! The loss and gradient of a whole training part, for L-BFGS.
 
-use super::updates::Trained;
+use super::trained::Trained;
 use crate::data::{Feed, Span};
 use crate::error::NetError;
 use crate::optim::Penalty;

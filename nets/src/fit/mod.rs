@@ -18,6 +18,7 @@ mod pattern;
 mod recipe;
 mod report;
 mod space;
+mod trained;
 mod trainer;
 mod transfer;
 mod updates;

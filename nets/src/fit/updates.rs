@@ -3,6 +3,7 @@
 use super::full::{self, FullBatch};
 use super::norms::{Change, are_finite};
 use super::recipe::{Method, Recipe};
+use super::trained::Trained;
 use crate::data::Feed;
 use crate::error::NetError;
 use crate::graph::Graph;
@@ -26,18 +27,6 @@ pub(super) struct Updates {
 enum Engine {
     Steps(Optimizer),
     FullBatch(Lbfgs),
-}
-
-/// A parameter that is trained.
-#[derive(Debug)]
-pub(super) struct Trained {
-    pub(super) name: String,
-    pub(super) len: usize,
-    pub(super) is_weight: bool,
-    /// The factor of the learning rate.
-    pub(super) scale: f64,
-    /// The size of the last measured step divided by the size of the weights.
-    ratio: Option<f64>,
 }
 
 /// A step.

@@ -128,13 +128,19 @@ impl FromStr for Rule {
                 epsilon: fields.float("epsilon", EPSILON, &positive)?,
             },
             name @ ("adam" | "adam-uncorrected") => Self::Adam {
-                betas: (fields.number("beta 1", BETAS.0, &share64)?, fields.number("beta 2", BETAS.1, &share64)?),
+                betas: (
+                    fields.number("beta 1", BETAS.0, &share64)?,
+                    fields.number("beta 2", BETAS.1, &share64)?,
+                ),
                 epsilon: fields.float("epsilon", EPSILON, &positive)?,
                 correction: name == "adam",
             },
             "adamw" => Self::AdamW {
                 decay: fields.float("decay", 0.01, &share)?,
-                betas: (fields.number("beta 1", BETAS.0, &share64)?, fields.number("beta 2", BETAS.1, &share64)?),
+                betas: (
+                    fields.number("beta 1", BETAS.0, &share64)?,
+                    fields.number("beta 2", BETAS.1, &share64)?,
+                ),
                 epsilon: fields.float("epsilon", EPSILON, &positive)?,
             },
             _ => return Err(fields.unknown()),

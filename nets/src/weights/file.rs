@@ -1,6 +1,6 @@
 //! Weights in safetensors files. The tensors must match the graph exactly; errors name the tensor.
 
-use super::statistics::{DEVIATION, MEAN};
+use super::statistics::{DEVIATION, InputStatistics, MEAN};
 use super::{Tensor, WeightSet, checked_bytes};
 use crate::error::{NetError, WeightsError};
 use crate::graph::Graph;
@@ -64,7 +64,16 @@ impl WeightSet {
 
     /// Serializes the weights as a safetensors file.
     pub fn to_safetensors(&self) -> Vec<u8> {
-        let tensors = self.iter().map(|(name, tensor)| (name, tensor.dims(), tensor.data()));
+        self.to_safetensors_with(None)
+    }
+
+    /// Serializes the weights with the statistics of the inputs that they were trained on.
+    pub fn to_safetensors_with(&self, statistics: Option<&InputStatistics>) -> Vec<u8> {
+        let own = statistics.map(|statistics| {
+            [(MEAN, Tensor::vector(statistics.mean())), (DEVIATION, Tensor::vector(statistics.deviation()))]
+        });
+        let own = own.as_ref().into_iter().flatten().map(|(name, tensor)| (*name, tensor));
+        let tensors = self.iter().chain(own).map(|(name, tensor)| (name, tensor.dims(), tensor.data()));
         to_safetensors(&tensors.collect::<Vec<_>>())
     }
 

@@ -1,7 +1,5 @@
 //! [`InputStatistics`]: how the inputs of a network were normalised in its training.
 
-use super::file::to_safetensors;
-use super::{Tensor, WeightSet};
 use crate::error::{NetError, WeightsError};
 use crate::graph::Graph;
 use safetensors::{Dtype, SafeTensors};
@@ -100,17 +98,5 @@ impl InputStatistics {
             return Err(format(format!("a tensor `{DEVIATION}` with numbers that are not above 0")).into());
         }
         Ok(Some(Self { mean, deviation }))
-    }
-}
-
-impl WeightSet {
-    /// Serializes the weights with the statistics of the inputs that they were trained on.
-    pub fn to_safetensors_with(&self, statistics: Option<&InputStatistics>) -> Vec<u8> {
-        let own = statistics.map(|InputStatistics { mean, deviation }| {
-            [(MEAN, Tensor::vector(mean)), (DEVIATION, Tensor::vector(deviation))]
-        });
-        let own = own.as_ref().into_iter().flatten().map(|(name, tensor)| (*name, tensor));
-        let tensors = self.iter().chain(own).map(|(name, tensor)| (name, tensor.dims(), tensor.data()));
-        to_safetensors(&tensors.collect::<Vec<_>>())
     }
 }

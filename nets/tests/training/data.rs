@@ -30,7 +30,7 @@ fn mnist(count: u8) -> TempDir {
 }
 
 fn message(folder: &Path) -> String {
-    let error = open(folder, 0).map(|_| ()).unwrap_err().to_string();
+    let error = open(folder).map(|_| ()).unwrap_err().to_string();
     error.replace(&folder.display().to_string(), "DIR")
 }
 
@@ -63,7 +63,7 @@ fn the_digits_are_split_and_none_is_in_both_parts() {
 #[test]
 fn idx_files_are_read_and_framed() {
     let folder = mnist(3);
-    let parts = open(folder.path(), 0).unwrap();
+    let parts = open(folder.path()).unwrap();
     assert_eq!((parts.training.len(), parts.validation.len()), (3, 3));
     assert_eq!(parts.training.label(2), 2);
     let mut picture = [9.0; 16];
@@ -92,7 +92,7 @@ fn packed_idx_files_are_read() {
         packer.finish().unwrap();
         fs::remove_file(path).unwrap();
     }
-    assert_eq!(open(folder.path(), 0).unwrap().training.label(1), 1);
+    assert_eq!(open(folder.path()).unwrap().training.label(1), 1);
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn damaged_idx_files_are_reported() {
     let folder = mnist(3);
     fs::write(folder.path().join("train-images-idx3-ubyte"), idx(0x803, &[1 << 20, 1 << 10, 1 << 10], &[]))
         .unwrap();
-    assert!(matches!(open(folder.path(), 0), Err(NetError::TooLarge { .. })));
+    assert!(matches!(open(folder.path()), Err(NetError::TooLarge { .. })));
     let folder = mnist(3);
     fs::remove_file(folder.path().join("t10k-labels-idx1-ubyte")).unwrap();
     assert!(message(folder.path()).starts_with("cannot read DIR/t10k-labels-idx1-ubyte"));
@@ -158,7 +158,7 @@ fn cifar_is_read() {
     fs::write(inner.join("data_batch_1.bin"), records(&[3, 9])).unwrap();
     fs::write(inner.join("data_batch_2.bin"), records(&[0])).unwrap();
     fs::write(inner.join("test_batch.bin"), records(&[7])).unwrap();
-    let Parts { training, validation } = open(folder.path(), 0).unwrap();
+    let Parts { training, validation } = open(folder.path()).unwrap();
     assert_eq!((training.len(), validation.len()), (3, 1));
     assert_eq!(training.classes()[training.label(1) as usize], "truck");
     let frame = Frame { channels: 3, size: Size2::square(32) };
@@ -190,7 +190,7 @@ fn folders_are_classes() {
             write_png(&path, 8, 4, png::ColorType::Rgb, &[byte; 96]);
         }
     }
-    let Parts { training, validation } = open(folder.path(), 1).unwrap();
+    let Parts { training, validation } = open(folder.path()).unwrap();
     assert_eq!(training.classes(), ["dark", "light"]);
     assert_eq!((training.len(), validation.len()), (18, 2));
     // A tenth of each class is held out.
@@ -209,7 +209,7 @@ fn folders_are_classes() {
         "{empty}"
     );
     fs::write(folder.path().join("empty").join("broken.png"), b"no picture").unwrap();
-    let parts = open(folder.path(), 1).unwrap();
+    let parts = open(folder.path()).unwrap();
     let broken = (0..parts.training.len()).map(|index| parts.training.read(index, GRAY, &mut [0.0; 16]));
     let validated =
         (0..parts.validation.len()).map(|index| parts.validation.read(index, GRAY, &mut [0.0; 16]));
@@ -228,7 +228,7 @@ fn folders_with_parts_of_their_own() {
             write_png(&path.join("1.PNG"), 4, 4, png::ColorType::Grayscale, &[7; 16]);
         }
     }
-    let parts = open(folder.path(), 0).unwrap();
+    let parts = open(folder.path()).unwrap();
     assert_eq!((parts.training.len(), parts.validation.len()), (2, 2));
     fs::rename(folder.path().join("val/b"), folder.path().join("val/c")).unwrap();
     assert_eq!(message(folder.path()), "DIR/val: expected the classes of the training part (a, b), got a, c");
@@ -259,7 +259,7 @@ fn folds_share_every_class() {
 #[test]
 fn statistics_are_those_of_the_training_part() {
     let folder = mnist(3);
-    let training = open(folder.path(), 0).unwrap().training;
+    let training = open(folder.path()).unwrap().training;
     let frame = Frame { channels: 1, size: Size2::new(2, 3) };
     let numbers: Vec<f64> =
         (0..3).flat_map(|picture| (0..6).map(move |pixel| f64::from(10 * picture + pixel) / 255.0)).collect();

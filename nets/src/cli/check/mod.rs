@@ -40,7 +40,7 @@ impl Check {
     pub(super) fn execute(&self) -> anyhow::Result<String> {
         let data = self.source.data_name();
         let recipe = self.recipe.recipe(usual(self.source.network(), data))?;
-        let parts = parts(data, recipe.seed)?;
+        let parts = parts(data)?;
         let graph = self.source.graph(&parts)?;
         let pool = self.source.pool()?;
         let threads = pool.threads();

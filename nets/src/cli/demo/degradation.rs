@@ -42,7 +42,7 @@ impl Degradation {
         base.method = nets::fit::Method::Steps(Rule::momentum(0.9));
         (base.rate, base.penalty.l2, base.epochs, base.warm_up) = (0.1, 1e-4, 12, 1.0);
         let recipe = self.recipe.recipe(base)?;
-        let mut parts = parts(&self.data, recipe.seed)?;
+        let mut parts = parts(&self.data)?;
         parts.training = parts.training.part(0..parts.training.len().min(self.pictures as usize));
         let mut histories = Vec::new();
         for network in NETWORKS {

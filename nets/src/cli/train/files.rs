@@ -17,10 +17,7 @@ impl Files {
     pub(super) fn new(train: &Train) -> anyhow::Result<Self> {
         let out = train.out.clone().unwrap_or_else(|| format!("{}.safetensors", train.source.network).into());
         let own = out.with_extension("checkpoint");
-        let resume = train.resume.as_ref().map(|path| match path.as_os_str().is_empty() {
-            true => own.clone(),
-            false => path.clone(),
-        });
+        let resume = train.resume.clone().map(|path| path.unwrap_or_else(|| own.clone()));
         ensure!(
             resume.is_some() || train.restart || !own.exists(),
             "{}: expected --resume to continue this training, --restart to begin anew, or another --out, got none of them",

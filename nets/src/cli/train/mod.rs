@@ -52,11 +52,9 @@ pub(crate) struct Train {
     #[arg(
         long,
         value_name = "FILE.checkpoint",
-        num_args = 0..=1,
-        default_missing_value = "",
         conflicts_with_all = ["RecipeArgs", "weights", "restart"]
     )]
-    resume: Option<PathBuf>,
+    resume: Option<Option<PathBuf>>,
     /// Begin anew although there is a checkpoint
     #[arg(long)]
     restart: bool,
@@ -96,7 +94,7 @@ impl Train {
     fn start(&self) -> anyhow::Result<(Trainer, String)> {
         let data = self.source.data_name();
         let recipe = self.recipe.recipe(usual(&self.source.network, data))?;
-        let parts = parts(data, recipe.seed)?;
+        let parts = parts(data)?;
         let graph = self.source.graph(&parts)?;
         let (weights, about) = weights(&graph, self.weights.as_ref(), self.new_last, &recipe)?;
         let trainer = Trainer::new(&graph, &*weights, &parts, data, &recipe, self.source.hardware(true))?;
@@ -105,9 +103,11 @@ impl Train {
 
     fn resume(&self, path: &PathBuf) -> anyhow::Result<(Trainer, String)> {
         // The data decide the number of outputs, and the checkpoint names the data.
-        let (named, recipe) = Checkpoint::peek(path)?;
-        let data = self.source.data.clone().unwrap_or(named);
-        let parts: Parts = parts(&data, recipe.seed)?;
+        let data = match &self.source.data {
+            Some(data) => data.clone(),
+            None => Checkpoint::data_of(path)?,
+        };
+        let parts: Parts = parts(&data)?;
         let graph: Graph = self.source.graph(&parts)?;
         let mut checkpoint = Checkpoint::load(path, &graph)?;
         checkpoint.data = data;

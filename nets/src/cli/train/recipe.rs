@@ -23,7 +23,7 @@ pub(crate) struct RecipeArgs {
     #[arg(long, value_name = "RULE")]
     optimizer: Option<Method>,
     /// Learning rate at the beginning [default: what usually suits the optimiser]
-    #[arg(long, value_name = "RATE", value_parser = positive)]
+    #[arg(long, value_name = "RATE", value_parser = positive, allow_negative_numbers = true)]
     lr: Option<f64>,
     /// constant, step[:EVERY[,FACTOR]], exponential[:K], inverse[:K], cosine[:PERIOD[,MULTIPLY[,LEAST]]] or
     /// plateau[:FACTOR[,PATIENCE]], all in epochs [default: cosine, one period]
@@ -33,10 +33,10 @@ pub(crate) struct RecipeArgs {
     #[arg(long, value_name = "EPOCHS", value_parser = not_negative)]
     warm_up: Option<f64>,
     /// Strength of the L1 penalty on weights [default: 0]
-    #[arg(long, value_name = "STRENGTH", value_parser = not_negative)]
+    #[arg(long, value_name = "STRENGTH", value_parser = not_negative, allow_negative_numbers = true)]
     l1: Option<f64>,
     /// Strength of the L2 penalty on weights [default: 0]
-    #[arg(long, value_name = "STRENGTH", value_parser = not_negative)]
+    #[arg(long, value_name = "STRENGTH", value_parser = not_negative, allow_negative_numbers = true)]
     l2: Option<f64>,
     /// Share of elements that dropout layers set to zero [default: 0.5]
     #[arg(long, value_name = "SHARE", value_parser = share)]

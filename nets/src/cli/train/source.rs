@@ -88,8 +88,8 @@ impl Source {
 }
 
 /// Reads data by their name on the command line.
-pub(crate) fn parts(name: &str, seed: u64) -> anyhow::Result<Parts> {
-    Ok(if name == "digits" { Parts::digits()? } else { open(Path::new(name), seed)? })
+pub(crate) fn parts(name: &str) -> anyhow::Result<Parts> {
+    Ok(if name == "digits" { Parts::digits()? } else { open(Path::new(name))? })
 }
 
 /// The weights to start from, and a sentence about them.
