@@ -45,7 +45,9 @@ impl Descent {
 fn number(arguments: &[String], option: &str) -> f32 {
     let at = arguments.iter().position(|argument| argument == option);
     let value = at.and_then(|at| arguments.get(at + 1));
-    value.map_or(0.0, |value| value.parse().unwrap_or_else(|_| panic!("{option}: expected a number, got {value}")))
+    value.map_or(0.0, |value| {
+        value.parse().unwrap_or_else(|_| panic!("{option}: expected a number, got {value}"))
+    })
 }
 
 fn main() -> Result<(), NetError> {
@@ -57,14 +59,18 @@ fn main() -> Result<(), NetError> {
     let [steps, batch, c, h, w] = dims[..] else { panic!("expected five extents, got {dims:?}") };
     let graph = zoo::find(name)?.graph_for(Shape::map(c, h, w))?;
     let weights = WeightSet::load(&graph, &file("weights.safetensors"))?;
-    let options = TrainOptions::default().batch(batch).max_threads(1).dropout(number(&arguments, "--dropout"));
+    let options =
+        TrainOptions::default().batch(batch).max_threads(1).dropout(number(&arguments, "--dropout"));
     let mut net = TrainNet::new(&graph, &weights, &options)?;
     let is_dropout = |node: &&nets::Node| node.layer == Layer::Dropout && options.dropout > 0.0;
-    let masks = graph.nodes().iter().filter(is_dropout).map(|node| {
-        Ok((node.name.clone(), npy::read(&file(&format!("mask.{}.npy", node.name)))?.1))
-    });
+    let masks = graph
+        .nodes()
+        .iter()
+        .filter(is_dropout)
+        .map(|node| Ok((node.name.clone(), npy::read(&file(&format!("mask.{}.npy", node.name)))?.1)));
     let masks = masks.collect::<Result<Vec<_>, NetError>>()?;
-    let [rate, momentum, decay] = ["--rate", "--momentum", "--decay"].map(|option| number(&arguments, option));
+    let [rate, momentum, decay] =
+        ["--rate", "--momentum", "--decay"].map(|option| number(&arguments, option));
     let mut descent = Descent { rate, momentum, decay, velocities: Vec::new() };
     let times = arguments.iter().any(|argument| argument == "--time");
     for step in 0..steps {

@@ -11,8 +11,7 @@ use nets::{Graph, Shape, zoo};
 use train_common::{descend, labels, noise, weights};
 
 fn allocations(net: &mut TrainNet, threads: Threads<'_>, classes: usize) -> usize {
-    let (images, labels) =
-        (noise(net.batch() * net.input().len().unwrap(), 3), labels(net.batch(), classes));
+    let (images, labels) = (noise(net.batch() * net.input().len().unwrap(), 3), labels(net.batch(), classes));
     counted(&mut || {
         descend(net, &images, &labels, 1e-6, threads);
         net.evaluate(&images, &labels, threads).unwrap();
@@ -25,7 +24,7 @@ fn graphs() -> Vec<Graph> {
         of("lenet5", Shape::map(1, 32, 32)),
         of("lenet5-1998", Shape::map(1, 32, 32)),
         of("alexnet", Shape::map(3, 67, 67)),
-        of("googlenet-aux", Shape::map(3, 64, 64)),
+        of("googlenet-aux", Shape::map(3, 96, 96)),
         of("resnet20-cifar", Shape::map(3, 32, 32)),
         of("densenet121", Shape::map(3, 32, 32)),
         of("mobilenet-v2", Shape::map(3, 64, 64)),

@@ -3,12 +3,12 @@
 use super::channels::{BAND, bands, channels_alone};
 use super::{Gradient, Shared, SliceGradient, Sources, finish, tile_of};
 use crate::describe::{Activation, ConvError, Layout, TensorMut, TensorRef};
-use crate::ops::norm::check_len;
 use crate::ops::combine::combine;
+use crate::ops::norm::check_len;
 use crate::ops::{Ops, check_layout, check_without_slopes};
 use crate::run::elementwise::{cost, elements, split};
-use crate::run::{Threads, check};
 use crate::run::slopes::{Applied, activation_gradient};
+use crate::run::{Threads, check};
 use crate::tile::grad::table::{SumLines, SumOf};
 use crate::tile::ops_table::Slopes;
 use crate::tile::output::OutputRegion;

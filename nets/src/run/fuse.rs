@@ -99,7 +99,9 @@ pub(super) fn fuse_for_training(graph: &Graph, readers: &Readers, id: NodeId) ->
     let Some(reader) = readers.only(id) else { return fused };
     let Layer::Activation(activation) = graph.node(reader).layer else { return fused };
     let fits = match &graph.node(id).layer {
-        Layer::Conv(_) | Layer::SparseConv(_) | Layer::Linear(_) | Layer::Add => activation.is_known_by_output(),
+        Layer::Conv(_) | Layer::SparseConv(_) | Layer::Linear(_) | Layer::Add => {
+            activation.is_known_by_output()
+        }
         Layer::Norm(Norm { kind: NormKind::Batch, .. }) => {
             matches!(activation, Activation::Relu | Activation::Clip { .. })
         }

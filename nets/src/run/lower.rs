@@ -322,8 +322,11 @@ impl Lowering<'_> {
                 continue;
             }
             let once = args.iter().filter(|other| other.value == arg.value).count() == 1;
-            let part =
-                if moves && once && self.can_move(arg, whole) { arg.value } else { self.part(*arg, whole, layout) };
+            let part = if moves && once && self.can_move(arg, whole) {
+                arg.value
+            } else {
+                self.part(*arg, whole, layout)
+            };
             self.storages.join(part, whole, channel as isize);
         }
         self.ops.push(Op { work: Work::View, node: id, reads: Vec::new(), write: None });

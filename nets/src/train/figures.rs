@@ -97,7 +97,9 @@ impl Row {
         (self.mean, self.deviation) = (mean as f32, (squares / count - mean * mean).max(0.0).sqrt() as f32);
         self.share = match self.kind {
             Kind::Saturated(..) => (saturated as f64 / count) as f32,
-            Kind::Dead => self.dead.iter().filter(|dead| **dead).count() as f32 / self.dead.len().max(1) as f32,
+            Kind::Dead => {
+                self.dead.iter().filter(|dead| **dead).count() as f32 / self.dead.len().max(1) as f32
+            }
             Kind::Plain => 0.0,
         };
     }

@@ -108,24 +108,21 @@ impl Head {
     }
 }
 
-/// The offset of the first class of each example, in the order of the labels, and the distance between classes.
-fn examples(x: &TensorRef<'_>) -> (impl Iterator<Item = usize>, usize) {
-    let Shape4 { n, c, h, w } = x.shape();
-    let (step, first) = (if c > 1 { x.offset(0, 1, 0, 0) } else { 1 }, *x);
-    let pixels = (0..n).flat_map(move |n| (0..h).flat_map(move |h| (0..w).map(move |w| (n, h, w))));
-    (pixels.map(move |(n, h, w)| first.offset(n, 0, h, w)), step)
+/// The image, row and column of each example, in the order of the labels.
+fn examples(shape: Shape4) -> impl Iterator<Item = (usize, usize, usize)> {
+    let Shape4 { n, h, w, .. } = shape;
+    (0..n).flat_map(move |n| (0..h).flat_map(move |h| (0..w).map(move |w| (n, h, w))))
 }
 
 /// Number of examples whose largest logit is that of their label.
 fn correct(x: TensorRef<'_>, labels: &[u32]) -> usize {
-    let (starts, step) = examples(&x);
-    let is_right = |(start, label): &(usize, &u32)| {
-        let of = |class: usize| x.data()[start + class * step];
-        let own = of(**label as usize);
+    let is_right = |&((n, h, w), label): &((usize, usize, usize), &u32)| {
+        let (label, of) = (*label as usize, |class: usize| x.data()[x.offset(n, class, h, w)]);
+        let own = of(label);
         // The first of equals wins, as in PyTorch.
-        (0..x.shape().c).all(|class| class == **label as usize || of(class) < own || (of(class) == own && class > **label as usize))
+        (0..label).all(|class| of(class) < own) && (label + 1..x.shape().c).all(|class| of(class) <= own)
     };
-    starts.zip(labels).filter(is_right).count()
+    examples(x.shape()).zip(labels).filter(is_right).count()
 }
 
 /// The hinge loss of each example and its gradient: `weight` for each class whose margin is too small, and minus their sum for
@@ -145,20 +142,20 @@ fn hinge(
         let (expected, got) = (format!("less than the {classes} channels"), label.to_string());
         return Err(ConvError::InvalidField { field: "labels", expected, got });
     }
-    let (starts, step) = examples(&x);
-    let (gradient_starts, gradient_step) = examples(&dx.as_ref());
-    let gradient_starts: Vec<usize> = gradient_starts.collect();
-    for (((start, to), label), loss) in starts.zip(gradient_starts).zip(labels).zip(losses.iter_mut()) {
-        let (own, mut wrong) = (x.data()[start + *label as usize * step], 0);
+    for (((n, h, w), label), loss) in examples(x.shape()).zip(labels).zip(losses.iter_mut()) {
+        let (label, of) = (*label as usize, |class: usize| x.data()[x.offset(n, class, h, w)]);
+        let mut wrong = 0;
         *loss = 0.0;
         for class in 0..classes {
-            let excess = x.data()[start + class * step] - own + margin;
-            let counts = class != *label as usize && excess > 0.0;
+            let excess = of(class) - of(label) + margin;
+            let counts = class != label && excess > 0.0;
             *loss += if counts { excess } else { 0.0 };
             wrong += usize::from(counts);
-            dx.data_mut()[to + class * gradient_step] = if counts { weight } else { 0.0 };
+            let at = dx.offset(n, class, h, w);
+            dx.data_mut()[at] = if counts { weight } else { 0.0 };
         }
-        dx.data_mut()[to + *label as usize * gradient_step] = -weight * wrong as f32;
+        let at = dx.offset(n, label, h, w);
+        dx.data_mut()[at] = -weight * wrong as f32;
     }
     Ok(losses.iter().map(|loss| f64::from(*loss)).sum::<f64>() / losses.len() as f64)
 }

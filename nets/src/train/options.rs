@@ -164,4 +164,14 @@ impl TrainOptions {
     pub fn figures(self, figures: bool) -> Self {
         Self { figures, ..self }
     }
+
+    /// Sets the part of a batch in the running averages.
+    pub fn momentum(self, momentum: f32) -> Self {
+        Self { momentum, ..self }
+    }
+
+    /// Sets the maximum bytes of activations and gradients.
+    pub fn memory_limit(self, memory_limit: u64) -> Self {
+        Self { memory_limit, ..self }
+    }
 }

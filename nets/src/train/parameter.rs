@@ -57,9 +57,11 @@ impl Params {
         };
         for (number, node) in graph.nodes().iter().enumerate() {
             let tensors = node.layer.params(&graph.input_shapes(node));
-            let named: Vec<_> = tensors.into_iter().map(|param| (format!("{}.{}", node.name, param.name), param)).collect();
-            let is_trained =
-                |name: &String, param: &Param| param.role.is_trained() && reaches(number) && !frozen.contains(name);
+            let named: Vec<_> =
+                tensors.into_iter().map(|param| (format!("{}.{}", node.name, param.name), param)).collect();
+            let is_trained = |name: &String, param: &Param| {
+                param.role.is_trained() && reaches(number) && !frozen.contains(name)
+            };
             let layer_trains = named.iter().any(|(name, param)| is_trained(name, param));
             for (name, param) in named {
                 let value = read(source, &node.name, &name, &param)?;
@@ -88,16 +90,21 @@ impl Params {
 
     /// Whether a tensor of the layer has a gradient.
     pub(super) fn trains(&self, layer: &str) -> bool {
-        ["weight", "bias"].iter().filter_map(|param| self.find(layer, param)).any(|index| self.entries[index].has_gradient)
+        ["weight", "bias"]
+            .iter()
+            .filter_map(|param| self.find(layer, param))
+            .any(|index| self.entries[index].has_gradient)
     }
 
     /// Every trained parameter with its gradient, in the order of the graph.
     pub(super) fn trained(&mut self) -> impl Iterator<Item = ParameterMut<'_>> {
         let tensors = self.values.iter_mut().zip(&mut self.gradients);
-        self.entries.iter().zip(tensors).filter(|(entry, _)| entry.is_trained).map(|(entry, (value, gradient))| {
-            let Entry { name, param, .. } = entry;
-            ParameterMut { name, role: param.role, dims: &param.dims, value, gradient }
-        })
+        self.entries.iter().zip(tensors).filter(|(entry, _)| entry.is_trained).map(
+            |(entry, (value, gradient))| {
+                let Entry { name, param, .. } = entry;
+                ParameterMut { name, role: param.role, dims: &param.dims, value, gradient }
+            },
+        )
     }
 
     /// Sets all gradients to zero.

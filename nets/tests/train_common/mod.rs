@@ -64,7 +64,13 @@ pub fn moved(weights: &WeightSet, graph: &Graph, name: &str, direction: &[f32], 
 }
 
 /// One step of gradient descent.
-pub fn descend(net: &mut TrainNet, images: &[f32], labels: &[u32], rate: f32, threads: Threads<'_>) -> BatchLoss {
+pub fn descend(
+    net: &mut TrainNet,
+    images: &[f32],
+    labels: &[u32],
+    rate: f32,
+    threads: Threads<'_>,
+) -> BatchLoss {
     let loss = net.gradients(images, labels, threads).unwrap();
     let update = |_, parameter: nets::train::ParameterMut<'_>| {
         parameter.value.iter_mut().zip(parameter.gradient.iter()).for_each(|(x, g)| *x -= rate * g);

@@ -91,9 +91,12 @@ impl SumsArgs {
     #[inline(always)]
     unsafe fn line<S: Simd>(&self, s: S, c: usize) -> Line<S::V> {
         // SAFETY: the caller upholds the contract.
-        let [centre, factor, shift] =
-            [&self.centre, &self.gate[0], &self.gate[1]].map(|numbers| unsafe { s.load(numbers.as_ptr().add(c)) });
-        Line { centre, gate: Gate { factor, shift, lo: s.splat(self.limits[0]), hi: s.splat(self.limits[1]) } }
+        let [centre, factor, shift] = [&self.centre, &self.gate[0], &self.gate[1]]
+            .map(|numbers| unsafe { s.load(numbers.as_ptr().add(c)) });
+        Line {
+            centre,
+            gate: Gate { factor, shift, lo: s.splat(self.limits[0]), hi: s.splat(self.limits[1]) },
+        }
     }
 }
 

@@ -205,7 +205,12 @@ impl GradTable {
     ///
     /// # Panics
     /// As [`activate`](Self::activate).
-    pub(crate) fn activate_in_place(&self, activation: Activation, gradient: OutputTile<'_>, value: InputTile<'_>) {
+    pub(crate) fn activate_in_place(
+        &self,
+        activation: Activation,
+        gradient: OutputTile<'_>,
+        value: InputTile<'_>,
+    ) {
         let mut out = InPlace::of(&gradient);
         if is_empty(&out) {
             return;
@@ -296,7 +301,13 @@ impl GradTable {
     ///
     /// # Panics
     /// If the runs have different lengths, or a number is missing. That is a bug in this library.
-    pub(crate) fn run_sums(&self, of: SumOf, gradient: &[f32], value: &[f32], lines: SumLines<'_>) -> [f32; 2] {
+    pub(crate) fn run_sums(
+        &self,
+        of: SumOf,
+        gradient: &[f32],
+        value: &[f32],
+        lines: SumLines<'_>,
+    ) -> [f32; 2] {
         assert!(gradient.len() == value.len());
         let mut sums = [[0.0; BLOCK]; 2];
         let args = SumsArgs {
@@ -306,7 +317,9 @@ impl GradTable {
             columns: BLOCK,
             part: part_of(gradient.len() / BLOCK),
             centre: [lines.centre[0]; BLOCK],
-            gate: lines.gate.map_or([[0.0; BLOCK]; 2], |gate| [[gate.factor[0]; BLOCK], [gate.shift[0]; BLOCK]]),
+            gate: lines
+                .gate
+                .map_or([[0.0; BLOCK]; 2], |gate| [[gate.factor[0]; BLOCK], [gate.shift[0]; BLOCK]]),
             limits: lines.gate.map_or([0.0; 2], |gate| gate.limits),
             out: &raw mut sums,
         };

@@ -83,8 +83,9 @@ fn check_forward(case: Case, affine: bool, mean: f32, activation: Activation) {
             // No activation here increases a difference.
             let want = activation.eval(before, 0.0);
             let of_variance = units * (variance + 4.0 * units) / (variance + f64::from(SPEC.eps));
-            let bound =
-                (of_variance + 4.0 * UNIT) * plain.abs() + 2.0 * units * line.abs() + 3.0 * UNIT * before.abs();
+            let bound = (of_variance + 4.0 * UNIT) * plain.abs()
+                + 2.0 * units * line.abs()
+                + 3.0 * UNIT * before.abs();
             check_one(f64::from(result.get(n, c, y, x)), None, (want, bound), || {
                 format!("{case:?} mean {mean} {activation:?} at {n} {c} {y} {x}")
             });

@@ -31,7 +31,8 @@ fn block(graph: &Graph, add: NodeId, inputs: [NodeId; 2]) -> Option<ResidualBloc
         nodes.filter(|(node, _)| matches!(node.layer, Layer::Conv(_) | Layer::Linear(_))).count()
     };
     let (of_a, of_b) = (own(&a, &b), own(&b, &a));
-    let (branch, inside) = if convolutions(&of_a) >= convolutions(&of_b) { (inputs[0], of_a) } else { (inputs[1], of_b) };
+    let (branch, inside) =
+        if convolutions(&of_a) >= convolutions(&of_b) { (inputs[0], of_a) } else { (inputs[1], of_b) };
     let leaves = |(id, node): (NodeId, &crate::graph::Node)| {
         !inside[id.index()] && id != add && node.inputs.iter().any(|input| inside[input.index()])
     };
@@ -63,9 +64,13 @@ mod tests {
 
     #[test]
     fn every_block_of_a_residual_network_is_found() {
-        for (name, blocks) in
-            [("resnet20-cifar", 9), ("resnet18", 8), ("resnet50", 16), ("plain20-cifar", 0), ("mobilenet-v2", 10)]
-        {
+        for (name, blocks) in [
+            ("resnet20-cifar", 9),
+            ("resnet18", 8),
+            ("resnet50", 16),
+            ("plain20-cifar", 0),
+            ("mobilenet-v2", 10),
+        ] {
             let graph = zoo::find(name).and_then(zoo::Entry::graph).unwrap();
             let found = residual_blocks(&graph);
             assert_eq!(found.len(), blocks, "{name}");

@@ -61,7 +61,9 @@ pub(super) fn share_values(graph: &Graph, training: &mut Training, needed: &Need
             Layer::Activation(activation) if is_by_output(*activation) => 1,
             _ => continue,
         };
-        let Some(first) = (0..candidates).find(|&k| is_free(graph, training, needed, (index, k))) else { continue };
+        let Some(first) = (0..candidates).find(|&k| is_free(graph, training, needed, (index, k))) else {
+            continue;
+        };
         let Training { ops, storages, .. } = training;
         ops[index].reads.swap(0, first);
         storages.join(write, ops[index].reads[0].value, 0);
@@ -77,9 +79,8 @@ fn is_free(graph: &Graph, training: &Training, needed: &Needed, (index, k): (usi
     let others_read = |(i, op): (usize, &Op)| {
         op.reads.iter().enumerate().any(|(j, other)| (i, j) != (index, k) && storages.of(other.value) == own)
     };
-    let is_kept = |op: &Op| {
-        op.write.is_some_and(|value| storages.of(value) == own) && needed.keeps(graph, op).output
-    };
+    let is_kept =
+        |op: &Op| op.write.is_some_and(|value| storages.of(value) == own) && needed.keeps(graph, op).output;
     is_same(storages, arg, write)
         && !is_special(INPUT)
         && !outputs.iter().any(|&output| is_special(output))
@@ -148,7 +149,8 @@ impl Uses {
         let inside = |value: usize| gradients.of(value) == storage;
         let mut uses = Self { reads_end: 0, changes_end: None, writes_start: None };
         for (index, op) in ops.iter().enumerate().filter(|&(index, op)| index != except && needed.op(op)) {
-            let (reads, writes) = (op.reads.iter().any(|arg| inside(arg.value)), op.write.is_some_and(inside));
+            let (reads, writes) =
+                (op.reads.iter().any(|arg| inside(arg.value)), op.write.is_some_and(inside));
             if reads {
                 uses.reads_end = index;
             }
@@ -308,11 +310,8 @@ impl Memory {
         if needed <= options.memory_limit {
             return Ok(());
         }
-        let what = format!(
-            "activations and gradients of network `{}` for {} images",
-            graph.name(),
-            options.batch
-        );
+        let what =
+            format!("activations and gradients of network `{}` for {} images", graph.name(), options.batch);
         Err(NetError::TooLarge { what, limit: options.memory_limit, needed })
     }
 }

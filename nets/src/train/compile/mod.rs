@@ -72,16 +72,12 @@ impl TrainNet {
         memory.check(graph, options)?;
         let threads = options.max_threads.min(Team::most_members());
         let plan_options = PlanOptions::default().isa(ops.isa()).max_threads(threads);
-        let builder = Builder {
-            graph,
-            options,
-            plan_options,
-            params: &params,
-            needed: &needed,
-            memory: &memory,
-        };
+        let builder =
+            Builder { graph, options, plan_options, params: &params, needed: &needed, memory: &memory };
         let steps = steps(&builder, &training, &writes, &blocks)?;
-        let req = steps.iter().fold(WorkspaceReq::default(), |all, step| all.union(step.unit.workspace_req(threads)));
+        let req = steps
+            .iter()
+            .fold(WorkspaceReq::default(), |all, step| all.union(step.unit.workspace_req(threads)));
         let heads = heads(graph, options, &training, &memory, &outputs)?;
         let survivals = (0..blocks.len()).map(|number| survival(number, blocks.len(), options.survival));
         Ok(Self::from_parts(
@@ -113,7 +109,8 @@ fn outputs(graph: &Graph, options: &TrainOptions) -> Outputs {
     }
     let readers = graph.consumers();
     for (id, node) in graph.ids() {
-        let is_side = readers[id.index()].is_empty() && id != output && node.output == graph.node(main).output;
+        let is_side =
+            readers[id.index()].is_empty() && id != output && node.output == graph.node(main).output;
         if is_side {
             outputs.nodes.push(id);
             outputs.weights.push(options.side_weight);
@@ -154,7 +151,8 @@ fn inside(ops: &[Op], blocks: &[ResidualBlock]) -> Vec<Option<usize>> {
         .collect();
     for (index, op) in ops.iter().enumerate().rev() {
         if let (Work::Copy, Some(write)) = (&op.work, op.write) {
-            let mut readers = ops.iter().zip(&inside).filter(|(op, _)| op.reads.iter().any(|arg| arg.value == write));
+            let mut readers =
+                ops.iter().zip(&inside).filter(|(op, _)| op.reads.iter().any(|arg| arg.value == write));
             let first = readers.next().and_then(|(_, block)| *block);
             let all = readers.all(|(_, block)| *block == first);
             inside[index] = first.filter(|_| all);
@@ -184,10 +182,13 @@ fn steps(
         });
         let node = graph.node(op.node);
         let params = match &op.work {
-            Work::Layers(layers) => layers.iter().flat_map(|fused| &fused.nodes).map(|&id| &graph.node(id).name).collect(),
+            Work::Layers(layers) => {
+                layers.iter().flat_map(|fused| &fused.nodes).map(|&id| &graph.node(id).name).collect()
+            }
             Work::Copy | Work::View => Vec::new(),
         };
-        let params = params.iter().flat_map(|name| ["weight", "bias"].map(|param| builder.params.find(name, param)));
+        let params =
+            params.iter().flat_map(|name| ["weight", "bias"].map(|param| builder.params.find(name, param)));
         let first_written = op.reads.iter().zip(&writes.adds).filter(|(_, adds)| **adds == Some(false));
         steps.push(Step {
             name: node.name.clone(),
@@ -225,7 +226,8 @@ fn heads(
     let tensors: Vec<_> = tensors.zip(&outputs.weights).map(|((x, dx), weight)| (x, dx, *weight)).collect();
     let name = &graph.node(outputs.nodes[0]).name;
     if graph.node(outputs.nodes[0]).output.channels() < 2 {
-        let problem = LayerError::Input { expected: "at least two classes", got: graph.node(outputs.nodes[0]).output };
+        let problem =
+            LayerError::Input { expected: "at least two classes", got: graph.node(outputs.nodes[0]).output };
         return Err(NetError::layer(name, problem));
     }
     Ok(Heads::new(tensors, options.loss, outputs.are_distances))

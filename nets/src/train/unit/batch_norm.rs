@@ -27,9 +27,10 @@ impl BatchNormUnit {
     pub(in crate::train) fn new(wiring: Wiring, spec: BatchNormSpec, params: BatchNormParams) -> Self {
         let channels = wiring.target.shape.c;
         let rows = |operands: Vec<_>| operands.iter().map(as_row).collect();
-        let dx = wiring.dx.iter().map(|dx| {
-            dx.as_ref().map(|dx| super::Dx { operand: as_row(&dx.operand), adds: dx.adds })
-        });
+        let dx = wiring
+            .dx
+            .iter()
+            .map(|dx| dx.as_ref().map(|dx| super::Dx { operand: as_row(&dx.operand), adds: dx.adds }));
         let wiring = Wiring {
             dx: dx.collect(),
             sources: rows(wiring.sources),
@@ -46,7 +47,8 @@ impl BatchNormUnit {
         let mut pick = |index: usize| std::mem::take(&mut run.values[index]);
         // Moved out for the call, because two of the four are written.
         let (mut mean, mut variance) = (pick(running_mean), pick(running_var));
-        let params = scale_and_shift.map(|(scale, shift)| (&run.values[scale][..], &run.values[shift][..])).unzip();
+        let params =
+            scale_and_shift.map(|(scale, shift)| (&run.values[scale][..], &run.values[shift][..])).unzip();
         let statistics = BatchStatistics {
             mean: &mut self.mean,
             inverse: &mut self.inverse,
@@ -96,7 +98,8 @@ impl Unit for BatchNormUnit {
             None => (None, None),
         };
         let into = NormGradients { input: dx.gradient(data)?, scale, shift };
-        let params = scale_and_shift.map(|(scale, shift)| (&run.values[scale][..], &run.values[shift][..])).unzip();
+        let params =
+            scale_and_shift.map(|(scale, shift)| (&run.values[scale][..], &run.values[shift][..])).unzip();
         let statistics = (&self.mean[..], &self.inverse[..]);
         run.ops.batch_norm_gradient(self.spec, params, statistics, tensors, into, run.threads)
     }

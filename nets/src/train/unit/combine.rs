@@ -45,7 +45,9 @@ impl Unit for AddUnit {
         };
         self.begin(first, run)?;
         let (sources, data) = split(run.arena, run.input, target);
-        if let Some(Block { survival, zeros, .. }) = self.block.as_ref().filter(|_| run.mode == Mode::Inference) {
+        if let Some(Block { survival, zeros, .. }) =
+            self.block.as_ref().filter(|_| run.mode == Mode::Inference)
+        {
             run.ops.scale_shift(survival, zeros, target.tensor_mut(data)?, run.threads)?;
         }
         let Some((last, others)) = others.split_last() else {

@@ -3,8 +3,8 @@
 use super::{Run, Unit, Wiring, all, pair_mut, read, split};
 use crate::layer::{Conv, SparseConv};
 use kernels::{
-    Activation, BackwardData, BackwardDataIo, BackwardWeights, BackwardWeightsIo, ConvDesc, ConvError, ConvIo,
-    ConvPlan, DataSpec, EpilogueSpec, PlanOptions, Weights, WeightsSpec, WorkspaceReq,
+    Activation, BackwardData, BackwardDataIo, BackwardWeights, BackwardWeightsIo, ConvDesc, ConvError,
+    ConvIo, ConvPlan, DataSpec, EpilogueSpec, PlanOptions, Weights, WeightsSpec, WorkspaceReq,
 };
 
 /// A convolution with its bias and activation.
@@ -63,9 +63,9 @@ impl ConvUnit {
         let filter = sparse.as_ref().map_or(&values[of.filter], |sparse| &sparse.filter);
         let bias = of.bias.map(|bias| &values[bias][..]);
         let plan = ConvPlan::new(&desc, Weights { filter, bias, slope: None }, options)?;
-        let data = wiring.dx().map(|dx| {
-            BackwardData::new(&plain, filter, DataSpec { accumulate: dx.adds }, options)
-        });
+        let data = wiring
+            .dx()
+            .map(|dx| BackwardData::new(&plain, filter, DataSpec { accumulate: dx.adds }, options));
         let weights = of.trains.then(|| weights_plan(&plain, of, options));
         Ok(Self {
             plan,
@@ -102,7 +102,11 @@ impl ConvUnit {
     }
 }
 
-fn weights_plan(plain: &ConvDesc, of: &ConvOf<'_>, options: &PlanOptions) -> Result<BackwardWeights, ConvError> {
+fn weights_plan(
+    plain: &ConvDesc,
+    of: &ConvOf<'_>,
+    options: &PlanOptions,
+) -> Result<BackwardWeights, ConvError> {
     let mut spec = WeightsSpec::default();
     if of.bias.is_some() {
         spec = spec.bias();

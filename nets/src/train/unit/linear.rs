@@ -4,8 +4,8 @@ use super::{Run, Unit, Wiring, all, as_row, pair_mut, parameter, read, split};
 use crate::layer::Linear;
 use crate::train::random::{Mask, Stream};
 use kernels::{
-    Activation, ConvError, ConvIo, ConvPlan, EpilogueSpec, LinearGradient, LinearPlan, PlanOptions, Shape4, TensorMut,
-    TensorRef, Weights, WorkspaceReq,
+    Activation, ConvError, ConvIo, ConvPlan, EpilogueSpec, LinearGradient, LinearPlan, PlanOptions, Shape4,
+    TensorMut, TensorRef, Weights, WorkspaceReq,
 };
 
 /// Weights up to this number are packed. More are read in place, because a second copy of them would not fit the caches.
@@ -65,7 +65,8 @@ impl LinearUnit {
         let outs = of.linear.out_features;
         let filter = &values[of.filter];
         let product = if filter.len() <= MOST_PACKED {
-            let epilogue = EpilogueSpec { bias: of.bias.is_some(), residual: false, activation: of.activation };
+            let epilogue =
+                EpilogueSpec { bias: of.bias.is_some(), residual: false, activation: of.activation };
             let desc = LinearPlan::desc(batch, ins, outs, epilogue)?;
             let bias = of.bias.map(|bias| &values[bias][..]);
             Product::Packed(ConvPlan::new(&desc, Weights { filter, bias, slope: None }, options)?)

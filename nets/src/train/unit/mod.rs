@@ -14,7 +14,8 @@ pub(super) mod scale;
 
 use crate::run::operand::{Operand, Place, Sources};
 use kernels::{
-    ConvError, Gradient, Layout, Ops, Pitch, Shape4, SliceGradient, TensorRef, Threads, Workspace, WorkspaceReq,
+    ConvError, Gradient, Layout, Ops, Pitch, Shape4, SliceGradient, TensorRef, Threads, Workspace,
+    WorkspaceReq,
 };
 
 /// What a pass computes.
@@ -119,16 +120,6 @@ impl Dx {
     pub(super) fn slice<'a>(&self, data: &'a mut [f32]) -> SliceGradient<'a> {
         if self.adds { SliceGradient::Add(data) } else { SliceGradient::Write(data) }
     }
-
-    /// Writes or adds `from`, which has no gaps, element by element.
-    pub(super) fn put(&self, data: &mut [f32], value: impl Fn(usize, usize) -> f32) {
-        for (image, to) in self.operand.images_mut(data).enumerate() {
-            for (i, to) in to.iter_mut().enumerate() {
-                let x = value(image, i);
-                *to = if self.adds { *to + x } else { x };
-            }
-        }
-    }
 }
 
 /// The gradient of a parameter as a result.
@@ -156,7 +147,11 @@ pub(super) fn pair_mut(
 }
 
 /// The memory of `target`, and all other memory.
-pub(super) fn split<'m>(arena: &'m mut [f32], input: &'m [f32], target: &Operand) -> (Sources<'m>, &'m mut [f32]) {
+pub(super) fn split<'m>(
+    arena: &'m mut [f32],
+    input: &'m [f32],
+    target: &Operand,
+) -> (Sources<'m>, &'m mut [f32]) {
     let range = match &target.place {
         Place::Arena(range) => range.clone(),
         // Compilation places every target in the arena.

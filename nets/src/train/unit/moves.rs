@@ -125,9 +125,8 @@ impl Unit for MaxoutUnit {
         for (n, c) in (0..n).flat_map(|n| (0..c).map(move |c| (n, c))) {
             for (row, column) in (0..h).flat_map(|row| (0..w).map(move |column| (row, column))) {
                 let piece = |i: usize| x.offset(n, c * self.pieces + i, row, column);
-                let largest = (1..self.pieces).fold(0, |best, i| {
-                    if x.data()[piece(i)] > x.data()[piece(best)] { i } else { best }
-                });
+                let largest = (1..self.pieces)
+                    .fold(0, |best, i| if x.data()[piece(i)] > x.data()[piece(best)] { i } else { best });
                 let at = to.offset(n, c * self.pieces + largest, row, column);
                 to.data_mut()[at] += dy.data()[dy.offset(n, c, row, column)];
             }

@@ -16,7 +16,8 @@ pub(in crate::train) struct NormUnit {
 impl Unit for NormUnit {
     fn forward(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
         let (sources, data) = split(run.arena, run.input, &self.wiring.target);
-        let (scale, shift) = self.params.map(|(scale, shift)| (&run.values[scale][..], &run.values[shift][..])).unzip();
+        let (scale, shift) =
+            self.params.map(|(scale, shift)| (&run.values[scale][..], &run.values[shift][..])).unzip();
         let (x, y) = (read(&sources, self.wiring.source())?, self.wiring.target.tensor_mut(data)?);
         run.ops.normalize(self.spec, scale, shift, x, y, run.threads)
     }
@@ -28,7 +29,10 @@ impl Unit for NormUnit {
         let (scale, shift) = match self.params.filter(|_| self.trains) {
             Some((scale, shift)) => {
                 let (scale, shift) = pair_mut(run.gradients, scale, Some(shift));
-                (Some(parameter(scale, self.accumulates)), shift.map(|shift| parameter(shift, self.accumulates)))
+                (
+                    Some(parameter(scale, self.accumulates)),
+                    shift.map(|shift| parameter(shift, self.accumulates)),
+                )
             }
             None => (None, None),
         };

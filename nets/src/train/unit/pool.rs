@@ -21,11 +21,15 @@ impl Unit for PoolUnit {
     fn backward(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
         let Some(dx) = self.wiring.dx() else { return Ok(()) };
         let (sources, data) = split(run.arena, run.input, &dx.operand);
-        let x = match self.desc.kind() {
-            PoolKind::Max => Some(read(&sources, self.wiring.source())?),
-            PoolKind::Average { .. } => None,
-        };
-        run.ops.pool_gradient(&self.desc, x, read(&sources, &self.wiring.dy)?, dx.gradient(data)?, run.threads)
+        let is_max = self.desc.kind() == PoolKind::Max;
+        let x = is_max.then(|| read(&sources, self.wiring.source())).transpose()?;
+        run.ops.pool_gradient(
+            &self.desc,
+            x,
+            read(&sources, &self.wiring.dy)?,
+            dx.gradient(data)?,
+            run.threads,
+        )
     }
 }
 
@@ -59,7 +63,8 @@ impl Unit for AdaptivePoolUnit {
                     let rows = AdaptivePool::window(place / from.size.w, from.size.h, to.size.h);
                     let columns = AdaptivePool::window(place % from.size.w, from.size.w, to.size.w);
                     let share = 1.0 / (rows.len() * columns.len()) as f32;
-                    for at in rows.flat_map(|row| columns.clone().map(move |column| row * to.size.w + column)) {
+                    for at in rows.flat_map(|row| columns.clone().map(move |column| row * to.size.w + column))
+                    {
                         let to = &mut dx[at * to.lanes..][..to.lanes];
                         to.iter_mut().zip(pixel).for_each(|(to, g)| *to += g * share);
                     }

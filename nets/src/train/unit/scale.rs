@@ -60,7 +60,9 @@ impl ScaleUnit {
     fn read_params(&mut self, values: &[Vec<f32>]) {
         let count = self.pool.as_ref().map_or(1.0, |pool| pool.count);
         match self.params.scale {
-            Some(scale) => self.scale.iter_mut().zip(&values[scale]).for_each(|(to, scale)| *to = scale * count),
+            Some(scale) => {
+                self.scale.iter_mut().zip(&values[scale]).for_each(|(to, scale)| *to = scale * count)
+            }
             None => self.scale.fill(count),
         }
         match self.params.shift {
