@@ -26,7 +26,7 @@ pub struct EpochReport {
     pub epoch: u64,
     /// Steps so far.
     pub step: u64,
-    /// The learning rate of the last step.
+    /// The learning rate in the middle of the epoch.
     pub rate: f64,
     /// The mean loss of the epoch's steps, with dropout and augmentation, while the weights change.
     pub training_loss: f64,
@@ -42,7 +42,8 @@ pub struct EpochReport {
     pub seconds: f64,
     /// Whether a period of a cyclic learning rate has ended.
     pub ends_period: bool,
-    /// The size of the last step divided by the size of the weights, for each filter and matrix. Near 1e-3 is usual.
+    /// The size of the step in the middle of the epoch divided by the size of the weights, for each filter and matrix. Near
+    /// 1e-3 is usual.
     pub ratios: Vec<(String, f64)>,
     /// Activations in the last step.
     pub layers: Vec<LayerFigures>,

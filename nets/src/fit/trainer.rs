@@ -212,7 +212,7 @@ impl Trainer {
         let per_epoch = self.steps_per_epoch();
         self.epoch_start.get_or_insert((start, step));
         let rate = self.rate.at(step, per_epoch);
-        let options = StepOptions { step, rate, measure: batch + 1 == per_epoch };
+        let options = StepOptions { step, rate, measure: batch == per_epoch / 2 };
         let (loss, images) = match self.full_step(threads)? {
             Some(loss) => (loss, self.training.data.len()),
             None => (self.batch_step(options, threads)?, self.training.batch),
@@ -302,7 +302,7 @@ impl Trainer {
         let report = EpochReport {
             epoch: epoch + 1,
             step,
-            rate: self.rate.at(step.saturating_sub(1), batch),
+            rate: self.rate.at(step.saturating_sub(batch.div_ceil(2)), batch),
             training_loss: self.progress.loss / batch as f64,
             training_accuracy: self.progress.correct as f64 / (batch as f64 * per_step),
             validation_loss: validation.value,

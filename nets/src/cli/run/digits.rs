@@ -26,7 +26,7 @@ struct DigitRun {
     probabilities: Vec<f32>,
 }
 
-pub(super) fn execute(run: &RunArgs, network: &Network) -> anyhow::Result<String> {
+pub(super) fn execute(run: &RunArgs, network: &Network, name: &'static str) -> anyhow::Result<String> {
     let (weights, seed) = (run.weights.as_deref(), run.seed);
     let loaded = network.load(Wanted { weights, seed, ..Wanted::default() })?;
     let graph = &loaded.graph;
@@ -44,7 +44,7 @@ pub(super) fn execute(run: &RunArgs, network: &Network) -> anyhow::Result<String
         let tensor = TensorMut::packed(&mut probabilities, graph.output().batched(1), Layout::Nchw)?;
         Ops::new(Some(net.isa()))?.softmax(tensor, pool.threads())?;
         let report = DigitRun {
-            network: "lenet5",
+            network: name,
             image: image.display().to_string(),
             isa: net.isa().name(),
             numerics: run.hardware.numerics().name(),

@@ -45,12 +45,12 @@ pub(super) fn svg(title: &str, recipe: &Recipe, history: &[EpochReport]) -> Stri
         chart(
             "Learning rate",
             "",
-            "rate of the last step of the epoch",
+            "rate in the middle of the epoch",
             vec![series("learning rate", 0, history, |epoch| epoch.rate)],
         ),
         chart(
             "Size of steps",
-            "The norm of the last step of an epoch divided by the norm of the weights. Near 1e-3 is usual.",
+            "The norm of the step in the middle of each epoch divided by the norm of the weights. Near 1e-3 is usual.",
             "update / weight",
             ratios(history),
         ),
@@ -93,11 +93,11 @@ pub(crate) fn chart(title: &str, note: &str, y_title: &str, mut lines: Vec<Line>
     lines.retain(|line| !line.points.is_empty());
     let points = || lines.iter().flat_map(|line| &line.points).copied();
     let (low, high) = points().fold((f64::INFINITY, 0.0f64), |(low, high), (_, y)| (low.min(y), high.max(y)));
-    let last = points().map(|(x, _)| x).fold(1.0, f64::max);
+    let last = points().map(|(x, _)| x).fold(2.0, f64::max);
     (!lines.is_empty()).then(|| PlaneChart {
         title: title.to_owned(),
         notes: if note.is_empty() { Vec::new() } else { vec![note.to_owned()] },
-        x: Axis { title: "epoch".to_owned(), range: (0.0, last), is_log: false },
+        x: Axis { title: "epoch".to_owned(), range: (1.0, last), is_log: false },
         // Some room above and below, also around a flat line.
         y: Axis { title: y_title.to_owned(), range: (low / 1.3, high * 1.3), is_log: true },
         series: Vec::new(),

@@ -79,7 +79,7 @@ pub(crate) struct RecipeArgs {
 /// The recipe for a network on some data, where the options do not say otherwise.
 pub(crate) fn usual(network: &str, data: &str) -> Recipe {
     let mut recipe = Recipe::default();
-    if network.starts_with("lenet5") {
+    if ["lenet5", "lenet5-1998", "lenet5-sigmoid"].contains(&network) {
         recipe.init = Init::Xavier;
     }
     if data == "digits" {
