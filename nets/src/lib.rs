@@ -51,7 +51,6 @@ pub mod plot;
 mod process;
 mod run;
 mod shape;
-#[cfg(feature = "train")]
 pub mod train;
 mod weights;
 pub mod zoo;

@@ -102,7 +102,7 @@ fn logits(
     let mut batches = feed.start(Span { epoch: 0, batch: 0, end: 1 })?;
     let mut logits = Vec::new();
     let classes = graph.output().len()?;
-    while let Some(mut batch) = batches.next()? {
+    while let Some(mut batch) = batches.next_batch()? {
         let count = batch.labels.len();
         batch.images.resize(BATCH * frame.len(), 0.0);
         logits.extend_from_slice(&net.run(&batch.images, threads)?[..count * classes]);

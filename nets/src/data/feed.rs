@@ -138,7 +138,7 @@ impl Batches {
     ///
     /// # Errors
     /// [`NetError::Io`] and [`NetError::Picture`] for a picture that cannot be read. No batches come after that.
-    pub fn next(&mut self) -> Result<Option<Batch>, NetError> {
+    pub fn next_batch(&mut self) -> Result<Option<Batch>, NetError> {
         self.receiver.as_ref().and_then(|receiver| receiver.recv().ok()).transpose()
     }
 

@@ -48,7 +48,7 @@ impl FullBatch<'_> {
         gradient.fill(0.0);
         let (mut loss, mut count) = (0.0, 0);
         let mut batches = self.feed.start(Span { epoch: 0, batch: 0, end: 1 })?;
-        while let Some(batch) = batches.next()?.filter(|batch| batch.labels.len() == self.feed.batch) {
+        while let Some(batch) = batches.next_batch()?.filter(|batch| batch.labels.len() == self.feed.batch) {
             loss += self.net.gradients(&batch.images, &batch.labels, self.threads)?.value;
             count += 1;
             let mut add = |index: usize, batch: &[f32]| {

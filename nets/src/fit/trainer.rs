@@ -244,7 +244,7 @@ impl Trainer {
             self.batches = Some(self.training.start(span)?);
         }
         let batches = self.batches.as_mut().expect("started above");
-        let batch = batches.next()?.expect("as many batches as steps per epoch");
+        let batch = batches.next_batch()?.expect("as many batches as steps per epoch");
         let loss = self.net.gradients(&batch.images, &batch.labels, threads)?;
         batches.reuse(batch);
         if !loss.value.is_finite() {
@@ -338,7 +338,7 @@ fn evaluate(net: &mut TrainNet, feed: &Feed, threads: Threads<'_>) -> Result<Bat
     let feed = Feed { seed: None, augment: Augment::default(), ..feed.clone() };
     let mut batches = feed.start(Span { epoch: 0, batch: 0, end: 1 })?;
     let (mut sum, mut correct) = (0.0, 0);
-    while let Some(batch) = batches.next()? {
+    while let Some(batch) = batches.next_batch()? {
         let loss = net.evaluate(&batch.images, &batch.labels, threads)?;
         sum += loss.value * batch.labels.len() as f64;
         correct += loss.correct;

@@ -46,8 +46,8 @@ pub fn with_classes(graph: &Graph, classes: usize) -> Result<Graph, NetError> {
     for (id, node) in graph.ids().skip(1) {
         let layer = match &node.layer {
             layer if !last.contains(&id) => layer.clone(),
-            Layer::Linear(linear) => Layer::Linear(Linear { out_features: classes, ..linear.clone() }),
-            Layer::Conv(conv) => Layer::Conv(Conv { out_channels: classes, ..conv.clone() }),
+            Layer::Linear(linear) => Layer::Linear(Linear { out_features: classes, ..*linear }),
+            Layer::Conv(conv) => Layer::Conv(Conv { out_channels: classes, ..*conv }),
             _ => {
                 return Err(NetError::Data {
                     origin: format!("network `{}`", graph.name()),

@@ -34,6 +34,7 @@ impl InputStatistics {
         Self::from_safetensors(&bytes, channels, pixels, &path.display().to_string())
     }
 
+    #[cfg(feature = "train")]
     pub(crate) fn new(mean: Vec<f32>, deviation: Vec<f32>) -> Self {
         Self { mean, deviation }
     }

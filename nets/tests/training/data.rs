@@ -307,7 +307,7 @@ fn feed(seed: Option<u64>) -> Feed {
 fn all(feed: &Feed, span: Span, pause: std::time::Duration) -> Vec<(Vec<u32>, Vec<u32>)> {
     let mut batches = feed.start(span).unwrap();
     let mut all = Vec::new();
-    while let Some(batch) = batches.next().unwrap() {
+    while let Some(batch) = batches.next_batch().unwrap() {
         std::thread::sleep(pause);
         all.push((batch.labels.clone(), batch.images.iter().map(|number| number.to_bits()).collect()));
         batches.reuse(batch);
@@ -342,7 +342,7 @@ fn the_order_of_the_data_ends_with_a_small_batch() {
 fn a_reader_that_leaves_ends_the_thread() {
     let feed = feed(Some(1));
     let mut batches = feed.start(Span { epoch: 0, batch: 0, end: 1_000_000 }).unwrap();
-    assert_eq!(batches.next().unwrap().unwrap().labels.len(), 96);
+    assert_eq!(batches.next_batch().unwrap().unwrap().labels.len(), 96);
     // Waits for the thread, which would run for hours.
     drop(batches);
 }

@@ -198,6 +198,6 @@ fn batch(graph: &Graph, parts: &Parts, recipe: &Recipe) -> anyhow::Result<Batch>
     let normalisation = Normalisation::of(&data, frame, recipe.normalise)?;
     let batch = data.len();
     let feed = Feed { data, frame, normalisation, augment: Augment::default(), batch, seed: None };
-    let batch = feed.start(Span { epoch: 0, batch: 0, end: 1 })?.next()?;
+    let batch = feed.start(Span { epoch: 0, batch: 0, end: 1 })?.next_batch()?;
     Ok(batch.unwrap_or_default())
 }

@@ -6,8 +6,8 @@ use crate::cli::train::{RecipeArgs, Source, chart, parts, series, weights};
 use clap::Args;
 use kernels::Threads;
 use nets::data::Parts;
-use nets::fit::{EpochReport, Event, Recipe, Trainer, write_atomically};
-use nets::optim::Rule;
+use nets::fit::{EpochReport, Event, Method, Recipe, Trainer, write_atomically};
+use nets::optim::{Penalty, Rule};
 use nets::plot::{Chart, Line, page};
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -38,9 +38,14 @@ pub(crate) struct Degradation {
 impl Degradation {
     pub(super) fn execute(&self) -> anyhow::Result<String> {
         // The paper's recipe for CIFAR-10, in fewer epochs (section 4.2).
-        let mut base = Recipe::default();
-        base.method = nets::fit::Method::Steps(Rule::momentum(0.9));
-        (base.rate, base.penalty.l2, base.epochs, base.warm_up) = (0.1, 1e-4, 12, 1.0);
+        let base = Recipe {
+            method: Method::Steps(Rule::momentum(0.9)),
+            rate: 0.1,
+            penalty: Penalty { l1: 0.0, l2: 1e-4 },
+            epochs: 12,
+            warm_up: 1.0,
+            ..Recipe::default()
+        };
         let recipe = self.recipe.recipe(base)?;
         let mut parts = parts(&self.data)?;
         parts.training = parts.training.part(0..parts.training.len().min(self.pictures as usize));

@@ -20,7 +20,7 @@ use nets::data::Parts;
 use nets::fit::{Checkpoint, Event, Trainer, write_atomically};
 use nets::{Graph, NetError};
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -101,7 +101,7 @@ impl Train {
         Ok((trainer, about))
     }
 
-    fn resume(&self, path: &PathBuf) -> anyhow::Result<(Trainer, String)> {
+    fn resume(&self, path: &Path) -> anyhow::Result<(Trainer, String)> {
         // The data decide the number of outputs, and the checkpoint names the data.
         let data = match &self.source.data {
             Some(data) => data.clone(),
