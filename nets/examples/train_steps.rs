@@ -68,6 +68,7 @@ fn main() -> Result<(), NetError> {
         _ => options,
     };
     let mut net = TrainNet::new(&graph, &weights, &options)?;
+    drop(weights);
     let is_dropout = |node: &&nets::Node| node.layer == nets::Layer::Dropout && options.dropout > 0.0;
     let masks = graph
         .nodes()
