@@ -1,7 +1,7 @@
 //! Trains a network for some steps from given weights and batches, and prints the loss of each step:
 //!
 //! ```text
-//! train_steps NETWORK FOLDER --rate R [--momentum M] [--decay D] [--dropout P] [--time]
+//! train_steps NETWORK FOLDER --rate R [--momentum M] [--decay D] [--dropout P] [--time] [--blocked | --planes]
 //! ```
 //!
 //! FOLDER has `weights.safetensors`, `images.npy` (`steps x batch x C x H x W`), `labels.npy` (`steps x batch`), and for
@@ -9,9 +9,9 @@
 //! step, and the last line the peak memory. `nets/train/compare_training.py` writes the folder and compares the losses with
 //! PyTorch's.
 
-use kernels::Threads;
+use kernels::{Layout, Threads};
 use nets::train::{ParameterMut, TrainNet, TrainOptions};
-use nets::{Layer, NetError, Shape, WeightSet, npy, zoo};
+use nets::{NetError, Shape, WeightSet, npy, zoo};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -61,8 +61,15 @@ fn main() -> Result<(), NetError> {
     let weights = WeightSet::load(&graph, &file("weights.safetensors"))?;
     let options =
         TrainOptions::default().batch(batch).max_threads(1).dropout(number(&arguments, "--dropout"));
+    let has = |option: &str| arguments.iter().any(|argument| argument == option);
+    let options = match (has("--blocked"), has("--planes")) {
+        (true, _) => options.layout(Layout::Nchw16c),
+        (_, true) => options.layout(Layout::Nchw),
+        _ => options,
+    };
     let mut net = TrainNet::new(&graph, &weights, &options)?;
-    let is_dropout = |node: &&nets::Node| node.layer == Layer::Dropout && options.dropout > 0.0;
+    drop(weights);
+    let is_dropout = |node: &&nets::Node| node.layer == nets::Layer::Dropout && options.dropout > 0.0;
     let masks = graph
         .nodes()
         .iter()
@@ -72,7 +79,7 @@ fn main() -> Result<(), NetError> {
     let [rate, momentum, decay] =
         ["--rate", "--momentum", "--decay"].map(|option| number(&arguments, option));
     let mut descent = Descent { rate, momentum, decay, velocities: Vec::new() };
-    let times = arguments.iter().any(|argument| argument == "--time");
+    let times = has("--time");
     for step in 0..steps {
         for (layer, mask) in &masks {
             let len = mask.len() / steps;
