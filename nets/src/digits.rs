@@ -1,5 +1,5 @@
 //! The trained weights of LeNet-5, and 1,000 handwritten digits that were not used for training. Both are
-//! embedded in the program.
+//! embedded in the program. With the feature `train`, so are 9,000 digits to train on.
 //!
 //! Licence and provenance are next to the files in `nets/data`. The script that made the files is in
 //! `nets/train`.
@@ -13,14 +13,22 @@ const WEIGHTS: &[u8] = include_bytes!("../data/lenet5.safetensors");
 const SHEET: &[u8] = include_bytes!("../data/digits.png");
 const LABELS: &str = include_str!("../data/digits-labels.txt");
 
+/// The digits to train on.
+#[cfg(feature = "train")]
+const TRAINING_SHEET: &[u8] = include_bytes!("../data/digits-train.png");
+#[cfg(feature = "train")]
+const TRAINING_LABELS: &str = include_str!("../data/digits-train-labels.txt");
+
 /// Digits per row of the sheet, and rows of digits.
 const SHEET_SIZE: (usize, usize) = (40, 25);
+#[cfg(feature = "train")]
+const TRAINING_SHEET_SIZE: (usize, usize) = (100, 90);
 /// Height and width of a digit in pixels.
 pub const SIDE: usize = 28;
 /// Height and width of the input of LeNet-5: a digit with a border of two zeros.
 pub const PADDED: usize = 32;
 
-/// Digits that were held out from training, with their labels.
+/// Handwritten digits with their labels.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Digits {
     pixels: Vec<u8>,
@@ -33,10 +41,24 @@ impl Digits {
     /// # Errors
     /// [`NetError::Picture`] if the embedded files are damaged.
     pub fn held_out() -> Result<Self, NetError> {
+        Self::from_sheet(SHEET, LABELS, SHEET_SIZE)
+    }
+
+    /// Decodes the embedded sheet of the 9,000 digits to train on. The last 1,000, 100 of each class, served to choose the
+    /// recipe of the embedded weights.
+    ///
+    /// # Errors
+    /// [`NetError::Picture`] if the embedded files are damaged.
+    #[cfg(feature = "train")]
+    pub fn training() -> Result<Self, NetError> {
+        Self::from_sheet(TRAINING_SHEET, TRAINING_LABELS, TRAINING_SHEET_SIZE)
+    }
+
+    /// Decodes a sheet of `columns` times `rows` digits.
+    fn from_sheet(sheet: &[u8], labels: &str, (columns, rows): (usize, usize)) -> Result<Self, NetError> {
         let damaged = |reason: String| PictureError::Decode { origin: "embedded digits".to_owned(), reason };
-        let sheet = decode::png(SHEET).map_err(damaged)?;
-        let (columns, rows) = SHEET_SIZE;
-        let labels: Vec<u8> = LABELS.bytes().filter(u8::is_ascii_digit).map(|digit| digit - b'0').collect();
+        let sheet = decode::png(sheet).map_err(damaged)?;
+        let labels: Vec<u8> = labels.bytes().filter(u8::is_ascii_digit).map(|digit| digit - b'0').collect();
         let (width, height) = (sheet.width, sheet.height);
         if (width, height, labels.len()) != (columns * SIDE, rows * SIDE, columns * rows) {
             let reason = format!("a sheet of {width}x{height} pixels with {} labels", labels.len());

@@ -158,6 +158,11 @@ impl GraphBuilder {
         self.nodes[node.0].output
     }
 
+    /// The name of a node.
+    pub fn name(&self, node: NodeId) -> &str {
+        &self.nodes[node.0].name
+    }
+
     /// The node that the next layer reads: the last one added, or the one passed to [`at`](Self::at).
     pub fn last(&self) -> NodeId {
         self.current

@@ -27,14 +27,20 @@
 #![deny(missing_docs)]
 
 mod count;
+#[cfg(feature = "train")]
+pub mod data;
 mod decode;
 pub mod digits;
 mod error;
 pub mod export;
+#[cfg(feature = "train")]
+pub mod fit;
 mod graph;
 pub mod import;
 mod layer;
 pub mod npy;
+#[cfg(feature = "train")]
+pub mod optim;
 #[cfg(feature = "pictures")]
 pub mod photo;
 #[cfg(feature = "pictures")]
@@ -45,6 +51,7 @@ pub mod plot;
 mod process;
 mod run;
 mod shape;
+pub mod train;
 mod weights;
 pub mod zoo;
 
@@ -59,5 +66,6 @@ pub use process::peak_bytes;
 pub use run::{CompiledNet, Memory, Net, NetOptions, PackedWeights, StepReport};
 pub use shape::Shape;
 pub use weights::{
-    Init, MEMORY_LIMIT, SeededWeights, Tensor, WeightSet, WeightSource, to_safetensors, write,
+    Init, InputStatistics, MEMORY_LIMIT, SeededWeights, Tensor, WeightSet, WeightSource, to_safetensors,
+    write,
 };

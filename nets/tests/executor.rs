@@ -87,6 +87,7 @@ macro_rules! zoo {
 
 zoo! {
     small_networks: "mlp", "mlp-mnist", "lenet5-1998", "lenet5", "inception-naive", "inception";
+    activations: "lenet5-sigmoid", "lenet5-relu", "lenet5-leaky", "lenet5-prelu", "lenet5-elu", "lenet5-maxout", "lenet5-bn";
     alexnets: "alexnet", "alexnet-torchvision";
     vggs: "vgg16", "vgg19";
     networks_in_network: "nin", "nin-cifar10";

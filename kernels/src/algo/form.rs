@@ -96,34 +96,39 @@ impl Form {
         filters: &[f32],
         kernels: &'static KernelSet,
     ) -> Result<(), ConvError> {
-        self.fill_unshared(packed.unshared(), channels, filters, kernels)
+        self.fill_unshared(packed.unshared(), channels, (filters, &mut Vec::new()), kernels)
     }
 
     fn fill_unshared(
         &self,
         packed: PackedMut<'_>,
         channels: Range<usize>,
-        filters: &[f32],
+        (filters, left): (&[f32], &mut Vec<f32>),
         kernels: &'static KernelSet,
     ) -> Result<(), ConvError> {
         let Some(cut) = self.cut else { return packed.fill(channels, filters, kernels) };
-        let mut left = try_vec("taps of a filter", cut.count(filters.len()))?;
+        let count = cut.count(filters.len());
+        if left.capacity() < count {
+            *left = try_vec("taps of a filter", count)?;
+        }
+        left.clear();
         cut.rows(filters).for_each(|row| left.extend_from_slice(row));
-        packed.fill(channels, &left, kernels)
+        packed.fill(channels, left, kernels)
     }
 
     /// Packs `weights` of `channels` output channels over the weights of a driver. Returns whether they were not shared;
-    /// otherwise nothing changes.
+    /// otherwise nothing changes. `room` keeps memory for the next call.
     pub(crate) fn repack(
         &self,
         driver: &mut Driver,
         weights: &Weights<'_>,
         channels: usize,
         kernels: &'static KernelSet,
+        room: &mut Vec<f32>,
     ) -> Result<bool, ConvError> {
         let Some(mut packed) = driver.weights_mut() else { return Ok(false) };
         packed.pack_per_channel(weights);
-        self.fill_unshared(packed, 0..channels, weights.filter, kernels)?;
+        self.fill_unshared(packed, 0..channels, (weights.filter, room), kernels)?;
         Ok(true)
     }
 

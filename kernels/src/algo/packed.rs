@@ -5,6 +5,7 @@ use crate::describe::{Activation, BLOCK, ConvDesc, ConvError, EpilogueSpec, Layo
 use crate::memory::{Buffer, try_vec};
 use crate::tile::gemm_table::{ColumnsOf, RowsOf};
 use crate::tile::shape::{TileShape, even_piece};
+pub(crate) use crate::tile::winograd_weights::flushed;
 use std::ops::Range;
 
 /// The name of packed weights in errors.
@@ -158,6 +159,14 @@ impl GemmForm {
         }
     }
 
+    /// Distance between two steps of a block of K.
+    fn step(&self) -> usize {
+        match self.side {
+            Side::Columns => self.panels.width,
+            Side::Rows => 1,
+        }
+    }
+
     /// Elements of all panels together.
     fn len(&self) -> usize {
         self.panels.count.saturating_mul(self.panel_len())
@@ -267,11 +276,6 @@ impl Panels {
     }
 }
 
-/// Flushes a subnormal weight to zero. On some CPUs, a subnormal operand makes an FMA a hundred times slower.
-pub(crate) fn flushed(weight: f32) -> f32 {
-    if weight.is_subnormal() { 0.0 } else { weight }
-}
-
 /// A packed filter. It is tied to the tile that it was packed for, and so to the instruction set.
 ///
 /// The order is `[panel][k][width]` for columns and `[panel][k / 16][width][16]` for rows. Padding is zero.
@@ -280,13 +284,15 @@ pub(crate) struct GemmWeights {
     form: GemmForm,
     panels: Panels,
     data: Buffer,
+    /// The tap of each step of K, once a filter is packed.
+    order: Vec<usize>,
 }
 
 impl GemmWeights {
     /// Makes a filter in `form`. The buffers are packed already, or zeros until [`pack`](Self::pack) and
     /// [`fill`](Self::fill).
     pub(crate) fn new(form: GemmForm, [data, bias, slope]: [Buffer; 3]) -> Result<Self, ConvError> {
-        Ok(Self { panels: Panels::new(&form.panels, [bias, slope])?, form, data })
+        Ok(Self { panels: Panels::new(&form.panels, [bias, slope])?, form, data, order: Vec::new() })
     }
 
     /// See [`Panels::pack`].
@@ -296,15 +302,19 @@ impl GemmWeights {
 
     /// Packs the filters of some output channels.
     pub(crate) fn fill(&mut self, channels: Range<usize>, filters: &[f32]) -> Result<(), ConvError> {
-        let Self { form, panels, data } = self;
+        let Self { form, panels, data, order } = self;
         let (k, len) = (form.k, form.panel_len());
-        let order = form.order.taps(k)?;
+        if order.is_empty() {
+            *order = form.order.taps(k)?;
+        }
         for (index, panel) in panels.of_channels(&channels) {
             let packed = &mut data[index * len..][..len];
             for i in panel.lo..panel.hi {
                 let taps = &filters[(panel.channel + i - channels.start) * k..][..k];
-                for step in 0..k {
-                    packed[form.position(step, i)] = flushed(taps[order[step]]);
+                for (first, order) in (0..k).step_by(BLOCK).zip(order.chunks(BLOCK)) {
+                    let (start, step) = (form.position(first, i), form.step());
+                    let steps = packed[start..].iter_mut().step_by(step);
+                    steps.zip(order).for_each(|(to, &tap)| *to = flushed(taps[tap]));
                 }
             }
         }

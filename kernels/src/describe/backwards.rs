@@ -51,21 +51,40 @@ pub(crate) struct Turn {
 }
 
 impl Turn {
-    /// The filter of the phase in OIHW order, from `filter` in the order `[small.c][large.c / groups][kh][kw]`, which is
-    /// the OIHW order of the convolution.
-    pub(crate) fn filter<'a>(self, of: &'a Backwards, filter: &'a [f32]) -> impl Iterator<Item = f32> + 'a {
+    /// Writes the filter of the phase in OIHW order to `to`, from `filter` in the order
+    /// `[small.c][large.c / groups][kh][kw]`, which is the OIHW order of the convolution.
+    ///
+    /// Some output channels are written side by side, because their taps are adjacent in `filter`.
+    pub(crate) fn fill(self, of: &Backwards, filter: &[f32], to: &mut [f32]) {
+        const SIDE_BY_SIDE: usize = 8;
+        let (smalls, larges, window) =
+            (of.small.c / of.groups, of.large.c / of.groups, of.kernel.h * of.kernel.w);
+        let taps = self.taps.h * self.taps.w;
+        for (group, to) in to.chunks_exact_mut((larges * smalls * taps).max(1)).enumerate() {
+            for (block, to) in to.chunks_mut((SIDE_BY_SIDE * smalls * taps).max(1)).enumerate() {
+                for small in 0..smalls {
+                    let row = &filter[(group * smalls + small) * larges * window..][..larges * window];
+                    let from = row.chunks_exact(window).skip(block * SIDE_BY_SIDE);
+                    for (to, from) in to.chunks_exact_mut(smalls * taps).zip(from) {
+                        self.turn(of.kernel.w, from, &mut to[small * taps..][..taps]);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Writes some taps of a kernel, whose rows have `width` taps, in reverse order.
+    fn turn(self, width: usize, from: &[f32], to: &mut [f32]) {
         let Self { first, step, taps } = self;
-        let (smalls, larges, kernel) = (of.small.c / of.groups, of.large.c / of.groups, of.kernel);
-        let at = move |large: usize, small: usize, y: usize, x: usize| {
-            let o = large / larges * smalls + small;
-            let (y, x) = (first.h + (taps.h - 1 - y) * step.h, first.w + (taps.w - 1 - x) * step.w);
-            filter[((o * larges + large % larges) * kernel.h + y) * kernel.w + x]
-        };
-        (0..of.large.c).flat_map(move |large| {
-            (0..smalls).flat_map(move |small| {
-                (0..taps.h).flat_map(move |y| (0..taps.w).map(move |x| at(large, small, y, x)))
-            })
-        })
+        if to.len() == from.len() {
+            to.iter_mut().zip(from.iter().rev()).for_each(|(to, x)| *to = *x);
+            return;
+        }
+        for (y, row) in to.chunks_exact_mut(taps.w).rev().enumerate() {
+            for (x, to) in row.iter_mut().rev().enumerate() {
+                *to = from[(first.h + y * step.h) * width + first.w + x * step.w];
+            }
+        }
     }
 }
 
@@ -304,8 +323,15 @@ mod tests {
             .unwrap();
         let of = Backwards::from(&desc);
         let filter: Vec<f32> = (0..12u8).map(f32::from).collect();
-        let turned: Vec<(usize, Vec<f32>)> =
-            of.phases().map(|phase| (phase.first.w, phase.turn.filter(&of, &filter).collect())).collect();
+        let turned: Vec<(usize, Vec<f32>)> = of
+            .phases()
+            .map(|phase| {
+                let taps = phase.turn.taps.h * phase.turn.taps.w;
+                let mut turned = vec![0.0; of.large.c * of.small.c / of.groups * taps];
+                phase.turn.fill(&of, &filter, &mut turned);
+                (phase.first.w, turned)
+            })
+            .collect();
         assert_eq!(
             turned,
             [(1, vec![2.0, 0.0, 8.0, 6.0, 5.0, 3.0, 11.0, 9.0]), (0, vec![1.0, 7.0, 4.0, 10.0]),]

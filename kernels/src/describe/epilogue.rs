@@ -107,8 +107,8 @@ impl Activation {
         }
     }
 
-    /// Whether the output determines the gradient of the input.
-    pub(crate) fn is_known_by_output(self) -> bool {
+    /// Whether the output determines the gradient of the input, so that the input need not be kept for it.
+    pub fn is_known_by_output(self) -> bool {
         match self {
             Self::LeakyRelu { alpha } | Self::Elu { alpha } => alpha > 0.0,
             Self::None | Self::Relu | Self::Clip { .. } | Self::Sigmoid | Self::Tanh => true,

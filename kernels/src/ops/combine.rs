@@ -87,7 +87,7 @@ const BLOCK_OF_GATES: usize = 64;
 
 /// Runs a kernel with every tile of a tensor and the same tile of another tensor of its shape and layout.
 /// `per_element` is the number of operations per element.
-fn combine(
+pub(crate) fn combine(
     other: TensorRef<'_>,
     tensor: TensorMut<'_>,
     per_element: u64,

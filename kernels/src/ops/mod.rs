@@ -4,7 +4,7 @@
 //! Every function checks all arguments before it writes the first element. It does not allocate, and its
 //! result is the same to the bit for every number of threads.
 
-mod combine;
+pub(crate) mod combine;
 mod copy;
 mod linear;
 mod lrn;

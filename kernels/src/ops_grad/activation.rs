@@ -2,13 +2,14 @@
 
 use super::channels::{BAND, bands, channels_alone};
 use super::{Gradient, Shared, SliceGradient, Sources, finish, tile_of};
-use crate::describe::{Activation, ConvError, Layout, TensorRef};
+use crate::describe::{Activation, ConvError, Layout, TensorMut, TensorRef};
+use crate::ops::combine::combine;
 use crate::ops::norm::check_len;
-use crate::ops::{Ops, check_without_slopes};
-use crate::run::Threads;
-use crate::run::elementwise::{elements, split};
+use crate::ops::{Ops, check_layout, check_without_slopes};
+use crate::run::elementwise::{cost, elements, split};
 use crate::run::slopes::{Applied, activation_gradient};
-use crate::tile::grad::table::SumOf;
+use crate::run::{Threads, check};
+use crate::tile::grad::table::{SumLines, SumOf};
 use crate::tile::ops_table::Slopes;
 use crate::tile::output::OutputRegion;
 
@@ -67,6 +68,32 @@ impl Ops {
         Ok(())
     }
 
+    /// `gradient = gradient * act'(x)` in place, from the output of the activation. It is the fastest form where nothing else
+    /// needs the gradient of the output. The padding lanes of Nchw16c keep their values.
+    ///
+    /// # Errors
+    /// - [`ConvError::InvalidField`] for an activation whose output does not determine the gradient, and for invalid activation
+    ///   parameters.
+    /// - [`ConvError::ShapeMismatch`] or [`ConvError::LayoutMismatch`] unless both tensors have one shape and layout.
+    ///
+    /// On an error the gradient is unchanged.
+    pub fn activate_gradient_in_place(
+        &self,
+        activation: Activation,
+        output: TensorRef<'_>,
+        gradient: TensorMut<'_>,
+        threads: Threads<'_>,
+    ) -> Result<(), ConvError> {
+        check_without_slopes(activation)?;
+        ActivationValue::Output(output).check(activation)?;
+        check_layout(gradient.layout())?;
+        check("output", (gradient.shape(), gradient.layout()), (output.shape(), output.layout()))?;
+        combine(output, gradient, 1 + cost(activation), threads, &|output, tile| {
+            self.kernels().grad.activate_in_place(activation, tile, output);
+        });
+        Ok(())
+    }
+
     /// The gradient of PReLU and of its slopes: `dx = gradient * (x > 0 ? 1 : slope[c])`, and
     /// `dslope[c] = sum of gradient * min(x, 0)` over images and pixels.
     ///
@@ -98,7 +125,8 @@ impl Ops {
         let split_units = channels_alone(&region);
         split(region, split_units, work, threads, &|mut region| {
             for band in bands(region.layout(), &region.channels.clone()) {
-                let [sums, _] = self.band_sums(SumOf::Negatives, &sources, &band, &[0.0; BAND]);
+                let lines = SumLines { centre: &[0.0; BAND], gate: None };
+                let [sums, _] = self.band_sums(SumOf::Negatives, &sources, &band, lines);
                 let sums = sums.map(|sum| sum as f32);
                 dslope.with(|dslope| dslope.put(band.start, &sums[..band.len()]));
                 for n in region.images.clone() {

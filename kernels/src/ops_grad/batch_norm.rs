@@ -8,7 +8,7 @@ use crate::ops::{Ops, check_layout};
 use crate::run::elementwise::{elements, merges, split};
 use crate::run::{Threads, check};
 use crate::tile::copy_table::InputTile;
-use crate::tile::grad::table::{GradLines, SumOf};
+use crate::tile::grad::table::{GateLines, GradLines, SumLines, SumOf};
 use crate::tile::layer_table::Lines;
 use crate::tile::output::OutputRegion;
 use std::ops::Range;
@@ -21,6 +21,8 @@ pub struct BatchNormSpec {
     /// The part of the batch in the running averages, from 0 to 1: `average = (1 - momentum) * average + momentum * of the
     /// batch`. Most networks use 0.1.
     pub momentum: f32,
+    /// The activation that follows, which costs nothing here: none, ReLU or a clip.
+    pub activation: Activation,
 }
 
 /// The statistics of a batch, which [`Ops::batch_norm`] writes, and the averages that it updates. Each has one element per
@@ -58,14 +60,27 @@ impl Spread {
 
 impl BatchNormSpec {
     fn check(&self) -> Result<(), ConvError> {
-        let Self { eps, momentum } = *self;
+        let Self { eps, momentum, activation } = *self;
         if !(eps.is_finite() && eps >= 0.0) {
             return Err(ConvError::field("norm.eps", "a finite number, at least 0", eps));
         }
         if !(0.0..=1.0).contains(&momentum) {
             return Err(ConvError::field("norm.momentum", "a number from 0 to 1", momentum));
         }
-        Ok(())
+        activation.check()?;
+        match activation {
+            Activation::None | Activation::Relu | Activation::Clip { .. } => Ok(()),
+            _ => Err(ConvError::field("norm.activation", "none, ReLU or a clip", activation.name())),
+        }
+    }
+
+    /// The open interval of outputs through which the activation passes gradients; `None` without an activation.
+    fn limits(&self) -> Option<[f32; 2]> {
+        match self.activation {
+            Activation::Relu => Some([0.0, f32::INFINITY]),
+            Activation::Clip { lo, hi } => Some([lo, hi]),
+            _ => None,
+        }
     }
 }
 
@@ -95,7 +110,8 @@ impl BatchStatistics<'_> {
 
 impl Ops {
     /// Batch normalisation in training (Ioffe and Szegedy 2015, algorithm 1): for each channel,
-    /// `y = (x - mean) / sqrt(variance + eps) * scale[c] + shift[c]`, with mean and biased variance over images and pixels.
+    /// `y = (x - mean) / sqrt(variance + eps) * scale[c] + shift[c]`, with mean and biased variance over images and pixels, and
+    /// then the activation of `spec`.
     ///
     /// A missing `scale` means 1, a missing `shift` means 0. The padding lanes of Nchw16c are set to zero. Threads divide
     /// the channels. For inference, fold the running averages into a convolution, or into the scale and shift of
@@ -105,7 +121,7 @@ impl Ops {
     /// use kernels::*;
     /// # fn main() -> Result<(), ConvError> {
     /// let (ops, shape) = (Ops::new(None)?, Shape4::new(2, 1, 1, 2));
-    /// let spec = BatchNormSpec { eps: 0.0, momentum: 0.1 };
+    /// let spec = BatchNormSpec { eps: 0.0, momentum: 0.1, activation: Activation::None };
     /// let x = TensorRef::packed(&[1.0, 3.0, 1.0, 3.0], shape, Layout::Nchw)?;
     /// let (mut y, mut mean, mut inverse) = ([0.0; 4], [0.0], [0.0]);
     /// let statistics = BatchStatistics { mean: &mut mean, inverse: &mut inverse, running: None };
@@ -121,15 +137,15 @@ impl Ops {
     ///     shift: Some(SliceGradient::Write(&mut dshift)),
     /// };
     /// let g = TensorRef::packed(&[1.0; 4], shape, Layout::Nchw)?;
-    /// ops.batch_norm_gradient(Some(&[10.0]), (&mean, &inverse), (x, g), into, Threads::Seq)?;
+    /// ops.batch_norm_gradient(spec, (Some(&[10.0]), None), (&mean, &inverse), (x, g), into, Threads::Seq)?;
     /// assert_eq!((dx, dscale, dshift), ([0.0; 4], [0.0], [4.0]));
     /// # Ok(())
     /// # }
     /// ```
     ///
     /// # Errors
-    /// - [`ConvError::InvalidField`] for `eps` or `momentum` out of range, and for a single element per channel, which has
-    ///   no unbiased variance.
+    /// - [`ConvError::InvalidField`] for `eps` or `momentum` out of range, for another activation, and for a single element
+    ///   per channel, which has no unbiased variance.
     /// - [`ConvError::BufferLen`] unless scale, shift and statistics have one element per channel.
     /// - [`ConvError::ShapeMismatch`] or [`ConvError::LayoutMismatch`] unless the output has the shape and layout of the
     ///   input.
@@ -179,7 +195,7 @@ impl Ops {
                     centre: Some(&centre),
                     factor: &factor,
                     shift: Some(&added),
-                    activation: Activation::None,
+                    activation: spec.activation,
                 };
                 let per_row = region.layout() == Layout::Nchw;
                 for n in region.images.clone() {
@@ -197,23 +213,28 @@ impl Ops {
     /// `dx = scale * inverse * (g - mean(g) - z * mean(g * z))`, `dscale = sum(g * z)` and `dshift = sum(g)`.
     ///
     /// `(mean, inverse)` are the statistics that the forward pass wrote. `(input, gradient)` are its input and the gradient
-    /// of its output. Threads divide the channels.
+    /// of its output. With an activation, `g` is zero where the activation is flat: it is computed from the input again, so
+    /// the output is not needed. Threads divide the channels.
     ///
     /// # Errors
-    /// - [`ConvError::BufferLen`] unless scale, statistics and gradients have one element per channel.
+    /// - [`ConvError::InvalidField`] as in `batch_norm`.
+    /// - [`ConvError::BufferLen`] unless scale, shift, statistics and gradients have one element per channel.
     /// - [`ConvError::ShapeMismatch`] or [`ConvError::LayoutMismatch`] unless all tensors have one shape and layout.
     ///
     /// On an error the gradients are unchanged.
     pub fn batch_norm_gradient(
         &self,
-        scale: Option<&[f32]>,
+        spec: BatchNormSpec,
+        (scale, shift): (Option<&[f32]>, Option<&[f32]>),
         (mean, inverse): (&[f32], &[f32]),
         (input, gradient): (TensorRef<'_>, TensorRef<'_>),
         into: NormGradients<'_>,
         threads: Threads<'_>,
     ) -> Result<(), ConvError> {
         let shape = input.shape();
+        spec.check()?;
         check_len("scale", scale, shape.c)?;
+        check_len("shift", shift, shape.c)?;
         check_len("mean", Some(mean), shape.c)?;
         check_len("inverse", Some(inverse), shape.c)?;
         into.check(shape.c)?;
@@ -226,17 +247,21 @@ impl Ops {
         let split_units = channels_alone(&region);
         split(region, split_units, elements(shape).saturating_mul(6), threads, &|mut region| {
             for band in bands(region.layout(), &region.channels.clone()) {
-                let mut centre = [0.0; BAND];
-                centre[..band.len()].copy_from_slice(&mean[band.clone()]);
-                let sums = self.band_sums(SumOf::Products, &sources, &band, &centre);
-                let (mut factor, mut slope, mut shift) = ([0.0; BAND], [0.0; BAND], [0.0; BAND]);
+                let (centre, mut factor) = (&mean[band.clone()], [0.0; BAND]);
+                for (factor, c) in factor.iter_mut().zip(band.clone()) {
+                    *factor = (scale.map_or(1.0, |scale| f64::from(scale[c])) * f64::from(inverse[c])) as f32;
+                }
+                // The numbers of the forward pass.
+                let shift = shift.map_or(&[0.0; BAND][..], |shift| &shift[band.clone()]);
+                let gate = spec.limits().map(|limits| GateLines { factor: &factor, shift, limits });
+                let sums = self.band_sums(SumOf::Products, &sources, &band, SumLines { centre, gate });
+                let (mut slope, mut added) = ([0.0; BAND], [0.0; BAND]);
                 let mut found = [[0.0; BAND]; 2];
                 for (i, c) in band.clone().enumerate() {
                     let inverse = f64::from(inverse[c]);
                     let line = scale.map_or(1.0, |scale| f64::from(scale[c])) * inverse;
-                    factor[i] = line as f32;
                     slope[i] = (-line * inverse * inverse * sums[1][i] / count) as f32;
-                    shift[i] = (-line * sums[0][i] / count) as f32;
+                    added[i] = (-line * sums[0][i] / count) as f32;
                     [found[0][i], found[1][i]] = [(sums[1][i] * inverse) as f32, sums[0][i] as f32];
                 }
                 params.with(|(dscale, dshift)| {
@@ -246,12 +271,12 @@ impl Ops {
                         }
                     }
                 });
-                let lines = GradLines { centre: &centre, factor: &factor, slope: &slope, shift: &shift };
+                let lines = GradLines { centre, factor: &factor, slope: &slope, shift: &added };
                 let per_row = region.layout() == Layout::Nchw;
                 for n in region.images.clone() {
                     let out = tile_of(&mut region, n, band.clone());
                     let tiles = sources.tiles(out, add, (n, band.start, 0));
-                    self.kernels().grad.affine(lines, per_row, tiles);
+                    self.kernels().grad.affine(lines, gate, per_row, tiles);
                 }
             }
             finish(&mut region, add);

@@ -9,7 +9,7 @@ use crate::describe::{BLOCK, Layout, PixelView};
 use crate::ops::Ops;
 use crate::ops::norm::runs;
 use crate::tile::copy_table::InputTile;
-use crate::tile::grad::table::SumOf;
+use crate::tile::grad::table::{SumLines, SumOf};
 use crate::tile::output::OutputRegion;
 use crate::work::parts::SplitUnits;
 use std::ops::Range;
@@ -58,20 +58,18 @@ pub(super) fn pieces(
 }
 
 impl Ops {
-    /// Two sums over images and pixels for each channel of `band`, whose centres are `centre`.
+    /// Two sums over images and pixels for each channel of `band`, whose numbers are `lines`.
     pub(super) fn band_sums(
         &self,
         of: SumOf,
         sources: &Sources<'_>,
         band: &Range<usize>,
-        centre: &[f32; BAND],
+        lines: SumLines<'_>,
     ) -> [[f64; BAND]; 2] {
         let mut sums = [[0.0; BAND]; 2];
         pieces(&sources.gradient.view, band, |n, pixels, run| {
             let first = run.start - band.start;
-            let mut centres = [0.0; BLOCK];
-            centres[..run.len()].copy_from_slice(&centre[first..first + run.len()]);
-            let found = self.run_sums(of, sources, n, (&pixels, &run), centres);
+            let found = self.run_sums(of, sources, n, (&pixels, &run), lines.from(first));
             for (sums, found) in sums.iter_mut().zip(found) {
                 sums[first..].iter_mut().zip(&found[..run.len()]).for_each(|(sum, x)| *sum += f64::from(*x));
             }
@@ -86,19 +84,19 @@ impl Ops {
         sources: &Sources<'_>,
         n: usize,
         (pixels, channels): (&Range<usize>, &Range<usize>),
-        centre: [f32; BLOCK],
+        lines: SumLines<'_>,
     ) -> [[f32; BLOCK]; 2] {
         let grad = &self.kernels().grad;
         let (g, x) = (&sources.gradient, &sources.value);
         if g.view.layout != Layout::Nchw {
             let tiles = [g, x].map(|source| InputTile::new(source, n, channels.start, pixels.start));
-            return grad.column_sums(of, tiles, (pixels.len(), channels.len()), centre);
+            return grad.column_sums(of, tiles, (pixels.len(), channels.len()), lines);
         }
         let mut sums = [[0.0; BLOCK]; 2];
         for (i, c) in channels.clone().enumerate() {
             let [g, x] =
                 [g, x].map(|source| &source.data[source.view.offset(n, c, pixels.start)..][..pixels.len()]);
-            [sums[0][i], sums[1][i]] = grad.run_sums(of, g, x, centre[i]);
+            [sums[0][i], sums[1][i]] = grad.run_sums(of, g, x, lines.from(i));
         }
         sums
     }

@@ -6,7 +6,7 @@ use crate::ops::Ops;
 use crate::ops::norm::{Moments, Norm, NormSpec, check_len, runs};
 use crate::run::Threads;
 use crate::run::elementwise::{elements, split};
-use crate::tile::grad::table::{GradLines, SumOf};
+use crate::tile::grad::table::{GradLines, SumLines, SumOf};
 use crate::tile::output::OutputRegion;
 use crate::work::parts::SplitUnits;
 use std::ops::Range;
@@ -134,7 +134,9 @@ impl Ops {
         let mut sums = [[0.0f64; BLOCK]; 2];
         for part in runs(&channels) {
             let pixels = 0..norm.input.view.pixels;
-            let found = self.run_sums(SumOf::Products, sources, n, (&pixels, &part), centres(&part));
+            let centres: [f32; BLOCK] = centres(&part);
+            let lines = SumLines { centre: &centres, gate: None };
+            let found = self.run_sums(SumOf::Products, sources, n, (&pixels, &part), lines);
             let mut params = [[0.0; BLOCK]; 2];
             for (i, c) in part.clone().enumerate() {
                 let of_g = f64::from(found[0][i]);
@@ -166,7 +168,7 @@ impl Ops {
             let centre: [f32; BLOCK] = centres(&part);
             let lines = GradLines { centre: &centre, factor: &factor, slope: &slope, shift: &shift };
             let tiles = sources.tiles(tile_of(region, n, part.clone()), problem.add, (n, part.start, 0));
-            self.kernels().grad.affine(lines, per_row, tiles);
+            self.kernels().grad.affine(lines, None, per_row, tiles);
         }
     }
 }

@@ -166,7 +166,8 @@ impl ConvPlan {
     /// step, and the algorithm and the memory can stay. The results are those of a plan that [`new`](Self::new) makes with
     /// these weights and the same algorithm.
     ///
-    /// The packed weights stay where they are. Small tables can be allocated.
+    /// The packed weights stay where they are. The first call can allocate tables, and later ones allocate nothing, except
+    /// with Fourier transforms and products of bf16 parts.
     ///
     /// # Errors
     /// - [`ConvError::BufferLen`] or [`ConvError::EpilogueMismatch`] if the weights do not fit the descriptor.
@@ -177,7 +178,8 @@ impl ConvPlan {
         let desc = &conv.desc;
         prepare::check_weights(desc.filter_len(), (desc.epilogue(), desc.output().c), &weights)?;
         let kernels = kernels(Some(report.isa))?;
-        if conv.form.repack(&mut conv.driver, &weights, conv.desc.output().c, kernels)? {
+        let channels = conv.desc.output().c;
+        if conv.form.repack(&mut conv.driver, &weights, channels, kernels, &mut conv.cut_room)? {
             return Ok(());
         }
         let expected = "packed weights that no filter and no other plan shares";

@@ -235,7 +235,15 @@ impl<'a> Problem<'a> {
             return Err(ConvError::SizeOverflow { what: "workspace" });
         }
         let merged = method.algorithm != Algorithm::Reference && self.reduced.merged;
-        Ok(PreparedConv { desc: *self.desc, merged, form, driver, req, parts: self.parts })
+        Ok(PreparedConv {
+            desc: *self.desc,
+            merged,
+            form,
+            driver,
+            req,
+            parts: self.parts,
+            cut_room: Vec::new(),
+        })
     }
 }
 

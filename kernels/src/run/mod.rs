@@ -67,6 +67,8 @@ pub(crate) struct PreparedConv {
     pub(crate) req: WorkspaceReq,
     /// Number of threads that the amount of work justifies, at most as many as the workspace is sized for.
     pub(crate) parts: usize,
+    /// Room for the taps that are left of a filter, from the first time that weights are packed again.
+    pub(crate) cut_room: Vec<f32>,
 }
 
 impl PreparedConv {

@@ -23,7 +23,7 @@ pub(crate) struct AffineArgs {
     pub(super) factor: *const f32,
     /// It is null if nothing is added.
     pub(super) shift: *const f32,
-    /// Any except PReLU. It is read only without a centre.
+    /// Any except PReLU. With a centre, only none, ReLU or a clip.
     pub(super) activation: Activation,
     /// Whether channels are rows (NCHW). Otherwise they are columns.
     pub(super) per_row: bool,
@@ -37,8 +37,8 @@ struct Line<V> {
     shift: V,
 }
 
-/// The affine map of a tile. Without a centre (batch normalisation at inference) it is a single FMA, and an activation
-/// can follow.
+/// The affine map of a tile. Without a centre (batch normalisation at inference) it is a single FMA, and every activation
+/// can follow. With a centre (training), only those do that networks have there.
 pub(crate) struct Affine<const CENTRED: bool>;
 
 impl<const CENTRED: bool> Body for Affine<CENTRED> {
@@ -50,8 +50,14 @@ impl<const CENTRED: bool> Body for Affine<CENTRED> {
     #[inline(always)]
     unsafe fn run<S: Simd>(s: S, args: &AffineArgs) {
         if CENTRED {
-            // SAFETY: the callee has the same contract, which the caller upholds.
-            unsafe { tile::<S, CENTRED>(s, math::None {}, args) };
+            // SAFETY: the callees have the same contract, which the caller upholds.
+            unsafe {
+                match args.activation {
+                    Activation::Relu => tile::<S, CENTRED>(s, math::Relu {}, args),
+                    Activation::Clip { lo, hi } => tile::<S, CENTRED>(s, math::Clip { lo, hi }, args),
+                    _ => tile::<S, CENTRED>(s, math::None {}, args),
+                }
+            }
         } else {
             // SAFETY: as above.
             with_known!(args.activation, known => unsafe { tile::<S, CENTRED>(s, known, args) });

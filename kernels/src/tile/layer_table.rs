@@ -60,7 +60,7 @@ pub(crate) struct Lines<'a> {
     pub(crate) factor: &'a [f32],
     /// The numbers to add, if any.
     pub(crate) shift: Option<&'a [f32]>,
-    /// Any except PReLU. Without effect if there is a centre.
+    /// Any except PReLU. With a centre, only none, ReLU or a clip.
     pub(crate) activation: Activation,
 }
 

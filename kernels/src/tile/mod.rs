@@ -149,3 +149,5 @@ pub(crate) mod winograd;
 mod winograd_filter;
 #[allow(unsafe_code)]
 pub(crate) mod winograd_table;
+#[allow(unsafe_code)]
+pub(crate) mod winograd_weights;

@@ -13,6 +13,7 @@ use super::shape::{TileShape, even_piece};
 use super::store::SumsArgs;
 use super::winograd::{Coefficients, InputArgs, MOST_OUTPUTS, MOST_POINTS, OutputArgs};
 use super::winograd_filter::FilterArgs;
+use super::winograd_weights::{WeightsArgs, scratch_len};
 use crate::describe::{BLOCK, Size2};
 
 /// The kernels of one instruction set.
@@ -25,6 +26,8 @@ pub struct WinogradKernels {
     pub(super) transforms: &'static [Transforms],
     /// The transform of tiles of 4x4 pixels to 6x6 points.
     pub(super) filter: Entry<FilterArgs>,
+    /// The transform of filters.
+    pub(super) weights: Entry<WeightsArgs>,
     pub(super) activate: Entry<SumsArgs>,
 }
 
@@ -96,6 +99,19 @@ pub(crate) const GRADIENT_TILE: WinogradTile =
     WinogradTile { points: Size2::square(6), outputs: Size2::square(3) };
 /// Pixels of the second operand of [`GRADIENT_TILE`] along each axis.
 pub(crate) const GRADIENT_PIXELS: usize = 4;
+
+/// How filters are transformed; see [`WinogradKernels::weights`].
+#[derive(Clone, Copy)]
+pub(crate) struct WeightsOf<'a> {
+    /// Distance between the filters of two output channels.
+    pub(crate) stride: usize,
+    /// The places of the taps in the order of `g`, row by row; `None` for a zero.
+    pub(crate) places: &'a [Option<usize>],
+    /// The matrices for the columns and for the rows, `[point][tap]`.
+    pub(crate) g: [&'a [f64]; 2],
+    /// Taps along each axis.
+    pub(crate) taps: usize,
+}
 
 /// Zeros that are read in place of padding.
 static ZEROS: [f32; BLOCK] = [0.0; BLOCK];
@@ -181,6 +197,42 @@ impl WinogradKernels {
         };
         // SAFETY: rows and output were measured above. The features were detected.
         unsafe { (self.filter)(&args) }
+    }
+
+    /// Transforms the filters of `count` output channels for one input channel. Tap `places[i]` of channel `o` is at
+    /// `o * stride + places[i]` of `filters`. Point `i` of channel `o` is written to `i * out_point + o` of `out`.
+    ///
+    /// # Panics
+    /// If an operand is too short. That is a bug in this library.
+    pub(crate) fn weights(
+        &self,
+        of: &WeightsOf<'_>,
+        (filters, count): (&[f32], usize),
+        scratch: &mut [f64],
+        (out, out_point): (&mut [f32], usize),
+    ) {
+        let WeightsOf { stride, places, g, taps } = *of;
+        assert!(count > 0 && taps > 0 && places.len() == taps * taps);
+        assert!(g.iter().all(|g| !g.is_empty() && g.len().is_multiple_of(taps)));
+        let [down, along] = g.map(|g| g.len() / taps);
+        let last = places.iter().flatten().max().map_or(0, |last| last + 1);
+        require("filters", product([count - 1, stride]).saturating_add(last), filters.len());
+        let needed = scratch_len(count, taps, down);
+        assert!(scratch.len() >= needed);
+        require("transformed weights", span([(product([down, along]), out_point), (count, 1)]), out.len());
+        let args = WeightsArgs {
+            filters,
+            stride,
+            places,
+            count,
+            g: g.map(std::ptr::from_ref),
+            taps,
+            scratch: &raw mut scratch[..needed],
+            out,
+            out_point,
+        };
+        // SAFETY: all slices are borrowed by this function. The features were detected.
+        unsafe { (self.weights)(&args) }
     }
 
     /// Multiplies some tiles with a panel, for all points, and writes the products to `m`.
@@ -345,6 +397,7 @@ macro_rules! winograd_kernels {
                 winograd_kernels!(@transforms $enter, $widths, 8 3 4, 8 3 4),
             ],
             filter: <super::winograd_filter::FilterTiles<4, 6, 2>>::$enter,
+            weights: super::winograd_weights::TransformWeights::$enter,
             activate: ActivateSums::$enter,
         }
     };

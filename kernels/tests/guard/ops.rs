@@ -119,6 +119,9 @@ where
         });
         layer(format!("gradient of {}", activation.name()), same, true, run);
     }
+    layer("gradient of tanh in place".into(), same, true, {
+        Box::new(move |y: TensorMut<'_>| ops.activate_gradient_in_place(Activation::Tanh, x, y, threads))
+    });
     layer("gradient of PReLU".into(), same, false, {
         let run = move |y: TensorMut<'_>| {
             let mut slopes = memory(shape.c);
@@ -134,7 +137,9 @@ where
             shift: Some(SliceGradient::Write(&mut shift)),
         };
         let Some(groups) = groups else {
-            return ops.batch_norm_gradient(Some(numbers), (numbers, numbers), (x, x), into, threads);
+            let spec = BatchNormSpec { eps: 1e-5, momentum: 0.1, activation: Activation::Relu };
+            let params = (Some(numbers), Some(numbers));
+            return ops.batch_norm_gradient(spec, params, (numbers, numbers), (x, x), into, threads);
         };
         let mut scratch = memory(Ops::normalize_gradient_scratch_len(shape)?);
         let spec = NormSpec { groups, eps: 1e-5 };
@@ -147,7 +152,7 @@ where
         let run = move |y: TensorMut<'_>| {
             let (mut mean, mut inverse) = (memory(shape.c), memory(shape.c));
             let statistics = BatchStatistics { mean: &mut mean, inverse: &mut inverse, running: None };
-            let spec = BatchNormSpec { eps: 1e-5, momentum: 0.1 };
+            let spec = BatchNormSpec { eps: 1e-5, momentum: 0.1, activation: Activation::Relu };
             ops.batch_norm(spec, (Some(numbers), Some(numbers)), x, y, statistics, threads)
         };
         layer("batch norm".into(), same, false, Box::new(run));

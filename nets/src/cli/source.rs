@@ -1,6 +1,7 @@
 //! The source of a command's network and weights.
 
 use anyhow::ensure;
+use nets::digits::PADDED;
 use nets::import::onnx::{self, Extents, ImportOptions, Imported};
 use nets::zoo::{self, Entry};
 use nets::{Graph, Init, NetError, SeededWeights, Shape, WeightSet, WeightSource, digits};
@@ -86,6 +87,12 @@ impl Network {
 /// Whether this is the network that the trained weights belong to.
 pub(super) fn is_lenet5(entry: &Entry) -> Result<bool, NetError> {
     Ok(entry.graph()? == zoo::lenet5()?)
+}
+
+/// Whether a network reads digits as LeNet-5 does.
+pub(super) fn reads_digits(entry: &Entry) -> Result<bool, NetError> {
+    let graph = entry.graph()?;
+    Ok(graph.input() == Shape::map(1, PADDED, PADDED) && graph.output() == Shape::vector(10))
 }
 
 /// The trained weights. They fit only one input shape; another one makes another network.

@@ -125,13 +125,43 @@ pub enum NetError {
         /// What is wrong with it.
         reason: String,
     },
+    /// Data to train on are unusable, or do not fit the network.
+    #[error("{origin}: expected {expected}, got {got}")]
+    Data {
+        /// The file, the directory, or what the data are for.
+        origin: String,
+        /// What would be usable.
+        expected: String,
+        /// What is there.
+        got: String,
+    },
+    /// A checkpoint is unusable, or belongs to another training.
+    #[error("{origin}: expected {expected}, got {got}")]
+    Checkpoint {
+        /// The file.
+        origin: String,
+        /// What would be usable.
+        expected: String,
+        /// What is there.
+        got: String,
+    },
+    /// A training left the range of numbers. A lower learning rate or other initial weights can help.
+    #[error("step {step}: expected finite numbers, got {what} that began in `{place}`")]
+    NotFinite {
+        /// The step, from 0.
+        step: u64,
+        /// The numbers that are infinite or NaN.
+        what: &'static str,
+        /// The layer or parameter where they began.
+        place: String,
+    },
     /// A picture is unusable.
     #[error(transparent)]
     Picture(#[from] PictureError),
     /// A file cannot be read or written.
     #[error("cannot {action} {}: {cause}", path.display())]
     Io {
-        /// `"read"` or `"write"`.
+        /// What cannot be done, such as `"read"` or `"write"`.
         action: &'static str,
         /// The file.
         path: PathBuf,
@@ -170,6 +200,18 @@ pub enum LayerError {
     NoKernel {
         /// The name of the operation.
         op: String,
+    },
+    /// It can be run but not trained.
+    #[error("expected a layer that can be trained, got `{op}`")]
+    NoGradient {
+        /// The name of the operation.
+        op: String,
+    },
+    /// It does not take the mask.
+    #[error("expected a dropout layer and a mask of its length, got {}", got.map_or("no mask".to_owned(), |len| format!("{len} elements")))]
+    NoMask {
+        /// Number of elements of the mask, if there was one.
+        got: Option<usize>,
     },
     /// ONNX has no operator for it.
     #[error("expected a layer that is an operator of ONNX, got `{op}`")]

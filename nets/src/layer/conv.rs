@@ -149,12 +149,29 @@ impl SparseConv {
     pub(crate) fn dense(&self, sparse: &[f32], in_channels: usize) -> Vec<f32> {
         let taps = self.conv.kernel.h * self.conv.kernel.w;
         let mut dense = vec![0.0; self.table.len() * in_channels * taps];
-        let places = self.table.iter().enumerate().flat_map(|(o, row)| row.iter().map(move |&i| (o, i)));
-        for ((o, i), kernel) in places.zip(sparse.chunks_exact(taps)) {
-            let start = (o * in_channels + i) * taps;
-            dense[start..start + taps].copy_from_slice(kernel);
-        }
+        self.scatter(sparse, in_channels, &mut dense);
         dense
+    }
+
+    /// Writes the kernels of connected pairs to their places in a dense filter.
+    pub(crate) fn scatter(&self, sparse: &[f32], in_channels: usize, dense: &mut [f32]) {
+        let taps = self.conv.kernel.h * self.conv.kernel.w;
+        for (pair, kernel) in self.pairs(in_channels).zip(sparse.chunks_exact(taps)) {
+            dense[pair * taps..][..taps].copy_from_slice(kernel);
+        }
+    }
+
+    /// Reads the kernels of connected pairs from a dense filter.
+    pub(crate) fn gather(&self, dense: &[f32], in_channels: usize, sparse: &mut [f32]) {
+        let taps = self.conv.kernel.h * self.conv.kernel.w;
+        for (pair, kernel) in self.pairs(in_channels).zip(sparse.chunks_exact_mut(taps)) {
+            kernel.copy_from_slice(&dense[pair * taps..][..taps]);
+        }
+    }
+
+    /// The numbers of the connected pairs among all pairs of maps.
+    fn pairs(&self, in_channels: usize) -> impl Iterator<Item = usize> {
+        self.table.iter().enumerate().flat_map(move |(o, row)| row.iter().map(move |&i| o * in_channels + i))
     }
 
     pub(super) fn output(&self, input: Shape4) -> Result<Shape, LayerError> {

@@ -11,15 +11,15 @@ const PAGE: usize = 1024;
 
 /// The memory that a storage needs, and its lifetime.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Need {
-    pub(super) len: usize,
+pub(crate) struct Need {
+    pub(crate) len: usize,
     /// The steps of its first write and its last use.
-    pub(super) first: usize,
-    pub(super) last: usize,
+    pub(crate) first: usize,
+    pub(crate) last: usize,
 }
 
 /// Returns the offset of each storage (0 if it needs no memory) and the total number of elements.
-pub(super) fn assign(needs: &[Option<Need>]) -> (Vec<usize>, usize) {
+pub(crate) fn assign(needs: &[Option<Need>]) -> (Vec<usize>, usize) {
     let mut offsets = vec![0; needs.len()];
     let mut order: Vec<(usize, Need)> =
         needs.iter().enumerate().filter_map(|(index, need)| Some((index, (*need)?))).collect();

@@ -5,11 +5,12 @@ use super::chain::{self, Described, Planned};
 use super::compiled::CompiledNet;
 use super::in_place::in_place;
 use super::kernel::{Kernels, Known};
-use super::lower::{Arg, INPUT, Op, Program, Work, lower};
+use super::lower::{INPUT, Op, Program, Work, lower};
 use super::merge::merge;
 use super::narrow::narrow;
-use super::operand::{Operand, Place};
+use super::operand::Operand;
 use super::packed::PackedWeights;
+use super::places::Places;
 use super::step::{Kernel, Step};
 use super::{NetOptions, layout};
 use crate::count::{count, count_batch};
@@ -17,7 +18,7 @@ use crate::error::{LayerError, NetError};
 use crate::graph::{Graph, NodeId};
 use crate::shape::Shape;
 use crate::weights::WeightSource;
-use kernels::{ConvPlan, Layout, Ops, Pitch, PlanOptions, Select, Shape4, Team, Wisdom, WorkspaceReq};
+use kernels::{ConvPlan, Layout, Ops, PlanOptions, Select, Team, Wisdom, WorkspaceReq};
 use std::cell::RefCell;
 use std::ops::Range;
 
@@ -90,14 +91,14 @@ fn net(
     narrow(graph, &mut program, &plan_options);
     in_place(graph, &mut program);
     let bytes = |places: &Places| (places.len as u64).saturating_mul(size_of::<f32>() as u64);
-    within_limit(graph, options, bytes(&Places::of(&program, &[])))?;
+    within_limit(graph, options, bytes(&places_of(&program, &[])))?;
 
     let part = RefCell::default();
     let kernels = Kernels { graph, weights, program: &program, options: plan_options, known, part };
     let kernels = largest_first(graph, &program, &kernels)?;
     let plans: Vec<Option<&ConvPlan>> = kernels.iter().map(Kernel::plan).collect();
     let chains = chain::plan(&program, &plans, &plan_options);
-    let places = Places::of(&program, &chains);
+    let places = places_of(&program, &chains);
     let steps = steps(graph, &program, &places, kernels, chains);
     let plans = steps.iter().flat_map(Step::runs);
     let workspace = plans.fold(WorkspaceReq::default(), |all, plan| all.union(plan.workspace_req()));
@@ -152,8 +153,8 @@ fn step(graph: &Graph, program: &Program, places: &Places, ops: Range<usize>, ke
     let (first, last) = (&ops[0], &ops[ops.len() - 1]);
     // In a chain, the first operand of every operation but the first is an inner value.
     let reads = first.reads.iter().chain(ops[1..].iter().flat_map(|op| &op.reads[1..]));
-    let sources: Vec<Operand> = reads.map(|arg| places.operand(program, arg)).collect();
-    let target = last.write.map(|write| places.target(program, last, write));
+    let sources: Vec<Operand> = reads.map(|arg| places.operand(&program.storages, arg)).collect();
+    let target = last.write.map(|write| places.target(&program.storages, last.reads.first(), write));
     let links: Vec<Described> = ops.iter().map(|op| link_of(graph, program, op)).collect();
     let names: Vec<&str> = links.iter().map(|link| link.name.as_str()).collect();
     let name = names.join(" > ");
@@ -259,87 +260,44 @@ fn name(graph: &Graph, nodes: &[NodeId], op: &Op) -> String {
     }
 }
 
-/// The memory of all storages.
-struct Places {
-    /// The offset of each storage in the arena.
-    offsets: Vec<usize>,
-    /// Number of elements of the arena.
-    len: usize,
-    output: usize,
-}
-
-impl Places {
-    /// A storage lives from the first operation that writes it to the last one that reads it. The operations of a chain
-    /// run at the same time, and their inner values have memory of their own.
-    fn of(program: &Program, chains: &[Planned]) -> Self {
-        let storages = &program.storages;
-        let (input, output) = (storages.of(INPUT), storages.of(program.output));
-        let inner = chains.iter().flat_map(|chain| chain.inner_values(program));
-        let without: Vec<usize> = inner.map(|value| storages.of(value)).chain([input, output]).collect();
-        let mut needs: Vec<Option<Need>> = vec![None; storages.len()];
-        for (step, op) in program.ops.iter().enumerate() {
-            let chain = chains.iter().map(|chain| &chain.ops).find(|ops| ops.contains(&step));
-            let (first, last) = chain.map_or((step, step), |ops| (ops.start, ops.end - 1));
-            for value in op.write.into_iter().chain(op.reads.iter().map(|arg| arg.value)) {
-                let storage = storages.of(value);
-                if !without.contains(&storage) {
-                    let len = storages.len_of(value).0;
-                    let need = needs[storage].get_or_insert(Need { len, first, last });
-                    need.last = need.last.max(last);
-                }
+/// The places of all storages. A storage lives from the first operation that writes it to the last one that reads it. The
+/// operations of a chain run at the same time, and their inner values have memory of their own.
+fn places_of(program: &Program, chains: &[Planned]) -> Places {
+    let storages = &program.storages;
+    let (input, output) = (storages.of(INPUT), storages.of(program.output));
+    let inner = chains.iter().flat_map(|chain| chain.inner_values(program));
+    let without: Vec<usize> = inner.map(|value| storages.of(value)).chain([input, output]).collect();
+    let mut needs: Vec<Option<Need>> = vec![None; storages.len()];
+    for (step, op) in program.ops.iter().enumerate() {
+        let chain = chains.iter().map(|chain| &chain.ops).find(|ops| ops.contains(&step));
+        let (first, last) = chain.map_or((step, step), |ops| (ops.start, ops.end - 1));
+        for value in op.write.into_iter().chain(op.reads.iter().map(|arg| arg.value)) {
+            let storage = storages.of(value);
+            if !without.contains(&storage) {
+                let len = storages.len_of(value).0;
+                let need = needs[storage].get_or_insert(Need { len, first, last });
+                need.last = need.last.max(last);
             }
         }
-        let (offsets, len) = arena::assign(&needs);
-        Self { offsets, len, output }
     }
-
-    fn operand(&self, program: &Program, arg: &Arg) -> Operand {
-        let storages = &program.storages;
-        let Arg { value, shape, layout } = *arg;
-        let range = storages.range(value);
-        let place = match storages.of(value) {
-            storage if storage == storages.of(INPUT) => Place::Input,
-            storage if storage == self.output => Place::Output(range),
-            storage => {
-                let start = self.offsets[storage];
-                Place::Arena(start + range.start..start + range.end)
-            }
-        };
-        let image = storages.pitch(value).image;
-        let pitch = match layout {
-            // The images become the pixels of one row.
-            Layout::Nhwc => Pitch { image: shape.w * image, pixel: image },
-            Layout::Nchw16c | Layout::Nchw32cBf16 => Pitch { image, pixel: layout::BLOCK },
-            _ => Pitch { image, pixel: 1 },
-        };
-        Operand { place, shape, layout, pitch }
-    }
-
-    fn target(&self, program: &Program, op: &Op, write: usize) -> Operand {
-        let value = program.storages.value(write);
-        // An operation that reads a row also writes a row.
-        let row = op.reads.first().is_some_and(|read| read.layout == Layout::Nhwc);
-        let (shape, layout) = match row {
-            true => (Shape4::new(1, value.shape.c, 1, value.shape.n), Layout::Nhwc),
-            false => (value.shape, value.layout),
-        };
-        self.operand(program, &Arg { value: write, shape, layout })
-    }
+    let (offsets, len) = arena::assign(&needs);
+    Places { offsets, len, output: Some(output) }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::operand::Place;
     use super::*;
     use crate::zoo;
 
     /// The condition for sharing memory: no step writes to memory that it reads, except that an operation in place
     /// writes exactly where its first operand is.
     fn targets_are_apart(program: &Program) -> bool {
-        let places = Places::of(program, &[]);
+        let places = places_of(program, &[]);
         let op_is_fine = |op: &Op| {
             let Some(write) = op.write else { return true };
-            let target = places.target(program, op, write).place;
-            let sources = op.reads.iter().map(|arg| places.operand(program, arg).place).enumerate();
+            let target = places.target(&program.storages, op.reads.first(), write).place;
+            let sources = op.reads.iter().map(|arg| places.operand(&program.storages, arg).place).enumerate();
             let is_in_place = |index: usize, source: &Place| index == 0 && *source == target;
             sources.filter(|(index, source)| !is_in_place(*index, source)).all(|(_, source)| {
                 match (&target, source) {

@@ -1,5 +1,7 @@
 //! Fusion: a convolution computes the normalisation, the residual addition and the activation that follow it. A sum, a
 //! batch normalisation and a scaling compute the activation that follows them.
+//!
+//! Where a network trains, a layer computes only an activation whose gradient its output determines.
 
 use crate::graph::{Graph, Node, NodeId};
 use crate::layer::{Layer, Norm, NormKind};
@@ -7,28 +9,28 @@ use kernels::Activation;
 
 /// The layers that one operation computes.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Fused {
+pub(crate) struct Fused {
     /// In order; the first layer does the main work.
-    pub(super) nodes: Vec<NodeId>,
+    pub(crate) nodes: Vec<NodeId>,
     /// A batch normalisation that is folded into the weights.
     pub(super) norm: Option<(NodeId, Norm)>,
     /// The other input of a residual addition.
     pub(super) residual: Option<NodeId>,
     /// An activation, with the node that holds its slopes.
-    pub(super) activation: Option<(NodeId, Activation)>,
+    pub(crate) activation: Option<(NodeId, Activation)>,
 }
 
-/// The readers of each node, among the nodes that the output depends on.
+/// The readers of each node, among the nodes that the outputs depend on.
 pub(super) struct Readers {
     needed: Vec<bool>,
     readers: Vec<Vec<NodeId>>,
-    output: NodeId,
+    outputs: Vec<NodeId>,
 }
 
 impl Readers {
-    pub(super) fn of(graph: &Graph) -> Self {
+    pub(super) fn of(graph: &Graph, outputs: &[NodeId]) -> Self {
         let mut needed = vec![false; graph.nodes().len()];
-        needed[graph.output_id().index()] = true;
+        outputs.iter().for_each(|output| needed[output.index()] = true);
         for index in (0..graph.nodes().len()).rev().collect::<Vec<_>>() {
             if needed[index] {
                 graph.nodes()[index].inputs.iter().for_each(|input| needed[input.index()] = true);
@@ -36,18 +38,18 @@ impl Readers {
         }
         let mut readers = graph.consumers();
         readers.iter_mut().for_each(|readers| readers.retain(|reader| needed[reader.index()]));
-        Self { needed, readers, output: graph.output_id() }
+        Self { needed, readers, outputs: outputs.to_vec() }
     }
 
-    /// Whether the output depends on a node.
+    /// Whether an output depends on a node.
     pub(super) fn needs(&self, id: NodeId) -> bool {
         self.needed[id.index()]
     }
 
-    /// The only reader of a node, if the node is not the output.
+    /// The only reader of a node, if the node is no output.
     fn only(&self, id: NodeId) -> Option<NodeId> {
         match self.readers[id.index()][..] {
-            [reader] if id != self.output => Some(reader),
+            [reader] if !self.outputs.contains(&id) => Some(reader),
             _ => None,
         }
     }
@@ -86,6 +88,28 @@ pub(super) fn fuse(graph: &Graph, readers: &Readers, id: NodeId, known: impl Fn(
         if fused.activation.is_some() {
             break;
         }
+    }
+    fused
+}
+
+/// The layers to fuse with `id` where the network trains: an activation whose gradient its output determines. Behind a batch
+/// normalisation, only those that its kernels apply.
+pub(super) fn fuse_for_training(graph: &Graph, readers: &Readers, id: NodeId) -> Fused {
+    let mut fused = Fused { nodes: vec![id], norm: None, residual: None, activation: None };
+    let Some(reader) = readers.only(id) else { return fused };
+    let Layer::Activation(activation) = graph.node(reader).layer else { return fused };
+    let fits = match &graph.node(id).layer {
+        Layer::Conv(_) | Layer::SparseConv(_) | Layer::Linear(_) | Layer::Add => {
+            activation.is_known_by_output()
+        }
+        Layer::Norm(Norm { kind: NormKind::Batch, .. }) => {
+            matches!(activation, Activation::Relu | Activation::Clip { .. })
+        }
+        _ => false,
+    };
+    if fits && activation != Activation::None {
+        fused.activation = Some((reader, activation));
+        fused.nodes.push(reader);
     }
     fused
 }

@@ -3,7 +3,7 @@
 use crate::graph::{Graph, NodeId};
 use crate::layer::{Conv, Layer, SparseConv};
 use crate::shape::Shape;
-pub(super) use kernels::BLOCK;
+pub(crate) use kernels::BLOCK;
 use kernels::{Layout, Shape4};
 
 /// Maximum products with empty lanes for the blocked layout, in per cent of the real ones. LeNet-5 with 6
@@ -12,7 +12,7 @@ const MOST_EMPTY: u128 = 25;
 
 /// The layout of most feature maps of `graph`. It is [`Layout::Nchw16c`] if there is a convolution and
 /// rounding channels up to 16 adds at most a quarter to the products.
-pub(super) fn of_network(graph: &Graph) -> Layout {
+pub(crate) fn of_network(graph: &Graph) -> Layout {
     let (mut real, mut padded) = (0u128, 0u128);
     for node in graph.nodes() {
         let (Layer::Conv(conv) | Layer::SparseConv(SparseConv { conv, .. })) = &node.layer else { continue };

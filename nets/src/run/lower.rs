@@ -5,7 +5,7 @@
 //! Convolutions read an image of fewer than 16 channels directly; any other image is converted once. Vectors
 //! are NCHW, and so are images whose elements are needed in their own order.
 
-use super::fuse::{Fused, Readers, fuse};
+use super::fuse::{Fused, Readers, fuse, fuse_for_training};
 use super::layout::{BLOCK, has_no_padding, interchangeable};
 use super::storage::{Storages, Value};
 use crate::error::{LayerError, NetError};
@@ -17,21 +17,21 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 /// The value of the caller's input.
-pub(super) const INPUT: usize = 0;
+pub(crate) const INPUT: usize = 0;
 
 /// A tensor as an operation reads or writes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Arg {
-    pub(super) value: usize,
+pub(crate) struct Arg {
+    pub(crate) value: usize,
     /// The shape can be another view of the same elements, such as a flattened image or one row of pixels for
     /// a matrix product.
-    pub(super) shape: Shape4,
-    pub(super) layout: Layout,
+    pub(crate) shape: Shape4,
+    pub(crate) layout: Layout,
 }
 
 /// The work of an operation.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Work {
+pub(crate) enum Work {
     /// Layers of the graph; more than one only for merged convolutions.
     Layers(Vec<Fused>),
     /// A copy to another layout, or to a part of a concatenation.
@@ -42,12 +42,12 @@ pub(super) enum Work {
 
 /// A step without its kernel.
 #[derive(Debug)]
-pub(super) struct Op {
-    pub(super) work: Work,
+pub(crate) struct Op {
+    pub(crate) work: Work,
     /// The layer that it belongs to.
-    pub(super) node: NodeId,
-    pub(super) reads: Vec<Arg>,
-    pub(super) write: Option<usize>,
+    pub(crate) node: NodeId,
+    pub(crate) reads: Vec<Arg>,
+    pub(crate) write: Option<usize>,
 }
 
 /// All steps, and the tensors between them.
@@ -57,6 +57,27 @@ pub(super) struct Program {
     pub(super) storages: Storages,
     /// The value that the caller receives, in NCHW.
     pub(super) output: usize,
+}
+
+/// The same of a network that trains.
+#[derive(Debug)]
+pub(crate) struct Training {
+    pub(crate) ops: Vec<Op>,
+    pub(crate) storages: Storages,
+    /// The values of the wanted nodes, in NCHW.
+    pub(crate) outputs: Vec<usize>,
+}
+
+/// What is lowered where a network trains.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) batch: usize,
+    /// The layout of most maps.
+    pub(crate) layout: Layout,
+    /// The nodes whose values are wanted.
+    pub(crate) outputs: &'a [NodeId],
+    /// Whether dropout does something.
+    pub(crate) drops: bool,
 }
 
 /// The value that holds a node's output, and its shape there.
@@ -70,6 +91,8 @@ struct Lowering<'a> {
     graph: &'a Graph,
     batch: usize,
     blocked: bool,
+    training: bool,
+    drops: bool,
     ops: Vec<Op>,
     storages: Storages,
     /// The output of each node, once it is computed.
@@ -80,25 +103,50 @@ struct Lowering<'a> {
 
 /// Lowers `graph` for `batch` images, with most maps in `layout`.
 pub(super) fn lower(graph: &Graph, batch: usize, layout: Layout) -> Result<Program, NetError> {
-    let mut lowering = Lowering {
-        graph,
-        batch,
-        blocked: layout == Layout::Nchw16c,
-        ops: Vec::new(),
-        storages: Storages::default(),
-        seen: vec![None; graph.nodes().len()],
-        copies: HashMap::new(),
-    };
-    let readers = Readers::of(graph);
-    for (id, node) in graph.ids().filter(|&(id, _)| readers.needs(id)) {
-        if lowering.seen[id.index()].is_none() {
-            let seen = &lowering.seen;
-            let fused = fuse(graph, &readers, id, |id| seen[id.index()].is_some());
-            lowering.node(id, node, fused)?;
+    let output = graph.output_id();
+    let mut lowering = Lowering::new(graph, &Wanted { batch, layout, outputs: &[output], drops: false });
+    lowering.run(&[output])?;
+    let output = lowering.output(output);
+    Ok(Program { ops: lowering.ops, storages: lowering.storages, output })
+}
+
+/// Lowers `graph` for training: each layer is an operation of its own, with at most an activation.
+pub(crate) fn lower_for_training(graph: &Graph, wanted: &Wanted<'_>) -> Result<Training, NetError> {
+    let mut lowering = Lowering { training: true, ..Lowering::new(graph, wanted) };
+    lowering.run(wanted.outputs)?;
+    let outputs = wanted.outputs.iter().map(|&output| lowering.output(output)).collect();
+    Ok(Training { ops: lowering.ops, storages: lowering.storages, outputs })
+}
+
+impl<'a> Lowering<'a> {
+    fn new(graph: &'a Graph, wanted: &Wanted<'_>) -> Self {
+        Self {
+            graph,
+            batch: wanted.batch,
+            blocked: wanted.layout == Layout::Nchw16c,
+            training: false,
+            drops: wanted.drops,
+            ops: Vec::new(),
+            storages: Storages::default(),
+            seen: vec![None; graph.nodes().len()],
+            copies: HashMap::new(),
         }
     }
-    let output = lowering.output();
-    Ok(Program { ops: lowering.ops, storages: lowering.storages, output })
+
+    /// Lowers every layer that an output depends on.
+    fn run(&mut self, outputs: &[NodeId]) -> Result<(), NetError> {
+        let (graph, readers) = (self.graph, Readers::of(self.graph, outputs));
+        for (id, node) in graph.ids().filter(|&(id, _)| readers.needs(id)) {
+            if self.seen[id.index()].is_none() {
+                let fused = match self.training {
+                    true => fuse_for_training(graph, &readers, id),
+                    false => fuse(graph, &readers, id, |id| self.seen[id.index()].is_some()),
+                };
+                self.node(id, node, fused)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Lowering<'_> {
@@ -147,7 +195,8 @@ impl Lowering<'_> {
         let input = self.graph.node(node.inputs[0]).output;
         // An adaptive average over single elements does nothing.
         let same_size = matches!(node.layer, Layer::AdaptivePool(_)) && input == node.output;
-        node.layer.is_view() || same_size
+        let drops = self.drops && node.layer == Layer::Dropout;
+        (node.layer.is_view() && !drops) || same_size
     }
 
     /// The operands of a layer, and the layout of its output.
@@ -176,12 +225,18 @@ impl Lowering<'_> {
     }
 
     /// A vector as a row of pixels, one pixel per image. Flattened channel blocks without padding lanes
-    /// already are such rows, but their readers must permute the weights.
+    /// already are such rows, but their readers must permute the weights. Where the weights are trained, they keep their
+    /// order.
     fn rows(&mut self, seen: Seen) -> Arg {
         let value = self.storages.value(seen.value);
-        let blocks = value.layout == Layout::Nchw16c && has_no_padding(value.shape);
+        let blocks = value.layout == Layout::Nchw16c && has_no_padding(value.shape) && !self.training;
         let arg = if blocks {
             Arg { value: seen.value, shape: seen.shape.batched(self.batch), layout: value.layout }
+        } else if self.training && value.layout == Layout::Nchw16c && !has_no_padding(value.shape) {
+            // The gradients of a fully connected layer have no gaps between images.
+            let source = Arg { value: seen.value, shape: value.shape, layout: value.layout };
+            let flat = self.converted(source, Value { shape: value.shape, layout: Layout::Nchw });
+            Arg { shape: seen.shape.batched(self.batch), ..flat }
         } else {
             self.demand(seen, Layout::Nchw)
         };
@@ -256,7 +311,9 @@ impl Lowering<'_> {
         let layout = if aligned { wanted } else { Layout::Nchw };
         let whole = self.storages.add(Value { shape: shape.batched(self.batch), layout });
         let args: Vec<Arg> = sources.iter().map(|&source| self.demand(source, layout)).collect();
-        let placed = self.longest_run(&args);
+        // For the same reason, vectors that train are copied.
+        let moves = !(self.training && !matches!(shape, Shape::Map { .. }));
+        let placed = if moves { self.longest_run(&args) } else { 0..0 };
         if !placed.is_empty() {
             self.storages.join(whole, args[placed.start].value, -(starts[placed.start] as isize));
         }
@@ -265,8 +322,11 @@ impl Lowering<'_> {
                 continue;
             }
             let once = args.iter().filter(|other| other.value == arg.value).count() == 1;
-            let part =
-                if once && self.can_move(arg, whole) { arg.value } else { self.part(*arg, whole, layout) };
+            let part = if moves && once && self.can_move(arg, whole) {
+                arg.value
+            } else {
+                self.part(*arg, whole, layout)
+            };
             self.storages.join(part, whole, channel as isize);
         }
         self.ops.push(Op { work: Work::View, node: id, reads: Vec::new(), write: None });
@@ -333,10 +393,10 @@ impl Lowering<'_> {
         self.copy(arg, layout)
     }
 
-    /// The output of the network in NCHW. It has its own memory, which no operation reads, because it is the
+    /// The value of a wanted node in NCHW. It has its own memory, which no operation reads, because it is the
     /// caller's buffer.
-    fn output(&mut self) -> usize {
-        let arg = self.demand(self.at(self.graph.output_id()), Layout::Nchw);
+    fn output(&mut self, node: NodeId) -> usize {
+        let arg = self.demand(self.at(node), Layout::Nchw);
         let (value, storage) = (self.storages.value(arg.value), self.storages.of(arg.value));
         let inside = |value: usize| self.storages.of(value) == storage;
         let written = self.ops.iter().any(|op| op.write.is_some_and(inside));

@@ -4,23 +4,24 @@
 //! Graph  ->  fuse, lower (layouts, concatenations)  ->  merge  ->  in place  ->  assign memory  ->  plan  ->  CompiledNet
 //! ```
 
-mod arena;
+pub(crate) mod arena;
 mod chain;
 mod compile;
 mod compiled;
 mod filter;
-mod fuse;
+pub(crate) mod fuse;
 mod in_place;
 mod kernel;
-mod layout;
-mod lower;
+pub(crate) mod layout;
+pub(crate) mod lower;
 mod merge;
 mod narrow;
-mod operand;
+pub(crate) mod operand;
 mod packed;
-mod plain;
+pub(crate) mod places;
+pub(crate) mod plain;
 mod step;
-mod storage;
+pub(crate) mod storage;
 mod stripes;
 
 use crate::count::NetCount;

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 /// The memory that holds a tensor.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Place {
+pub(crate) enum Place {
     /// The caller's input.
     Input,
     /// A range of the caller's output, which no step reads.
@@ -18,29 +18,29 @@ pub(super) enum Place {
 
 /// A tensor that a step reads or writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Operand {
-    pub(super) place: Place,
-    pub(super) shape: Shape4,
-    pub(super) layout: Layout,
-    pub(super) pitch: Pitch,
+pub(crate) struct Operand {
+    pub(crate) place: Place,
+    pub(crate) shape: Shape4,
+    pub(crate) layout: Layout,
+    pub(crate) pitch: Pitch,
 }
 
 impl Operand {
-    pub(super) fn tensor<'a>(&self, data: &'a [f32]) -> Result<TensorRef<'a>, ConvError> {
+    pub(crate) fn tensor<'a>(&self, data: &'a [f32]) -> Result<TensorRef<'a>, ConvError> {
         TensorRef::with_pitch(data, self.shape, self.layout, self.pitch)
     }
 
-    pub(super) fn tensor_mut<'a>(&self, data: &'a mut [f32]) -> Result<TensorMut<'a>, ConvError> {
+    pub(crate) fn tensor_mut<'a>(&self, data: &'a mut [f32]) -> Result<TensorMut<'a>, ConvError> {
         TensorMut::with_pitch(data, self.shape, self.layout, self.pitch)
     }
 
     /// One image as a tensor.
-    pub(super) fn image_tensor<'a>(&self, data: &'a [f32], image: usize) -> Result<TensorRef<'a>, ConvError> {
+    pub(crate) fn image_tensor<'a>(&self, data: &'a [f32], image: usize) -> Result<TensorRef<'a>, ConvError> {
         TensorRef::with_pitch(&data[image * self.pitch.image..], self.one_image(), self.layout, self.pitch)
     }
 
     /// One image as a tensor to write.
-    pub(super) fn image_tensor_mut<'a>(
+    pub(crate) fn image_tensor_mut<'a>(
         &self,
         data: &'a mut [f32],
         image: usize,
@@ -57,7 +57,7 @@ impl Operand {
         Shape4 { n: 1, ..self.shape }
     }
 
-    pub(super) fn image(&self) -> Image {
+    pub(crate) fn image(&self) -> Image {
         let lanes = if self.layout == Layout::Nchw16c { BLOCK } else { 1 };
         Image { size: self.shape.size(), lanes }
     }
@@ -73,34 +73,34 @@ impl Operand {
         }
     }
 
-    pub(super) fn images<'a>(&self, data: &'a [f32]) -> impl Iterator<Item = &'a [f32]> {
+    pub(crate) fn images<'a>(&self, data: &'a [f32]) -> impl Iterator<Item = &'a [f32]> {
         let (len, pitch) = self.image_len();
         data.chunks(pitch.max(1)).map(move |image| &image[..len])
     }
 
-    pub(super) fn images_mut<'a>(&self, data: &'a mut [f32]) -> impl Iterator<Item = &'a mut [f32]> {
+    pub(crate) fn images_mut<'a>(&self, data: &'a mut [f32]) -> impl Iterator<Item = &'a mut [f32]> {
         let (len, pitch) = self.image_len();
         data.chunks_mut(pitch.max(1)).map(move |image| &mut image[..len])
     }
 }
 
 /// The surroundings of a run.
-pub(super) struct Context<'a> {
-    pub(super) ops: &'a Ops,
-    pub(super) threads: Threads<'a>,
-    pub(super) input: &'a [f32],
+pub(crate) struct Context<'a> {
+    pub(crate) ops: &'a Ops,
+    pub(crate) threads: Threads<'a>,
+    pub(crate) input: &'a [f32],
 }
 
 /// The memory that a step may read through a source: everything except its target.
-pub(super) struct Sources<'a> {
-    pub(super) input: &'a [f32],
-    pub(super) before: &'a [f32],
-    pub(super) behind: &'a [f32],
-    pub(super) behind_start: usize,
+pub(crate) struct Sources<'a> {
+    pub(crate) input: &'a [f32],
+    pub(crate) before: &'a [f32],
+    pub(crate) behind: &'a [f32],
+    pub(crate) behind_start: usize,
 }
 
 impl<'a> Sources<'a> {
-    pub(super) fn get(&self, operand: &Operand) -> &'a [f32] {
+    pub(crate) fn get(&self, operand: &Operand) -> &'a [f32] {
         match &operand.place {
             Place::Arena(range) if range.end <= self.before.len() => &self.before[range.clone()],
             Place::Arena(range) => {

@@ -8,9 +8,9 @@ use kernels::{Pad2, Size2};
 
 /// The extents of an image, and the number of elements per pixel.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Image {
-    pub(super) size: Size2,
-    pub(super) lanes: usize,
+pub(crate) struct Image {
+    pub(crate) size: Size2,
+    pub(crate) lanes: usize,
 }
 
 impl Image {
@@ -24,7 +24,7 @@ impl Image {
 }
 
 /// Copies the image into the middle of zeros.
-pub(super) fn pad(source: (&[f32], Image), pad: Pad2, target: (&mut [f32], Image)) {
+pub(crate) fn pad(source: (&[f32], Image), pad: Pad2, target: (&mut [f32], Image)) {
     let ((source, from), (target, to)) = (source, target);
     target.fill(0.0);
     let left = pad.left * to.lanes;
@@ -37,7 +37,7 @@ pub(super) fn pad(source: (&[f32], Image), pad: Pad2, target: (&mut [f32], Image
 }
 
 /// Copies every `stride`-th pixel and fills the additional channels with zeros.
-pub(super) fn shortcut(source: (&[f32], Image), stride: usize, target: (&mut [f32], Image)) {
+pub(crate) fn shortcut(source: (&[f32], Image), stride: usize, target: (&mut [f32], Image)) {
     let ((source, from), (target, to)) = (source, target);
     let (old, new) = target.split_at_mut(source.len() / from.plane() * to.plane());
     new.fill(0.0);
@@ -53,14 +53,14 @@ pub(super) fn shortcut(source: (&[f32], Image), stride: usize, target: (&mut [f3
 }
 
 /// Squared distances from a row to each of the codes.
-pub(super) fn rbf(row: &[f32], codes: &[f32], distances: &mut [f32]) {
+pub(crate) fn rbf(row: &[f32], codes: &[f32], distances: &mut [f32]) {
     for (code, distance) in codes.chunks_exact(row.len()).zip(distances) {
         *distance = row.iter().zip(code).map(|(x, c)| (x - c) * (x - c)).sum();
     }
 }
 
 /// Averages over windows of unequal extents.
-pub(super) fn adaptive(source: (&[f32], Image), target: (&mut [f32], Image)) {
+pub(crate) fn adaptive(source: (&[f32], Image), target: (&mut [f32], Image)) {
     let ((source, from), (target, to)) = (source, target);
     for (source, target) in source.chunks_exact(from.plane()).zip(target.chunks_exact_mut(to.plane())) {
         for (place, pixel) in target.chunks_exact_mut(to.lanes).enumerate() {
@@ -75,6 +75,32 @@ pub(super) fn adaptive(source: (&[f32], Image), target: (&mut [f32], Image)) {
                 }
             }
             pixel.iter_mut().for_each(|sum| *sum /= elements);
+        }
+    }
+}
+
+/// Adds the middle of the source to the image: the gradient of [`pad`].
+pub(crate) fn add_middle(source: (&[f32], Image), pad: Pad2, target: (&mut [f32], Image)) {
+    let ((source, from), (target, to)) = (source, target);
+    let left = pad.left * from.lanes;
+    for (source, target) in source.chunks_exact(from.plane()).zip(target.chunks_exact_mut(to.plane())) {
+        let rows = source.chunks_exact(from.row()).skip(pad.top).zip(target.chunks_exact_mut(to.row()));
+        for (source, target) in rows {
+            target.iter_mut().zip(&source[left..]).for_each(|(sum, x)| *sum += x);
+        }
+    }
+}
+
+/// Adds each pixel of the source to every `stride`-th pixel of the image: the gradient of [`shortcut`].
+pub(crate) fn add_strided(source: (&[f32], Image), stride: usize, target: (&mut [f32], Image)) {
+    let ((source, from), (target, to)) = (source, target);
+    for (source, target) in source.chunks_exact(from.plane()).zip(target.chunks_exact_mut(to.plane())) {
+        let rows = source.chunks_exact(from.row()).zip(target.chunks_exact_mut(to.row()).step_by(stride));
+        for (source, target) in rows {
+            let pixels = target.chunks_exact_mut(to.lanes).step_by(stride);
+            for (source, target) in source.chunks_exact(from.lanes).zip(pixels) {
+                target.iter_mut().zip(source).for_each(|(sum, x)| *sum += x);
+            }
         }
     }
 }

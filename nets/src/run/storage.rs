@@ -7,9 +7,9 @@ use std::ops::Range;
 
 /// A tensor between two steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Value {
-    pub(super) shape: Shape4,
-    pub(super) layout: Layout,
+pub(crate) struct Value {
+    pub(crate) shape: Shape4,
+    pub(crate) layout: Layout,
 }
 
 /// The position of a tensor among the channels of its storage.
@@ -20,8 +20,8 @@ struct Home {
 }
 
 /// The storage of each value.
-#[derive(Debug, Default)]
-pub(super) struct Storages {
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Storages {
     values: Vec<Value>,
     homes: Vec<Home>,
     /// The channel range of each storage, in its own coordinates; empty after the storage has been joined to another.
@@ -30,7 +30,7 @@ pub(super) struct Storages {
 
 impl Storages {
     /// Adds a value with a storage of its own.
-    pub(super) fn add(&mut self, value: Value) -> usize {
+    pub(crate) fn add(&mut self, value: Value) -> usize {
         let channels = value.shape.c as isize;
         self.values.push(value);
         self.homes.push(Home { storage: self.channels.len(), channel: 0 });
@@ -38,55 +38,61 @@ impl Storages {
         self.values.len() - 1
     }
 
-    pub(super) fn value(&self, value: usize) -> Value {
+    pub(crate) fn value(&self, value: usize) -> Value {
         self.values[value]
     }
 
     /// Sets the layout of a value that is alone in its storage.
-    pub(super) fn set_layout(&mut self, value: usize, layout: Layout) {
+    pub(crate) fn set_layout(&mut self, value: usize, layout: Layout) {
         debug_assert!(self.is_alone(value), "a part of another tensor");
         self.values[value].layout = layout;
     }
 
     /// Number of storages that were ever created, an upper bound of their indices.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.channels.len()
     }
 
+    /// Number of values.
+    pub(crate) fn values(&self) -> usize {
+        self.values.len()
+    }
+
     /// The storage of a value.
-    pub(super) fn of(&self, value: usize) -> usize {
+    pub(crate) fn of(&self, value: usize) -> usize {
         self.homes[value].storage
     }
 
-    fn span(&self, value: usize) -> Range<isize> {
+    /// The channels of a value in its storage.
+    pub(crate) fn span(&self, value: usize) -> Range<isize> {
         let start = self.homes[value].channel;
         start..start + self.values[value].shape.c as isize
     }
 
     /// Whether a value fills its storage.
-    pub(super) fn is_alone(&self, value: usize) -> bool {
+    pub(crate) fn is_alone(&self, value: usize) -> bool {
         self.channels[self.of(value)] == self.span(value)
     }
 
     /// Whether a value is at the start, and whether it is at the end of its storage.
-    pub(super) fn is_at_edge(&self, value: usize) -> (bool, bool) {
+    pub(crate) fn is_at_edge(&self, value: usize) -> (bool, bool) {
         let (all, own) = (&self.channels[self.of(value)], self.span(value));
         (own.start == all.start, own.end == all.end)
     }
 
     /// Whether `next` begins where `value` ends.
-    pub(super) fn follows(&self, value: usize, next: usize) -> bool {
+    pub(crate) fn follows(&self, value: usize, next: usize) -> bool {
         self.of(value) == self.of(next) && self.span(value).end == self.span(next).start
     }
 
     /// Whether a tensor in this layout can begin at this channel of another tensor.
-    pub(super) fn is_aligned(layout: Layout, channel: usize) -> bool {
+    pub(crate) fn is_aligned(layout: Layout, channel: usize) -> bool {
         layout == Layout::Nchw || channel.is_multiple_of(BLOCK)
     }
 
     /// Moves the storage of `value` into the storage of `target`, so that `value` begins `channel` channels after
     /// the start of `target`, or before it if `channel` is negative.
-    pub(super) fn join(&mut self, value: usize, target: usize, channel: isize) {
+    pub(crate) fn join(&mut self, value: usize, target: usize, channel: isize) {
         let (old, new) = (self.of(value), self.of(target));
         debug_assert!(old != new, "joined to itself");
         let shift = self.homes[target].channel + channel - self.homes[value].channel;
@@ -99,7 +105,7 @@ impl Storages {
     }
 
     /// The number of elements of a value's storage, and of one image of it.
-    pub(super) fn len_of(&self, value: usize) -> (usize, usize) {
+    pub(crate) fn len_of(&self, value: usize) -> (usize, usize) {
         let Value { shape, layout } = self.values[value];
         let channels = self.channels[self.of(value)].len();
         let image = elements(layout, channels) * shape.h * shape.w;
@@ -107,17 +113,21 @@ impl Storages {
     }
 
     /// The range of a value in its storage, from its first to its last element.
-    pub(super) fn range(&self, value: usize) -> Range<usize> {
+    pub(crate) fn range(&self, value: usize) -> Range<usize> {
+        self.range_of(value, &self.span(value))
+    }
+
+    /// The range of some channels of a value's storage, from their first to their last element. In blocks of channels, the first
+    /// one begins a block.
+    pub(crate) fn range_of(&self, value: usize, channels: &Range<isize>) -> Range<usize> {
         let Value { shape, layout } = self.values[value];
         let (_, image) = self.len_of(value);
-        let before = (self.homes[value].channel - self.channels[self.of(value)].start) as usize;
-        let start = before * shape.h * shape.w;
-        let own = elements(layout, shape.c) * shape.h * shape.w;
-        start..start + (shape.n - 1) * image + own
+        let start = (channels.start - self.channels[self.of(value)].start) as usize * shape.h * shape.w;
+        start..start + (shape.n - 1) * image + elements(layout, channels.len()) * shape.h * shape.w
     }
 
     /// The pitch of a value.
-    pub(super) fn pitch(&self, value: usize) -> Pitch {
+    pub(crate) fn pitch(&self, value: usize) -> Pitch {
         Pitch { image: self.len_of(value).1, pixel: block(self.values[value].layout) }
     }
 }

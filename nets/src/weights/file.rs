@@ -1,5 +1,6 @@
 //! Weights in safetensors files. The tensors must match the graph exactly; errors name the tensor.
 
+use super::statistics::{DEVIATION, InputStatistics, MEAN};
 use super::{Tensor, WeightSet, checked_bytes};
 use crate::error::{NetError, WeightsError};
 use crate::graph::Graph;
@@ -52,7 +53,8 @@ impl WeightSet {
         let tensors = tensors.collect::<Result<_, WeightsError>>()?;
         let set = Self { network: graph.name().to_owned(), tensors };
         // Take the first in alphabetical order, so that the same file always gives the same message.
-        let unknown = |name: &&str| set.get(name).is_none() && !name.ends_with(IGNORED);
+        let is_known = |name: &str| name.ends_with(IGNORED) || [MEAN, DEVIATION].contains(&name);
+        let unknown = |name: &&str| set.get(name).is_none() && !is_known(name);
         if let Some(tensor) = file.names().into_iter().filter(unknown).min() {
             let (origin, tensor) = (origin.to_owned(), tensor.to_owned());
             return Err(WeightsError::Unknown { origin, tensor, network: set.network }.into());
@@ -62,7 +64,16 @@ impl WeightSet {
 
     /// Serializes the weights as a safetensors file.
     pub fn to_safetensors(&self) -> Vec<u8> {
-        let tensors = self.iter().map(|(name, tensor)| (name, tensor.dims(), tensor.data()));
+        self.to_safetensors_with(None)
+    }
+
+    /// Serializes the weights with the statistics of the inputs that they were trained on.
+    pub fn to_safetensors_with(&self, statistics: Option<&InputStatistics>) -> Vec<u8> {
+        let own = statistics.map(|statistics| {
+            [(MEAN, Tensor::vector(statistics.mean())), (DEVIATION, Tensor::vector(statistics.deviation()))]
+        });
+        let own = own.as_ref().into_iter().flatten().map(|(name, tensor)| (*name, tensor));
+        let tensors = self.iter().chain(own).map(|(name, tensor)| (name, tensor.dims(), tensor.data()));
         to_safetensors(&tensors.collect::<Vec<_>>())
     }
 

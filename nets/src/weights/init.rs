@@ -8,27 +8,81 @@ use rand_pcg::Pcg64;
 use rand_pcg::rand_core::Rng;
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::f64::consts::TAU;
+use std::str::FromStr;
 
-/// The distribution of random weights. Both variants are uniform distributions. They need no transcendental
-/// function, so the weights are the same to the bit on every machine.
+/// The distribution of random weights. The functions that the normal distributions need are computed in software, so the
+/// weights are the same to the bit on every machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Init {
-    /// Variance `2 / fan_in`, for networks with rectifiers (He et al. 2015, eq. 10).
+    /// Uniform with variance `2 / fan_in`, for networks with rectifiers (He et al. 2015, eq. 10).
     #[default]
     He,
-    /// Variance `2 / (fan_in + fan_out)`, for tanh and sigmoid (Glorot and Bengio 2010, eq. 16).
+    /// Uniform with variance `2 / (fan_in + fan_out)`, for tanh and sigmoid (Glorot and Bengio 2010, eq. 16).
     Xavier,
+    /// Normal with the variance of [`He`](Self::He).
+    HeNormal,
+    /// Normal with the variance of [`Xavier`](Self::Xavier).
+    XavierNormal,
+    /// All weights 0. All units of a layer then compute the same and get the same gradient, so nothing is learned.
+    Zero,
+    /// Normal with standard deviation 0.01. In deep networks, activations and gradients vanish.
+    SmallNormal,
+    /// Normal with standard deviation 1. Sigmoid and tanh saturate.
+    UnitNormal,
 }
 
 impl Init {
+    /// All distributions with their names.
+    pub const ALL: [(&'static str, Self); 7] = [
+        ("he", Self::He),
+        ("xavier", Self::Xavier),
+        ("he-normal", Self::HeNormal),
+        ("xavier-normal", Self::XavierNormal),
+        ("zero", Self::Zero),
+        ("normal-0.01", Self::SmallNormal),
+        ("normal-1", Self::UnitNormal),
+    ];
+
+    /// The name, as [`FromStr`] reads it.
+    pub fn name(self) -> &'static str {
+        Self::ALL.into_iter().find(|&(_, init)| init == self).map_or("", |(name, _)| name)
+    }
+
+    /// The standard deviation of the weights of a layer.
+    pub fn deviation(self, fan_in: f64, fan_out: f64) -> f64 {
+        self.variance(fan_in, fan_out).sqrt()
+    }
+
+    fn variance(self, fan_in: f64, fan_out: f64) -> f64 {
+        match self {
+            Self::He | Self::HeNormal => 2.0 / fan_in,
+            Self::Xavier | Self::XavierNormal => 2.0 / (fan_in + fan_out),
+            Self::Zero => 0.0,
+            Self::SmallNormal => 1e-4,
+            Self::UnitNormal => 1.0,
+        }
+    }
+
+    fn is_normal(self) -> bool {
+        matches!(self, Self::HeNormal | Self::XavierNormal | Self::SmallNormal | Self::UnitNormal)
+    }
+
     /// Half the width of the uniform distribution. Its variance is a third of the square of this.
     fn bound(self, fan_in: f64, fan_out: f64) -> f32 {
-        let variance = match self {
-            Self::He => 2.0 / fan_in,
-            Self::Xavier => 2.0 / (fan_in + fan_out),
-        };
-        (3.0 * variance).sqrt() as f32
+        (3.0 * self.variance(fan_in, fan_out)).sqrt() as f32
+    }
+}
+
+impl FromStr for Init {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|&(name, _)| name == text).map(|(_, init)| init).ok_or_else(|| {
+            let names: Vec<&str> = Self::ALL.iter().map(|&(name, _)| name).collect();
+            format!("expected one of {}, got `{text}`", names.join(", "))
+        })
     }
 }
 
@@ -58,6 +112,13 @@ impl SeededWeights {
     /// Writes the elements of a tensor from index `first` on.
     fn fill(&self, stream: u128, param: &Param, first: usize, numbers: &mut [f32]) {
         let mut random = Pcg64::new(self.seed.into(), stream);
+        if let Role::Weight { fan_in, fan_out } = param.role
+            && self.init.is_normal()
+        {
+            random.advance(2 * first as u128);
+            let deviation = self.init.deviation(fan_in, fan_out);
+            return numbers.fill_with(|| (deviation * normal(&mut random)) as f32);
+        }
         random.advance(first as u128);
         let mut unit = || signed_unit(random.next_u32());
         match param.role {
@@ -105,4 +166,13 @@ impl WeightSet {
 /// Converts the upper 24 bits, the precision of `f32`, to a number in `[-1, 1)`.
 fn signed_unit(bits: u32) -> f32 {
     (bits >> 8) as f32 / (1u32 << 23) as f32 - 1.0
+}
+
+/// A number of the standard normal distribution, from exactly two random numbers, so that a stream can be entered at any
+/// element (Box and Muller 1958).
+fn normal(random: &mut Pcg64) -> f64 {
+    let mut unit = || (random.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
+    // Not 0, whose logarithm is infinite.
+    let radius = (-2.0 * libm::log(1.0 - unit())).sqrt();
+    radius * libm::cos(TAU * unit())
 }

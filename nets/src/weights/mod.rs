@@ -3,9 +3,11 @@
 
 mod file;
 mod init;
+mod statistics;
 
 pub use file::{to_safetensors, write};
 pub use init::{Init, SeededWeights};
+pub use statistics::InputStatistics;
 
 use crate::count::count;
 use crate::error::{NetError, WeightsError};
@@ -71,6 +73,10 @@ pub struct Tensor {
 }
 
 impl Tensor {
+    fn vector(numbers: &[f32]) -> Self {
+        Self { dims: vec![numbers.len()], data: numbers.to_vec() }
+    }
+
     /// Extents, outermost first.
     pub fn dims(&self) -> &[usize] {
         &self.dims
@@ -107,6 +113,15 @@ impl WeightSet {
 }
 
 impl WeightSet {
+    /// The set of these tensors: names, extents and elements.
+    pub(crate) fn from_tensors(
+        network: &str,
+        tensors: impl Iterator<Item = (String, Vec<usize>, Vec<f32>)>,
+    ) -> Self {
+        let tensors = tensors.map(|(name, dims, data)| (name, Tensor { dims, data })).collect();
+        Self { network: network.to_owned(), tensors }
+    }
+
     /// Loads all tensors of `graph` from `source` into memory.
     ///
     /// # Errors

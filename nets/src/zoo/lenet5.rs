@@ -3,10 +3,10 @@
 
 use crate::error::NetError;
 use crate::graph::{Graph, GraphBuilder};
-use crate::layer::{Conv, Layer, Linear, Pool, SparseConv, Subsample};
+use crate::layer::{Conv, Layer, Linear, Norm, Pool, SparseConv, Subsample};
 use crate::shape::Shape;
-use kernels::Activation::Tanh;
-use kernels::Size2;
+use kernels::Activation::{Relu, Tanh};
+use kernels::{Activation, Size2};
 
 /// LeNet-5 in the textbook variant with 61,706 parameters.
 ///
@@ -30,6 +30,48 @@ pub(super) fn modern(name: &str, input: Shape) -> Result<Graph, NetError> {
     net.then("flatten", Layer::Flatten);
     net.then("f6", Linear::new(84)).act(Tanh); //       84
     net.then("output", Linear::new(10)); //             10
+    net.build()
+}
+
+/// LeNet-5 with another activation behind each layer but the last.
+pub(super) fn activated(name: &str, input: Shape, activation: Activation) -> Result<Graph, NetError> {
+    variant(name, input, 1, &|net| {
+        net.act(activation);
+    })
+}
+
+/// LeNet-5 with maxout: each layer but the last has twice as many outputs, and the larger of each pair counts.
+pub(super) fn maxout(name: &str, input: Shape) -> Result<Graph, NetError> {
+    variant(name, input, 2, &|net| {
+        let name = format!("{}.maxout", net.name(net.last()));
+        net.then(&name, Layer::Maxout { pieces: 2 });
+    })
+}
+
+/// LeNet-5 with batch normalisation before each rectifier, also behind the fully connected layer.
+pub(super) fn normalised(name: &str, input: Shape) -> Result<Graph, NetError> {
+    variant(name, input, 1, &|net| {
+        let name = format!("{}.bn", net.name(net.last()));
+        net.then(&name, Norm::batch()).act(Relu);
+    })
+}
+
+/// The layers of [`lenet5`] with `pieces` times as many outputs, each but the last followed by what `unit` adds.
+fn variant(
+    name: &str,
+    input: Shape,
+    pieces: usize,
+    unit: &dyn Fn(&mut GraphBuilder),
+) -> Result<Graph, NetError> {
+    let mut net = GraphBuilder::new(name, input);
+    unit(net.then("c1", Conv::new(6 * pieces, 5)));
+    net.then("s2", Pool::average(2, 2));
+    unit(net.then("c3", Conv::new(16 * pieces, 5)));
+    net.then("s4", Pool::average(2, 2));
+    unit(net.then("c5", Conv::new(120 * pieces, 5)));
+    net.then("flatten", Layer::Flatten);
+    unit(net.then("f6", Linear::new(84 * pieces)));
+    net.then("output", Linear::new(10));
     net.build()
 }
 

@@ -18,6 +18,7 @@ pub use lenet5::lenet5;
 use crate::error::NetError;
 use crate::graph::Graph;
 use crate::shape::Shape;
+use kernels::Activation;
 use resnet::{Column, Shortcut};
 
 /// A network that is available by name.
@@ -93,6 +94,23 @@ pub const ALL: &[Entry] = &[
         lenet5::modern,
     )
     .cited(cited::LENET5),
+    Entry::new("lenet5-sigmoid", "LeNet-5 with sigmoids", DIGIT, |name, input| {
+        lenet5::activated(name, input, Activation::Sigmoid)
+    }),
+    Entry::new("lenet5-relu", "LeNet-5 with rectifiers", DIGIT, |name, input| {
+        lenet5::activated(name, input, Activation::Relu)
+    }),
+    Entry::new("lenet5-leaky", "LeNet-5 with leaky rectifiers, slope 0.01", DIGIT, |name, input| {
+        lenet5::activated(name, input, Activation::LeakyRelu { alpha: 0.01 })
+    }),
+    Entry::new("lenet5-prelu", "LeNet-5 with rectifiers of trained slope (2015)", DIGIT, |name, input| {
+        lenet5::activated(name, input, Activation::PRelu)
+    }),
+    Entry::new("lenet5-elu", "LeNet-5 with exponential linear units (2016)", DIGIT, |name, input| {
+        lenet5::activated(name, input, Activation::Elu { alpha: 1.0 })
+    }),
+    Entry::new("lenet5-maxout", "LeNet-5 with maxout of pairs (2013)", DIGIT, lenet5::maxout),
+    Entry::new("lenet5-bn", "LeNet-5 with batch normalisation and rectifiers", DIGIT, lenet5::normalised),
     Entry::new(
         "alexnet",
         "AlexNet in two towers, with LRN (2012)",

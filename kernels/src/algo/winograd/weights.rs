@@ -1,15 +1,16 @@
 //! [`WinogradWeights`]: transformed filters, in the order in which the products read them.
 
-use super::matrices::{Matrices, Ratio, coefficients};
+use super::matrices::{Matrices, coefficients};
 use super::phases::Phases;
-use crate::algo::packed::{Panel, PanelShape, Panels, flushed};
+use crate::algo::packed::{PanelShape, Panels};
 use crate::describe::{ConvError, Products, Size2, Weights};
-use crate::memory::{Buffer, try_collect, try_vec};
+use crate::memory::{Buffer, try_vec};
 use crate::tile::parts::{PART_WORDS, ROW};
 use crate::tile::parts_table::position_in_step;
 use crate::tile::table::KernelSet;
 use crate::tile::winograd::Coefficients;
-use crate::tile::winograd_table::WinogradTile;
+use crate::tile::winograd_table::{WeightsOf, WinogradTile};
+use crate::tile::winograd_weights::scratch_len;
 use std::ops::Range;
 
 /// The order of the loops over panels and points. The matrix that is needed next follows in memory.
@@ -69,6 +70,15 @@ impl WinogradForm {
         }
     }
 
+    /// The start of the matrix of a panel of `count` panels and a point, and the distance to the next point.
+    fn matrix_of(&self, (panel, count): (usize, usize), point: usize) -> (usize, usize) {
+        let (of_panel, of_point) = match self.order {
+            Order::Panels => (self.products(), 1),
+            Order::Points => (1, count),
+        };
+        (self.matrix() * (panel * of_panel + point * of_point), self.matrix() * of_point)
+    }
+
     /// Elements of the packed filter, the packed bias and the packed slopes.
     pub(crate) fn lens(&self) -> [usize; 3] {
         let [bias, slope] = self.panels.lens();
@@ -84,6 +94,8 @@ pub(crate) struct WinogradWeights {
     pub(super) coefficients: Coefficients,
     form: WinogradForm,
     data: Buffer,
+    /// Kept for the next filter, so that training does not allocate it in each step.
+    transform: Option<Transform>,
 }
 
 impl WinogradWeights {
@@ -92,7 +104,7 @@ impl WinogradWeights {
     pub(crate) fn new(form: WinogradForm, [data, bias, slope]: [Buffer; 3]) -> Result<Self, ConvError> {
         let tile = WinogradTile { points: form.points(), outputs: form.outputs };
         let panels = Panels::new(&form.panels, [bias, slope])?;
-        Ok(Self { panels, coefficients: coefficients(tile), form, data })
+        Ok(Self { panels, coefficients: coefficients(tile), form, data, transform: None })
     }
 
     /// See [`Panels::pack`].
@@ -110,21 +122,16 @@ impl WinogradWeights {
         if self.form.products != Products::F32 {
             return self.fill_parts(channels, filters, kernels);
         }
-        let (width, points) = (self.form.panels.width, self.form.products());
-        let mut transform = Transform::new(&self.form, width);
-        let panels = try_collect("panels", self.panels.of_channels(&channels))?;
-        for (index, panel) in panels {
-            let lanes = panel.lo..panel.hi;
+        let Self { panels, form, data, transform, .. } = self;
+        let (width, count) = (form.panels.width, panels.all().len());
+        let transform = transform.get_or_insert_with(|| Transform::new(form));
+        for (index, panel) in panels.of_channels(&channels) {
             let first = panel.channel + panel.lo - channels.start;
-            for c in 0..self.form.channels() {
-                transform.filters(&filters[first * transform.taps()..], c, &panel);
-                for point in 0..points {
-                    let at = self.start(index, point) + c * width;
-                    let from = &transform.transformed[point * width..][lanes.clone()];
-                    for (to, &from) in self.data[at..][lanes.clone()].iter_mut().zip(from) {
-                        *to = flushed(from as f32);
-                    }
-                }
+            let filters = (&filters[first * transform.taps()..], panel.hi - panel.lo);
+            let (start, out_point) = form.matrix_of((index, count), 0);
+            for c in 0..form.channels() {
+                let out = &mut data[start + c * width + panel.lo..];
+                transform.run(kernels, filters, c, (out, out_point));
             }
         }
         Ok(())
@@ -138,49 +145,43 @@ impl WinogradWeights {
         filters: &[f32],
         kernels: &'static KernelSet,
     ) -> Result<(), ConvError> {
-        let (width, points, all) = (self.form.panels.width, self.form.products(), self.form.channels());
-        let (floats, words) = (2 * PART_WORDS, self.form.products.parts() * PART_WORDS);
-        let mut transform = Transform::new(&self.form, width);
+        let Self { panels, form, data, transform, .. } = self;
+        let (width, points, all) = (form.panels.width, form.products(), form.channels());
+        let (floats, words) = (2 * PART_WORDS, form.products.parts() * PART_WORDS);
+        let transform = transform.get_or_insert_with(|| Transform::new(form));
         let mut steps = try_vec("transformed weights", points * floats)?;
-        let panels = try_collect("panels", self.panels.of_channels(&channels))?;
-        for (index, panel) in panels {
+        let mut transformed = try_vec("transformed weights", points * width)?;
+        transformed.resize(points * width, 0.0);
+        let count = panels.all().len();
+        for (index, panel) in panels.of_channels(&channels) {
             let first = panel.channel + panel.lo - channels.start;
+            let filters = (&filters[first * transform.taps()..], panel.hi - panel.lo);
             for step in 0..all.div_ceil(ROW) {
                 steps.clear();
                 steps.resize(points * floats, 0.0);
                 for k in 0..ROW.min(all - step * ROW) {
-                    transform.filters(&filters[first * transform.taps()..], step * ROW + k, &panel);
+                    transform.run(kernels, filters, step * ROW + k, (&mut transformed, width));
                     for point in 0..points {
-                        let from = &transform.transformed[point * width..][..width];
-                        for (i, &weight) in from.iter().enumerate().take(panel.hi).skip(panel.lo) {
-                            steps[point * floats + position_in_step(i, k)] = flushed(weight as f32);
+                        let from = &transformed[point * width..];
+                        for (i, &weight) in (panel.lo..panel.hi).zip(from) {
+                            steps[point * floats + position_in_step(i, k)] = weight;
                         }
                     }
                 }
                 for point in 0..points {
-                    let at = self.start(index, point) + step * words;
+                    let at = form.matrix_of((index, count), point).0 + step * words;
                     let from = &steps[point * floats..][..floats];
-                    kernels.parts.split_step(self.form.products, from, &mut self.data[at..]);
+                    kernels.parts.split_step(form.products, from, &mut data[at..]);
                 }
             }
         }
         Ok(())
     }
 
-    /// The start of the matrix of a panel and a point.
-    fn start(&self, panel: usize, point: usize) -> usize {
-        let panels = self.panels.all().len();
-        self.form.matrix()
-            * match self.form.order {
-                Order::Panels => panel * self.form.products() + point,
-                Order::Points => point * panels + panel,
-            }
-    }
-
     /// The matrices of a panel from `point` on. If panels are the outer loop, this includes all later points;
     /// otherwise it is one matrix.
     pub(super) fn matrices(&self, panel: usize, point: usize) -> &[f32] {
-        let start = self.start(panel, point);
+        let start = self.form.matrix_of((panel, self.panels.all().len()), point).0;
         let count = if self.form.order == Order::Panels { self.form.products() - point } else { 1 };
         &self.data[start..start + count * self.form.matrix()]
     }
@@ -197,27 +198,22 @@ struct Transform {
     phases: Phases,
     /// Input channels per group.
     ins: usize,
-    /// `[point][weight]`, for the columns and for the rows.
-    g: [Vec<Vec<f64>>; 2],
-    width: usize,
-    /// `[ky][kx][width]`
-    filters: Vec<f64>,
-    /// `[point][kx][width]`
-    half: Vec<f64>,
-    /// `[point][point][width]`
-    transformed: Vec<f64>,
+    /// `[point][tap]`, for the columns and for the rows.
+    g: [Vec<f64>; 2],
+    /// Taps along each axis.
+    weights: usize,
+    places: Vec<Option<usize>>,
+    scratch: Vec<f64>,
 }
 
 impl Transform {
-    fn new(form: &WinogradForm, width: usize) -> Self {
+    fn new(form: &WinogradForm) -> Self {
         let matrices = form.matrices();
-        let row = |row: &Vec<Ratio>| row.iter().map(|x| x.to_f64()).collect();
-        let g = [0, 1].map(|way| matrices[way].g.iter().map(row).collect::<Vec<Vec<f64>>>());
-        let (down, along, weights) = (g[0].len(), g[1].len(), g[0][0].len());
-        let zeros = |len: usize| vec![0.0; len * width];
-        let (filters, half) = (zeros(weights * weights), zeros(down * weights));
-        let transformed = zeros(down * along);
-        Self { phases: form.phases, ins: form.ins, g, width, filters, half, transformed }
+        let g = [0, 1].map(|way| matrices[way].g.iter().flatten().map(|x| x.to_f64()).collect::<Vec<f64>>());
+        let (down, weights) = (matrices[0].g.len(), matrices[0].g[0].len());
+        let scratch = vec![0.0; scratch_len(form.panels.width, weights, down)];
+        let places = vec![None; weights * weights];
+        Self { phases: form.phases, ins: form.ins, g, weights, places, scratch }
     }
 
     /// Taps of the filter of one output channel.
@@ -225,35 +221,22 @@ impl Transform {
         self.ins * self.phases.window()
     }
 
-    /// Transforms the filters of channel `c` of the phases of a group. `filter` begins at the first channel
-    /// of the panel.
-    fn filters(&mut self, filter: &[f32], c: usize, panel: &Panel) {
-        let (width, weights, taps) = (self.width, self.g[0][0].len(), self.taps());
-        let (phase, window) = (self.phases.at(c), self.phases.window());
-        self.filters.fill(0.0);
-        for i in panel.lo..panel.hi {
-            let from = &filter[(i - panel.lo) * taps + phase.channel * window..][..window];
-            for (tap, to) in self.filters[i..].iter_mut().step_by(width).enumerate() {
-                if let Some(weight) = self.phases.weight(phase, (tap / weights, tap % weights)) {
-                    *to = f64::from(from[weight]);
-                }
-            }
+    /// Transforms the filters of channel `c` of the phases of a group, for `count` output channels, whose `filters` begin at
+    /// the first of them. Point `i` of output channel `o` is written to `out[i * out_point + o]`.
+    fn run(
+        &mut self,
+        kernels: &'static KernelSet,
+        filters: (&[f32], usize),
+        c: usize,
+        out: (&mut [f32], usize),
+    ) {
+        let (taps, phase) = (self.taps(), self.phases.at(c));
+        let Self { phases, g, weights, places, scratch, .. } = self;
+        let first = phase.channel * phases.window();
+        for (tap, place) in places.iter_mut().enumerate() {
+            *place = phases.weight(phase, (tap / *weights, tap % *weights)).map(|weight| first + weight);
         }
-        // First the columns, as sums over ky for all kx at once, then the rows.
-        combine(&self.g[0], &self.filters, weights * width, &mut self.half);
-        let rows = self.half.chunks_exact(weights * width);
-        for (half, to) in rows.zip(self.transformed.chunks_exact_mut(self.g[1].len() * width)) {
-            combine(&self.g[1], half, width, to);
-        }
-    }
-}
-
-/// `to[point] = sum over k of g[point][k] * from[k]`, for runs of `len` elements.
-fn combine(g: &[Vec<f64>], from: &[f64], len: usize, to: &mut [f64]) {
-    for (row, to) in g.iter().zip(to.chunks_exact_mut(len)) {
-        to.fill(0.0);
-        for (&factor, from) in row.iter().zip(from.chunks_exact(len)) {
-            to.iter_mut().zip(from).for_each(|(to, &from)| *to += factor * from);
-        }
+        let of = WeightsOf { stride: taps, places, g: [&g[0], &g[1]], taps: *weights };
+        kernels.winograd.weights(&of, filters, scratch, out);
     }
 }

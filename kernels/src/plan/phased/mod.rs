@@ -170,7 +170,8 @@ impl PhasedPlan {
         let Phased { of, epilogue, weights, .. } = problem;
         let desc = phase.desc(of, images, layout, *epilogue)?;
         let mut filter = try_vec("filter of a phase", desc.filter_len())?;
-        filter.extend(phase.turn.filter(of, weights.filter));
+        filter.resize(desc.filter_len(), 0.0);
+        phase.turn.fill(of, weights.filter, &mut filter);
         SegmentedPlan::new(&desc, Weights { filter: &filter, ..*weights }.into(), options)
     }
 
@@ -205,8 +206,8 @@ impl PhasedPlan {
             *filter = try_vec("filter of a phase", most)?;
         }
         for PhasePlan { plan, phase, .. } in phases {
-            filter.clear();
-            filter.extend(phase.turn.filter(of, weights.filter));
+            filter.resize(plan.desc().filter_len(), 0.0);
+            phase.turn.fill(of, weights.filter, filter);
             plan.repack(Weights { filter, ..weights })?;
         }
         let Some(fill) = fill else { return Ok(()) };

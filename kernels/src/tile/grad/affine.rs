@@ -1,7 +1,8 @@
 //! `dx = g * factor + (x - centre) * slope + shift` with one set of numbers per channel: the second half of the gradient
-//! of every normalisation.
+//! of every normalisation. A rectifier behind a batch normalisation can stop `g` first.
 
 use super::Tiles;
+use super::gate::Gate;
 use crate::simd::{Lanes, Simd};
 use crate::tile::boundary::Body;
 
@@ -15,6 +16,9 @@ pub(crate) struct AffineArgs {
     pub(super) factor: *const f32,
     pub(super) slope: *const f32,
     pub(super) shift: *const f32,
+    /// The factor and the shift of each channel in front of the rectifier, and its limits. Read only if `GATED`.
+    pub(super) gate: [*const f32; 2],
+    pub(super) limits: [f32; 2],
     /// Whether channels are rows (NCHW). Otherwise they are columns.
     pub(super) per_row: bool,
 }
@@ -26,12 +30,13 @@ struct Line<V> {
     factor: V,
     slope: V,
     shift: V,
+    gate: Gate<V>,
 }
 
-/// The map of a tile.
-pub(crate) struct Affine;
+/// The map of a tile, with a rectifier if `GATED`.
+pub(crate) struct Affine<const GATED: bool>;
 
-impl Body for Affine {
+impl<const GATED: bool> Body for Affine<GATED> {
     type Args = AffineArgs;
 
     /// # Safety
@@ -44,16 +49,11 @@ impl Body for Affine {
             for i in 0..rows {
                 // SAFETY: each row has its numbers, and every column lies in the tile.
                 unsafe {
-                    let line = Line {
-                        centre: s.splat(*args.centre.add(i)),
-                        factor: s.splat(*args.factor.add(i)),
-                        slope: s.splat(*args.slope.add(i)),
-                        shift: s.splat(*args.shift.add(i)),
-                    };
+                    let line = line::<S, GATED>(s, args, |numbers| s.splat(*numbers.add(i)));
                     let mut c = 0;
                     while c < columns {
                         let lanes = Lanes { lo: 0, hi: (columns - c).min(S::LANES) };
-                        map(s, args, line, (i, c), lanes);
+                        map::<S, GATED>(s, args, line, (i, c), lanes);
                         c += S::LANES;
                     }
                 }
@@ -69,14 +69,9 @@ impl Body for Affine {
                 // SAFETY: the selected columns lie in the tile, and each has its numbers.
                 unsafe {
                     let number = |numbers: *const f32| s.load_lanes(numbers.wrapping_add(c), lanes);
-                    let line = Line {
-                        centre: number(args.centre),
-                        factor: number(args.factor),
-                        slope: number(args.slope),
-                        shift: number(args.shift),
-                    };
+                    let line = line::<S, GATED>(s, args, number);
                     for i in first..end {
-                        map(s, args, line, (i, c), lanes);
+                        map::<S, GATED>(s, args, line, (i, c), lanes);
                     }
                 }
                 c += S::LANES;
@@ -86,12 +81,35 @@ impl Body for Affine {
     }
 }
 
+/// The map of some channels, whose numbers `number` reads.
+#[inline(always)]
+fn line<S: Simd, const GATED: bool>(
+    s: S,
+    args: &AffineArgs,
+    number: impl Fn(*const f32) -> S::V,
+) -> Line<S::V> {
+    let [factor, shift] = args.gate.map(|numbers| if GATED { number(numbers) } else { s.splat(0.0) });
+    Line {
+        centre: number(args.centre),
+        factor: number(args.factor),
+        slope: number(args.slope),
+        shift: number(args.shift),
+        gate: Gate { factor, shift, lo: s.splat(args.limits[0]), hi: s.splat(args.limits[1]) },
+    }
+}
+
 /// Maps `lanes` of one vector at row `i`, column `c`.
 ///
 /// # Safety
 /// Same contract as [`Affine`]. The lanes must lie in the tile.
 #[inline(always)]
-unsafe fn map<S: Simd>(s: S, args: &AffineArgs, line: Line<S::V>, (i, c): (usize, usize), lanes: Lanes) {
+unsafe fn map<S: Simd, const GATED: bool>(
+    s: S,
+    args: &AffineArgs,
+    line: Line<S::V>,
+    (i, c): (usize, usize),
+    lanes: Lanes,
+) {
     let Tiles { out, add, gradient, value } = &args.tiles;
     let to = out.base.wrapping_add(i * out.row + c);
     // SAFETY: the caller upholds the contract of this function.
@@ -101,7 +119,9 @@ unsafe fn map<S: Simd>(s: S, args: &AffineArgs, line: Line<S::V>, (i, c): (usize
         } else {
             (s.load_lanes(value.at(i, c), lanes), s.load_lanes(gradient.at(i, c), lanes))
         };
-        let mut dx = s.mul_add(s.sub(x, line.centre), line.slope, s.mul_add(g, line.factor, line.shift));
+        let deviation = s.sub(x, line.centre);
+        let g = if GATED { line.gate.pass(s, g, deviation) } else { g };
+        let mut dx = s.mul_add(deviation, line.slope, s.mul_add(g, line.factor, line.shift));
         if *add {
             dx = s.add(s.load_lanes(to, lanes), dx);
         }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `activate` | activations |
 //! | `sums`, `affine` | normalisations and PReLU slopes: sums over pixels, and the map that follows them |
+//! | `gate` | a rectifier after a batch normalisation, which both of them apply |
 //! | `pool`, `pool_plane` | pooling, with vectors of channels and of pixels |
 //! | `loss` | softmax with cross-entropy |
 
@@ -11,6 +12,7 @@
 pub(crate) mod activate;
 #[allow(unsafe_code)]
 pub(crate) mod affine;
+mod gate;
 #[allow(unsafe_code)]
 pub(crate) mod loss;
 #[allow(unsafe_code)]

@@ -5,6 +5,7 @@
 //! of terms.
 
 use super::Rows;
+use super::gate::Gate;
 use crate::describe::BLOCK;
 use crate::simd::{Lanes, Simd};
 use crate::tile::boundary::Body;
@@ -16,9 +17,18 @@ const FLIGHT: usize = 2;
 
 /// The terms of two sums.
 pub(crate) trait Terms {
-    /// Adds the terms of a gradient and a value to the two sums. A gradient of zero and a value equal to `centre` must
+    /// Adds the terms of a gradient and a value to the two sums. A gradient of zero and a value equal to the centre must
     /// add nothing.
-    fn take<S: Simd>(s: S, sums: &mut [S::V; 2], g: S::V, x: S::V, centre: S::V);
+    fn take<S: Simd>(s: S, sums: &mut [S::V; 2], g: S::V, x: S::V, line: &Line<S::V>);
+}
+
+/// The numbers of a vector of channels.
+#[derive(Clone, Copy)]
+pub(crate) struct Line<V> {
+    /// The number to subtract from the values.
+    centre: V,
+    /// Read only by [`Gated`].
+    gate: Gate<V>,
 }
 
 /// `g` and `g * (x - centre)`.
@@ -26,9 +36,20 @@ pub(crate) struct Products;
 
 impl Terms for Products {
     #[inline(always)]
-    fn take<S: Simd>(s: S, sums: &mut [S::V; 2], g: S::V, x: S::V, centre: S::V) {
+    fn take<S: Simd>(s: S, sums: &mut [S::V; 2], g: S::V, x: S::V, line: &Line<S::V>) {
         sums[0] = s.add(sums[0], g);
-        sums[1] = s.mul_add(g, s.sub(x, centre), sums[1]);
+        sums[1] = s.mul_add(g, s.sub(x, line.centre), sums[1]);
+    }
+}
+
+/// The same of the gradients that the rectifier after the normalisation passes on.
+pub(crate) struct Gated;
+
+impl Terms for Gated {
+    #[inline(always)]
+    fn take<S: Simd>(s: S, sums: &mut [S::V; 2], g: S::V, x: S::V, line: &Line<S::V>) {
+        let g = line.gate.pass(s, g, s.sub(x, line.centre));
+        Products::take(s, sums, g, x, line);
     }
 }
 
@@ -37,7 +58,7 @@ pub(crate) struct Negatives;
 
 impl Terms for Negatives {
     #[inline(always)]
-    fn take<S: Simd>(s: S, sums: &mut [S::V; 2], g: S::V, x: S::V, _centre: S::V) {
+    fn take<S: Simd>(s: S, sums: &mut [S::V; 2], g: S::V, x: S::V, _line: &Line<S::V>) {
         sums[0] = s.mul_add(g, s.min(s.splat(0.0), x), sums[0]);
     }
 }
@@ -55,8 +76,28 @@ pub(crate) struct SumsArgs {
     pub(super) part: usize,
     /// The number to subtract from each channel. For a run, all 16 numbers are the same.
     pub(super) centre: [f32; BLOCK],
+    /// The factor and the shift of each channel in front of the rectifier, and its limits.
+    pub(super) gate: [[f32; BLOCK]; 2],
+    pub(super) limits: [f32; 2],
     /// The sums of each channel. The sums of a run are in the first places.
     pub(super) out: *mut [[f32; BLOCK]; 2],
+}
+
+impl SumsArgs {
+    /// The numbers of the channels from `c` on.
+    ///
+    /// # Safety
+    /// A vector from `c` on must have at most 16 channels.
+    #[inline(always)]
+    unsafe fn line<S: Simd>(&self, s: S, c: usize) -> Line<S::V> {
+        // SAFETY: the caller upholds the contract.
+        let [centre, factor, shift] = [&self.centre, &self.gate[0], &self.gate[1]]
+            .map(|numbers| unsafe { s.load(numbers.as_ptr().add(c)) });
+        Line {
+            centre,
+            gate: Gate { factor, shift, lo: s.splat(self.limits[0]), hi: s.splat(self.limits[1]) },
+        }
+    }
 }
 
 /// Sums of up to 16 adjacent channels over all pixels. `NV` vectors have 16 lanes.
@@ -85,25 +126,22 @@ impl<T: Terms, const NV: usize> Body for ColumnSums<T, NV> {
 #[inline(always)]
 unsafe fn columns<S: Simd, T: Terms, const NV: usize, const WHOLE: bool>(s: S, args: &SumsArgs) {
     let zero = [s.splat(0.0); 2];
-    let mut centre = [zero[0]; NV];
     let mut total = [zero; NV];
     let mut p = 0;
-    // SAFETY: every pixel is less than `len`. `NV` vectors have 16 lanes, as many as `centre` and each array of `out`.
+    // SAFETY: every pixel is less than `len`. `NV` vectors have 16 lanes, as many as each array of `args`.
     unsafe {
-        for v in 0..NV {
-            centre[v] = s.load(args.centre.as_ptr().add(v * S::LANES));
-        }
+        let lines: [Line<S::V>; NV] = std::array::from_fn(|v| args.line(s, v * S::LANES));
         while p < args.len {
             let end = args.len.min(p + args.part);
             let mut part = [[zero; NV]; FLIGHT];
             while p + FLIGHT <= end {
                 for f in 0..FLIGHT {
-                    take::<S, T, NV, WHOLE>(s, args, &mut part[f], p + f, &centre);
+                    take::<S, T, NV, WHOLE>(s, args, &mut part[f], p + f, &lines);
                 }
                 p += FLIGHT;
             }
             while p < end {
-                take::<S, T, NV, WHOLE>(s, args, &mut part[0], p, &centre);
+                take::<S, T, NV, WHOLE>(s, args, &mut part[0], p, &lines);
                 p += 1;
             }
             for f in 0..FLIGHT {
@@ -131,7 +169,7 @@ unsafe fn take<S: Simd, T: Terms, const NV: usize, const WHOLE: bool>(
     args: &SumsArgs,
     sums: &mut [[S::V; 2]; NV],
     p: usize,
-    centre: &[S::V; NV],
+    lines: &[Line<S::V>; NV],
 ) {
     for v in 0..NV {
         let (g, x) = (args.gradient.at(p, v * S::LANES), args.value.at(p, v * S::LANES));
@@ -140,7 +178,7 @@ unsafe fn take<S: Simd, T: Terms, const NV: usize, const WHOLE: bool>(
         let (g, x) = unsafe {
             if WHOLE { (s.load(g), s.load(x)) } else { (s.load_lanes(g, lanes), s.load_lanes(x, lanes)) }
         };
-        T::take(s, &mut sums[v], g, x, centre[v]);
+        T::take(s, &mut sums[v], g, x, &lines[v]);
     }
 }
 
@@ -165,10 +203,10 @@ impl<T: Terms> Body for RunSums<T> {
         let (mut total, step) = (zero, FLIGHT * S::LANES);
         let whole = args.len / S::LANES * S::LANES;
         let mut i = 0;
-        // SAFETY: no vector reaches past `len`, and the last loads are masked. `centre` has 16 elements, and
+        // SAFETY: no vector reaches past `len`, and the last loads are masked. The arrays of `args` have 16 elements, and
         // `LANES <= 16`.
         unsafe {
-            let centre = s.load(args.centre.as_ptr());
+            let line = args.line(s, 0);
             let at = |i: usize| (s.load(args.gradient.at(0, i)), s.load(args.value.at(0, i)));
             while i < whole {
                 let end = whole.min(i + args.part * S::LANES);
@@ -176,13 +214,13 @@ impl<T: Terms> Body for RunSums<T> {
                 while i + step <= end {
                     for f in 0..FLIGHT {
                         let (g, x) = at(i + f * S::LANES);
-                        T::take(s, &mut part[f], g, x, centre);
+                        T::take(s, &mut part[f], g, x, &line);
                     }
                     i += step;
                 }
                 while i < end {
                     let (g, x) = at(i);
-                    T::take(s, &mut part[0], g, x, centre);
+                    T::take(s, &mut part[0], g, x, &line);
                     i += S::LANES;
                 }
                 for f in 0..FLIGHT {
@@ -193,7 +231,8 @@ impl<T: Terms> Body for RunSums<T> {
             let rest = Lanes { lo: 0, hi: args.len - whole };
             let g = s.load_lanes(args.gradient.at(0, whole), rest);
             let x = s.load_lanes(args.value.at(0, whole), rest);
-            T::take(s, &mut total, g, x, s.load_lanes(args.centre.as_ptr(), rest));
+            let line = Line { centre: s.load_lanes(args.centre.as_ptr(), rest), ..line };
+            T::take(s, &mut total, g, x, &line);
             for sum in 0..2 {
                 (*args.out)[sum][0] = fold::<S, Sum>(s, total[sum]);
             }

@@ -24,10 +24,11 @@ pub(crate) const PIXELS_OF_LOSS: usize = 64;
 pub(crate) struct GradTable {
     /// From inputs, and from outputs.
     pub(in crate::tile) activate: [Entry<ActivateArgs>; 2],
-    pub(in crate::tile) affine: Entry<AffineArgs>,
-    /// Sums of products, and of the terms of PReLU slopes.
-    pub(in crate::tile) column_sums: [Entry<SumsArgs>; 2],
-    pub(in crate::tile) run_sums: [Entry<SumsArgs>; 2],
+    /// Without and with a rectifier.
+    pub(in crate::tile) affine: [Entry<AffineArgs>; 2],
+    /// Sums of products, of the terms of PReLU slopes, and of products behind a rectifier.
+    pub(in crate::tile) column_sums: [Entry<SumsArgs>; 3],
+    pub(in crate::tile) run_sums: [Entry<SumsArgs>; 3],
     /// Averages, and maxima of any window, of 2x2 and of 3x3 taps.
     pub(in crate::tile) pool_block: [Entry<PoolArgs>; 4],
     /// Averages, and maxima.
@@ -42,12 +43,17 @@ macro_rules! grad_table {
         use super::grad::{activate, affine, loss, pool, pool_plane, sums};
         super::grad::table::GradTable {
             activate: [<activate::Activate<false>>::$enter, <activate::Activate<true>>::$enter],
-            affine: affine::Affine::$enter,
+            affine: [<affine::Affine<false>>::$enter, <affine::Affine<true>>::$enter],
             column_sums: [
                 <sums::ColumnSums<sums::Products, $block>>::$enter,
                 <sums::ColumnSums<sums::Negatives, $block>>::$enter,
+                <sums::ColumnSums<sums::Gated, $block>>::$enter,
             ],
-            run_sums: [<sums::RunSums<sums::Products>>::$enter, <sums::RunSums<sums::Negatives>>::$enter],
+            run_sums: [
+                <sums::RunSums<sums::Products>>::$enter,
+                <sums::RunSums<sums::Negatives>>::$enter,
+                <sums::RunSums<sums::Gated>>::$enter,
+            ],
             pool_block: [
                 <pool::PoolBlock<false, $block, 0>>::$enter,
                 <pool::PoolBlock<true, $block, 0>>::$enter,
@@ -83,6 +89,25 @@ pub(crate) struct GradLines<'a> {
     pub(crate) shift: &'a [f32],
 }
 
+/// A rectifier behind a batch normalisation: gradients pass where `lo < (x - centre) * factor + shift < hi`, with one
+/// factor and shift per channel.
+#[derive(Clone, Copy)]
+pub(crate) struct GateLines<'a> {
+    pub(crate) factor: &'a [f32],
+    pub(crate) shift: &'a [f32],
+    /// `lo` and `hi`.
+    pub(crate) limits: [f32; 2],
+}
+
+/// The numbers of sums over pixels.
+#[derive(Clone, Copy)]
+pub(crate) struct SumLines<'a> {
+    /// The number to subtract from each channel.
+    pub(crate) centre: &'a [f32],
+    /// A rectifier, for sums of products.
+    pub(crate) gate: Option<GateLines<'a>>,
+}
+
 /// The terms that are summed over pixels.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum SumOf {
@@ -98,6 +123,33 @@ pub(crate) struct LossOf<'a> {
     pub(crate) weight: f32,
     /// Whether channels are rows (NCHW). Otherwise they are columns.
     pub(crate) per_row: bool,
+}
+
+impl SumLines<'_> {
+    /// The numbers of the channels from the `first` on.
+    pub(crate) fn from(self, first: usize) -> Self {
+        let gate = self.gate.map(|gate| GateLines {
+            factor: &gate.factor[first..],
+            shift: &gate.shift[first..],
+            limits: gate.limits,
+        });
+        Self { centre: &self.centre[first..], gate }
+    }
+}
+
+/// The first `count` numbers, and zeros.
+fn block_of(numbers: &[f32], count: usize) -> [f32; BLOCK] {
+    let mut block = [0.0; BLOCK];
+    block[..count].copy_from_slice(&numbers[..count]);
+    block
+}
+
+/// The index of the kernel that sums.
+fn kernel_of(of: SumOf, lines: SumLines<'_>) -> usize {
+    match of {
+        SumOf::Products if lines.gate.is_some() => 2,
+        SumOf::Products | SumOf::Negatives => of as usize,
+    }
 }
 
 impl GradTiles<'_, '_> {
@@ -149,12 +201,46 @@ impl GradTable {
         unsafe { self.activate[usize::from(by_output)](&args) }
     }
 
-    /// `dx = g * factor + (value - centre) * slope + shift`.
+    /// `g = g * act'(value)` in place, where the values are outputs of the activation.
+    ///
+    /// # Panics
+    /// As [`activate`](Self::activate).
+    pub(crate) fn activate_in_place(
+        &self,
+        activation: Activation,
+        gradient: OutputTile<'_>,
+        value: InputTile<'_>,
+    ) {
+        let mut out = InPlace::of(&gradient);
+        if is_empty(&out) {
+            return;
+        }
+        assert!(dense(&out) && activation != Activation::PRelu);
+        let mut value = Rows { base: value.measured(out.rows, out.columns), row: value.at.row };
+        if [out.row, value.row] == [out.columns; 2] {
+            out = InPlace { columns: out.rows * out.columns, rows: 1, ..out };
+            value.row = 0;
+        }
+        let gradient = Rows { base: out.base.cast_const(), row: out.row };
+        let tiles = Tiles { out, add: false, gradient, value };
+        let args = ActivateArgs { tiles, activation, slope: std::ptr::null(), per_row: false };
+        // SAFETY: the gradient is a borrowed tile, and the values were measured. Both have adjacent columns. The kernel reads
+        // each element of the gradient before it writes that element. The features were detected.
+        unsafe { self.activate[1](&args) }
+    }
+
+    /// `dx = g * factor + (value - centre) * slope + shift`, where `gate` first sets some `g` to zero.
     ///
     /// # Panics
     /// If the columns of a row are not adjacent, a source is too short or a number is missing. That is a bug in this
     /// library.
-    pub(crate) fn affine(&self, lines: GradLines<'_>, per_row: bool, tiles: GradTiles<'_, '_>) {
+    pub(crate) fn affine(
+        &self,
+        lines: GradLines<'_>,
+        gate: Option<GateLines<'_>>,
+        per_row: bool,
+        tiles: GradTiles<'_, '_>,
+    ) {
         if tiles.is_empty() {
             return;
         }
@@ -162,29 +248,33 @@ impl GradTable {
         assert!(dense(&tiles.out));
         let channels = if per_row { tiles.out.rows } else { tiles.out.columns };
         let GradLines { centre, factor, slope, shift } = lines;
-        assert!([centre, factor, slope, shift].iter().all(|numbers| numbers.len() >= channels));
+        let [gate_factor, gate_shift] = gate.map_or([factor, shift], |gate| [gate.factor, gate.shift]);
+        let all = [centre, factor, slope, shift, gate_factor, gate_shift];
+        assert!(all.iter().all(|numbers| numbers.len() >= channels));
         let args = AffineArgs {
             tiles,
             centre: centre.as_ptr(),
             factor: factor.as_ptr(),
             slope: slope.as_ptr(),
             shift: shift.as_ptr(),
+            gate: [gate_factor.as_ptr(), gate_shift.as_ptr()],
+            limits: gate.map_or([0.0; 2], |gate| gate.limits),
             per_row,
         };
         // SAFETY: as in `activate`. Every channel has its numbers.
-        unsafe { (self.affine)(&args) }
+        unsafe { self.affine[usize::from(gate.is_some())](&args) }
     }
 
-    /// Sums of up to 16 adjacent channels over `pixels` pixels. The numbers of `centre` past the last channel are zero.
+    /// Sums of up to 16 adjacent channels over `pixels` pixels.
     ///
     /// # Panics
-    /// If a source is too short. That is a bug in this library.
+    /// If a source is too short or a number is missing. That is a bug in this library.
     pub(crate) fn column_sums(
         &self,
         of: SumOf,
         [gradient, value]: [InputTile<'_>; 2],
         (pixels, channels): (usize, usize),
-        centre: [f32; BLOCK],
+        lines: SumLines<'_>,
     ) -> [[f32; BLOCK]; 2] {
         assert!(pixels > 0 && (1..=BLOCK).contains(&channels));
         let rows = |tile: InputTile<'_>| Rows { base: tile.measured(pixels, channels), row: tile.at.row };
@@ -195,19 +285,29 @@ impl GradTable {
             len: pixels,
             columns: channels,
             part: part_of(pixels),
-            centre,
+            centre: block_of(lines.centre, channels),
+            gate: lines.gate.map_or([[0.0; BLOCK]; 2], |gate| {
+                [gate.factor, gate.shift].map(|numbers| block_of(numbers, channels))
+            }),
+            limits: lines.gate.map_or([0.0; 2], |gate| gate.limits),
             out: &raw mut sums,
         };
         // SAFETY: the sources were measured, and the sums are a local variable. The features were detected.
-        unsafe { self.column_sums[of as usize](&args) };
+        unsafe { self.column_sums[kernel_of(of, lines)](&args) };
         sums
     }
 
-    /// Sums of a run of adjacent elements.
+    /// Sums of a run of adjacent elements of one channel.
     ///
     /// # Panics
-    /// If the runs have different lengths. That is a bug in this library.
-    pub(crate) fn run_sums(&self, of: SumOf, gradient: &[f32], value: &[f32], centre: f32) -> [f32; 2] {
+    /// If the runs have different lengths, or a number is missing. That is a bug in this library.
+    pub(crate) fn run_sums(
+        &self,
+        of: SumOf,
+        gradient: &[f32],
+        value: &[f32],
+        lines: SumLines<'_>,
+    ) -> [f32; 2] {
         assert!(gradient.len() == value.len());
         let mut sums = [[0.0; BLOCK]; 2];
         let args = SumsArgs {
@@ -216,11 +316,15 @@ impl GradTable {
             len: gradient.len(),
             columns: BLOCK,
             part: part_of(gradient.len() / BLOCK),
-            centre: [centre; BLOCK],
+            centre: [lines.centre[0]; BLOCK],
+            gate: lines
+                .gate
+                .map_or([[0.0; BLOCK]; 2], |gate| [[gate.factor[0]; BLOCK], [gate.shift[0]; BLOCK]]),
+            limits: lines.gate.map_or([0.0; 2], |gate| gate.limits),
             out: &raw mut sums,
         };
         // SAFETY: both runs are borrowed, and the sums are a local variable. The features were detected.
-        unsafe { self.run_sums[of as usize](&args) };
+        unsafe { self.run_sums[kernel_of(of, lines)](&args) };
         [sums[0][0], sums[1][0]]
     }
 

@@ -108,6 +108,36 @@ fn gradients_by_input_are_accurate_everywhere() {
     }
 }
 
+/// In place, the gradient has the bits of the gradient that is written elsewhere.
+#[test]
+fn gradients_in_place_are_those_by_output() {
+    for layout in Layout::ALL {
+        let case = Case::packed([3, 21, 5, 7], layout);
+        let (output, mut noise) = (case.input(1.0, 0.0), Noise::new(24));
+        let gradient = Tensor::from_fn(case.shape, layout, case.gaps[1], |_| noise.next());
+        for activation in [Activation::Relu, Activation::Tanh, Activation::Sigmoid] {
+            for isa in Isa::available() {
+                let ops = Ops::new(Some(isa)).unwrap();
+                let (mut elsewhere, mut in_place) = (gradient.clone(), gradient.clone());
+                let (value, of) = (ActivationValue::Output(output.view()), gradient.view());
+                ops.activate_gradient(activation, value, of, elsewhere.view_mut(), Threads::Seq).unwrap();
+                let to = in_place.view_mut();
+                ops.activate_gradient_in_place(activation, output.view(), to, Threads::Seq).unwrap();
+                for (n, c, y, x) in indices(case.shape) {
+                    let [got, want] = [&in_place, &elsewhere].map(|tensor| tensor.get(n, c, y, x));
+                    assert_eq!(got.to_bits(), want.to_bits(), "{isa} {activation:?} in {layout}");
+                }
+            }
+        }
+    }
+    let (shape, layout) = ([1, 3, 2, 2], Layout::Nchw);
+    let value = Tensor::filled(Case::packed(shape, layout).shape, layout, 0, 0.5);
+    let error = error_of(shape, layout, |ops, dx| {
+        ops.activate_gradient_in_place(Activation::Silu, value.view(), dx, Threads::Seq)
+    });
+    assert_eq!(field_of(error), "value");
+}
+
 /// From the output of the library's own activation. The rounding of the output counts: `y (1 - y)`, `1 - y^2` and
 /// `y + alpha` change by up to `units` of their terms, which are at most 1.5.
 #[test]

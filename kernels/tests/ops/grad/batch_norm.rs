@@ -3,10 +3,16 @@
 use super::{Params, check_difference, check_one, write_and_add};
 use crate::cases::{Case, cases, config, error_of, field_of, large_cases, on_every_isa};
 use crate::{Noise, Tensor, UNIT, UNWRITTEN, indices};
-use kernels::{BatchNormSpec, BatchStatistics, ConvError, Layout, NormGradients, Ops, Shape4, Threads};
+use kernels::{
+    Activation, BatchNormSpec, BatchStatistics, ConvError, Layout, NormGradients, Ops, Shape4, Threads,
+};
 use proptest::prelude::*;
 
-const SPEC: BatchNormSpec = BatchNormSpec { eps: 1e-3, momentum: 0.25 };
+const SPEC: BatchNormSpec = BatchNormSpec { eps: 1e-3, momentum: 0.25, activation: Activation::None };
+
+/// The activations that can follow.
+const ACTIVATIONS: [Activation; 3] =
+    [Activation::None, Activation::Relu, Activation::Clip { lo: -0.25, hi: 0.5 }];
 
 /// A channel of a tensor as numbers.
 fn channel(of: &Tensor, c: usize) -> Vec<f64> {
@@ -25,7 +31,7 @@ fn roundings(count: usize) -> f64 {
     2.0 * (count as f64).sqrt() + 40.0
 }
 
-fn check_forward(case: Case, affine: bool, mean: f32) {
+fn check_forward(case: Case, affine: bool, mean: f32, activation: Activation) {
     let input = case.input(1.0, mean);
     let channels = case.shape.c;
     let mut noise = Noise::new(!case.seed);
@@ -44,7 +50,8 @@ fn check_forward(case: Case, affine: bool, mean: f32) {
             inverse: &mut inverse,
             running: Some((&mut running_mean, &mut running_variance)),
         };
-        ops.batch_norm(SPEC, params, input.view(), output, statistics, threads)?;
+        let spec = BatchNormSpec { activation, ..SPEC };
+        ops.batch_norm(spec, params, input.view(), output, statistics, threads)?;
         for (c, (true_mean, variance)) in truth.iter().enumerate() {
             let context = format!("{case:?} channel {c}");
             // The deviations are at most 2 in magnitude, and are summed in f32.
@@ -72,12 +79,15 @@ fn check_forward(case: Case, affine: bool, mean: f32) {
             let inverse = 1.0 / (variance + f64::from(SPEC.eps)).sqrt();
             let line = if affine { f64::from(scale[c]) } else { 1.0 } * inverse;
             let plain = (f64::from(input.get(n, c, y, x)) - mean) * line;
-            let want = plain + if affine { f64::from(shift[c]) } else { 0.0 };
+            let before = plain + if affine { f64::from(shift[c]) } else { 0.0 };
+            // No activation here increases a difference.
+            let want = activation.eval(before, 0.0);
             let of_variance = units * (variance + 4.0 * units) / (variance + f64::from(SPEC.eps));
-            let bound =
-                (of_variance + 4.0 * UNIT) * plain.abs() + 2.0 * units * line.abs() + 3.0 * UNIT * want.abs();
+            let bound = (of_variance + 4.0 * UNIT) * plain.abs()
+                + 2.0 * units * line.abs()
+                + 3.0 * UNIT * before.abs();
             check_one(f64::from(result.get(n, c, y, x)), None, (want, bound), || {
-                format!("{case:?} mean {mean} at {n} {c} {y} {x}")
+                format!("{case:?} mean {mean} {activation:?} at {n} {c} {y} {x}")
             });
         }
     }
@@ -122,25 +132,46 @@ impl Channel {
     }
 }
 
-fn check_backward(case: Case, affine: bool, adds: bool) {
+/// The part of a gradient that an activation passes on at `y`. Near a bend, where rounding decides, the caller makes the gradient
+/// zero.
+fn passed(activation: Activation, y: f64) -> f64 {
+    match activation {
+        Activation::Relu => f64::from(u8::from(y > 0.0)),
+        Activation::Clip { lo, hi } => f64::from(u8::from(y > f64::from(lo) && y < f64::from(hi))),
+        _ => 1.0,
+    }
+}
+
+fn check_backward(case: Case, affine: bool, adds: bool, activation: Activation) {
     let input = case.input(1.0, 0.5);
     let channels = case.shape.c;
     let count = case.shape.n * case.shape.h * case.shape.w;
     let mut noise = Noise::new(!case.seed);
-    let gradient = Tensor::from_fn(case.shape, case.layout, case.gaps[1], |_| noise.next());
-    let scale = noise.vec(channels);
+    let (scale, shift) = (noise.vec(channels), noise.vec(channels));
     // The statistics that were saved. Any numbers do.
     let mean: Vec<f32> = (0..channels).map(|_| 0.5 + 0.1 * noise.next()).collect();
     let inverse: Vec<f32> = (0..channels).map(|_| 1.5 + noise.next()).collect();
+    let y = |[n, c, y, x]: [usize; 4]| {
+        let z = (f64::from(input.get(n, c, y, x)) - f64::from(mean[c])) * f64::from(inverse[c]);
+        if affine { z * f64::from(scale[c]) + f64::from(shift[c]) } else { z }
+    };
+    let is_near_a_bend = |y: f64| passed(activation, y - 1e-5) != passed(activation, y + 1e-5);
+    let gradient = Tensor::from_fn(case.shape, case.layout, case.gaps[1], |at| {
+        let g = noise.next();
+        if is_near_a_bend(y(at)) { 0.0 } else { g }
+    });
+    let behind = Tensor::from_fn(case.shape, case.layout, 0, |[n, c, i, j]| {
+        gradient.get(n, c, i, j) * passed(activation, y([n, c, i, j])) as f32
+    });
     let truth: Vec<_> = (0..channels)
         .map(|c| {
             let saved = (f64::from(mean[c]), f64::from(inverse[c]));
             let scale = if affine { f64::from(scale[c]) } else { 1.0 };
-            Channel::new(&channel(&input, c), &channel(&gradient, c), saved, scale)
+            Channel::new(&channel(&input, c), &channel(&behind, c), saved, scale)
         })
         .collect();
     let params = Params::new(channels, adds);
-    let context = format!("{case:?} affine: {affine}, adds: {adds}");
+    let context = format!("{case:?} affine: {affine}, adds: {adds}, {activation:?}");
     let found = write_and_add(case.shape, case.layout, case.gaps[1], |ops, dx, threads| {
         let (mut dscale, mut dshift) = (params.before.clone(), params.before.clone());
         let into = NormGradients {
@@ -149,8 +180,9 @@ fn check_backward(case: Case, affine: bool, adds: bool) {
             shift: affine.then(|| params.gradient(&mut dshift)),
         };
         let tensors = (input.view(), gradient.view());
-        let scale = affine.then_some(&scale[..]);
-        ops.batch_norm_gradient(scale, (&mean, &inverse), tensors, into, threads)?;
+        let params = (affine.then_some(&scale[..]), affine.then_some(&shift[..]));
+        let spec = BatchNormSpec { activation, ..SPEC };
+        ops.batch_norm_gradient(spec, params, (&mean, &inverse), tensors, into, threads)?;
         for (which, after) in [&dscale, &dshift].into_iter().enumerate().take(1 + usize::from(affine)) {
             let want = |c: usize| {
                 let (sum, magnitude) = truth[c].sums[which];
@@ -162,7 +194,7 @@ fn check_backward(case: Case, affine: bool, adds: bool) {
     });
     for found in found {
         let want = |[n, c, y, x]: [usize; 4]| {
-            let [x, g] = [&input, &gradient].map(|tensor| f64::from(tensor.get(n, c, y, x)));
+            let [x, g] = [&input, &behind].map(|tensor| f64::from(tensor.get(n, c, y, x)));
             truth[c].dx(x, g, count)
         };
         found.check(want, &context);
@@ -177,21 +209,27 @@ proptest! {
         case in cases().prop_filter("one element", |case| case.shape.n * case.shape.h * case.shape.w > 1),
         affine in any::<bool>(),
         mean in prop::sample::select(vec![0.0f32, 1.0, 100.0]),
+        activation in prop::sample::select(&ACTIVATIONS[..]),
     ) {
-        check_forward(case, affine, mean);
+        check_forward(case, affine, mean, activation);
     }
 
     #[test]
-    fn random_gradients_agree(case in cases(), affine in any::<bool>(), adds in any::<bool>()) {
-        check_backward(case, affine, adds);
+    fn random_gradients_agree(
+        case in cases(),
+        affine in any::<bool>(),
+        adds in any::<bool>(),
+        activation in prop::sample::select(&ACTIVATIONS[..]),
+    ) {
+        check_backward(case, affine, adds, activation);
     }
 }
 
 #[test]
 fn large_batches_agree() {
     for case in large_cases() {
-        check_forward(case, true, 1.0);
-        check_backward(case, true, true);
+        check_forward(case, true, 1.0, Activation::Relu);
+        check_backward(case, true, true, Activation::Relu);
     }
 }
 
@@ -199,8 +237,8 @@ fn large_batches_agree() {
 #[test]
 fn pieces_are_joined() {
     for layout in Layout::ALL {
-        check_forward(Case::packed([2, 3, 181, 199], layout), true, 10.0);
-        check_backward(Case::packed([2, 3, 181, 199], layout), true, false);
+        check_forward(Case::packed([2, 3, 181, 199], layout), true, 10.0, Activation::None);
+        check_backward(Case::packed([2, 3, 181, 199], layout), true, false, Activation::None);
     }
 }
 
@@ -221,7 +259,7 @@ fn the_gradients_are_the_differences_of_the_layer() {
         let mut dx = Tensor::filled(case.shape, layout, 0, UNWRITTEN);
         let into = NormGradients { input: dx.view_mut().into(), scale: None, shift: None };
         let tensors = (input.view(), gradient.view());
-        ops.batch_norm_gradient(Some(&scale), (&mean, &inverse), tensors, into, Threads::Seq).unwrap();
+        ops.batch_norm_gradient(SPEC, params, (&mean, &inverse), tensors, into, Threads::Seq).unwrap();
         check_difference(&input, &dx, |at| {
             let of_channel = |c: usize| {
                 let places = || indices(Shape4 { c: 1, ..case.shape }).map(|(n, _, y, x)| [n, c, y, x]);
@@ -261,6 +299,9 @@ fn wrong_arguments_are_errors() {
     for momentum in [-0.1, 1.1, f32::NAN] {
         assert_eq!(field_of(run(BatchNormSpec { momentum, ..SPEC }, shape, [3; 3])), "norm.momentum");
     }
+    for activation in [Activation::PRelu, Activation::Tanh] {
+        assert_eq!(field_of(run(BatchNormSpec { activation, ..SPEC }, shape, [3; 3])), "norm.activation");
+    }
     assert_eq!(field_of(run(SPEC, [1, 3, 1, 1], [3; 3])), "input");
     for (lens, what) in [([2, 3, 3], "scale"), ([3, 4, 3], "mean"), ([3, 3, 1], "running mean")] {
         let got = *lens.iter().find(|len| **len != 3).expect("one is wrong");
@@ -269,7 +310,8 @@ fn wrong_arguments_are_errors() {
     let good = Tensor::filled(Case::packed(shape, layout).shape, layout, 0, 0.0);
     let error = error_of(shape, layout, |ops, dx| {
         let into = NormGradients { input: dx.into(), scale: None, shift: None };
-        ops.batch_norm_gradient(None, (&[0.0; 3], &[0.0; 2]), (good.view(), good.view()), into, Threads::Seq)
+        let tensors = (good.view(), good.view());
+        ops.batch_norm_gradient(SPEC, (None, None), (&[0.0; 3], &[0.0; 2]), tensors, into, Threads::Seq)
     });
     assert_eq!(error, ConvError::BufferLen { what: "inverse", expected: 3, got: 2 });
 }

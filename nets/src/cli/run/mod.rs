@@ -6,6 +6,7 @@ mod photos;
 mod tensor;
 
 use super::source::{self, Network};
+use anyhow::ensure;
 pub(super) use args::RunArgs;
 
 impl RunArgs {
@@ -13,7 +14,15 @@ impl RunArgs {
         let network = Network::named(&self.network)?;
         match (&self.input, &network) {
             (Some(input), _) => tensor::execute(self, &network, input),
-            (None, Network::Zoo(entry)) if source::is_lenet5(entry)? => digits::execute(self, &network),
+            (None, Network::Zoo(entry)) if source::reads_digits(entry)? => {
+                let has_weights = self.weights.is_some() || self.seed.is_some() || source::is_lenet5(entry)?;
+                ensure!(
+                    has_weights,
+                    "{}: expected --weights FILE.safetensors (or --seed N for random ones), got neither",
+                    entry.name
+                );
+                digits::execute(self, &network, entry.name)
+            }
             (None, _) => photos::execute(self, &network),
         }
     }

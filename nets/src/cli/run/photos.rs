@@ -6,7 +6,7 @@ use crate::cli::source::{Loaded, Network, Wanted};
 use anyhow::{Context, bail, ensure};
 use kernels::{Layout, Ops, TensorMut};
 use nets::photo::{self, Recipe};
-use nets::{Graph, Layer, Shape};
+use nets::{Graph, InputStatistics, Layer, Shape};
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -60,13 +60,21 @@ pub(super) fn execute(run: &RunArgs, network: &Network) -> anyhow::Result<String
     };
     let mut recipe = Recipe::imagenet(kernels::Size2::new(h, w));
     recipe.resize = run.resize.unwrap_or(recipe.resize);
+    // Weights of `nets train` come with the statistics of their inputs.
+    let own = run.weights.as_deref().filter(|_| run.mean.is_none() && run.std.is_none());
+    let statistics = own.map(|path| InputStatistics::load(&graph, path)).transpose()?.flatten();
+    if statistics.is_some() {
+        (recipe.mean, recipe.std) = ([0.0; 3], [1.0; 3]);
+    }
     recipe.mean = run.mean.unwrap_or(recipe.mean);
     recipe.std = run.std.unwrap_or(recipe.std);
     let classes = graph.output().len()?;
     let labels = run.labels.as_deref().map(|path| labels(path, classes)).transpose()?;
     let mut input = Vec::new();
     for image in images {
-        input.extend(photo::load(image, &recipe)?);
+        let mut photo = photo::load(image, &recipe)?;
+        statistics.iter().for_each(|statistics| statistics.apply(&mut photo, h * w));
+        input.extend(photo);
     }
     let pool = run.hardware.pool()?;
     // A model for batch size 1 runs on one photograph at a time.

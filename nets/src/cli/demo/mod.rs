@@ -1,8 +1,10 @@
 //! `nets demo`: LeNet-5 reads the held-out digits.
 
+mod degradation;
+
 use super::args::{Hardware, Plain};
 use super::{cpu, text};
-use clap::Args;
+use clap::{Args, Subcommand};
 use kernels::{Isa, Numerics, Products, Threads};
 use nets::digits::{Digits, trained_weights};
 use nets::{Net, NetError, StepReport, to_safetensors, write, zoo};
@@ -19,8 +21,13 @@ const SHORTEST: Duration = Duration::from_millis(400);
 const LONGEST: Duration = Duration::from_secs(3);
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  nets demo --threads 1 --isa portable --format json")]
+#[command(
+    after_help = "Example:\n  nets demo --threads 1 --isa portable --format json",
+    args_conflicts_with_subcommands = true
+)]
 pub(crate) struct Demo {
+    #[command(subcommand)]
+    other: Option<Other>,
     #[command(flatten)]
     hardware: Hardware,
     /// Images per forward pass
@@ -34,9 +41,22 @@ pub(crate) struct Demo {
     logits: Option<PathBuf>,
 }
 
+/// Other demonstrations.
+#[derive(Debug, Subcommand)]
+enum Other {
+    /// Train plain and residual networks of 20 and 56 layers: only the plain ones get worse with depth
+    Degradation(Box<degradation::Degradation>),
+}
+
 impl Default for Demo {
     fn default() -> Self {
-        Self { hardware: Hardware::default(), batch: Self::BATCH, format: Plain::Text, logits: None }
+        Self {
+            other: None,
+            hardware: Hardware::default(),
+            batch: Self::BATCH,
+            format: Plain::Text,
+            logits: None,
+        }
     }
 }
 
@@ -132,6 +152,9 @@ impl Demo {
     const BATCH: u16 = 50;
 
     pub(super) fn execute(&self) -> anyhow::Result<String> {
+        if let Some(Other::Degradation(degradation)) = &self.other {
+            return degradation.execute();
+        }
         let digits = Digits::held_out()?;
         let inputs = Inputs::new(&digits, self.batch.into());
         let pool = self.hardware.pool()?;

@@ -1,0 +1,145 @@
+//! `nets demo degradation`: deeper plain networks train worse, and residual networks do not (He et al. 2016, figure 4 and
+//! figure 6).
+
+use crate::cli::rows::{Align, Rows};
+use crate::cli::train::{RecipeArgs, Source, chart, parts, series, weights};
+use clap::Args;
+use kernels::Threads;
+use nets::data::Parts;
+use nets::fit::{EpochReport, Event, Method, Recipe, Trainer, write_atomically};
+use nets::optim::{Penalty, Rule};
+use nets::plot::{Chart, Line, page};
+use std::io::Write as _;
+use std::path::PathBuf;
+
+const NETWORKS: [&str; 4] = ["plain20-cifar", "plain56-cifar", "resnet20-cifar", "resnet56-cifar"];
+
+#[derive(Debug, Clone, Args)]
+#[command(
+    after_help = "Example:\n  nets demo degradation --pictures 2000 --epochs 12 --plot degradation.svg"
+)]
+pub(crate) struct Degradation {
+    /// digits (embedded), or a directory as for `nets train`
+    #[arg(long, value_name = "digits|DIR", default_value = "digits")]
+    data: String,
+    /// Pictures to train on
+    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(64..))]
+    pictures: u32,
+    /// Where the picture goes
+    #[arg(long, value_name = "FILE.svg", default_value = "degradation.svg")]
+    plot: PathBuf,
+    /// Number of threads [default: one per physical core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    #[command(flatten)]
+    recipe: RecipeArgs,
+}
+
+impl Degradation {
+    pub(super) fn execute(&self) -> anyhow::Result<String> {
+        // The paper's recipe for CIFAR-10, in fewer epochs (section 4.2).
+        let base = Recipe {
+            method: Method::Steps(Rule::momentum(0.9)),
+            rate: 0.1,
+            penalty: Penalty { l1: 0.0, l2: 1e-4 },
+            epochs: 12,
+            warm_up: 1.0,
+            ..Recipe::default()
+        };
+        let recipe = self.recipe.recipe(base)?;
+        let mut parts = parts(&self.data)?;
+        parts.training = parts.training.part(0..parts.training.len().min(self.pictures as usize));
+        let mut histories = Vec::new();
+        for network in NETWORKS {
+            let source = Source::of(network, &self.data, self.threads);
+            let pool = source.pool()?;
+            let threads = pool.threads();
+            let history = pool.install(|| train(&source, &parts, &recipe, threads))?;
+            histories.push((network, history));
+            write_atomically(&self.plot, svg(&histories, &parts, &recipe).as_bytes())?;
+        }
+        let columns = [
+            ("Network", Align::Left, 0),
+            ("Training error", Align::Right, 0),
+            ("Training loss", Align::Right, 0),
+            ("Validation error", Align::Right, 0),
+        ];
+        let mut rows = Rows::new(&columns);
+        for (network, history) in &histories {
+            let percent = |accuracy: f64| format!("{:.2} %", 100.0 * (1.0 - accuracy));
+            if let Some(last) = history.last() {
+                rows.push(vec![
+                    (*network).to_owned(),
+                    percent(last.training_accuracy),
+                    format!("{:.4}", last.training_loss),
+                    percent(last.validation_accuracy),
+                ]);
+            }
+        }
+        Ok(format!("{}\nCurves  {}\n", rows.text(), self.plot.display()))
+    }
+}
+
+fn train(
+    source: &Source,
+    parts: &Parts,
+    recipe: &Recipe,
+    threads: Threads<'_>,
+) -> anyhow::Result<Vec<EpochReport>> {
+    let graph = source.graph(parts)?;
+    let (weights, _) = weights(&graph, None, false, recipe)?;
+    let mut trainer =
+        Trainer::new(&graph, &*weights, parts, source.data_name(), recipe, source.hardware(false))?;
+    while let Some(event) = trainer.advance(threads)? {
+        if let Event::Epoch(epoch) = event {
+            let line = format!(
+                "{:15} epoch {:>3}: training loss {:.4}, error {:.2} %; validation error {:.2} %; {:.0} images/s",
+                source.network(),
+                epoch.epoch,
+                epoch.training_loss,
+                100.0 * (1.0 - epoch.training_accuracy),
+                100.0 * (1.0 - epoch.validation_accuracy),
+                epoch.images_per_second
+            );
+            let _ = writeln!(std::io::stderr(), "{line}");
+        }
+    }
+    Ok(trainer.history().to_vec())
+}
+
+fn svg(histories: &[(&str, Vec<EpochReport>)], parts: &Parts, recipe: &Recipe) -> String {
+    let lines = |of: fn(&EpochReport) -> f64| -> Vec<Line> {
+        let line = |(colour, (name, history)): (usize, &(&str, Vec<EpochReport>))| Line {
+            is_dashed: name.starts_with("plain"),
+            ..series(name, colour, history, of)
+        };
+        histories.iter().enumerate().map(line).collect()
+    };
+    let charts = [
+        chart("Training loss", "", "mean loss per picture", lines(|epoch| epoch.training_loss)),
+        chart(
+            "Training error",
+            "",
+            "pictures answered wrong, in %",
+            lines(|epoch| 100.0 * (1.0 - epoch.training_accuracy)),
+        ),
+        chart(
+            "Validation error",
+            "",
+            "pictures answered wrong, in %",
+            lines(|epoch| 100.0 * (1.0 - epoch.validation_accuracy)),
+        ),
+    ];
+    let notes = [format!(
+        "{} pictures of {}, {}, learning rate {:e}, {}, L2 {:e}, batches of {}. Plain networks are dashed.",
+        parts.training.len(),
+        parts.training.name(),
+        recipe.method,
+        recipe.rate,
+        recipe.schedule,
+        recipe.penalty.l2,
+        recipe.batch
+    )];
+    let charts: Vec<Chart> = charts.into_iter().flatten().map(Chart::Plane).collect();
+    page("Degradation: depth without and with shortcuts", &notes, &charts)
+}

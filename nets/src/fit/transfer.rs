@@ -1,0 +1,166 @@
+//! Transfer: weights of a network that was trained on other data, with a new last layer.
+
+use crate::error::{NetError, WeightsError};
+use crate::graph::{Graph, GraphBuilder, NodeId};
+use crate::layer::{Conv, Layer, Linear};
+use crate::weights::{WeightSet, WeightSource};
+use safetensors::{Dtype, SafeTensors};
+
+/// Weights from a file, where they fit.
+#[derive(Debug)]
+pub struct Transfer {
+    /// The weights.
+    pub weights: WeightSet,
+    /// Names of the tensors that have initial weights instead: those of the last layer.
+    pub initial: Vec<String>,
+}
+
+/// The layers that compute the outputs: that of the network, and those of side classifiers with as many. Behind them,
+/// nothing has parameters.
+fn last_layers(graph: &Graph) -> Vec<NodeId> {
+    let consumers = graph.consumers();
+    let is_end = |id: NodeId| id == graph.output_id() || consumers[id.index()].is_empty();
+    let ends =
+        graph.ids().filter(|&(id, node)| is_end(id) && node.output.len().ok() == graph.output().len().ok());
+    ends.filter_map(|(id, _)| last_layer(graph, id)).collect()
+}
+
+/// The nearest node before `id`, or `id` itself, that has parameters.
+fn last_layer(graph: &Graph, mut id: NodeId) -> Option<NodeId> {
+    loop {
+        let node = graph.node(id);
+        if !node.layer.params(&graph.input_shapes(node)).is_empty() {
+            return Some(id);
+        }
+        id = *node.inputs.first()?;
+    }
+}
+
+/// The graph with another number of outputs, also of its side classifiers.
+///
+/// # Errors
+/// [`NetError::Data`] if a last layer with parameters is neither fully connected nor a convolution.
+pub fn with_classes(graph: &Graph, classes: usize) -> Result<Graph, NetError> {
+    let last = last_layers(graph);
+    let mut builder = GraphBuilder::with_input(graph.name(), &graph.nodes()[0].name, graph.input());
+    for (id, node) in graph.ids().skip(1) {
+        let layer = match &node.layer {
+            layer if !last.contains(&id) => layer.clone(),
+            Layer::Linear(linear) => Layer::Linear(Linear { out_features: classes, ..*linear }),
+            Layer::Conv(conv) => Layer::Conv(Conv { out_channels: classes, ..*conv }),
+            _ => {
+                return Err(NetError::Data {
+                    origin: format!("network `{}`", graph.name()),
+                    expected: format!("a last layer that can have {classes} outputs"),
+                    got: format!("{} outputs of `{}`", graph.output(), node.name),
+                });
+            }
+        };
+        builder.add(&node.name, layer, &node.inputs);
+    }
+    builder.output(graph.output_id());
+    builder.build()
+}
+
+impl Transfer {
+    /// Reads the weights of `graph` from the bytes of a safetensors file. The last layer gets weights of `initial` if
+    /// `new_last` is set, or if the file has another number of outputs for it.
+    ///
+    /// # Errors
+    /// [`NetError::Weights`] if the bytes are no safetensors file, or if a tensor of another layer is missing or has another
+    /// shape or element type.
+    pub fn from_safetensors(
+        graph: &Graph,
+        bytes: &[u8],
+        origin: &str,
+        initial: &dyn WeightSource,
+        new_last: bool,
+    ) -> Result<Self, NetError> {
+        let format = |error: safetensors::SafeTensorError| WeightsError::Format {
+            origin: origin.to_owned(),
+            reason: error.to_string(),
+        };
+        let file = SafeTensors::deserialize(bytes).map_err(format)?;
+        let last = last_layers(graph).into_iter().map(|id| format!("{}.", graph.node(id).name));
+        let last: Vec<String> = last.collect();
+        let mut replaced = Vec::new();
+        let weights = WeightSet::from_params(graph, |name, param| {
+            let view = file.tensor(name).ok();
+            let fitting =
+                view.as_ref().filter(|view| view.shape() == param.dims && view.dtype() == Dtype::F32);
+            let is_last = last.iter().any(|layer| name.starts_with(layer));
+            match (fitting, &view) {
+                (Some(view), _) if !(is_last && new_last) => {
+                    Ok(view.data().as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect())
+                }
+                (_, view) if !is_last => {
+                    let (origin, tensor, expected) = (origin.to_owned(), name.to_owned(), param.dims.clone());
+                    Err(match view {
+                        None => WeightsError::Missing { origin, tensor, expected },
+                        Some(view) if view.dtype() != Dtype::F32 => {
+                            WeightsError::Dtype { origin, tensor, got: format!("{:?}", view.dtype()) }
+                        }
+                        Some(view) => {
+                            WeightsError::Shape { origin, tensor, expected, got: view.shape().to_vec() }
+                        }
+                    }
+                    .into())
+                }
+                _ => {
+                    replaced.push(name.to_owned());
+                    let tensor = initial.tensor(name, param)?;
+                    let missing = || WeightsError::Missing {
+                        origin: initial.network().to_owned(),
+                        tensor: name.to_owned(),
+                        expected: param.dims.clone(),
+                    };
+                    Ok(tensor.ok_or_else(missing)?.into_owned())
+                }
+            }
+        })?;
+        Ok(Self { weights, initial: replaced })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::weights::{Init, SeededWeights};
+    use crate::zoo;
+
+    #[test]
+    fn every_classifier_of_the_zoo_gets_other_classes() {
+        for entry in zoo::ALL {
+            let graph = entry.graph().unwrap();
+            match with_classes(&graph, 7) {
+                Ok(other) => {
+                    assert_eq!(other.output().len().unwrap(), 7, "{}", entry.name);
+                    assert_eq!(other.nodes().len(), graph.nodes().len());
+                }
+                Err(error) => {
+                    assert!(entry.name.starts_with("inception") || entry.name == "lenet5-1998", "{error}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn all_but_the_last_layer_is_kept() {
+        let graph = zoo::lenet5().unwrap();
+        let file = WeightSet::seeded(&graph, Init::He, 1).unwrap().to_safetensors();
+        let initial = SeededWeights::new(&graph, Init::He, 2).unwrap();
+        let kept = Transfer::from_safetensors(&graph, &file, "file", &initial, false).unwrap();
+        assert!(kept.initial.is_empty());
+        let new = Transfer::from_safetensors(&graph, &file, "file", &initial, true).unwrap();
+        assert_eq!(new.initial, ["output.weight", "output.bias"]);
+        assert_eq!(new.weights.get("f6.weight"), kept.weights.get("f6.weight"));
+        assert_ne!(new.weights.get("output.weight"), kept.weights.get("output.weight"));
+        // Another number of outputs replaces the layer without being asked.
+        let wide = with_classes(&graph, 26).unwrap();
+        let initial = SeededWeights::new(&wide, Init::He, 2).unwrap();
+        let other = Transfer::from_safetensors(&wide, &file, "file", &initial, false).unwrap();
+        assert_eq!(other.initial, ["output.weight", "output.bias"]);
+        let error = Transfer::from_safetensors(&wide, b"no file", "file", &initial, false).unwrap_err();
+        assert!(error.to_string().starts_with("file: expected a safetensors file"), "{error}");
+    }
+}

@@ -1,0 +1,106 @@
+//! Batch normalisation: with the statistics of the batch while training, and with running averages at inference.
+
+use super::{Mode, Run, Unit, Wiring, as_row, parameter, read, split};
+use kernels::{BatchNormSpec, BatchStatistics, ConvError, NormGradients};
+
+/// A batch normalisation with its activation.
+pub(in crate::train) struct BatchNormUnit {
+    wiring: Wiring,
+    spec: BatchNormSpec,
+    params: BatchNormParams,
+    /// The statistics of the batch: the mean, and one divided by the standard deviation. At inference, shift and scale.
+    mean: Vec<f32>,
+    inverse: Vec<f32>,
+}
+
+/// The tensors of a batch normalisation among the parameters.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::train) struct BatchNormParams {
+    pub(in crate::train) scale_and_shift: Option<(usize, usize)>,
+    pub(in crate::train) running_mean: usize,
+    pub(in crate::train) running_var: usize,
+    pub(in crate::train) trains: bool,
+    pub(in crate::train) accumulates: bool,
+}
+
+impl BatchNormUnit {
+    pub(in crate::train) fn new(wiring: Wiring, spec: BatchNormSpec, params: BatchNormParams) -> Self {
+        let channels = wiring.target.shape.c;
+        let rows = |operands: Vec<_>| operands.iter().map(as_row).collect();
+        let dx = wiring
+            .dx
+            .iter()
+            .map(|dx| dx.as_ref().map(|dx| super::Dx { operand: as_row(&dx.operand), adds: dx.adds }));
+        let wiring = Wiring {
+            dx: dx.collect(),
+            sources: rows(wiring.sources),
+            target: as_row(&wiring.target),
+            dy: as_row(&wiring.dy),
+        };
+        Self { wiring, spec, params, mean: vec![0.0; channels], inverse: vec![0.0; channels] }
+    }
+
+    /// Normalises with the statistics of the batch, and updates the running averages.
+    fn train(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
+        let BatchNormParams { scale_and_shift, running_mean, running_var, .. } = self.params;
+        let (sources, data) = split(run.arena, run.input, &self.wiring.target);
+        let mut pick = |index: usize| std::mem::take(&mut run.values[index]);
+        // Moved out for the call, because two of the four are written.
+        let (mut mean, mut variance) = (pick(running_mean), pick(running_var));
+        let params =
+            scale_and_shift.map(|(scale, shift)| (&run.values[scale][..], &run.values[shift][..])).unzip();
+        let statistics = BatchStatistics {
+            mean: &mut self.mean,
+            inverse: &mut self.inverse,
+            running: Some((&mut mean, &mut variance)),
+        };
+        let (x, y) = (read(&sources, self.wiring.source())?, self.wiring.target.tensor_mut(data)?);
+        let result = run.ops.batch_norm(self.spec, params, x, y, statistics, run.threads);
+        (run.values[running_mean], run.values[running_var]) = (mean, variance);
+        result
+    }
+
+    /// Normalises with the running averages.
+    fn infer(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
+        let BatchNormParams { scale_and_shift, running_mean, running_var, .. } = self.params;
+        let (mean, variance) = (&run.values[running_mean], &run.values[running_var]);
+        let params = scale_and_shift.map(|(scale, shift)| (&run.values[scale], &run.values[shift]));
+        for c in 0..mean.len() {
+            let (scale, shift) = params.map_or((1.0, 0.0), |(scale, shift)| (scale[c], shift[c]));
+            let scale = f64::from(scale) / (f64::from(variance[c]) + f64::from(self.spec.eps)).sqrt();
+            self.inverse[c] = scale as f32;
+            self.mean[c] = (f64::from(shift) - f64::from(mean[c]) * scale) as f32;
+        }
+        let (sources, data) = split(run.arena, run.input, &self.wiring.target);
+        let (x, y) = (read(&sources, self.wiring.source())?, self.wiring.target.tensor_mut(data)?);
+        run.ops.affine((&self.inverse, &self.mean), self.spec.activation, x, y, run.threads)
+    }
+}
+
+impl Unit for BatchNormUnit {
+    fn forward(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
+        match run.mode {
+            Mode::Training => self.train(run),
+            Mode::Inference => self.infer(run),
+        }
+    }
+
+    fn backward(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
+        let Some(dx) = self.wiring.dx() else { return Ok(()) };
+        let BatchNormParams { scale_and_shift, trains, accumulates, .. } = self.params;
+        let (sources, data) = split(run.arena, run.input, &dx.operand);
+        let tensors = (read(&sources, self.wiring.source())?, read(&sources, &self.wiring.dy)?);
+        let (scale, shift) = match scale_and_shift.filter(|_| trains) {
+            Some((scale, shift)) => {
+                let (scale, shift) = super::pair_mut(run.gradients, scale, Some(shift));
+                (Some(parameter(scale, accumulates)), shift.map(|shift| parameter(shift, accumulates)))
+            }
+            None => (None, None),
+        };
+        let into = NormGradients { input: dx.gradient(data)?, scale, shift };
+        let params =
+            scale_and_shift.map(|(scale, shift)| (&run.values[scale][..], &run.values[shift][..])).unzip();
+        let statistics = (&self.mean[..], &self.inverse[..]);
+        run.ops.batch_norm_gradient(self.spec, params, statistics, tensors, into, run.threads)
+    }
+}

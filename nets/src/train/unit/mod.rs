@@ -1,0 +1,218 @@
+//! [`Unit`]: one operation of a network that trains, forward and backward.
+
+pub(super) mod activation;
+pub(super) mod batch_norm;
+pub(super) mod combine;
+pub(super) mod conv;
+pub(super) mod dropout;
+pub(super) mod linear;
+pub(super) mod moves;
+pub(super) mod multiply;
+pub(super) mod norm;
+pub(super) mod pool;
+pub(super) mod scale;
+
+use crate::run::operand::{Operand, Place, Sources};
+use kernels::{
+    ConvError, Gradient, Layout, Ops, Pitch, Shape4, SliceGradient, TensorRef, Threads, Workspace,
+    WorkspaceReq,
+};
+
+/// What a pass computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// The statistics of the batch, dropout, and values that the backward pass needs.
+    Training,
+    /// What the network computes once it is trained.
+    Inference,
+}
+
+/// The numbers that random masks depend on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Draw {
+    pub(super) seed: u64,
+    /// Number of training passes before this one.
+    pub(super) pass: u64,
+}
+
+/// The surroundings of a pass.
+pub(super) struct Run<'a> {
+    pub(super) ops: &'a Ops,
+    pub(super) threads: Threads<'a>,
+    pub(super) input: &'a [f32],
+    /// Values and gradients of tensors.
+    pub(super) arena: &'a mut [f32],
+    pub(super) workspace: &'a mut Workspace,
+    /// Parameters and running statistics, and the gradients of parameters.
+    pub(super) values: &'a mut [Vec<f32>],
+    pub(super) gradients: &'a mut [Vec<f32>],
+    pub(super) mode: Mode,
+    pub(super) draw: Draw,
+    /// The blocks that stochastic depth drops in this pass.
+    pub(super) dropped: &'a [bool],
+}
+
+/// One operation with its gradient.
+pub(super) trait Unit: Send + Sync {
+    fn forward(&mut self, run: &mut Run<'_>) -> Result<(), ConvError>;
+
+    /// Computes the gradients of the inputs and of the parameters. The gradient of the output is complete, and nothing else
+    /// reads it afterwards, unless another gradient shares its memory and its values.
+    fn backward(&mut self, run: &mut Run<'_>) -> Result<(), ConvError>;
+
+    /// Packs the present weights.
+    fn repack(&mut self, values: &[Vec<f32>]) -> Result<(), ConvError> {
+        let _ = values;
+        Ok(())
+    }
+
+    /// The workspace of both passes.
+    fn workspace_req(&self, threads: usize) -> WorkspaceReq {
+        let _ = threads;
+        WorkspaceReq::default()
+    }
+
+    /// Uses `mask`, in NCHW order, instead of random ones from now on, or random ones again. Returns whether the unit has
+    /// masks of this length.
+    fn set_mask(&mut self, mask: Option<&[f32]>) -> bool {
+        let _ = mask;
+        false
+    }
+}
+
+/// The gradient of one input.
+#[derive(Debug, Clone)]
+pub(super) struct Dx {
+    pub(super) operand: Operand,
+    /// Whether other units have written it before, so that this one adds.
+    pub(super) adds: bool,
+}
+
+/// The tensors of a unit.
+#[derive(Debug, Clone)]
+pub(super) struct Wiring {
+    pub(super) sources: Vec<Operand>,
+    pub(super) target: Operand,
+    /// The gradient of the target.
+    pub(super) dy: Operand,
+    /// The gradients of the sources. `None` if a gradient is not needed, or is in the memory of `dy` and the same.
+    pub(super) dx: Vec<Option<Dx>>,
+}
+
+impl Wiring {
+    /// The first source, its gradient, and the rest. Most units have one source.
+    pub(super) fn source(&self) -> &Operand {
+        &self.sources[0]
+    }
+
+    pub(super) fn dx(&self) -> Option<&Dx> {
+        self.dx.first().and_then(Option::as_ref)
+    }
+}
+
+impl Dx {
+    pub(super) fn gradient<'a>(&self, data: &'a mut [f32]) -> Result<Gradient<'a>, ConvError> {
+        let tensor = self.operand.tensor_mut(data)?;
+        Ok(if self.adds { Gradient::Add(tensor) } else { tensor.into() })
+    }
+
+    /// The gradient as a slice. Its images must be adjacent.
+    pub(super) fn slice<'a>(&self, data: &'a mut [f32]) -> SliceGradient<'a> {
+        if self.adds { SliceGradient::Add(data) } else { SliceGradient::Write(data) }
+    }
+}
+
+/// The gradient of a parameter as a result.
+pub(super) fn parameter(gradient: &mut [f32], adds: bool) -> SliceGradient<'_> {
+    if adds { SliceGradient::Add(gradient) } else { SliceGradient::Write(gradient) }
+}
+
+/// The tensor `first`, and the tensor `second` if there is one. They are different.
+pub(super) fn pair_mut(
+    tensors: &mut [Vec<f32>],
+    first: usize,
+    second: Option<usize>,
+) -> (&mut Vec<f32>, Option<&mut Vec<f32>>) {
+    match second {
+        None => (&mut tensors[first], None),
+        Some(second) if second > first => {
+            let (low, high) = tensors.split_at_mut(second);
+            (&mut low[first], high.first_mut())
+        }
+        Some(second) => {
+            let (low, high) = tensors.split_at_mut(first);
+            (&mut high[0], low.get_mut(second))
+        }
+    }
+}
+
+/// The memory of `target`, and all other memory.
+pub(super) fn split<'m>(
+    arena: &'m mut [f32],
+    input: &'m [f32],
+    target: &Operand,
+) -> (Sources<'m>, &'m mut [f32]) {
+    let range = match &target.place {
+        Place::Arena(range) => range.clone(),
+        // Compilation places every target in the arena.
+        Place::Input | Place::Output(_) => 0..0,
+    };
+    let (before, rest) = arena.split_at_mut(range.start);
+    let (data, behind) = rest.split_at_mut(range.len());
+    (Sources { input, before, behind, behind_start: range.end }, data)
+}
+
+/// All memory, to read.
+pub(super) fn all<'m>(arena: &'m [f32], input: &'m [f32]) -> Sources<'m> {
+    Sources { input, before: arena, behind: &[], behind_start: usize::MAX }
+}
+
+/// A tensor to read.
+pub(super) fn read<'m>(sources: &Sources<'m>, operand: &Operand) -> Result<TensorRef<'m>, ConvError> {
+    operand.tensor(sources.get(operand))
+}
+
+/// Images of one pixel without gaps as one row of pixels, one pixel per image. Its channels are adjacent, which is faster.
+pub(super) fn as_row(operand: &Operand) -> Operand {
+    let Shape4 { n, c, h, w } = operand.shape;
+    if operand.layout != Layout::Nchw || (h, w) != (1, 1) {
+        return operand.clone();
+    }
+    let image = operand.pitch.image;
+    Operand {
+        shape: Shape4::new(1, c, 1, n),
+        layout: Layout::Nhwc,
+        pitch: Pitch { image: n * image, pixel: image },
+        place: operand.place.clone(),
+    }
+}
+
+/// The operand of a tensor of the same shape and layout without gaps.
+pub(super) fn packed(operand: &Operand) -> Operand {
+    let Shape4 { c, h, w, .. } = operand.shape;
+    let lanes = operand.image().lanes;
+    let pitch = Pitch { image: c.next_multiple_of(lanes) * h * w, pixel: lanes };
+    Operand { pitch, ..operand.clone() }
+}
+
+/// Calls `each` with every channel of every image of a tensor, and with its elements.
+pub(super) fn channels<'a>(
+    operand: &Operand,
+    data: &'a [f32],
+    mut each: impl FnMut(usize, &mut dyn Iterator<Item = &'a f32>),
+) {
+    let pixels = operand.shape.h * operand.shape.w;
+    let lanes = operand.image().lanes;
+    let images = operand.images(data);
+    if operand.layout == Layout::Nhwc {
+        images.for_each(|pixel| pixel.iter().enumerate().for_each(|(c, x)| each(c, &mut std::iter::once(x))));
+        return;
+    }
+    for image in images {
+        for (block, block_data) in image.chunks_exact(pixels * lanes).enumerate() {
+            for lane in 0..lanes.min(operand.shape.c - block * lanes) {
+                each(block * lanes + lane, &mut block_data[lane..].iter().step_by(lanes));
+            }
+        }
+    }
+}

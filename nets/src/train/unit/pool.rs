@@ -1,0 +1,76 @@
+//! Pooling.
+
+use super::{Run, Unit, Wiring, read, split};
+use crate::layer::AdaptivePool;
+use crate::run::plain;
+use kernels::{ConvError, PoolDesc, PoolKind};
+
+/// Max or average pooling.
+pub(in crate::train) struct PoolUnit {
+    pub(in crate::train) wiring: Wiring,
+    pub(in crate::train) desc: PoolDesc,
+}
+
+impl Unit for PoolUnit {
+    fn forward(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
+        let (sources, data) = split(run.arena, run.input, &self.wiring.target);
+        let (x, y) = (read(&sources, self.wiring.source())?, self.wiring.target.tensor_mut(data)?);
+        run.ops.pool(&self.desc, x, y, run.threads)
+    }
+
+    fn backward(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
+        let Some(dx) = self.wiring.dx() else { return Ok(()) };
+        let (sources, data) = split(run.arena, run.input, &dx.operand);
+        let is_max = self.desc.kind() == PoolKind::Max;
+        let x = is_max.then(|| read(&sources, self.wiring.source())).transpose()?;
+        run.ops.pool_gradient(
+            &self.desc,
+            x,
+            read(&sources, &self.wiring.dy)?,
+            dx.gradient(data)?,
+            run.threads,
+        )
+    }
+}
+
+/// Average pooling over windows of unequal extents.
+pub(in crate::train) struct AdaptivePoolUnit {
+    pub(in crate::train) wiring: Wiring,
+}
+
+impl Unit for AdaptivePoolUnit {
+    fn forward(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
+        let (source, target) = (self.wiring.source(), &self.wiring.target);
+        let (sources, data) = split(run.arena, run.input, target);
+        for (from, to) in source.images(sources.get(source)).zip(target.images_mut(data)) {
+            plain::adaptive((from, source.image()), (to, target.image()));
+        }
+        Ok(())
+    }
+
+    /// Each element of a window gets its share of the gradient of the window.
+    fn backward(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
+        let Some(dx) = self.wiring.dx() else { return Ok(()) };
+        let (dy, (from, to)) = (&self.wiring.dy, (self.wiring.dy.image(), dx.operand.image()));
+        let (sources, data) = split(run.arena, run.input, &dx.operand);
+        let planes = |image: plain::Image| image.size.h * image.size.w * image.lanes;
+        for (dy, dx_image) in dy.images(sources.get(dy)).zip(dx.operand.images_mut(data)) {
+            if !dx.adds {
+                dx_image.fill(0.0);
+            }
+            for (dy, dx) in dy.chunks_exact(planes(from)).zip(dx_image.chunks_exact_mut(planes(to))) {
+                for (place, pixel) in dy.chunks_exact(from.lanes).enumerate() {
+                    let rows = AdaptivePool::window(place / from.size.w, from.size.h, to.size.h);
+                    let columns = AdaptivePool::window(place % from.size.w, from.size.w, to.size.w);
+                    let share = 1.0 / (rows.len() * columns.len()) as f32;
+                    for at in rows.flat_map(|row| columns.clone().map(move |column| row * to.size.w + column))
+                    {
+                        let to = &mut dx[at * to.lanes..][..to.lanes];
+                        to.iter_mut().zip(pixel).for_each(|(to, g)| *to += g * share);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}

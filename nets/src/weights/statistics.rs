@@ -1,0 +1,103 @@
+//! [`InputStatistics`]: how the inputs of a network were normalised in its training.
+
+use crate::error::{NetError, WeightsError};
+use crate::graph::Graph;
+use safetensors::{Dtype, SafeTensors};
+use std::path::Path;
+
+/// The tensor of means in a file: one for each channel, or one for each number of an image.
+pub(super) const MEAN: &str = "input.mean";
+/// The tensor of standard deviations in a file: one for each channel.
+pub(super) const DEVIATION: &str = "input.deviation";
+
+/// What is subtracted from inputs, and what they are divided by then. Inputs are numbers from 0 to 1 before.
+///
+/// A file of weights has them as the tensors `input.mean` and `input.deviation`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InputStatistics {
+    /// One for each channel, or one for each number of an image.
+    mean: Vec<f32>,
+    /// One for each channel.
+    deviation: Vec<f32>,
+}
+
+impl InputStatistics {
+    /// Reads the statistics of a file of weights of `graph`; `None` if it has none.
+    ///
+    /// # Errors
+    /// [`NetError::Io`] if the file cannot be read, and [`NetError::Weights`] if the statistics are not for inputs of `graph`.
+    pub fn load(graph: &Graph, path: &Path) -> Result<Option<Self>, NetError> {
+        let io = |cause| NetError::Io { action: "read", path: path.to_owned(), cause };
+        let bytes = std::fs::read(path).map_err(io)?;
+        let channels = graph.input().channels();
+        let pixels = graph.input().len()? / channels.max(1);
+        Self::from_safetensors(&bytes, channels, pixels, &path.display().to_string())
+    }
+
+    #[cfg(feature = "train")]
+    pub(crate) fn new(mean: Vec<f32>, deviation: Vec<f32>) -> Self {
+        Self { mean, deviation }
+    }
+
+    /// The means: one for each channel, or one for each number of an image.
+    pub fn mean(&self) -> &[f32] {
+        &self.mean
+    }
+
+    /// The standard deviations, one for each channel.
+    pub fn deviation(&self) -> &[f32] {
+        &self.deviation
+    }
+
+    /// Normalises an image in NCHW order, with `pixels` numbers per channel.
+    pub fn apply(&self, image: &mut [f32], pixels: usize) {
+        let per_channel = self.mean.len() == self.deviation.len();
+        let channels = image.chunks_exact_mut(pixels).zip(&self.deviation).enumerate();
+        for (index, (channel, &deviation)) in channels {
+            let factor = 1.0 / deviation;
+            if per_channel {
+                let mean = self.mean[index];
+                channel.iter_mut().for_each(|number| *number = (*number - mean) * factor);
+            } else {
+                let means = &self.mean[index * pixels..];
+                channel.iter_mut().zip(means).for_each(|(number, mean)| *number = (*number - mean) * factor);
+            }
+        }
+    }
+
+    /// Reads the statistics of a file of weights; `None` if it has none.
+    ///
+    /// # Errors
+    /// [`NetError::Weights`] if the bytes are no safetensors file, or if the statistics are not `f32`, not for `channels`
+    /// channels of `pixels` numbers, or not usable.
+    pub fn from_safetensors(
+        bytes: &[u8],
+        channels: usize,
+        pixels: usize,
+        origin: &str,
+    ) -> Result<Option<Self>, NetError> {
+        let format = |reason: String| WeightsError::Format { origin: origin.to_owned(), reason };
+        let file = SafeTensors::deserialize(bytes).map_err(|error| format(error.to_string()))?;
+        let (Ok(mean), Ok(deviation)) = (file.tensor(MEAN), file.tensor(DEVIATION)) else { return Ok(None) };
+        let read = |name: &str, view: &safetensors::tensor::TensorView<'_>, lens: &[usize]| {
+            if view.dtype() != Dtype::F32 {
+                return Err(format(format!("a tensor `{name}` of {:?}", view.dtype())));
+            }
+            let numbers: Vec<f32> =
+                view.data().as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
+            let is_usable = lens.contains(&numbers.len()) && numbers.iter().all(|number| number.is_finite());
+            if is_usable {
+                Ok(numbers)
+            } else {
+                Err(format(format!("a tensor `{name}` of extents {:?}", view.shape())))
+            }
+        };
+        let image = channels.saturating_mul(pixels);
+        let mean = read(MEAN, &mean, &[channels, image])?;
+        let deviation = read(DEVIATION, &deviation, &[channels])?;
+        if deviation.iter().any(|&deviation| deviation <= 0.0) {
+            return Err(format(format!("a tensor `{DEVIATION}` with numbers that are not above 0")).into());
+        }
+        Ok(Some(Self { mean, deviation }))
+    }
+}

@@ -1,0 +1,275 @@
+//! `nets train`, `search`, `check` and `ensemble`, as a user calls them.
+
+mod program;
+
+use assert_cmd::cargo::cargo_bin_cmd;
+use program::{fails_with, success};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_nets");
+
+/// Three classes of 8x8 pictures, in which another corner is bright.
+fn corners() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (class, corner) in [("a", 0), ("b", 7), ("c", 56)] {
+        let path = folder.path().join("pictures").join(class);
+        std::fs::create_dir_all(&path).unwrap();
+        for index in 0..20u8 {
+            let mut pixels = [index; 64];
+            pixels[corner] = 255 - index;
+            let file = std::fs::File::create(path.join(format!("{index:02}.png"))).unwrap();
+            let mut encoder = png::Encoder::new(file, 8, 8);
+            encoder.set_color(png::ColorType::Grayscale);
+            encoder.write_header().unwrap().write_image_data(&pixels).unwrap();
+        }
+    }
+    folder
+}
+
+/// Runs in a folder, with the words of a command line.
+fn nets(folder: &Path, line: &str) -> Output {
+    cargo_bin_cmd!("nets").current_dir(folder).args(line.split_whitespace()).output().unwrap()
+}
+
+fn succeeds(folder: &Path, line: &str) -> String {
+    let output = nets(folder, line);
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    assert!(output.status.success(), "{line}: {}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+/// The last line of a failure.
+fn fails(folder: &Path, line: &str) -> String {
+    let output = nets(folder, line);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{line}: {stderr}");
+    stderr.lines().last().unwrap().to_owned()
+}
+
+const TRAIN: &str = "train mlp --data pictures --input 3x8x8 --epochs 4 --batch 9 --threads 1";
+
+#[test]
+fn a_training_leaves_weights_a_log_and_curves() {
+    let folder = corners();
+    let out = succeeds(folder.path(), &format!("{TRAIN} --log log.csv --plot curves.svg"));
+    assert!(out.contains("Accuracy   100.00 % of 6 pictures"), "{out}");
+    let log = std::fs::read_to_string(folder.path().join("log.csv")).unwrap();
+    let rows: Vec<&str> = log.lines().collect();
+    assert_eq!(rows.len(), 5, "{log}");
+    let columns: Vec<&str> = rows[0].split(',').collect();
+    assert_eq!(columns[..3], ["epoch", "step", "rate"]);
+    assert!(columns.iter().any(|column| column.starts_with("ratio:")), "{columns:?}");
+    assert!(columns.iter().any(|column| column.starts_with("dead:")), "{columns:?}");
+    assert!(rows[4].starts_with("4,24,"), "{log}");
+    let curves = std::fs::read_to_string(folder.path().join("curves.svg")).unwrap();
+    let document = roxmltree::Document::parse(&curves).unwrap();
+    let lines = document.descendants().filter(|node| node.has_tag_name("polyline"));
+    assert!(lines.count() >= 5, "{curves}");
+    assert!(folder.path().join("mlp.safetensors").exists() && !folder.path().join("mlp.checkpoint").exists());
+}
+
+#[test]
+fn the_weights_are_used_with_their_statistics() {
+    let folder = corners();
+    let digit = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/samples/digit-7.png");
+    // So little training is enough to read a plain digit, and without the statistics of the inputs it is not.
+    succeeds(folder.path(), "train lenet5 --epochs 1 --threads 2");
+    let run = format!("run lenet5 --weights lenet5.safetensors --image {} --format json", digit.display());
+    let report: serde_json::Value = serde_json::from_str(&succeeds(folder.path(), &run)).unwrap();
+    assert_eq!(report["class"], 7, "{report}");
+}
+
+fn start(folder: &Path, line: &str) -> Child {
+    let mut command = Command::new(PROGRAM);
+    command.current_dir(folder).args(line.split_whitespace());
+    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+fn wait_for(path: &Path) {
+    let start = Instant::now();
+    while !path.exists() {
+        assert!(start.elapsed() < Duration::from_secs(60), "no {}", path.display());
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+const LONG: &str = "train lenet5 --epochs 3 --threads 1 --average 0.99 --seed 7";
+
+/// The weights of a training that was killed `kills` times, each time a little later after its first checkpoint.
+fn killed(folder: &Path, name: &str, kills: u32) -> PathBuf {
+    let checkpoint = folder.join(format!("{name}.checkpoint"));
+    let out = format!("--out {name}.safetensors --save-every 0.01");
+    let mut line = format!("{LONG} {out}");
+    for kill in 0..kills {
+        let mut child = start(folder, &line);
+        wait_for(&checkpoint);
+        std::thread::sleep(Duration::from_millis(150 + 61 * u64::from(kill)));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        line = format!("train lenet5 --threads 1 --resume {out}");
+    }
+    succeeds(folder, &line);
+    folder.join(format!("{name}.safetensors"))
+}
+
+#[test]
+fn a_killed_training_resumes_to_the_same_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    succeeds(folder.path(), &format!("{LONG} --out whole.safetensors"));
+    let resumed = killed(folder.path(), "killed", 3);
+    let whole = folder.path().join("whole.safetensors");
+    assert!(std::fs::read(whole).unwrap() == std::fs::read(resumed).unwrap(), "the bits differ");
+    // No temporary file of a killed process is taken for a checkpoint, and the checkpoint is gone.
+    assert!(!folder.path().join("killed.checkpoint").exists());
+}
+
+#[test]
+#[cfg(unix)]
+fn an_interrupted_training_saves_and_says_how_to_continue() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(PROGRAM);
+    command.current_dir(folder.path()).args(format!("{LONG} --save-every 0.01").split_whitespace());
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let checkpoint = folder.path().join("lenet5.checkpoint");
+    wait_for(&checkpoint);
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && text.contains("Continue with: nets train lenet5 --resume"), "{text}");
+    assert!(checkpoint.exists());
+    // A new training does not overwrite it.
+    let message = fails(folder.path(), "train lenet5 --epochs 1");
+    assert!(message.contains("lenet5.checkpoint: expected --resume to continue this training"), "{message}");
+    let message = fails(folder.path(), "train lenet5-1998 --resume lenet5.checkpoint");
+    assert!(
+        message.ends_with("expected a checkpoint of network `lenet5-1998`, got one of network `lenet5`"),
+        "{message}"
+    );
+    std::fs::write(&checkpoint, b"no checkpoint").unwrap();
+    let message = fails(folder.path(), "train lenet5 --resume");
+    assert!(message.contains("expected a checkpoint of `nets train`, got another file"), "{message}");
+}
+
+#[test]
+fn bad_requests_are_one_line() {
+    let folder = corners();
+    let pictures = folder.path().join("pictures").display().to_string();
+    fails_with(&["train", "lenet6"], "did you mean `lenet5`");
+    fails_with(&["train", "lenet5", "--optimizer", "adamm"], "expected sgd, momentum[:M]");
+    fails_with(&["train", "lenet5", "--lr", "-1"], "expected a number above 0, got -1");
+    fails_with(&["train", "lenet5", "--schedule", "step:0"], "expected a number of epochs");
+    fails_with(&["train", "lenet5", "--augment", "blur=1"], "got `blur=1`");
+    fails_with(&["train", "lenet5", "--init", "ones"], "expected one of he, xavier");
+    fails_with(&["train", "lenet5", "--resume", "--lr", "1"], "cannot be used with");
+    fails_with(&["train", "lenet5", "--data", "missing"], "cannot read missing");
+    fails_with(&["train", "lenet5", "--data", &pictures, "--batch", "900"], "batch: expected 1 to 54");
+    fails_with(&["search", "lenet5", "--range", "depth=1..2"], "expected OPTION=LOW..HIGH");
+    std::fs::create_dir(folder.path().join("pictures/d")).unwrap();
+    fails_with(&["train", "lenet5", "--data", &pictures], "of the class, got none");
+}
+
+#[test]
+fn a_training_that_diverges_says_where() {
+    let folder = corners();
+    let message = fails(folder.path(), &format!("{TRAIN} --optimizer sgd --lr 1e30 --schedule constant"));
+    assert!(
+        message.contains("the training diverged") && message.contains("expected finite numbers, got"),
+        "{message}"
+    );
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_full_disk_is_reported_and_loses_nothing() {
+    let folder = corners();
+    // A limit on the size of files stands for a full disk: the file cannot grow any further.
+    let line = format!("trap '' XFSZ; ulimit -f 8; exec {PROGRAM} {TRAIN} --save-every 0");
+    let output = Command::new("bash").current_dir(folder.path()).args(["-c", &line]).output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(stderr.lines().last().unwrap().contains("cannot write mlp.checkpoint"), "{stderr}");
+    let left: Vec<_> =
+        std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["pictures"], "no half of a file is left");
+}
+
+#[test]
+fn a_new_last_layer_and_frozen_others() {
+    let folder = corners();
+    succeeds(folder.path(), &format!("{TRAIN} --out first.safetensors"));
+    std::fs::create_dir(folder.path().join("pictures/d")).unwrap();
+    std::fs::copy(folder.path().join("pictures/a/00.png"), folder.path().join("pictures/d/00.png")).unwrap();
+    std::fs::copy(folder.path().join("pictures/a/01.png"), folder.path().join("pictures/d/01.png")).unwrap();
+    let line = format!("{TRAIN} --weights first.safetensors --freeze fc1.* --out second.safetensors");
+    let output = nets(folder.path(), &line);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && stderr.contains("; new: "), "{stderr}");
+    let message = fails(folder.path(), "train lenet5 --weights first.safetensors");
+    assert!(message.contains("tensor `c1.weight`"), "{message}");
+}
+
+#[test]
+fn a_search_sorts_and_continues() {
+    let folder = corners();
+    let search =
+        "search mlp --data pictures --input 3x8x8 --epochs 2 --batch 9 --threads 1 --range lr=1e-5..1e-1";
+    let random = format!("{search} --trials 3 --rounds 2 --table table.csv");
+    let first = succeeds(folder.path(), &random);
+    let accuracies: Vec<f64> = first
+        .lines()
+        .skip(1)
+        .map(|row| row.trim_start().split(' ').next().unwrap().parse().unwrap())
+        .collect();
+    assert!(accuracies.len() == 6 && accuracies.is_sorted_by(|a, b| a >= b), "{first}");
+    // Without two of its rows, the table is completed to the same one.
+    let path = folder.path().join("table.csv");
+    let table = std::fs::read_to_string(&path).unwrap();
+    let kept: Vec<&str> = table.lines().take(5).collect();
+    std::fs::write(&path, kept.join("\n") + "\n").unwrap();
+    assert_eq!(succeeds(folder.path(), &random), first);
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), table);
+    let message = fails(folder.path(), &format!("{search} --trials 3 --table pictures/a/00.png"));
+    assert!(message.starts_with("error: "), "{message}");
+    let other = format!("{} --trials 3 --table table.csv", search.replace("1e-5", "1e-4"));
+    assert!(fails(folder.path(), &other).contains("expected the table of this search"));
+    let grid = succeeds(folder.path(), &format!("{search} --grid 2 --folds 2"));
+    assert!(grid.lines().count() == 3 && grid.contains("1.000e-5"), "{grid}");
+}
+
+#[test]
+fn a_check_finds_what_it_should() {
+    let out = success(&["check", "lenet5", "--threads", "1"]);
+    for part in [
+        "2.303 (ln 10) if every class is as likely: as expected",
+        "learned by heart in",
+        "too low: the loss barely falls",
+        "too high: ",
+        "c1.weight",
+        "sat.",
+    ] {
+        assert!(out.contains(part), "no `{part}` in:\n{out}");
+    }
+    let worst = out.split("largest error ").nth(1).unwrap().split(':').next().unwrap();
+    assert!(worst.parse::<f64>().unwrap() < 1e-2, "{out}");
+    let hinge = success(&["check", "lenet5", "--threads", "1", "--loss", "hinge", "--init", "zero"]);
+    assert!(hinge.contains("First loss        9.000; 9.000 (1 x (10 - 1))"), "{hinge}");
+}
+
+#[test]
+fn an_ensemble_averages_answers_and_weights() {
+    let folder = corners();
+    for seed in [1, 2] {
+        succeeds(folder.path(), &format!("{TRAIN} --seed {seed} --out seed-{seed}.safetensors"));
+    }
+    let line = "ensemble mlp --data pictures --input 3x8x8 --weights seed-1.safetensors seed-2.safetensors";
+    let out = succeeds(folder.path(), line);
+    assert!(out.contains("mean of the probabilities") && out.contains("mean of the weights"), "{out}");
+    succeeds(folder.path(), &format!("{TRAIN} --schedule cosine:2 --snapshots snapshots"));
+    for epoch in [2, 4] {
+        assert!(folder.path().join(format!("snapshots/epoch-{epoch}.safetensors")).exists());
+    }
+}

@@ -1,0 +1,57 @@
+//! Every network of the zoo takes steps, and its loss falls.
+
+mod train_common;
+
+use kernels::Threads;
+use nets::train::{ParameterMut, TrainNet, TrainOptions};
+use nets::{Graph, Init, Shape, WeightSet, zoo};
+use train_common::{labels, noise};
+
+/// The graph of a network for a small input, and the number of steps. Large networks take two.
+fn small(entry: &zoo::Entry) -> (Graph, usize) {
+    let published = entry.input.dims();
+    let inputs: &[usize] = if published[1] > 100 { &[64, 99, 128, 224] } else { &[published[1]] };
+    let fits = |&side: &usize| entry.graph_for(Shape::map(published[0], side, side)).ok();
+    let graph = inputs.iter().find_map(fits).expect("the published input fits");
+    let macs = nets::count(&graph).unwrap().macs;
+    let steps = match macs {
+        0..50_000_000 => 20,
+        50_000_000..500_000_000 => 5,
+        _ => 2,
+    };
+    (graph, steps)
+}
+
+/// Moves a parameter against its gradient by a hundredth of its length, which suits every layer of every network.
+fn move_by_a_hundredth(_: usize, parameter: ParameterMut<'_>) {
+    let length = |numbers: &[f32]| numbers.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+    let gradient = length(parameter.gradient);
+    if gradient > 0.0 {
+        let rate = (0.01 * length(parameter.value) / gradient) as f32;
+        parameter.value.iter_mut().zip(parameter.gradient.iter()).for_each(|(x, g)| *x -= rate * g);
+    }
+}
+
+#[test]
+fn the_loss_of_every_network_falls() {
+    for entry in zoo::ALL {
+        let (graph, steps) = small(entry);
+        let weights = WeightSet::seeded(&graph, Init::He, 1).unwrap();
+        let batch = if steps == 20 { 4 } else { 2 };
+        // Without dropout, so that two losses of the same batch can be compared.
+        let options = TrainOptions::default().batch(batch).dropout(0.0).max_threads(2);
+        let mut net = TrainNet::new(&graph, &weights, &options).unwrap();
+        let images = noise(batch * graph.input().len().unwrap(), 3);
+        let output = graph.output().batched(batch);
+        let labels = labels(batch * output.h * output.w, output.c);
+        let mut step = || {
+            let loss = net.gradients(&images, &labels, Threads::Current).unwrap();
+            net.update(move_by_a_hundredth, Threads::Current).unwrap();
+            loss.value
+        };
+        let losses: Vec<f64> = (0..=steps).map(|_| step()).collect();
+        let (first, last) = (losses[0], losses[steps]);
+        println!("{}: {first:.4} -> {last:.4} in {steps} steps", entry.name);
+        assert!(last < first && losses.iter().all(|loss| loss.is_finite()), "{}: {losses:?}", entry.name);
+    }
+}

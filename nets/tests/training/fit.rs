@@ -1,0 +1,232 @@
+//! The loop of a training: it learns, resumes to the same bits, and reports what went wrong.
+
+use kernels::Threads;
+use nets::data::{Dataset, Parts};
+use nets::fit::{Checkpoint, Event, Hardware, Recipe, Trainer};
+use nets::optim::Rule;
+use nets::{Graph, Init, InputStatistics, NetError, SeededWeights, WeightSet, zoo};
+use std::path::Path;
+
+/// 640 digits to train on and 200 others.
+fn parts() -> Parts {
+    let digits = Dataset::digits(false).unwrap();
+    Parts { training: digits.part(0..640), validation: digits.part(8000..8200) }
+}
+
+fn recipe() -> Recipe {
+    let mut recipe = Recipe::default();
+    (recipe.epochs, recipe.batch, recipe.init, recipe.seed) = (3, 64, Init::Xavier, 4);
+    recipe.augment = "crop=1,rotate=5,cut-out=3".parse().unwrap();
+    recipe
+}
+
+const HARDWARE: fn() -> Hardware = || Hardware { max_threads: 1, figures: true, ..Hardware::default() };
+
+fn trainer(graph: &Graph, recipe: &Recipe) -> Result<Trainer, NetError> {
+    let weights = SeededWeights::new(graph, recipe.init, recipe.seed)?;
+    Trainer::new(graph, &weights, &parts(), "some digits", recipe, HARDWARE())
+}
+
+/// Trains until the end, or until a number of events.
+fn run(trainer: &mut Trainer, events: usize) -> Vec<Event> {
+    let mut all = Vec::new();
+    while all.len() < events
+        && let Some(event) = trainer.advance(Threads::Seq).unwrap()
+    {
+        all.push(event);
+    }
+    all
+}
+
+fn bits(weights: &WeightSet) -> Vec<(String, Vec<u32>)> {
+    let tensor = |(name, tensor): (&str, &nets::Tensor)| {
+        (name.to_owned(), tensor.data().iter().map(|number| number.to_bits()).collect())
+    };
+    weights.iter().map(tensor).collect()
+}
+
+fn resumed(trainer: &Trainer, graph: &Graph, folder: &Path) -> Trainer {
+    let path = folder.join("a.checkpoint");
+    trainer.checkpoint().save(&path).unwrap();
+    let checkpoint = Checkpoint::load(&path, graph).unwrap();
+    Trainer::resume(graph, checkpoint, &parts(), HARDWARE()).unwrap()
+}
+
+#[test]
+fn lenet5_learns() {
+    let graph = zoo::lenet5().unwrap();
+    let mut trainer =
+        trainer(&graph, &Recipe { epochs: 8, augment: "none".parse().unwrap(), ..recipe() }).unwrap();
+    run(&mut trainer, usize::MAX);
+    let [first, .., last] = trainer.history() else { panic!("eight epochs") };
+    assert!(last.training_loss < 0.5 * first.training_loss, "{first:?} {last:?}");
+    assert!(last.validation_accuracy > 0.85, "{last:?}");
+    let [ratios, layers] = [last.ratios.len(), last.layers.len()];
+    assert!(ratios == 5 && layers >= 4, "five weights and four tanh: {last:?}");
+    assert!(last.ratios.iter().all(|&(_, ratio)| ratio > 0.0 && ratio < 0.1), "{last:?}");
+}
+
+#[test]
+fn a_training_resumes_to_the_same_bits_wherever_it_ended() {
+    let graph = zoo::lenet5().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    for optimizer in ["momentum:0.9", "adamw:0.1", "look-ahead"] {
+        let mut recipe = recipe();
+        recipe.method = optimizer.parse().unwrap();
+        recipe.average = (optimizer != "look-ahead").then_some(0.9);
+        recipe.schedule = "plateau:0.5,0".parse().unwrap();
+        let mut whole = trainer(&graph, &recipe).unwrap();
+        let events = run(&mut whole, usize::MAX);
+        assert_eq!(events.len(), 3 * 11, "ten steps and a measurement in each epoch");
+        // In the middle of an epoch, before its measurement, and behind it.
+        for end in [4, 10, 11, 25] {
+            let mut first = trainer(&graph, &recipe).unwrap();
+            run(&mut first, end);
+            let mut second = resumed(&first, &graph, folder.path());
+            drop(first);
+            run(&mut second, usize::MAX);
+            assert_eq!(
+                bits(&second.weights().unwrap()),
+                bits(&whole.weights().unwrap()),
+                "{optimizer} {end}"
+            );
+            let figures = |trainer: &Trainer| -> Vec<(u64, f64, f64)> {
+                let figures = trainer.history().iter();
+                figures.map(|epoch| (epoch.epoch, epoch.training_loss, epoch.validation_loss)).collect()
+            };
+            assert_eq!(figures(&second), figures(&whole));
+        }
+    }
+}
+
+#[test]
+fn threads_do_not_change_the_bits() {
+    let graph = zoo::lenet5().unwrap();
+    let recipe = Recipe { epochs: 1, ..recipe() };
+    let mut alone = trainer(&graph, &recipe).unwrap();
+    run(&mut alone, usize::MAX);
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+    let weights = SeededWeights::new(&graph, recipe.init, recipe.seed).unwrap();
+    let hardware = Hardware { max_threads: 3, ..HARDWARE() };
+    let mut three = Trainer::new(&graph, &weights, &parts(), "", &recipe, hardware).unwrap();
+    while three.advance(Threads::Pool(&pool)).unwrap().is_some() {}
+    assert_eq!(bits(&alone.weights().unwrap()), bits(&three.weights().unwrap()));
+}
+
+#[test]
+fn full_batches_fall_and_resume() {
+    let graph = zoo::lenet5().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mut recipe = recipe();
+    recipe.method = "lbfgs:5".parse().unwrap();
+    (recipe.rate, recipe.epochs, recipe.penalty.l2) = (1.0, 6, 1e-4);
+    let error = trainer(&graph, &recipe).unwrap_err().to_string();
+    assert!(error.contains("expected no augmentation"), "{error}");
+    recipe.augment = "none".parse().unwrap();
+    let mut whole = trainer(&graph, &recipe).unwrap();
+    run(&mut whole, usize::MAX);
+    let losses: Vec<f64> = whole.history().iter().map(|epoch| epoch.training_loss).collect();
+    assert!(losses.len() == 6 && losses.windows(2).all(|pair| pair[1] <= pair[0]), "{losses:?}");
+    assert!(losses[5] < 0.7 * losses[0], "{losses:?}");
+    let mut first = trainer(&graph, &recipe).unwrap();
+    run(&mut first, 6);
+    let mut second = resumed(&first, &graph, folder.path());
+    run(&mut second, usize::MAX);
+    assert_eq!(bits(&second.weights().unwrap()), bits(&whole.weights().unwrap()));
+}
+
+#[test]
+fn frozen_and_slowed_parameters() {
+    let graph = zoo::lenet5().unwrap();
+    let mut recipe = Recipe { epochs: 1, method: nets::fit::Method::Steps(Rule::Sgd), rate: 0.1, ..recipe() };
+    recipe.freeze = vec!["c*".parse().unwrap()];
+    recipe.scales = vec!["f6.*=0".parse().unwrap()];
+    let before = WeightSet::seeded(&graph, recipe.init, recipe.seed).unwrap();
+    let mut trainer = trainer(&graph, &recipe).unwrap();
+    assert_eq!(
+        trainer.trained().collect::<Vec<_>>(),
+        ["f6.weight", "f6.bias", "output.weight", "output.bias"]
+    );
+    run(&mut trainer, usize::MAX);
+    let after = trainer.weights().unwrap();
+    for (name, tensor) in before.iter() {
+        let same = tensor == after.get(name).unwrap();
+        assert_eq!(same, !name.starts_with("output"), "{name}");
+    }
+}
+
+#[test]
+fn a_training_that_diverges_names_the_place() {
+    let graph = zoo::lenet5().unwrap();
+    let mut recipe = Recipe { rate: 3e38, method: nets::fit::Method::Steps(Rule::Sgd), ..recipe() };
+    recipe.schedule = "constant".parse().unwrap();
+    let mut trainer = trainer(&graph, &recipe).unwrap();
+    let error = loop {
+        match trainer.advance(Threads::Seq) {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("a rate of 3e38 trains"),
+            Err(error) => break error,
+        }
+    };
+    let NetError::NotFinite { place, .. } = &error else { panic!("{error}") };
+    assert!(graph.nodes().iter().any(|node| place.starts_with(&node.name)), "{error}");
+    assert!(error.to_string().contains("expected finite numbers, got"), "{error}");
+}
+
+#[test]
+fn unusable_checkpoints_are_refused() {
+    let graph = zoo::lenet5().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.checkpoint");
+    trainer(&graph, &recipe()).unwrap().checkpoint().save(&path).unwrap();
+    let message = |path: &Path, graph: &Graph| {
+        let error = Checkpoint::load(path, graph).map(|_| ()).unwrap_err();
+        error.to_string().replace(&folder.path().display().to_string(), "DIR")
+    };
+    let other = zoo::find("mlp-mnist").unwrap().graph().unwrap();
+    let expected =
+        "DIR/a.checkpoint: expected a checkpoint of network `mlp-mnist`, got one of network `lenet5`";
+    assert_eq!(message(&path, &other), expected);
+    let bytes = std::fs::read(&path).unwrap();
+    for len in [0, 7, 100, bytes.len() / 2, bytes.len() - 1] {
+        std::fs::write(&path, &bytes[..len]).unwrap();
+        let message = message(&path, &graph);
+        assert!(message.contains("expected a checkpoint of `nets train`, got another file"), "{message}");
+    }
+    WeightSet::seeded(&graph, Init::He, 1).unwrap().save(&path).unwrap();
+    assert!(message(&path, &graph).ends_with("got a file without `format`"));
+    assert!(message(&folder.path().join("missing"), &graph).starts_with("cannot read DIR/missing"));
+}
+
+#[test]
+fn unusable_requests_are_refused() {
+    let graph = zoo::lenet5().unwrap();
+    let refused =
+        |graph: &Graph, recipe: &Recipe| trainer(graph, recipe).map(|_| ()).unwrap_err().to_string();
+    let many = refused(&graph, &Recipe { batch: 641, ..recipe() });
+    assert_eq!(many, "batch: expected 1 to 640, the pictures to train on, got 641");
+    let wide = zoo::find("resnet18").unwrap().graph().unwrap();
+    assert!(refused(&wide, &recipe()).ends_with("expected 1000 classes, as many as outputs, got 10"));
+}
+
+#[test]
+fn statistics_are_stored_with_the_weights() {
+    let graph = zoo::lenet5().unwrap();
+    for (kind, means) in [("channel", 1), ("image", 32 * 32)] {
+        let recipe = Recipe { normalise: kind.parse().unwrap(), ..recipe() };
+        let trainer = trainer(&graph, &recipe).unwrap();
+        let bytes = trainer.weights().unwrap().to_safetensors_with(trainer.statistics());
+        let read = InputStatistics::from_safetensors(&bytes, 1, 32 * 32, "memory").unwrap();
+        assert_eq!(read.as_ref(), trainer.statistics());
+        assert_eq!(read.unwrap().mean().len(), means);
+        assert_eq!(
+            WeightSet::from_safetensors(&graph, &bytes, "memory").unwrap(),
+            trainer.weights().unwrap()
+        );
+        // For another network, they are an error and not ignored.
+        let error = InputStatistics::from_safetensors(&bytes, 3, 32 * 32, "memory").unwrap_err();
+        assert!(error.to_string().contains("input."), "{error}");
+    }
+    let plain = WeightSet::seeded(&graph, Init::He, 1).unwrap().to_safetensors();
+    assert_eq!(InputStatistics::from_safetensors(&plain, 1, 1024, "memory").unwrap(), None);
+}
