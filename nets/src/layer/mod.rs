@@ -4,6 +4,7 @@ mod conv;
 mod norm;
 mod param;
 mod pool;
+mod tensor;
 mod window;
 
 use crate::error::LayerError;
@@ -16,6 +17,11 @@ use param::product;
 pub use param::{Param, Role};
 pub use pool::{AdaptivePool, Pool, Subsample};
 use std::ops::RangeInclusive;
+pub use tensor::TensorLayer;
+pub(crate) use tensor::{
+    Binary, Blend, Cell, ConvNd, OPERANDS, Operand, Pick, PoolOp, Recurrent, Reduction, Scatter, SoftKind, TensorOp, Unary,
+    Windows, axes_of, broadcast, role, sigmoid,
+};
 pub(crate) use window::window;
 
 /// A kind of layer with its attributes. The values of its parameters are stored separately, by name.
@@ -28,7 +34,7 @@ pub enum Layer {
     Conv(Conv),
     /// A convolution with a table of connections between maps.
     SparseConv(SparseConv),
-    /// A transposed convolution. It can be counted, but not run.
+    /// A transposed convolution.
     ConvTranspose(ConvTranspose),
     /// A fully connected layer.
     Linear(Linear),
@@ -86,8 +92,17 @@ pub enum Layer {
     Reshape(Shape),
     /// Softmax over the channels.
     Softmax,
+    /// `alpha * x + beta`, limited to 0 and 1.
+    HardSigmoid {
+        /// The slope.
+        alpha: f32,
+        /// The value at 0.
+        beta: f32,
+    },
     /// The matrix product of two inputs, map by map. It can be counted, but not run.
     MatMul,
+    /// An operator on tensors of any rank, from an imported model.
+    Tensor(Box<TensorLayer>),
     /// An operator that this library does not know, or a known one with an input of [`Shape::Unknown`]. Its
     /// parameters are counted, its operations count as zero, and it cannot run. It has any number of inputs.
     Unknown {
@@ -130,7 +145,9 @@ impl Layer {
             Self::Flatten => "flatten",
             Self::Reshape(_) => "reshape",
             Self::Softmax => "softmax",
+            Self::HardSigmoid { .. } => "hard_sigmoid",
             Self::MatMul => "matmul",
+            Self::Tensor(tensor) => tensor.name(),
             Self::Unknown { op, .. } => op,
         }
     }
@@ -141,6 +158,7 @@ impl Layer {
             Self::Input(_) => 0..=0,
             Self::Concat | Self::Add => 1..=usize::MAX,
             Self::Mul | Self::MatMul => 2..=2,
+            Self::Tensor(tensor) => tensor.arity()..=tensor.arity(),
             Self::Unknown { .. } => 0..=usize::MAX,
             _ => 1..=1,
         }
@@ -180,7 +198,9 @@ impl Layer {
                 Err(invalid("shape", format!("{} elements as in {input}", input.len()?), shape))
             }
             Self::Reshape(shape) => Ok(*shape),
-            Self::Activation(_) | Self::Softmax | Self::Dropout | Self::Scale { .. } => Ok(input),
+            Self::Activation(_) | Self::Softmax | Self::Dropout => Ok(input),
+            Self::Scale { .. } | Self::HardSigmoid { .. } => Ok(input),
+            Self::Tensor(tensor) => tensor.output.len().map(|_| tensor.output).map_err(Into::into),
             Self::Input(shape) | Self::Unknown { output: shape, .. } => Ok(*shape),
         }
     }
@@ -188,8 +208,10 @@ impl Layer {
     /// The parameter tensors of the layer, in the order of their names in files. Valid after
     /// [`output`](Self::output) has accepted the inputs.
     pub(crate) fn params(&self, inputs: &[Shape]) -> Vec<Param> {
-        if let Self::Unknown { params, .. } = self {
-            return params.clone();
+        match self {
+            Self::Unknown { params, .. } => return params.clone(),
+            Self::Tensor(tensor) => return tensor.params.clone(),
+            _ => {}
         }
         let Some(channels) = inputs.first().map(|input| input.channels()) else { return Vec::new() };
         match self {
@@ -208,17 +230,38 @@ impl Layer {
         }
     }
 
-    /// Multiply-accumulates per image; `None` if they overflow 64 bits. By the convention of the literature,
+    /// Multiply-accumulates of `batch` images; `None` if they overflow 64 bits. By the convention of the literature,
     /// products with padding count, and bias, pooling, normalisation and activations do not.
-    pub(crate) fn macs(&self, inputs: &[Shape], output: Shape) -> Option<u64> {
-        match self {
+    pub(crate) fn macs(&self, inputs: &[Shape], output: Shape, batch: u64) -> Option<u64> {
+        let per_image = match self {
+            // The batch is one of its axes.
+            Self::Tensor(tensor) => return tensor.macs(inputs, usize::try_from(batch).ok()?),
             Self::Conv(conv) => conv.macs(inputs[0].channels(), output),
             Self::SparseConv(conv) => conv.macs(output),
             Self::ConvTranspose(conv) => conv.macs(inputs[0]),
             Self::Linear(linear) => product(&[inputs[0].channels(), linear.out_features]),
             Self::MatMul => product(&output.dims())?.checked_mul(u64::try_from(inputs[0].batched(1).w).ok()?),
             _ => Some(0),
-        }
+        };
+        per_image?.checked_mul(batch)
+    }
+
+    /// The layer for any batch, if `a` is it for a batch of `one` and `b` for a batch of `two`.
+    pub(crate) fn unify(a: &Self, b: &Self, batches: (usize, usize)) -> Option<Self> {
+        let shape = |a, b| Shape::unify(a, b, batches);
+        Some(match (a, b) {
+            (Self::Input(a), Self::Input(b)) => Self::Input(shape(*a, *b)?),
+            (Self::Reshape(a), Self::Reshape(b)) => Self::Reshape(shape(*a, *b)?),
+            (Self::Tensor(a), Self::Tensor(b)) => Self::Tensor(Box::new(TensorLayer::unify(a, b, batches)?)),
+            (
+                Self::Unknown { op, output: one, params },
+                Self::Unknown { op: other, output: two, params: others },
+            ) if op == other && params == others => {
+                Self::Unknown { op: op.clone(), output: shape(*one, *two)?, params: params.clone() }
+            }
+            _ if a == b => a.clone(),
+            _ => return None,
+        })
     }
 
     /// Whether the layer is unknown and therefore counts as zero.
@@ -230,6 +273,7 @@ impl Layer {
     pub(crate) fn is_view(&self) -> bool {
         matches!(self, Self::Flatten | Self::Reshape(_) | Self::Dropout)
             || *self == Self::Activation(Activation::None)
+            || matches!(self, Self::Tensor(tensor) if tensor.is_view())
     }
 }
 
@@ -242,7 +286,7 @@ fn scale_and_shift(scale: bool, shift: bool, channels: usize) -> Vec<Param> {
 fn map(input: Shape) -> Result<Shape4, LayerError> {
     match input {
         Shape::Map { .. } => Ok(input.batched(1)),
-        Shape::Vector { .. } | Shape::Unknown => {
+        Shape::Vector { .. } | Shape::Tensor(_) | Shape::Unknown => {
             Err(LayerError::Input { expected: "feature maps", got: input })
         }
     }
@@ -251,7 +295,7 @@ fn map(input: Shape) -> Result<Shape4, LayerError> {
 fn vector(input: Shape) -> Result<(), LayerError> {
     match input {
         Shape::Vector { .. } => Ok(()),
-        Shape::Map { .. } | Shape::Unknown => {
+        Shape::Map { .. } | Shape::Tensor(_) | Shape::Unknown => {
             Err(LayerError::Input { expected: "a vector (flatten first)", got: input })
         }
     }
@@ -262,7 +306,7 @@ fn with_channels(input: Shape, channels: usize) -> Result<Shape, LayerError> {
     let output = match input {
         Shape::Map { h, w, .. } => Shape::map(channels, h, w),
         Shape::Vector { .. } => Shape::vector(channels),
-        Shape::Unknown => Shape::Unknown,
+        Shape::Tensor(_) | Shape::Unknown => input,
     };
     output.len()?;
     Ok(output)

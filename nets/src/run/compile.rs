@@ -5,7 +5,7 @@ use super::chain::{self, Described, Planned};
 use super::compiled::CompiledNet;
 use super::in_place::in_place;
 use super::kernel::{Kernels, Known};
-use super::lower::{Arg, INPUT, Op, Program, Work, lower};
+use super::lower::{Arg, Op, Program, Work, lower};
 use super::merge::merge;
 use super::narrow::narrow;
 use super::operand::{Operand, Place};
@@ -17,7 +17,7 @@ use crate::error::{LayerError, NetError};
 use crate::graph::{Graph, NodeId};
 use crate::shape::Shape;
 use crate::weights::WeightSource;
-use kernels::{ConvPlan, Layout, Ops, Pitch, PlanOptions, Select, Shape4, Team, Wisdom, WorkspaceReq};
+use kernels::{ConvPlan, Layout, Ops, Pitch, PlanOptions, Select, Shape4, Team, TransposedPlan, Wisdom, WorkspaceReq};
 use std::cell::RefCell;
 use std::ops::Range;
 
@@ -74,13 +74,14 @@ fn net(
     known: Known<'_>,
 ) -> Result<CompiledNet, NetError> {
     check_options(options)?;
-    check_graph(graph, options.batch)?;
+    let outputs = if options.all_outputs { graph.outputs() } else { &graph.outputs()[..1] };
+    check_graph(graph, outputs, options.batch)?;
     // The peak of live activations is a lower bound of the memory that will be allocated.
     let peak = count_batch(graph, options.batch as u64).map_or(u64::MAX, |count| count.peak_activation_bytes);
     within_limit(graph, options, peak)?;
     let ops = Ops::new(options.isa)?;
     let layout = options.layout.unwrap_or_else(|| layout::of_network(graph));
-    let mut program = lower(graph, options.batch, layout)?;
+    let mut program = lower(graph, outputs, options.batch, layout)?;
     merge(graph, &mut program);
     let plan_options = PlanOptions::default()
         .isa(ops.isa())
@@ -100,10 +101,12 @@ fn net(
     let places = Places::of(&program, &chains);
     let steps = steps(graph, &program, &places, kernels, chains);
     let plans = steps.iter().flat_map(Step::runs);
-    let workspace = plans.fold(WorkspaceReq::default(), |all, plan| all.union(plan.workspace_req()));
+    let transposed = steps.iter().filter_map(Step::transposed).map(TransposedPlan::workspace_req);
+    let all = plans.map(ConvPlan::workspace_req).chain(transposed);
+    let workspace = all.fold(WorkspaceReq::default(), WorkspaceReq::union);
     Ok(CompiledNet {
-        input: graph.input(),
-        output: graph.output(),
+        inputs: graph.inputs().map(|id| graph.node(id).output).collect(),
+        outputs: outputs.iter().map(|&id| graph.node(id).output).collect(),
         batch: options.batch,
         ops,
         arena_len: places.len,
@@ -184,9 +187,9 @@ fn largest_first(graph: &Graph, program: &Program, kernels: &Kernels<'_>) -> Res
 
 /// Rejects graphs whose output depends on a layer that can only be counted, and batch sizes that the graph
 /// does not allow.
-fn check_graph(graph: &Graph, batch: usize) -> Result<(), NetError> {
+fn check_graph(graph: &Graph, outputs: &[NodeId], batch: usize) -> Result<(), NetError> {
     let mut needed = vec![false; graph.nodes().len()];
-    needed[graph.output_id().index()] = true;
+    outputs.iter().for_each(|output| needed[output.index()] = true);
     for (index, node) in graph.nodes().iter().enumerate().rev() {
         if needed[index] {
             node.inputs.iter().for_each(|input| needed[input.index()] = true);
@@ -265,7 +268,6 @@ struct Places {
     offsets: Vec<usize>,
     /// Number of elements of the arena.
     len: usize,
-    output: usize,
 }
 
 impl Places {
@@ -273,9 +275,9 @@ impl Places {
     /// run at the same time, and their inner values have memory of their own.
     fn of(program: &Program, chains: &[Planned]) -> Self {
         let storages = &program.storages;
-        let (input, output) = (storages.of(INPUT), storages.of(program.output));
         let inner = chains.iter().flat_map(|chain| chain.inner_values(program));
-        let without: Vec<usize> = inner.map(|value| storages.of(value)).chain([input, output]).collect();
+        let given = program.inputs.iter().chain(&program.outputs).copied();
+        let without: Vec<usize> = inner.chain(given).map(|value| storages.of(value)).collect();
         let mut needs: Vec<Option<Need>> = vec![None; storages.len()];
         for (step, op) in program.ops.iter().enumerate() {
             let chain = chains.iter().map(|chain| &chain.ops).find(|ops| ops.contains(&step));
@@ -290,17 +292,18 @@ impl Places {
             }
         }
         let (offsets, len) = arena::assign(&needs);
-        Self { offsets, len, output }
+        Self { offsets, len }
     }
 
     fn operand(&self, program: &Program, arg: &Arg) -> Operand {
         let storages = &program.storages;
         let Arg { value, shape, layout } = *arg;
         let range = storages.range(value);
-        let place = match storages.of(value) {
-            storage if storage == storages.of(INPUT) => Place::Input,
-            storage if storage == self.output => Place::Output(range),
-            storage => {
+        let storage = storages.of(value);
+        let place = match (program.input_in(storage), program.output_in(storage)) {
+            (Some(index), _) => Place::Input(index),
+            (None, Some(index)) => Place::Output(index, range),
+            (None, None) => {
                 let start = self.offsets[storage];
                 Place::Arena(start + range.start..start + range.end)
             }
@@ -346,7 +349,7 @@ mod tests {
                     (Place::Arena(target), Place::Arena(source)) => {
                         source.end <= target.start || target.end <= source.start
                     }
-                    (_, source) => !matches!(source, Place::Output(_)),
+                    (_, source) => !matches!(source, Place::Output(..)),
                 }
             })
         };
@@ -359,7 +362,7 @@ mod tests {
             let graph = entry.graph().unwrap();
             for (batch, layout) in [1, 2].into_iter().flat_map(|n| [(n, Layout::Nchw), (n, Layout::Nchw16c)])
             {
-                let mut program = lower(&graph, batch, layout).unwrap();
+                let mut program = lower(&graph, graph.outputs(), batch, layout).unwrap();
                 merge(&graph, &mut program);
                 in_place(&graph, &mut program);
                 assert!(targets_are_apart(&program), "{} x {batch} in {layout}", entry.name);

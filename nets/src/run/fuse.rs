@@ -18,17 +18,18 @@ pub(super) struct Fused {
     pub(super) activation: Option<(NodeId, Activation)>,
 }
 
-/// The readers of each node, among the nodes that the output depends on.
+/// The readers of each node, among the nodes that the outputs depend on.
 pub(super) struct Readers {
     needed: Vec<bool>,
     readers: Vec<Vec<NodeId>>,
-    output: NodeId,
+    outputs: Vec<NodeId>,
 }
 
 impl Readers {
-    pub(super) fn of(graph: &Graph) -> Self {
+    /// The readers in a graph of which the nodes `outputs` are computed.
+    pub(super) fn of(graph: &Graph, outputs: &[NodeId]) -> Self {
         let mut needed = vec![false; graph.nodes().len()];
-        needed[graph.output_id().index()] = true;
+        outputs.iter().for_each(|output| needed[output.index()] = true);
         for index in (0..graph.nodes().len()).rev().collect::<Vec<_>>() {
             if needed[index] {
                 graph.nodes()[index].inputs.iter().for_each(|input| needed[input.index()] = true);
@@ -36,18 +37,18 @@ impl Readers {
         }
         let mut readers = graph.consumers();
         readers.iter_mut().for_each(|readers| readers.retain(|reader| needed[reader.index()]));
-        Self { needed, readers, output: graph.output_id() }
+        Self { needed, readers, outputs: outputs.to_vec() }
     }
 
-    /// Whether the output depends on a node.
+    /// Whether an output depends on a node.
     pub(super) fn needs(&self, id: NodeId) -> bool {
         self.needed[id.index()]
     }
 
-    /// The only reader of a node, if the node is not the output.
+    /// The only reader of a node, if the node is not an output.
     fn only(&self, id: NodeId) -> Option<NodeId> {
         match self.readers[id.index()][..] {
-            [reader] if id != self.output => Some(reader),
+            [reader] if !self.outputs.contains(&id) => Some(reader),
             _ => None,
         }
     }

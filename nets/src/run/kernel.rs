@@ -6,13 +6,14 @@ use super::lower::{Arg, Op, Program, Work};
 use super::packed::PackedWeights;
 use super::step::{Kernel, ScaleShift};
 use super::storage::Value;
+use super::tensor::TensorKernel;
 use crate::error::{LayerError, NetError};
 use crate::graph::{Graph, Node};
-use crate::layer::{Conv, Layer, Linear, Norm};
+use crate::layer::{Conv, ConvTranspose, Layer, Linear, Norm, TensorLayer};
 use crate::weights::WeightSource;
 use kernels::{
     Activation, Choice, ConvDesc, ConvError, ConvPlan, EpilogueSpec, Layout, LinearPlan, LrnSpec, NormSpec,
-    PlanOptions, Select, Weights, Wisdom,
+    PlanOptions, Select, TransposedPlan, Weights, Wisdom,
 };
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -116,8 +117,30 @@ impl<'a> Kernels<'a> {
                 Kernel::Rbf(codes)
             }
             Layer::Softmax => Kernel::Softmax,
+            &Layer::HardSigmoid { alpha, beta } => {
+                let line = ScaleShift { scale: vec![alpha; input.c], shift: vec![beta; input.c] };
+                Kernel::ScaleShift(line, Activation::Clip { lo: 0.0, hi: 1.0 })
+            }
+            Layer::ConvTranspose(conv) => Kernel::Transposed(Box::new(self.transposed(node, conv, op.reads[0])?)),
+            Layer::Tensor(tensor) => self.operator(node, tensor)?,
             _ => return Err(LayerError::NoKernel { op: node.layer.op().to_owned() }.into()),
         })
+    }
+
+    /// An operator on tensors, with the elements of its parameters.
+    fn operator(&self, node: &Node, tensor: &TensorLayer) -> Result<Kernel, Problem> {
+        let params = tensor.params.iter().map(|param| self.tensor(node, param.name).map(Cow::into_owned));
+        let params = params.collect::<Result<_, _>>()?;
+        let inputs = self.graph.input_shapes(node);
+        Ok(Kernel::Tensor(Box::new(TensorKernel::new(tensor, &inputs, self.program.batch, params)?)))
+    }
+
+    fn transposed(&self, node: &Node, conv: &ConvTranspose, input: Arg) -> Result<TransposedPlan, Problem> {
+        let desc = conv.desc(input.shape, input.layout)?;
+        let (filter, bias) =
+            (self.tensor(node, "weight")?, conv.bias.then(|| self.tensor(node, "bias")).transpose()?);
+        let weights = Weights { filter: &filter, bias: bias.as_deref(), slope: None };
+        Ok(TransposedPlan::new(&desc, weights, &self.options)?)
     }
 
     /// `activation` follows batch normalisation only.

@@ -16,9 +16,6 @@ use kernels::{Layout, Shape4};
 use std::collections::HashMap;
 use std::ops::Range;
 
-/// The value of the caller's input.
-pub(super) const INPUT: usize = 0;
-
 /// A tensor as an operation reads or writes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Arg {
@@ -55,8 +52,23 @@ pub(super) struct Op {
 pub(super) struct Program {
     pub(super) ops: Vec<Op>,
     pub(super) storages: Storages,
-    /// The value that the caller receives, in NCHW.
-    pub(super) output: usize,
+    pub(super) batch: usize,
+    /// The values that the caller gives, in NCHW.
+    pub(super) inputs: Vec<usize>,
+    /// The values that the caller receives, in NCHW.
+    pub(super) outputs: Vec<usize>,
+}
+
+impl Program {
+    /// The index of the input that is in this storage, if one is.
+    pub(super) fn input_in(&self, storage: usize) -> Option<usize> {
+        self.inputs.iter().position(|&value| self.storages.of(value) == storage)
+    }
+
+    /// The index of the output that is in this storage, if one is.
+    pub(super) fn output_in(&self, storage: usize) -> Option<usize> {
+        self.outputs.iter().position(|&value| self.storages.of(value) == storage)
+    }
 }
 
 /// The value that holds a node's output, and its shape there.
@@ -72,24 +84,40 @@ struct Lowering<'a> {
     blocked: bool,
     ops: Vec<Op>,
     storages: Storages,
+    inputs: Vec<usize>,
+    outputs: Vec<usize>,
     /// The output of each node, once it is computed.
     seen: Vec<Option<Seen>>,
     /// Converted values, by source value, target shape and target layout.
     copies: HashMap<(usize, Shape4, Layout), usize>,
 }
 
-/// Lowers `graph` for `batch` images, with most maps in `layout`.
-pub(super) fn lower(graph: &Graph, batch: usize, layout: Layout) -> Result<Program, NetError> {
+/// Lowers `graph` for `batch` images, with most maps in `layout`, to compute the nodes `outputs`.
+pub(super) fn lower(
+    graph: &Graph,
+    outputs: &[NodeId],
+    batch: usize,
+    layout: Layout,
+) -> Result<Program, NetError> {
     let mut lowering = Lowering {
         graph,
         batch,
         blocked: layout == Layout::Nchw16c,
         ops: Vec::new(),
         storages: Storages::default(),
+        inputs: Vec::new(),
+        outputs: Vec::new(),
         seen: vec![None; graph.nodes().len()],
         copies: HashMap::new(),
     };
-    let readers = Readers::of(graph);
+    // All inputs, so that the caller gives each of them even if no output depends on it.
+    for id in graph.inputs() {
+        let shape = graph.node(id).output;
+        let value = lowering.storages.add(Value { shape: shape.batched(batch), layout: Layout::Nchw });
+        lowering.seen[id.index()] = Some(Seen { value, shape });
+        lowering.inputs.push(value);
+    }
+    let readers = Readers::of(graph, outputs);
     for (id, node) in graph.ids().filter(|&(id, _)| readers.needs(id)) {
         if lowering.seen[id.index()].is_none() {
             let seen = &lowering.seen;
@@ -97,21 +125,16 @@ pub(super) fn lower(graph: &Graph, batch: usize, layout: Layout) -> Result<Progr
             lowering.node(id, node, fused)?;
         }
     }
-    let output = lowering.output();
-    Ok(Program { ops: lowering.ops, storages: lowering.storages, output })
+    for &id in outputs {
+        let output = lowering.output(id, outputs);
+        lowering.outputs.push(output);
+    }
+    let Lowering { ops, storages, inputs, outputs, .. } = lowering;
+    Ok(Program { ops, storages, batch, inputs, outputs })
 }
 
 impl Lowering<'_> {
     fn node(&mut self, id: NodeId, node: &Node, fused: Fused) -> Result<(), NetError> {
-        if let Layer::Input(shape) = node.layer {
-            if id != NodeId::INPUT {
-                let problem = LayerError::NoKernel { op: "second input".to_owned() };
-                return Err(NetError::layer(&node.name, problem));
-            }
-            let value = self.storages.add(Value { shape: shape.batched(self.batch), layout: Layout::Nchw });
-            self.seen[id.index()] = Some(Seen { value, shape });
-            return Ok(());
-        }
         if node.inputs.is_empty() {
             let problem = LayerError::NoKernel { op: node.layer.op().to_owned() };
             return Err(NetError::layer(&node.name, problem));
@@ -124,6 +147,14 @@ impl Lowering<'_> {
                 self.at(node.inputs[0]).value
             }
             Layer::Concat => self.concat(id, node, shape),
+            Layer::Tensor(_) => {
+                let reads = node.inputs.iter().map(|&id| self.flat(self.at(id))).collect();
+                let write = self.storages.add(Value { shape: shape.batched(self.batch), layout: Layout::Nchw });
+                self.storages.pin(write);
+                let work = Work::Layers(vec![fused.clone()]);
+                self.ops.push(Op { work, node: id, reads, write: Some(write) });
+                write
+            }
             _ => {
                 let (reads, layout) = self.reads(node, &fused);
                 let write = self.storages.add(Value { shape: shape.batched(self.batch), layout });
@@ -215,6 +246,21 @@ impl Lowering<'_> {
         }
     }
 
+    /// The elements of `seen` in row-major order and without gaps, as one row.
+    fn flat(&mut self, seen: Seen) -> Arg {
+        let arg = self.demand(seen, Layout::Nchw);
+        let held = self.storages.value(arg.value);
+        let is_plain = held.layout == Layout::Nchw || has_no_padding(held.shape);
+        let is_whole = held.shape.n == 1 || self.storages.is_alone(arg.value);
+        let value = match is_plain && is_whole {
+            true => arg.value,
+            false => self.copy(Arg { value: arg.value, shape: held.shape, layout: held.layout }, Layout::Nchw),
+        };
+        self.storages.pin(value);
+        let Shape4 { n, c, h, w } = arg.shape;
+        Arg { value, shape: Shape4::new(1, 1, 1, n * c * h * w), layout: Layout::Nchw }
+    }
+
     fn converted(&mut self, source: Arg, to: Value) -> Arg {
         let key = (source.value, to.shape, to.layout);
         let value = match self.copies.get(&key) {
@@ -280,7 +326,7 @@ impl Lowering<'_> {
     fn longest_run(&self, args: &[Arg]) -> Range<usize> {
         let is_placed = |arg: &Arg| {
             let Value { shape, layout } = self.storages.value(arg.value);
-            (shape, layout) == (arg.shape, arg.layout) && arg.value != INPUT
+            (shape, layout) == (arg.shape, arg.layout) && self.is_free(arg.value)
         };
         let has_room = |run: &Range<usize>| {
             let (low, _) = self.storages.is_at_edge(args[run.start].value);
@@ -309,11 +355,18 @@ impl Lowering<'_> {
         let Value { shape, layout } = self.storages.value(arg.value);
         let as_it_is = (shape, layout) == (arg.shape, arg.layout);
         let (own, other) = (self.storages.of(arg.value), self.storages.of(whole));
-        arg.value != INPUT
+        self.is_free(arg.value)
             && as_it_is
             && own != other
             && self.storages.is_alone(arg.value)
             && !(self.batch > 1 && self.would_read_what_it_writes(own, other))
+    }
+
+    /// Whether the memory of a value can become a part of another value. The caller's memory cannot. With several images
+    /// a part has gaps, which operators on tensors do not know.
+    fn is_free(&self, value: usize) -> bool {
+        let is_given = self.inputs.contains(&value) || self.outputs.contains(&value);
+        !is_given && (self.batch == 1 || !self.storages.is_pinned(value))
     }
 
     /// Whether an operation would read and write the same storage after these two are joined. With one image
@@ -335,14 +388,16 @@ impl Lowering<'_> {
 
     /// The output of the network in NCHW. It has its own memory, which no operation reads, because it is the
     /// caller's buffer.
-    fn output(&mut self) -> usize {
-        let arg = self.demand(self.at(self.graph.output_id()), Layout::Nchw);
+    fn output(&mut self, id: NodeId, outputs: &[NodeId]) -> usize {
+        let arg = self.demand(self.at(id), Layout::Nchw);
         let (value, storage) = (self.storages.value(arg.value), self.storages.of(arg.value));
         let inside = |value: usize| self.storages.of(value) == storage;
         let written = self.ops.iter().any(|op| op.write.is_some_and(inside));
         let read = self.ops.iter().any(|op| op.reads.iter().any(|arg| inside(arg.value)));
         let packed = value.layout == Layout::Nchw || has_no_padding(value.shape);
-        match packed && written && !read && self.storages.is_alone(arg.value) {
+        // Another output would be copied from this one's memory.
+        let is_shared = outputs.iter().filter(|&&id| inside(self.at(id).value)).count() > 1;
+        match packed && written && !read && !is_shared && self.storages.is_alone(arg.value) {
             true => arg.value,
             false => self.copy(arg, Layout::Nchw),
         }

@@ -2,7 +2,7 @@
 
 use super::draft::{Draft, Recipe, Step};
 use super::fold::Folder;
-use super::input::Input;
+use super::input::Inputs;
 use super::node::{Call, Outcome, unsupported};
 use super::order::Wiring;
 use super::proto::{GraphDef, ValueInfo};
@@ -10,7 +10,7 @@ use super::source::ModelSource;
 use super::value::{Constant, Tap, Value, checked_len};
 use crate::error::{OnnxError, Place};
 use crate::layer::Layer;
-use crate::shape::Shape;
+use crate::shape::{Shape, TensorShape};
 use kernels::Activation;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -51,17 +51,17 @@ impl<'a> Importer<'a> {
         source: &'a ModelSource,
         graph: &'a GraphDef,
         opset: i64,
-        Input { name: input, dims, batch_name, as_written }: Input<'a>,
+        inputs: Inputs<'a>,
     ) -> Result<Self, OnnxError> {
         let wiring = Wiring::new(graph, source)?;
-        let shape = container(&dims, dims[0]);
+        let Inputs { list, batch, batch_name, as_written } = inputs;
         let mut importer = Self {
             source,
             graph,
             wiring,
-            draft: Draft::new(shape),
+            draft: Draft::default(),
             opset,
-            batch: dims[0],
+            batch,
             batch_name,
             as_written,
             folder: Folder::default(),
@@ -78,7 +78,17 @@ impl<'a> Importer<'a> {
             }
             importer.values.insert(&tensor.name, Value::Constant(constant));
         }
-        importer.values.insert(input, Value::Tap(Tap { step: 0, dims }));
+        let several = list.len() > 1;
+        for input in list {
+            let Some(shape) = Shape::of(&input.dims, batch) else {
+                let problem = format!("expected at most {} axes, got {:?}", TensorShape::MAX_RANK, input.dims);
+                return Err(source.error(Place::Value(input.name.to_owned()), problem));
+            };
+            // A single input has the name that the graphs of this library give it.
+            let step = importer.draft.input(if several { input.name } else { "input" }, shape);
+            let tap = Tap { step, dims: input.dims, kind: input.kind };
+            importer.values.insert(input.name, Value::Tap(tap));
+        }
         Ok(importer)
     }
 
@@ -126,24 +136,50 @@ impl<'a> Importer<'a> {
                 _ => {}
             }
         }
-        Ok(Tap { step, dims })
+        Ok(Tap { step, dims, kind: inputs[0].kind })
     }
 
     /// Appends a layer that keeps the extents.
     pub(super) fn same(&mut self, call: &Call<'_>, layer: Layer, tap: &Tap) -> Outcome<Tap> {
         let step = self.push(call, layer, vec![tap.step], Vec::new())?;
-        Ok(Tap { step, dims: tap.dims.clone() })
+        Ok(Tap { step, ..tap.clone() })
     }
 
     /// The same elements with other extents. It adds a layer only if the shape changes for layers.
     pub(super) fn view(&mut self, call: &Call<'_>, tap: &Tap, dims: Vec<usize>) -> Outcome<Tap> {
         let shape = container(&dims, self.batch);
         if shape == self.draft.steps[tap.step].output {
-            return Ok(Tap { step: tap.step, dims });
+            return Ok(Tap { dims, ..tap.clone() });
         }
         let layer = if let Shape::Vector { .. } = shape { Layer::Flatten } else { Layer::Reshape(shape) };
         let step = self.push(call, layer, vec![tap.step], Vec::new())?;
-        Ok(Tap { step, dims })
+        Ok(Tap { step, dims, kind: tap.kind })
+    }
+
+    /// The same node with inputs that are maps and vectors, as layers read them.
+    pub(super) fn contained(&mut self, call: &Call<'a>) -> Outcome<Call<'a>> {
+        let mut inputs = Vec::with_capacity(call.inputs.len());
+        for input in &call.inputs {
+            inputs.push(match input {
+                Some(Value::Tap(tap)) => Some(Value::Tap(self.container_of(tap)?)),
+                other => other.clone(),
+            });
+        }
+        let &Call { def, opset, source, .. } = call;
+        Ok(Call { def, inputs, opset, source, name: call.name.clone() })
+    }
+
+    fn container_of(&mut self, tap: &Tap) -> Outcome<Tap> {
+        let shape = container(&tap.dims, self.batch);
+        let step = &self.draft.steps[tap.step];
+        if shape == Shape::Unknown || shape == step.output || !matches!(step.output, Shape::Tensor(_)) {
+            return Ok(tap.clone());
+        }
+        let layer = if let Shape::Vector { .. } = shape { Layer::Flatten } else { Layer::Reshape(shape) };
+        let (name, value) = (format!("{}.view", step.name), step.value.clone());
+        let (inputs, tensors) = (vec![tap.step], Vec::new());
+        let step = self.draft.push(Step { name, layer, inputs, output: shape, value, tensors })?;
+        Ok(Tap { step, ..tap.clone() })
     }
 
     pub(super) fn push(
@@ -158,12 +194,14 @@ impl<'a> Importer<'a> {
         self.draft.push(Step { name, layer, inputs, output, value, tensors })
     }
 
+    /// Whether a node reads a value, or it is an output of the graph.
+    pub(super) fn is_read(&self, name: &str) -> bool {
+        self.wiring.readers.contains_key(name) || self.wiring.outputs.contains(name)
+    }
+
     /// Rejects a node if its further outputs are read.
     pub(super) fn only_first(&self, call: &Call<'_>, what: &str) -> Outcome<()> {
-        let read = |name: &String| {
-            self.wiring.readers.contains_key(name.as_str()) || self.wiring.outputs.contains(name.as_str())
-        };
-        if call.def.outputs.iter().skip(1).any(read) {
+        if call.def.outputs.iter().skip(1).any(|name| self.is_read(name)) {
             unsupported(format!("{what} as output"))
         } else {
             Ok(())

@@ -6,7 +6,6 @@ mod elementwise;
 mod linear;
 mod norm;
 mod pool;
-mod spatial;
 mod view;
 
 use super::importer::Importer;

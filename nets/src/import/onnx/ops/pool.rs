@@ -3,7 +3,7 @@
 use super::super::importer::Importer;
 use super::super::node::{Call, Outcome, axis, unsupported, wrong};
 use super::super::value::Tap;
-use super::spatial;
+use super::super::spatial;
 use crate::layer::{Layer, Pool};
 use kernels::PoolKind;
 
