@@ -1,7 +1,7 @@
 //! The source of a command's network and weights.
 
 use anyhow::ensure;
-use nets::import::onnx::{self, Extents, ImportOptions, Imported};
+use nets::import::onnx::{self, Extents, ImportOptions, Imported, InputExtents};
 use nets::zoo::{self, Entry};
 use nets::{Graph, Init, NetError, SeededWeights, Shape, WeightSet, WeightSource, digits};
 use std::path::{Path, PathBuf};
@@ -21,15 +21,15 @@ pub(super) struct Wanted<'a> {
     pub(super) input: Option<Shape>,
     /// Batch size, for ONNX files that do not state one.
     pub(super) batch: usize,
-    /// Number of axes of the data for an ONNX file, including the batch, if there is data.
-    pub(super) axes: Option<usize>,
+    /// The data for an ONNX file, if there is any.
+    pub(super) data: &'a [InputExtents<'a>],
     pub(super) weights: Option<&'a Path>,
     pub(super) seed: Option<u64>,
 }
 
 impl Default for Wanted<'_> {
     fn default() -> Self {
-        Self { input: None, batch: 1, axes: None, weights: None, seed: None }
+        Self { input: None, batch: 1, data: &[], weights: None, seed: None }
     }
 }
 
@@ -74,8 +74,8 @@ impl Network {
                     file.display()
                 );
                 let mut options = ImportOptions::default().batch(wanted.batch);
-                (options.input, options.axes) = (wanted.input, wanted.axes);
-                let Imported { graph, weights, warnings, extents, .. } = onnx::load(file, &options)?;
+                options.input = wanted.input;
+                let Imported { graph, weights, warnings, extents, .. } = onnx::load_for(file, &options, wanted.data)?;
                 warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
                 Ok(Loaded { graph, weights: Box::new(weights), extents: Some(extents) })
             }

@@ -174,6 +174,10 @@ impl Layer {
                 false => Ok(*shape),
             };
         }
+        if let Self::Tensor(tensor) = self {
+            tensor.output.len()?;
+            return Ok(tensor.output);
+        }
         let input = inputs[0];
         match self {
             Self::Conv(conv) => conv.output(map(input)?),
@@ -200,8 +204,7 @@ impl Layer {
             Self::Reshape(shape) => Ok(*shape),
             Self::Activation(_) | Self::Softmax | Self::Dropout => Ok(input),
             Self::Scale { .. } | Self::HardSigmoid { .. } => Ok(input),
-            Self::Tensor(tensor) => tensor.output.len().map(|_| tensor.output).map_err(Into::into),
-            Self::Input(shape) | Self::Unknown { output: shape, .. } => Ok(*shape),
+            Self::Input(_) | Self::Unknown { .. } | Self::Tensor(_) => Ok(input),
         }
     }
 

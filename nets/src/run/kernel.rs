@@ -64,6 +64,9 @@ impl<'a> Kernels<'a> {
     }
 
     fn layer(&self, node: &Node, fused: &Fused, op: &Op) -> Result<Kernel, Problem> {
+        if let Layer::Tensor(tensor) = &node.layer {
+            return self.operator(node, tensor);
+        }
         let Arg { shape: input, layout, .. } = op.reads[0];
         Ok(match &node.layer {
             Layer::Conv(conv) => {
@@ -122,7 +125,6 @@ impl<'a> Kernels<'a> {
                 Kernel::ScaleShift(line, Activation::Clip { lo: 0.0, hi: 1.0 })
             }
             Layer::ConvTranspose(conv) => Kernel::Transposed(Box::new(self.transposed(node, conv, op.reads[0])?)),
-            Layer::Tensor(tensor) => self.operator(node, tensor)?,
             _ => return Err(LayerError::NoKernel { op: node.layer.op().to_owned() }.into()),
         })
     }

@@ -135,14 +135,14 @@ pub(super) fn lower(
 
 impl Lowering<'_> {
     fn node(&mut self, id: NodeId, node: &Node, fused: Fused) -> Result<(), NetError> {
-        if node.inputs.is_empty() {
+        if node.inputs.is_empty() && !matches!(node.layer, Layer::Tensor(_)) {
             let problem = LayerError::NoKernel { op: node.layer.op().to_owned() };
             return Err(NetError::layer(&node.name, problem));
         }
         let last = fused.nodes[fused.nodes.len() - 1];
         let shape = self.graph.node(last).output;
         let value = match &node.layer {
-            _ if self.is_view(node) => {
+            _ if !node.inputs.is_empty() && self.is_view(node) => {
                 self.ops.push(Op { work: Work::View, node: id, reads: Vec::new(), write: None });
                 self.at(node.inputs[0]).value
             }

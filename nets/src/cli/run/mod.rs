@@ -11,10 +11,10 @@ pub(super) use args::RunArgs;
 impl RunArgs {
     pub(super) fn execute(&self) -> anyhow::Result<String> {
         let network = Network::named(&self.network)?;
-        match (&self.input, &network) {
-            (Some(input), _) => tensor::execute(self, &network, input),
-            (None, Network::Zoo(entry)) if source::is_lenet5(entry)? => digits::execute(self, &network),
-            (None, _) => photos::execute(self, &network),
+        match &network {
+            _ if !self.input.is_empty() => tensor::execute(self, &network),
+            Network::Zoo(entry) if source::is_lenet5(entry)? => digits::execute(self, &network),
+            _ => photos::execute(self, &network),
         }
     }
 }

@@ -7,9 +7,9 @@ use super::node::{Call, Outcome, unsupported};
 use super::order::Wiring;
 use super::proto::{GraphDef, ValueInfo};
 use super::source::ModelSource;
-use super::value::{Constant, Tap, Value, checked_len};
+use super::value::{Constant, Data, Tap, Value, checked_len};
 use crate::error::{OnnxError, Place};
-use crate::layer::Layer;
+use crate::layer::{Layer, OPERANDS, Operand, Param, Role, TensorLayer, TensorOp};
 use crate::shape::{Shape, TensorShape};
 use kernels::Activation;
 use std::collections::{BTreeMap, HashMap};
@@ -151,7 +151,12 @@ impl<'a> Importer<'a> {
         if shape == self.draft.steps[tap.step].output {
             return Ok(Tap { dims, ..tap.clone() });
         }
-        let layer = if let Shape::Vector { .. } = shape { Layer::Flatten } else { Layer::Reshape(shape) };
+        let layer = match (self.draft.steps[tap.step].output, shape) {
+            // Only this view knows the batch of both sides.
+            (Shape::Tensor(_), _) => reshape(shape),
+            (_, Shape::Vector { .. }) => Layer::Flatten,
+            _ => Layer::Reshape(shape),
+        };
         let step = self.push(call, layer, vec![tap.step], Vec::new())?;
         Ok(Tap { step, dims, kind: tap.kind })
     }
@@ -175,9 +180,27 @@ impl<'a> Importer<'a> {
         if shape == Shape::Unknown || shape == step.output || !matches!(step.output, Shape::Tensor(_)) {
             return Ok(tap.clone());
         }
-        let layer = if let Shape::Vector { .. } = shape { Layer::Flatten } else { Layer::Reshape(shape) };
+        self.seen_as(tap, shape)
+    }
+
+    /// The value of `tap` in a step whose output has exactly its extents.
+    pub(super) fn exact(&mut self, tap: &Tap) -> Outcome<Tap> {
+        match Shape::of(&tap.dims, self.batch) {
+            None => unsupported(format!("{:?}, more than {} axes", tap.dims, TensorShape::MAX_RANK)),
+            Some(shape) if shape == self.draft.steps[tap.step].output => Ok(tap.clone()),
+            Some(shape) => self.seen_as(tap, shape),
+        }
+    }
+
+    /// A view of another shape, once for each step.
+    fn seen_as(&mut self, tap: &Tap, shape: Shape) -> Outcome<Tap> {
+        let is_view = |step: &Step| step.inputs == [tap.step] && step.layer == reshape(shape);
+        if let Some(step) = self.draft.steps.iter().skip(tap.step + 1).position(is_view) {
+            return Ok(Tap { step: tap.step + 1 + step, ..tap.clone() });
+        }
+        let step = &self.draft.steps[tap.step];
         let (name, value) = (format!("{}.view", step.name), step.value.clone());
-        let (inputs, tensors) = (vec![tap.step], Vec::new());
+        let (layer, inputs, tensors) = (reshape(shape), vec![tap.step], Vec::new());
         let step = self.draft.push(Step { name, layer, inputs, output: shape, value, tensors })?;
         Ok(Tap { step, ..tap.clone() })
     }
@@ -238,7 +261,21 @@ impl<'a> Importer<'a> {
     }
 
     /// The draft, the outputs of the graph, and the warnings.
-    pub(super) fn finish(self) -> (Draft, Vec<Output<'a>>, Vec<String>) {
+    pub(super) fn finish(mut self) -> (Draft, Vec<Output<'a>>, Vec<String>) {
+        for output in &self.graph.outputs {
+            let tap = match self.values.get(output.name.as_str()).cloned() {
+                Some(Value::Constant(constant)) => self.constant_output(&output.name, &constant).ok(),
+                Some(Value::Tap(tap)) if matches!(self.draft.steps[tap.step].layer, Layer::Input(_)) => {
+                    // A graph has at least one layer.
+                    let shape = self.draft.steps[tap.step].output;
+                    self.seen_as(&tap, shape).ok()
+                }
+                _ => None,
+            };
+            if let Some(tap) = tap {
+                self.values.insert(&output.name, Value::Tap(tap));
+            }
+        }
         let outputs = self.graph.outputs.iter().map(|output| {
             let value = self.values.get(output.name.as_str());
             let (step, dims) = (value.and_then(Value::step), value.and_then(Value::dims));
@@ -251,10 +288,32 @@ impl<'a> Importer<'a> {
         (self.draft, outputs.collect(), warnings.collect())
     }
 
+    /// A layer without inputs, for an output that is constant.
+    fn constant_output(&mut self, name: &str, constant: &Constant) -> Outcome<Tap> {
+        let (dims, kind) = (constant.dims.clone(), constant.kind);
+        let known = Shape::of(&dims, self.batch).filter(|shape| !shape.is_empty());
+        let (Some(output), false) = (known, matches!(constant.data, Data::Opaque(_))) else {
+            return unsupported("a constant as output");
+        };
+        let (param, op) = (OPERANDS[0], TensorOp::Expand);
+        let params = vec![Param { name: param, dims: dims.clone(), role: Role::Fixed }];
+        let layer = TensorLayer { op, operands: vec![Operand::Param(0)], params, output };
+        let (layer, tensors) = (Layer::Tensor(Box::new(layer)), vec![(param, Recipe::from(constant))]);
+        let (inputs, value) = (Vec::new(), name.to_owned());
+        let step = self.draft.push(Step { name: name.to_owned(), layer, inputs, output, value, tensors })?;
+        Ok(Tap { step, dims, kind })
+    }
+
     /// An error that concerns the whole model.
     pub(super) fn fault(&self, problem: impl Into<String>) -> OnnxError {
         self.source.error(Place::Model, problem)
     }
+}
+
+/// A view of the only input in another shape.
+fn reshape(output: Shape) -> Layer {
+    let (op, operands, params) = (TensorOp::Reshape, vec![Operand::Input(0)], Vec::new());
+    Layer::Tensor(Box::new(TensorLayer { op, operands, params, output }))
 }
 
 /// The shape of a tensor of these extents for layers. The batch is dropped, the first remaining axis is the

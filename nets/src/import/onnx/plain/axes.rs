@@ -234,20 +234,21 @@ fn blocks<'a>(importer: &mut Importer<'a>, call: &Call<'a>) -> Outcome<Value> {
     if !fits {
         return wrong(format!("expected extents that blocks of {b} divide, got {dims:?}"));
     }
-    let (split, order, result) = match (to_space, call.text("mode")?) {
-        (true, Some("CRD")) => (
+    let crd = call.text("mode")? == Some("CRD");
+    let (split, order, result) = match (to_space, crd) {
+        (true, true) => (
             vec![n, c / (b * b), b, b, h, w],
             vec![0, 1, 4, 2, 5, 3],
             vec![n, c / (b * b), h * b, w * b],
         ),
-        (true, _) => (
+        (true, false) => (
             vec![n, b, b, c / (b * b), h, w],
             vec![0, 3, 4, 1, 5, 2],
             vec![n, c / (b * b), h * b, w * b],
         ),
         (false, _) => (
             vec![n, c, h / b, b, w / b, b],
-            vec![0, 3, 5, 1, 2, 4],
+            if crd { vec![0, 1, 3, 5, 2, 4] } else { vec![0, 3, 5, 1, 2, 4] },
             vec![n, c * b * b, h / b, w / b],
         ),
     };

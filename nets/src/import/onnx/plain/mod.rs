@@ -108,7 +108,7 @@ impl<'a> Importer<'a> {
         for (index, operand) in operands.iter().enumerate() {
             list.push(match operand {
                 Value::Tap(tap) => {
-                    steps.push(tap.step);
+                    steps.push(self.exact(tap)?.step);
                     Operand::Input(steps.len() - 1)
                 }
                 Value::Constant(constant) => match scalar(call, &op, constant)? {
