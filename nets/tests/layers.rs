@@ -127,14 +127,14 @@ fn convolution_norm_addition_and_activation_are_one_step() {
 fn what_the_output_does_not_need_is_not_run() {
     let mut net = GraphBuilder::new("test", MAP);
     let a = net.then("a", Conv::new(4, 3)).last();
-    net.then("side", Layer::Unknown { op: "Magic".to_owned(), output: Shape::vector(1), params: Vec::new() });
+    net.then("side", Layer::Unknown { op: "Magic".to_owned(), output: Shape::vector(1), params: Vec::new(), reason: String::new() });
     net.at(a).then("b", Conv::new(4, 3));
     common::check(&net.build().unwrap(), &NetOptions::default());
 }
 
 #[test]
 fn what_cannot_be_run_is_counted_and_says_so() {
-    let unknown = Layer::Unknown { op: "Magic".to_owned(), output: Shape::vector(1), params: Vec::new() };
+    let unknown = Layer::Unknown { op: "Magic".to_owned(), output: Shape::vector(1), params: Vec::new(), reason: String::new() };
     let transposed =
         Layer::ConvTranspose(ConvTranspose { output_pad: Size2::square(1), ..ConvTranspose::new(4, 3, 2) });
     for (layer, op, params, macs) in [(unknown, "Magic", 0, 0), (transposed, "conv_transpose", 220, 480 * 36)]
@@ -203,7 +203,7 @@ fn mistakes_name_their_layer() {
     says(table(Vec::new()), "ascending");
     says(Layer::SparseConv(SparseConv { conv: Conv::new(2, 3), table: vec![vec![0]] }), "table");
     says(
-        Layer::Unknown { op: "Magic".to_owned(), output: Shape::vector(0), params: Vec::new() },
+        Layer::Unknown { op: "Magic".to_owned(), output: Shape::vector(0), params: Vec::new(), reason: String::new() },
         "at least 1",
     );
 

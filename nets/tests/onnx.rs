@@ -116,7 +116,7 @@ fn unknown_operators_are_zero_and_named_or_strictly_errors() {
     let erf = unknown.graph.nodes().iter().find(|node| node.name == "erf_2").unwrap();
     assert_eq!(
         erf.layer,
-        Layer::Unknown { op: "Erf".to_owned(), output: Shape::map(4, 5, 5), params: Vec::new() }
+        Layer::Unknown { op: "Erf".to_owned(), output: Shape::map(4, 5, 5), params: Vec::new(), reason: String::new() }
     );
     assert_eq!(unknown.graph.output(), Shape::map(4, 5, 5));
     let path = folder().join("unknown.onnx");

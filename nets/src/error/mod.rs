@@ -171,6 +171,14 @@ pub enum LayerError {
         /// The name of the operation.
         op: String,
     },
+    /// It is an operator that was not imported as a layer, so it can be counted but not run.
+    #[error("expected a layer that can be run, got `{op}`, which can only be counted: {reason}")]
+    NotImported {
+        /// The name of the operator.
+        op: String,
+        /// Why it was not imported.
+        reason: String,
+    },
     /// ONNX has no operator for it.
     #[error("expected a layer that is an operator of ONNX, got `{op}`")]
     NoOperator {

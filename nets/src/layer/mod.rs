@@ -112,6 +112,8 @@ pub enum Layer {
         output: Shape,
         /// The trained tensors that it is known to read.
         params: Vec<Param>,
+        /// Why it is not known, for errors.
+        reason: String,
     },
 }
 
@@ -257,10 +259,11 @@ impl Layer {
             (Self::Reshape(a), Self::Reshape(b)) => Self::Reshape(shape(*a, *b)?),
             (Self::Tensor(a), Self::Tensor(b)) => Self::Tensor(Box::new(TensorLayer::unify(a, b, batches)?)),
             (
-                Self::Unknown { op, output: one, params },
-                Self::Unknown { op: other, output: two, params: others },
+                Self::Unknown { op, output: one, params, reason },
+                Self::Unknown { op: other, output: two, params: others, .. },
             ) if op == other && params == others => {
-                Self::Unknown { op: op.clone(), output: shape(*one, *two)?, params: params.clone() }
+                let (op, params, reason) = (op.clone(), params.clone(), reason.clone());
+                Self::Unknown { op, output: shape(*one, *two)?, params, reason }
             }
             _ if a == b => a.clone(),
             _ => return None,

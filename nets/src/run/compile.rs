@@ -15,6 +15,7 @@ use super::{NetOptions, layout};
 use crate::count::{count, count_batch};
 use crate::error::{LayerError, NetError};
 use crate::graph::{Graph, NodeId};
+use crate::layer::Layer;
 use crate::shape::Shape;
 use crate::weights::WeightSource;
 use kernels::{ConvPlan, Layout, Ops, Pitch, PlanOptions, Select, Shape4, Team, TransposedPlan, Wisdom, WorkspaceReq};
@@ -197,7 +198,14 @@ fn check_graph(graph: &Graph, outputs: &[NodeId], batch: usize) -> Result<(), Ne
     }
     let needed = graph.nodes().iter().zip(needed).filter(|&(_, needed)| needed);
     if let Some((node, _)) = needed.into_iter().find(|(node, _)| node.layer.is_unknown()) {
-        return Err(NetError::layer(&node.name, LayerError::NoKernel { op: node.layer.op().to_owned() }));
+        let op = node.layer.op().to_owned();
+        return Err(NetError::layer(
+            &node.name,
+            match &node.layer {
+                Layer::Unknown { reason, .. } => LayerError::NotImported { op, reason: reason.clone() },
+                _ => LayerError::NoKernel { op },
+            },
+        ));
     }
     match graph.batch().filter(|&only| only != batch) {
         Some(only) => Err(NetError::Option {
@@ -308,7 +316,13 @@ impl Places {
                 Place::Arena(start + range.start..start + range.end)
             }
         };
-        let image = storages.pitch(value).image;
+        let held = storages.value(value).shape;
+        let images = if layout == Layout::Nhwc { shape.w } else { shape.n };
+        let image = match held.n == 1 && images > 1 {
+            // One row of numbers, seen as several images.
+            true => held.c * held.h * held.w / images,
+            false => storages.pitch(value).image,
+        };
         let pitch = match layout {
             // The images become the pixels of one row.
             Layout::Nhwc => Pitch { image: shape.w * image, pixel: image },

@@ -118,11 +118,12 @@ fn load(run: &RunArgs, network: &Network, data: &[Data]) -> anyhow::Result<Loade
                 [_, len] | [len] => Shape::vector(len),
                 _ => bail!("{}: expected extents CxHxW or NxCxHxW, got {dims:?}", file.path.display()),
             };
+            let loaded = network.load(Wanted { input: Some(shape), weights, seed, ..Wanted::default() })?;
             if shape != entry.input {
                 let (name, published) = (entry.name, entry.input);
                 eprintln!("warning: {name} was published for {published}, and runs here on {shape}");
             }
-            network.load(Wanted { input: Some(shape), weights, seed, ..Wanted::default() })
+            Ok(loaded)
         }
         Network::Onnx(_) => {
             let batch = dims.first().copied().filter(|&batch| batch > 0).unwrap_or(1);

@@ -31,9 +31,6 @@ impl<'a> Importer<'a> {
     }
 
     fn import(&mut self, index: usize, call: &Call<'a>) -> Outcome<()> {
-        let Some(output) = call.def.outputs.first().filter(|name| !name.is_empty()) else {
-            return unsupported("no output that could be read");
-        };
         let unknown = call.inputs.iter().flatten().find_map(|input| match input {
             Value::Unknown(unknown) => Some(unknown.reason()),
             _ => None,
@@ -52,12 +49,22 @@ impl<'a> Importer<'a> {
                 self.only_first(call, "a second result")?;
                 Value::Constant(constant)
             }
+            // Recurrent layers can have their last state as the only output.
+            None if call.def.outputs.first().is_none_or(String::is_empty) => {
+                if call.def.outputs.iter().all(String::is_empty) {
+                    return unsupported("no output that could be read");
+                }
+                let results = plain::import(self, call)?;
+                return self.results(call, results);
+            }
             None => match self.gated.get(&index).and_then(|gate| self.values.get(gate)) {
                 Some(gate) => gate.clone(),
                 None => return self.operator(call),
             },
         };
-        self.values.insert(output, value);
+        if let Some(output) = call.def.outputs.first() {
+            self.values.insert(output, value);
+        }
         Ok(())
     }
 

@@ -282,7 +282,8 @@ fn dim(wire: &mut Wire<'_>, field: &Field) -> Result<Dim, OnnxError> {
     while let Some(field) = wire.next(&mut span)? {
         match field.number {
             1 => dim = Dim::Known(wire.int(&field)?),
-            2 => dim = Dim::Symbol(wire.text(&field)?),
+            // Some exporters give this name to every extent that has none.
+            2 => dim = Dim::Symbol(Some(wire.text(&field)?).filter(|name| name != "?").unwrap_or_default()),
             _ => {}
         }
     }

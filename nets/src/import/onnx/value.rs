@@ -4,6 +4,7 @@ use super::source::ModelSource;
 use super::tensor::{Small, TensorDef, dtype};
 use crate::error::OnnxError;
 use crate::layer::TensorLayer;
+use crate::run::evaluate;
 use std::sync::Arc;
 
 /// Maximum elements of a constant that is read during the import: shapes, scales and limits, but never weights.
@@ -132,6 +133,21 @@ pub(super) struct Computed {
     pub(super) operands: Vec<Constant>,
 }
 
+impl Computed {
+    /// The result, if the operands are few and known. It is computed in `f32`.
+    fn small(&self, source: &ModelSource) -> Result<Option<Arc<[f64]>>, OnnxError> {
+        let mut operands = Vec::new();
+        for operand in &self.operands {
+            match operand.small(source)? {
+                Some(values) => operands.push(values.iter().map(|&value| value as f32).collect()),
+                None => return Ok(None),
+            }
+        }
+        let values = evaluate(&self.layer, operands).ok();
+        Ok(values.map(|values| values.into_iter().map(f64::from).collect()))
+    }
+}
+
 impl Constant {
     /// Whether the elements are integers or truth values.
     pub(super) fn is_whole(&self) -> bool {
@@ -206,7 +222,8 @@ impl Constant {
                 Small::Ints(values) => values.into_iter().map(|value| value as f64).collect(),
                 Small::Floats(values) => values.into(),
             }),
-            Data::Transposed(..) | Data::Computed(_) | Data::Opaque(_) => None,
+            Data::Computed(computed) => computed.small(source)?,
+            Data::Transposed(..) | Data::Opaque(_) => None,
         })
     }
 

@@ -5,22 +5,21 @@ use super::super::importer::Importer;
 use super::super::node::{Call, Outcome, no_training, unsupported, wrong};
 use super::super::tensor::{dtype, type_name};
 use super::super::value::{Constant, Data, Kind, Value};
-use super::operand_dims;
+use super::{Results, operand_dims};
 use crate::layer::{Binary, TensorOp, Unary};
 
 /// The result of a node of this family; `None` for another node.
-pub(super) fn import<'a>(importer: &mut Importer<'a>, call: &Call<'a>) -> Outcome<Option<Value>> {
+pub(super) fn import<'a>(importer: &mut Importer<'a>, call: &Call<'a>) -> Outcome<Option<Results>> {
     let op = call.def.op.as_str();
     let operands = || call.inputs.iter().flatten().cloned().collect::<Vec<Value>>();
     if let Some(function) = unary(call)? {
-        return importer.emit(call, TensorOp::Map(function), &[call.value(0)?.clone()]).map(Some);
+        return Ok(Some(vec![importer.emit(call, TensorOp::Map(function), &[call.value(0)?.clone()])?]));
     }
-    Ok(Some(match op {
+    Ok(Some(vec![match op {
         "Identity" => call.value(0)?.clone(),
         "Dropout" => {
             no_training(call)?;
-            importer.only_first(call, "the mask")?;
-            call.value(0)?.clone()
+            return dropout(call).map(Some);
         }
         "Cast" => cast(importer, call)?,
         "CastLike" => {
@@ -52,7 +51,15 @@ pub(super) fn import<'a>(importer: &mut Importer<'a>, call: &Call<'a>) -> Outcom
             }
             None => return Ok(None),
         },
-    }))
+    }]))
+}
+
+/// The input, and a mask that keeps every element.
+fn dropout(call: &Call<'_>) -> Outcome<Results> {
+    let dims = operand_dims(std::slice::from_ref(call.value(0)?))?.swap_remove(0);
+    let kind = if call.opset < 10 { Kind::Float } else { Kind::Truth };
+    let mask = Constant { dims, kind, data: Data::Fill(1.0) };
+    Ok(vec![call.value(0)?.clone(), Value::Constant(mask)])
 }
 
 fn unary(call: &Call<'_>) -> Outcome<Option<Unary>> {

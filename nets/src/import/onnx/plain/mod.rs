@@ -28,8 +28,8 @@ pub(super) fn import<'a>(importer: &mut Importer<'a>, call: &Call<'a>) -> Outcom
         return unsupported(format!("an operator of `{}`", call.def.domain));
     }
     let op = call.def.op.as_str();
-    if let Some(result) = elementwise::import(importer, call)? {
-        return Ok(vec![result]);
+    if let Some(results) = elementwise::import(importer, call)? {
+        return Ok(results);
     }
     if let Some(results) = axes::import(importer, call)? {
         return Ok(results);
