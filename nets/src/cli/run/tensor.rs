@@ -26,6 +26,9 @@ struct TensorRun {
     milliseconds: f64,
     /// Index and value of the largest output of each image.
     largest: Vec<(usize, f32)>,
+    /// The input for which the network was published, if it is another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    published: Option<Vec<usize>>,
 }
 
 /// A file of the command line, and the name of its tensor; empty if there is one.
@@ -83,6 +86,10 @@ pub(super) fn execute(run: &RunArgs, network: &Network) -> anyhow::Result<String
     for (number, path) in files {
         npy::write(&path, known(&outputs[number])?, &results[number])?;
     }
+    let published = match network {
+        Network::Zoo(entry) => Some(entry.input).filter(|&shape| shape != graph.input()),
+        Network::Onnx(_) => None,
+    };
     let output = known(&outputs[0])?.to_vec();
     let each = if output.first() == Some(&batch) { results[0].len() / batch } else { results[0].len() };
     let largest = results[0].chunks_exact(each.max(1)).map(|image| {
@@ -98,6 +105,7 @@ pub(super) fn execute(run: &RunArgs, network: &Network) -> anyhow::Result<String
         output,
         milliseconds,
         largest: largest.collect(),
+        published: published.map(Shape::dims),
     };
     Ok(match run.format {
         Plain::Json => serde_json::to_string(&report)? + "\n",
@@ -118,12 +126,7 @@ fn load(run: &RunArgs, network: &Network, data: &[Data]) -> anyhow::Result<Loade
                 [_, len] | [len] => Shape::vector(len),
                 _ => bail!("{}: expected extents CxHxW or NxCxHxW, got {dims:?}", file.path.display()),
             };
-            let loaded = network.load(Wanted { input: Some(shape), weights, seed, ..Wanted::default() })?;
-            if shape != entry.input {
-                let (name, published) = (entry.name, entry.input);
-                eprintln!("warning: {name} was published for {published}, and runs here on {shape}");
-            }
-            Ok(loaded)
+            network.load(Wanted { input: Some(shape), weights, seed, ..Wanted::default() })
         }
         Network::Onnx(_) => {
             let batch = dims.first().copied().filter(|&batch| batch > 0).unwrap_or(1);
@@ -205,6 +208,9 @@ impl TensorRun {
             self.isa,
             self.numerics
         );
+        if let Some(published) = &self.published {
+            out += &format!("the network was published for {published:?}: this is another one\n");
+        }
         for (image, (class, value)) in self.largest.iter().enumerate() {
             out += &format!(
                 "image {image}: the largest of {} outputs is number {class}: {value}\n",

@@ -188,7 +188,7 @@ impl Wanted<'_> {
     fn extent(&self, dim: &Dim, first_axis: bool) -> Result<usize, String> {
         match dim {
             Dim::Known(extent @ 1..) => usize::try_from(*extent).map_err(|_| format!("expected extents below 2^63, got {extent}")),
-            Dim::Known(0) => Err("expected extents of at least 1, got 0".to_owned()),
+            Dim::Known(extent) if *extent != -1 => Err(format!("expected extents of at least 1, got {extent}")),
             Dim::Symbol(name) if self.symbols.contains_key(name.as_str()) => Ok(self.symbols[name.as_str()]),
             Dim::Symbol(_) | Dim::Known(_) if first_axis && self.first => Ok(self.options.batch),
             Dim::Symbol(name) => {
