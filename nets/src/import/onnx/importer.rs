@@ -152,6 +152,7 @@ impl<'a> Importer<'a> {
             return Ok(Tap { dims, ..tap.clone() });
         }
         let layer = match (self.draft.steps[tap.step].output, shape) {
+            (_, Shape::Unknown) => return unsupported(format!("{dims:?}, which is no map and no vector")),
             // Only this view knows the batch of both sides.
             (Shape::Tensor(_), _) => reshape(shape),
             (_, Shape::Vector { .. }) => Layer::Flatten,

@@ -39,7 +39,15 @@ impl<'a> Importer<'a> {
             return unsupported(reason);
         }
         let standard = matches!(call.def.domain.as_str(), "" | "ai.onnx");
-        let folded = if standard { self.folder.fold(call)? } else { None };
+        let folded = match self.folder.fold(call) {
+            _ if !standard => None,
+            // An operator that shapes are not computed with can still be one of tensors.
+            Err(Trouble::Unsupported(why)) => match plain::import(self, call) {
+                Ok(results) => return self.results(call, results),
+                Err(_) => return unsupported(why),
+            },
+            folded => folded?,
+        };
         let value = match folded {
             Some(Constant { data: Data::Opaque(what), dims, kind }) => match plain::import(self, call) {
                 Ok(results) => return self.results(call, results),
