@@ -31,11 +31,11 @@ pub enum Shape {
     Unknown,
 }
 
-/// The extents of a tensor of up to [`MAX_RANK`](Self::MAX_RANK) axes, in row-major order.
+/// The extents of a tensor of up to [`MAX_RANK`](Self::MAX_RANK) axes, in row-major order. Each is below 2^32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TensorShape {
-    /// The extent of each axis for a batch of one.
-    dims: [usize; Self::MAX_RANK],
+    /// The extent of each axis for a batch of one. Shapes are copied everywhere, errors included, so they are small.
+    dims: [u32; Self::MAX_RANK],
     rank: u8,
     /// Bit `i` says that the extent of axis `i` is multiplied by the batch size.
     batched: u8,
@@ -43,13 +43,15 @@ pub struct TensorShape {
 
 impl TensorShape {
     /// Maximum number of axes, including the batch.
-    pub const MAX_RANK: usize = 8;
+    pub const MAX_RANK: usize = 6;
 
     /// A tensor of these extents, whatever the batch size. `None` if there are more than
-    /// [`MAX_RANK`](Self::MAX_RANK) axes.
+    /// [`MAX_RANK`](Self::MAX_RANK) axes, or an extent is 2^32 or more.
     pub fn new(extents: &[usize]) -> Option<Self> {
         let mut dims = [1; Self::MAX_RANK];
-        dims.get_mut(..extents.len())?.copy_from_slice(extents);
+        for (dim, &extent) in dims.get_mut(..extents.len())?.iter_mut().zip(extents) {
+            *dim = u32::try_from(extent).ok()?;
+        }
         Some(Self { dims, rank: extents.len() as u8, batched: 0 })
     }
 
@@ -65,8 +67,8 @@ impl TensorShape {
     }
 
     /// The extents for one image.
-    pub fn dims(&self) -> &[usize] {
-        &self.dims[..self.rank()]
+    pub fn dims(&self) -> Vec<usize> {
+        self.dims[..self.rank()].iter().map(|&dim| dim as usize).collect()
     }
 
     /// Whether the extent of an axis is multiplied by the batch size.
@@ -81,18 +83,18 @@ impl TensorShape {
 
     /// The extents for a batch size. An extent that overflows is `usize::MAX`.
     pub fn full(&self, batch: usize) -> Vec<usize> {
-        let extent = |(axis, &dim): (usize, &usize)| match self.depends_on_batch(axis) {
+        let extent = |(axis, dim): (usize, usize)| match self.depends_on_batch(axis) {
             true => dim.saturating_mul(batch),
             false => dim,
         };
-        self.dims().iter().enumerate().map(extent).collect()
+        self.dims().into_iter().enumerate().map(extent).collect()
     }
 
     /// Number of elements for a batch size, or `usize::MAX` if it overflows.
     const fn elements(&self, batch: usize) -> usize {
         let (mut axis, mut all) = (0, 1usize);
         while axis < self.rank() {
-            all = all.saturating_mul(self.dims[axis]);
+            all = all.saturating_mul(self.dims[axis] as usize);
             if self.depends_on_batch(axis) {
                 all = all.saturating_mul(batch);
             }
@@ -108,14 +110,14 @@ impl TensorShape {
         }
         let mut both = a;
         for axis in 0..a.rank() {
-            let (x, y) = (a.dims[axis], b.dims[axis]);
+            let (x, y) = (a.dims[axis] as usize, b.dims[axis] as usize);
             if x != y {
                 let factor = x / one;
                 let is_multiple = factor.checked_mul(one) == Some(x) && factor.checked_mul(two) == Some(y);
                 if !is_multiple {
                     return None;
                 }
-                both.dims[axis] = factor;
+                both.dims[axis] = u32::try_from(factor).ok()?;
                 both.batched |= 1 << axis;
             }
         }
@@ -187,7 +189,7 @@ impl Shape {
             Self::Map { c, h, w } => vec![c, h, w],
             Self::Vector { len } => vec![len],
             Self::Tensor(tensor) if tensor.is_batch_first() => tensor.dims()[1..].to_vec(),
-            Self::Tensor(tensor) => tensor.dims().to_vec(),
+            Self::Tensor(tensor) => tensor.dims(),
             Self::Unknown => Vec::new(),
         }
     }
@@ -269,6 +271,7 @@ mod tests {
         assert_eq!((first.dims(), first.to_string()), (vec![3, 5], "3x5".to_owned()));
         assert_eq!(unify(&[4, 2], &[129, 127]), None);
         assert_eq!(tensor(&[]).elements(9).unwrap(), 1);
-        assert!(tensor(&[usize::MAX, 3]).len().is_err());
+        assert!(TensorShape::new(&[1 << 32]).is_none());
+        assert!(tensor(&[u32::MAX as usize; 3]).len().is_err());
     }
 }

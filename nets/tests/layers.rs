@@ -127,7 +127,15 @@ fn convolution_norm_addition_and_activation_are_one_step() {
 fn what_the_output_does_not_need_is_not_run() {
     let mut net = GraphBuilder::new("test", MAP);
     let a = net.then("a", Conv::new(4, 3)).last();
-    net.then("side", Layer::Unknown { op: "Magic".to_owned(), output: Shape::vector(1), params: Vec::new(), reason: String::new() });
+    net.then(
+        "side",
+        Layer::Unknown {
+            op: "Magic".to_owned(),
+            output: Shape::vector(1),
+            params: Vec::new(),
+            reason: String::new(),
+        },
+    );
     net.at(a).then("b", Conv::new(4, 3));
     common::check(&net.build().unwrap(), &NetOptions::default());
 }
@@ -165,7 +173,9 @@ fn transposed_convolutions_are_counted_and_run() {
     let wide = ConvTranspose { out_channels: 32, ..ConvTranspose::new(32, 2, 2) };
     for (input, conv) in [(MAP, plain), (MAP, grouped), (Shape::map(48, 5, 7), wide)] {
         let mut net = GraphBuilder::new("test", input);
-        net.then("first", Conv::new(32, 1)).then("it", Layer::ConvTranspose(conv)).then("last", Conv::new(16, 3));
+        net.then("first", Conv::new(32, 1))
+            .then("it", Layer::ConvTranspose(conv))
+            .then("last", Conv::new(16, 3));
         let graph = net.build().unwrap();
         for layout in [kernels::Layout::Nchw, kernels::Layout::Nchw16c] {
             common::check(&graph, &NetOptions::default().batch(2).layout(layout));
@@ -231,7 +241,12 @@ fn mistakes_name_their_layer() {
     says(table(Vec::new()), "ascending");
     says(Layer::SparseConv(SparseConv { conv: Conv::new(2, 3), table: vec![vec![0]] }), "table");
     says(
-        Layer::Unknown { op: "Magic".to_owned(), output: Shape::vector(0), params: Vec::new(), reason: String::new() },
+        Layer::Unknown {
+            op: "Magic".to_owned(),
+            output: Shape::vector(0),
+            params: Vec::new(),
+            reason: String::new(),
+        },
         "at least 1",
     );
 

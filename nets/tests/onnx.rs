@@ -107,21 +107,15 @@ fn unknown_operators_are_zero_and_named_or_strictly_errors() {
     let unknown = model("unknown").unwrap();
     assert_eq!(
         unknown.warnings,
-        [
-            "node `bernoulli_2` and 1 more: operator Bernoulli is counted as zero: it is not known",
-        ]
+        ["node `bernoulli_2` and 1 more: operator Bernoulli is counted as zero: it is not known",]
     );
     let random = unknown.graph.nodes().iter().find(|node| node.name == "bernoulli_2").unwrap();
     let (op, reason) = ("Bernoulli".to_owned(), "opset 17: it is not known".to_owned());
-    assert_eq!(
-        random.layer,
-        Layer::Unknown { op, output: Shape::map(4, 5, 5), params: Vec::new(), reason }
-    );
+    assert_eq!(random.layer, Layer::Unknown { op, output: Shape::map(4, 5, 5), params: Vec::new(), reason });
     assert_eq!(unknown.graph.output(), Shape::map(4, 5, 5));
     let path = folder().join("unknown.onnx");
     let error = load(&path, &ImportOptions::default().strict(true)).unwrap_err().to_string();
-    let expected =
-        ": node `bernoulli_2` (Bernoulli): expected an operator with a layer (strict), got one without: it is not known";
+    let expected = ": node `bernoulli_2` (Bernoulli): expected an operator with a layer (strict), got one without: it is not known";
     assert!(error.ends_with(expected), "{error}");
 }
 
@@ -148,7 +142,10 @@ fn halves_are_read_as_they_are() {
     assert_eq!(half.count(1).unwrap().params, 24);
     let weights = half.weights.read(&half.graph).unwrap();
     let weight = weights.get("conv_2.weight").unwrap().data();
-    assert!(weight.iter().all(|weight| weight.to_bits().trailing_zeros() >= 13 && weight.abs() <= 1.0), "{weight:?}");
+    assert!(
+        weight.iter().all(|weight| weight.to_bits().trailing_zeros() >= 13 && weight.abs() <= 1.0),
+        "{weight:?}"
+    );
     assert!(weight.iter().any(|weight| *weight < -0.5));
 }
 

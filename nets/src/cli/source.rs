@@ -75,7 +75,8 @@ impl Network {
                 );
                 let mut options = ImportOptions::default().batch(wanted.batch);
                 options.input = wanted.input;
-                let Imported { graph, weights, warnings, extents, .. } = onnx::load_for(file, &options, wanted.data)?;
+                let Imported { graph, weights, warnings, extents, .. } =
+                    onnx::load_for(file, &options, wanted.data)?;
                 warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
                 Ok(Loaded { graph, weights: Box::new(weights), extents: Some(extents) })
             }

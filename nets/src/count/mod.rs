@@ -126,7 +126,8 @@ pub fn count(graph: &Graph) -> Result<NetCount, NetError> {
 
 /// The only batch size that can be counted: that of tensors whose extents do not follow the batch.
 fn only_batch(graph: &Graph) -> Option<u64> {
-    let is_tensor = |node: &Node| matches!(node.output, Shape::Tensor(_)) || matches!(node.layer, Layer::Tensor(_));
+    let is_tensor =
+        |node: &Node| matches!(node.output, Shape::Tensor(_)) || matches!(node.layer, Layer::Tensor(_));
     let batch = graph.batch()?;
     graph.nodes().iter().any(is_tensor).then_some(batch as u64)
 }

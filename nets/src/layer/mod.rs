@@ -4,6 +4,7 @@ mod conv;
 mod norm;
 mod param;
 mod pool;
+mod shapes;
 mod tensor;
 mod window;
 
@@ -11,16 +12,17 @@ use crate::error::LayerError;
 use crate::shape::Shape;
 use conv::invalid;
 pub use conv::{Conv, ConvTranspose, Linear, SparseConv};
-use kernels::{Activation, Layout, Pad2, PoolKind, Shape4};
+use kernels::{Activation, Layout, Pad2, PoolKind};
 pub use norm::{Lrn, Norm, NormKind};
 use param::product;
 pub use param::{Param, Role};
 pub use pool::{AdaptivePool, Pool, Subsample};
+use shapes::{add, concat, map, matmul, maxout, mul, padded, shortcut, vector};
 use std::ops::RangeInclusive;
 pub use tensor::TensorLayer;
 pub(crate) use tensor::{
-    Binary, Blend, Cell, ConvNd, OPERANDS, Operand, Pick, PoolOp, Recurrent, Reduction, Scatter, SoftKind, TensorOp, Unary,
-    Windows, axes_of, broadcast, role, sigmoid,
+    Binary, Blend, Cell, ConvNd, OPERANDS, Operand, Pick, PoolOp, Recurrent, Reduction, Scatter, SoftKind,
+    TensorOp, Unary, Windows, axes_of, broadcast, role, sigmoid,
 };
 pub(crate) use window::window;
 
@@ -287,104 +289,6 @@ fn scale_and_shift(scale: bool, shift: bool, channels: usize) -> Vec<Param> {
     let scale = scale.then(|| Param::vector("weight", channels, Role::Scale));
     let shift = shift.then(|| Param::vector("bias", channels, Role::Shift));
     scale.into_iter().chain(shift).collect()
-}
-
-fn map(input: Shape) -> Result<Shape4, LayerError> {
-    match input {
-        Shape::Map { .. } => Ok(input.batched(1)),
-        Shape::Vector { .. } | Shape::Tensor(_) | Shape::Unknown => {
-            Err(LayerError::Input { expected: "feature maps", got: input })
-        }
-    }
-}
-
-fn vector(input: Shape) -> Result<(), LayerError> {
-    match input {
-        Shape::Vector { .. } => Ok(()),
-        Shape::Map { .. } | Shape::Tensor(_) | Shape::Unknown => {
-            Err(LayerError::Input { expected: "a vector (flatten first)", got: input })
-        }
-    }
-}
-
-/// The same extents with another number of channels.
-fn with_channels(input: Shape, channels: usize) -> Result<Shape, LayerError> {
-    let output = match input {
-        Shape::Map { h, w, .. } => Shape::map(channels, h, w),
-        Shape::Vector { .. } => Shape::vector(channels),
-        Shape::Tensor(_) | Shape::Unknown => input,
-    };
-    output.len()?;
-    Ok(output)
-}
-
-fn maxout(pieces: usize, input: Shape) -> Result<Shape, LayerError> {
-    if pieces == 0 || !input.channels().is_multiple_of(pieces) {
-        return Err(invalid("pieces", format!("a divisor of the {} channels", input.channels()), pieces));
-    }
-    with_channels(input, input.channels() / pieces)
-}
-
-fn concat(inputs: &[Shape]) -> Result<Shape, LayerError> {
-    let mut channels = 0usize;
-    for input in inputs {
-        if with_channels(*input, inputs[0].channels())? != inputs[0] {
-            return Err(LayerError::Differ {
-                what: "inputs of one height and width",
-                a: inputs[0],
-                b: *input,
-            });
-        }
-        let sum = channels.checked_add(input.channels());
-        channels = sum.ok_or(kernels::ConvError::SizeOverflow { what: "channels" })?;
-    }
-    with_channels(inputs[0], channels)
-}
-
-fn add(inputs: &[Shape]) -> Result<Shape, LayerError> {
-    match inputs.iter().find(|&&input| input != inputs[0]) {
-        Some(&b) => Err(LayerError::Differ { what: "inputs of one shape", a: inputs[0], b }),
-        None => Ok(inputs[0]),
-    }
-}
-
-fn mul(a: Shape, b: Shape) -> Result<Shape, LayerError> {
-    let one_pixel = b == Shape::map(a.channels(), 1, 1);
-    if a == b || one_pixel {
-        return Ok(a);
-    }
-    Err(LayerError::Differ { what: "inputs of one shape, or the second with one pixel", a, b })
-}
-
-fn matmul(a: Shape, b: Shape) -> Result<Shape, LayerError> {
-    let ((left, right), what) = ((map(a)?, map(b)?), "as many columns as the second has rows");
-    if left.c != right.c || left.w != right.h {
-        return Err(LayerError::Differ { what, a, b });
-    }
-    let output = Shape::map(left.c, left.h, right.w);
-    output.len()?;
-    Ok(output)
-}
-
-fn padded(input: Shape4, pad: Pad2) -> Result<Shape, LayerError> {
-    let sum = |extent: usize, before: usize, after| extent.checked_add(before)?.checked_add(after);
-    let extents = sum(input.h, pad.top, pad.bottom).zip(sum(input.w, pad.left, pad.right));
-    let (h, w) = extents.ok_or(kernels::ConvError::SizeOverflow { what: "output" })?;
-    let output = Shape::map(input.c, h, w);
-    output.len()?;
-    Ok(output)
-}
-
-fn shortcut(input: Shape4, stride: usize, channels: usize) -> Result<Shape, LayerError> {
-    if stride == 0 {
-        return Err(invalid("stride", "at least 1", stride));
-    }
-    if channels < input.c {
-        return Err(invalid("channels", format!("at least the {} of the input", input.c), channels));
-    }
-    let output = Shape::map(channels, input.h.div_ceil(stride), input.w.div_ceil(stride));
-    output.len()?;
-    Ok(output)
 }
 
 impl From<Conv> for Layer {

@@ -18,7 +18,9 @@ use crate::graph::{Graph, NodeId};
 use crate::layer::Layer;
 use crate::shape::Shape;
 use crate::weights::WeightSource;
-use kernels::{ConvPlan, Layout, Ops, Pitch, PlanOptions, Select, Shape4, Team, TransposedPlan, Wisdom, WorkspaceReq};
+use kernels::{
+    ConvPlan, Layout, Ops, Pitch, PlanOptions, Select, Shape4, Team, TransposedPlan, Wisdom, WorkspaceReq,
+};
 use std::cell::RefCell;
 use std::ops::Range;
 
@@ -318,9 +320,9 @@ impl Places {
         };
         let held = storages.value(value).shape;
         let images = if layout == Layout::Nhwc { shape.w } else { shape.n };
-        let image = match held.n == 1 && images > 1 {
-            // One row of numbers, seen as several images.
-            true => held.c * held.h * held.w / images,
+        let image = match held.n != images {
+            // The numbers, which have no gaps, are seen as other images than were written.
+            true => held.n * held.c * held.h * held.w / images,
             false => storages.pitch(value).image,
         };
         let pitch = match layout {

@@ -194,7 +194,11 @@ impl CompiledNet {
             [("inputs", self.inputs.len(), inputs.len()), ("outputs", self.outputs.len(), outputs.len())]
         {
             if expected != got {
-                return Err(NetError::Option { option, expected: expected.to_string(), got: got.to_string() });
+                return Err(NetError::Option {
+                    option,
+                    expected: expected.to_string(),
+                    got: got.to_string(),
+                });
             }
         }
         for (&shape, input) in self.inputs.iter().zip(inputs) {

@@ -124,7 +124,9 @@ impl<'a> Kernels<'a> {
                 let line = ScaleShift { scale: vec![alpha; input.c], shift: vec![beta; input.c] };
                 Kernel::ScaleShift(line, Activation::Clip { lo: 0.0, hi: 1.0 })
             }
-            Layer::ConvTranspose(conv) => Kernel::Transposed(Box::new(self.transposed(node, conv, op.reads[0])?)),
+            Layer::ConvTranspose(conv) => {
+                Kernel::Transposed(Box::new(self.transposed(node, conv, op.reads[0])?))
+            }
             _ => return Err(LayerError::NoKernel { op: node.layer.op().to_owned() }.into()),
         })
     }

@@ -14,7 +14,6 @@ use crate::layer::Layer;
 use crate::shape::Shape;
 use kernels::{Layout, Shape4};
 use std::collections::HashMap;
-use std::ops::Range;
 
 /// A tensor as an operation reads or writes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,19 +72,19 @@ impl Program {
 
 /// The value that holds a node's output, and its shape there.
 #[derive(Debug, Clone, Copy)]
-struct Seen {
-    value: usize,
-    shape: Shape,
+pub(super) struct Seen {
+    pub(super) value: usize,
+    pub(super) shape: Shape,
 }
 
-struct Lowering<'a> {
+pub(super) struct Lowering<'a> {
     graph: &'a Graph,
-    batch: usize,
+    pub(super) batch: usize,
     blocked: bool,
-    ops: Vec<Op>,
-    storages: Storages,
-    inputs: Vec<usize>,
-    outputs: Vec<usize>,
+    pub(super) ops: Vec<Op>,
+    pub(super) storages: Storages,
+    pub(super) inputs: Vec<usize>,
+    pub(super) outputs: Vec<usize>,
     /// The output of each node, once it is computed.
     seen: Vec<Option<Seen>>,
     /// Converted values, by source value, target shape and target layout.
@@ -149,7 +148,8 @@ impl Lowering<'_> {
             Layer::Concat => self.concat(id, node, shape),
             Layer::Tensor(_) => {
                 let reads = node.inputs.iter().map(|&id| self.flat(self.at(id))).collect();
-                let write = self.storages.add(Value { shape: shape.batched(self.batch), layout: Layout::Nchw });
+                let write =
+                    self.storages.add(Value { shape: shape.batched(self.batch), layout: Layout::Nchw });
                 self.storages.pin(write);
                 let work = Work::Layers(vec![fused.clone()]);
                 self.ops.push(Op { work, node: id, reads, write: Some(write) });
@@ -170,7 +170,7 @@ impl Lowering<'_> {
     }
 
     /// The output of a node. Nodes are visited in an order in which it is known.
-    fn at(&self, id: NodeId) -> Seen {
+    pub(super) fn at(&self, id: NodeId) -> Seen {
         self.seen[id.index()].expect("a graph's nodes read earlier nodes only")
     }
 
@@ -196,7 +196,7 @@ impl Lowering<'_> {
 
     /// The layout in which a layer reads `seen`: its present layout, except that a blocked network converts
     /// wide maps from NCHW.
-    fn kept(&self, seen: Seen) -> Layout {
+    pub(super) fn kept(&self, seen: Seen) -> Layout {
         let is_map = matches!(seen.shape, Shape::Map { .. });
         let narrow = seen.shape.channels() < BLOCK;
         let is_nchw = self.storages.value(seen.value).layout == Layout::Nchw;
@@ -221,8 +221,12 @@ impl Lowering<'_> {
     }
 
     /// The elements of `seen` in a layout, converted if necessary.
-    fn demand(&mut self, seen: Seen, layout: Layout) -> Arg {
-        let (shape, value) = (seen.shape.batched(self.batch), self.storages.value(seen.value));
+    pub(super) fn demand(&mut self, seen: Seen, layout: Layout) -> Arg {
+        let shape = seen.shape.batched(self.batch);
+        let differs = shape.n != self.storages.value(seen.value).shape.n;
+        // Other images than the value has: they must lie next to each other.
+        let seen = if differs { Seen { value: self.packed(seen.value), ..seen } } else { seen };
+        let value = self.storages.value(seen.value);
         let arg = Arg { value: seen.value, shape, layout };
         match (value.layout, layout) {
             (Layout::Nchw, Layout::Nchw) => arg,
@@ -249,16 +253,22 @@ impl Lowering<'_> {
     /// The elements of `seen` in row-major order and without gaps, as one row.
     fn flat(&mut self, seen: Seen) -> Arg {
         let arg = self.demand(seen, Layout::Nchw);
-        let held = self.storages.value(arg.value);
-        let is_plain = held.layout == Layout::Nchw || has_no_padding(held.shape);
-        let is_whole = held.shape.n == 1 || self.storages.is_alone(arg.value);
-        let value = match is_plain && is_whole {
-            true => arg.value,
-            false => self.copy(Arg { value: arg.value, shape: held.shape, layout: held.layout }, Layout::Nchw),
-        };
-        self.storages.pin(value);
+        let value = self.packed(arg.value);
         let Shape4 { n, c, h, w } = arg.shape;
         Arg { value, shape: Shape4::new(1, 1, 1, n * c * h * w), layout: Layout::Nchw }
+    }
+
+    /// The value, or a copy of it in NCHW, without gaps between its images, which stays so.
+    fn packed(&mut self, value: usize) -> usize {
+        let held = self.storages.value(value);
+        let is_plain = held.layout == Layout::Nchw || has_no_padding(held.shape);
+        let is_whole = held.shape.n == 1 || self.storages.is_alone(value);
+        let value = match is_plain && is_whole {
+            true => value,
+            false => self.copy(Arg { value, shape: held.shape, layout: held.layout }, Layout::Nchw),
+        };
+        self.storages.pin(value);
+        value
     }
 
     fn converted(&mut self, source: Arg, to: Value) -> Arg {
@@ -274,116 +284,12 @@ impl Lowering<'_> {
         Arg { value, shape: to.shape, layout: to.layout }
     }
 
-    fn copy(&mut self, source: Arg, layout: Layout) -> usize {
+    pub(super) fn copy(&mut self, source: Arg, layout: Layout) -> usize {
         let write = self.storages.add(Value { shape: source.shape, layout });
         let node = self.ops.iter().rev().find(|op| op.write == Some(source.value)).map(|op| op.node);
         let node = node.unwrap_or(NodeId::INPUT);
         self.ops.push(Op { work: Work::Copy, node, reads: vec![source], write: Some(write) });
         write
-    }
-
-    /// The sources become channel ranges of the result. A source with its own memory is placed there
-    /// directly, and so are sources that lie next to each other already, so that nothing is copied. Any other
-    /// source, such as the caller's input, is copied.
-    fn concat(&mut self, id: NodeId, node: &Node, shape: Shape) -> usize {
-        let sources: Vec<Seen> = node.inputs.iter().map(|&id| self.at(id)).collect();
-        let wanted = sources.iter().map(|&source| self.kept(source));
-        let wanted = if wanted.into_iter().any(|layout| layout == Layout::Nchw16c) {
-            Layout::Nchw16c
-        } else {
-            Layout::Nchw
-        };
-        let starts = sources.iter().scan(0, |channel, source| {
-            *channel += source.shape.channels();
-            Some(*channel - source.shape.channels())
-        });
-        let starts: Vec<usize> = starts.collect();
-        let aligned = starts.iter().all(|&channel| Storages::is_aligned(wanted, channel));
-        let layout = if aligned { wanted } else { Layout::Nchw };
-        let whole = self.storages.add(Value { shape: shape.batched(self.batch), layout });
-        let args: Vec<Arg> = sources.iter().map(|&source| self.demand(source, layout)).collect();
-        let placed = self.longest_run(&args);
-        if !placed.is_empty() {
-            self.storages.join(whole, args[placed.start].value, -(starts[placed.start] as isize));
-        }
-        for (index, (arg, channel)) in args.iter().zip(starts).enumerate() {
-            if placed.contains(&index) {
-                continue;
-            }
-            let once = args.iter().filter(|other| other.value == arg.value).count() == 1;
-            let part =
-                if once && self.can_move(arg, whole) { arg.value } else { self.part(*arg, whole, layout) };
-            self.storages.join(part, whole, channel as isize);
-        }
-        self.ops.push(Op { work: Work::View, node: id, reads: Vec::new(), write: None });
-        whole
-    }
-
-    /// The longest run of `args` that lie next to each other already, with room before and after it for the others.
-    ///
-    /// In a dense block every concatenation begins with the one before it. It takes over the memory of the earlier one
-    /// and adds to it, so that the whole block is one tensor and nothing is copied.
-    fn longest_run(&self, args: &[Arg]) -> Range<usize> {
-        let is_placed = |arg: &Arg| {
-            let Value { shape, layout } = self.storages.value(arg.value);
-            (shape, layout) == (arg.shape, arg.layout) && self.is_free(arg.value)
-        };
-        let has_room = |run: &Range<usize>| {
-            let (low, _) = self.storages.is_at_edge(args[run.start].value);
-            let (_, high) = self.storages.is_at_edge(args[run.end - 1].value);
-            (run.start == 0 || low) && (run.end == args.len() || high)
-        };
-        let (mut longest, mut start) = (0..0, 0);
-        for end in 1..=args.len() {
-            let goes_on = args.get(end).is_some_and(|next| {
-                is_placed(next) && self.storages.follows(args[end - 1].value, next.value)
-            });
-            if goes_on && is_placed(&args[start]) {
-                continue;
-            }
-            let run = start..end;
-            if is_placed(&args[start]) && run.len() > longest.len() && has_room(&run) {
-                longest = run;
-            }
-            start = end;
-        }
-        longest
-    }
-
-    /// Whether the memory of `arg` can become a part of `whole`.
-    fn can_move(&self, arg: &Arg, whole: usize) -> bool {
-        let Value { shape, layout } = self.storages.value(arg.value);
-        let as_it_is = (shape, layout) == (arg.shape, arg.layout);
-        let (own, other) = (self.storages.of(arg.value), self.storages.of(whole));
-        self.is_free(arg.value)
-            && as_it_is
-            && own != other
-            && self.storages.is_alone(arg.value)
-            && !(self.batch > 1 && self.would_read_what_it_writes(own, other))
-    }
-
-    /// Whether the memory of a value can become a part of another value. The caller's memory cannot. With several images
-    /// a part has gaps, which operators on tensors do not know.
-    fn is_free(&self, value: usize) -> bool {
-        let is_given = self.inputs.contains(&value) || self.outputs.contains(&value);
-        !is_given && (self.batch == 1 || !self.storages.is_pinned(value))
-    }
-
-    /// Whether an operation would read and write the same storage after these two are joined. With one image
-    /// the parts are separate in memory; with several, the parts of different images alternate.
-    fn would_read_what_it_writes(&self, a: usize, b: usize) -> bool {
-        let inside = |value: usize| [a, b].contains(&self.storages.of(value));
-        self.ops.iter().any(|op| op.write.is_some_and(inside) && op.reads.iter().any(|arg| inside(arg.value)))
-    }
-
-    /// Places a copy of `arg` in `whole`.
-    fn part(&mut self, arg: Arg, whole: usize, layout: Layout) -> usize {
-        let inside = self.storages.of(arg.value) == self.storages.of(whole);
-        if self.batch > 1 && inside {
-            let value = self.copy(arg, layout);
-            return self.copy(Arg { value, ..arg }, layout);
-        }
-        self.copy(arg, layout)
     }
 
     /// The output of the network in NCHW. It has its own memory, which no operation reads, because it is the

@@ -8,6 +8,7 @@ mod arena;
 mod chain;
 mod compile;
 mod compiled;
+mod concat;
 mod filter;
 mod fuse;
 mod in_place;
@@ -66,7 +67,16 @@ impl Default for NetOptions {
         let max_threads = num_cpus::get_physical().max(1);
         let (numerics, select) = (Numerics::Default, Select::Auto);
         let memory_limit = MEMORY_LIMIT;
-        Self { batch: 1, isa: None, max_threads, numerics, select, layout: None, memory_limit, all_outputs: false }
+        Self {
+            batch: 1,
+            isa: None,
+            max_threads,
+            numerics,
+            select,
+            layout: None,
+            memory_limit,
+            all_outputs: false,
+        }
     }
 }
 

@@ -6,7 +6,9 @@ use super::plain;
 use super::tensor::TensorKernel;
 use crate::graph::NodeId;
 use crate::shape::Shape;
-use kernels::{Activation, ConvError, ConvIo, ConvPlan, LrnSpec, NormSpec, Pad2, PoolDesc, TransposedPlan, Workspace};
+use kernels::{
+    Activation, ConvError, ConvIo, ConvPlan, LrnSpec, NormSpec, Pad2, PoolDesc, TransposedPlan, Workspace,
+};
 
 /// One operation of a forward pass.
 pub(super) struct Step {
@@ -114,10 +116,12 @@ impl Step {
                 chain.run((&self.sources, target), context, &sources, data, (workspace, bands))
             }
             Kernel::Tensor(kernel) => {
-                let operand = |index: usize| self.sources.get(index).map_or(&[][..], |source| {
-                    let data = sources.get(source);
-                    &data[..source.shape.w.min(data.len())]
-                });
+                let operand = |index: usize| {
+                    self.sources.get(index).map_or(&[][..], |source| {
+                        let data = sources.get(source);
+                        &data[..source.shape.w.min(data.len())]
+                    })
+                };
                 let len = target.shape.n * target.shape.c * target.shape.h * target.shape.w;
                 kernel.run(&operand, bands, &mut data[..len])
             }

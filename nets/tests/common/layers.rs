@@ -79,14 +79,20 @@ fn transposed<'a>(
     let ((channels, h, w), (outputs, oh, ow)) = (extents(shape), extents(output));
     let (per_group, out_per_group) = (channels / conv.groups, outputs / conv.groups);
     let (weight, bias) = (tensor("weight").unwrap(), tensor("bias"));
-    let mut terms: Vec<Vec<Value>> =
-        (0..outputs * oh * ow).map(|i| bias.map(|bias| Value::exact(bias[i / (oh * ow)])).into_iter().collect()).collect();
+    let mut terms: Vec<Vec<Value>> = (0..outputs * oh * ow)
+        .map(|i| bias.map(|bias| Value::exact(bias[i / (oh * ow)])).into_iter().collect())
+        .collect();
     for (place, &x) in input.iter().enumerate() {
         let (c, y, column) = (place / (h * w), place / w % h, place % w);
-        for (o, tap) in (0..out_per_group).flat_map(|o| (0..conv.kernel.h * conv.kernel.w).map(move |tap| (o, tap))) {
+        for (o, tap) in
+            (0..out_per_group).flat_map(|o| (0..conv.kernel.h * conv.kernel.w).map(move |tap| (o, tap)))
+        {
             let (i, j) = (tap / conv.kernel.w, tap % conv.kernel.w);
-            let row = (y * conv.stride.h + i * conv.dilation.h).checked_sub(conv.pad.top).filter(|&row| row < oh);
-            let at = (column * conv.stride.w + j * conv.dilation.w).checked_sub(conv.pad.left).filter(|&at| at < ow);
+            let row =
+                (y * conv.stride.h + i * conv.dilation.h).checked_sub(conv.pad.top).filter(|&row| row < oh);
+            let at = (column * conv.stride.w + j * conv.dilation.w)
+                .checked_sub(conv.pad.left)
+                .filter(|&at| at < ow);
             let Some((row, at)) = row.zip(at) else { continue };
             let factor = weight[(c * out_per_group + o) * conv.kernel.h * conv.kernel.w + tap];
             let target = ((c / per_group * out_per_group + o) * oh + row) * ow + at;

@@ -88,12 +88,14 @@ fn operators_along_the_batch_are_computed() {
 /// The library imports a model for one image. It then runs other batch sizes only if its numbers are right for them.
 #[test]
 fn an_import_for_one_image_is_right_for_others_or_refuses_them() {
-    let softmax = Model::new(12, extents!["N", 2]).node_with("Softmax", &["x"], &["y"], &[("axis", Int(0))]).done();
+    let softmax =
+        Model::new(12, extents!["N", 2]).node_with("Softmax", &["x"], &["y"], &[("axis", Int(0))]).done();
     match run(&softmax, 3, &[0.0; 6]) {
         Ok(numbers) => assert_eq!(numbers, [1.0 / 6.0; 6]),
         Err(error) => assert!(error.to_string().starts_with("batch: expected "), "{error}"),
     }
-    let folded = Model::new(13, extents!["N", 2]).ints("shape", &[1, -1]).node("Reshape", &["x", "shape"], &["r"]);
+    let folded =
+        Model::new(13, extents!["N", 2]).ints("shape", &[1, -1]).node("Reshape", &["x", "shape"], &["r"]);
     let folded = folded.node_with("Softmax", &["r"], &["y"], &[("axis", Int(1))]).done();
     match run(&folded, 3, &[0.0; 6]) {
         Ok(numbers) => assert_eq!(numbers, [1.0 / 6.0; 6]),

@@ -41,7 +41,12 @@ fn program(bytes: &[u8], dims: &[usize], x: &[f32]) -> Result<(Vec<usize>, Vec<f
 }
 
 /// A function of `x` and of another tensor that is broadcast to it as NumPy does: aligned at the last axis.
-fn broadcast(dims: &[usize], x: &[f32], (other_dims, other): (&[usize], &[f32]), f: impl Fn(f32, f32) -> f32) -> Vec<f32> {
+fn broadcast(
+    dims: &[usize],
+    x: &[f32],
+    (other_dims, other): (&[usize], &[f32]),
+    f: impl Fn(f32, f32) -> f32,
+) -> Vec<f32> {
     let place = |number: usize| {
         let (mut rest, mut place, mut step) = (number, 0, 1);
         for (axis, &dim) in dims.iter().enumerate().rev() {

@@ -76,8 +76,11 @@ pub(super) fn execute(run: &RunArgs, network: &Network) -> anyhow::Result<String
     let net = run.compiled(&graph, &*weights, (batch, all), &pool)?;
     drop(weights);
     let values = in_order(&graph, &data)?;
-    let mut results =
-        net.outputs().iter().map(|shape| Ok(vec![0.0; shape.elements(batch)?])).collect::<anyhow::Result<Vec<_>>>()?;
+    let mut results = net
+        .outputs()
+        .iter()
+        .map(|shape| Ok(vec![0.0; shape.elements(batch)?]))
+        .collect::<anyhow::Result<Vec<_>>>()?;
     let mut memory = net.memory()?;
     let mut slices: Vec<&mut [f32]> = results.iter_mut().map(Vec::as_mut_slice).collect();
     let start = Instant::now();

@@ -64,7 +64,8 @@ impl Draft {
             (&a.name, &a.inputs, &a.value, &a.tensors) == (&b.name, &b.inputs, &b.value, &b.tensors)
         };
         let unify = |(a, b): (&Step, &Step)| {
-            let (layer, output) = (Layer::unify(&a.layer, &b.layer, batches)?, Shape::unify(a.output, b.output, batches)?);
+            let (layer, output) =
+                (Layer::unify(&a.layer, &b.layer, batches)?, Shape::unify(a.output, b.output, batches)?);
             let (inputs, tensors) = (a.inputs.clone(), a.tensors.clone());
             let step = Step { name: a.name.clone(), layer, inputs, output, value: a.value.clone(), tensors };
             same(a, b).then_some(step)
@@ -148,7 +149,8 @@ impl Draft {
         }
         let unneeded = (1..self.steps.len()).filter(|&step| !wanted(step)).count();
         let main = last.map_or(builder.last(), |last| ids[last]);
-        let others = outputs.iter().enumerate().filter(|&(index, _)| index != sink).map(|(_, &step)| ids[step]);
+        let others =
+            outputs.iter().enumerate().filter(|&(index, _)| index != sink).map(|(_, &step)| ids[step]);
         builder.outputs(&std::iter::once(main).chain(others).collect::<Vec<_>>());
         Ok((builder.build()?, sink, unneeded))
     }

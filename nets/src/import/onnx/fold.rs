@@ -284,7 +284,11 @@ fn opaque(call: &Call<'_>) -> Outcome<Constant> {
     match op {
         "Transpose" => {
             let order = permutation(call, shapes[0].len())?;
-            Ok(Constant { dims: order.iter().map(|&axis| shapes[0][axis]).collect(), kind: Kind::Float, data })
+            Ok(Constant {
+                dims: order.iter().map(|&axis| shapes[0][axis]).collect(),
+                kind: Kind::Float,
+                data,
+            })
         }
         "DequantizeLinear" => Ok(Constant { dims: shapes[0].to_vec(), kind: Kind::Float, data }),
         _ if elementwise.contains(&op) => Ok(Constant { dims: broadcast(&shapes)?, kind: Kind::Float, data }),

@@ -81,7 +81,11 @@ impl<'a> Importer<'a> {
         let several = list.len() > 1;
         for input in list {
             let Some(shape) = Shape::of(&input.dims, batch) else {
-                let problem = format!("expected at most {} axes, got {:?}", TensorShape::MAX_RANK, input.dims);
+                let problem = format!(
+                    "expected at most {} axes, each below 2^32, got {:?}",
+                    TensorShape::MAX_RANK,
+                    input.dims
+                );
                 return Err(source.error(Place::Value(input.name.to_owned()), problem));
             };
             // A single input has the name that the graphs of this library give it.

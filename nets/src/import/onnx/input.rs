@@ -50,7 +50,11 @@ impl<'a> Inputs<'a> {
             let fault = |problem: String| source.error(Place::Value(info.name.clone()), problem);
             let written = info.dims.as_deref();
             let given = data.iter().find(|given| given.name == info.name || given.name.is_empty());
-            let options = if infos.len() == 1 { *options } else { ImportOptions { input: None, axes: None, ..*options } };
+            let options = if infos.len() == 1 {
+                *options
+            } else {
+                ImportOptions { input: None, axes: None, ..*options }
+            };
             let wanted = Wanted { written, options, first: number == 0, symbols: &symbols };
             let dims = match given {
                 Some(given) => wanted.checked(given.dims),
@@ -116,7 +120,11 @@ impl Input<'_> {
     }
 }
 
-fn check_names(source: &ModelSource, infos: &[&ValueInfo], data: &[InputExtents<'_>]) -> Result<(), OnnxError> {
+fn check_names(
+    source: &ModelSource,
+    infos: &[&ValueInfo],
+    data: &[InputExtents<'_>],
+) -> Result<(), OnnxError> {
     let names: Vec<&str> = infos.iter().map(|info| info.name.as_str()).collect();
     for given in data {
         let known = names.contains(&given.name) || given.name.is_empty() && names.len() == 1;
@@ -187,8 +195,12 @@ impl Wanted<'_> {
     /// One extent, or the reason why it is invalid. Some exporters write -1 for an extent that has no number.
     fn extent(&self, dim: &Dim, first_axis: bool) -> Result<usize, String> {
         match dim {
-            Dim::Known(extent @ 1..) => usize::try_from(*extent).map_err(|_| format!("expected extents below 2^63, got {extent}")),
-            Dim::Known(extent) if *extent != -1 => Err(format!("expected extents of at least 1, got {extent}")),
+            Dim::Known(extent @ 1..) => {
+                usize::try_from(*extent).map_err(|_| format!("expected extents below 2^63, got {extent}"))
+            }
+            Dim::Known(extent) if *extent != -1 => {
+                Err(format!("expected extents of at least 1, got {extent}"))
+            }
             Dim::Symbol(name) if self.symbols.contains_key(name.as_str()) => Ok(self.symbols[name.as_str()]),
             Dim::Symbol(_) | Dim::Known(_) if first_axis && self.first => Ok(self.options.batch),
             Dim::Symbol(name) => {

@@ -3,8 +3,8 @@
 use super::importer::Importer;
 use super::node::{Call, Outcome, Trouble, unsupported};
 use super::ops;
-use super::plain;
 use super::order::{label, place};
+use super::plain;
 use super::proto::NodeDef;
 use super::value::{Constant, Data, Kind, Value};
 use crate::error::OnnxError;
@@ -80,7 +80,11 @@ impl<'a> Importer<'a> {
     fn operator(&mut self, call: &Call<'a>) -> Outcome<()> {
         let mark = self.draft.steps.len();
         let is_float = call.inputs.iter().flatten().all(|input| input.kind() == Kind::Float);
-        let layer = if is_float { self.contained(call).and_then(|call| ops::import(self, &call)) } else { unsupported("") };
+        let layer = if is_float {
+            self.contained(call).and_then(|call| ops::import(self, &call))
+        } else {
+            unsupported("")
+        };
         match layer {
             Ok(tap) => self.results(call, vec![Value::Tap(tap)]),
             Err(Trouble::Unsupported(_)) => {

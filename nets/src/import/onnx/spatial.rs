@@ -88,7 +88,13 @@ pub(super) fn pad2(pads: &[(usize, usize)]) -> Pad2 {
 }
 
 /// The padding that leads to `ceil(input / stride)` outputs.
-pub(super) fn same(input: usize, kernel: usize, stride: usize, dilation: usize, upper: bool) -> Outcome<(usize, usize)> {
+pub(super) fn same(
+    input: usize,
+    kernel: usize,
+    stride: usize,
+    dilation: usize,
+    upper: bool,
+) -> Outcome<(usize, usize)> {
     let outputs = input.div_ceil(stride).max(1);
     let reach = kernel.saturating_sub(1).checked_mul(dilation).and_then(|reach| reach.checked_add(1));
     let needed =

@@ -180,9 +180,13 @@ impl TensorDef {
             dtype::INT64 => Some(Small::Ints(self.ints(source, 7, 8)?)),
             dtype::INT32 => Some(Small::Ints(self.ints(source, 5, 4)?)),
             dtype::BOOL | dtype::UINT8 => Some(Small::Ints(self.ints(source, 5, 1)?)),
-            dtype::INT8 => Some(Small::Ints(self.ints(source, 5, 1)?.into_iter().map(|value| i64::from(value as i8)).collect())),
+            dtype::INT8 => Some(Small::Ints(
+                self.ints(source, 5, 1)?.into_iter().map(|value| i64::from(value as i8)).collect(),
+            )),
             dtype::UINT16 => Some(Small::Ints(self.ints(source, 5, 2)?)),
-            dtype::INT16 => Some(Small::Ints(self.ints(source, 5, 2)?.into_iter().map(|value| i64::from(value as i16)).collect())),
+            dtype::INT16 => Some(Small::Ints(
+                self.ints(source, 5, 2)?.into_iter().map(|value| i64::from(value as i16)).collect(),
+            )),
             _ => None,
         })
     }

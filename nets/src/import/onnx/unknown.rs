@@ -39,7 +39,12 @@ impl<'a> Importer<'a> {
                 let output = known.unwrap_or(Shape::Unknown);
                 // The first output already has the parameters.
                 let (params, tensors) = (std::mem::take(&mut params), std::mem::take(&mut tensors));
-                let layer = Layer::Unknown { op: op.clone(), output, params, reason: format!("opset {}: {why}", call.opset) };
+                let layer = Layer::Unknown {
+                    op: op.clone(),
+                    output,
+                    params,
+                    reason: format!("opset {}: {why}", call.opset),
+                };
                 Some(self.push(call, layer, steps.clone(), tensors)?)
             };
             let value = match (dims, step) {

@@ -6,9 +6,9 @@ use super::source::ModelSource;
 use super::value::{Constant, Data};
 use crate::count::NetCount;
 use crate::error::{NetError, OnnxError, Place};
-use crate::run::evaluate;
 use crate::graph::Graph;
 use crate::layer::{Param, Role};
+use crate::run::evaluate;
 use crate::weights::{WeightSet, WeightSource};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -128,7 +128,9 @@ fn elements_within(constant: &Constant, source: &ModelSource, depth: usize) -> R
         Data::Opaque(what) => return Err(Unread::Unknown(what.clone())),
         Data::Computed(computed) => {
             let Some(depth) = depth.checked_sub(1) else {
-                return Err(Unread::Unknown(format!("a result of more than {MAX_DEPTH} operators on constants")));
+                return Err(Unread::Unknown(format!(
+                    "a result of more than {MAX_DEPTH} operators on constants"
+                )));
             };
             let operands = computed.operands.iter().map(|operand| elements_within(operand, source, depth));
             let operands = operands.collect::<Result<_, _>>()?;

@@ -128,10 +128,22 @@ impl Unary {
             Self::Neg => -x,
             Self::Not => truth(x == 0.0),
             Self::Reciprocal => 1.0 / x,
-            Self::Relu => if x < 0.0 { 0.0 } else { x },
+            Self::Relu => {
+                if x < 0.0 {
+                    0.0
+                } else {
+                    x
+                }
+            }
             Self::Round => x.round_ties_even(),
             Self::Sigmoid => sigmoid(x),
-            Self::Sign => if x == 0.0 || x.is_nan() { x } else { x.signum() },
+            Self::Sign => {
+                if x == 0.0 || x.is_nan() {
+                    x
+                } else {
+                    x.signum()
+                }
+            }
             Self::Sin => x.sin(),
             Self::Sinh => x.sinh(),
             Self::Softplus => softplus(x),
@@ -143,7 +155,13 @@ impl Unary {
             Self::Truth => truth(x != 0.0),
             Self::Celu { alpha } => x.max(0.0) + (alpha * (x / alpha).exp_m1()).min(0.0),
             Self::Clip { lo, hi } => clip(x, lo, hi),
-            Self::Elu { alpha } => if x < 0.0 { alpha * x.exp_m1() } else { x },
+            Self::Elu { alpha } => {
+                if x < 0.0 {
+                    alpha * x.exp_m1()
+                } else {
+                    x
+                }
+            }
             Self::Gelu => {
                 let x = f64::from(x);
                 (0.5 * x * (1.0 + erf(x * std::f64::consts::FRAC_1_SQRT_2))) as f32
@@ -157,7 +175,13 @@ impl Unary {
             Self::IsInf { negative, positive } => {
                 truth(negative && x == f32::NEG_INFINITY || positive && x == f32::INFINITY)
             }
-            Self::LeakyRelu { alpha } => if x < 0.0 { alpha * x } else { x },
+            Self::LeakyRelu { alpha } => {
+                if x < 0.0 {
+                    alpha * x
+                } else {
+                    x
+                }
+            }
             Self::Linear { scale, shift } => x * scale + shift,
             Self::Selu { alpha, gamma } => gamma * if x > 0.0 { x } else { alpha * x.exp_m1() },
             Self::Shrink { bias, lambd } => {
@@ -170,7 +194,13 @@ impl Unary {
                 }
             }
             Self::Swish { alpha } => x * sigmoid(alpha * x),
-            Self::ThresholdedRelu { alpha } => if x > alpha { x } else { 0.0 },
+            Self::ThresholdedRelu { alpha } => {
+                if x > alpha {
+                    x
+                } else {
+                    0.0
+                }
+            }
         }
     }
 }
@@ -215,10 +245,28 @@ impl Binary {
             Self::Mul => a * b,
             Self::Div => a / b,
             Self::DivWhole => (a / b).trunc(),
-            Self::DivOrZero => if b == 0.0 { 0.0 } else { a / b },
+            Self::DivOrZero => {
+                if b == 0.0 {
+                    0.0
+                } else {
+                    a / b
+                }
+            }
             Self::Pow => a.powf(b),
-            Self::Min => if a.is_nan() || a < b { a } else { b },
-            Self::Max => if a.is_nan() || a > b { a } else { b },
+            Self::Min => {
+                if a.is_nan() || a < b {
+                    a
+                } else {
+                    b
+                }
+            }
+            Self::Max => {
+                if a.is_nan() || a > b {
+                    a
+                } else {
+                    b
+                }
+            }
             Self::Mod => {
                 let rest = a % b;
                 if rest != 0.0 && (rest < 0.0) != (b < 0.0) { rest + b } else { rest }
@@ -232,7 +280,13 @@ impl Binary {
             Self::And => truth(a != 0.0 && b != 0.0),
             Self::Or => truth(a != 0.0 || b != 0.0),
             Self::Xor => truth((a != 0.0) != (b != 0.0)),
-            Self::PRelu => if a < 0.0 { a * b } else { a },
+            Self::PRelu => {
+                if a < 0.0 {
+                    a * b
+                } else {
+                    a
+                }
+            }
         }
     }
 }

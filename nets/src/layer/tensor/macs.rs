@@ -23,7 +23,9 @@ impl TensorLayer {
                 all.checked_mul(inputs.len() as u64 - 1)
             }
             TensorOp::Conv(_) => output.checked_mul(product(&operands.get(1)?[1..])?),
-            TensorOp::ConvTranspose(_) => product(&operands[0])?.checked_mul(product(&operands.get(1)?[1..])?),
+            TensorOp::ConvTranspose(_) => {
+                product(&operands[0])?.checked_mul(product(&operands.get(1)?[1..])?)
+            }
             TensorOp::Recurrent(layer) => {
                 let (steps, width) = (product(&operands[0][..2])?, operands[0][2]);
                 let rows = product(&[layer.reversed.len(), layer.cell.gates(), layer.hidden])?;
@@ -42,7 +44,9 @@ impl TensorLayer {
         let output = product(&self.output.full(batch)?)?;
         match &self.op {
             TensorOp::Map(Unary::Trunc | Unary::Truth) => Some(0),
-            TensorOp::Map(_) | TensorOp::Where | TensorOp::CumSum { .. } | TensorOp::Trilu { .. } => Some(output),
+            TensorOp::Map(_) | TensorOp::Where | TensorOp::CumSum { .. } | TensorOp::Trilu { .. } => {
+                Some(output)
+            }
             TensorOp::Zip(Binary::PRelu) => Some(output),
             TensorOp::Zip(_) => output.checked_mul(operands.len() as u64 - 1),
             TensorOp::Reduce { .. } | TensorOp::ArgExtreme { .. } => product(&operands[0]),

@@ -115,12 +115,8 @@ pub(crate) enum Pick {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cell {
     Rnn,
-    Gru {
-        linear_before_reset: bool,
-    },
-    Lstm {
-        input_forget: bool,
-    },
+    Gru { linear_before_reset: bool },
+    Lstm { input_forget: bool },
 }
 
 impl Cell {

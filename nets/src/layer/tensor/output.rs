@@ -68,7 +68,11 @@ pub(crate) fn broadcast(operands: &[Dims]) -> Result<Dims, LayerError> {
                 (a, b) if a == b || b == 1 => {}
                 (1, b) => *to = b,
                 _ => {
-                    return Err(invalid("operands", "extents that can be broadcast", format!("{operands:?}")));
+                    return Err(invalid(
+                        "operands",
+                        "extents that can be broadcast",
+                        format!("{operands:?}"),
+                    ));
                 }
             }
         }
@@ -88,7 +92,8 @@ fn without(dims: &[usize], gone: impl Fn(usize) -> bool, keep: bool) -> Dims {
 }
 
 fn matmul(a: &[usize], b: &[usize]) -> Result<Dims, LayerError> {
-    let wrong = || invalid("operands", "as many columns in the first as rows in the second", format!("{a:?}, {b:?}"));
+    let wrong =
+        || invalid("operands", "as many columns in the first as rows in the second", format!("{a:?}, {b:?}"));
     if a.is_empty() || b.is_empty() {
         return Err(wrong());
     }
@@ -159,7 +164,11 @@ fn gather_nd(data: &[usize], indices: &[usize], batch: usize) -> Result<Dims, La
     let depth = indices.last().copied().unwrap_or(0);
     let fits = indices.len() > batch && depth + batch <= data.len() && data[..batch] == indices[..batch];
     if !fits {
-        return Err(invalid("indices", format!("a last extent of at most {}", data.len()), format!("{indices:?}")));
+        return Err(invalid(
+            "indices",
+            format!("a last extent of at most {}", data.len()),
+            format!("{indices:?}"),
+        ));
     }
     Ok([&indices[..indices.len() - 1], &data[batch + depth..]].concat())
 }
@@ -178,7 +187,11 @@ fn conv_nd(conv: &ConvNd, input: &[usize], filter: &[usize]) -> Result<Dims, Lay
 }
 
 fn transposed(conv: &ConvNd, input: &[usize], filter: &[usize]) -> Result<Dims, LayerError> {
-    if input.len() < 3 || filter.len() != input.len() || filter[0] != input[1] || conv.output.len() + 2 != input.len() {
+    if input.len() < 3
+        || filter.len() != input.len()
+        || filter[0] != input[1]
+        || conv.output.len() + 2 != input.len()
+    {
         let expected = format!("filters for {:?} in {} groups", input, conv.groups);
         return Err(invalid("weights", expected, format!("{filter:?}")));
     }

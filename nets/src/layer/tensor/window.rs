@@ -27,9 +27,11 @@ impl Windows {
     fn output(&self, axis: usize, extent: usize) -> Result<usize, LayerError> {
         let (before, after) = self.pad[axis];
         let stride = self.stride[axis];
-        let too_large = || invalid("kernel", format!("at most the padded input of {extent}"), self.kernel[axis]);
+        let too_large =
+            || invalid("kernel", format!("at most the padded input of {extent}"), self.kernel[axis]);
         let reach = self.reach(axis).ok_or_else(too_large)?;
-        let padded = extent.checked_add(before).and_then(|sum| sum.checked_add(after)).ok_or_else(too_large)?;
+        let padded =
+            extent.checked_add(before).and_then(|sum| sum.checked_add(after)).ok_or_else(too_large)?;
         let room = padded.checked_sub(reach).ok_or_else(too_large)?;
         let floor = room / stride + 1;
         // The last window must begin in the input or in the padding before it.

@@ -15,7 +15,8 @@ pub(super) struct Zip {
 impl Zip {
     pub(super) fn new(operands: &[Vec<usize>], output: &[usize]) -> Self {
         let row = strides(output);
-        let one = |dims: &Vec<usize>| Walk::new(output, [&row, &broadcast_strides(dims, output)]).split_inner();
+        let one =
+            |dims: &Vec<usize>| Walk::new(output, [&row, &broadcast_strides(dims, output)]).split_inner();
         let pair = match operands {
             [a, b] | [a, b, _] => {
                 let (a, b) = (broadcast_strides(a, output), broadcast_strides(b, output));
@@ -67,7 +68,8 @@ impl Zip {
         to: &mut [f32],
         f: impl Fn(f32, f32) -> f32 + Copy,
     ) {
-        let Some((outer, len, [_, step_a, step_b])) = self.pair.as_ref().filter(|_| self.operands.len() == 2) else {
+        let Some((outer, len, [_, step_a, step_b])) = self.pair.as_ref().filter(|_| self.operands.len() == 2)
+        else {
             self.expand(0, get(0), to);
             return (1..self.operands.len()).for_each(|operand| self.combine(operand, get(operand), to, f));
         };

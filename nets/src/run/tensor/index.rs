@@ -46,10 +46,11 @@ impl Selection {
     pub(super) fn new(dims: &[usize], picks: &[Pick], fill: f32) -> Self {
         let whole = picks.iter().rev().take_while(|pick| **pick == Pick::All).count();
         let leading = picks.len() - whole;
-        let axes = picks[..leading].iter().zip(dims).zip(strides(dims)).map(|((pick, &dim), stride)| match pick {
-            Pick::All => (0..dim).map(|place| Some(place * stride)).collect(),
-            Pick::Index(index) => index.iter().map(|place| place.map(|place| place * stride)).collect(),
-        });
+        let axes =
+            picks[..leading].iter().zip(dims).zip(strides(dims)).map(|((pick, &dim), stride)| match pick {
+                Pick::All => (0..dim).map(|place| Some(place * stride)).collect(),
+                Pick::Index(index) => index.iter().map(|place| place.map(|place| place * stride)).collect(),
+            });
         Self { axes: axes.collect(), block: dims[leading..].iter().product(), fill }
     }
 
@@ -169,7 +170,11 @@ impl Scatter {
 
 /// The offset that a tuple of indices leads to, among the axes of these extents and strides.
 fn tuple_offset(tuple: &[f32], dims: &[usize], strides: &[usize]) -> Result<usize, ConvError> {
-    tuple.iter().zip(dims).zip(strides).try_fold(0, |sum, ((&index, &dim), &stride)| Ok(sum + place(index, dim)? * stride))
+    tuple
+        .iter()
+        .zip(dims)
+        .zip(strides)
+        .try_fold(0, |sum, ((&index, &dim), &stride)| Ok(sum + place(index, dim)? * stride))
 }
 
 pub(super) fn gather_nd(
@@ -224,11 +229,7 @@ pub(super) fn one_hot(around: Around, indices: &[f32], [off, on]: [f32; 2], to: 
 }
 
 /// Joins tensors along an axis.
-pub(super) fn concat<'a>(
-    arounds: &[Around],
-    get: &dyn Fn(usize) -> &'a [f32],
-    to: &mut [f32],
-) {
+pub(super) fn concat<'a>(arounds: &[Around], get: &dyn Fn(usize) -> &'a [f32], to: &mut [f32]) {
     let row: usize = arounds.iter().map(|around| around.len * around.inner).sum();
     let mut start = 0;
     for (operand, around) in arounds.iter().enumerate() {
@@ -241,7 +242,12 @@ pub(super) fn concat<'a>(
 }
 
 /// Keeps one triangle of each matrix.
-pub(super) fn triangle((rows, columns): (usize, usize), (upper, diagonal): (bool, i64), from: &[f32], to: &mut [f32]) {
+pub(super) fn triangle(
+    (rows, columns): (usize, usize),
+    (upper, diagonal): (bool, i64),
+    from: &[f32],
+    to: &mut [f32],
+) {
     for (number, (to, &from)) in to.iter_mut().zip(from).enumerate() {
         let (row, column) = ((number / columns % rows.max(1)) as i64, (number % columns) as i64);
         let keep = if upper { column - row >= diagonal } else { column - row <= diagonal };

@@ -69,7 +69,9 @@ impl TensorKernel {
         let output = layer.output.full(batch).ok_or_else(unknown)?;
         let operands = layer.operands.iter().map(|operand| match *operand {
             Operand::Input(index) => Value::Input(index),
-            Operand::Param(index) => Value::Data(params.get_mut(index).map(std::mem::take).unwrap_or_default()),
+            Operand::Param(index) => {
+                Value::Data(params.get_mut(index).map(std::mem::take).unwrap_or_default())
+            }
             Operand::Number(number) => Value::Data(vec![number]),
         });
         let operands = operands.collect();
@@ -226,10 +228,14 @@ fn loops(op: &TensorOp, dims: &[Vec<usize>], output: &[usize]) -> Result<Loops, 
         TensorOp::Einsum { inputs, output } => {
             Loops::Einsum(Einsum::new(dims, inputs, output, &axes_of(dims, inputs)?))
         }
-        TensorOp::Reduce { axes, .. } | TensorOp::Normalize { axes, .. } => Loops::Split(Split::new(first, axes)),
+        TensorOp::Reduce { axes, .. } | TensorOp::Normalize { axes, .. } => {
+            Loops::Split(Split::new(first, axes))
+        }
         TensorOp::Permute(order) => Loops::Permute(Permute::new(first, order, output)),
         TensorOp::Pick { axes, fill } => Loops::Selection(Selection::new(first, axes, *fill)),
-        TensorOp::Concat { axis } => Loops::Arounds(dims.iter().map(|dims| Around::new(dims, *axis)).collect()),
+        TensorOp::Concat { axis } => {
+            Loops::Arounds(dims.iter().map(|dims| Around::new(dims, *axis)).collect())
+        }
         TensorOp::Conv(_) | TensorOp::ConvTranspose(_) | TensorOp::Pool { .. } => {
             Loops::Images(Images::new(first, output))
         }
@@ -250,7 +256,9 @@ fn loops(op: &TensorOp, dims: &[Vec<usize>], output: &[usize]) -> Result<Loops, 
 fn blend(layer: &Blend, around: Around, from: &[f32], to: &mut [f32]) {
     let Around { len, inner, .. } = around;
     let outputs = layer.outputs.len();
-    for (from, to) in from.chunks_exact((len * inner).max(1)).zip(to.chunks_exact_mut((outputs * inner).max(1))) {
+    for (from, to) in
+        from.chunks_exact((len * inner).max(1)).zip(to.chunks_exact_mut((outputs * inner).max(1)))
+    {
         for (sources, to) in layer.outputs.iter().zip(to.chunks_exact_mut(inner)) {
             match &sources[..] {
                 [] => to.fill(layer.fill),

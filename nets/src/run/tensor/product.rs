@@ -19,7 +19,8 @@ impl Matrices {
         if column_b != 1 || columns == 1 {
             for (number, to) in to[..rows * columns].iter_mut().enumerate() {
                 let (row, column) = (number / columns, number % columns);
-                let products = (0..inner).map(|k| a[row * row_a + k * column_a] * b[k * row_b + column * column_b]);
+                let products =
+                    (0..inner).map(|k| a[row * row_a + k * column_a] * b[k * row_b + column * column_b]);
                 *to = products.sum();
             }
             return;
@@ -52,7 +53,8 @@ impl MatMul {
         let (outer_a, outer_b) = (&left[..left.len() - 2], &right[..right.len() - 2]);
         let (rows, inner, columns) = (left[left.len() - 2], left[left.len() - 1], right[right.len() - 1]);
         let rank = outer_a.len().max(outer_b.len());
-        let at = |dims: &[usize], axis: usize| (axis + dims.len()).checked_sub(rank).map_or(1, |axis| dims[axis]);
+        let at =
+            |dims: &[usize], axis: usize| (axis + dims.len()).checked_sub(rank).map_or(1, |axis| dims[axis]);
         let outer: Vec<usize> = (0..rank).map(|axis| at(outer_a, axis).max(at(outer_b, axis))).collect();
         let scaled = |strides: Vec<usize>, by: usize| strides.into_iter().map(|s| s * by).collect::<Vec<_>>();
         let walk = Walk::new(
@@ -96,7 +98,8 @@ impl Einsum {
             let own = strides(dims).into_iter().zip(axes).zip(dims);
             own.filter(|((_, other), dim)| **other == axis && **dim != 1).map(|((stride, _), _)| stride).sum()
         };
-        let extent = |axes: &[u8]| -> Vec<usize> { axes.iter().map(|&axis| extents[usize::from(axis)]).collect() };
+        let extent =
+            |axes: &[u8]| -> Vec<usize> { axes.iter().map(|&axis| extents[usize::from(axis)]).collect() };
         let steps =
             |axes: &[u8], operand| -> Vec<usize> { axes.iter().map(|&axis| stride(operand, axis)).collect() };
         let (kept, summed) = all.split_at(output.len());

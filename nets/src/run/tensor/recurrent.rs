@@ -36,7 +36,13 @@ pub(super) fn scratch_len(layer: &Recurrent) -> usize {
     layer.hidden * (2 + 2 * layer.cell.gates())
 }
 
-pub(super) fn run(layer: &Recurrent, sequence: Sequence, states: &States<'_>, scratch: &mut [f32], to: &mut [f32]) {
+pub(super) fn run(
+    layer: &Recurrent,
+    sequence: Sequence,
+    states: &States<'_>,
+    scratch: &mut [f32],
+    to: &mut [f32],
+) {
     let Sequence { time, batch, width } = sequence;
     let (hidden, gates, directions) = (layer.hidden, layer.cell.gates(), layer.reversed.len());
     for (number, &reversed) in layer.reversed.iter().enumerate() {
@@ -114,8 +120,7 @@ impl Direction<'_> {
         }
         for i in 0..hidden {
             let reset = if linear_before_reset { from_input[hidden + i] } else { 1.0 };
-            let candidate =
-                self.function(1, from_input[2 * hidden + i] + reset * from_state[2 * hidden + i]);
+            let candidate = self.function(1, from_input[2 * hidden + i] + reset * from_state[2 * hidden + i]);
             let update = from_input[i];
             h[i] = (1.0 - update) * candidate + update * h[i];
         }
@@ -134,8 +139,7 @@ impl Direction<'_> {
             let sum = |gate: usize| from_input[gate * hidden + i] + from_state[gate * hidden + i];
             let peep = |gate: usize| self.peepholes.get(gate * hidden + i).copied().unwrap_or(0.0);
             let input = self.function(0, sum(0) + peep(0) * c[i]);
-            let forget =
-                if input_forget { 1.0 - input } else { self.function(0, sum(2) + peep(2) * c[i]) };
+            let forget = if input_forget { 1.0 - input } else { self.function(0, sum(2) + peep(2) * c[i]) };
             let next = forget * c[i] + input * self.function(1, sum(3));
             let output = self.function(0, sum(1) + peep(1) * next);
             c[i] = next;

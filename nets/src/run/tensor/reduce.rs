@@ -16,7 +16,8 @@ impl Split {
         let strides = strides(dims);
         let part = |wanted: bool| {
             let chosen = dims.iter().zip(&strides).zip(axes).filter(|&(_, &axis)| axis == wanted);
-            let (dims, strides): (Vec<usize>, Vec<usize>) = chosen.map(|((&dim, &stride), _)| (dim, stride)).unzip();
+            let (dims, strides): (Vec<usize>, Vec<usize>) =
+                chosen.map(|((&dim, &stride), _)| (dim, stride)).unzip();
             Walk::new(&dims, [&strides])
         };
         Self { stays: part(false), reduced: part(true) }
@@ -152,7 +153,13 @@ pub(super) fn top_k(
         let value = |i: usize| from[start + i * inner];
         let before = |a: usize, b: usize| {
             let (x, y) = (value(a), value(b));
-            if x == y { a < b } else if largest { x > y } else { x < y }
+            if x == y {
+                a < b
+            } else if largest {
+                x > y
+            } else {
+                x < y
+            }
         };
         let mut last: Option<usize> = None;
         for place in 0..count {

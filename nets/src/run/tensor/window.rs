@@ -75,7 +75,8 @@ pub(super) fn conv(
                 for c in 0..per_group {
                     let plane = (n * images.channels + o / out_per_group * per_group + c) * inputs;
                     let kernel = (o * per_group + c) * count;
-                    sum += places.iter().map(|&(tap, at)| filter[kernel + tap] * input[plane + at]).sum::<f32>();
+                    sum +=
+                        places.iter().map(|&(tap, at)| filter[kernel + tap] * input[plane + at]).sum::<f32>();
                 }
                 to[(n * images.out_channels + o) * outputs + pixel] = sum + bias.map_or(0.0, |bias| bias[o]);
             }

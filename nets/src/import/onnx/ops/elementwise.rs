@@ -20,7 +20,8 @@ pub(super) fn activation<'a>(importer: &mut Importer<'a>, call: &Call<'a>) -> Ou
         "HardSigmoid" => match hard_gate(importer, call)? {
             Some(function) => function,
             None => {
-                let layer = Layer::HardSigmoid { alpha: call.float("alpha", 0.2)?, beta: call.float("beta", 0.5)? };
+                let layer =
+                    Layer::HardSigmoid { alpha: call.float("alpha", 0.2)?, beta: call.float("beta", 0.5)? };
                 return importer.same(call, layer, tap);
             }
         },

@@ -110,10 +110,9 @@ fn unary(call: &Call<'_>) -> Outcome<Option<Unary>> {
             positive: call.int("detect_positive")?.unwrap_or(1) != 0,
         },
         "LeakyRelu" => Unary::LeakyRelu { alpha: call.float("alpha", 0.01)? },
-        "Selu" => Unary::Selu {
-            alpha: call.float("alpha", 1.673_263_2)?,
-            gamma: call.float("gamma", 1.050_701)?,
-        },
+        "Selu" => {
+            Unary::Selu { alpha: call.float("alpha", 1.673_263_2)?, gamma: call.float("gamma", 1.050_701)? }
+        }
         "Shrink" => Unary::Shrink { bias: call.float("bias", 0.0)?, lambd: call.float("lambd", 0.5)? },
         "ThresholdedRelu" => Unary::ThresholdedRelu { alpha: call.float("alpha", 1.0)? },
         _ => return Ok(None),

@@ -42,7 +42,9 @@ fn how(call: &Call<'_>) -> Outcome<Scatter> {
         Some("mul") => Scatter::With(Binary::Mul),
         Some("max") => Scatter::With(Binary::Max),
         Some("min") => Scatter::With(Binary::Min),
-        Some(other) => return wrong(format!("expected none, add, mul, max or min as reduction, got `{other}`")),
+        Some(other) => {
+            return wrong(format!("expected none, add, mul, max or min as reduction, got `{other}`"));
+        }
     })
 }
 
@@ -77,9 +79,9 @@ fn check(call: &Call<'_>, op: &TensorOp, operands: &[Value]) -> Outcome<()> {
         return wrong(format!("expected indices and updates that fit {data:?}, got {:?}", &dims[1..]));
     }
     let extent = match op {
-        TensorOp::Gather { axis } | TensorOp::GatherElements { axis } | TensorOp::ScatterElements { axis, .. } => {
-            data[*axis] as f64
-        }
+        TensorOp::Gather { axis }
+        | TensorOp::GatherElements { axis }
+        | TensorOp::ScatterElements { axis, .. } => data[*axis] as f64,
         _ => return Ok(()),
     };
     if let Value::Constant(constant) = &operands[1]
@@ -101,7 +103,9 @@ fn one_hot<'a>(importer: &mut Importer<'a>, call: &Call<'a>) -> Outcome<Value> {
     if depth == 0 || depth > 1 << 24 {
         return unsupported(format!("a depth of {depth}"));
     }
-    let Value::Constant(values) = call.value(2)?.clone() else { return unsupported("values that are computed") };
+    let Value::Constant(values) = call.value(2)?.clone() else {
+        return unsupported("values that are computed");
+    };
     let kind = values.kind;
     let whole = match indices.kind() {
         Kind::Float => importer.emit(call, TensorOp::Map(crate::layer::Unary::Trunc), &[indices])?,

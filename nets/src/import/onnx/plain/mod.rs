@@ -137,7 +137,12 @@ impl<'a> Importer<'a> {
     }
 
     /// A constant that is the result of an operator on constants.
-    fn computed(&mut self, op: TensorOp, operands: &[Value], (dims, kind): (Vec<usize>, Kind)) -> Outcome<Value> {
+    fn computed(
+        &mut self,
+        op: TensorOp,
+        operands: &[Value],
+        (dims, kind): (Vec<usize>, Kind),
+    ) -> Outcome<Value> {
         let (mut constants, mut params, mut list) = (Vec::new(), Vec::new(), Vec::new());
         for operand in operands {
             let Value::Constant(constant) = operand else { return unsupported("an activation") };
@@ -202,7 +207,9 @@ impl TensorOp {
         let of = |index: usize| operands.get(index).map_or(Kind::Float, Value::kind);
         match self {
             Self::Map(Unary::Not | Unary::IsNan | Unary::IsInf { .. } | Unary::Truth) => Kind::Truth,
-            Self::Map(Unary::Trunc) | Self::ArgExtreme { .. } | Self::TopK { indices: true, .. } => Kind::Whole,
+            Self::Map(Unary::Trunc) | Self::ArgExtreme { .. } | Self::TopK { indices: true, .. } => {
+                Kind::Whole
+            }
             Self::Pool { kind: PoolOp::MaxPlace { .. }, .. } => Kind::Whole,
             Self::Zip(
                 Binary::Equal

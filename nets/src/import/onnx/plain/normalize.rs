@@ -21,12 +21,16 @@ pub(super) fn layer<'a>(importer: &mut Importer<'a>, call: &Call<'a>) -> Outcome
     let wants = |output: usize| call.def.outputs.get(output).is_some_and(|name| !name.is_empty());
     if wants(1) || wants(2) {
         let kind = Reduction::Mean;
-        let mean =
-            importer.emit(call, TensorOp::Reduce { kind, axes: axes.clone(), keep: true }, std::slice::from_ref(&value))?;
+        let mean = importer.emit(
+            call,
+            TensorOp::Reduce { kind, axes: axes.clone(), keep: true },
+            std::slice::from_ref(&value),
+        )?;
         let centred = importer.emit(call, TensorOp::Zip(Binary::Sub), &[value, mean.clone()])?;
         let squares = importer.emit(call, TensorOp::Zip(Binary::Mul), &[centred.clone(), centred])?;
         let variance = importer.emit(call, TensorOp::Reduce { kind, axes, keep: true }, &[squares])?;
-        let shifted = importer.emit(call, TensorOp::Map(Unary::Linear { scale: 1.0, shift: eps }), &[variance])?;
+        let shifted =
+            importer.emit(call, TensorOp::Map(Unary::Linear { scale: 1.0, shift: eps }), &[variance])?;
         let root = importer.emit(call, TensorOp::Map(Unary::Sqrt), &[shifted])?;
         let inverse = importer.emit(call, TensorOp::Map(Unary::Reciprocal), &[root])?;
         results.extend([mean, inverse]);
@@ -56,7 +60,10 @@ fn affine<'a>(
             let before = super::operand_dims(std::slice::from_ref(&value))?;
             value = importer.emit(call, TensorOp::Zip(function), &[value, operand.clone()])?;
             if super::operand_dims(std::slice::from_ref(&value))? != before {
-                return wrong(format!("expected a scale and a shift that can be broadcast to {:?}", before[0]));
+                return wrong(format!(
+                    "expected a scale and a shift that can be broadcast to {:?}",
+                    before[0]
+                ));
             }
         }
     }
@@ -70,7 +77,12 @@ fn channels(call: &Call<'_>, index: usize, (len, rank): (usize, usize)) -> Outco
 }
 
 /// The scale and the shift of each channel, inputs 1 and 2.
-fn per_channel<'a>(importer: &mut Importer<'a>, call: &Call<'a>, value: Value, dims: &[usize]) -> Outcome<Value> {
+fn per_channel<'a>(
+    importer: &mut Importer<'a>,
+    call: &Call<'a>,
+    value: Value,
+    dims: &[usize],
+) -> Outcome<Value> {
     let extents = (dims[1], dims.len());
     let scale = Value::Constant(channels(call, 1, extents)?);
     let shift = Value::Constant(channels(call, 2, extents)?);
@@ -145,7 +157,8 @@ pub(super) fn lp<'a>(importer: &mut Importer<'a>, call: &Call<'a>) -> Outcome<Va
         p => return wrong(format!("expected 1 or 2 as `p`, got {p}")),
     };
     let value = call.value(0)?.clone();
-    let norm = importer.emit(call, TensorOp::Reduce { kind, axes, keep: true }, std::slice::from_ref(&value))?;
+    let norm =
+        importer.emit(call, TensorOp::Reduce { kind, axes, keep: true }, std::slice::from_ref(&value))?;
     importer.emit(call, TensorOp::Zip(Binary::DivOrZero), &[value, norm])
 }
 

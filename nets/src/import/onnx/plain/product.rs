@@ -21,8 +21,9 @@ pub(super) fn gemm<'a>(importer: &mut Importer<'a>, call: &Call<'a>) -> Outcome<
         let own = operand_dims(std::slice::from_ref(addend))?.swap_remove(0);
         let laid = second_operand(call, &output, &own)?;
         let skipped = output.len().checked_sub(laid.len());
-        let fits = skipped
-            .is_some_and(|skipped| laid.iter().zip(&output[skipped..]).all(|(&dim, &to)| dim == 1 || dim == to));
+        let fits = skipped.is_some_and(|skipped| {
+            laid.iter().zip(&output[skipped..]).all(|(&dim, &to)| dim == 1 || dim == to)
+        });
         if !fits {
             return wrong(format!(
                 "opset {}: expected an addend that can be broadcast to {output:?}, got {own:?}",
@@ -65,7 +66,8 @@ fn equation(text: &str, dims: &[Vec<usize>]) -> Outcome<(Vec<Vec<u8>>, Vec<u8>)>
     let mut widest = 0;
     for (term, dims) in terms.iter().zip(dims) {
         let letters = term.chars().filter(|&c| c != '.').count();
-        let Some(more) = dims.len().checked_sub(letters).filter(|&more| more == 0 || term.contains("...")) else {
+        let Some(more) = dims.len().checked_sub(letters).filter(|&more| more == 0 || term.contains("..."))
+        else {
             return wrong(format!("expected the axes of {dims:?} as term, got `{term}`"));
         };
         widest = widest.max(more);

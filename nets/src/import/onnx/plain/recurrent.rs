@@ -24,7 +24,10 @@ pub(super) fn import<'a>(importer: &mut Importer<'a>, call: &Call<'a>) -> Outcom
     let (weights, recurrence) = (dims_of(call, 1)?, dims_of(call, 2)?);
     let hidden = recurrence.last().copied().unwrap_or(0);
     let stated = call.int("hidden_size")?.unwrap_or(hidden as i64);
-    if weights.len() != 3 || stated != hidden as i64 || recurrence != [directions, cell.gates() * hidden, hidden] {
+    if weights.len() != 3
+        || stated != hidden as i64
+        || recurrence != [directions, cell.gates() * hidden, hidden]
+    {
         return wrong(format!("expected weights for {stated} units, got {weights:?} and {recurrence:?}"));
     }
     // With layout 1 the batch is the first axis.
@@ -51,7 +54,9 @@ pub(super) fn import<'a>(importer: &mut Importer<'a>, call: &Call<'a>) -> Outcom
     for (index, expected) in extents {
         let operand = match call.input(index).filter(|_| index < 6 || op == "LSTM") {
             None => number(0.0),
-            Some(value) if index == 5 || index == 6 => permuted(importer, call, value.clone(), order([1, 0, 2]))?,
+            Some(value) if index == 5 || index == 6 => {
+                permuted(importer, call, value.clone(), order([1, 0, 2]))?
+            }
             Some(value) => value.clone(),
         };
         let dims = operand_dims(std::slice::from_ref(&operand))?.swap_remove(0);
@@ -96,14 +101,17 @@ fn functions(call: &Call<'_>, cell: Cell, directions: usize) -> Outcome<Vec<Vec<
     };
     let given = call.texts("activations")?;
     let names: Vec<&str> = match &given {
-        Some(names) if names.len() == defaults.len() * directions => names.iter().map(String::as_str).collect(),
+        Some(names) if names.len() == defaults.len() * directions => {
+            names.iter().map(String::as_str).collect()
+        }
         Some(names) => {
             return wrong(format!("expected {} activations, got {names:?}", defaults.len() * directions));
         }
         None => defaults.repeat(directions),
     };
     // Only functions that have a parameter take one from the lists.
-    let (mut alphas, mut betas) = (call.floats("activation_alpha")?.iter(), call.floats("activation_beta")?.iter());
+    let (mut alphas, mut betas) =
+        (call.floats("activation_alpha")?.iter(), call.floats("activation_beta")?.iter());
     let mut all = Vec::new();
     for name in names {
         let mut alpha = |default: f32| alphas.next().copied().unwrap_or(default);

@@ -91,5 +91,8 @@ pub(super) fn top_k<'a>(importer: &mut Importer<'a>, call: &Call<'a>) -> Outcome
         return unsupported("so many elements");
     }
     let part = |indices| TensorOp::TopK { axis, count, largest, indices };
-    Ok(vec![importer.emit(call, part(false), std::slice::from_ref(&value))?, importer.emit(call, part(true), &[value])?])
+    Ok(vec![
+        importer.emit(call, part(false), std::slice::from_ref(&value))?,
+        importer.emit(call, part(true), &[value])?,
+    ])
 }

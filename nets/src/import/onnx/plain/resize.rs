@@ -133,7 +133,8 @@ fn axes(call: &Call<'_>, dims: &[usize], settings: &Settings) -> Outcome<Vec<Axi
     let mut axes: Vec<Axis> =
         dims.iter().map(|&dim| Axis { input: dim, output: dim, scale: 1.0, region: (0.0, 1.0) }).collect();
     let new = call.def.op == "Resize" && call.opset >= 11;
-    let given = |numbers: Option<Arc<[f64]>>, what: &str| match numbers.filter(|numbers| !numbers.is_empty()) {
+    let given = |numbers: Option<Arc<[f64]>>, what: &str| match numbers.filter(|numbers| !numbers.is_empty())
+    {
         Some(numbers) if numbers.len() != chosen.len() => {
             wrong(format!("expected {} {what}, got {}", chosen.len(), numbers.len()))
         }

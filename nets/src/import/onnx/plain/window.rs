@@ -158,7 +158,11 @@ pub(super) fn global<'a>(importer: &mut Importer<'a>, call: &Call<'a>) -> Outcom
             let p = super::axes::number(p as f64);
             let size = importer.emit(call, TensorOp::Map(crate::layer::Unary::Abs), &[value])?;
             let powers = importer.emit(call, TensorOp::Zip(Binary::Pow), &[size, p.clone()])?;
-            let sum = importer.emit(call, TensorOp::Reduce { kind: Reduction::Sum, axes, keep: true }, &[powers])?;
+            let sum = importer.emit(
+                call,
+                TensorOp::Reduce { kind: Reduction::Sum, axes, keep: true },
+                &[powers],
+            )?;
             let one = super::axes::number(1.0);
             let inverse = importer.emit(call, TensorOp::Zip(Binary::Div), &[one, p])?;
             return importer.emit(call, TensorOp::Zip(Binary::Pow), &[sum, inverse]);
