@@ -337,10 +337,13 @@ impl Places {
     fn target(&self, program: &Program, op: &Op, write: usize) -> Operand {
         let value = program.storages.value(write);
         // An operation that reads a row also writes a row.
-        let row = op.reads.first().is_some_and(|read| read.layout == Layout::Nhwc);
+        let row = op.reads.first().filter(|read| read.layout == Layout::Nhwc);
         let (shape, layout) = match row {
-            true => (Shape4::new(1, value.shape.c, 1, value.shape.n), Layout::Nhwc),
-            false => (value.shape, value.layout),
+            Some(read) => {
+                let Shape4 { n, c, h, w } = value.shape;
+                (Shape4::new(1, n * c * h * w / read.shape.w, 1, read.shape.w), Layout::Nhwc)
+            }
+            None => (value.shape, value.layout),
         };
         self.operand(program, &Arg { value: write, shape, layout })
     }

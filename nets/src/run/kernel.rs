@@ -65,7 +65,12 @@ impl<'a> Kernels<'a> {
 
     fn layer(&self, node: &Node, fused: &Fused, op: &Op) -> Result<Kernel, Problem> {
         if let Layer::Tensor(tensor) = &node.layer {
-            return self.operator(node, tensor);
+            return match tensor.trained_matrix() {
+                Some(extents) => {
+                    Ok(Kernel::Conv(Box::new(self.product(node, tensor, extents, (op, fused))?)))
+                }
+                None => self.operator(node, tensor),
+            };
         }
         let Arg { shape: input, layout, .. } = op.reads[0];
         Ok(match &node.layer {
@@ -137,6 +142,22 @@ impl<'a> Kernels<'a> {
         let params = params.collect::<Result<_, _>>()?;
         let inputs = self.graph.input_shapes(node);
         Ok(Kernel::Tensor(Box::new(TensorKernel::new(tensor, &inputs, self.program.batch, params)?)))
+    }
+
+    /// A product with a trained matrix, as a convolution of one row of pixels.
+    fn product(
+        &self,
+        node: &Node,
+        tensor: &TensorLayer,
+        [inputs, outputs]: [usize; 2],
+        (op, fused): (&Op, &Fused),
+    ) -> Result<ConvPlan, Problem> {
+        let matrix = self.tensor(node, tensor.params[0].name)?;
+        let turned = (0..outputs).flat_map(|output| matrix.iter().skip(output).step_by(outputs).copied());
+        let rows = Rows::Whole(turned.collect::<Vec<f32>>().into());
+        let desc = LinearPlan::desc(op.reads[0].shape.w, inputs, outputs, EpilogueSpec::NONE)?;
+        let filter = Filter { members: vec![Member { rows, channels: outputs, scale: None }], pixels: None };
+        self.packed(&desc, &self.options, fused, (&filter, None))
     }
 
     fn transposed(&self, node: &Node, conv: &ConvTranspose, input: Arg) -> Result<TransposedPlan, Problem> {

@@ -146,8 +146,13 @@ impl Lowering<'_> {
                 self.at(node.inputs[0]).value
             }
             Layer::Concat => self.concat(id, node, shape),
-            Layer::Tensor(_) => {
-                let reads = node.inputs.iter().map(|&id| self.flat(self.at(id))).collect();
+            Layer::Tensor(tensor) => {
+                let mut reads: Vec<Arg> = node.inputs.iter().map(|&id| self.flat(self.at(id))).collect();
+                if let Some([columns, _]) = tensor.trained_matrix() {
+                    // The rows of the product are the pixels of one image, as for a fully connected layer.
+                    let row = Shape4::new(1, columns, 1, reads[0].shape.w / columns);
+                    reads[0] = Arg { shape: row, layout: Layout::Nhwc, ..reads[0] };
+                }
                 let write =
                     self.storages.add(Value { shape: shape.batched(self.batch), layout: Layout::Nchw });
                 self.storages.pin(write);

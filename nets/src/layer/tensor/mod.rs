@@ -271,6 +271,16 @@ impl TensorLayer {
         self.operands.iter().filter_map(input).max().unwrap_or(0)
     }
 
+    /// The rows and columns of the trained matrix, if this is the product of an activation and such a matrix.
+    pub(crate) fn trained_matrix(&self) -> Option<[usize; 2]> {
+        match (&self.op, &self.operands[..]) {
+            (TensorOp::MatMul, &[Operand::Input(_), Operand::Param(param)]) => {
+                self.params[param].dims.as_slice().try_into().ok()
+            }
+            _ => None,
+        }
+    }
+
     /// The full extents of each operand for a batch size; `None` if one is not known.
     pub(crate) fn operand_dims(&self, inputs: &[Shape], batch: usize) -> Option<Vec<Vec<usize>>> {
         let dims = |operand: &Operand| match *operand {
