@@ -131,6 +131,8 @@ pub(super) struct Computed {
     /// Its operands are parameters, in the order of `operands`.
     pub(super) layer: TensorLayer,
     pub(super) operands: Vec<Constant>,
+    /// Number of operators that are computed to read it.
+    pub(super) cost: usize,
 }
 
 impl Computed {
@@ -149,6 +151,14 @@ impl Computed {
 }
 
 impl Constant {
+    /// Number of operators that are computed to read it.
+    pub(super) fn cost(&self) -> usize {
+        match &self.data {
+            Data::Computed(computed) => computed.cost,
+            _ => 0,
+        }
+    }
+
     /// Whether the elements are integers or truth values.
     pub(super) fn is_whole(&self) -> bool {
         self.kind != Kind::Float

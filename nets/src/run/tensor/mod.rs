@@ -11,6 +11,7 @@ mod window;
 use crate::error::LayerError;
 use crate::layer::{Blend, Operand, TensorLayer, TensorOp, axes_of};
 use crate::shape::Shape;
+use crate::weights::MEMORY_LIMIT;
 use elementwise::Zip;
 use index::{Around, Permute, Selection};
 use kernels::ConvError;
@@ -280,6 +281,9 @@ fn blend(layer: &Blend, around: Around, from: &[f32], to: &mut [f32]) {
 /// [`LayerError`] for operands that the operator does not accept.
 pub(crate) fn evaluate(layer: &TensorLayer, params: Vec<Vec<f32>>) -> Result<Vec<f32>, LayerError> {
     let len = layer.output.elements(1)?;
+    if len as u64 > MEMORY_LIMIT / size_of::<f32>() as u64 {
+        return Err(ConvError::SizeOverflow { what: "a constant" }.into());
+    }
     let kernel = TensorKernel::new(layer, &[], 1, params)?;
     let (mut scratch, mut to) = (vec![0.0; kernel.scratch_len()], vec![0.0; len]);
     kernel.run(&|_| &[], &mut scratch, &mut to)?;

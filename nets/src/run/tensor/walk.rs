@@ -1,8 +1,7 @@
 //! Loops over the elements of tensors with strides.
 
-use crate::shape::TensorShape;
-
-const RANK: usize = TensorShape::MAX_RANK;
+/// Maximum number of axes: those of three operands of a sum of products.
+const RANK: usize = 3 * crate::shape::TensorShape::MAX_RANK;
 
 /// Row-major strides.
 pub(super) fn strides(dims: &[usize]) -> Vec<usize> {

@@ -63,24 +63,26 @@ pub(super) fn conv(
 ) {
     let ((inputs, outputs), count) = (images.sizes(), conv.windows.kernel.iter().product::<usize>());
     let (per_group, out_per_group) = (images.channels / conv.groups, images.out_channels / conv.groups);
+    fill(images, outputs, bias, to);
     let mut index = [0usize; 8];
-    let mut places: Vec<(usize, usize)> = Vec::with_capacity(count);
     for pixel in 0..outputs {
         unravel(pixel, &images.output, &mut index[..images.image.len()]);
-        places.clear();
-        taps(&conv.windows, &images.image, &index, |tap, at| places.push((tap, at)));
-        for n in 0..images.batch {
-            for o in 0..images.out_channels {
-                let mut sum = 0.0f32;
-                for c in 0..per_group {
-                    let plane = (n * images.channels + o / out_per_group * per_group + c) * inputs;
-                    let kernel = (o * per_group + c) * count;
-                    sum +=
-                        places.iter().map(|&(tap, at)| filter[kernel + tap] * input[plane + at]).sum::<f32>();
-                }
-                to[(n * images.out_channels + o) * outputs + pixel] = sum + bias.map_or(0.0, |bias| bias[o]);
+        taps(&conv.windows, &images.image, &index, |tap, at| {
+            for number in 0..images.batch * images.out_channels {
+                let (n, o) = (number / images.out_channels, number % images.out_channels);
+                let first = n * images.channels + o / out_per_group * per_group;
+                let products = (0..per_group)
+                    .map(|c| filter[(o * per_group + c) * count + tap] * input[(first + c) * inputs + at]);
+                to[number * outputs + pixel] += products.sum::<f32>();
             }
-        }
+        });
+    }
+}
+
+/// Writes the bias of each output map, or zeros.
+fn fill(images: &Images, outputs: usize, bias: Option<&[f32]>, to: &mut [f32]) {
+    for (number, to) in to.chunks_exact_mut(outputs.max(1)).enumerate() {
+        to.fill(bias.map_or(0.0, |bias| bias[number % images.out_channels]));
     }
 }
 
@@ -93,9 +95,7 @@ pub(super) fn transposed(
 ) {
     let ((inputs, outputs), count) = (images.sizes(), conv.windows.kernel.iter().product::<usize>());
     let (per_group, out_per_group) = (images.channels / conv.groups, images.out_channels / conv.groups);
-    for (number, to) in to.chunks_exact_mut(outputs.max(1)).enumerate() {
-        to.fill(bias.map_or(0.0, |bias| bias[number % images.out_channels]));
-    }
+    fill(images, outputs, bias, to);
     let mut index = [0usize; 8];
     for pixel in 0..inputs {
         unravel(pixel, &images.image, &mut index[..images.image.len()]);

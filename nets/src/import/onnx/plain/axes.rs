@@ -6,7 +6,6 @@ use super::super::node::{Call, Outcome, axis, unsupported, wrong};
 use super::super::value::{Constant, Data, Kind, Value};
 use super::{Results, dims_of};
 use crate::layer::{Pick, TensorOp, broadcast};
-use std::sync::Arc;
 
 /// The results of a node of this family; `None` for another node.
 pub(super) fn import<'a>(importer: &mut Importer<'a>, call: &Call<'a>) -> Outcome<Option<Results>> {
@@ -79,20 +78,27 @@ fn pick<'a>(
     importer.emit(call, TensorOp::Pick { axes, fill }, &[value])
 }
 
-/// The elements `places` of an axis; all of them if that is what `places` says.
-fn index(extent: usize, places: impl Iterator<Item = Option<usize>>) -> Pick {
-    let places: Arc<[Option<usize>]> = places.collect();
-    let all = places.len() == extent && places.iter().enumerate().all(|(i, &place)| place == Some(i));
-    if all { Pick::All } else { Pick::Index(places) }
+/// Maximum elements of an axis along which elements are selected one by one.
+const MOST_PICKED: usize = 1 << 22;
+
+/// The elements of an axis: `place` gives the source of each of `count`, which can be all of them in order.
+fn index(extent: usize, count: usize, place: impl Fn(usize) -> Option<usize>) -> Outcome<Pick> {
+    if count == extent && (0..count).all(|i| place(i) == Some(i)) {
+        return Ok(Pick::All);
+    }
+    match count <= MOST_PICKED {
+        true => Ok(Pick::Index((0..count).map(place).collect())),
+        false => unsupported(format!("{count} elements of an axis, more than {MOST_PICKED}")),
+    }
 }
 
 fn slice<'a>(importer: &mut Importer<'a>, call: &Call<'a>) -> Outcome<Value> {
     let dims = dims_of(call, 0)?;
     let ranges = slice_ranges(call, &dims)?;
     let picks = ranges.iter().zip(&dims).map(|(&(start, step, count), &dim)| {
-        index(dim, (0..count as i64).map(|i| usize::try_from(start + i * step).ok()))
+        index(dim, count, |i| usize::try_from(start + i as i64 * step).ok())
     });
-    let picks = picks.collect();
+    let picks = picks.collect::<Outcome<_>>()?;
     pick(importer, call, call.value(0)?.clone(), picks, 0.0)
 }
 
@@ -119,7 +125,7 @@ fn split<'a>(importer: &mut Importer<'a>, call: &Call<'a>) -> Outcome<Results> {
     let (mut start, mut results) = (0, Vec::new());
     for part in parts {
         let mut picks = vec![Pick::All; dims.len()];
-        picks[along] = index(extent, (start..start + part).map(Some));
+        picks[along] = index(extent, part, |i| Some(start + i))?;
         start += part;
         results.push(pick(importer, call, call.value(0)?.clone(), picks, 0.0)?);
     }
@@ -140,9 +146,8 @@ fn tile<'a>(importer: &mut Importer<'a>, call: &Call<'a>) -> Outcome<Value> {
     if total.is_none_or(|total| total > 1 << 40) {
         return wrong("expected extents that can be addressed");
     }
-    let picks =
-        dims.iter().zip(&repeats).map(|(&dim, &repeat)| index(dim, (0..dim * repeat).map(|i| Some(i % dim))));
-    let picks = picks.collect();
+    let picks = dims.iter().zip(&repeats).map(|(&dim, &repeat)| index(dim, dim * repeat, |i| Some(i % dim)));
+    let picks = picks.collect::<Outcome<_>>()?;
     pick(importer, call, call.value(0)?.clone(), picks, 0.0)
 }
 
@@ -181,8 +186,8 @@ fn pad<'a>(importer: &mut Importer<'a>, call: &Call<'a>) -> Outcome<Value> {
         if !(1..=1 << 32).contains(&count) {
             return unsupported(format!("padding {dim} elements by {before} and {after}"));
         }
-        let place = |i: i64| -> Option<usize> {
-            let at = i - before;
+        let place = |i: usize| -> Option<usize> {
+            let at = i as i64 - before;
             let inside = (0..extent).contains(&at);
             let at = match mode {
                 _ if inside => at,
@@ -197,7 +202,7 @@ fn pad<'a>(importer: &mut Importer<'a>, call: &Call<'a>) -> Outcome<Value> {
             };
             usize::try_from(at).ok()
         };
-        picks.push(index(dim, (0..count).map(place)));
+        picks.push(index(dim, count as usize, place)?);
     }
     match mode {
         "constant" | "edge" | "wrap" | "reflect" => pick(importer, call, call.value(0)?.clone(), picks, fill),
@@ -220,8 +225,9 @@ fn center<'a>(importer: &mut Importer<'a>, call: &Call<'a>) -> Outcome<Value> {
         let (extent, wanted) = (dims[along] as i64, target as i64);
         // The start of the crop, or minus the padding before.
         let start = if wanted < extent { (extent - wanted) / 2 } else { -((wanted - extent) / 2) };
-        let place = |i: i64| Some(i + start).filter(|at| (0..extent).contains(at)).map(|at| at as usize);
-        picks[along] = index(dims[along], (0..wanted).map(place));
+        let place =
+            |i: usize| Some(i as i64 + start).filter(|at| (0..extent).contains(at)).map(|at| at as usize);
+        picks[along] = index(dims[along], target, place)?;
     }
     pick(importer, call, call.value(0)?.clone(), picks, 0.0)
 }

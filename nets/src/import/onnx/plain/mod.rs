@@ -19,6 +19,9 @@ use crate::layer::{Layer, OPERANDS, Operand, Param, TensorLayer, TensorOp, role}
 use crate::shape::{Shape, TensorShape};
 use std::sync::Arc;
 
+/// Maximum number of operators that compute a constant.
+const MOST_COMPUTED: usize = 4096;
+
 /// The results of a node, one for each output that has a name.
 pub(super) type Results = Vec<Value>;
 
@@ -154,8 +157,13 @@ impl<'a> Importer<'a> {
             constants.push(constant.clone());
         }
         let Some(shape) = TensorShape::new(&dims) else { return unsupported("too many axes") };
+        // An operand that is read twice is computed twice, so the operators are counted with repetitions.
+        let cost = constants.iter().fold(1usize, |sum, constant| sum.saturating_add(constant.cost()));
+        if cost > MOST_COMPUTED {
+            return unsupported(format!("a constant that {cost} operators compute"));
+        }
         let layer = TensorLayer { op, operands: list, params, output: Shape::Tensor(shape) };
-        let data = Data::Computed(Arc::new(Computed { layer, operands: constants }));
+        let data = Data::Computed(Arc::new(Computed { layer, operands: constants, cost }));
         Ok(Value::Constant(Constant { dims, kind, data }))
     }
 

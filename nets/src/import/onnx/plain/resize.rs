@@ -9,6 +9,9 @@ use super::dims_of;
 use crate::layer::{Blend, Pick, TensorOp};
 use std::sync::Arc;
 
+/// Maximum extent of a resized axis.
+const MOST_OUTPUTS: usize = 1 << 20;
+
 /// How places of the output are related to places of the input.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Coordinates {
@@ -165,9 +168,11 @@ fn axes(call: &Call<'_>, dims: &[usize], settings: &Settings) -> Outcome<Vec<Axi
             axes[along].region = (region[number], region[number + chosen.len()]);
         }
     }
-    match axes.iter().all(|axis| axis.output > 0 && axis.scale > 0.0 && axis.output <= 1 << 24) {
+    match axes.iter().all(|axis| axis.output > 0 && axis.scale > 0.0 && axis.output <= MOST_OUTPUTS) {
         true => Ok(axes),
-        false => unsupported("an output without elements"),
+        false => {
+            unsupported(format!("an output without elements, or of more than {MOST_OUTPUTS} along an axis"))
+        }
     }
 }
 
