@@ -39,7 +39,8 @@ pub struct Node {
 pub struct Graph {
     name: String,
     nodes: Vec<Node>,
-    output: NodeId,
+    /// At least one; the first is the output of networks with one.
+    outputs: Vec<NodeId>,
     batch: Option<usize>,
 }
 
@@ -64,14 +65,25 @@ impl Graph {
         &self.nodes[id.0]
     }
 
-    /// The shape of one input image.
+    /// The shape of one input image. If there are several inputs, it is the shape of the first one.
     pub fn input(&self) -> Shape {
         self.nodes[0].output
     }
 
-    /// The node whose output is the output of the network. It defaults to the last node.
+    /// The nodes of the inputs, in the order in which a forward pass takes them.
+    pub fn inputs(&self) -> impl Iterator<Item = NodeId> {
+        self.ids().filter(|(_, node)| matches!(node.layer, Layer::Input(_))).map(|(id, _)| id)
+    }
+
+    /// The node whose output is the output of the network. It defaults to the last node. If there are several outputs, it
+    /// is the main one.
     pub fn output_id(&self) -> NodeId {
-        self.output
+        self.outputs[0]
+    }
+
+    /// The nodes of all outputs, the main one first.
+    pub fn outputs(&self) -> &[NodeId] {
+        &self.outputs
     }
 
     /// The shape of the output, for one image.
@@ -122,7 +134,7 @@ pub struct GraphBuilder {
     names: HashSet<String>,
     /// The node that the next layer reads.
     current: NodeId,
-    output: Option<NodeId>,
+    outputs: Vec<NodeId>,
     batch: Option<usize>,
     first_error: Option<NetError>,
 }
@@ -137,15 +149,20 @@ impl GraphBuilder {
     pub fn with_input(name: &str, input_name: &str, input: Shape) -> Self {
         let (name, nodes, names) = (name.to_owned(), Vec::new(), HashSet::new());
         let current = NodeId::INPUT;
-        let (output, batch, first_error) = (None, None, None);
-        let mut builder = Self { name, nodes, names, current, output, batch, first_error };
+        let (outputs, batch, first_error) = (Vec::new(), None, None);
+        let mut builder = Self { name, nodes, names, current, outputs, batch, first_error };
         builder.add(input_name, Layer::Input(input), &[]);
         builder
     }
 
     /// Makes `node` the output of the network, instead of the last layer.
     pub fn output(&mut self, node: NodeId) {
-        self.output = Some(node);
+        self.outputs = vec![node];
+    }
+
+    /// Makes `nodes` the outputs of the network, the main one first.
+    pub fn outputs(&mut self, nodes: &[NodeId]) {
+        self.outputs = nodes.to_vec();
     }
 
     /// Restricts the network to exactly `batch` images; see [`Graph::batch`].
@@ -233,7 +250,8 @@ impl GraphBuilder {
         if self.nodes.len() < 2 {
             return Err(NetError::NoLayers { network: self.name });
         }
-        let output = self.output.unwrap_or(NodeId(self.nodes.len() - 1));
-        Ok(Graph { name: self.name, nodes: self.nodes, output, batch: self.batch })
+        let last = NodeId(self.nodes.len() - 1);
+        let outputs = if self.outputs.is_empty() { vec![last] } else { self.outputs };
+        Ok(Graph { name: self.name, nodes: self.nodes, outputs, batch: self.batch })
     }
 }

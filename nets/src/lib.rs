@@ -60,11 +60,11 @@ pub use error::{LayerError, NetError, PictureError, WeightsError};
 pub use graph::{Graph, GraphBuilder, Node, NodeId};
 pub use layer::{
     AdaptivePool, Conv, ConvTranspose, Layer, Linear, Lrn, Norm, NormKind, Param, Pool, Role, SparseConv,
-    Subsample,
+    Subsample, TensorLayer,
 };
 pub use process::peak_bytes;
 pub use run::{CompiledNet, Memory, Net, NetOptions, PackedWeights, StepReport};
-pub use shape::Shape;
+pub use shape::{Shape, TensorShape};
 pub use weights::{
     Init, InputStatistics, MEMORY_LIMIT, SeededWeights, Tensor, WeightSet, WeightSource, to_safetensors,
     write,

@@ -13,7 +13,8 @@ const DTYPE: &str = "'<f4'";
 /// The data begins at a multiple of this many bytes.
 const ALIGNMENT: usize = 64;
 
-/// Reads a tensor of `f32`. Returns its extents, outermost first, and its elements.
+/// Reads a tensor of `f32`, or of integers or truth values, which become the nearest `f32`. Returns its extents,
+/// outermost first, and its elements.
 ///
 /// # Errors
 /// - [`NetError::Io`] if the file cannot be read.
@@ -26,12 +27,26 @@ pub fn read(path: &Path) -> Result<(Vec<usize>, Vec<f32>), NetError> {
 
 fn parse(bytes: &[u8]) -> Result<(Vec<usize>, Vec<f32>), String> {
     let (header, data) = split(bytes).ok_or("something else, or a header without an end")?;
-    let dims = extents(header)?;
+    let (dtype, dims) = described(header)?;
     let count = dims.iter().try_fold(1usize, |count, &extent| count.checked_mul(extent));
     // If the file cannot hold the extents, no element is read and nothing is allocated.
-    let numbers = count.and_then(|count| data.as_chunks().0.get(..count));
+    let numbers = count.and_then(|count| elements(dtype, data, count));
     let numbers = numbers.ok_or_else(|| format!("extents beyond its {} bytes", bytes.len()))?;
-    Ok((dims, numbers.iter().map(|&number| f32::from_le_bytes(number)).collect()))
+    Ok((dims, numbers))
+}
+
+/// The first `count` elements of a type; `None` if there are fewer.
+fn elements(dtype: &str, data: &[u8], count: usize) -> Option<Vec<f32>> {
+    fn all<const N: usize>(data: &[u8], count: usize, decode: impl Fn([u8; N]) -> f32) -> Option<Vec<f32>> {
+        Some(data.as_chunks().0.get(..count)?.iter().map(|&bytes| decode(bytes)).collect())
+    }
+    match dtype {
+        "'<i8'" => all(data, count, |bytes| i64::from_le_bytes(bytes) as f32),
+        "'<i4'" => all(data, count, |bytes| i32::from_le_bytes(bytes) as f32),
+        "'|i1'" => all(data, count, |[byte]: [u8; 1]| f32::from(byte as i8)),
+        "'|b1'" | "'|u1'" => all(data, count, |[byte]: [u8; 1]| f32::from(byte)),
+        _ => all(data, count, f32::from_le_bytes),
+    }
 }
 
 /// Returns the header as text, and the data after it. The length of the header has two bytes in version 1 and
@@ -47,9 +62,9 @@ fn split(bytes: &[u8]) -> Option<(&str, &[u8])> {
     Some((str::from_utf8(header).ok()?, data))
 }
 
-/// Parses the extents in a header. The header is a Python dictionary:
+/// Parses the element type and the extents in a header. The header is a Python dictionary:
 /// `{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }`.
-fn extents(header: &str) -> Result<Vec<usize>, String> {
+fn described(header: &str) -> Result<(&str, Vec<usize>), String> {
     let field = |name: &str, end: char| {
         let (_, rest) = header.split_once(name).ok_or_else(|| format!("a header without {name}"))?;
         let value = rest.trim_start().strip_prefix(':').map(str::trim_start);
@@ -57,7 +72,7 @@ fn extents(header: &str) -> Result<Vec<usize>, String> {
         value.map(|(value, _)| value.trim_end()).ok_or_else(|| format!("a header without a value of {name}"))
     };
     let dtype = field("'descr'", ',')?;
-    if dtype != DTYPE {
+    if ![DTYPE, "'<i8'", "'<i4'", "'|i1'", "'|u1'", "'|b1'"].contains(&dtype) {
         return Err(format!("elements of {dtype}"));
     }
     match field("'fortran_order'", ',')? {
@@ -68,7 +83,8 @@ fn extents(header: &str) -> Result<Vec<usize>, String> {
     let shape = field("'shape'", ')')?;
     let wrong = || format!("a shape of {shape})");
     let numbers = shape.strip_prefix('(').ok_or_else(wrong)?.split(',').map(str::trim);
-    numbers.filter(|number| !number.is_empty()).map(|number| number.parse().map_err(|_| wrong())).collect()
+    let numbers = numbers.filter(|number| !number.is_empty());
+    Ok((dtype, numbers.map(|number| number.parse().map_err(|_| wrong())).collect::<Result<_, _>>()?))
 }
 
 /// Writes a tensor of extents `dims`, outermost first.
@@ -121,6 +137,17 @@ mod tests {
         }
         let scalar = "{'shape': (), 'fortran_order':False,'descr':'<f4',}";
         assert_eq!(parse(&file(1, scalar, &data)).unwrap(), (vec![], vec![1.0]));
+    }
+
+    #[test]
+    fn integers_and_truth_values_become_floats() {
+        let of = |descr: &str, data: &[u8]| {
+            let header = format!("{{'descr': {descr}, 'fortran_order': False, 'shape': (2,), }}");
+            parse(&file(1, &header, data)).unwrap().1
+        };
+        let wide: Vec<u8> = [7i64, -1].iter().flat_map(|number| number.to_le_bytes()).collect();
+        assert_eq!(of("'<i8'", &wide), [7.0, -1.0]);
+        assert_eq!((of("'|b1'", &[1, 0]), of("'|i1'", &[255, 3])), (vec![1.0, 0.0], vec![-1.0, 3.0]));
     }
 
     #[test]

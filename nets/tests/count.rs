@@ -153,7 +153,15 @@ fn fields_of_branches_are_the_largest() {
     let b = b.last();
     let join = net.add("join", Layer::Concat, &[a, b]);
     net.at(join)
-        .then("unknown", Layer::Unknown { op: "X".to_owned(), output: Shape::vector(3), params: Vec::new() })
+        .then(
+            "unknown",
+            Layer::Unknown {
+                op: "X".to_owned(),
+                output: Shape::vector(3),
+                params: Vec::new(),
+                reason: String::new(),
+            },
+        )
         .then("fc", Linear::new(1));
     let count = count(&net.build().unwrap()).unwrap();
     let field = |index: usize| count.layers[index].receptive;

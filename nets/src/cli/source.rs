@@ -2,7 +2,7 @@
 
 use anyhow::ensure;
 use nets::digits::PADDED;
-use nets::import::onnx::{self, Extents, ImportOptions, Imported};
+use nets::import::onnx::{self, Extents, ImportOptions, Imported, InputExtents};
 use nets::zoo::{self, Entry};
 use nets::{Graph, Init, NetError, SeededWeights, Shape, WeightSet, WeightSource, digits};
 use std::path::{Path, PathBuf};
@@ -22,15 +22,15 @@ pub(super) struct Wanted<'a> {
     pub(super) input: Option<Shape>,
     /// Batch size, for ONNX files that do not state one.
     pub(super) batch: usize,
-    /// Number of axes of the data for an ONNX file, including the batch, if there is data.
-    pub(super) axes: Option<usize>,
+    /// The data for an ONNX file, if there is any.
+    pub(super) data: &'a [InputExtents<'a>],
     pub(super) weights: Option<&'a Path>,
     pub(super) seed: Option<u64>,
 }
 
 impl Default for Wanted<'_> {
     fn default() -> Self {
-        Self { input: None, batch: 1, axes: None, weights: None, seed: None }
+        Self { input: None, batch: 1, data: &[], weights: None, seed: None }
     }
 }
 
@@ -75,8 +75,9 @@ impl Network {
                     file.display()
                 );
                 let mut options = ImportOptions::default().batch(wanted.batch);
-                (options.input, options.axes) = (wanted.input, wanted.axes);
-                let Imported { graph, weights, warnings, extents, .. } = onnx::load(file, &options)?;
+                options.input = wanted.input;
+                let Imported { graph, weights, warnings, extents, .. } =
+                    onnx::load_for(file, &options, wanted.data)?;
                 warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
                 Ok(Loaded { graph, weights: Box::new(weights), extents: Some(extents) })
             }

@@ -47,7 +47,7 @@ fn last_uses(graph: &Graph) -> Vec<usize> {
             let last = &mut last[owners[input.index()]];
             *last = id.index().max(*last);
         }
-        if readers.is_empty() || id == graph.output_id() {
+        if readers.is_empty() || graph.outputs().contains(&id) {
             last[owners[id.index()]] = end;
         }
     }
@@ -56,5 +56,10 @@ fn last_uses(graph: &Graph) -> Vec<usize> {
 
 /// Bytes of `batch` activations of this shape.
 pub(super) fn bytes(shape: Shape, batch: u64) -> Option<u64> {
-    u64::try_from(shape.len().ok()?).ok()?.checked_mul(F32)?.checked_mul(batch)
+    let elements = |elements: Result<usize, kernels::ConvError>| u64::try_from(elements.ok()?).ok();
+    let all = match shape {
+        Shape::Tensor(_) => elements(shape.elements(usize::try_from(batch).ok()?))?,
+        _ => elements(shape.len())?.checked_mul(batch)?,
+    };
+    all.checked_mul(F32)
 }

@@ -7,7 +7,7 @@ mod receptive;
 
 use crate::error::NetError;
 use crate::graph::{Graph, Node};
-use crate::layer::{Param, Role};
+use crate::layer::{Layer, Param, Role};
 use crate::shape::Shape;
 pub use convention::Convention;
 pub use receptive::Receptive;
@@ -115,19 +115,33 @@ impl NetCount {
     }
 }
 
-/// Counts every layer of `graph` for one image.
+/// Counts every layer of `graph` for one image. A network with tensors that is valid for one batch size only
+/// ([`Graph::batch`]) is counted for that size, which [`NetCount::batch`] says.
 ///
 /// # Errors
 /// [`NetError::CountOverflow`] if a count overflows 64 bits.
 pub fn count(graph: &Graph) -> Result<NetCount, NetError> {
-    count_batch(graph, 1)
+    count_batch(graph, only_batch(graph).unwrap_or(1))
+}
+
+/// The only batch size that can be counted: that of tensors whose extents do not follow the batch.
+fn only_batch(graph: &Graph) -> Option<u64> {
+    let is_tensor =
+        |node: &Node| matches!(node.output, Shape::Tensor(_)) || matches!(node.layer, Layer::Tensor(_));
+    let batch = graph.batch()?;
+    graph.nodes().iter().any(is_tensor).then_some(batch as u64)
 }
 
 /// Counts every layer of `graph` for `batch` images.
 ///
 /// # Errors
-/// [`NetError::CountOverflow`] if a count overflows 64 bits.
+/// - [`NetError::CountOverflow`] if a count overflows 64 bits.
+/// - [`NetError::Option`] if the network has tensors whose extents are for another batch size.
 pub fn count_batch(graph: &Graph, batch: u64) -> Result<NetCount, NetError> {
+    if let Some(only) = only_batch(graph).filter(|&only| only != batch) {
+        let expected = format!("{only} (the extents in network `{}` are for this batch)", graph.name());
+        return Err(NetError::Option { option: "batch", expected, got: batch.to_string() });
+    }
     let (live, receptive) = (memory::live(graph, batch)?, receptive::fields(graph));
     let mut total = NetCount {
         layers: Vec::with_capacity(graph.nodes().len()),
@@ -174,9 +188,7 @@ fn count_layer(graph: &Graph, node: &Node, batch: u64) -> Result<LayerCount, Net
     let (layer, inputs) = (&node.layer, graph.input_shapes(node));
     let (kinds, untrained) = kinds(&layer.params(&inputs)).ok_or_else(|| overflow(node, "parameters"))?;
     let params = kinds.total().ok_or_else(|| overflow(node, "parameters"))?;
-    let times = |number: Option<u64>, what| {
-        number.and_then(|number| number.checked_mul(batch)).ok_or_else(|| overflow(node, what))
-    };
+    let fits = |number: Option<u64>, what| number.ok_or_else(|| overflow(node, what));
     let bytes =
         |shape: &Shape| memory::bytes(*shape, batch).ok_or_else(|| overflow(node, "activation bytes"));
     let activation_bytes = if layer.is_view() { 0 } else { bytes(&node.output)? };
@@ -198,8 +210,8 @@ fn count_layer(graph: &Graph, node: &Node, batch: u64) -> Result<LayerCount, Net
         params,
         kinds,
         untrained,
-        macs: times(layer.macs(&inputs, node.output), "multiply-accumulates")?,
-        other_ops: times(ops::other_ops(layer, &inputs, node.output), "operations")?,
+        macs: fits(layer.macs(&inputs, node.output, batch), "multiply-accumulates")?,
+        other_ops: fits(ops::other_ops(layer, &inputs, node.output, batch), "operations")?,
         activation_bytes,
         moved_bytes: moved_bytes.ok_or_else(|| overflow(node, "moved bytes"))?,
         live_bytes: 0,

@@ -213,6 +213,14 @@ pub enum LayerError {
         /// Number of elements of the mask, if there was one.
         got: Option<usize>,
     },
+    /// It is an operator that was not imported as a layer, so it can be counted but not run.
+    #[error("expected a layer that can be run, got `{op}`, which can only be counted: {reason}")]
+    NotImported {
+        /// The name of the operator.
+        op: String,
+        /// Why it was not imported.
+        reason: String,
+    },
     /// ONNX has no operator for it.
     #[error("expected a layer that is an operator of ONNX, got `{op}`")]
     NoOperator {

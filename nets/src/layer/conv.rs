@@ -3,7 +3,7 @@
 use super::param::{Param, product};
 use crate::error::LayerError;
 use crate::shape::Shape;
-use kernels::{Activation, ConvDesc, ConvError, EpilogueSpec, Layout, Pad2, Shape4, Size2};
+use kernels::{Activation, ConvDesc, ConvError, EpilogueSpec, Layout, Pad2, Shape4, Size2, TransposedDesc};
 
 /// The attributes of a convolution.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -217,6 +217,22 @@ impl ConvTranspose {
             groups: 1,
             bias: true,
         }
+    }
+
+    /// Describes this layer for the kernels, on an input of shape `input`. The epilogue is the bias.
+    ///
+    /// # Errors
+    /// Those of [`kernels::TransposedDescBuilder::build`].
+    pub fn desc(&self, input: Shape4, layout: Layout) -> Result<TransposedDesc, ConvError> {
+        TransposedDesc::builder(input, self.out_channels, self.kernel)
+            .stride(self.stride)
+            .pad(self.pad)
+            .output_pad(self.output_pad)
+            .dilation(self.dilation)
+            .groups(self.groups)
+            .layout(layout)
+            .epilogue(EpilogueSpec { bias: self.bias, residual: false, activation: Activation::None })
+            .build()
     }
 
     pub(super) fn output(&self, input: Shape4) -> Result<Shape, LayerError> {

@@ -4,18 +4,26 @@ mod conv;
 mod norm;
 mod param;
 mod pool;
+mod shapes;
+mod tensor;
 mod window;
 
 use crate::error::LayerError;
 use crate::shape::Shape;
 use conv::invalid;
 pub use conv::{Conv, ConvTranspose, Linear, SparseConv};
-use kernels::{Activation, Layout, Pad2, PoolKind, Shape4};
+use kernels::{Activation, Layout, Pad2, PoolKind};
 pub use norm::{Lrn, Norm, NormKind};
 use param::product;
 pub use param::{Param, Role};
 pub use pool::{AdaptivePool, Pool, Subsample};
+use shapes::{add, concat, map, matmul, maxout, mul, padded, shortcut, vector};
 use std::ops::RangeInclusive;
+pub use tensor::TensorLayer;
+pub(crate) use tensor::{
+    Binary, Blend, Cell, ConvNd, OPERANDS, Operand, Pick, PoolOp, Recurrent, Reduction, Scatter, SoftKind,
+    TensorOp, Unary, Windows, axes_of, broadcast, role, sigmoid,
+};
 pub(crate) use window::window;
 
 /// A kind of layer with its attributes. The values of its parameters are stored separately, by name.
@@ -28,7 +36,7 @@ pub enum Layer {
     Conv(Conv),
     /// A convolution with a table of connections between maps.
     SparseConv(SparseConv),
-    /// A transposed convolution. It can be counted, but not run.
+    /// A transposed convolution.
     ConvTranspose(ConvTranspose),
     /// A fully connected layer.
     Linear(Linear),
@@ -86,8 +94,17 @@ pub enum Layer {
     Reshape(Shape),
     /// Softmax over the channels.
     Softmax,
+    /// `alpha * x + beta`, limited to 0 and 1.
+    HardSigmoid {
+        /// The slope.
+        alpha: f32,
+        /// The value at 0.
+        beta: f32,
+    },
     /// The matrix product of two inputs, map by map. It can be counted, but not run.
     MatMul,
+    /// An operator on tensors of any rank, from an imported model.
+    Tensor(Box<TensorLayer>),
     /// An operator that this library does not know, or a known one with an input of [`Shape::Unknown`]. Its
     /// parameters are counted, its operations count as zero, and it cannot run. It has any number of inputs.
     Unknown {
@@ -97,6 +114,8 @@ pub enum Layer {
         output: Shape,
         /// The trained tensors that it is known to read.
         params: Vec<Param>,
+        /// Why it is not known, for errors.
+        reason: String,
     },
 }
 
@@ -130,7 +149,9 @@ impl Layer {
             Self::Flatten => "flatten",
             Self::Reshape(_) => "reshape",
             Self::Softmax => "softmax",
+            Self::HardSigmoid { .. } => "hard_sigmoid",
             Self::MatMul => "matmul",
+            Self::Tensor(tensor) => tensor.name(),
             Self::Unknown { op, .. } => op,
         }
     }
@@ -141,6 +162,7 @@ impl Layer {
             Self::Input(_) => 0..=0,
             Self::Concat | Self::Add => 1..=usize::MAX,
             Self::Mul | Self::MatMul => 2..=2,
+            Self::Tensor(tensor) => tensor.arity()..=tensor.arity(),
             Self::Unknown { .. } => 0..=usize::MAX,
             _ => 1..=1,
         }
@@ -155,6 +177,10 @@ impl Layer {
                 true => Err(LayerError::Input { expected: "extents of at least 1", got: *shape }),
                 false => Ok(*shape),
             };
+        }
+        if let Self::Tensor(tensor) = self {
+            tensor.output.len()?;
+            return Ok(tensor.output);
         }
         let input = inputs[0];
         match self {
@@ -180,16 +206,19 @@ impl Layer {
                 Err(invalid("shape", format!("{} elements as in {input}", input.len()?), shape))
             }
             Self::Reshape(shape) => Ok(*shape),
-            Self::Activation(_) | Self::Softmax | Self::Dropout | Self::Scale { .. } => Ok(input),
-            Self::Input(shape) | Self::Unknown { output: shape, .. } => Ok(*shape),
+            Self::Activation(_) | Self::Softmax | Self::Dropout => Ok(input),
+            Self::Scale { .. } | Self::HardSigmoid { .. } => Ok(input),
+            Self::Input(_) | Self::Unknown { .. } | Self::Tensor(_) => Ok(input),
         }
     }
 
     /// The parameter tensors of the layer, in the order of their names in files. Valid after
     /// [`output`](Self::output) has accepted the inputs.
     pub(crate) fn params(&self, inputs: &[Shape]) -> Vec<Param> {
-        if let Self::Unknown { params, .. } = self {
-            return params.clone();
+        match self {
+            Self::Unknown { params, .. } => return params.clone(),
+            Self::Tensor(tensor) => return tensor.params.clone(),
+            _ => {}
         }
         let Some(channels) = inputs.first().map(|input| input.channels()) else { return Vec::new() };
         match self {
@@ -208,17 +237,39 @@ impl Layer {
         }
     }
 
-    /// Multiply-accumulates per image; `None` if they overflow 64 bits. By the convention of the literature,
+    /// Multiply-accumulates of `batch` images; `None` if they overflow 64 bits. By the convention of the literature,
     /// products with padding count, and bias, pooling, normalisation and activations do not.
-    pub(crate) fn macs(&self, inputs: &[Shape], output: Shape) -> Option<u64> {
-        match self {
+    pub(crate) fn macs(&self, inputs: &[Shape], output: Shape, batch: u64) -> Option<u64> {
+        let per_image = match self {
+            // The batch is one of its axes.
+            Self::Tensor(tensor) => return tensor.macs(inputs, usize::try_from(batch).ok()?),
             Self::Conv(conv) => conv.macs(inputs[0].channels(), output),
             Self::SparseConv(conv) => conv.macs(output),
             Self::ConvTranspose(conv) => conv.macs(inputs[0]),
             Self::Linear(linear) => product(&[inputs[0].channels(), linear.out_features]),
             Self::MatMul => product(&output.dims())?.checked_mul(u64::try_from(inputs[0].batched(1).w).ok()?),
             _ => Some(0),
-        }
+        };
+        per_image?.checked_mul(batch)
+    }
+
+    /// The layer for any batch, if `a` is it for a batch of `one` and `b` for a batch of `two`.
+    pub(crate) fn unify(a: &Self, b: &Self, batches: (usize, usize)) -> Option<Self> {
+        let shape = |a, b| Shape::unify(a, b, batches);
+        Some(match (a, b) {
+            (Self::Input(a), Self::Input(b)) => Self::Input(shape(*a, *b)?),
+            (Self::Reshape(a), Self::Reshape(b)) => Self::Reshape(shape(*a, *b)?),
+            (Self::Tensor(a), Self::Tensor(b)) => Self::Tensor(Box::new(TensorLayer::unify(a, b, batches)?)),
+            (
+                Self::Unknown { op, output: one, params, reason },
+                Self::Unknown { op: other, output: two, params: others, .. },
+            ) if op == other && params == others => {
+                let (op, params, reason) = (op.clone(), params.clone(), reason.clone());
+                Self::Unknown { op, output: shape(*one, *two)?, params, reason }
+            }
+            _ if a == b => a.clone(),
+            _ => return None,
+        })
     }
 
     /// Whether the layer is unknown and therefore counts as zero.
@@ -230,6 +281,7 @@ impl Layer {
     pub(crate) fn is_view(&self) -> bool {
         matches!(self, Self::Flatten | Self::Reshape(_) | Self::Dropout)
             || *self == Self::Activation(Activation::None)
+            || matches!(self, Self::Tensor(tensor) if tensor.is_view())
     }
 }
 
@@ -237,104 +289,6 @@ fn scale_and_shift(scale: bool, shift: bool, channels: usize) -> Vec<Param> {
     let scale = scale.then(|| Param::vector("weight", channels, Role::Scale));
     let shift = shift.then(|| Param::vector("bias", channels, Role::Shift));
     scale.into_iter().chain(shift).collect()
-}
-
-fn map(input: Shape) -> Result<Shape4, LayerError> {
-    match input {
-        Shape::Map { .. } => Ok(input.batched(1)),
-        Shape::Vector { .. } | Shape::Unknown => {
-            Err(LayerError::Input { expected: "feature maps", got: input })
-        }
-    }
-}
-
-fn vector(input: Shape) -> Result<(), LayerError> {
-    match input {
-        Shape::Vector { .. } => Ok(()),
-        Shape::Map { .. } | Shape::Unknown => {
-            Err(LayerError::Input { expected: "a vector (flatten first)", got: input })
-        }
-    }
-}
-
-/// The same extents with another number of channels.
-fn with_channels(input: Shape, channels: usize) -> Result<Shape, LayerError> {
-    let output = match input {
-        Shape::Map { h, w, .. } => Shape::map(channels, h, w),
-        Shape::Vector { .. } => Shape::vector(channels),
-        Shape::Unknown => Shape::Unknown,
-    };
-    output.len()?;
-    Ok(output)
-}
-
-fn maxout(pieces: usize, input: Shape) -> Result<Shape, LayerError> {
-    if pieces == 0 || !input.channels().is_multiple_of(pieces) {
-        return Err(invalid("pieces", format!("a divisor of the {} channels", input.channels()), pieces));
-    }
-    with_channels(input, input.channels() / pieces)
-}
-
-fn concat(inputs: &[Shape]) -> Result<Shape, LayerError> {
-    let mut channels = 0usize;
-    for input in inputs {
-        if with_channels(*input, inputs[0].channels())? != inputs[0] {
-            return Err(LayerError::Differ {
-                what: "inputs of one height and width",
-                a: inputs[0],
-                b: *input,
-            });
-        }
-        let sum = channels.checked_add(input.channels());
-        channels = sum.ok_or(kernels::ConvError::SizeOverflow { what: "channels" })?;
-    }
-    with_channels(inputs[0], channels)
-}
-
-fn add(inputs: &[Shape]) -> Result<Shape, LayerError> {
-    match inputs.iter().find(|&&input| input != inputs[0]) {
-        Some(&b) => Err(LayerError::Differ { what: "inputs of one shape", a: inputs[0], b }),
-        None => Ok(inputs[0]),
-    }
-}
-
-fn mul(a: Shape, b: Shape) -> Result<Shape, LayerError> {
-    let one_pixel = b == Shape::map(a.channels(), 1, 1);
-    if a == b || one_pixel {
-        return Ok(a);
-    }
-    Err(LayerError::Differ { what: "inputs of one shape, or the second with one pixel", a, b })
-}
-
-fn matmul(a: Shape, b: Shape) -> Result<Shape, LayerError> {
-    let ((left, right), what) = ((map(a)?, map(b)?), "as many columns as the second has rows");
-    if left.c != right.c || left.w != right.h {
-        return Err(LayerError::Differ { what, a, b });
-    }
-    let output = Shape::map(left.c, left.h, right.w);
-    output.len()?;
-    Ok(output)
-}
-
-fn padded(input: Shape4, pad: Pad2) -> Result<Shape, LayerError> {
-    let sum = |extent: usize, before: usize, after| extent.checked_add(before)?.checked_add(after);
-    let extents = sum(input.h, pad.top, pad.bottom).zip(sum(input.w, pad.left, pad.right));
-    let (h, w) = extents.ok_or(kernels::ConvError::SizeOverflow { what: "output" })?;
-    let output = Shape::map(input.c, h, w);
-    output.len()?;
-    Ok(output)
-}
-
-fn shortcut(input: Shape4, stride: usize, channels: usize) -> Result<Shape, LayerError> {
-    if stride == 0 {
-        return Err(invalid("stride", "at least 1", stride));
-    }
-    if channels < input.c {
-        return Err(invalid("channels", format!("at least the {} of the input", input.c), channels));
-    }
-    let output = Shape::map(channels, input.h.div_ceil(stride), input.w.div_ceil(stride));
-    output.len()?;
-    Ok(output)
 }
 
 impl From<Conv> for Layer {

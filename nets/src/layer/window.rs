@@ -33,6 +33,7 @@ pub(crate) fn window(layer: &Layer, input: Shape) -> Option<Window> {
     let one = Size2::square(1);
     Some(match layer {
         Layer::Input(_) | Layer::Unknown { .. } | Layer::Reshape(_) | Layer::MatMul => return None,
+        Layer::Tensor(_) => return None,
         Layer::Conv(conv) | Layer::SparseConv(super::SparseConv { conv, .. }) => {
             Window::new(conv.kernel, conv.dilation, conv.stride, Size2::new(conv.pad.top, conv.pad.left))
         }
@@ -58,6 +59,7 @@ pub(crate) fn window(layer: &Layer, input: Shape) -> Option<Window> {
         | Layer::Norm(_)
         | Layer::Lrn(_)
         | Layer::Scale { .. }
+        | Layer::HardSigmoid { .. }
         | Layer::Maxout { .. } => Window::POINT,
         Layer::Dropout | Layer::Concat | Layer::Add | Layer::Mul | Layer::Softmax => Window::POINT,
     })

@@ -100,7 +100,7 @@ fn is_pair(program: &Program, plans: &[Option<&ConvPlan>], first: usize) -> bool
     let storage = storages.of(value);
     let readers =
         program.ops.iter().flat_map(|op| &op.reads).filter(|arg| storages.of(arg.value) == storage).count();
-    let is_own = storages.is_alone(value) && storage != storages.of(program.output) && readers == 1;
+    let is_own = storages.is_alone(value) && program.output_in(storage).is_none() && readers == 1;
     passes_on
         && is_own
         && held.layout == Layout::Nchw16c

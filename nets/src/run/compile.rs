@@ -5,7 +5,7 @@ use super::chain::{self, Described, Planned};
 use super::compiled::CompiledNet;
 use super::in_place::in_place;
 use super::kernel::{Kernels, Known};
-use super::lower::{INPUT, Op, Program, Work, lower};
+use super::lower::{Op, Program, Work, lower};
 use super::merge::merge;
 use super::narrow::narrow;
 use super::operand::Operand;
@@ -16,9 +16,10 @@ use super::{NetOptions, layout};
 use crate::count::{count, count_batch};
 use crate::error::{LayerError, NetError};
 use crate::graph::{Graph, NodeId};
+use crate::layer::Layer;
 use crate::shape::Shape;
 use crate::weights::WeightSource;
-use kernels::{ConvPlan, Layout, Ops, PlanOptions, Select, Team, Wisdom, WorkspaceReq};
+use kernels::{ConvPlan, Layout, Ops, PlanOptions, Select, Team, TransposedPlan, Wisdom, WorkspaceReq};
 use std::cell::RefCell;
 use std::ops::Range;
 
@@ -75,13 +76,14 @@ fn net(
     known: Known<'_>,
 ) -> Result<CompiledNet, NetError> {
     check_options(options)?;
-    check_graph(graph, options.batch)?;
+    let outputs = if options.all_outputs { graph.outputs() } else { &graph.outputs()[..1] };
+    check_graph(graph, outputs, options.batch)?;
     // The peak of live activations is a lower bound of the memory that will be allocated.
     let peak = count_batch(graph, options.batch as u64).map_or(u64::MAX, |count| count.peak_activation_bytes);
     within_limit(graph, options, peak)?;
     let ops = Ops::new(options.isa)?;
     let layout = options.layout.unwrap_or_else(|| layout::of_network(graph));
-    let mut program = lower(graph, options.batch, layout)?;
+    let mut program = lower(graph, outputs, options.batch, layout)?;
     merge(graph, &mut program);
     let plan_options = PlanOptions::default()
         .isa(ops.isa())
@@ -101,10 +103,12 @@ fn net(
     let places = places_of(&program, &chains);
     let steps = steps(graph, &program, &places, kernels, chains);
     let plans = steps.iter().flat_map(Step::runs);
-    let workspace = plans.fold(WorkspaceReq::default(), |all, plan| all.union(plan.workspace_req()));
+    let transposed = steps.iter().filter_map(Step::transposed).map(TransposedPlan::workspace_req);
+    let all = plans.map(ConvPlan::workspace_req).chain(transposed);
+    let workspace = all.fold(WorkspaceReq::default(), WorkspaceReq::union);
     Ok(CompiledNet {
-        input: graph.input(),
-        output: graph.output(),
+        inputs: graph.inputs().map(|id| graph.node(id).output).collect(),
+        outputs: outputs.iter().map(|&id| graph.node(id).output).collect(),
         batch: options.batch,
         ops,
         arena_len: places.len,
@@ -185,9 +189,9 @@ fn largest_first(graph: &Graph, program: &Program, kernels: &Kernels<'_>) -> Res
 
 /// Rejects graphs whose output depends on a layer that can only be counted, and batch sizes that the graph
 /// does not allow.
-fn check_graph(graph: &Graph, batch: usize) -> Result<(), NetError> {
+fn check_graph(graph: &Graph, outputs: &[NodeId], batch: usize) -> Result<(), NetError> {
     let mut needed = vec![false; graph.nodes().len()];
-    needed[graph.output_id().index()] = true;
+    outputs.iter().for_each(|output| needed[output.index()] = true);
     for (index, node) in graph.nodes().iter().enumerate().rev() {
         if needed[index] {
             node.inputs.iter().for_each(|input| needed[input.index()] = true);
@@ -195,7 +199,14 @@ fn check_graph(graph: &Graph, batch: usize) -> Result<(), NetError> {
     }
     let needed = graph.nodes().iter().zip(needed).filter(|&(_, needed)| needed);
     if let Some((node, _)) = needed.into_iter().find(|(node, _)| node.layer.is_unknown()) {
-        return Err(NetError::layer(&node.name, LayerError::NoKernel { op: node.layer.op().to_owned() }));
+        let op = node.layer.op().to_owned();
+        return Err(NetError::layer(
+            &node.name,
+            match &node.layer {
+                Layer::Unknown { reason, .. } => LayerError::NotImported { op, reason: reason.clone() },
+                _ => LayerError::NoKernel { op },
+            },
+        ));
     }
     match graph.batch().filter(|&only| only != batch) {
         Some(only) => Err(NetError::Option {
@@ -264,9 +275,11 @@ fn name(graph: &Graph, nodes: &[NodeId], op: &Op) -> String {
 /// operations of a chain run at the same time, and their inner values have memory of their own.
 fn places_of(program: &Program, chains: &[Planned]) -> Places {
     let storages = &program.storages;
-    let (input, output) = (storages.of(INPUT), storages.of(program.output));
+    let of = |values: &[usize]| values.iter().map(|&value| storages.of(value)).collect::<Vec<_>>();
+    let (inputs, outputs) = (of(&program.inputs), of(&program.outputs));
     let inner = chains.iter().flat_map(|chain| chain.inner_values(program));
-    let without: Vec<usize> = inner.map(|value| storages.of(value)).chain([input, output]).collect();
+    let inner = inner.map(|value| storages.of(value));
+    let without: Vec<usize> = inner.chain(inputs.iter().chain(&outputs).copied()).collect();
     let mut needs: Vec<Option<Need>> = vec![None; storages.len()];
     for (step, op) in program.ops.iter().enumerate() {
         let chain = chains.iter().map(|chain| &chain.ops).find(|ops| ops.contains(&step));
@@ -281,7 +294,7 @@ fn places_of(program: &Program, chains: &[Planned]) -> Places {
         }
     }
     let (offsets, len) = arena::assign(&needs);
-    Places { offsets, len, output: Some(output) }
+    Places { offsets, len, inputs, outputs }
 }
 
 #[cfg(test)]
@@ -304,7 +317,7 @@ mod tests {
                     (Place::Arena(target), Place::Arena(source)) => {
                         source.end <= target.start || target.end <= source.start
                     }
-                    (_, source) => !matches!(source, Place::Output(_)),
+                    (_, source) => !matches!(source, Place::Output(..)),
                 }
             })
         };
@@ -317,7 +330,7 @@ mod tests {
             let graph = entry.graph().unwrap();
             for (batch, layout) in [1, 2].into_iter().flat_map(|n| [(n, Layout::Nchw), (n, Layout::Nchw16c)])
             {
-                let mut program = lower(&graph, batch, layout).unwrap();
+                let mut program = lower(&graph, graph.outputs(), batch, layout).unwrap();
                 merge(&graph, &mut program);
                 in_place(&graph, &mut program);
                 assert!(targets_are_apart(&program), "{} x {batch} in {layout}", entry.name);

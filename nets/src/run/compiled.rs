@@ -16,8 +16,9 @@ use kernels::{
 /// It is immutable, `Send` and `Sync`. Any number of threads can run it at the same time, each with its own
 /// [`Memory`].
 pub struct CompiledNet {
-    pub(super) input: Shape,
-    pub(super) output: Shape,
+    pub(super) inputs: Vec<Shape>,
+    /// At least one.
+    pub(super) outputs: Vec<Shape>,
     pub(super) batch: usize,
     pub(super) ops: Ops,
     pub(super) steps: Vec<Step>,
@@ -63,24 +64,34 @@ impl CompiledNet {
         self.batch
     }
 
-    /// The shape of one input image.
+    /// The shape of one input image, of the first input if there are several.
     pub fn input(&self) -> Shape {
-        self.input
+        self.inputs[0]
     }
 
-    /// The shape of the output, for one image.
+    /// The shape of the output, for one image; of the main output if there are several.
     pub fn output(&self) -> Shape {
-        self.output
+        self.outputs[0]
     }
 
-    /// Number of elements of all input images.
+    /// The shape of each input, in the order of [`run_all`](Self::run_all).
+    pub fn inputs(&self) -> &[Shape] {
+        &self.inputs
+    }
+
+    /// The shape of each computed output, the main one first.
+    pub fn outputs(&self) -> &[Shape] {
+        &self.outputs
+    }
+
+    /// Number of elements of all images of the first input.
     pub fn input_len(&self) -> usize {
-        self.batch * elements(self.input)
+        elements(self.inputs[0], self.batch)
     }
 
-    /// Number of elements of all outputs.
+    /// Number of elements of the main output for all images.
     pub fn output_len(&self) -> usize {
-        self.batch * elements(self.output)
+        elements(self.outputs[0], self.batch)
     }
 
     /// Bytes of packed weights.
@@ -122,6 +133,7 @@ impl CompiledNet {
     /// - [`NetError::InputLen`] or [`NetError::OutputLen`] if a slice does not hold `batch` images or
     ///   outputs.
     /// - [`NetError::MemoryLen`] if `memory` was made for a smaller network.
+    /// - [`NetError::Option`] if the network has several inputs, or several outputs are computed.
     pub fn run(
         &self,
         input: &[f32],
@@ -145,20 +157,61 @@ impl CompiledNet {
         threads: Threads<'_>,
         done: &mut (dyn FnMut(usize) + Send),
     ) -> Result<(), NetError> {
-        self.check(input, output, memory)?;
-        let macs = self.count.macs.saturating_mul(self.batch as u64);
-        let threads = if macs < MACS_OF_A_POOL { Threads::Seq } else { threads };
-        threads.with_team(|threads| self.forward(input, output, memory, threads, done))
+        self.run_tensors((&[input], &mut [output]), memory, threads, done)
     }
 
-    fn check(&self, input: &[f32], output: &[f32], memory: &Memory) -> Result<(), NetError> {
-        let (expected, got) = (self.input_len(), input.len());
-        if expected != got {
-            return Err(NetError::InputLen { batch: self.batch, shape: self.input, expected, got });
+    /// [`run`](Self::run) with several inputs and outputs: one slice for each of [`inputs`](Self::inputs) and of
+    /// [`outputs`](Self::outputs).
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn run_all(
+        &self,
+        inputs: &[&[f32]],
+        outputs: &mut [&mut [f32]],
+        memory: &mut Memory,
+        threads: Threads<'_>,
+    ) -> Result<(), NetError> {
+        self.run_tensors((inputs, outputs), memory, threads, &mut |_| ())
+    }
+
+    fn run_tensors(
+        &self,
+        (inputs, outputs): Given<'_, '_>,
+        memory: &mut Memory,
+        threads: Threads<'_>,
+        done: &mut (dyn FnMut(usize) + Send),
+    ) -> Result<(), NetError> {
+        self.check(inputs, outputs, memory)?;
+        let macs = (self.count.macs / self.count.batch).saturating_mul(self.batch as u64);
+        let threads = if macs < MACS_OF_A_POOL { Threads::Seq } else { threads };
+        threads.with_team(|threads| self.forward((inputs, outputs), memory, threads, done))
+    }
+
+    fn check(&self, inputs: &[&[f32]], outputs: &[&mut [f32]], memory: &Memory) -> Result<(), NetError> {
+        let batch = self.batch;
+        for (option, expected, got) in
+            [("inputs", self.inputs.len(), inputs.len()), ("outputs", self.outputs.len(), outputs.len())]
+        {
+            if expected != got {
+                return Err(NetError::Option {
+                    option,
+                    expected: expected.to_string(),
+                    got: got.to_string(),
+                });
+            }
         }
-        let (expected, got) = (self.output_len(), output.len());
-        if expected != got {
-            return Err(NetError::OutputLen { batch: self.batch, shape: self.output, expected, got });
+        for (&shape, input) in self.inputs.iter().zip(inputs) {
+            let (expected, got) = (elements(shape, batch), input.len());
+            if expected != got {
+                return Err(NetError::InputLen { batch, shape, expected, got });
+            }
+        }
+        for (&shape, output) in self.outputs.iter().zip(outputs) {
+            let (expected, got) = (elements(shape, batch), output.len());
+            if expected != got {
+                return Err(NetError::OutputLen { batch, shape, expected, got });
+            }
         }
         for (what, expected, got) in [
             ("activations", self.arena_len, memory.arena.len()),
@@ -174,16 +227,15 @@ impl CompiledNet {
 
     fn forward(
         &self,
-        input: &[f32],
-        output: &mut [f32],
+        (inputs, outputs): Given<'_, '_>,
         memory: &mut Memory,
         threads: Threads<'_>,
         done: &mut (dyn FnMut(usize) + Send),
     ) -> Result<(), NetError> {
-        let context = Context { ops: &self.ops, threads, input };
+        let context = Context { ops: &self.ops, threads, inputs };
         let Memory { arena, bands, workspace } = memory;
         for (number, step) in self.steps.iter().enumerate() {
-            step.run(&context, arena, output, (workspace, bands))
+            step.run(&context, arena, outputs, (workspace, bands))
                 .map_err(|error| NetError::layer(&step.name, error))?;
             done(number);
         }
@@ -195,23 +247,26 @@ impl CompiledNet {
 /// wake the threads.
 const MACS_OF_A_POOL: u64 = 4_000_000;
 
-/// Number of elements of an existing shape, so the product cannot overflow.
-fn elements(shape: Shape) -> usize {
-    let Shape4 { c, h, w, .. } = shape.batched(1);
-    c * h * w
+/// Number of elements of a shape for which memory was planned, so the product cannot overflow.
+fn elements(shape: Shape, batch: usize) -> usize {
+    let Shape4 { n, c, h, w } = shape.batched(batch);
+    n * c * h * w
 }
+
+/// The inputs and the outputs of a run.
+type Given<'a, 'b> = (&'a [&'a [f32]], &'a mut [&'b mut [f32]]);
 
 impl Step {
     fn report(&self, count: &NetCount) -> StepReport {
         let layers = || self.nodes.iter().map(|node| &count.layers[node.index()]);
-        let sum = |number: fn(&LayerCount) -> u64| layers().map(number).sum();
+        let sum = |number: fn(&LayerCount) -> u64| layers().map(number).sum::<u64>();
         StepReport {
             name: self.name.clone(),
             op: self.op(count),
             output: self.shape,
             layout: self.target.as_ref().map(|target| seen_layout(target.layout)),
             params: sum(|layer| layer.params),
-            macs: sum(|layer| layer.macs),
+            macs: sum(|layer| layer.macs) / count.batch,
             bytes: self.bytes(),
             algorithm: self.plan().map(ConvPlan::algorithm),
             products: self.plan().map(ConvPlan::products),

@@ -28,6 +28,7 @@ pub(super) struct Readers {
 }
 
 impl Readers {
+    /// The readers in a graph of which the nodes `outputs` are computed.
     pub(super) fn of(graph: &Graph, outputs: &[NodeId]) -> Self {
         let mut needed = vec![false; graph.nodes().len()];
         outputs.iter().for_each(|output| needed[output.index()] = true);
@@ -46,7 +47,7 @@ impl Readers {
         self.needed[id.index()]
     }
 
-    /// The only reader of a node, if the node is no output.
+    /// The only reader of a node, if the node is not an output.
     fn only(&self, id: NodeId) -> Option<NodeId> {
         match self.readers[id.index()][..] {
             [reader] if !self.outputs.contains(&id) => Some(reader),

@@ -1,7 +1,7 @@
 //! Elementwise operations write over their first operand if nothing reads it afterwards. The tensor then passes through
 //! the caches once.
 
-use super::lower::{Arg, INPUT, Op, Program, Work};
+use super::lower::{Arg, Op, Program, Work};
 use super::storage::{Storages, Value};
 use crate::graph::Graph;
 use crate::layer::Layer;
@@ -17,7 +17,7 @@ pub(super) fn in_place(graph: &Graph, program: &mut Program) {
 
 /// The value that the operation reads first and the value that it writes, if they can be in the same memory.
 fn pair(graph: &Graph, program: &Program, index: usize) -> Option<(usize, usize)> {
-    let Program { ops, storages, output } = program;
+    let Program { ops, storages, .. } = program;
     let Op { work: Work::Layers(layers), reads, write: Some(write), .. } = &ops[index] else { return None };
     let works_in_place = matches!(
         graph.node(layers[0].nodes[0]).layer,
@@ -28,7 +28,7 @@ fn pair(graph: &Graph, program: &Program, index: usize) -> Option<(usize, usize)
     let inside = |arg: &Arg| storages.of(arg.value) == own;
     let is_free = ![own, storages.of(*write)]
         .iter()
-        .any(|&storage| storage == storages.of(INPUT) || storage == storages.of(*output));
+        .any(|&storage| program.input_in(storage).is_some() || program.output_in(storage).is_some());
     let is_last =
         !others.iter().any(inside) && !ops[index + 1..].iter().any(|op| op.reads.iter().any(inside));
     let fits = works_in_place && is_free && is_last && is_same(storages, first, *write);

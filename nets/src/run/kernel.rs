@@ -6,13 +6,14 @@ use super::lower::{Arg, Op, Program, Work};
 use super::packed::PackedWeights;
 use super::step::{Kernel, ScaleShift};
 use super::storage::Value;
+use super::tensor::TensorKernel;
 use crate::error::{LayerError, NetError};
 use crate::graph::{Graph, Node};
-use crate::layer::{Conv, Layer, Linear, Norm};
+use crate::layer::{Conv, ConvTranspose, Layer, Linear, Norm, TensorLayer};
 use crate::weights::WeightSource;
 use kernels::{
     Activation, Choice, ConvDesc, ConvError, ConvPlan, EpilogueSpec, Layout, LinearPlan, LrnSpec, NormSpec,
-    PlanOptions, Select, Weights, Wisdom,
+    PlanOptions, Select, TransposedPlan, Weights, Wisdom,
 };
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -63,6 +64,14 @@ impl<'a> Kernels<'a> {
     }
 
     fn layer(&self, node: &Node, fused: &Fused, op: &Op) -> Result<Kernel, Problem> {
+        if let Layer::Tensor(tensor) = &node.layer {
+            return match tensor.trained_matrix() {
+                Some(extents) => {
+                    Ok(Kernel::Conv(Box::new(self.product(node, tensor, extents, (op, fused))?)))
+                }
+                None => self.operator(node, tensor),
+            };
+        }
         let Arg { shape: input, layout, .. } = op.reads[0];
         Ok(match &node.layer {
             Layer::Conv(conv) => {
@@ -116,8 +125,47 @@ impl<'a> Kernels<'a> {
                 Kernel::Rbf(codes)
             }
             Layer::Softmax => Kernel::Softmax,
+            &Layer::HardSigmoid { alpha, beta } => {
+                let line = ScaleShift { scale: vec![alpha; input.c], shift: vec![beta; input.c] };
+                Kernel::ScaleShift(line, Activation::Clip { lo: 0.0, hi: 1.0 })
+            }
+            Layer::ConvTranspose(conv) => {
+                Kernel::Transposed(Box::new(self.transposed(node, conv, op.reads[0])?))
+            }
             _ => return Err(LayerError::NoKernel { op: node.layer.op().to_owned() }.into()),
         })
+    }
+
+    /// An operator on tensors, with the elements of its parameters.
+    fn operator(&self, node: &Node, tensor: &TensorLayer) -> Result<Kernel, Problem> {
+        let params = tensor.params.iter().map(|param| self.tensor(node, param.name).map(Cow::into_owned));
+        let params = params.collect::<Result<_, _>>()?;
+        let inputs = self.graph.input_shapes(node);
+        Ok(Kernel::Tensor(Box::new(TensorKernel::new(tensor, &inputs, self.program.batch, params)?)))
+    }
+
+    /// A product with a trained matrix, as a convolution of one row of pixels.
+    fn product(
+        &self,
+        node: &Node,
+        tensor: &TensorLayer,
+        [inputs, outputs]: [usize; 2],
+        (op, fused): (&Op, &Fused),
+    ) -> Result<ConvPlan, Problem> {
+        let matrix = self.tensor(node, tensor.params[0].name)?;
+        let turned = (0..outputs).flat_map(|output| matrix.iter().skip(output).step_by(outputs).copied());
+        let rows = Rows::Whole(turned.collect::<Vec<f32>>().into());
+        let desc = LinearPlan::desc(op.reads[0].shape.w, inputs, outputs, EpilogueSpec::NONE)?;
+        let filter = Filter { members: vec![Member { rows, channels: outputs, scale: None }], pixels: None };
+        self.packed(&desc, &self.options, fused, (&filter, None))
+    }
+
+    fn transposed(&self, node: &Node, conv: &ConvTranspose, input: Arg) -> Result<TransposedPlan, Problem> {
+        let desc = conv.desc(input.shape, input.layout)?;
+        let (filter, bias) =
+            (self.tensor(node, "weight")?, conv.bias.then(|| self.tensor(node, "bias")).transpose()?);
+        let weights = Weights { filter: &filter, bias: bias.as_deref(), slope: None };
+        Ok(TransposedPlan::new(&desc, weights, &self.options)?)
     }
 
     /// `activation` follows batch normalisation only.

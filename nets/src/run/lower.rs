@@ -14,9 +14,8 @@ use crate::layer::Layer;
 use crate::shape::Shape;
 use kernels::{Layout, Shape4};
 use std::collections::HashMap;
-use std::ops::Range;
 
-/// The value of the caller's input.
+/// The value of the first input.
 pub(crate) const INPUT: usize = 0;
 
 /// A tensor as an operation reads or writes it.
@@ -55,8 +54,23 @@ pub(crate) struct Op {
 pub(super) struct Program {
     pub(super) ops: Vec<Op>,
     pub(super) storages: Storages,
-    /// The value that the caller receives, in NCHW.
-    pub(super) output: usize,
+    pub(super) batch: usize,
+    /// The values that the caller gives, in NCHW.
+    pub(super) inputs: Vec<usize>,
+    /// The values that the caller receives, in NCHW.
+    pub(super) outputs: Vec<usize>,
+}
+
+impl Program {
+    /// The index of the input that is in this storage, if one is.
+    pub(super) fn input_in(&self, storage: usize) -> Option<usize> {
+        self.inputs.iter().position(|&value| self.storages.of(value) == storage)
+    }
+
+    /// The index of the output that is in this storage, if one is.
+    pub(super) fn output_in(&self, storage: usize) -> Option<usize> {
+        self.outputs.iter().position(|&value| self.storages.of(value) == storage)
+    }
 }
 
 /// The same of a network that trains.
@@ -82,39 +96,46 @@ pub(crate) struct Wanted<'a> {
 
 /// The value that holds a node's output, and its shape there.
 #[derive(Debug, Clone, Copy)]
-struct Seen {
-    value: usize,
-    shape: Shape,
+pub(super) struct Seen {
+    pub(super) value: usize,
+    pub(super) shape: Shape,
 }
 
-struct Lowering<'a> {
+pub(super) struct Lowering<'a> {
     graph: &'a Graph,
-    batch: usize,
+    pub(super) batch: usize,
     blocked: bool,
-    training: bool,
+    pub(super) training: bool,
     drops: bool,
-    ops: Vec<Op>,
-    storages: Storages,
+    pub(super) ops: Vec<Op>,
+    pub(super) storages: Storages,
+    /// The values that the caller gives, in NCHW.
+    pub(super) inputs: Vec<usize>,
     /// The output of each node, once it is computed.
     seen: Vec<Option<Seen>>,
     /// Converted values, by source value, target shape and target layout.
     copies: HashMap<(usize, Shape4, Layout), usize>,
 }
 
-/// Lowers `graph` for `batch` images, with most maps in `layout`.
-pub(super) fn lower(graph: &Graph, batch: usize, layout: Layout) -> Result<Program, NetError> {
-    let output = graph.output_id();
-    let mut lowering = Lowering::new(graph, &Wanted { batch, layout, outputs: &[output], drops: false });
-    lowering.run(&[output])?;
-    let output = lowering.output(output);
-    Ok(Program { ops: lowering.ops, storages: lowering.storages, output })
+/// Lowers `graph` for `batch` images, with most maps in `layout`, to compute the nodes `outputs`.
+pub(super) fn lower(
+    graph: &Graph,
+    outputs: &[NodeId],
+    batch: usize,
+    layout: Layout,
+) -> Result<Program, NetError> {
+    let mut lowering = Lowering::new(graph, &Wanted { batch, layout, outputs, drops: false });
+    lowering.run(outputs)?;
+    let outputs = outputs.iter().map(|&id| lowering.output(id, outputs)).collect();
+    let Lowering { ops, storages, inputs, .. } = lowering;
+    Ok(Program { ops, storages, batch, inputs, outputs })
 }
 
 /// Lowers `graph` for training: each layer is an operation of its own, with at most an activation.
 pub(crate) fn lower_for_training(graph: &Graph, wanted: &Wanted<'_>) -> Result<Training, NetError> {
     let mut lowering = Lowering { training: true, ..Lowering::new(graph, wanted) };
     lowering.run(wanted.outputs)?;
-    let outputs = wanted.outputs.iter().map(|&output| lowering.output(output)).collect();
+    let outputs = wanted.outputs.iter().map(|&id| lowering.output(id, wanted.outputs)).collect();
     Ok(Training { ops: lowering.ops, storages: lowering.storages, outputs })
 }
 
@@ -128,6 +149,7 @@ impl<'a> Lowering<'a> {
             drops: wanted.drops,
             ops: Vec::new(),
             storages: Storages::default(),
+            inputs: Vec::new(),
             seen: vec![None; graph.nodes().len()],
             copies: HashMap::new(),
         }
@@ -135,7 +157,15 @@ impl<'a> Lowering<'a> {
 
     /// Lowers every layer that an output depends on.
     fn run(&mut self, outputs: &[NodeId]) -> Result<(), NetError> {
-        let (graph, readers) = (self.graph, Readers::of(self.graph, outputs));
+        let graph = self.graph;
+        // All inputs, so that the caller gives each of them even if no output depends on it.
+        for id in graph.inputs() {
+            let shape = graph.node(id).output;
+            let value = self.storages.add(Value { shape: shape.batched(self.batch), layout: Layout::Nchw });
+            self.seen[id.index()] = Some(Seen { value, shape });
+            self.inputs.push(value);
+        }
+        let readers = Readers::of(graph, outputs);
         for (id, node) in graph.ids().filter(|&(id, _)| readers.needs(id)) {
             if self.seen[id.index()].is_none() {
                 let fused = match self.training {
@@ -151,27 +181,32 @@ impl<'a> Lowering<'a> {
 
 impl Lowering<'_> {
     fn node(&mut self, id: NodeId, node: &Node, fused: Fused) -> Result<(), NetError> {
-        if let Layer::Input(shape) = node.layer {
-            if id != NodeId::INPUT {
-                let problem = LayerError::NoKernel { op: "second input".to_owned() };
-                return Err(NetError::layer(&node.name, problem));
-            }
-            let value = self.storages.add(Value { shape: shape.batched(self.batch), layout: Layout::Nchw });
-            self.seen[id.index()] = Some(Seen { value, shape });
-            return Ok(());
-        }
-        if node.inputs.is_empty() {
+        if node.inputs.is_empty() && !matches!(node.layer, Layer::Tensor(_)) {
             let problem = LayerError::NoKernel { op: node.layer.op().to_owned() };
             return Err(NetError::layer(&node.name, problem));
         }
         let last = fused.nodes[fused.nodes.len() - 1];
         let shape = self.graph.node(last).output;
         let value = match &node.layer {
-            _ if self.is_view(node) => {
+            _ if !node.inputs.is_empty() && self.is_view(node) => {
                 self.ops.push(Op { work: Work::View, node: id, reads: Vec::new(), write: None });
                 self.at(node.inputs[0]).value
             }
             Layer::Concat => self.concat(id, node, shape),
+            Layer::Tensor(tensor) => {
+                let mut reads: Vec<Arg> = node.inputs.iter().map(|&id| self.flat(self.at(id))).collect();
+                if let Some([columns, _]) = tensor.trained_matrix() {
+                    // The rows of the product are the pixels of one image, as for a fully connected layer.
+                    let row = Shape4::new(1, columns, 1, reads[0].shape.w / columns);
+                    reads[0] = Arg { shape: row, layout: Layout::Nhwc, ..reads[0] };
+                }
+                let write =
+                    self.storages.add(Value { shape: shape.batched(self.batch), layout: Layout::Nchw });
+                self.storages.pin(write);
+                let work = Work::Layers(vec![fused.clone()]);
+                self.ops.push(Op { work, node: id, reads, write: Some(write) });
+                write
+            }
             _ => {
                 let (reads, layout) = self.reads(node, &fused);
                 let write = self.storages.add(Value { shape: shape.batched(self.batch), layout });
@@ -187,7 +222,7 @@ impl Lowering<'_> {
     }
 
     /// The output of a node. Nodes are visited in an order in which it is known.
-    fn at(&self, id: NodeId) -> Seen {
+    pub(super) fn at(&self, id: NodeId) -> Seen {
         self.seen[id.index()].expect("a graph's nodes read earlier nodes only")
     }
 
@@ -214,7 +249,7 @@ impl Lowering<'_> {
 
     /// The layout in which a layer reads `seen`: its present layout, except that a blocked network converts
     /// wide maps from NCHW.
-    fn kept(&self, seen: Seen) -> Layout {
+    pub(super) fn kept(&self, seen: Seen) -> Layout {
         let is_map = matches!(seen.shape, Shape::Map { .. });
         let narrow = seen.shape.channels() < BLOCK;
         let is_nchw = self.storages.value(seen.value).layout == Layout::Nchw;
@@ -245,8 +280,12 @@ impl Lowering<'_> {
     }
 
     /// The elements of `seen` in a layout, converted if necessary.
-    fn demand(&mut self, seen: Seen, layout: Layout) -> Arg {
-        let (shape, value) = (seen.shape.batched(self.batch), self.storages.value(seen.value));
+    pub(super) fn demand(&mut self, seen: Seen, layout: Layout) -> Arg {
+        let shape = seen.shape.batched(self.batch);
+        let differs = shape.n != self.storages.value(seen.value).shape.n;
+        // Other images than the value has: they must lie next to each other.
+        let seen = if differs { Seen { value: self.packed(seen.value), ..seen } } else { seen };
+        let value = self.storages.value(seen.value);
         let arg = Arg { value: seen.value, shape, layout };
         match (value.layout, layout) {
             (Layout::Nchw, Layout::Nchw) => arg,
@@ -270,6 +309,27 @@ impl Lowering<'_> {
         }
     }
 
+    /// The elements of `seen` in row-major order and without gaps, as one row.
+    fn flat(&mut self, seen: Seen) -> Arg {
+        let arg = self.demand(seen, Layout::Nchw);
+        let value = self.packed(arg.value);
+        let Shape4 { n, c, h, w } = arg.shape;
+        Arg { value, shape: Shape4::new(1, 1, 1, n * c * h * w), layout: Layout::Nchw }
+    }
+
+    /// The value, or a copy of it in NCHW, without gaps between its images, which stays so.
+    fn packed(&mut self, value: usize) -> usize {
+        let held = self.storages.value(value);
+        let is_plain = held.layout == Layout::Nchw || has_no_padding(held.shape);
+        let is_whole = held.shape.n == 1 || self.storages.is_alone(value);
+        let value = match is_plain && is_whole {
+            true => value,
+            false => self.copy(Arg { value, shape: held.shape, layout: held.layout }, Layout::Nchw),
+        };
+        self.storages.pin(value);
+        value
+    }
+
     fn converted(&mut self, source: Arg, to: Value) -> Arg {
         let key = (source.value, to.shape, to.layout);
         let value = match self.copies.get(&key) {
@@ -283,7 +343,7 @@ impl Lowering<'_> {
         Arg { value, shape: to.shape, layout: to.layout }
     }
 
-    fn copy(&mut self, source: Arg, layout: Layout) -> usize {
+    pub(super) fn copy(&mut self, source: Arg, layout: Layout) -> usize {
         let write = self.storages.add(Value { shape: source.shape, layout });
         let node = self.ops.iter().rev().find(|op| op.write == Some(source.value)).map(|op| op.node);
         let node = node.unwrap_or(NodeId::INPUT);
@@ -291,118 +351,18 @@ impl Lowering<'_> {
         write
     }
 
-    /// The sources become channel ranges of the result. A source with its own memory is placed there
-    /// directly, and so are sources that lie next to each other already, so that nothing is copied. Any other
-    /// source, such as the caller's input, is copied.
-    fn concat(&mut self, id: NodeId, node: &Node, shape: Shape) -> usize {
-        let sources: Vec<Seen> = node.inputs.iter().map(|&id| self.at(id)).collect();
-        let wanted = sources.iter().map(|&source| self.kept(source));
-        let wanted = if wanted.into_iter().any(|layout| layout == Layout::Nchw16c) {
-            Layout::Nchw16c
-        } else {
-            Layout::Nchw
-        };
-        let starts = sources.iter().scan(0, |channel, source| {
-            *channel += source.shape.channels();
-            Some(*channel - source.shape.channels())
-        });
-        let starts: Vec<usize> = starts.collect();
-        let aligned = starts.iter().all(|&channel| Storages::is_aligned(wanted, channel));
-        let layout = if aligned { wanted } else { Layout::Nchw };
-        let whole = self.storages.add(Value { shape: shape.batched(self.batch), layout });
-        let args: Vec<Arg> = sources.iter().map(|&source| self.demand(source, layout)).collect();
-        // For the same reason, vectors that train are copied.
-        let moves = !(self.training && !matches!(shape, Shape::Map { .. }));
-        let placed = if moves { self.longest_run(&args) } else { 0..0 };
-        if !placed.is_empty() {
-            self.storages.join(whole, args[placed.start].value, -(starts[placed.start] as isize));
-        }
-        for (index, (arg, channel)) in args.iter().zip(starts).enumerate() {
-            if placed.contains(&index) {
-                continue;
-            }
-            let once = args.iter().filter(|other| other.value == arg.value).count() == 1;
-            let part = if moves && once && self.can_move(arg, whole) {
-                arg.value
-            } else {
-                self.part(*arg, whole, layout)
-            };
-            self.storages.join(part, whole, channel as isize);
-        }
-        self.ops.push(Op { work: Work::View, node: id, reads: Vec::new(), write: None });
-        whole
-    }
-
-    /// The longest run of `args` that lie next to each other already, with room before and after it for the others.
-    ///
-    /// In a dense block every concatenation begins with the one before it. It takes over the memory of the earlier one
-    /// and adds to it, so that the whole block is one tensor and nothing is copied.
-    fn longest_run(&self, args: &[Arg]) -> Range<usize> {
-        let is_placed = |arg: &Arg| {
-            let Value { shape, layout } = self.storages.value(arg.value);
-            (shape, layout) == (arg.shape, arg.layout) && arg.value != INPUT
-        };
-        let has_room = |run: &Range<usize>| {
-            let (low, _) = self.storages.is_at_edge(args[run.start].value);
-            let (_, high) = self.storages.is_at_edge(args[run.end - 1].value);
-            (run.start == 0 || low) && (run.end == args.len() || high)
-        };
-        let (mut longest, mut start) = (0..0, 0);
-        for end in 1..=args.len() {
-            let goes_on = args.get(end).is_some_and(|next| {
-                is_placed(next) && self.storages.follows(args[end - 1].value, next.value)
-            });
-            if goes_on && is_placed(&args[start]) {
-                continue;
-            }
-            let run = start..end;
-            if is_placed(&args[start]) && run.len() > longest.len() && has_room(&run) {
-                longest = run;
-            }
-            start = end;
-        }
-        longest
-    }
-
-    /// Whether the memory of `arg` can become a part of `whole`.
-    fn can_move(&self, arg: &Arg, whole: usize) -> bool {
-        let Value { shape, layout } = self.storages.value(arg.value);
-        let as_it_is = (shape, layout) == (arg.shape, arg.layout);
-        let (own, other) = (self.storages.of(arg.value), self.storages.of(whole));
-        arg.value != INPUT
-            && as_it_is
-            && own != other
-            && self.storages.is_alone(arg.value)
-            && !(self.batch > 1 && self.would_read_what_it_writes(own, other))
-    }
-
-    /// Whether an operation would read and write the same storage after these two are joined. With one image
-    /// the parts are separate in memory; with several, the parts of different images alternate.
-    fn would_read_what_it_writes(&self, a: usize, b: usize) -> bool {
-        let inside = |value: usize| [a, b].contains(&self.storages.of(value));
-        self.ops.iter().any(|op| op.write.is_some_and(inside) && op.reads.iter().any(|arg| inside(arg.value)))
-    }
-
-    /// Places a copy of `arg` in `whole`.
-    fn part(&mut self, arg: Arg, whole: usize, layout: Layout) -> usize {
-        let inside = self.storages.of(arg.value) == self.storages.of(whole);
-        if self.batch > 1 && inside {
-            let value = self.copy(arg, layout);
-            return self.copy(Arg { value, ..arg }, layout);
-        }
-        self.copy(arg, layout)
-    }
-
-    /// The value of a wanted node in NCHW. It has its own memory, which no operation reads, because it is the
+    /// The output of the network in NCHW. It has its own memory, which no operation reads, because it is the
     /// caller's buffer.
-    fn output(&mut self, node: NodeId) -> usize {
-        let arg = self.demand(self.at(node), Layout::Nchw);
+    fn output(&mut self, id: NodeId, outputs: &[NodeId]) -> usize {
+        let arg = self.demand(self.at(id), Layout::Nchw);
         let (value, storage) = (self.storages.value(arg.value), self.storages.of(arg.value));
         let inside = |value: usize| self.storages.of(value) == storage;
         let written = self.ops.iter().any(|op| op.write.is_some_and(inside));
         let read = self.ops.iter().any(|op| op.reads.iter().any(|arg| inside(arg.value)));
         let packed = value.layout == Layout::Nchw || has_no_padding(value.shape);
-        match packed && written && !read && self.storages.is_alone(arg.value) {
+        // Another output would be copied from this one's memory.
+        let is_shared = outputs.iter().filter(|&&id| inside(self.at(id).value)).count() > 1;
+        match packed && written && !read && !is_shared && self.storages.is_alone(arg.value) {
             true => arg.value,
             false => self.copy(arg, Layout::Nchw),
         }

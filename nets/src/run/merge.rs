@@ -41,7 +41,8 @@ fn key(graph: &Graph, program: &Program, op: &Op) -> Option<Key> {
     let Layer::Conv(conv) = graph.node(nodes[0]).layer else { return None };
     let Value { shape, layout } = program.storages.value(write);
     // The output of the network is the caller's memory and cannot be shared.
-    let own = program.storages.of(write) != program.storages.of(program.output);
+    let own = program.output_in(program.storages.of(write)).is_none()
+        && (program.batch == 1 || !program.storages.is_pinned(write));
     let fits = layout == Layout::Nchw || shape.c.is_multiple_of(super::layout::BLOCK);
     let activation = activation.map_or(Activation::None, |(_, activation)| activation);
     let possible = conv.groups == 1 && fits && activation != Activation::PRelu && own;
@@ -52,7 +53,7 @@ fn key(graph: &Graph, program: &Program, op: &Op) -> Option<Key> {
 /// Makes the outputs adjacent where possible, and replaces the operations that write them by one.
 fn merge_members(program: &mut Program, members: &[usize]) {
     let written = |op: usize| program.ops[op].write.expect("it has a key");
-    let one_image = program.storages.value(program.output).shape.n == 1;
+    let one_image = program.batch == 1;
     let (free, bound): (Vec<usize>, Vec<usize>) =
         members.iter().copied().partition(|&op| program.storages.is_alone(written(op)));
     // A member at the edge of a concatenation can have the others next to it. This works only for one image: with

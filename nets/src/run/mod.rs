@@ -8,6 +8,7 @@ pub(crate) mod arena;
 mod chain;
 mod compile;
 mod compiled;
+mod concat;
 mod filter;
 pub(crate) mod fuse;
 mod in_place;
@@ -23,6 +24,7 @@ pub(crate) mod plain;
 mod step;
 pub(crate) mod storage;
 mod stripes;
+mod tensor;
 
 use crate::count::NetCount;
 use crate::error::NetError;
@@ -32,6 +34,7 @@ use crate::weights::{MEMORY_LIMIT, WeightSource};
 pub use compiled::{CompiledNet, Memory};
 use kernels::{Algorithm, Isa, Layout, Method, Numerics, Products, Select, Threads};
 pub use packed::PackedWeights;
+pub(crate) use tensor::evaluate;
 
 /// Options for compiling a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +58,8 @@ pub struct NetOptions {
     pub layout: Option<Layout>,
     /// Maximum bytes of activations.
     pub memory_limit: u64,
+    /// Whether all outputs of the network are computed, or only the main one.
+    pub all_outputs: bool,
 }
 
 impl Default for NetOptions {
@@ -62,7 +67,17 @@ impl Default for NetOptions {
     fn default() -> Self {
         let max_threads = num_cpus::get_physical().max(1);
         let (numerics, select) = (Numerics::Default, Select::Auto);
-        Self { batch: 1, isa: None, max_threads, numerics, select, layout: None, memory_limit: MEMORY_LIMIT }
+        let memory_limit = MEMORY_LIMIT;
+        Self {
+            batch: 1,
+            isa: None,
+            max_threads,
+            numerics,
+            select,
+            layout: None,
+            memory_limit,
+            all_outputs: false,
+        }
     }
 }
 
@@ -90,6 +105,11 @@ impl NetOptions {
     /// Sets how algorithms are chosen.
     pub const fn select(self, select: Select) -> Self {
         Self { select, ..self }
+    }
+
+    /// Sets whether all outputs of the network are computed, or only the main one.
+    pub const fn all_outputs(self, all_outputs: bool) -> Self {
+        Self { all_outputs, ..self }
     }
 
     /// Sets the layout of feature maps.

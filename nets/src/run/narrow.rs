@@ -37,7 +37,7 @@ fn can_be_narrow(program: &Program, rounds: &[bool], value: usize) -> bool {
     let storages = &program.storages;
     let held = storages.value(value);
     let fits = held.layout == Layout::Nchw16c && held.shape.c.is_multiple_of(WIDE_BLOCK);
-    let own = storages.is_alone(value) && storages.of(value) != storages.of(program.output);
+    let own = storages.is_alone(value) && program.output_in(storages.of(value)).is_none();
     let shares = |other: usize| other != value && storages.of(other) == storages.of(value);
     let reads_it = |op: &Op| op.reads.iter().any(|arg| arg.value == value);
     let is_fine = |(op, rounds): (&Op, &bool)| {

@@ -8,10 +8,10 @@ use std::ops::Range;
 /// The memory that holds a tensor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// The caller's input.
-    Input,
-    /// A range of the caller's output, which no step reads.
-    Output(Range<usize>),
+    /// The caller's input of this index.
+    Input(usize),
+    /// A range of the caller's output of this index, which no step reads.
+    Output(usize, Range<usize>),
     /// A range of the network's own memory.
     Arena(Range<usize>),
 }
@@ -88,12 +88,12 @@ impl Operand {
 pub(crate) struct Context<'a> {
     pub(crate) ops: &'a Ops,
     pub(crate) threads: Threads<'a>,
-    pub(crate) input: &'a [f32],
+    pub(crate) inputs: &'a [&'a [f32]],
 }
 
 /// The memory that a step may read through a source: everything except its target.
 pub(crate) struct Sources<'a> {
-    pub(crate) input: &'a [f32],
+    pub(crate) inputs: &'a [&'a [f32]],
     pub(crate) before: &'a [f32],
     pub(crate) behind: &'a [f32],
     pub(crate) behind_start: usize,
@@ -106,7 +106,9 @@ impl<'a> Sources<'a> {
             Place::Arena(range) => {
                 &self.behind[range.start - self.behind_start..range.end - self.behind_start]
             }
-            Place::Input | Place::Output(_) => self.input,
+            Place::Input(index) => self.inputs[*index],
+            // No step reads an output.
+            Place::Output(..) => &[],
         }
     }
 }

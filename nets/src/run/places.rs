@@ -1,7 +1,7 @@
 //! [`Places`]: where the storages of a program are in memory.
 
 use super::layout::BLOCK;
-use super::lower::{Arg, INPUT};
+use super::lower::Arg;
 use super::operand::{Operand, Place};
 use super::storage::Storages;
 use kernels::{Layout, Pitch, Shape4};
@@ -12,23 +12,31 @@ pub(crate) struct Places {
     pub(crate) offsets: Vec<usize>,
     /// Number of elements of the arena.
     pub(crate) len: usize,
-    /// The storage of the caller's output, if there is one.
-    pub(crate) output: Option<usize>,
+    /// The storages of the caller's inputs and outputs.
+    pub(crate) inputs: Vec<usize>,
+    pub(crate) outputs: Vec<usize>,
 }
 
 impl Places {
     pub(crate) fn operand(&self, storages: &Storages, arg: &Arg) -> Operand {
         let Arg { value, shape, layout } = *arg;
-        let range = storages.range(value);
-        let place = match storages.of(value) {
-            storage if storage == storages.of(INPUT) => Place::Input,
-            storage if Some(storage) == self.output => Place::Output(range),
-            storage => {
+        let (range, storage) = (storages.range(value), storages.of(value));
+        let among = |given: &[usize]| given.iter().position(|&other| other == storage);
+        let place = match (among(&self.inputs), among(&self.outputs)) {
+            (Some(index), _) => Place::Input(index),
+            (None, Some(index)) => Place::Output(index, range),
+            (None, None) => {
                 let start = self.offsets[storage];
                 Place::Arena(start + range.start..start + range.end)
             }
         };
-        let image = storages.pitch(value).image;
+        let held = storages.value(value).shape;
+        let images = if layout == Layout::Nhwc { shape.w } else { shape.n };
+        let image = match held.n != images {
+            // The numbers, which have no gaps, are seen as other images than were written.
+            true => held.n * held.c * held.h * held.w / images,
+            false => storages.pitch(value).image,
+        };
         let pitch = match layout {
             // The images become the pixels of one row.
             Layout::Nhwc => Pitch { image: shape.w * image, pixel: image },
@@ -42,10 +50,13 @@ impl Places {
     pub(crate) fn target(&self, storages: &Storages, read: Option<&Arg>, write: usize) -> Operand {
         let value = storages.value(write);
         // An operation that reads a row also writes a row.
-        let row = read.is_some_and(|read| read.layout == Layout::Nhwc);
+        let row = read.filter(|read| read.layout == Layout::Nhwc);
         let (shape, layout) = match row {
-            true => (Shape4::new(1, value.shape.c, 1, value.shape.n), Layout::Nhwc),
-            false => (value.shape, value.layout),
+            Some(read) => {
+                let Shape4 { n, c, h, w } = value.shape;
+                (Shape4::new(1, n * c * h * w / read.shape.w, 1, read.shape.w), Layout::Nhwc)
+            }
+            None => (value.shape, value.layout),
         };
         self.operand(storages, &Arg { value: write, shape, layout })
     }

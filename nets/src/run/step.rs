@@ -3,9 +3,12 @@
 use super::chain::{Chain, Link};
 use super::operand::{Context, Operand, Place, Sources};
 use super::plain;
+use super::tensor::TensorKernel;
 use crate::graph::NodeId;
 use crate::shape::Shape;
-use kernels::{Activation, ConvError, ConvIo, ConvPlan, LrnSpec, NormSpec, Pad2, PoolDesc, Workspace};
+use kernels::{
+    Activation, ConvError, ConvIo, ConvPlan, LrnSpec, NormSpec, Pad2, PoolDesc, TransposedPlan, Workspace,
+};
 
 /// One operation of a forward pass.
 pub(super) struct Step {
@@ -48,6 +51,9 @@ pub(super) enum Kernel {
     ShortcutA(usize),
     Rbf(Vec<f32>),
     Softmax,
+    /// An operator on plain tensors.
+    Tensor(Box<TensorKernel>),
+    Transposed(Box<TransposedPlan>),
     /// A copy to another layout or place.
     Copy,
     /// Nothing to compute.
@@ -84,30 +90,48 @@ impl Step {
         &self,
         context: &Context<'_>,
         arena: &mut [f32],
-        output: &mut [f32],
+        outputs: &mut [&mut [f32]],
         (workspace, bands): (&mut Workspace, &mut [f32]),
     ) -> Result<(), ConvError> {
         let Some(target) = &self.target else { return Ok(()) };
-        let input = context.input;
+        let inputs = context.inputs;
         // The target is the first source of an operation in place. It does not overlap any other source, so these lie
         // before or behind it.
         let (sources, data) = match &target.place {
             Place::Arena(range) => {
                 let (before, rest) = arena.split_at_mut(range.start);
                 let (data, behind) = rest.split_at_mut(range.len());
-                (Sources { input, before, behind, behind_start: range.end }, data)
+                (Sources { inputs, before, behind, behind_start: range.end }, data)
             }
-            Place::Output(range) => {
-                let sources = Sources { input, before: arena, behind: &[], behind_start: usize::MAX };
-                (sources, &mut output[range.clone()])
+            Place::Output(index, range) => {
+                let sources = Sources { inputs, before: arena, behind: &[], behind_start: usize::MAX };
+                (sources, &mut outputs[*index][range.clone()])
             }
             // The input is never written.
-            Place::Input => return Ok(()),
+            Place::Input(_) => return Ok(()),
         };
         match &self.kernel {
             Kernel::Conv(plan) => self.conv(plan, context, &sources, data, workspace),
             Kernel::Chain(chain) => {
                 chain.run((&self.sources, target), context, &sources, data, (workspace, bands))
+            }
+            Kernel::Tensor(kernel) => {
+                let operand = |index: usize| {
+                    self.sources.get(index).map_or(&[][..], |source| {
+                        let data = sources.get(source);
+                        &data[..source.shape.w.min(data.len())]
+                    })
+                };
+                let len = target.shape.n * target.shape.c * target.shape.h * target.shape.w;
+                kernel.run(&operand, bands, &mut data[..len])
+            }
+            Kernel::Transposed(plan) => {
+                let io = ConvIo {
+                    input: self.sources[0].tensor(sources.get(&self.sources[0]))?,
+                    output: target.tensor_mut(data)?.into(),
+                    residual: None,
+                };
+                plan.run(io, workspace, context.threads)
             }
             kernel => self.layer(kernel, context, &sources, data),
         }
@@ -244,10 +268,19 @@ impl Step {
         one.into_iter().chain(links.iter().flat_map(Link::runs))
     }
 
-    /// Elements of the bands of convolutions in turns.
+    /// The plan of a transposed convolution.
+    pub(super) fn transposed(&self) -> Option<&TransposedPlan> {
+        match &self.kernel {
+            Kernel::Transposed(plan) => Some(plan),
+            _ => None,
+        }
+    }
+
+    /// Elements of the bands of convolutions in turns, or of the scratch memory of an operator.
     pub(super) fn bands_len(&self) -> usize {
         match &self.kernel {
             Kernel::Chain(chain) => chain.len,
+            Kernel::Tensor(kernel) => kernel.scratch_len(),
             _ => 0,
         }
     }

@@ -3,6 +3,7 @@
 
 use super::layout::BLOCK;
 use kernels::{Layout, Pitch, Shape4};
+use std::collections::HashSet;
 use std::ops::Range;
 
 /// A tensor between two steps.
@@ -24,6 +25,8 @@ struct Home {
 pub(crate) struct Storages {
     values: Vec<Value>,
     homes: Vec<Home>,
+    /// The values without gaps between images.
+    pinned: HashSet<usize>,
     /// The channel range of each storage, in its own coordinates; empty after the storage has been joined to another.
     channels: Vec<Range<isize>>,
 }
@@ -36,6 +39,15 @@ impl Storages {
         self.homes.push(Home { storage: self.channels.len(), channel: 0 });
         self.channels.push(0..channels);
         self.values.len() - 1
+    }
+
+    /// Says that an operation reads or writes a value as one row, so that nothing can lie between its images.
+    pub(super) fn pin(&mut self, value: usize) {
+        self.pinned.insert(value);
+    }
+
+    pub(super) fn is_pinned(&self, value: usize) -> bool {
+        self.pinned.contains(&value)
     }
 
     pub(crate) fn value(&self, value: usize) -> Value {

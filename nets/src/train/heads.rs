@@ -81,7 +81,7 @@ impl Head {
         let Shape4 { n, h, w, .. } = logits.shape;
         let losses = &mut losses[..n * h * w];
         let weight = labels.weight * self.weight / losses.len() as f32;
-        let (sources, data) = split(run.arena, run.input, &gradient);
+        let (sources, data) = split(run.arena, run.inputs, &gradient);
         let x = match &mut self.negated {
             Some(negated) => {
                 let from = logits.images(sources.get(&logits)).flatten();

@@ -89,7 +89,7 @@ impl Parts {
         let run = Run {
             ops,
             threads: of.threads,
-            input: of.input,
+            inputs: of.inputs,
             arena,
             workspace,
             values: &mut params.values,
@@ -106,7 +106,7 @@ impl Parts {
 #[derive(Clone, Copy)]
 struct PassOf<'a> {
     threads: Threads<'a>,
-    input: &'a [f32],
+    inputs: &'a [&'a [f32]],
     mode: Mode,
     draw: Draw,
     dropped: &'a [bool],
@@ -126,7 +126,7 @@ fn forward(
         let is_dropped = run.mode == Mode::Training && step.block.is_some_and(|block| run.dropped[block]);
         if !is_dropped {
             step.unit.forward(run).map_err(named(&step.name))?;
-            done(step, all(run.arena, run.input).get(&step.target))?;
+            done(step, all(run.arena, run.inputs).get(&step.target))?;
         }
     }
     Ok(())
@@ -148,7 +148,7 @@ fn backward(steps: &mut [Step], run: &mut Run<'_>, accumulates: bool) -> Result<
 }
 
 fn clear(operand: &Operand, run: &mut Run<'_>) {
-    let (_, data) = split(run.arena, run.input, operand);
+    let (_, data) = split(run.arena, run.inputs, operand);
     operand.images_mut(data).for_each(|image| image.fill(0.0));
 }
 
@@ -218,7 +218,7 @@ impl TrainNet {
         let weight = 1.0 / self.accumulate as f32;
         let labels = Labels { labels, images: self.batch, weight };
         threads.with_team(|threads| {
-            let of = PassOf { threads, input: images, mode: Mode::Training, draw, dropped };
+            let of = PassOf { threads, inputs: &[images], mode: Mode::Training, draw, dropped };
             let (steps, heads, mut run) = parts.run(of);
             forward(steps, &mut run, |step, data| {
                 step.row.into_iter().for_each(|row| rows[row].measure(&step.target, data));
@@ -284,7 +284,7 @@ impl TrainNet {
         let Self { parts, dropped, output, .. } = self;
         let labels = Labels { labels, images: count, weight: 1.0 };
         let loss = threads.with_team(|threads| {
-            let of = PassOf { threads, input, mode: Mode::Inference, draw, dropped };
+            let of = PassOf { threads, inputs: &[input], mode: Mode::Inference, draw, dropped };
             let (steps, heads, mut run) = parts.run(of);
             forward(steps, &mut run, |_, _| Ok(()))?;
             copy_output(heads, &run, output);
@@ -365,7 +365,7 @@ impl TrainNet {
             return Ok(Some(parameter.name.to_owned()));
         }
         let (draw, mut first) = (self.draw(), None);
-        let of = PassOf { threads, input: images, mode: Mode::Training, draw, dropped: &self.dropped };
+        let of = PassOf { threads, inputs: &[images], mode: Mode::Training, draw, dropped: &self.dropped };
         let (steps, _, mut run) = self.parts.run(of);
         forward(steps, &mut run, |step, data| {
             if first.is_none() && step.target.images(data).any(is_bad) {
@@ -385,7 +385,7 @@ impl TrainNet {
 /// Copies the logits of the network.
 fn copy_output(heads: &Heads, run: &Run<'_>, output: &mut [f32]) {
     let logits = heads.logits();
-    let from = all(run.arena, run.input).get(logits);
+    let from = all(run.arena, run.inputs).get(logits);
     let images = logits.images(from);
     let len = output.len() / logits.shape.n;
     output.chunks_exact_mut(len).zip(images).for_each(|(to, image)| to.copy_from_slice(image));

@@ -1,7 +1,7 @@
 //! Plain `f64` implementations of the layers other than convolution, pooling and activation.
 
 use super::{U, Value, extents};
-use nets::{AdaptivePool, Layer, Lrn, Norm, NormKind, Shape};
+use nets::{AdaptivePool, ConvTranspose, Layer, Lrn, Norm, NormKind, Shape};
 
 /// The inputs of a layer: shapes and values.
 pub type Inputs<'a> = [(Shape, &'a [Value])];
@@ -30,6 +30,11 @@ pub fn other<'a>(
             let one = |(i, &x): (usize, &Value)| affine(x, number("weight", i, 1.0), number("bias", i, 0.0));
             input.iter().enumerate().map(one).collect()
         }
+        &Layer::HardSigmoid { alpha, beta } => {
+            let limited = |x: Value| Value { value: x.value.clamp(0.0, 1.0), ..x };
+            input.iter().map(|&x| limited(affine(x, alpha, beta))).collect()
+        }
+        Layer::ConvTranspose(conv) => transposed(conv, shape, input, output, tensor),
         Layer::Norm(norm) => normalise(norm, shape, input, tensor),
         Layer::Lrn(lrn) => response(lrn, shape, input),
         Layer::Maxout { pieces } => {
@@ -61,6 +66,40 @@ pub fn other<'a>(
         Layer::Unknown { .. } => vec![Value { value: f64::NAN, error: 0.0 }; output.len().unwrap()],
         other => panic!("{other:?} has no second implementation"),
     }
+}
+
+/// Every input times every tap is added to an output of its group.
+fn transposed<'a>(
+    conv: &ConvTranspose,
+    shape: Shape,
+    input: &[Value],
+    output: Shape,
+    tensor: impl Fn(&str) -> Option<&'a [f32]>,
+) -> Vec<Value> {
+    let ((channels, h, w), (outputs, oh, ow)) = (extents(shape), extents(output));
+    let (per_group, out_per_group) = (channels / conv.groups, outputs / conv.groups);
+    let (weight, bias) = (tensor("weight").unwrap(), tensor("bias"));
+    let mut terms: Vec<Vec<Value>> = (0..outputs * oh * ow)
+        .map(|i| bias.map(|bias| Value::exact(bias[i / (oh * ow)])).into_iter().collect())
+        .collect();
+    for (place, &x) in input.iter().enumerate() {
+        let (c, y, column) = (place / (h * w), place / w % h, place % w);
+        for (o, tap) in
+            (0..out_per_group).flat_map(|o| (0..conv.kernel.h * conv.kernel.w).map(move |tap| (o, tap)))
+        {
+            let (i, j) = (tap / conv.kernel.w, tap % conv.kernel.w);
+            let row =
+                (y * conv.stride.h + i * conv.dilation.h).checked_sub(conv.pad.top).filter(|&row| row < oh);
+            let at = (column * conv.stride.w + j * conv.dilation.w)
+                .checked_sub(conv.pad.left)
+                .filter(|&at| at < ow);
+            let Some((row, at)) = row.zip(at) else { continue };
+            let factor = weight[(c * out_per_group + o) * conv.kernel.h * conv.kernel.w + tap];
+            let target = ((c / per_group * out_per_group + o) * oh + row) * ow + at;
+            terms[target].push(product(x, Value::exact(factor)));
+        }
+    }
+    terms.into_iter().map(|terms| sum(terms.into_iter())).collect()
 }
 
 pub fn sum(values: impl Iterator<Item = Value>) -> Value {

@@ -3,7 +3,7 @@
 use crate::Outcome::{Is, Refused};
 use crate::model::Attribute::{Float, Int};
 use crate::model::{self, Extent, Model};
-use crate::{expect, program};
+use crate::{broadcast, expect, program};
 use nets::import::onnx::{ImportOptions, load_bytes};
 
 const MINUS: [f32; 4] = [-1.0, -2.0, -3.0, -4.0];
@@ -18,22 +18,28 @@ fn prelu(opset: i64, extents: &[Extent<'_>], slope: &[i64], values: &[f32]) -> V
 fn a_prelu_slope_along_another_axis_is_not_taken_for_channels() {
     for opset in [7, 9, 16] {
         let refused = Refused("PRelu");
+        // The values of the report: the slope runs along the last axis.
         let model = prelu(opset, extents![1, 2, 1, 2], &[2], &[10.0, 100.0]);
-        expect(&model, &[1, 2, 1, 2], &MINUS, &refused);
+        expect(&model, &[1, 2, 1, 2], &MINUS, &Is(&[1, 2, 1, 2], &[-10.0, -200.0, -30.0, -400.0]));
+        let right = |dims: &[usize], slope: &[i64]| {
+            let slope: Vec<usize> = slope.iter().map(|&dim| dim as usize).collect();
+            let values = [10.0, 100.0];
+            broadcast(dims, &MINUS, (&slope, &values), |x, slope| x * slope)
+        };
         for slope in [&[1i64, 1, 2, 1][..], &[2, 1], &[1, 2, 1]] {
             let model = prelu(opset, extents![1, 2, 2, 1], slope, &[10.0, 100.0]);
-            expect(&model, &[1, 2, 2, 1], &MINUS, &refused);
+            expect(&model, &[1, 2, 2, 1], &MINUS, &Is(&[1, 2, 2, 1], &right(&[1, 2, 2, 1], slope)));
         }
         let model = prelu(opset, extents![2, 2, 1, 1], &[2, 1, 1, 1], &[10.0, 100.0]);
-        expect(&model, &[2, 2, 1, 1], &MINUS, &refused);
+        expect(&model, &[2, 2, 1, 1], &MINUS, &Is(&[2, 2, 1, 1], &[-10.0, -20.0, -300.0, -400.0]));
         let model = prelu(opset, extents![2, 2], &[2, 1], &[10.0, 100.0]);
-        expect(&model, &[2, 2], &MINUS, &refused);
+        expect(&model, &[2, 2], &MINUS, &Is(&[2, 2], &[-10.0, -20.0, -300.0, -400.0]));
         let model = prelu(opset, extents![1, 2, 2], &[2], &[10.0, 100.0]);
-        expect(&model, &[1, 2, 2], &MINUS, &refused);
+        expect(&model, &[1, 2, 2], &MINUS, &Is(&[1, 2, 2], &[-10.0, -200.0, -30.0, -400.0]));
         let model = prelu(opset, extents![1, 2, 1, 2], &[1, 1, 2, 1, 1], &[10.0, 100.0]);
         expect(&model, &[1, 2, 1, 2], &MINUS, &refused);
         let model = prelu(opset, extents![1, 2, 1, 2], &[1, 2, 1, 2], &[1.0, 2.0, 3.0, 4.0]);
-        expect(&model, &[1, 2, 1, 2], &MINUS, &refused);
+        expect(&model, &[1, 2, 1, 2], &MINUS, &Is(&[1, 2, 1, 2], &[-1.0, -4.0, -9.0, -16.0]));
     }
 }
 
@@ -63,8 +69,10 @@ fn the_addend_of_a_gemm_is_broadcast_to_rows_and_columns() {
     };
     let identity = [1.0, 0.0, 0.0, 1.0];
     let columns = Is(&[2, 2], &[11.0, 20.0, 10.0, 21.0]);
-    expect(&model(&[2, 1], &[10.0, 20.0]), &[2, 2], &identity, &Refused("Gemm"));
-    expect(&model(&[2, 2], &[1.0, 2.0, 3.0, 4.0]), &[2, 2], &identity, &Refused("Gemm"));
+    let rows = Is(&[2, 2], &[11.0, 10.0, 20.0, 21.0]);
+    expect(&model(&[2, 1], &[10.0, 20.0]), &[2, 2], &identity, &rows);
+    let full = Is(&[2, 2], &[2.0, 2.0, 3.0, 5.0]);
+    expect(&model(&[2, 2], &[1.0, 2.0, 3.0, 4.0]), &[2, 2], &identity, &full);
     expect(&model(&[1, 2, 1], &[10.0, 20.0]), &[2, 2], &identity, &Refused("Gemm"));
     expect(&model(&[2], &[10.0, 20.0]), &[2, 2], &identity, &columns);
     expect(&model(&[1, 2], &[10.0, 20.0]), &[2, 2], &identity, &columns);
@@ -99,11 +107,25 @@ fn the_constant_of_a_sum_or_product_is_matched_by_position() {
         for constant in [&[][..], &[1], &[1, 1, 1, 1]] {
             expect(&model(op, constant), &dims, &x, &Is(&dims, &values(op, [10.0; 4])));
         }
-        for constant in
-            [&[2i64, 1][..], &[2], &[1, 1, 2, 1], &[2, 1, 1, 1], &[1, 1, 2, 1, 1], &[1, 1, 1, 1, 1]]
-        {
-            expect(&model(op, constant), &dims, &x, &Refused(op));
+        let one = |x: f32, c: f32| match op {
+            "Add" => x + c,
+            "Sub" => x - c,
+            "Mul" => x * c,
+            _ => x / c,
+        };
+        for constant in [&[2i64, 1][..], &[1, 1, 2, 1]] {
+            let own: Vec<usize> = constant.iter().map(|&dim| dim as usize).collect();
+            let right = broadcast(&dims, &x, (&own, &[10.0, 100.0]), one);
+            expect(&model(op, constant), &dims, &x, &Is(&dims, &right));
         }
+        // A constant can also make the output larger, as it does in NumPy.
+        let wide: Vec<f32> = x.iter().flat_map(|&x| [one(x, 10.0), one(x, 100.0)]).collect();
+        expect(&model(op, &[2]), &dims, &x, &Is(&[1, 2, 2, 2], &wide));
+        let both: Vec<f32> = [10.0, 100.0].iter().flat_map(|&c| x.map(|x| one(x, c))).collect();
+        expect(&model(op, &[2, 1, 1, 1]), &dims, &x, &Is(&[2, 2, 2, 1], &both));
+        expect(&model(op, &[1, 1, 1, 1, 1]), &dims, &x, &Is(&[1, 1, 2, 2, 1], &values(op, [10.0; 4])));
+        let five = broadcast(&[1, 1, 2, 2, 1], &x, (&[1, 1, 2, 1, 1], &[10.0, 100.0]), one);
+        expect(&model(op, &[1, 1, 2, 1, 1]), &dims, &x, &Is(&[1, 1, 2, 2, 1], &five));
     }
 }
 
@@ -116,12 +138,13 @@ fn until_opset_6_sums_and_products_say_how_they_broadcast() {
         let model = Model::new(6, extents![1, 2, 1, 2]).floats("c", constant, &values);
         model.node_with("Mul", &["x", "c"], &["y"], attributes).done()
     };
-    let broadcast = |axis| [("broadcast", Int(1)), ("axis", Int(axis))];
+    let along = |axis| [("broadcast", Int(1)), ("axis", Int(axis))];
     let channels = Is(&dims, &[10.0, 20.0, 300.0, 400.0]);
-    expect(&model(&[2], &broadcast(1)), &dims, &x, &channels);
-    expect(&model(&[2, 1], &broadcast(1)), &dims, &x, &channels);
-    expect(&model(&[2], &broadcast(3)), &dims, &x, &Refused("Mul"));
-    expect(&model(&[2], &[("broadcast", Int(1))]), &dims, &x, &Refused("Mul"));
+    expect(&model(&[2], &along(1)), &dims, &x, &channels);
+    expect(&model(&[2, 1], &along(1)), &dims, &x, &channels);
+    let last = Is(&dims, &[10.0, 200.0, 30.0, 400.0]);
+    expect(&model(&[2], &along(3)), &dims, &x, &last);
+    expect(&model(&[2], &[("broadcast", Int(1))]), &dims, &x, &last);
     expect(&model(&[2], &[]), &dims, &x, &Refused("Mul"));
     expect(&model(&[1], &[("broadcast", Int(1))]), &dims, &x, &Is(&dims, &[10.0, 20.0, 30.0, 40.0]));
     // Two constants: the sum of [[1, 2], [3, 4]] and [10, 100] with axis 0.
@@ -130,8 +153,8 @@ fn until_opset_6_sums_and_products_say_how_they_broadcast() {
         &[2],
         &[10.0, 100.0],
     );
-    let model = model.node_with("Add", &["a", "b"], &["c"], &broadcast(0));
-    let model = model.node_with("Mul", &["x", "c"], &["y"], &broadcast(1)).done();
+    let model = model.node_with("Add", &["a", "b"], &["c"], &along(0));
+    let model = model.node_with("Mul", &["x", "c"], &["y"], &along(1)).done();
     expect(&model, &dims, &x, &Is(&dims, &[11.0, 22.0, 306.0, 408.0]));
 }
 
@@ -168,10 +191,10 @@ fn the_numbers_of_a_normalisation_are_one_for_each_channel() {
 /// An error names the node, the operator and the opset, what was expected and what was given.
 #[test]
 fn a_constant_that_cannot_be_broadcast_is_named() {
-    let model = prelu(13, extents![1, 2, 1, 2], &[2], &[10.0, 100.0]);
+    let model = prelu(13, extents![1, 2, 1, 2], &[3], &[10.0, 100.0, 1.0]);
     let strict = ImportOptions::default().strict(true);
     let error = load_bytes(&model, "it", &strict).unwrap_err().to_string();
-    for part in ["node `y_PRelu` (PRelu)", "opset 13", "expected ", "[1, 2, 1, 2]", "got [2]"] {
+    for part in ["node `y_PRelu` (PRelu)", "opset 13", "expected ", "[1, 2, 1, 2]", "got [3]"] {
         assert!(error.contains(part), "no `{part}` in {error}");
     }
 }

@@ -40,6 +40,29 @@ fn program(bytes: &[u8], dims: &[usize], x: &[f32]) -> Result<(Vec<usize>, Vec<f
     }
 }
 
+/// A function of `x` and of another tensor that is broadcast to it as NumPy does: aligned at the last axis.
+fn broadcast(
+    dims: &[usize],
+    x: &[f32],
+    (other_dims, other): (&[usize], &[f32]),
+    f: impl Fn(f32, f32) -> f32,
+) -> Vec<f32> {
+    let place = |number: usize| {
+        let (mut rest, mut place, mut step) = (number, 0, 1);
+        for (axis, &dim) in dims.iter().enumerate().rev() {
+            let index = rest % dim;
+            rest /= dim;
+            let from_end = dims.len() - axis;
+            if let Some(&own) = other_dims.len().checked_sub(from_end).map(|axis| &other_dims[axis]) {
+                place += if own == 1 { 0 } else { index * step };
+                step *= own;
+            }
+        }
+        place
+    };
+    x.iter().enumerate().map(|(number, &x)| f(x, other[place(number)])).collect()
+}
+
 fn close(a: &[f32], b: &[f32]) -> bool {
     let near = |(&a, &b): (&f32, &f32)| a == b || (a - b).abs() <= 1e-5 * b.abs().max(1.0);
     a.len() == b.len() && a.iter().zip(b).all(near)

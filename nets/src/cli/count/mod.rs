@@ -37,8 +37,9 @@ pub(crate) struct Count {
     #[arg(long, value_name = "CxHxW", value_parser = args::image)]
     input: Option<Shape>,
     /// Images per forward pass; activations and operations are for all of them
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
-    batch: u32,
+    /// [default: 1, or the only batch size of the .onnx file]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    batch: Option<u32>,
     /// Convention for counting operations in the column `cost`
     #[arg(long, default_value = "mac", value_parser = convention, value_name = "CONVENTION")]
     convention: Convention,
@@ -83,7 +84,7 @@ impl Count {
     pub(super) fn execute(&self) -> anyhow::Result<String> {
         let Some(network) = &self.network else {
             anyhow::ensure!(self.input.is_none(), "--input: expected a network to go with it, got none");
-            return all::execute(self.format, self.batch.into());
+            return all::execute(self.format, self.batch.unwrap_or(1).into());
         };
         let counted = self.count(network)?;
         for warning in &counted.warnings {
@@ -126,17 +127,18 @@ impl Count {
     }
 
     fn count(&self, network: &str) -> anyhow::Result<Counted> {
-        let batch = u64::from(self.batch);
+        let batch = self.batch.map(u64::from);
         Ok(match Network::named(network)? {
             Network::Zoo(entry) => {
                 let graph = entry.graph_for(self.input.unwrap_or(entry.input))?;
-                Counted { count: nets::count_batch(&graph, batch)?, graph, warnings: Vec::new() }
+                Counted { count: nets::count_batch(&graph, batch.unwrap_or(1))?, graph, warnings: Vec::new() }
             }
             Network::Onnx(path) => {
                 let mut options = nets::import::onnx::ImportOptions::default();
-                options = options.strict(self.strict).batch(self.batch as usize);
+                options = options.strict(self.strict).batch(self.batch.unwrap_or(1) as usize);
                 options.input = self.input;
                 let model = nets::import::onnx::load(&path, &options)?;
+                let batch = batch.map_or_else(|| nets::count(&model.graph).map(|count| count.batch), Ok)?;
                 Counted { count: model.count(batch)?, graph: model.graph, warnings: model.warnings }
             }
         })

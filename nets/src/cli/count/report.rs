@@ -9,6 +9,8 @@ use serde::Serialize;
 /// The output of `--format json`. Bytes, MACs and operations are for the whole batch.
 #[derive(Serialize)]
 pub(super) struct CountReport {
+    /// The version of this object. A field that is renamed, removed or given another meaning raises it; new fields do not.
+    schema: u32,
     pub(super) name: String,
     input: Vec<usize>,
     pub(super) batch: u64,
@@ -90,6 +92,9 @@ impl LayerRow {
     }
 }
 
+/// The version of the JSON object; see `docs/counting.md`.
+const SCHEMA: u32 = 1;
+
 impl CountReport {
     pub(super) fn new(counted: &Counted, convention: Convention, costs: &[u64]) -> anyhow::Result<Self> {
         let total = costs.iter().try_fold(0u64, |sum, &cost| sum.checked_add(cost));
@@ -99,6 +104,7 @@ impl CountReport {
         let count: &NetCount = &counted.count;
         let layers = count.layers.iter().zip(costs).filter(|(layer, _)| !layer.inputs.is_empty());
         Ok(Self {
+            schema: SCHEMA,
             name: counted.graph.name().to_owned(),
             input: counted.graph.input().dims(),
             batch: count.batch,

@@ -3,7 +3,7 @@
 use crate::cli::args::{self, Hardware, Plain, Pool};
 use crate::cli::planning::Planning;
 use clap::Args;
-use nets::{Graph, Net, NetError, WeightSource};
+use nets::{CompiledNet, Graph, Net, NetError, WeightSource};
 use std::path::PathBuf;
 
 const EXAMPLES: &str = "Examples:
@@ -11,7 +11,8 @@ const EXAMPLES: &str = "Examples:
   nets run resnet50 --weights resnet50.safetensors --image dog.jpg cat.png --labels imagenet.txt --top 5
   nets run resnet50 --weights resnet50.safetensors --input x.npy --output y.npy
   nets run resnet50 --seed 7 --input x.npy --output y.npy
-  nets run model.onnx --input x.npy --output y.npy --numerics bf16";
+  nets run model.onnx --input x.npy --output y.npy --numerics bf16
+  nets run model.onnx --input image=x.npy --input mask=m.npy --output boxes=b.npy --output scores=s.npy";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -37,12 +38,13 @@ pub(crate) struct RunArgs {
     /// Per-channel standard deviation to divide photographs by [default: 0.229,0.224,0.225]
     #[arg(long, value_name = "R,G,B", requires = "image", value_parser = args::colours)]
     pub(super) std: Option<[f32; 3]>,
-    /// Tensor of images as float32, CxHxW or NxCxHxW
-    #[arg(long, value_name = "FILE.npy")]
-    pub(super) input: Option<PathBuf>,
-    /// File for the network's output
-    #[arg(long, value_name = "FILE.npy", requires = "input")]
-    pub(super) output: Option<PathBuf>,
+    /// Tensor as float32: images as CxHxW or NxCxHxW, or what an .onnx file expects. For each input of an .onnx file with
+    /// several, as NAME=FILE.npy
+    #[arg(long, value_name = "[NAME=]FILE.npy")]
+    pub(super) input: Vec<String>,
+    /// File for the network's output. For further outputs of an .onnx file, as NAME=FILE.npy
+    #[arg(long, value_name = "[NAME=]FILE.npy", requires = "input")]
+    pub(super) output: Vec<String>,
     /// Weights, with tensors named after the network's layers [default: trained weights for lenet5, else random ones]
     #[arg(long, value_name = "FILE.safetensors", conflicts_with = "seed")]
     pub(super) weights: Option<PathBuf>,
@@ -67,6 +69,18 @@ impl RunArgs {
         batch: usize,
         pool: &Pool,
     ) -> Result<Net, NetError> {
-        self.planning.compile(graph, weights, self.hardware.options(batch), pool)?.try_into()
+        self.compiled(graph, weights, (batch, false), pool)?.try_into()
+    }
+
+    /// The network, compiled for `batch` images, with all its outputs or the main one.
+    pub(super) fn compiled(
+        &self,
+        graph: &Graph,
+        weights: &dyn WeightSource,
+        (batch, all_outputs): (usize, bool),
+        pool: &Pool,
+    ) -> Result<CompiledNet, NetError> {
+        let options = self.hardware.options(batch).all_outputs(all_outputs);
+        self.planning.compile(graph, weights, options, pool)
     }
 }

@@ -12,9 +12,9 @@ pub(super) use args::RunArgs;
 impl RunArgs {
     pub(super) fn execute(&self) -> anyhow::Result<String> {
         let network = Network::named(&self.network)?;
-        match (&self.input, &network) {
-            (Some(input), _) => tensor::execute(self, &network, input),
-            (None, Network::Zoo(entry)) if source::reads_digits(entry)? => {
+        match &network {
+            _ if !self.input.is_empty() => tensor::execute(self, &network),
+            Network::Zoo(entry) if source::reads_digits(entry)? => {
                 let has_weights = self.weights.is_some() || self.seed.is_some() || source::is_lenet5(entry)?;
                 ensure!(
                     has_weights,
@@ -23,7 +23,7 @@ impl RunArgs {
                 );
                 digits::execute(self, &network, entry.name)
             }
-            (None, _) => photos::execute(self, &network),
+            _ => photos::execute(self, &network),
         }
     }
 }

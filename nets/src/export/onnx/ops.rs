@@ -29,7 +29,7 @@ pub(super) fn layer(draft: &mut Draft, graph: &Graph, node: &Node) -> Result<(),
         }
         Layer::Pool(pool) => match shapes[0] {
             Shape::Map { .. } => pooling(draft, node, pool).ok_or_else(refused)?,
-            Shape::Vector { .. } | Shape::Unknown => return Err(refused()),
+            Shape::Vector { .. } | Shape::Tensor(_) | Shape::Unknown => return Err(refused()),
         },
         Layer::AdaptivePool(adaptive) => match adaptive.as_pool(shapes[0].batched(1)) {
             Some(_) if node.output == shapes[0] => draft.alias(node),

@@ -1,7 +1,7 @@
 //! Small constant arrays, for the shape computations of exporters.
 
 use super::node::{Outcome, axis, unsupported, wrong};
-use super::value::{Constant, Data, FOLD_LIMIT, checked_len};
+use super::value::{Constant, Data, FOLD_LIMIT, Kind, checked_len};
 use std::sync::Arc;
 
 /// Numbers with their extents.
@@ -14,7 +14,7 @@ pub(super) struct Array {
 
 impl From<Array> for Constant {
     fn from(array: Array) -> Self {
-        Self { dims: array.dims, whole: array.whole, data: Data::Small(array.values) }
+        Self { dims: array.dims, kind: Kind::whole(array.whole), data: Data::Small(array.values) }
     }
 }
 

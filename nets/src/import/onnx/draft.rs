@@ -9,7 +9,7 @@ use crate::shape::Shape;
 use std::collections::HashMap;
 
 /// A future layer.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 pub(super) struct Step {
     pub(super) name: String,
     pub(super) layer: Layer,
@@ -36,19 +36,43 @@ impl From<&Constant> for Recipe {
 }
 
 /// All steps, starting with the input.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Default)]
 pub(super) struct Draft {
     pub(super) steps: Vec<Step>,
     names: HashMap<String, usize>,
 }
 
 impl Draft {
-    pub(super) fn new(input: Shape) -> Self {
-        let mut draft = Self { steps: Vec::new(), names: HashMap::new() };
-        let (name, layer) = (draft.unique("input"), Layer::Input(input));
+    /// Appends an input. All inputs come before the other steps.
+    pub(super) fn input(&mut self, name: &str, shape: Shape) -> usize {
+        let (name, layer) = (self.unique(name), Layer::Input(shape));
         let (inputs, tensors, value) = (Vec::new(), Vec::new(), String::new());
-        draft.steps.push(Step { name, layer, inputs, output: input, value, tensors });
-        draft
+        self.steps.push(Step { name, layer, inputs, output: shape, value, tensors });
+        self.steps.len() - 1
+    }
+
+    /// Removes the steps from index `len` on, which nothing reads.
+    pub(super) fn truncate(&mut self, len: usize) {
+        for step in self.steps.drain(len..) {
+            self.names.remove(&step.name);
+        }
+    }
+
+    /// The draft for any batch, if this is it for a batch of `one` and `other` for a batch of `two`.
+    pub(super) fn unify(&self, other: &Self, batches: (usize, usize)) -> Option<Self> {
+        let same = |a: &Step, b: &Step| {
+            (&a.name, &a.inputs, &a.value, &a.tensors) == (&b.name, &b.inputs, &b.value, &b.tensors)
+        };
+        let unify = |(a, b): (&Step, &Step)| {
+            let (layer, output) =
+                (Layer::unify(&a.layer, &b.layer, batches)?, Shape::unify(a.output, b.output, batches)?);
+            let (inputs, tensors) = (a.inputs.clone(), a.tensors.clone());
+            let step = Step { name: a.name.clone(), layer, inputs, output, value: a.value.clone(), tensors };
+            same(a, b).then_some(step)
+        };
+        let pairs = self.steps.iter().zip(&other.steps).map(unify);
+        let steps = (self.steps.len() == other.steps.len()).then(|| pairs.collect::<Option<_>>())??;
+        Some(Self { steps, names: self.names.clone() })
     }
 
     /// Appends a step after checking that its layer accepts the inputs and that all parameters are given.
@@ -109,18 +133,25 @@ impl Draft {
         }
         let sink = outputs.iter().position(|&output| !read[output]).unwrap_or(0);
         let last = outputs.get(sink).copied();
-        let order = (1..self.steps.len()).filter(|&step| needed[step] && Some(step) != last);
-        let mut builder = GraphBuilder::new(name, self.steps[0].output);
+        let is_input = |step: usize| matches!(self.steps[step].layer, Layer::Input(_));
+        let wanted = |step: usize| is_input(step) || needed[step];
+        let order = (1..self.steps.len()).filter(|&step| wanted(step) && Some(step) != last);
+        let first = &self.steps[0];
+        let mut builder = GraphBuilder::with_input(name, &first.name, first.output);
         if let Some(batch) = batch {
             builder.batch(batch);
         }
         let mut ids: Vec<NodeId> = vec![builder.last(); self.steps.len()];
-        for index in order.chain(last.filter(|&last| last > 0)) {
+        for index in order.chain(last.filter(|&last| last > 0 && !is_input(last))) {
             let step = &self.steps[index];
             let inputs: Vec<NodeId> = step.inputs.iter().map(|&input| ids[input]).collect();
             ids[index] = builder.add(&step.name, step.layer.clone(), &inputs);
         }
-        let unneeded = needed[1..].iter().filter(|&&needed| !needed).count();
+        let unneeded = (1..self.steps.len()).filter(|&step| !wanted(step)).count();
+        let main = last.map_or(builder.last(), |last| ids[last]);
+        let others =
+            outputs.iter().enumerate().filter(|&(index, _)| index != sink).map(|(_, &step)| ids[step]);
+        builder.outputs(&std::iter::once(main).chain(others).collect::<Vec<_>>());
         Ok((builder.build()?, sink, unneeded))
     }
 }

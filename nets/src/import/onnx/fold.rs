@@ -6,7 +6,7 @@ use super::dims::{new_dims, permutation, positive, slice_ranges};
 use super::node::{Call, Outcome, no_training, unsupported, wrong};
 use super::proto::AttributeValue;
 use super::tensor::dtype;
-use super::value::{Constant, Data, FOLD_LIMIT, Value};
+use super::value::{Constant, Data, FOLD_LIMIT, Kind, Value};
 use std::sync::Arc;
 
 /// Maximum number of elements computed per import, which bounds the work for a hostile model.
@@ -70,7 +70,7 @@ impl Folder {
             self.charge(constant.len() + 16)?;
         }
         let values = constant.small(call.source)?;
-        Ok(values.map(|values| Array { dims: constant.dims.clone(), whole: constant.whole, values }))
+        Ok(values.map(|values| Array { dims: constant.dims.clone(), whole: constant.is_whole(), values }))
     }
 
     fn charge(&mut self, elements: usize) -> Outcome<()> {
@@ -93,17 +93,19 @@ fn literal(call: &Call<'_>) -> Outcome<Constant> {
             Ok(Constant::stored(Arc::new(tensor.clone())))
         }
         Some(&AttributeValue::Float(value)) => {
-            Ok(Constant { dims: Vec::new(), whole: false, data: Data::Fill(value.into()) })
+            Ok(Constant { dims: Vec::new(), kind: Kind::Float, data: Data::Fill(value.into()) })
         }
         Some(&AttributeValue::Int(value)) => {
-            Ok(Constant { dims: Vec::new(), whole: true, data: Data::Fill(value as f64) })
+            Ok(Constant { dims: Vec::new(), kind: Kind::Whole, data: Data::Fill(value as f64) })
         }
         Some(AttributeValue::Ints(values)) => Ok(Constant::list(values.iter().map(|&value| value as f64))),
         Some(AttributeValue::Floats(values)) => {
             let list = Constant::list(values.iter().map(|&value| value.into()));
-            Ok(Constant { whole: false, ..list })
+            Ok(Constant { kind: Kind::Float, ..list })
         }
-        Some(AttributeValue::Text(_) | AttributeValue::Other) => unsupported("a constant of this type"),
+        Some(AttributeValue::Text(_) | AttributeValue::Texts(_) | AttributeValue::Other) => {
+            unsupported("a constant of this type")
+        }
         None => wrong(format!("expected one of the attributes {names:?}, got none")),
     }
 }
@@ -120,7 +122,7 @@ fn shape(call: &Call<'_>) -> Outcome<Constant> {
 
 fn size(call: &Call<'_>) -> Outcome<Constant> {
     let len: f64 = dims_of(call)?.iter().map(|&dim| dim as f64).product();
-    Ok(Constant { dims: Vec::new(), whole: true, data: Data::Fill(len) })
+    Ok(Constant { dims: Vec::new(), kind: Kind::Whole, data: Data::Fill(len) })
 }
 
 fn dims_of<'a>(call: &'a Call<'_>) -> Outcome<&'a [usize]> {
@@ -142,7 +144,7 @@ fn view(call: &Call<'_>) -> Outcome<Option<Constant>> {
         }
         "Cast" => {
             let (constant, to) = (call.weight(0)?, call.int("to")?.unwrap_or(1));
-            (constant.whole != dtype::is_float(to)).then(|| constant.clone())
+            (constant.is_whole() != dtype::is_float(to)).then(|| constant.clone())
         }
         "ConstantOfShape" => Some(filled(call)?),
         "Transpose" => transposed(call, call.weight(0)?)?,
@@ -160,7 +162,7 @@ fn filled(call: &Call<'_>) -> Outcome<Constant> {
             tensor.check(call.source)?;
             let constant = Constant::stored(Arc::new(tensor.clone()));
             match constant.small(call.source)?.as_deref() {
-                Some(&[value]) => (value, constant.whole),
+                Some(&[value]) => (value, constant.is_whole()),
                 Some(values) => {
                     return wrong(format!("expected one number as `value`, got {}", values.len()));
                 }
@@ -169,7 +171,7 @@ fn filled(call: &Call<'_>) -> Outcome<Constant> {
         }
         Some(_) => return wrong("expected a tensor as attribute `value`, got something else"),
     };
-    Ok(Constant { dims, whole, data: Data::Fill(value) })
+    Ok(Constant { dims, kind: Kind::whole(whole), data: Data::Fill(value) })
 }
 
 /// Transposes a constant. A matrix in the file is transposed only when it is read.
@@ -282,10 +284,14 @@ fn opaque(call: &Call<'_>) -> Outcome<Constant> {
     match op {
         "Transpose" => {
             let order = permutation(call, shapes[0].len())?;
-            Ok(Constant { dims: order.iter().map(|&axis| shapes[0][axis]).collect(), whole: false, data })
+            Ok(Constant {
+                dims: order.iter().map(|&axis| shapes[0][axis]).collect(),
+                kind: Kind::Float,
+                data,
+            })
         }
-        "DequantizeLinear" => Ok(Constant { dims: shapes[0].to_vec(), whole: false, data }),
-        _ if elementwise.contains(&op) => Ok(Constant { dims: broadcast(&shapes)?, whole: false, data }),
+        "DequantizeLinear" => Ok(Constant { dims: shapes[0].to_vec(), kind: Kind::Float, data }),
+        _ if elementwise.contains(&op) => Ok(Constant { dims: broadcast(&shapes)?, kind: Kind::Float, data }),
         _ => unsupported("a constant that has to be computed"),
     }
 }

@@ -2,15 +2,15 @@
 
 use super::draft::{Draft, Recipe, Step};
 use super::fold::Folder;
-use super::input::Input;
+use super::input::Inputs;
 use super::node::{Call, Outcome, unsupported};
 use super::order::Wiring;
 use super::proto::{GraphDef, ValueInfo};
 use super::source::ModelSource;
-use super::value::{Constant, Tap, Value, checked_len};
+use super::value::{Constant, Data, Tap, Value, checked_len};
 use crate::error::{OnnxError, Place};
-use crate::layer::Layer;
-use crate::shape::Shape;
+use crate::layer::{Layer, OPERANDS, Operand, Param, Role, TensorLayer, TensorOp};
+use crate::shape::{Shape, TensorShape};
 use kernels::Activation;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -51,17 +51,17 @@ impl<'a> Importer<'a> {
         source: &'a ModelSource,
         graph: &'a GraphDef,
         opset: i64,
-        Input { name: input, dims, batch_name, as_written }: Input<'a>,
+        inputs: Inputs<'a>,
     ) -> Result<Self, OnnxError> {
         let wiring = Wiring::new(graph, source)?;
-        let shape = container(&dims, dims[0]);
+        let Inputs { list, batch, batch_name, as_written } = inputs;
         let mut importer = Self {
             source,
             graph,
             wiring,
-            draft: Draft::new(shape),
+            draft: Draft::default(),
             opset,
-            batch: dims[0],
+            batch,
             batch_name,
             as_written,
             folder: Folder::default(),
@@ -78,7 +78,21 @@ impl<'a> Importer<'a> {
             }
             importer.values.insert(&tensor.name, Value::Constant(constant));
         }
-        importer.values.insert(input, Value::Tap(Tap { step: 0, dims }));
+        let several = list.len() > 1;
+        for input in list {
+            let Some(shape) = Shape::of(&input.dims, batch) else {
+                let problem = format!(
+                    "expected at most {} axes, each below 2^32, got {:?}",
+                    TensorShape::MAX_RANK,
+                    input.dims
+                );
+                return Err(source.error(Place::Value(input.name.to_owned()), problem));
+            };
+            // A single input has the name that the graphs of this library give it.
+            let step = importer.draft.input(if several { input.name } else { "input" }, shape);
+            let tap = Tap { step, dims: input.dims, kind: input.kind };
+            importer.values.insert(input.name, Value::Tap(tap));
+        }
         Ok(importer)
     }
 
@@ -126,24 +140,74 @@ impl<'a> Importer<'a> {
                 _ => {}
             }
         }
-        Ok(Tap { step, dims })
+        Ok(Tap { step, dims, kind: inputs[0].kind })
     }
 
     /// Appends a layer that keeps the extents.
     pub(super) fn same(&mut self, call: &Call<'_>, layer: Layer, tap: &Tap) -> Outcome<Tap> {
         let step = self.push(call, layer, vec![tap.step], Vec::new())?;
-        Ok(Tap { step, dims: tap.dims.clone() })
+        Ok(Tap { step, ..tap.clone() })
     }
 
     /// The same elements with other extents. It adds a layer only if the shape changes for layers.
     pub(super) fn view(&mut self, call: &Call<'_>, tap: &Tap, dims: Vec<usize>) -> Outcome<Tap> {
         let shape = container(&dims, self.batch);
         if shape == self.draft.steps[tap.step].output {
-            return Ok(Tap { step: tap.step, dims });
+            return Ok(Tap { dims, ..tap.clone() });
         }
-        let layer = if let Shape::Vector { .. } = shape { Layer::Flatten } else { Layer::Reshape(shape) };
+        let layer = match (self.draft.steps[tap.step].output, shape) {
+            (_, Shape::Unknown) => return unsupported(format!("{dims:?}, which is no map and no vector")),
+            // Only this view knows the batch of both sides.
+            (Shape::Tensor(_), _) => reshape(shape),
+            (_, Shape::Vector { .. }) => Layer::Flatten,
+            _ => Layer::Reshape(shape),
+        };
         let step = self.push(call, layer, vec![tap.step], Vec::new())?;
-        Ok(Tap { step, dims })
+        Ok(Tap { step, dims, kind: tap.kind })
+    }
+
+    /// The same node with inputs that are maps and vectors, as layers read them.
+    pub(super) fn contained(&mut self, call: &Call<'a>) -> Outcome<Call<'a>> {
+        let mut inputs = Vec::with_capacity(call.inputs.len());
+        for input in &call.inputs {
+            inputs.push(match input {
+                Some(Value::Tap(tap)) => Some(Value::Tap(self.container_of(tap)?)),
+                other => other.clone(),
+            });
+        }
+        let &Call { def, opset, source, .. } = call;
+        Ok(Call { def, inputs, opset, source, name: call.name.clone() })
+    }
+
+    fn container_of(&mut self, tap: &Tap) -> Outcome<Tap> {
+        let shape = container(&tap.dims, self.batch);
+        let step = &self.draft.steps[tap.step];
+        if shape == Shape::Unknown || shape == step.output || !matches!(step.output, Shape::Tensor(_)) {
+            return Ok(tap.clone());
+        }
+        self.seen_as(tap, shape)
+    }
+
+    /// The value of `tap` in a step whose output has exactly its extents.
+    pub(super) fn exact(&mut self, tap: &Tap) -> Outcome<Tap> {
+        match Shape::of(&tap.dims, self.batch) {
+            None => unsupported(format!("{:?}, more than {} axes", tap.dims, TensorShape::MAX_RANK)),
+            Some(shape) if shape == self.draft.steps[tap.step].output => Ok(tap.clone()),
+            Some(shape) => self.seen_as(tap, shape),
+        }
+    }
+
+    /// A view of another shape, once for each step.
+    fn seen_as(&mut self, tap: &Tap, shape: Shape) -> Outcome<Tap> {
+        let is_view = |step: &Step| step.inputs == [tap.step] && step.layer == reshape(shape);
+        if let Some(step) = self.draft.steps.iter().skip(tap.step + 1).position(is_view) {
+            return Ok(Tap { step: tap.step + 1 + step, ..tap.clone() });
+        }
+        let step = &self.draft.steps[tap.step];
+        let (name, value) = (format!("{}.view", step.name), step.value.clone());
+        let (layer, inputs, tensors) = (reshape(shape), vec![tap.step], Vec::new());
+        let step = self.draft.push(Step { name, layer, inputs, output: shape, value, tensors })?;
+        Ok(Tap { step, ..tap.clone() })
     }
 
     pub(super) fn push(
@@ -158,12 +222,14 @@ impl<'a> Importer<'a> {
         self.draft.push(Step { name, layer, inputs, output, value, tensors })
     }
 
+    /// Whether a node reads a value, or it is an output of the graph.
+    pub(super) fn is_read(&self, name: &str) -> bool {
+        self.wiring.readers.contains_key(name) || self.wiring.outputs.contains(name)
+    }
+
     /// Rejects a node if its further outputs are read.
     pub(super) fn only_first(&self, call: &Call<'_>, what: &str) -> Outcome<()> {
-        let read = |name: &String| {
-            self.wiring.readers.contains_key(name.as_str()) || self.wiring.outputs.contains(name.as_str())
-        };
-        if call.def.outputs.iter().skip(1).any(read) {
+        if call.def.outputs.iter().skip(1).any(|name| self.is_read(name)) {
             unsupported(format!("{what} as output"))
         } else {
             Ok(())
@@ -200,7 +266,21 @@ impl<'a> Importer<'a> {
     }
 
     /// The draft, the outputs of the graph, and the warnings.
-    pub(super) fn finish(self) -> (Draft, Vec<Output<'a>>, Vec<String>) {
+    pub(super) fn finish(mut self) -> (Draft, Vec<Output<'a>>, Vec<String>) {
+        for output in &self.graph.outputs {
+            let tap = match self.values.get(output.name.as_str()).cloned() {
+                Some(Value::Constant(constant)) => self.constant_output(&output.name, &constant).ok(),
+                Some(Value::Tap(tap)) if matches!(self.draft.steps[tap.step].layer, Layer::Input(_)) => {
+                    // A graph has at least one layer.
+                    let shape = self.draft.steps[tap.step].output;
+                    self.seen_as(&tap, shape).ok()
+                }
+                _ => None,
+            };
+            if let Some(tap) = tap {
+                self.values.insert(&output.name, Value::Tap(tap));
+            }
+        }
         let outputs = self.graph.outputs.iter().map(|output| {
             let value = self.values.get(output.name.as_str());
             let (step, dims) = (value.and_then(Value::step), value.and_then(Value::dims));
@@ -213,10 +293,32 @@ impl<'a> Importer<'a> {
         (self.draft, outputs.collect(), warnings.collect())
     }
 
+    /// A layer without inputs, for an output that is constant.
+    fn constant_output(&mut self, name: &str, constant: &Constant) -> Outcome<Tap> {
+        let (dims, kind) = (constant.dims.clone(), constant.kind);
+        let known = Shape::of(&dims, self.batch).filter(|shape| !shape.is_empty());
+        let (Some(output), false) = (known, matches!(constant.data, Data::Opaque(_))) else {
+            return unsupported("a constant as output");
+        };
+        let (param, op) = (OPERANDS[0], TensorOp::Expand);
+        let params = vec![Param { name: param, dims: dims.clone(), role: Role::Fixed }];
+        let layer = TensorLayer { op, operands: vec![Operand::Param(0)], params, output };
+        let (layer, tensors) = (Layer::Tensor(Box::new(layer)), vec![(param, Recipe::from(constant))]);
+        let (inputs, value) = (Vec::new(), name.to_owned());
+        let step = self.draft.push(Step { name: name.to_owned(), layer, inputs, output, value, tensors })?;
+        Ok(Tap { step, dims, kind })
+    }
+
     /// An error that concerns the whole model.
     pub(super) fn fault(&self, problem: impl Into<String>) -> OnnxError {
         self.source.error(Place::Model, problem)
     }
+}
+
+/// A view of the only input in another shape.
+fn reshape(output: Shape) -> Layer {
+    let (op, operands, params) = (TensorOp::Reshape, vec![Operand::Input(0)], Vec::new());
+    Layer::Tensor(Box::new(TensorLayer { op, operands, params, output }))
 }
 
 /// The shape of a tensor of these extents for layers. The batch is dropped, the first remaining axis is the

@@ -27,8 +27,10 @@ mod node;
 mod ops;
 mod order;
 mod pass;
+mod plain;
 mod proto;
 mod source;
+mod spatial;
 mod tensor;
 mod unknown;
 mod value;
@@ -44,7 +46,7 @@ use crate::graph::Graph;
 use crate::shape::Shape;
 use draft::Draft;
 use importer::{Importer, Output};
-use input::Input;
+use input::Inputs;
 use proto::Model;
 use source::ModelSource;
 use std::path::Path;
@@ -100,6 +102,15 @@ impl ImportOptions {
     }
 }
 
+/// The extents of the data for an input of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InputExtents<'a> {
+    /// The name of the input; empty for the only one.
+    pub name: &'a str,
+    /// All extents, with the batch.
+    pub dims: &'a [usize],
+}
+
 /// An imported model.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -112,17 +123,21 @@ pub struct Imported {
     pub surplus: Vec<Surplus>,
     /// Warnings about parts that were not imported as they are, one line each.
     pub warnings: Vec<String>,
-    /// The extents of the input and the output.
+    /// The extents of the inputs and outputs, in the order of the graph's.
     pub extents: Extents,
 }
 
-/// The extents of a model's input and output in ONNX.
+/// The extents of a model's inputs and outputs in ONNX.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Extents {
-    /// Extents of the input, batch first.
+    /// The name and the extents of each input.
+    pub inputs: Vec<(String, Vec<usize>)>,
+    /// The name and the extents of each output for these inputs, the main one first; `None` if unknown.
+    pub outputs: Vec<(String, Option<Vec<usize>>)>,
+    /// Extents of the first input, batch first.
     pub input: Vec<usize>,
-    /// Extents of the output for this input; `None` if unknown. The batch need not be the first extent.
+    /// Extents of the main output for this input; `None` if unknown. The batch need not be the first extent.
     pub output: Option<Vec<usize>>,
     /// Whether the output's first extent is the batch and the others do not depend on it.
     batched: bool,
@@ -132,7 +147,7 @@ impl Extents {
     /// The extents of the output for another batch size; `None` if unknown.
     pub fn output_for(&self, batch: usize) -> Option<Vec<usize>> {
         let output = self.output.as_ref()?;
-        match self.input[0] == batch {
+        match self.input.first() == Some(&batch) {
             true => Some(output.clone()),
             false => self.batched.then(|| [&[batch], &output[1..]].concat()),
         }
@@ -161,8 +176,20 @@ impl Imported {
 /// - [`NetError::Onnx`] if the model is wrong or unsupported; it names the byte, tensor or node.
 /// - [`NetError::Option`] if an option is invalid.
 pub fn load(path: &Path, options: &ImportOptions) -> Result<Imported, NetError> {
+    load_for(path, options, &[])
+}
+
+/// [`load`] for data of these extents. Inputs that are not named have the extents of the model and the options.
+///
+/// # Errors
+/// Those of [`load`]; [`NetError::Onnx`] also names an input whose data does not fit.
+pub fn load_for(
+    path: &Path,
+    options: &ImportOptions,
+    data: &[InputExtents<'_>],
+) -> Result<Imported, NetError> {
     let name = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
-    import(ModelSource::open(path)?, &name, options)
+    import(ModelSource::open(path)?, &name, options, data)
 }
 
 /// Reads a model from memory. Errors call it `origin`. If it has external data, the model can be counted but not run.
@@ -170,10 +197,28 @@ pub fn load(path: &Path, options: &ImportOptions) -> Result<Imported, NetError> 
 /// # Errors
 /// Those of [`load`].
 pub fn load_bytes(bytes: &[u8], origin: &str, options: &ImportOptions) -> Result<Imported, NetError> {
-    import(ModelSource::memory(bytes, origin), origin, options)
+    import(ModelSource::memory(bytes, origin), origin, options, &[])
 }
 
-fn import(source: ModelSource, name: &str, options: &ImportOptions) -> Result<Imported, NetError> {
+/// [`load_bytes`] for data of these extents.
+///
+/// # Errors
+/// Those of [`load_for`].
+pub fn load_bytes_for(
+    bytes: &[u8],
+    origin: &str,
+    options: &ImportOptions,
+    data: &[InputExtents<'_>],
+) -> Result<Imported, NetError> {
+    import(ModelSource::memory(bytes, origin), origin, options, data)
+}
+
+fn import(
+    source: ModelSource,
+    name: &str,
+    options: &ImportOptions,
+    data: &[InputExtents<'_>],
+) -> Result<Imported, NetError> {
     if options.batch == 0 {
         let (expected, got) = ("at least 1".to_owned(), "0".to_owned());
         return Err(NetError::Option { option: "batch", expected, got });
@@ -191,29 +236,39 @@ fn import(source: ModelSource, name: &str, options: &ImportOptions) -> Result<Im
         Some(opset) => return Err(fault(&format!("expected an opset from 1 on, got {opset}")).into()),
         None => return Err(fault("expected the opset of the standard operators, got none").into()),
     };
-    let input = Input::of(&source, graph, options)?;
-    let probe = input.with_batch(if input.dims[0] == PROBES[0] { PROBES[1] } else { PROBES[0] });
-    let imported = |input: Input<'_>| -> Result<Nodes, OnnxError> {
-        let mut importer = Importer::new(&source, graph, opset, input)?;
+    let inputs = Inputs::of(&source, graph, options, data)?;
+    let given: Vec<(String, Vec<usize>)> =
+        inputs.list.iter().map(|input| (input.name.to_owned(), input.dims.clone())).collect();
+    let batch = inputs.batch;
+    let other = if batch == PROBES[0] { PROBES[1] } else { PROBES[0] };
+    let imported = |inputs: Inputs<'_>| -> Result<Nodes, OnnxError> {
+        let mut importer = Importer::new(&source, graph, opset, inputs)?;
         importer.run(options.strict)?;
         Nodes::of(importer)
     };
-    let nodes = imported(input.clone())?;
-    let other = probe.dims[0];
-    let probed =
-        imported(probe).ok().filter(|probed| probed.draft == nodes.draft && probed.steps == nodes.steps);
+    let probe = inputs.with_batch(other);
+    let mut nodes = imported(inputs)?;
+    let probed = probe.and_then(|probe| imported(probe).ok()).filter(|probed| probed.steps == nodes.steps);
+    let probed = probed.and_then(|probed| {
+        let draft = nodes.draft.unify(&probed.draft, (batch, other))?;
+        nodes.draft = draft;
+        Some(probed)
+    });
     let mut notes = notes(&source, &model, opset);
-    let (graph, main) = nodes.graph(name, probed.is_none().then_some(input.dims[0]), &mut notes)?;
+    let (graph, main) = nodes.graph(name, probed.is_none().then_some(batch), &mut notes)?;
     let surplus = weights::surplus(&graph, &nodes.draft);
     for (tensor, times) in weights::shared(&surplus) {
         notes.push(format!("tensor `{tensor}` is shared with {times} other layer(s) and counted once"));
     }
     let output = nodes.outputs[main].1.clone();
     let rest = |output: Option<&Vec<usize>>, batch: usize| Some(output?.strip_prefix(&[batch])?.to_vec());
-    let each = rest(output.as_ref(), input.dims[0]);
+    let each = rest(output.as_ref(), batch);
     let batched = each.is_some()
         && each == rest(probed.and_then(|mut nodes| nodes.outputs.swap_remove(main).1).as_ref(), other);
-    let extents = Extents { input: input.dims, output, batched };
+    let mut outputs = nodes.outputs;
+    let main = outputs.remove(main);
+    outputs.insert(0, main);
+    let extents = Extents { input: given[0].1.clone(), inputs: given, outputs, output, batched };
     let weights = OnnxWeights::new(source.clone(), nodes.draft);
     Ok(Imported { graph, weights, surplus, warnings: notes, extents })
 }
@@ -267,10 +322,6 @@ impl Nodes {
         let name = if name.is_empty() { "model" } else { name };
         let (graph, main, unneeded) = self.draft.build(name, &self.steps, batch)?;
         notes.extend(self.warnings.iter().cloned());
-        for (_, (output, _)) in self.outputs.iter().enumerate().filter(|&(index, _)| index != main) {
-            let given = &self.outputs[main].0;
-            notes.push(format!("output `{output}` is counted, but a forward pass returns `{given}`"));
-        }
         if unneeded > 0 {
             notes.push(format!("{unneeded} layers are omitted: no output depends on them"));
         }

@@ -90,6 +90,24 @@ impl Call<'_> {
         }
     }
 
+    /// A list of texts.
+    pub(super) fn texts(&self, name: &str) -> Outcome<Option<Vec<String>>> {
+        match self.attribute(name) {
+            None => Ok(None),
+            Some(AttributeValue::Texts(texts)) => Ok(Some(texts.clone())),
+            Some(other) => wrong(format!("expected texts as attribute `{name}`, got {}", kind(other))),
+        }
+    }
+
+    /// A list of floats, empty if there is none.
+    pub(super) fn floats(&self, name: &str) -> Outcome<&[f32]> {
+        match self.attribute(name) {
+            None => Ok(&[]),
+            Some(AttributeValue::Floats(values)) => Ok(values),
+            Some(other) => wrong(format!("expected floats as attribute `{name}`, got {}", kind(other))),
+        }
+    }
+
     /// Any of these attributes, for `Constant`.
     pub(super) fn any(&self, names: &[&str]) -> Option<&AttributeValue> {
         names.iter().find_map(|name| self.attribute(name))
@@ -212,6 +230,7 @@ fn kind(value: &AttributeValue) -> &'static str {
         AttributeValue::Tensor(_) => "a tensor",
         AttributeValue::Floats(_) => "floats",
         AttributeValue::Ints(_) => "integers",
+        AttributeValue::Texts(_) => "texts",
         AttributeValue::Other => "something else",
     }
 }

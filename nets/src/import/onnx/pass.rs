@@ -4,8 +4,9 @@ use super::importer::Importer;
 use super::node::{Call, Outcome, Trouble, unsupported};
 use super::ops;
 use super::order::{label, place};
+use super::plain;
 use super::proto::NodeDef;
-use super::value::Value;
+use super::value::{Constant, Data, Kind, Value};
 use crate::error::OnnxError;
 
 impl<'a> Importer<'a> {
@@ -30,9 +31,6 @@ impl<'a> Importer<'a> {
     }
 
     fn import(&mut self, index: usize, call: &Call<'a>) -> Outcome<()> {
-        let Some(output) = call.def.outputs.first().filter(|name| !name.is_empty()) else {
-            return unsupported("no output that could be read");
-        };
         let unknown = call.inputs.iter().flatten().find_map(|input| match input {
             Value::Unknown(unknown) => Some(unknown.reason()),
             _ => None,
@@ -41,18 +39,82 @@ impl<'a> Importer<'a> {
             return unsupported(reason);
         }
         let standard = matches!(call.def.domain.as_str(), "" | "ai.onnx");
-        let folded = if standard { self.folder.fold(call)? } else { None };
+        let folded = match self.folder.fold(call) {
+            _ if !standard => None,
+            // An operator that shapes are not computed with can still be one of tensors.
+            Err(Trouble::Unsupported(why)) => match plain::import(self, call) {
+                Ok(results) => return self.results(call, results),
+                Err(_) => return unsupported(why),
+            },
+            folded => folded?,
+        };
         let value = match folded {
+            Some(Constant { data: Data::Opaque(what), dims, kind }) => match plain::import(self, call) {
+                Ok(results) => return self.results(call, results),
+                Err(_) => Value::Constant(Constant { data: Data::Opaque(what), dims, kind }),
+            },
             Some(constant) => {
                 self.only_first(call, "a second result")?;
                 Value::Constant(constant)
             }
+            // Recurrent layers can have their last state as the only output.
+            None if call.def.outputs.first().is_none_or(String::is_empty) => {
+                if call.def.outputs.iter().all(String::is_empty) {
+                    return unsupported("no output that could be read");
+                }
+                let results = plain::import(self, call)?;
+                return self.results(call, results);
+            }
             None => match self.gated.get(&index).and_then(|gate| self.values.get(gate)) {
                 Some(gate) => gate.clone(),
-                None => Value::Tap(ops::import(self, call)?),
+                None => return self.operator(call),
             },
         };
-        self.values.insert(output, value);
+        if let Some(output) = call.def.outputs.first() {
+            self.values.insert(output, value);
+        }
+        Ok(())
+    }
+
+    /// A layer of convolutional networks where there is one, else an operator on tensors.
+    fn operator(&mut self, call: &Call<'a>) -> Outcome<()> {
+        let mark = self.draft.steps.len();
+        let is_float = call.inputs.iter().flatten().all(|input| input.kind() == Kind::Float);
+        let layer = if is_float {
+            self.contained(call).and_then(|call| ops::import(self, &call))
+        } else {
+            unsupported("")
+        };
+        match layer {
+            Ok(tap) => self.results(call, vec![Value::Tap(tap)]),
+            Err(Trouble::Unsupported(_)) => {
+                self.draft.truncate(mark);
+                let results = plain::import(self, call).inspect_err(|_| self.draft.truncate(mark))?;
+                self.results(call, results)
+            }
+            Err(other) => Err(other),
+        }
+    }
+
+    /// Gives the results of a node their names.
+    fn results(&mut self, call: &Call<'a>, results: Vec<Value>) -> Outcome<()> {
+        let given = results.len();
+        let mut results = results.into_iter();
+        for (index, name) in call.def.outputs.iter().enumerate() {
+            let result = results.next();
+            if name.is_empty() {
+                continue;
+            }
+            match result {
+                Some(value) => {
+                    self.values.insert(name, value);
+                }
+                None if self.is_read(name) => {
+                    return unsupported(format!("output {index} (from 0), of which {given} are computed"));
+                }
+                None => {}
+            }
+        }
         Ok(())
     }
 

@@ -54,7 +54,8 @@ pub(super) enum AttributeValue {
     Tensor(TensorDef),
     Floats(Vec<f32>),
     Ints(Vec<i64>),
-    /// A subgraph, a sparse tensor, or a list of texts or tensors.
+    Texts(Vec<String>),
+    /// A subgraph, a sparse tensor, or a list of tensors.
     Other,
 }
 
@@ -62,6 +63,8 @@ pub(super) enum AttributeValue {
 #[derive(Debug, Default)]
 pub(super) struct ValueInfo {
     pub(super) name: String,
+    /// The number of the element type, 0 if it is not stated.
+    pub(super) dtype: i64,
     /// `None` if the rank is not stated.
     pub(super) dims: Option<Vec<Dim>>,
 }
@@ -166,6 +169,7 @@ struct Fields {
     tensor: Option<TensorDef>,
     floats: Vec<f32>,
     ints: Vec<i64>,
+    texts: Vec<String>,
 }
 
 fn attribute(wire: &mut Wire<'_>, field: &Field) -> Result<Attribute, OnnxError> {
@@ -180,6 +184,7 @@ fn attribute(wire: &mut Wire<'_>, field: &Field) -> Result<Attribute, OnnxError>
             5 => fields.tensor = Some(TensorDef::read(wire, wire.span(&field)?)?),
             7 => wire.floats(&field, &mut fields.floats)?,
             8 => wire.ints(&field, &mut fields.ints)?,
+            9 => push(wire, field.at, &mut fields.texts, |wire| attribute_text(wire, &field))?,
             20 => fields.kind = wire.int(&field)?,
             _ => {}
         }
@@ -202,6 +207,7 @@ impl Fields {
             0 if self.text.is_some() => 3,
             0 if self.tensor.is_some() => 4,
             0 if !self.floats.is_empty() => 6,
+            0 if !self.texts.is_empty() => 8,
             0 => 7,
             kind => kind,
         };
@@ -212,6 +218,7 @@ impl Fields {
             (4, Some(tensor)) => AttributeValue::Tensor(tensor),
             (6, _) => AttributeValue::Floats(self.floats),
             (7, _) => AttributeValue::Ints(self.ints),
+            (8, _) => AttributeValue::Texts(self.texts),
             _ => AttributeValue::Other,
         }
     }
@@ -223,11 +230,25 @@ fn value_info(wire: &mut Wire<'_>, field: &Field) -> Result<ValueInfo, OnnxError
     while let Some(field) = wire.next(&mut span)? {
         match field.number {
             1 => info.name = wire.text(&field)?,
-            2 => info.dims = nested(wire, &field, &[1, 2])?.map(|shape| dims(wire, shape)).transpose()?,
+            2 => {
+                info.dims = nested(wire, &field, &[1, 2])?.map(|shape| dims(wire, shape)).transpose()?;
+                info.dtype = element_type(wire, &field)?;
+            }
             _ => {}
         }
     }
     Ok(info)
+}
+
+/// `TypeProto.tensor_type.elem_type`, 0 if the type is not that of a tensor.
+fn element_type(wire: &mut Wire<'_>, field: &Field) -> Result<i64, OnnxError> {
+    let (mut dtype, Some(mut span)) = (0, nested(wire, field, &[1])?) else { return Ok(0) };
+    while let Some(field) = wire.next(&mut span)? {
+        if field.number == 1 {
+            dtype = wire.int(&field)?;
+        }
+    }
+    Ok(dtype)
 }
 
 /// The last field at the nested field numbers `path`, for example `TypeProto.tensor_type.shape`.
@@ -261,7 +282,8 @@ fn dim(wire: &mut Wire<'_>, field: &Field) -> Result<Dim, OnnxError> {
     while let Some(field) = wire.next(&mut span)? {
         match field.number {
             1 => dim = Dim::Known(wire.int(&field)?),
-            2 => dim = Dim::Symbol(wire.text(&field)?),
+            // Some exporters give this name to every extent that has none.
+            2 => dim = Dim::Symbol(Some(wire.text(&field)?).filter(|name| name != "?").unwrap_or_default()),
             _ => {}
         }
     }

@@ -8,6 +8,10 @@ use crate::error::{OnnxError, Place};
 /// The element types that are treated differently.
 pub(super) mod dtype {
     pub(crate) const FLOAT: i64 = 1;
+    pub(crate) const UINT8: i64 = 2;
+    pub(crate) const INT8: i64 = 3;
+    pub(crate) const UINT16: i64 = 4;
+    pub(crate) const INT16: i64 = 5;
     pub(crate) const INT32: i64 = 6;
     pub(crate) const INT64: i64 = 7;
     pub(crate) const BOOL: i64 = 9;
@@ -104,6 +108,31 @@ impl TensorDef {
         self.counted(source, values)
     }
 
+    /// The elements as `f32`, converted from any type of numbers of up to 64 bits. Halves are exact, the others rounded.
+    pub(super) fn numbers(&self, source: &ModelSource) -> Result<Vec<f32>, OnnxError> {
+        match self.dtype {
+            dtype::FLOAT => self.f32s(source),
+            dtype::FLOAT16 => self.halves(source, half),
+            dtype::BFLOAT16 => self.halves(source, |bits| f32::from_bits(u32::from(bits) << 16)),
+            _ => match self.small(source, u64::MAX)? {
+                Some(Small::Ints(values)) => Ok(values.into_iter().map(|value| value as f32).collect()),
+                Some(Small::Floats(values)) => Ok(values.into_iter().map(|value| value as f32).collect()),
+                None => self.f32s(source),
+            },
+        }
+    }
+
+    fn halves(&self, source: &ModelSource, decode: fn(u16) -> f32) -> Result<Vec<f32>, OnnxError> {
+        let values = match self.payload(source, |bytes| decode(u16::from_le_bytes(bytes)))? {
+            Some(values) => values,
+            None => {
+                let bits = self.typed(source, 5, |wire, field, values| wire.ints(field, values))?;
+                bits.into_iter().map(|bits: i64| decode(bits as u16)).collect()
+            }
+        };
+        self.counted(source, values)
+    }
+
     /// Reads the elements from index `first` on. Returns `false` unless they are `f32` stored as bytes.
     pub(super) fn f32s_from(
         &self,
@@ -144,10 +173,20 @@ impl TensorDef {
         }
         Ok(match self.dtype {
             dtype::FLOAT => Some(Small::Floats(self.f32s(source)?.into_iter().map(f64::from).collect())),
-            dtype::DOUBLE => self.payload(source, f64::from_le_bytes)?.map(Small::Floats),
+            dtype::DOUBLE => {
+                let stored = self.payload(source, f64::from_le_bytes)?;
+                stored.map(|values| self.counted(source, values)).transpose()?.map(Small::Floats)
+            }
             dtype::INT64 => Some(Small::Ints(self.ints(source, 7, 8)?)),
             dtype::INT32 => Some(Small::Ints(self.ints(source, 5, 4)?)),
-            dtype::BOOL => Some(Small::Ints(self.ints(source, 5, 1)?)),
+            dtype::BOOL | dtype::UINT8 => Some(Small::Ints(self.ints(source, 5, 1)?)),
+            dtype::INT8 => Some(Small::Ints(
+                self.ints(source, 5, 1)?.into_iter().map(|value| i64::from(value as i8)).collect(),
+            )),
+            dtype::UINT16 => Some(Small::Ints(self.ints(source, 5, 2)?)),
+            dtype::INT16 => Some(Small::Ints(
+                self.ints(source, 5, 2)?.into_iter().map(|value| i64::from(value as i16)).collect(),
+            )),
             _ => None,
         })
     }
@@ -155,6 +194,7 @@ impl TensorDef {
     fn ints(&self, source: &ModelSource, field: u64, size: usize) -> Result<Vec<i64>, OnnxError> {
         let stored = match size {
             1 => self.payload(source, |[byte]: [u8; 1]| i64::from(byte))?,
+            2 => self.payload(source, |bytes| i64::from(u16::from_le_bytes(bytes)))?,
             4 => self.payload(source, |bytes| i64::from(i32::from_le_bytes(bytes)))?,
             _ => self.payload(source, i64::from_le_bytes)?,
         };
@@ -220,6 +260,19 @@ impl TensorDef {
     /// An error in this tensor.
     pub(super) fn fault(&self, source: &ModelSource, problem: impl Into<String>) -> OnnxError {
         source.error(Place::Tensor(self.name.clone()), problem)
+    }
+}
+
+/// The number that these bits are in half precision (IEEE 754 binary16).
+fn half(bits: u16) -> f32 {
+    let (sign, exponent, fraction) = (u32::from(bits >> 15) << 31, (bits >> 10) & 31, u32::from(bits & 1023));
+    match exponent {
+        0 => {
+            let size = fraction as f32 / (1u32 << 24) as f32;
+            if sign == 0 { size } else { -size }
+        }
+        31 => f32::from_bits(sign | 0x7f80_0000 | fraction << 13),
+        exponent => f32::from_bits(sign | (u32::from(exponent) + 112) << 23 | fraction << 13),
     }
 }
 

@@ -3,10 +3,10 @@
 
 use super::draft::Recipe;
 use super::extents;
-use super::importer::{Importer, container};
+use super::importer::Importer;
 use super::node::{Call, Outcome};
 use super::proto::Dim;
-use super::value::{Constant, Data, Tap, Unknown, Value, checked_len};
+use super::value::{Constant, Data, Kind, Tap, Unknown, Value, checked_len};
 use crate::layer::{Layer, Param, Role};
 use crate::shape::Shape;
 use std::sync::Arc;
@@ -35,17 +35,23 @@ impl<'a> Importer<'a> {
             let step = if steps.is_empty() {
                 None
             } else {
-                let output = dims.as_ref().map_or(Shape::Unknown, |dims| container(dims, self.batch));
+                let known = dims.as_ref().and_then(|dims| Shape::of(dims, self.batch));
+                let output = known.unwrap_or(Shape::Unknown);
                 // The first output already has the parameters.
                 let (params, tensors) = (std::mem::take(&mut params), std::mem::take(&mut tensors));
-                let layer = Layer::Unknown { op: op.clone(), output, params };
+                let layer = Layer::Unknown {
+                    op: op.clone(),
+                    output,
+                    params,
+                    reason: format!("opset {}: {why}", call.opset),
+                };
                 Some(self.push(call, layer, steps.clone(), tensors)?)
             };
             let value = match (dims, step) {
-                (Some(dims), Some(step)) => Value::Tap(Tap { step, dims }),
+                (Some(dims), Some(step)) => Value::Tap(Tap { step, dims, kind: Kind::Float }),
                 (Some(dims), None) => {
                     let data = Data::Opaque(format!("the result of operator {op}"));
-                    Value::Constant(Constant { dims, whole: false, data })
+                    Value::Constant(Constant { dims, kind: Kind::Float, data })
                 }
                 (None, step) => {
                     let origin = || Arc::from(format!("they come from node `{}` ({op})", call.name));
@@ -91,7 +97,7 @@ fn trained(call: &Call<'_>) -> Trained {
         _ => &[],
     };
     let constant = |index| match call.input(index) {
-        Some(Value::Constant(constant)) if !constant.whole => Some(constant),
+        Some(Value::Constant(constant)) if !constant.is_whole() => Some(constant),
         _ => None,
     };
     let found = roles.iter().filter_map(|&(index, name, role)| Some((name, role, constant(index)?)));

@@ -3,6 +3,8 @@
 use super::source::ModelSource;
 use super::tensor::{Small, TensorDef, dtype};
 use crate::error::OnnxError;
+use crate::layer::TensorLayer;
+use crate::run::evaluate;
 use std::sync::Arc;
 
 /// Maximum elements of a constant that is read during the import: shapes, scales and limits, but never weights.
@@ -10,6 +12,16 @@ pub(super) const FOLD_LIMIT: usize = 1 << 16;
 
 /// Maximum rank of a tensor.
 pub(super) const MAX_RANK: usize = 16;
+
+/// The kind of a tensor's elements. All are computed as `f32`; the kind says what functions mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Float,
+    /// Integers, whose division truncates. They are exact up to 2^24.
+    Whole,
+    /// 0 or 1.
+    Truth,
+}
 
 /// The value of one name.
 #[derive(Debug, Clone)]
@@ -26,6 +38,22 @@ pub(super) struct Unknown {
     pub(super) step: Option<usize>,
     /// The first unknown operator on the path: its node and its name.
     pub(super) origin: Arc<str>,
+}
+
+impl Kind {
+    /// The kind of an element type.
+    pub(super) fn of(dtype: i64) -> Self {
+        match dtype {
+            dtype::BOOL => Self::Truth,
+            _ if dtype::is_float(dtype) => Self::Float,
+            _ => Self::Whole,
+        }
+    }
+
+    /// Whole numbers, or floats.
+    pub(super) const fn whole(is: bool) -> Self {
+        if is { Self::Whole } else { Self::Float }
+    }
 }
 
 impl Unknown {
@@ -45,6 +73,15 @@ impl Value {
         }
     }
 
+    /// The kind of its elements.
+    pub(super) fn kind(&self) -> Kind {
+        match self {
+            Self::Tap(tap) => tap.kind,
+            Self::Constant(constant) => constant.kind,
+            Self::Unknown(_) => Kind::Float,
+        }
+    }
+
     /// Its extents, if they are known.
     pub(super) fn dims(&self) -> Option<&[usize]> {
         match self {
@@ -60,14 +97,14 @@ pub(super) struct Tap {
     /// The index of the step.
     pub(super) step: usize,
     pub(super) dims: Vec<usize>,
+    pub(super) kind: Kind,
 }
 
 /// A tensor that does not depend on the input.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Constant {
     pub(super) dims: Vec<usize>,
-    /// Whether the elements are integers, whose division truncates.
-    pub(super) whole: bool,
+    pub(super) kind: Kind,
     pub(super) data: Data,
 }
 
@@ -82,27 +119,67 @@ pub(super) enum Data {
     Fill(f64),
     /// In memory. Integers beyond 2^53 are rounded; only sentinels such as "to the end" are that large.
     Small(Arc<[f64]>),
+    /// The result of an operator, computed when it is read.
+    Computed(Arc<Computed>),
     /// The result of an operator that is not computed. It can be counted, but not run.
     Opaque(String),
 }
 
+/// An operator on constants.
+#[derive(Debug, PartialEq)]
+pub(super) struct Computed {
+    /// Its operands are parameters, in the order of `operands`.
+    pub(super) layer: TensorLayer,
+    pub(super) operands: Vec<Constant>,
+    /// Number of operators that are computed to read it.
+    pub(super) cost: usize,
+}
+
+impl Computed {
+    /// The result, if the operands are few and known. It is computed in `f32`.
+    fn small(&self, source: &ModelSource) -> Result<Option<Arc<[f64]>>, OnnxError> {
+        let mut operands = Vec::new();
+        for operand in &self.operands {
+            match operand.small(source)? {
+                Some(values) => operands.push(values.iter().map(|&value| value as f32).collect()),
+                None => return Ok(None),
+            }
+        }
+        let values = evaluate(&self.layer, operands).ok();
+        Ok(values.map(|values| values.into_iter().map(f64::from).collect()))
+    }
+}
+
 impl Constant {
+    /// Number of operators that are computed to read it.
+    pub(super) fn cost(&self) -> usize {
+        match &self.data {
+            Data::Computed(computed) => computed.cost,
+            _ => 0,
+        }
+    }
+
+    /// Whether the elements are integers or truth values.
+    pub(super) fn is_whole(&self) -> bool {
+        self.kind != Kind::Float
+    }
+
     /// A vector of integers, such as a shape.
     pub(super) fn list(values: impl IntoIterator<Item = f64>) -> Self {
         let values: Arc<[f64]> = values.into_iter().collect();
-        Self { dims: vec![values.len()], whole: true, data: Data::Small(values) }
+        Self { dims: vec![values.len()], kind: Kind::Whole, data: Data::Small(values) }
     }
 
     /// A tensor of the file with checked extents.
     pub(super) fn stored(tensor: Arc<TensorDef>) -> Self {
         let dims = tensor.dims.iter().map(|&dim| usize::try_from(dim).unwrap_or(0)).collect();
-        let whole = !dtype::is_float(tensor.dtype);
-        Self { dims, whole, data: Data::Stored(tensor) }
+        let kind = Kind::of(tensor.dtype);
+        Self { dims, kind, data: Data::Stored(tensor) }
     }
 
     /// The same elements with other extents.
     pub(super) fn reshaped(&self, dims: Vec<usize>) -> Self {
-        Self { dims, whole: self.whole, data: self.data.clone() }
+        Self { dims, kind: self.kind, data: self.data.clone() }
     }
 
     /// The same elements as a separate tensor. PyTorch stores tensors of equal value once, such as those of
@@ -114,7 +191,7 @@ impl Constant {
             Data::Transposed(tensor, columns) => Data::Transposed(own(tensor), *columns),
             other => other.clone(),
         };
-        Self { dims: self.dims.clone(), whole: self.whole, data }
+        Self { dims: self.dims.clone(), kind: self.kind, data }
     }
 
     /// The transposed matrix.
@@ -134,7 +211,7 @@ impl Constant {
             ),
             other => other.clone(),
         };
-        Self { dims: vec![columns, rows], whole: self.whole, data }
+        Self { dims: vec![columns, rows], kind: self.kind, data }
     }
 
     /// Number of elements.
@@ -155,6 +232,7 @@ impl Constant {
                 Small::Ints(values) => values.into_iter().map(|value| value as f64).collect(),
                 Small::Floats(values) => values.into(),
             }),
+            Data::Computed(computed) => computed.small(source)?,
             Data::Transposed(..) | Data::Opaque(_) => None,
         })
     }

@@ -3,11 +3,12 @@
 
 use super::draft::{Draft, Recipe};
 use super::source::ModelSource;
-use super::value::Data;
+use super::value::{Constant, Data};
 use crate::count::NetCount;
-use crate::error::{NetError, Place};
+use crate::error::{NetError, OnnxError, Place};
 use crate::graph::Graph;
 use crate::layer::{Param, Role};
+use crate::run::evaluate;
 use crate::weights::{WeightSet, WeightSource};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -60,13 +61,10 @@ impl OnnxWeights {
                 "expected a tensor of this name, got none: the graph is another one".to_owned(),
             ));
         };
-        let mut values = match &constant.data {
-            Data::Stored(tensor) => tensor.f32s(&self.source)?,
-            Data::Transposed(tensor, columns) => transposed(&tensor.f32s(&self.source)?, *columns),
-            Data::Fill(value) => vec![*value as f32; constant.len()],
-            Data::Small(values) => values.iter().map(|&value| value as f32).collect(),
-            Data::Opaque(what) => return Err(fault(format!("expected numbers of the file, got {what}"))),
-        };
+        let mut values = elements(constant, &self.source).map_err(|problem| match problem {
+            Unread::Failed(error) => error,
+            Unread::Unknown(what) => fault(format!("expected numbers of the file, got {what}")),
+        })?;
         let len: usize = param.dims.iter().product();
         if let (&[value], 2..) = (values.as_slice(), len) {
             values = vec![value; len];
@@ -103,6 +101,42 @@ impl WeightSource for OnnxWeights {
         }
         Ok(true)
     }
+}
+
+/// The reason why a constant has no elements.
+enum Unread {
+    Failed(NetError),
+    /// It is the result of something that is not computed.
+    Unknown(String),
+}
+
+/// Maximum depth of operators on constants whose results are read.
+const MAX_DEPTH: usize = 64;
+
+/// The elements of a constant.
+fn elements(constant: &Constant, source: &ModelSource) -> Result<Vec<f32>, Unread> {
+    elements_within(constant, source, MAX_DEPTH)
+}
+
+fn elements_within(constant: &Constant, source: &ModelSource, depth: usize) -> Result<Vec<f32>, Unread> {
+    let failed = |error: OnnxError| Unread::Failed(error.into());
+    Ok(match &constant.data {
+        Data::Stored(tensor) => tensor.numbers(source).map_err(failed)?,
+        Data::Transposed(tensor, columns) => transposed(&tensor.numbers(source).map_err(failed)?, *columns),
+        Data::Fill(value) => vec![*value as f32; constant.len()],
+        Data::Small(values) => values.iter().map(|&value| value as f32).collect(),
+        Data::Opaque(what) => return Err(Unread::Unknown(what.clone())),
+        Data::Computed(computed) => {
+            let Some(depth) = depth.checked_sub(1) else {
+                return Err(Unread::Unknown(format!(
+                    "a result of more than {MAX_DEPTH} operators on constants"
+                )));
+            };
+            let operands = computed.operands.iter().map(|operand| elements_within(operand, source, depth));
+            let operands = operands.collect::<Result<_, _>>()?;
+            evaluate(&computed.layer, operands).map_err(|problem| Unread::Unknown(problem.to_string()))?
+        }
+    })
 }
 
 /// Transposes a matrix with this many columns.

@@ -260,9 +260,14 @@ impl Memory {
         let gradient_offsets = offsets.split_off(storages.len());
         let memory = Self {
             values: storages.clone(),
+            places: Places { offsets, len, inputs: vec![storages.of(INPUT)], outputs: Vec::new() },
+            gradient_places: Places {
+                offsets: gradient_offsets,
+                len,
+                inputs: vec![gradients.of(INPUT)],
+                outputs: Vec::new(),
+            },
             gradients,
-            places: Places { offsets, len, output: None },
-            gradient_places: Places { offsets: gradient_offsets, len, output: None },
             len,
         };
         (memory, writes)

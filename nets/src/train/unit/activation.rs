@@ -40,7 +40,7 @@ impl ActivationUnit {
 
 impl Unit for ActivationUnit {
     fn forward(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
-        let (sources, data) = split(run.arena, run.input, &self.wiring.target);
+        let (sources, data) = split(run.arena, run.inputs, &self.wiring.target);
         if !self.is_in_place() {
             let x = read(&sources, self.wiring.source())?;
             run.ops.copy(x, self.wiring.target.tensor_mut(data)?, run.threads)?;
@@ -53,11 +53,11 @@ impl Unit for ActivationUnit {
         let Wiring { target, dy, .. } = &self.wiring;
         let Some(dx) = self.wiring.dx() else {
             // The gradient of the input is in the memory of that of the output.
-            let (sources, data) = split(run.arena, run.input, dy);
+            let (sources, data) = split(run.arena, run.inputs, dy);
             let (y, tensor) = (read(&sources, target)?, dy.tensor_mut(data)?);
             return run.ops.activate_gradient_in_place(self.activation, y, tensor, run.threads);
         };
-        let (sources, data) = split(run.arena, run.input, &dx.operand);
+        let (sources, data) = split(run.arena, run.inputs, &dx.operand);
         let (gradient, to) = (read(&sources, dy)?, dx.gradient(data)?);
         let Some(slope) = self.slope else {
             let value = match self.activation.is_known_by_output() {

@@ -43,7 +43,7 @@ impl BatchNormUnit {
     /// Normalises with the statistics of the batch, and updates the running averages.
     fn train(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
         let BatchNormParams { scale_and_shift, running_mean, running_var, .. } = self.params;
-        let (sources, data) = split(run.arena, run.input, &self.wiring.target);
+        let (sources, data) = split(run.arena, run.inputs, &self.wiring.target);
         let mut pick = |index: usize| std::mem::take(&mut run.values[index]);
         // Moved out for the call, because two of the four are written.
         let (mut mean, mut variance) = (pick(running_mean), pick(running_var));
@@ -71,7 +71,7 @@ impl BatchNormUnit {
             self.inverse[c] = scale as f32;
             self.mean[c] = (f64::from(shift) - f64::from(mean[c]) * scale) as f32;
         }
-        let (sources, data) = split(run.arena, run.input, &self.wiring.target);
+        let (sources, data) = split(run.arena, run.inputs, &self.wiring.target);
         let (x, y) = (read(&sources, self.wiring.source())?, self.wiring.target.tensor_mut(data)?);
         run.ops.affine((&self.inverse, &self.mean), self.spec.activation, x, y, run.threads)
     }
@@ -88,7 +88,7 @@ impl Unit for BatchNormUnit {
     fn backward(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
         let Some(dx) = self.wiring.dx() else { return Ok(()) };
         let BatchNormParams { scale_and_shift, trains, accumulates, .. } = self.params;
-        let (sources, data) = split(run.arena, run.input, &dx.operand);
+        let (sources, data) = split(run.arena, run.inputs, &dx.operand);
         let tensors = (read(&sources, self.wiring.source())?, read(&sources, &self.wiring.dy)?);
         let (scale, shift) = match scale_and_shift.filter(|_| trains) {
             Some((scale, shift)) => {

@@ -30,7 +30,7 @@ impl AddUnit {
         if source.place == target.place {
             return Ok(());
         }
-        let (sources, data) = split(run.arena, run.input, target);
+        let (sources, data) = split(run.arena, run.inputs, target);
         run.ops.copy(read(&sources, source)?, target.tensor_mut(data)?, run.threads)
     }
 }
@@ -44,7 +44,7 @@ impl Unit for AddUnit {
             false => (&operands[0], &operands[1..]),
         };
         self.begin(first, run)?;
-        let (sources, data) = split(run.arena, run.input, target);
+        let (sources, data) = split(run.arena, run.inputs, target);
         if let Some(Block { survival, zeros, .. }) =
             self.block.as_ref().filter(|_| run.mode == Mode::Inference)
         {
@@ -62,7 +62,7 @@ impl Unit for AddUnit {
     fn backward(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
         let Wiring { target, dy, dx, .. } = &self.wiring;
         if self.activation != Activation::None {
-            let (sources, data) = split(run.arena, run.input, dy);
+            let (sources, data) = split(run.arena, run.inputs, dy);
             let (y, tensor) = (read(&sources, target)?, dy.tensor_mut(data)?);
             run.ops.activate_gradient_in_place(self.activation, y, tensor, run.threads)?;
         }
@@ -73,7 +73,7 @@ impl Unit for AddUnit {
 
 /// Writes or adds the gradient of the output as the gradient of an input.
 pub(super) fn pass_on(dy: &Operand, dx: &Dx, run: &mut Run<'_>) -> Result<(), ConvError> {
-    let (sources, data) = split(run.arena, run.input, &dx.operand);
+    let (sources, data) = split(run.arena, run.inputs, &dx.operand);
     let gradient = read(&sources, dy)?;
     match dx.gradient(data)? {
         Gradient::Add(tensor) => run.ops.add(gradient, tensor, Activation::None, run.threads),

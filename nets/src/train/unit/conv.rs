@@ -82,7 +82,7 @@ impl ConvUnit {
     /// The gradients of the filter and the bias.
     fn weights(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
         let Some(plan) = &self.weights else { return Ok(()) };
-        let sources = all(run.arena, run.input);
+        let sources = all(run.arena, run.inputs);
         let (x, dy) = (read(&sources, self.wiring.source())?, read(&sources, &self.wiring.dy)?);
         let (filter, bias) = pair_mut(run.gradients, self.filter, self.bias);
         let dense = match &mut self.sparse {
@@ -119,20 +119,20 @@ fn weights_plan(
 
 impl Unit for ConvUnit {
     fn forward(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
-        let (sources, data) = split(run.arena, run.input, &self.wiring.target);
+        let (sources, data) = split(run.arena, run.inputs, &self.wiring.target);
         let io = ConvIo::new(read(&sources, self.wiring.source())?, self.wiring.target.tensor_mut(data)?);
         self.plan.run(io, run.workspace, run.threads)
     }
 
     fn backward(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
         if self.activation != Activation::None {
-            let (sources, dy) = split(run.arena, run.input, &self.wiring.dy);
+            let (sources, dy) = split(run.arena, run.inputs, &self.wiring.dy);
             let (y, dy) = (read(&sources, &self.wiring.target)?, self.wiring.dy.tensor_mut(dy)?);
             run.ops.activate_gradient_in_place(self.activation, y, dy, run.threads)?;
         }
         self.weights(run)?;
         let (Some(plan), Some(dx)) = (&self.data, self.wiring.dx()) else { return Ok(()) };
-        let (sources, data) = split(run.arena, run.input, &dx.operand);
+        let (sources, data) = split(run.arena, run.inputs, &dx.operand);
         let io = BackwardDataIo::new(read(&sources, &self.wiring.dy)?, dx.operand.tensor_mut(data)?);
         plan.run(io, run.workspace, run.threads)
     }

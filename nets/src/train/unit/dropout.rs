@@ -51,7 +51,7 @@ impl Unit for DropoutUnit {
             self.draw(run)?;
         }
         let target = &self.wiring.target;
-        let (sources, data) = split(run.arena, run.input, target);
+        let (sources, data) = split(run.arena, run.inputs, target);
         run.ops.copy(read(&sources, self.wiring.source())?, target.tensor_mut(data)?, run.threads)?;
         match run.mode {
             Mode::Training => run.ops.multiply(self.factor()?, target.tensor_mut(data)?, run.threads),
@@ -61,7 +61,7 @@ impl Unit for DropoutUnit {
 
     fn backward(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
         let dy = &self.wiring.dy;
-        let (_, data) = split(run.arena, run.input, dy);
+        let (_, data) = split(run.arena, run.inputs, dy);
         run.ops.multiply(self.factor()?, dy.tensor_mut(data)?, run.threads)?;
         self.wiring.dx().map_or(Ok(()), |dx| pass_on(dy, dx, run))
     }

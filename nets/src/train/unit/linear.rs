@@ -119,7 +119,7 @@ impl Unit for LinearUnit {
         self.draw(run)?;
         let Wiring { target, .. } = &self.wiring;
         let source = self.wiring.source();
-        let (sources, data) = split(run.arena, run.input, target);
+        let (sources, data) = split(run.arena, run.inputs, target);
         match &mut self.product {
             Product::Packed(plan) => {
                 let io = ConvIo::new(read(&sources, source)?, target.tensor_mut(data)?);
@@ -143,12 +143,12 @@ impl Unit for LinearUnit {
     fn backward(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
         let Wiring { target, dy, .. } = &self.wiring;
         if self.activation != Activation::None {
-            let (sources, data) = split(run.arena, run.input, dy);
+            let (sources, data) = split(run.arena, run.inputs, dy);
             let (y, tensor) = (read(&sources, target)?, dy.tensor_mut(data)?);
             run.ops.activate_gradient_in_place(self.activation, y, tensor, run.threads)?;
         }
         if self.trains {
-            let sources = all(run.arena, run.input);
+            let sources = all(run.arena, run.inputs);
             let (x, g) = (sources.get(self.wiring.source()), sources.get(dy));
             let (filter, bias) = pair_mut(run.gradients, self.filter, self.bias);
             let bias = bias.map(|bias| parameter(bias, self.accumulates));
@@ -159,7 +159,7 @@ impl Unit for LinearUnit {
             }
         }
         let Some(dx) = self.wiring.dx() else { return Ok(()) };
-        let (sources, data) = split(run.arena, run.input, &dx.operand);
+        let (sources, data) = split(run.arena, run.inputs, &dx.operand);
         let weights = self.drop.as_ref().map_or(&run.values[self.filter], |drop| &drop.weights);
         self.gradient.input(weights, sources.get(dy), dx.slice(data), run.workspace, run.threads)
     }

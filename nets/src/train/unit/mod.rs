@@ -39,7 +39,7 @@ pub(super) struct Draw {
 pub(super) struct Run<'a> {
     pub(super) ops: &'a Ops,
     pub(super) threads: Threads<'a>,
-    pub(super) input: &'a [f32],
+    pub(super) inputs: &'a [&'a [f32]],
     /// Values and gradients of tensors.
     pub(super) arena: &'a mut [f32],
     pub(super) workspace: &'a mut Workspace,
@@ -149,22 +149,22 @@ pub(super) fn pair_mut(
 /// The memory of `target`, and all other memory.
 pub(super) fn split<'m>(
     arena: &'m mut [f32],
-    input: &'m [f32],
+    inputs: &'m [&'m [f32]],
     target: &Operand,
 ) -> (Sources<'m>, &'m mut [f32]) {
     let range = match &target.place {
         Place::Arena(range) => range.clone(),
         // Compilation places every target in the arena.
-        Place::Input | Place::Output(_) => 0..0,
+        Place::Input(_) | Place::Output(..) => 0..0,
     };
     let (before, rest) = arena.split_at_mut(range.start);
     let (data, behind) = rest.split_at_mut(range.len());
-    (Sources { input, before, behind, behind_start: range.end }, data)
+    (Sources { inputs, before, behind, behind_start: range.end }, data)
 }
 
 /// All memory, to read.
-pub(super) fn all<'m>(arena: &'m [f32], input: &'m [f32]) -> Sources<'m> {
-    Sources { input, before: arena, behind: &[], behind_start: usize::MAX }
+pub(super) fn all<'m>(arena: &'m [f32], inputs: &'m [&'m [f32]]) -> Sources<'m> {
+    Sources { inputs, before: arena, behind: &[], behind_start: usize::MAX }
 }
 
 /// A tensor to read.

@@ -11,13 +11,13 @@ pub(in crate::train) struct CopyUnit {
 
 impl Unit for CopyUnit {
     fn forward(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
-        let (sources, data) = split(run.arena, run.input, &self.wiring.target);
+        let (sources, data) = split(run.arena, run.inputs, &self.wiring.target);
         run.ops.copy(read(&sources, self.wiring.source())?, self.wiring.target.tensor_mut(data)?, run.threads)
     }
 
     fn backward(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
         let Some(dx) = self.wiring.dx() else { return Ok(()) };
-        let (sources, data) = split(run.arena, run.input, &dx.operand);
+        let (sources, data) = split(run.arena, run.inputs, &dx.operand);
         let gradient = read(&sources, &self.wiring.dy)?;
         match dx.gradient(data)? {
             Gradient::Write(to) => run.ops.copy(gradient, to, run.threads),
@@ -56,7 +56,7 @@ fn forward_images(
     each: impl Fn((&[f32], plain::Image), (&mut [f32], plain::Image)),
 ) -> Result<(), ConvError> {
     let (source, target) = (wiring.source(), &wiring.target);
-    let (sources, data) = split(run.arena, run.input, target);
+    let (sources, data) = split(run.arena, run.inputs, target);
     let images = source.images(sources.get(source)).zip(target.images_mut(data));
     images.for_each(|(from, to)| each((from, source.image()), (to, target.image())));
     Ok(())
@@ -69,7 +69,7 @@ fn backward_images(
     each: impl Fn((&[f32], plain::Image), (&mut [f32], plain::Image)),
 ) -> Result<(), ConvError> {
     let (dy, Some(dx)) = (&wiring.dy, wiring.dx()) else { return Ok(()) };
-    let (sources, data) = split(run.arena, run.input, &dx.operand);
+    let (sources, data) = split(run.arena, run.inputs, &dx.operand);
     for (from, to) in dy.images(sources.get(dy)).zip(dx.operand.images_mut(data)) {
         if !dx.adds {
             to.fill(0.0);
@@ -107,7 +107,7 @@ pub(in crate::train) struct MaxoutUnit {
 
 impl Unit for MaxoutUnit {
     fn forward(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
-        let (sources, data) = split(run.arena, run.input, &self.wiring.target);
+        let (sources, data) = split(run.arena, run.inputs, &self.wiring.target);
         let (x, y) = (read(&sources, self.wiring.source())?, self.wiring.target.tensor_mut(data)?);
         run.ops.maxout(self.pieces, x, y, run.threads)
     }
@@ -115,7 +115,7 @@ impl Unit for MaxoutUnit {
     /// The first of the largest channels gets the gradient.
     fn backward(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
         let Some(dx) = self.wiring.dx() else { return Ok(()) };
-        let (sources, data) = split(run.arena, run.input, &dx.operand);
+        let (sources, data) = split(run.arena, run.inputs, &dx.operand);
         let (x, dy) = (read(&sources, self.wiring.source())?, read(&sources, &self.wiring.dy)?);
         if !dx.adds {
             dx.operand.images_mut(data).for_each(|image| image.fill(0.0));

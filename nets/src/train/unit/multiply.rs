@@ -21,7 +21,7 @@ impl MultiplyUnit {
     fn gradient(&self, number: usize, run: &mut Run<'_>) {
         let Some(dx) = &self.wiring.dx[number] else { return };
         let (dy, other) = (&self.wiring.dy, &self.wiring.sources[1 - number]);
-        let (sources, data) = split(run.arena, run.input, &dx.operand);
+        let (sources, data) = split(run.arena, run.inputs, &dx.operand);
         let lanes = dy.image().lanes;
         let len = |operand: &Operand| operand.shape.h * operand.shape.w * lanes;
         let images = dy.images(sources.get(dy)).zip(other.images(sources.get(other)));
@@ -62,7 +62,7 @@ impl Block<'_> {
 impl Unit for MultiplyUnit {
     fn forward(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
         let Wiring { sources: operands, target, .. } = &self.wiring;
-        let (sources, data) = split(run.arena, run.input, target);
+        let (sources, data) = split(run.arena, run.inputs, target);
         run.ops.copy(read(&sources, &operands[0])?, target.tensor_mut(data)?, run.threads)?;
         run.ops.multiply(read(&sources, &operands[1])?, target.tensor_mut(data)?, run.threads)
     }

@@ -15,7 +15,7 @@ pub(in crate::train) struct NormUnit {
 
 impl Unit for NormUnit {
     fn forward(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
-        let (sources, data) = split(run.arena, run.input, &self.wiring.target);
+        let (sources, data) = split(run.arena, run.inputs, &self.wiring.target);
         let (scale, shift) =
             self.params.map(|(scale, shift)| (&run.values[scale][..], &run.values[shift][..])).unzip();
         let (x, y) = (read(&sources, self.wiring.source())?, self.wiring.target.tensor_mut(data)?);
@@ -24,7 +24,7 @@ impl Unit for NormUnit {
 
     fn backward(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
         let Some(dx) = self.wiring.dx() else { return Ok(()) };
-        let (sources, data) = split(run.arena, run.input, &dx.operand);
+        let (sources, data) = split(run.arena, run.inputs, &dx.operand);
         let tensors = (read(&sources, self.wiring.source())?, read(&sources, &self.wiring.dy)?);
         let (scale, shift) = match self.params.filter(|_| self.trains) {
             Some((scale, shift)) => {
@@ -56,14 +56,14 @@ pub(in crate::train) struct LrnUnit {
 
 impl Unit for LrnUnit {
     fn forward(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
-        let (sources, data) = split(run.arena, run.input, &self.wiring.target);
+        let (sources, data) = split(run.arena, run.inputs, &self.wiring.target);
         let (x, y) = (read(&sources, self.wiring.source())?, self.wiring.target.tensor_mut(data)?);
         run.ops.lrn(self.spec, x, y, run.threads)
     }
 
     fn backward(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
         let Some(dx) = self.wiring.dx() else { return Ok(()) };
-        let (sources, data) = split(run.arena, run.input, &dx.operand);
+        let (sources, data) = split(run.arena, run.inputs, &dx.operand);
         let tensors = (read(&sources, self.wiring.source())?, read(&sources, &self.wiring.dy)?);
         run.ops.lrn_gradient(self.spec, tensors, dx.gradient(data)?, run.workspace, run.threads)
     }

@@ -13,14 +13,14 @@ pub(in crate::train) struct PoolUnit {
 
 impl Unit for PoolUnit {
     fn forward(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
-        let (sources, data) = split(run.arena, run.input, &self.wiring.target);
+        let (sources, data) = split(run.arena, run.inputs, &self.wiring.target);
         let (x, y) = (read(&sources, self.wiring.source())?, self.wiring.target.tensor_mut(data)?);
         run.ops.pool(&self.desc, x, y, run.threads)
     }
 
     fn backward(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
         let Some(dx) = self.wiring.dx() else { return Ok(()) };
-        let (sources, data) = split(run.arena, run.input, &dx.operand);
+        let (sources, data) = split(run.arena, run.inputs, &dx.operand);
         let is_max = self.desc.kind() == PoolKind::Max;
         let x = is_max.then(|| read(&sources, self.wiring.source())).transpose()?;
         run.ops.pool_gradient(
@@ -41,7 +41,7 @@ pub(in crate::train) struct AdaptivePoolUnit {
 impl Unit for AdaptivePoolUnit {
     fn forward(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
         let (source, target) = (self.wiring.source(), &self.wiring.target);
-        let (sources, data) = split(run.arena, run.input, target);
+        let (sources, data) = split(run.arena, run.inputs, target);
         for (from, to) in source.images(sources.get(source)).zip(target.images_mut(data)) {
             plain::adaptive((from, source.image()), (to, target.image()));
         }
@@ -52,7 +52,7 @@ impl Unit for AdaptivePoolUnit {
     fn backward(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
         let Some(dx) = self.wiring.dx() else { return Ok(()) };
         let (dy, (from, to)) = (&self.wiring.dy, (self.wiring.dy.image(), dx.operand.image()));
-        let (sources, data) = split(run.arena, run.input, &dx.operand);
+        let (sources, data) = split(run.arena, run.inputs, &dx.operand);
         let planes = |image: plain::Image| image.size.h * image.size.w * image.lanes;
         for (dy, dx_image) in dy.images(sources.get(dy)).zip(dx.operand.images_mut(data)) {
             if !dx.adds {

@@ -77,7 +77,7 @@ impl ScaleUnit {
         if !trains {
             return;
         }
-        let sources = all(run.arena, run.input);
+        let sources = all(run.arena, run.inputs);
         let (x, values) = match &self.pool {
             Some(pool) => (&pool.operand, &pool.values[..]),
             None => (self.wiring.source(), sources.get(self.wiring.source())),
@@ -115,7 +115,7 @@ impl Unit for ScaleUnit {
     fn forward(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
         self.read_params(run.values);
         let Wiring { target, .. } = &self.wiring;
-        let (sources, data) = split(run.arena, run.input, target);
+        let (sources, data) = split(run.arena, run.inputs, target);
         let source = read(&sources, self.wiring.source())?;
         let x = match &mut self.pool {
             Some(Windows { desc, values, .. }) => {
@@ -133,7 +133,7 @@ impl Unit for ScaleUnit {
         self.parameters(run);
         let Some(dx) = self.wiring.dx() else { return Ok(()) };
         let dy = &self.wiring.dy;
-        let (sources, data) = split(run.arena, run.input, &dx.operand);
+        let (sources, data) = split(run.arena, run.inputs, &dx.operand);
         let to = TensorMut::packed(&mut self.gradient, dy.shape, dy.layout)?;
         let numbers = (&self.scale[..], &self.zeros[..]);
         run.ops.affine(numbers, Activation::None, read(&sources, dy)?, to, run.threads)?;
@@ -157,7 +157,7 @@ impl Unit for RbfUnit {
     fn forward(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
         let Wiring { target, .. } = &self.wiring;
         let source = self.wiring.source();
-        let (sources, data) = split(run.arena, run.input, target);
+        let (sources, data) = split(run.arena, run.inputs, target);
         for (from, to) in source.images(sources.get(source)).zip(target.images_mut(data)) {
             plain::rbf(from, &run.values[self.codes], to);
         }
@@ -168,7 +168,7 @@ impl Unit for RbfUnit {
     fn backward(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
         let Some(dx) = self.wiring.dx() else { return Ok(()) };
         let (source, dy, codes) = (self.wiring.source(), &self.wiring.dy, &run.values[self.codes]);
-        let (sources, data) = split(run.arena, run.input, &dx.operand);
+        let (sources, data) = split(run.arena, run.inputs, &dx.operand);
         let images = source.images(sources.get(source)).zip(dy.images(sources.get(dy)));
         for ((x, dy), to) in images.zip(dx.operand.images_mut(data)) {
             if !dx.adds {

@@ -4,7 +4,7 @@ use super::super::broadcast::per_channel;
 use super::super::draft::Recipe;
 use super::super::importer::Importer;
 use super::super::node::{Call, Outcome, axis, unsupported, wrong};
-use super::super::value::{Constant, Data, Tap, Value};
+use super::super::value::{Constant, Data, Kind, Tap, Value};
 use crate::layer::{Conv, Layer, Linear};
 
 pub(super) fn concat(importer: &mut Importer<'_>, call: &Call<'_>) -> Outcome<Tap> {
@@ -102,7 +102,7 @@ fn inverse(call: &Call<'_>, constant: &Constant) -> Outcome<Constant> {
     match constant.small(call.source)? {
         Some(values) => {
             let data = Data::Small(values.iter().map(|&value| 1.0 / value).collect());
-            Ok(Constant { dims: constant.dims.clone(), whole: false, data })
+            Ok(Constant { dims: constant.dims.clone(), kind: Kind::Float, data })
         }
         None => unsupported("a large constant as divisor"),
     }

@@ -2,8 +2,8 @@
 
 use super::super::importer::Importer;
 use super::super::node::{Call, Outcome, unsupported, wrong};
+use super::super::spatial::{self, AutoPad};
 use super::super::value::{Constant, Tap};
-use super::spatial::{self, AutoPad};
 use crate::layer::{Conv, ConvTranspose, Layer};
 use kernels::Size2;
 

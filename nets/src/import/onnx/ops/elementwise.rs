@@ -19,7 +19,11 @@ pub(super) fn activation<'a>(importer: &mut Importer<'a>, call: &Call<'a>) -> Ou
         "Sigmoid" => importer.gate(call, Activation::Silu)?.unwrap_or(Activation::Sigmoid),
         "HardSigmoid" => match hard_gate(importer, call)? {
             Some(function) => function,
-            None => return unsupported("no such activation"),
+            None => {
+                let layer =
+                    Layer::HardSigmoid { alpha: call.float("alpha", 0.2)?, beta: call.float("beta", 0.5)? };
+                return importer.same(call, layer, tap);
+            }
         },
         _ => {
             importer.image(call, 0)?;

@@ -4,7 +4,7 @@ use super::super::broadcast::per_channel;
 use super::super::draft::Recipe;
 use super::super::importer::Importer;
 use super::super::node::{Call, Outcome, unsupported, wrong};
-use super::super::value::{Constant, Tap, Value};
+use super::super::value::{Constant, Tap};
 use crate::layer::{Layer, Linear};
 
 pub(super) fn gemm(importer: &mut Importer<'_>, call: &Call<'_>) -> Outcome<Tap> {
@@ -18,18 +18,8 @@ pub(super) fn gemm(importer: &mut Importer<'_>, call: &Call<'_>) -> Outcome<Tap>
     linear(importer, call, tap, (weight, alpha), bias.map(|bias| (bias, beta)))
 }
 
-/// A product with a trained matrix, or of two activations.
+/// A product with a trained matrix.
 pub(super) fn matmul(importer: &mut Importer<'_>, call: &Call<'_>) -> Outcome<Tap> {
-    if let (Value::Tap(a), Value::Tap(b)) = (call.value(0)?, call.value(1)?) {
-        let maps = a.dims.len() == 4 && b.dims.len() == 4;
-        importer.image(call, 0)?;
-        importer.image(call, 1)?;
-        return if maps {
-            importer.layer(call, Layer::MatMul, &[a, b], &[])
-        } else {
-            unsupported("a product of two activations that are not images")
-        };
-    }
     let tap = importer.image(call, 0)?;
     if tap.dims.len() != 2 {
         return unsupported(format!("a matrix product of {:?}", tap.dims));

@@ -6,7 +6,6 @@ mod elementwise;
 mod linear;
 mod norm;
 mod pool;
-mod spatial;
 mod view;
 
 use super::importer::Importer;
@@ -42,7 +41,9 @@ pub(super) fn import<'a>(importer: &mut Importer<'a>, call: &Call<'a>) -> Outcom
         "Pad" => view::pad(importer, call),
         "Identity" => Ok(call.tap(0)?.clone()),
         "Cast" if call.int("to")? == Some(1) => Ok(call.tap(0)?.clone()),
-        "Dropout" => view::dropout(importer, call),
+        "Dropout" if !importer.is_read(call.def.outputs.get(1).map_or("", String::as_str)) => {
+            view::dropout(importer, call)
+        }
         _ => unsupported("it is not known"),
     }
 }

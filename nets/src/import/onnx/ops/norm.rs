@@ -3,7 +3,7 @@
 use super::super::broadcast::per_channel;
 use super::super::importer::Importer;
 use super::super::node::{Call, Outcome, axis, no_training, unsupported, wrong};
-use super::super::value::{Constant, Data, Tap};
+use super::super::value::{Constant, Data, Kind, Tap};
 use crate::layer::{Layer, Lrn, Norm};
 
 pub(super) fn batch(importer: &mut Importer<'_>, call: &Call<'_>) -> Outcome<Tap> {
@@ -38,7 +38,7 @@ pub(super) fn layer(importer: &mut Importer<'_>, call: &Call<'_>) -> Outcome<Tap
     importer.only_first(call, "mean and deviation")?;
     let norm = Norm::layer().eps(call.float("epsilon", 1e-5)?);
     let scale = per_channel(call, &tap.dims, call.weight(1)?)?;
-    let none = Constant { dims: Vec::new(), whole: false, data: Data::Fill(0.0) };
+    let none = Constant { dims: Vec::new(), kind: Kind::Float, data: Data::Fill(0.0) };
     let shift = call.constant(2)?.map_or(Ok(none), |shift| per_channel(call, &tap.dims, shift))?;
     importer.layer(call, norm.into(), &[tap], &[("weight", Some(&scale)), ("bias", Some(&shift))])
 }

@@ -2,8 +2,8 @@
 
 use super::super::importer::Importer;
 use super::super::node::{Call, Outcome, axis, unsupported, wrong};
+use super::super::spatial;
 use super::super::value::Tap;
-use super::spatial;
 use crate::layer::{Layer, Pool};
 use kernels::PoolKind;
 

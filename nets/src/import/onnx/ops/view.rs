@@ -3,8 +3,8 @@
 use super::super::dims::{new_dims, permutation, slice_ranges};
 use super::super::importer::Importer;
 use super::super::node::{Call, Outcome, axis, no_training, unsupported, wrong};
+use super::super::spatial;
 use super::super::value::Tap;
-use super::spatial;
 use crate::layer::Layer;
 
 pub(super) fn reshape(importer: &mut Importer<'_>, call: &Call<'_>) -> Outcome<Tap> {

@@ -1,7 +1,7 @@
 //! Kernels, strides and padding along the axes of an image. A single axis is the width of an image of one row.
 
-use super::super::node::{Call, Outcome, unsupported, wrong};
-use super::super::value::Tap;
+use super::node::{Call, Outcome, unsupported, wrong};
+use super::value::Tap;
 use kernels::{Pad2, Size2};
 
 /// The window attributes of convolution and pooling.
@@ -88,7 +88,13 @@ pub(super) fn pad2(pads: &[(usize, usize)]) -> Pad2 {
 }
 
 /// The padding that leads to `ceil(input / stride)` outputs.
-fn same(input: usize, kernel: usize, stride: usize, dilation: usize, upper: bool) -> Outcome<(usize, usize)> {
+pub(super) fn same(
+    input: usize,
+    kernel: usize,
+    stride: usize,
+    dilation: usize,
+    upper: bool,
+) -> Outcome<(usize, usize)> {
     let outputs = input.div_ceil(stride).max(1);
     let reach = kernel.saturating_sub(1).checked_mul(dilation).and_then(|reach| reach.checked_add(1));
     let needed =
