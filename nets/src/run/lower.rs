@@ -219,8 +219,9 @@ impl Lowering<'_> {
                 (Layout::Nchw, Layout::Nchw)
             }
             Layer::Conv(_) | Layer::SparseConv(_) if self.mixed => {
-                let fits = few_are_empty(node.output.channels());
-                (self.kept(first), if fits { Layout::Nchw16c } else { Layout::Nchw })
+                let (from, narrow) = (self.kept(first), first.shape.channels() < BLOCK);
+                let is_blocked = from == Layout::Nchw16c || (narrow && few_are_empty(node.output.channels()));
+                (from, if is_blocked { Layout::Nchw16c } else { Layout::Nchw })
             }
             Layer::Conv(_) | Layer::SparseConv(_) if self.blocked => (self.kept(first), Layout::Nchw16c),
             _ => (self.kept(first), self.kept(first)),
