@@ -22,12 +22,12 @@ fn small(entry: &zoo::Entry) -> (Graph, usize) {
     (graph, steps)
 }
 
-/// Moves a parameter against its gradient by a hundredth of its length, which suits every layer of every network.
-fn move_by_a_hundredth(_: usize, parameter: ParameterMut<'_>) {
+/// Moves a parameter against its gradient by 1e-4 of its length, which suits every layer of every network.
+fn move_slightly(_: usize, parameter: ParameterMut<'_>) {
     let length = |numbers: &[f32]| numbers.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
     let gradient = length(parameter.gradient);
     if gradient > 0.0 {
-        let rate = (0.01 * length(parameter.value) / gradient) as f32;
+        let rate = (1e-4 * length(parameter.value) / gradient) as f32;
         parameter.value.iter_mut().zip(parameter.gradient.iter()).for_each(|(x, g)| *x -= rate * g);
     }
 }
@@ -46,7 +46,7 @@ fn the_loss_of_every_network_falls() {
         let labels = labels(batch * output.h * output.w, output.c);
         let mut step = || {
             let loss = net.gradients(&images, &labels, Threads::Current).unwrap();
-            net.update(move_by_a_hundredth, Threads::Current).unwrap();
+            net.update(move_slightly, Threads::Current).unwrap();
             loss.value
         };
         let losses: Vec<f64> = (0..=steps).map(|_| step()).collect();

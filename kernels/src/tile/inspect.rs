@@ -363,8 +363,9 @@ fn grad_code(grad: &GradTable) -> Vec<KernelCode> {
     let mut list = Listing::new("gradients");
     list.push("activate_gradient by input", grad.activate[0], Loops::Vectors);
     list.push("activate_gradient by output", grad.activate[1], Loops::Vectors);
-    list.push("normalize_gradient", grad.affine, Loops::Vectors);
-    for (of, what) in ["products", "negatives"].into_iter().enumerate() {
+    list.push("normalize_gradient", grad.affine[0], Loops::Vectors);
+    list.push("normalize_gradient behind a rectifier", grad.affine[1], Loops::Vectors);
+    for (of, what) in ["products", "negatives", "products behind a rectifier"].into_iter().enumerate() {
         list.push(format!("column_sums of {what}"), grad.column_sums[of], Loops::Vectors);
         list.push(format!("run_sums of {what}"), grad.run_sums[of], Loops::Vectors);
     }

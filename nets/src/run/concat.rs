@@ -29,7 +29,7 @@ impl Lowering<'_> {
         let whole = self.storages.add(Value { shape: shape.batched(self.batch), layout });
         let args: Vec<Arg> = sources.iter().map(|&source| self.demand(source, layout)).collect();
         // A fully connected layer that trains reads vectors without gaps, so they are copied.
-        let moves = !(self.training && !matches!(shape, Shape::Map { .. }));
+        let moves = !self.training || matches!(shape, Shape::Map { .. });
         let placed = if moves { self.longest_run(&args) } else { 0..0 };
         if !placed.is_empty() {
             self.storages.join(whole, args[placed.start].value, -(starts[placed.start] as isize));

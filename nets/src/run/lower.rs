@@ -6,13 +6,13 @@
 //! are NCHW, and so are images whose elements are needed in their own order.
 
 use super::fuse::{Fused, Readers, fuse, fuse_for_training};
-use super::layout::{BLOCK, has_no_padding, interchangeable};
+use super::layout::{BLOCK, few_are_empty, has_no_padding, interchangeable};
 use super::storage::{Storages, Value};
 use crate::error::{LayerError, NetError};
 use crate::graph::{Graph, Node, NodeId};
-use crate::layer::Layer;
+use crate::layer::{Conv, Layer};
 use crate::shape::Shape;
-use kernels::{Layout, Shape4};
+use kernels::{Layout, Pad2, Shape4};
 use std::collections::HashMap;
 
 /// The value of the first input.
@@ -86,8 +86,8 @@ pub(crate) struct Training {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wanted<'a> {
     pub(crate) batch: usize,
-    /// The layout of most maps.
-    pub(crate) layout: Layout,
+    /// The layout of most maps; `None` for blocks of channels where few lanes are empty, and NCHW elsewhere.
+    pub(crate) layout: Option<Layout>,
     /// The nodes whose values are wanted.
     pub(crate) outputs: &'a [NodeId],
     /// Whether dropout does something.
@@ -105,6 +105,8 @@ pub(super) struct Lowering<'a> {
     graph: &'a Graph,
     pub(super) batch: usize,
     blocked: bool,
+    /// Whether each convolution chooses the layout of its output.
+    mixed: bool,
     pub(super) training: bool,
     drops: bool,
     pub(super) ops: Vec<Op>,
@@ -124,7 +126,7 @@ pub(super) fn lower(
     batch: usize,
     layout: Layout,
 ) -> Result<Program, NetError> {
-    let mut lowering = Lowering::new(graph, &Wanted { batch, layout, outputs, drops: false });
+    let mut lowering = Lowering::new(graph, &Wanted { batch, layout: Some(layout), outputs, drops: false });
     lowering.run(outputs)?;
     let outputs = outputs.iter().map(|&id| lowering.output(id, outputs)).collect();
     let Lowering { ops, storages, inputs, .. } = lowering;
@@ -139,12 +141,19 @@ pub(crate) fn lower_for_training(graph: &Graph, wanted: &Wanted<'_>) -> Result<T
     Ok(Training { ops: lowering.ops, storages: lowering.storages, outputs })
 }
 
+/// Whether the kernel of a convolution covers the whole image, so that the output has one pixel.
+pub(crate) fn covers_image(conv: &Conv, input: Shape) -> bool {
+    let whole = input.batched(1);
+    conv.kernel == whole.size() && conv.pad == Pad2::VALID && conv.groups == 1
+}
+
 impl<'a> Lowering<'a> {
     fn new(graph: &'a Graph, wanted: &Wanted<'_>) -> Self {
         Self {
             graph,
             batch: wanted.batch,
-            blocked: wanted.layout == Layout::Nchw16c,
+            blocked: wanted.layout != Some(Layout::Nchw),
+            mixed: wanted.layout.is_none(),
             training: false,
             drops: wanted.drops,
             ops: Vec::new(),
@@ -239,6 +248,15 @@ impl Lowering<'_> {
         let first = self.at(node.inputs[0]);
         let (from, to) = match node.layer {
             Layer::Linear(_) | Layer::Rbf { .. } => return (vec![self.rows(first)], Layout::Nchw),
+            // The matrix product of a fully connected layer.
+            Layer::Conv(conv) if self.training && self.mixed && covers_image(&conv, first.shape) => {
+                (Layout::Nchw, Layout::Nchw)
+            }
+            Layer::Conv(_) | Layer::SparseConv(_) if self.mixed => {
+                let (from, narrow) = (self.kept(first), first.shape.channels() < BLOCK);
+                let is_blocked = from == Layout::Nchw16c || (narrow && few_are_empty(node.output.channels()));
+                (from, if is_blocked { Layout::Nchw16c } else { Layout::Nchw })
+            }
             Layer::Conv(_) | Layer::SparseConv(_) if self.blocked => (self.kept(first), Layout::Nchw16c),
             _ => (self.kept(first), self.kept(first)),
         };
@@ -253,7 +271,7 @@ impl Lowering<'_> {
         let is_map = matches!(seen.shape, Shape::Map { .. });
         let narrow = seen.shape.channels() < BLOCK;
         let is_nchw = self.storages.value(seen.value).layout == Layout::Nchw;
-        match self.blocked && is_map && !(narrow && is_nchw) {
+        match self.blocked && is_map && !((narrow || self.mixed) && is_nchw) {
             true => Layout::Nchw16c,
             false => Layout::Nchw,
         }

@@ -180,9 +180,9 @@ fn check_backward(case: Case, affine: bool, adds: bool, activation: Activation) 
             shift: affine.then(|| params.gradient(&mut dshift)),
         };
         let tensors = (input.view(), gradient.view());
-        let params = (affine.then_some(&scale[..]), affine.then_some(&shift[..]));
+        let numbers = (affine.then_some(&scale[..]), affine.then_some(&shift[..]));
         let spec = BatchNormSpec { activation, ..SPEC };
-        ops.batch_norm_gradient(spec, params, (&mean, &inverse), tensors, into, threads)?;
+        ops.batch_norm_gradient(spec, numbers, (&mean, &inverse), tensors, into, threads)?;
         for (which, after) in [&dscale, &dshift].into_iter().enumerate().take(1 + usize::from(affine)) {
             let want = |c: usize| {
                 let (sum, magnitude) = truth[c].sums[which];
