@@ -12,7 +12,7 @@ use nets::train::Loss;
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Recipe")]
 pub(crate) struct RecipeArgs {
-    /// Passes over the training part [default: 15 for lenet5 on digits, else 10]
+    /// Passes over the training part [default: 30 on digits, else 10]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000))]
     epochs: Option<u64>,
     /// Pictures per step [default: 64]
@@ -22,14 +22,14 @@ pub(crate) struct RecipeArgs {
     /// adamw[:DECAY], or lbfgs[:HISTORY] with full batches [default: adam]
     #[arg(long, value_name = "RULE")]
     optimizer: Option<Method>,
-    /// Learning rate at the beginning [default: what usually suits the optimiser]
+    /// Learning rate at the beginning [default: what usually suits the optimiser, or 4e-3 for digits with adam]
     #[arg(long, value_name = "RATE", value_parser = positive, allow_negative_numbers = true)]
     lr: Option<f64>,
     /// constant, step[:EVERY[,FACTOR]], exponential[:K], inverse[:K], cosine[:PERIOD[,MULTIPLY[,LEAST]]] or
     /// plateau[:FACTOR[,PATIENCE]], all in epochs [default: cosine, one period]
     #[arg(long, value_name = "SCHEDULE")]
     schedule: Option<Schedule>,
-    /// Epochs in which the learning rate rises linearly [default: 0, or 1 for lenet5 on digits]
+    /// Epochs in which the learning rate rises linearly [default: 0, or 1 on digits]
     #[arg(long, value_name = "EPOCHS", value_parser = not_negative)]
     warm_up: Option<f64>,
     /// Strength of the L1 penalty on weights [default: 0]
@@ -84,7 +84,7 @@ pub(crate) fn usual(network: &str, data: &str) -> Recipe {
     }
     if data == "digits" {
         recipe.augment = Augment::DIGITS;
-        (recipe.epochs, recipe.warm_up) = (15, 1.0);
+        (recipe.epochs, recipe.warm_up, recipe.rate) = (30, 1.0, 4e-3);
     }
     recipe
 }
