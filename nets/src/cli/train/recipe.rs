@@ -12,7 +12,7 @@ use nets::train::Loss;
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Recipe")]
 pub(crate) struct RecipeArgs {
-    /// Passes over the training part [default: 30 on digits, else 10]
+    /// Passes over the training part [default: 40 on digits, else 10]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000))]
     epochs: Option<u64>,
     /// Pictures per step [default: 64]
@@ -84,7 +84,7 @@ pub(crate) fn usual(network: &str, data: &str) -> Recipe {
     }
     if data == "digits" {
         recipe.augment = Augment::DIGITS;
-        (recipe.epochs, recipe.warm_up, recipe.rate) = (30, 1.0, 4e-3);
+        (recipe.epochs, recipe.warm_up, recipe.rate) = (40, 1.0, 4e-3);
     }
     recipe
 }
@@ -106,8 +106,10 @@ impl RecipeArgs {
         recipe.batch = self.batch.map_or(base.batch, |batch| batch as usize);
         recipe.method = method;
         recipe.rate = self.lr.unwrap_or(usual_rate);
-        recipe.schedule = self.schedule.unwrap_or(base.schedule);
-        recipe.warm_up = self.warm_up.unwrap_or(base.warm_up);
+        // L-BFGS finds its own lengths of steps.
+        let schedule = if is_full { Schedule::Constant } else { base.schedule };
+        recipe.schedule = self.schedule.unwrap_or(schedule);
+        recipe.warm_up = self.warm_up.unwrap_or(if is_full { 0.0 } else { base.warm_up });
         recipe.penalty =
             Penalty { l1: strength(self.l1, base.penalty.l1), l2: strength(self.l2, base.penalty.l2) };
         recipe.dropout = self.dropout.unwrap_or(base.dropout);
