@@ -54,8 +54,9 @@ fn check_direction(
 
 /// Checks every parameter of a network: along its gradient, and along random directions.
 fn check_with(graph: &Graph, options: &TrainOptions) {
-    for layout in [Layout::Nchw, Layout::Nchw16c] {
-        let options = options.clone().batch(BATCH).layout(layout).seed(5);
+    for layout in [None, Some(Layout::Nchw), Some(Layout::Nchw16c)] {
+        let options = options.clone().batch(BATCH).seed(5);
+        let options = layout.map_or(options.clone(), |layout| options.layout(layout));
         let weights = weights(graph, 7);
         let images = noise(BATCH * graph.input().len().unwrap(), 3);
         let mut net = TrainNet::new(graph, &weights, &options).unwrap();
@@ -69,7 +70,7 @@ fn check_with(graph: &Graph, options: &TrainOptions) {
         net.set_step(step);
         assert!(!gradients.is_empty(), "{}", graph.name());
         for (name, gradient) in &gradients {
-            let context = format!("{} in {layout}", graph.name());
+            let context = format!("{} in {layout:?}", graph.name());
             let norm = gradient.iter().map(|g| g * g).sum::<f32>().sqrt();
             assert!(norm.is_finite() && norm > 1e-6, "{context}, {name}: a gradient of {norm}");
             let along: Vec<f32> = gradient.iter().map(|g| g / norm).collect();
@@ -120,6 +121,18 @@ fn convolutions() {
     let table = vec![vec![0, 2], vec![1], vec![0, 1, 3]];
     check("connections", 4, |net| {
         net.then("conv", Layer::SparseConv(SparseConv { conv: Conv::new(3, 3), table: table.clone() }));
+    });
+}
+
+#[test]
+fn convolutions_of_whole_images() {
+    check("whole image", 16, |net| {
+        net.then("whole", Conv { kernel: Size2::new(7, 6), ..Conv::new(9, 1) }).act(Activation::Tanh);
+    });
+    check("few maps before blocks", 6, |net| {
+        net.act(Activation::Tanh).then("pool", Pool::average(2, 1)).then("wide", Conv::new(16, 3));
+        net.act(Activation::Tanh).then("pool2", Pool::max(2, 1));
+        net.then("whole", Conv { kernel: Size2::new(3, 2), ..Conv::new(20, 1) }).act(Activation::Tanh);
     });
 }
 

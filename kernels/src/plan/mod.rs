@@ -24,7 +24,7 @@ use crate::choose::{Choice, Select, Wisdom};
 use crate::describe::{Algorithm, ConvDesc, ConvError, Isa, Products, Weights};
 use crate::memory::WorkspaceReq;
 use crate::run::{ConvIo, PreparedConv, Threads};
-use crate::tile::detect::kernels;
+use crate::tile::table::KernelSet;
 pub use backward_data::{BackwardData, BackwardDataIo, DataSpec};
 pub use backward_weights::{BackwardWeights, WeightsSpec};
 pub use conv::{Conv, ConvBuilder};
@@ -49,6 +49,7 @@ pub use transposed::TransposedPlan;
 pub struct ConvPlan {
     conv: PreparedConv,
     report: PlanReport,
+    kernels: &'static KernelSet,
 }
 
 impl fmt::Debug for ConvPlan {
@@ -136,7 +137,7 @@ impl ConvPlan {
             workspace_bytes_per_thread: conv.req.per_thread_len * size_of::<f32>(),
             max_threads: conv.req.threads,
         };
-        Self { conv, report }
+        Self { conv, report, kernels: problem.kernels }
     }
 
     /// Computes every element of `io.output`. It allocates nothing and keeps no state. The bits of the output
@@ -174,10 +175,9 @@ impl ConvPlan {
     /// - [`ConvError::InvalidField`] if a [`Filter`] or another plan shares the packed weights.
     /// - [`ConvError::OutOfMemory`] if the system refuses a table. The plan is unusable until a call succeeds.
     pub fn repack(&mut self, weights: Weights<'_>) -> Result<(), ConvError> {
-        let Self { conv, report } = self;
+        let Self { conv, kernels, .. } = self;
         let desc = &conv.desc;
         prepare::check_weights(desc.filter_len(), (desc.epilogue(), desc.output().c), &weights)?;
-        let kernels = kernels(Some(report.isa))?;
         let channels = conv.desc.output().c;
         if conv.form.repack(&mut conv.driver, &weights, channels, kernels, &mut conv.cut_room)? {
             return Ok(());

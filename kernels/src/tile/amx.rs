@@ -30,7 +30,7 @@ pub(super) fn detect() -> bool {
 /// Xeon of the fourth generation: 87 to 176 GFLOP/s), on AMD's twice (Zen 5: 532 to 268).
 pub(super) fn has_fast_dot_products() -> bool {
     let std::arch::x86_64::CpuidResult { ebx, ecx, edx, .. } = std::arch::x86_64::__cpuid(0);
-    [ebx, edx, ecx].map(u32::to_le_bytes).concat() == b"AuthenticAMD"
+    [ebx, edx, ecx].map(u32::to_le_bytes) == [*b"Auth", *b"enti", *b"cAMD"]
 }
 
 /// Whether the CPU has AMX-TILE and AMX-BF16 (CPUID leaf 7, EDX bits 24 and 22).

@@ -6,13 +6,13 @@
 //! are NCHW, and so are images whose elements are needed in their own order.
 
 use super::fuse::{Fused, Readers, fuse, fuse_for_training};
-use super::layout::{BLOCK, has_no_padding, interchangeable};
+use super::layout::{BLOCK, few_are_empty, has_no_padding, interchangeable};
 use super::storage::{Storages, Value};
 use crate::error::{LayerError, NetError};
 use crate::graph::{Graph, Node, NodeId};
-use crate::layer::Layer;
+use crate::layer::{Conv, Layer};
 use crate::shape::Shape;
-use kernels::{Layout, Shape4};
+use kernels::{Layout, Pad2, Shape4};
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -72,8 +72,8 @@ pub(crate) struct Training {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wanted<'a> {
     pub(crate) batch: usize,
-    /// The layout of most maps.
-    pub(crate) layout: Layout,
+    /// The layout of most maps; `None` for blocks of channels where few lanes are empty, and NCHW elsewhere.
+    pub(crate) layout: Option<Layout>,
     /// The nodes whose values are wanted.
     pub(crate) outputs: &'a [NodeId],
     /// Whether dropout does something.
@@ -91,6 +91,8 @@ struct Lowering<'a> {
     graph: &'a Graph,
     batch: usize,
     blocked: bool,
+    /// Whether each convolution chooses the layout of its output.
+    mixed: bool,
     training: bool,
     drops: bool,
     ops: Vec<Op>,
@@ -104,7 +106,8 @@ struct Lowering<'a> {
 /// Lowers `graph` for `batch` images, with most maps in `layout`.
 pub(super) fn lower(graph: &Graph, batch: usize, layout: Layout) -> Result<Program, NetError> {
     let output = graph.output_id();
-    let mut lowering = Lowering::new(graph, &Wanted { batch, layout, outputs: &[output], drops: false });
+    let mut lowering =
+        Lowering::new(graph, &Wanted { batch, layout: Some(layout), outputs: &[output], drops: false });
     lowering.run(&[output])?;
     let output = lowering.output(output);
     Ok(Program { ops: lowering.ops, storages: lowering.storages, output })
@@ -118,12 +121,19 @@ pub(crate) fn lower_for_training(graph: &Graph, wanted: &Wanted<'_>) -> Result<T
     Ok(Training { ops: lowering.ops, storages: lowering.storages, outputs })
 }
 
+/// Whether the kernel of a convolution covers the whole image, so that the output has one pixel.
+pub(crate) fn covers_image(conv: &Conv, input: Shape) -> bool {
+    let whole = input.batched(1);
+    conv.kernel == whole.size() && conv.pad == Pad2::VALID && conv.groups == 1
+}
+
 impl<'a> Lowering<'a> {
     fn new(graph: &'a Graph, wanted: &Wanted<'_>) -> Self {
         Self {
             graph,
             batch: wanted.batch,
-            blocked: wanted.layout == Layout::Nchw16c,
+            blocked: wanted.layout != Some(Layout::Nchw),
+            mixed: wanted.layout.is_none(),
             training: false,
             drops: wanted.drops,
             ops: Vec::new(),
@@ -204,6 +214,14 @@ impl Lowering<'_> {
         let first = self.at(node.inputs[0]);
         let (from, to) = match node.layer {
             Layer::Linear(_) | Layer::Rbf { .. } => return (vec![self.rows(first)], Layout::Nchw),
+            // The matrix product of a fully connected layer.
+            Layer::Conv(conv) if self.training && self.mixed && covers_image(&conv, first.shape) => {
+                (Layout::Nchw, Layout::Nchw)
+            }
+            Layer::Conv(_) | Layer::SparseConv(_) if self.mixed => {
+                let fits = few_are_empty(node.output.channels());
+                (self.kept(first), if fits { Layout::Nchw16c } else { Layout::Nchw })
+            }
             Layer::Conv(_) | Layer::SparseConv(_) if self.blocked => (self.kept(first), Layout::Nchw16c),
             _ => (self.kept(first), self.kept(first)),
         };
@@ -218,7 +236,7 @@ impl Lowering<'_> {
         let is_map = matches!(seen.shape, Shape::Map { .. });
         let narrow = seen.shape.channels() < BLOCK;
         let is_nchw = self.storages.value(seen.value).layout == Layout::Nchw;
-        match self.blocked && is_map && !(narrow && is_nchw) {
+        match self.blocked && is_map && !((narrow || self.mixed) && is_nchw) {
             true => Layout::Nchw16c,
             false => Layout::Nchw,
         }
@@ -312,7 +330,7 @@ impl Lowering<'_> {
         let whole = self.storages.add(Value { shape: shape.batched(self.batch), layout });
         let args: Vec<Arg> = sources.iter().map(|&source| self.demand(source, layout)).collect();
         // For the same reason, vectors that train are copied.
-        let moves = !(self.training && !matches!(shape, Shape::Map { .. }));
+        let moves = !self.training || matches!(shape, Shape::Map { .. });
         let placed = if moves { self.longest_run(&args) } else { 0..0 };
         if !placed.is_empty() {
             self.storages.join(whole, args[placed.start].value, -(starts[placed.start] as isize));

@@ -204,7 +204,7 @@ impl TrainNet {
         threads: Threads<'_>,
     ) -> Result<BatchLoss, NetError> {
         self.check(images, self.batch)?;
-        let first = self.batches % self.accumulate == 0;
+        let first = self.batches.is_multiple_of(self.accumulate);
         let accumulates = self.accumulate > 1;
         if accumulates && first {
             self.parts.params.clear_gradients();

@@ -73,6 +73,8 @@ pub(crate) struct Spectra {
     /// `[panel][bin][input channel of the group]`, complex numbers of sixteen output channels each. If lanes are
     /// tiles: `[output channel][column][input channel of the group][row]`, single complex numbers.
     data: Buffer,
+    /// Memory of the transforms, kept for the next filter.
+    memory: Buffer,
 }
 
 /// A number of a channel for all lanes, if there is one.
@@ -96,7 +98,7 @@ impl Spectra {
     /// [`fill`](Self::fill).
     pub(crate) fn new(form: SpectraForm, [data, bias, slope]: [Buffer; 3]) -> Result<Self, ConvError> {
         let panels = Panels::new(&form.panels, [bias, slope])?;
-        Ok(Self { panels, form, tables: Tables::new(form.lengths), data })
+        Ok(Self { panels, form, tables: Tables::new(form.lengths), data, memory: Buffer::empty() })
     }
 
     /// See [`Panels::pack`].
@@ -109,8 +111,10 @@ impl Spectra {
         let SpectraForm { lengths, channels: Channels { ins, lanes, .. }, kernel, .. } = self.form;
         let transform = self.tables.with(kernels);
         let (spectrum_len, scratch_len) = (lengths.spectrum_len(), lengths.scratch_len());
-        let mut memory = Buffer::zeroed_for("transforms of weights", scratch_len + spectrum_len)?;
-        let (scratch, spectrum) = memory.split_at_mut(scratch_len);
+        if self.memory.is_empty() {
+            self.memory = Buffer::zeroed_for("transforms of weights", scratch_len + spectrum_len)?;
+        }
+        let (scratch, spectrum) = self.memory.split_at_mut(scratch_len);
         let mut scratch = transform.scratch(scratch);
         let window = kernel.h * kernel.w;
         if lanes == Lanes::Tiles {

@@ -4,8 +4,10 @@ use super::memory::{Memory, Writes};
 use super::needs::Needed;
 use crate::error::{LayerError, NetError};
 use crate::graph::{Graph, Node};
-use crate::layer::{Layer, Norm};
-use crate::run::lower::{Op, Work};
+use crate::layer::{Conv, Layer, Linear, Norm};
+use crate::run::lower::{Op, Work, covers_image};
+use crate::run::operand::Operand;
+use crate::shape::Shape;
 use crate::train::TrainOptions;
 use crate::train::parameter::Params;
 use crate::train::random::Stream;
@@ -21,7 +23,7 @@ use crate::train::unit::norm::{LrnUnit, NormUnit};
 use crate::train::unit::pool::{AdaptivePoolUnit, PoolUnit};
 use crate::train::unit::scale::{RbfUnit, ScaleParams, ScaleUnit};
 use crate::train::unit::{Dx, Unit, Wiring};
-use kernels::{Activation, BatchNormSpec, LrnSpec, NormSpec, PlanOptions};
+use kernels::{Activation, BatchNormSpec, Layout, LrnSpec, NormSpec, Pitch, PlanOptions, Shape4};
 
 /// What units are built from.
 pub(super) struct Builder<'a> {
@@ -108,6 +110,13 @@ impl Builder<'_> {
             }
             other => return Err(LayerError::NoGradient { op: other.op().to_owned() }),
         };
+        if sparse.is_none()
+            && let Some(wiring) = as_rows(conv, &wiring)
+        {
+            let linear = Linear { out_features: conv.out_channels, bias: conv.bias };
+            let of = LinearOf { linear, activation, filter, bias, trains, accumulates, drop: None };
+            return Ok(Box::new(LinearUnit::new(&of, wiring, values, options)?));
+        }
         let of = ConvOf { conv, sparse, activation, filter, bias, trains, accumulates };
         Ok(Box::new(ConvUnit::new(&of, wiring, values, options)?))
     }
@@ -191,4 +200,33 @@ impl Builder<'_> {
         let number = self.graph.nodes().iter().position(|other| other.name == node.name);
         Stream(number.map_or(0, |number| number as u64))
     }
+}
+
+/// The tensors of a convolution whose kernel covers the image as those of a fully connected layer: the elements of an image in
+/// NCHW are in the order of the filter.
+fn as_rows(conv: &Conv, wiring: &Wiring) -> Option<Wiring> {
+    let source = wiring.source();
+    let row = |operand: &Operand| {
+        let Shape4 { n, c, h, w } = operand.shape;
+        let has_gaps = operand.pitch.image != c * h * w;
+        (operand.layout == Layout::Nchw && !has_gaps).then(|| Operand {
+            place: operand.place.clone(),
+            shape: Shape4::new(1, c * h * w, 1, n),
+            layout: Layout::Nhwc,
+            pitch: Pitch { image: n * c * h * w, pixel: c * h * w },
+        })
+    };
+    if !covers_image(conv, Shape::from(source.shape)) {
+        return None;
+    }
+    let dx = match wiring.dx() {
+        Some(dx) => Some(Dx { operand: row(&dx.operand)?, adds: dx.adds }),
+        None => None,
+    };
+    Some(Wiring {
+        sources: vec![row(source)?],
+        target: row(&wiring.target)?,
+        dy: row(&wiring.dy)?,
+        dx: vec![dx],
+    })
 }

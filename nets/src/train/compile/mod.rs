@@ -56,7 +56,9 @@ impl TrainNet {
         let outputs = outputs(graph, options);
         let wanted = Wanted {
             batch: options.batch,
-            layout: options.layout.unwrap_or_else(|| layout::of_network(graph)),
+            layout: options
+                .layout
+                .or_else(|| Some(layout::of_network(graph)).filter(|of| *of != Layout::Nchw)),
             outputs: &outputs.nodes,
             drops: options.dropout > 0.0,
         };
