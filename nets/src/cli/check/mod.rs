@@ -35,6 +35,8 @@ const PICTURES: usize = 64;
 /// Learning rates from 10 to this power, and steps with each.
 const RATES: std::ops::RangeInclusive<i32> = -6..=1;
 const STEPS: u64 = 60;
+/// Changes of the loss by less than this share are as large as those between batches.
+const BARELY: f64 = 0.05;
 
 impl Check {
     pub(super) fn execute(&self) -> anyhow::Result<String> {
@@ -180,8 +182,8 @@ impl Check {
             let last = mean(&losses[losses.len() - losses.len().min(10)..]);
             let verdict = match last / first {
                 _ if diverged => "too high: diverges",
-                ratio if ratio > 1.0 => "too high: the loss rises",
-                ratio if ratio > 0.95 => "too low: the loss barely falls",
+                ratio if ratio > 1.0 + BARELY => "too high: the loss rises",
+                ratio if ratio > 1.0 - BARELY => "too low: the loss barely changes",
                 _ => "the loss falls",
             };
             // Writing to a string cannot fail.

@@ -12,7 +12,7 @@ use nets::train::Loss;
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Recipe")]
 pub(crate) struct RecipeArgs {
-    /// Passes over the training part [default: 15 for lenet5 on digits, else 10]
+    /// Passes over the training part [default: 40 on digits, else 10]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000))]
     epochs: Option<u64>,
     /// Pictures per step [default: 64]
@@ -22,14 +22,14 @@ pub(crate) struct RecipeArgs {
     /// adamw[:DECAY], or lbfgs[:HISTORY] with full batches [default: adam]
     #[arg(long, value_name = "RULE")]
     optimizer: Option<Method>,
-    /// Learning rate at the beginning [default: what usually suits the optimiser]
+    /// Learning rate at the beginning [default: what usually suits the optimiser, or 4e-3 for digits with adam]
     #[arg(long, value_name = "RATE", value_parser = positive, allow_negative_numbers = true)]
     lr: Option<f64>,
     /// constant, step[:EVERY[,FACTOR]], exponential[:K], inverse[:K], cosine[:PERIOD[,MULTIPLY[,LEAST]]] or
     /// plateau[:FACTOR[,PATIENCE]], all in epochs [default: cosine, one period]
     #[arg(long, value_name = "SCHEDULE")]
     schedule: Option<Schedule>,
-    /// Epochs in which the learning rate rises linearly [default: 0, or 1 for lenet5 on digits]
+    /// Epochs in which the learning rate rises linearly [default: 0, or 1 on digits]
     #[arg(long, value_name = "EPOCHS", value_parser = not_negative)]
     warm_up: Option<f64>,
     /// Strength of the L1 penalty on weights [default: 0]
@@ -84,7 +84,7 @@ pub(crate) fn usual(network: &str, data: &str) -> Recipe {
     }
     if data == "digits" {
         recipe.augment = Augment::DIGITS;
-        (recipe.epochs, recipe.warm_up) = (15, 1.0);
+        (recipe.epochs, recipe.warm_up, recipe.rate) = (40, 1.0, 4e-3);
     }
     recipe
 }
@@ -106,8 +106,10 @@ impl RecipeArgs {
         recipe.batch = self.batch.map_or(base.batch, |batch| batch as usize);
         recipe.method = method;
         recipe.rate = self.lr.unwrap_or(usual_rate);
-        recipe.schedule = self.schedule.unwrap_or(base.schedule);
-        recipe.warm_up = self.warm_up.unwrap_or(base.warm_up);
+        // L-BFGS finds its own lengths of steps.
+        let schedule = if is_full { Schedule::Constant } else { base.schedule };
+        recipe.schedule = self.schedule.unwrap_or(schedule);
+        recipe.warm_up = self.warm_up.unwrap_or(if is_full { 0.0 } else { base.warm_up });
         recipe.penalty =
             Penalty { l1: strength(self.l1, base.penalty.l1), l2: strength(self.l2, base.penalty.l2) };
         recipe.dropout = self.dropout.unwrap_or(base.dropout);
