@@ -190,7 +190,7 @@ def main(program, count, seed):
                     print(f"{number}: PANIC {ops} {graph.input} {done.stderr[:300]}", flush=True)
                 continue
             got = np.load(f"{folder}/y.npy")
-            size = max(float(np.abs(expected).max()), 1e-3)
+            size = max(float(np.abs(expected).max()), 0.1)
             if got.shape != expected.shape or float(np.abs(got - expected).max()) > 2e-5 * size:
                 tally["wrong"] += 1
                 print(f"{number}: WRONG {ops} {graph.input} opset {graph.opset}: {got.shape} {expected.shape}", flush=True)
