@@ -91,6 +91,15 @@ fn bytes_in_memory_are_the_same_model() {
 }
 
 #[test]
+fn a_model_is_counted_without_the_file_of_its_weights() {
+    let missing = model("missing_data").unwrap();
+    let count = missing.count(1).unwrap();
+    assert_eq!((count.params, count.macs), (4 * 27 + 4, 16 * 4 * 27));
+    let error = missing.weights.read(&missing.graph).unwrap_err().to_string();
+    assert!(error.contains("nothing.bin"), "{error}");
+}
+
+#[test]
 fn another_batch_or_input_can_be_asked_for() {
     let path = folder().join("symbolic.onnx");
     let counts = |options: &ImportOptions| load(&path, options).unwrap().count(1).unwrap();

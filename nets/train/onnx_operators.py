@@ -3,7 +3,7 @@
 Usage: python onnx_operators.py NODE_TESTS FOLDER
 
 NODE_TESTS is what `onnx_node_cases.py` wrote. Each model is the smallest test of an operator of opset 21 with `f32` data. Its
-inputs, except the first float one, become constants. `cargo test -p nets --test onnx_operators` compares the models with the
+inputs, except the first float one, become constants; quantised operators keep their first input. `cargo test -p nets --test onnx_operators` compares the models with the
 table of docs/nets/onnx.md.
 """
 
@@ -15,6 +15,9 @@ from onnx import TensorProto, defs
 
 LARGEST = 6000
 ALLOWED = {TensorProto.FLOAT, TensorProto.INT64, TensorProto.INT32, TensorProto.BOOL, TensorProto.UINT8, TensorProto.INT8}
+
+# Operators whose first input has whole numbers.
+QUANTISED = {"DequantizeLinear", "QLinearConv", "QLinearMatMul"}
 
 
 def read(path):
@@ -32,12 +35,15 @@ def candidate(folder):
     tensors = [read(os.path.join(folder, "test_data_set_0", f"input_{i}.pb")) for i in range(len(graph.input))]
     if any(tensor.data_type not in ALLOWED or 0 in tensor.dims for tensor in tensors):
         return None
+    if any(info.type.tensor_type.elem_type not in ALLOWED for info in graph.output):
+        return None
     floats = [i for i, tensor in enumerate(tensors) if tensor.data_type == TensorProto.FLOAT]
     if not floats:
         return None
-    kept = graph.input[floats[0]]
+    live = 0 if graph.node[0].op_type in QUANTISED else floats[0]
+    kept = graph.input[live]
     for i, tensor in enumerate(tensors):
-        if i != floats[0]:
+        if i != live:
             tensor.name = graph.input[i].name
             graph.initializer.append(tensor)
     del graph.input[:]

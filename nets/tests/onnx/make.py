@@ -361,7 +361,9 @@ def broken():
     conv("short_data", lambda m: setattr(m.graph.initializer[0], "raw_data", b"\0" * 100))
     conv("outside", lambda m: outside(m, "../secret.bin"))
     conv("absolute", lambda m: outside(m, "/secret.bin"))
+    # It can be counted.
     conv("missing", lambda m: outside(m, "nothing.bin"))
+    (folder / "missing.onnx").rename(HERE / "missing_data.onnx")
     conv("beyond", lambda m: outside(m, "cyclic.onnx", "432", "100000"))
     conv("offset", lambda m: outside(m, "cyclic.onnx", "432", "-1"))
     conv("symbolic_height", symbol)

@@ -47,9 +47,11 @@ use crate::shape::Shape;
 use draft::Draft;
 use importer::{Importer, Output};
 use input::Inputs;
-use proto::Model;
+use proto::{GraphDef, Model};
 use source::ModelSource;
+use std::collections::HashSet;
 use std::path::Path;
+use tensor::TensorDef;
 use wire::Wire;
 
 /// Opset versions that this import was written and tested for.
@@ -255,6 +257,7 @@ fn import(
         Some(probed)
     });
     let mut notes = notes(&source, &model, opset);
+    notes.extend(unread(graph));
     let (graph, main) = nodes.graph(name, probed.is_none().then_some(batch), &mut notes)?;
     let surplus = weights::surplus(&graph, &nodes.draft);
     for (tensor, times) in weights::shared(&surplus) {
@@ -327,6 +330,24 @@ impl Nodes {
         }
         Ok((graph, main))
     }
+}
+
+/// A warning about the tensors that no node reads and no output returns. They are not counted.
+fn unread(graph: &GraphDef) -> Option<String> {
+    // The branches of control flow can read tensors of the graph around them.
+    if graph.nodes.iter().any(|node| ["If", "Loop", "Scan"].contains(&node.op.as_str())) {
+        return None;
+    }
+    let nodes = graph.nodes.iter().flat_map(|node| &node.inputs);
+    let read: HashSet<&str> =
+        nodes.chain(graph.outputs.iter().map(|output| &output.name)).map(String::as_str).collect();
+    let unread = || graph.initializers.iter().filter(|tensor| !read.contains(tensor.name.as_str()));
+    let numbers = unread().filter_map(TensorDef::elements).fold(0u64, u64::saturating_add);
+    let names: Vec<String> = unread().map(|tensor| format!("`{}`", tensor.name)).collect();
+    let more = if names.len() > 8 { ", ..." } else { "" };
+    let listed = names.iter().take(8).cloned().collect::<Vec<_>>().join(", ");
+    (!names.is_empty())
+        .then(|| format!("{} tensors of {numbers} numbers are read by no node: {listed}{more}", names.len()))
 }
 
 /// Warnings about the whole model, before any node.

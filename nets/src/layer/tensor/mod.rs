@@ -3,6 +3,7 @@
 //! The kernels of convolutional networks know maps and vectors. Every other operator works on plain row-major tensors,
 //! with the batch as an ordinary axis.
 
+mod erf;
 mod function;
 mod macs;
 mod output;
@@ -75,6 +76,24 @@ pub(crate) enum Reduction {
     LogSum,
     LogSumExp,
     SumSquare,
+}
+
+impl Reduction {
+    /// The kind in tables.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Sum => "reduce_sum",
+            Self::Mean => "reduce_mean",
+            Self::Max => "reduce_max",
+            Self::Min => "reduce_min",
+            Self::Prod => "reduce_prod",
+            Self::L1 => "reduce_l1",
+            Self::L2 => "reduce_l2",
+            Self::LogSum => "reduce_log_sum",
+            Self::LogSumExp => "reduce_log_sum_exp",
+            Self::SumSquare => "reduce_sum_square",
+        }
+    }
 }
 
 /// Softmax and its relatives.
@@ -301,15 +320,13 @@ impl TensorLayer {
     /// The kind in tables.
     pub(super) fn name(&self) -> &'static str {
         match &self.op {
-            TensorOp::Map(_) => "map",
-            TensorOp::Zip(Binary::Add) => "add",
-            TensorOp::Zip(Binary::Mul) => "mul",
-            TensorOp::Zip(_) => "zip",
+            TensorOp::Map(function) => function.name(),
+            TensorOp::Zip(function) => function.name(),
             TensorOp::Where => "where",
             TensorOp::MatMul => "matmul",
             TensorOp::Gemm { .. } => "gemm",
             TensorOp::Einsum { .. } => "einsum",
-            TensorOp::Reduce { .. } => "reduce",
+            TensorOp::Reduce { kind, .. } => kind.name(),
             TensorOp::ArgExtreme { max: true, .. } => "arg_max",
             TensorOp::ArgExtreme { .. } => "arg_min",
             TensorOp::Softmax { kind: SoftKind::Soft, .. } => "softmax",
@@ -319,7 +336,7 @@ impl TensorLayer {
             TensorOp::Permute(_) => "transpose",
             TensorOp::Reshape => "reshape",
             TensorOp::Expand => "expand",
-            TensorOp::Pick { .. } => "pick",
+            TensorOp::Pick { .. } => "select",
             TensorOp::Blend(_) => "resize",
             TensorOp::Concat { .. } => "concat",
             TensorOp::Gather { .. } | TensorOp::GatherElements { .. } | TensorOp::GatherNd { .. } => "gather",
@@ -329,7 +346,9 @@ impl TensorLayer {
             TensorOp::Trilu { .. } => "trilu",
             TensorOp::Conv(_) => "conv",
             TensorOp::ConvTranspose(_) => "conv_transpose",
-            TensorOp::Pool { .. } => "pool",
+            TensorOp::Pool { kind: PoolOp::Average { .. }, .. } => "avg_pool",
+            TensorOp::Pool { kind: PoolOp::Lp(_), .. } => "lp_pool",
+            TensorOp::Pool { .. } => "max_pool",
             TensorOp::Normalize { .. } => "normalize",
             TensorOp::Lrn(_) => "lrn",
             TensorOp::Recurrent(Recurrent { cell: Cell::Rnn, .. }) => "rnn",

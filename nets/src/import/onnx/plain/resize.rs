@@ -228,7 +228,7 @@ impl Settings {
         let (input, output) = (axis.input as f64, axis.scale * axis.input as f64);
         Some(match self.coordinates {
             Coordinates::HalfPixel => (x + 0.5) / axis.scale - 0.5,
-            Coordinates::PytorchHalfPixel if axis.output == 1 => -0.5,
+            Coordinates::PytorchHalfPixel if axis.output == 1 => 0.0,
             Coordinates::PytorchHalfPixel => (x + 0.5) / axis.scale - 0.5,
             Coordinates::HalfPixelSymmetric => {
                 let offset = input / 2.0 * (1.0 - axis.output as f64 / output);
