@@ -25,36 +25,39 @@ fn last_layers(graph: &Graph) -> Vec<NodeId> {
     ends.filter_map(|(id, _)| last_layer(graph, id)).collect()
 }
 
-/// The nearest node before `id`, or `id` itself, that has parameters.
+/// The nearest node before `id`, or `id` itself, that has parameters. `None` if several nodes are combined behind it.
 fn last_layer(graph: &Graph, mut id: NodeId) -> Option<NodeId> {
     loop {
         let node = graph.node(id);
         if !node.layer.params(&graph.input_shapes(node)).is_empty() {
             return Some(id);
         }
-        id = *node.inputs.first()?;
+        let &[input] = &node.inputs[..] else { return None };
+        id = input;
     }
 }
 
 /// The graph with another number of outputs, also of its side classifiers.
 ///
 /// # Errors
-/// [`NetError::Data`] if a last layer with parameters is neither fully connected nor a convolution.
+/// [`NetError::Data`] if no last layer with parameters is found, or if it is neither fully connected nor a convolution.
 pub fn with_classes(graph: &Graph, classes: usize) -> Result<Graph, NetError> {
+    let wrong = |name: &str| NetError::Data {
+        origin: format!("network `{}`", graph.name()),
+        expected: format!("a last layer that can have {classes} outputs"),
+        got: format!("{} outputs of `{name}`", graph.output()),
+    };
     let last = last_layers(graph);
+    if last_layer(graph, graph.output_id()).is_none() {
+        return Err(wrong(&graph.node(graph.output_id()).name));
+    }
     let mut builder = GraphBuilder::with_input(graph.name(), &graph.nodes()[0].name, graph.input());
     for (id, node) in graph.ids().skip(1) {
         let layer = match &node.layer {
             layer if !last.contains(&id) => layer.clone(),
             Layer::Linear(linear) => Layer::Linear(Linear { out_features: classes, ..*linear }),
             Layer::Conv(conv) => Layer::Conv(Conv { out_channels: classes, ..*conv }),
-            _ => {
-                return Err(NetError::Data {
-                    origin: format!("network `{}`", graph.name()),
-                    expected: format!("a last layer that can have {classes} outputs"),
-                    got: format!("{} outputs of `{}`", graph.output(), node.name),
-                });
-            }
+            _ => return Err(wrong(&node.name)),
         };
         builder.add(&node.name, layer, &node.inputs);
     }

@@ -12,7 +12,7 @@ use nets::train::Loss;
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Recipe")]
 pub(crate) struct RecipeArgs {
-    /// Passes over the training part [default: 40 on digits, else 10]
+    /// Passes over the training part [default: 30 on digits, else 10]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000))]
     epochs: Option<u64>,
     /// Pictures per step [default: 64]
@@ -84,7 +84,7 @@ pub(crate) fn usual(network: &str, data: &str) -> Recipe {
     }
     if data == "digits" {
         recipe.augment = Augment::DIGITS;
-        (recipe.epochs, recipe.warm_up, recipe.rate) = (40, 1.0, 4e-3);
+        (recipe.epochs, recipe.warm_up, recipe.rate) = (30, 1.0, 4e-3);
     }
     recipe
 }
