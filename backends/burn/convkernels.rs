@@ -143,10 +143,10 @@ pub(crate) fn x_backward(
             let desc = describe(shape(x), shape(weight), conv, false)?;
             let plan = BackwardData::new(&desc, weight.storage(), DataSpec::default(), &options())?;
             let mut values = vec![0.0; desc.input().len(desc.layout())?];
-            let io = BackwardDataIo {
-                grad_output: TensorRef::packed(grad.storage(), desc.output(), desc.layout())?,
-                grad_input: TensorMut::packed(&mut values, desc.input(), desc.layout())?,
-            };
+            let io = BackwardDataIo::new(
+                TensorRef::packed(grad.storage(), desc.output(), desc.layout())?,
+                TensorMut::packed(&mut values, desc.input(), desc.layout())?,
+            );
             with_workspace(plan.workspace_req(), |workspace| plan.run(io, workspace, Threads::Current))?;
             Ok::<_, ConvError>(tensor(values, x.layout().shape()))
         };

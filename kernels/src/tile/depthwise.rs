@@ -182,6 +182,9 @@ impl<
         let mut target = self.args.target.ahead(done.wrapping_mul(out), done.wrapping_mul(residual));
         target.out.row = out;
         let at = (outer.first(o), inner.first(i));
+        if const { STEP == 0 && K > 0 && MODE == CHANNELS } && self.args.fetch {
+            self.fetch_next(at, target.out.base.wrapping_add(line.wrapping_mul(ROWS).wrapping_mul(out)), out);
+        }
         // SAFETY: without `EDGE`, every inner position is inside the input. The caller guarantees the rest.
         unsafe {
             let mut acc = [store::start::<S, T, 1>(self.s, &target); ROWS];
@@ -203,6 +206,35 @@ impl<
                 target = target.ahead(line.wrapping_mul(out), line.wrapping_mul(residual));
                 store::finish_first::<S, T, 1>(self.s, acc[ROWS - 1], &target, count);
             }
+        }
+    }
+
+    /// Prefetches what the tile on the next lines reads for the first time, and the outputs of its first line. The tile is at
+    /// position `at`.
+    #[inline(always)]
+    fn fetch_next(&self, at: (isize, isize), output: *const f32, step: usize) {
+        let (inner, outer) = (&self.args.inner, &self.args.outer);
+        let below = at.0.wrapping_add_unsigned(outer.taps.wrapping_add((ROWS - 1) * STRIDE));
+        let first = below.wrapping_mul(outer.step as isize);
+        let first =
+            first.wrapping_add(at.1.wrapping_add_unsigned(inner.before).wrapping_mul(inner.step as isize));
+        let mut line = self.args.input.wrapping_offset(first);
+        for _ in 0..ROWS * STRIDE {
+            let mut p = line;
+            for _ in 0..T * STRIDE {
+                self.s.prefetch(p);
+                p = p.wrapping_add(inner.step);
+            }
+            line = line.wrapping_add(outer.step);
+        }
+        let mut line = output;
+        for _ in 0..ROWS {
+            let mut p = line;
+            for _ in 0..T {
+                self.s.prefetch_write(p);
+                p = p.wrapping_add(step);
+            }
+            line = line.wrapping_add(self.args.line.wrapping_mul(step));
         }
     }
 }

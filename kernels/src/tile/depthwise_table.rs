@@ -135,6 +135,11 @@ impl DepthwiseKernels {
         self.tile.0
     }
 
+    /// Number of lines of a tile, if the window is not long.
+    pub fn lines(&self) -> usize {
+        self.tile.1
+    }
+
     /// Number of lanes of a vector. They are channels, or pixels in NCHW.
     pub fn lanes(&self) -> usize {
         self.lanes

@@ -132,13 +132,6 @@ impl DirectTile {
     }
 }
 
-impl DepthwiseKernels {
-    /// Number of lines of a tile, if the window is not long.
-    pub fn lines(&self) -> usize {
-        self.tile.1
-    }
-}
-
 impl WinogradKernels {
     /// Number of image tiles in the largest register tile.
     pub fn tiles(&self) -> usize {

@@ -8,6 +8,12 @@
 //!             for vector: one call of a tile's kernel
 //! ```
 //!
+//! In NHWC, memory is read and written from one end to the other if all lanes are outputs:
+//!
+//! ```text
+//! for image, lines of a tile, some columns: one call for all vectors
+//! ```
+//!
 //! If channels are adjacent, a lane of the output can need a channel that is in another lane of the input. A
 //! plan therefore makes a list of [`LaneSource`](crate::tile::depthwise_read::LaneSource)s once, one for each
 //! vector and each channel of a group. A vector ends where its inputs no longer fit one vector of the input.
@@ -41,6 +47,8 @@ const TOGETHER: usize = 4 * BLOCK;
 const NEAR: usize = 128 << 10;
 /// Bytes of an input that does not stay in the second-level cache.
 const FAR: usize = 2 << 20;
+/// The same for the last level, where one thread has a part of it. In NHWC, a prefetch from there takes longer than it saves.
+const FARTHEST: usize = 4 << 20;
 /// Pixels of a line of a plane that is scaled: some vectors.
 const LINE_OF_PLANE: usize = 4 * BLOCK;
 /// Maximum number of outputs of a vector that take so little time that several vectors share a call.
@@ -50,6 +58,15 @@ const MIN_STRETCH: usize = 4;
 /// Minimum number of useful lanes in a vector of sixteen.
 const LEAST_LANES: usize = 4;
 
+/// In NHWC, bytes of a line that one call computes.
+const LINE: usize = 4 << 10;
+
+/// Outputs of one call.
+struct Outputs {
+    rows: Range<usize>,
+    columns: Range<usize>,
+}
+
 /// A planned depthwise convolution.
 pub(crate) struct Depthwise {
     desc: ConvDesc,
@@ -57,7 +74,7 @@ pub(crate) struct Depthwise {
     reading: Reading,
     pub(super) weights: Arc<DepthwiseWeights>,
     copy: &'static CopyTable,
-    /// Whether strided vectors of channels are prefetched.
+    /// Whether vectors of channels are prefetched.
     fetch: bool,
 }
 
@@ -99,12 +116,12 @@ pub(crate) fn split_units_of(desc: &ConvDesc, kernels: &KernelSet) -> SplitUnits
     split_units(desc, DepthwiseForm::new(desc, kernels.lanes()).reading(), kernels)
 }
 
-/// Whether a strided input is read from behind the second-level cache. Prefetching what is near takes longer than it
-/// saves.
-fn is_far(desc: &ConvDesc) -> bool {
+/// Whether vectors of channels are prefetched: those of strided lines, and those of pixels that lie apart. Prefetching what
+/// is near takes longer than it saves.
+fn fetches(desc: &ConvDesc) -> bool {
     let input = desc.input();
     let bytes = (input.n * input.c).saturating_mul(input.h * input.w).saturating_mul(size_of::<f32>());
-    desc.stride().h > 1 && bytes > FAR
+    desc.stride().h > 1 && bytes > FAR || desc.layout() == Layout::Nhwc && bytes > FARTHEST
 }
 
 /// Whether a plane is scaled: a kernel of one tap, without padding or stride. The image is then one row.
@@ -118,7 +135,7 @@ impl Depthwise {
     /// Makes the driver of a problem that it [`supports`], with weights in the form for its layout.
     pub(crate) fn new(desc: &ConvDesc, weights: Arc<DepthwiseWeights>, kernels: &'static KernelSet) -> Self {
         let reading = weights.form.reading();
-        let fetch = is_far(desc);
+        let fetch = fetches(desc);
         Self { desc: *desc, kernels: kernels.depthwise(), reading, weights, copy: &kernels.copy, fetch }
     }
 
@@ -147,7 +164,9 @@ impl Depthwise {
         let mut numbers = self.weights.of_channels(&channels);
         let together = numbers.start..self.end_of_whole(&numbers, &channels, rows.len() * width);
         for n in region.images.clone() {
-            self.rows_of_vectors(operands, region, (n, together.clone()), rows.clone());
+            for part in self.parts(rows.clone()) {
+                self.outputs_of_vectors(operands, region, (n, together.clone()), part);
+            }
         }
         numbers.start = together.end;
         let (together, stretch) = self.order();
@@ -156,7 +175,8 @@ impl Depthwise {
                 for start in rows.clone().step_by(stretch) {
                     let rows = start..rows.end.min(start.saturating_add(stretch));
                     for vector in first..numbers.end.min(first + together) {
-                        self.rows_of_vectors(operands, region, (n, vector..vector + 1), rows.clone());
+                        let part = Outputs { rows: rows.clone(), columns: 0..width };
+                        self.outputs_of_vectors(operands, region, (n, vector..vector + 1), part);
                     }
                 }
             }
@@ -190,20 +210,42 @@ impl Depthwise {
         match self.reading {
             Reading::Pixels => numbers.end,
             // The last vector has idle lanes, or begins inside the one before it (NHWC).
-            Reading::Channels if outputs <= FEW_OUTPUTS => {
+            Reading::Channels if outputs <= FEW_OUTPUTS || self.desc.layout() == Layout::Nhwc => {
                 (channels.end / self.kernels.lanes()).max(numbers.start)
             }
             _ => numbers.start,
         }
     }
 
-    /// Computes `rows` of some vectors in one call. Of several vectors of channels, all lanes are outputs.
-    fn rows_of_vectors(
+    /// The parts of `rows` that one call computes for several vectors: all of them, but in NHWC the lines of a tile, and
+    /// columns in which the vectors have about [`LINE`] bytes. Vectors that lie apart would be read without the help of a
+    /// prefetcher, and those of a power of two of bytes would be in the same few sets of a cache.
+    fn parts(&self, rows: Range<usize>) -> impl Iterator<Item = Outputs> + use<> {
+        let width = self.desc.output().w;
+        let (lines, columns) = match self.desc.layout() {
+            Layout::Nhwc => {
+                let of_pixel = self.desc.input().c * size_of::<f32>();
+                let columns = (LINE / of_pixel).next_multiple_of(self.kernels.outputs());
+                (self.kernels.lines(), columns.max(self.kernels.outputs()))
+            }
+            _ => (rows.len().max(1), width),
+        };
+        rows.clone().step_by(lines).flat_map(move |y| {
+            let rows = y..rows.end.min(y + lines);
+            (0..width).step_by(columns).map(move |x| Outputs {
+                rows: rows.clone(),
+                columns: x..width.min(x.saturating_add(columns)),
+            })
+        })
+    }
+
+    /// Computes some outputs of some vectors in one call. Of several vectors of channels, all lanes are outputs.
+    fn outputs_of_vectors(
         &self,
         operands: &Operands<'_>,
         region: &mut OutputRegion<'_>,
         (n, numbers): (usize, Range<usize>),
-        rows: Range<usize>,
+        Outputs { rows, columns }: Outputs,
     ) {
         if numbers.is_empty() || rows.is_empty() {
             return;
@@ -213,17 +255,18 @@ impl Depthwise {
         }
         let width = self.desc.output().w;
         let mut window = self.window(operands.input.view.pixel, rows.clone());
-        let pixels = rows.start * width..rows.end * width;
+        let pixels = rows.start * width + columns.start..rows.end * width;
         let Vector { first, lo, hi } = self.weights.vector_in(numbers.start, &region.channels);
         let others = numbers.len() - 1;
         let (residual, out) = if self.reading == Reading::Pixels {
             let channels = first..first + 1 + others;
             (operands.residual_as_rows(n, pixels.start, first), region.channels_as_rows(n, channels, pixels))
         } else {
-            let columns = lo..hi + others * self.kernels.lanes();
             let residual = operands.residual_as_columns(n, pixels.start, first);
-            let of = PixelBox { first: pixels.start, rows: rows.len(), pixels: width, width };
-            let (out, line) = region.box_as_columns(n, of, first, columns);
+            let of = PixelBox { first: pixels.start, rows: rows.len(), pixels: columns.len(), width };
+            let lanes = lo..hi + others * self.kernels.lanes();
+            let (out, line) = region.box_as_columns(n, of, first, lanes);
+            (window.inner.start, window.inner.end) = (columns.start, columns.end);
             window.line = line;
             (residual, out)
         };

@@ -2,10 +2,10 @@
 //! moves the kernel window over the image itself.
 //!
 //! ```text
-//! for image, group, stretch of output rows:        // its input stays in the second-level cache
+//! for some images, group, stretch of output rows:  // its input stays in the second-level cache
 //!     for block of input channels:                 // all of them, if they are few
 //!         for panel of output channels:
-//!             for row of the stretch, tile of the row:
+//!             for image, row of the stretch, tile of the row:
 //!                 C[tile, panel] (+)= window * weights
 //! ```
 //!
@@ -95,13 +95,15 @@ impl DirectConv {
             (region.images.clone(), region.channels.clone(), region.pixels.clone());
         let width = self.desc.output().w;
         let rows = pixels.start / width..pixels.end.div_ceil(width);
-        for n in images {
+        for n in images.clone().step_by(self.schedule.images) {
+            let images = n..images.end.min(n + self.schedule.images);
             for group in self.desc.groups_of(&channels) {
                 for y in rows.clone().step_by(self.schedule.stretch) {
                     let ys = y..rows.end.min(y.saturating_add(self.schedule.stretch));
                     for c in (0..self.channels).step_by(self.schedule.k_block) {
                         let c = c..self.channels.min(c.saturating_add(self.schedule.k_block));
-                        self.panels(&Block { operands, n, group, ys: ys.clone(), c }, region);
+                        let block = Block { operands, images: images.clone(), group, ys: ys.clone(), c };
+                        self.panels(&block, region);
                     }
                 }
             }
@@ -119,10 +121,11 @@ impl DirectConv {
         for (index, panel) in self.weights.panels(block.group, &region.channels.clone()) {
             let columns = self.weights.columns(index, start);
             let mut hint = if self.ahead { self.weights.next_columns(index, start) } else { &[] };
-            for y in block.ys.clone().step_by(most) {
+            let calls = |n| block.ys.clone().step_by(most).map(move |y| (n, y));
+            for (n, y) in block.images.clone().flat_map(calls) {
                 let ys = y..block.ys.end.min(y + most);
                 let weights = DirectWeights { data: columns.data, step: columns.step, hint };
-                let rows = OutputRows { ys: ys.clone(), panel, index, weights, fetch };
+                let rows = OutputRows { n, ys: ys.clone(), panel, index, weights, fetch };
                 self.rows(block, &rows, region);
                 if !hint.is_empty() {
                     // Each tile has prefetched one line per channel and run.
@@ -141,9 +144,9 @@ impl DirectConv {
         let Panel { channel, lo, hi } = rows.panel;
         let width = self.desc.output().w;
         let p = rows.ys.start * width..rows.ys.end * width;
-        let residual = block.operands.residual_as_columns(block.n, p.start, channel);
+        let residual = block.operands.residual_as_columns(rows.n, p.start, channel);
         for kernel in kernel_blocks(&self.desc, self.schedule.row_block) {
-            let out = region.channels_as_columns(block.n, p.clone(), channel, lo..hi);
+            let out = region.channels_as_columns(rows.n, p.clone(), channel, lo..hi);
             self.call(block, rows, &kernel, out, residual);
         }
     }
@@ -182,22 +185,22 @@ impl DirectConv {
             first: block.c.start == 0 && kernel.start == 0,
             last: block.c.end == self.channels && kernel.end == desc.kernel().h,
         };
-        self.tile().run(&self.tiles, &k, self.image(block, rows.fetch), rows.weights, out, &post);
+        self.tile().run(&self.tiles, &k, self.image(block, rows), rows.weights, out, &post);
     }
 
-    /// The image from the first channel of a block on.
-    fn image<'a>(&self, block: &Block<'a>, fetch: bool) -> DirectImage<'a> {
+    /// The image of some rows, from the first channel of a block on.
+    fn image<'a>(&self, block: &Block<'a>, rows: &OutputRows<'_>) -> DirectImage<'a> {
         let input = &block.operands.input;
         let view = &input.view;
         let channel = block.group * self.channels + block.c.start;
         let line = self.desc.input().w * view.pixel;
         DirectImage {
-            data: &input.data[view.offset(block.n, channel, 0)..],
+            data: &input.data[view.offset(rows.n, channel, 0)..],
             line,
             chunk: if view.layout == Layout::Nchw16c { view.plane } else { BLOCK },
             row: self.desc.dilation().h * line,
             pixel: view.pixel,
-            fetch,
+            fetch: rows.fetch,
         }
     }
 }
@@ -205,15 +208,16 @@ impl DirectConv {
 /// One block of K of one stretch of rows of one group.
 struct Block<'a> {
     operands: &'a Operands<'a>,
-    n: usize,
+    images: Range<usize>,
     group: usize,
     ys: Range<usize>,
     /// Input channels of the group in this block.
     c: Range<usize>,
 }
 
-/// Some rows of the output and one panel.
+/// Some rows of the output of one image, and one panel.
 struct OutputRows<'a> {
+    n: usize,
     ys: Range<usize>,
     panel: Panel,
     /// The index of the panel.

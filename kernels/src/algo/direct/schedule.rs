@@ -59,8 +59,9 @@ pub(crate) struct DirectSchedule {
     /// Input channels of a block of K, and kernel rows of a block.
     pub(super) k_block: usize,
     pub(super) row_block: usize,
-    /// Output rows of a stretch.
+    /// Output rows of a stretch, and images whose stretches are computed together.
     pub(super) stretch: usize,
+    pub(super) images: usize,
     /// Number of runs of a kernel row.
     pub(super) runs: usize,
 }
@@ -70,10 +71,10 @@ impl DirectSchedule {
         let tile = &kernels.direct;
         let order = TapOrder::of_direct(desc, tile.taps);
         let form = GemmForm::new(desc, &tile.shape, desc.output_layout(), order);
-        let (k_block, stretch) = image_blocks(desc, form.bytes());
+        let (k_block, stretch, images) = image_blocks(desc, form.bytes());
         let row_block = row_block(desc, k_block);
         let runs = KernelRuns::new(desc, tile.taps).iter().count();
-        Self { form, k_block, row_block, stretch, runs }
+        Self { form, k_block, row_block, stretch, images, runs }
     }
 
     /// Whole rows of the output.
@@ -94,15 +95,16 @@ pub(crate) fn kernel_blocks(desc: &ConvDesc, step: usize) -> impl Iterator<Item 
     (0..rows).step_by(step).map(move |first| first..rows.min(first + step))
 }
 
-/// Returns the channels per block of K, and the output rows per stretch.
-fn image_blocks(desc: &ConvDesc, weights: usize) -> (usize, usize) {
+/// Returns the channels per block of K, the output rows per stretch, and the images per stretch.
+fn image_blocks(desc: &ConvDesc, weights: usize) -> (usize, usize, usize) {
     let channels = desc.ins();
     let k_block = if channels > 2 * K_BLOCK { K_BLOCK } else { channels };
     let row = desc.input().w * desc.stride().h.min(desc.input().h) * k_block * size_of::<f32>();
     let rows = (IMAGE_SHARE / row.max(1)).max(4);
     if weights <= WEIGHTS_SHARE {
         // All weights stay in cache. The image is read once, a few tiles at a time.
-        return (k_block, rows.min(STRETCH_PIXELS.div_ceil(desc.output().w)));
+        return (k_block, rows.min(STRETCH_PIXELS.div_ceil(desc.output().w)), 1);
     }
-    (k_block, rows)
+    // The weights are read once for several small images.
+    (k_block, rows, (rows / desc.output().h).max(1))
 }

@@ -50,7 +50,8 @@ fn work(
     let of_call = MOST_ROWS.min(schedule.stretch);
     let calls = part.images * (part.pixels / width as f64 / of_call as f64).ceil();
     work.add(Term::Call, calls * panels * blocks);
-    let stretches = part.images * (part.pixels / width as f64 / schedule.stretch as f64).ceil();
+    let images = (part.images / schedule.images as f64).ceil();
+    let stretches = images * (part.pixels / width as f64 / schedule.stretch as f64).ceil();
     let all = panels * (schedule.form.k * schedule.form.panels.width * size_of::<f32>()) as f64;
     let weights = live(desc) * all;
     let panel = weights / panels * (schedule.k_block as f64 / part.ins as f64);
