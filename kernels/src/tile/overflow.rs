@@ -9,7 +9,7 @@ use super::direct_table::{DirectImage, DirectK, DirectWeights, TileRow};
 use super::fft::{COMPLEX, Length};
 use super::fft_table::{Factors, Plane};
 use super::gemm_table::{ColumnsOf, Hint, RowsOf};
-use super::grad::table::{GradLines, GradTiles, LossOf, SumOf};
+use super::grad::table::{GradLines, GradTiles, LossOf, SumLines, SumOf};
 use super::ops_table::{PoolSpec, Slopes};
 use super::output::{OutputRegion, OutputTile, TileOffset};
 use super::post::{Addend, Post};
@@ -320,10 +320,11 @@ fn gradients_refuse_sources_that_overflow() {
         });
         refused("source of a layer", || {
             let lines = GradLines { centre: &data, factor: &data, slope: &data, shift: &data };
-            grad.affine(lines, false, grad_tiles(&mut c, gradient, value));
+            grad.affine(lines, None, false, grad_tiles(&mut c, gradient, value));
         });
         refused("source of a layer", || {
-            grad.column_sums(SumOf::Products, [gradient, value], (2, 8), [0.0; BLOCK]);
+            let lines = SumLines { centre: &data, gate: None };
+            grad.column_sums(SumOf::Products, [gradient, value], (2, 8), lines);
         });
     }
     refused("source of a layer", || {
