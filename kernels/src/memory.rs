@@ -167,8 +167,7 @@ impl WorkspaceReq {
 
     /// Checks that `scratch` has as many elements.
     pub(crate) fn check(self, scratch: &[f32]) -> Result<(), ConvError> {
-        let (expected, got) = (self.len(), scratch.len());
-        if got < expected { Err(ConvError::WorkspaceTooSmall { expected, got }) } else { Ok(()) }
+        check_workspace(scratch, self.len())
     }
 
     /// Whether no workspace is needed.
@@ -237,6 +236,12 @@ impl AsMut<[f32]> for Workspace {
     fn as_mut(&mut self) -> &mut [f32] {
         self.as_mut_slice()
     }
+}
+
+/// Checks that `scratch` has at least `expected` elements.
+pub(crate) fn check_workspace(scratch: &[f32], expected: usize) -> Result<(), ConvError> {
+    let got = scratch.len();
+    if got < expected { Err(ConvError::WorkspaceTooSmall { expected, got }) } else { Ok(()) }
 }
 
 /// Splits `memory` into parts of `lens` elements and the rest. Each part begins at a multiple of `unit` elements.

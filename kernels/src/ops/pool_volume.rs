@@ -14,7 +14,7 @@ use crate::describe::{
     BLOCK, ConvError, Layout, Pad2, Pad3, Shape4, Shape5, Size2, Size3, TensorMut, TensorRef, VolumeLayout,
     VolumeMut, VolumeRef, check_positive, check_volume, checked_product,
 };
-use crate::memory::{WorkspaceReq, split_memory};
+use crate::memory::{WorkspaceReq, check_workspace, split_memory};
 use crate::run::Threads;
 use crate::tile::window::{AxisSpec, WindowAxis};
 use std::fmt;
@@ -125,11 +125,8 @@ impl Pool3dDesc {
         &self,
         scratch: &'s mut [f32],
     ) -> Result<[&'s mut [f32]; PARTS], ConvError> {
-        let (len, got) = (self.between(), scratch.len());
-        let expected = len.saturating_mul(PARTS);
-        if got < expected {
-            return Err(ConvError::WorkspaceTooSmall { expected, got });
-        }
+        let len = self.between();
+        check_workspace(scratch, len.saturating_mul(PARTS))?;
         Ok(split_memory(scratch, [len; PARTS], 1).0)
     }
 }

@@ -248,9 +248,8 @@ impl Ops {
         split(region, split_units, elements(shape).saturating_mul(6), threads, &|mut region| {
             for band in bands(region.layout(), &region.channels.clone()) {
                 let (centre, mut factor) = (&mean[band.clone()], [0.0; BAND]);
-                for (factor, c) in factor.iter_mut().zip(band.clone()) {
-                    *factor = (scale.map_or(1.0, |scale| f64::from(scale[c])) * f64::from(inverse[c])) as f32;
-                }
+                let line = |c: usize| scale.map_or(1.0, |scale| f64::from(scale[c])) * f64::from(inverse[c]);
+                factor.iter_mut().zip(band.clone()).for_each(|(factor, c)| *factor = line(c) as f32);
                 // The numbers of the forward pass.
                 let shift = shift.map_or(&[0.0; BAND][..], |shift| &shift[band.clone()]);
                 let gate = spec.limits().map(|limits| GateLines { factor: &factor, shift, limits });
@@ -258,8 +257,7 @@ impl Ops {
                 let (mut slope, mut added) = ([0.0; BAND], [0.0; BAND]);
                 let mut found = [[0.0; BAND]; 2];
                 for (i, c) in band.clone().enumerate() {
-                    let inverse = f64::from(inverse[c]);
-                    let line = scale.map_or(1.0, |scale| f64::from(scale[c])) * inverse;
+                    let (inverse, line) = (f64::from(inverse[c]), line(c));
                     slope[i] = (-line * inverse * inverse * sums[1][i] / count) as f32;
                     added[i] = (-line * sums[0][i] / count) as f32;
                     [found[0][i], found[1][i]] = [(sums[1][i] * inverse) as f32, sums[0][i] as f32];

@@ -2,7 +2,7 @@
 
 use super::SliceGradient;
 use crate::describe::{BLOCK, ConvError, Isa, Layout, Shape4, TensorMut, TensorRef};
-use crate::memory::WorkspaceReq;
+use crate::memory::{WorkspaceReq, check_workspace};
 use crate::ops::Ops;
 use crate::run::Threads;
 use crate::run::elementwise::WORTH_A_THREAD;
@@ -200,9 +200,7 @@ impl Product<'_> {
     /// ```
     fn run(&self, c: &mut [f32], scratch: &mut [f32], threads: Threads<'_>) -> Result<(), ConvError> {
         let slab_len = slab_len(self.tile, self.rows, self.k);
-        if scratch.len() < slab_len {
-            return Err(ConvError::WorkspaceTooSmall { expected: slab_len, got: scratch.len() });
-        }
+        check_workspace(scratch, slab_len)?;
         let products =
             [self.k, self.columns].iter().fold(self.rows as u64, |p, n| p.saturating_mul(*n as u64));
         let worth =

@@ -2,7 +2,7 @@
 
 use super::{Gradient, Sources, finish};
 use crate::describe::{Activation, BLOCK, ConvError, Layout, PixelRef, PixelView, Shape4, TensorRef};
-use crate::memory::WorkspaceReq;
+use crate::memory::{WorkspaceReq, check_workspace};
 use crate::ops::{LrnSpec, Ops};
 use crate::run::Threads;
 use crate::run::elementwise::{WORTH_A_THREAD, elements};
@@ -63,9 +63,7 @@ impl Ops {
         let response = spec.check()?;
         let (sources, merge) = Sources::new(gradient, input, &dx)?;
         let (scratch, slab_len) = (scratch.as_mut(), Self::lrn_gradient_workspace(input.shape(), 1).len());
-        if scratch.len() < slab_len {
-            return Err(ConvError::WorkspaceTooSmall { expected: slab_len, got: scratch.len() });
-        }
+        check_workspace(scratch, slab_len)?;
         let add = dx.adds();
         let region = OutputRegion::new(dx.into_tensor(), merge);
         let lanes = if region.layout() == Layout::Nchw { LANES } else { 1 };

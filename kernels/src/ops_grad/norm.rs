@@ -2,6 +2,7 @@
 
 use super::{Gradient, Shared, SliceGradient, Sources, finish, tile_of};
 use crate::describe::{BLOCK, ConvError, Layout, Shape4, TensorRef};
+use crate::memory::check_workspace;
 use crate::ops::Ops;
 use crate::ops::norm::{Moments, Norm, NormSpec, check_len, runs};
 use crate::run::Threads;
@@ -82,9 +83,7 @@ impl Ops {
         check_len("scale", scale, shape.c)?;
         into.check(shape.c)?;
         let needed = Self::normalize_gradient_scratch_len(shape)?;
-        if scratch.len() < needed {
-            return Err(ConvError::WorkspaceTooSmall { expected: needed, got: scratch.len() });
-        }
+        check_workspace(scratch, needed)?;
         let NormGradients { input: dx, scale: mut dscale, shift: mut dshift } = into;
         Sources::new(gradient, input, &dx)?;
         let problem = NormGradient {

@@ -2,7 +2,8 @@
 //! before the gradients of the convolution are computed.
 
 use crate::describe::{
-    Activation, ConvDesc, ConvError, Layout, Shape4, TensorMut, TensorRef, VolumeLayout, VolumeRef,
+    Activation, Conv3dDesc, ConvDesc, ConvError, Layout, Shape4, TensorMut, TensorRef, VolumeRef,
+    check_volume,
 };
 use crate::memory::WorkspaceReq;
 #[cfg(feature = "ops")]
@@ -52,21 +53,32 @@ impl OwnActivation {
         req.shared(self.len)
     }
 
-    /// Checks that the output of the convolution is given if and only if it is needed.
-    pub(crate) fn check_given(&self, is_given: bool) -> Result<(), ConvError> {
-        let planned = self.activation != Activation::None;
-        if planned != is_given {
-            return Err(ConvError::EpilogueMismatch { what: "output of the activation", planned });
-        }
-        Ok(())
-    }
-
     /// Checks that the output of the convolution is given if and only if it is needed, and has its shape.
     pub(super) fn check(&self, desc: &ConvDesc, output: Option<&TensorRef<'_>>) -> Result<(), ConvError> {
         self.check_given(output.is_some())?;
         output.map_or(Ok(()), |output| {
             check("output", (desc.output(), desc.output_layout()), (output.shape(), output.layout()))
         })
+    }
+
+    /// The same for volumes.
+    pub(crate) fn check_volume(
+        &self,
+        desc: &Conv3dDesc,
+        output: Option<&VolumeRef<'_>>,
+    ) -> Result<(), ConvError> {
+        self.check_given(output.is_some())?;
+        output.map_or(Ok(()), |output| {
+            check_volume("output", (desc.output(), desc.output_layout()), (output.shape(), output.layout()))
+        })
+    }
+
+    fn check_given(&self, is_given: bool) -> Result<(), ConvError> {
+        let planned = self.activation != Activation::None;
+        if planned != is_given {
+            return Err(ConvError::EpilogueMismatch { what: "output of the activation", planned });
+        }
+        Ok(())
     }
 
     /// The gradient before the activation, and the rest of `scratch`. The caller has checked everything.
@@ -81,11 +93,18 @@ impl OwnActivation {
         let (shape, layout) = (grad_output.shape(), grad_output.layout());
         let (room, rest) = scratch.split_at_mut(self.len);
         let room = &mut room[..shape.len(layout)?];
-        self.multiply(grad_output, output, TensorMut::packed(room, shape, layout)?, threads);
+        let product = TensorMut::packed(room, shape, layout)?;
+        #[cfg(feature = "ops")]
+        {
+            let applied = Applied { activation: self.activation, value: output, by_output: true };
+            activation_gradient(&self.kernels.grad, applied, grad_output, (product.into(), false), threads);
+        }
+        #[cfg(not(feature = "ops"))]
+        let _ = (product, output, threads);
         Ok((TensorRef::packed(room, shape, layout)?, rest))
     }
 
-    /// The same for volumes.
+    /// The same for volumes. They are packed and have the same order, so they are signals of one channel here.
     pub(crate) fn before_volume<'t>(
         &self,
         grad_output: VolumeRef<'t>,
@@ -94,32 +113,14 @@ impl OwnActivation {
         threads: Threads<'_>,
     ) -> Result<(VolumeRef<'t>, &'t mut [f32]), ConvError> {
         let Some(output) = output else { return Ok((grad_output, scratch)) };
-        let (shape, layout): (_, VolumeLayout) = (grad_output.shape(), grad_output.layout());
-        let len = shape.len(layout)?;
-        let (room, rest) = scratch.split_at_mut(self.len);
-        let room = &mut room[..len];
-        // Volumes are packed, and have the same order. So they are signals of one channel here.
-        let flat = Shape4::new(1, 1, 1, len);
-        let [gradient, output] =
-            [grad_output, output].map(|volume| TensorRef::packed(&volume.data()[..len], flat, Layout::Nchw));
-        self.multiply(gradient?, output?, TensorMut::packed(room, flat, Layout::Nchw)?, threads);
-        Ok((VolumeRef::packed(room, shape, layout)?, rest))
+        let (gradient, rest) = self.before(flat(grad_output)?, Some(flat(output)?), scratch, threads)?;
+        let product = VolumeRef::packed(gradient.pixels().data, grad_output.shape(), grad_output.layout())?;
+        Ok((product, rest))
     }
+}
 
-    /// `product = grad_output * act'`, by the output of the activation.
-    fn multiply(
-        &self,
-        grad_output: TensorRef<'_>,
-        output: TensorRef<'_>,
-        product: TensorMut<'_>,
-        threads: Threads<'_>,
-    ) {
-        #[cfg(feature = "ops")]
-        {
-            let applied = Applied { activation: self.activation, value: output, by_output: true };
-            activation_gradient(&self.kernels.grad, applied, grad_output, (product.into(), false), threads);
-        }
-        #[cfg(not(feature = "ops"))]
-        let _ = (grad_output, output, product, threads);
-    }
+/// The elements of a volume as a signal.
+fn flat(volume: VolumeRef<'_>) -> Result<TensorRef<'_>, ConvError> {
+    let len = volume.shape().len(volume.layout())?;
+    TensorRef::packed(&volume.data()[..len], Shape4::new(1, 1, 1, len), Layout::Nchw)
 }

@@ -133,10 +133,7 @@ impl BackwardData3d {
         check_volume("grad_output", of_output, (grad_output.shape(), grad_output.layout()))?;
         let of_input = (desc.input(), desc.layout());
         check_volume("grad_input", of_input, (grad_input.shape(), grad_input.layout()))?;
-        self.activation.check_given(output.is_some())?;
-        if let Some(output) = &output {
-            check_volume("output", of_output, (output.shape(), output.layout()))?;
-        }
+        self.activation.check_volume(desc, output.as_ref())?;
         self.workspace_req().check(scratch)?;
         let (grad_output, scratch) = self.activation.before_volume(grad_output, output, scratch, threads)?;
         if !self.spec.accumulate {

@@ -259,10 +259,7 @@ impl BackwardWeights3d {
         check_volume("input", (desc.input(), desc.layout()), (input.shape(), input.layout()))?;
         let of_output = (desc.output(), desc.output_layout());
         check_volume("grad_output", of_output, (grad_output.shape(), grad_output.layout()))?;
-        self.activation.check_given(output.is_some())?;
-        if let Some(output) = output {
-            check_volume("output", of_output, (output.shape(), output.layout()))?;
-        }
+        self.activation.check_volume(desc, output.as_ref())?;
         check_len("grad_filter", desc.filter_len(), grad_filter.len())?;
         if self.spec.bias != grad_bias.is_some() {
             return Err(ConvError::EpilogueMismatch {

@@ -57,7 +57,6 @@ const FEW_OUTPUTS: usize = 64;
 const MIN_STRETCH: usize = 4;
 /// Minimum number of useful lanes in a vector of sixteen.
 const LEAST_LANES: usize = 4;
-
 /// In NHWC, bytes of a line that one call computes.
 const LINE: usize = 4 << 10;
 
@@ -163,9 +162,11 @@ impl Depthwise {
         let rows = region.pixels.start / width..region.pixels.end / width;
         let mut numbers = self.weights.of_channels(&channels);
         let together = numbers.start..self.end_of_whole(&numbers, &channels, rows.len() * width);
-        for n in region.images.clone() {
-            for part in self.parts(rows.clone()) {
-                self.outputs_of_vectors(operands, region, (n, together.clone()), part);
+        if !together.is_empty() {
+            for n in region.images.clone() {
+                for part in self.parts(rows.clone()) {
+                    self.outputs_of_vectors(operands, region, (n, together.clone()), part);
+                }
             }
         }
         numbers.start = together.end;
