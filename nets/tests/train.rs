@@ -147,6 +147,75 @@ fn batches_accumulate() {
     }
 }
 
+fn gradients_of(net: &mut TrainNet) -> Vec<f32> {
+    let mut gradients = Vec::new();
+    net.update(|_, parameter| gradients.extend_from_slice(parameter.gradient), Threads::Seq).unwrap();
+    gradients
+}
+
+/// Each batch has its own mask, and the gradients of a batch go through its own.
+#[test]
+fn random_weights_accumulate() {
+    let graph = small("lenet5");
+    let options = TrainOptions::default().batch(2).drop_connect(0.5);
+    let (images, labels) = batch_of(&graph, 4);
+    let batches = || images.chunks(images.len() / 2).zip(labels.chunks(2));
+    let mut net = TrainNet::new(&graph, &weights(&graph, 7), &options).unwrap();
+    let alone: Vec<Vec<f32>> = (0..)
+        .zip(batches())
+        .map(|(step, (images, labels))| {
+            net.set_step(step);
+            net.gradients(images, labels, Threads::Seq).unwrap();
+            gradients_of(&mut net)
+        })
+        .collect();
+    let expected: Vec<f32> = alone[0].iter().zip(&alone[1]).map(|(a, b)| 0.5 * (a + b)).collect();
+    let mut net = TrainNet::new(&graph, &weights(&graph, 7), &options.accumulate(2)).unwrap();
+    for (images, labels) in batches() {
+        net.gradients(images, labels, Threads::Seq).unwrap();
+    }
+    let difference = train_common::relative(&gradients_of(&mut net), &expected);
+    assert!(difference < 1e-5, "{difference}");
+}
+
+/// A batch that was refused is not one of those that accumulate.
+#[test]
+fn refused_batches_do_not_count() {
+    let graph = small("lenet5");
+    let options = TrainOptions::default().batch(2).accumulate(2);
+    let (images, labels) = batch_of(&graph, 4);
+    let run = |refused: bool| {
+        let mut net = TrainNet::new(&graph, &weights(&graph, 7), &options).unwrap();
+        let batches = images.chunks(images.len() / 2);
+        if refused {
+            assert!(net.gradients(&images[..images.len() / 2], &[0, 10], Threads::Seq).is_err());
+        }
+        for (images, labels) in batches.zip(labels.chunks(2)) {
+            net.gradients(images, labels, Threads::Seq).unwrap();
+        }
+        gradients_of(&mut net)
+    };
+    assert_eq!(run(true), run(false));
+}
+
+/// A convolution that is frozen in front of parameters that train.
+#[test]
+fn parameters_behind_frozen_layers_train() {
+    let mut builder = GraphBuilder::new("frozen", Shape::map(3, 6, 6));
+    builder.then("conv", Conv::new(8, 3).no_bias()).then("norm", Norm::batch()).act(Activation::PRelu);
+    builder.then("pool", Pool::global_average()).then("flatten", Layer::Flatten).then("fc", Linear::new(4));
+    let graph = builder.build().unwrap();
+    let before = weights(&graph, 7);
+    let options = TrainOptions::default().batch(3).frozen(vec!["conv.weight".into()]);
+    let mut net = TrainNet::new(&graph, &before, &options).unwrap();
+    let (images, labels) = batch_of(&graph, 3);
+    descend(&mut net, &images, &labels, 0.1, Threads::Seq);
+    let after = net.weights();
+    for (name, tensor) in before.iter().filter(|(name, _)| !name.contains("running")) {
+        assert_eq!(after.get(name) == Some(tensor), name == "conv.weight", "{name}");
+    }
+}
+
 #[test]
 fn frozen_parameters_stay() {
     let graph = small("resnet20-cifar");
@@ -254,6 +323,12 @@ fn what_cannot_be_trained_names_its_layer() {
     let graph = net.build().unwrap();
     let message = refused(&graph, &TrainOptions::default());
     assert_eq!(message, "layer `early`: expected a layer that can be trained, got `softmax`");
+    let mut net = GraphBuilder::new("two", Shape::map(3, 4, 4));
+    let first = net.last();
+    let second = net.add("second", Layer::Input(Shape::map(3, 4, 4)), &[]);
+    net.add("sum", Layer::Add, &[first, second]);
+    net.then("conv", Conv::new(2, 3)).then("pool", Pool::global_average());
+    assert_eq!(refused(&net.build().unwrap(), &TrainOptions::default()), "inputs: expected 1, got 2");
     let lenet = small("lenet5");
     let options = TrainOptions::default();
     for (options, expected) in [

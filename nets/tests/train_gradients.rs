@@ -232,6 +232,18 @@ fn normalisations() {
     });
 }
 
+/// Nothing needs the gradient of the images, but the layer's parameters have theirs.
+#[test]
+fn first_layers() {
+    let layers: [Layer; 4] =
+        [Norm::batch().into(), Norm::layer().into(), Norm::group(3).into(), Activation::PRelu.into()];
+    for layer in layers {
+        let mut net = GraphBuilder::new("first", Shape::map(6, 7, 6));
+        net.then("first", layer).then("flatten", Layer::Flatten).then("fc", Linear::new(5));
+        check_with(&net.build().unwrap(), &TrainOptions::default());
+    }
+}
+
 #[test]
 fn branches() {
     check("concatenation", 16, |net| {

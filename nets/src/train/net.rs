@@ -120,13 +120,13 @@ fn named(step: &str) -> impl FnOnce(ConvError) -> NetError + '_ {
 fn forward(
     steps: &mut [Step],
     run: &mut Run<'_>,
-    mut done: impl FnMut(&Step, &[f32]) -> Result<(), NetError>,
+    mut done: impl FnMut(&Step, &[f32]),
 ) -> Result<(), NetError> {
     for step in steps {
         let is_dropped = run.mode == Mode::Training && step.block.is_some_and(|block| run.dropped[block]);
         if !is_dropped {
             step.unit.forward(run).map_err(named(&step.name))?;
-            done(step, all(run.arena, run.inputs).get(&step.target))?;
+            done(step, all(run.arena, run.inputs).get(&step.target));
         }
     }
     Ok(())
@@ -135,12 +135,12 @@ fn forward(
 /// Computes all gradients.
 fn backward(steps: &mut [Step], run: &mut Run<'_>, accumulates: bool) -> Result<(), NetError> {
     for step in steps.iter_mut().rev().filter(|step| step.has_gradient) {
+        step.zeros.iter().for_each(|operand| clear(operand, run));
         if step.block.is_some_and(|block| run.dropped[block]) {
             step.skipped.iter().for_each(|operand| clear(operand, run));
             let params = step.params.iter().filter(|_| !accumulates);
             params.for_each(|&param| run.gradients[param].fill(0.0));
         } else {
-            step.zeros.iter().for_each(|operand| clear(operand, run));
             step.unit.backward(run).map_err(named(&step.name))?;
         }
     }
@@ -210,25 +210,26 @@ impl TrainNet {
             self.parts.params.clear_gradients();
         }
         let draw = self.draw();
-        self.batches = self.batches % self.accumulate + 1;
         for ((number, dropped), survival) in (0..).zip(&mut self.dropped).zip(&self.parts.survivals) {
             *dropped = DEPTH.unit(draw, number) >= *survival;
         }
         let Self { parts, rows, dropped, output, .. } = self;
         let weight = 1.0 / self.accumulate as f32;
         let labels = Labels { labels, images: self.batch, weight };
-        threads.with_team(|threads| {
+        let loss = threads.with_team(|threads| {
             let of = PassOf { threads, inputs: &[images], mode: Mode::Training, draw, dropped };
             let (steps, heads, mut run) = parts.run(of);
             forward(steps, &mut run, |step, data| {
                 step.row.into_iter().for_each(|row| rows[row].measure(&step.target, data));
-                Ok(())
             })?;
             copy_output(heads, &run, output);
             let loss = heads.run(&mut run, labels)?;
             backward(steps, &mut run, accumulates)?;
-            Ok(loss)
-        })
+            Ok::<_, NetError>(loss)
+        })?;
+        // A batch that was refused does not count.
+        self.batches = self.batches % self.accumulate + 1;
+        Ok(loss)
     }
 
     /// The numbers that the masks of the next pass depend on.
@@ -286,7 +287,7 @@ impl TrainNet {
         let loss = threads.with_team(|threads| {
             let of = PassOf { threads, inputs: &[input], mode: Mode::Inference, draw, dropped };
             let (steps, heads, mut run) = parts.run(of);
-            forward(steps, &mut run, |_, _| Ok(()))?;
+            forward(steps, &mut run, |_, _| ())?;
             copy_output(heads, &run, output);
             Ok(heads.run(&mut run, labels)?)
         });
@@ -365,15 +366,17 @@ impl TrainNet {
             return Ok(Some(parameter.name.to_owned()));
         }
         let (draw, mut first) = (self.draw(), None);
+        // The pass would spoil running averages.
+        let saved = self.parts.params.values.clone();
         let of = PassOf { threads, inputs: &[images], mode: Mode::Training, draw, dropped: &self.dropped };
         let (steps, _, mut run) = self.parts.run(of);
-        forward(steps, &mut run, |step, data| {
+        let passed = forward(steps, &mut run, |step, data| {
             if first.is_none() && step.target.images(data).any(is_bad) {
                 first = Some(step.name.clone());
             }
-            Ok(())
-        })?;
-        Ok(first)
+        });
+        self.parts.params.values = saved;
+        passed.map(|()| first)
     }
 
     /// Bytes of activations, gradients of activations and workspace.

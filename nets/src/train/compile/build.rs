@@ -22,7 +22,7 @@ use crate::train::unit::multiply::MultiplyUnit;
 use crate::train::unit::norm::{LrnUnit, NormUnit};
 use crate::train::unit::pool::{AdaptivePoolUnit, PoolUnit};
 use crate::train::unit::scale::{RbfUnit, ScaleParams, ScaleUnit};
-use crate::train::unit::{Dx, Unit, Wiring};
+use crate::train::unit::{Dx, InputGradient, Unit, Wiring};
 use kernels::{Activation, BatchNormSpec, Layout, LrnSpec, NormSpec, Pitch, PlanOptions, Shape4};
 
 /// What units are built from.
@@ -154,7 +154,8 @@ impl Builder<'_> {
         let (trains, accumulates) = (self.params.trains(&node.name), self.accumulates());
         if let Some(groups) = norm.groups(wiring.target.shape.c) {
             let spec = NormSpec { groups, eps: norm.eps };
-            return Ok(Box::new(NormUnit { wiring, spec, params: scale_and_shift, trains, accumulates }));
+            let (gradient, params) = (InputGradient::new(&wiring, trains)?, scale_and_shift);
+            return Ok(Box::new(NormUnit { wiring, gradient, spec, params, trains, accumulates }));
         }
         let spec = BatchNormSpec { eps: norm.eps, momentum: self.options.momentum, activation };
         let params = BatchNormParams {
@@ -164,7 +165,7 @@ impl Builder<'_> {
             trains,
             accumulates,
         };
-        Ok(Box::new(BatchNormUnit::new(wiring, spec, params)))
+        Ok(Box::new(BatchNormUnit::new(wiring, spec, params)?))
     }
 
     /// Layers without weights, and activations.
@@ -180,7 +181,7 @@ impl Builder<'_> {
                 let slope = (*activation == Activation::PRelu).then(|| self.required(node, "weight"));
                 let (slope, accumulates) = (slope.transpose()?, self.accumulates());
                 let trains = self.needed.trains(op);
-                Box::new(ActivationUnit::new(wiring, *activation, slope, (trains, accumulates)))
+                Box::new(ActivationUnit::new(wiring, *activation, slope, (trains, accumulates))?)
             }
             Layer::Lrn(lrn) => {
                 let spec = LrnSpec { size: lrn.size, alpha: lrn.alpha, beta: lrn.beta, k: lrn.k };

@@ -43,7 +43,7 @@ impl TrainNet {
     /// # Errors
     /// - [`NetError::Layer`] for a layer that cannot be trained, or that the kernels reject.
     /// - [`NetError::TooLarge`] for activations and gradients beyond the memory limit.
-    /// - [`NetError::Option`] for an invalid option.
+    /// - [`NetError::Option`] for an invalid option, another batch size than that of the network, and several inputs.
     /// - [`NetError::Kernel`] for an instruction set that this machine does not have.
     /// - Those of `weights`.
     pub fn new(graph: &Graph, weights: &dyn WeightSource, options: &TrainOptions) -> Result<Self, NetError> {
@@ -51,6 +51,11 @@ impl TrainNet {
         if let Some(expected) = graph.batch().filter(|&expected| expected != options.batch) {
             let (expected, got) = (expected.to_string(), options.batch.to_string());
             return Err(NetError::Option { option: "batch", expected, got });
+        }
+        let inputs = graph.inputs().count();
+        if inputs != 1 {
+            let (expected, got) = ("1".to_owned(), inputs.to_string());
+            return Err(NetError::Option { option: "inputs", expected, got });
         }
         let ops = Ops::new(options.isa)?;
         let outputs = outputs(graph, options);

@@ -1,15 +1,21 @@
 //! Activations that no other layer computes.
 
-use super::{Dx, Run, Unit, Wiring, as_row, parameter, read, split};
+use super::{Dx, InputGradient, Run, Unit, Wiring, as_row, parameter, read, split};
 use kernels::{Activation, ActivationValue, ConvError};
 
 /// An activation.
 pub(in crate::train) struct ActivationUnit {
     wiring: Wiring,
     activation: Activation,
-    /// The slopes of PReLU among the parameters.
-    slope: Option<usize>,
     accumulates: bool,
+    slopes: Option<Slopes>,
+}
+
+/// The slopes of PReLU.
+struct Slopes {
+    /// Their place among the parameters.
+    param: usize,
+    input: InputGradient,
     /// The gradient of slopes that are not trained.
     discarded: Option<Vec<f32>>,
 }
@@ -20,7 +26,7 @@ impl ActivationUnit {
         activation: Activation,
         slope: Option<usize>,
         (trains, accumulates): (bool, bool),
-    ) -> Self {
+    ) -> Result<Self, ConvError> {
         let channels = wiring.source().shape.c;
         let dx = wiring.dx().map(|dx| Dx { operand: as_row(&dx.operand), adds: dx.adds });
         let wiring = Wiring {
@@ -29,8 +35,11 @@ impl ActivationUnit {
             dy: as_row(&wiring.dy),
             dx: vec![dx],
         };
-        let discarded = slope.filter(|_| !trains).map(|_| vec![0.0; channels]);
-        Self { wiring, activation, slope, accumulates, discarded }
+        let slopes = slope.map(|param| {
+            let discarded = (!trains).then(|| vec![0.0; channels]);
+            Ok(Slopes { param, input: InputGradient::new(&wiring, trains)?, discarded })
+        });
+        Ok(Self { wiring, activation, accumulates, slopes: slopes.transpose()? })
     }
 
     fn is_in_place(&self) -> bool {
@@ -45,12 +54,19 @@ impl Unit for ActivationUnit {
             let x = read(&sources, self.wiring.source())?;
             run.ops.copy(x, self.wiring.target.tensor_mut(data)?, run.threads)?;
         }
-        let slope = self.slope.map(|slope| &run.values[slope][..]);
+        let slope = self.slopes.as_ref().map(|slopes| &run.values[slopes.param][..]);
         run.ops.activate(self.activation, slope, self.wiring.target.tensor_mut(data)?, run.threads)
     }
 
     fn backward(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
         let Wiring { target, dy, .. } = &self.wiring;
+        if let Some(Slopes { param, input, discarded }) = &mut self.slopes {
+            let Some((sources, to)) = input.split(run.arena, run.inputs)? else { return Ok(()) };
+            let (x, gradient) = (read(&sources, self.wiring.source())?, read(&sources, dy)?);
+            let dslope =
+                parameter(discarded.as_mut().unwrap_or(&mut run.gradients[*param]), self.accumulates);
+            return run.ops.prelu_gradient(&run.values[*param], x, gradient, to, dslope, run.threads);
+        }
         let Some(dx) = self.wiring.dx() else {
             // The gradient of the input is in the memory of that of the output.
             let (sources, data) = split(run.arena, run.inputs, dy);
@@ -58,17 +74,11 @@ impl Unit for ActivationUnit {
             return run.ops.activate_gradient_in_place(self.activation, y, tensor, run.threads);
         };
         let (sources, data) = split(run.arena, run.inputs, &dx.operand);
-        let (gradient, to) = (read(&sources, dy)?, dx.gradient(data)?);
-        let Some(slope) = self.slope else {
-            let value = match self.activation.is_known_by_output() {
-                true => ActivationValue::Output(read(&sources, target)?),
-                false => ActivationValue::Input(read(&sources, self.wiring.source())?),
-            };
-            return run.ops.activate_gradient(self.activation, value, gradient, to, run.threads);
+        let value = match self.activation.is_known_by_output() {
+            true => ActivationValue::Output(read(&sources, target)?),
+            false => ActivationValue::Input(read(&sources, self.wiring.source())?),
         };
-        let x = read(&sources, self.wiring.source())?;
-        let dslope = self.discarded.as_mut().unwrap_or(&mut run.gradients[slope]);
-        let dslope = parameter(dslope, self.accumulates);
-        run.ops.prelu_gradient(&run.values[slope], x, gradient, to, dslope, run.threads)
+        let (gradient, to) = (read(&sources, dy)?, dx.gradient(data)?);
+        run.ops.activate_gradient(self.activation, value, gradient, to, run.threads)
     }
 }

@@ -1,11 +1,12 @@
 //! Batch normalisation: with the statistics of the batch while training, and with running averages at inference.
 
-use super::{Mode, Run, Unit, Wiring, as_row, parameter, read, split};
+use super::{InputGradient, Mode, Run, Unit, Wiring, as_row, read, scale_and_shift, split, values_of};
 use kernels::{BatchNormSpec, BatchStatistics, ConvError, NormGradients};
 
 /// A batch normalisation with its activation.
 pub(in crate::train) struct BatchNormUnit {
     wiring: Wiring,
+    gradient: InputGradient,
     spec: BatchNormSpec,
     params: BatchNormParams,
     /// The statistics of the batch: the mean, and one divided by the standard deviation. At inference, shift and scale.
@@ -24,7 +25,11 @@ pub(in crate::train) struct BatchNormParams {
 }
 
 impl BatchNormUnit {
-    pub(in crate::train) fn new(wiring: Wiring, spec: BatchNormSpec, params: BatchNormParams) -> Self {
+    pub(in crate::train) fn new(
+        wiring: Wiring,
+        spec: BatchNormSpec,
+        params: BatchNormParams,
+    ) -> Result<Self, ConvError> {
         let channels = wiring.target.shape.c;
         let rows = |operands: Vec<_>| operands.iter().map(as_row).collect();
         let dx = wiring
@@ -37,18 +42,19 @@ impl BatchNormUnit {
             target: as_row(&wiring.target),
             dy: as_row(&wiring.dy),
         };
-        Self { wiring, spec, params, mean: vec![0.0; channels], inverse: vec![0.0; channels] }
+        let gradient = InputGradient::new(&wiring, params.trains)?;
+        let (mean, inverse) = (vec![0.0; channels], vec![0.0; channels]);
+        Ok(Self { wiring, gradient, spec, params, mean, inverse })
     }
 
     /// Normalises with the statistics of the batch, and updates the running averages.
     fn train(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
-        let BatchNormParams { scale_and_shift, running_mean, running_var, .. } = self.params;
+        let BatchNormParams { running_mean, running_var, .. } = self.params;
         let (sources, data) = split(run.arena, run.inputs, &self.wiring.target);
         let mut pick = |index: usize| std::mem::take(&mut run.values[index]);
         // Moved out for the call, because two of the four are written.
         let (mut mean, mut variance) = (pick(running_mean), pick(running_var));
-        let params =
-            scale_and_shift.map(|(scale, shift)| (&run.values[scale][..], &run.values[shift][..])).unzip();
+        let params = values_of(run.values, self.params.scale_and_shift);
         let statistics = BatchStatistics {
             mean: &mut self.mean,
             inverse: &mut self.inverse,
@@ -86,20 +92,12 @@ impl Unit for BatchNormUnit {
     }
 
     fn backward(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
-        let Some(dx) = self.wiring.dx() else { return Ok(()) };
-        let BatchNormParams { scale_and_shift, trains, accumulates, .. } = self.params;
-        let (sources, data) = split(run.arena, run.inputs, &dx.operand);
+        let Some((sources, input)) = self.gradient.split(run.arena, run.inputs)? else { return Ok(()) };
         let tensors = (read(&sources, self.wiring.source())?, read(&sources, &self.wiring.dy)?);
-        let (scale, shift) = match scale_and_shift.filter(|_| trains) {
-            Some((scale, shift)) => {
-                let (scale, shift) = super::pair_mut(run.gradients, scale, Some(shift));
-                (Some(parameter(scale, accumulates)), shift.map(|shift| parameter(shift, accumulates)))
-            }
-            None => (None, None),
-        };
-        let into = NormGradients { input: dx.gradient(data)?, scale, shift };
-        let params =
-            scale_and_shift.map(|(scale, shift)| (&run.values[scale][..], &run.values[shift][..])).unzip();
+        let BatchNormParams { scale_and_shift: params, trains, accumulates, .. } = self.params;
+        let (scale, shift) = scale_and_shift(run.gradients, params.filter(|_| trains), accumulates);
+        let into = NormGradients { input, scale, shift };
+        let params = values_of(run.values, params);
         let statistics = (&self.mean[..], &self.inverse[..]);
         run.ops.batch_norm_gradient(self.spec, params, statistics, tensors, into, run.threads)
     }

@@ -3,7 +3,7 @@
 use super::combine::pass_on;
 use super::{Mode, Run, Unit, Wiring, read, split};
 use crate::train::random::{Mask, Stream};
-use kernels::{ConvError, Shape4, TensorMut, TensorRef};
+use kernels::{ConvError, Layout, TensorMut, TensorRef};
 
 /// A dropout layer.
 pub(in crate::train) struct DropoutUnit {
@@ -21,7 +21,7 @@ pub(in crate::train) struct DropoutUnit {
 impl DropoutUnit {
     pub(in crate::train) fn new(wiring: Wiring, stream: Stream, rate: f32) -> Result<Self, ConvError> {
         let target = &wiring.target;
-        let len = target.shape.len(kernels::Layout::Nchw)?;
+        let len = target.shape.len(Layout::Nchw)?;
         let placed = vec![0.0; target.shape.len(target.layout)?];
         Ok(Self { stream, rate, mask: vec![0.0; len], placed, is_given: false, wiring })
     }
@@ -31,13 +31,8 @@ impl DropoutUnit {
             self.stream.mask(run.draw, Mask { rate: self.rate }, &mut self.mask);
         }
         let (shape, layout) = (self.wiring.target.shape, self.wiring.target.layout);
-        let mut to = TensorMut::packed(&mut self.placed, shape, layout)?;
-        let Shape4 { c, h, w, .. } = shape;
-        for (i, x) in self.mask.iter().enumerate() {
-            let at = to.offset(i / (c * h * w), i / (h * w) % c, i / w % h, i % w);
-            to.data_mut()[at] = *x;
-        }
-        Ok(())
+        let mask = TensorRef::packed(&self.mask, shape, Layout::Nchw)?;
+        run.ops.copy(mask, TensorMut::packed(&mut self.placed, shape, layout)?, run.threads)
     }
 
     fn factor(&self) -> Result<TensorRef<'_>, ConvError> {

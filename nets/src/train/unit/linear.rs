@@ -39,6 +39,8 @@ struct DropConnect {
     rate: f32,
     mask: Vec<f32>,
     weights: Vec<f32>,
+    /// The gradient of all weights in this pass, where gradients of several passes are added.
+    gradient: Vec<f32>,
 }
 
 /// What a fully connected layer computes, and its parameters.
@@ -81,6 +83,7 @@ impl LinearUnit {
             rate,
             mask: vec![0.0; filter.len()],
             weights: vec![0.0; filter.len()],
+            gradient: vec![0.0; if of.accumulates { filter.len() } else { 0 }],
         });
         Ok(Self {
             product,
@@ -152,10 +155,22 @@ impl Unit for LinearUnit {
             let (x, g) = (sources.get(self.wiring.source()), sources.get(dy));
             let (filter, bias) = pair_mut(run.gradients, self.filter, self.bias);
             let bias = bias.map(|bias| parameter(bias, self.accumulates));
-            let to = parameter(filter, self.accumulates);
-            self.gradient.weights(x, g, to, bias, run.workspace, run.threads)?;
-            if let Some(drop) = &self.drop {
-                filter.iter_mut().zip(&drop.mask).for_each(|(gradient, mask)| *gradient *= mask);
+            let (workspace, threads) = (&mut *run.workspace, run.threads);
+            match &mut self.drop {
+                // Each pass has its own mask.
+                Some(DropConnect { mask, gradient, .. }) if self.accumulates => {
+                    let to = parameter(gradient, false);
+                    self.gradient.weights(x, g, to, bias, workspace, threads)?;
+                    let masked = gradient.iter().zip(&*mask).map(|(gradient, mask)| gradient * mask);
+                    filter.iter_mut().zip(masked).for_each(|(sum, gradient)| *sum += gradient);
+                }
+                drop => {
+                    let to = parameter(filter, self.accumulates);
+                    self.gradient.weights(x, g, to, bias, workspace, threads)?;
+                    if let Some(drop) = drop {
+                        filter.iter_mut().zip(&drop.mask).for_each(|(gradient, mask)| *gradient *= mask);
+                    }
+                }
             }
         }
         let Some(dx) = self.wiring.dx() else { return Ok(()) };

@@ -14,7 +14,7 @@ pub(super) mod scale;
 
 use crate::run::operand::{Operand, Place, Sources};
 use kernels::{
-    ConvError, Gradient, Layout, Ops, Pitch, Shape4, SliceGradient, TensorRef, Threads, Workspace,
+    ConvError, Gradient, Layout, Ops, Pitch, Shape4, SliceGradient, TensorMut, TensorRef, Threads, Workspace,
     WorkspaceReq,
 };
 
@@ -100,13 +100,52 @@ pub(super) struct Wiring {
 }
 
 impl Wiring {
-    /// The first source, its gradient, and the rest. Most units have one source.
+    /// The first source. Most units have one.
     pub(super) fn source(&self) -> &Operand {
         &self.sources[0]
     }
 
     pub(super) fn dx(&self) -> Option<&Dx> {
         self.dx.first().and_then(Option::as_ref)
+    }
+}
+
+/// The gradient of the input of a unit whose kernel computes it together with those of parameters.
+pub(super) enum InputGradient {
+    /// Neither is needed.
+    Neither,
+    Needed(Dx),
+    /// Only those of parameters are: memory that nobody reads.
+    Discarded(Shape4, Layout, Vec<f32>),
+}
+
+impl InputGradient {
+    /// `trains` says whether the parameters have gradients.
+    pub(super) fn new(wiring: &Wiring, trains: bool) -> Result<Self, ConvError> {
+        let &Operand { shape, layout, .. } = wiring.source();
+        Ok(match wiring.dx() {
+            Some(dx) => Self::Needed(dx.clone()),
+            None if trains => Self::Discarded(shape, layout, vec![0.0; shape.len(layout)?]),
+            None => Self::Neither,
+        })
+    }
+
+    /// The memory to read, and the gradient to compute.
+    pub(super) fn split<'m>(
+        &'m mut self,
+        arena: &'m mut [f32],
+        inputs: &'m [&'m [f32]],
+    ) -> Result<Option<(Sources<'m>, Gradient<'m>)>, ConvError> {
+        Ok(match self {
+            Self::Neither => None,
+            Self::Needed(dx) => {
+                let (sources, data) = split(arena, inputs, &dx.operand);
+                Some((sources, dx.gradient(data)?))
+            }
+            Self::Discarded(shape, layout, data) => {
+                Some((all(arena, inputs), TensorMut::packed(data, *shape, *layout)?.into()))
+            }
+        })
     }
 }
 
@@ -125,6 +164,25 @@ impl Dx {
 /// The gradient of a parameter as a result.
 pub(super) fn parameter(gradient: &mut [f32], adds: bool) -> SliceGradient<'_> {
     if adds { SliceGradient::Add(gradient) } else { SliceGradient::Write(gradient) }
+}
+
+/// The gradients of a scale and a shift as results, if they are `trained`.
+pub(super) fn scale_and_shift(
+    gradients: &mut [Vec<f32>],
+    trained: Option<(usize, usize)>,
+    adds: bool,
+) -> (Option<SliceGradient<'_>>, Option<SliceGradient<'_>>) {
+    let Some((scale, shift)) = trained else { return (None, None) };
+    let (scale, shift) = pair_mut(gradients, scale, Some(shift));
+    (Some(parameter(scale, adds)), shift.map(|shift| parameter(shift, adds)))
+}
+
+/// The values of a scale and a shift, if a layer has them.
+pub(super) fn values_of(
+    values: &[Vec<f32>],
+    scale_and_shift: Option<(usize, usize)>,
+) -> (Option<&[f32]>, Option<&[f32]>) {
+    scale_and_shift.map(|(scale, shift)| (&values[scale][..], &values[shift][..])).unzip()
 }
 
 /// The tensor `first`, and the tensor `second` if there is one. They are different.

@@ -1,11 +1,12 @@
 //! Layer, instance and group normalisation, and local response normalisation.
 
-use super::{Run, Unit, Wiring, pair_mut, parameter, read, split};
+use super::{InputGradient, Run, Unit, Wiring, read, scale_and_shift, split, values_of};
 use kernels::{ConvError, LrnSpec, NormGradients, NormSpec, Ops, WorkspaceReq};
 
 /// A normalisation with statistics of single images.
 pub(in crate::train) struct NormUnit {
     pub(in crate::train) wiring: Wiring,
+    pub(in crate::train) gradient: InputGradient,
     pub(in crate::train) spec: NormSpec,
     /// The scale and the shift among the parameters.
     pub(in crate::train) params: Option<(usize, usize)>,
@@ -16,28 +17,18 @@ pub(in crate::train) struct NormUnit {
 impl Unit for NormUnit {
     fn forward(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
         let (sources, data) = split(run.arena, run.inputs, &self.wiring.target);
-        let (scale, shift) =
-            self.params.map(|(scale, shift)| (&run.values[scale][..], &run.values[shift][..])).unzip();
+        let (scale, shift) = values_of(run.values, self.params);
         let (x, y) = (read(&sources, self.wiring.source())?, self.wiring.target.tensor_mut(data)?);
         run.ops.normalize(self.spec, scale, shift, x, y, run.threads)
     }
 
     fn backward(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
-        let Some(dx) = self.wiring.dx() else { return Ok(()) };
-        let (sources, data) = split(run.arena, run.inputs, &dx.operand);
+        let Some((sources, input)) = self.gradient.split(run.arena, run.inputs)? else { return Ok(()) };
         let tensors = (read(&sources, self.wiring.source())?, read(&sources, &self.wiring.dy)?);
-        let (scale, shift) = match self.params.filter(|_| self.trains) {
-            Some((scale, shift)) => {
-                let (scale, shift) = pair_mut(run.gradients, scale, Some(shift));
-                (
-                    Some(parameter(scale, self.accumulates)),
-                    shift.map(|shift| parameter(shift, self.accumulates)),
-                )
-            }
-            None => (None, None),
-        };
-        let into = NormGradients { input: dx.gradient(data)?, scale, shift };
-        let scale = self.params.map(|(scale, _)| &run.values[scale][..]);
+        let trained = self.params.filter(|_| self.trains);
+        let (scale, shift) = scale_and_shift(run.gradients, trained, self.accumulates);
+        let into = NormGradients { input, scale, shift };
+        let (scale, _) = values_of(run.values, self.params);
         let scratch = run.workspace.as_mut_slice();
         run.ops.normalize_gradient(self.spec, scale, tensors, into, scratch, run.threads)
     }
