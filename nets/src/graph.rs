@@ -102,6 +102,18 @@ impl Graph {
         node.inputs.iter().map(|&id| self.node(id).output).collect()
     }
 
+    /// By node: whether it is one of `nodes`, or one of them depends on it.
+    pub(crate) fn ancestors(&self, nodes: &[NodeId]) -> Vec<bool> {
+        let mut found = vec![false; self.nodes.len()];
+        nodes.iter().for_each(|node| found[node.0] = true);
+        for (index, node) in self.nodes.iter().enumerate().rev() {
+            if found[index] {
+                node.inputs.iter().for_each(|input| found[input.0] = true);
+            }
+        }
+        found
+    }
+
     /// The nodes that read each node.
     pub fn consumers(&self) -> Vec<Vec<NodeId>> {
         let mut consumers = vec![Vec::new(); self.nodes.len()];

@@ -1,5 +1,6 @@
 //! [`Random`]: random numbers that are found again by what they are for.
 
+use crate::train::mix;
 use rand_pcg::Pcg64;
 use rand_pcg::rand_core::Rng;
 
@@ -24,8 +25,8 @@ pub enum Purpose {
 impl Random {
     /// The stream of a seed for a purpose. `first` and `second` count within the purpose, such as epoch and place.
     pub fn new(seed: u64, purpose: Purpose, first: u64, second: u64) -> Self {
-        let high = mixed(seed.wrapping_add(mixed(purpose as u64 + 1)));
-        let low = mixed(high ^ mixed(first.wrapping_add(mixed(second))));
+        let high = mix(seed.wrapping_add(mix(purpose as u64 + 1)));
+        let low = mix(high ^ mix(first.wrapping_add(mix(second))));
         Self(Pcg64::new(u128::from(high) << 64 | u128::from(low), 0))
     }
 
@@ -56,14 +57,6 @@ impl Random {
             elements.swap(last, self.below(last + 1));
         }
     }
-}
-
-/// SplitMix64's output function (Steele, Lea and Flood 2014, figure 14): every bit of the input changes half of the output.
-fn mixed(number: u64) -> u64 {
-    let number = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    number ^ (number >> 31)
 }
 
 #[cfg(test)]

@@ -29,14 +29,8 @@ fn ranges(parameters: &[Trained]) -> Vec<std::ops::Range<usize>> {
 }
 
 /// All trained weights as one vector.
-pub(super) fn weights(
-    net: &mut TrainNet,
-    parameters: &[Trained],
-    threads: Threads<'_>,
-) -> Result<Vec<f32>, NetError> {
-    let mut weights = Vec::with_capacity(parameters.iter().map(|parameter| parameter.len).sum());
-    net.update(|_, parameter| weights.extend_from_slice(parameter.value), threads)?;
-    Ok(weights)
+pub(super) fn weights(net: &TrainNet) -> Vec<f32> {
+    net.parameters().flat_map(|parameter| parameter.value).copied().collect()
 }
 
 impl FullBatch<'_> {
@@ -51,11 +45,8 @@ impl FullBatch<'_> {
         while let Some(batch) = batches.next_batch()?.filter(|batch| batch.labels.len() == self.feed.batch) {
             loss += self.net.gradients(&batch.images, &batch.labels, self.threads)?.value;
             count += 1;
-            let mut add = |index: usize, batch: &[f32]| {
-                let sums = gradient[ranges[index].clone()].iter_mut();
-                sums.zip(batch).for_each(|(sum, number)| *sum += number);
-            };
-            self.net.update(|index, parameter| add(index, parameter.gradient), self.threads)?;
+            let of_batch = self.net.parameters().flat_map(|parameter| parameter.gradient);
+            gradient.iter_mut().zip(of_batch).for_each(|(sum, number)| *sum += number);
             batches.reuse(batch);
         }
         let share = 1.0 / f64::from(count.max(1));

@@ -66,8 +66,8 @@ impl Trainer {
             part.check(graph.name(), classes, frame)?;
         }
         let normalisation = Normalisation::of(&parts.training, frame, recipe.normalise)?;
-        let updates = Updates::new(graph, recipe);
         let net = TrainNet::new(graph, weights, &options(graph, recipe, hardware))?;
+        let updates = Updates::new(&net, recipe);
         let feed = |data: &crate::data::Dataset, augment, seed| Feed {
             data: data.clone(),
             frame,

@@ -7,7 +7,7 @@ use super::trained::Trained;
 use crate::data::Feed;
 use crate::error::NetError;
 use crate::graph::Graph;
-use crate::layer::{Param, Role};
+use crate::layer::Role;
 use crate::optim::{Average, Lbfgs, Optimizer};
 use crate::train::{ParameterMut, TrainNet};
 use crate::weights::WeightSet;
@@ -41,14 +41,13 @@ pub(super) struct StepOptions {
 }
 
 impl Updates {
-    pub(super) fn new(graph: &Graph, recipe: &Recipe) -> Self {
-        let is_trained = |(name, param): &(String, Param)| param.role.is_trained() && !recipe.is_frozen(name);
-        let parameters = graph.params().filter(is_trained).map(|(name, param)| Trained {
-            len: param.dims.iter().product(),
-            is_weight: matches!(param.role, Role::Weight { .. }),
-            scale: recipe.scale(&name),
+    pub(super) fn new(net: &TrainNet, recipe: &Recipe) -> Self {
+        let parameters = net.parameters().map(|parameter| Trained {
+            name: parameter.name.to_owned(),
+            len: parameter.value.len(),
+            is_weight: matches!(parameter.role, Role::Weight { .. }),
+            scale: recipe.scale(parameter.name),
             ratio: None,
-            name,
         });
         let parameters: Vec<Trained> = parameters.collect();
         let lens = || parameters.iter().map(|parameter| parameter.len);
@@ -133,7 +132,7 @@ impl Updates {
         let Self { engine: Engine::FullBatch(lbfgs), average, parameters, .. } = self else {
             return Ok(None);
         };
-        let mut weights = full::weights(net, parameters, threads)?;
+        let mut weights = full::weights(net);
         let mut batch = FullBatch { net, parameters, penalty: recipe.penalty, feed, threads };
         let loss = lbfgs.step(&mut weights, |weights, gradient| batch.evaluate(weights, gradient))?;
         if let Some(average) = average {

@@ -190,15 +190,8 @@ fn largest_first(graph: &Graph, program: &Program, kernels: &Kernels<'_>) -> Res
 /// Rejects graphs whose output depends on a layer that can only be counted, and batch sizes that the graph
 /// does not allow.
 fn check_graph(graph: &Graph, outputs: &[NodeId], batch: usize) -> Result<(), NetError> {
-    let mut needed = vec![false; graph.nodes().len()];
-    outputs.iter().for_each(|output| needed[output.index()] = true);
-    for (index, node) in graph.nodes().iter().enumerate().rev() {
-        if needed[index] {
-            node.inputs.iter().for_each(|input| needed[input.index()] = true);
-        }
-    }
-    let needed = graph.nodes().iter().zip(needed).filter(|&(_, needed)| needed);
-    if let Some((node, _)) = needed.into_iter().find(|(node, _)| node.layer.is_unknown()) {
+    let mut needed = graph.nodes().iter().zip(graph.ancestors(outputs)).filter(|&(_, needed)| needed);
+    if let Some((node, _)) = needed.find(|(node, _)| node.layer.is_unknown()) {
         let op = node.layer.op().to_owned();
         return Err(NetError::layer(
             &node.name,

@@ -30,13 +30,7 @@ pub(super) struct Readers {
 impl Readers {
     /// The readers in a graph of which the nodes `outputs` are computed.
     pub(super) fn of(graph: &Graph, outputs: &[NodeId]) -> Self {
-        let mut needed = vec![false; graph.nodes().len()];
-        outputs.iter().for_each(|output| needed[output.index()] = true);
-        for index in (0..graph.nodes().len()).rev().collect::<Vec<_>>() {
-            if needed[index] {
-                graph.nodes()[index].inputs.iter().for_each(|input| needed[input.index()] = true);
-            }
-        }
+        let needed = graph.ancestors(outputs);
         let mut readers = graph.consumers();
         readers.iter_mut().for_each(|readers| readers.retain(|reader| needed[reader.index()]));
         Self { needed, readers, outputs: outputs.to_vec() }

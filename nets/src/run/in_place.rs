@@ -2,7 +2,6 @@
 //! the caches once.
 
 use super::lower::{Arg, Op, Program, Work};
-use super::storage::{Storages, Value};
 use crate::graph::Graph;
 use crate::layer::Layer;
 
@@ -31,14 +30,6 @@ fn pair(graph: &Graph, program: &Program, index: usize) -> Option<(usize, usize)
         .any(|&storage| program.input_in(storage).is_some() || program.output_in(storage).is_some());
     let is_last =
         !others.iter().any(inside) && !ops[index + 1..].iter().any(|op| op.reads.iter().any(inside));
-    let fits = works_in_place && is_free && is_last && is_same(storages, first, *write);
+    let fits = works_in_place && is_free && is_last && first.is_same(storages, *write);
     fits.then_some((first.value, *write))
-}
-
-/// Whether `arg` and `write` have the same elements in the same order, and no other tensor shares their memory.
-fn is_same(storages: &Storages, arg: &Arg, write: usize) -> bool {
-    let Value { shape, layout } = storages.value(write);
-    let is_whole =
-        |value: usize| storages.is_alone(value) && storages.value(value) == Value { shape, layout };
-    (arg.shape, arg.layout) == (shape, layout) && is_whole(arg.value) && is_whole(write)
 }

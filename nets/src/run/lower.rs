@@ -28,6 +28,14 @@ pub(crate) struct Arg {
     pub(crate) layout: Layout,
 }
 
+impl Arg {
+    /// Whether the value `write` has the same elements in the same order, and no other tensor shares the memory of either.
+    pub(crate) fn is_same(&self, storages: &Storages, write: usize) -> bool {
+        let seen = Value { shape: self.shape, layout: self.layout };
+        [self.value, write].iter().all(|&value| storages.is_alone(value) && storages.value(value) == seen)
+    }
+}
+
 /// The work of an operation.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Work {

@@ -41,4 +41,6 @@ pub use figures::ActivationFigures;
 pub use loss::{BatchLoss, Loss};
 pub use net::TrainNet;
 pub use options::TrainOptions;
-pub use parameter::ParameterMut;
+pub use parameter::{Parameter, ParameterMut};
+#[cfg(feature = "train")]
+pub(crate) use random::mix;

@@ -4,7 +4,7 @@ use super::figures::{ActivationFigures, Kind, Row};
 use super::heads::{Heads, Labels};
 use super::loss::BatchLoss;
 use super::options::TrainOptions;
-use super::parameter::{ParameterMut, Params};
+use super::parameter::{Parameter, ParameterMut, Params};
 use super::random::Stream;
 use super::unit::{Draw, Mode, Run, Unit, all, split};
 use crate::error::{LayerError, NetError};
@@ -238,6 +238,11 @@ impl TrainNet {
         Draw { seed: self.seed, pass: batches.wrapping_add((self.batches % self.accumulate) as u64) }
     }
 
+    /// The parameters that are trained, with the gradients of the last pass, in the order of the graph.
+    pub fn parameters(&self) -> impl Iterator<Item = Parameter<'_>> {
+        self.parts.params.trained()
+    }
+
     /// Calls `update` with the index of each parameter that is trained, in the order of the graph. Then packs the new values,
     /// so that the next pass uses them.
     ///
@@ -248,7 +253,7 @@ impl TrainNet {
         mut update: impl FnMut(usize, ParameterMut<'_>),
         threads: Threads<'_>,
     ) -> Result<(), NetError> {
-        self.parts.params.trained().enumerate().for_each(|(index, parameter)| update(index, parameter));
+        self.parts.params.trained_mut().enumerate().for_each(|(index, parameter)| update(index, parameter));
         self.updates += 1;
         self.batches = 0;
         self.repack(threads)

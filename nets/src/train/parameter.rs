@@ -1,4 +1,5 @@
-//! [`ParameterMut`]: a parameter tensor of a network that trains, with its gradient. [`Params`] holds all of them.
+//! [`Parameter`] and [`ParameterMut`]: a parameter tensor of a network that trains, with its gradient. [`Params`] holds all of
+//! them.
 
 use crate::error::{LayerError, NetError};
 use crate::graph::Graph;
@@ -20,6 +21,21 @@ pub struct ParameterMut<'a> {
     pub value: &'a mut [f32],
     /// The derivative of the loss by each element. An optimiser can use it as scratch.
     pub gradient: &'a mut [f32],
+}
+
+/// The same, to read.
+#[derive(Debug, Clone, Copy)]
+pub struct Parameter<'a> {
+    /// The full name: `layer.weight`, `layer.bias` and so on.
+    pub name: &'a str,
+    /// The role in the layer.
+    pub role: Role,
+    /// Extents, outermost first.
+    pub dims: &'a [usize],
+    /// The elements, last extent fastest.
+    pub value: &'a [f32],
+    /// The derivative of the loss by each element.
+    pub gradient: &'a [f32],
 }
 
 /// All parameters and running statistics of a network.
@@ -97,7 +113,18 @@ impl Params {
     }
 
     /// Every trained parameter with its gradient, in the order of the graph.
-    pub(super) fn trained(&mut self) -> impl Iterator<Item = ParameterMut<'_>> {
+    pub(super) fn trained(&self) -> impl Iterator<Item = Parameter<'_>> {
+        let tensors = self.values.iter().zip(&self.gradients);
+        self.entries.iter().zip(tensors).filter(|(entry, _)| entry.is_trained).map(
+            |(entry, (value, gradient))| {
+                let Entry { name, param, .. } = entry;
+                Parameter { name, role: param.role, dims: &param.dims, value, gradient }
+            },
+        )
+    }
+
+    /// The same, to change.
+    pub(super) fn trained_mut(&mut self) -> impl Iterator<Item = ParameterMut<'_>> {
         let tensors = self.values.iter_mut().zip(&mut self.gradients);
         self.entries.iter().zip(tensors).filter(|(entry, _)| entry.is_trained).map(
             |(entry, (value, gradient))| {

@@ -34,8 +34,8 @@ impl Stream {
     }
 }
 
-/// One output of SplitMix64 (Steele, Lea and Flood 2014), whose state is `x`.
-fn mix(x: u64) -> u64 {
+/// SplitMix64's output function (Steele, Lea and Flood 2014, figure 14): every bit of the input changes half of the output.
+pub(crate) fn mix(x: u64) -> u64 {
     let x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -23,11 +23,8 @@ pub(super) fn report(
     let weights = SeededWeights::new(graph, recipe.init, recipe.seed)?;
     let mut net = TrainNet::new(graph, &weights, options)?;
     let loss = net.gradients(&batch.images, &batch.labels, threads)?.value;
-    let mut gradients: Vec<(String, Vec<f32>)> = Vec::new();
-    net.update(
-        |_, parameter| gradients.push((parameter.name.to_owned(), parameter.gradient.to_vec())),
-        threads,
-    )?;
+    let gradients: Vec<(String, Vec<f32>)> =
+        net.parameters().map(|parameter| (parameter.name.to_owned(), parameter.gradient.to_vec())).collect();
     let columns = [
         ("Parameter", Align::Left, 0),
         ("Gradient", Align::Right, 0),

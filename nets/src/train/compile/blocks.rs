@@ -22,7 +22,7 @@ pub(super) fn residual_blocks(graph: &Graph) -> Vec<ResidualBlock> {
 }
 
 fn block(graph: &Graph, add: NodeId, inputs: [NodeId; 2]) -> Option<ResidualBlock> {
-    let [a, b] = inputs.map(|input| ancestors(graph, input));
+    let [a, b] = inputs.map(|input| graph.ancestors(&[input]));
     let own = |of: &[bool], without: &[bool]| -> Vec<bool> {
         of.iter().zip(without).map(|(inside, shared)| *inside && !shared).collect()
     };
@@ -38,18 +38,6 @@ fn block(graph: &Graph, add: NodeId, inputs: [NodeId; 2]) -> Option<ResidualBloc
     };
     let found = convolutions(&inside) > 0 && !graph.ids().any(leaves);
     found.then_some(ResidualBlock { add, branch, inside })
-}
-
-/// The node and all nodes that it depends on.
-fn ancestors(graph: &Graph, of: NodeId) -> Vec<bool> {
-    let mut found = vec![false; graph.nodes().len()];
-    found[of.index()] = true;
-    for (id, node) in graph.ids().collect::<Vec<_>>().into_iter().rev() {
-        if found[id.index()] {
-            node.inputs.iter().for_each(|input| found[input.index()] = true);
-        }
-    }
-    found
 }
 
 /// The probability that block `number` of `count` is kept, from 1 on (Huang et al. 2016, eq. 4).

@@ -12,13 +12,12 @@ use crate::error::NetError;
 use crate::graph::{Graph, NodeId};
 use crate::layer::Layer;
 use crate::run::arena::{self, Need};
-use crate::run::layout::BLOCK;
 use crate::run::lower::{Arg, INPUT, Op, Training, Work};
 use crate::run::operand::{Operand, Place};
 use crate::run::places::Places;
-use crate::run::storage::{Storages, Value};
+use crate::run::storage::Storages;
 use crate::train::TrainOptions;
-use kernels::{Activation, Layout, Pitch, Shape4};
+use kernels::{Activation, Shape4};
 use std::ops::Range;
 
 /// The memory of a network that trains.
@@ -81,19 +80,11 @@ fn is_free(graph: &Graph, training: &Training, needed: &Needed, (index, k): (usi
     };
     let is_kept =
         |op: &Op| op.write.is_some_and(|value| storages.of(value) == own) && needed.keeps(graph, op).output;
-    is_same(storages, arg, write)
+    arg.is_same(storages, write)
         && !is_special(INPUT)
         && !outputs.iter().any(|&output| is_special(output))
         && !ops.iter().enumerate().any(others_read)
         && !ops.iter().any(is_kept)
-}
-
-/// Whether `arg` and `write` have the same elements in the same order, and no other tensor shares their memory.
-fn is_same(storages: &Storages, arg: &Arg, write: usize) -> bool {
-    let Value { shape, layout } = storages.value(write);
-    let is_whole =
-        |value: usize| storages.is_alone(value) && storages.value(value) == Value { shape, layout };
-    (arg.shape, arg.layout) == (shape, layout) && is_whole(arg.value) && is_whole(write)
 }
 
 /// Lets the gradients of inputs share the memory of the gradient of the output, where an operation passes it on unchanged or
@@ -115,7 +106,7 @@ fn share_gradients(graph: &Graph, training: &Training, needed: &Needed, gradient
         for (k, arg) in op.reads.iter().enumerate().take(shared) {
             let repeated = op.reads.iter().enumerate().any(|(j, other)| j != k && other.value == arg.value);
             let is_output = outputs.iter().any(|&output| gradients.of(output) == gradients.of(arg.value));
-            let fits = !repeated && !is_output && needed.value(arg.value) && is_same(gradients, arg, write);
+            let fits = !repeated && !is_output && needed.value(arg.value) && arg.is_same(gradients, write);
             if !fits || gradients.of(arg.value) == gradients.of(write) {
                 continue;
             }
@@ -295,17 +286,13 @@ impl Memory {
 
     /// Some channels of the gradient of a value.
     pub(super) fn gradient_part(&self, value: usize, channels: &Range<isize>) -> Operand {
-        let Value { shape, layout } = self.gradients.value(value);
+        let whole = self.gradient(value);
         let range = self.gradients.range_of(value, channels);
         let start = self.gradient_places.offsets[self.gradients.of(value)];
         Operand {
             place: Place::Arena(start + range.start..start + range.end),
-            shape: Shape4 { c: channels.len(), ..shape },
-            layout,
-            pitch: Pitch {
-                pixel: if layout == Layout::Nchw16c { BLOCK } else { 1 },
-                ..self.gradients.pitch(value)
-            },
+            shape: Shape4 { c: channels.len(), ..whole.shape },
+            ..whole
         }
     }
 

@@ -68,7 +68,7 @@ impl TrainNet {
             drops: options.dropout > 0.0,
         };
         let mut training = lower_for_training(graph, &wanted)?;
-        let reaches = reached(graph, &training);
+        let reaches = graph.ancestors(&outputs.nodes);
         let params = Params::new(graph, weights, &options.frozen, |node| reaches[node])?;
         let needed = Needed::new(graph, &training, &params);
         let blocks = if options.survival < 1.0 { residual_blocks(graph) } else { Vec::new() };
@@ -124,17 +124,6 @@ fn outputs(graph: &Graph, options: &TrainOptions) -> Outputs {
         }
     }
     outputs
-}
-
-/// By node: whether an operation computes it.
-fn reached(graph: &Graph, training: &Training) -> Vec<bool> {
-    let mut reached = vec![false; graph.nodes().len()];
-    for op in &training.ops {
-        if let Work::Layers(layers) = &op.work {
-            layers.iter().flat_map(|fused| &fused.nodes).for_each(|node| reached[node.index()] = true);
-        }
-    }
-    reached
 }
 
 /// Makes the branch of a residual block the first input of its sum.

@@ -67,12 +67,8 @@ impl Unit for ActivationUnit {
                 parameter(discarded.as_mut().unwrap_or(&mut run.gradients[*param]), self.accumulates);
             return run.ops.prelu_gradient(&run.values[*param], x, gradient, to, dslope, run.threads);
         }
-        let Some(dx) = self.wiring.dx() else {
-            // The gradient of the input is in the memory of that of the output.
-            let (sources, data) = split(run.arena, run.inputs, dy);
-            let (y, tensor) = (read(&sources, target)?, dy.tensor_mut(data)?);
-            return run.ops.activate_gradient_in_place(self.activation, y, tensor, run.threads);
-        };
+        // Without one of its own, the gradient of the input is in the memory of that of the output.
+        let Some(dx) = self.wiring.dx() else { return self.wiring.undo(self.activation, run) };
         let (sources, data) = split(run.arena, run.inputs, &dx.operand);
         let value = match self.activation.is_known_by_output() {
             true => ActivationValue::Output(read(&sources, target)?),

@@ -60,12 +60,8 @@ impl Unit for AddUnit {
     }
 
     fn backward(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
-        let Wiring { target, dy, dx, .. } = &self.wiring;
-        if self.activation != Activation::None {
-            let (sources, data) = split(run.arena, run.inputs, dy);
-            let (y, tensor) = (read(&sources, target)?, dy.tensor_mut(data)?);
-            run.ops.activate_gradient_in_place(self.activation, y, tensor, run.threads)?;
-        }
+        self.wiring.undo(self.activation, run)?;
+        let Wiring { dy, dx, .. } = &self.wiring;
         let skipped = usize::from(self.is_dropped(run));
         dx.iter().skip(skipped).flatten().try_for_each(|dx| pass_on(dy, dx, run))
     }

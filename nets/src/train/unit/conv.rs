@@ -125,11 +125,7 @@ impl Unit for ConvUnit {
     }
 
     fn backward(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
-        if self.activation != Activation::None {
-            let (sources, dy) = split(run.arena, run.inputs, &self.wiring.dy);
-            let (y, dy) = (read(&sources, &self.wiring.target)?, self.wiring.dy.tensor_mut(dy)?);
-            run.ops.activate_gradient_in_place(self.activation, y, dy, run.threads)?;
-        }
+        self.wiring.undo(self.activation, run)?;
         self.weights(run)?;
         let (Some(plan), Some(dx)) = (&self.data, self.wiring.dx()) else { return Ok(()) };
         let (sources, data) = split(run.arena, run.inputs, &dx.operand);

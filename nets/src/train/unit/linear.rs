@@ -144,12 +144,8 @@ impl Unit for LinearUnit {
     }
 
     fn backward(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
-        let Wiring { target, dy, .. } = &self.wiring;
-        if self.activation != Activation::None {
-            let (sources, data) = split(run.arena, run.inputs, dy);
-            let (y, tensor) = (read(&sources, target)?, dy.tensor_mut(data)?);
-            run.ops.activate_gradient_in_place(self.activation, y, tensor, run.threads)?;
-        }
+        self.wiring.undo(self.activation, run)?;
+        let dy = &self.wiring.dy;
         if self.trains {
             let sources = all(run.arena, run.inputs);
             let (x, g) = (sources.get(self.wiring.source()), sources.get(dy));

@@ -14,8 +14,8 @@ pub(super) mod scale;
 
 use crate::run::operand::{Operand, Place, Sources};
 use kernels::{
-    ConvError, Gradient, Layout, Ops, Pitch, Shape4, SliceGradient, TensorMut, TensorRef, Threads, Workspace,
-    WorkspaceReq,
+    Activation, ConvError, Gradient, Layout, Ops, Pitch, Shape4, SliceGradient, TensorMut, TensorRef,
+    Threads, Workspace, WorkspaceReq,
 };
 
 /// What a pass computes.
@@ -108,6 +108,16 @@ impl Wiring {
     pub(super) fn dx(&self) -> Option<&Dx> {
         self.dx.first().and_then(Option::as_ref)
     }
+
+    /// Multiplies the gradient of the target by the derivative of the activation that wrote the target.
+    pub(super) fn undo(&self, activation: Activation, run: &mut Run<'_>) -> Result<(), ConvError> {
+        if activation == Activation::None {
+            return Ok(());
+        }
+        let (sources, data) = split(run.arena, run.inputs, &self.dy);
+        let (y, gradient) = (read(&sources, &self.target)?, self.dy.tensor_mut(data)?);
+        run.ops.activate_gradient_in_place(activation, y, gradient, run.threads)
+    }
 }
 
 /// The gradient of the input of a unit whose kernel computes it together with those of parameters.
@@ -191,17 +201,9 @@ pub(super) fn pair_mut(
     first: usize,
     second: Option<usize>,
 ) -> (&mut Vec<f32>, Option<&mut Vec<f32>>) {
-    match second {
-        None => (&mut tensors[first], None),
-        Some(second) if second > first => {
-            let (low, high) = tensors.split_at_mut(second);
-            (&mut low[first], high.first_mut())
-        }
-        Some(second) => {
-            let (low, high) = tensors.split_at_mut(first);
-            (&mut high[0], low.get_mut(second))
-        }
-    }
+    let Some(second) = second else { return (&mut tensors[first], None) };
+    let [first, second] = tensors.get_disjoint_mut([first, second]).expect("different tensors");
+    (first, Some(second))
 }
 
 /// The memory of `target`, and all other memory.
