@@ -4,6 +4,9 @@ use crate::Outcome::{Is, Refused};
 use crate::model::Attribute::{Int, Ints};
 use crate::model::{self, Extent, Model};
 use crate::{expect, program, run};
+use kernels::Threads;
+use nets::import::onnx::{ImportOptions, InputExtents, load_bytes_for};
+use nets::{Net, NetOptions};
 
 #[test]
 fn a_transpose_that_moves_the_batch_is_computed() {
@@ -173,4 +176,24 @@ fn a_model_that_says_its_batch_runs_with_another_only_if_that_is_right() {
     assert_eq!(program(&folded, &[3, 4], &x).unwrap(), (vec![2, 6], x));
     let plain = Model::new(13, extents![2, 4]).node("Relu", &["x"], &["y"]).done();
     expect(&plain, &[3, 4], &[1.0; 12], &Is(&[3, 4], &[1.0; 12]));
+}
+
+/// The elements that are selected from a batch of eight do not exist in one of two.
+#[test]
+fn what_lies_outside_of_another_batch_is_refused() {
+    for (op, inputs) in [("Slice", &["x", "from", "to", "axis"][..]), ("Gather", &["x", "places"])] {
+        let model = Model::new(13, extents!["N", 2]);
+        let model = model.ints("from", &[4]).ints("to", &[6]).ints("axis", &[0]).ints("places", &[4, 5]);
+        let model = model.node_with(op, inputs, &["r"], &[]).node("Relu", &["r"], &["y"]).done();
+        let data = [InputExtents { name: "", dims: &[8, 2] }];
+        let imported = load_bytes_for(&model, "it", &ImportOptions::default(), &data).unwrap();
+        let weights = imported.weights.read(&imported.graph).unwrap();
+        let run = |batch: usize| {
+            let mut net = Net::new(&imported.graph, &weights, &NetOptions::default().batch(batch))?;
+            let x: Vec<f32> = (0..2 * batch).map(|x| x as f32).collect();
+            net.run(&x, Threads::Seq).map(<[f32]>::to_vec)
+        };
+        assert_eq!(run(8).unwrap(), [8.0, 9.0, 10.0, 11.0], "{op}");
+        assert!(run(2).is_err(), "{op}");
+    }
 }

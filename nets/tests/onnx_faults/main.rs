@@ -9,6 +9,7 @@ mod program;
 
 mod batch;
 mod constants;
+mod hostile;
 mod shapes;
 mod training;
 mod unknown;

@@ -5,7 +5,7 @@ use super::tensor::{Small, TensorDef, dtype};
 use crate::error::OnnxError;
 use crate::layer::TensorLayer;
 use crate::run::evaluate;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Maximum elements of a constant that is read during the import: shapes, scales and limits, but never weights.
 pub(super) const FOLD_LIMIT: usize = 1 << 16;
@@ -126,18 +126,40 @@ pub(super) enum Data {
 }
 
 /// An operator on constants.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 pub(super) struct Computed {
     /// Its operands are parameters, in the order of `operands`.
     pub(super) layer: TensorLayer,
     pub(super) operands: Vec<Constant>,
-    /// Number of operators that are computed to read it.
-    pub(super) cost: usize,
+    /// Number of operators that are computed to read it, and the longest chain of them.
+    cost: usize,
+    depth: usize,
+    /// The result, once it is known.
+    small: OnceLock<Option<Arc<[f64]>>>,
+}
+
+/// By what is computed.
+impl PartialEq for Computed {
+    fn eq(&self, other: &Self) -> bool {
+        self.layer == other.layer && self.operands == other.operands
+    }
 }
 
 impl Computed {
-    /// The result, if the operands are few and known. It is computed in `f32`.
+    pub(super) fn new(layer: TensorLayer, operands: Vec<Constant>, (cost, depth): (usize, usize)) -> Self {
+        Self { layer, operands, cost, depth, small: OnceLock::new() }
+    }
+
+    /// The result, if the operands are few and known. It is computed in `f32`, and once.
     fn small(&self, source: &ModelSource) -> Result<Option<Arc<[f64]>>, OnnxError> {
+        if let Some(known) = self.small.get() {
+            return Ok(known.clone());
+        }
+        let computed = self.compute(source)?;
+        Ok(self.small.get_or_init(|| computed).clone())
+    }
+
+    fn compute(&self, source: &ModelSource) -> Result<Option<Arc<[f64]>>, OnnxError> {
         let mut operands = Vec::new();
         for operand in &self.operands {
             match operand.small(source)? {
@@ -155,6 +177,14 @@ impl Constant {
     pub(super) fn cost(&self) -> usize {
         match &self.data {
             Data::Computed(computed) => computed.cost,
+            _ => 0,
+        }
+    }
+
+    /// The longest chain of operators that compute it.
+    pub(super) fn depth(&self) -> usize {
+        match &self.data {
+            Data::Computed(computed) => computed.depth,
             _ => 0,
         }
     }

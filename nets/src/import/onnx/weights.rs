@@ -9,7 +9,7 @@ use crate::error::{NetError, OnnxError, Place};
 use crate::graph::Graph;
 use crate::layer::{Param, Role};
 use crate::run::evaluate;
-use crate::weights::{WeightSet, WeightSource};
+use crate::weights::{MEMORY_LIMIT, WeightSet, WeightSource};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -110,15 +110,13 @@ enum Unread {
     Unknown(String),
 }
 
-/// Maximum depth of operators on constants whose results are read.
-const MAX_DEPTH: usize = 64;
-
 /// The elements of a constant.
 fn elements(constant: &Constant, source: &ModelSource) -> Result<Vec<f32>, Unread> {
-    elements_within(constant, source, MAX_DEPTH)
-}
-
-fn elements_within(constant: &Constant, source: &ModelSource, depth: usize) -> Result<Vec<f32>, Unread> {
+    let needed = (constant.len() as u64).saturating_mul(size_of::<f32>() as u64);
+    if needed > MEMORY_LIMIT {
+        let what = "a constant of the model".to_owned();
+        return Err(Unread::Failed(NetError::TooLarge { what, limit: MEMORY_LIMIT, needed }));
+    }
     let failed = |error: OnnxError| Unread::Failed(error.into());
     Ok(match &constant.data {
         Data::Stored(tensor) => tensor.numbers(source).map_err(failed)?,
@@ -127,12 +125,7 @@ fn elements_within(constant: &Constant, source: &ModelSource, depth: usize) -> R
         Data::Small(values) => values.iter().map(|&value| value as f32).collect(),
         Data::Opaque(what) => return Err(Unread::Unknown(what.clone())),
         Data::Computed(computed) => {
-            let Some(depth) = depth.checked_sub(1) else {
-                return Err(Unread::Unknown(format!(
-                    "a result of more than {MAX_DEPTH} operators on constants"
-                )));
-            };
-            let operands = computed.operands.iter().map(|operand| elements_within(operand, source, depth));
+            let operands = computed.operands.iter().map(|operand| elements(operand, source));
             let operands = operands.collect::<Result<_, _>>()?;
             evaluate(&computed.layer, operands).map_err(|problem| Unread::Unknown(problem.to_string()))?
         }

@@ -374,10 +374,10 @@ pub(crate) fn role(op: &TensorOp, operand: usize, dims: &[usize]) -> Role {
         (TensorOp::Gemm { .. }, 0 | 1) => weight(),
         (TensorOp::Conv(_) | TensorOp::ConvTranspose(_), 1) => weight(),
         (TensorOp::Gather { .. }, 0) => weight(),
-        (TensorOp::Recurrent(_), 1 | 2) => weight(),
+        // Weights, recurrent weights and peepholes.
+        (TensorOp::Recurrent(_), 1 | 2 | 6) => weight(),
         (TensorOp::Gemm { .. } | TensorOp::Conv(_) | TensorOp::ConvTranspose(_), _) => Role::Bias,
         (TensorOp::Recurrent(_), 3) => Role::Bias,
-        (TensorOp::Recurrent(_), 7) => weight(),
         (TensorOp::Zip(Binary::PRelu), _) => Role::Slope,
         (TensorOp::Zip(Binary::Mul | Binary::Div | Binary::DivOrZero), _) => Role::Scale,
         (TensorOp::Zip(Binary::Add | Binary::Sub), _) => Role::Shift,

@@ -24,14 +24,23 @@ impl TensorOp {
             Self::Reduce { axes, keep, .. } => without(first, |axis| axes[axis], *keep),
             Self::ArgExtreme { axis, keep, .. } => without(first, |other| other == *axis, *keep),
             Self::Permute(order) => order.iter().map(|&axis| first[axis]).collect(),
-            Self::Pick { axes, .. } => first.iter().zip(axes).map(|(&dim, pick)| pick.len(dim)).collect(),
-            Self::Blend(blend) => with(first, blend.axis, blend.outputs.len()),
+            Self::Pick { axes, .. } => {
+                first.iter().zip(axes).map(|(&dim, pick)| pick.len(dim)).collect::<Result<_, _>>()?
+            }
+            Self::Blend(blend) => {
+                let places = blend.outputs.iter().flatten().map(|&(place, _)| place);
+                inside(first[blend.axis], places)?;
+                with(first, blend.axis, blend.outputs.len())
+            }
             Self::Concat { axis } => concat(operands, *axis)?,
             Self::Gather { axis } => [&first[..*axis], second()?, &first[axis + 1..]].concat(),
             Self::GatherElements { .. } => second()?.clone(),
             Self::GatherNd { batch_dims } => gather_nd(first, second()?, *batch_dims)?,
             Self::OneHot { axis, depth } => [&first[..*axis], &[*depth], &first[*axis..]].concat(),
-            Self::TopK { axis, count, .. } => with(first, *axis, *count),
+            Self::TopK { axis, count, .. } => {
+                inside(first[*axis], count.checked_sub(1))?;
+                with(first, *axis, *count)
+            }
             Self::Conv(conv) => conv_nd(conv, first, second()?)?,
             Self::ConvTranspose(conv) => transposed(conv, first, second()?)?,
             Self::Pool { windows, .. } => {
@@ -50,11 +59,19 @@ impl TensorOp {
 
 impl super::Pick {
     /// The extent of the output.
-    fn len(&self, extent: usize) -> usize {
+    fn len(&self, extent: usize) -> Result<usize, LayerError> {
         match self {
-            Self::All => extent,
-            Self::Index(index) => index.len(),
+            Self::All => Ok(extent),
+            Self::Index(index) => inside(extent, index.iter().flatten().copied()).map(|()| index.len()),
         }
+    }
+}
+
+/// Checks that all `places` are on an axis of `extent` elements.
+fn inside(extent: usize, places: impl IntoIterator<Item = usize>) -> Result<(), LayerError> {
+    match places.into_iter().find(|&place| place >= extent) {
+        None => Ok(()),
+        Some(place) => Err(invalid("input", format!("more than {place} elements on an axis"), extent)),
     }
 }
 

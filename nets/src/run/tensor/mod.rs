@@ -76,6 +76,16 @@ impl TensorKernel {
             Operand::Number(number) => Value::Data(vec![number]),
         });
         let operands = operands.collect();
+        // The extents of another batch size can differ from those that the layer was made for. A constant scalar has none,
+        // so leading ones can be missing.
+        let states = matches!(layer.op, TensorOp::Reshape | TensorOp::Expand);
+        let differ = |found: &[usize]| {
+            let [found, stated] = [found, &output].map(|dims| dims.iter().skip_while(|&&dim| dim == 1));
+            !found.eq(stated)
+        };
+        if !states && differ(&layer.op.output(&dims)?) {
+            return Err(LayerError::Input { expected: "the extents of its batch size", got: layer.output });
+        }
         let loops = loops(&layer.op, &dims, &output)?;
         Ok(Self { op: layer.op.clone(), operands, dims, loops })
     }

@@ -113,6 +113,8 @@ fn split<'a>(importer: &mut Importer<'a>, call: &Call<'a>) -> Outcome<Results> {
     };
     let parts: Vec<usize> = match call.ints_or_input("split", 1)? {
         Some(parts) => parts.iter().map(|&part| usize::try_from(part).unwrap_or(usize::MAX)).collect(),
+        // More parts than elements would be empty.
+        None if count > extent => return wrong(format!("expected at most {extent} parts, got {count}")),
         None => {
             let even = extent.div_ceil(count.max(1));
             (0..count).map(|part| even.min(extent.saturating_sub(even * part))).collect()
@@ -165,7 +167,7 @@ fn pads(call: &Call<'_>, rank: usize) -> Outcome<Vec<(i64, i64)>> {
         pads[axis(along, rank)?] = (given[number], given[number + axes.len()]);
     }
     let limit = 1 << 40;
-    match pads.iter().all(|&(before, after)| before.abs() < limit && after.abs() < limit) {
+    match pads.iter().all(|&(before, after)| before.unsigned_abs() < limit && after.unsigned_abs() < limit) {
         true => Ok(pads),
         false => wrong(format!("expected pads that can be addressed, got {pads:?}")),
     }

@@ -28,7 +28,10 @@ pub(super) fn import<'a>(importer: &mut Importer<'a>, call: &Call<'a>) -> Outcom
         }
         "Clip" => clip(importer, call)?,
         "PRelu" => prelu(importer, call)?,
-        "Where" => importer.emit(call, TensorOp::Where, &operands())?,
+        "Where" => {
+            let operands = [call.value(0)?.clone(), call.value(1)?.clone(), call.value(2)?.clone()];
+            importer.emit(call, TensorOp::Where, &operands)?
+        }
         "Sum" | "Max" | "Min" if call.inputs.len() == 1 => call.value(0)?.clone(),
         "Mean" => {
             let operands = operands();

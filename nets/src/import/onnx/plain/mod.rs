@@ -21,6 +21,8 @@ use std::sync::Arc;
 
 /// Maximum number of operators that compute a constant.
 const MOST_COMPUTED: usize = 4096;
+/// Maximum depth of operators that compute a constant.
+const DEEPEST: usize = 64;
 
 /// The results of a node, one for each output that has a name.
 pub(super) type Results = Vec<Value>;
@@ -31,6 +33,11 @@ pub(super) fn import<'a>(importer: &mut Importer<'a>, call: &Call<'a>) -> Outcom
         return unsupported(format!("an operator of `{}`", call.def.domain));
     }
     let op = call.def.op.as_str();
+    if let Some(Value::Constant(constant)) = call.input(0)
+        && constant.dims.contains(&0)
+    {
+        return unsupported(format!("an empty tensor of {:?}", constant.dims));
+    }
     if let Some(results) = elementwise::import(importer, call)? {
         return Ok(results);
     }
@@ -162,8 +169,12 @@ impl<'a> Importer<'a> {
         if cost > MOST_COMPUTED {
             return unsupported(format!("a constant that {cost} operators compute"));
         }
+        let depth = 1 + constants.iter().map(Constant::depth).max().unwrap_or(0);
+        if depth > DEEPEST {
+            return unsupported(format!("a result of more than {DEEPEST} operators on constants"));
+        }
         let layer = TensorLayer { op, operands: list, params, output: Shape::Tensor(shape) };
-        let data = Data::Computed(Arc::new(Computed { layer, operands: constants, cost }));
+        let data = Data::Computed(Arc::new(Computed::new(layer, constants, (cost, depth))));
         Ok(Value::Constant(Constant { dims, kind, data }))
     }
 

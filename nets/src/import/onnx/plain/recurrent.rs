@@ -67,6 +67,9 @@ pub(super) fn import<'a>(importer: &mut Importer<'a>, call: &Call<'a>) -> Outcom
     }
     let functions = functions(call, cell, directions)?;
     let clip = call.has("clip").then(|| call.float("clip", 0.0)).transpose()?;
+    if let Some(clip) = clip.filter(|clip| clip.is_nan() || *clip < 0.0) {
+        return wrong(format!("expected a `clip` of at least 0, got {clip}"));
+    }
     let layer = |part| {
         let (reversed, functions) = (reversed.clone(), functions.clone());
         TensorOp::Recurrent(Recurrent { cell, hidden, reversed, functions, clip, part })
