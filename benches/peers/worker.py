@@ -31,20 +31,50 @@ class Layer:
     filter: np.ndarray = None
     y: np.ndarray = None
 
+    # Axes of a map.
+    axes = 2
+
+    def taps(self):
+        return (self.kh, self.kw)
+
+    def size(self):
+        return (self.h, self.w)
+
+    def on_every_axis(self, extent):
+        return [extent] * self.axes
+
     def out(self, size, taps):
         return (size + 2 * self.pad - self.dilation * (taps - 1) - 1) // self.stride + 1
 
     def shapes(self):
         """The extents of input, filter and output."""
         return {
-            "x": (self.n, self.c, self.h, self.w),
-            "filter": (self.o, self.c // self.groups, self.kh, self.kw),
-            "y": (self.n, self.o, self.out(self.h, self.kh), self.out(self.w, self.kw)),
+            "x": (self.n, self.c, *self.size()),
+            "filter": (self.o, self.c // self.groups, *self.taps()),
+            "y": (self.n, self.o, *map(self.out, self.size(), self.taps())),
         }
 
     def load(self, names, files):
         for name, file in zip(names, files):
             setattr(self, name, np.fromfile(file, np.float32).reshape(self.shapes()[name]))
+
+
+@dataclass
+class Volume(Layer):
+    """A 3-D layer, whose kernel has the same taps on every axis."""
+
+    d: int = 0
+    axes = 3
+
+    @classmethod
+    def of(cls, n, c, d, h, w, o, k, *others):
+        return cls(n, c, h, w, o, k, k, *others, d=d)
+
+    def taps(self):
+        return (self.kw,) * 3
+
+    def size(self):
+        return (self.d, self.h, self.w)
 
 
 def onnx_model(layer):
@@ -55,10 +85,10 @@ def onnx_model(layer):
         "Conv",
         ["x", "filter"],
         ["y"],
-        kernel_shape=[layer.kh, layer.kw],
-        strides=[layer.stride] * 2,
-        pads=[layer.pad] * 4,
-        dilations=[layer.dilation] * 2,
+        kernel_shape=layer.taps(),
+        strides=layer.on_every_axis(layer.stride),
+        pads=layer.on_every_axis(layer.pad) * 2,
+        dilations=layer.on_every_axis(layer.dilation),
         group=layer.groups,
     )
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, layer.x.shape)
@@ -163,6 +193,7 @@ class Torch:
         self.torch, self.compiled = torch, compiled
         torch.set_num_threads(threads)
         torch.set_grad_enabled(False)
+        self.is_last = channels_last
         self.format = torch.channels_last if channels_last else torch.contiguous_format
         self.dtype = getattr(torch, dtype)
 
@@ -172,25 +203,29 @@ class Torch:
         x = x.to(self.dtype)
         return lambda: compute(x)
 
+    def format_of(self, layer):
+        return self.torch.channels_last_3d if self.is_last and layer.axes == 3 else self.format
+
     def prepare(self, layer):
-        as_tensor = lambda array: self.torch.from_numpy(array).to(memory_format=self.format)
+        as_tensor = lambda array: self.torch.from_numpy(array).to(memory_format=self.format_of(layer))
         x, weight = as_tensor(layer.x), as_tensor(layer.filter).to(self.dtype)
-        conv2d = self.torch.nn.functional.conv2d
-        compute = lambda x: conv2d(x, weight, None, layer.stride, layer.pad, layer.dilation, layer.groups)
+        conv = getattr(self.torch.nn.functional, f"conv{layer.axes}d")
+        compute = lambda x: conv(x, weight, None, layer.stride, layer.pad, layer.dilation, layer.groups)
         self.convolve = self.call = self.with_casts(compute, x)
         return f"torch {self.torch.__version__}"
 
     def gradient(self, layer, mask):
         """What the backward pass of a convolution calls: the gradients of input, filter and bias that `mask` names."""
-        empty = lambda name: self.torch.empty(layer.shapes()[name]).to(memory_format=self.format)
-        as_tensor = lambda array: self.torch.from_numpy(array).to(memory_format=self.format)
+        memory_format = self.format_of(layer)
+        empty = lambda name: self.torch.empty(layer.shapes()[name]).to(memory_format=memory_format)
+        as_tensor = lambda array: self.torch.from_numpy(array).to(memory_format=memory_format)
         y = as_tensor(layer.y)
         # The operand whose gradient is computed gives its extents only.
         x = empty("x") if layer.x is None else as_tensor(layer.x)
         weight = empty("filter") if layer.filter is None else as_tensor(layer.filter)
-        both = lambda extent: [extent] * 2
+        every = layer.on_every_axis
         backward = self.torch.ops.aten.convolution_backward
-        geometry = (both(layer.stride), both(layer.pad), both(layer.dilation), False, both(0), layer.groups)
+        geometry = (every(layer.stride), every(layer.pad), every(layer.dilation), False, every(0), layer.groups)
         wanted = lambda: [grad for grad in backward(y, x, weight, [layer.o], *geometry, mask) if grad is not None]
         # In NCHW and OIHW: the filter first, then the bias.
         self.convolve = lambda: self.torch.cat([grad.contiguous().flatten() for grad in wanted()])
@@ -349,13 +384,16 @@ OPERANDS = {"prepare": ("x", "filter"), "data": ("y", "filter"), "weights": ("x"
 
 def answer(engine, request):
     verb, *words = request.split()
+    is_volume = verb == "volume"
+    if is_volume:
+        verb, *words = words
     if verb in OPERANDS:
         *files, ring = words[:3]
         if ring != "0":
             raise ValueError("there is no ring for these engines")
         if not hasattr(engine, verb):
             raise ValueError("this engine computes no gradients")
-        layer = Layer(*map(int, words[3:]))
+        layer = (Volume.of if is_volume else Layer)(*map(int, words[3:]))
         layer.load(OPERANDS[verb], files)
         return getattr(engine, verb)(layer)
     if verb == "network":

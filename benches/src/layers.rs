@@ -122,13 +122,15 @@ pub enum List {
     Training,
     /// Convolutions along one axis, as images of one row: WaveNet and the first layers of speech networks
     Sequences,
+    /// 3-D layers: a 3-D U-net, C3D, and networks for medical images
+    Volumes,
 }
 
 impl List {
-    /// Every list.
+    /// Every list of 2-D layers.
     pub const ALL: [Self; 3] = [Self::Networks, Self::Training, Self::Sequences];
 
-    /// The layers, in their order.
+    /// The layers, in their order. 3-D layers are [`VolumeSpec`](crate::volume::VolumeSpec)s instead.
     pub fn layers(self) -> &'static [LayerSpec] {
         static NETWORKS: LazyLock<Vec<LayerSpec>> = LazyLock::new(|| read(include_str!("../layers.csv")));
         static TRAINING: LazyLock<Vec<LayerSpec>> = LazyLock::new(|| {
@@ -142,6 +144,7 @@ impl List {
             Self::Networks => &NETWORKS,
             Self::Training => &TRAINING,
             Self::Sequences => &SEQUENCES,
+            Self::Volumes => &[],
         }
     }
 }

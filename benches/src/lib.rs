@@ -18,5 +18,6 @@ pub mod shootout;
 mod splitmix;
 mod table;
 pub mod turns;
+pub mod volume;
 
 pub use splitmix::values;

@@ -199,3 +199,24 @@ fn directions_are_compared_apart_and_redrawn() {
         .stdout(&[&QUICK[..], &["--direction", "weights", "--format", "csv", "--out", &out]].concat());
     assert_eq!(SHOOTOUT.stdout(&["--redraw", &out, "--format", "csv"]), first);
 }
+
+#[test]
+fn volumes_have_the_three_directions_in_every_layout() {
+    let arguments = ["--list", "volumes", "--filter", "c3d.conv5b", "--rounds", "1", "--turn", "1"];
+    let directions = ["--direction", "forward,data,weights", "--layout", "nchw16c,nchw,nhwc"];
+    let rows = rows(&[&arguments[..], &directions].concat());
+    assert_eq!(rows.len(), 9);
+    // By the definition, padding included.
+    let macs = 512.0 * 512.0 * 27.0 * 2.0 * 7.0 * 7.0;
+    for row in &rows {
+        assert!(row["ms_median"].is_f64() && row["rel_l2_error"].as_f64().unwrap() < 2e-6, "{row}");
+        assert!(row["chosen"].is_string(), "{row}");
+        let flops = row["gflops"].as_f64().unwrap() * row["ms_median"].as_f64().unwrap() * 1e6;
+        assert!((flops / (2.0 * macs) - 1.0).abs() < 1e-9, "{row}");
+    }
+    let refusals = [("--filter", "c3d.conv7", "did you mean c3d.conv"), ("--random", "3", "no --random")];
+    for (option, value, reason) in refusals {
+        let error = SHOOTOUT.refusal(&["--list", "volumes", option, value]);
+        assert!(error.contains(reason), "{error}");
+    }
+}

@@ -24,6 +24,10 @@ pub enum Task {
     Layer,
     /// The gradients of a bare convolution, and the transposed one.
     Gradient,
+    /// A bare 3-D convolution.
+    Volume,
+    /// The gradients of a bare 3-D convolution.
+    VolumeGradient,
     /// A network from an ONNX file.
     Network,
     /// A network from an ONNX file, computed in `f64` as ground truth.
@@ -36,6 +40,14 @@ impl Task {
         match direction {
             Direction::Forward => Self::Layer,
             Direction::Data | Direction::Weights | Direction::Transposed => Self::Gradient,
+        }
+    }
+
+    /// The task of computing a 3-D layer in `direction`.
+    pub(crate) const fn of_volume(direction: Direction) -> Self {
+        match direction {
+            Direction::Forward => Self::Volume,
+            Direction::Data | Direction::Weights | Direction::Transposed => Self::VolumeGradient,
         }
     }
 }
@@ -65,15 +77,16 @@ pub(crate) const WORKER: &str = "worker";
 impl Engine {
     /// All peer engines, oneDNN first.
     pub const ALL: [Self; 17] = {
-        use Task::{Gradient, Layer, Network, Truth};
+        use Task::{Gradient, Layer, Network, Truth, Volume, VolumeGradient};
+        const TORCH: &[Task] = &[Layer, Gradient, Volume, VolumeGradient, Network];
         [
             Self::new("onednn", Program::OneDnn("onednn-worker"), &[Layer, Gradient]),
             Self::new("onednn-winograd", Program::OneDnn("onednn-debian-worker"), &[Layer]),
-            Self::new("ort", Program::Python("onnxruntime"), &[Layer, Network]),
-            Self::new("openvino", Program::Python("openvino"), &[Layer, Network]),
+            Self::new("ort", Program::Python("onnxruntime"), &[Layer, Volume, Network]),
+            Self::new("openvino", Program::Python("openvino"), &[Layer, Volume, Network]),
             Self::new("openvino-bf16", Program::Python("openvino"), &[Layer, Network]).with(Numerics::Bf16),
-            Self::new("torch", Program::Python("torch"), &[Layer, Gradient, Network]),
-            Self::new("torch-channels-last", Program::Python("torch"), &[Layer, Gradient, Network]),
+            Self::new("torch", Program::Python("torch"), TORCH),
+            Self::new("torch-channels-last", Program::Python("torch"), TORCH),
             Self::new("torch-compile", Program::Python("torch"), &[Network]),
             Self::new("torch-bf16", Program::Python("torch"), &[Layer, Network]).with(Numerics::Bf16),
             Self::new("torch-compile-bf16", Program::Python("torch"), &[Network]).with(Numerics::Bf16),

@@ -6,4 +6,4 @@ mod worker;
 
 pub use engines::Engine;
 pub(crate) use engines::{Task, WORKER, installed, is_comparable};
-pub(crate) use worker::{Worker, floats, request, write};
+pub(crate) use worker::{Worker, floats, request, volume_request, write};

@@ -6,6 +6,7 @@
 //! data GRADIENT FILTER COLD n c h w o kh kw stride pad dilation groups     ->  ok WHAT IT USES
 //! weights INPUT GRADIENT COLD n c h w o kh kw stride pad dilation groups   ->  ok WHAT IT USES
 //! transposed OUTPUT FILTER COLD n c h w o kh kw stride pad dilation groups ->  ok WHAT IT USES
+//! volume VERB FIRST SECOND COLD n c d h w o k stride pad dilation groups   ->  ok WHAT IT USES
 //! network MODEL INPUT EXTENT...                                            ->  ok WHAT IT USES
 //! output FILE                                                              ->  ok
 //! time CALLS                                                               ->  ok SECONDS
@@ -13,6 +14,7 @@
 //!
 //! Files are raw `f32`: input, output and their gradients in NCHW, filters in OIHW. The extents are those of the
 //! convolution. `data` and `transposed` compute a tensor with the shape of its input from one with the shape of its output.
+//! `volume` asks for a 3-D layer, with one of the first three verbs; its tensors are in NCDHW and OIDHW.
 //! The result of `weights` is the gradient of the filter, followed by that of a bias. MODEL is an ONNX file. COLD is the
 //! size of the ring in bytes, or 0 for warm memory. `time` makes one untimed call first. Any answer can be
 //! `error MESSAGE` instead.
@@ -136,6 +138,15 @@ pub(crate) const fn request(direction: Direction) -> &'static str {
     match direction {
         Direction::Forward => "prepare",
         Direction::Data | Direction::Weights | Direction::Transposed => direction.name(),
+    }
+}
+
+/// The request that prepares a 3-D layer in `direction`.
+pub(crate) const fn volume_request(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Forward => "volume prepare",
+        Direction::Weights => "volume weights",
+        Direction::Data | Direction::Transposed => "volume data",
     }
 }
 

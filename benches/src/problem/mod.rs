@@ -22,31 +22,28 @@ pub enum Numbers {
     Network,
 }
 
-/// What a tensor contains.
-#[derive(Debug, Clone, Copy)]
-enum Contents {
-    Activations,
-    /// Weights, with this number of products per result.
-    Weights(usize),
-    Gradients,
-}
-
 impl Numbers {
-    /// Draws a tensor of `len` elements.
-    fn draw(self, contents: Contents, len: usize) -> Vec<f32> {
-        let seed = match contents {
-            Contents::Activations => 1,
-            Contents::Weights(_) => 2,
-            Contents::Gradients => 5,
-        };
-        match (self, contents) {
-            (Self::Uniform, _) => values(len, seed),
-            (Self::Network, Contents::Activations) => normal(len, seed).map(|x| x.abs() as f32).collect(),
-            (Self::Network, Contents::Weights(products)) => {
-                let deviation = (2.0 / products as f64).sqrt();
-                normal(len, seed).map(|x| (deviation * x) as f32).collect()
-            }
-            (Self::Network, Contents::Gradients) => normal(len, seed).map(|x| x as f32).collect(),
+    /// Inputs of a layer.
+    pub(crate) fn activations(self, len: usize) -> Vec<f32> {
+        self.drawn((len, 1), f64::abs)
+    }
+
+    /// Weights of a layer that sums `products` products for each result.
+    pub(crate) fn weights(self, len: usize, products: usize) -> Vec<f32> {
+        let deviation = (2.0 / products as f64).sqrt();
+        self.drawn((len, 2), |x| deviation * x)
+    }
+
+    /// Gradients of the outputs of a layer.
+    pub(crate) fn gradients(self, len: usize) -> Vec<f32> {
+        self.drawn((len, 5), |x| x)
+    }
+
+    /// `as_in_network` makes the numbers of a network from normal ones.
+    fn drawn(self, (len, seed): (usize, u64), as_in_network: impl Fn(f64) -> f64) -> Vec<f32> {
+        match self {
+            Self::Uniform => values(len, seed),
+            Self::Network => normal(len, seed).map(|x| as_in_network(x) as f32).collect(),
         }
     }
 }
@@ -69,6 +66,24 @@ pub struct Errors {
 }
 
 impl Errors {
+    /// The errors of elements beside what they should be. They are NaN if an element is NaN.
+    pub(crate) fn of(elements: impl Iterator<Item = (f32, f64)>) -> Self {
+        let (mut difference, mut size) = (0.0, 0.0);
+        let (mut worst, mut largest) = (0.0f64, 0.0f64);
+        for (value, expected) in elements {
+            let error = f64::from(value) - expected;
+            difference += error.powi(2);
+            size += expected.powi(2);
+            worst = worst.max(error.abs());
+            largest = largest.max(expected.abs());
+        }
+        // An input that no output reads has the gradient zero.
+        let l2 = if difference == 0.0 { 0.0 } else { (difference / size).sqrt() };
+        // `f64::max` ignores NaN; the sum keeps it.
+        let largest = if worst == 0.0 { 0.0 } else { worst / largest };
+        Self { l2, largest: if l2.is_nan() { l2 } else { largest } }
+    }
+
     /// The same value for both errors: NaN or infinity.
     pub const fn all(error: f64) -> Self {
         Self { l2: error, largest: error }
@@ -135,16 +150,18 @@ impl Problem {
         let (input, filter, output, samples) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let mut problem = Self { spec: spec.clone(), direction, desc, input, filter, output, bias, samples };
         if !direction.has_phases() {
-            problem.input = numbers.draw(Contents::Activations, spec.n * spec.c * spec.h * spec.w);
+            problem.input = numbers.activations(spec.n * spec.c * spec.h * spec.w);
         }
         if direction != Direction::Weights {
-            problem.filter = numbers.draw(Contents::Weights(problem.products()), desc.filter_len());
+            problem.filter = numbers.weights(desc.filter_len(), problem.products());
         }
         if direction != Direction::Forward {
-            let is_gradient = direction != Direction::Transposed;
-            let contents = if is_gradient { Contents::Gradients } else { Contents::Activations };
             let size = desc.output().size();
-            problem.output = numbers.draw(contents, spec.n * spec.o * size.h * size.w);
+            let len = spec.n * spec.o * size.h * size.w;
+            problem.output = match direction {
+                Direction::Transposed => numbers.activations(len),
+                _ => numbers.gradients(len),
+            };
         }
         let expected = |index| ExpectedResult { index, expected: problem.expected(index) };
         problem.samples = problem.indices().into_iter().map(expected).collect();
@@ -210,32 +227,13 @@ impl Problem {
     /// `2^-24 * sqrt(K / 6)`: each partial sum is rounded, and the i-th partial sum has the size of `sqrt(i)`
     /// products.
     pub fn tolerance(&self, numerics: Numerics) -> f64 {
-        let promised = match numerics {
-            Numerics::Strict | Numerics::Default => 2e-6,
-            Numerics::Fast => 6e-6,
-            Numerics::Tf32 => 5e-4,
-            _ => 4e-3,
-        };
-        promised + f64::from(f32::EPSILON) / 2.0 * (self.products() as f64 / 6.0).sqrt()
+        tolerance(numerics, self.products())
     }
 
     /// The errors of a result. `value` returns an element of the plain result. They are NaN if an inspected element is
     /// NaN.
     pub fn errors(&self, value: impl Fn(usize) -> f32) -> Errors {
-        let (mut difference, mut size) = (0.0, 0.0);
-        let (mut worst, mut largest) = (0.0f64, 0.0f64);
-        for sample in &self.samples {
-            let error = f64::from(value(sample.index)) - sample.expected;
-            difference += error.powi(2);
-            size += sample.expected.powi(2);
-            worst = worst.max(error.abs());
-            largest = largest.max(sample.expected.abs());
-        }
-        // An input that no output reads has the gradient zero.
-        let l2 = if difference == 0.0 { 0.0 } else { (difference / size).sqrt() };
-        // `f64::max` ignores NaN; the sum keeps it.
-        let largest = if worst == 0.0 { 0.0 } else { worst / largest };
-        Errors { l2, largest: if l2.is_nan() { l2 } else { largest } }
+        Errors::of(self.samples.iter().map(|sample| (value(sample.index), sample.expected)))
     }
 
     /// [`errors`](Self::errors) of a plain result; infinite if its length is wrong.
@@ -245,6 +243,17 @@ impl Problem {
         }
         self.errors(|index| result[index])
     }
+}
+
+/// [`Problem::tolerance`] of a layer that sums `products` products for each result.
+pub(crate) fn tolerance(numerics: Numerics, products: usize) -> f64 {
+    let promised = match numerics {
+        Numerics::Strict | Numerics::Default => 2e-6,
+        Numerics::Fast => 6e-6,
+        Numerics::Tf32 => 5e-4,
+        _ => 4e-3,
+    };
+    promised + f64::from(f32::EPSILON) / 2.0 * (products as f64 / 6.0).sqrt()
 }
 
 fn gcd(a: usize, b: usize) -> usize {

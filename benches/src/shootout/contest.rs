@@ -10,7 +10,7 @@ use crate::layers::LayerSpec;
 use crate::peak::{Arithmetic, SUSTAINED};
 use crate::peers::{Task, Worker, request, tolerance, write};
 use crate::pin::Crew;
-use crate::problem::Problem;
+use crate::problem::{Errors, Problem};
 use crate::turns::{Rival, take_turns};
 use kernels::Isa;
 use std::path::Path;
@@ -62,29 +62,46 @@ impl Arena<'_> {
 
     /// The checked rows of the peers. If a peer cannot do the layer, its note says so and it is not timed.
     fn prepare(&mut self, problem: &Problem, files: &Path) -> anyhow::Result<Vec<LayerRow>> {
+        let asked = Asked {
+            task: Task::of_layer(problem.direction),
+            verb: request(problem.direction),
+            operands: problem.operands(),
+            extents: problem.spec.extents(),
+        };
+        let row = |worker: &Worker| {
+            LayerRow::new(problem, format!("peer:{}", worker.engine.name), worker.isa, "own")
+        };
+        self.ask(&asked, files, row, |output| problem.errors_of_plain(output))
+    }
+
+    /// The rows of the peers that can do a task. `row` makes the row of a worker, and `errors` checks a result.
+    pub(super) fn ask(
+        &mut self,
+        asked: &Asked<'_>,
+        files: &Path,
+        row: impl Fn(&Worker) -> LayerRow,
+        errors: impl Fn(&[f32]) -> Errors,
+    ) -> anyhow::Result<Vec<LayerRow>> {
         if self.workers.is_empty() {
             return Ok(Vec::new());
         }
         let (first, second, output) = (files.join("first"), files.join("second"), files.join("output"));
-        let operands = problem.operands();
-        write(&first, operands[0])?;
-        write(&second, operands[1])?;
+        write(&first, asked.operands[0])?;
+        write(&second, asked.operands[1])?;
         let ring = match self.args.memory() {
             Memory::Warm => 0,
             Memory::Cold(bytes) => bytes,
         };
-        let extents = problem.spec.extents().map(|extent| extent.to_string()).join(" ");
-        let request = request(problem.direction);
-        let request = format!("{request} {} {} {ring} {extents}", first.display(), second.display());
+        let extents = asked.extents.map(|extent| extent.to_string()).join(" ");
+        let request = format!("{} {} {} {ring} {extents}", asked.verb, first.display(), second.display());
         let mut rows = Vec::new();
-        for worker in able(&mut self.workers, problem.direction) {
-            let mut row = LayerRow::new(problem, format!("peer:{}", worker.engine.name), worker.isa, "own");
+        for worker in able(&mut self.workers, asked.task) {
+            let mut row = row(worker);
             let prepared = worker.prepare(self.crew, &request);
             let ran = prepared.and_then(|note| Ok((note, worker.output(&output)?)));
             match ran {
                 Ok((note, output)) => {
-                    let tolerance = tolerance::of_layer(worker.engine.numerics);
-                    row.checked(problem.errors_of_plain(&output), tolerance);
+                    row.checked(errors(&output), tolerance::of_layer(worker.engine.numerics));
                     row.note = note;
                 }
                 Err(error) => row.note = error,
@@ -96,7 +113,15 @@ impl Arena<'_> {
 
     /// Times the library's rows that are right, and every peer that has run.
     fn time(&mut self, problem: &Problem, ours: &mut Entries<'_>, guests: &mut [LayerRow]) {
-        let flops = problem.spec.flops();
+        let threads = self.crew.plan_threads();
+        let rows = ours.rows.iter_mut().zip(&mut ours.layers).filter(|(row, _)| !row.is_wrong);
+        let calls = rows.map(|(row, layer)| Call { row, run: Box::new(move || layer.run(threads)) });
+        let calls = calls.collect();
+        self.race(Task::of_layer(problem.direction), problem.spec.flops(), calls, guests);
+    }
+
+    /// Times calls of this library and the peers of a task in turns with the roofs.
+    pub(super) fn race(&mut self, task: Task, flops: f64, ours: Vec<Call<'_>>, guests: &mut [LayerRow]) {
         let rounds = self.args.rounds as usize;
         // If only algorithms are compared with each other, a short turn of the roof is enough.
         let sustained = match self.args.assert_choice {
@@ -108,12 +133,11 @@ impl Arena<'_> {
             roofs.map(|rival| rival.with_slice(sustained.max(self.args.slice()))).collect();
         let roof_count = rivals.len();
         let mut timed: Vec<&mut LayerRow> = Vec::new();
-        let threads = self.crew.plan_threads();
-        for (row, layer) in ours.rows.iter_mut().zip(&mut ours.layers).filter(|(row, _)| !row.is_wrong) {
-            rivals.push(Rival::new(&row.algorithm, flops, move || layer.run(threads)));
+        for Call { row, run } in ours {
+            rivals.push(Rival::new(&row.algorithm, flops, run));
             timed.push(row);
         }
-        let workers = able(&mut self.workers, problem.direction);
+        let workers = able(&mut self.workers, task);
         let has_run = |(row, _): &(&mut LayerRow, &mut Worker)| row.rel_l2_error.is_finite();
         for (row, worker) in guests.iter_mut().zip(workers).filter(has_run) {
             let turn = move |slice: Duration| worker.turn(slice);
@@ -135,7 +159,21 @@ impl Arena<'_> {
     }
 }
 
-/// The workers of engines that can compute `direction`.
-fn able(workers: &mut [Worker], direction: Direction) -> impl Iterator<Item = &mut Worker> {
-    workers.iter_mut().filter(move |worker| worker.engine.supports(Task::of_layer(direction)))
+/// What peers are asked to compute: the first words of the request, the tensors that they read, and the extents.
+pub(super) struct Asked<'a> {
+    pub(super) task: Task,
+    pub(super) verb: &'static str,
+    pub(super) operands: [&'a [f32]; 2],
+    pub(super) extents: [usize; 11],
+}
+
+/// A call of this library to be timed, and its row.
+pub(super) struct Call<'a> {
+    pub(super) row: &'a mut LayerRow,
+    pub(super) run: Box<dyn FnMut() + Send + 'a>,
+}
+
+/// The workers of engines that support `task`.
+fn able(workers: &mut [Worker], task: Task) -> impl Iterator<Item = &mut Worker> {
+    workers.iter_mut().filter(move |worker| worker.engine.supports(task))
 }

@@ -14,13 +14,15 @@ mod report;
 mod roofs;
 mod row;
 mod summary;
+mod volumes;
 
 use crate::cli::{Format, Outcome, progress};
 use crate::direction::Direction;
-use crate::layers::LayerSpec;
+use crate::layers::{LayerSpec, List};
 pub use crate::peers::Engine;
 use crate::peers::{self, Task, Worker};
 use crate::pin::Crew;
+use crate::volume::VolumeSpec;
 use anyhow::Context;
 pub use args::{Args, Candidate};
 use contest::Arena;
@@ -48,9 +50,9 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
         return redrawn(args, file);
     }
     anyhow::ensure!(args.summary.is_none() || args.peers.is_some(), "--summary needs --peers or --redraw");
-    let layers = args.layers()?;
-    if args.balance {
-        return balance::run(args, &layers);
+    let layers = Layers::of(args)?;
+    if let (Layers::Images(layers), true) = (&layers, args.balance) {
+        return balance::run(args, layers);
     }
     if args.roofs {
         return roofs_alone(&isas);
@@ -59,7 +61,7 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
         anyhow::bail!("{} does not have the precision of --numerics {}", other.name, args.numerics);
     }
     let directions = args.directions()?;
-    let tasks: Vec<Task> = directions.iter().map(|&direction| Task::of_layer(direction)).collect();
+    let tasks: Vec<Task> = directions.iter().map(|&direction| layers.task(direction)).collect();
     let engines = args
         .peers
         .as_deref()
@@ -76,8 +78,7 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let mut log =
         args.out.as_deref().map(|file| Ok::<_, anyhow::Error>(Log::new(create(file)?))).transpose()?;
     let (mut rows, mut measured, mut machine) = (Vec::new(), Vec::new(), vec![roofs::machine()]);
-    let passes: Vec<(&LayerSpec, Direction)> =
-        layers.iter().flat_map(|layer| directions.iter().map(move |&direction| (layer, direction))).collect();
+    let passes = layers.passes(&directions);
     let progress = progress(passes.len() * args.thread_counts().len());
     for threads in args.thread_counts() {
         let crew = Crew::new(threads)?;
@@ -183,21 +184,85 @@ fn roofs_alone(isas: &[Isa]) -> anyhow::Result<Outcome> {
     Ok(Outcome { text: lines.join("\n") + "\n", wrong: 0, failure: None })
 }
 
+/// The selected layers.
+enum Layers {
+    Images(Vec<LayerSpec>),
+    Volumes(Vec<VolumeSpec>),
+}
+
+/// A layer in a direction.
+#[derive(Clone, Copy)]
+enum Pass<'a> {
+    Image(&'a LayerSpec, Direction),
+    Volume(&'a VolumeSpec, Direction),
+}
+
+impl Layers {
+    fn of(args: &Args) -> anyhow::Result<Self> {
+        Ok(match args.list {
+            List::Volumes => Self::Volumes(volumes::selected(args)?),
+            _ => Self::Images(args.layers()?),
+        })
+    }
+
+    /// The task of peers in `direction`.
+    fn task(&self, direction: Direction) -> Task {
+        match self {
+            Self::Images(_) => Task::of_layer(direction),
+            Self::Volumes(_) => Task::of_volume(direction),
+        }
+    }
+
+    fn passes(&self, directions: &[Direction]) -> Vec<Pass<'_>> {
+        let mut passes = Vec::new();
+        match self {
+            Self::Images(layers) => {
+                for layer in layers {
+                    passes.extend(directions.iter().map(|&direction| Pass::Image(layer, direction)));
+                }
+            }
+            Self::Volumes(layers) => {
+                for layer in layers {
+                    passes.extend(directions.iter().map(|&direction| Pass::Volume(layer, direction)));
+                }
+            }
+        }
+        passes
+    }
+}
+
+impl Pass<'_> {
+    fn id(&self) -> (&str, Direction) {
+        match self {
+            Self::Image(layer, direction) => (&layer.id, *direction),
+            Self::Volume(layer, direction) => (&layer.id, *direction),
+        }
+    }
+
+    fn rows(self, arena: &mut Arena<'_>) -> anyhow::Result<Vec<LayerRow>> {
+        match self {
+            Self::Image(layer, direction) => arena.contest(layer, direction),
+            Self::Volume(layer, direction) => arena.volume_contest(layer, direction),
+        }
+    }
+}
+
 fn of_layers(
-    passes: &[(&LayerSpec, Direction)],
+    passes: &[Pass<'_>],
     arena: &mut Arena<'_>,
     progress: &ProgressBar,
     mut log: Option<&mut Log>,
 ) -> anyhow::Result<Vec<LayerRow>> {
     let mut rows = Vec::new();
-    for &(layer, direction) in passes {
-        progress.set_message(layer.id.clone());
-        let of_layer = arena.contest(layer, direction)?;
+    for pass in passes {
+        let (id, direction) = pass.id();
+        progress.set_message(id.to_owned());
+        let of_layer = pass.rows(arena)?;
         // If standard error is a log file, print each layer's result as it is done.
         if progress.is_hidden() {
             let fastest = of_layer.iter().filter_map(|row| Some((row.gflops?, row.algorithm.as_str())));
             let (gflops, name) = fastest.max_by(|a, b| a.0.total_cmp(&b.0)).unwrap_or((f64::NAN, "none"));
-            eprintln!("{}, {direction}: fastest {name}, {gflops:.1} GFLOP/s", layer.id);
+            eprintln!("{id}, {direction}: fastest {name}, {gflops:.1} GFLOP/s");
         }
         if let Some(log) = &mut log {
             log.write(&of_layer)?;

@@ -66,10 +66,27 @@ pub struct LayerRow {
 }
 
 impl LayerRow {
-    /// A row without times.
+    /// A row of a layer of the lists, without times.
     pub(super) fn new(problem: &Problem, algorithm: String, isa: Isa, layout: &'static str) -> Self {
+        let cost = problem.desc.cost();
         Self {
-            layer: problem.spec.id.clone(),
+            shape: Some(problem.spec.shape()),
+            kind: Some(Kind::of(&problem.spec).name),
+            intensity: cost.intensity(),
+            bytes: cost.min_bytes as f64,
+            ..Self::bare((problem.spec.id.clone(), problem.direction), algorithm, isa, layout)
+        }
+    }
+
+    /// A row of a layer of which only its name is known, without times.
+    pub(super) fn bare(
+        (layer, direction): (String, Direction),
+        algorithm: String,
+        isa: Isa,
+        layout: &'static str,
+    ) -> Self {
+        Self {
+            layer,
             algorithm,
             isa: isa.name(),
             layout,
@@ -81,14 +98,14 @@ impl LayerRow {
             bf16_roof_gflops: None,
             rel_l2_error: f64::NAN,
             max_error: f64::NAN,
-            shape: Some(problem.spec.shape()),
+            shape: None,
             chosen: None,
-            direction: problem.direction,
+            direction,
             note: String::new(),
-            kind: Some(Kind::of(&problem.spec).name),
+            kind: None,
             is_wrong: true,
-            intensity: problem.desc.cost().intensity(),
-            bytes: problem.desc.cost().min_bytes as f64,
+            intensity: f64::NAN,
+            bytes: f64::NAN,
             bound_ratio: None,
             plan_ms: 0.0,
         }
