@@ -24,7 +24,7 @@ mod transfer;
 mod updates;
 mod values;
 
-pub use atomic::write_atomically;
+pub use atomic::{check_writable, write_atomically};
 pub use checkpoint::{Checkpoint, Progress};
 pub use ensemble::Ensemble;
 pub use pattern::Pattern;
