@@ -202,6 +202,11 @@ fn folders_are_classes() {
         assert!(picture.iter().all(|number| (number * 255.0 - expected).abs() < 1.01), "{picture:?}");
     }
 
+    // Hidden folders and files belong to other programs.
+    fs::create_dir(folder.path().join(".thumbnails")).unwrap();
+    fs::write(folder.path().join("dark").join("._0.png"), b"no picture").unwrap();
+    assert_eq!(open(folder.path()).unwrap().training.len(), 18);
+
     fs::create_dir(folder.path().join("empty")).unwrap();
     let empty = message(folder.path());
     assert!(
@@ -219,6 +224,30 @@ fn folders_are_classes() {
 }
 
 #[test]
+fn the_first_pictures_of_folders_are_of_all_classes() {
+    let folder = tempfile::tempdir().unwrap();
+    // More of one class than of the others, as in most collections.
+    let counts = [("a", 6usize), ("b", 60), ("c", 14)];
+    for part in ["train", "val"] {
+        for (class, count) in counts {
+            let path = folder.path().join(part).join(class);
+            fs::create_dir_all(&path).unwrap();
+            (0..count).for_each(|index| fs::write(path.join(format!("{index:02}.png")), b"").unwrap());
+        }
+    }
+    let Parts { training, validation } = open(folder.path()).unwrap();
+    for data in [training, validation] {
+        for first in 1..=80 {
+            for (label, (class, count)) in (0..).zip(counts) {
+                let got = (0..first).filter(|&index| data.label(index) == label).count() as f64;
+                let share = (first * count) as f64 / 80.0;
+                assert!((got - share).abs() < 2.0, "{class}: {got} of the first {first}, not {share}");
+            }
+        }
+    }
+}
+
+#[test]
 fn folders_with_parts_of_their_own() {
     let folder = tempfile::tempdir().unwrap();
     for (part, classes) in [("train", ["a", "b"]), ("val", ["a", "b"])] {
@@ -232,6 +261,13 @@ fn folders_with_parts_of_their_own() {
     assert_eq!((parts.training.len(), parts.validation.len()), (2, 2));
     fs::rename(folder.path().join("val/b"), folder.path().join("val/c")).unwrap();
     assert_eq!(message(folder.path()), "DIR/val: expected the classes of the training part (a, b), got a, c");
+    // Without folders in it, `train` is a class like others.
+    let vehicles = tempfile::tempdir().unwrap();
+    for class in ["train", "car"] {
+        fs::create_dir(vehicles.path().join(class)).unwrap();
+        write_png(&vehicles.path().join(class).join("1.png"), 4, 4, png::ColorType::Grayscale, &[7; 16]);
+    }
+    assert_eq!(open(vehicles.path()).unwrap().training.classes(), ["car", "train"]);
     let empty = tempfile::tempdir().unwrap();
     assert!(
         message(empty.path())
