@@ -28,7 +28,7 @@ pub use atomic::{check_writable, write_atomically};
 pub use checkpoint::{Checkpoint, Progress};
 pub use ensemble::Ensemble;
 pub use pattern::Pattern;
-pub use recipe::{Method, Recipe, Scale, parse_loss};
+pub use recipe::{Method, Recipe, Scale};
 pub use report::{EpochReport, Event, LayerFigures, StepReport};
 pub use space::{Range, Space, Trial};
 pub use trainer::{Hardware, Trainer};

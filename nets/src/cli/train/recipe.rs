@@ -4,7 +4,7 @@ use anyhow::ensure;
 use clap::Args;
 use nets::Init;
 use nets::data::{Augment, Normalise};
-use nets::fit::{Method, Pattern, Recipe, Scale, parse_loss};
+use nets::fit::{Method, Pattern, Recipe, Scale};
 use nets::optim::{Penalty, Rule, Schedule};
 use nets::train::Loss;
 
@@ -60,7 +60,7 @@ pub(crate) struct RecipeArgs {
     #[arg(long, value_name = "INIT")]
     init: Option<Init>,
     /// softmax (cross-entropy) or hinge[:MARGIN] [default: softmax]
-    #[arg(long, value_name = "LOSS", value_parser = parse_loss)]
+    #[arg(long, value_name = "LOSS")]
     loss: Option<Loss>,
     /// Parameters that are not trained, as in `c1.*`
     #[arg(long, value_name = "PATTERN", num_args = 1..)]
