@@ -141,6 +141,16 @@ fn an_interrupted_training_saves_and_says_how_to_continue() {
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success() && text.contains("Continue with: nets train lenet5 --resume"), "{text}");
     assert!(checkpoint.exists());
+    // One that begins anew leaves nothing of it: even if it is killed before its first checkpoint, it is the one to continue.
+    let mut child = start(folder.path(), "train lenet5 --epochs 9 --restart --save-every 1e300 --seed 8");
+    let old = std::fs::read(&checkpoint).unwrap();
+    let begun = Instant::now();
+    while std::fs::read(&checkpoint).unwrap() == old {
+        assert!(begun.elapsed() < Duration::from_secs(60), "the old checkpoint is left");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
     // A new training does not overwrite it.
     let message = fails(folder.path(), "train lenet5 --epochs 1");
     assert!(message.contains("lenet5.checkpoint: expected --resume to continue this training"), "{message}");
@@ -152,6 +162,68 @@ fn an_interrupted_training_saves_and_says_how_to_continue() {
     std::fs::write(&checkpoint, b"no checkpoint").unwrap();
     let message = fails(folder.path(), "train lenet5 --resume");
     assert!(message.contains("expected a checkpoint of `nets train`, got another file"), "{message}");
+}
+
+#[test]
+#[cfg(unix)]
+fn the_printed_command_continues_into_the_same_files() {
+    let folder = corners();
+    let training = TRAIN.replace("--epochs 4", "--epochs 300");
+    succeeds(folder.path(), &format!("{training} --out whole.safetensors"));
+    // The files of another training, which must stay.
+    std::fs::write(folder.path().join("mlp.checkpoint"), b"another").unwrap();
+    std::fs::create_dir(folder.path().join("results")).unwrap();
+    let line = format!("{training} --out results/own.safetensors --log results/log.csv --save-every 0");
+    let mut command = Command::new(PROGRAM);
+    command.current_dir(folder.path()).args(line.split_whitespace());
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    wait_for(&folder.path().join("results/own.checkpoint"));
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let text = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
+    let continuation = text.split("Continue with: nets ").nth(1).unwrap_or_else(|| panic!("{text}"));
+    assert_eq!(continuation.trim_end(), "train mlp --resume results/own.checkpoint --log results/log.csv");
+    succeeds(folder.path(), &format!("{continuation} --threads 1"));
+    let read = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
+    assert!(read("results/own.safetensors") == read("whole.safetensors"), "the bits differ");
+    assert_eq!(read("mlp.checkpoint"), b"another");
+    assert!(!folder.path().join("mlp.safetensors").exists());
+    assert!(!folder.path().join("results/own.checkpoint").exists());
+    assert_eq!(String::from_utf8(read("results/log.csv")).unwrap().lines().count(), 301);
+    // Nor does another name overwrite it.
+    let message = fails(folder.path(), "train mlp --resume results/own.checkpoint --out mlp.safetensors");
+    assert!(message.contains("mlp.checkpoint: expected --resume to continue this training"), "{message}");
+    let message = fails(folder.path(), "train lenet5 --out a.checkpoint");
+    assert!(message.contains("expected a file for the weights besides the checkpoint"), "{message}");
+}
+
+#[test]
+fn results_that_cannot_be_written_are_reported_before_the_training() {
+    let folder = corners();
+    for option in ["log", "plot", "out"] {
+        let output = nets(folder.path(), &format!("{TRAIN} --{option} missing/file"));
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{option}: {stderr}");
+        assert!(stderr.starts_with("error: cannot write missing/file"), "{option}: {stderr}");
+    }
+    let message = fails(folder.path(), &format!("{TRAIN} --snapshots pictures/a/00.png"));
+    assert!(message.contains("cannot write to the directory pictures/a/00.png"), "{message}");
+    let search = "search mlp --data pictures --input 3x8x8 --range lr=1e-5..1e-1 --table missing/table.csv";
+    assert!(fails(folder.path(), search).contains("cannot write missing/table.csv"));
+    assert!(
+        fails(folder.path(), "demo degradation --plot missing/a.svg").contains("cannot write missing/a.svg")
+    );
+    assert!(!folder.path().join("mlp.safetensors").exists());
+}
+
+#[test]
+fn full_batches_count_all_pictures() {
+    let folder = corners();
+    let output = nets(folder.path(), &format!("{TRAIN} --optimizer lbfgs"));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        output.status.success() && stderr.contains("; 4 epochs of 1 steps of 54 with lbfgs:10"),
+        "{stderr}"
+    );
 }
 
 #[test]
@@ -167,7 +239,16 @@ fn bad_requests_are_one_line() {
     fails_with(&["train", "lenet5", "--resume", "--lr", "1"], "cannot be used with");
     fails_with(&["train", "lenet5", "--data", "missing"], "cannot read missing");
     fails_with(&["train", "lenet5", "--data", &pictures, "--batch", "900"], "batch: expected 1 to 54");
+    fails_with(&["train", "lenet5", "--freeze", "conv1.*"], "of network `lenet5`, got `conv1.*`");
+    fails_with(&["train", "lenet5", "--lr-scale", "fc.*=0.1"], "of network `lenet5`, got `fc.*`");
+    fails_with(&["train", "lenet5", "--freeze", "*"], "is trained, got all of them");
+    fails_with(
+        &["train", "lenet5", "--schedule", "cosine:1e-20"],
+        "expected a number of epochs of 0, or from 0.001",
+    );
     fails_with(&["search", "lenet5", "--range", "depth=1..2"], "expected OPTION=LOW..HIGH");
+    let grid = ["search", "lenet5", "--range", "lr=0.1..1", "l2=0.1..1", "l1=0.1..1", "--grid", "100"];
+    fails_with(&grid, "--grid: expected at most 10000 combinations, got 1000000");
     std::fs::create_dir(folder.path().join("pictures/d")).unwrap();
     fails_with(&["train", "lenet5", "--data", &pictures], "of the class, got none");
 }
@@ -236,6 +317,31 @@ fn a_search_sorts_and_continues() {
     assert!(message.starts_with("error: "), "{message}");
     let other = format!("{} --trials 3 --table table.csv", search.replace("1e-5", "1e-4"));
     assert!(fails(folder.path(), &other).contains("expected the table of this search"));
+    // More trials of the same search are welcome, and other recipes are not mixed with them.
+    for (option, difference) in
+        [("--seed 1", "seed=1"), ("--epochs 3", "epochs=3"), ("--l2 1e-3", "l2=0.001")]
+    {
+        let other = format!("{} {option} --trials 3 --table table.csv", search.replace("--epochs 2 ", ""));
+        let message = fails(folder.path(), &other);
+        assert!(message.contains(difference) && message.contains("got one of another search ("), "{message}");
+    }
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), table);
+    let more = nets(folder.path(), &format!("{search} --trials 5 --rounds 2 --table table.csv"));
+    assert!(more.status.success());
+    let fresh = succeeds(folder.path(), &format!("{search} --trials 5 --rounds 2"));
+    assert_eq!(String::from_utf8(more.stdout).unwrap(), fresh);
+    // Values of another space are measured again.
+    let first_row = table.lines().nth(1).unwrap();
+    let cells: Vec<&str> = first_row.split(',').collect();
+    std::fs::write(&path, table.replacen(cells[5], "0.5", 1)).unwrap();
+    let output = nets(folder.path(), &random);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.contains("table.csv: 1 trials of round 1 are dropped"), "{stderr}");
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), first);
+    std::fs::write(&path, table.clone() + table.lines().nth(1).unwrap()).unwrap();
+    assert!(fails(folder.path(), &random).contains("expected each trial once, got trial 1 of round 1 again"));
+    std::fs::write(&path, table.replacen("0,0,", "0,x,", 1)).unwrap();
+    assert!(fails(folder.path(), &random).contains("expected numbers of a trial"));
     let grid = succeeds(folder.path(), &format!("{search} --grid 2 --folds 2"));
     assert!(grid.lines().count() == 3 && grid.contains("1.000e-5"), "{grid}");
 }
@@ -255,6 +361,11 @@ fn a_check_finds_what_it_should() {
     }
     let worst = out.split("largest error ").nth(1).unwrap().split(':').next().unwrap();
     assert!(worst.parse::<f64>().unwrap() < 1e-3, "{out}");
+    // The network is checked as the recipe trains it.
+    let frozen = success(&["check", "lenet5", "--threads", "1", "--freeze", "c*", "--drop-connect", "0.5"]);
+    let gradients = frozen.split("largest error ").nth(1).unwrap();
+    let gradients = gradients.split("Standard deviation").next().unwrap();
+    assert!(gradients.contains("f6.weight") && !gradients.contains("c1.weight"), "{frozen}");
     let hinge = success(&["check", "lenet5", "--threads", "1", "--loss", "hinge", "--init", "zero"]);
     assert!(hinge.contains("First loss        9.000; 9.000 (1 x (10 - 1))"), "{hinge}");
 }

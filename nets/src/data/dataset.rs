@@ -6,6 +6,7 @@ use crate::digits::{Digits, SIDE};
 use crate::error::{NetError, PictureError};
 use crate::shape::Shape;
 use kernels::Size2;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -73,6 +74,13 @@ impl Frame {
     /// Whether it has no pixels.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+/// As `3x32x32`.
+impl fmt::Display for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}x{}x{}", self.channels, self.size.h, self.size.w)
     }
 }
 
