@@ -216,6 +216,28 @@ fn results_that_cannot_be_written_are_reported_before_the_training() {
 }
 
 #[test]
+fn a_damaged_picture_is_found_before_the_training() {
+    let folder = corners();
+    let path = |name: &str| folder.path().join(name);
+    std::fs::create_dir(path("data")).unwrap();
+    std::fs::rename(path("pictures"), path("data/train")).unwrap();
+    for class in ["a", "b", "c"] {
+        std::fs::create_dir_all(path("data/val").join(class)).unwrap();
+        std::fs::copy(path("data/train/a/00.png"), path("data/val").join(class).join("00.png")).unwrap();
+    }
+    let line = TRAIN.replace("pictures", "data");
+    for (part, options) in [("val", ""), ("train", " --normalise none")] {
+        let picture = path("data").join(part).join("c/00.png");
+        let whole = std::fs::read(&picture).unwrap();
+        std::fs::write(&picture, &whole[..whole.len() / 2]).unwrap();
+        let stderr = String::from_utf8(nets(folder.path(), &format!("{line}{options}")).stderr).unwrap();
+        assert!(stderr.starts_with(&format!("error: data/{part}/c/00.png: expected a picture")), "{stderr}");
+        std::fs::write(&picture, whole).unwrap();
+    }
+    succeeds(folder.path(), &line);
+}
+
+#[test]
 fn full_batches_count_all_pictures() {
     let folder = corners();
     let output = nets(folder.path(), &format!("{TRAIN} --optimizer lbfgs"));

@@ -199,6 +199,16 @@ impl Dataset {
         }
     }
 
+    /// Reads every picture file once, so that a damaged one is found before a long training. Pictures in memory are not read.
+    ///
+    /// # Errors
+    /// Those of [`read`](Self::read) for the first file that cannot be read.
+    pub fn check_files(&self, frame: Frame) -> Result<(), NetError> {
+        let Pictures::Files(_) = self.store.pictures else { return Ok(()) };
+        let mut picture = vec![0.0; frame.len()];
+        (0..self.len()).try_for_each(|index| self.read(index, frame, &mut picture))
+    }
+
     /// Writes the bytes of a picture, divided by 255, in the order channel, row, column.
     ///
     /// A smaller picture is surrounded by zeros. Gray becomes three equal channels if the network reads colours. A picture

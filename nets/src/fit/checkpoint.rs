@@ -217,12 +217,40 @@ impl CheckpointFile {
     /// Reads the training of `graph`.
     ///
     /// # Errors
-    /// [`NetError::Checkpoint`] if the file is damaged, or if it is of another network or of inputs of another shape.
+    /// - [`NetError::Checkpoint`] if the file is damaged, or if it is of another network or of inputs of another shape.
+    /// - [`NetError::Weights`] if a tensor does not fit the network.
     pub fn read(&self, graph: &Graph) -> Result<Checkpoint, NetError> {
-        self.checkpoint(graph).map_err(|wrong| self.error(wrong))
+        let origin = self.path.display().to_string();
+        let error = |wrong| self.error(wrong);
+        let recipe =
+            self.values("recipe").and_then(|values| Recipe::from_values(&values).map_err(no_checkpoint));
+        let progress = self.values("progress");
+        let progress = progress.and_then(|values| Progress::from_values(&values).map_err(no_checkpoint));
+        self.check(graph).map_err(error)?;
+        let file = parsed(&self.bytes, &origin)?;
+        let weights = WeightSet::from_params(graph, |name, param| {
+            Ok(read_tensor(&file, &origin, &format!("{WEIGHTS}{name}"), param)?)
+        });
+        let is_state = |name: &str| !name.starts_with(WEIGHTS);
+        let state = file.iter().filter(|(name, view)| is_state(name) && view.dtype() == Dtype::F32);
+        let channels = graph.input().channels();
+        let pixels = graph.input().len()? / channels.max(1);
+        Ok(Checkpoint {
+            network: graph.name().to_owned(),
+            input: graph.input(),
+            data: self.data()?.to_owned(),
+            pictures: self.pictures().map_err(error)?,
+            recipe: recipe.map_err(error)?,
+            progress: progress.map_err(error)?,
+            history: self.history().map_err(error)?,
+            weights: weights?,
+            statistics: InputStatistics::of_file(&file, channels, pixels, &origin)?,
+            state: state.map(|(name, view)| (name.to_owned(), elements(&view))).collect(),
+        })
     }
 
-    fn checkpoint(&self, graph: &Graph) -> Result<Checkpoint, Wrong> {
+    /// Checks that the file is of `graph`.
+    fn check(&self, graph: &Graph) -> Result<(), Wrong> {
         let (network, input) = (self.text("network")?, self.text("input")?);
         if network != graph.name() {
             let expected = format!("a checkpoint of network `{}`", graph.name());
@@ -232,20 +260,7 @@ impl CheckpointFile {
             let expected = format!("a checkpoint for inputs of {}", graph.input());
             return Err((expected, format!("one for inputs of {input}")));
         }
-        let file = parsed(&self.bytes, "checkpoint").map_err(|error| no_checkpoint(error.to_string()))?;
-        let (weights, state) = tensors(&file, graph)?;
-        Ok(Checkpoint {
-            network: graph.name().to_owned(),
-            input: graph.input(),
-            data: self.text("data")?.to_owned(),
-            pictures: self.pictures()?,
-            recipe: Recipe::from_values(&self.values("recipe")?).map_err(no_checkpoint)?,
-            progress: Progress::from_values(&self.values("progress")?).map_err(no_checkpoint)?,
-            history: self.history()?,
-            weights,
-            statistics: statistics(&file, graph)?,
-            state,
-        })
+        Ok(())
     }
 
     fn error(&self, (expected, got): Wrong) -> NetError {
@@ -283,21 +298,4 @@ impl CheckpointFile {
             no_checkpoint(format!("{what} ({reason})"))
         })
     }
-}
-
-fn statistics(file: &SafeTensors<'_>, graph: &Graph) -> Result<Option<InputStatistics>, Wrong> {
-    let channels = graph.input().channels();
-    let pixels = graph.input().len().map_err(|error| no_checkpoint(error.to_string()))? / channels.max(1);
-    let statistics = InputStatistics::of_file(file, channels, pixels, "checkpoint");
-    statistics.map_err(|error| no_checkpoint(error.to_string()))
-}
-
-/// The weights, and all other tensors.
-fn tensors(file: &SafeTensors<'_>, graph: &Graph) -> Result<(WeightSet, HashMap<String, Vec<f32>>), Wrong> {
-    let weights = WeightSet::from_params(graph, |name, param| {
-        Ok(read_tensor(file, "checkpoint", &format!("{WEIGHTS}{name}"), param)?)
-    });
-    let weights = weights.map_err(|error| no_checkpoint(error.to_string()))?;
-    let others = file.iter().filter(|(name, view)| !name.starts_with(WEIGHTS) && view.dtype() == Dtype::F32);
-    Ok((weights, others.map(|(name, view)| (name.to_owned(), elements(&view))).collect()))
 }

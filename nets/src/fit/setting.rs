@@ -4,6 +4,7 @@ use super::recipe::{Method, Recipe};
 use crate::data::{Frame, Normalisation, Parts};
 use crate::error::NetError;
 use crate::graph::Graph;
+use crate::optim::Rule;
 use crate::train::TrainOptions;
 use kernels::Isa;
 
@@ -134,6 +135,10 @@ impl Recipe {
         }
         if let Some(decay) = self.average.filter(|&decay| !(decay > 0.0 && decay <= 1.0)) {
             return wrong("average", "a number above 0 and at most 1", decay.to_string());
+        }
+        if let (Some(decay), Method::Steps(Rule::LookAhead { .. })) = (self.average, self.method) {
+            let expected = "an optimiser other than look-ahead, whose weights are not those of the network";
+            return wrong("average", expected, decay.to_string());
         }
         let is_random = !self.augment.is_none() || self.drop_connect > 0.0 || self.survival < 1.0;
         if self.has_full_batches() && is_random {

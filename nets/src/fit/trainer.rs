@@ -35,16 +35,22 @@ pub struct Trainer {
 }
 
 impl Trainer {
-    /// Prepares a training from `weights`.
+    /// Prepares a training from `weights`. Every picture file is read once before the training begins.
     ///
     /// # Errors
     /// - [`NetError::Data`] if the data do not fit the network.
     /// - [`NetError::Option`] if the recipe is not usable: more pictures in a batch than there are, a random loss in full
     ///   batches, or numbers out of range.
-    /// - Those of [`TrainNet::new`], and of [`Setting::normalisation`].
+    /// - Those of [`TrainNet::new`], of [`Setting::normalisation`] and of [`Dataset::check_files`].
     pub fn new(setting: Setting<'_>, weights: &dyn WeightSource, recipe: &Recipe) -> Result<Self, NetError> {
         setting.check(recipe)?;
-        Self::normalised(setting, weights, recipe, setting.normalisation(recipe)?)
+        let normalisation = setting.normalisation(recipe)?;
+        // The statistics have read the training part already.
+        if recipe.normalise == Normalise::None {
+            setting.parts.training.check_files(setting.frame()?)?;
+        }
+        setting.parts.validation.check_files(setting.frame()?)?;
+        Self::normalised(setting, weights, recipe, normalisation)
     }
 
     /// The same, with a normalisation that is known.

@@ -322,6 +322,9 @@ fn unusable_checkpoints_are_refused() {
     let expected =
         "DIR/a.checkpoint: expected a checkpoint of network `mlp-mnist`, got one of network `lenet5`";
     assert_eq!(message(&path, &other), expected);
+    let classes = nets::fit::with_classes(&graph, 7).unwrap();
+    let expected = "DIR/a.checkpoint: tensor `weights/output.weight`: expected shape [7, 84], got [10, 84]";
+    assert_eq!(message(&path, &classes), expected);
     let bytes = std::fs::read(&path).unwrap();
     for len in [0, 7, 100, bytes.len() / 2, bytes.len() - 1] {
         std::fs::write(&path, &bytes[..len]).unwrap();
@@ -340,6 +343,8 @@ fn unusable_requests_are_refused() {
         |graph: &Graph, recipe: &Recipe| trainer(graph, recipe).map(|_| ()).unwrap_err().to_string();
     let many = refused(&graph, &Recipe { batch: 641, ..recipe() });
     assert_eq!(many, "batch: expected 1 to 640, the pictures to train on, got 641");
+    let ahead = Recipe { method: "look-ahead".parse().unwrap(), average: Some(0.5), ..recipe() };
+    assert!(refused(&graph, &ahead).starts_with("average: expected an optimiser other than look-ahead"));
     let wide = zoo::find("resnet18").unwrap().graph().unwrap();
     assert!(refused(&wide, &recipe()).ends_with("expected 1000 classes, as many as outputs, got 10"));
     let frame = Frame { channels: 1, size: kernels::Size2::square(28) };

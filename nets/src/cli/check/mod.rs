@@ -52,7 +52,7 @@ struct Checks<'a> {
 impl Check {
     pub(super) fn execute(&self) -> anyhow::Result<String> {
         let data = self.source.data_name();
-        let recipe = self.recipe.recipe(usual(self.source.network(), data))?;
+        let recipe = self.recipe.recipe(usual(self.source.network(), data));
         let parts = parts(data)?;
         let graph = self.source.graph(&parts)?;
         let pool = self.source.pool()?;

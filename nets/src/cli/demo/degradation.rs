@@ -47,7 +47,7 @@ impl Degradation {
             warm_up: 2.0,
             ..Recipe::default()
         };
-        let recipe = self.recipe.recipe(base)?;
+        let recipe = self.recipe.recipe(base);
         let mut parts = parts(&self.data)?;
         parts.training = parts.training.part(0..parts.training.len().min(self.pictures as usize));
         check_writable(&self.plot)?;

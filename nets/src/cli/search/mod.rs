@@ -71,7 +71,7 @@ impl Search {
         let data = self.source.data_name();
         let mut base = usual(self.source.network(), data);
         base.epochs = DEFAULT_EPOCHS;
-        let base = self.recipe.recipe(base)?;
+        let base = self.recipe.recipe(base);
         let parts = parts(data)?;
         let graph = self.source.graph(&parts)?;
         let mut table = Table::open(self.table.as_deref(), &self.range, self.what(&graph, &base))?;

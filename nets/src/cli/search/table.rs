@@ -62,7 +62,7 @@ impl Table {
         let before = self.all.len();
         self.all.retain(|done| {
             let wanted = usize::try_from(done.index).ok().and_then(|index| trials.get(index));
-            done.round != round || wanted.is_none_or(|wanted| *wanted == done.trial)
+            done.round != round || wanted.is_none_or(|wanted| are_equal(wanted, &done.trial))
         });
         let dropped = before - self.all.len();
         let path = self.path.as_deref().unwrap_or(Path::new("the table")).display();
@@ -164,6 +164,13 @@ impl Table {
             trial: Trial(values?),
         })
     }
+}
+
+/// Whether two trials have the same values. Logarithms and powers of another machine can differ in their last bits.
+fn are_equal(a: &Trial, b: &Trial) -> bool {
+    const ROUNDING: f64 = 1e-12;
+    let mut values = a.0.iter().zip(&b.0);
+    a.0.len() == b.0.len() && values.all(|(a, b)| (a - b).abs() <= ROUNDING * a.abs())
 }
 
 /// The words of each text that the other one does not have.

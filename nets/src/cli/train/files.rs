@@ -38,7 +38,9 @@ impl Files {
         );
         let resume = train.resume.as_ref().map(|_| given.unwrap_or_else(|| checkpoint.clone()));
         ensure!(
-            train.restart || resume.as_ref() == Some(&checkpoint) || !checkpoint.exists(),
+            train.restart
+                || resume.as_ref().is_some_and(|path| is_same(path, &checkpoint))
+                || !checkpoint.exists(),
             "{}: expected --resume to continue this training, --restart to begin anew, or another --out, got none of them",
             checkpoint.display()
         );
@@ -83,6 +85,12 @@ impl Files {
             _ => Ok(()),
         }
     }
+}
+
+/// Whether two paths lead to the same file, or are the same if there is none yet.
+fn is_same(a: &Path, b: &Path) -> bool {
+    let [real_a, real_b] = [a, b].map(|path| path.canonicalize().ok());
+    a == b || (real_a.is_some() && real_a == real_b)
 }
 
 /// Writes the weights with the statistics of the inputs.
@@ -136,6 +144,16 @@ impl Saving {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_file_has_many_paths() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        std::fs::write(path("a"), b"").unwrap();
+        std::fs::create_dir(path("b")).unwrap();
+        assert!(is_same(&path("a"), &path("b/../a")) && is_same(&path("none"), &path("none")));
+        assert!(!is_same(&path("a"), &path("b")) && !is_same(&path("none"), &path("other")));
+    }
 
     #[test]
     fn paths_are_words_of_a_shell() {

@@ -95,7 +95,7 @@ impl Train {
 
     fn start(&self) -> anyhow::Result<(Trainer, String)> {
         let data = self.source.data_name();
-        let recipe = self.recipe.recipe(usual(&self.source.network, data))?;
+        let recipe = self.recipe.recipe(usual(&self.source.network, data));
         let parts = parts(data)?;
         let graph = self.source.graph(&parts)?;
         let (weights, about) = weights(&graph, self.weights.as_ref(), self.new_last, &recipe)?;
@@ -119,7 +119,8 @@ impl Train {
         let checkpoint = file.read(&graph)?;
         let about = format!("continues {} at step {}", path.display(), checkpoint.progress.step);
         let setting = Setting { data, ..self.source.setting(&graph, &parts, true) };
-        Ok((Trainer::resume(setting, checkpoint)?, about))
+        let trainer = Trainer::resume(setting, checkpoint);
+        Ok((trainer.with_context(|| format!("cannot continue {}", path.display()))?, about))
     }
 
     /// Trains until the last epoch, or until it is interrupted. Returns whether the training is complete.
