@@ -193,7 +193,10 @@ fn the_printed_command_continues_into_the_same_files() {
     let message = fails(folder.path(), "train mlp --resume results/own.checkpoint --out mlp.safetensors");
     assert!(message.contains("mlp.checkpoint: expected --resume to continue this training"), "{message}");
     let message = fails(folder.path(), "train lenet5 --out a.checkpoint");
-    assert!(message.contains("expected a file for the weights besides the checkpoint"), "{message}");
+    assert!(
+        message.starts_with("error: a.checkpoint: expected two files, one for the checkpoint"),
+        "{message}"
+    );
 }
 
 #[test]

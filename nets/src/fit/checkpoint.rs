@@ -1,7 +1,7 @@
 //! [`Checkpoint`]: a training in a file, from which it continues to the same bits.
 //!
-//! The file is a safetensors file. Its tensors are `weights/NAME`, `optimizer/NAME/BUFFER`, `average/NAME`, and the statistics
-//! of the inputs. Its metadata are the network, its input, the data, the recipe, and the progress, as JSON objects of texts.
+//! The file is a safetensors file. Its tensors are `weights/NAME`, `optimizer/NAME/BUFFER`, `average/NAME`, the statistics of the
+//! inputs, and the history of epochs as the bytes of a JSON text. Its metadata are the network, its input, the data, the recipe, and the progress, as JSON objects of texts.
 
 use super::atomic::write_atomically;
 use super::recipe::Recipe;
@@ -26,6 +26,8 @@ const MOST_COPIES: u64 = 64;
 const HEADER_ROOM: u64 = 16 << 20;
 /// What the names of weights begin with.
 const WEIGHTS: &str = "weights/";
+/// The tensor of the history.
+const HISTORY: &str = "history";
 
 /// A training, between two steps.
 #[derive(Debug, Clone)]
@@ -141,9 +143,9 @@ impl Checkpoint {
             ("pictures".to_owned(), format!("{} {}", self.pictures.0, self.pictures.1)),
             ("recipe".to_owned(), json(&self.recipe.to_values())),
             ("progress".to_owned(), json(&self.progress.to_values())),
-            ("history".to_owned(), serde_json::to_string(&self.history).expect("reports can be written")),
         ]);
-        serialized(&tensors, Some(metadata))
+        let history = serde_json::to_string(&self.history).expect("reports can be written");
+        serialized(&tensors, &[(HISTORY, &history)], Some(metadata))
     }
 
     /// Reads the file of a training of `graph`.
@@ -222,15 +224,11 @@ impl CheckpointFile {
     pub fn read(&self, graph: &Graph) -> Result<Checkpoint, NetError> {
         let origin = self.path.display().to_string();
         let error = |wrong| self.error(wrong);
-        let recipe =
-            self.values("recipe").and_then(|values| Recipe::from_values(&values).map_err(no_checkpoint));
-        let progress = self.values("progress");
-        let progress = progress.and_then(|values| Progress::from_values(&values).map_err(no_checkpoint));
         self.check(graph).map_err(error)?;
         let file = parsed(&self.bytes, &origin)?;
         let weights = WeightSet::from_params(graph, |name, param| {
             Ok(read_tensor(&file, &origin, &format!("{WEIGHTS}{name}"), param)?)
-        });
+        })?;
         let is_state = |name: &str| !name.starts_with(WEIGHTS);
         let state = file.iter().filter(|(name, view)| is_state(name) && view.dtype() == Dtype::F32);
         let channels = graph.input().channels();
@@ -240,10 +238,10 @@ impl CheckpointFile {
             input: graph.input(),
             data: self.data()?.to_owned(),
             pictures: self.pictures().map_err(error)?,
-            recipe: recipe.map_err(error)?,
-            progress: progress.map_err(error)?,
-            history: self.history().map_err(error)?,
-            weights: weights?,
+            recipe: self.recipe().map_err(error)?,
+            progress: self.progress().map_err(error)?,
+            history: history(&file).map_err(error)?,
+            weights,
             statistics: InputStatistics::of_file(&file, channels, pixels, &origin)?,
             state: state.map(|(name, view)| (name.to_owned(), elements(&view))).collect(),
         })
@@ -277,6 +275,14 @@ impl CheckpointFile {
         values.map_err(|error| no_checkpoint(format!("a `{name}` that is no object of texts ({error})")))
     }
 
+    fn recipe(&self) -> Result<Recipe, Wrong> {
+        Recipe::from_values(&self.values("recipe")?).map_err(no_checkpoint)
+    }
+
+    fn progress(&self) -> Result<Progress, Wrong> {
+        Progress::from_values(&self.values("progress")?).map_err(no_checkpoint)
+    }
+
     fn pictures(&self) -> Result<(usize, usize), Wrong> {
         let text = self.text("pictures")?;
         let numbers =
@@ -286,16 +292,17 @@ impl CheckpointFile {
             _ => Err(no_checkpoint(format!("`pictures` as `{text}`"))),
         }
     }
+}
 
-    fn history(&self) -> Result<Vec<EpochReport>, Wrong> {
-        serde_json::from_str(self.text("history")?).map_err(|error| {
-            let reason = error.to_string();
-            // JSON has no infinity and no NaN. They are written as `null`.
-            let what = match reason.starts_with("invalid type: null") {
-                true => "a history with a number that is infinite or NaN",
-                false => "a damaged history",
-            };
-            no_checkpoint(format!("{what} ({reason})"))
-        })
-    }
+fn history(file: &SafeTensors<'_>) -> Result<Vec<EpochReport>, Wrong> {
+    let text = file.tensor(HISTORY).map_err(|_| no_checkpoint("a file without a history"))?;
+    serde_json::from_slice(text.data()).map_err(|error| {
+        let reason = error.to_string();
+        // JSON has no infinity and no NaN. They are written as `null`.
+        let what = match reason.starts_with("invalid type: null") {
+            true => "a history with a number that is infinite or NaN",
+            false => "a damaged history",
+        };
+        no_checkpoint(format!("{what} ({reason})"))
+    })
 }

@@ -79,7 +79,7 @@ impl WeightSet {
         let lens: Vec<[usize; 1]> = own.iter().map(|(_, data)| [data.len()]).collect();
         let own = own.iter().zip(&lens).map(|(&(name, data), len)| (name, &len[..], data));
         let tensors = self.iter().map(|(name, tensor)| (name, tensor.dims(), tensor.data())).chain(own);
-        serialized(&tensors.collect::<Vec<_>>(), None)
+        serialized(&tensors.collect::<Vec<_>>(), &[], None)
     }
 
     /// Writes the weights to a safetensors file.
@@ -96,7 +96,7 @@ impl WeightSet {
 /// # Panics
 /// If the extents of a tensor do not match its number of elements.
 pub fn to_safetensors(tensors: &[(&str, &[usize], &[f32])]) -> Vec<u8> {
-    serialized(tensors, None)
+    serialized(tensors, &[], None)
 }
 
 /// Writes `bytes` to a file.

@@ -9,21 +9,29 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-/// Serializes tensors as a safetensors file with metadata. Each tensor has a name, extents and elements.
+/// A text in a safetensors file: a tensor of bytes. Metadata are for short texts, because headers have a limit.
+pub(crate) type NamedText<'a> = (&'a str, &'a str);
+
+/// Serializes tensors as a safetensors file. Each tensor has a name, extents and elements.
 ///
 /// # Panics
 /// If the extents of a tensor do not match its number of elements.
 pub(crate) fn serialized(
     tensors: &[(&str, &[usize], &[f32])],
+    texts: &[NamedText<'_>],
     metadata: Option<HashMap<String, String>>,
 ) -> Vec<u8> {
+    let view = |dtype, dims: &[usize], bytes| {
+        TensorView::new(dtype, dims.to_vec(), bytes).expect("extents are those of the elements")
+    };
     let bytes: Vec<Vec<u8>> = tensors
         .iter()
         .map(|(_, _, data)| data.iter().flat_map(|number| number.to_le_bytes()).collect())
         .collect();
-    let views = tensors.iter().zip(&bytes).map(|(&(name, dims, _), bytes)| {
-        (name, TensorView::new(Dtype::F32, dims.to_vec(), bytes).expect("extents are those of the numbers"))
-    });
+    let numbers = tensors.iter().zip(&bytes);
+    let numbers = numbers.map(|(&(name, dims, _), bytes)| (name, view(Dtype::F32, dims, bytes)));
+    let texts = texts.iter().map(|&(name, text)| (name, view(Dtype::U8, &[text.len()], text.as_bytes())));
+    let views = numbers.chain(texts);
     safetensors::serialize(views, metadata).expect("headers of names and extents can be written")
 }
 
@@ -40,7 +48,8 @@ pub(crate) fn read_within(path: &Path, limit: u64, what: &str) -> Result<Vec<u8>
     // Bounds the read independently of the length that the file system reports.
     File::open(path).map_err(io)?.take(limit + 1).read_to_end(&mut bytes).map_err(io)?;
     if bytes.len() as u64 > limit {
-        let needed = std::fs::metadata(path).map_or(u64::MAX, |file| file.len());
+        // A device says that it has no bytes.
+        let needed = std::fs::metadata(path).map_or(u64::MAX, |file| file.len()).max(bytes.len() as u64);
         let what = format!("{}: {what}", path.display());
         return Err(NetError::TooLarge { what, limit, needed });
     }

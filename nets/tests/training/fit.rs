@@ -298,8 +298,12 @@ fn a_history_with_a_number_that_is_not_finite_is_explained() {
     run(&mut trainer, usize::MAX);
     trainer.checkpoint().save(&path).unwrap();
     let mut bytes = std::fs::read(&path).unwrap();
-    let name = br#"\"validation_loss\":"#;
-    let start = bytes.windows(name.len()).position(|part| part == name).unwrap() + name.len();
+    // A long history does not reach the limit of headers.
+    let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let place = |bytes: &[u8], text: &[u8]| bytes.windows(text.len()).position(|part| part == text);
+    assert_eq!(place(&bytes[..header], b"validation_loss"), None);
+    let name = br#""validation_loss":"#;
+    let start = place(&bytes, name).unwrap() + name.len();
     let len = bytes[start..].iter().position(|&byte| byte == b',').unwrap();
     bytes[start..start + len].fill(b' ');
     bytes[start..start + 4].copy_from_slice(b"null");

@@ -33,7 +33,7 @@ impl Files {
         };
         ensure!(
             out != checkpoint,
-            "{}: expected a file for the weights besides the checkpoint, got the same file for both",
+            "{}: expected two files, one for the checkpoint (--resume) and one for the weights (--out), got the same for both",
             out.display()
         );
         let resume = train.resume.as_ref().map(|_| given.unwrap_or_else(|| checkpoint.clone()));
