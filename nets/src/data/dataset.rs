@@ -170,6 +170,12 @@ impl Dataset {
         Self { store: Arc::clone(&parts[0].store), indices }
     }
 
+    /// The same pictures in the order of the data.
+    pub(super) fn in_order(mut self) -> Self {
+        self.indices.sort_unstable();
+        self
+    }
+
     /// Checks that a network with this output and input can be trained on the pictures.
     ///
     /// # Errors

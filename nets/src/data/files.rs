@@ -38,7 +38,7 @@ pub fn open(directory: &Path) -> Result<Parts, NetError> {
         (all, None) => {
             let mut folds = all.folds(HOLD_OUT, SEED);
             let validation = folds.swap_remove(0);
-            Ok(Parts { training: Dataset::joined(&folds), validation })
+            Ok(Parts { training: Dataset::joined(&folds).in_order(), validation })
         }
     }
 }
