@@ -107,12 +107,19 @@ impl Search {
     fn what(&self, graph: &Graph, base: &Recipe) -> String {
         let pictures = self.pictures.map_or("all".to_owned(), |pictures| pictures.to_string());
         let trials = self.grid.map_or("random".to_owned(), |steps| format!("grid-{steps}"));
+        let is_searched = |option: &str| {
+            let name = option.split('=').next();
+            self.range.iter().any(|range| Some(range.name.as_str()) == name)
+        };
+        let recipe = base.to_string();
+        let fixed: Vec<&str> = recipe.split(' ').filter(|option| !is_searched(option)).collect();
         format!(
-            "network={} input={} data={} pictures={pictures} folds={} trials={trials} {base}",
+            "network={} input={} data={} pictures={pictures} folds={} trials={trials} {}",
             graph.name(),
             graph.input(),
             self.source.data_name(),
-            self.folds
+            self.folds,
+            fixed.join(" ")
         )
     }
 
