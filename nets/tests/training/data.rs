@@ -378,6 +378,15 @@ fn the_order_of_the_data_ends_with_a_small_batch() {
 }
 
 #[test]
+fn a_thread_that_panics_is_no_end_of_the_data() {
+    // Digits do not fit into four pixels. A trainer checks it.
+    let feed = Feed { frame: GRAY, ..feed(None) };
+    let mut batches = feed.start(Span { epoch: 0, batch: 0, end: 1 }).unwrap();
+    let next = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| batches.next_batch()));
+    assert!(next.is_err());
+}
+
+#[test]
 fn a_reader_that_leaves_ends_the_thread() {
     let feed = feed(Some(1));
     let mut batches = feed.start(Span { epoch: 0, batch: 0, end: 1_000_000 }).unwrap();
