@@ -1,55 +1,15 @@
-//! `nets train`, `search`, `check` and `ensemble`, as a user calls them.
+//! `nets train`, as a user calls it.
 
+mod corners;
 mod program;
 
-use assert_cmd::cargo::cargo_bin_cmd;
-use program::{fails_with, success};
+use corners::{TRAIN, corners, fails, nets, succeeds};
+use program::fails_with;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-use tempfile::TempDir;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_nets");
-
-/// Three classes of 8x8 pictures, in which another corner is bright.
-fn corners() -> TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    for (class, corner) in [("a", 0), ("b", 7), ("c", 56)] {
-        let path = folder.path().join("pictures").join(class);
-        std::fs::create_dir_all(&path).unwrap();
-        for index in 0..20u8 {
-            let mut pixels = [index; 64];
-            pixels[corner] = 255 - index;
-            let file = std::fs::File::create(path.join(format!("{index:02}.png"))).unwrap();
-            let mut encoder = png::Encoder::new(file, 8, 8);
-            encoder.set_color(png::ColorType::Grayscale);
-            encoder.write_header().unwrap().write_image_data(&pixels).unwrap();
-        }
-    }
-    folder
-}
-
-/// Runs in a folder, with the words of a command line.
-fn nets(folder: &Path, line: &str) -> Output {
-    cargo_bin_cmd!("nets").current_dir(folder).args(line.split_whitespace()).output().unwrap()
-}
-
-fn succeeds(folder: &Path, line: &str) -> String {
-    let output = nets(folder, line);
-    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-    assert!(output.status.success(), "{line}: {}", text(&output.stderr));
-    text(&output.stdout)
-}
-
-/// The last line of a failure.
-fn fails(folder: &Path, line: &str) -> String {
-    let output = nets(folder, line);
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{line}: {stderr}");
-    stderr.lines().last().unwrap().to_owned()
-}
-
-const TRAIN: &str = "train mlp --data pictures --input 3x8x8 --epochs 4 --batch 9 --threads 1";
 
 #[test]
 fn a_training_leaves_weights_a_log_and_curves() {
@@ -141,6 +101,16 @@ fn an_interrupted_training_saves_and_says_how_to_continue() {
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success() && text.contains("Continue with: nets train lenet5 --resume"), "{text}");
     assert!(checkpoint.exists());
+    // One that begins anew leaves nothing of it: even if it is killed before its first checkpoint, it is the one to continue.
+    let mut child = start(folder.path(), "train lenet5 --epochs 9 --restart --save-every 1e300 --seed 8");
+    let old = std::fs::read(&checkpoint).unwrap();
+    let begun = Instant::now();
+    while std::fs::read(&checkpoint).unwrap() == old {
+        assert!(begun.elapsed() < Duration::from_secs(60), "the old checkpoint is left");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
     // A new training does not overwrite it.
     let message = fails(folder.path(), "train lenet5 --epochs 1");
     assert!(message.contains("lenet5.checkpoint: expected --resume to continue this training"), "{message}");
@@ -152,6 +122,93 @@ fn an_interrupted_training_saves_and_says_how_to_continue() {
     std::fs::write(&checkpoint, b"no checkpoint").unwrap();
     let message = fails(folder.path(), "train lenet5 --resume");
     assert!(message.contains("expected a checkpoint of `nets train`, got another file"), "{message}");
+}
+
+#[test]
+#[cfg(unix)]
+fn the_printed_command_continues_into_the_same_files() {
+    let folder = corners();
+    let training = TRAIN.replace("--epochs 4", "--epochs 300");
+    succeeds(folder.path(), &format!("{training} --out whole.safetensors"));
+    // The files of another training, which must stay.
+    std::fs::write(folder.path().join("mlp.checkpoint"), b"another").unwrap();
+    std::fs::create_dir(folder.path().join("results")).unwrap();
+    let line = format!("{training} --out results/own.safetensors --log results/log.csv --save-every 0");
+    let mut command = Command::new(PROGRAM);
+    command.current_dir(folder.path()).args(line.split_whitespace());
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    wait_for(&folder.path().join("results/own.checkpoint"));
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let text = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
+    let continuation = text.split("Continue with: nets ").nth(1).unwrap_or_else(|| panic!("{text}"));
+    assert_eq!(continuation.trim_end(), "train mlp --resume results/own.checkpoint --log results/log.csv");
+    succeeds(folder.path(), &format!("{continuation} --threads 1"));
+    let read = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
+    assert!(read("results/own.safetensors") == read("whole.safetensors"), "the bits differ");
+    assert_eq!(read("mlp.checkpoint"), b"another");
+    assert!(!folder.path().join("mlp.safetensors").exists());
+    assert!(!folder.path().join("results/own.checkpoint").exists());
+    assert_eq!(String::from_utf8(read("results/log.csv")).unwrap().lines().count(), 301);
+    // Nor does another name overwrite it.
+    let message = fails(folder.path(), "train mlp --resume results/own.checkpoint --out mlp.safetensors");
+    assert!(message.contains("mlp.checkpoint: expected --resume to continue this training"), "{message}");
+    let message = fails(folder.path(), "train lenet5 --out a.checkpoint");
+    assert!(
+        message.starts_with("error: a.checkpoint: expected two files, one for the checkpoint"),
+        "{message}"
+    );
+}
+
+#[test]
+fn results_that_cannot_be_written_are_reported_before_the_training() {
+    let folder = corners();
+    for option in ["log", "plot", "out"] {
+        let output = nets(folder.path(), &format!("{TRAIN} --{option} missing/file"));
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{option}: {stderr}");
+        assert!(stderr.starts_with("error: cannot write missing/file"), "{option}: {stderr}");
+    }
+    let message = fails(folder.path(), &format!("{TRAIN} --snapshots pictures/a/00.png"));
+    assert!(message.contains("cannot write to the directory pictures/a/00.png"), "{message}");
+    let search = "search mlp --data pictures --input 3x8x8 --range lr=1e-5..1e-1 --table missing/table.csv";
+    assert!(fails(folder.path(), search).contains("cannot write missing/table.csv"));
+    assert!(
+        fails(folder.path(), "demo degradation --plot missing/a.svg").contains("cannot write missing/a.svg")
+    );
+    assert!(!folder.path().join("mlp.safetensors").exists());
+}
+
+#[test]
+fn a_damaged_picture_is_found_before_the_training() {
+    let folder = corners();
+    let path = |name: &str| folder.path().join(name);
+    std::fs::create_dir(path("data")).unwrap();
+    std::fs::rename(path("pictures"), path("data/train")).unwrap();
+    for class in ["a", "b", "c"] {
+        std::fs::create_dir_all(path("data/val").join(class)).unwrap();
+        std::fs::copy(path("data/train/a/00.png"), path("data/val").join(class).join("00.png")).unwrap();
+    }
+    let line = TRAIN.replace("pictures", "data");
+    for (part, options) in [("val", ""), ("train", " --normalise none")] {
+        let picture = path("data").join(part).join("c/00.png");
+        let whole = std::fs::read(&picture).unwrap();
+        std::fs::write(&picture, &whole[..whole.len() / 2]).unwrap();
+        let stderr = String::from_utf8(nets(folder.path(), &format!("{line}{options}")).stderr).unwrap();
+        assert!(stderr.starts_with(&format!("error: data/{part}/c/00.png: expected a picture")), "{stderr}");
+        std::fs::write(&picture, whole).unwrap();
+    }
+    succeeds(folder.path(), &line);
+}
+
+#[test]
+fn full_batches_count_all_pictures() {
+    let folder = corners();
+    let output = nets(folder.path(), &format!("{TRAIN} --optimizer lbfgs"));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        output.status.success() && stderr.contains("; 4 epochs of 1 steps of 54 with lbfgs:10"),
+        "{stderr}"
+    );
 }
 
 #[test]
@@ -167,7 +224,16 @@ fn bad_requests_are_one_line() {
     fails_with(&["train", "lenet5", "--resume", "--lr", "1"], "cannot be used with");
     fails_with(&["train", "lenet5", "--data", "missing"], "cannot read missing");
     fails_with(&["train", "lenet5", "--data", &pictures, "--batch", "900"], "batch: expected 1 to 54");
+    fails_with(&["train", "lenet5", "--freeze", "conv1.*"], "of network `lenet5`, got `conv1.*`");
+    fails_with(&["train", "lenet5", "--lr-scale", "fc.*=0.1"], "of network `lenet5`, got `fc.*`");
+    fails_with(&["train", "lenet5", "--freeze", "*"], "is trained, got all of them");
+    fails_with(
+        &["train", "lenet5", "--schedule", "cosine:1e-20"],
+        "expected a number of epochs of 0, or from 0.001",
+    );
     fails_with(&["search", "lenet5", "--range", "depth=1..2"], "expected OPTION=LOW..HIGH");
+    let grid = ["search", "lenet5", "--range", "lr=0.1..1", "l2=0.1..1", "l1=0.1..1", "--grid", "100"];
+    fails_with(&grid, "--grid: expected at most 10000 combinations, got 1000000");
     std::fs::create_dir(folder.path().join("pictures/d")).unwrap();
     fails_with(&["train", "lenet5", "--data", &pictures], "of the class, got none");
 }
@@ -210,66 +276,4 @@ fn a_new_last_layer_and_frozen_others() {
     assert!(output.status.success() && stderr.contains("; new: "), "{stderr}");
     let message = fails(folder.path(), "train lenet5 --weights first.safetensors");
     assert!(message.contains("tensor `c1.weight`"), "{message}");
-}
-
-#[test]
-fn a_search_sorts_and_continues() {
-    let folder = corners();
-    let search =
-        "search mlp --data pictures --input 3x8x8 --epochs 2 --batch 9 --threads 1 --range lr=1e-5..1e-1";
-    let random = format!("{search} --trials 3 --rounds 2 --table table.csv");
-    let first = succeeds(folder.path(), &random);
-    let accuracies: Vec<f64> = first
-        .lines()
-        .skip(1)
-        .map(|row| row.trim_start().split(' ').next().unwrap().parse().unwrap())
-        .collect();
-    assert!(accuracies.len() == 6 && accuracies.is_sorted_by(|a, b| a >= b), "{first}");
-    // Without two of its rows, the table is completed to the same one.
-    let path = folder.path().join("table.csv");
-    let table = std::fs::read_to_string(&path).unwrap();
-    let kept: Vec<&str> = table.lines().take(5).collect();
-    std::fs::write(&path, kept.join("\n") + "\n").unwrap();
-    assert_eq!(succeeds(folder.path(), &random), first);
-    assert_eq!(std::fs::read_to_string(&path).unwrap(), table);
-    let message = fails(folder.path(), &format!("{search} --trials 3 --table pictures/a/00.png"));
-    assert!(message.starts_with("error: "), "{message}");
-    let other = format!("{} --trials 3 --table table.csv", search.replace("1e-5", "1e-4"));
-    assert!(fails(folder.path(), &other).contains("expected the table of this search"));
-    let grid = succeeds(folder.path(), &format!("{search} --grid 2 --folds 2"));
-    assert!(grid.lines().count() == 3 && grid.contains("1.000e-5"), "{grid}");
-}
-
-#[test]
-fn a_check_finds_what_it_should() {
-    let out = success(&["check", "lenet5", "--threads", "1"]);
-    for part in [
-        "2.303 (ln 10) if every class is as likely: as expected",
-        "learned by heart in",
-        "too low: the loss barely changes",
-        "too high: ",
-        "c1.weight",
-        "sat.",
-    ] {
-        assert!(out.contains(part), "no `{part}` in:\n{out}");
-    }
-    let worst = out.split("largest error ").nth(1).unwrap().split(':').next().unwrap();
-    assert!(worst.parse::<f64>().unwrap() < 1e-3, "{out}");
-    let hinge = success(&["check", "lenet5", "--threads", "1", "--loss", "hinge", "--init", "zero"]);
-    assert!(hinge.contains("First loss        9.000; 9.000 (1 x (10 - 1))"), "{hinge}");
-}
-
-#[test]
-fn an_ensemble_averages_answers_and_weights() {
-    let folder = corners();
-    for seed in [1, 2] {
-        succeeds(folder.path(), &format!("{TRAIN} --seed {seed} --out seed-{seed}.safetensors"));
-    }
-    let line = "ensemble mlp --data pictures --input 3x8x8 --weights seed-1.safetensors seed-2.safetensors";
-    let out = succeeds(folder.path(), line);
-    assert!(out.contains("mean of the probabilities") && out.contains("mean of the weights"), "{out}");
-    succeeds(folder.path(), &format!("{TRAIN} --schedule cosine:2 --snapshots snapshots"));
-    for epoch in [2, 4] {
-        assert!(folder.path().join(format!("snapshots/epoch-{epoch}.safetensors")).exists());
-    }
 }

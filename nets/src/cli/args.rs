@@ -39,12 +39,33 @@ pub(crate) fn image(text: &str) -> Result<Shape, String> {
     }
 }
 
-/// The instruction set of the kernels, and how exact they are.
+/// The instruction set of the kernels.
 #[derive(Debug, Clone, Copy, Default, Args)]
-pub(crate) struct Kernels {
+pub(crate) struct InstructionSet {
     /// Instruction set: portable, neon, avx2fma, avx512f, avx512bf16 or amx [default: the best of this machine]
     #[arg(long)]
     pub(crate) isa: Option<Isa>,
+}
+
+/// The number of threads.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub(crate) struct ThreadCount {
+    /// Number of threads [default: one per physical core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+}
+
+impl ThreadCount {
+    pub(crate) fn get(self) -> usize {
+        self.threads.map_or_else(|| num_cpus::get_physical().max(1), usize::from)
+    }
+}
+
+/// The instruction set of the kernels, and how exact they are.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub(crate) struct Kernels {
+    #[command(flatten)]
+    pub(crate) instructions: InstructionSet,
     /// Maximum rounding error that methods may add: strict, default, fast, tf32 or bf16
     #[arg(long, value_name = "LEVEL", default_value_t)]
     pub(crate) numerics: Numerics,
@@ -53,7 +74,7 @@ pub(crate) struct Kernels {
 impl Kernels {
     pub(crate) fn options(self) -> NetOptions {
         let mut options = NetOptions::default().numerics(self.numerics);
-        options.isa = self.isa;
+        options.isa = self.instructions.isa;
         options
     }
 }
@@ -61,16 +82,15 @@ impl Kernels {
 /// The threads, and the kernels that they run.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Hardware {
-    /// Number of threads [default: one per physical core]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    threads: Option<u16>,
+    #[command(flatten)]
+    threads: ThreadCount,
     #[command(flatten)]
     kernels: Kernels,
 }
 
 impl Hardware {
     pub(crate) fn threads(&self) -> usize {
-        self.threads.map_or_else(|| num_cpus::get_physical().max(1), usize::from)
+        self.threads.get()
     }
 
     pub(crate) fn options(&self, batch: usize) -> NetOptions {

@@ -53,8 +53,7 @@ impl EnsembleArgs {
         };
         let mut statistics: Option<Option<InputStatistics>> = None;
         for path in &self.weights {
-            let set = WeightSet::load(&graph, path)?;
-            let own = InputStatistics::load(&graph, path)?;
+            let (set, own) = WeightSet::load_with_statistics(&graph, path)?;
             let logits = logits(&graph, &set, own.as_ref(), data, self.source.max_threads(), pool.threads())?;
             let mut alone = Ensemble::new(data.len(), classes);
             alone.add(&logits);

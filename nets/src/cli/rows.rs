@@ -89,11 +89,9 @@ impl Rows {
 
     /// Formats as CSV without the totals.
     pub(super) fn csv(&self) -> anyhow::Result<String> {
-        let mut writer = csv::Writer::from_writer(Vec::new());
-        writer.write_record(self.columns.iter().map(|column| &column.name))?;
+        let header = self.columns.iter().map(|column| column.name.clone()).collect();
         let rows = &self.rows[..self.rows.len() - usize::from(self.has_total)];
-        rows.iter().try_for_each(|row| writer.write_record(row))?;
-        Ok(String::from_utf8(writer.into_inner()?)?)
+        text::csv([header].iter().chain(rows))
     }
 
     pub(super) fn markdown(&self) -> String {

@@ -4,7 +4,7 @@ use anyhow::ensure;
 use nets::digits::PADDED;
 use nets::import::onnx::{self, Extents, ImportOptions, Imported, InputExtents};
 use nets::zoo::{self, Entry};
-use nets::{Graph, Init, NetError, SeededWeights, Shape, WeightSet, WeightSource, digits};
+use nets::{Graph, Init, InputStatistics, NetError, SeededWeights, Shape, WeightSet, WeightSource, digits};
 use std::path::{Path, PathBuf};
 
 /// The meaning of a network name on the command line.
@@ -38,6 +38,8 @@ impl Default for Wanted<'_> {
 pub(super) struct Loaded {
     pub(super) graph: Graph,
     pub(super) weights: Box<dyn WeightSource>,
+    /// How the inputs were normalised in the training, if the file of weights says it, as those of `nets train` do.
+    pub(super) statistics: Option<InputStatistics>,
     /// The extents of input and output in the ONNX file.
     pub(super) extents: Option<Extents>,
 }
@@ -61,12 +63,17 @@ impl Network {
         match self {
             Self::Zoo(entry) => {
                 let graph = entry.graph_for(wanted.input.unwrap_or(entry.input))?;
+                let mut statistics = None;
                 let weights: Box<dyn WeightSource> = match (wanted.weights, wanted.seed) {
-                    (Some(path), _) => Box::new(WeightSet::load(&graph, path)?),
+                    (Some(path), _) => {
+                        let (weights, own) = WeightSet::load_with_statistics(&graph, path)?;
+                        statistics = own;
+                        Box::new(weights)
+                    }
                     (None, None) if is_lenet5(entry)? => Box::new(trained(&graph, entry.input)?),
                     (None, seed) => Box::new(SeededWeights::new(&graph, Init::He, seed.unwrap_or(0))?),
                 };
-                Ok(Loaded { graph, weights, extents: None })
+                Ok(Loaded { graph, weights, statistics, extents: None })
             }
             Self::Onnx(file) => {
                 ensure!(
@@ -79,7 +86,7 @@ impl Network {
                 let Imported { graph, weights, warnings, extents, .. } =
                     onnx::load_for(file, &options, wanted.data)?;
                 warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
-                Ok(Loaded { graph, weights: Box::new(weights), extents: Some(extents) })
+                Ok(Loaded { graph, weights: Box::new(weights), statistics: None, extents: Some(extents) })
             }
         }
     }

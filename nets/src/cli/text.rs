@@ -32,6 +32,13 @@ pub(super) fn lines(table: &Table) -> String {
     table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
+/// Formats records of as many fields each as CSV.
+pub(super) fn csv<'a>(records: impl IntoIterator<Item = &'a Vec<String>>) -> anyhow::Result<String> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    records.into_iter().try_for_each(|record| writer.write_record(record))?;
+    Ok(String::from_utf8(writer.into_inner()?)?)
+}
+
 /// Formats `1.5 MiB`.
 pub(super) fn bytes(number: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];

@@ -158,9 +158,7 @@ impl FromStr for Augment {
             let (name, number) = part.split_once('=').unwrap_or((part, ""));
             let number = |most: f32| {
                 let number = number.parse().ok().filter(|number| (0.0..=most).contains(number));
-                number.ok_or_else(|| {
-                    format!("{name}: expected a number from 0 to {most}, got `{number:?}`", number = part)
-                })
+                number.ok_or_else(|| format!("{name}: expected a number from 0 to {most}, got `{part}`"))
             };
             match name {
                 "flip" if part == "flip" => augment.flip = true,

@@ -6,6 +6,7 @@ use crate::digits::{Digits, SIDE};
 use crate::error::{NetError, PictureError};
 use crate::shape::Shape;
 use kernels::Size2;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -73,6 +74,13 @@ impl Frame {
     /// Whether it has no pixels.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+/// As `3x32x32`.
+impl fmt::Display for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}x{}x{}", self.channels, self.size.h, self.size.w)
     }
 }
 
@@ -162,6 +170,12 @@ impl Dataset {
         Self { store: Arc::clone(&parts[0].store), indices }
     }
 
+    /// The same pictures in the order of the data.
+    pub(super) fn in_order(mut self) -> Self {
+        self.indices.sort_unstable();
+        self
+    }
+
     /// Checks that a network with this output and input can be trained on the pictures.
     ///
     /// # Errors
@@ -189,6 +203,16 @@ impl Dataset {
             ),
             _ => Ok(()),
         }
+    }
+
+    /// Reads every picture file once, so that a damaged one is found before a long training. Pictures in memory are not read.
+    ///
+    /// # Errors
+    /// Those of [`read`](Self::read) for the first file that cannot be read.
+    pub fn check_files(&self, frame: Frame) -> Result<(), NetError> {
+        let Pictures::Files(_) = self.store.pictures else { return Ok(()) };
+        let mut picture = vec![0.0; frame.len()];
+        (0..self.len()).try_for_each(|index| self.read(index, frame, &mut picture))
     }
 
     /// Writes the bytes of a picture, divided by 255, in the order channel, row, column.

@@ -138,8 +138,17 @@ impl Batches {
     ///
     /// # Errors
     /// [`NetError::Io`] and [`NetError::Picture`] for a picture that cannot be read. No batches come after that.
+    ///
+    /// # Panics
+    /// If the thread did. An early end would pass for the last batch.
     pub fn next_batch(&mut self) -> Result<Option<Batch>, NetError> {
-        self.receiver.as_ref().and_then(|receiver| receiver.recv().ok()).transpose()
+        let batch = self.receiver.as_ref().and_then(|receiver| receiver.recv().ok());
+        if batch.is_none()
+            && let Some(Err(panic)) = self.thread.take().map(JoinHandle::join)
+        {
+            std::panic::resume_unwind(panic);
+        }
+        batch.transpose()
     }
 
     /// Gives back the memory of a batch.

@@ -18,7 +18,8 @@ const SEED: u64 = 0;
 /// - CIFAR-10 in binary form: `data_batch_1.bin` to `data_batch_5.bin` and `test_batch.bin`, also in the folder
 ///   `cifar-10-batches-bin` (Krizhevsky 2009);
 /// - folders of pictures, one for each class, in `train` and `val`, or in the directory itself. Of the latter, every tenth
-///   picture is held out, always the same.
+///   picture is held out, always the same. The classes take turns in the order of the pictures, so that the first pictures
+///   are of all classes.
 ///
 /// # Errors
 /// - [`NetError::Io`] if a file cannot be read.
@@ -37,7 +38,7 @@ pub fn open(directory: &Path) -> Result<Parts, NetError> {
         (all, None) => {
             let mut folds = all.folds(HOLD_OUT, SEED);
             let validation = folds.swap_remove(0);
-            Ok(Parts { training: Dataset::joined(&folds), validation })
+            Ok(Parts { training: Dataset::joined(&folds).in_order(), validation })
         }
     }
 }

@@ -14,7 +14,9 @@ const VALIDATION: [&str; 3] = ["val", "validation", "test"];
 pub(super) fn read(directory: &Path) -> Result<(Dataset, Option<Dataset>), NetError> {
     let training = directory.join("train");
     let validation = VALIDATION.into_iter().map(|name| directory.join(name)).find(|path| path.is_dir());
-    match (training.is_dir(), validation) {
+    // It can also be the class of pictures of trains.
+    let has_classes = training.is_dir() && sorted(&training)?.iter().any(|path| path.is_dir());
+    match (has_classes, validation) {
         (true, Some(validation)) => {
             let training = classes(&training)?;
             let validation_classes = classes(&validation)?;
@@ -38,12 +40,25 @@ struct Class {
     files: Vec<PathBuf>,
 }
 
+/// All pictures. The classes take turns, each as often as it has pictures: picture `i` of a class of `n` stands at the share
+/// `(i + 1/2) / n` of the order. So the first pictures are of all classes, in proportion.
 fn dataset(directory: &Path, classes: Vec<Class>) -> Dataset {
-    let labels = classes.iter().zip(0u32..).flat_map(|(class, label)| class.files.iter().map(move |_| label));
-    let labels = labels.collect();
-    let (names, files): (Vec<_>, Vec<_>) = classes.into_iter().map(|class| (class.name, class.files)).unzip();
-    let pictures = Pictures::Files(files.into_iter().flatten().collect());
-    Dataset::new(Store { name: directory.display().to_string(), classes: names, pictures, labels })
+    let mut pictures = Vec::new();
+    let mut names = Vec::new();
+    for (class, label) in classes.into_iter().zip(0u32..) {
+        let count = class.files.len() as u64;
+        let places = (0..count).map(|index| (2 * index + 1, 2 * count));
+        pictures.extend(places.zip(class.files).map(|(place, file)| (place, label, file)));
+        names.push(class.name);
+    }
+    // Compares the shares without rounding, and then the labels.
+    pictures.sort_by(|&((a, of_a), label_a, _), &((b, of_b), label_b, _)| {
+        let share = (u128::from(a) * u128::from(of_b)).cmp(&(u128::from(b) * u128::from(of_a)));
+        share.then(label_a.cmp(&label_b))
+    });
+    let (labels, files) = pictures.into_iter().map(|(_, label, file)| (label, file)).unzip();
+    let (name, pictures) = (directory.display().to_string(), Pictures::Files(files));
+    Dataset::new(Store { name, classes: names, pictures, labels })
 }
 
 /// The classes in alphabetical order, so that labels do not depend on the file system.
@@ -70,10 +85,14 @@ fn is_picture(path: &Path) -> bool {
     path.is_file() && ending.is_some_and(|ending| ENDINGS.contains(&&*ending))
 }
 
+/// What is in a directory, by name. Hidden files and folders belong to other programs.
 fn sorted(directory: &Path) -> Result<Vec<PathBuf>, NetError> {
     let entries = std::fs::read_dir(directory).map_err(read_error(directory))?;
     let paths: Result<Vec<PathBuf>, _> = entries.map(|entry| Ok(entry?.path())).collect();
     let mut paths = paths.map_err(read_error(directory))?;
+    let is_hidden =
+        |path: &PathBuf| path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+    paths.retain(|path| !is_hidden(path));
     paths.sort();
     Ok(paths)
 }

@@ -105,6 +105,11 @@ impl Normalisation {
         Ok(Self { frame, statistics: Some(statistics) })
     }
 
+    /// The shape of the pictures.
+    pub fn frame(&self) -> Frame {
+        self.frame
+    }
+
     /// The statistics, to be stored with the weights.
     pub fn statistics(&self) -> Option<&InputStatistics> {
         self.statistics.as_ref()

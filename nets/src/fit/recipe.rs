@@ -131,7 +131,7 @@ impl Recipe {
             ("augment", self.augment.to_string()),
             ("normalise", self.normalise.name().to_owned()),
             ("init", self.init.name().to_owned()),
-            ("loss", loss_name(self.loss)),
+            ("loss", self.loss.to_string()),
             ("freeze", join(self.freeze.iter().map(Pattern::to_string).collect())),
             ("lr-scale", join(self.scales.iter().map(Scale::to_string).collect())),
             ("average", self.average.map_or(String::new(), |decay| format!("{decay:?}"))),
@@ -155,7 +155,7 @@ impl Recipe {
             augment: get(values, "augment")?,
             normalise: get(values, "normalise")?,
             init: get(values, "init")?,
-            loss: values.get("loss").and_then(|text| parse_loss(text).ok()).ok_or("no usable `loss`")?,
+            loss: get(values, "loss")?,
             freeze: list(values, "freeze")?,
             scales: list(values, "lr-scale")?,
             average: list(values, "average")?.pop(),
@@ -164,26 +164,12 @@ impl Recipe {
     }
 }
 
-/// Parses `softmax`, `hinge` or `hinge:MARGIN`.
-///
-/// # Errors
-/// What was expected.
-pub fn parse_loss(text: &str) -> Result<Loss, String> {
-    let margin = match text.split_once(':') {
-        None if text == "softmax" => return Ok(Loss::CrossEntropy),
-        None if text == "hinge" => Some(1.0),
-        Some(("hinge", margin)) => margin.parse().ok(),
-        _ => None,
-    };
-    let margin = margin.filter(|margin: &f32| *margin > 0.0 && margin.is_finite());
-    let margin = margin.ok_or_else(|| format!("expected softmax, hinge or hinge:MARGIN, got `{text}`"))?;
-    Ok(Loss::Hinge { margin })
-}
-
-fn loss_name(loss: Loss) -> String {
-    match loss {
-        Loss::Hinge { margin } => format!("hinge:{margin:?}"),
-        _ => "softmax".to_owned(),
+/// All options with their values, as in `epochs=10 batch=64`.
+impl fmt::Display for Recipe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let values = self.to_values();
+        let options = values.iter().map(|(name, value)| format!("{name}={}", value.replace(' ', "+")));
+        f.write_str(&options.collect::<Vec<_>>().join(" "))
     }
 }
 
@@ -276,11 +262,6 @@ mod tests {
 
     #[test]
     fn wrong_texts_say_what_is_right() {
-        assert_eq!(
-            parse_loss("softmin").unwrap_err(),
-            "expected softmax, hinge or hinge:MARGIN, got `softmin`"
-        );
-        assert!(parse_loss("hinge:-1").is_err() && parse_loss("hinge:nan").is_err());
         assert!(
             "lbfgs:0".parse::<Method>().is_err() && "sgdd".parse::<Method>().unwrap_err().contains("lbfgs")
         );

@@ -27,15 +27,18 @@ pub struct Space(pub Vec<Range>);
 #[derive(Debug, Clone, PartialEq)]
 pub struct Trial(pub Vec<f64>);
 
-/// Options that can be searched, and whether on a logarithmic scale.
-const OPTIONS: [(&str, bool); 6] = [
-    ("lr", true),
-    ("l1", true),
-    ("l2", true),
-    ("warm-up", false),
-    ("dropout", false),
-    ("drop-connect", false),
+/// Options that can be searched, whether on a logarithmic scale, and what their values must be below.
+const OPTIONS: [(&str, bool, f64); 6] = [
+    ("lr", true, MOST),
+    ("l1", true, MOST),
+    ("l2", true, MOST),
+    ("warm-up", false, MOST),
+    ("dropout", false, 1.0),
+    ("drop-connect", false, 1.0),
 ];
+
+/// More than any useful value. It fits `f32`.
+const MOST: f64 = 1e30;
 
 /// By how much a range shrinks around the best value.
 const SHRINK: f64 = 1.0 / 3.0;
@@ -44,16 +47,19 @@ impl FromStr for Range {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let names: Vec<&str> = OPTIONS.iter().map(|&(name, _)| name).collect();
+        let names: Vec<&str> = OPTIONS.iter().map(|&(name, ..)| name).collect();
         let wrong = || {
             let names = names.join(", ");
             format!("expected OPTION=LOW..HIGH, as in lr=1e-4..1e-1, with an option of {names}, got `{text}`")
         };
         let (name, range) = text.split_once('=').ok_or_else(wrong)?;
         let (low, high) = range.split_once("..").ok_or_else(wrong)?;
-        let &(_, is_log) = OPTIONS.iter().find(|&&(option, _)| option == name).ok_or_else(wrong)?;
+        let &(_, is_log, end) = OPTIONS.iter().find(|&&(option, ..)| option == name).ok_or_else(wrong)?;
         let (Ok(low), Ok(high)) = (low.parse::<f64>(), high.parse::<f64>()) else { return Err(wrong()) };
-        let fits = low < high && high.is_finite() && if is_log { low > 0.0 } else { low >= 0.0 };
+        let fits = low < high && if is_log { low > 0.0 } else { low >= 0.0 };
+        if fits && high >= end {
+            return Err(format!("{name}: expected values below {end}, got `{text}`"));
+        }
         if fits { Ok(Self { name: name.to_owned(), low, high, is_log }) } else { Err(wrong()) }
     }
 }
@@ -174,5 +180,8 @@ mod tests {
         for text in ["lr", "lr=1..0", "lr=0..1", "depth=1..2", "l2=a..b", "dropout=-1..1"] {
             assert!(text.parse::<Range>().unwrap_err().contains("expected OPTION=LOW..HIGH"), "{text}");
         }
+        // A grid has both ends, and no layer can drop everything.
+        let all = "dropout=0..1".parse::<Range>().unwrap_err();
+        assert_eq!(all, "dropout: expected values below 1, got `dropout=0..1`");
     }
 }

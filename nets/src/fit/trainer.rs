@@ -1,16 +1,18 @@
 //! [`Trainer`]: the loop of a training, one step at a time.
 
 use super::checkpoint::{Checkpoint, Progress};
-use super::recipe::{Method, Recipe};
+use super::evaluate::{evaluate, first_not_finite};
+use super::recipe::Recipe;
 use super::report::{EpochReport, Event, LayerFigures, StepReport};
+use super::setting::Setting;
 use super::updates::{StepOptions, Updates};
-use crate::data::{Augment, Batches, Feed, Frame, Normalisation, Parts, Span};
+use crate::data::{Augment, Batches, Dataset, Feed, Normalisation, Normalise, Span};
 use crate::error::NetError;
 use crate::graph::Graph;
 use crate::optim::LearningRate;
-use crate::train::{BatchLoss, TrainNet, TrainOptions};
+use crate::train::{BatchLoss, TrainNet};
 use crate::weights::{InputStatistics, WeightSet, WeightSource};
-use kernels::{Isa, Threads};
+use kernels::Threads;
 use std::time::Instant;
 
 /// A network in training. After an error, only what was saved before can be continued.
@@ -32,43 +34,48 @@ pub struct Trainer {
     epoch_start: Option<(Instant, u64)>,
 }
 
-/// What a training runs on. It does not decide the result, except that instruction sets round differently.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Hardware {
-    /// The instruction set; `None` for the best one of this machine.
-    pub isa: Option<Isa>,
-    /// Maximum number of threads of a step, at least 1.
-    pub max_threads: usize,
-    /// Whether activations are measured. They cost a pass in each step.
-    pub figures: bool,
-}
-
 impl Trainer {
-    /// Prepares the training of `graph` from `weights`. `data` is the name of the data, for checkpoints.
+    /// Prepares a training from `weights`. Every picture file is read once before the training begins.
     ///
     /// # Errors
     /// - [`NetError::Data`] if the data do not fit the network.
-    /// - [`NetError::Option`] if the recipe asks for more pictures in a batch than there are, or for a random loss in full
-    ///   batches.
-    /// - Those of [`TrainNet::new`], and of reading the pictures once for their statistics.
-    pub fn new(
-        graph: &Graph,
-        weights: &dyn WeightSource,
-        parts: &Parts,
-        data: &str,
-        recipe: &Recipe,
-        hardware: Hardware,
-    ) -> Result<Self, NetError> {
-        check(recipe, parts)?;
-        let frame = Frame::of(graph.name(), graph.input())?;
-        let classes = graph.output().len()?;
-        for part in [&parts.training, &parts.validation] {
-            part.check(graph.name(), classes, frame)?;
+    /// - [`NetError::Option`] if the recipe is not usable: more pictures in a batch than there are, a random loss in full
+    ///   batches, or numbers out of range.
+    /// - Those of [`TrainNet::new`], of [`Setting::normalisation`] and of [`Dataset::check_files`].
+    pub fn new(setting: Setting<'_>, weights: &dyn WeightSource, recipe: &Recipe) -> Result<Self, NetError> {
+        setting.check(recipe)?;
+        let normalisation = setting.normalisation(recipe)?;
+        // The statistics have read the training part already.
+        if recipe.normalise == Normalise::None {
+            setting.parts.training.check_files(setting.frame()?)?;
         }
-        let normalisation = Normalisation::of(&parts.training, frame, recipe.normalise)?;
-        let net = TrainNet::new(graph, weights, &options(graph, recipe, hardware))?;
-        let updates = Updates::new(&net, recipe);
-        let feed = |data: &crate::data::Dataset, augment, seed| Feed {
+        setting.parts.validation.check_files(setting.frame()?)?;
+        Self::normalised(setting, weights, recipe, normalisation)
+    }
+
+    /// The same, with a normalisation that is known.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), but the training part is not read. [`NetError::Data`] if the normalisation is for pictures of
+    /// another shape.
+    pub fn normalised(
+        setting: Setting<'_>,
+        weights: &dyn WeightSource,
+        recipe: &Recipe,
+        normalisation: Normalisation,
+    ) -> Result<Self, NetError> {
+        setting.check(recipe)?;
+        let Setting { graph, parts, data, .. } = setting;
+        let frame = setting.frame()?;
+        if normalisation.frame() != frame {
+            return Err(NetError::Data {
+                origin: format!("normalisation for network `{}`", graph.name()),
+                expected: format!("one of pictures of {frame}"),
+                got: format!("one of pictures of {}", normalisation.frame()),
+            });
+        }
+        let net = TrainNet::new(graph, weights, &setting.options(recipe))?;
+        let feed = |data: &Dataset, augment, seed| Feed {
             data: data.clone(),
             frame,
             normalisation: normalisation.clone(),
@@ -76,14 +83,14 @@ impl Trainer {
             batch: recipe.batch,
             seed,
         };
-        let is_full = matches!(recipe.method, Method::Lbfgs { .. });
+        let seed = (!recipe.has_full_batches()).then_some(recipe.seed);
         Ok(Self {
             graph: graph.clone(),
             data: data.to_owned(),
+            updates: Updates::new(&net, recipe),
             net,
-            updates,
             rate: recipe.learning_rate(),
-            training: feed(&parts.training, recipe.augment, (!is_full).then_some(recipe.seed)),
+            training: feed(&parts.training, recipe.augment, seed),
             validation: feed(&parts.validation, Augment::default(), None),
             batches: None,
             progress: Progress::default(),
@@ -93,25 +100,41 @@ impl Trainer {
         })
     }
 
-    /// Continues from a checkpoint. The remaining steps are the same to the bit as without the interruption.
+    /// Continues from a checkpoint, with the statistics of its inputs. The remaining steps are the same to the bit as without
+    /// the interruption.
     ///
     /// # Errors
-    /// Those of [`new`](Self::new), and [`NetError::Checkpoint`] if the state does not fit the recipe.
-    pub fn resume(
-        graph: &Graph,
-        checkpoint: Checkpoint,
-        parts: &Parts,
-        hardware: Hardware,
-    ) -> Result<Self, NetError> {
-        let Checkpoint { data, recipe, progress, history, weights, state, .. } = checkpoint;
-        let mut trainer = Self::new(graph, &weights, parts, &data, &recipe, hardware)?;
-        trainer.updates.restore((progress.step, progress.averaged), state).map_err(|got| {
-            NetError::Checkpoint {
-                origin: "checkpoint".to_owned(),
-                expected: "the state of its optimiser".to_owned(),
-                got,
-            }
-        })?;
+    /// Those of [`new`](Self::new), and [`NetError::Checkpoint`] if the checkpoint does not fit the data, or its state the
+    /// recipe.
+    pub fn resume(setting: Setting<'_>, checkpoint: Checkpoint) -> Result<Self, NetError> {
+        let Checkpoint { recipe, progress, history, weights, statistics, state, pictures, .. } = checkpoint;
+        let wrong = |expected: String, got: String| NetError::Checkpoint {
+            origin: "checkpoint".to_owned(),
+            expected,
+            got,
+        };
+        let text = |(training, validation)| {
+            format!("{training} pictures to train on and {validation} to measure on")
+        };
+        let own = (setting.parts.training.len(), setting.parts.validation.len());
+        if pictures != own {
+            return Err(wrong(format!("one of data with {}", text(own)), text(pictures)));
+        }
+        if statistics.is_some() != (recipe.normalise != Normalise::None) {
+            let expected = format!("the statistics of inputs normalised by `{}`", recipe.normalise.name());
+            return Err(wrong(expected, if statistics.is_some() { "others" } else { "none" }.to_owned()));
+        }
+        let normalisation = Normalisation::by(setting.frame()?, statistics);
+        let mut trainer = Self::normalised(setting, &weights, &recipe, normalisation)?;
+        let per_epoch = trainer.steps_per_epoch();
+        let steps = progress.epoch.checked_mul(per_epoch).and_then(|steps| steps.checked_add(progress.batch));
+        if progress.batch > per_epoch || steps != Some(progress.step) {
+            let Progress { epoch, batch, step, .. } = progress;
+            let expected = format!("a place in epochs of {per_epoch} steps");
+            return Err(wrong(expected, format!("step {step}, which is step {batch} of epoch {epoch}")));
+        }
+        let restored = trainer.updates.restore((progress.step, progress.averaged), state);
+        restored.map_err(|got| wrong("the state of its optimiser".to_owned(), got))?;
         trainer.net.set_step(progress.step);
         trainer.rate.restore(progress.plateau);
         (trainer.progress, trainer.history) = (progress, history);
@@ -135,9 +158,17 @@ impl Trainer {
 
     /// Steps per epoch.
     pub fn steps_per_epoch(&self) -> u64 {
-        match self.recipe.method {
-            Method::Steps(_) => self.training.batches_per_epoch(),
-            Method::Lbfgs { .. } => 1,
+        match self.recipe.has_full_batches() {
+            true => 1,
+            false => self.training.batches_per_epoch(),
+        }
+    }
+
+    /// Pictures whose answers are counted in each step.
+    pub fn pictures_per_step(&self) -> usize {
+        match self.recipe.has_full_batches() {
+            true => self.training.data.len(),
+            false => self.training.batch,
         }
     }
 
@@ -181,7 +212,9 @@ impl Trainer {
             Progress { plateau: self.rate.state(), averaged: self.updates.count_averaged(), ..self.progress };
         Checkpoint {
             network: self.graph.name().to_owned(),
+            input: self.graph.input(),
             data: self.data.clone(),
+            pictures: (self.training_len(), self.validation_len()),
             recipe: self.recipe.clone(),
             progress,
             history: self.history.clone(),
@@ -213,16 +246,16 @@ impl Trainer {
         self.epoch_start.get_or_insert((start, step));
         let rate = self.rate.at(step, per_epoch);
         let options = StepOptions { step, rate, measure: batch == per_epoch / 2 };
-        let (loss, images) = match self.full_step(threads)? {
-            Some(loss) => (loss, self.training.data.len()),
-            None => (self.batch_step(options, threads)?, self.training.batch),
+        let loss = match self.full_step(threads)? {
+            Some(loss) => loss,
+            None => self.batch_step(options, threads)?,
         };
         self.progress.batch += 1;
         self.progress.step += 1;
         self.progress.loss += loss.value;
         self.progress.correct += loss.correct as u64;
         self.progress.seconds += start.elapsed().as_secs_f64();
-        let accuracy = loss.correct as f64 / images as f64;
+        let accuracy = loss.correct as f64 / self.pictures_per_step() as f64;
         Ok(StepReport { epoch, batch: (batch, per_epoch), rate, loss: loss.value, accuracy })
     }
 
@@ -231,7 +264,8 @@ impl Trainer {
         let loss = self.updates.full_step(&mut self.net, &self.recipe, &self.training, threads)?;
         let Some(value) = loss else { return Ok(None) };
         if !value.is_finite() {
-            return Err(self.not_finite());
+            let place = first_not_finite(&mut self.net, &self.training, threads)?;
+            return Err(self.not_finite("a loss", place));
         }
         let BatchLoss { correct, .. } = evaluate(&mut self.net, &self.training, threads)?;
         Ok(Some(BatchLoss { value, correct }))
@@ -246,28 +280,26 @@ impl Trainer {
         let batches = self.batches.as_mut().expect("started above");
         let batch = batches.next_batch()?.expect("as many batches as steps per epoch");
         let loss = self.net.gradients(&batch.images, &batch.labels, threads)?;
-        batches.reuse(batch);
         if !loss.value.is_finite() {
-            return Err(self.not_finite());
+            let place = self.net.first_not_finite(&batch.images, threads)?;
+            return Err(self.not_finite("a loss", place));
         }
+        batches.reuse(batch);
         self.updates.step(&mut self.net, options, threads)?;
         Ok(loss)
     }
 
-    /// Finds where numbers are no longer finite after a loss that is not: in the weights, or in an activation.
-    fn not_finite(&self) -> NetError {
-        let step = self.progress.step;
-        let weights = self.net.weights();
-        let is_broken = |name: &String| {
-            weights.get(name).is_some_and(|tensor| !tensor.data().iter().all(|number| number.is_finite()))
+    /// The error after a loss that is not finite. `place` is the parameter or layer where that began; without one, it is the
+    /// loss itself.
+    fn not_finite(&self, loss: &'static str, place: Option<String>) -> NetError {
+        let is_parameter = |place: &String| self.graph.params().any(|(name, _)| name == *place);
+        let what = match &place {
+            None => loss,
+            Some(place) if is_parameter(place) => "weights",
+            Some(_) => "an activation",
         };
-        let parameter = self.graph.params().map(|(name, _)| name).find(is_broken);
-        let mut layers = self.net.activations();
-        let layer = layers.find(|layer| !layer.mean.is_finite() || !layer.deviation.is_finite());
-        let layer = layer.map(|layer| layer.name.to_owned());
-        let what = if parameter.is_some() { "weights" } else { "an activation" };
         let output = || self.graph.node(self.graph.output_id()).name.clone();
-        NetError::NotFinite { step, what, place: parameter.or(layer).unwrap_or_else(output) }
+        NetError::NotFinite { step: self.progress.step, what, place: place.unwrap_or_else(output) }
     }
 
     /// Measures on the validation part, with the weights that would be the result.
@@ -279,30 +311,21 @@ impl Trainer {
             mean: layer.mean,
             deviation: layer.deviation,
         });
-        let layers = layers.collect();
+        let layers = layers.filter(|layer| layer.mean.is_finite() && layer.deviation.is_finite()).collect();
         let (start, first) = self.epoch_start.take().unwrap_or((Instant::now(), self.progress.step));
         let elapsed = start.elapsed().as_secs_f64();
-        let live = self.net.weights();
-        let averaged = self.updates.averaged(&self.graph, &live)?;
-        if let Some(averaged) = &averaged {
-            self.net.set_weights(averaged, threads)?;
-        }
-        let validation = evaluate(&mut self.net, &self.validation, threads)?;
-        if averaged.is_some() {
-            self.net.set_weights(&live, threads)?;
-        }
-        self.rate.end_epoch(validation.value);
+        let validation = self.validate_result(threads)?;
 
         let Progress { batch, step, epoch, .. } = self.progress;
-        let per_step = match self.recipe.method {
-            Method::Steps(_) => self.training.batch,
-            Method::Lbfgs { .. } => self.training.data.len(),
-        } as f64;
+        let per_step = self.pictures_per_step() as f64;
         let images = (step - first) as f64 * per_step;
+        // A plateau changes the rate of the next epoch.
+        let rate = self.rate.at(step.saturating_sub(batch.div_ceil(2)), batch);
+        self.rate.end_epoch(validation.value);
         let report = EpochReport {
             epoch: epoch + 1,
             step,
-            rate: self.rate.at(step.saturating_sub(batch.div_ceil(2)), batch),
+            rate,
             training_loss: self.progress.loss / batch as f64,
             training_accuracy: self.progress.correct as f64 / (batch as f64 * per_step),
             validation_loss: validation.value,
@@ -319,6 +342,24 @@ impl Trainer {
         Ok(report)
     }
 
+    /// The loss and the right answers on the validation part with the weights that would be the result.
+    fn validate_result(&mut self, threads: Threads<'_>) -> Result<BatchLoss, NetError> {
+        let live = self.net.weights();
+        let averaged = self.updates.averaged(&self.graph, &live)?;
+        if let Some(averaged) = &averaged {
+            self.net.set_weights(averaged, threads)?;
+        }
+        let validation = evaluate(&mut self.net, &self.validation, threads)?;
+        if !validation.value.is_finite() {
+            let place = first_not_finite(&mut self.net, &self.validation, threads)?;
+            return Err(self.not_finite("a validation loss", place));
+        }
+        if averaged.is_some() {
+            self.net.set_weights(&live, threads)?;
+        }
+        Ok(validation)
+    }
+
     /// The loss and the right answers on the validation part with the weights of the last step.
     ///
     /// # Errors
@@ -331,53 +372,4 @@ impl Trainer {
     pub fn penalty(&self) -> f64 {
         self.updates.penalty(&self.recipe, &self.net.weights())
     }
-}
-
-/// The mean loss and the right answers on all pictures of a feed.
-fn evaluate(net: &mut TrainNet, feed: &Feed, threads: Threads<'_>) -> Result<BatchLoss, NetError> {
-    let feed = Feed { seed: None, augment: Augment::default(), ..feed.clone() };
-    let mut batches = feed.start(Span { epoch: 0, batch: 0, end: 1 })?;
-    let (mut sum, mut correct) = (0.0, 0);
-    while let Some(batch) = batches.next_batch()? {
-        let loss = net.evaluate(&batch.images, &batch.labels, threads)?;
-        sum += loss.value * batch.labels.len() as f64;
-        correct += loss.correct;
-        batches.reuse(batch);
-    }
-    Ok(BatchLoss { value: sum / feed.data.len() as f64, correct })
-}
-
-fn check(recipe: &Recipe, parts: &Parts) -> Result<(), NetError> {
-    let wrong = |option, expected: String, got: String| Err(NetError::Option { option, expected, got });
-    let pictures = parts.training.len();
-    if recipe.batch == 0 || recipe.batch > pictures {
-        return wrong(
-            "batch",
-            format!("1 to {pictures}, the pictures to train on"),
-            recipe.batch.to_string(),
-        );
-    }
-    let is_random = !recipe.augment.is_none() || recipe.drop_connect > 0.0 || recipe.survival < 1.0;
-    if matches!(recipe.method, Method::Lbfgs { .. }) && is_random {
-        let expected = "no augmentation, DropConnect and stochastic depth with lbfgs".to_owned();
-        return wrong("optimizer", expected, "a random loss".to_owned());
-    }
-    Ok(())
-}
-
-fn options(graph: &Graph, recipe: &Recipe, hardware: Hardware) -> TrainOptions {
-    let is_full = matches!(recipe.method, Method::Lbfgs { .. });
-    let frozen = graph.params().map(|(name, _)| name).filter(|name| recipe.is_frozen(name)).collect();
-    let mut options = TrainOptions::default()
-        .batch(recipe.batch)
-        .loss(recipe.loss)
-        .max_threads(hardware.max_threads.max(1))
-        .seed(recipe.seed)
-        .dropout(if is_full { 0.0 } else { recipe.dropout })
-        .drop_connect(recipe.drop_connect)
-        .survival(recipe.survival)
-        .frozen(frozen)
-        .figures(hardware.figures);
-    options.isa = hardware.isa;
-    options
 }

@@ -3,8 +3,8 @@
 use crate::error::{NetError, WeightsError};
 use crate::graph::{Graph, GraphBuilder, NodeId};
 use crate::layer::{Conv, Layer, Linear};
-use crate::weights::{WeightSet, WeightSource};
-use safetensors::{Dtype, SafeTensors};
+use crate::weights::{MEMORY_LIMIT, WeightSet, WeightSource, parsed, read_tensor, read_within};
+use std::path::Path;
 
 /// Weights from a file, where they fit.
 #[derive(Debug)]
@@ -65,7 +65,25 @@ pub fn with_classes(graph: &Graph, classes: usize) -> Result<Graph, NetError> {
     builder.build()
 }
 
+/// Bytes of a file, at most. The last layer that is replaced can be larger than that of the network.
+const MOST_BYTES: u64 = MEMORY_LIMIT + (16 << 20);
+
 impl Transfer {
+    /// Reads the weights of `graph` from a safetensors file, as [`from_safetensors`](Self::from_safetensors).
+    ///
+    /// # Errors
+    /// [`NetError::Io`] if the file cannot be read, [`NetError::TooLarge`] if it is larger than any network, and those of
+    /// [`from_safetensors`](Self::from_safetensors).
+    pub fn load(
+        graph: &Graph,
+        path: &Path,
+        initial: &dyn WeightSource,
+        new_last: bool,
+    ) -> Result<Self, NetError> {
+        let bytes = read_within(path, MOST_BYTES, "weights")?;
+        Self::from_safetensors(graph, &bytes, &path.display().to_string(), initial, new_last)
+    }
+
     /// Reads the weights of `graph` from the bytes of a safetensors file. The last layer gets weights of `initial` if
     /// `new_last` is set, or if the file has another number of outputs for it.
     ///
@@ -79,47 +97,27 @@ impl Transfer {
         initial: &dyn WeightSource,
         new_last: bool,
     ) -> Result<Self, NetError> {
-        let format = |error: safetensors::SafeTensorError| WeightsError::Format {
-            origin: origin.to_owned(),
-            reason: error.to_string(),
-        };
-        let file = SafeTensors::deserialize(bytes).map_err(format)?;
+        let file = parsed(bytes, origin)?;
         let last = last_layers(graph).into_iter().map(|id| format!("{}.", graph.node(id).name));
         let last: Vec<String> = last.collect();
         let mut replaced = Vec::new();
         let weights = WeightSet::from_params(graph, |name, param| {
-            let view = file.tensor(name).ok();
-            let fitting =
-                view.as_ref().filter(|view| view.shape() == param.dims && view.dtype() == Dtype::F32);
             let is_last = last.iter().any(|layer| name.starts_with(layer));
-            match (fitting, &view) {
-                (Some(view), _) if !(is_last && new_last) => {
-                    Ok(view.data().as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect())
-                }
-                (_, view) if !is_last => {
-                    let (origin, tensor, expected) = (origin.to_owned(), name.to_owned(), param.dims.clone());
-                    Err(match view {
-                        None => WeightsError::Missing { origin, tensor, expected },
-                        Some(view) if view.dtype() != Dtype::F32 => {
-                            WeightsError::Dtype { origin, tensor, got: format!("{:?}", view.dtype()) }
-                        }
-                        Some(view) => {
-                            WeightsError::Shape { origin, tensor, expected, got: view.shape().to_vec() }
-                        }
-                    }
-                    .into())
-                }
-                _ => {
-                    replaced.push(name.to_owned());
-                    let tensor = initial.tensor(name, param)?;
-                    let missing = || WeightsError::Missing {
-                        origin: initial.network().to_owned(),
-                        tensor: name.to_owned(),
-                        expected: param.dims.clone(),
-                    };
-                    Ok(tensor.ok_or_else(missing)?.into_owned())
+            if !(is_last && new_last) {
+                match read_tensor(&file, origin, name, param) {
+                    Err(error) if !is_last => return Err(error.into()),
+                    // Another number of outputs.
+                    Err(_) => {}
+                    Ok(numbers) => return Ok(numbers),
                 }
             }
+            replaced.push(name.to_owned());
+            let missing = || WeightsError::Missing {
+                origin: initial.network().to_owned(),
+                tensor: name.to_owned(),
+                expected: param.dims.clone(),
+            };
+            Ok(initial.tensor(name, param)?.ok_or_else(missing)?.into_owned())
         })?;
         Ok(Self { weights, initial: replaced })
     }

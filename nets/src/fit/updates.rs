@@ -155,10 +155,11 @@ impl Updates {
         costs.sum()
     }
 
-    /// The size of the last measured step divided by the size of the weights, for each filter and matrix.
+    /// The size of the last measured step divided by the size of the weights, for each filter and matrix where it is a number.
     pub(super) fn ratios(&self) -> Vec<(String, f64)> {
         let weights = self.parameters.iter().filter(|parameter| parameter.is_weight);
-        weights.filter_map(|parameter| Some((parameter.name.clone(), parameter.ratio?))).collect()
+        let ratios = weights.filter_map(|parameter| Some((parameter.name.clone(), parameter.ratio?)));
+        ratios.filter(|(_, ratio)| ratio.is_finite()).collect()
     }
 
     /// The averaged weights, if there is an average of at least one step; other parameters as in `weights`.
@@ -231,7 +232,12 @@ impl Updates {
                     let step = state.remove(&format!("{index}/step"))?;
                     Some((step, state.remove(&format!("{index}/change"))?))
                 });
-                lbfgs.restore(pairs.collect::<Vec<_>>());
+                let pairs: Vec<_> = pairs.collect();
+                let len: usize = self.parameters.iter().map(|parameter| parameter.len).sum();
+                if pairs.iter().any(|(step, change)| [step.len(), change.len()] != [len; 2]) {
+                    return Err(format!("steps of L-BFGS that do not have {len} elements"));
+                }
+                lbfgs.restore(pairs);
                 Ok(())
             }
         }

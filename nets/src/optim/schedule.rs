@@ -13,7 +13,7 @@ pub enum Schedule {
     Constant,
     /// `a factor^floor(t / every)`.
     Step {
-        /// Epochs between two steps.
+        /// Epochs between two steps, at least 1e-3.
         every: f64,
         /// The factor of a step.
         factor: f64,
@@ -31,9 +31,9 @@ pub enum Schedule {
     /// SGDR (Loshchilov and Hutter 2017, eq. 5): half a cosine from `a` to `least a` in each period, after which it
     /// restarts. `t` includes the part of the current epoch.
     Cosine {
-        /// Epochs of the first period; 0 for all epochs of the training.
+        /// Epochs of the first period, at least 1e-3; 0 for all epochs of the training.
         period: f64,
-        /// The factor by which each period is longer than the last.
+        /// The factor by which each period is longer than the last: 1, or at least 1.01.
         multiply: f64,
         /// The least rate, as a share of `a`.
         least: f64,
@@ -49,6 +49,11 @@ pub enum Schedule {
 
 /// A loss counts as better if it is below the best by this share.
 const BETTER: f64 = 1e-4;
+/// The shortest period, in epochs. A training with more steps per epoch than 1000 still has one step in each period.
+const LEAST_PERIOD: f64 = 1e-3;
+/// The least factor by which a period is longer than the last, if it is not 1. The periods of a million epochs can then be
+/// counted in thousands of additions.
+const LEAST_MULTIPLY: f64 = 1.01;
 
 impl Schedule {
     /// The names of [`FromStr`], for messages.
@@ -64,8 +69,7 @@ impl Schedule {
             Self::Exponential { decay } => (-decay * t.floor()).exp(),
             Self::Inverse { decay } => 1.0 / (1.0 + decay * t.floor()),
             Self::Cosine { period, multiply, least } => {
-                let period = if period > 0.0 { period } else { epochs };
-                let share = share_of_period(t, period, multiply);
+                let share = share_of_period(t, first_period(period, epochs), multiply);
                 least + (1.0 - least) * (1.0 + (PI * share).cos()) / 2.0
             }
         }
@@ -74,25 +78,27 @@ impl Schedule {
     /// Whether a period of a cosine ends at time `t`, and not before. Snapshots of a cyclic rate are taken there.
     pub fn ends_period(&self, t: f64, epochs: f64) -> bool {
         let Self::Cosine { period, multiply, .. } = *self else { return false };
-        let mut end = if period > 0.0 { period } else { epochs };
-        let mut length = end;
-        while end < t {
-            length *= multiply;
-            end += length;
-        }
-        end == t
+        t > 0.0 && share_of_period(t, first_period(period, epochs), multiply) == 0.0
     }
+}
+
+/// Epochs of the first period of a cosine.
+fn first_period(period: f64, epochs: f64) -> f64 {
+    if period > 0.0 { period.max(LEAST_PERIOD) } else { epochs }
 }
 
 /// How much of its period has passed at time `t`, from 0 to below 1.
 fn share_of_period(t: f64, period: f64, multiply: f64) -> f64 {
-    let (mut start, mut length) = (0.0, period);
     if multiply == 1.0 {
-        return (t / period).fract();
+        let periods = t / period;
+        // A period such as 0.7 and the quotient are rounded, so that whole periods can be a little more or less.
+        let is_whole = (periods - periods.round()).abs() <= 2.0 * f64::EPSILON * periods;
+        return if is_whole { 0.0 } else { periods.fract() };
     }
+    let (mut start, mut length) = (0.0, period);
     while t >= start + length {
         start += length;
-        length *= multiply;
+        length *= multiply.max(LEAST_MULTIPLY);
     }
     (t - start) / length
 }
@@ -102,7 +108,7 @@ impl FromStr for Schedule {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let mut fields = Fields::new(text, Self::NAMES)?;
-        let epochs = f64::MIN_POSITIVE..1e6;
+        let epochs = LEAST_PERIOD..1e6;
         let factor = f64::MIN_POSITIVE..1.0;
         let schedule = match fields.name {
             "constant" => Self::Constant,
@@ -113,8 +119,8 @@ impl FromStr for Schedule {
             "exponential" => Self::Exponential { decay: fields.number("decay", 0.1, &(0.0..1e3))? },
             "inverse" => Self::Inverse { decay: fields.number("decay", 0.1, &(0.0..1e3))? },
             "cosine" => Self::Cosine {
-                period: fields.number("number of epochs", 0.0, &(0.0..1e6))?,
-                multiply: fields.number("factor", 1.0, &(1.0..100.0))?,
+                period: fields.number_or("number of epochs", 0.0, &epochs)?,
+                multiply: fields.number_or("factor", 1.0, &(LEAST_MULTIPLY..100.0))?,
                 least: fields.number("least share", 0.0, &(0.0..1.0))?,
             },
             "plateau" => Self::Plateau {
@@ -260,5 +266,35 @@ mod tests {
         assert_eq!(ends, [2, 6, 14]);
         assert_eq!(schedule.factor(2.0, 14.0), 1.0);
         assert!(!Schedule::Constant.ends_period(1.0, 1.0));
+        assert!("cosine".parse::<Schedule>().unwrap().ends_period(14.0, 14.0));
+    }
+
+    #[test]
+    fn a_period_ends_exactly_where_its_share_is_zero() {
+        for text in ["cosine:0.1", "cosine:0.3", "cosine:0.7", "cosine:1.5,1.5", "cosine:0.1,1.01"] {
+            let schedule: Schedule = text.parse().unwrap();
+            for t in (1..400).map(f64::from) {
+                let restarts = schedule.factor(t, 400.0) == 1.0;
+                assert_eq!(schedule.ends_period(t, 400.0), restarts, "{text} {t}");
+            }
+        }
+        // A tenth is no binary number, so sums of tenths miss whole numbers.
+        assert!("cosine:0.1".parse::<Schedule>().unwrap().ends_period(1.0, 10.0));
+    }
+
+    #[test]
+    fn tiny_periods_are_refused_and_do_not_hang() {
+        for text in ["cosine:1e-20", "step:1e-20", "cosine:9e-4,2", "cosine:5,1.001"] {
+            assert!(text.parse::<Schedule>().unwrap_err().contains("expected a "), "{text}");
+        }
+        assert_eq!(
+            "cosine:1e-20".parse::<Schedule>().unwrap_err(),
+            "cosine: expected a number of epochs of 0, or from 0.001 to below 1000000.0, got `1e-20`"
+        );
+        for multiply in [1.0, 1.0 + f64::EPSILON, 2.0] {
+            let tiny = Schedule::Cosine { period: 1e-20, multiply, least: 0.5 };
+            assert!((0.5..=1.0).contains(&tiny.factor(1e5 + 0.3, 1e6)));
+            tiny.ends_period(1e5 + 0.3, 1e6);
+        }
     }
 }

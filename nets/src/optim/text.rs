@@ -44,6 +44,14 @@ impl<'a> Fields<'a> {
         })
     }
 
+    /// The next number, or `default` if the text ends before it. The default can also be written, outside of the range.
+    pub(super) fn number_or(&mut self, what: &str, default: f64, range: &Range<f64>) -> Result<f64, String> {
+        let text = self.rest.clone().and_then(|mut rest| rest.next());
+        let is_default = text.and_then(|text| text.trim().parse().ok()) == Some(default);
+        let number = self.number(&format!("{what} of {default}, or"), default, range);
+        if is_default { Ok(default) } else { number }
+    }
+
     /// Checks that nothing is left.
     pub(super) fn end(mut self) -> Result<(), String> {
         match self.rest.as_mut().and_then(Iterator::next) {

@@ -355,8 +355,8 @@ impl TrainNet {
         self.rows.iter().map(Row::figures)
     }
 
-    /// The name of the first layer whose output on `images` has an infinity or NaN, or of the first such parameter. For
-    /// messages after a loss that is no number.
+    /// The name of the first layer whose output on `images` has an infinity or NaN, or of the first such parameter or running
+    /// average. For messages after a loss that is no number.
     ///
     /// # Errors
     /// As [`gradients`](Self::gradients).
@@ -367,8 +367,8 @@ impl TrainNet {
     ) -> Result<Option<String>, NetError> {
         self.check(images, self.batch)?;
         let is_bad = |data: &[f32]| data.iter().any(|x| !x.is_finite());
-        if let Some(parameter) = self.parts.params.trained().find(|parameter| is_bad(parameter.value)) {
-            return Ok(Some(parameter.name.to_owned()));
+        if let Some(name) = self.parts.params.first(is_bad) {
+            return Ok(Some(name.to_owned()));
         }
         let (draw, mut first) = (self.draw(), None);
         // The pass would spoil running averages.

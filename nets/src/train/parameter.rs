@@ -134,6 +134,12 @@ impl Params {
         )
     }
 
+    /// The name of the first tensor, trained or not, for which `is_wanted` is true.
+    pub(super) fn first(&self, is_wanted: impl Fn(&[f32]) -> bool) -> Option<&str> {
+        let mut tensors = self.entries.iter().zip(&self.values);
+        tensors.find(|(_, value)| is_wanted(value)).map(|(entry, _)| entry.name.as_str())
+    }
+
     /// Sets all gradients to zero.
     pub(super) fn clear_gradients(&mut self) {
         self.gradients.iter_mut().for_each(|gradient| gradient.fill(0.0));

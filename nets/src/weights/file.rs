@@ -1,14 +1,11 @@
 //! Weights in safetensors files. The tensors must match the graph exactly; errors name the tensor.
 
 use super::statistics::{DEVIATION, InputStatistics, MEAN};
+use super::tensors::{parsed, read_tensor, read_within, serialized};
 use super::{Tensor, WeightSet, checked_bytes};
 use crate::error::{NetError, WeightsError};
 use crate::graph::Graph;
-use crate::layer::Param;
-use safetensors::tensor::{Metadata, TensorView};
-use safetensors::{Dtype, SafeTensorError, SafeTensors};
-use std::fs::File;
-use std::io::Read;
+use safetensors::SafeTensors;
 use std::path::Path;
 
 /// Maximum bytes of a file's header and unused data, in addition to the network's tensors.
@@ -24,17 +21,23 @@ impl WeightSet {
     /// - [`NetError::TooLarge`] if the file or the network's weights are too large.
     /// - [`NetError::Weights`] if the file is damaged or does not match the graph.
     pub fn load(graph: &Graph, path: &Path) -> Result<Self, NetError> {
-        let io = |cause| NetError::Io { action: "read", path: path.to_owned(), cause };
-        let limit = checked_bytes(graph)? + HEADER_ROOM;
-        let mut bytes = Vec::new();
-        // Bounds the read independently of the length that the file system reports.
-        File::open(path).map_err(io)?.take(limit + 1).read_to_end(&mut bytes).map_err(io)?;
-        if bytes.len() as u64 > limit {
-            let needed = std::fs::metadata(path).map_or(u64::MAX, |file| file.len());
-            let what = format!("{}: weights of network `{}`", path.display(), graph.name());
-            return Err(NetError::TooLarge { what, limit, needed });
-        }
-        Self::from_safetensors(graph, &bytes, &path.display().to_string())
+        Self::from_safetensors(graph, &read(graph, path)?, &path.display().to_string())
+    }
+
+    /// Reads the weights of `graph` and, if the file has them, the statistics of the inputs that they were trained on.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load), and [`NetError::Weights`] if the statistics are not for inputs of `graph`.
+    pub fn load_with_statistics(
+        graph: &Graph,
+        path: &Path,
+    ) -> Result<(Self, Option<InputStatistics>), NetError> {
+        let (bytes, origin) = (read(graph, path)?, path.display().to_string());
+        let file = parsed(&bytes, &origin)?;
+        let channels = graph.input().channels();
+        let pixels = graph.input().len()? / channels.max(1);
+        let statistics = InputStatistics::of_file(&file, channels, pixels, &origin)?;
+        Ok((Self::of_file(graph, &file, &origin)?, statistics))
     }
 
     /// Reads the weights of `graph` from the bytes of a safetensors file. Errors call the source `origin`.
@@ -45,9 +48,12 @@ impl WeightSet {
     /// - [`NetError::TooLarge`] if the network's weights are too large.
     pub fn from_safetensors(graph: &Graph, bytes: &[u8], origin: &str) -> Result<Self, NetError> {
         checked_bytes(graph)?;
-        let file = SafeTensors::deserialize(bytes).map_err(|error| format_error(bytes, origin, &error))?;
+        Self::of_file(graph, &parsed(bytes, origin)?, origin)
+    }
+
+    fn of_file(graph: &Graph, file: &SafeTensors<'_>, origin: &str) -> Result<Self, NetError> {
         let tensors = graph.params().map(|(name, param)| {
-            let data = read_tensor(&file, origin, &name, &param)?;
+            let data = read_tensor(file, origin, &name, &param)?;
             Ok((name, Tensor { dims: param.dims, data }))
         });
         let tensors = tensors.collect::<Result<_, WeightsError>>()?;
@@ -69,12 +75,11 @@ impl WeightSet {
 
     /// Serializes the weights with the statistics of the inputs that they were trained on.
     pub fn to_safetensors_with(&self, statistics: Option<&InputStatistics>) -> Vec<u8> {
-        let own = statistics.map(|statistics| {
-            [(MEAN, Tensor::vector(statistics.mean())), (DEVIATION, Tensor::vector(statistics.deviation()))]
-        });
-        let own = own.as_ref().into_iter().flatten().map(|(name, tensor)| (*name, tensor));
-        let tensors = self.iter().chain(own).map(|(name, tensor)| (name, tensor.dims(), tensor.data()));
-        to_safetensors(&tensors.collect::<Vec<_>>())
+        let own: Vec<_> = statistics.into_iter().flat_map(InputStatistics::tensors).collect();
+        let lens: Vec<[usize; 1]> = own.iter().map(|(_, data)| [data.len()]).collect();
+        let own = own.iter().zip(&lens).map(|(&(name, data), len)| (name, &len[..], data));
+        let tensors = self.iter().map(|(name, tensor)| (name, tensor.dims(), tensor.data())).chain(own);
+        serialized(&tensors.collect::<Vec<_>>(), &[], None)
     }
 
     /// Writes the weights to a safetensors file.
@@ -91,14 +96,7 @@ impl WeightSet {
 /// # Panics
 /// If the extents of a tensor do not match its number of elements.
 pub fn to_safetensors(tensors: &[(&str, &[usize], &[f32])]) -> Vec<u8> {
-    let bytes: Vec<Vec<u8>> = tensors
-        .iter()
-        .map(|(_, _, data)| data.iter().flat_map(|number| number.to_le_bytes()).collect())
-        .collect();
-    let views = tensors.iter().zip(&bytes).map(|(&(name, dims, _), bytes)| {
-        (name, TensorView::new(Dtype::F32, dims.to_vec(), bytes).expect("extents are those of the numbers"))
-    });
-    safetensors::serialize(views, None).expect("headers of names and extents can be written")
+    serialized(tensors, &[], None)
 }
 
 /// Writes `bytes` to a file.
@@ -113,52 +111,8 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), NetError> {
     })
 }
 
-fn read_tensor(
-    file: &SafeTensors<'_>,
-    origin: &str,
-    name: &str,
-    param: &Param,
-) -> Result<Vec<f32>, WeightsError> {
-    let (origin, tensor) = (origin.to_owned(), name.to_owned());
-    let Ok(view) = file.tensor(name) else {
-        return Err(WeightsError::Missing { origin, tensor, expected: param.dims.clone() });
-    };
-    if view.dtype() != Dtype::F32 {
-        return Err(WeightsError::Dtype { origin, tensor, got: format!("{:?}", view.dtype()) });
-    }
-    if view.shape() != param.dims {
-        let (expected, got) = (param.dims.clone(), view.shape().to_vec());
-        return Err(WeightsError::Shape { origin, tensor, expected, got });
-    }
-    let (numbers, _) = view.data().as_chunks();
-    Ok(numbers.iter().map(|&number| f32::from_le_bytes(number)).collect())
-}
-
-/// Reports how many bytes are missing from a truncated file, or else the message of the reader.
-fn format_error(bytes: &[u8], origin: &str, error: &SafeTensorError) -> WeightsError {
-    let origin = origin.to_owned();
-    match error {
-        SafeTensorError::MetadataIncompleteBuffer => match expected_len(bytes) {
-            Some(expected) => WeightsError::FileLen { origin, expected, got: bytes.len() as u64 },
-            None => WeightsError::Format { origin, reason: error.to_string() },
-        },
-        SafeTensorError::HeaderTooSmall => WeightsError::Format {
-            origin,
-            reason: format!("{} bytes, fewer than its shortest header", bytes.len()),
-        },
-        SafeTensorError::HeaderTooLarge | SafeTensorError::InvalidHeaderLength => {
-            let reason = format!("{} bytes with a header that is too long", bytes.len());
-            WeightsError::Format { origin, reason }
-        }
-        _ => WeightsError::Format { origin, reason: error.to_string() },
-    }
-}
-
-/// The length of the file by its own header: 8 bytes for the header length, the header, and the tensors.
-fn expected_len(bytes: &[u8]) -> Option<u64> {
-    let (&header_len, rest) = bytes.split_first_chunk()?;
-    let header_len = u64::from_le_bytes(header_len);
-    let header = rest.get(..usize::try_from(header_len).ok()?)?;
-    let tensors: Metadata = serde_json::from_slice(header).ok()?;
-    8u64.checked_add(header_len)?.checked_add(tensors.data_len() as u64)
+/// Reads a file that has the weights of `graph`.
+fn read(graph: &Graph, path: &Path) -> Result<Vec<u8>, NetError> {
+    let what = format!("weights of network `{}`", graph.name());
+    read_within(path, checked_bytes(graph)? + HEADER_ROOM, &what)
 }

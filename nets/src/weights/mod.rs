@@ -4,10 +4,13 @@
 mod file;
 mod init;
 mod statistics;
+mod tensors;
 
 pub use file::{to_safetensors, write};
 pub use init::{Init, SeededWeights};
 pub use statistics::InputStatistics;
+#[cfg(feature = "train")]
+pub(crate) use tensors::{elements, parsed, read_tensor, read_within, serialized};
 
 use crate::count::count;
 use crate::error::{NetError, WeightsError};
@@ -73,10 +76,6 @@ pub struct Tensor {
 }
 
 impl Tensor {
-    fn vector(numbers: &[f32]) -> Self {
-        Self { dims: vec![numbers.len()], data: numbers.to_vec() }
-    }
-
     /// Extents, outermost first.
     pub fn dims(&self) -> &[usize] {
         &self.dims

@@ -1,9 +1,8 @@
 //! [`InputStatistics`]: how the inputs of a network were normalised in its training.
 
+use super::tensors::{elements, parsed};
 use crate::error::{NetError, WeightsError};
-use crate::graph::Graph;
 use safetensors::{Dtype, SafeTensors};
-use std::path::Path;
 
 /// The tensor of means in a file: one for each channel, or one for each number of an image.
 pub(super) const MEAN: &str = "input.mean";
@@ -22,18 +21,6 @@ pub struct InputStatistics {
 }
 
 impl InputStatistics {
-    /// Reads the statistics of a file of weights of `graph`; `None` if it has none.
-    ///
-    /// # Errors
-    /// [`NetError::Io`] if the file cannot be read, and [`NetError::Weights`] if the statistics are not for inputs of `graph`.
-    pub fn load(graph: &Graph, path: &Path) -> Result<Option<Self>, NetError> {
-        let io = |cause| NetError::Io { action: "read", path: path.to_owned(), cause };
-        let bytes = std::fs::read(path).map_err(io)?;
-        let channels = graph.input().channels();
-        let pixels = graph.input().len()? / channels.max(1);
-        Self::from_safetensors(&bytes, channels, pixels, &path.display().to_string())
-    }
-
     #[cfg(feature = "train")]
     pub(crate) fn new(mean: Vec<f32>, deviation: Vec<f32>) -> Self {
         Self { mean, deviation }
@@ -47,6 +34,11 @@ impl InputStatistics {
     /// The standard deviations, one for each channel.
     pub fn deviation(&self) -> &[f32] {
         &self.deviation
+    }
+
+    /// The names and elements of the tensors in a file.
+    pub(crate) fn tensors(&self) -> [(&'static str, &[f32]); 2] {
+        [(MEAN, &self.mean), (DEVIATION, &self.deviation)]
     }
 
     /// Normalises an image in NCHW order, with `pixels` numbers per channel.
@@ -76,15 +68,23 @@ impl InputStatistics {
         pixels: usize,
         origin: &str,
     ) -> Result<Option<Self>, NetError> {
+        Self::of_file(&parsed(bytes, origin)?, channels, pixels, origin)
+    }
+
+    /// The same, from a file whose header has been read.
+    pub(crate) fn of_file(
+        file: &SafeTensors<'_>,
+        channels: usize,
+        pixels: usize,
+        origin: &str,
+    ) -> Result<Option<Self>, NetError> {
         let format = |reason: String| WeightsError::Format { origin: origin.to_owned(), reason };
-        let file = SafeTensors::deserialize(bytes).map_err(|error| format(error.to_string()))?;
         let (Ok(mean), Ok(deviation)) = (file.tensor(MEAN), file.tensor(DEVIATION)) else { return Ok(None) };
         let read = |name: &str, view: &safetensors::tensor::TensorView<'_>, lens: &[usize]| {
             if view.dtype() != Dtype::F32 {
                 return Err(format(format!("a tensor `{name}` of {:?}", view.dtype())));
             }
-            let numbers: Vec<f32> =
-                view.data().as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
+            let numbers = elements(view);
             let is_usable = lens.contains(&numbers.len()) && numbers.iter().all(|number| number.is_finite());
             if is_usable {
                 Ok(numbers)

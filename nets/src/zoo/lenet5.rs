@@ -20,20 +20,12 @@ pub fn lenet5() -> Result<Graph, NetError> {
     modern("lenet5", Shape::map(1, 32, 32))
 }
 
+/// The same for any input.
 pub(super) fn modern(name: &str, input: Shape) -> Result<Graph, NetError> {
-    let mut net = GraphBuilder::new(name, input);
-    net.then("c1", Conv::new(6, 5)).act(Tanh); //        6@28x28
-    net.then("s2", Pool::average(2, 2)); //              6@14x14
-    net.then("c3", Conv::new(16, 5)).act(Tanh); //      16@10x10
-    net.then("s4", Pool::average(2, 2)); //             16@5x5
-    net.then("c5", Conv::new(120, 5)).act(Tanh); //    120@1x1
-    net.then("flatten", Layer::Flatten);
-    net.then("f6", Linear::new(84)).act(Tanh); //       84
-    net.then("output", Linear::new(10)); //             10
-    net.build()
+    activated(name, input, Tanh)
 }
 
-/// LeNet-5 with another activation behind each layer but the last.
+/// LeNet-5 with an activation behind each layer but the last.
 pub(super) fn activated(name: &str, input: Shape, activation: Activation) -> Result<Graph, NetError> {
     variant(name, input, 1, &|net| {
         net.act(activation);
@@ -64,14 +56,14 @@ fn variant(
     unit: &dyn Fn(&mut GraphBuilder),
 ) -> Result<Graph, NetError> {
     let mut net = GraphBuilder::new(name, input);
-    unit(net.then("c1", Conv::new(6 * pieces, 5)));
-    net.then("s2", Pool::average(2, 2));
-    unit(net.then("c3", Conv::new(16 * pieces, 5)));
-    net.then("s4", Pool::average(2, 2));
-    unit(net.then("c5", Conv::new(120 * pieces, 5)));
+    unit(net.then("c1", Conv::new(6 * pieces, 5))); //      6@28x28
+    net.then("s2", Pool::average(2, 2)); //                 6@14x14
+    unit(net.then("c3", Conv::new(16 * pieces, 5))); //    16@10x10
+    net.then("s4", Pool::average(2, 2)); //                16@5x5
+    unit(net.then("c5", Conv::new(120 * pieces, 5))); //  120@1x1
     net.then("flatten", Layer::Flatten);
-    unit(net.then("f6", Linear::new(84 * pieces)));
-    net.then("output", Linear::new(10));
+    unit(net.then("f6", Linear::new(84 * pieces))); //     84
+    net.then("output", Linear::new(10)); //                10
     net.build()
 }
 

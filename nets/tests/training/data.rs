@@ -202,6 +202,11 @@ fn folders_are_classes() {
         assert!(picture.iter().all(|number| (number * 255.0 - expected).abs() < 1.01), "{picture:?}");
     }
 
+    // Hidden folders and files belong to other programs.
+    fs::create_dir(folder.path().join(".thumbnails")).unwrap();
+    fs::write(folder.path().join("dark").join("._0.png"), b"no picture").unwrap();
+    assert_eq!(open(folder.path()).unwrap().training.len(), 18);
+
     fs::create_dir(folder.path().join("empty")).unwrap();
     let empty = message(folder.path());
     assert!(
@@ -219,6 +224,33 @@ fn folders_are_classes() {
 }
 
 #[test]
+fn the_first_pictures_of_folders_are_of_all_classes() {
+    let folder = tempfile::tempdir().unwrap();
+    // More of one class than of the others, as in most collections.
+    let counts = [("a", 6usize), ("b", 60), ("c", 14)];
+    for part in ["train", "val"] {
+        for (class, count) in counts {
+            let path = folder.path().join(part).join(class);
+            fs::create_dir_all(&path).unwrap();
+            (0..count).for_each(|index| fs::write(path.join(format!("{index:02}.png")), b"").unwrap());
+        }
+    }
+    let Parts { training, validation } = open(folder.path()).unwrap();
+    // The rest of folders of which a part is held out has the same order.
+    let rest = open(&folder.path().join("val")).unwrap().training;
+    // Each class is rounded, and which pictures are held out is random.
+    for (data, tolerance) in [(training, 2.0), (validation, 2.0), (rest, 4.0)] {
+        for first in 1..=data.len() {
+            for (label, (class, count)) in (0..).zip(counts) {
+                let got = (0..first).filter(|&index| data.label(index) == label).count() as f64;
+                let share = (first * count) as f64 / 80.0;
+                assert!((got - share).abs() < tolerance, "{class}: {got} of the first {first}, not {share}");
+            }
+        }
+    }
+}
+
+#[test]
 fn folders_with_parts_of_their_own() {
     let folder = tempfile::tempdir().unwrap();
     for (part, classes) in [("train", ["a", "b"]), ("val", ["a", "b"])] {
@@ -232,6 +264,13 @@ fn folders_with_parts_of_their_own() {
     assert_eq!((parts.training.len(), parts.validation.len()), (2, 2));
     fs::rename(folder.path().join("val/b"), folder.path().join("val/c")).unwrap();
     assert_eq!(message(folder.path()), "DIR/val: expected the classes of the training part (a, b), got a, c");
+    // Without folders in it, `train` is a class like others.
+    let vehicles = tempfile::tempdir().unwrap();
+    for class in ["train", "car"] {
+        fs::create_dir(vehicles.path().join(class)).unwrap();
+        write_png(&vehicles.path().join(class).join("1.png"), 4, 4, png::ColorType::Grayscale, &[7; 16]);
+    }
+    assert_eq!(open(vehicles.path()).unwrap().training.classes(), ["car", "train"]);
     let empty = tempfile::tempdir().unwrap();
     assert!(
         message(empty.path())
@@ -336,6 +375,15 @@ fn the_order_of_the_data_ends_with_a_small_batch() {
     assert_eq!(whole.iter().map(|(labels, _)| labels.len()).collect::<Vec<_>>()[9..], [96, 40]);
     let labels: Vec<u32> = whole.into_iter().flat_map(|(labels, _)| labels).collect();
     assert_eq!(labels, (0..1000).map(|index| feed.data.label(index)).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_thread_that_panics_is_no_end_of_the_data() {
+    // Digits do not fit into four pixels. A trainer checks it.
+    let feed = Feed { frame: GRAY, ..feed(None) };
+    let mut batches = feed.start(Span { epoch: 0, batch: 0, end: 1 }).unwrap();
+    let next = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| batches.next_batch()));
+    assert!(next.is_err());
 }
 
 #[test]

@@ -1,25 +1,21 @@
 //! Statistics of activations under each initialisation.
 
+use super::Checks;
 use crate::cli::rows::{Align, Rows};
-use kernels::Threads;
 use nets::data::Batch;
-use nets::train::{TrainNet, TrainOptions};
-use nets::{Graph, Init, SeededWeights};
+use nets::train::TrainNet;
+use nets::{Init, SeededWeights};
 
 /// A table with a row for each layer and a column for each distribution: the standard deviation of the activations, and the
 /// share of dead channels or saturated outputs.
-pub(super) fn report(
-    graph: &Graph,
-    batch: &Batch,
-    options: &TrainOptions,
-    threads: Threads<'_>,
-) -> anyhow::Result<String> {
+pub(super) fn report(checks: &Checks<'_>, batch: &Batch) -> anyhow::Result<String> {
+    let (graph, options) = (checks.setting.graph, checks.options(batch.labels.len()));
     let mut layers: Vec<String> = Vec::new();
     let mut columns: Vec<Vec<String>> = Vec::new();
     for (_, init) in Init::ALL {
         let weights = SeededWeights::new(graph, init, 1)?;
-        let mut net = TrainNet::new(graph, &weights, options)?;
-        net.gradients(&batch.images, &batch.labels, threads)?;
+        let mut net = TrainNet::new(graph, &weights, &options)?;
+        net.gradients(&batch.images, &batch.labels, checks.threads)?;
         let cell = |layer: nets::train::ActivationFigures<'_>| {
             let percent = |share: f32, what: &str| format!(" {:.0} % {what}", share * 100.0);
             let dead = layer.dead.map_or(String::new(), |share| percent(share, "dead"));

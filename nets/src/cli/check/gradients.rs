@@ -1,11 +1,10 @@
 //! Gradients against differences of losses.
 
+use super::Checks;
 use crate::cli::rows::{Align, Rows};
-use kernels::Threads;
+use nets::SeededWeights;
 use nets::data::Batch;
-use nets::fit::Recipe;
-use nets::train::{TrainNet, TrainOptions};
-use nets::{Graph, SeededWeights};
+use nets::train::TrainNet;
 
 /// The change of the loss that the shorter step along a gradient should cause, relative to the loss. Smaller ones are lost in
 /// rounding.
@@ -13,15 +12,11 @@ const CHANGE: f64 = 5e-4;
 
 /// For each parameter, the length of its gradient, and the slope of the loss along it. The slope is extrapolated from central
 /// differences over two lengths, so that only its fifth derivative counts (Richardson 1911).
-pub(super) fn report(
-    graph: &Graph,
-    batch: &Batch,
-    options: &TrainOptions,
-    recipe: &Recipe,
-    threads: Threads<'_>,
-) -> anyhow::Result<String> {
-    let weights = SeededWeights::new(graph, recipe.init, recipe.seed)?;
-    let mut net = TrainNet::new(graph, &weights, options)?;
+pub(super) fn report(checks: &Checks<'_>, batch: &Batch) -> anyhow::Result<String> {
+    let Checks { setting, recipe, threads, .. } = checks;
+    let threads = *threads;
+    let weights = SeededWeights::new(setting.graph, recipe.init, recipe.seed)?;
+    let mut net = TrainNet::new(setting.graph, &weights, &checks.options(batch.labels.len()))?;
     let loss = net.gradients(&batch.images, &batch.labels, threads)?.value;
     let gradients: Vec<(String, Vec<f32>)> =
         net.parameters().map(|parameter| (parameter.name.to_owned(), parameter.gradient.to_vec())).collect();

@@ -3,14 +3,14 @@
 mod activations;
 mod gradients;
 
-use super::train::{RecipeArgs, Source, parts, usual, weights};
+use super::train::{RecipeArgs, Source, parts, trainer, usual};
 use clap::Args;
 use kernels::Threads;
-use nets::data::{Augment, Batch, Feed, Frame, Normalisation, Parts, Span};
-use nets::fit::{Event, Method, Recipe, Trainer};
+use nets::NetError;
+use nets::data::{Augment, Batch, Dataset, Feed, Normalisation, Parts, Span};
+use nets::fit::{Event, Method, Recipe, Setting, Trainer};
 use nets::optim::{Penalty, Schedule};
 use nets::train::{Loss, TrainOptions};
-use nets::{Graph, NetError};
 use std::fmt::Write as _;
 
 const EXAMPLES: &str = "Examples:
@@ -30,7 +30,9 @@ pub(crate) struct Check {
 /// Pictures that a network must be able to learn by heart.
 const FEW: usize = 20;
 const MOST_EPOCHS: u64 = 400;
-/// Pictures for the first loss, for gradients and for activations.
+/// Pictures for the first loss.
+const FIRST_LOSS: usize = 1000;
+/// Pictures for gradients and for activations.
 const PICTURES: usize = 64;
 /// Learning rates from 10 to this power, and steps with each.
 const RATES: std::ops::RangeInclusive<i32> = -6..=1;
@@ -38,58 +40,63 @@ const STEPS: u64 = 60;
 /// Changes of the loss by less than this share are as large as those between batches.
 const BARELY: f64 = 0.05;
 
+/// What all checks need.
+struct Checks<'a> {
+    setting: Setting<'a>,
+    recipe: Recipe,
+    /// By the statistics of the whole training part.
+    normalisation: Normalisation,
+    threads: Threads<'a>,
+}
+
 impl Check {
     pub(super) fn execute(&self) -> anyhow::Result<String> {
         let data = self.source.data_name();
-        let recipe = self.recipe.recipe(usual(self.source.network(), data))?;
+        let recipe = self.recipe.recipe(usual(self.source.network(), data));
         let parts = parts(data)?;
         let graph = self.source.graph(&parts)?;
         let pool = self.source.pool()?;
-        let threads = pool.threads();
+        let setting = self.source.setting(&graph, &parts, false);
+        let normalisation = setting.normalisation(&recipe)?;
+        let checks = Checks { setting, recipe, normalisation, threads: pool.threads() };
         pool.install(|| {
-            let mut out = self.first_loss(&graph, &parts, &recipe, threads)?;
-            out += &self.few(&graph, &parts, &recipe, threads)?;
-            out += &self.rates(&graph, &parts, &recipe, threads)?;
-            let batch = batch(&graph, &parts, &recipe)?;
-            out += &gradients::report(
-                &graph,
-                &batch,
-                &self.options(&recipe, batch.labels.len()),
-                &recipe,
-                threads,
-            )?;
-            out += &activations::report(&graph, &batch, &self.options(&recipe, batch.labels.len()), threads)?;
+            let mut out = checks.first_loss()?;
+            out += &checks.few()?;
+            out += &checks.rates()?;
+            let batch = checks.batch()?;
+            out += &gradients::report(&checks, &batch)?;
+            out += &activations::report(&checks, &batch)?;
             Ok(out)
         })
     }
+}
 
-    fn options(&self, recipe: &Recipe, batch: usize) -> TrainOptions {
-        let mut options = TrainOptions::default().batch(batch).loss(recipe.loss).figures(true);
-        options.max_threads = self.source.max_threads();
-        options.isa = self.source.hardware(true).isa;
-        options
+impl Checks<'_> {
+    /// The options that a training by the recipe would have, for another number of pictures.
+    fn options(&self, batch: usize) -> TrainOptions {
+        self.setting.options(&Recipe { batch, ..self.recipe.clone() }).figures(true)
     }
 
-    fn trainer(&self, graph: &Graph, parts: &Parts, recipe: &Recipe) -> anyhow::Result<Trainer> {
-        let (weights, _) = weights(graph, None, false, recipe)?;
-        let hardware = self.source.hardware(false);
-        Ok(Trainer::new(graph, &*weights, parts, self.source.data_name(), recipe, hardware)?)
+    /// A training on `parts`, normalised as for the whole training part.
+    fn trainer(&self, parts: &Parts, recipe: &Recipe) -> anyhow::Result<Trainer> {
+        trainer(Setting { parts, ..self.setting }, recipe, &self.normalisation)
+    }
+
+    /// The first pictures of the training part, at most so many.
+    fn first(&self, most: usize) -> Dataset {
+        let training = &self.setting.parts.training;
+        training.part(0..training.len().min(most))
     }
 
     /// Before the first step, every class should be as likely.
-    fn first_loss(
-        &self,
-        graph: &Graph,
-        parts: &Parts,
-        recipe: &Recipe,
-        threads: Threads<'_>,
-    ) -> anyhow::Result<String> {
-        let classes = parts.training.classes().len();
-        let few = parts.training.part(0..parts.training.len().min(1000));
+    fn first_loss(&self) -> anyhow::Result<String> {
+        let recipe = &self.recipe;
+        let classes = self.setting.parts.training.classes().len();
+        let few = self.first(FIRST_LOSS);
         let few = Parts { training: few.clone(), validation: few };
         let recipe = Recipe { batch: recipe.batch.min(few.training.len()), ..recipe.clone() };
-        let mut trainer = self.trainer(graph, &few, &recipe)?;
-        let loss = trainer.validate(threads)?.value;
+        let mut trainer = self.trainer(&few, &recipe)?;
+        let loss = trainer.validate(self.threads)?.value;
         let penalty = trainer.penalty();
         let (expected, by) = match recipe.loss {
             Loss::Hinge { margin } => {
@@ -110,14 +117,8 @@ impl Check {
     }
 
     /// A network that cannot learn a few pictures by heart will not learn many.
-    fn few(
-        &self,
-        graph: &Graph,
-        parts: &Parts,
-        recipe: &Recipe,
-        threads: Threads<'_>,
-    ) -> anyhow::Result<String> {
-        let few = parts.training.part(0..parts.training.len().min(FEW));
+    fn few(&self) -> anyhow::Result<String> {
+        let few = self.first(FEW);
         let few = Parts { training: few.clone(), validation: few };
         let recipe = Recipe {
             epochs: MOST_EPOCHS,
@@ -130,19 +131,25 @@ impl Check {
             penalty: Penalty::default(),
             augment: Augment::default(),
             average: None,
-            ..recipe.clone()
+            ..self.recipe.clone()
         };
-        let mut trainer = self.trainer(graph, &few, &recipe)?;
+        let mut trainer = self.trainer(&few, &recipe)?;
         let count = few.training.len();
-        while let Some(event) = trainer.advance(threads)? {
-            match event {
-                Event::Epoch(epoch) if epoch.validation_accuracy == 1.0 => {
+        loop {
+            match trainer.advance(self.threads) {
+                Ok(Some(Event::Epoch(epoch))) if epoch.validation_accuracy == 1.0 => {
                     let (epochs, loss) = (epoch.epoch, epoch.validation_loss);
                     return Ok(format!(
                         "{count} pictures       learned by heart in {epochs} steps, loss {loss:.4}\n"
                     ));
                 }
-                _ => {}
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                // This is a result, and not the end of the checks.
+                Err(error @ NetError::NotFinite { .. }) => {
+                    return Ok(format!("{count} pictures       NOT learned by heart: {error}\n"));
+                }
+                Err(error) => return Err(error.into()),
             }
         }
         let right = trainer.history().last().map_or(0.0, |last| last.validation_accuracy * count as f64);
@@ -152,22 +159,17 @@ impl Check {
     }
 
     /// The loss after some steps tells rates apart that are too low, useful and too high.
-    fn rates(
-        &self,
-        graph: &Graph,
-        parts: &Parts,
-        recipe: &Recipe,
-        threads: Threads<'_>,
-    ) -> anyhow::Result<String> {
-        let Method::Steps(rule) = recipe.method else { return Ok(String::new()) };
+    fn rates(&self) -> anyhow::Result<String> {
+        let Method::Steps(rule) = self.recipe.method else { return Ok(String::new()) };
         let mut out = format!("\nLearning rates with {rule}, {STEPS} steps each:\n");
+        let mut has_fallen = false;
         for power in RATES {
             let rate = 10f64.powi(power);
-            let recipe = Recipe { rate, warm_up: 0.0, schedule: Schedule::Constant, ..recipe.clone() };
-            let mut trainer = self.trainer(graph, parts, &recipe)?;
+            let recipe = Recipe { rate, warm_up: 0.0, schedule: Schedule::Constant, ..self.recipe.clone() };
+            let mut trainer = self.trainer(self.setting.parts, &recipe)?;
             let mut losses = Vec::new();
             let diverged = loop {
-                match trainer.advance(threads) {
+                match trainer.advance(self.threads) {
                     Ok(Some(Event::Step(step))) => losses.push(step.loss),
                     Ok(_) => {}
                     Err(NetError::NotFinite { .. }) => break true,
@@ -183,23 +185,29 @@ impl Check {
             let verdict = match last / first {
                 _ if diverged => "too high: diverges",
                 ratio if ratio > 1.0 + BARELY => "too high: the loss rises",
+                ratio if ratio > 1.0 - BARELY && has_fallen => "too high: the loss barely changes",
                 ratio if ratio > 1.0 - BARELY => "too low: the loss barely changes",
                 _ => "the loss falls",
             };
+            has_fallen |= verdict == "the loss falls";
             // Writing to a string cannot fail.
             let _ = writeln!(out, "  1e{power:<3} loss {first:.3} -> {last:.3}  {verdict}");
         }
         Ok(out)
     }
-}
 
-/// The first pictures of the training part, as the network reads them.
-fn batch(graph: &Graph, parts: &Parts, recipe: &Recipe) -> anyhow::Result<Batch> {
-    let frame = Frame::of(graph.name(), graph.input())?;
-    let data = parts.training.part(0..parts.training.len().min(PICTURES));
-    let normalisation = Normalisation::of(&data, frame, recipe.normalise)?;
-    let batch = data.len();
-    let feed = Feed { data, frame, normalisation, augment: Augment::default(), batch, seed: None };
-    let batch = feed.start(Span { epoch: 0, batch: 0, end: 1 })?.next_batch()?;
-    Ok(batch.unwrap_or_default())
+    /// The first pictures of the training part, as the network reads them.
+    fn batch(&self) -> anyhow::Result<Batch> {
+        let data = self.first(PICTURES);
+        let feed = Feed {
+            frame: self.setting.frame()?,
+            normalisation: self.normalisation.clone(),
+            augment: Augment::default(),
+            batch: data.len(),
+            seed: None,
+            data,
+        };
+        let batch = feed.start(Span { epoch: 0, batch: 0, end: 1 })?.next_batch()?;
+        Ok(batch.unwrap_or_default())
+    }
 }

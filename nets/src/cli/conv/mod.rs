@@ -107,7 +107,7 @@ impl Conv {
         check_memory(&desc, self.time)?;
         let mut options =
             PlanOptions::default().numerics(self.kernels.numerics).max_threads(self.threads.into());
-        options.isa = self.kernels.isa;
+        options.isa = self.kernels.instructions.isa;
         if let Some(method) = self.force {
             options = options.force(method);
         }

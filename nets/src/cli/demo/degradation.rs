@@ -1,12 +1,13 @@
 //! `nets demo degradation`: deeper plain networks train worse, and residual networks do not (He et al. 2016, figure 4 and
 //! figure 6).
 
+use crate::cli::args::ThreadCount;
 use crate::cli::rows::{Align, Rows};
-use crate::cli::train::{RecipeArgs, Source, chart, parts, series, weights};
+use crate::cli::train::{RecipeArgs, Source, chart, parts, series, trainer};
 use clap::Args;
 use kernels::Threads;
 use nets::data::Parts;
-use nets::fit::{EpochReport, Event, Method, Recipe, Trainer, write_atomically};
+use nets::fit::{EpochReport, Event, Method, Recipe, Trainer, check_writable, write_atomically};
 use nets::optim::{Penalty, Rule};
 use nets::plot::{Chart, Line, page};
 use std::io::Write as _;
@@ -28,9 +29,8 @@ pub(crate) struct Degradation {
     /// Where the picture goes
     #[arg(long, value_name = "FILE.svg", default_value = "degradation.svg")]
     plot: PathBuf,
-    /// Number of threads [default: one per physical core]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    threads: Option<u16>,
+    #[command(flatten)]
+    threads: ThreadCount,
     #[command(flatten)]
     recipe: RecipeArgs,
 }
@@ -47,15 +47,25 @@ impl Degradation {
             warm_up: 2.0,
             ..Recipe::default()
         };
-        let recipe = self.recipe.recipe(base)?;
+        let recipe = self.recipe.recipe(base);
         let mut parts = parts(&self.data)?;
         parts.training = parts.training.part(0..parts.training.len().min(self.pictures as usize));
+        check_writable(&self.plot)?;
         let mut histories = Vec::new();
+        let mut known = None;
         for network in NETWORKS {
             let source = Source::of(network, &self.data, self.threads);
+            let graph = source.graph(&parts)?;
+            let setting = source.setting(&graph, &parts, false);
+            // All four networks read the same pictures in the same shape.
+            let normalisation = match &mut known {
+                Some(normalisation) => normalisation,
+                unknown => unknown.insert(setting.normalisation(&recipe)?),
+            };
+            let trainer = trainer(setting, &recipe, normalisation)?;
             let pool = source.pool()?;
             let threads = pool.threads();
-            let history = pool.install(|| train(&source, &parts, &recipe, threads))?;
+            let history = pool.install(|| train(network, trainer, threads))?;
             histories.push((network, history));
             write_atomically(&self.plot, svg(&histories, &parts, &recipe).as_bytes())?;
         }
@@ -81,21 +91,12 @@ impl Degradation {
     }
 }
 
-fn train(
-    source: &Source,
-    parts: &Parts,
-    recipe: &Recipe,
-    threads: Threads<'_>,
-) -> anyhow::Result<Vec<EpochReport>> {
-    let graph = source.graph(parts)?;
-    let (weights, _) = weights(&graph, None, false, recipe)?;
-    let mut trainer =
-        Trainer::new(&graph, &*weights, parts, source.data_name(), recipe, source.hardware(false))?;
+fn train(network: &str, mut trainer: Trainer, threads: Threads<'_>) -> anyhow::Result<Vec<EpochReport>> {
     while let Some(event) = trainer.advance(threads)? {
         if let Event::Epoch(epoch) = event {
             let line = format!(
                 "{:15} epoch {:>3}: training loss {:.4}, error {:.2} %; validation error {:.2} %; {:.0} images/s",
-                source.network(),
+                network,
                 epoch.epoch,
                 epoch.training_loss,
                 100.0 * (1.0 - epoch.training_accuracy),

@@ -6,7 +6,7 @@ use crate::cli::demo::most_likely;
 use crate::cli::source::{Network, Wanted};
 use kernels::{Layout, Ops, TensorMut};
 use nets::digits::{PADDED, SIDE, to_input};
-use nets::{InputStatistics, picture};
+use nets::picture;
 use serde::Serialize;
 use std::fmt::Write as _;
 
@@ -30,8 +30,6 @@ pub(super) fn execute(run: &RunArgs, network: &Network, name: &'static str) -> a
     let (weights, seed) = (run.weights.as_deref(), run.seed);
     let loaded = network.load(Wanted { weights, seed, ..Wanted::default() })?;
     let graph = &loaded.graph;
-    // Weights of `nets train` come with the statistics of their inputs.
-    let statistics = weights.map(|path| InputStatistics::load(graph, path)).transpose()?.flatten();
     let pool = run.hardware.pool()?;
     let mut net = run.net(graph, &*loaded.weights, 1, &pool)?;
     let mut reports = Vec::new();
@@ -39,7 +37,7 @@ pub(super) fn execute(run: &RunArgs, network: &Network, name: &'static str) -> a
     for image in &run.image {
         let pixels = picture::load(image)?;
         let mut input = to_input(&pixels);
-        statistics.iter().for_each(|statistics| statistics.apply(&mut input, PADDED * PADDED));
+        loaded.statistics.iter().for_each(|statistics| statistics.apply(&mut input, PADDED * PADDED));
         let mut probabilities = net.run(&input, pool.threads())?.to_vec();
         let tensor = TensorMut::packed(&mut probabilities, graph.output().batched(1), Layout::Nchw)?;
         Ops::new(Some(net.isa()))?.softmax(tensor, pool.threads())?;

@@ -6,7 +6,7 @@ use crate::cli::source::{Loaded, Network, Wanted};
 use anyhow::{Context, bail, ensure};
 use kernels::{Layout, Ops, TensorMut};
 use nets::photo::{self, Recipe};
-use nets::{Graph, InputStatistics, Layer, Shape};
+use nets::{Graph, Layer, Shape};
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -54,15 +54,13 @@ pub(super) fn execute(run: &RunArgs, network: &Network) -> anyhow::Result<String
     );
     let (weights, seed) = (run.weights.as_deref(), run.seed);
     let wanted = Wanted { batch: images.len(), weights, seed, ..Wanted::default() };
-    let Loaded { graph, weights, .. } = network.load(wanted)?;
+    let Loaded { graph, weights, statistics, .. } = network.load(wanted)?;
     let Shape::Map { c: 3, h, w } = graph.input() else {
         bail!("--image: expected a network that reads 3 colours, got one that reads {}", graph.input());
     };
     let mut recipe = Recipe::imagenet(kernels::Size2::new(h, w));
     recipe.resize = run.resize.unwrap_or(recipe.resize);
-    // Weights of `nets train` come with the statistics of their inputs.
-    let own = run.weights.as_deref().filter(|_| run.mean.is_none() && run.std.is_none());
-    let statistics = own.map(|path| InputStatistics::load(&graph, path)).transpose()?.flatten();
+    let statistics = statistics.filter(|_| run.mean.is_none() && run.std.is_none());
     if statistics.is_some() {
         (recipe.mean, recipe.std) = ([0.0; 3], [1.0; 3]);
     }

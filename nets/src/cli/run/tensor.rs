@@ -65,7 +65,7 @@ pub(super) fn execute(run: &RunArgs, network: &Network) -> anyhow::Result<String
     let data = data.collect::<anyhow::Result<Vec<Data>>>()?;
     let loaded = load(run, network, &data)?;
     let batch = batch(&loaded, &data[0])?;
-    let Loaded { graph, weights, extents } = loaded;
+    let Loaded { graph, weights, extents, .. } = loaded;
     let outputs: Vec<Output> = match extents {
         None => vec![(String::new(), Some([batch].into_iter().chain(graph.output().dims()).collect()))],
         Some(extents) => extents.outputs,

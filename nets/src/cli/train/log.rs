@@ -66,9 +66,8 @@ pub(super) fn csv(history: &[EpochReport]) -> anyhow::Result<String> {
         .max_by_key(|epoch| epoch.ratios.len() + epoch.layers.len())
         .map(own)
         .unwrap_or_default();
-    let names = own.iter().map(|(name, _)| name.as_str());
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    writer.write_record(fixed.into_iter().chain(names))?;
+    let names = own.iter().map(|(name, _)| name.clone());
+    let mut records = vec![fixed.map(str::to_owned).into_iter().chain(names).collect()];
     for epoch in history {
         let numbers = [
             epoch.rate,
@@ -83,9 +82,9 @@ pub(super) fn csv(history: &[EpochReport]) -> anyhow::Result<String> {
         let cells = counts.chain(numbers.into_iter().map(|number| number.to_string()));
         let values: std::collections::HashMap<String, String> = self::own(epoch).into_iter().collect();
         let others = own.iter().map(|(name, _)| values.get(name).cloned().unwrap_or_default());
-        writer.write_record(cells.chain(others))?;
+        records.push(cells.chain(others).collect());
     }
-    Ok(String::from_utf8(writer.into_inner()?)?)
+    text::csv(&records)
 }
 
 /// The columns of the network's own parameters and layers.

@@ -11,14 +11,14 @@ pub(super) use self::curves::{chart, series};
 use self::files::Files;
 use self::progress::Progress;
 pub(super) use self::recipe::{RecipeArgs, usual};
-pub(super) use self::source::{Source, parts, weights};
-use crate::cli::text;
+use self::source::weights;
+pub(super) use self::source::{Source, parts, trainer};
+use crate::cli::{args, text};
 use anyhow::{Context, bail};
 use clap::Args;
 use kernels::Threads;
-use nets::data::Parts;
-use nets::fit::{Checkpoint, Event, Trainer, write_atomically};
-use nets::{Graph, NetError};
+use nets::NetError;
+use nets::fit::{CheckpointFile, Event, Setting, Trainer, write_atomically};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -48,7 +48,8 @@ pub(crate) struct Train {
     /// Where the weights go [default: NETWORK.safetensors]
     #[arg(long, value_name = "FILE.safetensors")]
     out: Option<PathBuf>,
-    /// Continue from a checkpoint, by its recipe [default file: that of --out, with the ending .checkpoint]
+    /// Continue from a checkpoint, by its recipe, and write beside it unless --out is given [default file: that of --out,
+    /// with the ending .checkpoint]
     #[arg(
         long,
         value_name = "FILE.checkpoint",
@@ -77,6 +78,7 @@ pub(crate) struct Train {
 impl Train {
     pub(super) fn execute(&self) -> anyhow::Result<String> {
         let files = Files::new(self)?;
+        files.check(self)?;
         let pool = self.source.pool()?;
         let (mut trainer, about) = match &files.resume {
             Some(path) => self.resume(path)?,
@@ -93,26 +95,32 @@ impl Train {
 
     fn start(&self) -> anyhow::Result<(Trainer, String)> {
         let data = self.source.data_name();
-        let recipe = self.recipe.recipe(usual(&self.source.network, data))?;
+        let recipe = self.recipe.recipe(usual(&self.source.network, data));
         let parts = parts(data)?;
         let graph = self.source.graph(&parts)?;
         let (weights, about) = weights(&graph, self.weights.as_ref(), self.new_last, &recipe)?;
-        let trainer = Trainer::new(&graph, &*weights, &parts, data, &recipe, self.source.hardware(true))?;
-        Ok((trainer, about))
+        let setting = self.source.setting(&graph, &parts, true);
+        Ok((Trainer::new(setting, &*weights, &recipe)?, about))
     }
 
     fn resume(&self, path: &Path) -> anyhow::Result<(Trainer, String)> {
-        // The data decide the number of outputs, and the checkpoint names the data.
+        let file = CheckpointFile::open(path)?;
+        // The data decide the number of outputs, and the checkpoint names the data and the shape of their pictures.
         let data = match &self.source.data {
-            Some(data) => data.clone(),
-            None => Checkpoint::data_of(path)?,
+            Some(data) => data,
+            None => file.data()?,
         };
-        let parts: Parts = parts(&data)?;
-        let graph: Graph = self.source.graph(&parts)?;
-        let mut checkpoint = Checkpoint::load(path, &graph)?;
-        checkpoint.data = data;
+        let input = match file.network()? == self.source.network {
+            true => args::image(file.input()?).ok(),
+            false => None,
+        };
+        let parts = parts(data)?;
+        let graph = self.source.graph_for(&parts, input)?;
+        let checkpoint = file.read(&graph)?;
         let about = format!("continues {} at step {}", path.display(), checkpoint.progress.step);
-        Ok((Trainer::resume(&graph, checkpoint, &parts, self.source.hardware(true))?, about))
+        let setting = Setting { data, ..self.source.setting(&graph, &parts, true) };
+        let trainer = Trainer::resume(setting, checkpoint);
+        Ok((trainer.with_context(|| format!("cannot continue {}", path.display()))?, about))
     }
 
     /// Trains until the last epoch, or until it is interrupted. Returns whether the training is complete.
@@ -125,6 +133,10 @@ impl Train {
         threads: Threads<'_>,
     ) -> anyhow::Result<bool> {
         let mut saving = files::Saving::new(self.save_every);
+        if self.restart {
+            // From now on, nothing continues the old training.
+            trainer.checkpoint().save(&files.checkpoint)?;
+        }
         loop {
             if stop.load(Ordering::Relaxed) {
                 trainer.checkpoint().save(&files.checkpoint)?;
@@ -157,13 +169,12 @@ impl Train {
         }
         // Writing to a string cannot fail.
         if !is_done {
-            let network = &self.source.network;
             let _ = writeln!(
                 out,
-                "\nStopped after step {}, saved in {}. Continue with: nets train {network} --resume {}",
+                "\nStopped after step {}, saved in {}. Continue with: {}",
                 text::thousands(trainer.progress().step),
                 files.checkpoint.display(),
-                files.checkpoint.display()
+                files.continuation(self)
             );
             return Ok(out);
         }

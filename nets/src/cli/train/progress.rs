@@ -15,7 +15,7 @@ pub(super) struct Progress {
     bar: ProgressBar,
     is_watched: bool,
     epochs: u64,
-    batch: f64,
+    pictures_per_step: f64,
     loss: Option<f64>,
     accuracy: f64,
     speed: Option<f64>,
@@ -38,7 +38,7 @@ impl Progress {
             bar,
             is_watched,
             epochs: trainer.recipe().epochs,
-            batch: trainer.recipe().batch as f64,
+            pictures_per_step: trainer.pictures_per_step() as f64,
             loss: None,
             accuracy: 0.0,
             speed: None,
@@ -53,7 +53,7 @@ impl Progress {
             text::thousands(trainer.validation_len() as u64),
             recipe.epochs,
             text::thousands(trainer.steps_per_epoch()),
-            recipe.batch,
+            text::thousands(trainer.pictures_per_step() as u64),
             recipe.method,
             recipe.rate,
             recipe.schedule,
@@ -69,7 +69,7 @@ impl Progress {
         self.accuracy =
             if self.loss.is_none() { step.accuracy } else { smooth(self.accuracy, step.accuracy) };
         self.loss = Some(self.loss.map_or(step.loss, |loss| smooth(loss, step.loss)));
-        let speed = self.batch / elapsed;
+        let speed = self.pictures_per_step / elapsed;
         self.speed = Some(self.speed.map_or(speed, |old| smooth(old, speed)));
         self.bar.inc(1);
         if self.is_watched && self.last_draw.elapsed() >= REDRAW {

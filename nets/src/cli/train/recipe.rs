@@ -1,11 +1,10 @@
 //! The options that make a recipe, for all commands that train.
 
-use anyhow::ensure;
 use clap::Args;
 use nets::Init;
 use nets::data::{Augment, Normalise};
-use nets::fit::{Method, Pattern, Recipe, Scale, parse_loss};
-use nets::optim::{Penalty, Rule, Schedule};
+use nets::fit::{Method, Pattern, Recipe, Scale};
+use nets::optim::{Penalty, Schedule};
 use nets::train::Loss;
 
 /// The options of a recipe. Each has a default that suits the network.
@@ -60,7 +59,7 @@ pub(crate) struct RecipeArgs {
     #[arg(long, value_name = "INIT")]
     init: Option<Init>,
     /// softmax (cross-entropy) or hinge[:MARGIN] [default: softmax]
-    #[arg(long, value_name = "LOSS", value_parser = parse_loss)]
+    #[arg(long, value_name = "LOSS")]
     loss: Option<Loss>,
     /// Parameters that are not trained, as in `c1.*`
     #[arg(long, value_name = "PATTERN", num_args = 1..)]
@@ -91,7 +90,7 @@ pub(crate) fn usual(network: &str, data: &str) -> Recipe {
 
 impl RecipeArgs {
     /// `base` with the options that were given.
-    pub(crate) fn recipe(&self, base: Recipe) -> anyhow::Result<Recipe> {
+    pub(crate) fn recipe(&self, base: Recipe) -> Recipe {
         let method = self.optimizer.unwrap_or(base.method);
         let usual_rate = match method {
             Method::Steps(rule) if Some(method) == self.optimizer => rule.usual_rate(),
@@ -123,13 +122,7 @@ impl RecipeArgs {
         recipe.scales.clone_from(&self.lr_scale);
         recipe.average = self.average.or(base.average);
         recipe.seed = self.seed.unwrap_or(base.seed);
-        if let Method::Steps(Rule::LookAhead { .. }) = method {
-            ensure!(
-                recipe.average.is_none(),
-                "--average: expected an optimiser other than look-ahead, whose weights are not those of the network"
-            );
-        }
-        Ok(recipe)
+        recipe
     }
 }
 

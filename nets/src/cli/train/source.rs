@@ -1,11 +1,10 @@
 //! What is trained: the network, its data, its first weights.
 
-use crate::cli::args::{self, Pool};
-use anyhow::{Context, ensure};
+use crate::cli::args::{self, InstructionSet, Pool, ThreadCount};
+use anyhow::ensure;
 use clap::Args;
-use kernels::Isa;
-use nets::data::{Parts, open};
-use nets::fit::{Hardware, Recipe, Transfer, with_classes};
+use nets::data::{Normalisation, Parts, open};
+use nets::fit::{Hardware, Recipe, Setting, Trainer, Transfer, with_classes};
 use nets::zoo::{self, Entry};
 use nets::{Graph, SeededWeights, Shape, WeightSource};
 use std::path::{Path, PathBuf};
@@ -23,31 +22,16 @@ pub(crate) struct Source {
     #[arg(long, value_name = "CxHxW", value_parser = args::image)]
     pub(super) input: Option<Shape>,
     #[command(flatten)]
-    machine: Machine,
-}
-
-/// What a training runs on.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct Machine {
-    /// Number of threads [default: one per physical core]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    threads: Option<u16>,
-    /// Instruction set: portable, neon, avx2fma, avx512f, avx512bf16 or amx [default: the best of this machine]
-    #[arg(long)]
-    isa: Option<Isa>,
-}
-
-impl Machine {
-    fn threads(&self) -> usize {
-        self.threads.map_or_else(|| num_cpus::get_physical().max(1), usize::from)
-    }
+    pub(super) threads: ThreadCount,
+    #[command(flatten)]
+    pub(super) instructions: InstructionSet,
 }
 
 impl Source {
     /// A network of the zoo on some data.
-    pub(crate) fn of(network: &str, data: &str, threads: Option<u16>) -> Self {
-        let machine = Machine { threads, isa: None };
-        Self { network: network.to_owned(), data: Some(data.to_owned()), input: None, machine }
+    pub(crate) fn of(network: &str, data: &str, threads: ThreadCount) -> Self {
+        let (network, data) = (network.to_owned(), Some(data.to_owned()));
+        Self { network, data, input: None, threads, instructions: InstructionSet::default() }
     }
 
     pub(crate) fn network(&self) -> &str {
@@ -59,15 +43,16 @@ impl Source {
     }
 
     pub(crate) fn max_threads(&self) -> usize {
-        self.machine.threads()
+        self.threads.get()
     }
 
-    /// `figures` says whether activations are measured.
-    pub(crate) fn hardware(&self, figures: bool) -> Hardware {
-        Hardware { isa: self.machine.isa, max_threads: self.max_threads(), figures }
+    /// A training of `graph` on `parts`. `figures` says whether activations are measured.
+    pub(crate) fn setting<'a>(&'a self, graph: &'a Graph, parts: &'a Parts, figures: bool) -> Setting<'a> {
+        let hardware = Hardware { isa: self.instructions.isa, max_threads: self.max_threads(), figures };
+        Setting { graph, parts, data: self.data_name(), hardware }
     }
 
-    pub(super) fn entry(&self) -> anyhow::Result<&'static Entry> {
+    fn entry(&self) -> anyhow::Result<&'static Entry> {
         Ok(zoo::find(&self.network)?)
     }
 
@@ -77,8 +62,13 @@ impl Source {
 
     /// The network with as many outputs as the data have classes.
     pub(crate) fn graph(&self, parts: &Parts) -> anyhow::Result<Graph> {
+        self.graph_for(parts, None)
+    }
+
+    /// The same; `input` is the shape of one image if the options do not say it.
+    pub(super) fn graph_for(&self, parts: &Parts, input: Option<Shape>) -> anyhow::Result<Graph> {
         let entry = self.entry()?;
-        let graph = entry.graph_for(self.input.unwrap_or(entry.input))?;
+        let graph = entry.graph_for(self.input.or(input).unwrap_or(entry.input))?;
         let classes = parts.training.classes().len();
         if graph.output().len()? == classes {
             return Ok(graph);
@@ -92,8 +82,18 @@ pub(crate) fn parts(name: &str) -> anyhow::Result<Parts> {
     Ok(if name == "digits" { Parts::digits()? } else { open(Path::new(name))? })
 }
 
+/// A training from initial weights, with a normalisation that is known.
+pub(crate) fn trainer(
+    setting: Setting<'_>,
+    recipe: &Recipe,
+    normalisation: &Normalisation,
+) -> anyhow::Result<Trainer> {
+    let weights = SeededWeights::new(setting.graph, recipe.init, recipe.seed)?;
+    Ok(Trainer::normalised(setting, &weights, recipe, normalisation.clone())?)
+}
+
 /// The weights to start from, and a sentence about them.
-pub(crate) fn weights(
+pub(super) fn weights(
     graph: &Graph,
     file: Option<&PathBuf>,
     new_last: bool,
@@ -104,9 +104,7 @@ pub(crate) fn weights(
         let about = format!("initial weights: {}, seed {}", recipe.init.name(), recipe.seed);
         return Ok((Box::new(seeded), about));
     };
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let Transfer { weights, initial } =
-        Transfer::from_safetensors(graph, &bytes, &path.display().to_string(), &seeded, new_last)?;
+    let Transfer { weights, initial } = Transfer::load(graph, path, &seeded, new_last)?;
     ensure!(
         initial.len() < graph.params().count(),
         "{}: expected weights of network `{}`, got none that fit",

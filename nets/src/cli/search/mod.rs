@@ -1,14 +1,17 @@
 //! `nets search`: tries values of hyperparameters, and sorts them by the accuracy on pictures that were not trained on.
 
+mod table;
+
+use self::table::{Done, Table};
 use super::rows::{Align, Rows};
 use super::text;
-use super::train::{RecipeArgs, Source, parts, usual, weights};
-use anyhow::{Context, ensure};
+use super::train::{RecipeArgs, Source, parts, trainer, usual};
+use anyhow::ensure;
 use clap::Args;
 use kernels::Threads;
-use nets::NetError;
-use nets::data::{Dataset, Parts};
-use nets::fit::{Range, Recipe, Space, Trainer, Trial, write_atomically};
+use nets::data::{Dataset, Normalisation, Parts};
+use nets::fit::{Range, Recipe, Space, Trial};
+use nets::{Graph, NetError};
 use std::io::Write as _;
 use std::path::PathBuf;
 
@@ -18,7 +21,7 @@ const EXAMPLES: &str = "Examples:
   nets search lenet5 --range lr=1e-4..1e-1 --grid 4 --folds 3
 
 Random values of penalties and learning rates are uniform in their logarithm. A second round tries a third of each range
-around the best trial, with twice the epochs. A search with --table continues where it ended.";
+around the best trial, with twice the epochs. A search with --table continues where it ended, also with more trials or rounds.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -29,7 +32,7 @@ pub(crate) struct Search {
     #[arg(long, value_name = "OPTION=LOW..HIGH", num_args = 1.., required = true)]
     range: Vec<Range>,
     /// Random trials per round
-    #[arg(long, value_name = "N", default_value_t = 12, conflicts_with = "grid", value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    #[arg(long, value_name = "N", default_value_t = 12, conflicts_with = "grid", value_parser = clap::value_parser!(u64).range(1..=MOST_TRIALS))]
     trials: u64,
     /// Instead of random trials, all combinations of this many values of each option
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=100))]
@@ -50,76 +53,107 @@ pub(crate) struct Search {
     recipe: RecipeArgs,
 }
 
-/// A trial that has ended.
-#[derive(Debug, Clone)]
-struct Done {
-    round: u32,
-    index: u64,
-    trial: Trial,
-    /// Mean and standard deviation over the folds.
-    accuracy: (f64, f64),
-    /// `None` if the training diverged.
-    loss: Option<f64>,
-}
-
+/// Trials per round, at most.
+const MOST_TRIALS: u64 = 10_000;
 const DEFAULT_EPOCHS: u64 = 3;
 /// Of so many parts, one is held out without cross-validation.
 const HOLD_OUT: usize = 10;
 
+/// One part of the data to train on and one to measure on, with the statistics of the former.
+struct Fold {
+    parts: Parts,
+    normalisation: Normalisation,
+}
+
 impl Search {
     pub(super) fn execute(&self) -> anyhow::Result<String> {
+        self.check_grid()?;
         let data = self.source.data_name();
         let mut base = usual(self.source.network(), data);
         base.epochs = DEFAULT_EPOCHS;
-        let base = self.recipe.recipe(base)?;
-        let folds = self.folds(parts(data)?.training, base.seed);
+        let base = self.recipe.recipe(base);
+        let parts = parts(data)?;
+        let graph = self.source.graph(&parts)?;
+        let mut table = Table::open(self.table.as_deref(), &self.range, self.what(&graph, &base))?;
+        let folds = self.folds(parts.training, &graph, &base)?;
         let pool = self.source.pool()?;
         let mut space = Space(self.range.clone());
-        let mut all = self.read()?;
         for round in 0..self.rounds {
             let recipe = Recipe { epochs: base.epochs << round, ..base.clone() };
             let trials = self.trials(&space, base.seed, round);
+            if let Some(message) = table.keep(round, &trials) {
+                let _ = writeln!(std::io::stderr(), "{message}");
+            }
             for (index, trial) in (0u64..).zip(&trials) {
-                if all.iter().any(|done| (done.round, done.index) == (round, index)) {
+                if table.has(round, index) {
                     continue;
                 }
                 let mut recipe = recipe.clone();
                 space.apply(trial, &mut recipe);
                 let threads = pool.threads();
-                let (accuracy, loss) = pool.install(|| self.measure(&folds, &recipe, threads))?;
+                let (accuracy, loss) = pool.install(|| self.measure(&graph, &folds, &recipe, threads))?;
                 let done = Done { round, index, trial: trial.clone(), accuracy, loss };
                 let _ = writeln!(std::io::stderr(), "{}", self.line(&done, trials.len()));
-                all.push(done);
-                if let Some(path) = &self.table {
-                    write_atomically(path, self.csv(&all)?.as_bytes())?;
-                }
+                table.push(done)?;
             }
-            let best = all
-                .iter()
-                .filter(|done| done.round == round)
-                .max_by(|a, b| a.accuracy.0.total_cmp(&b.accuracy.0));
-            if let Some(best) = best {
+            if let Some(best) = table.best(round) {
                 space = space.around(&best.trial);
             }
         }
-        all.sort_by(|a, b| b.accuracy.0.total_cmp(&a.accuracy.0));
-        Ok(self.rows(&all).text())
+        Ok(self.rows(&table.sorted()).text())
+    }
+
+    /// What decides the results of all trials, besides their values.
+    fn what(&self, graph: &Graph, base: &Recipe) -> String {
+        let pictures = self.pictures.map_or("all".to_owned(), |pictures| pictures.to_string());
+        let trials = self.grid.map_or("random".to_owned(), |steps| format!("grid-{steps}"));
+        let is_searched = |option: &str| {
+            let name = option.split('=').next();
+            self.range.iter().any(|range| Some(range.name.as_str()) == name)
+        };
+        let recipe = base.to_string();
+        let fixed: Vec<&str> = recipe.split(' ').filter(|option| !is_searched(option)).collect();
+        format!(
+            "network={} input={} data={} pictures={pictures} folds={} trials={trials} {}",
+            graph.name(),
+            graph.input(),
+            self.source.data_name(),
+            self.folds,
+            fixed.join(" ")
+        )
     }
 
     /// Pairs of parts to train on and to measure on. The validation part of the data is never used.
-    fn folds(&self, training: Dataset, seed: u64) -> Vec<Parts> {
+    fn folds(&self, training: Dataset, graph: &Graph, recipe: &Recipe) -> anyhow::Result<Vec<Fold>> {
         let training = match self.pictures {
             Some(most) => training.part(0..training.len().min(most as usize)),
             None => training,
         };
         let count = if self.folds == 1 { HOLD_OUT } else { usize::from(self.folds) };
-        let folds = training.folds(count, seed);
-        let pair = |held_out: usize| {
+        ensure!(
+            training.len() >= count,
+            "--folds: expected at most {} parts, one for each picture, got {count}",
+            training.len()
+        );
+        let folds = training.folds(count, recipe.seed);
+        let fold = |held_out: usize| {
             let others: Vec<Dataset> =
                 (0..count).filter(|&fold| fold != held_out).map(|fold| folds[fold].clone()).collect();
-            Parts { training: Dataset::joined(&others), validation: folds[held_out].clone() }
+            let parts = Parts { training: Dataset::joined(&others), validation: folds[held_out].clone() };
+            let normalisation = self.source.setting(graph, &parts, false).normalisation(recipe)?;
+            Ok(Fold { parts, normalisation })
         };
-        (0..usize::from(self.folds)).map(pair).collect()
+        (0..usize::from(self.folds)).map(fold).collect()
+    }
+
+    /// How many trials a grid has.
+    fn check_grid(&self) -> anyhow::Result<()> {
+        let Some(steps) = self.grid else { return Ok(()) };
+        let count = u64::from(steps).checked_pow(self.range.len() as u32);
+        let fits = count.is_some_and(|count| count <= MOST_TRIALS);
+        let got = count.map_or("more".to_owned(), |count| count.to_string());
+        ensure!(fits, "--grid: expected at most {MOST_TRIALS} combinations, got {got}");
+        Ok(())
     }
 
     fn trials(&self, space: &Space, seed: u64, round: u32) -> Vec<Trial> {
@@ -132,17 +166,15 @@ impl Search {
     /// Accuracy with its deviation over the folds, and loss. A training that diverges has accuracy 0.
     fn measure(
         &self,
-        folds: &[Parts],
+        graph: &Graph,
+        folds: &[Fold],
         recipe: &Recipe,
         threads: Threads<'_>,
     ) -> anyhow::Result<((f64, f64), Option<f64>)> {
         let mut figures = Vec::new();
-        for parts in folds {
-            let graph = self.source.graph(parts)?;
-            let (weights, _) = weights(&graph, None, false, recipe)?;
-            let hardware = self.source.hardware(false);
-            let mut trainer =
-                Trainer::new(&graph, &*weights, parts, self.source.data_name(), recipe, hardware)?;
+        for Fold { parts, normalisation } in folds {
+            let setting = self.source.setting(graph, parts, false);
+            let mut trainer = trainer(setting, recipe, normalisation)?;
             let ended = loop {
                 match trainer.advance(threads) {
                     Ok(Some(_)) => {}
@@ -177,7 +209,7 @@ impl Search {
         format!("round {round}/{rounds}, trial {trial}/{count}: {}: {result}", values.join(", "))
     }
 
-    fn rows(&self, all: &[Done]) -> Rows {
+    fn rows(&self, all: &[&Done]) -> Rows {
         let fixed = [("Accuracy", Align::Right, 0), ("+-", Align::Right, 1), ("Loss", Align::Right, 1)];
         let own = self.range.iter().map(|range| (range.name.as_str(), Align::Right, 0));
         let columns: Vec<_> = fixed
@@ -197,64 +229,5 @@ impl Search {
             rows.push(figures.into_iter().chain(values).chain(place).collect());
         }
         rows
-    }
-
-    fn header(&self) -> Vec<String> {
-        let own = self.range.iter().map(ToString::to_string);
-        let fixed = ["round", "trial", "accuracy", "deviation", "loss"].map(str::to_owned);
-        fixed.into_iter().chain(own).collect()
-    }
-
-    fn csv(&self, all: &[Done]) -> anyhow::Result<String> {
-        let mut writer = csv::Writer::from_writer(Vec::new());
-        writer.write_record(self.header())?;
-        for done in all {
-            let figures = [done.accuracy.0, done.accuracy.1].map(|figure| figure.to_string());
-            let loss = done.loss.map(|loss| loss.to_string()).unwrap_or_default();
-            let values = done.trial.0.iter().map(|value| format!("{value:?}"));
-            let place = [done.round.to_string(), done.index.to_string()];
-            writer.write_record(place.into_iter().chain(figures).chain([loss]).chain(values))?;
-        }
-        Ok(String::from_utf8(writer.into_inner()?)?)
-    }
-
-    /// The trials of an earlier call.
-    fn read(&self) -> anyhow::Result<Vec<Done>> {
-        let Some(path) = self.table.as_ref().filter(|path| path.exists()) else { return Ok(Vec::new()) };
-        let mut reader =
-            csv::Reader::from_path(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let (expected, got) =
-            (self.header(), reader.headers()?.iter().map(str::to_owned).collect::<Vec<_>>());
-        ensure!(
-            expected == got,
-            "{}: expected the table of this search ({}), got {}",
-            path.display(),
-            expected.join(","),
-            got.join(",")
-        );
-        let mut all = Vec::new();
-        for record in reader.records() {
-            let record = record?;
-            let wrong = || {
-                format!(
-                    "{}: expected numbers, got `{}`",
-                    path.display(),
-                    record.iter().collect::<Vec<_>>().join(",")
-                )
-            };
-            let number = |column: usize| record.get(column).and_then(|cell| cell.parse::<f64>().ok());
-            let values: Option<Vec<f64>> = (5..record.len()).map(number).collect();
-            let done = (|| {
-                Some(Done {
-                    round: record.get(0)?.parse().ok()?,
-                    index: record.get(1)?.parse().ok()?,
-                    accuracy: (number(2)?, number(3)?),
-                    loss: number(4),
-                    trial: Trial(values?),
-                })
-            })();
-            all.push(done.with_context(wrong)?);
-        }
-        Ok(all)
     }
 }
