@@ -2,6 +2,7 @@
 
 use super::child::note;
 use super::common::{ACTIVATIONS, Placed, Rng, Values};
+use super::conv::every;
 use super::pages::Guarded;
 use kernels::{
     Activation, ActivationValue, BatchNormSpec, BatchStatistics, ConvError, EpilogueSpec, Gradient, Isa,
@@ -244,12 +245,12 @@ pub fn all() {
     ];
     for isa in Isa::available() {
         for threads in [Threads::Seq, Threads::Pool(&pool)] {
-            for (n, c, h, w) in shapes {
-                for (layout, slack) in Layout::ALL.into_iter().flat_map(|layout| [(layout, 0), (layout, 5)]) {
-                    let case = Case { shape: Shape4::new(n, c, h, w), layout, slack, isa };
-                    let [a, b] = [outputs(case, threads, ordinary), outputs(case, threads, Guarded::new)];
-                    a.iter().zip(&b).for_each(|(a, b)| assert_same(a, b));
-                }
+            let places = Layout::ALL.into_iter().flat_map(|layout| [(layout, 0), (layout, 5)]);
+            let cases = shapes.into_iter().flat_map(|shape| places.clone().map(move |place| (shape, place)));
+            for ((n, c, h, w), (layout, slack)) in cases.step_by(every()) {
+                let case = Case { shape: Shape4::new(n, c, h, w), layout, slack, isa };
+                let [a, b] = [outputs(case, threads, ordinary), outputs(case, threads, Guarded::new)];
+                a.iter().zip(&b).for_each(|(a, b)| assert_same(a, b));
             }
             for sizes in [[1, 1, 1], [1, 784, 300], [1, 33, 17], [2, 33, 129], [3, 17, 15], [64, 300, 100]] {
                 assert_same(
