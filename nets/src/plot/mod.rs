@@ -9,6 +9,7 @@
 //! Widths of text are those of DejaVu Sans, the widest of the usual fonts, so nothing overlaps in another.
 
 mod bars;
+mod diagram;
 mod labels;
 mod plane;
 mod rows;
@@ -16,6 +17,7 @@ mod scale;
 mod sheet;
 
 pub use bars::{Bar, BarChart, Column, Mark, Part, Row};
+pub use diagram::{Diagram, Kind, LayerBox, Strip};
 pub use plane::{Axis, Line, PlaneChart, Point};
 pub use rows::{Block, blocks, blocks_note};
 pub use scale::short;
