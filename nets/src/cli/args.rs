@@ -51,7 +51,9 @@ pub(crate) fn svg(text: &str) -> Result<PathBuf, String> {
         return Err(format!("cannot write {text}: expected a file, got a folder"));
     }
     match folder.filter(|folder| !folder.is_dir()) {
-        Some(folder) => Err(format!("cannot write {text}: expected an existing folder, got {}", folder.display())),
+        Some(folder) => {
+            Err(format!("cannot write {text}: expected an existing folder, got {}", folder.display()))
+        }
         None => Ok(path),
     }
 }

@@ -10,22 +10,20 @@ use std::collections::{HashMap, HashSet};
 /// More strips than this are not drawn at one box.
 const MOST_STRIPS: usize = 6;
 
+const LEGEND: &str = "In a box: operator with kernel/stride, output channels, groups g and dilation d; shape of the output; name; \
+     parameters · MACs. Strips are small layers that belong to the box, and count in it.";
+
 /// The picture as text.
 pub(super) fn svg(counted: &Counted) -> String {
     let count = &counted.count;
     let images = if count.batch == 1 { "one image".to_owned() } else { format!("{} images", count.batch) };
-    let least = if count.unknown_layers > 0 { "At least " } else { "" };
-    let notes = vec![
-        format!(
-            "{least}{} parameters, {least}{} multiply-accumulates (MACs) for {images}.",
-            thousands(count.params),
-            thousands(count.macs)
-        )
-        .replace("At least ", if count.unknown_layers > 0 { "at least " } else { "" }),
-        "In a box: operator with kernel/stride and output channels, shape of the output; name, parameters · MACs. \
-         Strips are small layers that belong to the box, and their parameters are in its sum."
-            .to_owned(),
-    ];
+    let least = if count.unknown_layers > 0 { "at least " } else { "" };
+    let counts = format!(
+        "For {images}: {least}{} parameters, {least}{} multiply-accumulates (MACs).",
+        thousands(count.params),
+        thousands(count.macs)
+    );
+    let notes = vec![counts, LEGEND.to_owned()];
     let title = format!("{}: the layers", counted.graph.name());
     Diagram { title, notes, boxes: Boxes::new(&counted.graph, &count.layers).finish() }.page()
 }
@@ -47,7 +45,11 @@ impl<'a> Boxes<'a> {
     fn new(graph: &'a Graph, counts: &'a [LayerCount]) -> Self {
         let inputs = inputs(graph);
         let mut readers = vec![0; inputs.len()];
-        inputs.iter().flatten().chain(graph.outputs().iter().map(|id| id.index()).collect::<Vec<_>>().iter()).for_each(|&input| readers[input] += 1);
+        inputs
+            .iter()
+            .flatten()
+            .chain(graph.outputs().iter().map(|id| id.index()).collect::<Vec<_>>().iter())
+            .for_each(|&input| readers[input] += 1);
         let home = vec![usize::MAX; inputs.len()];
         let mut boxes = Self { graph, counts, inputs, readers, parts: Vec::new(), home };
         let before = boxes.strips_before();
@@ -82,9 +84,13 @@ impl<'a> Boxes<'a> {
         let mut before = HashMap::new();
         for index in 0..self.inputs.len() {
             let [input] = self.inputs[index][..] else { continue };
-            let in_front = if self.is_read_once(input) { std::mem::take(&mut chain[input]) } else { Vec::new() };
+            let in_front =
+                if self.is_read_once(input) { std::mem::take(&mut chain[input]) } else { Vec::new() };
             let is_start = in_front.is_empty() && !self.follows(index);
-            if is_small(&self.node(index).layer, 1) && (is_start || !in_front.is_empty()) && in_front.len() < MOST_STRIPS {
+            if is_small(&self.node(index).layer, 1)
+                && (is_start || !in_front.is_empty())
+                && in_front.len() < MOST_STRIPS
+            {
                 chain[index] = in_front;
                 chain[index].push(index);
             } else if !in_front.is_empty() {
@@ -162,10 +168,14 @@ impl<'a> Boxes<'a> {
         let node = self.node(main[0]);
         let strip = |&index: &usize| {
             let layer = &self.node(index).layer;
-            Strip { kind: kind(layer), text: layer.op().replace('_', " ") }
+            // With a constant.
+            let kind = if kind(layer) == Kind::Join { Kind::Norm } else { kind(layer) };
+            Strip { kind, text: layer.op().replace('_', " ") }
         };
         let all = || before.iter().chain(main).chain(behind);
-        let sum = |value: fn(&LayerCount) -> u64| all().fold(0u64, |sum, &index| sum.saturating_add(value(&self.counts[index])));
+        let sum = |value: fn(&LayerCount) -> u64| {
+            all().fold(0u64, |sum, &index| sum.saturating_add(value(&self.counts[index])))
+        };
         let first = before.first().unwrap_or(&main[0]);
         let mut inputs: Vec<usize> = self.inputs[*first].iter().map(|&input| self.home[input]).collect();
         inputs.sort_unstable();
@@ -211,7 +221,8 @@ fn inputs(graph: &Graph) -> Vec<Vec<usize>> {
     for (index, node) in graph.nodes().iter().enumerate() {
         let mut inputs: Vec<usize> = node.inputs.iter().map(|id| id.index()).collect();
         if node.layer == Layer::Concat && inputs.len() > 1 {
-            let shorter = (2..inputs.len()).rev().find_map(|length| Some((length, *known.get(&inputs[..length])?)));
+            let shorter =
+                (2..inputs.len()).rev().find_map(|length| Some((length, *known.get(&inputs[..length])?)));
             known.insert(inputs.clone(), index);
             if let Some((length, earlier)) = shorter {
                 inputs.splice(..length, [earlier]);

@@ -11,8 +11,10 @@ pub(super) fn kind(layer: &Layer) -> Kind {
         Layer::Conv(_) | Layer::SparseConv(_) | Layer::ConvTranspose(_) => Kind::Conv,
         Layer::Linear(_) | Layer::Rbf { .. } | Layer::MatMul => Kind::Linear,
         Layer::Pool(_) | Layer::AdaptivePool(_) | Layer::Subsample(_) => Kind::Pool,
-        Layer::Norm(_) | Layer::Lrn(_) => Kind::Norm,
-        Layer::Activation(_) | Layer::Softmax | Layer::HardSigmoid { .. } | Layer::Maxout { .. } => Kind::Activation,
+        Layer::Norm(_) | Layer::Lrn(_) | Layer::Scale { .. } => Kind::Norm,
+        Layer::Activation(_) | Layer::Softmax | Layer::HardSigmoid { .. } | Layer::Maxout { .. } => {
+            Kind::Activation
+        }
         Layer::Concat | Layer::Add | Layer::Mul => Kind::Join,
         Layer::Unknown { .. } => Kind::Unknown,
         Layer::Tensor(_) => match layer.op() {
@@ -21,9 +23,8 @@ pub(super) fn kind(layer: &Layer) -> Kind {
             "avg_pool" | "lp_pool" | "max_pool" => Kind::Pool,
             "normalize" | "lrn" => Kind::Norm,
             "relu" | "sigmoid" | "tanh" | "gelu" | "elu" | "celu" | "selu" | "mish" | "clip" | "softplus"
-            | "softsign" | "prelu" | "hard_sigmoid" | "hard_swish" | "softmax" | "log_softmax" | "hardmax" => {
-                Kind::Activation
-            }
+            | "softsign" | "prelu" | "hard_sigmoid" | "hard_swish" | "softmax" | "log_softmax"
+            | "hardmax" => Kind::Activation,
             "add" | "sub" | "mul" | "div" | "concat" | "where" => Kind::Join,
             _ => Kind::Other,
         },
@@ -31,17 +32,19 @@ pub(super) fn kind(layer: &Layer) -> Kind {
     }
 }
 
-/// Whether papers draw the layer with the one that it follows, if at all.
+/// Whether papers draw a layer with so many inputs together with the one that it follows, if at all.
 pub(super) fn is_small(layer: &Layer, inputs: usize) -> bool {
     match layer {
         _ if inputs != 1 => false,
         // Of one map, as exported DenseNets have it.
         Layer::Concat => true,
-        Layer::Softmax | Layer::Dropout | Layer::Flatten | Layer::Reshape(_) | Layer::Pad(_) => true,
-        Layer::Scale { .. } => true,
+        Layer::Dropout | Layer::Flatten | Layer::Reshape(_) | Layer::Pad(_) => true,
         Layer::Tensor(_) => {
             matches!(kind(layer), Kind::Norm | Kind::Activation)
-                || matches!(layer.op(), "reshape" | "transpose" | "cast" | "erf" | "sqrt" | "add" | "mul" | "div" | "sub")
+                || matches!(
+                    layer.op(),
+                    "reshape" | "transpose" | "cast" | "erf" | "sqrt" | "add" | "mul" | "div" | "sub"
+                )
         }
         _ => matches!(kind(layer), Kind::Norm | Kind::Activation),
     }
@@ -53,19 +56,22 @@ pub(super) fn operator(node: &Node, inputs: &[Shape]) -> String {
     match &node.layer {
         Layer::Conv(conv) => {
             let read = inputs.first().map_or(0, |input| input.channels());
-            let text = match conv.groups {
-                1 => "conv".to_owned(),
-                groups if groups == read && groups > 1 => "depthwise".to_owned(),
-                groups => format!("conv ÷{groups}"),
+            let (text, groups) = match conv.groups {
+                1 => ("conv", String::new()),
+                groups if groups == read => ("depthwise", String::new()),
+                groups => ("conv", format!(", g={groups}")),
             };
-            let dilation = if conv.dilation == Size2::square(1) { String::new() } else { format!(" dil. {}", side(conv.dilation)) };
-            format!("{text} {}{dilation}, {}", window(conv.kernel, conv.stride), conv.out_channels)
+            let has_gaps = conv.dilation != Size2::square(1);
+            let dilation = if has_gaps { format!(", d={}", side(conv.dilation)) } else { String::new() };
+            format!("{text} {}, {}{groups}{dilation}", window(conv.kernel, conv.stride), conv.out_channels)
         }
         Layer::SparseConv(sparse) => {
             let conv = sparse.conv;
             format!("sparse conv {}, {}", window(conv.kernel, conv.stride), conv.out_channels)
         }
-        Layer::ConvTranspose(conv) => format!("up-conv {}, {}", window(conv.kernel, conv.stride), conv.out_channels),
+        Layer::ConvTranspose(conv) => {
+            format!("up-conv {}, {}", window(conv.kernel, conv.stride), conv.out_channels)
+        }
         Layer::Linear(linear) => format!("linear, {}", linear.out_features),
         Layer::Rbf { codes } => format!("rbf, {codes}"),
         Layer::Pool(pool) => match pool.window {

@@ -49,7 +49,10 @@ fn detached(boxes: &[LayerBox]) -> Option<Vec<LayerBox>> {
             return (cuts > 0).then_some(boxes);
         };
         let place = |index: &usize| long.boxes.binary_search(index).ok();
-        let arrows = long.boxes.iter().flat_map(|&reader| boxes[reader].inputs.iter().map(move |&input| (input, reader)));
+        let arrows = long
+            .boxes
+            .iter()
+            .flat_map(|&reader| boxes[reader].inputs.iter().map(move |&input| (input, reader)));
         let passed = |&(input, reader): &(usize, usize)| {
             let is_port = boxes[input].inputs.is_empty();
             if is_port { 0 } else { place(&reader).unwrap_or(0) - place(&input).unwrap_or(0) }
@@ -128,7 +131,8 @@ fn contract(boxes: &[LayerBox], group: &[usize], groups: usize) -> Vec<LayerBox>
 
 fn joined(boxes: &[LayerBox], members: &[usize], group: &[usize]) -> LayerBox {
     let own = group[members[0]];
-    let mut inputs: Vec<usize> = members.iter().flat_map(|&index| &boxes[index].inputs).map(|&input| group[input]).collect();
+    let mut inputs: Vec<usize> =
+        members.iter().flat_map(|&index| &boxes[index].inputs).map(|&input| group[input]).collect();
     inputs.sort_unstable();
     inputs.dedup();
     inputs.retain(|&input| input != own);

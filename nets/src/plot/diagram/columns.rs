@@ -4,7 +4,8 @@ use super::LayerBox;
 use super::fold::Item;
 use super::section::{Placed, TITLE, placed};
 
-/// The widest page that is legible in print: its letters are then as small as those of footnotes.
+/// The widest page that is legible in print: its letters are then as small as those of footnotes. Wider ones are bad, but
+/// less so than a page that is several times as high as wide.
 const WIDEST: f64 = 1060.0;
 /// Height of a page divided by its width.
 const PAGE: f64 = 1.4;
@@ -85,18 +86,18 @@ fn block<'a>(boxes: &'a [LayerBox], item: &Item, head: &mut Option<&'a LayerBox>
     }
 }
 
-/// The number of columns that comes nearest to a page and is not too wide.
+/// The number of columns that comes nearest to a page.
 fn best_count(blocks: &[Block]) -> usize {
     let total: f64 = blocks.iter().map(|block| block.height).sum();
     let badness = |count: usize| {
         let (width, height) = extents(blocks, &columns(blocks, count));
-        let is_too_wide = count > 1 && width > WIDEST;
         // Up to a whole page in one column, no arrow has to turn. Short columns beside a long one are no gain.
         let ratio = (height / width / PAGE).ln();
         let unused = 1.0 - total / (count as f64 * height);
-        (!is_too_wide).then_some(if ratio < 0.0 && count == 1 { 0.0 } else { ratio.abs() + 2.0 * unused })
+        let tiny = (width / WIDEST).ln().max(0.0);
+        if ratio < 0.0 && count == 1 { 0.0 } else { ratio.abs() + 2.0 * unused + 3.0 * tiny }
     };
-    let counts = (1..=MOST_COLUMNS.min(blocks.len().max(1))).filter_map(|count| Some((badness(count)?, count)));
+    let counts = (1..=MOST_COLUMNS.min(blocks.len().max(1))).map(|count| (badness(count), count));
     counts.min_by(|a, b| a.0.total_cmp(&b.0)).map_or(1, |(_, count)| count)
 }
 
@@ -140,7 +141,10 @@ fn extents(blocks: &[Block], starts: &[usize]) -> (f64, f64) {
 
 /// How far a column reaches to the left and to the right of its spine.
 fn sides(column: &[Block]) -> [f64; 2] {
-    [column.iter().map(|block| block.left).fold(0.0, f64::max), column.iter().map(|block| block.right).fold(0.0, f64::max)]
+    [
+        column.iter().map(|block| block.left).fold(0.0, f64::max),
+        column.iter().map(|block| block.right).fold(0.0, f64::max),
+    ]
 }
 
 fn arranged(blocks: Vec<Block>, starts: &[usize]) -> Stack {
@@ -155,7 +159,14 @@ fn arranged(blocks: Vec<Block>, starts: &[usize]) -> Stack {
         let mut y = top;
         let mut turn = end.map(|(x, bottom): (f64, f64)| {
             let gutter = edge - GUTTER / 2.0;
-            vec![(x, bottom), (x, height - 2.0), (gutter, height - 2.0), (gutter, 2.0), (spine, 2.0), (spine, top)]
+            vec![
+                (x, bottom),
+                (x, height - 2.0),
+                (gutter, height - 2.0),
+                (gutter, 2.0),
+                (spine, 2.0),
+                (spine, top),
+            ]
         });
         for block in blocks.by_ref().take(span.len()) {
             items.push(stacked(block, spine, &mut y, turn.take()));

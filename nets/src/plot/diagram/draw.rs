@@ -3,11 +3,11 @@
 use super::columns::{BRACKET, Stacked, stack};
 use super::fold::Item;
 use super::section::{Arrow, Rect};
-use super::{BOLD, BOLDNESS, Diagram, INSET, Kind, LINE, LayerBox, PLAIN, STRIP, STRIPS_PER_ROW, Strip, TINY, shown};
-use crate::plot::scale::short;
-use crate::plot::sheet::{
-    Anchor, FAINT, INK, Letters, Look, MARGIN, Sheet, round, shortened, text_width,
+use super::{
+    BOLD, BOLDNESS, Diagram, INSET, Kind, LINE, LayerBox, PLAIN, STRIP, STRIPS_PER_ROW, Strip, TINY, shown,
 };
+use crate::plot::scale::short;
+use crate::plot::sheet::{Anchor, FAINT, INK, Letters, Look, MARGIN, Sheet, round, shortened, text_width};
 
 /// The narrowest and the widest boxes.
 const BOXES: (f64, f64) = (120.0, 220.0);
@@ -24,7 +24,7 @@ const KINDS: [(Kind, &str, &str, &str); 10] = [
     (Kind::Conv, "convolution", "#cfe3f5", "#4a7ba6"),
     (Kind::Linear, "matrix product", "#ded5ee", "#7d66a8"),
     (Kind::Pool, "pooling", "#d5ead0", "#5f9354"),
-    (Kind::Norm, "normalisation", "#e6e6e6", "#8a8a8a"),
+    (Kind::Norm, "normalisation, scale", "#e6e6e6", "#8a8a8a"),
     (Kind::Activation, "activation", "#fbdcc9", "#bd7a4f"),
     (Kind::Join, "sum, product, concatenation", "#fff1c2", "#b39633"),
     (Kind::Other, "other layer", "#dff0f0", "#5e9b9b"),
@@ -44,7 +44,7 @@ const fn letters(anchor: Anchor, size: f64, colour: &'static str) -> Letters {
 /// The picture as the text of an SVG file.
 pub(super) fn page(diagram: &Diagram) -> String {
     let (boxes, items) = super::bound::bounded(diagram.boxes.clone());
-    let width = boxes.iter().map(LayerBox::width).fold(BOXES.0, f64::max).min(BOXES.1).ceil();
+    let width = items.iter().map(|item| needed(item, &boxes)).fold(BOXES.0, f64::max).min(BOXES.1).ceil();
     let stack = stack(&boxes, &items, width);
     let mut sheet = Sheet::of_width((stack.width + 2.0 * MARGIN).max(LEAST).ceil());
     sheet.title(&diagram.title);
@@ -60,6 +60,23 @@ pub(super) fn page(diagram: &Diagram) -> String {
     }
     pen.sheet.skip(stack.height);
     pen.sheet.finish(&diagram.title)
+}
+
+/// The width of a box in which all texts of an item find room, but for long names.
+fn needed(item: &Item, boxes: &[LayerBox]) -> f64 {
+    let mut most = 0.0f64;
+    for (number, section) in item.drawn().iter().enumerate() {
+        for place in 0..section.boxes.len() {
+            let members: Vec<&LayerBox> = item.members(number, place).map(|index| &boxes[index]).collect();
+            let first = BOLDNESS * text_width(&members[0].operator, BOLD)
+                + 10.0
+                + text_width(&shapes(&members), PLAIN);
+            let second = text_width("a layer's name", PLAIN).min(text_width(&members[0].name, PLAIN));
+            let second = second + 10.0 + text_width(&costs(&members), PLAIN);
+            most = most.max(first).max(if members[0].is_flat() { 0.0 } else { second });
+        }
+    }
+    most + 2.0 * INSET
 }
 
 /// The kinds that occur, in boxes and strips.
@@ -86,7 +103,8 @@ struct Pen<'a> {
 
 impl Pen<'_> {
     fn item(&mut self, item: &Item, stacked: &Stacked, is_last: bool) {
-        let drawn = || item.drawn().iter().flat_map(|section| &section.boxes).map(|&index| &self.boxes[index]);
+        let drawn =
+            || item.drawn().iter().flat_map(|section| &section.boxes).map(|&index| &self.boxes[index]);
         let common = if stacked.frame.is_some() { common_path(drawn()) } else { "" };
         if let Some(frame) = stacked.frame {
             self.frame(item, stacked, frame, common);
@@ -102,7 +120,9 @@ impl Pen<'_> {
             self.sheet.path(&format!("M{} {}V{}", round(x), round(from), round(to)), "", LINE_COLOUR, 1.3);
         }
         for (section, &origin) in stacked.sections.iter().zip(&origins) {
-            section.arrows.iter().for_each(|arrow| self.arrow(arrow, origin));
+            // Where arrows leave a box together, the main one is seen.
+            let (skips, others): (Vec<&Arrow>, _) = section.arrows.iter().partition(|arrow| arrow.is_skip);
+            skips.iter().chain(&others).for_each(|arrow| self.arrow(arrow, origin));
             for label in &section.labels {
                 let at = (origin.0 + label.at.0, origin.1 + label.at.1 + 0.36 * PLAIN);
                 self.sheet.text(at, Anchor::Middle, PLAIN, SKIP_COLOUR, &label.text);
@@ -142,7 +162,7 @@ impl Pen<'_> {
         let full = format!("{name}: {params} parameters, {macs} MACs");
         let title = match times == 1 && !name.is_empty() && text_width(&full, PLAIN) <= room {
             true => full,
-            false => shortened(&name, PLAIN, room),
+            false => shortened(within(&name, room), PLAIN, room),
         };
         if !title.is_empty() {
             let at = (x + 6.0, y + 2.0 + PLAIN);
@@ -157,13 +177,18 @@ impl Pen<'_> {
             self.sheet.inscription((edge + 12.0, middle - 12.0), bold, &format!("× {times}"));
             for (line, baseline) in lines.iter().zip([2.0, 15.0, 28.0]) {
                 let text = shortened(line, PLAIN, BRACKET - 18.0);
-                self.sheet.inscription((edge + 12.0, middle + baseline), letters(Anchor::Start, PLAIN, FAINT), &text);
+                self.sheet.inscription(
+                    (edge + 12.0, middle + baseline),
+                    letters(Anchor::Start, PLAIN, FAINT),
+                    &text,
+                );
             }
         }
     }
 
     fn arrow(&mut self, arrow: &Arrow, origin: (f64, f64)) {
-        let points: Vec<(f64, f64)> = arrow.points.iter().map(|&(x, y)| (x + origin.0, y + origin.1)).collect();
+        let points: Vec<(f64, f64)> =
+            arrow.points.iter().map(|&(x, y)| (x + origin.0, y + origin.1)).collect();
         let (colour, width) = if arrow.is_skip { (SKIP_COLOUR, 1.6) } else { (LINE_COLOUR, 1.3) };
         let Some(&(x, y)) = points.last() else { return };
         let head = format!("M{} {}l-3.5 -6.5h7z", round(x), round(y));
@@ -218,7 +243,7 @@ fn layer(sheet: &mut Sheet, members: &[&LayerBox], rect: Rect, common: &str) {
     strips(sheet, &layer.strips[1], rect, rect.top + rect.height - rows(&layer.strips[1]));
     let (left, right) = (rect.left + INSET, rect.left + rect.width - INSET);
     let baseline = rect.top + rows(&layer.strips[0]) + 1.0 + 0.82 * LINE;
-    let shape = shortened(&range(&layer.shape, &members[members.len() - 1].shape), PLAIN, 0.55 * (right - left));
+    let shape = shortened(&shapes(members), PLAIN, 0.55 * (right - left));
     let room = (right - left - text_width(&shape, PLAIN) - 8.0) / BOLDNESS;
     let bold = Letters { is_bold: true, ..letters(Anchor::Start, BOLD, INK) };
     sheet.inscription((left, baseline), bold, &shortened(&layer.operator, BOLD, room));
@@ -243,15 +268,17 @@ fn costs(members: &[&LayerBox]) -> String {
         (a, b) if a == b => short(a),
         (a, b) => format!("{}…{}", short(a), short(b)),
     };
-    if first.costs().is_empty() { String::new() } else { format!("{} · {}", part(|layer| layer.params), part(|layer| layer.macs)) }
+    match (first.params, first.macs) {
+        (0, 0) => String::new(),
+        _ => format!("{} · {}", part(|layer| layer.params), part(|layer| layer.macs)),
+    }
 }
 
-/// Two shapes in one, if they differ.
-fn range(first: &str, last: &str) -> String {
-    if first == last {
-        return first.to_owned();
-    }
+/// The shape of the output, of the first and of the last member if they differ.
+fn shapes(members: &[&LayerBox]) -> String {
+    let (first, last) = (&members[0].shape, &members[members.len() - 1].shape);
     match (first.split_once('x'), last.split_once('x')) {
+        _ if first == last => first.clone(),
         (Some((a, rest)), Some((b, other))) if rest == other => format!("{a}…{b}x{rest}"),
         _ => format!("{first} … {last}"),
     }
@@ -303,8 +330,25 @@ fn parent(name: &str) -> &str {
     name.rfind(['/', '.']).map_or("", |place| &name[..place])
 }
 
-/// The parts of the last name that differ: `35` of `layer3.35` behind `layer3.1`.
+/// The end of a path that is not wider than `width`: without as many of its first parts as it takes, but for the last one.
+fn within(path: &str, width: f64) -> &str {
+    let path_end = path.find(' ').unwrap_or(path.len());
+    let starts = path[..path_end].match_indices(['/', '.']).map(|(place, _)| place + 1);
+    let mut ends = std::iter::once(0).chain(starts).map(|start| &path[start..]).peekable();
+    while let Some(end) = ends.next() {
+        let is_name = |rest: &&str| rest.starts_with(|letter: char| letter.is_ascii_alphabetic());
+        if text_width(end, PLAIN) <= width || !ends.peek().is_some_and(is_name) {
+            return end;
+        }
+    }
+    path
+}
+
+/// What differs at the end of the last name: `35` of `layer3.35` behind `layer3.1`.
 fn ending<'a>(first: &str, last: &'a str) -> &'a str {
-    let is_start = |&(place, _): &(usize, &str)| first.starts_with(&last[..=place]);
-    last.match_indices(['/', '.']).take_while(is_start).last().map_or(last, |(place, _)| &last[place + 1..])
+    let is_start = |place: &usize| first.starts_with(&last[..*place]);
+    let parts = last.match_indices(['/', '.']).map(|(place, _)| place + 1);
+    let part = parts.take_while(is_start).last().unwrap_or(0);
+    let number = last[part..].find(|letter: char| letter.is_ascii_digit()).map(|place| part + place);
+    &last[number.filter(is_start).unwrap_or(part)..]
 }

@@ -136,12 +136,3 @@ fn layers(reads: &[Vec<usize>], section: &Section) -> Vec<usize> {
     }
     layer
 }
-
-#[cfg(test)]
-impl Layered {
-    /// Where a vertex stands.
-    pub(super) fn place(&self, vertex: usize) -> (usize, usize) {
-        let row = self.layer[vertex];
-        (row, self.rows[row].iter().position(|&other| other == vertex).unwrap())
-    }
-}

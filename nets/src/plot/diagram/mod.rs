@@ -25,8 +25,6 @@ mod sections;
 #[cfg(test)]
 mod tests;
 
-use super::sheet::text_width;
-
 /// A network to draw.
 #[derive(Debug, Clone, Default)]
 pub struct Diagram {
@@ -123,28 +121,17 @@ impl LayerBox {
         let lines = if self.is_flat() { 1.0 } else { 2.0 };
         lines * LINE + 4.0 + STRIP * self.strips.iter().map(rows).sum::<f64>()
     }
-
-    /// The width that the text needs.
-    fn width(&self) -> f64 {
-        let first = BOLDNESS * text_width(&self.operator, BOLD) + 10.0 + text_width(&self.shape, PLAIN);
-        let second = text_width("a layer's name", PLAIN) + 10.0 + text_width(&self.costs(), PLAIN);
-        first.max(if self.is_flat() { 0.0 } else { second }) + 2.0 * INSET
-    }
-
-    /// The parameters and multiply-accumulates in short.
-    fn costs(&self) -> String {
-        match (self.params, self.macs) {
-            (0, 0) => String::new(),
-            (params, macs) => format!("{} · {}", super::short(params as f64), super::short(macs as f64)),
-        }
-    }
 }
 
 /// What is shown of a path: without the names of modules that PyTorch's exporter repeats in front (`/layer1/layer1.0`), and
 /// without the operator that it appends (`/Conv`).
 fn shown(path: &str) -> &str {
     let path = match path.rsplit_once('/') {
-        Some((path, operator)) if operator.starts_with(|letter: char| letter.is_ascii_uppercase()) && !path.is_empty() => path,
+        Some((path, operator))
+            if operator.starts_with(|letter: char| letter.is_ascii_uppercase()) && !path.is_empty() =>
+        {
+            path
+        }
         _ => path,
     };
     let path = path.trim_start_matches(['/', '.']);

@@ -11,10 +11,16 @@ const ROUNDS: usize = 24;
 pub(super) fn place(graph: &Layered, widths: &[f64], tail: Option<usize>) -> Vec<f64> {
     let lower = aligned(graph);
     let lines = lines(graph, &lower, tail);
-    // Without the tail below the head, if some other line stands left of the one and right of the other.
-    solved(graph, widths, &lines)
-        .or_else(|| solved(graph, widths, &self::lines(graph, &lower, None)))
-        .unwrap_or_else(|| side_by_side(graph, widths))
+    if let Some(x) = solved(graph, widths, &lines) {
+        return x;
+    }
+    // Some other line is left of the head and right of the tail. Nothing is beside the tail, so it can be moved.
+    let lines = self::lines(graph, &lower, None);
+    let mut x = solved(graph, widths, &lines).unwrap_or_else(|| side_by_side(graph, widths));
+    if let Some(tail) = tail {
+        x[tail] = x[0];
+    }
+    x
 }
 
 /// For each vertex the one that stands straight below it. Of edges that cross, the first ones are straight: those of
@@ -25,9 +31,7 @@ fn aligned(graph: &Layered) -> Vec<Option<usize>> {
     for (from, ends) in graph.down.iter().enumerate() {
         edges.extend(ends.iter().map(|&to| (from, to)));
     }
-    let is_lane = |&(from, to): &(usize, usize)| {
-        matches!((graph.owners[from], graph.owners[to]), (Owner::Lane(a), Owner::Lane(b)) if a == b)
-    };
+    let is_lane = |&(from, to): &(usize, usize)| matches!((graph.owners[from], graph.owners[to]), (Owner::Lane(a), Owner::Lane(b)) if a == b);
     let through = |&(from, to): &(usize, usize)| length[from].0 + length[to].1;
     edges.retain(|edge| {
         let (from, to) = *edge;

@@ -102,7 +102,8 @@ impl<'a> Layout<'a> {
             (Owner::Lane(_), None) => (LANE, 0.0),
         };
         let (widths, heights): (Vec<f64>, Vec<f64>) = (0..graph.owners.len()).map(size).unzip();
-        let tail = section.tail.and_then(|tail| section.boxes.binary_search(&tail).ok()).map(|place| place + 1);
+        let tail =
+            section.tail.and_then(|tail| section.boxes.binary_search(&tail).ok()).map(|place| place + 1);
         let x = place(graph, &widths, tail);
         let ports = ports(graph, &x, width);
         let mut layout = Self { graph, width, heights, texts, x, rows: Vec::new(), head_room, ports };
@@ -146,7 +147,8 @@ impl<'a> Layout<'a> {
 
     fn placed(&self, section: &Section) -> Placed {
         let graph = self.graph;
-        let tail = section.tail.and_then(|tail| section.boxes.binary_search(&tail).ok()).map(|place| place + 1);
+        let tail =
+            section.tail.and_then(|tail| section.boxes.binary_search(&tail).ok()).map(|place| place + 1);
         let boxes = 1..=section.boxes.len();
         let middle = match (graph.down[0].is_empty(), tail) {
             (false, _) => self.x[0],
@@ -235,7 +237,8 @@ fn texts(
 /// Where the arrows to each box end: an arrow from straight above in the middle, and others beside it.
 fn ports(graph: &Layered, x: &[f64], width: f64) -> Vec<Vec<(usize, f64)>> {
     let mut ports = vec![Vec::new(); x.len()];
-    for (vertex, above) in graph.up.iter().enumerate().filter(|(vertex, above)| graph.is_box(*vertex) && above.len() > 1)
+    for (vertex, above) in
+        graph.up.iter().enumerate().filter(|(vertex, above)| graph.is_box(*vertex) && above.len() > 1)
     {
         let mut above = above.clone();
         above.sort_by(|&a, &b| x[a].total_cmp(&x[b]));

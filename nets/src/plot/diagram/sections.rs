@@ -44,7 +44,8 @@ fn homes(boxes: &[LayerBox]) -> (Vec<usize>, Vec<usize>) {
     // Side branches stand behind what they read.
     for index in 0..boxes.len() {
         if home[index].is_none() {
-            let behind = |&input: &usize| Some(home[input]? + usize::from(tails.get(home[input]?) == Some(&input)));
+            let behind =
+                |&input: &usize| Some(home[input]? + usize::from(tails.get(home[input]?) == Some(&input)));
             home[index] = boxes[index].inputs.iter().filter_map(behind).max();
         }
     }
