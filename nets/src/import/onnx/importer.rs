@@ -227,6 +227,11 @@ impl<'a> Importer<'a> {
         self.wiring.readers.contains_key(name) || self.wiring.outputs.contains(name)
     }
 
+    /// Whether an output of a node is read.
+    pub(super) fn reads(&self, call: &Call<'_>, output: usize) -> bool {
+        call.def.outputs.get(output).is_some_and(|name| !name.is_empty() && self.is_read(name))
+    }
+
     /// Rejects a node if its further outputs are read.
     pub(super) fn only_first(&self, call: &Call<'_>, what: &str) -> Outcome<()> {
         if call.def.outputs.iter().skip(1).any(|name| self.is_read(name)) {

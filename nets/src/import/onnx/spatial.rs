@@ -2,6 +2,7 @@
 
 use super::node::{Call, Outcome, unsupported, wrong};
 use super::value::Tap;
+use crate::layer::Windows;
 use kernels::{Pad2, Size2};
 
 /// The window attributes of convolution and pooling.
@@ -43,19 +44,24 @@ pub(super) fn size(values: &[usize]) -> Size2 {
     }
 }
 
-/// Reads the attributes for an image of these extents.
+/// Reads the attributes for an image of one or two axes.
 pub(super) fn window(call: &Call<'_>, image: &[usize], kernel: &[usize]) -> Outcome<Window> {
+    let Windows { kernel, stride, dilation, pad, .. } = windows(call, image, kernel.to_vec())?;
+    Ok(Window { kernel: size(&kernel), stride: size(&stride), dilation: size(&dilation), pad: pad2(&pad) })
+}
+
+/// Reads the attributes for an image of these extents.
+pub(super) fn windows(call: &Call<'_>, image: &[usize], kernel: Vec<usize>) -> Outcome<Windows> {
     let axes = image.len();
-    let stride = call.extents("strides", axes, 1, 1)?;
-    let dilation = call.extents("dilations", axes, 1, 1)?;
-    let pads = match auto_pad(call)? {
+    let (stride, dilation) = (call.extents("strides", axes, 1, 1)?, call.extents("dilations", axes, 1, 1)?);
+    let pad = match auto_pad(call)? {
         AutoPad::Explicit => pads(call, axes)?,
         AutoPad::Valid => vec![(0, 0); axes],
         AutoPad::Same { upper } => (0..axes)
             .map(|axis| same(image[axis], kernel[axis], stride[axis], dilation[axis], upper))
             .collect::<Outcome<_>>()?,
     };
-    Ok(Window { kernel: size(kernel), stride: size(&stride), dilation: size(&dilation), pad: pad2(&pads) })
+    Ok(Windows { kernel, stride, dilation, pad, ceil: call.flag("ceil_mode")? })
 }
 
 pub(super) fn auto_pad(call: &Call<'_>) -> Outcome<AutoPad> {

@@ -16,19 +16,6 @@ fn image(call: &Call<'_>) -> Outcome<(Vec<usize>, Vec<usize>)> {
     }
 }
 
-fn windows(call: &Call<'_>, image: &[usize], kernel: Vec<usize>) -> Outcome<Windows> {
-    let axes = image.len();
-    let (stride, dilation) = (call.extents("strides", axes, 1, 1)?, call.extents("dilations", axes, 1, 1)?);
-    let pad = match spatial::auto_pad(call)? {
-        AutoPad::Explicit => spatial::pads(call, axes)?,
-        AutoPad::Valid => vec![(0, 0); axes],
-        AutoPad::Same { upper } => (0..axes)
-            .map(|axis| spatial::same(image[axis], kernel[axis], stride[axis], dilation[axis], upper))
-            .collect::<Outcome<_>>()?,
-    };
-    Ok(Windows { kernel, stride, dilation, pad, ceil: call.flag("ceil_mode")? })
-}
-
 /// The input, the filter and the bias, and the extents of the filter's kernel.
 fn operands(call: &Call<'_>, axes: usize) -> Outcome<(Vec<Value>, Vec<usize>, usize)> {
     let filter = dims_of(call, 1)?;
@@ -53,7 +40,7 @@ pub(super) fn conv<'a>(importer: &mut Importer<'a>, call: &Call<'a>) -> Outcome<
     let (image, _) = image(call)?;
     let (operands, kernel, groups) = operands(call, image.len())?;
     bias_fits(call, &operands, dims_of(call, 1)?[0])?;
-    let windows = windows(call, &image, kernel)?;
+    let windows = spatial::windows(call, &image, kernel)?;
     importer.emit(call, TensorOp::Conv(ConvNd { windows, groups, output: Vec::new() }), &operands)
 }
 
@@ -117,7 +104,7 @@ pub(super) fn pool<'a>(importer: &mut Importer<'a>, call: &Call<'a>) -> Outcome<
         return wrong("expected an attribute `kernel_shape`, got none");
     }
     let kernel = call.extents("kernel_shape", image.len(), 1, 1)?;
-    let windows = windows(call, &image, kernel)?;
+    let windows = spatial::windows(call, &image, kernel)?;
     // A window that lies in the padding alone has no maximum.
     let covered = (0..image.len()).all(|axis| {
         let reach = windows.reach(axis).unwrap_or(usize::MAX);
@@ -137,7 +124,7 @@ pub(super) fn pool<'a>(importer: &mut Importer<'a>, call: &Call<'a>) -> Outcome<
         TensorOp::Pool { kind, windows: windows.clone() },
         std::slice::from_ref(&value),
     )?];
-    if call.def.outputs.get(1).is_some_and(|name| !name.is_empty()) {
+    if importer.reads(call, 1) {
         let kind = PoolOp::MaxPlace { column_major: call.flag("storage_order")? };
         results.push(importer.emit(call, TensorOp::Pool { kind, windows }, &[value])?);
     }
