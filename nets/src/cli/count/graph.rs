@@ -129,7 +129,7 @@ impl<'a> Boxes<'a> {
             boxes.push(LayerBox {
                 kind: Kind::Port,
                 class: usize::MAX,
-                operator: "output".to_owned(),
+                operator: port("output", &node.name, self.graph.outputs().len()),
                 name: node.name.clone(),
                 shape: shape(node.output),
                 params: 0,
@@ -184,7 +184,10 @@ impl<'a> Boxes<'a> {
         LayerBox {
             kind: kind(&node.layer),
             class,
-            operator: operator(node, &self.graph.input_shapes(node)),
+            operator: match node.layer {
+                Layer::Input(_) => port("input", &node.name, self.graph.inputs().count()),
+                _ => operator(node, &self.graph.input_shapes(node)),
+            },
             name: node.name.clone(),
             shape: shape(self.node(*output).output),
             params: sum(|layer| layer.params),
@@ -194,6 +197,11 @@ impl<'a> Boxes<'a> {
             inputs,
         }
     }
+}
+
+/// An input or output, which needs its name if there are several.
+fn port(kind: &str, name: &str, count: usize) -> String {
+    if count > 1 { format!("{kind} {name}") } else { kind.to_owned() }
 }
 
 /// A line of a tooltip.
