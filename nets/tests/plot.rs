@@ -182,6 +182,13 @@ fn repeated_blocks_are_folded() {
     {
         assert!(picture.has(text), "{text}");
     }
+    // Blocks of DenseNet differ in what they read: the first and the last number are drawn.
+    let picture = Picture::parse(&drawn_by("--graph", &["count", "densenet121"]));
+    for text in
+        ["96…224x56x56", "64…192x56x56", "224x56x56", "8.58k…25.2k · 25.7M…77.1M", "denselayer1 … 5", "× 5"]
+    {
+        assert!(picture.has(text), "{text}");
+    }
     let picture = Picture::parse(&drawn_by("--graph", &["count", "googlenet"]));
     assert!(!picture.texts().any(|text| text.starts_with("× ")));
     assert!(picture.has("inception_3a: 164k parameters, 128M MACs"));

@@ -1,8 +1,8 @@
 //! Stacking sections in columns that make a page.
 
-use super::LayerBox;
-use super::fold::Item;
+use super::fold::{Item, with_ranges};
 use super::section::{Placed, TITLE, placed};
+use super::{LayerBox, range};
 
 /// The widest page that is legible in print: its letters are then as small as those of footnotes. Wider ones are bad, but
 /// less so than a page that is several times as high as wide.
@@ -55,24 +55,36 @@ struct Block {
 
 /// Lays all items out with boxes of this width.
 pub(super) fn stack(boxes: &[LayerBox], items: &[Item], width: f64) -> Stack {
+    let shown = with_ranges(boxes.to_vec(), items);
     let mut blocks = Vec::new();
     let mut head = None;
     for item in items {
-        blocks.push(block(boxes, item, &mut head, width));
+        let first = heads(boxes, item, head);
+        blocks.push(block(&shown, item, first, width));
+        let last = item.repeats.last().and_then(|sections| sections.last());
+        head = last.and_then(|section| section.tail).map(|tail| &boxes[tail]);
     }
     let count = best_count(&blocks);
     let starts = columns(&blocks, count);
     arranged(blocks, &starts)
 }
 
-fn block<'a>(boxes: &'a [LayerBox], item: &Item, head: &mut Option<&'a LayerBox>, width: f64) -> Block {
+/// What an item reads: the tail before it, with the shapes that its first and its last repetition read.
+fn heads(boxes: &[LayerBox], item: &Item, head: Option<&LayerBox>) -> Option<LayerBox> {
+    let head = head?;
+    let before = item.repeats.iter().rev().nth(1).and_then(|sections| sections.last());
+    let last = before.and_then(|section| section.tail).map_or(head, |tail| &boxes[tail]);
+    Some(LayerBox { shape: range(&head.shape, &last.shape), ..head.clone() })
+}
+
+fn block(boxes: &[LayerBox], item: &Item, mut head: Option<LayerBox>, width: f64) -> Block {
     let is_framed = item.repeats.len() > 1 || item.drawn().iter().any(|section| section.boxes.len() > 1);
     let has_head = head.is_some();
     let mut sections = Vec::new();
     for (number, section) in item.drawn().iter().enumerate() {
         let room = if is_framed && number == 0 { TITLE } else { 0.0 };
-        sections.push(placed(boxes, section, *head, width, room));
-        *head = section.tail.map(|tail| &boxes[tail]);
+        sections.push(placed(boxes, section, head.as_ref(), width, room));
+        head = section.tail.map(|tail| boxes[tail].clone());
     }
     let edge = |side: fn(&Placed) -> f64| sections.iter().map(side).fold(0.0, f64::max);
     let frame = if is_framed { FRAME } else { 0.0 };

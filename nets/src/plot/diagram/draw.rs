@@ -1,7 +1,8 @@
 //! Drawing what is laid out.
 
+use super::bound::bounded;
 use super::columns::{BRACKET, Stacked, stack};
-use super::fold::Item;
+use super::fold::{Item, with_ranges};
 use super::section::{Arrow, Rect};
 use super::{
     BOLD, BOLDNESS, Diagram, INSET, Kind, LINE, LayerBox, PLAIN, STRIP, STRIPS_PER_ROW, Strip, TINY, shown,
@@ -43,9 +44,10 @@ const fn letters(anchor: Anchor, size: f64, colour: &'static str) -> Letters {
 
 /// The picture as the text of an SVG file.
 pub(super) fn page(diagram: &Diagram) -> String {
-    let (boxes, items) = super::bound::bounded(diagram.boxes.clone());
+    let (plain, items) = bounded(diagram.boxes.clone());
+    let boxes = with_ranges(plain.clone(), &items);
     let width = items.iter().map(|item| needed(item, &boxes)).fold(BOXES.0, f64::max).min(BOXES.1).ceil();
-    let stack = stack(&boxes, &items, width);
+    let stack = stack(&plain, &items, width);
     let mut sheet = Sheet::of_width((stack.width + 2.0 * MARGIN).max(LEAST).ceil());
     sheet.title(&diagram.title);
     sheet.notes(&diagram.notes);
@@ -70,7 +72,7 @@ fn needed(item: &Item, boxes: &[LayerBox]) -> f64 {
             let members: Vec<&LayerBox> = item.members(number, place).map(|index| &boxes[index]).collect();
             let first = BOLDNESS * text_width(&members[0].operator, BOLD)
                 + 10.0
-                + text_width(&shapes(&members), PLAIN);
+                + text_width(&members[0].shape, PLAIN);
             let second = text_width("a layer's name", PLAIN).min(text_width(&members[0].name, PLAIN));
             let second = second + 10.0 + text_width(&costs(&members), PLAIN);
             most = most.max(first).max(if members[0].is_flat() { 0.0 } else { second });
@@ -243,7 +245,7 @@ fn layer(sheet: &mut Sheet, members: &[&LayerBox], rect: Rect, common: &str) {
     strips(sheet, &layer.strips[1], rect, rect.top + rect.height - rows(&layer.strips[1]));
     let (left, right) = (rect.left + INSET, rect.left + rect.width - INSET);
     let baseline = rect.top + rows(&layer.strips[0]) + 1.0 + 0.82 * LINE;
-    let shape = shortened(&shapes(members), PLAIN, 0.55 * (right - left));
+    let shape = shortened(&layer.shape, PLAIN, 0.55 * (right - left));
     let room = (right - left - text_width(&shape, PLAIN) - 8.0) / BOLDNESS;
     let bold = Letters { is_bold: true, ..letters(Anchor::Start, BOLD, INK) };
     sheet.inscription((left, baseline), bold, &shortened(&layer.operator, BOLD, room));
@@ -271,16 +273,6 @@ fn costs(members: &[&LayerBox]) -> String {
     match (first.params, first.macs) {
         (0, 0) => String::new(),
         _ => format!("{} · {}", part(|layer| layer.params), part(|layer| layer.macs)),
-    }
-}
-
-/// The shape of the output, of the first and of the last member if they differ.
-fn shapes(members: &[&LayerBox]) -> String {
-    let (first, last) = (&members[0].shape, &members[members.len() - 1].shape);
-    match (first.split_once('x'), last.split_once('x')) {
-        _ if first == last => first.clone(),
-        (Some((a, rest)), Some((b, other))) if rest == other => format!("{a}…{b}x{rest}"),
-        _ => format!("{first} … {last}"),
     }
 }
 

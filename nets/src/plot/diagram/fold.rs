@@ -1,7 +1,7 @@
 //! Sections that repeat are drawn once.
 
-use super::LayerBox;
 use super::sections::Section;
+use super::{LayerBox, range};
 use std::collections::HashMap;
 
 /// Sections that are drawn together.
@@ -21,6 +21,19 @@ impl Item {
     pub(super) fn members(&self, section: usize, place: usize) -> impl Iterator<Item = usize> {
         self.repeats.iter().map(move |sections| sections[section].boxes[place])
     }
+}
+
+/// Gives each drawn box the shapes of all that it stands for.
+pub(super) fn with_ranges(mut boxes: Vec<LayerBox>, items: &[Item]) -> Vec<LayerBox> {
+    for item in items.iter().filter(|item| item.repeats.len() > 1) {
+        let last = &item.repeats[item.repeats.len() - 1];
+        for (section, last) in item.drawn().iter().zip(last) {
+            for (&index, &counterpart) in section.boxes.iter().zip(&last.boxes) {
+                boxes[index].shape = range(&boxes[index].shape, &boxes[counterpart].shape);
+            }
+        }
+    }
+    boxes
 }
 
 /// Up to so many boxes are all drawn.

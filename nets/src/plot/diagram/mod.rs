@@ -141,6 +141,15 @@ fn shown(path: &str) -> &str {
     }
 }
 
+/// Two shapes in one, if they differ: those of a box in the first and in the last block that repeats.
+fn range(first: &str, last: &str) -> String {
+    match (first.split_once('x'), last.split_once('x')) {
+        _ if first == last => first.to_owned(),
+        (Some((a, rest)), Some((b, other))) if rest == other => format!("{a}…{b}x{rest}"),
+        _ => format!("{first} … {last}"),
+    }
+}
+
 impl Diagram {
     /// The picture as the text of an SVG file.
     pub fn page(&self) -> String {
