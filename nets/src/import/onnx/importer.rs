@@ -19,7 +19,7 @@ use std::sync::Arc;
 pub(super) struct Importer<'a> {
     pub(super) source: &'a ModelSource,
     pub(super) graph: &'a GraphDef,
-    pub(super) wiring: Wiring<'a>,
+    pub(super) wiring: &'a Wiring<'a>,
     pub(super) draft: Draft,
     pub(super) opset: i64,
     pub(super) batch: usize,
@@ -50,10 +50,10 @@ impl<'a> Importer<'a> {
     pub(super) fn new(
         source: &'a ModelSource,
         graph: &'a GraphDef,
+        wiring: &'a Wiring<'a>,
         opset: i64,
         inputs: Inputs<'a>,
     ) -> Result<Self, OnnxError> {
-        let wiring = Wiring::new(graph, source)?;
         let Inputs { list, batch, batch_name, as_written } = inputs;
         let mut importer = Self {
             source,

@@ -47,6 +47,7 @@ use crate::shape::Shape;
 use draft::Draft;
 use importer::{Importer, Output};
 use input::Inputs;
+use order::Wiring;
 use proto::{GraphDef, Model};
 use source::ModelSource;
 use std::collections::HashSet;
@@ -230,8 +231,9 @@ fn import(
         inputs.list.iter().map(|input| (input.name.to_owned(), input.dims.clone())).collect();
     let batch = inputs.batch;
     let other = if batch == PROBES[0] { PROBES[1] } else { PROBES[0] };
+    let wiring = Wiring::new(graph, &source)?;
     let imported = |inputs: Inputs<'_>| -> Result<Nodes, OnnxError> {
-        let mut importer = Importer::new(&source, graph, opset, inputs)?;
+        let mut importer = Importer::new(&source, graph, &wiring, opset, inputs)?;
         importer.run(options.strict)?;
         Nodes::of(importer)
     };
