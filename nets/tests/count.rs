@@ -206,12 +206,3 @@ fn every_difference_has_a_reason() {
         }
     }
 }
-
-/// Counting `resnet152` must take at most 20 ms; building and counting its graph takes most of the time.
-#[test]
-fn counting_is_fast() {
-    let start = std::time::Instant::now();
-    network("resnet152");
-    let elapsed = start.elapsed();
-    assert!(elapsed.as_millis() < 20, "{elapsed:?}");
-}

@@ -6,6 +6,7 @@ mod counting;
 
 use counting::counted;
 use kernels::{Layout, Threads};
+use nets::import::onnx::{self, ImportOptions};
 use nets::{CompiledNet, Graph, NetOptions, Shape, zoo};
 
 /// Allocations of passes after the first one.
@@ -28,11 +29,34 @@ fn graphs() -> Vec<Graph> {
     ]
 }
 
+/// Every operator of the ONNX tests that runs, most of them on tensors.
+fn operators() -> Vec<(String, CompiledNet)> {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/onnx/operators");
+    let mut nets = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("the folder of the operators") {
+        let path = entry.expect("a file").path();
+        let Ok(model) = onnx::load(&path, &ImportOptions::default()) else { continue };
+        let options = NetOptions::default().batch(model.graph.batch().unwrap_or(1));
+        let Ok(net) = CompiledNet::new(&model.graph, &model.weights, &options) else { continue };
+        let (mut memory, mut output) = (net.memory().unwrap(), vec![0.0; net.output_len()]);
+        // Several inputs are another call, and random numbers are not always indices.
+        if net.run(&common::noise(net.input_len(), 1), &mut output, &mut memory, Threads::Seq).is_ok() {
+            nets.push((path.display().to_string(), net));
+        }
+    }
+    nets
+}
+
 /// A single test, because another test in this process would allocate during the count.
 fn main() {
     assert!(counted(&mut || drop(std::hint::black_box(vec![1u8; 100]))) > 0, "the counter does not count");
     let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().expect("threads can be started");
     pool.broadcast(|_| ()); // a thread that is still starting allocates
+    let operators = operators();
+    assert!(operators.len() > 100, "{} operators", operators.len());
+    let allocating = operators.iter().map(|(name, net)| (name, allocations(net, Threads::Seq)));
+    let allocating: Vec<(&String, usize)> = allocating.filter(|(_, count)| *count > 0).collect();
+    assert!(allocating.is_empty(), "{allocating:?}");
     for graph in graphs() {
         for layout in [Layout::Nchw, Layout::Nchw16c] {
             let options = NetOptions::default().batch(2).max_threads(2).layout(layout);

@@ -6,16 +6,22 @@ mod program;
 
 use kernels::Isa;
 use nets::plot::{Axis, Bar, BarChart, Chart, Column, Line, PlaneChart, Point, Row, blocks, page, short};
+use nets::zoo;
 use picture::Picture;
 use program::{fails_with, json, success};
 use serde_json::Value;
 
 /// What a command draws.
 fn drawn(arguments: &[&str]) -> Picture {
+    Picture::parse(&drawn_by("--plot", arguments))
+}
+
+/// The file that a command with this option writes.
+fn drawn_by(option: &str, arguments: &[&str]) -> String {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("plot.svg");
-    success(&[arguments, &["--plot", file.to_str().unwrap()]].concat());
-    Picture::parse(&std::fs::read_to_string(file).unwrap())
+    success(&[arguments, &[option, file.to_str().unwrap()]].concat());
+    std::fs::read_to_string(file).unwrap()
 }
 
 fn number(layer: &Value, field: &str) -> f64 {
@@ -113,6 +119,90 @@ fn bench_draws_every_layer() {
 fn a_place_that_cannot_be_written_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     fails_with(&["count", "mlp", "--plot", folder.path().to_str().unwrap()], "cannot write");
+    let inside = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    std::fs::create_dir(inside("folder.svg")).unwrap();
+    for (path, problem) in [
+        (inside("graph.png"), "expected a file name that ends in .svg"),
+        (inside("graph"), "expected a file name that ends in .svg"),
+        (inside("folder.svg"), "expected a file, got a folder"),
+        (inside("none/graph.svg"), "expected an existing folder, got"),
+    ] {
+        // Before the network is read, which does not exist.
+        let message = format!("cannot write {path}: {problem}");
+        fails_with(&["count", "no-such-network", "--graph", &path], &message);
+    }
+    fails_with(&["count", "--graph", &inside("graph.svg")], "NETWORK");
+}
+
+/// Every network of the zoo: no text leaves its box or stands on another, and a tooltip or a fold names every layer.
+#[test]
+fn graphs_of_all_networks_are_legible() {
+    for entry in zoo::ALL {
+        let picture = Picture::parse(&drawn_by("--graph", &["count", entry.name]));
+        picture.check();
+        picture.check_rects();
+        let graph = entry.graph().unwrap();
+        let folds: Vec<usize> =
+            picture.texts().filter_map(|text| text.strip_prefix("× ")?.parse().ok()).collect();
+        let named = |name: &str| picture.has_tip(&format!("{name}: "));
+        let missing = graph.nodes().iter().filter(|node| !named(&node.name)).count();
+        assert_eq!(missing == 0, folds.is_empty(), "{}: {missing} layers, {folds:?}", entry.name);
+        let count = nets::count(&graph).unwrap();
+        let heavy = count.layers.iter().max_by_key(|layer| layer.macs).unwrap();
+        assert!(missing > 0 || named(&heavy.name), "{}", entry.name);
+        assert!(picture.has("input") && picture.has("output"), "{}", entry.name);
+        assert!(picture.texts().count() < 900, "{}: {} texts", entry.name, picture.texts().count());
+    }
+}
+
+#[test]
+fn graphs_of_files_are_legible() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/onnx");
+    let mut files = 0;
+    for name in
+        ["residual", "gates", "scales", "pools", "norms", "grouped", "dilated", "constants", "symbolic"]
+    {
+        let file = format!("{folder}/{name}.onnx");
+        let picture = Picture::parse(&drawn_by("--graph", &["count", &file]));
+        picture.check();
+        picture.check_rects();
+        assert!(picture.has("output"), "{name}");
+        files += 1;
+    }
+    assert_eq!(files, 9);
+}
+
+/// The blocks of ResNet-152 that repeat are drawn once, with their number.
+#[test]
+fn repeated_blocks_are_folded() {
+    let picture = Picture::parse(&drawn_by("--graph", &["count", "resnet152"]));
+    let folds: Vec<&str> = picture.texts().filter(|text| text.starts_with("× ")).collect();
+    assert_eq!(folds, ["× 2", "× 7", "× 35", "× 2"]);
+    for text in ["identity", "conv 7x7/2, 64", "64x112x112", "9.54k · 118M", "layer3.1 … 35", "39.1M params"]
+    {
+        assert!(picture.has(text), "{text}");
+    }
+    // Blocks of DenseNet differ in what they read: the first and the last number are drawn.
+    let picture = Picture::parse(&drawn_by("--graph", &["count", "densenet121"]));
+    for text in
+        ["96…224x56x56", "64…192x56x56", "224x56x56", "8.58k…25.2k · 25.7M…77.1M", "denselayer1 … 5", "× 5"]
+    {
+        assert!(picture.has(text), "{text}");
+    }
+    let picture = Picture::parse(&drawn_by("--graph", &["count", "googlenet"]));
+    assert!(!picture.texts().any(|text| text.starts_with("× ")));
+    assert!(picture.has("inception_3a: 164k parameters, 128M MACs"));
+}
+
+/// The pictures of the documentation are what the command in `docs/counting.md` draws.
+#[test]
+fn committed_graphs_are_drawn_by_the_command() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/plots");
+    for name in ["lenet5", "googlenet", "resnet152"] {
+        let committed = std::fs::read_to_string(folder.join(format!("graph-{name}.svg"))).unwrap();
+        let drawn = drawn_by("--graph", &["count", name]);
+        assert!(committed == drawn, "docs/plots/graph-{name}.svg: run `nets count {name} --graph` again");
+    }
 }
 
 fn bars(rows: Vec<Row>) -> Chart {

@@ -4,6 +4,7 @@ use clap::{Args, ValueEnum};
 use kernels::{Isa, Numerics, Shape4, Size2, Threads};
 use nets::{NetOptions, Shape};
 use rayon::{ThreadPool, ThreadPoolBuilder};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// The format of results that are not tables.
@@ -36,6 +37,24 @@ pub(crate) fn image(text: &str) -> Result<Shape, String> {
         [Some(len)] if len > 0 => Ok(Shape::vector(len)),
         [Some(c), Some(h), Some(w)] if c > 0 && h > 0 && w > 0 => Ok(Shape::map(c, h, w)),
         _ => Err(format!("expected three numbers CxHxW, as in 3x224x224, got {text}")),
+    }
+}
+
+/// Parses the path of a picture that can be written: it ends in `.svg`, and is in a folder that exists.
+pub(crate) fn svg(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if !path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("svg")) {
+        return Err(format!("cannot write {text}: expected a file name that ends in .svg"));
+    }
+    if path.is_dir() {
+        return Err(format!("cannot write {text}: expected a file, got a folder"));
+    }
+    match folder.filter(|folder| !folder.is_dir()) {
+        Some(folder) => {
+            Err(format!("cannot write {text}: expected an existing folder, got {}", folder.display()))
+        }
+        None => Ok(path),
     }
 }
 

@@ -37,6 +37,7 @@ const EXAMPLES: &str = "Without a command, `nets` runs `nets demo`.\n\n\
     nets run lenet5 --image digit.png\n  \
     nets count resnet50\n  \
     nets count model.onnx --format json\n  \
+    nets count resnet152 --graph resnet152.svg\n  \
     nets train lenet5 --plot curves.svg\n  \
     nets bench googlenet --threads 1 --per-layer\n  \
     nets explain resnet50\n  \

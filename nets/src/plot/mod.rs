@@ -1,7 +1,7 @@
 //! Charts as SVG, for the programs of this workspace. Not a public interface: it changes without notice.
 //!
-//! Two kinds of charts are enough for them: bars that lie, a row for each layer ([`BarChart`]), and a plane of points
-//! and lines ([`PlaneChart`]). They are drawn here, element by element with the crate `svg`, because no charting crate
+//! Three kinds are enough for them: bars that lie, a row for each layer ([`BarChart`]), a plane of points and lines
+//! ([`PlaneChart`]), and a network as boxes and arrows ([`Diagram`]). They are drawn here, element by element with the crate `svg`, because no charting crate
 //! draws what makes them legible: names of any length beside lying bars, figures behind them, labels that give way to
 //! each other, and tooltips. `plotters` writes labels over each other and has no tooltips; the crates around ECharts and
 //! Plotly need a browser to lay a chart out.
@@ -9,6 +9,7 @@
 //! Widths of text are those of DejaVu Sans, the widest of the usual fonts, so nothing overlaps in another.
 
 mod bars;
+mod diagram;
 mod labels;
 mod plane;
 mod rows;
@@ -16,6 +17,7 @@ mod scale;
 mod sheet;
 
 pub use bars::{Bar, BarChart, Column, Mark, Part, Row};
+pub use diagram::{Diagram, Kind, LayerBox, Strip};
 pub use plane::{Axis, Line, PlaneChart, Point};
 pub use rows::{Block, blocks, blocks_note};
 pub use scale::short;

@@ -47,7 +47,7 @@ pub fn blocks_note(blocks: &[Block]) -> &'static str {
 /// The name of a layer's block: up to a slash (GoogLeNet: `inception_3a/1x1`), or up to the second dot after a number
 /// (PyTorch: `layer1.0.conv1`), else up to the first dot. A slash in front is PyTorch's exporter's, which writes the path
 /// of modules: `/layer1/layer1.0/conv1/Conv`.
-fn key(name: &str) -> &str {
+pub(super) fn key(name: &str) -> &str {
     let mut parts = name.trim_start_matches('/').split('/');
     let first = parts.next().unwrap_or(name);
     let is_inner = |part: &&str| part.strip_prefix(first).is_some_and(|rest| rest.starts_with('.'));

@@ -31,6 +31,16 @@ pub(super) enum Anchor {
     End,
 }
 
+impl Anchor {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Middle => "middle",
+            Self::End => "end",
+        }
+    }
+}
+
 /// How wide each letter of ASCII is in DejaVu Sans, from the space on, in thousandths of the font size.
 #[rustfmt::skip]
 const ADVANCES: [u16; 95] = [
@@ -65,12 +75,40 @@ pub(super) fn shortened(text: &str, size: f64, width: f64) -> String {
 pub(super) struct Sheet {
     marks: Group,
     pub(super) y: f64,
+    width: f64,
+}
+
+/// How a rectangle looks.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Look {
+    pub(super) fill: &'static str,
+    pub(super) edge: &'static str,
+    /// Radius of the corners.
+    pub(super) radius: f64,
+}
+
+/// How a text inside a rectangle looks.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Letters {
+    pub(super) anchor: Anchor,
+    pub(super) size: f64,
+    pub(super) colour: &'static str,
+    pub(super) is_bold: bool,
 }
 
 impl Sheet {
     pub(super) fn new() -> Self {
+        Self::of_width(WIDTH)
+    }
+
+    /// A sheet that is not as wide as charts are.
+    pub(super) fn of_width(width: f64) -> Self {
         let fonts = "DejaVu Sans, Verdana, Helvetica, Arial, sans-serif";
-        Self { marks: Group::new().set("font-family", fonts), y: MARGIN }
+        Self { marks: Group::new().set("font-family", fonts), y: MARGIN, width }
+    }
+
+    pub(super) const fn width(&self) -> f64 {
+        self.width
     }
 
     pub(super) fn skip(&mut self, pixels: f64) {
@@ -86,15 +124,17 @@ impl Sheet {
     }
 
     pub(super) fn notes(&mut self, notes: &[String]) {
-        for line in notes.iter().flat_map(|note| wrapped(note, TEXT, WIDTH - 2.0 * MARGIN)) {
+        let room = self.width - 2.0 * MARGIN;
+        for line in notes.iter().flat_map(|note| wrapped(note, TEXT, room)) {
             self.line_of_text(&line, TEXT, FAINT, false);
         }
     }
 
     fn line_of_text(&mut self, text: &str, size: f64, colour: &str, is_bold: bool) {
         // Bold letters are wider.
-        let room = (WIDTH - 2.0 * MARGIN) / if is_bold { 1.2 } else { 1.0 };
-        let element = text_element(MARGIN, self.y + size, size, colour, &shortened(text, size, room));
+        let room = (self.width - 2.0 * MARGIN) / if is_bold { 1.2 } else { 1.0 };
+        let text = shortened(text, size, room);
+        let element = outlined(text_element(MARGIN, self.y + size, size, colour, &text));
         self.marks.append(if is_bold { element.set("font-weight", "bold") } else { element });
         self.y += 1.45 * size;
     }
@@ -109,7 +149,7 @@ impl Sheet {
         let mut x = MARGIN;
         for (index, name) in entries.enumerate() {
             let width = SWATCH + text_width(name, TEXT) + 18.0;
-            if index == 0 || x + width > WIDTH - MARGIN {
+            if index == 0 || x + width > self.width - MARGIN {
                 (x, self.y) = (MARGIN, self.y + 1.6 * TEXT);
             }
             swatch(self, index, x, self.y - 4.0);
@@ -121,12 +161,31 @@ impl Sheet {
 
     /// Text on a base line.
     pub(super) fn text(&mut self, (x, y): (f64, f64), anchor: Anchor, size: f64, colour: &str, text: &str) {
-        let anchor = match anchor {
-            Anchor::Start => "start",
-            Anchor::Middle => "middle",
-            Anchor::End => "end",
-        };
-        self.marks.append(text_element(x, y, size, colour, text).set("text-anchor", anchor));
+        let element = outlined(text_element(x, y, size, colour, text));
+        self.marks.append(element.set("text-anchor", anchor.name()));
+    }
+
+    /// Text on a base line in a rectangle, where an outline would be seen.
+    pub(super) fn inscription(&mut self, (x, y): (f64, f64), letters: Letters, text: &str) {
+        let Letters { anchor, size, colour, is_bold } = letters;
+        let element = text_element(x, y, size, colour, text).set("text-anchor", anchor.name());
+        self.marks.append(if is_bold { element.set("font-weight", "bold") } else { element });
+    }
+
+    /// A rectangle with an edge.
+    pub(super) fn frame(&mut self, (x, y): (f64, f64), (width, height): (f64, f64), look: Look, tip: &str) {
+        let frame = Rectangle::new().set("x", round(x)).set("y", round(y)).set("rx", look.radius);
+        let frame = frame.set("width", round(width)).set("height", round(height));
+        self.marks.append(with_tip(frame.set("fill", look.fill).set("stroke", look.edge), tip));
+    }
+
+    /// A line of this shape, in the language of SVG paths; `head` is the shape of its end, which is filled.
+    pub(super) fn path(&mut self, shape: &str, head: &str, colour: &str, width: f64) {
+        let line = Path::new().set("d", shape).set("fill", "none").set("stroke", colour);
+        self.marks.append(line.set("stroke-width", width));
+        if !head.is_empty() {
+            self.marks.append(Path::new().set("d", head).set("fill", colour));
+        }
     }
 
     /// Text that stays legible over lines.
@@ -176,18 +235,21 @@ impl Sheet {
     /// The file.
     pub(super) fn finish(self, title: &str) -> String {
         let height = (self.y + MARGIN).ceil();
-        let paper = Rectangle::new().set("width", WIDTH).set("height", height).set("fill", "#ffffff");
-        let document = Document::new().set("width", WIDTH).set("height", height);
-        let document = document.set("viewBox", (0, 0, WIDTH, height)).set("role", "img");
+        let paper = Rectangle::new().set("width", self.width).set("height", height).set("fill", "#ffffff");
+        let document = Document::new().set("width", self.width).set("height", height);
+        let document = document.set("viewBox", (0, 0, self.width, height)).set("role", "img");
         document.add(Title::new(title)).add(paper).add(self.marks).to_string() + "\n"
     }
 }
 
 fn text_element(x: f64, y: f64, size: f64, colour: &str, text: &str) -> Text {
     let element = Text::new(text).set("x", round(x)).set("y", round(y));
-    // A white outline under the letters keeps them legible where a line of the grid or a roof passes.
-    let outlined = element.set("paint-order", "stroke").set("stroke", "white").set("stroke-width", 3);
-    outlined.set("font-size", size).set("fill", colour)
+    element.set("font-size", size).set("fill", colour)
+}
+
+/// A white outline under the letters keeps them legible where a line of the grid or a roof passes.
+fn outlined(text: Text) -> Text {
+    text.set("paint-order", "stroke").set("stroke", "white").set("stroke-width", 3)
 }
 
 /// With what a browser shows under the pointer.
@@ -199,7 +261,7 @@ fn with_tip<T: Node>(mut element: T, tip: &str) -> T {
 }
 
 /// To a tenth of a pixel.
-fn round(pixels: f64) -> f64 {
+pub(super) fn round(pixels: f64) -> f64 {
     (pixels * 10.0).round() / 10.0
 }
 

@@ -182,6 +182,27 @@ impl Model {
         Message::default().int(1, 8).message(7, &graph).message(8, &opset).0
     }
 
+    /// The model with output `y` and one more tensor of floats, whose elements are the rest of the file: the bytes before
+    /// them, and the length of the file.
+    pub fn ending_in(self, name: &str, dims: &[i64]) -> (Vec<u8>, u64) {
+        let elements = 4 * dims.iter().product::<i64>() as u64;
+        // A field of this many bytes, of which only the first ones are written.
+        let open = |message: Message, field: u64, begun: &Message, rest: u64| {
+            let mut message = message;
+            message.varint(field << 3 | 2);
+            message.varint(begun.0.len() as u64 + rest);
+            message.0.extend_from_slice(&begun.0);
+            message
+        };
+        let opset = Message::default().text(1, "").int(2, self.opset);
+        let tensor = dims.iter().fold(Message::default(), |tensor, &dim| tensor.int(1, dim));
+        let tensor = open(tensor.int(2, 1).text(8, name), 9, &Message::default(), elements);
+        let graph = open(self.value(12, "y", None).graph.text(2, "made"), 5, &tensor, elements);
+        let model = open(Message::default().int(1, 8).message(8, &opset), 7, &graph, elements);
+        let length = model.0.len() as u64 + elements;
+        (model.0, length)
+    }
+
     /// The bytes of the model with output `y`.
     pub fn done(self) -> Vec<u8> {
         self.outputs(&["y"])

@@ -64,3 +64,29 @@ fn a_long_chain_of_constants() {
     let model = model.node("ReduceSum", &[&names[199]], &["s"]);
     refused(&model.node("Add", &["x", "s"], &["y"]).done(), "`c65_Sin`");
 }
+
+/// Weights are not read. The file has holes, so it takes no room on the disk.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_file_of_500_megabytes_is_counted_in_little_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("large.onnx");
+    let model = Model::new(17, extents!["N", 11_000]).node("MatMul", &["x", "w"], &["y"]);
+    let (bytes, length) = model.ending_in("w", &[11_000, 11_000]);
+    std::fs::write(&path, bytes).unwrap();
+    std::fs::OpenOptions::new().append(true).open(&path).unwrap().set_len(length).unwrap();
+    assert!(length > 484_000_000);
+
+    // The limit is for addresses, which include the program and the libraries.
+    let program = assert_cmd::cargo::cargo_bin!("nets");
+    let limited = |kibibytes: u32, script: &str| {
+        let script = format!("ulimit -v {kibibytes}; {script}");
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", &script, "sh"]).arg(program).arg(&path).output().unwrap()
+    };
+    let done = limited(100_000, r#"exec "$1" count "$2" --format json"#);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert_eq!((&report["params"], &report["macs"]), (&121_000_000.into(), &121_000_000.into()));
+    assert!(!limited(1_000, r#"exec "$1" count "$2""#).status.success(), "the limit holds");
+}

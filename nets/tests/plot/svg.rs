@@ -11,8 +11,13 @@ struct Text {
     size: f64,
 }
 
+/// A rectangle: left, top, right and bottom.
+type Rect = [f64; 4];
+
 pub struct Picture {
     texts: Vec<Text>,
+    /// In the order in which they are drawn; the first is the paper.
+    rects: Vec<Rect>,
     tips: Vec<String>,
     width: f64,
     height: f64,
@@ -25,6 +30,7 @@ impl Picture {
         let named = |name: &'static str| document.descendants().filter(move |node| node.has_tag_name(name));
         Self {
             texts: named("text").map(|node| text(&node)).collect(),
+            rects: named("rect").map(|node| rect(&node)).collect(),
             tips: named("title").filter_map(|node| node.text()).map(|tip| tip.trim().to_owned()).collect(),
             width: attribute(&document.root_element(), "width"),
             height: attribute(&document.root_element(), "height"),
@@ -42,6 +48,20 @@ impl Picture {
     /// Whether a line of a tooltip begins so.
     pub fn has_tip(&self, start: &str) -> bool {
         self.tips.iter().flat_map(|tip| tip.lines()).any(|line| line.starts_with(start))
+    }
+
+    /// A text that begins in a rectangle also ends in it.
+    pub fn check_rects(&self) {
+        for Text { content, left, right, base, size } in &self.texts {
+            let holds = |rect: &&Rect| {
+                (rect[0]..=rect[2]).contains(&(left + 0.5))
+                    && (rect[1]..=rect[3]).contains(&(base - 0.3 * size))
+            };
+            // What is drawn last is seen.
+            let [_, top, edge, bottom] = self.rects.iter().rev().find(holds).unwrap();
+            let is_inside = right <= edge && base - 0.75 * size >= *top && base + 0.1 * size <= *bottom;
+            assert!(is_inside, "`{content}` ends at {right}, {base} in {top}, {edge}, {bottom}");
+        }
     }
 
     /// No text stands on another, and none beyond the sheet.
@@ -64,6 +84,12 @@ impl Picture {
 fn attribute(node: &Node<'_, '_>, name: &str) -> f64 {
     let text = node.attribute(name).unwrap_or_else(|| panic!("no {name}"));
     text.parse().unwrap_or_else(|_| panic!("{name} is {text}"))
+}
+
+fn rect(node: &Node<'_, '_>) -> Rect {
+    let number = |name| if node.has_attribute(name) { attribute(node, name) } else { 0.0 };
+    let (x, y) = (number("x"), number("y"));
+    [x, y, x + attribute(node, "width"), y + attribute(node, "height")]
 }
 
 fn text(node: &Node<'_, '_>) -> Text {

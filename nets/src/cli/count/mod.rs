@@ -1,6 +1,8 @@
 //! `nets count`: counts the costs of networks, layer by layer.
 
 mod all;
+mod graph;
+mod operator;
 mod plot;
 mod report;
 
@@ -20,6 +22,7 @@ const EXAMPLES: &str = "Examples:
   nets count resnet50 --convention thop --format csv
   nets count model.onnx --format json --strict
   nets count googlenet --plot googlenet.svg --roof-gflops 140 --roof-gbs 25
+  nets count resnet152 --graph resnet152.svg
 
 Conventions:
   mac           multiply-accumulates of convolutions and matrix products, which papers call FLOPs
@@ -49,6 +52,9 @@ pub(crate) struct Count {
     /// Also draw parameters, MACs and the roofline
     #[arg(long, value_name = "FILE.svg", requires = "network")]
     plot: Option<PathBuf>,
+    /// Also draw the layers as boxes and arrows
+    #[arg(long, value_name = "FILE.svg", requires = "network", value_parser = args::svg)]
+    graph: Option<PathBuf>,
     /// The roofline's flat roof: 10^9 floating-point operations per second [default: measured, one thread]
     #[arg(long, value_name = "GFLOPS", value_parser = positive)]
     roof_gflops: Option<f64>,
@@ -95,6 +101,9 @@ impl Count {
         if let Some(path) = &self.plot {
             let (roofs, source) = self.roofs()?;
             nets::write(path, plot::svg(&report, &roofs, source).as_bytes())?;
+        }
+        if let Some(path) = &self.graph {
+            nets::write(path, graph::svg(&counted).as_bytes())?;
         }
         Ok(match self.format {
             Format::Text => report.text(),

@@ -141,17 +141,9 @@ impl Array {
 
 /// The common extents to which these shapes broadcast.
 pub(super) fn broadcast(shapes: &[&[usize]]) -> Outcome<Vec<usize>> {
-    let rank = shapes.iter().map(|dims| dims.len()).max().unwrap_or(0);
-    let mut result = vec![1; rank];
-    for dims in shapes {
-        for (target, &dim) in result.iter_mut().rev().zip(dims.iter().rev()) {
-            match (*target, dim) {
-                (a, b) if a == b || b == 1 => {}
-                (1, b) => *target = b,
-                _ => return wrong(format!("expected extents that can be broadcast, got {shapes:?}")),
-            }
-        }
-    }
+    let Ok(result) = crate::layer::broadcast(shapes) else {
+        return wrong(format!("expected extents that can be broadcast, got {shapes:?}"));
+    };
     match checked_len(&result) {
         Some(_) => Ok(result),
         None => wrong(format!("expected extents that can be addressed, got {result:?}")),

@@ -19,7 +19,7 @@ use std::sync::Arc;
 pub(super) struct Importer<'a> {
     pub(super) source: &'a ModelSource,
     pub(super) graph: &'a GraphDef,
-    pub(super) wiring: Wiring<'a>,
+    pub(super) wiring: &'a Wiring<'a>,
     pub(super) draft: Draft,
     pub(super) opset: i64,
     pub(super) batch: usize,
@@ -50,10 +50,10 @@ impl<'a> Importer<'a> {
     pub(super) fn new(
         source: &'a ModelSource,
         graph: &'a GraphDef,
+        wiring: &'a Wiring<'a>,
         opset: i64,
         inputs: Inputs<'a>,
     ) -> Result<Self, OnnxError> {
-        let wiring = Wiring::new(graph, source)?;
         let Inputs { list, batch, batch_name, as_written } = inputs;
         let mut importer = Self {
             source,
@@ -225,6 +225,11 @@ impl<'a> Importer<'a> {
     /// Whether a node reads a value, or it is an output of the graph.
     pub(super) fn is_read(&self, name: &str) -> bool {
         self.wiring.readers.contains_key(name) || self.wiring.outputs.contains(name)
+    }
+
+    /// Whether an output of a node is read.
+    pub(super) fn reads(&self, call: &Call<'_>, output: usize) -> bool {
+        call.def.outputs.get(output).is_some_and(|name| !name.is_empty() && self.is_read(name))
     }
 
     /// Rejects a node if its further outputs are read.

@@ -47,6 +47,7 @@ use crate::shape::Shape;
 use draft::Draft;
 use importer::{Importer, Output};
 use input::Inputs;
+use order::Wiring;
 use proto::{GraphDef, Model};
 use source::ModelSource;
 use std::collections::HashSet;
@@ -141,19 +142,6 @@ pub struct Extents {
     pub input: Vec<usize>,
     /// Extents of the main output for this input; `None` if unknown. The batch need not be the first extent.
     pub output: Option<Vec<usize>>,
-    /// Whether the output's first extent is the batch and the others do not depend on it.
-    batched: bool,
-}
-
-impl Extents {
-    /// The extents of the output for another batch size; `None` if unknown.
-    pub fn output_for(&self, batch: usize) -> Option<Vec<usize>> {
-        let output = self.output.as_ref()?;
-        match self.input.first() == Some(&batch) {
-            true => Some(output.clone()),
-            false => self.batched.then(|| [&[batch], &output[1..]].concat()),
-        }
-    }
 }
 
 impl Imported {
@@ -243,8 +231,9 @@ fn import(
         inputs.list.iter().map(|input| (input.name.to_owned(), input.dims.clone())).collect();
     let batch = inputs.batch;
     let other = if batch == PROBES[0] { PROBES[1] } else { PROBES[0] };
+    let wiring = Wiring::new(graph, &source)?;
     let imported = |inputs: Inputs<'_>| -> Result<Nodes, OnnxError> {
-        let mut importer = Importer::new(&source, graph, opset, inputs)?;
+        let mut importer = Importer::new(&source, graph, &wiring, opset, inputs)?;
         importer.run(options.strict)?;
         Nodes::of(importer)
     };
@@ -264,14 +253,10 @@ fn import(
         notes.push(format!("tensor `{tensor}` is shared with {times} other layer(s) and counted once"));
     }
     let output = nodes.outputs[main].1.clone();
-    let rest = |output: Option<&Vec<usize>>, batch: usize| Some(output?.strip_prefix(&[batch])?.to_vec());
-    let each = rest(output.as_ref(), batch);
-    let batched = each.is_some()
-        && each == rest(probed.and_then(|mut nodes| nodes.outputs.swap_remove(main).1).as_ref(), other);
     let mut outputs = nodes.outputs;
     let main = outputs.remove(main);
     outputs.insert(0, main);
-    let extents = Extents { input: given[0].1.clone(), inputs: given, outputs, output, batched };
+    let extents = Extents { input: given[0].1.clone(), inputs: given, outputs, output };
     let weights = OnnxWeights::new(source.clone(), nodes.draft);
     Ok(Imported { graph, weights, surplus, warnings: notes, extents })
 }

@@ -44,7 +44,7 @@ impl<'a> Importer<'a> {
             // An operator that shapes are not computed with can still be one of tensors.
             Err(Trouble::Unsupported(why)) => match plain::import(self, call) {
                 Ok(results) => return self.results(call, results),
-                Err(_) => return unsupported(why),
+                Err(other) => return unsupported(both(why, other)),
             },
             folded => folded?,
         };
@@ -127,5 +127,15 @@ impl<'a> Importer<'a> {
             }
         };
         self.source.error(place(def), problem)
+    }
+}
+
+/// The reason why shapes are not computed with an operator, and the one why it is no operator on tensors.
+fn both(why: String, other: Trouble) -> String {
+    match other {
+        Trouble::Unsupported(other) | Trouble::Wrong(other) if other != plain::NOT_KNOWN && other != why => {
+            format!("{why}; as an operator on tensors: {other}")
+        }
+        _ => why,
     }
 }

@@ -2,6 +2,7 @@
 
 use super::node::{Call, Outcome, unsupported, wrong};
 use super::value::Tap;
+use crate::layer::Windows;
 use kernels::{Pad2, Size2};
 
 /// The window attributes of convolution and pooling.
@@ -43,19 +44,24 @@ pub(super) fn size(values: &[usize]) -> Size2 {
     }
 }
 
-/// Reads the attributes for an image of these extents.
+/// Reads the attributes for an image of one or two axes.
 pub(super) fn window(call: &Call<'_>, image: &[usize], kernel: &[usize]) -> Outcome<Window> {
+    let Windows { kernel, stride, dilation, pad, .. } = windows(call, image, kernel.to_vec())?;
+    Ok(Window { kernel: size(&kernel), stride: size(&stride), dilation: size(&dilation), pad: pad2(&pad) })
+}
+
+/// Reads the attributes for an image of these extents.
+pub(super) fn windows(call: &Call<'_>, image: &[usize], kernel: Vec<usize>) -> Outcome<Windows> {
     let axes = image.len();
-    let stride = call.extents("strides", axes, 1, 1)?;
-    let dilation = call.extents("dilations", axes, 1, 1)?;
-    let pads = match auto_pad(call)? {
+    let (stride, dilation) = (call.extents("strides", axes, 1, 1)?, call.extents("dilations", axes, 1, 1)?);
+    let pad = match auto_pad(call)? {
         AutoPad::Explicit => pads(call, axes)?,
         AutoPad::Valid => vec![(0, 0); axes],
         AutoPad::Same { upper } => (0..axes)
             .map(|axis| same(image[axis], kernel[axis], stride[axis], dilation[axis], upper))
             .collect::<Outcome<_>>()?,
     };
-    Ok(Window { kernel: size(kernel), stride: size(&stride), dilation: size(&dilation), pad: pad2(&pads) })
+    Ok(Windows { kernel, stride, dilation, pad, ceil: call.flag("ceil_mode")? })
 }
 
 pub(super) fn auto_pad(call: &Call<'_>) -> Outcome<AutoPad> {
@@ -103,6 +109,67 @@ pub(super) fn same(
         Some(needed) => Ok(halves(needed.saturating_sub(input), upper)),
         None => wrong("expected a window that can be addressed, got a larger one"),
     }
+}
+
+/// The extents of a kernel and the number of groups, for filters of these extents over an image of `axes` axes.
+pub(super) fn filter(call: &Call<'_>, dims: &[usize], axes: usize) -> Outcome<(Vec<usize>, usize)> {
+    if dims.len() != axes + 2 {
+        return wrong(format!("expected weights of {} extents for this input, got {dims:?}", axes + 2));
+    }
+    let kernel = dims[2..].to_vec();
+    let same = |given: &&[i64]| given.iter().copied().eq(kernel.iter().map(|&extent| extent as i64));
+    if let Some(given) = call.ints("kernel_shape")?.filter(|given| !same(given)) {
+        return wrong(format!("expected kernel_shape {kernel:?} as in the weights, got {given:?}"));
+    }
+    let groups = call.int("group")?.unwrap_or(1);
+    match usize::try_from(groups) {
+        Ok(groups @ 1..) => Ok((kernel, groups)),
+        _ => wrong(format!("expected at least 1 group, got {groups}")),
+    }
+}
+
+/// The attributes of a transposed convolution along each axis.
+#[derive(Debug)]
+pub(super) struct Spread {
+    pub(super) stride: Vec<usize>,
+    pub(super) dilation: Vec<usize>,
+    pub(super) output_pad: Vec<usize>,
+    /// The extents of the output before anything is cut off; `None` if they overflow.
+    pub(super) full: Option<Vec<usize>>,
+    /// The extents that the node states instead of the padding.
+    pub(super) wanted: Option<Vec<usize>>,
+}
+
+/// Reads the attributes of a transposed convolution of this image.
+pub(super) fn spread(call: &Call<'_>, image: &[usize], kernel: &[usize]) -> Outcome<Spread> {
+    let axes = image.len();
+    let (stride, dilation) = (call.extents("strides", axes, 1, 1)?, call.extents("dilations", axes, 1, 1)?);
+    let output_pad = call.extents("output_padding", axes, 0, 0)?;
+    let full = |axis: usize| {
+        let reach = kernel[axis].checked_sub(1)?.checked_mul(dilation[axis])?.checked_add(1)?;
+        let full = image[axis].checked_sub(1)?.checked_mul(stride[axis])?.checked_add(reach)?;
+        full.checked_add(output_pad[axis])
+    };
+    let full = (0..axes).map(full).collect();
+    let wanted = match (call.ints("output_shape")?, auto_pad(call)?) {
+        // Some exporters also write batch and channels.
+        (Some(shape), _) if shape.len() >= axes => {
+            let extents = shape[shape.len() - axes..].iter();
+            match extents.map(|&extent| usize::try_from(extent).ok().filter(|&extent| extent > 0)).collect() {
+                Some(extents) => Some(extents),
+                None => return wrong(format!("expected an output_shape of at least 1, got {shape:?}")),
+            }
+        }
+        (Some(shape), _) => return wrong(format!("expected {axes} extents as output_shape, got {shape:?}")),
+        (None, AutoPad::Same { .. }) => {
+            match image.iter().zip(&stride).map(|(&n, &s)| n.checked_mul(s)).collect() {
+                Some(extents) => Some(extents),
+                None => return wrong("expected an output that can be addressed"),
+            }
+        }
+        (None, _) => None,
+    };
+    Ok(Spread { stride, dilation, output_pad, full, wanted })
 }
 
 /// Two halves. The odd element is in the second if `upper`, else in the first.

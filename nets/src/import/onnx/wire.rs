@@ -7,6 +7,8 @@ use crate::error::{OnnxError, Place};
 
 /// Bytes read at a time.
 const WINDOW: usize = 1 << 16;
+/// Bytes read behind what was skipped: a weight is followed by a name and extents, and then often by the next weight.
+const PEEK: usize = 1 << 9;
 /// Maximum bytes in memory for everything except the weights of a model. The largest known models need a
 /// hundredth of it. It stops hostile files that would expand a few bytes to gigabytes.
 const BUDGET: u64 = 256 << 20;
@@ -212,7 +214,9 @@ impl<'a> Wire<'a> {
     fn look(&mut self, at: u64, len: usize) -> Result<&[u8], OnnxError> {
         let inside = at >= self.start && at + len as u64 <= self.start + self.window.len() as u64;
         if !inside {
-            let available = (self.source.len() - at).min(WINDOW as u64) as usize;
+            let follows = at >= self.start && at <= self.start + self.window.len() as u64;
+            let wanted = if follows { WINDOW } else { PEEK.max(len) };
+            let available = (self.source.len() - at).min(wanted as u64) as usize;
             self.window.resize(available, 0);
             self.start = at;
             self.source.read_at(at, &mut self.window)?;

@@ -76,10 +76,10 @@ fn inside(extent: usize, places: impl IntoIterator<Item = usize>) -> Result<(), 
 }
 
 /// The common extents to which tensors are broadcast: aligned at the last axis, and an extent of 1 is repeated.
-pub(crate) fn broadcast(operands: &[Dims]) -> Result<Dims, LayerError> {
-    let rank = operands.iter().map(Vec::len).max().unwrap_or(0);
-    let mut result = vec![1; rank];
-    for dims in operands {
+pub(crate) fn broadcast<D: AsRef<[usize]> + std::fmt::Debug>(operands: &[D]) -> Result<Dims, LayerError> {
+    let operand_dims = || operands.iter().map(AsRef::as_ref);
+    let mut result = vec![1; operand_dims().map(<[usize]>::len).max().unwrap_or(0)];
+    for dims in operand_dims() {
         for (to, &dim) in result.iter_mut().rev().zip(dims.iter().rev()) {
             match (*to, dim) {
                 (a, b) if a == b || b == 1 => {}

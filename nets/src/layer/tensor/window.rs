@@ -32,7 +32,11 @@ impl Windows {
         let reach = self.reach(axis).ok_or_else(too_large)?;
         let padded =
             extent.checked_add(before).and_then(|sum| sum.checked_add(after)).ok_or_else(too_large)?;
-        let room = padded.checked_sub(reach).ok_or_else(too_large)?;
+        let Some(room) = padded.checked_sub(reach) else {
+            // Rounded up, one window is left, which ends beyond the padding.
+            let is_clipped = self.ceil && reach - padded < stride;
+            return if is_clipped { Ok(1) } else { Err(too_large()) };
+        };
         let floor = room / stride + 1;
         // The last window must begin in the input or in the padding before it.
         let one_more = self.ceil && !room.is_multiple_of(stride) && floor * stride < extent + before;

@@ -120,43 +120,46 @@ pub(super) fn gather(around: Around, data: &[f32], indices: &[f32], to: &mut [f3
     Ok(())
 }
 
-/// The offset in a tensor of each element of `indices`, whose places on `axis` they replace.
-fn element_offsets(dims: &[usize], index_dims: &[usize], axis: usize) -> (Walk<2>, usize) {
-    let data = strides(dims);
-    let mut others = data.clone();
-    others[axis] = 0;
-    (Walk::new(index_dims, [&strides(index_dims), &others]), data[axis])
+/// The elements of a tensor at the places of an index tensor, whose values replace the places on one axis.
+#[derive(Debug)]
+pub(super) struct Elements {
+    walk: Walk<2>,
+    stride: usize,
+    extent: usize,
 }
 
-pub(super) fn gather_elements(
-    (dims, index_dims): (&[usize], &[usize]),
-    axis: usize,
-    (data, indices): (&[f32], &[f32]),
-    to: &mut [f32],
-) -> Result<(), ConvError> {
-    let (walk, stride) = element_offsets(dims, index_dims, axis);
-    let mut result = Ok(());
-    walk.each(|[at, base]| match place(indices[at], dims[axis]) {
-        Ok(place) => to[at] = data[base + place * stride],
-        Err(error) => result = Err(error),
-    });
-    result
-}
+impl Elements {
+    pub(super) fn new(dims: &[usize], index_dims: &[usize], axis: usize) -> Self {
+        let data = strides(dims);
+        let mut others = data.clone();
+        others[axis] = 0;
+        let walk = Walk::new(index_dims, [&strides(index_dims), &others]);
+        Self { walk, stride: data[axis], extent: dims[axis] }
+    }
 
-pub(super) fn scatter_elements(
-    (dims, index_dims): (&[usize], &[usize]),
-    (axis, how): (usize, Scatter),
-    (data, indices, updates): (&[f32], &[f32], &[f32]),
-    to: &mut [f32],
-) -> Result<(), ConvError> {
-    to.copy_from_slice(data);
-    let (walk, stride) = element_offsets(dims, index_dims, axis);
-    let mut result = Ok(());
-    walk.each(|[at, base]| match place(indices[at], dims[axis]) {
-        Ok(place) => how.put(&mut to[base + place * stride], updates[at]),
-        Err(error) => result = Err(error),
-    });
-    result
+    /// Calls `visit` with the place of each index and the place in the tensor that it leads to.
+    fn each(&self, indices: &[f32], mut visit: impl FnMut(usize, usize)) -> Result<(), ConvError> {
+        let mut result = Ok(());
+        self.walk.each(|[at, base]| match place(indices[at], self.extent) {
+            Ok(place) => visit(at, base + place * self.stride),
+            Err(error) => result = Err(error),
+        });
+        result
+    }
+
+    pub(super) fn gather(&self, data: &[f32], indices: &[f32], to: &mut [f32]) -> Result<(), ConvError> {
+        self.each(indices, |at, place| to[at] = data[place])
+    }
+
+    pub(super) fn scatter(
+        &self,
+        how: Scatter,
+        (data, indices, updates): (&[f32], &[f32], &[f32]),
+        to: &mut [f32],
+    ) -> Result<(), ConvError> {
+        to.copy_from_slice(data);
+        self.each(indices, |at, place| how.put(&mut to[place], updates[at]))
+    }
 }
 
 impl Scatter {
@@ -168,53 +171,62 @@ impl Scatter {
     }
 }
 
-/// The offset that a tuple of indices leads to, among the axes of these extents and strides.
-fn tuple_offset(tuple: &[f32], dims: &[usize], strides: &[usize]) -> Result<usize, ConvError> {
-    tuple
-        .iter()
-        .zip(dims)
-        .zip(strides)
-        .try_fold(0, |sum, ((&index, &dim), &stride)| Ok(sum + place(index, dim)? * stride))
+/// Slices of a tensor, one for each tuple of indices.
+#[derive(Debug)]
+pub(super) struct Tuples {
+    /// The extent and the stride of each axis that a tuple has an index for.
+    axes: Vec<(usize, usize)>,
+    /// Elements of a slice, and of the part of the tensor for one index of the batch axes.
+    inner: usize,
+    image: usize,
+    /// Tuples for one index of the batch axes.
+    per_image: usize,
 }
 
-pub(super) fn gather_nd(
-    (dims, index_dims): (&[usize], &[usize]),
-    batch: usize,
-    (data, indices): (&[f32], &[f32]),
-    to: &mut [f32],
-) -> Result<(), ConvError> {
-    let depth = index_dims[index_dims.len() - 1];
-    let strides = strides(dims);
-    let (axes, steps) = (&dims[batch..batch + depth], &strides[batch..batch + depth]);
-    let inner: usize = dims[batch + depth..].iter().product();
-    let images: usize = dims[..batch].iter().product();
-    let per_image = (index_dims[batch..index_dims.len() - 1].iter().product::<usize>()).max(1);
-    let image: usize = dims[batch..].iter().product();
-    for (number, to) in to.chunks_exact_mut(inner.max(1)).enumerate() {
-        let base = (number / per_image).min(images) * image;
-        let tuple = &indices[number * depth..(number + 1) * depth];
-        let start = base + tuple_offset(tuple, axes, steps)?;
-        to.copy_from_slice(&data[start..start + inner]);
+impl Tuples {
+    /// The first `batch` axes of tensor and indices belong together.
+    pub(super) fn new(dims: &[usize], index_dims: &[usize], batch: usize) -> Self {
+        let tuples = index_dims.len() - 1;
+        let end = batch + index_dims[tuples];
+        Self {
+            axes: dims[batch..end].iter().copied().zip(strides(dims)[batch..end].iter().copied()).collect(),
+            inner: dims[end..].iter().product(),
+            image: dims[batch..].iter().product(),
+            per_image: index_dims[batch..tuples].iter().product::<usize>().max(1),
+        }
     }
-    Ok(())
-}
 
-pub(super) fn scatter_nd(
-    (dims, index_dims): (&[usize], &[usize]),
-    how: Scatter,
-    (data, indices, updates): (&[f32], &[f32], &[f32]),
-    to: &mut [f32],
-) -> Result<(), ConvError> {
-    to.copy_from_slice(data);
-    let depth = index_dims[index_dims.len() - 1];
-    let strides = strides(dims);
-    let inner: usize = dims[depth..].iter().product();
-    for (number, updates) in updates.chunks_exact(inner.max(1)).enumerate() {
+    /// Where the slice of a tuple begins.
+    fn start(&self, indices: &[f32], number: usize) -> Result<usize, ConvError> {
+        let depth = self.axes.len();
         let tuple = &indices[number * depth..(number + 1) * depth];
-        let start = tuple_offset(tuple, &dims[..depth], &strides[..depth])?;
-        to[start..start + inner].iter_mut().zip(updates).for_each(|(to, &update)| how.put(to, update));
+        let base = number / self.per_image * self.image;
+        let mut axes = tuple.iter().zip(&self.axes);
+        axes.try_fold(base, |sum, (&index, &(extent, stride))| Ok(sum + place(index, extent)? * stride))
     }
-    Ok(())
+
+    pub(super) fn gather(&self, data: &[f32], indices: &[f32], to: &mut [f32]) -> Result<(), ConvError> {
+        for (number, to) in to.chunks_exact_mut(self.inner.max(1)).enumerate() {
+            let start = self.start(indices, number)?;
+            to.copy_from_slice(&data[start..start + self.inner]);
+        }
+        Ok(())
+    }
+
+    pub(super) fn scatter(
+        &self,
+        how: Scatter,
+        (data, indices, updates): (&[f32], &[f32], &[f32]),
+        to: &mut [f32],
+    ) -> Result<(), ConvError> {
+        to.copy_from_slice(data);
+        for (number, updates) in updates.chunks_exact(self.inner.max(1)).enumerate() {
+            let start = self.start(indices, number)?;
+            let slice = &mut to[start..start + self.inner];
+            slice.iter_mut().zip(updates).for_each(|(to, &update)| how.put(to, update));
+        }
+        Ok(())
+    }
 }
 
 /// `on` where the axis has the index, else `off`. Indices outside of the axis have no `on`.

@@ -9,11 +9,11 @@ mod walk;
 mod window;
 
 use crate::error::LayerError;
-use crate::layer::{Blend, Operand, TensorLayer, TensorOp, axes_of};
+use crate::layer::{Blend, Operand, Recurrent, TensorLayer, TensorOp, axes_of};
 use crate::shape::Shape;
 use crate::weights::MEMORY_LIMIT;
 use elementwise::Zip;
-use index::{Around, Permute, Selection};
+use index::{Around, Elements, Permute, Selection, Tuples};
 use kernels::ConvError;
 use product::{Einsum, MatMul, Matrices};
 use recurrent::{Sequence, States};
@@ -52,6 +52,8 @@ enum Loops {
     Around(Around),
     Arounds(Vec<Around>),
     Images(Images),
+    Elements(Elements),
+    Tuples(Tuples),
 }
 
 impl TensorKernel {
@@ -137,9 +139,20 @@ impl TensorKernel {
             (TensorOp::Reshape, _) => to.copy_from_slice(get(0)),
             (TensorOp::Pick { .. }, Loops::Selection(selection)) => selection.run(get(0), to),
             (TensorOp::Concat { .. }, Loops::Arounds(arounds)) => index::concat(arounds, &get, to),
+            (TensorOp::GatherElements { .. }, Loops::Elements(elements)) => {
+                return elements.gather(get(0), get(1), to);
+            }
+            (TensorOp::ScatterElements { how, .. }, Loops::Elements(elements)) => {
+                return elements.scatter(*how, (get(0), get(1), get(2)), to);
+            }
+            (TensorOp::GatherNd { .. }, Loops::Tuples(tuples)) => return tuples.gather(get(0), get(1), to),
+            (TensorOp::ScatterNd { how }, Loops::Tuples(tuples)) => {
+                return tuples.scatter(*how, (get(0), get(1), get(2)), to);
+            }
             (_, Loops::Images(images)) => self.windows(images, &get, to),
             (_, Loops::Around(around)) => return self.along(*around, &get, to),
-            _ => return self.others(&get, scratch, to),
+            (TensorOp::Recurrent(layer), _) => self.recurrent(layer, &get, scratch, to),
+            _ => {}
         }
         Ok(())
     }
@@ -175,51 +188,37 @@ impl TensorKernel {
     fn windows<'a>(&self, images: &Images, get: &dyn Fn(usize) -> &'a [f32], to: &mut [f32]) {
         let bias = (self.operands.len() > 2).then(|| get(2));
         match &self.op {
-            TensorOp::Conv(conv) => window::conv(conv, images, (get(0), get(1), bias), to),
-            TensorOp::ConvTranspose(conv) => window::transposed(conv, images, (get(0), get(1), bias), to),
+            TensorOp::Conv(conv) | TensorOp::ConvTranspose(conv) => {
+                window::conv(conv, images, (get(0), get(1), bias), to);
+            }
             TensorOp::Pool { kind, windows } => window::pool(*kind, windows, images, get(0), to),
             _ => {}
         }
     }
 
-    fn others<'a>(
+    fn recurrent<'a>(
         &self,
+        layer: &Recurrent,
         get: &dyn Fn(usize) -> &'a [f32],
         scratch: &mut [f32],
         to: &mut [f32],
-    ) -> Result<(), ConvError> {
-        let dims = |operand: usize| self.dims.get(operand).map_or(&[][..], Vec::as_slice);
-        match &self.op {
-            TensorOp::GatherElements { axis } => {
-                index::gather_elements((dims(0), dims(1)), *axis, (get(0), get(1)), to)
-            }
-            TensorOp::GatherNd { batch_dims } => {
-                index::gather_nd((dims(0), dims(1)), *batch_dims, (get(0), get(1)), to)
-            }
-            TensorOp::ScatterElements { axis, how } => {
-                index::scatter_elements((dims(0), dims(1)), (*axis, *how), (get(0), get(1), get(2)), to)
-            }
-            TensorOp::ScatterNd { how } => {
-                index::scatter_nd((dims(0), dims(1)), *how, (get(0), get(1), get(2)), to)
-            }
-            TensorOp::Recurrent(layer) => {
-                let &[time, batch, width] = dims(0) else { return Ok(()) };
-                // A scalar stands for an operand that is absent.
-                let part = |operand: usize| if dims(operand).is_empty() { &[][..] } else { get(operand) };
-                let states = States {
-                    input: get(0),
-                    weights: get(1),
-                    recurrence: get(2),
-                    bias: part(3),
-                    hidden: part(4),
-                    cell: part(5),
-                    peepholes: part(6),
-                };
-                recurrent::run(layer, Sequence { time, batch, width }, &states, scratch, to);
-                Ok(())
-            }
-            _ => Ok(()),
-        }
+    ) {
+        let &[time, batch, width] = self.dims[0].as_slice() else { return };
+        // A scalar stands for an operand that is absent.
+        let part = |operand: usize| match self.dims.get(operand) {
+            Some(dims) if !dims.is_empty() => get(operand),
+            _ => &[],
+        };
+        let states = States {
+            input: get(0),
+            weights: get(1),
+            recurrence: get(2),
+            bias: part(3),
+            hidden: part(4),
+            cell: part(5),
+            peepholes: part(6),
+        };
+        recurrent::run(layer, Sequence { time, batch, width }, &states, scratch, to);
     }
 }
 
@@ -242,13 +241,18 @@ fn loops(op: &TensorOp, dims: &[Vec<usize>], output: &[usize]) -> Result<Loops, 
         TensorOp::Reduce { axes, .. } | TensorOp::Normalize { axes, .. } => {
             Loops::Split(Split::new(first, axes))
         }
+        TensorOp::GatherElements { axis } | TensorOp::ScatterElements { axis, .. } => {
+            Loops::Elements(Elements::new(first, &dims[1], *axis))
+        }
+        TensorOp::GatherNd { batch_dims } => Loops::Tuples(Tuples::new(first, &dims[1], *batch_dims)),
+        TensorOp::ScatterNd { .. } => Loops::Tuples(Tuples::new(first, &dims[1], 0)),
         TensorOp::Permute(order) => Loops::Permute(Permute::new(first, order, output)),
         TensorOp::Pick { axes, fill } => Loops::Selection(Selection::new(first, axes, *fill)),
         TensorOp::Concat { axis } => {
             Loops::Arounds(dims.iter().map(|dims| Around::new(dims, *axis)).collect())
         }
         TensorOp::Conv(_) | TensorOp::ConvTranspose(_) | TensorOp::Pool { .. } => {
-            Loops::Images(Images::new(first, output))
+            Loops::Images(Images::new(first, output, matches!(op, TensorOp::ConvTranspose(_))))
         }
         TensorOp::Softmax { first: start, end, .. } => Loops::Around(Around::span(first, *start, *end)),
         TensorOp::ArgExtreme { axis, .. }

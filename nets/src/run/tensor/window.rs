@@ -2,6 +2,7 @@
 
 use super::walk::strides;
 use crate::layer::{ConvNd, PoolOp, Windows};
+use crate::shape::TensorShape;
 
 /// The row-major index of a flat number.
 fn unravel(mut number: usize, dims: &[usize], index: &mut [usize]) {
@@ -11,103 +12,91 @@ fn unravel(mut number: usize, dims: &[usize], index: &mut [usize]) {
     }
 }
 
+/// Maximum number of axes of an image.
+const AXES: usize = TensorShape::MAX_RANK;
+
 /// The extents of a convolution or pooling.
 #[derive(Debug)]
 pub(super) struct Images {
-    pub(super) batch: usize,
-    pub(super) channels: usize,
-    pub(super) image: Vec<usize>,
-    pub(super) out_channels: usize,
-    pub(super) output: Vec<usize>,
+    batch: usize,
+    channels: usize,
+    out_channels: usize,
+    /// What windows lie on, and how many there are: the input and the output, or the other way round in a transposed
+    /// convolution.
+    image: Vec<usize>,
+    grid: Vec<usize>,
+    /// The distance between neighbours along each axis of the image.
+    steps: Vec<usize>,
+    is_transposed: bool,
 }
 
 impl Images {
-    pub(super) fn new(input: &[usize], output: &[usize]) -> Self {
+    pub(super) fn new(input: &[usize], output: &[usize], is_transposed: bool) -> Self {
+        let (on, of) = if is_transposed { (output, input) } else { (input, output) };
+        let (image, grid) = (on[2..].to_vec(), of[2..].to_vec());
+        let steps = strides(&image);
         Self {
             batch: input[0],
             channels: input[1],
-            image: input[2..].to_vec(),
             out_channels: output[1],
-            output: output[2..].to_vec(),
+            image,
+            grid,
+            steps,
+            is_transposed,
         }
     }
 
+    /// Elements of a map of the input and of the output.
     fn sizes(&self) -> (usize, usize) {
-        (self.image.iter().product(), self.output.iter().product())
+        let (image, grid) = (self.image.iter().product(), self.grid.iter().product());
+        if self.is_transposed { (grid, image) } else { (image, grid) }
     }
-}
 
-/// Calls `visit` with the number of each tap and the place that it reads, for the window at `output`.
-fn taps(windows: &Windows, image: &[usize], output: &[usize], mut visit: impl FnMut(usize, usize)) {
-    let steps = strides(image);
-    let mut tap = [0usize; 8];
-    let axes = image.len();
-    'taps: for number in 0..windows.kernel.iter().product() {
-        unravel(number, &windows.kernel, &mut tap[..axes]);
-        let mut at = 0;
-        for axis in 0..axes {
-            match windows.place(axis, output[axis], tap[axis], image[axis]) {
-                Some(place) => at += place * steps[axis],
-                None => continue 'taps,
+    /// Calls `visit` with the number of each tap and its place in the image, for the window at this index of the grid.
+    fn taps(&self, windows: &Windows, window: &[usize], mut visit: impl FnMut(usize, usize)) {
+        let mut tap = [0usize; AXES];
+        let axes = self.image.len();
+        'taps: for number in 0..windows.kernel.iter().product() {
+            unravel(number, &windows.kernel, &mut tap[..axes]);
+            let mut at = 0;
+            for axis in 0..axes {
+                match windows.place(axis, window[axis], tap[axis], self.image[axis]) {
+                    Some(place) => at += place * self.steps[axis],
+                    None => continue 'taps,
+                }
             }
+            visit(number, at);
         }
-        visit(number, at);
     }
 }
 
+/// A convolution, or a transposed one: there the windows lie on the output, and every input element is spread over one.
 pub(super) fn conv(
     conv: &ConvNd,
     images: &Images,
     (input, filter, bias): (&[f32], &[f32], Option<&[f32]>),
     to: &mut [f32],
 ) {
+    let Images { batch, channels, out_channels, is_transposed, .. } = *images;
     let ((inputs, outputs), count) = (images.sizes(), conv.windows.kernel.iter().product::<usize>());
-    let (per_group, out_per_group) = (images.channels / conv.groups, images.out_channels / conv.groups);
-    fill(images, outputs, bias, to);
-    let mut index = [0usize; 8];
-    for pixel in 0..outputs {
-        unravel(pixel, &images.output, &mut index[..images.image.len()]);
-        taps(&conv.windows, &images.image, &index, |tap, at| {
-            for number in 0..images.batch * images.out_channels {
-                let (n, o) = (number / images.out_channels, number % images.out_channels);
-                let first = n * images.channels + o / out_per_group * per_group;
-                let products = (0..per_group)
-                    .map(|c| filter[(o * per_group + c) * count + tap] * input[(first + c) * inputs + at]);
-                to[number * outputs + pixel] += products.sum::<f32>();
-            }
-        });
-    }
-}
-
-/// Writes the bias of each output map, or zeros.
-fn fill(images: &Images, outputs: usize, bias: Option<&[f32]>, to: &mut [f32]) {
+    let (per_group, out_per_group) = (channels / conv.groups, out_channels / conv.groups);
     for (number, to) in to.chunks_exact_mut(outputs.max(1)).enumerate() {
-        to.fill(bias.map_or(0.0, |bias| bias[number % images.out_channels]));
+        to.fill(bias.map_or(0.0, |bias| bias[number % out_channels]));
     }
-}
-
-/// The windows lie on the output: every input element is spread over one.
-pub(super) fn transposed(
-    conv: &ConvNd,
-    images: &Images,
-    (input, filter, bias): (&[f32], &[f32], Option<&[f32]>),
-    to: &mut [f32],
-) {
-    let ((inputs, outputs), count) = (images.sizes(), conv.windows.kernel.iter().product::<usize>());
-    let (per_group, out_per_group) = (images.channels / conv.groups, images.out_channels / conv.groups);
-    fill(images, outputs, bias, to);
-    let mut index = [0usize; 8];
-    for pixel in 0..inputs {
-        unravel(pixel, &images.image, &mut index[..images.image.len()]);
-        taps(&conv.windows, &images.output, &index, |tap, at| {
-            for n in 0..images.batch {
-                for c in 0..images.channels {
-                    let x = input[(n * images.channels + c) * inputs + pixel];
-                    for o in 0..out_per_group {
-                        let channel = n * images.out_channels + c / per_group * out_per_group + o;
-                        to[channel * outputs + at] += x * filter[(c * out_per_group + o) * count + tap];
-                    }
-                }
+    let mut index = [0usize; AXES];
+    for window in 0..images.grid.iter().product() {
+        unravel(window, &images.grid, &mut index[..images.grid.len()]);
+        images.taps(&conv.windows, &index, |tap, place| {
+            let (from, into) = if is_transposed { (window, place) } else { (place, window) };
+            for number in 0..batch * out_channels {
+                let (n, o) = (number / out_channels, number % out_channels);
+                let start = o / out_per_group * per_group;
+                let weight = |c: usize| match is_transposed {
+                    true => filter[((start + c) * out_per_group + o % out_per_group) * count + tap],
+                    false => filter[(o * per_group + c) * count + tap],
+                };
+                let product = |c| weight(c) * input[(n * channels + start + c) * inputs + from];
+                to[number * outputs + into] += (0..per_group).map(product).sum::<f32>();
             }
         });
     }
@@ -115,14 +104,14 @@ pub(super) fn transposed(
 
 pub(super) fn pool(kind: PoolOp, windows: &Windows, images: &Images, input: &[f32], to: &mut [f32]) {
     let (inputs, outputs) = images.sizes();
-    let mut index = [0usize; 8];
+    let mut index = [0usize; AXES];
     let axes = images.image.len();
     for (number, to) in to.iter_mut().enumerate() {
         let (plane, pixel) = (number / outputs, number % outputs);
-        unravel(pixel, &images.output, &mut index[..axes]);
+        unravel(pixel, &images.grid, &mut index[..axes]);
         let from = &input[plane * inputs..(plane + 1) * inputs];
         let (mut max, mut place, mut sum, mut count) = (f32::NEG_INFINITY, None, 0.0f64, 0usize);
-        taps(windows, &images.image, &index, |_, at| {
+        images.taps(windows, &index, |_, at| {
             let x = from[at];
             if place.is_none() || x > max || x.is_nan() {
                 (max, place) = (x, Some(at));
@@ -149,7 +138,7 @@ pub(super) fn pool(kind: PoolOp, windows: &Windows, images: &Images, input: &[f3
 
 /// The place in column-major order of the element at a row-major place.
 fn column_major_place(at: usize, image: &[usize]) -> usize {
-    let mut index = [0usize; 8];
+    let mut index = [0usize; AXES];
     unravel(at, image, &mut index[..image.len()]);
     index.iter().zip(image).rev().fold(0, |sum, (&place, &dim)| sum * dim + place)
 }

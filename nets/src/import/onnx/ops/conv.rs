@@ -2,7 +2,7 @@
 
 use super::super::importer::Importer;
 use super::super::node::{Call, Outcome, unsupported, wrong};
-use super::super::spatial::{self, AutoPad};
+use super::super::spatial::{self, AutoPad, Spread};
 use super::super::value::{Constant, Tap};
 use crate::layer::{Conv, ConvTranspose, Layer};
 use kernels::Size2;
@@ -54,20 +54,17 @@ pub(super) fn transpose(importer: &mut Importer<'_>, call: &Call<'_>) -> Outcome
         ));
     };
     let bias = bias.map(|_| call.vector(2, "bias", out_channels)).transpose()?;
-    let stride = call.extents("strides", axes, 1, 1)?;
-    let dilation = call.extents("dilations", axes, 1, 1)?;
-    let output_pad = call.extents("output_padding", axes, 0, 0)?;
-    let pads = match wanted(call, image, &stride)? {
+    let Spread { stride, dilation, output_pad, full, wanted } = spatial::spread(call, image, &kernel)?;
+    let pads = match wanted {
         None => spatial::pads(call, axes)?,
         Some(outputs) => {
             let upper = spatial::auto_pad(call)? == AutoPad::Same { upper: true };
-            let total = |axis: usize| {
-                let reach = kernel[axis].checked_sub(1)?.checked_mul(dilation[axis])?.checked_add(1)?;
-                let full = image[axis].checked_sub(1)?.checked_mul(stride[axis])?.checked_add(reach)?;
-                full.checked_add(output_pad[axis])?.checked_sub(outputs[axis])
+            let cut = |full: Vec<usize>| -> Option<Vec<usize>> {
+                full.iter().zip(&outputs).map(|(full, output)| full.checked_sub(*output)).collect()
             };
-            let totals: Option<Vec<usize>> = (0..axes).map(total).collect();
-            let Some(totals) = totals else { return unsupported("an output larger than the kernel reaches") };
+            let Some(totals) = full.and_then(cut) else {
+                return unsupported("an output larger than the kernel reaches");
+            };
             totals.into_iter().map(|total| spatial::halves(total, upper)).collect()
         }
     };
@@ -85,24 +82,6 @@ pub(super) fn transpose(importer: &mut Importer<'_>, call: &Call<'_>) -> Outcome
     importer.layer(call, layer, &[tap], &[("weight", Some(&weight)), ("bias", bias)])
 }
 
-/// The output extents of a transposed convolution, if the node states them instead of the padding.
-fn wanted(call: &Call<'_>, image: &[usize], stride: &[usize]) -> Outcome<Option<Vec<usize>>> {
-    if call.has("output_shape") {
-        return call.extents("output_shape", image.len(), 1, 1).map(Some);
-    }
-    match spatial::auto_pad(call)? {
-        AutoPad::Same { .. } => {
-            let outputs: Option<Vec<usize>> =
-                image.iter().zip(stride).map(|(&n, &s)| n.checked_mul(s)).collect();
-            outputs.map_or_else(
-                || wrong("expected an output that can be addressed"),
-                |outputs| Ok(Some(outputs)),
-            )
-        }
-        _ => Ok(None),
-    }
-}
-
 /// Filters with one axis, reshaped to filters for an image of one row.
 fn planes(weight: &Constant) -> Constant {
     match *weight.dims {
@@ -113,21 +92,6 @@ fn planes(weight: &Constant) -> Constant {
 
 fn filter<'a>(call: &'a Call<'_>, axes: usize) -> Outcome<Filter<'a>> {
     let (weight, bias) = (call.weight(1)?, call.constant(2)?);
-    if weight.dims.len() != axes + 2 {
-        return wrong(format!(
-            "expected weights of {} extents for this input, got {:?}",
-            axes + 2,
-            weight.dims
-        ));
-    }
-    let kernel = weight.dims[2..].to_vec();
-    let same = |given: &&[i64]| given.iter().copied().eq(kernel.iter().map(|&extent| extent as i64));
-    if let Some(given) = call.ints("kernel_shape")?.filter(|given| !same(given)) {
-        return wrong(format!("expected kernel_shape {kernel:?} as in the weights, got {given:?}"));
-    }
-    let groups = call.int("group")?.unwrap_or(1);
-    match usize::try_from(groups) {
-        Ok(groups @ 1..) => Ok(Filter { weight, bias, kernel, groups }),
-        _ => wrong(format!("expected at least 1 group, got {groups}")),
-    }
+    let (kernel, groups) = spatial::filter(call, &weight.dims, axes)?;
+    Ok(Filter { weight, bias, kernel, groups })
 }

@@ -44,6 +44,6 @@ pub(super) fn import<'a>(importer: &mut Importer<'a>, call: &Call<'a>) -> Outcom
         "Dropout" if !importer.is_read(call.def.outputs.get(1).map_or("", String::as_str)) => {
             view::dropout(importer, call)
         }
-        _ => unsupported("it is not known"),
+        _ => unsupported(super::plain::NOT_KNOWN),
     }
 }

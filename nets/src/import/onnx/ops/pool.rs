@@ -19,6 +19,14 @@ pub(super) fn windows(importer: &mut Importer<'_>, call: &Call<'_>) -> Outcome<T
         "MaxPool" => PoolKind::Max,
         _ => PoolKind::Average { count_include_pad: call.flag("count_include_pad")? },
     };
+    let (extents, ceil_mode) = (spatial::size(image), call.flag("ceil_mode")?);
+    let reach = |kernel: usize, dilation: usize| (kernel - 1).saturating_mul(dilation).saturating_add(1);
+    let is_larger = reach(window.kernel.h, window.dilation.h)
+        > extents.h + window.pad.top + window.pad.bottom
+        || reach(window.kernel.w, window.dilation.w) > extents.w + window.pad.left + window.pad.right;
+    if ceil_mode && is_larger {
+        return unsupported("a window that ends beyond the padding");
+    }
     importer.only_first(call, "the places of the maxima")?;
     let layer = Layer::Pool(Pool {
         kind,
@@ -26,7 +34,7 @@ pub(super) fn windows(importer: &mut Importer<'_>, call: &Call<'_>) -> Outcome<T
         stride: window.stride,
         pad: window.pad,
         dilation: window.dilation,
-        ceil_mode: call.flag("ceil_mode")?,
+        ceil_mode,
     });
     importer.layer(call, layer, &[tap], &[])
 }

@@ -19,6 +19,8 @@ use crate::layer::{Layer, OPERANDS, Operand, Param, TensorLayer, TensorOp, role}
 use crate::shape::{Shape, TensorShape};
 use std::sync::Arc;
 
+/// The reason for an operator of another name.
+pub(super) const NOT_KNOWN: &str = "it is not known";
 /// Maximum number of operators that compute a constant.
 const MOST_COMPUTED: usize = 4096;
 /// Maximum depth of operators that compute a constant.
@@ -76,7 +78,7 @@ pub(super) fn import<'a>(importer: &mut Importer<'a>, call: &Call<'a>) -> Outcom
         "If" | "Loop" | "Scan" => {
             return unsupported(format!("control flow ({op}), whose branches are not followed"));
         }
-        _ => return unsupported("it is not known"),
+        _ => return unsupported(NOT_KNOWN),
     }])
 }
 
@@ -192,6 +194,12 @@ impl<'a> Importer<'a> {
             Value::Unknown(unknown) => unsupported(unknown.reason()),
         }
     }
+}
+
+/// The value of an output that nobody reads, so that it is not computed.
+fn unread() -> Value {
+    let data = Data::Opaque("an output that nobody reads".to_owned());
+    Value::Constant(Constant { dims: Vec::new(), kind: Kind::Float, data })
 }
 
 /// The extents of each operand.

@@ -2,9 +2,8 @@
 
 use super::super::importer::Importer;
 use super::super::node::{Call, Outcome, unsupported, wrong};
-use super::super::value::{Constant, Data, Kind, Value};
 use super::axes::{number, permuted};
-use super::{Results, dims_of, operand_dims};
+use super::{Results, dims_of, operand_dims, unread};
 use crate::layer::{Cell, Recurrent, TensorOp, Unary};
 
 pub(super) fn import<'a>(importer: &mut Importer<'a>, call: &Call<'a>) -> Outcome<Results> {
@@ -76,9 +75,8 @@ pub(super) fn import<'a>(importer: &mut Importer<'a>, call: &Call<'a>) -> Outcom
     };
     let mut results = Vec::new();
     for part in 0..call.def.outputs.len().min(3) {
-        if call.def.outputs[part].is_empty() {
-            let data = Data::Opaque("an output without a name".to_owned());
-            results.push(Value::Constant(Constant { dims: Vec::new(), kind: Kind::Float, data }));
+        if !importer.reads(call, part) {
+            results.push(unread());
             continue;
         }
         let result = importer.emit(call, layer(part), &operands)?;

@@ -3,7 +3,7 @@
 use super::super::importer::Importer;
 use super::super::node::{Call, Outcome, axis, unsupported, wrong};
 use super::super::value::{Kind, Value};
-use super::{Results, dims_of};
+use super::{NOT_KNOWN, Results, dims_of, unread};
 use crate::layer::{Reduction, SoftKind, TensorOp};
 
 pub(super) fn reduce<'a>(importer: &mut Importer<'a>, call: &Call<'a>) -> Outcome<Value> {
@@ -18,7 +18,7 @@ pub(super) fn reduce<'a>(importer: &mut Importer<'a>, call: &Call<'a>) -> Outcom
         "ReduceLogSum" => Reduction::LogSum,
         "ReduceLogSumExp" => Reduction::LogSumExp,
         "ReduceSumSquare" => Reduction::SumSquare,
-        _ => return unsupported("it is not known"),
+        _ => return unsupported(NOT_KNOWN),
     };
     let dims = dims_of(call, 0)?;
     let value = call.value(0)?.clone();
@@ -90,9 +90,12 @@ pub(super) fn top_k<'a>(importer: &mut Importer<'a>, call: &Call<'a>) -> Outcome
     if value.kind() != Kind::Float && count > 0 && dims[axis] > 1 << 24 {
         return unsupported("so many elements");
     }
-    let part = |indices| TensorOp::TopK { axis, count, largest, indices };
-    Ok(vec![
-        importer.emit(call, part(false), std::slice::from_ref(&value))?,
-        importer.emit(call, part(true), &[value])?,
-    ])
+    let mut part = |output| match importer.reads(call, output) {
+        true => {
+            let op = TensorOp::TopK { axis, count, largest, indices: output == 1 };
+            importer.emit(call, op, std::slice::from_ref(&value))
+        }
+        false => Ok(unread()),
+    };
+    Ok(vec![part(0)?, part(1)?])
 }

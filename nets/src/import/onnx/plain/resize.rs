@@ -11,6 +11,8 @@ use std::sync::Arc;
 
 /// Maximum extent of a resized axis.
 const MOST_OUTPUTS: usize = 1 << 20;
+/// Maximum number of weights along an axis. A smoothing filter reaches over more elements, the smaller the factor is.
+const MOST_WEIGHTS: f64 = (1 << 24) as f64;
 
 /// How places of the output are related to places of the input.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -168,12 +170,17 @@ fn axes(call: &Call<'_>, dims: &[usize], settings: &Settings) -> Outcome<Vec<Axi
             axes[along].region = (region[number], region[number + chosen.len()]);
         }
     }
-    match axes.iter().all(|axis| axis.output > 0 && axis.scale > 0.0 && axis.output <= MOST_OUTPUTS) {
-        true => Ok(axes),
-        false => {
-            unsupported(format!("an output without elements, or of more than {MOST_OUTPUTS} along an axis"))
-        }
+    if !axes.iter().all(|axis| axis.output > 0 && axis.scale > 0.0 && axis.output <= MOST_OUTPUTS) {
+        return unsupported(format!(
+            "an output without elements, or of more than {MOST_OUTPUTS} along an axis"
+        ));
     }
+    // A cubic filter reaches two elements to both sides.
+    let weights = |axis: &Axis| axis.output as f64 * 4.0 / axis.scale.min(1.0);
+    if settings.antialias && axes.iter().any(|axis| weights(axis) > MOST_WEIGHTS) {
+        return unsupported(format!("a smoothing filter of more than {MOST_WEIGHTS} weights along an axis"));
+    }
+    Ok(axes)
 }
 
 /// The factors that lead to these extents, or to as large ones as keep the ratio of the axes.

@@ -2,7 +2,7 @@
 
 use super::super::importer::Importer;
 use super::super::node::{Call, Outcome, unsupported, wrong};
-use super::super::spatial::{self, AutoPad};
+use super::super::spatial::{self, AutoPad, Spread};
 use super::super::value::Value;
 use super::{Results, dims_of};
 use crate::layer::{Binary, ConvNd, PoolOp, Reduction, TensorOp, Windows};
@@ -16,36 +16,11 @@ fn image(call: &Call<'_>) -> Outcome<(Vec<usize>, Vec<usize>)> {
     }
 }
 
-fn windows(call: &Call<'_>, image: &[usize], kernel: Vec<usize>) -> Outcome<Windows> {
-    let axes = image.len();
-    let (stride, dilation) = (call.extents("strides", axes, 1, 1)?, call.extents("dilations", axes, 1, 1)?);
-    let pad = match spatial::auto_pad(call)? {
-        AutoPad::Explicit => spatial::pads(call, axes)?,
-        AutoPad::Valid => vec![(0, 0); axes],
-        AutoPad::Same { upper } => (0..axes)
-            .map(|axis| spatial::same(image[axis], kernel[axis], stride[axis], dilation[axis], upper))
-            .collect::<Outcome<_>>()?,
-    };
-    Ok(Windows { kernel, stride, dilation, pad, ceil: call.flag("ceil_mode")? })
-}
-
 /// The input, the filter and the bias, and the extents of the filter's kernel.
 fn operands(call: &Call<'_>, axes: usize) -> Outcome<(Vec<Value>, Vec<usize>, usize)> {
-    let filter = dims_of(call, 1)?;
-    if filter.len() != axes + 2 {
-        return wrong(format!("expected weights of {} extents, got {filter:?}", axes + 2));
-    }
-    let groups = call.int("group")?.unwrap_or(1);
-    let Some(groups @ 1..) = usize::try_from(groups).ok() else {
-        return wrong(format!("expected at least 1 group, got {groups}"));
-    };
+    let (kernel, groups) = spatial::filter(call, &dims_of(call, 1)?, axes)?;
     let mut operands = vec![call.value(0)?.clone(), call.value(1)?.clone()];
     operands.extend(call.input(2).cloned());
-    let kernel = filter[2..].to_vec();
-    let same = |given: &&[i64]| given.iter().copied().eq(kernel.iter().map(|&extent| extent as i64));
-    if let Some(given) = call.ints("kernel_shape")?.filter(|given| !same(given)) {
-        return wrong(format!("expected kernel_shape {kernel:?} as in the weights, got {given:?}"));
-    }
     Ok((operands, kernel, groups))
 }
 
@@ -53,7 +28,7 @@ pub(super) fn conv<'a>(importer: &mut Importer<'a>, call: &Call<'a>) -> Outcome<
     let (image, _) = image(call)?;
     let (operands, kernel, groups) = operands(call, image.len())?;
     bias_fits(call, &operands, dims_of(call, 1)?[0])?;
-    let windows = windows(call, &image, kernel)?;
+    let windows = spatial::windows(call, &image, kernel)?;
     importer.emit(call, TensorOp::Conv(ConvNd { windows, groups, output: Vec::new() }), &operands)
 }
 
@@ -69,26 +44,8 @@ pub(super) fn transposed<'a>(importer: &mut Importer<'a>, call: &Call<'a>) -> Ou
     let axes = image.len();
     let (operands, kernel, groups) = operands(call, axes)?;
     bias_fits(call, &operands, dims_of(call, 1)?[1].saturating_mul(groups))?;
-    let (stride, dilation) = (call.extents("strides", axes, 1, 1)?, call.extents("dilations", axes, 1, 1)?);
-    let output_pad = call.extents("output_padding", axes, 0, 0)?;
-    let full = |axis: usize| -> Option<usize> {
-        let reach = kernel[axis].checked_sub(1)?.checked_mul(dilation[axis])?.checked_add(1)?;
-        let full = image[axis].checked_sub(1)?.checked_mul(stride[axis])?.checked_add(reach)?;
-        full.checked_add(output_pad[axis])
-    };
-    let Some(full) = (0..axes).map(full).collect::<Option<Vec<usize>>>() else {
-        return wrong("expected an output that can be addressed");
-    };
-    let auto = spatial::auto_pad(call)?;
-    let wanted: Option<Vec<usize>> = match (call.ints("output_shape")?, auto) {
-        // Some exporters also write batch and channels.
-        (Some(shape), _) if shape.len() >= axes => {
-            shape[shape.len() - axes..].iter().map(|&extent| usize::try_from(extent).ok()).collect()
-        }
-        (Some(shape), _) => return wrong(format!("expected {axes} extents as output_shape, got {shape:?}")),
-        (None, AutoPad::Same { .. }) => image.iter().zip(&stride).map(|(&n, &s)| n.checked_mul(s)).collect(),
-        (None, _) => None,
-    };
+    let Spread { stride, dilation, full, wanted, .. } = spatial::spread(call, &image, &kernel)?;
+    let Some(full) = full else { return wrong("expected an output that can be addressed") };
     let (pad, output): (Vec<(usize, usize)>, Vec<usize>) = match wanted {
         None => {
             let pads = spatial::pads(call, axes)?;
@@ -99,7 +56,7 @@ pub(super) fn transposed<'a>(importer: &mut Importer<'a>, call: &Call<'a>) -> Ou
             }
         }
         Some(output) => {
-            let upper = auto == AutoPad::Same { upper: true };
+            let upper = spatial::auto_pad(call)? == AutoPad::Same { upper: true };
             let halves = |axis: usize| spatial::halves(full[axis].saturating_sub(output[axis]), upper);
             ((0..axes).map(halves).collect(), output)
         }
@@ -117,7 +74,7 @@ pub(super) fn pool<'a>(importer: &mut Importer<'a>, call: &Call<'a>) -> Outcome<
         return wrong("expected an attribute `kernel_shape`, got none");
     }
     let kernel = call.extents("kernel_shape", image.len(), 1, 1)?;
-    let windows = windows(call, &image, kernel)?;
+    let windows = spatial::windows(call, &image, kernel)?;
     // A window that lies in the padding alone has no maximum.
     let covered = (0..image.len()).all(|axis| {
         let reach = windows.reach(axis).unwrap_or(usize::MAX);
@@ -137,7 +94,7 @@ pub(super) fn pool<'a>(importer: &mut Importer<'a>, call: &Call<'a>) -> Outcome<
         TensorOp::Pool { kind, windows: windows.clone() },
         std::slice::from_ref(&value),
     )?];
-    if call.def.outputs.get(1).is_some_and(|name| !name.is_empty()) {
+    if importer.reads(call, 1) {
         let kind = PoolOp::MaxPlace { column_major: call.flag("storage_order")? };
         results.push(importer.emit(call, TensorOp::Pool { kind, windows }, &[value])?);
     }
