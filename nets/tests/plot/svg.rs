@@ -1,4 +1,5 @@
 //! What is written in an SVG file, and where.
+#![allow(dead_code)] // each test uses a part
 
 use nets::plot::text_width;
 use roxmltree::{Document, Node};
