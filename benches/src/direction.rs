@@ -33,6 +33,15 @@ impl Direction {
         }
     }
 
+    /// The two tensors that are read, in the order of the peers' requests.
+    pub(crate) const fn operands(self, [input, filter, output]: [&[f32]; 3]) -> [&[f32]; 2] {
+        match self {
+            Self::Forward => [input, filter],
+            Self::Data | Self::Transposed => [output, filter],
+            Self::Weights => [input, output],
+        }
+    }
+
     /// Whether the library computes it with a plan for each phase of the stride.
     pub(crate) const fn has_phases(self) -> bool {
         matches!(self, Self::Data | Self::Transposed)

@@ -170,11 +170,7 @@ impl Problem {
 
     /// The two tensors that are read, in the order of the peers' requests.
     pub(crate) fn operands(&self) -> [&[f32]; 2] {
-        match self.direction {
-            Direction::Forward => [&self.input, &self.filter],
-            Direction::Data | Direction::Transposed => [&self.output, &self.filter],
-            Direction::Weights => [&self.input, &self.output],
-        }
+        self.direction.operands([&self.input, &self.filter, &self.output])
     }
 
     /// The extents of the plain result, without the gradient of a bias.

@@ -50,10 +50,16 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
         return redrawn(args, file);
     }
     anyhow::ensure!(args.summary.is_none() || args.peers.is_some(), "--summary needs --peers or --redraw");
-    let layers = Layers::of(args)?;
-    if let (Layers::Images(layers), true) = (&layers, args.balance) {
-        return balance::run(args, layers);
-    }
+    let subjects = match args.list {
+        List::Volumes => volumes::selected(args)?.into_iter().map(Subject::Volume).collect(),
+        _ => {
+            let layers = args.layers()?;
+            if args.balance {
+                return balance::run(args, &layers);
+            }
+            layers.into_iter().map(Subject::Image).collect::<Vec<_>>()
+        }
+    };
     if args.roofs {
         return roofs_alone(&isas);
     }
@@ -61,7 +67,11 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
         anyhow::bail!("{} does not have the precision of --numerics {}", other.name, args.numerics);
     }
     let directions = args.directions()?;
-    let tasks: Vec<Task> = directions.iter().map(|&direction| layers.task(direction)).collect();
+    let task = |&direction: &Direction| match args.list {
+        List::Volumes => Task::of_volume(direction),
+        _ => Task::of_layer(direction),
+    };
+    let tasks: Vec<Task> = directions.iter().map(task).collect();
     let engines = args
         .peers
         .as_deref()
@@ -78,7 +88,10 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let mut log =
         args.out.as_deref().map(|file| Ok::<_, anyhow::Error>(Log::new(create(file)?))).transpose()?;
     let (mut rows, mut measured, mut machine) = (Vec::new(), Vec::new(), vec![roofs::machine()]);
-    let passes = layers.passes(&directions);
+    let passes: Vec<(&Subject, Direction)> = subjects
+        .iter()
+        .flat_map(|layer| directions.iter().map(move |&direction| (layer, direction)))
+        .collect();
     let progress = progress(passes.len() * args.thread_counts().len());
     for threads in args.thread_counts() {
         let crew = Crew::new(threads)?;
@@ -184,80 +197,35 @@ fn roofs_alone(isas: &[Isa]) -> anyhow::Result<Outcome> {
     Ok(Outcome { text: lines.join("\n") + "\n", wrong: 0, failure: None })
 }
 
-/// The selected layers.
-enum Layers {
-    Images(Vec<LayerSpec>),
-    Volumes(Vec<VolumeSpec>),
+/// A layer of a contest.
+enum Subject {
+    Image(LayerSpec),
+    Volume(VolumeSpec),
 }
 
-/// A layer in a direction.
-#[derive(Clone, Copy)]
-enum Pass<'a> {
-    Image(&'a LayerSpec, Direction),
-    Volume(&'a VolumeSpec, Direction),
-}
-
-impl Layers {
-    fn of(args: &Args) -> anyhow::Result<Self> {
-        Ok(match args.list {
-            List::Volumes => Self::Volumes(volumes::selected(args)?),
-            _ => Self::Images(args.layers()?),
-        })
-    }
-
-    /// The task of peers in `direction`.
-    fn task(&self, direction: Direction) -> Task {
+impl Subject {
+    fn id(&self) -> &str {
         match self {
-            Self::Images(_) => Task::of_layer(direction),
-            Self::Volumes(_) => Task::of_volume(direction),
-        }
-    }
-
-    fn passes(&self, directions: &[Direction]) -> Vec<Pass<'_>> {
-        let mut passes = Vec::new();
-        match self {
-            Self::Images(layers) => {
-                for layer in layers {
-                    passes.extend(directions.iter().map(|&direction| Pass::Image(layer, direction)));
-                }
-            }
-            Self::Volumes(layers) => {
-                for layer in layers {
-                    passes.extend(directions.iter().map(|&direction| Pass::Volume(layer, direction)));
-                }
-            }
-        }
-        passes
-    }
-}
-
-impl Pass<'_> {
-    fn id(&self) -> (&str, Direction) {
-        match self {
-            Self::Image(layer, direction) => (&layer.id, *direction),
-            Self::Volume(layer, direction) => (&layer.id, *direction),
-        }
-    }
-
-    fn rows(self, arena: &mut Arena<'_>) -> anyhow::Result<Vec<LayerRow>> {
-        match self {
-            Self::Image(layer, direction) => arena.contest(layer, direction),
-            Self::Volume(layer, direction) => arena.volume_contest(layer, direction),
+            Self::Image(layer) => &layer.id,
+            Self::Volume(layer) => &layer.id,
         }
     }
 }
 
 fn of_layers(
-    passes: &[Pass<'_>],
+    passes: &[(&Subject, Direction)],
     arena: &mut Arena<'_>,
     progress: &ProgressBar,
     mut log: Option<&mut Log>,
 ) -> anyhow::Result<Vec<LayerRow>> {
     let mut rows = Vec::new();
-    for pass in passes {
-        let (id, direction) = pass.id();
+    for &(subject, direction) in passes {
+        let id = subject.id();
         progress.set_message(id.to_owned());
-        let of_layer = pass.rows(arena)?;
+        let of_layer = match subject {
+            Subject::Image(layer) => arena.contest(layer, direction)?,
+            Subject::Volume(layer) => arena.volume_contest(layer, direction)?,
+        };
         // If standard error is a log file, print each layer's result as it is done.
         if progress.is_hidden() {
             let fastest = of_layer.iter().filter_map(|row| Some((row.gflops?, row.algorithm.as_str())));

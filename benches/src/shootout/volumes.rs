@@ -6,7 +6,6 @@ use super::row::LayerRow;
 use crate::direction::Direction;
 use crate::layers::nearest;
 use crate::peers::{Task, Worker, volume_request};
-use crate::problem::tolerance;
 use crate::volume::{VolumeLayer, VolumeProblem, VolumeSpec};
 use anyhow::Context;
 use kernels::{ConvError, Isa, Layout, VolumeLayout};
@@ -66,7 +65,7 @@ impl Arena<'_> {
     ) -> anyhow::Result<Vec<LayerRow>> {
         let problem = VolumeProblem::new(spec, direction, self.args.numbers);
         let mut ours = self.planned(&problem)?;
-        let limit = tolerance(self.args.numerics, problem.products());
+        let limit = problem.tolerance(self.args.numerics);
         let threads = self.crew.plan_threads();
         for (row, layer) in &mut ours {
             self.crew.enter(|| layer.run(threads));

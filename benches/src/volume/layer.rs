@@ -11,7 +11,7 @@ use kernels::{
 use std::collections::HashSet;
 
 /// A plan with its tensors. All results are NaN until they are computed.
-pub(crate) struct VolumeLayer<'a> {
+pub struct VolumeLayer<'a> {
     problem: &'a VolumeProblem,
     plan: Plan,
     /// The tensors that are read.
@@ -35,7 +35,11 @@ fn input_layout(problem: &VolumeProblem, layout: VolumeLayout) -> VolumeLayout {
 }
 
 impl<'a> VolumeLayer<'a> {
-    pub(crate) fn new(
+    /// Plans `problem`, whose output has `layout`.
+    ///
+    /// # Errors
+    /// Those of the plan of its direction, for example if an algorithm cannot do the problem.
+    pub fn new(
         problem: &'a VolumeProblem,
         layout: VolumeLayout,
         options: &PlanOptions,
@@ -68,7 +72,10 @@ impl<'a> VolumeLayer<'a> {
     }
 
     /// Runs the layer once.
-    pub(crate) fn run(&mut self, threads: Threads<'_>) {
+    ///
+    /// # Panics
+    /// Never: the tensors have the shapes of the plan.
+    pub fn run(&mut self, threads: Threads<'_>) {
         let Self { plan, reads: [first, second], result, bias, workspace, .. } = self;
         let ran = match plan {
             Plan::Forward(plan) => {
@@ -101,7 +108,10 @@ impl<'a> VolumeLayer<'a> {
     }
 
     /// The errors of the result; NaN if it has an element that is not a number, which includes a layer that has not run.
-    pub(crate) fn errors(&self) -> Errors {
+    ///
+    /// # Panics
+    /// Never: the tensors have the shapes of the plan.
+    pub fn errors(&self) -> Errors {
         if self.result.iter().any(|value| value.is_nan()) {
             return Errors::all(f64::NAN);
         }

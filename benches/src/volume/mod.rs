@@ -3,8 +3,8 @@
 mod layer;
 mod problem;
 
-pub(crate) use layer::VolumeLayer;
-pub(crate) use problem::VolumeProblem;
+pub use layer::VolumeLayer;
+pub use problem::VolumeProblem;
 
 use kernels::{Conv3dDesc, Conv3dDescBuilder, Pad3, Shape5, Size3};
 use serde::Deserialize;
@@ -50,6 +50,15 @@ impl VolumeSpec {
         &ALL
     }
 
+    /// The layer with this id.
+    ///
+    /// # Panics
+    /// If there is none. Ids in code are checked by running it.
+    pub fn by_id(id: &str) -> &'static Self {
+        let found = Self::all().iter().find(|spec| spec.id == id);
+        found.unwrap_or_else(|| panic!("no layer {id} in the list of volumes"))
+    }
+
     /// The layer with `n` volumes. Its id says so, unless it had as many.
     pub(crate) fn at_batch(&self, n: usize) -> Self {
         let id = if n == self.n { self.id.clone() } else { format!("{}.n{n}", self.id) };
@@ -72,7 +81,7 @@ impl VolumeSpec {
     }
 
     /// Multiply-accumulates by the definition.
-    pub(crate) fn macs(&self) -> u64 {
+    pub fn macs(&self) -> u64 {
         let outputs = [self.d, self.h, self.w].map(|len| self.outputs(len)).iter().product::<usize>();
         (self.n * self.o * outputs) as u64 * (self.c / self.groups * self.k.pow(3)) as u64
     }

@@ -2,9 +2,9 @@
 
 use super::VolumeSpec;
 use crate::direction::Direction;
-use crate::problem::{Errors, Numbers};
+use crate::problem::{Errors, Numbers, tolerance};
 use crate::values;
-use kernels::Shape5;
+use kernels::{Numerics, Shape5};
 
 /// Maximum products computed for the expected results of a layer.
 const PRODUCTS: u64 = 20_000_000;
@@ -13,7 +13,7 @@ const PRODUCTS: u64 = 20_000_000;
 ///
 /// The tensor that the direction computes is empty. A *plain* result is packed in NCDHW, or in the order of the filter if it is
 /// the filter's gradient.
-pub(crate) struct VolumeProblem {
+pub struct VolumeProblem {
     pub(crate) spec: VolumeSpec,
     pub(crate) direction: Direction,
     pub(crate) input: Vec<f32>,
@@ -24,8 +24,11 @@ pub(crate) struct VolumeProblem {
 }
 
 impl VolumeProblem {
-    /// `direction` is not `Transposed`.
-    pub(crate) fn new(spec: &VolumeSpec, direction: Direction, numbers: Numbers) -> Self {
+    /// The bare layer in `direction`, which is not [`Direction::Transposed`].
+    ///
+    /// # Panics
+    /// If the layer is invalid. The layers of the list are valid.
+    pub fn new(spec: &VolumeSpec, direction: Direction, numbers: Numbers) -> Self {
         let desc = spec.builder().build().expect("a layer of the list");
         let len = |shape: Shape5| shape.n * shape.c * shape.d * shape.h * shape.w;
         let (input, filter, output) = (Vec::new(), Vec::new(), Vec::new());
@@ -46,11 +49,7 @@ impl VolumeProblem {
 
     /// The two tensors that are read, in the order of the peers' requests.
     pub(crate) fn operands(&self) -> [&[f32]; 2] {
-        match self.direction {
-            Direction::Forward => [&self.input, &self.filter],
-            Direction::Data | Direction::Transposed => [&self.output, &self.filter],
-            Direction::Weights => [&self.input, &self.output],
-        }
+        self.direction.operands([&self.input, &self.filter, &self.output])
     }
 
     /// The extents of the plain result.
@@ -64,8 +63,13 @@ impl VolumeProblem {
         }
     }
 
+    /// The relative L2 error above which a result is wrong, as [`Problem::tolerance`](crate::problem::Problem::tolerance).
+    pub fn tolerance(&self, numerics: Numerics) -> f64 {
+        tolerance(numerics, self.products())
+    }
+
     /// The most products that are summed for an element of the result.
-    pub(crate) fn products(&self) -> usize {
+    fn products(&self) -> usize {
         let VolumeSpec { n, c, d, h, w, o, k, groups, .. } = self.spec;
         match self.direction {
             Direction::Forward => c / groups * k.pow(3),
