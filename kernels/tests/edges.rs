@@ -311,6 +311,28 @@ fn windows_at_their_limits() {
     }
 }
 
+/// Groups of several blocks of sixteen channels that begin inside a block, and maps of several tiles. The channels of the last
+/// are summed in several blocks of K.
+#[test]
+fn groups_that_begin_inside_blocks() {
+    for layout in Layout::ALL {
+        for (groups, c, o) in [(7, 168, 168), (3, 60, 27), (2, 26, 50), (3, 1002, 12)] {
+            let base = ConvProblem {
+                input: Shape4::new(1, c, 9, 11),
+                out_channels: o,
+                groups,
+                layout,
+                values: Values::Wide,
+                pad: Pad2::all(1),
+                ..ConvProblem::simple()
+            };
+            holds(base);
+            holds(ConvProblem { stride: Size2::square(2), ..base });
+            holds(ConvProblem { kernel: Size2::square(1), pad: Pad2::all(0), ..base });
+        }
+    }
+}
+
 /// Depthwise convolution with a multiplier, and groups that begin inside a block of sixteen channels.
 #[test]
 fn groups_of_every_kind() {

@@ -2,7 +2,7 @@
 
 use super::tap_order::TapOrder;
 use crate::describe::{Activation, BLOCK, ConvDesc, ConvError, EpilogueSpec, Layout, Weights};
-use crate::memory::{Buffer, try_vec};
+use crate::memory::{Buffer, try_push, try_vec};
 use crate::tile::gemm_table::{ColumnsOf, RowsOf};
 use crate::tile::shape::{TileShape, even_piece};
 pub(crate) use crate::tile::winograd_weights::flushed;
@@ -108,6 +108,16 @@ impl PanelShape {
     fn starts(&self, group: usize) -> impl ExactSizeIterator<Item = usize> + use<> {
         let Range { start, end } = self.channels(group);
         (start / self.align * self.align..end).step_by(self.width)
+    }
+
+    /// Number of panels of the group that has the most.
+    pub(crate) fn most_of_group(&self) -> usize {
+        (0..self.align.min(self.groups)).map(|group| self.starts(group).len()).max().unwrap_or(0)
+    }
+
+    /// How many times more panels there are than if every group began where a panel can begin.
+    pub(crate) fn spread(&self) -> f64 {
+        self.count as f64 / self.groups.saturating_mul(self.per_group.div_ceil(self.width)) as f64
     }
 
     /// Whether every multiple of the width of a panel is the start of a panel.
@@ -284,15 +294,15 @@ pub(crate) struct GemmWeights {
     form: GemmForm,
     panels: Panels,
     data: Buffer,
-    /// The tap of each step of K, once a filter is packed.
-    order: Vec<usize>,
+    /// The tap of each step of K, once a filter is packed: for each variant of the order.
+    orders: Vec<Vec<usize>>,
 }
 
 impl GemmWeights {
     /// Makes a filter in `form`. The buffers are packed already, or zeros until [`pack`](Self::pack) and
     /// [`fill`](Self::fill).
     pub(crate) fn new(form: GemmForm, [data, bias, slope]: [Buffer; 3]) -> Result<Self, ConvError> {
-        Ok(Self { panels: Panels::new(&form.panels, [bias, slope])?, form, data, order: Vec::new() })
+        Ok(Self { panels: Panels::new(&form.panels, [bias, slope])?, form, data, orders: Vec::new() })
     }
 
     /// See [`Panels::pack`].
@@ -302,12 +312,15 @@ impl GemmWeights {
 
     /// Packs the filters of some output channels.
     pub(crate) fn fill(&mut self, channels: Range<usize>, filters: &[f32]) -> Result<(), ConvError> {
-        let Self { form, panels, data, order } = self;
+        let Self { form, panels, data, orders } = self;
         let (k, len) = (form.k, form.panel_len());
-        if order.is_empty() {
-            *order = form.order.taps(k)?;
+        let variants = form.order.variants().min(form.panels.groups);
+        for variant in orders.len()..variants {
+            try_push("orders of the taps", orders, form.order.taps(k, variant)?)?;
         }
         for (index, panel) in panels.of_channels(&channels) {
+            let group = (panel.channel + panel.lo) / form.panels.per_group;
+            let order = &orders[group % variants];
             let packed = &mut data[index * len..][..len];
             for i in panel.lo..panel.hi {
                 let taps = &filters[(panel.channel + i - channels.start) * k..][..k];

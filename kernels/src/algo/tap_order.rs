@@ -30,6 +30,8 @@ pub(crate) enum TapOrder {
 pub(crate) struct RunOrder {
     /// Input channels per group.
     channels: usize,
+    /// Whether groups begin inside blocks of channels. The chunks of a group are then its parts of blocks.
+    inside_blocks: bool,
     kernel: Size2,
     runs: KernelRuns,
 }
@@ -49,7 +51,9 @@ impl TapOrder {
     /// The order of the direct tiles, whose runs have at most `most` taps.
     pub(crate) fn of_direct(desc: &ConvDesc, most: usize) -> Self {
         let (channels, kernel) = (desc.ins(), desc.kernel());
-        Self::Runs(RunOrder { channels, kernel, runs: KernelRuns::new(desc, most) })
+        let is_blocked = desc.layout() == Layout::Nchw16c && desc.groups() > 1;
+        let inside_blocks = is_blocked && !channels.is_multiple_of(BLOCK);
+        Self::Runs(RunOrder { channels, inside_blocks, kernel, runs: KernelRuns::new(desc, most) })
     }
 
     /// The order of the tiles that read rows with their padding.
@@ -59,15 +63,21 @@ impl TapOrder {
         if channels == 1 || kernel.h == 1 { Self::Filter } else { Self::KernelRows { channels, kernel } }
     }
 
-    /// Returns the tap of the filter for each step of K.
-    pub(crate) fn taps(&self, k: usize) -> Result<Vec<usize>, ConvError> {
+    /// Number of orders that differ between groups. Group `i` has order `i` modulo this number.
+    pub(crate) fn variants(&self) -> usize {
+        // Sixteen groups are whole blocks.
+        if matches!(self, Self::Runs(runs) if runs.inside_blocks) { BLOCK } else { 1 }
+    }
+
+    /// Returns the tap of the filter for each step of K of `group`.
+    pub(crate) fn taps(&self, k: usize, group: usize) -> Result<Vec<usize>, ConvError> {
         let mut order = try_vec("order of the taps", k)?;
         match *self {
             Self::Filter => order.extend(0..k),
             Self::ChannelsLast { channels, window } => {
                 order.extend((0..k).map(|step| step % channels * window + step / channels));
             }
-            Self::Runs(runs) => runs.extend(&mut order),
+            Self::Runs(runs) => runs.extend(group, &mut order),
             Self::KernelRows { channels, kernel } => {
                 let rows = (0..kernel.h).flat_map(|row| (0..channels).map(move |channel| (row, channel)));
                 order.extend(rows.flat_map(|(row, channel)| {
@@ -81,11 +91,13 @@ impl TapOrder {
 }
 
 impl RunOrder {
-    /// Appends the order: `[chunk][kernel row][run][channel][tap]`. A chunk has sixteen channels.
-    fn extend(&self, order: &mut Vec<usize>) {
-        let Self { channels, kernel, runs } = *self;
-        for first in (0..channels).step_by(BLOCK) {
-            let chunk = first..channels.min(first + BLOCK);
+    /// Appends the order of `group`: `[chunk][kernel row][run][channel][tap]`. A chunk has sixteen channels, or those of the
+    /// group in one block.
+    fn extend(&self, group: usize, order: &mut Vec<usize>) {
+        let Self { channels, inside_blocks, kernel, runs } = *self;
+        let skip = if inside_blocks { group * channels % BLOCK } else { 0 };
+        for first in (0..skip + channels).step_by(BLOCK) {
+            let chunk = first.max(skip) - skip..channels.min(first + BLOCK - skip);
             for row in 0..kernel.h {
                 for run in runs.iter() {
                     for channel in chunk.clone() {

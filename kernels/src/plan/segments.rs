@@ -169,6 +169,11 @@ impl SegmentedPlan {
         self.plans().all(|plan| plan.conv.driver.writes_lines())
     }
 
+    /// Whether the output is written past the caches.
+    pub(super) fn stream(&mut self, streams: bool) {
+        self.parts.iter_mut().for_each(|part| part.plan.conv.streams = streams);
+    }
+
     /// Whether [`add_to`](Self::add_to) can be called.
     pub(crate) fn adds_in_place(&self) -> bool {
         matches!(&self.parts[..], [Part { plan, .. }] if plan.conv.driver.adds_in_place())

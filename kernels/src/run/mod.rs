@@ -22,6 +22,7 @@ pub(crate) mod weights;
 use crate::algo::{Driver, Form, Operands, Residual};
 use crate::describe::{ConvDesc, ConvError, Layout, Shape4, TensorOut, TensorRef};
 use crate::memory::WorkspaceReq;
+use crate::simd::fence;
 use crate::tile::output::OutputRegion;
 pub use executor::Executor;
 #[cfg(not(all(test, loom)))]
@@ -37,7 +38,8 @@ pub struct ConvIo<'a> {
     /// The input, in the descriptor's input shape and layout.
     pub input: TensorRef<'a>,
     /// The output, in the descriptor's output shape and layout. A run writes every element. A
-    /// [`TensorMut`](crate::TensorMut) converts by `into()`.
+    /// [`TensorMut`](crate::TensorMut) converts by `into()`. An output of 8 MiB or more is written faster if it begins at a
+    /// cache line, as a [`Buffer`](crate::Buffer) does.
     pub output: TensorOut<'a>,
     /// The residual, in the output's shape and layout, if and only if the epilogue has one. With bf16 products, one of
     /// output and residual can be in [`Layout::Nchw16c`] and the other in [`Layout::Nchw32cBf16`].
@@ -67,6 +69,8 @@ pub(crate) struct PreparedConv {
     pub(crate) req: WorkspaceReq,
     /// Number of threads that the amount of work justifies, at most as many as the workspace is sized for.
     pub(crate) parts: usize,
+    /// Whether the output is written past the caches, because it does not stay in them.
+    pub(crate) streams: bool,
     /// Room for the taps that are left of a filter, from the first time that weights are packed again.
     pub(crate) cut_room: Vec<f32>,
 }
@@ -124,15 +128,27 @@ impl PreparedConv {
         let merge = self.merged || self.driver.merges(&views);
         let operands =
             Operands { input: input.pixels().merged_if(merge), residual: residual.merged_if(merge) };
-        let region = OutputRegion::new(output, merge);
+        let region = OutputRegion::new(output, merge).streamed(self.streams);
         let split = threads::Split {
             parts: threads.count().min(self.parts),
             split_units: self.driver.split_units(),
             slab_len: self.req.per_thread_len,
         };
         let slabs = &mut scratch[..self.req.len()];
-        split.run(threads, region, slabs, &|region, slab| self.driver.run(&operands, region, slab));
+        split.run(threads, region, slabs, &|region, slab| {
+            let _fence = region.is_streamed().then_some(Fence);
+            self.driver.run(&operands, region, slab);
+        });
         Ok(())
+    }
+}
+
+/// What was streamed before this is dropped can be read afterwards, by any thread.
+struct Fence;
+
+impl Drop for Fence {
+    fn drop(&mut self) {
+        fence();
     }
 }
 

@@ -17,6 +17,13 @@ impl Avx2Fma {
     }
 }
 
+/// See [`fence`](super::fence).
+#[inline]
+pub(super) fn fence() {
+    // SAFETY: SSE belongs to the baseline of x86-64.
+    unsafe { _mm_sfence() }
+}
+
 /// A mask with all bits set in the selected lanes. It is read from a sliding window over constants.
 #[inline(always)]
 fn mask(lanes: Lanes) -> __m256i {
@@ -49,7 +56,7 @@ unsafe impl Simd for Avx2Fma {
         min(a, b) = _mm256_min_ps(a, b);
         max(a, b) = _mm256_max_ps(a, b);
     }
-    x86_hints! {}
+    x86_hints! { __m256, _mm256_stream_ps }
 
     #[inline(always)]
     fn opaque(self, x: usize) -> usize {

@@ -39,7 +39,7 @@ unsafe impl Simd for Avx512F {
         min(a, b) = _mm512_min_ps(a, b);
         max(a, b) = _mm512_max_ps(a, b);
     }
-    x86_hints! {}
+    x86_hints! { __m512, _mm512_stream_ps }
 
     #[inline(always)]
     fn opaque(self, x: usize) -> usize {

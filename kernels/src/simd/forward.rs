@@ -47,10 +47,16 @@ pub(super) fn opaque(mut x: usize) -> usize {
     x
 }
 
-/// The prefetches of x86-64.
+/// The prefetches of x86-64, and its stores past the caches: `x86_hints!(vector, intrinsic)`.
 #[cfg(target_arch = "x86_64")]
 macro_rules! x86_hints {
-    () => {
+    ($vector:ty, $stream:ident) => {
+        #[inline(always)]
+        unsafe fn stream(self, p: *mut f32, v: $vector) {
+            // SAFETY: the token proves that the CPU has this instruction. The caller guarantees a writable, aligned vector,
+            // and a fence before it is read.
+            unsafe { $stream(p, v) }
+        }
         #[inline(always)]
         fn prefetch_write(self, p: *const f32) {
             // SAFETY: a prefetch never faults. A CPU without PREFETCHW executes it as a no-op.

@@ -32,6 +32,13 @@ pub(crate) mod slope;
 /// Number of elements in a cache line.
 pub(crate) const LINE: usize = 16;
 
+/// Waits until everything that this thread has [streamed](Simd::stream) is in memory.
+#[inline]
+pub(crate) fn fence() {
+    #[cfg(target_arch = "x86_64")]
+    avx2::fence();
+}
+
 /// A range of lanes, `lo..hi`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Lanes {
@@ -60,6 +67,15 @@ pub(crate) unsafe trait Simd: Copy {
     /// # Safety
     /// `p` must be valid for writing `LANES` elements. No alignment is needed.
     unsafe fn store(self, p: *mut f32, v: Self::V);
+    /// Writes `v` past the caches, if the instruction set can. The line is then not read before it is written. A [`fence`]
+    /// must follow before anything reads it.
+    /// # Safety
+    /// Same contract as [`store`](Self::store), and `p` must be aligned to a vector.
+    #[inline(always)]
+    unsafe fn stream(self, p: *mut f32, v: Self::V) {
+        // SAFETY: the caller upholds the contract.
+        unsafe { self.store(p, v) }
+    }
     /// Loads the selected lanes: lane `i` is `*p.add(i)`. The other lanes are zero, and no
     /// memory is read for them.
     /// # Safety

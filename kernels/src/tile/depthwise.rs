@@ -209,8 +209,8 @@ impl<
         }
     }
 
-    /// Prefetches what the tile on the next lines reads for the first time, and the outputs of its first line. The tile is at
-    /// position `at`.
+    /// Prefetches what the tile on the next lines reads for the first time, and the outputs of its first line, unless they are
+    /// written past the caches. The tile is at position `at`.
     #[inline(always)]
     fn fetch_next(&self, at: (isize, isize), output: *const f32, step: usize) {
         let (inner, outer) = (&self.args.inner, &self.args.outer);
@@ -226,6 +226,9 @@ impl<
                 p = p.wrapping_add(inner.step);
             }
             line = line.wrapping_add(outer.step);
+        }
+        if self.args.target.stream {
+            return;
         }
         let mut line = output;
         for _ in 0..ROWS {

@@ -71,8 +71,10 @@ pub(crate) struct DirectArgs {
     pub(crate) pixel: usize,
     pub(crate) run_step: usize,
     pub(crate) chunks: usize,
-    /// Number of channels of a chunk, and of the last chunk.
+    /// Number of channels of a chunk. The first `skip` channels of the first chunk are left out, and the last chunk has
+    /// `last_channels`.
     pub(crate) channels: usize,
+    pub(crate) skip: usize,
     pub(crate) last_channels: usize,
     /// The kernel rows that each output row reads, out of `kernel_rows`.
     pub(crate) lines: *const KernelRows,
@@ -149,10 +151,12 @@ unsafe fn sum<S: Simd, const T: usize, const NV: usize, const G: usize>(
 ) -> *const f32 {
     let mut chunk_weights = args.weights;
     for q in 0..args.chunks {
-        let channels = if q + 1 == args.chunks { args.last_channels } else { args.channels };
+        let skip = if q == 0 { args.skip } else { 0 };
+        let end = if q + 1 == args.chunks { args.last_channels } else { args.channels };
+        let channels = end.wrapping_sub(skip);
         let row_weights = channels.wrapping_mul(args.row_taps).wrapping_mul(args.w_step);
         let mut w = chunk_weights.wrapping_add(line.first.wrapping_mul(row_weights));
-        let mut row = chunk;
+        let mut row = chunk.wrapping_add(skip);
         let window = args.window && channels == args.pixel;
         for _ in 0..line.rows {
             if const { G == 1 } && window {

@@ -162,8 +162,10 @@ pub(crate) struct DirectImage<'a> {
 #[derive(Clone, Copy)]
 pub(crate) struct DirectK<'a> {
     pub(crate) chunks: usize,
-    /// Number of channels of a chunk, and of the last chunk.
+    /// Number of channels of a chunk. The first `skip` channels of the first chunk are left out, and the last chunk has
+    /// `last_channels`.
     pub(crate) channels: usize,
+    pub(crate) skip: usize,
     pub(crate) last_channels: usize,
     /// For each output row, the kernel rows inside the image, out of `kernel_rows`.
     pub(crate) lines: &'a [KernelRows],
@@ -232,6 +234,7 @@ impl DirectTile {
             run_step: row.stride * image.pixel,
             chunks: k.chunks,
             channels: k.channels,
+            skip: k.skip,
             last_channels: k.last_channels,
             lines: k.lines.as_ptr(),
             line_count: k.lines.len(),
@@ -264,9 +267,9 @@ impl DirectTile {
 }
 
 impl DirectK<'_> {
-    /// Number of channels of all chunks.
+    /// Number of channels that are summed.
     fn all_channels(&self) -> usize {
-        (self.chunks - 1).saturating_mul(self.channels).saturating_add(self.last_channels)
+        (self.chunks - 1).saturating_mul(self.channels).saturating_add(self.last_channels) - self.skip
     }
 
     /// Checks everything that rows of tiles of `columns` columns read.
@@ -275,6 +278,7 @@ impl DirectK<'_> {
     /// If an operand is too short.
     fn measure(&self, row: &TileRow, image: &DirectImage<'_>, weights: &DirectWeights<'_>, columns: usize) {
         assert!(self.chunks > 0 && self.last_channels > 0 && self.last_channels <= self.channels);
+        assert!(self.skip < if self.chunks == 1 { self.last_channels } else { self.channels });
         assert!(row.inside || self.channels <= BLOCK);
         let mut needed = 0;
         for line in self.lines {

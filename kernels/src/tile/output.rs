@@ -21,6 +21,8 @@ pub(crate) struct OutputRegion<'a> {
     pub(crate) pixels: Range<usize>,
     /// Whether every part has all images.
     all_images: bool,
+    /// Whether tiles are written past the caches where they can be.
+    stream: bool,
     borrow: PhantomData<&'a mut [f32]>,
 }
 
@@ -48,6 +50,8 @@ pub(crate) struct OutputTile<'a> {
     /// The end of the zeros. It is at least `hi` if there are lanes past the last channel. Otherwise it is
     /// smaller.
     pub(super) zeros: usize,
+    /// Whether it is written past the caches where it can be.
+    pub(super) stream: bool,
     borrow: PhantomData<&'a mut [f32]>,
 }
 
@@ -65,7 +69,7 @@ impl<'a> OutputTile<'a> {
         assert!(rows == 0 || valid.end <= columns);
         require("matrix", span([(rows, columns), (valid.end, 1)]), c.len());
         let place = TileAddress { base: c.as_mut_ptr(), row: columns, block: BLOCK };
-        Self { place, rows, lo: valid.start, hi: valid.end, zeros: 0, borrow: PhantomData }
+        Self { place, rows, lo: valid.start, hi: valid.end, zeros: 0, stream: false, borrow: PhantomData }
     }
 }
 
@@ -144,6 +148,7 @@ impl<'a> OutputRegion<'a> {
             channels: 0..view.channels,
             pixels: 0..view.pixels,
             all_images: false,
+            stream: false,
             view,
             borrow: PhantomData,
         }
@@ -153,6 +158,16 @@ impl<'a> OutputRegion<'a> {
     #[cfg_attr(not(feature = "ops"), allow(dead_code))] // used by `ops` only
     pub(crate) fn of_all_images(output: impl Into<TensorOut<'a>>, merge: bool) -> Self {
         Self { all_images: true, ..Self::new(output, merge) }
+    }
+
+    /// The same region. Its tiles are written past the caches if `stream`, as far as their channels are adjacent.
+    pub(crate) fn streamed(self, stream: bool) -> Self {
+        Self { stream: stream && self.view.channels_last(), ..self }
+    }
+
+    /// Whether tiles can be written past the caches. A [`fence`](crate::simd::fence) must then follow.
+    pub(crate) fn is_streamed(&self) -> bool {
+        self.stream
     }
 
     /// The memory layout. If images were merged, it is the layout of the merged view.
@@ -303,7 +318,7 @@ impl<'a> OutputRegion<'a> {
 
     fn tile(&mut self, at: TileOffset, rows: usize, lo: usize, hi: usize) -> OutputTile<'_> {
         let place = TileAddress { base: self.base.wrapping_add(at.offset), row: at.row, block: at.block };
-        OutputTile { place, rows, lo, hi, zeros: 0, borrow: PhantomData }
+        OutputTile { place, rows, lo, hi, zeros: 0, stream: self.stream, borrow: PhantomData }
     }
 
     /// Writes one element.

@@ -5,6 +5,7 @@ use super::measure::{require, span_of_rows};
 use super::output::{OutputTile, TileOffset};
 use super::store::{SumsArgs, TileAddress, TileTarget};
 use crate::describe::Activation;
+use crate::simd::LINE;
 
 /// What surrounds a product: the bias before it, and residual and activation after it.
 #[derive(Clone, Copy)]
@@ -82,6 +83,9 @@ impl Post<'_> {
             }
             _ => TileAddress { base: std::ptr::null(), row: 0, block: 0 },
         };
+        let lines = [place.base.addr() / size_of::<f32>(), place.row, place.block];
+        let aligned = place.base.addr().is_multiple_of(size_of::<f32>())
+            && lines.iter().all(|elements| elements.is_multiple_of(LINE));
         TileTarget {
             out: place,
             residual,
@@ -95,6 +99,12 @@ impl Post<'_> {
             zeros,
             first: self.first,
             last: self.last,
+            // What is written in parts, or added to, is in the caches.
+            stream: out.stream
+                && aligned
+                && self.first
+                && self.last
+                && !matches!(self.residual, Addend::Output),
         }
     }
 }

@@ -42,6 +42,8 @@ pub(crate) struct TileTarget {
     pub(crate) first: bool,
     /// Whether this is the last block of K. The activation applies after it.
     pub(crate) last: bool,
+    /// Whether whole vectors are written past the caches. The base, `row` and `block` are then multiples of a cache line.
+    pub(crate) stream: bool,
 }
 
 impl TileTarget {
@@ -268,8 +270,16 @@ unsafe fn store_tile<S: Simd, const MR: usize, const NV: usize>(
     if whole::<S, NV>(target) {
         for i in 0..MR {
             for j in 0..NV {
-                // SAFETY: every column is valid, and the caller guarantees valid columns.
-                unsafe { s.store(base.wrapping_add(at::<S>(row, block, i, j)), acc[i][j]) };
+                let to = base.wrapping_add(at::<S>(row, block, i, j));
+                // SAFETY: every column is valid, and the caller guarantees valid columns. Columns of a streamed tile begin
+                // at cache lines, so its vectors are aligned.
+                unsafe {
+                    if target.stream {
+                        s.stream(to, acc[i][j]);
+                    } else {
+                        s.store(to, acc[i][j]);
+                    }
+                }
             }
         }
     } else {

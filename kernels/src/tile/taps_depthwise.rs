@@ -10,9 +10,19 @@
 //! bias += total
 //! ```
 //!
-//! Every tap reads the image for every pixel of the box. The driver cuts the output into boxes for which that is so. Each
-//! FMA needs one load, which most instruction sets do in the same instruction. Loads bound the loop, so the sum of the bias is
-//! free in it.
+//! Every tap reads the image for every pixel of the box. The driver cuts the output into boxes for which that is so.
+//!
+//! Taken one by one, each FMA needs one load, and loads would bound the loop. If kernel columns are as far apart as pixels, or
+//! half as far, neighbouring pixels therefore share what they read of the image:
+//!
+//! ```text
+//! g[P] = go[pixel..pixel + P]
+//! for each kernel row, for q in 0..(P - 1) * STRIDE + KW:
+//!     v = x[q]                                        // once, for up to KW taps
+//!     for p in 0..P: acc[kh][q - p * STRIDE] += g[p] * v
+//! ```
+//!
+//! The order of each sum is the same as one by one.
 
 use super::boundary::Body;
 use crate::simd::Simd;
@@ -49,29 +59,33 @@ impl<const KH: usize, const KW: usize> Body for DepthwiseTaps<KH, KW> {
     /// for reading and writing, and those of the bias too, unless they are null.
     #[inline(always)]
     unsafe fn run<S: Simd>(s: S, args: &DepthwiseTapsArgs) {
-        let mut acc = [[s.splat(0.0); KW]; KH];
-        let mut total = s.splat(0.0);
-        let [kernel_row, kernel_column] = args.tap_steps;
+        let mut sums = Sums { acc: [[s.splat(0.0); KW]; KH], total: s.splat(0.0) };
+        let (pixel, kernel_column) = (args.x_steps[2], args.tap_steps[1]);
+        // One column has nothing to share.
+        let apart = match pixel {
+            _ if KW == 1 => 0,
+            step if step == kernel_column => 1,
+            step if step == kernel_column.wrapping_mul(2) => 2,
+            _ => 0,
+        };
         for n in 0..args.images {
             for y in 0..args.rows {
                 let ahead =
                     |[image, row, _]: [usize; 3]| n.wrapping_mul(image).wrapping_add(y.wrapping_mul(row));
                 let mut go = args.go.wrapping_add(ahead(args.go_steps));
                 let mut x = args.x.wrapping_add(ahead(args.x_steps));
-                for _ in 0..args.pixels {
-                    // SAFETY: the caller guarantees this pixel of the box.
-                    let g = unsafe { s.load(go) };
-                    total = s.add(total, g);
-                    for i in 0..KH {
-                        let row = x.wrapping_add(i.wrapping_mul(kernel_row));
-                        for j in 0..KW {
-                            // SAFETY: the caller guarantees every tap of the pixel.
-                            let pixel = unsafe { s.load(row.wrapping_add(j.wrapping_mul(kernel_column))) };
-                            acc[i][j] = s.mul_add(pixel, g, acc[i][j]);
-                        }
+                let mut left = args.pixels;
+                // SAFETY: the caller guarantees every pixel of the box, and every tap of it.
+                unsafe {
+                    match (apart, S::LANES) {
+                        // Sixteen registers hold the gradients of two pixels beside the sums.
+                        (1, 8) => strips::<S, KH, KW, 2, 1>(s, &mut sums, (&mut go, &mut x), &mut left, args),
+                        (2, 8) => strips::<S, KH, KW, 2, 2>(s, &mut sums, (&mut go, &mut x), &mut left, args),
+                        (1, _) => strips::<S, KH, KW, 4, 1>(s, &mut sums, (&mut go, &mut x), &mut left, args),
+                        (2, _) => strips::<S, KH, KW, 4, 2>(s, &mut sums, (&mut go, &mut x), &mut left, args),
+                        _ => {}
                     }
-                    go = go.wrapping_add(args.go_steps[2]);
-                    x = x.wrapping_add(args.x_steps[2]);
+                    strips::<S, KH, KW, 1, 1>(s, &mut sums, (&mut go, &mut x), &mut left, args);
                 }
             }
         }
@@ -79,12 +93,59 @@ impl<const KH: usize, const KW: usize> Body for DepthwiseTaps<KH, KW> {
             for j in 0..KW {
                 let at = args.sums.wrapping_add(i.wrapping_mul(args.sums_row)).wrapping_add(j * S::LANES);
                 // SAFETY: the caller guarantees the sums.
-                unsafe { s.store(at, s.add(s.load(at), acc[i][j])) };
+                unsafe { s.store(at, s.add(s.load(at), sums.acc[i][j])) };
             }
         }
         if !args.bias.is_null() {
             // SAFETY: the caller guarantees the sums of the bias.
-            unsafe { s.store(args.bias, s.add(s.load(args.bias), total)) };
+            unsafe { s.store(args.bias, s.add(s.load(args.bias), sums.total)) };
         }
+    }
+}
+
+/// The sums of the taps, and the sum of the gradients.
+struct Sums<V, const KH: usize, const KW: usize> {
+    acc: [[V; KW]; KH],
+    total: V,
+}
+
+/// Adds `P` pixels at a time, as long as there are so many `left`. Kernel columns are `STRIDE` times closer than pixels, unless
+/// `P` is 1.
+///
+/// # Safety
+/// Same contract as [`DepthwiseTaps::run`], for the pixels that are left, from `go` and `x` on.
+#[inline(always)]
+unsafe fn strips<S: Simd, const KH: usize, const KW: usize, const P: usize, const STRIDE: usize>(
+    s: S,
+    sums: &mut Sums<S::V, KH, KW>,
+    (go, x): (&mut *const f32, &mut *const f32),
+    left: &mut usize,
+    args: &DepthwiseTapsArgs,
+) {
+    let [kernel_row, kernel_column] = args.tap_steps;
+    let (next_go, next_x) = (args.go_steps[2], args.x_steps[2]);
+    while *left >= P {
+        let mut gradients = [s.splat(0.0); P];
+        for p in 0..P {
+            // SAFETY: the caller guarantees this pixel.
+            gradients[p] = unsafe { s.load(go.wrapping_add(p.wrapping_mul(next_go))) };
+            sums.total = s.add(sums.total, gradients[p]);
+        }
+        for i in 0..KH {
+            let row = x.wrapping_add(i.wrapping_mul(kernel_row));
+            for q in 0..(P - 1) * STRIDE + KW {
+                // SAFETY: this is a tap of one of the pixels, each of which the caller guarantees.
+                let pixel = unsafe { s.load(row.wrapping_add(q.wrapping_mul(kernel_column))) };
+                for p in 0..P {
+                    if p * STRIDE <= q && q - p * STRIDE < KW {
+                        let j = q - p * STRIDE;
+                        sums.acc[i][j] = s.mul_add(pixel, gradients[p], sums.acc[i][j]);
+                    }
+                }
+            }
+        }
+        *go = go.wrapping_add(P.wrapping_mul(next_go));
+        *x = x.wrapping_add(P.wrapping_mul(next_x));
+        *left -= P;
     }
 }

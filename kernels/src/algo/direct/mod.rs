@@ -100,14 +100,27 @@ impl DirectConv {
             for group in self.desc.groups_of(&channels) {
                 for y in rows.clone().step_by(self.schedule.stretch) {
                     let ys = y..rows.end.min(y.saturating_add(self.schedule.stretch));
-                    for c in (0..self.channels).step_by(self.schedule.k_block) {
-                        let c = c..self.channels.min(c.saturating_add(self.schedule.k_block));
+                    for c in self.k_blocks(group) {
                         let block = Block { operands, images: images.clone(), group, ys: ys.clone(), c };
                         self.panels(&block, region);
                     }
                 }
             }
         }
+    }
+
+    /// Channels of the first block of channels of a group that belong to other groups.
+    fn skip(&self, group: usize) -> usize {
+        if self.desc.layout() == Layout::Nchw16c { group * self.channels % BLOCK } else { 0 }
+    }
+
+    /// The input channels of each block of K of a group. A block of K ends where a block of channels does, or with the group.
+    fn k_blocks(&self, group: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+        let (channels, skip) = (self.channels, self.skip(group));
+        let step = if self.schedule.k_block < channels { self.schedule.k_block } else { skip + channels };
+        (0..skip + channels)
+            .step_by(step)
+            .map(move |c| c.max(skip) - skip..channels.min(c.saturating_add(step) - skip))
     }
 
     /// Multiplies every panel of output channels with every row of a block.
@@ -166,12 +179,14 @@ impl DirectConv {
         for (line, y) in lines.iter_mut().zip(rows.ys.clone()) {
             *line = KernelRows::of(desc, y).within(desc, kernel);
         }
-        let channels = block.c.len();
-        let chunk = BLOCK.min(channels);
+        let skip = if block.c.start == 0 { self.skip(block.group) } else { 0 };
+        let end = skip + block.c.len();
+        let chunk = BLOCK.min(end);
         let k = DirectK {
-            chunks: channels.div_ceil(chunk),
+            chunks: end.div_ceil(chunk),
             channels: chunk,
-            last_channels: (channels - 1) % chunk + 1,
+            skip,
+            last_channels: (end - 1) % chunk + 1,
             lines,
             kernel_rows: desc.kernel().h,
         };
@@ -185,14 +200,14 @@ impl DirectConv {
             first: block.c.start == 0 && kernel.start == 0,
             last: block.c.end == self.channels && kernel.end == desc.kernel().h,
         };
-        self.tile().run(&self.tiles, &k, self.image(block, rows), rows.weights, out, &post);
+        self.tile().run(&self.tiles, &k, self.image(block, rows, skip), rows.weights, out, &post);
     }
 
-    /// The image of some rows, from the first channel of a block on.
-    fn image<'a>(&self, block: &Block<'a>, rows: &OutputRows<'_>) -> DirectImage<'a> {
+    /// The image of some rows, from the first chunk of a block on, whose first `skip` channels are not in the block.
+    fn image<'a>(&self, block: &Block<'a>, rows: &OutputRows<'_>, skip: usize) -> DirectImage<'a> {
         let input = &block.operands.input;
         let view = &input.view;
-        let channel = block.group * self.channels + block.c.start;
+        let channel = block.group * self.channels + block.c.start - skip;
         let line = self.desc.input().w * view.pixel;
         DirectImage {
             data: &input.data[view.offset(rows.n, channel, 0)..],

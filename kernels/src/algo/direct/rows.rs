@@ -1,7 +1,7 @@
 //! One output row of a direct convolution: its tiles, and the pixels that each tile reads.
 
 use crate::algo::tap_order::KernelRun;
-use crate::describe::{BLOCK, ConvDesc, ConvError, Layout};
+use crate::describe::{ConvDesc, ConvError};
 use crate::memory::{try_collect, try_push, try_vec};
 use crate::tile::direct::{KernelRows, TapRun};
 use crate::tile::direct_table::TileRow;
@@ -90,9 +90,4 @@ impl KernelRows {
         let start = start.saturating_sub(top);
         if start < end { start..end } else { 0..0 }
     }
-}
-
-/// Whether the channels of a group are whole blocks, or the layout has no blocks.
-pub(crate) fn groups_are_blocks(desc: &ConvDesc, layout: Layout) -> bool {
-    layout != Layout::Nchw16c || desc.groups() == 1 || desc.ins().is_multiple_of(BLOCK)
 }

@@ -1,7 +1,6 @@
 //! The decisions of a direct convolution before it runs: how the image is read, and how K and the rows are
 //! split.
 
-use super::rows;
 use crate::algo::packed::GemmForm;
 use crate::algo::tap_order::{KernelRuns, TapOrder};
 use crate::describe::{BLOCK, ConvDesc, Layout, Unsupported};
@@ -31,17 +30,16 @@ const K_BLOCK: usize = 128;
 /// Whether the image can be read in place, with enough adjacent channels to be worth it. Other images are read as rows
 /// that store their padding (`algo/rows`).
 pub(crate) fn reads_in_place(desc: &ConvDesc) -> bool {
-    desc.layout() != Layout::Nchw && desc.ins() >= BLOCK / 2 && rows::groups_are_blocks(desc, desc.layout())
+    desc.layout() != Layout::Nchw && desc.ins() >= BLOCK / 2
 }
 
 /// Checks that every group begins at a block in the input and the output, if their layouts have blocks.
 pub(crate) fn groups_fit_blocks(desc: &ConvDesc) -> Result<(), Unsupported> {
-    let out_blocks =
-        desc.output_layout() != Layout::Nchw16c || desc.groups() == 1 || desc.outs().is_multiple_of(BLOCK);
-    if !rows::groups_are_blocks(desc, desc.layout()) || !out_blocks {
-        return Err(Unsupported::GroupInsideBlock);
-    }
-    Ok(())
+    let fits = |layout, channels: usize| {
+        layout != Layout::Nchw16c || desc.groups() == 1 || channels.is_multiple_of(BLOCK)
+    };
+    let both = fits(desc.layout(), desc.ins()) && fits(desc.output_layout(), desc.outs());
+    if both { Ok(()) } else { Err(Unsupported::GroupInsideBlock) }
 }
 
 pub(crate) fn supports(desc: &ConvDesc) -> Result<(), Unsupported> {

@@ -68,10 +68,7 @@ fn has_few_outputs_per_group(desc: &ConvDesc) -> bool {
     let taps = desc.kernel().h.saturating_mul(desc.kernel().w);
     let here = outs.saturating_mul(Chunks::count(ins).saturating_mul(taps).saturating_add(FINISH));
     let there = ins.saturating_mul(taps);
-    // The other driver is slower if groups begin inside a block: it copies rows, or its panels are wider.
-    let are_blocks = ins.is_multiple_of(BLOCK) && BLOCK.is_multiple_of(outs);
-    let percent = if desc.layout() == Layout::Nchw16c && !are_blocks { 72 } else { 100 };
-    let percent = if desc.output().w < LONG_OF_GROUP { percent + 15 } else { percent };
+    let percent = if desc.output().w < LONG_OF_GROUP { 115 } else { 100 };
     ins >= LEAST_OF_GROUP && outs <= MOST && here.saturating_mul(percent) <= there.saturating_mul(100)
 }
 

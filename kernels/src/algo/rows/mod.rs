@@ -1,5 +1,5 @@
 //! Direct convolution over rows that store their padding (`tile/rows.rs`): images with few channels, such as the
-//! input of a network, NCHW, and groups that begin inside a block.
+//! input of a network, and NCHW.
 //!
 //! ```text
 //! for image, group, stretch of output rows:

@@ -18,7 +18,7 @@ pub(crate) struct TiledMap {
 }
 
 impl TiledMap {
-    /// The rows of a strip, which reads `columns` columns, in one block of channels: in the map itself, or copied to `memory`
+    /// The rows of a strip, which reads `columns` columns, in up to sixteen channels: in the map itself, or copied to `memory`
     /// if the channels of a pixel are not adjacent there.
     pub(crate) fn rows<'a>(
         &self,
@@ -29,11 +29,11 @@ impl TiledMap {
         memory: &'a mut [f32],
     ) -> InputRows<'a> {
         let mut rows = self.inside(&from.view, (strip, columns), (channel, channels));
-        if from.view.layout == Layout::Nchw {
-            gather(from, strip, channel, &mut rows, copies, memory);
-            rows.data = memory;
-        } else {
+        if are_adjacent(from.view.layout, channel, channels) {
             rows.data = from.data;
+        } else {
+            self.gather(from, strip, channel, &mut rows, copies, memory);
+            rows.data = memory;
         }
         rows
     }
@@ -55,33 +55,56 @@ impl TiledMap {
         let lo = before.w.saturating_sub(strip.x).min(columns);
         let hi = (size.w + before.w).saturating_sub(strip.x).min(columns);
         let mut rows = [None; MOST_POINTS];
-        for (i, row) in rows.iter_mut().take(self.rows).enumerate() {
-            let y = (strip.y + i).wrapping_sub(before.h);
-            if y < size.h && lo < hi {
-                *row = Some(view.offset(strip.n, channel, y * size.w + (strip.x + lo - before.w)));
+        if lo < hi {
+            for (i, row) in rows.iter_mut().take(self.rows).enumerate() {
+                *row = self.pixel(strip, i, lo).map(|p| view.offset(strip.n, channel, p));
             }
         }
         InputRows { data: &[], rows, step: view.pixel, lo, hi: hi.max(lo), tiles: strip.tiles, channels }
     }
+
+    /// The pixel of the map in a column of row `i` of a strip. The column must be inside the map.
+    fn pixel(&self, strip: &Strip, i: usize, column: usize) -> Option<usize> {
+        let Self { size, before, .. } = *self;
+        let y = (strip.y + i).wrapping_sub(before.h);
+        (y < size.h).then(|| y * size.w + (strip.x + column - before.w))
+    }
+
+    /// Copies the rows of a strip so that the channels of a pixel are adjacent.
+    fn gather(
+        &self,
+        from: &PixelRef<'_>,
+        strip: &Strip,
+        channel: usize,
+        rows: &mut InputRows<'_>,
+        copies: &CopyTable,
+        to: &mut [f32],
+    ) {
+        let (columns, is_nchw) = (rows.hi - rows.lo, from.view.layout == Layout::Nchw);
+        // In Nchw16c, the channels lie in two blocks.
+        let first = if is_nchw { rows.channels } else { BLOCK - channel % BLOCK };
+        if columns == 0 {
+            return;
+        }
+        for (i, row) in rows.rows.iter_mut().enumerate().take(self.rows) {
+            let Some(p) = self.pixel(strip, i, rows.lo) else { continue };
+            let start = i * columns * BLOCK;
+            for lanes in [0..first, first..rows.channels] {
+                let tile = InputTile::new(from, strip.n, channel + lanes.start, p);
+                let to = &mut to[start + lanes.start..];
+                copies.copy(tile, is_nchw, OutputTile::of_matrix_columns(to, columns, BLOCK, 0..lanes.len()));
+            }
+            *row = Some(start);
+        }
+        rows.step = BLOCK;
+    }
 }
 
-/// Copies the rows of a strip of an NCHW map so that the channels of a pixel are adjacent.
-fn gather(
-    from: &PixelRef<'_>,
-    strip: &Strip,
-    channel: usize,
-    rows: &mut InputRows<'_>,
-    copies: &CopyTable,
-    to: &mut [f32],
-) {
-    let columns = rows.hi - rows.lo;
-    for (i, row) in rows.rows.iter_mut().enumerate() {
-        let Some(first) = *row else { continue };
-        let p = first - from.view.offset(strip.n, channel, 0);
-        let start = i * columns * BLOCK;
-        let to = OutputTile::of_matrix_columns(&mut to[start..], columns, BLOCK, 0..rows.channels);
-        copies.copy(InputTile::new(from, strip.n, channel, p), true, to);
-        *row = Some(start);
+/// Whether some channels of a pixel are adjacent, which are at most sixteen.
+fn are_adjacent(layout: Layout, channel: usize, channels: usize) -> bool {
+    match layout {
+        Layout::Nchw => false,
+        Layout::Nchw16c => channel % BLOCK + channels <= BLOCK,
+        Layout::Nhwc | Layout::Nchw32cBf16 => true,
     }
-    rows.step = BLOCK;
 }

@@ -4,7 +4,6 @@
 use super::phases::Phases;
 use super::split::{self, PartsLayer};
 use super::weights::{Order, WinogradForm};
-use crate::algo::direct;
 use crate::algo::packed::PanelShape;
 use crate::algo::planes::{layout_of_panels, matrices_len};
 use crate::describe::{BLOCK, ConvDesc, Layout, Products, Size2, Unsupported};
@@ -45,7 +44,15 @@ pub(crate) fn supports(desc: &ConvDesc, outputs: Size2) -> Result<(), Unsupporte
     if !square || desc.dilation() != Size2::square(1) || !taps.contains(&Phases::of(desc).taps()) {
         return Err(Unsupported::NotWinograd);
     }
-    direct::groups_fit_blocks(desc)
+    Ok(())
+}
+
+/// Whether the input rows of a strip are copied before they are transformed: the channels of a pixel are not adjacent in
+/// the image.
+fn copies_rows(desc: &ConvDesc, phases: Phases) -> bool {
+    let in_two_blocks =
+        desc.layout() == Layout::Nchw16c && desc.groups() > 1 && !desc.ins().is_multiple_of(BLOCK);
+    desc.layout() == Layout::Nchw || phases.count() > 1 || in_two_blocks
 }
 
 /// The decisions of a Winograd convolution before there are weights.
@@ -109,11 +116,9 @@ impl WinogradSchedule {
         let tile = self.tile;
         let (products, channels) = (tile.products(), self.form.channels());
         let width = self.form.panels.width;
-        let panels =
-            if self.form.order == Order::Panels { 1 } else { self.form.panels.count / desc.groups() };
+        let panels = if self.form.order == Order::Panels { 1 } else { self.form.panels.most_of_group() };
         let strip = tile.columns(MOST_STRIP) * BLOCK;
         let pixels = tile.outputs.h * tile.outputs.w * MOST_STRIP;
-        let is_gathered = desc.layout() == Layout::Nchw || self.form.phases.count() > 1;
         let (v, m, pair, sums) = match &self.parts {
             None => (v_point(channels, self.block), self.block * width, 0, 0),
             Some(parts) => {
@@ -127,7 +132,7 @@ impl WinogradSchedule {
             pair,
             sums,
             scratch: tile.points.h * strip,
-            rows: if is_gathered { tile.points.h * strip } else { 0 },
+            rows: if copies_rows(desc, self.form.phases) { tile.points.h * strip } else { 0 },
             lines: matrices_len(desc, pixels, width),
         }
     }

@@ -14,6 +14,7 @@
 mod rooms;
 mod run;
 
+use super::prepare::streams;
 use super::segments::SegmentedPlan;
 use super::{ConvPlan, PlanOptions};
 use crate::choose::Select;
@@ -140,7 +141,7 @@ impl PhasedPlan {
         let mut phases = try_vec("phases", of.phases().count())?;
         let (mut refused, mut is_obeyed) = (None, false);
         for phase in of.phases() {
-            let plan = match Self::phase(problem, (&phase, images), layout, options) {
+            let mut plan = match Self::phase(problem, (&phase, images), layout, options) {
                 Err(error @ ConvError::Unsupported { .. }) => {
                     refused = refused.or(Some(error));
                     Self::phase(problem, (&phase, images), layout, &chosen(options))?
@@ -152,6 +153,7 @@ impl PhasedPlan {
             };
             let lines = plan.writes_lines() && is_expressible(of, &phase);
             let in_place = lines || phase.size == of.large.size();
+            plan.stream(in_place && streams(of.large, layout));
             try_push("phases", &mut phases, PhasePlan { plan, phase, in_place })?;
         }
         match refused {
