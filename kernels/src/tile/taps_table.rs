@@ -246,14 +246,18 @@ impl GradientKernels {
     /// # Panics
     /// If an operand is too short, or there are too many partial sums. That is a bug in this library.
     pub(crate) fn add_partials(&self, from: &Partials<'_>, accumulate: bool, out: OutputTile<'_>) {
-        let out = InPlace::of(&out);
-        let Partials { data, row, parts: (count, step) } = *from;
+        let mut out = InPlace::of(&out);
+        let Partials { data, mut row, parts: (count, step) } = *from;
         assert!(dense(&out) && (1..=MOST_PARTIALS).contains(&count));
         if product([out.rows, out.columns]) == 0 {
             return;
         }
         let needed = span([(count, step), (out.rows, row), (out.columns, 1)]);
         require("partial sums", needed, data.len());
+        if out.row == out.columns && row == out.columns {
+            row *= out.rows;
+            out = InPlace { columns: out.rows * out.columns, rows: 1, ..out };
+        }
         // SAFETY: the output is a borrowed tile with adjacent columns, and the partial sums were measured. The features
         // were detected.
         unsafe { (self.partials)(&PartialArgs { out, from: data.as_ptr(), row, step, count, accumulate }) }

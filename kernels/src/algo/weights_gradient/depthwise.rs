@@ -9,7 +9,7 @@
 //!                 for batch of these taps: sums[taps] += box
 //! ```
 
-use super::edges::Axis;
+use super::edges::{Axis, Inside};
 use super::windows::{Windows, part_of};
 use super::{GradientRegion, WeightsGradient, WeightsOperands, sums};
 use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef, Size2};
@@ -216,8 +216,13 @@ impl DepthwiseGradient {
         let (most, n) = (self.tile.most(), pixels.images.start);
         let [_, row, pixel] = x.pixels.steps;
         let steps = [windows.dilation.h * row, windows.dilation.w * pixel];
+        // The longest part of the rows reads memory in order. The others, which take a pixel here and there, then find it in
+        // the caches.
+        let columns = || x_axis.cut(pixels.xs.clone());
+        let longest = columns().map(|columns| columns.outputs.len()).max();
+        let is_longest = |columns: &Inside| Some(columns.outputs.len()) == longest;
         for rows in y_axis.cut(pixels.ys.clone()) {
-            for columns in x_axis.cut(pixels.xs.clone()) {
+            for columns in columns().filter(is_longest).chain(columns().filter(|part| !is_longest(part))) {
                 let extents = [pixels.images.len(), rows.outputs.len(), columns.outputs.len()];
                 let (y, column) = (rows.outputs.start, columns.outputs.start);
                 let go = go.from((n, y, column), Size2::square(1));
