@@ -5,6 +5,7 @@ mod index;
 mod product;
 mod recurrent;
 mod reduce;
+mod sample;
 mod walk;
 mod window;
 
@@ -18,6 +19,7 @@ use kernels::ConvError;
 use product::{Einsum, MatMul, Matrices};
 use recurrent::{Sequence, States};
 use reduce::Split;
+use sample::{Displaced, Sampled};
 use window::Images;
 
 /// An operator with its extents and constants.
@@ -54,6 +56,8 @@ enum Loops {
     Images(Images),
     Elements(Elements),
     Tuples(Tuples),
+    Sampled(Sampled),
+    Displaced(Displaced),
 }
 
 impl TensorKernel {
@@ -94,8 +98,9 @@ impl TensorKernel {
 
     /// Elements of scratch memory that a run needs.
     pub(crate) fn scratch_len(&self) -> usize {
-        match &self.op {
-            TensorOp::Recurrent(layer) => recurrent::scratch_len(layer),
+        match (&self.op, &self.loops) {
+            (TensorOp::Recurrent(layer), _) => recurrent::scratch_len(layer),
+            (_, Loops::Displaced(displaced)) => displaced.columns(),
             _ => 0,
         }
     }
@@ -149,6 +154,10 @@ impl TensorKernel {
             (TensorOp::ScatterNd { how }, Loops::Tuples(tuples)) => {
                 return tuples.scatter(*how, (get(0), get(1), get(2)), to);
             }
+            (TensorOp::GridSample(layer), Loops::Sampled(sampled)) => {
+                sampled.run(*layer, (get(0), get(1)), to)
+            }
+            (TensorOp::Deform(layer), Loops::Displaced(displaced)) => displaced.run(layer, &get, scratch, to),
             (_, Loops::Images(images)) => self.windows(images, &get, to),
             (_, Loops::Around(around)) => return self.along(*around, &get, to),
             (TensorOp::Recurrent(layer), _) => self.recurrent(layer, &get, scratch, to),
@@ -192,6 +201,7 @@ impl TensorKernel {
                 window::conv(conv, images, (get(0), get(1), bias), to);
             }
             TensorOp::Pool { kind, windows } => window::pool(*kind, windows, images, get(0), to),
+            TensorOp::Overlap(layer) => window::overlap(&layer.windows, images, get(0), to),
             _ => {}
         }
     }
@@ -254,6 +264,9 @@ fn loops(op: &TensorOp, dims: &[Vec<usize>], output: &[usize]) -> Result<Loops, 
         TensorOp::Conv(_) | TensorOp::ConvTranspose(_) | TensorOp::Pool { .. } => {
             Loops::Images(Images::new(first, output, matches!(op, TensorOp::ConvTranspose(_))))
         }
+        TensorOp::Overlap(layer) => Loops::Images(Images::grid(&layer.windows, output)?),
+        TensorOp::GridSample(_) => Loops::Sampled(Sampled::new(first, output)),
+        TensorOp::Deform(layer) => Loops::Displaced(Displaced::new(layer, first, output)),
         TensorOp::Softmax { first: start, end, .. } => Loops::Around(Around::span(first, *start, *end)),
         TensorOp::ArgExtreme { axis, .. }
         | TensorOp::CumSum { axis, .. }
