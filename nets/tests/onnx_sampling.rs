@@ -69,7 +69,7 @@ impl Sampling<'_> {
         let limits = if self.align { (0.0, n - 1.0) } else { (-0.5, n - 0.5) };
         let outside = x < limits.0 || x > limits.1;
         let x = match self.padding {
-            "border" if outside => x.clamp(0.0, n - 1.0),
+            "border" if outside && !self.mode.ends_with("cubic") => x.clamp(0.0, n - 1.0),
             "reflection" if outside => reflect(x, limits),
             _ => x,
         };

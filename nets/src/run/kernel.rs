@@ -7,6 +7,7 @@ use super::packed::PackedWeights;
 use super::step::{Kernel, ScaleShift};
 use super::storage::Value;
 use super::tensor::TensorKernel;
+use super::volume::VolumeKernel;
 use crate::error::{LayerError, NetError};
 use crate::graph::{Graph, Node};
 use crate::layer::{Conv, ConvTranspose, Layer, Linear, Norm, TensorLayer};
@@ -139,9 +140,14 @@ impl<'a> Kernels<'a> {
     /// An operator on tensors, with the elements of its parameters.
     fn operator(&self, node: &Node, tensor: &TensorLayer) -> Result<Kernel, Problem> {
         let params = tensor.params.iter().map(|param| self.tensor(node, param.name).map(Cow::into_owned));
-        let params = params.collect::<Result<_, _>>()?;
-        let inputs = self.graph.input_shapes(node);
-        Ok(Kernel::Tensor(Box::new(TensorKernel::new(tensor, &inputs, self.program.batch, params)?)))
+        let params: Vec<Vec<f32>> = params.collect::<Result<_, _>>()?;
+        let (inputs, batch) = (self.graph.input_shapes(node), self.program.batch);
+        if let (Some(dims), Some(output)) = (tensor.operand_dims(&inputs, batch), tensor.output.full(batch))
+            && let Some(kernel) = VolumeKernel::new(tensor, (&dims, &output), &params, &self.options)?
+        {
+            return Ok(Kernel::Volume(Box::new(kernel)));
+        }
+        Ok(Kernel::Tensor(Box::new(TensorKernel::new(tensor, &inputs, batch, params)?)))
     }
 
     /// A product with a trained matrix, as a convolution of one row of pixels.

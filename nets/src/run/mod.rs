@@ -25,6 +25,7 @@ mod step;
 pub(crate) mod storage;
 mod stripes;
 mod tensor;
+mod volume;
 
 use crate::count::NetCount;
 use crate::error::NetError;

@@ -101,7 +101,8 @@ impl GridSample {
         let (lo, hi) = self.limits(extent);
         let is_inside = (lo..=hi).contains(&f64::from(x));
         let x = match self.outside {
-            Outside::Border if !is_inside => x.clamp(0.0, len - 1.0),
+            // A cubic sum moves its elements to the border, and not its place, as in PyTorch and ONNX Runtime.
+            Outside::Border if !is_inside && self.how != Interpolation::Cubic => x.clamp(0.0, len - 1.0),
             Outside::Reflection if !is_inside => reflected(f64::from(x), (lo, hi)) as f32,
             _ => x,
         };
