@@ -21,6 +21,10 @@ class Graph:
         self.rng, self.nodes, self.tensors = rng, [], []
         self.opset = int(rng.choice([11, 13, 17, 18, 20, 23]))
         self.dims = [int(rng.integers(1, 5)) for _ in range(rng.integers(1, 6))]
+        # Maps of whole blocks of 16 channels.
+        self.is_wide = len(self.dims) == 4 and rng.random() < 0.5
+        if self.is_wide:
+            self.dims[1] = int(rng.choice([16, 32, 48]))
         self.input, self.last = list(self.dims), "x"
 
     def constant(self, values):
@@ -66,6 +70,8 @@ class Graph:
             axis = self.axis()
             start, stop = int(rng.integers(-4, 4)), int(rng.integers(-4, 6))
             step = int(rng.choice([-2, -1, 1, 2]))
+            if self.is_wide and dims[axis] % 16 == 0:
+                start, stop, step = 16 * int(rng.integers(2)), dims[axis], 1
             count = len(range(dims[axis])[slice(start, stop, step)])
             if count:
                 self.dims[axis] = count
@@ -114,7 +120,8 @@ class Graph:
             self.dims[axis] = len(indices)
             self.add("Gather", [self.ints(indices)], axis=axis)
         elif kind == 12 and 3 <= rank <= 5 and int(np.prod(dims)) < 4000:
-            outputs, kernel = int(rng.integers(1, 5)), [int(rng.integers(1, min(d, 3) + 1)) for d in dims[2:]]
+            outputs = int(rng.choice([16, 32])) if self.is_wide else int(rng.integers(1, 5))
+            kernel = [int(rng.integers(1, min(d, 3) + 1)) for d in dims[2:]]
             strides = [int(rng.integers(1, 3)) for _ in kernel]
             transposed = rng.random() < 0.4
             if transposed:

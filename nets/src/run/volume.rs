@@ -230,8 +230,10 @@ mod tests {
         dims.truncate(below(rng, 2) + 1);
         let operands =
             std::iter::once(Operand::Input(0)).chain((0..dims.len()).map(Operand::Param)).collect();
-        let output =
-            op.output(&[&[input.clone()], &dims[..]].concat()).ok().filter(|dims| !dims.contains(&0))?;
+        let output = op
+            .output(&[std::slice::from_ref(&input), &dims].concat())
+            .ok()
+            .filter(|dims| !dims.contains(&0))?;
         let params =
             dims.iter().map(|dims| Param { name: "operand0", dims: dims.clone(), role: Role::Fixed });
         let layer = TensorLayer {
