@@ -109,6 +109,7 @@ mod tests {
     use super::super::tensor::TensorKernel;
     use super::*;
     use crate::layer::{Binary, Reduction, Role, SoftKind, Unary};
+    use kernels::Threads;
     use std::sync::Arc;
 
     /// Row-major elements in blocks of channels.
@@ -183,7 +184,7 @@ mod tests {
             let run = |layer: &TensorLayer, (inputs, batch): (&[Shape], usize), x: &[Vec<f32>]| {
                 let kernel = TensorKernel::new(layer, inputs, batch, data.clone()).unwrap();
                 let mut to = vec![f32::NAN; output.iter().product()];
-                kernel.run(&|index| &x[index], &mut [], &mut to).unwrap();
+                kernel.run(&|index| &x[index], &mut [], &mut to, Threads::Seq).unwrap();
                 to
             };
             let plain = run(&layer, (&inputs, 2), &x);

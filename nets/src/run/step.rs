@@ -119,7 +119,8 @@ impl Step {
                 chain.run((&self.sources, target), context, &sources, data, (workspace, bands))
             }
             Kernel::Tensor(kernel) => {
-                kernel.run(&|index| self.row(&sources, index), bands, &mut data[..row_len(target)])
+                let to = &mut data[..row_len(target)];
+                kernel.run(&|index| self.row(&sources, index), bands, to, context.threads)
             }
             Kernel::Volume(kernel) => {
                 let tensors = (self.row(&sources, 0), &mut data[..row_len(target)]);

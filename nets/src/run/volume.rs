@@ -269,7 +269,7 @@ mod tests {
             kernel.run(&context, (&x, &mut got), &mut workspace).unwrap();
             let terms = params.first().map_or(27, |filter| filter.len()) as f32;
             let plain = TensorKernel::new(&layer, &[shape], 1, params).unwrap();
-            plain.run(&|_| &x, &mut [], &mut expected).unwrap();
+            plain.run(&|_| &x, &mut [], &mut expected, Threads::Seq).unwrap();
             for (got, expected) in got.iter().zip(&expected) {
                 assert!(
                     (got - expected).abs() <= terms * f32::EPSILON,

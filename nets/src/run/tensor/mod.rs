@@ -6,6 +6,8 @@ mod product;
 mod recurrent;
 mod reduce;
 mod sample;
+#[cfg(test)]
+mod tests;
 mod walk;
 mod window;
 
@@ -15,7 +17,7 @@ use crate::shape::Shape;
 use crate::weights::MEMORY_LIMIT;
 use elementwise::Zip;
 use index::{Around, Elements, Permute, Selection, Tuples};
-use kernels::ConvError;
+use kernels::{ConvError, Threads};
 use product::{Einsum, MatMul, Matrices};
 use recurrent::{Sequence, States};
 use reduce::Split;
@@ -114,6 +116,7 @@ impl TensorKernel {
         input: &dyn Fn(usize) -> &'a [f32],
         scratch: &mut [f32],
         to: &mut [f32],
+        threads: Threads<'_>,
     ) -> Result<(), ConvError> {
         let get = |operand: usize| -> &'a [f32] {
             match self.operands.get(operand) {
@@ -123,11 +126,16 @@ impl TensorKernel {
             }
         };
         match (&self.op, &self.loops) {
-            (TensorOp::Map(function), _) => function.map(get(0), to),
-            (TensorOp::Zip(function), Loops::Zip(zip)) => zip.fold(*function, &get, to),
+            (TensorOp::Map(function), _) => {
+                let (from, operations) = (get(0), operations(to, 16));
+                threads.share_rows(to, 1, operations, |first, to| {
+                    function.map(&from[first..first + to.len()], to);
+                });
+            }
+            (TensorOp::Zip(function), Loops::Zip(zip)) => zip.fold(*function, &get, to, threads),
             (TensorOp::Where, Loops::Zip(zip)) => zip.select(&get, to),
             (TensorOp::Expand, Loops::Zip(zip)) => zip.expand(0, get(0), to),
-            (TensorOp::MatMul, Loops::MatMul(product)) => product.run(get(0), get(1), to),
+            (TensorOp::MatMul, Loops::MatMul(product)) => product.run(get(0), get(1), to, threads),
             (TensorOp::Gemm { alpha, beta, .. }, Loops::Gemm(matrices, addend)) => {
                 matrices.multiply(get(0), get(1), to);
                 to.iter_mut().for_each(|to| *to *= alpha);
@@ -136,9 +144,9 @@ impl TensorKernel {
                 }
             }
             (TensorOp::Einsum { .. }, Loops::Einsum(einsum)) => einsum.run(&get, to),
-            (TensorOp::Reduce { kind, .. }, Loops::Split(split)) => split.reduce(*kind, get(0), to),
+            (TensorOp::Reduce { kind, .. }, Loops::Split(split)) => split.reduce(*kind, get(0), to, threads),
             (TensorOp::Normalize { eps, center, .. }, Loops::Split(split)) => {
-                split.normalize((*eps, *center), get(0), to);
+                split.normalize((*eps, *center), get(0), to, threads);
             }
             (TensorOp::Permute(_), Loops::Permute(permute)) => permute.run(get(0), to),
             (TensorOp::Reshape, _) => to.copy_from_slice(get(0)),
@@ -159,6 +167,10 @@ impl TensorKernel {
             }
             (TensorOp::Deform(layer), Loops::Displaced(displaced)) => displaced.run(layer, &get, scratch, to),
             (_, Loops::Images(images)) => self.windows(images, &get, to),
+            (TensorOp::Softmax { kind, .. }, Loops::Around(around)) => {
+                reduce::softmax(*kind, *around, get(0), to, threads);
+            }
+            (TensorOp::Blend(layer), Loops::Around(around)) => blend(layer, *around, get(0), to, threads),
             (_, Loops::Around(around)) => return self.along(*around, &get, to),
             (TensorOp::Recurrent(layer), _) => self.recurrent(layer, &get, scratch, to),
             _ => {}
@@ -174,7 +186,6 @@ impl TensorKernel {
         to: &mut [f32],
     ) -> Result<(), ConvError> {
         match &self.op {
-            TensorOp::Softmax { kind, .. } => reduce::softmax(*kind, around, get(0), to),
             TensorOp::ArgExtreme { max, last, .. } => reduce::arg_extreme((*max, *last), around, get(0), to),
             TensorOp::CumSum { exclusive, reverse, .. } => {
                 reduce::cum_sum((*exclusive, *reverse), around, get(0), to);
@@ -183,7 +194,6 @@ impl TensorKernel {
                 reduce::top_k(around, *count, (*largest, *indices), get(0), to);
             }
             TensorOp::Lrn(lrn) => reduce::lrn(lrn, around, get(0), to),
-            TensorOp::Blend(layer) => blend(layer, around, get(0), to),
             TensorOp::Gather { .. } => return index::gather(around, get(0), get(1), to),
             TensorOp::OneHot { .. } => index::one_hot(around, get(0), [get(1)[0], get(1)[1]], to),
             TensorOp::Trilu { upper, diagonal } => {
@@ -280,9 +290,21 @@ fn loops(op: &TensorOp, dims: &[Vec<usize>], output: &[usize]) -> Result<Loops, 
     })
 }
 
+/// About how many operations compute `to`, with so many for each element.
+fn operations(to: &[f32], each: usize) -> u64 {
+    (to.len() as u64).saturating_mul(each as u64)
+}
+
 /// Weighted sums along an axis.
-fn blend(layer: &Blend, around: Around, from: &[f32], to: &mut [f32]) {
+fn blend(layer: &Blend, around: Around, from: &[f32], to: &mut [f32], threads: Threads<'_>) {
     let Around { len, inner, .. } = around;
+    let operations = operations(to, 8);
+    threads.share_rows(to, layer.outputs.len() * inner, operations, |first, to| {
+        blend_rows(layer, around, &from[first * len * inner..], to);
+    });
+}
+
+fn blend_rows(layer: &Blend, Around { len, inner, .. }: Around, from: &[f32], to: &mut [f32]) {
     let outputs = layer.outputs.len();
     for (from, to) in
         from.chunks_exact((len * inner).max(1)).zip(to.chunks_exact_mut((outputs * inner).max(1)))
@@ -313,6 +335,6 @@ pub(crate) fn evaluate(layer: &TensorLayer, params: Vec<Vec<f32>>) -> Result<Vec
     }
     let kernel = TensorKernel::new(layer, &[], 1, params)?;
     let (mut scratch, mut to) = (vec![0.0; kernel.scratch_len()], vec![0.0; len]);
-    kernel.run(&|_| &[], &mut scratch, &mut to)?;
+    kernel.run(&|_| &[], &mut scratch, &mut to, Threads::Seq)?;
     Ok(to)
 }
