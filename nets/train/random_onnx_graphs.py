@@ -19,8 +19,12 @@ from onnx import TensorProto, helper, numpy_helper
 class Graph:
     def __init__(self, rng):
         self.rng, self.nodes, self.tensors = rng, [], []
-        self.opset = int(rng.choice([11, 13, 17, 18]))
+        self.opset = int(rng.choice([11, 13, 17, 18, 20, 23]))
         self.dims = [int(rng.integers(1, 5)) for _ in range(rng.integers(1, 6))]
+        # Maps of whole blocks of 16 channels.
+        self.is_wide = len(self.dims) == 4 and rng.random() < 0.5
+        if self.is_wide:
+            self.dims[1] = int(rng.choice([16, 32, 48]))
         self.input, self.last = list(self.dims), "x"
 
     def constant(self, values):
@@ -48,7 +52,7 @@ class Graph:
         rank = len(dims)
         if rank == 0:
             return self.add("Relu")
-        kind = rng.integers(17)
+        kind = rng.integers(21)
         return self.change(kind, rank)
 
     def change(self, kind, rank):
@@ -66,6 +70,8 @@ class Graph:
             axis = self.axis()
             start, stop = int(rng.integers(-4, 4)), int(rng.integers(-4, 6))
             step = int(rng.choice([-2, -1, 1, 2]))
+            if self.is_wide and dims[axis] % 16 == 0:
+                start, stop, step = 16 * int(rng.integers(2)), dims[axis], 1
             count = len(range(dims[axis])[slice(start, stop, step)])
             if count:
                 self.dims[axis] = count
@@ -114,7 +120,8 @@ class Graph:
             self.dims[axis] = len(indices)
             self.add("Gather", [self.ints(indices)], axis=axis)
         elif kind == 12 and 3 <= rank <= 5 and int(np.prod(dims)) < 4000:
-            outputs, kernel = int(rng.integers(1, 5)), [int(rng.integers(1, min(d, 3) + 1)) for d in dims[2:]]
+            outputs = int(rng.choice([16, 32])) if self.is_wide else int(rng.integers(1, 5))
+            kernel = [int(rng.integers(1, min(d, 3) + 1)) for d in dims[2:]]
             strides = [int(rng.integers(1, 3)) for _ in kernel]
             transposed = rng.random() < 0.4
             if transposed:
@@ -144,11 +151,43 @@ class Graph:
             axis = int(rng.integers(rank))
             self.add("LayerNormalization", [self.floats(dims[axis:]), self.floats(dims[axis:])], axis=axis)
 
+        elif kind == 17 and self.opset >= 16 and (rank == 4 or (rank == 5 and self.opset >= 20)):
+            modes = ["linear", "nearest", "cubic"] if self.opset >= 20 else ["bilinear", "nearest", "bicubic"]
+            mode = str(rng.choice(modes[:2] if rank == 5 else modes))
+            padding = str(rng.choice(["zeros", "border", "reflection"]))
+            image = [int(rng.integers(1, 6)) for _ in dims[2:]]
+            grid = self.floats([dims[0], *image, rank - 2])
+            self.add("GridSample", [grid], mode=mode, padding_mode=padding, align_corners=int(rng.integers(2)))
+            self.dims = [*dims[:2], *image]
+        elif kind == 18 and self.opset >= 18 and rank == 3:
+            rows = int(rng.choice([i for i in (1, 2, 3) if dims[1] % i == 0]))
+            columns = int(rng.choice([i for i in (1, 2, 3) if dims[1] // rows % i == 0]))
+            stride, dilation = int(rng.integers(1, 3)), int(rng.integers(1, 3))
+            image = [(dims[2] - 1) * stride + (rows - 1) * dilation + 1, columns]
+            inputs = [self.ints(image), self.ints([rows, columns])]
+            self.add("Col2Im", inputs, strides=[stride, 1], dilations=[dilation, 1])
+            self.dims = [dims[0], dims[1] // (rows * columns), *image]
+        elif kind == 19 and self.opset >= 19 and rank == 4:
+            outputs, kernel = int(rng.integers(1, 5)), [int(rng.integers(1, min(d, 3) + 1)) for d in dims[2:]]
+            taps, image = int(np.prod(kernel)), [d - k + 1 for d, k in zip(dims[2:], kernel)]
+            inputs = [self.floats([outputs, dims[1], *kernel]), self.floats([dims[0], 2 * taps, *image]), self.floats([outputs])]
+            if rng.random() < 0.5:
+                inputs.append(self.floats([dims[0], taps, *image]))
+            self.add("DeformConv", inputs)
+            self.dims = [dims[0], outputs, *image]
+        elif kind == 20 and self.opset >= 23 and rank == 4:
+            keys, features = int(rng.integers(1, 6)), int(rng.integers(1, 5))
+            inputs = [self.floats([*dims[:2], keys, dims[3]]), self.floats([*dims[:2], keys, features])]
+            if rng.random() < 0.5:
+                inputs.append(self.floats([dims[2], keys]))
+            self.add("Attention", inputs, is_causal=int(rng.integers(2)))
+            self.dims = [*dims[:3], features]
+
     def model(self):
         x = helper.make_tensor_value_info("x", TensorProto.FLOAT, self.input)
         y = helper.make_tensor_value_info(self.last, TensorProto.FLOAT, None)
         graph = helper.make_graph(self.nodes, "random", [x], [y], self.tensors)
-        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=8)
+        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=8 if self.opset < 19 else 10)
 
 
 def main(program, count, seed):

@@ -11,6 +11,7 @@ mod gather;
 mod helpers;
 #[cfg(all(test, loom))]
 mod models;
+mod rows;
 #[cfg(feature = "ops")]
 pub(crate) mod slopes;
 mod sync;

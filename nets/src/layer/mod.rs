@@ -21,8 +21,9 @@ use shapes::{add, concat, map, matmul, maxout, mul, padded, shortcut, vector};
 use std::ops::RangeInclusive;
 pub use tensor::TensorLayer;
 pub(crate) use tensor::{
-    Binary, Blend, Cell, ConvNd, OPERANDS, Operand, Pick, PoolOp, Recurrent, Reduction, Scatter, SoftKind,
-    TensorOp, Unary, Windows, axes_of, broadcast, role, sigmoid,
+    Binary, Blend, Cell, ConvNd, Deform, GridSample, Interpolation, OPERANDS, Operand, Outside, Overlap,
+    Pick, PoolOp, Recurrent, Reduction, Scatter, SoftKind, TensorOp, Unary, Windows, axes_of, broadcast,
+    cubic, role, sigmoid,
 };
 pub(crate) use window::window;
 

@@ -19,7 +19,7 @@ use crate::graph::{Graph, NodeId};
 use crate::layer::Layer;
 use crate::shape::Shape;
 use crate::weights::WeightSource;
-use kernels::{ConvPlan, Layout, Ops, PlanOptions, Select, Team, TransposedPlan, Wisdom, WorkspaceReq};
+use kernels::{ConvPlan, Layout, Ops, PlanOptions, Select, Team, Wisdom, WorkspaceReq};
 use std::cell::RefCell;
 use std::ops::Range;
 
@@ -103,8 +103,7 @@ fn net(
     let places = places_of(&program, &chains);
     let steps = steps(graph, &program, &places, kernels, chains);
     let plans = steps.iter().flat_map(Step::runs);
-    let transposed = steps.iter().filter_map(Step::transposed).map(TransposedPlan::workspace_req);
-    let all = plans.map(ConvPlan::workspace_req).chain(transposed);
+    let all = plans.map(ConvPlan::workspace_req).chain(steps.iter().map(Step::workspace_req));
     let workspace = all.fold(WorkspaceReq::default(), WorkspaceReq::union);
     Ok(CompiledNet {
         inputs: graph.inputs().map(|id| graph.node(id).output).collect(),

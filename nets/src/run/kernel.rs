@@ -1,5 +1,6 @@
 //! Builds the kernel of an operation: descriptors, folded and permuted weights, plans.
 
+use super::blockwise::blockwise;
 use super::filter::{Filter, Member, Problem, Rows, permute};
 use super::fuse::Fused;
 use super::lower::{Arg, Op, Program, Work};
@@ -7,6 +8,7 @@ use super::packed::PackedWeights;
 use super::step::{Kernel, ScaleShift};
 use super::storage::Value;
 use super::tensor::TensorKernel;
+use super::volume::VolumeKernel;
 use crate::error::{LayerError, NetError};
 use crate::graph::{Graph, Node};
 use crate::layer::{Conv, ConvTranspose, Layer, Linear, Norm, TensorLayer};
@@ -69,7 +71,7 @@ impl<'a> Kernels<'a> {
                 Some(extents) => {
                     Ok(Kernel::Conv(Box::new(self.product(node, tensor, extents, (op, fused))?)))
                 }
-                None => self.operator(node, tensor),
+                None => self.operator(node, tensor, op),
             };
         }
         let Arg { shape: input, layout, .. } = op.reads[0];
@@ -137,11 +139,22 @@ impl<'a> Kernels<'a> {
     }
 
     /// An operator on tensors, with the elements of its parameters.
-    fn operator(&self, node: &Node, tensor: &TensorLayer) -> Result<Kernel, Problem> {
+    fn operator(&self, node: &Node, tensor: &TensorLayer, op: &Op) -> Result<Kernel, Problem> {
         let params = tensor.params.iter().map(|param| self.tensor(node, param.name).map(Cow::into_owned));
-        let params = params.collect::<Result<_, _>>()?;
-        let inputs = self.graph.input_shapes(node);
-        Ok(Kernel::Tensor(Box::new(TensorKernel::new(tensor, &inputs, self.program.batch, params)?)))
+        let params: Vec<Vec<f32>> = params.collect::<Result<_, _>>()?;
+        let (inputs, batch) = (self.graph.input_shapes(node), self.program.batch);
+        let layout = op.write.map(|write| self.program.storages.value(write).layout);
+        if layout == Some(Layout::Nchw16c)
+            && let Some((layer, inputs)) = blockwise(tensor, &inputs, batch)
+        {
+            return Ok(Kernel::Tensor(Box::new(TensorKernel::new(&layer, &inputs, 1, params)?)));
+        }
+        if let (Some(dims), Some(output)) = (tensor.operand_dims(&inputs, batch), tensor.output.full(batch))
+            && let Some(kernel) = VolumeKernel::new(tensor, (&dims, &output), &params, &self.options)?
+        {
+            return Ok(Kernel::Volume(Box::new(kernel)));
+        }
+        Ok(Kernel::Tensor(Box::new(TensorKernel::new(tensor, &inputs, batch, params)?)))
     }
 
     /// A product with a trained matrix, as a convolution of one row of pixels.

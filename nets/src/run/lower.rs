@@ -110,7 +110,7 @@ pub(super) struct Seen {
 }
 
 pub(super) struct Lowering<'a> {
-    graph: &'a Graph,
+    pub(super) graph: &'a Graph,
     pub(super) batch: usize,
     blocked: bool,
     /// Whether each convolution chooses the layout of its output.
@@ -210,20 +210,7 @@ impl Lowering<'_> {
                 self.at(node.inputs[0]).value
             }
             Layer::Concat => self.concat(id, node, shape),
-            Layer::Tensor(tensor) => {
-                let mut reads: Vec<Arg> = node.inputs.iter().map(|&id| self.flat(self.at(id))).collect();
-                if let Some([columns, _]) = tensor.trained_matrix() {
-                    // The rows of the product are the pixels of one image, as for a fully connected layer.
-                    let row = Shape4::new(1, columns, 1, reads[0].shape.w / columns);
-                    reads[0] = Arg { shape: row, layout: Layout::Nhwc, ..reads[0] };
-                }
-                let write =
-                    self.storages.add(Value { shape: shape.batched(self.batch), layout: Layout::Nchw });
-                self.storages.pin(write);
-                let work = Work::Layers(vec![fused.clone()]);
-                self.ops.push(Op { work, node: id, reads, write: Some(write) });
-                write
-            }
+            Layer::Tensor(tensor) => self.operator((id, node), tensor, (&fused, shape)),
             _ => {
                 let (reads, layout) = self.reads(node, &fused);
                 let write = self.storages.add(Value { shape: shape.batched(self.batch), layout });
@@ -310,7 +297,7 @@ impl Lowering<'_> {
         let shape = seen.shape.batched(self.batch);
         let differs = shape.n != self.storages.value(seen.value).shape.n;
         // Other images than the value has: they must lie next to each other.
-        let seen = if differs { Seen { value: self.packed(seen.value), ..seen } } else { seen };
+        let seen = if differs { Seen { value: self.packed(seen.value, Layout::Nchw), ..seen } } else { seen };
         let value = self.storages.value(seen.value);
         let arg = Arg { value: seen.value, shape, layout };
         match (value.layout, layout) {
@@ -333,27 +320,6 @@ impl Lowering<'_> {
                 self.demand(Seen { value, ..seen }, layout)
             }
         }
-    }
-
-    /// The elements of `seen` in row-major order and without gaps, as one row.
-    fn flat(&mut self, seen: Seen) -> Arg {
-        let arg = self.demand(seen, Layout::Nchw);
-        let value = self.packed(arg.value);
-        let Shape4 { n, c, h, w } = arg.shape;
-        Arg { value, shape: Shape4::new(1, 1, 1, n * c * h * w), layout: Layout::Nchw }
-    }
-
-    /// The value, or a copy of it in NCHW, without gaps between its images, which stays so.
-    fn packed(&mut self, value: usize) -> usize {
-        let held = self.storages.value(value);
-        let is_plain = held.layout == Layout::Nchw || has_no_padding(held.shape);
-        let is_whole = held.shape.n == 1 || self.storages.is_alone(value);
-        let value = match is_plain && is_whole {
-            true => value,
-            false => self.copy(Arg { value, shape: held.shape, layout: held.layout }, Layout::Nchw),
-        };
-        self.storages.pin(value);
-        value
     }
 
     fn converted(&mut self, source: Arg, to: Value) -> Arg {

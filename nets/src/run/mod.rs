@@ -5,6 +5,7 @@
 //! ```
 
 pub(crate) mod arena;
+mod blockwise;
 mod chain;
 mod compile;
 mod compiled;
@@ -18,6 +19,7 @@ pub(crate) mod lower;
 mod merge;
 mod narrow;
 pub(crate) mod operand;
+mod operators;
 mod packed;
 pub(crate) mod places;
 pub(crate) mod plain;
@@ -25,6 +27,7 @@ mod step;
 pub(crate) mod storage;
 mod stripes;
 mod tensor;
+mod volume;
 
 use crate::count::NetCount;
 use crate::error::NetError;

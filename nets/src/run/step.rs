@@ -4,10 +4,12 @@ use super::chain::{Chain, Link};
 use super::operand::{Context, Operand, Place, Sources};
 use super::plain;
 use super::tensor::TensorKernel;
+use super::volume::VolumeKernel;
 use crate::graph::NodeId;
 use crate::shape::Shape;
 use kernels::{
     Activation, ConvError, ConvIo, ConvPlan, LrnSpec, NormSpec, Pad2, PoolDesc, TransposedPlan, Workspace,
+    WorkspaceReq,
 };
 
 /// One operation of a forward pass.
@@ -53,6 +55,7 @@ pub(super) enum Kernel {
     Softmax,
     /// An operator on plain tensors.
     Tensor(Box<TensorKernel>),
+    Volume(Box<VolumeKernel>),
     Transposed(Box<TransposedPlan>),
     /// A copy to another layout or place.
     Copy,
@@ -116,14 +119,12 @@ impl Step {
                 chain.run((&self.sources, target), context, &sources, data, (workspace, bands))
             }
             Kernel::Tensor(kernel) => {
-                let operand = |index: usize| {
-                    self.sources.get(index).map_or(&[][..], |source| {
-                        let data = sources.get(source);
-                        &data[..source.shape.w.min(data.len())]
-                    })
-                };
-                let len = target.shape.n * target.shape.c * target.shape.h * target.shape.w;
-                kernel.run(&operand, bands, &mut data[..len])
+                let to = &mut data[..row_len(target)];
+                kernel.run(&|index| self.row(&sources, index), bands, to, context.threads)
+            }
+            Kernel::Volume(kernel) => {
+                let tensors = (self.row(&sources, 0), &mut data[..row_len(target)]);
+                kernel.run(context, tensors, workspace)
             }
             Kernel::Transposed(plan) => {
                 let io = ConvIo {
@@ -135,6 +136,14 @@ impl Step {
             }
             kernel => self.layer(kernel, context, &sources, data),
         }
+    }
+
+    /// The elements of a source that is one row.
+    fn row<'a>(&self, sources: &Sources<'a>, index: usize) -> &'a [f32] {
+        self.sources.get(index).map_or(&[][..], |source| {
+            let data = sources.get(source);
+            &data[..source.shape.w.min(data.len())]
+        })
     }
 
     fn conv(
@@ -268,11 +277,12 @@ impl Step {
         one.into_iter().chain(links.iter().flat_map(Link::runs))
     }
 
-    /// The plan of a transposed convolution.
-    pub(super) fn transposed(&self) -> Option<&TransposedPlan> {
+    /// The workspace of a kernel that is no plan of [`runs`](Self::runs).
+    pub(super) fn workspace_req(&self) -> WorkspaceReq {
         match &self.kernel {
-            Kernel::Transposed(plan) => Some(plan),
-            _ => None,
+            Kernel::Transposed(plan) => plan.workspace_req(),
+            Kernel::Volume(kernel) => kernel.workspace_req(),
+            _ => WorkspaceReq::default(),
         }
     }
 
@@ -284,4 +294,9 @@ impl Step {
             _ => 0,
         }
     }
+}
+
+/// The elements of a target that is one row.
+fn row_len(target: &Operand) -> usize {
+    target.shape.n * target.shape.c * target.shape.h * target.shape.w
 }

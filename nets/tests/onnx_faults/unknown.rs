@@ -85,7 +85,7 @@ fn extents_are_not_kept_past_an_operator_that_changes_them() {
     counts(before_conv(13, nodes("MyCrop", &["x"], &[]), 5), 225);
     counts(before_conv(13, nodes("MaxUnpool", &["x", "two"], &[]), 5), 22_500);
     counts(before_conv(13, nodes("RoiAlign", &["x", "two", "three"], &[]), 5), 225);
-    counts(before_conv(13, nodes("GridSample", &["x", "sizes"], &[]), 5), 225);
+    counts(before_conv(13, nodes("MaxUnpool", &["x", "sizes"], &[]), 5), 225);
     // The number of channels of the convolution's input changes too.
     let wide = Model::new(13, extents![1, 20, 6, 6]).node_with(
         "DepthToSpace",
@@ -114,17 +114,17 @@ fn what_is_not_known_stays_so_through_every_layer() {
         let model = model.node("Shape", &["b"], &["size"]).node("Reshape", &["b", "size"], &["c"]);
         model.node("Add", &["c", "a"], &["r"])
     };
-    let unknown = |model: Model| tail(model.node("GridSample", &["x", "x"], &["u"]));
+    let unknown = |model: Model| tail(model.node("MaxUnpool", &["x", "x"], &["u"]));
     let model = before_conv(16, unknown, 5).done();
     let (macs, partial, strict) = counted(&model, &[]);
     assert_eq!((macs, partial), (0, true));
-    assert!(strict.unwrap().contains("(GridSample)"));
+    assert!(strict.unwrap().contains("(MaxUnpool)"));
     // A model that states the extents of the output is counted with them.
     let known =
-        |model: Model| tail(model.node("GridSample", &["x", "x"], &["u"]).info("u", extents![1, 5, 12, 12]));
+        |model: Model| tail(model.node("MaxUnpool", &["x", "x"], &["u"]).info("u", extents![1, 5, 12, 12]));
     let (macs, partial, strict) = counted(&before_conv(16, known, 5).done(), &[]);
     assert_eq!((macs, partial), (22_500, true));
-    assert!(strict.unwrap().contains("(GridSample)"));
+    assert!(strict.unwrap().contains("(MaxUnpool)"));
     // The stated extents do not hold for another input.
     let (macs, partial, _) = counted(&before_conv(16, known, 5).done(), &["--input", "5x8x8"]);
     assert_eq!((macs, partial), (0, true));
@@ -132,11 +132,11 @@ fn what_is_not_known_stays_so_through_every_layer() {
 
 #[test]
 fn parameters_behind_an_unknown_operator_are_counted() {
-    let model = before_conv(16, |model| model.node("GridSample", &["x", "x"], &["r"]), 5);
+    let model = before_conv(16, |model| model.node("MaxUnpool", &["x", "x"], &["r"]), 5);
     let model = load_bytes(&model.done(), "it", &ImportOptions::default()).unwrap();
     let count = model.count(1).unwrap();
     assert_eq!((count.params, count.macs), (225, 0));
-    assert!(model.warnings.iter().any(|warning| warning.contains("`r_GridSample`")), "{:?}", model.warnings);
+    assert!(model.warnings.iter().any(|warning| warning.contains("`r_MaxUnpool`")), "{:?}", model.warnings);
 }
 
 #[test]

@@ -22,7 +22,7 @@ impl TensorLayer {
                 let all = product(&extents)?;
                 all.checked_mul(inputs.len() as u64 - 1)
             }
-            TensorOp::Conv(_) => output.checked_mul(product(&operands.get(1)?[1..])?),
+            TensorOp::Conv(_) | TensorOp::Deform(_) => output.checked_mul(product(&operands.get(1)?[1..])?),
             TensorOp::ConvTranspose(_) => {
                 product(&operands[0])?.checked_mul(product(&operands.get(1)?[1..])?)
             }
@@ -61,6 +61,20 @@ impl TensorLayer {
             TensorOp::Pool { kind: PoolOp::MaxPlace { .. }, .. } => Some(0),
             TensorOp::Pool { windows, .. } => output.checked_mul(product(&windows.kernel)?),
             TensorOp::Normalize { .. } => output.checked_mul(4),
+            // A product and a sum for each element around a place, as for resizing.
+            TensorOp::GridSample(sample) => {
+                let axes = u32::try_from(operands[0].len().checked_sub(2)?).ok()?;
+                output.checked_mul((sample.how.reach() as u64).checked_pow(axes)?)
+            }
+            // The bilinear values that the filters read, four products each, and the product with the mask.
+            TensorOp::Deform(_) => {
+                let sampled = output
+                    .checked_div(product(&operands[1][..1])?)?
+                    .checked_mul(product(&operands[0][1..2])?)?;
+                let per_value = if operands[4].is_empty() { 4 } else { 5 };
+                sampled.checked_mul(product(&operands[1][2..])?)?.checked_mul(per_value)
+            }
+            TensorOp::Overlap(_) => product(&operands[0]),
             TensorOp::Lrn(lrn) => output.checked_mul(u64::try_from(lrn.size).ok()?.checked_add(4)?),
             _ => Some(0),
         }

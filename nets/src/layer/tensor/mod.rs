@@ -7,12 +7,14 @@ mod erf;
 mod function;
 mod macs;
 mod output;
+mod sample;
 mod window;
 
 use super::param::{Param, Role};
 use crate::shape::Shape;
 pub(crate) use function::{Binary, Unary, sigmoid};
 pub(crate) use output::{axes_of, broadcast};
+pub(crate) use sample::{Deform, GridSample, Interpolation, Outside, Overlap, cubic};
 use std::sync::Arc;
 pub(crate) use window::Windows;
 
@@ -273,6 +275,9 @@ pub(crate) enum TensorOp {
     },
     /// Local response normalisation over axis 1.
     Lrn(super::Lrn),
+    GridSample(GridSample),
+    Deform(Deform),
+    Overlap(Overlap),
     Recurrent(Recurrent),
 }
 
@@ -351,6 +356,9 @@ impl TensorLayer {
             TensorOp::Pool { .. } => "max_pool",
             TensorOp::Normalize { .. } => "normalize",
             TensorOp::Lrn(_) => "lrn",
+            TensorOp::GridSample(_) => "grid_sample",
+            TensorOp::Deform(_) => "deform_conv",
+            TensorOp::Overlap(_) => "col2im",
             TensorOp::Recurrent(Recurrent { cell: Cell::Rnn, .. }) => "rnn",
             TensorOp::Recurrent(Recurrent { cell: Cell::Gru { .. }, .. }) => "gru",
             TensorOp::Recurrent(_) => "lstm",
@@ -372,12 +380,12 @@ pub(crate) fn role(op: &TensorOp, operand: usize, dims: &[usize]) -> Role {
     match (op, operand) {
         (TensorOp::MatMul | TensorOp::Einsum { .. }, _) => weight(),
         (TensorOp::Gemm { .. }, 0 | 1) => weight(),
-        (TensorOp::Conv(_) | TensorOp::ConvTranspose(_), 1) => weight(),
+        (TensorOp::Conv(_) | TensorOp::ConvTranspose(_) | TensorOp::Deform(_), 1) => weight(),
         (TensorOp::Gather { .. }, 0) => weight(),
         // Weights, recurrent weights and peepholes.
         (TensorOp::Recurrent(_), 1 | 2 | 6) => weight(),
         (TensorOp::Gemm { .. } | TensorOp::Conv(_) | TensorOp::ConvTranspose(_), _) => Role::Bias,
-        (TensorOp::Recurrent(_), 3) => Role::Bias,
+        (TensorOp::Recurrent(_) | TensorOp::Deform(_), 3) => Role::Bias,
         (TensorOp::Zip(Binary::PRelu), _) => Role::Slope,
         (TensorOp::Zip(Binary::Mul | Binary::Div | Binary::DivOrZero), _) => Role::Scale,
         (TensorOp::Zip(Binary::Add | Binary::Sub), _) => Role::Shift,

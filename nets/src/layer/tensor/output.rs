@@ -48,6 +48,9 @@ impl TensorOp {
                 [outer, &windows.outputs(image)?].concat()
             }
             Self::Recurrent(recurrent) => recurrent_output(recurrent, first, second()?)?,
+            Self::GridSample(sample) => sample.output(first, second()?)?,
+            Self::Deform(deform) => deform.output(operands)?,
+            Self::Overlap(overlap) => overlap.output(first)?,
         };
         let len = output.iter().try_fold(1usize, |len, &dim| len.checked_mul(dim));
         match len.filter(|&len| len <= isize::MAX as usize / 4) {

@@ -1,7 +1,9 @@
 //! Functions of one or more tensors, element by element, with broadcasting.
 
+use super::operations;
 use super::walk::{Walk, broadcast_strides, strides};
 use crate::layer::Binary;
+use kernels::Threads;
 
 /// Loops over an output and operands that are broadcast to it.
 #[derive(Debug)]
@@ -51,14 +53,20 @@ impl Zip {
     }
 
     /// Folds all operands from the left.
-    pub(super) fn fold<'a>(&self, op: Binary, get: &dyn Fn(usize) -> &'a [f32], to: &mut [f32]) {
+    pub(super) fn fold<'a>(
+        &self,
+        op: Binary,
+        get: &dyn Fn(usize) -> &'a [f32],
+        to: &mut [f32],
+        threads: Threads<'_>,
+    ) {
         // One loop per frequent function, so that the compiler can use vectors.
         match op {
-            Binary::Add => self.fold_with(get, to, |a, b| a + b),
-            Binary::Sub => self.fold_with(get, to, |a, b| a - b),
-            Binary::Mul => self.fold_with(get, to, |a, b| a * b),
-            Binary::Div => self.fold_with(get, to, |a, b| a / b),
-            _ => self.fold_with(get, to, |a, b| op.at(a, b)),
+            Binary::Add => self.fold_with(get, to, threads, |a, b| a + b),
+            Binary::Sub => self.fold_with(get, to, threads, |a, b| a - b),
+            Binary::Mul => self.fold_with(get, to, threads, |a, b| a * b),
+            Binary::Div => self.fold_with(get, to, threads, |a, b| a / b),
+            _ => self.fold_with(get, to, threads, |a, b| op.at(a, b)),
         }
     }
 
@@ -66,35 +74,27 @@ impl Zip {
         &self,
         get: &dyn Fn(usize) -> &'a [f32],
         to: &mut [f32],
-        f: impl Fn(f32, f32) -> f32 + Copy,
+        threads: Threads<'_>,
+        f: impl Fn(f32, f32) -> f32 + Copy + Sync,
     ) {
         let Some((outer, len, [_, step_a, step_b])) = self.pair.as_ref().filter(|_| self.operands.len() == 2)
         else {
             self.expand(0, get(0), to);
             return (1..self.operands.len()).for_each(|operand| self.combine(operand, get(operand), to, f));
         };
-        let (a, b, len) = (get(0), get(1), *len);
-        outer.each(|[start, at_a, at_b]| {
-            let to = &mut to[start..start + len];
-            match (step_a, step_b) {
-                (1, 1) => {
-                    let pairs = a[at_a..at_a + len].iter().zip(&b[at_b..at_b + len]);
-                    to.iter_mut().zip(pairs).for_each(|(to, (&a, &b))| *to = f(a, b));
-                }
-                (1, 0) => {
-                    let b = b[at_b];
-                    to.iter_mut().zip(&a[at_a..at_a + len]).for_each(|(to, &a)| *to = f(a, b));
-                }
-                (0, 1) => {
-                    let a = a[at_a];
-                    to.iter_mut().zip(&b[at_b..at_b + len]).for_each(|(to, &b)| *to = f(a, b));
-                }
-                _ => {
-                    for (i, to) in to.iter_mut().enumerate() {
-                        *to = f(a[at_a + i * step_a], b[at_b + i * step_b]);
-                    }
-                }
-            }
+        let (a, b, len, steps) = (get(0), get(1), *len, [*step_a, *step_b]);
+        let operations = operations(to, 2);
+        if outer.len() == 1 {
+            threads.share_rows(to, 1, operations, |first, to| {
+                line([&a[first * steps[0]..], &b[first * steps[1]..]], steps, to, f);
+            });
+            return;
+        }
+        threads.share_rows(to, len, operations, |first, to| {
+            outer.range(first..first + to.len() / len, |[start, at_a, at_b]| {
+                let start = start - first * len;
+                line([&a[at_a..], &b[at_b..]], steps, &mut to[start..start + len], f);
+            });
         });
     }
 
@@ -110,5 +110,25 @@ impl Zip {
                 }
             }
         });
+    }
+}
+
+/// Combines two rows with steps between their elements.
+fn line([a, b]: [&[f32]; 2], steps: [usize; 2], to: &mut [f32], f: impl Fn(f32, f32) -> f32) {
+    match steps {
+        [1, 1] => to.iter_mut().zip(a.iter().zip(b)).for_each(|(to, (&a, &b))| *to = f(a, b)),
+        [1, 0] => {
+            let b = b[0];
+            to.iter_mut().zip(a).for_each(|(to, &a)| *to = f(a, b));
+        }
+        [0, 1] => {
+            let a = a[0];
+            to.iter_mut().zip(b).for_each(|(to, &b)| *to = f(a, b));
+        }
+        [step_a, step_b] => {
+            for (i, to) in to.iter_mut().enumerate() {
+                *to = f(a[i * step_a], b[i * step_b]);
+            }
+        }
     }
 }

@@ -5,6 +5,9 @@ mod index;
 mod product;
 mod recurrent;
 mod reduce;
+mod sample;
+#[cfg(test)]
+mod tests;
 mod walk;
 mod window;
 
@@ -14,10 +17,11 @@ use crate::shape::Shape;
 use crate::weights::MEMORY_LIMIT;
 use elementwise::Zip;
 use index::{Around, Elements, Permute, Selection, Tuples};
-use kernels::ConvError;
+use kernels::{ConvError, Threads};
 use product::{Einsum, MatMul, Matrices};
 use recurrent::{Sequence, States};
 use reduce::Split;
+use sample::{Displaced, Sampled};
 use window::Images;
 
 /// An operator with its extents and constants.
@@ -54,6 +58,8 @@ enum Loops {
     Images(Images),
     Elements(Elements),
     Tuples(Tuples),
+    Sampled(Sampled),
+    Displaced(Displaced),
 }
 
 impl TensorKernel {
@@ -94,8 +100,9 @@ impl TensorKernel {
 
     /// Elements of scratch memory that a run needs.
     pub(crate) fn scratch_len(&self) -> usize {
-        match &self.op {
-            TensorOp::Recurrent(layer) => recurrent::scratch_len(layer),
+        match (&self.op, &self.loops) {
+            (TensorOp::Recurrent(layer), _) => recurrent::scratch_len(layer),
+            (_, Loops::Displaced(displaced)) => displaced.columns(),
             _ => 0,
         }
     }
@@ -109,6 +116,7 @@ impl TensorKernel {
         input: &dyn Fn(usize) -> &'a [f32],
         scratch: &mut [f32],
         to: &mut [f32],
+        threads: Threads<'_>,
     ) -> Result<(), ConvError> {
         let get = |operand: usize| -> &'a [f32] {
             match self.operands.get(operand) {
@@ -118,11 +126,16 @@ impl TensorKernel {
             }
         };
         match (&self.op, &self.loops) {
-            (TensorOp::Map(function), _) => function.map(get(0), to),
-            (TensorOp::Zip(function), Loops::Zip(zip)) => zip.fold(*function, &get, to),
+            (TensorOp::Map(function), _) => {
+                let (from, operations) = (get(0), operations(to, 16));
+                threads.share_rows(to, 1, operations, |first, to| {
+                    function.map(&from[first..first + to.len()], to);
+                });
+            }
+            (TensorOp::Zip(function), Loops::Zip(zip)) => zip.fold(*function, &get, to, threads),
             (TensorOp::Where, Loops::Zip(zip)) => zip.select(&get, to),
             (TensorOp::Expand, Loops::Zip(zip)) => zip.expand(0, get(0), to),
-            (TensorOp::MatMul, Loops::MatMul(product)) => product.run(get(0), get(1), to),
+            (TensorOp::MatMul, Loops::MatMul(product)) => product.run(get(0), get(1), to, threads),
             (TensorOp::Gemm { alpha, beta, .. }, Loops::Gemm(matrices, addend)) => {
                 matrices.multiply(get(0), get(1), to);
                 to.iter_mut().for_each(|to| *to *= alpha);
@@ -131,9 +144,9 @@ impl TensorKernel {
                 }
             }
             (TensorOp::Einsum { .. }, Loops::Einsum(einsum)) => einsum.run(&get, to),
-            (TensorOp::Reduce { kind, .. }, Loops::Split(split)) => split.reduce(*kind, get(0), to),
+            (TensorOp::Reduce { kind, .. }, Loops::Split(split)) => split.reduce(*kind, get(0), to, threads),
             (TensorOp::Normalize { eps, center, .. }, Loops::Split(split)) => {
-                split.normalize((*eps, *center), get(0), to);
+                split.normalize((*eps, *center), get(0), to, threads);
             }
             (TensorOp::Permute(_), Loops::Permute(permute)) => permute.run(get(0), to),
             (TensorOp::Reshape, _) => to.copy_from_slice(get(0)),
@@ -149,7 +162,15 @@ impl TensorKernel {
             (TensorOp::ScatterNd { how }, Loops::Tuples(tuples)) => {
                 return tuples.scatter(*how, (get(0), get(1), get(2)), to);
             }
+            (TensorOp::GridSample(layer), Loops::Sampled(sampled)) => {
+                sampled.run(*layer, (get(0), get(1)), to)
+            }
+            (TensorOp::Deform(layer), Loops::Displaced(displaced)) => displaced.run(layer, &get, scratch, to),
             (_, Loops::Images(images)) => self.windows(images, &get, to),
+            (TensorOp::Softmax { kind, .. }, Loops::Around(around)) => {
+                reduce::softmax(*kind, *around, get(0), to, threads);
+            }
+            (TensorOp::Blend(layer), Loops::Around(around)) => blend(layer, *around, get(0), to, threads),
             (_, Loops::Around(around)) => return self.along(*around, &get, to),
             (TensorOp::Recurrent(layer), _) => self.recurrent(layer, &get, scratch, to),
             _ => {}
@@ -165,7 +186,6 @@ impl TensorKernel {
         to: &mut [f32],
     ) -> Result<(), ConvError> {
         match &self.op {
-            TensorOp::Softmax { kind, .. } => reduce::softmax(*kind, around, get(0), to),
             TensorOp::ArgExtreme { max, last, .. } => reduce::arg_extreme((*max, *last), around, get(0), to),
             TensorOp::CumSum { exclusive, reverse, .. } => {
                 reduce::cum_sum((*exclusive, *reverse), around, get(0), to);
@@ -174,7 +194,6 @@ impl TensorKernel {
                 reduce::top_k(around, *count, (*largest, *indices), get(0), to);
             }
             TensorOp::Lrn(lrn) => reduce::lrn(lrn, around, get(0), to),
-            TensorOp::Blend(layer) => blend(layer, around, get(0), to),
             TensorOp::Gather { .. } => return index::gather(around, get(0), get(1), to),
             TensorOp::OneHot { .. } => index::one_hot(around, get(0), [get(1)[0], get(1)[1]], to),
             TensorOp::Trilu { upper, diagonal } => {
@@ -192,6 +211,7 @@ impl TensorKernel {
                 window::conv(conv, images, (get(0), get(1), bias), to);
             }
             TensorOp::Pool { kind, windows } => window::pool(*kind, windows, images, get(0), to),
+            TensorOp::Overlap(layer) => window::overlap(&layer.windows, images, get(0), to),
             _ => {}
         }
     }
@@ -254,6 +274,9 @@ fn loops(op: &TensorOp, dims: &[Vec<usize>], output: &[usize]) -> Result<Loops, 
         TensorOp::Conv(_) | TensorOp::ConvTranspose(_) | TensorOp::Pool { .. } => {
             Loops::Images(Images::new(first, output, matches!(op, TensorOp::ConvTranspose(_))))
         }
+        TensorOp::Overlap(layer) => Loops::Images(Images::grid(&layer.windows, output)?),
+        TensorOp::GridSample(_) => Loops::Sampled(Sampled::new(first, output)),
+        TensorOp::Deform(layer) => Loops::Displaced(Displaced::new(layer, first, output)),
         TensorOp::Softmax { first: start, end, .. } => Loops::Around(Around::span(first, *start, *end)),
         TensorOp::ArgExtreme { axis, .. }
         | TensorOp::CumSum { axis, .. }
@@ -267,9 +290,21 @@ fn loops(op: &TensorOp, dims: &[Vec<usize>], output: &[usize]) -> Result<Loops, 
     })
 }
 
+/// About how many operations compute `to`, with so many for each element.
+fn operations(to: &[f32], each: usize) -> u64 {
+    (to.len() as u64).saturating_mul(each as u64)
+}
+
 /// Weighted sums along an axis.
-fn blend(layer: &Blend, around: Around, from: &[f32], to: &mut [f32]) {
+fn blend(layer: &Blend, around: Around, from: &[f32], to: &mut [f32], threads: Threads<'_>) {
     let Around { len, inner, .. } = around;
+    let operations = operations(to, 8);
+    threads.share_rows(to, layer.outputs.len() * inner, operations, |first, to| {
+        blend_rows(layer, around, &from[first * len * inner..], to);
+    });
+}
+
+fn blend_rows(layer: &Blend, Around { len, inner, .. }: Around, from: &[f32], to: &mut [f32]) {
     let outputs = layer.outputs.len();
     for (from, to) in
         from.chunks_exact((len * inner).max(1)).zip(to.chunks_exact_mut((outputs * inner).max(1)))
@@ -300,6 +335,6 @@ pub(crate) fn evaluate(layer: &TensorLayer, params: Vec<Vec<f32>>) -> Result<Vec
     }
     let kernel = TensorKernel::new(layer, &[], 1, params)?;
     let (mut scratch, mut to) = (vec![0.0; kernel.scratch_len()], vec![0.0; len]);
-    kernel.run(&|_| &[], &mut scratch, &mut to)?;
+    kernel.run(&|_| &[], &mut scratch, &mut to, Threads::Seq)?;
     Ok(to)
 }

@@ -1,6 +1,8 @@
 //! Matrix products and other sums of products.
 
+use super::operations;
 use super::walk::{Walk, broadcast_strides, strides};
+use kernels::Threads;
 
 /// A matrix product `[rows, inner] x [inner, columns]` with row and column strides.
 #[derive(Debug, Clone, Copy)]
@@ -42,7 +44,8 @@ impl Matrices {
 /// A stack of matrix products, whose outer axes are broadcast.
 #[derive(Debug)]
 pub(super) struct MatMul {
-    outer: Walk<3>,
+    /// Where the matrices of both operands begin, for each product.
+    outer: Vec<[usize; 2]>,
     matrices: Matrices,
 }
 
@@ -60,17 +63,30 @@ impl MatMul {
         let walk = Walk::new(
             &outer,
             [
-                &scaled(strides(&outer), rows * columns),
                 &scaled(broadcast_strides(outer_a, &outer), rows * inner),
                 &scaled(broadcast_strides(outer_b, &outer), inner * columns),
             ],
         );
         let matrices = Matrices { rows, inner, columns, a: [inner, 1], b: [columns, 1] };
-        Self { outer: walk, matrices }
+        let mut outer = Vec::with_capacity(walk.len());
+        walk.each(|offsets| outer.push(offsets));
+        Self { outer, matrices }
     }
 
-    pub(super) fn run(&self, a: &[f32], b: &[f32], to: &mut [f32]) {
-        self.outer.each(|[at, at_a, at_b]| self.matrices.multiply(&a[at_a..], &b[at_b..], &mut to[at..]));
+    pub(super) fn run(&self, a: &[f32], b: &[f32], to: &mut [f32], threads: Threads<'_>) {
+        let Matrices { rows, inner, columns, a: [row_a, _], .. } = self.matrices;
+        let operations = operations(to, 2 * inner);
+        threads.share_rows(to, columns, operations, |first, to| {
+            let (mut next, end) = (first, first + to.len() / columns);
+            while next < end {
+                let (product, row) = (next / rows, next % rows);
+                let count = (rows - row).min(end - next);
+                let [at_a, at_b] = self.outer[product];
+                let to = &mut to[(next - first) * columns..];
+                Matrices { rows: count, ..self.matrices }.multiply(&a[at_a + row * row_a..], &b[at_b..], to);
+                next += count;
+            }
+        });
     }
 }
 

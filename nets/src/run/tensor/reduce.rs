@@ -1,8 +1,11 @@
 //! Reductions, normalisations and softmax.
 
 use super::index::Around;
+use super::operations;
 use super::walk::{Walk, strides};
 use crate::layer::{Lrn, Reduction, SoftKind};
+use kernels::Threads;
+use std::ops::Range;
 
 /// Loops over the axes that stay and over those that are reduced.
 #[derive(Debug)]
@@ -24,11 +27,14 @@ impl Split {
     }
 
     /// Reduces each group of elements to one.
-    pub(super) fn reduce(&self, kind: Reduction, from: &[f32], to: &mut [f32]) {
-        let mut place = 0;
-        self.stays.each(|[base]| {
-            to[place] = self.one(kind, base, from);
-            place += 1;
+    pub(super) fn reduce(&self, kind: Reduction, from: &[f32], to: &mut [f32], threads: Threads<'_>) {
+        let operations = operations(to, 4 * self.reduced.len());
+        threads.share_rows(to, 1, operations, |first, to| {
+            let mut place = 0;
+            self.stays.range(first..first + to.len(), |[base]| {
+                to[place] = self.one(kind, base, from);
+                place += 1;
+            });
         });
     }
 
@@ -61,9 +67,33 @@ impl Split {
     }
 
     /// `(x - mean) / sqrt(variance + eps)` for each group, or without the mean.
-    pub(super) fn normalize(&self, (eps, center): (f32, bool), from: &[f32], to: &mut [f32]) {
+    pub(super) fn normalize(
+        &self,
+        (eps, center): (f32, bool),
+        from: &[f32],
+        to: &mut [f32],
+        threads: Threads<'_>,
+    ) {
+        let (len, groups) = (self.reduced.len(), self.stays.len());
+        // The groups are rows of the output if the last axes are reduced. Others are computed by one thread.
+        let row = if self.reduced.is_dense() { len } else { to.len() };
+        let operations = operations(to, 8);
+        threads.share_rows(to, row, operations, |first, to| {
+            let count = if row == len { to.len() / row } else { groups };
+            self.normalize_groups(first..first + count, (eps, center), from, (first * row, to));
+        });
+    }
+
+    /// Normalises the groups with these numbers. `to` begins at this place of the output.
+    fn normalize_groups(
+        &self,
+        groups: Range<usize>,
+        (eps, center): (f32, bool),
+        from: &[f32],
+        (start, to): (usize, &mut [f32]),
+    ) {
         let count = self.reduced.len() as f64;
-        self.stays.each(|[base]| {
+        self.stays.range(groups, |[base]| {
             let mut sum = 0.0;
             if center {
                 self.reduced.each(|[at]| sum += f64::from(from[base + at]));
@@ -72,14 +102,22 @@ impl Split {
             self.reduced.each(|[at]| squares += (f64::from(from[base + at]) - mean).powi(2));
             let factor = 1.0 / (squares / count + f64::from(eps)).sqrt();
             let (mean, factor) = (mean as f32, factor as f32);
-            self.reduced.each(|[at]| to[base + at] = (from[base + at] - mean) * factor);
+            self.reduced.each(|[at]| to[base + at - start] = (from[base + at] - mean) * factor);
         });
     }
 }
 
 /// Softmax and its relatives along an axis.
-pub(super) fn softmax(kind: SoftKind, around: Around, from: &[f32], to: &mut [f32]) {
-    let Around { outer, len, inner } = around;
+pub(super) fn softmax(kind: SoftKind, around: Around, from: &[f32], to: &mut [f32], threads: Threads<'_>) {
+    let row = around.len * around.inner;
+    let operations = operations(to, 16);
+    threads.share_rows(to, row, operations, |first, to| {
+        let part = Around { outer: to.len() / row.max(1), ..around };
+        softmax_rows(kind, part, &from[first * row..], to);
+    });
+}
+
+fn softmax_rows(kind: SoftKind, Around { outer, len, inner }: Around, from: &[f32], to: &mut [f32]) {
     for group in 0..outer * inner {
         let start = group / inner * len * inner + group % inner;
         let places = || (0..len).map(|i| start + i * inner);

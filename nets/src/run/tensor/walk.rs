@@ -1,5 +1,7 @@
 //! Loops over the elements of tensors with strides.
 
+use std::ops::Range;
+
 /// Maximum number of axes: those of three operands of a sum of products.
 const RANK: usize = 3 * crate::shape::TensorShape::MAX_RANK;
 
@@ -57,6 +59,11 @@ impl<const K: usize> Walk<K> {
         }
     }
 
+    /// Whether the first tensor has no gaps.
+    pub(super) fn is_dense(&self) -> bool {
+        self.strides.is_empty() || self.strides.len() == 1 && self.strides[0][0] == 1
+    }
+
     /// Number of elements.
     pub(super) fn len(&self) -> usize {
         self.dims.iter().product()
@@ -64,18 +71,24 @@ impl<const K: usize> Walk<K> {
 
     /// Calls `visit` with the offset of each tensor for every index, in row-major order.
     #[inline]
-    pub(super) fn each(&self, mut visit: impl FnMut([usize; K])) {
-        if self.dims.contains(&0) {
-            return;
-        }
+    pub(super) fn each(&self, visit: impl FnMut([usize; K])) {
+        self.range(0..self.len(), visit);
+    }
+
+    /// As [`each`](Self::each), for the indices with these numbers.
+    #[inline]
+    pub(super) fn range(&self, numbers: Range<usize>, mut visit: impl FnMut([usize; K])) {
         let (mut index, mut offsets) = ([0usize; RANK], [0usize; K]);
-        loop {
+        let mut rest = numbers.start;
+        for (axis, (&dim, steps)) in self.dims.iter().zip(&self.strides).enumerate().rev() {
+            index[axis] = rest % dim.max(1);
+            rest /= dim.max(1);
+            (0..K).for_each(|tensor| offsets[tensor] += steps[tensor] * index[axis]);
+        }
+        for _ in numbers {
             visit(offsets);
             let mut axis = self.dims.len();
-            loop {
-                if axis == 0 {
-                    return;
-                }
+            while axis > 0 {
                 axis -= 1;
                 index[axis] += 1;
                 let steps = &self.strides[axis];
@@ -104,6 +117,9 @@ mod tests {
         walk.each(|offsets| seen.push(offsets));
         let expected: Vec<[usize; 2]> = (0..24).map(|i| [i, i / 4 % 3]).collect();
         assert_eq!(seen, expected);
+        let mut part = Vec::new();
+        walk.range(5..17, |offsets| part.push(offsets));
+        assert_eq!(part, expected[5..17]);
         assert_eq!(Walk::new(&dims, [&row, &row]).dims, [24]);
         let (outer, len, step) = Walk::new(&[], [&[]]).split_inner();
         assert_eq!((outer.len(), len, step), (1, 1, [0]));

@@ -1,6 +1,7 @@
 //! Convolution, its transpose, and pooling over any number of axes, as plain loops.
 
 use super::walk::strides;
+use crate::error::LayerError;
 use crate::layer::{ConvNd, PoolOp, Windows};
 use crate::shape::TensorShape;
 
@@ -44,6 +45,12 @@ impl Images {
             steps,
             is_transposed,
         }
+    }
+
+    /// The windows on an output whose elements are sums of windows.
+    pub(super) fn grid(windows: &Windows, output: &[usize]) -> Result<Self, LayerError> {
+        let grid = windows.outputs(&output[2..])?;
+        Ok(Self::new(&[&output[..2], &grid].concat(), output, true))
     }
 
     /// Elements of a map of the input and of the output.
@@ -97,6 +104,21 @@ pub(super) fn conv(
                 };
                 let product = |c| weight(c) * input[(n * channels + start + c) * inputs + from];
                 to[number * outputs + into] += (0..per_group).map(product).sum::<f32>();
+            }
+        });
+    }
+}
+
+/// The sum of windows at their places; elements in the padding are left out.
+pub(super) fn overlap(windows: &Windows, images: &Images, input: &[f32], to: &mut [f32]) {
+    let ((places, pixels), taps) = (images.sizes(), windows.kernel.iter().product::<usize>());
+    to.fill(0.0);
+    let mut index = [0usize; AXES];
+    for window in 0..places {
+        unravel(window, &images.grid, &mut index[..images.grid.len()]);
+        images.taps(windows, &index, |tap, place| {
+            for (number, to) in to.chunks_exact_mut(pixels).enumerate() {
+                to[place] += input[(number * taps + tap) * places + window];
             }
         });
     }

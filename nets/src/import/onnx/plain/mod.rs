@@ -1,5 +1,6 @@
 //! Operators on tensors of any rank: what the layers of convolutional networks do not cover.
 
+mod attention;
 mod axes;
 mod elementwise;
 mod gather;
@@ -9,6 +10,7 @@ mod quantized;
 mod recurrent;
 mod reduce;
 mod resize;
+mod sample;
 mod window;
 
 use super::draft::Recipe;
@@ -50,6 +52,7 @@ pub(super) fn import<'a>(importer: &mut Importer<'a>, call: &Call<'a>) -> Outcom
         return Ok(vec![result]);
     }
     Ok(vec![match op {
+        "Attention" => return attention::import(importer, call),
         "MatMul" => product::matmul(importer, call)?,
         "Gemm" => product::gemm(importer, call)?,
         "Einsum" => product::einsum(importer, call)?,
@@ -71,6 +74,9 @@ pub(super) fn import<'a>(importer: &mut Importer<'a>, call: &Call<'a>) -> Outcom
         "MaxPool" | "AveragePool" | "LpPool" => return window::pool(importer, call),
         "GlobalAveragePool" | "GlobalMaxPool" | "GlobalLpPool" => window::global(importer, call)?,
         "Resize" | "Upsample" => resize::resize(importer, call)?,
+        "GridSample" => sample::grid(importer, call)?,
+        "DeformConv" => sample::deform(importer, call)?,
+        "Col2Im" => sample::overlap(importer, call)?,
         "LSTM" | "GRU" | "RNN" => return recurrent::import(importer, call),
         "DequantizeLinear" | "QuantizeLinear" | "QLinearConv" | "QLinearMatMul" => {
             quantized::import(importer, call)?

@@ -6,7 +6,7 @@ use super::super::node::{Call, Outcome, axis, unsupported, wrong};
 use super::super::proto::AttributeValue;
 use super::super::value::Value;
 use super::dims_of;
-use crate::layer::{Blend, Pick, TensorOp};
+use crate::layer::{Blend, Pick, TensorOp, cubic};
 use std::sync::Arc;
 
 /// Maximum extent of a resized axis.
@@ -279,16 +279,5 @@ impl Settings {
             Mode::Linear => spread(1.0, &|x| (1.0 - x.abs()).clamp(0.0, 1.0)),
             Mode::Cubic(a) => spread(2.0, &|x| cubic(x.abs(), a)),
         }
-    }
-}
-
-/// The kernel of cubic convolution at a distance (Keys 1981, equation 4).
-fn cubic(x: f64, a: f64) -> f64 {
-    if x <= 1.0 {
-        ((a + 2.0) * x - (a + 3.0)) * x * x + 1.0
-    } else if x < 2.0 {
-        ((a * x - 5.0 * a) * x + 8.0 * a) * x - 4.0 * a
-    } else {
-        0.0
     }
 }
