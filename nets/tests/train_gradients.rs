@@ -5,8 +5,8 @@ mod train_common;
 use kernels::{Activation, Layout, Pad2, PoolKind, Size2, Threads};
 use nets::train::{Loss, TrainNet, TrainOptions};
 use nets::{
-    AdaptivePool, Conv, Graph, GraphBuilder, Layer, Linear, Lrn, Norm, Pool, Shape, SparseConv, Subsample,
-    WeightSet,
+    AdaptivePool, Conv, FractionalPool, Graph, GraphBuilder, Layer, Linear, Lrn, Norm, Pool, Shape,
+    SparseConv, Subsample, WeightSet,
 };
 use train_common::{labels, moved, noise, weights};
 
@@ -169,6 +169,11 @@ fn pooling() {
     check("adaptive", 5, |net| {
         net.then("pool", Layer::AdaptivePool(AdaptivePool { output: Size2::new(3, 4) }));
     });
+    for channels in [5, 18] {
+        check("fractional", channels, |net| {
+            net.then("pool", FractionalPool::new(2, 4)).act(Activation::Tanh);
+        });
+    }
     check("subsample", 6, |net| {
         let subsample = Subsample { window: Size2::new(2, 2) };
         net.then("cut", Pool { kind: PoolKind::Max, ..Pool::average(2, 1) });

@@ -5,6 +5,7 @@ use super::operand::{Context, Operand, Place, Sources};
 use super::plain;
 use super::tensor::TensorKernel;
 use crate::graph::NodeId;
+use crate::layer::FractionalPool;
 use crate::shape::Shape;
 use kernels::{
     Activation, ConvError, ConvIo, ConvPlan, LrnSpec, NormSpec, Pad2, PoolDesc, TransposedPlan, Workspace,
@@ -31,6 +32,7 @@ pub(super) enum Kernel {
     Chain(Box<Chain>),
     Pool(PoolDesc),
     AdaptivePool,
+    FractionalPool(FractionalPool),
     /// Pooling, followed by a scale and a shift.
     Subsample(PoolDesc, ScaleShift),
     Activation {
@@ -180,7 +182,11 @@ impl Step {
                 let (scale, shift) = (scale.as_deref(), shift.as_deref());
                 ops.normalize(*spec, scale, shift, input()?, target.tensor_mut(data)?, threads)
             }
-            Kernel::AdaptivePool | Kernel::Pad(_) | Kernel::ShortcutA(_) | Kernel::Rbf(_) => {
+            Kernel::AdaptivePool
+            | Kernel::FractionalPool(_)
+            | Kernel::Pad(_)
+            | Kernel::ShortcutA(_)
+            | Kernel::Rbf(_) => {
                 let images = source.images(sources.get(source)).zip(target.images_mut(data));
                 images.for_each(|(from, to)| self.image(kernel, from, to));
                 Ok(())
@@ -200,6 +206,7 @@ impl Step {
         let (source, target) = ((from, source.image()), (to, target.image()));
         match kernel {
             Kernel::AdaptivePool => plain::adaptive(source, target),
+            Kernel::FractionalPool(pool) => plain::fractional(source, (*pool, &[]), target),
             Kernel::Pad(pad) => plain::pad(source, *pad, target),
             Kernel::ShortcutA(stride) => plain::shortcut(source, *stride, target),
             Kernel::Rbf(codes) => plain::rbf(source.0, codes, target.0),

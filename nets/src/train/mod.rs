@@ -29,6 +29,7 @@
 
 mod compile;
 mod figures;
+mod form;
 mod heads;
 mod loss;
 mod net;
@@ -38,6 +39,7 @@ mod random;
 mod unit;
 
 pub use figures::ActivationFigures;
+pub use form::Parametrization;
 pub use loss::{BatchLoss, Loss};
 pub use net::TrainNet;
 pub use options::TrainOptions;

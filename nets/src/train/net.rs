@@ -227,6 +227,7 @@ impl TrainNet {
             backward(steps, &mut run, accumulates)?;
             Ok::<_, NetError>(loss)
         })?;
+        parts.params.pull_back();
         // A batch that was refused does not count.
         self.batches = self.batches % self.accumulate + 1;
         Ok(loss)
@@ -238,7 +239,8 @@ impl TrainNet {
         Draw { seed: self.seed, pass: batches.wrapping_add((self.batches % self.accumulate) as u64) }
     }
 
-    /// The parameters that are trained, with the gradients of the last pass, in the order of the graph.
+    /// The parameters that are trained, with the gradients of the last pass, in the order of the graph. The gains of weight
+    /// normalisation are behind them.
     pub fn parameters(&self) -> impl Iterator<Item = Parameter<'_>> {
         self.parts.params.trained()
     }
@@ -254,6 +256,7 @@ impl TrainNet {
         threads: Threads<'_>,
     ) -> Result<(), NetError> {
         self.parts.params.trained_mut().enumerate().for_each(|(index, parameter)| update(index, parameter));
+        self.parts.params.compose();
         self.updates += 1;
         self.batches = 0;
         self.repack(threads)
@@ -324,10 +327,11 @@ impl TrainNet {
     }
 
     /// Uses `mask` in a dropout layer from now on, instead of random ones: a factor for each element of the batch in NCHW
-    /// order. `None` returns to random masks.
+    /// order. A layer of fractional max-pooling takes two numbers from 0 to below 1 for each map of the batch, which place its
+    /// columns and its rows. `None` returns to random numbers.
     ///
     /// # Errors
-    /// [`NetError::Layer`] if there is no dropout layer of this name, or its batch has another number of elements.
+    /// [`NetError::Layer`] if there is no such layer of this name, or it needs other numbers.
     pub fn set_mask(&mut self, layer: &str, mask: Option<&[f32]>) -> Result<(), NetError> {
         let mut steps = self.parts.steps.iter_mut().filter(|step| step.name == layer);
         match steps.any(|step| step.unit.set_mask(mask)) {
@@ -336,18 +340,36 @@ impl TrainNet {
         }
     }
 
-    /// The parameters and running statistics.
+    /// The parameters and running statistics. Weights are those that layers use, whatever they are computed from.
     pub fn weights(&self) -> WeightSet {
         self.parts.params.weights()
     }
 
-    /// Replaces the parameters and running statistics.
+    /// Replaces the parameters and running statistics. With weight normalisation, these weights become the trained vectors, and
+    /// their lengths the gains. With weight standardisation, they become the trained vectors, and are standardised.
     ///
     /// # Errors
     /// Those of the source. The network is unchanged then.
     pub fn set_weights(&mut self, weights: &dyn WeightSource, threads: Threads<'_>) -> Result<(), NetError> {
         self.parts.params.set(weights)?;
         self.repack(threads)
+    }
+
+    /// The trained tensors from which weights are computed, with their names.
+    #[cfg(feature = "train")]
+    pub(crate) fn trained_forms(&self) -> impl Iterator<Item = (&str, &[f32])> {
+        self.parts.params.trained_forms()
+    }
+
+    /// Continues with saved tensors from which weights are computed. The error says what is missing.
+    #[cfg(feature = "train")]
+    pub(crate) fn restore_forms(
+        &mut self,
+        saved: impl FnMut(&str) -> Option<Vec<f32>>,
+        threads: Threads<'_>,
+    ) -> Result<(), String> {
+        self.parts.params.restore_forms(saved)?;
+        self.repack(threads).map_err(|error| error.to_string())
     }
 
     /// Figures of the activations of the last step, if the options ask for them.

@@ -1,5 +1,6 @@
 //! [`TrainOptions`].
 
+use super::form::Parametrization;
 use super::loss::Loss;
 use crate::error::NetError;
 use crate::weights::MEMORY_LIMIT;
@@ -36,6 +37,8 @@ pub struct TrainOptions {
     pub side_weight: f32,
     /// The part of a batch in the running averages of batch normalisation.
     pub momentum: f32,
+    /// How filters and matrices are computed from what is trained.
+    pub parametrization: Parametrization,
     /// Names of parameters that are not trained. No gradient is computed for them.
     pub frozen: Vec<String>,
     /// Whether [`TrainNet::activations`](super::TrainNet::activations) has figures. They cost a pass over the activations.
@@ -60,6 +63,7 @@ impl Default for TrainOptions {
             survival: 1.0,
             side_weight: 0.3,
             momentum: 0.1,
+            parametrization: Parametrization::Plain,
             frozen: Vec::new(),
             figures: false,
             memory_limit: MEMORY_LIMIT,
@@ -153,6 +157,11 @@ impl TrainOptions {
     /// Sets the weight of the losses of side classifiers.
     pub fn side_weight(self, side_weight: f32) -> Self {
         Self { side_weight, ..self }
+    }
+
+    /// Sets how filters and matrices are computed from what is trained.
+    pub fn parametrization(self, parametrization: Parametrization) -> Self {
+        Self { parametrization, ..self }
     }
 
     /// Sets the parameters that are not trained.

@@ -20,7 +20,7 @@ use crate::train::unit::linear::{LinearOf, LinearUnit};
 use crate::train::unit::moves::{CopyUnit, MaxoutUnit, PadUnit, ShortcutUnit};
 use crate::train::unit::multiply::MultiplyUnit;
 use crate::train::unit::norm::{LrnUnit, NormUnit};
-use crate::train::unit::pool::{AdaptivePoolUnit, PoolUnit};
+use crate::train::unit::pool::{AdaptivePoolUnit, FractionalPoolUnit, PoolUnit};
 use crate::train::unit::scale::{RbfUnit, ScaleParams, ScaleUnit};
 use crate::train::unit::{Dx, InputGradient, Unit, Wiring};
 use kernels::{Activation, BatchNormSpec, Layout, LrnSpec, NormSpec, Pitch, PlanOptions, Shape4};
@@ -177,6 +177,9 @@ impl Builder<'_> {
                 Some(pool) => Box::new(PoolUnit { desc: pool.desc(input, layout)?, wiring }),
                 None => Box::new(AdaptivePoolUnit { wiring }),
             },
+            Layer::FractionalPool(pool) => {
+                Box::new(FractionalPoolUnit::new(wiring, *pool, self.stream(node)))
+            }
             Layer::Activation(activation) => {
                 let slope = (*activation == Activation::PRelu).then(|| self.required(node, "weight"));
                 let (slope, accumulates) = (slope.transpose()?, self.accumulates());

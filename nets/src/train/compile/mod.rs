@@ -69,7 +69,8 @@ impl TrainNet {
         };
         let mut training = lower_for_training(graph, &wanted)?;
         let reaches = graph.ancestors(&outputs.nodes);
-        let params = Params::new(graph, weights, &options.frozen, |node| reaches[node])?;
+        let mut params = Params::new(graph, weights, &options.frozen, |node| reaches[node])?;
+        params.parametrize(graph, options.parametrization);
         let needed = Needed::new(graph, &training, &params);
         let blocks = if options.survival < 1.0 { residual_blocks(graph) } else { Vec::new() };
         blocks.iter().for_each(|block| branch_first(graph, &mut training, block));
@@ -214,8 +215,9 @@ fn heads(
     memory: &Memory,
     outputs: &Outputs,
 ) -> Result<Heads, NetError> {
-    let tensors = training.outputs.iter().map(|&value| {
-        let shape = training.storages.value(value).shape;
+    let tensors = training.outputs.iter().zip(&outputs.nodes).map(|(&value, &node)| {
+        // The value can be the map that was flattened, which has as many elements in the same order.
+        let shape = graph.node(node).output.batched(options.batch);
         let arg = Arg { value, shape, layout: Layout::Nchw };
         (memory.source(&arg), memory.gradient_of(&arg))
     });

@@ -79,6 +79,7 @@ impl Needed {
             Layer::Pool(pool) => (if pool.kind == PoolKind::Max { first } else { none }, false),
             Layer::Activation(activation) if is_by_output(*activation) => (none, true),
             Layer::Activation(_) | Layer::Lrn(_) | Layer::Maxout { .. } | Layer::Rbf { .. } => (first, false),
+            Layer::FractionalPool(_) => (first, false),
             Layer::Scale { .. } => (first, fused),
             Layer::Mul => (both, false),
             Layer::Add => (none, fused),
