@@ -1,7 +1,7 @@
 //! Trains a network for some steps from given weights and batches, and prints the loss of each step:
 //!
 //! ```text
-//! train_steps NETWORK FOLDER --rate R [--momentum M] [--decay D] [--dropout P] [--time] [--blocked | --planes]
+//! train_steps NETWORK FOLDER --rate R [--momentum M] [--decay D] [--dropout P] [--recompute LAYERS] [--time] [--blocked | --planes]
 //! ```
 //!
 //! FOLDER has `weights.safetensors`, `images.npy` (`steps x batch x C x H x W`), `labels.npy` (`steps x batch`), and for

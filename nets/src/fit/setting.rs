@@ -5,7 +5,7 @@ use crate::data::{Frame, Normalisation, Parts};
 use crate::error::NetError;
 use crate::graph::Graph;
 use crate::optim::Rule;
-use crate::train::{Parametrization, TrainOptions};
+use crate::train::{Parametrization, Recompute, TrainOptions};
 use kernels::Isa;
 
 /// What a training runs on. It does not decide the result, except that instruction sets round differently.
@@ -17,6 +17,8 @@ pub struct Hardware {
     pub max_threads: usize,
     /// Whether activations are measured. They cost a pass in each step.
     pub figures: bool,
+    /// What the reverse pass computes again, to save memory.
+    pub recompute: Recompute,
 }
 
 /// What a training works on, besides its recipe and its weights.
@@ -64,7 +66,8 @@ impl Setting<'_> {
             .survival(recipe.survival)
             .parametrization(recipe.parametrization)
             .frozen(frozen)
-            .figures(hardware.figures);
+            .figures(hardware.figures)
+            .recompute(hardware.recompute);
         options.isa = hardware.isa;
         options
     }

@@ -1,9 +1,6 @@
 //! [`Parametrization`]: filters and matrices as functions of what is trained.
 
-use super::parameter::Params;
-use crate::graph::Graph;
 use crate::layer::{Layer, Param, Role};
-use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -54,13 +51,13 @@ pub(super) struct Form {
     pub(super) raw: Vec<f32>,
     pub(super) gradient: Vec<f32>,
     /// Elements of a row.
-    row: usize,
+    pub(super) row: usize,
     /// The place of the gains among the parameters, for weight normalisation.
-    gain: Option<usize>,
+    pub(super) gain: Option<usize>,
 }
 
 /// The length of a row.
-fn norm(row: &[f32]) -> f64 {
+pub(super) fn norm(row: &[f32]) -> f64 {
     row.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt()
 }
 
@@ -86,7 +83,7 @@ fn over(x: f64, norm: f64) -> f64 {
 
 impl Form {
     /// The form of a parameter of a layer, without its gains; `None` for a parameter that is trained itself.
-    fn new(kind: Parametrization, layer: &Layer, param: &Param) -> Option<Self> {
+    pub(super) fn new(kind: Parametrization, layer: &Layer, param: &Param) -> Option<Self> {
         if !matches!(param.role, Role::Weight { .. }) {
             return None;
         }
@@ -101,7 +98,7 @@ impl Form {
     }
 
     /// Computes the weights.
-    fn compute(&self, gains: Option<&[f32]>, weights: &mut [f32]) {
+    pub(super) fn compute(&self, gains: Option<&[f32]>, weights: &mut [f32]) {
         let rows = self.raw.chunks_exact(self.row).zip(weights.chunks_exact_mut(self.row));
         for (index, (raw, weights)) in rows.enumerate() {
             let (centre, factor) = match gains {
@@ -113,7 +110,7 @@ impl Form {
     }
 
     /// Computes the gradients of the trained tensors from those of the weights.
-    fn pull_back(&mut self, gains: Option<(&[f32], &mut [f32])>, of_weights: &[f32]) {
+    pub(super) fn pull_back(&mut self, gains: Option<(&[f32], &mut [f32])>, of_weights: &[f32]) {
         let rows = self.raw.chunks_exact(self.row).zip(self.gradient.chunks_exact_mut(self.row));
         let rows = rows.zip(of_weights.chunks_exact(self.row));
         let Some((gains, of_gains)) = gains else {
@@ -140,99 +137,6 @@ impl Form {
                 *to = (factor * (f64::from(dw) - over(f64::from(v), length) * slope)) as f32;
             }
         }
-    }
-}
-
-impl Params {
-    /// Computes the weights of layers from other tensors from now on. The gains are parameters behind all others.
-    pub(super) fn parametrize(&mut self, graph: &Graph, kind: Parametrization) {
-        let layers: HashMap<&str, &Layer> =
-            graph.nodes().iter().map(|node| (node.name.as_str(), &node.layer)).collect();
-        for index in 0..self.len() {
-            let (name, param) = self.of(index);
-            let (Some((layer, _)), true) = (name.rsplit_once('.'), self.is_trained(index)) else { continue };
-            let Some(mut form) = layers.get(layer).and_then(|&of| Form::new(kind, of, param)) else {
-                continue;
-            };
-            if kind == Parametrization::WeightNorm {
-                let param = Param { name: "gain", dims: vec![param.dims[0]], role: Role::Scale };
-                form.gain = Some(self.add_derived(format!("{layer}.gain"), param));
-            }
-            self.forms[index] = Some(form);
-        }
-        self.decompose();
-    }
-
-    /// Makes the present weights the trained tensors, with their lengths as gains.
-    pub(super) fn decompose(&mut self) {
-        for (index, form) in self.forms.iter_mut().enumerate() {
-            let Some(form) = form else { continue };
-            form.raw.copy_from_slice(&self.values[index]);
-            let Some(gain) = form.gain else { continue };
-            let lengths = form.raw.chunks_exact(form.row).map(|row| norm(row) as f32);
-            self.values[gain].iter_mut().zip(lengths).for_each(|(gain, length)| *gain = length);
-        }
-        self.compose();
-    }
-
-    /// Computes the weights from the trained tensors.
-    pub(super) fn compose(&mut self) {
-        for (index, form) in self.forms.iter().enumerate() {
-            let Some(form) = form else { continue };
-            let mut weights = std::mem::take(&mut self.values[index]);
-            form.compute(form.gain.map(|gain| &self.values[gain][..]), &mut weights);
-            self.values[index] = weights;
-        }
-    }
-
-    /// Computes the gradients of the trained tensors from those of the weights.
-    pub(super) fn pull_back(&mut self) {
-        for (index, form) in self.forms.iter_mut().enumerate() {
-            let Some(form) = form else { continue };
-            let of_weights = std::mem::take(&mut self.gradients[index]);
-            let gains = form.gain.map(|gain| (&self.values[gain][..], &mut self.gradients[gain][..]));
-            form.pull_back(gains, &of_weights);
-            self.gradients[index] = of_weights;
-        }
-    }
-
-    /// The trained tensors from which weights are computed, by the names of these weights, and the gains.
-    pub(super) fn trained_forms(&self) -> impl Iterator<Item = (&str, &[f32])> {
-        let forms = self.forms.iter().enumerate().filter_map(|(index, form)| Some((index, form.as_ref()?)));
-        forms.flat_map(|(index, form)| {
-            let gain = form.gain.map(|gain| (self.of(gain).0, &self.values[gain][..]));
-            [(self.of(index).0, &form.raw[..])].into_iter().chain(gain)
-        })
-    }
-
-    /// Continues with trained tensors that were saved.
-    ///
-    /// # Errors
-    /// What is missing.
-    pub(super) fn restore_forms(
-        &mut self,
-        mut saved: impl FnMut(&str) -> Option<Vec<f32>>,
-    ) -> Result<(), String> {
-        for index in 0..self.forms.len() {
-            let name = self.of(index).0.to_owned();
-            let gain = match &self.forms[index] {
-                Some(form) => form.gain,
-                None => continue,
-            };
-            let mut read = |name: &str, len: usize| {
-                let tensor = saved(name).filter(|tensor| tensor.len() == len);
-                tensor.ok_or_else(|| format!("no `{name}` of {len} trained elements"))
-            };
-            let raw = read(&name, self.values[index].len())?;
-            if let Some(gain) = gain {
-                self.values[gain] = read(&self.of(gain).0.to_owned(), self.values[gain].len())?;
-            }
-            if let Some(form) = &mut self.forms[index] {
-                form.raw = raw;
-            }
-        }
-        self.compose();
-        Ok(())
     }
 }
 

@@ -1,18 +1,18 @@
 //! [`TrainNet`].
 
-use super::figures::{ActivationFigures, Kind, Row};
+use super::figures::{ActivationFigures, Row};
 use super::heads::{Heads, Labels};
 use super::loss::BatchLoss;
 use super::options::TrainOptions;
-use super::parameter::{Parameter, ParameterMut, Params};
+use super::parameter::{Parameter, ParameterMut};
+use super::pass::{Parts, PassOf, backward, forward, named};
 use super::random::Stream;
-use super::unit::{Draw, Mode, Run, Unit, all, split};
+use super::unit::{Draw, Mode, Run, all};
 use crate::error::{LayerError, NetError};
 use crate::graph::Graph;
-use crate::run::operand::Operand;
 use crate::shape::Shape;
 use crate::weights::{WeightSet, WeightSource};
-use kernels::{Buffer, ConvError, Ops, Threads, Workspace};
+use kernels::Threads;
 use std::fmt;
 
 /// The random stream of stochastic depth. Layers have the numbers of their nodes.
@@ -37,38 +37,6 @@ pub struct TrainNet {
     filled: Vec<f32>,
 }
 
-/// What compilation makes.
-pub(super) struct Parts {
-    pub(super) ops: Ops,
-    pub(super) steps: Vec<Step>,
-    pub(super) heads: Heads,
-    pub(super) params: Params,
-    pub(super) arena: Buffer,
-    pub(super) workspace: Workspace,
-    /// The probability that each residual block is kept.
-    pub(super) survivals: Vec<f32>,
-}
-
-/// One operation of a pass.
-pub(super) struct Step {
-    /// The name of the layer, for errors.
-    pub(super) name: String,
-    pub(super) unit: Box<dyn Unit>,
-    pub(super) has_gradient: bool,
-    /// Gradients that are set to zero before the backward pass of the unit.
-    pub(super) zeros: Vec<Operand>,
-    /// The residual block whose branch the operation belongs to.
-    pub(super) block: Option<usize>,
-    /// The gradients of inputs that the unit writes first: zero if the block is dropped.
-    pub(super) skipped: Vec<Operand>,
-    /// The parameters of the unit, whose gradients are zero if the block is dropped.
-    pub(super) params: Vec<usize>,
-    pub(super) target: Operand,
-    pub(super) figures: Option<Kind>,
-    /// Where the figures are written.
-    pub(super) row: Option<usize>,
-}
-
 impl fmt::Debug for TrainNet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { input, batch, updates, .. } = self;
@@ -80,76 +48,6 @@ impl fmt::Debug for TrainNet {
             .field("steps", &steps)
             .finish_non_exhaustive()
     }
-}
-
-/// Calls the steps of a pass, and names the layer in errors.
-impl Parts {
-    fn run<'a>(&'a mut self, of: PassOf<'a>) -> (&'a mut [Step], &'a mut Heads, Run<'a>) {
-        let Self { ops, steps, heads, params, arena, workspace, .. } = self;
-        let run = Run {
-            ops,
-            threads: of.threads,
-            inputs: of.inputs,
-            arena,
-            workspace,
-            values: &mut params.values,
-            gradients: &mut params.gradients,
-            mode: of.mode,
-            draw: of.draw,
-            dropped: of.dropped,
-        };
-        (steps, heads, run)
-    }
-}
-
-/// What a pass computes.
-#[derive(Clone, Copy)]
-struct PassOf<'a> {
-    threads: Threads<'a>,
-    inputs: &'a [&'a [f32]],
-    mode: Mode,
-    draw: Draw,
-    dropped: &'a [bool],
-}
-
-fn named(step: &str) -> impl FnOnce(ConvError) -> NetError + '_ {
-    move |error| NetError::layer(step, error)
-}
-
-/// Computes all values, and calls `done` after each step.
-fn forward(
-    steps: &mut [Step],
-    run: &mut Run<'_>,
-    mut done: impl FnMut(&Step, &[f32]),
-) -> Result<(), NetError> {
-    for step in steps {
-        let is_dropped = run.mode == Mode::Training && step.block.is_some_and(|block| run.dropped[block]);
-        if !is_dropped {
-            step.unit.forward(run).map_err(named(&step.name))?;
-            done(step, all(run.arena, run.inputs).get(&step.target));
-        }
-    }
-    Ok(())
-}
-
-/// Computes all gradients.
-fn backward(steps: &mut [Step], run: &mut Run<'_>, accumulates: bool) -> Result<(), NetError> {
-    for step in steps.iter_mut().rev().filter(|step| step.has_gradient) {
-        step.zeros.iter().for_each(|operand| clear(operand, run));
-        if step.block.is_some_and(|block| run.dropped[block]) {
-            step.skipped.iter().for_each(|operand| clear(operand, run));
-            let params = step.params.iter().filter(|_| !accumulates);
-            params.for_each(|&param| run.gradients[param].fill(0.0));
-        } else {
-            step.unit.backward(run).map_err(named(&step.name))?;
-        }
-    }
-    Ok(())
-}
-
-fn clear(operand: &Operand, run: &mut Run<'_>) {
-    let (_, data) = split(run.arena, run.inputs, operand);
-    operand.images_mut(data).for_each(|image| image.fill(0.0));
 }
 
 impl TrainNet {

@@ -5,6 +5,35 @@ use super::loss::Loss;
 use crate::error::NetError;
 use crate::weights::MEMORY_LIMIT;
 use kernels::{Isa, Layout};
+use std::str::FromStr;
+
+/// What the reverse pass computes again instead of keeping it from the forward pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Recompute {
+    /// Nothing: the most memory and the least time.
+    #[default]
+    Nothing,
+    /// The outputs of cheap layers, such as normalisations, activations and pooling, from inputs that are kept.
+    Cheap,
+    /// Also all layers inside the branches of residual blocks, from the inputs of the blocks (Chen et al. 2016). This takes another
+    /// forward pass of their convolutions.
+    Blocks,
+}
+
+/// Reads `nothing`, `cheap` or `blocks`.
+impl FromStr for Recompute {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "nothing" => Ok(Self::Nothing),
+            "cheap" => Ok(Self::Cheap),
+            "blocks" => Ok(Self::Blocks),
+            _ => Err(format!("expected nothing, cheap or blocks, got `{text}`")),
+        }
+    }
+}
 
 /// Options for a network that trains.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,6 +72,8 @@ pub struct TrainOptions {
     pub frozen: Vec<String>,
     /// Whether [`TrainNet::activations`](super::TrainNet::activations) has figures. They cost a pass over the activations.
     pub figures: bool,
+    /// What the reverse pass computes again, to save memory. It changes no bit.
+    pub recompute: Recompute,
     /// Maximum bytes of activations and gradients.
     pub memory_limit: u64,
 }
@@ -66,6 +97,7 @@ impl Default for TrainOptions {
             parametrization: Parametrization::Plain,
             frozen: Vec::new(),
             figures: false,
+            recompute: Recompute::Nothing,
             memory_limit: MEMORY_LIMIT,
         }
     }
@@ -172,6 +204,11 @@ impl TrainOptions {
     /// Sets whether there are figures of activations.
     pub fn figures(self, figures: bool) -> Self {
         Self { figures, ..self }
+    }
+
+    /// Sets what the reverse pass computes again.
+    pub fn recompute(self, recompute: Recompute) -> Self {
+        Self { recompute, ..self }
     }
 
     /// Sets the part of a batch in the running averages.

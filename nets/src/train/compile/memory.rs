@@ -7,7 +7,8 @@
 //! A sum passes the gradient of its output on to all inputs. Their gradients share its memory where that changes no number
 //! that is read later, so nothing is copied along a residual network.
 
-use super::needs::{Needed, is_by_output};
+use super::needs::{Needed, is_by_output, layer_of};
+use super::recompute::{Recomputed, reads_backward};
 use crate::error::NetError;
 use crate::graph::{Graph, NodeId};
 use crate::layer::Layer;
@@ -26,6 +27,7 @@ pub(super) struct Memory {
     gradients: Storages,
     places: Places,
     gradient_places: Places,
+    recomputed: Recomputed,
     /// Elements of the arena.
     pub(super) len: usize,
 }
@@ -38,14 +40,6 @@ pub(super) struct Writes {
     pub(super) adds: Vec<Option<bool>>,
     /// Channels of the gradient of an input that are set to zero first, because only others were written before.
     pub(super) zeros: Vec<(usize, Range<isize>)>,
-}
-
-/// The layer of an operation; `None` for copies and views.
-pub(super) fn layer_of<'g>(graph: &'g Graph, op: &Op) -> Option<&'g Layer> {
-    match &op.work {
-        Work::Layers(layers) => Some(&graph.node(layers[0].nodes[0]).layer),
-        Work::Copy | Work::View => None,
-    }
 }
 
 /// Lets elementwise operations write over their first input where nothing reads it afterwards. It can become another input
@@ -224,7 +218,12 @@ fn uncovered(written: &[Range<isize>], span: &Range<isize>) -> Vec<Range<isize>>
 
 impl Memory {
     /// Places all tensors, and decides how gradients are written.
-    pub(super) fn new(graph: &Graph, training: &Training, needed: &Needed) -> (Self, Vec<Writes>) {
+    pub(super) fn new(
+        graph: &Graph,
+        training: &Training,
+        needed: &Needed,
+        recomputed: Recomputed,
+    ) -> (Self, Vec<Writes>) {
         let Training { ops, storages, outputs } = training;
         let mut gradients = needed.gradients.clone();
         share_gradients(graph, training, needed, &mut gradients);
@@ -237,9 +236,10 @@ impl Memory {
                 continue;
             }
             let back = 2 * loss - step;
-            let keeps = needed.keeps(graph, op);
-            keeps.reads.iter().for_each(|&k| lives.value(op.reads[k].value, back));
-            op.write.filter(|_| keeps.output).into_iter().for_each(|value| lives.value(value, back));
+            let again = recomputed.before[step].iter().map(|&index| &ops[index]);
+            let again = again.flat_map(|op| op.reads.iter().map(|arg| arg.value).chain(op.write));
+            let read = reads_backward(graph, op, needed).into_iter();
+            again.chain(read).for_each(|value| lives.value(recomputed.saved(value), back));
             let inputs = op.reads.iter().map(|arg| arg.value).filter(|&value| needed.value(value));
             inputs.chain(op.write).for_each(|value| lives.gradient(value, back));
         }
@@ -259,6 +259,7 @@ impl Memory {
                 outputs: Vec::new(),
             },
             gradients,
+            recomputed,
             len,
         };
         (memory, writes)
@@ -272,6 +273,18 @@ impl Memory {
     /// A value as an operation writes it.
     pub(super) fn target(&self, value: usize) -> Operand {
         self.places.target(&self.values, None, value)
+    }
+
+    /// What an operation reads and writes in the reverse pass, if any of it was computed again.
+    pub(super) fn saved(&self, op: &Op, write: usize) -> Option<(Vec<Operand>, Operand)> {
+        let saved = |arg: &Arg| self.source(&Arg { value: self.recomputed.saved(arg.value), ..*arg });
+        let sources = op.reads.iter().map(saved).collect();
+        (!self.recomputed.is_empty()).then(|| (sources, self.target(self.recomputed.saved(write))))
+    }
+
+    /// The operations that run again before the backward pass of an operation.
+    pub(super) fn again_before(&self, op: usize) -> &[usize] {
+        &self.recomputed.before[op]
     }
 
     /// The gradient of a value that an operation reads.

@@ -8,10 +8,14 @@ mod blocks;
 mod build;
 mod memory;
 mod needs;
+mod recompute;
+#[cfg(test)]
+mod tests;
 
 use super::heads::Heads;
-use super::net::{Step, TrainNet};
+use super::net::TrainNet;
 use super::parameter::Params;
+use super::pass::{Parts, Step};
 use super::unit::combine::Block;
 use super::{TrainOptions, figures};
 use crate::error::{LayerError, NetError};
@@ -25,6 +29,7 @@ use build::Builder;
 use kernels::{Buffer, Layout, Ops, PlanOptions, Team, Workspace, WorkspaceReq};
 use memory::{Memory, Writes};
 use needs::Needed;
+use recompute::Recomputed;
 
 /// The nodes whose values are logits: the output of the network, and side classifiers.
 struct Outputs {
@@ -76,7 +81,8 @@ impl TrainNet {
         blocks.iter().for_each(|block| branch_first(graph, &mut training, block));
         let sums: Vec<NodeId> = blocks.iter().map(|block| block.add).collect();
         memory::share_values(graph, &mut training, &needed, &sums);
-        let (memory, writes) = Memory::new(graph, &training, &needed);
+        let recomputed = Recomputed::find(graph, &mut training, &needed, options.recompute);
+        let (memory, writes) = Memory::new(graph, &training, &needed, recomputed);
         memory.check(graph, options)?;
         let threads = options.max_threads.min(Team::most_members());
         let plan_options = PlanOptions::default().isa(ops.isa()).max_threads(threads);
@@ -91,7 +97,7 @@ impl TrainNet {
         Ok(Self::from_parts(
             graph,
             options,
-            super::net::Parts {
+            Parts {
                 ops,
                 steps,
                 heads,
@@ -168,6 +174,8 @@ fn steps(
     let Training { ops, .. } = training;
     let (graph, inside) = (builder.graph, inside(ops, blocks));
     let mut steps = Vec::with_capacity(ops.len());
+    // Operations without a target are no steps.
+    let number_of = |index: usize| ops[..index].iter().filter(|op| op.write.is_some()).count();
     for (index, (op, writes)) in ops.iter().zip(writes).enumerate() {
         let Some(write) = op.write else { continue };
         let ends = blocks.iter().position(|block| block.add == op.node && matches!(op.work, Work::Layers(_)));
@@ -196,6 +204,7 @@ fn steps(
                 .iter()
                 .map(|(k, channels)| builder.memory.gradient_part(op.reads[*k].value, channels))
                 .collect(),
+            again: builder.memory.again_before(index).iter().map(|&index| number_of(index)).collect(),
             block: inside[index],
             skipped: first_written.map(|(arg, _)| builder.memory.gradient_of(arg)).collect(),
             params: params.flatten().collect(),

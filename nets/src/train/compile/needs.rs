@@ -26,6 +26,14 @@ pub(super) struct Keeps {
     pub(super) output: bool,
 }
 
+/// The layer of an operation; `None` for copies and views.
+pub(super) fn layer_of<'g>(graph: &'g Graph, op: &Op) -> Option<&'g Layer> {
+    match &op.work {
+        Work::Layers(layers) => Some(&graph.node(layers[0].nodes[0]).layer),
+        Work::Copy | Work::View => None,
+    }
+}
+
 /// Whether the gradient of an activation is computed from its output.
 pub(super) fn is_by_output(activation: Activation) -> bool {
     activation != Activation::None && activation.is_known_by_output()

@@ -13,6 +13,10 @@ pub(in crate::train) struct PoolUnit {
 }
 
 impl Unit for PoolUnit {
+    fn wiring_mut(&mut self) -> &mut Wiring {
+        &mut self.wiring
+    }
+
     fn forward(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
         let (sources, data) = split(run.arena, run.inputs, &self.wiring.target);
         let (x, y) = (read(&sources, self.wiring.source())?, self.wiring.target.tensor_mut(data)?);
@@ -40,6 +44,10 @@ pub(in crate::train) struct AdaptivePoolUnit {
 }
 
 impl Unit for AdaptivePoolUnit {
+    fn wiring_mut(&mut self) -> &mut Wiring {
+        &mut self.wiring
+    }
+
     fn forward(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
         let (source, target) = (self.wiring.source(), &self.wiring.target);
         let (sources, data) = split(run.arena, run.inputs, target);
@@ -95,6 +103,10 @@ impl FractionalPoolUnit {
 }
 
 impl Unit for FractionalPoolUnit {
+    fn wiring_mut(&mut self) -> &mut Wiring {
+        &mut self.wiring
+    }
+
     fn forward(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
         if run.mode == Mode::Training && !self.is_given {
             for (number, sample) in (0..).zip(self.samples.as_flattened_mut()) {
