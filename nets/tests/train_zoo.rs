@@ -50,11 +50,24 @@ fn losses(graph: &Graph, steps: usize, share: f64) -> Vec<f64> {
     (0..=steps).map(|_| step()).collect()
 }
 
-/// The gradients of deep networks without shortcuts explode, so only small steps follow them.
+/// A quick form for every change: large networks take fewer steps.
 #[test]
 fn the_loss_of_every_network_falls() {
+    every_loss_falls(|steps| steps);
+}
+
+/// Minutes: `cargo test --release -p nets --test train_zoo -- --ignored`.
+#[test]
+#[ignore = "takes minutes"]
+fn the_loss_of_every_network_falls_in_twenty_steps() {
+    every_loss_falls(|_| 20);
+}
+
+/// The gradients of deep networks without shortcuts explode, so only small steps follow them.
+fn every_loss_falls(steps_of: impl Fn(usize) -> usize) {
     for entry in zoo::ALL {
         let (graph, steps) = small(entry);
+        let steps = steps_of(steps);
         let mut tried = Vec::new();
         let falls = [1e-4, 1e-5, 1e-6].into_iter().any(|share| {
             let losses = losses(&graph, steps, share);

@@ -133,8 +133,8 @@ impl AdaptivePool {
 /// factor between 1 and 2. The windows overlap.
 ///
 /// Along each axis, window `i` of `outputs` begins at `floor((i + u) a) - floor(u a)` with `a = (input - window) / (outputs - 1)`,
-/// and the last one ends where the input ends. While training, `u` is a random number of each map and axis. At inference it is
-/// one half.
+/// and the last one ends where the input ends. While training, `u` is a random number of each map and axis. At inference, window
+/// `i` begins at `i a`, rounded: the mean over all `u`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FractionalPool {
     /// Extents of a window.
@@ -152,12 +152,16 @@ pub(crate) struct FractionalAxis {
 }
 
 impl FractionalAxis {
-    /// The first element of window `index`, for a `sample` from 0 to 1.
-    pub(crate) fn start(self, index: usize, sample: f32) -> usize {
+    /// The first element of window `index`, for a `sample` from 0 to below 1, or the mean over all samples.
+    pub(crate) fn start(self, index: usize, sample: Option<f32>) -> usize {
         let room = self.inputs - self.window;
         if index + 1 >= self.outputs {
             return room;
         }
+        let Some(sample) = sample else {
+            let gaps = self.outputs - 1;
+            return (2 * index * room + gaps) / (2 * gaps);
+        };
         let step = room as f32 / (self.outputs - 1) as f32;
         let start = ((index as f32 + sample) * step) as usize - (sample * step) as usize;
         // The last `f32` below an integer can round up.

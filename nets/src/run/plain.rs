@@ -79,8 +79,8 @@ pub(crate) fn adaptive(source: (&[f32], Image), target: (&mut [f32], Image)) {
     }
 }
 
-/// The random numbers of fractional max-pooling for each channel of an image: of its columns and of its rows. One half for
-/// channels without numbers, which inference uses for all.
+/// The random numbers of fractional max-pooling for each channel of an image: of its columns and of its rows. Channels without
+/// numbers, as all are at inference, have the mean windows.
 pub(crate) type Samples<'a> = &'a [[f32; 2]];
 
 /// Calls `each` with the place of every output of fractional max-pooling in the target, and with the place of the largest element
@@ -96,9 +96,9 @@ fn largest(
     for (number, plane) in source.chunks_exact(from.plane()).enumerate() {
         for place in 0..to.size.h * to.size.w * to.lanes {
             let (pixel, lane) = (place / to.lanes, place % to.lanes);
-            let [across, down] = samples.get(number * from.lanes + lane).copied().unwrap_or([0.5; 2]);
-            let row = rows.start(pixel / to.size.w, down);
-            let column = columns.start(pixel % to.size.w, across);
+            let sample = |axis: usize| samples.get(number * from.lanes + lane).map(|sample| sample[axis]);
+            let row = rows.start(pixel / to.size.w, sample(1));
+            let column = columns.start(pixel % to.size.w, sample(0));
             let first = row * from.row() + column * from.lanes + lane;
             let at = |i: usize| first + i / pool.window.w * from.row() + i % pool.window.w * from.lanes;
             let most = (1..pool.window.h * pool.window.w)

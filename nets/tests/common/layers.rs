@@ -210,12 +210,12 @@ fn adaptive(pool: AdaptivePool, shape: Shape, input: &[Value]) -> Vec<Value> {
     values
 }
 
-/// Maxima of windows at unequal distances, with samples of one half.
+/// Maxima of windows at unequal distances, whose starts are rounded.
 fn fractional(pool: FractionalPool, shape: Shape, input: &[Value]) -> Vec<Value> {
     let (channels, h, w) = extents(shape);
     let starts = |inputs: usize, window: usize, outputs: usize| -> Vec<usize> {
         let step = (inputs - window) as f64 / (outputs - 1).max(1) as f64;
-        let start = |i: usize| ((i as f64 + 0.5) * step).floor() - (0.5 * step).floor();
+        let start = |i: usize| (i as f64 * step + 0.5).floor();
         (0..outputs).map(|i| if i + 1 == outputs { inputs - window } else { start(i) as usize }).collect()
     };
     let rows = starts(h, pool.window.h, pool.output.h);

@@ -98,7 +98,7 @@ pub(in crate::train) struct FractionalPoolUnit {
 impl FractionalPoolUnit {
     pub(in crate::train) fn new(wiring: Wiring, pool: FractionalPool, stream: Stream) -> Self {
         let shape = wiring.source().shape;
-        Self { pool, stream, samples: vec![[0.5; 2]; shape.n * shape.c], is_given: false, wiring }
+        Self { pool, stream, samples: vec![[0.0; 2]; shape.n * shape.c], is_given: false, wiring }
     }
 }
 
