@@ -4,8 +4,8 @@ mod train_common;
 
 use kernels::{Layout, Threads};
 use nets::train::{Recompute, TrainNet, TrainOptions};
-use nets::{Graph, NetError, Shape, zoo};
-use train_common::{labels, noise, weights};
+use nets::{Graph, NetError, zoo};
+use train_common::{labels, noise, small, weights};
 
 /// The losses, the parameters and running averages after three steps, and the bytes of activations.
 fn after(graph: &Graph, options: &TrainOptions) -> Result<(Vec<u64>, Vec<u32>, usize), NetError> {
@@ -28,13 +28,6 @@ fn after(graph: &Graph, options: &TrainOptions) -> Result<(Vec<u64>, Vec<u32>, u
     let bits =
         net.weights().iter().flat_map(|(_, tensor)| tensor.data().to_vec()).map(f32::to_bits).collect();
     Ok((losses, bits, net.memory_bytes()))
-}
-
-fn small(entry: &zoo::Entry) -> Graph {
-    let published = entry.input.dims();
-    let inputs: &[usize] = if published[1] > 100 { &[64, 99, 128, 224] } else { &[published[1]] };
-    let fits = |&side: &usize| entry.graph_for(Shape::map(published[0], side, side)).ok();
-    inputs.iter().find_map(fits).expect("the published input fits")
 }
 
 #[test]

@@ -19,7 +19,7 @@ use crate::graph::{Graph, NodeId};
 use crate::layer::Layer;
 use crate::shape::Shape;
 use crate::weights::WeightSource;
-use kernels::{ConvPlan, Layout, Ops, PlanOptions, Select, Team, TransposedPlan, Wisdom, WorkspaceReq};
+use kernels::{ConvPlan, Layout, Ops, PlanOptions, Select, Team, Wisdom, WorkspaceReq};
 use std::cell::RefCell;
 use std::ops::Range;
 
@@ -102,10 +102,7 @@ fn net(
     let chains = chain::plan(&program, &plans, &plan_options);
     let places = places_of(&program, &chains);
     let steps = steps(graph, &program, &places, kernels, chains);
-    let plans = steps.iter().flat_map(Step::runs);
-    let transposed = steps.iter().filter_map(Step::transposed).map(TransposedPlan::workspace_req);
-    let all = plans.map(ConvPlan::workspace_req).chain(transposed);
-    let workspace = all.fold(WorkspaceReq::default(), WorkspaceReq::union);
+    let workspace = steps.iter().map(Step::workspace_req).fold(WorkspaceReq::default(), WorkspaceReq::union);
     Ok(CompiledNet {
         inputs: graph.inputs().map(|id| graph.node(id).output).collect(),
         outputs: outputs.iter().map(|&id| graph.node(id).output).collect(),

@@ -9,6 +9,7 @@ use crate::layer::FractionalPool;
 use crate::shape::Shape;
 use kernels::{
     Activation, ConvError, ConvIo, ConvPlan, LrnSpec, NormSpec, Pad2, PoolDesc, TransposedPlan, Workspace,
+    WorkspaceReq,
 };
 
 /// One operation of a forward pass.
@@ -275,12 +276,13 @@ impl Step {
         one.into_iter().chain(links.iter().flat_map(Link::runs))
     }
 
-    /// The plan of a transposed convolution.
-    pub(super) fn transposed(&self) -> Option<&TransposedPlan> {
-        match &self.kernel {
-            Kernel::Transposed(plan) => Some(plan),
-            _ => None,
-        }
+    /// The workspace of a run.
+    pub(super) fn workspace_req(&self) -> WorkspaceReq {
+        let transposed = match &self.kernel {
+            Kernel::Transposed(plan) => plan.workspace_req(),
+            _ => WorkspaceReq::default(),
+        };
+        self.runs().map(ConvPlan::workspace_req).fold(transposed, WorkspaceReq::union)
     }
 
     /// Elements of the bands of convolutions in turns, or of the scratch memory of an operator.

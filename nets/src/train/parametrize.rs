@@ -60,6 +60,7 @@ impl Params {
     }
 
     /// The trained tensors from which weights are computed, by the names of these weights, and the gains.
+    #[cfg(feature = "train")]
     pub(super) fn trained_forms(&self) -> impl Iterator<Item = (&str, &[f32])> {
         let forms = self.forms.iter().enumerate().filter_map(|(index, form)| Some((index, form.as_ref()?)));
         forms.flat_map(|(index, form)| {
@@ -72,6 +73,7 @@ impl Params {
     ///
     /// # Errors
     /// What is missing.
+    #[cfg(feature = "train")]
     pub(super) fn restore_forms(
         &mut self,
         mut saved: impl FnMut(&str) -> Option<Vec<f32>>,

@@ -13,7 +13,7 @@ use crate::error::NetError;
 use crate::graph::{Graph, NodeId};
 use crate::layer::Layer;
 use crate::run::arena::{self, Need};
-use crate::run::lower::{Arg, INPUT, Op, Training, Work};
+use crate::run::lower::{Arg, INPUT, Op, Program, Work};
 use crate::run::operand::{Operand, Place};
 use crate::run::places::Places;
 use crate::run::storage::Storages;
@@ -44,9 +44,9 @@ pub(super) struct Writes {
 
 /// Lets elementwise operations write over their first input where nothing reads it afterwards. It can become another input
 /// of a sum, whose order does not matter except at the end of a residual block, in `blocks`.
-pub(super) fn share_values(graph: &Graph, training: &mut Training, needed: &Needed, blocks: &[NodeId]) {
-    for index in 0..training.ops.len() {
-        let op = &training.ops[index];
+pub(super) fn share_values(graph: &Graph, program: &mut Program, needed: &Needed, blocks: &[NodeId]) {
+    for index in 0..program.ops.len() {
+        let op = &program.ops[index];
         let (Some(layer), Some(write)) = (layer_of(graph, op), op.write) else { continue };
         let candidates = match layer {
             Layer::Add if !blocks.contains(&op.node) => op.reads.len(),
@@ -54,18 +54,18 @@ pub(super) fn share_values(graph: &Graph, training: &mut Training, needed: &Need
             Layer::Activation(activation) if is_by_output(*activation) => 1,
             _ => continue,
         };
-        let Some(first) = (0..candidates).find(|&k| is_free(graph, training, needed, (index, k))) else {
+        let Some(first) = (0..candidates).find(|&k| is_free(graph, program, needed, (index, k))) else {
             continue;
         };
-        let Training { ops, storages, .. } = training;
+        let Program { ops, storages, .. } = program;
         ops[index].reads.swap(0, first);
         storages.join(write, ops[index].reads[0].value, 0);
     }
 }
 
 /// Whether an operation can write over its input `k`.
-fn is_free(graph: &Graph, training: &Training, needed: &Needed, (index, k): (usize, usize)) -> bool {
-    let Training { ops, storages, outputs } = training;
+fn is_free(graph: &Graph, program: &Program, needed: &Needed, (index, k): (usize, usize)) -> bool {
+    let Program { ops, storages, outputs, .. } = program;
     let (arg, Some(write)) = (&ops[index].reads[k], ops[index].write) else { return false };
     let own = storages.of(arg.value);
     let is_special = |value: usize| storages.of(value) == own || value == write;
@@ -87,8 +87,8 @@ fn is_free(graph: &Graph, training: &Training, needed: &Needed, (index, k): (usi
 /// After that, the memory changes again where another reader of an input adds its gradient, and where the operation that
 /// wrote an input changes the gradient in place. These changes must come later than the last use of the gradients of the
 /// other inputs. The backward pass is in reverse order, so later operations come first.
-fn share_gradients(graph: &Graph, training: &Training, needed: &Needed, gradients: &mut Storages) {
-    let Training { ops, outputs, .. } = training;
+fn share_gradients(graph: &Graph, program: &Program, needed: &Needed, gradients: &mut Storages) {
+    let Program { ops, outputs, .. } = program;
     for (index, op) in ops.iter().enumerate() {
         let (Some(layer), Some(write)) = (layer_of(graph, op), op.write) else { continue };
         let shared = match layer {
@@ -220,13 +220,13 @@ impl Memory {
     /// Places all tensors, and decides how gradients are written.
     pub(super) fn new(
         graph: &Graph,
-        training: &Training,
+        program: &Program,
         needed: &Needed,
         recomputed: Recomputed,
     ) -> (Self, Vec<Writes>) {
-        let Training { ops, storages, outputs } = training;
+        let Program { ops, storages, outputs, .. } = program;
         let mut gradients = needed.gradients.clone();
-        share_gradients(graph, training, needed, &mut gradients);
+        share_gradients(graph, program, needed, &mut gradients);
         let writes = writes(ops, needed, &gradients, outputs);
         let mut lives = Lives::new(storages, &gradients);
         let loss = ops.len();

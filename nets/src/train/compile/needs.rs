@@ -2,7 +2,7 @@
 
 use crate::graph::Graph;
 use crate::layer::{Layer, NormKind};
-use crate::run::lower::{INPUT, Op, Training, Work};
+use crate::run::lower::{INPUT, Op, Program, Work};
 use crate::run::storage::Storages;
 use crate::train::parameter::Params;
 use kernels::{Activation, PoolKind};
@@ -40,8 +40,8 @@ pub(super) fn is_by_output(activation: Activation) -> bool {
 }
 
 impl Needed {
-    pub(super) fn new(graph: &Graph, training: &Training, params: &Params) -> Self {
-        let Training { ops, storages, .. } = training;
+    pub(super) fn new(graph: &Graph, program: &Program, params: &Params) -> Self {
+        let Program { ops, storages, .. } = program;
         let trains: Vec<bool> = graph.nodes().iter().map(|node| params.trains(&node.name)).collect();
         let homes: Vec<usize> = (0..storages.values()).map(|value| storages.of(value)).collect();
         let mut needed =

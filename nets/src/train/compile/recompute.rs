@@ -16,7 +16,7 @@ use super::blocks::residual_blocks;
 use super::needs::{Needed, layer_of};
 use crate::graph::Graph;
 use crate::layer::Layer;
-use crate::run::lower::{Arg, INPUT, Op, Training};
+use crate::run::lower::{Arg, INPUT, Op, Program};
 use crate::train::Recompute;
 use std::collections::{HashMap, HashSet};
 
@@ -30,37 +30,37 @@ pub(super) struct Recomputed {
 }
 
 impl Recomputed {
-    /// Finds the values, and adds their copies to `training`.
-    pub(super) fn find(graph: &Graph, training: &mut Training, needed: &Needed, wanted: Recompute) -> Self {
+    /// Finds the values, and adds their copies to `program`.
+    pub(super) fn find(graph: &Graph, program: &mut Program, needed: &Needed, wanted: Recompute) -> Self {
         if wanted == Recompute::Nothing {
-            return Self { before: vec![Vec::new(); training.ops.len()], ..Self::default() };
+            return Self { before: vec![Vec::new(); program.ops.len()], ..Self::default() };
         }
         let blocks = if wanted == Recompute::Blocks { residual_blocks(graph) } else { Vec::new() };
         let is_inside = |op: &Op| blocks.iter().any(|block| block.inside[op.node.index()]);
-        let kept = kept(graph, &training.ops, needed);
+        let kept = kept(graph, &program.ops, needed);
         let mut chosen: HashMap<usize, usize> = HashMap::new();
-        for (index, op) in training.ops.iter().enumerate() {
+        for (index, op) in program.ops.iter().enumerate() {
             let Some(write) = op.write.filter(|write| kept.contains(write)) else { continue };
             let is_there = |arg: &Arg| {
                 arg.value == INPUT || kept.contains(&arg.value) || chosen.contains_key(&arg.value)
             };
-            let stays = |arg: &Arg| !is_overwritten(training, index, arg.value);
+            let stays = |arg: &Arg| !is_overwritten(program, index, arg.value);
             if (is_cheap(graph, op) || (is_inside(op) && is_pure(graph, op)))
-                && has_own_memory(training, write)
+                && has_own_memory(program, write)
                 && op.reads.iter().all(|arg| is_there(arg) && stays(arg))
             {
                 chosen.insert(write, index);
             }
         }
-        let mut plan = Self { before: vec![Vec::new(); training.ops.len()], ..Self::default() };
+        let mut plan = Self { before: vec![Vec::new(); program.ops.len()], ..Self::default() };
         let mut done = HashSet::new();
-        for (index, op) in training.ops.iter().enumerate().rev() {
+        for (index, op) in program.ops.iter().enumerate().rev() {
             for value in reads_backward(graph, op, needed) {
-                require(&training.ops, &chosen, value, &mut done, &mut plan.before[index]);
+                require(&program.ops, &chosen, value, &mut done, &mut plan.before[index]);
             }
         }
         for value in done {
-            let copy = training.storages.add(training.storages.value(value));
+            let copy = program.storages.add(program.storages.value(value));
             plan.copies.insert(value, copy);
         }
         plan
@@ -132,16 +132,16 @@ fn is_pure(graph: &Graph, op: &Op) -> bool {
 }
 
 /// Whether a value is no part of another one, shares its memory with none, and is not read by the caller.
-fn has_own_memory(training: &Training, value: usize) -> bool {
-    let Training { storages, outputs, .. } = training;
+fn has_own_memory(program: &Program, value: usize) -> bool {
+    let Program { storages, outputs, .. } = program;
     let own = storages.of(value);
     let others = (0..storages.values()).any(|other| other != value && storages.of(other) == own);
     !others && storages.is_alone(value) && !outputs.contains(&value)
 }
 
 /// Whether an operation behind `index` writes over a value that it reads.
-fn is_overwritten(training: &Training, index: usize, value: usize) -> bool {
-    let Training { ops, storages, .. } = training;
+fn is_overwritten(program: &Program, index: usize, value: usize) -> bool {
+    let Program { ops, storages, .. } = program;
     let own = storages.span(value);
     ops.iter().skip(index).filter_map(|op| op.write).any(|write| {
         let span = storages.span(write);

@@ -16,13 +16,13 @@ fn of(name: &str, wanted: Recompute) -> Vec<(String, String)> {
     let outputs = [graph.output_id()];
     let lowered =
         Wanted { batch: 2, layout: Some(layout::of_network(&graph)), outputs: &outputs, drops: true };
-    let mut training = lower_for_training(&graph, &lowered).unwrap();
+    let mut program = lower_for_training(&graph, &lowered).unwrap();
     let weights = SeededWeights::new(&graph, Init::He, 0).unwrap();
     let params = Params::new(&graph, &weights, &[], |_| true).unwrap();
-    let needed = Needed::new(&graph, &training, &params);
-    share_values(&graph, &mut training, &needed, &[]);
-    let plan = Recomputed::find(&graph, &mut training, &needed, wanted);
-    let name = |index: usize| graph.node(training.ops[index].node).name.clone();
+    let needed = Needed::new(&graph, &program, &params);
+    share_values(&graph, &mut program, &needed, &[]);
+    let plan = Recomputed::find(&graph, &mut program, &needed, wanted);
+    let name = |index: usize| graph.node(program.ops[index].node).name.clone();
     let pairs = plan.before.iter().enumerate();
     pairs
         .flat_map(|(at, again)| again.iter().map(move |&index| (index, at)))
