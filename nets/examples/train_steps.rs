@@ -1,85 +1,88 @@
 //! Trains a network for some steps from given weights and batches, and prints the loss of each step:
 //!
 //! ```text
-//! train_steps NETWORK FOLDER --rate R [--momentum M] [--decay D] [--dropout P] [--time] [--blocked | --planes]
+//! train_steps NETWORK FOLDER [--optimizer RULE] --rate R [--schedule SCHEDULE] [--warm-up EPOCHS] [--l1 S] [--l2 S]
+//!     [--dropout P] [--loss LOSS] [--parametrization KIND] [--recompute LAYERS] [--time] [--layout nchw|nchw16c]
 //! ```
 //!
 //! FOLDER has `weights.safetensors`, `images.npy` (`steps x batch x C x H x W`), `labels.npy` (`steps x batch`), and for
-//! each dropout layer `mask.LAYER.npy` (`steps x batch x ...`). With `--time`, each line also has the milliseconds of the
-//! step, and the last line the peak memory. `nets/train/compare_training.py` writes the folder and compares the losses with
-//! PyTorch's.
+//! each layer of dropout or fractional max-pooling `mask.LAYER.npy` (`steps x batch x ...`). Ten steps are an epoch of the
+//! schedule. The penalties apply to filters and matrices. With `--time`, each line also has the milliseconds of the step, and the
+//! last line the peak memory. `nets/train/compare_training.py` writes the folder and compares the losses with PyTorch's.
 
-use kernels::{Layout, Threads};
-use nets::train::{ParameterMut, TrainNet, TrainOptions};
-use nets::{NetError, Shape, WeightSet, npy, zoo};
+use kernels::Threads;
+use nets::optim::{LearningRate, Optimizer, Penalty, Rule, Schedule};
+use nets::train::{Parametrization, TrainNet, TrainOptions};
+use nets::{Layer, NetError, Role, Shape, WeightSet, npy, zoo};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Instant;
 
-/// Stochastic gradient descent with momentum and decay of weights, as in PyTorch.
-struct Descent {
-    rate: f32,
-    momentum: f32,
-    decay: f32,
-    velocities: Vec<Vec<f32>>,
-}
+/// Steps per epoch of a schedule.
+const PER_EPOCH: u64 = 10;
 
-impl Descent {
-    fn update(&mut self, index: usize, parameter: ParameterMut<'_>) {
-        if self.velocities.len() <= index {
-            self.velocities.push(vec![0.0; if self.momentum == 0.0 { 0 } else { parameter.value.len() }]);
-        }
-        let Self { rate, momentum, decay, velocities } = self;
-        let numbers = parameter.value.iter_mut().zip(parameter.gradient.iter());
-        if *momentum == 0.0 {
-            numbers.for_each(|(value, gradient)| *value -= *rate * (gradient + *decay * *value));
-            return;
-        }
-        for ((value, gradient), velocity) in numbers.zip(&mut velocities[index]) {
-            *velocity = *momentum * *velocity + (gradient + *decay * *value);
-            *value -= *rate * *velocity;
+/// The options behind the network and the folder.
+struct Arguments(Vec<String>);
+
+impl Arguments {
+    /// The value of an option, or `absent`.
+    fn get<T: FromStr>(&self, option: &str, absent: T) -> T {
+        let at = self.0.iter().position(|argument| argument == option);
+        let value = at.and_then(|at| self.0.get(at + 1));
+        value.map_or(absent, |value| value.parse().unwrap_or_else(|_| panic!("{option}: unusable: {value}")))
+    }
+
+    fn has(&self, option: &str) -> bool {
+        self.0.iter().any(|argument| argument == option)
+    }
+
+    fn options(&self, batch: usize) -> TrainOptions {
+        let options = TrainOptions::default()
+            .batch(batch)
+            .max_threads(1)
+            .dropout(self.get("--dropout", 0.0))
+            .loss(self.get("--loss", nets::train::Loss::CrossEntropy))
+            .parametrization(self.get("--parametrization", Parametrization::Plain))
+            .recompute(self.get("--recompute", nets::train::Recompute::Nothing));
+        match self.get("--layout", String::new()).as_str() {
+            "" => options,
+            "nchw" => options.layout(kernels::Layout::Nchw),
+            "nchw16c" => options.layout(kernels::Layout::Nchw16c),
+            other => panic!("--layout: expected nchw or nchw16c, got {other}"),
         }
     }
 }
 
-/// The value of an option, or 0.
-fn number(arguments: &[String], option: &str) -> f32 {
-    let at = arguments.iter().position(|argument| argument == option);
-    let value = at.and_then(|at| arguments.get(at + 1));
-    value.map_or(0.0, |value| {
-        value.parse().unwrap_or_else(|_| panic!("{option}: expected a number, got {value}"))
-    })
-}
-
 fn main() -> Result<(), NetError> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [name, folder, ..] = &arguments[..] else { panic!("expected a network and a folder") };
+    let arguments = Arguments(std::env::args().skip(1).collect());
+    let [name, folder, ..] = &arguments.0[..] else { panic!("expected a network and a folder") };
     let file = |name: &str| -> PathBuf { Path::new(folder).join(name) };
     let (dims, images) = npy::read(&file("images.npy"))?;
     let (_, labels) = npy::read(&file("labels.npy"))?;
     let [steps, batch, c, h, w] = dims[..] else { panic!("expected five extents, got {dims:?}") };
     let graph = zoo::find(name)?.graph_for(Shape::map(c, h, w))?;
     let weights = WeightSet::load(&graph, &file("weights.safetensors"))?;
-    let options =
-        TrainOptions::default().batch(batch).max_threads(1).dropout(number(&arguments, "--dropout"));
-    let has = |option: &str| arguments.iter().any(|argument| argument == option);
-    let options = match (has("--blocked"), has("--planes")) {
-        (true, _) => options.layout(Layout::Nchw16c),
-        (_, true) => options.layout(Layout::Nchw),
-        _ => options,
-    };
+    let options = arguments.options(batch);
     let mut net = TrainNet::new(&graph, &weights, &options)?;
     drop(weights);
-    let is_dropout = |node: &&nets::Node| node.layer == nets::Layer::Dropout && options.dropout > 0.0;
+    let is_random = |node: &&nets::Node| match node.layer {
+        Layer::Dropout => options.dropout > 0.0,
+        Layer::FractionalPool(_) => true,
+        _ => false,
+    };
     let masks = graph
         .nodes()
         .iter()
-        .filter(is_dropout)
+        .filter(is_random)
         .map(|node| Ok((node.name.clone(), npy::read(&file(&format!("mask.{}.npy", node.name)))?.1)));
     let masks = masks.collect::<Result<Vec<_>, NetError>>()?;
-    let [rate, momentum, decay] =
-        ["--rate", "--momentum", "--decay"].map(|option| number(&arguments, option));
-    let mut descent = Descent { rate, momentum, decay, velocities: Vec::new() };
-    let times = has("--time");
+    let penalty = Penalty { l1: arguments.get("--l1", 0.0), l2: arguments.get("--l2", 0.0) };
+    let parameters = net.parameters().map(|parameter| (parameter.name.to_owned(), parameter.value.len()));
+    let mut optimizer = Optimizer::new(arguments.get("--optimizer", Rule::Sgd), penalty, parameters);
+    let schedule = arguments.get("--schedule", Schedule::Constant);
+    let rate = LearningRate::new(arguments.get("--rate", 0.0), schedule, steps as f64 / PER_EPOCH as f64);
+    let rate = rate.warm_up(arguments.get("--warm-up", 0.0));
+    let times = arguments.has("--time");
     for step in 0..steps {
         for (layer, mask) in &masks {
             let len = mask.len() / steps;
@@ -90,7 +93,15 @@ fn main() -> Result<(), NetError> {
         let labels: Vec<u32> = labels[step * batch..][..batch].iter().map(|label| *label as u32).collect();
         let start = Instant::now();
         let loss = net.gradients(images, &labels, Threads::Seq)?;
-        net.update(|index, parameter| descent.update(index, parameter), Threads::Seq)?;
+        optimizer.begin();
+        let rate = rate.at(step as u64, PER_EPOCH);
+        net.update(
+            |index, parameter| {
+                let is_weight = matches!(parameter.role, Role::Weight { .. });
+                optimizer.step(index, rate, parameter.value, parameter.gradient, is_weight);
+            },
+            Threads::Seq,
+        )?;
         let milliseconds = start.elapsed().as_secs_f64() * 1e3;
         match times {
             true => println!("{:.9} {milliseconds:.3}", loss.value),

@@ -59,8 +59,8 @@ pub use count::{Convention, LayerCount, NetCount, ParamKinds, Receptive, count, 
 pub use error::{LayerError, NetError, PictureError, WeightsError};
 pub use graph::{Graph, GraphBuilder, Node, NodeId};
 pub use layer::{
-    AdaptivePool, Conv, ConvTranspose, Layer, Linear, Lrn, Norm, NormKind, Param, Pool, Role, SparseConv,
-    Subsample, TensorLayer,
+    AdaptivePool, Conv, ConvTranspose, FractionalPool, Layer, Linear, Lrn, Norm, NormKind, Param, Pool, Role,
+    SparseConv, Subsample, TensorLayer,
 };
 pub use process::peak_bytes;
 pub use run::{CompiledNet, Memory, Net, NetOptions, PackedWeights, StepReport};

@@ -87,7 +87,8 @@ macro_rules! zoo {
 
 zoo! {
     small_networks: "mlp", "mlp-mnist", "lenet5-1998", "lenet5", "inception-naive", "inception";
-    activations: "lenet5-sigmoid", "lenet5-relu", "lenet5-leaky", "lenet5-prelu", "lenet5-elu", "lenet5-maxout", "lenet5-bn";
+    activations: "lenet5-sigmoid", "lenet5-relu", "lenet5-leaky", "lenet5-prelu", "lenet5-elu", "lenet5-maxout";
+    normalisations: "lenet5-bn", "lenet5-ln", "lenet5-in", "lenet5-gn", "lenet5-dropout", "lenet5-fractional";
     alexnets: "alexnet", "alexnet-torchvision";
     vggs: "vgg16", "vgg19";
     networks_in_network: "nin", "nin-cifar10";

@@ -4,8 +4,8 @@ mod common;
 
 use kernels::{Activation, Isa, Pad2, Size2};
 use nets::{
-    AdaptivePool, Conv, ConvTranspose, Graph, GraphBuilder, Init, Layer, Linear, Lrn, Net, NetError,
-    NetOptions, Norm, Pool, Shape, SparseConv, Subsample, WeightSet, count, zoo,
+    AdaptivePool, Conv, ConvTranspose, FractionalPool, Graph, GraphBuilder, Init, Layer, Linear, Lrn, Net,
+    NetError, NetOptions, Norm, Pool, Shape, SparseConv, Subsample, WeightSet, count, zoo,
 };
 
 const MAP: Shape = Shape::map(6, 8, 10);
@@ -32,6 +32,8 @@ fn every_layer_alone_agrees_with_plain_loops() {
         adaptive(4, 5),
         adaptive(3, 7),
         adaptive(9, 11),
+        FractionalPool::new(2, 5).into(),
+        FractionalPool { window: Size2::new(3, 2), output: Size2::new(4, 6) }.into(),
         Norm::batch().into(),
         Norm { affine: false, ..Norm::batch().eps(1e-3) }.into(),
         Norm::layer().into(),
@@ -230,6 +232,8 @@ fn mistakes_name_their_layer() {
     says(Layer::Reshape(Shape::vector(7)), "expected 480 elements as in 6x8x10, got 7");
     says(Layer::Pad(Pad2::all(usize::MAX)), "overflow");
     says(Layer::AdaptivePool(AdaptivePool { output: Size2::square(0) }), "at least 1x1");
+    says(FractionalPool::new(0, 2).into(), "window: expected at least 1x1 and at most");
+    says(FractionalPool::new(2, 0).into(), "output: expected extents from 1 to");
     says(Layer::Rbf { codes: 3 }, "expected a vector");
     says(Layer::ConvTranspose(ConvTranspose::new(4, 0, 1)), "at least 1");
     says(Layer::ConvTranspose(ConvTranspose::new(4, 3, usize::MAX)), "overflow");

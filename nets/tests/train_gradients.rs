@@ -5,8 +5,8 @@ mod train_common;
 use kernels::{Activation, Layout, Pad2, PoolKind, Size2, Threads};
 use nets::train::{Loss, TrainNet, TrainOptions};
 use nets::{
-    AdaptivePool, Conv, Graph, GraphBuilder, Layer, Linear, Lrn, Norm, Pool, Shape, SparseConv, Subsample,
-    WeightSet,
+    AdaptivePool, Conv, FractionalPool, Graph, GraphBuilder, Layer, Linear, Lrn, Norm, Pool, Shape,
+    SparseConv, Subsample, WeightSet,
 };
 use train_common::{labels, moved, noise, weights};
 
@@ -52,8 +52,10 @@ fn check_direction(
     panic!("{context}, {name}: gradient {expected:e}, differences and bounds {tried:?}");
 }
 
-/// Checks every parameter of a network: along its gradient, and along random directions.
-fn check_with(graph: &Graph, options: &TrainOptions) {
+/// Checks every parameter of a network: along its gradient, and along random directions. Returns the number of parameters
+/// without a gradient, which only stochastic depth causes.
+fn check_with(graph: &Graph, options: &TrainOptions) -> usize {
+    let mut zeros = 0;
     for layout in [None, Some(Layout::Nchw), Some(Layout::Nchw16c)] {
         let options = options.clone().batch(BATCH).seed(5);
         let options = layout.map_or(options.clone(), |layout| options.layout(layout));
@@ -72,8 +74,13 @@ fn check_with(graph: &Graph, options: &TrainOptions) {
         for (name, gradient) in &gradients {
             let context = format!("{} in {layout:?}", graph.name());
             let norm = gradient.iter().map(|g| g * g).sum::<f32>().sqrt();
-            assert!(norm.is_finite() && norm > 1e-6, "{context}, {name}: a gradient of {norm}");
-            let along: Vec<f32> = gradient.iter().map(|g| g / norm).collect();
+            let is_dropped = norm == 0.0 && options.survival < 1.0;
+            assert!(
+                norm.is_finite() && (norm > 1e-6 || is_dropped),
+                "{context}, {name}: a gradient of {norm}"
+            );
+            zeros += usize::from(is_dropped);
+            let along: Vec<f32> = gradient.iter().map(|g| g / norm.max(1e-6)).collect();
             let random =
                 |seed| noise(gradient.len(), seed).into_iter().map(|x| x / (gradient.len() as f32).sqrt());
             for direction in [along, random(11).collect(), random(12).collect()] {
@@ -82,6 +89,7 @@ fn check_with(graph: &Graph, options: &TrainOptions) {
             }
         }
     }
+    zeros
 }
 
 /// Checks a network in which `layers` stand between a convolution and a fully connected layer.
@@ -169,6 +177,11 @@ fn pooling() {
     check("adaptive", 5, |net| {
         net.then("pool", Layer::AdaptivePool(AdaptivePool { output: Size2::new(3, 4) }));
     });
+    for channels in [5, 18] {
+        check("fractional", channels, |net| {
+            net.then("pool", FractionalPool::new(2, 4)).act(Activation::Tanh);
+        });
+    }
     check("subsample", 6, |net| {
         let subsample = Subsample { window: Size2::new(2, 2) };
         net.then("cut", Pool { kind: PoolKind::Max, ..Pool::average(2, 1) });
@@ -324,6 +337,21 @@ fn random_masks() {
         net.then("flat", Layer::Flatten).then("second", Layer::Dropout);
     });
     check_with(&dropout, &TrainOptions::default());
+}
+
+/// Two of three blocks are dropped with this seed. Their parameters have no gradient, and changing them changes nothing.
+#[test]
+fn dropped_blocks() {
+    let graph = network("stochastic depth", 16, |net| {
+        for block in 0..3 {
+            let input = net.last();
+            net.then(&format!("{block}.conv1"), Conv::new(16, 3).pad(1).no_bias()).act(Activation::Tanh);
+            let body = net.then(&format!("{block}.conv2"), Conv::new(16, 3).pad(1).no_bias()).last();
+            net.add(&format!("{block}.add"), Layer::Add, &[body, input]);
+        }
+    });
+    // In three layouts.
+    assert_eq!(check_with(&graph, &TrainOptions::default().survival(0.2)), 3 * 2 * 2);
 }
 
 #[test]

@@ -6,7 +6,7 @@ mod train_common;
 
 use counting::counted;
 use kernels::{Layout, Threads};
-use nets::train::{TrainNet, TrainOptions};
+use nets::train::{Recompute, TrainNet, TrainOptions};
 use nets::{Graph, Shape, zoo};
 use train_common::{descend, labels, noise, weights};
 
@@ -38,8 +38,13 @@ fn main() {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().expect("threads can be started");
     pool.broadcast(|_| ()); // a thread that is still starting allocates
     for graph in graphs() {
-        for layout in [Layout::Nchw, Layout::Nchw16c] {
+        for (layout, recompute) in [
+            (Layout::Nchw, Recompute::Nothing),
+            (Layout::Nchw16c, Recompute::Cheap),
+            (Layout::Nchw, Recompute::Blocks),
+        ] {
             let options = TrainOptions::default().batch(2).max_threads(2).layout(layout).survival(0.8);
+            let options = options.recompute(recompute);
             let mut net = TrainNet::new(&graph, &weights(&graph, 7), &options).expect("a valid network");
             let classes = graph.output().channels();
             assert_eq!(allocations(&mut net, Threads::Seq, classes), 0, "{} in {layout}", graph.name());

@@ -4,22 +4,16 @@ mod train_common;
 
 use kernels::Threads;
 use nets::train::{ParameterMut, TrainNet, TrainOptions};
-use nets::{Graph, Init, Shape, WeightSet, zoo};
-use train_common::{labels, noise};
+use nets::{Graph, Init, WeightSet, zoo};
+use train_common::{labels, noise, small};
 
-/// The graph of a network for a small input, and the number of steps. Large networks take two.
-fn small(entry: &zoo::Entry) -> (Graph, usize) {
-    let published = entry.input.dims();
-    let inputs: &[usize] = if published[1] > 100 { &[64, 99, 128, 224] } else { &[published[1]] };
-    let fits = |&side: &usize| entry.graph_for(Shape::map(published[0], side, side)).ok();
-    let graph = inputs.iter().find_map(fits).expect("the published input fits");
-    let macs = nets::count(&graph).unwrap().macs;
-    let steps = match macs {
+/// The number of steps of the quick form. Large networks take two.
+fn few_steps(graph: &Graph) -> usize {
+    match nets::count(graph).unwrap().macs {
         0..50_000_000 => 20,
         50_000_000..500_000_000 => 5,
         _ => 2,
-    };
-    (graph, steps)
+    }
 }
 
 /// Moves a parameter against its gradient by `share` of its length, which suits every layer of every network.
@@ -50,11 +44,24 @@ fn losses(graph: &Graph, steps: usize, share: f64) -> Vec<f64> {
     (0..=steps).map(|_| step()).collect()
 }
 
-/// The gradients of deep networks without shortcuts explode, so only small steps follow them.
+/// A quick form for every change: large networks take fewer steps.
 #[test]
 fn the_loss_of_every_network_falls() {
+    every_loss_falls(few_steps);
+}
+
+/// Minutes: `cargo test --release -p nets --test train_zoo -- --ignored`.
+#[test]
+#[ignore = "takes minutes"]
+fn the_loss_of_every_network_falls_in_twenty_steps() {
+    every_loss_falls(|_| 20);
+}
+
+/// The gradients of deep networks without shortcuts explode, so only small steps follow them.
+fn every_loss_falls(steps_of: impl Fn(&Graph) -> usize) {
     for entry in zoo::ALL {
-        let (graph, steps) = small(entry);
+        let graph = small(entry);
+        let steps = steps_of(&graph);
         let mut tried = Vec::new();
         let falls = [1e-4, 1e-5, 1e-6].into_iter().any(|share| {
             let losses = losses(&graph, steps, share);

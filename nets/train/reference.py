@@ -5,12 +5,14 @@ How to run (from the root of the repository, with the packages of nets/train/req
 
     venv/bin/python nets/train/reference.py
 
-It writes four files to nets/tests/training. Weights and gradients are fractions of powers of two, so both sides start
+It writes six files to nets/tests/training. Weights and gradients are fractions of powers of two, so both sides start
 from the same numbers; the tests compute them by the same formulas.
 
     optimizers.csv     eight weights after some of 50 steps, for each optimiser and penalty
     lbfgs.csv          six weights after each step of L-BFGS on a convex function
     schedules.csv      the learning rate of each epoch, or each quarter of an epoch
+    fractional.csv     outputs of fractional max-pooling for given random numbers
+    forms.csv          weights and gains under weight normalisation and weight standardisation, after some of 50 steps
     initialisers.csv   mean, deviation, least and largest of the weights of a 3x3 convolution, 128 to 256 channels
 """
 import csv
@@ -146,6 +148,47 @@ def schedules():
         scheduler.step(max(1 / (1 + epoch), 0.125) if epoch < 18 else 0.1)
 
 
+# ---------------------------------------------------------------- fractional max-pooling
+
+def fractional():
+    """Two maps of numbers that look random. The samples are fractions of 64, so that they are the same in both libraries."""
+    for case, (h, w, window, oh, ow) in enumerate([(28, 28, 2, 16, 16), (12, 12, 2, 7, 7), (9, 11, 3, 4, 5), (7, 6, 2, 1, 4)]):
+        x = torch.tensor([(i * i * 31 + 17 * i + case) % 509 / 512 for i in range(2 * h * w)]).view(1, 2, h, w)
+        samples = torch.tensor([(7 + 11 * i + 5 * case) % 64 / 64 for i in range(4)]).view(1, 2, 2)
+        y = torch.nn.FractionalMaxPool2d(window, output_size=(oh, ow), _random_samples=samples)(x)
+        text = lambda t: " ".join(repr(number) for number in t.flatten().tolist())
+        yield [h, w, window, oh, ow, text(samples), text(y)]
+
+
+# ---------------------------------------------------------------- forms of weights
+
+class Standardised(torch.nn.Module):
+    def forward(self, v):
+        rows = v.flatten(1)
+        variance, mean = torch.var_mean(rows, dim=1, correction=0, keepdim=True)
+        return ((rows - mean) / torch.sqrt(variance + 1e-5)).view_as(v)
+
+
+def forms():
+    """A 1x1 convolution of one image of one pixel, whose loss is a cross-entropy. Steps of gradient descent at a rate of 1/4."""
+    parametrize = torch.nn.utils.parametrize
+    for kind in ("weight-norm", "weight-standard"):
+        layer = torch.nn.Conv2d(4, 3, 1, bias=False)
+        layer.weight.data = torch.tensor([((5 * i) % 13 - 6) / 8 for i in range(12)]).view(3, 4, 1, 1)
+        if kind == "weight-norm":
+            torch.nn.utils.parametrizations.weight_norm(layer)
+        else:
+            parametrize.register_parametrization(layer, "weight", Standardised())
+        optimizer = torch.optim.SGD(layer.parameters(), lr=0.25)
+        x = torch.tensor([0.5, -1.0, 0.25, 0.75]).view(1, 4, 1, 1)
+        for step in range(max(STEPS)):
+            optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(layer(x).flatten(1), torch.tensor([1])).backward()
+            optimizer.step()
+            if step + 1 in STEPS:
+                yield [kind, step + 1, *(repr(number) for number in layer.weight.detach().flatten().tolist())]
+
+
 # ---------------------------------------------------------------- initialisers
 
 def initialisers():
@@ -169,6 +212,8 @@ def main():
     write("optimizers.csv", ["run", "step", *(f"w{i}" for i in range(8))], optimizers())
     write("lbfgs.csv", ["step", *(f"w{i}" for i in range(6))], lbfgs())
     write("schedules.csv", ["schedule", "epoch", "rate"], schedules())
+    write("fractional.csv", ["h", "w", "window", "rows", "columns", "samples", "outputs"], fractional())
+    write("forms.csv", ["form", "step", *(f"w{i}" for i in range(12))], forms())
     write("initialisers.csv", ["init", "mean", "deviation", "least", "largest"], initialisers())
 
 

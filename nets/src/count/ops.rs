@@ -12,6 +12,7 @@ pub(super) fn other_ops(layer: &Layer, inputs: &[Shape], output: Shape, batch: u
     let elements = elements(output)?;
     let per_output = match layer {
         Layer::Pool(pool) => area(pool.window_on(inputs[0].batched(1)))?,
+        Layer::FractionalPool(pool) => area(pool.window)?,
         // One operation per input. Elements in overlapping windows are counted once.
         Layer::AdaptivePool(_) => return self::elements(inputs[0])?.checked_mul(batch),
         Layer::Subsample(pool) => area(pool.window)?.checked_add(1)?,

@@ -1,7 +1,7 @@
 //! [`Checkpoint`]: a training in a file, from which it continues to the same bits.
 //!
-//! The file is a safetensors file. Its tensors are `weights/NAME`, `optimizer/NAME/BUFFER`, `average/NAME`, the statistics of the
-//! inputs, and the history of epochs as the bytes of a JSON text. Its metadata are the network, its input, the data, the recipe, and the progress, as JSON objects of texts.
+//! The file is a safetensors file. Its tensors are `weights/NAME`, `optimizer/NAME/BUFFER`, `average/NAME`, `trained/NAME`
+//! where weights are computed from other tensors, the statistics of the inputs, and the history of epochs as the bytes of a JSON text. Its metadata are the network, its input, the data, the recipe, and the progress, as JSON objects of texts.
 
 use super::atomic::write_atomically;
 use super::recipe::Recipe;
@@ -19,7 +19,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 /// The value of `format` in the metadata.
-const FORMAT: &str = "nets checkpoint 2";
+const FORMAT: &str = "nets checkpoint 3";
 /// Tensors of a checkpoint for each tensor of the network, at most: more than L-BFGS with a history of 1000 keeps would not
 /// fit in memory anyway.
 const MOST_COPIES: u64 = 64;

@@ -4,7 +4,7 @@ use super::pattern::Pattern;
 use super::values::{Values, get, list};
 use crate::data::{Augment, Normalise};
 use crate::optim::{LearningRate, Penalty, Rule, Schedule};
-use crate::train::Loss;
+use crate::train::{Loss, Parametrization};
 use crate::weights::Init;
 use std::fmt;
 use std::str::FromStr;
@@ -45,6 +45,8 @@ pub struct Recipe {
     pub drop_connect: f32,
     /// The probability that the last residual branch is kept.
     pub survival: f32,
+    /// How filters and matrices are computed from what is trained.
+    pub parametrization: Parametrization,
     /// Random changes of pictures.
     pub augment: Augment,
     /// What is subtracted from pictures.
@@ -86,6 +88,7 @@ impl Default for Recipe {
             dropout: 0.5,
             drop_connect: 0.0,
             survival: 1.0,
+            parametrization: Parametrization::default(),
             augment: Augment::default(),
             normalise: Normalise::default(),
             init: Init::default(),
@@ -128,6 +131,7 @@ impl Recipe {
             ("dropout", format!("{:?}", self.dropout)),
             ("drop-connect", format!("{:?}", self.drop_connect)),
             ("survival", format!("{:?}", self.survival)),
+            ("parametrization", self.parametrization.to_string()),
             ("augment", self.augment.to_string()),
             ("normalise", self.normalise.name().to_owned()),
             ("init", self.init.name().to_owned()),
@@ -152,6 +156,7 @@ impl Recipe {
             dropout: get(values, "dropout")?,
             drop_connect: get(values, "drop-connect")?,
             survival: get(values, "survival")?,
+            parametrization: get(values, "parametrization")?,
             augment: get(values, "augment")?,
             normalise: get(values, "normalise")?,
             init: get(values, "init")?,
@@ -233,6 +238,7 @@ mod tests {
             rate: 0.1 + 0.2,
             schedule: "cosine:2,2,0.1".parse().unwrap(),
             penalty: Penalty { l1: 1e-5, l2: 0.1 },
+            parametrization: Parametrization::WeightNorm,
             augment: "flip,crop=3".parse().unwrap(),
             loss: Loss::Hinge { margin: 0.7 },
             freeze: vec!["c1.*".parse().unwrap(), "*.bias".parse().unwrap()],

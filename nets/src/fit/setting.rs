@@ -5,7 +5,7 @@ use crate::data::{Frame, Normalisation, Parts};
 use crate::error::NetError;
 use crate::graph::Graph;
 use crate::optim::Rule;
-use crate::train::TrainOptions;
+use crate::train::{Parametrization, Recompute, TrainOptions};
 use kernels::Isa;
 
 /// What a training runs on. It does not decide the result, except that instruction sets round differently.
@@ -17,6 +17,8 @@ pub struct Hardware {
     pub max_threads: usize,
     /// Whether activations are measured. They cost a pass in each step.
     pub figures: bool,
+    /// What the reverse pass computes again, to save memory.
+    pub recompute: Recompute,
 }
 
 /// What a training works on, besides its recipe and its weights.
@@ -62,8 +64,10 @@ impl Setting<'_> {
             .dropout(if recipe.has_full_batches() { 0.0 } else { recipe.dropout })
             .drop_connect(recipe.drop_connect)
             .survival(recipe.survival)
+            .parametrization(recipe.parametrization)
             .frozen(frozen)
-            .figures(hardware.figures);
+            .figures(hardware.figures)
+            .recompute(hardware.recompute);
         options.isa = hardware.isa;
         options
     }
@@ -138,6 +142,10 @@ impl Recipe {
         }
         if let (Some(decay), Method::Steps(Rule::LookAhead { .. })) = (self.average, self.method) {
             let expected = "an optimiser other than look-ahead, whose weights are not those of the network";
+            return wrong("average", expected, decay.to_string());
+        }
+        if let (Some(decay), true) = (self.average, self.parametrization != Parametrization::Plain) {
+            let expected = "plain weights, since an average of their vectors is no average of the weights";
             return wrong("average", expected, decay.to_string());
         }
         let is_random = !self.augment.is_none() || self.drop_connect > 0.0 || self.survival < 1.0;

@@ -15,6 +15,9 @@ use crate::weights::{InputStatistics, WeightSet, WeightSource};
 use kernels::Threads;
 use std::time::Instant;
 
+/// What the names of tensors begin with from which weights are computed.
+const TRAINED: &str = "trained/";
+
 /// A network in training. After an error, only what was saved before can be continued.
 #[derive(Debug)]
 pub struct Trainer {
@@ -133,6 +136,9 @@ impl Trainer {
             let expected = format!("a place in epochs of {per_epoch} steps");
             return Err(wrong(expected, format!("step {step}, which is step {batch} of epoch {epoch}")));
         }
+        let mut state = state;
+        let forms = trainer.net.restore_forms(|name| state.remove(&format!("{TRAINED}{name}")), Threads::Seq);
+        forms.map_err(|got| wrong("the tensors from which weights are computed".to_owned(), got))?;
         let restored = trainer.updates.restore((progress.step, progress.averaged), state);
         restored.map_err(|got| wrong("the state of its optimiser".to_owned(), got))?;
         trainer.net.set_step(progress.step);
@@ -210,6 +216,9 @@ impl Trainer {
     pub fn checkpoint(&self) -> Checkpoint {
         let progress =
             Progress { plateau: self.rate.state(), averaged: self.updates.count_averaged(), ..self.progress };
+        let forms = self.net.trained_forms();
+        let mut state = self.updates.state();
+        state.extend(forms.map(|(name, data)| (format!("{TRAINED}{name}"), data.to_vec())));
         Checkpoint {
             network: self.graph.name().to_owned(),
             input: self.graph.input(),
@@ -220,7 +229,7 @@ impl Trainer {
             history: self.history.clone(),
             weights: self.net.weights(),
             statistics: self.statistics().cloned(),
-            state: self.updates.state(),
+            state,
         }
     }
 
@@ -370,6 +379,6 @@ impl Trainer {
 
     /// The cost of the weights of the last step, besides the loss.
     pub fn penalty(&self) -> f64 {
-        self.updates.penalty(&self.recipe, &self.net.weights())
+        self.updates.penalty(&self.recipe, &self.net)
     }
 }

@@ -148,11 +148,9 @@ impl Updates {
     }
 
     /// The cost of the weights of a network, besides its loss.
-    pub(super) fn penalty(&self, recipe: &Recipe, weights: &WeightSet) -> f64 {
-        let penalised = self.parameters.iter().filter(|parameter| parameter.is_weight);
-        let costs =
-            penalised.filter_map(|parameter| Some(recipe.penalty.cost(weights.get(&parameter.name)?.data())));
-        costs.sum()
+    pub(super) fn penalty(&self, recipe: &Recipe, net: &TrainNet) -> f64 {
+        let penalised = self.parameters.iter().zip(net.parameters()).filter(|(trained, _)| trained.is_weight);
+        penalised.map(|(_, parameter)| recipe.penalty.cost(parameter.value)).sum()
     }
 
     /// The size of the last measured step divided by the size of the weights, for each filter and matrix where it is a number.

@@ -16,7 +16,7 @@ use kernels::{Activation, Layout, Pad2, PoolKind};
 pub use norm::{Lrn, Norm, NormKind};
 use param::product;
 pub use param::{Param, Role};
-pub use pool::{AdaptivePool, Pool, Subsample};
+pub use pool::{AdaptivePool, FractionalPool, Pool, Subsample};
 use shapes::{add, concat, map, matmul, maxout, mul, padded, shortcut, vector};
 use std::ops::RangeInclusive;
 pub use tensor::TensorLayer;
@@ -50,6 +50,8 @@ pub enum Layer {
     Pool(Pool),
     /// Average pooling with a fixed output size.
     AdaptivePool(AdaptivePool),
+    /// Max pooling over windows at random distances.
+    FractionalPool(FractionalPool),
     /// Subsampling with trained coefficients.
     Subsample(Subsample),
     /// An elementwise activation function.
@@ -135,6 +137,7 @@ impl Layer {
             Self::Pool(Pool { window: None, .. }) => "global_avg_pool",
             Self::Pool(_) => "avg_pool",
             Self::AdaptivePool(_) => "adaptive_avg_pool",
+            Self::FractionalPool(_) => "fractional_max_pool",
             Self::Subsample(_) => "subsample",
             Self::Activation(activation) => activation.name(),
             Self::Norm(norm) => norm.op(),
@@ -190,6 +193,7 @@ impl Layer {
             Self::ConvTranspose(conv) => conv.output(map(input)?),
             Self::Pool(pool) => Ok(pool.desc(map(input)?, Layout::Nchw)?.output().into()),
             Self::AdaptivePool(pool) => pool.output(map(input)?),
+            Self::FractionalPool(pool) => pool.output(map(input)?),
             Self::Subsample(pool) => Ok(pool.pool().desc(map(input)?, Layout::Nchw)?.output().into()),
             Self::Linear(linear) => vector(input).and_then(|()| linear.output()),
             Self::Rbf { codes } => vector(input).and_then(|()| Linear::new(*codes).output()),
@@ -307,6 +311,12 @@ impl From<Linear> for Layer {
 impl From<Pool> for Layer {
     fn from(pool: Pool) -> Self {
         Self::Pool(pool)
+    }
+}
+
+impl From<FractionalPool> for Layer {
+    fn from(pool: FractionalPool) -> Self {
+        Self::FractionalPool(pool)
     }
 }
 

@@ -128,3 +128,73 @@ impl AdaptivePool {
         start as usize..end as usize
     }
 }
+
+/// Fractional max-pooling (Graham 2014): the distances between neighbouring windows vary, so that the output can be smaller by a
+/// factor between 1 and 2. The windows overlap.
+///
+/// Along each axis, window `i` of `outputs` begins at `floor((i + u) a) - floor(u a)` with `a = (input - window) / (outputs - 1)`,
+/// and the last one ends where the input ends. While training, `u` is a random number of each map and axis. At inference, window
+/// `i` begins at `i a`, rounded: the mean over all `u`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FractionalPool {
+    /// Extents of a window.
+    pub window: Size2,
+    /// Extents of the output.
+    pub output: Size2,
+}
+
+/// The input elements and the window along one axis.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FractionalAxis {
+    pub(crate) inputs: usize,
+    pub(crate) window: usize,
+    pub(crate) outputs: usize,
+}
+
+impl FractionalAxis {
+    /// The first element of window `index`, for a `sample` from 0 to below 1, or the mean over all samples.
+    pub(crate) fn start(self, index: usize, sample: Option<f32>) -> usize {
+        let room = self.inputs - self.window;
+        if index + 1 >= self.outputs {
+            return room;
+        }
+        let Some(sample) = sample else {
+            let gaps = self.outputs - 1;
+            return (2 * index * room + gaps) / (2 * gaps);
+        };
+        let step = room as f32 / (self.outputs - 1) as f32;
+        let start = ((index as f32 + sample) * step) as usize - (sample * step) as usize;
+        // The last `f32` below an integer can round up.
+        start.min(room)
+    }
+}
+
+impl FractionalPool {
+    /// Fractional max-pooling over `window` by `window` elements to `output` by `output` elements.
+    pub const fn new(window: usize, output: usize) -> Self {
+        Self { window: Size2::square(window), output: Size2::square(output) }
+    }
+
+    pub(super) fn output(&self, input: Shape4) -> Result<Shape, LayerError> {
+        for axis in self.axes(input.size()) {
+            if axis.window == 0 || axis.window > axis.inputs {
+                let expected = format!("at least 1x1 and at most {}", input.size());
+                return Err(invalid("window", expected, self.window));
+            }
+            let most = axis.inputs - axis.window + 1;
+            if !(1..=most).contains(&axis.outputs) {
+                return Err(invalid("output", format!("extents from 1 to {most}"), self.output));
+            }
+        }
+        Ok(Shape::map(input.c, self.output.h, self.output.w))
+    }
+
+    /// The rows and the columns of an input.
+    pub(crate) fn axes(&self, input: Size2) -> [FractionalAxis; 2] {
+        let (window, output) = (self.window, self.output);
+        [
+            FractionalAxis { inputs: input.h, window: window.h, outputs: output.h },
+            FractionalAxis { inputs: input.w, window: window.w, outputs: output.w },
+        ]
+    }
+}

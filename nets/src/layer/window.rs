@@ -38,7 +38,7 @@ pub(crate) fn window(layer: &Layer, input: Shape) -> Option<Window> {
             Window::new(conv.kernel, conv.dilation, conv.stride, Size2::new(conv.pad.top, conv.pad.left))
         }
         // The jump between fields would become a fraction, which the integers cannot represent.
-        Layer::ConvTranspose(_) => return None,
+        Layer::ConvTranspose(_) | Layer::FractionalPool(_) => return None,
         Layer::Pool(Pool { window: None, .. }) | Layer::Linear(_) | Layer::Rbf { .. } | Layer::Flatten => {
             Window::all(input)
         }

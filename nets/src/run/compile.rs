@@ -102,9 +102,7 @@ fn net(
     let chains = chain::plan(&program, &plans, &plan_options);
     let places = places_of(&program, &chains);
     let steps = steps(graph, &program, &places, kernels, chains);
-    let plans = steps.iter().flat_map(Step::runs);
-    let all = plans.map(ConvPlan::workspace_req).chain(steps.iter().map(Step::workspace_req));
-    let workspace = all.fold(WorkspaceReq::default(), WorkspaceReq::union);
+    let workspace = steps.iter().map(Step::workspace_req).fold(WorkspaceReq::default(), WorkspaceReq::union);
     Ok(CompiledNet {
         inputs: graph.inputs().map(|id| graph.node(id).output).collect(),
         outputs: outputs.iter().map(|&id| graph.node(id).output).collect(),

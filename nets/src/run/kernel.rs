@@ -92,6 +92,7 @@ impl<'a> Kernels<'a> {
                 Some(pool) => Kernel::Pool(pool.desc(input, layout)?),
                 None => Kernel::AdaptivePool,
             },
+            Layer::FractionalPool(pool) => Kernel::FractionalPool(*pool),
             Layer::Subsample(subsample) => {
                 let window = subsample.window.h as f32 * subsample.window.w as f32;
                 let scale = self.tensor(node, "weight")?.iter().map(|factor| factor * window).collect();

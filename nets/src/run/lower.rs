@@ -59,14 +59,14 @@ pub(crate) struct Op {
 
 /// All steps, and the tensors between them.
 #[derive(Debug)]
-pub(super) struct Program {
-    pub(super) ops: Vec<Op>,
-    pub(super) storages: Storages,
+pub(crate) struct Program {
+    pub(crate) ops: Vec<Op>,
+    pub(crate) storages: Storages,
     pub(super) batch: usize,
     /// The values that the caller gives, in NCHW.
     pub(super) inputs: Vec<usize>,
-    /// The values that the caller receives, in NCHW.
-    pub(super) outputs: Vec<usize>,
+    /// The values of the wanted nodes, in NCHW. At inference, the caller receives them.
+    pub(crate) outputs: Vec<usize>,
 }
 
 impl Program {
@@ -79,15 +79,6 @@ impl Program {
     pub(super) fn output_in(&self, storage: usize) -> Option<usize> {
         self.outputs.iter().position(|&value| self.storages.of(value) == storage)
     }
-}
-
-/// The same of a network that trains.
-#[derive(Debug)]
-pub(crate) struct Training {
-    pub(crate) ops: Vec<Op>,
-    pub(crate) storages: Storages,
-    /// The values of the wanted nodes, in NCHW.
-    pub(crate) outputs: Vec<usize>,
 }
 
 /// What is lowered where a network trains.
@@ -134,19 +125,13 @@ pub(super) fn lower(
     batch: usize,
     layout: Layout,
 ) -> Result<Program, NetError> {
-    let mut lowering = Lowering::new(graph, &Wanted { batch, layout: Some(layout), outputs, drops: false });
-    lowering.run(outputs)?;
-    let outputs = outputs.iter().map(|&id| lowering.output(id, outputs)).collect();
-    let Lowering { ops, storages, inputs, .. } = lowering;
-    Ok(Program { ops, storages, batch, inputs, outputs })
+    let wanted = Wanted { batch, layout: Some(layout), outputs, drops: false };
+    Lowering::new(graph, &wanted).program(outputs)
 }
 
 /// Lowers `graph` for training: each layer is an operation of its own, with at most an activation.
-pub(crate) fn lower_for_training(graph: &Graph, wanted: &Wanted<'_>) -> Result<Training, NetError> {
-    let mut lowering = Lowering { training: true, ..Lowering::new(graph, wanted) };
-    lowering.run(wanted.outputs)?;
-    let outputs = wanted.outputs.iter().map(|&id| lowering.output(id, wanted.outputs)).collect();
-    Ok(Training { ops: lowering.ops, storages: lowering.storages, outputs })
+pub(crate) fn lower_for_training(graph: &Graph, wanted: &Wanted<'_>) -> Result<Program, NetError> {
+    Lowering { training: true, ..Lowering::new(graph, wanted) }.program(wanted.outputs)
 }
 
 /// Whether the kernel of a convolution covers the whole image, so that the output has one pixel.
@@ -172,7 +157,14 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    /// Lowers every layer that an output depends on.
+    /// Lowers every layer that an output depends on, and the outputs.
+    fn program(mut self, outputs: &[NodeId]) -> Result<Program, NetError> {
+        self.run(outputs)?;
+        let values = outputs.iter().map(|&id| self.output(id, outputs)).collect();
+        let Self { ops, storages, inputs, batch, .. } = self;
+        Ok(Program { ops, storages, batch, inputs, outputs: values })
+    }
+
     fn run(&mut self, outputs: &[NodeId]) -> Result<(), NetError> {
         let graph = self.graph;
         // All inputs, so that the caller gives each of them even if no output depends on it.

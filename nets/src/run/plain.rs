@@ -3,7 +3,7 @@
 //! An image consists of planes of pixels, and a pixel of `lanes` adjacent elements: one channel in NCHW, a
 //! block of 16 in Nchw16c. The loops are the same for both.
 
-use crate::layer::AdaptivePool;
+use crate::layer::{AdaptivePool, FractionalPool};
 use kernels::{Pad2, Size2};
 
 /// The extents of an image, and the number of elements per pixel.
@@ -77,6 +77,56 @@ pub(crate) fn adaptive(source: (&[f32], Image), target: (&mut [f32], Image)) {
             pixel.iter_mut().for_each(|sum| *sum /= elements);
         }
     }
+}
+
+/// The random numbers of fractional max-pooling for each channel of an image: of its columns and of its rows. Channels without
+/// numbers, as all are at inference, have the mean windows.
+pub(crate) type Samples<'a> = &'a [[f32; 2]];
+
+/// Calls `each` with the place of every output of fractional max-pooling in the target, and with the place of the largest element
+/// of its window in the source. The first of equals is the largest.
+fn largest(
+    source: (&[f32], Image),
+    (pool, samples): (FractionalPool, Samples<'_>),
+    to: Image,
+    mut each: impl FnMut(usize, usize),
+) {
+    let (source, from) = source;
+    let [rows, columns] = pool.axes(from.size);
+    for (number, plane) in source.chunks_exact(from.plane()).enumerate() {
+        for place in 0..to.size.h * to.size.w * to.lanes {
+            let (pixel, lane) = (place / to.lanes, place % to.lanes);
+            let sample = |axis: usize| samples.get(number * from.lanes + lane).map(|sample| sample[axis]);
+            let row = rows.start(pixel / to.size.w, sample(1));
+            let column = columns.start(pixel % to.size.w, sample(0));
+            let first = row * from.row() + column * from.lanes + lane;
+            let at = |i: usize| first + i / pool.window.w * from.row() + i % pool.window.w * from.lanes;
+            let most = (1..pool.window.h * pool.window.w)
+                .map(at)
+                .fold(first, |most, at| if plane[at] > plane[most] { at } else { most });
+            each(number * to.plane() + place, number * from.plane() + most);
+        }
+    }
+}
+
+/// Fractional max-pooling.
+pub(crate) fn fractional(
+    source: (&[f32], Image),
+    pool: (FractionalPool, Samples<'_>),
+    target: (&mut [f32], Image),
+) {
+    let (target, to) = target;
+    largest(source, pool, to, |place, most| target[place] = source.0[most]);
+}
+
+/// Adds the gradient of the output of [`fractional`] to that of the largest element of each window.
+pub(crate) fn add_to_largest(
+    source: (&[f32], Image),
+    pool: (FractionalPool, Samples<'_>),
+    gradient: (&[f32], Image),
+    target: &mut [f32],
+) {
+    largest(source, pool, gradient.1, |place, most| target[most] += gradient.0[place]);
 }
 
 /// Adds the middle of the source to the image: the gradient of [`pad`].

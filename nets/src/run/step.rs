@@ -6,6 +6,7 @@ use super::plain;
 use super::tensor::TensorKernel;
 use super::volume::VolumeKernel;
 use crate::graph::NodeId;
+use crate::layer::FractionalPool;
 use crate::shape::Shape;
 use kernels::{
     Activation, ConvError, ConvIo, ConvPlan, LrnSpec, NormSpec, Pad2, PoolDesc, TransposedPlan, Workspace,
@@ -33,6 +34,7 @@ pub(super) enum Kernel {
     Chain(Box<Chain>),
     Pool(PoolDesc),
     AdaptivePool,
+    FractionalPool(FractionalPool),
     /// Pooling, followed by a scale and a shift.
     Subsample(PoolDesc, ScaleShift),
     Activation {
@@ -189,7 +191,11 @@ impl Step {
                 let (scale, shift) = (scale.as_deref(), shift.as_deref());
                 ops.normalize(*spec, scale, shift, input()?, target.tensor_mut(data)?, threads)
             }
-            Kernel::AdaptivePool | Kernel::Pad(_) | Kernel::ShortcutA(_) | Kernel::Rbf(_) => {
+            Kernel::AdaptivePool
+            | Kernel::FractionalPool(_)
+            | Kernel::Pad(_)
+            | Kernel::ShortcutA(_)
+            | Kernel::Rbf(_) => {
                 let images = source.images(sources.get(source)).zip(target.images_mut(data));
                 images.for_each(|(from, to)| self.image(kernel, from, to));
                 Ok(())
@@ -209,6 +215,7 @@ impl Step {
         let (source, target) = ((from, source.image()), (to, target.image()));
         match kernel {
             Kernel::AdaptivePool => plain::adaptive(source, target),
+            Kernel::FractionalPool(pool) => plain::fractional(source, (*pool, &[]), target),
             Kernel::Pad(pad) => plain::pad(source, *pad, target),
             Kernel::ShortcutA(stride) => plain::shortcut(source, *stride, target),
             Kernel::Rbf(codes) => plain::rbf(source.0, codes, target.0),
@@ -277,13 +284,14 @@ impl Step {
         one.into_iter().chain(links.iter().flat_map(Link::runs))
     }
 
-    /// The workspace of a kernel that is no plan of [`runs`](Self::runs).
+    /// The workspace of a run.
     pub(super) fn workspace_req(&self) -> WorkspaceReq {
-        match &self.kernel {
+        let own = match &self.kernel {
             Kernel::Transposed(plan) => plan.workspace_req(),
             Kernel::Volume(kernel) => kernel.workspace_req(),
             _ => WorkspaceReq::default(),
-        }
+        };
+        self.runs().map(ConvPlan::workspace_req).fold(own, WorkspaceReq::union)
     }
 
     /// Elements of the bands of convolutions in turns, or of the scratch memory of an operator.

@@ -29,18 +29,22 @@
 
 mod compile;
 mod figures;
+mod form;
 mod heads;
 mod loss;
 mod net;
 mod options;
 mod parameter;
+mod parametrize;
+mod pass;
 mod random;
 mod unit;
 
 pub use figures::ActivationFigures;
+pub use form::Parametrization;
 pub use loss::{BatchLoss, Loss};
 pub use net::TrainNet;
-pub use options::TrainOptions;
+pub use options::{Recompute, TrainOptions};
 pub use parameter::{Parameter, ParameterMut};
 #[cfg(feature = "train")]
 pub(crate) use random::mix;

@@ -1,18 +1,18 @@
 //! [`TrainNet`].
 
-use super::figures::{ActivationFigures, Kind, Row};
+use super::figures::{ActivationFigures, Row};
 use super::heads::{Heads, Labels};
 use super::loss::BatchLoss;
 use super::options::TrainOptions;
-use super::parameter::{Parameter, ParameterMut, Params};
+use super::parameter::{Parameter, ParameterMut};
+use super::pass::{Parts, PassOf, backward, forward, named};
 use super::random::Stream;
-use super::unit::{Draw, Mode, Run, Unit, all, split};
+use super::unit::{Draw, Mode, Run, all};
 use crate::error::{LayerError, NetError};
 use crate::graph::Graph;
-use crate::run::operand::Operand;
 use crate::shape::Shape;
 use crate::weights::{WeightSet, WeightSource};
-use kernels::{Buffer, ConvError, Ops, Threads, Workspace};
+use kernels::Threads;
 use std::fmt;
 
 /// The random stream of stochastic depth. Layers have the numbers of their nodes.
@@ -37,38 +37,6 @@ pub struct TrainNet {
     filled: Vec<f32>,
 }
 
-/// What compilation makes.
-pub(super) struct Parts {
-    pub(super) ops: Ops,
-    pub(super) steps: Vec<Step>,
-    pub(super) heads: Heads,
-    pub(super) params: Params,
-    pub(super) arena: Buffer,
-    pub(super) workspace: Workspace,
-    /// The probability that each residual block is kept.
-    pub(super) survivals: Vec<f32>,
-}
-
-/// One operation of a pass.
-pub(super) struct Step {
-    /// The name of the layer, for errors.
-    pub(super) name: String,
-    pub(super) unit: Box<dyn Unit>,
-    pub(super) has_gradient: bool,
-    /// Gradients that are set to zero before the backward pass of the unit.
-    pub(super) zeros: Vec<Operand>,
-    /// The residual block whose branch the operation belongs to.
-    pub(super) block: Option<usize>,
-    /// The gradients of inputs that the unit writes first: zero if the block is dropped.
-    pub(super) skipped: Vec<Operand>,
-    /// The parameters of the unit, whose gradients are zero if the block is dropped.
-    pub(super) params: Vec<usize>,
-    pub(super) target: Operand,
-    pub(super) figures: Option<Kind>,
-    /// Where the figures are written.
-    pub(super) row: Option<usize>,
-}
-
 impl fmt::Debug for TrainNet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { input, batch, updates, .. } = self;
@@ -80,76 +48,6 @@ impl fmt::Debug for TrainNet {
             .field("steps", &steps)
             .finish_non_exhaustive()
     }
-}
-
-/// Calls the steps of a pass, and names the layer in errors.
-impl Parts {
-    fn run<'a>(&'a mut self, of: PassOf<'a>) -> (&'a mut [Step], &'a mut Heads, Run<'a>) {
-        let Self { ops, steps, heads, params, arena, workspace, .. } = self;
-        let run = Run {
-            ops,
-            threads: of.threads,
-            inputs: of.inputs,
-            arena,
-            workspace,
-            values: &mut params.values,
-            gradients: &mut params.gradients,
-            mode: of.mode,
-            draw: of.draw,
-            dropped: of.dropped,
-        };
-        (steps, heads, run)
-    }
-}
-
-/// What a pass computes.
-#[derive(Clone, Copy)]
-struct PassOf<'a> {
-    threads: Threads<'a>,
-    inputs: &'a [&'a [f32]],
-    mode: Mode,
-    draw: Draw,
-    dropped: &'a [bool],
-}
-
-fn named(step: &str) -> impl FnOnce(ConvError) -> NetError + '_ {
-    move |error| NetError::layer(step, error)
-}
-
-/// Computes all values, and calls `done` after each step.
-fn forward(
-    steps: &mut [Step],
-    run: &mut Run<'_>,
-    mut done: impl FnMut(&Step, &[f32]),
-) -> Result<(), NetError> {
-    for step in steps {
-        let is_dropped = run.mode == Mode::Training && step.block.is_some_and(|block| run.dropped[block]);
-        if !is_dropped {
-            step.unit.forward(run).map_err(named(&step.name))?;
-            done(step, all(run.arena, run.inputs).get(&step.target));
-        }
-    }
-    Ok(())
-}
-
-/// Computes all gradients.
-fn backward(steps: &mut [Step], run: &mut Run<'_>, accumulates: bool) -> Result<(), NetError> {
-    for step in steps.iter_mut().rev().filter(|step| step.has_gradient) {
-        step.zeros.iter().for_each(|operand| clear(operand, run));
-        if step.block.is_some_and(|block| run.dropped[block]) {
-            step.skipped.iter().for_each(|operand| clear(operand, run));
-            let params = step.params.iter().filter(|_| !accumulates);
-            params.for_each(|&param| run.gradients[param].fill(0.0));
-        } else {
-            step.unit.backward(run).map_err(named(&step.name))?;
-        }
-    }
-    Ok(())
-}
-
-fn clear(operand: &Operand, run: &mut Run<'_>) {
-    let (_, data) = split(run.arena, run.inputs, operand);
-    operand.images_mut(data).for_each(|image| image.fill(0.0));
 }
 
 impl TrainNet {
@@ -227,6 +125,7 @@ impl TrainNet {
             backward(steps, &mut run, accumulates)?;
             Ok::<_, NetError>(loss)
         })?;
+        parts.params.pull_back();
         // A batch that was refused does not count.
         self.batches = self.batches % self.accumulate + 1;
         Ok(loss)
@@ -238,7 +137,8 @@ impl TrainNet {
         Draw { seed: self.seed, pass: batches.wrapping_add((self.batches % self.accumulate) as u64) }
     }
 
-    /// The parameters that are trained, with the gradients of the last pass, in the order of the graph.
+    /// The parameters that are trained, with the gradients of the last pass, in the order of the graph. The gains of weight
+    /// normalisation are behind them.
     pub fn parameters(&self) -> impl Iterator<Item = Parameter<'_>> {
         self.parts.params.trained()
     }
@@ -254,6 +154,7 @@ impl TrainNet {
         threads: Threads<'_>,
     ) -> Result<(), NetError> {
         self.parts.params.trained_mut().enumerate().for_each(|(index, parameter)| update(index, parameter));
+        self.parts.params.compose();
         self.updates += 1;
         self.batches = 0;
         self.repack(threads)
@@ -324,10 +225,11 @@ impl TrainNet {
     }
 
     /// Uses `mask` in a dropout layer from now on, instead of random ones: a factor for each element of the batch in NCHW
-    /// order. `None` returns to random masks.
+    /// order. A layer of fractional max-pooling takes two numbers from 0 to below 1 for each map of the batch, which place its
+    /// columns and its rows. `None` returns to random numbers.
     ///
     /// # Errors
-    /// [`NetError::Layer`] if there is no dropout layer of this name, or its batch has another number of elements.
+    /// [`NetError::Layer`] if there is no such layer of this name, or it needs other numbers.
     pub fn set_mask(&mut self, layer: &str, mask: Option<&[f32]>) -> Result<(), NetError> {
         let mut steps = self.parts.steps.iter_mut().filter(|step| step.name == layer);
         match steps.any(|step| step.unit.set_mask(mask)) {
@@ -336,18 +238,36 @@ impl TrainNet {
         }
     }
 
-    /// The parameters and running statistics.
+    /// The parameters and running statistics. Weights are those that layers use, whatever they are computed from.
     pub fn weights(&self) -> WeightSet {
         self.parts.params.weights()
     }
 
-    /// Replaces the parameters and running statistics.
+    /// Replaces the parameters and running statistics. With weight normalisation, these weights become the trained vectors, and
+    /// their lengths the gains. With weight standardisation, they become the trained vectors, and are standardised.
     ///
     /// # Errors
     /// Those of the source. The network is unchanged then.
     pub fn set_weights(&mut self, weights: &dyn WeightSource, threads: Threads<'_>) -> Result<(), NetError> {
         self.parts.params.set(weights)?;
         self.repack(threads)
+    }
+
+    /// The trained tensors from which weights are computed, with their names.
+    #[cfg(feature = "train")]
+    pub(crate) fn trained_forms(&self) -> impl Iterator<Item = (&str, &[f32])> {
+        self.parts.params.trained_forms()
+    }
+
+    /// Continues with saved tensors from which weights are computed. The error says what is missing.
+    #[cfg(feature = "train")]
+    pub(crate) fn restore_forms(
+        &mut self,
+        saved: impl FnMut(&str) -> Option<Vec<f32>>,
+        threads: Threads<'_>,
+    ) -> Result<(), String> {
+        self.parts.params.restore_forms(saved)?;
+        self.repack(threads).map_err(|error| error.to_string())
     }
 
     /// Figures of the activations of the last step, if the options ask for them.

@@ -1,9 +1,39 @@
 //! [`TrainOptions`].
 
+use super::form::Parametrization;
 use super::loss::Loss;
 use crate::error::NetError;
 use crate::weights::MEMORY_LIMIT;
 use kernels::{Isa, Layout};
+use std::str::FromStr;
+
+/// What the reverse pass computes again instead of keeping it from the forward pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Recompute {
+    /// Nothing: the most memory and the least time.
+    #[default]
+    Nothing,
+    /// The outputs of cheap layers, such as normalisations, activations and pooling, from inputs that are kept.
+    Cheap,
+    /// Also all layers inside the branches of residual blocks, from the inputs of the blocks (Chen et al. 2016). This takes another
+    /// forward pass of their convolutions.
+    Blocks,
+}
+
+/// Reads `nothing`, `cheap` or `blocks`.
+impl FromStr for Recompute {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "nothing" => Ok(Self::Nothing),
+            "cheap" => Ok(Self::Cheap),
+            "blocks" => Ok(Self::Blocks),
+            _ => Err(format!("expected nothing, cheap or blocks, got `{text}`")),
+        }
+    }
+}
 
 /// Options for a network that trains.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,10 +66,14 @@ pub struct TrainOptions {
     pub side_weight: f32,
     /// The part of a batch in the running averages of batch normalisation.
     pub momentum: f32,
+    /// How filters and matrices are computed from what is trained.
+    pub parametrization: Parametrization,
     /// Names of parameters that are not trained. No gradient is computed for them.
     pub frozen: Vec<String>,
     /// Whether [`TrainNet::activations`](super::TrainNet::activations) has figures. They cost a pass over the activations.
     pub figures: bool,
+    /// What the reverse pass computes again, to save memory. It changes no bit.
+    pub recompute: Recompute,
     /// Maximum bytes of activations and gradients.
     pub memory_limit: u64,
 }
@@ -60,8 +94,10 @@ impl Default for TrainOptions {
             survival: 1.0,
             side_weight: 0.3,
             momentum: 0.1,
+            parametrization: Parametrization::Plain,
             frozen: Vec::new(),
             figures: false,
+            recompute: Recompute::Nothing,
             memory_limit: MEMORY_LIMIT,
         }
     }
@@ -155,6 +191,11 @@ impl TrainOptions {
         Self { side_weight, ..self }
     }
 
+    /// Sets how filters and matrices are computed from what is trained.
+    pub fn parametrization(self, parametrization: Parametrization) -> Self {
+        Self { parametrization, ..self }
+    }
+
     /// Sets the parameters that are not trained.
     pub fn frozen(self, frozen: Vec<String>) -> Self {
         Self { frozen, ..self }
@@ -163,6 +204,11 @@ impl TrainOptions {
     /// Sets whether there are figures of activations.
     pub fn figures(self, figures: bool) -> Self {
         Self { figures, ..self }
+    }
+
+    /// Sets what the reverse pass computes again.
+    pub fn recompute(self, recompute: Recompute) -> Self {
+        Self { recompute, ..self }
     }
 
     /// Sets the part of a batch in the running averages.

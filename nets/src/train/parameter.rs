@@ -1,6 +1,7 @@
 //! [`Parameter`] and [`ParameterMut`]: a parameter tensor of a network that trains, with its gradient. [`Params`] holds all of
 //! them.
 
+use super::form::Form;
 use crate::error::{LayerError, NetError};
 use crate::graph::Graph;
 use crate::layer::{Param, Role};
@@ -46,6 +47,8 @@ pub(super) struct Params {
     pub(super) values: Vec<Vec<f32>>,
     /// Empty for a tensor that is not trained.
     pub(super) gradients: Vec<Vec<f32>>,
+    /// The tensors that are trained in the place of weights, which are computed from them.
+    pub(super) forms: Vec<Option<Form>>,
 }
 
 struct Entry {
@@ -54,6 +57,8 @@ struct Entry {
     /// Whether its layer has gradients of parameters, and whether the parameter itself is updated.
     has_gradient: bool,
     is_trained: bool,
+    /// Whether it is a tensor of the graph, and not one from which others are computed.
+    is_of_graph: bool,
 }
 
 impl Params {
@@ -70,6 +75,7 @@ impl Params {
             index: HashMap::new(),
             values: Vec::new(),
             gradients: Vec::new(),
+            forms: Vec::new(),
         };
         for (number, node) in graph.nodes().iter().enumerate() {
             let tensors = node.layer.params(&graph.input_shapes(node));
@@ -82,11 +88,8 @@ impl Params {
             for (name, param) in named {
                 let value = read(source, &node.name, &name, &param)?;
                 let has_gradient = layer_trains && param.role.is_trained();
-                params.gradients.push(vec![0.0; if has_gradient { value.len() } else { 0 }]);
-                params.values.push(value);
-                params.index.insert(name.clone(), params.entries.len());
                 let is_trained = is_trained(&name, &param);
-                params.entries.push(Entry { name, param, has_gradient, is_trained });
+                params.add(Entry { name, param, has_gradient, is_trained, is_of_graph: true }, value);
             }
         }
         match frozen.iter().find(|name| !params.index.contains_key(*name)) {
@@ -97,6 +100,37 @@ impl Params {
             }),
             None => Ok(params),
         }
+    }
+
+    fn add(&mut self, entry: Entry, value: Vec<f32>) -> usize {
+        let index = self.entries.len();
+        self.gradients.push(vec![0.0; if entry.has_gradient { value.len() } else { 0 }]);
+        self.values.push(value);
+        self.forms.push(None);
+        self.index.insert(entry.name.clone(), index);
+        self.entries.push(entry);
+        index
+    }
+
+    /// Adds a trained vector of zeros that is no tensor of the graph, and returns its index.
+    pub(super) fn add_derived(&mut self, name: String, param: Param) -> usize {
+        let value = vec![0.0; param.dims.iter().product()];
+        self.add(Entry { name, param, has_gradient: true, is_trained: true, is_of_graph: false }, value)
+    }
+
+    /// Number of tensors.
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// The name and the description of a tensor.
+    pub(super) fn of(&self, index: usize) -> (&str, &Param) {
+        (&self.entries[index].name, &self.entries[index].param)
+    }
+
+    /// Whether a tensor is updated.
+    pub(super) fn is_trained(&self, index: usize) -> bool {
+        self.entries[index].is_trained
     }
 
     /// The index of the tensor `param` of a layer.
@@ -112,12 +146,14 @@ impl Params {
             .any(|index| self.entries[index].has_gradient)
     }
 
-    /// Every trained parameter with its gradient, in the order of the graph.
+    /// Every trained parameter with its gradient, in the order of the graph. Gains are behind them.
     pub(super) fn trained(&self) -> impl Iterator<Item = Parameter<'_>> {
-        let tensors = self.values.iter().zip(&self.gradients);
+        let tensors = self.values.iter().zip(&self.gradients).zip(&self.forms);
         self.entries.iter().zip(tensors).filter(|(entry, _)| entry.is_trained).map(
-            |(entry, (value, gradient))| {
+            |(entry, ((value, gradient), form))| {
                 let Entry { name, param, .. } = entry;
+                let own = (&value[..], &gradient[..]);
+                let (value, gradient) = form.as_ref().map_or(own, |form| (&form.raw, &form.gradient));
                 Parameter { name, role: param.role, dims: &param.dims, value, gradient }
             },
         )
@@ -125,10 +161,14 @@ impl Params {
 
     /// The same, to change.
     pub(super) fn trained_mut(&mut self) -> impl Iterator<Item = ParameterMut<'_>> {
-        let tensors = self.values.iter_mut().zip(&mut self.gradients);
+        let tensors = self.values.iter_mut().zip(&mut self.gradients).zip(&mut self.forms);
         self.entries.iter().zip(tensors).filter(|(entry, _)| entry.is_trained).map(
-            |(entry, (value, gradient))| {
+            |(entry, ((value, gradient), form))| {
                 let Entry { name, param, .. } = entry;
+                let (value, gradient) = match form {
+                    Some(form) => (&mut form.raw, &mut form.gradient),
+                    None => (value, gradient),
+                };
                 ParameterMut { name, role: param.role, dims: &param.dims, value, gradient }
             },
         )
@@ -145,9 +185,9 @@ impl Params {
         self.gradients.iter_mut().for_each(|gradient| gradient.fill(0.0));
     }
 
-    /// A copy of all tensors.
+    /// A copy of all tensors of the graph.
     pub(super) fn weights(&self) -> WeightSet {
-        let tensors = self.entries.iter().zip(&self.values);
+        let tensors = self.entries.iter().zip(&self.values).filter(|(entry, _)| entry.is_of_graph);
         WeightSet::from_tensors(
             &self.network,
             tensors.map(|(entry, value)| (entry.name.clone(), entry.param.dims.clone(), value.clone())),
@@ -160,7 +200,11 @@ impl Params {
             let layer = entry.name.rsplit_once('.').map_or(entry.name.as_str(), |(layer, _)| layer);
             read(source, layer, &entry.name, &entry.param)
         };
-        self.values = self.entries.iter().map(read).collect::<Result<_, _>>()?;
+        let of_graph = self.entries.iter().filter(|entry| entry.is_of_graph);
+        let values = of_graph.map(read).collect::<Result<Vec<_>, _>>()?;
+        // Tensors of the graph come first.
+        self.values.iter_mut().zip(values).for_each(|(to, value)| *to = value);
+        self.decompose();
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::error::NetError;
 use crate::graph::{Graph, GraphBuilder};
-use crate::layer::{Conv, Layer, Linear, Norm, Pool, SparseConv, Subsample};
+use crate::layer::{Conv, FractionalPool, Layer, Linear, Norm, NormKind, Pool, SparseConv, Subsample};
 use crate::shape::Shape;
 use kernels::Activation::{Relu, Tanh};
 use kernels::{Activation, Size2};
@@ -40,12 +40,42 @@ pub(super) fn maxout(name: &str, input: Shape) -> Result<Graph, NetError> {
     })
 }
 
-/// LeNet-5 with batch normalisation before each rectifier, also behind the fully connected layer.
-pub(super) fn normalised(name: &str, input: Shape) -> Result<Graph, NetError> {
+/// LeNet-5 with a normalisation before each rectifier, also behind the fully connected layer. The layer of the normalisation is
+/// called `LAYER.SUFFIX`. Instance normalisation is left out where maps have one pixel, which would become zero.
+pub(super) fn normalised(name: &str, input: Shape, norm: Norm, suffix: &str) -> Result<Graph, NetError> {
     variant(name, input, 1, &|net| {
-        let name = format!("{}.bn", net.name(net.last()));
-        net.then(&name, Norm::batch()).act(Relu);
+        let layer = net.name(net.last()).to_owned();
+        let has_pixels = ["c1", "c3"].contains(&layer.as_str());
+        if has_pixels || norm.kind != NormKind::Instance {
+            net.then(&format!("{layer}.{suffix}"), norm);
+        }
+        net.act(Relu);
     })
+}
+
+/// LeNet-5 with rectifiers, and with dropout before both fully connected layers, as in AlexNet.
+pub(super) fn dropout(name: &str, input: Shape) -> Result<Graph, NetError> {
+    variant(name, input, 1, &|net| {
+        let layer = net.name(net.last()).to_owned();
+        net.act(Relu);
+        if ["c5", "f6"].contains(&layer.as_str()) {
+            net.then(&format!("{layer}.dropout"), Layer::Dropout);
+        }
+    })
+}
+
+/// LeNet-5 with rectifiers, and with fractional max-pooling by about 1.7 in the place of averages by 2. So C5 reads 7x7 pixels.
+pub(super) fn fractional(name: &str, input: Shape) -> Result<Graph, NetError> {
+    let mut net = GraphBuilder::new(name, input);
+    net.then("c1", Conv::new(6, 5)).act(Relu); //         6@28x28
+    net.then("s2", FractionalPool::new(2, 16)); //        6@16x16
+    net.then("c3", Conv::new(16, 5)).act(Relu); //       16@12x12
+    net.then("s4", FractionalPool::new(2, 7)); //        16@7x7
+    net.then("c5", Conv::new(120, 7)).act(Relu); //     120@1x1
+    net.then("flatten", Layer::Flatten);
+    net.then("f6", Linear::new(84)).act(Relu); //        84
+    net.then("output", Linear::new(10)); //              10
+    net.build()
 }
 
 /// The layers of [`lenet5`] with `pieces` times as many outputs, each but the last followed by what `unit` adds.

@@ -17,6 +17,7 @@ pub use lenet5::lenet5;
 
 use crate::error::NetError;
 use crate::graph::Graph;
+use crate::layer::Norm;
 use crate::shape::Shape;
 use kernels::Activation;
 use resnet::{Column, Shortcut};
@@ -110,7 +111,25 @@ pub const ALL: &[Entry] = &[
         lenet5::activated(name, input, Activation::Elu { alpha: 1.0 })
     }),
     Entry::new("lenet5-maxout", "LeNet-5 with maxout of pairs (2013)", DIGIT, lenet5::maxout),
-    Entry::new("lenet5-bn", "LeNet-5 with batch normalisation and rectifiers", DIGIT, lenet5::normalised),
+    Entry::new("lenet5-bn", "LeNet-5 with batch normalisation and rectifiers", DIGIT, |name, input| {
+        lenet5::normalised(name, input, Norm::batch(), "bn")
+    }),
+    Entry::new("lenet5-ln", "LeNet-5 with layer normalisation and rectifiers", DIGIT, |name, input| {
+        lenet5::normalised(name, input, Norm::layer(), "ln")
+    }),
+    Entry::new("lenet5-in", "LeNet-5 with instance normalisation and rectifiers", DIGIT, |name, input| {
+        lenet5::normalised(name, input, Norm::instance(), "in")
+    }),
+    Entry::new("lenet5-gn", "LeNet-5 with group normalisation and rectifiers", DIGIT, |name, input| {
+        lenet5::normalised(name, input, Norm::group(2), "gn")
+    }),
+    Entry::new("lenet5-dropout", "LeNet-5 with rectifiers and dropout", DIGIT, lenet5::dropout),
+    Entry::new(
+        "lenet5-fractional",
+        "LeNet-5 with rectifiers and fractional max-pooling (2014)",
+        DIGIT,
+        lenet5::fractional,
+    ),
     Entry::new(
         "alexnet",
         "AlexNet in two towers, with LRN (2012)",

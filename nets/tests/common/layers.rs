@@ -1,7 +1,7 @@
 //! Plain `f64` implementations of the layers other than convolution, pooling and activation.
 
 use super::{U, Value, extents};
-use nets::{AdaptivePool, ConvTranspose, Layer, Lrn, Norm, NormKind, Shape};
+use nets::{AdaptivePool, ConvTranspose, FractionalPool, Layer, Lrn, Norm, NormKind, Shape};
 
 /// The inputs of a layer: shapes and values.
 pub type Inputs<'a> = [(Shape, &'a [Value])];
@@ -50,6 +50,7 @@ pub fn other<'a>(
             moved(shape, input, output, |c, y, x| Some((c, y * stride, x * stride)))
         }
         Layer::AdaptivePool(pool) => adaptive(*pool, shape, input),
+        Layer::FractionalPool(pool) => fractional(*pool, shape, input),
         Layer::Rbf { codes } => {
             let weight = tensor("weight").unwrap();
             let distance = |code: usize| {
@@ -207,4 +208,24 @@ fn adaptive(pool: AdaptivePool, shape: Shape, input: &[Value]) -> Vec<Value> {
         }
     }
     values
+}
+
+/// Maxima of windows at unequal distances, whose starts are rounded.
+fn fractional(pool: FractionalPool, shape: Shape, input: &[Value]) -> Vec<Value> {
+    let (channels, h, w) = extents(shape);
+    let starts = |inputs: usize, window: usize, outputs: usize| -> Vec<usize> {
+        let step = (inputs - window) as f64 / (outputs - 1).max(1) as f64;
+        let start = |i: usize| (i as f64 * step + 0.5).floor();
+        (0..outputs).map(|i| if i + 1 == outputs { inputs - window } else { start(i) as usize }).collect()
+    };
+    let rows = starts(h, pool.window.h, pool.output.h);
+    let columns = starts(w, pool.window.w, pool.output.w);
+    let places = (0..channels).flat_map(|c| rows.iter().map(move |row| (c, row)));
+    let places = places.flat_map(|(c, row)| columns.iter().map(move |column| (c, row, column)));
+    let most = |(c, row, column): (usize, &usize, &usize)| {
+        let seen =
+            (*row..row + pool.window.h).flat_map(|y| (*column..column + pool.window.w).map(move |x| (y, x)));
+        seen.map(|(y, x)| input[(c * h + y) * w + x]).reduce(larger).unwrap()
+    };
+    places.map(most).collect()
 }

@@ -3,7 +3,7 @@
 
 use kernels::Threads;
 use nets::train::{BatchLoss, TrainNet};
-use nets::{Graph, Role, WeightSet, to_safetensors};
+use nets::{Graph, Role, Shape, WeightSet, to_safetensors, zoo};
 
 /// Reproducible numbers from -1 to 1.
 pub fn noise(len: usize, seed: u64) -> Vec<f32> {
@@ -41,6 +41,14 @@ pub fn weights(graph: &Graph, seed: u64) -> WeightSet {
         })
         .collect();
     set(graph, &tensors)
+}
+
+/// The graph of a network for a small input, if the published one is large.
+pub fn small(entry: &zoo::Entry) -> Graph {
+    let published = entry.input.dims();
+    let inputs: &[usize] = if published[1] > 100 { &[64, 99, 128, 224] } else { &[published[1]] };
+    let fits = |&side: &usize| entry.graph_for(Shape::map(published[0], side, side)).ok();
+    inputs.iter().find_map(fits).expect("the published input fits")
 }
 
 fn set(graph: &Graph, tensors: &[(String, Vec<usize>, Vec<f32>)]) -> WeightSet {

@@ -74,10 +74,17 @@ fn lenet5_learns() {
 fn a_training_resumes_to_the_same_bits_wherever_it_ended() {
     let graph = zoo::lenet5().unwrap();
     let folder = tempfile::tempdir().unwrap();
-    for optimizer in ["momentum:0.9", "adamw:0.1", "look-ahead"] {
+    for (optimizer, form) in [
+        ("momentum:0.9", "plain"),
+        ("adamw:0.1", "plain"),
+        ("look-ahead", "plain"),
+        ("adam", "weight-norm"),
+        ("momentum", "weight-standard"),
+    ] {
         let mut recipe = recipe();
         recipe.method = optimizer.parse().unwrap();
-        recipe.average = (optimizer != "look-ahead").then_some(0.9);
+        recipe.parametrization = form.parse().unwrap();
+        recipe.average = (optimizer != "look-ahead" && form == "plain").then_some(0.9);
         recipe.schedule = "plateau:0.5,0".parse().unwrap();
         let mut whole = trainer(&graph, &recipe).unwrap();
         let events = run(&mut whole, usize::MAX);

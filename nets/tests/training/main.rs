@@ -3,6 +3,7 @@
 
 mod data;
 mod fit;
+mod forms;
 mod optim;
 
 /// The rows of a table of figures, without its header.

@@ -10,7 +10,9 @@ pub(super) fn kind(layer: &Layer) -> Kind {
         Layer::Input(_) => Kind::Port,
         Layer::Conv(_) | Layer::SparseConv(_) | Layer::ConvTranspose(_) => Kind::Conv,
         Layer::Linear(_) | Layer::Rbf { .. } | Layer::MatMul => Kind::Linear,
-        Layer::Pool(_) | Layer::AdaptivePool(_) | Layer::Subsample(_) => Kind::Pool,
+        Layer::Pool(_) | Layer::AdaptivePool(_) | Layer::Subsample(_) | Layer::FractionalPool(_) => {
+            Kind::Pool
+        }
         Layer::Norm(_) | Layer::Lrn(_) | Layer::Scale { .. } => Kind::Norm,
         Layer::Activation(_) | Layer::Softmax | Layer::HardSigmoid { .. } | Layer::Maxout { .. } => {
             Kind::Activation

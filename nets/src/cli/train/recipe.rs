@@ -5,7 +5,7 @@ use nets::Init;
 use nets::data::{Augment, Normalise};
 use nets::fit::{Method, Pattern, Recipe, Scale};
 use nets::optim::{Penalty, Schedule};
-use nets::train::Loss;
+use nets::train::{Loss, Parametrization};
 
 /// The options of a recipe. Each has a default that suits the network.
 #[derive(Debug, Clone, Default, Args)]
@@ -46,6 +46,9 @@ pub(crate) struct RecipeArgs {
     /// Probability that the last residual branch is kept (stochastic depth) [default: 1]
     #[arg(long, value_name = "SHARE", value_parser = survival)]
     survival: Option<f32>,
+    /// How weights are computed from what is trained: plain, weight-norm or weight-standard [default: plain]
+    #[arg(long, value_name = "KIND")]
+    parametrization: Option<Parametrization>,
     /// Random changes of pictures: none, or a list of flip, crop=PIXELS, scale=SHARE, rotate=DEGREES, shear=SHARE,
     /// jitter=SHARE and cut-out=PIXELS [default: none, or for digits small changes without flips]
     #[arg(long, value_name = "LIST")]
@@ -114,6 +117,7 @@ impl RecipeArgs {
         recipe.dropout = self.dropout.unwrap_or(base.dropout);
         recipe.drop_connect = self.drop_connect.unwrap_or(base.drop_connect);
         recipe.survival = self.survival.unwrap_or(base.survival);
+        recipe.parametrization = self.parametrization.unwrap_or(base.parametrization);
         recipe.augment = self.augment.unwrap_or(augment);
         recipe.normalise = self.normalise.unwrap_or(base.normalise);
         recipe.init = self.init.unwrap_or(base.init);

@@ -5,6 +5,7 @@ use anyhow::ensure;
 use clap::Args;
 use nets::data::{Normalisation, Parts, open};
 use nets::fit::{Hardware, Recipe, Setting, Trainer, Transfer, with_classes};
+use nets::train::Recompute;
 use nets::zoo::{self, Entry};
 use nets::{Graph, SeededWeights, Shape, WeightSource};
 use std::path::{Path, PathBuf};
@@ -21,6 +22,10 @@ pub(crate) struct Source {
     /// Shape of one input image, CxHxW [default: the published one]
     #[arg(long, value_name = "CxHxW", value_parser = args::image)]
     pub(super) input: Option<Shape>,
+    /// What the reverse pass computes again, which needs less memory and gives the same bits: nothing, cheap (normalisations,
+    /// activations, pooling) or blocks (also all layers inside residual blocks)
+    #[arg(long, value_name = "LAYERS", default_value = "nothing")]
+    pub(super) recompute: Recompute,
     #[command(flatten)]
     pub(super) threads: ThreadCount,
     #[command(flatten)]
@@ -31,7 +36,8 @@ impl Source {
     /// A network of the zoo on some data.
     pub(crate) fn of(network: &str, data: &str, threads: ThreadCount) -> Self {
         let (network, data) = (network.to_owned(), Some(data.to_owned()));
-        Self { network, data, input: None, threads, instructions: InstructionSet::default() }
+        let instructions = InstructionSet::default();
+        Self { network, data, input: None, recompute: Recompute::Nothing, threads, instructions }
     }
 
     pub(crate) fn network(&self) -> &str {
@@ -48,7 +54,8 @@ impl Source {
 
     /// A training of `graph` on `parts`. `figures` says whether activations are measured.
     pub(crate) fn setting<'a>(&'a self, graph: &'a Graph, parts: &'a Parts, figures: bool) -> Setting<'a> {
-        let hardware = Hardware { isa: self.instructions.isa, max_threads: self.max_threads(), figures };
+        let (isa, recompute) = (self.instructions.isa, self.recompute);
+        let hardware = Hardware { isa, max_threads: self.max_threads(), figures, recompute };
         Setting { graph, parts, data: self.data_name(), hardware }
     }
 

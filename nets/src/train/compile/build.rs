@@ -20,7 +20,7 @@ use crate::train::unit::linear::{LinearOf, LinearUnit};
 use crate::train::unit::moves::{CopyUnit, MaxoutUnit, PadUnit, ShortcutUnit};
 use crate::train::unit::multiply::MultiplyUnit;
 use crate::train::unit::norm::{LrnUnit, NormUnit};
-use crate::train::unit::pool::{AdaptivePoolUnit, PoolUnit};
+use crate::train::unit::pool::{AdaptivePoolUnit, FractionalPoolUnit, PoolUnit};
 use crate::train::unit::scale::{RbfUnit, ScaleParams, ScaleUnit};
 use crate::train::unit::{Dx, InputGradient, Unit, Wiring};
 use kernels::{Activation, BatchNormSpec, Layout, LrnSpec, NormSpec, Pitch, PlanOptions, Shape4};
@@ -71,6 +71,7 @@ impl Builder<'_> {
             target: self.memory.target(write),
             dy: self.memory.gradient(write),
             dx: dx.collect(),
+            saved: self.memory.saved(op, write),
         }
     }
 
@@ -177,6 +178,9 @@ impl Builder<'_> {
                 Some(pool) => Box::new(PoolUnit { desc: pool.desc(input, layout)?, wiring }),
                 None => Box::new(AdaptivePoolUnit { wiring }),
             },
+            Layer::FractionalPool(pool) => {
+                Box::new(FractionalPoolUnit::new(wiring, *pool, self.stream(node)))
+            }
             Layer::Activation(activation) => {
                 let slope = (*activation == Activation::PRelu).then(|| self.required(node, "weight"));
                 let (slope, accumulates) = (slope.transpose()?, self.accumulates());
@@ -206,28 +210,24 @@ impl Builder<'_> {
 /// The tensors of a convolution whose kernel covers the image as those of a fully connected layer: the elements of an image in
 /// NCHW are in the order of the filter.
 fn as_rows(conv: &Conv, wiring: &Wiring) -> Option<Wiring> {
-    let source = wiring.source();
-    let row = |operand: &Operand| {
+    if !covers_image(conv, Shape::from(wiring.source().shape)) {
+        return None;
+    }
+    let has_gaps = |operand: &Operand| {
+        let Shape4 { c, h, w, .. } = operand.shape;
+        operand.layout != Layout::Nchw || operand.pitch.image != c * h * w
+    };
+    let gradients = wiring.dx().map(|dx| &dx.operand);
+    if [wiring.source(), &wiring.target, &wiring.dy].into_iter().chain(gradients).any(has_gaps) {
+        return None;
+    }
+    Some(wiring.seen_as(|operand| {
         let Shape4 { n, c, h, w } = operand.shape;
-        let has_gaps = operand.pitch.image != c * h * w;
-        (operand.layout == Layout::Nchw && !has_gaps).then(|| Operand {
+        Operand {
             place: operand.place.clone(),
             shape: Shape4::new(1, c * h * w, 1, n),
             layout: Layout::Nhwc,
             pitch: Pitch { image: n * c * h * w, pixel: c * h * w },
-        })
-    };
-    if !covers_image(conv, Shape::from(source.shape)) {
-        return None;
-    }
-    let dx = match wiring.dx() {
-        Some(dx) => Some(Dx { operand: row(&dx.operand)?, adds: dx.adds }),
-        None => None,
-    };
-    Some(Wiring {
-        sources: vec![row(source)?],
-        target: row(&wiring.target)?,
-        dy: row(&wiring.dy)?,
-        dx: vec![dx],
-    })
+        }
+    }))
 }

@@ -7,12 +7,13 @@
 //! A sum passes the gradient of its output on to all inputs. Their gradients share its memory where that changes no number
 //! that is read later, so nothing is copied along a residual network.
 
-use super::needs::{Needed, is_by_output};
+use super::needs::{Needed, is_by_output, layer_of};
+use super::recompute::{Recomputed, reads_backward};
 use crate::error::NetError;
 use crate::graph::{Graph, NodeId};
 use crate::layer::Layer;
 use crate::run::arena::{self, Need};
-use crate::run::lower::{Arg, INPUT, Op, Training, Work};
+use crate::run::lower::{Arg, INPUT, Op, Program, Work};
 use crate::run::operand::{Operand, Place};
 use crate::run::places::Places;
 use crate::run::storage::Storages;
@@ -26,6 +27,7 @@ pub(super) struct Memory {
     gradients: Storages,
     places: Places,
     gradient_places: Places,
+    recomputed: Recomputed,
     /// Elements of the arena.
     pub(super) len: usize,
 }
@@ -40,19 +42,11 @@ pub(super) struct Writes {
     pub(super) zeros: Vec<(usize, Range<isize>)>,
 }
 
-/// The layer of an operation; `None` for copies and views.
-pub(super) fn layer_of<'g>(graph: &'g Graph, op: &Op) -> Option<&'g Layer> {
-    match &op.work {
-        Work::Layers(layers) => Some(&graph.node(layers[0].nodes[0]).layer),
-        Work::Copy | Work::View => None,
-    }
-}
-
 /// Lets elementwise operations write over their first input where nothing reads it afterwards. It can become another input
 /// of a sum, whose order does not matter except at the end of a residual block, in `blocks`.
-pub(super) fn share_values(graph: &Graph, training: &mut Training, needed: &Needed, blocks: &[NodeId]) {
-    for index in 0..training.ops.len() {
-        let op = &training.ops[index];
+pub(super) fn share_values(graph: &Graph, program: &mut Program, needed: &Needed, blocks: &[NodeId]) {
+    for index in 0..program.ops.len() {
+        let op = &program.ops[index];
         let (Some(layer), Some(write)) = (layer_of(graph, op), op.write) else { continue };
         let candidates = match layer {
             Layer::Add if !blocks.contains(&op.node) => op.reads.len(),
@@ -60,18 +54,18 @@ pub(super) fn share_values(graph: &Graph, training: &mut Training, needed: &Need
             Layer::Activation(activation) if is_by_output(*activation) => 1,
             _ => continue,
         };
-        let Some(first) = (0..candidates).find(|&k| is_free(graph, training, needed, (index, k))) else {
+        let Some(first) = (0..candidates).find(|&k| is_free(graph, program, needed, (index, k))) else {
             continue;
         };
-        let Training { ops, storages, .. } = training;
+        let Program { ops, storages, .. } = program;
         ops[index].reads.swap(0, first);
         storages.join(write, ops[index].reads[0].value, 0);
     }
 }
 
 /// Whether an operation can write over its input `k`.
-fn is_free(graph: &Graph, training: &Training, needed: &Needed, (index, k): (usize, usize)) -> bool {
-    let Training { ops, storages, outputs } = training;
+fn is_free(graph: &Graph, program: &Program, needed: &Needed, (index, k): (usize, usize)) -> bool {
+    let Program { ops, storages, outputs, .. } = program;
     let (arg, Some(write)) = (&ops[index].reads[k], ops[index].write) else { return false };
     let own = storages.of(arg.value);
     let is_special = |value: usize| storages.of(value) == own || value == write;
@@ -93,8 +87,8 @@ fn is_free(graph: &Graph, training: &Training, needed: &Needed, (index, k): (usi
 /// After that, the memory changes again where another reader of an input adds its gradient, and where the operation that
 /// wrote an input changes the gradient in place. These changes must come later than the last use of the gradients of the
 /// other inputs. The backward pass is in reverse order, so later operations come first.
-fn share_gradients(graph: &Graph, training: &Training, needed: &Needed, gradients: &mut Storages) {
-    let Training { ops, outputs, .. } = training;
+fn share_gradients(graph: &Graph, program: &Program, needed: &Needed, gradients: &mut Storages) {
+    let Program { ops, outputs, .. } = program;
     for (index, op) in ops.iter().enumerate() {
         let (Some(layer), Some(write)) = (layer_of(graph, op), op.write) else { continue };
         let shared = match layer {
@@ -224,10 +218,15 @@ fn uncovered(written: &[Range<isize>], span: &Range<isize>) -> Vec<Range<isize>>
 
 impl Memory {
     /// Places all tensors, and decides how gradients are written.
-    pub(super) fn new(graph: &Graph, training: &Training, needed: &Needed) -> (Self, Vec<Writes>) {
-        let Training { ops, storages, outputs } = training;
+    pub(super) fn new(
+        graph: &Graph,
+        program: &Program,
+        needed: &Needed,
+        recomputed: Recomputed,
+    ) -> (Self, Vec<Writes>) {
+        let Program { ops, storages, outputs, .. } = program;
         let mut gradients = needed.gradients.clone();
-        share_gradients(graph, training, needed, &mut gradients);
+        share_gradients(graph, program, needed, &mut gradients);
         let writes = writes(ops, needed, &gradients, outputs);
         let mut lives = Lives::new(storages, &gradients);
         let loss = ops.len();
@@ -237,9 +236,10 @@ impl Memory {
                 continue;
             }
             let back = 2 * loss - step;
-            let keeps = needed.keeps(graph, op);
-            keeps.reads.iter().for_each(|&k| lives.value(op.reads[k].value, back));
-            op.write.filter(|_| keeps.output).into_iter().for_each(|value| lives.value(value, back));
+            let again = recomputed.before[step].iter().map(|&index| &ops[index]);
+            let again = again.flat_map(|op| op.reads.iter().map(|arg| arg.value).chain(op.write));
+            let read = reads_backward(graph, op, needed).into_iter();
+            again.chain(read).for_each(|value| lives.value(recomputed.saved(value), back));
             let inputs = op.reads.iter().map(|arg| arg.value).filter(|&value| needed.value(value));
             inputs.chain(op.write).for_each(|value| lives.gradient(value, back));
         }
@@ -259,6 +259,7 @@ impl Memory {
                 outputs: Vec::new(),
             },
             gradients,
+            recomputed,
             len,
         };
         (memory, writes)
@@ -272,6 +273,18 @@ impl Memory {
     /// A value as an operation writes it.
     pub(super) fn target(&self, value: usize) -> Operand {
         self.places.target(&self.values, None, value)
+    }
+
+    /// What an operation reads and writes in the reverse pass, if any of it was computed again.
+    pub(super) fn saved(&self, op: &Op, write: usize) -> Option<(Vec<Operand>, Operand)> {
+        let saved = |arg: &Arg| self.source(&Arg { value: self.recomputed.saved(arg.value), ..*arg });
+        let sources = op.reads.iter().map(saved).collect();
+        (!self.recomputed.is_empty()).then(|| (sources, self.target(self.recomputed.saved(write))))
+    }
+
+    /// The operations that run again before the backward pass of an operation.
+    pub(super) fn again_before(&self, op: usize) -> &[usize] {
+        &self.recomputed.before[op]
     }
 
     /// The gradient of a value that an operation reads.

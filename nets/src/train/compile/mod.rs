@@ -8,23 +8,28 @@ mod blocks;
 mod build;
 mod memory;
 mod needs;
+mod recompute;
+#[cfg(test)]
+mod tests;
 
 use super::heads::Heads;
-use super::net::{Step, TrainNet};
+use super::net::TrainNet;
 use super::parameter::Params;
+use super::pass::{Parts, Step};
 use super::unit::combine::Block;
 use super::{TrainOptions, figures};
 use crate::error::{LayerError, NetError};
 use crate::graph::{Graph, NodeId};
 use crate::layer::Layer;
 use crate::run::layout;
-use crate::run::lower::{Arg, Op, Training, Wanted, Work, lower_for_training};
+use crate::run::lower::{Arg, Op, Program, Wanted, Work, lower_for_training};
 use crate::weights::WeightSource;
 use blocks::{ResidualBlock, residual_blocks, survival};
 use build::Builder;
 use kernels::{Buffer, Layout, Ops, PlanOptions, Team, Workspace, WorkspaceReq};
 use memory::{Memory, Writes};
 use needs::Needed;
+use recompute::Recomputed;
 
 /// The nodes whose values are logits: the output of the network, and side classifiers.
 struct Outputs {
@@ -67,30 +72,32 @@ impl TrainNet {
             outputs: &outputs.nodes,
             drops: options.dropout > 0.0,
         };
-        let mut training = lower_for_training(graph, &wanted)?;
+        let mut program = lower_for_training(graph, &wanted)?;
         let reaches = graph.ancestors(&outputs.nodes);
-        let params = Params::new(graph, weights, &options.frozen, |node| reaches[node])?;
-        let needed = Needed::new(graph, &training, &params);
+        let mut params = Params::new(graph, weights, &options.frozen, |node| reaches[node])?;
+        params.parametrize(graph, options.parametrization);
+        let needed = Needed::new(graph, &program, &params);
         let blocks = if options.survival < 1.0 { residual_blocks(graph) } else { Vec::new() };
-        blocks.iter().for_each(|block| branch_first(graph, &mut training, block));
+        blocks.iter().for_each(|block| branch_first(graph, &mut program, block));
         let sums: Vec<NodeId> = blocks.iter().map(|block| block.add).collect();
-        memory::share_values(graph, &mut training, &needed, &sums);
-        let (memory, writes) = Memory::new(graph, &training, &needed);
+        memory::share_values(graph, &mut program, &needed, &sums);
+        let recomputed = Recomputed::find(graph, &mut program, &needed, options.recompute);
+        let (memory, writes) = Memory::new(graph, &program, &needed, recomputed);
         memory.check(graph, options)?;
         let threads = options.max_threads.min(Team::most_members());
         let plan_options = PlanOptions::default().isa(ops.isa()).max_threads(threads);
         let builder =
             Builder { graph, options, plan_options, params: &params, needed: &needed, memory: &memory };
-        let steps = steps(&builder, &training, &writes, &blocks)?;
+        let steps = steps(&builder, &program, &writes, &blocks)?;
         let req = steps
             .iter()
             .fold(WorkspaceReq::default(), |all, step| all.union(step.unit.workspace_req(threads)));
-        let heads = heads(graph, options, &training, &memory, &outputs)?;
+        let heads = heads(graph, options, &program, &memory, &outputs)?;
         let survivals = (0..blocks.len()).map(|number| survival(number, blocks.len(), options.survival));
         Ok(Self::from_parts(
             graph,
             options,
-            super::net::Parts {
+            Parts {
                 ops,
                 steps,
                 heads,
@@ -127,8 +134,8 @@ fn outputs(graph: &Graph, options: &TrainOptions) -> Outputs {
 }
 
 /// Makes the branch of a residual block the first input of its sum.
-fn branch_first(graph: &Graph, training: &mut Training, block: &ResidualBlock) {
-    let sum = training.ops.iter_mut().find(|op| op.node == block.add && op.reads.len() == 2);
+fn branch_first(graph: &Graph, program: &mut Program, block: &ResidualBlock) {
+    let sum = program.ops.iter_mut().find(|op| op.node == block.add && op.reads.len() == 2);
     if let Some(op) = sum
         && graph.node(block.add).inputs[1] == block.branch
     {
@@ -160,17 +167,19 @@ fn inside(ops: &[Op], blocks: &[ResidualBlock]) -> Vec<Option<usize>> {
 /// The steps of a pass.
 fn steps(
     builder: &Builder<'_>,
-    training: &Training,
+    program: &Program,
     writes: &[Writes],
     blocks: &[ResidualBlock],
 ) -> Result<Vec<Step>, NetError> {
-    let Training { ops, .. } = training;
+    let Program { ops, .. } = program;
     let (graph, inside) = (builder.graph, inside(ops, blocks));
     let mut steps = Vec::with_capacity(ops.len());
+    // Operations without a target are no steps.
+    let number_of = |index: usize| ops[..index].iter().filter(|op| op.write.is_some()).count();
     for (index, (op, writes)) in ops.iter().zip(writes).enumerate() {
         let Some(write) = op.write else { continue };
         let ends = blocks.iter().position(|block| block.add == op.node && matches!(op.work, Work::Layers(_)));
-        let channels = training.storages.value(write).shape.c;
+        let channels = program.storages.value(write).shape.c;
         let block = ends.map(|number| Block {
             number,
             survival: vec![survival(number, blocks.len(), builder.options.survival); channels],
@@ -195,6 +204,7 @@ fn steps(
                 .iter()
                 .map(|(k, channels)| builder.memory.gradient_part(op.reads[*k].value, channels))
                 .collect(),
+            again: builder.memory.again_before(index).iter().map(|&index| number_of(index)).collect(),
             block: inside[index],
             skipped: first_written.map(|(arg, _)| builder.memory.gradient_of(arg)).collect(),
             params: params.flatten().collect(),
@@ -210,12 +220,13 @@ fn steps(
 fn heads(
     graph: &Graph,
     options: &TrainOptions,
-    training: &Training,
+    program: &Program,
     memory: &Memory,
     outputs: &Outputs,
 ) -> Result<Heads, NetError> {
-    let tensors = training.outputs.iter().map(|&value| {
-        let shape = training.storages.value(value).shape;
+    let tensors = program.outputs.iter().zip(&outputs.nodes).map(|(&value, &node)| {
+        // The value can be the map that was flattened, which has as many elements in the same order.
+        let shape = graph.node(node).output.batched(options.batch);
         let arg = Arg { value, shape, layout: Layout::Nchw };
         (memory.source(&arg), memory.gradient_of(&arg))
     });

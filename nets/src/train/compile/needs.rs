@@ -2,7 +2,7 @@
 
 use crate::graph::Graph;
 use crate::layer::{Layer, NormKind};
-use crate::run::lower::{INPUT, Op, Training, Work};
+use crate::run::lower::{INPUT, Op, Program, Work};
 use crate::run::storage::Storages;
 use crate::train::parameter::Params;
 use kernels::{Activation, PoolKind};
@@ -26,14 +26,22 @@ pub(super) struct Keeps {
     pub(super) output: bool,
 }
 
+/// The layer of an operation; `None` for copies and views.
+pub(super) fn layer_of<'g>(graph: &'g Graph, op: &Op) -> Option<&'g Layer> {
+    match &op.work {
+        Work::Layers(layers) => Some(&graph.node(layers[0].nodes[0]).layer),
+        Work::Copy | Work::View => None,
+    }
+}
+
 /// Whether the gradient of an activation is computed from its output.
 pub(super) fn is_by_output(activation: Activation) -> bool {
     activation != Activation::None && activation.is_known_by_output()
 }
 
 impl Needed {
-    pub(super) fn new(graph: &Graph, training: &Training, params: &Params) -> Self {
-        let Training { ops, storages, .. } = training;
+    pub(super) fn new(graph: &Graph, program: &Program, params: &Params) -> Self {
+        let Program { ops, storages, .. } = program;
         let trains: Vec<bool> = graph.nodes().iter().map(|node| params.trains(&node.name)).collect();
         let homes: Vec<usize> = (0..storages.values()).map(|value| storages.of(value)).collect();
         let mut needed =
@@ -79,6 +87,7 @@ impl Needed {
             Layer::Pool(pool) => (if pool.kind == PoolKind::Max { first } else { none }, false),
             Layer::Activation(activation) if is_by_output(*activation) => (none, true),
             Layer::Activation(_) | Layer::Lrn(_) | Layer::Maxout { .. } | Layer::Rbf { .. } => (first, false),
+            Layer::FractionalPool(_) => (first, false),
             Layer::Scale { .. } => (first, fused),
             Layer::Mul => (both, false),
             Layer::Add => (none, fused),

@@ -1,6 +1,6 @@
 //! Activations that no other layer computes.
 
-use super::{Dx, InputGradient, Run, Unit, Wiring, as_row, parameter, read, split};
+use super::{InputGradient, Run, Unit, Wiring, as_row, parameter, read, split};
 use kernels::{Activation, ActivationValue, ConvError};
 
 /// An activation.
@@ -28,13 +28,7 @@ impl ActivationUnit {
         (trains, accumulates): (bool, bool),
     ) -> Result<Self, ConvError> {
         let channels = wiring.source().shape.c;
-        let dx = wiring.dx().map(|dx| Dx { operand: as_row(&dx.operand), adds: dx.adds });
-        let wiring = Wiring {
-            sources: vec![as_row(wiring.source())],
-            target: as_row(&wiring.target),
-            dy: as_row(&wiring.dy),
-            dx: vec![dx],
-        };
+        let wiring = wiring.seen_as(as_row);
         let slopes = slope.map(|param| {
             let discarded = (!trains).then(|| vec![0.0; channels]);
             Ok(Slopes { param, input: InputGradient::new(&wiring, trains)?, discarded })
@@ -48,6 +42,10 @@ impl ActivationUnit {
 }
 
 impl Unit for ActivationUnit {
+    fn wiring_mut(&mut self) -> &mut Wiring {
+        &mut self.wiring
+    }
+
     fn forward(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
         let (sources, data) = split(run.arena, run.inputs, &self.wiring.target);
         if !self.is_in_place() {

@@ -31,37 +31,32 @@ impl BatchNormUnit {
         params: BatchNormParams,
     ) -> Result<Self, ConvError> {
         let channels = wiring.target.shape.c;
-        let rows = |operands: Vec<_>| operands.iter().map(as_row).collect();
-        let dx = wiring
-            .dx
-            .iter()
-            .map(|dx| dx.as_ref().map(|dx| super::Dx { operand: as_row(&dx.operand), adds: dx.adds }));
-        let wiring = Wiring {
-            dx: dx.collect(),
-            sources: rows(wiring.sources),
-            target: as_row(&wiring.target),
-            dy: as_row(&wiring.dy),
-        };
+        let wiring = wiring.seen_as(as_row);
         let gradient = InputGradient::new(&wiring, params.trains)?;
         let (mean, inverse) = (vec![0.0; channels], vec![0.0; channels]);
         Ok(Self { wiring, gradient, spec, params, mean, inverse })
     }
 
+    /// Normalises with the statistics of the batch. Updates the running averages if they are given.
+    fn normalise(
+        &mut self,
+        run: &mut Run<'_>,
+        running: Option<(&mut [f32], &mut [f32])>,
+    ) -> Result<(), ConvError> {
+        let (sources, data) = split(run.arena, run.inputs, &self.wiring.target);
+        let params = values_of(run.values, self.params.scale_and_shift);
+        let statistics = BatchStatistics { mean: &mut self.mean, inverse: &mut self.inverse, running };
+        let (x, y) = (read(&sources, self.wiring.source())?, self.wiring.target.tensor_mut(data)?);
+        run.ops.batch_norm(self.spec, params, x, y, statistics, run.threads)
+    }
+
     /// Normalises with the statistics of the batch, and updates the running averages.
     fn train(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
         let BatchNormParams { running_mean, running_var, .. } = self.params;
-        let (sources, data) = split(run.arena, run.inputs, &self.wiring.target);
         let mut pick = |index: usize| std::mem::take(&mut run.values[index]);
         // Moved out for the call, because two of the four are written.
         let (mut mean, mut variance) = (pick(running_mean), pick(running_var));
-        let params = values_of(run.values, self.params.scale_and_shift);
-        let statistics = BatchStatistics {
-            mean: &mut self.mean,
-            inverse: &mut self.inverse,
-            running: Some((&mut mean, &mut variance)),
-        };
-        let (x, y) = (read(&sources, self.wiring.source())?, self.wiring.target.tensor_mut(data)?);
-        let result = run.ops.batch_norm(self.spec, params, x, y, statistics, run.threads);
+        let result = self.normalise(run, Some((&mut mean, &mut variance)));
         (run.values[running_mean], run.values[running_var]) = (mean, variance);
         result
     }
@@ -84,11 +79,20 @@ impl BatchNormUnit {
 }
 
 impl Unit for BatchNormUnit {
+    fn wiring_mut(&mut self) -> &mut Wiring {
+        &mut self.wiring
+    }
+
     fn forward(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
         match run.mode {
             Mode::Training => self.train(run),
             Mode::Inference => self.infer(run),
         }
+    }
+
+    /// The statistics are computed again, because those in use are rounded.
+    fn recompute(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
+        self.normalise(run, None)
     }
 
     fn backward(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {

@@ -36,6 +36,10 @@ impl AddUnit {
 }
 
 impl Unit for AddUnit {
+    fn wiring_mut(&mut self) -> &mut Wiring {
+        &mut self.wiring
+    }
+
     fn forward(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
         let Wiring { sources: operands, target, .. } = &self.wiring;
         let dropped = self.is_dropped(run);

@@ -118,6 +118,10 @@ fn weights_plan(
 }
 
 impl Unit for ConvUnit {
+    fn wiring_mut(&mut self) -> &mut Wiring {
+        &mut self.wiring
+    }
+
     fn forward(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
         let (sources, data) = split(run.arena, run.inputs, &self.wiring.target);
         let io = ConvIo::new(read(&sources, self.wiring.source())?, self.wiring.target.tensor_mut(data)?);

@@ -35,16 +35,8 @@ impl DropoutUnit {
         run.ops.copy(mask, TensorMut::packed(&mut self.placed, shape, layout)?, run.threads)
     }
 
-    fn factor(&self) -> Result<TensorRef<'_>, ConvError> {
-        TensorRef::packed(&self.placed, self.wiring.target.shape, self.wiring.target.layout)
-    }
-}
-
-impl Unit for DropoutUnit {
-    fn forward(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
-        if run.mode == Mode::Training {
-            self.draw(run)?;
-        }
+    /// Multiplies the source by the mask of this pass.
+    fn apply(&self, run: &mut Run<'_>) -> Result<(), ConvError> {
         let target = &self.wiring.target;
         let (sources, data) = split(run.arena, run.inputs, target);
         run.ops.copy(read(&sources, self.wiring.source())?, target.tensor_mut(data)?, run.threads)?;
@@ -52,6 +44,27 @@ impl Unit for DropoutUnit {
             Mode::Training => run.ops.multiply(self.factor()?, target.tensor_mut(data)?, run.threads),
             Mode::Inference => Ok(()),
         }
+    }
+
+    fn factor(&self) -> Result<TensorRef<'_>, ConvError> {
+        TensorRef::packed(&self.placed, self.wiring.target.shape, self.wiring.target.layout)
+    }
+}
+
+impl Unit for DropoutUnit {
+    fn wiring_mut(&mut self) -> &mut Wiring {
+        &mut self.wiring
+    }
+
+    fn forward(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
+        if run.mode == Mode::Training {
+            self.draw(run)?;
+        }
+        self.apply(run)
+    }
+
+    fn recompute(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
+        self.apply(run)
     }
 
     fn backward(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {

@@ -94,7 +94,7 @@ impl LinearUnit {
             trains: of.trains,
             accumulates: of.accumulates,
             drop,
-            wiring: Wiring { target: as_row(&wiring.target), dy: as_row(&wiring.dy), ..wiring },
+            wiring: wiring.seen_as(as_row),
         })
     }
 
@@ -118,6 +118,10 @@ impl LinearUnit {
 }
 
 impl Unit for LinearUnit {
+    fn wiring_mut(&mut self) -> &mut Wiring {
+        &mut self.wiring
+    }
+
     fn forward(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
         self.draw(run)?;
         let Wiring { target, .. } = &self.wiring;

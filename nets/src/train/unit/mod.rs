@@ -54,11 +54,19 @@ pub(super) struct Run<'a> {
 
 /// One operation with its gradient.
 pub(super) trait Unit: Send + Sync {
+    /// The tensors of the unit.
+    fn wiring_mut(&mut self) -> &mut Wiring;
+
     fn forward(&mut self, run: &mut Run<'_>) -> Result<(), ConvError>;
 
     /// Computes the gradients of the inputs and of the parameters. The gradient of the output is complete, and nothing else
     /// reads it afterwards, unless another gradient shares its memory and its values.
     fn backward(&mut self, run: &mut Run<'_>) -> Result<(), ConvError>;
+
+    /// Computes the output of this training pass again, to the same bits.
+    fn recompute(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
+        self.forward(run)
+    }
 
     /// Packs the present weights.
     fn repack(&mut self, values: &[Vec<f32>]) -> Result<(), ConvError> {
@@ -80,6 +88,14 @@ pub(super) trait Unit: Send + Sync {
     }
 }
 
+/// Calls `work` while the unit reads and writes the tensors of the reverse pass.
+pub(super) fn in_reverse<T>(unit: &mut dyn Unit, work: impl FnOnce(&mut dyn Unit) -> T) -> T {
+    unit.wiring_mut().turn();
+    let result = work(unit);
+    unit.wiring_mut().turn();
+    result
+}
+
 /// The gradient of one input.
 #[derive(Debug, Clone)]
 pub(super) struct Dx {
@@ -97,9 +113,32 @@ pub(super) struct Wiring {
     pub(super) dy: Operand,
     /// The gradients of the sources. `None` if a gradient is not needed, or is in the memory of `dy` and the same.
     pub(super) dx: Vec<Option<Dx>>,
+    /// The sources and the target in the reverse pass, if other ones hold their numbers then.
+    pub(super) saved: Option<(Vec<Operand>, Operand)>,
 }
 
 impl Wiring {
+    /// The same tensors, seen in another way.
+    pub(super) fn seen_as(&self, view: impl Fn(&Operand) -> Operand) -> Self {
+        let all = |operands: &[Operand]| operands.iter().map(&view).collect();
+        let dx = |dx: &Dx| Dx { operand: view(&dx.operand), adds: dx.adds };
+        Self {
+            sources: all(&self.sources),
+            target: view(&self.target),
+            dy: view(&self.dy),
+            dx: self.dx.iter().map(|of| of.as_ref().map(dx)).collect(),
+            saved: self.saved.as_ref().map(|(sources, target)| (all(sources), view(target))),
+        }
+    }
+
+    /// Turns to the tensors of the reverse pass, or back.
+    fn turn(&mut self) {
+        if let Some((sources, target)) = &mut self.saved {
+            std::mem::swap(&mut self.sources, sources);
+            std::mem::swap(&mut self.target, target);
+        }
+    }
+
     /// The first source. Most units have one.
     pub(super) fn source(&self) -> &Operand {
         &self.sources[0]

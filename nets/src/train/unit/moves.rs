@@ -10,6 +10,10 @@ pub(in crate::train) struct CopyUnit {
 }
 
 impl Unit for CopyUnit {
+    fn wiring_mut(&mut self) -> &mut Wiring {
+        &mut self.wiring
+    }
+
     fn forward(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
         let (sources, data) = split(run.arena, run.inputs, &self.wiring.target);
         run.ops.copy(read(&sources, self.wiring.source())?, self.wiring.target.tensor_mut(data)?, run.threads)
@@ -80,6 +84,10 @@ fn backward_images(
 }
 
 impl Unit for PadUnit {
+    fn wiring_mut(&mut self) -> &mut Wiring {
+        &mut self.wiring
+    }
+
     fn forward(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
         forward_images(&self.wiring, run, |from, to| plain::pad(from, self.pad, to))
     }
@@ -90,6 +98,10 @@ impl Unit for PadUnit {
 }
 
 impl Unit for ShortcutUnit {
+    fn wiring_mut(&mut self) -> &mut Wiring {
+        &mut self.wiring
+    }
+
     fn forward(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
         forward_images(&self.wiring, run, |from, to| plain::shortcut(from, self.stride, to))
     }
@@ -106,6 +118,10 @@ pub(in crate::train) struct MaxoutUnit {
 }
 
 impl Unit for MaxoutUnit {
+    fn wiring_mut(&mut self) -> &mut Wiring {
+        &mut self.wiring
+    }
+
     fn forward(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
         let (sources, data) = split(run.arena, run.inputs, &self.wiring.target);
         let (x, y) = (read(&sources, self.wiring.source())?, self.wiring.target.tensor_mut(data)?);

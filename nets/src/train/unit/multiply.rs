@@ -60,6 +60,10 @@ impl Block<'_> {
 }
 
 impl Unit for MultiplyUnit {
+    fn wiring_mut(&mut self) -> &mut Wiring {
+        &mut self.wiring
+    }
+
     fn forward(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
         let Wiring { sources: operands, target, .. } = &self.wiring;
         let (sources, data) = split(run.arena, run.inputs, target);

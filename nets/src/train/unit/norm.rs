@@ -15,6 +15,10 @@ pub(in crate::train) struct NormUnit {
 }
 
 impl Unit for NormUnit {
+    fn wiring_mut(&mut self) -> &mut Wiring {
+        &mut self.wiring
+    }
+
     fn forward(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
         let (sources, data) = split(run.arena, run.inputs, &self.wiring.target);
         let (scale, shift) = values_of(run.values, self.params);
@@ -46,6 +50,10 @@ pub(in crate::train) struct LrnUnit {
 }
 
 impl Unit for LrnUnit {
+    fn wiring_mut(&mut self) -> &mut Wiring {
+        &mut self.wiring
+    }
+
     fn forward(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
         let (sources, data) = split(run.arena, run.inputs, &self.wiring.target);
         let (x, y) = (read(&sources, self.wiring.source())?, self.wiring.target.tensor_mut(data)?);

@@ -1,8 +1,9 @@
 //! Pooling.
 
-use super::{Run, Unit, Wiring, read, split};
-use crate::layer::AdaptivePool;
+use super::{Mode, Run, Unit, Wiring, read, split};
+use crate::layer::{AdaptivePool, FractionalPool};
 use crate::run::plain;
+use crate::train::random::Stream;
 use kernels::{ConvError, PoolDesc, PoolKind};
 
 /// Max or average pooling.
@@ -12,6 +13,10 @@ pub(in crate::train) struct PoolUnit {
 }
 
 impl Unit for PoolUnit {
+    fn wiring_mut(&mut self) -> &mut Wiring {
+        &mut self.wiring
+    }
+
     fn forward(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
         let (sources, data) = split(run.arena, run.inputs, &self.wiring.target);
         let (x, y) = (read(&sources, self.wiring.source())?, self.wiring.target.tensor_mut(data)?);
@@ -39,6 +44,10 @@ pub(in crate::train) struct AdaptivePoolUnit {
 }
 
 impl Unit for AdaptivePoolUnit {
+    fn wiring_mut(&mut self) -> &mut Wiring {
+        &mut self.wiring
+    }
+
     fn forward(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
         let (source, target) = (self.wiring.source(), &self.wiring.target);
         let (sources, data) = split(run.arena, run.inputs, target);
@@ -72,5 +81,74 @@ impl Unit for AdaptivePoolUnit {
             }
         }
         Ok(())
+    }
+}
+
+/// Max pooling over windows at random distances.
+pub(in crate::train) struct FractionalPoolUnit {
+    wiring: Wiring,
+    pool: FractionalPool,
+    stream: Stream,
+    /// The random numbers of each map: of its columns and of its rows.
+    samples: Vec<[f32; 2]>,
+    /// Whether the caller set them.
+    is_given: bool,
+}
+
+impl FractionalPoolUnit {
+    pub(in crate::train) fn new(wiring: Wiring, pool: FractionalPool, stream: Stream) -> Self {
+        let shape = wiring.source().shape;
+        Self { pool, stream, samples: vec![[0.0; 2]; shape.n * shape.c], is_given: false, wiring }
+    }
+}
+
+impl Unit for FractionalPoolUnit {
+    fn wiring_mut(&mut self) -> &mut Wiring {
+        &mut self.wiring
+    }
+
+    fn forward(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
+        if run.mode == Mode::Training && !self.is_given {
+            for (number, sample) in (0..).zip(self.samples.as_flattened_mut()) {
+                *sample = self.stream.unit(run.draw, number);
+            }
+        }
+        let (source, target) = (self.wiring.source(), &self.wiring.target);
+        let (sources, data) = split(run.arena, run.inputs, target);
+        let images = source.images(sources.get(source)).zip(target.images_mut(data));
+        for ((from, to), samples) in images.zip(self.samples.chunks_exact(source.shape.c)) {
+            let samples = if run.mode == Mode::Training { samples } else { &[] };
+            plain::fractional((from, source.image()), (self.pool, samples), (to, target.image()));
+        }
+        Ok(())
+    }
+
+    /// The first of the largest elements of a window gets the gradient.
+    fn backward(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
+        let Some(dx) = self.wiring.dx() else { return Ok(()) };
+        let (source, dy) = (self.wiring.source(), &self.wiring.dy);
+        let (sources, data) = split(run.arena, run.inputs, &dx.operand);
+        let images = source.images(sources.get(source)).zip(dy.images(sources.get(dy)));
+        let images = images.zip(dx.operand.images_mut(data)).zip(self.samples.chunks_exact(source.shape.c));
+        for (((x, gradient), to), samples) in images {
+            if !dx.adds {
+                to.fill(0.0);
+            }
+            let (x, gradient) = ((x, source.image()), (gradient, dy.image()));
+            plain::add_to_largest(x, (self.pool, samples), gradient, to);
+        }
+        Ok(())
+    }
+
+    fn set_mask(&mut self, mask: Option<&[f32]>) -> bool {
+        let samples = self.samples.as_flattened_mut();
+        let is_sample = |x: &f32| (0.0..1.0).contains(x);
+        match mask {
+            Some(mask) if mask.len() != samples.len() || !mask.iter().all(is_sample) => return false,
+            Some(mask) => samples.copy_from_slice(mask),
+            None => {}
+        }
+        self.is_given = mask.is_some();
+        true
     }
 }

@@ -112,6 +112,10 @@ fn channel_sums((of_g, g): (&Operand, &[f32]), (of_x, x): (&Operand, &[f32]), su
 }
 
 impl Unit for ScaleUnit {
+    fn wiring_mut(&mut self) -> &mut Wiring {
+        &mut self.wiring
+    }
+
     fn forward(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
         self.read_params(run.values);
         let Wiring { target, .. } = &self.wiring;
@@ -154,6 +158,10 @@ pub(in crate::train) struct RbfUnit {
 }
 
 impl Unit for RbfUnit {
+    fn wiring_mut(&mut self) -> &mut Wiring {
+        &mut self.wiring
+    }
+
     fn forward(&mut self, run: &mut Run<'_>) -> Result<(), ConvError> {
         let Wiring { target, .. } = &self.wiring;
         let source = self.wiring.source();
