@@ -4,7 +4,7 @@
 How to run (from the root of the repository; it needs no package):
 
     cargo build --release -p nets
-    python3 nets/train/chapter.py                  # all 84 rows, about ten minutes
+    python3 nets/train/chapter.py                  # all tables, about ten minutes
     python3 nets/train/chapter.py Optimisers       # the tables of one section
     python3 nets/train/chapter.py --write          # put the new figures into the tables
 
