@@ -221,6 +221,8 @@ fn bad_requests_are_one_line() {
     fails_with(&["train", "lenet5", "--schedule", "step:0"], "expected a number of epochs");
     fails_with(&["train", "lenet5", "--augment", "blur=1"], "got `blur=1`");
     fails_with(&["train", "lenet5", "--init", "ones"], "expected one of he, xavier");
+    fails_with(&["train", "lenet5", "--parametrization", "norm"], "expected plain, weight-norm or");
+    fails_with(&["train", "lenet5", "--recompute", "all"], "expected nothing, cheap or blocks, got `all`");
     fails_with(&["train", "lenet5", "--resume", "--lr", "1"], "cannot be used with");
     fails_with(&["train", "lenet5", "--data", "missing"], "cannot read missing");
     fails_with(&["train", "lenet5", "--data", &pictures, "--batch", "900"], "batch: expected 1 to 54");

@@ -54,8 +54,9 @@ def main():
         command = found[1] if found else command
         is_table = line.startswith("|")
         if found or not is_table:
-            # A table ends at the first line that is none.
-            command = command if found or not line or rows == 0 else None
+            # A command is that of the next table only, which ends at the first line that is no row.
+            if rows and not found:
+                command = None
             rows = 0
             continue
         rows += 1

@@ -356,6 +356,8 @@ fn unusable_requests_are_refused() {
     assert_eq!(many, "batch: expected 1 to 640, the pictures to train on, got 641");
     let ahead = Recipe { method: "look-ahead".parse().unwrap(), average: Some(0.5), ..recipe() };
     assert!(refused(&graph, &ahead).starts_with("average: expected an optimiser other than look-ahead"));
+    let form = Recipe { parametrization: "weight-norm".parse().unwrap(), average: Some(0.5), ..recipe() };
+    assert!(refused(&graph, &form).starts_with("average: expected plain weights"));
     let wide = zoo::find("resnet18").unwrap().graph().unwrap();
     assert!(refused(&wide, &recipe()).ends_with("expected 1000 classes, as many as outputs, got 10"));
     let frame = Frame { channels: 1, size: kernels::Size2::square(28) };
