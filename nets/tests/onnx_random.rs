@@ -1,0 +1,87 @@
+//! Random graphs of operators agree with plain loops in `f64`.
+
+#[path = "onnx_random/mod.rs"]
+mod graphs;
+#[macro_use]
+mod model;
+
+use arbitrary::Unstructured;
+use graphs::OPS;
+use graphs::check::{Outcome, check, check_with};
+use rand_pcg::Pcg64;
+use rand_pcg::rand_core::Rng;
+use std::collections::BTreeSet;
+
+/// Operators of the table in docs/nets/onnx.md that no graph has, and why.
+const WITHOUT: &[(&str, &str)] = &[];
+
+/// Bytes for one graph.
+fn bytes(seed: u64) -> Vec<u8> {
+    let mut rng = Pcg64::new(seed.into(), 7);
+    (0..1200).flat_map(|_| rng.next_u32().to_le_bytes()).collect()
+}
+
+/// The number of random cases: that of proptest, if it is set.
+fn cases(usual: u64) -> u64 {
+    let set = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse::<u64>().ok());
+    set.map_or(usual, |cases| (usual * cases / 256).max(100))
+}
+
+#[test]
+fn random_graphs_agree_with_loops() {
+    let (mut agreed, mut failed, cases) = (0, Vec::new(), cases(4000));
+    for seed in 0..cases {
+        match check(&mut Unstructured::new(&bytes(seed))) {
+            Ok(Outcome::Agrees) => agreed += 1,
+            Ok(_) => (),
+            Err(problem) => failed.push(format!("seed {seed}: {problem}")),
+        }
+    }
+    println!("{agreed} of {cases} graphs agree");
+    assert!(
+        failed.is_empty(),
+        "{} of {cases} graphs fail:\n{}",
+        failed.len(),
+        failed[..failed.len().min(30)].join("\n")
+    );
+    assert!(agreed * 10 > cases * 8, "only {agreed} of {cases} graphs were compared");
+}
+
+/// Every operator of the tables stands in graphs that are compared.
+#[test]
+fn every_operator_is_drawn() {
+    let mut failed = Vec::new();
+    for (table, rows) in OPS.iter().enumerate() {
+        for (row, (op, _)) in rows.iter().enumerate() {
+            let mut agreed = 0;
+            for seed in 0..cases(60).max(40) {
+                let seed = seed + 1_000_000 * (1 + 1000 * table as u64 + row as u64);
+                match check_with(&mut Unstructured::new(&bytes(seed)), Some((table, row))) {
+                    Ok((Outcome::Agrees, ops)) => agreed += usize::from(ops.contains(op)),
+                    Ok(_) => (),
+                    Err(problem) => failed.push(format!("{op}, seed {seed}: {problem}")),
+                }
+            }
+            if agreed == 0 {
+                failed.push(format!("{op}: no graph with it agrees"));
+            }
+        }
+    }
+    assert!(failed.is_empty(), "{} fail:\n{}", failed.len(), failed[..failed.len().min(30)].join("\n"));
+}
+
+#[test]
+fn the_tables_have_all_operators_that_run() {
+    let page = include_str!("../../docs/nets/onnx.md");
+    let (_, table) = page.split_once("<!-- operators -->").expect("the table of operators");
+    let rows = table.lines().filter(|line| line.starts_with("| `") && line.ends_with("| run |"));
+    let run: BTreeSet<&str> = rows.flat_map(|row| row.split('`').skip(1).step_by(2)).collect();
+    assert!(run.len() > 100, "{} operators", run.len());
+    let drawn: BTreeSet<&str> = OPS.iter().flat_map(|rows| rows.iter().map(|(op, _)| *op)).collect();
+    let without: BTreeSet<&str> = WITHOUT.iter().map(|(op, _)| *op).collect();
+    let both: Vec<_> = drawn.intersection(&without).collect();
+    assert!(both.is_empty(), "drawn and listed as not drawn: {both:?}");
+    let all: BTreeSet<&str> = drawn.union(&without).copied().collect();
+    let missing: Vec<_> = run.difference(&all).collect();
+    assert!(missing.is_empty(), "operators that run and are in no table: {missing:?}");
+}
