@@ -223,7 +223,7 @@ fn compare(d: &mut Draw<'_, '_>, op: &'static str, f: fn(f64, f64) -> bool) -> R
 }
 
 /// Truth values: computed, or whether elements are positive.
-fn truth(d: &mut Draw<'_, '_>) -> Result<Option<Id>> {
+pub fn truth(d: &mut Draw<'_, '_>) -> Result<Option<Id>> {
     if let Some(id) = d.pick_kind(Kind::Truth, |value| value.exact)? {
         return Ok(Some(id));
     }

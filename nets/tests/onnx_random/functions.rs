@@ -269,7 +269,7 @@ fn cast(d: &mut Draw<'_, '_>) -> Result<()> {
 }
 
 fn not(d: &mut Draw<'_, '_>) -> Result<()> {
-    if let Some(id) = d.pick_kind(Kind::Truth, |_| true)? {
+    if let Some(id) = super::binary::truth(d)? {
         let output = map(d, id, |x| 1.0 - x).exact().kind(Kind::Truth);
         d.node("Not", &[Some(id)], &[], output);
     }

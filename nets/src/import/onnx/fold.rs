@@ -144,7 +144,11 @@ fn view(call: &Call<'_>) -> Outcome<Option<Constant>> {
         }
         "Cast" => {
             let (constant, to) = (call.weight(0)?, call.int("to")?.unwrap_or(1));
-            (constant.is_whole() != dtype::is_float(to)).then(|| constant.clone())
+            let is_same = match to {
+                dtype::BOOL => constant.kind == Kind::Truth,
+                _ => constant.is_whole() != dtype::is_float(to),
+            };
+            is_same.then(|| constant.clone())
         }
         "ConstantOfShape" => Some(filled(call)?),
         "Transpose" => transposed(call, call.weight(0)?)?,
@@ -218,7 +222,7 @@ fn small(call: &Call<'_>, arrays: &[Option<Array>]) -> Outcome<Option<Array>> {
             Some(function) => one.map(one.whole, function),
             None => return Ok(None),
         },
-        (_, [a, b]) => match binary(op, a.whole) {
+        (_, [a, b]) => match binary(call, a.whole)? {
             Some(function) => {
                 let b = Array { dims: second_operand(call, &a.dims, &b.dims)?, ..(*b).clone() };
                 Array::zip(&[a, &b], a.whole && b.whole, |x| function(x[0], x[1]))?
@@ -241,13 +245,14 @@ fn unary(op: &str) -> Option<fn(f64) -> f64> {
     })
 }
 
-fn binary(op: &str, whole: bool) -> Option<fn(f64, f64) -> f64> {
-    Some(match op {
+fn binary(call: &Call<'_>, whole: bool) -> Outcome<Option<fn(f64, f64) -> f64>> {
+    Ok(Some(match call.def.op.as_str() {
         "Add" => |a, b| a + b,
         "Sub" => |a, b| a - b,
         "Mul" => |a, b| a * b,
         "Div" if whole => |a, b| (a / b).trunc(),
         "Div" => |a, b| a / b,
+        "Mod" if call.flag("fmod")? => |a, b| a % b,
         "Mod" => |a, b| a - (a / b).floor() * b,
         "Pow" => f64::powf,
         "Min" => f64::min,
@@ -255,8 +260,8 @@ fn binary(op: &str, whole: bool) -> Option<fn(f64, f64) -> f64> {
         "Equal" => |a, b| f64::from(a == b),
         "Less" => |a, b| f64::from(a < b),
         "Greater" => |a, b| f64::from(a > b),
-        _ => return None,
-    })
+        _ => return Ok(None),
+    }))
 }
 
 fn range(start: &[f64], limit: &[f64], step: &[f64], whole: bool) -> Outcome<Array> {
