@@ -24,9 +24,6 @@ const WITHOUT: &[(&str, &str)] = &[
     ("QLinearConv", "its operands are tensors of 8 bits, which the graphs do not have"),
     ("QLinearMatMul", "its operands are tensors of 8 bits, which the graphs do not have"),
     ("Upsample", "it is Resize of opsets up to 9, older than those of the graphs"),
-    ("GRU", ""),
-    ("LSTM", ""),
-    ("RNN", ""),
 ];
 
 /// Bytes for one graph.

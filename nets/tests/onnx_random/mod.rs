@@ -12,6 +12,7 @@ pub mod gather;
 pub mod index;
 pub mod normalize;
 pub mod products;
+pub mod recurrent;
 pub mod reductions;
 pub mod shapes;
 pub mod windows;
@@ -115,6 +116,7 @@ pub const OPS: &[&[(&str, DrawOp)]] = &[
     reductions::OPS,
     normalize::OPS,
     products::OPS,
+    recurrent::OPS,
     windows::OPS,
 ];
 
