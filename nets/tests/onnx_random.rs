@@ -128,6 +128,17 @@ fn extents_become_truth_values() {
     assert_eq!(got, [1.0, 1.0]);
 }
 
+/// A product of extents over no axes, with an attribute that says so, leaves them as they are.
+#[test]
+fn a_product_of_extents_over_no_axes() {
+    let model = model::Model::new(18, extents![1, 5]).node("Shape", &["x"], &["s"]);
+    let attributes = [("noop_with_empty_axes", Attribute::Int(1)), ("keepdims", Attribute::Int(0))];
+    let model = model.node_with("ReduceProd", &["s"], &["p"], &attributes);
+    let model = model.node_with("Cast", &["p"], &["f"], &[("to", Attribute::Int(1))]);
+    let got = run(model.node("ReduceMax", &["x"], &["r"]).node("Mul", &["r", "f"], &["y"]), 5);
+    assert_eq!(got, [1.0, 5.0]);
+}
+
 /// A window whose dilation is larger than the image has taps on both sides of it.
 #[test]
 fn a_dilated_window_reaches_over_a_small_image() {

@@ -59,7 +59,7 @@ fn agrees(draw: &Draw<'_, '_>, with_threads: bool) -> Result<(), String> {
     let bytes = bytes(draw, &leaves);
     let inputs: Vec<Vec<f32>> =
         inputs(draw).map(|value| value.data.iter().map(|&x| x as f32).collect()).collect();
-    let batch = inputs_of(draw)[0].dims[0];
+    let batch = draw.value(0).dims[0];
     let options = ImportOptions::default().batch(batch).strict(true);
     let model = load_bytes(&bytes, "drawn", &options).map_err(|error| format!("import: {error}"))?;
     let results = run(&model, &inputs, batch, 1)?;
@@ -83,10 +83,6 @@ fn agrees(draw: &Draw<'_, '_>, with_threads: bool) -> Result<(), String> {
 
 fn inputs<'a>(draw: &'a Draw<'_, '_>) -> impl Iterator<Item = &'a Value> {
     draw.values.iter().filter(|(origin, _)| *origin == Origin::Input).map(|(_, value)| value)
-}
-
-fn inputs_of<'a>(draw: &'a Draw<'_, '_>) -> Vec<&'a Value> {
-    inputs(draw).collect()
 }
 
 fn run(model: &Imported, inputs: &[Vec<f32>], batch: usize, threads: usize) -> Result<Vec<Vec<f32>>, String> {

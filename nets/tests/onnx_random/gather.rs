@@ -234,13 +234,8 @@ fn shape(d: &mut Draw<'_, '_>, op: &'static str) -> Result<()> {
     let floats = Value { kind: Kind::Float, ..d.value(extents).clone() };
     let floats = d.node("Cast", &[Some(extents)], &[("to", Attr::Int(1))], floats);
     // The sum of an element and the extents depends on the input.
-    let axes = d.ints(&(0..value.rank() as i64).collect::<Vec<_>>());
     let most = Value::new(Vec::new(), vec![value.data.iter().copied().fold(f64::NEG_INFINITY, f64::max)]);
-    let attrs = [("keepdims", Attr::Int(0))];
-    let most = match d.opset {
-        18.. => d.node("ReduceMax", &[Some(id), Some(axes)], &attrs, most.exact()),
-        _ => d.node("ReduceMax", &[Some(id)], &attrs, most.exact()),
-    };
+    let most = d.node("ReduceMax", &[Some(id)], &[("keepdims", Attr::Int(0))], most.exact());
     let output = super::binary::zip(d, &[most, floats], |x| x[0] + x[1]).exact();
     d.node("Add", &[Some(most), Some(floats)], &[], output);
     Ok(())

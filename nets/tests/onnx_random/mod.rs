@@ -5,6 +5,7 @@
 #![allow(dead_code)] // each crate uses a part
 
 pub mod binary;
+pub mod borders;
 pub mod check;
 mod dump;
 pub mod functions;
@@ -14,6 +15,7 @@ pub mod normalize;
 pub mod products;
 pub mod recurrent;
 pub mod reductions;
+pub mod resize;
 pub mod shapes;
 pub mod windows;
 
@@ -112,12 +114,14 @@ pub const OPS: &[&[(&str, DrawOp)]] = &[
     functions::OPS,
     binary::OPS,
     shapes::OPS,
+    borders::OPS,
     gather::OPS,
     reductions::OPS,
     normalize::OPS,
     products::OPS,
     recurrent::OPS,
     windows::OPS,
+    resize::OPS,
 ];
 
 /// Where a value comes from.
@@ -151,7 +155,7 @@ pub struct Draw<'a, 'b> {
 impl<'a, 'b> Draw<'a, 'b> {
     /// A graph with one or two inputs.
     pub fn new(u: &'a mut Unstructured<'b>) -> Result<Self> {
-        let opset = *u.choose(&[13, 17, 18, 20, 21])?;
+        let opset = *u.choose(&[11, 13, 17, 18, 20, 21])?;
         let mut draw = Self { u, opset, values: Vec::new(), nodes: Vec::new() };
         for _ in 0..1 + draw.below(2)? {
             let dims = draw.dims()?;
@@ -257,6 +261,20 @@ impl<'a, 'b> Draw<'a, 'b> {
     pub fn ints_of(&mut self, dims: &[usize], values: &[i64]) -> Id {
         let data = values.iter().map(|&value| value as f64).collect();
         self.fixed(Value::new(dims.to_vec(), data).exact().kind(Kind::Whole))
+    }
+
+    /// Numbers that are an input since an opset, and an attribute before.
+    pub fn list(
+        &mut self,
+        (name, since): (&'static str, i64),
+        values: &[i64],
+        (inputs, attrs): (&mut Vec<Option<Id>>, &mut Vec<(&'static str, Attr)>),
+    ) {
+        if self.opset >= since {
+            inputs.push(Some(self.ints(values)));
+        } else {
+            attrs.push((name, Attr::Ints(values.to_vec())));
+        }
     }
 
     /// Adds a node with one output.

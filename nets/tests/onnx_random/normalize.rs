@@ -114,7 +114,7 @@ fn group(d: &mut Draw<'_, '_>) -> Result<()> {
     let Some(id) = d.pick(|value| exact(value, 3..=5))? else { return Ok(()) };
     let value = d.value(id).clone();
     let channels = value.dims[1];
-    let counts: Vec<usize> = (1..=channels).filter(|&count| channels % count == 0).collect();
+    let counts: Vec<usize> = (1..=channels).filter(|&count| channels.is_multiple_of(count)).collect();
     let count = *d.u.choose(&counts)?;
     let mut attrs = vec![("num_groups", Attr::Int(count as i64))];
     let eps = epsilon(d, &mut attrs)?;

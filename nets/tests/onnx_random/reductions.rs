@@ -110,16 +110,15 @@ fn reduced(
     if !keep || d.once_in(2)? {
         attrs.push(("keepdims", Attr::Int(keep.into())));
     }
-    let is_input = op == "ReduceSum" || d.opset >= 18;
+    let since = if op == "ReduceSum" { 13 } else { 18 };
     let mut nothing = false;
-    match (written.is_empty(), is_input) {
+    match (written.is_empty(), d.opset >= since) {
         (true, true) => {
             nothing = d.once_in(2)?;
             attrs.push(("noop_with_empty_axes", Attr::Int(nothing.into())));
         }
         (true, false) => (),
-        (false, true) => inputs.push(Some(d.ints(&written))),
-        (false, false) => attrs.push(("axes", Attr::Ints(written.clone()))),
+        (false, _) => d.list(("axes", since), &written, (&mut inputs, &mut attrs)),
     }
     if written.is_empty() {
         axes.fill(true);
@@ -169,6 +168,7 @@ fn arg_extreme(d: &mut Draw<'_, '_>, op: &'static str, sign: f64) -> Result<()> 
     Ok(())
 }
 
+/// Up to opset 12 over all axes from one on together.
 fn softmax(d: &mut Draw<'_, '_>, op: &'static str) -> Result<()> {
     let fits = |value: &Value| value.rank() > 0 && (op != "Hardmax" || value.exact);
     let Some(id) = d.pick(fits)? else { return Ok(()) };
@@ -176,7 +176,10 @@ fn softmax(d: &mut Draw<'_, '_>, op: &'static str) -> Result<()> {
     let (mut axis, written) = d.axis(value.rank())?;
     let mut attrs = vec![("axis", Attr::Int(written))];
     if d.once_in(4)? {
-        (axis, attrs) = (value.rank() - 1, Vec::new());
+        (axis, attrs) = (if d.opset < 13 { 1 } else { value.rank() - 1 }, Vec::new());
+    }
+    if axis >= value.rank() {
+        return Ok(());
     }
     let f = |all: &Vec<f64>| -> Vec<f64> {
         let (most, sum) = (max(all), log_sum_exp(all));
@@ -188,7 +191,8 @@ fn softmax(d: &mut Draw<'_, '_>, op: &'static str) -> Result<()> {
         };
         all.iter().enumerate().map(one).collect()
     };
-    let axes = only(value.rank(), axis);
+    let axes: Vec<bool> =
+        (0..value.rank()).map(|other| other == axis || d.opset < 13 && other > axis).collect();
     let results: Vec<Vec<f64>> = groups(&value, &axes).iter().map(f).collect();
     let output = joined(&value.dims, &axes, &results);
     d.node(op, &[Some(id)], &attrs, Value { exact: op == "Hardmax", ..output });

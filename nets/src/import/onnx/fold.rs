@@ -209,10 +209,11 @@ fn small(call: &Call<'_>, arrays: &[Option<Array>]) -> Outcome<Option<Array>> {
             _ => first.map(true, f64::trunc),
         },
         ("Where", &[_, yes, _]) => Array::zip(&given, yes.whole, |x| if x[0] != 0.0 { x[1] } else { x[2] })?,
-        ("ReduceProd", [data, ..]) if data.dims.len() <= 1 => {
+        ("ReduceProd", [data, ..]) if data.dims.len() <= 1 && !call.flag("noop_with_empty_axes")? => {
             let values = [data.values.iter().product()];
+            let keep = call.int("keepdims")?.unwrap_or(1) != 0;
             Array {
-                dims: vec![1; call.int("keepdims")?.unwrap_or(1).clamp(0, 1) as usize],
+                dims: vec![1; if keep { data.dims.len() } else { 0 }],
                 whole: data.whole,
                 values: values.into(),
             }
@@ -245,7 +246,10 @@ fn unary(op: &str) -> Option<fn(f64) -> f64> {
     })
 }
 
-fn binary(call: &Call<'_>, whole: bool) -> Outcome<Option<fn(f64, f64) -> f64>> {
+/// A function of two numbers.
+type Function = fn(f64, f64) -> f64;
+
+fn binary(call: &Call<'_>, whole: bool) -> Outcome<Option<Function>> {
     Ok(Some(match call.def.op.as_str() {
         "Add" => |a, b| a + b,
         "Sub" => |a, b| a - b,
