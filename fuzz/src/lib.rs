@@ -6,4 +6,11 @@ pub mod common;
 
 mod draw;
 
+#[path = "../../nets/tests/model/mod.rs"]
+pub mod model;
+
+#[allow(clippy::len_without_is_empty)] // not a public interface
+#[path = "../../nets/tests/onnx_random/mod.rs"]
+pub mod onnx_random;
+
 pub use draw::{any_usize, conv_problem, layout};

@@ -48,6 +48,7 @@ pub enum Attribute<'a> {
     Float(f32),
     Text(&'a str),
     Ints(&'a [i64]),
+    Floats(&'a [f32]),
 }
 
 /// A known extent, or the name of a symbolic one.
@@ -84,7 +85,12 @@ pub struct Model {
 impl Model {
     /// A model with an input `x` of these extents.
     pub fn new(opset: i64, input: &[Extent<'_>]) -> Self {
-        Self { opset, graph: Message::default() }.value(11, "x", Some(input))
+        Self::empty(opset).value(11, "x", Some(input))
+    }
+
+    /// A model without inputs.
+    pub fn empty(opset: i64) -> Self {
+        Self { opset, graph: Message::default() }
     }
 
     fn value(mut self, field: u64, name: &str, extents: Option<&[Extent<'_>]>) -> Self {
@@ -131,15 +137,28 @@ impl Model {
     }
 
     /// Adds a vector of integers.
-    pub fn ints(mut self, name: &str, values: &[i64]) -> Self {
+    pub fn ints(self, name: &str, values: &[i64]) -> Self {
+        self.ints_of(name, &[values.len() as i64], values)
+    }
+
+    /// Adds a tensor of integers.
+    pub fn ints_of(mut self, name: &str, dims: &[i64], values: &[i64]) -> Self {
+        assert_eq!(dims.iter().product::<i64>(), values.len() as i64, "{name}");
         let raw: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        self.graph = self.graph.message(5, &Self::tensor(name, &[values.len() as i64], 7, &raw));
+        self.graph = self.graph.message(5, &Self::tensor(name, dims, 7, &raw));
         self
     }
 
     /// Adds a boolean scalar.
-    pub fn truth(mut self, name: &str, value: bool) -> Self {
-        self.graph = self.graph.message(5, &Self::tensor(name, &[], 9, &[value.into()]));
+    pub fn truth(self, name: &str, value: bool) -> Self {
+        self.truths(name, &[], &[value])
+    }
+
+    /// Adds a tensor of truth values.
+    pub fn truths(mut self, name: &str, dims: &[i64], values: &[bool]) -> Self {
+        assert_eq!(dims.iter().product::<i64>(), values.len() as i64, "{name}");
+        let raw: Vec<u8> = values.iter().map(|&value| value.into()).collect();
+        self.graph = self.graph.message(5, &Self::tensor(name, dims, 9, &raw));
         self
     }
 
@@ -166,6 +185,9 @@ impl Model {
                 Attribute::Text(value) => named.text(4, value).int(20, 3),
                 Attribute::Ints(values) => {
                     values.iter().fold(named, |named, &value| named.int(8, value)).int(20, 7)
+                }
+                Attribute::Floats(values) => {
+                    values.iter().fold(named, |named, &value| named.float(7, value)).int(20, 6)
                 }
             };
             node.message(5, &attribute)

@@ -144,7 +144,11 @@ fn view(call: &Call<'_>) -> Outcome<Option<Constant>> {
         }
         "Cast" => {
             let (constant, to) = (call.weight(0)?, call.int("to")?.unwrap_or(1));
-            (constant.is_whole() != dtype::is_float(to)).then(|| constant.clone())
+            let is_same = match to {
+                dtype::BOOL => constant.kind == Kind::Truth,
+                _ => constant.is_whole() != dtype::is_float(to),
+            };
+            is_same.then(|| constant.clone())
         }
         "ConstantOfShape" => Some(filled(call)?),
         "Transpose" => transposed(call, call.weight(0)?)?,
@@ -205,10 +209,11 @@ fn small(call: &Call<'_>, arrays: &[Option<Array>]) -> Outcome<Option<Array>> {
             _ => first.map(true, f64::trunc),
         },
         ("Where", &[_, yes, _]) => Array::zip(&given, yes.whole, |x| if x[0] != 0.0 { x[1] } else { x[2] })?,
-        ("ReduceProd", [data, ..]) if data.dims.len() <= 1 => {
+        ("ReduceProd", [data, ..]) if data.dims.len() <= 1 && !call.flag("noop_with_empty_axes")? => {
             let values = [data.values.iter().product()];
+            let keep = call.int("keepdims")?.unwrap_or(1) != 0;
             Array {
-                dims: vec![1; call.int("keepdims")?.unwrap_or(1).clamp(0, 1) as usize],
+                dims: vec![1; if keep { data.dims.len() } else { 0 }],
                 whole: data.whole,
                 values: values.into(),
             }
@@ -218,7 +223,7 @@ fn small(call: &Call<'_>, arrays: &[Option<Array>]) -> Outcome<Option<Array>> {
             Some(function) => one.map(one.whole, function),
             None => return Ok(None),
         },
-        (_, [a, b]) => match binary(op, a.whole) {
+        (_, [a, b]) => match binary(call, a.whole)? {
             Some(function) => {
                 let b = Array { dims: second_operand(call, &a.dims, &b.dims)?, ..(*b).clone() };
                 Array::zip(&[a, &b], a.whole && b.whole, |x| function(x[0], x[1]))?
@@ -241,13 +246,17 @@ fn unary(op: &str) -> Option<fn(f64) -> f64> {
     })
 }
 
-fn binary(op: &str, whole: bool) -> Option<fn(f64, f64) -> f64> {
-    Some(match op {
+/// A function of two numbers.
+type Function = fn(f64, f64) -> f64;
+
+fn binary(call: &Call<'_>, whole: bool) -> Outcome<Option<Function>> {
+    Ok(Some(match call.def.op.as_str() {
         "Add" => |a, b| a + b,
         "Sub" => |a, b| a - b,
         "Mul" => |a, b| a * b,
         "Div" if whole => |a, b| (a / b).trunc(),
         "Div" => |a, b| a / b,
+        "Mod" if call.flag("fmod")? => |a, b| a % b,
         "Mod" => |a, b| a - (a / b).floor() * b,
         "Pow" => f64::powf,
         "Min" => f64::min,
@@ -255,8 +264,8 @@ fn binary(op: &str, whole: bool) -> Option<fn(f64, f64) -> f64> {
         "Equal" => |a, b| f64::from(a == b),
         "Less" => |a, b| f64::from(a < b),
         "Greater" => |a, b| f64::from(a > b),
-        _ => return None,
-    })
+        _ => return Ok(None),
+    }))
 }
 
 fn range(start: &[f64], limit: &[f64], step: &[f64], whole: bool) -> Outcome<Array> {

@@ -27,6 +27,12 @@ pub(super) fn windows(importer: &mut Importer<'_>, call: &Call<'_>) -> Outcome<T
     if ceil_mode && is_larger {
         return unsupported("a window that ends beyond the padding");
     }
+    let is_over = |dilation: usize, extent: usize, pad: usize| pad > 0 && dilation > extent;
+    if is_over(window.dilation.h, extents.h, window.pad.top)
+        || is_over(window.dilation.w, extents.w, window.pad.left)
+    {
+        return unsupported("a window that steps over the image");
+    }
     importer.only_first(call, "the places of the maxima")?;
     let layer = Layer::Pool(Pool {
         kind,
