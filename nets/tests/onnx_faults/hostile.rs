@@ -47,6 +47,14 @@ fn empty_constants() {
     refused(&model.node("Add", &["x", "t"], &["y"]).done(), "`t_Tile`");
 }
 
+/// Each of the rows was visited, although they are empty.
+#[test]
+fn empty_rows_without_end() {
+    let model = Model::new(18, extents!["N", 4]).floats("e", &[1 << 50, 0], &[]);
+    let model = model.node_with("Concat", &["e", "e"], &["c"], &[("axis", Int(1))]);
+    refused(&model.node("Add", &["x", "c"], &["y"]).done(), "`y_Add`");
+}
+
 #[test]
 fn a_constant_of_terabytes() {
     let model = Model::new(13, extents!["N", 4]).ints("shape", &[1 << 20, 1 << 19]);

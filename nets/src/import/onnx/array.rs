@@ -124,10 +124,11 @@ impl Array {
         }
         let mut dims = first.dims.clone();
         dims[along] = arrays.iter().map(|array| array.dims[along]).sum();
-        let outer: usize = dims[..along].iter().product();
-        if checked_len(&dims).is_none_or(|len| len > FOLD_LIMIT) {
+        let Some(len) = checked_len(&dims).filter(|&len| len <= FOLD_LIMIT) else {
             return unsupported(format!("a constant of {dims:?}, too large to compute"));
-        }
+        };
+        // With an extent of 0 there are no rows, however many the other extents say.
+        let outer = if len == 0 { 0 } else { dims[..along].iter().product() };
         let mut values = Vec::new();
         for row in 0..outer {
             for array in arrays {
