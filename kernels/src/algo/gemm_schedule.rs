@@ -89,7 +89,7 @@ impl GemmSchedule {
         });
         let k = self.form.k as f64;
         let k_blocks = self.form.k.div_ceil(self.k_block) as f64;
-        let panels = part.panels(self.form.panels.width) * self.form.panels.spread();
+        let panels = self.form.panels.in_part(part);
         let tiles = part.images * self.tiles(part.pixels);
         let width = self.form.panels.width as f64;
         let vectors = match self.form.side {

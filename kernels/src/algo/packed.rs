@@ -6,6 +6,7 @@ use crate::memory::{Buffer, try_push, try_vec};
 use crate::tile::gemm_table::{ColumnsOf, RowsOf};
 use crate::tile::shape::{TileShape, even_piece};
 pub(crate) use crate::tile::winograd_weights::flushed;
+use crate::work::LargestPart;
 use std::ops::Range;
 
 /// The name of packed weights in errors.
@@ -115,9 +116,10 @@ impl PanelShape {
         (0..self.align.min(self.groups)).map(|group| self.starts(group).len()).max().unwrap_or(0)
     }
 
-    /// How many times more panels there are than if every group began where a panel can begin.
-    pub(crate) fn spread(&self) -> f64 {
-        self.count as f64 / self.groups.saturating_mul(self.per_group.div_ceil(self.width)) as f64
+    /// Number of panels in all groups of a part. Groups that begin where no panel can begin have more.
+    pub(crate) fn in_part(&self, part: &LargestPart) -> f64 {
+        let fewest = self.groups.saturating_mul(self.per_group.div_ceil(self.width));
+        part.panels(self.width) * (self.count as f64 / fewest as f64)
     }
 
     /// Whether every multiple of the width of a panel is the start of a panel.

@@ -12,7 +12,7 @@ use super::im2col;
 use super::pixels::Access;
 use crate::algo::packed::GemmForm;
 use crate::algo::tap_order::TapOrder;
-use crate::describe::{BLOCK, ConvDesc, Layout, Size2, Unsupported};
+use crate::describe::{ConvDesc, Layout, Size2, Unsupported};
 use crate::tile::table::KernelSet;
 
 /// Steps of K per block. Long sums are split, because a sum of K products in order has an error of about
@@ -28,8 +28,7 @@ pub(crate) fn supports(desc: &ConvDesc) -> Result<(), Unsupported> {
     if !desc.pad().is_zero() || !(is_1x1 || covers_image(desc)) {
         return Err(Unsupported::NotPointwise);
     }
-    let blocked_groups = desc.layout() == Layout::Nchw16c && desc.groups() > 1;
-    if blocked_groups && !desc.ins().is_multiple_of(BLOCK) {
+    if desc.ins_split_blocks() {
         return Err(Unsupported::GroupInsideBlock);
     }
     Ok(())

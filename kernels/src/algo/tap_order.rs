@@ -51,9 +51,8 @@ impl TapOrder {
     /// The order of the direct tiles, whose runs have at most `most` taps.
     pub(crate) fn of_direct(desc: &ConvDesc, most: usize) -> Self {
         let (channels, kernel) = (desc.ins(), desc.kernel());
-        let is_blocked = desc.layout() == Layout::Nchw16c && desc.groups() > 1;
-        let inside_blocks = is_blocked && !channels.is_multiple_of(BLOCK);
-        Self::Runs(RunOrder { channels, inside_blocks, kernel, runs: KernelRuns::new(desc, most) })
+        let (inside_blocks, runs) = (desc.ins_split_blocks(), KernelRuns::new(desc, most));
+        Self::Runs(RunOrder { channels, inside_blocks, kernel, runs })
     }
 
     /// The order of the tiles that read rows with their padding.

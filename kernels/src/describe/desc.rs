@@ -1,8 +1,8 @@
 //! [`ConvDesc`]: a checked 2-D convolution.
 
 use super::{
-    Activation, Cost, EpilogueSpec, Layout, Pad2, Shape4, Size2, WIDE_BLOCK, check_extents, checked_product,
-    window_output,
+    Activation, BLOCK, Cost, EpilogueSpec, Layout, Pad2, Shape4, Size2, WIDE_BLOCK, check_extents,
+    checked_product, window_output,
 };
 use crate::describe::ConvError;
 use std::fmt;
@@ -105,6 +105,20 @@ impl ConvDesc {
     /// Output channels per group.
     pub(crate) fn outs(&self) -> usize {
         self.output.c / self.groups
+    }
+
+    /// Whether some groups of input channels begin inside a block of sixteen.
+    pub(crate) fn ins_split_blocks(&self) -> bool {
+        self.splits_blocks(self.layout(), self.ins())
+    }
+
+    /// Whether some groups of output channels begin inside a block of sixteen.
+    pub(crate) fn outs_split_blocks(&self) -> bool {
+        self.splits_blocks(self.output_layout(), self.outs())
+    }
+
+    fn splits_blocks(&self, layout: Layout, channels: usize) -> bool {
+        layout == Layout::Nchw16c && self.groups > 1 && !channels.is_multiple_of(BLOCK)
     }
 
     /// The groups that `channels`, a range of output channels, belong to.

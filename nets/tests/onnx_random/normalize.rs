@@ -60,15 +60,32 @@ fn affine(
     Value::new(value.dims.clone(), data)
 }
 
-fn layer(d: &mut Draw<'_, '_>) -> Result<()> {
-    let Some(id) = d.pick(|value| exact(value, 1..=6))? else { return Ok(()) };
+/// A normalisation over the axes from one on, with a scale for each of their elements.
+struct Trailing {
+    id: Id,
+    value: Value,
+    attrs: Attrs,
+    eps: f64,
+    /// Whether an axis is one of them, and their extents.
+    axes: Vec<bool>,
+    own: Vec<usize>,
+    scale: Id,
+}
+
+fn trailing(d: &mut Draw<'_, '_>) -> Result<Option<Trailing>> {
+    let Some(id) = d.pick(|value| exact(value, 1..=6))? else { return Ok(None) };
     let value = d.value(id).clone();
     let (first, written) = d.axis(value.rank())?;
     let mut attrs = vec![("axis", Attr::Int(written))];
     let eps = epsilon(d, &mut attrs)?;
-    let axes: Vec<bool> = (0..value.rank()).map(|axis| axis >= first).collect();
+    let axes = (0..value.rank()).map(|axis| axis >= first).collect();
     let own = value.dims[first..].to_vec();
     let scale = d.constant(&own, 0.5, 2.0)?;
+    Ok(Some(Trailing { id, value, attrs, eps, axes, own, scale }))
+}
+
+fn layer(d: &mut Draw<'_, '_>) -> Result<()> {
+    let Some(Trailing { id, value, attrs, eps, axes, own, scale }) = trailing(d)? else { return Ok(()) };
     let shift = if d.once_in(2)? { Some(d.constant(&own, -1.0, 1.0)?) } else { None };
     let normal = normalized(&value, &axes, eps);
     let output = affine(d, &normal, (scale, shift), |place| super::offset_in(&own, place));
@@ -77,14 +94,7 @@ fn layer(d: &mut Draw<'_, '_>) -> Result<()> {
 }
 
 fn rms(d: &mut Draw<'_, '_>) -> Result<()> {
-    let Some(id) = d.pick(|value| exact(value, 1..=6))? else { return Ok(()) };
-    let value = d.value(id).clone();
-    let (first, written) = d.axis(value.rank())?;
-    let mut attrs = vec![("axis", Attr::Int(written))];
-    let eps = epsilon(d, &mut attrs)?;
-    let axes: Vec<bool> = (0..value.rank()).map(|axis| axis >= first).collect();
-    let own = value.dims[first..].to_vec();
-    let scale = d.constant(&own, 0.5, 2.0)?;
+    let Some(Trailing { id, value, attrs, eps, axes, own, scale }) = trailing(d)? else { return Ok(()) };
     let divided = |all: &Vec<f64>| {
         let root = (squares(all) / all.len() as f64 + eps).sqrt();
         all.iter().map(|x| x / root).collect()

@@ -1,7 +1,7 @@
 //! Resizing of images.
 
-use super::windows::{each, image, place, product};
-use super::{Attr, Draw, DrawOp, Value};
+use super::windows::{image, product};
+use super::{Attr, Draw, DrawOp, Value, Walk, offset_in};
 use arbitrary::Result;
 
 pub const OPS: &[(&str, DrawOp)] = &[("Resize", resize)];
@@ -99,19 +99,20 @@ fn resize(draw: &mut Draw<'_, '_>) -> Result<()> {
     let from = draw.value(x);
     let image = product(&dims[2..]);
     let mut y = Vec::new();
-    each(&out, |at| {
+    for at in Walk::new(&out) {
         let first = (at[0] * dims[1] + at[1]) * image;
         let taps: Vec<&Vec<(usize, f64)>> =
             weights.iter().zip(&at[2..]).map(|(axis, &at)| &axis[at]).collect();
         let counts: Vec<usize> = taps.iter().map(|taps| taps.len()).collect();
         let mut sum = 0.0;
-        each(&counts, |tap| {
-            let chosen = || taps.iter().zip(tap).map(|(taps, &tap)| taps[tap]);
-            let weight: f64 = chosen().map(|tap| tap.1).product();
-            sum += weight * from.data[first + place(&dims[2..], chosen().map(|tap| tap.0))];
-        });
+        for tap in Walk::new(&counts) {
+            let chosen: Vec<(usize, f64)> = taps.iter().zip(&tap).map(|(taps, &tap)| taps[tap]).collect();
+            let weight: f64 = chosen.iter().map(|tap| tap.1).product();
+            let place: Vec<usize> = chosen.iter().map(|tap| tap.0).collect();
+            sum += weight * from.data[first + offset_in(&dims[2..], &place)];
+        }
         y.push(sum);
-    });
+    }
     let scales = draw.floats(&factors);
     let mut attrs = vec![("mode", Attr::Text(kind)), ("coordinate_transformation_mode", Attr::Text(mode))];
     match kind {

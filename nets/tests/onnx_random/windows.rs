@@ -1,6 +1,6 @@
 //! Operators whose outputs read windows of an image: convolutions and pooling.
 
-use super::{Attr, Draw, DrawOp, Id, Value};
+use super::{Attr, Draw, DrawOp, Id, Value, Walk, offset_in};
 use arbitrary::Result;
 
 pub const OPS: &[(&str, DrawOp)] = &[
@@ -73,36 +73,16 @@ fn pads(axes: &[Axis]) -> Attr {
     Attr::Ints(before.chain(after).map(|pad| pad as i64).collect())
 }
 
-/// Calls `each` with every index of `dims`, in row-major order.
-pub fn each(dims: &[usize], mut each: impl FnMut(&[usize])) {
-    let mut index = vec![0; dims.len()];
-    for _ in 0..dims.iter().product::<usize>() {
-        each(&index);
-        for axis in (0..dims.len()).rev() {
-            index[axis] += 1;
-            if index[axis] < dims[axis] {
-                break;
-            }
-            index[axis] = 0;
-        }
-    }
-}
-
-/// The place of an element in row-major order.
-pub fn place(dims: &[usize], index: impl IntoIterator<Item = usize>) -> usize {
-    dims.iter().zip(index).fold(0, |place, (&extent, at)| place * extent + at)
-}
-
 /// The elements of an image that a window reads, each with its tap, both in row-major order.
 fn window(axes: &[Axis], at: &[usize], mut read: impl FnMut(usize, usize)) {
     let taps: Vec<usize> = axes.iter().map(|axis| axis.taps).collect();
     let sizes: Vec<usize> = axes.iter().map(|axis| axis.size).collect();
-    each(&taps, |tap| {
-        let places = axes.iter().zip(at).zip(tap).map(|((axis, &at), &tap)| axis.read(at, tap));
+    for tap in Walk::new(&taps) {
+        let places = axes.iter().zip(at).zip(&tap).map(|((axis, &at), &tap)| axis.read(at, tap));
         if let Some(places) = places.collect::<Option<Vec<_>>>() {
-            read(place(&sizes, places), place(&taps, tap.iter().copied()));
+            read(offset_in(&sizes, &places), offset_in(&taps, &tap));
         }
-    });
+    }
 }
 
 /// An image of one to three axes whose elements are not so large that rounding matters.
@@ -140,7 +120,7 @@ fn conv(draw: &mut Draw<'_, '_>) -> Result<()> {
     let b = if draw.below(2)? == 0 { Some(draw.constant(&[groups * outs], -1.0, 1.0)?) } else { None };
     let (image, window_len) = (product(&dims[2..]), product(&taps));
     let mut y = Vec::new();
-    each(&out, |at| {
+    for at in Walk::new(&out) {
         let (n, o) = (at[0], at[1]);
         let mut sum = b.map_or(0.0, |b| draw.value(b).data[o]);
         for c in 0..ins {
@@ -150,7 +130,7 @@ fn conv(draw: &mut Draw<'_, '_>) -> Result<()> {
             });
         }
         y.push(sum);
-    });
+    }
     let attrs = [
         ("kernel_shape", ints(&axes, |axis| axis.taps)),
         ("strides", ints(&axes, |axis| axis.stride)),
@@ -197,8 +177,7 @@ fn conv_transpose(draw: &mut Draw<'_, '_>) -> Result<()> {
     let mut y: Vec<f64> = (0..product(&out))
         .map(|at| b.map_or(0.0, |b| draw.value(b).data[at / to_len % (groups * outs)]))
         .collect();
-    let mut from = 0;
-    each(&dims, |at| {
+    for (from, at) in Walk::new(&dims).enumerate() {
         let (n, c) = (at[0], at[1]);
         for o in 0..outs {
             let to = (n * groups * outs + c / ins * outs + o) * to_len;
@@ -207,8 +186,7 @@ fn conv_transpose(draw: &mut Draw<'_, '_>) -> Result<()> {
                     draw.value(x).data[from] * draw.value(w).data[(c * outs + o) * window_len + tap];
             });
         }
-        from += 1;
-    });
+    }
     let attrs = [
         ("kernel_shape", ints(&axes, |axis| axis.taps)),
         ("strides", ints(&axes, |axis| axis.stride)),
@@ -226,7 +204,7 @@ fn pooled(x: &Value, axes: &[Axis], of: impl Fn(&[f64], usize) -> f64) -> Value 
     let out = [&x.dims[..2], &outputs(axes)].concat();
     let image = product(&x.dims[2..]);
     let mut y = Vec::new();
-    each(&out, |at| {
+    for at in Walk::new(&out) {
         let from = (at[0] * x.dims[1] + at[1]) * image;
         let mut elements = Vec::new();
         window(axes, &at[2..], |place, _| elements.push(x.data[from + place]));
@@ -235,7 +213,7 @@ fn pooled(x: &Value, axes: &[Axis], of: impl Fn(&[f64], usize) -> f64) -> Value 
             (0..axis.taps).filter(|tap| at * axis.stride + tap * axis.dilation < end).count()
         });
         y.push(of(&elements, padded.product()));
-    });
+    }
     Value::new(out, y)
 }
 

@@ -35,11 +35,10 @@ pub(crate) fn reads_in_place(desc: &ConvDesc) -> bool {
 
 /// Checks that every group begins at a block in the input and the output, if their layouts have blocks.
 pub(crate) fn groups_fit_blocks(desc: &ConvDesc) -> Result<(), Unsupported> {
-    let fits = |layout, channels: usize| {
-        layout != Layout::Nchw16c || desc.groups() == 1 || channels.is_multiple_of(BLOCK)
-    };
-    let both = fits(desc.layout(), desc.ins()) && fits(desc.output_layout(), desc.outs());
-    if both { Ok(()) } else { Err(Unsupported::GroupInsideBlock) }
+    if desc.ins_split_blocks() || desc.outs_split_blocks() {
+        return Err(Unsupported::GroupInsideBlock);
+    }
+    Ok(())
 }
 
 pub(crate) fn supports(desc: &ConvDesc) -> Result<(), Unsupported> {

@@ -31,7 +31,7 @@ fn work(
     let mut work = Work::new(Family::DirectImage);
     let (kernel, width) = (desc.kernel(), desc.output().w);
     let rows = part.images * part.pixels / width as f64;
-    let panels = part.panels(schedule.form.panels.width) * schedule.form.panels.spread();
+    let panels = schedule.form.panels.in_part(part);
     let vectors = schedule.form.panels.width as f64 / kernels.direct.shape.lanes as f64;
     // Tiles of a row are about equally large. With few sums in flight, an FMA waits for the previous one.
     let most = *kernels.direct.pixels.last().expect("there are tiles");

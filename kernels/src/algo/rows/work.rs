@@ -31,7 +31,7 @@ fn work(
     let mut work = Work::new(Family::DirectRows);
     let (kernel, width) = (desc.kernel(), desc.output().w);
     let rows = part.images * part.pixels / width as f64;
-    let panels = part.panels(schedule.form.panels.width) * schedule.form.panels.spread();
+    let panels = schedule.form.panels.in_part(part);
     let vectors = (schedule.form.panels.width / tile.shape.lanes) as f64;
     let stretches = part.images * (part.pixels / width as f64 / schedule.stretch as f64).ceil();
     let (lines, outputs, kernel_rows) = if schedule.flat {

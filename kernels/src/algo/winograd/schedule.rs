@@ -50,9 +50,7 @@ pub(crate) fn supports(desc: &ConvDesc, outputs: Size2) -> Result<(), Unsupporte
 /// Whether the input rows of a strip are copied before they are transformed: the channels of a pixel are not adjacent in
 /// the image.
 fn copies_rows(desc: &ConvDesc, phases: Phases) -> bool {
-    let in_two_blocks =
-        desc.layout() == Layout::Nchw16c && desc.groups() > 1 && !desc.ins().is_multiple_of(BLOCK);
-    desc.layout() == Layout::Nchw || phases.count() > 1 || in_two_blocks
+    desc.layout() == Layout::Nchw || phases.count() > 1 || desc.ins_split_blocks()
 }
 
 /// The decisions of a Winograd convolution before there are weights.

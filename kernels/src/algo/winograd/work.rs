@@ -66,7 +66,7 @@ impl Counted<'_> {
         let taps = of_tile.h * of_tile.w * desc.kernel().h * desc.kernel().w;
         let (tiles, blocks) = (self.tiles(), self.blocks());
         let vectors = width as f64 / shape.lanes as f64;
-        let panels = part.panels(width) * schedule.form.panels.spread();
+        let panels = schedule.form.panels.in_part(part);
         // Register tiles of about equal height.
         let of_block = (tiles / blocks).ceil();
         let (calls, _, steps, k_blocks) = match &schedule.parts {
