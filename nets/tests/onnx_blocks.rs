@@ -89,3 +89,29 @@ fn channels_that_do_not_fill_blocks_are_row_major_in_operators() {
         assert!(error < 1e-5, "batch {batch}: {error}");
     }
 }
+
+/// Two outputs that are views of one map in blocks, which is converted once: both are written.
+#[test]
+fn two_views_of_a_map_are_outputs() {
+    for channels in [16, 20] {
+        let weights = noise(5, channels * 16 * 9);
+        let bytes = Model::new(17, extents!["N", 16, 12, 20])
+            .floats("w", &[channels as i64, 16, 3, 3], &weights)
+            .ints("rows", &[0, -1, 4])
+            .node_with("Conv", &["x", "w"], &["a"], &[("pads", Ints(&[1, 1, 1, 1]))])
+            .node("Flatten", &["a"], &["flat"])
+            .node("Reshape", &["a", "rows"], &["wide"])
+            .outputs(&["flat", "wide"]);
+        let extents = [InputExtents { name: "", dims: &[2, 16, 12, 20] }];
+        let model = load_bytes_for(&bytes, "it", &ImportOptions::default(), &extents).unwrap();
+        let weights = model.weights.read(&model.graph).unwrap();
+        let options = NetOptions::default().batch(2).layout(Layout::Nchw16c).all_outputs(true);
+        let net = CompiledNet::new(&model.graph, &weights, &options).unwrap();
+        let input = noise(9, net.input_len());
+        let [mut flat, mut wide] = [0, 1].map(|_| vec![f32::NAN; 2 * channels * 12 * 20]);
+        let memory = &mut net.memory().unwrap();
+        net.run_all(&[&input], &mut [&mut flat, &mut wide], memory, Threads::Seq).unwrap();
+        assert!(flat.iter().all(|x| x.is_finite()), "{channels} channels");
+        assert_eq!(flat, wide, "{channels} channels");
+    }
+}

@@ -160,7 +160,9 @@ impl<'a> Lowering<'a> {
     /// Lowers every layer that an output depends on, and the outputs.
     fn program(mut self, outputs: &[NodeId]) -> Result<Program, NetError> {
         self.run(outputs)?;
-        let values = outputs.iter().map(|&id| self.output(id, outputs)).collect();
+        // All are converted first: two outputs can be converted to one value, and reading a value keeps it from being one.
+        let converted: Vec<Arg> = outputs.iter().map(|&id| self.demand(self.at(id), Layout::Nchw)).collect();
+        let values = converted.iter().map(|&arg| self.output(arg, &converted)).collect();
         let Self { ops, storages, inputs, batch, .. } = self;
         Ok(Program { ops, storages, batch, inputs, outputs: values })
     }
@@ -335,17 +337,15 @@ impl Lowering<'_> {
         write
     }
 
-    /// The output of the network in NCHW. It has its own memory, which no operation reads, because it is the
-    /// caller's buffer.
-    fn output(&mut self, id: NodeId, outputs: &[NodeId]) -> usize {
-        let arg = self.demand(self.at(id), Layout::Nchw);
+    /// One of the `outputs` of the network, which are in NCHW. It has its own memory, which no operation reads, because it is
+    /// the caller's buffer.
+    fn output(&mut self, arg: Arg, outputs: &[Arg]) -> usize {
         let (value, storage) = (self.storages.value(arg.value), self.storages.of(arg.value));
         let inside = |value: usize| self.storages.of(value) == storage;
         let written = self.ops.iter().any(|op| op.write.is_some_and(inside));
         let read = self.ops.iter().any(|op| op.reads.iter().any(|arg| inside(arg.value)));
         let packed = value.layout == Layout::Nchw || has_no_padding(value.shape);
-        // Another output would be copied from this one's memory.
-        let is_shared = outputs.iter().filter(|&&id| inside(self.at(id).value)).count() > 1;
+        let is_shared = outputs.iter().filter(|arg| inside(arg.value)).count() > 1;
         match packed && written && !read && !is_shared && self.storages.is_alone(arg.value) {
             true => arg.value,
             false => self.copy(arg, Layout::Nchw),

@@ -78,7 +78,9 @@ fn reduce(d: &mut Draw<'_, '_>, op: &'static str, is_exact: bool, f: fn(&[f64]) 
 }
 
 fn product(d: &mut Draw<'_, '_>) -> Result<()> {
-    let Some(id) = d.pick(|value| value.len() <= 200)? else { return Ok(()) };
+    // An error of one factor is multiplied by all other factors, which can be 1.5 each.
+    let fits = |value: &Value| value.len() <= if value.exact { 200 } else { 8 };
+    let Some(id) = d.pick(fits)? else { return Ok(()) };
     let id = limited(d, id, (-1.5, 1.5))?;
     reduced(d, "ReduceProd", (id, false), |all| all.iter().product())
 }
