@@ -135,6 +135,7 @@ fn every_fast_algorithm_can_be_chosen() {
             Numerics::Default,
         ),
         (ConvProblem { kernel: Size2::square(4), ..channels(64, 38) }, Numerics::Default),
+        (ConvProblem { kernel: Size2::square(2), ..channels(64, 38) }, Numerics::Default),
         // The same with more weights, and maps of 13x13.
         (blocked(160, 320, 14), Numerics::Default),
         (blocked(256, 256, 14), Numerics::Default),

@@ -171,6 +171,7 @@ fn large() -> Vec<ConvProblem> {
         problem(Shape4::new(1, 30_000, 5, 5), 40_000, square(3), 10_000),
         problem(Shape4::new(1, 128, 7, 7), 256, square(5), 1),
         problem(Shape4::new(1, 64, 9, 9), 64, square(4), 1),
+        problem(Shape4::new(1, 64, 9, 9), 64, square(2), 1),
         problem(Shape4::new(1, 3, 3, 60_000), 16, Size2::new(1, 9), 1),
         problem(Shape4::new(1, 1, 3, 5_000), 1, Size2::new(1, 3_001), 1),
         problem(Shape4::new(1, 1, 300, 300), 1, square(201), 1),

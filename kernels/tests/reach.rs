@@ -15,7 +15,7 @@ const WINDOWS: [(usize, usize); 12] =
 /// Outputs per side: enough for whole tiles of every kind on all sides of the pixel.
 const OUTPUTS: usize = 24;
 
-/// A multiple of all tile extents.
+/// Twice the largest tile extent. On each axis, the pixel then takes every position in a tile.
 const PERIOD: usize = 12;
 
 /// Length of the longest Fourier transform.

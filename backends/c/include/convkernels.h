@@ -199,6 +199,10 @@ typedef enum {
      Fourier transforms, for large kernels.
      */
     CK_ALGORITHM_FFT = 12,
+    /*
+     Winograd with tiles of 5x5 outputs.
+     */
+    CK_ALGORITHM_WINOGRAD_5X5 = 13,
 } ck_algorithm;
 
 /*

@@ -92,6 +92,8 @@ pub enum ck_algorithm {
     Winograd_6x6 = 11,
     /// Fourier transforms, for large kernels.
     Fft = 12,
+    /// Winograd with tiles of 5x5 outputs.
+    Winograd_5x5 = 13,
 }
 
 /// The numbers that a convolution multiplies. Tensors and sums are always `float`. The bf16 products split each
@@ -149,7 +151,7 @@ pub(crate) const NUMERICS: [(u32, Numerics); 5] = [
 
 type Named<C, T> = (C, T, &'static CStr);
 
-const ALGORITHMS: [Named<ck_algorithm, Algorithm>; 11] = [
+const ALGORITHMS: [Named<ck_algorithm, Algorithm>; 12] = [
     (ck_algorithm::Reference, Algorithm::Reference, c"reference"),
     (ck_algorithm::Im2colGemm, Algorithm::Im2colGemm, c"im2col_gemm"),
     (ck_algorithm::Pointwise, Algorithm::Pointwise, c"pointwise"),
@@ -159,6 +161,7 @@ const ALGORITHMS: [Named<ck_algorithm, Algorithm>; 11] = [
     (ck_algorithm::Winograd_3x3, Algorithm::Winograd3x3, c"winograd_3x3"),
     (ck_algorithm::Winograd_4x2, Algorithm::Winograd4x2, c"winograd_4x2"),
     (ck_algorithm::Winograd_4x4, Algorithm::Winograd4x4, c"winograd_4x4"),
+    (ck_algorithm::Winograd_5x5, Algorithm::Winograd5x5, c"winograd_5x5"),
     (ck_algorithm::Winograd_6x6, Algorithm::Winograd6x6, c"winograd_6x6"),
     (ck_algorithm::Fft, Algorithm::Fft, c"fft"),
 ];

@@ -224,7 +224,7 @@ impl Schedule {
             Self::Rows(schedule) => (schedule.split_units(desc), false),
             Self::Few => (few::split_units(desc), false),
             Self::Depthwise => (depthwise::split_units_of(desc, kernels), false),
-            Self::Winograd(schedule) => (schedule.split_units(desc), false),
+            Self::Winograd(schedule) => (schedule.split_units(), false),
             Self::Fft(schedule) => (schedule.split_units(desc), false),
             Self::Parts(schedule) => (schedule.split_units(), schedule.mergeable),
         }
@@ -314,8 +314,8 @@ impl Driver {
             | Self::Direct(_)
             | Self::Few(_)
             | Self::Depthwise(_)
-            | Self::Winograd(_)
             | Self::Fft(_) => true,
+            Self::Winograd(winograd) => winograd.writes_lines(),
             Self::Rows(rows) => rows.writes_lines(),
             Self::Parts(_) => false,
         }

@@ -69,8 +69,10 @@ impl Algorithm {
     /// The strictest [`Numerics`] under which this algorithm can be chosen for `desc`.
     pub fn numerics(self, desc: &ConvDesc) -> Numerics {
         match self.kind() {
-            // With eight points per axis the transforms amplify rounding errors too much.
-            AlgorithmKind::Winograd(outputs) if winograd::points(&desc.reduced().desc, outputs).h > 6 => {
+            // With eight points along both axes the transforms amplify rounding errors too much.
+            AlgorithmKind::Winograd(outputs)
+                if winograd::fewest_points(&desc.reduced().desc, outputs) > 6 =>
+            {
                 Numerics::Fast
             }
             AlgorithmKind::Winograd(_) | AlgorithmKind::Fft => Numerics::Default,

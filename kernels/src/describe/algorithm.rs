@@ -25,6 +25,9 @@ pub enum Algorithm {
     ///
     /// All Winograd variants also support a stride `s`, by working on the `s x s` phases of the image. The
     /// kernel can then be `s` times as large.
+    ///
+    /// Tiles of NxN outputs also compute kernels of one row or one column, which can be dilated. A tile then has N outputs in
+    /// a row or in a column. A kernel of 3 taps takes 2/3 of the multiplications, with `Winograd4x4` 1/2.
     Winograd2x2,
     /// Winograd with tiles of 3x3 outputs: 2x2 kernels with 4/9 of the multiplications, 4x4 kernels with 1/4, 7x7 at
     /// stride 2 with 48/147.
@@ -35,6 +38,8 @@ pub enum Algorithm {
     /// Winograd with tiles of 4x4 outputs: 3x3 kernels with 1/4 of the multiplications, 5x5 kernels with
     /// 4/25.
     Winograd4x4,
+    /// Winograd with tiles of 5x5 outputs: 2x2 kernels with 36/100 of the multiplications.
+    Winograd5x5,
     /// Winograd with tiles of 6x6 outputs: 3x3 kernels with 16/81 of the multiplications.
     Winograd6x6,
     /// Products of Fourier transforms of image tiles: for large kernels at stride 1. Its rounding errors
@@ -56,7 +61,7 @@ pub(crate) enum AlgorithmKind {
 
 impl Algorithm {
     /// Every algorithm, for tests and tables.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Reference,
         Self::Im2colGemm,
         Self::Pointwise,
@@ -66,6 +71,7 @@ impl Algorithm {
         Self::Winograd3x3,
         Self::Winograd4x2,
         Self::Winograd4x4,
+        Self::Winograd5x5,
         Self::Winograd6x6,
         Self::Fft,
     ];
@@ -83,6 +89,7 @@ impl Algorithm {
             Self::Winograd3x3 => "winograd_3x3",
             Self::Winograd4x2 => "winograd_4x2",
             Self::Winograd4x4 => "winograd_4x4",
+            Self::Winograd5x5 => "winograd_5x5",
             Self::Winograd6x6 => "winograd_6x6",
             Self::Fft => "fft",
         }
@@ -99,6 +106,7 @@ impl Algorithm {
             Self::Winograd3x3 => AlgorithmKind::Winograd(Size2::square(3)),
             Self::Winograd4x2 => AlgorithmKind::Winograd(Size2::new(4, 2)),
             Self::Winograd4x4 => AlgorithmKind::Winograd(Size2::square(4)),
+            Self::Winograd5x5 => AlgorithmKind::Winograd(Size2::square(5)),
             Self::Winograd6x6 => AlgorithmKind::Winograd(Size2::square(6)),
             Self::Fft => AlgorithmKind::Fft,
         }
@@ -147,8 +155,12 @@ pub enum Unsupported {
     LargeGroups,
     /// Depthwise needs at least four neighbouring output channels whose input channels lie in one vector.
     ScatteredGroups,
-    /// Winograd needs dilation 1 and a 3x3 or 5x5 kernel in each phase of the stride. Tiles of 3x3 outputs
-    /// need 4x4 kernels, and tiles of 4x2 or 6x6 outputs need 3x3 kernels.
+    /// This variant of Winograd does not have the taps of the kernel, or of its part in a phase of the stride.
+    ///
+    /// Along each axis, outputs and taps must be 4, 6 or 8 points: `outputs + taps - 1`. A kernel has as many rows as
+    /// columns, or one row, or one column. Tiles of 2x2 and 4x4 outputs have 3 and 5 taps, and of 3x3 outputs 2 and 4.
+    /// Tiles of 5x5 outputs have 2, and of 4x2 and 6x6 outputs 3. Only a kernel of one row or one column can be dilated: in
+    /// a signal, or down the columns of a map. Its padding must be a multiple of the dilation.
     NotWinograd,
     /// Fourier transforms compute every output of stride 1; a larger stride would discard most of them.
     Strided,
@@ -186,8 +198,9 @@ impl fmt::Display for Unsupported {
                 "the input channels of too few neighbouring output channels lie in one vector"
             }
             Self::NotWinograd => {
-                "it needs dilation 1 and a 3x3 or 5x5 kernel in each phase of the stride (3x3 only for tiles of 4x2 and \
-                 6x6 outputs, 2x2 and 4x4 only for 3x3)"
+                "its tiles do not have the taps of this kernel, or of its part in a phase of the stride (2x2 and 4x4 \
+                 outputs: 3 or 5 taps; 3x3: 2 or 4; 5x5: 2; 4x2 and 6x6: 3), or the kernel is dilated and has more than \
+                 one row and column"
             }
             Self::Strided => "it needs stride 1",
             Self::Dilated => "it needs a kernel without dilation",

@@ -178,7 +178,7 @@ fn winograd_refuses_products_that_overflow() {
 #[test]
 fn winograd_refuses_outputs_that_overflow() {
     let ((tile, coefficients), data) = (winograd_tile(), [0.0; 256]);
-    let m = ProductsOfRow { m: &data, width: 8, m_point: 8, tiles: 1, rows: 2, last: 1, line: 1 };
+    let m = ProductsOfRow { m: &data, width: 8, m_point: 8, tiles: 1, rows: 2, last: 1, line: 1, step: 2 };
     let output = |m: ProductsOfRow<'_>| {
         let mut c = [0.0; 16];
         set().winograd.output(tile, &coefficients, &m, two_rows(&mut c), &Post::NONE);

@@ -6,6 +6,8 @@
 //! tile of the input has `N` pixels along that axis. The transform rows of `+p` and `-p` differ only in the
 //! signs of odd powers. Each pair therefore shares an even and an odd part, and one axis of a tile with six
 //! points takes 12 operations. `algo/winograd/matrices.rs` computes the coefficients.
+//!
+//! An axis with one point is not transformed: the kernel has one tap along it.
 
 use super::boundary::Body;
 use super::store::{self, TileTarget};
@@ -64,7 +66,7 @@ pub(crate) struct InputArgs {
 }
 
 /// `V = B^T d B` for a row of tiles and a block of channels. Columns are transformed first, because adjacent
-/// tiles share them.
+/// tiles share them. If one axis has one point, the other is transformed without a step between.
 pub(crate) struct Input<const NY: usize, const PY: usize, const NX: usize, const PX: usize>;
 
 impl<const NY: usize, const PY: usize, const NX: usize, const PX: usize> Body for Input<NY, PY, NX, PX> {
@@ -82,40 +84,77 @@ impl<const NY: usize, const PY: usize, const NX: usize, const PX: usize> Body fo
             // SAFETY: the caller guarantees rows, scratch memory and output. Scratch memory is written before
             // it is read.
             unsafe {
-                let coefficients = InputCoefficients::<S, PY>::new(s, &(*args.coefficients).y);
-                for x in 0..columns {
-                    let to = args.scratch.wrapping_add(x * BLOCK + first);
-                    let mut d = [s.splat(0.0); NY];
-                    if x >= args.lo && x < args.hi {
-                        for i in 0..NY {
-                            let from =
-                                args.rows[i].wrapping_add(x.wrapping_mul(args.steps[i])).wrapping_add(first);
-                            d[i] =
-                                if lanes.hi == S::LANES { s.load(from) } else { s.load_lanes(from, lanes) };
-                        }
-                    }
-                    let v = coefficients.transform::<NY>(s, &d);
-                    for i in 0..NY {
-                        s.store(to.wrapping_add(i * columns * BLOCK), v[i]);
-                    }
-                }
-                let coefficients = InputCoefficients::<S, PX>::new(s, &(*args.coefficients).x);
-                for i in 0..NY {
-                    let row = args.scratch.wrapping_add(i * columns * BLOCK + first);
-                    let out = args.out.wrapping_add(i * NX * args.out_point + first);
+                let down = InputCoefficients::<S, PY>::new(s, &(*args.coefficients).y);
+                let along = InputCoefficients::<S, PX>::new(s, &(*args.coefficients).x);
+                let out = args.out.wrapping_add(first);
+                if NY == 1 {
                     for tile in 0..args.tiles {
                         let mut d = [s.splat(0.0); NX];
                         for j in 0..NX {
-                            d[j] = s.load(row.wrapping_add((tile * args.outputs + j) * BLOCK));
+                            d[j] = column::<S, 1>(s, args, tile * args.outputs + j, lanes, first)[0];
                         }
-                        let v = coefficients.transform::<NX>(s, &d);
-                        for j in 0..NX {
-                            s.store(out.wrapping_add(j * args.out_point + tile * BLOCK), v[j]);
+                        put(s, &along.transform::<NX>(s, &d), out.wrapping_add(tile * BLOCK), args.out_point);
+                    }
+                } else if NX == 1 {
+                    for tile in 0..args.tiles {
+                        let v = down.transform::<NY>(s, &column(s, args, tile, lanes, first));
+                        put(s, &v, out.wrapping_add(tile * BLOCK), args.out_point);
+                    }
+                } else {
+                    for x in 0..columns {
+                        let v = down.transform::<NY>(s, &column(s, args, x, lanes, first));
+                        put(s, &v, args.scratch.wrapping_add(x * BLOCK + first), columns * BLOCK);
+                    }
+                    for i in 0..NY {
+                        let row = args.scratch.wrapping_add(i * columns * BLOCK + first);
+                        let out = out.wrapping_add(i * NX * args.out_point);
+                        for tile in 0..args.tiles {
+                            let mut d = [s.splat(0.0); NX];
+                            for j in 0..NX {
+                                d[j] = s.load(row.wrapping_add((tile * args.outputs + j) * BLOCK));
+                            }
+                            let v = along.transform::<NX>(s, &d);
+                            put(s, &v, out.wrapping_add(tile * BLOCK), args.out_point);
                         }
                     }
                 }
             }
         }
+    }
+}
+
+/// Loads column `x` of the rows, or zeros if it is outside the image.
+///
+/// # Safety
+/// The rows must be readable as in [`Input`].
+#[inline(always)]
+unsafe fn column<S: Simd, const N: usize>(
+    s: S,
+    args: &InputArgs,
+    x: usize,
+    lanes: Lanes,
+    first: usize,
+) -> [S::V; N] {
+    let mut d = [s.splat(0.0); N];
+    if x >= args.lo && x < args.hi {
+        for i in 0..N {
+            let from = args.rows[i].wrapping_add(x.wrapping_mul(args.steps[i])).wrapping_add(first);
+            // SAFETY: the caller guarantees the rows.
+            d[i] = unsafe { if lanes.hi == S::LANES { s.load(from) } else { s.load_lanes(from, lanes) } };
+        }
+    }
+    d
+}
+
+/// Stores points, `point` elements apart.
+///
+/// # Safety
+/// `to` must be writable for all of them.
+#[inline(always)]
+unsafe fn put<S: Simd, const N: usize>(s: S, points: &[S::V; N], to: *mut f32, point: usize) {
+    for i in 0..N {
+        // SAFETY: the caller guarantees the place.
+        unsafe { s.store(to.wrapping_add(i * point), points[i]) };
     }
 }
 
@@ -147,6 +186,9 @@ impl<S: Simd, const P: usize> InputCoefficients<S, P> {
     /// Transforms one axis: point 0, then each pair, then infinity.
     #[inline(always)]
     fn transform<const N: usize>(&self, s: S, d: &[S::V; N]) -> [S::V; N] {
+        if N == 1 {
+            return *d;
+        }
         let mut v = [s.splat(0.0); N];
         let (mut zero, mut infinity) = (d[2 * P], d[2 * P + 1]);
         for k in 0..P {
@@ -174,15 +216,30 @@ pub(crate) struct OutputArgs {
     pub(crate) m: *const f32,
     pub(crate) m_point: usize,
     pub(crate) tiles: usize,
-    /// Number of existing rows of outputs, and of existing outputs in each row of the last tile.
+    /// Number of existing rows of outputs, and of existing outputs in each row of a tile and of the last tile.
     pub(crate) rows: usize,
+    pub(crate) outputs: usize,
     pub(crate) last: usize,
     pub(crate) coefficients: *const Coefficients,
-    /// The first output. Outputs of one image row are rows of this target.
+    /// The first output. Outputs of one row of a tile are rows of this target.
     pub(crate) target: TileTarget,
-    /// Distance between rows of outputs, in the output and in the residual.
-    pub(crate) line: usize,
-    pub(crate) residual_line: usize,
+    /// Distance between tiles, and between rows of outputs.
+    pub(crate) tile: Apart,
+    pub(crate) line: Apart,
+}
+
+/// A distance in elements, in the output and in the residual.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Apart {
+    pub(crate) out: usize,
+    pub(crate) residual: usize,
+}
+
+impl Apart {
+    /// The distance of `count` rows of a target. With a single row or tile, `count` can be any number, so the product can wrap.
+    pub(crate) fn rows(target: &TileTarget, count: usize) -> Self {
+        Self { out: count.wrapping_mul(target.out.row), residual: count.wrapping_mul(target.residual.row) }
+    }
 }
 
 /// `Y = act(bias + A^T M A + residual)` for a row of tiles and a panel of channels. A tile has `RY` by `RX`
@@ -225,11 +282,10 @@ impl<
             let m = args.m.wrapping_add(tile * NV * S::LANES);
             // SAFETY: the caller guarantees all points.
             let half = unsafe { columns::<S, NY, PY, RY, NX, NV>(s, &down, m, args.m_point) };
-            let outputs = if tile + 1 == args.tiles { args.last } else { RX };
-            expect::<S, RY, RX, NV>(s, args, (tile + LOOK_AHEAD) * RX);
-            let done = tile * RX;
-            let (out, residual) = (args.target.out.row, args.target.residual.row);
-            let mut target = args.target.ahead(done.wrapping_mul(out), done.wrapping_mul(residual));
+            let outputs = if tile + 1 == args.tiles { args.last } else { args.outputs };
+            expect::<S, RY, RX, NV>(s, args, tile + LOOK_AHEAD);
+            let Apart { out, residual } = args.tile;
+            let mut target = args.target.ahead(tile.wrapping_mul(out), tile.wrapping_mul(residual));
             // The minimum tells the compiler that `half` has these rows.
             for r in 0..args.rows.min(RY) {
                 // SAFETY: the caller guarantees the outputs of this row.
@@ -247,7 +303,7 @@ impl<
                     }
                     store::finish_first::<S, RX, NV>(s, acc, &target, outputs);
                 }
-                target.advance(args.line, args.residual_line);
+                target.advance(args.line.out, args.line.residual);
             }
         }
     }
@@ -257,14 +313,15 @@ impl<
 /// tiles hide the latency.
 const LOOK_AHEAD: usize = 2;
 
-/// Prefetches the outputs of the tile from `x` on for writing. That tile need not exist.
+/// Prefetches the outputs of a tile for writing. That tile need not exist.
 #[inline(always)]
-fn expect<S: Simd, const RY: usize, const RX: usize, const NV: usize>(s: S, args: &OutputArgs, x: usize) {
+fn expect<S: Simd, const RY: usize, const RX: usize, const NV: usize>(s: S, args: &OutputArgs, tile: usize) {
     let store::TileAddress { base, row, block } = args.target.out;
+    let base = base.wrapping_add(tile.wrapping_mul(args.tile.out));
     for r in 0..RY {
-        let line = base.wrapping_add(r.wrapping_mul(args.line));
+        let line = base.wrapping_add(r.wrapping_mul(args.line.out));
         for i in 0..RX {
-            let pixel = line.wrapping_add((x + i).wrapping_mul(row));
+            let pixel = line.wrapping_add(i.wrapping_mul(row));
             for j in 0..(NV * S::LANES).div_ceil(BLOCK) {
                 s.prefetch_write(pixel.wrapping_add(j.wrapping_mul(block)));
             }
@@ -328,6 +385,9 @@ impl<S: Simd, const P: usize, const R: usize> OutputCoefficients<S, P, R> {
     /// otherwise.
     #[inline(always)]
     fn transform<const N: usize>(&self, s: S, m: &[S::V; N]) -> [S::V; R] {
+        if N == 1 {
+            return [m[0]; R];
+        }
         let mut sums = [[s.splat(0.0); 2]; P];
         for i in 0..P {
             sums[i] = [s.add(m[2 * i + 1], m[2 * i + 2]), s.sub(m[2 * i + 1], m[2 * i + 2])];

@@ -11,7 +11,7 @@ use super::output::OutputTile;
 use super::post::Post;
 use super::shape::{TileShape, even_piece};
 use super::store::SumsArgs;
-use super::winograd::{Coefficients, InputArgs, MOST_OUTPUTS, MOST_POINTS, OutputArgs};
+use super::winograd::{Apart, Coefficients, InputArgs, MOST_OUTPUTS, MOST_POINTS, OutputArgs};
 use super::winograd_filter::FilterArgs;
 use super::winograd_weights::{WeightsArgs, scratch_len};
 use crate::describe::{BLOCK, Size2};
@@ -35,7 +35,7 @@ pub struct WinogradKernels {
 pub(super) struct Transforms {
     pub(super) tile: WinogradTile,
     pub(super) input: Entry<InputArgs>,
-    /// Kernels by number of vectors.
+    /// Kernels by number of vectors. There are none for tiles of one column, whose outputs are computed as a row.
     pub(super) output: &'static [Entry<OutputArgs>],
 }
 
@@ -50,6 +50,17 @@ impl WinogradTile {
     /// Number of matrix products per tile and channel.
     pub(crate) fn products(&self) -> usize {
         self.points.h * self.points.w
+    }
+
+    /// Whether one axis is not transformed.
+    pub(crate) fn is_thin(&self) -> bool {
+        self.points.h == 1 || self.points.w == 1
+    }
+
+    /// The tile with its rows as columns.
+    fn turned(&self) -> Self {
+        let turned = |size: Size2| Size2::new(size.w, size.h);
+        Self { points: turned(self.points), outputs: turned(self.outputs) }
     }
 
     /// Number of image columns that a row of tiles reads.
@@ -110,7 +121,7 @@ pub(crate) struct WeightsOf<'a> {
     /// The matrices for the columns and for the rows, `[point][tap]`.
     pub(crate) g: [&'a [f64]; 2],
     /// Taps along each axis.
-    pub(crate) taps: usize,
+    pub(crate) taps: Size2,
 }
 
 /// Zeros that are read in place of padding.
@@ -132,7 +143,8 @@ impl WinogradKernels {
     }
 
     /// Transforms a row of tiles. Point `i` of tile `t` is written to `v[i * v_point + t * 16..]`. `scratch`
-    /// must have as many rows as the tile has points down a column, each of [`WinogradTile::columns`] blocks.
+    /// must have as many rows as the tile has points down a column, each of [`WinogradTile::columns`] blocks. Thin tiles need
+    /// none.
     ///
     /// # Panics
     /// If an operand is too short. That is a bug in this library.
@@ -148,7 +160,8 @@ impl WinogradKernels {
         assert!(tiles > 0 && channels <= BLOCK && tile.points.h <= MOST_POINTS);
         let columns = tile.columns(tiles);
         assert!(hi <= columns);
-        require("scratch of a Winograd tile", product([tile.points.h, columns, BLOCK]), scratch.len());
+        let needed = if tile.is_thin() { 0 } else { product([tile.points.h, columns, BLOCK]) };
+        require("scratch of a Winograd tile", needed, scratch.len());
         let needed = span([(tile.products(), v_point), (tiles, BLOCK), (BLOCK, 1)]);
         require("transformed tiles", needed, v.len());
         let (rows, steps) = measured_rows(rows);
@@ -212,9 +225,11 @@ impl WinogradKernels {
         (out, out_point): (&mut [f32], usize),
     ) {
         let WeightsOf { stride, places, g, taps } = *of;
-        assert!(count > 0 && taps > 0 && places.len() == taps * taps);
-        assert!(g.iter().all(|g| !g.is_empty() && g.len().is_multiple_of(taps)));
-        let [down, along] = g.map(|g| g.len() / taps);
+        assert!(count > 0 && taps.h > 0 && taps.w > 0 && places.len() == taps.h * taps.w);
+        let [down, along] = [(g[0].len(), taps.h), (g[1].len(), taps.w)].map(|(len, taps)| {
+            assert!(len > 0 && len.is_multiple_of(taps));
+            len / taps
+        });
         let last = places.iter().flatten().max().map_or(0, |last| last + 1);
         require("filters", product([count - 1, stride]).saturating_add(last), filters.len());
         let needed = scratch_len(count, taps, down);
@@ -297,33 +312,44 @@ impl WinogradKernels {
         mut out: OutputTile<'_>,
         post: &Post<'_>,
     ) {
-        let ProductsOfRow { m, width, m_point, tiles, rows, last, line } = *m;
+        let ProductsOfRow { m, width, m_point, tiles, rows, last, line, step } = *m;
         assert!(tiles > 0 && out.hi <= width);
         let needed = span([(tile.products(), m_point), (tiles, width), (width, 1)]);
         require("products of Winograd tiles", needed, m.len());
         assert!(
             rows > 0 && rows <= tile.outputs.h && last <= tile.outputs.w && tile.outputs.w <= MOST_OUTPUTS
         );
-        let needed = span([(rows, line), (tiles, tile.outputs.w), (last, 1)]);
+        let needed = span([(rows, line), (tiles, step), (last, 1)]);
         require("pixels of Winograd tiles", needed, out.rows);
         out.zeros = out.zeros.min(width);
         let vectors = self.shape.index_of(width);
-        let target = post.target(&out, width, self.activate);
+        let mut target = post.target(&out, width, self.activate);
+        let (of_tile, of_line) = (Apart::rows(&target, step), Apart::rows(&target, line));
+        let (mut coefficients, mut counts) = (*coefficients, (rows, tile.outputs.w, last));
+        let mut transforms = tile;
+        if tile.outputs.w == 1 && tile.is_thin() {
+            // The outputs of a column are a row whose pixels are further apart.
+            transforms = tile.turned();
+            coefficients = Coefficients { y: coefficients.x, x: coefficients.y };
+            (target.out.row, target.residual.row) = (of_line.out, of_line.residual);
+            counts = (1, rows, rows);
+        }
+        let (rows, outputs, last) = counts;
         let args = OutputArgs {
             m: m.as_ptr(),
             m_point,
             tiles,
             rows,
+            outputs,
             last,
-            coefficients,
+            coefficients: &raw const coefficients,
             target,
-            // With a single row of outputs, `line` can be any number, so the product can wrap.
-            line: line.wrapping_mul(target.out.row),
-            residual_line: line.wrapping_mul(target.residual.row),
+            tile: of_tile,
+            line: of_line,
         };
         // SAFETY: the products and the pixels were measured above. The output lies in a region that this call
         // borrows. The features were detected.
-        unsafe { self.transforms(tile).output[vectors](&args) }
+        unsafe { self.transforms(transforms).output[vectors](&args) }
     }
 }
 
@@ -358,8 +384,9 @@ pub(crate) struct ProductsOfRow<'a> {
     /// Number of rows of outputs inside the output, and of outputs in each row of the last tile.
     pub(crate) rows: usize,
     pub(crate) last: usize,
-    /// Distance between rows of outputs in pixels.
+    /// Distance between rows of outputs in pixels, and between tiles.
     pub(crate) line: usize,
+    pub(crate) step: usize,
 }
 
 /// The table of one instruction set:
@@ -381,6 +408,16 @@ macro_rules! winograd_kernels {
             ],
         }
     };
+    (@column $enter:ident, $ny:literal $py:literal $ry:literal) => {
+        super::winograd_table::Transforms {
+            tile: super::winograd_table::WinogradTile {
+                points: crate::describe::Size2::new($ny, 1),
+                outputs: crate::describe::Size2::new($ry, 1),
+            },
+            input: <super::winograd::Input<$ny, $py, 1, 0>>::$enter,
+            output: &[],
+        }
+    };
     ($enter:ident, $name:literal: lanes $lanes:literal, widths $widths:tt, tiles [$($mr:literal)+]) => {
         super::winograd_table::WinogradKernels {
             name: $name,
@@ -391,10 +428,34 @@ macro_rules! winograd_kernels {
                 winograd_kernels!(@transforms $enter, $widths, 4 1 3, 4 1 3),
                 winograd_kernels!(@transforms $enter, $widths, 6 2 4, 6 2 4),
                 winograd_kernels!(@transforms $enter, $widths, 6 2 4, 4 1 2),
+                winograd_kernels!(@transforms $enter, $widths, 6 2 5, 6 2 5),
                 winograd_kernels!(@transforms $enter, $widths, 6 2 3, 6 2 3),
                 winograd_kernels!(@transforms $enter, $widths, 6 2 2, 6 2 2),
                 winograd_kernels!(@transforms $enter, $widths, 8 3 6, 8 3 6),
                 winograd_kernels!(@transforms $enter, $widths, 8 3 4, 8 3 4),
+                // Kernels of one row or one column: one axis is not transformed.
+                winograd_kernels!(@transforms $enter, $widths, 1 0 1, 4 1 2),
+                winograd_kernels!(@column $enter, 4 1 2),
+                winograd_kernels!(@transforms $enter, $widths, 1 0 1, 4 1 3),
+                winograd_kernels!(@column $enter, 4 1 3),
+                winograd_kernels!(@transforms $enter, $widths, 1 0 1, 6 2 4),
+                winograd_kernels!(@column $enter, 6 2 4),
+                winograd_kernels!(@transforms $enter, $widths, 1 0 1, 6 2 3),
+                winograd_kernels!(@column $enter, 6 2 3),
+                winograd_kernels!(@transforms $enter, $widths, 1 0 1, 6 2 2),
+                winograd_kernels!(@column $enter, 6 2 2),
+                winograd_kernels!(@transforms $enter, $widths, 1 0 1, 6 2 5),
+                winograd_kernels!(@column $enter, 6 2 5),
+                winograd_kernels!(@transforms $enter, $widths, 1 0 1, 8 3 6),
+                winograd_kernels!(@column $enter, 8 3 6),
+                winograd_kernels!(@transforms $enter, $widths, 1 0 1, 8 3 5),
+                winograd_kernels!(@column $enter, 8 3 5),
+                winograd_kernels!(@transforms $enter, $widths, 1 0 1, 8 3 4),
+                winograd_kernels!(@column $enter, 8 3 4),
+                winograd_kernels!(@transforms $enter, $widths, 1 0 1, 8 3 3),
+                winograd_kernels!(@column $enter, 8 3 3),
+                winograd_kernels!(@transforms $enter, $widths, 1 0 1, 8 3 2),
+                winograd_kernels!(@column $enter, 8 3 2),
             ],
             filter: <super::winograd_filter::FilterTiles<4, 6, 2>>::$enter,
             weights: super::winograd_weights::TransformWeights::$enter,

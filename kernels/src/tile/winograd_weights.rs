@@ -2,6 +2,7 @@
 //! channels. The loops are plain Rust, compiled for every instruction set: training packs all filters in each step.
 
 use super::boundary::Body;
+use crate::describe::Size2;
 use crate::simd::Simd;
 
 /// Output channels that are transformed together.
@@ -21,7 +22,7 @@ pub(crate) struct WeightsArgs {
     /// The matrices G for the columns and for the rows, `[point][tap]`.
     pub(super) g: [*const [f64]; 2],
     /// Taps along each axis.
-    pub(super) taps: usize,
+    pub(super) taps: Size2,
     pub(super) scratch: *mut [f64],
     /// Point `i` of output channel `o` is written to `i * out_point + o`.
     pub(super) out: *mut [f32],
@@ -31,9 +32,9 @@ pub(crate) struct WeightsArgs {
 /// Transforms filters.
 pub(crate) struct TransformWeights;
 
-/// Elements of scratch for `count` channels of filters with `taps` by `taps` taps and `down` points down a column.
-pub(crate) fn scratch_len(count: usize, taps: usize, down: usize) -> usize {
-    (taps + down) * taps * count.next_multiple_of(LANES)
+/// Elements of scratch for `count` channels of filters with `taps` taps and `down` points down a column.
+pub(crate) fn scratch_len(count: usize, taps: Size2, down: usize) -> usize {
+    (taps.h + down) * taps.w * count.next_multiple_of(LANES)
 }
 
 /// Flushes a subnormal weight to zero. On some CPUs, a subnormal operand makes an FMA a hundred times slower.
@@ -55,7 +56,7 @@ impl Body for TransformWeights {
         };
         let (count, taps) = (args.count, args.taps);
         let row = count.next_multiple_of(LANES);
-        let (loaded, half) = scratch.split_at_mut(taps * taps * row);
+        let (loaded, half) = scratch.split_at_mut(taps.h * taps.w * row);
         for (place, to) in places.iter().zip(loaded.chunks_exact_mut(row)) {
             match place {
                 Some(at) => gather(&filters[*at..], args.stride, &mut to[..count]),
@@ -63,14 +64,14 @@ impl Body for TransformWeights {
             }
         }
         // First the columns, as sums over ky for all kx at once, then the rows.
-        for (factors, to) in g[0].chunks_exact(taps).zip(half.chunks_exact_mut(taps * row)) {
+        for (factors, to) in g[0].chunks_exact(taps.h).zip(half.chunks_exact_mut(taps.w * row)) {
             for (x, to) in to.chunks_exact_mut(LANES).enumerate() {
-                to.copy_from_slice(&sum(factors, &loaded[x * LANES..], taps * row));
+                to.copy_from_slice(&sum(factors, &loaded[x * LANES..], taps.w * row));
             }
         }
-        let along = g[1].len() / taps;
-        for (y, half) in half.chunks_exact(taps * row).enumerate() {
-            for (x, factors) in g[1].chunks_exact(taps).enumerate() {
+        let along = g[1].len() / taps.w;
+        for (y, half) in half.chunks_exact(taps.w * row).enumerate() {
+            for (x, factors) in g[1].chunks_exact(taps.w).enumerate() {
                 let to = &mut out[(y * along + x) * args.out_point..][..count];
                 for (lane, to) in to.chunks_mut(LANES).enumerate() {
                     let sums = sum(factors, &half[lane * LANES..], row).map(|sum| flushed(sum as f32));

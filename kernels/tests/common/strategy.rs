@@ -139,8 +139,41 @@ pub fn pointwise_problem() -> impl Strategy<Value = ConvProblem> {
     })
 }
 
-/// Convolutions that Winograd supports, at every stride, with every remainder of every tile on both axes.
+/// Convolutions that Winograd supports.
 pub fn winograd_problem() -> impl Strategy<Value = ConvProblem> {
+    prop_oneof![3 => square_winograd_problem(), 2 => thin_winograd_problem()]
+}
+
+/// Kernels of one row or one column: in maps, and in signals of one row or one column. They can have a stride or a dilation.
+/// Folded by the dilation, the last row of a map can be partial.
+fn thin_winograd_problem() -> impl Strategy<Value = ConvProblem> {
+    let step = prop_oneof![2 => Just((1usize, 1usize)), 2 => (Just(1usize), 2..=9usize), 1 => (2..=4usize, Just(1usize))];
+    let pads = (0..=3usize, 0..=3usize, any::<bool>());
+    (conv_problem(), 2..=7usize, step, any::<bool>(), any::<bool>(), (1..=60usize, 1..=12usize), pads)
+        .prop_map(
+            |(mut p, taps, (stride, dilation), is_row, is_signal, (along, across), (before, after, any))| {
+                let kernel = taps * stride;
+                let pads = if any { (before, after) } else { (before * dilation, after * dilation) };
+                let reach = dilation * (kernel - 1) + 1;
+                let along = along.max(reach.saturating_sub(pads.0 + pads.1)).max(1);
+                let across = if is_signal { 1 } else { across };
+                let of = |along, across| {
+                    if is_row { Size2::new(across, along) } else { Size2::new(along, across) }
+                };
+                (p.kernel, p.stride, p.dilation) = (of(kernel, 1), of(stride, 1), of(dilation, 1));
+                let size = of(along, across);
+                (p.input.h, p.input.w) = (size.h, size.w);
+                p.pad = match is_row {
+                    true => Pad2 { left: pads.0, right: pads.1, ..Pad2::VALID },
+                    false => Pad2 { top: pads.0, bottom: pads.1, ..Pad2::VALID },
+                };
+                affordable(p)
+            },
+        )
+}
+
+/// Square kernels at every stride, with every remainder of every tile on both axes.
+fn square_winograd_problem() -> impl Strategy<Value = ConvProblem> {
     // Taps at stride 1, or per phase at larger strides; the last phase can have one less.
     let taps = prop_oneof![1 => Just(2usize), 2 => Just(3usize), 1 => Just(4usize), 1 => Just(5usize)];
     let stride = prop_oneof![3 => Just(1usize), 2 => 2..=4usize];

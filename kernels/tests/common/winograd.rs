@@ -20,13 +20,17 @@ impl Tile {
             Algorithm::Winograd3x3 => Size2::square(3),
             Algorithm::Winograd4x2 => Size2::new(4, 2),
             Algorithm::Winograd4x4 => Size2::square(4),
+            Algorithm::Winograd5x5 => Size2::square(5),
             Algorithm::Winograd6x6 => Size2::square(6),
             _ => return None,
         };
-        // With a stride, the taps of one phase.
-        let taps = desc.kernel().h.div_ceil(desc.stride().h);
-        let points = Size2::new(outputs.h + taps - 1, outputs.w + taps - 1);
-        let amplification = one_way(outputs.h, taps) * one_way(outputs.w, taps);
+        // With a stride, the taps of one phase. An axis along which there is one is not transformed.
+        let (kernel, stride) = (desc.kernel(), desc.stride());
+        let taps = Size2::new(kernel.h.div_ceil(stride.h), kernel.w.div_ceil(stride.w));
+        let of = |outputs, taps| if taps == 1 { 1 } else { outputs };
+        let outputs = Size2::new(of(outputs.h, taps.h), of(outputs.w, taps.w));
+        let points = Size2::new(outputs.h + taps.h - 1, outputs.w + taps.w - 1);
+        let amplification = one_way(outputs.h, taps.h) * one_way(outputs.w, taps.w);
         Some(Self { outputs, points, amplification })
     }
 
@@ -43,10 +47,14 @@ impl Tile {
         let channels = input.c / desc.groups();
         let group = o / (desc.output().c / desc.groups());
         let taps = desc.kernel().h * desc.kernel().w;
-        let stride = computed.stride().h;
-        let start = |at: usize, outputs: usize| at / outputs * outputs * stride;
-        let top = start(y, self.outputs.h).wrapping_sub(desc.pad().top);
-        let left = start(x, self.outputs.w).wrapping_sub(desc.pad().left);
+        // The pixels that a tile reads along one axis. The outputs of a tile are a dilation apart.
+        let reads =
+            |at: usize, outputs: usize, points: usize, (stride, dilation, before): (usize, usize, usize)| {
+                let first = at / (outputs * dilation) * (outputs * dilation) + at % dilation;
+                let first = (first * stride).wrapping_sub(before);
+                (0..points * stride).map(move |i| first.wrapping_add(i * dilation))
+            };
+        let (stride, dilation, pad) = (computed.stride(), computed.dilation(), desc.pad());
         let (mut sum, mut largest_of_all) = (0.0, 0.0f64);
         for c in 0..channels {
             let plane = &data.input[(n * input.c + group * channels + c) * input.h * input.w..];
@@ -56,11 +64,11 @@ impl Tile {
                 let plane = &plane[..input.h * input.w];
                 largest = plane.iter().fold(0.0, |most, &value| most.max(f64::from(value).abs()));
             }
-            for row in (0..self.points.h * stride).map(|i| top.wrapping_add(i)).filter(|&row| row < input.h) {
-                for column in (0..self.points.w * stride)
-                    .map(|j| left.wrapping_add(j))
-                    .filter(|&column| column < input.w)
-                {
+            let along_y = (stride.h, dilation.h, pad.top);
+            for row in reads(y, self.outputs.h, self.points.h, along_y).filter(|&row| row < input.h) {
+                let along_x = (stride.w, dilation.w, pad.left);
+                let columns = reads(x, self.outputs.w, self.points.w, along_x);
+                for column in columns.filter(|&column| column < input.w) {
                     largest = largest.max(f64::from(plane[row * input.w + column]).abs());
                 }
             }
@@ -75,6 +83,7 @@ impl Tile {
 /// `max over i of sum over points of |A[i][p]| * max |G[p]| * sum |B[p]|` for the points 0, `+-pairs`, infinity.
 pub fn one_way(outputs: usize, weights: usize) -> f64 {
     let pairs: &[f64] = match outputs + weights - 1 {
+        1 => return 1.0,
         4 => &[1.0],
         6 => &[2.0 / 3.0, 1.5],
         _ => &[0.5, 1.0, 2.0],

@@ -62,14 +62,7 @@ fn agrees(draw: &Draw<'_, '_>, with_threads: bool) -> Result<(), String> {
     let batch = draw.value(0).dims[0];
     let options = ImportOptions::default().batch(batch).strict(true);
     let model = load_bytes(&bytes, "drawn", &options).map_err(|error| format!("import: {error}"))?;
-    let results = run(&model, &inputs, batch, 1)?;
-    if with_threads {
-        let same = run(&model, &inputs, batch, 2)?;
-        let bits = |all: &[Vec<f32>]| all.iter().flatten().map(|x| x.to_bits()).collect::<Vec<_>>();
-        if bits(&same) != bits(&results) {
-            return Err("two threads compute other bits".to_owned());
-        }
-    }
+    let results = run(&model, &inputs, batch, with_threads)?;
     for ((output, dims), got) in model.extents.outputs.iter().zip(&results) {
         let id = *leaves.iter().find(|&&id| name(id) == *output).ok_or("an output of another name")?;
         let expected = draw.value(id);
@@ -85,19 +78,36 @@ fn inputs<'a>(draw: &'a Draw<'_, '_>) -> impl Iterator<Item = &'a Value> {
     draw.values.iter().filter(|(origin, _)| *origin == Origin::Input).map(|(_, value)| value)
 }
 
-fn run(model: &Imported, inputs: &[Vec<f32>], batch: usize, threads: usize) -> Result<Vec<Vec<f32>>, String> {
+/// The outputs. With threads, the network is planned for two, and one and two must compute the same bits.
+fn run(
+    model: &Imported,
+    inputs: &[Vec<f32>],
+    batch: usize,
+    with_threads: bool,
+) -> Result<Vec<Vec<f32>>, String> {
     static POOL: OnceLock<rayon::ThreadPool> = OnceLock::new();
     let pool = || POOL.get_or_init(|| rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap());
+    let threads = if with_threads { 2 } else { 1 };
     let options = NetOptions::default().batch(batch).all_outputs(true).max_threads(threads);
     let problem = |error: nets::NetError| format!("run: {error}");
     let net = CompiledNet::new(&model.graph, &model.weights, &options).map_err(problem)?;
     let mut memory = net.memory().map_err(problem)?;
-    let lens = net.outputs().iter().map(|shape| shape.elements(batch).unwrap_or(0));
-    let mut results: Vec<Vec<f32>> = lens.map(|len| vec![f32::NAN; len]).collect();
     let given: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
-    let mut outputs: Vec<&mut [f32]> = results.iter_mut().map(Vec::as_mut_slice).collect();
-    let threads = if threads == 1 { Threads::Seq } else { Threads::Pool(pool()) };
-    net.run_all(&given, &mut outputs, &mut memory, threads).map_err(problem)?;
+    let mut run_on = |threads: Threads<'_>| {
+        let lens = net.outputs().iter().map(|shape| shape.elements(batch).unwrap_or(0));
+        let mut results: Vec<Vec<f32>> = lens.map(|len| vec![f32::NAN; len]).collect();
+        let mut outputs: Vec<&mut [f32]> = results.iter_mut().map(Vec::as_mut_slice).collect();
+        net.run_all(&given, &mut outputs, &mut memory, threads).map_err(problem)?;
+        Ok::<_, String>(results)
+    };
+    let results = run_on(Threads::Seq)?;
+    if with_threads {
+        let same = run_on(Threads::Pool(pool()))?;
+        let bits = |all: &[Vec<f32>]| all.iter().flatten().map(|x| x.to_bits()).collect::<Vec<_>>();
+        if bits(&same) != bits(&results) {
+            return Err("two threads compute other bits".to_owned());
+        }
+    }
     Ok(results)
 }
 

@@ -16,7 +16,7 @@
 use super::windows::Windows;
 use super::{GradientRegion, WeightsGradient, WeightsOperands, sums};
 use crate::algo::grid::{Strip, TileGrid};
-use crate::algo::winograd::{TiledMap, coefficients};
+use crate::algo::winograd::{FoldedMap, TiledMap, coefficients};
 use crate::describe::{BLOCK, ConvDesc, PixelRef, Size2};
 use crate::memory::split_memory;
 use crate::tile::output::OutputTile;
@@ -291,6 +291,7 @@ impl WinogradGradient {
                     rows: kernel.h,
                     last: kernel.w,
                     line: kernel.w,
+                    step: kernel.w,
                 };
                 let filter = &mut slab.filter[c * taps * self.outs + column..];
                 let out = OutputTile::of_matrix_columns(filter, taps, self.outs, 0..self.panel);
@@ -309,6 +310,7 @@ impl WinogradGradient {
 /// The image and the gradient of the output, as maps of tiles.
 fn maps(gradient: &WeightsGradient) -> [TiledMap; 2] {
     let Windows { input, output, before, .. } = gradient.windows;
-    let image = TiledMap { size: input, before, rows: GRADIENT_TILE.points.h };
-    [image, TiledMap { size: output, before: Size2::square(0), rows: GRADIENT_PIXELS }]
+    let image = TiledMap { size: FoldedMap::of(input), before, rows: GRADIENT_TILE.points.h, down: None };
+    let size = FoldedMap::of(output);
+    [image, TiledMap { size, before: Size2::square(0), rows: GRADIENT_PIXELS, down: None }]
 }

@@ -90,12 +90,13 @@ fn product_of(roots: impl Iterator<Item = Ratio>) -> Vec<Ratio> {
     })
 }
 
-/// The pairs `+-p` of points in addition to 0 and infinity, for `points` points in total.
+/// The pairs `+-p` of points in addition to 0 and infinity, for `points` points in total. One point is infinity.
 ///
 /// Points near 1 in magnitude keep powers small, and so rounding errors (Alam et al. 2022). Pairs whose
 /// product is 1 save a multiplication. The measured errors are in docs/algorithms/winograd.md.
 fn pairs(points: usize) -> Vec<Ratio> {
     let pairs: &[(i128, i128)] = match points {
+        1 => &[],
         4 => &[(1, 1)],
         6 => &[(2, 3), (3, 2)],
         _ => &[(1, 2), (1, 1), (2, 1)],
@@ -123,8 +124,9 @@ pub(super) struct Matrices {
 impl Matrices {
     pub(super) fn new(points: usize, outputs: usize) -> Self {
         let pairs = pairs(points);
-        let finite: Vec<Ratio> =
-            [Ratio::ZERO].into_iter().chain(pairs.iter().flat_map(|&p| [p, -p])).collect();
+        // An axis that is not transformed has the point at infinity alone, whose matrices are 1.
+        let zero = (points > 1).then_some(Ratio::ZERO);
+        let finite: Vec<Ratio> = zero.into_iter().chain(pairs.iter().flat_map(|&p| [p, -p])).collect();
         let weights = points + 1 - outputs;
         let mut new = Self { finite, pairs, outputs, g: Vec::new() };
         let unit = |k| if k + 1 == weights { Ratio::ONE } else { Ratio::ZERO };
@@ -191,7 +193,8 @@ mod tests {
         (bt, (0..matrices.outputs).map(row).collect())
     }
 
-    const KINDS: [(usize, usize); 7] = [(4, 2), (4, 3), (6, 4), (6, 3), (6, 2), (8, 6), (8, 4)];
+    const KINDS: [(usize, usize); 10] =
+        [(1, 1), (4, 2), (4, 3), (6, 4), (6, 3), (6, 2), (8, 6), (8, 4), (8, 3), (8, 2)];
 
     #[test]
     fn the_transforms_are_a_convolution() {

@@ -14,6 +14,7 @@
 //! The result of a tile depends only on its position in its image. Regions begin at whole tiles, so neither
 //! blocks nor threads change a bit of the output.
 
+mod folded;
 mod matrices;
 mod parts;
 mod phases;
@@ -27,7 +28,7 @@ use super::grid::{Strip, TileGrid};
 use super::operands::Operands;
 use super::planes::PlaneRows;
 use crate::algo::packed::Panel;
-use crate::describe::{BLOCK, ConvDesc, ConvError, Layout, PixelRef, Size2};
+use crate::describe::{BLOCK, ConvDesc, ConvError, Layout, PixelRef};
 use crate::memory::split_memory;
 use crate::tile::output::{OutputRegion, OutputTile, PixelBox};
 use crate::tile::parts_table::Offsets;
@@ -36,10 +37,11 @@ use crate::tile::shape::{even_piece, odd_lines};
 use crate::tile::table::KernelSet;
 use crate::tile::winograd_table::{InputRows, Products, ProductsOfRow, WinogradKernels};
 use crate::work::parts::SplitUnits;
+pub(crate) use folded::FoldedMap;
 pub(crate) use matrices::coefficients;
 pub(crate) use pixels::TiledMap;
-use schedule::{K_BLOCK, MOST_STRIP, SlabLens, v_point};
-pub(crate) use schedule::{WinogradSchedule, points, supports};
+use schedule::{K_BLOCK, SlabLens, v_point};
+pub(crate) use schedule::{WinogradSchedule, fewest_points, supports};
 use std::ops::Range;
 use std::sync::Arc;
 use weights::Order;
@@ -131,12 +133,20 @@ impl WinogradConv {
     }
 
     pub(crate) fn split_units(&self) -> SplitUnits {
-        self.schedule.split_units(&self.desc)
+        self.schedule.split_units()
+    }
+
+    /// See [`Driver::writes_lines`](super::Driver::writes_lines).
+    pub(crate) fn writes_lines(&self) -> bool {
+        self.schedule.folded.by == 1
     }
 
     pub(crate) fn run(&self, operands: &Operands<'_>, region: &mut OutputRegion<'_>, slab: &mut [f32]) {
-        let outputs = self.schedule.tile.outputs;
-        let tiles = TileGrid::of(region, self.desc.output().w, outputs);
+        let (outputs, map) = (self.schedule.tile.outputs, self.schedule.folded.output);
+        let mut tiles = TileGrid::of(region, map.width, outputs).with_partial_row(map.partial);
+        if self.schedule.down {
+            tiles = tiles.down(self.schedule.folded.inner_rows(self.schedule.tile.points.h, outputs.h));
+        }
         if tiles.len() == 0 {
             return;
         }
@@ -165,7 +175,7 @@ impl WinogradConv {
     fn transform_input(&self, block: &Block<'_>, slab: &mut Slab<'_>) {
         let count = block.range.len();
         let v_point = self.v_point(count);
-        for strip in block.tiles.strips(&block.range, MOST_STRIP) {
+        for strip in block.tiles.strips(&block.range, self.schedule.strip) {
             for c in (0..self.channels()).step_by(BLOCK) {
                 let v = &mut slab.v[c * count + strip.index * BLOCK..];
                 let rows = self.rows(&block.operands.input, &strip, (block.group, c), slab.rows);
@@ -191,7 +201,7 @@ impl WinogradConv {
     ) -> InputRows<'a> {
         let channels = BLOCK.min(self.channels() - c);
         let phases = self.schedule.form.phases;
-        if phases.count() > 1 {
+        if phases.are_gathered() {
             let (rows, columns) = (self.schedule.tile.points.h, self.schedule.tile.columns(strip.tiles));
             let (y, x) = (strip.y..strip.y + rows, strip.x..strip.x + columns);
             let first = group * self.desc.ins();
@@ -208,12 +218,10 @@ impl WinogradConv {
                 channels,
             };
         }
-        let (input, pad) = (self.desc.input(), self.desc.pad());
-        let map = TiledMap {
-            size: input.size(),
-            before: Size2::new(pad.top, pad.left),
-            rows: self.schedule.tile.points.h,
-        };
+        let folded = &self.schedule.folded;
+        let down = self.schedule.down.then(|| self.schedule.step());
+        let rows = self.schedule.tile.points.h;
+        let map = TiledMap { size: folded.input, before: folded.before, rows, down };
         let columns = self.schedule.tile.columns(strip.tiles);
         let channel = group * self.channels() + c;
         map.rows(from, (strip, columns), (channel, channels), &self.kernels.copy, memory)
@@ -289,7 +297,7 @@ impl WinogradConv {
         m: &[f32],
         lines: &mut [f32],
     ) {
-        let (output, outputs) = (self.desc.output(), self.schedule.tile.outputs);
+        let (output, outputs) = (self.schedule.folded.output, self.schedule.tile.outputs);
         let (bias, slope) = self.weights.panels.per_channel(index, 0);
         let post = Post {
             bias,
@@ -302,24 +310,40 @@ impl WinogradConv {
         };
         let width = self.weights.panels.width();
         let m_point = self.m_point(block.range.len());
-        for strip in block.tiles.strips(&block.range, MOST_STRIP) {
-            let x_end = output.w.min(strip.x + strip.tiles * outputs.w);
+        for strip in block.tiles.strips(&block.range, self.schedule.strip) {
+            let rows = outputs.h.min(output.rows_at(strip.x).saturating_sub(strip.y));
+            if rows == 0 {
+                continue;
+            }
+            // The box that the strip writes.
+            let (rows_of_box, pixels) = match self.schedule.down {
+                true => ((strip.tiles - 1) * outputs.h + rows, 1),
+                false => (rows, (strip.tiles * outputs.w).min(output.width - strip.x)),
+            };
+            let before_last = if self.schedule.down { 0 } else { (strip.tiles - 1) * outputs.w };
             let products = ProductsOfRow {
                 m: &m[strip.index * width..],
                 width,
                 m_point,
                 tiles: strip.tiles,
-                rows: outputs.h.min(output.h - strip.y),
-                last: x_end - strip.x - (strip.tiles - 1) * outputs.w,
-                line: output.w,
+                rows,
+                last: pixels - before_last,
+                line: output.width,
+                step: self.schedule.step(),
             };
             let Panel { channel, lo, hi } = panel;
             let (tile, coefficients) = (self.schedule.tile, &self.weights.coefficients);
-            let first = strip.y * output.w + strip.x;
+            let first = strip.y * output.width + strip.x;
             if self.desc.output_layout() == Layout::Nchw {
-                let (rows, pixels) = (products.rows, x_end - strip.x);
-                let place =
-                    PlaneRows { n: strip.n, p: first, rows, pixels, line: output.w, panel, columns: width };
+                let place = PlaneRows {
+                    n: strip.n,
+                    p: first,
+                    rows,
+                    pixels,
+                    line: output.width,
+                    panel,
+                    columns: width,
+                };
                 let (residual, copy) = (block.operands.residual.tensor(), &self.kernels.copy);
                 place.write(residual, copy, region, lines, |matrix, residual| {
                     let out = OutputTile::of_matrix_columns(matrix, rows * pixels, width, lo..hi);
@@ -328,8 +352,7 @@ impl WinogradConv {
                 });
                 continue;
             }
-            let (rows, pixels) = (products.rows, x_end - strip.x);
-            let of = PixelBox { first, rows, pixels, width: output.w };
+            let of = PixelBox { first, rows: rows_of_box, pixels, width: output.width };
             let residual = block.operands.residual_as_columns(strip.n, first, channel);
             let (out, line) = region.box_as_columns(strip.n, of, channel, lo..hi);
             let products = ProductsOfRow { line, ..products };

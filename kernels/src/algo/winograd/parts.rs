@@ -1,7 +1,6 @@
 //! Winograd's products with bf16 parts: transformed tiles and weights are split, and multiplied like the pixels
 //! of a 1x1 convolution (`algo/parts`).
 
-use super::schedule::MOST_STRIP;
 use super::split::{MOST_REGISTER_TILES, PartsLayer};
 use super::{Block, Slab, WinogradConv};
 use crate::describe::BLOCK;
@@ -12,8 +11,8 @@ impl WinogradConv {
     /// Computes `V` of all channels of the group and splits it, two blocks of channels at a time.
     pub(super) fn transform_and_split(&self, parts: &PartsLayer, block: &Block<'_>, slab: &mut Slab<'_>) {
         let points = self.schedule.tile.products();
-        let (point, channels) = (MOST_STRIP * BLOCK, self.channels());
-        for strip in block.tiles.strips(&block.range, MOST_STRIP) {
+        let (point, channels) = (self.schedule.strip * BLOCK, self.channels());
+        for strip in block.tiles.strips(&block.range, self.schedule.strip) {
             for group in 0..parts.groups {
                 let first = group * ROW;
                 for (half, pair) in slab.pair.chunks_exact_mut(points * point).enumerate() {

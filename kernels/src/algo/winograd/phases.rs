@@ -4,6 +4,8 @@
 //! P[py][px][y][x] = I[s y + py][s x + px]
 //! ```
 //!
+//! The strides of the two axes can differ. Phases that no tap reads are left out.
+//!
 //! Each phase is a channel of its own, and its part of the kernel moves over it with stride 1 ("space to
 //! depth"). A kernel of 7x7 at stride 2 with 3 channels becomes 4x4 at stride 1 with 12 channels. A kernel of
 //! 11x11 at stride 4 with 3 channels becomes 3x3 with 48 channels.
@@ -11,11 +13,11 @@
 use crate::describe::{BLOCK, ConvDesc, PixelRef, Size2};
 use std::ops::Range;
 
-/// The phases of a square stride and a square kernel. With stride 1 there is one phase, the image itself.
+/// The phases of a stride. With stride 1 there is one phase, the image itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Phases {
-    stride: usize,
-    kernel: usize,
+    pub(super) stride: Size2,
+    pub(super) kernel: Size2,
 }
 
 /// A channel of the phases: phase `(y, x)` of a channel of the image.
@@ -27,29 +29,42 @@ pub(super) struct Phase {
 }
 
 impl Phases {
-    pub(super) fn of(desc: &ConvDesc) -> Self {
-        Self { stride: desc.stride().h, kernel: desc.kernel().h }
+    /// Taps of the kernel's part in a phase. A smaller part is padded with zeros.
+    pub(super) fn taps(&self) -> Size2 {
+        Size2::new(self.kernel.h.div_ceil(self.stride.h), self.kernel.w.div_ceil(self.stride.w))
     }
 
-    /// Taps of the kernel's part in a phase, along one axis. A smaller part is padded with zeros.
-    pub(super) fn taps(&self) -> usize {
-        self.kernel.div_ceil(self.stride)
+    /// The outputs of a tile of an algorithm with `outputs` outputs: an axis along which there is one tap has one output, and
+    /// is not transformed.
+    pub(super) fn outputs(&self, outputs: Size2) -> Size2 {
+        let of = |taps, outputs| if taps == 1 { 1 } else { outputs };
+        Size2::new(of(self.taps().h, outputs.h), of(self.taps().w, outputs.w))
     }
 
     /// The points that a tile of `outputs` outputs is transformed to.
     pub(super) fn points(&self, outputs: Size2) -> Size2 {
-        let more = self.taps() - 1;
-        Size2::new(outputs.h + more, outputs.w + more)
+        let taps = self.taps();
+        Size2::new(outputs.h + taps.h - 1, outputs.w + taps.w - 1)
     }
 
     /// Taps of the whole kernel.
     pub(super) fn window(&self) -> usize {
-        self.kernel * self.kernel
+        self.kernel.h * self.kernel.w
+    }
+
+    /// Whether the pixels of a phase must be gathered from those of the image.
+    pub(super) fn are_gathered(&self) -> bool {
+        self.stride != Size2::square(1)
+    }
+
+    /// Phases along each axis that a kernel reads.
+    fn along(&self) -> Size2 {
+        Size2::new(self.stride.h.min(self.kernel.h), self.stride.w.min(self.kernel.w))
     }
 
     /// Number of phases of a channel.
     pub(super) fn count(&self) -> usize {
-        self.stride * self.stride
+        self.along().h * self.along().w
     }
 
     /// Channels of the phases of a group with `ins` channels.
@@ -60,13 +75,13 @@ impl Phases {
     /// Returns the phase and the image channel of `channel`, a channel of the phases.
     pub(super) fn at(&self, channel: usize) -> Phase {
         let (phase, channel) = (channel % self.count(), channel / self.count());
-        Phase { channel, y: phase / self.stride, x: phase % self.stride }
+        Phase { channel, y: phase / self.along().w, x: phase % self.along().w }
     }
 
     /// Returns the weight of the kernel that is tap `(y, x)` of a phase, if there is one.
     pub(super) fn weight(&self, phase: Phase, (y, x): (usize, usize)) -> Option<usize> {
-        let (y, x) = (self.stride * y + phase.y, self.stride * x + phase.x);
-        (y < self.kernel && x < self.kernel).then_some(y * self.kernel + x)
+        let (y, x) = (self.stride.h * y + phase.y, self.stride.w * x + phase.x);
+        (y < self.kernel.h && x < self.kernel.w).then_some(y * self.kernel.w + x)
     }
 
     /// Gathers the pixels of rows `y` and columns `x` in up to 16 channels of the phases:
@@ -81,13 +96,13 @@ impl Phases {
         (y, x): (Range<usize>, Range<usize>),
         to: &mut [f32],
     ) {
-        let (input, pad, s) = (desc.input(), desc.pad(), self.stride);
+        let (input, pad, Size2 { h: down, w: s }) = (desc.input(), desc.pad(), self.stride);
         to[..y.len() * x.len() * BLOCK].fill(0.0);
         let mut channel = channels.start;
         while channel < channels.end {
             let phase = self.at(channel);
             // Phases of one row are adjacent if pixels are adjacent.
-            let most = if from.view.pixel == 1 { s - phase.x } else { 1 };
+            let most = if from.view.pixel == 1 { self.along().w - phase.x } else { 1 };
             let run = PhaseRun {
                 lane: channel - channels.start,
                 len: most.min(channels.end - channel),
@@ -109,7 +124,7 @@ impl Phases {
                     return;
                 }
                 for (row, to) in y.clone().zip(to.chunks_exact_mut(x.len() * BLOCK)) {
-                    let row = (s * row + phase.y).wrapping_sub(pad.top);
+                    let row = (down * row + phase.y).wrapping_sub(pad.top);
                     if row < input.h {
                         let p = row * input.w + (s * columns.start + phase.x - pad.left);
                         let pixels = &from.data[from.view.offset(n, first + phase.channel, p)..];
@@ -164,17 +179,20 @@ impl PhaseRun {
 #[cfg(test)]
 mod tests {
     use super::Phases;
+    use crate::describe::Size2;
 
     #[test]
     fn every_weight_is_a_tap_of_one_phase() {
-        for stride in 1..=4 {
-            for kernel in stride..=12 {
+        let sizes = |most: usize| (1..=most).flat_map(move |h| (1..=most).map(move |w| Size2::new(h, w)));
+        for stride in sizes(4) {
+            for kernel in sizes(9) {
                 let phases = Phases { stride, kernel };
                 let taps = phases.taps();
-                let mut seen = vec![0; kernel * kernel];
+                let mut seen = vec![0; kernel.h * kernel.w];
                 for channel in 0..phases.count() {
-                    for tap in 0..taps * taps {
-                        if let Some(weight) = phases.weight(phases.at(channel), (tap / taps, tap % taps)) {
+                    for tap in 0..taps.h * taps.w {
+                        if let Some(weight) = phases.weight(phases.at(channel), (tap / taps.w, tap % taps.w))
+                        {
                             seen[weight] += 1;
                         }
                     }

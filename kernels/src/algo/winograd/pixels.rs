@@ -1,5 +1,6 @@
 //! The pixels of a map that a strip of tiles reads.
 
+use super::folded::FoldedMap;
 use crate::algo::grid::Strip;
 use crate::describe::{BLOCK, Layout, PixelRef, PixelView, Size2};
 use crate::tile::copy_table::{CopyTable, InputTile};
@@ -10,11 +11,13 @@ use crate::tile::winograd_table::InputRows;
 /// A map whose tiles are transformed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TiledMap {
-    pub(crate) size: Size2,
+    pub(crate) size: FoldedMap,
     /// Padding at the top and on the left.
     pub(crate) before: Size2,
     /// Rows of a tile.
     pub(crate) rows: usize,
+    /// If strips go down the columns: pixels from one tile to the next.
+    pub(crate) down: Option<usize>,
 }
 
 impl TiledMap {
@@ -53,21 +56,25 @@ impl TiledMap {
         let Self { size, before, .. } = *self;
         // The columns inside the map: those for which `strip.x + column - before.w` is a column of the map.
         let lo = before.w.saturating_sub(strip.x).min(columns);
-        let hi = (size.w + before.w).saturating_sub(strip.x).min(columns);
+        let hi = match self.down {
+            None => (size.width + before.w).saturating_sub(strip.x).min(columns),
+            Some(_) => columns,
+        };
         let mut rows = [None; MOST_POINTS];
         if lo < hi {
             for (i, row) in rows.iter_mut().take(self.rows).enumerate() {
                 *row = self.pixel(strip, i, lo).map(|p| view.offset(strip.n, channel, p));
             }
         }
-        InputRows { data: &[], rows, step: view.pixel, lo, hi: hi.max(lo), tiles: strip.tiles, channels }
+        let step = view.pixel * self.down.unwrap_or(1);
+        InputRows { data: &[], rows, step, lo, hi: hi.max(lo), tiles: strip.tiles, channels }
     }
 
     /// The pixel of the map in a column of row `i` of a strip. The column must be inside the map.
     fn pixel(&self, strip: &Strip, i: usize, column: usize) -> Option<usize> {
         let Self { size, before, .. } = *self;
-        let y = (strip.y + i).wrapping_sub(before.h);
-        (y < size.h).then(|| y * size.w + (strip.x + column - before.w))
+        let (y, x) = ((strip.y + i).wrapping_sub(before.h), strip.x + column - before.w);
+        (y < size.rows_at(x)).then(|| y * size.width + x)
     }
 
     /// Copies the rows of a strip so that the channels of a pixel are adjacent.

@@ -1,6 +1,7 @@
 //! The decisions of a Winograd convolution before it runs: the tile, the order of the loops, and the size of
 //! a block.
 
+use super::folded::Folded;
 use super::phases::Phases;
 use super::split::{self, PartsLayer};
 use super::weights::{Order, WinogradForm};
@@ -24,42 +25,63 @@ const TILES_OF_PANELS: usize = 28;
 const TILES_OF_POINTS: usize = 56;
 /// A problem with fewer tiles is not split by tiles among threads if its weights do not stay in cache.
 const FEW_TILES: usize = 112;
-/// Tiles of a row that are transformed at once. Their columns fit the first-level cache.
-pub(super) const MOST_STRIP: usize = 7;
+/// Tiles of a row that are transformed at once. Their columns fit the first-level cache. Tiles with one row or one column
+/// have fewer points.
+const MOST_STRIP: usize = 7;
+const MOST_STRIP_OF_THIN: usize = 28;
+/// Pixels of the longest row of a folded map whose strips go down the columns, because strips along the rows would be short.
+const SHORT_ROW: usize = 16;
 /// Channels that are summed before the sum is stored. Longer sums lose accuracy.
 pub(super) const K_BLOCK: usize = 64;
 
-/// The points of tiles of `outputs` outputs.
-pub(crate) fn points(desc: &ConvDesc, outputs: Size2) -> Size2 {
-    Phases::of(desc).points(outputs)
+/// The points along the shorter axis of the tiles of an algorithm with `outputs` outputs.
+pub(crate) fn fewest_points(desc: &ConvDesc, outputs: Size2) -> usize {
+    let phases = Folded::of(desc).phases;
+    let points = phases.points(phases.outputs(outputs));
+    points.h.min(points.w)
 }
 
 pub(crate) fn supports(desc: &ConvDesc, outputs: Size2) -> Result<(), Unsupported> {
-    let taps: &[usize] = match (outputs.h, outputs.w) {
-        (3, 3) => &[2, 4],
-        (6, 6) | (4, 2) => &[3],
-        _ => &[3, 5],
+    let Folded { phases, dilation, .. } = Folded::of(desc);
+    let taps = phases.taps();
+    let is_supported = match (taps.h, taps.w) {
+        (1, taps) | (taps, 1) => match (outputs.h, outputs.w) {
+            (2, 2) => matches!(taps, 3 | 5 | 7),
+            (3, 3) => matches!(taps, 2 | 4 | 6),
+            (4, 4) => matches!(taps, 3 | 5),
+            (5, 5) => matches!(taps, 2 | 4),
+            (6, 6) => taps == 3,
+            _ => false,
+        },
+        (down, along) if down == along => match (outputs.h, outputs.w) {
+            (3, 3) => matches!(down, 2 | 4),
+            (5, 5) => down == 2,
+            (6, 6) | (4, 2) => down == 3,
+            _ => matches!(down, 3 | 5),
+        },
+        _ => false,
     };
-    let square = [desc.kernel(), desc.stride()].iter().all(|size| size.h == size.w);
-    if !square || desc.dilation() != Size2::square(1) || !taps.contains(&Phases::of(desc).taps()) {
-        return Err(Unsupported::NotWinograd);
-    }
-    Ok(())
+    if is_supported && dilation == Size2::square(1) { Ok(()) } else { Err(Unsupported::NotWinograd) }
 }
 
 /// Whether the input rows of a strip are copied before they are transformed: the channels of a pixel are not adjacent in
 /// the image.
 fn copies_rows(desc: &ConvDesc, phases: Phases) -> bool {
-    desc.layout() == Layout::Nchw || phases.count() > 1 || desc.ins_split_blocks()
+    desc.layout() == Layout::Nchw || phases.are_gathered() || desc.ins_split_blocks()
 }
 
 /// The decisions of a Winograd convolution before there are weights.
 pub(crate) struct WinogradSchedule {
     pub(super) tile: WinogradTile,
     pub(crate) form: WinogradForm,
+    pub(super) folded: Folded,
     /// Tiles of the problem, and tiles of a block.
     pub(super) tiles: usize,
     pub(super) block: usize,
+    /// Maximum number of tiles that are transformed at once.
+    pub(super) strip: usize,
+    /// Whether strips of tiles go down the columns of a folded map.
+    pub(super) down: bool,
     /// Whether the next matrix of weights is prefetched.
     pub(super) ahead: bool,
     /// How transformed tiles are split into bf16 parts, if they are.
@@ -73,7 +95,9 @@ impl WinogradSchedule {
         kernels: &KernelSet,
         caches: &Caches,
     ) -> Self {
-        let phases = Phases::of(desc);
+        let folded = Folded::of(desc);
+        let phases = folded.phases;
+        let outputs = phases.outputs(outputs);
         let tile = WinogradTile { points: phases.points(outputs), outputs };
         let (channels, per_group) = (phases.channels(desc.ins()), desc.outs());
         let len = tile.products().saturating_mul(channels).saturating_mul(per_group);
@@ -84,8 +108,9 @@ impl WinogradSchedule {
         });
         let order = if bytes <= NEAR_WEIGHTS { Order::Panels } else { Order::Points };
         let most = if order == Order::Panels { TILES_OF_PANELS } else { TILES_OF_POINTS };
-        let out = desc.output();
-        let tiles = out.n.saturating_mul(out.h.div_ceil(outputs.h)).saturating_mul(out.w.div_ceil(outputs.w));
+        let map = folded.output;
+        let of_image = map.rows().div_ceil(outputs.h).saturating_mul(map.width.div_ceil(outputs.w));
+        let tiles = desc.output().n.saturating_mul(of_image);
         let panels = PanelShape::new(desc, &kernels.winograd.shape, layout_of_panels(desc));
         let form = WinogradForm { outputs, phases, ins: desc.ins(), order, products, panels };
         let (most, parts) = match products {
@@ -95,17 +120,41 @@ impl WinogradSchedule {
                 (most, Some(PartsLayer::new(&form, tiles.min(most), &kernels.parts)))
             }
         };
-        Self { tile, form, tiles, block: tiles.min(most), ahead: bytes > AHEAD_WEIGHTS, parts }
+        let strip = if tile.is_thin() { MOST_STRIP_OF_THIN } else { MOST_STRIP };
+        let is_copied = copies_rows(desc, phases) || desc.output_layout() == Layout::Nchw;
+        let down = folded.by > 1 && map.width <= SHORT_ROW && !is_copied;
+        Self {
+            tile,
+            form,
+            folded,
+            tiles,
+            block: tiles.min(most),
+            strip,
+            down,
+            ahead: bytes > AHEAD_WEIGHTS,
+            parts,
+        }
+    }
+
+    /// Distance between the tiles of a strip in pixels of the output.
+    pub(super) fn step(&self) -> usize {
+        if self.down { self.tile.outputs.h * self.folded.output.width } else { self.tile.outputs.w }
+    }
+
+    /// Pixels of a row of tiles. A map of one row is cut between tiles.
+    pub(super) fn unit(&self) -> usize {
+        let (map, outputs) = (self.folded.output, self.tile.outputs);
+        if (map.rows(), outputs.h) == (1, 1) { outputs.w } else { outputs.h * map.width }
     }
 
     /// Whole rows of tiles and whole panels.
     ///
     /// Parts with the same pixels all transform the same image. So parts share the weights instead, unless
     /// each part would have too few tiles to be worth reading the weights.
-    pub(crate) fn split_units(&self, desc: &ConvDesc) -> SplitUnits {
+    pub(crate) fn split_units(&self) -> SplitUnits {
         SplitUnits {
             channels_first: self.ahead && self.tiles < FEW_TILES,
-            ..SplitUnits::new(self.tile.outputs.h * desc.output().w, self.form.panels.width)
+            ..SplitUnits::new(self.unit(), self.form.panels.width)
         }
     }
 
@@ -115,12 +164,12 @@ impl WinogradSchedule {
         let (products, channels) = (tile.products(), self.form.channels());
         let width = self.form.panels.width;
         let panels = if self.form.order == Order::Panels { 1 } else { self.form.panels.most_of_group() };
-        let strip = tile.columns(MOST_STRIP) * BLOCK;
-        let pixels = tile.outputs.h * tile.outputs.w * MOST_STRIP;
+        let strip = tile.columns(self.strip) * BLOCK;
+        let pixels = tile.outputs.h * tile.outputs.w * self.strip;
         let (v, m, pair, sums) = match &self.parts {
             None => (v_point(channels, self.block), self.block * width, 0, 0),
             Some(parts) => {
-                let pair = 2 * products * MOST_STRIP * BLOCK;
+                let pair = 2 * products * self.strip * BLOCK;
                 (parts.v_point, parts.most_rows * width, pair, parts.sums_len(width))
             }
         };
@@ -129,7 +178,7 @@ impl WinogradSchedule {
             m: panels.saturating_mul(products * odd_lines(m)),
             pair,
             sums,
-            scratch: tile.points.h * strip,
+            scratch: if tile.is_thin() { 0 } else { tile.points.h * strip },
             rows: if copies_rows(desc, self.form.phases) { tile.points.h * strip } else { 0 },
             lines: matrices_len(desc, pixels, width),
         }

@@ -201,7 +201,7 @@ struct Transform {
     /// `[point][tap]`, for the columns and for the rows.
     g: [Vec<f64>; 2],
     /// Taps along each axis.
-    weights: usize,
+    weights: Size2,
     places: Vec<Option<usize>>,
     scratch: Vec<f64>,
 }
@@ -210,9 +210,10 @@ impl Transform {
     fn new(form: &WinogradForm) -> Self {
         let matrices = form.matrices();
         let g = [0, 1].map(|way| matrices[way].g.iter().flatten().map(|x| x.to_f64()).collect::<Vec<f64>>());
-        let (down, weights) = (matrices[0].g.len(), matrices[0].g[0].len());
+        let weights = Size2::new(matrices[0].g[0].len(), matrices[1].g[0].len());
+        let down = matrices[0].g.len();
         let scratch = vec![0.0; scratch_len(form.panels.width, weights, down)];
-        let places = vec![None; weights * weights];
+        let places = vec![None; weights.h * weights.w];
         Self { phases: form.phases, ins: form.ins, g, weights, places, scratch }
     }
 
@@ -234,7 +235,7 @@ impl Transform {
         let Self { phases, g, weights, places, scratch, .. } = self;
         let first = phase.channel * phases.window();
         for (tap, place) in places.iter_mut().enumerate() {
-            *place = phases.weight(phase, (tap / *weights, tap % *weights)).map(|weight| first + weight);
+            *place = phases.weight(phase, (tap / weights.w, tap % weights.w)).map(|weight| first + weight);
         }
         let of = WeightsOf { stride: taps, places, g: [&g[0], &g[1]], taps: *weights };
         kernels.winograd.weights(&of, filters, scratch, out);

@@ -1,6 +1,7 @@
 //! The estimate of a Winograd convolution.
 
-use super::schedule::{K_BLOCK, MOST_STRIP, WinogradSchedule};
+use super::folded::Folded;
+use super::schedule::{K_BLOCK, WinogradSchedule};
 use super::weights::Order;
 use crate::algo::gemm_schedule::step;
 use crate::describe::{BLOCK, ConvDesc, Layout};
@@ -24,7 +25,7 @@ pub(crate) fn estimate(
     let workspace_len = schedule.lens(desc).sum();
     let of_panel = schedule.tile.products().saturating_mul(schedule.form.matrix());
     let matrices = panels.count.saturating_mul(of_panel);
-    let part = LargestPart::new(desc, &schedule.split_units(desc), false, share.parts);
+    let part = LargestPart::new(desc, &schedule.split_units(), false, share.parts);
     let run = Counted { desc, schedule, shape, width: panels.width, channels, part: &part };
     PlanEstimate {
         packed_bytes: matrices.saturating_mul(size_of::<f32>()).saturating_add(panels.bytes()),
@@ -47,9 +48,16 @@ struct Counted<'a> {
 impl Counted<'_> {
     /// Tiles of the part in all of its images.
     fn tiles(&self) -> f64 {
-        let (out, outputs) = (self.desc.output(), self.schedule.tile.outputs);
-        let rows = (self.part.pixels / out.w as f64 / outputs.h as f64).ceil();
-        self.part.images * rows * out.w.div_ceil(outputs.w) as f64
+        let unit = self.schedule.unit();
+        let of_unit = (unit / self.schedule.tile.outputs.h).div_ceil(self.schedule.tile.outputs.w);
+        self.part.images * (self.part.pixels / unit as f64).ceil() * of_unit as f64
+    }
+
+    /// Tiles of a strip. The rows of a folded map can be shorter than a strip.
+    fn strip(&self) -> f64 {
+        let Folded { output, by, .. } = self.schedule.folded;
+        let WinogradSchedule { strip: most, down, .. } = *self.schedule;
+        if by == 1 || down { most as f64 } else { output.width.min(most) as f64 }
     }
 
     /// Number of passes over the weights.
@@ -93,7 +101,8 @@ impl Counted<'_> {
         let lanes = BLOCK as f64 / shape.lanes as f64;
         let inputs = part.groups * tiles * blocks_of_16 * lanes;
         let outputs = tiles * panels * vectors;
-        work.add(Term::Pack, inputs * 2.0 * 2.0 * products);
+        let axes = [size.h, size.w].into_iter().filter(|&points| points > 1).count() as f64;
+        work.add(Term::Pack, inputs * 2.0 * axes * products);
         if let Some(parts) = &schedule.parts {
             work.add(Term::Pack, inputs * products * parts.operations_of_split());
         }
@@ -101,7 +110,7 @@ impl Counted<'_> {
         let mut moved = 0.0;
         if desc.layout() == Layout::Nchw {
             moved += inputs * products;
-        } else if channels > part.ins {
+        } else if schedule.form.phases.are_gathered() {
             // The other phases of a pixel are gathered lane by lane.
             moved += PHASES * inputs * (size.h * of_tile.w) as f64;
         }
@@ -109,7 +118,7 @@ impl Counted<'_> {
             moved += outputs * (of_tile.h * of_tile.w) as f64;
         }
         work.add(Term::Gather, moved);
-        let strips = (tiles / MOST_STRIP as f64).ceil().max(blocks);
+        let strips = (tiles / self.strip()).ceil().max(blocks);
         work.add(Term::Call, strips * (part.groups * blocks_of_16 + panels));
         self.traffic(panels, workspace, share, &mut work);
         work.flops = 2.0 * desc.cost().macs as f64 * products * (channels / part.ins) as f64 / taps as f64;
