@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! train_steps NETWORK FOLDER [--optimizer RULE] --rate R [--schedule SCHEDULE] [--warm-up EPOCHS] [--l1 S] [--l2 S]
-//!     [--dropout P] [--loss LOSS] [--parametrization KIND] [--recompute LAYERS] [--time] [--layout nchw|nchw16c]
+//!     [--dropout P] [--loss LOSS] [--parametrization KIND] [--recompute LAYERS] [--time] [--threads N]
+//!     [--layout nchw|nchw16c]
 //! ```
 //!
 //! FOLDER has `weights.safetensors`, `images.npy` (`steps x batch x C x H x W`), `labels.npy` (`steps x batch`), and for
@@ -39,7 +40,7 @@ impl Arguments {
     fn options(&self, batch: usize) -> TrainOptions {
         let options = TrainOptions::default()
             .batch(batch)
-            .max_threads(1)
+            .max_threads(self.get("--threads", 1))
             .dropout(self.get("--dropout", 0.0))
             .loss(self.get("--loss", nets::train::Loss::CrossEntropy))
             .parametrization(self.get("--parametrization", Parametrization::Plain))
@@ -83,6 +84,11 @@ fn main() -> Result<(), NetError> {
     let rate = LearningRate::new(arguments.get("--rate", 0.0), schedule, steps as f64 / PER_EPOCH as f64);
     let rate = rate.warm_up(arguments.get("--warm-up", 0.0));
     let times = arguments.has("--time");
+    let pool = match arguments.get("--threads", 1) {
+        1 => None,
+        threads => Some(rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads")),
+    };
+    let threads = pool.as_ref().map_or(Threads::Seq, Threads::Pool);
     for step in 0..steps {
         for (layer, mask) in &masks {
             let len = mask.len() / steps;
@@ -92,7 +98,7 @@ fn main() -> Result<(), NetError> {
         let images = &images[step * len..][..len];
         let labels: Vec<u32> = labels[step * batch..][..batch].iter().map(|label| *label as u32).collect();
         let start = Instant::now();
-        let loss = net.gradients(images, &labels, Threads::Seq)?;
+        let loss = net.gradients(images, &labels, threads)?;
         optimizer.begin();
         let rate = rate.at(step as u64, PER_EPOCH);
         net.update(
@@ -100,7 +106,7 @@ fn main() -> Result<(), NetError> {
                 let is_weight = matches!(parameter.role, Role::Weight { .. });
                 optimizer.step(index, rate, parameter.value, parameter.gradient, is_weight);
             },
-            Threads::Seq,
+            threads,
         )?;
         let milliseconds = start.elapsed().as_secs_f64() * 1e3;
         match times {

@@ -5,7 +5,7 @@ How to run (from the root of the repository; see train_lenet5.py for the venv):
 
     cargo build --release --example train_steps
     venv/bin/python nets/train/compare_training.py                      # losses of 50 steps
-    venv/bin/python nets/train/compare_training.py --time               # images per second, one thread, alternating
+    venv/bin/python nets/train/compare_training.py --time [--threads 2] # images per second, alternating
 
 Losses: exit code 1 if a loss differs by more than 1e-4 relative. Initial weights, masks of dropout and the places of fractional
 max-pooling are drawn here and given to both.
@@ -412,9 +412,9 @@ def compare(steps):
     return failed
 
 
-def torch_worker(name, batch, steps, layout):
+def torch_worker(name, batch, steps, layout, threads):
     """Prints the median seconds of a step, and the peak memory."""
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
     torch.manual_seed(1)
     make, shape, classes, _ = NETWORKS[name]
     form = torch.channels_last if layout == "channels_last" else torch.contiguous_format
@@ -425,7 +425,7 @@ def torch_worker(name, batch, steps, layout):
     print(statistics.median(seconds[1:]), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10)
 
 
-def measure(rounds, names):
+def measure(rounds, names, threads):
     print("| network | batch | images/s | PyTorch NCHW | channels_last | ratio to the better | memory | PyTorch |")
     print("|---|---|---|---|---|---|---|---|")
     for name, batch in TIMED:
@@ -437,11 +437,11 @@ def measure(rounds, names):
             folder = Path(folder)
             prepare(name, batch, steps, {}, folder)
             for _ in range(rounds):
-                *lines, last = [line.split() for line in ours(name, folder, TIMED_WITH, "--time") if line]
+                *lines, last = [line.split() for line in ours(name, folder, TIMED_WITH, "--time", "--threads", str(threads)) if line]
                 seconds = statistics.median(float(line[1]) / 1e3 for line in lines[1:])
                 results["ours"].append((seconds, int(last[1])))
                 for layout in ("nchw", "channels_last"):
-                    worker = [sys.executable, __file__, "--worker", name, str(batch), str(steps), layout]
+                    worker = [sys.executable, __file__, "--worker", name, str(batch), str(steps), layout, str(threads)]
                     answer = subprocess.run(worker, check=True, capture_output=True, text=True).stdout.split()
                     results[layout].append((float(answer[0]), int(answer[1])))
         speed = {key: batch / statistics.median(row[0] for row in rows) for key, rows in results.items()}
@@ -461,16 +461,17 @@ def main():
     p.add_argument("--steps", type=int, default=50, help="steps whose losses are compared")
     p.add_argument("--program", help="the example train_steps, if it is not in target/release/examples")
     p.add_argument("--rounds", type=int, default=3, help="rounds of times")
+    p.add_argument("--threads", type=int, default=1, help="threads of a timed step")
     p.add_argument("--network", action="append", help="time only this network")
-    p.add_argument("--worker", nargs=4, help=argparse.SUPPRESS)
+    p.add_argument("--worker", nargs=5, help=argparse.SUPPRESS)
     args = p.parse_args()
     if args.program:
         PROGRAM[:] = [args.program]
     if args.worker:
-        name, batch, steps, layout = args.worker
-        torch_worker(name, int(batch), int(steps), layout)
+        name, batch, steps, layout, threads = args.worker
+        torch_worker(name, int(batch), int(steps), layout, int(threads))
     elif args.time:
-        measure(args.rounds, args.network)
+        measure(args.rounds, args.network, args.threads)
     else:
         torch.set_num_threads(1)
         sys.exit(compare(args.steps))

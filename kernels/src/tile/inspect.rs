@@ -19,7 +19,8 @@ use super::post::Post;
 use super::rows_table::RowsTile;
 use super::table::KernelSet;
 use super::taps_table::GradientKernels;
-use super::winograd_table::{Transforms, WinogradKernels, WinogradTile};
+use super::winograd_operands::WinogradTile;
+use super::winograd_table::{Transforms, WinogradKernels};
 use crate::describe::BLOCK;
 
 /// The machine code of one entry of a table.

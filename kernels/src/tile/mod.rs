@@ -147,6 +147,7 @@ pub(crate) mod window;
 pub(crate) mod winograd;
 #[allow(unsafe_code)]
 mod winograd_filter;
+pub(crate) mod winograd_operands;
 #[allow(unsafe_code)]
 pub(crate) mod winograd_table;
 #[allow(unsafe_code)]

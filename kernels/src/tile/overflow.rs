@@ -18,7 +18,7 @@ use super::taps::TapsLine;
 use super::taps_table::{BoxPixels, BoxSums, BoxTaps, ImagePixels, OutputPixels, Partials, TapsSums};
 use super::window::{AxisSpec, WindowAxis};
 use super::winograd::{Coefficients, MOST_POINTS, OneWay};
-use super::winograd_table::{InputRows, Products, ProductsOfRow, WinogradTile};
+use super::winograd_operands::{InputRows, Products, ProductsOfRow, WinogradTile};
 use crate::describe::{Activation, BLOCK, Isa, Layout, PixelRef, PixelView, Shape4, Size2, TensorMut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

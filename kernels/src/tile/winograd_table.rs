@@ -13,8 +13,11 @@ use super::shape::{TileShape, even_piece};
 use super::store::SumsArgs;
 use super::winograd::{Apart, Coefficients, InputArgs, MOST_OUTPUTS, MOST_POINTS, OutputArgs};
 use super::winograd_filter::FilterArgs;
+use super::winograd_operands::{
+    GRADIENT_TILE, InputRows, Products, ProductsOfRow, WeightsOf, WinogradTile, measured_rows,
+};
 use super::winograd_weights::{WeightsArgs, scratch_len};
-use crate::describe::{BLOCK, Size2};
+use crate::describe::BLOCK;
 
 /// The kernels of one instruction set.
 pub struct WinogradKernels {
@@ -38,94 +41,6 @@ pub(super) struct Transforms {
     /// Kernels by number of vectors. There are none for tiles of one column, whose outputs are computed as a row.
     pub(super) output: &'static [Entry<OutputArgs>],
 }
-
-/// F(outputs, kernel), where `points = outputs + kernel - 1` along each axis.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct WinogradTile {
-    pub(crate) points: Size2,
-    pub(crate) outputs: Size2,
-}
-
-impl WinogradTile {
-    /// Number of matrix products per tile and channel.
-    pub(crate) fn products(&self) -> usize {
-        self.points.h * self.points.w
-    }
-
-    /// Whether one axis is not transformed.
-    pub(crate) fn is_thin(&self) -> bool {
-        self.points.h == 1 || self.points.w == 1
-    }
-
-    /// The tile with its rows as columns.
-    fn turned(&self) -> Self {
-        let turned = |size: Size2| Size2::new(size.w, size.h);
-        Self { points: turned(self.points), outputs: turned(self.outputs) }
-    }
-
-    /// Number of image columns that a row of tiles reads.
-    pub(crate) fn columns(&self, tiles: usize) -> usize {
-        (tiles - 1).saturating_mul(self.outputs.w).saturating_add(self.points.w)
-    }
-}
-
-/// The pixels that a row of tiles reads, for one block of channels.
-#[derive(Clone, Copy)]
-pub(crate) struct InputRows<'a> {
-    pub(crate) data: &'a [f32],
-    /// The offset of column `lo` in each row. It is `None` for a row of padding.
-    pub(crate) rows: [Option<usize>; MOST_POINTS],
-    /// Distance between columns.
-    pub(crate) step: usize,
-    /// The columns `lo..hi` are inside the image.
-    pub(crate) lo: usize,
-    pub(crate) hi: usize,
-    pub(crate) tiles: usize,
-    /// Number of channels, at most 16.
-    pub(crate) channels: usize,
-}
-
-/// The operands of the products: transformed tiles, weights of a panel, and their sizes.
-#[derive(Clone, Copy)]
-pub(crate) struct Products<'a> {
-    /// Transformed tiles, `[point][channel / 16][tile][16]`.
-    pub(crate) v: &'a [f32],
-    pub(crate) v_point: usize,
-    /// Transformed weights, `[point][channel][width]`.
-    pub(crate) u: &'a [f32],
-    pub(crate) width: usize,
-    /// Distance between points of the result, `[point][tile][width]`.
-    pub(crate) m_point: usize,
-    pub(crate) points: usize,
-    pub(crate) tiles: usize,
-    pub(crate) channels: usize,
-    /// Number of channels in a block of K, a multiple of 16. Each block is summed separately.
-    pub(crate) k_block: usize,
-    /// Whether to prefetch the next matrix of weights during each product.
-    pub(crate) ahead: bool,
-}
-
-/// The tile of the gradient of a 3x3 filter, whose outputs are the filter: F(3x3, 4x4).
-pub(crate) const GRADIENT_TILE: WinogradTile =
-    WinogradTile { points: Size2::square(6), outputs: Size2::square(3) };
-/// Pixels of the second operand of [`GRADIENT_TILE`] along each axis.
-pub(crate) const GRADIENT_PIXELS: usize = 4;
-
-/// How filters are transformed; see [`WinogradKernels::weights`].
-#[derive(Clone, Copy)]
-pub(crate) struct WeightsOf<'a> {
-    /// Distance between the filters of two output channels.
-    pub(crate) stride: usize,
-    /// The places of the taps in the order of `g`, row by row; `None` for a zero.
-    pub(crate) places: &'a [Option<usize>],
-    /// The matrices for the columns and for the rows, `[point][tap]`.
-    pub(crate) g: [&'a [f64]; 2],
-    /// Taps along each axis.
-    pub(crate) taps: Size2,
-}
-
-/// Zeros that are read in place of padding.
-static ZEROS: [f32; BLOCK] = [0.0; BLOCK];
 
 impl WinogradKernels {
     /// `winograd_f32_<tiles>x<columns>_<isa>`. Code, tests, benches and reports use this name.
@@ -313,7 +228,7 @@ impl WinogradKernels {
         post: &Post<'_>,
     ) {
         let ProductsOfRow { m, width, m_point, tiles, rows, last, line, step } = *m;
-        assert!(tiles > 0 && out.hi <= width);
+        assert!(tiles > 0 && out.hi <= width && step >= tile.outputs.w);
         let needed = span([(tile.products(), m_point), (tiles, width), (width, 1)]);
         require("products of Winograd tiles", needed, m.len());
         assert!(
@@ -353,42 +268,6 @@ impl WinogradKernels {
     }
 }
 
-/// The address of column 0 of each row, and the distance between its columns. A row of padding is zeros with distance 0.
-///
-/// # Panics
-/// If a row is too short.
-fn measured_rows(rows: &InputRows<'_>) -> ([*const f32; MOST_POINTS], [usize; MOST_POINTS]) {
-    let InputRows { data, step, lo, hi, channels, .. } = *rows;
-    let (mut starts, mut steps) = ([ZEROS.as_ptr(); MOST_POINTS], [0; MOST_POINTS]);
-    for (i, row) in rows.rows.iter().enumerate() {
-        if let Some(first) = *row
-            && lo < hi
-        {
-            let needed = span([(hi - lo, step), (channels, 1)]).saturating_add(first);
-            require("rows of a Winograd tile", needed, data.len());
-            starts[i] = data.as_ptr().wrapping_add(first).wrapping_sub(lo.wrapping_mul(step));
-            steps[i] = step;
-        }
-    }
-    (starts, steps)
-}
-
-/// The products of a row of tiles with one panel, and the outputs to compute from them.
-#[derive(Clone, Copy)]
-pub(crate) struct ProductsOfRow<'a> {
-    /// The products `[point][tile][width]`, from the first tile of the row on.
-    pub(crate) m: &'a [f32],
-    pub(crate) width: usize,
-    pub(crate) m_point: usize,
-    pub(crate) tiles: usize,
-    /// Number of rows of outputs inside the output, and of outputs in each row of the last tile.
-    pub(crate) rows: usize,
-    pub(crate) last: usize,
-    /// Distance between rows of outputs in pixels, and between tiles.
-    pub(crate) line: usize,
-    pub(crate) step: usize,
-}
-
 /// The table of one instruction set:
 /// `winograd_kernels!(enter_isa, name: lanes 16, widths [1 2], tiles [1 2 3 4])`.
 macro_rules! winograd_kernels {
@@ -398,7 +277,7 @@ macro_rules! winograd_kernels {
     // Points, pairs of points, and outputs, down the columns and along the rows.
     (@transforms $enter:ident, [$($nv:literal)+], $ny:literal $py:literal $ry:literal, $nx:literal $px:literal $rx:literal) => {
         super::winograd_table::Transforms {
-            tile: super::winograd_table::WinogradTile {
+            tile: super::winograd_operands::WinogradTile {
                 points: crate::describe::Size2::new($ny, $nx),
                 outputs: crate::describe::Size2::new($ry, $rx),
             },
@@ -410,7 +289,7 @@ macro_rules! winograd_kernels {
     };
     (@column $enter:ident, $ny:literal $py:literal $ry:literal) => {
         super::winograd_table::Transforms {
-            tile: super::winograd_table::WinogradTile {
+            tile: super::winograd_operands::WinogradTile {
                 points: crate::describe::Size2::new($ny, 1),
                 outputs: crate::describe::Size2::new($ry, 1),
             },

@@ -26,7 +26,9 @@ use crate::tile::table::KernelSet;
 use crate::tile::taps::TapsLine;
 use crate::tile::taps_table::{ImagePixels, OutputPixels, TapsSums, TapsTile};
 use crate::tile::winograd::Coefficients;
-use crate::tile::winograd_table::{GRADIENT_PIXELS, GRADIENT_TILE, InputRows, ProductsOfRow, WinogradTile};
+use crate::tile::winograd_operands::{
+    GRADIENT_PIXELS, GRADIENT_TILE, InputRows, ProductsOfRow, WinogradTile,
+};
 use std::ops::Range;
 
 /// Tiles of a stretch. The sums of a register tile are read and written once for all of them.

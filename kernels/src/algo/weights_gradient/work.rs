@@ -7,7 +7,7 @@ use super::gemm::GemmGradient;
 use super::winograd::WinogradGradient;
 use super::{WeightsDriver, WeightsGradient, winograd};
 use crate::describe::BLOCK;
-use crate::tile::winograd_table::GRADIENT_TILE;
+use crate::tile::winograd_operands::GRADIENT_TILE;
 
 /// What a gradient computes, of all threads together, in slots of the FMA pipes.
 #[derive(Debug, Clone, Copy, Default)]

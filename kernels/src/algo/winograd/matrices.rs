@@ -15,7 +15,7 @@
 //! cost a multiplication that is not needed otherwise.
 
 use crate::tile::winograd::{Coefficients, MOST_OUTPUTS, MOST_PAIRS, OneWay};
-use crate::tile::winograd_table::WinogradTile;
+use crate::tile::winograd_operands::WinogradTile;
 use std::ops::{Add, Mul, Neg, Sub};
 
 /// An exact fraction in lowest terms, with a positive denominator.

@@ -6,7 +6,7 @@ use crate::describe::{BLOCK, Layout, PixelRef, PixelView, Size2};
 use crate::tile::copy_table::{CopyTable, InputTile};
 use crate::tile::output::OutputTile;
 use crate::tile::winograd::MOST_POINTS;
-use crate::tile::winograd_table::InputRows;
+use crate::tile::winograd_operands::InputRows;
 
 /// A map whose tiles are transformed.
 #[derive(Debug, Clone, Copy)]

@@ -10,7 +10,7 @@ use crate::algo::planes::{layout_of_panels, matrices_len};
 use crate::describe::{BLOCK, ConvDesc, Layout, Products, Size2, Unsupported};
 use crate::tile::shape::odd_lines;
 use crate::tile::table::KernelSet;
-use crate::tile::winograd_table::WinogradTile;
+use crate::tile::winograd_operands::WinogradTile;
 use crate::work::Caches;
 use crate::work::parts::SplitUnits;
 

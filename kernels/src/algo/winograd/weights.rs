@@ -9,7 +9,7 @@ use crate::tile::parts::{PART_WORDS, ROW};
 use crate::tile::parts_table::position_in_step;
 use crate::tile::table::KernelSet;
 use crate::tile::winograd::Coefficients;
-use crate::tile::winograd_table::{WeightsOf, WinogradTile};
+use crate::tile::winograd_operands::{WeightsOf, WinogradTile};
 use crate::tile::winograd_weights::scratch_len;
 use std::ops::Range;
 

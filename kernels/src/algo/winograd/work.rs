@@ -7,7 +7,7 @@ use crate::algo::gemm_schedule::step;
 use crate::describe::{BLOCK, ConvDesc, Layout};
 use crate::tile::shape::{TileShape, even_piece};
 use crate::tile::table::KernelSet;
-use crate::tile::winograd_table::WinogradTile;
+use crate::tile::winograd_operands::WinogradTile;
 use crate::work::{Family, LargestPart, PlanEstimate, Term, ThreadShare, Work};
 
 /// The cost of gathering one vector of phases lane by lane, in units of moving one vector of an NCHW image.
