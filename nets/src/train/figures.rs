@@ -10,7 +10,8 @@ use kernels::Activation;
 /// The part of the range of an activation that counts as its end.
 const END: f32 = 0.02;
 
-/// Figures of the activations of one layer in the last step.
+/// Figures of the activations of one layer, in the last step that computed it. A block that stochastic depth drops keeps those of
+/// an earlier step.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ActivationFigures<'a> {
     /// The name of the layer.
