@@ -115,3 +115,26 @@ fn two_views_of_a_map_are_outputs() {
         assert_eq!(flat, wide, "{channels} channels");
     }
 }
+
+/// One pixel of a map in blocks is a row of channels, which can be seen as a map of another shape and be read in blocks again.
+#[test]
+fn one_pixel_becomes_a_map() {
+    for (channels, rows) in [(64, 2i64), (80, 1), (48, 1)] {
+        let narrow = channels / (2 * rows as usize);
+        let bytes = Model::new(17, extents!["N", 16, 12, 20])
+            .floats("w", &[channels as i64, 16, 3, 3], &noise(5, channels * 16 * 9))
+            .ints("shape", &[0, narrow as i64, rows, 2])
+            .floats("v", &[32, narrow as i64, 1, 1], &noise(6, 32 * narrow))
+            .node_with("Conv", &["x", "w"], &["a"], &[("pads", Ints(&[1, 1, 1, 1]))])
+            .node("GlobalAveragePool", &["a"], &["b"])
+            .node("Reshape", &["b", "shape"], &["c"])
+            .node("Conv", &["c", "v"], &["y"])
+            .done();
+        let [(blocked, _), (plain, _)] = [Layout::Nchw16c, Layout::Nchw].map(|layout| run(&bytes, 2, layout));
+        let largest = plain.iter().fold(0.0f32, |most, x| most.max(x.abs()));
+        for (x, y) in blocked.iter().zip(&plain) {
+            // The averages of noise cancel most digits. An element in a wrong place is off by its own size.
+            assert!((x - y).abs() <= 1e-4 * largest, "{channels} channels: {x} and {y}");
+        }
+    }
+}

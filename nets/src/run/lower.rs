@@ -308,10 +308,14 @@ impl Lowering<'_> {
                 Arg { shape, ..flat }
             }
             _ if value.shape == shape => arg,
-            // Only NCHW keeps the order of elements across shapes, so convert through it.
+            // Only NCHW keeps the order of elements across shapes, so convert through it. A row of channels is read as NCHW where
+            // it is.
             _ => {
-                let Arg { value, .. } = self.demand(seen, Layout::Nchw);
-                self.demand(Seen { value, ..seen }, layout)
+                let flat = self.demand(seen, Layout::Nchw);
+                match interchangeable(Layout::Nchw, layout, shape) {
+                    true => Arg { layout, ..flat },
+                    false => self.converted(flat, Value { shape, layout }),
+                }
             }
         }
     }
