@@ -309,8 +309,8 @@ mod tests {
         let text = |failure: Failure| failure.message;
         assert_eq!(text(layout("layout", 0).unwrap_err()), "layout: expected a ck_layout from 1 to 3, got 0");
         assert_eq!(
-            text(algorithm(13).unwrap_err()),
-            "algorithm: expected a ck_algorithm from 0 to 12, got 13"
+            text(algorithm(14).unwrap_err()),
+            "algorithm: expected a ck_algorithm from 0 to 13, got 14"
         );
         assert_eq!(text(products(5).unwrap_err()), "products: expected a ck_products from 0 to 4, got 5");
         assert_eq!(text(isa(7).unwrap_err()), "isa: expected a ck_isa from 0 to 6, got 7");
