@@ -201,7 +201,8 @@ pub(crate) fn layout(field: &str, number: u32) -> Result<Layout, Failure> {
 pub(crate) fn algorithm(number: u32) -> Result<Algorithm, Failure> {
     let found = ALGORITHMS.iter().find(|(known, ..)| *known as u32 == number);
     found.map(|&(_, algorithm, _)| algorithm).ok_or_else(|| {
-        let numbers = [ck_algorithm::Auto, ck_algorithm::Fft].into_iter().map(|known| known as u32);
+        let numbers = ALGORITHMS.iter().map(|(known, ..)| *known).chain([ck_algorithm::Auto]);
+        let numbers = numbers.map(|known| known as u32);
         unknown("algorithm", "ck_algorithm", numbers, number)
     })
 }
@@ -213,7 +214,8 @@ pub(crate) fn products(number: u32) -> Result<Option<Products>, Failure> {
     }
     let found = PRODUCTS.iter().find(|(known, ..)| *known as u32 == number);
     found.map(|&(_, products, _)| Some(products)).ok_or_else(|| {
-        let numbers = [ck_products::Auto, ck_products::Bf16].into_iter().map(|known| known as u32);
+        let numbers = PRODUCTS.iter().map(|(known, ..)| *known).chain([ck_products::Auto]);
+        let numbers = numbers.map(|known| known as u32);
         unknown("products", "ck_products", numbers, number)
     })
 }
@@ -225,7 +227,8 @@ pub(crate) fn isa(number: u32) -> Result<Option<Isa>, Failure> {
     }
     let found = ISAS.iter().find(|(known, ..)| *known as u32 == number);
     found.map(|&(_, isa, _)| Some(isa)).ok_or_else(|| {
-        let numbers = [ck_isa::Auto, ck_isa::Amx].into_iter().map(|known| known as u32);
+        let numbers = ISAS.iter().map(|(known, ..)| *known).chain([ck_isa::Auto]);
+        let numbers = numbers.map(|known| known as u32);
         unknown("isa", "ck_isa", numbers, number)
     })
 }
