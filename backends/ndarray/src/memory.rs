@@ -153,12 +153,21 @@ pub(crate) fn plan<'a>(
     desc: &ConvDesc,
     threads: usize,
 ) -> Result<ConvPlan, ConvError> {
-    let options = PlanOptions::default();
+    plan_with(weights, desc, &PlanOptions::default(), threads)
+}
+
+/// [`plan`] with options for one thread.
+pub(crate) fn plan_with<'a>(
+    weights: impl Into<PlanWeights<'a>>,
+    desc: &ConvDesc,
+    options: &PlanOptions,
+    threads: usize,
+) -> Result<ConvPlan, ConvError> {
     if threads == 1 {
-        return ConvPlan::new(desc, weights, &options);
+        return ConvPlan::new(desc, weights, options);
     }
-    let method = ConvPlan::choice(desc, &options)?.method;
-    ConvPlan::new(desc, weights, &options.force(method).max_threads(threads))
+    let method = ConvPlan::choice(desc, options)?.method;
+    ConvPlan::new(desc, weights, &options.clone().force(method).max_threads(threads))
 }
 
 /// Returns an empty vector with room for `len` elements.

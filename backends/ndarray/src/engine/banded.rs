@@ -12,8 +12,8 @@
 //! The library's estimates decide whether this is faster.
 
 use super::Kernel;
-use crate::memory::{plan, reserved};
-use kernels::{ConvDesc, ConvError, ConvPlan, Layout, Pad2, PlanOptions, Shape4, Size2, Weights};
+use crate::memory::{plan, plan_with, reserved};
+use kernels::{ConvDesc, ConvError, ConvPlan, Layout, Numerics, Pad2, PlanOptions, Shape4, Size2, Weights};
 
 /// Pixels of a block: multiples of a quarter of the longest vector.
 const BLOCKS: [usize; 7] = [16, 20, 24, 32, 40, 48, 64];
@@ -25,10 +25,10 @@ const WORTH: f64 = 0.8;
 /// Plans the convolution `desc` of one channel with `kernel`. The plan's input and output can have other
 /// shapes than in `desc`, but they are the same memory.
 pub(super) fn plan_pass(kernel: &Kernel, desc: &ConvDesc, threads: usize) -> Result<ConvPlan, ConvError> {
-    let mut best = (WORTH * seconds(desc)?, None);
+    let mut best = (WORTH * seconds(desc, &PlanOptions::default())?, None);
     for band in Band::all(desc) {
         let desc = band.desc(desc)?;
-        let seconds = seconds(&desc)?;
+        let seconds = seconds(&desc, &options())?;
         if seconds < best.0 {
             best = (seconds, Some((band, desc)));
         }
@@ -36,14 +36,20 @@ pub(super) fn plan_pass(kernel: &Kernel, desc: &ConvDesc, threads: usize) -> Res
     match best.1 {
         None => plan(&kernel.filter, desc, threads),
         Some((band, banded)) => {
-            plan(Weights::filter(&band.weights(&kernel.weights, desc, &banded)?), &banded, threads)
+            let weights = band.weights(&kernel.weights, desc, &banded)?;
+            plan_with(Weights::filter(&weights), &banded, &options(), threads)
         }
     }
 }
 
+/// The options of a banded pass. Transforms would spread errors, and infinities, to outputs that do not depend on them.
+fn options() -> PlanOptions {
+    PlanOptions::default().numerics(Numerics::Strict)
+}
+
 /// The estimated time on one thread.
-fn seconds(desc: &ConvDesc) -> Result<f64, ConvError> {
-    let choice = ConvPlan::choice(desc, &PlanOptions::default())?;
+fn seconds(desc: &ConvDesc, options: &PlanOptions) -> Result<f64, ConvError> {
+    let choice = ConvPlan::choice(desc, options)?;
     Ok(choice.candidate().map_or(f64::INFINITY, |candidate| candidate.estimate.seconds))
 }
 
@@ -142,7 +148,7 @@ mod tests {
         let banded = Band::all(desc).into_iter().map(|band| {
             let banded = band.desc(desc).unwrap();
             let weights = band.weights(&kernel.weights, desc, &banded).unwrap();
-            run(plan(Weights::filter(&weights), &banded, 1).unwrap())
+            run(plan_with(Weights::filter(&weights), &banded, &options(), 1).unwrap())
         });
         std::iter::once(run(plan(&kernel.filter, desc, 1).unwrap())).chain(banded).collect()
     }
