@@ -167,7 +167,7 @@ pub(crate) fn plan_with<'a>(
         return ConvPlan::new(desc, weights, options);
     }
     let method = ConvPlan::choice(desc, options)?.method;
-    ConvPlan::new(desc, weights, &options.clone().force(method).max_threads(threads))
+    ConvPlan::new(desc, weights, &options.force(method).max_threads(threads))
 }
 
 /// Returns an empty vector with room for `len` elements.
