@@ -240,12 +240,14 @@ impl WinogradKernels {
         let vectors = self.shape.index_of(width);
         let mut target = post.target(&out, width, self.activate);
         let (of_tile, of_line) = (Apart::rows(&target, step), Apart::rows(&target, line));
-        let (mut coefficients, mut counts) = (*coefficients, (rows, tile.outputs.w, last));
-        let mut transforms = tile;
+        let (mut transforms, mut counts, mut coefficients) =
+            (tile, (rows, tile.outputs.w, last), coefficients);
+        let turned;
         if tile.outputs.w == 1 && tile.is_thin() {
             // The outputs of a column are a row whose pixels are further apart.
             transforms = tile.turned();
-            coefficients = Coefficients { y: coefficients.x, x: coefficients.y };
+            turned = Coefficients { y: coefficients.x, x: coefficients.y };
+            coefficients = &turned;
             (target.out.row, target.residual.row) = (of_line.out, of_line.residual);
             counts = (1, rows, rows);
         }
@@ -257,7 +259,7 @@ impl WinogradKernels {
             rows,
             outputs,
             last,
-            coefficients: &raw const coefficients,
+            coefficients,
             target,
             tile: of_tile,
             line: of_line,
