@@ -95,7 +95,7 @@ static void test_enums(void)
         {offsetof(ck_conv_desc, output_layout), "output_layout: expected a ck_layout"},
         {offsetof(ck_conv_desc, activation), "activation: expected a ck_activation from 0 to 9"},
         {offsetof(ck_conv_desc, numerics), "numerics: expected a ck_numerics from 0 to 4"},
-        {offsetof(ck_conv_desc, algorithm), "algorithm: expected a ck_algorithm from 0 to 12"},
+        {offsetof(ck_conv_desc, algorithm), "algorithm: expected a ck_algorithm from 0 to 13"},
         {offsetof(ck_conv_desc, isa), "isa: expected a ck_isa from 0 to 6"},
         {offsetof(ck_conv_desc, products), "products: expected a ck_products from 0 to 4"},
         {offsetof(ck_conv_desc, has_bias), "has_bias: expected a flag from 0 to 1"},
