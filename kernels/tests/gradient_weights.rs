@@ -8,6 +8,7 @@ use common::persist::config;
 use common::strategy::{
     conv_problem, depthwise_problem, large_kernel_problem, pointwise_problem, winograd_problem,
 };
+use common::winograd::is_winograd;
 use common::{ConvProblem, Values, pools};
 use kernels::{
     Algorithm, BackwardWeights, BackwardWeightsIo, ConvDesc, ConvError, Layout, Pad2, PlanOptions, Shape4,
@@ -49,43 +50,64 @@ fn any_convolution_with_a_large_kernel() {
     agree(large_kernel_problem(), 100);
 }
 
-/// The 3x3 filters of stride 1 that Winograd computes, with every remainder of its tiles on both axes.
+/// Filters that Winograd computes, with every remainder of its tiles on both axes.
 #[test]
 fn any_winograd_convolution() {
-    let three = |p: ConvProblem| ConvProblem { kernel: Size2::square(3), stride: Size2::square(1), ..p };
-    agree(
-        winograd_problem().prop_map(three).prop_filter("the padded input has a window", |p| p.desc().is_ok()),
-        300,
-    );
+    let kernels = prop_oneof![
+        3 => (2usize..=5, Just(1)).prop_map(|(taps, stride)| (Size2::square(taps), Size2::square(stride))),
+        1 => Just((Size2::square(3), Size2::square(2))),
+        1 => Just((Size2::square(4), Size2::square(2))),
+        1 => (2usize..=6).prop_map(|taps| (Size2::new(1, taps), Size2::square(1))),
+        1 => (2usize..=6).prop_map(|taps| (Size2::new(taps, 1), Size2::square(1))),
+        1 => (2usize..=6, 1usize..=3, 1usize..=3)
+            .prop_map(|(taps, y, x)| (Size2::new(1, taps), Size2::new(y, x))),
+    ];
+    let problems = (winograd_problem(), kernels)
+        .prop_map(|(p, (kernel, stride))| ConvProblem { kernel, stride, ..p })
+        .prop_filter("the padded input has a window", |p| p.desc().is_ok());
+    agree(problems, 300);
 }
 
 /// The relative error (L2) of a filter's gradient by Winograd keeps the promise of `Numerics::Default`, with sums over few
 /// pixels and over many.
 #[test]
 fn winograd_is_as_accurate_as_default_numerics_promise() {
-    for (n, c, extent, o) in [(1, 16, 14, 16), (2, 40, 28, 24), (2, 8, 112, 17)] {
-        let conv = ConvProblem {
-            input: Shape4::new(n, c, extent, extent),
-            out_channels: o,
-            kernel: Size2::square(3),
-            pad: Pad2::all(1),
-            layout: Layout::Nchw16c,
-            values: Values::Uniform,
-            seed: 7,
-            ..ConvProblem::simple()
-        };
-        let problem = WeightsProblem::new(conv, true, false);
-        let (desc, data) = (problem.desc(), problem.data());
-        let (truth, _) = weights(&desc, &data.input, &data.grad_output);
-        for isa in common::isas_of_f32() {
-            let plan = problem.plan(&PlanOptions::default().force(Algorithm::Winograd3x3).isa(isa));
-            let (got, _) = problem.run(&plan, &data, Threads::Seq).expect("a valid run");
-            let squares = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>();
-            let errors = squares(&mut got.iter().zip(&truth.sums).map(|(&got, sum)| f64::from(got) - sum));
-            let error = (errors / squares(&mut truth.sums.iter().copied())).sqrt();
-            println!("{desc} on {isa}: {error:.2e}");
-            assert!(error < 2e-6, "{desc} on {isa}: {error:e}");
+    let squares = (2..=5).map(|taps| (Size2::square(taps), 1));
+    let strided = [3, 4].map(|taps| (Size2::square(taps), 2));
+    let rows = (2..=6).map(|taps| (Size2::new(1, taps), 1));
+    for (kernel, stride) in squares.chain(strided).chain(rows) {
+        for (n, c, extent, o) in [(1, 16, 14, 16), (2, 40, 28, 24), (2, 8, 112, 17)] {
+            let conv = ConvProblem {
+                input: Shape4::new(n, c, extent, extent),
+                out_channels: o,
+                kernel,
+                stride: Size2::square(stride),
+                pad: Pad2::all(usize::from(kernel.h > 1)),
+                layout: Layout::Nchw16c,
+                values: Values::Uniform,
+                seed: 7,
+                ..ConvProblem::simple()
+            };
+            errors_are_below(2e-6, &WeightsProblem::new(conv, true, false));
         }
+    }
+}
+
+/// Checks the relative error of every Winograd algorithm that computes `problem`, of which there is one.
+fn errors_are_below(most: f64, problem: &WeightsProblem) {
+    let (desc, data) = (problem.desc(), problem.data());
+    let (truth, _) = weights(&desc, &data.input, &data.grad_output);
+    let squares = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>();
+    let supported = |a: &Algorithm| is_winograd(*a) && BackwardWeights::supports(*a, &desc).is_ok();
+    let algorithms: Vec<_> = Algorithm::ALL.into_iter().filter(supported).collect();
+    assert_eq!(algorithms.len(), 1, "{desc}");
+    for isa in common::isas_of_f32() {
+        let plan = problem.plan(&PlanOptions::default().force(algorithms[0]).isa(isa));
+        let (got, _) = problem.run(&plan, &data, Threads::Seq).expect("a valid run");
+        let errors = squares(&mut got.iter().zip(&truth.sums).map(|(&got, sum)| f64::from(got) - sum));
+        let error = (errors / squares(&mut truth.sums.iter().copied())).sqrt();
+        println!("{desc} on {isa}: {error:.2e}");
+        assert!(error < most, "{desc} on {isa}: {error:e}");
     }
 }
 
@@ -103,8 +125,7 @@ fn exact(conv: ConvProblem) {
         let filter = truth(&filter.sums, &data.old.0);
         let bias = truth(&bias.sums, data.old.1.as_ref().expect("it is asked for"));
         // The transforms of Winograd multiply by fractions.
-        let sums =
-            |a: &Algorithm| *a != Algorithm::Winograd3x3 && BackwardWeights::supports(*a, &desc).is_ok();
+        let sums = |a: &Algorithm| !is_winograd(*a) && BackwardWeights::supports(*a, &desc).is_ok();
         for algorithm in Algorithm::ALL.into_iter().filter(sums) {
             let instruction_sets = if algorithm == Algorithm::Reference { 1 } else { usize::MAX };
             for isa in common::isas_of_f32().take(instruction_sets) {
@@ -197,7 +218,7 @@ fn reach(problem: &WeightsProblem, kernel: usize, stride: usize) {
                     let of_channel = o / outs * ins + c == channel;
                     let depends = of_channel && reads(y, i, output.h) && reads(x, j, output.w);
                     // The transforms of Winograd mix the taps of a pair of channels.
-                    let may = of_channel && algorithm == Algorithm::Winograd3x3;
+                    let may = of_channel && is_winograd(algorithm);
                     let fits = if may { depends <= !value.is_finite() } else { depends != value.is_finite() };
                     assert!(fits, "{algorithm} on {isa}, {at} is {value}: {problem:?}");
                 }

@@ -1,11 +1,11 @@
 //! The choice of a method for the gradient of a filter.
 
 use super::cost::Estimate;
-use super::model::{Candidate, Choice, Limits, Rejection, Select, decide};
+use super::model::{Candidate, Choice, Limits, Numerics, Rejection, Select, decide};
 use super::profile::Profile;
 use super::terms::Terms;
 use crate::algo::weights_gradient::{WeightsGradient, WeightsWork, supports};
-use crate::describe::{ConvDesc, ConvError, Method, Products};
+use crate::describe::{AlgorithmKind, ConvDesc, ConvError, Method, Products};
 use crate::tile::table::KernelSet;
 use crate::work::Traffic;
 
@@ -32,8 +32,16 @@ pub(crate) fn choose_weights(
             }
         }
     }
-    // Transforms aside, every method only reorders sums.
-    decide(limits, (candidates, rejected), |method| method.numerics(desc))
+    decide(limits, (candidates, rejected), numerics)
+}
+
+/// The strictest numerics under which a method can be chosen. Every method only reorders sums, except for transforms. No tile of
+/// a gradient has eight points along both axes.
+fn numerics(method: Method) -> Numerics {
+    match method.algorithm.kind() {
+        AlgorithmKind::Winograd(_) => Numerics::Default,
+        _ => Numerics::Strict,
+    }
 }
 
 fn estimate(

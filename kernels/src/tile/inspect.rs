@@ -20,7 +20,7 @@ use super::rows_table::RowsTile;
 use super::table::KernelSet;
 use super::taps_table::GradientKernels;
 use super::winograd_operands::WinogradTile;
-use super::winograd_table::{Transforms, WinogradKernels};
+use super::winograd_table::{FilterTransform, Transforms, WinogradKernels};
 use crate::describe::BLOCK;
 
 /// The machine code of one entry of a table.
@@ -232,21 +232,27 @@ fn winograd_code(kernels: &WinogradKernels) -> Vec<KernelCode> {
             );
         }
     }
-    for Transforms { tile: WinogradTile { points, outputs }, input, output } in kernels.transforms {
-        let tile = format!(
-            "F({}x{}, {}x{})",
-            outputs.h,
-            outputs.w,
-            points.h + 1 - outputs.h,
-            points.w + 1 - outputs.w
-        );
-        list.push(format!("input of {tile}"), *input, Loops::Fmas);
+    for Transforms { tile, input, output } in kernels.transforms {
+        let (of, loops) = transform(*tile);
+        list.push(format!("input of {of}"), *input, loops);
         for (&code, vectors) in output.iter().zip(kernels.shape.vectors) {
-            list.push(format!("output of {tile} by {vectors} vectors"), code, Loops::Fmas);
+            list.push(format!("output of {of} by {vectors} vectors"), code, loops);
         }
     }
-    list.push("filter of F(3x3, 4x4)", kernels.filter, Loops::Fmas);
+    for FilterTransform { tile, run } in kernels.filters {
+        let (of, loops) = transform(tile.exchanged());
+        list.push(format!("filter of {of}"), *run, loops);
+    }
     list.kernels
+}
+
+/// The name of a tile, and the loops of its transforms.
+fn transform(tile: WinogradTile) -> (String, Loops) {
+    let WinogradTile { outputs, .. } = tile;
+    let taps = tile.exchanged().outputs;
+    let name = format!("F({}x{}, {}x{})", outputs.h, outputs.w, taps.h, taps.w);
+    // A single point is copied.
+    (name, if tile.products() == 1 { Loops::Vectors } else { Loops::Fmas })
 }
 
 fn fft_code(kernels: &FftKernels) -> Vec<KernelCode> {

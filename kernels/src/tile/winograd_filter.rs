@@ -24,52 +24,76 @@ pub(crate) struct FilterArgs {
     /// The output. Point `i` of tile `t` is at `i * out_point + t * 16`.
     pub(crate) out: *mut f32,
     pub(crate) out_point: usize,
+    /// Where the sums of all pixels are added, a block of channels; null if they are not wanted.
+    pub(crate) sums: *mut f32,
 }
 
-/// Transforms tiles of `R` by `R` pixels to `N` by `N` points, of which `P` pairs, 0 and infinity along each axis.
-pub(crate) struct FilterTiles<const R: usize, const N: usize, const P: usize>;
+/// Transforms tiles of `RY` by `RX` pixels to `NY` by `NX` points. `PY` and `PX` of them are pairs, and the others are 0 and
+/// infinity. An axis with one point is not transformed.
+pub(crate) struct FilterTiles<
+    const NY: usize,
+    const PY: usize,
+    const RY: usize,
+    const NX: usize,
+    const PX: usize,
+    const RX: usize,
+>;
 
-impl<const R: usize, const N: usize, const P: usize> Body for FilterTiles<R, N, P> {
+impl<const NY: usize, const PY: usize, const RY: usize, const NX: usize, const PX: usize, const RX: usize>
+    Body for FilterTiles<NY, PY, RY, NX, PX, RX>
+{
     type Args = FilterArgs;
 
     /// # Safety
-    /// The first `columns` pixels of `R` rows must be readable, for `channels` elements. The output must be writable.
+    /// The first `columns` pixels of `RY` rows must be readable, for `channels` elements. The output must be writable, and
+    /// `sums` too if it is not null.
     #[inline(always)]
     unsafe fn run<S: Simd>(s: S, args: &FilterArgs) {
         // SAFETY: the caller guarantees the coefficients.
         let (down, along) = unsafe {
             let coefficients = &*args.coefficients;
-            (Powers::<S, P>::new(s, &coefficients.y), Powers::<S, P>::new(s, &coefficients.x))
+            (Powers::<S, PY>::new(s, &coefficients.y), Powers::<S, PX>::new(s, &coefficients.x))
         };
         for first in (0..BLOCK).step_by(S::LANES) {
             let lanes = Lanes { lo: 0, hi: args.channels.saturating_sub(first).min(S::LANES) };
+            let mut sum = s.splat(0.0);
             for tile in 0..args.tiles {
-                let mut half = [[s.splat(0.0); R]; N];
-                for x in 0..R {
-                    let column = tile.wrapping_mul(R).wrapping_add(x);
-                    let mut d = [s.splat(0.0); R];
+                let mut half = [[s.splat(0.0); RX]; NY];
+                let mut of_tile = s.splat(0.0);
+                for x in 0..RX {
+                    let column = tile.wrapping_mul(RX).wrapping_add(x);
+                    let mut d = [s.splat(0.0); RY];
                     if column < args.columns {
-                        for i in 0..R {
+                        for i in 0..RY {
                             let from = args.rows[i].wrapping_add(column.wrapping_mul(args.steps[i]));
                             // SAFETY: the column is inside, and the caller guarantees its channels.
                             d[i] = unsafe { s.load_lanes(from.wrapping_add(first), lanes) };
                         }
                     }
-                    let points = down.transform::<R, N>(s, &d);
-                    for i in 0..N {
+                    for i in 0..RY {
+                        of_tile = s.add(of_tile, d[i]);
+                    }
+                    let points = down.transform::<RY, NY>(s, &d);
+                    for i in 0..NY {
                         half[i][x] = points[i];
                     }
                 }
+                sum = s.add(sum, of_tile);
                 let out = args.out.wrapping_add(tile * BLOCK + first);
-                for i in 0..N {
-                    let points = along.transform::<R, N>(s, &half[i]);
-                    for j in 0..N {
+                for i in 0..NY {
+                    let points = along.transform::<RX, NX>(s, &half[i]);
+                    for j in 0..NX {
                         // SAFETY: the caller guarantees the output.
                         unsafe {
-                            s.store(out.wrapping_add((i * N + j).wrapping_mul(args.out_point)), points[j])
+                            s.store(out.wrapping_add((i * NX + j).wrapping_mul(args.out_point)), points[j])
                         };
                     }
                 }
+            }
+            if !args.sums.is_null() {
+                let to = args.sums.wrapping_add(first);
+                // SAFETY: the caller guarantees the sums of a block.
+                unsafe { s.store(to, s.add(s.load(to), sum)) };
             }
         }
     }
@@ -99,6 +123,9 @@ impl<S: Simd, const P: usize> Powers<S, P> {
     /// Transforms one axis: point 0, then each pair, then infinity.
     #[inline(always)]
     fn transform<const R: usize, const N: usize>(&self, s: S, d: &[S::V; R]) -> [S::V; N] {
+        if N == 1 {
+            return [d[0]; N];
+        }
         let mut v = [s.splat(0.0); N];
         v[0] = s.mul(self.zero, d[0]);
         v[N - 1] = d[R - 1];

@@ -22,6 +22,13 @@ impl WinogradTile {
         self.points.h == 1 || self.points.w == 1
     }
 
+    /// The tile whose taps and outputs are those outputs and taps. The gradient of a filter needs both: its outputs are
+    /// the taps of the convolution.
+    pub(crate) fn exchanged(&self) -> Self {
+        let Self { points, outputs } = *self;
+        Self { points, outputs: Size2::new(points.h + 1 - outputs.h, points.w + 1 - outputs.w) }
+    }
+
     /// The tile with its rows as columns.
     pub(super) fn turned(&self) -> Self {
         let turned = |size: Size2| Size2::new(size.w, size.h);
@@ -33,12 +40,6 @@ impl WinogradTile {
         (tiles - 1).saturating_mul(self.outputs.w).saturating_add(self.points.w)
     }
 }
-
-/// The tile of the gradient of a 3x3 filter, whose outputs are the filter: F(3x3, 4x4).
-pub(crate) const GRADIENT_TILE: WinogradTile =
-    WinogradTile { points: Size2::square(6), outputs: Size2::square(3) };
-/// Pixels of the second operand of [`GRADIENT_TILE`] along each axis.
-pub(crate) const GRADIENT_PIXELS: usize = 4;
 
 /// The pixels that a row of tiles reads, for one block of channels.
 #[derive(Clone, Copy)]

@@ -13,9 +13,7 @@ use super::shape::{TileShape, even_piece};
 use super::store::SumsArgs;
 use super::winograd::{Apart, Coefficients, InputArgs, MOST_OUTPUTS, MOST_POINTS, OutputArgs};
 use super::winograd_filter::FilterArgs;
-use super::winograd_operands::{
-    GRADIENT_TILE, InputRows, Products, ProductsOfRow, WeightsOf, WinogradTile, measured_rows,
-};
+use super::winograd_operands::{InputRows, Products, ProductsOfRow, WeightsOf, WinogradTile, measured_rows};
 use super::winograd_weights::{WeightsArgs, scratch_len};
 use crate::describe::BLOCK;
 
@@ -27,8 +25,8 @@ pub struct WinogradKernels {
     /// Kernels by number of tiles, then by number of vectors.
     pub(super) product: &'static [&'static [Entry<ProductArgs>]],
     pub(super) transforms: &'static [Transforms],
-    /// The transform of tiles of 4x4 pixels to 6x6 points.
-    pub(super) filter: Entry<FilterArgs>,
+    /// The transforms of pixels that take the place of a filter.
+    pub(super) filters: &'static [FilterTransform],
     /// The transform of filters.
     pub(super) weights: Entry<WeightsArgs>,
     pub(super) activate: Entry<SumsArgs>,
@@ -40,6 +38,12 @@ pub(super) struct Transforms {
     pub(super) input: Entry<InputArgs>,
     /// Kernels by number of vectors. There are none for tiles of one column, whose outputs are computed as a row.
     pub(super) output: &'static [Entry<OutputArgs>],
+}
+
+/// The transform of tiles with as many pixels as `tile` has outputs.
+pub(super) struct FilterTransform {
+    pub(super) tile: WinogradTile,
+    pub(super) run: Entry<FilterArgs>,
 }
 
 impl WinogradKernels {
@@ -97,20 +101,27 @@ impl WinogradKernels {
         unsafe { (self.transforms(tile).input)(&args) }
     }
 
-    /// Transforms a row of tiles of [`GRADIENT_PIXELS`] pixels along each axis, which do not overlap. Rows begin with
-    /// their first tile. Point `i` of tile `t` is written to `u[i * u_point + t * 16..]`.
+    /// Transforms a row of tiles that do not overlap, and that have as many pixels as `tile` has outputs. Rows begin with
+    /// their first tile. Point `i` of tile `t` is written to `u[i * u_point + t * 16..]`. The sum of all pixels is added to
+    /// `sums`, a block of channels.
     ///
     /// # Panics
     /// If an operand is too short. That is a bug in this library.
     pub(crate) fn filter(
         &self,
+        tile: WinogradTile,
         coefficients: &Coefficients,
         rows: &InputRows<'_>,
         (u, u_point): (&mut [f32], usize),
+        sums: Option<&mut [f32]>,
     ) {
         let InputRows { lo, hi, tiles, channels, .. } = *rows;
         assert!(tiles > 0 && channels <= BLOCK && lo == 0);
-        let needed = span([(GRADIENT_TILE.products(), u_point), (tiles, BLOCK), (BLOCK, 1)]);
+        let sums = sums.map_or(std::ptr::null_mut(), |sums| {
+            require("sums of a block of channels", BLOCK, sums.len());
+            sums.as_mut_ptr()
+        });
+        let needed = span([(tile.products(), u_point), (tiles, BLOCK), (BLOCK, 1)]);
         require("transformed tiles", needed, u.len());
         let (rows, steps) = measured_rows(rows);
         let args = FilterArgs {
@@ -122,9 +133,11 @@ impl WinogradKernels {
             coefficients,
             out: u.as_mut_ptr(),
             out_point: u_point,
+            sums,
         };
+        let transform = self.filters.iter().find(|transform| transform.tile == tile);
         // SAFETY: rows and output were measured above. The features were detected.
-        unsafe { (self.filter)(&args) }
+        unsafe { (transform.expect("a tile that is planned").run)(&args) }
     }
 
     /// Transforms the filters of `count` output channels for one input channel. Tap `places[i]` of channel `o` is at
@@ -299,6 +312,16 @@ macro_rules! winograd_kernels {
             output: &[],
         }
     };
+    // Points, pairs of points, and pixels, down the columns and along the rows.
+    (@filter $enter:ident, $ny:literal $py:literal $ry:literal, $nx:literal $px:literal $rx:literal) => {
+        super::winograd_table::FilterTransform {
+            tile: super::winograd_operands::WinogradTile {
+                points: crate::describe::Size2::new($ny, $nx),
+                outputs: crate::describe::Size2::new($ry, $rx),
+            },
+            run: <super::winograd_filter::FilterTiles<$ny, $py, $ry, $nx, $px, $rx>>::$enter,
+        }
+    };
     ($enter:ident, $name:literal: lanes $lanes:literal, widths $widths:tt, tiles [$($mr:literal)+]) => {
         super::winograd_table::WinogradKernels {
             name: $name,
@@ -315,6 +338,7 @@ macro_rules! winograd_kernels {
                 winograd_kernels!(@transforms $enter, $widths, 8 3 6, 8 3 6),
                 winograd_kernels!(@transforms $enter, $widths, 8 3 4, 8 3 4),
                 // Kernels of one row or one column: one axis is not transformed.
+                winograd_kernels!(@transforms $enter, $widths, 1 0 1, 1 0 1),
                 winograd_kernels!(@transforms $enter, $widths, 1 0 1, 4 1 2),
                 winograd_kernels!(@column $enter, 4 1 2),
                 winograd_kernels!(@transforms $enter, $widths, 1 0 1, 4 1 3),
@@ -338,7 +362,30 @@ macro_rules! winograd_kernels {
                 winograd_kernels!(@transforms $enter, $widths, 1 0 1, 8 3 2),
                 winograd_kernels!(@column $enter, 8 3 2),
             ],
-            filter: <super::winograd_filter::FilterTiles<4, 6, 2>>::$enter,
+            filters: &[
+                winograd_kernels!(@filter $enter, 6 2 5, 6 2 5),
+                winograd_kernels!(@filter $enter, 6 2 4, 6 2 4),
+                winograd_kernels!(@filter $enter, 6 2 3, 6 2 3),
+                winograd_kernels!(@filter $enter, 6 2 2, 6 2 2),
+                // Kernels of one row or one column.
+                winograd_kernels!(@filter $enter, 1 0 1, 1 0 1),
+                winograd_kernels!(@filter $enter, 1 0 1, 6 2 5),
+                winograd_kernels!(@filter $enter, 6 2 5, 1 0 1),
+                winograd_kernels!(@filter $enter, 1 0 1, 6 2 4),
+                winograd_kernels!(@filter $enter, 6 2 4, 1 0 1),
+                winograd_kernels!(@filter $enter, 1 0 1, 6 2 3),
+                winograd_kernels!(@filter $enter, 6 2 3, 1 0 1),
+                winograd_kernels!(@filter $enter, 1 0 1, 6 2 2),
+                winograd_kernels!(@filter $enter, 6 2 2, 1 0 1),
+                winograd_kernels!(@filter $enter, 1 0 1, 8 3 6),
+                winograd_kernels!(@filter $enter, 8 3 6, 1 0 1),
+                winograd_kernels!(@filter $enter, 1 0 1, 8 3 5),
+                winograd_kernels!(@filter $enter, 8 3 5, 1 0 1),
+                winograd_kernels!(@filter $enter, 1 0 1, 8 3 4),
+                winograd_kernels!(@filter $enter, 8 3 4, 1 0 1),
+                winograd_kernels!(@filter $enter, 1 0 1, 8 3 3),
+                winograd_kernels!(@filter $enter, 8 3 3, 1 0 1),
+            ],
             weights: super::winograd_weights::TransformWeights::$enter,
             activate: ActivateSums::$enter,
         }

@@ -83,39 +83,102 @@ pub fn weights(desc: &ConvDesc, input: &[f32], grad_output: &[f32]) -> (Sums, Su
     (filter, bias)
 }
 
-/// The magnitudes to which the errors of F(3x3, 4x4) are relative: for each pair of channels, the sum over tiles of the
-/// largest pixel that a tile reads times all gradients of the tile, amplified by the transforms.
+/// How the tiles of a Winograd gradient lie along one axis, for the taps of one phase.
+#[derive(Clone, Copy)]
+struct Axis {
+    /// The first tap, and how many there are.
+    first: usize,
+    taps: usize,
+    /// Gradients of a tile.
+    pixels: usize,
+    stride: usize,
+    dilation: usize,
+    before: usize,
+    outputs: usize,
+    inputs: usize,
+}
+
+impl Axis {
+    /// The first gradients of all tiles. The gradients of a tile are a dilation apart.
+    fn tiles(self) -> impl Iterator<Item = usize> {
+        (0..self.outputs).filter(move |at| at % (self.pixels * self.dilation) < self.dilation)
+    }
+
+    fn gradients(self, tile: usize) -> impl Iterator<Item = usize> + Clone {
+        (0..self.pixels).map(move |j| tile + j * self.dilation).filter(move |&at| at < self.outputs)
+    }
+
+    /// The pixels that a tile reads.
+    fn pixels(self, tile: usize) -> impl Iterator<Item = usize> + Clone {
+        let points = self.taps + self.pixels - 1;
+        let pixel =
+            move |j: usize| ((tile + j * self.dilation) * self.stride + self.first).checked_sub(self.before);
+        (0..points).filter_map(pixel).filter(move |&at| at < self.inputs)
+    }
+}
+
+/// The magnitudes to which the errors of F(taps, pixels) are relative: for each tap of a pair of channels, the sum over tiles of
+/// the largest pixel that a tile of its phase reads times all gradients of the tile, amplified by the transforms. Kernels of one
+/// row or column can have six points or eight, and other tiles six.
 fn winograd_scales(desc: &ConvDesc, data: &WeightsData) -> Vec<f64> {
-    let (shape, output, pad) = (desc.input(), desc.output(), desc.pad());
+    let (kernel, stride) = (desc.kernel(), desc.stride());
+    let (shape, output) = (desc.input(), desc.output());
     let (ins, outs) = (shape.c / desc.groups(), output.c / desc.groups());
-    let amplification = winograd::one_way(3, 4) * winograd::one_way(3, 4);
-    let tiles = |n: usize| {
-        let rows = (0..output.h).step_by(4);
-        rows.flat_map(move |y| (0..output.w).step_by(4).map(move |x| (n, y, x)))
-    };
-    let largest = |c: usize, (n, y, x): (usize, usize, usize)| {
-        let of_row = |row: usize| {
-            let columns =
-                (x..x + 6).filter_map(|column| column.checked_sub(pad.left)).filter(|&x| x < shape.w);
-            columns
-                .map(move |column| data.input[((n * shape.c + c) * shape.h + row) * shape.w + column].abs())
-        };
-        let rows = (y..y + 6).filter_map(|row| row.checked_sub(pad.top)).filter(|&y| y < shape.h);
-        f64::from(rows.flat_map(of_row).fold(0.0f32, f32::max))
-    };
-    let gradients = |o: usize, (n, y, x): (usize, usize, usize)| -> f64 {
-        let at = |y: usize, x: usize| ((n * output.c + o) * output.h + y) * output.w + x;
-        let of_row = |y: usize| (x..output.w.min(x + 4)).map(move |x| at(y, x));
-        (y..output.h.min(y + 4)).flat_map(of_row).map(|at| f64::from(data.grad_output[at].abs())).sum()
-    };
-    let scale = |o: usize, c: usize| -> f64 {
-        let all = (0..shape.n).flat_map(tiles);
-        all.map(|tile| largest(o / outs * ins + c, tile) * gradients(o, tile)).sum::<f64>() * amplification
-    };
-    (0..output.c)
-        .flat_map(|o| (0..ins).flat_map(move |c| std::iter::repeat_n((o, c), 9)))
-        .map(|(o, c)| scale(o, c))
-        .collect()
+    let mut scales = vec![0.0f64; desc.filter_len()];
+    for points in [6, 8] {
+        for (y, x) in
+            (0..kernel.h.min(stride.h)).flat_map(|y| (0..kernel.w.min(stride.w)).map(move |x| (y, x)))
+        {
+            let axis = |first: usize, kernel: usize, stride, dilation, before, outputs, inputs| {
+                let taps = (kernel - first).div_ceil(stride);
+                let pixels = if taps == 1 { 1 } else { (points + 1usize).saturating_sub(taps).clamp(1, 6) };
+                let dilation = if kernel == 1 { 1 } else { dilation };
+                Axis { first, taps, pixels, stride, dilation, before, outputs, inputs }
+            };
+            let (d, pad) = (desc.dilation(), desc.pad());
+            let down = axis(y, kernel.h, stride.h, d.h, pad.top, output.h, shape.h);
+            let along = axis(x, kernel.w, stride.w, d.w, pad.left, output.w, shape.w);
+            let is_square = down.taps > 1 && along.taps > 1;
+            let fits = |axis: Axis| axis.taps == 1 || axis.taps + axis.pixels == points + 1;
+            if !fits(down) || !fits(along) || (points == 8 && is_square) {
+                continue;
+            }
+            let amplification =
+                winograd::one_way(down.taps, down.pixels) * winograd::one_way(along.taps, along.pixels);
+            for (o, c) in (0..output.c).flat_map(|o| (0..ins).map(move |c| (o, c))) {
+                let scale =
+                    amplification * scale_of(data, (shape, output), (o, o / outs * ins + c), (down, along));
+                for (i, j) in (0..down.taps).flat_map(|i| (0..along.taps).map(move |j| (i, j))) {
+                    let tap = (y + i * stride.h) * kernel.w + x + j * stride.w;
+                    let at = &mut scales[(o * ins + c) * kernel.h * kernel.w + tap];
+                    *at = at.max(scale);
+                }
+            }
+        }
+    }
+    scales
+}
+
+/// The sum over the tiles of a pair of channels of the largest pixel times all gradients.
+fn scale_of(
+    data: &WeightsData,
+    (input, output): (Shape4, Shape4),
+    (o, c): (usize, usize),
+    (down, along): (Axis, Axis),
+) -> f64 {
+    let mut scale = 0.0;
+    for n in 0..input.n {
+        let pixels = &data.input[(n * input.c + c) * input.h * input.w..][..input.h * input.w];
+        let gradients = &data.grad_output[(n * output.c + o) * output.h * output.w..][..output.h * output.w];
+        for (y, x) in down.tiles().flat_map(|y| along.tiles().map(move |x| (y, x))) {
+            let read = down.pixels(y).flat_map(|y| along.pixels(x).map(move |x| y * input.w + x));
+            let largest = read.fold(0.0f32, |most, at| most.max(pixels[at].abs()));
+            let of_tile = down.gradients(y).flat_map(|y| along.gradients(x).map(move |x| y * output.w + x));
+            let sum: f64 = of_tile.map(|at| f64::from(gradients[at].abs())).sum();
+            scale += f64::from(largest) * sum;
+        }
+    }
+    scale
 }
 
 /// A problem, what its gradient computes, and the numbers that it reads.
@@ -214,7 +277,7 @@ impl WeightsProblem {
         let context = |what: String| format!("{algorithm} on {isa} with {}: {what}", plan.explain().kernel);
         let sequential = self.run(&plan, &data, Threads::Seq).map_err(context)?;
         let old = self.accumulate.then_some(&data.old);
-        let scales = (algorithm == Algorithm::Winograd3x3).then(|| winograd_scales(&self.desc(), &data));
+        let scales = winograd::is_winograd(algorithm).then(|| winograd_scales(&self.desc(), &data));
         truth
             .0
             .compare("filter", old.map(|old| &old.0[..]), &sequential.0, scales.as_deref())

@@ -15,7 +15,7 @@ pub mod spatial;
 pub mod strategy;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod tiles;
-mod winograd;
+pub mod winograd;
 
 use kernels::{
     Activation, Algorithm, ConvDesc, ConvError, ConvIo, ConvPlan, EpilogueSpec, Isa, Layout, Method, Pad2,

@@ -4,6 +4,10 @@
 use super::Data;
 use kernels::{Algorithm, ConvDesc, Size2};
 
+pub fn is_winograd(algorithm: Algorithm) -> bool {
+    algorithm.name().starts_with("winograd")
+}
+
 /// A kind of tile: its number of outputs, and how far it can spread an error.
 pub struct Tile {
     outputs: Size2,

@@ -31,7 +31,7 @@ mod work;
 
 use crate::algo::direct::groups_fit_blocks;
 use crate::describe::{
-    Algorithm, BLOCK, ConvDesc, Layout, Method, Pad2, PixelRef, Products, Size2, Unsupported,
+    Algorithm, AlgorithmKind, BLOCK, ConvDesc, Layout, Method, Pad2, PixelRef, Products, Size2, Unsupported,
 };
 use crate::simd::LINE;
 use crate::tile::output::OutputRegion;
@@ -97,7 +97,7 @@ enum WeightsDriver {
     Gemm(GemmGradient),
     Taps(TapsGradient),
     Depthwise(DepthwiseGradient),
-    Winograd(Box<WinogradGradient>),
+    Winograd(WinogradGradient),
 }
 
 /// Whether `method` can compute the gradient of the filter of `desc`.
@@ -117,18 +117,18 @@ pub(crate) fn supports(method: Method, desc: &ConvDesc) -> Result<(), Unsupporte
         Algorithm::Pointwise => Err(Unsupported::NotPointwise),
         Algorithm::Depthwise if desc.ins() == 1 => Ok(()),
         Algorithm::Depthwise => Err(Unsupported::SeveralInputs),
-        Algorithm::Winograd3x3 => supports_winograd(desc),
-        _ => Err(Unsupported::NoWeightsGradient),
+        Algorithm::Winograd4x2 | Algorithm::Fft => Err(Unsupported::NoWeightsGradient),
+        algorithm => supports_winograd(algorithm, desc),
     }
 }
 
-/// Winograd computes 3x3 filters of stride 1. Blocks of transformed channels must not span two groups.
-fn supports_winograd(desc: &ConvDesc) -> Result<(), Unsupported> {
-    let one = [desc.stride(), desc.dilation()].iter().all(|&size| size == Size2::square(1));
-    if !one || desc.kernel() != Size2::square(3) {
-        return Err(Unsupported::NotWinograd);
+/// Each Winograd algorithm computes filters whose phases have as many taps along an axis as its name says. Blocks of transformed
+/// channels must not span two groups.
+fn supports_winograd(algorithm: Algorithm, desc: &ConvDesc) -> Result<(), Unsupported> {
+    match algorithm.kind() {
+        AlgorithmKind::Winograd(taps) if winograd::taps_of(desc)? == taps.h => groups_fit_blocks(desc),
+        _ => Err(Unsupported::NotWinograd),
     }
-    groups_fit_blocks(desc)
 }
 
 impl WeightsGradient {
@@ -141,14 +141,16 @@ impl WeightsGradient {
             Algorithm::Depthwise => {
                 WeightsDriver::Depthwise(DepthwiseGradient::new(desc, &windows, &kernels.gradient.depthwise))
             }
-            Algorithm::Winograd3x3 => WeightsDriver::Winograd(Box::new(WinogradGradient::new(desc, kernels))),
-            _ => WeightsDriver::Taps(TapsGradient::new(desc, &windows, &kernels.gradient.taps)),
+            Algorithm::Pointwise | Algorithm::Direct => {
+                WeightsDriver::Taps(TapsGradient::new(desc, &windows, &kernels.gradient.taps))
+            }
+            _ => WeightsDriver::Winograd(WinogradGradient::new(desc, kernels)),
         };
         let stretches = match &driver {
             WeightsDriver::Reference => 1,
             WeightsDriver::Gemm(_) | WeightsDriver::Taps(_) => windows.stretches(),
             WeightsDriver::Depthwise(depthwise) => depthwise.boxes(&windows),
-            WeightsDriver::Winograd(_) => winograd::stretches(&windows),
+            WeightsDriver::Winograd(winograd) => winograd.stretches(),
         };
         let gradient = Self { desc: *desc, windows, kernels, chunks: 1, stretches, driver };
         let chunks = chunks_of(stretches, gradient.units(), desc.filter_len());

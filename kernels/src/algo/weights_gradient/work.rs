@@ -4,10 +4,9 @@
 //! definition has.
 
 use super::gemm::GemmGradient;
-use super::winograd::WinogradGradient;
-use super::{WeightsDriver, WeightsGradient, winograd};
+use super::winograd::{PhaseWork, WinogradGradient};
+use super::{WeightsDriver, WeightsGradient};
 use crate::describe::BLOCK;
-use crate::tile::winograd_operands::GRADIENT_TILE;
 
 /// What a gradient computes, of all threads together, in slots of the FMA pipes.
 #[derive(Debug, Clone, Copy, Default)]
@@ -58,11 +57,11 @@ const TILE: f64 = 450.0;
 const GRADIENT: f64 = 8.0;
 const GEMM_RUN: f64 = 1900.0;
 
-/// `winograd_3x3`: to transform one vector of a tile of the image, of a tile of gradients, and of the sums of a filter. They are
-/// the instructions of the kernels, not fitted.
-const IMAGE_TILE: f64 = 300.0;
-const GRADIENTS_TILE: f64 = 170.0;
-const FILTER_TILE: f64 = 250.0;
+/// Winograd: to transform one point of a vector along one axis, in a tile of the image, in a tile of gradients, and in the sums
+/// of a filter. They are the instructions of the kernels, not fitted.
+const IMAGE_POINT: f64 = 4.2;
+const GRADIENTS_POINT: f64 = 2.4;
+const FILTER_POINT: f64 = 3.5;
 
 impl WeightsGradient {
     pub(crate) fn work(&self) -> WeightsWork {
@@ -127,22 +126,23 @@ impl WeightsGradient {
 
     fn winograd_work(&self, winograd: &WinogradGradient, written: f64, flops: f64) -> WeightsWork {
         let (groups, outs, ins) = (self.desc.groups() as f64, self.desc.outs(), self.desc.ins());
-        let [tile, points] = [winograd.tile.lanes, GRADIENT_TILE.products()];
-        let vectors = |channels: usize| (channels.next_multiple_of(BLOCK) / tile) as f64;
-        let tiles = groups * winograd::tiles(&self.windows).len() as f64;
+        let lanes = winograd.tile.lanes;
+        let vectors = |channels: usize| (channels.next_multiple_of(BLOCK) / lanes) as f64;
         // Each channel is transformed for every block of the other side, and every chunk has sums of its own.
         let (block_outs, block_ins) = winograd.block_of();
         let image = vectors(ins) * outs.div_ceil(block_outs) as f64;
         let gradients = vectors(outs) * ins.div_ceil(block_ins) as f64;
-        let sums = self.chunks as f64 * groups * ins as f64 * vectors(outs);
+        let sums = self.chunks as f64 * ins as f64 * vectors(outs);
         let widest = winograd.tile.vectors(1, outs);
-        let pieces = ins.div_ceil(winograd.tile.channels(1, widest)) * outs.div_ceil(widest * tile);
-        WeightsWork {
-            products: tiles * (points * ins) as f64 * vectors(outs),
-            edges: FILTER_TILE * sums,
-            packing: tiles * (IMAGE_TILE * image + GRADIENTS_TILE * gradients) + written,
-            calls: RUN + groups * CALL * (self.stretches * points * pieces) as f64,
-            flops,
+        let pieces = ins.div_ceil(winograd.tile.channels(1, widest)) * outs.div_ceil(widest * lanes);
+        let mut work = WeightsWork { packing: written, calls: RUN, flops, ..Default::default() };
+        for PhaseWork { tiles, stretches, points, axes } in winograd.work_of_phases() {
+            let (tiles, transforms) = (groups * tiles as f64, (points * axes) as f64);
+            work.products += tiles * (points * ins) as f64 * vectors(outs);
+            work.edges += groups * FILTER_POINT * transforms * sums;
+            work.packing += tiles * transforms * (IMAGE_POINT * image + GRADIENTS_POINT * gradients);
+            work.calls += groups * CALL * (stretches * points * pieces) as f64;
         }
+        work
     }
 }

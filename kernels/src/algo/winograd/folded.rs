@@ -48,16 +48,19 @@ impl FoldedMap {
     }
 }
 
+/// Pixels of the longest row of a folded map whose strips go down the columns.
+const SHORT_ROW: usize = 16;
+
 /// A convolution without the dilation that folding removes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Folded {
     pub(super) phases: Phases,
     /// The dilation that is left.
-    pub(super) dilation: Size2,
+    pub(crate) dilation: Size2,
     pub(crate) input: FoldedMap,
     pub(crate) output: FoldedMap,
     /// Rows of padding at the top, and columns on the left.
-    pub(super) before: Size2,
+    pub(crate) before: Size2,
     /// Rows of the map, or parts of a signal, that are one row. It is 1 if nothing is folded.
     pub(super) by: usize,
 }
@@ -103,12 +106,20 @@ impl Folded {
             by,
         }
     }
-}
 
-impl Folded {
+    /// The taps of the kernel, or of one phase if there is a stride.
+    pub(crate) fn taps(&self) -> Size2 {
+        self.phases.taps()
+    }
+
+    /// Whether strips of tiles should go down the columns, because strips along the rows would be short.
+    pub(crate) fn has_short_rows(&self) -> bool {
+        self.by > 1 && self.output.width <= SHORT_ROW
+    }
+
     /// The rows of tiles all of whose pixels are inside the maps, in every column. `points` and `outputs` are those of a tile down
     /// a column.
-    pub(super) fn inner_rows(&self, points: usize, outputs: usize) -> Range<usize> {
+    pub(crate) fn inner_rows(&self, points: usize, outputs: usize) -> Range<usize> {
         let start = self.before.h.div_ceil(outputs);
         let read =
             (self.input.whole + self.before.h).checked_sub(points).map_or(0, |last| last / outputs + 1);

@@ -38,9 +38,9 @@ use crate::tile::table::KernelSet;
 use crate::tile::winograd_operands::{InputRows, Products, ProductsOfRow};
 use crate::tile::winograd_table::WinogradKernels;
 use crate::work::parts::SplitUnits;
-pub(crate) use folded::FoldedMap;
+pub(crate) use folded::{Folded, FoldedMap};
 pub(crate) use matrices::coefficients;
-pub(crate) use pixels::TiledMap;
+pub(crate) use pixels::{Places, TiledMap};
 use schedule::{K_BLOCK, SlabLens, v_point};
 pub(crate) use schedule::{WinogradSchedule, fewest_points, supports};
 use std::ops::Range;
@@ -222,7 +222,8 @@ impl WinogradConv {
         let folded = &self.schedule.folded;
         let down = self.schedule.down.then(|| self.schedule.step());
         let rows = self.schedule.tile.points.h;
-        let map = TiledMap { size: folded.input, before: folded.before, rows, down };
+        let places = Places::all(folded.input.width);
+        let map = TiledMap { size: folded.input, before: folded.before, rows, down, places };
         let columns = self.schedule.tile.columns(strip.tiles);
         let channel = group * self.channels() + c;
         map.rows(from, (strip, columns), (channel, channels), &self.kernels.copy, memory)

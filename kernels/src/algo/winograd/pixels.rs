@@ -18,6 +18,28 @@ pub(crate) struct TiledMap {
     pub(crate) rows: usize,
     /// If strips go down the columns: pixels from one tile to the next.
     pub(crate) down: Option<usize>,
+    pub(crate) places: Places,
+}
+
+/// The pixels of the tensor that form a map.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Places {
+    pub(crate) first: usize,
+    /// Distance between rows, and between the pixels of a row.
+    pub(crate) row: usize,
+    pub(crate) column: usize,
+}
+
+impl Places {
+    /// All pixels of a map of this width.
+    pub(crate) fn all(width: usize) -> Self {
+        Self { first: 0, row: width, column: 1 }
+    }
+
+    /// Pixels from the first of `columns` columns to the last.
+    fn span(&self, columns: usize) -> usize {
+        columns.saturating_sub(1) * self.column + columns.min(1)
+    }
 }
 
 impl TiledMap {
@@ -43,7 +65,7 @@ impl TiledMap {
 
     /// Elements of the memory that [`rows`](Self::rows) copies to.
     pub(crate) fn memory_len(&self, layout: Layout, columns: usize) -> usize {
-        if layout == Layout::Nchw { self.rows * columns * BLOCK } else { 0 }
+        if layout == Layout::Nchw { self.rows * self.places.span(columns) * BLOCK } else { 0 }
     }
 
     /// The positions of a strip's pixels in the map. The caller adds the data.
@@ -66,18 +88,18 @@ impl TiledMap {
                 *row = self.pixel(strip, i, lo).map(|p| view.offset(strip.n, channel, p));
             }
         }
-        let step = view.pixel * self.down.unwrap_or(1);
+        let step = view.pixel * self.down.unwrap_or(self.places.column);
         InputRows { data: &[], rows, step, lo, hi: hi.max(lo), tiles: strip.tiles, channels }
     }
 
     /// The pixel of the map in a column of row `i` of a strip. The column must be inside the map.
     fn pixel(&self, strip: &Strip, i: usize, column: usize) -> Option<usize> {
-        let Self { size, before, .. } = *self;
+        let Self { size, before, places: Places { first, row, column: step }, .. } = *self;
         let (y, x) = ((strip.y + i).wrapping_sub(before.h), strip.x + column - before.w);
-        (y < size.rows_at(x)).then(|| y * size.width + x)
+        (y < size.rows_at(x)).then(|| first + y * row + x * step)
     }
 
-    /// Copies the rows of a strip so that the channels of a pixel are adjacent.
+    /// Copies the rows of a strip so that the channels of a pixel are adjacent. Pixels between those of the map are copied, too.
     fn gather(
         &self,
         from: &PixelRef<'_>,
@@ -93,17 +115,18 @@ impl TiledMap {
         if columns == 0 {
             return;
         }
+        let pixels = self.places.span(columns);
         for (i, row) in rows.rows.iter_mut().enumerate().take(self.rows) {
             let Some(p) = self.pixel(strip, i, rows.lo) else { continue };
-            let start = i * columns * BLOCK;
+            let start = i * pixels * BLOCK;
             for lanes in [0..first, first..rows.channels] {
                 let tile = InputTile::new(from, strip.n, channel + lanes.start, p);
                 let to = &mut to[start + lanes.start..];
-                copies.copy(tile, is_nchw, OutputTile::of_matrix_columns(to, columns, BLOCK, 0..lanes.len()));
+                copies.copy(tile, is_nchw, OutputTile::of_matrix_columns(to, pixels, BLOCK, 0..lanes.len()));
             }
             *row = Some(start);
         }
-        rows.step = BLOCK;
+        rows.step = BLOCK * self.places.column;
     }
 }
 

@@ -29,8 +29,6 @@ const FEW_TILES: usize = 112;
 /// have fewer points.
 const MOST_STRIP: usize = 7;
 const MOST_STRIP_OF_THIN: usize = 28;
-/// Pixels of the longest row of a folded map whose strips go down the columns, because strips along the rows would be short.
-const SHORT_ROW: usize = 16;
 /// Channels that are summed before the sum is stored. Longer sums lose accuracy.
 pub(super) const K_BLOCK: usize = 64;
 
@@ -122,7 +120,7 @@ impl WinogradSchedule {
         };
         let strip = if tile.is_thin() { MOST_STRIP_OF_THIN } else { MOST_STRIP };
         let is_copied = copies_rows(desc, phases) || desc.output_layout() == Layout::Nchw;
-        let down = folded.by > 1 && map.width <= SHORT_ROW && !is_copied;
+        let down = folded.has_short_rows() && !is_copied;
         Self {
             tile,
             form,

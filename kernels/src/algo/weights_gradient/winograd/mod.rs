@@ -1,23 +1,24 @@
-//! The gradient of a 3x3 filter as a Winograd convolution: F(3x3, 4x4). The outputs are the taps, and tiles of 4x4 gradients
-//! of the output take the place of the filter. 36 products replace 144.
+//! The gradient of a filter as a Winograd convolution. The outputs are the taps, and tiles of gradients of the output take the
+//! place of the filter. F(3x3, 4x4) computes a 3x3 filter with 36 products for 144.
 //!
 //! ```text
-//! for chunk, block of the filter:
-//!     for stretch of tiles:
-//!         V[point][input channel] = B^T d B              // tiles of 6x6 pixels of the image
-//!         U[point][output channel] = G g G^T             // tiles of 4x4 gradients of the output
-//!         for point: sums[point][input channel][output channel] += V * U
-//!     filter = A^T sums A                                // once, as it is linear
+//! for phase of the kernel:                            // one, if the stride is 1
+//!     for chunk, block of the filter:
+//!         for stretch of tiles:
+//!             V[point][input channel] = B^T d B       // tiles of the image, 6x6 pixels for F(3x3, 4x4)
+//!             U[point][output channel] = G g G^T      // tiles of the gradients of the output, 4x4
+//!             for point: sums[point][input channel][output channel] += V * U
+//!         filter = A^T sums A                         // once, as it is linear
 //! ```
 //!
 //! `V` and `U` are the two operands of a 1x1 gradient at each point, whose pixels are tiles. The register tile of
 //! `tile/taps.rs` multiplies them.
 
-use super::windows::Windows;
-use super::{GradientRegion, WeightsGradient, WeightsOperands, sums};
-use crate::algo::grid::{Strip, TileGrid};
-use crate::algo::winograd::{FoldedMap, TiledMap, coefficients};
-use crate::describe::{BLOCK, ConvDesc, PixelRef, Size2};
+mod phases;
+
+use super::{GradientRegion, WeightsGradient, WeightsOperands, sums, windows::part_of};
+use crate::algo::grid::Strip;
+use crate::describe::{BLOCK, ConvDesc, PixelRef, Size2, Unsupported};
 use crate::memory::split_memory;
 use crate::tile::output::OutputTile;
 use crate::tile::post::Post;
@@ -25,10 +26,8 @@ use crate::tile::shape::{even_piece, odd_lines};
 use crate::tile::table::KernelSet;
 use crate::tile::taps::TapsLine;
 use crate::tile::taps_table::{ImagePixels, OutputPixels, TapsSums, TapsTile};
-use crate::tile::winograd::Coefficients;
-use crate::tile::winograd_operands::{
-    GRADIENT_PIXELS, GRADIENT_TILE, InputRows, ProductsOfRow, WinogradTile,
-};
+use crate::tile::winograd_operands::ProductsOfRow;
+use phases::Phase;
 use std::ops::Range;
 
 /// Tiles of a stretch. The sums of a register tile are read and written once for all of them.
@@ -38,13 +37,9 @@ const MOST_CHANNELS: usize = 128;
 /// Tiles of a strip, whose rows are transformed together.
 const MOST_STRIP: usize = 16;
 
-/// Tiles of the image: 6x6 pixels, as far apart as those of the gradient.
-const IMAGE_TILE: WinogradTile =
-    WinogradTile { points: GRADIENT_TILE.points, outputs: Size2::square(GRADIENT_PIXELS) };
-
 pub(super) struct WinogradGradient {
     pub(super) tile: &'static TapsTile,
-    coefficients: Coefficients,
+    phases: Vec<Phase>,
     /// Output channels of a panel of the last transform.
     panel: usize,
     /// Output channels of a block, a multiple of a panel, and input channels.
@@ -61,6 +56,8 @@ struct Slab<'a> {
     sums: &'a mut [f32],
     scratch: &'a mut [f32],
     rows: &'a mut [f32],
+    /// The taps of a phase, for one input channel and a panel of output channels.
+    taps: &'a mut [f32],
     /// `[input channel][tap][output channel]`.
     filter: &'a mut [f32],
     bias: &'a mut [f32],
@@ -75,24 +72,51 @@ struct Block {
     bias: bool,
 }
 
-/// Tiles of all images that a run sums over.
-pub(super) fn tiles(windows: &Windows) -> TileGrid {
-    TileGrid::of_maps(windows.images, windows.output, IMAGE_TILE.outputs)
+fn stretches_of(phase: &Phase) -> usize {
+    phase.tiles().len().div_ceil(STRETCH)
 }
 
-/// Number of stretches of all images.
-pub(super) fn stretches(windows: &Windows) -> usize {
-    tiles(windows).len().div_ceil(STRETCH)
+/// The number of taps along an axis that a driver for `desc` computes per phase.
+///
+/// # Errors
+/// If there is none.
+pub(super) fn taps_of(desc: &ConvDesc) -> Result<usize, Unsupported> {
+    phases::phases(desc).map(|(_, most)| most)
+}
+
+/// What a phase computes, for the choice.
+pub(super) struct PhaseWork {
+    /// Tiles of all images, and stretches.
+    pub(super) tiles: usize,
+    pub(super) stretches: usize,
+    pub(super) points: usize,
+    /// Number of axes that are transformed, at least 1: pixels are copied if there is none.
+    pub(super) axes: usize,
 }
 
 impl WinogradGradient {
+    /// `desc` must be supported.
     pub(super) fn new(desc: &ConvDesc, kernels: &'static KernelSet) -> Self {
         let panel = kernels.winograd.shape.columns_for(desc.outs());
         // Transformed tiles are whole blocks.
         let outs = even_piece(desc.outs(), MOST_CHANNELS).next_multiple_of(panel.max(BLOCK));
         let ins = even_piece(desc.ins(), MOST_CHANNELS).next_multiple_of(BLOCK);
-        let coefficients = coefficients(GRADIENT_TILE);
-        Self { tile: &kernels.gradient.taps, coefficients, panel, outs, ins }
+        let (phases, _) = phases::phases(desc).expect("a supported convolution");
+        Self { tile: &kernels.gradient.taps, phases, panel, outs, ins }
+    }
+
+    /// Number of stretches of all images, of the phase that has the fewest.
+    pub(super) fn stretches(&self) -> usize {
+        self.phases.iter().map(stretches_of).min().unwrap_or(1)
+    }
+
+    pub(super) fn work_of_phases(&self) -> impl Iterator<Item = PhaseWork> {
+        self.phases.iter().map(|phase| {
+            let Size2 { h, w } = phase.of_image.points;
+            let axes = usize::from(h > 1) + usize::from(w > 1);
+            let tiles = phase.tiles().len();
+            PhaseWork { tiles, stretches: stretches_of(phase), points: h * w, axes: axes.max(1) }
+        })
     }
 
     /// Output channels of whole panels and whole blocks.
@@ -115,18 +139,22 @@ impl WinogradGradient {
     }
 
     /// Elements of the parts of a [`Slab`], in its order.
-    fn lens(&self, gradient: &WeightsGradient) -> [usize; 7] {
-        let points = GRADIENT_TILE.products();
-        let columns = IMAGE_TILE.columns(MOST_STRIP);
-        let [image, output] = maps(gradient);
+    fn lens(&self, gradient: &WeightsGradient) -> [usize; 8] {
+        let most = |of: &dyn Fn(&Phase) -> usize| self.phases.iter().map(of).max().unwrap_or(0);
+        let points = most(&|phase| phase.of_image.products());
+        let columns = |phase: &Phase| phase.of_image.columns(MOST_STRIP);
         let [of_image, of_output] = [gradient.desc.layout(), gradient.desc.output_layout()];
-        let rows = image.memory_len(of_image, columns).max(output.memory_len(of_output, columns));
+        let rows = |phase: &Phase| {
+            let image = phase.image.memory_len(of_image, columns(phase));
+            image.max(phase.gradients.memory_len(of_output, MOST_STRIP * phase.of_image.outputs.w))
+        };
         [
             points * Self::point_of(self.ins),
             points * Self::point_of(self.outs),
             points * self.sums_point(),
-            GRADIENT_TILE.points.h * columns * BLOCK,
-            rows,
+            most(&|phase| phase.of_image.points.h * columns(phase) * BLOCK),
+            most(&rows),
+            most(&|phase| phase.taps() * self.panel),
             self.ins * gradient.windows.taps() * self.outs,
             self.outs,
         ]
@@ -143,8 +171,9 @@ impl WinogradGradient {
         region: &mut GradientRegion<'_>,
         slab: &mut [f32],
     ) {
-        let ([v, u, sums, scratch, rows, filter, bias], _) = split_memory(slab, self.lens(gradient), 1);
-        let mut slab = Slab { v, u, sums, scratch, rows, filter, bias };
+        let ([v, u, sums, scratch, rows, of_phase, filter, bias], _) =
+            split_memory(slab, self.lens(gradient), 1);
+        let mut slab = Slab { v, u, sums, scratch, rows, taps: of_phase, filter, bias };
         let taps = gradient.windows.taps();
         let channels = region.filter.channels.clone();
         let ins = region.filter.pixels.start / taps..region.filter.pixels.end / taps;
@@ -159,14 +188,14 @@ impl WinogradGradient {
                             bias: region.bias.is_some() && c == ins.start,
                         };
                         self.block(gradient, operands, (&block, chunk), &mut slab);
-                        self.write(gradient, (&block, chunk), region, &mut slab);
+                        Self::write(gradient, (&block, chunk), self.outs, region, &mut slab);
                     }
                 }
             }
         }
     }
 
-    /// Sums a block over a chunk, point by point.
+    /// Sums a block over a chunk, phase by phase and point by point.
     fn block(
         &self,
         gradient: &WeightsGradient,
@@ -174,16 +203,24 @@ impl WinogradGradient {
         (block, chunk): (&Block, usize),
         slab: &mut Slab<'_>,
     ) {
-        let tiles = tiles(&gradient.windows);
-        slab.sums.fill(0.0);
         slab.bias.fill(0.0);
-        for stretch in gradient.stretches_of(chunk) {
-            let range = stretch * STRETCH..tiles.len().min((stretch + 1) * STRETCH);
-            for strip in tiles.strips(&range, MOST_STRIP) {
-                self.transform_image(gradient, &operands.input, (block, &strip), slab);
-                self.transform_gradients(gradient, &operands.grad_output, (block, &strip), slab);
+        for (i, phase) in self.phases.iter().enumerate() {
+            let tiles = phase.tiles();
+            // Every phase reads all gradients.
+            let bias = block.bias && i == 0;
+            for point in slab.sums.chunks_mut(self.sums_point()).take(phase.of_image.products()) {
+                point.fill(0.0);
             }
-            self.multiply(block, range.len(), slab);
+            for stretch in part_of(stretches_of(phase), chunk, gradient.chunks) {
+                let range = stretch * STRETCH..tiles.len().min((stretch + 1) * STRETCH);
+                for strip in tiles.strips(&range, MOST_STRIP) {
+                    self.transform_image(gradient, phase, &operands.input, (block, &strip), slab);
+                    let of = (block, &strip, bias);
+                    self.transform_gradients(gradient, phase, &operands.grad_output, of, slab);
+                }
+                self.multiply(block, (phase.of_image.products(), range.len()), slab);
+            }
+            self.transform_sums(gradient, phase, block, slab);
         }
     }
 
@@ -191,60 +228,48 @@ impl WinogradGradient {
     fn transform_image(
         &self,
         gradient: &WeightsGradient,
+        phase: &Phase,
         input: &PixelRef<'_>,
         (block, strip): (&Block, &Strip),
         slab: &mut Slab<'_>,
     ) {
         let kernels = gradient.kernels;
-        let columns = IMAGE_TILE.columns(strip.tiles);
+        let columns = phase.of_image.columns(strip.tiles);
         for c in block.ins.clone().step_by(BLOCK) {
             let channels = (block.group * gradient.desc.ins() + c, BLOCK.min(block.ins.end - c));
-            let rows = maps(gradient)[0].rows(input, (strip, columns), channels, &kernels.copy, slab.rows);
+            let rows = phase.image.rows(input, (strip, columns), channels, &kernels.copy, slab.rows);
             let v = &mut slab.v[(c - block.ins.start) * STRETCH + strip.index * BLOCK..];
             let v = (v, Self::point_of(self.ins));
-            kernels.winograd.input(IMAGE_TILE, &self.coefficients, &rows, slab.scratch, v);
+            kernels.winograd.input(phase.of_image, &phase.coefficients, &rows, slab.scratch, v);
         }
     }
 
-    /// Computes `U` of a strip, and adds its gradients to the bias.
+    /// Computes `U` of a strip, and adds its gradients to the bias if they are part of it.
     fn transform_gradients(
         &self,
         gradient: &WeightsGradient,
+        phase: &Phase,
         go: &PixelRef<'_>,
-        (block, strip): (&Block, &Strip),
+        (block, strip, bias): (&Block, &Strip, bool),
         slab: &mut Slab<'_>,
     ) {
         let kernels = gradient.kernels;
-        let columns = strip.tiles * GRADIENT_PIXELS;
+        let columns = strip.tiles * phase.of_image.outputs.w;
         for o in block.outs.clone().step_by(BLOCK) {
             let channels = (o, BLOCK.min(block.outs.end - o));
-            let rows = maps(gradient)[1].rows(go, (strip, columns), channels, &kernels.copy, slab.rows);
-            if block.bias {
-                Self::add_to_bias(&rows, &mut slab.bias[o - block.outs.start..]);
-            }
+            let rows = phase.gradients.rows(go, (strip, columns), channels, &kernels.copy, slab.rows);
+            let bias = bias.then_some(&mut slab.bias[o - block.outs.start..]);
             let u = &mut slab.u[(o - block.outs.start) * STRETCH + strip.index * BLOCK..];
-            kernels.winograd.filter(&self.coefficients, &rows, (u, Self::point_of(self.outs)));
+            let u = (u, Self::point_of(self.outs));
+            kernels.winograd.filter(phase.of_image, &phase.coefficients, &rows, u, bias);
         }
-    }
-
-    /// Adds the pixels of rows of gradients, for the channels of a block.
-    fn add_to_bias(rows: &InputRows<'_>, bias: &mut [f32]) {
-        // Sums of a strip first: a long sum rounds more often.
-        let mut sums = [0.0; BLOCK];
-        for start in rows.rows.iter().flatten() {
-            for pixel in 0..rows.hi {
-                let from = &rows.data[start + pixel * rows.step..][..rows.channels];
-                sums.iter_mut().zip(from).for_each(|(sum, &gradient)| *sum += gradient);
-            }
-        }
-        bias.iter_mut().zip(sums).for_each(|(sum, of_strip)| *sum += of_strip);
     }
 
     /// `sums += V * U` for `tiles` tiles and every point.
-    fn multiply(&self, block: &Block, tiles: usize, slab: &mut Slab<'_>) {
+    fn multiply(&self, block: &Block, (points, tiles): (usize, usize), slab: &mut Slab<'_>) {
         let (ins, outs) = (block.ins.len(), block.outs.len());
         let line = [TapsLine { go: 0, x: 0, lo: 0, hi: tiles, count: tiles }];
-        for point in 0..GRADIENT_TILE.products() {
+        for point in 0..points {
             let v = &slab.v[point * Self::point_of(self.ins)..];
             let u = &slab.u[point * Self::point_of(self.outs)..];
             let sums = &mut slab.sums[point * self.sums_point()..];
@@ -273,16 +298,9 @@ impl WinogradGradient {
         }
     }
 
-    /// Transforms the sums of a block back, and writes them.
-    fn write(
-        &self,
-        gradient: &WeightsGradient,
-        (block, chunk): (&Block, usize),
-        region: &mut GradientRegion<'_>,
-        slab: &mut Slab<'_>,
-    ) {
-        let (kernels, taps) = (gradient.kernels, gradient.windows.taps());
-        let kernel = gradient.windows.kernel;
+    /// Transforms the sums of a phase to its taps of the filter.
+    fn transform_sums(&self, gradient: &WeightsGradient, phase: &Phase, block: &Block, slab: &mut Slab<'_>) {
+        let (all, taps) = (gradient.windows.taps(), phase.of_filter.outputs);
         for column in (0..block.outs.len()).step_by(self.panel) {
             for c in 0..block.ins.len() {
                 let products = ProductsOfRow {
@@ -290,29 +308,37 @@ impl WinogradGradient {
                     width: self.panel,
                     m_point: self.sums_point(),
                     tiles: 1,
-                    rows: kernel.h,
-                    last: kernel.w,
-                    line: kernel.w,
-                    step: kernel.w,
+                    rows: taps.h,
+                    last: taps.w,
+                    line: taps.w,
+                    step: taps.w,
                 };
-                let filter = &mut slab.filter[c * taps * self.outs + column..];
-                let out = OutputTile::of_matrix_columns(filter, taps, self.outs, 0..self.panel);
-                kernels.winograd.output(GRADIENT_TILE, &self.coefficients, &products, out, &Post::NONE);
+                let of_phase = &mut slab.taps[..phase.taps() * self.panel];
+                let out = OutputTile::of_matrix_columns(of_phase, phase.taps(), self.panel, 0..self.panel);
+                let kernels = &gradient.kernels.winograd;
+                kernels.output(phase.of_filter, &phase.coefficients, &products, out, &Post::NONE);
+                let filter = &mut slab.filter[c * all * self.outs + column..];
+                for (tap, from) in phase.places(&gradient.windows).zip(of_phase.chunks_exact(self.panel)) {
+                    filter[tap * self.outs..][..self.panel].copy_from_slice(from);
+                }
             }
         }
+    }
+
+    /// Writes the gradients of a block, whose filter has `outs` output channels in memory.
+    fn write(
+        gradient: &WeightsGradient,
+        (block, chunk): (&Block, usize),
+        outs: usize,
+        region: &mut GradientRegion<'_>,
+        slab: &mut Slab<'_>,
+    ) {
+        let taps = gradient.windows.taps();
         let of_filter = block.ins.start * taps..block.ins.end * taps;
-        let filter = (&*slab.filter, self.outs);
-        sums::write(kernels, filter, &mut region.filter, chunk, block.outs.clone(), of_filter);
+        let filter = (&*slab.filter, outs);
+        sums::write(gradient.kernels, filter, &mut region.filter, chunk, block.outs.clone(), of_filter);
         if block.bias {
             sums::write_bias(region, chunk, block.outs.clone(), slab.bias);
         }
     }
-}
-
-/// The image and the gradient of the output, as maps of tiles.
-fn maps(gradient: &WeightsGradient) -> [TiledMap; 2] {
-    let Windows { input, output, before, .. } = gradient.windows;
-    let image = TiledMap { size: FoldedMap::of(input), before, rows: GRADIENT_TILE.points.h, down: None };
-    let size = FoldedMap::of(output);
-    [image, TiledMap { size, before: Size2::square(0), rows: GRADIENT_PIXELS, down: None }]
 }
