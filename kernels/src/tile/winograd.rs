@@ -93,10 +93,14 @@ impl<const NY: usize, const PY: usize, const NX: usize, const PX: usize> Body fo
                         for j in 0..NX {
                             d[j] = column::<S, 1>(s, args, tile * args.outputs + j, lanes, first)[0];
                         }
+                        for j in 0..args.outputs {
+                            expect_pixels::<S, 1>(s, args, (tile + args.tiles) * args.outputs + j, first);
+                        }
                         put(s, &along.transform::<NX>(s, &d), out.wrapping_add(tile * BLOCK), args.out_point);
                     }
                 } else if NX == 1 {
                     for tile in 0..args.tiles {
+                        expect_pixels::<S, NY>(s, args, tile + args.tiles, first);
                         let v = down.transform::<NY>(s, &column(s, args, tile, lanes, first));
                         put(s, &v, out.wrapping_add(tile * BLOCK), args.out_point);
                     }
@@ -120,6 +124,14 @@ impl<const NY: usize, const PY: usize, const NX: usize, const PX: usize> Body fo
                 }
             }
         }
+    }
+}
+
+/// Prefetches column `x` of the rows. It need not exist.
+#[inline(always)]
+fn expect_pixels<S: Simd, const N: usize>(s: S, args: &InputArgs, x: usize, first: usize) {
+    for i in 0..N {
+        s.prefetch(args.rows[i].wrapping_add(x.wrapping_mul(args.steps[i])).wrapping_add(first));
     }
 }
 

@@ -54,6 +54,7 @@ impl<const NY: usize, const PY: usize, const RY: usize, const NX: usize, const P
             let coefficients = &*args.coefficients;
             (Powers::<S, PY>::new(s, &coefficients.y), Powers::<S, PX>::new(s, &coefficients.x))
         };
+        let ahead = args.tiles * RX;
         for first in (0..BLOCK).step_by(S::LANES) {
             let lanes = Lanes { lo: 0, hi: args.channels.saturating_sub(first).min(S::LANES) };
             let mut sum = s.splat(0.0);
@@ -66,6 +67,9 @@ impl<const NY: usize, const PY: usize, const RY: usize, const NX: usize, const P
                     if column < args.columns {
                         for i in 0..RY {
                             let from = args.rows[i].wrapping_add(column.wrapping_mul(args.steps[i]));
+                            s.prefetch(
+                                from.wrapping_add(first).wrapping_add(ahead.wrapping_mul(args.steps[i])),
+                            );
                             // SAFETY: the column is inside, and the caller guarantees its channels.
                             d[i] = unsafe { s.load_lanes(from.wrapping_add(first), lanes) };
                         }
