@@ -315,7 +315,8 @@ fn every_fast_method_can_be_chosen() {
         BackwardWeights::choice(&desc, &PlanOptions::default()).expect("a choice").method.algorithm
     };
     assert_eq!(chosen(Shape4::new(1, 64, 28, 28), 64, 3, 1), Algorithm::Winograd3x3);
-    assert_eq!(chosen(Shape4::new(1, 64, 28, 28), 64, 5, 1), Algorithm::Direct);
+    assert_eq!(chosen(Shape4::new(1, 64, 28, 28), 64, 5, 1), Algorithm::Winograd5x5);
+    assert_eq!(chosen(Shape4::new(1, 64, 28, 28), 64, 7, 1), Algorithm::Direct);
     assert_eq!(chosen(Shape4::new(1, 64, 28, 28), 64, 1, 1), Algorithm::Pointwise);
     assert_eq!(chosen(Shape4::new(1, 64, 28, 28), 64, 3, 64), Algorithm::Depthwise);
 }
