@@ -28,7 +28,7 @@ use super::grid::{Strip, TileGrid};
 use super::operands::Operands;
 use super::planes::PlaneRows;
 use crate::algo::packed::Panel;
-use crate::describe::{BLOCK, ConvDesc, ConvError, Layout, PixelRef};
+use crate::describe::{BLOCK, ConvDesc, ConvError, Layout, PixelRef, Size2};
 use crate::memory::split_memory;
 use crate::tile::output::{OutputRegion, OutputTile, PixelBox};
 use crate::tile::parts_table::Offsets;
@@ -202,7 +202,7 @@ impl WinogradConv {
     ) -> InputRows<'a> {
         let channels = BLOCK.min(self.channels() - c);
         let phases = self.schedule.form.phases;
-        if phases.are_gathered() {
+        if phases.are_gathered(self.desc.ins()) {
             let (rows, columns) = (self.schedule.tile.points.h, self.schedule.tile.columns(strip.tiles));
             let (y, x) = (strip.y..strip.y + rows, strip.x..strip.x + columns);
             let first = group * self.desc.ins();
@@ -219,13 +219,18 @@ impl WinogradConv {
                 channels,
             };
         }
-        let folded = &self.schedule.folded;
-        let down = self.schedule.down.then(|| self.schedule.step());
-        let rows = self.schedule.tile.points.h;
-        let places = Places::all(folded.input.width);
-        let map = TiledMap { size: folded.input, before: folded.before, rows, down, places };
+        let (folded, rows) = (&self.schedule.folded, self.schedule.tile.points.h);
+        let phase = phases.at(c, self.desc.ins());
+        let map = if phases.stride == Size2::square(1) {
+            let down = self.schedule.down.then(|| self.schedule.step());
+            let places = Places::all(folded.input.width);
+            TiledMap { size: folded.input, before: folded.before, rows, down, places }
+        } else {
+            let (size, first) = (self.desc.input().size(), Size2::new(phase.y, phase.x));
+            TiledMap::of_phase(size, phases.stride, folded.before, first, rows)
+        };
         let columns = self.schedule.tile.columns(strip.tiles);
-        let channel = group * self.channels() + c;
+        let channel = group * self.desc.ins() + phase.channel;
         map.rows(from, (strip, columns), (channel, channels), &self.kernels.copy, memory)
     }
 

@@ -24,8 +24,8 @@ pub(super) struct Phases {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Phase {
     pub(super) channel: usize,
-    y: usize,
-    x: usize,
+    pub(super) y: usize,
+    pub(super) x: usize,
 }
 
 impl Phases {
@@ -52,9 +52,10 @@ impl Phases {
         self.kernel.h * self.kernel.w
     }
 
-    /// Whether the pixels of a phase must be gathered from those of the image.
-    pub(super) fn are_gathered(&self) -> bool {
-        self.stride != Size2::square(1)
+    /// Whether the pixels of the phases must be gathered, channel by channel, from those of the image. If the `ins` channels of
+    /// the image are whole blocks, a block of channels has one phase, which is read in place.
+    pub(super) fn are_gathered(&self, ins: usize) -> bool {
+        self.stride != Size2::square(1) && !ins.is_multiple_of(BLOCK)
     }
 
     /// Phases along each axis that a kernel reads.
@@ -72,9 +73,13 @@ impl Phases {
         ins * self.count()
     }
 
-    /// Returns the phase and the image channel of `channel`, a channel of the phases.
-    pub(super) fn at(&self, channel: usize) -> Phase {
-        let (phase, channel) = (channel % self.count(), channel / self.count());
+    /// Returns the phase and the image channel of `channel`, a channel of the phases of a group with `ins` channels. Phases that
+    /// are gathered alternate, and others follow one another.
+    pub(super) fn at(&self, channel: usize, ins: usize) -> Phase {
+        let (phase, channel) = match self.are_gathered(ins) {
+            true => (channel % self.count(), channel / self.count()),
+            false => (channel / ins, channel % ins),
+        };
         Phase { channel, y: phase / self.along().w, x: phase % self.along().w }
     }
 
@@ -100,7 +105,7 @@ impl Phases {
         to[..y.len() * x.len() * BLOCK].fill(0.0);
         let mut channel = channels.start;
         while channel < channels.end {
-            let phase = self.at(channel);
+            let phase = self.at(channel, desc.ins());
             // Phases of one row are adjacent if pixels are adjacent.
             let most = if from.view.pixel == 1 { self.along().w - phase.x } else { 1 };
             let run = PhaseRun {
@@ -191,7 +196,8 @@ mod tests {
                 let mut seen = vec![0; kernel.h * kernel.w];
                 for channel in 0..phases.count() {
                     for tap in 0..taps.h * taps.w {
-                        if let Some(weight) = phases.weight(phases.at(channel), (tap / taps.w, tap % taps.w))
+                        if let Some(weight) =
+                            phases.weight(phases.at(channel, 1), (tap / taps.w, tap % taps.w))
                         {
                             seen[weight] += 1;
                         }

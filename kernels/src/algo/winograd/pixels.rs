@@ -37,12 +37,32 @@ impl Places {
     }
 
     /// Pixels from the first of `columns` columns to the last.
-    fn span(&self, columns: usize) -> usize {
+    pub(crate) fn span(&self, columns: usize) -> usize {
         columns.saturating_sub(1) * self.column + columns.min(1)
     }
 }
 
 impl TiledMap {
+    /// The pixels of a map that one phase of a strided kernel reads: every `stride`-th from its first tap on. `before` is the
+    /// padding of the map, and `rows` the rows of a tile.
+    pub(crate) fn of_phase(input: Size2, stride: Size2, before: Size2, first: Size2, rows: usize) -> Self {
+        // Along one axis: the padding, the first pixel after it, and the number of pixels.
+        let along = |first: usize, before: usize, stride: usize, extent: usize| {
+            let padding = before.saturating_sub(first).div_ceil(stride);
+            let start = padding * stride + first - before;
+            (padding, start, extent.saturating_sub(start).div_ceil(stride))
+        };
+        let (top, y, height) = along(first.h, before.h, stride.h, input.h);
+        let (left, x, width) = along(first.w, before.w, stride.w, input.w);
+        Self {
+            size: FoldedMap::of(Size2::new(height, width)),
+            before: Size2::new(top, left),
+            rows,
+            down: None,
+            places: Places { first: y * input.w + x, row: stride.h * input.w, column: stride.w },
+        }
+    }
+
     /// The rows of a strip, which reads `columns` columns, in up to sixteen channels: in the map itself, or copied to `memory`
     /// if the channels of a pixel are not adjacent there.
     pub(crate) fn rows<'a>(

@@ -3,6 +3,7 @@
 
 use super::folded::Folded;
 use super::phases::Phases;
+use super::pixels::Places;
 use super::split::{self, PartsLayer};
 use super::weights::{Order, WinogradForm};
 use crate::algo::packed::PanelShape;
@@ -65,7 +66,7 @@ pub(crate) fn supports(desc: &ConvDesc, outputs: Size2) -> Result<(), Unsupporte
 /// Whether the input rows of a strip are copied before they are transformed: the channels of a pixel are not adjacent in
 /// the image.
 fn copies_rows(desc: &ConvDesc, phases: Phases) -> bool {
-    desc.layout() == Layout::Nchw || phases.are_gathered() || desc.ins_split_blocks()
+    desc.layout() == Layout::Nchw || phases.are_gathered(desc.ins()) || desc.ins_split_blocks()
 }
 
 /// The decisions of a Winograd convolution before there are weights.
@@ -156,6 +157,17 @@ impl WinogradSchedule {
         }
     }
 
+    /// Elements of the copied rows of a strip.
+    fn rows_len(&self, desc: &ConvDesc) -> usize {
+        let (phases, columns) = (self.form.phases, self.tile.columns(self.strip));
+        let pixels = match phases.are_gathered(desc.ins()) {
+            true => columns,
+            // Pixels between those of a phase are copied, too.
+            false => Places { column: phases.stride.w, ..Places::all(0) }.span(columns),
+        };
+        if copies_rows(desc, phases) { self.tile.points.h * pixels * BLOCK } else { 0 }
+    }
+
     /// Elements of the parts of a slab.
     pub(super) fn lens(&self, desc: &ConvDesc) -> SlabLens {
         let tile = self.tile;
@@ -177,7 +189,7 @@ impl WinogradSchedule {
             pair,
             sums,
             scratch: if tile.is_thin() { 0 } else { tile.points.h * strip },
-            rows: if copies_rows(desc, self.form.phases) { tile.points.h * strip } else { 0 },
+            rows: self.rows_len(desc),
             lines: matrices_len(desc, pixels, width),
         }
     }

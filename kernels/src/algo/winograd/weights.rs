@@ -231,7 +231,7 @@ impl Transform {
         c: usize,
         out: (&mut [f32], usize),
     ) {
-        let (taps, phase) = (self.taps(), self.phases.at(c));
+        let (taps, phase) = (self.taps(), self.phases.at(c, self.ins));
         let Self { phases, g, weights, places, scratch, .. } = self;
         let first = phase.channel * phases.window();
         for (tap, place) in places.iter_mut().enumerate() {

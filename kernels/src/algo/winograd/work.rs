@@ -108,11 +108,14 @@ impl Counted<'_> {
         }
         work.add(Term::Pack, outputs * 2.0 * (products + (size.w * of_tile.h) as f64));
         let mut moved = 0.0;
-        if desc.layout() == Layout::Nchw {
-            moved += inputs * products;
-        } else if schedule.form.phases.are_gathered() {
+        let phases = schedule.form.phases;
+        if phases.are_gathered(desc.ins()) && desc.layout() != Layout::Nchw {
             // The other phases of a pixel are gathered lane by lane.
             moved += PHASES * inputs * (size.h * of_tile.w) as f64;
+        } else if desc.layout() == Layout::Nchw {
+            // Pixels between those of a phase are copied, too.
+            let step = if phases.are_gathered(desc.ins()) { 1 } else { phases.stride.w };
+            moved += inputs * products * step as f64;
         }
         if desc.output_layout() == Layout::Nchw {
             moved += outputs * (of_tile.h * of_tile.w) as f64;

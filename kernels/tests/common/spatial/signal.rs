@@ -160,7 +160,8 @@ fn check_weights(
     let (gw, gb) = got.split_at(data.filter.len());
     let filter = Extents { n: memory.extents.1.c, c: problem.ins, size: problem.kernel };
     let after = After::adding(filter, spec.accumulate.then_some(&data.filter));
-    problem.backward_weights(&data).compare(after, false, gw)?;
+    let transformed = transforms(plan.explain().choice.method.algorithm);
+    problem.backward_weights(&data).compare(after, transformed, gw)?;
     if spec.bias { compare_bias(problem, &data, gb) } else { Ok(()) }
 }
 

@@ -120,17 +120,8 @@ impl Maps {
             // Only then can the maps be folded.
             return TiledMap { size: input, before, rows, down, places: Places::all(input.width) };
         }
-        // Along one axis: the padding, the first pixel after it, and the number of pixels.
-        let along = |first: usize, before: usize, stride: usize, extent: usize| {
-            let padding = before.saturating_sub(first).div_ceil(stride);
-            let start = padding * stride + first - before;
-            (padding, start, extent.saturating_sub(start).div_ceil(stride))
-        };
-        let (top, y, height) = along(first.h, before.h, stride.h, input.rows());
-        let (left, x, width) = along(first.w, before.w, stride.w, input.width);
-        let places = Places { first: y * input.width + x, row: stride.h * input.width, column: stride.w };
-        let (size, before) = (FoldedMap::of(Size2::new(height, width)), Size2::new(top, left));
-        TiledMap { size, before, rows, down, places }
+        let input = Size2::new(input.rows(), input.width);
+        TiledMap::of_phase(input, stride, before, first, rows)
     }
 
     /// The tile with the fewest products for all pixels of the gradient.
