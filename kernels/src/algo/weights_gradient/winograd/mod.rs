@@ -2,13 +2,14 @@
 //! place of the filter. F(3x3, 4x4) computes a 3x3 filter with 36 products for 144.
 //!
 //! ```text
-//! for phase of the kernel:                            // one, if the stride is 1
-//!     for chunk, block of the filter:
+//! for chunk, block of the filter:
+//!     for phase of the kernel:                        // one, if the stride is 1
 //!         for stretch of tiles:
 //!             V[point][input channel] = B^T d B       // tiles of the image, 6x6 pixels for F(3x3, 4x4)
 //!             U[point][output channel] = G g G^T      // tiles of the gradients of the output, 4x4
 //!             for point: sums[point][input channel][output channel] += V * U
-//!         filter = A^T sums A                         // once, as it is linear
+//!         taps of the phase = A^T sums A              // once, as it is linear
+//!     write the filter
 //! ```
 //!
 //! `V` and `U` are the two operands of a 1x1 gradient at each point, whose pixels are tiles. The register tile of
@@ -18,7 +19,7 @@ mod phases;
 
 use super::{GradientRegion, WeightsGradient, WeightsOperands, sums, windows::part_of};
 use crate::algo::grid::Strip;
-use crate::describe::{BLOCK, ConvDesc, PixelRef, Size2, Unsupported};
+use crate::describe::{BLOCK, ConvDesc, PixelRef, Size2};
 use crate::memory::split_memory;
 use crate::tile::output::OutputTile;
 use crate::tile::post::Post;
@@ -28,6 +29,7 @@ use crate::tile::taps::TapsLine;
 use crate::tile::taps_table::{ImagePixels, OutputPixels, TapsSums, TapsTile};
 use crate::tile::winograd_operands::ProductsOfRow;
 use phases::Phase;
+pub(super) use phases::taps_of;
 use std::ops::Range;
 
 /// Tiles of a stretch. The sums of a register tile are read and written once for all of them.
@@ -76,14 +78,6 @@ fn stretches_of(phase: &Phase) -> usize {
     phase.tiles().len().div_ceil(STRETCH)
 }
 
-/// The number of taps along an axis that a driver for `desc` computes per phase.
-///
-/// # Errors
-/// If there is none.
-pub(super) fn taps_of(desc: &ConvDesc) -> Result<usize, Unsupported> {
-    phases::phases(desc).map(|(_, most)| most)
-}
-
 /// What a phase computes, for the choice.
 pub(super) struct PhaseWork {
     /// Tiles of all images, and stretches.
@@ -101,7 +95,7 @@ impl WinogradGradient {
         // Transformed tiles are whole blocks.
         let outs = even_piece(desc.outs(), MOST_CHANNELS).next_multiple_of(panel.max(BLOCK));
         let ins = even_piece(desc.ins(), MOST_CHANNELS).next_multiple_of(BLOCK);
-        let (phases, _) = phases::phases(desc).expect("a supported convolution");
+        let phases = phases::phases(desc).expect("a supported convolution");
         Self { tile: &kernels.gradient.taps, phases, panel, outs, ins }
     }
 
@@ -188,7 +182,7 @@ impl WinogradGradient {
                             bias: region.bias.is_some() && c == ins.start,
                         };
                         self.block(gradient, operands, (&block, chunk), &mut slab);
-                        Self::write(gradient, (&block, chunk), self.outs, region, &mut slab);
+                        self.write(gradient, (&block, chunk), region, &mut slab);
                     }
                 }
             }
@@ -325,17 +319,17 @@ impl WinogradGradient {
         }
     }
 
-    /// Writes the gradients of a block, whose filter has `outs` output channels in memory.
+    /// Writes the gradients of a block.
     fn write(
+        &self,
         gradient: &WeightsGradient,
         (block, chunk): (&Block, usize),
-        outs: usize,
         region: &mut GradientRegion<'_>,
         slab: &mut Slab<'_>,
     ) {
         let taps = gradient.windows.taps();
         let of_filter = block.ins.start * taps..block.ins.end * taps;
-        let filter = (&*slab.filter, outs);
+        let filter = (&*slab.filter, self.outs);
         sums::write(gradient.kernels, filter, &mut region.filter, chunk, block.outs.clone(), of_filter);
         if block.bias {
             sums::write_bias(region, chunk, block.outs.clone(), slab.bias);

@@ -81,6 +81,17 @@ impl Maps {
         (0..rows).flat_map(move |h| (0..columns).map(move |w| Size2::new(h, w)))
     }
 
+    /// The number of taps along an axis of the largest phase.
+    ///
+    /// # Errors
+    /// If it has one tap, or there are too many phases.
+    fn most_taps(&self) -> Result<usize, Unsupported> {
+        let Self { kernel, stride, .. } = *self;
+        let Size2 { h, w } = self.taps_from(Size2::square(0));
+        let count = stride.h.min(kernel.h).saturating_mul(stride.w.min(kernel.w));
+        if h.max(w) < 2 || count > MOST_PHASES { Err(Unsupported::NotWinograd) } else { Ok(h.max(w)) }
+    }
+
     fn phase(&self, first: Size2) -> Option<Phase> {
         let of_filter = self.tile_for(self.taps_from(first))?;
         let of_image = of_filter.exchanged();
@@ -178,19 +189,26 @@ impl Phase {
     }
 }
 
-/// The phases of `desc`, at least one, and the number of taps along an axis of the largest.
+/// The phases of `desc`.
 ///
 /// # Errors
-/// If no tiles are made for one of them, or none is transformed.
-pub(super) fn phases(desc: &ConvDesc) -> Result<(Vec<Phase>, usize), Unsupported> {
+/// As [`taps_of`].
+pub(super) fn phases(desc: &ConvDesc) -> Result<Vec<Phase>, Unsupported> {
     let maps = Maps::of(desc)?;
-    let Size2 { h, w } = maps.taps_from(Size2::square(0));
-    let count = maps.stride.h.min(maps.kernel.h).saturating_mul(maps.stride.w.min(maps.kernel.w));
-    if h.max(w) < 2 || count > MOST_PHASES {
-        return Err(Unsupported::NotWinograd);
-    }
-    let phases: Option<Vec<Phase>> = maps.firsts().map(|first| maps.phase(first)).collect();
-    Ok((phases.ok_or(Unsupported::NotWinograd)?, h.max(w)))
+    maps.most_taps()?;
+    maps.firsts().map(|first| maps.phase(first).ok_or(Unsupported::NotWinograd)).collect()
+}
+
+/// The number of taps along an axis of the largest phase of `desc`. It computes no coefficients, because the choice asks for every
+/// algorithm.
+///
+/// # Errors
+/// If no tiles are made for a phase, or none is transformed.
+pub(in crate::algo::weights_gradient) fn taps_of(desc: &ConvDesc) -> Result<usize, Unsupported> {
+    let maps = Maps::of(desc)?;
+    let most = maps.most_taps()?;
+    let is_made = |first| maps.tile_for(maps.taps_from(first)).is_some();
+    if maps.firsts().all(is_made) { Ok(most) } else { Err(Unsupported::NotWinograd) }
 }
 
 #[cfg(test)]
@@ -202,7 +220,10 @@ mod tests {
         let desc = ConvDesc::builder(Shape4::new(1, 16, extent, extent), 16, kernel)
             .pad(Pad2::all(1))
             .stride(Size2::square(stride));
-        let (phases, _) = phases(&desc.build().unwrap())?;
+        let desc = desc.build().unwrap();
+        let phases = phases(&desc);
+        assert_eq!(phases.is_ok(), taps_of(&desc).is_ok());
+        let phases = phases?;
         Ok(phases.iter().map(|phase| (phase.of_filter.outputs, phase.of_image.outputs)).collect())
     }
 
@@ -238,7 +259,7 @@ mod tests {
                 .build()
                 .unwrap();
             let windows = Windows::new(&desc);
-            let Ok((phases, _)) = phases(&desc) else { continue };
+            let Ok(phases) = phases(&desc) else { continue };
             let mut taps = 0;
             for phase in &phases {
                 taps += phase.taps();
