@@ -15,7 +15,9 @@ use super::output::{OutputRegion, OutputTile, TileOffset};
 use super::post::{Addend, Post};
 use super::table::KernelSet;
 use super::taps::TapsLine;
-use super::taps_table::{BoxPixels, BoxSums, BoxTaps, ImagePixels, OutputPixels, Partials, TapsSums};
+use super::taps_table::{
+    BoxOperands, BoxPixels, BoxSums, BoxTaps, ImagePixels, OutputPixels, Partials, TapsSums,
+};
 use super::window::{AxisSpec, WindowAxis};
 use super::winograd::{Coefficients, MOST_POINTS, OneWay};
 use super::winograd_operands::{InputRows, Products, ProductsOfRow, WinogradTile};
@@ -390,16 +392,17 @@ fn gradients_refuse_operands_that_overflow() {
 #[test]
 fn gradients_of_boxes_refuse_operands_that_overflow() {
     let (tile, data) = (&set().gradient.depthwise, [0.0; 64]);
-    let pixels = BoxPixels { data: &data, steps: [8, 8, 8] };
+    let pixels = BoxPixels { data: &data, steps: [8, 8, 8], ahead: 0 };
     let taps = BoxTaps { counts: [2, 2], steps: [8, 8] };
-    let run_to = |extents, go, x, taps, row| {
-        let sums = BoxSums { taps: &mut [0.0; 64], row, bias: None };
-        tile.run(extents, go, x, taps, sums);
+    let run_to = |extents, go, x, taps, steps| {
+        let sums = BoxSums { taps: &mut [0.0; 64], steps, bias: None };
+        tile.run(&mut BoxOperands { extents, go, x, taps, sums });
     };
-    let run = |extents, go, x, taps| run_to(extents, go, x, taps, 16);
+    let run = |extents, go, x, taps| run_to(extents, go, x, taps, [16, 8]);
     let wrong = BoxPixels { steps: [8, back(8), 8], ..pixels };
     refused("gradients of a box", || run([1, 2, 1], wrong, pixels, taps));
     refused("pixels of a box", || run([1, 2, 1], pixels, wrong, taps));
     refused("pixels of a box", || run([1, 1, 1], pixels, pixels, BoxTaps { steps: [8, back(8)], ..taps }));
-    refused("sums of a box", || run_to([1, 1, 1], pixels, pixels, taps, back(16)));
+    refused("sums of a box", || run_to([1, 1, 1], pixels, pixels, taps, [back(16), 8]));
+    refused("sums of a box", || run_to([1, 1, 1], pixels, pixels, taps, [16, back(8)]));
 }

@@ -50,6 +50,9 @@ pub(crate) struct BoxPixels<'a> {
     pub(crate) data: &'a [f32],
     /// Distances between images, rows and pixels.
     pub(crate) steps: [usize; 3],
+    /// The distance from a pixel to the one in its place in the next box. It wraps around. That pixel is prefetched, unless
+    /// the distance is 0.
+    pub(crate) ahead: usize,
 }
 
 /// Taps of a kernel.
@@ -63,11 +66,22 @@ pub(crate) struct BoxTaps {
 
 /// The sums of a box. Each is a vector.
 pub(crate) struct BoxSums<'a> {
-    /// The sums of the taps, and the distance between kernel rows.
+    /// The sums of the taps, and the distances between kernel rows and columns.
     pub(crate) taps: &'a mut [f32],
-    pub(crate) row: usize,
+    pub(crate) steps: [usize; 2],
     /// The sum of the gradients, if it is wanted.
     pub(crate) bias: Option<&'a mut [f32]>,
+}
+
+/// The operands of a box of `extents` images, rows and pixels of the output.
+pub(crate) struct BoxOperands<'a> {
+    pub(crate) extents: [usize; 3],
+    /// The gradients of the output.
+    pub(crate) go: BoxPixels<'a>,
+    /// What the first tap reads of the image.
+    pub(crate) x: BoxPixels<'a>,
+    pub(crate) taps: BoxTaps,
+    pub(crate) sums: BoxSums<'a>,
 }
 
 /// The gradient of the output, as a tile reads it.
@@ -186,18 +200,13 @@ impl DepthwiseTapsTile {
         [self.entries.len(), self.entries[0].len()]
     }
 
-    /// `sums += gradients * pixels`, and `bias += gradients`, for a box of `images`, `rows` and `pixels` output pixels.
+    /// `sums += gradients * pixels`, and `bias += gradients`.
     ///
     /// # Panics
     /// If an operand is too short, or no kernel has this number of taps. That is a bug in this library.
-    pub(crate) fn run(
-        &self,
-        [images, rows, pixels]: [usize; 3],
-        go: BoxPixels<'_>,
-        x: BoxPixels<'_>,
-        taps: BoxTaps,
-        sums: BoxSums<'_>,
-    ) {
+    pub(crate) fn run(&self, operands: &mut BoxOperands<'_>) {
+        let BoxOperands { extents: [images, rows, pixels], go, x, taps, sums } = operands;
+        let (images, rows, pixels) = (*images, *rows, *pixels);
         let [kernel_rows, kernel_columns] = taps.counts;
         let kernel = self.entries[kernel_rows - 1][kernel_columns - 1];
         let [image, row, pixel] = go.steps;
@@ -209,9 +218,10 @@ impl DepthwiseTapsTile {
         let needed =
             span([(images, image), (rows, row), (pixels, pixel), of_taps[0], of_taps[1], (self.lanes, 1)]);
         require("pixels of a box", needed, x.data.len());
-        let columns = kernel_columns.saturating_mul(self.lanes);
-        require("sums of a box", span([(kernel_rows, sums.row), (columns, 1)]), sums.taps.len());
-        let bias = sums.bias.map_or(std::ptr::null_mut(), |bias| {
+        let [kernel_row, kernel_column] = sums.steps;
+        let of_taps = [(kernel_rows, kernel_row), (kernel_columns, kernel_column)];
+        require("sums of a box", span([of_taps[0], of_taps[1], (self.lanes, 1)]), sums.taps.len());
+        let bias = sums.bias.as_mut().map_or(std::ptr::null_mut(), |bias| {
             require("sums of a bias", self.lanes, bias.len());
             bias.as_mut_ptr()
         });
@@ -221,11 +231,13 @@ impl DepthwiseTapsTile {
             pixels,
             go: go.data.as_ptr(),
             go_steps: go.steps,
+            go_ahead: go.ahead,
             x: x.data.as_ptr(),
             x_steps: x.steps,
+            x_ahead: x.ahead,
             tap_steps: taps.steps,
             sums: sums.taps.as_mut_ptr(),
-            sums_row: sums.row,
+            sums_steps: sums.steps,
             bias,
         };
         // SAFETY: every operand was measured. The set that holds this table was returned only after its features were
