@@ -369,9 +369,9 @@ fn gradients_of_pooling_refuse_sources_that_overflow() {
 #[test]
 fn gradients_refuse_operands_that_overflow() {
     let (kernels, data) = (&set().gradient, [0.0; 64]);
-    let line = TapsLine { go: 0, x: 0, lo: 0, hi: 2, count: 2 };
-    let go = OutputPixels { data: &data, pixel: 8, block: BLOCK };
-    let x = ImagePixels { data: &data, pixel: 1, channels: (2, 1) };
+    let line = TapsLine { hi: 2, count: 2, ..TapsLine::default() };
+    let go = OutputPixels { data: &data, pixel: 8, block: BLOCK, looks_ahead: false };
+    let x = ImagePixels { data: &data, pixel: 1, channels: (2, 1), looks_ahead: false };
     let run = |line, go, x, channel| {
         let mut sums = [0.0; 64];
         kernels.taps.run(1, &[line], go, x, TapsSums { data: &mut sums, taps: (1, 0), channel });

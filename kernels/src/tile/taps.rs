@@ -15,6 +15,9 @@
 //! It is the dual of `tile/direct.rs`: there, the outputs stay in registers and the weights stream past. With three taps,
 //! four channels and two vectors, 6 loads feed 24 FMAs.
 //!
+//! With one tap, what a later call will read can be prefetched meanwhile. The pixels of a stretch are many short pieces of memory, for which
+//! the prefetchers of a CPU are too slow.
+//!
 //! Padding is virtual. Pixels of the image outside the row are never visited. The first and the last pixels of a line
 //! belong to fewer than `G` output pixels. They skip the missing ones, because the product of a zero and an infinite pixel
 //! would be NaN.
@@ -35,6 +38,9 @@ pub(crate) struct TapsLine {
     pub(crate) hi: usize,
     /// Number of output pixels.
     pub(crate) count: usize,
+    /// Distances to the line that a later call reads, in the gradients and in the image. They wrap around.
+    pub(crate) go_ahead: usize,
+    pub(crate) x_ahead: usize,
 }
 
 /// The arguments of one call. `tile/taps_table.rs` builds and checks them.
@@ -46,10 +52,12 @@ pub(crate) struct TapsArgs {
     pub(super) go: *const f32,
     pub(super) go_pixel: usize,
     pub(super) go_block: usize,
+    pub(super) go_looks_ahead: bool,
     /// The first channel of the image, and the distances between pixels of a run and between channels.
     pub(super) x: *const f32,
     pub(super) x_pixel: usize,
     pub(super) x_channel: usize,
+    pub(super) x_looks_ahead: bool,
     /// The sums, and the distances between taps and between channels.
     pub(super) sums: *mut f32,
     pub(super) sums_tap: usize,
@@ -132,6 +140,9 @@ unsafe fn sum_line<S: Simd, const G: usize, const MC: usize, const NV: usize>(
             }
         }
         let mut at = go.wrapping_add(j.wrapping_mul(args.go_pixel));
+        // A distance of 0 prefetches what is being read, which costs less than a branch.
+        let go_ahead = if args.go_looks_ahead { line.go_ahead } else { 0 };
+        let x_ahead = if args.x_looks_ahead { line.x_ahead } else { 0 };
         while j < whole_to {
             for g in (1..G).rev() {
                 window[g] = window[g - 1];
@@ -139,6 +150,13 @@ unsafe fn sum_line<S: Simd, const G: usize, const MC: usize, const NV: usize>(
             for v in 0..NV {
                 // SAFETY: output pixel `j` is in the line.
                 window[0][v] = unsafe { s.load(at.wrapping_add(vector::<S>(v, args.go_block))) };
+            }
+            // With more taps, a pixel is read too often for its first time to matter.
+            if const { G == 1 } {
+                for v in (0..NV).step_by(BLOCK / S::LANES) {
+                    s.prefetch(at.wrapping_add(go_ahead).wrapping_add(vector::<S>(v, args.go_block)));
+                }
+                s.prefetch(x.wrapping_add(x_ahead));
             }
             for c in 0..MC {
                 // SAFETY: pixel `j` of the run is in `lo..hi`.

@@ -93,6 +93,8 @@ pub(crate) struct OutputPixels<'a> {
     pub(crate) pixel: usize,
     /// Distance between blocks of 16 channels.
     pub(crate) block: usize,
+    /// Whether the pixels that each line names are prefetched, if there is one tap.
+    pub(crate) looks_ahead: bool,
 }
 
 /// The image, as a tile reads it.
@@ -104,6 +106,8 @@ pub(crate) struct ImagePixels<'a> {
     pub(crate) pixel: usize,
     /// Number of channels, and the distance between them.
     pub(crate) channels: (usize, usize),
+    /// The same for the image: one cache line for each pixel.
+    pub(crate) looks_ahead: bool,
 }
 
 /// The sums of a tile. Their columns are output channels.
@@ -176,9 +180,11 @@ impl TapsTile {
             go: go.data.as_ptr(),
             go_pixel: go.pixel,
             go_block: go.block,
+            go_looks_ahead: go.looks_ahead,
             x: x.data.as_ptr(),
             x_pixel: x.pixel,
             x_channel: x.channels.1,
+            x_looks_ahead: x.looks_ahead,
             sums: sums.data.as_mut_ptr(),
             sums_tap: sums.taps.1,
             sums_channel: sums.channel,

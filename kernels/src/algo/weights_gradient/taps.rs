@@ -72,6 +72,8 @@ struct Slab<'a> {
     bias: &'a mut [f32],
     /// `[pixel][channel of the panel]`.
     gradients: &'a mut [f32],
+    /// The lines of a call. They are not made for each call, because filling them takes as long as a short call.
+    lines: &'a mut [TapsLine; MOST_SEGMENTS],
 }
 
 /// A block of the filter.
@@ -202,7 +204,7 @@ impl TapsGradient {
     ) {
         let windows = &gradient.windows;
         let ([sums, bias, gradients], _) = split_memory(slab, self.lens(windows), 1);
-        let mut slab = Slab { sums, bias, gradients };
+        let mut slab = Slab { sums, bias, gradients, lines: &mut [TapsLine::default(); MOST_SEGMENTS] };
         let taps = windows.taps();
         let channels = region.filter.channels.clone();
         let ins = region.filter.pixels.start / taps..region.filter.pixels.end / taps;
@@ -268,18 +270,26 @@ impl TapsGradient {
         let taps = block.kernel_rows.len() * windows.kernel.w;
         slab.sums[..block.ins.len() * taps * self.outs].fill(0.0);
         slab.bias.fill(0.0);
-        for stretch in gradient.stretches_of(chunk) {
+        let stretches = gradient.stretches_of(chunk);
+        for stretch in stretches.clone() {
+            let next = Some(stretch + 1).filter(|next| stretches.contains(next));
             for o in block.outs.clone().step_by(self.panel) {
                 let channels = o..block.outs.end.min(o + self.panel);
                 let columns = o - block.outs.start..channels.end - block.outs.start;
-                let Slab { sums, bias, gradients } = slab;
+                let Slab { sums, bias, gradients, lines } = slab;
                 let panel = self.panel(gradient, operands, (channels, columns), stretch, gradients);
                 if block.bias {
-                    self.bias(windows, &panel, stretch, bias);
+                    self.bias(windows, &panel, stretch, (bias, lines));
                 }
                 for kh in block.kernel_rows.clone() {
                     for run in self.runs.iter() {
-                        self.taps(gradient, operands, (block, &panel), (stretch, kh, run), sums);
+                        self.taps(
+                            gradient,
+                            operands,
+                            (block, &panel),
+                            ([Some(stretch), next], kh, run),
+                            (sums, lines),
+                        );
                     }
                 }
             }
@@ -298,24 +308,31 @@ impl TapsGradient {
         let go = &operands.grad_output;
         if self.in_place {
             let data = &go.data[go.view.offset(0, channels.start, 0)..];
-            let pixels = OutputPixels { data, pixel: go.view.pixel, block: go.view.plane };
+            let pixels =
+                OutputPixels { data, pixel: go.view.pixel, block: go.view.plane, looks_ahead: false };
             return Panel { columns, go: pixels, view: go.view, packed: false };
         }
         let windows = (&gradient.windows, stretch);
         gradients::pack(&gradient.kernels.copy, go, windows, &channels, self.panel, to);
-        let pixels = OutputPixels { data: to, pixel: self.panel, block: BLOCK };
+        let pixels = OutputPixels { data: to, pixel: self.panel, block: BLOCK, looks_ahead: false };
         Panel { columns, go: pixels, view: go.view, packed: true }
     }
 
     /// Sums the gradients of a panel: the products with an image of ones.
-    fn bias(&self, windows: &Windows, panel: &Panel<'_>, stretch: usize, sums: &mut [f32]) {
-        let mut lines = [TapsLine::default(); MOST_SEGMENTS];
+    fn bias(
+        &self,
+        windows: &Windows,
+        panel: &Panel<'_>,
+        stretch: usize,
+        (sums, lines): (&mut [f32], &mut [TapsLine; MOST_SEGMENTS]),
+    ) {
         let mut count = 0;
         for (go, segment) in panel.places(windows, stretch) {
-            lines[count] = TapsLine { go, x: 0, lo: 0, hi: segment.xs.len(), count: segment.xs.len() };
+            lines[count] =
+                TapsLine { go, hi: segment.xs.len(), count: segment.xs.len(), ..TapsLine::default() };
             count += 1;
         }
-        let x = ImagePixels { data: &[1.0], pixel: 0, channels: (1, 0) };
+        let x = ImagePixels { data: &[1.0], pixel: 0, channels: (1, 0), looks_ahead: false };
         self.each_width(1, panel, |vectors, column, go| {
             let data = &mut sums[panel.columns.start + column..];
             self.tile.run(vectors, &lines[..count], go, x, TapsSums { data, taps: (1, 0), channel: 0 });
@@ -328,20 +345,16 @@ impl TapsGradient {
         gradient: &WeightsGradient,
         operands: &WeightsOperands<'_>,
         (block, panel): (&Block, &Panel<'_>),
-        (stretch, kh, run): (usize, usize, KernelRun),
-        sums: &mut [f32],
+        ([stretch, next], kh, run): ([Option<usize>; 2], usize, KernelRun),
+        (sums, lines): (&mut [f32], &mut [TapsLine; MOST_SEGMENTS]),
     ) {
         let (windows, view) = (&gradient.windows, &operands.input.view);
-        let mut lines = [TapsLine::default(); MOST_SEGMENTS];
-        let mut count = 0;
-        for (go, segment) in panel.places(windows, stretch) {
-            if let Some(line) = line_of(windows, &segment, kh, run) {
-                // The line has the position of the pixel in the image.
-                let x = view.image_at(segment.n) + line.x * view.pixel;
-                lines[count] = TapsLine { go, x, ..line };
-                count += 1;
-            }
-        }
+        // The first panel that reads a channel of the image prefetches it, and so do the first taps with the gradients.
+        let x_looks_ahead = run.taps == 1 && panel.columns.start == 0 && view.channels_last();
+        let is_first = kh == block.kernel_rows.start && run.first == 0;
+        let go_looks_ahead = run.taps == 1 && !panel.packed && is_first;
+        let next = next.filter(|_| x_looks_ahead || go_looks_ahead);
+        let count = lines_of(windows, (panel, view), ([stretch, next], kh, run), lines);
         if count == 0 {
             return;
         }
@@ -354,17 +367,20 @@ impl TapsGradient {
         let first = block.group * gradient.desc.ins();
         let all = first + block.ins.start..first + block.ins.end;
         let step = if view.channels_last() { 1 } else { view.plane };
-        self.each_width(run.taps, panel, |vectors, column, go| {
+        self.each_width(run.taps, panel, |vectors, column, mut go| {
+            go.looks_ahead = go_looks_ahead;
             let most = self.tile.channels(run.taps, vectors);
             let mut left = all.clone();
             while !left.is_empty() {
                 let len = even_piece(channels_of_block(view, &left).len(), most);
                 let data = &operands.input.data[view.offset(0, left.start, 0)..];
-                let x = ImagePixels { data, pixel: windows.stride.w * view.pixel, channels: (len, step) };
+                let pixel = windows.stride.w * view.pixel;
+                let x = ImagePixels { data, pixel, channels: (len, step), looks_ahead: x_looks_ahead };
                 let at = row_of(left.start - first) * self.outs + panel.columns.start + column;
                 let taps = (run.taps, run.step * self.outs);
                 let sums = TapsSums { data: &mut sums[at..], taps, channel };
                 self.tile.run(vectors, &lines[..count], go, x, sums);
+                go.looks_ahead = false;
                 left.start += len;
             }
         });
@@ -409,6 +425,31 @@ impl Panel<'_> {
     }
 }
 
+/// The lines of a run of taps in kernel row `kh`, for a stretch and a later one, which is prefetched. Returns their number.
+fn lines_of(
+    windows: &Windows,
+    (panel, view): (&Panel<'_>, &PixelView),
+    (stretches, kh, run): ([Option<usize>; 2], usize, KernelRun),
+    lines: &mut [TapsLine; MOST_SEGMENTS],
+) -> usize {
+    let [this, mut later] = stretches.map(|stretch| {
+        let places = stretch.into_iter().flat_map(|stretch| panel.places(windows, stretch));
+        places.filter_map(|(go, segment)| {
+            let line = line_of(windows, &segment, kh, run)?;
+            // The line has the position of the pixel in the image.
+            Some(TapsLine { go, x: view.image_at(segment.n) + line.x * view.pixel, ..line })
+        })
+    });
+    let mut count = 0;
+    for line in this {
+        let later = later.next().unwrap_or(line);
+        let (go_ahead, x_ahead) = (later.go.wrapping_sub(line.go), later.x.wrapping_sub(line.x));
+        lines[count] = TapsLine { go_ahead, x_ahead, ..line };
+        count += 1;
+    }
+    count
+}
+
 /// What a run of taps in kernel row `kh` reads for a segment. `x` is the position of its first pixel in the image.
 /// Returns `None` if it reads padding only.
 fn line_of(windows: &Windows, segment: &Segment, kh: usize, run: KernelRun) -> Option<TapsLine> {
@@ -416,7 +457,7 @@ fn line_of(windows: &Windows, segment: &Segment, kh: usize, run: KernelRun) -> O
     let (lo, hi) = inside(windows, &segment.xs, run);
     let column = segment.xs.start * windows.stride.w + run.first * windows.dilation.w + lo * windows.stride.w;
     let x = row * windows.input.w + column.checked_sub(windows.before.w)?;
-    (lo < hi).then_some(TapsLine { go: 0, x, lo, hi, count: segment.xs.len() })
+    (lo < hi).then_some(TapsLine { x, lo, hi, count: segment.xs.len(), ..TapsLine::default() })
 }
 
 /// The pixels of a run of taps, for the outputs `xs` of a row, that are inside the image. If the first is not less than the

@@ -262,7 +262,7 @@ impl WinogradGradient {
     /// `sums += V * U` for `tiles` tiles and every point.
     fn multiply(&self, block: &Block, (points, tiles): (usize, usize), slab: &mut Slab<'_>) {
         let (ins, outs) = (block.ins.len(), block.outs.len());
-        let line = [TapsLine { go: 0, x: 0, lo: 0, hi: tiles, count: tiles }];
+        let line = [TapsLine { hi: tiles, count: tiles, ..TapsLine::default() }];
         for point in 0..points {
             let v = &slab.v[point * Self::point_of(self.ins)..];
             let u = &slab.u[point * Self::point_of(self.outs)..];
@@ -275,13 +275,14 @@ impl WinogradGradient {
                     data: &u[column / BLOCK * (STRETCH * BLOCK) + column % BLOCK..],
                     pixel: BLOCK,
                     block: STRETCH * BLOCK,
+                    looks_ahead: false,
                 };
                 let mut left = 0..ins;
                 while !left.is_empty() {
                     let c = left.start;
                     let len = even_piece((BLOCK - c % BLOCK).min(left.len()), most);
                     let data = &v[c / BLOCK * (STRETCH * BLOCK) + c % BLOCK..];
-                    let x = ImagePixels { data, pixel: BLOCK, channels: (len, 1) };
+                    let x = ImagePixels { data, pixel: BLOCK, channels: (len, 1), looks_ahead: false };
                     let data = &mut sums[c * self.outs + column..];
                     let sums = TapsSums { data, taps: (1, 0), channel: self.outs };
                     self.tile.run(vectors, &line, go, x, sums);
