@@ -1,7 +1,7 @@
 //! AVX2 with FMA: eight lanes, 16 registers, and masked loads and stores.
 
 use super::forward::{one_intrinsic_each, opaque, x86_hints};
-use super::{Lanes, Simd};
+use super::{Lanes, Simd, pow2_table};
 use std::arch::x86_64::*;
 
 /// Proof that the CPU has AVX2 and FMA.
@@ -135,6 +135,17 @@ unsafe impl Simd for Avx2Fma {
         unsafe {
             let biased = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
             _mm256_castsi256_ps(_mm256_slli_epi32::<23>(biased))
+        }
+    }
+    const POW2_STEPS: usize = 8;
+    #[inline(always)]
+    fn pow2_in_steps(self, offset_n: __m256) -> __m256 {
+        static TABLE: [i32; 8] = pow2_table();
+        // SAFETY: the token proves that the CPU has these instructions. The table is a vector.
+        unsafe {
+            let steps = _mm256_castps_si256(offset_n);
+            let power = _mm256_permutevar8x32_epi32(_mm256_loadu_si256(TABLE.as_ptr().cast()), steps);
+            _mm256_castsi256_ps(_mm256_add_epi32(power, _mm256_slli_epi32::<20>(steps)))
         }
     }
 }

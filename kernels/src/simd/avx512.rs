@@ -1,7 +1,7 @@
 //! AVX-512F: sixteen lanes, 32 registers, and masked loads and stores.
 
 use super::forward::{one_intrinsic_each, opaque, x86_hints};
-use super::{Lanes, Simd};
+use super::{Lanes, Simd, pow2_table};
 use std::arch::x86_64::*;
 
 /// Proof that the CPU has AVX-512F.
@@ -118,6 +118,17 @@ unsafe impl Simd for Avx512F {
         unsafe {
             let biased = _mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127));
             _mm512_castsi512_ps(_mm512_slli_epi32::<23>(biased))
+        }
+    }
+    const POW2_STEPS: usize = 16;
+    #[inline(always)]
+    fn pow2_in_steps(self, offset_n: __m512) -> __m512 {
+        static TABLE: [i32; 16] = pow2_table();
+        // SAFETY: the token proves that the CPU has these instructions. The table is a vector.
+        unsafe {
+            let steps = _mm512_castps_si512(offset_n);
+            let power = _mm512_permutexvar_epi32(steps, _mm512_loadu_si512(TABLE.as_ptr().cast()));
+            _mm512_castsi512_ps(_mm512_add_epi32(power, _mm512_slli_epi32::<19>(steps)))
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Elementary functions on vectors, and the activations that are made of them.
 
-use super::Simd;
+use super::{STEPS_OFFSET, Simd};
 
 /// ln 2 in two parts. The product of the first with an integer below 2^13 is exact.
 const LN2_HI: f32 = 0.693_359_4;
@@ -50,32 +50,54 @@ pub(super) fn negative_abs<S: Simd>(s: S, x: S::V) -> S::V {
     s.min(s.sub(s.splat(0.0), x), x)
 }
 
-/// Returns `1 + exp(-x)`, the divisor of the logistic function, with an error of about 2 ulp. It is infinity above
-/// 2^126, so that no quotient of 1 is subnormal.
+/// `(exp(-r) - 1 + r) / r^2` in powers of `-r`, for `|r| <= ln 2 / 2 / steps`: terms of the series that leave a relative error
+/// below 1e-8, or [`Q`].
+const fn q_of_steps(steps: usize) -> &'static [f32] {
+    match steps {
+        16 => &[0.5, 1.0 / 6.0],
+        8 => &[0.5, 1.0 / 6.0, 1.0 / 24.0],
+        _ => &Q,
+    }
+}
+
+/// Returns `1 + exp(-x)`, the divisor of the logistic function, with an error of about 2 ulp. It is infinity below -88.7.
 ///
 /// ```text
-/// -x = n ln 2 + r,  |r| <= ln 2 / 2                 // as in exp_and_expm1
-/// 1 + exp(-x) = 2^n (1 + r + r^2 Q(r)) + 1          // 2^128 is infinity
+/// -x = n ln 2 - r,  |r| <= ln 2 / 2 / steps         // n is a multiple of 1 / steps
+/// 1 + exp(-x) = 2^n (1 - r + r^2 Q(r)) + 1          // 2^128 is infinity
 /// ```
+///
+/// With 16 steps, `Q` has degree 1 instead of 4, and `2^n` takes one instruction more: the table of Tang 1989, *Table-driven
+/// implementation of the exponential function in IEEE floating-point arithmetic*.
 #[inline(always)]
 fn one_plus_exp_of_negative<S: Simd>(s: S, x: S::V) -> S::V {
     /// Above this, exp(-x) is less than half an ulp of 1. A larger x would leave |r| without a bound.
     const HIGHEST: f32 = 87.0;
-    const LARGEST: f32 = 1.0 / f32::MIN_POSITIVE;
+    /// -128 ln 2: below this, n is 128.
+    const LOWEST: f32 = -88.722_84;
     let one = s.splat(1.0);
-    let x = s.min(s.splat(HIGHEST), x); // a NaN passes through
-    let n = s.round(s.min(s.splat(128.0), s.mul(x, s.splat(-std::f32::consts::LOG2_E))));
-    // -r, and 1 - (-r) + (-r)^2 Q. Below n = 128, where 2^n is infinity, the sum is positive for any r.
+    let x = s.max(s.splat(LOWEST), s.min(s.splat(HIGHEST), x)); // a NaN passes through
+    let offset = s.splat(STEPS_OFFSET / S::POW2_STEPS as f32);
+    let offset_n = s.neg_mul_add(x, s.splat(std::f32::consts::LOG2_E), offset);
+    let n = s.sub(offset_n, offset);
     let r = s.mul_add(n, s.splat(LN2_HI), x);
     let r = s.mul_add(n, s.splat(LN2_LO), r);
-    let mut q = s.splat(Q[4]);
-    for coefficient in [Q[3], Q[2], Q[1], Q[0]] {
+    let (&last, rest) = const { q_of_steps(S::POW2_STEPS).split_last().expect("Q has terms") };
+    let mut q = s.splat(last);
+    for &coefficient in rest.iter().rev() {
         q = s.neg_mul_add(q, r, s.splat(coefficient));
     }
     let exp = s.neg_mul_add(s.neg_mul_add(q, r, one), r, one);
-    let sum = s.mul_add(s.pow2(n), exp, one);
-    let left = s.sub(s.splat(LARGEST), sum); // a NaN passes through
-    s.where_negative(left, s.splat(f32::INFINITY), sum)
+    s.mul_add(s.pow2_in_steps(offset_n), exp, one)
+}
+
+/// `1 / (1 + exp(-x))`. It is zero where the quotient would be subnormal.
+#[inline(always)]
+fn logistic<S: Simd>(s: S, x: S::V) -> S::V {
+    const LARGEST: f32 = 1.0 / f32::MIN_POSITIVE;
+    let divisor = one_plus_exp_of_negative(s, x);
+    let left = s.sub(s.splat(LARGEST), divisor); // a NaN passes through
+    s.where_negative(left, s.splat(0.0), s.div(s.splat(1.0), divisor))
 }
 
 /// `tanh |x| = -t / (t + 2)` with `t = exp(-2|x|) - 1`.
@@ -114,7 +136,7 @@ kinds! {
     LeakyRelu { alpha } |s, x, _slope| s.where_negative(x, s.mul(x, s.splat(alpha)), x);
     PRelu {} |s, x, slope| s.where_negative(x, s.mul(x, slope), x);
     Clip { lo, hi } |s, x, _slope| s.min(s.splat(hi), s.max(s.splat(lo), x));
-    Sigmoid {} |s, x, _slope| s.div(s.splat(1.0), one_plus_exp_of_negative(s, x));
+    Sigmoid {} |s, x, _slope| logistic(s, x);
     Tanh {} |s, x, _slope| tanh(s, x);
     Elu { alpha } |s, x, _slope| {
         let below = exp_and_expm1(s, s.min(s.splat(0.0), x)).1;

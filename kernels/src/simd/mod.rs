@@ -32,6 +32,27 @@ pub(crate) mod slope;
 /// Number of elements in a cache line.
 pub(crate) const LINE: usize = 16;
 
+/// A sum with this number is rounded to an integer, which the last mantissa bits hold.
+pub(crate) const STEPS_OFFSET: f32 = 12_582_912.0;
+
+/// For each step, the bits of `2^(step / N)`, less what the step adds to them when all steps are shifted to the exponent.
+#[cfg(target_arch = "x86_64")]
+const fn pow2_table<const N: usize>() -> [i32; N] {
+    const SIXTEENTH_ROOT_OF_2: f64 = 1.044_273_782_427_413_8;
+    let shift = f32::MANTISSA_DIGITS - 1 - N.trailing_zeros();
+    let (mut table, mut power, mut step) = ([0; N], 1.0, 0);
+    while step < N {
+        table[step] = (power as f32).to_bits() as i32 - ((step as i32) << shift);
+        let mut sixteenths = 16 / N;
+        while sixteenths > 0 {
+            power *= SIXTEENTH_ROOT_OF_2;
+            sixteenths -= 1;
+        }
+        step += 1;
+    }
+    table
+}
+
 /// Waits until everything that this thread has [streamed](Simd::stream) is in memory.
 #[inline]
 pub(crate) fn fence() {
@@ -143,6 +164,14 @@ pub(crate) unsafe trait Simd: Copy {
     fn round(self, x: Self::V) -> Self::V;
     /// `2^n` for an integral `n` in `-126..=128`, where `2^128` is infinity. The value for any other `n` is unspecified.
     fn pow2(self, n: Self::V) -> Self::V;
+    /// The steps from one power of two to the next in [`Simd::pow2_in_steps`]. 16 and 8 need a table in a register.
+    const POW2_STEPS: usize = 1;
+    /// `2^n` for a multiple `n` of `1 / POW2_STEPS` in `-126..=128`, given as `n + STEPS_OFFSET / POW2_STEPS`: its last
+    /// mantissa bits count the steps.
+    #[inline(always)]
+    fn pow2_in_steps(self, offset_n: Self::V) -> Self::V {
+        self.pow2(self.sub(offset_n, self.splat(STEPS_OFFSET)))
+    }
     /// Returns `x`, but hides its value from the compiler. Otherwise the compiler keeps a separate address
     /// for each step of an advancing pointer, and a separate variable for each tested bit. It then runs out
     /// of registers.
