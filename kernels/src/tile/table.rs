@@ -61,7 +61,7 @@ const AVX512F: KernelSet = KernelSet {
         tile!(enter_avx512f, "gemm_f32_14x32_avx512f": lanes 16, widths [1 2], rows [1 2 3 4 5 6 7 8 9 10 11 12 13 14]),
         tile!(enter_avx512f, "gemm_f32_28x16_avx512f": lanes 16, widths [1],
             rows [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28]),
-        tile!(enter_avx512f, "gemm_f32_2x128_avx512f": lanes 16, widths [8], rows [1 2]),
+        tile!(enter_avx512f, "gemm_f32_2x128_avx512f": lanes 16, widths [2 4 8], rows [1 2]),
     ],
     direct: direct_tile!(enter_avx512f, "direct_f32_8x32_avx512f": lanes 16, taps 4, widths [1 2], pixels [1 2 4 6 7 8]),
     rows: rows_tile!(enter_avx512f, "rows_f32_14x32_avx512f": lanes 16,
@@ -102,7 +102,7 @@ static AVX2FMA: KernelSet = KernelSet {
     isa: Isa::Avx2Fma,
     gemm: &[
         tile!(enter_avx2fma, "gemm_f32_6x16_avx2fma": lanes 8, widths [1 2], rows [1 2 3 4 5 6]),
-        tile!(enter_avx2fma, "gemm_f32_1x64_avx2fma": lanes 8, widths [8], rows [1]),
+        tile!(enter_avx2fma, "gemm_f32_1x64_avx2fma": lanes 8, widths [2 4 8], rows [1]),
     ],
     direct: direct_tile!(enter_avx2fma, "direct_f32_6x16_avx2fma": lanes 8, taps 1, widths [1 2], pixels [1 2 3 4 5 6]),
     rows: rows_tile!(enter_avx2fma, "rows_f32_6x16_avx2fma": lanes 8,
@@ -130,7 +130,7 @@ static NEON: KernelSet = KernelSet {
     isa: Isa::Neon,
     gemm: &[
         tile!(enter_neon, "gemm_f32_6x16_neon": lanes 4, widths [1 2 4], rows [1 2 3 4 5 6]),
-        tile!(enter_neon, "gemm_f32_2x32_neon": lanes 4, widths [8], rows [1 2]),
+        tile!(enter_neon, "gemm_f32_2x32_neon": lanes 4, widths [2 4 8], rows [1 2]),
     ],
     direct: direct_tile!(enter_neon, "direct_f32_5x16_neon": lanes 4, taps 1, widths [2 4], pixels [1 2 3 4 5]),
     rows: rows_tile!(enter_neon, "rows_f32_6x16_neon": lanes 4,
@@ -157,7 +157,7 @@ static PORTABLE: KernelSet = KernelSet {
     isa: Isa::Portable,
     gemm: &[
         tile!(enter_portable, "gemm_f32_4x8_portable": lanes 8, widths [1], rows [1 2 3 4]),
-        tile!(enter_portable, "gemm_f32_1x32_portable": lanes 8, widths [4], rows [1]),
+        tile!(enter_portable, "gemm_f32_1x32_portable": lanes 8, widths [1 2 4], rows [1]),
     ],
     direct: direct_tile!(enter_portable, "direct_f32_4x8_portable": lanes 8, taps 1, widths [1], pixels [1 2 3 4]),
     rows: rows_tile!(enter_portable, "rows_f32_4x8_portable": lanes 8,

@@ -118,7 +118,8 @@ unsafe fn lines<S: Simd, const KH: usize, const KW: usize, const AHEAD: bool>(
             // SAFETY: the caller guarantees every pixel of the box, and every tap of it.
             unsafe {
                 match (apart, S::LANES) {
-                    // Sixteen registers hold the gradients of two pixels beside the sums.
+                    // Sixteen registers hold the gradients of two pixels beside the sums, unless there are twelve.
+                    (1, 8) if KH * KW == 12 => {}
                     (1, 8) => line.strips::<S, KH, KW, 2, 1, AHEAD>(s, sums),
                     (2, 8) => line.strips::<S, KH, KW, 2, 2, AHEAD>(s, sums),
                     (1, _) => line.strips::<S, KH, KW, 4, 1, AHEAD>(s, sums),
