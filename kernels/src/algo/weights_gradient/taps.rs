@@ -287,7 +287,7 @@ impl TapsGradient {
                             gradient,
                             operands,
                             (block, &panel),
-                            ([Some(stretch), next], kh, run),
+                            ((stretch, next), kh, run),
                             (sums, lines),
                         );
                     }
@@ -345,7 +345,7 @@ impl TapsGradient {
         gradient: &WeightsGradient,
         operands: &WeightsOperands<'_>,
         (block, panel): (&Block, &Panel<'_>),
-        ([stretch, next], kh, run): ([Option<usize>; 2], usize, KernelRun),
+        ((stretch, next), kh, run): (Stretches, usize, KernelRun),
         (sums, lines): (&mut [f32], &mut [TapsLine; MOST_SEGMENTS]),
     ) {
         let (windows, view) = (&gradient.windows, &operands.input.view);
@@ -354,7 +354,7 @@ impl TapsGradient {
         let is_first = kh == block.kernel_rows.start && run.first == 0;
         let go_looks_ahead = run.taps == 1 && !panel.packed && is_first;
         let next = next.filter(|_| x_looks_ahead || go_looks_ahead);
-        let count = lines_of(windows, (panel, view), ([stretch, next], kh, run), lines);
+        let count = lines_of(windows, (panel, view), ((stretch, next), kh, run), lines);
         if count == 0 {
             return;
         }
@@ -425,23 +425,26 @@ impl Panel<'_> {
     }
 }
 
-/// The lines of a run of taps in kernel row `kh`, for a stretch and a later one, which is prefetched. Returns their number.
+/// A stretch, and a later one that is prefetched meanwhile.
+type Stretches = (usize, Option<usize>);
+
+/// The lines of a run of taps in kernel row `kh`, for a stretch and a later one. Returns their number.
 fn lines_of(
     windows: &Windows,
     (panel, view): (&Panel<'_>, &PixelView),
-    (stretches, kh, run): ([Option<usize>; 2], usize, KernelRun),
+    ((stretch, next), kh, run): (Stretches, usize, KernelRun),
     lines: &mut [TapsLine; MOST_SEGMENTS],
 ) -> usize {
-    let [this, mut later] = stretches.map(|stretch| {
-        let places = stretch.into_iter().flat_map(|stretch| panel.places(windows, stretch));
-        places.filter_map(|(go, segment)| {
+    let lines_in = |stretch| {
+        panel.places(windows, stretch).filter_map(|(go, segment)| {
             let line = line_of(windows, &segment, kh, run)?;
             // The line has the position of the pixel in the image.
             Some(TapsLine { go, x: view.image_at(segment.n) + line.x * view.pixel, ..line })
         })
-    });
+    };
+    let mut later = next.into_iter().flat_map(lines_in);
     let mut count = 0;
-    for line in this {
+    for line in lines_in(stretch) {
         let later = later.next().unwrap_or(line);
         let (go_ahead, x_ahead) = (later.go.wrapping_sub(line.go), later.x.wrapping_sub(line.x));
         lines[count] = TapsLine { go_ahead, x_ahead, ..line };

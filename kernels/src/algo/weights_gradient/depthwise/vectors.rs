@@ -71,10 +71,7 @@ impl DepthwiseGradient {
         channels: &Range<usize>,
         to: &'a mut [f32],
     ) -> Vector<'a> {
-        if self.is_whole(map.tensor.view.layout, channels) {
-            return map.in_place(channels.start);
-        }
-        self.copy(map, (&pixels.images, &pixels.ys, &pixels.xs), channels, to)
+        self.vector(map, (&pixels.images, &pixels.ys, &pixels.xs), channels, to)
     }
 
     /// The pixels of the image for one vector of output channels.
@@ -85,16 +82,13 @@ impl DepthwiseGradient {
         channels: &Range<usize>,
         to: &'a mut [f32],
     ) -> Vector<'a> {
-        let view = &map.tensor.view;
-        if self.outs == 1 && self.is_whole(view.layout, channels) {
-            return map.in_place(channels.start);
-        }
         let [y, x] = &self.axes;
         let (ys, xs) = (y.inputs(&pixels.ys), x.inputs(&pixels.xs));
         let copied = (&pixels.images, &ys, &xs);
         if self.outs == 1 {
-            return self.copy(map, copied, channels, to);
+            return self.vector(map, copied, channels, to);
         }
+        let view = &map.tensor.view;
         let vector = self.copied(copied);
         let lanes = self.tile.lanes;
         for (index, (n, y, x)) in each(copied).enumerate() {
@@ -104,6 +98,20 @@ impl DepthwiseGradient {
             }
         }
         Vector { pixels: BoxPixels { data: to, ..vector.pixels }, ..vector }
+    }
+
+    /// The pixels of a box for the channels `channels` of the tensor: in place if these are whole vectors, and copied otherwise.
+    fn vector<'a>(
+        &self,
+        map: &Map<'a>,
+        copied: Copied<'_>,
+        channels: &Range<usize>,
+        to: &'a mut [f32],
+    ) -> Vector<'a> {
+        match self.is_whole(map.tensor.view.layout, channels) {
+            true => map.in_place(channels.start),
+            false => self.copy(map, copied, channels, to),
+        }
     }
 
     /// Copies some channels of a box of pixels.
