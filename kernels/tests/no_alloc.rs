@@ -9,7 +9,7 @@ use common::gradient::WeightsProblem;
 use counting::counted;
 use kernels::{
     Activation, Algorithm, BackwardData, BackwardDataIo, BackwardWeights, BackwardWeightsIo, Buffer,
-    ConvError, ConvIo, DataSpec, EpilogueSpec, Isa, Layout, LinearPlan, LrnSpec, NormSpec, Ops, Pad2,
+    ConvError, ConvIo, DataSpec, EpilogueSpec, Isa, Layout, LinearPlan, LrnSpec, Method, NormSpec, Ops, Pad2,
     PlanOptions, PoolDesc, PoolKind, Shape4, Size2, TensorMut, TensorRef, Threads, Weights, Workspace,
 };
 
@@ -35,15 +35,10 @@ fn allocations(problem: &ConvProblem, algorithm: Algorithm, isa: Isa, threads: T
 }
 
 /// Allocations of all threads during ten runs of a gradient of weights.
-fn allocations_of_gradient(
-    problem: &ConvProblem,
-    algorithm: Algorithm,
-    isa: Isa,
-    threads: Threads<'_>,
-) -> usize {
+fn allocations_of_gradient(problem: &ConvProblem, method: Method, isa: Isa, threads: Threads<'_>) -> usize {
     let problem = WeightsProblem::new(*problem, true, true);
     let (desc, layout) = (problem.desc(), problem.conv.layout);
-    let options = PlanOptions::default().force(algorithm).isa(isa).max_threads(2).macs_per_thread(1);
+    let options = PlanOptions::default().force(method).isa(isa).max_threads(2).macs_per_thread(1);
     let plan = problem.plan(&options);
     let input = Buffer::zeroed(desc.input().len(layout).expect("it fits")).unwrap();
     let grad_output = Buffer::zeroed(desc.output().len(layout).expect("it fits")).unwrap();
@@ -71,13 +66,12 @@ fn assert_gradients_allocate_nothing(base: ConvProblem, pool: &rayon::ThreadPool
             ..base
         };
         let desc = WeightsProblem::new(problem, true, true).desc();
-        for algorithm in Algorithm::ALL.into_iter().filter(|a| BackwardWeights::supports(*a, &desc).is_ok()) {
-            for isa in common::isas_of_f32() {
-                let alone = allocations_of_gradient(&problem, algorithm, isa, Threads::Seq);
-                assert_eq!(alone, 0, "weights of {desc}: {algorithm} on {isa}");
-                let run = || allocations_of_gradient(&problem, algorithm, isa, Threads::Current);
-                assert_eq!(pool.install(run), 0, "weights of {desc}: {algorithm} on {isa} inside a pool");
-            }
+        let able = |(method, _): &(Method, Isa)| BackwardWeights::supports(*method, &desc).is_ok();
+        for (method, isa) in common::methods_on_isas().filter(able) {
+            let alone = allocations_of_gradient(&problem, method, isa, Threads::Seq);
+            assert_eq!(alone, 0, "weights of {desc}: {method} on {isa}");
+            let run = || allocations_of_gradient(&problem, method, isa, Threads::Current);
+            assert_eq!(pool.install(run), 0, "weights of {desc}: {method} on {isa} inside a pool");
         }
     }
 }

@@ -81,16 +81,25 @@ impl Algorithm {
     }
 }
 
+impl Products {
+    /// The strictest [`Numerics`] under which an algorithm without transforms can have these products.
+    pub(super) fn numerics(self) -> Numerics {
+        match self {
+            Self::F32 => Numerics::Strict,
+            Self::Bf16x6 => Numerics::Default,
+            Self::Bf16x3 => Numerics::Fast,
+            Self::Bf16 => Numerics::Bf16,
+        }
+    }
+}
+
 impl Method {
     /// The strictest [`Numerics`] under which this method can be chosen for `desc`.
     pub fn numerics(self, desc: &ConvDesc) -> Numerics {
         let of_products = match (self.products, self.algorithm.kind()) {
-            (Products::F32, _) => Numerics::Strict,
-            (Products::Bf16x6, _) => Numerics::Default,
             // The transforms amplify what three products leave out.
             (Products::Bf16x3, AlgorithmKind::Winograd(_)) => Numerics::Tf32,
-            (Products::Bf16x3, _) => Numerics::Fast,
-            (Products::Bf16, _) => Numerics::Bf16,
+            (products, _) => products.numerics(),
         };
         of_products.max(self.algorithm.numerics(desc))
     }

@@ -4,8 +4,8 @@ use super::cost::Estimate;
 use super::model::{Candidate, Choice, Limits, Numerics, Rejection, Select, decide};
 use super::profile::Profile;
 use super::terms::Terms;
-use crate::algo::weights_gradient::{WeightsGradient, WeightsWork, supports};
-use crate::describe::{AlgorithmKind, ConvDesc, ConvError, Method, Products};
+use crate::algo::weights_gradient::{WeightsGradient, WeightsWork, exists, supports};
+use crate::describe::{AlgorithmKind, ConvDesc, ConvError, Method};
 use crate::tile::table::KernelSet;
 use crate::work::Traffic;
 
@@ -22,11 +22,18 @@ pub(crate) fn choose_weights(
         supports(method, desc).map_err(|reason| ConvError::Unsupported { method, reason })?;
     }
     let (mut candidates, mut rejected) = (Vec::new(), Vec::new());
-    for method in Method::all(&[Products::F32]) {
+    let of_isa = Method::all(kernels.isa().products());
+    let mut methods: Vec<Method> = of_isa.filter(|&method| exists(method)).collect();
+    if let Select::Force(method) = limits.select
+        && !methods.contains(&method)
+    {
+        methods.push(method);
+    }
+    for method in methods {
         match supports(method, desc) {
             Err(reason) => rejected.push((method, Rejection::Unsupported(reason))),
             Ok(()) => {
-                let gradient = WeightsGradient::new(method.algorithm, desc, kernels);
+                let gradient = WeightsGradient::new(method, desc, kernels);
                 let estimate = estimate(&gradient, kernels, profile, threads);
                 candidates.push(Candidate { method, estimate, measured: None });
             }
@@ -35,12 +42,12 @@ pub(crate) fn choose_weights(
     decide(limits, (candidates, rejected), numerics)
 }
 
-/// The strictest numerics under which a method can be chosen. Every method only reorders sums, except for transforms. No tile of
-/// a gradient has eight points along both axes.
+/// The strictest numerics under which a method can be chosen. Products of `f32` only reorder sums, except for transforms. No tile
+/// of a gradient has eight points along both axes.
 fn numerics(method: Method) -> Numerics {
     match method.algorithm.kind() {
         AlgorithmKind::Winograd(_) => Numerics::Default,
-        _ => Numerics::Strict,
+        _ => method.products.numerics(),
     }
 }
 
@@ -50,13 +57,14 @@ fn estimate(
     profile: &Profile,
     (threads, parts): (usize, usize),
 ) -> Estimate {
-    let WeightsWork { products, edges, packing, calls, flops } = gradient.work();
+    let WeightsWork { products, bf16_rows, edges, packing, calls, flops } = gradient.work();
     let lanes = kernels.gemm[0].shape.lanes as f64;
     let slot = 2.0 * lanes / (profile.fma_mflops as f64 * 1e6) / parts as f64;
     let region = if parts > 1 { profile.region_ns as f64 * 1e-9 } else { 0.0 };
+    let row = f64::from(2 * 32 * 16) / (profile.bf16_mflops as f64 * 1e6) / parts as f64;
     let needed = (flops / (2.0 * lanes)).min(products);
     let terms = Terms {
-        arithmetic: slot * needed,
+        arithmetic: slot * needed + row * bf16_rows,
         edges: slot * (products - needed + edges),
         packing: slot * packing,
         calls: slot * calls + region,

@@ -5,7 +5,7 @@ use super::options::PlanOptions;
 use super::report::PlanReport;
 use crate::algo::weights_gradient::WeightsGradient;
 use crate::choose::{Choice, Profile, choose_weights};
-use crate::describe::{Algorithm, ConvDesc, ConvError, Isa, Unsupported};
+use crate::describe::{Algorithm, ConvDesc, ConvError, Isa, Method, Unsupported};
 use crate::memory::WorkspaceReq;
 use crate::run::Threads;
 use crate::run::weights::{BackwardWeightsIo, PreparedWeights};
@@ -117,7 +117,7 @@ impl BackwardWeights {
         let output_len = desc.output().len(desc.output_layout())?;
         let activation = OwnActivation::new(desc.epilogue().activation, output_len, kernels)?;
         let choice = choose(desc, kernels, options)?;
-        let gradient = WeightsGradient::new(choice.method.algorithm, desc, kernels);
+        let gradient = WeightsGradient::new(choice.method, desc, kernels);
         let req = WorkspaceReq::new(gradient.workspace_len(), options.max_threads)
             .shared(gradient.shared_len(spec.accumulate));
         if req.len() > isize::MAX as usize / size_of::<f32>() {
@@ -177,12 +177,13 @@ impl BackwardWeights {
         choose(desc, kernels(options.isa)?, options)
     }
 
-    /// Whether an algorithm can compute the gradient of the weights of `desc`.
+    /// Whether a method can compute the gradient of the weights of `desc`. With bf16 products, only
+    /// [`Algorithm::Im2colGemm`] can.
     ///
     /// # Errors
     /// The reason why it cannot.
-    pub fn supports(algorithm: Algorithm, desc: &ConvDesc) -> Result<(), Unsupported> {
-        crate::algo::weights_gradient::supports(algorithm.into(), desc)
+    pub fn supports(method: impl Into<Method>, desc: &ConvDesc) -> Result<(), Unsupported> {
+        crate::algo::weights_gradient::supports(method.into(), desc)
     }
 
     /// The convolution whose gradient this plan computes.

@@ -301,9 +301,11 @@ fn parts_code(kernels: &PartsKernels) -> Vec<KernelCode> {
     if kernels.names[0].ends_with("plain") {
         return list.kernels;
     }
-    // Rounding to one part is four instructions, too few to tell whole vectors from lost ones.
-    for (parts, &code) in kernels.split.iter().enumerate().skip(1) {
-        list.push(format!("split into {} parts", parts + 1), code, Loops::Vectors);
+    // Rounding to one part takes too few instructions to tell whole vectors from lost ones.
+    for (what, table) in [("split", &kernels.split), ("split pairs", &kernels.split_pairs)] {
+        for (parts, &code) in table.iter().enumerate().skip(1) {
+            list.push(format!("{what} into {} parts", parts + 1), code, Loops::Vectors);
+        }
     }
     for (rows, entries) in kernels.products[0].iter().enumerate() {
         for (what, &code) in ["packed", "strided"].iter().zip(entries) {

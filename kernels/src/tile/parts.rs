@@ -79,12 +79,13 @@ pub(super) const fn products(parts: usize) -> &'static [(usize, usize)] {
     }
 }
 
-/// Splits rows into `PARTS` parts.
+/// Splits rows into `PARTS` parts. A word holds two neighbours of a half, or if `PAIRS` the same value of both halves:
+/// these are then two rows of B.
 #[cfg(target_arch = "x86_64")]
-pub(crate) struct Split<const PARTS: usize>;
+pub(crate) struct Split<const PARTS: usize, const PAIRS: bool>;
 
 #[cfg(target_arch = "x86_64")]
-impl<const PARTS: usize> Body for Split<PARTS> {
+impl<const PARTS: usize, const PAIRS: bool> Body for Split<PARTS, PAIRS> {
     type Args = SplitArgs;
 
     /// # Safety
@@ -96,37 +97,49 @@ impl<const PARTS: usize> Body for Split<PARTS> {
     unsafe fn run<S: Simd>(_: S, args: &SplitArgs) {
         use std::arch::x86_64::*;
         let masks = args.lens.map(|len| if len >= 16 { u16::MAX } else { (1 << len) - 1 });
-        let odd: [u16; 32] = std::array::from_fn(|i| 2 * i as u16 + 1);
+        let pairs: [u16; 32] = std::array::from_fn(|i| (i % 2 * 16 + i / 2) as u16);
+        // The upper half of the bits of each number, in the order of the words.
+        let upper: [u16; 32] = std::array::from_fn(|i| 2 * if PAIRS { pairs[i] } else { i as u16 } + 1);
         // SAFETY: the caller guarantees the features and the operands. A masked load reads only its lanes.
         unsafe {
-            let odd = _mm512_loadu_si512(odd.as_ptr().cast());
+            let [pairs, upper] = [pairs, upper].map(|order| _mm512_loadu_si512(order.as_ptr().cast()));
             let high = _mm512_set1_epi32(0xffff_0000_u32 as i32);
-            for i in 0..args.blocks * args.rows {
-                let (block, row) = (i / args.rows, i % args.rows);
-                let from = args.halves.map(|half| half.wrapping_add(block * args.block + row * args.step));
-                let mut x =
-                    [_mm512_maskz_loadu_ps(masks[0], from[0]), _mm512_maskz_loadu_ps(masks[1], from[1])];
-                let to = args.to.wrapping_add(block * args.to_block + row * args.to_row);
-                for part in 0..PARTS {
-                    let words: __m512i = if PARTS == 3 {
-                        // Truncation: the upper half of the bits. It never overflows.
-                        _mm512_permutex2var_epi16(_mm512_castps_si512(x[0]), odd, _mm512_castps_si512(x[1]))
-                    } else {
-                        std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(x[1], x[0]))
-                    };
-                    _mm512_storeu_si512(to.wrapping_add(part * args.to_part).cast(), words);
-                    if part + 1 == PARTS {
-                        break;
+            for block in 0..args.blocks {
+                let mut from = args.halves.map(|half| half.wrapping_add(block * args.block));
+                let mut to = args.to.wrapping_add(block * args.to_block);
+                for _ in 0..args.rows {
+                    let mut x =
+                        [_mm512_maskz_loadu_ps(masks[0], from[0]), _mm512_maskz_loadu_ps(masks[1], from[1])];
+                    for part in 0..PARTS {
+                        let words: __m512i = if PARTS == 3 {
+                            // Truncation: the upper half of the bits. It never overflows.
+                            _mm512_permutex2var_epi16(
+                                _mm512_castps_si512(x[0]),
+                                upper,
+                                _mm512_castps_si512(x[1]),
+                            )
+                        } else {
+                            std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(x[1], x[0]))
+                        };
+                        let ordered =
+                            if PAIRS && PARTS < 3 { _mm512_permutexvar_epi16(pairs, words) } else { words };
+                        _mm512_storeu_si512(to.wrapping_add(part * args.to_part).cast(), ordered);
+                        if part + 1 == PARTS {
+                            break;
+                        }
+                        let taken = if PARTS == 3 {
+                            x.map(|x| _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(x), high)))
+                        } else {
+                            let halves =
+                                [_mm512_castsi512_si256(words), _mm512_extracti64x4_epi64::<1>(words)];
+                            halves.map(|half| {
+                                _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(half)))
+                            })
+                        };
+                        x = [_mm512_sub_ps(x[0], taken[0]), _mm512_sub_ps(x[1], taken[1])];
                     }
-                    let taken = if PARTS == 3 {
-                        x.map(|x| _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(x), high)))
-                    } else {
-                        let halves = [_mm512_castsi512_si256(words), _mm512_extracti64x4_epi64::<1>(words)];
-                        halves.map(|half| {
-                            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(half)))
-                        })
-                    };
-                    x = [_mm512_sub_ps(x[0], taken[0]), _mm512_sub_ps(x[1], taken[1])];
+                    from = from.map(|half| half.wrapping_add(args.step));
+                    to = to.wrapping_add(args.to_row);
                 }
             }
         }

@@ -36,20 +36,19 @@ fn parts<const PARTS: usize>(mut x: f32) -> [u16; PARTS] {
     })
 }
 
-/// Splits rows into `PARTS` parts.
-pub(crate) struct Split<const PARTS: usize>;
+/// Splits rows into `PARTS` parts. A word holds two neighbours of a half, or if `PAIRS` the same value of both halves.
+pub(crate) struct Split<const PARTS: usize, const PAIRS: bool>;
 
-impl<const PARTS: usize> Body for Split<PARTS> {
+impl<const PARTS: usize, const PAIRS: bool> Body for Split<PARTS, PAIRS> {
     type Args = SplitArgs;
 
     /// # Safety
     /// `lens` values of each half of every row must be readable, and `PARTS` rows per row writable.
     #[inline(always)]
     unsafe fn run<S: Simd>(_: S, args: &SplitArgs) {
-        for i in 0..args.blocks * args.rows {
-            let (block, row) = (i / args.rows, i % args.rows);
-            let value = |k: usize| {
-                let (half, lane) = (k / 16, k % 16);
+        let rows = (0..args.blocks).flat_map(|block| (0..args.rows).map(move |row| (block, row)));
+        for (block, row) in rows {
+            let value = |(half, lane): (usize, usize)| {
                 if lane >= args.lens[half] {
                     return 0.0;
                 }
@@ -57,7 +56,8 @@ impl<const PARTS: usize> Body for Split<PARTS> {
                 unsafe { *args.halves[half].wrapping_add(block * args.block + row * args.step + lane) }
             };
             for word in 0..ROW_WORDS {
-                let pair = [parts::<PARTS>(value(2 * word)), parts::<PARTS>(value(2 * word + 1))];
+                let at = |k: usize| if PAIRS { (k % 2, k / 2) } else { (k / 16, k % 16) };
+                let pair = [2 * word, 2 * word + 1].map(|k| parts::<PARTS>(value(at(k))));
                 for part in 0..PARTS {
                     let bits = u32::from(pair[0][part]) | u32::from(pair[1][part]) << 16;
                     let first = block * args.to_block + row * args.to_row;

@@ -24,6 +24,8 @@ pub(crate) struct PartsKernels {
     /// Tiles that are multiplied together.
     pub(super) together: usize,
     pub(super) split: [Entry<SplitArgs>; 3],
+    /// [`split`](Self::split) of two rows at a time, whose numbers become pairs.
+    pub(super) split_pairs: [Entry<SplitArgs>; 3],
     /// By the number of parts, the number of pixels, and whether these are a row apart (first) or further. The
     /// last entry takes any greater number of pixels.
     pub(super) products: [&'static [[Entry<ProductArgs>; 2]]; 3],
@@ -35,7 +37,7 @@ pub(crate) struct PartsKernels {
     pub(super) activate: Entry<SumsArgs>,
 }
 
-/// Words before the rows of each step of K, or before each tile, and their maximum.
+/// [`Steps`] that are computed once.
 pub(crate) struct Offsets {
     words: Vec<usize>,
     most: usize,
@@ -51,8 +53,21 @@ impl Offsets {
         Ok(offsets)
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.words.len()
+    pub(crate) fn steps(&self) -> Steps<'_> {
+        Steps { words: &self.words, most: self.most }
+    }
+}
+
+/// The words before the rows of each step of K, and their maximum.
+#[derive(Clone, Copy)]
+pub(crate) struct Steps<'a> {
+    words: &'a [usize],
+    most: usize,
+}
+
+impl<'a> Steps<'a> {
+    pub(crate) fn new(words: &'a [usize]) -> Self {
+        Self { words, most: words.iter().copied().max().unwrap_or(0) }
     }
 }
 
@@ -151,16 +166,22 @@ impl PartsKernels {
     /// # Panics
     /// If an operand is too short. That is a bug in this library.
     pub(crate) fn split(&self, products: Products, from: &SplitRows<'_>, to: &mut [f32], place: SplitTo) {
-        let (parts, (blocks, _)) = (products.parts(), from.blocks);
-        let SplitTo { row, part, block } = place;
-        if from.rows == 0 || blocks == 0 {
-            return;
-        }
-        let needed = span([(blocks, block), (from.rows, row), (parts, part), (ROW_WORDS, 1)]);
-        require("words of parts", needed, to.len());
-        let args = from.measured(to.as_mut_ptr(), place);
-        // SAFETY: both operands were measured. The features were detected.
-        unsafe { self.split[parts - 1](&args) }
+        split_with(&self.split, products, from, to, place);
+    }
+
+    /// Splits rows of B, whose columns are channels: the halves of a source row are the same 16 channels of two values of K, and
+    /// each word has both values of a channel.
+    ///
+    /// # Panics
+    /// If an operand is too short. That is a bug in this library.
+    pub(crate) fn split_pairs(
+        &self,
+        products: Products,
+        from: &SplitRows<'_>,
+        to: &mut [f32],
+        place: SplitTo,
+    ) {
+        split_with(&self.split_pairs, products, from, to, place);
     }
 
     /// Splits the weights of a step, `[half][pair of K][16 channels][2]`, into `[part]` of the same order.
@@ -254,13 +275,13 @@ impl PartsKernels {
         &self,
         products: Products,
         a: &PixelParts<'_>,
-        steps: &Offsets,
+        steps: Steps<'_>,
         b: &WeightParts<'_>,
         sums: &mut [f32],
         first: bool,
     ) {
         let (parts, count) = (products.parts(), a.tiles.len());
-        if count == 0 || steps.len() == 0 {
+        if count == 0 || steps.words.is_empty() {
             assert!(!first || count == 0);
             return;
         }
@@ -268,7 +289,7 @@ impl PartsKernels {
         let last = a.tiles.iter().copied().max().unwrap_or(0).saturating_add(steps.most);
         let needed = span([(a.rows, a.row), (parts, a.part), (ROW_WORDS, 1)]).saturating_add(last);
         require("parts of pixels", needed, a.data.len());
-        let block = product([steps.len(), parts, PART_WORDS]);
+        let block = product([steps.words.len(), parts, PART_WORDS]);
         require("parts of weights", block, b.data.len());
         require("sums", product([count, a.rows, COLUMNS]), sums.len());
         let iterations = count.div_ceil(self.together);
@@ -281,7 +302,7 @@ impl PartsKernels {
             count,
             rows: a.rows,
             steps: steps.words.as_ptr(),
-            step_count: steps.len(),
+            step_count: steps.words.len(),
             b: b.data.as_ptr(),
             sums: sums.as_mut_ptr(),
             first,
@@ -324,6 +345,26 @@ impl PartsKernels {
     }
 }
 
+/// Splits rows with the kernel of `products`. The features of the kernels were detected.
+fn split_with(
+    kernels: &[Entry<SplitArgs>; 3],
+    products: Products,
+    from: &SplitRows<'_>,
+    to: &mut [f32],
+    place: SplitTo,
+) {
+    let (parts, (blocks, _)) = (products.parts(), from.blocks);
+    let SplitTo { row, part, block } = place;
+    if from.rows == 0 || blocks == 0 {
+        return;
+    }
+    let needed = span([(blocks, block), (from.rows, row), (parts, part), (ROW_WORDS, 1)]);
+    require("words of parts", needed, to.len());
+    let args = from.measured(to.as_mut_ptr(), place);
+    // SAFETY: both operands were measured. The features were detected.
+    unsafe { kernels[parts - 1](&args) }
+}
+
 /// The position of value `k` of K of output channel `channel` among the weights of a step.
 pub(crate) fn position_in_step(channel: usize, k: usize) -> usize {
     channel / BLOCK * PART_WORDS + k / 2 * (2 * BLOCK) + channel % BLOCK * 2 + k % 2
@@ -360,11 +401,18 @@ macro_rules! parts_kernels {
             <super::parts::Dots<$mr, 0>>::enter_avx512bf16 as Entry<_>,
         ]),+]
     };
-    (@split) => {
+    (@split $pairs:literal) => {
         [
-            <super::parts::Split<1>>::enter_avx512bf16,
-            <super::parts::Split<2>>::enter_avx512bf16,
-            <super::parts::Split<3>>::enter_avx512bf16,
+            <super::parts::Split<1, $pairs>>::enter_avx512bf16,
+            <super::parts::Split<2, $pairs>>::enter_avx512bf16,
+            <super::parts::Split<3, $pairs>>::enter_avx512bf16,
+        ]
+    };
+    (@plain split $enter:ident, $pairs:literal) => {
+        [
+            <super::parts_plain::Split<1, $pairs>>::$enter,
+            <super::parts_plain::Split<2, $pairs>>::$enter,
+            <super::parts_plain::Split<3, $pairs>>::$enter,
         ]
     };
     (@tiles $parts:literal) => {
@@ -378,7 +426,8 @@ macro_rules! parts_kernels {
             names: ["parts_bf16_14x32_avx512bf16", "parts_bf16x3_plain", "parts_bf16x6_plain"],
             rows: 14,
             together: 1,
-            split: parts_kernels!(@split),
+            split: parts_kernels!(@split false),
+            split_pairs: parts_kernels!(@split true),
             products: [
                 parts_kernels!(@dots $rows), parts_kernels!(@plain enter_avx512f, 2), parts_kernels!(@plain enter_avx512f, 3)
             ],
@@ -394,7 +443,8 @@ macro_rules! parts_kernels {
             names: ["parts_bf16_32x32_amx", "parts_bf16x3_32x32_amx", "parts_bf16x6_32x32_amx"],
             rows: 16,
             together: 2,
-            split: parts_kernels!(@split),
+            split: parts_kernels!(@split false),
+            split_pairs: parts_kernels!(@split true),
             products: [parts_kernels!(@tiles 1), parts_kernels!(@tiles 2), parts_kernels!(@tiles 3)],
             accumulate: super::parts::Accumulate::enter_avx512f,
             widen: super::parts::Widen::enter_avx512f,
@@ -408,11 +458,8 @@ macro_rules! parts_kernels {
             names: ["parts_bf16_plain", "parts_bf16x3_plain", "parts_bf16x6_plain"],
             rows: 16,
             together: 1,
-            split: [
-                <super::parts_plain::Split<1>>::$enter,
-                <super::parts_plain::Split<2>>::$enter,
-                <super::parts_plain::Split<3>>::$enter,
-            ],
+            split: parts_kernels!(@plain split $enter, false),
+            split_pairs: parts_kernels!(@plain split $enter, true),
             products: [
                 parts_kernels!(@plain $enter, 1), parts_kernels!(@plain $enter, 2), parts_kernels!(@plain $enter, 3)
             ],

@@ -1,9 +1,9 @@
 //! The gradient of weights by its definition, in `f64`. It shares no code with the library.
 
-use super::{ConvProblem, Data, JUNK, Placed, Pool, winograd};
+use super::{ConvProblem, Data, JUNK, Placed, Pool, oracle, winograd};
 use kernels::{
-    Algorithm, BackwardWeights, BackwardWeightsIo, ConvDesc, Isa, Layout, PlanOptions, Shape4, Threads,
-    WeightsSpec, Workspace,
+    Algorithm, BackwardWeights, BackwardWeightsIo, ConvDesc, Isa, Layout, Method, PlanOptions, Products,
+    Shape4, Threads, WeightsSpec, Workspace,
 };
 use std::ops::DerefMut;
 
@@ -32,22 +32,27 @@ impl Sums {
     /// separately): `(K + 4) * eps * (sum |products| + |old|)`. Products that underflow lose up to the smallest normal
     /// number each.
     ///
-    /// `scales` are other magnitudes, to which errors are relative, if the products are not those of the definition.
+    /// bf16 products leave something out, and take subnormal parts and sums for zero.
     pub fn compare(
         &self,
         what: &str,
         old: Option<&[f32]>,
         got: &[f32],
-        scales: Option<&[f64]>,
+        errors: &Errors<'_>,
     ) -> Result<(), String> {
         assert_eq!(got.len(), self.sums.len());
+        let Errors { scales, products, largest } = *errors;
+        let (left_out, summed) = oracle::of_parts(products);
         for (at, &got) in got.iter().enumerate() {
             let old = old.map_or(0.0, |old| f64::from(old[at]));
             let scale = scales.map_or(self.magnitudes[at], |scales| scales[at]);
             let (expected, magnitude) = (self.sums[at] + old, scale + old.abs());
-            let k = self.products as f64;
-            let flushed = k * f64::from(f32::MIN_POSITIVE);
-            let tolerance = (k + 4.0) * f64::from(f32::EPSILON) * magnitude + flushed;
+            let k = self.products as f64 * summed;
+            let mut flushed = k * f64::from(f32::MIN_POSITIVE);
+            if products != Products::F32 {
+                flushed *= 4.0 * (largest + 1.0);
+            }
+            let tolerance = ((k + 4.0) * f64::from(f32::EPSILON) + left_out) * magnitude + flushed;
             let error = (f64::from(got) - expected).abs();
             if error.is_nan() || error > tolerance {
                 return Err(format!(
@@ -57,6 +62,16 @@ impl Sums {
         }
         Ok(())
     }
+}
+
+/// What determines the errors of a gradient.
+#[derive(Clone, Copy)]
+pub struct Errors<'a> {
+    /// Other magnitudes, to which errors are relative, if the products are not those of the definition.
+    pub scales: Option<&'a [f64]>,
+    pub products: Products,
+    /// The largest magnitude of both tensors.
+    pub largest: f64,
 }
 
 /// The gradients of filter and bias, from an input and a gradient of the output in NCHW order.
@@ -263,27 +278,29 @@ impl WeightsProblem {
         Ok((filter.to_vec(), bias.map(|bias| bias.to_vec())))
     }
 
-    /// Checks one algorithm on one instruction set against the definition, and that the bits do not depend on the threads.
+    /// Checks one method on one instruction set against the definition, and that the bits do not depend on the threads.
     pub fn check(
         &self,
-        algorithm: Algorithm,
+        method: impl Into<Method>,
         isa: Isa,
         truth: &(Sums, Sums),
         pools: &[Pool],
     ) -> Result<(), String> {
-        let options = PlanOptions::default().force(algorithm).isa(isa).max_threads(8).macs_per_thread(1);
+        let method = method.into();
+        let options = PlanOptions::default().force(method).isa(isa).max_threads(8).macs_per_thread(1);
         let (plan, data) = (self.plan(&options), self.data());
-        assert_eq!((plan.isa(), plan.algorithm()), (isa, algorithm));
-        let context = |what: String| format!("{algorithm} on {isa} with {}: {what}", plan.explain().kernel);
+        assert_eq!((plan.isa(), plan.explain().choice.method), (isa, method));
+        let context = |what: String| format!("{method} on {isa} with {}: {what}", plan.explain().kernel);
         let sequential = self.run(&plan, &data, Threads::Seq).map_err(context)?;
         let old = self.accumulate.then_some(&data.old);
-        let scales = winograd::is_winograd(algorithm).then(|| winograd_scales(&self.desc(), &data));
-        truth
-            .0
-            .compare("filter", old.map(|old| &old.0[..]), &sequential.0, scales.as_deref())
-            .map_err(context)?;
+        let scales = winograd::is_winograd(method.algorithm).then(|| winograd_scales(&self.desc(), &data));
+        let all = data.input.iter().chain(&data.grad_output);
+        let largest = f64::from(all.fold(0.0f32, |most, x| most.max(x.abs())));
+        let errors = Errors { scales: scales.as_deref(), products: method.products, largest };
+        truth.0.compare("filter", old.map(|old| &old.0[..]), &sequential.0, &errors).map_err(context)?;
         if let Some(bias) = &sequential.1 {
-            truth.1.compare("bias", old.and_then(|old| old.1.as_deref()), bias, None).map_err(context)?;
+            let (errors, old) = (Errors { scales: None, ..errors }, old.and_then(|old| old.1.as_deref()));
+            truth.1.compare("bias", old, bias, &errors).map_err(context)?;
         }
         let bits = |(filter, bias): &Gradients| -> Vec<u32> {
             filter.iter().chain(bias.iter().flatten()).map(|value| value.to_bits()).collect()
@@ -293,6 +310,17 @@ impl WeightsProblem {
             if bits(&parallel) != bits(&sequential) {
                 return Err(context(format!("other bits with {} threads", pool.threads().count())));
             }
+        }
+        Ok(())
+    }
+
+    /// [`check`](Self::check) for every method with bf16 products.
+    pub fn check_parts(&self, pools: &[Pool]) -> Result<(), String> {
+        let (desc, data) = (self.desc(), self.data());
+        let truth = weights(&desc, &data.input, &data.grad_output);
+        let isas = super::isas_of_parts();
+        for method in super::methods_of_parts().filter(|m| BackwardWeights::supports(*m, &desc).is_ok()) {
+            isas.iter().try_for_each(|&isa| self.check(method, isa, &truth, pools))?;
         }
         Ok(())
     }

@@ -49,7 +49,7 @@ fn of_transforms(desc: &ConvDesc, data: &Data, images: Range<usize>, o: usize) -
 ///
 /// Three parts by truncation hold 8 bits each and leave out `a1 b2 + a2 b1 + a2 b2`. Two rounded parts leave a
 /// remainder of 2^-16 of each number, and the product of the second parts. One part is off by 2^-8.
-fn of_parts(products: Products) -> (f64, f64) {
+pub fn of_parts(products: Products) -> (f64, f64) {
     match products {
         Products::Bf16x6 => (2f64.powf(-20.9), 6.0),
         Products::Bf16x3 => (3.1 * 2f64.powi(-16), 3.0),

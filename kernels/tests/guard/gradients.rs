@@ -2,32 +2,30 @@
 
 use super::child::note;
 use super::common::gradient::WeightsProblem;
-use super::common::isas_of_f32;
+use super::common::methods_on_isas;
 use super::common::strategy::{conv_problem, depthwise_problem, pointwise_problem};
 use super::common::{ConvProblem, Placed};
 use super::conv::{limits, random};
 use super::pages::{Guarded, allocations};
-use kernels::{Algorithm, BackwardWeights, PlanOptions, Threads};
+use kernels::{BackwardWeights, PlanOptions, Threads};
 
 /// Runs the problem with all operands between guard pages. Their alignment must not change any bit.
 fn check(conv: &ConvProblem, pool: &rayon::ThreadPool) {
     let problem = WeightsProblem::new(*conv, true, conv.seed % 2 == 1);
     let (desc, data) = (problem.desc(), problem.data());
-    for algorithm in Algorithm::ALL.into_iter().filter(|a| BackwardWeights::supports(*a, &desc).is_ok()) {
-        for isa in isas_of_f32() {
-            let options = PlanOptions::default().force(algorithm).isa(isa).max_threads(2).macs_per_thread(1);
-            let plan = problem.plan(&options);
-            let kernel = plan.explain().kernel;
-            note(&format!("weights by {algorithm} on {isa} with {kernel}, operands elsewhere: {problem:?}"));
-            let expected = problem.run(&plan, &data, Threads::Seq).expect("a valid run");
-            for (threads, many) in [(Threads::Seq, "one thread"), (Threads::Pool(pool), "two threads")] {
-                note(&format!("weights by {algorithm} on {isa} with {kernel}, {many}: {problem:?}"));
-                let place = |shape, layout, plain: &[f32]| {
-                    Placed::tight(shape, layout, conv.slack, Some(plain), Guarded::new)
-                };
-                let got = problem.run_in(&plan, &data, threads, place, Guarded::copy_of);
-                assert!(got.as_ref() == Ok(&expected), "the bits depend on where operands lie");
-            }
+    for (method, isa) in methods_on_isas().filter(|(m, _)| BackwardWeights::supports(*m, &desc).is_ok()) {
+        let options = PlanOptions::default().force(method).isa(isa).max_threads(2).macs_per_thread(1);
+        let plan = problem.plan(&options);
+        let kernel = plan.explain().kernel;
+        note(&format!("weights by {method} on {isa} with {kernel}, operands elsewhere: {problem:?}"));
+        let expected = problem.run(&plan, &data, Threads::Seq).expect("a valid run");
+        for (threads, many) in [(Threads::Seq, "one thread"), (Threads::Pool(pool), "two threads")] {
+            note(&format!("weights by {method} on {isa} with {kernel}, {many}: {problem:?}"));
+            let place = |shape, layout, plain: &[f32]| {
+                Placed::tight(shape, layout, conv.slack, Some(plain), Guarded::new)
+            };
+            let got = problem.run_in(&plan, &data, threads, place, Guarded::copy_of);
+            assert!(got.as_ref() == Ok(&expected), "the bits depend on where operands lie");
         }
     }
 }

@@ -151,7 +151,7 @@ impl PartsConv {
         let all = form.steps();
         for first in (0..all).step_by(self.schedule.block) {
             let count = self.schedule.block.min(all - first);
-            let steps = &self.steps[usize::from(first + count == all)];
+            let steps = self.steps[usize::from(first + count == all)].steps();
             let stored = self.weights.steps(panel, first);
             let data = match form.stored {
                 Stored::Parts => stored,

@@ -3,6 +3,7 @@
 //!
 //! It computes every problem, and packs each window once per block of output channels.
 
+use super::blocks::{Block, blocks};
 use super::windows::{Segment, Windows};
 use super::{GradientRegion, WeightsGradient, WeightsOperands, gradients, sums};
 use crate::describe::{BLOCK, ConvDesc, PixelRef};
@@ -11,7 +12,6 @@ use crate::tile::gemm_table::{ColumnsOf, GemmTile, Hint, RowsOf};
 use crate::tile::output::OutputTile;
 use crate::tile::post::Post;
 use crate::tile::table::KernelSet;
-use std::ops::Range;
 
 /// Maximum number of taps of a block.
 const MOST_TAPS: usize = 512;
@@ -33,20 +33,6 @@ struct Slab<'a> {
     windows: &'a mut [f32],
     /// `[pixel][channel of the tile]`.
     gradients: &'a mut [f32],
-}
-
-/// A block of the filter: output channels of one group, and taps. With the bias, there is one more row of sums.
-struct Block {
-    group: usize,
-    channels: Range<usize>,
-    taps: Range<usize>,
-    bias: bool,
-}
-
-impl Block {
-    fn rows(&self) -> usize {
-        self.taps.len() + usize::from(self.bias)
-    }
 }
 
 impl GemmGradient {
@@ -81,27 +67,14 @@ impl GemmGradient {
     ) {
         let ([sums, windows, gradients], _) = split_memory(slab, self.lens(&gradient.windows), 1);
         let mut slab = Slab { sums, windows, gradients };
-        let (channels, taps) = (region.filter.channels.clone(), region.filter.pixels.clone());
-        for chunk in region.filter.images.clone() {
-            for (group, of_group) in gradient.in_groups(&channels) {
-                for o in of_group.clone().step_by(self.columns) {
-                    for first in taps.clone().step_by(self.taps) {
-                        let block = Block {
-                            group,
-                            channels: o..of_group.end.min(o + self.columns),
-                            taps: first..taps.end.min(first + self.taps),
-                            bias: region.bias.is_some() && first == taps.start,
-                        };
-                        self.block(gradient, operands, (&block, chunk), &mut slab);
-                        let sums_of = (&*slab.sums, self.columns);
-                        let (channels, taps) = (block.channels.clone(), block.taps.clone());
-                        sums::write(gradient.kernels, sums_of, &mut region.filter, chunk, channels, taps);
-                        if block.bias {
-                            let of_bias = &slab.sums[block.taps.len() * self.columns..];
-                            sums::write_bias(region, chunk, block.channels, of_bias);
-                        }
-                    }
-                }
+        for (chunk, block) in blocks(gradient, region, (self.taps, self.columns)) {
+            self.block(gradient, operands, (&block, chunk), &mut slab);
+            let sums_of = (&*slab.sums, self.columns);
+            let (channels, taps) = (block.channels.clone(), block.taps.clone());
+            sums::write(gradient.kernels, sums_of, &mut region.filter, chunk, channels, taps);
+            if block.bias {
+                let of_bias = &slab.sums[block.taps.len() * self.columns..];
+                sums::write_bias(region, chunk, block.channels, of_bias);
             }
         }
     }

@@ -18,10 +18,12 @@
 //!
 //! The filter is one matrix, `[o][c * kh * kw]`. Threads split it, and the chunks. They never split a sum.
 
+mod blocks;
 mod depthwise;
 mod edges;
 mod gemm;
 mod gradients;
+mod parts;
 mod reference;
 mod sums;
 mod taps;
@@ -39,6 +41,7 @@ use crate::tile::table::KernelSet;
 use crate::work::parts::{Axis, Region, SplitUnits};
 use depthwise::DepthwiseGradient;
 use gemm::GemmGradient;
+use parts::PartsGradient;
 use std::ops::Range;
 pub(crate) use sums::add_partials;
 use taps::TapsGradient;
@@ -95,9 +98,16 @@ pub(crate) struct WeightsGradient {
 enum WeightsDriver {
     Reference,
     Gemm(GemmGradient),
+    Parts(PartsGradient),
     Taps(TapsGradient),
     Depthwise(DepthwiseGradient),
     Winograd(WinogradGradient),
+}
+
+/// Whether `method` can compute the gradient of any filter. With bf16 products, every problem is a matrix product with packed
+/// windows.
+pub(crate) fn exists(method: Method) -> bool {
+    method.products == Products::F32 || method.algorithm == Algorithm::Im2colGemm
 }
 
 /// Whether `method` can compute the gradient of the filter of `desc`.
@@ -105,7 +115,7 @@ enum WeightsDriver {
 /// # Errors
 /// The reason why it cannot.
 pub(crate) fn supports(method: Method, desc: &ConvDesc) -> Result<(), Unsupported> {
-    if method.products != Products::F32 {
+    if !exists(method) {
         return Err(Unsupported::OnlyF32);
     }
     if [desc.layout(), desc.output_layout()].contains(&Layout::Nchw32cBf16) {
@@ -132,12 +142,17 @@ fn supports_winograd(algorithm: Algorithm, desc: &ConvDesc) -> Result<(), Unsupp
 }
 
 impl WeightsGradient {
-    /// Makes the driver of `algorithm`, which must support `desc`.
-    pub(crate) fn new(algorithm: Algorithm, desc: &ConvDesc, kernels: &'static KernelSet) -> Self {
+    /// Makes the driver of `method`, which must support `desc`.
+    pub(crate) fn new(method: Method, desc: &ConvDesc, kernels: &'static KernelSet) -> Self {
         let windows = Windows::new(desc);
-        let driver = match algorithm {
+        let driver = match method.algorithm {
             Algorithm::Reference => WeightsDriver::Reference,
-            Algorithm::Im2colGemm => WeightsDriver::Gemm(GemmGradient::new(desc, kernels)),
+            Algorithm::Im2colGemm if method.products == Products::F32 => {
+                WeightsDriver::Gemm(GemmGradient::new(desc, kernels))
+            }
+            Algorithm::Im2colGemm => {
+                WeightsDriver::Parts(PartsGradient::new(method.products, desc, &windows, kernels))
+            }
             Algorithm::Depthwise => {
                 WeightsDriver::Depthwise(DepthwiseGradient::new(desc, &windows, &kernels.gradient.depthwise))
             }
@@ -148,7 +163,7 @@ impl WeightsGradient {
         };
         let stretches = match &driver {
             WeightsDriver::Reference => 1,
-            WeightsDriver::Gemm(_) | WeightsDriver::Taps(_) => windows.stretches(),
+            WeightsDriver::Gemm(_) | WeightsDriver::Parts(_) | WeightsDriver::Taps(_) => windows.stretches(),
             WeightsDriver::Depthwise(depthwise) => depthwise.boxes(&windows),
             WeightsDriver::Winograd(winograd) => winograd.stretches(),
         };
@@ -185,6 +200,7 @@ impl WeightsGradient {
         match &self.driver {
             WeightsDriver::Reference => SplitUnits::new(1, 1),
             WeightsDriver::Gemm(gemm) => SplitUnits::new(block, gemm.columns()),
+            WeightsDriver::Parts(parts) => SplitUnits::new(block, parts.columns()),
             WeightsDriver::Taps(taps) => SplitUnits::new(block, taps.columns()),
             WeightsDriver::Depthwise(_) => SplitUnits::new(self.windows.taps(), BLOCK),
             WeightsDriver::Winograd(winograd) => SplitUnits::new(block, winograd.columns()),
@@ -209,6 +225,7 @@ impl WeightsGradient {
         let len = match &self.driver {
             WeightsDriver::Reference => 0,
             WeightsDriver::Gemm(gemm) => gemm.workspace_len(&self.windows),
+            WeightsDriver::Parts(parts) => parts.workspace_len(),
             WeightsDriver::Taps(taps) => taps.workspace_len(&self.windows),
             WeightsDriver::Depthwise(depthwise) => depthwise.workspace_len(&self.windows),
             WeightsDriver::Winograd(winograd) => winograd.workspace_len(self),
@@ -234,6 +251,7 @@ impl WeightsGradient {
         match &self.driver {
             WeightsDriver::Reference => "reference_f64",
             WeightsDriver::Gemm(gemm) => gemm.tile.name(),
+            WeightsDriver::Parts(parts) => parts.kernel_name(),
             WeightsDriver::Taps(taps) => taps.tile.name(),
             WeightsDriver::Depthwise(depthwise) => depthwise.tile.name(),
             WeightsDriver::Winograd(winograd) => winograd.tile.name(),
@@ -250,6 +268,7 @@ impl WeightsGradient {
         match &self.driver {
             WeightsDriver::Reference => reference::run(&self.desc, operands, &mut region),
             WeightsDriver::Gemm(gemm) => gemm.run(self, operands, &mut region, slab),
+            WeightsDriver::Parts(parts) => parts.run(self, operands, &mut region, slab),
             WeightsDriver::Taps(taps) => taps.run(self, operands, &mut region, slab),
             WeightsDriver::Depthwise(depthwise) => depthwise.run(self, operands, &mut region, slab),
             WeightsDriver::Winograd(winograd) => winograd.run(self, operands, &mut region, slab),

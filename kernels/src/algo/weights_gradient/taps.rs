@@ -172,7 +172,7 @@ impl TapsGradient {
     fn visited(&self, windows: &Windows, run: KernelRun) -> Visited {
         let mut visited = Visited::default();
         for segment in windows.row_segments() {
-            let (lo, hi) = inside(windows, &segment, run);
+            let (lo, hi) = windows.inside(&segment, run.first, run.taps);
             let count = segment.len();
             let of_tap =
                 |tap: usize| count.min(hi.saturating_sub(tap)).saturating_sub(lo.saturating_sub(tap));
@@ -457,20 +457,8 @@ fn lines_of(
 /// Returns `None` if it reads padding only.
 fn line_of(windows: &Windows, segment: &Segment, kh: usize, run: KernelRun) -> Option<TapsLine> {
     let row = windows.row(segment.y, kh)?;
-    let (lo, hi) = inside(windows, &segment.xs, run);
+    let (lo, hi) = windows.inside(&segment.xs, run.first, run.taps);
     let column = segment.xs.start * windows.stride.w + run.first * windows.dilation.w + lo * windows.stride.w;
     let x = row * windows.input.w + column.checked_sub(windows.before.w)?;
     (lo < hi).then_some(TapsLine { x, lo, hi, count: segment.xs.len(), ..TapsLine::default() })
-}
-
-/// The pixels of a run of taps, for the outputs `xs` of a row, that are inside the image. If the first is not less than the
-/// second, there are none.
-fn inside(windows: &Windows, xs: &Range<usize>, run: KernelRun) -> (usize, usize) {
-    let stride = windows.stride.w;
-    // Pixel `j` of the run is in column `ahead + j * stride - before`.
-    let (ahead, before) = (xs.start * stride + run.first * windows.dilation.w, windows.before.w);
-    let reach = xs.len() + run.taps - 1;
-    let lo = before.saturating_sub(ahead).div_ceil(stride).min(reach);
-    let hi = (before + windows.input.w).saturating_sub(ahead).div_ceil(stride).min(reach);
-    (lo, hi)
 }

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 /// Maximum number of output pixels of a segment and, if it has several segments, of a stretch. The sums of a stretch
 /// stay in registers. Its pixels of one panel stay in the first-level cache.
-const MOST_PIXELS: usize = 256;
+pub(super) const MOST_PIXELS: usize = 256;
 /// Maximum number of segments of a stretch.
 pub(super) const MOST_SEGMENTS: usize = 64;
 /// Least number of parts that a problem is cut into, so that many threads find work.
@@ -142,6 +142,18 @@ impl Windows {
     pub(super) fn column(&self, x: usize, tap: usize) -> Option<usize> {
         let column = (x * self.stride.w + tap * self.dilation.w).checked_sub(self.before.w)?;
         (column < self.input.w).then_some(column)
+    }
+
+    /// The pixels of a run of `taps` taps from `first` on, for the outputs `xs` of a row, that are inside the image. If the
+    /// first is not less than the second, there are none.
+    pub(super) fn inside(&self, xs: &Range<usize>, first: usize, taps: usize) -> (usize, usize) {
+        let stride = self.stride.w;
+        // Pixel `j` of the run is in column `ahead + j * stride - before`.
+        let (ahead, before) = (xs.start * stride + first * self.dilation.w, self.before.w);
+        let reach = xs.len() + taps - 1;
+        let lo = before.saturating_sub(ahead).div_ceil(stride).min(reach);
+        let hi = (before + self.input.w).saturating_sub(ahead).div_ceil(stride).min(reach);
+        (lo, hi)
     }
 
     /// Number of output rows whose kernel row `tap` is inside the image.

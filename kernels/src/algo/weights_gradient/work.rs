@@ -13,6 +13,8 @@ use crate::describe::{BLOCK, Size2};
 pub(crate) struct WeightsWork {
     /// Multiplications of whole vectors.
     pub(crate) products: f64,
+    /// Rows of 32 by 16 products of bf16 numbers, at the rate of their unit.
+    pub(crate) bf16_rows: f64,
     /// Other instructions of the kernels, and waiting.
     pub(crate) edges: f64,
     /// Copies of both tensors, and of the sums to the filter.
@@ -57,6 +59,18 @@ const TILE: f64 = 450.0;
 const GRADIENT: f64 = 8.0;
 const GEMM_RUN: f64 = 1900.0;
 
+/// bf16 products: a row of windows or of gradients, and more for each part that it is split into; a square of pixels that is
+/// transposed; a segment of windows and of gradients; a sum; a call; and a run. Fitted to the times of 110 random layers with
+/// one part (seed 9201, all layouts, one thread of an AMD EPYC, Zen 5, 2026-11-30); what a part more takes is an estimate.
+const SPLIT_WINDOW: [f64; 2] = [20.0, 20.0];
+const SPLIT_GRADIENT: [f64; 2] = [8.0, 9.0];
+const SQUARE: f64 = 60.0;
+const SEGMENT: f64 = 100.0;
+const SEGMENT_OF_GRADIENTS: f64 = 340.0;
+const PARTS_SUM: f64 = 0.9;
+const PARTS_CALL: f64 = 3000.0;
+const PARTS_RUN: f64 = 1500.0;
+
 /// Winograd: to transform one point of a vector along one axis, in a tile of the image (and more if it has a stride) and in a tile
 /// of gradients; to read, add to and write a vector of sums, which come from the third-level cache; an element of the filter; and
 /// a run. Fitted to the times of 150 layers of the kinds that Winograd computes (Nchw16c, AVX-512, 2026-11-30).
@@ -78,6 +92,22 @@ impl WeightsGradient {
                 WeightsWork { products: SCALAR * flops / 2.0, flops, ..Default::default() }
             }
             WeightsDriver::Gemm(gemm) => self.gemm_work(gemm, written, flops),
+            WeightsDriver::Parts(parts) => {
+                let (work, count) = (parts.work(desc, windows), parts.products.parts() as f64);
+                let of_row = |[row, part]: [f64; 2]| row + part * count;
+                let of_windows =
+                    of_row(SPLIT_WINDOW) * work.windows + SQUARE * work.squares + SEGMENT * work.segments;
+                let of_gradients = of_row(SPLIT_GRADIENT) * work.gradients
+                    + SEGMENT_OF_GRADIENTS * work.segments_of_gradients;
+                WeightsWork {
+                    bf16_rows: groups * work.rows,
+                    packing: groups
+                        * (of_windows + of_gradients + PARTS_SUM * self.chunks as f64 * work.sums),
+                    calls: PARTS_RUN + groups * PARTS_CALL * work.calls,
+                    flops,
+                    ..Default::default()
+                }
+            }
             WeightsDriver::Taps(taps) => {
                 let work = taps.work(desc, windows);
                 WeightsWork {
@@ -86,6 +116,7 @@ impl WeightsGradient {
                     packing: groups * (VECTOR * work.packed + ROW * work.packed_rows) + written,
                     calls: RUN + groups * CALL * work.calls,
                     flops,
+                    ..Default::default()
                 }
             }
             WeightsDriver::Depthwise(depthwise) => {
@@ -103,6 +134,7 @@ impl WeightsGradient {
                     packing: vectors * copied + written,
                     calls: DEPTHWISE_RUN + vectors * (DEPTHWISE_CALL * work.calls + BOX * work.boxes),
                     flops,
+                    ..Default::default()
                 }
             }
             WeightsDriver::Winograd(winograd) => self.winograd_work(winograd, written, flops),
@@ -125,6 +157,7 @@ impl WeightsGradient {
                 + written,
             calls: GEMM_RUN + groups * TILE * (windows.stretches() * tiles) as f64,
             flops,
+            ..Default::default()
         }
     }
 

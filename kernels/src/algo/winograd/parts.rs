@@ -72,7 +72,7 @@ impl WinogradConv {
             let (len, width) = (count * rows * COLUMNS, self.weights.panels.width());
             let direct = width == COLUMNS;
             let to = if direct { &mut m[..len] } else { &mut sums[..len] };
-            self.kernels.parts.product(parts.products, &a, &self.steps, &b, to, true);
+            self.kernels.parts.product(parts.products, &a, self.steps.steps(), &b, to, true);
             if !direct {
                 for (to, from) in m.chunks_exact_mut(width).zip(sums[..len].chunks_exact(COLUMNS)) {
                     to.copy_from_slice(&from[..width]);

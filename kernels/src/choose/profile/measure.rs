@@ -8,7 +8,7 @@ use crate::tile::detect::kernels;
 use crate::tile::gemm_table::{ColumnsOf, Hint, RowsOf};
 use crate::tile::output::OutputTile;
 use crate::tile::parts::{COLUMNS, PART_WORDS, ROW, ROW_WORDS};
-use crate::tile::parts_table::{Offsets, PixelParts, WeightParts};
+use crate::tile::parts_table::{PixelParts, Steps, WeightParts};
 use crate::tile::post::Post;
 use crate::tile::table::KernelSet;
 use std::hint::black_box;
@@ -86,13 +86,13 @@ fn bf16_products(kernels: &'static KernelSet) -> Result<f64, ConvError> {
     let a = zeroed(count * rows * ROW_WORDS)?;
     let b = zeroed(STEPS * PART_WORDS)?;
     let mut sums = zeroed(count * rows * COLUMNS)?;
-    let steps = Offsets::new((0..STEPS).map(|_| 0))?;
+    let steps = Steps::new(&[0; STEPS]);
     let tiles: Vec<usize> = (0..count).map(|tile| tile * rows * ROW_WORDS).collect();
     let seconds = least(SUSTAINED, || {
         for _ in 0..64 {
             let a = PixelParts { data: &a, part: 0, row: ROW_WORDS, tiles: &tiles, rows };
             let b = WeightParts { data: &b, ahead: false };
-            parts.product(Products::Bf16, &a, &steps, &b, &mut sums, true);
+            parts.product(Products::Bf16, &a, steps, &b, &mut sums, true);
         }
     });
     Ok((64 * 2 * count * rows * COLUMNS * STEPS * ROW) as f64 / seconds)
