@@ -17,9 +17,10 @@ fuzz_target!(|bytes: &[u8]| -> Corpus {
     let pool = usize::from(u.arbitrary::<u8>().unwrap_or(0)) % (POOLS.len() + 1);
     let pools = POOLS.get(pool..=pool).unwrap_or_default();
     let (bias, accumulate) = u.arbitrary().unwrap_or_default();
-    let outcome = match u.arbitrary::<u8>().unwrap_or(0) % 3 {
+    let outcome = match u.arbitrary::<u8>().unwrap_or(0) % 4 {
         0 => check_transposed(&problem, pools),
         1 => check_data(&problem, pools),
+        2 => WeightsProblem::new(problem, bias, accumulate).check_parts(pools),
         _ => WeightsProblem::new(problem, bias, accumulate).check_everything(pools),
     };
     if let Err(what) = outcome {

@@ -33,7 +33,8 @@ mod work;
 
 use crate::algo::direct::groups_fit_blocks;
 use crate::describe::{
-    Algorithm, AlgorithmKind, BLOCK, ConvDesc, Layout, Method, Pad2, PixelRef, Products, Size2, Unsupported,
+    Algorithm, AlgorithmKind, BLOCK, ConvDesc, Layout, Method, Pad2, PixelRef, Products, Shape4, Size2,
+    Unsupported,
 };
 use crate::simd::LINE;
 use crate::tile::output::OutputRegion;
@@ -102,6 +103,16 @@ enum WeightsDriver {
     Taps(TapsGradient),
     Depthwise(DepthwiseGradient),
     Winograd(WinogradGradient),
+}
+
+/// Bytes of both tensors from which they come from memory.
+const FAR: usize = 16 << 20;
+
+/// Whether the tensors come from memory, and not from a cache.
+fn are_far(desc: &ConvDesc) -> bool {
+    let len = |shape: Shape4, layout| shape.len(layout).unwrap_or(usize::MAX);
+    let read = len(desc.input(), desc.layout()).saturating_add(len(desc.output(), desc.output_layout()));
+    read > FAR / size_of::<f32>()
 }
 
 /// Whether `method` can compute the gradient of any filter. With bf16 products, every problem is a matrix product with packed

@@ -15,10 +15,11 @@
 //! of parts to the whole sum. A single product of bf16 numbers is less accurate than that addition.
 
 mod gather;
+mod pairs;
 
 use super::blocks::{Block, blocks};
 use super::windows::{MOST_PIXELS, Windows, channels_of_block};
-use super::{GradientRegion, WeightsGradient, WeightsOperands, gradients, sums};
+use super::{GradientRegion, WeightsGradient, WeightsOperands, sums};
 use crate::describe::{BLOCK, ConvDesc, PixelRef, Products};
 use crate::memory::split_memory;
 use crate::tile::parts::{COLUMNS, PART_WORDS, ROW, ROW_WORDS};
@@ -64,6 +65,8 @@ pub(super) struct PartsWork {
     pub(super) segments_of_gradients: f64,
     /// Sums, with those of no output channel.
     pub(super) sums: f64,
+    /// Pixels and gradients that are read, each as often as it is split.
+    pub(super) read: f64,
     /// Calls of the kernel that multiplies.
     pub(super) calls: f64,
 }
@@ -188,6 +191,8 @@ impl PartsGradient {
             gradients: blocks * panels * steps * (PART_WORDS / ROW_WORDS) as f64,
             segments_of_gradients: blocks * panels * segments,
             sums: panels * (COLUMNS * taps) as f64,
+            read: of_outs * (windows.images * windows.input.h * windows.input.w * desc.ins()) as f64
+                + blocks * (windows.images * windows.output.h * windows.output.w * outs) as f64,
             calls,
         }
     }
@@ -231,7 +236,8 @@ impl PartsGradient {
             let stretch = Stretch::new(&gradient.windows, index);
             self.split_windows(gradient, &operands.input, (block, stretch, tiles), slab);
             for (panel, channels) in panels(&block.channels).enumerate() {
-                self.split_gradients(gradient, &operands.grad_output, (channels, stretch), slab);
+                let (go, to) = (&operands.grad_output, (&mut *slab.floats, &mut *slab.gradients));
+                pairs::split((self.parts, self.products), gradient, go, (&channels, stretch), to);
                 self.multiply(panel, (stretch, tiles), slab);
             }
         }
@@ -279,33 +285,6 @@ impl PartsGradient {
                 let to = &mut slab.windows[at * ROW_WORDS..];
                 self.parts.split(self.products, &from, to, self.place(tiles, taps));
             }
-        }
-    }
-
-    /// Splits the gradients of a panel.
-    fn split_gradients(
-        &self,
-        gradient: &WeightsGradient,
-        go: &PixelRef<'_>,
-        (channels, stretch): (Range<usize>, Stretch),
-        slab: &mut Slab<'_>,
-    ) {
-        let (steps, parts) = (stretch.steps(), self.products.parts());
-        let floats = &mut slab.floats[..steps * ROW * COLUMNS];
-        if channels.len() < COLUMNS {
-            floats.fill(0.0);
-        }
-        floats[stretch.pixels * COLUMNS..].fill(0.0);
-        let windows = (&gradient.windows, stretch.index);
-        gradients::pack(&gradient.kernels.copy, go, windows, &channels, COLUMNS, floats);
-        let steps =
-            floats.chunks_exact(ROW * COLUMNS).zip(slab.gradients.chunks_exact_mut(parts * PART_WORDS));
-        for (data, to) in steps {
-            // Two pixels are the halves of a row, and the halves of the panel are blocks of rows.
-            let halves = [(0, BLOCK), (COLUMNS, BLOCK)];
-            let from = SplitRows { data, halves, step: 2 * COLUMNS, rows: ROW / 2, blocks: (2, BLOCK) };
-            let place = SplitTo { row: ROW_WORDS, part: PART_WORDS, block: PART_WORDS / 2 };
-            self.parts.split_pairs(self.products, &from, to, place);
         }
     }
 
