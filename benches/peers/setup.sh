@@ -62,13 +62,18 @@ python() {
     venv
     "$dir/venv/bin/pip" install -q -r "$here/requirements.txt"
     "$dir/venv/bin/pip" install -q --no-deps -r "$here/requirements-plain.txt"
+    python_workers
+}
+
+python_workers() {
     cp "$here/worker.py" "$here/onnx_in_torch.py" "$dir/"
 }
 
 # The wheel for Linux cannot be imported without the CUDA libraries that it depends on, GPU or not.
 torch() {
     venv
-    "$dir/venv/bin/pip" install -q torch==2.15.0
+    "$dir/venv/bin/pip" install -q torch==2.15.0 "$(grep ^numpy== "$here/requirements.txt")"
+    python_workers
 }
 
 rust() {
