@@ -46,7 +46,7 @@ use parts::PartsGradient;
 use std::ops::Range;
 pub(crate) use sums::add_partials;
 use taps::TapsGradient;
-use windows::{Windows, chunks_of, part_of};
+use windows::{MOST_PIXELS_OF_ONE_TAP, Windows, chunks_of, part_of};
 use winograd::WinogradGradient;
 pub(crate) use work::WeightsWork;
 
@@ -155,7 +155,7 @@ fn supports_winograd(algorithm: Algorithm, desc: &ConvDesc) -> Result<(), Unsupp
 impl WeightsGradient {
     /// Makes the driver of `method`, which must support `desc`.
     pub(crate) fn new(method: Method, desc: &ConvDesc, kernels: &'static KernelSet) -> Self {
-        let windows = Windows::new(desc);
+        let mut windows = Windows::new(desc);
         let driver = match method.algorithm {
             Algorithm::Reference => WeightsDriver::Reference,
             Algorithm::Im2colGemm if method.products == Products::F32 => {
@@ -168,6 +168,9 @@ impl WeightsGradient {
                 WeightsDriver::Depthwise(DepthwiseGradient::new(desc, &windows, &kernels.gradient.depthwise))
             }
             Algorithm::Pointwise | Algorithm::Direct => {
+                if windows.taps() == 1 && desc.output_layout() != Layout::Nchw {
+                    windows.most_pixels = MOST_PIXELS_OF_ONE_TAP;
+                }
                 WeightsDriver::Taps(TapsGradient::new(desc, &windows, &kernels.gradient.taps))
             }
             _ => WeightsDriver::Winograd(WinogradGradient::new(desc, kernels)),

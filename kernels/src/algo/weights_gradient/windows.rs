@@ -6,8 +6,12 @@ use crate::describe::{BLOCK, ConvDesc, Layout, PixelView, Size2};
 use std::ops::Range;
 
 /// Maximum number of output pixels of a segment and, if it has several segments, of a stretch. The sums of a stretch
-/// stay in registers. Its pixels of one panel stay in the first-level cache.
+/// stay in registers.
 pub(super) const MOST_PIXELS: usize = 256;
+/// The same for the register tile of one tap, which reads each gradient for few multiply-adds. Those of 64 channels and 128 pixels
+/// are 32 KB, which a first-level cache of 48 KB keeps. 1x1 layers took 1 to 9 % less time with it on Zen 5, and 3x3 layers
+/// 3 % more.
+pub(super) const MOST_PIXELS_OF_ONE_TAP: usize = 128;
 /// Maximum number of segments of a stretch.
 pub(super) const MOST_SEGMENTS: usize = 64;
 /// Least number of parts that a problem is cut into, so that many threads find work.
@@ -36,6 +40,8 @@ pub(crate) struct Windows {
     pub(super) before: Size2,
     /// Whether the images are the pixels of one image: the views of both tensors are merged.
     pub(crate) merged: bool,
+    /// Maximum number of output pixels of a segment and of a stretch.
+    pub(super) most_pixels: usize,
 }
 
 /// Some adjacent pixels of an output row.
@@ -58,6 +64,7 @@ impl Windows {
             dilation: desc.dilation(),
             before: Size2::new(pad.top, pad.left),
             merged: false,
+            most_pixels: MOST_PIXELS,
         };
         let one = Size2::square(1);
         let unpadded = plain.kernel == one && plain.before == Size2::square(0);
@@ -93,7 +100,7 @@ impl Windows {
 
     /// Number of segments of an output row.
     pub(super) fn segments_of_row(&self) -> usize {
-        self.output.w.div_ceil(MOST_PIXELS)
+        self.output.w.div_ceil(self.most_pixels)
     }
 
     /// Number of segments of all rows of all images.
@@ -117,7 +124,7 @@ impl Windows {
     /// Segments of one stretch.
     pub(super) fn segments_of_stretch(&self) -> usize {
         let longest = self.output.w.div_ceil(self.segments_of_row());
-        (MOST_PIXELS / longest).clamp(1, MOST_SEGMENTS)
+        (self.most_pixels / longest).clamp(1, MOST_SEGMENTS)
     }
 
     /// Number of stretches of all images.
