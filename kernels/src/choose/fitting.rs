@@ -2,7 +2,8 @@
 
 use super::constants::of;
 use super::cost::Machine;
-use super::model::{Limits, Numerics, Select, choose};
+use super::model::{Limits, Select, choose};
+use super::numerics::Numerics;
 use super::profile::Profile;
 use crate::algo::Schedule;
 use crate::describe::{Algorithm, Algorithms, ConvDesc, Isa, Method, ProductsSet};

@@ -5,6 +5,7 @@ mod cost;
 #[cfg(feature = "internal")]
 mod fitting;
 mod model;
+mod numerics;
 mod profile;
 mod terms;
 mod weights;
@@ -14,8 +15,9 @@ pub use cost::Estimate;
 pub(crate) use cost::{Machine, typical};
 #[cfg(feature = "internal")]
 pub use fitting::{choice_with, parts_of};
-pub use model::{Candidate, Choice, Numerics, Rejection, Select};
+pub use model::{Candidate, Choice, Rejection, Select};
 pub(crate) use model::{Limits, choose};
+pub use numerics::Numerics;
 pub use profile::Profile;
 pub use terms::{Bound, Comparison, Difference, Terms};
 pub(crate) use weights::choose_weights;

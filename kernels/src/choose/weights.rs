@@ -1,7 +1,8 @@
 //! The choice of a method for the gradient of a filter.
 
 use super::cost::Estimate;
-use super::model::{Candidate, Choice, Limits, Numerics, Rejection, Select, decide};
+use super::model::{Candidate, Choice, Limits, Rejection, Select, decide};
+use super::numerics::Numerics;
 use super::profile::Profile;
 use super::terms::Terms;
 use crate::algo::weights_gradient::{WeightsGradient, WeightsWork, exists, supports};
@@ -22,14 +23,7 @@ pub(crate) fn choose_weights(
         supports(method, desc).map_err(|reason| ConvError::Unsupported { method, reason })?;
     }
     let (mut candidates, mut rejected) = (Vec::new(), Vec::new());
-    let of_isa = Method::all(kernels.isa().products());
-    let mut methods: Vec<Method> = of_isa.filter(|&method| exists(method)).collect();
-    if let Select::Force(method) = limits.select
-        && !methods.contains(&method)
-    {
-        methods.push(method);
-    }
-    for method in methods {
+    for method in limits.methods(kernels.isa()).into_iter().filter(|&method| exists(method)) {
         match supports(method, desc) {
             Err(reason) => rejected.push((method, Rejection::Unsupported(reason))),
             Ok(()) => {

@@ -4,7 +4,8 @@
 //! single spaces. Each key has exactly one text: parsing accepts a text only if the parsed key prints it
 //! again.
 
-use crate::choose::model::{Limits, Numerics};
+use crate::choose::model::Limits;
+use crate::choose::numerics::Numerics;
 use crate::describe::{
     Activation, Algorithm, Algorithms, ConvDesc, EpilogueSpec, Isa, Layout, Pad2, Products, ProductsSet,
     Shape4, Size2,
