@@ -44,6 +44,9 @@ impl WeightsSpec {
 /// with bf16 tensors and those with an activation whose output does not determine its derivative (PReLU, hard swish, SiLU).
 /// With another activation, `gy` is the gradient after it.
 ///
+/// [`PlanOptions::numerics`] limits the error of the method that it chooses. Where the machine multiplies bf16 numbers faster and
+/// the limit allows it, that can be [`Algorithm::Im2colGemm`] with bf16 [products](crate::Products).
+///
 /// ```
 /// use kernels::*;
 /// # fn main() -> Result<(), ConvError> {
