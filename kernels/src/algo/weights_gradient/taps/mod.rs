@@ -9,7 +9,10 @@
 //!                 sums[channels, taps, panel] += lines of the stretch
 //! ```
 
-use super::windows::{MOST_SEGMENTS, Segment, Windows, channels_of_block};
+mod lines;
+mod work;
+
+use super::windows::{MOST_SEGMENTS, Windows, channels_of_block};
 use super::{GradientRegion, WeightsGradient, WeightsOperands, gradients, sums};
 use crate::algo::tap_order::{KernelRun, KernelRuns};
 use crate::describe::{BLOCK, ConvDesc, Layout, PixelView};
@@ -17,6 +20,7 @@ use crate::memory::split_memory;
 use crate::tile::shape::even_piece;
 use crate::tile::taps::TapsLine;
 use crate::tile::taps_table::{ImagePixels, OutputPixels, TapsSums, TapsTile};
+use lines::{Stretches, lines_of};
 use std::ops::Range;
 
 /// Sums of a block: 160 KB of the second-level cache, unless the kernel is very wide.
@@ -33,36 +37,6 @@ pub(super) struct TapsGradient {
     outs: usize,
     ins: usize,
     kernel_rows: usize,
-}
-
-/// Sums that keep the FMA pipes busy.
-const IN_FLIGHT: f64 = 8.0;
-
-/// What the gradient of one group computes, without padding.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct TapsWork {
-    /// Multiply-adds of vectors.
-    pub(super) products: f64,
-    /// Multiply-adds that would be needed to hide the latency of those in flight.
-    pub(super) stalls: f64,
-    /// Pixels of the image that belong to fewer outputs than there are taps in a run, for each call.
-    pub(super) edges: f64,
-    /// Lines of all calls, and calls.
-    pub(super) lines: f64,
-    pub(super) calls: f64,
-    /// Vectors of gradients that are copied, and segments of which they are copied.
-    pub(super) packed: f64,
-    pub(super) packed_rows: f64,
-}
-
-/// What a run of taps visits in a row.
-#[derive(Debug, Clone, Copy, Default)]
-struct Visited {
-    /// Pairs of an output pixel and a tap.
-    products: f64,
-    /// Pixels of the image that belong to as many outputs as there are taps, and the others.
-    whole: f64,
-    edges: f64,
 }
 
 /// The parts of the slab.
@@ -129,59 +103,6 @@ impl TapsGradient {
     /// Output channels of a panel.
     pub(super) fn columns(&self) -> usize {
         self.panel
-    }
-
-    /// Adds up what the gradient of one group computes.
-    pub(super) fn work(&self, desc: &ConvDesc, windows: &Windows) -> TapsWork {
-        let (outs, ins) = (desc.outs(), desc.ins());
-        let inside = (0..windows.kernel.h).map(|kh| windows.images.saturating_mul(windows.rows_inside(kh)));
-        let (mut rows, mut stretches) = (0.0, 0.0);
-        for of_row in inside {
-            rows += of_row as f64;
-            stretches += windows.stretches().min(of_row.saturating_mul(windows.segments_of_row())) as f64;
-        }
-        let mut work = TapsWork::default();
-        for run in self.runs.iter() {
-            let line = self.visited(windows, run);
-            // All panels are alike, except for the last one.
-            let panels = [(outs / self.panel, self.panel), (1, outs % self.panel)];
-            for (panels, columns) in panels {
-                for (_, vectors) in self.widths(run.taps, columns) {
-                    let most = self.tile.channels(run.taps, vectors);
-                    let pieces = (ins / BLOCK * BLOCK.div_ceil(most) + (ins % BLOCK).div_ceil(most)) as f64;
-                    let calls = panels as f64 * pieces;
-                    let sums = (run.taps * vectors * ins) as f64 / pieces;
-                    work.products += panels as f64 * rows * line.products * (vectors * ins) as f64;
-                    work.stalls += calls * rows * line.whole * (IN_FLIGHT - sums).max(0.0);
-                    work.edges += calls * rows * line.edges;
-                    work.lines += calls * rows * windows.segments_of_row() as f64;
-                    work.calls += calls * stretches;
-                }
-            }
-        }
-        let pixels = (windows.images * windows.output.h * windows.output.w) as f64;
-        if !self.in_place {
-            let blocks = ins.div_ceil(self.ins) as f64;
-            work.packed = blocks * pixels * outs.div_ceil(self.tile.lanes) as f64;
-            work.packed_rows = blocks * windows.segments() as f64 * outs.div_ceil(self.panel) as f64;
-        }
-        work
-    }
-
-    /// What one run of taps visits in the segments of a row.
-    fn visited(&self, windows: &Windows, run: KernelRun) -> Visited {
-        let mut visited = Visited::default();
-        for segment in windows.row_segments() {
-            let (lo, hi) = windows.inside(&segment, run.first, run.taps);
-            let count = segment.len();
-            let of_tap =
-                |tap: usize| count.min(hi.saturating_sub(tap)).saturating_sub(lo.saturating_sub(tap));
-            visited.products += (0..run.taps).map(of_tap).sum::<usize>() as f64;
-            let whole = hi.min(count).saturating_sub(lo.max(run.taps - 1));
-            visited.whole += whole as f64;
-            visited.edges += (hi.saturating_sub(lo) - whole) as f64;
-        }
-        visited
     }
 
     /// Elements of the parts of the slab.
@@ -410,55 +331,4 @@ impl TapsGradient {
             Some((column, vectors))
         })
     }
-}
-
-impl Panel<'_> {
-    /// The segments of a stretch, each with the offset of its first pixel.
-    fn places(&self, windows: &Windows, stretch: usize) -> impl Iterator<Item = (usize, Segment)> {
-        let (windows, packed, view, pixel) = (*windows, self.packed, self.view, self.go.pixel);
-        windows.stretch(stretch).scan(0, move |row, segment| {
-            let p = if packed { *row } else { segment.y * windows.output.w + segment.xs.start };
-            let offset = if packed { 0 } else { view.image_at(segment.n) };
-            *row += segment.xs.len();
-            Some((offset + p * pixel, segment))
-        })
-    }
-}
-
-/// A stretch, and a later one that is prefetched meanwhile.
-type Stretches = (usize, Option<usize>);
-
-/// The lines of a run of taps in kernel row `kh`, for a stretch and a later one. Returns their number.
-fn lines_of(
-    windows: &Windows,
-    (panel, view): (&Panel<'_>, &PixelView),
-    ((stretch, next), kh, run): (Stretches, usize, KernelRun),
-    lines: &mut [TapsLine; MOST_SEGMENTS],
-) -> usize {
-    let lines_in = |stretch| {
-        panel.places(windows, stretch).filter_map(|(go, segment)| {
-            let line = line_of(windows, &segment, kh, run)?;
-            // The line has the position of the pixel in the image.
-            Some(TapsLine { go, x: view.image_at(segment.n) + line.x * view.pixel, ..line })
-        })
-    };
-    let mut later = next.into_iter().flat_map(lines_in);
-    let mut count = 0;
-    for line in lines_in(stretch) {
-        let later = later.next().unwrap_or(line);
-        let (go_ahead, x_ahead) = (later.go.wrapping_sub(line.go), later.x.wrapping_sub(line.x));
-        lines[count] = TapsLine { go_ahead, x_ahead, ..line };
-        count += 1;
-    }
-    count
-}
-
-/// What a run of taps in kernel row `kh` reads for a segment. `x` is the position of its first pixel in the image.
-/// Returns `None` if it reads padding only.
-fn line_of(windows: &Windows, segment: &Segment, kh: usize, run: KernelRun) -> Option<TapsLine> {
-    let row = windows.row(segment.y, kh)?;
-    let (lo, hi) = windows.inside(&segment.xs, run.first, run.taps);
-    let column = segment.xs.start * windows.stride.w + run.first * windows.dilation.w + lo * windows.stride.w;
-    let x = row * windows.input.w + column.checked_sub(windows.before.w)?;
-    (lo < hi).then_some(TapsLine { x, lo, hi, count: segment.xs.len(), ..TapsLine::default() })
 }
