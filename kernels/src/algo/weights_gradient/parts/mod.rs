@@ -236,8 +236,9 @@ impl PartsGradient {
             let stretch = Stretch::new(&gradient.windows, index);
             self.split_windows(gradient, &operands.input, (block, stretch, tiles), slab);
             for (panel, channels) in panels(&block.channels).enumerate() {
-                let (go, to) = (&operands.grad_output, (&mut *slab.floats, &mut *slab.gradients));
-                pairs::split((self.parts, self.products), gradient, go, (&channels, stretch), to);
+                let (from, go) = ((&gradient.windows, &gradient.kernels.copy), &operands.grad_output);
+                let to = (&mut *slab.floats, &mut *slab.gradients);
+                pairs::split((self.parts, self.products), from, go, (&channels, stretch), to);
                 self.multiply(panel, (stretch, tiles), slab);
             }
         }

@@ -1,10 +1,10 @@
 //! [`Pairs`]: the gradients of a panel of output channels, split into parts. Two pixels of a stretch are a pair.
 
 use super::Stretch;
-use crate::algo::weights_gradient::WeightsGradient;
 use crate::algo::weights_gradient::gradients;
-use crate::algo::weights_gradient::windows::Segment;
+use crate::algo::weights_gradient::windows::{Segment, Windows};
 use crate::describe::{BLOCK, Layout, PixelRef, Products};
+use crate::tile::copy_table::CopyTable;
 use crate::tile::parts::{COLUMNS, PART_WORDS, ROW, ROW_WORDS};
 use crate::tile::parts_table::{PartsKernels, SplitRows, SplitTo};
 use std::ops::Range;
@@ -19,17 +19,17 @@ const HALF_WORDS: usize = PART_WORDS / HALVES;
 /// with zeros. `floats` has room for the gradients.
 pub(super) fn split(
     (parts, products): (&'static PartsKernels, Products),
-    gradient: &WeightsGradient,
+    (windows, copies): (&Windows, &CopyTable),
     go: &PixelRef<'_>,
     (channels, stretch): (&Range<usize>, Stretch),
     (floats, to): (&mut [f32], &mut [f32]),
 ) {
-    let (windows, view) = (&gradient.windows, &go.view);
+    let view = &go.view;
     let is_block = view.layout == Layout::Nhwc || channels.start.is_multiple_of(BLOCK);
     let count = channels.len();
     if view.layout == Layout::Nchw || !is_block {
         let stretch_of = (windows, stretch.index);
-        gradients::pack(&gradient.kernels.copy, go, stretch_of, channels, COLUMNS, floats);
+        gradients::pack(copies, go, stretch_of, channels, COLUMNS, floats);
         let mut pairs =
             Pairs { parts, products, data: floats, pixel: COLUMNS, half: BLOCK, count, to, done: 0 };
         let last = pairs.run(None, 0, stretch.pixels);
