@@ -5,8 +5,8 @@ use crate::describe::{Algorithm, AlgorithmKind, ConvDesc, ConvError, Method, Pro
 use std::fmt;
 use std::str::FromStr;
 
-/// Upper bound on the rounding error of the algorithm that [`Select::Auto`] or [`Select::Measured`] chooses.
-/// [`Select::Force`] ignores it.
+/// Upper bound on the rounding error of the algorithm that [`Select::Auto`](super::Select::Auto) or
+/// [`Select::Measured`](super::Select::Measured) chooses. [`Select::Force`](super::Select::Force) ignores it.
 ///
 /// The bounds apply to whole outputs on the reference distribution: weights are normal with variance `2 / K`,
 /// and inputs are absolute values of normal numbers, as after a ReLU.
