@@ -1,6 +1,7 @@
 //! The blocks of a filter whose sums are one matrix with a row for each tap.
 
-use super::{GradientRegion, WeightsGradient};
+use super::{GradientRegion, WeightsGradient, sums};
+use crate::tile::table::KernelSet;
 use std::ops::Range;
 
 /// A block of the filter: output channels of one group, and taps. With the bias, there is one more row of sums.
@@ -15,6 +16,21 @@ pub(super) struct Block {
 impl Block {
     pub(super) fn rows(&self) -> usize {
         self.taps.len() + usize::from(self.bias)
+    }
+
+    /// Writes the sums of `channels`, which are in this block: a row for each tap, and one for the bias, of `columns` sums.
+    pub(super) fn write(
+        &self,
+        kernels: &KernelSet,
+        region: &mut GradientRegion<'_>,
+        (chunk, channels): (usize, Range<usize>),
+        (sums, columns): (&[f32], usize),
+    ) {
+        let filter = &mut region.filter;
+        sums::write(kernels, (sums, columns), filter, chunk, channels.clone(), self.taps.clone());
+        if self.bias {
+            sums::write_bias(region, chunk, channels, &sums[self.taps.len() * columns..]);
+        }
     }
 
     /// The input channels of the group whose tap `tap` of `taps` is in this block.

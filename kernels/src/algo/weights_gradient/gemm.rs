@@ -5,7 +5,7 @@
 
 use super::blocks::{Block, blocks};
 use super::windows::{Segment, Windows};
-use super::{GradientRegion, WeightsGradient, WeightsOperands, gradients, sums};
+use super::{GradientRegion, WeightsGradient, WeightsOperands, gradients};
 use crate::describe::{BLOCK, ConvDesc, PixelRef};
 use crate::memory::split_memory;
 use crate::tile::gemm_table::{ColumnsOf, GemmTile, Hint, RowsOf};
@@ -69,13 +69,8 @@ impl GemmGradient {
         let mut slab = Slab { sums, windows, gradients };
         for (chunk, block) in blocks(gradient, region, (self.taps, self.columns)) {
             self.block(gradient, operands, (&block, chunk), &mut slab);
-            let sums_of = (&*slab.sums, self.columns);
-            let (channels, taps) = (block.channels.clone(), block.taps.clone());
-            sums::write(gradient.kernels, sums_of, &mut region.filter, chunk, channels, taps);
-            if block.bias {
-                let of_bias = &slab.sums[block.taps.len() * self.columns..];
-                sums::write_bias(region, chunk, block.channels, of_bias);
-            }
+            let (place, sums) = ((chunk, block.channels.clone()), (&*slab.sums, self.columns));
+            block.write(gradient.kernels, region, place, sums);
         }
     }
 

@@ -60,15 +60,16 @@ const GRADIENT: f64 = 8.0;
 const GEMM_RUN: f64 = 1900.0;
 
 /// bf16 products: a row of windows or of gradients, and more for each part that it is split into; a square of pixels that is
-/// transposed; a segment of windows and of gradients; a sum; a number that is read from memory; a call; and a run. Fitted to the times of 110 random layers with
-/// one part (seed 9201, all layouts, one thread of an AMD EPYC, Zen 5, 2026-11-30); what a part more takes is an estimate.
+/// transposed; a segment of windows and of gradients; a sum; a number that is read from memory; a call; and a run. Fitted to the
+/// times of 110 random layers with one part (seed 9201, all layouts, one thread of an AMD EPYC, Zen 5, 2026-11-30); what a part
+/// more takes is an estimate.
 const SPLIT_WINDOW: [f64; 2] = [20.0, 20.0];
 const SPLIT_GRADIENT: [f64; 2] = [8.0, 9.0];
 const SQUARE: f64 = 60.0;
 const SEGMENT: f64 = 100.0;
 const SEGMENT_OF_GRADIENTS: f64 = 340.0;
 const PARTS_SUM: f64 = 0.9;
-const FAR: f64 = 2.0;
+const READ: f64 = 2.0;
 const PARTS_CALL: f64 = 3000.0;
 const PARTS_RUN: f64 = 1500.0;
 
@@ -100,7 +101,7 @@ impl WeightsGradient {
                     of_row(SPLIT_WINDOW) * work.windows + SQUARE * work.squares + SEGMENT * work.segments;
                 let of_gradients = of_row(SPLIT_GRADIENT) * work.gradients
                     + SEGMENT_OF_GRADIENTS * work.segments_of_gradients;
-                let far = if are_far(desc) { FAR * work.read } else { 0.0 };
+                let far = if are_far(desc) { READ * work.read } else { 0.0 };
                 let sums = PARTS_SUM * self.chunks as f64 * work.sums;
                 WeightsWork {
                     bf16_rows: groups * work.rows,

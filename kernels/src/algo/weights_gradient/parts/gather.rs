@@ -19,29 +19,29 @@ impl Gather<'_> {
     /// of which `row` elements later begins the next.
     pub(super) fn tap(&self, tap: usize, channels: &Range<usize>, (to, row): (&mut [f32], usize)) {
         // Filling everything takes less time than finding the pixels that are padding.
-        if self.segments(tap).any(|(Segment { xs, .. }, inside)| inside.len() < xs.len()) {
+        if self.segments(tap).any(|(Segment { xs, .. }, inside, _)| inside.len() < xs.len()) {
             to[..channels.len() * row].fill(0.0);
         }
-        let windows = self.windows;
-        let (kh, kw) = (tap / windows.kernel.w, tap % windows.kernel.w);
         let mut at = 0;
-        for (Segment { n, y, xs }, inside) in self.segments(tap) {
+        for (Segment { n, xs, .. }, inside, pixel) in self.segments(tap) {
             let to = &mut to[at + inside.start..];
             at += xs.len();
-            let read = windows.row(y, kh).zip(windows.column(xs.start + inside.start, kw));
-            if let Some((line, column)) = read.filter(|_| !inside.is_empty()) {
-                self.segment((n, line * windows.input.w + column), channels, (to, row, inside.len()));
+            if let Some(pixel) = pixel {
+                self.segment((n, pixel), channels, (to, row, inside.len()));
             }
         }
     }
 
-    /// The segments, each with its pixels for which the tap is inside the image.
-    fn segments(&self, tap: usize) -> impl Iterator<Item = (Segment, Range<usize>)> + '_ {
-        let (kh, kw) = (tap / self.windows.kernel.w, tap % self.windows.kernel.w);
-        self.windows.stretch(self.stretch).map(move |segment| {
-            let (lo, hi) =
-                self.windows.row(segment.y, kh).map_or((0, 0), |_| self.windows.inside(&segment.xs, kw, 1));
-            (segment, lo..hi.max(lo))
+    /// The segments, each with its pixels for which the tap is inside the image, and what the first of them reads.
+    fn segments(&self, tap: usize) -> impl Iterator<Item = (Segment, Range<usize>, Option<usize>)> + '_ {
+        let windows = self.windows;
+        let (kh, kw) = (tap / windows.kernel.w, tap % windows.kernel.w);
+        windows.stretch(self.stretch).map(move |segment| {
+            let line = windows.row(segment.y, kh).map(|row| row * windows.input.w);
+            let (lo, hi) = line.map_or((0, 0), |_| windows.inside(&segment.xs, kw, 1));
+            let column = if lo < hi { windows.column(segment.xs.start + lo, kw) } else { None };
+            let pixel = line.zip(column).map(|(line, column)| line + column);
+            (segment, lo..hi.max(lo), pixel)
         })
     }
 

@@ -19,7 +19,7 @@ mod pairs;
 
 use super::blocks::{Block, blocks};
 use super::windows::{MOST_PIXELS, Windows, channels_of_block};
-use super::{GradientRegion, WeightsGradient, WeightsOperands, sums};
+use super::{GradientRegion, WeightsGradient, WeightsOperands};
 use crate::describe::{BLOCK, ConvDesc, PixelRef, Products};
 use crate::memory::split_memory;
 use crate::tile::parts::{COLUMNS, PART_WORDS, ROW, ROW_WORDS};
@@ -210,11 +210,7 @@ impl PartsGradient {
             let rows = self.tiles(block.rows()).all();
             self.block(gradient, operands, (&block, chunk), &mut slab);
             for (channels, sums) in panels(&block.channels).zip(slab.sums.chunks(rows * COLUMNS)) {
-                let (filter, taps) = (&mut region.filter, block.taps.clone());
-                sums::write(gradient.kernels, (sums, COLUMNS), filter, chunk, channels.clone(), taps);
-                if block.bias {
-                    sums::write_bias(region, chunk, channels, &sums[block.taps.len() * COLUMNS..]);
-                }
+                block.write(gradient.kernels, region, (chunk, channels), (sums, COLUMNS));
             }
         }
     }
