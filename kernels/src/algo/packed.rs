@@ -7,6 +7,7 @@ use crate::tile::gemm_table::{ColumnsOf, RowsOf};
 use crate::tile::shape::{TileShape, even_piece};
 pub(crate) use crate::tile::winograd_weights::flushed;
 use crate::work::LargestPart;
+use std::iter;
 use std::ops::Range;
 
 /// The name of packed weights in errors.
@@ -274,6 +275,28 @@ impl Panels {
         })
     }
 
+    /// Like [`of_group`](Self::of_group). If `together`, neighbours that have all of their channels are one panel, which is
+    /// as wide as they are.
+    fn pieces_of_group(
+        &self,
+        group: usize,
+        channels: &Range<usize>,
+        together: bool,
+    ) -> impl Iterator<Item = (Range<usize>, Panel)> {
+        let is_whole = move |panel: &Panel| together && panel.lo == 0 && panel.hi == self.width;
+        let mut panels = self.of_group(group, channels).peekable();
+        iter::from_fn(move || {
+            let (first, mut piece) = panels.next()?;
+            let mut end = first + 1;
+            if is_whole(&piece) {
+                while panels.next_if(|(_, next)| is_whole(next)).is_some() {
+                    (end, piece.hi) = (end + 1, piece.hi + self.width);
+                }
+            }
+            Some((first..end, piece))
+        })
+    }
+
     /// Like [`of_group`](Self::of_group), for all groups.
     pub(crate) fn of_channels(&self, channels: &Range<usize>) -> impl Iterator<Item = (usize, Panel)> {
         (0..self.groups.len()).flat_map(|group| self.of_group(group, channels))
@@ -281,8 +304,13 @@ impl Panels {
 
     /// The bias and the slopes of panel `index`, from column (or row) `i` on; empty where there are none.
     pub(crate) fn per_channel(&self, index: usize, i: usize) -> (&[f32], &[f32]) {
+        self.per_channel_of(index..index + 1, i)
+    }
+
+    /// Like [`per_channel`](Self::per_channel), for panels that follow each other.
+    fn per_channel_of(&self, indices: Range<usize>, i: usize) -> (&[f32], &[f32]) {
         let of = |buffer: &'_ Buffer| -> Range<usize> {
-            if buffer.is_empty() { 0..0 } else { index * self.width + i..(index + 1) * self.width }
+            if buffer.is_empty() { 0..0 } else { indices.start * self.width + i..indices.end * self.width }
         };
         (&self.bias[of(&self.bias)], &self.slope[of(&self.slope)])
     }
@@ -353,6 +381,22 @@ impl GemmWeights {
         channels: &Range<usize>,
     ) -> impl Iterator<Item = (usize, Panel)> {
         self.panels.of_group(group, channels)
+    }
+
+    /// See [`Panels::pieces_of_group`].
+    pub(crate) fn pieces(
+        &self,
+        group: usize,
+        channels: &Range<usize>,
+        together: bool,
+    ) -> impl Iterator<Item = (Range<usize>, Panel)> {
+        self.panels.pieces_of_group(group, channels, together)
+    }
+
+    /// The packed weights of panels that follow each other, their bias and their slopes.
+    pub(crate) fn of_panels(&self, indices: Range<usize>) -> (&[f32], &[f32], &[f32]) {
+        let (bias, slope) = self.panels.per_channel_of(indices.clone(), 0);
+        (&self.data[indices.start * self.panel_len()..indices.end * self.panel_len()], bias, slope)
     }
 
     /// Panel `index` as the vector operand, from step `k` on.

@@ -2,7 +2,7 @@
 //! output channels.
 //!
 //! ```text
-//! for line of outputs, for T outputs of it:
+//! for panel of output channels, for line of outputs, for T outputs of it:
 //!     acc[T][NV] = first block of K ? bias : 0
 //!     for tap of the kernel rows inside the image, all input channels:
 //!         w[NV] = weights
@@ -40,9 +40,12 @@ pub(crate) struct RowsArgs {
     pub(crate) width: usize,
     pub(crate) first: usize,
     pub(crate) count: usize,
-    /// The weights of all taps, `w_step` elements each.
+    /// The weights of all taps, `w_step` elements each, for each of `panels` panels, `panel_step` elements apart.
     pub(crate) weights: *const f32,
     pub(crate) w_step: usize,
+    pub(crate) panels: usize,
+    pub(crate) panel_step: usize,
+    /// The target of the first panel. Other panels have the next columns.
     pub(crate) target: TileTarget,
 }
 
@@ -57,7 +60,23 @@ impl<const T: usize, const NV: usize, const STEP: usize> Body for Rows<T, NV, ST
     /// these outputs and taps, and the weights every tap. The target must be valid in the sense of `store`.
     #[inline(always)]
     unsafe fn run<S: Simd>(s: S, args: &RowsArgs) {
-        let (out, residual) = (args.target.out.row, args.target.residual.row);
+        for panel in 0..args.panels {
+            let weights = args.weights.wrapping_add(panel.wrapping_mul(args.panel_step));
+            let target = args.target.at_column(panel.wrapping_mul(NV * S::LANES));
+            // SAFETY: the caller upholds the contract of this function.
+            unsafe { Self::panel(s, args, weights, &target) };
+        }
+    }
+}
+
+impl<const T: usize, const NV: usize, const STEP: usize> Rows<T, NV, STEP> {
+    /// Computes one panel.
+    ///
+    /// # Safety
+    /// Same contract as [`run`](Self::run), for the weights and the target of this panel.
+    #[inline(always)]
+    unsafe fn panel<S: Simd>(s: S, args: &RowsArgs, weights: *const f32, of_panel: &TileTarget) {
+        let (out, residual) = (of_panel.out.row, of_panel.residual.row);
         for l in 0..args.line_count {
             // SAFETY: `l` is less than the number of lines.
             let line = unsafe { &*args.lines.wrapping_add(l) };
@@ -66,13 +85,13 @@ impl<const T: usize, const NV: usize, const STEP: usize> Body for Rows<T, NV, ST
             let ahead = line.input_row.wrapping_mul(args.line_step);
             let image = args.image.wrapping_add(ahead).wrapping_sub(line.first.wrapping_mul(args.row_step));
             let done = l.wrapping_mul(args.width).wrapping_add(args.first);
-            let mut target = args.target.ahead(done.wrapping_mul(out), done.wrapping_mul(residual));
+            let mut target = of_panel.ahead(done.wrapping_mul(out), done.wrapping_mul(residual));
             let mut x = args.first;
             for _ in 0..args.count {
                 // SAFETY: the caller upholds the contract of this function.
                 unsafe {
                     let mut acc = store::start::<S, T, NV>(s, &target);
-                    sum::<S, T, NV, STEP>(s, &mut acc, args, (image, x), (first, end));
+                    sum::<S, T, NV, STEP>(s, &mut acc, (args, weights), (image, x), (first, end));
                     store::finish(s, acc, &target);
                 }
                 x = x.wrapping_add(T);
@@ -82,7 +101,7 @@ impl<const T: usize, const NV: usize, const STEP: usize> Body for Rows<T, NV, ST
     }
 }
 
-/// Adds the taps of the kernel rows `first..end` for outputs `x..x + T`.
+/// Adds the taps of the kernel rows `first..end` for outputs `x..x + T` of the panel with these weights.
 ///
 /// # Safety
 /// Same contract as [`Rows::run`].
@@ -90,12 +109,12 @@ impl<const T: usize, const NV: usize, const STEP: usize> Body for Rows<T, NV, ST
 unsafe fn sum<S: Simd, const T: usize, const NV: usize, const STEP: usize>(
     s: S,
     acc: &mut [[S::V; NV]; T],
-    args: &RowsArgs,
+    (args, weights): (&RowsArgs, *const f32),
     (image, x): (*const f32, usize),
     (first, end): (usize, usize),
 ) {
     let (first, end) = (first.wrapping_mul(args.of_row), end.wrapping_mul(args.of_row));
-    let mut w = args.weights.wrapping_add(first.wrapping_mul(args.w_step));
+    let mut w = weights.wrapping_add(first.wrapping_mul(args.w_step));
     for k in first..end {
         // SAFETY: the caller guarantees tap `k`, its weights, and its pixels.
         unsafe {

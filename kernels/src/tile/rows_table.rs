@@ -104,6 +104,15 @@ pub(crate) struct RowsWindow<'a> {
     pub(crate) block: (usize, usize),
 }
 
+/// The weights of one panel of output channels, or of several that follow each other and have all of their channels.
+#[derive(Clone, Copy)]
+pub(crate) struct RowsWeights<'a> {
+    /// `[panel][tap][column]`, with `step` elements for each tap of all of K.
+    pub(crate) data: &'a [f32],
+    pub(crate) step: usize,
+    pub(crate) panels: usize,
+}
+
 impl RowsTile {
     /// `rows_f32_<outputs>x<columns>_<isa>`. Code, tests, benches and reports use this name.
     pub fn name(&self) -> &'static str {
@@ -133,30 +142,35 @@ impl RowsTile {
     }
 
     /// `out = act(bias + sum + residual)` over a block of K, for lines of outputs. Their outputs are the rows of
-    /// `out`. `weights` has `step` elements for each tap of all of K.
+    /// `out`.
     ///
     /// # Panics
     /// If an operand is too short. That is a bug in this library.
     pub(crate) fn run(
         &self,
         window: &RowsWindow<'_>,
-        (weights, step): (&[f32], usize),
+        weights: &RowsWeights<'_>,
         mut out: OutputTile<'_>,
         post: &Post<'_>,
     ) {
         let (width, Places { steps, taps, of_row, pixels, .. }) = (window.width, window.places);
+        let RowsWeights { data, step, panels } = *weights;
         let OutputTile { rows, lo, hi, zeros, .. } = out;
         if lo >= hi {
             return;
         }
-        out.zeros = zeros.min(self.columns());
-        let wanted = hi.max(out.zeros).div_ceil(self.shape.lanes);
+        out.zeros = zeros.min(panels.saturating_mul(self.columns()));
+        let wanted = hi.max(out.zeros).div_ceil(self.shape.lanes).div_ceil(panels);
         let vectors =
             self.shape.vectors.iter().position(|&most| most >= wanted).expect("at most the whole width");
         let columns = self.shape.vectors[vectors] * self.shape.lanes;
+        let of_panels = product([panels, columns]);
+        assert!(panels == 1 || (lo == 0 && hi == of_panels && out.zeros <= hi));
         assert!(rows == product([window.lines.len(), width]));
         window.measure();
-        require("weights of a tile of rows", span([(taps.len(), step), (columns, 1)]), weights.len());
+        let panel_step = product([taps.len(), step]);
+        let needed = span([(panels, panel_step), (taps.len(), step), (columns, 1)]);
+        require("weights of a tile of rows", needed, data.len());
         let mut args = RowsArgs {
             image: window.image.as_ptr().wrapping_sub(window.origin.wrapping_mul(steps.line)),
             lines: window.lines.as_ptr(),
@@ -170,10 +184,16 @@ impl RowsTile {
             width,
             first: 0,
             count: 0,
-            weights: weights.as_ptr(),
+            weights: data.as_ptr(),
             w_step: step,
-            target: post.target(&out, columns, self.activate),
+            panels,
+            panel_step,
+            target: post.target(&out, of_panels, self.activate),
         };
+        if panels > 1 {
+            // Each panel has all of its columns.
+            (args.target.hi, args.target.zeros) = (columns, 0);
+        }
         let table = self.entries[window.places.step][vectors];
         // A line is split evenly: first the larger tiles, then those with one output less.
         let tiles = width.div_ceil(table.len());

@@ -27,7 +27,7 @@ use crate::describe::{ConvDesc, ConvError, Layout};
 use crate::tile::direct::KernelRows;
 use crate::tile::output::{OutputRegion, OutputTile};
 use crate::tile::post::{Addend, Post};
-use crate::tile::rows_table::{Places, RowsTile, RowsWindow};
+use crate::tile::rows_table::{Places, RowsTile, RowsWeights, RowsWindow};
 use crate::tile::table::KernelSet;
 use crate::work::parts::SplitUnits;
 use padded::PaddedRows;
@@ -132,10 +132,12 @@ impl RowsConv {
         let is_planes = self.desc.output_layout() == Layout::Nchw;
         // The rows of a call are evenly spaced.
         let most = region.even_rows(self.desc.output().w, self.schedule.of_call);
-        for (index, panel) in self.weights.panels(stretch.group, &region.channels.clone()) {
+        // A call computes all panels if it computes all rows. With few taps, calls take as long as sums.
+        let together = !is_planes && stretch.ys.len() <= most && self.schedule.is_one_block(&self.desc);
+        for (indices, panel) in self.weights.pieces(stretch.group, &region.channels.clone(), together) {
             for y in stretch.ys.clone().step_by(most) {
                 let ys = y..stretch.ys.end.min(y + most);
-                let rows = OutputRows { ys, panel, index };
+                let rows = OutputRows { ys, panel, indices: indices.clone() };
                 if is_planes {
                     self.planes(stretch, &rows, region, lines);
                 } else {
@@ -145,7 +147,7 @@ impl RowsConv {
         }
     }
 
-    /// Computes some rows of NHWC or Nchw16c output for one panel.
+    /// Computes some rows of NHWC or Nchw16c output.
     fn channels(&self, stretch: &Stretch<'_>, rows: &OutputRows, region: &mut OutputRegion<'_>) {
         let Panel { channel, lo, hi } = rows.panel;
         let width = self.desc.output().w;
@@ -180,7 +182,7 @@ impl RowsConv {
         });
     }
 
-    /// Computes some rows of the output for one panel and one block of kernel rows.
+    /// Computes some rows of the output for one block of kernel rows.
     fn call(
         &self,
         stretch: &Stretch<'_>,
@@ -204,7 +206,7 @@ impl RowsConv {
         let Source { places, image, origin } = stretch.source;
         let width = rows.ys.len() * desc.output().w / lines.len();
         let window = RowsWindow { places, image, origin, lines, width, block: (block.start, block.end) };
-        let (bias, slope) = self.weights.per_channel(rows.index, 0);
+        let (data, bias, slope) = self.weights.of_panels(rows.indices.clone());
         let post = Post {
             bias,
             slope,
@@ -214,8 +216,8 @@ impl RowsConv {
             first: block.start == 0,
             last: block.end == desc.kernel().h,
         };
-        let weights = self.weights.columns(rows.index, 0);
-        self.tile().run(&window, (weights.data, weights.step), out, &post);
+        let weights = RowsWeights { data, step: self.weights.width(), panels: rows.indices.len() };
+        self.tile().run(&window, &weights, out, &post);
     }
 }
 
@@ -236,10 +238,10 @@ struct Source<'a> {
     origin: usize,
 }
 
-/// Some rows of the output and one panel.
+/// Some rows of the output, and one panel or several as one.
 struct OutputRows {
     ys: Range<usize>,
     panel: Panel,
-    /// The index of the panel.
-    index: usize,
+    /// The indices of the panels.
+    indices: Range<usize>,
 }

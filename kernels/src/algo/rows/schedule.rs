@@ -67,6 +67,11 @@ impl RowsSchedule {
         SplitUnits { channels_first, ..SplitUnits::new(desc.output().w, self.form.panels.width) }
     }
 
+    /// Whether one call computes whole sums of whole blocks of channels.
+    pub(super) fn is_one_block(&self, desc: &ConvDesc) -> bool {
+        self.row_block >= desc.kernel().h && self.form.panels.width.is_multiple_of(BLOCK)
+    }
+
     pub(super) fn workspace_len(&self, desc: &ConvDesc) -> usize {
         self.packed_len(desc).saturating_add(self.lines_len(desc))
     }
