@@ -121,13 +121,26 @@ impl Axis {
     /// `position`.
     #[inline(always)]
     pub(super) fn lanes_inside(&self, position: isize, lanes: usize) -> Lanes {
-        // A stride is never zero. `max` tells the compiler.
-        let stride = self.stride.max(1);
+        let (lo, hi) = self.steps_inside(position, self.stride, lanes);
+        Lanes { lo, hi }
+    }
+
+    /// The range of the taps of output `o` that are inside the input.
+    #[inline(always)]
+    pub(super) fn taps_inside(&self, o: usize) -> (usize, usize) {
+        self.steps_inside(self.first(o), self.dilation, self.taps)
+    }
+
+    /// Which of the `count` positions `first`, `first + step`, ... are inside the input.
+    #[inline(always)]
+    fn steps_inside(&self, first: isize, step: usize, count: usize) -> (usize, usize) {
+        // A step is never zero. `max` tells the compiler.
+        let step = step.max(1);
         let up_to = |distance: isize| {
-            if distance <= 0 { 0 } else { ((distance as usize - 1) / stride).wrapping_add(1).min(lanes) }
+            if distance <= 0 { 0 } else { ((distance as usize - 1) / step).wrapping_add(1).min(count) }
         };
-        let hi = up_to((self.input as isize).wrapping_sub(position));
-        Lanes { lo: up_to(position.wrapping_neg()).min(hi), hi }
+        let end = up_to((self.input as isize).wrapping_sub(first));
+        (up_to(first.wrapping_neg()).min(end), end)
     }
 }
 
@@ -151,6 +164,8 @@ pub(crate) struct DepthwiseArgs {
     /// Number of vectors of channels, which follow each other in blocks of sixteen channels. In NCHW, number of output
     /// channels.
     pub(super) vectors: usize,
+    /// The valid lanes of the last vector of channels, and the end of those that are set to zero. All others are whole.
+    pub(super) last: (usize, usize),
     /// NCHW: output channels of a group, and those of the first group that come before the first vector.
     pub(super) outs: usize,
     pub(super) skip: usize,
@@ -178,10 +193,13 @@ impl DepthwiseArgs {
             };
         }
         let ahead = (first / BLOCK).wrapping_mul(self.plane).wrapping_add(first % BLOCK);
+        let mut target = self.target.at_column(first);
+        let is_last = vector.wrapping_add(1) == self.vectors;
+        (target.hi, target.zeros) = if is_last { self.last } else { (S::LANES, 0) };
         Self {
             input: self.input.wrapping_add(ahead),
             weights: self.weights.wrapping_add(first.wrapping_mul(taps)),
-            target: self.target.at_column(first),
+            target,
             ..*self
         }
     }

@@ -26,6 +26,8 @@ pub struct DepthwiseKernels {
     pub(super) pixels: Windows,
     /// Kernels for all other windows, in the order of [`Reading`].
     pub(super) any: [Entry<DepthwiseArgs>; 4],
+    /// The kernel for small maps of vectors of channels.
+    pub(super) points: Entry<DepthwiseArgs>,
     pub(super) activate: Entry<SumsArgs>,
 }
 
@@ -64,6 +66,7 @@ macro_rules! depthwise_kernels {
                 <Depthwise<PARTIAL, 0, 0, $outputs, 1, 0>>::$enter,
                 <Depthwise<PIXELS, 0, 0, $outputs, 1, 0>>::$enter,
             ],
+            points: super::depthwise_points::DepthwisePoints::$enter,
             activate: super::store::ActivateSums::$enter,
         }
     }};
@@ -78,9 +81,11 @@ pub(crate) struct Window {
     pub(crate) outer: Axis,
     /// Input channels of a group.
     pub(crate) channels: usize,
-    /// Number of vectors of channels, or of output channels in NCHW. With several vectors of channels, all of their lanes
-    /// are outputs.
+    /// Number of vectors of channels, or of output channels in NCHW. Of several vectors of channels, only the last can have
+    /// lanes that are no outputs.
     pub(crate) vectors: usize,
+    /// Whether the map is so small that its outputs are computed one by one, if vectors hold channels.
+    pub(crate) small: bool,
     /// NCHW: output channels of a group, and those of the first group that come before the first one here.
     pub(crate) outs: usize,
     pub(crate) skip: usize,
@@ -179,6 +184,9 @@ impl DepthwiseKernels {
     }
 
     fn entry(&self, window: &Window, row: usize) -> Entry<DepthwiseArgs> {
+        if window.small && window.reading == Reading::Channels {
+            return self.points;
+        }
         let Window { reading, inner, outer, .. } = *window;
         let blocked = usize::from(inner.step == BLOCK && row == BLOCK);
         let of = |axis: Axis| [axis.taps, axis.stride, axis.dilation];
@@ -198,7 +206,7 @@ impl DepthwiseKernels {
         out: OutputTile<'_>,
         post: &Post<'_>,
     ) {
-        let Window { reading, inner, outer, channels, vectors, outs, skip, line, fetch } = *window;
+        let Window { reading, inner, outer, channels, vectors, outs, skip, line, fetch, .. } = *window;
         if inner.start >= inner.end || outer.start >= outer.end || out.lo >= out.hi {
             return;
         }
@@ -227,12 +235,9 @@ impl DepthwiseKernels {
         require("outputs of a depthwise tile", rows, out.rows);
         assert!(if pixels { columns <= out.hi && out.lo == 0 } else { out.hi <= columns });
         assert!(post.first && post.last && !post.per_row);
-        assert!(vectors == 1 || pixels || (out.lo == 0 && out.hi == of_vectors));
+        let before = of_vectors - self.lanes;
+        assert!(vectors == 1 || pixels || (out.lo == 0 && out.hi > before));
         let mut target = post.target(&out, of_vectors, self.activate);
-        if vectors > 1 {
-            // Each vector has all of its lanes.
-            (target.hi, target.zeros) = (self.lanes, 0);
-        }
         if pixels {
             (target.out.block, target.residual.block) = (target.out.row, target.residual.row);
             (target.out.row, target.residual.row) = (lines, lines);
@@ -243,6 +248,7 @@ impl DepthwiseKernels {
             outer,
             channels,
             vectors,
+            last: (out.hi.saturating_sub(before), out.zeros.saturating_sub(before)),
             outs,
             skip,
             line,

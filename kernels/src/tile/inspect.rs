@@ -215,6 +215,7 @@ fn depthwise_code(kernels: &DepthwiseKernels) -> Vec<KernelCode> {
     {
         list.push(format!("any window, {what} of channels"), code, Loops::Sums(outputs));
     }
+    list.push("small maps", kernels.points, Loops::Sums(1));
     // Vectors of pixels with any stride are gathered on the stack.
     list.push("any window, vectors of pixels", pixels, Loops::Fmas);
     list.kernels

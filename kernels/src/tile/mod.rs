@@ -12,7 +12,7 @@
 //! |---|---|---|
 //! | matrix product | `gemm` | `gemm_table` |
 //! | direct | `direct`, `rows`, `few` | `direct_table`, `rows_table`, `few_table` |
-//! | depthwise | `depthwise`, `depthwise_sum`, `depthwise_read` | `depthwise_table` |
+//! | depthwise | `depthwise`, `depthwise_sum`, `depthwise_points`, `depthwise_read` | `depthwise_table` |
 //! | Winograd | `winograd`, products in `gemm` | `winograd_table` |
 //! | FFT | `fft`, `fft_plane`, `fft_product`, `finish` | `fft_table` |
 //! | gradient of a filter | `taps`, `taps_depthwise`, `partial` | `taps_table` |
@@ -50,6 +50,8 @@ pub(crate) mod copy;
 pub(crate) mod copy_table;
 #[allow(unsafe_code)]
 pub(crate) mod depthwise;
+#[allow(unsafe_code)]
+pub(crate) mod depthwise_points;
 #[allow(unsafe_code)]
 pub(crate) mod depthwise_read;
 #[allow(unsafe_code)]

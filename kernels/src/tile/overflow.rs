@@ -199,6 +199,7 @@ fn depthwise_refuses_operands_that_overflow() {
         outer: Axis { end: 2, ..axis },
         channels: 1,
         vectors: 1,
+        small: false,
         outs: 1,
         skip: 0,
         line: 1,

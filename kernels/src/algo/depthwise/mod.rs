@@ -53,6 +53,8 @@ const FARTHEST: usize = 4 << 20;
 const LINE_OF_PLANE: usize = 4 * BLOCK;
 /// Maximum number of outputs of a vector that take so little time that several vectors share a call.
 const FEW_OUTPUTS: usize = 64;
+/// Maximum number of outputs of a map that are computed one by one. A tile takes as long as some outputs to begin.
+const FEWEST_OUTPUTS: usize = 9;
 /// Minimum number of rows per call.
 const MIN_STRETCH: usize = 4;
 /// Minimum number of useful lanes in a vector of sixteen.
@@ -205,15 +207,16 @@ impl Depthwise {
         (together / self.kernels.lanes(), stretch)
     }
 
-    /// The end of the first of `numbers` that one call computes. Their outputs are all lanes, in order. Vectors of channels
-    /// with many outputs have calls of their own, in the [`order`](Self::order) of their cache lines.
+    /// The end of the first of `numbers` that one call computes. Their outputs are adjacent lanes. Vectors of channels with
+    /// many outputs have calls of their own, in the [`order`](Self::order) of their cache lines.
     fn end_of_whole(&self, numbers: &Range<usize>, channels: &Range<usize>, outputs: usize) -> usize {
         match self.reading {
             Reading::Pixels => numbers.end,
-            // The last vector has idle lanes, or begins inside the one before it (NHWC).
-            Reading::Channels if outputs <= FEW_OUTPUTS || self.desc.layout() == Layout::Nhwc => {
+            // The last vector begins inside the one before it.
+            Reading::Channels if self.desc.layout() == Layout::Nhwc => {
                 (channels.end / self.kernels.lanes()).max(numbers.start)
             }
+            Reading::Channels if outputs <= FEW_OUTPUTS => numbers.end,
             _ => numbers.start,
         }
     }
@@ -240,7 +243,8 @@ impl Depthwise {
         })
     }
 
-    /// Computes some outputs of some vectors in one call. Of several vectors of channels, all lanes are outputs.
+    /// Computes some outputs of some vectors in one call. Of several vectors of channels, only the last can have lanes that
+    /// are no outputs.
     fn outputs_of_vectors(
         &self,
         operands: &Operands<'_>,
@@ -257,7 +261,7 @@ impl Depthwise {
         let width = self.desc.output().w;
         let mut window = self.window(operands.input.view.pixel, rows.clone());
         let pixels = rows.start * width + columns.start..rows.end * width;
-        let Vector { first, lo, hi } = self.weights.vector_in(numbers.start, &region.channels);
+        let Vector { first, lo, .. } = self.weights.vector_in(numbers.start, &region.channels);
         let others = numbers.len() - 1;
         let (residual, out) = if self.reading == Reading::Pixels {
             let channels = first..first + 1 + others;
@@ -265,7 +269,8 @@ impl Depthwise {
         } else {
             let residual = operands.residual_as_columns(n, pixels.start, first);
             let of = PixelBox { first: pixels.start, rows: rows.len(), pixels: columns.len(), width };
-            let lanes = lo..hi + others * self.kernels.lanes();
+            let last = self.weights.vector_in(numbers.end - 1, &region.channels);
+            let lanes = lo..last.first + last.hi - first;
             let (out, line) = region.box_as_columns(n, of, first, lanes);
             (window.inner.start, window.inner.end) = (columns.start, columns.end);
             window.line = line;
@@ -357,7 +362,8 @@ impl Depthwise {
         let (inner, outer) = if self.reading == Reading::Pixels { (y, x) } else { (x, y) };
         let (reading, channels, outs, fetch) = (self.reading, desc.ins(), desc.outs(), self.fetch);
         let line = desc.output().w;
-        Window { reading, inner, outer, channels, outs, skip: 0, vectors: 1, line, fetch }
+        let small = desc.output().h.saturating_mul(line) <= FEWEST_OUTPUTS;
+        Window { reading, inner, outer, channels, outs, skip: 0, vectors: 1, small, line, fetch }
     }
 
     /// The input of vector `number` in image `n`.
