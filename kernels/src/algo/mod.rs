@@ -351,42 +351,42 @@ impl Driver {
 
     /// Computes one box of the output. The box with the last channel also covers the padding lanes of
     /// Nchw16c.
-    pub(crate) fn run(&self, operands: &Operands<'_>, mut region: OutputRegion<'_>, slab: &mut [f32]) {
+    pub(crate) fn run(&self, operands: &Operands<'_>, region: &mut OutputRegion<'_>, slab: &mut [f32]) {
         let columns = match self {
             Self::Reference(reference) => {
-                reference.run(operands, &mut region);
+                reference.run(operands, region);
                 1
             }
             Self::Gemm(gemm) => {
-                gemm.run(operands, &mut region, slab);
+                gemm.run(operands, region, slab);
                 gemm.schedule.tile.columns()
             }
             Self::Direct(direct) => {
-                direct.run(operands, &mut region);
+                direct.run(operands, region);
                 direct.tile().columns()
             }
             Self::Rows(rows) => {
-                rows.run(operands, &mut region, slab);
+                rows.run(operands, region, slab);
                 rows.tile().columns()
             }
             Self::Few(few) => {
-                few.run(operands, &mut region, slab);
+                few.run(operands, region, slab);
                 few.kernels().lanes()
             }
             Self::Depthwise(depthwise) => {
-                depthwise.run(operands, &mut region, slab);
+                depthwise.run(operands, region, slab);
                 depthwise.kernels().lanes()
             }
             Self::Winograd(winograd) => {
-                winograd.run(operands, &mut region, slab);
+                winograd.run(operands, region, slab);
                 winograd.columns()
             }
             Self::Fft(fft) => {
-                fft.run(operands, &mut region, slab);
+                fft.run(operands, region, slab);
                 BLOCK
             }
             Self::Parts(parts) => {
-                parts.run(operands, &mut region, slab);
+                parts.run(operands, region, slab);
                 BLOCK
             }
         };

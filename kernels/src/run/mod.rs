@@ -136,9 +136,9 @@ impl PreparedConv {
             slab_len: self.req.per_thread_len,
         };
         let slabs = &mut scratch[..self.req.len()];
-        split.run(threads, region, slabs, &|region, slab| {
+        split.run(threads, region, slabs, &|mut region, slab| {
             let _fence = region.is_streamed().then_some(Fence);
-            self.driver.run(&operands, region, slab);
+            self.driver.run(&operands, &mut region, slab);
         });
         Ok(())
     }

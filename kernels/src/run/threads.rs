@@ -137,14 +137,25 @@ pub(crate) struct Split {
 impl Split {
     /// Splits the region in two, as evenly as whole tiles allow, and each half again, until there are `parts`
     /// boxes. Then runs `work` on each box.
+    #[inline]
     pub(crate) fn run<R, F>(&self, threads: Threads<'_>, region: R, slabs: &mut [f32], work: &F)
     where
         R: Region + Send,
         F: Fn(R, &mut [f32]) + Sync,
     {
-        let whole = Assignment { sharing: Sharing::among(self.parts), region, slabs };
+        // Inlined, because the copies of a region take longer than the smallest convolutions.
+        if self.parts <= 1 {
+            return work(region, &mut slabs[..self.slab_len]);
+        }
+        self.run_parts(threads, Assignment { sharing: Sharing::among(self.parts), region, slabs }, work);
+    }
+
+    fn run_parts<R, F>(&self, threads: Threads<'_>, whole: Assignment<'_, R>, work: &F)
+    where
+        R: Region + Send,
+        F: Fn(R, &mut [f32]) + Sync,
+    {
         match threads {
-            _ if self.parts <= 1 => work(whole.region, &mut whole.slabs[..self.slab_len]),
             Threads::Seq => self.run_on(|parts, part| (0..parts).for_each(part), whole, work),
             #[cfg(feature = "rayon")]
             Threads::Team(team) => self.run_on(|parts, part| gather::run(team, parts, &part), whole, work),
