@@ -132,8 +132,7 @@ impl RowsConv {
         let is_planes = self.desc.output_layout() == Layout::Nchw;
         // The rows of a call are evenly spaced.
         let most = region.even_rows(self.desc.output().w, self.schedule.of_call);
-        // A call computes all panels if it computes all rows. With few taps, calls take as long as sums.
-        let together = !is_planes && stretch.ys.len() <= most && self.schedule.is_one_block(&self.desc);
+        let together = self.schedule.is_one_call(&self.desc) && stretch.ys.len() <= most;
         for (indices, panel) in self.weights.pieces(stretch.group, &region.channels.clone(), together) {
             for y in stretch.ys.clone().step_by(most) {
                 let ys = y..stretch.ys.end.min(y + most);

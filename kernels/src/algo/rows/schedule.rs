@@ -67,9 +67,11 @@ impl RowsSchedule {
         SplitUnits { channels_first, ..SplitUnits::new(desc.output().w, self.form.panels.width) }
     }
 
-    /// Whether one call computes whole sums of whole blocks of channels.
-    pub(super) fn is_one_block(&self, desc: &ConvDesc) -> bool {
-        self.row_block >= desc.kernel().h && self.form.panels.width.is_multiple_of(BLOCK)
+    /// Whether a call computes all whole panels of a stretch: the calls of layers with few taps take as long as their sums.
+    /// All rows and taps must then belong to one call.
+    pub(super) fn is_one_call(&self, desc: &ConvDesc) -> bool {
+        let is_whole = self.stretch <= self.of_call && self.row_block >= desc.kernel().h;
+        is_whole && desc.output_layout() != Layout::Nchw && self.form.panels.width.is_multiple_of(BLOCK)
     }
 
     pub(super) fn workspace_len(&self, desc: &ConvDesc) -> usize {

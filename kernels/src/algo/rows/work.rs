@@ -50,7 +50,8 @@ fn work(
     work.add(Term::Store, rows * panels * width as f64 * vectors * (2.0 * blocks - 1.0));
     let of_call = schedule.of_call.min(schedule.stretch) as f64;
     let calls = part.images * (part.pixels / width as f64 / of_call).ceil();
-    work.add(Term::Call, calls * panels * blocks);
+    let panels_of_call = if schedule.is_one_call(desc) { panels / part.groups } else { 1.0 };
+    work.add(Term::Call, calls * (panels / panels_of_call) * blocks);
     pack(desc, schedule, part, stretches, &mut work);
     let panel = (schedule.form.k * schedule.form.panels.width * size_of::<f32>()) as f64;
     let passes = Passes {
