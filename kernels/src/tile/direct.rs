@@ -35,6 +35,24 @@ pub(crate) const MOST_PIXELS: usize = 16;
 /// Maximum number of pixels that a run reads.
 const REACH: usize = MOST_PIXELS + MOST_TAPS - 1;
 
+/// Maximum number of sums that a small tile keeps for each output.
+const APART: usize = 4;
+
+/// The sums of a tile. Channel `c` is added to one of the first few sums of an output, in turns.
+type Sums<V, const T: usize, const NV: usize> = [[[V; NV]; T]; APART];
+
+/// The number of sums of each output of `pixels` pixels by `vectors` vectors, for runs of `taps` taps. An FMA takes about as
+/// long as eight FMAs can begin in, so with fewer sums they would wait for each other. The sums and the weights must fit the
+/// registers, 16 for vectors of eight lanes.
+const fn sums_of_output(lanes: usize, pixels: usize, vectors: usize, taps: usize) -> usize {
+    let registers = if lanes == 8 { 16 } else { 32 };
+    let mut apart = APART;
+    while apart > 1 && (apart * pixels * vectors > 8 || (apart * pixels + taps) * vectors + 1 > registers) {
+        apart /= 2;
+    }
+    apart
+}
+
 /// Zeros that are read in place of a pixel in the padding. A pixel has at most this many channels per chunk.
 static ZEROS: [f32; BLOCK] = [0.0; BLOCK];
 
@@ -125,17 +143,36 @@ impl<const T: usize, const NV: usize, const G: usize> Body for Direct<T, NV, G> 
             let (out, residual) = (args.target.out.row, args.target.residual.row);
             let mut target = args.target.ahead(pixel.wrapping_mul(out), pixel.wrapping_mul(residual));
             for _ in 0..args.count {
+                let mut sums = [[[s.splat(0.0); NV]; T]; APART];
                 // SAFETY: the caller guarantees the target.
-                let mut acc = unsafe { store::start::<S, T, NV>(s, &target) };
+                sums[0] = unsafe { store::start::<S, T, NV>(s, &target) };
                 // SAFETY: the caller upholds the contract of this function.
-                hint = unsafe { sum::<S, T, NV, G>(s, &mut acc, (args, line), (image, hint)) };
+                hint = unsafe { sum::<S, T, NV, G>(s, &mut sums, (args, line), (image, hint)) };
                 // SAFETY: the caller guarantees the target.
-                unsafe { store::finish(s, acc, &target) };
+                unsafe { store::finish(s, total::<S, T, NV>(s, &sums), &target) };
                 image = image.wrapping_add(args.run_step.wrapping_mul(T));
                 target.advance(out.wrapping_mul(T), residual.wrapping_mul(T));
             }
         }
     }
+}
+
+/// Adds the sums of each output.
+#[inline(always)]
+fn total<S: Simd, const T: usize, const NV: usize>(s: S, sums: &Sums<S::V, T, NV>) -> [[S::V; NV]; T] {
+    // Runs of one tap have the most.
+    let apart = const { sums_of_output(S::LANES, T, NV, 1) };
+    let mut all = sums[0];
+    for t in 0..T {
+        for v in 0..NV {
+            all[t][v] = match apart {
+                4 => s.add(s.add(sums[0][t][v], sums[1][t][v]), s.add(sums[2][t][v], sums[3][t][v])),
+                2 => s.add(sums[0][t][v], sums[1][t][v]),
+                _ => sums[0][t][v],
+            };
+        }
+    }
+    all
 }
 
 /// Sums all of K for one tile. The order is chunk, kernel row, run, channel. Returns the next hint.
@@ -145,7 +182,7 @@ impl<const T: usize, const NV: usize, const G: usize> Body for Direct<T, NV, G> 
 #[inline(always)]
 unsafe fn sum<S: Simd, const T: usize, const NV: usize, const G: usize>(
     s: S,
-    acc: &mut [[S::V; NV]; T],
+    acc: &mut Sums<S::V, T, NV>,
     (args, line): (&DirectArgs, &KernelRows),
     (mut chunk, mut hint): (*const f32, *const f32),
 ) -> *const f32 {
@@ -210,7 +247,7 @@ impl Step<'_> {
     unsafe fn any<S: Simd, const T: usize, const NV: usize, const G: usize>(
         &self,
         s: S,
-        acc: &mut [[S::V; NV]; T],
+        acc: &mut Sums<S::V, T, NV>,
         w: *const f32,
         hint: *const f32,
     ) -> (*const f32, *const f32) {
@@ -237,7 +274,7 @@ impl Step<'_> {
     unsafe fn taps<S: Simd, const T: usize, const NV: usize, const G: usize>(
         &self,
         s: S,
-        acc: &mut [[S::V; NV]; T],
+        acc: &mut Sums<S::V, T, NV>,
         w: *const f32,
         hint: *const f32,
     ) -> (*const f32, *const f32) {
@@ -261,23 +298,26 @@ impl Step<'_> {
         }
         // If a channel takes only a few instructions, the loop is unrolled, so that its counter is not most
         // of the work. With four lanes, one load reads four channels of a pixel (FMLA by element).
+        let apart = const { sums_of_output(S::LANES, T, NV, G) };
         let unroll = match (G, S::LANES) {
             (1, 4) => 4,
-            (1, _) => 2,
-            _ => 1,
+            (1, _) => apart.max(2),
+            _ => apart,
         };
         let whole = channels / unroll * unroll;
         let mut c = 0;
         while c < whole {
             for u in 0..unroll {
                 // SAFETY: `c + u` is a channel of this run, as the caller guarantees.
-                unsafe { self.channel::<S, T, NV, G>(s, acc, &mut cursor, c.wrapping_add(u)) };
+                unsafe {
+                    self.channel::<S, T, NV, G>(s, &mut acc[u % apart], &mut cursor, c.wrapping_add(u));
+                }
             }
             c = c.wrapping_add(unroll);
         }
         while c < channels {
             // SAFETY: `c` is a channel of this run, as the caller guarantees.
-            unsafe { self.channel::<S, T, NV, G>(s, acc, &mut cursor, c) };
+            unsafe { self.channel::<S, T, NV, G>(s, &mut acc[0], &mut cursor, c) };
             c = c.wrapping_add(1);
         }
         (cursor.w, cursor.hint)

@@ -10,10 +10,9 @@ use std::ops::Range;
 /// Splits `width` pixels into tiles of the given sizes (ascending, from 1) so that the tiles take the least
 /// time.
 fn tile_sizes(width: usize, sizes: &[usize]) -> Result<Vec<usize>, ConvError> {
-    // A tile of fewer than four pixels has too few sums in flight to hide the latency of an FMA. Each tile
-    // costs about one pixel more to begin and to end. Costs are in eighths of the time of a pixel. Among
-    // equal costs, the split with the smallest largest tile wins.
-    let cost = |pixels: usize| 8 * pixels.max(4) + 6;
+    // A tile of one pixel takes as long as one of two to read the weights. Each tile costs about one pixel more to begin and
+    // to end. Costs are in eighths of the time of a pixel. Among equal costs, the split with the smallest largest tile wins.
+    let cost = |pixels: usize| 8 * pixels.max(2) + 6;
     let mut best = try_collect("tiles of a row", (0..=width).map(|_| (0, 0, 0)))?;
     for x in 1..=width {
         let after = |&size: &usize| {

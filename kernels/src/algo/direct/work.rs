@@ -33,12 +33,12 @@ fn work(
     let rows = part.images * part.pixels / width as f64;
     let panels = schedule.form.panels.in_part(part);
     let vectors = schedule.form.panels.width as f64 / kernels.direct.shape.lanes as f64;
-    // Tiles of a row are about equally large. With few sums in flight, an FMA waits for the previous one.
+    // Tiles of a row are about equally large. A core loads two vectors in the time of two FMAs.
     let most = *kernels.direct.pixels.last().expect("there are tiles");
     let tiles = width.div_ceil(most) as f64;
     let pixels = width as f64 / tiles;
     let row_taps = kernel_rows_inside(desc) * row_taps(desc) * part.ins as f64;
-    let step = tiles * (pixels.max(8.0 / vectors) * vectors).max(4.0 + vectors);
+    let step = tiles * (pixels * vectors).max(pixels + vectors);
     work.add(Term::Fma, rows * panels * row_taps * step);
     let k_blocks = part.ins.div_ceil(schedule.k_block) as f64;
     let blocks = k_blocks * kernel.h.div_ceil(schedule.row_block) as f64;
