@@ -41,13 +41,17 @@ const APART: usize = 4;
 /// The sums of a tile. Channel `c` is added to one of the first few sums of an output, in turns.
 type Sums<V, const T: usize, const NV: usize> = [[[V; NV]; T]; APART];
 
-/// The number of sums of each output of `pixels` pixels by `vectors` vectors, for runs of `taps` taps. An FMA takes about as
-/// long as eight FMAs can begin in, so with fewer sums they would wait for each other. The sums and the weights must fit the
-/// registers, 16 for vectors of eight lanes.
-const fn sums_of_output(lanes: usize, pixels: usize, vectors: usize, taps: usize) -> usize {
-    let registers = if lanes == 8 { 16 } else { 32 };
-    let mut apart = APART;
-    while apart > 1 && (apart * pixels * vectors > 8 || (apart * pixels + taps) * vectors + 1 > registers) {
+/// The number of sums of each output of tiles of `pixels` pixels, for runs of `taps` taps. An FMA takes about as long as eight
+/// FMAs can begin in, so with fewer sums they would wait for each other. It is the same for tiles of any number of vectors,
+/// because threads can share a panel. The sums and the weights of the widest tile must fit the registers.
+const fn sums_of_output(lanes: usize, pixels: usize, taps: usize) -> usize {
+    let (registers, vectors) = match lanes {
+        8 => (16, 2),
+        lanes => (32, if lanes == 4 { 4 } else { 2 }),
+    };
+    // The compiler keeps the operands of one step in registers, but not those of four steps of two pixels.
+    let mut apart = if pixels == 1 { APART } else { APART / 2 };
+    while apart > 1 && (apart * pixels > 8 || (apart * pixels + taps) * vectors + 1 > registers) {
         apart /= 2;
     }
     apart
@@ -161,7 +165,7 @@ impl<const T: usize, const NV: usize, const G: usize> Body for Direct<T, NV, G> 
 #[inline(always)]
 fn total<S: Simd, const T: usize, const NV: usize>(s: S, sums: &Sums<S::V, T, NV>) -> [[S::V; NV]; T] {
     // Runs of one tap have the most.
-    let apart = const { sums_of_output(S::LANES, T, NV, 1) };
+    let apart = const { sums_of_output(S::LANES, T, 1) };
     let mut all = sums[0];
     for t in 0..T {
         for v in 0..NV {
@@ -298,7 +302,7 @@ impl Step<'_> {
         }
         // If a channel takes only a few instructions, the loop is unrolled, so that its counter is not most
         // of the work. With four lanes, one load reads four channels of a pixel (FMLA by element).
-        let apart = const { sums_of_output(S::LANES, T, NV, G) };
+        let apart = const { sums_of_output(S::LANES, T, G) };
         let unroll = match (G, S::LANES) {
             (1, 4) => 4,
             (1, _) => apart.max(2),
