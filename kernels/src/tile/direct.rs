@@ -46,8 +46,10 @@ type Sums<V, const T: usize, const NV: usize> = [[[V; NV]; T]; APART];
 /// because threads can share a panel. The sums and the weights of the widest tile must fit the registers.
 const fn sums_of_output(lanes: usize, pixels: usize, taps: usize) -> usize {
     let (registers, vectors) = match lanes {
+        // Eight of 32 hold the channels of pixels, of which one load reads four.
+        4 => (24, 4),
         8 => (16, 2),
-        lanes => (32, if lanes == 4 { 4 } else { 2 }),
+        _ => (32, 2),
     };
     // The compiler keeps the operands of one step in registers, but not those of four steps of two pixels.
     let mut apart = if pixels == 1 { APART } else { APART / 2 };
