@@ -86,7 +86,9 @@ impl PanelShape {
             // of a block.
             Layout::Nchw16c if !per_group.is_multiple_of(BLOCK) => {
                 let align = BLOCK.min(shape.columns());
-                (shape.columns_for(per_group + align), align)
+                // A group can begin inside a block, but not the only one. A panel writes whole blocks.
+                let most = if groups == 1 { per_group.next_multiple_of(BLOCK) } else { per_group + align };
+                (shape.columns_for(most), align)
             }
             Layout::Nchw16c | Layout::Nhwc | Layout::Nchw32cBf16 => (shape.columns_for(per_group), 1),
         };
