@@ -16,7 +16,8 @@
 use super::gemm_schedule::{GemmSchedule, Lookahead, PixelSource};
 use super::operands::Operands;
 use super::pixels::{PixelTiles, pack_columns, pack_rows};
-use crate::algo::packed::{GemmWeights, Panel, Side};
+use crate::algo::packed::{GemmWeights, Side};
+use crate::algo::panels::Panel;
 use crate::describe::{BLOCK, ConvDesc, PixelView};
 use crate::simd::LINE;
 use crate::tile::gemm_table::{ColumnsOf, Hint, RowsOf};

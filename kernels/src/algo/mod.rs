@@ -16,6 +16,7 @@ mod held;
 pub(crate) mod im2col;
 mod operands;
 pub(crate) mod packed;
+pub(crate) mod panels;
 pub(crate) mod parts;
 pub(crate) mod pixels;
 pub(crate) mod planes;

@@ -1,7 +1,7 @@
 //! NCHW output of tiles whose vectors are channels. The outputs of a panel first form a matrix of pixels by
 //! channels in the workspace. The matrix is then transposed into the output.
 
-use crate::algo::packed::Panel;
+use crate::algo::panels::Panel;
 use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef, PixelView};
 use crate::tile::copy_table::{CopyTable, InputTile};
 use crate::tile::output::{OutputRegion, OutputTile, TileOffset};

@@ -4,7 +4,7 @@
 //! and epilogue. The tests compare it with examples computed by hand (`tests/reference.rs`).
 
 use super::operands::Operands;
-use super::packed::PerChannel;
+use super::panels::PerChannel;
 use crate::describe::{ConvDesc, Weights};
 use crate::memory::Buffer;
 use crate::tile::output::OutputRegion;

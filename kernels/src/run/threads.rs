@@ -137,13 +137,14 @@ pub(crate) struct Split {
 impl Split {
     /// Splits the region in two, as evenly as whole tiles allow, and each half again, until there are `parts`
     /// boxes. Then runs `work` on each box.
+    ///
+    /// Inlined, because the copies of a region take longer than the smallest convolutions.
     #[inline]
     pub(crate) fn run<R, F>(&self, threads: Threads<'_>, region: R, slabs: &mut [f32], work: &F)
     where
         R: Region + Send,
         F: Fn(R, &mut [f32]) + Sync,
     {
-        // Inlined, because the copies of a region take longer than the smallest convolutions.
         if self.parts <= 1 {
             return work(region, &mut slabs[..self.slab_len]);
         }

@@ -60,7 +60,7 @@ impl<
     #[inline(always)]
     unsafe fn run<S: Simd>(s: S, args: &DepthwiseArgs) {
         for vector in 0..args.vectors {
-            let args = args.at_vector::<S, MODE>(vector);
+            let args = args.at_vectors::<S, MODE, 1>(vector);
             // SAFETY: the caller upholds the contract of this function.
             unsafe { Self::vector(s, &args) };
         }

@@ -103,17 +103,12 @@ impl Point {
     /// Same contract as [`DepthwisePoints::run`]. The taps must be inside the input.
     #[inline(always)]
     unsafe fn vectors<S: Simd, const NV: usize>(&self, s: S, args: &DepthwiseArgs, vector: usize) {
-        let of_first = args.at_vector::<S, CHANNELS>(vector);
-        let mut target = of_first.target;
-        let more = (NV - 1) * S::LANES;
-        let is_last = vector.wrapping_add(NV) == args.vectors;
-        let (hi, zeros) = if is_last { args.last } else { (S::LANES, 0) };
-        (target.hi, target.zeros) = (hi.wrapping_add(more), zeros.wrapping_add(more));
+        let DepthwiseArgs { input, weights, mut target, .. } = args.at_vectors::<S, CHANNELS, NV>(vector);
         target.advance(self.pixel.wrapping_mul(target.out.row), self.pixel.wrapping_mul(target.residual.row));
         let of_vector = args.inner.taps.wrapping_mul(args.outer.taps).wrapping_mul(S::LANES);
         let next_block = args.plane.wrapping_sub(BLOCK - S::LANES);
-        let mut row = of_first.input.wrapping_offset(self.first);
-        let mut w_row = of_first.weights.wrapping_add(self.weights);
+        let mut row = input.wrapping_offset(self.first);
+        let mut w_row = weights.wrapping_add(self.weights);
         // SAFETY: the taps are inside the input, and the weights have them. The caller guarantees the rest.
         unsafe {
             let mut acc = store::start::<S, 1, NV>(s, &target);

@@ -177,9 +177,9 @@ pub(crate) struct DepthwiseArgs {
 }
 
 impl DepthwiseArgs {
-    /// The arguments of vector `vector` alone.
+    /// The arguments of vector `vector` alone; if vectors hold channels, of the `NV` vectors from this one on.
     #[inline(always)]
-    pub(super) fn at_vector<S: Simd, const MODE: u8>(&self, vector: usize) -> Self {
+    pub(super) fn at_vectors<S: Simd, const MODE: u8, const NV: usize>(&self, vector: usize) -> Self {
         let taps = self.inner.taps.wrapping_mul(self.outer.taps);
         let first = vector.wrapping_mul(S::LANES);
         if MODE == PIXELS {
@@ -194,8 +194,10 @@ impl DepthwiseArgs {
         }
         let ahead = (first / BLOCK).wrapping_mul(self.plane).wrapping_add(first % BLOCK);
         let mut target = self.target.at_column(first);
-        let is_last = vector.wrapping_add(1) == self.vectors;
-        (target.hi, target.zeros) = if is_last { self.last } else { (S::LANES, 0) };
+        let is_last = vector.wrapping_add(NV) == self.vectors;
+        let (hi, zeros) = if is_last { self.last } else { (S::LANES, 0) };
+        let before = (NV - 1) * S::LANES;
+        (target.hi, target.zeros) = (hi.wrapping_add(before), zeros.wrapping_add(before));
         Self {
             input: self.input.wrapping_add(ahead),
             weights: self.weights.wrapping_add(first.wrapping_mul(taps)),

@@ -262,9 +262,8 @@ impl Depthwise {
         let mut window = self.window(operands.input.view.pixel, rows.clone());
         let pixels = rows.start * width + columns.start..rows.end * width;
         let Vector { first, lo, .. } = self.weights.vector_in(numbers.start, &region.channels);
-        let others = numbers.len() - 1;
         let (residual, out) = if self.reading == Reading::Pixels {
-            let channels = first..first + 1 + others;
+            let channels = first..first + numbers.len();
             (operands.residual_as_rows(n, pixels.start, first), region.channels_as_rows(n, channels, pixels))
         } else {
             let residual = operands.residual_as_columns(n, pixels.start, first);

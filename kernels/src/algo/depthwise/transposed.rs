@@ -6,7 +6,7 @@ use super::Depthwise;
 use super::weights::Vector;
 use crate::algo::direct::span;
 use crate::algo::operands::Operands;
-use crate::algo::packed::Panel;
+use crate::algo::panels::Panel;
 use crate::algo::planes::{PlaneRows, matrices_len};
 use crate::describe::{BLOCK, ConvDesc, Layout};
 use crate::tile::copy_table::InputTile;

@@ -1,7 +1,8 @@
 //! [`DepthwiseWeights`]: output channels as vectors, the sources of their lanes, and their weights.
 
 use crate::algo::direct::span;
-use crate::algo::packed::{PerChannel, flushed};
+use crate::algo::packed::flushed;
+use crate::algo::panels::PerChannel;
 use crate::describe::{BLOCK, ConvDesc, ConvError, Layout, Size2, Weights};
 use crate::memory::{Buffer, try_push, try_vec};
 use crate::tile::depthwise_read::{LaneSource, Reading};

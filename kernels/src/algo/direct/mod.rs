@@ -20,7 +20,8 @@ mod schedule;
 mod work;
 
 use super::operands::Operands;
-use crate::algo::packed::{GemmWeights, Panel};
+use crate::algo::packed::GemmWeights;
+use crate::algo::panels::Panel;
 use crate::algo::tap_order::KernelRuns;
 use crate::describe::{BLOCK, ConvDesc, ConvError, Layout};
 use crate::memory::try_collect;

@@ -1,7 +1,8 @@
 //! [`FewWeightsOf`]: the weights of few output channels, with the input channels in the lanes.
 
 use super::chunks::Chunks;
-use crate::algo::packed::{PerChannel, flushed};
+use crate::algo::packed::flushed;
+use crate::algo::panels::PerChannel;
 use crate::describe::{BLOCK, ConvDesc, Size2, Weights};
 use crate::memory::Buffer;
 use crate::tile::few_table::{FewWeights, MOST_OUTPUTS};

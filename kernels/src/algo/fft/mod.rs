@@ -26,7 +26,7 @@ mod work;
 use super::grid::TileGrid;
 use super::operands::Operands;
 use super::planes::PlaneRows;
-use crate::algo::packed::Panel;
+use crate::algo::panels::Panel;
 use crate::describe::{BLOCK, ConvDesc, Layout, PixelRef};
 use crate::memory::split_memory;
 use crate::tile::copy_table::InputTile;

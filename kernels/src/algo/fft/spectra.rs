@@ -2,7 +2,8 @@
 
 use super::plane::{Scratch, Tables, Transform};
 use super::schedule::{self, Channels, FftSchedule, Lanes, Lengths, Tiling};
-use crate::algo::packed::{PanelShape, Panels, flushed};
+use crate::algo::packed::flushed;
+use crate::algo::panels::{PanelShape, Panels};
 use crate::algo::planes::layout_of_panels;
 use crate::describe::{BLOCK, ConvDesc, ConvError, Size2, Weights};
 use crate::memory::Buffer;

@@ -25,7 +25,7 @@ mod work;
 
 use super::operands::Operands;
 use super::planes::PlaneRows;
-use crate::algo::packed::Panel;
+use crate::algo::panels::Panel;
 use crate::describe::{BLOCK, ConvDesc, ConvError, Layout, PixelView, Products};
 use crate::tile::output::{OutputRegion, OutputTile, TileOffset};
 use crate::tile::parts::{COLUMNS, PART_WORDS};

@@ -4,7 +4,7 @@ use super::slab::SlabLens;
 use super::weights::{KOrder, PartsForm, Stored};
 use super::writes_planes;
 use crate::algo::direct::{groups_fit_blocks, span};
-use crate::algo::packed::PanelShape;
+use crate::algo::panels::PanelShape;
 use crate::algo::planes::{layout_of_panels, matrices_len};
 use crate::algo::pointwise::covers_image;
 use crate::describe::{Algorithm, ConvDesc, Layout, Method, Products, Size2, Unsupported};

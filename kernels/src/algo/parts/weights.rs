@@ -1,7 +1,8 @@
 //! [`PartsWeights`]: a filter split into bf16 parts, in the order in which the kernels read it.
 
 use super::balance::Balance;
-use crate::algo::packed::{PanelShape, Panels, flushed};
+use crate::algo::packed::flushed;
+use crate::algo::panels::{PanelShape, Panels};
 use crate::describe::{ConvError, Products, Weights};
 use crate::memory::{Buffer, try_vec};
 use crate::tile::parts::{PART_WORDS, ROW};

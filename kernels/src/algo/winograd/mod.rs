@@ -27,7 +27,7 @@ mod work;
 use super::grid::{Strip, TileGrid};
 use super::operands::Operands;
 use super::planes::PlaneRows;
-use crate::algo::packed::Panel;
+use crate::algo::panels::Panel;
 use crate::describe::{BLOCK, ConvDesc, ConvError, Layout, PixelRef, Size2};
 use crate::memory::split_memory;
 use crate::tile::output::{OutputRegion, OutputTile, PixelBox};

@@ -6,7 +6,7 @@ use super::phases::Phases;
 use super::pixels::Places;
 use super::split::{self, PartsLayer};
 use super::weights::{Order, WinogradForm};
-use crate::algo::packed::PanelShape;
+use crate::algo::panels::PanelShape;
 use crate::algo::planes::{layout_of_panels, matrices_len};
 use crate::describe::{BLOCK, ConvDesc, Layout, Products, Size2, Unsupported};
 use crate::tile::shape::odd_lines;

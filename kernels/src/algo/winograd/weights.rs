@@ -2,7 +2,7 @@
 
 use super::matrices::{Matrices, coefficients};
 use super::phases::Phases;
-use crate::algo::packed::{PanelShape, Panels};
+use crate::algo::panels::{PanelShape, Panels};
 use crate::describe::{ConvError, Products, Size2, Weights};
 use crate::memory::{Buffer, try_vec};
 use crate::tile::parts::{PART_WORDS, ROW};
