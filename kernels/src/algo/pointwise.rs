@@ -77,16 +77,16 @@ pub(crate) fn schedule(desc: &ConvDesc, kernels: &'static KernelSet) -> GemmSche
 
 /// Returns the pixels between two passes over the weights, and what to prefetch.
 ///
-/// If all weights stay in the second-level cache, a stretch is a few tiles, whose pixels stay in the first
-/// level. The image then comes from further away and is prefetched. Otherwise each panel of weights is read
-/// as rarely as the image's share of the second-level cache allows, and the weights are prefetched.
+/// A panel of weights stays in the first-level cache while the tiles of a stretch pass it, so a stretch is as long as its share of
+/// the second-level cache allows: each panel of it costs a call, which takes as long as a few steps of a tile. If all weights
+/// stay in that cache too, the image comes from further away and is prefetched. Otherwise the weights are.
 fn stretch(form: &GemmForm, tile: usize) -> (usize, Lookahead) {
     const SMALL_WEIGHTS: usize = 640 << 10;
-    const IMAGE_SHARE: usize = 1 << 20;
-    let whole_tiles = |pixels: usize| (pixels / tile).max(4) * tile;
-    if form.bytes() <= SMALL_WEIGHTS {
-        (whole_tiles(0), Lookahead::Pixels)
+    let (share, ahead) = if form.bytes() <= SMALL_WEIGHTS {
+        (256 << 10, Lookahead::Pixels)
     } else {
-        (whole_tiles(IMAGE_SHARE / (form.k * size_of::<f32>())), Lookahead::Weights)
-    }
+        (1 << 20, Lookahead::Weights)
+    };
+    let pixels = share / (form.k * size_of::<f32>());
+    ((pixels / tile).max(4) * tile, ahead)
 }

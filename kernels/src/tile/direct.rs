@@ -19,8 +19,8 @@
 //! that stay in registers. A stride does not prevent the sharing. The taps of a kernel row then fall into
 //! `stride` classes, and the taps of one class read every `stride`-th pixel.
 //!
-//! Padding is virtual. Pixels of a run outside the row are read from a line of zeros. Kernel rows outside the
-//! image are skipped.
+//! Padding is virtual. Kernel rows outside the image are skipped, and so are the first and the last few pixels of a
+//! run. Other pixels outside the row are read from a line of zeros.
 
 use super::boundary::Body;
 use super::store::{self, TileTarget};
@@ -302,6 +302,38 @@ impl Step<'_> {
                 s.prefetch(start.wrapping_add(j.wrapping_mul(args.run_step)));
             }
         }
+        // SAFETY: the caller upholds the contract of this function. Without padding there is nothing to leave out, and
+        // `run` says how many pixels at an end of a run are padding.
+        unsafe {
+            match (run.lo, (T + G - 1) - run.hi) {
+                (1, 0) if const { G == 1 } => self.channels::<S, T, NV, G, 1, 0>(s, acc, &mut cursor),
+                (2, 0) if const { G == 1 } => self.channels::<S, T, NV, G, 2, 0>(s, acc, &mut cursor),
+                (0, 1) if const { G == 1 } => self.channels::<S, T, NV, G, 0, 1>(s, acc, &mut cursor),
+                (0, 2) if const { G == 1 } => self.channels::<S, T, NV, G, 0, 2>(s, acc, &mut cursor),
+                _ => self.channels::<S, T, NV, G, 0, 0>(s, acc, &mut cursor),
+            }
+        }
+        (cursor.w, cursor.hint)
+    }
+
+    /// Sums `G` taps of all channels, without the first `BEFORE` and the last `AFTER` pixels of the run.
+    ///
+    /// # Safety
+    /// Same contract as [`Direct::run`], for this run.
+    #[inline(always)]
+    unsafe fn channels<
+        S: Simd,
+        const T: usize,
+        const NV: usize,
+        const G: usize,
+        const BEFORE: usize,
+        const AFTER: usize,
+    >(
+        &self,
+        s: S,
+        acc: &mut Sums<S::V, T, NV>,
+        cursor: &mut Cursor,
+    ) {
         // If a channel takes only a few instructions, the loop is unrolled, so that its counter is not most
         // of the work. With four lanes, one load reads four channels of a pixel (FMLA by element).
         let apart = const { sums_of_output(S::LANES, T, G) };
@@ -310,31 +342,36 @@ impl Step<'_> {
             (1, _) => apart.max(2),
             _ => apart,
         };
-        let whole = channels / unroll * unroll;
+        let whole = self.channels / unroll * unroll;
         let mut c = 0;
         while c < whole {
             for u in 0..unroll {
-                // SAFETY: `c + u` is a channel of this run, as the caller guarantees.
-                unsafe {
-                    self.channel::<S, T, NV, G>(s, &mut acc[u % apart], &mut cursor, c.wrapping_add(u));
-                }
+                let (acc, c) = (&mut acc[u % apart], c.wrapping_add(u));
+                // SAFETY: `c` is a channel of this run, as the caller guarantees.
+                unsafe { self.channel::<S, T, NV, G, BEFORE, AFTER>(s, acc, cursor, c) };
             }
             c = c.wrapping_add(unroll);
         }
-        while c < channels {
+        while c < self.channels {
             // SAFETY: `c` is a channel of this run, as the caller guarantees.
-            unsafe { self.channel::<S, T, NV, G>(s, &mut acc[0], &mut cursor, c) };
+            unsafe { self.channel::<S, T, NV, G, BEFORE, AFTER>(s, &mut acc[0], cursor, c) };
             c = c.wrapping_add(1);
         }
-        (cursor.w, cursor.hint)
     }
 
-    /// Sums `G` taps of one input channel.
+    /// Sums `G` taps of one input channel, without the first `BEFORE` and the last `AFTER` pixels of the run.
     ///
     /// # Safety
     /// Same contract as [`Direct::run`], for channel `c` of this run.
     #[inline(always)]
-    unsafe fn channel<S: Simd, const T: usize, const NV: usize, const G: usize>(
+    unsafe fn channel<
+        S: Simd,
+        const T: usize,
+        const NV: usize,
+        const G: usize,
+        const BEFORE: usize,
+        const AFTER: usize,
+    >(
         &self,
         s: S,
         acc: &mut [[S::V; NV]; T],
@@ -351,9 +388,9 @@ impl Step<'_> {
             }
             cursor.w = cursor.w.wrapping_add(self.args.w_step);
         }
-        for j in 0..T + G - 1 {
-            // Padding is skipped in the first and the last `G - 1` pixels of a run. Other padding is
-            // multiplied as zeros.
+        for j in BEFORE..(T + G - 1).saturating_sub(AFTER) {
+            // Padding is skipped in the first and the last `G - 1` pixels of a run. If `G` is 1, it is skipped in the first
+            // or the last two pixels. Other padding is multiplied as zeros.
             if (j + 1 < G && j < self.run.lo) || (j >= T && j >= self.run.hi) {
                 continue;
             }

@@ -42,11 +42,10 @@ pub(crate) use work::{Passes, estimate, kernel_rows_inside, outputs_of_columns};
 /// Maximum number of output rows of one call.
 const MOST_ROWS: usize = 16;
 
-/// Whether tiles prefetch the pixels of the next one. Hardware prefetchers follow strided pieces of many rows and blocks
-/// badly. With one tap, or with many that read the same pixels, prefetching was measured not to help.
-pub(crate) fn fetches(desc: &ConvDesc) -> bool {
-    let (stride, taps) = (desc.stride().w, desc.kernel().w);
-    stride > 1 && taps > 1 && taps <= 2 * stride
+/// Whether tiles prefetch the pixels of the next one. The pixels of a tile are short pieces of many rows and blocks, which hardware
+/// prefetchers follow badly. With one tap, or with many that read the same pixels, prefetching was measured not to help.
+fn fetches(desc: &ConvDesc) -> bool {
+    (2..=5).contains(&desc.kernel().w)
 }
 
 /// A planned direct convolution.
