@@ -124,16 +124,23 @@ impl GemmConv {
         if self.schedule.source == PixelSource::Packed {
             pack_rows(&self.desc, &operands.input, (n, group), tiles.clone(), k, slab);
         }
-        let steps = tiles.clone().count() * chunks;
         // A strip is a run of evenly spaced pixels. One call computes all of its tiles.
-        let strips = PixelTiles { most: usize::MAX, even: false, ..tiles };
+        let tiles_of = |strip: &Range<usize>| strip.len().div_ceil(tiles.most);
+        let strips = PixelTiles { most: usize::MAX, even: false, ..tiles.clone() };
+        let steps = strips.clone().map(|strip| tiles_of(&strip)).sum::<usize>() * chunks;
         let channels = region.channels.clone();
         let panels = self.weights.panels(group, &channels).count();
         for (number, (index, Panel { channel, lo, hi })) in self.weights.panels(group, &channels).enumerate()
         {
             let post = self.post(block, index, 0);
             let b = self.weights.columns(index, k.start);
-            let mut ahead = match self.schedule.ahead {
+            let ahead = match self.schedule.ahead {
+                // The first stretch is the first to read the weights. In a network they come from far away, while the image
+                // was written only just before.
+                Lookahead::Pixels if pixels.start == region.pixels.start => Lookahead::Weights,
+                ahead => ahead,
+            };
+            let mut ahead = match ahead {
                 Lookahead::Weights => {
                     let next = self.weights.next_columns(index, k.start);
                     Ahead::weights(&next[..next.len().min(k.len() * self.weights.width())], steps)
@@ -151,8 +158,8 @@ impl GemmConv {
                 let before = (p.start - pixels.start) * chunks * BLOCK;
                 let packed = || RowsOf { data: &slab[before..], row: BLOCK, chunk: None };
                 let a = image(p.start).unwrap_or_else(packed);
-                let tiles = p.len().div_ceil(self.schedule.tile.rows());
-                let hint = ahead.hint(chunks, tiles, || image(p.start.saturating_add(self.schedule.stretch)));
+                let hint =
+                    ahead.hint(chunks, tiles_of(&p), || image(p.start.saturating_add(self.schedule.stretch)));
                 let residual = operands.residual_as_columns(n, p.start, channel);
                 let out = region.channels_as_columns(n, p, channel, lo..hi);
                 self.schedule.tile.run(k.len(), a, b, out, &Post { residual, ..post }, hint);

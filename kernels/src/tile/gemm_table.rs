@@ -9,7 +9,7 @@ use super::gemm::{GemmArgs, LinesOfChunk, ProductOperands};
 use super::measure::{product, require, span};
 use super::output::OutputTile;
 use super::post::Post;
-use super::shape::{TileShape, even_piece};
+use super::shape::{TileShape, even_pieces};
 use super::store::SumsArgs;
 use crate::describe::BLOCK;
 
@@ -140,8 +140,7 @@ impl GemmTile {
         let table = if a.row == BLOCK { self.packed } else { self.strided };
         let packed_row = (args.operands.chunks + usize::from(args.operands.k_tail > 0)) * BLOCK;
         let (mut start, mut hinted) = (0, 0);
-        while start < rows {
-            let len = even_piece(rows - start, self.shape.rows);
+        for len in even_pieces(rows, self.shape.rows) {
             let from = start * if a.chunk.is_some() { a.row } else { packed_row };
             args.operands.a = a.data.as_ptr().wrapping_add(from);
             args.operands.a_chunk = a.chunk.unwrap_or(len * BLOCK);

@@ -51,6 +51,14 @@ macro_rules! tile_shape {
 pub(crate) fn even_piece(n: usize, most: usize) -> usize {
     n.div_ceil(n.div_ceil(most))
 }
+
+/// The lengths of all pieces of `n` that [`even_piece`] would split off, one after another.
+pub(crate) fn even_pieces(n: usize, most: usize) -> impl Iterator<Item = usize> {
+    let pieces = n.div_ceil(most);
+    let (len, longer) = (n / pieces.max(1), n % pieces.max(1));
+    (0..pieces).map(move |piece| len + usize::from(piece < longer))
+}
+
 /// Rounds up to an odd number of cache lines, so that the points do not map to a few sets of a cache.
 pub(crate) fn odd_lines(len: usize) -> usize {
     (len.div_ceil(BLOCK) | 1).saturating_mul(BLOCK)
