@@ -187,7 +187,7 @@ impl GemmSchedule {
 }
 
 /// Slots of two FMA pipes between two steps of the same sum: four cycles.
-const LATENCY: f64 = 8.0;
+pub(crate) const LATENCY: f64 = 8.0;
 
 /// Slots of two FMA pipes that one step of K takes in a tile of `rows` by `vectors`. Two loads take the time
 /// of two FMAs. Each sum depends on the same sum of the step before.

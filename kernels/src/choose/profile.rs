@@ -103,10 +103,10 @@ impl Profile {
                 _ => fma_mflops / 32,
             },
             l2_mbs: 160_000,
-            l3_mbs: 28_000,
-            dram_mbs: 14_000,
+            l3_mbs: 48_000,
+            dram_mbs: 20_000,
             l2_mbs_all: 8 * 160_000,
-            l3_mbs_all: 8 * 28_000,
+            l3_mbs_all: 8 * 48_000,
             dram_mbs_all: 60_000,
             region_ns: 3_000,
         }

@@ -178,6 +178,9 @@ unsafe fn add_tile<S: Simd, const MR: usize, const NV: usize>(
     } else {
         for j in 0..NV {
             let lanes = lanes_of::<S>(target, j);
+            if lanes.lo >= lanes.hi {
+                continue; // See `store_tile`.
+            }
             for i in 0..MR {
                 let from = base.wrapping_add(at::<S>(row, block, i, j));
                 // SAFETY: only valid columns are read, and the caller guarantees these.
@@ -288,11 +291,23 @@ unsafe fn store_tile<S: Simd, const MR: usize, const NV: usize>(
             // Zeros follow the last valid column.
             let written =
                 Lanes { lo: lanes.lo, hi: lanes_between::<S>(target.hi, target.zeros, j).hi.max(lanes.hi) };
+            if written.lo >= written.hi {
+                // Masked stores without lanes are slow where the address is not mapped.
+                continue;
+            }
+            let all = written.lo == 0 && written.hi == S::LANES;
             for i in 0..MR {
                 let to = base.wrapping_add(at::<S>(row, block, i, j));
+                let kept = s.keep(acc[i][j], lanes);
                 // SAFETY: only valid columns and columns that are set to zero are written. The caller guarantees
-                // these.
-                unsafe { s.store_lanes(to, s.keep(acc[i][j], lanes), written) };
+                // these, and that a streamed vector is aligned.
+                unsafe {
+                    if target.stream && all {
+                        s.stream(to, kept);
+                    } else {
+                        s.store_lanes(to, kept, written);
+                    }
+                }
             }
         }
     }

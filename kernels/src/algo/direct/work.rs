@@ -2,6 +2,7 @@
 
 use super::MOST_ROWS;
 use super::schedule::DirectSchedule;
+use crate::algo::gemm_schedule::LATENCY;
 use crate::describe::{BLOCK, ConvDesc, Size2};
 use crate::tile::table::KernelSet;
 use crate::work::{Family, LargestPart, PlanEstimate, Term, ThreadShare, Work};
@@ -38,7 +39,9 @@ fn work(
     let tiles = width.div_ceil(most) as f64;
     let pixels = width as f64 / tiles;
     let row_taps = kernel_rows_inside(desc) * row_taps(desc) * part.ins as f64;
-    let step = tiles * (pixels * vectors).max(pixels + vectors);
+    // With one tap at a time, the sums of a small tile wait for each other. Those of one or two pixels have several.
+    let waits = if kernels.direct.taps == 1 && pixels > 2.0 { LATENCY } else { 0.0 };
+    let step = tiles * (pixels * vectors).max(pixels + vectors).max(waits);
     work.add(Term::Fma, rows * panels * row_taps * step);
     let k_blocks = part.ins.div_ceil(schedule.k_block) as f64;
     let blocks = k_blocks * kernel.h.div_ceil(schedule.row_block) as f64;

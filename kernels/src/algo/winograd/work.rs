@@ -11,7 +11,7 @@ use crate::tile::winograd_operands::WinogradTile;
 use crate::work::{Family, LargestPart, PlanEstimate, Term, ThreadShare, Work};
 
 /// The cost of gathering one vector of phases lane by lane, in units of moving one vector of an NCHW image.
-const PHASES: f64 = 4.0;
+const PHASES: f64 = 12.0;
 
 /// Estimates the memory and the work, for the choice. `desc` must be supported.
 pub(crate) fn estimate(
@@ -109,13 +109,12 @@ impl Counted<'_> {
         work.add(Term::Pack, outputs * 2.0 * (products + (size.w * of_tile.h) as f64));
         let mut moved = 0.0;
         let phases = schedule.form.phases;
-        if phases.are_gathered(desc.ins()) && desc.layout() != Layout::Nchw {
-            // The other phases of a pixel are gathered lane by lane.
+        if phases.are_gathered(desc.ins()) {
+            // The pixels of phases are gathered lane by lane.
             moved += PHASES * inputs * (size.h * of_tile.w) as f64;
         } else if desc.layout() == Layout::Nchw {
             // Pixels between those of a phase are copied, too.
-            let step = if phases.are_gathered(desc.ins()) { 1 } else { phases.stride.w };
-            moved += inputs * products * step as f64;
+            moved += inputs * products * phases.stride.w as f64;
         }
         if desc.output_layout() == Layout::Nchw {
             moved += outputs * (of_tile.h * of_tile.w) as f64;
