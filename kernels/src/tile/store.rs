@@ -62,6 +62,17 @@ impl TileTarget {
         self.ahead(ahead(self.out.block), ahead(self.residual.block)).with_numbers_from(column)
     }
 
+    /// The target of vector `vector` of its columns, of `lanes` channels.
+    #[inline(always)]
+    pub(crate) fn of_vector(&self, vector: usize, lanes: usize) -> Self {
+        let column = vector * lanes;
+        let mut target = self.at_column(column);
+        for edge in [&mut target.lo, &mut target.hi, &mut target.zeros] {
+            *edge = edge.saturating_sub(column).min(lanes);
+        }
+        target
+    }
+
     /// The target of plane `plane`, if planes are a `block` apart. Its numbers per channel begin at `first`.
     #[inline(always)]
     pub(crate) fn of_plane(&self, plane: usize, first: usize) -> Self {

@@ -291,36 +291,51 @@ impl<
             )
         };
         for tile in 0..args.tiles {
-            let m = args.m.wrapping_add(tile * NV * S::LANES);
-            // SAFETY: the caller guarantees all points.
-            let half = unsafe { columns::<S, NY, PY, RY, NX, NV>(s, &down, m, args.m_point) };
-            let outputs = if tile + 1 == args.tiles { args.last } else { args.outputs };
             // Lines that are written past the caches must not be in them.
             if !args.target.stream {
                 expect::<S, RY, RX, NV>(s, args, tile + LOOK_AHEAD);
             }
             let Apart { out, residual } = args.tile;
-            let mut target = args.target.ahead(tile.wrapping_mul(out), tile.wrapping_mul(residual));
-            // The minimum tells the compiler that `half` has these rows.
-            for r in 0..args.rows.min(RY) {
-                // SAFETY: the caller guarantees the outputs of this row.
+            let target = args.target.ahead(tile.wrapping_mul(out), tile.wrapping_mul(residual));
+            // One vector of channels at a time, because the points of two do not fit the registers.
+            for j in 0..NV {
+                let m = args.m.wrapping_add((tile * NV + j) * S::LANES);
+                let outputs = if tile + 1 == args.tiles { args.last } else { args.outputs };
+                // SAFETY: the caller guarantees all points, and the outputs of the tile.
                 unsafe {
-                    let mut acc = store::start::<S, RX, NV>(s, &target);
-                    for j in 0..NV {
-                        let mut d = [s.splat(0.0); NX];
-                        for i in 0..NX {
-                            d[i] = half[r][i][j];
-                        }
-                        let y = along.transform::<NX>(s, &d);
-                        for i in 0..RX {
-                            acc[i][j] = s.add(acc[i][j], y[i]);
-                        }
-                    }
-                    store::finish_first::<S, RX, NV>(s, acc, &target, outputs);
+                    let half = columns::<S, NY, PY, RY, NX>(s, &down, m, args.m_point);
+                    let target = target.of_vector(j, S::LANES);
+                    rows::<S, RY, NX, PX, RX>(s, &along, &half, (args.rows, outputs, args.line), target);
                 }
-                target.advance(args.line.out, args.line.residual);
             }
         }
+    }
+}
+
+/// Transforms the rows of a tile's points into outputs, and stores those that exist: `outputs` in each of `rows` rows.
+///
+/// # Safety
+/// The target must be valid for these outputs in the sense of `store`.
+#[inline(always)]
+unsafe fn rows<S: Simd, const RY: usize, const NX: usize, const PX: usize, const RX: usize>(
+    s: S,
+    along: &OutputCoefficients<S, PX, RX>,
+    half: &[[S::V; NX]; RY],
+    (rows, outputs, line): (usize, usize, Apart),
+    mut target: TileTarget,
+) {
+    // The minimum tells the compiler that `half` has these rows.
+    for points in &half[..rows.min(RY)] {
+        // SAFETY: the caller guarantees the outputs of this row.
+        unsafe {
+            let mut acc = store::start::<S, RX, 1>(s, &target);
+            let y = along.transform::<NX>(s, points);
+            for i in 0..RX {
+                acc[i][0] = s.add(acc[i][0], y[i]);
+            }
+            store::finish_first::<S, RX, 1>(s, acc, &target, outputs);
+        }
+        target.advance(line.out, line.residual);
     }
 }
 
@@ -347,33 +362,24 @@ fn expect<S: Simd, const RY: usize, const RX: usize, const NV: usize>(s: S, args
 /// Transforms the columns of a tile's products into `RY` rows of `NX` points.
 ///
 /// # Safety
-/// `m` must be valid for `NY * NX` points of `NV` vectors, `point` apart.
+/// `m` must be valid for a vector at each of `NY * NX` points, `point` apart.
 #[inline(always)]
-unsafe fn columns<
-    S: Simd,
-    const NY: usize,
-    const PY: usize,
-    const RY: usize,
-    const NX: usize,
-    const NV: usize,
->(
+unsafe fn columns<S: Simd, const NY: usize, const PY: usize, const RY: usize, const NX: usize>(
     s: S,
     coefficients: &OutputCoefficients<S, PY, RY>,
     m: *const f32,
     point: usize,
-) -> [[[S::V; NV]; NX]; RY] {
-    let mut half = [[[s.splat(0.0); NV]; NX]; RY];
+) -> [[S::V; NX]; RY] {
+    let mut half = [[s.splat(0.0); NX]; RY];
     for x in 0..NX {
-        for j in 0..NV {
-            let mut d = [s.splat(0.0); NY];
-            for y in 0..NY {
-                // SAFETY: the caller upholds the contract of this function.
-                d[y] = unsafe { s.load(m.wrapping_add((y * NX + x).wrapping_mul(point) + j * S::LANES)) };
-            }
-            let column = coefficients.transform::<NY>(s, &d);
-            for r in 0..RY {
-                half[r][x][j] = column[r];
-            }
+        let mut d = [s.splat(0.0); NY];
+        for y in 0..NY {
+            // SAFETY: the caller upholds the contract of this function.
+            d[y] = unsafe { s.load(m.wrapping_add((y * NX + x).wrapping_mul(point))) };
+        }
+        let column = coefficients.transform::<NY>(s, &d);
+        for r in 0..RY {
+            half[r][x] = column[r];
         }
     }
     half

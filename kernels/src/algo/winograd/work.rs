@@ -11,7 +11,9 @@ use crate::tile::winograd_operands::WinogradTile;
 use crate::work::{Family, LargestPart, PlanEstimate, Term, ThreadShare, Work};
 
 /// The cost of gathering one vector of phases lane by lane, in units of moving one vector of an NCHW image.
-const PHASES: f64 = 12.0;
+const PHASES: f64 = 4.0;
+/// The cost of beginning a row of phases in all lanes, in vectors.
+const PHASE: f64 = 8.0;
 
 /// Estimates the memory and the work, for the choice. `desc` must be supported.
 pub(crate) fn estimate(
@@ -107,11 +109,14 @@ impl Counted<'_> {
             work.add(Term::Pack, inputs * products * parts.operations_of_split());
         }
         work.add(Term::Pack, outputs * 2.0 * (products + (size.w * of_tile.h) as f64));
+        let strips = (tiles / self.strip()).ceil().max(blocks);
         let mut moved = 0.0;
         let phases = schedule.form.phases;
         if phases.are_gathered(desc.ins()) {
-            // The pixels of phases are gathered lane by lane.
-            moved += PHASES * inputs * (size.h * of_tile.w) as f64;
+            // The columns of each row of a strip are gathered lane by lane.
+            let columns = tiles / strips * of_tile.w as f64 + (size.w - of_tile.w) as f64;
+            let rows = part.groups * blocks_of_16 * lanes * strips * size.h as f64;
+            moved += PHASES * rows * (columns + PHASE);
         } else if desc.layout() == Layout::Nchw {
             // Pixels between those of a phase are copied, too.
             moved += inputs * products * phases.stride.w as f64;
@@ -120,7 +125,6 @@ impl Counted<'_> {
             moved += outputs * (of_tile.h * of_tile.w) as f64;
         }
         work.add(Term::Gather, moved);
-        let strips = (tiles / self.strip()).ceil().max(blocks);
         work.add(Term::Call, strips * (part.groups * blocks_of_16 + panels));
         self.traffic(panels, workspace, share, &mut work);
         work.flops = 2.0 * desc.cost().macs as f64 * products * (channels / part.ins) as f64 / taps as f64;
