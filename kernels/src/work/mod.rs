@@ -5,7 +5,7 @@
 pub(crate) mod parts;
 pub(crate) mod prices;
 
-use crate::describe::ConvDesc;
+use crate::describe::{BLOCK, ConvDesc, Layout};
 use parts::{OutputBox, SplitUnits};
 use prices::Typical;
 
@@ -206,15 +206,18 @@ impl LargestPart {
         let bytes = |elements: f64| elements * size_of::<f32>() as f64;
         let ins = desc.ins();
         let image = (input.n * input.h * input.w) as f64;
-        // A column stride skips pixels but touches the same cache lines. Only a row stride saves traffic.
-        let rows = (desc.kernel().h as f64 / desc.stride().h as f64).min(1.0);
+        // A stride skips rows. It skips columns if a pixel is at least a cache line.
+        let read = |taps: usize, stride: usize| (taps as f64 / stride as f64).min(1.0);
+        let rows = read(desc.kernel().h, desc.stride().h);
+        let whole_lines = desc.layout() != Layout::Nchw && input.c >= BLOCK;
+        let columns = if whole_lines { read(desc.kernel().w, desc.stride().w) } else { 1.0 };
         Self {
             images: part.images.len() as f64,
             pixels: part.pixels.len() as f64,
             groups: groups as f64,
             outs: channels.min(desc.outs()),
             ins,
-            input_bytes: bytes(image * rows * share * (groups * ins) as f64),
+            input_bytes: bytes(image * rows * columns * share * (groups * ins) as f64),
             output_bytes: bytes((output.n * pixels * channels) as f64 * share),
         }
     }
