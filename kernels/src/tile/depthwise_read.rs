@@ -1,7 +1,7 @@
 //! The arguments of a depthwise tile, and the ways to read the vector of one position: plain, permuted or
 //! strided.
 
-use super::store::TileTarget;
+use super::target::TileTarget;
 use crate::describe::BLOCK;
 use crate::simd::{Lanes, Simd};
 

@@ -3,12 +3,12 @@
 //! The table belongs to a [`KernelSet`](super::table::KernelSet), which is returned only after its features
 //! were detected.
 
+use super::activate::SumsArgs;
 use super::boundary::Entry;
 use super::depthwise_read::{Axis, DepthwiseArgs, LaneSource, Reading};
 use super::measure::{product, require, span};
 use super::output::OutputTile;
 use super::post::Post;
-use super::store::SumsArgs;
 use crate::describe::BLOCK;
 
 /// The kernels of one way of reading, as `(inner taps, stride, entry)`.
@@ -67,7 +67,7 @@ macro_rules! depthwise_kernels {
                 <Depthwise<PIXELS, 0, 0, $outputs, 1, 0>>::$enter,
             ],
             points: super::depthwise_points::DepthwisePoints::$enter,
-            activate: super::store::ActivateSums::$enter,
+            activate: super::activate::ActivateSums::$enter,
         }
     }};
 }

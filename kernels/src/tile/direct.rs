@@ -23,7 +23,8 @@
 //! run. Other pixels outside the row are read from a line of zeros.
 
 use super::boundary::Body;
-use super::store::{self, TileTarget};
+use super::store;
+use super::target::TileTarget;
 use crate::describe::BLOCK;
 use crate::simd::Simd;
 

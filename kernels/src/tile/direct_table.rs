@@ -4,13 +4,13 @@
 //! The table belongs to a [`KernelSet`](super::table::KernelSet), which is returned only after its features
 //! were detected.
 
+use super::activate::SumsArgs;
 use super::boundary::Entry;
 use super::direct::{DirectArgs, KernelRows, MOST_PIXELS, MOST_TAPS, TapRun};
 use super::measure::{product, require, span};
 use super::output::OutputTile;
 use super::post::Post;
 use super::shape::TileShape;
-use super::store::SumsArgs;
 use crate::describe::{BLOCK, ConvError};
 use crate::memory::try_push;
 use crate::simd::LINE;

@@ -23,7 +23,8 @@
 //! A tile of one pixel has few sums in flight. It therefore sums [`APART`] steps apart, and joins them at the end.
 
 use super::boundary::Body;
-use super::store::{self, TileTarget};
+use super::store;
+use super::target::TileTarget;
 use crate::describe::BLOCK;
 use crate::simd::{Lanes, Simd};
 

@@ -3,13 +3,14 @@
 //! The table belongs to a [`KernelSet`](super::table::KernelSet), which is returned only after its features were
 //! detected.
 
+use super::activate::SumsArgs;
 use super::boundary::Entry;
 use super::few::{FewArgs, MOST_PIXELS, NO_COLUMN};
 pub(crate) use super::few::{FewChunks, MOST_OUTPUTS, Piece};
 use super::measure::{product, require, span};
 use super::output::OutputTile;
 use super::post::Post;
-use super::store::{SumsArgs, TileTarget};
+use super::target::TileTarget;
 use crate::describe::BLOCK;
 use std::ops::Range;
 
@@ -267,7 +268,7 @@ macro_rules! few_kernels {
                 tiles!($three, 3, Some(<Few<$three, 3, true>>::$enter)),
                 tiles!($four, 4, Some(<Few<$four, 4, true>>::$enter)),
             ],
-            activate: super::store::ActivateSums::$enter,
+            activate: super::activate::ActivateSums::$enter,
         }
     }};
 }

@@ -3,6 +3,7 @@
 //! The table belongs to a [`KernelSet`](super::table::KernelSet), which is returned only after its features
 //! were detected.
 
+use super::activate::SumsArgs;
 use super::boundary::Entry;
 use super::fft::{COMPLEX, Length};
 use super::fft_lanes::{ColumnArgs, GatherArgs, LaneRow, ScatterArgs};
@@ -12,7 +13,6 @@ use super::finish::FinishArgs;
 use super::measure::{product, require, span};
 use super::output::OutputTile;
 use super::post::Post;
-use super::store::SumsArgs;
 use crate::describe::BLOCK;
 
 /// Transforms, products of spectra, and the epilogue.
@@ -50,7 +50,7 @@ macro_rules! fft_kernels {
             gather_rows: fft_lanes::GatherRows::$enter,
             scatter_rows: fft_lanes::ScatterRows::$enter,
             finish: <finish::Finish<{ crate::describe::BLOCK / $lanes }>>::$enter,
-            activate: super::store::ActivateSums::$enter,
+            activate: super::activate::ActivateSums::$enter,
         }
     }};
 }

@@ -2,7 +2,8 @@
 //! This kernel serves algorithms whose sums do not end in a tile.
 
 use super::boundary::Body;
-use super::store::{self, TileTarget};
+use super::store;
+use super::target::TileTarget;
 use crate::simd::Simd;
 
 /// Number of pixels per step.

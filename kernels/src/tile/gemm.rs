@@ -20,7 +20,8 @@
 //! docs/algorithms/gemm.md counts their loads per FMA.
 
 use super::boundary::Body;
-use super::store::{self, TileTarget};
+use super::store;
+use super::target::TileTarget;
 use crate::describe::BLOCK;
 use crate::simd::{LINE, Simd};
 use std::sync::atomic::{Ordering, compiler_fence};

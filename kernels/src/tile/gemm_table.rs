@@ -4,13 +4,13 @@
 //! The table belongs to a [`KernelSet`](super::table::KernelSet), which is returned only after its features
 //! were detected.
 
+use super::activate::SumsArgs;
 use super::boundary::Entry;
 use super::gemm::{GemmArgs, LinesOfChunk, ProductOperands};
 use super::measure::{product, require, span};
 use super::output::OutputTile;
 use super::post::Post;
 use super::shape::{TileShape, even_pieces};
-use super::store::SumsArgs;
 use crate::describe::BLOCK;
 
 /// A GEMM register tile of `rows` rows by `vectors` vectors. It has a kernel for every smaller number of rows

@@ -22,7 +22,7 @@
 //! | other layers | `affine`, `combine`, `moments`, `lrn`, `maxout` | `layer_table` |
 //! | gradients of the layers | `grad` | `grad::table` |
 //!
-//! The last three families are compiled only with the feature `ops`. All convolutions share `store` (initial
+//! The last three families are compiled only with the feature `ops`. All convolutions share `target`, `activate`, `store` (initial
 //! sums, epilogue and partial tiles) and `post` (the operands of the epilogue). `shape` describes register
 //! tiles. `output` is the only way to write an output tensor. `inspect` lists every entry for tests and
 //! benches, with the feature `internal`. `overflow` tests that tables refuse sizes that overflow.
@@ -33,6 +33,8 @@
 //! not inlined, it is compiled without the instruction set.
 #![allow(clippy::needless_range_loop)]
 
+#[allow(unsafe_code)]
+mod activate;
 #[allow(unsafe_code)]
 #[cfg(feature = "ops")]
 pub(crate) mod affine;
@@ -142,6 +144,7 @@ pub(crate) mod taps;
 pub(crate) mod taps_depthwise;
 #[allow(unsafe_code)]
 pub(crate) mod taps_table;
+mod target;
 mod transpose;
 #[cfg(feature = "ops")]
 pub(crate) mod window;
@@ -150,6 +153,8 @@ pub(crate) mod winograd;
 #[allow(unsafe_code)]
 mod winograd_filter;
 pub(crate) mod winograd_operands;
+#[allow(unsafe_code)]
+mod winograd_output;
 #[allow(unsafe_code)]
 pub(crate) mod winograd_table;
 #[allow(unsafe_code)]

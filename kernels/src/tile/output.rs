@@ -5,7 +5,7 @@
 //! to lie inside its box. Two regions therefore never write the same element, whatever the drivers compute.
 
 use super::measure::{require, span};
-use super::store::TileAddress;
+use super::target::TileAddress;
 use crate::describe::{BLOCK, Layout, PixelView, TensorOut, WIDE_BLOCK};
 use crate::work::parts::{Axis, Region};
 use std::marker::PhantomData;

@@ -7,7 +7,8 @@
 //! with 32 values of K of 32 output channels.
 
 use super::boundary::Body;
-use super::store::{self, TileTarget};
+use super::store;
+use super::target::TileTarget;
 use crate::simd::Simd;
 
 /// Values of K in a row.

@@ -3,6 +3,7 @@
 //! The table belongs to a [`KernelSet`](super::table::KernelSet), which is returned only after its features
 //! were detected.
 
+use super::activate::SumsArgs;
 use super::boundary::Entry;
 use super::measure::{product, require, span};
 use super::output::OutputTile;
@@ -11,7 +12,6 @@ use super::parts::{
     WidenArgs,
 };
 use super::post::{Addend, Post};
-use super::store::SumsArgs;
 use crate::describe::{Activation, BLOCK, ConvError, Products};
 use crate::memory::{try_push, try_vec};
 

@@ -1,9 +1,10 @@
 //! [`Post`]: what surrounds a product, as slices. They are measured before a kernel gets pointers to them.
 
+use super::activate::SumsArgs;
 use super::boundary::Entry;
 use super::measure::{require, span_of_rows};
 use super::output::{OutputTile, TileOffset};
-use super::store::{SumsArgs, TileAddress, TileTarget};
+use super::target::{TileAddress, TileTarget};
 use crate::describe::Activation;
 use crate::simd::LINE;
 

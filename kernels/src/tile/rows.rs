@@ -16,7 +16,8 @@
 
 use super::boundary::Body;
 use super::direct::KernelRows;
-use super::store::{self, TileTarget};
+use super::store;
+use super::target::TileTarget;
 use crate::simd::Simd;
 
 /// The arguments of one call. `tile/rows_table.rs` builds and checks them.

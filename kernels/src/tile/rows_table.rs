@@ -4,6 +4,7 @@
 //! The table belongs to a [`KernelSet`](super::table::KernelSet), which is returned only after its features were
 //! detected.
 
+use super::activate::SumsArgs;
 use super::boundary::Entry;
 use super::direct::KernelRows;
 use super::measure::{product, require, span};
@@ -11,7 +12,6 @@ use super::output::OutputTile;
 use super::post::Post;
 use super::rows::RowsArgs;
 use super::shape::{TileShape, even_piece};
-use super::store::SumsArgs;
 use crate::describe::{ConvError, Size2};
 use crate::memory::try_collect;
 

@@ -3,104 +3,11 @@
 //! The epilogue is applied while the sums are in registers. At the edges of the output, only a range of
 //! columns is valid. Masked loads and stores handle it, so there is no second loop.
 
-use super::boundary::{Body, Entry};
+use super::activate::{SumsArgs, per_channel};
+use super::target::{TileAddress, TileTarget};
 use crate::describe::{Activation, BLOCK};
-use crate::simd::math::{Clip, Known, Relu, with_known};
+use crate::simd::math::{Clip, Known, Relu};
 use crate::simd::{Lanes, Simd};
-
-/// The address of a tile. Element `(i, j)` is at `base + i * row + (j / 16) * block + j % 16`.
-#[derive(Clone, Copy)]
-pub(crate) struct TileAddress<P> {
-    pub(crate) base: P,
-    pub(crate) row: usize,
-    pub(crate) block: usize,
-}
-
-/// The target of the sums, and the epilogue that is applied to them.
-#[derive(Clone, Copy)]
-pub(crate) struct TileTarget {
-    pub(crate) out: TileAddress<*mut f32>,
-    /// Added to the sums of this block of K. Its base is null if there is no residual.
-    pub(crate) residual: TileAddress<*const f32>,
-    /// One number per column, or per row if `per_row`. It is null if there is no bias.
-    pub(crate) bias: *const f32,
-    /// Slopes of PReLU, in the form of the bias. It is null for every other activation.
-    pub(crate) slope: *const f32,
-    /// Whether channels are rows (NCHW). Otherwise they are columns.
-    pub(crate) per_row: bool,
-    pub(crate) activation: Activation,
-    /// [`ActivateSums`] for the instruction set of the tile.
-    pub(crate) activate: Entry<SumsArgs>,
-    /// The valid columns.
-    pub(crate) lo: usize,
-    pub(crate) hi: usize,
-    /// The columns from `hi` up to this one are written as zeros. They are the lanes of Nchw16c past the last
-    /// channel.
-    pub(crate) zeros: usize,
-    /// Whether this is the first block of K. Its sums start from the bias. Sums of later blocks are added to
-    /// C.
-    pub(crate) first: bool,
-    /// Whether this is the last block of K. The activation applies after it.
-    pub(crate) last: bool,
-    /// Whether whole vectors are written past the caches. The base, `row` and `block` are then multiples of a cache line.
-    pub(crate) stream: bool,
-}
-
-impl TileTarget {
-    /// The target that is `out` elements further on in the output and `residual` elements in the residual.
-    #[inline(always)]
-    pub(crate) fn ahead(&self, out: usize, residual: usize) -> Self {
-        let mut target = *self;
-        target.advance(out, residual);
-        target
-    }
-
-    /// The target from column `column` on. Its channels are columns.
-    #[inline(always)]
-    pub(crate) fn at_column(&self, column: usize) -> Self {
-        let ahead = |block: usize| (column / BLOCK).wrapping_mul(block).wrapping_add(column % BLOCK);
-        self.ahead(ahead(self.out.block), ahead(self.residual.block)).with_numbers_from(column)
-    }
-
-    /// The target of vector `vector` of its columns, of `lanes` channels.
-    #[inline(always)]
-    pub(crate) fn of_vector(&self, vector: usize, lanes: usize) -> Self {
-        let column = vector * lanes;
-        let mut target = self.at_column(column);
-        for edge in [&mut target.lo, &mut target.hi, &mut target.zeros] {
-            *edge = edge.saturating_sub(column).min(lanes);
-        }
-        target
-    }
-
-    /// The target of plane `plane`, if planes are a `block` apart. Its numbers per channel begin at `first`.
-    #[inline(always)]
-    pub(crate) fn of_plane(&self, plane: usize, first: usize) -> Self {
-        let ahead = |block: usize| plane.wrapping_mul(block);
-        self.ahead(ahead(self.out.block), ahead(self.residual.block)).with_numbers_from(first)
-    }
-
-    /// The same target, whose bias and slopes begin at element `first`.
-    #[inline(always)]
-    fn with_numbers_from(mut self, first: usize) -> Self {
-        for numbers in [&mut self.bias, &mut self.slope] {
-            if !numbers.is_null() {
-                *numbers = numbers.wrapping_add(first);
-            }
-        }
-        self
-    }
-
-    /// Advances by `out` elements in the output and `residual` elements in the residual.
-    #[inline(always)]
-    pub(crate) fn advance(&mut self, out: usize, residual: usize) {
-        self.out.base = self.out.base.wrapping_add(out);
-        // A null pointer, which stands for no residual, stays null.
-        if !self.residual.base.is_null() {
-            self.residual.base = self.residual.base.wrapping_add(residual);
-        }
-    }
-}
 
 /// The lanes of vector `j` that belong to columns `lo..hi`.
 #[inline(always)]
@@ -128,22 +35,6 @@ fn at<S: Simd>(row: usize, block: usize, i: usize, j: usize) -> usize {
     let column = j * S::LANES;
     // The arithmetic wraps, because every sum was measured before the call (see `step` in tile/gemm.rs).
     i.wrapping_mul(row).wrapping_add((column / BLOCK).wrapping_mul(block)).wrapping_add(column % BLOCK)
-}
-
-/// The vector of per-channel numbers for accumulator `(i, j)`. Channels are rows if `per_row`, and columns
-/// otherwise.
-///
-/// # Safety
-/// `p` must be valid for `NV` vectors, or for one element per row if `per_row`.
-#[inline(always)]
-unsafe fn per_channel<S: Simd>(s: S, p: *const f32, per_row: bool, i: usize, j: usize) -> S::V {
-    if per_row {
-        // SAFETY: the caller guarantees one element per row.
-        s.splat(unsafe { *p.wrapping_add(i) })
-    } else {
-        // SAFETY: the caller guarantees whole vectors.
-        unsafe { s.load(p.wrapping_add(j * S::LANES)) }
-    }
 }
 
 /// The accumulators before the first step: the bias, or zero in later blocks of K. The contents of C are
@@ -372,53 +263,6 @@ pub(crate) unsafe fn finish_first<S: Simd, const MR: usize, const NV: usize>(
         // SAFETY: as above.
         unsafe { store_tile::<S, 1, NV>(s, *at(&mut sums, i), &one) };
         one.advance(target.out.row, target.residual.row);
-    }
-}
-
-/// Applies every activation other than none, ReLU and clipping to a tile on the stack. There is one function per
-/// instruction set, and it is called through a pointer. If it were inlined, an exponential would be most of
-/// the code of every tile.
-pub(crate) struct ActivateSums;
-
-pub(crate) struct SumsArgs {
-    sums: *mut f32,
-    rows: usize,
-    vectors: usize,
-    activation: Activation,
-    slope: *const f32,
-    per_row: bool,
-}
-
-impl Body for ActivateSums {
-    type Args = SumsArgs;
-
-    /// # Safety
-    /// `sums` must be valid for `rows * vectors` vectors. Slopes must satisfy the contract of the bias in
-    /// [`start`].
-    #[inline(always)]
-    unsafe fn run<S: Simd>(s: S, args: &SumsArgs) {
-        // SAFETY: the callee has the same contract, which the caller upholds.
-        with_known!(args.activation, known => unsafe { activate_sums(s, known, args) });
-    }
-}
-
-/// # Safety
-/// Same contract as [`ActivateSums`].
-#[inline(always)]
-unsafe fn activate_sums<S: Simd>(s: S, known: impl Known, args: &SumsArgs) {
-    for i in 0..args.rows {
-        for j in 0..args.vectors {
-            let at = args.sums.wrapping_add((i * args.vectors + j) * S::LANES);
-            // SAFETY: the caller upholds the contract of this function.
-            unsafe {
-                let slope = if args.slope.is_null() {
-                    s.splat(0.0)
-                } else {
-                    per_channel(s, args.slope, args.per_row, i, j)
-                };
-                s.store(at, known.of(s, s.load(at), slope));
-            }
-        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! The sets are private to this file. [`KernelSet::get`] is the only way to one, and it returns a set only if
 //! its features were detected. A kernel is therefore never called on a CPU without its features.
 
+use super::activate::ActivateSums;
 use super::boundary::{self, Enter, Entry};
 use super::copy_table::{CopyTable, copy_table};
 use super::depthwise_table::{DepthwiseKernels, depthwise_kernels};
@@ -17,7 +18,6 @@ use super::ops_table::{OpsTable, ops_table};
 use super::parts_table::{PartsKernels, parts_kernels};
 use super::rows_table::{RowsTile, rows_tile};
 use super::shape::{TileShape, tile_shape};
-use super::store::ActivateSums;
 use super::taps_table::{GradientKernels, gradient_kernels};
 use super::winograd_table::{WinogradKernels, winograd_kernels};
 use crate::describe::Isa;

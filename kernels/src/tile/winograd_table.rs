@@ -4,16 +4,17 @@
 //! The table belongs to a [`KernelSet`](super::table::KernelSet), which is returned only after its features
 //! were detected.
 
+use super::activate::SumsArgs;
 use super::boundary::Entry;
 use super::gemm::{LineOfStep, ProductArgs, ProductOperands};
 use super::measure::{product, require, span};
 use super::output::OutputTile;
 use super::post::Post;
 use super::shape::{TileShape, even_piece};
-use super::store::SumsArgs;
-use super::winograd::{Apart, Coefficients, InputArgs, MOST_OUTPUTS, MOST_POINTS, OutputArgs};
+use super::winograd::{Coefficients, InputArgs, MOST_OUTPUTS, MOST_POINTS};
 use super::winograd_filter::FilterArgs;
 use super::winograd_operands::{InputRows, Products, ProductsOfRow, WeightsOf, WinogradTile, measured_rows};
+use super::winograd_output::{Apart, OutputArgs};
 use super::winograd_weights::{WeightsArgs, scratch_len};
 use crate::describe::BLOCK;
 
@@ -298,7 +299,7 @@ macro_rules! winograd_kernels {
             },
             input: <super::winograd::Input<$ny, $py, $nx, $px>>::$enter,
             output: &[
-                $(<super::winograd::Output<$ny, $py, $ry, $nx, $px, $rx, $nv>>::$enter as Entry<_>),+
+                $(<super::winograd_output::Output<$ny, $py, $ry, $nx, $px, $rx, $nv>>::$enter as Entry<_>),+
             ],
         }
     };
