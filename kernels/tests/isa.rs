@@ -141,6 +141,13 @@ fn every_fast_algorithm_can_be_chosen() {
         (blocked(256, 256, 14), Numerics::Default),
         (blocked(384, 256, 13), Numerics::Default),
         (blocked(512, 512, 14), Numerics::Default),
+        // Small maps and many weights: 36 matrices of them would be read for four tiles of 4x4.
+        (blocked(512, 512, 7), Numerics::Default),
+        (blocked(512, 1024, 4), Numerics::Default),
+        (
+            ConvProblem { kernel: Size2::square(5), pad: Pad2::all(2), ..blocked(256, 512, 6) },
+            Numerics::Default,
+        ),
         // Patches of a small map: a row of outputs is too short for a direct tile.
         (
             ConvProblem {
