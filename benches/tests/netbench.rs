@@ -7,7 +7,7 @@ use kernels::{Isa, Products};
 use serde_json::Value;
 
 const NETBENCH: Program = Program("netbench");
-const QUICK: [&str; 6] = ["--nets", "lenet5", "--seconds", "0.02", "--rounds", "2"];
+const BRIEF: [&str; 4] = ["--seconds", "0.02", "--rounds", "2"];
 
 /// Whether the best instruction set of this machine has products of bf16 numbers.
 fn has_bf16() -> bool {
@@ -15,7 +15,11 @@ fn has_bf16() -> bool {
 }
 
 fn quick(more: &[&str]) -> String {
-    NETBENCH.stdout(&[&QUICK[..], more].concat())
+    quick_of("lenet5", more)
+}
+
+fn quick_of(net: &str, more: &[&str]) -> String {
+    NETBENCH.stdout(&[&["--nets", net], &BRIEF[..], more].concat())
 }
 
 #[test]
@@ -100,9 +104,8 @@ fn a_worker_answers_every_request_with_a_line() {
 #[test]
 fn rounded_products_are_compared_with_f32() {
     let distance = |numerics: &str| {
-        let net = ["--nets", "nin-cifar10", "--seconds", "0.02", "--rounds", "2"];
         let options = ["--numerics", numerics, "--format", "json"];
-        let rows: Value = serde_json::from_str(&NETBENCH.stdout(&[&net[..], &options].concat())).unwrap();
+        let rows: Value = serde_json::from_str(&quick_of("nin-cifar10", &options)).unwrap();
         let rows = rows.as_array().unwrap();
         assert!(rows.len() == 1 && rows[0]["ms_median"].is_f64(), "{rows:?}");
         assert_eq!(rows[0]["bf16_roof_gflops"].is_f64(), has_bf16(), "{rows:?}");
@@ -120,7 +123,7 @@ fn a_peer_that_is_wrong_or_dead_is_a_row_and_no_rival() {
         let folder = tempfile::tempdir().unwrap();
         common::fake_peer(&folder.path().join("rust-worker"), 40, is_dead);
         let peers = ["--peers", folder.path().to_str().unwrap(), "--engines", "rten"];
-        let arguments = [&QUICK[..], &peers[..]].concat();
+        let arguments = [&["--nets", "lenet5"], &BRIEF[..], &peers[..]].concat();
         // The only other output differs, so no peer agrees with the library.
         let code = if is_dead { 0 } else { 1 };
         let output = NETBENCH.command(&arguments).assert().code(code);

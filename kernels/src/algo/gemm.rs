@@ -128,19 +128,17 @@ impl GemmConv {
         let tiles_of = |strip: &Range<usize>| strip.len().div_ceil(tiles.most);
         let strips = PixelTiles { most: usize::MAX, even: false, ..tiles.clone() };
         let steps = strips.clone().map(|strip| tiles_of(&strip)).sum::<usize>() * chunks;
+        let lookahead = match self.schedule.ahead {
+            Lookahead::Pixels if pixels.start == region.pixels.start => Lookahead::Weights,
+            ahead => ahead,
+        };
         let channels = region.channels.clone();
         let panels = self.weights.panels(group, &channels).count();
         for (number, (index, Panel { channel, lo, hi })) in self.weights.panels(group, &channels).enumerate()
         {
             let post = self.post(block, index, 0);
             let b = self.weights.columns(index, k.start);
-            let ahead = match self.schedule.ahead {
-                // The first stretch is the first to read the weights. In a network they come from far away, while the image
-                // was written only just before.
-                Lookahead::Pixels if pixels.start == region.pixels.start => Lookahead::Weights,
-                ahead => ahead,
-            };
-            let mut ahead = match ahead {
+            let mut ahead = match lookahead {
                 Lookahead::Weights => {
                     let next = self.weights.next_columns(index, k.start);
                     Ahead::weights(&next[..next.len().min(k.len() * self.weights.width())], steps)

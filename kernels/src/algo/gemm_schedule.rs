@@ -22,7 +22,8 @@ pub(crate) enum Lookahead {
     Nothing,
     /// The next panel of weights.
     Weights,
-    /// The next stretch of the image.
+    /// The next stretch of the image. The first stretch prefetches weights instead: it is the first to read them, and in a network
+    /// they come from far away, while the image was written only just before.
     Pixels,
 }
 

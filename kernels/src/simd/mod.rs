@@ -67,6 +67,13 @@ pub(crate) struct Lanes {
     pub(crate) hi: usize,
 }
 
+impl Lanes {
+    #[inline(always)]
+    pub(crate) fn is_empty(self) -> bool {
+        self.lo >= self.hi
+    }
+}
+
 /// A vector of `f32` and the operations on it.
 ///
 /// # Safety

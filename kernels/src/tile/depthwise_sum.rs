@@ -198,7 +198,7 @@ impl<
                     if EDGE {
                         reader.lanes = outer.lanes_inside(position, S::LANES);
                     }
-                    !EDGE || reader.lanes.lo < reader.lanes.hi
+                    !EDGE || !reader.lanes.is_empty()
                 } else {
                     (position as usize) < outer.input
                 };

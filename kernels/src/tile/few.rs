@@ -190,7 +190,7 @@ impl Source {
 
     #[inline(always)]
     fn is_empty(self) -> bool {
-        self.lanes.lo >= self.lanes.hi
+        self.lanes.is_empty()
     }
 }
 

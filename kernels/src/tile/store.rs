@@ -80,7 +80,7 @@ unsafe fn add_tile<S: Simd, const MR: usize, const NV: usize>(
     } else {
         for j in 0..NV {
             let lanes = lanes_of::<S>(target, j);
-            if lanes.lo >= lanes.hi {
+            if lanes.is_empty() {
                 continue; // See `store_tile`.
             }
             for i in 0..MR {
@@ -193,7 +193,7 @@ unsafe fn store_tile<S: Simd, const MR: usize, const NV: usize>(
             // Zeros follow the last valid column.
             let written =
                 Lanes { lo: lanes.lo, hi: lanes_between::<S>(target.hi, target.zeros, j).hi.max(lanes.hi) };
-            if written.lo >= written.hi {
+            if written.is_empty() {
                 // Masked stores without lanes are slow where the address is not mapped.
                 continue;
             }
@@ -201,8 +201,8 @@ unsafe fn store_tile<S: Simd, const MR: usize, const NV: usize>(
             for i in 0..MR {
                 let to = base.wrapping_add(at::<S>(row, block, i, j));
                 let kept = s.keep(acc[i][j], lanes);
-                // SAFETY: only valid columns and columns that are set to zero are written. The caller guarantees
-                // these, and that a streamed vector is aligned.
+                // SAFETY: only valid columns and columns that are set to zero are written, which the caller guarantees. A
+                // streamed vector is aligned, as above.
                 unsafe {
                     if target.stream && all {
                         s.stream(to, kept);

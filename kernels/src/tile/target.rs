@@ -58,7 +58,8 @@ impl TileTarget {
         self.ahead(ahead(self.out.block), ahead(self.residual.block)).with_numbers_from(column)
     }
 
-    /// The target of vector `vector` of its columns, of `lanes` channels.
+    /// The target of vector `vector` of its columns, of `lanes` channels. If it is streamed, its base is a multiple of a vector, and
+    /// not always of a cache line.
     #[inline(always)]
     pub(crate) fn of_vector(&self, vector: usize, lanes: usize) -> Self {
         let column = vector * lanes;
