@@ -11,6 +11,11 @@ impl Room {
         Self(x - radius, y - radius, x + radius, y + radius)
     }
 
+    /// With `gap` more on its left and on its right.
+    fn widened(self, gap: f64) -> Self {
+        Self(self.0 - gap, self.1, self.2 + gap, self.3)
+    }
+
     /// The point in it that is nearest to `(x, y)`.
     fn nearest(&self, (x, y): (f64, f64)) -> (f64, f64) {
         (x.clamp(self.0, self.2), y.clamp(self.1, self.3))
@@ -25,11 +30,15 @@ impl Room {
     }
 }
 
+/// Between two texts side by side, which would read as one word.
+const GAP: f64 = 4.0;
+
 /// The room that is left.
 pub(super) struct Labels {
     bounds: Room,
     /// Points and lines.
     marks: Vec<Room>,
+    /// With their gaps.
     texts: Vec<Room>,
 }
 
@@ -80,7 +89,7 @@ impl Labels {
                 && !self.marks.iter().any(|mark| mark.meets(&room))
                 && leader.iter().all(is_free)
             {
-                self.texts.push(room);
+                self.texts.push(room.widened(GAP));
                 self.marks.extend(leader);
                 return Some(Placed { start: (left, top + 0.95 * SMALL), leader: end });
             }
@@ -109,8 +118,20 @@ mod tests {
         assert!((4..60).contains(&places.len()), "{}", places.len());
         assert!(places[0].start.0 > 150.0 && places[0].leader.is_none());
         let rooms = &labels.texts;
-        let apart = |a: usize, b: usize| !rooms[a].meets(&rooms[b]);
+        // The gap of one is free of the text of the other.
+        let apart = |a: usize, b: usize| !rooms[a].widened(-GAP).meets(&rooms[b]);
         assert!((0..rooms.len()).all(|a| (0..a).all(|b| apart(a, b))));
+    }
+
+    #[test]
+    fn labels_side_by_side_are_two_words() {
+        let width = text_width("conv1", SMALL);
+        // The point of the second label is so far right that its room is on its left, where the first ends.
+        let second = 7.0 + 2.0 * width + 7.0;
+        let mut labels = Labels::within(Room(0.0, 0.0, second + width, 18.0));
+        assert!(labels.place((0.0, 9.0), "conv1").is_some_and(|first| first.start.0 == 7.0));
+        assert_eq!(labels.place((second, 9.0), "conv1"), None);
+        assert!(labels.place((second + GAP, 9.0), "conv1").is_some());
     }
 
     #[test]
