@@ -129,6 +129,37 @@ fn faster_machines_are_predicted_to_be_faster_and_change_nothing_else() {
     }
 }
 
+/// What other work displaces comes from memory: a form with fewer bytes wins then, and a measured choice still computes
+/// the right thing.
+#[test]
+fn displaced_weights_cost_their_bytes() {
+    let deep = ConvProblem {
+        input: Shape4::new(1, 256, 7, 7),
+        out_channels: 256,
+        pad: Pad2::all(1),
+        ..ConvProblem::simple()
+    };
+    // On a machine with slow memory, and large caches for the weights of one layer.
+    let mut profile = Profile::typical(Isa::detect());
+    (profile.dram_mbs, profile.dram_mbs_all, profile.l3_bytes) = (1000, 1000, 256 << 20);
+    let options = PlanOptions::default().profile(profile);
+    let warm = plan(&deep, &options).expect("valid");
+    let cold = plan(&deep, &options.bytes_between_runs(1 << 30)).expect("valid");
+    assert!(cold.packed_bytes() < warm.packed_bytes(), "{}\n{}", warm.explain(), cold.explain());
+    for candidate in &cold.explain().choice.candidates {
+        let before = warm.explain().choice.candidates.iter().find(|other| other.method == candidate.method);
+        let before = before.expect("the same methods").estimate;
+        let Estimate { seconds, terms, .. } = candidate.estimate;
+        assert!(seconds >= before.seconds && terms.dram >= before.terms.dram, "{candidate:?}");
+    }
+    let shallow = ConvProblem { input: Shape4::new(1, 24, 9, 9), out_channels: 20, ..deep };
+    let timed = PlanOptions::default().select(Select::Measured).bytes_between_runs(8 << 20);
+    let timed = plan(&shallow, &timed).expect("valid");
+    let choice = timed.explain().choice.clone();
+    let times: Vec<f64> = choice.candidates.iter().filter_map(|candidate| candidate.measured).collect();
+    assert!(times.len() > 1 && times.iter().all(|&time| time > 0.0), "{choice:?}");
+}
+
 /// Layers like those of networks, in two layouts, plain and depthwise.
 fn usual_layers() -> impl Iterator<Item = ConvDesc> {
     const CHANNELS: [usize; 6] = [3, 16, 64, 128, 256, 512];

@@ -79,7 +79,7 @@ fn text_leads_back_and_merges() {
     assert!(loaded.ignored.is_empty(), "{:?}", loaded.ignored);
     assert_eq!(loaded.wisdom.to_string(), text);
     assert!(
-        text.starts_with("kernels wisdom 2\n") && text.contains("\tin=1x32x12x12 out=32 kernel=3x3 "),
+        text.starts_with("kernels wisdom 3\n") && text.contains("\tin=1x32x12x12 out=32 kernel=3x3 "),
         "{text}"
     );
     let other = Wisdom::new();
@@ -109,11 +109,11 @@ fn what_cannot_be_trusted_is_ignored_with_a_reason() {
     let with = |index: usize, field: &str| {
         let mut fields = fields.clone();
         fields[index] = field;
-        format!("kernels wisdom 2\n{}\n", fields.join("\t"))
+        format!("kernels wisdom 3\n{}\n", fields.join("\t"))
     };
     for (broken, reason) in [
         (String::new(), "line 1"),
-        (text.replace("wisdom 2", "wisdom 1"), "expected \"kernels wisdom 2\", got \"kernels wisdom 1\""),
+        (text.replace("wisdom 3", "wisdom 1"), "expected \"kernels wisdom 3\", got \"kernels wisdom 1\""),
         (text.replace('\t', " "), "fields between tabs"),
         (with(0, "0.0.1"), "version"),
         (with(1, "Another CPU"), "another CPU"),
@@ -136,7 +136,7 @@ fn what_cannot_be_trusted_is_ignored_with_a_reason() {
         plan(&problem(), &options(), &loaded.wisdom);
     }
     // The number of reported reasons is limited.
-    let many = format!("kernels wisdom 2\n{}", "?\n".repeat(10_000));
+    let many = format!("kernels wisdom 3\n{}", "?\n".repeat(10_000));
     assert!(Wisdom::parse(many.as_bytes()).ignored.len() < 50);
 }
 
@@ -162,7 +162,7 @@ fn any_bytes_are_survived() {
     for end in 0..bytes.len() {
         let loaded = Wisdom::parse(&bytes[..end]);
         // The first line alone is a valid, empty `Wisdom`.
-        let is_whole = end == "kernels wisdom 2\n".len();
+        let is_whole = end == "kernels wisdom 3\n".len();
         assert!(loaded.wisdom.is_empty() && loaded.ignored.is_empty() == is_whole, "cut off at {end}");
     }
     let mut random = Rng(12345);

@@ -70,7 +70,7 @@ fn times_are_in_the_file_and_in_what_is_explained() {
         let timed = |row: &&Value| row["candidates"][0]["measured_ms"].as_f64().is_some_and(|ms| ms > 0.0);
         assert!(rows.as_array().unwrap().iter().filter(timed).count() >= 2, "{text}");
         let known = fs::read(&file).unwrap();
-        assert!(known.starts_with(b"kernels wisdom 2\n") && Wisdom::load(&file).ignored.is_empty());
+        assert!(known.starts_with(b"kernels wisdom 3\n") && Wisdom::load(&file).ignored.is_empty());
         // All times are known now, so further commands do not change the file.
         let (text, _) = run(&explain(&file, threads, &[]));
         assert!(text.contains("the fastest of those that were timed"), "{text}");
@@ -89,7 +89,7 @@ fn times_are_in_the_file_and_in_what_is_explained() {
 fn whatever_is_wrong_with_the_file_is_a_warning() {
     let folder = tempfile::tempdir().unwrap();
     let file = path(&folder, "wisdom");
-    for (broken, reason) in [(&b"\x00\xff\nmany=5"[..], "line 1"), (b"kernels wisdom 2\nx\ty\n", "line 2")] {
+    for (broken, reason) in [(&b"\x00\xff\nmany=5"[..], "line 1"), (b"kernels wisdom 3\nx\ty\n", "line 2")] {
         fs::write(&file, broken).unwrap();
         let (text, warnings) = run(&explain(&file, "1", &[]));
         assert!(text.contains("chosen"), "{text}");

@@ -569,6 +569,12 @@ typedef struct {
      with any that it has, on any machine. If nothing is left, the result is `CK_STATUS_UNSUPPORTED`.
      */
     uint32_t products;
+    /*
+     Bytes that other work reads and writes between two runs: in a network, the weights and activations of all other
+     layers. Where they displace the weights from the caches, the choice prefers forms with fewer bytes. The default
+     is 0: the same layer runs again and again.
+     */
+    size_t bytes_between_runs;
 } ck_conv_desc;
 
 /*

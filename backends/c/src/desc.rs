@@ -90,6 +90,10 @@ pub struct ck_conv_desc {
     /// takes only products that `numerics` permits and the instruction set is made for; a forced algorithm computes
     /// with any that it has, on any machine. If nothing is left, the result is `CK_STATUS_UNSUPPORTED`.
     pub products: u32,
+    /// Bytes that other work reads and writes between two runs: in a network, the weights and activations of all other
+    /// layers. Where they displace the weights from the caches, the choice prefers forms with fewer bytes. The default
+    /// is 0: the same layer runs again and again.
+    pub bytes_between_runs: usize,
 }
 
 /// Sets all fields to their defaults. `struct_size` must be `sizeof(ck_conv_desc)`: it protects callers that were
@@ -177,6 +181,7 @@ impl ck_conv_desc {
             max_workspace_bytes: usize::MAX,
             max_packed_bytes: usize::MAX,
             products: ck_products::Auto as u32,
+            bytes_between_runs: options.bytes_between_runs,
         }
     }
 
@@ -299,7 +304,8 @@ impl ck_conv_desc {
             .select(select)
             .numerics(known("numerics", "ck_numerics", &NUMERICS, self.numerics)?)
             .max_threads(self.max_threads)
-            .macs_per_thread(self.macs_per_thread);
+            .macs_per_thread(self.macs_per_thread)
+            .bytes_between_runs(self.bytes_between_runs);
         let limit = |bytes: usize| Some(bytes).filter(|&bytes| bytes != usize::MAX);
         options.isa = enums::isa(self.isa)?;
         options.max_workspace_bytes = limit(self.max_workspace_bytes);

@@ -270,7 +270,10 @@ impl Args {
     }
 
     pub(super) fn options(&self, candidate: Candidate, isa: Isa, threads: usize) -> PlanOptions {
-        let options = PlanOptions::default().isa(isa).max_threads(threads).numerics(self.numerics);
+        let mut options = PlanOptions::default().isa(isa).max_threads(threads).numerics(self.numerics);
+        if let Memory::Cold(ring) = self.memory() {
+            options = options.bytes_between_runs(ring);
+        }
         match candidate {
             Candidate::Auto => options,
             Candidate::Measured => options.select(Select::Measured),

@@ -166,10 +166,10 @@ impl GemmSchedule {
         let (k, width) = (self.form.k as f64, self.form.panels.width as f64);
         let weights = panels * k * width * float;
         let workspace = (self.workspace_len() as f64) * float;
-        let all = weights + part.input_bytes + part.output_bytes + workspace;
+        let images = part.input_bytes + part.output_bytes;
         let traffic = &mut work.traffic;
         let caches = &share.caches;
-        traffic.add(weights + part.input_bytes + part.output_bytes, all, caches);
+        traffic.add_first(weights, images, weights + images + workspace, caches);
         // Every stretch re-reads the weights, and every panel re-reads the stretch.
         let passes = stretches.max(1.0);
         let pixels = part.images * part.pixels * part.groups * k * float;

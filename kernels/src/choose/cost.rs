@@ -60,6 +60,12 @@ impl<'a> Machine<'a> {
         }
     }
 
+    /// The machine on which other work touches `bytes` between two runs.
+    pub(crate) fn with_bytes_between_runs(mut self, bytes: usize) -> Self {
+        self.share.caches.between_runs = bytes as f64;
+        self
+    }
+
     /// The instruction set of the kernels.
     pub(super) fn isa(&self) -> Isa {
         self.kernels.isa()
@@ -127,7 +133,7 @@ fn prices(kernels: &'static KernelSet, profile: &Profile, parts: usize) -> Price
 /// Cache sizes per thread: concurrent threads share the third level.
 fn caches(profile: &Profile, parts: usize) -> Caches {
     let Profile { l1_bytes, l2_bytes, l3_bytes, .. } = *profile;
-    Caches { l1: l1_bytes as f64, l2: l2_bytes as f64, l3: l3_bytes as f64 / parts as f64 }
+    Caches { l1: l1_bytes as f64, l2: l2_bytes as f64, l3: l3_bytes as f64 / parts as f64, between_runs: 0.0 }
 }
 
 /// The fixed reference machine that algorithms optimize their schedules for.

@@ -22,4 +22,4 @@ pub use profile::Profile;
 pub use terms::{Bound, Comparison, Difference, Terms};
 pub(crate) use weights::choose_weights;
 pub use wisdom::{Loaded, Wisdom};
-pub(crate) use wisdom::{WisdomKey, cpu_model};
+pub(crate) use wisdom::{Runs, WisdomKey, cpu_model};

@@ -14,7 +14,7 @@ mod text;
 
 use crate::describe::Method;
 pub(crate) use cpu::model as cpu_model;
-pub(crate) use key::WisdomKey;
+pub(crate) use key::{Runs, WisdomKey};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -32,7 +32,7 @@ pub(crate) type Times = Vec<(Method, f64)>;
 /// Measured times of convolutions on this machine.
 ///
 /// An entry is valid for one CPU, instruction set, thread limit, library version, complete problem,
-/// [`Numerics`](super::Numerics) and set of limits. Threads can share a `Wisdom` by reference. It holds a bounded
+/// [`Numerics`](super::Numerics), set of limits, and number of bytes that other work touches between two runs. Threads can share a `Wisdom` by reference. It holds a bounded
 /// number of entries and drops the oldest.
 pub struct Wisdom {
     cpu: String,

@@ -6,6 +6,7 @@ use crate::choose::{Candidate, Choice, Rejection, Wisdom, WisdomKey};
 use crate::describe::{ConvDesc, ConvError, Method, TensorMut, TensorRef};
 use crate::memory::{Buffer, Workspace, WorkspaceReq};
 use crate::run::{ConvIo, PreparedConv, Threads};
+use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 /// Maximum number of timed candidates.
@@ -47,8 +48,8 @@ pub(super) fn fastest(
     if rivals.len() < 2 {
         return prepared(choice);
     }
-    let threads = (problem.options.max_threads, problem.options.macs_per_thread);
-    let key = WisdomKey::new(problem.desc, problem.kernels.isa(), &problem.options.limits(), threads);
+    let options = &problem.options;
+    let key = WisdomKey::new(problem.desc, problem.kernels.isa(), &options.limits(), options.runs());
     let known = wisdom.and_then(|wisdom| wisdom.recall(&key));
     // A stored entry can be wrong. It must not lead to a plan that the options forbid.
     if let Some(times) = known.filter(|times| times.iter().all(|(method, _)| rivals.contains(method)))
@@ -111,10 +112,13 @@ struct Tensors {
     output: Buffer,
     residual: Option<Buffer>,
     workspace: Workspace,
+    /// What other work touches between two runs.
+    others: Buffer,
 }
 
 impl Tensors {
-    fn new(desc: &ConvDesc, workspace: WorkspaceReq) -> Result<Self, ConvError> {
+    /// `others` is the number of bytes that other work touches between two runs.
+    fn new(desc: &ConvDesc, workspace: WorkspaceReq, others: usize) -> Result<Self, ConvError> {
         let (input, output) = (desc.input().len(desc.layout())?, desc.output().len(desc.output_layout())?);
         let zeroed = |len: usize| Buffer::zeroed_for("tensors to measure with", len);
         let filled = |len: usize| {
@@ -128,6 +132,7 @@ impl Tensors {
             output: zeroed(output)?,
             residual: desc.epilogue().residual.then(|| filled(output)).transpose()?,
             workspace: Workspace::for_req(workspace)?,
+            others: filled(others / size_of::<f32>())?,
         })
     }
 
@@ -150,21 +155,33 @@ impl Tensors {
         Ok(start.elapsed().as_secs_f64() / f64::from(calls))
     }
 
+    /// Touches as many bytes as other work does between two runs, and at last the input, which other work has just
+    /// written.
+    fn displace(&self) {
+        const LINE: usize = 16;
+        let input = if self.others.is_empty() { &[][..] } else { &self.input[..] };
+        let touched = self.others.iter().step_by(LINE).chain(input.iter().step_by(LINE));
+        black_box(touched.sum::<f32>());
+    }
+
     /// Runs `rival` for the first time. The very first run touches all memory, so a second run is timed
     /// unless it would exceed the budget.
     fn first(&mut self, rival: &mut Rival, threads: Threads<'_>) -> Result<(), ConvError> {
         let cold = self.time(&rival.conv, 1, threads)?;
         let is_long = cold > BUDGET.as_secs_f64();
+        self.displace();
         rival.seconds = if is_long { cold } else { self.time(&rival.conv, 1, threads)? };
-        rival.calls = (TURN.as_secs_f64() / rival.seconds.max(1e-9)).clamp(1.0, 1000.0) as u32;
+        let most = if self.others.is_empty() { 1000.0 } else { 1.0 };
+        rival.calls = (TURN.as_secs_f64() / rival.seconds.max(1e-9)).clamp(1.0, most) as u32;
         Ok(())
     }
 
     /// Times one turn of `rival` and keeps its best time.
     fn turn(&mut self, rival: &mut Rival, threads: Threads<'_>) -> Result<(), ConvError> {
-        if rival.seconds < WARM.as_secs_f64() {
+        if self.others.is_empty() && rival.seconds < WARM.as_secs_f64() {
             self.run(&rival.conv, threads)?;
         }
+        self.displace();
         rival.seconds = rival.seconds.min(self.time(&rival.conv, rival.calls, threads)?);
         Ok(())
     }
@@ -177,7 +194,9 @@ fn time(problem: &Problem<'_>, rivals: &[Method]) -> Result<Vec<Rival>, ConvErro
     };
     let mut prepared = rivals.iter().map(prepare).collect::<Result<Vec<_>, ConvError>>()?;
     let workspace = prepared.iter().fold(WorkspaceReq::default(), |all, rival| all.union(rival.conv.req));
-    let mut tensors = Tensors::new(problem.desc, workspace)?;
+    // More than this displaces no more.
+    let most = 2 * problem.profile().l3_bytes;
+    let mut tensors = Tensors::new(problem.desc, workspace, problem.options.bytes_between_runs.min(most))?;
     #[cfg(feature = "rayon")]
     let threads = if problem.parts > 1 { Threads::Current } else { Threads::Seq };
     #[cfg(not(feature = "rayon"))]
@@ -189,6 +208,8 @@ fn time(problem: &Problem<'_>, rivals: &[Method]) -> Result<Vec<Rival>, ConvErro
 
 fn contest(tensors: &mut Tensors, rivals: &mut [Rival], threads: Threads<'_>) -> Result<(), ConvError> {
     rivals.iter_mut().try_for_each(|rival| tensors.first(rival, threads))?;
+    // To displace the weights takes longer than most runs.
+    let budget = if tensors.others.is_empty() { BUDGET } else { 4 * BUDGET };
     let start = Instant::now();
     for round in 0..MOST_ROUNDS {
         let least = rivals.iter().map(|rival| rival.seconds).fold(f64::INFINITY, f64::min);
@@ -201,7 +222,7 @@ fn contest(tensors: &mut Tensors, rivals: &mut [Rival], threads: Threads<'_>) ->
             break;
         }
         close.iter_mut().try_for_each(|rival| tensors.turn(rival, threads))?;
-        if start.elapsed() >= BUDGET {
+        if start.elapsed() >= budget {
             break;
         }
     }

@@ -1,6 +1,6 @@
 //! [`PlanOptions`]: limits and preferences of a plan.
 
-use crate::choose::{Limits, Numerics, Profile, Select};
+use crate::choose::{Limits, Numerics, Profile, Runs, Select};
 use crate::describe::{Algorithm, Algorithms, Isa, Method, Products, ProductsSet};
 use crate::run::Threads;
 
@@ -23,6 +23,10 @@ pub struct PlanOptions {
     pub max_threads: usize,
     /// Multiply-accumulates that justify one more thread, at least 1.
     pub macs_per_thread: u64,
+    /// Bytes that other work reads and writes between two runs: in a network, the weights and activations of all other
+    /// layers. So much of the caches no longer holds the weights when a run begins, and where they come from memory, a
+    /// form with fewer bytes wins. The default is 0: the same layer runs again and again.
+    pub bytes_between_runs: usize,
     /// Maximum bytes of workspace, all threads together.
     pub max_workspace_bytes: Option<usize>,
     /// Maximum bytes of packed weights.
@@ -45,6 +49,7 @@ impl Default for PlanOptions {
             isa: None,
             max_threads: 1,
             macs_per_thread: MACS_PER_THREAD,
+            bytes_between_runs: 0,
             max_workspace_bytes: None,
             max_packed_bytes: None,
             profile: None,
@@ -106,6 +111,12 @@ impl PlanOptions {
         self
     }
 
+    /// Sets the bytes that other work reads and writes between two runs.
+    pub const fn bytes_between_runs(mut self, bytes: usize) -> Self {
+        self.bytes_between_runs = bytes;
+        self
+    }
+
     /// Limits the workspace of all threads together to `bytes`. An algorithm that needs more is not chosen.
     pub const fn max_workspace_bytes(mut self, bytes: usize) -> Self {
         self.max_workspace_bytes = Some(bytes);
@@ -122,6 +133,11 @@ impl PlanOptions {
     pub const fn profile(mut self, profile: Profile) -> Self {
         self.profile = Some(profile);
         self
+    }
+
+    pub(super) fn runs(&self) -> Runs {
+        let Self { max_threads, macs_per_thread, bytes_between_runs, .. } = *self;
+        Runs { max_threads, macs_per_thread, bytes_between_runs }
     }
 
     pub(super) fn limits(&self) -> Limits {

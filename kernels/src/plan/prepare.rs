@@ -100,6 +100,7 @@ impl<'a> Problem<'a> {
 
     fn machine(&self) -> Machine<'static> {
         Machine::new(self.kernels, &self.profile(), self.parts, self.options.max_threads)
+            .with_bytes_between_runs(self.options.bytes_between_runs)
     }
 
     /// Chooses an algorithm by the cost model.

@@ -107,12 +107,14 @@ pub struct Traffic {
     pub dram: f64,
 }
 
-/// Cache sizes in bytes available to one of several busy cores.
+/// Cache sizes in bytes available to one of several busy cores, and what else uses them.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Caches {
     pub(crate) l1: f64,
     pub(crate) l2: f64,
     pub(crate) l3: f64,
+    /// Bytes that other work touches between two runs.
+    pub(crate) between_runs: f64,
 }
 
 /// The part of a machine that counting depends on: the number of threads, and the caches of each.
@@ -135,6 +137,13 @@ impl Traffic {
         self.l2 += beyond_l1 - beyond_l2;
         self.l3 += beyond_l2 - beyond_l3;
         self.dram += beyond_l3;
+    }
+
+    /// Counts the bytes that a run of `run` bytes reads for the first time. Other work has displaced the weights, but not
+    /// the images, which it has just written or reads next.
+    pub(crate) fn add_first(&mut self, weights: f64, images: f64, run: f64, caches: &Caches) {
+        self.add(weights, run + caches.between_runs, caches);
+        self.add(images, run, caches);
     }
 }
 

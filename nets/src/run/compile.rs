@@ -89,6 +89,7 @@ fn net(
         .isa(ops.isa())
         .max_threads(options.max_threads.min(Team::most_members()))
         .numerics(options.numerics)
+        .bytes_between_runs(usize::try_from(weight_bytes(graph, &program)).unwrap_or(usize::MAX))
         .select(options.select);
     narrow(graph, &mut program, &plan_options);
     in_place(graph, &mut program);
@@ -168,11 +169,7 @@ fn step(graph: &Graph, program: &Program, places: &Places, ops: Range<usize>, ke
 /// If a source has no parts, a layer's weights are in memory twice while they are packed. Packing the largest
 /// layers first keeps the peak low, because little else is packed then.
 fn largest_first(graph: &Graph, program: &Program, kernels: &Kernels<'_>) -> Result<Vec<Kernel>, NetError> {
-    let weights = |op: &Op| -> u64 {
-        let nodes = described(graph, program, op).0.into_iter().map(|id| graph.node(id));
-        let params = nodes.flat_map(|node| node.layer.params(&graph.input_shapes(node)));
-        params.filter_map(|param| param.len()).sum()
-    };
+    let weights = |op: &Op| weights_of(graph, program, op);
     let mut order: Vec<usize> = (0..program.ops.len()).collect();
     order.sort_by_cached_key(|&index| std::cmp::Reverse(weights(&program.ops[index])));
     let built: Result<Vec<_>, NetError> =
@@ -182,6 +179,19 @@ fn largest_first(graph: &Graph, program: &Program, kernels: &Kernels<'_>) -> Res
     let mut built = built.map_err(first)?;
     built.sort_by_key(|&(index, _)| index);
     Ok(built.into_iter().map(|(_, kernel)| kernel).collect())
+}
+
+/// Number of weights of an operation.
+fn weights_of(graph: &Graph, program: &Program, op: &Op) -> u64 {
+    let nodes = described(graph, program, op).0.into_iter().map(|id| graph.node(id));
+    let params = nodes.flat_map(|node| node.layer.params(&graph.input_shapes(node)));
+    params.filter_map(|param| param.len()).sum()
+}
+
+/// Bytes of all weights, which is about what a pass reads between two runs of a layer.
+fn weight_bytes(graph: &Graph, program: &Program) -> u64 {
+    let weights: u64 = program.ops.iter().map(|op| weights_of(graph, program, op)).sum();
+    weights.saturating_mul(size_of::<f32>() as u64)
 }
 
 /// Rejects graphs whose output depends on a layer that can only be counted, and batch sizes that the graph

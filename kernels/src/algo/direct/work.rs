@@ -129,9 +129,9 @@ impl Passes {
     pub(crate) fn add(&self, part: &LargestPart, share: &ThreadShare, work: &mut Work) {
         let Self { stretches, panels, of_panel, weights, panel, block, workspace } = *self;
         let (caches, traffic) = (&share.caches, &mut work.traffic);
-        let once = weights + part.input_bytes + part.output_bytes;
-        traffic.add(once, once + workspace, caches);
-        let of_stretch = (part.input_bytes + part.output_bytes) / stretches;
+        let images = part.input_bytes + part.output_bytes;
+        traffic.add_first(weights, images, weights + images + workspace, caches);
+        let of_stretch = images / stretches;
         traffic.add(weights * (stretches - 1.0).max(0.0), weights + of_stretch, caches);
         // Every panel re-reads the stretch.
         let near = workspace.max(part.input_bytes / stretches);

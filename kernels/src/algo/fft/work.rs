@@ -199,8 +199,8 @@ impl Counted<'_> {
             let sets = (tiles / BLOCK as f64).ceil();
             let planes = channels.kept() as f64 * spectrum;
             let group = weights / part.groups;
-            work.traffic.add(once, once + planes, caches);
-            work.traffic.add(weights * sets, planes + group, caches);
+            work.traffic.add_first(weights, once, once + planes + weights, caches);
+            work.traffic.add(weights * (sets - 1.0), planes + group, caches);
             work.traffic.add(sets * 2.0 * spectrum * (ins + panels), planes + group, caches);
             return;
         }
@@ -208,7 +208,7 @@ impl Counted<'_> {
         // Spectra are many times as large as the weights of other algorithms. In a network, other layers
         // evict them before their next use. They would stay in cache only if one layer were run again and
         // again.
-        work.traffic.add(weights, (weights + once + set).max(caches.l2), caches);
+        work.traffic.add_first(weights, 0.0, (weights + once + set).max(caches.l2), caches);
         work.traffic.add(once, weights + once + set, caches);
         work.traffic.add(weights * (self.batches(schedule) - 1.0), weights + set, caches);
         let read = if self.is_of_groups() { ins } else { ins * part.outs.div_ceil(BLOCK) as f64 };
@@ -230,7 +230,7 @@ mod tests {
     fn no_cut_takes_less_than_the_one_that_is_planned() {
         let prices =
             Prices { constants: &CONSTANTS, slot: 1.7e-10, bf16_row: 1e-9, bytes: [6e-12, 35e-12, 70e-12] };
-        let caches = Caches { l1: 48e3, l2: 2e6, l3: 32e6 };
+        let caches = Caches { l1: 48e3, l2: 2e6, l3: 32e6, between_runs: 0.0 };
         let typical = Typical { prices, caches };
         let kernels = KernelSet::get(crate::describe::Isa::Portable).expect("always there").fft();
         for (c, o, side, kernel, groups) in [

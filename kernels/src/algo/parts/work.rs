@@ -101,11 +101,8 @@ fn traffic(
     let words = schedule.words() as f64 * float;
     let traffic = &mut work.traffic;
     let caches = &share.caches;
-    traffic.add(
-        weights + part.input_bytes + part.output_bytes,
-        weights + part.input_bytes + part.output_bytes + words,
-        caches,
-    );
+    let images = part.input_bytes + part.output_bytes;
+    traffic.add_first(weights, images, weights + images + words, caches);
     // Every stretch reads the weights again.
     traffic.add(weights * (stretches - 1.0).max(0.0), weights + words, caches);
 }

@@ -141,7 +141,7 @@ impl Counted<'_> {
         let all = weights + once + workspace;
         let traffic = &mut work.traffic;
         let (tiles, blocks) = (self.tiles(), self.blocks());
-        traffic.add(weights + once, all, caches);
+        traffic.add_first(weights, once, all, caches);
         traffic.add(weights * (blocks - 1.0), weights + workspace + once / blocks, caches);
         // Transformed tiles are written once and read by every panel. Products are written once and read
         // once.

@@ -19,7 +19,7 @@ const EACH: Duration = Duration::from_millis(12);
 /// Time budget of the multiply-adds: long enough to leave the turbo clock of the first milliseconds.
 const SUSTAINED: Duration = Duration::from_millis(50);
 /// Maximum bytes read by all threads together. The first touch of these pages takes most of the time.
-const MOST_READ: usize = 64 << 20;
+const MOST_READ: usize = 256 << 20;
 /// Fraction of peak that the default tile reaches on operands in the first-level cache.
 const OF_PEAK: f64 = 0.94;
 
@@ -34,7 +34,7 @@ pub(super) fn measure(isa: Isa) -> Result<Profile, ConvError> {
     }
     let l2 = profile.l2_bytes / 2;
     let l3 = (profile.l3_bytes / 4).clamp(2 * profile.l2_bytes, 4 * profile.l2_bytes);
-    let dram = (2 * profile.l3_bytes).min(MOST_READ / threads).max(l3);
+    let dram = (4 * profile.l3_bytes).min(MOST_READ / threads).max(l3);
     let mut memory = zeroed(threads.saturating_mul(dram) / size_of::<f32>())?;
     // Untouched zero pages can all map to one physical page.
     memory.fill(1.0);

@@ -23,6 +23,8 @@ pub(crate) struct WisdomKey {
     max_threads: usize,
     /// Multiply-accumulates that justify one more thread.
     macs_per_thread: u64,
+    /// Bytes that other work touches between two runs.
+    bytes_between_runs: usize,
     numerics: Numerics,
     forbidden: Algorithms,
     forbidden_products: ProductsSet,
@@ -30,8 +32,16 @@ pub(crate) struct WisdomKey {
     max_packed_bytes: Option<usize>,
 }
 
+/// How a plan runs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Runs {
+    pub(crate) max_threads: usize,
+    pub(crate) macs_per_thread: u64,
+    pub(crate) bytes_between_runs: usize,
+}
+
 /// Field names, in the order of the text.
-const FIELDS: [&str; 18] = [
+const FIELDS: [&str; 19] = [
     "in",
     "out",
     "kernel",
@@ -46,6 +56,7 @@ const FIELDS: [&str; 18] = [
     "isa",
     "threads",
     "macs",
+    "between",
     "numerics",
     "without",
     "workspace",
@@ -56,14 +67,9 @@ const FIELDS: [&str; 18] = [
 const NONE: &str = "-";
 
 impl WisdomKey {
-    /// The key of `desc` on the kernels of `isa`. Each of at most `max_threads` threads needs
-    /// `macs_per_thread` multiply-accumulates.
-    pub(crate) fn new(
-        desc: &ConvDesc,
-        isa: Isa,
-        limits: &Limits,
-        (max_threads, macs_per_thread): (usize, u64),
-    ) -> Self {
+    /// The key of `desc` on the kernels of `isa`.
+    pub(crate) fn new(desc: &ConvDesc, isa: Isa, limits: &Limits, runs: Runs) -> Self {
+        let Runs { max_threads, macs_per_thread, bytes_between_runs } = runs;
         let Limits { numerics, forbidden, forbidden_products, max_workspace_bytes, max_packed_bytes, .. } =
             *limits;
         Self {
@@ -71,6 +77,7 @@ impl WisdomKey {
             isa,
             max_threads,
             macs_per_thread,
+            bytes_between_runs,
             numerics,
             forbidden,
             forbidden_products,
@@ -106,6 +113,7 @@ impl WisdomKey {
             self.isa.to_string(),
             self.max_threads.to_string(),
             self.macs_per_thread.to_string(),
+            self.bytes_between_runs.to_string(),
             self.numerics.to_string(),
             if without.is_empty() { NONE.to_owned() } else { without.join(",") },
             cap(self.max_workspace_bytes),
@@ -117,7 +125,7 @@ impl WisdomKey {
     fn read(values: &[&str; FIELDS.len()]) -> Option<Self> {
         let [input, out, kernel, stride, pad, dilation, groups, layouts, bias, residual, activation, ..] =
             *values;
-        let [.., isa, threads, macs, numerics, without, workspace, packed] = *values;
+        let [.., isa, threads, macs, between, numerics, without, workspace, packed] = *values;
         let [n, c, h, w] = numbers(input, 'x')?;
         let [top, bottom, left, right] = numbers(pad, ',')?;
         let size = |text: &str| numbers(text, 'x').map(|[h, w]| Size2::new(h, w));
@@ -151,6 +159,7 @@ impl WisdomKey {
             isa: isa.parse().ok()?,
             max_threads: threads.parse().ok()?,
             macs_per_thread: macs.parse().ok()?,
+            bytes_between_runs: between.parse().ok()?,
             numerics: numerics.parse().ok()?,
             forbidden,
             forbidden_products,
@@ -260,7 +269,12 @@ mod tests {
             .groups(2)
             .epilogue(epilogue)
             .build();
-        WisdomKey::new(&desc.expect("valid"), Isa::Portable, limits, (2, 100_000))
+        WisdomKey::new(
+            &desc.expect("valid"),
+            Isa::Portable,
+            limits,
+            Runs { max_threads: 2, macs_per_thread: 100_000, bytes_between_runs: 1 << 20 },
+        )
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::describe::Method;
 use std::fmt;
 
 /// The first line. Every incompatible format has another number.
-const HEADER: &str = "kernels wisdom 2";
+const HEADER: &str = "kernels wisdom 3";
 /// Measured times are only valid for one version of the library.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Maximum number of reasons reported.
