@@ -47,6 +47,9 @@ fn faults(kernel: &KernelCode, vector: usize, found: &mut Found) -> Vec<String> 
     if through_pointers > 1 && ["gemm", "direct"].iter().any(|tile| kernel.table.starts_with(tile)) {
         faults.push(format!("{through_pointers} calls through pointers"));
     }
+    if ["gemm", "direct", "rows"].iter().any(|tile| kernel.table.starts_with(tile)) {
+        faults.extend(fault_of_end(&code, vector));
+    }
     match kernel.loops {
         Loops::Vectors => {
             let whole = code.iter().filter(|i| i.vector == vector).count();
@@ -109,6 +112,22 @@ fn fault_of_step(body: &[Instruction], vector: usize, known: usize) -> Option<St
         let instructions = body.len();
         format!("a loop of {instructions} instructions has {spills} vectors on the stack and {calls} calls")
     })
+}
+
+/// The fault of the end of a tile, if it has one: sums that are stored on the stack although no function is called next. The
+/// compiler does so if it needs their addresses anywhere in the tile.
+fn fault_of_end(code: &[Instruction], vector: usize) -> Option<String> {
+    const MANY: usize = 8;
+    let is_flow = |i: &Instruction| i.flow != Flow::Next;
+    let blocks =
+        code.split_inclusive(is_flow).filter(|block| !block.last().is_some_and(Instruction::is_call));
+    let stored = blocks.map(|block| {
+        let mut vectors: Vec<bool> = Vec::new();
+        vectors.extend(block.iter().filter(|i| i.vector == vector).map(|i| i.stack && i.to_memory));
+        vectors.chunk_by(|a, b| a == b).filter(|run| run[0]).map(<[bool]>::len).max().unwrap_or(0)
+    });
+    let most = stored.max().unwrap_or(0);
+    (most >= MANY).then(|| format!("{most} sums are stored on the stack without a call"))
 }
 
 fn moves_vector_on_stack(i: &Instruction, vector: usize) -> bool {

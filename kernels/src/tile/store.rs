@@ -9,6 +9,21 @@ use crate::describe::{Activation, BLOCK};
 use crate::simd::math::{Clip, Known, Relu};
 use crate::simd::{Lanes, Simd};
 
+/// Repeats a statement for each vector of a row. The compiler would leave a loop with such long bodies as it is, and then
+/// the accumulators of every tile, also of those without edges, would have to be in memory.
+macro_rules! unroll {
+    ($j:ident in $vectors:ident => $each:expr) => {
+        const { assert!($vectors <= 8) };
+        unroll!(@ $j $vectors $each, 0 1 2 3 4 5 6 7);
+    };
+    (@ $j:ident $vectors:ident $each:expr, $($number:literal)+) => {
+        $(if $vectors > $number {
+            let $j = $number;
+            $each;
+        })+
+    };
+}
+
 /// The lanes of vector `j` that belong to columns `lo..hi`.
 #[inline(always)]
 fn lanes_between<S: Simd>(lo: usize, hi: usize, j: usize) -> Lanes {
@@ -78,17 +93,31 @@ unsafe fn add_tile<S: Simd, const MR: usize, const NV: usize>(
             }
         }
     } else {
-        for j in 0..NV {
-            let lanes = lanes_of::<S>(target, j);
-            if lanes.is_empty() {
-                continue; // See `store_tile`.
-            }
-            for i in 0..MR {
-                let from = base.wrapping_add(at::<S>(row, block, i, j));
-                // SAFETY: only valid columns are read, and the caller guarantees these.
-                acc[i][j] = s.add(acc[i][j], unsafe { s.load_lanes(from, lanes) });
-            }
-        }
+        // SAFETY: the caller upholds the contract of this function.
+        unroll!(j in NV => unsafe { add_lanes(s, acc, (base, row, block), target, j) });
+    }
+}
+
+/// Adds the valid lanes of vector `j` of every row.
+///
+/// # Safety
+/// Same contract as [`add_tile`].
+#[inline(always)]
+unsafe fn add_lanes<S: Simd, const MR: usize, const NV: usize>(
+    s: S,
+    acc: &mut [[S::V; NV]; MR],
+    (base, row, block): (*const f32, usize, usize),
+    target: &TileTarget,
+    j: usize,
+) {
+    let lanes = lanes_of::<S>(target, j);
+    if lanes.is_empty() {
+        return; // See `store_lanes`.
+    }
+    for i in 0..MR {
+        let from = base.wrapping_add(at::<S>(row, block, i, j));
+        // SAFETY: only valid columns are read, and the caller guarantees these.
+        acc[i][j] = s.add(acc[i][j], unsafe { s.load_lanes(from, lanes) });
     }
 }
 
@@ -188,28 +217,41 @@ unsafe fn store_tile<S: Simd, const MR: usize, const NV: usize>(
             }
         }
     } else {
-        for j in 0..NV {
-            let lanes = lanes_of::<S>(target, j);
-            // Zeros follow the last valid column.
-            let written =
-                Lanes { lo: lanes.lo, hi: lanes_between::<S>(target.hi, target.zeros, j).hi.max(lanes.hi) };
-            if written.is_empty() {
-                // Masked stores without lanes are slow where the address is not mapped.
-                continue;
-            }
-            let all = written.lo == 0 && written.hi == S::LANES;
+        // SAFETY: the caller upholds the contract of this function.
+        unroll!(j in NV => unsafe { store_lanes(s, &acc, target, j) });
+    }
+}
+
+/// Stores the valid lanes of vector `j` of every row, and the lanes that are set to zero.
+///
+/// # Safety
+/// Same contract as [`store_tile`].
+#[inline(always)]
+unsafe fn store_lanes<S: Simd, const MR: usize, const NV: usize>(
+    s: S,
+    acc: &[[S::V; NV]; MR],
+    target: &TileTarget,
+    j: usize,
+) {
+    let TileAddress { base, row, block } = target.out;
+    let lanes = lanes_of::<S>(target, j);
+    // Zeros follow the last valid column.
+    let written = Lanes { lo: lanes.lo, hi: lanes_between::<S>(target.hi, target.zeros, j).hi.max(lanes.hi) };
+    if written.is_empty() {
+        return; // Masked stores without lanes are slow where the address is not mapped.
+    }
+    let to = |i: usize| base.wrapping_add(at::<S>(row, block, i, j));
+    let is_whole = written.lo == 0 && written.hi == S::LANES;
+    // SAFETY: only valid columns and columns that are set to zero are written, which the caller guarantees. A streamed
+    // vector is aligned, as in `store_tile`.
+    unsafe {
+        if target.stream && is_whole {
             for i in 0..MR {
-                let to = base.wrapping_add(at::<S>(row, block, i, j));
-                let kept = s.keep(acc[i][j], lanes);
-                // SAFETY: only valid columns and columns that are set to zero are written, which the caller guarantees. A
-                // streamed vector is aligned, as above.
-                unsafe {
-                    if target.stream && all {
-                        s.stream(to, kept);
-                    } else {
-                        s.store_lanes(to, kept, written);
-                    }
-                }
+                s.stream(to(i), s.keep(acc[i][j], lanes));
+            }
+        } else {
+            for i in 0..MR {
+                s.store_lanes(to(i), s.keep(acc[i][j], lanes), written);
             }
         }
     }

@@ -18,6 +18,8 @@ pub struct Instruction {
     pub vector: usize,
     /// Whether it reads or writes memory relative to the stack pointer.
     pub stack: bool,
+    /// Whether its first operand is memory: it is a store, if it is a move.
+    pub to_memory: bool,
     /// Whether it does nothing, as what lies between two functions.
     pub padding: bool,
 }
@@ -176,6 +178,7 @@ mod decoder {
                 tiles: i.mnemonic() == Mnemonic::Tdpbf16ps,
                 vector: registers.map(|o| bytes(i.op_register(o))).max().unwrap_or(0),
                 stack: memory && i.memory_base() == Register::RSP,
+                to_memory: i.op_count() > 0 && i.op0_kind() == OpKind::Memory,
                 padding: matches!(i.mnemonic(), Mnemonic::Nop | Mnemonic::Int3),
             }
         }
@@ -219,6 +222,7 @@ mod decoder {
                 tiles: false,
                 vector,
                 stack: on_stack(word),
+                to_memory: is(word, 1 << 22, 0),
                 padding: word == 0xD503_201F,
             }
         }
