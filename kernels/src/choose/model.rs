@@ -289,6 +289,7 @@ pub(crate) fn choose(
         }
     }
     not_before_pointwise(reduced, &mut candidates);
+    not_before_depthwise(reduced, &mut candidates);
     decide(limits, (candidates, rejected), |method| method.numerics(reduced))
 }
 
@@ -338,6 +339,28 @@ pub(super) fn decide(
     Ok(Choice { method, reason, rejected, candidates })
 }
 
+/// Keeps Depthwise first for groups of one channel and one tap, which only scale their input. Pointwise and Direct do so with
+/// tiles of which one column is useful.
+fn not_before_depthwise(desc: &ConvDesc, candidates: &mut [Candidate]) {
+    if desc.groups() > 1 && (desc.ins(), desc.outs(), desc.taps()) == (1, 1, 1) {
+        raise_above(candidates, Method::new(Algorithm::Depthwise, Products::F32), |_| true);
+    }
+}
+
+/// Raises the predictions of the methods that `others` holds for, and that have the same products as `first`, above its own.
+fn raise_above(candidates: &mut [Candidate], first: Method, others: impl Fn(Algorithm) -> bool) {
+    let seconds = candidates.iter().find(|candidate| candidate.method == first);
+    let Some(least) = seconds.map(|candidate| 1.01 * candidate.estimate.seconds) else { return };
+    let is_raised = |candidate: &&mut Candidate| {
+        let Method { algorithm, products } = candidate.method;
+        products == first.products && algorithm != first.algorithm && others(algorithm)
+    };
+    for candidate in candidates.iter_mut().filter(is_raised) {
+        let terms = candidate.estimate.terms.raised_to(least);
+        (candidate.estimate.terms, candidate.estimate.seconds) = (terms, terms.total());
+    }
+}
+
 /// Keeps Pointwise first for 1x1 kernels at stride 1. There, every other algorithm does the work of Pointwise
 /// and more, so a smaller prediction is an error of constants that were fitted to other problems. Two algorithms
 /// take another route: Depthwise if there are several groups, and Direct with few output channels, where its vectors are
@@ -349,21 +372,13 @@ fn not_before_pointwise(desc: &ConvDesc, candidates: &mut [Candidate]) {
         return;
     }
     let pixels = desc.output().h.saturating_mul(desc.output().w);
+    let is_another_way = |algorithm| match algorithm {
+        Algorithm::Depthwise => desc.groups() > 1,
+        Algorithm::Direct => few::fits(desc) || (desc.layout() == Layout::Nchw && pixels <= BLOCK),
+        _ => false,
+    };
     for products in Products::ALL {
         let pointwise = Method::new(Algorithm::Pointwise, products);
-        let pointwise = candidates.iter().find(|candidate| candidate.method == pointwise);
-        let Some(least) = pointwise.map(|candidate| 1.01 * candidate.estimate.seconds) else { continue };
-        for candidate in candidates.iter_mut().filter(|candidate| candidate.method.products == products) {
-            let algorithm = candidate.method.algorithm;
-            let is_another_way = match algorithm {
-                Algorithm::Depthwise => desc.groups() > 1,
-                Algorithm::Direct => few::fits(desc) || (desc.layout() == Layout::Nchw && pixels <= BLOCK),
-                _ => false,
-            };
-            if algorithm != Algorithm::Pointwise && !is_another_way {
-                let terms = candidate.estimate.terms.raised_to(least);
-                (candidate.estimate.terms, candidate.estimate.seconds) = (terms, terms.total());
-            }
-        }
+        raise_above(candidates, pointwise, |algorithm| !is_another_way(algorithm));
     }
 }

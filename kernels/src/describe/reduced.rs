@@ -9,6 +9,8 @@ use super::{ConvDesc, Layout, Pad2, Shape4, Size2};
 
 /// Maximum extent of a kernel whose taps are visited one by one.
 const MOST_TAPS: usize = 1 << 12;
+/// Maximum number of pixels of an image that becomes one row. Some algorithms plan for each output of a row.
+const MOST_PIXELS: usize = 1 << 16;
 
 /// The convolution that is computed in the place of another one.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -117,6 +119,14 @@ impl ConvDesc {
             (y, x) = (x, y);
         }
         let pad = Pad2 { top: y.before, bottom: y.after, left: x.before, right: x.after };
+        let is_scaled = |axis: &Axis| (axis.taps, axis.stride) == (1, 1);
+        let pixels = x.input.saturating_mul(y.input);
+        // Groups in NHWC are computed a few channels of a row at a time, which should stay near.
+        let is_short = self.groups() == 1 || self.layout() != Layout::Nhwc;
+        if is_scaled(&x) && is_scaled(&y) && pad == Pad2::all(0) && pixels <= MOST_PIXELS && is_short {
+            // No pixel depends on another.
+            (x.input, y.input) = (pixels, 1);
+        }
         let is_pixel = is_column(&x) && is_column(&y) && pad == Pad2::all(0);
         let merged = is_pixel
             && self.layout() == self.output_layout()
@@ -179,7 +189,22 @@ mod tests {
         let (desc, _) = reduced(8, 8, Size2::square(7), |builder| builder.stride(Size2::square(3)));
         assert_eq!(desc, "1x2x8x8 -> 3 7x7 stride 3x3 nchw");
         let (desc, _) = reduced(8, 8, Size2::square(1), |builder| builder.dilation(Size2::square(3)));
-        assert_eq!(desc, "1x2x8x8 -> 3 1x1 nchw");
+        assert_eq!(desc, "1x2x1x64 -> 3 1x1 nchw");
+    }
+
+    #[test]
+    fn pixels_that_do_not_depend_on_each_other_become_one_row() {
+        let one = Size2::square(1);
+        for (kernel, set, expected) in [
+            (one, (|builder| builder) as fn(ConvDescBuilder) -> ConvDescBuilder, "1x2x1x42 -> 3 1x1 nchw"),
+            (one, |builder| builder.stride(Size2::square(2)), "1x2x6x7 -> 3 1x1 stride 2x2 nchw"),
+            (one, |builder| builder.pad(Pad2::all(1)), "1x2x6x7 -> 3 1x1 pad 1x1 nchw"),
+            (Size2::new(1, 2), |builder| builder, "1x2x6x7 -> 3 1x2 nchw"),
+        ] {
+            assert_eq!(reduced(6, 7, kernel, set).0, expected);
+        }
+        let (large, cut) = reduced(1 << 9, 1 << 9, one, |builder| builder);
+        assert_eq!((large.as_str(), cut), ("1x2x512x512 -> 3 1x1 nchw", None));
     }
 
     #[test]

@@ -52,6 +52,8 @@ pub(crate) struct FewWindow<'a> {
     pub(crate) rows: usize,
     /// The output pixels whose taps are all inside the row.
     pub(crate) inside: Range<usize>,
+    /// Whether tiles inside can overlap.
+    pub(crate) overlap: bool,
     /// The channels of this block of K.
     pub(crate) chunks: FewChunks,
     /// Whether each tile prefetches the pixels of the next one.
@@ -124,14 +126,16 @@ impl FewKernels {
     }
 
     /// The tiles of `outputs` output channels for a row of `pixels` pixels. The taps of the pixels `inside` are all
-    /// inside the image.
+    /// inside the image. If tiles can `overlap` and there are none for edges, the last of these pixels are those of a large
+    /// tile, too, which computes some pixels again.
     pub(crate) fn of_row(
         &self,
         outputs: usize,
         pixels: usize,
         inside: Range<usize>,
+        overlap: bool,
     ) -> impl Iterator<Item = Tiles> {
-        self.tiles[outputs - 1].of_row(pixels, inside)
+        self.tiles[outputs - 1].of_row(pixels, inside, overlap)
     }
 
     /// `out = act(bias + window * weights + residual)` for a row of pixels, the rows of `out`. Between blocks of K, the
@@ -188,7 +192,9 @@ impl FewKernels {
     /// Calls the tiles of a row. `args` has everything that they have in common.
     fn tiles_of_row(&self, mut args: FewArgs, (pixels, outputs): (usize, usize), window: &FewWindow<'_>) {
         let FewArgs { image, weights, sums, target, .. } = args;
-        for Tiles { entry, start, count, pixels, .. } in self.of_row(outputs, pixels, window.inside.clone()) {
+        for Tiles { entry, start, count, pixels, .. } in
+            self.of_row(outputs, pixels, window.inside.clone(), window.overlap)
+        {
             let column = |x: usize| x.wrapping_mul(window.stride).wrapping_sub(window.before);
             // One pixel visits only the taps that it has.
             let taps =
@@ -223,21 +229,28 @@ pub(crate) struct Tiles {
 
 impl FewTiles {
     /// The tiles of a row of `pixels` outputs: tiles at the left edge, large tiles inside, and tiles at the right edge.
-    fn of_row(&self, pixels: usize, inside: Range<usize>) -> impl Iterator<Item = Tiles> {
+    fn of_row(&self, pixels: usize, inside: Range<usize>, overlap: bool) -> impl Iterator<Item = Tiles> {
         let count = inside.len() / self.pixels;
         let first = if count > 0 { inside.start } else { pixels };
+        // Where large tiles end that do not overlap.
+        let end = first + count * self.pixels;
         let mut start = 0;
         std::iter::from_fn(move || {
-            let large = start == first;
             let left = if start < first { first } else { pixels } - start;
-            let (entry, count, pixels) = match (left, self.edge) {
+            let large =
+                |start, count| Tiles { entry: self.large, start, count, pixels: self.pixels, large: true };
+            let tiles = match (left, self.edge) {
                 (0, _) => return None,
-                _ if large => (self.large, count, self.pixels),
-                (2.., Some(edge)) => (edge, 1, left.min(self.pixels)),
-                _ => (self.single, 1, 1),
+                _ if start == first => large(start, count),
+                (_, None) if overlap && count > 0 && start == end && start < inside.end => {
+                    large(inside.end - self.pixels, 1)
+                }
+                (2.., Some(entry)) => {
+                    Tiles { entry, start, count: 1, pixels: left.min(self.pixels), large: false }
+                }
+                _ => Tiles { entry: self.single, start, count: 1, pixels: 1, large: false },
             };
-            let tiles = Tiles { entry, start, count, pixels, large };
-            start += count * pixels;
+            start = tiles.start + tiles.count * tiles.pixels;
             Some(tiles)
         })
     }

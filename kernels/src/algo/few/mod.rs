@@ -2,7 +2,7 @@
 //! (`tile/few.rs`).
 //!
 //! ```text
-//! for group, image, row of outputs:
+//! for group, image, line of outputs:                 // a row, or with 1x1 kernels a part of the image
 //!     for block of input channels:                   // its rows stay in the second-level cache
 //!         for panel of up to four output channels:
 //!             outputs at the left border, in tiles that skip taps outside the row
@@ -19,8 +19,9 @@ mod weights;
 mod work;
 
 use super::operands::Operands;
-use crate::describe::{BLOCK, ConvDesc, Layout};
+use crate::describe::{BLOCK, ConvDesc, Layout, Pad2, Size2};
 use crate::tile::direct::KernelRows;
+use crate::tile::few::MOST_PIXELS;
 use crate::tile::few_table::{FewKernels, FewWindow, MOST_OUTPUTS};
 use crate::tile::output::OutputRegion;
 use crate::tile::post::Post;
@@ -47,6 +48,8 @@ const LEAST_OF_GROUP: usize = BLOCK / 2;
 const FINISH: usize = 15;
 /// Bytes of the input rows of a block of channels.
 const NEAR: usize = 128 << 10;
+/// Maximum number of pixels of a line of an image whose pixels do not depend on each other, a multiple of any tile.
+const LINE: usize = 128;
 
 /// Whether this driver computes `desc`, which the direct algorithm must support.
 pub(crate) fn fits(desc: &ConvDesc) -> bool {
@@ -73,9 +76,27 @@ fn has_few_outputs_per_group(desc: &ConvDesc) -> bool {
 
 /// Chunks of input channels in a block: those whose rows under the kernel stay near.
 fn chunks_of_block(desc: &ConvDesc) -> usize {
-    let rows = desc.kernel().h.min(desc.input().h).saturating_mul(desc.input().w);
+    let width = if is_one_row(desc) { line(desc) } else { desc.input().w };
+    let rows = desc.kernel().h.min(desc.input().h).saturating_mul(width);
     let chunk = rows.saturating_mul(BLOCK * size_of::<f32>());
     (NEAR / chunk.max(1)).max(1)
+}
+
+/// Whether the image is one row of pixels that do not depend on each other. It is computed in lines.
+fn is_one_row(desc: &ConvDesc) -> bool {
+    let one = Size2::square(1);
+    (desc.kernel(), desc.stride(), desc.pad(), desc.input().h) == (one, one, Pad2::all(0), 1)
+}
+
+/// Outputs of a line: a row, or a part of the only row.
+fn line(desc: &ConvDesc) -> usize {
+    if is_one_row(desc) { desc.output().w.min(LINE) } else { desc.output().w }
+}
+
+/// Whether a tile may compute outputs of another one again, which gives the same bits. Sums between blocks and what an output
+/// holds would be added twice, and parts of a row must not write outputs of each other.
+fn can_overlap(desc: &ConvDesc) -> bool {
+    !is_one_row(desc) && blocks(desc) == 1 && !desc.epilogue().residual
 }
 
 /// Number of blocks of input channels.
@@ -90,7 +111,7 @@ fn workspace_len(desc: &ConvDesc, kernels: &FewKernels) -> usize {
     }
     // A block of output channels can end inside a group.
     let panels = desc.outs().div_ceil(MOST_OUTPUTS) + usize::from(desc.groups() > 1);
-    kernels.sums_len(desc.output().w).saturating_mul(panels)
+    kernels.sums_len(line(desc)).saturating_mul(panels)
 }
 
 /// Whether tiles prefetch the pixels of the next one. It helps where pieces of many rows and blocks are apart. At stride 1 it was
@@ -118,7 +139,6 @@ impl FewConv {
         self.kernels
     }
 
-    /// Whole rows of the output.
     pub(crate) fn split_units(&self) -> SplitUnits {
         split_units(&self.desc)
     }
@@ -128,35 +148,41 @@ impl FewConv {
     }
 
     pub(crate) fn run(&self, operands: &Operands<'_>, region: &mut OutputRegion<'_>, slab: &mut [f32]) {
-        let width = self.desc.output().w;
-        let rows = region.pixels.start / width..region.pixels.end.div_ceil(width);
+        let (pixels, line) = (region.pixels.clone(), line(&self.desc));
         for group in self.desc.groups_of(&region.channels) {
             for n in region.images.clone() {
-                for y in rows.clone() {
-                    self.row(operands, (group, n, y), region, slab);
+                for p in pixels.clone().step_by(line) {
+                    let p = p..pixels.end.min(p + line);
+                    self.line(operands, (group, n, p), region, slab);
                 }
             }
         }
     }
 
-    /// Computes a row of the output channels of a group that are in the region.
-    fn row(
+    /// Computes a line of the output channels of a group that are in the region.
+    fn line(
         &self,
         operands: &Operands<'_>,
-        (group, n, y): (usize, usize, usize),
+        (group, n, p): (usize, usize, Range<usize>),
         region: &mut OutputRegion<'_>,
         slab: &mut [f32],
     ) {
         let desc = &self.desc;
-        let (kernel, chunks) = (KernelRows::of(desc, y), Chunks::of(group, desc.ins()));
+        let kernel = KernelRows::of(desc, p.start / desc.output().w);
+        let chunks = Chunks::of(group, desc.ins());
         let (count, step) = (Chunks::count(desc.ins()), chunks_of_block(desc));
         let view = &operands.input.view;
-        let from = view.offset(n, group * desc.ins() / BLOCK * BLOCK, kernel.input_row * desc.input().w);
+        let (first, width, inside) = if is_one_row(desc) {
+            (p.start, p.len(), 0..p.len())
+        } else {
+            (kernel.input_row * desc.input().w, desc.input().w, self.inside.clone())
+        };
+        let from = view.offset(n, group * desc.ins() / BLOCK * BLOCK, first);
         for first in (0..count).step_by(step) {
             let of_block = first..count.min(first + step);
             let window = FewWindow {
                 image: &operands.input.data[from..],
-                width: desc.input().w,
+                width,
                 before: desc.pad().left,
                 stride: desc.stride().w,
                 dilation: desc.dilation().w,
@@ -165,29 +191,30 @@ impl FewConv {
                 block: if view.layout == Layout::Nchw16c { view.plane } else { BLOCK },
                 taps: desc.kernel().w,
                 rows: kernel.rows,
-                inside: self.inside.clone(),
+                inside: inside.clone(),
+                overlap: can_overlap(desc),
                 chunks: chunks.within(&of_block),
                 fetch: fetches(desc),
             };
-            let row = Row { n, y, group, first_row: kernel.first, chunks: of_block };
-            self.panels(operands, &row, &window, region, slab);
+            let line = Line { n, p: p.clone(), group, first_row: kernel.first, chunks: of_block };
+            self.panels(operands, &line, &window, region, slab);
         }
     }
 
-    /// Adds a block of input channels to a row of all output channels of a group.
+    /// Adds a block of input channels to a line of all output channels of a group.
     fn panels(
         &self,
         operands: &Operands<'_>,
-        row: &Row,
+        line: &Line,
         window: &FewWindow<'_>,
         region: &mut OutputRegion<'_>,
         slab: &mut [f32],
     ) {
         let desc = &self.desc;
         // With one block of channels there are no sums between blocks.
-        let of_panel = if slab.is_empty() { 0 } else { self.kernels.sums_len(desc.output().w) };
-        let p = row.y * desc.output().w..(row.y + 1) * desc.output().w;
-        for (index, panel) in panels(row.group * desc.outs()..(row.group + 1) * desc.outs()).enumerate() {
+        let of_panel = if slab.is_empty() { 0 } else { self.kernels.sums_len(self::line(desc)) };
+        let p = &line.p;
+        for (index, panel) in panels(line.group * desc.outs()..(line.group + 1) * desc.outs()).enumerate() {
             // A region ends at a multiple of sixteen channels, so it has all of a panel or nothing.
             if !region.channels.contains(&panel.start) {
                 continue;
@@ -198,21 +225,21 @@ impl FewConv {
                 slope,
                 per_row: false,
                 activation: desc.epilogue().activation,
-                residual: operands.residual_as_columns(row.n, p.start, panel.start),
-                first: row.chunks.start == 0,
-                last: row.chunks.end == Chunks::count(desc.ins()),
+                residual: operands.residual_as_columns(line.n, p.start, panel.start),
+                first: line.chunks.start == 0,
+                last: line.chunks.end == Chunks::count(desc.ins()),
             };
-            let weights = self.weights.of_panel(&panel, (row.first_row, row.chunks.start));
+            let weights = self.weights.of_panel(&panel, (line.first_row, line.chunks.start));
             let sums = &mut slab[index * of_panel..][..of_panel];
-            let out = region.channels_as_columns(row.n, p.clone(), panel.start, 0..panel.len());
+            let out = region.channels_as_columns(line.n, p.clone(), panel.start, 0..panel.len());
             self.kernels.run(window, weights, sums, out, &post);
         }
     }
 }
 
-/// Whole rows of the output, and whole panels.
+/// Whole rows of the output, or whole tiles of the only row, and whole panels.
 pub(crate) fn split_units(desc: &ConvDesc) -> SplitUnits {
-    SplitUnits::new(desc.output().w, BLOCK)
+    SplitUnits::new(if is_one_row(desc) { MOST_PIXELS } else { desc.output().w }, BLOCK)
 }
 
 /// The outputs of a row whose taps are all inside it.
@@ -225,10 +252,10 @@ fn inside(desc: &ConvDesc) -> Range<usize> {
     first..end.max(first)
 }
 
-/// A row of outputs of a group, and a block of its input channels.
-struct Row {
+/// A line of outputs of a group, and a block of its input channels.
+struct Line {
     n: usize,
-    y: usize,
+    p: Range<usize>,
     group: usize,
     /// The first kernel row inside the image.
     first_row: usize,

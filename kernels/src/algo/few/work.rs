@@ -1,6 +1,9 @@
 //! The estimate of a direct convolution with few output channels.
 
-use super::{Chunks, FewForm, blocks, chunks_of_block, inside, panels, split_units, workspace_len};
+use super::{
+    Chunks, FewForm, blocks, can_overlap, chunks_of_block, inside, is_one_row, line, panels, split_units,
+    workspace_len,
+};
 use crate::algo::direct::{kernel_rows_inside, outputs_of_columns};
 use crate::describe::{BLOCK, ConvDesc};
 use crate::tile::few_table::{FewKernels, Tiles};
@@ -15,8 +18,7 @@ pub(crate) fn estimate(desc: &ConvDesc, kernels: &FewKernels, share: &ThreadShar
     let packed = form.lens().into_iter().fold(0, usize::saturating_add).saturating_mul(size_of::<f32>());
     let part = LargestPart::new(desc, &split_units(desc), false, share.parts);
     let mut work = Work::new(Family::DirectFew);
-    let width = desc.output().w;
-    let rows = part.images * part.pixels / width as f64;
+    let rows = part.images * part.pixels / line(desc) as f64;
     // A group has the same position in its block as the group that is sixteen groups before it.
     let different = desc.groups().min(BLOCK);
     let repeated = part.groups * part.outs as f64 / (different * desc.outs()) as f64;
@@ -59,13 +61,20 @@ impl RowOfPanel<'_> {
         let (desc, outs) = (self.desc, self.outs);
         let blocks = blocks(desc) as f64;
         let taps = kernel_rows_inside(desc) * desc.kernel().w as f64;
+        let inside = if is_one_row(desc) { 0..line(desc) } else { inside(desc) };
         let tiles = |large| {
-            let all = self.kernels.of_row(outs, desc.output().w, inside(desc));
+            let all = self.kernels.of_row(outs, line(desc), inside.clone(), can_overlap(desc));
             all.filter(move |tiles| tiles.large == large)
         };
-        let pixels = |large| tiles(large).map(|tiles| tiles.count * tiles.pixels).sum::<usize>() as f64;
+        // Large tiles that overlap compute some pixels again.
+        let most = |large| if large { inside.len() } else { usize::MAX };
+        let pixels = |large| {
+            let all: usize = tiles(large).map(|tiles| tiles.count * tiles.pixels).sum();
+            all.min(most(large)) as f64
+        };
         // At an edge, taps outside the row are skipped.
-        let all = outputs_of_columns(desc).sum::<usize>() as f64 / desc.kernel().w as f64;
+        let all = if is_one_row(desc) { line(desc) } else { outputs_of_columns(desc).sum::<usize>() };
+        let all = all as f64 / desc.kernel().w as f64;
         let at_edge = (all - pixels(true)) / pixels(false).max(1.0);
         for tile in tiles(true).chain(tiles(false)) {
             let count = rows * tile.count as f64;

@@ -314,7 +314,7 @@ mod tests {
         assert_eq!(
             texts[1],
             "in=1x32x12x13 out=64 kernel=3x5 stride=1x1 pad=1,2,3,4 dilation=1x1 groups=2 layouts=nchw,nchw bias=1 \
-             residual=0 activation=relu isa=portable threads=2 macs=100000 numerics=default without=- workspace=- packed=-"
+             residual=0 activation=relu isa=portable threads=2 macs=100000 between=1048576 numerics=default without=- workspace=- packed=-"
         );
     }
 
