@@ -1,8 +1,9 @@
 //! [`Reduced`]: a smaller convolution that computes the same output in the same tensors.
 //!
-//! Four things are removed. Taps that meet only padding: of a 9x9 kernel on a map of one pixel, one tap is left. Strides
+//! Five things are removed. Taps that meet only padding: of a 9x9 kernel on a map of one pixel, one tap is left. Strides
 //! and dilations that nothing depends on, because there is one output or one tap. Maps of one column: their rows become
-//! the columns of a map of one row, which has the same memory order in every layout. Images of one pixel, in NCHW and NHWC:
+//! the columns of a map of one row, which has the same memory order in every layout. The ends of rows that no pixel depends on, because there is one tap
+//! and no stride: such a map becomes one row, too. Images of one pixel, in NCHW and NHWC:
 //! they become the pixels of one image in NHWC.
 
 use super::{ConvDesc, Layout, Pad2, Shape4, Size2};
