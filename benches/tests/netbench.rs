@@ -63,6 +63,9 @@ fn every_format_and_precision_has_its_row() {
     let at = |engine: &str| text.find(engine).unwrap_or_else(|| panic!("{engine}: {text}"));
     assert!(at("ours-strict") < at("ours-fast") && at("ours-fast") < at("ours-tf32"));
     assert!(at("ours-tf32") < at("ours-bf16") && !text.contains("ANOTHER OUTPUT"), "{text}");
+    // The note of a row of the library is its instruction set.
+    let text = quick(&["--isa", "portable"]);
+    assert!(text.lines().any(|line| line.contains("ours") && line.ends_with("portable")), "{text}");
     let text = quick(&["--threads", "1,2,4", "--numerics", "strict"]);
     assert!(text.contains("ours-strict") && text.contains("/ 2 threads"), "{text}");
 }
@@ -79,6 +82,7 @@ fn bad_arguments_are_one_line_and_exit_2() {
     assert!(refusal(&["--rounds", "0"]).contains("rounds"));
     assert!(refusal(&["--numerics", "exact"]).contains("exact"));
     assert!(refusal(&["--engines", "ort"]).contains("--peers"));
+    assert!(refusal(&["--isa", "avx3"]).contains("expected one of portable"));
     assert!(refusal(&["--accuracy"]).contains("--peers"));
     let folder = tempfile::tempdir().unwrap();
     let empty = folder.path().to_str().unwrap();
@@ -92,11 +96,12 @@ fn bad_arguments_are_one_line_and_exit_2() {
 #[test]
 fn a_worker_answers_every_request_with_a_line() {
     let requests = "time 1\nnetwork none.onnx none 1\nnonsense\n";
-    let output = NETBENCH.command(&["worker", "ours", "1"]).write_stdin(requests).assert().success();
+    let output =
+        NETBENCH.command(&["worker", "ours", "1", "portable"]).write_stdin(requests).assert().success();
     let text = String::from_utf8(output.get_output().stdout.clone()).unwrap();
     assert_eq!(text.lines().count(), 3, "{text}");
     assert!(text.lines().all(|line| line.starts_with("error ")), "{text}");
-    NETBENCH.command(&["worker", "theirs", "1"]).assert().code(2);
+    NETBENCH.command(&["worker", "theirs", "1", "portable"]).assert().code(2);
 }
 
 /// The reference of distances is an output in `f32`, also if no such engine is timed. Some layers of this network are faster

@@ -4,7 +4,7 @@ use super::model::Network;
 use crate::cli::{Format, named, once_each};
 use crate::peers::{Engine, Task};
 use clap::Parser;
-use kernels::Numerics;
+use kernels::{Isa, Numerics};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -28,6 +28,10 @@ pub struct Args {
     /// an engine of its own
     #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "default")]
     pub numerics: Vec<Numerics>,
+    /// Instruction set of the library, and of the peers that can be limited to it: avx2fma, avx512f, ...
+    /// [default: the best of this machine]
+    #[arg(long, value_name = "ISA", value_parser = isa, conflicts_with = "accuracy")]
+    pub isa: Option<Isa>,
     /// Seconds per engine and network, over all rounds together
     #[arg(long, value_name = "S", default_value = "2", value_parser = seconds)]
     pub seconds: Duration,
@@ -91,6 +95,10 @@ impl Args {
         once_each(&self.batch).into_iter().map(usize::from).collect()
     }
 
+    pub(super) fn isa(&self) -> Isa {
+        self.isa.unwrap_or(Isa::detect())
+    }
+
     /// Duration of one turn.
     pub(super) fn slice(&self) -> Duration {
         self.seconds / self.rounds
@@ -100,6 +108,10 @@ impl Args {
     pub(super) fn ours(&self) -> impl Iterator<Item = &'static Engine> {
         Engine::OURS.iter().filter(|engine| self.numerics.contains(&engine.numerics))
     }
+}
+
+fn isa(text: &str) -> Result<Isa, String> {
+    named(text, Isa::available(), |isa| isa.to_string())
 }
 
 fn engine(text: &str) -> Result<&'static Engine, String> {

@@ -19,7 +19,12 @@ struct Contestant<'a> {
 }
 
 impl<'a> Contestant<'a> {
-    fn new(engine: &'static Engine, folder: &Path, (index, crew): (usize, &Crew), model: &'a Model) -> Self {
+    fn new(
+        engine: &'static Engine,
+        (folder, isa): (&Path, Isa),
+        (index, crew): (usize, &Crew),
+        model: &'a Model,
+    ) -> Self {
         let row = NetRow {
             net: model.name.clone(),
             batch: model.batch,
@@ -29,7 +34,7 @@ impl<'a> Contestant<'a> {
             is_wrong: true,
             ..NetRow::default()
         };
-        Self { crew: index, worker: Worker::new(engine, folder, crew.threads(), Isa::detect()), row, model }
+        Self { crew: index, worker: Worker::new(engine, folder, crew.threads(), isa), row, model }
     }
 
     /// The output. If there is none, the note says why.
@@ -80,7 +85,7 @@ pub(super) fn contest(
     let mut entries: Vec<Contestant<'_>> = Vec::new();
     for crew in crews.iter().enumerate() {
         let all = args.ours().chain(engines.iter().copied());
-        entries.extend(all.map(|engine| Contestant::new(engine, folder, crew, model)));
+        entries.extend(all.map(|engine| Contestant::new(engine, (folder, args.isa()), crew, model)));
     }
     let reference = reference(args, model, &crews[0])?;
     compare(&mut entries, crews, reference)?;
@@ -96,7 +101,7 @@ fn reference(args: &Args, model: &Model, crew: &Crew) -> anyhow::Result<Option<V
         return Ok(None);
     }
     let [_, default, ..] = &Engine::OURS;
-    let mut entry = Contestant::new(default, Path::new(""), (0, crew), model);
+    let mut entry = Contestant::new(default, (Path::new(""), args.isa()), (0, crew), model);
     match entry.output(crew) {
         Some(output) => Ok(Some(output)),
         None => anyhow::bail!("{}: {}", entry.row.net, entry.row.note),
@@ -127,7 +132,7 @@ fn time(args: &Args, entries: &mut [Contestant<'_>], crews: &[Crew]) {
     let mut rivals: Vec<Rival<'_>> = Vec::new();
     // The roofs of each crew, if the instruction set has them.
     let mut roof = |crew, arithmetic| {
-        rivals.push(peak::roof_of_crew(arithmetic, Isa::detect(), crew)?.with_slice(sustained));
+        rivals.push(peak::roof_of_crew(arithmetic, args.isa(), crew)?.with_slice(sustained));
         Some(rivals.len() - 1)
     };
     let roofs: Vec<[Option<usize>; 2]> =

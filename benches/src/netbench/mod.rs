@@ -32,7 +32,11 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
         return accuracy::run(args, &networks);
     }
     let found = |folder| peers::installed(folder, &args.engines, &[Task::Network], &args.numerics);
-    let engines: Vec<&'static Engine> = args.peers.as_deref().map(found).transpose()?.unwrap_or_default();
+    let mut engines: Vec<&'static Engine> = args.peers.as_deref().map(found).transpose()?.unwrap_or_default();
+    if let Some(other) = args.engines.iter().find(|engine| !engine.takes_part(args.isa(), false)) {
+        anyhow::bail!("{} cannot be limited to {}", other.name, args.isa());
+    }
+    engines.retain(|engine| engine.takes_part(args.isa(), false));
     let crews = args.thread_counts().into_iter().map(Crew::new).collect::<Result<Vec<_>, _>>()?;
     // Peers run with one number of threads at a time. All their processes together could exceed memory.
     let groups: Vec<&[Crew]> = if engines.is_empty() { vec![&crews] } else { crews.chunks(1).collect() };

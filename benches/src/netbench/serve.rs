@@ -1,4 +1,4 @@
-//! The library as a worker process: `netbench worker ours THREADS`. It reads the same ONNX file as its peers
+//! The library as a worker process: `netbench worker ours THREADS ISA`. It reads the same ONNX file as its peers
 //! and answers the same requests (`peers/worker.rs`). It also answers two more: the footprint of its network,
 //! and the times of its layers alone.
 
@@ -6,7 +6,7 @@ use super::alone::{self, Alone};
 use crate::peers::{Engine, WORKER, floats};
 use crate::pin::Crew;
 use anyhow::{Context, Result, bail, ensure};
-use kernels::{Numerics, PlanOptions};
+use kernels::{Isa, Numerics, PlanOptions};
 use nets::import::onnx::{self, ImportOptions};
 use nets::{CompiledNet, Memory, NetOptions, peak_bytes};
 use serde::{Deserialize, Serialize};
@@ -30,11 +30,11 @@ pub(super) struct Footprint {
 /// If this process was started as a worker, answers requests until standard input ends.
 pub fn serve() -> Option<ExitCode> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [worker, engine, threads] = &arguments[..] else { return None };
+    let [worker, engine, threads, isa] = &arguments[..] else { return None };
     if worker != WORKER {
         return None;
     }
-    Some(match Server::new(engine, threads).and_then(Server::run) {
+    Some(match Server::new(engine, threads, isa).and_then(Server::run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // If the parent is gone, nobody reads the message.
@@ -46,6 +46,7 @@ pub fn serve() -> Option<ExitCode> {
 
 struct Server {
     numerics: Numerics,
+    isa: Isa,
     crew: Crew,
     program_bytes: u64,
     prepared: Option<Prepared>,
@@ -60,11 +61,11 @@ struct Prepared {
 }
 
 impl Server {
-    fn new(engine: &str, threads: &str) -> Result<Self> {
+    fn new(engine: &str, threads: &str, isa: &str) -> Result<Self> {
         let found = Engine::OURS.iter().find(|ours| ours.name == engine);
         let Engine { numerics, .. } = *found.with_context(|| format!("unknown engine {engine}"))?;
-        let crew = Crew::new(threads.parse()?)?;
-        Ok(Self { numerics, crew, program_bytes: peak_bytes("self").unwrap_or(0), prepared: None })
+        let (isa, crew) = (isa.parse()?, Crew::new(threads.parse()?)?);
+        Ok(Self { numerics, isa, crew, program_bytes: peak_bytes("self").unwrap_or(0), prepared: None })
     }
 
     fn run(mut self) -> Result<()> {
@@ -119,7 +120,7 @@ impl Server {
         let input = floats(&std::fs::read(input)?);
         let start = Instant::now();
         let model = onnx::load(model, &ImportOptions::default())?;
-        let options = NetOptions::default().batch(batch).numerics(self.numerics);
+        let options = NetOptions::default().batch(batch).numerics(self.numerics).isa(self.isa);
         let net = CompiledNet::new(&model.graph, &model.weights, &options.max_threads(self.crew.threads()))?;
         let compile_ms = start.elapsed().as_secs_f64() * 1e3;
         let memory = net.memory()?;

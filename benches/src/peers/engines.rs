@@ -143,15 +143,16 @@ impl Engine {
         self.tasks.contains(&task)
     }
 
-    /// Whether the engine can be compared with kernels of `isa`. Only oneDNN can be limited to a smaller
-    /// instruction set than the best, and only its worker has a ring for cold memory.
+    /// Whether the engine can be compared with kernels of `isa`. Only oneDNN, and OpenVINO with it, can be limited to a
+    /// smaller instruction set than the best, and only the worker of oneDNN has a ring for cold memory.
     pub(crate) fn takes_part(&self, isa: Isa, is_cold: bool) -> bool {
         let is_onednn = matches!(self.program, Program::OneDnn(_));
+        let has_limit = is_onednn || self.name == "openvino";
         let is_best = match self.numerics {
             Numerics::Bf16 => isa == Isa::detect(),
             _ => isa.of_f32() == Isa::detect().of_f32(),
         };
-        (is_best || isa == Isa::Avx2Fma && is_onednn) && (is_onednn || !is_cold)
+        (is_best || isa == Isa::Avx2Fma && has_limit) && (is_onednn || !is_cold)
     }
 
     /// Whether `setup.sh` has installed the engine in `folder`.
@@ -189,6 +190,9 @@ impl Engine {
         };
         let threads = threads.to_string();
         command.args([self.name, &threads]);
+        if self.program == Program::Own {
+            command.arg(isa.name());
+        }
         // The library allocates huge pages itself.
         if self.program != Program::Own {
             command.env("GLIBC_TUNABLES", TUNABLES);
