@@ -6,7 +6,7 @@
 //! and no stride: such a map becomes one row, too. Images of one pixel, in NCHW and NHWC:
 //! they become the pixels of one image in NHWC.
 
-use super::{ConvDesc, Layout, Pad2, Shape4, Size2};
+use super::{BLOCK, ConvDesc, Layout, Pad2, Shape4, Size2};
 
 /// Maximum extent of a kernel whose taps are visited one by one.
 const MOST_TAPS: usize = 1 << 12;
@@ -122,10 +122,8 @@ impl ConvDesc {
         let pad = Pad2 { top: y.before, bottom: y.after, left: x.before, right: x.after };
         let is_scaled = |axis: &Axis| (axis.taps, axis.stride) == (1, 1);
         let pixels = x.input.saturating_mul(y.input);
-        // Groups in NHWC are computed a few channels of a row at a time, which should stay near.
-        let is_short = self.groups() == 1 || self.layout() != Layout::Nhwc;
-        if is_scaled(&x) && is_scaled(&y) && pad == Pad2::all(0) && pixels <= MOST_PIXELS && is_short {
-            // No pixel depends on another.
+        let is_independent = is_scaled(&x) && is_scaled(&y) && pad == Pad2::all(0);
+        if is_independent && pixels <= MOST_PIXELS && !self.needs_rows() {
             (x.input, y.input) = (pixels, 1);
         }
         let is_pixel = is_column(&x) && is_column(&y) && pad == Pad2::all(0);
@@ -146,6 +144,20 @@ impl ConvDesc {
                 .build();
         let same = Reduced { desc: *self, cut: None, merged: false };
         desc.map_or(same, |desc| Reduced { desc, cut, merged })
+    }
+}
+
+impl ConvDesc {
+    /// Whether the algorithm for a kernel of one tap, Depthwise, takes several rows at a time: where few channels make few
+    /// others. Of groups in NHWC, it takes a few channels of a row at a time, which should stay near.
+    fn needs_rows(&self) -> bool {
+        const FEW_OUTPUTS: usize = 4;
+        let is_depthwise = self.ins() <= BLOCK && self.outs() <= FEW_OUTPUTS;
+        match (self.layout(), self.output_layout()) {
+            (Layout::Nchw, Layout::Nchw) => false,
+            (Layout::Nhwc, _) => is_depthwise || self.groups() > 1,
+            _ => is_depthwise,
+        }
     }
 }
 
@@ -204,6 +216,8 @@ mod tests {
         ] {
             assert_eq!(reduced(6, 7, kernel, set).0, expected);
         }
+        let (few, _) = reduced(6, 7, one, |builder| builder.layout(Layout::Nhwc));
+        assert_eq!(few, "1x2x6x7 -> 3 1x1 nhwc");
         let (large, cut) = reduced(1 << 9, 1 << 9, one, |builder| builder);
         assert_eq!((large.as_str(), cut), ("1x2x512x512 -> 3 1x1 nchw", None));
     }
