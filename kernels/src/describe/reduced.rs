@@ -1,17 +1,14 @@
 //! [`Reduced`]: a smaller convolution that computes the same output in the same tensors.
 //!
-//! Five things are removed. Taps that meet only padding: of a 9x9 kernel on a map of one pixel, one tap is left. Strides
+//! Four things are removed. Taps that meet only padding: of a 9x9 kernel on a map of one pixel, one tap is left. Strides
 //! and dilations that nothing depends on, because there is one output or one tap. Maps of one column: their rows become
-//! the columns of a map of one row, which has the same memory order in every layout. The ends of rows that no pixel depends on, because there is one tap
-//! and no stride: such a map becomes one row, too. Images of one pixel, in NCHW and NHWC:
+//! the columns of a map of one row, which has the same memory order in every layout. Images of one pixel, in NCHW and NHWC:
 //! they become the pixels of one image in NHWC.
 
-use super::{BLOCK, ConvDesc, Layout, Pad2, Shape4, Size2};
+use super::{ConvDesc, Layout, Pad2, Shape4, Size2};
 
 /// Maximum extent of a kernel whose taps are visited one by one.
 const MOST_TAPS: usize = 1 << 12;
-/// Maximum number of pixels of an image that becomes one row. Some algorithms plan for each output of a row.
-const MOST_PIXELS: usize = 1 << 16;
 
 /// The convolution that is computed in the place of another one.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -120,12 +117,6 @@ impl ConvDesc {
             (y, x) = (x, y);
         }
         let pad = Pad2 { top: y.before, bottom: y.after, left: x.before, right: x.after };
-        let is_scaled = |axis: &Axis| (axis.taps, axis.stride) == (1, 1);
-        let pixels = x.input.saturating_mul(y.input);
-        let is_independent = is_scaled(&x) && is_scaled(&y) && pad == Pad2::all(0);
-        if is_independent && pixels <= MOST_PIXELS && !self.needs_rows() {
-            (x.input, y.input) = (pixels, 1);
-        }
         let is_pixel = is_column(&x) && is_column(&y) && pad == Pad2::all(0);
         let merged = is_pixel
             && self.layout() == self.output_layout()
@@ -144,20 +135,6 @@ impl ConvDesc {
                 .build();
         let same = Reduced { desc: *self, cut: None, merged: false };
         desc.map_or(same, |desc| Reduced { desc, cut, merged })
-    }
-}
-
-impl ConvDesc {
-    /// Whether the algorithm for a kernel of one tap, Depthwise, takes several rows at a time: where few channels make few
-    /// others. Of groups in NHWC, it takes a few channels of a row at a time, which should stay near.
-    fn needs_rows(&self) -> bool {
-        const FEW_OUTPUTS: usize = 4;
-        let is_depthwise = self.ins() <= BLOCK && self.outs() <= FEW_OUTPUTS;
-        match (self.layout(), self.output_layout()) {
-            (Layout::Nchw, Layout::Nchw) => false,
-            (Layout::Nhwc, _) => is_depthwise || self.groups() > 1,
-            _ => is_depthwise,
-        }
     }
 }
 
@@ -202,24 +179,7 @@ mod tests {
         let (desc, _) = reduced(8, 8, Size2::square(7), |builder| builder.stride(Size2::square(3)));
         assert_eq!(desc, "1x2x8x8 -> 3 7x7 stride 3x3 nchw");
         let (desc, _) = reduced(8, 8, Size2::square(1), |builder| builder.dilation(Size2::square(3)));
-        assert_eq!(desc, "1x2x1x64 -> 3 1x1 nchw");
-    }
-
-    #[test]
-    fn pixels_that_do_not_depend_on_each_other_become_one_row() {
-        let one = Size2::square(1);
-        for (kernel, set, expected) in [
-            (one, (|builder| builder) as fn(ConvDescBuilder) -> ConvDescBuilder, "1x2x1x42 -> 3 1x1 nchw"),
-            (one, |builder| builder.stride(Size2::square(2)), "1x2x6x7 -> 3 1x1 stride 2x2 nchw"),
-            (one, |builder| builder.pad(Pad2::all(1)), "1x2x6x7 -> 3 1x1 pad 1x1 nchw"),
-            (Size2::new(1, 2), |builder| builder, "1x2x6x7 -> 3 1x2 nchw"),
-        ] {
-            assert_eq!(reduced(6, 7, kernel, set).0, expected);
-        }
-        let (few, _) = reduced(6, 7, one, |builder| builder.layout(Layout::Nhwc));
-        assert_eq!(few, "1x2x6x7 -> 3 1x1 nhwc");
-        let (large, cut) = reduced(1 << 9, 1 << 9, one, |builder| builder);
-        assert_eq!((large.as_str(), cut), ("1x2x512x512 -> 3 1x1 nchw", None));
+        assert_eq!(desc, "1x2x8x8 -> 3 1x1 nchw");
     }
 
     #[test]

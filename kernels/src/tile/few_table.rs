@@ -126,8 +126,8 @@ impl FewKernels {
     }
 
     /// The tiles of `outputs` output channels for a row of `pixels` pixels. The taps of the pixels `inside` are all
-    /// inside the image. If tiles can `overlap` and there are none for edges, the last of these pixels are those of a large
-    /// tile, too, which computes some pixels again.
+    /// inside the image. If tiles can `overlap`, the last of these pixels are those of a large tile, too, which computes some
+    /// pixels again, unless they share a tile with the right edge.
     pub(crate) fn of_row(
         &self,
         outputs: usize,
@@ -242,7 +242,10 @@ impl FewTiles {
             let tiles = match (left, self.edge) {
                 (0, _) => return None,
                 _ if start == first => large(start, count),
-                (_, None) if overlap && count > 0 && start == end && start < inside.end => {
+                (_, edge)
+                    if (overlap && count > 0 && start == end && start < inside.end)
+                        && (edge.is_none() || inside.end == pixels) =>
+                {
                     large(inside.end - self.pixels, 1)
                 }
                 (2.., Some(entry)) => {

@@ -48,7 +48,7 @@ const LEAST_OF_GROUP: usize = BLOCK / 2;
 const FINISH: usize = 15;
 /// Bytes of the input rows of a block of channels.
 const NEAR: usize = 128 << 10;
-/// Maximum number of pixels of a line of an image whose pixels do not depend on each other, a multiple of any tile.
+/// Maximum number of pixels of a line of an image whose pixels do not depend on each other.
 const LINE: usize = 128;
 
 /// Whether this driver computes `desc`, which the direct algorithm must support.
@@ -76,27 +76,35 @@ fn has_few_outputs_per_group(desc: &ConvDesc) -> bool {
 
 /// Chunks of input channels in a block: those whose rows under the kernel stay near.
 fn chunks_of_block(desc: &ConvDesc) -> usize {
-    let width = if is_one_row(desc) { line(desc) } else { desc.input().w };
-    let rows = desc.kernel().h.min(desc.input().h).saturating_mul(width);
+    if most_of_line(desc).is_some() {
+        return Chunks::count(desc.ins());
+    }
+    let rows = desc.kernel().h.min(desc.input().h).saturating_mul(desc.input().w);
     let chunk = rows.saturating_mul(BLOCK * size_of::<f32>());
     (NEAR / chunk.max(1)).max(1)
 }
 
-/// Whether the image is one row of pixels that do not depend on each other. It is computed in lines.
-fn is_one_row(desc: &ConvDesc) -> bool {
+/// Maximum number of pixels of a line, if no pixel depends on another: then the image is computed in lines, which may run on
+/// from one row to the next, and all channels are one block. Every line has the pixels of a large tile, and tiles overlap, so
+/// that the bits of an output do not depend on where its line begins.
+fn most_of_line(desc: &ConvDesc) -> Option<usize> {
     let one = Size2::square(1);
-    (desc.kernel(), desc.stride(), desc.pad(), desc.input().h) == (one, one, Pad2::all(0), 1)
+    let is_independent = (desc.kernel(), desc.stride(), desc.pad()) == (one, one, Pad2::all(0));
+    let is_line = is_independent && desc.output().w >= MOST_PIXELS && !desc.epilogue().residual;
+    let pixel = Chunks::count(desc.ins()) * BLOCK * size_of::<f32>();
+    is_line.then(|| (NEAR / pixel).clamp(2 * MOST_PIXELS, LINE))
 }
 
-/// Outputs of a line: a row, or a part of the only row.
+/// Outputs of a line: a row, or about so many pixels.
 fn line(desc: &ConvDesc) -> usize {
-    if is_one_row(desc) { desc.output().w.min(LINE) } else { desc.output().w }
+    let Size2 { h, w } = desc.output().size();
+    most_of_line(desc).map_or(w, |most| most.min(h.saturating_mul(w)))
 }
 
 /// Whether a tile may compute outputs of another one again, which gives the same bits. Sums between blocks and what an output
-/// holds would be added twice, and parts of a row must not write outputs of each other.
+/// holds would be added twice.
 fn can_overlap(desc: &ConvDesc) -> bool {
-    !is_one_row(desc) && blocks(desc) == 1 && !desc.epilogue().residual
+    blocks(desc) == 1 && !desc.epilogue().residual
 }
 
 /// Number of blocks of input channels.
@@ -148,12 +156,22 @@ impl FewConv {
     }
 
     pub(crate) fn run(&self, operands: &Operands<'_>, region: &mut OutputRegion<'_>, slab: &mut [f32]) {
-        let (pixels, line) = (region.pixels.clone(), line(&self.desc));
+        let (pixels, width) = (region.pixels.clone(), self.desc.output().w);
+        // In an output whose rows lie apart, a line ends with its row.
+        let (even, most) = match most_of_line(&self.desc) {
+            Some(most) if region.even_pixels() >= pixels.len() => (pixels.len().max(1), most),
+            Some(most) => (width, most),
+            None => (width, width),
+        };
         for group in self.desc.groups_of(&region.channels) {
             for n in region.images.clone() {
-                for p in pixels.clone().step_by(line) {
-                    let p = p..pixels.end.min(p + line);
-                    self.line(operands, (group, n, p), region, slab);
+                for start in pixels.clone().step_by(even) {
+                    let len = even.min(pixels.end - start);
+                    let lines = len.div_ceil(most);
+                    for i in 0..lines {
+                        let p = start + len * i / lines..start + len * (i + 1) / lines;
+                        self.line(operands, (group, n, p), region, slab);
+                    }
                 }
             }
         }
@@ -172,7 +190,7 @@ impl FewConv {
         let chunks = Chunks::of(group, desc.ins());
         let (count, step) = (Chunks::count(desc.ins()), chunks_of_block(desc));
         let view = &operands.input.view;
-        let (first, width, inside) = if is_one_row(desc) {
+        let (first, width, inside) = if most_of_line(desc).is_some() {
             (p.start, p.len(), 0..p.len())
         } else {
             (kernel.input_row * desc.input().w, desc.input().w, self.inside.clone())
@@ -237,9 +255,9 @@ impl FewConv {
     }
 }
 
-/// Whole rows of the output, or whole tiles of the only row, and whole panels.
+/// Whole rows of the output, and whole panels.
 pub(crate) fn split_units(desc: &ConvDesc) -> SplitUnits {
-    SplitUnits::new(if is_one_row(desc) { MOST_PIXELS } else { desc.output().w }, BLOCK)
+    SplitUnits::new(desc.output().w, BLOCK)
 }
 
 /// The outputs of a row whose taps are all inside it.

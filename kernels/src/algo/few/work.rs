@@ -1,7 +1,7 @@
 //! The estimate of a direct convolution with few output channels.
 
 use super::{
-    Chunks, FewForm, blocks, can_overlap, chunks_of_block, inside, is_one_row, line, panels, split_units,
+    Chunks, FewForm, blocks, can_overlap, chunks_of_block, inside, line, most_of_line, panels, split_units,
     workspace_len,
 };
 use crate::algo::direct::{kernel_rows_inside, outputs_of_columns};
@@ -61,7 +61,7 @@ impl RowOfPanel<'_> {
         let (desc, outs) = (self.desc, self.outs);
         let blocks = blocks(desc) as f64;
         let taps = kernel_rows_inside(desc) * desc.kernel().w as f64;
-        let inside = if is_one_row(desc) { 0..line(desc) } else { inside(desc) };
+        let inside = if most_of_line(desc).is_some() { 0..line(desc) } else { inside(desc) };
         let tiles = |large| {
             let all = self.kernels.of_row(outs, line(desc), inside.clone(), can_overlap(desc));
             all.filter(move |tiles| tiles.large == large)
@@ -73,7 +73,8 @@ impl RowOfPanel<'_> {
             all.min(most(large)) as f64
         };
         // At an edge, taps outside the row are skipped.
-        let all = if is_one_row(desc) { line(desc) } else { outputs_of_columns(desc).sum::<usize>() };
+        let all =
+            if most_of_line(desc).is_some() { line(desc) } else { outputs_of_columns(desc).sum::<usize>() };
         let all = all as f64 / desc.kernel().w as f64;
         let at_edge = (all - pixels(true)) / pixels(false).max(1.0);
         for tile in tiles(true).chain(tiles(false)) {
