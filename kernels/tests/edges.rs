@@ -201,6 +201,37 @@ fn around_every_group_of_few_outputs() {
     }
 }
 
+/// Lines of 1x1 layers with few outputs run on from one row to the next. Wherever the parts of threads begin, every output has the
+/// same bits.
+#[test]
+fn lines_of_few_outputs() {
+    let pools = pools();
+    for isa in isas_of_f32() {
+        for (layout, (h, w)) in [Layout::Nhwc, Layout::Nchw16c].into_iter().flat_map(|layout| {
+            [(6, 7), (7, 8), (3, 9), (5, 33), (2, 131), (1, 40)].map(|size| (layout, size))
+        }) {
+            for (c, out_channels, groups) in [(16, 1, 1), (43, 2, 1), (300, 3, 1), (1100, 5, 1), (60, 6, 3)] {
+                let problem = ConvProblem {
+                    input: Shape4::new(2, c, h, w),
+                    out_channels,
+                    groups,
+                    kernel: Size2::square(1),
+                    layout,
+                    epilogue: EpilogueSpec { bias: true, residual: false, activation: Activation::Relu },
+                    slack: h % 2,
+                    ..ConvProblem::simple()
+                };
+                let options = PlanOptions::default().force(Algorithm::Direct).isa(isa);
+                let plan = problem.plan(&problem.data(), &options).expect("a valid problem");
+                assert!(plan.explain().kernel.starts_with("few_"), "{problem:?}: {}", plan.explain().kernel);
+                problem
+                    .check(Algorithm::Direct, isa, &pools)
+                    .unwrap_or_else(|what| panic!("{problem:?}: {what}"));
+            }
+        }
+    }
+}
+
 /// K is longer than one block, so partial sums wait in the output between blocks.
 #[test]
 fn several_blocks_of_k() {
