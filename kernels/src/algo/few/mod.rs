@@ -95,12 +95,6 @@ fn most_of_line(desc: &ConvDesc) -> Option<usize> {
     is_line.then(|| (NEAR / pixel).clamp(2 * MOST_PIXELS, LINE))
 }
 
-/// Outputs of a line: a row, or about so many pixels.
-fn line(desc: &ConvDesc) -> usize {
-    let Size2 { h, w } = desc.output().size();
-    most_of_line(desc).map_or(w, |most| most.min(h.saturating_mul(w)))
-}
-
 /// Whether a tile may compute outputs of another one again, which gives the same bits. Sums between blocks and what an output
 /// holds would be added twice.
 fn can_overlap(desc: &ConvDesc) -> bool {
@@ -119,7 +113,7 @@ fn workspace_len(desc: &ConvDesc, kernels: &FewKernels) -> usize {
     }
     // A block of output channels can end inside a group.
     let panels = desc.outs().div_ceil(MOST_OUTPUTS) + usize::from(desc.groups() > 1);
-    kernels.sums_len(line(desc)).saturating_mul(panels)
+    kernels.sums_len(desc.output().w).saturating_mul(panels)
 }
 
 /// Whether tiles prefetch the pixels of the next one. It helps where pieces of many rows and blocks are apart. At stride 1 it was
@@ -136,17 +130,22 @@ pub(crate) struct FewConv {
     pub(super) weights: Arc<FewWeightsOf>,
     /// The outputs of a row whose taps are all inside it.
     inside: Range<usize>,
+    /// See [`most_of_line`] and [`can_overlap`].
+    most_of_line: Option<usize>,
+    overlap: bool,
 }
 
 impl FewConv {
     pub(crate) fn new(desc: &ConvDesc, weights: Arc<FewWeightsOf>, kernels: &'static FewKernels) -> Self {
-        Self { desc: *desc, kernels, weights, inside: inside(desc) }
+        let (most_of_line, overlap) = (most_of_line(desc), can_overlap(desc));
+        Self { desc: *desc, kernels, weights, inside: inside(desc), most_of_line, overlap }
     }
 
     pub(crate) fn kernels(&self) -> &'static FewKernels {
         self.kernels
     }
 
+    /// Whole rows of the output.
     pub(crate) fn split_units(&self) -> SplitUnits {
         split_units(&self.desc)
     }
@@ -158,7 +157,7 @@ impl FewConv {
     pub(crate) fn run(&self, operands: &Operands<'_>, region: &mut OutputRegion<'_>, slab: &mut [f32]) {
         let (pixels, width) = (region.pixels.clone(), self.desc.output().w);
         // In an output whose rows lie apart, a line ends with its row.
-        let (even, most) = match most_of_line(&self.desc) {
+        let (even, most) = match self.most_of_line {
             Some(most) if region.even_pixels() >= pixels.len() => (pixels.len().max(1), most),
             Some(most) => (width, most),
             None => (width, width),
@@ -190,7 +189,7 @@ impl FewConv {
         let chunks = Chunks::of(group, desc.ins());
         let (count, step) = (Chunks::count(desc.ins()), chunks_of_block(desc));
         let view = &operands.input.view;
-        let (first, width, inside) = if most_of_line(desc).is_some() {
+        let (first, width, inside) = if self.most_of_line.is_some() {
             (p.start, p.len(), 0..p.len())
         } else {
             (kernel.input_row * desc.input().w, desc.input().w, self.inside.clone())
@@ -210,7 +209,7 @@ impl FewConv {
                 taps: desc.kernel().w,
                 rows: kernel.rows,
                 inside: inside.clone(),
-                overlap: can_overlap(desc),
+                overlap: self.overlap,
                 chunks: chunks.within(&of_block),
                 fetch: fetches(desc),
             };
@@ -230,7 +229,7 @@ impl FewConv {
     ) {
         let desc = &self.desc;
         // With one block of channels there are no sums between blocks.
-        let of_panel = if slab.is_empty() { 0 } else { self.kernels.sums_len(self::line(desc)) };
+        let of_panel = if slab.is_empty() { 0 } else { self.kernels.sums_len(desc.output().w) };
         let p = &line.p;
         for (index, panel) in panels(line.group * desc.outs()..(line.group + 1) * desc.outs()).enumerate() {
             // A region ends at a multiple of sixteen channels, so it has all of a panel or nothing.

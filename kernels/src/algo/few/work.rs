@@ -1,11 +1,11 @@
 //! The estimate of a direct convolution with few output channels.
 
 use super::{
-    Chunks, FewForm, blocks, can_overlap, chunks_of_block, inside, line, most_of_line, panels, split_units,
+    Chunks, FewForm, blocks, can_overlap, chunks_of_block, inside, most_of_line, panels, split_units,
     workspace_len,
 };
 use crate::algo::direct::{kernel_rows_inside, outputs_of_columns};
-use crate::describe::{BLOCK, ConvDesc};
+use crate::describe::{BLOCK, ConvDesc, Size2};
 use crate::tile::few_table::{FewKernels, Tiles};
 use crate::work::{Family, LargestPart, PlanEstimate, Term, ThreadShare, Work};
 
@@ -44,6 +44,12 @@ pub(crate) fn estimate(desc: &ConvDesc, kernels: &FewKernels, share: &ThreadShar
     work.traffic.add(weights * part.groups * (rows - 1.0).max(0.0), weights, &share.caches);
     work.flops = 2.0 * desc.cost().macs as f64;
     PlanEstimate { packed_bytes: packed, workspace_len: workspace_len(desc, kernels), work }
+}
+
+/// Outputs of a line: a row, or about so many pixels.
+fn line(desc: &ConvDesc) -> usize {
+    let Size2 { h, w } = desc.output().size();
+    most_of_line(desc).map_or(w, |most| most.min(h.saturating_mul(w)))
 }
 
 /// A row of outputs of one panel.
