@@ -56,15 +56,17 @@ fn around_every_direct_tile() {
     let windows = [window(3, 1, 1), window(5, 2, 1), window(4, 4, 2), window(2, 2, 3), window(7, 3, 1)];
     for isa in Isa::available() {
         let tile = KernelSet::get(isa).expect("available").direct_tile();
-        let widest = tile.pixels().last().expect("there are tiles");
+        // Tiles of one vector have the most pixels.
+        let most = tile.sizes(1).last().expect("there are tiles");
         for (layout, output_layout) in Layout::ALL
             .map(|layout| (layout, None))
             .into_iter()
             .chain([(Layout::Nchw, Some(Layout::Nchw16c))])
         {
             for (kernel, stride, dilation) in windows {
-                for pixels in 1..=2 * widest + 1 {
-                    let o = [tile.columns() - 1, tile.columns(), tile.columns() + 1][pixels % 3];
+                for pixels in 1..=2 * most + 1 {
+                    let columns = tile.columns();
+                    let o = [columns - 1, columns, columns + 1, columns / 2][pixels % 4];
                     // As wide as `pixels` outputs need, with one column of padding on the left and two on the right.
                     let w = (pixels - 1) * stride.w + dilation.w * (kernel.w - 1) + 1;
                     let problem = ConvProblem {

@@ -77,7 +77,7 @@ fn names_follow_the_grammar_and_lead_back() {
         assert_eq!(fft.name(), format!("fft_f32_{}x{}_{of_f32}", fft.tiles(), fft.lanes()));
         assert_eq!(fft.tiles_name(), format!("fft_f32_16tiles_{of_f32}"));
         let direct = KernelSet::get(isa).expect("available").direct_tile();
-        let pixels = direct.pixels().last().expect("there are tiles");
+        let pixels = direct.sizes(direct.columns()).last().expect("there are tiles");
         assert_eq!(direct.name(), format!("direct_f32_{pixels}x{}_{of_f32}", direct.columns()));
     }
     assert!("sse9".parse::<Isa>().is_err());

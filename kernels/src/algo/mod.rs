@@ -133,7 +133,7 @@ impl Schedule {
             AlgorithmKind::Reference => Self::Reference,
             AlgorithmKind::Im2colGemm => Self::Gemm(im2col::schedule(desc, kernels)),
             AlgorithmKind::Pointwise => Self::Gemm(pointwise::schedule(desc, kernels)),
-            AlgorithmKind::Direct if few::fits(desc) => Self::Few,
+            AlgorithmKind::Direct if few::fits(desc, kernels.few.lanes()) => Self::Few,
             AlgorithmKind::Direct if direct::reads_in_place(desc) => {
                 Self::Direct(DirectSchedule::new(desc, kernels))
             }
@@ -249,7 +249,7 @@ impl Schedule {
                 Driver::Gemm(gemm::GemmConv::new(desc, schedule, weights))
             }
             (Self::Direct(schedule), Packed::Gemm(weights)) => {
-                Driver::Direct(direct::DirectConv::new(desc, schedule, weights, kernels)?)
+                Driver::Direct(Box::new(direct::DirectConv::new(desc, schedule, weights, kernels)?))
             }
             (Self::Rows(schedule), Packed::Gemm(weights)) => {
                 Driver::Rows(Box::new(rows::RowsConv::new(*desc, schedule, weights, kernels)?))
@@ -276,7 +276,7 @@ impl Schedule {
 pub(crate) enum Driver {
     Reference(reference::Reference),
     Gemm(gemm::GemmConv),
-    Direct(direct::DirectConv),
+    Direct(Box<direct::DirectConv>),
     Rows(Box<rows::RowsConv>),
     Few(few::FewConv),
     Depthwise(depthwise::Depthwise),

@@ -151,6 +151,11 @@ impl GemmWeights {
         self.panels.of_group(group, channels)
     }
 
+    /// Number of columns of panel `index`.
+    pub(crate) fn columns_of(&self, index: usize) -> usize {
+        self.panels.all()[index].hi
+    }
+
     /// See [`Panels::pieces_of_group`].
     pub(crate) fn pieces(
         &self,

@@ -39,7 +39,7 @@ pub struct Estimate {
 /// The machine, in the units of the model.
 #[derive(Clone, Copy)]
 pub(crate) struct Machine<'a> {
-    kernels: &'static KernelSet,
+    pub(super) kernels: &'static KernelSet,
     pub(super) prices: Prices<'a>,
     /// Seconds to hand work to other threads.
     region: f64,

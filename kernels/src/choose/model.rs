@@ -288,7 +288,7 @@ pub(crate) fn choose(
             }
         }
     }
-    not_before_pointwise(reduced, &mut candidates);
+    not_before_pointwise(reduced, &mut candidates, machine.kernels.few.lanes());
     not_before_depthwise(reduced, &mut candidates);
     decide(limits, (candidates, rejected), |method| method.numerics(reduced))
 }
@@ -367,14 +367,14 @@ fn raise_above(candidates: &mut [Candidate], first: Method, others: impl Fn(Algo
 /// input channels, or in NCHW, where they are output channels. Those of Pointwise are output channels or, in NCHW,
 /// pixels, of which a small map has few. With a stride, the rule does not hold: copied
 /// pixels fill the tiles that would otherwise end at each row.
-fn not_before_pointwise(desc: &ConvDesc, candidates: &mut [Candidate]) {
+fn not_before_pointwise(desc: &ConvDesc, candidates: &mut [Candidate], lanes: usize) {
     if desc.stride() != Size2::square(1) {
         return;
     }
     let pixels = desc.output().h.saturating_mul(desc.output().w);
     let is_another_way = |algorithm| match algorithm {
         Algorithm::Depthwise => desc.groups() > 1,
-        Algorithm::Direct => few::fits(desc) || (desc.layout() == Layout::Nchw && pixels <= BLOCK),
+        Algorithm::Direct => few::fits(desc, lanes) || (desc.layout() == Layout::Nchw && pixels <= BLOCK),
         _ => false,
     };
     for products in Products::ALL {

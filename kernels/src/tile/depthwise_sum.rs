@@ -1,18 +1,8 @@
 //! The sums of a depthwise tile, one line of the input at a time. Only taps inside the input are summed.
 
 use super::depthwise_read::{CHANNELS, DepthwiseArgs, PARTIAL, PIXELS, Reader};
+use super::unroll::unroll;
 use crate::simd::Simd;
-
-/// Repeats the statement for each listed number that is less than `$end`. The compiler does not unroll a loop
-/// with so many products. The comparison is a constant, so nothing is compiled for the other numbers.
-macro_rules! for_each {
-    ($i:ident in $($number:literal)+, less than $end:expr => $statement:expr) => {
-        $(if const { $number < $end } {
-            let $i = $number;
-            $statement;
-        })+
-    };
-}
 
 /// The state that all tiles of one call share.
 pub(super) struct Tiles<
@@ -129,7 +119,7 @@ impl<
                 line.weights[row][k] = unsafe { weight::<S, MODE>(s, w.wrapping_add(further), k) };
             }
         }
-        for_each! { i in 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25, less than Self::POSITIONS =>
+        unroll! { i in Self::POSITIONS =>
             // SAFETY: the caller upholds the contract of this function.
             unsafe { self.position::<FROM, TO, EDGE>(acc, reader, &mut line, i) }
         }

@@ -19,12 +19,18 @@
 //! that stay in registers. A stride does not prevent the sharing. The taps of a kernel row then fall into
 //! `stride` classes, and the taps of one class read every `stride`-th pixel.
 //!
+//! A tile of one vector has more pixels than others, so that its FMAs do not wait for each other. With one tap, it loads as often
+//! as it multiplies. It therefore needs the address of a pixel without a load (`tile/direct_pixels.rs`), and prefetches no
+//! weights.
+//!
 //! Padding is virtual. Kernel rows outside the image are skipped, and so are the first and the last few pixels of a
 //! run. Other pixels outside the row are read from a line of zeros.
 
 use super::boundary::Body;
+use super::direct_pixels::{Listed, Pixels, REACH, Spaced};
 use super::store;
 use super::target::TileTarget;
+use super::unroll::unroll;
 use crate::describe::BLOCK;
 use crate::simd::Simd;
 
@@ -33,8 +39,13 @@ pub(crate) const MOST_TAPS: usize = 4;
 /// Maximum number of pixels of a tile.
 pub(crate) const MOST_PIXELS: usize = 16;
 
-/// Maximum number of pixels that a run reads.
-const REACH: usize = MOST_PIXELS + MOST_TAPS - 1;
+const _: () = assert!(MOST_PIXELS + MOST_TAPS - 1 <= REACH);
+
+/// Pixels of the largest tile whose pixels have one address each.
+const SHORT: usize = 8;
+
+/// FMAs that begin while one is computed.
+pub(super) const LATENCY: usize = 8;
 
 /// Maximum number of sums that a small tile keeps for each output.
 const APART: usize = 4;
@@ -45,7 +56,7 @@ type Sums<V, const T: usize, const NV: usize> = [[[V; NV]; T]; APART];
 /// The number of sums of each output of tiles of `pixels` pixels, for runs of `taps` taps. An FMA takes about as long as eight
 /// FMAs can begin in, so with fewer sums they would wait for each other. It is the same for tiles of any number of vectors,
 /// because threads can share a panel. The sums and the weights of the widest tile must fit the registers.
-const fn sums_of_output(lanes: usize, pixels: usize, taps: usize) -> usize {
+pub(super) const fn sums_of_output(lanes: usize, pixels: usize, taps: usize) -> usize {
     let (registers, vectors) = match lanes {
         // Eight of 32 hold the channels of pixels, of which one load reads four.
         4 => (24, 4),
@@ -59,9 +70,6 @@ const fn sums_of_output(lanes: usize, pixels: usize, taps: usize) -> usize {
     }
     apart
 }
-
-/// Zeros that are read in place of a pixel in the padding. A pixel has at most this many channels per chunk.
-static ZEROS: [f32; BLOCK] = [0.0; BLOCK];
 
 /// Taps of one kernel row that read adjacent pixels: tap `g` of output pixel `i` reads pixel `i + g`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,8 +132,9 @@ pub(crate) struct DirectArgs {
     /// cache.
     pub(crate) hint: *const f32,
     pub(crate) hint_step: usize,
-    /// Whether each tile prefetches the pixels of the next one.
+    /// Whether tiles prefetch pixels, and the distance to them.
     pub(crate) fetch: bool,
+    pub(crate) fetch_ahead: usize,
     pub(crate) target: TileTarget,
 }
 
@@ -238,9 +247,8 @@ struct Step<'a> {
     channels: usize,
 }
 
-/// The position in a run: its pixels, its weights, and the next hint.
+/// The position in a run: its weights and the next hint.
 struct Cursor {
-    at: [*const f32; REACH],
     w: *const f32,
     hint: *const f32,
 }
@@ -291,27 +299,34 @@ impl Step<'_> {
             return (w.wrapping_add(channels.wrapping_mul(G).wrapping_mul(args.w_step)), hint);
         }
         let start = row.wrapping_offset(run.first.wrapping_mul(args.pixel as isize));
-        let mut cursor = Cursor { at: [ZEROS.as_ptr(); REACH], w, hint };
-        let inside = run.lo == 0 && run.hi == T + G - 1;
-        for j in 0..T + G - 1 {
-            if inside || (run.lo <= j && j < run.hi) {
-                cursor.at[j] = start.wrapping_add(j.wrapping_mul(args.run_step));
-            }
-        }
         if args.fetch {
-            for j in T..2 * T {
+            let start = start.wrapping_add(args.fetch_ahead);
+            for j in 0..T {
                 s.prefetch(start.wrapping_add(j.wrapping_mul(args.run_step)));
             }
         }
+        let mut cursor = Cursor { w, hint };
+        let (before, after) = (run.lo, (T + G - 1) - run.hi);
+        if const { T > SHORT } && before == 0 && after == 0 {
+            let pixels = Spaced::new(start, args.run_step);
+            // SAFETY: the caller upholds the contract of this function, and there is nothing to leave out.
+            unsafe { self.channels::<S, T, NV, G, 0, 0>(s, acc, pixels, &mut cursor) };
+            return (cursor.w, cursor.hint);
+        }
+        let mut pixels = Listed::new();
+        let inside = before == 0 && after == 0;
+        unroll!(j in T + G - 1 => if inside || (run.lo <= j && j < run.hi) {
+            pixels.put(j, start.wrapping_add(j.wrapping_mul(args.run_step)));
+        });
         // SAFETY: the caller upholds the contract of this function. Without padding there is nothing to leave out, and
         // `run` says how many pixels at an end of a run are padding.
         unsafe {
-            match (run.lo, (T + G - 1) - run.hi) {
-                (1, 0) if const { G == 1 } => self.channels::<S, T, NV, G, 1, 0>(s, acc, &mut cursor),
-                (2, 0) if const { G == 1 } => self.channels::<S, T, NV, G, 2, 0>(s, acc, &mut cursor),
-                (0, 1) if const { G == 1 } => self.channels::<S, T, NV, G, 0, 1>(s, acc, &mut cursor),
-                (0, 2) if const { G == 1 } => self.channels::<S, T, NV, G, 0, 2>(s, acc, &mut cursor),
-                _ => self.channels::<S, T, NV, G, 0, 0>(s, acc, &mut cursor),
+            match (before, after) {
+                (1, 0) if const { G == 1 } => self.channels::<S, T, NV, G, 1, 0>(s, acc, pixels, &mut cursor),
+                (2, 0) if const { G == 1 } => self.channels::<S, T, NV, G, 2, 0>(s, acc, pixels, &mut cursor),
+                (0, 1) if const { G == 1 } => self.channels::<S, T, NV, G, 0, 1>(s, acc, pixels, &mut cursor),
+                (0, 2) if const { G == 1 } => self.channels::<S, T, NV, G, 0, 2>(s, acc, pixels, &mut cursor),
+                _ => self.channels::<S, T, NV, G, 0, 0>(s, acc, pixels, &mut cursor),
             }
         }
         (cursor.w, cursor.hint)
@@ -333,6 +348,7 @@ impl Step<'_> {
         &self,
         s: S,
         acc: &mut Sums<S::V, T, NV>,
+        mut pixels: impl Pixels,
         cursor: &mut Cursor,
     ) {
         // If a channel takes only a few instructions, the loop is unrolled, so that its counter is not most
@@ -347,15 +363,17 @@ impl Step<'_> {
         let mut c = 0;
         while c < whole {
             for u in 0..unroll {
-                let (acc, c) = (&mut acc[u % apart], c.wrapping_add(u));
-                // SAFETY: `c` is a channel of this run, as the caller guarantees.
-                unsafe { self.channel::<S, T, NV, G, BEFORE, AFTER>(s, acc, cursor, c) };
+                let acc = &mut acc[u % apart];
+                // SAFETY: this is a channel of this run, as the caller guarantees.
+                unsafe { self.channel::<S, T, NV, G, BEFORE, AFTER>(s, acc, (&pixels, u), cursor) };
             }
+            pixels.advance(s, unroll);
             c = c.wrapping_add(unroll);
         }
         while c < self.channels {
-            // SAFETY: `c` is a channel of this run, as the caller guarantees.
-            unsafe { self.channel::<S, T, NV, G, BEFORE, AFTER>(s, &mut acc[0], cursor, c) };
+            // SAFETY: this is a channel of this run, as the caller guarantees.
+            unsafe { self.channel::<S, T, NV, G, BEFORE, AFTER>(s, &mut acc[0], (&pixels, 0), cursor) };
+            pixels.advance(s, 1);
             c = c.wrapping_add(1);
         }
     }
@@ -376,11 +394,13 @@ impl Step<'_> {
         &self,
         s: S,
         acc: &mut [[S::V; NV]; T],
+        (pixels, channel): (&impl Pixels, usize),
         cursor: &mut Cursor,
-        c: usize,
     ) {
-        s.prefetch(cursor.hint);
-        cursor.hint = cursor.hint.wrapping_add(self.args.hint_step);
+        if const { T <= SHORT } {
+            s.prefetch(cursor.hint);
+            cursor.hint = cursor.hint.wrapping_add(self.args.hint_step);
+        }
         let mut weights = [[s.splat(0.0); NV]; G];
         for g in 0..G {
             for v in 0..NV {
@@ -389,22 +409,22 @@ impl Step<'_> {
             }
             cursor.w = cursor.w.wrapping_add(self.args.w_step);
         }
-        for j in BEFORE..(T + G - 1).saturating_sub(AFTER) {
+        unroll!(j in T + G - 1 => {
             // Padding is skipped in the first and the last `G - 1` pixels of a run. If `G` is 1, it is skipped in the first
             // or the last two pixels. Other padding is multiplied as zeros.
-            if (j + 1 < G && j < self.run.lo) || (j >= T && j >= self.run.hi) {
-                continue;
-            }
-            // SAFETY: the caller guarantees pixel `j` of this channel. In the padding, a zero takes its
-            // place.
-            let x = s.splat(unsafe { *cursor.at[j].wrapping_add(c) });
-            for g in 0..G {
-                if g <= j && j - g < T {
-                    for v in 0..NV {
-                        acc[j - g][v] = s.mul_add(x, weights[g][v], acc[j - g][v]);
+            let is_skipped = j < BEFORE || j + AFTER >= T + G - 1;
+            if !(is_skipped || (j + 1 < G && j < self.run.lo) || (j >= T && j >= self.run.hi)) {
+                // SAFETY: the caller guarantees pixel `j` of this channel. In the padding, a zero takes its
+                // place.
+                let x = s.splat(unsafe { *pixels.at(j, channel) });
+                for g in 0..G {
+                    if g <= j && j - g < T {
+                        for v in 0..NV {
+                            acc[j - g][v] = s.mul_add(x, weights[g][v], acc[j - g][v]);
+                        }
                     }
                 }
             }
-        }
+        });
     }
 }

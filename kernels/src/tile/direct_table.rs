@@ -6,7 +6,7 @@
 
 use super::activate::SumsArgs;
 use super::boundary::Entry;
-use super::direct::{DirectArgs, KernelRows, MOST_PIXELS, MOST_TAPS, TapRun};
+use super::direct::{DirectArgs, KernelRows, LATENCY, MOST_PIXELS, MOST_TAPS, TapRun, sums_of_output};
 use super::measure::{product, require, span};
 use super::output::OutputTile;
 use super::post::Post;
@@ -14,6 +14,7 @@ use super::shape::TileShape;
 use crate::describe::{BLOCK, ConvError};
 use crate::memory::try_push;
 use crate::simd::LINE;
+use std::ops::Range;
 
 /// The register tile of direct convolution: pixels of an output row by vectors of output channels.
 pub struct DirectTile {
@@ -21,8 +22,10 @@ pub struct DirectTile {
     pub(crate) shape: TileShape,
     /// Maximum number of taps that share the pixels they read.
     pub(crate) taps: usize,
-    /// The available tile sizes in pixels, ascending. The first is 1.
-    pub(crate) pixels: &'static [usize],
+    /// The available tile sizes in pixels, ascending. The first is 1. The first `shared` exist for every number of vectors,
+    /// the others only for the smallest.
+    pub(super) pixels: &'static [usize],
+    pub(super) shared: usize,
     /// The entries, by pixels and then by vectors.
     pub(super) entries: &'static [&'static [Entry<DirectArgs>]],
     pub(super) activate: Entry<SumsArgs>,
@@ -66,8 +69,7 @@ pub(crate) struct TileRow {
 }
 
 impl TileRow {
-    /// Builds the row of tiles with `pixels` pixels each. Every number of pixels must be in `sizes`. `runs`
-    /// has the runs of the first tile, then the runs of the second tile, and so on.
+    /// Builds the row of tiles with `pixels` pixels each. Every number of pixels must be one of `tile`. `runs` has the runs of the first tile, then the runs of the second tile, and so on.
     ///
     /// # Errors
     /// [`ConvError::OutOfMemory`].
@@ -75,7 +77,7 @@ impl TileRow {
     /// # Panics
     /// If tiles have different runs, or a run begins before the row. That is a bug in this library.
     pub(crate) fn new(
-        sizes: &[usize],
+        tile: &DirectTile,
         stride: usize,
         pixels: &[usize],
         runs: Vec<TapRun>,
@@ -95,14 +97,14 @@ impl TileRow {
             inside: true,
         };
         assert!(row.taps > 0 && row.longest <= MOST_TAPS && runs.len() == pixels.len() * runs_of_tile);
-        for (tile, (&pixels, of_tile)) in pixels.iter().zip(runs.chunks_exact(runs_of_tile)).enumerate() {
+        for (index, (&pixels, of_tile)) in pixels.iter().zip(runs.chunks_exact(runs_of_tile)).enumerate() {
             assert!(of_tile.iter().map(|run| run.taps).eq(taps()) && pixels <= MOST_PIXELS);
-            let size = sizes.iter().position(|&size| size == pixels).expect("a size of the table");
-            let before = tile.checked_sub(1).map(|before| &runs[before * runs_of_tile..][..runs_of_tile]);
+            let size = tile.pixels.iter().position(|&size| size == pixels).expect("a size of the table");
+            let before = index.checked_sub(1).map(|before| &runs[before * runs_of_tile..][..runs_of_tile]);
             if !before.is_some_and(|before| row.continues(size, pixels, before, of_tile)) {
                 let window = of_tile.iter().all(|run| run.taps == 1 && run.lo == 0 && run.hi == pixels)
                     && of_tile.windows(2).all(|pair| pair[1].first == pair[0].first + 1);
-                let runs = tile * runs_of_tile;
+                let runs = index * runs_of_tile;
                 let tiles = TilesOfRow { count: 0, x: row.pixels, size, runs, window };
                 try_push("tiles of a row", &mut row.tiles, tiles)?;
             }
@@ -156,6 +158,9 @@ pub(crate) struct DirectImage<'a> {
     pub(crate) pixel: usize,
     /// Whether each tile prefetches the pixels of the next one into the second-level cache.
     pub(crate) fetch: bool,
+    /// Distance to the row of the image whose first pixels the last tile of a row prefetches. Without it, they are those that
+    /// follow in memory.
+    pub(crate) next_row: Option<usize>,
 }
 
 /// The blocking of K: chunks of channels, kernel rows, and runs.
@@ -192,6 +197,28 @@ impl DirectTile {
     /// Number of output channels of the widest tile.
     pub fn columns(&self) -> usize {
         self.shape.columns()
+    }
+
+    /// The available tile sizes, in pixels, for panels of `columns` output channels.
+    pub fn sizes(&self, columns: usize) -> &'static [usize] {
+        if self.is_narrow(columns) { self.pixels } else { &self.pixels[..self.shared] }
+    }
+
+    /// The time of a tile of `pixels` pixels and `columns` output channels, in FMAs of its vectors. An FMA waits for the one
+    /// before it in the same sum, and a tile of one pixel reads as many weights as a tile of two.
+    pub(crate) fn time(&self, pixels: usize, columns: usize) -> usize {
+        let vectors = if self.is_narrow(columns) {
+            self.shape.vectors[0]
+        } else {
+            self.shape.columns() / self.shape.lanes
+        };
+        let sums = sums_of_output(self.shape.lanes, pixels, self.taps.min(3)) * vectors;
+        pixels.max(LATENCY.div_ceil(sums)).max(2)
+    }
+
+    /// Whether the smallest number of vectors covers `columns`.
+    pub(crate) fn is_narrow(&self, columns: usize) -> bool {
+        columns <= self.shape.vectors[0] * self.shape.lanes
     }
 
     /// `out = act(bias + sum + residual)` over all of `k`, for some output rows. The pixels of these rows are the
@@ -250,18 +277,35 @@ impl DirectTile {
             hint: hint.as_ptr(),
             hint_step,
             fetch: image.fetch,
+            fetch_ahead: 0,
             target,
         };
-        for tile in &row.tiles {
-            args.count = tile.count;
-            args.runs = row.runs[tile.runs..].as_ptr();
-            args.window = tile.window;
-            args.target = target.ahead(tile.x * target.out.row, tile.x * target.residual.row);
+        let run_step = args.run_step;
+        let mut call = |tiles: &TilesOfRow, range: Range<usize>, ahead: usize| {
+            let x = tiles.x + range.start * self.pixels[tiles.size];
+            args.count = range.len();
+            args.runs = row.runs[tiles.runs + range.start * row.runs_of_tile..].as_ptr();
+            args.window = tiles.window;
+            args.fetch_ahead = ahead;
+            args.target = target.ahead(x * target.out.row, x * target.residual.row);
             // SAFETY: image and weights were measured above for every tile of the row. `out` lies in a region
             // that this call borrows. The set that holds this table was returned only after its features were
             // detected.
-            unsafe { self.entries[tile.size][width](&args) };
-            args.hint = args.hint.wrapping_add(hints_of_tile * tile.count);
+            unsafe { self.entries[tiles.size][width](&args) };
+            args.hint = args.hint.wrapping_add(hints_of_tile * range.len());
+        };
+        for (index, tiles) in row.tiles.iter().enumerate() {
+            let pixels = self.pixels[tiles.size];
+            let (next_tile, last) = (pixels * run_step, tiles.count - 1);
+            match image.next_row {
+                Some(next_row) if index + 1 == row.tiles.len() => {
+                    if last > 0 {
+                        call(tiles, 0..last, next_tile);
+                    }
+                    call(tiles, last..tiles.count, next_row.wrapping_sub((row.pixels - pixels) * run_step));
+                }
+                _ => call(tiles, 0..tiles.count, next_tile),
+            }
         }
     }
 }
@@ -301,22 +345,30 @@ impl DirectK<'_> {
 }
 
 /// The table of one instruction set:
-/// `direct_tile!(enter_isa, name: lanes 16, taps 3, widths [1 2], pixels [1 2 4])`.
+/// `direct_tile!(enter_isa, name: lanes 16, taps 3, widths [1 2], pixels [1 2 4], narrow [6 8])`.
 macro_rules! direct_tile {
     (@row $enter:ident, $pixels:literal, $taps:literal, [$($nv:literal)+]) => {
         &[$(<super::direct::Direct<$pixels, $nv, $taps>>::$enter as Entry<_>),+]
     };
-    (@table $enter:ident, $taps:literal, $widths:tt, [$($pixels:literal)+]) => {
-        &[$(direct_tile!(@row $enter, $pixels, $taps, $widths)),+]
+    (@table $enter:ident, $taps:literal, $widths:tt, [$($pixels:literal)+], $narrow:tt, [$($more:literal)*]) => {
+        &[
+            $(direct_tile!(@row $enter, $pixels, $taps, $widths),)+
+            $(direct_tile!(@row $enter, $more, $taps, $narrow)),*
+        ]
     };
-    (@list [$($pixels:literal)+]) => { &[$($pixels),+] };
-    ($enter:ident, $name:literal: lanes $lanes:literal, taps $taps:literal, widths $widths:tt, pixels $pixels:tt) => {
+    (@list [$($pixels:literal)+], [$($more:literal)*]) => { &[$($pixels),+ $(, $more)*] };
+    (@count [$($pixels:literal)+]) => { [$($pixels),+].len() };
+    (
+        $enter:ident,
+        $name:literal: lanes $lanes:literal, taps $taps:literal, widths $widths:tt, pixels $pixels:tt, narrow $narrow:tt
+    ) => {
         DirectTile {
             name: $name,
             shape: tile_shape!($lanes, $widths, $pixels),
             taps: $taps,
-            pixels: direct_tile!(@list $pixels),
-            entries: direct_tile!(@table $enter, $taps, $widths, $pixels),
+            pixels: direct_tile!(@list $pixels, $narrow),
+            shared: direct_tile!(@count $pixels),
+            entries: direct_tile!(@table $enter, $taps, $widths, $pixels, [1], $narrow),
             activate: ActivateSums::$enter,
         }
     };

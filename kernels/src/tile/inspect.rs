@@ -126,13 +126,6 @@ impl GemmTile {
     }
 }
 
-impl DirectTile {
-    /// The available tile sizes in output pixels, ascending.
-    pub fn pixels(&self) -> &'static [usize] {
-        self.pixels
-    }
-}
-
 impl WinogradKernels {
     /// Number of image tiles in the largest register tile.
     pub fn tiles(&self) -> usize {

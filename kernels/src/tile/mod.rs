@@ -63,6 +63,7 @@ pub(crate) mod depthwise_table;
 pub(crate) mod detect;
 #[allow(unsafe_code)]
 pub(crate) mod direct;
+mod direct_pixels;
 #[allow(unsafe_code)]
 pub(crate) mod direct_table;
 #[allow(unsafe_code)]
@@ -146,6 +147,7 @@ pub(crate) mod taps_depthwise;
 pub(crate) mod taps_table;
 mod target;
 mod transpose;
+mod unroll;
 #[cfg(feature = "ops")]
 pub(crate) mod window;
 #[allow(unsafe_code)]

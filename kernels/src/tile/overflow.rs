@@ -108,10 +108,11 @@ fn regions_refuse_positions_that_overflow() {
 fn direct_refuses_operands_that_overflow() {
     let data = [0.0; 64];
     let run = TapRun { first: 0, lo: 0, hi: 2, taps: 1 };
-    let row = TileRow::new(set().direct.pixels, 1, &[2], vec![run]).expect("memory for one run");
+    let row = TileRow::new(&set().direct, 1, &[2], vec![run]).expect("memory for one run");
     let lines = [KernelRows { first: 0, rows: 2, input_row: 0 }];
     let k = DirectK { chunks: 1, channels: 2, skip: 0, last_channels: 2, lines: &lines, kernel_rows: 2 };
-    let image = DirectImage { data: &data, line: 2, chunk: 0, row: 2, pixel: 2, fetch: false };
+    let image =
+        DirectImage { data: &data, line: 2, chunk: 0, row: 2, pixel: 2, fetch: false, next_row: None };
     let weights = DirectWeights { data: &data, step: 8, hint: &[] };
     let run = |k, image, weights| {
         let mut c = [0.0; 16];

@@ -5,24 +5,10 @@
 
 use super::activate::{SumsArgs, per_channel};
 use super::target::{TileAddress, TileTarget};
+use super::unroll::unroll;
 use crate::describe::{Activation, BLOCK};
 use crate::simd::math::{Clip, Known, Relu};
 use crate::simd::{Lanes, Simd};
-
-/// Repeats a statement for each vector of a row. The compiler would leave a loop with such long bodies as it is, and then
-/// the accumulators of every tile, also of those without edges, would have to be in memory.
-macro_rules! unroll {
-    ($j:ident in $vectors:ident => $each:expr) => {
-        const { assert!($vectors <= 8) };
-        unroll!(@ $j $vectors $each, 0 1 2 3 4 5 6 7);
-    };
-    (@ $j:ident $vectors:ident $each:expr, $($number:literal)+) => {
-        $(if $vectors > $number {
-            let $j = $number;
-            $each;
-        })+
-    };
-}
 
 /// The lanes of vector `j` that belong to columns `lo..hi`.
 #[inline(always)]

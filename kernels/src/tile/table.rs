@@ -63,7 +63,7 @@ const AVX512F: KernelSet = KernelSet {
             rows [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28]),
         tile!(enter_avx512f, "gemm_f32_2x128_avx512f": lanes 16, widths [2 4 8], rows [1 2]),
     ],
-    direct: direct_tile!(enter_avx512f, "direct_f32_8x32_avx512f": lanes 16, taps 4, widths [1 2], pixels [1 2 4 6 7 8]),
+    direct: direct_tile!(enter_avx512f, "direct_f32_8x32_avx512f": lanes 16, taps 4, widths [1 2], pixels [1 2 4 6 7 8], narrow [9 10 11 12 13 14 15 16]),
     rows: rows_tile!(enter_avx512f, "rows_f32_14x32_avx512f": lanes 16,
         vectors 1 [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28]
         vectors 2 [1 2 3 4 5 6 7 8 9 10 11 12 13 14]),
@@ -104,7 +104,7 @@ static AVX2FMA: KernelSet = KernelSet {
         tile!(enter_avx2fma, "gemm_f32_6x16_avx2fma": lanes 8, widths [1 2], rows [1 2 3 4 5 6]),
         tile!(enter_avx2fma, "gemm_f32_1x64_avx2fma": lanes 8, widths [2 4 8], rows [1]),
     ],
-    direct: direct_tile!(enter_avx2fma, "direct_f32_6x16_avx2fma": lanes 8, taps 1, widths [1 2], pixels [1 2 3 4 5 6]),
+    direct: direct_tile!(enter_avx2fma, "direct_f32_6x16_avx2fma": lanes 8, taps 1, widths [1 2], pixels [1 2 3 4 5 6], narrow []),
     rows: rows_tile!(enter_avx2fma, "rows_f32_6x16_avx2fma": lanes 8,
         vectors 1 [1 2 3 4 5 6 7 8 9 10 11 12]
         vectors 2 [1 2 3 4 5 6]),
@@ -132,7 +132,7 @@ static NEON: KernelSet = KernelSet {
         tile!(enter_neon, "gemm_f32_6x16_neon": lanes 4, widths [1 2 4], rows [1 2 3 4 5 6]),
         tile!(enter_neon, "gemm_f32_2x32_neon": lanes 4, widths [2 4 8], rows [1 2]),
     ],
-    direct: direct_tile!(enter_neon, "direct_f32_5x16_neon": lanes 4, taps 1, widths [2 4], pixels [1 2 3 4 5]),
+    direct: direct_tile!(enter_neon, "direct_f32_5x16_neon": lanes 4, taps 1, widths [2 4], pixels [1 2 3 4 5], narrow []),
     rows: rows_tile!(enter_neon, "rows_f32_6x16_neon": lanes 4,
         vectors 2 [1 2 3 4 5 6 7 8 9 10 11 12]
         vectors 4 [1 2 3 4 5 6]),
@@ -159,7 +159,7 @@ static PORTABLE: KernelSet = KernelSet {
         tile!(enter_portable, "gemm_f32_4x8_portable": lanes 8, widths [1], rows [1 2 3 4]),
         tile!(enter_portable, "gemm_f32_1x32_portable": lanes 8, widths [1 2 4], rows [1]),
     ],
-    direct: direct_tile!(enter_portable, "direct_f32_4x8_portable": lanes 8, taps 1, widths [1], pixels [1 2 3 4]),
+    direct: direct_tile!(enter_portable, "direct_f32_4x8_portable": lanes 8, taps 1, widths [1], pixels [1 2 3 4], narrow []),
     rows: rows_tile!(enter_portable, "rows_f32_4x8_portable": lanes 8,
         vectors 1 [1 2 3 4]),
     few: few_kernels!(enter_portable, "few_f32_1x4_portable": lanes 8, pixels [2 2 1 1]),

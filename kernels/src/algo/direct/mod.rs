@@ -54,6 +54,8 @@ pub(crate) struct DirectConv {
     kernels: &'static KernelSet,
     pub(super) weights: Arc<GemmWeights>,
     schedule: DirectSchedule,
+    /// The tiles of a row: those of panels that one vector covers, and those of wider ones.
+    narrow: TileRow,
     tiles: TileRow,
     /// Input channels per group.
     channels: usize,
@@ -74,7 +76,8 @@ impl DirectConv {
         Ok(Self {
             desc: *desc,
             kernels,
-            tiles: rows::tile_row(desc, tile.pixels, &runs)?,
+            narrow: rows::tile_row(desc, tile, 1, &runs)?,
+            tiles: rows::tile_row(desc, tile, tile.columns(), &runs)?,
             channels: desc.ins(),
             weights,
             ahead: schedule.form.bytes() > WEIGHTS_SHARE,
@@ -133,16 +136,17 @@ impl DirectConv {
         let most = region.even_rows(desc.output().w, MOST_ROWS);
         for (index, panel) in self.weights.panels(block.group, &region.channels.clone()) {
             let columns = self.weights.columns(index, start);
+            let tiles = self.tiles_of(index);
             let mut hint = if self.ahead { self.weights.next_columns(index, start) } else { &[] };
             let calls = |n| block.ys.clone().step_by(most).map(move |y| (n, y));
             for (n, y) in block.images.clone().flat_map(calls) {
                 let ys = y..block.ys.end.min(y + most);
                 let weights = DirectWeights { data: columns.data, step: columns.step, hint };
-                let rows = OutputRows { n, ys: ys.clone(), panel, index, weights, fetch };
+                let rows = OutputRows { n, ys: ys.clone(), panel, index, weights, tiles, fetch };
                 self.rows(block, &rows, region);
                 if !hint.is_empty() {
                     // Each tile has prefetched one line per channel and run.
-                    let (tiles, runs) = self.tiles.len();
+                    let (tiles, runs) = tiles.len();
                     let kernel_rows: usize = ys.map(|y| KernelRows::of(desc, y).rows).sum();
                     let hinted = tiles * kernel_rows * runs * block.c.len() * BLOCK;
                     hint = &hint[hinted.min(hint.len())..];
@@ -150,6 +154,18 @@ impl DirectConv {
             }
             fetch = false;
         }
+    }
+
+    /// The tiles of a row of panel `index`. Threads that share a panel read the same.
+    fn tiles_of(&self, index: usize) -> &TileRow {
+        let columns = self.weights.columns_of(index);
+        // A tile writes whole blocks.
+        let columns = if self.desc.output_layout() == Layout::Nchw16c {
+            columns.next_multiple_of(BLOCK)
+        } else {
+            columns
+        };
+        if self.tile().is_narrow(columns) { &self.narrow } else { &self.tiles }
     }
 
     /// Computes some rows of the output for one panel.
@@ -200,7 +216,7 @@ impl DirectConv {
             first: block.c.start == 0 && kernel.start == 0,
             last: block.c.end == self.channels && kernel.end == desc.kernel().h,
         };
-        self.tile().run(&self.tiles, &k, self.image(block, rows, skip), rows.weights, out, &post);
+        self.tile().run(rows.tiles, &k, self.image(block, rows, skip), rows.weights, out, &post);
     }
 
     /// The image of some rows, from the first chunk of a block on, whose first `skip` channels are not in the block.
@@ -209,6 +225,7 @@ impl DirectConv {
         let view = &input.view;
         let channel = block.group * self.channels + block.c.start - skip;
         let line = self.desc.input().w * view.pixel;
+        let stride = self.desc.stride().h;
         DirectImage {
             data: &input.data[view.offset(rows.n, channel, 0)..],
             line,
@@ -216,6 +233,7 @@ impl DirectConv {
             row: self.desc.dilation().h * line,
             pixel: view.pixel,
             fetch: rows.fetch,
+            next_row: (rows.fetch && stride > 1).then(|| (rows.ys.len() * stride).saturating_mul(line)),
         }
     }
 }
@@ -238,6 +256,7 @@ struct OutputRows<'a> {
     /// The index of the panel.
     index: usize,
     weights: DirectWeights<'a>,
+    tiles: &'a TileRow,
     /// Whether pixels are prefetched.
     fetch: bool,
 }

@@ -4,15 +4,15 @@ use crate::algo::tap_order::KernelRun;
 use crate::describe::{ConvDesc, ConvError};
 use crate::memory::{try_collect, try_push, try_vec};
 use crate::tile::direct::{KernelRows, TapRun};
-use crate::tile::direct_table::TileRow;
+use crate::tile::direct_table::{DirectTile, TileRow};
 use std::ops::Range;
 
-/// Splits `width` pixels into tiles of the given sizes (ascending, from 1) so that the tiles take the least
-/// time.
-fn tile_sizes(width: usize, sizes: &[usize]) -> Result<Vec<usize>, ConvError> {
-    // A tile of one pixel takes as long as one of two to read the weights. Each tile costs about one pixel more to begin and
-    // to end. Costs are in eighths of the time of a pixel. Among equal costs, the split with the smallest largest tile wins.
-    let cost = |pixels: usize| 8 * pixels.max(2) + 6;
+/// Splits `width` pixels into tiles for `columns` output channels so that the tiles take the least time.
+fn tile_sizes(width: usize, tile: &DirectTile, columns: usize) -> Result<Vec<usize>, ConvError> {
+    let sizes = tile.sizes(columns);
+    // Each tile costs about one pixel more to begin and to end. Costs are in eighths of the time of a pixel. Among equal costs,
+    // the split with the smallest largest tile wins.
+    let cost = |pixels: usize| 8 * tile.time(pixels, columns) + 6;
     let mut best = try_collect("tiles of a row", (0..=width).map(|_| (0, 0, 0)))?;
     for x in 1..=width {
         let after = |&size: &usize| {
@@ -32,15 +32,20 @@ fn tile_sizes(width: usize, sizes: &[usize]) -> Result<Vec<usize>, ConvError> {
 }
 
 /// Makes the tiles of an output row.
-pub(crate) fn tile_row(desc: &ConvDesc, sizes: &[usize], kernel: &[KernelRun]) -> Result<TileRow, ConvError> {
-    let pixels = tile_sizes(desc.output().w, sizes)?;
+pub(crate) fn tile_row(
+    desc: &ConvDesc,
+    tile: &DirectTile,
+    columns: usize,
+    kernel: &[KernelRun],
+) -> Result<TileRow, ConvError> {
+    let pixels = tile_sizes(desc.output().w, tile, columns)?;
     let mut runs = try_vec("runs of a row", pixels.len().saturating_mul(kernel.len()))?;
     let mut x = 0;
     for &pixels in &pixels {
         runs.extend(kernel.iter().map(|run| image_run(desc, run, x, pixels)));
         x += pixels;
     }
-    TileRow::new(sizes, desc.stride().w, &pixels, runs)
+    TileRow::new(tile, desc.stride().w, &pixels, runs)
 }
 
 /// A run of pixels of the image row, clipped to the image.

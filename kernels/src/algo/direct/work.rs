@@ -33,9 +33,9 @@ fn work(
     let (kernel, width) = (desc.kernel(), desc.output().w);
     let rows = part.images * part.pixels / width as f64;
     let panels = schedule.form.panels.in_part(part);
-    let vectors = schedule.form.panels.width as f64 / kernels.direct.shape.lanes as f64;
+    let vectors = vectors_of_panel(desc, schedule.form.panels.width, kernels.direct.shape.lanes);
     // Tiles of a row are about equally large. A core loads two vectors in the time of two FMAs.
-    let most = *kernels.direct.pixels.last().expect("there are tiles");
+    let most = *kernels.direct.sizes(schedule.form.panels.width).last().expect("there are tiles");
     let tiles = width.div_ceil(most) as f64;
     let pixels = width as f64 / tiles;
     let row_taps = kernel_rows_inside(desc) * row_taps(desc) * part.ins as f64;
@@ -64,6 +64,15 @@ fn work(
         .add(part, share, &mut work);
     work.flops = 2.0 * desc.cost().macs as f64;
     work
+}
+
+/// Average number of vectors of a panel: the last one can be narrower. Groups can begin anywhere in a panel.
+fn vectors_of_panel(desc: &ConvDesc, width: usize, lanes: usize) -> f64 {
+    let whole = width as f64 / lanes as f64;
+    if desc.groups() > 1 {
+        return whole;
+    }
+    whole.min(desc.outs().div_ceil(lanes) as f64 / desc.outs().div_ceil(width) as f64)
 }
 
 /// For each tap of an axis, the number of outputs for which the tap is inside the image.

@@ -33,45 +33,48 @@ use weights::panels;
 pub(crate) use weights::{FewForm, FewWeightsOf};
 pub(crate) use work::estimate;
 
-/// Maximum number of output channels of a group: with more, a vector of output channels is used well enough. It is so
-/// with [`MOST_NARROW`] if rows are short, because a tile at an edge is seldom whole.
+/// Maximum number of output channels of a group: with more, a vector of output channels is used well enough.
 const MOST: usize = 3 * MOST_OUTPUTS;
-const MOST_NARROW: usize = 2 * MOST_OUTPUTS;
-/// Minimum number of outputs of a row that is not short.
-const LONG: usize = 10;
-/// The same if there are groups: tiles at an edge take a larger share of the time of their shorter sums.
-const LONG_OF_GROUP: usize = 16;
+/// Minimum number of outputs of a row that is not short. Tiles at an edge take a larger share of the time of a short row.
+const LONG: usize = 16;
 /// Minimum number of input channels, of all groups and of one group.
 const LEAST: usize = BLOCK;
 const LEAST_OF_GROUP: usize = BLOCK / 2;
-/// The lanes of a sum are added in the time of about this number of steps of K.
+/// The lanes of a sum are added in the time of about this number of steps of K, those of a line of an image faster.
 const FINISH: usize = 15;
+const FINISH_OF_LINE: usize = 4;
 /// Bytes of the input rows of a block of channels.
 const NEAR: usize = 128 << 10;
 /// Maximum number of pixels of a line of an image whose pixels do not depend on each other.
 const LINE: usize = 128;
 
-/// Whether this driver computes `desc`, which the direct algorithm must support.
-pub(crate) fn fits(desc: &ConvDesc) -> bool {
+/// Whether this driver computes `desc`, which the direct algorithm must support, with vectors of `lanes` lanes.
+pub(crate) fn fits(desc: &ConvDesc, lanes: usize) -> bool {
     desc.layout() != Layout::Nchw
         && desc.layout() == desc.output_layout()
         && desc.input().c >= LEAST
-        && if desc.groups() == 1 { has_few_outputs(desc) } else { has_few_outputs_per_group(desc) }
-}
-
-fn has_few_outputs(desc: &ConvDesc) -> bool {
-    desc.outs() <= if desc.output().w < LONG { MOST_NARROW } else { MOST }
+        && (desc.groups() == 1 || desc.ins() >= LEAST_OF_GROUP)
+        && desc.outs() <= MOST
+        && takes_less_time(desc, lanes)
 }
 
 /// Whether the steps of K of all outputs of a group take less time here than in the other driver of direct convolution,
 /// which takes one step per input channel and tap. These limits were measured.
-fn has_few_outputs_per_group(desc: &ConvDesc) -> bool {
+fn takes_less_time(desc: &ConvDesc, lanes: usize) -> bool {
     let (ins, outs) = (desc.ins(), desc.outs());
     let taps = desc.kernel().h.saturating_mul(desc.kernel().w);
-    let here = outs.saturating_mul(Chunks::count(ins).saturating_mul(taps).saturating_add(FINISH));
+    let finish = if most_of_line(desc).is_some() { FINISH_OF_LINE } else { FINISH };
+    let here = outs.saturating_mul(Chunks::count(ins).saturating_mul(taps).saturating_add(finish));
     let there = ins.saturating_mul(taps);
-    let percent = if desc.output().w < LONG_OF_GROUP { 115 } else { 100 };
-    ins >= LEAST_OF_GROUP && outs <= MOST && here.saturating_mul(percent) <= there.saturating_mul(100)
+    // Only with vectors as long as blocks are there large tiles of one vector.
+    let percent = match (desc.output().w < LONG, desc.groups() == 1 && lanes == BLOCK) {
+        _ if taps == 1 && desc.groups() == 1 => 100,
+        (false, false) => 100,
+        (true, false) => 115,
+        (false, true) => 110,
+        (true, true) => 150,
+    };
+    here.saturating_mul(percent) <= there.saturating_mul(100)
 }
 
 /// Chunks of input channels in a block: those whose rows under the kernel stay near.
