@@ -7,11 +7,11 @@ use super::boundary::Body;
 use super::parts::{COLUMNS, ProductArgs, ROW_WORDS};
 use crate::simd::Simd;
 use std::arch::asm;
+use std::sync::OnceLock;
 
 /// Whether this process can use tiles of bf16 numbers: the CPU has them, and the operating system saves them.
 #[cfg(target_os = "linux")]
 pub(super) fn detect() -> bool {
-    use std::sync::OnceLock;
     static USABLE: OnceLock<bool> = OnceLock::new();
     #[cfg(feature = "internal")]
     if emulation::is_on() {
@@ -29,8 +29,12 @@ pub(super) fn detect() -> bool {
 /// Whether dot products of bf16 numbers do twice the work of multiply-adds. On Intel's CPUs they do half of it (a
 /// Xeon of the fourth generation: 87 to 176 GFLOP/s), on AMD's twice (Zen 5: 532 to 268).
 pub(super) fn has_fast_dot_products() -> bool {
-    let std::arch::x86_64::CpuidResult { ebx, ecx, edx, .. } = std::arch::x86_64::__cpuid(0);
-    [ebx, edx, ecx].map(u32::to_le_bytes) == [*b"Auth", *b"enti", *b"cAMD"]
+    // Every plan asks. In a virtual machine, the host answers CPUID, which takes longer than planning.
+    static FAST: OnceLock<bool> = OnceLock::new();
+    *FAST.get_or_init(|| {
+        let std::arch::x86_64::CpuidResult { ebx, ecx, edx, .. } = std::arch::x86_64::__cpuid(0);
+        [ebx, edx, ecx].map(u32::to_le_bytes) == [*b"Auth", *b"enti", *b"cAMD"]
+    })
 }
 
 /// Whether the CPU has AMX-TILE and AMX-BF16 (CPUID leaf 7, EDX bits 24 and 22).

@@ -31,7 +31,6 @@ use super::direct_pixels::{Listed, Pixels, REACH, Spaced};
 use super::store;
 use super::target::TileTarget;
 use super::unroll::unroll;
-use crate::describe::BLOCK;
 use crate::simd::Simd;
 
 /// Maximum number of taps of a run.

@@ -16,7 +16,7 @@ use crate::describe::{ConvError, Size2};
 use crate::memory::try_collect;
 
 /// Number of distances between outputs that have entries, from 0 on.
-pub(super) const STEPS: usize = 5;
+pub(crate) const STEPS: usize = 5;
 
 /// The register tile: outputs of a line by vectors of output channels.
 pub struct RowsTile {

@@ -6,7 +6,7 @@ use crate::algo::packed::GemmForm;
 use crate::algo::planes::{layout_of_panels, matrices_len};
 use crate::algo::tap_order::TapOrder;
 use crate::describe::{BLOCK, ConvDesc, Layout, Unsupported};
-use crate::tile::rows_table::{RowsTile, Steps};
+use crate::tile::rows_table::{RowsTile, STEPS, Steps};
 use crate::work::parts::SplitUnits;
 
 /// Maximum number of outputs of a row, whose offsets are listed.
@@ -49,7 +49,7 @@ impl RowsSchedule {
     pub(crate) fn new(desc: &ConvDesc, tile: &RowsTile) -> Self {
         let rows = PaddedRows::new(desc);
         let form = GemmForm::new(desc, &tile.shape, layout_of_panels(desc), TapOrder::of_rows(desc));
-        let flat = is_flat(desc, tile, form.panels.width);
+        let flat = is_flat(desc, &rows, tile, form.panels.width);
         let in_place = fits_in_place(desc, &rows, flat);
         let row_block = row_block(desc, desc.ins());
         let transposed = (MOST_TRANSPOSED / desc.output().w).max(1);
@@ -149,24 +149,26 @@ fn fits_in_place(desc: &ConvDesc, rows: &PaddedRows, flat: bool) -> bool {
 
 /// Whether tiles that run over several rows take less time than tiles that end with each row. They have more outputs,
 /// but multiply the padding above and below.
-fn is_flat(desc: &ConvDesc, tile: &RowsTile, columns: usize) -> bool {
+fn is_flat(desc: &ConvDesc, rows: &PaddedRows, tile: &RowsTile, columns: usize) -> bool {
     /// The start and the end of a tile, in FMAs.
     const TILE: f64 = 60.0;
-    /// Outputs that are not adjacent take more loads.
-    const APART: f64 = 1.1;
     let (height, width) = (desc.output().h, desc.output().w);
     let (most, vectors) = (tile.most_outputs(columns), columns / tile.shape.lanes);
     if height == 1 || width >= 2 * most {
         return false;
     }
-    let time = |outputs: usize, kernel_rows: f64, apart: f64| {
+    // The offset of a listed output is loaded before its pixel. With one vector, a tile would load as often as it multiplies
+    // without a list.
+    let listed = if vectors == 1 { 1.6 } else { 1.15 };
+    let time = |outputs: usize, kernel_rows: f64, loads: f64| {
         let tiles = outputs.div_ceil(most);
-        let sums = (outputs as f64 / tiles as f64 * vectors as f64 * apart).max(8.0);
+        let sums = (outputs as f64 / tiles as f64 * vectors as f64 * loads).max(8.0);
         tiles as f64 * (kernel_rows * (desc.ins() * desc.kernel().w) as f64 * sums + TILE)
     };
-    let rows =
-        height as f64 * time(width, kernel_rows_inside(desc), if desc.stride().w == 1 { 1.0 } else { APART });
-    time(height * width, desc.kernel().h as f64, APART) < rows
+    let apart = desc.stride().w.saturating_mul(rows.steps().1);
+    let of_row = if apart < STEPS { 1.0 } else { listed };
+    let rows = height as f64 * time(width, kernel_rows_inside(desc), of_row);
+    time(height * width, desc.kernel().h as f64, listed) < rows
 }
 
 /// Output rows of a stretch, at least one.
