@@ -151,9 +151,9 @@ impl GemmWeights {
         self.panels.of_group(group, channels)
     }
 
-    /// Number of columns of panel `index`.
-    pub(crate) fn columns_of(&self, index: usize) -> usize {
-        self.panels.all()[index].hi
+    /// Number of columns of each panel up to its last channel.
+    pub(crate) fn columns_of_panels(&self) -> impl ExactSizeIterator<Item = usize> {
+        self.panels.all().iter().map(|panel| panel.hi)
     }
 
     /// See [`Panels::pieces_of_group`].

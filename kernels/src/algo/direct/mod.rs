@@ -48,15 +48,21 @@ fn fetches(desc: &ConvDesc) -> bool {
     (2..=5).contains(&desc.kernel().w)
 }
 
+/// The columns that a tile writes of each panel. In a blocked layout, they are whole blocks.
+fn written(desc: &ConvDesc, weights: &GemmWeights) -> impl ExactSizeIterator<Item = usize> {
+    let block = if desc.output_layout() == Layout::Nchw16c { BLOCK } else { 1 };
+    weights.columns_of_panels().map(move |columns| columns.next_multiple_of(block))
+}
+
 /// A planned direct convolution.
 pub(crate) struct DirectConv {
     desc: ConvDesc,
     kernels: &'static KernelSet,
     pub(super) weights: Arc<GemmWeights>,
     schedule: DirectSchedule,
-    /// The tiles of a row: those of panels that one vector covers, and those of wider ones.
-    narrow: TileRow,
-    tiles: TileRow,
+    /// The tiles of a row of narrow panels, and of wide ones, if there are such panels.
+    narrow: Option<TileRow>,
+    wide: Option<TileRow>,
     /// Input channels per group.
     channels: usize,
     /// Whether the next panel of weights is prefetched.
@@ -73,11 +79,15 @@ impl DirectConv {
     ) -> Result<Self, ConvError> {
         let tile = &kernels.direct;
         let runs = try_collect("runs of a kernel row", KernelRuns::new(desc, tile.taps).iter())?;
+        let tiles = |narrow: bool| -> Result<Option<TileRow>, ConvError> {
+            let any = written(desc, &weights).find(|&columns| tile.is_narrow(columns) == narrow);
+            any.map(|columns| rows::tile_row(desc, tile, columns, &runs)).transpose()
+        };
         Ok(Self {
             desc: *desc,
             kernels,
-            narrow: rows::tile_row(desc, tile, 1, &runs)?,
-            tiles: rows::tile_row(desc, tile, tile.columns(), &runs)?,
+            narrow: tiles(true)?,
+            wide: tiles(false)?,
             channels: desc.ins(),
             weights,
             ahead: schedule.form.bytes() > WEIGHTS_SHARE,
@@ -156,16 +166,11 @@ impl DirectConv {
         }
     }
 
-    /// The tiles of a row of panel `index`. Threads that share a panel read the same.
+    /// The tiles of a row of panel `index`. Threads that share a panel have the same.
     fn tiles_of(&self, index: usize) -> &TileRow {
-        let columns = self.weights.columns_of(index);
-        // A tile writes whole blocks.
-        let columns = if self.desc.output_layout() == Layout::Nchw16c {
-            columns.next_multiple_of(BLOCK)
-        } else {
-            columns
-        };
-        if self.tile().is_narrow(columns) { &self.narrow } else { &self.tiles }
+        let columns = written(&self.desc, &self.weights).nth(index).expect("a panel");
+        let tiles = if self.tile().is_narrow(columns) { &self.narrow } else { &self.wide };
+        tiles.as_ref().expect("made for this panel")
     }
 
     /// Computes some rows of the output for one panel.
