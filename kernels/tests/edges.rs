@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{ConvProblem, JUNK, Values, isas_of_f32, pools};
+use common::{ConvProblem, JUNK, Pool, Values, isas_of_f32, pools};
 use kernels::internal::KernelSet;
 use kernels::{
     Activation, Algorithm, ConvDesc, ConvError, ConvIo, ConvPlan, EpilogueSpec, Isa, Layout, Pad2, Pitch,
@@ -174,6 +174,14 @@ fn around_every_depthwise_tile() {
     }
 }
 
+/// Checks a problem that direct convolution must compute with the tiles of few outputs.
+fn check_few_outputs(problem: &ConvProblem, isa: Isa, pools: &[Pool]) {
+    let options = PlanOptions::default().force(Algorithm::Direct).isa(isa);
+    let plan = problem.plan(&problem.data(), &options).expect("a valid problem");
+    assert!(plan.explain().kernel.starts_with("few_"), "{problem:?}: {}", plan.explain().kernel);
+    problem.check(Algorithm::Direct, isa, pools).unwrap_or_else(|what| panic!("{problem:?}: {what}"));
+}
+
 /// Groups with few outputs that begin and end in any lane of a block, of the input and of the output. Rows are shorter and
 /// longer than a tile, with padding at both sides.
 #[test]
@@ -195,10 +203,7 @@ fn around_every_group_of_few_outputs() {
                 slack: ins % 3,
                 ..ConvProblem::simple()
             };
-            let options = PlanOptions::default().force(Algorithm::Direct).isa(isa);
-            let plan = problem.plan(&problem.data(), &options).expect("a valid problem");
-            assert!(plan.explain().kernel.starts_with("few_"), "{problem:?}: {}", plan.explain().kernel);
-            problem.check(Algorithm::Direct, isa, &[]).unwrap_or_else(|what| panic!("{problem:?}: {what}"));
+            check_few_outputs(&problem, isa, &[]);
         }
     }
 }
@@ -224,12 +229,7 @@ fn lines_of_few_outputs() {
                     slack: h % 2,
                     ..ConvProblem::simple()
                 };
-                let options = PlanOptions::default().force(Algorithm::Direct).isa(isa);
-                let plan = problem.plan(&problem.data(), &options).expect("a valid problem");
-                assert!(plan.explain().kernel.starts_with("few_"), "{problem:?}: {}", plan.explain().kernel);
-                problem
-                    .check(Algorithm::Direct, isa, &pools)
-                    .unwrap_or_else(|what| panic!("{problem:?}: {what}"));
+                check_few_outputs(&problem, isa, &pools);
             }
         }
     }

@@ -4,6 +4,7 @@ use super::pixels::Access;
 use crate::algo::packed::{GemmForm, Side};
 use crate::describe::{BLOCK, ConvDesc, Layout};
 use crate::tile::gemm_table::GemmTile;
+use crate::tile::shape::IN_FLIGHT;
 use crate::work::parts::SplitUnits;
 use crate::work::{Family, LargestPart, PlanEstimate, Term, ThreadShare, Work};
 
@@ -51,7 +52,7 @@ impl GemmSchedule {
         let channels = self.form.panels.width;
         // Tiles of channels as columns can have any number of pixels. With few pixels, an FMA waits for the previous one.
         let (pixels, few_pixels) = match self.form.side {
-            Side::Columns => (1, (LATENCY as usize * self.tile.shape.lanes).div_ceil(channels)),
+            Side::Columns => (1, (IN_FLIGHT * self.tile.shape.lanes).div_ceil(channels)),
             Side::Rows => (self.tile_pixels(), 1),
         };
         // Two parts with the same pixels would both pack them, so parts share pixels only if nothing is
@@ -187,13 +188,10 @@ impl GemmSchedule {
     }
 }
 
-/// Slots of two FMA pipes between two steps of the same sum: four cycles.
-pub(crate) const LATENCY: f64 = 8.0;
-
 /// Slots of two FMA pipes that one step of K takes in a tile of `rows` by `vectors`. Two loads take the time
 /// of two FMAs. Each sum depends on the same sum of the step before.
 pub(crate) fn step(rows: f64, vectors: f64) -> f64 {
-    (rows * vectors).max(rows + vectors).max(LATENCY)
+    (rows * vectors).max(rows + vectors).max(IN_FLIGHT as f64)
 }
 
 /// Pixels of a whole tile if the filter is the operand `side`.

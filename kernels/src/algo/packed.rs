@@ -151,9 +151,9 @@ impl GemmWeights {
         self.panels.of_group(group, channels)
     }
 
-    /// Number of columns of each panel up to its last channel.
-    pub(crate) fn columns_of_panels(&self) -> impl ExactSizeIterator<Item = usize> {
-        self.panels.all().iter().map(|panel| panel.hi)
+    /// See [`Panels::all`].
+    pub(crate) fn all_panels(&self) -> &[Panel] {
+        self.panels.all()
     }
 
     /// See [`Panels::pieces_of_group`].

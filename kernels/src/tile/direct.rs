@@ -28,6 +28,7 @@
 
 use super::boundary::Body;
 use super::direct_pixels::{Listed, Pixels, REACH, Spaced};
+use super::shape::IN_FLIGHT;
 use super::store;
 use super::target::TileTarget;
 use super::unroll::unroll;
@@ -43,18 +44,15 @@ const _: () = assert!(MOST_PIXELS + MOST_TAPS - 1 <= REACH);
 /// Pixels of the largest tile whose pixels have one address each.
 const SHORT: usize = 8;
 
-/// FMAs that begin while one is computed.
-pub(super) const LATENCY: usize = 8;
-
 /// Maximum number of sums that a small tile keeps for each output.
 const APART: usize = 4;
 
 /// The sums of a tile. Channel `c` is added to one of the first few sums of an output, in turns.
 type Sums<V, const T: usize, const NV: usize> = [[[V; NV]; T]; APART];
 
-/// The number of sums of each output of tiles of `pixels` pixels, for runs of `taps` taps. An FMA takes about as long as eight
-/// FMAs can begin in, so with fewer sums they would wait for each other. It is the same for tiles of any number of vectors,
-/// because threads can share a panel. The sums and the weights of the widest tile must fit the registers.
+/// The number of sums of each output of tiles of `pixels` pixels, for runs of `taps` taps: enough that about
+/// [`IN_FLIGHT`] FMAs do not wait for each other. It is the same for tiles of any number of vectors, because threads can share a
+/// panel. The sums and the weights of the widest tile must fit the registers.
 pub(super) const fn sums_of_output(lanes: usize, pixels: usize, taps: usize) -> usize {
     let (registers, vectors) = match lanes {
         // Eight of 32 hold the channels of pixels, of which one load reads four.
@@ -64,7 +62,7 @@ pub(super) const fn sums_of_output(lanes: usize, pixels: usize, taps: usize) -> 
     };
     // The compiler keeps the operands of one step in registers, but not those of four steps of two pixels.
     let mut apart = if pixels == 1 { APART } else { APART / 2 };
-    while apart > 1 && (apart * pixels > 8 || (apart * pixels + taps) * vectors + 1 > registers) {
+    while apart > 1 && (apart * pixels > IN_FLIGHT || (apart * pixels + taps) * vectors + 1 > registers) {
         apart /= 2;
     }
     apart
@@ -306,14 +304,14 @@ impl Step<'_> {
         }
         let mut cursor = Cursor { w, hint };
         let (before, after) = (run.lo, (T + G - 1) - run.hi);
-        if const { T > SHORT } && before == 0 && after == 0 {
+        let inside = before == 0 && after == 0;
+        if const { T > SHORT } && inside {
             let pixels = Spaced::new(start, args.run_step);
             // SAFETY: the caller upholds the contract of this function, and there is nothing to leave out.
             unsafe { self.channels::<S, T, NV, G, 0, 0>(s, acc, pixels, &mut cursor) };
             return (cursor.w, cursor.hint);
         }
         let mut pixels = Listed::new();
-        let inside = before == 0 && after == 0;
         unroll!(j in T + G - 1 => if inside || (run.lo <= j && j < run.hi) {
             pixels.put(j, start.wrapping_add(j.wrapping_mul(args.run_step)));
         });

@@ -6,11 +6,11 @@
 
 use super::activate::SumsArgs;
 use super::boundary::Entry;
-use super::direct::{DirectArgs, KernelRows, LATENCY, MOST_PIXELS, MOST_TAPS, TapRun, sums_of_output};
+use super::direct::{DirectArgs, KernelRows, MOST_PIXELS, MOST_TAPS, TapRun, sums_of_output};
 use super::measure::{product, require, span};
 use super::output::OutputTile;
 use super::post::Post;
-use super::shape::TileShape;
+use super::shape::{IN_FLIGHT, TileShape};
 use crate::describe::{BLOCK, ConvError};
 use crate::memory::try_push;
 use crate::simd::LINE;
@@ -207,13 +207,9 @@ impl DirectTile {
     /// The time of a tile of `pixels` pixels and `columns` output channels, in FMAs of its vectors. An FMA waits for the one
     /// before it in the same sum, and a tile of one pixel reads as many weights as a tile of two.
     pub(crate) fn time(&self, pixels: usize, columns: usize) -> usize {
-        let vectors = if self.is_narrow(columns) {
-            self.shape.vectors[0]
-        } else {
-            self.shape.columns() / self.shape.lanes
-        };
+        let vectors = self.shape.columns_for(columns) / self.shape.lanes;
         let sums = sums_of_output(self.shape.lanes, pixels, self.taps.min(3)) * vectors;
-        pixels.max(LATENCY.div_ceil(sums)).max(2)
+        pixels.max(IN_FLIGHT.div_ceil(sums)).max(2)
     }
 
     /// Whether the smallest number of vectors covers `columns`.

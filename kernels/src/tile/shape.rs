@@ -2,6 +2,9 @@
 
 use crate::describe::BLOCK;
 
+/// FMAs that two pipes begin while one is computed (four cycles). With fewer sums, an FMA waits for the one before it in its sum.
+pub(crate) const IN_FLIGHT: usize = 8;
+
 /// The extents of a register tile.
 pub(crate) struct TileShape {
     /// Maximum number of rows of a GEMM tile, or of pixels of another tile.

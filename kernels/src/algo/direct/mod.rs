@@ -48,10 +48,10 @@ fn fetches(desc: &ConvDesc) -> bool {
     (2..=5).contains(&desc.kernel().w)
 }
 
-/// The columns that a tile writes of each panel. In a blocked layout, they are whole blocks.
-fn written(desc: &ConvDesc, weights: &GemmWeights) -> impl ExactSizeIterator<Item = usize> {
+/// The columns that a tile writes of a panel. In a blocked layout, they are whole blocks.
+fn written(desc: &ConvDesc, panel: &Panel) -> usize {
     let block = if desc.output_layout() == Layout::Nchw16c { BLOCK } else { 1 };
-    weights.columns_of_panels().map(move |columns| columns.next_multiple_of(block))
+    panel.hi.next_multiple_of(block)
 }
 
 /// A planned direct convolution.
@@ -80,7 +80,8 @@ impl DirectConv {
         let tile = &kernels.direct;
         let runs = try_collect("runs of a kernel row", KernelRuns::new(desc, tile.taps).iter())?;
         let tiles = |narrow: bool| -> Result<Option<TileRow>, ConvError> {
-            let any = written(desc, &weights).find(|&columns| tile.is_narrow(columns) == narrow);
+            let mut columns = weights.all_panels().iter().map(|panel| written(desc, panel));
+            let any = columns.find(|&columns| tile.is_narrow(columns) == narrow);
             any.map(|columns| rows::tile_row(desc, tile, columns, &runs)).transpose()
         };
         Ok(Self {
@@ -168,7 +169,7 @@ impl DirectConv {
 
     /// The tiles of a row of panel `index`. Threads that share a panel have the same.
     fn tiles_of(&self, index: usize) -> &TileRow {
-        let columns = written(&self.desc, &self.weights).nth(index).expect("a panel");
+        let columns = written(&self.desc, &self.weights.all_panels()[index]);
         let tiles = if self.tile().is_narrow(columns) { &self.narrow } else { &self.wide };
         tiles.as_ref().expect("made for this panel")
     }

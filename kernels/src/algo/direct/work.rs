@@ -2,8 +2,8 @@
 
 use super::MOST_ROWS;
 use super::schedule::DirectSchedule;
-use crate::algo::gemm_schedule::LATENCY;
 use crate::describe::{BLOCK, ConvDesc, Size2};
+use crate::tile::shape::IN_FLIGHT;
 use crate::tile::table::KernelSet;
 use crate::work::{Family, LargestPart, PlanEstimate, Term, ThreadShare, Work};
 
@@ -40,7 +40,7 @@ fn work(
     let pixels = width as f64 / tiles;
     let row_taps = kernel_rows_inside(desc) * row_taps(desc) * part.ins as f64;
     // With one tap at a time, the sums of a small tile wait for each other. Those of one or two pixels have several.
-    let waits = if kernels.direct.taps == 1 && pixels > 2.0 { LATENCY } else { 0.0 };
+    let waits = if kernels.direct.taps == 1 && pixels > 2.0 { IN_FLIGHT as f64 } else { 0.0 };
     let step = tiles * (pixels * vectors).max(pixels + vectors).max(waits);
     work.add(Term::Fma, rows * panels * row_taps * step);
     let k_blocks = part.ins.div_ceil(schedule.k_block) as f64;

@@ -66,9 +66,10 @@ fn takes_less_time(desc: &ConvDesc, lanes: usize) -> bool {
     let finish = if most_of_line(desc).is_some() { FINISH_OF_LINE } else { FINISH };
     let here = outs.saturating_mul(Chunks::count(ins).saturating_mul(taps).saturating_add(finish));
     let there = ins.saturating_mul(taps);
-    // Only with vectors as long as blocks are there large tiles of one vector.
-    let percent = match (desc.output().w < LONG, desc.groups() == 1 && lanes == BLOCK) {
-        _ if taps == 1 && desc.groups() == 1 => 100,
+    let (is_short, is_whole) = (desc.output().w < LONG, desc.groups() == 1);
+    // Only with vectors as long as blocks does the other driver have large tiles of one vector.
+    let percent = match (is_short, is_whole && lanes == BLOCK) {
+        _ if is_whole && taps == 1 => 100,
         (false, false) => 100,
         (true, false) => 115,
         (false, true) => 110,

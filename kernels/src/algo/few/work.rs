@@ -7,10 +7,8 @@ use super::{
 use crate::algo::direct::{kernel_rows_inside, outputs_of_columns};
 use crate::describe::{BLOCK, ConvDesc, Size2};
 use crate::tile::few_table::{FewKernels, Tiles};
+use crate::tile::shape::IN_FLIGHT;
 use crate::work::{Family, LargestPart, PlanEstimate, Term, ThreadShare, Work};
-
-/// Slots of the FMAs that are in flight.
-const IN_FLIGHT: usize = 8;
 
 /// Estimates the memory and the work, for the choice.
 pub(crate) fn estimate(desc: &ConvDesc, kernels: &FewKernels, share: &ThreadShare) -> PlanEstimate {

@@ -167,8 +167,8 @@ fn is_flat(desc: &ConvDesc, rows: &PaddedRows, tile: &RowsTile, columns: usize) 
     };
     let apart = desc.stride().w.saturating_mul(rows.steps().1);
     let of_row = if apart < STEPS { 1.0 } else { listed };
-    let rows = height as f64 * time(width, kernel_rows_inside(desc), of_row);
-    time(height * width, desc.kernel().h as f64, listed) < rows
+    let one_by_one = height as f64 * time(width, kernel_rows_inside(desc), of_row);
+    time(height * width, desc.kernel().h as f64, listed) < one_by_one
 }
 
 /// Output rows of a stretch, at least one.

@@ -4,9 +4,7 @@ use super::TapsGradient;
 use crate::algo::tap_order::KernelRun;
 use crate::algo::weights_gradient::windows::Windows;
 use crate::describe::{BLOCK, ConvDesc};
-
-/// Sums that keep the FMA pipes busy.
-const IN_FLIGHT: f64 = 8.0;
+use crate::tile::shape::IN_FLIGHT;
 
 /// What the gradient of one group computes, without padding.
 #[derive(Debug, Clone, Copy, Default)]
@@ -57,7 +55,7 @@ impl TapsGradient {
                     let calls = panels as f64 * pieces;
                     let sums = (run.taps * vectors * ins) as f64 / pieces;
                     work.products += panels as f64 * rows * line.products * (vectors * ins) as f64;
-                    work.stalls += calls * rows * line.whole * (IN_FLIGHT - sums).max(0.0);
+                    work.stalls += calls * rows * line.whole * (IN_FLIGHT as f64 - sums).max(0.0);
                     work.edges += calls * rows * line.edges;
                     work.lines += calls * rows * windows.segments_of_row() as f64;
                     work.calls += calls * stretches;
